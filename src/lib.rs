@@ -1,0 +1,26 @@
+//! Vision-language-action policies on a robot: camera and joint-state topics in, action chunks out.
+//!
+//! Data flows one way (see `ARCHITECTURE.md`):
+//!
+//! ```text
+//! bytes -> message -> observation -> policy::encode -> engine -> policy::decode -> chunk -> bytes
+//! ```
+//!
+//! A live topic and a bag enter at the same door, as serialized bytes, so a
+//! replay runs the code that the robot runs.
+
+pub mod bag;
+pub mod chunk;
+pub mod cli;
+pub mod engine;
+pub mod export;
+pub mod message;
+pub mod observation;
+pub mod parameters;
+pub mod policy;
+pub mod replay;
+#[cfg(feature = "ros")]
+pub mod ros;
+pub mod sys;
+pub mod tensor;
+pub mod time;

@@ -1,0 +1,204 @@
+//! The vocabulary of engines: element types, dimensions, tensor descriptions and host tensors.
+
+use std::fmt;
+
+use half::f16;
+use serde::{Deserialize, Serialize};
+
+/// Element type of a tensor.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DType {
+    /// IEEE 754 single precision.
+    F32,
+    /// IEEE 754 half precision.
+    F16,
+    /// bfloat16: only at the edge of foreign networks, never computed with on the host.
+    BF16,
+    /// 32-bit signed integer: ids and indices of our own exports.
+    I32,
+    /// 64-bit signed integer: ids of foreign exports.
+    I64,
+    /// Unsigned byte.
+    U8,
+    /// One byte, 0 or 1.
+    Bool,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F32 | Self::I32 => 4,
+            Self::F16 | Self::BF16 => 2,
+            Self::I64 => 8,
+            Self::U8 | Self::Bool => 1,
+        }
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::BF16 => "bf16",
+            Self::I32 => "i32",
+            Self::I64 => "i64",
+            Self::U8 => "u8",
+            Self::Bool => "bool",
+        })
+    }
+}
+
+/// One dimension of a tensor: fixed, or a symbol that takes its value from the first input that has it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Dim {
+    /// Known when the policy is written.
+    Fixed(usize),
+    /// Named, e.g. `T` for text tokens.
+    Symbol(String),
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(n) => write!(f, "{n}"),
+            Self::Symbol(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Name, element type and dimensions of one input or output of an engine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TensorSpec {
+    /// The engine's own name of the tensor.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Dimensions, outermost first.
+    pub dims: Vec<Dim>,
+}
+
+impl fmt::Display for TensorSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} {}", self.name, self.dtype, display_dims(&self.dims))
+    }
+}
+
+/// Dimensions as `[3, T, 64]`.
+pub fn display_dims<D: fmt::Display>(dims: &[D]) -> String {
+    let inner: Vec<String> = dims.iter().map(ToString::to_string).collect();
+    format!("[{}]", inner.join(", "))
+}
+
+/// The elements of a [`HostTensor`].
+#[derive(Clone, PartialEq, Debug)]
+pub enum Data {
+    /// Single precision.
+    F32(Vec<f32>),
+    /// Half precision.
+    F16(Vec<f16>),
+    /// 32-bit integers.
+    I32(Vec<i32>),
+    /// 64-bit integers.
+    I64(Vec<i64>),
+    /// Bytes.
+    U8(Vec<u8>),
+    /// Booleans.
+    Bool(Vec<bool>),
+}
+
+/// A dense row-major tensor in host memory.
+#[derive(Clone, PartialEq, Debug)]
+pub struct HostTensor {
+    dims: Vec<usize>,
+    data: Data,
+}
+
+impl HostTensor {
+    /// A tensor of zeros; `None` for element types that are never computed with on the host (bf16).
+    pub fn zeros(dtype: DType, dims: &[usize]) -> Option<Self> {
+        let n = dims.iter().product();
+        let data = match dtype {
+            DType::F32 => Data::F32(vec![0.0; n]),
+            DType::F16 => Data::F16(vec![f16::ZERO; n]),
+            DType::I32 => Data::I32(vec![0; n]),
+            DType::I64 => Data::I64(vec![0; n]),
+            DType::U8 => Data::U8(vec![0; n]),
+            DType::Bool => Data::Bool(vec![false; n]),
+            DType::BF16 => return None,
+        };
+        Some(Self { dims: dims.to_vec(), data })
+    }
+
+    /// A single-precision tensor; `None` when the element count differs from the product of `dims`.
+    pub fn from_f32(dims: &[usize], values: Vec<f32>) -> Option<Self> {
+        (values.len() == dims.iter().product()).then(|| Self { dims: dims.to_vec(), data: Data::F32(values) })
+    }
+
+    /// A 32-bit integer tensor; `None` when the element count differs from the product of `dims`.
+    pub fn from_i32(dims: &[usize], values: Vec<i32>) -> Option<Self> {
+        (values.len() == dims.iter().product()).then(|| Self { dims: dims.to_vec(), data: Data::I32(values) })
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        match self.data {
+            Data::F32(_) => DType::F32,
+            Data::F16(_) => DType::F16,
+            Data::I32(_) => DType::I32,
+            Data::I64(_) => DType::I64,
+            Data::U8(_) => DType::U8,
+            Data::Bool(_) => DType::Bool,
+        }
+    }
+
+    /// Dimensions, outermost first.
+    pub fn dims(&self) -> &[usize] {
+        &self.dims
+    }
+
+    /// The elements.
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// The elements, to be written.
+    pub fn data_mut(&mut self) -> &mut Data {
+        &mut self.data
+    }
+
+    /// The elements when they are single precision.
+    pub fn as_f32(&self) -> Option<&[f32]> {
+        match &self.data {
+            Data::F32(values) => Some(values),
+            _ => None,
+        }
+    }
+
+    /// The elements when they are single precision, to be written.
+    pub fn as_f32_mut(&mut self) -> Option<&mut [f32]> {
+        match &mut self.data {
+            Data::F32(values) => Some(values),
+            _ => None,
+        }
+    }
+
+    /// The elements when they are 32-bit integers.
+    pub fn as_i32(&self) -> Option<&[i32]> {
+        match &self.data {
+            Data::I32(values) => Some(values),
+            _ => None,
+        }
+    }
+
+    /// The elements when they are 32-bit integers, to be written.
+    pub fn as_i32_mut(&mut self) -> Option<&mut [i32]> {
+        match &mut self.data {
+            Data::I32(values) => Some(values),
+            _ => None,
+        }
+    }
+}
