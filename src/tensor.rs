@@ -135,12 +135,28 @@ impl HostTensor {
 
     /// A single-precision tensor; `None` when the element count differs from the product of `dims`.
     pub fn from_f32(dims: &[usize], values: Vec<f32>) -> Option<Self> {
-        (values.len() == dims.iter().product()).then(|| Self { dims: dims.to_vec(), data: Data::F32(values) })
+        (values.len() == dims.iter().product::<usize>()).then(|| Self { dims: dims.to_vec(), data: Data::F32(values) })
     }
 
     /// A 32-bit integer tensor; `None` when the element count differs from the product of `dims`.
     pub fn from_i32(dims: &[usize], values: Vec<i32>) -> Option<Self> {
-        (values.len() == dims.iter().product()).then(|| Self { dims: dims.to_vec(), data: Data::I32(values) })
+        (values.len() == dims.iter().product::<usize>()).then(|| Self { dims: dims.to_vec(), data: Data::I32(values) })
+    }
+
+    /// Writes these elements into `target`, widening i32 to i64 and rounding f32 to f16; false when the types do not
+    /// convert or the lengths differ.
+    pub fn convert_into(&self, target: &mut HostTensor) -> bool {
+        match (&self.data, &mut target.data) {
+            (Data::I32(from), Data::I64(to)) if from.len() == to.len() => {
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = i64::from(*from));
+                true
+            }
+            (Data::F32(from), Data::F16(to)) if from.len() == to.len() => {
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = f16::from_f32(*from));
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Element type.

@@ -1,0 +1,219 @@
+//! ONNX Runtime on the CPU: the numeric reference, and the engine that needs no GPU.
+//!
+//! The library is opened at run time: from `ORT_DYLIB_PATH`, else `libonnxruntime.so` on the loader's path, so the
+//! same binary starts on machines without it and says what is missing.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use ort::environment::Environment;
+use ort::memory::Allocator;
+use ort::session::builder::GraphOptimizationLevel;
+use ort::session::{IoBinding, Session};
+use ort::value::{DynTensor, Outlet, TensorElementType, ValueType};
+
+use super::{Device, Error, Stage};
+use crate::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
+
+const REMEDY: &str = "Install ONNX Runtime 1.20 or newer (pip install onnxruntime; scripts/setup.sh does it) and set \
+                      ORT_DYLIB_PATH to its libonnxruntime.so";
+
+/// ONNX Runtime's CPU provider.
+pub struct Onnx {
+    environment: Environment,
+    threads: usize,
+}
+
+/// A session with its own description of its tensors.
+pub struct OnnxEngine {
+    session: Session,
+    inputs: Vec<TensorSpec>,
+    outputs: Vec<TensorSpec>,
+}
+
+impl Onnx {
+    /// Opens the library. `threads`: how many compute one inference; results do not depend on it only when it is
+    /// the same on both sides of a comparison.
+    ///
+    /// # Errors
+    /// [`Error::Library`] with what to install.
+    pub fn new(threads: usize) -> Result<Self, Error> {
+        Ok(Self { environment: environment()?, threads: threads.max(1) })
+    }
+}
+
+/// One environment a process: opening the library twice is refused by the crate.
+fn environment() -> Result<Environment, Error> {
+    static OPENED: Mutex<Option<Environment>> = Mutex::new(None);
+    let mut opened = OPENED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(environment) = opened.as_ref() {
+        return Ok(environment.clone());
+    }
+    let path = std::env::var_os("ORT_DYLIB_PATH").map_or_else(|| PathBuf::from("libonnxruntime.so"), PathBuf::from);
+    let fail = |reason: String| Error::Library {
+        library: "ONNX Runtime",
+        reason: format!("{}: {reason}", path.display()),
+        remedy: REMEDY,
+    };
+    let environment = ort::init_from(&path)
+        .map_err(|error| fail(error.to_string()))?
+        .with_telemetry(false)
+        .build()
+        .map_err(|error| fail(error.to_string()))?;
+    Ok(opened.insert(environment).clone())
+}
+
+impl Device for Onnx {
+    type Engine = OnnxEngine;
+    type Buffer = DynTensor;
+    type Bound = IoBinding;
+
+    fn kind(&self) -> &'static str {
+        "onnx"
+    }
+
+    fn load(&mut self, stage: &Stage) -> Result<OnnxEngine, Error> {
+        let fail = |reason: String| Error::Load { stage: stage.name.clone(), file: stage.file.clone(), reason };
+        let open = || -> ort::Result<Session> {
+            Session::builder(&self.environment)?
+                .with_optimization_level(GraphOptimizationLevel::Level3)?
+                .with_intra_threads(self.threads)?
+                .with_deterministic_compute(true)?
+                // A spinning worker would take the cores that decode the next images.
+                .with_intra_op_spinning(false)?
+                .commit_from_file(&stage.file)
+        };
+        let session = open().map_err(|error| fail(error.to_string()))?;
+        let inputs = describe(session.inputs()).map_err(fail)?;
+        let outputs = describe(session.outputs()).map_err(fail)?;
+        Ok(OnnxEngine { session, inputs, outputs })
+    }
+
+    fn inputs<'e>(&self, engine: &'e OnnxEngine) -> &'e [TensorSpec] {
+        &engine.inputs
+    }
+
+    fn outputs<'e>(&self, engine: &'e OnnxEngine) -> &'e [TensorSpec] {
+        &engine.outputs
+    }
+
+    fn allocate(&mut self, dtype: DType, dims: &[usize]) -> Result<DynTensor, Error> {
+        DynTensor::new(&Allocator::default(), element_type(dtype), dims).map_err(|error| Error::Device {
+            action: format!("allocating {dtype} {}", crate::tensor::display_dims(dims)),
+            reason: error.to_string(),
+        })
+    }
+
+    fn bind(&mut self, engine: &mut OnnxEngine) -> Result<IoBinding, Error> {
+        let fail = |error: ort::Error| Error::Device { action: "binding".into(), reason: error.to_string() };
+        engine.session.create_binding().map_err(fail)
+    }
+
+    fn bind_input(&mut self, bound: &mut IoBinding, tensor: &str, buffer: &DynTensor) -> Result<(), Error> {
+        bound
+            .bind_input(tensor, buffer)
+            .map_err(|error| Error::Device { action: format!("binding input '{tensor}'"), reason: error.to_string() })
+    }
+
+    fn bind_output(&mut self, bound: &mut IoBinding, tensor: &str, buffer: &mut DynTensor) -> Result<(), Error> {
+        bound
+            .bind_output(tensor, buffer)
+            .map_err(|error| Error::Device { action: format!("binding output '{tensor}'"), reason: error.to_string() })
+    }
+
+    fn run(&mut self, engine: &mut OnnxEngine, bound: &mut IoBinding) -> Result<(), String> {
+        engine.session.run_binding(bound).map(drop).map_err(|error| error.to_string())
+    }
+
+    fn write(&mut self, buffer: &mut DynTensor, tensor: &HostTensor) -> Result<(), String> {
+        match tensor.data() {
+            Data::F32(values) => copy_in(buffer, values),
+            Data::F16(values) => copy_in(buffer, values),
+            Data::I32(values) => copy_in(buffer, values),
+            Data::I64(values) => copy_in(buffer, values),
+            Data::U8(values) => copy_in(buffer, values),
+            Data::Bool(values) => copy_in(buffer, values),
+        }
+    }
+
+    fn read(&mut self, buffer: &DynTensor, tensor: &mut HostTensor) -> Result<(), String> {
+        match tensor.data_mut() {
+            Data::F32(values) => copy_out(buffer, values),
+            Data::F16(values) => copy_out(buffer, values),
+            Data::I32(values) => copy_out(buffer, values),
+            Data::I64(values) => copy_out(buffer, values),
+            Data::U8(values) => copy_out(buffer, values),
+            Data::Bool(values) => copy_out(buffer, values),
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn copy_in<T>(buffer: &mut DynTensor, values: &[T]) -> Result<(), String>
+where
+    T: ort::value::PrimitiveTensorElementType + Copy + std::fmt::Debug,
+{
+    let (_, target) = buffer.try_extract_tensor_mut::<T>().map_err(|error| error.to_string())?;
+    if target.len() != values.len() {
+        return Err(format!("{} elements", target.len()));
+    }
+    target.copy_from_slice(values);
+    Ok(())
+}
+
+fn copy_out<T>(buffer: &DynTensor, values: &mut [T]) -> Result<(), String>
+where
+    T: ort::value::PrimitiveTensorElementType + Copy + std::fmt::Debug,
+{
+    let (_, source) = buffer.try_extract_tensor::<T>().map_err(|error| error.to_string())?;
+    if source.len() != values.len() {
+        return Err(format!("{} elements", source.len()));
+    }
+    values.copy_from_slice(source);
+    Ok(())
+}
+
+fn element_type(dtype: DType) -> TensorElementType {
+    match dtype {
+        DType::F32 => TensorElementType::Float32,
+        DType::F16 => TensorElementType::Float16,
+        DType::BF16 => TensorElementType::Bfloat16,
+        DType::I32 => TensorElementType::Int32,
+        DType::I64 => TensorElementType::Int64,
+        DType::U8 => TensorElementType::Uint8,
+        DType::Bool => TensorElementType::Bool,
+    }
+}
+
+/// The network's own description; a dynamic dimension without a name is called `?`.
+fn describe(outlets: &[Outlet]) -> Result<Vec<TensorSpec>, String> {
+    outlets
+        .iter()
+        .map(|outlet| {
+            let ValueType::Tensor { ty, shape, dimension_symbols } = outlet.dtype() else {
+                return Err(format!("'{}' is not a tensor", outlet.name()));
+            };
+            let dtype = match ty {
+                TensorElementType::Float32 => DType::F32,
+                TensorElementType::Float16 => DType::F16,
+                TensorElementType::Bfloat16 => DType::BF16,
+                TensorElementType::Int32 => DType::I32,
+                TensorElementType::Int64 => DType::I64,
+                TensorElementType::Uint8 => DType::U8,
+                TensorElementType::Bool => DType::Bool,
+                other => return Err(format!("'{}' has the element type {other}, which no policy uses", outlet.name())),
+            };
+            let dims = shape.iter().enumerate().map(|(axis, &n)| match usize::try_from(n) {
+                Ok(n) => Dim::Fixed(n),
+                Err(_) => {
+                    let symbol = dimension_symbols.get(axis).filter(|symbol| !symbol.is_empty());
+                    Dim::Symbol(symbol.cloned().unwrap_or_else(|| "?".into()))
+                }
+            });
+            Ok(TensorSpec { name: outlet.name().to_owned(), dtype, dims: dims.collect() })
+        })
+        .collect()
+}

@@ -1,0 +1,221 @@
+//! A pipeline made concrete: for given values of the symbols and a given number of repetitions, every buffer
+//! allocated and every run bound. Made once, replayed at each inference.
+
+use std::path::Path;
+use std::time::Instant;
+
+use safetensors::{Dtype, SafeTensors};
+
+use super::wiring::{Source, Symbols, Wiring, resolve};
+use super::{Device, Error, StageTime};
+use crate::tensor::{DType, HostTensor, display_dims};
+
+/// Buffers and bound runs for one (symbols, repetitions).
+pub(super) struct Program<D: Device> {
+    pub symbols: Symbols,
+    pub repetitions: u32,
+    /// For each tensor: its dimensions.
+    dims: Vec<Vec<usize>>,
+    /// For each tensor: its buffer, or one per repetition for constants.
+    buffers: Vec<Vec<D::Buffer>>,
+    /// For each tensor written by the host in another type than the engine's: where it is converted.
+    staging: Vec<Option<HostTensor>>,
+    steps: Vec<Step<D>>,
+}
+
+struct Step<D: Device> {
+    stage: usize,
+    bound: D::Bound,
+}
+
+impl<D: Device> Program<D> {
+    pub fn new(
+        device: &mut D,
+        engines: &mut [D::Engine],
+        wiring: &Wiring,
+        symbols: &Symbols,
+        repetitions: u32,
+    ) -> Result<Self, Error> {
+        let mut program = Self {
+            symbols: symbols.clone(),
+            repetitions,
+            dims: Vec::new(),
+            buffers: Vec::new(),
+            staging: wiring.tensors.iter().map(|_| None).collect(),
+            steps: Vec::new(),
+        };
+        program.allocate(device, wiring)?;
+        let group = wiring.stages.iter().position(|stage| stage.repeat);
+        let after = wiring.stages.iter().rposition(|stage| stage.repeat).map_or(0, |last| last + 1);
+        match group {
+            None => program.bind(device, engines, wiring, 0..wiring.stages.len(), 0)?,
+            Some(first) => {
+                program.bind(device, engines, wiring, 0..first, 0)?;
+                for repetition in 0..repetitions as usize {
+                    program.bind(device, engines, wiring, first..after, repetition)?;
+                }
+                let last = (repetitions as usize).saturating_sub(1);
+                program.bind(device, engines, wiring, after..wiring.stages.len(), last)?;
+            }
+        }
+        Ok(program)
+    }
+
+    fn allocate(&mut self, device: &mut D, wiring: &Wiring) -> Result<(), Error> {
+        for tensor in &wiring.tensors {
+            let dims = resolve(&tensor.spec, &self.symbols)?;
+            let buffers = match &tensor.source {
+                Source::Host | Source::Stage => vec![device.allocate(tensor.spec.dtype, &dims)?],
+                Source::Constants(file) => self.constants(device, &tensor.spec.name, file, tensor.spec.dtype, &dims)?,
+            };
+            self.dims.push(dims);
+            self.buffers.push(buffers);
+        }
+        Ok(())
+    }
+
+    /// One buffer per repetition, filled from the table's rows.
+    fn constants(
+        &self,
+        device: &mut D,
+        input: &str,
+        file: &Path,
+        dtype: DType,
+        dims: &[usize],
+    ) -> Result<Vec<D::Buffer>, Error> {
+        let fail = |reason: String| Error::Constants { input: input.to_owned(), file: file.to_owned(), reason };
+        let table = constant_table(file, input, self.repetitions).map_err(fail)?;
+        if dtype != DType::F32 || table.dims()[1..] != *dims {
+            return Err(fail(format!(
+                "expected rows of {dtype} {}, found f32 {}",
+                display_dims(dims),
+                display_dims(&table.dims()[1..])
+            )));
+        }
+        let values = table.as_f32().unwrap_or_default();
+        let row_len: usize = dims.iter().product();
+        let mut buffers = Vec::with_capacity(self.repetitions as usize);
+        for row in values.chunks_exact(row_len.max(1)) {
+            let mut buffer = device.allocate(dtype, dims)?;
+            let row = HostTensor::from_f32(dims, row.to_vec()).ok_or_else(|| fail("rows of uneven length".into()))?;
+            device.write(&mut buffer, &row).map_err(fail)?;
+            buffers.push(buffer);
+        }
+        Ok(buffers)
+    }
+
+    fn bind(
+        &mut self,
+        device: &mut D,
+        engines: &mut [D::Engine],
+        wiring: &Wiring,
+        stages: std::ops::Range<usize>,
+        repetition: usize,
+    ) -> Result<(), Error> {
+        for index in stages {
+            let stage = &wiring.stages[index];
+            let mut bound = device.bind(&mut engines[index])?;
+            for (name, tensor) in &stage.inputs {
+                let (tensor, row) = place(wiring, *tensor, repetition);
+                device.bind_input(&mut bound, name, &self.buffers[tensor][row])?;
+            }
+            for (name, tensor) in &stage.outputs {
+                let (tensor, row) = place(wiring, *tensor, repetition);
+                device.bind_output(&mut bound, name, &mut self.buffers[tensor][row])?;
+            }
+            self.steps.push(Step { stage: index, bound });
+        }
+        Ok(())
+    }
+
+    /// Copies a host tensor in, converting i32 to i64 and f32 to f16 where a foreign network wants that.
+    pub fn write(&mut self, device: &mut D, wiring: &Wiring, tensor: usize, host: &HostTensor) -> Result<(), Error> {
+        let spec = &wiring.tensors[tensor].spec;
+        let dims = &self.dims[tensor];
+        let refuse = |expected: String| Error::HostTensor {
+            tensor: spec.name.clone(),
+            expected,
+            found: format!("{} {}", host.dtype(), display_dims(host.dims())),
+        };
+        if host.dims() != dims {
+            return Err(refuse(format!("{} {}", spec.dtype, display_dims(dims))));
+        }
+        let buffer = &mut self.buffers[tensor][0];
+        if host.dtype() == spec.dtype {
+            return device.write(buffer, host).map_err(refuse);
+        }
+        if self.staging[tensor].is_none() {
+            self.staging[tensor] = HostTensor::zeros(spec.dtype, dims);
+        }
+        let staging = self.staging[tensor].as_mut();
+        match staging.and_then(|staging| host.convert_into(staging).then_some(staging)) {
+            Some(converted) => device.write(buffer, converted).map_err(refuse),
+            None => Err(refuse(format!("{} (or a type that converts to it)", spec.dtype))),
+        }
+    }
+
+    /// Copies a tensor out; after the repeated group, the value of its last repetition.
+    pub fn read(&self, device: &mut D, wiring: &Wiring, tensor: usize, host: &mut HostTensor) -> Result<(), Error> {
+        let last = (self.repetitions as usize).saturating_sub(1);
+        let (at, row) = place(wiring, tensor, last);
+        let spec = &wiring.tensors[tensor].spec;
+        let dims = &self.dims[tensor];
+        if host.dtype() != spec.dtype || host.dims() != dims {
+            return Err(Error::HostTensor {
+                tensor: spec.name.clone(),
+                expected: format!("{} {}", spec.dtype, display_dims(dims)),
+                found: format!("{} {}", host.dtype(), display_dims(host.dims())),
+            });
+        }
+        device
+            .read(&self.buffers[at][row], host)
+            .map_err(|reason| Error::Device { action: format!("reading tensor '{}'", spec.name), reason })
+    }
+
+    /// Runs every step in order, adding to the time of its stage.
+    pub fn execute(&mut self, device: &mut D, engines: &mut [D::Engine], times: &mut [StageTime]) -> Result<(), Error> {
+        for step in &mut self.steps {
+            let started = Instant::now();
+            device.run(&mut engines[step.stage], &mut step.bound).map_err(|reason| Error::Run {
+                stage: times.get(step.stage).map(|time| time.stage.clone()).unwrap_or_default(),
+                reason,
+            })?;
+            if let Some(time) = times.get_mut(step.stage) {
+                time.time += started.elapsed();
+            }
+        }
+        device.finish()
+    }
+}
+
+/// Buffer of a tensor in a repetition: constants have one each; a tensor and the one that it feeds swap theirs at
+/// every repetition, so that no copy closes the loop.
+fn place(wiring: &Wiring, tensor: usize, repetition: usize) -> (usize, usize) {
+    if matches!(wiring.tensors[tensor].source, Source::Constants(_)) {
+        return (tensor, repetition);
+    }
+    let partner = wiring.tensors[tensor].feeds.or_else(|| wiring.tensors.iter().position(|t| t.feeds == Some(tensor)));
+    match partner {
+        Some(partner) if repetition % 2 == 1 => (partner, 0),
+        _ => (tensor, 0),
+    }
+}
+
+/// Tensor `<input>.<repetitions>` of a safetensors file, its first dimension the repetitions.
+fn constant_table(file: &Path, input: &str, repetitions: u32) -> Result<HostTensor, String> {
+    let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
+    let tables = SafeTensors::deserialize(&bytes).map_err(|error| format!("not a safetensors file: {error}"))?;
+    let name = format!("{input}.{repetitions}");
+    let Ok(view) = tables.tensor(&name) else {
+        return Err(format!("no tensor '{name}'; it has {}", tables.names().join(", ")));
+    };
+    if view.dtype() != Dtype::F32 || view.shape().first() != Some(&(repetitions as usize)) {
+        return Err(format!(
+            "tensor '{name}' should be F32 with {repetitions} rows, found {:?} {:?}",
+            view.dtype(),
+            view.shape()
+        ));
+    }
+    let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    HostTensor::from_f32(view.shape(), values).ok_or_else(|| format!("tensor '{name}' has data of another length"))
+}
