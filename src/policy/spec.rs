@@ -1,0 +1,339 @@
+//! `policy.yaml`: what a policy bundle holds and how its stages fit together.
+//!
+//! Parsed in two steps: as typed (`raw`), then checked. Everything wrong is reported at once.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use crate::engine;
+use crate::tensor::Dim;
+use crate::time::Span;
+
+mod raw;
+
+use raw::{Named, RawPolicy, RawStage};
+
+/// Name of the description inside a bundle.
+pub const POLICY_FILE: &str = "policy.yaml";
+
+/// The format version that this build reads.
+pub const FORMAT: u32 = 1;
+
+/// Why a bundle cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// The folder has no readable `policy.yaml`.
+    #[error("{}: {source}; expected a policy folder with a {POLICY_FILE} (make one with `vla-trt export` or `vla-trt make-demo-policy`)", path.display())]
+    Missing {
+        /// The file that was looked for.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// It is not the YAML of a policy: a wrong type, an unknown or repeated key, with its place.
+    #[error("{}: {reason}", path.display())]
+    Yaml {
+        /// The file.
+        path: PathBuf,
+        /// The parser's words, with line and column.
+        reason: String,
+    },
+    /// Well-formed, but contradictory or incomplete.
+    #[error("{} cannot be used:\n  {}", path.display(), problems.join("\n  "))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// One line each, with the key's path.
+        problems: Vec<String>,
+    },
+}
+
+/// A checked policy bundle.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicySpec {
+    /// The bundle's folder.
+    pub dir: PathBuf,
+    /// Name, for people.
+    pub name: String,
+    /// `sha256:...` over the bundle's files, written by whoever made it.
+    pub fingerprint: String,
+    /// Camera names in the order of the model's views.
+    pub cameras: Vec<String>,
+    /// State keys and widths in model order.
+    pub state: Vec<(String, usize)>,
+    /// The action chunk.
+    pub action: ActionSpec,
+    /// Tokenizer, prompt and embedding table.
+    pub instruction: InstructionSpec,
+    /// The vendor's processor files.
+    pub processor: ProcessorFiles,
+    /// Denoising step counts.
+    pub denoise: DenoiseSpec,
+    /// Stages in run order.
+    pub stages: Vec<StageSpec>,
+}
+
+/// Shape of what the model predicts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActionSpec {
+    /// Time between rows.
+    pub step: Span,
+    /// Rows that the model predicts.
+    pub horizon: usize,
+    /// Rows that are used.
+    pub rows: usize,
+    /// Columns of the model's action tensor.
+    pub dims: usize,
+    /// Action keys in model order; their widths are those of the statistics.
+    pub keys: Vec<String>,
+}
+
+/// Files of the instruction's way to token ids and embedding rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstructionSpec {
+    /// `tokenizer.json`.
+    pub tokenizer: PathBuf,
+    /// Prompt template.
+    pub template: PathBuf,
+    /// Most tokens that the text may have (image tokens not counted).
+    pub max_tokens: usize,
+    /// Safetensors file and tensor of the token embedding, when rows are gathered on the host.
+    pub embedding: Option<(PathBuf, String)>,
+}
+
+/// The vendor's processor files and the embodiment to read from them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessorFiles {
+    /// `processor_config.json`.
+    pub config: PathBuf,
+    /// `statistics.json`.
+    pub statistics: PathBuf,
+    /// Embodiment tag.
+    pub embodiment: String,
+}
+
+/// Step counts that have constants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DenoiseSpec {
+    /// Exported counts.
+    pub steps: Vec<u32>,
+    /// The count used unless a parameter says otherwise.
+    pub default: u32,
+}
+
+/// One stage: a network, its tensors, and how it is to be built.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageSpec {
+    /// Name, tensors, wiring; its file is the ONNX.
+    pub stage: engine::Stage,
+    /// Precision that `build` makes of it, e.g. `fp16`.
+    pub precision: String,
+    /// Smallest, usual and largest value of each symbolic dimension.
+    pub profile: Vec<(String, [usize; 3])>,
+}
+
+impl PolicySpec {
+    /// Reads and checks the bundle in `dir`.
+    ///
+    /// # Errors
+    /// [`SpecError`], with every problem of the bundle at once.
+    pub fn load(dir: &Path) -> Result<Self, SpecError> {
+        let path = dir.join(POLICY_FILE);
+        let text = fs::read_to_string(&path).map_err(|source| SpecError::Missing { path: path.clone(), source })?;
+        Self::parse(dir, &text)
+    }
+
+    /// Checks the text of a `policy.yaml` whose files lie in `dir`.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn parse(dir: &Path, text: &str) -> Result<Self, SpecError> {
+        let path = dir.join(POLICY_FILE);
+        let raw: RawPolicy = serde_yaml::from_str(text)
+            .map_err(|error| SpecError::Yaml { path: path.clone(), reason: error.to_string() })?;
+        let mut checker = Checker { dir, problems: Vec::new() };
+        let spec = checker.policy(raw);
+        if checker.problems.is_empty() {
+            Ok(spec)
+        } else {
+            Err(SpecError::Invalid { path, problems: checker.problems })
+        }
+    }
+
+    /// Names of the stages in run order.
+    pub fn stage_names(&self) -> Vec<String> {
+        self.stages.iter().map(|spec| spec.stage.name.clone()).collect()
+    }
+
+    /// Largest value of the symbolic dimension `symbol` in any stage's profile.
+    pub fn largest(&self, symbol: &str) -> Option<usize> {
+        let profiles = self.stages.iter().flat_map(|spec| &spec.profile);
+        profiles.filter(|(name, _)| name == symbol).map(|(_, range)| range[2]).max()
+    }
+}
+
+struct Checker<'a> {
+    dir: &'a Path,
+    problems: Vec<String>,
+}
+
+impl Checker<'_> {
+    fn policy(&mut self, raw: RawPolicy) -> PolicySpec {
+        self.check(raw.format == FORMAT, || {
+            format!("format: expected {FORMAT}, found {}; export the policy again with this version", raw.format)
+        });
+        self.check(raw.fingerprint.starts_with("sha256:"), || {
+            format!("fingerprint: expected 'sha256:...', found '{}'", raw.fingerprint)
+        });
+        self.check(!raw.cameras.is_empty(), || "cameras: expected at least one name, found none".into());
+        self.unique("cameras", raw.cameras.iter().map(String::as_str));
+        self.check(raw.state.iter().all(|(_, width)| *width > 0), || "state: a key of width 0".into());
+        self.check_action(&raw);
+        self.unique("stages", raw.stages.iter().map(|stage| stage.name.as_str()));
+        self.check(!raw.stages.is_empty(), || "stages: expected at least one, found none".into());
+        let steps = &raw.denoise.steps;
+        self.check(!steps.is_empty() && steps.iter().all(|&n| n > 0), || {
+            format!("denoise.steps: expected positive counts, found {steps:?}")
+        });
+        self.check(steps.contains(&raw.denoise.default), || {
+            format!("denoise.default: {} is not among the exported step counts {steps:?}", raw.denoise.default)
+        });
+        let embedding = raw.instruction.embedding.as_ref();
+        let embedding =
+            embedding.map(|table| (self.file("instruction.embedding.file", &table.file), table.tensor.clone()));
+        PolicySpec {
+            dir: self.dir.to_owned(),
+            action: ActionSpec {
+                step: Span::from_seconds(raw.action.step_s),
+                horizon: raw.action.horizon,
+                rows: raw.action.rows,
+                dims: raw.action.dims,
+                keys: raw.action.keys,
+            },
+            instruction: InstructionSpec {
+                tokenizer: self.file("instruction.tokenizer", &raw.instruction.tokenizer),
+                template: self.file("instruction.template", &raw.instruction.template),
+                max_tokens: raw.instruction.max_tokens,
+                embedding,
+            },
+            processor: ProcessorFiles {
+                config: self.file("processor.config", &raw.processor.config),
+                statistics: self.file("processor.statistics", &raw.processor.statistics),
+                embodiment: raw.processor.embodiment,
+            },
+            denoise: DenoiseSpec { steps: raw.denoise.steps, default: raw.denoise.default },
+            stages: raw.stages.into_iter().map(|stage| self.stage(stage)).collect(),
+            name: raw.name,
+            fingerprint: raw.fingerprint,
+            cameras: raw.cameras,
+            state: raw.state.0,
+        }
+    }
+
+    fn check_action(&mut self, raw: &RawPolicy) {
+        let action = &raw.action;
+        self.check(action.step_s.is_finite() && action.step_s > 0.0, || {
+            format!("action.step_s: expected seconds above 0, found {}", action.step_s)
+        });
+        self.check(action.rows > 0 && action.rows <= action.horizon, || {
+            format!("action.rows: expected 1 to horizon ({}), found {}", action.horizon, action.rows)
+        });
+        self.check(action.dims > 0, || "action.dims: expected at least 1, found 0".into());
+        self.check(!action.keys.is_empty(), || "action.keys: expected at least one key, found none".into());
+        self.unique("action.keys", action.keys.iter().map(String::as_str));
+        self.check(raw.instruction.max_tokens > 0, || "instruction.max_tokens: expected at least 1, found 0".into());
+    }
+
+    fn stage(&mut self, raw: RawStage) -> StageSpec {
+        let at = format!("stages.{}", raw.name);
+        self.check(raw.repeat.as_deref().is_none_or(|group| group == "denoise"), || {
+            format!("{at}.repeat: expected 'denoise', found '{}'", raw.repeat.as_deref().unwrap_or_default())
+        });
+        self.check(!raw.inputs.0.is_empty() && !raw.outputs.0.is_empty(), || {
+            format!("{at}: expected inputs and outputs, found {} and {}", raw.inputs.0.len(), raw.outputs.0.len())
+        });
+        self.profile(&at, &raw.profile);
+        for (tensor, name) in raw.rename.iter() {
+            let known = raw.inputs.iter().any(|(n, _)| n == name) || raw.outputs.iter().any(|(n, _)| n == name);
+            self.check(known, || format!("{at}.rename.{tensor}: '{name}' is neither an input nor an output"));
+        }
+        let tensor = |name: &str| {
+            let renamed = raw.rename.iter().find(|(_, here)| *here == name);
+            renamed.map_or(name, |(tensor, _)| tensor).to_owned()
+        };
+        let inputs = raw.inputs.iter().map(|(name, input)| engine::Input {
+            tensor: tensor(name),
+            name: name.to_owned(),
+            dtype: input.dtype,
+            dims: input.dims.clone(),
+            constants: input.constants.as_ref().map(|file| self.file(&format!("{at}.inputs.{name}.constants"), file)),
+        });
+        let inputs = inputs.collect();
+        let outputs = raw.outputs.iter().map(|(name, output)| engine::Output {
+            tensor: tensor(name),
+            name: name.to_owned(),
+            dtype: output.dtype,
+            dims: output.dims.clone(),
+            feeds: output.feeds.clone(),
+        });
+        let outputs = outputs.collect();
+        let file = self.file(&format!("{at}.onnx"), &raw.onnx);
+        StageSpec {
+            stage: engine::Stage { name: raw.name, file, repeat: raw.repeat.is_some(), inputs, outputs },
+            precision: raw.precision.unwrap_or_else(|| "fp32".into()),
+            profile: raw.profile.0,
+        }
+    }
+
+    fn profile(&mut self, at: &str, profile: &Named<[usize; 3]>) {
+        for (symbol, [min, opt, max]) in profile.iter() {
+            self.check(1 <= *min && min <= opt && opt <= max, || {
+                format!("{at}.profile.{symbol}: expected 1 <= min <= opt <= max, found [{min}, {opt}, {max}]")
+            });
+        }
+    }
+
+    /// A file of the bundle: inside the folder, and there.
+    fn file(&mut self, key: &str, name: &str) -> PathBuf {
+        let path = self.dir.join(name);
+        let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if name.is_empty() || !inside {
+            self.problems.push(format!("{key}: expected a file inside the policy folder, found '{name}'"));
+        } else if !path.is_file() {
+            self.problems.push(format!("{key}: the policy folder has no file '{name}'; copy or export it again"));
+        }
+        path
+    }
+
+    fn unique<'n>(&mut self, key: &str, names: impl Iterator<Item = &'n str>) {
+        let mut seen = Vec::new();
+        for name in names {
+            self.check(!name.is_empty(), || format!("{key}: an empty name"));
+            self.check(!seen.contains(&name), || format!("{key}: '{name}' is named twice"));
+            seen.push(name);
+        }
+    }
+
+    fn check(&mut self, holds: bool, problem: impl FnOnce() -> String) {
+        if !holds {
+            self.problems.push(problem());
+        }
+    }
+}
+
+impl StageSpec {
+    /// Names of the symbolic dimensions that the description uses.
+    pub fn symbols(&self) -> Vec<&str> {
+        let dims = self.stage.inputs.iter().filter_map(|i| i.dims.as_ref());
+        let dims = dims.chain(self.stage.outputs.iter().filter_map(|o| o.dims.as_ref())).flatten();
+        let mut names: Vec<&str> = dims
+            .filter_map(|dim| match dim {
+                Dim::Symbol(name) => Some(name.as_str()),
+                Dim::Fixed(_) => None,
+            })
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
