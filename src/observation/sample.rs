@@ -1,0 +1,58 @@
+//! The samples that make up one observation.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::spec::Transport;
+use crate::time::Stamp;
+
+/// One serialized camera frame.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CameraSample {
+    /// Name of the view in the policy.
+    pub name: Arc<str>,
+    /// Header stamp.
+    pub stamp: Stamp,
+    /// `Image` or `CompressedImage`.
+    pub transport: Transport,
+    /// The whole serialized message, shared with the slot it came from.
+    pub bytes: Bytes,
+}
+
+/// One serialized `sensor_msgs/JointState`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JointSample {
+    /// Name of the input, `joints`.
+    pub name: Arc<str>,
+    /// Header stamp.
+    pub stamp: Stamp,
+    /// The whole serialized message, shared with the slot it came from.
+    pub bytes: Bytes,
+}
+
+/// What one inference runs on: the freshest sample of every input, all rules kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Observation {
+    /// Stamp of the oldest required input; of the oldest input when none is required. An optional camera that has
+    /// stopped must not make every row of the chunk late, so it does not count here; its own stamp is in
+    /// [`Observation::identity`].
+    pub stamp: Stamp,
+    /// The frames, in the order of the policy's views.
+    pub cameras: Vec<CameraSample>,
+    /// Joint state.
+    pub joints: JointSample,
+    /// The instruction in force.
+    pub instruction: Arc<str>,
+    /// ROS time at which the observation was put together.
+    pub assembled_at: Stamp,
+}
+
+impl Observation {
+    /// Name and header stamp of every stamped input, cameras in policy order, then joints. Two observations of the
+    /// same run and instruction with equal identities hold the same bytes. The instruction is not part of it: it has
+    /// no header stamp, and its time of arrival differs between a live run and a replay.
+    pub fn identity(&self) -> impl Iterator<Item = (&Arc<str>, Stamp)> {
+        self.cameras.iter().map(|c| (&c.name, c.stamp)).chain(std::iter::once((&self.joints.name, self.joints.stamp)))
+    }
+}

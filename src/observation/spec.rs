@@ -1,0 +1,131 @@
+//! What an observation is made of, and the rules that it must keep.
+
+use std::fmt;
+
+use crate::time::Span;
+
+/// How a camera's frames travel.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Transport {
+    /// `sensor_msgs/Image`.
+    Raw,
+    /// `sensor_msgs/CompressedImage` (JPEG or PNG).
+    Compressed,
+}
+
+impl Transport {
+    /// The word used in parameters: `raw` or `compressed`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Compressed => "compressed",
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an input carries.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum InputKind {
+    /// One view of the policy.
+    Camera {
+        /// Raw or compressed frames.
+        transport: Transport,
+    },
+    /// `sensor_msgs/JointState`.
+    Joints,
+    /// `std_msgs/String`. It has no header: it neither ages nor counts in the skew, the latest holds until replaced.
+    Instruction,
+}
+
+impl InputKind {
+    /// The ROS 2 type that a topic of this kind must have.
+    pub const fn type_name(self) -> &'static str {
+        match self {
+            Self::Camera { transport: Transport::Raw } => "sensor_msgs/msg/Image",
+            Self::Camera { transport: Transport::Compressed } => "sensor_msgs/msg/CompressedImage",
+            Self::Joints => "sensor_msgs/msg/JointState",
+            Self::Instruction => "std_msgs/msg/String",
+        }
+    }
+
+    /// Whether messages of this kind have a header stamp, and so an age.
+    pub const fn is_stamped(self) -> bool {
+        !matches!(self, Self::Instruction)
+    }
+}
+
+/// One input of the policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InputSpec {
+    /// Camera name of the policy, `joints` or `instruction`.
+    pub name: String,
+    /// Topic as configured.
+    pub topic: String,
+    /// What it carries.
+    pub kind: InputKind,
+}
+
+/// Age rule of one input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InputRule {
+    /// Oldest age, by header stamp, at which a sample may be used.
+    pub max_age: Span,
+    /// Whether age and skew of this input forbid inference. When not, they are reported only; the input must still
+    /// have been seen once.
+    pub required: bool,
+}
+
+/// What the node does when an observation breaks a rule.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum OnViolation {
+    /// No inference this time; counted.
+    Skip,
+    /// Publish nothing new, and say so.
+    Hold,
+    /// Command the current position at zero velocity and refuse until resumed.
+    Stop,
+}
+
+impl OnViolation {
+    /// The word used in parameters: `skip`, `hold` or `stop`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::Hold => "hold",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+impl fmt::Display for OnViolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The rules of an observation. May change between inferences.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// One rule an input, in the order of the [`InputSpec`]s; the instruction's is not used.
+    /// An input without a rule is required at age zero, so a short list forbids inference and cannot loosen it.
+    pub per_input: Vec<InputRule>,
+    /// Largest distance between the header stamps of the required inputs.
+    pub max_skew: Span,
+    /// What the node does on a violation; the assembler only reports.
+    pub on_violation: OnViolation,
+    /// How far a stamp may lie ahead of now, and the clock may step back, before it is not trusted.
+    pub future_tolerance: Span,
+}
+
+impl Rules {
+    /// The rule of one input.
+    pub fn of(&self, input: usize) -> InputRule {
+        self.per_input.get(input).copied().unwrap_or(InputRule { max_age: Span::ZERO, required: true })
+    }
+}
