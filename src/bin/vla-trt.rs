@@ -1,2 +1,5 @@
-//! The command line tool.
-fn main() {}
+//! The command line tool: see [`vla_trt::cli`].
+
+fn main() -> std::process::ExitCode {
+    vla_trt::cli::main()
+}

@@ -329,3 +329,6 @@ pub(super) fn resolve(spec: &TensorSpec, symbols: &Symbols) -> Result<Vec<usize>
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+use super::*;
+
+fn spec(name: &str, dims: &[usize]) -> TensorSpec {
+    TensorSpec { name: name.into(), dtype: DType::F32, dims: dims.iter().map(|n| Dim::Fixed(*n)).collect() }
+}
+
+fn input(name: &str) -> Input {
+    Input { tensor: name.into(), name: name.into(), dtype: None, dims: None, constants: None }
+}
+
+fn output(name: &str) -> Output {
+    Output { tensor: name.into(), name: name.into(), dtype: None, dims: None, feeds: None }
+}
+
+fn stage(name: &str, repeat: bool, inputs: Vec<Input>, outputs: Vec<Output>) -> Stage {
+    Stage { name: name.into(), file: format!("{name}.onnx").into(), repeat, inputs, outputs }
+}
+
+/// vision: pixels -> rows; step: rows, actions -> next (feeds actions).
+fn two_stages() -> (Vec<Stage>, Vec<(Vec<TensorSpec>, Vec<TensorSpec>)>, Vec<TensorSpec>) {
+    let mut next = output("next");
+    next.feeds = Some("actions".into());
+    let stages = vec![
+        stage("vision", false, vec![input("pixels")], vec![output("rows")]),
+        stage("step", true, vec![input("rows"), input("actions")], vec![next]),
+    ];
+    let networks = vec![
+        (vec![spec("pixels", &[3, 4])], vec![spec("rows", &[2, 8])]),
+        (vec![spec("rows", &[2, 8]), spec("actions", &[5, 6])], vec![spec("next", &[5, 6])]),
+    ];
+    (stages, networks, vec![spec("pixels", &[3, 4]), spec("actions", &[5, 6])])
+}
+
+fn join(
+    (stages, networks, host): &(Vec<Stage>, Vec<(Vec<TensorSpec>, Vec<TensorSpec>)>, Vec<TensorSpec>),
+) -> Result<Wiring, String> {
+    let networks: Vec<_> = networks.iter().map(|(inputs, outputs)| (inputs.as_slice(), outputs.as_slice())).collect();
+    Wiring::join(stages, &networks, host).map_err(|error| error.to_string())
+}
+
+#[test]
+fn inputs_are_found_by_name_and_the_loop_is_closed() {
+    let wiring = join(&two_stages()).expect("joins");
+    let (next, actions) = (wiring.find("next").expect("next"), wiring.find("actions").expect("actions"));
+    assert_eq!(wiring.tensors[next].feeds, Some(actions));
+    assert_eq!(wiring.tensors[actions].source, Source::Host);
+    assert_eq!(wiring.stages[1].inputs[0], ("rows".to_owned(), wiring.find("rows").expect("rows")));
+}
+
+#[test]
+fn a_renamed_tensor_joins_the_networks_name_with_the_policys() {
+    let mut policy = two_stages();
+    policy.1[0].1[0].name = "vit_output".into();
+    let error = join(&policy).expect_err("no output named rows");
+    assert!(error.contains("no output 'rows'; it has vit_output"), "{error}");
+    policy.0[0].outputs[0].tensor = "vit_output".into();
+    join(&policy).expect("joins once renamed");
+}
+
+#[test]
+fn every_mismatch_is_reported_at_once() {
+    let mut policy = two_stages();
+    policy.1[0].0[0].dims = vec![Dim::Fixed(3), Dim::Fixed(5)];
+    policy.0[0].inputs[0].dims = Some(vec![Dim::Fixed(3), Dim::Fixed(4)]);
+    policy.0[1].inputs.push(input("state"));
+    policy.1[1].0.push(spec("state", &[1]));
+    policy.1[1].0.push(spec("surprise", &[1]));
+    let error = join(&policy).expect_err("three problems");
+    assert!(error.contains("'pixels': policy.yaml says [3, 4], the network has [3, 5]"), "{error}");
+    assert!(error.contains("nothing makes its input 'state'"), "{error}");
+    assert!(error.contains("wants an input 'surprise: f32 [1]' that policy.yaml does not describe"), "{error}");
+}
+
+#[test]
+fn another_element_type_between_two_stages_is_refused() {
+    let mut policy = two_stages();
+    policy.1[1].0[0].dtype = DType::F16;
+    let error = join(&policy).expect_err("rows is f32");
+    assert!(error.contains("wants 'rows' as f16 [2, 8], but it is f32 [2, 8]"), "{error}");
+}
+
+#[test]
+fn a_loop_of_another_shape_and_a_stage_inside_the_group_are_refused() {
+    let mut policy = two_stages();
+    policy.1[1].1[0].dims = vec![Dim::Fixed(5), Dim::Fixed(7)];
+    assert!(join(&policy).expect_err("shape").contains("cannot feed 'actions'"));
+
+    let mut policy = two_stages();
+    policy.0[1].outputs[0].feeds = Some("absent".into());
+    assert!(join(&policy).expect_err("target").contains("feeds 'absent', which no stage reads"));
+
+    let mut policy = two_stages();
+    policy.0.push(stage("middle", false, vec![input("next")], vec![output("m")]));
+    policy.1.push((vec![spec("next", &[5, 6])], vec![spec("m", &[1])]));
+    policy.0.push(stage("again", true, vec![input("m")], vec![output("n")]));
+    policy.1.push((vec![spec("m", &[1])], vec![spec("n", &[1])]));
+    assert!(join(&policy).expect_err("group").contains("'middle' stands inside the repeated group"));
+}
+
+#[test]
+fn a_symbol_without_a_value_is_named_with_those_that_have_one() {
+    let spec = TensorSpec { name: "text".into(), dtype: DType::F32, dims: vec![Dim::Symbol("T".into())] };
+    let symbols = Symbols::from([("S".to_owned(), 3)]);
+    let error = resolve(&spec, &symbols).expect_err("T is unknown").to_string();
+    assert!(error.contains("'text': dimension 'T' has no value; known are S"), "{error}");
+}
