@@ -111,17 +111,19 @@ fn rooms_called(code: &str) -> BTreeSet<String> {
     for (at, _) in code.match_indices("crate::") {
         let rest = &code[at + "crate::".len()..];
         if let Some(group) = rest.strip_prefix('{') {
-            let mut depth = 0usize;
+            let (mut depth, mut in_path) = (0usize, false);
             let mut word = String::new();
             for c in group.chars() {
                 match c {
                     '{' => depth += 1,
                     '}' if depth == 0 => break,
                     '}' => depth -= 1,
-                    c if depth == 0 && (c.is_alphanumeric() || c == '_') => word.push(c),
-                    _ if depth == 0 => {
-                        rooms.extend((!word.is_empty()).then(|| std::mem::take(&mut word)));
+                    ',' if depth == 0 => {
+                        rooms.insert(std::mem::take(&mut word));
+                        in_path = false;
                     }
+                    ':' => in_path = true,
+                    c if depth == 0 && !in_path && (c.is_alphanumeric() || c == '_') => word.push(c),
                     _ => {}
                 }
             }
