@@ -1,6 +1,392 @@
 //! A policy: encode, run the engines, decode. No clock, no I/O, no spawn inside [`Policy::infer`].
 
-mod noise;
-pub mod spec;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use crate::chunk::Chunk;
+use crate::engine::{self, LoadEvent, Pipeline, Run, StageReport, StageTime, Symbols};
+use crate::message;
+use crate::observation::{self, JointMap, Observation};
+use crate::tensor::{DType, Dim, HostTensor, TensorSpec};
+
+pub mod decode;
+mod embedding;
+pub mod encode;
+mod error;
+mod noise;
+pub mod processor;
+pub mod spec;
+mod state;
+mod text;
+mod views;
+
+pub use error::Error;
 pub use spec::PolicySpec;
+
+use state::State;
+use text::Text;
+use views::Views;
+
+/// Which engines run the stages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EngineKind {
+    /// ONNX Runtime on the CPU.
+    Onnx,
+    /// TensorRT engines built on this device.
+    Tensorrt,
+}
+
+/// What the operator decides about loading.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Engine kind of every stage.
+    pub engine: EngineKind,
+    /// Order of loading; `None`: largest file first.
+    pub load_order: Option<Vec<String>>,
+    /// Files that stand in for the bundle's own, by stage.
+    pub stage_files: BTreeMap<String, PathBuf>,
+    /// Joints of each state key, in model order.
+    pub state: Vec<JointMap>,
+    /// Joints of each action key, in model order.
+    pub action: Vec<JointMap>,
+    /// Step count to warm up with.
+    pub denoise_steps: u32,
+    /// Threads of one inference on the CPU.
+    pub threads: usize,
+}
+
+/// Progress of [`Policy::load`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// The bundle's files are read and checked.
+    Planning,
+    /// An engine is being loaded, or is loaded.
+    Engine(LoadEvent),
+    /// The first inference runs, on zeros.
+    WarmUp,
+}
+
+/// Where the time of one inference went.
+#[derive(Clone, Debug, Default)]
+pub struct Timings {
+    /// Images, instruction and state to host tensors.
+    pub encode: Duration,
+    /// Each stage, all repetitions together, in run order.
+    pub stages: Vec<StageTime>,
+    /// Output tensor to joint positions.
+    pub decode: Duration,
+    /// All of it.
+    pub total: Duration,
+}
+
+impl Timings {
+    /// Sets every time to zero, keeping the stages.
+    pub fn reset(&mut self) {
+        self.stages.iter_mut().for_each(|stage| stage.time = Duration::ZERO);
+        (self.encode, self.decode, self.total) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    }
+}
+
+/// A loaded policy.
+pub struct Policy {
+    spec: PolicySpec,
+    pipeline: Box<dyn Run>,
+    /// The host tensors that the pipeline reads, in its order.
+    host_inputs: Vec<TensorSpec>,
+    views: Views,
+    text: Text,
+    state: State,
+    decoder: decode::ActionDecoder,
+    /// Columns of the decoded action and their joints.
+    action: Vec<JointMap>,
+    names: Arc<[String]>,
+    actions: HostTensor,
+    strength: HostTensor,
+    symbols: Symbols,
+    output: String,
+    log_shapes: bool,
+}
+
+impl Policy {
+    /// Loads every engine in the operator's order and runs one inference on zeros.
+    ///
+    /// # Errors
+    /// [`Error`] naming the file, stage or tensor; nothing stays loaded.
+    pub fn load(spec: PolicySpec, options: LoadOptions, progress: &mut dyn FnMut(Progress)) -> Result<Self, Error> {
+        progress(Progress::Planning);
+        let processor = processor::Processor::load(
+            &spec.processor.config,
+            &spec.processor.statistics,
+            &spec.processor.embodiment,
+        )?;
+        error::agree(&spec, &processor)?;
+        let stages: Vec<engine::Stage> = spec
+            .stages
+            .iter()
+            .map(|described| {
+                let mut stage = described.stage.clone();
+                if let Some(file) = options.stage_files.get(&stage.name) {
+                    stage.file.clone_from(file);
+                }
+                stage
+            })
+            .collect();
+        let pipeline = load_pipeline(&options, &stages, &spec, &mut |event| progress(Progress::Engine(event)))?;
+        let host_inputs = pipeline.host_inputs();
+        let views = Views::new(&spec, &processor, &host_inputs)?;
+        let text = Text::new(&spec, &processor, views.image_tokens())?;
+        let state = State::new(&spec, &processor, options.state)?;
+        let decoder = decode::ActionDecoder::new(&processor)?;
+        let names = action_names(&options.action);
+        let output = final_output(&spec)?;
+        let zeros = |dims: &[usize]| HostTensor::zeros(DType::F32, dims).ok_or(Error::Internal("f32 zeros"));
+        let mut policy = Self {
+            actions: zeros(&[spec.action.horizon, spec.action.dims])?,
+            strength: zeros(&[spec.action.horizon])?,
+            symbols: Symbols::new(),
+            log_shapes: false,
+            spec,
+            pipeline,
+            host_inputs,
+            views,
+            text,
+            state,
+            decoder,
+            action: options.action,
+            names,
+            output,
+        };
+        if let Some(strength) = policy.strength.as_f32_mut() {
+            strength.fill(1.0);
+        }
+        progress(Progress::WarmUp);
+        policy.warm_up(options.denoise_steps)?;
+        Ok(policy)
+    }
+
+    /// The bundle.
+    pub fn spec(&self) -> &PolicySpec {
+        &self.spec
+    }
+
+    /// Short name of the engine kind.
+    pub fn engine_kind(&self) -> &'static str {
+        self.pipeline.kind()
+    }
+
+    /// What loading each stage took, in load order.
+    pub fn load_reports(&self) -> &[StageReport] {
+        self.pipeline.reports()
+    }
+
+    /// Whether each inference logs the shapes of its host tensors.
+    pub fn log_shapes(&mut self, on: bool) {
+        self.log_shapes = on;
+    }
+
+    /// A chunk of this policy's size, to be reused.
+    pub fn new_chunk(&self) -> Chunk {
+        Chunk {
+            names: Arc::clone(&self.names),
+            rows: self.spec.action.rows,
+            values: vec![0.0; self.spec.action.rows * self.names.len()],
+            step: self.spec.action.step,
+            ..Chunk::default()
+        }
+    }
+
+    /// One observation to one chunk. Allocates nothing once it has seen the instruction and the step count.
+    ///
+    /// # Errors
+    /// [`Error`] naming the camera, joint, stage or tensor; the chunk's values are then meaningless.
+    pub fn infer(
+        &mut self,
+        observation: &Observation,
+        seed: u64,
+        steps: u32,
+        chunk: &mut Chunk,
+        timings: &mut Timings,
+    ) -> Result<(), Error> {
+        let started = Instant::now();
+        self.prepare_times(timings);
+        self.views.encode(&observation.cameras)?;
+        self.text.set(&observation.instruction)?;
+        self.state.encode(&observation.joints)?;
+        if let Some(noise) = self.actions.as_f32_mut() {
+            noise::fill(noise, seed, observation.identity().map(|(name, stamp)| (name.as_ref(), stamp)));
+        }
+        timings.encode = started.elapsed();
+        self.run(steps, &mut timings.stages)?;
+        let decoding = Instant::now();
+        self.decode(chunk)?;
+        chunk.observation_stamp = observation.stamp;
+        chunk.seed = seed;
+        chunk.inputs.clear();
+        chunk.inputs.extend(observation.identity().map(|(name, stamp)| (Arc::clone(name), stamp)));
+        timings.decode = decoding.elapsed();
+        timings.total = started.elapsed();
+        Ok(())
+    }
+
+    fn prepare_times(&self, timings: &mut Timings) {
+        if timings.stages.len() != self.spec.stages.len() {
+            let stages = self.spec.stages.iter().map(|spec| spec.stage.name.clone());
+            timings.stages = stages.map(|stage| StageTime { stage, time: Duration::ZERO }).collect();
+        }
+    }
+
+    /// Writes the host tensors, runs every stage and reads the last actions back into `self.actions`.
+    fn run(&mut self, steps: u32, times: &mut [StageTime]) -> Result<(), Error> {
+        if !self.spec.denoise.steps.contains(&steps) {
+            return Err(Error::Steps { found: steps, exported: self.spec.denoise.steps.clone() });
+        }
+        let Self { host_inputs, symbols, pipeline, .. } = self;
+        for spec in host_inputs.iter() {
+            let tensor = host_tensor(&self.views, &self.text, &self.state, &self.actions, &self.strength, &spec.name)
+                .ok_or_else(|| Error::HostTensor { name: spec.name.clone() })?;
+            unify(symbols, spec, tensor)?;
+            if self.log_shapes {
+                tracing::info!(tensor = %spec.name, dims = ?tensor.dims(), "input");
+            }
+        }
+        pipeline.prepare(symbols, steps)?;
+        for spec in host_inputs.iter() {
+            if let Some(tensor) =
+                host_tensor(&self.views, &self.text, &self.state, &self.actions, &self.strength, &spec.name)
+            {
+                pipeline.write(&spec.name, tensor)?;
+            }
+        }
+        pipeline.execute(times)?;
+        pipeline.read(&self.output, &mut self.actions)?;
+        Ok(())
+    }
+
+    fn decode(&mut self, chunk: &mut Chunk) -> Result<(), Error> {
+        let actions = self.actions.as_f32().unwrap_or_default();
+        chunk.values.resize(chunk.rows * chunk.names.len(), 0.0);
+        self.decoder.decode(actions, self.state.raw(), &mut chunk.values)?;
+        for row in chunk.values.chunks_exact_mut(self.names.len().max(1)) {
+            let mut column = row.iter_mut();
+            for key in &self.action {
+                for (index, value) in column.by_ref().take(key.joints.len()).enumerate() {
+                    if let Some(joint) = key.to_joint(index, f64::from(*value)) {
+                        *value = joint as f32;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One inference on zeros, so that the first real one finds every buffer allocated and every page touched.
+    fn warm_up(&mut self, steps: u32) -> Result<(), Error> {
+        self.text.set("")?;
+        let mut timings = Timings::default();
+        self.prepare_times(&mut timings);
+        self.run(steps, &mut timings.stages)
+    }
+}
+
+fn load_pipeline(
+    options: &LoadOptions,
+    stages: &[engine::Stage],
+    spec: &PolicySpec,
+    progress: &mut dyn FnMut(LoadEvent),
+) -> Result<Box<dyn Run>, Error> {
+    let host = host_specs(spec);
+    match options.engine {
+        EngineKind::Onnx => {
+            let device = engine::onnx::Onnx::new(options.threads)?;
+            let order = options.load_order.as_deref();
+            Ok(Box::new(Pipeline::load(device, stages, order, &host, progress)?))
+        }
+        EngineKind::Tensorrt => Err(Error::NoTensorrt),
+    }
+}
+
+/// What encode offers to the stages.
+fn host_specs(spec: &PolicySpec) -> Vec<TensorSpec> {
+    let symbol = |name: &str| Dim::Symbol(name.into());
+    let fixed = |n: usize| Dim::Fixed(n);
+    let tensor = |name: &str, dtype, dims: Vec<Dim>| TensorSpec { name: name.into(), dtype, dims };
+    vec![
+        tensor("pixels", DType::F32, vec![fixed(spec.cameras.len()), fixed(3), symbol("height"), symbol("width")]),
+        tensor("text_rows", DType::F32, vec![symbol("text tokens"), symbol("embedding")]),
+        tensor("positions", DType::I32, vec![symbol("tokens")]),
+        tensor("text_index", DType::I32, vec![symbol("text tokens")]),
+        tensor("image_index", DType::I32, vec![symbol("image tokens")]),
+        tensor("input_ids", DType::I32, vec![symbol("tokens")]),
+        tensor("attention_mask", DType::I32, vec![symbol("tokens")]),
+        tensor("state", DType::F32, vec![fixed(1), symbol("state")]),
+        tensor("actions", DType::F32, vec![fixed(spec.action.horizon), fixed(spec.action.dims)]),
+        tensor("strength", DType::F32, vec![fixed(spec.action.horizon)]),
+    ]
+}
+
+fn host_tensor<'t>(
+    views: &'t Views,
+    text: &'t Text,
+    state: &'t State,
+    actions: &'t HostTensor,
+    strength: &'t HostTensor,
+    name: &str,
+) -> Option<&'t HostTensor> {
+    match name {
+        "pixels" => Some(views.pixels()),
+        "state" => Some(state.tensor()),
+        "actions" => Some(actions),
+        "strength" => Some(strength),
+        _ => text.tensor(name),
+    }
+}
+
+/// Gives the symbols of `spec` the values that `tensor` has.
+fn unify(symbols: &mut Symbols, spec: &TensorSpec, tensor: &HostTensor) -> Result<(), Error> {
+    let mismatch = || Error::HostShape {
+        name: spec.name.clone(),
+        expected: crate::tensor::display_dims(&spec.dims),
+        found: crate::tensor::display_dims(tensor.dims()),
+    };
+    if spec.dims.len() != tensor.dims().len() {
+        return Err(mismatch());
+    }
+    for (dim, &n) in spec.dims.iter().zip(tensor.dims()) {
+        match dim {
+            Dim::Fixed(expected) if *expected != n => return Err(mismatch()),
+            Dim::Fixed(_) => {}
+            Dim::Symbol(name) => match symbols.get_mut(name) {
+                Some(value) => *value = n,
+                None => {
+                    symbols.insert(name.clone(), n);
+                }
+            },
+        }
+    }
+    Ok(())
+}
+
+/// The tensor that holds the actions after the last repetition: the one that feeds `actions`.
+fn final_output(spec: &PolicySpec) -> Result<String, Error> {
+    let outputs = spec.stages.iter().flat_map(|stage| &stage.stage.outputs);
+    let feeding = outputs.filter(|output| output.feeds.as_deref() == Some("actions")).last();
+    feeding.map(|output| output.name.clone()).ok_or(Error::NoLoop)
+}
+
+fn action_names(action: &[JointMap]) -> Arc<[String]> {
+    action.iter().flat_map(|key| key.joints.iter().cloned()).collect()
+}
+
+impl From<message::Error> for Error {
+    fn from(error: message::Error) -> Self {
+        Self::Joints(error.to_string())
+    }
+}
+
+impl From<observation::Error> for Error {
+    fn from(error: observation::Error) -> Self {
+        Self::Joints(error.to_string())
+    }
+}

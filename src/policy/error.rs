@@ -1,0 +1,125 @@
+//! What can be wrong with a policy or one of its inferences.
+
+use std::path::PathBuf;
+
+use super::processor::Processor;
+use super::spec::{PolicySpec, SpecError};
+use super::{decode, encode, processor};
+use crate::engine;
+
+/// Loading or running a policy failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bundle's description.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The vendor's processor files.
+    #[error(transparent)]
+    Processor(#[from] processor::Error),
+    /// The engine room.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    /// Image, instruction or state could not be encoded.
+    #[error(transparent)]
+    Encode(#[from] encode::Error),
+    /// The output could not be decoded.
+    #[error(transparent)]
+    Decode(#[from] decode::Error),
+    /// policy.yaml and the processor's files contradict each other.
+    #[error("policy.yaml and the processor's files disagree:\n  {}", problems.join("\n  "))]
+    Disagree {
+        /// One line each.
+        problems: Vec<String>,
+    },
+    /// A frame cannot be used.
+    #[error("camera '{camera}': {reason}")]
+    Camera {
+        /// The camera.
+        camera: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Another number of frames than views.
+    #[error("expected one frame of each of {expected} cameras, found {found}")]
+    Cameras {
+        /// Views of the policy.
+        expected: usize,
+        /// Frames of the observation.
+        found: usize,
+    },
+    /// The joint state cannot be used.
+    #[error("joint state: {0}")]
+    Joints(String),
+    /// The embedding table cannot be used.
+    #[error("token embedding {}: {reason}", file.display())]
+    Embedding {
+        /// Its file.
+        file: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// More text than the engines take.
+    #[error("the instruction needs {found} tokens with the prompt around it, the policy takes at most {max}; shorten it")]
+    InstructionTooLong {
+        /// `instruction.max_tokens`.
+        max: usize,
+        /// Tokens found.
+        found: usize,
+    },
+    /// A step count without constants.
+    #[error("denoise.steps: {found} was not exported; this policy has {exported:?}")]
+    Steps {
+        /// Wanted.
+        found: u32,
+        /// Available.
+        exported: Vec<u32>,
+    },
+    /// A stage reads a tensor that encode does not make for this policy.
+    #[error("a stage reads '{name}', which needs `instruction.embedding` in policy.yaml or does not exist")]
+    HostTensor {
+        /// The tensor.
+        name: String,
+    },
+    /// A host tensor does not have the shape that a stage wants.
+    #[error("tensor '{name}': the stage wants {expected}, the policy's files make {found}")]
+    HostShape {
+        /// The tensor.
+        name: String,
+        /// Wanted.
+        expected: String,
+        /// Made.
+        found: String,
+    },
+    /// No stage reads images of a fixed size.
+    #[error("no stage reads 'pixels' with dimensions [views, 3, height, width], height and width being numbers")]
+    NoPixels,
+    /// No stage closes the denoising loop.
+    #[error("no stage has an output that feeds 'actions': add `feeds: actions` to the step's output in policy.yaml")]
+    NoLoop,
+    /// This build has no TensorRT.
+    #[error("engine.kind: tensorrt is not part of this build; set engine.kind: onnx, or build with the feature `tensorrt`")]
+    NoTensorrt,
+    /// A bug of ours.
+    #[error("internal error: {0}")]
+    Internal(&'static str),
+}
+
+/// Compares what both descriptions say.
+pub(super) fn agree(spec: &PolicySpec, processor: &Processor) -> Result<(), Error> {
+    let mut problems = Vec::new();
+    let mut compare = |what: &str, yaml: String, files: String| {
+        if yaml != files {
+            problems.push(format!("{what}: policy.yaml says {yaml}, the processor says {files}"));
+        }
+    };
+    let keys = |keys: &[(String, usize)]| {
+        keys.iter().map(|(key, width)| format!("{key}: {width}")).collect::<Vec<_>>().join(", ")
+    };
+    compare("cameras", spec.cameras.join(", "), processor.cameras.join(", "));
+    compare("state", keys(&spec.state), keys(&processor.state_keys()));
+    let names: Vec<String> = processor.action_keys().into_iter().map(|(key, _)| key).collect();
+    compare("action.keys", spec.action.keys.join(", "), names.join(", "));
+    compare("action.rows", spec.action.rows.to_string(), processor.rows.to_string());
+    compare("action.dims", spec.action.dims.to_string(), processor.max_action_dim.to_string());
+    if problems.is_empty() { Ok(()) } else { Err(Error::Disagree { problems }) }
+}

@@ -1,0 +1,136 @@
+//! Chunks of this replay against those of an earlier one.
+
+use std::fmt;
+use std::path::Path;
+
+use super::{ACTION_CHUNK_TOPIC, Error};
+use crate::bag::BagReader;
+use crate::message::ActionChunkMessage;
+use crate::time::Stamp;
+
+/// The first place where two replays differ.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Difference {
+    /// A value beyond the tolerance, or NaN on one side.
+    Value {
+        /// Stamp of the chunk.
+        stamp: Stamp,
+        /// Row of the chunk, from 0.
+        row: usize,
+        /// Joint.
+        name: String,
+        /// The golden value.
+        expected: f32,
+        /// This replay's.
+        found: f32,
+    },
+    /// A chunk of another observation, shape or joints.
+    Chunk {
+        /// Stamp of this replay's chunk.
+        stamp: Stamp,
+        /// What differs.
+        what: &'static str,
+        /// In the golden bag.
+        expected: String,
+        /// Here.
+        found: String,
+    },
+    /// One side ended before the other.
+    Count {
+        /// Chunks of the golden bag.
+        expected: usize,
+        /// Chunks of this replay.
+        found: usize,
+    },
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value { stamp, row, name, expected, found } => {
+                write!(f, "chunk {stamp}, row {row}, {name}: expected {expected}, found {found}")
+            }
+            Self::Chunk { stamp, what, expected, found } => {
+                write!(f, "chunk {stamp}: {what}: expected {expected}, found {found}")
+            }
+            Self::Count { expected, found } => write!(f, "expected {expected} chunks, found {found}"),
+        }
+    }
+}
+
+/// The golden chunks, compared one by one as new ones are made.
+pub struct Golden {
+    chunks: std::vec::IntoIter<ActionChunkMessage>,
+    tolerance: f32,
+    compared: usize,
+    difference: Option<Difference>,
+}
+
+impl Golden {
+    /// Reads the chunks of a bag that an earlier replay (or a recording of the node) made.
+    ///
+    /// # Errors
+    /// When it cannot be read, or has no topic of action chunks.
+    pub fn open(file: &Path, tolerance: f32) -> Result<Self, Error> {
+        let bag = BagReader::open(file)?;
+        let topic = bag.topics().iter().position(|topic| topic.type_name == ActionChunkMessage::TYPE);
+        let Some(topic) = topic else {
+            let problem = format!("no topic of {} (expected {ACTION_CHUNK_TOPIC})", ActionChunkMessage::TYPE);
+            return Err(Error::Topics { bag: file.to_owned(), problems: vec![problem] });
+        };
+        let mut chunks = Vec::new();
+        for message in bag.messages(&[topic])? {
+            chunks.push(ActionChunkMessage::parse(&message?.data)?);
+        }
+        Ok(Self { chunks: chunks.into_iter(), tolerance, compared: 0, difference: None })
+    }
+
+    /// Compares the next chunk; only the first difference is kept.
+    ///
+    /// # Errors
+    /// None today; the signature leaves room for streaming.
+    pub fn compare(&mut self, found: &ActionChunkMessage) -> Result<(), Error> {
+        self.compared += 1;
+        if let Some(expected) = self.chunks.next()
+            && self.difference.is_none()
+        {
+            self.difference = difference(&expected, found, self.tolerance);
+        }
+        Ok(())
+    }
+
+    /// The first difference, the number of chunks included.
+    ///
+    /// # Errors
+    /// As [`Self::compare`].
+    pub fn finish(self) -> Result<Option<Difference>, Error> {
+        let rest = self.chunks.len();
+        let total = self.compared.max(0);
+        Ok(self.difference.or((rest > 0).then(|| Difference::Count { expected: total + rest, found: total })))
+    }
+}
+
+fn difference(expected: &ActionChunkMessage, found: &ActionChunkMessage, tolerance: f32) -> Option<Difference> {
+    let stamp = found.stamp;
+    let chunk = |what, expected: String, found: String| Some(Difference::Chunk { stamp, what, expected, found });
+    if expected.input_stamps != found.input_stamps || expected.input_names != found.input_names {
+        return chunk("observation", identity(expected), identity(found));
+    }
+    if expected.names != found.names {
+        return chunk("joints", expected.names.join(", "), found.names.join(", "));
+    }
+    if expected.horizon != found.horizon || expected.values.len() != found.values.len() {
+        return chunk("rows", expected.horizon.to_string(), found.horizon.to_string());
+    }
+    let width = found.names.len().max(1);
+    let mut pairs = expected.values.iter().zip(&found.values).enumerate();
+    // Written so that NaN on either side differs.
+    let (index, (expected, value)) = pairs.find(|(_, (a, b))| !((*a - *b).abs() <= tolerance))?;
+    let name = found.names.get(index % width).cloned().unwrap_or_default();
+    Some(Difference::Value { stamp, row: index / width, name, expected: *expected, found: *value })
+}
+
+fn identity(chunk: &ActionChunkMessage) -> String {
+    let inputs = chunk.input_names.iter().zip(&chunk.input_stamps);
+    inputs.map(|(name, stamp)| format!("{name} {stamp}")).collect::<Vec<_>>().join(", ")
+}

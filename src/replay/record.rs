@@ -1,0 +1,126 @@
+//! What a replay remembers for its summary and report.
+
+use std::time::Duration;
+
+use crate::message::JointStateView;
+use crate::observation::{InputStatistics, Violation};
+use crate::parameters::Settings;
+use crate::time::{Span, Stamp};
+
+/// One published chunk.
+#[derive(Clone, Debug)]
+pub struct ChunkRecord {
+    /// Log time of the inference.
+    pub at: Stamp,
+    /// Due time of row 0.
+    pub start: Stamp,
+    /// Time between rows.
+    pub step: Span,
+    /// Rows that were late at publication.
+    pub late_rows: u32,
+    /// `[rows, joints]`, rad or m.
+    pub values: Vec<f32>,
+    /// Age of each stamped input at the inference, in the order of [`Record::input_names`].
+    pub ages: Vec<Span>,
+    /// Values clamped to limits.
+    pub clamped: u64,
+    /// Wall-clock times of this inference.
+    pub encode: Duration,
+    /// One a stage, in run order.
+    pub stages: Vec<Duration>,
+    /// Output to joint positions.
+    pub decode: Duration,
+    /// All of it.
+    pub total: Duration,
+}
+
+/// A cycle without a chunk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Log time.
+    pub at: Stamp,
+    /// `violation` or `refused`.
+    pub kind: &'static str,
+    /// Inputs concerned, with the word for what is wrong.
+    pub inputs: Vec<(String, &'static str)>,
+    /// The whole text.
+    pub text: String,
+}
+
+impl Event {
+    /// An observation that broke a rule.
+    pub fn violation(at: Stamp, violation: &Violation) -> Self {
+        let inputs = violation.breaches.iter().map(|breach| (breach.input.to_string(), breach.word())).collect();
+        Self { at, kind: "violation", inputs, text: violation.to_string() }
+    }
+
+    /// A chunk that was refused.
+    pub fn refusal(at: Stamp, text: &str) -> Self {
+        Self { at, kind: "refused", inputs: Vec::new(), text: text.to_owned() }
+    }
+}
+
+/// Everything that one replay shows.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// Joint names, the columns of chunks and states.
+    pub joints: Vec<String>,
+    /// Stamped inputs in the order of [`ChunkRecord::ages`].
+    pub input_names: Vec<String>,
+    /// Stages in run order.
+    pub stages: Vec<String>,
+    /// Name and fingerprint of the policy.
+    pub policy: (String, String),
+    /// Chunks in order.
+    pub chunks: Vec<ChunkRecord>,
+    /// Joint positions over log time; NaN where a message lacked the joint.
+    pub states: Vec<(Stamp, Vec<f64>)>,
+    /// Violations and refusals in order.
+    pub events: Vec<Event>,
+    /// Cycles whose observation was the last one's.
+    pub unchanged: u64,
+    /// Cycles while stopped.
+    pub stopped: u64,
+    /// Counts of every input at the end.
+    pub inputs: Vec<InputStatistics>,
+}
+
+impl Record {
+    /// An empty record of a replay under these settings.
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            joints: settings.action.iter().flat_map(|key| key.joints.iter().cloned()).collect(),
+            input_names: settings
+                .inputs
+                .iter()
+                .filter(|input| input.kind.is_stamped())
+                .map(|input| input.name.clone())
+                .collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes down a published chunk.
+    pub fn chunk(&mut self, chunk: ChunkRecord) {
+        self.chunks.push(chunk);
+    }
+
+    /// Takes down a cycle without a chunk.
+    pub fn event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// Takes down the positions of the commanded joints.
+    pub fn joint_state(&mut self, at: Stamp, state: &JointStateView<'_>) {
+        let position = |name: &String| state.find(name).and_then(|index| state.position(index)).unwrap_or(f64::NAN);
+        self.states.push((at, self.joints.iter().map(position).collect()));
+    }
+
+    /// The `q`-quantile (0 to 1) of the whole inference's wall-clock time.
+    pub fn latency(&self, q: f64) -> Option<Duration> {
+        let mut times: Vec<Duration> = self.chunks.iter().map(|chunk| chunk.total).collect();
+        times.sort_unstable();
+        let last = times.len().checked_sub(1)?;
+        times.get((last as f64 * q.clamp(0.0, 1.0)).round() as usize).copied()
+    }
+}

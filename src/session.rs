@@ -1,0 +1,245 @@
+//! One cycle of operation: observation in, messages out. The node's inference thread and `vla-trt replay` both call
+//! [`Session::cycle`], so what differs between them is only where bytes and time come from.
+
+use std::sync::Arc;
+
+use crate::chunk::{self, Chunk, ClampReport, Limits};
+use crate::message::{ActionChunkMessage, JointStateView, JointTrajectoryMessage};
+use crate::observation::{Inputs, Observation, OnViolation, Violation};
+use crate::parameters::Settings;
+use crate::policy::{self, Policy, Timings};
+use crate::time::{Span, Stamp};
+
+/// What one cycle came to.
+#[derive(Debug)]
+pub enum Outcome<'s> {
+    /// A new chunk, ready to be published.
+    Published(Published<'s>),
+    /// The same observation, instruction, seed and step count as the last chunk's: nothing to infer.
+    Unchanged,
+    /// The observation breaks a rule; `stop` is to be published when the rule says so and a joint state is known.
+    Violation {
+        /// Every breach.
+        violation: Violation,
+        /// What the settings ask for.
+        action: OnViolation,
+        /// Current position at zero velocity, on entering the stop.
+        stop: Option<&'s JointTrajectoryMessage>,
+    },
+    /// Stopped by an earlier violation; [`Session::resume`] ends it.
+    Stopped,
+    /// The policy failed or its chunk must not be published.
+    Refused(Refusal),
+}
+
+/// A chunk on its way out.
+#[derive(Debug)]
+pub struct Published<'s> {
+    /// The whole chunk with its identity.
+    pub chunk: &'s ActionChunkMessage,
+    /// The rows that are still to come, as a controller takes them.
+    pub trajectory: &'s JointTrajectoryMessage,
+    /// Where the time went.
+    pub timings: &'s Timings,
+    /// Values clamped in this chunk.
+    pub clamped: &'s ClampReport,
+    /// What it was inferred from.
+    pub observation: &'s Observation,
+}
+
+/// Why a cycle had no chunk to publish although its observation was good.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Encode, engines or decode failed.
+    #[error("{0}")]
+    Policy(#[from] policy::Error),
+    /// NaN or infinity in the output, or every row late.
+    #[error("{0}")]
+    Chunk(#[from] chunk::Error),
+}
+
+/// The policy with everything that one cycle needs, all of it reused.
+pub struct Session {
+    policy: Policy,
+    observation: Observation,
+    chunk: Chunk,
+    timings: Timings,
+    clamped: ClampReport,
+    limits: Limits,
+    message: ActionChunkMessage,
+    trajectory: JointTrajectoryMessage,
+    last: Option<Inferred>,
+    sequence: u64,
+    stopped: bool,
+}
+
+/// What the last chunk was inferred from, to recognise a cycle that would repeat it.
+#[derive(PartialEq)]
+struct Inferred {
+    stamps: Vec<Stamp>,
+    instruction: Arc<str>,
+    seed: u64,
+    steps: u32,
+}
+
+impl Inferred {
+    fn is(&self, observation: &Observation, settings: &Settings) -> bool {
+        self.seed == settings.seed
+            && self.steps == settings.denoise_steps
+            && self.instruction == observation.instruction
+            && self.stamps.iter().copied().eq(observation.identity().map(|(_, stamp)| stamp))
+    }
+}
+
+impl Session {
+    /// A session that has published nothing yet.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            message: ActionChunkMessage {
+                policy_fingerprint: policy.spec().fingerprint.clone(),
+                ..ActionChunkMessage::default()
+            },
+            chunk: policy.new_chunk(),
+            policy,
+            observation: Observation::default(),
+            timings: Timings::default(),
+            clamped: ClampReport::default(),
+            limits: Limits::default(),
+            trajectory: JointTrajectoryMessage::default(),
+            last: None,
+            sequence: 0,
+            stopped: false,
+        }
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Whether a violation with `on_violation: stop` holds publication back.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Ends a stop; true when there was one. Fresh inputs are demanded by the rules as ever.
+    pub fn resume(&mut self) -> bool {
+        self.last = None;
+        std::mem::take(&mut self.stopped)
+    }
+
+    /// Takes over settings that changed. Call it before the next cycle.
+    pub fn apply(&mut self, settings: &Settings) {
+        self.limits = Limits::new(&self.chunk.names, settings.limits.iter().map(|limit| limit.bounds()));
+        self.chunk.step = settings.step;
+        self.policy.log_shapes(settings.log_shapes);
+    }
+
+    /// Runs one cycle at ROS time `now`. `published_at` is asked once the chunk is ready: in the node it reads the
+    /// clock, in a replay it adds the assumed latency. `force` infers also when nothing changed.
+    pub fn cycle(
+        &mut self,
+        now: Stamp,
+        inputs: &Inputs,
+        settings: &Settings,
+        force: bool,
+        published_at: &mut dyn FnMut() -> Stamp,
+    ) -> Outcome<'_> {
+        if self.stopped {
+            return Outcome::Stopped;
+        }
+        if let Err(violation) = inputs.assemble_into(now, &settings.rules, &mut self.observation) {
+            return self.violated(now, inputs, settings, violation);
+        }
+        if !force && self.last.as_ref().is_some_and(|last| last.is(&self.observation, settings)) {
+            return Outcome::Unchanged;
+        }
+        match self.infer(now, settings, published_at) {
+            Ok(()) => Outcome::Published(Published {
+                chunk: &self.message,
+                trajectory: &self.trajectory,
+                timings: &self.timings,
+                clamped: &self.clamped,
+                observation: &self.observation,
+            }),
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    fn infer(
+        &mut self,
+        now: Stamp,
+        settings: &Settings,
+        published_at: &mut dyn FnMut() -> Stamp,
+    ) -> Result<(), Refusal> {
+        // Also a refused inference counts as done: the same observation would be refused again.
+        self.remember(settings);
+        self.timings.reset();
+        self.policy.infer(
+            &self.observation,
+            settings.seed,
+            settings.denoise_steps,
+            &mut self.chunk,
+            &mut self.timings,
+        )?;
+        chunk::finite(&self.chunk)?;
+        self.clamped.reset();
+        self.limits.clamp(&mut self.chunk, &mut self.clamped);
+        let published = published_at();
+        let scheduled = chunk::schedule(&self.chunk, published)?;
+        chunk::fill_joint_trajectory(&self.chunk, &scheduled, &settings.frame_id, published, &mut self.trajectory);
+        let latency: Span = published - now;
+        self.sequence += 1;
+        chunk::fill_action_chunk(
+            &self.chunk,
+            &scheduled,
+            &settings.frame_id,
+            self.sequence,
+            latency,
+            &mut self.message,
+        );
+        Ok(())
+    }
+
+    fn remember(&mut self, settings: &Settings) {
+        let observation = &self.observation;
+        let stamps = observation.identity().map(|(_, stamp)| stamp);
+        match &mut self.last {
+            Some(last) => {
+                last.stamps.clear();
+                last.stamps.extend(stamps);
+                last.instruction = Arc::clone(&observation.instruction);
+                (last.seed, last.steps) = (settings.seed, settings.denoise_steps);
+            }
+            None => {
+                self.last = Some(Inferred {
+                    stamps: stamps.collect(),
+                    instruction: Arc::clone(&observation.instruction),
+                    seed: settings.seed,
+                    steps: settings.denoise_steps,
+                });
+            }
+        }
+    }
+
+    fn violated(&mut self, now: Stamp, inputs: &Inputs, settings: &Settings, violation: Violation) -> Outcome<'_> {
+        let action = settings.rules.on_violation;
+        if action != OnViolation::Stop {
+            return Outcome::Violation { violation, action, stop: None };
+        }
+        self.stopped = true;
+        let stop = self.fill_stop(now, inputs, settings);
+        Outcome::Violation { violation, action, stop: stop.then_some(&self.trajectory) }
+    }
+
+    /// The current position of every commanded joint at zero velocity; false when it is not known.
+    fn fill_stop(&mut self, now: Stamp, inputs: &Inputs, settings: &Settings) -> bool {
+        let Some(joints) = inputs.latest_joints() else { return false };
+        let Ok(state) = JointStateView::parse(&joints.bytes) else { return false };
+        let position = |name: &String| state.find(name).and_then(|index| state.position(index));
+        let positions: Option<Vec<f64>> = self.chunk.names.iter().map(position).collect();
+        let Some(positions) = positions else { return false };
+        chunk::fill_stop_trajectory(&self.chunk.names, &positions, &settings.frame_id, now, &mut self.trajectory);
+        true
+    }
+}
