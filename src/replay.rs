@@ -190,7 +190,7 @@ impl Replay<'_> {
                 self.output.chunk(at, published.chunk)?;
                 self.output.trajectory(at, published.trajectory)?;
                 if let Some(golden) = &mut self.golden {
-                    golden.compare(published.chunk)?;
+                    golden.compare(published.chunk);
                 }
                 self.record.chunk(chunk_record(now, &published));
             }
@@ -210,10 +210,7 @@ impl Replay<'_> {
     fn finish(mut self) -> Result<Summary, Error> {
         self.record.inputs = self.inputs.statistics();
         self.output.writer.finish()?;
-        let difference = match self.golden.take() {
-            Some(golden) => golden.finish()?,
-            None => None,
-        };
+        let difference = self.golden.take().and_then(Golden::finish);
         Ok(Summary { record: self.record, difference })
     }
 }

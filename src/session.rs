@@ -7,7 +7,7 @@ use crate::chunk::{self, Chunk, ClampReport, Limits};
 use crate::message::{ActionChunkMessage, JointStateView, JointTrajectoryMessage};
 use crate::observation::{Inputs, Observation, OnViolation, Violation};
 use crate::parameters::Settings;
-use crate::policy::{self, Policy, Timings};
+use crate::policy::{self, LoadOptions, Policy, PolicySpec, Progress, Timings};
 use crate::time::{Span, Stamp};
 
 /// What one cycle came to.
@@ -92,6 +92,30 @@ impl Inferred {
 }
 
 impl Session {
+    /// Loads the policy as the settings say and starts a session with it.
+    ///
+    /// # Errors
+    /// [`policy::Error`] naming the file, stage or tensor; nothing stays loaded.
+    pub fn load(
+        spec: PolicySpec,
+        settings: &Settings,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, policy::Error> {
+        let stages = &settings.engine.stages;
+        let options = LoadOptions {
+            engine: settings.engine.kind,
+            load_order: settings.engine.load_order.clone(),
+            stage_files: stages.iter().filter_map(|(name, s)| Some((name.clone(), s.path.clone()?))).collect(),
+            state: settings.state.clone(),
+            action: settings.action.clone(),
+            denoise_steps: settings.denoise_steps,
+            threads: settings.engine.threads,
+        };
+        let mut session = Self::new(Policy::load(spec, options, progress)?);
+        session.apply(settings);
+        Ok(session)
+    }
+
     /// A session that has published nothing yet.
     pub fn new(policy: Policy) -> Self {
         Self {

@@ -1,13 +1,135 @@
-//! `vla-trt replay`
+//! `vla-trt replay`: a policy over a recorded bag.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
 use super::Outcome;
+use crate::engine::LoadEvent;
+use crate::engine::memory::mib;
+use crate::parameters::{self, Settings};
+use crate::policy::{PolicySpec, Progress};
+use crate::replay::{self, Summary, report};
+use crate::session::Session;
+use crate::time::Span;
 
 /// Run a policy over a recorded bag, without ROS.
+///
+/// Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 the chunks differ from the golden ones.
 #[derive(clap::Args, Debug)]
-pub struct Replay {}
+pub struct Replay {
+    /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
+    bag: PathBuf,
+    /// Policy folder.
+    #[arg(long, value_name = "DIR")]
+    policy: PathBuf,
+    /// Parameters: the node's own YAML file.
+    #[arg(long, value_name = "FILE")]
+    params: Option<PathBuf>,
+    /// Set one parameter, as the node's `-p` does; may be given several times.
+    #[arg(short = 'p', long = "param", value_name = "NAME:=VALUE")]
+    param: Vec<String>,
+    /// Latency between inference and publication to assume.
+    #[arg(long, value_name = "MS", default_value_t = 0.0)]
+    latency_ms: f64,
+    /// MCAP file to write the chunks and trajectories to.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Compare with the chunks of this bag; exit code 3 and the first difference when they differ.
+    #[arg(long, value_name = "FILE")]
+    golden: Option<PathBuf>,
+    /// Largest difference from the golden values, in rad or m.
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    tolerance: f32,
+    /// Write a self-contained HTML report.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
 
 /// Runs the command.
 ///
 /// # Errors
-pub fn run(_args: &Replay) -> anyhow::Result<Outcome> {
+/// Whatever keeps the replay from starting or finishing; nothing is then left at the output's name.
+pub fn run(args: &Replay) -> anyhow::Result<Outcome> {
+    if !(args.latency_ms.is_finite() && args.latency_ms >= 0.0) {
+        bail!("--latency-ms: expected milliseconds of 0 or more, found {}", args.latency_ms);
+    }
+    if !(args.tolerance.is_finite() && args.tolerance >= 0.0) {
+        bail!("--tolerance: expected 0 or more, found {}", args.tolerance);
+    }
+    let spec = PolicySpec::load(&args.policy)?;
+    let settings = settings(args, &spec)?;
+    let bar = progress_bar();
+    let mut session = Session::load(spec, &settings, &mut |progress| bar.set_message(describe(&progress)))?;
+    bar.set_message("replay");
+    let options = replay::Options {
+        bag: args.bag.clone(),
+        output: args.output.clone(),
+        latency: Span::from_millis(args.latency_ms),
+        golden: args.golden.clone().map(|file| (file, args.tolerance)),
+    };
+    let done = replay::run(&mut session, &settings, &options, &mut |fraction| {
+        bar.set_position((fraction * 1000.0) as u64);
+    });
+    bar.finish_and_clear();
+    let summary = done?;
+    print_summary(&summary, args);
+    if let Some(file) = &args.report {
+        let page = report::render(&summary.record);
+        std::fs::write(file, page).with_context(|| format!("writing the report {}", file.display()))?;
+        println!("report: {}", file.display());
+    }
+    if let Some(difference) = &summary.difference {
+        println!("differs from the golden chunks: {difference}");
+        return Ok(Outcome::Differs);
+    }
     Ok(Outcome::Success)
+}
+
+fn settings(args: &Replay, spec: &PolicySpec) -> anyhow::Result<Settings> {
+    let mut overrides = match &args.params {
+        Some(file) => parameters::yaml::load(file, "/vla_trt")?,
+        None => Vec::new(),
+    };
+    for assignment in &args.param {
+        overrides.push(parameters::yaml::assignment(assignment)?);
+    }
+    overrides.push(parameters::yaml::path_override("policy", &args.policy));
+    Ok(Settings::from_overrides(&spec.into(), overrides)?)
+}
+
+fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::new(1000);
+    let style = ProgressStyle::with_template("{msg:24} [{bar:40}] {percent:>3} % {elapsed}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+    bar
+}
+
+fn describe(progress: &Progress) -> String {
+    match progress {
+        Progress::Planning => "planning".into(),
+        Progress::Engine(LoadEvent::Loading { index, total, stage, bytes }) => {
+            format!("loading {stage} {}/{total} ({:.1} MiB)", index + 1, mib(*bytes))
+        }
+        Progress::Engine(LoadEvent::Loaded(report)) => format!("loaded {}", report.stage),
+        Progress::WarmUp => "warm-up".into(),
+    }
+}
+
+fn print_summary(summary: &Summary, args: &Replay) {
+    let record = &summary.record;
+    let violations = record.events.iter().filter(|event| event.kind == "violation").count();
+    let refused = record.events.len() - violations;
+    println!("{} chunks -> {}", record.chunks.len(), args.output.display());
+    println!("without a chunk: {violations} violations, {refused} refused, {} unchanged, {} stopped", record.unchanged, record.stopped);
+    if let (Some(median), Some(p99)) = (record.latency(0.5), record.latency(0.99)) {
+        println!("inference: median {:.1} ms, p99 {:.1} ms", median.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
+    }
+    for event in record.events.iter().take(3) {
+        println!("  at {}: {}: {}", event.at, event.kind, event.text);
+    }
+    if record.events.len() > 3 {
+        println!("  and {} more", record.events.len() - 3);
+    }
 }

@@ -60,7 +60,7 @@ impl fmt::Display for Difference {
 
 /// The golden chunks, compared one by one as new ones are made.
 pub struct Golden {
-    chunks: std::vec::IntoIter<ActionChunkMessage>,
+    chunks: Vec<ActionChunkMessage>,
     tolerance: f32,
     compared: usize,
     difference: Option<Difference>,
@@ -82,31 +82,23 @@ impl Golden {
         for message in bag.messages(&[topic])? {
             chunks.push(ActionChunkMessage::parse(&message?.data)?);
         }
-        Ok(Self { chunks: chunks.into_iter(), tolerance, compared: 0, difference: None })
+        Ok(Self { chunks, tolerance, compared: 0, difference: None })
     }
 
     /// Compares the next chunk; only the first difference is kept.
-    ///
-    /// # Errors
-    /// None today; the signature leaves room for streaming.
-    pub fn compare(&mut self, found: &ActionChunkMessage) -> Result<(), Error> {
-        self.compared += 1;
-        if let Some(expected) = self.chunks.next()
+    pub fn compare(&mut self, found: &ActionChunkMessage) {
+        if let Some(expected) = self.chunks.get(self.compared)
             && self.difference.is_none()
         {
-            self.difference = difference(&expected, found, self.tolerance);
+            self.difference = difference(expected, found, self.tolerance);
         }
-        Ok(())
+        self.compared += 1;
     }
 
-    /// The first difference, the number of chunks included.
-    ///
-    /// # Errors
-    /// As [`Self::compare`].
-    pub fn finish(self) -> Result<Option<Difference>, Error> {
-        let rest = self.chunks.len();
-        let total = self.compared.max(0);
-        Ok(self.difference.or((rest > 0).then(|| Difference::Count { expected: total + rest, found: total })))
+    /// The first difference; without one, whether both sides have as many chunks.
+    pub fn finish(self) -> Option<Difference> {
+        let (expected, found) = (self.chunks.len(), self.compared);
+        self.difference.or((expected != found).then_some(Difference::Count { expected, found }))
     }
 }
 
