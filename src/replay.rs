@@ -112,9 +112,9 @@ pub fn run(
         for now in clock.due_before(message.log_time) {
             replay.cycle(now)?;
         }
-        let input = topics.iter().find(|(topic, _)| *topic == message.topic).map(|(_, input)| *input);
-        let input = input.ok_or(Error::Internal("a message of a topic that was not asked for"))?;
-        replay.offer(input, message.data, message.log_time);
+        for (_, input) in topics.iter().filter(|(topic, _)| *topic == message.topic) {
+            replay.offer(*input, message.data.clone(), message.log_time);
+        }
         progress((message.log_time - start).seconds() / (end - start).seconds().max(1e-9));
     }
     if let Some(now) = clock.next_at(end) {
@@ -198,7 +198,7 @@ impl Replay<'_> {
             Outcome::Stopped => self.record.stopped += 1,
             Outcome::Violation { violation, stop, .. } => {
                 if let Some(stop) = stop {
-                    self.output.trajectory(now, stop)?;
+                    self.output.trajectory(now, &stop)?;
                 }
                 self.record.event(Event::violation(now, &violation));
             }
@@ -224,7 +224,7 @@ fn chunk_record(now: Stamp, published: &Published<'_>) -> ChunkRecord {
         late_rows: published.chunk.late_rows,
         values: published.chunk.values.clone(),
         ages: observation.identity().map(|(_, stamp)| stamp.age_at(now)).collect(),
-        clamped: published.clamped.count,
+        clamped: published.clamped,
         encode: published.timings.encode,
         stages: published.timings.stages.iter().map(|StageTime { time, .. }| *time).collect::<Vec<Duration>>(),
         decode: published.timings.decode,

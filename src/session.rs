@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::chunk::{self, Chunk, ClampReport, Limits};
-use crate::message::{ActionChunkMessage, JointStateView, JointTrajectoryMessage};
-use crate::observation::{Inputs, Observation, OnViolation, Violation};
+use crate::chunk::{self, Chunk, ClampReport, Limit, Limits, Publication, TrajectoryBuffer};
+use crate::message::{ActionChunkMessage, JointTrajectoryMessage};
+use crate::observation::{self, Inputs, JointMap, Observation, OnViolation, StateReader, Violation};
 use crate::parameters::Settings;
 use crate::policy::{self, LoadOptions, Policy, PolicySpec, Progress, Timings};
-use crate::time::{Span, Stamp};
+use crate::time::Stamp;
 
 /// What one cycle came to.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub enum Outcome<'s> {
         /// What the settings ask for.
         action: OnViolation,
         /// Current position at zero velocity, on entering the stop.
-        stop: Option<&'s JointTrajectoryMessage>,
+        stop: Option<JointTrajectoryMessage>,
     },
     /// Stopped by an earlier violation; [`Session::resume`] ends it.
     Stopped,
@@ -41,8 +41,8 @@ pub struct Published<'s> {
     pub trajectory: &'s JointTrajectoryMessage,
     /// Where the time went.
     pub timings: &'s Timings,
-    /// Values clamped in this chunk.
-    pub clamped: &'s ClampReport,
+    /// Values of this chunk that were clamped to a limit.
+    pub clamped: u64,
     /// What it was inferred from.
     pub observation: &'s Observation,
 }
@@ -58,6 +58,20 @@ pub enum Refusal {
     Chunk(#[from] chunk::Error),
 }
 
+/// A session could not start, or its settings do not fit the policy.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Loading the policy.
+    #[error(transparent)]
+    Policy(#[from] policy::Error),
+    /// Limits of a joint that the policy does not command.
+    #[error(transparent)]
+    Limits(#[from] chunk::Error),
+    /// The joints of the actions.
+    #[error(transparent)]
+    Joints(#[from] observation::Error),
+}
+
 /// The policy with everything that one cycle needs, all of it reused.
 pub struct Session {
     policy: Policy,
@@ -66,8 +80,10 @@ pub struct Session {
     timings: Timings,
     clamped: ClampReport,
     limits: Limits,
+    /// Positions of the commanded joints, for a stop.
+    positions: StateReader,
     message: ActionChunkMessage,
-    trajectory: JointTrajectoryMessage,
+    trajectory: TrajectoryBuffer,
     last: Option<Inferred>,
     sequence: u64,
     stopped: bool,
@@ -95,12 +111,12 @@ impl Session {
     /// Loads the policy as the settings say and starts a session with it.
     ///
     /// # Errors
-    /// [`policy::Error`] naming the file, stage or tensor; nothing stays loaded.
+    /// [`Error`] naming the file, stage, tensor or joint; nothing stays loaded.
     pub fn load(
         spec: PolicySpec,
         settings: &Settings,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<Self, policy::Error> {
+    ) -> Result<Self, Error> {
         let stages = &settings.engine.stages;
         let options = LoadOptions {
             engine: settings.engine.kind,
@@ -111,29 +127,32 @@ impl Session {
             denoise_steps: settings.denoise_steps,
             threads: settings.engine.threads,
         };
-        let mut session = Self::new(Policy::load(spec, options, progress)?);
-        session.apply(settings);
+        let mut session = Self::new(Policy::load(spec, options, progress)?)?;
+        session.apply(settings)?;
         Ok(session)
     }
 
     /// A session that has published nothing yet.
-    pub fn new(policy: Policy) -> Self {
-        Self {
-            message: ActionChunkMessage {
-                policy_fingerprint: policy.spec().fingerprint.clone(),
-                ..ActionChunkMessage::default()
-            },
-            chunk: policy.new_chunk(),
+    ///
+    /// # Errors
+    /// [`observation::Error`] when a joint of the policy's actions is named twice.
+    pub fn new(policy: Policy) -> Result<Self, observation::Error> {
+        let chunk = policy.new_chunk();
+        let positions = StateReader::new(&[JointMap::identity("action", chunk.names.to_vec())])?;
+        Ok(Self {
+            limits: Limits::unlimited(&chunk.names),
+            chunk,
             policy,
+            positions,
             observation: Observation::default(),
             timings: Timings::default(),
             clamped: ClampReport::default(),
-            limits: Limits::default(),
-            trajectory: JointTrajectoryMessage::default(),
+            message: ActionChunkMessage::default(),
+            trajectory: TrajectoryBuffer::default(),
             last: None,
             sequence: 0,
             stopped: false,
-        }
+        })
     }
 
     /// The policy.
@@ -153,10 +172,15 @@ impl Session {
     }
 
     /// Takes over settings that changed. Call it before the next cycle.
-    pub fn apply(&mut self, settings: &Settings) {
-        self.limits = Limits::new(&self.chunk.names, settings.limits.iter().map(|limit| limit.bounds()));
+    ///
+    /// # Errors
+    /// [`chunk::Error`] when a limit names a joint that the policy does not command; nothing has changed then.
+    pub fn apply(&mut self, settings: &Settings) -> Result<(), chunk::Error> {
+        let limits = settings.limits.iter().map(|l| Limit { joint: &l.joint, min: l.min, max: l.max });
+        self.limits = Limits::new(&self.chunk.names, limits)?;
         self.chunk.step = settings.step;
         self.policy.log_shapes(settings.log_shapes);
+        Ok(())
     }
 
     /// Runs one cycle at ROS time `now`. `published_at` is asked once the chunk is ready: in the node it reads the
@@ -179,11 +203,11 @@ impl Session {
             return Outcome::Unchanged;
         }
         match self.infer(now, settings, published_at) {
-            Ok(()) => Outcome::Published(Published {
+            Ok(clamped) => Outcome::Published(Published {
                 chunk: &self.message,
-                trajectory: &self.trajectory,
+                trajectory: self.trajectory.message(),
                 timings: &self.timings,
-                clamped: &self.clamped,
+                clamped,
                 observation: &self.observation,
             }),
             Err(refusal) => Outcome::Refused(refusal),
@@ -195,7 +219,7 @@ impl Session {
         now: Stamp,
         settings: &Settings,
         published_at: &mut dyn FnMut() -> Stamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<u64, Refusal> {
         // Also a refused inference counts as done: the same observation would be refused again.
         self.remember(settings);
         self.timings.reset();
@@ -207,22 +231,19 @@ impl Session {
             &mut self.timings,
         )?;
         chunk::finite(&self.chunk)?;
-        self.clamped.reset();
-        self.limits.clamp(&mut self.chunk, &mut self.clamped);
+        let clamped = self.limits.clamp(&mut self.chunk, &mut self.clamped)?;
         let published = published_at();
         let scheduled = chunk::schedule(&self.chunk, published)?;
-        chunk::fill_joint_trajectory(&self.chunk, &scheduled, &settings.frame_id, published, &mut self.trajectory);
-        let latency: Span = published - now;
+        self.trajectory.fill(&self.chunk, &scheduled)?;
         self.sequence += 1;
-        chunk::fill_action_chunk(
-            &self.chunk,
-            &scheduled,
-            &settings.frame_id,
-            self.sequence,
-            latency,
-            &mut self.message,
-        );
-        Ok(())
+        let publication = Publication {
+            sequence: self.sequence,
+            frame_id: &settings.frame_id,
+            inference_latency: published - now,
+            policy_fingerprint: &self.policy.spec().fingerprint,
+        };
+        chunk::action_chunk_message(&self.chunk, &scheduled, &publication, &mut self.message)?;
+        Ok(clamped)
     }
 
     fn remember(&mut self, settings: &Settings) {
@@ -246,24 +267,23 @@ impl Session {
         }
     }
 
-    fn violated(&mut self, now: Stamp, inputs: &Inputs, settings: &Settings, violation: Violation) -> Outcome<'_> {
+    fn violated(&mut self, now: Stamp, inputs: &Inputs, settings: &Settings, violation: Violation) -> Outcome<'static> {
         let action = settings.rules.on_violation;
         if action != OnViolation::Stop {
             return Outcome::Violation { violation, action, stop: None };
         }
         self.stopped = true;
-        let stop = self.fill_stop(now, inputs, settings);
-        Outcome::Violation { violation, action, stop: stop.then_some(&self.trajectory) }
+        Outcome::Violation { violation, action, stop: self.stop_where_it_is(now, inputs) }
     }
 
-    /// The current position of every commanded joint at zero velocity; false when it is not known.
-    fn fill_stop(&mut self, now: Stamp, inputs: &Inputs, settings: &Settings) -> bool {
-        let Some(joints) = inputs.latest_joints() else { return false };
-        let Ok(state) = JointStateView::parse(&joints.bytes) else { return false };
-        let position = |name: &String| state.find(name).and_then(|index| state.position(index));
-        let positions: Option<Vec<f64>> = self.chunk.names.iter().map(position).collect();
-        let Some(positions) = positions else { return false };
-        chunk::fill_stop_trajectory(&self.chunk.names, &positions, &settings.frame_id, now, &mut self.trajectory);
-        true
+    /// The current position of every commanded joint at zero velocity, when it is known.
+    fn stop_where_it_is(&mut self, now: Stamp, inputs: &Inputs) -> Option<JointTrajectoryMessage> {
+        let joints = inputs.latest_joints()?;
+        let mut positions = vec![0.0; self.positions.width()];
+        let read = self.positions.read_positions(&joints.bytes, &mut positions).map_err(|error| error.to_string());
+        let stop = read.and_then(|()| {
+            chunk::stop_trajectory(&self.chunk.names, &positions, now).map_err(|error| error.to_string())
+        });
+        stop.inspect_err(|error| tracing::error!("no stop trajectory: {error}")).ok()
     }
 }

@@ -3,7 +3,6 @@
 use super::encode::state::StateEncoder;
 use super::processor::Processor;
 use super::{Error, PolicySpec};
-use crate::message::JointStateView;
 use crate::observation::{JointMap, JointSample, StateReader};
 use crate::tensor::{DType, HostTensor};
 
@@ -36,7 +35,7 @@ impl State {
         let encoder = StateEncoder::new(processor)?;
         let dims = [1, processor.max_state_dim];
         let tensor = HostTensor::zeros(DType::F32, &dims).ok_or(Error::Internal("f32 zeros"))?;
-        Ok(Self { reader: StateReader::new(maps), encoder, raw: vec![0.0; width], tensor })
+        Ok(Self { reader: StateReader::new(&maps)?, encoder, raw: vec![0.0; width], tensor })
     }
 
     /// State in model units, keys in model order.
@@ -51,8 +50,7 @@ impl State {
 
     /// Reads one joint state.
     pub fn encode(&mut self, sample: &JointSample) -> Result<(), Error> {
-        let view = JointStateView::parse(&sample.bytes)?;
-        self.reader.read(&view, &mut self.raw)?;
+        self.reader.read(&sample.bytes, &mut self.raw)?;
         self.encoder.encode(&self.raw, self.tensor.as_f32_mut().unwrap_or_default())?;
         Ok(())
     }
