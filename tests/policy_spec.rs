@@ -12,7 +12,7 @@ name: test
 fingerprint: sha256:00
 cameras: [top, wrist]
 state: {arm: 6, gripper: 1}
-action: {step_s: 0.02, horizon: 50, rows: 16, dims: 128, keys: [arm, gripper]}
+action: {step_s: 0.02, horizon: 50, rows: 16, dims: 128, keys: {arm: 6, gripper: 1}}
 instruction: {tokenizer: tokenizer.json, template: prompt.json, max_tokens: 64, embedding: {file: e.safetensors, tensor: embed_tokens}}
 processor: {config: processor_config.json, statistics: statistics.json, embodiment: new_embodiment}
 denoise: {steps: [1, 4], default: 4}

@@ -1,6 +1,7 @@
 //! `vla-trt replay`: a policy over a recorded bag.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -8,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::Outcome;
 use crate::engine::LoadEvent;
 use crate::engine::memory::mib;
-use crate::parameters::{self, Settings};
+use crate::parameters::{NodeName, Overrides, Parameters, Settings, Value};
 use crate::policy::{PolicySpec, Progress};
 use crate::replay::{self, Summary, report};
 use crate::session::Session;
@@ -87,16 +88,20 @@ pub fn run(args: &Replay) -> anyhow::Result<Outcome> {
     Ok(Outcome::Success)
 }
 
-fn settings(args: &Replay, spec: &PolicySpec) -> anyhow::Result<Settings> {
-    let mut overrides = match &args.params {
-        Some(file) => parameters::yaml::load(file, "/vla_trt")?,
-        None => Vec::new(),
-    };
-    for assignment in &args.param {
-        overrides.push(parameters::yaml::assignment(assignment)?);
+/// The parameters as a node named `/vla_trt` would have them.
+fn settings(args: &Replay, spec: &PolicySpec) -> anyhow::Result<Arc<Settings>> {
+    let mut overrides = Overrides::new(NodeName::new("/", "vla_trt")?);
+    if let Some(file) = &args.params {
+        overrides.add_file(file)?;
     }
-    overrides.push(parameters::yaml::path_override("policy", &args.policy));
-    Ok(Settings::from_overrides(&spec.into(), overrides)?)
+    for assignment in &args.param {
+        overrides.add_argument(assignment)?;
+    }
+    for warning in overrides.warnings() {
+        tracing::warn!("{warning}");
+    }
+    overrides.set("policy", Value::String(args.policy.to_string_lossy().into_owned()));
+    Ok(Arc::clone(Parameters::new(spec.into(), &overrides)?.settings()))
 }
 
 fn progress_bar() -> ProgressBar {

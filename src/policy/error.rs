@@ -117,8 +117,7 @@ pub(super) fn agree(spec: &PolicySpec, processor: &Processor) -> Result<(), Erro
     };
     compare("cameras", spec.cameras.join(", "), processor.cameras.join(", "));
     compare("state", keys(&spec.state), keys(&processor.state_keys()));
-    let names: Vec<String> = processor.action_keys().into_iter().map(|(key, _)| key).collect();
-    compare("action.keys", spec.action.keys.join(", "), names.join(", "));
+    compare("action.keys", keys(&spec.action.keys), keys(&processor.action_keys()));
     compare("action.rows", spec.action.rows.to_string(), processor.rows.to_string());
     compare("action.dims", spec.action.dims.to_string(), processor.max_action_dim.to_string());
     if problems.is_empty() { Ok(()) } else { Err(Error::Disagree { problems }) }

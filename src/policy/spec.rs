@@ -84,8 +84,8 @@ pub struct ActionSpec {
     pub rows: usize,
     /// Columns of the model's action tensor.
     pub dims: usize,
-    /// Action keys in model order; their widths are those of the statistics.
-    pub keys: Vec<String>,
+    /// Action keys and widths in model order.
+    pub keys: Vec<(String, usize)>,
 }
 
 /// Files of the instruction's way to token ids and embedding rows.
@@ -208,7 +208,7 @@ impl Checker<'_> {
                 horizon: raw.action.horizon,
                 rows: raw.action.rows,
                 dims: raw.action.dims,
-                keys: raw.action.keys,
+                keys: raw.action.keys.0,
             },
             instruction: InstructionSpec {
                 tokenizer: self.file("instruction.tokenizer", &raw.instruction.tokenizer),
@@ -239,8 +239,8 @@ impl Checker<'_> {
             format!("action.rows: expected 1 to horizon ({}), found {}", action.horizon, action.rows)
         });
         self.check(action.dims > 0, || "action.dims: expected at least 1, found 0".into());
-        self.check(!action.keys.is_empty(), || "action.keys: expected at least one key, found none".into());
-        self.unique("action.keys", action.keys.iter().map(String::as_str));
+        self.check(!action.keys.0.is_empty(), || "action.keys: expected at least one key, found none".into());
+        self.check(action.keys.iter().all(|(_, width)| *width > 0), || "action.keys: a key of width 0".into());
         self.check(raw.instruction.max_tokens > 0, || "instruction.max_tokens: expected at least 1, found 0".into());
     }
 

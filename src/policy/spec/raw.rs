@@ -71,7 +71,7 @@ pub(super) struct RawAction {
     pub horizon: usize,
     pub rows: usize,
     pub dims: usize,
-    pub keys: Vec<String>,
+    pub keys: Named<usize>,
 }
 
 #[derive(Clone, Debug, serde::Deserialize)]
