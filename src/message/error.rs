@@ -1,0 +1,200 @@
+//! What can be wrong with a message.
+
+use std::str::Utf8Error;
+
+use super::pixels::{MAX_PIXELS, PixelFormat};
+
+/// Why a message or a frame was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Not plain CDR.
+    #[error(
+        "{message}: encapsulation {found}, expected 00 00 or 00 01 (plain CDR, as rosbag2, Fast DDS and Cyclone DDS \
+         write it): is this a serialized ROS 2 message of that type?"
+    )]
+    Encapsulation {
+        /// Message type.
+        message: String,
+        /// The first bytes in hexadecimal, or "of 3 bytes" when there are fewer than four.
+        found: String,
+    },
+    /// A field ends beyond the message.
+    #[error(
+        "{message}: `{field}` at byte {offset} needs {needed} bytes, found {left}: the message is cut short or is of \
+         another type"
+    )]
+    Truncated {
+        /// Message type.
+        message: String,
+        /// Field, dotted.
+        field: &'static str,
+        /// Where the field begins, in bytes from the start of the message.
+        offset: usize,
+        /// Bytes that the field takes.
+        needed: usize,
+        /// Bytes that are there.
+        left: usize,
+    },
+    /// A sequence announces more elements than its message can hold.
+    #[error(
+        "{message}: `{field}` announces {count} elements of at least {element} bytes each, found {left} bytes: the \
+         message is cut short or is of another type"
+    )]
+    Sequence {
+        /// Message type.
+        message: String,
+        /// Field, dotted.
+        field: &'static str,
+        /// Announced elements.
+        count: usize,
+        /// Smallest size of one element, bytes.
+        element: usize,
+        /// Bytes that are there.
+        left: usize,
+    },
+    /// A string is not UTF-8.
+    #[error("{message}: `{field}` is expected to be UTF-8: {source}")]
+    Text {
+        /// Message type.
+        message: String,
+        /// Field, dotted.
+        field: &'static str,
+        /// Where it ceases to be UTF-8.
+        source: Utf8Error,
+    },
+    /// A time or duration with a second or more of nanoseconds.
+    #[error("{message}: `{field}.nanosec` is {nanosec}, expected less than 1000000000")]
+    Nanoseconds {
+        /// Message type.
+        message: String,
+        /// Field, dotted.
+        field: &'static str,
+        /// What was found.
+        nanosec: u32,
+    },
+    /// Two arrays of one message that belong together differ in length.
+    #[error("{message}: `{field}` has {found} elements, expected {expected} ({why})")]
+    Length {
+        /// Message type.
+        message: String,
+        /// Field, dotted.
+        field: &'static str,
+        /// Elements that are there.
+        found: usize,
+        /// Elements that other fields ask for.
+        expected: usize,
+        /// Which other fields.
+        why: &'static str,
+    },
+    /// An image encoding that is not read.
+    #[error(
+        "image encoding `{found}` is not supported, expected one of {}: republish the camera in one of them",
+        known()
+    )]
+    Encoding {
+        /// The message's `encoding`, at most its first 64 characters.
+        found: String,
+    },
+    /// No pixels.
+    #[error("image is {width}x{height}, expected at least 1x1: is the camera running?")]
+    Empty {
+        /// Columns.
+        width: usize,
+        /// Rows.
+        height: usize,
+    },
+    /// More pixels than [`MAX_PIXELS`].
+    #[error("image is {width}x{height}, expected at most {MAX_PIXELS} pixels: lower the camera's resolution")]
+    TooLarge {
+        /// Columns.
+        width: usize,
+        /// Rows.
+        height: usize,
+    },
+    /// Subsampled colour on an odd size.
+    #[error("{format} image is {width}x{height}, expected an even {side}")]
+    OddSize {
+        /// Layout.
+        format: PixelFormat,
+        /// Columns.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// The side that must be even.
+        side: &'static str,
+    },
+    /// Rows overlap.
+    #[error("{format} image {width} pixels wide has `step` {step}, expected at least {expected} bytes")]
+    Step {
+        /// Layout.
+        format: PixelFormat,
+        /// Columns.
+        width: usize,
+        /// Bytes a row, as announced.
+        step: usize,
+        /// Bytes that a row of this layout takes.
+        expected: usize,
+    },
+    /// Fewer bytes than step and height ask for.
+    #[error("{format} image {width}x{height} with `step` {step} has {found} bytes of data, expected {expected}")]
+    Data {
+        /// Layout.
+        format: PixelFormat,
+        /// Columns.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// Bytes a row.
+        step: usize,
+        /// Bytes that are there.
+        found: usize,
+        /// Bytes that step and height ask for.
+        expected: usize,
+    },
+    /// Neither JPEG nor PNG.
+    #[error(
+        "compressed image with format `{format}` begins with {magic}, expected JPEG (ff d8 ff) or PNG \
+         (89 50 4e 47 0d 0a 1a 0a)"
+    )]
+    Codec {
+        /// The message's `format`, at most its first 64 characters.
+        format: String,
+        /// First bytes in hexadecimal, or "nothing".
+        magic: String,
+    },
+    /// Compressed data of a kind that holds no camera colours.
+    #[error("{codec} frame is {found}, expected {expected}")]
+    Colours {
+        /// JPEG or PNG.
+        codec: &'static str,
+        /// What it is.
+        found: &'static str,
+        /// What is read.
+        expected: &'static str,
+    },
+    /// Damaged compressed data.
+    #[error("{codec} frame of {length} bytes is damaged or cut short: {reason}: the frame is dropped")]
+    Damaged {
+        /// JPEG or PNG.
+        codec: &'static str,
+        /// Bytes of compressed data.
+        length: usize,
+        /// The decoder's own words.
+        reason: String,
+    },
+}
+
+/// The encodings that are read, for messages.
+fn known() -> String {
+    PixelFormat::ENCODINGS.map(|(name, _)| name).join(", ")
+}
+
+/// Text of a foreign message, short enough to be shown.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+/// At most eight first bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}

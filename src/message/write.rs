@@ -1,0 +1,53 @@
+//! Writers of the messages that others send: tests, benchmarks and fixtures build their input with them.
+
+use super::cdr::Writer;
+use super::header::HeaderView;
+
+/// A `sensor_msgs/Image`. `step` is in bytes; nothing is checked, so that faulty images can be made too.
+pub fn image(header: HeaderView<'_>, width: u32, height: u32, encoding: &str, step: u32, data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(data.len() + header.frame_id.len() + encoding.len() + 64);
+    let mut writer = Writer::new(&mut out);
+    writer.header(header);
+    writer.u32(height);
+    writer.u32(width);
+    writer.string(encoding);
+    writer.u8(0);
+    writer.u32(step);
+    writer.bytes(data);
+    out
+}
+
+/// A `sensor_msgs/CompressedImage`.
+pub fn compressed_image(header: HeaderView<'_>, format: &str, data: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(data.len() + header.frame_id.len() + format.len() + 64);
+    let mut writer = Writer::new(&mut out);
+    writer.header(header);
+    writer.string(format);
+    writer.bytes(data);
+    out
+}
+
+/// A `sensor_msgs/JointState`: positions in rad or m, velocities in rad/s or m/s, efforts in Nm or N.
+pub fn joint_state<S: AsRef<str>>(
+    header: HeaderView<'_>,
+    names: &[S],
+    positions: &[f64],
+    velocities: &[f64],
+    efforts: &[f64],
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = Writer::new(&mut out);
+    writer.header(header);
+    writer.strings(names);
+    writer.doubles(positions);
+    writer.doubles(velocities);
+    writer.doubles(efforts);
+    out
+}
+
+/// A `std_msgs/String`.
+pub fn text(data: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    Writer::new(&mut out).string(data);
+    out
+}
