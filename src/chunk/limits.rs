@@ -126,11 +126,8 @@ mod tests {
     #[test]
     fn every_problem_of_the_limits_is_reported_at_once() {
         let names = ["a".to_owned(), "b".to_owned()];
-        let error = Limits::new(
-            &names,
-            [limit("a", 1.0, -1.0), limit("c", 0.0, 1.0), limit("b", f64::NAN, 1.0)],
-        )
-        .expect_err("three problems");
+        let error = Limits::new(&names, [limit("a", 1.0, -1.0), limit("c", 0.0, 1.0), limit("b", f64::NAN, 1.0)])
+            .expect_err("three problems");
         assert_eq!(
             error.to_string(),
             "limits: joint `a`: expected min <= max, found min 1 and max -1; unknown joint `c`, expected one of \

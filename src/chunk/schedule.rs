@@ -97,7 +97,8 @@ mod tests {
                     prop_assert_eq!(scheduled.start, chunk.observation_stamp + chunk.step);
                 }
                 Err(error) => {
-                    prop_assert!(matches!(error, Error::WhollyLate { .. }));
+                    let wholly_late = matches!(error, Error::WhollyLate { .. });
+                    prop_assert!(wholly_late);
                     prop_assert_eq!(late, rows);
                 }
             }

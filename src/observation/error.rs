@@ -86,7 +86,9 @@ pub enum Error {
         present: Vec<String>,
     },
     /// A joint of the policy's state that the message has twice.
-    #[error("joint state has joint `{joint}` more than once; expected one position, so two publishers must not share it")]
+    #[error(
+        "joint state has joint `{joint}` more than once; expected one position, so two publishers must not share it"
+    )]
     DuplicateJoint {
         /// Joint.
         joint: String,

@@ -249,7 +249,8 @@ mod tests {
         slot.offer(sample(100, 100), TOLERANCE);
         let seen = snapshot(&mut slot, 110);
         slot.mark_used(Stamp::from_nanos(100), seen.used);
-        slot.mark_used(Stamp::from_nanos(100), snapshot(&mut slot, 120).used);
+        let again = snapshot(&mut slot, 120);
+        slot.mark_used(Stamp::from_nanos(100), again.used);
         slot.offer(sample(200, 200), TOLERANCE);
         let counts = slot.counts();
         assert_eq!((counts.used, counts.overwritten), (1, 0));

@@ -172,3 +172,6 @@ impl StateReader {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -91,7 +91,7 @@ impl Breach {
             Fault::Frozen { .. } => "frozen",
             Fault::Future { .. } => "future",
             Fault::Skewed { .. } => "skewed",
-            Fault::ClockWentBack { .. } => "clock went back",
+            Fault::ClockWentBack { .. } => "went back",
         }
     }
 }
@@ -120,12 +120,17 @@ impl fmt::Display for Breach {
 
 /// Every rule that an observation broke. Displays as one line.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{}", Joined(.breaches))]
+#[error("{}{}", Joined(.breaches), no_clock(*.at))]
 pub struct Violation {
     /// ROS time at which the observation was asked for.
     pub at: Stamp,
     /// Never empty: first the clock's, then in the order of the inputs.
     pub breaches: Vec<Breach>,
+}
+
+/// Simulated time that nobody publishes stays at zero.
+fn no_clock(at: Stamp) -> &'static str {
+    if at == Stamp::default() { "; ROS time is zero: with use_sim_time something must publish /clock" } else { "" }
 }
 
 struct Joined<'a>(&'a [Breach]);
@@ -158,7 +163,7 @@ mod tests {
         let mut joints = breach("joints", Fault::Missing);
         joints.refusal = Some("no joints".into());
         let violation = Violation {
-            at: Stamp::from_nanos(0),
+            at: Stamp::from_nanos(1),
             breaches: vec![
                 breach("top", Fault::Frozen { age: ms(350.0), max_age: ms(100.0), repeats: 7 }),
                 breach("left_wrist", Fault::Future { ahead: ms(2000.0), tolerance: ms(20.0) }),
@@ -171,6 +176,8 @@ mod tests {
              left_wrist future (stamp 2000.0 ms ahead of now, at most 20.0 ms); \
              joints missing (no usable message yet) [last message refused: no joints]"
         );
+        let unset = Violation { at: Stamp::default(), ..violation.clone() };
+        assert!(unset.to_string().ends_with("something must publish /clock"));
         assert_eq!(violation.breaches[0].expected(), Some(ms(100.0)));
         assert_eq!(violation.breaches[0].found(), Some(ms(350.0)));
     }
