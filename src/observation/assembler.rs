@@ -168,6 +168,8 @@ mod tests {
         let seen = verdict(&inputs, 50, 1000);
         assert!(seen.breaches.is_empty());
         assert_eq!(words(&seen.tolerated), ["top stale", "top skewed"]);
+        let inputs = [candidate("top", Some(1000), 100, false), candidate("joints", Some(900), 100, true)];
+        assert_eq!(words(&verdict(&inputs, 50, 1000).tolerated), ["top skewed"]);
         let inputs = [candidate("top", None, 100, false), candidate("joints", Some(1000), 100, true)];
         assert_eq!(words(&verdict(&inputs, 50, 1000).breaches), ["top missing"]);
     }

@@ -2,37 +2,46 @@
 
 use crate::time::{Span, Stamp};
 
-/// Default of [`super::Rules::future_tolerance`] until the first observation brings the rules.
+/// [`super::Rules::future_tolerance`] until the first observation brings the rules.
 const DEFAULT_TOLERANCE: Span = Span::from_nanos(100_000_000);
 
-/// The latest ROS time seen, and the number of times that it went back.
+/// Runs of ROS time: each step back begins a new one.
 #[derive(Debug)]
 pub(super) struct Clock {
-    latest: Option<Stamp>,
     epoch: u64,
     /// Distance of the last step back, until it has been reported.
     unreported: Option<Span>,
     tolerance: Span,
 }
 
+/// One reader of the clock. Time is compared with what the same thread read before and never across threads: a task
+/// that was held up between reading the clock and offering its message has not seen time go back.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    epoch: u64,
+    last: Option<Stamp>,
+}
+
 impl Default for Clock {
     fn default() -> Self {
-        Self { latest: None, epoch: 0, unreported: None, tolerance: DEFAULT_TOLERANCE }
+        Self { epoch: 0, unreported: None, tolerance: DEFAULT_TOLERANCE }
     }
 }
 
 impl Clock {
-    /// Takes note of the time and returns the run that it belongs to. Small steps back are the order in which
-    /// threads get here.
-    pub fn advance(&mut self, now: Stamp) -> u64 {
-        match self.latest {
-            Some(latest) if now < latest - self.tolerance => {
+    /// Takes note of what a watch reads and returns the run that it belongs to.
+    pub fn advance(&mut self, watch: &mut Watch, now: Stamp) -> u64 {
+        match watch.last {
+            // Another watch has noticed this step already.
+            _ if watch.epoch < self.epoch => watch.last = Some(now),
+            Some(last) if now < last - self.tolerance => {
                 self.epoch += 1;
-                self.unreported = Some(latest - now);
-                self.latest = Some(now);
+                self.unreported = Some(last - now);
+                watch.last = Some(now);
             }
-            latest => self.latest = latest.max(Some(now)),
+            last => watch.last = last.max(Some(now)),
         }
+        watch.epoch = self.epoch;
         self.epoch
     }
 
@@ -59,14 +68,41 @@ impl Clock {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_step_back_is_a_new_run_reported_once_and_jitter_is_not() {
+    fn at(nanos: i64) -> Stamp {
+        Stamp::from_nanos(nanos)
+    }
+
+    fn clock() -> Clock {
         let mut clock = Clock::default();
         clock.set_tolerance(Span::from_nanos(10));
-        let at = Stamp::from_nanos;
-        assert_eq!((clock.advance(at(100)), clock.advance(at(95)), clock.advance(at(90))), (0, 0, 0));
+        clock
+    }
+
+    #[test]
+    fn a_step_back_is_a_new_run_reported_once_and_jitter_is_not() {
+        let (mut clock, mut watch) = (clock(), Watch::default());
+        assert_eq!([100, 95, 90].map(|now| clock.advance(&mut watch, at(now))), [0, 0, 0]);
         assert_eq!(clock.take_jump(), None);
-        assert_eq!((clock.advance(at(40)), clock.advance(at(50))), (1, 1));
+        assert_eq!([40, 50].map(|now| clock.advance(&mut watch, at(now))), [1, 1]);
         assert_eq!((clock.take_jump(), clock.take_jump()), (Some(Span::from_nanos(60)), None));
+    }
+
+    #[test]
+    fn one_step_back_seen_by_every_watch_is_one_new_run() {
+        let (mut clock, mut watches) = (clock(), [Watch::default(), Watch::default()]);
+        for now in [100, 40, 60] {
+            for watch in &mut watches {
+                clock.advance(watch, at(now));
+            }
+        }
+        assert_eq!(clock.jumps(), 1);
+    }
+
+    #[test]
+    fn a_task_that_was_held_up_has_not_seen_time_go_back() {
+        let (mut clock, mut watches) = (clock(), [Watch::default(), Watch::default()]);
+        clock.advance(&mut watches[0], at(100));
+        clock.advance(&mut watches[1], at(20));
+        assert_eq!(clock.jumps(), 0);
     }
 }

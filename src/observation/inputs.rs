@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::assembler::{self, Candidate, Verdict};
-use super::clock::Clock;
+use super::clock::{Clock, Watch};
 use super::error::Error;
 use super::intake::{self, Content};
 use super::sample::{CameraSample, JointSample, Observation};
@@ -25,6 +25,7 @@ pub struct Inputs {
     finite: Vec<String>,
     slots: Vec<Mutex<Slot>>,
     instruction: Mutex<Option<Arc<str>>>,
+    /// The one lock taken under another (a slot's, or the scratch's).
     clock: Mutex<Clock>,
     /// Reused by every assembly; its lock also keeps assemblies one after the other.
     scratch: Mutex<Scratch>,
@@ -34,6 +35,7 @@ pub struct Inputs {
 struct Scratch {
     candidates: Vec<Candidate>,
     verdict: Verdict,
+    watch: Watch,
 }
 
 impl Inputs {
@@ -69,10 +71,6 @@ impl Inputs {
         let (Some(spec), Some(slot)) = (self.specs.get(input), self.slots.get(input)) else {
             return Err(Error::UnknownInput { index: input, count: self.specs.len() });
         };
-        let (epoch, tolerance) = {
-            let mut clock = lock(&self.clock);
-            (clock.advance(received), clock.tolerance())
-        };
         let stamp = match intake::check(spec, &bytes, &self.finite).inspect_err(|error| refuse(slot, error))? {
             Content::Stamped(stamp) => stamp,
             Content::Text(text) => {
@@ -84,6 +82,10 @@ impl Inputs {
         let sample = Sample { stamp, received, bytes };
         let (forgotten, displaced) = {
             let mut slot = lock(slot);
+            let (epoch, tolerance) = {
+                let mut clock = lock(&self.clock);
+                (clock.advance(slot.watch(), received), clock.tolerance())
+            };
             (slot.enter_epoch(epoch), slot.offer(sample, tolerance))
         };
         // The lock is gone: a frame of megabytes may go back to the system now.
@@ -123,13 +125,13 @@ impl Inputs {
 
     /// [`Inputs::assemble`] into an observation that is reused; on a violation it is left as it was.
     pub fn assemble_into(&self, now: Stamp, rules: &Rules, out: &mut Observation) -> Result<(), Violation> {
+        let mut scratch = lock(&self.scratch);
+        let Scratch { candidates, verdict, watch } = &mut *scratch;
         let (epoch, jump) = {
             let mut clock = lock(&self.clock);
             clock.set_tolerance(rules.future_tolerance);
-            (clock.advance(now), clock.take_jump())
+            (clock.advance(watch, now), clock.take_jump())
         };
-        let mut scratch = lock(&self.scratch);
-        let Scratch { candidates, verdict } = &mut *scratch;
         verdict.clear();
         if let Some(back) = jump {
             let fault = Fault::ClockWentBack { back, tolerance: rules.future_tolerance };

@@ -117,6 +117,13 @@ mod tests {
     }
 
     #[test]
+    fn a_single_short_difference_is_not_taken_for_the_period() {
+        let mut window = window(40, |_| false);
+        window.push(Stamp::from_nanos(39 * PERIOD + 1_000), Stamp::from_nanos(39 * PERIOD + 5_000_000));
+        assert!((window.measure().expect("enough samples").source_hz - 30.0).abs() < 1e-6);
+    }
+
+    #[test]
     fn a_strict_pattern_of_loss_cannot_be_told_from_a_slower_source() {
         let rate = window(400, |i| i % 2 == 1).measure().expect("enough samples");
         assert!((rate.source_hz - 15.0).abs() < 1e-6 && !rate.is_losing());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::clock::Watch;
 use super::rate::RateWindow;
 use crate::time::{Span, Stamp};
 
@@ -74,6 +75,7 @@ pub(super) struct Slot {
     refused_since_held: bool,
     rate: RateWindow,
     last_age: Option<Span>,
+    watch: Watch,
 }
 
 impl Slot {
@@ -100,6 +102,11 @@ impl Slot {
         self.counts.refused += 1;
         self.last_refusal = Some(reason);
         self.refused_since_held = true;
+    }
+
+    /// What this input's arrivals tell of the clock.
+    pub fn watch(&mut self) -> &mut Watch {
+        &mut self.watch
     }
 
     /// Forgets the samples of an earlier run of the clock.
@@ -279,6 +286,26 @@ mod tests {
     }
 
     #[test]
+    fn a_stamp_ahead_within_the_tolerance_is_held_at_once() {
+        let mut slot = Slot::default();
+        slot.offer(sample(110, 100), TOLERANCE);
+        assert_eq!((held(&slot), slot.counts().future), (Some(110), 0));
+        slot.offer(sample(211, 200), TOLERANCE);
+        assert_eq!((held(&slot), slot.counts().future), (Some(110), 1));
+    }
+
+    #[test]
+    fn a_refusal_is_told_until_the_next_good_message() {
+        let mut slot = Slot::default();
+        slot.offer(sample(100, 100), TOLERANCE);
+        slot.refuse("bad".into());
+        assert_eq!(snapshot(&mut slot, 110).refusal.as_deref(), Some("bad"));
+        slot.offer(sample(120, 120), TOLERANCE);
+        assert_eq!(snapshot(&mut slot, 130).refusal, None);
+        assert_eq!(slot.last_refusal().as_deref(), Some("bad"));
+    }
+
+    #[test]
     fn one_wild_stamp_is_set_aside_and_the_next_good_message_clears_it() {
         let mut slot = Slot::default();
         slot.offer(sample(100, 100), TOLERANCE);
@@ -324,8 +351,12 @@ mod tests {
     fn a_new_epoch_forgets_the_old_run_and_lets_its_smaller_stamps_in() {
         let mut slot = Slot::default();
         slot.offer(sample(1_000, 1_000), TOLERANCE);
+        for i in 1..20 {
+            slot.offer(sample(1_000 + i, 1_000 + i), TOLERANCE);
+        }
+        assert!(slot.rate().measure().is_some());
         slot.enter_epoch(1);
-        assert_eq!(held(&slot), None);
+        assert_eq!((held(&slot), slot.rate().measure()), (None, None));
         slot.offer(sample(5, 5), TOLERANCE);
         slot.enter_epoch(1);
         assert_eq!(held(&slot), Some(5));

@@ -168,6 +168,8 @@ fn an_optional_camera_that_stopped_is_reported_and_inference_goes_on() {
     let observation = inputs.assemble(ms(2010), &rules).expect("only an optional input is old");
     assert_eq!((observation.stamp, observation.cameras[0].stamp), (ms(2000), ms(1000)));
     assert_eq!(words(Ok(observation)), ["(top stale)", "(top skewed)"]);
+    inputs.offer(TOP, image(ms(2005)), ms(2006)).expect("a good message");
+    assert_eq!(words(inputs.assemble(ms(2011), &rules)), [""; 0]);
 }
 
 #[test]
@@ -243,11 +245,14 @@ fn the_latest_instruction_wins_and_an_empty_one_forbids_inference() {
 }
 
 #[test]
-fn a_violation_leaves_a_reused_observation_as_it_was() {
+fn a_reused_observation_keeps_nothing_and_a_violation_leaves_it_as_it_was() {
     let inputs = ready();
     let mut observation = Observation::default();
     inputs.assemble_into(ms(1010), &rules(), &mut observation).expect("all rules kept");
     let before = observation.clone();
+    observation.cameras.extend(before.cameras.clone());
+    inputs.assemble_into(ms(1010), &rules(), &mut observation).expect("all rules kept");
+    assert_eq!(observation, before, "nothing of what it held before stays");
     inputs.assemble_into(ms(1500), &rules(), &mut observation).expect_err("all old");
     assert_eq!(observation, before);
 }
