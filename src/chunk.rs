@@ -3,11 +3,17 @@
 //! A [`Chunk`] is refused when it holds a value that is not finite, clamped to the joints' [`Limits`], given due times
 //! by its observation stamp, and written into messages with the rows that are already late counted or dropped.
 
+mod error;
 mod limits;
+mod outgoing;
+mod schedule;
 
 use std::sync::Arc;
 
-pub use limits::{ClampReport, Limits};
+pub use error::Error;
+pub use limits::{ClampReport, Limit, Limits};
+pub use outgoing::{Publication, STOP_WITHIN, TrajectoryBuffer, action_chunk_message, stop_trajectory};
+pub use schedule::{Scheduled, schedule};
 
 use crate::time::{Span, Stamp};
 
@@ -47,4 +53,27 @@ impl Chunk {
         let start = i.checked_mul(self.width())?;
         self.values.get(start..start.checked_add(self.width())?).filter(|_| i < self.rows)
     }
+
+    /// Refuses a chunk whose values do not fill its rows and joints, and one without any.
+    pub fn check(&self) -> Result<(), Error> {
+        let (rows, joints, values) = (self.rows, self.width(), self.values.len());
+        let whole = values > 0 && rows.checked_mul(joints) == Some(values);
+        if whole { Ok(()) } else { Err(Error::Shape { rows, joints, values }) }
+    }
 }
+
+/// Refuses a chunk that holds NaN or an infinity, by row and joint of the first.
+pub fn finite(chunk: &Chunk) -> Result<(), Error> {
+    chunk.check()?;
+    for (row, values) in chunk.values.chunks_exact(chunk.width()).enumerate() {
+        for (joint, &value) in chunk.names.iter().zip(values) {
+            if !value.is_finite() {
+                return Err(Error::NotFinite { row, joint: joint.clone(), value });
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,28 @@
 //! Observation: the latest sample of each input, checked for age and skew by header stamp.
 //!
-//! Topic tasks (or a bag) offer serialized messages; the inference thread asks for an [`Observation`]. Nothing queues
-//! between them: an input holds one sample, and the freshest by header stamp wins. What breaks a rule comes back as a
-//! value that lists every breach; a missing stream is never replaced by zeros.
+//! Topic tasks (or a bag) offer serialized messages to [`Inputs`]; the inference thread asks it for an
+//! [`Observation`]. Nothing queues between them: an input holds one sample, and the freshest by header stamp wins.
+//! What breaks a rule comes back as a [`Violation`] that lists every breach; a missing stream is never replaced by
+//! zeros. [`StateReader`] then takes the policy's state out of the joint message, by name.
 
+mod assembler;
+mod clock;
+mod error;
+mod inputs;
+mod intake;
+mod rate;
 mod sample;
+mod slot;
 mod spec;
 mod state_reader;
+mod statistics;
+mod violation;
 
+pub use error::Error;
+pub use inputs::Inputs;
+pub use rate::InputRate;
 pub use sample::{CameraSample, JointSample, Observation};
 pub use spec::{InputKind, InputRule, InputSpec, OnViolation, Rules, Transport};
-pub use state_reader::JointMap;
+pub use state_reader::{JointMap, StateReader};
+pub use statistics::InputStatistics;
+pub use violation::{Breach, Fault, Violation};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::spec::Transport;
+use super::violation::Breach;
 use crate::time::Stamp;
 
 /// One serialized camera frame.
@@ -21,7 +22,7 @@ pub struct CameraSample {
 }
 
 /// One serialized `sensor_msgs/JointState`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct JointSample {
     /// Name of the input, `joints`.
     pub name: Arc<str>,
@@ -32,7 +33,7 @@ pub struct JointSample {
 }
 
 /// What one inference runs on: the freshest sample of every input, all rules kept.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Observation {
     /// Stamp of the oldest required input; of the oldest input when none is required. An optional camera that has
     /// stopped must not make every row of the chunk late, so it does not count here; its own stamp is in
@@ -46,6 +47,8 @@ pub struct Observation {
     pub instruction: Arc<str>,
     /// ROS time at which the observation was put together.
     pub assembled_at: Stamp,
+    /// Rules that optional inputs broke: reported, not forbidding. Normally empty.
+    pub tolerated: Vec<Breach>,
 }
 
 impl Observation {

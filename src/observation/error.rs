@@ -1,0 +1,134 @@
+//! Why a message or a joint map was refused.
+
+use crate::message;
+
+/// Errors of the observation room. Each names the input, what was expected and what was found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An index that no input has.
+    #[error("no input has index {index}: {count} inputs are configured")]
+    UnknownInput {
+        /// Index offered.
+        index: usize,
+        /// Number of inputs.
+        count: usize,
+    },
+    /// The bytes are not a message of the input's type.
+    #[error("input `{input}` on topic `{topic}`: {source}")]
+    Message {
+        /// Input.
+        input: String,
+        /// Its topic.
+        topic: String,
+        /// What the message room found.
+        source: message::Error,
+    },
+    /// A header stamp of zero, which no clock would give.
+    #[error(
+        "input `{input}` on topic `{topic}`: expected the time of capture in header.stamp, found zero; \
+         age cannot be told, so let the driver stamp its messages"
+    )]
+    Unstamped {
+        /// Input.
+        input: String,
+        /// Its topic.
+        topic: String,
+    },
+    /// A joint state without joints.
+    #[error("input `{input}` on topic `{topic}`: expected joint names and positions, found an empty JointState")]
+    NoJoints {
+        /// Input.
+        input: String,
+        /// Its topic.
+        topic: String,
+    },
+    /// Names and positions that do not go together.
+    #[error(
+        "input `{input}` on topic `{topic}`: expected as many positions as names, found {names} names and \
+         {positions} positions"
+    )]
+    JointLengths {
+        /// Input.
+        input: String,
+        /// Its topic.
+        topic: String,
+        /// Number of names.
+        names: usize,
+        /// Number of positions.
+        positions: usize,
+    },
+    /// A joint position that is NaN or infinite.
+    #[error("input `{input}` on topic `{topic}`: expected a finite position of joint `{joint}`, found {value}")]
+    JointNotFinite {
+        /// Input.
+        input: String,
+        /// Its topic.
+        topic: String,
+        /// Joint.
+        joint: String,
+        /// NaN or an infinity.
+        value: f64,
+    },
+    /// The bytes handed to a state reader are not a joint state.
+    #[error("joint state: {0}")]
+    JointState(#[source] message::Error),
+    /// Joints of the policy's state that the message does not have.
+    #[error(
+        "joint state lacks {}: its joints are {}; set `state.<key>.joints` to names that the robot publishes",
+        list(missing),
+        list(present)
+    )]
+    MissingJoints {
+        /// Every missing joint.
+        missing: Vec<String>,
+        /// The joints of the message.
+        present: Vec<String>,
+    },
+    /// A joint of the policy's state that the message has twice.
+    #[error(
+        "joint state has joint `{joint}` more than once; expected one position, so two publishers must not share it"
+    )]
+    DuplicateJoint {
+        /// Joint.
+        joint: String,
+    },
+    /// A state value that is not finite once scaled and stored in single precision.
+    #[error("state of joint `{joint}`: expected a finite value, found {value} (from position {position})")]
+    StateNotFinite {
+        /// Joint.
+        joint: String,
+        /// Position in the message, rad or m.
+        position: f64,
+        /// Model value.
+        value: f64,
+    },
+    /// Joints, scales and offsets of a key that do not go together, or a scale that cannot be undone.
+    #[error(
+        "`state.{key}`: expected one finite, non-zero scale and one finite offset for each of its {joints} joints, \
+         found scales {scale:?} and offsets {offset:?}"
+    )]
+    BadMap {
+        /// Key.
+        key: String,
+        /// Number of joints.
+        joints: usize,
+        /// Scales.
+        scale: Vec<f64>,
+        /// Offsets.
+        offset: Vec<f64>,
+    },
+    /// A state buffer of another width.
+    #[error("state buffer: expected {expected} values, found {found}")]
+    StateWidth {
+        /// Width of all keys together.
+        expected: usize,
+        /// Length of the buffer.
+        found: usize,
+    },
+}
+
+fn list(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(", ")
+}

@@ -1,0 +1,161 @@
+//! How fast an input arrives, against how fast its source seems to produce.
+
+use crate::time::{Span, Stamp};
+
+/// Samples looked at: two seconds of a 30 Hz camera, a third of a second of 200 Hz joints.
+const WINDOW: usize = 64;
+/// Samples below which a rate would say nothing.
+const FEWEST: usize = 8;
+
+/// Rates of one input over its last samples.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct InputRate {
+    /// Samples with a new stamp that arrived, a second.
+    pub arrival_hz: f64,
+    /// The source's own rate: one over the 10th percentile of the differences between consecutive stamps. Where at
+    /// least every tenth pair of neighbours arrives, a short difference is the source's period and the long ones are
+    /// gaps. When frames are lost in a strict pattern (every second one, say) the period cannot be known from stamps,
+    /// and this is the rate of what is left.
+    pub source_hz: f64,
+}
+
+impl InputRate {
+    /// Share of the source's samples that arrive, at most 1. Jitter of the stamps makes the shortest differences
+    /// shorter than the period, so a healthy input can read 0.8.
+    pub fn delivered(&self) -> f64 {
+        (self.arrival_hz / self.source_hz).min(1.0)
+    }
+
+    /// Whether so little arrives that the transport must be losing frames (less than 0.6 of the source's rate).
+    /// With Fast DDS's default shared memory segment that is what happens to images above 512 KB.
+    pub fn is_losing(&self) -> bool {
+        self.delivered() < 0.6
+    }
+}
+
+/// Ring of the stamps and arrival times of the last samples.
+#[derive(Clone, Debug)]
+pub(super) struct RateWindow {
+    ring: [(Stamp, Stamp); WINDOW],
+    next: usize,
+    len: usize,
+}
+
+impl Default for RateWindow {
+    fn default() -> Self {
+        Self { ring: [(Stamp::default(), Stamp::default()); WINDOW], next: 0, len: 0 }
+    }
+}
+
+impl RateWindow {
+    pub fn push(&mut self, stamp: Stamp, received: Stamp) {
+        if let Some(entry) = self.ring.get_mut(self.next) {
+            *entry = (stamp, received);
+        }
+        self.next = (self.next + 1) % WINDOW;
+        self.len = (self.len + 1).min(WINDOW);
+    }
+
+    pub fn clear(&mut self) {
+        self.len = 0;
+        self.next = 0;
+    }
+
+    /// `None` with too few samples, or when they all came at one time.
+    pub fn measure(&self) -> Option<InputRate> {
+        if self.len < FEWEST {
+            return None;
+        }
+        let oldest = if self.len < WINDOW { 0 } else { self.next };
+        let entries = || self.ring.iter().cycle().skip(oldest).take(self.len);
+        let mut periods = [Span::ZERO; WINDOW];
+        let mut intervals = 0;
+        for ((slot, before), after) in periods.iter_mut().zip(entries()).zip(entries().skip(1)) {
+            *slot = after.0 - before.0;
+            intervals += 1;
+        }
+        let periods = periods.get_mut(..intervals)?;
+        periods.sort_unstable();
+        let period = periods.get(intervals / 10)?.seconds();
+        let (first, last) = (entries().next()?.1, entries().last()?.1);
+        let elapsed = (last - first).seconds();
+        (period > 0.0 && elapsed > 0.0)
+            .then(|| InputRate { arrival_hz: intervals as f64 / elapsed, source_hz: 1.0 / period })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PERIOD: i64 = 33_333_333;
+
+    /// A 30 Hz source of which the frames with `lost` never arrive.
+    fn window(frames: i64, lost: impl Fn(i64) -> bool) -> RateWindow {
+        let mut window = RateWindow::default();
+        for i in (0..frames).filter(|&i| !lost(i)) {
+            window.push(Stamp::from_nanos(i * PERIOD), Stamp::from_nanos(i * PERIOD + 4_000_000));
+        }
+        window
+    }
+
+    #[test]
+    fn a_healthy_camera_delivers_everything() {
+        let rate = window(200, |_| false).measure().expect("enough samples");
+        assert!((rate.arrival_hz - 30.0).abs() < 1e-6 && (rate.source_hz - 30.0).abs() < 1e-6, "{rate:?}");
+        assert!(!rate.is_losing());
+    }
+
+    #[test]
+    fn irregular_loss_is_seen_against_the_shortest_stamp_differences() {
+        // A burst of three, then nine lost.
+        let rate = window(600, |i| i % 12 > 2).measure().expect("enough samples");
+        assert!((rate.source_hz - 30.0).abs() < 1e-6, "{rate:?}");
+        assert!((0.2..0.3).contains(&rate.delivered()), "{rate:?}");
+        assert!(rate.is_losing());
+    }
+
+    #[test]
+    fn a_single_short_difference_is_not_taken_for_the_period() {
+        let mut window = window(40, |_| false);
+        window.push(Stamp::from_nanos(39 * PERIOD + 1_000), Stamp::from_nanos(39 * PERIOD + 5_000_000));
+        assert!((window.measure().expect("enough samples").source_hz - 30.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_strict_pattern_of_loss_cannot_be_told_from_a_slower_source() {
+        let rate = window(400, |i| i % 2 == 1).measure().expect("enough samples");
+        assert!((rate.source_hz - 15.0).abs() < 1e-6 && !rate.is_losing());
+    }
+
+    #[test]
+    fn too_few_samples_give_no_rate() {
+        assert_eq!(window(FEWEST as i64 - 1, |_| false).measure(), None);
+        assert_eq!(RateWindow::default().measure(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn jitter_of_a_tenth_of_the_period_is_not_loss(jitter in prop::collection::vec(-3_333_333i64..3_333_333, 64)) {
+            let mut window = RateWindow::default();
+            for (i, j) in (0i64..).zip(jitter) {
+                window.push(Stamp::from_nanos(i * PERIOD + j), Stamp::from_nanos(i * PERIOD + 4_000_000));
+            }
+            prop_assert!(!window.measure().expect("enough samples").is_losing());
+        }
+
+        #[test]
+        fn any_stamps_give_positive_finite_rates_or_none(
+            stamps in prop::collection::vec((any::<i64>(), any::<i64>()), 0..150)
+        ) {
+            let mut window = RateWindow::default();
+            for (stamp, received) in stamps {
+                window.push(Stamp::from_nanos(stamp), Stamp::from_nanos(received));
+            }
+            if let Some(rate) = window.measure() {
+                prop_assert!(rate.arrival_hz > 0.0 && rate.source_hz > 0.0 && rate.delivered() <= 1.0);
+            }
+        }
+    }
+}

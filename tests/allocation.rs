@@ -1,0 +1,157 @@
+//! The way from message bytes to a chunk's messages allocates nothing after warm-up.
+//!
+//! Counted by the allocator itself, on the thread under test only. Not counted: the reference count that `Bytes` makes
+//! when a message is shared for the first time (here before the count, in the node with the message itself).
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use bytes::Bytes;
+use vla_trt::chunk::{self, Chunk, ClampReport, Limit, Limits, Publication, TrajectoryBuffer};
+use vla_trt::message::{ActionChunkMessage, write};
+use vla_trt::observation::{
+    InputKind, InputRule, InputSpec, Inputs, JointMap, Observation, OnViolation, Rules, StateReader, Transport,
+};
+use vla_trt::time::{Span, Stamp};
+
+thread_local! {
+    // `const`: reading it allocates nothing, so the allocator may.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call goes on to the system allocator with its arguments unchanged; counting touches a thread-local
+// `Cell` that needs neither allocation nor destruction.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps `GlobalAlloc::alloc`'s contract, which is `System`'s.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above; `pointer` came from `System`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: as above; `pointer` came from `System`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations_of(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.with(Cell::get);
+    work();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+const STEP: Span = Span::from_nanos(20_000_000);
+const PERIOD: i64 = 100_000_000;
+const NAMES: [&str; 4] = ["waist", "elbow", "wrist", "finger"];
+
+/// Everything that the node keeps from inference to inference.
+struct Loop {
+    inputs: Inputs,
+    rules: Rules,
+    observation: Observation,
+    reader: StateReader,
+    state: [f32; 4],
+    chunk: Chunk,
+    limits: Limits,
+    clamped: ClampReport,
+    message: ActionChunkMessage,
+    trajectory: TrajectoryBuffer,
+}
+
+impl Loop {
+    fn new() -> Self {
+        let camera = |name: &str| InputSpec {
+            name: name.into(),
+            topic: format!("/{name}"),
+            kind: InputKind::Camera { transport: Transport::Raw },
+        };
+        let joints = InputSpec { name: "joints".into(), topic: "/joint_states".into(), kind: InputKind::Joints };
+        let inputs = Inputs::new(vec![camera("top"), camera("wrist"), joints]);
+        inputs.set_instruction("pick up the cube");
+        let names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
+        let limited = NAMES.iter().map(|joint| Limit { joint, min: Some(-0.2), max: Some(0.2) });
+        Self {
+            inputs,
+            rules: Rules {
+                per_input: vec![InputRule { max_age: Span::from_nanos(PERIOD), required: true }; 3],
+                max_skew: Span::from_nanos(PERIOD),
+                on_violation: OnViolation::Skip,
+                future_tolerance: STEP,
+            },
+            observation: Observation::default(),
+            reader: StateReader::new(&[JointMap::identity("arm", names.clone())]).expect("a valid map"),
+            state: [0.0; 4],
+            limits: Limits::new(&names, limited).expect("valid limits"),
+            chunk: Chunk { names: names.into(), rows: 16, step: STEP, seed: 1, ..Chunk::default() },
+            clamped: ClampReport::default(),
+            message: ActionChunkMessage::default(),
+            trajectory: TrajectoryBuffer::default(),
+        }
+    }
+
+    /// One turn, up to the messages. The chunk stands in for what inference leaves in it.
+    fn turn(&mut self, sequence: u64, messages: &[Bytes; 3]) {
+        let stamp = stamp(sequence);
+        for (input, bytes) in messages.iter().enumerate() {
+            self.inputs.offer(input, bytes.clone(), stamp + STEP).expect("a good message");
+        }
+        self.inputs.assemble_into(stamp + STEP, &self.rules, &mut self.observation).expect("fresh inputs");
+        self.reader.read(&self.observation.joints.bytes, &mut self.state).expect("all joints");
+
+        let chunk = &mut self.chunk;
+        chunk.observation_stamp = self.observation.stamp;
+        chunk.inputs.clear();
+        chunk.inputs.extend(self.observation.identity().map(|(name, stamp)| (name.clone(), stamp)));
+        chunk.values.clear();
+        chunk.values.extend((0..64).map(|i| self.state[i % 4] + i as f32 / 100.0));
+
+        chunk::finite(chunk).expect("finite values");
+        self.limits.clamp(chunk, &mut self.clamped).expect("its own limits");
+        // Another number of late rows every turn, so that trajectories shrink and grow.
+        let late = STEP.times((sequence % 13) as i64);
+        let scheduled = chunk::schedule(chunk, stamp + late).expect("rows in time");
+        let publication =
+            Publication { sequence, frame_id: "", inference_latency: late, policy_fingerprint: "sha256:0123" };
+        chunk::action_chunk_message(chunk, &scheduled, &publication, &mut self.message).expect("a whole chunk");
+        let trajectory = self.trajectory.fill(chunk, &scheduled).expect("a whole chunk");
+        assert_eq!(trajectory.points.len(), 16 - scheduled.late_rows as usize);
+    }
+}
+
+fn stamp(sequence: u64) -> Stamp {
+    Stamp::from_nanos((sequence as i64 + 1) * PERIOD)
+}
+
+fn messages(sequence: u64) -> [Bytes; 3] {
+    let stamp = stamp(sequence);
+    let joints = write::joint_state(stamp, &NAMES, &[0.1, -0.1, 0.0, 0.05]);
+    let messages = [Bytes::from(write::image(stamp)), Bytes::from(write::image(stamp)), Bytes::from(joints)];
+    // The first clone makes the shared reference count.
+    messages.iter().for_each(|bytes| drop(bytes.clone()));
+    messages
+}
+
+#[test]
+fn a_turn_of_the_loop_allocates_nothing_after_warm_up() {
+    const WARM_UP: u64 = 30;
+    let arriving: Vec<[Bytes; 3]> = (0..1000).map(messages).collect();
+    let mut node = Loop::new();
+    let mut turns = (0..).zip(&arriving);
+    let warming = allocations_of(|| turns.by_ref().take(WARM_UP as usize).for_each(|(n, m)| node.turn(n, m)));
+    assert!(warming > 0, "the counter counts");
+    let steady = allocations_of(|| turns.for_each(|(n, m)| node.turn(n, m)));
+    assert_eq!(steady, 0, "allocations in {} turns", arriving.len() - WARM_UP as usize);
+    assert!(node.clamped.count > 0 && node.clamped.chunks == 1000);
+}
