@@ -1,0 +1,151 @@
+//! Replay of the sample bag through the demo policy: the whole chain from bytes to messages, on real ONNX Runtime.
+
+#[path = "support/demo.rs"]
+mod demo;
+
+use std::fs;
+use std::path::Path;
+
+use vla_trt::bag::BagReader;
+use vla_trt::message::ActionChunkMessage;
+use vla_trt::policy::PolicySpec;
+use vla_trt::replay::{self, Options, Summary, report};
+use vla_trt::session::Session;
+use vla_trt::time::Span;
+
+/// Replays the sample bag with these assignments; the output goes to `out`.
+fn replay(policy: &Path, assignments: &[&str], out: &Path, golden: Option<(&Path, f32)>) -> Summary {
+    let settings = demo::settings(policy, assignments);
+    let spec = PolicySpec::load(policy).expect("the demo policy");
+    let mut session = Session::load(spec, &settings, &mut |_| {}).expect("the demo policy loads");
+    let options = Options {
+        bag: demo::bag(),
+        output: out.to_owned(),
+        latency: Span::from_millis(5.0),
+        golden: golden.map(|(file, tolerance)| (file.to_owned(), tolerance)),
+    };
+    replay::run(&mut session, &settings, &options, &mut |_| {}).expect("the sample bag replays")
+}
+
+fn chunks(bag: &Path) -> Vec<ActionChunkMessage> {
+    let reader = BagReader::open(bag).expect("the output is a bag");
+    let topic = reader.topics().iter().position(|topic| topic.name == replay::ACTION_CHUNK_TOPIC).expect("its topic");
+    let messages = reader.messages(&[topic]).expect("messages");
+    messages.map(|message| ActionChunkMessage::parse(&message.expect("readable").data).expect("a chunk")).collect()
+}
+
+#[test]
+fn the_sample_bag_gives_chunks_with_identity_due_times_and_finite_values() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let file = out.path().join("chunks.mcap");
+    let summary = replay(policy.path(), &[], &file, None);
+    let chunks = chunks(&file);
+    assert!(chunks.len() >= 20, "only {} chunks: {:?}", chunks.len(), summary.record.events);
+    for (index, chunk) in chunks.iter().enumerate() {
+        assert_eq!(chunk.sequence, index as u64 + 1);
+        assert_eq!(chunk.input_names, ["top", "left_wrist", "right_wrist", "joints"]);
+        assert_eq!(Some(&chunk.stamp), chunk.input_stamps.iter().min());
+        assert_eq!(chunk.start, chunk.stamp + chunk.step);
+        assert_eq!((chunk.horizon as usize) * chunk.names.len(), chunk.values.len());
+        assert_eq!((chunk.horizon, chunk.names.len()), (16, 14));
+        assert!(chunk.values.iter().all(|value| value.is_finite()));
+        assert_eq!(chunk.inference_latency.millis(), 5.0);
+        assert!(chunk.policy_fingerprint.starts_with("sha256:"));
+    }
+}
+
+#[test]
+fn the_same_bag_policy_and_parameters_give_the_same_bytes() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let (first, second) = (out.path().join("1.mcap"), out.path().join("2.mcap"));
+    replay(policy.path(), &[], &first, None);
+    replay(policy.path(), &[], &second, None);
+    assert_eq!(fs::read(first).expect("first"), fs::read(second).expect("second"));
+}
+
+#[test]
+fn a_golden_replay_agrees_with_itself_and_differs_from_another_seed_at_a_named_value() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let (golden, again) = (out.path().join("golden.mcap"), out.path().join("again.mcap"));
+    replay(policy.path(), &[], &golden, None);
+    let same = replay(policy.path(), &[], &again, Some((&golden, 0.0)));
+    assert_eq!(same.difference, None);
+    let other = replay(policy.path(), &["seed:=8"], &again, Some((&golden, 1e-6)));
+    let replay::golden::Difference::Value { row, name, expected, found, .. } = other.difference.expect("another seed")
+    else {
+        panic!("expected a differing value");
+    };
+    assert!(row < 16 && !name.is_empty() && (expected - found).abs() > 1e-6, "{row} {name} {expected} {found}");
+    let fewer = replay(policy.path(), &["rate_hz:=1.0"], &again, Some((&golden, 0.0)));
+    assert!(fewer.difference.is_some(), "another rate gives other observations");
+}
+
+#[test]
+fn instruction_seed_and_step_count_each_change_the_chunks() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let file = out.path().join("chunks.mcap");
+    let first = |assignments: &[&str]| {
+        replay(policy.path(), assignments, &file, None);
+        chunks(&file).swap_remove(0)
+    };
+    // The bag's own instruction would win over the parameter: read another topic, which it does not have.
+    let quiet = "inputs.instruction.topic:=/no_instruction";
+    let base = first(&[quiet, "instruction:=pick up the red cube"]);
+    let text = first(&[quiet, "instruction:=push the blue box away"]);
+    let seed = first(&[quiet, "instruction:=pick up the red cube", "seed:=9"]);
+    let steps = first(&[quiet, "instruction:=pick up the red cube", "denoise.steps:=2"]);
+    for (what, other) in [("instruction", text), ("seed", seed), ("denoise.steps", steps)] {
+        assert_eq!(base.input_stamps, other.input_stamps);
+        let difference = base.values.iter().zip(&other.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(difference > 1e-4, "{what} changes the chunk by {difference} only");
+    }
+}
+
+#[test]
+fn a_stale_input_is_a_violation_and_no_chunk() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let summary = replay(policy.path(), &["inputs.cameras.top.max_age_ms:=0.5"], &out.path().join("c.mcap"), None);
+    let stale = summary.record.events.iter().filter(|event| event.text.contains("top stale")).count();
+    assert!(stale > 5, "{:?}", summary.record.events);
+}
+
+#[test]
+fn limits_clamp_every_value_and_are_counted() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let file = out.path().join("c.mcap");
+    let limits = ["limits.left_waist.min:=0.001", "limits.left_waist.max:=0.002"];
+    let summary = replay(policy.path(), &limits, &file, None);
+    let clamped: u64 = summary.record.chunks.iter().map(|chunk| chunk.clamped).sum();
+    assert!(clamped > 0);
+    for chunk in chunks(&file) {
+        let joint = chunk.names.iter().position(|name| name == "left_waist").expect("the joint");
+        let column = chunk.values.iter().skip(joint).step_by(chunk.names.len());
+        assert!(column.copied().all(|value| (0.001..=0.002).contains(&value)));
+    }
+}
+
+#[test]
+fn the_report_is_one_page_with_every_joint_and_its_data() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let summary = replay(policy.path(), &[], &out.path().join("c.mcap"), None);
+    let page = report::render(&summary.record);
+    for joint in &summary.record.joints {
+        assert!(page.contains(joint), "{joint}");
+    }
+    assert!(!page.contains("http://") || page.matches("http://").count() == page.matches("http://www.w3.org").count());
+    assert!(!page.contains("src=") && !page.contains("/*DATA*/"));
+}
+
+#[test]
+fn a_bag_without_the_policys_topics_is_refused_with_what_it_has() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let settings = demo::settings(policy.path(), &["inputs.cameras.top.topic:=/elsewhere"]);
+    let spec = PolicySpec::load(policy.path()).expect("the demo policy");
+    let mut session = Session::load(spec, &settings, &mut |_| {}).expect("loads");
+    let output = out.path().join("c.mcap");
+    let options = Options { bag: demo::bag(), output: output.clone(), latency: Span::ZERO, golden: None };
+    let error = replay::run(&mut session, &settings, &options, &mut |_| {}).expect_err("no such topic").to_string();
+    assert!(error.contains("no topic /elsewhere"), "{error}");
+    assert!(error.contains("/camera/top/image_raw/compressed (sensor_msgs/msg/CompressedImage)"), "{error}");
+    assert!(!output.exists(), "nothing is left at the output's name");
+}

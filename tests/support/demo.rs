@@ -1,0 +1,55 @@
+//! The demo policy and the sample bag, for tests that run the whole chain.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use vla_trt::cli::make_demo_policy;
+use vla_trt::parameters::{NodeName, Overrides, Parameters, Settings, Value};
+use vla_trt::policy::PolicySpec;
+
+/// The repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The sample bag.
+pub fn bag() -> PathBuf {
+    root().join("data/aloha_cube")
+}
+
+/// Parameters that fit the demo policy and the sample bag.
+pub fn params() -> PathBuf {
+    root().join("config/aloha.yaml")
+}
+
+/// Makes the demo policy in a folder that goes with the returned value.
+pub fn policy() -> TempDir {
+    point_at_onnx_runtime();
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    make_demo_policy::write(dir.path(), 7).expect("the demo policy");
+    dir
+}
+
+/// Settings of `config/aloha.yaml`, changed by `-p` style assignments.
+pub fn settings(policy: &Path, assignments: &[&str]) -> Arc<Settings> {
+    let spec = PolicySpec::load(policy).expect("the demo policy's description");
+    let mut overrides = Overrides::new(NodeName::new("/", "vla_trt").expect("a node name"));
+    overrides.add_file(&params()).expect("config/aloha.yaml");
+    for assignment in assignments {
+        overrides.add_argument(assignment).expect("an assignment");
+    }
+    overrides.set("policy", Value::String(policy.to_string_lossy().into_owned()));
+    let parameters = Parameters::new((&spec).into(), &overrides).expect("settings of the demo");
+    Arc::clone(parameters.settings())
+}
+
+/// scripts/setup.sh puts the library there; a variable that is set already wins.
+#[allow(unsafe_code)]
+fn point_at_onnx_runtime() {
+    let library = root().join(".cache/onnxruntime/libonnxruntime.so");
+    if std::env::var_os("ORT_DYLIB_PATH").is_none() && library.exists() {
+        // SAFETY: nextest gives each test a process of its own, and under `cargo test` every thread sets the same value.
+        unsafe { std::env::set_var("ORT_DYLIB_PATH", library) };
+    }
+}
