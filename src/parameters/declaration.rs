@@ -210,7 +210,7 @@ fn in_integer_range(v: i64, from: i64, to: i64, step: u64) -> bool {
     if v == from || v == to {
         return true;
     }
-    (from..=to).contains(&v) && (step == 0 || v.abs_diff(from) % step == 0)
+    (from..=to).contains(&v) && (step == 0 || v.abs_diff(from).is_multiple_of(step))
 }
 
 /// As rclcpp, but NaN is in no range.

@@ -286,10 +286,23 @@ mod tests {
 
     #[test]
     fn scalars_are_typed_as_yaml_types_them() {
-        let items = mapping(
-            "[1, -2, 0x10, 1.0, 1e3, .inf, -.INF, true, False, ~, null, a b, 18446744073709551615, 010]\n: x\n",
-        );
-        assert_eq!(items.len(), 1);
+        let Ok(Node::Sequence(items)) = read("[1, -2, 0x10, 1.5, 1e3, -.INF, True, ~, '1', 18446744073709551615, 010]") else {
+            panic!("not a list")
+        };
+        let expected = [
+            Node::Integer(1),
+            Node::Integer(-2),
+            Node::Integer(16),
+            Node::Double(1.5),
+            Node::Double(1000.0),
+            Node::Double(f64::NEG_INFINITY),
+            Node::Bool(true),
+            Node::Null,
+            text("1", false),
+            Node::Huge("18446744073709551615".to_owned()),
+            text("010", true),
+        ];
+        assert_eq!(items, expected);
     }
 
     #[test]

@@ -9,28 +9,39 @@ const LISTED: usize = 12;
 
 /// The known name that `name` was most likely meant to be, if one is close.
 ///
-/// Close means: few enough edits (a third of the length; a swap of neighbours counts once), or the right name without
-/// its first parts (`max_skew_ms` for `inputs.max_skew_ms`).
+/// Close means: few enough edits in the parts that differ (a third of their length; a swap of neighbours counts once),
+/// or parts left out (`max_skew_ms` for `inputs.max_skew_ms`).
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let wanted = letters(name)?;
-    let tail = format!(".{name}");
-    let mut best: Option<(usize, &str)> = None;
-    for candidate in known {
-        let cost = if !name.is_empty() && candidate.ends_with(&tail) {
-            0
-        } else {
-            let Some(letters) = letters(candidate) else { continue };
-            let cost = distance(&wanted, &letters);
-            if cost > (wanted.len().min(letters.len()) / 3).max(1) {
-                continue;
-            }
-            cost
-        };
-        if best.is_none_or(|(least, _)| cost < least) {
-            best = Some((cost, candidate));
-        }
+    if name.len() > LONGEST {
+        return None;
     }
-    best.map(|(_, candidate)| candidate)
+    let costs = known.into_iter().filter_map(|candidate| Some((cost(name, candidate)?, candidate)));
+    // The first of equals, so that the answer does not depend on more than the names.
+    costs.reduce(|best, next| if next.0 < best.0 { next } else { best }).map(|(_, candidate)| candidate)
+}
+
+/// How far `name` is from `candidate`; `None` when it is too far.
+fn cost(name: &str, candidate: &str) -> Option<usize> {
+    if candidate.len() > LONGEST {
+        return None;
+    }
+    let lower = |text: &str| text.to_lowercase();
+    let (name, candidate) = (lower(name), lower(candidate));
+    let (mut a, mut b): (Vec<&str>, Vec<&str>) = (name.split('.').collect(), candidate.split('.').collect());
+    let left_out = b.len().saturating_sub(a.len());
+    let mut rest = b.iter();
+    if left_out <= a.len() && a.iter().all(|part| rest.any(|other| other == part)) {
+        return Some(left_out);
+    }
+    while a.last().is_some_and(|part| b.last() == Some(part)) {
+        a.pop();
+        b.pop();
+    }
+    let same = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+    let letters = |parts: &[&str]| -> Vec<char> { parts.get(same..).unwrap_or_default().join(".").chars().collect() };
+    let (a, b) = (letters(&a), letters(&b));
+    let edits = distance(&a, &b);
+    (edits <= (a.len().min(b.len()) / 3).max(1)).then_some(edits)
 }
 
 /// A sentence part that helps with an unknown name: the nearest known one, else what is known beside it.
@@ -55,11 +66,6 @@ pub fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) ->
         }
     }
     "`ros2 param list` and docs/parameters.md name all there are".to_owned()
-}
-
-fn letters(name: &str) -> Option<Vec<char>> {
-    let letters: Vec<char> = name.chars().take(LONGEST + 1).flat_map(char::to_lowercase).collect();
-    (letters.len() <= LONGEST).then_some(letters)
 }
 
 /// Edits (insert, delete, replace, swap neighbours) from one to the other.
@@ -111,6 +117,8 @@ mod tests {
         assert_eq!(nearest("sead", KNOWN), Some("seed"));
         assert_eq!(nearest("inputs.camera.top.topics", KNOWN), Some("inputs.cameras.top.topic"));
         assert_eq!(nearest("max_skew_ms", KNOWN), Some("inputs.max_skew_ms"));
+        assert_eq!(nearest("inputs.top.topic", KNOWN), Some("inputs.cameras.top.topic"));
+        assert_eq!(nearest("inputs.cameras.tpo.topic", KNOWN), Some("inputs.cameras.top.topic"));
         assert_eq!(nearest("temperature", KNOWN), None);
         assert_eq!(nearest("", KNOWN), None);
     }
@@ -123,7 +131,8 @@ mod tests {
 
     #[test]
     fn edits_are_counted_and_a_swap_is_one() {
-        let distance = |a: &str, b: &str| super::distance(&letters(a).expect("short"), &letters(b).expect("short"));
+        let letters = |text: &str| text.chars().collect::<Vec<_>>();
+        let distance = |a: &str, b: &str| super::distance(&letters(a), &letters(b));
         assert_eq!(distance("", "abc"), 3);
         assert_eq!(distance("abcd", "abdc"), 1);
         assert_eq!(distance("kitten", "sitting"), 3);
