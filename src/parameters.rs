@@ -1,1 +1,99 @@
-//! parameters
+//! Parameters with the semantics of rclcpp and without ROS: the node's six services and `vla-trt replay --params` share
+//! all of it.
+//!
+//! ```text
+//! --params-file, -p  -> Overrides  (names, values, where they were given)
+//! the policy's shape -> declarations -> Store  (types, ranges, read-only; every change is all or nothing)
+//! Store              -> Settings   (typed, in the node's own units, right together)
+//! ```
+//!
+//! [`Parameters`] holds the three together: whatever is accepted, at start or live, has passed every check.
+
+mod declaration;
+mod declarations;
+mod document;
+mod error;
+mod names;
+mod nearest;
+mod overrides;
+mod reference;
+mod settings;
+mod shape;
+mod store;
+mod value;
+pub mod yaml;
+
+use std::sync::Arc;
+
+pub use declaration::{Constraint, Declaration, Descriptor};
+pub use declarations::declarations;
+pub use error::{Error, Origin, Place, Problems};
+pub use names::{NodeName, NodePattern, check_topic};
+pub use nearest::nearest;
+pub use overrides::{Override, Overrides};
+pub use reference::reference;
+pub use settings::{EngineKind, EngineSettings, JointLimit, MemorySettings, Settings, StageSettings};
+pub use shape::PolicyShape;
+pub use store::{Change, Listing, Store};
+pub use value::{Value, ValueType};
+
+/// The parameters of one running node.
+///
+/// The settings are those of the store at every moment: a change that would not give settings is refused.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    store: Store,
+    shape: PolicyShape,
+    settings: Arc<Settings>,
+}
+
+impl Parameters {
+    /// Declares the parameters of a node that runs a policy of this shape and gives them their first values.
+    ///
+    /// # Errors
+    /// Everything that is wrong: unknown names, wrong types, forbidden and missing values, values that do not go
+    /// together; and what an override file may have been meant to give.
+    pub fn new(shape: PolicyShape, overrides: &Overrides) -> Result<Self, Problems> {
+        let declarations = declarations(&shape, overrides);
+        let (store, mut problems) = Store::declare_with_problems(declarations, overrides.given());
+        match Settings::from_store(&store, &shape) {
+            Ok(settings) if problems.is_empty() => Ok(Self { store, shape, settings: Arc::new(settings) }),
+            Ok(_) => Err(problems),
+            Err(others) => {
+                problems.extend_without_follow_ups(others);
+                Err(problems)
+            }
+        }
+    }
+
+    /// The declared parameters with their values.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The settings as of the last change.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// Sets one parameter while the node runs.
+    ///
+    /// # Errors
+    /// Why not, as the `reason` of the service; nothing has changed then.
+    pub fn set(&mut self, name: &str, value: Value) -> Result<Change, String> {
+        let mut changes = self.set_atomically(&[(name.to_owned(), value)])?;
+        changes.pop().ok_or_else(|| Error::NothingToSet.to_string())
+    }
+
+    /// Sets all of these parameters or none while the node runs.
+    ///
+    /// # Errors
+    /// Why not, as the `reason` of the service; nothing has changed then.
+    pub fn set_atomically(&mut self, changes: &[(String, Value)]) -> Result<Vec<Change>, String> {
+        let (candidate, made) = self.store.changed(changes).map_err(|error| error.to_string())?;
+        let settings = Settings::from_store(&candidate, &self.shape).map_err(|problems| problems.to_string())?;
+        self.store = candidate;
+        self.settings = Arc::new(settings);
+        Ok(made)
+    }
+}

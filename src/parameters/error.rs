@@ -1,0 +1,298 @@
+//! What can be wrong with parameters, in words.
+
+use std::fmt;
+
+use super::value::{Value, ValueType};
+
+/// Most problems that one report lists; a file of nothing but mistakes stays readable.
+const LISTED: usize = 50;
+
+/// A line of a parameter file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The file as given.
+    pub file: String,
+    /// Counted from one; `None` where YAML does not say.
+    pub line: Option<usize>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}", self.file),
+            None => f.write_str(&self.file),
+        }
+    }
+}
+
+/// Where a value came from.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Origin {
+    /// A live change, or the declared default: nothing to point at.
+    #[default]
+    Unnamed,
+    /// A parameter file.
+    File(Place),
+    /// An argument of the command line, as typed.
+    Argument(String),
+}
+
+impl fmt::Display for Origin {
+    /// A prefix for a message: `aloha.yaml:12: `, or nothing.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unnamed => Ok(()),
+            Self::File(place) => write!(f, "{place}: "),
+            Self::Argument(argument) => write!(f, "{argument}: "),
+        }
+    }
+}
+
+/// One thing that is wrong with the parameters.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read the parameter file {file}: {reason}; give the path of an existing YAML file")]
+    Unreadable {
+        /// The path as given.
+        file: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// The file is longer or holds more than a parameter file does.
+    #[error("the parameter file {file} has more than {limit}; is it a parameter file?")]
+    TooLarge {
+        /// The path as given.
+        file: String,
+        /// The limit with its unit.
+        limit: String,
+    },
+    /// Not YAML.
+    #[error("{place}: not valid YAML: {message}")]
+    Syntax {
+        /// Where the reader gave up.
+        place: Place,
+        /// What it says.
+        message: String,
+    },
+    /// The file does not have the form of a ROS 2 parameter file.
+    #[error(
+        "{place}: {what}; expected\n/**:                  # or /namespace/node\n  ros__parameters:\n    name: value"
+    )]
+    Form {
+        /// Where.
+        place: Place,
+        /// What was found instead.
+        what: String,
+    },
+    /// A section name that can match no node.
+    #[error("{place}: the section '{section}' names no node: {reason}; write it like /namespace/node, /*/node or /**")]
+    Section {
+        /// Where.
+        place: Place,
+        /// The name, with the keys above it.
+        section: String,
+        /// Which part is wrong.
+        reason: String,
+    },
+    /// A key given twice in one file.
+    #[error("{place}: '{key}' is given twice, first on line {first}; keep one of the two")]
+    Duplicate {
+        /// The second time.
+        place: Place,
+        /// Full path of the key.
+        key: String,
+        /// Line of the first time.
+        first: usize,
+    },
+    /// A value that is no parameter value at all.
+    #[error("{origin}'{name}' {reason}")]
+    BadValue {
+        /// Where.
+        origin: Origin,
+        /// The parameter.
+        name: String,
+        /// What was found and what to write.
+        reason: String,
+    },
+    /// Not of the form `name:=value`.
+    #[error("'{argument}' is not of the form [node:]name:=value, such as rate_hz:=5.0")]
+    Argument {
+        /// As typed.
+        argument: String,
+    },
+    /// There is no parameter of that name.
+    #[error("{origin}there is no parameter '{name}': {hint}")]
+    Unknown {
+        /// Where it was given.
+        origin: Origin,
+        /// The name as given.
+        name: String,
+        /// The nearest known name, or the known ones beside it.
+        hint: String,
+    },
+    /// A value of another type.
+    #[error("{origin}parameter '{name}' is of type {expected}; {value} is of type {found}")]
+    WrongType {
+        /// Where it was given.
+        origin: Origin,
+        /// The parameter.
+        name: String,
+        /// Its type.
+        expected: ValueType,
+        /// Type of the value.
+        found: ValueType,
+        /// The value.
+        value: Value,
+    },
+    /// A value of the right type that the declaration forbids.
+    #[error("{origin}parameter '{name}' cannot be {value}: {rule}")]
+    Refused {
+        /// Where it was given.
+        origin: Origin,
+        /// The parameter.
+        name: String,
+        /// The value.
+        value: Value,
+        /// What is allowed.
+        rule: String,
+    },
+    /// A change of what is fixed at start.
+    #[error("parameter '{name}' is read-only while the node runs: set it in the parameter file and restart")]
+    ReadOnly {
+        /// The parameter.
+        name: String,
+    },
+    /// A value taken away.
+    #[error("parameter '{name}' cannot be unset: it is of type {expected}; set a value instead")]
+    Unset {
+        /// The parameter.
+        name: String,
+        /// Its type.
+        expected: ValueType,
+    },
+    /// An atomic change of nothing.
+    #[error("no parameter was given to set")]
+    NothingToSet,
+    /// Two declarations of one name: the policy uses a name twice.
+    #[error("parameter '{name}' would be declared twice; the policy uses one name for two things")]
+    DeclaredTwice {
+        /// The parameter.
+        name: String,
+    },
+    /// A parameter that must be given and was not.
+    #[error("parameter '{name}' is not set: {needs}")]
+    Missing {
+        /// The parameter.
+        name: String,
+        /// What to give.
+        needs: String,
+    },
+    /// Values that are each right but do not go together.
+    #[error("{what}")]
+    Conflict {
+        /// The parameters, the one to change first.
+        names: Vec<String>,
+        /// What does not go together, and what to do.
+        what: String,
+    },
+}
+
+impl Error {
+    /// The parameters that this is about.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Self::BadValue { name, .. }
+            | Self::Unknown { name, .. }
+            | Self::WrongType { name, .. }
+            | Self::Refused { name, .. }
+            | Self::ReadOnly { name }
+            | Self::Unset { name, .. }
+            | Self::DeclaredTwice { name }
+            | Self::Missing { name, .. } => std::slice::from_ref(name),
+            Self::Conflict { names, .. } => names,
+            _ => &[],
+        }
+    }
+}
+
+/// Everything that is wrong, reported at once. Never empty when it is an error.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Problems(Vec<Error>);
+
+impl Problems {
+    /// The problems in the order found.
+    pub fn iter(&self) -> std::slice::Iter<'_, Error> {
+        self.0.iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, error: Error) {
+        self.0.push(error);
+    }
+
+    /// Adds all of the others, but those about parameters that already have a problem: a follow-up says nothing new.
+    pub fn extend_without_follow_ups(&mut self, others: Problems) {
+        let known: Vec<String> = self.0.iter().flat_map(Error::names).cloned().collect();
+        self.0.extend(others.0.into_iter().filter(|error| !error.names().iter().any(|name| known.contains(name))));
+    }
+
+    /// `value` when nothing is wrong.
+    ///
+    /// # Errors
+    /// These problems.
+    pub fn or<T>(self, value: T) -> Result<T, Self> {
+        if self.is_empty() { Ok(value) } else { Err(self) }
+    }
+}
+
+impl Extend<Error> for Problems {
+    fn extend<I: IntoIterator<Item = Error>>(&mut self, errors: I) {
+        self.0.extend(errors);
+    }
+}
+
+impl IntoIterator for Problems {
+    type Item = Error;
+    type IntoIter = std::vec::IntoIter<Error>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl From<Error> for Problems {
+    fn from(error: Error) -> Self {
+        Self(vec![error])
+    }
+}
+
+impl fmt::Display for Problems {
+    /// One alone as a sentence, several as a list.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [only] = self.0.as_slice() {
+            return write!(f, "{only}");
+        }
+        write!(f, "{} problems with the parameters:", self.0.len())?;
+        for error in self.0.iter().take(LISTED) {
+            write!(f, "\n  - {}", error.to_string().replace('\n', "\n      "))?;
+        }
+        match self.0.len().saturating_sub(LISTED) {
+            0 => Ok(()),
+            more => write!(f, "\n  and {more} more"),
+        }
+    }
+}
+
+impl std::error::Error for Problems {}

@@ -1,0 +1,106 @@
+//! `docs/parameters.md`: the reference, made from the declarations.
+
+use super::declaration::{Constraint, Declaration};
+use super::declarations::declarations;
+use super::names::NodeName;
+use super::overrides::Overrides;
+use super::shape::PolicyShape;
+use super::value::Value;
+use crate::time::Span;
+
+const HEAD: &str = "\
+# Parameters
+
+<!-- Made from src/parameters/declarations.rs by `VLA_TRT_BLESS=1 cargo test --test parameters_reference`. -->
+
+`<camera>`, `<key>`, `<stage>` and `<joint>` stand for the names that the policy and the joint lists give; `N` is the
+width of the key. *Live* parameters may change while the node runs and take effect at the next inference; the others
+are read-only. Whole numbers are taken for doubles, and an empty list for a list of any type. `.inf` and `-.inf` are
+YAML's infinities. `ros2 param describe` shows the same texts.
+
+";
+
+const COLUMNS: &str = "| Parameter | Type | Default | Allowed | Live | |\n|---|---|---|---|---|---|\n";
+
+/// Width that the reference shows as `N`: no other number in it is the same.
+const WIDTH: usize = 7919;
+
+/// The whole page.
+pub fn reference() -> String {
+    let mut page = HEAD.to_owned();
+    let mut group = "";
+    let all = listed();
+    for declaration in &all {
+        let title = title(&declaration.name);
+        if title != group {
+            group = title;
+            let newline = if page.ends_with("\n\n") { "" } else { "\n" };
+            page += &format!("{newline}## {title}\n\n{COLUMNS}");
+        }
+        page += &row(declaration).replace(&WIDTH.to_string(), "N");
+    }
+    page
+}
+
+fn row(declaration: &Declaration) -> String {
+    let default = match &declaration.default {
+        Value::DoubleArray(v) if v.len() == WIDTH => {
+            format!("{}, N times", super::value::double(v.first().copied().unwrap_or(0.0)))
+        }
+        Value::String(v) if v.is_empty() => "empty".to_owned(),
+        other if other.is_empty_array() => "empty".to_owned(),
+        other => format!("`{other}`"),
+    };
+    let default = if declaration.name == "action.step_s" || declaration.name == "denoise.steps" {
+        "the policy's".to_owned()
+    } else {
+        default
+    };
+    let allowed = match &declaration.constraint {
+        Constraint::IntegersOf(_) => "those that the policy was exported for".to_owned(),
+        Constraint::OrderOf(_) => "empty, or every stage exactly once".to_owned(),
+        other => other.text(),
+    };
+    format!(
+        "| `{}` | {} | {default} | {allowed} | {} | {} |\n",
+        declaration.name,
+        declaration.kind(),
+        if declaration.read_only { "" } else { "live" },
+        declaration.description
+    )
+}
+
+fn title(name: &str) -> &'static str {
+    match name.split('.').next() {
+        Some("engine" | "engines" | "memory") => "Engines and memory",
+        Some("inputs") => "Inputs",
+        Some("state" | "limits") => "Joints",
+        Some("action") if name != "action.step_s" => "Joints",
+        Some("policy" | "use_sim_time" | "frame_id" | "log_level" | "log_shapes") => "Node",
+        _ => "Inference",
+    }
+}
+
+/// The declarations of a policy whose names are placeholders.
+fn listed() -> Vec<Declaration> {
+    let shape = PolicyShape {
+        cameras: vec!["<camera>".to_owned()],
+        state: vec![("<key>".to_owned(), WIDTH)],
+        action_keys: vec![("<key>".to_owned(), WIDTH)],
+        stages: vec!["<stage>".to_owned()],
+        denoise_steps: vec![4],
+        default_steps: 4,
+        step: Span::from_millis(20.0),
+    };
+    let Some(node) = NodeName::new("/", "vla_trt") else { return Vec::new() };
+    let mut overrides = Overrides::new(node);
+    overrides.set("state.<key>.joints", Value::StringArray(vec!["<joint>".to_owned()]));
+    let mut all = declarations(&shape, &overrides);
+    // One group each, in the order in which a reader meets them.
+    all.sort_by_key(|declaration| {
+        ["Node", "Inference", "Inputs", "Joints", "Engines and memory"]
+            .iter()
+            .position(|group| *group == title(&declaration.name))
+    });
+    all
+}

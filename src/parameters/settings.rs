@@ -1,0 +1,113 @@
+//! The parameters as the node uses them: typed, in its own units, and right together.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::error::Problems;
+use super::shape::PolicyShape;
+use super::store::Store;
+use crate::observation::{InputSpec, JointMap, Rules};
+use crate::time::Span;
+
+mod check;
+mod read;
+
+/// One consistent state of all parameters. A change makes a new one; the one in use is never altered.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Settings {
+    /// Folder of the policy bundle.
+    pub policy: PathBuf,
+    /// Which engines, from where, in what order.
+    pub engine: EngineSettings,
+    /// What they may take.
+    pub memory: MemorySettings,
+    /// Cameras in the policy's order, then the joints, then the instruction.
+    pub inputs: Vec<InputSpec>,
+    /// One rule an input, and those of the whole observation.
+    pub rules: Rules,
+    /// State keys in the policy's order.
+    pub state: Vec<JointMap>,
+    /// Action keys in the policy's order.
+    pub action: Vec<JointMap>,
+    /// Empty: wait for the topic.
+    pub instruction: String,
+    /// Inferences per second; 0: on demand only.
+    pub rate_hz: f64,
+    /// Seed of the initial noise.
+    pub seed: u64,
+    /// One of the exported numbers.
+    pub denoise_steps: u32,
+    /// Time from one action row to the next.
+    pub step: Span,
+    /// One entry a joint that the actions move, in the order of the action keys.
+    pub limits: Vec<JointLimit>,
+    /// `frame_id` of what is published.
+    pub frame_id: String,
+    /// Log every tensor's shape.
+    pub log_shapes: bool,
+    /// `debug`, `info`, `warn` or `error`.
+    pub log_level: String,
+    /// Time from /clock.
+    pub use_sim_time: bool,
+}
+
+/// Which engines run the policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EngineSettings {
+    /// What runs them.
+    pub kind: EngineKind,
+    /// Every stage once; `None`: the largest file first.
+    pub load_order: Option<Vec<String>>,
+    /// One entry a stage.
+    pub stages: BTreeMap<String, StageSettings>,
+}
+
+/// What runs a policy's stages.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum EngineKind {
+    /// ONNX Runtime on the CPU.
+    Onnx,
+    /// TensorRT engines built on this device.
+    Tensorrt,
+}
+
+/// One stage's engine.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StageSettings {
+    /// Absolute, or relative to the policy folder; `None`: the policy's own.
+    pub path: Option<PathBuf>,
+    /// Load it also when its provenance is not proven.
+    pub allow_unverified: bool,
+}
+
+/// What the engines may take of the machine's memory, in MiB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemorySettings {
+    /// All engines together; `None`: what is free less the reserve.
+    pub budget_mib: Option<u64>,
+    /// Left to everything else.
+    pub reserve_mib: u64,
+}
+
+/// Position limits of one joint, in rad or m.
+#[derive(Clone, PartialEq, Debug)]
+pub struct JointLimit {
+    /// Name of the joint.
+    pub joint: String,
+    /// Least position.
+    pub min: Option<f64>,
+    /// Greatest position.
+    pub max: Option<f64>,
+}
+
+impl Settings {
+    /// Reads the parameters of a node that runs this policy.
+    ///
+    /// # Errors
+    /// Everything that is missing or does not go together.
+    pub fn from_store(store: &Store, shape: &PolicyShape) -> Result<Self, Problems> {
+        let (settings, mut problems) = read::read(store, shape);
+        problems.extend(check::check(&settings));
+        problems.or(settings)
+    }
+}

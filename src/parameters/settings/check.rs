@@ -1,0 +1,71 @@
+//! What a single parameter's declaration cannot see: values that must go together.
+
+use std::collections::BTreeMap;
+
+use super::{JointLimit, Settings};
+use crate::observation::{InputKind, InputSpec, JointMap};
+use crate::parameters::error::Error;
+use crate::parameters::value::double;
+
+/// Everything that does not go together.
+pub(super) fn check(settings: &Settings) -> Vec<Error> {
+    let mut errors = repeated_joints("state", &settings.state);
+    errors.extend(repeated_joints("action", &settings.action));
+    errors.extend(repeated_topics(&settings.inputs));
+    errors.extend(settings.limits.iter().filter_map(crossed_limits));
+    errors
+}
+
+/// A joint belongs to one key of the state, and is moved by one key of the action.
+fn repeated_joints(group: &str, maps: &[JointMap]) -> Vec<Error> {
+    let mut first: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut errors = Vec::new();
+    for map in maps {
+        for joint in &map.joints {
+            let other = *first.entry(joint).or_insert(&map.key);
+            if other != map.key {
+                let names = [&map.key, other].map(|key| format!("{group}.{key}.joints"));
+                let what = format!(
+                    "the joint '{joint}' is in {} and in {}; each joint belongs to one key",
+                    names[1], names[0]
+                );
+                errors.push(Error::Conflict { names: names.into(), what });
+            }
+        }
+    }
+    errors
+}
+
+/// One topic cannot be two inputs: one of the two is a slip of the pen.
+fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
+    let parameter = |input: &InputSpec| match input.kind {
+        InputKind::Camera { .. } => format!("inputs.cameras.{}.topic", input.name),
+        InputKind::Joints | InputKind::Instruction => format!("inputs.{}.topic", input.name),
+    };
+    let mut first: BTreeMap<&str, &InputSpec> = BTreeMap::new();
+    let mut errors = Vec::new();
+    for input in inputs {
+        let Some(other) = first.insert(&input.topic, input) else { continue };
+        let names = [parameter(input), parameter(other)];
+        let what =
+            format!("{} and {} are both '{}'; each input needs a topic of its own", names[1], names[0], input.topic);
+        errors.push(Error::Conflict { names: names.into(), what });
+    }
+    errors
+}
+
+fn crossed_limits(limit: &JointLimit) -> Option<Error> {
+    let (min, max) = (limit.min.unwrap_or(f64::NEG_INFINITY), limit.max.unwrap_or(f64::INFINITY));
+    if min < max {
+        return None;
+    }
+    let names = ["min", "max"].map(|bound| format!("limits.{}.{bound}", limit.joint));
+    let what = format!(
+        "{} = {} is not below {} = {}; to move both, set them in one atomic change",
+        names[0],
+        double(min),
+        names[1],
+        double(max)
+    );
+    Some(Error::Conflict { names: names.into(), what })
+}
