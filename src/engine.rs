@@ -15,9 +15,18 @@ pub mod pipeline;
 mod program;
 pub mod wiring;
 
-pub use memory::MemoryUse;
+pub use memory::{Admission, MemoryUse};
 pub use pipeline::{LoadEvent, Pipeline, Run, StageReport};
 pub use wiring::{Input, Output, Stage, Symbols};
+
+/// What runs a policy's stages.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum EngineKind {
+    /// ONNX Runtime on the CPU.
+    Onnx,
+    /// TensorRT engines built on this device.
+    Tensorrt,
+}
 
 /// What went wrong in the engine room.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +58,16 @@ pub enum Error {
         problem: String,
         /// Every stage of the policy.
         stages: Vec<String>,
+    },
+    /// The engines do not fit into the memory that they may take. Nothing more was loaded.
+    #[error("not enough memory to load stage '{stage}': {problem}\n{table}")]
+    DoesNotFit {
+        /// The stage that was to be loaded next.
+        stage: String,
+        /// Which bound is broken, with the numbers.
+        problem: String,
+        /// What is loaded and what is still to come.
+        table: String,
     },
     /// The stages do not fit together, or a network differs from its description. Every problem is listed.
     #[error("the policy's stages do not fit together:\n  {}", problems.join("\n  "))]

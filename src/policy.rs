@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::chunk::Chunk;
-use crate::engine::{self, LoadEvent, Pipeline, Run, StageReport, StageTime, Symbols};
+use crate::engine::{self, Admission, EngineKind, LoadEvent, Pipeline, Run, StageReport, StageTime, Symbols};
 use crate::message;
 use crate::observation::{self, JointMap, Observation};
 use crate::tensor::{DType, Dim, HostTensor, TensorSpec};
@@ -29,15 +29,6 @@ use state::State;
 use text::Text;
 use views::Views;
 
-/// Which engines run the stages.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum EngineKind {
-    /// ONNX Runtime on the CPU.
-    Onnx,
-    /// TensorRT engines built on this device.
-    Tensorrt,
-}
-
 /// What the operator decides about loading.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
@@ -55,6 +46,8 @@ pub struct LoadOptions {
     pub denoise_steps: u32,
     /// Threads of one inference on the CPU.
     pub threads: usize,
+    /// What the engines may take of the machine's memory.
+    pub admission: Admission,
 }
 
 /// Progress of [`Policy::load`].
@@ -301,7 +294,7 @@ fn load_pipeline(
         EngineKind::Onnx => {
             let device = engine::onnx::Onnx::new(options.threads)?;
             let order = options.load_order.as_deref();
-            Ok(Box::new(Pipeline::load(device, stages, order, &host, progress)?))
+            Ok(Box::new(Pipeline::load(device, stages, order, &host, options.admission, progress)?))
         }
         EngineKind::Tensorrt => Err(Error::NoTensorrt),
     }

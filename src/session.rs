@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::chunk::{self, Chunk, ClampReport, Limit, Limits, Publication, TrajectoryBuffer};
+use crate::engine::Admission;
 use crate::message::{ActionChunkMessage, JointTrajectoryMessage};
 use crate::observation::{self, Inputs, JointMap, Observation, OnViolation, StateReader, Violation};
 use crate::parameters::Settings;
@@ -121,11 +122,16 @@ impl Session {
         let options = LoadOptions {
             engine: settings.engine.kind,
             load_order: settings.engine.load_order.clone(),
-            stage_files: stages.iter().filter_map(|(name, s)| Some((name.clone(), s.path.clone()?))).collect(),
+            // Relative to the policy folder; an absolute path replaces it.
+            stage_files: stages.iter().filter_map(|(name, s)| Some((name.clone(), spec.dir.join(s.path.as_ref()?)))).collect(),
             state: settings.state.clone(),
             action: settings.action.clone(),
             denoise_steps: settings.denoise_steps,
             threads: settings.engine.threads,
+            admission: Admission {
+                budget: settings.memory.budget_mib.map(|mib| mib << 20),
+                reserve: settings.memory.reserve_mib << 20,
+            },
         };
         let mut session = Self::new(Policy::load(spec, options, progress)?)?;
         session.apply(settings)?;
@@ -140,7 +146,7 @@ impl Session {
         let chunk = policy.new_chunk();
         let positions = StateReader::new(&[JointMap::identity("action", chunk.names.to_vec())])?;
         Ok(Self {
-            limits: Limits::unlimited(&chunk.names),
+            limits: Limits::default(),
             chunk,
             policy,
             positions,

@@ -59,6 +59,11 @@ pub struct TrajectoryBuffer {
 }
 
 impl TrajectoryBuffer {
+    /// The trajectory filled last.
+    pub fn message(&self) -> &JointTrajectoryMessage {
+        &self.message
+    }
+
     /// The rows of a chunk that are not late, as `joint_trajectory_controller` takes them.
     ///
     /// The header stamp is the time of publication and `time_from_start` a row's due time from there: above zero and

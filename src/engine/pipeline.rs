@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use super::memory::MemoryUse;
+use super::memory::{Admission, MemoryUse};
 use super::program::Program;
 use super::wiring::{Source, Stage, Symbols, Wiring};
 use super::{Device, Error, StageTime};
@@ -98,23 +98,26 @@ impl<D: Device> Pipeline<D> {
     /// Loads `stages` (given in run order) in `load_order`, default: largest file first.
     ///
     /// # Errors
-    /// [`Error::LoadOrder`] before anything is loaded; [`Error::Load`] naming stage and file; [`Error::Wiring`] with
+    /// [`Error::LoadOrder`] before anything is loaded; [`Error::DoesNotFit`]; [`Error::Load`] naming stage and file; [`Error::Wiring`] with
     /// every mismatch between networks, description and host.
     pub fn load(
         mut device: D,
         stages: &[Stage],
         load_order: Option<&[String]>,
         host: &[TensorSpec],
+        admission: Admission,
         progress: &mut dyn FnMut(LoadEvent),
     ) -> Result<Self, Error> {
         let sizes = stages.iter().map(file_size).collect::<Result<Vec<_>, _>>()?;
         let order = order(stages, &sizes, load_order)?;
+        let plan: Vec<_> = order.iter().map(|&at| (stages[at].name.as_str(), sizes[at])).collect();
         let mut loaded: Vec<Option<D::Engine>> = stages.iter().map(|_| None).collect();
         let mut reports = Vec::with_capacity(stages.len());
         for (index, &position) in order.iter().enumerate() {
             let (stage, bytes) = (&stages[position], sizes[position]);
             progress(LoadEvent::Loading { index, total: order.len(), stage: stage.name.clone(), bytes });
             let (before, started) = (MemoryUse::now(), Instant::now());
+            admission.check(&plan, index, before.available)?;
             loaded[position] = Some(device.load(stage)?);
             let after = MemoryUse::now();
             let report = StageReport {

@@ -102,6 +102,12 @@ fn engines(shape: &PolicyShape) -> Vec<Declaration> {
             "What runs the policy: TensorRT engines built on this device, or ONNX Runtime on the CPU.",
         ),
         fixed(
+            "engine.threads",
+            Value::Integer(0),
+            Constraint::IntegerRange { from: 0, to: 1024, step: 0 },
+            "Threads of one inference with engine.kind onnx. 0: as many as this process may use.",
+        ),
+        fixed(
             "engines.load_order",
             Value::StringArray(Vec::new()),
             Constraint::OrderOf(shape.stages.clone()),

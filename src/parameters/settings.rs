@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::error::Problems;
 use super::shape::PolicyShape;
 use super::store::Store;
+use crate::engine::EngineKind;
 use crate::observation::{InputSpec, JointMap, Rules};
 use crate::time::Span;
 
@@ -56,19 +57,12 @@ pub struct Settings {
 pub struct EngineSettings {
     /// What runs them.
     pub kind: EngineKind,
+    /// Threads of one inference on the CPU.
+    pub threads: usize,
     /// Every stage once; `None`: the largest file first.
     pub load_order: Option<Vec<String>>,
     /// One entry a stage.
     pub stages: BTreeMap<String, StageSettings>,
-}
-
-/// What runs a policy's stages.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum EngineKind {
-    /// ONNX Runtime on the CPU.
-    Onnx,
-    /// TensorRT engines built on this device.
-    Tensorrt,
 }
 
 /// One stage's engine.

@@ -1,5 +1,6 @@
 //! What the parameters need to know of a policy.
 
+use crate::policy::PolicySpec;
 use crate::time::Span;
 
 /// Names and sizes of a policy that decide which parameters there are and what they allow.
@@ -19,4 +20,18 @@ pub struct PolicyShape {
     pub default_steps: u32,
     /// Time from one action row to the next.
     pub step: Span,
+}
+
+impl From<&PolicySpec> for PolicyShape {
+    fn from(spec: &PolicySpec) -> Self {
+        Self {
+            cameras: spec.cameras.clone(),
+            state: spec.state.clone(),
+            action_keys: spec.action.keys.clone(),
+            stages: spec.stage_names(),
+            denoise_steps: spec.denoise.steps.clone(),
+            default_steps: spec.denoise.default,
+            step: spec.action.step,
+        }
+    }
 }

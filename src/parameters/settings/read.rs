@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{EngineKind, EngineSettings, JointLimit, MemorySettings, Settings, StageSettings};
+use super::{EngineSettings, JointLimit, MemorySettings, Settings, StageSettings};
+use crate::engine::EngineKind;
 use crate::observation::{InputKind, InputRule, InputSpec, JointMap, OnViolation, Rules, Transport};
 use crate::parameters::error::{Error, Origin, Problems};
 use crate::parameters::nearest::hint;
@@ -68,7 +69,11 @@ impl Reader<'_> {
             let allow_unverified = self.flag(&format!("engines.{stage}.allow_unverified"));
             stages.insert(stage.clone(), StageSettings { path, allow_unverified });
         }
-        EngineSettings { kind, load_order, stages }
+        let threads = match self.count("engine.threads") {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads => usize::try_from(threads).unwrap_or(1),
+        };
+        EngineSettings { kind, threads, load_order, stages }
     }
 
     fn memory(&mut self) -> MemorySettings {
