@@ -40,6 +40,11 @@ impl<'a> Reader<'a> {
         self.type_name
     }
 
+    /// Bytes behind the last field that was read: those of the next ones, or what the sender left there.
+    pub fn left(&self) -> usize {
+        self.body.len() - self.at
+    }
+
     fn truncated(&self, field: &'static str, start: usize, needed: usize) -> Error {
         Error::Truncated {
             message: self.type_name.to_owned(),
@@ -119,7 +124,7 @@ impl<'a> Reader<'a> {
     /// message.
     pub fn length(&mut self, field: &'static str, element: usize) -> Result<usize, Error> {
         let count = self.u32(field)? as usize;
-        let left = self.body.len() - self.at;
+        let left = self.left();
         if count.checked_mul(element).is_some_and(|needed| needed <= left) {
             Ok(count)
         } else {
