@@ -9,7 +9,7 @@ use std::cell::Cell;
 
 use bytes::Bytes;
 use vla_trt::chunk::{self, Chunk, ClampReport, Limit, Limits, Publication, TrajectoryBuffer};
-use vla_trt::message::{ActionChunkMessage, write};
+use vla_trt::message::{ActionChunkMessage, HeaderView, write};
 use vla_trt::observation::{
     InputKind, InputRule, InputSpec, Inputs, JointMap, Observation, OnViolation, Rules, StateReader, Transport,
 };
@@ -68,6 +68,7 @@ struct Loop {
     clamped: ClampReport,
     message: ActionChunkMessage,
     trajectory: TrajectoryBuffer,
+    bytes: Vec<u8>,
 }
 
 impl Loop {
@@ -98,10 +99,11 @@ impl Loop {
             clamped: ClampReport::default(),
             message: ActionChunkMessage::default(),
             trajectory: TrajectoryBuffer::default(),
+            bytes: Vec::new(),
         }
     }
 
-    /// One turn, up to the messages. The chunk stands in for what inference leaves in it.
+    /// One turn, up to the bytes that are published. The chunk stands in for what inference leaves in it.
     fn turn(&mut self, sequence: u64, messages: &[Bytes; 3]) {
         let stamp = stamp(sequence);
         for (input, bytes) in messages.iter().enumerate() {
@@ -127,6 +129,8 @@ impl Loop {
         chunk::action_chunk_message(chunk, &scheduled, &publication, &mut self.message).expect("a whole chunk");
         let trajectory = self.trajectory.fill(chunk, &scheduled).expect("a whole chunk");
         assert_eq!(trajectory.points.len(), 16 - scheduled.late_rows as usize);
+        trajectory.write(&mut self.bytes);
+        self.message.write(&mut self.bytes);
     }
 }
 
@@ -136,8 +140,10 @@ fn stamp(sequence: u64) -> Stamp {
 
 fn messages(sequence: u64) -> [Bytes; 3] {
     let stamp = stamp(sequence);
-    let joints = write::joint_state(stamp, &NAMES, &[0.1, -0.1, 0.0, 0.05]);
-    let messages = [Bytes::from(write::image(stamp)), Bytes::from(write::image(stamp)), Bytes::from(joints)];
+    let header = HeaderView { stamp, frame_id: "base" };
+    let image = || write::image(header, 4, 2, "rgb8", 12, &[7; 24]);
+    let joints = write::joint_state(header, &NAMES, &[0.1, -0.1, 0.0, 0.05], &[], &[]);
+    let messages = [image(), image(), joints].map(Bytes::from);
     // The first clone makes the shared reference count.
     messages.iter().for_each(|bytes| drop(bytes.clone()));
     messages

@@ -43,8 +43,7 @@ impl Limits {
             match entries.next() {
                 None => problems.push(format!("unknown joint `{joint}`, expected one of {names:?}")),
                 Some(Some(_)) => problems.push(format!("joint `{joint}` is limited twice")),
-                // Also catches NaN.
-                Some(_) if !(min <= max) => {
+                Some(_) if min.is_nan() || max.is_nan() || min > max => {
                     problems.push(format!("joint `{joint}`: expected min <= max, found min {min} and max {max}"));
                 }
                 Some(entry) => *entry = Some(inward(min, max)),

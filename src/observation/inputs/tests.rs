@@ -5,7 +5,7 @@ use std::thread;
 use proptest::prelude::*;
 
 use super::*;
-use crate::message::write;
+use crate::message::{HeaderView, write};
 use crate::observation::{InputRule, OnViolation, Transport};
 use crate::time::Span;
 
@@ -50,13 +50,17 @@ fn rules() -> Rules {
     }
 }
 
+fn header(stamp: Stamp) -> HeaderView<'static> {
+    HeaderView { stamp, frame_id: "" }
+}
+
 fn image(stamp: Stamp) -> Bytes {
-    write::image(stamp).into()
+    write::image(header(stamp), 2, 1, "rgb8", 6, &[1, 2, 3, 4, 5, 6]).into()
 }
 
 fn joints(stamp: Stamp, positions: &[f64]) -> Bytes {
     let names: Vec<&str> = ["waist", "elbow"].into_iter().cycle().take(positions.len()).collect();
-    write::joint_state(stamp, &names, positions).into()
+    write::joint_state(header(stamp), &names, positions, &[], &[]).into()
 }
 
 /// All inputs, stamped `stamp`, arriving 3 ms later.
@@ -201,7 +205,7 @@ fn joint_states_that_are_empty_not_finite_or_uneven_are_refused_with_the_reason_
     let bad = [
         (joints(ms(1), &[]), "found an empty JointState"),
         (joints(ms(1), &[0.0, f64::NAN]), "expected a finite position of joint `elbow`, found NaN"),
-        (write::joint_state(ms(1), &["a", "b"], &[0.0]).into(), "found 2 names and 1 positions"),
+        (write::joint_state(header(ms(1)), &["a", "b"], &[0.0], &[], &[]).into(), "found 2 names and 1 positions"),
         (joints(ms(0), &[0.0, 0.0]), "expected the time of capture in header.stamp, found zero"),
         (Bytes::from_static(&[0, 1, 0]), "input `joints` on topic `/joint_states`"),
     ];
@@ -236,11 +240,11 @@ fn joints_that_the_policy_does_not_read_may_lack_a_position() {
 #[test]
 fn the_latest_instruction_wins_and_an_empty_one_forbids_inference() {
     let inputs = ready();
-    inputs.offer(INSTRUCTION, write::string("put it down").into(), ms(1004)).expect("a good string");
+    inputs.offer(INSTRUCTION, write::text("put it down").into(), ms(1004)).expect("a good string");
     assert_eq!(&*inputs.assemble(ms(1010), &rules()).expect("ready").instruction, "put it down");
     inputs.set_instruction("pick it up");
     assert_eq!(&*inputs.assemble(ms(1010), &rules()).expect("ready").instruction, "pick it up");
-    inputs.offer(INSTRUCTION, write::string(" ").into(), ms(1011)).expect("a good string");
+    inputs.offer(INSTRUCTION, write::text(" ").into(), ms(1011)).expect("a good string");
     assert_eq!(words(inputs.assemble(ms(1012), &rules())), ["instruction missing"]);
 }
 

@@ -3,12 +3,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::message::write;
+use crate::message::{HeaderView, write};
 use crate::time::Stamp;
 
 fn message(joints: &[(&str, f64)]) -> Vec<u8> {
     let (names, positions): (Vec<&str>, Vec<f64>) = joints.iter().copied().unzip();
-    write::joint_state(Stamp::from_nanos(1), &names, &positions)
+    let header = HeaderView { stamp: Stamp::from_nanos(1), frame_id: "" };
+    write::joint_state(header, &names, &positions, &[], &[])
 }
 
 fn arm_and_gripper() -> StateReader {
