@@ -1,1 +1,251 @@
-//! bag
+//! Recorded bags: MCAP and rosbag2 SQLite in, MCAP out.
+//!
+//! [`BagReader`] gives messages as serialized bytes in log-time order, so that a replay enters by the same door as
+//! a live topic. An MCAP file is mapped; messages of its unpacked chunks are slices of the mapping, without a copy.
+//! [`BagWriter`] writes one MCAP file that `ros2 bag`, Foxglove and the Python readers open; the same calls give the
+//! same bytes, and nothing stands at the final name until it is whole.
+
+mod error;
+mod mcap;
+mod messages;
+mod metadata;
+mod sqlite;
+mod unpack;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+pub use self::error::Error;
+use self::mcap::McapFile;
+pub use self::messages::Messages;
+pub use self::metadata::FILE_NAME as METADATA_FILE_NAME;
+use self::metadata::Metadata;
+use self::sqlite::SqliteFile;
+pub use self::writer::{BagWriter, Qos, TopicId};
+use crate::time::Stamp;
+
+/// A recorded topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Full name, e.g. `/joint_states`.
+    pub name: String,
+    /// Message type, e.g. `sensor_msgs/msg/JointState`; empty when the bag does not say.
+    pub type_name: String,
+    /// Serialization of its messages; only `cdr` can be read.
+    pub serialization: String,
+    /// Messages, when the bag says so without being read through (not for a bare .db3 file).
+    pub count: Option<u64>,
+}
+
+/// One recorded message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BagMessage {
+    /// Index into [`BagReader::topics`].
+    pub topic: usize,
+    /// When the recorder received it.
+    pub log_time: Stamp,
+    /// The serialized message, with its CDR encapsulation header. May share (and keep alive) a mapped file or an
+    /// unpacked chunk.
+    pub data: Bytes,
+}
+
+/// An opened bag: its topics and bounds, and any number of passes over its messages.
+#[derive(Debug)]
+pub struct BagReader {
+    path: PathBuf,
+    files: Vec<BagFile>,
+    topics: Vec<Topic>,
+    message_count: u64,
+    start: Stamp,
+    end: Stamp,
+    message_zstd: bool,
+}
+
+#[derive(Debug)]
+struct BagFile {
+    storage: Storage,
+    /// This file's topics as indices into the bag's.
+    topics: Vec<usize>,
+    start: Option<Stamp>,
+}
+
+#[derive(Debug)]
+enum Storage {
+    Mcap(McapFile),
+    Sqlite(SqliteFile),
+}
+
+impl BagReader {
+    /// Opens a .mcap or .db3 file, or a folder with metadata.yaml (all of its files).
+    ///
+    /// # Errors
+    ///
+    /// Whatever is wrong with the bag: see [`Error`]. A bag without a message is an error; a file that was cut off
+    /// is refused rather than read in part. An MCAP file without an index is read through once.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let attributes = std::fs::metadata(path).map_err(Error::io("open", path))?;
+        let Metadata { files, message_zstd, counts } = if attributes.is_dir() {
+            Metadata::load(path)?
+        } else {
+            Metadata { files: vec![path.to_path_buf()], message_zstd: false, counts: BTreeMap::new() }
+        };
+        let mut bag = Self {
+            path: path.to_path_buf(),
+            files: Vec::with_capacity(files.len()),
+            topics: Vec::new(),
+            message_count: 0,
+            start: Stamp::default(),
+            end: Stamp::default(),
+            message_zstd,
+        };
+        let mut bounds: Option<(Stamp, Stamp)> = None;
+        for file in &files {
+            let (first, last) = match bag.add(file)? {
+                Some(found) => found,
+                None => continue,
+            };
+            bounds = Some(bounds.map_or((first, last), |(start, end)| (start.min(first), end.max(last))));
+        }
+        for topic in &mut bag.topics {
+            topic.count = topic.count.or_else(|| counts.get(&topic.name).copied());
+        }
+        let found = || format!("none ({} topics)", bag.topics.len());
+        (bag.start, bag.end) = bounds.ok_or_else(|| Error::Empty { path: path.to_path_buf(), found: found() })?;
+        Ok(bag)
+    }
+
+    /// Adds a file; gives the log times of its first and last message.
+    fn add(&mut self, path: &Path) -> Result<Option<(Stamp, Stamp)>, Error> {
+        let (storage, topics, count, bounds) = match sniff(path)? {
+            Kind::Mcap => {
+                let bytes = crate::sys::map::map(path).map_err(Error::io("map", path))?;
+                let file = McapFile::open(path, bytes)?;
+                let (topics, count, bounds) = (file.topics.clone(), file.message_count, file.bounds);
+                (Storage::Mcap(file), topics, count, bounds)
+            }
+            Kind::Sqlite => {
+                let file = SqliteFile::open(path)?;
+                let (topics, count, bounds) = (file.topics.clone(), file.message_count, file.bounds);
+                (Storage::Sqlite(file), topics, count, bounds)
+            }
+        };
+        let topics =
+            topics.into_iter().map(|topic| merge_topic(path, &mut self.topics, topic)).collect::<Result<_, _>>()?;
+        self.files.push(BagFile { storage, topics, start: bounds.map(|(first, _)| first) });
+        self.message_count = self.message_count.saturating_add(count);
+        Ok(bounds)
+    }
+
+    /// The path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Topics, in the order in which the files describe them.
+    pub fn topics(&self) -> &[Topic] {
+        &self.topics
+    }
+
+    /// Index of the topic with this full name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.topics.iter().position(|topic| topic.name == name)
+    }
+
+    /// Log time of the first message.
+    pub fn start(&self) -> Stamp {
+        self.start
+    }
+
+    /// Log time of the last message, as the bag states it (some recorders state 1 ns more).
+    pub fn end(&self) -> Stamp {
+        self.end
+    }
+
+    /// Messages of all topics.
+    pub fn message_count(&self) -> u64 {
+        self.message_count
+    }
+
+    /// Messages of these topics (indices into [`Self::topics`]) in log-time order; equal times in the order of the
+    /// files and within them. Ends after the first error.
+    ///
+    /// # Errors
+    ///
+    /// An index that does not exist, or a topic whose messages are not CDR.
+    pub fn messages(&self, topics: &[usize]) -> Result<Messages<'_>, Error> {
+        for &index in topics {
+            let path = self.path.clone();
+            let Some(topic) = self.topics.get(index) else {
+                return Err(Error::UnknownTopic { path, index, count: self.topics.len() });
+            };
+            if topic.serialization != "cdr" {
+                let (topic, found) = (topic.name.clone(), topic.serialization.clone());
+                return Err(Error::Serialization { path, topic, found });
+            }
+        }
+        Ok(Messages::new(self, topics))
+    }
+}
+
+/// Adds a topic to a list, or its count to the one of the same name; gives its index.
+fn merge_topic(path: &Path, topics: &mut Vec<Topic>, topic: Topic) -> Result<usize, Error> {
+    let Some(index) = topics.iter().position(|known| known.name == topic.name) else {
+        topics.push(topic);
+        return Ok(topics.len() - 1);
+    };
+    if let Some(known) = topics.get_mut(index) {
+        if known.type_name != topic.type_name || known.serialization != topic.serialization {
+            let say = |topic: &Topic| format!("{} ({})", topic.type_name, topic.serialization);
+            return Err(Error::ConflictingTypes {
+                path: path.to_path_buf(),
+                first: say(known),
+                second: say(&topic),
+                topic: topic.name,
+            });
+        }
+        known.count = known.count.zip(topic.count).map(|(known, more)| known.saturating_add(more));
+    }
+    Ok(index)
+}
+
+enum Kind {
+    Mcap,
+    Sqlite,
+}
+
+/// Tells the storage by the first bytes: names are often wrong, and the error can say what the file is.
+fn sniff(path: &Path) -> Result<Kind, Error> {
+    let attributes = std::fs::metadata(path).map_err(Error::io("open", path))?;
+    let mut head = Vec::with_capacity(16);
+    if attributes.is_file() {
+        let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+        file.take(16).read_to_end(&mut head).map_err(Error::io("read", path))?;
+    }
+    if head.starts_with(mcap::MAGIC) {
+        return Ok(Kind::Mcap);
+    }
+    if head.starts_with(sqlite::MAGIC) {
+        return Ok(Kind::Sqlite);
+    }
+    if attributes.is_file() && head.is_empty() {
+        return Err(Error::Empty { path: path.to_path_buf(), found: "a file of 0 bytes".to_owned() });
+    }
+    let name = path.display();
+    let (found, advice) = if !attributes.is_file() {
+        ("neither a file nor a folder".to_owned(), "give the path of a bag".to_owned())
+    } else if head.starts_with(b"#ROSBAG") {
+        let advice = format!("convert it: `rosbags-convert --src {name} --dst FOLDER`");
+        ("a ROS 1 bag".to_owned(), advice)
+    } else if unpack::is_zstd(&head) {
+        ("a zstd-packed file".to_owned(), format!("unpack it: `zstd -d {name} -o UNPACKED` and open that"))
+    } else if head.starts_with(&[0x1f, 0x8b]) {
+        ("a gzip-packed file".to_owned(), format!("unpack it: `gunzip -k {name}` and open that"))
+    } else {
+        (format!("first bytes '{}'", head.escape_ascii()), "give the path of a .mcap or .db3 file".to_owned())
+    };
+    Err(Error::NotABag { path: path.to_path_buf(), expected: "an MCAP or an SQLite file", found, advice })
+}

@@ -1,1 +1,5 @@
-//! sys
+//! Small safe surfaces over what the operating system gives: the only room outside the engine's FFI where `unsafe`
+//! may stand.
+
+#[expect(unsafe_code, reason = "mapping a file; the safety argument stands at the call")]
+pub mod map;

@@ -1,0 +1,72 @@
+//! Decompression with a known bound: no buffer grows on the word of a header alone.
+
+use std::io::{self, Read};
+
+/// The most bytes that one chunk or message may unpack to.
+pub(super) const MAX_UNPACKED: u64 = 512 << 20;
+
+/// What begins every zstd frame. CDR begins with 0 and a small number, so the two cannot be confused.
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+pub(super) fn is_zstd(data: &[u8]) -> bool {
+    data.starts_with(&ZSTD_MAGIC)
+}
+
+/// Why something could not be unpacked.
+#[derive(Debug)]
+pub(super) enum Unpack {
+    /// Not `zstd` or `lz4`.
+    Unknown,
+    /// Unpacks to more than the given size.
+    TooLarge,
+    /// The packed bytes are wrong.
+    Corrupt(io::Error),
+}
+
+/// Unpacks `packed` by `compression` (MCAP's names) into at most `limit` bytes.
+pub(super) fn unpack(compression: &str, packed: &[u8], limit: u64) -> Result<Vec<u8>, Unpack> {
+    match compression {
+        "zstd" => {
+            let decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(Unpack::Corrupt)?;
+            read_at_most(decoder, packed.len(), limit)
+        }
+        "lz4" => read_at_most(lz4::Decoder::new(packed).map_err(Unpack::Corrupt)?, packed.len(), limit),
+        _ => Err(Unpack::Unknown),
+    }
+}
+
+/// The buffer starts at a few times the packed size and grows only with bytes that were really there.
+fn read_at_most(decoder: impl Read, packed: usize, limit: u64) -> Result<Vec<u8>, Unpack> {
+    let likely = (packed as u64).saturating_mul(4).clamp(256, 4 << 20).min(limit.saturating_add(1));
+    let mut out = Vec::with_capacity(usize::try_from(likely).unwrap_or(0));
+    decoder.take(limit.saturating_add(1)).read_to_end(&mut out).map_err(Unpack::Corrupt)?;
+    if out.len() as u64 > limit {
+        return Err(Unpack::TooLarge);
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zstd_of(data: &[u8]) -> Vec<u8> {
+        zstd::encode_all(data, 3).expect("packed")
+    }
+
+    #[test]
+    fn a_small_frame_that_unpacks_to_a_gigabyte_stops_at_the_limit() {
+        let bomb = zstd_of(&vec![0u8; 64 << 20]);
+        assert!(bomb.len() < 64 << 10);
+        assert!(matches!(unpack("zstd", &bomb, 1000), Err(Unpack::TooLarge)));
+        assert_eq!(unpack("zstd", &bomb, 64 << 20).expect("it fits").len(), 64 << 20);
+    }
+
+    #[test]
+    fn half_a_frame_and_an_unknown_name_are_refused() {
+        let packed = zstd_of(b"some bytes that are packed");
+        assert!(matches!(unpack("zstd", &packed[..packed.len() / 2], 1000), Err(Unpack::Corrupt(_))));
+        assert!(matches!(unpack("lz4", &packed, 1000), Err(Unpack::Corrupt(_))));
+        assert!(matches!(unpack("brotli", &packed, 1000), Err(Unpack::Unknown)));
+    }
+}
