@@ -102,6 +102,12 @@ fn engines(shape: &PolicyShape) -> Vec<Declaration> {
             "What runs the policy: TensorRT engines built on this device, or ONNX Runtime on the CPU.",
         ),
         fixed(
+            "engine.threads",
+            Value::Integer(1),
+            Constraint::IntegerRange { from: 1, to: 256, step: 0 },
+            "CPU threads of one inference (onnx). Chunks are the same bit by bit only for the same number.",
+        ),
+        fixed(
             "engines.load_order",
             Value::StringArray(Vec::new()),
             Constraint::OrderOf(shape.stages.clone()),
