@@ -103,9 +103,9 @@ fn engines(shape: &PolicyShape) -> Vec<Declaration> {
         ),
         fixed(
             "engine.threads",
-            Value::Integer(0),
-            Constraint::IntegerRange { from: 0, to: 1024, step: 0 },
-            "Threads of one inference with engine.kind onnx. 0: as many as this process may use.",
+            Value::Integer(1),
+            Constraint::IntegerRange { from: 1, to: 256, step: 0 },
+            "CPU threads of one inference (onnx). Chunks are the same bit by bit only for the same number.",
         ),
         fixed(
             "engines.load_order",

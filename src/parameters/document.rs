@@ -286,7 +286,8 @@ mod tests {
 
     #[test]
     fn scalars_are_typed_as_yaml_types_them() {
-        let Ok(Node::Sequence(items)) = read("[1, -2, 0x10, 1.5, 1e3, -.INF, True, ~, '1', 18446744073709551615, 010]") else {
+        let Ok(Node::Sequence(items)) = read("[1, -2, 0x10, 1.5, 1e3, -.INF, True, ~, '1', 18446744073709551615, 010]")
+        else {
             panic!("not a list")
         };
         let expected = [

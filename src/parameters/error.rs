@@ -96,6 +96,16 @@ pub enum Error {
         /// Which part is wrong.
         reason: String,
     },
+    /// A name that no node can have.
+    #[error(
+        "'{name}' in the namespace '{namespace}' names no node; use letters, digits and '_', no part starting with a digit"
+    )]
+    NodeName {
+        /// As given.
+        namespace: String,
+        /// As given.
+        name: String,
+    },
     /// A key given twice in one file.
     #[error("{place}: '{key}' is given twice, first on line {first}; keep one of the two")]
     Duplicate {

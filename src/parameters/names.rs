@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::error::Error;
+
 /// A node's name and namespace after remapping.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct NodeName {
@@ -10,12 +12,17 @@ pub struct NodeName {
 }
 
 impl NodeName {
-    /// From a namespace (`/`, `/robot`, with or without the first slash) and a base name; `None` when ROS 2 does not
-    /// take them: letters, digits and underscores only, no part empty or starting with a digit.
-    pub fn new(namespace: &str, name: &str) -> Option<Self> {
+    /// From a namespace (`/`, `/robot`, with or without the first slash) and a base name.
+    ///
+    /// # Errors
+    /// ROS 2 takes letters, digits and underscores only; no part may be empty or start with a digit.
+    pub fn new(namespace: &str, name: &str) -> Result<Self, Error> {
         let inner = namespace.strip_prefix('/').unwrap_or(namespace);
-        let fits = is_token(name) && (inner.is_empty() || inner.split('/').all(is_token));
-        fits.then(|| Self { namespace: format!("/{inner}"), name: name.to_owned() })
+        if is_token(name) && (inner.is_empty() || inner.split('/').all(is_token)) {
+            Ok(Self { namespace: format!("/{inner}"), name: name.to_owned() })
+        } else {
+            Err(Error::NodeName { namespace: namespace.to_owned(), name: name.to_owned() })
+        }
     }
 
     /// The namespace; `/` for the root.
@@ -200,6 +207,17 @@ mod tests {
             assert!(matches(pattern, "/", "node"), "{pattern}");
         }
         assert!(matches("/a/**/d/*", "/a/b/c/d", "node"));
+    }
+
+    #[test]
+    fn names_of_nodes_are_checked() {
+        for (namespace, name) in
+            [("/", ""), ("/", "1st"), ("/a b", "node"), ("/a//b", "node"), ("/a/", "node"), ("/", "a/b")]
+        {
+            let message = NodeName::new(namespace, name).expect_err(name).to_string();
+            assert!(message.contains("letters, digits"), "{message}");
+        }
+        assert_eq!(NodeName::new("", "node"), NodeName::new("/", "node"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::time::Span;
 const HEAD: &str = "\
 # Parameters
 
-<!-- Made from src/parameters/declarations.rs by `VLA_TRT_BLESS=1 cargo test --test parameters_reference`. -->
+<!-- Made from src/parameters/declarations.rs by `VLA_TRT_BLESS=1 cargo test --test parameters`. -->
 
 `<camera>`, `<key>`, `<stage>` and `<joint>` stand for the names that the policy and the joint lists give; `N` is the
 width of the key. *Live* parameters may change while the node runs and take effect at the next inference; the others
@@ -92,7 +92,7 @@ fn listed() -> Vec<Declaration> {
         default_steps: 4,
         step: Span::from_millis(20.0),
     };
-    let Some(node) = NodeName::new("/", "vla_trt") else { return Vec::new() };
+    let Ok(node) = NodeName::new("/", "vla_trt") else { return Vec::new() };
     let mut overrides = Overrides::new(node);
     overrides.set("state.<key>.joints", Value::StringArray(vec!["<joint>".to_owned()]));
     let mut all = declarations(&shape, &overrides);

@@ -1,6 +1,6 @@
 //! The parameters as the node uses them: typed, in its own units, and right together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::error::Problems;
@@ -57,7 +57,7 @@ pub struct Settings {
 pub struct EngineSettings {
     /// What runs them.
     pub kind: EngineKind,
-    /// Threads of one inference on the CPU.
+    /// CPU threads of one inference; at least 1.
     pub threads: usize,
     /// Every stage once; `None`: the largest file first.
     pub load_order: Option<Vec<String>>,
@@ -68,7 +68,7 @@ pub struct EngineSettings {
 /// One stage's engine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct StageSettings {
-    /// Absolute, or relative to the policy folder; `None`: the policy's own.
+    /// Its file, joined to the policy folder when it was given relative; `None`: the policy's own.
     pub path: Option<PathBuf>,
     /// Load it also when its provenance is not proven.
     pub allow_unverified: bool,
@@ -103,5 +103,12 @@ impl Settings {
         let (settings, mut problems) = read::read(store, shape);
         problems.extend(check::check(&settings));
         problems.or(settings)
+    }
+
+    /// Every joint that the policy reads or moves, each once, state first.
+    pub fn joint_names(&self) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        let joints = self.state.iter().chain(&self.action).flat_map(|map| &map.joints);
+        joints.filter(|joint| seen.insert(joint.as_str())).cloned().collect()
     }
 }

@@ -219,3 +219,6 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! From parameter values to settings, one by one.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{EngineSettings, JointLimit, MemorySettings, Settings, StageSettings};
 use crate::engine::EngineKind;
@@ -19,9 +19,10 @@ pub(super) fn read(store: &Store, shape: &PolicyShape) -> (Settings, Problems) {
     let state: Vec<JointMap> = shape.state.iter().map(|(key, width)| reader.state(key, *width)).collect();
     let action: Vec<JointMap> =
         shape.action_keys.iter().map(|(key, width)| reader.action(key, *width, &state)).collect();
+    let policy = reader.policy();
     let settings = Settings {
-        policy: reader.policy(),
-        engine: reader.engine(shape),
+        engine: reader.engine(&policy, shape),
+        policy,
         memory: reader.memory(),
         inputs: reader.inputs(shape),
         rules: reader.rules(shape),
@@ -56,7 +57,7 @@ impl Reader<'_> {
         path.into()
     }
 
-    fn engine(&mut self, shape: &PolicyShape) -> EngineSettings {
+    fn engine(&mut self, policy: &Path, shape: &PolicyShape) -> EngineSettings {
         let kind = match self.text("engine.kind").as_str() {
             "tensorrt" => EngineKind::Tensorrt,
             _ => EngineKind::Onnx,
@@ -65,14 +66,11 @@ impl Reader<'_> {
         let mut stages = BTreeMap::new();
         for stage in &shape.stages {
             let path = self.text(&format!("engines.{stage}.path"));
-            let path = (!path.is_empty()).then(|| PathBuf::from(path));
+            let path = (!path.is_empty()).then(|| policy.join(path));
             let allow_unverified = self.flag(&format!("engines.{stage}.allow_unverified"));
             stages.insert(stage.clone(), StageSettings { path, allow_unverified });
         }
-        let threads = match self.count("engine.threads") {
-            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            threads => usize::try_from(threads).unwrap_or(1),
-        };
+        let threads = usize::try_from(self.count("engine.threads")).unwrap_or(1).max(1);
         EngineSettings { kind, threads, load_order, stages }
     }
 
