@@ -1,1 +1,17 @@
-//! export
+//! Network weights to a policy bundle: ONNX pieces without PyTorch, and the demo policy.
+//!
+//! [`layers`] holds the network as functions on an [`onnx::Graph`], parameterised by sizes ([`model`]) and by a
+//! source of weights ([`weights::Weights`]): a checkpoint or seeded numbers. [`split`] cuts it into the stages that a
+//! policy runs and [`bundle`] writes `policy.yaml` around them.
+
+pub mod checkpoint;
+pub mod error;
+pub mod layers;
+pub mod model;
+pub mod onnx;
+pub mod position_table;
+pub mod split;
+pub mod weights;
+
+pub use error::Error;
+pub use model::{Model, Options, RopeFrequencies, View, VisionAttention};
