@@ -237,11 +237,27 @@ impl Config {
             &[
                 ("model_type", "Gr00tN1d6".to_owned(), self.model_type.clone()),
                 ("use_alternate_vl_dit", true.to_string(), self.use_alternate_vl_dit.to_string()),
-                ("diffusion_model_cfg.interleave_self_attention", true.to_string(), dit.interleave_self_attention.to_string()),
+                (
+                    "diffusion_model_cfg.interleave_self_attention",
+                    true.to_string(),
+                    dit.interleave_self_attention.to_string(),
+                ),
                 ("diffusion_model_cfg.norm_type", "ada_norm".to_owned(), dit.norm_type.clone()),
-                ("diffusion_model_cfg.positional_embeddings", "None".to_owned(), format!("{:?}", dit.positional_embeddings)),
-                ("input_embedding_dim (heads times head size)", width.to_string(), self.input_embedding_dim.to_string()),
-                ("attend_text_every_n_blocks above 0", true.to_string(), (self.attend_text_every_n_blocks > 0).to_string()),
+                (
+                    "diffusion_model_cfg.positional_embeddings",
+                    "None".to_owned(),
+                    format!("{:?}", dit.positional_embeddings),
+                ),
+                (
+                    "input_embedding_dim (heads times head size)",
+                    width.to_string(),
+                    self.input_embedding_dim.to_string(),
+                ),
+                (
+                    "attend_text_every_n_blocks above 0",
+                    true.to_string(),
+                    (self.attend_text_every_n_blocks > 0).to_string(),
+                ),
             ],
         )
     }

@@ -33,7 +33,11 @@ pub fn fixed<const N: usize>(sizes: [usize; N]) -> [Dim; N] {
 
 impl Net<'_> {
     /// Runs `build` inside a named part of the network.
-    pub fn part<T>(&mut self, scope: impl Into<String>, build: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+    pub fn part<T>(
+        &mut self,
+        scope: impl Into<String>,
+        build: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         self.graph.enter(scope);
         let result = build(self);
         self.graph.leave();

@@ -74,7 +74,11 @@ impl Weight<'_> {
             let expected = format!("more than {index} entries along the first axis");
             return Err(Error::WeightShape { name: self.name.clone(), expected, found: display_dims(&self.dims) });
         }
-        self.rows(index, 1).map(|weight| Weight { name: format!("{}[{index}]", self.name), dims: dims.to_vec(), ..weight })
+        self.rows(index, 1).map(|weight| Weight {
+            name: format!("{}[{index}]", self.name),
+            dims: dims.to_vec(),
+            ..weight
+        })
     }
 
     /// `count` entries from `first` along the first axis. Borrows.
@@ -100,7 +104,12 @@ impl Weight<'_> {
         }
         let mut buffer = Vec::with_capacity(CHUNK * 4);
         for chunk in self.data.chunks(CHUNK * self.dtype.size()) {
-            let part = Weight { name: String::new(), dtype: self.dtype, dims: vec![chunk.len() / self.dtype.size()], data: Cow::Borrowed(chunk) };
+            let part = Weight {
+                name: String::new(),
+                dtype: self.dtype,
+                dims: vec![chunk.len() / self.dtype.size()],
+                data: Cow::Borrowed(chunk),
+            };
             buffer.clear();
             for value in part.to_f32() {
                 match dtype {

@@ -36,7 +36,14 @@ impl Net<'_> {
 
     /// Attention of `q` to `k`, `v` (each `[groups, heads, rows, dim]`), with an optional additive mask, as
     /// `[groups * rows, heads * dim]`. The scale is applied to `q`: products of unscaled half-precision rows overflow.
-    pub fn attention(&mut self, q: &Value, k: &Value, v: &Value, heads: Heads, mask: Option<&Value>) -> Result<Value, Error> {
+    pub fn attention(
+        &mut self,
+        q: &Value,
+        k: &Value,
+        v: &Value,
+        heads: Heads,
+        mask: Option<&Value>,
+    ) -> Result<Value, Error> {
         let q = self.graph.scale(q, (1.0 / (heads.dim as f64).sqrt()) as f32)?;
         let k = self.graph.transpose(k, &[0, 1, 3, 2])?;
         let mut scores = self.graph.matmul(&q, &k)?;

@@ -59,7 +59,8 @@ fn layer(
     let Language { width, mlp, eps, .. } = *language;
     let name = format!("{DECODER}.layers.{index}");
     let normed = net.rms_norm(x, &format!("{name}.input_layernorm"), width, eps)?;
-    let mixed = net.part("attention", |net| attention(net, language, &normed, &format!("{name}.self_attn"), rotation, mask))?;
+    let mixed =
+        net.part("attention", |net| attention(net, language, &normed, &format!("{name}.self_attn"), rotation, mask))?;
     let x = net.graph.add(x, &mixed)?;
     let normed = net.rms_norm(&x, &format!("{name}.post_attention_layernorm"), width, eps)?;
     let gate = net.linear(&normed, &format!("{name}.mlp.gate_proj"), width, mlp, false)?;
@@ -106,9 +107,8 @@ fn repeat(net: &mut Net<'_>, language: &Language, x: &Value) -> Result<Value, Er
         return Ok(x.clone());
     }
     let rows = x.dims()[2].clone();
-    let shape = |copies: usize| {
-        [Dim::Fixed(1), Dim::Fixed(kv_heads), Dim::Fixed(copies), rows.clone(), Dim::Fixed(head_dim)]
-    };
+    let shape =
+        |copies: usize| [Dim::Fixed(1), Dim::Fixed(kv_heads), Dim::Fixed(copies), rows.clone(), Dim::Fixed(head_dim)];
     let single = net.graph.reshape(x, &shape(1))?;
     let copies = net.graph.expand(&single, &shape(heads / kv_heads))?;
     net.graph.reshape(&copies, &[Dim::Fixed(1), Dim::Fixed(heads), rows, Dim::Fixed(head_dim)])

@@ -62,7 +62,13 @@ fn cross_inputs(net: &mut Net<'_>, head: &Head, images: usize) -> Result<Vec<(us
 }
 
 /// `silu(a M + m_i) W3 + (b3 + positions)`: `[horizon, dims]` to `[horizon, width]`.
-fn encode(net: &mut Net<'_>, head: &Head, rows: &ModulationRows, actions: &Value, modulation: &Value) -> Result<Value, Error> {
+fn encode(
+    net: &mut Net<'_>,
+    head: &Head,
+    rows: &ModulationRows,
+    actions: &Value,
+    modulation: &Value,
+) -> Result<Value, Error> {
     let fold = ActionFold::compute(net.weights, head, net.options.embodiment)?;
     let actions = net.graph.cast(actions, net.options.dtype);
     let matrix = net.place(&Weight::computed("action_encoder.fold", &[head.action_dims, head.width], &fold.matrix))?;
@@ -111,7 +117,14 @@ fn block(
 }
 
 /// `norm(x) * (1 + scale) + shift`; `row` holds `1 + scale`, the next row `shift`.
-fn modulated(net: &mut Net<'_>, x: &Value, width: usize, eps: f32, modulation: &Value, row: usize) -> Result<Value, Error> {
+fn modulated(
+    net: &mut Net<'_>,
+    x: &Value,
+    width: usize,
+    eps: f32,
+    modulation: &Value,
+    row: usize,
+) -> Result<Value, Error> {
     let normed = net.plain_norm(x, width, eps)?;
     let (gain, shift) = (net.graph.row(modulation, row)?, net.graph.row(modulation, row + 1)?);
     let scaled = net.graph.mul(&normed, &gain)?;
@@ -119,7 +132,13 @@ fn modulated(net: &mut Net<'_>, x: &Value, width: usize, eps: f32, modulation: &
 }
 
 /// Output projection and decoder on the action rows; what they make of the state row nobody reads.
-fn velocity(net: &mut Net<'_>, head: &Head, rows: &ModulationRows, x: &Value, modulation: &Value) -> Result<Value, Error> {
+fn velocity(
+    net: &mut Net<'_>,
+    head: &Head,
+    rows: &ModulationRows,
+    x: &Value,
+    modulation: &Value,
+) -> Result<Value, Error> {
     let actions = net.graph.slice(x, 0, 1, 1 + head.horizon)?;
     let normed = modulated(net, &actions, head.width, OUTPUT_EPS, modulation, rows.output())?;
     let features = net.linear(&normed, &format!("{DIT}.proj_out_2"), head.width, head.output, true)?;

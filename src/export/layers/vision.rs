@@ -45,9 +45,11 @@ pub fn vision(net: &mut Net<'_>, model: &Model, groups: &[ViewGroup]) -> Result<
     let mut embedded = Vec::new();
     for group in groups {
         let pixels = net.float_input(&group.input, &fixed([group.views, 3, group.height, group.width]))?;
-        embedded.push(net.part(format!("embeddings.{}", group.input), |net| embed(net, &model.vision, group, &pixels))?);
+        embedded
+            .push(net.part(format!("embeddings.{}", group.input), |net| embed(net, &model.vision, group, &pixels))?);
     }
-    let patches: Vec<usize> = groups.iter().map(|g| g.views * g.grid(&model.vision).0 * g.grid(&model.vision).1).collect();
+    let patches: Vec<usize> =
+        groups.iter().map(|g| g.views * g.grid(&model.vision).0 * g.grid(&model.vision).1).collect();
     if net.options.attention == VisionAttention::CrossView {
         let all = join(net, &embedded)?;
         let encoded = encode(net, &model.vision, &all, 1)?;

@@ -152,11 +152,8 @@ impl Graph {
         self.claim(name, value.dtype, value.dims.clone())?;
         let made_here = self.nodes.iter().any(|node| node.outputs.contains(&value.id));
         let free = made_here && self.outputs.iter().all(|(id, _)| *id != value.id);
-        let id = if free {
-            value.id
-        } else {
-            self.node("Identity", &[value], vec![], value.dtype, value.dims.clone()).id
-        };
+        let id =
+            if free { value.id } else { self.node("Identity", &[value], vec![], value.dtype, value.dims.clone()).id };
         self.names[id] = name.to_owned();
         let spec = TensorSpec { name: name.to_owned(), dtype: value.dtype, dims: value.dims.clone() };
         self.outputs.push((id, spec));
@@ -224,11 +221,8 @@ impl Graph {
     pub(super) fn split_node(&mut self, inputs: &[&Value], axis: i64, shapes: Vec<Vec<Dim>>) -> Vec<Value> {
         let name = format!("{}/Split_{}", self.scope(), self.nodes.len());
         let dtype = inputs[0].dtype;
-        let outputs: Vec<Value> = shapes
-            .into_iter()
-            .enumerate()
-            .map(|(i, dims)| self.value(format!("{name}.{i}"), dtype, dims))
-            .collect();
+        let outputs: Vec<Value> =
+            shapes.into_iter().enumerate().map(|(i, dims)| self.value(format!("{name}.{i}"), dtype, dims)).collect();
         self.nodes.push(Node {
             operator: "Split",
             name,
@@ -308,7 +302,6 @@ fn value_info(spec: &TensorSpec) -> ValueInfoProto {
             Dim::Symbol(name) => DimensionProto { dim_value: None, dim_param: Some(name.clone()) },
         })
         .collect();
-    let tensor =
-        TensorTypeProto { elem_type: Some(element_type(spec.dtype)), shape: Some(TensorShapeProto { dim }) };
+    let tensor = TensorTypeProto { elem_type: Some(element_type(spec.dtype)), shape: Some(TensorShapeProto { dim }) };
     ValueInfoProto { name: Some(spec.name.clone()), r#type: Some(TypeProto { tensor_type: Some(tensor) }) }
 }

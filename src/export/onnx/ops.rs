@@ -86,8 +86,9 @@ impl Graph {
     pub fn choose(&mut self, condition: &Value, a: &Value, b: &Value) -> Result<Value, Error> {
         let dims = shape::broadcast(a.dims(), b.dims()).and_then(|dims| shape::broadcast(condition.dims(), &dims));
         let dims = dims.filter(|_| condition.dtype() == DType::Bool && a.dtype() == b.dtype());
-        let dims = dims
-            .ok_or_else(|| self.misfit("Where", "a bool and two values of one type that broadcast", &[condition, a, b]))?;
+        let dims = dims.ok_or_else(|| {
+            self.misfit("Where", "a bool and two values of one type that broadcast", &[condition, a, b])
+        })?;
         Ok(self.node("Where", &[condition, a, b], vec![], a.dtype(), dims))
     }
 
@@ -164,13 +165,15 @@ impl Graph {
         let dims = match (x.dims(), w.dims()) {
             ([n, k], [a, b]) => {
                 let (w_in, w_out) = if transposed { (b, a) } else { (a, b) };
-                let fits = k == w_in && bias.is_none_or(|bias| shape::broadcast(bias.dims(), &[n.clone(), w_out.clone()]).is_some());
+                let fits = k == w_in
+                    && bias.is_none_or(|bias| shape::broadcast(bias.dims(), &[n.clone(), w_out.clone()]).is_some());
                 fits.then(|| vec![n.clone(), w_out.clone()])
             }
             _ => None,
         };
         let dims = dims.filter(|_| inputs.iter().all(|v| v.dtype() == x.dtype()));
-        let dims = dims.ok_or_else(|| self.misfit("Gemm", "one type, [n, in], weights of `in` columns, bias [out]", &inputs))?;
+        let dims =
+            dims.ok_or_else(|| self.misfit("Gemm", "one type, [n, in], weights of `in` columns, bias [out]", &inputs))?;
         Ok(self.node("Gemm", &inputs, vec![("transB", Attribute::Int(i64::from(transposed)))], x.dtype(), dims))
     }
 
@@ -246,7 +249,15 @@ impl Graph {
             return Err(self.misfit("Expand", format!("a value that broadcasts to {}", display_dims(to)), &[x]));
         }
         // 1 keeps an axis, so that a symbolic one needs no shape arithmetic.
-        let keep = |(have, want): (&Dim, &Dim)| if have == want { 1 } else if let Dim::Fixed(n) = want { *n as i64 } else { 1 };
+        let keep = |(have, want): (&Dim, &Dim)| {
+            if have == want {
+                1
+            } else if let Dim::Fixed(n) = want {
+                *n as i64
+            } else {
+                1
+            }
+        };
         let constant: Vec<i64> = x.dims().iter().zip(to).map(keep).collect();
         let constant = self.ints(&constant)?;
         Ok(self.node("Expand", &[x, &constant], vec![], x.dtype(), to.to_vec()))
@@ -294,12 +305,18 @@ impl Graph {
 
     /// Convolution of `[n, channels, h, w]` with kernels `[out, channels, k, k]` at stride `k`: one product per patch.
     pub fn patches(&mut self, x: &Value, kernels: &Value, bias: &Value) -> Result<Value, Error> {
-        let ([n, c, Dim::Fixed(h), Dim::Fixed(w)], [out, kc, Dim::Fixed(k), Dim::Fixed(k2)]) = (x.dims(), kernels.dims()) else {
+        let ([n, c, Dim::Fixed(h), Dim::Fixed(w)], [out, kc, Dim::Fixed(k), Dim::Fixed(k2)]) =
+            (x.dims(), kernels.dims())
+        else {
             return Err(self.misfit("Conv", "[n, c, h, w] and [out, c, k, k]", &[x, kernels]));
         };
         let fits = c == kc && k == k2 && h % k == 0 && w % k == 0 && bias.dims() == [out.clone()];
         if !fits || x.dtype() != kernels.dtype() || x.dtype() != bias.dtype() {
-            return Err(self.misfit("Conv", "h and w multiples of k, equal channels, bias [out], one type", &[x, kernels, bias]));
+            return Err(self.misfit(
+                "Conv",
+                "h and w multiples of k, equal channels, bias [out], one type",
+                &[x, kernels, bias],
+            ));
         }
         let dims = vec![n.clone(), out.clone(), Dim::Fixed(h / k), Dim::Fixed(w / k)];
         let k = *k as i64;
