@@ -11,7 +11,7 @@ use crate::export::model::Head;
 use crate::export::weights::{Weight, Weights};
 
 /// Channels of the DiT's timestep sinusoid.
-const TIME_CHANNELS: usize = 256;
+pub const TIME_CHANNELS: usize = 256;
 const DIT: &str = "action_head.model";
 const ENCODER: &str = "action_head.action_encoder";
 
@@ -97,7 +97,7 @@ fn modulation_at(weights: &dyn Weights, head: &Head, fold: &ActionFold, time: f6
 }
 
 /// `temb` `[width]` at a time bucket.
-fn time_embedding(weights: &dyn Weights, head: &Head, time: f64) -> Result<Vec<f64>, Error> {
+pub fn time_embedding(weights: &dyn Weights, head: &Head, time: f64) -> Result<Vec<f64>, Error> {
     const NAME: &str = "action_head.model.timestep_encoder.timestep_embedder";
     let half = TIME_CHANNELS / 2;
     let angle = |i: usize| time * (-(10_000_f64.ln()) * i as f64 / (half - 1) as f64).exp();
