@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub mod make_demo_policy;
 pub mod replay;
 
 /// Vision-language-action policies on a robot.
@@ -19,6 +20,8 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Write the demo policy.
+    MakeDemoPolicy(make_demo_policy::MakeDemoPolicy),
     /// Run a policy over a recorded bag, without ROS.
     Replay(replay::Replay),
 }
@@ -50,6 +53,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(cli.verbose);
     let result = match cli.command {
+        Command::MakeDemoPolicy(args) => make_demo_policy::run(&args),
         Command::Replay(args) => replay::run(&args),
     };
     match result {

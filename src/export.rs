@@ -1,1 +1,23 @@
-//! export
+//! Network weights to a policy bundle: ONNX pieces without PyTorch, and the demo policy.
+//!
+//! [`layers`] holds the network as functions on an [`onnx::Graph`], parameterised by sizes ([`model`]) and by a
+//! source of weights ([`weights::Weights`]): a checkpoint or seeded numbers. [`split`] cuts it into the stages that a
+//! policy runs and [`policy_yaml`] writes the description around them. [`demo`] is a policy made of seeded numbers.
+
+pub mod checkpoint;
+pub mod demo;
+pub mod error;
+pub mod fingerprint;
+pub mod inventory;
+pub mod layers;
+pub mod model;
+pub mod onnx;
+pub mod policy_yaml;
+pub mod position_table;
+pub mod seeded;
+pub mod split;
+pub mod weights;
+
+pub use error::Error;
+pub use fingerprint::fingerprint;
+pub use model::{Model, Options, RopeFrequencies, View, VisionAttention};

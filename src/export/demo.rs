@@ -1,0 +1,76 @@
+//! The demo policy: GR00T N1.6's shape in small, with seeded weights, its own tokenizer and statistics, and the same
+//! bytes every time.
+
+pub mod bundle;
+pub mod carry;
+pub mod statistics;
+pub mod tokenizer;
+pub mod weights;
+
+use super::View;
+use super::model::{Head, Language, Model, Vision};
+
+/// Cameras in view order.
+pub const CAMERAS: [&str; 3] = ["top", "left_wrist", "right_wrist"];
+/// State and action keys with their widths.
+pub const KEYS: [(&str, usize); 4] = [("left_arm", 6), ("left_gripper", 1), ("right_arm", 6), ("right_gripper", 1)];
+/// Embodiment tag, and its row in the per-embodiment weights.
+pub const EMBODIMENT: (&str, usize) = ("new_embodiment", 10);
+/// Rows of the model's chunk.
+pub const HORIZON: usize = 50;
+/// Rows of it that are used.
+pub const ROWS: usize = 16;
+/// Columns of states and actions.
+pub const DIMS: usize = 128;
+/// Denoising step counts that have constants.
+pub const STEPS: [u32; 4] = [1, 2, 4, 8];
+/// Seconds between rows.
+pub const STEP_S: f64 = 0.02;
+/// Shorter image edge in pixels: what makes the demo run on one slow core.
+pub const SHORTEST_EDGE: usize = 112;
+/// Text tokens of a prompt: fewest, usual, most.
+pub const TEXT: [usize; 3] = [16, 64, 192];
+
+/// Used action columns.
+pub fn used_columns() -> usize {
+    KEYS.iter().map(|(_, width)| width).sum()
+}
+
+/// Sizes; `vocab` is the tokenizer's.
+pub fn model(vocab: usize) -> Model {
+    Model {
+        vision: Vision { width: 64, mlp: 128, layers: 2, heads: 4, patch: 14, table: 16, eps: 1e-6 },
+        language: Language {
+            width: 96,
+            mlp: 192,
+            layers: 2,
+            heads: 6,
+            kv_heads: 3,
+            head_dim: 16,
+            eps: 1e-6,
+            rope_theta: 1e6,
+            vocab,
+        },
+        head: Head {
+            width: 96,
+            hidden: 96,
+            output: 96,
+            heads: 6,
+            head_dim: 16,
+            blocks: 4,
+            text_every: 2,
+            horizon: HORIZON,
+            state_dims: DIMS,
+            action_dims: DIMS,
+            embodiments: EMBODIMENT.1 + 1,
+            positions: Some(64),
+            timestep_buckets: 1000,
+            vlln: true,
+        },
+    }
+}
+
+/// What the vendor's transform makes of any 4:3 camera with [`SHORTEST_EDGE`].
+pub fn views() -> Vec<View> {
+    CAMERAS.iter().map(|camera| View { camera: (*camera).to_owned(), width: 140, height: 112 }).collect()
+}

@@ -1,0 +1,95 @@
+//! The demo's `processor_config.json` and `statistics.json` in the vendor's schema.
+
+use serde_json::{Map, Value, json};
+
+use super::{CAMERAS, DIMS, EMBODIMENT, HORIZON, KEYS, ROWS, SHORTEST_EDGE};
+
+/// Joint ranges of one arm of the sample bag's robot, rad: waist, shoulder, elbow, forearm roll, wrist angle, wrist
+/// rotate.
+const ARM: [(f64, f64); 6] = [(-0.8, 0.8), (-1.8, 0.2), (0.6, 1.6), (-1.3, 1.3), (-2.1, 0.6), (-1.3, 1.3)];
+/// Range of a gripper: 0 closed, 1 open.
+const GRIPPER: [(f64, f64); 1] = [(0.0, 1.0)];
+/// How far an arm joint moves at most from row to row, rad.
+const STRIDE: f64 = 0.004;
+
+fn is_arm(key: &str) -> bool {
+    key.ends_with("_arm")
+}
+
+/// `processor_config.json`: arms relative, grippers absolute, the vendor's evaluation transform.
+pub fn processor_config() -> Value {
+    let keys: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
+    let modality = |keys: &[&str], deltas: Vec<usize>, actions: Value| {
+        json!({"delta_indices": deltas, "modality_keys": keys, "sin_cos_embedding_keys": null,
+               "mean_std_embedding_keys": null, "action_configs": actions})
+    };
+    let actions: Vec<Value> = keys
+        .iter()
+        .map(|key| {
+            let rep = if is_arm(key) { "RELATIVE" } else { "ABSOLUTE" };
+            json!({"rep": rep, "type": "NON_EEF", "format": "DEFAULT", "state_key": null})
+        })
+        .collect();
+    let modalities = json!({
+        "video": modality(&CAMERAS, vec![0], Value::Null),
+        "state": modality(&keys, vec![0], Value::Null),
+        "action": modality(&keys, (0..ROWS).collect(), json!(actions)),
+        "language": modality(&["annotation.human.task_description"], vec![0], Value::Null),
+    });
+    json!({
+        "processor_class": "Gr00tN1d6Processor",
+        "processor_kwargs": {
+            "modality_configs": {EMBODIMENT.0: modalities},
+            "image_crop_size": null,
+            "image_target_size": null,
+            "use_albumentations": true,
+            "random_rotation_angle": null,
+            "color_jitter_params": null,
+            "shortest_image_edge": SHORTEST_EDGE,
+            "crop_fraction": 0.95,
+            "model_name": "nvidia/Eagle-Block2A-2B-v2",
+            "model_type": "eagle",
+            "formalize_language": true,
+            "max_state_dim": DIMS,
+            "max_action_dim": DIMS,
+            "max_action_horizon": HORIZON,
+            "use_percentiles": false,
+            "clip_outliers": true,
+            "apply_sincos_state_encoding": true,
+            "use_relative_action": true,
+        }
+    })
+}
+
+/// `statistics.json`: absolute ranges of every key, and per row the range of the arms' motion.
+pub fn statistics() -> Value {
+    let mut absolute = Map::new();
+    let mut relative = Map::new();
+    for (key, _) in KEYS {
+        let ranges: &[(f64, f64)] = if is_arm(key) { &ARM } else { &GRIPPER };
+        absolute.insert(key.to_owned(), entry(ranges, |lo, hi, share| json!(round(lo + share * (hi - lo)))));
+        if is_arm(key) {
+            let rows = |at: f64| (1..=ROWS).map(|row| json!(round(at * STRIDE * row as f64))).collect::<Vec<Value>>();
+            relative.insert(key.to_owned(), per_row(ranges.len(), &rows));
+        }
+    }
+    json!({EMBODIMENT.0: {"state": absolute, "action": absolute, "relative_action": relative}})
+}
+
+fn entry(ranges: &[(f64, f64)], at: impl Fn(f64, f64, f64) -> Value) -> Value {
+    let each = |share: f64| ranges.iter().map(|(lo, hi)| at(*lo, *hi, share)).collect::<Vec<Value>>();
+    let deviation: Vec<f64> = ranges.iter().map(|(lo, hi)| round((hi - lo) / 4.0)).collect();
+    json!({"min": each(0.0), "max": each(1.0), "mean": each(0.5), "std": deviation, "q01": each(0.01), "q99": each(0.99)})
+}
+
+/// `[rows, joints]` of a range that widens with every row.
+fn per_row(joints: usize, rows: &dyn Fn(f64) -> Vec<Value>) -> Value {
+    let table = |at: f64| rows(at).into_iter().map(|value| vec![value; joints]).collect::<Vec<_>>();
+    json!({"min": table(-1.0), "max": table(1.0), "mean": table(0.0), "std": table(0.5), "q01": table(-0.98), "q99": table(0.98)})
+}
+
+/// To a tenth of a milliradian, so that the file reads well.
+fn round(value: f64) -> f64 {
+    // Adding 0 turns -0 into 0.
+    (value * 1e4).round() / 1e4 + 0.0
+}

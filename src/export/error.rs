@@ -1,0 +1,137 @@
+//! What can go wrong while a policy is written.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::tensor::DType;
+
+/// An error of the export room.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error("{}: {source}; check that the folder exists, is writable and has space", path.display())]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A weight is not there.
+    #[error("weight `{name}` is missing from {origin}; is this a complete GR00T N1.6 checkpoint?")]
+    MissingWeight {
+        /// Name of the weight.
+        name: String,
+        /// Where it was looked for.
+        origin: String,
+    },
+    /// A weight has another shape than the sizes in the configuration say.
+    #[error("weight `{name}`: expected shape {expected}, found {found}; the sizes given do not fit this checkpoint")]
+    WeightShape {
+        /// Name of the weight.
+        name: String,
+        /// Shape that the sizes ask for.
+        expected: String,
+        /// Shape in the file.
+        found: String,
+    },
+    /// A weight is stored in an element type that is not a floating-point number.
+    #[error("weight `{name}`: expected f32, f16 or bf16 elements, found {found}")]
+    WeightType {
+        /// Name of the weight.
+        name: String,
+        /// Element type in the file.
+        found: String,
+    },
+    /// An operator was applied to values that do not fit it.
+    #[error("{operator} at `{scope}`: expected {expected}, found {found}")]
+    Graph {
+        /// ONNX operator.
+        operator: &'static str,
+        /// Where in the network.
+        scope: String,
+        /// What the operator takes.
+        expected: String,
+        /// What it was given.
+        found: String,
+    },
+    /// A name is used twice in one graph.
+    #[error("the graph already has a value `{name}`: {found}; expected {expected}")]
+    DuplicateName {
+        /// The name.
+        name: String,
+        /// What is asked for.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// An initializer's bytes do not add up.
+    #[error("initializer `{name}`: expected {expected} bytes, {found} were written")]
+    InitializerSize {
+        /// Name of the initializer.
+        name: String,
+        /// Bytes of its shape and type.
+        expected: u64,
+        /// Bytes written.
+        found: u64,
+    },
+    /// A conversion that makes no sense for a weight.
+    #[error("weight `{name}`: cannot write {from} elements as {to}; choose f32, f16 or bf16")]
+    Conversion {
+        /// Name of the weight.
+        name: String,
+        /// Element type in the source.
+        from: DType,
+        /// Element type asked for.
+        to: DType,
+    },
+    /// A configuration value that this exporter does not serve.
+    #[error("{file}: `{key}`: expected {expected}, found {found}")]
+    Config {
+        /// File or structure.
+        file: String,
+        /// Path of the key.
+        key: String,
+        /// What is served.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A safetensors file cannot be understood.
+    #[error("{}: not a readable safetensors file: {source}; is the download complete?", path.display())]
+    SafeTensors {
+        /// File.
+        path: PathBuf,
+        /// The parser's reason.
+        source: safetensors::SafeTensorError,
+    },
+    /// A JSON file cannot be understood.
+    #[error("{}: {source}", path.display())]
+    Json {
+        /// File.
+        path: PathBuf,
+        /// The parser's reason.
+        source: serde_json::Error,
+    },
+    /// The tokenizer that was made does not load.
+    #[error("tokenizer {}: {reason}", path.display())]
+    Tokenizer {
+        /// File.
+        path: PathBuf,
+        /// The library's reason.
+        reason: String,
+    },
+    /// The output folder holds something else.
+    #[error("{} exists and is not a policy bundle (no policy.yaml in it); name an empty or new folder", path.display())]
+    OccupiedFolder {
+        /// Folder.
+        path: PathBuf,
+    },
+}
+
+impl Error {
+    /// Attaches the path to an I/O error: `.map_err(Error::io(&path))`.
+    pub fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_path_buf();
+        move |source| Self::Io { path, source }
+    }
+}

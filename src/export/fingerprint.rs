@@ -1,0 +1,89 @@
+//! One hash over a bundle's files.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::Error;
+
+/// `sha256:<hex>` over `files` of `dir`: the SHA-256 of the lines `name NUL sha256-of-content-in-hex LF`, sorted by
+/// name. A network's weights file, `<name>.onnx.data`, counts along with `<name>.onnx` where it is there.
+///
+/// # Errors
+/// [`Error::Io`] with the file that cannot be read.
+pub fn fingerprint(dir: &Path, files: &[&str]) -> Result<String, Error> {
+    let mut names: Vec<String> = files.iter().map(|name| (*name).to_owned()).collect();
+    let weights = files.iter().filter(|name| name.ends_with(".onnx")).map(|name| format!("{name}.data"));
+    names.extend(weights.filter(|name| dir.join(name).is_file()));
+    names.sort();
+    names.dedup();
+    let mut lines = Sha256::new();
+    for name in names {
+        lines.update(name.as_bytes());
+        lines.update([0]);
+        lines.update(hex(&file_hash(&dir.join(&name))?).as_bytes());
+        lines.update(b"\n");
+    }
+    Ok(format!("sha256:{}", hex(&lines.finalize())))
+}
+
+/// SHA-256 of a file, read in pieces.
+fn file_hash(path: &Path) -> Result<[u8; 32], Error> {
+    struct Sink(Sha256);
+    impl io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.update(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut file = File::open(path).map_err(Error::io(path))?;
+    let mut sink = Sink(Sha256::new());
+    io::copy(&mut file, &mut sink).map_err(Error::io(path))?;
+    Ok(sink.0.finalize().into())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("scratch");
+        fs::write(dir.path().join("b.onnx"), "model").expect("write");
+        fs::write(dir.path().join("a.json"), "{}").expect("write");
+        dir
+    }
+
+    #[test]
+    fn the_value_is_the_documented_one() {
+        // printf '%s' 'model' | sha256sum, and so on; then sha256sum of the two lines.
+        let dir = folder();
+        let line = |name: &str, content: &str| format!("{name}\0{}\n", hex(&Sha256::digest(content)));
+        let expected = hex(&Sha256::digest(line("a.json", "{}") + &line("b.onnx", "model")));
+        assert_eq!(fingerprint(dir.path(), &["b.onnx", "a.json"]).expect("reads"), format!("sha256:{expected}"));
+    }
+
+    #[test]
+    fn order_does_not_matter_but_content_names_and_weights_do() {
+        let dir = folder();
+        let base = fingerprint(dir.path(), &["a.json", "b.onnx"]).expect("reads");
+        assert_eq!(base, fingerprint(dir.path(), &["b.onnx", "a.json", "a.json"]).expect("reads"));
+        fs::write(dir.path().join("b.onnx.data"), "weights").expect("write");
+        let with_weights = fingerprint(dir.path(), &["a.json", "b.onnx"]).expect("reads");
+        assert_ne!(base, with_weights);
+        fs::write(dir.path().join("b.onnx.data"), "Weights").expect("write");
+        assert_ne!(with_weights, fingerprint(dir.path(), &["a.json", "b.onnx"]).expect("reads"));
+        assert!(matches!(fingerprint(dir.path(), &["c.json"]), Err(Error::Io { .. })));
+    }
+}

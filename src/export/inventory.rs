@@ -1,0 +1,118 @@
+//! Every weight that the exported network reads, by the checkpoint's name, with its shape.
+
+use super::model::Model;
+
+/// Names and shapes, in the order of the data flow.
+pub fn inventory(model: &Model) -> Vec<(String, Vec<usize>)> {
+    let mut list = List(Vec::new());
+    list.vision(model);
+    list.language(model);
+    list.head(model);
+    list.0
+}
+
+struct List(Vec<(String, Vec<usize>)>);
+
+impl List {
+    fn add(&mut self, name: impl Into<String>, dims: &[usize]) {
+        self.0.push((name.into(), dims.to_vec()));
+    }
+
+    /// `nn.Linear`.
+    fn linear(&mut self, name: &str, from: usize, to: usize, bias: bool) {
+        self.add(format!("{name}.weight"), &[to, from]);
+        if bias {
+            self.add(format!("{name}.bias"), &[to]);
+        }
+    }
+
+    /// `nn.LayerNorm`.
+    fn norm(&mut self, name: &str, width: usize) {
+        self.add(format!("{name}.weight"), &[width]);
+        self.add(format!("{name}.bias"), &[width]);
+    }
+
+    /// `CategorySpecificLinear`.
+    fn embodied(&mut self, name: &str, embodiments: usize, from: usize, to: usize) {
+        self.add(format!("{name}.W"), &[embodiments, from, to]);
+        self.add(format!("{name}.b"), &[embodiments, to]);
+    }
+
+    fn vision(&mut self, model: &Model) {
+        let vision = &model.vision;
+        let (width, tower) = (vision.width, "backbone.model.vision_model.vision_model");
+        self.linear(&format!("{tower}.embeddings.patch_embedding"), vision.patch * vision.patch * 3, width, true);
+        self.add(format!("{tower}.embeddings.position_embedding.weight"), &[vision.table * vision.table, width]);
+        for index in 0..vision.layers {
+            let layer = format!("{tower}.encoder.layers.{index}");
+            self.norm(&format!("{layer}.layer_norm1"), width);
+            for part in ["q_proj", "k_proj", "v_proj", "out_proj"] {
+                self.linear(&format!("{layer}.self_attn.{part}"), width, width, true);
+            }
+            self.norm(&format!("{layer}.layer_norm2"), width);
+            self.linear(&format!("{layer}.mlp.fc1"), width, vision.mlp, true);
+            self.linear(&format!("{layer}.mlp.fc2"), vision.mlp, width, true);
+        }
+        self.norm(&format!("{tower}.post_layernorm"), width);
+        self.norm("backbone.model.mlp1.0", 4 * width);
+        self.linear("backbone.model.mlp1.1", 4 * width, model.language.width, true);
+        self.linear("backbone.model.mlp1.3", model.language.width, model.language.width, true);
+    }
+
+    fn language(&mut self, model: &Model) {
+        let language = &model.language;
+        let (width, decoder) = (language.width, "backbone.model.language_model.model");
+        let (queries, keys) = (language.heads * language.head_dim, language.kv_heads * language.head_dim);
+        self.add(format!("{decoder}.embed_tokens.weight"), &[language.vocab, width]);
+        for index in 0..language.layers {
+            let layer = format!("{decoder}.layers.{index}");
+            self.add(format!("{layer}.input_layernorm.weight"), &[width]);
+            self.linear(&format!("{layer}.self_attn.q_proj"), width, queries, false);
+            self.linear(&format!("{layer}.self_attn.k_proj"), width, keys, false);
+            self.linear(&format!("{layer}.self_attn.v_proj"), width, keys, false);
+            self.add(format!("{layer}.self_attn.q_norm.weight"), &[language.head_dim]);
+            self.add(format!("{layer}.self_attn.k_norm.weight"), &[language.head_dim]);
+            self.linear(&format!("{layer}.self_attn.o_proj"), queries, width, false);
+            self.add(format!("{layer}.post_attention_layernorm.weight"), &[width]);
+            self.linear(&format!("{layer}.mlp.gate_proj"), width, language.mlp, false);
+            self.linear(&format!("{layer}.mlp.up_proj"), width, language.mlp, false);
+            self.linear(&format!("{layer}.mlp.down_proj"), language.mlp, width, false);
+        }
+        self.add(format!("{decoder}.norm.weight"), &[width]);
+    }
+
+    fn head(&mut self, model: &Model) {
+        let head = &model.head;
+        let (width, tokens, count) = (head.width, model.language.width, head.embodiments);
+        if head.vlln {
+            self.norm("action_head.vlln", tokens);
+        }
+        if let Some(rows) = head.positions {
+            self.add("action_head.position_embedding.weight", &[rows, width]);
+        }
+        self.embodied("action_head.state_encoder.layer1", count, head.state_dims, head.hidden);
+        self.embodied("action_head.state_encoder.layer2", count, head.hidden, width);
+        self.embodied("action_head.action_encoder.W1", count, head.action_dims, width);
+        self.embodied("action_head.action_encoder.W2", count, 2 * width, width);
+        self.embodied("action_head.action_encoder.W3", count, width, width);
+        self.embodied("action_head.action_decoder.layer1", count, head.output, head.hidden);
+        self.embodied("action_head.action_decoder.layer2", count, head.hidden, head.action_dims);
+        let dit = "action_head.model";
+        let time = format!("{dit}.timestep_encoder.timestep_embedder");
+        self.linear(&format!("{time}.linear_1"), super::layers::hoist::TIME_CHANNELS, width, true);
+        self.linear(&format!("{time}.linear_2"), width, width, true);
+        for index in 0..head.blocks {
+            let block = format!("{dit}.transformer_blocks.{index}");
+            let source = if index % 2 == 0 { tokens } else { width };
+            self.linear(&format!("{block}.norm1.linear"), width, 2 * width, true);
+            self.linear(&format!("{block}.attn1.to_q"), width, width, true);
+            self.linear(&format!("{block}.attn1.to_k"), source, width, true);
+            self.linear(&format!("{block}.attn1.to_v"), source, width, true);
+            self.linear(&format!("{block}.attn1.to_out.0"), width, width, true);
+            self.linear(&format!("{block}.ff.net.0.proj"), width, head.feed_forward(), true);
+            self.linear(&format!("{block}.ff.net.2"), head.feed_forward(), width, true);
+        }
+        self.linear(&format!("{dit}.proj_out_1"), width, 2 * width, true);
+        self.linear(&format!("{dit}.proj_out_2"), width, head.output, true);
+    }
+}

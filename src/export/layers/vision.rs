@@ -1,0 +1,154 @@
+//! SigLIP2 vision tower, pixel unshuffle and the projector `mlp1`: pixels in, rows for the language model out.
+
+use super::attention::Heads;
+use super::{Net, fixed};
+use crate::export::model::{Vision, VisionAttention};
+use crate::export::onnx::Value;
+use crate::export::position_table::resize_bilinear;
+use crate::export::weights::Weight;
+use crate::export::{Error, Model};
+
+const TOWER: &str = "backbone.model.vision_model.vision_model";
+/// Epsilon of the LayerNorm in `mlp1` (PyTorch's default).
+const PROJECTOR_EPS: f32 = 1e-5;
+
+/// Views of one size, stacked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ViewGroup {
+    /// Name of the input.
+    pub input: String,
+    /// Number of views.
+    pub views: usize,
+    /// Height in pixels.
+    pub height: usize,
+    /// Width in pixels.
+    pub width: usize,
+}
+
+impl ViewGroup {
+    /// Patches along height and width.
+    fn grid(&self, vision: &Vision) -> (usize, usize) {
+        (self.height / vision.patch, self.width / vision.patch)
+    }
+
+    /// Rows that these views give the language model.
+    pub fn rows(&self, vision: &Vision) -> usize {
+        let (high, wide) = self.grid(vision);
+        self.views * (high / 2) * (wide / 2)
+    }
+}
+
+/// The vision stage: one input a group, `[views, 3, height, width]` in -1..1; returns image rows `[rows, language width]`
+/// of all views in order.
+pub fn vision(net: &mut Net<'_>, model: &Model, groups: &[ViewGroup]) -> Result<Value, Error> {
+    let mut rows = Vec::new();
+    let mut embedded = Vec::new();
+    for group in groups {
+        let pixels = net.float_input(&group.input, &fixed([group.views, 3, group.height, group.width]))?;
+        embedded
+            .push(net.part(format!("embeddings.{}", group.input), |net| embed(net, &model.vision, group, &pixels))?);
+    }
+    let patches: Vec<usize> =
+        groups.iter().map(|g| g.views * g.grid(&model.vision).0 * g.grid(&model.vision).1).collect();
+    if net.options.attention == VisionAttention::CrossView {
+        let all = join(net, &embedded)?;
+        let encoded = encode(net, &model.vision, &all, 1)?;
+        embedded = if groups.len() == 1 { vec![encoded] } else { net.graph.split(&encoded, 0, &patches)? };
+    } else {
+        for (group, x) in groups.iter().zip(&mut embedded) {
+            *x = net.part(group.input.clone(), |net| encode(net, &model.vision, x, group.views))?;
+        }
+    }
+    let all = join(net, &embedded)?;
+    net.tap("vit_out", &all)?;
+    for (group, x) in groups.iter().zip(&embedded) {
+        rows.push(net.part(format!("mlp1.{}", group.input), |net| project(net, model, group, x))?);
+    }
+    join(net, &rows)
+}
+
+fn join(net: &mut Net<'_>, values: &[Value]) -> Result<Value, Error> {
+    match values {
+        [one] => Ok(one.clone()),
+        many => net.graph.concat(&many.iter().collect::<Vec<_>>(), 0),
+    }
+}
+
+/// Patch embedding plus positions: `[views, 3, h, w]` to `[views * patches, width]`.
+fn embed(net: &mut Net<'_>, vision: &Vision, group: &ViewGroup, pixels: &Value) -> Result<Value, Error> {
+    let Vision { width, patch, .. } = *vision;
+    let (high, wide) = group.grid(vision);
+    let kernels = patch_kernels(net, vision)?;
+    let bias = net.weight(&format!("{TOWER}.embeddings.patch_embedding.bias"), &[width])?;
+    let kernels = net.place(&Weight::computed("patch_kernels", &[width, 3, patch, patch], &kernels))?;
+    let maps = net.graph.patches(pixels, &kernels, &bias)?;
+    let maps = net.graph.reshape(&maps, &fixed([group.views, width, high * wide]))?;
+    let tokens = net.graph.transpose(&maps, &[0, 2, 1])?;
+
+    let table = net.weights.get(&format!("{TOWER}.embeddings.position_embedding.weight"))?;
+    let table = table.shaped(&[vision.table * vision.table, width])?.to_f32();
+    let positions = resize_bilinear(&table, (vision.table, vision.table), width, (high, wide));
+    let name = format!("positions[{high}x{wide}]");
+    let positions = net.place(&Weight::computed(&name, &[high * wide, width], &positions))?;
+    let tokens = net.graph.add(&tokens, &positions)?;
+    net.graph.reshape(&tokens, &fixed([group.views * high * wide, width]))
+}
+
+/// The patch Linear `[width, (row, column, channel)]` as convolution kernels `[width, channel, row, column]`.
+fn patch_kernels(net: &Net<'_>, vision: &Vision) -> Result<Vec<f32>, Error> {
+    let Vision { width, patch, .. } = *vision;
+    let inputs = patch * patch * 3;
+    let weight = net.weights.get(&format!("{TOWER}.embeddings.patch_embedding.weight"))?.shaped(&[width, inputs])?;
+    let flat = weight.to_f32();
+    let mut kernels = vec![0.0; flat.len()];
+    for (from, to) in flat.chunks_exact(inputs).zip(kernels.chunks_exact_mut(inputs)) {
+        for (pixel, channels) in from.chunks_exact(3).enumerate() {
+            for (channel, value) in channels.iter().enumerate() {
+                to[channel * patch * patch + pixel] = *value;
+            }
+        }
+    }
+    Ok(kernels)
+}
+
+/// Encoder layers and the norm after them, on `[groups * patches, width]`.
+fn encode(net: &mut Net<'_>, vision: &Vision, x: &Value, groups: usize) -> Result<Value, Error> {
+    let mut x = x.clone();
+    for index in 0..vision.layers {
+        x = net.part(format!("layers.{index}"), |net| layer(net, vision, &x, index, groups))?;
+    }
+    net.layer_norm(&x, &format!("{TOWER}.post_layernorm"), vision.width, vision.eps)
+}
+
+fn layer(net: &mut Net<'_>, vision: &Vision, x: &Value, index: usize, groups: usize) -> Result<Value, Error> {
+    let Vision { width, mlp, heads, eps, .. } = *vision;
+    let name = format!("{TOWER}.encoder.layers.{index}");
+    let heads = Heads { groups, count: heads, dim: width / heads };
+    let normed = net.layer_norm(x, &format!("{name}.layer_norm1"), width, eps)?;
+    let [q, k, v] = ["q_proj", "k_proj", "v_proj"].map(|part| {
+        let rows = net.linear(&normed, &format!("{name}.self_attn.{part}"), width, width, true)?;
+        net.to_heads(&rows, heads)
+    });
+    let mixed = net.attention(&q?, &k?, &v?, heads, None)?;
+    let out = net.linear(&mixed, &format!("{name}.self_attn.out_proj"), width, width, true)?;
+    let x = net.graph.add(x, &out)?;
+    let normed = net.layer_norm(&x, &format!("{name}.layer_norm2"), width, eps)?;
+    let inner = net.linear(&normed, &format!("{name}.mlp.fc1"), width, mlp, true)?;
+    let inner = net.graph.gelu_tanh(&inner)?;
+    let out = net.linear(&inner, &format!("{name}.mlp.fc2"), mlp, width, true)?;
+    net.graph.add(&x, &out)
+}
+
+/// Pixel unshuffle by 2 (channel `c * 4 + row * 2 + column` of the cell) and `mlp1`.
+fn project(net: &mut Net<'_>, model: &Model, group: &ViewGroup, x: &Value) -> Result<Value, Error> {
+    const NAME: &str = "backbone.model.mlp1";
+    let (channels, width) = (model.vision.width, model.language.width);
+    let (high, wide) = group.grid(&model.vision);
+    let cells = net.graph.reshape(x, &fixed([group.views, high / 2, 2, wide / 2, 2, channels]))?;
+    let cells = net.graph.transpose(&cells, &[0, 1, 3, 5, 2, 4])?;
+    let rows = net.graph.reshape(&cells, &fixed([group.rows(&model.vision), 4 * channels]))?;
+    let normed = net.layer_norm(&rows, &format!("{NAME}.0"), 4 * channels, PROJECTOR_EPS)?;
+    let inner = net.linear(&normed, &format!("{NAME}.1"), 4 * channels, width, true)?;
+    let inner = net.graph.gelu_erf(&inner)?;
+    net.linear(&inner, &format!("{NAME}.3"), width, width, true)
+}

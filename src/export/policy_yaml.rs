@@ -1,0 +1,175 @@
+//! `policy.yaml`: written by hand rather than by a serializer, so that people find comments in it.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use super::fingerprint::fingerprint;
+use super::split::{Source, Stage};
+use super::Error;
+use crate::tensor::{TensorSpec, display_dims};
+
+/// Name of the description inside a bundle.
+pub const POLICY_YAML: &str = "policy.yaml";
+
+/// What a bundle is, beside its stages. File names are relative to the bundle.
+pub struct Description<'a> {
+    /// Comment at the top, one line.
+    pub about: &'a str,
+    /// Name of the policy.
+    pub name: &'a str,
+    /// Cameras in view order.
+    pub cameras: &'a [&'a str],
+    /// State keys and widths, in model order.
+    pub state: &'a [(&'a str, usize)],
+    /// Action keys, in model order.
+    pub action_keys: &'a [&'a str],
+    /// Seconds between rows.
+    pub step_s: f64,
+    /// Rows of the model's chunk.
+    pub horizon: usize,
+    /// Rows of it that are used.
+    pub rows: usize,
+    /// Columns of the model's chunk.
+    pub dims: usize,
+    /// Tokenizer file.
+    pub tokenizer: &'a str,
+    /// Prompt template file.
+    pub template: &'a str,
+    /// Most text tokens of a prompt.
+    pub max_tokens: usize,
+    /// Embedding file and tensor.
+    pub embedding: (&'a str, &'a str),
+    /// Processor configuration file.
+    pub config: &'a str,
+    /// Statistics file.
+    pub statistics: &'a str,
+    /// Embodiment tag.
+    pub embodiment: &'a str,
+    /// Exported step counts.
+    pub steps: &'a [u32],
+    /// Step count unless a parameter says otherwise.
+    pub default_steps: u32,
+    /// What `build` makes of every stage.
+    pub precision: &'a str,
+}
+
+impl Description<'_> {
+    /// Names of the files that the bundle consists of, weights files of the networks aside.
+    fn files(&self, stages: &[Stage]) -> Vec<String> {
+        let named = [self.tokenizer, self.template, self.embedding.0, self.config, self.statistics];
+        let mut files: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
+        for stage in stages {
+            files.push(model_file(stage));
+            files.extend(stage.inputs.iter().filter_map(|(_, source)| match source {
+                Source::Constants(file) => Some((*file).to_owned()),
+                _ => None,
+            }));
+        }
+        files
+    }
+
+    /// Writes `policy.yaml` into `dir`, where all other files are already; returns the fingerprint over those.
+    pub fn write(&self, stages: &[Stage], dir: &Path) -> Result<String, Error> {
+        let files = self.files(stages);
+        let hash = fingerprint(dir, &files.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let path = dir.join(POLICY_YAML);
+        fs::write(&path, self.text(stages, &hash)).map_err(Error::io(&path))?;
+        Ok(hash)
+    }
+
+    fn text(&self, stages: &[Stage], hash: &str) -> String {
+        let state: Vec<String> = self.state.iter().map(|(key, width)| format!("{key}: {width}")).collect();
+        let steps: Vec<String> = self.steps.iter().map(u32::to_string).collect();
+        let mut text = format!(
+            "# {about}\n\
+             format: 1\n\
+             name: {name}\n\
+             # Over every file named below.\n\
+             fingerprint: {hash}\n\
+             # Order of the views.\n\
+             cameras: [{cameras}]\n\
+             # Key: width, in model order.\n\
+             state: {{{state}}}\n\
+             # Row i of a chunk is due (i + 1) * step_s after the observation; the model predicts `horizon` rows.\n\
+             action: {{step_s: {step_s}, horizon: {horizon}, rows: {rows}, dims: {dims}, keys: [{keys}]}}\n\
+             instruction:\n  \
+               tokenizer: {tokenizer}\n  \
+               template: {template}\n  \
+               # Most text tokens of a whole prompt; image tokens come on top.\n  \
+               max_tokens: {max_tokens}\n  \
+               embedding: {{file: {embedding_file}, tensor: {embedding_tensor}}}\n\
+             processor: {{config: {config}, statistics: {statistics}, embodiment: {embodiment}}}\n\
+             # Step counts that have constants.\n\
+             denoise: {{steps: [{steps}], default: {default_steps}}}\n\
+             # In run order. Letters are sizes known at run time: T text tokens, S all tokens.\n\
+             stages:\n",
+            about = self.about,
+            name = self.name,
+            cameras = self.cameras.join(", "),
+            state = state.join(", "),
+            step_s = self.step_s,
+            horizon = self.horizon,
+            rows = self.rows,
+            dims = self.dims,
+            keys = self.action_keys.join(", "),
+            tokenizer = self.tokenizer,
+            template = self.template,
+            max_tokens = self.max_tokens,
+            embedding_file = self.embedding.0,
+            embedding_tensor = self.embedding.1,
+            config = self.config,
+            statistics = self.statistics,
+            embodiment = self.embodiment,
+            steps = steps.join(", "),
+            default_steps = self.default_steps,
+        );
+        for stage in stages {
+            text.push_str(&self.stage(stage));
+        }
+        text
+    }
+
+    fn stage(&self, stage: &Stage) -> String {
+        let mut lines = vec![
+            format!("  - name: {}", stage.name),
+            format!("    onnx: {}", model_file(stage)),
+            format!("    precision: {}", self.precision),
+        ];
+        if stage.repeat {
+            lines.push("    repeat: denoise".to_owned());
+        }
+        lines.push("    inputs:".to_owned());
+        for (spec, source) in &stage.inputs {
+            let entry = match source {
+                Source::Host => described(spec, ""),
+                Source::Stage => "{}".to_owned(),
+                Source::Constants(file) => format!("{{constants: {file}}}"),
+            };
+            lines.push(format!("      {}: {entry}", spec.name));
+        }
+        lines.push("    outputs:".to_owned());
+        for (spec, feeds) in &stage.outputs {
+            let feeds = feeds.as_ref().map(|input| format!(", feeds: {input}")).unwrap_or_default();
+            lines.push(format!("      {}: {}", spec.name, described(spec, &feeds)));
+        }
+        if !stage.profile.is_empty() {
+            let ranges: Vec<String> = stage.profile.iter().map(|(name, range)| format!("{name}: {range:?}")).collect();
+            lines.push(format!("    profile: {{{}}}", ranges.join(", ")));
+        }
+        let mut text = String::new();
+        for line in lines {
+            // Writing to a String cannot fail.
+            writeln!(text, "{line}").unwrap_or_default();
+        }
+        text
+    }
+}
+
+fn described(spec: &TensorSpec, more: &str) -> String {
+    format!("{{dtype: {}, dims: {}{more}}}", spec.dtype, display_dims(&spec.dims))
+}
+
+fn model_file(stage: &Stage) -> String {
+    stage.files.model.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

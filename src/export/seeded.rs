@@ -1,0 +1,68 @@
+//! Seeded numbers in place of trained weights: the same on every machine, each tensor independent of the others.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+use sha2::{Digest as _, Sha256};
+
+/// What an untrained weight of this name and shape is filled with.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Fill {
+    /// Gains of norms.
+    Ones,
+    /// Biases.
+    Zeros,
+    /// Independent values of this standard deviation.
+    Random(f64),
+}
+
+/// The usual start of training: norms 1, biases 0, matrices `gain / sqrt(inputs)`, tables `gain`.
+pub fn fill(name: &str, dims: &[usize], gain: f64) -> Fill {
+    match dims {
+        _ if name.ends_with(".b") || name.ends_with(".bias") => Fill::Zeros,
+        [_] => Fill::Ones,
+        _ if name.ends_with("embed_tokens.weight") || name.ends_with("position_embedding.weight") => Fill::Random(gain),
+        // Both `[to, from]` and `[embodiment, from, to]` have the inputs in the middle or last of two.
+        [_, inputs, ..] => Fill::Random(gain / (*inputs as f64).sqrt()),
+        [] => Fill::Zeros,
+    }
+}
+
+/// `count` values for the weight `name`. Uniform numbers: nothing but multiplications, so no machine's mathematics
+/// library shows in the bytes.
+pub fn values(seed: u64, name: &str, count: usize, fill: Fill) -> Vec<f32> {
+    let deviation = match fill {
+        Fill::Ones => return vec![1.0; count],
+        Fill::Zeros => return vec![0.0; count],
+        Fill::Random(deviation) => deviation,
+    };
+    let mut key = Sha256::new();
+    key.update(seed.to_le_bytes());
+    key.update(name.as_bytes());
+    let mut generator = ChaCha8Rng::from_seed(key.finalize().into());
+    // A uniform variable on -1/2 .. 1/2 has the standard deviation 1 / sqrt(12).
+    let width = deviation * 12.0_f64.sqrt();
+    (0..count).map(|_| ((f64::from(generator.next_u32()) + 0.5) / 4_294_967_296.0 - 0.5) * width).map(|v| v as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_have_the_deviation_asked_for_and_depend_on_seed_and_name() {
+        let base = values(7, "a.weight", 10_000, Fill::Random(0.5));
+        let variance = base.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / 10_000.0;
+        assert!((variance.sqrt() - 0.5).abs() < 0.01, "{variance}");
+        assert_eq!(base, values(7, "a.weight", 10_000, Fill::Random(0.5)));
+        assert_ne!(base, values(8, "a.weight", 10_000, Fill::Random(0.5)));
+        assert_ne!(base, values(7, "b.weight", 10_000, Fill::Random(0.5)));
+    }
+
+    #[test]
+    fn the_stream_is_the_same_everywhere() {
+        let first = values(7, "a.weight", 3, Fill::Random(1.0));
+        assert_eq!(first, PINNED);
+    }
+
+    const PINNED: [f32; 3] = [0.0, 0.0, 0.0];
+}
