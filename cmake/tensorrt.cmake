@@ -1,0 +1,66 @@
+# Finds the TensorRT headers and decides whether the node is built with TensorRT.
+#
+#   vla_trt_find_tensorrt(<out variable>)
+#
+# Reads VLA_TRT_TENSORRT: AUTO (on when the headers are there), ON (an error without them), OFF.
+# Reads TENSORRT_INCLUDE_DIR, from the cache or the environment: looked at before the usual folders.
+# Sets <out variable> to TRUE or FALSE and, when TRUE, TENSORRT_INCLUDE_DIR to the folder that was found.
+
+# Major.minor.patch from NvInferVersion.h, or "unknown version": only told, never compared.
+function(_vla_trt_tensorrt_version folder out)
+  set(version "")
+  if(EXISTS "${folder}/NvInferVersion.h")
+    file(READ "${folder}/NvInferVersion.h" text)
+    foreach(part MAJOR MINOR PATCH)
+      # TensorRT 10 defines NV_TENSORRT_MAJOR through TRT_MAJOR_ENTERPRISE.
+      if(text MATCHES "#define[ \t]+(NV_TENSORRT_${part}|TRT_${part}_ENTERPRISE)[ \t]+([0-9]+)")
+        list(APPEND version "${CMAKE_MATCH_2}")
+      endif()
+    endforeach()
+    list(JOIN version "." version)
+  endif()
+  if(version STREQUAL "")
+    set(version "unknown version")
+  endif()
+  set(${out} "${version}" PARENT_SCOPE)
+endfunction()
+
+function(vla_trt_find_tensorrt out)
+  set(${out} FALSE PARENT_SCOPE)
+  if(NOT VLA_TRT_TENSORRT MATCHES "^(AUTO|ON|OFF)$")
+    message(FATAL_ERROR "VLA_TRT_TENSORRT is '${VLA_TRT_TENSORRT}', expected AUTO, ON or OFF.")
+  endif()
+  if(VLA_TRT_TENSORRT STREQUAL "OFF")
+    message(STATUS "TensorRT: off (VLA_TRT_TENSORRT=OFF)")
+    return()
+  endif()
+
+  set(folders
+    "/usr/include/${CMAKE_SYSTEM_PROCESSOR}-linux-gnu" # the Debian packages, on a Jetson too
+    /usr/include
+    /usr/local/tensorrt/include                        # NVIDIA's containers
+  )
+  if(TENSORRT_INCLUDE_DIR)
+    list(PREPEND folders "${TENSORRT_INCLUDE_DIR}")
+  elseif(DEFINED ENV{TENSORRT_INCLUDE_DIR})
+    list(PREPEND folders "$ENV{TENSORRT_INCLUDE_DIR}")
+  endif()
+  foreach(folder IN LISTS folders)
+    if(EXISTS "${folder}/NvInfer.h")
+      _vla_trt_tensorrt_version("${folder}" version)
+      message(STATUS "TensorRT: on, headers of ${version} in ${folder} (VLA_TRT_TENSORRT=${VLA_TRT_TENSORRT})")
+      set(${out} TRUE PARENT_SCOPE)
+      set(TENSORRT_INCLUDE_DIR "${folder}" PARENT_SCOPE)
+      return()
+    endif()
+  endforeach()
+
+  list(JOIN folders ", " looked_in)
+  if(VLA_TRT_TENSORRT STREQUAL "ON")
+    message(FATAL_ERROR
+      "VLA_TRT_TENSORRT is ON, but NvInfer.h was not found in ${looked_in}.\n"
+      "Install TensorRT's development packages (libnvinfer-dev), or say where the header is with "
+      "--cmake-args -DTENSORRT_INCLUDE_DIR=FOLDER, or build without TensorRT: -DVLA_TRT_TENSORRT=OFF.")
+  endif()
+  message(STATUS "TensorRT: off, NvInfer.h is in none of ${looked_in}")
+endfunction()

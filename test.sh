@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# ./test.sh: set-up once, then every check and test. Exit code 0 when all passed.
+#
+# Each step's output is in .cache/log/test-<step>.log. A failed step does not keep the next ones from running.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/scripts/lib.sh"
+trap 'end_child; exit 130' INT TERM HUP
+cd "$root"
+
+cargo_deny_version=0.20.2
+steps=() # "name status seconds passed failed skipped"
+started=$SECONDS
+export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0
+
+# --- steps ------------------------------------------------------------------------------------------------------
+
+# step NAME TITLE COUNTER COMMAND...: runs it, COUNTER reads "passed failed skipped" off its log.
+step() {
+  local name=$1 title=$2 counter=$3 log="$cache/log/test-$1.log" status=0 counts skipped
+  shift 3
+  printf '%s%s%s\n' "$bold" "$title" "$plain"
+  LOG_LINES=60 logged "$title" "$log" "$@" || status=$?
+  counts=$("$counter" "$log" "$status")
+  skipped=$(grep -aoE '(SKIPPED|SKIPPING):? .*' "$log" | sort -u) || true
+  [ -z "$skipped" ] || sed 's/^/  /' <<<"$skipped"
+  steps+=("$name $status $took $counts")
+  read -r passed failed skipped <<<"$counts"
+  [ "$status" -ne 0 ] || say "  ok, $passed passed, $skipped skipped, $(seconds_as_text "$took")"
+}
+
+# A check counts as one test.
+count_one() { if [ "$2" -eq 0 ]; then say "1 0 0"; else say "0 1 0"; fi; }
+
+number_before() { # log word: 12 in "12 passed"
+  { grep -aoE "[0-9]+ $2" "$1" || say 0; } | tail -n 1 | awk '{print $1}'
+}
+
+# nextest: "Summary [ 1.2s] 10 tests run: 9 passed, 1 failed, 2 skipped". Tests that skipped themselves passed there.
+count_nextest() {
+  local summary passed failed timed_out skipped aloud
+  summary=$(mktemp)
+  grep -a 'tests\? run:' "$1" | tail -n 1 >"$summary" || true
+  passed=$(number_before "$summary" passed) failed=$(number_before "$summary" failed)
+  timed_out=$(number_before "$summary" 'timed out') skipped=$(number_before "$summary" skipped)
+  rm -f "$summary"
+  failed=$((failed + timed_out))
+  [ "$2" -eq 0 ] || [ "$failed" -gt 0 ] || failed=1 # it did not build
+  aloud=$(skipped_aloud "$1")
+  say "$((passed - aloud)) $failed $((skipped + aloud))"
+}
+
+skipped_aloud() { grep -acE '^ *SKIPPED: ' "$1" || true; }
+
+# cargo test: a line "test result: ok. 3 passed; 0 failed; 1 ignored" for each binary.
+count_cargo_test() {
+  local aloud
+  aloud=$(skipped_aloud "$1")
+  awk -v aloud="$aloud" -v status="$2" '/^test result:/ {
+      for (i = 1; i < NF; i++) { if ($(i+1) ~ /^passed/) p += $i; if ($(i+1) ~ /^failed/) f += $i; if ($(i+1) ~ /^ignored/) s += $i }
+    } END { if (status != 0 && f == 0) f = 1; print p - aloud, f + 0, s + aloud }' "$1"
+}
+
+# pytest: "3 passed, 1 failed, 2 skipped in 1.2s"
+count_pytest() {
+  local passed failed skipped errors
+  passed=$(number_before "$1" passed) failed=$(number_before "$1" failed) skipped=$(number_before "$1" skipped)
+  errors=$(number_before "$1" 'errors?')
+  failed=$((failed + errors))
+  [ "$2" -eq 0 ] || [ "$failed" -gt 0 ] || failed=1
+  say "$passed $failed $skipped"
+}
+
+# --- what the steps run -----------------------------------------------------------------------------------------
+
+with_ros() { # the node's generated messages and ROS 2, for cargo
+  # shellcheck disable=SC1091
+  (. "$root/build/vla_trt/cargo_env.sh" && "$@")
+}
+
+deny() {
+  local tools="$cache/tools"
+  PATH="$PATH:$tools/bin"
+  if ! command -v cargo-deny >/dev/null; then
+    # Unoptimised: it runs for a second, its build takes minutes otherwise.
+    CARGO_PROFILE_DEV_DEBUG=0 cargo install "cargo-deny@$cargo_deny_version" --locked --debug --root "$tools" \
+      --target-dir "$cache/tools/target"
+    rm -rf "$cache/tools/target"
+  fi
+  cargo deny check bans licenses sources
+}
+
+# The tests of the crate, with nextest where it is installed. Arguments: feature flags.
+rust_tests() {
+  if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --locked "$@"
+  else
+    cargo test --locked --no-fail-fast --lib --bins --tests "$@" -- --show-output
+  fi
+}
+
+if cargo nextest --version >/dev/null 2>&1; then count_rust=count_nextest; else count_rust=count_cargo_test; fi
+
+ros_lib_tests() {
+  if cargo nextest --version >/dev/null 2>&1; then
+    with_ros cargo nextest run --locked --features ros --lib -E 'test(/^ros::/)' --no-tests=warn
+  else
+    with_ros cargo test --locked --features ros --lib -- --show-output ros::
+  fi
+}
+
+python_tests() {
+  set +u
+  . "$root/install/setup.bash"
+  set -u
+  local folders=()
+  for folder in tests/python tests/ros; do [ ! -d "$folder" ] || folders+=("$folder"); done
+  PYTHONDONTWRITEBYTECODE=1 "$VLA_TRT_PYTHON" -m pytest -p no:cacheprovider -ra "${folders[@]}"
+}
+
+# --- run --------------------------------------------------------------------------------------------------------
+
+"$root/scripts/setup.sh"
+set +u
+. "$cache/env.sh"
+set -u
+for component in fmt clippy; do
+  cargo "$component" --version >/dev/null 2>&1 || die "cargo $component is missing." "rustup component add rustfmt clippy"
+done
+
+step fmt "Formatting" count_one cargo fmt --check
+step deny "Licences and sources of dependencies" count_one deny
+step build "colcon build" count_one "$root/scripts/build.sh"
+step clippy "Lints" count_one cargo clippy --locked --all-targets -- -D warnings
+step clippy-ros "Lints, feature ros" count_one with_ros cargo clippy --locked --all-targets --features ros -- -D warnings
+RUSTDOCFLAGS="-D warnings" step doc "Documentation" count_one with_ros cargo doc --locked --no-deps --features ros
+step rust "Rust tests" "$count_rust" rust_tests
+step doctest "Documentation examples" count_cargo_test cargo test --locked --doc
+step rust-ros "Rust tests, feature ros" "$count_rust" ros_lib_tests
+step python "Python tests, live node" count_pytest python_tests
+
+# --- summary ----------------------------------------------------------------------------------------------------
+
+total_passed=0 total_failed=0 total_skipped=0 worst=0
+printf '\n%s%-12s %8s %8s %8s %9s%s\n' "$bold" step passed failed skipped seconds "$plain"
+for line in "${steps[@]}"; do
+  read -r name status seconds passed failed skipped <<<"$line"
+  printf '%-12s %8s %8s %8s %9s\n' "$name" "$passed" "$failed" "$skipped" "$seconds"
+  total_passed=$((total_passed + passed)) total_failed=$((total_failed + failed)) total_skipped=$((total_skipped + skipped))
+  [ "$status" -eq 0 ] || worst=1
+done
+say "in $(seconds_as_text $((SECONDS - started))); logs in .cache/log"
+say "$total_passed passed, $total_failed failed, $total_skipped skipped"
+exit "$worst"
