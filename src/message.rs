@@ -1,1 +1,5 @@
 //! message
+
+pub mod image;
+
+pub use image::{PixelFormat, Pixels};
