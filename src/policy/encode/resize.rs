@@ -1,0 +1,112 @@
+//! Resampling of 8-bit RGB images, equal to the last bit to the libraries that prepared the training data:
+//! OpenCV 4.11 `INTER_AREA` ([`AreaResize`]) and Pillow 12 bicubic ([`BicubicResize`]).
+//!
+//! Everything that depends on sizes alone is planned once. Rows are then *pulled*: a stage laid over its source
+//! computes a row when the next stage asks for it, so no intermediate image exists, what is cropped away is never
+//! computed, and nothing is allocated. The plans own their row buffers, which is why laying one over a source takes it
+//! by `&mut`.
+//!
+//! Loops run over contiguous samples in the integer widths of the recipes (16-bit factors, 32-bit sums), which is what
+//! lets the compiler vectorise them on SSE2 and NEON alike.
+
+mod area;
+mod bicubic;
+mod enlarge;
+mod reduce;
+mod shrink;
+
+pub use area::AreaResize;
+pub use bicubic::BicubicResize;
+
+/// Samples a pixel: red, green, blue.
+pub const CHANNELS: usize = 3;
+
+/// Width and height in pixels.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Size {
+    /// Pixels a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+/// A rectangle of an image, in pixels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Window {
+    /// First column.
+    pub x: usize,
+    /// First row.
+    pub y: usize,
+    /// Width and height.
+    pub size: Size,
+}
+
+impl Window {
+    /// All of an image of `size`.
+    pub fn full(size: Size) -> Self {
+        Self { x: 0, y: 0, size }
+    }
+
+    fn fits(&self, size: Size) -> bool {
+        let end = |start: usize, length: usize| start.checked_add(length);
+        self.size.width > 0
+            && self.size.height > 0
+            && end(self.x, self.size.width).is_some_and(|x| x <= size.width)
+            && end(self.y, self.size.height).is_some_and(|y| y <= size.height)
+    }
+}
+
+/// An RGB image that is read by rows.
+pub trait Rows {
+    /// Row `y`, `3 * width` samples. Cheapest in rising order.
+    fn row(&mut self, y: usize) -> &[u8];
+}
+
+impl<R: Rows + ?Sized> Rows for &mut R {
+    fn row(&mut self, y: usize) -> &[u8] {
+        (**self).row(y)
+    }
+}
+
+/// An RGB image in memory, rows back to back.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed<'a> {
+    /// `3 * width * height` samples.
+    pub data: &'a [u8],
+    /// Pixels a row.
+    pub width: usize,
+}
+
+impl Rows for Packed<'_> {
+    fn row(&mut self, y: usize) -> &[u8] {
+        &self.data[y * self.width * CHANNELS..][..self.width * CHANNELS]
+    }
+}
+
+/// Pixels whose source lies at the same distance: destination pixels `from..to` read from `destination + shift`.
+/// At scales near 1 such runs are long, so inner loops are over contiguous samples on both sides.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    /// First sample of the destination.
+    from: usize,
+    /// One past the last.
+    to: usize,
+    /// First sample of the source.
+    source: usize,
+}
+
+/// Runs over destination pixels whose first source pixels are `sources`.
+fn runs(sources: &[usize]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for (pixel, &source) in sources.iter().enumerate() {
+        let (from, to) = (pixel * CHANNELS, (pixel + 1) * CHANNELS);
+        match runs.last_mut() {
+            Some(run) if run.source + (run.to - run.from) == source * CHANNELS => run.to = to,
+            _ => runs.push(Run { from, to, source: source * CHANNELS }),
+        }
+    }
+    runs
+}
+
+/// Which source row a row buffer holds.
+type Tag = Option<usize>;

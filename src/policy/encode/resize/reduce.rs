@@ -1,0 +1,52 @@
+//! Shrinking by whole numbers: sums over blocks.
+
+use super::{CHANNELS, Rows, Size, Window};
+
+#[derive(Clone, Debug)]
+pub(super) struct Reduce {
+    /// Pixels of a block.
+    columns: usize,
+    rows: usize,
+    /// First output column and row that is wanted.
+    x: usize,
+    y: usize,
+    /// Column sums over the rows of a block: the samples of the wanted blocks.
+    sums: Vec<u32>,
+    out: Vec<u8>,
+}
+
+impl Reduce {
+    pub fn plan(input: Size, output: Size, window: Window) -> Self {
+        let (columns, rows) = (input.width / output.width, input.height / output.height);
+        let samples = window.size.width * CHANNELS;
+        Self { columns, rows, x: window.x, y: window.y, sums: vec![0; samples * columns], out: vec![0; samples] }
+    }
+
+    pub fn row<R: Rows>(&mut self, source: &mut R, y: usize) -> &[u8] {
+        let first = self.x * self.columns * CHANNELS;
+        self.sums.fill(0);
+        for block_row in 0..self.rows {
+            let row = source.row((self.y + y) * self.rows + block_row);
+            for (sum, &sample) in self.sums.iter_mut().zip(&row[first..]) {
+                *sum += u32::from(sample);
+            }
+        }
+        let blocks = self.sums.chunks_exact(self.columns * CHANNELS).zip(self.out.chunks_exact_mut(CHANNELS));
+        let area = (self.columns * self.rows) as f32;
+        let quarter = self.columns == 2 && self.rows == 2;
+        for (block, pixel) in blocks {
+            for (channel, out) in pixel.iter_mut().enumerate() {
+                let sum: u32 = block.iter().skip(channel).step_by(CHANNELS).sum();
+                // Blocks of 2 by 2 have an integer recipe of their own, which rounds halves up.
+                *out = if quarter { ((sum + 2) >> 2) as u8 } else { round_half_even(sum as f32 * (1.0 / area)) };
+            }
+        }
+        &self.out
+    }
+}
+
+/// To the nearest integer, halves to the even one: adding 1.5 * 2^23 leaves no bits for a fraction, and the default
+/// rounding mode does the rest. For 0 <= `value` < 255.5.
+pub(super) fn round_half_even(value: f32) -> u8 {
+    (value + 12_582_912.0).to_bits() as u8
+}

@@ -1,0 +1,376 @@
+//! From the files as typed to a [`Processor`]: every problem of one embodiment, each with file and key.
+
+use super::raw::{
+    ActionFormat, ActionType, RawActionConfig, RawConfig, RawEmbodiment, RawKwargs, RawModalities, RawModality,
+    RawStatistics, RawValues, Representation,
+};
+use super::{
+    ActionKey, ActionScaling, Conversion, ImageTransformSpec, MODEL_NAME, MODEL_TYPE, PROCESSOR_CLASS, PoseFormat,
+    Processor, StateEncoding, StateKey,
+};
+
+/// Values of an end-effector pose as the model predicts it: position and 6D rotation.
+const POSE_WIDTH: usize = 9;
+/// Largest side that the shorter edge may be resized to; beyond it a number is a mistake, not a camera.
+const LARGEST_EDGE: usize = 4096;
+/// Largest tensor dimension; the vendor's own is 128.
+const LARGEST_DIM: usize = 1 << 16;
+
+pub(super) fn processor(
+    config: &RawConfig,
+    statistics: &RawStatistics,
+    embodiment: &str,
+) -> Result<Processor, Vec<String>> {
+    let mut checker = Checker { problems: Vec::new() };
+    let processor = checker.processor(config, statistics, embodiment);
+    match processor {
+        Some(processor) if checker.problems.is_empty() => Ok(processor),
+        _ => Err(checker.problems),
+    }
+}
+
+struct Checker {
+    problems: Vec<String>,
+}
+
+impl Checker {
+    fn processor(&mut self, config: &RawConfig, statistics: &RawStatistics, embodiment: &str) -> Option<Processor> {
+        let kwargs = &config.processor_kwargs;
+        self.check(config.processor_class == PROCESSOR_CLASS, || {
+            format!("processor_class: expected '{PROCESSOR_CLASS}', found '{}'", config.processor_class)
+        });
+        self.kwargs(kwargs);
+        let image = self.image(kwargs);
+        let modalities = kwargs.modality_configs.get(embodiment);
+        self.check(modalities.is_some(), || {
+            format!("modality_configs: no '{embodiment}'; the file has {}", kwargs.modality_configs.names())
+        });
+        let values = statistics.get(embodiment);
+        self.check(values.is_some(), || format!("statistics: no '{embodiment}'; the file has {}", statistics.names()));
+        let modalities = modalities?;
+        let [video, state, action, language] = self.modalities(embodiment, modalities);
+        let video = video.map(|modality| self.cameras(embodiment, modality));
+        self.check(language.is_none_or(|modality| modality.modality_keys.len() == 1), || {
+            format!("modality_configs.{embodiment}.language.modality_keys: expected one key, found several")
+        });
+        let values = values?;
+        let state_keys = state.map(|modality| self.state(embodiment, modality, values, kwargs));
+        let action_keys =
+            action.map(|modality| self.action(embodiment, modality, values, kwargs, state_keys.as_deref()));
+        let processor = Processor {
+            embodiment: embodiment.to_owned(),
+            cameras: video?,
+            state: state_keys?,
+            state_deltas: state?.delta_indices.clone(),
+            clip_state: kwargs.clip_outliers,
+            action: action_keys?,
+            action_deltas: action?.delta_indices.clone(),
+            max_state_dim: kwargs.max_state_dim,
+            max_action_dim: kwargs.max_action_dim,
+            max_action_horizon: kwargs.max_action_horizon,
+            image: image?,
+            formalize: kwargs.formalize_language,
+        };
+        self.totals(&processor);
+        Some(processor)
+    }
+
+    fn kwargs(&mut self, kwargs: &RawKwargs) {
+        self.check(kwargs.model_name == MODEL_NAME, || {
+            format!("model_name: expected '{MODEL_NAME}', found '{}'", kwargs.model_name)
+        });
+        self.check(kwargs.model_type == MODEL_TYPE, || {
+            format!("model_type: expected '{MODEL_TYPE}', found '{}'", kwargs.model_type)
+        });
+        self.check(kwargs.use_albumentations, || {
+            "use_albumentations: expected true, found false; the other image transform is not computed here".into()
+        });
+        for (key, value) in [
+            ("max_state_dim", kwargs.max_state_dim),
+            ("max_action_dim", kwargs.max_action_dim),
+            ("max_action_horizon", kwargs.max_action_horizon),
+        ] {
+            self.check((1..=LARGEST_DIM).contains(&value), || {
+                format!("{key}: expected 1 to {LARGEST_DIM}, found {value}")
+            });
+        }
+    }
+
+    /// The two sizes matter only where the edge or the fraction is null, as in the vendor's code.
+    fn image(&mut self, kwargs: &RawKwargs) -> Option<ImageTransformSpec> {
+        let [target, crop] = [kwargs.image_target_size, kwargs.image_crop_size].map(|size| size.map(|[height, _]| height));
+        let shortest_edge = kwargs.shortest_image_edge.or(target);
+        let fraction = crop.zip(target).map(|(crop, target)| crop as f64 / target as f64);
+        let crop_fraction = kwargs.crop_fraction.or(fraction);
+        self.check(shortest_edge.is_some(), || {
+            "shortest_image_edge: null, and no image_target_size to take it from".into()
+        });
+        self.check(crop_fraction.is_some(), || {
+            "crop_fraction: null, and no image_crop_size and image_target_size to take it from".into()
+        });
+        let (shortest_edge, crop_fraction) = shortest_edge.zip(crop_fraction)?;
+        self.check((1..=LARGEST_EDGE).contains(&shortest_edge), || {
+            format!("shortest_image_edge: expected 1 to {LARGEST_EDGE} pixels, found {shortest_edge}")
+        });
+        self.check(crop_fraction > 0.0 && crop_fraction <= 1.0, || {
+            format!("crop_fraction: expected above 0 and at most 1, found {crop_fraction}")
+        });
+        Some(ImageTransformSpec { shortest_edge, crop_fraction })
+    }
+
+    /// Video, state, action and language, each there and with names and indices that make sense.
+    fn modalities<'c>(&mut self, embodiment: &str, config: &'c RawModalities) -> [Option<&'c RawModality>; 4] {
+        let RawModalities { video, state, action, language } = config;
+        [("video", video), ("state", state), ("action", action), ("language", language)].map(|(name, modality)| {
+            let at = format!("modality_configs.{embodiment}.{name}");
+            let Some(modality) = modality else {
+                self.problems.push(format!("{at}: missing"));
+                return None;
+            };
+            let keys = &modality.modality_keys;
+            self.check(!keys.is_empty(), || format!("{at}.modality_keys: expected at least one key, found none"));
+            self.check(keys.iter().all(|key| !key.is_empty()), || format!("{at}.modality_keys: an empty key"));
+            for (i, key) in keys.iter().enumerate() {
+                self.check(!keys[..i].contains(key), || format!("{at}.modality_keys: '{key}' is named twice"));
+            }
+            let deltas = &modality.delta_indices;
+            self.check(!deltas.is_empty(), || format!("{at}.delta_indices: expected at least one index, found none"));
+            Some(modality)
+        })
+    }
+
+    fn cameras(&mut self, embodiment: &str, video: &RawModality) -> Vec<String> {
+        self.check(video.delta_indices == [0], || {
+            format!(
+                "modality_configs.{embodiment}.video.delta_indices: expected [0] (one frame of each camera), found {:?}; \
+                 a history of frames is not computed here",
+                video.delta_indices
+            )
+        });
+        video.modality_keys.clone()
+    }
+
+    fn state(
+        &mut self,
+        embodiment: &str,
+        state: &RawModality,
+        values: &RawEmbodiment,
+        kwargs: &RawKwargs,
+    ) -> Vec<StateKey> {
+        let at = format!("modality_configs.{embodiment}.state");
+        let sin_cos = state.sin_cos_embedding_keys.as_deref().unwrap_or_default();
+        let mean_std = state.mean_std_embedding_keys.as_deref().unwrap_or_default();
+        self.known(&format!("{at}.sin_cos_embedding_keys"), sin_cos, &state.modality_keys);
+        self.known(&format!("{at}.mean_std_embedding_keys"), mean_std, &state.modality_keys);
+        let mut keys = Vec::with_capacity(state.modality_keys.len());
+        for name in &state.modality_keys {
+            let at = format!("statistics.{embodiment}.state.{name}");
+            let Some(found) = self.entry(&at, values.state.get(name)) else { continue };
+            let width = found.min.len();
+            self.table(&at, found, width);
+            let encoding = if kwargs.apply_sincos_state_encoding && sin_cos.contains(name) {
+                StateEncoding::SinCos
+            } else if mean_std.contains(name) {
+                self.spread(&at, &found.std);
+                StateEncoding::MeanStd { mean: found.mean.clone(), std: found.std.clone() }
+            } else {
+                let (low, high) = self.range(&at, found, kwargs.use_percentiles);
+                StateEncoding::Range { low, high }
+            };
+            keys.push(StateKey { name: name.clone(), width, encoding });
+        }
+        keys
+    }
+
+    fn action(
+        &mut self,
+        embodiment: &str,
+        action: &RawModality,
+        values: &RawEmbodiment,
+        kwargs: &RawKwargs,
+        state: Option<&[StateKey]>,
+    ) -> Vec<ActionKey> {
+        let at = format!("modality_configs.{embodiment}.action");
+        let mean_std = action.mean_std_embedding_keys.as_deref().unwrap_or_default();
+        self.known(&format!("{at}.mean_std_embedding_keys"), mean_std, &action.modality_keys);
+        let configs = action.action_configs.as_deref();
+        self.check(configs.is_none_or(|configs| configs.len() == action.modality_keys.len()), || {
+            format!(
+                "{at}.action_configs: expected one for each of the {} modality_keys, found {}",
+                action.modality_keys.len(),
+                configs.unwrap_or_default().len()
+            )
+        });
+        let rows = action.delta_indices.len();
+        let mut keys = Vec::with_capacity(action.modality_keys.len());
+        for (index, name) in action.modality_keys.iter().enumerate() {
+            // The absolute statistics give the width, for relative keys too.
+            let stats_at = format!("statistics.{embodiment}.action.{name}");
+            let Some(absolute) = self.entry(&stats_at, values.action.get(name)) else { continue };
+            let width = absolute.min.len();
+            self.table(&stats_at, absolute, width);
+            let config = configs.and_then(|configs| configs.get(index));
+            let relative = config.filter(|c| c.rep == Representation::Relative && kwargs.use_relative_action);
+            let scaling = |checker: &mut Self, at: &str, found: &RawValues<Vec<f64>>, percentiles: bool| {
+                if mean_std.contains(name) {
+                    checker.spread(at, &found.std);
+                    ActionScaling::MeanStd { mean: found.mean.clone(), std: found.std.clone() }
+                } else {
+                    let (low, high) = checker.range(at, found, percentiles);
+                    ActionScaling::Range { low, high }
+                }
+            };
+            let (scaling, conversion) = match relative {
+                None => (scaling(self, &stats_at, absolute, kwargs.use_percentiles), Conversion::Absolute),
+                Some(config) => {
+                    let conversion = self.relative(&format!("{at}.action_configs[{index}]"), name, width, config, state);
+                    let stats_at = format!("statistics.{embodiment}.relative_action.{name}");
+                    let Some(found) = self.entry(&stats_at, values.relative_action.get(name)) else { continue };
+                    let Some(flat) = self.per_row(&stats_at, found, rows, width) else { continue };
+                    (scaling(self, &stats_at, &flat, false), conversion.unwrap_or(Conversion::Absolute))
+                }
+            };
+            keys.push(ActionKey { name: name.clone(), width, scaling, conversion });
+        }
+        keys
+    }
+
+    /// The reference of a relative key.
+    fn relative(
+        &mut self,
+        at: &str,
+        name: &str,
+        width: usize,
+        config: &RawActionConfig,
+        state: Option<&[StateKey]>,
+    ) -> Option<Conversion> {
+        let key = config.state_key.as_deref().filter(|key| !key.is_empty()).unwrap_or(name);
+        let found = state?.iter().position(|held| held.name == key);
+        let reference = found.and_then(|index| state?.get(index));
+        self.check(reference.is_some(), || {
+            format!("{at}.state_key: '{key}' is no state key with statistics, and the actions of '{name}' are relative to it")
+        });
+        let (index, reference) = found.zip(reference)?;
+        self.check(reference.width == width, || {
+            format!("{at}.state_key: '{key}' has {} values, the actions of '{name}' {width}", reference.width)
+        });
+        match config.kind {
+            ActionType::NonEef => {
+                self.check(config.format == ActionFormat::Default, || {
+                    format!("{at}.format: expected DEFAULT for a relative NON_EEF key, found {:?}", config.format)
+                });
+                Some(Conversion::AddState { state: index })
+            }
+            ActionType::Eef => {
+                self.check(width == POSE_WIDTH, || {
+                    format!("{at}: a relative EEF key has {POSE_WIDTH} values (position and 6D rotation), found {width}")
+                });
+                let format = match config.format {
+                    ActionFormat::Default => PoseFormat::Matrix,
+                    ActionFormat::XyzRot6d => PoseFormat::Rot6d,
+                    ActionFormat::XyzRotvec => PoseFormat::Rotvec,
+                };
+                Some(Conversion::ComposePose { state: index, format })
+            }
+        }
+    }
+
+    /// Per-step statistics as row-major tables; the `[rows, width]` of each is checked.
+    fn per_row(
+        &mut self,
+        at: &str,
+        found: &RawValues<Vec<Vec<f64>>>,
+        rows: usize,
+        width: usize,
+    ) -> Option<RawValues<Vec<f64>>> {
+        let before = self.problems.len();
+        let mut flat = |kind: &str, table: &[Vec<f64>]| {
+            self.check(table.len() == rows, || {
+                format!("{at}.{kind}: expected {rows} rows (one for each of the action's delta_indices), found {}", table.len())
+            });
+            if let Some(row) = table.iter().find(|row| row.len() != width) {
+                self.problems.push(format!("{at}.{kind}: expected rows of {width} values, found one of {}", row.len()));
+            }
+            table.concat()
+        };
+        let flat = RawValues {
+            min: flat("min", &found.min),
+            max: flat("max", &found.max),
+            mean: flat("mean", &found.mean),
+            std: flat("std", &found.std),
+            q01: None,
+            q99: None,
+        };
+        (self.problems.len() == before).then_some(flat)
+    }
+
+    fn entry<'s, T>(&mut self, at: &str, found: Option<&'s RawValues<T>>) -> Option<&'s RawValues<T>> {
+        self.check(found.is_some(), || format!("{at}: missing"));
+        found
+    }
+
+    /// All statistics of one key have one width, and there is at least one value.
+    fn table(&mut self, at: &str, found: &RawValues<Vec<f64>>, width: usize) {
+        self.check(width > 0, || format!("{at}: expected at least one value, found none"));
+        let tables = [("max", &found.max), ("mean", &found.mean), ("std", &found.std)];
+        let optional = [("q01", found.q01.as_ref()), ("q99", found.q99.as_ref())];
+        let optional = optional.into_iter().filter_map(|(kind, table)| Some((kind, table?)));
+        for (kind, table) in tables.into_iter().chain(optional) {
+            self.check(table.len() == width, || {
+                format!("{at}.{kind}: expected {width} values as in min, found {}", table.len())
+            });
+        }
+    }
+
+    /// The two ends of a key's range.
+    fn range(&mut self, at: &str, found: &RawValues<Vec<f64>>, percentiles: bool) -> (Vec<f64>, Vec<f64>) {
+        let (names, low, high) = if percentiles {
+            (["q01", "q99"], found.q01.clone(), found.q99.clone())
+        } else {
+            (["min", "max"], Some(found.min.clone()), Some(found.max.clone()))
+        };
+        for (name, table) in names.iter().zip([&low, &high]) {
+            self.check(table.is_some(), || format!("{at}.{name}: missing, and use_percentiles is true"));
+        }
+        let (low, high) = (low.unwrap_or_default(), high.unwrap_or_default());
+        if let Some(i) = low.iter().zip(&high).position(|(low, high)| low > high) {
+            let [low_name, high_name] = names;
+            self.problems.push(format!("{at}: {low_name}[{i}] {} is above {high_name}[{i}] {}", low[i], high[i]));
+        }
+        (low, high)
+    }
+
+    fn spread(&mut self, at: &str, std: &[f64]) {
+        if let Some(i) = std.iter().position(|&value| value < 0.0) {
+            self.problems.push(format!("{at}.std[{i}]: expected 0 or more, found {}", std[i]));
+        }
+    }
+
+    fn known(&mut self, at: &str, keys: &[String], modality_keys: &[String]) {
+        for key in keys {
+            self.check(modality_keys.contains(key), || {
+                format!("{at}: '{key}' is not among the modality_keys {}", modality_keys.join(", "))
+            });
+        }
+    }
+
+    fn totals(&mut self, processor: &Processor) {
+        let (state, action) = (processor.encoded_state_width(), processor.predicted_width());
+        self.check(state <= processor.max_state_dim, || {
+            format!("max_state_dim: {} is less than the {state} values of the state keys", processor.max_state_dim)
+        });
+        self.check(action <= processor.max_action_dim, || {
+            format!("max_action_dim: {} is less than the {action} values of the action keys", processor.max_action_dim)
+        });
+        self.check(processor.rows() <= processor.max_action_horizon, || {
+            let (rows, most) = (processor.rows(), processor.max_action_horizon);
+            format!("max_action_horizon: {most} is less than the {rows} of the action's delta_indices")
+        });
+    }
+
+    fn check(&mut self, holds: bool, problem: impl FnOnce() -> String) {
+        if !holds {
+            self.problems.push(problem());
+        }
+    }
+}
