@@ -21,6 +21,7 @@ pub mod policy;
 pub mod replay;
 #[cfg(feature = "ros")]
 pub mod ros;
+pub mod session;
 pub mod sys;
 pub mod tensor;
 pub mod time;

@@ -5,10 +5,8 @@
 //! alone, so the same bag, policy and parameters give the same bytes.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::bag::{BagReader, BagWriter, TopicId};
-use crate::engine::StageTime;
 use crate::message::{self, ActionChunkMessage, JointStateView, JointTrajectoryMessage, schema};
 use crate::observation::{InputKind, Inputs, Observation};
 use crate::parameters::Settings;
@@ -226,7 +224,7 @@ fn chunk_record(now: Stamp, published: &Published<'_>) -> ChunkRecord {
         ages: observation.identity().map(|(_, stamp)| stamp.age_at(now)).collect(),
         clamped: published.clamped,
         encode: published.timings.encode,
-        stages: published.timings.stages.iter().map(|StageTime { time, .. }| *time).collect::<Vec<Duration>>(),
+        stages: published.timings.stages.iter().map(|stage| stage.time).collect(),
         decode: published.timings.decode,
         total: published.timings.total,
     }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 pub mod image;
+pub mod prompt;
 pub mod resize;
+pub mod state;
 
 pub use image::EvalTransform;
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::processor::Processor;
 use super::spec::{PolicySpec, SpecError};
-use super::{decode, encode, processor};
+use super::{encode, processor};
 use crate::engine;
 
 /// Loading or running a policy failed.
@@ -15,16 +15,13 @@ pub enum Error {
     Spec(#[from] SpecError),
     /// The vendor's processor files.
     #[error(transparent)]
-    Processor(#[from] processor::Error),
+    Processor(#[from] processor::ProcessorError),
     /// The engine room.
     #[error(transparent)]
     Engine(#[from] engine::Error),
     /// Image, instruction or state could not be encoded.
     #[error(transparent)]
-    Encode(#[from] encode::Error),
-    /// The output could not be decoded.
-    #[error(transparent)]
-    Decode(#[from] decode::Error),
+    Encode(#[from] encode::EncodeError),
     /// policy.yaml and the processor's files contradict each other.
     #[error("policy.yaml and the processor's files disagree:\n  {}", problems.join("\n  "))]
     Disagree {
@@ -112,13 +109,15 @@ pub(super) fn agree(spec: &PolicySpec, processor: &Processor) -> Result<(), Erro
             problems.push(format!("{what}: policy.yaml says {yaml}, the processor says {files}"));
         }
     };
-    let keys = |keys: &[(String, usize)]| {
-        keys.iter().map(|(key, width)| format!("{key}: {width}")).collect::<Vec<_>>().join(", ")
+    let keys = |keys: &mut dyn Iterator<Item = (&String, usize)>| {
+        keys.map(|(key, width)| format!("{key}: {width}")).collect::<Vec<_>>().join(", ")
     };
+    let described = |described: &[(String, usize)]| keys(&mut described.iter().map(|(key, width)| (key, *width)));
     compare("cameras", spec.cameras.join(", "), processor.cameras.join(", "));
-    compare("state", keys(&spec.state), keys(&processor.state_keys()));
-    compare("action.keys", keys(&spec.action.keys), keys(&processor.action_keys()));
-    compare("action.rows", spec.action.rows.to_string(), processor.rows.to_string());
+    compare("state", described(&spec.state), keys(&mut processor.state.iter().map(|key| (&key.name, key.width))));
+    let action = keys(&mut processor.action.iter().map(|key| (&key.name, key.decoded_width())));
+    compare("action.keys", described(&spec.action.keys), action);
+    compare("action.rows", spec.action.rows.to_string(), processor.rows().to_string());
     compare("action.dims", spec.action.dims.to_string(), processor.max_action_dim.to_string());
     if problems.is_empty() { Ok(()) } else { Err(Error::Disagree { problems }) }
 }

@@ -37,7 +37,7 @@ fn data(record: &Record) -> Value {
         "stopped": record.stopped,
         "statistics": record.inputs.iter().map(|input| json!({
             "name": input.name.as_ref(),
-            "topic": input.topic,
+            "topic": input.topic.as_ref(),
             "received": input.received,
             "overwritten": input.overwritten,
             "refused": input.refused,
