@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::session;
+
 pub mod make_demo_policy;
 pub mod replay;
 
@@ -53,14 +55,17 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(cli.verbose);
     let result = match cli.command {
-        Command::MakeDemoPolicy(args) => make_demo_policy::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::MakeDemoPolicy(args) => make_demo_policy::run(&args),
     };
     match result {
         Ok(outcome) => outcome.into(),
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref::<session::Error>() {
+                Some(error) if error.does_not_fit() => Outcome::DoesNotFit.into(),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -109,11 +109,8 @@ impl Policy {
     /// [`Error`] naming the file, stage or tensor; nothing stays loaded.
     pub fn load(spec: PolicySpec, options: LoadOptions, progress: &mut dyn FnMut(Progress)) -> Result<Self, Error> {
         progress(Progress::Planning);
-        let processor = processor::Processor::load(
-            &spec.processor.config,
-            &spec.processor.statistics,
-            &spec.processor.embodiment,
-        )?;
+        let processor =
+            processor::Processor::load(&spec.processor.config, &spec.processor.statistics, &spec.processor.embodiment)?;
         error::agree(&spec, &processor)?;
         let stages: Vec<engine::Stage> = spec
             .stages

@@ -42,6 +42,9 @@ pub enum Error {
     /// A replay runs at a rate.
     #[error("rate_hz is 0 (inference on demand only); a replay needs a rate: set rate_hz in the parameters")]
     NoRate,
+    /// Settings that do not fit the policy.
+    #[error(transparent)]
+    Settings(#[from] crate::chunk::Error),
     /// A message of the golden bag.
     #[error("golden bag: {0}")]
     Golden(#[from] message::Error),
@@ -87,11 +90,11 @@ pub fn run(
     }
     let bag = BagReader::open(&options.bag)?;
     let topics = join_topics(&bag, settings, &options.bag)?;
-    let inputs = Inputs::new(settings.inputs.clone());
+    let inputs = Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joints());
     if !settings.instruction.is_empty() {
         inputs.set_instruction(&settings.instruction);
     }
-    session.apply(settings);
+    session.apply(settings)?;
     let golden = options.golden.as_ref().map(|(file, tolerance)| Golden::open(file, *tolerance)).transpose()?;
     let mut replay = Replay {
         session,

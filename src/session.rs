@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::chunk::{self, Chunk, ClampReport, Limit, Limits, Publication, TrajectoryBuffer};
-use crate::engine::Admission;
+use crate::engine::{self, Admission};
 use crate::message::{ActionChunkMessage, JointTrajectoryMessage};
 use crate::observation::{self, Inputs, JointMap, Observation, OnViolation, StateReader, Violation};
 use crate::parameters::Settings;
@@ -73,6 +73,13 @@ pub enum Error {
     Joints(#[from] observation::Error),
 }
 
+impl Error {
+    /// Whether the engines were refused because they do not fit into the memory that they may take.
+    pub fn does_not_fit(&self) -> bool {
+        matches!(self, Self::Policy(policy::Error::Engine(engine::Error::DoesNotFit { .. })))
+    }
+}
+
 /// The policy with everything that one cycle needs, all of it reused.
 pub struct Session {
     policy: Policy,
@@ -113,17 +120,16 @@ impl Session {
     ///
     /// # Errors
     /// [`Error`] naming the file, stage, tensor or joint; nothing stays loaded.
-    pub fn load(
-        spec: PolicySpec,
-        settings: &Settings,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Self, Error> {
+    pub fn load(spec: PolicySpec, settings: &Settings, progress: &mut dyn FnMut(Progress)) -> Result<Self, Error> {
         let stages = &settings.engine.stages;
         let options = LoadOptions {
             engine: settings.engine.kind,
             load_order: settings.engine.load_order.clone(),
             // Relative to the policy folder; an absolute path replaces it.
-            stage_files: stages.iter().filter_map(|(name, s)| Some((name.clone(), spec.dir.join(s.path.as_ref()?)))).collect(),
+            stage_files: stages
+                .iter()
+                .filter_map(|(name, s)| Some((name.clone(), spec.dir.join(s.path.as_ref()?))))
+                .collect(),
             state: settings.state.clone(),
             action: settings.action.clone(),
             denoise_steps: settings.denoise_steps,

@@ -43,7 +43,11 @@ fn a_missing_policy_exits_1_and_says_what_to_do() {
     let out = tempfile::tempdir().expect("a folder");
     let output = replay(&out.path().join("nowhere"), &out.path().join("c.mcap"), &[]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("policy.yaml") && stderr(&output).contains("make-demo-policy"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("policy.yaml") && stderr(&output).contains("make-demo-policy"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]

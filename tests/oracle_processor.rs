@@ -123,7 +123,11 @@ fn views_of_the_recorded_observations_are_bit_exact_with_one_transform_for_all_c
             let (raw, processed) = (image("raw"), image("proc"));
             let mut data = vec![0; processed.data.len()];
             let size = transform.apply_u8(&raw.pixels(), &mut data).expect("a result");
-            processed.assert_equals(&format!("{observation} {camera}"), size, Packed { data: &data, width: size.width });
+            processed.assert_equals(
+                &format!("{observation} {camera}"),
+                size,
+                Packed { data: &data, width: size.width },
+            );
         }
     }
 }

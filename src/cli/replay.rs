@@ -127,7 +127,10 @@ fn print_summary(summary: &Summary, args: &Replay) {
     let violations = record.events.iter().filter(|event| event.kind == "violation").count();
     let refused = record.events.len() - violations;
     println!("{} chunks -> {}", record.chunks.len(), args.output.display());
-    println!("without a chunk: {violations} violations, {refused} refused, {} unchanged, {} stopped", record.unchanged, record.stopped);
+    println!(
+        "without a chunk: {violations} violations, {refused} refused, {} unchanged, {} stopped",
+        record.unchanged, record.stopped
+    );
     if let (Some(median), Some(p99)) = (record.latency(0.5), record.latency(0.99)) {
         println!("inference: median {:.1} ms, p99 {:.1} ms", median.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
     }

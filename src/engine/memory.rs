@@ -55,11 +55,9 @@ impl Admission {
         let all: u64 = order.iter().map(|(_, bytes)| bytes).sum();
         let to_come: u64 = order.iter().skip(next).map(|(_, bytes)| bytes).sum();
         let problem = match self.budget {
-            Some(budget) if all > budget => Some(format!(
-                "memory.budget_mib allows {:.1} MiB, the engines need {:.1} MiB",
-                mib(budget),
-                mib(all)
-            )),
+            Some(budget) if all > budget => {
+                Some(format!("memory.budget_mib allows {:.1} MiB, the engines need {:.1} MiB", mib(budget), mib(all)))
+            }
             _ if to_come.saturating_add(self.reserve) > available => Some(format!(
                 "{:.1} MiB are free, {:.1} MiB are still to be loaded and memory.reserve_mib keeps {:.1} MiB; close other \
                  programs, lower the reserve, or use smaller engines",
@@ -75,7 +73,11 @@ impl Admission {
             format!("  {name:24} {:10.1} MiB  {state}", mib(*bytes))
         });
         let table = rows.collect::<Vec<_>>().join("\n");
-        Err(Error::DoesNotFit { stage: order.get(next).map_or_else(String::new, |(name, _)| (*name).into()), problem, table })
+        Err(Error::DoesNotFit {
+            stage: order.get(next).map_or_else(String::new, |(name, _)| (*name).into()),
+            problem,
+            table,
+        })
     }
 }
 

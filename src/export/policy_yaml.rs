@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use super::Error;
 use super::fingerprint::fingerprint;
 use super::split::{Source, Stage};
-use super::Error;
 use crate::tensor::{TensorSpec, display_dims};
 
 /// Name of the description inside a bundle.
@@ -22,8 +22,8 @@ pub struct Description<'a> {
     pub cameras: &'a [&'a str],
     /// State keys and widths, in model order.
     pub state: &'a [(&'a str, usize)],
-    /// Action keys, in model order.
-    pub action_keys: &'a [&'a str],
+    /// Action keys and widths, in model order.
+    pub action_keys: &'a [(&'a str, usize)],
     /// Seconds between rows.
     pub step_s: f64,
     /// Rows of the model's chunk.
@@ -79,7 +79,9 @@ impl Description<'_> {
     }
 
     fn text(&self, stages: &[Stage], hash: &str) -> String {
-        let state: Vec<String> = self.state.iter().map(|(key, width)| format!("{key}: {width}")).collect();
+        let named = |keys: &[(&str, usize)]| {
+            keys.iter().map(|(key, width)| format!("{key}: {width}")).collect::<Vec<_>>().join(", ")
+        };
         let steps: Vec<String> = self.steps.iter().map(u32::to_string).collect();
         let mut text = format!(
             "# {about}\n\
@@ -92,7 +94,7 @@ impl Description<'_> {
              # Key: width, in model order.\n\
              state: {{{state}}}\n\
              # Row i of a chunk is due (i + 1) * step_s after the observation; the model predicts `horizon` rows.\n\
-             action: {{step_s: {step_s}, horizon: {horizon}, rows: {rows}, dims: {dims}, keys: [{keys}]}}\n\
+             action: {{step_s: {step_s}, horizon: {horizon}, rows: {rows}, dims: {dims}, keys: {{{keys}}}}}\n\
              instruction:\n  \
                tokenizer: {tokenizer}\n  \
                template: {template}\n  \
@@ -107,12 +109,12 @@ impl Description<'_> {
             about = self.about,
             name = self.name,
             cameras = self.cameras.join(", "),
-            state = state.join(", "),
+            state = named(self.state),
             step_s = self.step_s,
             horizon = self.horizon,
             rows = self.rows,
             dims = self.dims,
-            keys = self.action_keys.join(", "),
+            keys = named(self.action_keys),
             tokenizer = self.tokenizer,
             template = self.template,
             max_tokens = self.max_tokens,

@@ -41,7 +41,10 @@ pub fn values(seed: u64, name: &str, count: usize, fill: Fill) -> Vec<f32> {
     let mut generator = ChaCha8Rng::from_seed(key.finalize().into());
     // A uniform variable on -1/2 .. 1/2 has the standard deviation 1 / sqrt(12).
     let width = deviation * 12.0_f64.sqrt();
-    (0..count).map(|_| ((f64::from(generator.next_u32()) + 0.5) / 4_294_967_296.0 - 0.5) * width).map(|v| v as f32).collect()
+    (0..count)
+        .map(|_| ((f64::from(generator.next_u32()) + 0.5) / 4_294_967_296.0 - 0.5) * width)
+        .map(|v| v as f32)
+        .collect()
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ impl EmbeddingTable {
     /// Maps `tensor` of a safetensors file.
     pub fn open(file: &Path, tensor: &str) -> Result<Self, Error> {
         let fail = |reason: String| Error::Embedding { file: file.to_owned(), reason };
-        let map = crate::sys::map::open(file).map_err(|error| fail(error.to_string()))?;
+        let map = crate::sys::map::map(file).map_err(|error| fail(error.to_string()))?;
         let tensors = SafeTensors::deserialize(&map).map_err(|error| fail(error.to_string()))?;
         let view = tensors
             .tensor(tensor)

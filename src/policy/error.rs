@@ -56,7 +56,9 @@ pub enum Error {
         reason: String,
     },
     /// More text than the engines take.
-    #[error("the instruction needs {found} tokens with the prompt around it, the policy takes at most {max}; shorten it")]
+    #[error(
+        "the instruction needs {found} tokens with the prompt around it, the policy takes at most {max}; shorten it"
+    )]
     InstructionTooLong {
         /// `instruction.max_tokens`.
         max: usize,
@@ -94,7 +96,9 @@ pub enum Error {
     #[error("no stage has an output that feeds 'actions': add `feeds: actions` to the step's output in policy.yaml")]
     NoLoop,
     /// This build has no TensorRT.
-    #[error("engine.kind: tensorrt is not part of this build; set engine.kind: onnx, or build with the feature `tensorrt`")]
+    #[error(
+        "engine.kind: tensorrt is not part of this build; set engine.kind: onnx, or build with the feature `tensorrt`"
+    )]
     NoTensorrt,
     /// A bug of ours.
     #[error("internal error: {0}")]

@@ -21,7 +21,8 @@ impl Text {
     pub fn new(spec: &PolicySpec, processor: &Processor, image_tokens: Vec<usize>) -> Result<Self, Error> {
         let files = &spec.instruction;
         let encoder = PromptEncoder::load(&files.tokenizer, &files.template, processor.formalize)?;
-        let embedding = files.embedding.as_ref().map(|(file, tensor)| EmbeddingTable::open(file, tensor)).transpose()?;
+        let embedding =
+            files.embedding.as_ref().map(|(file, tensor)| EmbeddingTable::open(file, tensor)).transpose()?;
         Ok(Self { encoder, embedding, image_tokens, max_tokens: files.max_tokens, current: None, tensors: Vec::new() })
     }
 

@@ -68,13 +68,13 @@ impl Views {
                 }
             };
             let frame = frame.map_err(|error| fail(error.to_string()))?;
-            let (out_width, out_height) =
+            let size =
                 view.transform.output_size(frame.width, frame.height).map_err(|error| fail(error.to_string()))?;
-            if (out_height, out_width) != (height, width) {
+            if (size.height, size.width) != (height, width) {
                 return Err(fail(format!(
-                    "frames of {}x{} become {out_width}x{out_height}, but the policy was exported for {width}x{height}; \
-                     set the camera to the size it was exported for",
-                    frame.width, frame.height
+                    "frames of {}x{} become {}x{}, but the policy was exported for {width}x{height}; set the camera to \
+                     the size that it was exported for",
+                    frame.width, frame.height, size.width, size.height
                 )));
             }
             view.transform.apply(&frame, out).map_err(|error| fail(error.to_string()))?;

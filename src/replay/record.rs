@@ -112,7 +112,10 @@ impl Record {
 
     /// Takes down the positions of the commanded joints.
     pub fn joint_state(&mut self, at: Stamp, state: &JointStateView<'_>) {
-        let position = |name: &String| state.find(name).and_then(|index| state.position(index)).unwrap_or(f64::NAN);
+        let position = |joint: &String| {
+            let index = state.names().position(|name| name == joint);
+            index.and_then(|index| state.position(index)).unwrap_or(f64::NAN)
+        };
         self.states.push((at, self.joints.iter().map(position).collect()));
     }
 

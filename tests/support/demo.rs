@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use vla_trt::cli::make_demo_policy;
+use vla_trt::export::demo;
 use vla_trt::parameters::{NodeName, Overrides, Parameters, Settings, Value};
 use vla_trt::policy::PolicySpec;
 
@@ -27,7 +27,7 @@ pub fn params() -> PathBuf {
 pub fn policy() -> TempDir {
     point_at_onnx_runtime();
     let dir = tempfile::tempdir().expect("a temporary folder");
-    make_demo_policy::write(dir.path(), 7).expect("the demo policy");
+    demo::bundle::write(dir.path(), 7).expect("the demo policy");
     dir
 }
 

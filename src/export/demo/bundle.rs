@@ -87,13 +87,12 @@ fn make(dir: &Path, seed: u64) -> Result<String, Error> {
         debug_outputs: false,
     };
     let stages = split::write(&weights, &model, &options, &views(), dir)?;
-    let keys: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
     let description = Description {
         about: "The demo policy: GR00T N1.6's shape in small with seeded weights. It moves a robot nowhere useful.",
         name: "demo",
         cameras: &CAMERAS,
         state: &KEYS,
-        action_keys: &keys,
+        action_keys: &KEYS,
         step_s: STEP_S,
         horizon: HORIZON,
         rows: ROWS,

@@ -145,7 +145,9 @@ mod tests {
     use super::*;
 
     fn load() -> tokenizers::Tokenizer {
-        serde_json::to_vec(&tokenizer().0).map(|bytes| tokenizers::Tokenizer::from_bytes(bytes).expect("loads")).expect("json")
+        serde_json::to_vec(&tokenizer().0)
+            .map(|bytes| tokenizers::Tokenizer::from_bytes(bytes).expect("loads"))
+            .expect("json")
     }
 
     #[test]

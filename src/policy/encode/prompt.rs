@@ -34,12 +34,14 @@ impl PromptEncoder {
         let t = |k: &str| self.template[k].as_str().unwrap();
         let mut text = t("before").to_owned() + &instruction.to_lowercase();
         for (k, n) in tokens.iter().enumerate() {
-            text += &t("image").replace("{k}", &(k + 1).to_string()).replace("{context}", &t("context_token").repeat(*n));
+            text +=
+                &t("image").replace("{k}", &(k + 1).to_string()).replace("{context}", &t("context_token").repeat(*n));
         }
         text += t("after");
         let e = self.tokenizer.encode(text, false).unwrap();
         let ids: Vec<i32> = e.get_ids().iter().map(|i| *i as i32).collect();
-        let (image_positions, text_positions) = (0..ids.len() as i32).partition(|i| ids[*i as usize] == self.context as i32);
+        let (image_positions, text_positions) =
+            (0..ids.len() as i32).partition(|i| ids[*i as usize] == self.context as i32);
         Ok(Prompt { ids, text_positions, image_positions })
     }
 }

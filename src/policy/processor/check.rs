@@ -98,7 +98,8 @@ impl Checker {
 
     /// The two sizes matter only where the edge or the fraction is null, as in the vendor's code.
     fn image(&mut self, kwargs: &RawKwargs) -> Option<ImageTransformSpec> {
-        let [target, crop] = [kwargs.image_target_size, kwargs.image_crop_size].map(|size| size.map(|[height, _]| height));
+        let [target, crop] =
+            [kwargs.image_target_size, kwargs.image_crop_size].map(|size| size.map(|[height, _]| height));
         let shortest_edge = kwargs.shortest_image_edge.or(target);
         let fraction = crop.zip(target).map(|(crop, target)| crop as f64 / target as f64);
         let crop_fraction = kwargs.crop_fraction.or(fraction);
@@ -223,7 +224,8 @@ impl Checker {
             let (scaling, conversion) = match relative {
                 None => (scaling(self, &stats_at, absolute, kwargs.use_percentiles), Conversion::Absolute),
                 Some(config) => {
-                    let conversion = self.relative(&format!("{at}.action_configs[{index}]"), name, width, config, state);
+                    let conversion =
+                        self.relative(&format!("{at}.action_configs[{index}]"), name, width, config, state);
                     let stats_at = format!("statistics.{embodiment}.relative_action.{name}");
                     let Some(found) = self.entry(&stats_at, values.relative_action.get(name)) else { continue };
                     let Some(flat) = self.per_row(&stats_at, found, rows, width) else { continue };
@@ -263,7 +265,9 @@ impl Checker {
             }
             ActionType::Eef => {
                 self.check(width == POSE_WIDTH, || {
-                    format!("{at}: a relative EEF key has {POSE_WIDTH} values (position and 6D rotation), found {width}")
+                    format!(
+                        "{at}: a relative EEF key has {POSE_WIDTH} values (position and 6D rotation), found {width}"
+                    )
                 });
                 let format = match config.format {
                     ActionFormat::Default => PoseFormat::Matrix,
@@ -286,7 +290,10 @@ impl Checker {
         let before = self.problems.len();
         let mut flat = |kind: &str, table: &[Vec<f64>]| {
             self.check(table.len() == rows, || {
-                format!("{at}.{kind}: expected {rows} rows (one for each of the action's delta_indices), found {}", table.len())
+                format!(
+                    "{at}.{kind}: expected {rows} rows (one for each of the action's delta_indices), found {}",
+                    table.len()
+                )
             });
             if let Some(row) = table.iter().find(|row| row.len() != width) {
                 self.problems.push(format!("{at}.{kind}: expected rows of {width} values, found one of {}", row.len()));
