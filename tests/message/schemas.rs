@@ -18,7 +18,8 @@ fn parse(text: &str) -> Definition {
     for part in text.split("================================================================================\n") {
         let mut lines = part.lines().map(|line| line.split('#').next().unwrap_or_default().trim()).peekable();
         let name = lines.next_if(|line| line.starts_with("MSG: ")).map_or("", |line| &line["MSG: ".len()..]);
-        let fields = lines.filter_map(|line| line.split_once(' ').map(|(kind, name)| (kind.into(), name.trim().into())));
+        let fields =
+            lines.filter_map(|line| line.split_once(' ').map(|(kind, name)| (kind.into(), name.trim().into())));
         types.insert(name.to_owned(), fields.collect());
     }
     types
