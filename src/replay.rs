@@ -1,6 +1,6 @@
 //! A bag through the session on the bag's own clock: the same bytes-to-chunk code as the node, without ROS.
 //!
-//! Inference runs at `t0 + k / rate_hz` of log time (`t0`: the first message that the policy reads), on samples whose
+//! Inference runs at `t0 + k / rate_hz` of log time (`t0`: the first camera frame or joint state that the policy reads), on samples whose
 //! log time is not later. Latency in the messages is the one that was asked for; wall-clock times go to the report
 //! alone, so the same bag, policy and parameters give the same bytes.
 
@@ -97,12 +97,12 @@ pub fn run(
     session.apply(settings)?;
     let golden = options.golden.as_ref().map(|(file, tolerance)| Golden::open(file, *tolerance)).transpose()?;
     let mut replay = Replay {
+        record: Record::new(session.policy().spec(), settings),
         session,
         settings,
         inputs,
         latency: options.latency,
         output: Output::create(&options.output)?,
-        record: Record::new(settings),
         golden,
     };
     let (start, end) = (bag.start(), bag.end());
@@ -112,6 +112,12 @@ pub fn run(
         let message = message?;
         for now in clock.due_before(message.log_time) {
             replay.cycle(now)?;
+        }
+        let stamped = |(topic, input): &(usize, usize)| {
+            *topic == message.topic && settings.inputs.get(*input).is_some_and(|spec| spec.kind.is_stamped())
+        };
+        if topics.iter().any(stamped) {
+            clock.start(message.log_time);
         }
         for (_, input) in topics.iter().filter(|(topic, _)| *topic == message.topic) {
             replay.offer(*input, message.data.clone(), message.log_time);
@@ -137,15 +143,19 @@ impl Clock {
         Self { period_s: 1.0 / rate_hz, first: None, ticks: 0 }
     }
 
+    /// The first sample with a stamp starts the clock; an instruction alone does not.
+    fn start(&mut self, log_time: Stamp) {
+        self.first.get_or_insert(log_time);
+    }
+
     fn tick(&self, first: Stamp) -> Stamp {
         first + Span::from_seconds(self.ticks as f64 * self.period_s)
     }
 
     /// The times that lie before `log_time`: a sample logged at the very time of an inference is used by it.
     fn due_before(&mut self, log_time: Stamp) -> impl Iterator<Item = Stamp> {
-        let first = *self.first.get_or_insert(log_time);
         std::iter::from_fn(move || {
-            let now = self.tick(first);
+            let now = self.tick(self.first?);
             (now < log_time).then(|| {
                 self.ticks += 1;
                 now
@@ -300,7 +310,8 @@ mod tests {
     fn inference_times_are_multiples_of_the_period_and_a_sample_logged_at_one_belongs_to_it() {
         let at = |ms: i64| Stamp::from_nanos(1_000_000_000 + ms * 1_000_000);
         let mut clock = Clock::new(10.0);
-        assert_eq!(clock.due_before(at(0)).count(), 0, "the first sample is there before the first inference");
+        assert_eq!(clock.due_before(at(0)).count(), 0, "nothing is due before the first sample");
+        clock.start(at(0));
         assert_eq!(clock.due_before(at(1)).collect::<Vec<_>>(), [at(0)]);
         assert_eq!(clock.due_before(at(100)).count(), 0);
         assert_eq!(clock.due_before(at(350)).collect::<Vec<_>>(), [at(100), at(200), at(300)]);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::message::JointStateView;
 use crate::observation::{InputStatistics, Violation};
 use crate::parameters::Settings;
+use crate::policy::PolicySpec;
 use crate::time::{Span, Stamp};
 
 /// One published chunk.
@@ -86,9 +87,11 @@ pub struct Record {
 }
 
 impl Record {
-    /// An empty record of a replay under these settings.
-    pub fn new(settings: &Settings) -> Self {
+    /// An empty record of a replay of this policy under these settings.
+    pub fn new(spec: &PolicySpec, settings: &Settings) -> Self {
         Self {
+            policy: (spec.name.clone(), spec.fingerprint.clone()),
+            stages: spec.stage_names(),
             joints: settings.action.iter().flat_map(|key| key.joints.iter().cloned()).collect(),
             input_names: settings
                 .inputs
