@@ -201,9 +201,13 @@ where
     }
 }
 
+/// Bytes of a stage's network, with the weights that lie beside an ONNX file as `<file>.data`.
 fn file_size(stage: &Stage) -> Result<u64, Error> {
     let fail = |reason| Error::Load { stage: stage.name.clone(), file: stage.file.clone(), reason };
-    fs::metadata(&stage.file).map(|meta| meta.len()).map_err(|error| fail(error.to_string()))
+    let network = fs::metadata(&stage.file).map_err(|error| fail(error.to_string()))?.len();
+    let mut weights = stage.file.clone().into_os_string();
+    weights.push(".data");
+    Ok(network + fs::metadata(weights).map_or(0, |meta| meta.len()))
 }
 
 /// Positions of the stages in load order.
