@@ -1,0 +1,71 @@
+//! What the inference thread says about itself; diagnostics read the latest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::{StageReport, StageTime};
+use crate::time::{Span, Stamp};
+
+/// Counters since the start and figures of the last cycle. Small, and copied once a cycle.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The loaded policy; `None` while there is none.
+    pub engines: Option<Arc<Engines>>,
+    /// Chunks published.
+    pub published: u64,
+    /// Cycles without a new sample, so without inference.
+    pub unchanged: u64,
+    /// Cycles that a violation kept from inference.
+    pub violations: u64,
+    /// Inferences whose result was refused, or that failed.
+    pub refused: u64,
+    /// Messages that the middleware did not take.
+    pub unpublished: u64,
+    /// Values clamped to the joints' limits.
+    pub clamped: u64,
+    /// Reason of the last violation or refusal, when the last cycle had one.
+    pub trouble: Option<Trouble>,
+    /// The last chunk.
+    pub last: Option<LastChunk>,
+}
+
+/// What kept the last cycle from publishing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Trouble {
+    /// An input broke a rule.
+    Violation(Arc<str>),
+    /// Inference failed, or its result is not fit to be published.
+    Refused(Arc<str>),
+    /// The middleware did not take the message.
+    Unpublished(Arc<str>),
+}
+
+/// What was loaded.
+#[derive(Clone, Debug)]
+pub struct Engines {
+    /// `onnx` or `tensorrt`.
+    pub kind: String,
+    /// In load order.
+    pub stages: Vec<StageReport>,
+    /// From the first byte to ready.
+    pub duration: Duration,
+}
+
+/// Figures of one published chunk.
+#[derive(Clone, Debug, Default)]
+pub struct LastChunk {
+    /// When it was published, ROS time.
+    pub at: Stamp,
+    /// Stamp of the observation it answers.
+    pub observation: Stamp,
+    /// Rows of the chunk.
+    pub rows: usize,
+    /// Rows already late when it was published.
+    pub late_rows: u32,
+    /// Values clamped in it.
+    pub clamped: u64,
+    /// From the observation to the published message, steady clock.
+    pub latency: Span,
+    /// Encoding, each stage, decoding: in order.
+    pub parts: Vec<StageTime>,
+}
