@@ -8,7 +8,7 @@ use r2r::{Context, Node};
 use super::error::Error;
 
 /// The node's name unless `__node` is remapped.
-pub const DEFAULT_NAME: &str = "vla_trt_node";
+pub const DEFAULT_NAME: &str = "vla_trt";
 
 /// Initialises ROS from the process's arguments (checked before by [`super::args`]) and creates the node.
 ///

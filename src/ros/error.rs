@@ -1,8 +1,8 @@
 //! What ends the node with an error, in words.
 
-use std::path::PathBuf;
-
 use super::args::UsageError;
+use crate::parameters::{self, Problems};
+use crate::policy::spec::SpecError;
 
 /// Why the node did not start or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -36,14 +36,12 @@ pub enum Error {
         /// r2r's code.
         source: r2r::Error,
     },
-    /// A parameter file that cannot be read.
-    #[error("params file {path}: {source}; check the path given to --params-file")]
-    ParamsFile {
-        /// As typed.
-        path: PathBuf,
-        /// From the operating system.
-        source: std::io::Error,
-    },
+    /// Parameters from files and arguments.
+    #[error("{0}")]
+    Parameters(#[from] Problems),
+    /// The policy bundle's description, without which there are no parameters to serve.
+    #[error(transparent)]
+    Policy(#[from] SpecError),
     /// The async runtime or a thread.
     #[error("could not start {what}: {source}; check the limits on threads and files (ulimit -a)")]
     Runtime {
@@ -55,6 +53,12 @@ pub enum Error {
     /// A thread that should outlive the node ended.
     #[error("the {0} thread ended by itself, which is a bug; the log above has its last words")]
     ThreadEnded(&'static str),
+}
+
+impl From<parameters::Error> for Error {
+    fn from(error: parameters::Error) -> Self {
+        Self::Parameters(error.into())
+    }
 }
 
 impl Error {

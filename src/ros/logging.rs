@@ -21,7 +21,7 @@ use crate::time::Stamp;
 pub const QUEUE: usize = 1000;
 
 /// The logger's name until the node has one.
-const UNNAMED: &str = "vla_trt_node";
+const UNNAMED: &str = "vla_trt";
 
 /// One event on its way to /rosout.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,6 +91,11 @@ impl Logging {
     /// Events that did not reach /rosout because the queue was full.
     pub fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Events still waiting for /rosout.
+    pub fn pending(&self) -> usize {
+        self.0.queue.max_capacity() - self.0.queue.capacity()
     }
 
     fn name(&self) -> &str {

@@ -31,13 +31,36 @@ pub struct Report {
 
 /// What kept the last cycle from publishing.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Trouble {
+pub struct Trouble {
+    /// Where it happened.
+    pub kind: TroubleKind,
+    /// In words, with figures.
+    pub reason: Arc<str>,
+    /// Input and fault, of a violation: what stays the same while the figures change.
+    pub about: Vec<(Arc<str>, &'static str)>,
+}
+
+/// Where trouble happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TroubleKind {
     /// An input broke a rule.
-    Violation(Arc<str>),
+    Violation,
     /// Inference failed, or its result is not fit to be published.
-    Refused(Arc<str>),
+    Refused,
     /// The middleware did not take the message.
-    Unpublished(Arc<str>),
+    Unpublished,
+}
+
+impl Trouble {
+    /// Trouble of a kind that has nothing to tell apart.
+    pub fn new(kind: TroubleKind, reason: &str) -> Self {
+        Self { kind, reason: reason.into(), about: Vec::new() }
+    }
+
+    /// Whether both are the same trouble, a cycle later.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.about == other.about
+    }
 }
 
 /// What was loaded.

@@ -5,12 +5,12 @@ use super::status::{Severity, Status};
 use crate::engine::memory::{MemoryUse, mib};
 use crate::observation::{InputKind, InputSpec, InputStatistics};
 use crate::ros::phase::Phase;
-use crate::ros::report::Trouble;
+use crate::ros::report::{Trouble, TroubleKind};
 use crate::time::{Span, Stamp};
 
 /// A camera frame above this does not fit Fast DDS's default shared-memory segment.
 const LOSS_HINT: &str =
-    "frames above 512 KB need a larger Fast DDS shared-memory segment on both sides: see config/fastdds.xml";
+    "frames above 512 KB need a larger Fast DDS shared-memory segment on both sides: see config/fastdds_shm.xml";
 
 /// Every status at this moment.
 pub fn all(snapshot: &Snapshot) -> [Status; 5] {
@@ -142,11 +142,13 @@ fn inference(snapshot: &Snapshot) -> Status {
         Phase::Degraded { .. } => status.raise(Severity::Error, "degraded: no policy is loaded"),
         Phase::Planning | Phase::Loading { .. } | Phase::WarmUp => status.raise(Severity::Warn, phase.to_string()),
         Phase::Ready => match &report.trouble {
-            Some(Trouble::Violation(reason)) => {
+            Some(Trouble { kind: TroubleKind::Violation, reason, .. }) => {
                 status.raise(Severity::Warn, format!("{}: {reason}", snapshot.settings.rules.on_violation));
             }
-            Some(Trouble::Refused(reason)) => status.raise(Severity::Error, format!("chunk refused: {reason}")),
-            Some(Trouble::Unpublished(_)) | None => {}
+            Some(Trouble { kind: TroubleKind::Refused, reason, .. }) => {
+                status.raise(Severity::Error, format!("chunk refused: {reason}"));
+            }
+            Some(Trouble { kind: TroubleKind::Unpublished, .. }) | None => {}
         },
     }
     status.value("phase", phase.word());
@@ -168,7 +170,7 @@ fn output(snapshot: &Snapshot) -> Status {
     let mut status = Status::new("output");
     let report = &snapshot.report;
     status.summary(if report.last.is_some() { "publishing" } else { "nothing published yet" });
-    if let Some(Trouble::Unpublished(reason)) = &report.trouble {
+    if let Some(Trouble { kind: TroubleKind::Unpublished, reason, .. }) = &report.trouble {
         status.raise(Severity::Error, format!("the middleware did not take the last message: {reason}"));
     }
     if let Some(last) = &report.last {
