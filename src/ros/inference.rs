@@ -75,11 +75,6 @@ impl Inference {
         // Panics of the policy are caught inside.
         self.thread.join().is_ok()
     }
-
-    /// Whether the thread has ended.
-    pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
-    }
 }
 
 struct Worker {
@@ -151,14 +146,15 @@ impl Worker {
 
     /// Runs cycles until the node ends.
     fn serve(&mut self, mut session: Session) -> End {
+        // Those that it was loaded with, or newer ones.
         let mut settings = self.shared.settings.get();
-        session.apply(&settings);
+        apply(&mut session, &settings);
         loop {
             let wait = self.until_next_tick(&settings);
             let wake = self.shared.requests.wait(wait);
             let newest = self.shared.settings.get();
             if !Arc::ptr_eq(&newest, &settings) {
-                session.apply(&newest);
+                apply(&mut session, &newest);
                 settings = newest;
             }
             match wake {
@@ -179,7 +175,7 @@ impl Worker {
         match request.action {
             Action::Infer => {
                 let answer = self.cycle(session, settings, true);
-                request.answer(answer.is_ok(), answer.unwrap_or_else(|reason| reason));
+                request.answer(answer.success, answer.message);
             }
             Action::Resume if session.resume() => {
                 self.shared.phase.set(Phase::Ready);
@@ -208,6 +204,12 @@ impl Worker {
         } else {
             Stamp::default() + self.started.elapsed().into()
         }
+    }
+}
+
+fn apply(session: &mut Session, settings: &Settings) {
+    if let Err(error) = session.apply(settings) {
+        tracing::error!("settings not taken over: {error}");
     }
 }
 

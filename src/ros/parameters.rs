@@ -36,11 +36,15 @@ pub struct Effects {
 
 /// The node's parameters. The lock keeps changes and their events in one order; it is held for microseconds.
 pub struct Parameters {
-    state: Mutex<rules::Parameters>,
+    state: Mutex<State>,
     effects: Effects,
-    events: Publisher<ParameterEvent>,
     clock: RosClock,
     node: String,
+}
+
+struct State {
+    parameters: rules::Parameters,
+    events: Publisher<ParameterEvent>,
 }
 
 impl Parameters {
@@ -58,30 +62,30 @@ impl Parameters {
         let events = node.create_publisher(topic, QosProfile::parameter_events());
         let events = events.map_err(|e| Error::endpoint("topic", topic, e))?;
         let node = node.fully_qualified_name().map_err(|source| Error::Node { name: String::new(), source })?;
-        Ok(Self { state: Mutex::new(parameters), effects, events, clock, node })
+        Ok(Self { state: Mutex::new(State { parameters, events }), effects, clock, node })
     }
 
     /// Announces every parameter as new, once.
     pub fn announce(&self) {
         let state = self.lock();
-        let store = state.store();
+        let store = state.parameters.store();
         let message = |name: &str| store.get(name).map(|value| parameter_message(name, value));
         let new_parameters = store.names().filter_map(message).collect();
-        self.publish(ParameterEvent { new_parameters, ..self.event() });
+        state.publish(ParameterEvent { new_parameters, ..self.event() });
     }
 
     /// Reads the store.
     fn read<T>(&self, read: impl FnOnce(&Store) -> T) -> T {
-        read(self.lock().store())
+        read(self.lock().parameters.store())
     }
 
     /// Makes all of the changes or none; they are in force from the next cycle on.
     fn set(&self, changes: &[(String, Value)]) -> Result<(), String> {
         let mut state = self.lock();
-        let made = state.set_atomically(changes)?;
-        self.apply(&made, state.settings());
+        let made = state.parameters.set_atomically(changes)?;
+        self.apply(&made, state.parameters.settings());
         let changed_parameters = made.iter().map(|change| parameter_message(&change.name, &change.new)).collect();
-        self.publish(ParameterEvent { changed_parameters, ..self.event() });
+        state.publish(ParameterEvent { changed_parameters, ..self.event() });
         drop(state);
         for change in &made {
             tracing::info!("parameter {} is {} (was {})", change.name, change.new, change.old);
@@ -107,15 +111,17 @@ impl Parameters {
         ParameterEvent { stamp: time(self.clock.now()), node: self.node.clone(), ..Default::default() }
     }
 
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A change is made in a copy and moved in, so a panic cannot leave half of one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
     fn publish(&self, event: ParameterEvent) {
         if let Err(error) = self.events.publish(&event) {
             tracing::warn!("a parameter event was not published: {error}");
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, rules::Parameters> {
-        // A change is made in a copy and moved in, so a panic cannot leave half of one.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -77,8 +77,6 @@ pub struct Engines {
 /// Figures of one published chunk.
 #[derive(Clone, Debug, Default)]
 pub struct LastChunk {
-    /// When it was published, ROS time.
-    pub at: Stamp,
     /// Stamp of the observation it answers.
     pub observation: Stamp,
     /// Rows of the chunk.

@@ -102,11 +102,6 @@ impl Requests {
         self.bell.notify_all();
     }
 
-    /// Whether the thread has been told to end.
-    pub fn is_shutting_down(&self) -> bool {
-        self.lock().shutdown
-    }
-
     /// Waits for a request, at most `limit` (`None`: as long as it takes).
     pub fn wait(&self, limit: Option<Duration>) -> Wake {
         let mut state = self.lock();

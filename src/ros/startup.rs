@@ -35,7 +35,7 @@ pub fn start(arguments: &Arguments, logging: Logging, records: mpsc::Receiver<Re
     // Twice: here for the words, since rcl panics or is silent over a file it does not like, and below for the node
     // whose name only rcl knows.
     overrides(arguments, NodeName::new("/", DEFAULT_NAME))?;
-    let mut node = context::create_node()?;
+    let node = context::create_node()?;
     logging.set_name(node.logger());
     let mut given = overrides(arguments, node_name(&node))?;
     for warning in given.warnings() {

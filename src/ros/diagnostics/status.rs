@@ -63,15 +63,10 @@ impl Status {
         self.severity
     }
 
-    /// The task's name.
-    pub fn task(&self) -> &'static str {
-        self.task
-    }
-
     /// As a message: `<node>: <task>`.
     pub fn into_message(self, node: &str, hardware_id: &str) -> DiagnosticStatus {
         let message = if self.remarks.is_empty() { self.summary } else { self.remarks.join("; ") };
-        let value = |(key, value)| KeyValue { key: clean::<String>(key), value: clean::<String>(value) };
+        let value = |(key, value): (String, String)| KeyValue { key: clean(key), value: clean(value) };
         DiagnosticStatus {
             level: self.severity as u8,
             name: format!("{node}: {}", self.task),

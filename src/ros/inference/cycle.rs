@@ -12,9 +12,27 @@ use crate::ros::report::{LastChunk, Trouble, TroubleKind};
 use crate::session::{Outcome, Published, Session};
 use crate::time::Span;
 
+/// What came of a cycle, for whoever called for it.
+pub(super) struct Answer {
+    /// Whether a chunk is out (or would be the same as the last).
+    pub success: bool,
+    /// In words.
+    pub message: String,
+}
+
+impl Answer {
+    fn yes(message: impl Into<String>) -> Self {
+        Self { success: true, message: message.into() }
+    }
+
+    fn no(message: impl Into<String>) -> Self {
+        Self { success: false, message: message.into() }
+    }
+}
+
 impl Worker {
-    /// Runs one cycle; `force` infers even when nothing changed. Says what came of it, for a caller.
-    pub(super) fn cycle(&mut self, session: &mut Session, settings: &Settings, force: bool) -> Result<String, String> {
+    /// Runs one cycle; `force` infers even when nothing changed.
+    pub(super) fn cycle(&mut self, session: &mut Session, settings: &Settings, force: bool) -> Answer {
         let started = Instant::now();
         let shared = &self.shared;
         let clock = &shared.clock;
@@ -23,17 +41,17 @@ impl Worker {
             Outcome::Unchanged => {
                 shared.report.update(|report| report.unchanged += 1);
                 self.recovered_from(TroubleKind::Violation);
-                Ok("nothing changed since the last chunk".to_owned())
+                Answer::yes("nothing changed since the last chunk")
             }
-            Outcome::Stopped => Err("stopped by a violation; call ~/resume".to_owned()),
+            Outcome::Stopped => Answer::no("stopped by a violation; call ~/resume"),
             Outcome::Refused(refusal) => {
                 let reason = refusal.to_string();
                 shared.report.update(|report| report.refused += 1);
                 self.trouble(Trouble::new(TroubleKind::Refused, &reason));
-                Err(reason)
+                Answer::no(reason)
             }
             Outcome::Violation { violation, action, stop } => {
-                let sent = stop.map(|trajectory| self.publishers.trajectory(trajectory));
+                let sent = stop.map(|trajectory| self.publishers.trajectory(&trajectory));
                 let reason = violation.to_string();
                 shared.report.update(|report| report.violations += 1);
                 if action == OnViolation::Stop {
@@ -47,7 +65,7 @@ impl Worker {
                 }
                 let about = violation.breaches.iter().map(|breach| (breach.input.clone(), breach.word())).collect();
                 self.trouble(Trouble { about, ..Trouble::new(TroubleKind::Violation, &reason) });
-                Err(format!("{action}: {reason}"))
+                Answer::no(format!("{action}: {reason}"))
             }
             Outcome::Published(published) => {
                 let sent = self.publishers.chunk(published.chunk);
@@ -66,12 +84,12 @@ impl Worker {
                     Ok(()) => {
                         self.recovered();
                         tracing::debug!("{text}");
-                        Ok(text)
+                        Answer::yes(text)
                     }
                     Err(error) => {
                         let reason = format!("the middleware did not take the chunk: {error}");
                         self.trouble(Trouble::new(TroubleKind::Unpublished, &error.to_string()));
-                        Err(reason)
+                        Answer::no(reason)
                     }
                 }
             }
@@ -113,13 +131,12 @@ impl Worker {
 }
 
 fn last_chunk(published: &Published<'_>, latency: Span) -> LastChunk {
-    let Published { chunk, trajectory: _, timings, clamped, observation } = published;
+    let Published { chunk, trajectory: _, timings, clamped, observation: _ } = published;
     LastChunk {
-        at: observation.assembled_at + latency,
         observation: chunk.stamp,
         rows: chunk.horizon as usize,
         late_rows: chunk.late_rows,
-        clamped: clamped.count,
+        clamped: *clamped,
         latency,
         parts: parts(timings),
     }

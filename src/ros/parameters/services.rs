@@ -64,7 +64,7 @@ impl ParameterServices {
             }),
             answer(self.list, parameters, |parameters, request| {
                 let listing = parameters.read(|store| store.list_parameters(&request.prefixes, request.depth));
-                let texts = |texts: Vec<String>| texts.into_iter().map(clean::<String>).collect();
+                let texts = |texts: Vec<String>| texts.into_iter().map(clean).collect();
                 let result = ListParametersResult { names: texts(listing.names), prefixes: texts(listing.prefixes) };
                 ListParameters::Response { result }
             }),
