@@ -50,7 +50,7 @@ def test_a_missing_params_file_is_named(refused):
     ("/**:\n  ros__parameters:\n    rate_hz: [1, fast\n", "line"),
     ("/**:\n  ros__parameters:\n    seed: 1\n    seed: 2\n", "seed"),
     ("/**:\n  rosparameters:\n    seed: 1\n", "ros__parameters"),
-    ("- not a map\n", "map"),
+    ("- not a map\n", "is a list"),
 ])
 def test_a_broken_params_file_is_named_with_its_fault(refused, tmp_path, text, part):
     file = tmp_path / "broken.yaml"
