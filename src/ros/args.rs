@@ -161,9 +161,8 @@ impl Arguments {
     /// Reads up to `--` or the end.
     fn ros_section(&mut self, words: &mut impl Iterator<Item = String>) -> Result<(), UsageError> {
         while let Some(flag) = words.next() {
-            let mut value = |form: &'static str| {
-                words.next().ok_or_else(|| UsageError::MissingValue { flag: flag.clone(), form })
-            };
+            let mut value =
+                |form: &'static str| words.next().ok_or_else(|| UsageError::MissingValue { flag: flag.clone(), form });
             match flag.as_str() {
                 "--" => return Ok(()),
                 "--ros-args" => {}

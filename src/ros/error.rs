@@ -27,7 +27,9 @@ pub enum Error {
         source: r2r::Error,
     },
     /// A topic or service.
-    #[error("{kind} {name} could not be created: {source}; check its name, its remap rule and that its type is built in")]
+    #[error(
+        "{kind} {name} could not be created: {source}; check its name, its remap rule and that its type is built in"
+    )]
     Endpoint {
         /// "topic" or "service".
         kind: &'static str,

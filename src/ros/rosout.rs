@@ -4,9 +4,9 @@ use r2r::rcl_interfaces::msg::Log;
 use r2r::{Node, Publisher, QosProfile};
 use tokio::sync::mpsc;
 
+use super::convert::{clean, time};
 use super::error::Error;
 use super::logging::{QUEUE, Record};
-use super::convert::{clean, time};
 
 /// The publisher of /rosout.
 #[derive(Clone)]

@@ -43,7 +43,8 @@ impl Services {
                     match phase.get() {
                         // The thread is busy loading and would leave the caller waiting.
                         phase @ (Phase::Planning | Phase::Loading { .. } | Phase::WarmUp) => {
-                            request.answer(false, format!("not ready: {phase}; call again when /diagnostics says ready"));
+                            request
+                                .answer(false, format!("not ready: {phase}; call again when /diagnostics says ready"));
                         }
                         _ => requests.post(request),
                     }

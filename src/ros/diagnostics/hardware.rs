@@ -5,7 +5,9 @@ use std::fs;
 /// The board's model from the device tree (Jetson and other ARM boards), else the host's name.
 pub fn id() -> String {
     let read = |path| fs::read_to_string(path).ok().map(|text| tidy(&text)).filter(|text| !text.is_empty());
-    read("/proc/device-tree/model").or_else(|| read("/proc/sys/kernel/hostname")).unwrap_or_else(|| "unknown".to_owned())
+    read("/proc/device-tree/model")
+        .or_else(|| read("/proc/sys/kernel/hostname"))
+        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// The device tree ends its strings with NUL.
@@ -19,7 +21,9 @@ mod tests {
 
     #[test]
     fn a_device_tree_string_loses_its_nul() {
-        assert_eq!(tidy("NVIDIA Jetson Orin NX Engineering Reference Developer Kit\0"),
-            "NVIDIA Jetson Orin NX Engineering Reference Developer Kit");
+        assert_eq!(
+            tidy("NVIDIA Jetson Orin NX Engineering Reference Developer Kit\0"),
+            "NVIDIA Jetson Orin NX Engineering Reference Developer Kit"
+        );
     }
 }

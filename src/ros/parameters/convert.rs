@@ -41,7 +41,8 @@ pub fn value(message: msg::ParameterValue) -> Result<Value, String> {
         (ValueType::StringArray, Value::StringArray(message.string_array_value)),
     ];
     let of_type = kinds.into_iter().find(|(kind, _)| kind.id() == message.type_);
-    let unknown = || format!("its value has type number {}, which rcl_interfaces/ParameterType does not know", message.type_);
+    let unknown =
+        || format!("its value has type number {}, which rcl_interfaces/ParameterType does not know", message.type_);
     of_type.map(|(_, value)| value).ok_or_else(unknown)
 }
 

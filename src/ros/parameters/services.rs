@@ -48,9 +48,8 @@ impl ParameterServices {
     pub fn serve(self, parameters: &Arc<Parameters>) -> Vec<JoinHandle<()>> {
         vec![
             answer(self.describe, parameters, |parameters, request| {
-                let descriptors = parameters.read(|store| {
-                    store.describe_parameters(&request.names).iter().map(descriptor_message).collect()
-                });
+                let descriptors = parameters
+                    .read(|store| store.describe_parameters(&request.names).iter().map(descriptor_message).collect());
                 DescribeParameters::Response { descriptors }
             }),
             answer(self.get, parameters, |parameters, request| {
