@@ -67,7 +67,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    fn snapshot(&self) -> Snapshot {
+    fn snapshot(&self, memory: MemoryUse) -> Snapshot {
         Snapshot {
             now: self.clock.now(),
             simulated: self.clock.simulated(),
@@ -79,7 +79,7 @@ impl Sources {
             inputs: self.inputs.statistics(),
             instruction: self.inputs.instruction(),
             report: self.report.get(),
-            memory: MemoryUse::now(),
+            memory,
             log_dropped: self.logging.dropped(),
         }
     }
@@ -112,11 +112,16 @@ impl Diagnostics {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut published: Option<([Severity; 5], Instant)> = None;
+        let mut memory = (MemoryUse::now(), Instant::now());
         loop {
             look.tick().await;
-            let snapshot = sources.snapshot();
+            // Two files of /proc: once a period is enough.
+            if memory.1.elapsed() >= PERIOD {
+                memory = (MemoryUse::now(), Instant::now());
+            }
+            let snapshot = sources.snapshot(memory.0);
             let statuses = tasks::all(&snapshot);
-            let severities = [0, 1, 2, 3, 4].map(|i: usize| statuses[i].severity());
+            let severities = statuses.each_ref().map(|status| status.severity());
             // A little early rather than a look late: the rate is then one a second, not one in 1.1 s.
             let due = |at: Instant| at.elapsed() + LOOK / 2 >= PERIOD;
             if published.is_some_and(|(before, at)| before == severities && !due(at)) {

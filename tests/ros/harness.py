@@ -9,8 +9,17 @@ import time
 import rclpy
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import Log, ParameterEvent
+from rcl_interfaces.msg import Log, Parameter, ParameterEvent
+from rcl_interfaces.srv import (
+    DescribeParameters,
+    GetParameters,
+    GetParameterTypes,
+    ListParameters,
+    SetParameters,
+    SetParametersAtomically,
+)
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter as Value
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
@@ -245,6 +254,43 @@ class Feed:
 
     def __exit__(self, *_):
         self.close()
+
+
+class Parameters:
+    """A client of one node's six services."""
+
+    def __init__(self, robot, node="/vla_trt"):
+        self.robot = robot
+        self.node = node
+
+    def _call(self, name, kind, **fields):
+        return self.robot.call(f"{self.node}/{name}", kind, kind.Request(**fields))
+
+    def get(self, *names):
+        return self._call("get_parameters", GetParameters, names=list(names)).values
+
+    def types(self, *names):
+        return list(self._call("get_parameter_types", GetParameterTypes, names=list(names)).types)
+
+    def describe(self, *names):
+        return self._call("describe_parameters", DescribeParameters, names=list(names)).descriptors
+
+    def list(self, prefixes=(), depth=0):
+        return self._call("list_parameters", ListParameters, prefixes=list(prefixes), depth=depth).result
+
+    def set(self, **values):
+        return self._call("set_parameters", SetParameters, parameters=messages(values)).results
+
+    def set_atomically(self, **values):
+        return self._call("set_parameters_atomically", SetParametersAtomically, parameters=messages(values)).result
+
+
+def messages(values):
+    """`denoise__steps=2` is the parameter denoise.steps."""
+    return [
+        value if isinstance(value, Parameter) else Value(name.replace("__", "."), value=value).to_parameter_msg()
+        for name, value in values.items()
+    ]
 
 
 def statuses(array):

@@ -1,7 +1,10 @@
 """Arguments, parameter files and remaps: what is wrong is said in words, with an exit code."""
 
+import shutil
+
 import pytest
-from harness import Feed, wait_for
+from harness import Feed, Parameters, wait_for
+from vla_trt.msg import ActionChunk
 
 # The node has to end by itself.
 ENDS_S = 20
@@ -78,7 +81,6 @@ def test_a_load_order_that_misses_an_engine_lists_the_engines(refused, policy):
 
 
 def test_a_policy_without_one_of_its_files_is_refused_by_name(refused, policy, tmp_path):
-    import shutil
     broken = tmp_path / "policy"
     shutil.copytree(policy, broken)
     victim = next(iter(sorted(broken.glob("*.onnx"))))
@@ -88,7 +90,6 @@ def test_a_policy_without_one_of_its_files_is_refused_by_name(refused, policy, t
 
 
 def test_later_sources_win_and_a_parameter_for_another_node_does_not_apply(robot, start, tmp_path):
-    from test_parameters import Parameters
     more = tmp_path / "more.yaml"
     more.write_text("/*/chosen:\n  ros__parameters:\n    frame_id: from_wildcard\n"
                     "/other/chosen:\n  ros__parameters:\n    seed: 99\n")
@@ -104,7 +105,6 @@ def test_name_namespace_and_topics_can_be_remapped(robot, start):
                             "-r", "~/action_chunk:=/chunks"])
     node.wait_until_ready()
     with Feed(robot, namespace="/left/arm") as feed:
-        from harness import ActionChunk
         feed._joint_topic = "/robot/joint_states"
         chunks = robot.listen("/chunks", ActionChunk)
         trajectories = robot.trajectories("/left/arm/brain")
@@ -117,7 +117,6 @@ def test_the_log_level_of_the_command_line_counts_unless_a_parameter_says_otherw
     quiet = start(arguments=["-r", "__node:=quiet", "--log-level", "error"])
     given = start({"log_level": "warn"}, ["-r", "__node:=given", "--log-level", "debug"])
     loud.wait_until_ready()
-    from test_parameters import Parameters
     levels = [Parameters(robot, f"/{name}").get("log_level")[0].string_value for name in ("loud", "quiet", "given")]
     assert levels == ["debug", "error", "warn"]
     assert "[INFO]" not in quiet.log

@@ -1,10 +1,12 @@
 """/diagnostics and /rosout."""
 
+import itertools
+import shutil
 import time
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
-from harness import Feed, statuses, values, wait_for
+from harness import Feed, Parameters, statuses, values, wait_for
 
 # rcl_interfaces/Log.INFO; rclpy gives it as bytes or int, by version.
 INFO = 20
@@ -81,7 +83,6 @@ def test_phases_are_seen_while_parameters_already_serve(robot, start):
 
 
 def test_a_degraded_node_says_so_at_level_error(robot, start, policy, tmp_path):
-    import shutil
     broken = tmp_path / "policy"
     shutil.copytree(policy, broken)
     victim = next(iter(sorted(broken.glob("*.onnx"))))
@@ -105,7 +106,6 @@ def test_logs_reach_rosout_also_those_from_before_the_subscription(robot, node):
 
 
 def test_the_log_level_is_live(robot, node):
-    from test_parameters import Parameters
     parameters = Parameters(robot)
     with Feed(robot):
         assert parameters.set(log_level="debug")[0].successful
@@ -130,7 +130,6 @@ def test_disabled_rosout_logs_are_not_published(robot, start):
 
 
 def test_frames_that_get_lost_are_told_with_the_way_out(robot, node):
-    import itertools
     heard = robot.diagnostics()
     with Feed(robot, hz=30) as feed:
         # A camera of 30 Hz of which bursts of two of twelve arrive.

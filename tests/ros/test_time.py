@@ -5,7 +5,7 @@ import time
 
 import pytest
 from builtin_interfaces.msg import Time
-from harness import Feed, seconds, statuses, values, wait_for
+from harness import Feed, Parameters, seconds, statuses, values, wait_for
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 
@@ -89,7 +89,6 @@ def test_a_clock_that_jumps_back_is_reported_and_work_goes_on(robot, node):
 
 
 def test_sim_time_is_fixed_at_start(robot, node):
-    from test_parameters import Parameters
     parameters = Parameters(robot)
     assert parameters.describe("use_sim_time")[0].read_only
     assert not parameters.set(use_sim_time=False)[0].successful

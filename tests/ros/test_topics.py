@@ -3,7 +3,9 @@
 import time
 
 import pytest
-from harness import JOINTS, STEP_S, Feed, seconds, wait_for
+from harness import JOINTS, STEP_S, Feed, Parameters, seconds, statuses, values, wait_for
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image
 
 
 @pytest.fixture(scope="module")
@@ -70,16 +72,10 @@ def test_the_same_observation_is_not_inferred_again_by_the_timer_but_on_demand(r
 
 
 def test_the_latest_instruction_wins_whether_by_topic_or_by_parameter(robot, node, feed):
-    from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-    from rcl_interfaces.srv import SetParameters
-
     def by_parameter(text):
-        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=text)
-        request = SetParameters.Request(parameters=[Parameter(name="instruction", value=value)])
-        assert robot.call("/vla_trt/set_parameters", SetParameters, request).results[0].successful
+        assert Parameters(robot).set(instruction=text)[0].successful
 
     def in_force():
-        from harness import statuses, values
         heard = robot.diagnostics()
         wait_for(lambda: heard, "diagnostics")
         return values(statuses(heard[-1])["inputs"])["instruction"]
@@ -102,9 +98,6 @@ def test_an_instruction_given_before_the_node_started_is_heard(robot, start):
 
 
 def test_a_broken_message_is_refused_named_and_does_not_stop_the_others(robot, node, feed):
-    from rclpy.qos import qos_profile_sensor_data
-    from sensor_msgs.msg import Image
-
     broken = Image(width=64, height=48, encoding="rgb8", step=192, data=b"too short")
     broken.header.stamp = feed.stamp()
     robot.publisher("/camera/top/image_raw", Image, qos_profile_sensor_data).publish(broken)

@@ -3,7 +3,8 @@
 import time
 
 import pytest
-from harness import JOINTS, Feed, statuses, values, wait_for
+from builtin_interfaces.msg import Time
+from harness import JOINTS, Feed, Parameters, statuses, values, wait_for
 
 
 def settled(node, namespace, robot, feed):
@@ -60,7 +61,6 @@ def test_violations_are_counted_and_shown(robot, skipping):
 
 
 def test_a_stamp_from_the_future_is_not_trusted(robot, skipping):
-    from builtin_interfaces.msg import Time
     with Feed(robot, namespace="/skip") as feed:
         chunks = settled(skipping, "/skip", robot, feed)
         now = feed.stamp()
@@ -116,7 +116,6 @@ def test_an_optional_camera_may_stop(robot, start):
 def test_stop_sends_the_robot_where_it_is_and_waits_for_resume(robot, start):
     node = start({**TIGHT, "inputs.on_violation": "skip"}, ["-r", "__ns:=/stop"])
     node.wait_until_ready()
-    from test_parameters import Parameters
     heard = robot.diagnostics()
     with Feed(robot, namespace="/stop") as feed:
         chunks = settled(node, "/stop", robot, feed)
