@@ -21,6 +21,7 @@ fn inputs(snapshot: &Snapshot) -> Status {
     let mut status = Status::new("inputs");
     status.summary("every input is fresh");
     let rules = &snapshot.settings.rules;
+    let mut losing = false;
     for (index, (spec, input)) in snapshot.settings.inputs.iter().zip(&snapshot.inputs).enumerate() {
         if spec.kind == InputKind::Instruction {
             match &snapshot.instruction {
@@ -32,8 +33,11 @@ fn inputs(snapshot: &Snapshot) -> Status {
             let severity = if rule.required { Severity::Error } else { Severity::Warn };
             age(&mut status, severity, rule.max_age, input, snapshot.now);
         }
-        rate(&mut status, spec, input);
+        losing |= rate(&mut status, spec, input);
         counters(&mut status, input);
+    }
+    if losing {
+        status.raise(Severity::Warn, LOSS_HINT);
     }
     if snapshot.simulated && snapshot.now == Stamp::default() {
         status.raise(Severity::Warn, "use_sim_time is set and nothing came on /clock yet");
@@ -55,15 +59,17 @@ fn age(status: &mut Status, severity: Severity, max_age: Span, input: &InputStat
     }
 }
 
-fn rate(status: &mut Status, spec: &InputSpec, input: &InputStatistics) {
-    let Some(rate) = input.rate else { return };
+/// Shows the rates; true when a camera's frames get lost.
+fn rate(status: &mut Status, spec: &InputSpec, input: &InputStatistics) -> bool {
+    let Some(rate) = input.rate else { return false };
     status.value(format!("{} arrival rate (Hz)", input.name), format_args!("{:.1}", rate.arrival_hz));
     status.value(format!("{} source rate (Hz)", input.name), format_args!("{:.1}", rate.source_hz));
-    if matches!(spec.kind, InputKind::Camera { .. }) && rate.is_losing() {
+    let losing = matches!(spec.kind, InputKind::Camera { .. }) && rate.is_losing();
+    if losing {
         let (arrival, source) = (rate.arrival_hz, rate.source_hz);
-        let text = format!("{}: {arrival:.1} Hz arrive of the camera's {source:.1} Hz; {LOSS_HINT}", input.name);
-        status.raise(Severity::Warn, text);
+        status.raise(Severity::Warn, format!("{}: {arrival:.1} Hz arrive of the camera's {source:.1} Hz", input.name));
     }
+    losing
 }
 
 fn counters(status: &mut Status, input: &InputStatistics) {
