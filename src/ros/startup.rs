@@ -34,10 +34,10 @@ use crate::policy::PolicySpec;
 pub fn start(arguments: &Arguments, logging: Logging, records: mpsc::Receiver<Record>) -> Result<Running, Error> {
     // Twice: here for the words, since rcl panics or is silent over a file it does not like, and below for the node
     // whose name only rcl knows.
-    overrides(arguments, NodeName::new("/", DEFAULT_NAME))?;
+    overrides(arguments, NodeName::new("/", DEFAULT_NAME)?)?;
     let node = context::create_node()?;
     logging.set_name(node.logger());
-    let mut given = overrides(arguments, node_name(&node))?;
+    let mut given = overrides(arguments, node_name(&node)?)?;
     for warning in given.warnings() {
         tracing::warn!("{warning}");
     }
@@ -50,8 +50,7 @@ pub fn start(arguments: &Arguments, logging: Logging, records: mpsc::Receiver<Re
     Builder { node, policy, parameters, logging }.build(arguments, records)
 }
 
-fn overrides(arguments: &Arguments, node: Option<NodeName>) -> Result<Overrides, Error> {
-    let node = node.ok_or_else(|| Error::Context { reason: "the node has no valid name".to_owned() })?;
+fn overrides(arguments: &Arguments, node: NodeName) -> Result<Overrides, Error> {
     let mut overrides = Overrides::new(node);
     for given in &arguments.overrides {
         match given {
@@ -62,8 +61,9 @@ fn overrides(arguments: &Arguments, node: Option<NodeName>) -> Result<Overrides,
     Ok(overrides)
 }
 
-fn node_name(node: &Node) -> Option<NodeName> {
-    NodeName::new(&node.namespace().ok()?, &node.name().ok()?)
+fn node_name(node: &Node) -> Result<NodeName, Error> {
+    let unnamed = |source| Error::Node { name: DEFAULT_NAME.to_owned(), source };
+    Ok(NodeName::new(&node.namespace().map_err(unnamed)?, &node.name().map_err(unnamed)?)?)
 }
 
 /// Every joint that the policy reads or moves: only these must have a finite position.

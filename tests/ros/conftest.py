@@ -70,7 +70,7 @@ else:
             return pathlib.Path(given)
         tool = _find("vla-trt", "VLA_TRT_TOOL") or NODE.with_name("vla-trt")
         folder = tmp_path_factory.mktemp("demo") / "policy"
-        subprocess.run([tool, "make-demo-policy", folder], check=True)
+        subprocess.run([tool, "make-demo-policy", "--out", folder], check=True)
         return folder
 
     @pytest.fixture(scope="module", autouse=True)
