@@ -1,0 +1,199 @@
+//! The five statuses, each a function of what is known at one moment.
+
+use super::Snapshot;
+use super::status::{Severity, Status};
+use crate::engine::memory::{MemoryUse, mib};
+use crate::observation::{InputKind, InputSpec, InputStatistics};
+use crate::ros::phase::Phase;
+use crate::ros::report::{Trouble, TroubleKind};
+use crate::time::{Span, Stamp};
+
+/// A camera frame above this does not fit Fast DDS's default shared-memory segment.
+const LOSS_HINT: &str =
+    "frames above 512 KB need a larger Fast DDS shared-memory segment on both sides: see config/fastdds_shm.xml";
+
+/// Every status at this moment.
+pub fn all(snapshot: &Snapshot) -> [Status; 5] {
+    [inputs(snapshot), engines(snapshot), memory(snapshot), inference(snapshot), output(snapshot)]
+}
+
+fn inputs(snapshot: &Snapshot) -> Status {
+    let mut status = Status::new("inputs");
+    status.summary("every input is fresh");
+    let rules = &snapshot.settings.rules;
+    let mut losing = false;
+    for (index, (spec, input)) in snapshot.settings.inputs.iter().zip(&snapshot.inputs).enumerate() {
+        if spec.kind == InputKind::Instruction {
+            match &snapshot.instruction {
+                Some(instruction) => status.value("instruction", instruction),
+                None => status.raise(Severity::Error, "no instruction yet"),
+            }
+        } else {
+            let rule = rules.of(index);
+            let severity = if rule.required { Severity::Error } else { Severity::Warn };
+            age(&mut status, severity, rule.max_age, input, snapshot.now);
+        }
+        losing |= rate(&mut status, spec, input);
+        counters(&mut status, input);
+    }
+    if losing {
+        status.raise(Severity::Warn, LOSS_HINT);
+    }
+    if snapshot.simulated && snapshot.now == Stamp::default() {
+        status.raise(Severity::Warn, "use_sim_time is set and nothing came on /clock yet");
+    }
+    status.value("clock jumps back", snapshot.clock_jumps);
+    status
+}
+
+fn age(status: &mut Status, severity: Severity, max_age: Span, input: &InputStatistics, now: Stamp) {
+    let age = input.age_at(now);
+    status.millis(&format!("{} age", input.name), age);
+    match age {
+        None => status.raise(severity, format!("{}: nothing usable yet on {}", input.name, input.topic)),
+        Some(age) if age > max_age => {
+            let text = format!("{}: {:.0} ms old, at most {:.0} ms", input.name, age.millis(), max_age.millis());
+            status.raise(severity, text);
+        }
+        Some(_) => {}
+    }
+}
+
+/// Shows the rates; true when a camera's frames get lost.
+fn rate(status: &mut Status, spec: &InputSpec, input: &InputStatistics) -> bool {
+    let Some(rate) = input.rate else { return false };
+    status.value(format!("{} arrival rate (Hz)", input.name), format_args!("{:.1}", rate.arrival_hz));
+    status.value(format!("{} source rate (Hz)", input.name), format_args!("{:.1}", rate.source_hz));
+    let losing = matches!(spec.kind, InputKind::Camera { .. }) && rate.is_losing();
+    if losing {
+        let (arrival, source) = (rate.arrival_hz, rate.source_hz);
+        status.raise(Severity::Warn, format!("{}: {arrival:.1} Hz arrive of the camera's {source:.1} Hz", input.name));
+    }
+    losing
+}
+
+fn counters(status: &mut Status, input: &InputStatistics) {
+    let name = &input.name;
+    for (key, count) in [
+        ("received", input.received),
+        ("used", input.used),
+        ("overwritten", input.overwritten),
+        ("refused", input.refused),
+        ("out of order", input.out_of_order),
+        ("repeated stamp", input.repeated),
+        ("stamp ahead of now", input.future),
+    ] {
+        status.value(format!("{name} {key}"), count);
+    }
+    if let Some(reason) = &input.last_refusal {
+        status.value(format!("{name} last refusal"), reason);
+    }
+}
+
+fn engines(snapshot: &Snapshot) -> Status {
+    let mut status = Status::new("engines");
+    let phase = &snapshot.phase;
+    status.summary("loaded");
+    match phase {
+        Phase::Degraded { reason } => status.raise(Severity::Error, format!("{reason}; ~/reload tries again")),
+        Phase::Planning | Phase::Loading { .. } | Phase::WarmUp => status.raise(Severity::Warn, phase.to_string()),
+        Phase::Ready | Phase::Stopped { .. } => {}
+    }
+    status.value("phase", phase.word());
+    status.value("policy", &snapshot.policy);
+    status.value("fingerprint", &snapshot.fingerprint);
+    if let Some(engines) = &snapshot.report.engines {
+        status.value("kind", &engines.kind);
+        status.value("load time (s)", format_args!("{:.2}", engines.duration.as_secs_f64()));
+        for stage in &engines.stages {
+            let file = mib(stage.bytes);
+            status.value(format!("{} file (MiB)", stage.stage), format_args!("{file:.2}"));
+            status.value(format!("{} load time (s)", stage.stage), format_args!("{:.2}", stage.duration.as_secs_f64()));
+        }
+    }
+    status
+}
+
+fn memory(snapshot: &Snapshot) -> Status {
+    let mut status = Status::new("memory");
+    let MemoryUse { resident, anonymous, peak_resident, available } = snapshot.memory;
+    let wanted = snapshot.settings.memory.reserve_mib;
+    status.summary(format!("{:.0} MiB resident", mib(resident)));
+    for (key, bytes) in [
+        ("resident (MiB)", resident),
+        ("anonymous (MiB)", anonymous),
+        ("peak resident (MiB)", peak_resident),
+        ("available on the machine (MiB)", available),
+    ] {
+        status.value(key, format_args!("{:.1}", mib(bytes)));
+    }
+    status.value("reserve (MiB)", wanted);
+    if mib(available) < wanted as f64 {
+        let text = format!("{:.0} MiB available, {wanted} MiB are to stay free (memory.reserve_mib)", mib(available));
+        status.raise(Severity::Warn, text);
+    }
+    for stage in snapshot.report.engines.iter().flat_map(|engines| &engines.stages) {
+        let grown = stage.resident as f64 / f64::from(1 << 20);
+        status.value(format!("{} resident growth (MiB)", stage.stage), format_args!("{grown:.1}"));
+    }
+    status
+}
+
+fn inference(snapshot: &Snapshot) -> Status {
+    let mut status = Status::new("inference");
+    let (phase, report) = (&snapshot.phase, &snapshot.report);
+    status.summary(phase.to_string());
+    match phase {
+        Phase::Stopped { .. } => status.raise(Severity::Error, phase.to_string()),
+        Phase::Degraded { .. } => status.raise(Severity::Error, "degraded: no policy is loaded"),
+        Phase::Planning | Phase::Loading { .. } | Phase::WarmUp => status.raise(Severity::Warn, phase.to_string()),
+        Phase::Ready => match &report.trouble {
+            Some(Trouble { kind: TroubleKind::Violation, reason, .. }) => {
+                status.raise(Severity::Warn, format!("{}: {reason}", snapshot.settings.rules.on_violation));
+            }
+            Some(Trouble { kind: TroubleKind::Refused, reason, .. }) => {
+                status.raise(Severity::Error, format!("chunk refused: {reason}"));
+            }
+            Some(Trouble { kind: TroubleKind::Unpublished, .. }) | None => {}
+        },
+    }
+    status.value("phase", phase.word());
+    status.value("rate (Hz)", snapshot.settings.rate_hz);
+    status.value("denoising steps", snapshot.settings.denoise_steps);
+    status.value("violations", report.violations);
+    status.value("unchanged", report.unchanged);
+    status.value("refused", report.refused);
+    if let Some(last) = &report.last {
+        status.millis("latency", Some(last.latency));
+        for part in &last.parts {
+            status.millis(&format!("{} latency", part.stage), Some(part.time.into()));
+        }
+    }
+    status
+}
+
+fn output(snapshot: &Snapshot) -> Status {
+    let mut status = Status::new("output");
+    let report = &snapshot.report;
+    status.summary(if report.last.is_some() { "publishing" } else { "nothing published yet" });
+    if let Some(Trouble { kind: TroubleKind::Unpublished, reason, .. }) = &report.trouble {
+        status.raise(Severity::Error, format!("the middleware did not take the last message: {reason}"));
+    }
+    if let Some(last) = &report.last {
+        if last.clamped > 0 {
+            let text = format!("{} values of the last chunk clamped to the joints' limits", last.clamped);
+            status.raise(Severity::Warn, text);
+        }
+        if last.rows > 0 && last.late_rows as usize >= last.rows {
+            status.raise(Severity::Warn, "every row of the last chunk was already late");
+        }
+        status.millis("last chunk age", Some(last.observation.age_at(snapshot.now)));
+        status.value("last chunk late rows", last.late_rows);
+        status.value("last chunk rows", last.rows);
+    }
+    status.value("chunks published", report.published);
+    status.value("messages not taken by the middleware", report.unpublished);
+    status.value("values clamped", report.clamped);
+    status.value("log messages dropped", snapshot.log_dropped);
+    status
+}

@@ -1,0 +1,218 @@
+//! The inference thread: the only owner of the policy.
+//!
+//! It loads the policy, runs one cycle at each tick or call, and publishes. Nothing
+//! waits for it and it waits for nobody: what goes in and out are latest-value slots.
+
+mod cycle;
+mod load;
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::clock::RosClock;
+use super::context::panic_text;
+use super::error::Error;
+use super::latest::Latest;
+use super::phase::Phase;
+use super::publishers::Publishers;
+use super::report::Report;
+use super::requests::{Action, Request, Requests, Wake};
+use super::ticker::Ticker;
+use crate::observation::Inputs;
+use crate::parameters::Settings;
+use crate::policy::PolicySpec;
+use crate::session::Session;
+use crate::time::Stamp;
+
+/// In simulation the clock may run at any speed, so the time of the next tick is looked at this often.
+const SIMULATED_LOOK: Duration = Duration::from_millis(2);
+/// At the end of the node the thread is looked at this often.
+const JOIN_LOOK: Duration = Duration::from_millis(5);
+
+/// What the thread shares with the rest of the node.
+#[derive(Clone)]
+pub struct Shared {
+    /// What is in force.
+    pub settings: Arc<Latest<Arc<Settings>>>,
+    /// Samples.
+    pub inputs: Arc<Inputs>,
+    /// What is asked of the thread.
+    pub requests: Arc<Requests>,
+    /// What it does.
+    pub phase: Arc<Latest<Phase>>,
+    /// What it counted.
+    pub report: Arc<Latest<Report>>,
+    /// ROS time.
+    pub clock: RosClock,
+}
+
+/// The running thread.
+pub struct Inference {
+    thread: JoinHandle<()>,
+}
+
+impl Inference {
+    /// Starts the thread; it begins with loading the policy.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(policy: Arc<PolicySpec>, shared: Shared, publishers: Publishers) -> Result<Self, Error> {
+        let worker = Worker { policy, shared, publishers, ticker: Ticker::default(), started: Instant::now() };
+        let thread = thread::Builder::new().name("inference".to_owned()).spawn(|| worker.run());
+        Ok(Self { thread: thread.map_err(|source| Error::Runtime { what: "the inference thread", source })? })
+    }
+
+    /// Waits for the end of the thread until `deadline`; false when an inference or a load is still running then.
+    pub fn join(self, deadline: Instant) -> bool {
+        while !self.thread.is_finished() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            thread::sleep(JOIN_LOOK);
+        }
+        // Panics of the policy are caught inside.
+        self.thread.join().is_ok()
+    }
+}
+
+struct Worker {
+    policy: Arc<PolicySpec>,
+    shared: Shared,
+    publishers: Publishers,
+    ticker: Ticker,
+    /// Of the steady clock that the ticker runs on unless time is simulated.
+    started: Instant,
+}
+
+/// Why the thread left its loop.
+enum End {
+    Shutdown,
+    /// The policy is gone.
+    Lost(String),
+}
+
+impl Worker {
+    fn run(mut self) {
+        // `~/reload`, waiting for the answer that only the next load can give.
+        let mut asked: Option<Request> = None;
+        loop {
+            let loaded = panic::catch_unwind(AssertUnwindSafe(|| load::load(&self.policy, &self.shared)));
+            let end = match loaded.unwrap_or_else(|payload| Err(panicked("loading", payload.as_ref()))) {
+                Ok(session) => {
+                    self.shared.phase.set(Phase::Ready);
+                    if let Some(request) = asked.take() {
+                        request.answer(true, "the policy is loaded");
+                    }
+                    let served = panic::catch_unwind(AssertUnwindSafe(|| self.serve(session)));
+                    served.unwrap_or_else(|payload| End::Lost(panicked("inference", payload.as_ref())))
+                }
+                Err(reason) => End::Lost(reason),
+            };
+            let reason = match end {
+                End::Shutdown => break,
+                End::Lost(reason) => reason,
+            };
+            tracing::error!("no policy: {reason}; ~/reload tries again");
+            self.shared.phase.set(Phase::Degraded { reason: reason.clone() });
+            self.shared.report.update(|report| report.engines = None);
+            if let Some(request) = asked.take() {
+                request.answer(false, reason.as_str());
+            }
+            match self.wait_for_reload(&reason) {
+                Some(request) => asked = Some(request),
+                None => break,
+            }
+        }
+        for request in asked.into_iter().chain(self.shared.requests.drain()) {
+            request.answer(false, "the node is shutting down");
+        }
+    }
+
+    /// Answers calls until one of them is `~/reload`; `None` at the end of the node.
+    fn wait_for_reload(&self, reason: &str) -> Option<Request> {
+        loop {
+            match self.shared.requests.wait(None) {
+                Wake::Shutdown => return None,
+                Wake::Time => {}
+                Wake::Request(request) if request.action == Action::Reload => return Some(request),
+                Wake::Request(request) => {
+                    request.answer(false, format!("no policy is loaded: {reason}; ~/reload tries again"));
+                }
+            }
+        }
+    }
+
+    /// Runs cycles until the node ends.
+    fn serve(&mut self, mut session: Session) -> End {
+        // Those that it was loaded with, or newer ones.
+        let mut settings = self.shared.settings.get();
+        apply(&mut session, &settings);
+        loop {
+            let wait = self.until_next_tick(&settings);
+            let wake = self.shared.requests.wait(wait);
+            let newest = self.shared.settings.get();
+            if !Arc::ptr_eq(&newest, &settings) {
+                apply(&mut session, &newest);
+                settings = newest;
+            }
+            match wake {
+                Wake::Shutdown => return End::Shutdown,
+                Wake::Request(request) => self.obey(request, &mut session, &settings),
+                Wake::Time => {
+                    let now = self.ticker_now();
+                    if self.ticker.due_in(now, settings.rate_hz).is_some_and(|left| left.nanos() == 0) {
+                        self.ticker.tick(now, settings.rate_hz);
+                        self.cycle(&mut session, &settings, false);
+                    }
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, request: Request, session: &mut Session, settings: &Settings) {
+        match request.action {
+            Action::Infer => {
+                let answer = self.cycle(session, settings, true);
+                request.answer(answer.success, answer.message);
+            }
+            Action::Resume if session.resume() => {
+                self.shared.phase.set(Phase::Ready);
+                tracing::info!("resumed");
+                request.answer(true, "resumed; the next good observation is inferred");
+            }
+            Action::Resume => request.answer(true, "nothing to resume: the node was not stopped"),
+            Action::Reload => {
+                request.answer(false, "the policy is loaded and running; restart the node to load another");
+            }
+        }
+    }
+
+    /// How long to wait for the next tick; `None` when inference is on demand only.
+    fn until_next_tick(&mut self, settings: &Settings) -> Option<Duration> {
+        let now = self.ticker_now();
+        let left = self.ticker.due_in(now, settings.rate_hz)?;
+        let left = Duration::from_nanos(u64::try_from(left.nanos()).unwrap_or_default());
+        Some(if self.shared.clock.simulated() { left.min(SIMULATED_LOOK) } else { left })
+    }
+
+    /// ROS time in simulation; else a steady clock, which nobody can set.
+    fn ticker_now(&self) -> Stamp {
+        if self.shared.clock.simulated() {
+            self.shared.clock.now()
+        } else {
+            Stamp::default() + self.started.elapsed().into()
+        }
+    }
+}
+
+fn apply(session: &mut Session, settings: &Settings) {
+    if let Err(error) = session.apply(settings) {
+        tracing::error!("settings not taken over: {error}");
+    }
+}
+
+fn panicked(during: &str, payload: &(dyn std::any::Any + Send)) -> String {
+    format!("{during} panicked, which is a bug: {}", panic_text(payload))
+}

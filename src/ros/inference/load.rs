@@ -1,0 +1,56 @@
+//! Loading the policy, told step by step to diagnostics and the log.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Shared;
+use crate::engine::LoadEvent;
+use crate::engine::memory::mib;
+use crate::policy::{PolicySpec, Progress};
+use crate::ros::phase::Phase;
+use crate::ros::report::Engines;
+use crate::session::Session;
+
+/// Loads the policy with the settings in force.
+///
+/// # Errors
+/// What failed, in the policy's words.
+pub(super) fn load(policy: &PolicySpec, shared: &Shared) -> Result<Session, String> {
+    let started = Instant::now();
+    shared.phase.set(Phase::Planning);
+    let settings = shared.settings.get();
+    let mut progress = |step: Progress| tell(shared, &step);
+    let session = Session::load(policy.clone(), &settings, &mut progress).map_err(|e| e.to_string())?;
+    let policy = session.policy();
+    let engines = Engines {
+        kind: policy.engine_kind().to_owned(),
+        stages: policy.load_reports().to_vec(),
+        duration: started.elapsed(),
+    };
+    let (stages, seconds) = (engines.stages.len(), engines.duration.as_secs_f64());
+    tracing::info!("policy {} ready: {stages} {} engines in {seconds:.2} s", policy.spec().name, engines.kind);
+    shared.report.update(|report| report.engines = Some(Arc::new(engines)));
+    Ok(session)
+}
+
+fn tell(shared: &Shared, step: &Progress) {
+    match step {
+        Progress::Planning => shared.phase.set(Phase::Planning),
+        Progress::WarmUp => shared.phase.set(Phase::WarmUp),
+        Progress::Engine(LoadEvent::Loading { index, total, stage, bytes }) => {
+            let (index, total) = (index + 1, *total);
+            shared.phase.set(Phase::Loading { index, total, stage: stage.clone() });
+            tracing::info!("loading engine {index} of {total}: {stage}, {:.2} MiB", mib(*bytes));
+        }
+        Progress::Engine(LoadEvent::Loaded(report)) => {
+            let grown = |bytes: i64| bytes as f64 / f64::from(1 << 20);
+            tracing::info!(
+                "loaded {} in {:.2} s: {:+.1} MiB resident, of it {:+.1} MiB anonymous",
+                report.stage,
+                report.duration.as_secs_f64(),
+                grown(report.resident),
+                grown(report.anonymous),
+            );
+        }
+    }
+}

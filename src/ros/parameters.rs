@@ -1,0 +1,134 @@
+//! Parameters served as rclcpp serves them: six services and `/parameter_events`.
+//!
+//! r2r's own handler takes any name and any type, so it is not used: [`crate::parameters`] decides, this module carries.
+
+mod convert;
+mod services;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use r2r::rcl_interfaces::msg::ParameterEvent;
+use r2r::{Node, Publisher, QosProfile};
+
+pub use services::ParameterServices;
+
+use super::clock::RosClock;
+use super::convert::time;
+use super::error::Error;
+use super::latest::Latest;
+use super::logging::Logging;
+use super::requests::Requests;
+use crate::observation::Inputs;
+use crate::parameters::{self as rules, Change, Settings, Store, Value};
+use convert::parameter_message;
+
+/// What a change of a parameter reaches.
+pub struct Effects {
+    /// What the inference thread takes at its next cycle.
+    pub settings: Arc<Latest<Arc<Settings>>>,
+    /// The instruction goes here, where a topic may overrule it.
+    pub inputs: Arc<Inputs>,
+    /// The log level goes here.
+    pub logging: Logging,
+    /// The inference thread is woken: it may wait for a tick of the old rate.
+    pub requests: Arc<Requests>,
+}
+
+/// The node's parameters. The lock keeps changes and their events in one order; it is held for microseconds.
+pub struct Parameters {
+    state: Mutex<State>,
+    effects: Effects,
+    clock: RosClock,
+    node: String,
+}
+
+struct State {
+    parameters: rules::Parameters,
+    events: Publisher<ParameterEvent>,
+}
+
+impl Parameters {
+    /// Creates `/parameter_events` and holds `parameters`, whose settings are those in `effects`.
+    ///
+    /// # Errors
+    /// When the middleware refuses the topic.
+    pub fn create(
+        node: &mut Node,
+        parameters: rules::Parameters,
+        effects: Effects,
+        clock: RosClock,
+    ) -> Result<Self, Error> {
+        let topic = "/parameter_events";
+        let events = node.create_publisher(topic, QosProfile::parameter_events());
+        let events = events.map_err(|e| Error::endpoint("topic", topic, e))?;
+        let node = node.fully_qualified_name().map_err(|source| Error::Node { name: String::new(), source })?;
+        Ok(Self { state: Mutex::new(State { parameters, events }), effects, clock, node })
+    }
+
+    /// Announces every parameter as new, once.
+    pub fn announce(&self) {
+        let state = self.lock();
+        let store = state.parameters.store();
+        let message = |name: &str| store.get(name).map(|value| parameter_message(name, value));
+        let new_parameters = store.names().filter_map(message).collect();
+        state.publish(ParameterEvent { new_parameters, ..self.event() });
+    }
+
+    /// Reads the store.
+    fn read<T>(&self, read: impl FnOnce(&Store) -> T) -> T {
+        read(self.lock().parameters.store())
+    }
+
+    /// Makes all of the changes or none; they are in force from the next cycle on.
+    fn set(&self, changes: &[(String, Value)]) -> Result<(), String> {
+        let mut state = self.lock();
+        let made = state.parameters.set_atomically(changes)?;
+        self.apply(&made, state.parameters.settings());
+        let changed_parameters = made.iter().map(|change| parameter_message(&change.name, &change.new)).collect();
+        state.publish(ParameterEvent { changed_parameters, ..self.event() });
+        drop(state);
+        for change in &made {
+            tracing::info!("parameter {} is {} (was {})", change.name, change.new, change.old);
+        }
+        Ok(())
+    }
+
+    fn apply(&self, made: &[Change], settings: &Arc<Settings>) {
+        let effects = &self.effects;
+        for change in made {
+            match change.name.as_str() {
+                // Also when the value is the same as before: the last to speak wins, and that is the parameter.
+                "instruction" => effects.inputs.set_instruction(&settings.instruction),
+                "log_level" => set_level(&effects.logging, &settings.log_level),
+                _ => {}
+            }
+        }
+        effects.settings.set(settings.clone());
+        effects.requests.ring();
+    }
+
+    fn event(&self) -> ParameterEvent {
+        ParameterEvent { stamp: time(self.clock.now()), node: self.node.clone(), ..Default::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A change is made in a copy and moved in, so a panic cannot leave half of one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn publish(&self, event: ParameterEvent) {
+        if let Err(error) = self.events.publish(&event) {
+            tracing::warn!("a parameter event was not published: {error}");
+        }
+    }
+}
+
+/// Sets the level that the parameter names; its declaration allows levels only.
+pub fn set_level(logging: &Logging, word: &str) {
+    match word.parse() {
+        Ok(level) => logging.set_level(level),
+        Err(unknown) => tracing::warn!("{unknown}"),
+    }
+}

@@ -1,0 +1,92 @@
+//! What the inference thread says about itself; diagnostics read the latest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::{StageReport, StageTime};
+use crate::time::{Span, Stamp};
+
+/// Counters since the start and figures of the last cycle. Small, and copied once a cycle.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The loaded policy; `None` while there is none.
+    pub engines: Option<Arc<Engines>>,
+    /// Chunks published.
+    pub published: u64,
+    /// Cycles without a new sample, so without inference.
+    pub unchanged: u64,
+    /// Cycles that a violation kept from inference.
+    pub violations: u64,
+    /// Inferences whose result was refused, or that failed.
+    pub refused: u64,
+    /// Messages that the middleware did not take.
+    pub unpublished: u64,
+    /// Values clamped to the joints' limits.
+    pub clamped: u64,
+    /// Reason of the last violation or refusal, when the last cycle had one.
+    pub trouble: Option<Trouble>,
+    /// The last chunk.
+    pub last: Option<LastChunk>,
+}
+
+/// What kept the last cycle from publishing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trouble {
+    /// Where it happened.
+    pub kind: TroubleKind,
+    /// In words, with figures.
+    pub reason: Arc<str>,
+    /// Input and fault, of a violation: what stays the same while the figures change.
+    pub about: Vec<(Arc<str>, &'static str)>,
+}
+
+/// Where trouble happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TroubleKind {
+    /// An input broke a rule.
+    Violation,
+    /// Inference failed, or its result is not fit to be published.
+    Refused,
+    /// The middleware did not take the message.
+    Unpublished,
+}
+
+impl Trouble {
+    /// Trouble of a kind that has nothing to tell apart.
+    pub fn new(kind: TroubleKind, reason: &str) -> Self {
+        Self { kind, reason: reason.into(), about: Vec::new() }
+    }
+
+    /// Whether both are the same trouble, a cycle later.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.about == other.about
+    }
+}
+
+/// What was loaded.
+#[derive(Clone, Debug)]
+pub struct Engines {
+    /// `onnx` or `tensorrt`.
+    pub kind: String,
+    /// In load order.
+    pub stages: Vec<StageReport>,
+    /// From the first byte to ready.
+    pub duration: Duration,
+}
+
+/// Figures of one published chunk.
+#[derive(Clone, Debug, Default)]
+pub struct LastChunk {
+    /// Stamp of the observation it answers.
+    pub observation: Stamp,
+    /// Rows of the chunk.
+    pub rows: usize,
+    /// Rows already late when it was published.
+    pub late_rows: u32,
+    /// Values clamped in it.
+    pub clamped: u64,
+    /// From the observation to the published message, steady clock.
+    pub latency: Span,
+    /// Encoding, each stage, decoding: in order.
+    pub parts: Vec<StageTime>,
+}

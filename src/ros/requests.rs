@@ -1,0 +1,131 @@
+//! What is asked of the inference thread: a short bounded list, and the bell that wakes it.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use r2r::ServiceRequest;
+use r2r::std_srvs::srv::Trigger;
+
+use super::convert::clean;
+
+/// Requests that may wait; the next one is refused at once.
+const WAITING: usize = 16;
+
+/// What a service of the node asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// `~/infer_once`: one inference, even when nothing changed.
+    Infer,
+    /// `~/resume`: go on after a stop.
+    Resume,
+    /// `~/reload`: load the policy again after a failure.
+    Reload,
+}
+
+/// One call, to be answered when it is done.
+pub struct Request {
+    /// What is asked.
+    pub action: Action,
+    call: ServiceRequest<Trigger::Service>,
+}
+
+impl Request {
+    /// A call that came in.
+    pub fn new(action: Action, call: ServiceRequest<Trigger::Service>) -> Self {
+        Self { action, call }
+    }
+
+    /// Answers the call. A caller that is gone is not an error.
+    pub fn answer(self, success: bool, message: impl Into<String>) {
+        let response = Trigger::Response { success, message: clean(message) };
+        if let Err(error) = self.call.respond(response) {
+            tracing::debug!(%error, "an answer did not reach its caller");
+        }
+    }
+}
+
+/// Why [`Requests::wait`] returned.
+pub enum Wake {
+    /// The node ends.
+    Shutdown,
+    /// A service was called.
+    Request(Request),
+    /// The time given is over, or the settings changed.
+    Time,
+}
+
+/// The inference thread's letter box.
+#[derive(Default)]
+pub struct Requests {
+    state: Mutex<State>,
+    bell: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    shutdown: bool,
+    rung: bool,
+    waiting: VecDeque<Request>,
+}
+
+impl Requests {
+    /// Leaves a request, or answers it with a refusal when too many wait.
+    pub fn post(&self, request: Request) {
+        let refused = {
+            let mut state = self.lock();
+            if state.shutdown || state.waiting.len() >= WAITING {
+                Some((request, state.shutdown))
+            } else {
+                state.waiting.push_back(request);
+                None
+            }
+        };
+        match refused {
+            None => self.bell.notify_one(),
+            Some((request, true)) => request.answer(false, "the node is shutting down"),
+            Some((request, false)) => {
+                request.answer(false, format!("{WAITING} requests are waiting already; call again later"));
+            }
+        }
+    }
+
+    /// Wakes the thread because the settings changed.
+    pub fn ring(&self) {
+        self.lock().rung = true;
+        self.bell.notify_one();
+    }
+
+    /// Tells the thread to end. What waits is answered by [`Requests::drain`].
+    pub fn shut_down(&self) {
+        self.lock().shutdown = true;
+        self.bell.notify_all();
+    }
+
+    /// Waits for a request, at most `limit` (`None`: as long as it takes).
+    pub fn wait(&self, limit: Option<Duration>) -> Wake {
+        let mut state = self.lock();
+        let idle = |state: &mut State| !state.shutdown && !state.rung && state.waiting.is_empty();
+        state = match limit {
+            Some(limit) => {
+                let waited = self.bell.wait_timeout_while(state, limit, idle);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+            None => self.bell.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
+        };
+        if state.shutdown {
+            return Wake::Shutdown;
+        }
+        state.rung = false;
+        state.waiting.pop_front().map_or(Wake::Time, Wake::Request)
+    }
+
+    /// Takes everything that waits.
+    pub fn drain(&self) -> Vec<Request> {
+        self.lock().waiting.drain(..).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,56 @@
+//! `~/infer_once`, `~/resume` and `~/reload`, all std_srvs/Trigger.
+
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use r2r::std_srvs::srv::Trigger;
+use r2r::{Node, QosProfile, ServiceRequest};
+
+use super::error::Error;
+use super::latest::Latest;
+use super::phase::Phase;
+use super::requests::{Action, Request, Requests};
+
+type Calls = Box<dyn Stream<Item = ServiceRequest<Trigger::Service>> + Send + Unpin>;
+
+/// The three services, created but not yet served.
+pub struct Services(Vec<(Action, Calls)>);
+
+impl Services {
+    /// Creates the services.
+    ///
+    /// # Errors
+    /// When the middleware refuses a name.
+    pub fn create(node: &mut Node) -> Result<Self, Error> {
+        let mut services = Vec::new();
+        for (action, name) in
+            [(Action::Infer, "~/infer_once"), (Action::Resume, "~/resume"), (Action::Reload, "~/reload")]
+        {
+            let calls = node.create_service::<Trigger::Service>(name, QosProfile::services_default());
+            let calls = calls.map_err(|e| Error::endpoint("service", name, e))?;
+            services.push((action, Box::new(calls) as Calls));
+        }
+        Ok(Self(services))
+    }
+
+    /// Hands every call to the inference thread, which answers it; what it could not answer for seconds is answered here.
+    pub fn serve(self, requests: &Arc<Requests>, phase: &Arc<Latest<Phase>>) -> Vec<tokio::task::JoinHandle<()>> {
+        let serve = |(action, mut calls): (Action, Calls)| {
+            let (requests, phase) = (requests.clone(), phase.clone());
+            tokio::spawn(async move {
+                while let Some(call) = calls.next().await {
+                    let request = Request::new(action, call);
+                    match phase.get() {
+                        // The thread is busy loading and would leave the caller waiting.
+                        phase @ (Phase::Planning | Phase::Loading { .. } | Phase::WarmUp) => {
+                            request
+                                .answer(false, format!("not ready: {phase}; call again when /diagnostics says ready"));
+                        }
+                        _ => requests.post(request),
+                    }
+                }
+            })
+        };
+        self.0.into_iter().map(serve).collect()
+    }
+}

@@ -1,0 +1,108 @@
+"""Fixtures of the live tests: the built node as a process, driven over real topics by rclpy.
+
+Environment:
+  VLA_TRT_NODE    the node's executable; default: where colcon or cargo put it
+  VLA_TRT_TOOL    the tool `vla-trt`; default: beside the node
+  VLA_TRT_POLICY  a demo policy that is there already; default: made once per session with the tool
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+# Nothing leaves this host, and each test file has a domain of its own.
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+FIRST_DOMAIN = 60
+
+missing = []
+try:
+    import rclpy  # noqa: F401
+except ImportError as error:
+    missing.append(f"rclpy ({error}); source a ROS 2 first")
+else:
+    try:
+        from vla_trt.msg import ActionChunk  # noqa: F401
+    except ImportError as error:
+        missing.append(f"the built messages of vla_trt ({error}); colcon build, then source install/setup.bash")
+
+
+def _find(name, variable):
+    given = os.environ.get(variable)
+    if given:
+        return pathlib.Path(given)
+    prefixes = [pathlib.Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(":") if p]
+    places = [prefix / "lib" / "vla_trt" / name for prefix in prefixes]
+    places += [ROOT / "target" / profile / name for profile in ("release", "colcon", "debug")]
+    return next((place for place in places if place.exists()), None)
+
+
+NODE = _find("vla_trt_node", "VLA_TRT_NODE")
+if NODE is None:
+    missing.append("vla_trt_node; colcon build, or set VLA_TRT_NODE")
+
+
+def pytest_collection_modifyitems(items):
+    if missing:
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason="needs " + " and ".join(missing)))
+
+
+def pytest_report_header():
+    return [f"vla_trt_node: {NODE}"] + [f"SKIPPING the live tests, which need {what}" for what in missing]
+
+
+if missing:
+    # The modules import rclpy at their top.
+    collect_ignore_glob = ["test_*.py"]
+else:
+
+    @pytest.fixture(scope="session")
+    def policy(tmp_path_factory):
+        """Folder of the demo policy."""
+        given = os.environ.get("VLA_TRT_POLICY")
+        if given:
+            return pathlib.Path(given)
+        tool = _find("vla-trt", "VLA_TRT_TOOL") or NODE.with_name("vla-trt")
+        folder = tmp_path_factory.mktemp("demo") / "policy"
+        subprocess.run([tool, "make-demo-policy", "--out", folder], check=True)
+        return folder
+
+    @pytest.fixture(scope="module", autouse=True)
+    def domain(request):
+        """A ROS domain for this file, so that files cannot hear each other."""
+        files = sorted(pathlib.Path(__file__).parent.glob("test_*.py"))
+        number = FIRST_DOMAIN + files.index(pathlib.Path(request.module.__file__))
+        os.environ["ROS_DOMAIN_ID"] = str(number)
+        return number
+
+    @pytest.fixture(scope="module")
+    def robot(domain):
+        """The other side of the topics."""
+        from harness import Robot
+
+        robot = Robot(domain)
+        yield robot
+        robot.close()
+
+    @pytest.fixture(scope="module")
+    def start(policy, domain, tmp_path_factory):
+        """Starts nodes; those still running at the end of the file are ended."""
+        from harness import Node
+
+        started = []
+
+        def run(params=None, arguments=(), **options):
+            folder = tmp_path_factory.mktemp("node")
+            node = Node(NODE, folder, {"policy": str(policy), **(params or {})}, arguments, **options)
+            started.append(node)
+            return node
+
+        yield run
+        for node in started:
+            node.end()

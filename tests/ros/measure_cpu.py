@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""CPU of the node's ROS side: 3 raw cameras of 640x480 at 30 Hz and joint states at 200 Hz, without inference.
+
+Beside it, for comparison, an rclpy node that subscribes to the same topics and does nothing. One after the other,
+so that neither costs the other anything. Prints a Markdown table; docs/benchmarks.md has the figures.
+
+    FASTRTPS_DEFAULT_PROFILES_FILE=config/fastdds_shm.xml python3 tests/ros/measure_cpu.py --policy out/demo/policy
+"""
+
+import argparse
+import array
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+os.environ.setdefault("ROS_DOMAIN_ID", "59")
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from conftest import NODE
+from harness import CAMERAS, JOINTS, Node, Robot, statuses, values, wait_for
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image, JointState
+
+WIDTH, HEIGHT, CAMERA_HZ, JOINT_HZ = 640, 480, 30, 200
+
+IDLE = f"""
+import rclpy
+from rclpy.qos import qos_profile_sensor_data as qos
+from sensor_msgs.msg import Image, JointState
+rclpy.init()
+node = rclpy.create_node("idle")
+for camera in {CAMERAS!r}:
+    node.create_subscription(Image, f"/camera/{{camera}}/image_raw", lambda message: None, qos)
+node.create_subscription(JointState, "/joint_states", lambda message: None, qos)
+rclpy.spin(node)
+"""
+
+
+def publish(robot, stop):
+    """Keeps the topics busy until told to stop."""
+    pixels = array.array("B", os.urandom(3 * WIDTH * HEIGHT))
+    images = {camera: Image(width=WIDTH, height=HEIGHT, encoding="rgb8", step=3 * WIDTH, data=pixels)
+              for camera in CAMERAS}
+    joints = JointState(name=JOINTS, position=[0.0] * len(JOINTS))
+    publishers = {camera: robot.publisher(f"/camera/{camera}/image_raw", Image, qos_profile_sensor_data)
+                  for camera in CAMERAS}
+    joint_publisher = robot.publisher("/joint_states", JointState, qos_profile_sensor_data)
+    tick, begun = 0, time.monotonic()
+    while not stop.wait(max(0.0, begun + tick / JOINT_HZ - time.monotonic())):
+        stamp = robot.node.get_clock().now().to_msg()
+        joints.header.stamp = stamp
+        joint_publisher.publish(joints)
+        if tick * CAMERA_HZ // JOINT_HZ != (tick - 1) * CAMERA_HZ // JOINT_HZ:
+            for camera, image in images.items():
+                image.header.stamp = stamp
+                publishers[camera].publish(image)
+        tick += 1
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def share(pid, seconds):
+    """CPU of a process as a share of one core, in percent."""
+    before, begun = cpu_seconds(pid), time.monotonic()
+    time.sleep(seconds)
+    return 100 * (cpu_seconds(pid) - before) / (time.monotonic() - begun)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--policy", required=True)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    options = parser.parse_args()
+    robot = Robot(int(os.environ["ROS_DOMAIN_ID"]))
+    stop = threading.Event()
+    publisher = threading.Thread(target=publish, args=(robot, stop))
+    publisher.start()
+    print("| process | CPU, % of one core | camera frames arriving, Hz each |")
+    print("|---|---|---|")
+    node = Node(NODE, tempfile.mkdtemp(), {"policy": str(pathlib.Path(options.policy).resolve()), "rate_hz": 0.0})
+    try:
+        node.wait_until_ready()
+        heard = robot.diagnostics()
+        time.sleep(3)
+        percent = share(node.process.pid, options.seconds)
+        wait_for(lambda: heard, "diagnostics")
+        figures = values(statuses(heard[-1])["inputs"])
+        rates = "/".join(figures.get(f"{camera} arrival rate (Hz)", "?") for camera in CAMERAS)
+        print(f"| vla_trt_node, rate_hz 0 | {percent:.1f} | {rates} |")
+    finally:
+        node.end()
+    idle = subprocess.Popen([sys.executable, "-c", IDLE])
+    try:
+        time.sleep(4)
+        print(f"| rclpy subscriber that does nothing | {share(idle.pid, options.seconds):.1f} | |")
+    finally:
+        idle.kill()
+        idle.wait()
+        stop.set()
+        publisher.join()
+        robot.close()
+
+
+if __name__ == "__main__":
+    main()

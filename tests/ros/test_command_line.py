@@ -1,0 +1,122 @@
+"""Arguments, parameter files and remaps: what is wrong is said in words, with an exit code."""
+
+import shutil
+
+import pytest
+from harness import Feed, Parameters, wait_for
+from vla_trt.msg import ActionChunk
+
+# The node has to end by itself.
+ENDS_S = 20
+
+
+@pytest.fixture
+def refused(start):
+    """Runs the node with these arguments; returns (exit code, stderr)."""
+    def run(*arguments, params=None, bare=True):
+        node = start(params, arguments, bare=bare)
+        return node.wait(ENDS_S), node.log
+    return run
+
+
+def test_help_and_version(start):
+    for flag, part in (("--help", "--params-file"), ("--version", "vla_trt_node 0.")):
+        node = start(arguments=[flag], bare=True)
+        assert node.wait(ENDS_S) == 0
+        assert part in node.process.stdout.read()
+
+
+@pytest.mark.parametrize(("arguments", "part"), [
+    (["policy"], "'policy'"),
+    (["--ros-args", "--parms-file", "x"], "'--parms-file'"),
+    (["--ros-args", "--params-file"], "--params-file FILE"),
+    (["--ros-args", "-p", "rate_hz=5"], "NAME:=VALUE"),
+    (["--ros-args", "-r", "__node:=7up"], "node name"),
+    (["--ros-args", "--log-level", "loud"], "'loud'"),
+])
+def test_a_wrong_command_line_ends_with_code_2(refused, arguments, part):
+    code, log = refused(*arguments)
+    assert code == 2 and part in log and "panicked" not in log, log
+
+
+def test_a_remap_that_only_rcl_can_judge_is_refused_in_its_words(refused):
+    code, log = refused("--ros-args", "-r", "a b:=c d")
+    assert code == 1 and "ROS 2 did not start" in log and "panicked" not in log, log
+
+
+def test_a_missing_params_file_is_named(refused):
+    code, log = refused("--ros-args", "--params-file", "/no/such.yaml")
+    assert code == 1 and "/no/such.yaml" in log and "panicked" not in log, log
+
+
+@pytest.mark.parametrize(("text", "part"), [
+    ("/**:\n  ros__parameters:\n    rate_hz: [1, fast\n", "line"),
+    ("/**:\n  ros__parameters:\n    seed: 1\n    seed: 2\n", "seed"),
+    ("/**:\n  rosparameters:\n    seed: 1\n", "ros__parameters"),
+    ("- not a map\n", "is a list"),
+])
+def test_a_broken_params_file_is_named_with_its_fault(refused, tmp_path, text, part):
+    file = tmp_path / "broken.yaml"
+    file.write_text(text)
+    code, log = refused("--ros-args", "--params-file", file)
+    assert code == 1 and str(file) in log and part in log and "panicked" not in log, log
+
+
+def test_every_wrong_parameter_is_listed_at_once(refused):
+    code, log = refused("-p", "rate_hzz:=5.0", "-p", "seed:=-1", "-p", "instruction:=7", bare=False)
+    assert code == 1
+    assert "did you mean 'rate_hz'" in log and "'seed'" in log and "'instruction'" in log
+
+
+def test_a_missing_policy_and_a_folder_that_is_none_are_told_apart(refused, tmp_path):
+    code, log = refused("--ros-args", "-p", "rate_hz:=5.0")
+    assert code == 1 and "policy:=" in log
+    code, log = refused("--ros-args", "-p", f"policy:={tmp_path}")
+    assert code == 1 and "policy.yaml" in log
+
+
+def test_a_load_order_that_misses_an_engine_lists_the_engines(refused, policy):
+    code, log = refused("-p", "engines.load_order:=[vision]", bare=False)
+    assert code == 1 and "missing from it" in log and "vision" in log
+
+
+def test_a_policy_without_one_of_its_files_is_refused_by_name(refused, policy, tmp_path):
+    broken = tmp_path / "policy"
+    shutil.copytree(policy, broken)
+    victim = next(iter(sorted(broken.glob("*.onnx"))))
+    victim.unlink()
+    code, log = refused(params={"policy": str(broken)}, bare=False)
+    assert code == 1 and victim.name in log
+
+
+def test_later_sources_win_and_a_parameter_for_another_node_does_not_apply(robot, start, tmp_path):
+    more = tmp_path / "more.yaml"
+    more.write_text("/*/chosen:\n  ros__parameters:\n    frame_id: from_wildcard\n"
+                    "/other/chosen:\n  ros__parameters:\n    seed: 99\n")
+    node = start({"seed": 1}, ["-r", "__node:=chosen", "-r", "__ns:=/here", "--params-file", more,
+                               "-p", "seed:=5", "-p", "somebody:seed:=6", "-p", "chosen:rate_hz:=3.5"])
+    node.wait_until_ready()
+    seed, frame, rate = Parameters(robot, "/here/chosen").get("seed", "frame_id", "rate_hz")
+    assert (seed.integer_value, frame.string_value, rate.double_value) == (5, "from_wildcard", 3.5)
+
+
+def test_name_namespace_and_topics_can_be_remapped(robot, start):
+    node = start(arguments=["-r", "__node:=brain", "-r", "__ns:=/left/arm", "-r", "joint_states:=/robot/joint_states",
+                            "-r", "~/action_chunk:=/chunks"])
+    node.wait_until_ready()
+    with Feed(robot, namespace="/left/arm") as feed:
+        feed._joint_topic = "/robot/joint_states"
+        chunks = robot.listen("/chunks", ActionChunk)
+        trajectories = robot.trajectories("/left/arm/brain")
+        wait_for(lambda: chunks and trajectories, "chunks and trajectories")
+    assert ("brain", "/left/arm") in robot.node.get_node_names_and_namespaces()
+
+
+def test_the_log_level_of_the_command_line_counts_unless_a_parameter_says_otherwise(robot, start):
+    loud = start(arguments=["-r", "__node:=loud", "--log-level", "debug"])
+    quiet = start(arguments=["-r", "__node:=quiet", "--log-level", "error"])
+    given = start({"log_level": "warn"}, ["-r", "__node:=given", "--log-level", "debug"])
+    loud.wait_until_ready()
+    levels = [Parameters(robot, f"/{name}").get("log_level")[0].string_value for name in ("loud", "quiet", "given")]
+    assert levels == ["debug", "error", "warn"]
+    assert "[INFO]" not in quiet.log
