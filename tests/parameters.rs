@@ -239,6 +239,7 @@ fn limits_move_together_or_not_at_all() {
         reason,
         "limits.left_gripper.min = 2.0 is not below limits.left_gripper.max = 1.0; to move both, set them in one atomic change"
     );
+    assert!(parameters.set("limits.left_gripper.max", Value::Double(0.0)).is_err(), "no room between equal limits");
     assert_eq!(*parameters.settings(), before);
     assert_eq!(parameters.store().get("limits.left_gripper.min"), Some(&Value::Double(0.0)));
     let both =
