@@ -58,10 +58,10 @@ impl Parameters {
         let (store, mut problems) = Store::declare_with_problems(declarations, overrides.given());
         match Settings::from_store(&store, &shape) {
             Ok(settings) if problems.is_empty() => Ok(Self { store, shape, settings: Arc::new(settings) }),
-            Ok(_) => Err(problems),
+            Ok(_) => Err(without_limits_of_unknown_joints(problems)),
             Err(others) => {
                 problems.extend_without_follow_ups(others);
-                Err(problems)
+                Err(without_limits_of_unknown_joints(problems))
             }
         }
     }
@@ -96,4 +96,16 @@ impl Parameters {
         self.settings = Arc::new(settings);
         Ok(made)
     }
+}
+
+/// Where a list of joints is wrong, every limit of its joints is unknown too: one mistake, not a dozen.
+fn without_limits_of_unknown_joints(problems: Problems) -> Problems {
+    let about_joints = |name: &String| name.ends_with(".joints");
+    let follow_up = |error: &Error| matches!(error, Error::Unknown { name, .. } if name.starts_with("limits."));
+    if !problems.iter().any(|error| error.names().iter().any(about_joints)) {
+        return problems;
+    }
+    let mut kept = Problems::default();
+    kept.extend(problems.into_iter().filter(|error| !follow_up(error)));
+    kept
 }

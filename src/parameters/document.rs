@@ -20,8 +20,6 @@ pub(super) enum Node {
     Bool(bool),
     Integer(i64),
     Double(f64),
-    /// An integer beyond 64 bits.
-    Huge(String),
     Text {
         text: String,
         /// Neither quoted, nor a block, nor tagged as text.
@@ -55,7 +53,6 @@ impl Node {
             Self::Null => "nothing",
             Self::Bool(_) => "a bool",
             Self::Integer(_) => "an integer",
-            Self::Huge(_) => "an integer beyond 64 bits",
             Self::Double(_) => "a double",
             Self::Text { .. } => "a string",
             Self::Sequence(_) => "a list",
@@ -149,19 +146,18 @@ impl<'t> Visitor<'t> for &Reader<'t> {
         Ok(Node::Integer(v))
     }
 
+    /// Beyond 64 bits with sign a number is a double, as in `rcl`.
     fn visit_u64<E: de::Error>(self, v: u64) -> Result<Node, E> {
         self.count()?;
-        Ok(i64::try_from(v).map_or_else(|_| Node::Huge(v.to_string()), Node::Integer))
+        Ok(i64::try_from(v).map_or(Node::Double(v as f64), Node::Integer))
     }
 
     fn visit_i128<E: de::Error>(self, v: i128) -> Result<Node, E> {
-        self.count()?;
-        Ok(Node::Huge(v.to_string()))
+        self.visit_f64(v as f64)
     }
 
     fn visit_u128<E: de::Error>(self, v: u128) -> Result<Node, E> {
-        self.count()?;
-        Ok(Node::Huge(v.to_string()))
+        self.visit_f64(v as f64)
     }
 
     fn visit_f64<E: de::Error>(self, v: f64) -> Result<Node, E> {
@@ -300,7 +296,7 @@ mod tests {
             Node::Bool(true),
             Node::Null,
             text("1", false),
-            Node::Huge("18446744073709551615".to_owned()),
+            Node::Double(18446744073709551615.0),
             text("010", true),
         ];
         assert_eq!(items, expected);

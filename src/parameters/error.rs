@@ -7,6 +7,9 @@ use super::value::{Value, ValueType};
 /// Most problems that one report lists; a file of nothing but mistakes stays readable.
 const LISTED: usize = 50;
 
+/// After this many nobody reads on, and looking for the names that were meant takes its time.
+pub(super) const ENOUGH: usize = 4 * LISTED;
+
 /// A line of a parameter file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Place {

@@ -66,8 +66,13 @@ fn row(declaration: &Declaration) -> String {
         declaration.name,
         declaration.kind(),
         if declaration.read_only { "" } else { "live" },
-        declaration.description
+        outside_code(&declaration.description)
     )
+}
+
+/// Placeholders outside code would be taken for HTML.
+fn outside_code(text: &str) -> String {
+    text.replace('<', "`<").replace('>', ">`")
 }
 
 fn title(name: &str) -> &'static str {

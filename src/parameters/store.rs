@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry as MapEntry;
 use std::sync::Arc;
 
 use super::declaration::{Declaration, Descriptor};
-use super::error::{Error, Origin, Problems};
+use super::error::{ENOUGH, Error, Origin, Problems};
 use super::nearest::hint;
 use super::overrides::Override;
 use super::value::Value;
@@ -79,6 +79,9 @@ impl Store {
             match store.fit(&given.name, given.value.clone(), &given.origin) {
                 Ok(value) => store.put(&given.name, value),
                 Err(error) => problems.push(error),
+            }
+            if problems.len() >= ENOUGH {
+                break;
             }
         }
         (store, problems)

@@ -186,7 +186,6 @@ fn scalar(node: &Node) -> Result<Value, String> {
         Node::Double(v) => Value::Double(*v),
         Node::Text { text, plain: true } => plain(text),
         Node::Text { text, plain: false } => Value::String(text.clone()),
-        Node::Huge(text) => return Err(format!("is {text}, beyond 64-bit integers; write {text}.0 for a double")),
         Node::Null => {
             return Err(
                 "has no value (nothing, ~ or null); delete it to keep the default, or put text in quotes".to_owned()
@@ -201,10 +200,16 @@ fn scalar(node: &Node) -> Result<Value, String> {
 /// Unquoted text that `rcl` does not take as text.
 fn plain(text: &str) -> Value {
     match text {
-        "Y" | "y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Value::Bool(true),
-        "N" | "n" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => Value::Bool(false),
-        "inf" | "+inf" => Value::Double(f64::INFINITY),
-        "-inf" => Value::Double(f64::NEG_INFINITY),
+        "Y" | "y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Value::Bool(true),
+        "N" | "n" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => return Value::Bool(false),
+        _ => {}
+    }
+    let (negative, word) = match text.strip_prefix('-') {
+        Some(word) => (true, word),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    match word.to_ascii_lowercase().as_str() {
+        "inf" | "infinity" => Value::Double(if negative { f64::NEG_INFINITY } else { f64::INFINITY }),
         "nan" => Value::Double(f64::NAN),
         _ => Value::String(text.to_owned()),
     }
@@ -341,7 +346,6 @@ vla_trt: {ros__parameters: {x: 1}}
         assert!(inside("[x, y]").contains("mixes string ('x') and bool (true) in one list; give all the same type"));
         assert!(inside("[[1], [2]]").contains("has a list where a single value belongs"));
         assert!(inside("[{x: 1}]").contains("has a map where a single value belongs"));
-        assert!(inside("18446744073709551615").contains("beyond 64-bit integers"));
         assert!(inside("!robot x").contains("tags like !name"));
     }
 

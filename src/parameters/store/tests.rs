@@ -66,6 +66,16 @@ fn every_wrong_override_is_reported_with_its_origin() {
 }
 
 #[test]
+fn a_file_of_nothing_but_mistakes_is_given_up_on() {
+    let overrides: Vec<Override> =
+        (0..100_000).map(|i| given(&format!("inputs.mistake{i}"), Value::Integer(i))).collect();
+    let problems = Store::declare(declarations(), &overrides).expect_err("wrong");
+    assert_eq!(problems.len(), ENOUGH);
+    let shown = problems.to_string();
+    assert!(shown.lines().count() < 60 && shown.ends_with("more"), "{shown}");
+}
+
+#[test]
 fn declarations_that_contradict_themselves_are_refused() {
     let twice = [declarations(), declarations()].concat();
     assert_eq!(Store::declare(twice, &[]).expect_err("twice").len(), declarations().len());
