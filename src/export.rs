@@ -7,7 +7,6 @@
 pub mod checkpoint;
 pub mod demo;
 pub mod error;
-pub mod fingerprint;
 pub mod inventory;
 pub mod layers;
 pub mod model;
@@ -20,5 +19,4 @@ pub mod tensor_file;
 pub mod weights;
 
 pub use error::Error;
-pub use fingerprint::fingerprint;
 pub use model::{Model, Options, RopeFrequencies, View, VisionAttention};

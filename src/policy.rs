@@ -15,6 +15,7 @@ pub mod decode;
 mod embedding;
 pub mod encode;
 mod error;
+mod fingerprint;
 mod noise;
 pub mod processor;
 pub mod spec;
@@ -23,6 +24,7 @@ mod text;
 mod views;
 
 pub use error::Error;
+pub use fingerprint::{FingerprintError, fingerprint};
 pub use spec::PolicySpec;
 
 use state::State;
@@ -109,6 +111,7 @@ impl Policy {
     /// [`Error`] naming the file, stage or tensor; nothing stays loaded.
     pub fn load(spec: PolicySpec, options: LoadOptions, progress: &mut dyn FnMut(Progress)) -> Result<Self, Error> {
         progress(Progress::Planning);
+        let spec = with_true_fingerprint(spec)?;
         let processor =
             processor::Processor::load(&spec.processor.config, &spec.processor.statistics, &spec.processor.embodiment)?;
         error::agree(&spec, &processor)?;
@@ -278,6 +281,21 @@ impl Policy {
         self.prepare_times(&mut timings);
         self.run(steps, &mut timings.stages)
     }
+}
+
+/// Chunks carry the fingerprint of the files that made them: one that policy.yaml does not know is said and replaced.
+fn with_true_fingerprint(mut spec: PolicySpec) -> Result<PolicySpec, Error> {
+    let files = spec.files();
+    let found = fingerprint(&spec.dir, &files.iter().map(String::as_str).collect::<Vec<_>>())?;
+    if found != spec.fingerprint {
+        tracing::warn!(
+            expected = %spec.fingerprint,
+            %found,
+            "files of the policy changed since it was made; chunks carry the fingerprint of what is there now"
+        );
+        spec.fingerprint = found;
+    }
+    Ok(spec)
 }
 
 fn load_pipeline(

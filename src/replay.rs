@@ -90,7 +90,7 @@ pub fn run(
     }
     let bag = BagReader::open(&options.bag)?;
     let topics = join_topics(&bag, settings, &options.bag)?;
-    let inputs = Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joints());
+    let inputs = Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joint_names());
     if !settings.instruction.is_empty() {
         inputs.set_instruction(&settings.instruction);
     }

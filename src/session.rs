@@ -125,11 +125,7 @@ impl Session {
         let options = LoadOptions {
             engine: settings.engine.kind,
             load_order: settings.engine.load_order.clone(),
-            // Relative to the policy folder; an absolute path replaces it.
-            stage_files: stages
-                .iter()
-                .filter_map(|(name, s)| Some((name.clone(), spec.dir.join(s.path.as_ref()?))))
-                .collect(),
+            stage_files: stages.iter().filter_map(|(name, s)| Some((name.clone(), s.path.clone()?))).collect(),
             state: settings.state.clone(),
             action: settings.action.clone(),
             denoise_steps: settings.denoise_steps,

@@ -1,9 +1,9 @@
 //! Small safe surfaces over what the operating system gives: the only room outside the engine's FFI where `unsafe`
 //! may stand.
 
-#[expect(unsafe_code, reason = "mapping a file; the safety argument stands at the call")]
-pub mod map;
 #[expect(unsafe_code, reason = "one C function without preconditions")]
 mod exit;
+#[expect(unsafe_code, reason = "mapping a file; the safety argument stands at the call")]
+pub mod map;
 
 pub use exit::exit_now;

@@ -159,6 +159,22 @@ fn tampered(name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> tempfile::Te
     policy
 }
 
+#[test]
+fn chunks_carry_the_fingerprint_of_the_files_that_made_them() {
+    let out = tempfile::tempdir().expect("a folder");
+    let file = out.path().join("c.mcap");
+    let policy = demo::policy();
+    replay(policy.path(), &[], &file, None);
+    let declared = PolicySpec::load(policy.path()).expect("the demo policy").fingerprint;
+    assert_eq!(chunks(&file)[0].policy_fingerprint, declared);
+    let policy = tampered("statistics.json", |mut bytes| {
+        bytes.push(b'\n');
+        bytes
+    });
+    replay(policy.path(), &[], &file, None);
+    assert_ne!(chunks(&file)[0].policy_fingerprint, declared);
+}
+
 fn load_error(policy: &Path) -> String {
     let settings = demo::settings(policy, &[]);
     let spec = PolicySpec::load(policy).expect("a description that reads");

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use super::Error;
-use super::fingerprint::fingerprint;
 use super::split::{Source, Stage};
+use crate::policy::fingerprint;
 use crate::tensor::{TensorSpec, display_dims};
 
 /// Name of the description inside a bundle.
@@ -72,7 +72,8 @@ impl Description<'_> {
     /// Writes `policy.yaml` into `dir`, where all other files are already; returns the fingerprint over those.
     pub fn write(&self, stages: &[Stage], dir: &Path) -> Result<String, Error> {
         let files = self.files(stages);
-        let hash = fingerprint(dir, &files.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let hash = fingerprint(dir, &files.iter().map(String::as_str).collect::<Vec<_>>())
+            .map_err(|error| Error::Io { path: error.path, source: error.source })?;
         let path = dir.join(POLICY_YAML);
         fs::write(&path, self.text(stages, &hash)).map_err(Error::io(&path))?;
         Ok(hash)

@@ -95,11 +95,6 @@ pub struct JointLimit {
 }
 
 impl Settings {
-    /// Every joint that the policy reads or moves; some twice.
-    pub fn joints(&self) -> impl Iterator<Item = String> {
-        self.state.iter().chain(&self.action).flat_map(|key| key.joints.iter().cloned())
-    }
-
     /// Reads the parameters of a node that runs this policy.
     ///
     /// # Errors

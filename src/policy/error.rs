@@ -22,6 +22,9 @@ pub enum Error {
     /// Image, instruction or state could not be encoded.
     #[error(transparent)]
     Encode(#[from] encode::EncodeError),
+    /// A file of the bundle cannot be read.
+    #[error("a file of the policy cannot be read: {0}")]
+    Fingerprint(#[from] super::fingerprint::FingerprintError),
     /// policy.yaml and the processor's files contradict each other.
     #[error("policy.yaml and the processor's files disagree:\n  {}", problems.join("\n  "))]
     Disagree {

@@ -165,6 +165,21 @@ impl PolicySpec {
         self.stages.iter().map(|spec| spec.stage.name.clone()).collect()
     }
 
+    /// Every file that the description names, relative to the bundle: what the fingerprint is over.
+    pub fn files(&self) -> Vec<String> {
+        let instruction = [&self.instruction.tokenizer, &self.instruction.template];
+        let embedding = self.instruction.embedding.iter().map(|(file, _)| file);
+        let networks = self.stages.iter().map(|spec| &spec.stage.file);
+        let inputs = self.stages.iter().flat_map(|spec| &spec.stage.inputs);
+        let constants = inputs.filter_map(|input| input.constants.as_ref());
+        let all = instruction.into_iter().chain(embedding).chain([&self.processor.config, &self.processor.statistics]);
+        let relative = |file: &PathBuf| file.strip_prefix(&self.dir).unwrap_or(file).to_string_lossy().into_owned();
+        let mut files: Vec<String> = all.chain(networks).chain(constants).map(relative).collect();
+        files.sort();
+        files.dedup();
+        files
+    }
+
     /// Largest value of the symbolic dimension `symbol` in any stage's profile.
     pub fn largest(&self, symbol: &str) -> Option<usize> {
         let profiles = self.stages.iter().flat_map(|spec| &spec.profile);

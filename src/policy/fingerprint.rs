@@ -2,18 +2,26 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::Error;
+/// A file of the bundle cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+pub struct FingerprintError {
+    /// The file.
+    pub path: PathBuf,
+    /// The system's words.
+    pub source: io::Error,
+}
 
 /// `sha256:<hex>` over `files` of `dir`: the SHA-256 of the lines `name NUL sha256-of-content-in-hex LF`, sorted by
 /// name. A network's weights file, `<name>.onnx.data`, counts along with `<name>.onnx` where it is there.
 ///
 /// # Errors
-/// [`Error::Io`] with the file that cannot be read.
-pub fn fingerprint(dir: &Path, files: &[&str]) -> Result<String, Error> {
+/// [`FingerprintError`] with the file that cannot be read.
+pub fn fingerprint(dir: &Path, files: &[&str]) -> Result<String, FingerprintError> {
     let mut names: Vec<String> = files.iter().map(|name| (*name).to_owned()).collect();
     let weights = files.iter().filter(|name| name.ends_with(".onnx")).map(|name| format!("{name}.data"));
     names.extend(weights.filter(|name| dir.join(name).is_file()));
@@ -30,7 +38,7 @@ pub fn fingerprint(dir: &Path, files: &[&str]) -> Result<String, Error> {
 }
 
 /// SHA-256 of a file, read in pieces.
-fn file_hash(path: &Path) -> Result<[u8; 32], Error> {
+fn file_hash(path: &Path) -> Result<[u8; 32], FingerprintError> {
     struct Sink(Sha256);
     impl io::Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -42,9 +50,10 @@ fn file_hash(path: &Path) -> Result<[u8; 32], Error> {
             Ok(())
         }
     }
-    let mut file = File::open(path).map_err(Error::io(path))?;
+    let fail = |source| FingerprintError { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(fail)?;
     let mut sink = Sink(Sha256::new());
-    io::copy(&mut file, &mut sink).map_err(Error::io(path))?;
+    io::copy(&mut file, &mut sink).map_err(fail)?;
     Ok(sink.0.finalize().into())
 }
 
@@ -84,6 +93,7 @@ mod tests {
         assert_ne!(base, with_weights);
         fs::write(dir.path().join("b.onnx.data"), "Weights").expect("write");
         assert_ne!(with_weights, fingerprint(dir.path(), &["a.json", "b.onnx"]).expect("reads"));
-        assert!(matches!(fingerprint(dir.path(), &["c.json"]), Err(Error::Io { .. })));
+        let missing = fingerprint(dir.path(), &["c.json"]).expect_err("no such file");
+        assert!(missing.path.ends_with("c.json"));
     }
 }
