@@ -75,6 +75,15 @@ fn every_camera_frame_of_a_bag_has_the_pixels_that_pillow_reads() {
 }
 
 #[test]
+fn the_decoder_keeps_its_buffer_and_may_move_to_another_thread() {
+    let (mut decoder, data) = (FrameDecoder::new(), file("camera.jpg"));
+    let large = decoder.decode(&frame(&data)).expect("a good frame").data.as_ptr();
+    decoder.decode(&frame(&file("rgb.png"))).expect("a good frame");
+    assert_eq!(decoder.decode(&frame(&data)).expect("a good frame").data.as_ptr(), large);
+    std::thread::spawn(move || decoder.decode(&frame(&data)).map(|_| ())).join().expect("no panic").expect("good");
+}
+
+#[test]
 fn depth_and_print_colours_are_refused_in_words() {
     let refusal = |name: &str| FrameDecoder::new().decode(&frame(&file(name))).expect_err("refused").to_string();
     assert_eq!(refusal("cmyk.jpg"), "JPEG frame is CMYK, expected YCbCr, RGB or grey");
