@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use vla_trt::export::demo::{self, bundle, used_columns};
-use vla_trt::export::fingerprint;
+use vla_trt::policy::fingerprint;
 
 #[path = "support/demo_pipeline.rs"]
 mod support;

@@ -104,7 +104,9 @@ fn instruction_seed_and_step_count_each_change_the_chunks() {
 #[test]
 fn a_stale_input_is_a_violation_and_no_chunk() {
     let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
-    let summary = replay(policy.path(), &["inputs.cameras.top.max_age_ms:=0.5"], &out.path().join("c.mcap"), None);
+    // Frames come every 100 ms, inferences every 143 ms: most find a frame that is older than a millisecond.
+    let rules = ["rate_hz:=7.0", "inputs.cameras.top.max_age_ms:=1.0"];
+    let summary = replay(policy.path(), &rules, &out.path().join("c.mcap"), None);
     let stale = summary.record.events.iter().filter(|event| event.text.contains("top stale")).count();
     assert!(stale > 5, "{:?}", summary.record.events);
 }
