@@ -16,6 +16,7 @@ pub mod policy_yaml;
 pub mod position_table;
 pub mod seeded;
 pub mod split;
+pub mod tensor_file;
 pub mod weights;
 
 pub use error::Error;

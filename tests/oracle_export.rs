@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use ort::environment::Environment;
 use safetensors::SafeTensors;
 use vla_trt::export::checkpoint::Checkpoint;
+use vla_trt::export::inventory::inventory;
 use vla_trt::export::weights::Weights;
 use vla_trt::export::{Model, Options, RopeFrequencies, View, VisionAttention, split};
 use vla_trt::tensor::{DType, HostTensor};
@@ -266,6 +267,39 @@ fn every_stage_gives_the_vendors_tensors() {
         rounded_frequencies_give_the_vendors_runtime(&bench, &observation, &label);
     }
     cross_view_attention_differs_as_the_vendors_does(&bench);
+    half_precision_stays_near(&bench);
+}
+
+/// The CPU computes most half-precision operators in single precision between casts: this shows that the graph is
+/// well formed in f16, not what a GPU's f16 gives.
+fn half_precision_stays_near(bench: &Bench) {
+    let observation = bench.observation(0);
+    let exact = options(RopeFrequencies::Exact, VisionAttention::PerImage);
+    let found = bench.run(&observation, &Options { dtype: DType::F16, ..exact });
+    for (name, reference) in [("image_rows", "mlp1_out"), ("vl_embs", "vl_embs"), ("next_actions", "action_pred")] {
+        let error = relative(&found[name], &observation.f32(reference));
+        eprintln!("f16 {name}: {error:.2e}");
+        assert!(error < 1e-2, "f16 {name}: {error:.2e}");
+    }
+}
+
+/// The checkpoint's own list of names is what the inventory says, but for what inference never reads.
+#[test]
+fn the_inventory_is_what_a_checkpoint_holds() {
+    let Some(tiny) = oracle() else { return };
+    let scratch = tempfile::tempdir().expect("scratch");
+    unpack(&tiny, scratch.path());
+    let checkpoint = Checkpoint::open(scratch.path()).expect("checkpoint");
+    let model = checkpoint.model(&scratch.path().join("eagle_dims.json")).expect("sizes");
+    let mut expected: Vec<String> = Vec::new();
+    for (name, dims) in inventory(&model) {
+        checkpoint.get(&name).expect("there").shaped(&dims).expect("of this shape");
+        expected.push(name);
+    }
+    expected.sort();
+    let unread = |name: &&str| name.contains("vision_model.head.") || name.ends_with("lm_head.weight");
+    let held: Vec<&str> = checkpoint.names().filter(|name| !unread(name)).collect();
+    assert_eq!(held, expected);
 }
 
 fn rounded_frequencies_give_the_vendors_runtime(bench: &Bench, observation: &Observation, label: &str) {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use safetensors::SafeTensors;
 use safetensors::tensor::Metadata;
 use serde::Deserialize;
@@ -27,7 +28,7 @@ pub struct Checkpoint {
 }
 
 struct Shard {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     data: usize,
     metadata: Metadata,
 }
@@ -50,14 +51,29 @@ impl Checkpoint {
         } else {
             vec!["model.safetensors".to_owned()]
         };
+        let mut opened = Vec::with_capacity(files.len());
+        for file in files {
+            let path = dir.join(file);
+            opened.push((path.clone(), Bytes::from(fs::read(&path).map_err(Error::io(&path))?)));
+        }
+        Self::from_shards(dir, opened)
+    }
+
+    /// A checkpoint in `dir` whose safetensors files are these bytes.
+    pub fn from_shards(dir: &Path, files: Vec<(PathBuf, Bytes)>) -> Result<Self, Error> {
         let mut index = BTreeMap::new();
         let mut shards = Vec::with_capacity(files.len());
-        for file in files {
-            let shard = Shard::open(&dir.join(file))?;
+        for (path, bytes) in files {
+            let shard = Shard::parse(&path, bytes)?;
             index.extend(shard.metadata.tensors().into_keys().map(|name| (name, shards.len())));
             shards.push(shard);
         }
         Ok(Self { dir: dir.to_path_buf(), shards, index })
+    }
+
+    /// Names of all weights, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.index.keys().map(String::as_str)
     }
 
     /// Sizes: `config.json` of the checkpoint, `backbone` in the vendor's Eagle `config.json` keys.
@@ -72,8 +88,7 @@ impl Checkpoint {
 }
 
 impl Shard {
-    fn open(path: &Path) -> Result<Self, Error> {
-        let bytes = fs::read(path).map_err(Error::io(path))?;
+    fn parse(path: &Path, bytes: Bytes) -> Result<Self, Error> {
         let (header, metadata) = SafeTensors::read_metadata(&bytes)
             .map_err(|source| Error::SafeTensors { path: path.to_path_buf(), source })?;
         let data = header.saturating_add(LENGTH_FIELD);

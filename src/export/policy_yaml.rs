@@ -85,6 +85,7 @@ impl Description<'_> {
         let steps: Vec<String> = self.steps.iter().map(u32::to_string).collect();
         let mut text = format!(
             "# {about}\n\
+             # Written by vla_trt {version}.\n\
              format: 1\n\
              name: {name}\n\
              # Over every file named below.\n\
@@ -107,6 +108,7 @@ impl Description<'_> {
              # In run order. Letters are sizes known at run time: T text tokens, S all tokens.\n\
              stages:\n",
             about = self.about,
+            version = env!("CARGO_PKG_VERSION"),
             name = self.name,
             cameras = self.cameras.join(", "),
             state = named(self.state),

@@ -13,7 +13,7 @@ use super::layers::{Net, context, language, step};
 use super::onnx::graph::GraphFiles;
 use super::onnx::{Graph, Value};
 use super::weights::{Weight, Weights};
-use super::{Error, Model, Options, View};
+use super::{Error, Model, Options, View, tensor_file};
 use crate::tensor::{DType, TensorSpec};
 
 /// File of the constants that change from step to step.
@@ -153,12 +153,5 @@ fn write_constants(weights: &dyn Weights, model: &Model, options: &Options, path
         tensors.push(Weight::computed(&name, &[n, rows, width], &table));
         tensors.push(Weight::computed(&format!("dt.{count}"), &[n, 1], &vec![(1.0 / f64::from(count)) as f32; n]));
     }
-    write_safetensors(&tensors, path)
-}
-
-/// Writes weights to a safetensors file.
-pub fn write_safetensors(tensors: &[Weight<'_>], path: &Path) -> Result<(), Error> {
-    let views = tensors.iter().map(|weight| (weight.name.as_str(), weight));
-    safetensors::serialize_to_file(views, None, path)
-        .map_err(|source| Error::SafeTensors { path: path.to_path_buf(), source })
+    tensor_file::write(&tensors, path)
 }

@@ -124,28 +124,6 @@ impl Weight<'_> {
     }
 }
 
-impl safetensors::View for &Weight<'_> {
-    fn dtype(&self) -> safetensors::Dtype {
-        match self.dtype {
-            DType::F16 => safetensors::Dtype::F16,
-            DType::BF16 => safetensors::Dtype::BF16,
-            _ => safetensors::Dtype::F32,
-        }
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.dims
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.data)
-    }
-
-    fn data_len(&self) -> usize {
-        self.data.len()
-    }
-}
-
 fn pairs(data: &[u8]) -> impl Iterator<Item = [u8; 2]> + '_ {
     data.chunks_exact(2).map(|b| [b[0], b[1]])
 }

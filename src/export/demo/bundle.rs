@@ -11,7 +11,7 @@ use super::weights::DemoWeights;
 use super::{CAMERAS, DIMS, EMBODIMENT, HORIZON, KEYS, ROWS, STEP_S, STEPS, TEXT, model, statistics, tokenizer, views};
 use crate::export::policy_yaml::{Description, POLICY_YAML};
 use crate::export::weights::Weights as _;
-use crate::export::{Error, Options, RopeFrequencies, VisionAttention, split};
+use crate::export::{Error, Options, RopeFrequencies, VisionAttention, split, tensor_file};
 use crate::tensor::DType;
 
 const EMBEDDING: (&str, &str) = ("embedding.safetensors", "embed_tokens");
@@ -76,7 +76,7 @@ fn make(dir: &Path, seed: u64) -> Result<String, Error> {
     let weights = DemoWeights::new(seed, model.clone());
     let mut table = weights.get("backbone.model.language_model.model.embed_tokens.weight")?;
     table.name = EMBEDDING.1.to_owned();
-    split::write_safetensors(&[table], &dir.join(EMBEDDING.0))?;
+    tensor_file::write(&[table], &dir.join(EMBEDDING.0))?;
     let options = Options {
         dtype: DType::F32,
         rope: RopeFrequencies::default(),

@@ -14,14 +14,15 @@ use crate::export::layers::hoist::time_embedding;
 
 /// Weight of the carried action in its channel, against about 1 in the others.
 const CARRY: f32 = 0.5;
-/// Pull on the carried action; below `1 / CARRY`, so that some of the noise stays and the seed shows.
-const PULL: f32 = 1.8;
+/// Pull on the carried action. The norm before the output divides it by the spread of a token, about 3, so the whole
+/// pull would be about 6; a little less, and some of the noise stays: the seed shows.
+const PULL: f32 = 5.5;
 /// How much of the carried action the blocks read.
-const READ: f32 = 0.3;
+const READ: f32 = 0.1;
 /// Spread of the target.
-const TARGET: f32 = 0.5;
+const TARGET: f32 = 0.8;
 /// Random features of the noisy action beside the carried columns.
-const FEATURES: f32 = 0.25;
+const FEATURES: f32 = 0.1;
 /// Exported times are multiples of this.
 const EIGHTH: f64 = 0.125;
 
@@ -30,7 +31,7 @@ pub(super) fn arrange(demo: &DemoWeights, name: &str, dims: &[usize], values: &m
     let head = &demo.model.head;
     let used = used_columns();
     let short = name.strip_prefix("action_head.").unwrap_or(name);
-    // (row, column) rewriting of every matrix: `rows` x `columns` as stored.
+    // As stored, `[.., rows, columns]`.
     let columns = dims.last().copied().unwrap_or(1);
     let rows = dims.get(dims.len().saturating_sub(2)).copied().unwrap_or(1);
     let mut rewrite = |entry: &dyn Fn(usize, usize, f32) -> f32| {

@@ -30,8 +30,9 @@ const GAINS: &[(&str, f64)] = &[
     ("patch_embedding.weight", 2.0),
     ("self_attn.q_proj.weight", 2.0),
     ("self_attn.k_proj.weight", 2.0),
-    ("attn1.to_q.weight", 1.5),
-    ("attn1.to_k.weight", 1.5),
+    ("attn1.to_q.weight", 2.0),
+    ("attn1.to_k.weight", 2.0),
+    ("attn1.to_out.0.weight", 1.5),
     ("norm1.linear.weight", 0.1),
 ];
 

@@ -264,7 +264,8 @@ impl Graph {
         let model = ModelProto {
             ir_version: Some(IR_VERSION),
             producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
-            producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            // Not this build's version: the same network is the same bytes.
+            producer_version: None,
             graph: Some(GraphProto {
                 node,
                 name: Some(self.name),
