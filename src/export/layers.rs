@@ -101,13 +101,14 @@ impl Net<'_> {
     pub fn layer_norm(&mut self, x: &Value, name: &str, width: usize, eps: f32) -> Result<Value, Error> {
         let weight = self.weight(&format!("{name}.weight"), &[width])?;
         let bias = self.weight(&format!("{name}.bias"), &[width])?;
-        self.graph.layer_norm(x, &weight, Some(&bias), eps)
+        self.graph.layer_norm(x, &weight, &bias, eps)
     }
 
     /// LayerNorm without learned weights.
     pub fn plain_norm(&mut self, x: &Value, width: usize, eps: f32) -> Result<Value, Error> {
         let ones = self.place(&Weight::computed(&format!("ones[{width}]"), &[width], &vec![1.0; width]))?;
-        self.graph.layer_norm(x, &ones, None, eps)
+        let zeros = self.place(&Weight::computed(&format!("zeros[{width}]"), &[width], &vec![0.0; width]))?;
+        self.graph.layer_norm(x, &ones, &zeros, eps)
     }
 
     /// RMSNorm along the last axis, the mean of squares in single precision whatever the export's type.

@@ -22,7 +22,7 @@ pub fn language(net: &mut Net<'_>, model: &Model, images: usize) -> Result<Value
     let positions = net.graph.input("positions", DType::I32, &[Dim::Symbol("S".to_owned())])?;
     let rows = net.graph.concat(&[&text, &image], 0)?;
     let mut x = net.graph.gather(&rows, &positions)?;
-    let count = net.graph.count(&positions, 0)?;
+    let count = net.graph.count(&positions)?;
     let mask = causal_mask(net, &count)?;
     let rotation = net.rotation(language, &count, net.options.text[2] + images)?;
     for index in 0..language.layers {

@@ -74,41 +74,24 @@ fn join(net: &mut Net<'_>, values: &[Value]) -> Result<Value, Error> {
     }
 }
 
-/// Patch embedding plus positions: `[views, 3, h, w]` to `[views * patches, width]`.
+/// Patch embedding plus positions: `[views, 3, h, w]` to `[views * patches, width]`. A patch is flattened as (row,
+/// column, channel). Not a convolution, which opset 17 does not have in bf16.
 fn embed(net: &mut Net<'_>, vision: &Vision, group: &ViewGroup, pixels: &Value) -> Result<Value, Error> {
     let Vision { width, patch, .. } = *vision;
     let (high, wide) = group.grid(vision);
-    let kernels = patch_kernels(net, vision)?;
-    let bias = net.weight(&format!("{TOWER}.embeddings.patch_embedding.bias"), &[width])?;
-    let kernels = net.place(&Weight::computed("patch_kernels", &[width, 3, patch, patch], &kernels))?;
-    let maps = net.graph.patches(pixels, &kernels, &bias)?;
-    let maps = net.graph.reshape(&maps, &fixed([group.views, width, high * wide]))?;
-    let tokens = net.graph.transpose(&maps, &[0, 2, 1])?;
+    let cells = net.graph.reshape(pixels, &fixed([group.views, 3, high, patch, wide, patch]))?;
+    let cells = net.graph.transpose(&cells, &[0, 2, 4, 3, 5, 1])?;
+    let patches = net.graph.reshape(&cells, &fixed([group.views * high * wide, patch * patch * 3]))?;
+    let tokens = net.linear(&patches, &format!("{TOWER}.embeddings.patch_embedding"), patch * patch * 3, width, true)?;
 
     let table = net.weights.get(&format!("{TOWER}.embeddings.position_embedding.weight"))?;
     let table = table.shaped(&[vision.table * vision.table, width])?.to_f32();
     let positions = resize_bilinear(&table, (vision.table, vision.table), width, (high, wide));
     let name = format!("positions[{high}x{wide}]");
     let positions = net.place(&Weight::computed(&name, &[high * wide, width], &positions))?;
+    let tokens = net.graph.reshape(&tokens, &fixed([group.views, high * wide, width]))?;
     let tokens = net.graph.add(&tokens, &positions)?;
     net.graph.reshape(&tokens, &fixed([group.views * high * wide, width]))
-}
-
-/// The patch Linear `[width, (row, column, channel)]` as convolution kernels `[width, channel, row, column]`.
-fn patch_kernels(net: &Net<'_>, vision: &Vision) -> Result<Vec<f32>, Error> {
-    let Vision { width, patch, .. } = *vision;
-    let inputs = patch * patch * 3;
-    let weight = net.weights.get(&format!("{TOWER}.embeddings.patch_embedding.weight"))?.shaped(&[width, inputs])?;
-    let flat = weight.to_f32();
-    let mut kernels = vec![0.0; flat.len()];
-    for (from, to) in flat.chunks_exact(inputs).zip(kernels.chunks_exact_mut(inputs)) {
-        for (pixel, channels) in from.chunks_exact(3).enumerate() {
-            for (channel, value) in channels.iter().enumerate() {
-                to[channel * patch * patch + pixel] = *value;
-            }
-        }
-    }
-    Ok(kernels)
 }
 
 /// Encoder layers and the norm after them, on `[groups * patches, width]`.

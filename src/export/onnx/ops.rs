@@ -263,17 +263,16 @@ impl Graph {
         Ok(self.node("Expand", &[x, &constant], vec![], x.dtype(), to.to_vec()))
     }
 
-    /// INT32 `[n]` counting 0, 1, .. along axis `axis` of `x`, whose size may be known at run time only.
-    pub fn count(&mut self, x: &Value, axis: usize) -> Result<Value, Error> {
-        let Some(dim) = x.dim(axis).cloned() else {
-            return Err(self.misfit("Shape", format!("an axis {axis}"), &[x]));
+    /// INT32 `[n]` counting 0, 1, .. along `x` `[n]`, whose size may be known at run time only.
+    pub fn count(&mut self, x: &Value) -> Result<Value, Error> {
+        let [dim] = x.dims() else {
+            return Err(self.misfit("Shape", "one axis", &[x]));
         };
-        let bounds = vec![("start", Attribute::Int(axis as i64)), ("end", Attribute::Int(axis as i64 + 1))];
-        let size = self.node("Shape", &[x], bounds, DType::I64, vec![Dim::Fixed(1)]);
+        let size = self.node("Shape", &[x], vec![], DType::I64, vec![Dim::Fixed(1)]);
         let size = self.cast(&size, DType::I32);
         let size = self.reshape(&size, &[])?;
         let (zero, one) = (self.scalar_i32(0)?, self.scalar_i32(1)?);
-        Ok(self.node("Range", &[&zero, &size, &one], vec![], DType::I32, vec![dim]))
+        Ok(self.node("Range", &[&zero, &size, &one], vec![], DType::I32, vec![dim.clone()]))
     }
 
     /// Softmax along the last axis.
@@ -292,36 +291,13 @@ impl Graph {
     }
 
     /// LayerNorm along the last axis with weights of that size.
-    pub fn layer_norm(&mut self, x: &Value, weight: &Value, bias: Option<&Value>, eps: f32) -> Result<Value, Error> {
-        let mut inputs = vec![x, weight];
-        inputs.extend(bias);
+    pub fn layer_norm(&mut self, x: &Value, weight: &Value, bias: &Value, eps: f32) -> Result<Value, Error> {
         let last = &x.dims()[x.dims().len().saturating_sub(1)..];
-        if !inputs[1..].iter().all(|w| w.dims() == last && w.dtype() == x.dtype()) {
-            return Err(self.misfit("LayerNormalization", "weights of the last axis, one type", &inputs));
+        if ![weight, bias].iter().all(|w| w.dims() == last && w.dtype() == x.dtype()) {
+            return Err(self.misfit("LayerNormalization", "weights of the last axis, one type", &[x, weight, bias]));
         }
         let attributes = vec![("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(eps))];
-        Ok(self.node("LayerNormalization", &inputs, attributes, x.dtype(), x.dims().to_vec()))
-    }
-
-    /// Convolution of `[n, channels, h, w]` with kernels `[out, channels, k, k]` at stride `k`: one product per patch.
-    pub fn patches(&mut self, x: &Value, kernels: &Value, bias: &Value) -> Result<Value, Error> {
-        let ([n, c, Dim::Fixed(h), Dim::Fixed(w)], [out, kc, Dim::Fixed(k), Dim::Fixed(k2)]) =
-            (x.dims(), kernels.dims())
-        else {
-            return Err(self.misfit("Conv", "[n, c, h, w] and [out, c, k, k]", &[x, kernels]));
-        };
-        let fits = c == kc && k == k2 && h % k == 0 && w % k == 0 && bias.dims() == [out.clone()];
-        if !fits || x.dtype() != kernels.dtype() || x.dtype() != bias.dtype() {
-            return Err(self.misfit(
-                "Conv",
-                "h and w multiples of k, equal channels, bias [out], one type",
-                &[x, kernels, bias],
-            ));
-        }
-        let dims = vec![n.clone(), out.clone(), Dim::Fixed(h / k), Dim::Fixed(w / k)];
-        let k = *k as i64;
-        let attributes = vec![("kernel_shape", Attribute::Ints(vec![k, k])), ("strides", Attribute::Ints(vec![k, k]))];
-        Ok(self.node("Conv", &[x, kernels, bias], attributes, x.dtype(), dims))
+        Ok(self.node("LayerNormalization", &[x, weight, bias], attributes, x.dtype(), x.dims().to_vec()))
     }
 }
 

@@ -1,0 +1,186 @@
+//! What the stages of the split layout promise, whatever the weights: run on the demo's.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ort::environment::Environment;
+use vla_trt::export::demo::{self, weights::DemoWeights};
+use vla_trt::export::{Model, Options, RopeFrequencies, View, VisionAttention, split};
+use vla_trt::tensor::{DType, HostTensor};
+
+#[path = "support/onnx_runtime.rs"]
+mod onnx_runtime;
+use onnx_runtime::Runner;
+
+type Tensors = BTreeMap<String, HostTensor>;
+
+fn model() -> Model {
+    demo::model(500)
+}
+
+fn options() -> Options {
+    Options {
+        dtype: DType::F32,
+        rope: RopeFrequencies::Bf16,
+        attention: VisionAttention::PerImage,
+        steps: vec![2],
+        embodiment: demo::EMBODIMENT.1,
+        text: [1, 16, 32],
+        debug_outputs: false,
+    }
+}
+
+fn view(camera: &str, width: usize) -> View {
+    View { camera: camera.to_owned(), width, height: 56 }
+}
+
+fn export(views: &[View], options: &Options, dir: &Path) {
+    let model = model();
+    split::write(&DemoWeights::new(7, model.clone()), &model, options, views, dir).expect("export");
+}
+
+fn wave(count: usize, phase: f32) -> Vec<f32> {
+    (0..count).map(|i| (i as f32 * 0.37 + phase).sin()).collect()
+}
+
+fn f32s(dims: &[usize], phase: f32) -> HostTensor {
+    HostTensor::from_f32(dims, wave(dims.iter().product(), phase)).expect("whole")
+}
+
+fn i32s(values: impl Iterator<Item = i32>) -> HostTensor {
+    let values: Vec<i32> = values.collect();
+    HostTensor::from_i32(&[values.len()], values).expect("whole")
+}
+
+fn named<const N: usize>(tensors: [(&str, HostTensor); N]) -> Tensors {
+    tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect()
+}
+
+fn values<'t>(tensors: &'t Tensors, name: &str) -> &'t [f32] {
+    tensors[name].as_f32().expect("f32")
+}
+
+fn close(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4)
+}
+
+/// All in one test function each would open ONNX Runtime again, which one process may not.
+#[test]
+fn the_stages_keep_their_promises() {
+    let Some(environment) = onnx_runtime::environment() else { return };
+    views_of_different_sizes_equal_each_view_alone(&environment);
+    cross_view_attention_sees_the_other_view(&environment);
+    later_tokens_do_not_change_earlier_rows(&environment);
+    rows_of_strength_zero_keep_their_actions(&environment);
+}
+
+fn views_of_different_sizes_equal_each_view_alone(environment: &Environment) {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let run = |views: &[View], inputs: Tensors| {
+        export(views, &options(), scratch.path());
+        values(&Runner::load(environment, &scratch.path().join("vision.onnx")).run(&inputs), "image_rows").to_vec()
+    };
+    let (a, b) = (f32s(&[1, 3, 56, 84], 0.0), f32s(&[1, 3, 56, 112], 1.0));
+    let both = named([("pixels.a", a.clone()), ("pixels.b", b.clone())]);
+    let both = run(&[view("a", 84), view("b", 112)], both);
+    let first = run(&[view("a", 84)], named([("pixels", a)]));
+    let second = run(&[view("b", 112)], named([("pixels", b)]));
+    assert!(close(&both, &[first, second].concat()));
+}
+
+fn cross_view_attention_sees_the_other_view(environment: &Environment) {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let pixels = wave(2 * 3 * 56 * 84, 0.0);
+    let mut changed = pixels.clone();
+    changed[3 * 56 * 84..].fill(0.5);
+    let rows_of_first_view = |attention, pixels: Vec<f32>| {
+        export(&[view("a", 84), view("b", 84)], &Options { attention, ..options() }, scratch.path());
+        let inputs = named([("pixels", HostTensor::from_f32(&[2, 3, 56, 84], pixels).expect("whole"))]);
+        let outputs = Runner::load(environment, &scratch.path().join("vision.onnx")).run(&inputs);
+        let rows = values(&outputs, "image_rows");
+        rows[..rows.len() / 2].to_vec()
+    };
+    for (attention, sees) in [(VisionAttention::PerImage, false), (VisionAttention::CrossView, true)] {
+        let (before, after) =
+            (rows_of_first_view(attention, pixels.clone()), rows_of_first_view(attention, changed.clone()));
+        assert_eq!(!close(&before, &after), sees, "{attention:?}");
+    }
+}
+
+/// Exports for one view of 6 image rows.
+fn one_view(dir: &Path) -> usize {
+    export(&[view("a", 84)], &options(), dir);
+    6
+}
+
+fn later_tokens_do_not_change_earlier_rows(environment: &Environment) {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let images = one_view(scratch.path());
+    let width = model().language.width;
+    let mut runner = Runner::load(environment, &scratch.path().join("language.onnx"));
+    let mut run = |text: usize| {
+        let rows = HostTensor::from_f32(&[text, width], wave(text * width, 0.0)).expect("whole");
+        // Two text tokens, the images, then the rest of the text.
+        let order = (0..2).chain((0..images as i32).map(|i| text as i32 + i)).chain(2..text as i32);
+        let inputs = [("text_rows", rows), ("image_rows", f32s(&[images, width], 2.0)), ("positions", i32s(order))];
+        values(&runner.run(&named(inputs)), "vl_embs").to_vec()
+    };
+    let (short, long) = (run(5), run(20));
+    assert_eq!((short.len(), long.len()), ((5 + images) * width, (20 + images) * width));
+    assert!(close(&short, &long[..short.len()]), "the causal mask hides what comes later");
+}
+
+fn rows_of_strength_zero_keep_their_actions(environment: &Environment) {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let images = one_view(scratch.path());
+    let model = model();
+    let head = &model.head;
+    let mut strength = vec![1.0; head.horizon];
+    strength[..3].fill(0.0);
+    strength[3] = 0.5;
+    let cross = |rows| f32s(&[1, head.heads, rows, head.head_dim], 3.0);
+    let mut inputs = named([
+        ("actions", f32s(&[head.horizon, head.action_dims], 0.0)),
+        ("k0", cross(9)),
+        ("v0", cross(9)),
+        ("k2", cross(images)),
+        ("v2", cross(images)),
+        ("state_features", f32s(&[1, head.width], 4.0)),
+        ("modulation", f32s(&[2 * head.blocks + 3, head.width], 5.0)),
+        ("dt", HostTensor::from_f32(&[1], vec![0.5]).expect("whole")),
+        ("strength", HostTensor::from_f32(&[head.horizon], strength).expect("whole")),
+    ]);
+    let mut runner = Runner::load(environment, &scratch.path().join("step.onnx"));
+    let changes = |outputs: &Tensors, inputs: &Tensors| -> Vec<f32> {
+        values(outputs, "next_actions").iter().zip(values(inputs, "actions")).map(|(next, now)| next - now).collect()
+    };
+    let some = changes(&runner.run(&inputs), &inputs);
+    inputs.extend(named([("strength", HostTensor::from_f32(&[head.horizon], vec![1.0; head.horizon]).expect("whole"))]));
+    let full = changes(&runner.run(&inputs), &inputs);
+    let row = |index: usize| index * head.action_dims..(index + 1) * head.action_dims;
+    assert!(some[..row(3).start].iter().all(|change| *change == 0.0), "strength 0");
+    let half: Vec<f32> = full[row(3)].iter().map(|change| change / 2.0).collect();
+    assert!(close(&some[row(3)], &half), "strength 1/2");
+    assert!(close(&some[row(4)], &full[row(4)]) && full[row(4)].iter().any(|change| change.abs() > 0.01), "strength 1");
+}
+
+#[test]
+fn sizes_that_do_not_fit_are_refused_by_camera() {
+    let refused = |views: &[View]| split::view_groups(&model(), views).expect_err("refused").to_string();
+    assert_eq!(
+        refused(&[view("top", 84), view("wrist", 90)]),
+        "views: `wrist`: expected width and height in positive multiples of 28, found 90x56"
+    );
+    assert!(refused(&[]).contains("at least one camera"));
+}
+
+#[test]
+fn an_embodiment_that_the_weights_lack_is_refused_by_name() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let model = model();
+    let options = Options { embodiment: 40, ..options() };
+    let weights = DemoWeights::new(7, model.clone());
+    let error = split::write(&weights, &model, &options, &[view("a", 84)], scratch.path()).expect_err("refused");
+    let error = error.to_string();
+    assert!(error.contains("state_encoder.layer1.W") && error.contains("more than 40 entries"), "{error}");
+}
