@@ -4,7 +4,7 @@ use std::path::Path;
 
 use safetensors::SafeTensors;
 use vla_trt::engine::onnx::Onnx;
-use vla_trt::engine::{Pipeline, Run, StageTime, Symbols};
+use vla_trt::engine::{Admission, Pipeline, Run, StageTime, Symbols};
 use vla_trt::export::demo;
 use vla_trt::policy::spec::PolicySpec;
 use vla_trt::tensor::{HostTensor, TensorSpec};
@@ -38,7 +38,7 @@ impl Demo {
             })
             .collect();
         let device = Onnx::new(1).expect("ONNX Runtime opens");
-        let pipeline = Pipeline::load(device, &stages, None, &host, &mut |_| {}).expect("the stages fit together");
+        let pipeline = Pipeline::load(device, &stages, None, &host, Admission::default(), &mut |_| {}).expect("the stages fit together");
         let image = pipeline.tensor("image_rows").expect("image rows");
         let vla_trt::tensor::Dim::Fixed(image_tokens) = image.dims[0] else { panic!("{image}") };
         Self {
