@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use super::Error;
 use super::model::{Head, Language, Model, Vision};
 use super::weights::{Weight, Weights};
+use crate::sys::map::map;
 use crate::tensor::DType;
 
 /// Bytes of the length field before a safetensors header.
@@ -54,7 +55,8 @@ impl Checkpoint {
         let mut opened = Vec::with_capacity(files.len());
         for file in files {
             let path = dir.join(file);
-            opened.push((path.clone(), Bytes::from(fs::read(&path).map_err(Error::io(&path))?)));
+            let bytes = map(&path).map_err(Error::io(&path))?;
+            opened.push((path, bytes));
         }
         Self::from_shards(dir, opened)
     }
