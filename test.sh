@@ -119,7 +119,7 @@ python_tests() {
 
 # --- run --------------------------------------------------------------------------------------------------------
 
-"$root/scripts/setup.sh"
+foreground "$root/scripts/setup.sh"
 set +u
 . "$cache/env.sh"
 set -u

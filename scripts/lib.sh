@@ -73,7 +73,7 @@ logged() {
   local title=$1 log=$2 status=0 start=$SECONDS
   shift 2
   mkdir -p "$(dirname "$log")"
-  start_group "$log" "$@"
+  start_group "$@" >"$log" 2>&1
   local pid=$child
   _watch "$pid" "$title" "$log"
   wait "$pid" || status=$?
@@ -88,18 +88,28 @@ logged() {
   return "$status"
 }
 
-# start_group LOG COMMAND...: in the background, as a process group of its own, so that it can be ended with everything
+# start_group COMMAND...: in the background, as a process group of its own, so that it can be ended with everything
 # that it started. Sets `child`.
 start_group() {
-  local log=$1
-  shift
   set -m
-  "$@" >"$log" 2>&1 </dev/null &
+  "$@" </dev/null &
   child=$!
   set +m
 }
 
-# Ends what `logged` is waiting for; for traps.
+# foreground COMMAND...: runs it with this terminal; unlike a plain command, a trap is not held up by it.
+foreground() {
+  local status=0
+  start_group "$@"
+  wait "$child" || status=$?
+  child=''
+  return "$status"
+}
+
+# Ends what `logged` or `foreground` is waiting for, and waits until it has cleaned up; for traps.
 end_child() {
-  [ -z "${child:-}" ] || kill -TERM -- "-$child" 2>/dev/null || true
+  [ -n "${child:-}" ] || return 0
+  kill -TERM -- "-$child" 2>/dev/null || true
+  wait "$child" 2>/dev/null || true
+  child=''
 }

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# ./demo.sh: set-up and build once, then the node on a recorded robot's topics, live, and the same bag through
+# `vla-trt replay`. Leaves out/demo/{chunks.mcap,report.html,policy} and target/release/vla-trt. May be run again.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/scripts/lib.sh"
+trap 'end_child; printf "\nInterrupted; nothing is left running.\n"; exit 130' INT TERM HUP
+cd "$root"
+
+out=out/demo
+bag=data/aloha_cube
+params=config/aloha.yaml
+tool=target/release/vla-trt
+policy="$out/policy"
+
+title() { printf '%s%s%s\n' "$bold" "$*" "$plain"; }
+
+title "1. Set-up"
+foreground scripts/setup.sh
+set +u
+. "$cache/env.sh"
+set -u
+
+title "2. Build"
+[ -e install/setup.bash ] || say "The first build compiles every dependency: several minutes on two cores."
+logged "Building" "$cache/log/build.log" scripts/build.sh ||
+  die "The package was not built." "The whole log: .cache/log/build.log. Mend what it names and run ./demo.sh again."
+[ "$took" -lt 10 ] || say "Built in $(seconds_as_text "$took")."
+set +u
+. install/setup.bash
+set -u
+
+title "3. Demo policy (GR00T N1.6's shape in small, seeded random weights)"
+mkdir -p "$out"
+if [ ! "$policy/policy.yaml" -nt "$tool" ]; then # missing, or made by an older tool
+  rm -rf "$policy.partial"
+  logged "Making the policy" "$cache/log/demo-policy.log" "$tool" make-demo-policy -o "$policy.partial" ||
+    die "The demo policy was not made." "The whole log: .cache/log/demo-policy.log"
+  rm -rf "$policy"
+  mv "$policy.partial" "$policy"
+fi
+say "$policy, $(du -sh "$policy" | cut -f 1)"
+
+title "4. The node, live, on the topics of $bag"
+export ROS_LOG_DIR="$cache/log/ros"
+foreground "$VLA_TRT_PYTHON" scripts/demo_live.py --node install/vla_trt/lib/vla_trt/vla_trt_node \
+  --policy "$policy" --params "$params" --bag "$bag" --log "$cache/log" -- \
+  "$VLA_TRT_PYTHON" scripts/play_bag.py "$bag" ||
+  die "The live part failed." "Logs: .cache/log/demo-node.log, .cache/log/demo-player.log"
+
+title "5. The same bag, policy and parameters through vla-trt replay (no ROS)"
+foreground "$tool" replay "$bag" --policy "$policy" --params "$params" -o "$out/chunks.mcap" --report "$out/report.html" ||
+  die "The replay failed." "Run it by hand for more: $tool -v replay $bag --policy $policy --params $params -o $out/chunks.mcap"
+
+cat <<END
+
+${bold}Written by the replay:${plain}
+  $root/$out/chunks.mcap    chunks and trajectories as ROS 2 messages
+  $root/$out/report.html    open it in a browser
+Next: $tool --help; README.md has the topics and the parameters.
+END
