@@ -72,7 +72,7 @@ impl Image {
 }
 
 fn pixels(size: Size, data: &[u8]) -> Pixels<'_> {
-    Pixels { width: size.width, height: size.height, step: 3 * size.width, format: PixelFormat::Rgb8, data }
+    Pixels::new(PixelFormat::Rgb8, size.width, size.height, 3 * size.width, data).expect("consistent")
 }
 
 fn size(value: &Value) -> Size {

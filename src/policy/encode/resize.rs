@@ -108,5 +108,42 @@ fn runs(sources: &[usize]) -> Vec<Run> {
     runs
 }
 
-/// Which source row a row buffer holds.
-type Tag = Option<usize>;
+/// The latest source rows in the form that a stage makes of them, row `y` in place `y % rows`.
+#[derive(Clone, Debug)]
+struct Ring<T> {
+    rows: Vec<Vec<T>>,
+    held: Vec<Option<usize>>,
+}
+
+impl<T: Copy> Ring<T> {
+    fn new(rows: usize, length: usize, value: T) -> Self {
+        Self { rows: vec![vec![value; length]; rows], held: vec![None; rows] }
+    }
+
+    /// Forgets the image before.
+    fn clear(&mut self) {
+        self.held.fill(None);
+    }
+
+    /// Row `y`, which must be held.
+    fn get(&self, y: usize) -> &[T] {
+        &self.rows[y % self.rows.len()]
+    }
+
+    /// The place of row `y`, to be filled; `None` when it is held already.
+    fn vacancy(&mut self, y: usize) -> Option<&mut [T]> {
+        let place = y % self.rows.len();
+        if self.held[place] == Some(y) {
+            return None;
+        }
+        self.held[place] = Some(y);
+        Some(&mut self.rows[place])
+    }
+}
+
+#[inline]
+fn to_floats(bytes: &[u8], floats: &mut [f32]) {
+    for (float, &byte) in floats.iter_mut().zip(bytes) {
+        *float = f32::from(byte);
+    }
+}

@@ -1,17 +1,20 @@
 //! Pillow's bicubic resampling of 8-bit images: columns first, then rows, each rounded to 8 bits; weights in 22-bit
 //! fixed point. An axis that keeps its size is left alone.
+//!
+//! Products of 22-bit weights and samples need 32-bit multiplications, which SSE2 does not have. So sums are taken in
+//! single precision, whose error has a known bound ([`Taps::doubt`]), and the few that lie so close to a rounding
+//! boundary that the error could matter are taken again in integers. The result is that of integers throughout.
 
-use super::{CHANNELS, Rows, Run, Size, Tag, runs};
+use std::array::from_fn;
+
+use super::{CHANNELS, Ring, Rows, Run, Size, runs, to_floats};
 
 /// Bits after the binary point of a weight.
 const PRECISION: u32 = 22;
-
-/// A sample in the two halves that a weight is multiplied with: 256 (s - 128) and (s - 128).
-///
-/// A 22-bit weight does not fit the 16-bit multiplications of vector units. With `k = 256 a + b`, 0 <= b < 256,
-/// `k (s - 128)` is `a * 256 (s - 128) + b * (s - 128)`: two 16-bit products whose sum is one instruction on x86.
-/// Taking 128 off first keeps the left half in 16 bits; [`Taps::bias`] puts it back.
-type Halves = [i16; 2];
+/// Samples among which the doubtful are looked for one by one.
+const BLOCK: usize = 64;
+/// 1.5 * 2^23: added and taken off again, it rounds a small number to the nearest integer.
+const ROUNDING: f32 = 12_582_912.0;
 
 /// A planned `PIL.Image.resize(size)` of one pair of sizes.
 #[derive(Clone, Debug)]
@@ -19,8 +22,8 @@ pub struct BicubicResize {
     output: Size,
     columns: Option<Columns>,
     rows: Option<RowTaps>,
-    /// Room for a row that the row pass does not touch.
-    row: Vec<u8>,
+    /// A row of the result.
+    out: Vec<u8>,
 }
 
 /// Weights of one axis: `taps` consecutive input pixels for each output pixel, padded with zeros to one length.
@@ -28,29 +31,29 @@ pub struct BicubicResize {
 struct Taps {
     first: Vec<usize>,
     taps: usize,
-    weights: Vec<Halves>,
-    /// For each output pixel: rounding, and 128 times the sum of its weights.
-    bias: Vec<i32>,
+    /// `[output, taps]`, in 2^-22.
+    weights: Vec<i32>,
+    /// Sums in single precision whose distance to an integer is more than this may round to either side.
+    doubt: f32,
 }
 
 #[derive(Clone, Debug)]
 struct Columns {
+    axis: Taps,
     runs: Vec<Run>,
     /// One table a tap, one weight a sample.
-    weights: Vec<Vec<Halves>>,
-    bias: Vec<i32>,
-    input: Vec<Halves>,
-    sums: Vec<i32>,
+    weights: Vec<Vec<f32>>,
+    /// An input row, and zeros behind it for the padding's zero weights.
+    input: Vec<f32>,
+    sums: Vec<f32>,
 }
 
 #[derive(Clone, Debug)]
 struct RowTaps {
-    taps: Taps,
-    last: usize,
-    /// The latest rows after the column pass, row `y` in place `y % taps`, and which they are.
-    ring: Vec<Vec<Halves>>,
-    held: Vec<Tag>,
-    sums: Vec<i32>,
+    axis: Taps,
+    /// Rows after the column pass.
+    across: Ring<f32>,
+    sums: Vec<f32>,
 }
 
 impl BicubicResize {
@@ -61,7 +64,7 @@ impl BicubicResize {
         }
         let columns = (input.width != output.width).then(|| Columns::plan(input.width, output.width));
         let rows = (input.height != output.height).then(|| RowTaps::plan(input.height, output));
-        Some(Self { output, columns, rows, row: vec![0; output.width * CHANNELS] })
+        Some(Self { output, columns, rows, out: vec![0; output.width * CHANNELS] })
     }
 
     /// Width and height of the result.
@@ -72,7 +75,7 @@ impl BicubicResize {
     /// The resized `source`, whose size must be the input's of the plan.
     pub fn over<R: Rows>(&mut self, source: R) -> impl Rows {
         if let Some(rows) = &mut self.rows {
-            rows.held.fill(None);
+            rows.across.clear();
         }
         Resized { plan: self, source }
     }
@@ -85,56 +88,86 @@ struct Resized<'p, R> {
 
 impl<R: Rows> Rows for Resized<'_, R> {
     fn row(&mut self, y: usize) -> &[u8] {
-        let BicubicResize { columns, rows, row, .. } = &mut *self.plan;
+        let BicubicResize { columns, rows, out, .. } = &mut *self.plan;
         let Some(rows) = rows else {
-            across(columns.as_mut(), self.source.row(y), row);
-            return row;
+            match columns {
+                Some(columns) => columns.pass(self.source.row(y), out, to_byte),
+                None => out.copy_from_slice(self.source.row(y)),
+            }
+            return out;
         };
-        let first = rows.taps.first[y];
-        for input_row in first..(first + rows.taps.taps).min(rows.last + 1) {
-            let place = input_row % rows.taps.taps;
-            if rows.held[place] != Some(input_row) {
-                across(columns.as_mut(), self.source.row(input_row), row);
-                halve(row, &mut rows.ring[place]);
-                rows.held[place] = Some(input_row);
+        let (first, weights) = rows.axis.of(y);
+        for input_row in first..first + weights.len() {
+            if let Some(place) = rows.across.vacancy(input_row) {
+                match columns {
+                    Some(columns) => columns.pass(self.source.row(input_row), place, to_whole),
+                    None => to_floats(self.source.row(input_row), place),
+                }
             }
         }
-        rows.weigh(y, row);
-        row
+        rows.weigh(y, out);
+        out
     }
 }
 
-/// One row through the column pass.
-fn across(columns: Option<&mut Columns>, input: &[u8], out: &mut [u8]) {
-    match columns {
-        None => out.copy_from_slice(input),
-        Some(columns) => columns.pass(input, out),
+/// Adds `N` taps with a weight for each sample.
+fn add<const N: usize>(sums: &mut [f32], samples: [&[f32]; N], weights: [&[f32]; N]) {
+    let length = sums.len();
+    let (samples, weights) = (samples.map(|tap| &tap[..length]), weights.map(|tap| &tap[..length]));
+    for i in 0..length {
+        let mut sum = sums[i];
+        for tap in 0..N {
+            sum += samples[tap][i] * weights[tap][i];
+        }
+        sums[i] = sum;
     }
 }
 
-fn halve(row: &[u8], halves: &mut [Halves]) {
-    for (halves, &sample) in halves.iter_mut().zip(row) {
-        let centred = i16::from(sample) - 128;
-        *halves = [centred << 8, centred];
+/// Adds `N` taps with one weight each.
+fn add_by<const N: usize>(sums: &mut [f32], samples: [&[f32]; N], weights: [f32; N]) {
+    let length = sums.len();
+    let samples = samples.map(|tap| &tap[..length]);
+    for i in 0..length {
+        let mut sum = sums[i];
+        for tap in 0..N {
+            sum += samples[tap][i] * weights[tap];
+        }
+        sums[i] = sum;
     }
 }
 
-fn add_products(sums: &mut [i32], samples: &[Halves], weights: &[Halves]) {
-    for ((sum, sample), weight) in sums.iter_mut().zip(samples).zip(weights) {
-        *sum += i32::from(sample[0]) * i32::from(weight[0]) + i32::from(sample[1]) * i32::from(weight[1]);
+/// Rounds sums to whole numbers from 0 to 255 (given to `write` in a form whose low byte is the number); where rounding
+/// is in doubt, by way of the `exact` sum of a sample.
+fn settle<T>(sums: &[f32], out: &mut [T], doubt: f32, write: impl Fn(f32) -> T, exact: impl Fn(usize) -> i32) {
+    for (block, (sums, out)) in sums.chunks(BLOCK).zip(out.chunks_mut(BLOCK)).enumerate() {
+        let rounded = |sum: f32| sum.clamp(0.0, 255.0) + ROUNDING;
+        // Positive when certain, negative when in doubt: floats above 0 are ordered as their bits are.
+        let certainty = |sum: f32| {
+            let error = (sum.clamp(0.0, 255.0) - to_whole(rounded(sum))).abs();
+            (doubt.to_bits() as i32).wrapping_sub(error.to_bits() as i32)
+        };
+        let mut all = 0;
+        for (out, &sum) in out.iter_mut().zip(sums) {
+            *out = write(rounded(sum));
+            all |= certainty(sum);
+        }
+        if all < 0 {
+            for (i, _) in sums.iter().enumerate().filter(|(_, sum)| certainty(**sum) < 0) {
+                let sum = (exact(block * BLOCK + i) + (1 << (PRECISION - 1))) >> PRECISION;
+                out[i] = write(sum.clamp(0, 255) as f32 + ROUNDING);
+            }
+        }
     }
 }
 
-fn add_products_by(sums: &mut [i32], samples: &[Halves], weight: Halves) {
-    for (sum, sample) in sums.iter_mut().zip(samples) {
-        *sum += i32::from(sample[0]) * i32::from(weight[0]) + i32::from(sample[1]) * i32::from(weight[1]);
-    }
+#[inline]
+fn to_byte(rounded: f32) -> u8 {
+    rounded.to_bits() as u8
 }
 
-fn round(sums: &[i32], out: &mut [u8]) {
-    for (out, &sum) in out.iter_mut().zip(sums) {
-        *out = (sum >> PRECISION).clamp(0, 255) as u8;
-    }
+#[inline]
+fn to_whole(rounded: f32) -> f32 {
+    rounded - ROUNDING
 }
 
 impl Columns {
@@ -142,56 +175,63 @@ impl Columns {
         let axis = Taps::plan(input, output);
         let per_sample = |tap: usize| {
             let weights = axis.weights.iter().skip(tap).step_by(axis.taps);
-            weights.flat_map(|&weight| [weight; CHANNELS]).collect()
+            weights.flat_map(|&weight| [to_float(weight); CHANNELS]).collect()
         };
         Self {
             runs: runs(&axis.first),
             weights: (0..axis.taps).map(per_sample).collect(),
-            bias: axis.bias.iter().flat_map(|&bias| [bias; CHANNELS]).collect(),
-            // Zeros behind the row, for the padding's zero weights.
-            input: vec![[0; 2]; (input + axis.taps) * CHANNELS],
-            sums: vec![0; output * CHANNELS],
+            input: vec![0.0; (input + axis.taps) * CHANNELS],
+            sums: vec![0.0; output * CHANNELS],
+            axis,
         }
     }
 
-    fn pass(&mut self, input: &[u8], out: &mut [u8]) {
-        halve(input, &mut self.input);
-        self.sums.copy_from_slice(&self.bias);
+    fn pass<T>(&mut self, row: &[u8], out: &mut [T], write: impl Fn(f32) -> T) {
+        to_floats(row, &mut self.input);
+        self.sums.fill(0.0);
         for run in &self.runs {
             let sums = &mut self.sums[run.from..run.to];
-            for (tap, weights) in self.weights.iter().enumerate() {
-                let samples = &self.input[run.source + tap * CHANNELS..][..sums.len()];
-                add_products(sums, samples, &weights[run.from..run.to]);
+            let samples = |tap: usize| &self.input[run.source + tap * CHANNELS..];
+            let weights = |tap: usize| &self.weights[tap][run.from..run.to];
+            // At scales near 1 there are four taps or five.
+            match self.axis.taps {
+                4 => add::<4>(sums, from_fn(samples), from_fn(weights)),
+                5 => add::<5>(sums, from_fn(samples), from_fn(weights)),
+                taps => (0..taps).for_each(|tap| add(sums, [samples(tap)], [weights(tap)])),
             }
         }
-        round(&self.sums, out);
+        settle(&self.sums, out, self.axis.doubt, write, |sample| {
+            let (pixel, channel) = (sample / CHANNELS, sample % CHANNELS);
+            let samples = row[self.axis.first[pixel] * CHANNELS + channel..].iter().step_by(CHANNELS);
+            self.axis.exact(pixel, samples.map(|&sample| i32::from(sample)))
+        });
     }
 }
 
 impl RowTaps {
     fn plan(input: usize, output: Size) -> Self {
-        let taps = Taps::plan(input, output.height);
-        let samples = output.width * CHANNELS;
+        let axis = Taps::plan(input, output.height);
         Self {
-            last: input - 1,
-            ring: vec![vec![[0; 2]; samples]; taps.taps],
-            held: vec![None; taps.taps],
-            sums: vec![0; samples],
-            taps,
+            across: Ring::new(axis.taps, output.width * CHANNELS, 0.0),
+            sums: vec![0.0; output.width * CHANNELS],
+            axis,
         }
     }
 
     /// Output row `y` from the rows in the ring.
     fn weigh(&mut self, y: usize, out: &mut [u8]) {
-        let taps = self.taps.taps;
-        self.sums.fill(self.taps.bias[y]);
-        for (tap, &weight) in self.taps.weights[y * taps..][..taps].iter().enumerate() {
-            let row = self.taps.first[y] + tap;
-            if row <= self.last {
-                add_products_by(&mut self.sums, &self.ring[row % taps], weight);
-            }
+        let Self { axis, across, sums, .. } = self;
+        let (first, fixed) = axis.of(y);
+        let taps = fixed.len();
+        let samples = |tap: usize| across.get(first + tap);
+        let weights = |tap: usize| to_float(fixed[tap]);
+        sums.fill(0.0);
+        match taps {
+            4 => add_by::<4>(sums, from_fn(samples), from_fn(weights)),
+            5 => add_by::<5>(sums, from_fn(samples), from_fn(weights)),
+            taps => (0..taps).for_each(|tap| add_by(sums, [samples(tap)], [weights(tap)])),
         }
-        round(&self.sums, out);
+        settle(sums, out, axis.doubt, to_byte, |i| axis.exact(y, (0..taps).map(|tap| samples(tap)[i] as i32)));
     }
 }
 
@@ -216,12 +256,33 @@ impl Taps {
         let taps = pixels.iter().map(|(_, weights)| weights.len()).max().unwrap_or(1).max(1);
         let mut weights = Vec::with_capacity(output * taps);
         for (_, pixel) in &pixels {
-            weights.extend(pixel.iter().map(|&k| [(k >> 8) as i16, (k & 0xff) as i16]));
-            weights.resize(weights.len() + taps - pixel.len(), [0; 2]);
+            weights.extend(pixel);
+            weights.resize(weights.len() + taps - pixel.len(), 0);
         }
-        let bias = pixels.iter().map(|(_, pixel)| (1 << (PRECISION - 1)) + 128 * pixel.iter().sum::<i32>());
-        Self { bias: bias.collect(), first: pixels.iter().map(|&(first, _)| first).collect(), taps, weights }
+        // Absolute weights sum up to less than 2, so sums stay below 512, where rounding one errs by 2^-16 at most;
+        // the products together err by no more than two such. Twice the bound is cheap.
+        let error = (taps + 2) as f32 * 2.0f32.powi(-16);
+        let doubt = (0.5 - 2.0 * error).max(0.0);
+        Self { first: pixels.iter().map(|&(first, _)| first).collect(), taps, weights, doubt }
     }
+
+    /// First input pixel and weights of output pixel `d`, without the padding.
+    fn of(&self, d: usize) -> (usize, &[i32]) {
+        let weights = &self.weights[d * self.taps..][..self.taps];
+        let used = weights.iter().rposition(|&weight| weight != 0).map_or(0, |last| last + 1);
+        (self.first[d], &weights[..used])
+    }
+
+    /// The sum of output pixel `d` in 2^-22.
+    fn exact(&self, d: usize, samples: impl Iterator<Item = i32>) -> i32 {
+        self.weights[d * self.taps..][..self.taps].iter().zip(samples).map(|(&weight, sample)| weight * sample).sum()
+    }
+}
+
+/// A weight in single precision: exact, as it has no more than 23 bits.
+#[inline]
+fn to_float(weight: i32) -> f32 {
+    weight as f32 / (1 << PRECISION) as f32
 }
 
 fn to_fixed(weight: f64) -> i32 {

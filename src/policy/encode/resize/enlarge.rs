@@ -1,7 +1,7 @@
 //! Enlarging with `INTER_AREA`: linear between two neighbours, but a destination pixel inside one source pixel takes
 //! that pixel alone. 11-bit fixed point, columns first.
 
-use super::{CHANNELS, Rows, Run, Size, Tag, Window, runs};
+use super::{CHANNELS, Ring, Rows, Run, Size, Window, runs};
 
 /// One source position an output pixel: `index` and its right neighbour, by `weights` (of 2048).
 #[derive(Clone, Debug)]
@@ -18,12 +18,14 @@ pub(super) struct Enlarge {
     right: Vec<i16>,
     rows: Pairs,
     last_row: usize,
+    /// The weights of a row's two sources, repeated for each sample: 16-bit multiplications need both in memory.
+    above: Vec<i16>,
+    below: Vec<i16>,
     /// First input sample that is read, and how many, and those of a row with its last pixel repeated behind it.
     input_first: usize,
     input: Vec<u8>,
-    /// Two source rows after the column pass, shifted right by 4, and which they are.
-    across: [Vec<i16>; 2],
-    held: [Tag; 2],
+    /// Source rows after the column pass, shifted right by 4.
+    across: Ring<i16>,
     out: Vec<u8>,
 }
 
@@ -43,57 +45,60 @@ impl Enlarge {
             right: per_sample(1),
             rows: Pairs::plan(input.height, output.height, window.y, window.size.height),
             last_row: input.height - 1,
+            above: vec![0; samples],
+            below: vec![0; samples],
             input_first: first * CHANNELS,
             input: vec![0; (last - first + 2) * CHANNELS],
-            across: [vec![0; samples], vec![0; samples]],
-            held: [None; 2],
+            across: Ring::new(2, samples, 0),
             out: vec![0; samples],
         }
     }
 
     /// Forgets the image before.
     pub fn begin(&mut self) {
-        self.held = [None; 2];
+        self.across.clear();
     }
 
     pub fn row<R: Rows>(&mut self, source: &mut R, y: usize) -> &[u8] {
         let upper = self.rows.index[y];
         let lower = (upper + 1).min(self.last_row);
-        // Rows keep the parity of their index, so the two never share a buffer.
         for row in [upper, lower] {
-            if self.held[row % 2] != Some(row) {
-                self.pass_across(source.row(row), row % 2);
-                self.held[row % 2] = Some(row);
+            if let Some(place) = self.across.vacancy(row) {
+                let wanted = &source.row(row)[self.input_first..];
+                let there = wanted.len().min(self.input.len());
+                // What lies behind the row's end has weight 0.
+                self.input[..there].copy_from_slice(&wanted[..there]);
+                for run in &self.runs {
+                    let (from, to) = (run.from, run.to);
+                    let near = &self.input[run.source..][..to - from];
+                    let far = &self.input[run.source + CHANNELS..][..to - from];
+                    weigh_neighbours(near, far, &self.left[from..to], &self.right[from..to], &mut place[from..to]);
+                }
             }
         }
-        let [above, below] = self.rows.weights[y].map(i32::from);
-        let (upper, lower) = (&self.across[upper % 2], &self.across[lower % 2]);
-        for ((out, &upper), &lower) in self.out.iter_mut().zip(upper).zip(lower) {
-            let upper = ((above * i32::from(upper)) >> 16) as i16;
-            let lower = ((below * i32::from(lower)) >> 16) as i16;
-            *out = ((upper + lower + 2) >> 2) as u8;
+        let [above, below] = self.rows.weights[y];
+        self.above.fill(above);
+        self.below.fill(below);
+        let upper = self.across.get(upper).iter().zip(&self.above);
+        let lower = self.across.get(lower).iter().zip(&self.below);
+        for ((out, upper), lower) in self.out.iter_mut().zip(upper).zip(lower) {
+            *out = ((high_product(upper) + high_product(lower) + 2) >> 2) as u8;
         }
         &self.out
     }
+}
 
-    fn pass_across(&mut self, row: &[u8], into: usize) {
-        let wanted = &row[self.input_first..];
-        let there = wanted.len().min(self.input.len());
-        // What lies behind the row's end has weight 0.
-        self.input[..there].copy_from_slice(&wanted[..there]);
-        let across = &mut self.across[into];
-        for run in &self.runs {
-            let length = run.to - run.from;
-            let out = &mut across[run.from..run.to];
-            let near = &self.input[run.source..][..length];
-            let far = &self.input[run.source + CHANNELS..][..length];
-            let weights = self.left[run.from..run.to].iter().zip(&self.right[run.from..run.to]);
-            for (((out, &near), &far), (&left, &right)) in out.iter_mut().zip(near).zip(far).zip(weights) {
-                let sum = i32::from(near) * i32::from(left) + i32::from(far) * i32::from(right);
-                *out = (sum >> 4) as i16;
-            }
-        }
+fn weigh_neighbours(near: &[u8], far: &[u8], left: &[i16], right: &[i16], out: &mut [i16]) {
+    for (((out, &near), &far), (&left, &right)) in out.iter_mut().zip(near).zip(far).zip(left.iter().zip(right)) {
+        let sum = i32::from(near) * i32::from(left) + i32::from(far) * i32::from(right);
+        *out = (sum >> 4) as i16;
     }
+}
+
+/// The upper half of a 32-bit product.
+#[inline]
+fn high_product((&a, &b): (&i16, &i16)) -> i16 {
+    ((i32::from(a) * i32::from(b)) >> 16) as i16
 }
 
 impl Pairs {

@@ -47,6 +47,7 @@ impl Reduce {
 
 /// To the nearest integer, halves to the even one: adding 1.5 * 2^23 leaves no bits for a fraction, and the default
 /// rounding mode does the rest. For 0 <= `value` < 255.5.
+#[inline]
 pub(super) fn round_half_even(value: f32) -> u8 {
     (value + 12_582_912.0).to_bits() as u8
 }
