@@ -160,7 +160,7 @@ impl BagReader {
         self.start
     }
 
-    /// Log time of the last message, as the bag states it (some recorders state 1 ns more).
+    /// Log time of the last message, as the bag states it.
     pub fn end(&self) -> Stamp {
         self.end
     }

@@ -39,7 +39,7 @@ pub(super) struct Index {
 /// Reads the summary, or all records when there is none that can be used.
 pub(super) fn read(path: &Path, file: &Bytes) -> Result<Index, Error> {
     let footer = footer(path, file)?;
-    let mut index = match from_summary(path, file, &footer)? {
+    let mut index = match from_summary(path, file, &footer) {
         Ok(index) => index,
         Err(reason) => {
             tracing::warn!(bag = %path.display(), reason, "no usable index: reading the whole file once");
@@ -86,53 +86,48 @@ struct Summary {
     statistics: Option<Statistics>,
 }
 
-/// `Ok(Err(reason))` when the file has to be read whole instead.
-fn from_summary(path: &Path, file: &Bytes, footer: &Footer) -> Result<Result<Index, &'static str>, Error> {
+/// `Err(reason)` when the file has to be read whole instead; that reading says what is damaged, if anything is.
+fn from_summary(path: &Path, file: &Bytes, footer: &Footer) -> Result<Index, String> {
     let (start, end) = (usize::try_from(footer.summary_start).unwrap_or(usize::MAX), file.len() - TAIL);
     if start == 0 {
-        return Ok(Err("the file has no summary"));
+        return Err("the file has no summary".to_owned());
     }
     if start < MAGIC.len() || start > end {
-        return Ok(Err("the summary does not lie inside the file"));
+        return Err("the summary does not lie inside the file".to_owned());
     }
     // The checksum covers the summary and the footer up to the checksum itself.
     if footer.summary_crc != 0 && crc32fast::hash(&file[start..end + HEAD + 16]) != footer.summary_crc {
-        return Ok(Err("the checksum of the summary is wrong"));
+        return Err("the checksum of the summary is wrong".to_owned());
     }
-    let Some(summary) = read_summary(path, file, start, end)? else {
-        return Ok(Err("a record of the summary is cut off"));
-    };
-    let Some(statistics) = summary.statistics else { return Ok(Err("the summary has no statistics")) };
+    let summary = read_summary(path, file, start, end).map_err(|error| error.to_string())?;
+    let statistics = summary.statistics.ok_or("the summary has no statistics")?;
     if summary.registry.channel_count() < statistics.channel_count as usize {
-        return Ok(Err("the summary does not repeat every channel"));
+        return Err("the summary does not repeat every channel".to_owned());
     }
     if summary.chunks.len() != statistics.chunk_count as usize {
-        return Ok(Err("the summary does not list every chunk"));
+        return Err("the summary does not list every chunk".to_owned());
     }
-    let Some(units) = walk(file, start, &summary.chunks) else {
-        return Ok(Err("the summary's list of chunks does not fit the file"));
-    };
+    let units = walk(file, start, &summary.chunks).ok_or("the summary's list of chunks does not fit the file")?;
     if units.is_empty() && statistics.message_count > 0 {
-        return Ok(Err("the summary counts messages, and the file has none"));
+        return Err("the summary counts messages, and the file has none".to_owned());
     }
     let counts = statistics.channel_message_counts;
     let whole = counts.values().fold(0u64, |sum, count| sum.saturating_add(*count)) == statistics.message_count;
-    Ok(Ok(Index {
+    Ok(Index {
         registry: summary.registry,
         units,
         counts: whole.then_some(counts),
         message_count: statistics.message_count,
         bounds: (statistics.message_count > 0).then_some((statistics.message_start_time, statistics.message_end_time)),
-    }))
+    })
 }
 
-/// `None` when a record of it is cut.
-fn read_summary(path: &Path, file: &Bytes, start: usize, end: usize) -> Result<Option<Summary>, Error> {
+fn read_summary(path: &Path, file: &Bytes, start: usize, end: usize) -> Result<Summary, Error> {
     let mut summary = Summary::default();
     // Channels may come before their schemas.
     let mut channels = Vec::new();
     for frame in Frames::new(&file[..end], start) {
-        let Ok(frame) = frame else { return Ok(None) };
+        let frame = frame.map_err(|at| cut(path, "record of the summary", at))?;
         if !matches!(frame.opcode, op::SCHEMA | op::CHANNEL | op::CHUNK_INDEX | op::STATISTICS) {
             continue;
         }
@@ -148,7 +143,7 @@ fn read_summary(path: &Path, file: &Bytes, start: usize, end: usize) -> Result<O
     for channel in channels {
         summary.registry.add(path, channel)?;
     }
-    Ok(Some(summary))
+    Ok(summary)
 }
 
 /// Finds chunks and loose messages of the data section, jumping over what the index describes so that a long
