@@ -6,6 +6,8 @@ use std::path::Path;
 
 use vla_trt::export::demo::{self, bundle, used_columns};
 use vla_trt::policy::fingerprint;
+use vla_trt::policy::encode::image::EvalTransform;
+use vla_trt::policy::processor::Processor;
 
 #[path = "support/demo_pipeline.rs"]
 mod support;
@@ -13,7 +15,7 @@ use support::{Demo, Inputs};
 
 /// Of the bundle with the default seed. Changes with every change of the exporter's output; then look at the demo
 /// again and write the new one here.
-const FINGERPRINT: &str = "sha256:5eb6a8788768f8d91025de0a7f9c65c30ff963abef74f5be8a5efd463f53116f";
+const FINGERPRINT: &str = "sha256:152cfe5d3a6de6bf7a86e66ec430b0704b91729c47711e5300f45b71b2d46624";
 
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     fs::read_dir(dir)
@@ -164,6 +166,22 @@ fn actions_are_finite_smooth_and_follow_every_input() {
         let change = distance(&used(&demo.run(&changed)), &actions);
         eprintln!("{what}: {change:.4}");
         assert!(change > 0.02, "{what} changes the actions by {change} only");
+    }
+}
+
+#[test]
+fn the_vendors_transform_makes_the_exported_views_of_usual_cameras() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let dir = scratch.path().join("policy");
+    bundle::write(&dir, 7).expect("writes");
+    let (config, statistics) = (dir.join("processor_config.json"), dir.join("statistics.json"));
+    let processor = Processor::load(&config, &statistics, demo::EMBODIMENT.0).expect("the vendor's schema");
+    assert_eq!(processor.cameras, demo::CAMERAS);
+    assert_eq!((processor.rows(), processor.action_width()), (demo::ROWS, used_columns()));
+    let transform = EvalTransform::new(&processor.image);
+    for (width, height) in [(320, 240), (640, 480), (800, 600), (1600, 1200)] {
+        let size = transform.output_size(width, height).expect("a usual camera");
+        assert!(demo::views().iter().all(|view| (view.width, view.height) == (size.width, size.height)), "{size:?}");
     }
 }
 

@@ -155,7 +155,8 @@ fn rows_of_strength_zero_keep_their_actions(environment: &Environment) {
         values(outputs, "next_actions").iter().zip(values(inputs, "actions")).map(|(next, now)| next - now).collect()
     };
     let some = changes(&runner.run(&inputs), &inputs);
-    inputs.extend(named([("strength", HostTensor::from_f32(&[head.horizon], vec![1.0; head.horizon]).expect("whole"))]));
+    inputs
+        .extend(named([("strength", HostTensor::from_f32(&[head.horizon], vec![1.0; head.horizon]).expect("whole"))]));
     let full = changes(&runner.run(&inputs), &inputs);
     let row = |index: usize| index * head.action_dims..(index + 1) * head.action_dims;
     assert!(some[..row(3).start].iter().all(|change| *change == 0.0), "strength 0");

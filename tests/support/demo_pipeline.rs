@@ -38,7 +38,8 @@ impl Demo {
             })
             .collect();
         let device = Onnx::new(1).expect("ONNX Runtime opens");
-        let pipeline = Pipeline::load(device, &stages, None, &host, Admission::default(), &mut |_| {}).expect("the stages fit together");
+        let pipeline = Pipeline::load(device, &stages, None, &host, Admission::default(), &mut |_| {})
+            .expect("the stages fit together");
         let image = pipeline.tensor("image_rows").expect("image rows");
         let vla_trt::tensor::Dim::Fixed(image_tokens) = image.dims[0] else { panic!("{image}") };
         Self {

@@ -137,11 +137,10 @@ fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
         let pivot = (i..n).max_by(|x, y| a[*x][i].abs().total_cmp(&a[*y][i].abs())).unwrap_or(i);
         a.swap(i, pivot);
         b.swap(i, pivot);
+        let pivot_row = a[i].clone();
         for j in i + 1..n {
-            let factor = a[j][i] / a[i][i];
-            for k in i..n {
-                a[j][k] -= factor * a[i][k];
-            }
+            let factor = a[j][i] / pivot_row[i];
+            a[j].iter_mut().zip(&pivot_row).for_each(|(x, p)| *x -= factor * p);
             b[j] -= factor * b[i];
         }
     }

@@ -82,7 +82,8 @@ fn embed(net: &mut Net<'_>, vision: &Vision, group: &ViewGroup, pixels: &Value) 
     let cells = net.graph.reshape(pixels, &fixed([group.views, 3, high, patch, wide, patch]))?;
     let cells = net.graph.transpose(&cells, &[0, 2, 4, 3, 5, 1])?;
     let patches = net.graph.reshape(&cells, &fixed([group.views * high * wide, patch * patch * 3]))?;
-    let tokens = net.linear(&patches, &format!("{TOWER}.embeddings.patch_embedding"), patch * patch * 3, width, true)?;
+    let tokens =
+        net.linear(&patches, &format!("{TOWER}.embeddings.patch_embedding"), patch * patch * 3, width, true)?;
 
     let table = net.weights.get(&format!("{TOWER}.embeddings.position_embedding.weight"))?;
     let table = table.shaped(&[vision.table * vision.table, width])?.to_f32();
