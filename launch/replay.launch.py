@@ -2,8 +2,9 @@
 
     ros2 launch vla_trt replay.launch.py policy:=/path/to/policy bag:=/path/to/bag
 
-Takes the arguments of policy.launch.py too. Stamps are fresh unless use_sim_time:=true: then the bag's own stamps are
-played and its time is published on /clock.
+Takes the arguments of policy.launch.py too. Stamps are moved to now unless use_sim_time:=true: then the bag's own stamps
+are played and its time is published on /clock. Playing begins when every topic has a subscriber: name the ones that the
+node takes with topics:="/a /b" when the bag holds more.
 """
 
 import os
@@ -27,11 +28,13 @@ def player(context):
     if not os.path.exists(bag):
         raise RuntimeError(f"bag is '{bag}', which does not exist; give an .mcap file or a folder with metadata.yaml")
     sim_time = LaunchConfiguration('use_sim_time').perform(context).lower() == 'true'
+    topics = LaunchConfiguration('topics').perform(context).split()
     play = Node(
         package='vla_trt',
         executable='play_bag.py',
-        arguments=[bag, '--rate', LaunchConfiguration('rate').perform(context),
-                   *(['--stamps', 'original', '--clock'] if sim_time else ['--stamps', 'fresh'])],
+        arguments=[bag, '--rate', LaunchConfiguration('rate').perform(context), '--wait-for-subscribers',
+                   *(['--stamps', 'original', '--clock'] if sim_time else ['--stamps', 'now']),
+                   *(['--topics', *topics] if topics else [])],
         output='screen',
     )
     end = OnProcessExit(target_action=play, on_exit=[EmitEvent(event=Shutdown(reason='the bag has ended'))])
@@ -42,6 +45,7 @@ def generate_launch_description():
     return LaunchDescription([
         DeclareLaunchArgument('bag', description='The bag: an .mcap or .db3 file, or a folder with metadata.yaml'),
         DeclareLaunchArgument('rate', default_value='1.0', description='Speed of playing'),
+        DeclareLaunchArgument('topics', default_value='', description='Only these topics, separated by spaces'),
         IncludeLaunchDescription(PythonLaunchDescriptionSource(POLICY_LAUNCH)),
         OpaqueFunction(function=player),
     ])

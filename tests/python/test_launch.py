@@ -1,4 +1,4 @@
-"""The launch files: their arguments, and what they start. Skipped aloud where launch_ros does not import."""
+"""The launch files: their arguments, and what they really start. Skipped aloud where launch_ros does not import."""
 
 import importlib.util
 import os
@@ -9,14 +9,17 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 try:
+    import launch_ros  # noqa: F401: first, because without it `launch` is the folder beside us
     from ament_index_python.packages import get_package_share_directory
-    from launch import LaunchContext, LaunchDescription
-    from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, SetEnvironmentVariable
-    from launch.utilities import perform_substitutions
-    from launch_ros.actions import Node
+    from launch import LaunchContext, LaunchDescription, LaunchService
+    from launch.actions import (DeclareLaunchArgument, EmitEvent, IncludeLaunchDescription, RegisterEventHandler,
+                                TimerAction)
+    from launch.event_handlers import OnProcessStart
+    from launch.events import Shutdown
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
 
-    get_package_share_directory("vla_trt")
-except Exception as error:  # noqa: B902: whatever is missing is named
+    SHARE = pathlib.Path(get_package_share_directory("vla_trt"))
+except Exception as error:
     pytest.skip(f"launch files: {error}; needs launch_ros and the sourced workspace", allow_module_level=True)
 
 
@@ -27,31 +30,53 @@ def load(name):
     return module
 
 
-def declared(description):
-    return {entity.name: entity for entity in description.entities if isinstance(entity, DeclareLaunchArgument)}
+def declared(name):
+    entities = load(name).generate_launch_description().entities
+    return {entity.name: entity for entity in entities if isinstance(entity, DeclareLaunchArgument)}
 
 
-def visit(name, arguments):
-    """Everything that the launch file would start with these arguments, and the context."""
-    context = LaunchContext()
-    context.launch_configurations.update({key: str(value) for key, value in arguments.items()})
-    found = []
-
-    def walk(entity):
-        if isinstance(entity, Node):
-            found.append(entity)
-            return
-        if isinstance(entity, (LaunchDescription, IncludeLaunchDescription, SetEnvironmentVariable)) or entity.condition is None:
-            for inner in entity.visit(context) or []:
-                walk(inner)
-
-    walk(load(name).generate_launch_description())
-    return found, context
+def context(**arguments):
+    """A launch context in which the arguments have these values, the others their defaults."""
+    found = LaunchContext()
+    defaults = {**declared("policy"), **declared("replay")}
+    for name, argument in defaults.items():
+        if argument.default_value is not None:
+            found.launch_configurations[name] = "".join(part.perform(found) for part in argument.default_value)
+    found.launch_configurations.update({name: str(value) for name, value in arguments.items()})
+    return found
 
 
-def command(node, context):
-    node._perform_substitutions(context)
-    return [perform_substitutions(context, word) for word in node.cmd]
+def started(name, processes, **arguments):
+    """Launches the installed file for real; gives the commands of the first processes, and their environments."""
+    commands, environments = [], []
+
+    def on_start(event, _context):
+        commands.append(list(event.cmd))
+        environments.append(dict(event.action.process_details["env"] or os.environ))
+        return [EmitEvent(event=Shutdown(reason="seen"))] if len(commands) == processes else None
+
+    service = LaunchService(noninteractive=True)
+    service.include_launch_description(LaunchDescription([
+        RegisterEventHandler(OnProcessStart(on_start=on_start)),
+        TimerAction(period=60.0, actions=[EmitEvent(event=Shutdown(reason="too late"))]),
+        IncludeLaunchDescription(PythonLaunchDescriptionSource(str(SHARE / "launch" / f"{name}.launch.py")),
+                                 launch_arguments=[(key, str(value)) for key, value in arguments.items()]),
+    ]))
+    service.run()
+    assert len(commands) == processes, commands
+    return commands, environments
+
+
+def values_after(flag, words):
+    return [words[i + 1] for i, word in enumerate(words) if word == flag]
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch, tmp_path):
+    monkeypatch.setenv("ROS_DOMAIN_ID", "59")
+    monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "log"))
+    for variable in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.delenv(variable, raising=False)
 
 
 @pytest.fixture
@@ -61,74 +86,69 @@ def policy(tmp_path):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def no_profile(monkeypatch):
-    for variable in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
-        monkeypatch.delenv(variable, raising=False)
-
-
-def test_policy_launch_declares_its_arguments_with_descriptions():
-    arguments = declared(load("policy").generate_launch_description())
-    assert set(arguments) == {"policy", "params_file", "namespace", "use_sim_time", "log_level"}
+@pytest.mark.parametrize("name, own", [("policy", set()), ("replay", {"bag", "rate", "topics"})])
+def test_arguments_are_declared_and_described(name, own):
+    arguments = declared(name)
+    expected = own if name == "replay" else {"policy", "params_file", "namespace", "use_sim_time", "log_level"}
+    assert set(arguments) == expected
     assert all(argument.description for argument in arguments.values())
 
 
-def test_replay_launch_adds_a_bag_that_must_be_given():
-    arguments = declared(load("replay").generate_launch_description())
-    assert {"bag", "rate"} <= set(arguments)
-    assert arguments["bag"].default_value is None
+def test_the_bag_must_be_given():
+    assert declared("replay")["bag"].default_value is None
 
 
-def test_the_node_gets_policy_parameters_namespace_and_log_level(policy):
-    (node,), context = visit("policy", {"policy": policy, "namespace": "left", "log_level": "debug"})
-    words = command(node, context)
+def test_the_node_gets_policy_parameters_namespace_log_level_and_profile(policy):
+    (words,), (environment,) = started("policy", 1, policy=policy, namespace="left", log_level="debug")
     assert words[0].endswith("lib/vla_trt/vla_trt_node")
-    assert words[words.index("--log-level") + 1] == "debug"
+    assert values_after("--log-level", words) == ["debug"]
     assert "__ns:=/left" in words
-    files = [words[i + 1] for i, word in enumerate(words) if word == "--params-file"]
-    assert files[0] == os.path.join(get_package_share_directory("vla_trt"), "config", "aloha.yaml")
-    assert str(policy) in pathlib.Path(files[1]).read_text()
+    files = values_after("--params-file", words)
+    assert files[0] == str(SHARE / "config" / "aloha.yaml")
+    assert environment["FASTRTPS_DEFAULT_PROFILES_FILE"] == str(SHARE / "config" / "fastdds_shm.xml")
+
+
+def test_policy_and_clock_reach_the_node_as_parameters(policy):
+    (words,), _ = started("policy", 1, policy=policy, use_sim_time="true")
+    values = pathlib.Path(values_after("--params-file", words)[1]).read_text()
+    assert f"policy: {policy}" in values and "use_sim_time: true" in values
 
 
 def test_an_empty_policy_leaves_it_to_the_parameter_file():
-    (node,), context = visit("policy", {})
-    words = command(node, context)
-    files = [words[i + 1] for i, word in enumerate(words) if word == "--params-file"]
-    assert "policy" not in pathlib.Path(files[1]).read_text()
-    assert "use_sim_time: false" in pathlib.Path(files[1]).read_text()
+    (words,), _ = started("policy", 1)
+    values = pathlib.Path(values_after("--params-file", words)[1]).read_text()
+    assert "policy" not in values and "use_sim_time: false" in values
 
 
-def test_a_params_file_that_is_missing_is_an_error_that_names_it():
-    with pytest.raises(RuntimeError, match="/nowhere/robot.yaml"):
-        visit("policy", {"params_file": "/nowhere/robot.yaml"})
+@pytest.mark.parametrize("arguments, message", [
+    ({"params_file": "/nowhere/robot.yaml"}, "/nowhere/robot.yaml"),
+    ({"use_sim_time": "maybe"}, "expected true or false"),
+])
+def test_a_bad_argument_is_refused_in_words(arguments, message):
+    with pytest.raises(RuntimeError, match=message):
+        load("policy").node(context(**arguments))
 
 
-def test_use_sim_time_takes_true_and_false_only():
-    with pytest.raises(RuntimeError, match="expected true or false"):
-        visit("policy", {"use_sim_time": "maybe"})
+def test_a_bag_that_is_missing_is_refused_in_words():
+    with pytest.raises(RuntimeError, match="/nowhere/bag"):
+        load("replay").player(context(bag="/nowhere/bag"))
 
 
-def test_the_shared_memory_profile_is_set_unless_the_user_has_one(monkeypatch, tmp_path):
-    def profile():
-        _, context = visit("policy", {})
-        return context.environment.get("FASTRTPS_DEFAULT_PROFILES_FILE")
-
-    assert profile().endswith("config/fastdds_shm.xml") and os.path.exists(profile())
-    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", str(tmp_path))
-    assert profile() == str(tmp_path)
+@pytest.mark.parametrize("variable", ["FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"])
+def test_a_profile_of_the_users_stays(monkeypatch, variable):
+    assert load("policy").fastdds_profile()
+    monkeypatch.setenv(variable, "/own.xml")
+    assert load("policy").fastdds_profile() == []
 
 
-@pytest.mark.parametrize("sim_time, stamps", [("false", "fresh"), ("true", "original")])
+@pytest.mark.parametrize("sim_time, stamps", [("false", "now"), ("true", "original")])
 def test_replay_plays_the_bag_with_stamps_that_fit_the_clock(policy, sim_time, stamps):
     bag = ROOT / "data" / "aloha_cube"
-    nodes, context = visit("replay", {"policy": policy, "bag": bag, "use_sim_time": sim_time, "rate": "2.0"})
-    words = command(nodes[-1], context)
-    assert words[0].endswith("lib/vla_trt/play_bag.py") and words[1] == str(bag)
-    assert words[words.index("--stamps") + 1] == stamps
-    assert words[words.index("--rate") + 1] == "2.0"
+    commands, _ = started("replay", 2, policy=policy, bag=bag, use_sim_time=sim_time, rate="2.0", topics="/a /b")
+    (words,) = [words for words in commands if words[0].endswith("lib/vla_trt/play_bag.py")]
+    assert words[1] == str(bag)
+    assert values_after("--stamps", words) == [stamps]
+    assert values_after("--rate", words) == ["2.0"]
     assert ("--clock" in words) == (sim_time == "true")
-
-
-def test_a_bag_that_is_missing_is_an_error_that_names_it(policy):
-    with pytest.raises(RuntimeError, match="/nowhere/bag"):
-        visit("replay", {"policy": policy, "bag": "/nowhere/bag"})
+    at = words.index("--topics")
+    assert words[at + 1:at + 3] == ["/a", "/b"]
