@@ -105,7 +105,7 @@ def test_name_namespace_and_topics_can_be_remapped(robot, start):
                             "-r", "~/action_chunk:=/chunks"])
     node.wait_until_ready()
     with Feed(robot, namespace="/left/arm") as feed:
-        feed._joint_topic = "/robot/joint_states"
+        feed.joint_topic = "/robot/joint_states"
         chunks = robot.listen("/chunks", ActionChunk)
         trajectories = robot.trajectories("/left/arm/brain")
         wait_for(lambda: chunks and trajectories, "chunks and trajectories")
