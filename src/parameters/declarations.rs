@@ -81,7 +81,7 @@ fn node() -> Vec<Declaration> {
         declare(
             "log_level",
             text("info"),
-            one_of(&["debug", "info", "warn", "error"]),
+            one_of(&["debug", "info", "warn", "error", "fatal"]),
             "Least severe messages that are logged to the console and to /rosout.",
         ),
         declare(

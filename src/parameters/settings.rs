@@ -46,7 +46,7 @@ pub struct Settings {
     pub frame_id: String,
     /// Log every tensor's shape.
     pub log_shapes: bool,
-    /// `debug`, `info`, `warn` or `error`.
+    /// `debug`, `info`, `warn`, `error` or `fatal`.
     pub log_level: String,
     /// Time from /clock.
     pub use_sim_time: bool,

@@ -3,11 +3,13 @@
 Environment:
   VLA_TRT_NODE    the node's executable; default: where colcon or cargo put it
   VLA_TRT_TOOL    the tool `vla-trt`; default: beside the node
+  ORT_DYLIB_PATH  ONNX Runtime's library; default: the one that scripts/setup.sh fetched
   VLA_TRT_POLICY  a demo policy that is there already; default: made once per session with the tool
 """
 
 import os
 import pathlib
+import random
 import subprocess
 import sys
 
@@ -18,7 +20,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 # Nothing leaves this host, and each test file has a domain of its own.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-FIRST_DOMAIN = 60
 
 missing = []
 try:
@@ -39,12 +40,29 @@ def _find(name, variable):
     prefixes = [pathlib.Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(":") if p]
     places = [prefix / "lib" / "vla_trt" / name for prefix in prefixes]
     places += [ROOT / "target" / profile / name for profile in ("release", "colcon", "debug")]
+    if os.environ.get("VLA_TRT_NODE"):
+        places.insert(0, pathlib.Path(os.environ["VLA_TRT_NODE"]).with_name(name))
     return next((place for place in places if place.exists()), None)
 
 
+def _unused_domain():
+    ports = set()
+    for table in ("/proc/net/udp", "/proc/net/udp6"):
+        path = pathlib.Path(table)
+        lines = path.read_text().splitlines()[1:] if path.exists() else []
+        ports |= {int(line.split()[1].rsplit(":", 1)[1], 16) for line in lines}
+    # RTPS: domain d uses the 250 ports from 7400 + 250 d. Above 100 they reach into the ephemeral ones.
+    unused = [d for d in range(1, 101) if not any(7400 + 250 * d <= port < 7650 + 250 * d for port in ports)]
+    # Two runs that start at the same moment should not choose the same.
+    return random.choice(unused)
+
+
 NODE = _find("vla_trt_node", "VLA_TRT_NODE")
+TOOL = _find("vla-trt", "VLA_TRT_TOOL")
 if NODE is None:
     missing.append("vla_trt_node; colcon build, or set VLA_TRT_NODE")
+elif TOOL is None:
+    missing.append("the tool vla-trt; colcon build, or set VLA_TRT_TOOL")
 
 
 def pytest_collection_modifyitems(items):
@@ -57,6 +75,10 @@ def pytest_report_header():
     return [f"vla_trt_node: {NODE}"] + [f"SKIPPING the live tests, which need {what}" for what in missing]
 
 
+if "ORT_DYLIB_PATH" not in os.environ:
+    for library in sorted(ROOT.glob(".cache/onnxruntime/*/libonnxruntime.so")):
+        os.environ["ORT_DYLIB_PATH"] = str(library)
+
 if missing:
     # The modules import rclpy at their top.
     collect_ignore_glob = ["test_*.py"]
@@ -68,16 +90,19 @@ else:
         given = os.environ.get("VLA_TRT_POLICY")
         if given:
             return pathlib.Path(given)
-        tool = _find("vla-trt", "VLA_TRT_TOOL") or NODE.with_name("vla-trt")
         folder = tmp_path_factory.mktemp("demo") / "policy"
-        subprocess.run([tool, "make-demo-policy", "--out", folder], check=True)
+        subprocess.run([TOOL, "make-demo-policy", "--out", folder], check=True)
         return folder
 
+    @pytest.fixture(scope="session")
+    def tool():
+        """The tool `vla-trt`."""
+        return TOOL
+
     @pytest.fixture(scope="module", autouse=True)
-    def domain(request):
-        """A ROS domain for this file, so that files cannot hear each other."""
-        files = sorted(pathlib.Path(__file__).parent.glob("test_*.py"))
-        number = FIRST_DOMAIN + files.index(pathlib.Path(request.module.__file__))
+    def domain():
+        """A ROS domain for this file that nobody on this machine uses, so that nobody else is heard."""
+        number = _unused_domain()
         os.environ["ROS_DOMAIN_ID"] = str(number)
         return number
 

@@ -198,7 +198,10 @@ class Robot:
 
 
 class Feed:
-    """Publishes cameras and joints in a thread until closed; its fields may be changed at any time."""
+    """Publishes cameras and joints in a thread until closed; its fields may be changed at any time.
+
+    With `hz=0` there is no thread, only `send`.
+    """
 
     def __init__(self, robot, namespace="", hz=20.0, stamp=None):
         self.robot = robot
@@ -211,32 +214,38 @@ class Feed:
         self.send_joints = True
         self.brightness = 0
         self._topics = {camera: f"{namespace}/camera/{camera}/image_raw" for camera in CAMERAS}
-        self._joint_topic = f"{namespace}/joint_states"
+        self.joint_topic = f"{namespace}/joint_states"
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        if hz > 0:
+            self._thread.start()
 
     def _run(self):
         while not self._stop.wait(1.0 / self.hz):
             self.send()
 
     def send(self):
-        """Publishes one set of samples, all of one stamp."""
-        stamp = self.stamp()
-        for camera in CAMERAS:
-            if camera in self.cameras:
-                self._image(camera, self.frozen.get(camera, stamp))
+        """Publishes one set of samples, all of one stamp, and returns it as [(topic, message)]."""
+        sent = self._samples(self.stamp())
+        for topic, message in sent:
+            self.robot.publisher(topic, type(message), qos_profile_sensor_data).publish(message)
+        return sent
+
+    def _samples(self, stamp):
+        samples = [(self._topics[camera], self._image(self.frozen.get(camera, stamp)))
+                   for camera in CAMERAS if camera in self.cameras]
         if self.send_joints:
             message = JointState(name=list(self.joints), position=[self.positions[name] for name in self.joints])
             message.header.stamp = stamp
-            self.robot.publisher(self._joint_topic, JointState, qos_profile_sensor_data).publish(message)
+            samples.append((self.joint_topic, message))
+        return samples
 
-    def _image(self, camera, stamp):
+    def _image(self, stamp):
         width, height = 64, 48
         message = Image(width=width, height=height, encoding="rgb8", step=3 * width)
         message.header.stamp = stamp
         message.data = bytes((x + self.brightness) % 256 for x in range(3 * width)) * height
-        self.robot.publisher(self._topics[camera], Image, qos_profile_sensor_data).publish(message)
+        return message
 
     def freeze(self, camera):
         """From now on this camera repeats its stamp."""
@@ -247,7 +256,8 @@ class Feed:
 
     def close(self):
         self._stop.set()
-        self._thread.join(5)
+        if self._thread.is_alive():
+            self._thread.join(5)
 
     def __enter__(self):
         return self

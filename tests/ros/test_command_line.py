@@ -105,7 +105,7 @@ def test_name_namespace_and_topics_can_be_remapped(robot, start):
                             "-r", "~/action_chunk:=/chunks"])
     node.wait_until_ready()
     with Feed(robot, namespace="/left/arm") as feed:
-        feed._joint_topic = "/robot/joint_states"
+        feed.joint_topic = "/robot/joint_states"
         chunks = robot.listen("/chunks", ActionChunk)
         trajectories = robot.trajectories("/left/arm/brain")
         wait_for(lambda: chunks and trajectories, "chunks and trajectories")
@@ -116,7 +116,9 @@ def test_the_log_level_of_the_command_line_counts_unless_a_parameter_says_otherw
     loud = start(arguments=["-r", "__node:=loud", "--log-level", "debug"])
     quiet = start(arguments=["-r", "__node:=quiet", "--log-level", "error"])
     given = start({"log_level": "warn"}, ["-r", "__node:=given", "--log-level", "debug"])
+    start(arguments=["-r", "__node:=silent", "--log-level", "fatal"])
     loud.wait_until_ready()
-    levels = [Parameters(robot, f"/{name}").get("log_level")[0].string_value for name in ("loud", "quiet", "given")]
-    assert levels == ["debug", "error", "warn"]
+    names = ("loud", "quiet", "given", "silent")
+    levels = [Parameters(robot, f"/{name}").get("log_level")[0].string_value for name in names]
+    assert levels == ["debug", "error", "warn", "fatal"]
     assert "[INFO]" not in quiet.log
