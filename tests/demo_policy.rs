@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use vla_trt::export::demo::{self, bundle, used_columns};
-use vla_trt::policy::fingerprint;
 use vla_trt::policy::encode::image::EvalTransform;
+use vla_trt::policy::fingerprint;
 use vla_trt::policy::processor::Processor;
 
 #[path = "support/demo_pipeline.rs"]
