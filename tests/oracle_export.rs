@@ -232,7 +232,7 @@ fn check(label: &str, found: &BTreeMap<String, HostTensor>, pairs: &[(&str, &Hos
     assert!(worst.is_empty(), "beyond {TOLERANCE:e} relative: {worst:?}");
 }
 
-/// One test, because ONNX Runtime is opened once a process and the checkpoint is unpacked once.
+/// One test, so that the checkpoint is unpacked once.
 #[test]
 fn every_stage_gives_the_vendors_tensors() {
     let Some(bench) = Bench::new() else { return };

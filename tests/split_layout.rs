@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ort::environment::Environment;
 use vla_trt::export::demo::{self, weights::DemoWeights};
 use vla_trt::export::{Model, Options, RopeFrequencies, View, VisionAttention, split};
 use vla_trt::tensor::{DType, HostTensor};
@@ -64,21 +63,13 @@ fn close(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4)
 }
 
-/// All in one test function each would open ONNX Runtime again, which one process may not.
 #[test]
-fn the_stages_keep_their_promises() {
+fn views_of_different_sizes_equal_each_view_alone() {
     let Some(environment) = onnx_runtime::environment() else { return };
-    views_of_different_sizes_equal_each_view_alone(&environment);
-    cross_view_attention_sees_the_other_view(&environment);
-    later_tokens_do_not_change_earlier_rows(&environment);
-    rows_of_strength_zero_keep_their_actions(&environment);
-}
-
-fn views_of_different_sizes_equal_each_view_alone(environment: &Environment) {
     let scratch = tempfile::tempdir().expect("scratch");
     let run = |views: &[View], inputs: Tensors| {
         export(views, &options(), scratch.path());
-        values(&Runner::load(environment, &scratch.path().join("vision.onnx")).run(&inputs), "image_rows").to_vec()
+        values(&Runner::load(&environment, &scratch.path().join("vision.onnx")).run(&inputs), "image_rows").to_vec()
     };
     let (a, b) = (f32s(&[1, 3, 56, 84], 0.0), f32s(&[1, 3, 56, 112], 1.0));
     let both = named([("pixels.a", a.clone()), ("pixels.b", b.clone())]);
@@ -88,7 +79,9 @@ fn views_of_different_sizes_equal_each_view_alone(environment: &Environment) {
     assert!(close(&both, &[first, second].concat()));
 }
 
-fn cross_view_attention_sees_the_other_view(environment: &Environment) {
+#[test]
+fn cross_view_attention_sees_the_other_view() {
+    let Some(environment) = onnx_runtime::environment() else { return };
     let scratch = tempfile::tempdir().expect("scratch");
     let pixels = wave(2 * 3 * 56 * 84, 0.0);
     let mut changed = pixels.clone();
@@ -96,7 +89,7 @@ fn cross_view_attention_sees_the_other_view(environment: &Environment) {
     let rows_of_first_view = |attention, pixels: Vec<f32>| {
         export(&[view("a", 84), view("b", 84)], &Options { attention, ..options() }, scratch.path());
         let inputs = named([("pixels", HostTensor::from_f32(&[2, 3, 56, 84], pixels).expect("whole"))]);
-        let outputs = Runner::load(environment, &scratch.path().join("vision.onnx")).run(&inputs);
+        let outputs = Runner::load(&environment, &scratch.path().join("vision.onnx")).run(&inputs);
         let rows = values(&outputs, "image_rows");
         rows[..rows.len() / 2].to_vec()
     };
@@ -113,11 +106,13 @@ fn one_view(dir: &Path) -> usize {
     6
 }
 
-fn later_tokens_do_not_change_earlier_rows(environment: &Environment) {
+#[test]
+fn later_tokens_do_not_change_earlier_rows() {
+    let Some(environment) = onnx_runtime::environment() else { return };
     let scratch = tempfile::tempdir().expect("scratch");
     let images = one_view(scratch.path());
     let width = model().language.width;
-    let mut runner = Runner::load(environment, &scratch.path().join("language.onnx"));
+    let mut runner = Runner::load(&environment, &scratch.path().join("language.onnx"));
     let mut run = |text: usize| {
         let rows = HostTensor::from_f32(&[text, width], wave(text * width, 0.0)).expect("whole");
         // Two text tokens, the images, then the rest of the text.
@@ -130,7 +125,9 @@ fn later_tokens_do_not_change_earlier_rows(environment: &Environment) {
     assert!(close(&short, &long[..short.len()]), "the causal mask hides what comes later");
 }
 
-fn rows_of_strength_zero_keep_their_actions(environment: &Environment) {
+#[test]
+fn rows_of_strength_zero_keep_their_actions() {
+    let Some(environment) = onnx_runtime::environment() else { return };
     let scratch = tempfile::tempdir().expect("scratch");
     let images = one_view(scratch.path());
     let model = model();
@@ -150,7 +147,7 @@ fn rows_of_strength_zero_keep_their_actions(environment: &Environment) {
         ("dt", HostTensor::from_f32(&[1], vec![0.5]).expect("whole")),
         ("strength", HostTensor::from_f32(&[head.horizon], strength).expect("whole")),
     ]);
-    let mut runner = Runner::load(environment, &scratch.path().join("step.onnx"));
+    let mut runner = Runner::load(&environment, &scratch.path().join("step.onnx"));
     let changes = |outputs: &Tensors, inputs: &Tensors| -> Vec<f32> {
         values(outputs, "next_actions").iter().zip(values(inputs, "actions")).map(|(next, now)| next - now).collect()
     };

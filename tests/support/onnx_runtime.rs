@@ -2,19 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Mutex;
 
 use ort::environment::Environment;
 use ort::session::{Session, SessionInputValue};
 use ort::value::Tensor;
 use vla_trt::tensor::{Data, HostTensor};
 
-/// ONNX Runtime from `ORT_DYLIB_PATH`; `None`, said aloud, when the variable is not set.
+/// ONNX Runtime from `ORT_DYLIB_PATH`, opened once a process; `None`, said aloud, when the variable is not set.
 pub fn environment() -> Option<Environment> {
+    static OPENED: Mutex<Option<Environment>> = Mutex::new(None);
     let Some(path) = std::env::var_os("ORT_DYLIB_PATH") else {
         eprintln!("SKIPPED: ORT_DYLIB_PATH does not name ONNX Runtime's library");
         return None;
     };
-    Some(ort::init_from(path).expect("ONNX Runtime loads").build().expect("ONNX Runtime starts"))
+    let mut opened = OPENED.lock().expect("no test failed while opening");
+    let open = || ort::init_from(path).expect("ONNX Runtime loads").build().expect("ONNX Runtime starts");
+    Some(opened.get_or_insert_with(open).clone())
 }
 
 /// One loaded ONNX file.
