@@ -31,20 +31,18 @@ set -u
 
 title "3. Demo policy (GR00T N1.6's shape in small, seeded random weights)"
 mkdir -p "$out"
-if [ ! "$policy/policy.yaml" -nt "$tool" ]; then # missing, or made by an older tool
-  rm -rf "$policy.partial"
-  logged "Making the policy" "$cache/log/demo-policy.log" "$tool" make-demo-policy -o "$policy.partial" ||
-    die "The demo policy was not made." "The whole log: .cache/log/demo-policy.log"
-  rm -rf "$policy"
-  mv "$policy.partial" "$policy"
-fi
+rm -rf "$policy.partial"
+logged "Making the policy" "$cache/log/demo-policy.log" "$tool" make-demo-policy -o "$policy.partial" ||
+  die "The demo policy was not made." "The whole log: .cache/log/demo-policy.log"
+rm -rf "$policy"
+mv "$policy.partial" "$policy"
 say "$policy, $(du -sh "$policy" | cut -f 1)"
 
 title "4. The node, live, on the topics of $bag"
 export ROS_LOG_DIR="$cache/log/ros"
 foreground "$VLA_TRT_PYTHON" scripts/demo_live.py --node install/vla_trt/lib/vla_trt/vla_trt_node \
   --policy "$policy" --params "$params" --bag "$bag" --log "$cache/log" -- \
-  "$VLA_TRT_PYTHON" scripts/play_bag.py "$bag" ||
+  "$VLA_TRT_PYTHON" scripts/play_bag.py "$bag" --stamps now --wait-for-subscribers --quiet ||
   die "The live part failed." "Logs: .cache/log/demo-node.log, .cache/log/demo-player.log"
 
 title "5. The same bag, policy and parameters through vla-trt replay (no ROS)"

@@ -145,10 +145,11 @@ class Listener:
         import rclpy
         from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.qos import qos_profile_sensor_data
+        from rclpy.signals import SignalHandlerOptions
         from sensor_msgs.msg import JointState
         from vla_trt.msg import ActionChunk
 
-        rclpy.init()
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # main() has its own
         self.rclpy, self.bag = rclpy, bag
         self.node = rclpy.create_node("demo_listener")
         self.chunks, self.joints, self.late_rows = 0, 0, 0
@@ -207,6 +208,8 @@ class Listener:
                 f"{share * self.bag.duration_s:4.1f} of {self.bag.duration_s:.1f} s")
 
     def live_line(self):
+        if self.last is None and self.joints == 0:
+            return "waiting for the first message"
         if self.last is None:
             return "no chunk yet" + "".join(f"  {text}" for text in self.complaints()[:1])
         ages = " ".join(f"{name} {age:.0f}" for name, age in self.ages_ms.items() if name != "instruction")

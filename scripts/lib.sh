@@ -39,7 +39,7 @@ hint_of_log() {
 }
 
 glibc_version() { # 2.36, or nothing on another libc
-  getconf GNU_LIBC_VERSION 2>/dev/null | awk '{print $2}'
+  { getconf GNU_LIBC_VERSION 2>/dev/null || true; } | awk '{print $2}'
 }
 
 version_at_least() { # version_at_least 1.95.0 1.92

@@ -235,7 +235,7 @@ PYTHON
 }
 
 check_onnxruntime() { # python; sets ort_library
-  if [ -n "${ORT_DYLIB_PATH:-}" ] && [ "$ORT_DYLIB_PATH" != "$cache/onnxruntime/$onnxruntime_version/libonnxruntime.so" ]; then
+  if [ -n "${ORT_DYLIB_PATH:-}" ]; then
     [ -e "$ORT_DYLIB_PATH" ] || die "ORT_DYLIB_PATH names $ORT_DYLIB_PATH, which does not exist." \
       "Unset it to have ONNX Runtime $onnxruntime_version fetched, or correct it."
     ort_library=$ORT_DYLIB_PATH
@@ -288,6 +288,8 @@ write_env() { # python
 
 main() {
   local key python started=$SECONDS
+  # Our own library, from an env.sh that is sourced already, is no wish of the user's.
+  case ${ORT_DYLIB_PATH:-} in "$cache"/*) unset ORT_DYLIB_PATH ;; esac
   check_cargo
   check_disk
   find_ros
