@@ -26,7 +26,10 @@ seconds_as_text() { # 75 -> 1m15s
 
 # What a log says about its failure, in words. Prints nothing when no pattern fits.
 hint_of_log() {
-  if grep -qiE 'could not resolve|name resolution|network is unreachable|connection (refused|reset|timed out)|timed out|NewConnectionError|failed to download|spurious network' "$1"; then
+  if grep -qiE 'CERTIFICATE_VERIFY_FAILED|SSL certificate problem|self-signed certificate' "$1"; then
+    say "A TLS certificate is not trusted: behind an inspecting proxy, add its certificate with update-ca-certificates and"
+    say "set PIP_CERT and CARGO_HTTP_CAINFO to /etc/ssl/certs/ca-certificates.crt. Then run it again."
+  elif grep -qiE 'could not resolve|name resolution|network is unreachable|connection (refused|reset|timed out)|timed out|NewConnectionError|failed to download|spurious network' "$1"; then
     say "The log speaks of the network: is this machine online, or behind a proxy (https_proxy)? Run it again then:"
     say "what was downloaded is kept."
   elif grep -qiE 'no space left on device' "$1"; then
