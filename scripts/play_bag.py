@@ -27,8 +27,10 @@ from typing import Any, Iterator
 
 NANOSECONDS = 1_000_000_000
 STAMP_BYTES = slice(4, 12)  # builtin_interfaces/Time right after the 4 bytes of CDR encapsulation
-HINT = "check it with `ros2 bag info`; `ros2 bag reindex` writes a folder's metadata.yaml anew, " \
+HINT = (
+    "check it with `ros2 bag info`; `ros2 bag reindex` writes a folder's metadata.yaml anew, "
     "`mcap recover` saves a file that was cut off"
+)
 
 
 class PlayError(Exception):
@@ -83,7 +85,8 @@ class Bag:
         self.end: int = self.reader.end_time - 1  # rosbags gives the time after the last message
 
     def _unreadable(self, error: Exception) -> PlayError:
-        return PlayError(f"{self.path}: expected a readable rosbag2 bag, found: {error or type(error).__name__}; {HINT}")
+        found = str(error) or type(error).__name__
+        return PlayError(f"{self.path}: expected a readable rosbag2 bag, found: {found}; {HINT}")
 
     def tracks(self, topics: list[str] | None) -> list[Track]:
         """The topics asked for, or all."""
@@ -117,7 +120,10 @@ class Bag:
 
 @dataclass(frozen=True)
 class TimeMap:
-    """From bag time to the time that stamps and clock show, and to the moment of publishing (all ns)."""
+    """From bag time to the time that stamps and clock show, and to the moment of publishing (all ns).
+
+    Fresh stamps run with the system clock, so distances between them shrink by the rate.
+    """
 
     first: int  # bag time at which this pass begins
     begun: int  # steady clock at that moment
@@ -128,8 +134,12 @@ class TimeMap:
         """Steady clock at which a message of this bag time is published."""
         return self.begun + round((bag_time - self.first) / self.rate)
 
+    def reached(self) -> int:
+        """The bag time that playback has reached by now."""
+        return self.first + round((time.monotonic_ns() - self.begun) * self.rate)
+
     def shown(self, bag_time: int) -> int:
-        """The time that stands for this bag time. Fresh stamps run with the system clock, so they shrink by the rate."""
+        """The time that stands for this bag time."""
         if self.wall is None:
             return bag_time
         return self.wall + round((bag_time - self.first) / self.rate)
@@ -181,7 +191,7 @@ def publisher_qos(track: Track) -> Any:
     reliable = any(one.reliability.name != "BEST_EFFORT" for one in offered)
     latched = any(one.durability.name == "TRANSIENT_LOCAL" for one in offered)
     return QoSProfile(
-        depth=max(1, *(min(one.depth, 1000) for one in offered), 1),
+        depth=max(1, *(min(one.depth, 1000) for one in offered)),
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
@@ -210,7 +220,10 @@ class Player:
             track.has_header = starts_with_header(track.message_type)
             qos = publisher_qos(track)
             track.latched = qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
-            track.publisher = self.node.create_publisher(track.message_type, track.topic, qos)
+            try:
+                track.publisher = self.node.create_publisher(track.message_type, track.topic, qos)
+            except Exception as error:
+                raise PlayError(f"cannot publish {track.topic} ({track.connection.msgtype}): {error}") from error
         if self.options.clock:
             from rosgraph_msgs.msg import Clock
 
@@ -239,17 +252,22 @@ class Player:
         first = bag.start + round(self.options.start_offset * NANOSECONDS)
         if first > bag.end:
             length = (bag.end - bag.start) / NANOSECONDS
-            raise PlayError(f"--start-offset {self.options.start_offset:g}: expected less than the bag's {length:.3f} s")
+            offset = self.options.start_offset
+            raise PlayError(f"--start-offset: expected at most the bag's {length:.3f} s, found {offset:g} s")
         last = bag.end
         if self.options.duration is not None:
             last = min(last, first + round(self.options.duration * NANOSECONDS))
         self.bar.span(first, last, self.options.rate)
         while True:
-            fresh = self.options.stamps == "now"
-            times = TimeMap(first, time.monotonic_ns(), time.time_ns() if fresh else None, self.options.rate)
+            # Taken before the steady clock: a message is then published at its stamp or after it, never before.
+            wall = time.time_ns() if self.options.stamps == "now" else None
+            times = TimeMap(first, time.monotonic_ns(), wall, self.options.rate)
             # A pass may begin before the one before on the recorded time scale.
             self.clock_time = None
+            before = self.count
             self.one_pass(bag, times, last)
+            if self.count == before and not self.stop.is_set():
+                raise PlayError(f"{bag.path}: expected messages of these topics in this part of the bag, found none")
             if not self.options.loop or self.stop.is_set():
                 return
 
@@ -279,15 +297,14 @@ class Player:
             now = time.monotonic_ns()
             due = times.due(bag_time)
             if self.clock is not None and self.clock_due <= min(now, due):
-                elapsed = round((now - times.begun) * times.rate)
-                self.tick(times, min(bag_time, times.first + elapsed))
+                self.tick(times, min(bag_time, times.reached()))
             if now >= due:
                 # The clock is never behind a message: a stamp from the future would be refused.
                 self.tick(times, bag_time)
                 return True
             wake = due if self.clock is None else min(due, self.clock_due)
             self.stop.wait(min(max(wake - now, 0), NANOSECONDS // 10) / NANOSECONDS)
-            self.bar.show(min(bag_time, times.first + round((time.monotonic_ns() - times.begun) * times.rate)), self.count)
+            self.bar.show(min(bag_time, times.reached()), self.count)
         return False
 
     def tick(self, times: TimeMap, bag_time: int) -> None:
@@ -352,8 +369,8 @@ class Bar:
         done = min(max((bag_time - self.first) / (self.last - self.first), 0.0), 1.0)
         full = round(done * self.WIDTH)
         total = (self.last - self.first) / NANOSECONDS
-        line = f"[{'=' * full}{' ' * (self.WIDTH - full)}] {done * total:6.1f}/{total:.1f} s  {count} messages  x{self.rate:g}"
-        sys.stderr.write(f"\r\x1b[K{line}")
+        bar = "=" * full + " " * (self.WIDTH - full)
+        sys.stderr.write(f"\r\x1b[K[{bar}] {done * total:6.1f}/{total:.1f} s  {count} messages  x{self.rate:g}")
         sys.stderr.flush()
 
     def end(self) -> None:
@@ -381,7 +398,8 @@ def number(low: float, *, above: bool = False) -> Any:
         except ValueError:
             value = math.nan
         if not math.isfinite(value) or value < low or (above and value == low):
-            raise argparse.ArgumentTypeError(f"expected a number {'above' if above else 'from'} {low:g}, found '{text}'")
+            bound = "above" if above else "from"
+            raise argparse.ArgumentTypeError(f"expected a number {bound} {low:g}, found '{text}'")
         return value
 
     return parse
@@ -415,7 +433,10 @@ def arguments(argv: list[str]) -> argparse.Namespace:
         "--start-offset", type=number(0.0), default=0.0, metavar="S", help="begin this many seconds into the bag"
     )
     parser.add_argument(
-        "--duration", type=number(0.0, above=True), metavar="S", help="play this many seconds of the bag (default: to its end)"
+        "--duration",
+        type=number(0.0, above=True),
+        metavar="S",
+        help="play this many seconds of the bag (default: to its end)",
     )
     parser.add_argument(
         "--wait-for-subscribers",
@@ -437,7 +458,10 @@ def play(options: argparse.Namespace, ros_arguments: list[str], stop: threading.
         import rclpy
         from rclpy.signals import SignalHandlerOptions
 
-        rclpy.init(args=ros_arguments, signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            rclpy.init(args=ros_arguments, signal_handler_options=SignalHandlerOptions.NO)
+        except Exception as error:
+            raise PlayError(f"ROS 2 does not start: {error}") from error
         node = rclpy.create_node("play_bag")
         bar = Bar(sys.stderr.isatty() and not options.quiet)
         player = Player(node, options, tracks, stop, bar=bar)

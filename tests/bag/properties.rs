@@ -2,6 +2,7 @@
 
 use mcap::{Compression, WriteOptions};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use super::fixture::*;
 
@@ -33,7 +34,12 @@ fn options() -> impl Strategy<Value = WriteOptions> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 128,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(0),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn every_mcap_file_gives_its_messages_in_order(messages in messages(), options in options()) {
