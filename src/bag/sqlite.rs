@@ -206,5 +206,5 @@ fn advice(path: &Path) -> String {
 }
 
 fn sqlite(doing: &'static str, path: &Path, source: rusqlite::Error) -> Error {
-    Error::Sqlite { doing, path: path.to_path_buf(), source, advice: advice(path) }
+    Error::Sqlite { doing, path: path.to_path_buf(), source: Box::new(source), advice: advice(path) }
 }
