@@ -131,7 +131,7 @@ impl Policy {
         let views = Views::new(&spec, &processor, &host_inputs)?;
         let text = Text::new(&spec, &processor, views.image_tokens())?;
         let state = State::new(&spec, &processor, options.state)?;
-        let decoder = decode::ActionDecoder::new(&processor);
+        let decoder = decode::ActionDecoder::new(&processor)?;
         let names = action_names(&options.action);
         let output = final_output(&spec)?;
         let zeros = |dims: &[usize]| HostTensor::zeros(DType::F32, dims).ok_or(Error::Internal("f32 zeros"));

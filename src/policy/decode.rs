@@ -1,38 +1,211 @@
-//! tmp
-use super::encode::EncodeError;
-use super::processor::{ActionScaling, Conversion, Processor};
+//! From predicted rows to joint values and poses.
+//!
+//! Every row of a relative key refers to the same raw state: that of the observation which the prediction is for.
 
-/// tmp
+use std::ops::Range;
+
+use super::processor::{ActionKey, Conversion, PoseFormat, Processor};
+
+mod normalise;
+mod pose;
+
+use normalise::Scaling;
+use pose::{POSE, Pose};
+
+/// Why predictions cannot be decoded.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum DecodeError {
+    /// A slice does not fit.
+    #[error("{what}: expected {expected} values, found {found}; its length must be that of the policy's processor")]
+    Length {
+        /// Whose length.
+        what: &'static str,
+        /// Values that there should be.
+        expected: usize,
+        /// Values found.
+        found: usize,
+    },
+    /// The processor's tables or references do not fit the key.
+    #[error("action key '{key}': expected {expected}, found {found}; use the checkpoint's own processor files")]
+    Key {
+        /// The key.
+        key: String,
+        /// What would fit.
+        expected: String,
+        /// What there is.
+        found: String,
+    },
+    /// The reference pose is none.
+    #[error(
+        "action key '{key}': expected a reference pose with a 6D rotation, found six values without direction or not \
+         finite; check the joint state that feeds it"
+    )]
+    Reference {
+        /// The key.
+        key: String,
+    },
+    /// A predicted pose is none.
+    #[error(
+        "action key '{key}', row {row}: expected a pose with a 6D rotation, found six values without direction or not \
+         finite; the prediction cannot be used"
+    )]
+    Rotation {
+        /// The key.
+        key: String,
+        /// Row of the chunk.
+        row: usize,
+    },
+}
+
+/// Decodes one chunk after another. Allocates nothing after [`Self::new`].
 pub struct ActionDecoder {
-    processor: Processor,
+    keys: Vec<Key>,
+    /// Rows used of a prediction.
+    rows: usize,
+    /// Columns of a prediction.
+    dims: usize,
+    /// Values of a decoded row.
+    width: usize,
+    /// Values of the raw state.
+    state: usize,
+    /// One row of the widest key.
+    physical: Vec<f64>,
+}
+
+struct Key {
+    name: String,
+    /// Columns of a predicted row.
+    from: Range<usize>,
+    /// Columns of a decoded row.
+    to: Range<usize>,
+    scaling: Scaling,
+    reference: Reference,
+}
+
+/// Ranges of the raw state.
+enum Reference {
+    None,
+    Added(Range<usize>),
+    Frame(Range<usize>, PoseFormat),
 }
 
 impl ActionDecoder {
-    /// tmp
-    pub fn new(processor: &Processor) -> Self {
-        Self { processor: processor.clone() }
+    /// The decoder of a policy's processor.
+    ///
+    /// # Errors
+    /// [`DecodeError::Key`] and [`DecodeError::Length`] when the processor's parts do not fit each other.
+    pub fn new(processor: &Processor) -> Result<Self, DecodeError> {
+        let (mut from, mut to) = (0, 0);
+        let mut keys = Vec::with_capacity(processor.action.len());
+        for key in &processor.action {
+            let columns = from..from + key.width;
+            let out = to..to + key.decoded_width();
+            (from, to) = (columns.end, out.end);
+            keys.push(Key::new(processor, key, columns, out)?);
+        }
+        let dims = processor.max_action_dim;
+        if from > dims || dims == 0 {
+            return Err(DecodeError::Length { what: "max_action_dim", expected: from.max(1), found: dims });
+        }
+        let widest = processor.action.iter().map(|key| key.width).max().unwrap_or_default();
+        let (rows, state) = (processor.rows(), processor.state_width());
+        Ok(Self { keys, rows, dims, width: to, state, physical: vec![0.0; widest] })
     }
 
-    /// tmp
-    pub fn decode(&mut self, actions: &[f32], raw: &[f32], out: &mut [f32]) -> Result<(), EncodeError> {
-        let p = &self.processor;
-        let (dims, width) = (p.max_action_dim, p.action_width());
-        let mut col = 0;
-        for key in &p.action {
-            for r in 0..p.rows() {
-                for i in 0..key.width {
-                    let ActionScaling::Range { low, high } = &key.scaling else { unimplemented!() };
-                    let at = if low.len() == key.width { i } else { r * key.width + i };
-                    let n = (actions[r * dims + col + i].clamp(-1.0, 1.0) + 1.0) / 2.0;
-                    let mut y = f64::from(n) * (high[at] - low[at]) + low[at];
-                    if let Conversion::AddState { state } = key.conversion {
-                        let start: usize = p.state[..state].iter().map(|k| k.width).sum();
-                        y += f64::from(raw[start + i]);
-                    }
-                    out[r * width + col + i] = y as f32;
-                }
+    /// `actions`: `[horizon, max_action_dim]`, of which the first rows and columns are used. `raw_state`: what the state
+    /// encoder was given for the same observation. `out`: `[rows, values of a decoded row]`, keys in model order.
+    ///
+    /// A prediction that is no number stays so.
+    ///
+    /// # Errors
+    /// [`DecodeError::Length`] when a slice has another length, [`DecodeError::Reference`] and
+    /// [`DecodeError::Rotation`] for a pose that is none; `out` is then meaningless.
+    pub fn decode(&mut self, actions: &[f32], raw_state: &[f32], out: &mut [f32]) -> Result<(), DecodeError> {
+        self.check(actions.len(), raw_state.len(), out.len())?;
+        if self.width == 0 {
+            return Ok(());
+        }
+        for key in &self.keys {
+            let physical = &mut self.physical[..key.from.len()];
+            let frame = key.frame(raw_state)?;
+            for (row, (predicted, decoded)) in
+                actions.chunks_exact(self.dims).zip(out.chunks_exact_mut(self.width)).enumerate()
+            {
+                key.scaling.apply(row, &predicted[key.from.clone()], physical);
+                key.convert(row, physical, frame.as_ref(), raw_state, &mut decoded[key.to.clone()])?;
             }
-            col += key.width;
+        }
+        Ok(())
+    }
+
+    fn check(&self, actions: usize, raw_state: usize, out: usize) -> Result<(), DecodeError> {
+        if !actions.is_multiple_of(self.dims) || actions / self.dims < self.rows {
+            let expected = self.rows.saturating_mul(self.dims);
+            return Err(DecodeError::Length { what: "predicted actions (or more whole rows)", expected, found: actions });
+        }
+        let decoded = self.rows.saturating_mul(self.width);
+        for (what, expected, found) in [("raw state", self.state, raw_state), ("decoded actions", decoded, out)] {
+            if expected != found {
+                return Err(DecodeError::Length { what, expected, found });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Key {
+    fn new(processor: &Processor, key: &ActionKey, from: Range<usize>, to: Range<usize>) -> Result<Self, DecodeError> {
+        let unfit = |expected: String, found: String| DecodeError::Key { key: key.name.clone(), expected, found };
+        let (rows, width) = (processor.rows(), key.width);
+        let scaling = Scaling::new(&key.scaling, rows, width)
+            .map_err(|found| unfit(format!("statistics of {width} or {rows} x {width} values"), found.to_string()))?;
+        let columns = |index: usize| {
+            let state = processor.state.get(index).filter(|state| state.width == width);
+            let state = state.ok_or_else(|| {
+                let keys: Vec<_> = processor.state.iter().map(|key| format!("{}: {}", key.name, key.width)).collect();
+                unfit(format!("a state key of {width} values at {index}"), keys.join(", "))
+            })?;
+            let start = processor.state.iter().take(index).map(|key| key.width).sum::<usize>();
+            Ok(start..start + state.width)
+        };
+        let reference = match key.conversion {
+            Conversion::Absolute => Reference::None,
+            Conversion::AddState { state } => Reference::Added(columns(state)?),
+            Conversion::ComposePose { .. } if width != POSE => {
+                return Err(unfit(format!("{POSE} values (position and 6D rotation)"), width.to_string()));
+            }
+            Conversion::ComposePose { state, format } => Reference::Frame(columns(state)?, format),
+        };
+        Ok(Self { name: key.name.clone(), from, to, scaling, reference })
+    }
+
+    /// The pose that predicted poses are relative to.
+    fn frame(&self, raw_state: &[f32]) -> Result<Option<(Pose, PoseFormat)>, DecodeError> {
+        let Reference::Frame(columns, format) = &self.reference else { return Ok(None) };
+        let mut values = [0.0; POSE];
+        values.iter_mut().zip(&raw_state[columns.clone()]).for_each(|(slot, &value)| *slot = f64::from(value));
+        let pose = Pose::from_rot6d(&values).ok_or_else(|| DecodeError::Reference { key: self.name.clone() })?;
+        Ok(Some((pose, *format)))
+    }
+
+    fn convert(
+        &self,
+        row: usize,
+        physical: &[f64],
+        frame: Option<&(Pose, PoseFormat)>,
+        raw_state: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), DecodeError> {
+        if let Some((reference, format)) = frame {
+            let pose = physical.first_chunk().and_then(Pose::from_rot6d);
+            let pose = pose.ok_or_else(|| DecodeError::Rotation { key: self.name.clone(), row })?;
+            pose.in_frame_of(reference).write(*format, out);
+        } else if let Reference::Added(columns) = &self.reference {
+            for ((slot, value), &reference) in out.iter_mut().zip(physical).zip(&raw_state[columns.clone()]) {
+                *slot = (value + f64::from(reference)) as f32;
+            }
+        } else {
+            out.iter_mut().zip(physical).for_each(|(slot, &value)| *slot = value as f32);
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+pub mod formalise;
 pub mod image;
 pub mod prompt;
 pub mod resize;
@@ -39,5 +40,58 @@ pub enum EncodeError {
         path: PathBuf,
         /// What is wrong, and what was expected.
         reason: String,
+    },
+    /// A token that the prompt is made with is none of the tokenizer's.
+    #[error(
+        "{}: expected '{token}', which {} names, as one token of its own; {found}; use the tokenizer that the language \
+         model was trained with",
+        tokenizer.display(),
+        template.display()
+    )]
+    Token {
+        /// The token.
+        token: String,
+        /// File or folder of the tokenizer.
+        tokenizer: PathBuf,
+        /// File of the template.
+        template: PathBuf,
+        /// What the tokenizer has instead.
+        found: &'static str,
+    },
+    /// An instruction that the model cannot be given.
+    #[error("instruction: {reason}")]
+    Instruction {
+        /// What was expected, what was found, what to do.
+        reason: String,
+    },
+    /// The prompt has another number of places for image rows than there are image rows.
+    #[error(
+        "prompt: expected {expected} image tokens, the tokenizer makes {found}; check that tokenizer and template belong \
+         to the same model"
+    )]
+    ImageTokens {
+        /// Image rows.
+        expected: usize,
+        /// Places for them.
+        found: usize,
+    },
+    /// The model takes states of earlier observations.
+    #[error(
+        "state delta_indices: expected [0] (the state of the observation), found {found:?}; a history of states is not \
+         computed here: export a policy that was trained without it"
+    )]
+    StateHistory {
+        /// The indices.
+        found: Vec<i64>,
+    },
+    /// A table of statistics has another width than its key.
+    #[error("statistics of state key '{key}': expected {expected} values, found {found}; use the checkpoint's own file")]
+    Statistics {
+        /// The key.
+        key: String,
+        /// Its width.
+        expected: usize,
+        /// Values of the table.
+        found: usize,
     },
 }

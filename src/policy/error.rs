@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::processor::Processor;
 use super::spec::{PolicySpec, SpecError};
-use super::{encode, processor};
+use super::{decode, encode, processor};
 use crate::engine;
 
 /// Loading or running a policy failed.
@@ -22,6 +22,9 @@ pub enum Error {
     /// Image, instruction or state could not be encoded.
     #[error(transparent)]
     Encode(#[from] encode::EncodeError),
+    /// The predicted actions could not be decoded.
+    #[error(transparent)]
+    Decode(#[from] decode::DecodeError),
     /// A file of the bundle cannot be read.
     #[error("a file of the policy cannot be read: {0}")]
     Fingerprint(#[from] super::fingerprint::FingerprintError),

@@ -32,7 +32,7 @@ impl State {
             return Err(Error::Joints(format!("expected {} state keys, found {}", spec.state.len(), maps.len())));
         }
         let width = maps.iter().map(|map| map.joints.len()).sum();
-        let encoder = StateEncoder::new(processor);
+        let encoder = StateEncoder::new(processor)?;
         let dims = [1, processor.max_state_dim];
         let tensor = HostTensor::zeros(DType::F32, &dims).ok_or(Error::Internal("f32 zeros"))?;
         Ok(Self { reader: StateReader::new(&maps)?, encoder, raw: vec![0.0; width], tensor })

@@ -1,47 +1,156 @@
-//! tmp
-use std::path::Path;
+//! The instruction and the places of the images as token ids of the language model.
+//!
+//! The whole prompt is tokenised as one text: merges cross the ends of the instruction.
+
+use std::path::{Path, PathBuf};
+
+use tokenizers::Tokenizer;
 
 use super::EncodeError;
+use super::formalise::formalise;
 
-/// tmp
+mod template;
+mod tokenizer;
+
+use template::Template;
+
+/// Longest instruction, in bytes. Beyond it nobody speaks to a robot, and the library's regular expressions would give
+/// up on some texts, unseen.
+pub const MAX_INSTRUCTION_BYTES: usize = 1 << 16;
+/// Longest prompt, in bytes: far beyond any sequence that fits a model, so that a wrong count of image rows is an error.
+const MAX_PROMPT_BYTES: usize = 1 << 24;
+
+/// A prompt as the language model reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
-    /// ids
+    /// Token of each position of the sequence.
     pub ids: Vec<i32>,
-    /// text
+    /// Positions of everything but image rows, ascending.
     pub text_positions: Vec<i32>,
-    /// image
+    /// Positions that image rows take, ascending: all rows of the first view, then those of the second.
     pub image_positions: Vec<i32>,
+    /// The instruction as the model gets it.
+    pub formalised: String,
 }
 
-/// tmp
+/// Tokenizer and template of one policy.
 pub struct PromptEncoder {
-    tokenizer: tokenizers::Tokenizer,
-    template: serde_json::Value,
+    tokenizer: Tokenizer,
+    template: Template,
     context: u32,
+    /// Texts of the tokens that control the model, sorted.
+    control: Vec<String>,
+    formalize: bool,
+    /// The rendered prompt.
+    text: String,
 }
 
 impl PromptEncoder {
-    /// tmp
-    pub fn load(tokenizer: &Path, template: &Path, _formalize: bool) -> Result<Self, EncodeError> {
-        let tokenizer = tokenizers::Tokenizer::from_file(tokenizer).unwrap();
-        let template: serde_json::Value = serde_json::from_slice(&std::fs::read(template).unwrap()).unwrap();
-        let context = tokenizer.token_to_id(template["context_token"].as_str().unwrap()).unwrap();
-        Ok(Self { tokenizer, template, context })
+    /// Reads `tokenizer` (a `tokenizer.json`, or a folder with it or with `vocab.json`, `merges.txt` and
+    /// `tokenizer_config.json`) and `template` (a `prompt.json`). With `formalize` instructions are cleaned up as the
+    /// vendor's processor does.
+    ///
+    /// # Errors
+    /// [`EncodeError::File`] for a file that cannot be used, [`EncodeError::Token`] for a token that the template names
+    /// and the tokenizer does not have.
+    pub fn load(tokenizer: &Path, template: &Path, formalize: bool) -> Result<Self, EncodeError> {
+        let files = [tokenizer, template].map(Path::to_owned);
+        let template = Template::load(template)?;
+        let tokenizer = tokenizer::load(tokenizer)?;
+        let context = single(&tokenizer, template.context(), &files)?;
+        for token in template.named_tokens() {
+            single(&tokenizer, &token, &files)?;
+        }
+        let added = tokenizer.get_added_tokens_decoder();
+        let mut control: Vec<String> =
+            added.into_values().filter(|token| token.special).map(|token| token.content).collect();
+        control.push(template.context().to_owned());
+        control.sort_unstable();
+        control.dedup();
+        Ok(Self { tokenizer, template, context, control, formalize, text: String::new() })
     }
 
-    /// tmp
-    pub fn encode(&mut self, instruction: &str, tokens: &[usize]) -> Result<Prompt, EncodeError> {
-        let t = |k: &str| self.template[k].as_str().unwrap();
-        let mut text = t("before").to_owned() + &instruction.to_lowercase();
-        for (k, n) in tokens.iter().enumerate() {
-            text +=
-                &t("image").replace("{k}", &(k + 1).to_string()).replace("{context}", &t("context_token").repeat(*n));
+    /// The prompt of `instruction` and of one view for each of `image_tokens_per_view`, which has that many image rows.
+    ///
+    /// # Errors
+    /// [`EncodeError::Instruction`] for one that is too long or that would be read as control tokens or as an image,
+    /// [`EncodeError::ImageTokens`] when the tokenizer makes another number of image positions.
+    pub fn encode(&mut self, instruction: &str, image_tokens_per_view: &[usize]) -> Result<Prompt, EncodeError> {
+        if instruction.len() > MAX_INSTRUCTION_BYTES {
+            return Err(refused(format!(
+                "expected at most {MAX_INSTRUCTION_BYTES} bytes, found {}; shorten it",
+                instruction.len()
+            )));
         }
-        text += t("after");
-        let e = self.tokenizer.encode(text, false).unwrap();
-        let ids: Vec<i32> = e.get_ids().iter().map(|i| *i as i32).collect();
-        let (image_positions, text_positions) =
-            (0..ids.len() as i32).partition(|i| ids[*i as usize] == self.context as i32);
-        Ok(Prompt { ids, text_positions, image_positions })
+        let formalised = if self.formalize { formalise(instruction) } else { instruction.to_owned() };
+        if let Some(found) = self.control_in(&formalised) {
+            return Err(refused(format!(
+                "expected plain text, found {found}, which the model would take for a control token; leave it out"
+            )));
+        }
+        let rows = image_tokens_per_view.iter().fold(0_usize, |sum, &rows| sum.saturating_add(rows));
+        let length = self.template.length(formalised.len(), image_tokens_per_view);
+        if length.is_none_or(|length| length > MAX_PROMPT_BYTES) {
+            return Err(refused(format!(
+                "expected a prompt of at most {MAX_PROMPT_BYTES} bytes, found one with {rows} image rows; \
+                 check the image size that the policy's vision stage takes"
+            )));
+        }
+        self.template.render(&formalised, image_tokens_per_view, &mut self.text);
+        let encoding = self.tokenizer.encode_fast(self.text.as_str(), false);
+        let encoding = encoding.map_err(|error| refused(format!("the tokenizer gives up: {error}")))?;
+        let mut prompt = Prompt {
+            ids: Vec::with_capacity(encoding.len()),
+            text_positions: Vec::with_capacity(encoding.len().saturating_sub(rows)),
+            image_positions: Vec::with_capacity(rows),
+            formalised,
+        };
+        for (position, &id) in (0..).zip(encoding.get_ids()) {
+            let places = if id == self.context { &mut prompt.image_positions } else { &mut prompt.text_positions };
+            places.push(position);
+            let id = i32::try_from(id).map_err(|error| refused(format!("token id {id}: {error}")))?;
+            prompt.ids.push(id);
+        }
+        let found = prompt.image_positions.len();
+        if found == rows { Ok(prompt) } else { Err(EncodeError::ImageTokens { expected: rows, found }) }
     }
+
+    /// What of `text` would not be read as text: by the tokenizer, or by the vendor's processor, which puts images
+    /// where its own numbered placeholders stand.
+    fn control_in<'t>(&'t self, text: &'t str) -> Option<&'t str> {
+        if !text.contains('<') && !self.control.iter().any(|token| !token.contains('<')) {
+            return None;
+        }
+        self.control.iter().map(String::as_str).find(|token| text.contains(token)).or_else(|| placeholder(text))
+    }
+}
+
+/// `<image-N>` or `<video-N>` in `text`.
+fn placeholder(text: &str) -> Option<&str> {
+    text.match_indices('<').find_map(|(start, _)| {
+        let rest = text.get(start..)?;
+        let number = rest.strip_prefix("<image-").or_else(|| rest.strip_prefix("<video-"))?;
+        let digits = number.bytes().take_while(u8::is_ascii_digit).count();
+        let length = rest.len() - number.len() + digits + 1;
+        rest.get(..length).filter(|found| digits > 0 && found.ends_with('>'))
+    })
+}
+
+/// The id of a text that the tokenizer reads as one token wherever it stands.
+fn single(tokenizer: &Tokenizer, token: &str, [file, template]: &[PathBuf; 2]) -> Result<u32, EncodeError> {
+    let twice = tokenizer.encode_fast(format!("a{token}{token}a"), false).ok();
+    let ids = twice.as_ref().map(|encoding| encoding.get_ids()).unwrap_or_default();
+    match (tokenizer.token_to_id(token), ids) {
+        (Some(id), &[_, first, second, _]) if first == id && second == id => Ok(id),
+        (id, _) => Err(EncodeError::Token {
+            token: token.to_owned(),
+            tokenizer: file.clone(),
+            template: template.clone(),
+            found: if id.is_some() { "it is an ordinary entry that text is merged to" } else { "it is not there" },
+        }),
+    }
+}
+
+fn refused(reason: String) -> EncodeError {
+    EncodeError::Instruction { reason }
 }
