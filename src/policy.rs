@@ -379,8 +379,8 @@ fn unify(symbols: &mut Symbols, spec: &TensorSpec, tensor: &HostTensor) -> Resul
 /// The tensor that holds the actions after the last repetition: the one that feeds `actions`.
 fn final_output(spec: &PolicySpec) -> Result<String, Error> {
     let outputs = spec.stages.iter().flat_map(|stage| &stage.stage.outputs);
-    let feeding = outputs.filter(|output| output.feeds.as_deref() == Some("actions")).last();
-    feeding.map(|output| output.name.clone()).ok_or(Error::NoLoop)
+    let mut feeding = outputs.filter(|output| output.feeds.as_deref() == Some("actions"));
+    feeding.next_back().map(|output| output.name.clone()).ok_or(Error::NoLoop)
 }
 
 fn action_names(action: &[JointMap]) -> Arc<[String]> {

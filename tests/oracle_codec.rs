@@ -138,7 +138,8 @@ fn long_texts_encode_and_runs_of_white_space_are_cut_where_the_vendors_expressio
     assert_eq!(prompt.text_positions.len(), 16 + 7 + 2 * (10_000 / 14) + 1 - 1);
     // "\s+(?!\S)": the last space of a run belongs to the word after it, however long the run is.
     let word = |prompt: &Prompt| prompt.ids[prompt.ids.iter().position(|&id| id == 198).expect("a newline")..].to_vec();
-    let (short, spaced) = (encoder.encode("a  cube", &[]), encoder.encode(&format!("a{}cube", " ".repeat(60_000)), &[]));
+    let (short, spaced) =
+        (encoder.encode("a  cube", &[]), encoder.encode(&format!("a{}cube", " ".repeat(60_000)), &[]));
     let (short, spaced) = (word(&short.expect("encodes")), word(&spaced.expect("encodes")));
     assert_eq!(short[short.len() - 3..], spaced[spaced.len() - 3..], "the word with its space, then the end");
 }

@@ -93,7 +93,9 @@ impl BagWriter {
             // On the calling thread: packed bytes that do not depend on the number of processors.
             .compression_threads(0);
         bag.writer = Some(
-            options.create(BufWriter::new(file)).map_err(|source| Error::Write { path: bag.path.clone(), source: Box::new(source) })?,
+            options
+                .create(BufWriter::new(file))
+                .map_err(|source| Error::Write { path: bag.path.clone(), source: Box::new(source) })?,
         );
         Ok(bag)
     }
@@ -150,7 +152,9 @@ impl BagWriter {
         let sequence = known.map_or(0, |topic| topic.count as u32);
         let header = MessageHeader { channel_id: topic.0, sequence, log_time: time, publish_time: time };
         let path = self.path.clone();
-        self.writer()?.write_to_known_channel(&header, data).map_err(|source| Error::Write { path, source: Box::new(source) })?;
+        self.writer()?
+            .write_to_known_channel(&header, data)
+            .map_err(|source| Error::Write { path, source: Box::new(source) })?;
         if let Some(topic) = self.topics.get_mut(&topic.0) {
             topic.count += 1;
         }

@@ -24,9 +24,9 @@ impl EmbeddingTable {
         let fail = |reason: String| Error::Embedding { file: file.to_owned(), reason };
         let map = crate::sys::map::map(file).map_err(|error| fail(error.to_string()))?;
         let tensors = SafeTensors::deserialize(&map).map_err(|error| fail(error.to_string()))?;
-        let view = tensors
-            .tensor(tensor)
-            .map_err(|_| fail(format!("no tensor '{tensor}'; it has {}", tensors.names().join(", "))))?;
+        let Ok(view) = tensors.tensor(tensor) else {
+            return Err(fail(format!("no tensor '{tensor}'; it has {}", tensors.names().join(", "))));
+        };
         let &[rows, width] = view.shape() else {
             return Err(fail(format!("'{tensor}' should be [vocabulary, width], found {:?}", view.shape())));
         };

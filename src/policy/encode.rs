@@ -85,7 +85,9 @@ pub enum EncodeError {
         found: Vec<i64>,
     },
     /// A table of statistics has another width than its key.
-    #[error("statistics of state key '{key}': expected {expected} values, found {found}; use the checkpoint's own file")]
+    #[error(
+        "statistics of state key '{key}': expected {expected} values, found {found}; use the checkpoint's own file"
+    )]
     Statistics {
         /// The key.
         key: String,

@@ -116,8 +116,8 @@ fn difference(expected: &ActionChunkMessage, found: &ActionChunkMessage, toleran
     }
     let width = found.names.len().max(1);
     let mut pairs = expected.values.iter().zip(&found.values).enumerate();
-    // Written so that NaN on either side differs.
-    let (index, (expected, value)) = pairs.find(|(_, (a, b))| !((*a - *b).abs() <= tolerance))?;
+    let differs = |a: f32, b: f32| a.is_nan() || b.is_nan() || (a - b).abs() > tolerance;
+    let (index, (expected, value)) = pairs.find(|(_, (a, b))| differs(**a, **b))?;
     let name = found.names.get(index % width).cloned().unwrap_or_default();
     Some(Difference::Value { stamp, row: index / width, name, expected: *expected, found: *value })
 }

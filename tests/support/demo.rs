@@ -1,4 +1,5 @@
 //! The demo policy and the sample bag, for tests that run the whole chain.
+#![allow(dead_code)] // each test uses its part
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -16,8 +16,13 @@ fn stage(name: &str, repeat: bool, inputs: Vec<Input>, outputs: Vec<Output>) -> 
     Stage { name: name.into(), file: format!("{name}.onnx").into(), repeat, inputs, outputs }
 }
 
+/// What a network says of its inputs and outputs.
+type Network = (Vec<TensorSpec>, Vec<TensorSpec>);
+/// Stages, their networks, and what the host offers.
+type Pieces = (Vec<Stage>, Vec<Network>, Vec<TensorSpec>);
+
 /// vision: pixels -> rows; step: rows, actions -> next (feeds actions).
-fn two_stages() -> (Vec<Stage>, Vec<(Vec<TensorSpec>, Vec<TensorSpec>)>, Vec<TensorSpec>) {
+fn two_stages() -> Pieces {
     let mut next = output("next");
     next.feeds = Some("actions".into());
     let stages = vec![
@@ -31,9 +36,7 @@ fn two_stages() -> (Vec<Stage>, Vec<(Vec<TensorSpec>, Vec<TensorSpec>)>, Vec<Ten
     (stages, networks, vec![spec("pixels", &[3, 4]), spec("actions", &[5, 6])])
 }
 
-fn join(
-    (stages, networks, host): &(Vec<Stage>, Vec<(Vec<TensorSpec>, Vec<TensorSpec>)>, Vec<TensorSpec>),
-) -> Result<Wiring, String> {
+fn join((stages, networks, host): &Pieces) -> Result<Wiring, String> {
     let networks: Vec<_> = networks.iter().map(|(inputs, outputs)| (inputs.as_slice(), outputs.as_slice())).collect();
     Wiring::join(stages, &networks, host).map_err(|error| error.to_string())
 }

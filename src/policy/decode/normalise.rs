@@ -7,9 +7,15 @@ use crate::policy::processor::ActionScaling;
 #[derive(Clone, Copy)]
 enum Channel {
     /// `x std + mean`, rounded to f32.
-    Spread { mean: f64, std: f64 },
+    Spread {
+        mean: f64,
+        std: f64,
+    },
     /// `(clip(x) + 1) / 2 width + low`; the part before `width` in f32.
-    Range { low: f64, width: f64 },
+    Range {
+        low: f64,
+        width: f64,
+    },
     Unchanged,
 }
 
@@ -102,7 +108,8 @@ mod tests {
 
         #[test]
         fn what_is_no_number_stays_so(low in -9.0..9.0) {
-            prop_assert!(one(&ActionScaling::Range { low: vec![low], high: vec![low + 1.0] }, f32::NAN).is_nan());
+            let y = one(&ActionScaling::Range { low: vec![low], high: vec![low + 1.0] }, f32::NAN);
+            prop_assert!(y.is_nan());
         }
     }
 }

@@ -35,7 +35,7 @@ impl AreaResize {
         let recipe = if input == output {
             Recipe::Copy
         } else if output.width <= input.width && output.height <= input.height {
-            if input.width % output.width == 0 && input.height % output.height == 0 {
+            if input.width.is_multiple_of(output.width) && input.height.is_multiple_of(output.height) {
                 Recipe::Reduce(Reduce::plan(input, output, window))
             } else {
                 Recipe::Shrink(Shrink::plan(input, output, window))
