@@ -64,7 +64,7 @@ fn pass(
         if let Outcome::Published(_) = session.cycle(now, &inputs, settings, true, &mut || now) {
             let bytes = MemoryUse::now().resident;
             resident.push(bytes as f64);
-            if resident.len() % (count / 10).max(1) == 0 {
+            if resident.len().is_multiple_of((count / 10).max(1)) {
                 println!("{:>8} inferences  {:8.2} MiB resident", resident.len(), mib(bytes));
             }
         }

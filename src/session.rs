@@ -276,7 +276,11 @@ impl Session {
     }
 
     fn violated(&mut self, now: Stamp, inputs: &Inputs, settings: &Settings, violation: Violation) -> Outcome<'static> {
-        let action = settings.rules.on_violation;
+        let action = match settings.rules.on_violation {
+            // Nothing moves before the first chunk: inputs that are still starting are no reason to stop.
+            OnViolation::Stop if self.sequence == 0 => OnViolation::Skip,
+            action => action,
+        };
         if action != OnViolation::Stop {
             return Outcome::Violation { violation, action, stop: None };
         }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use vla_trt::bag::BagReader;
-use vla_trt::message::ActionChunkMessage;
+use vla_trt::message::{ActionChunkMessage, JointTrajectoryMessage};
 use vla_trt::policy::PolicySpec;
 use vla_trt::replay::{self, Options, Summary, report};
 use vla_trt::session::Session;
@@ -240,4 +240,28 @@ fn engines_beyond_the_memory_budget_are_refused_before_loading() {
     let spec = PolicySpec::load(policy.path()).expect("the demo policy");
     let error = Session::load(spec, &settings, &mut |_| {}).err().expect("1 MiB is too little");
     assert!(error.does_not_fit() && error.to_string().contains("memory.budget_mib allows 1.0 MiB"), "{error}");
+}
+
+#[test]
+fn a_violation_with_stop_commands_the_current_position_once_and_nothing_after() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let file = out.path().join("c.mcap");
+    // The first inference finds a frame of its own time, the second one of 86 ms before.
+    let rules = ["rate_hz:=7.0", "inputs.cameras.top.max_age_ms:=1.0", "inputs.on_violation:=stop"];
+    let summary = replay(policy.path(), &rules, &file, None);
+    assert_eq!(summary.record.chunks.len(), 1);
+    assert!(summary.record.stopped > 40, "{} cycles while stopped", summary.record.stopped);
+    let reader = BagReader::open(&file).expect("the output");
+    let topic = reader.topics().iter().position(|topic| topic.name == replay::JOINT_TRAJECTORY_TOPIC).expect("topic");
+    let trajectories: Vec<JointTrajectoryMessage> = reader
+        .messages(&[topic])
+        .expect("messages")
+        .map(|message| JointTrajectoryMessage::parse(&message.expect("readable").data).expect("a trajectory"))
+        .collect();
+    assert_eq!(trajectories.len(), 2, "one of the chunk and one of the stop");
+    let stop = &trajectories[1];
+    assert_eq!(stop.points.len(), 1);
+    assert!(stop.points[0].velocities.iter().all(|velocity| *velocity == 0.0));
+    let (at, state) = &summary.record.states[summary.record.states.partition_point(|(at, _)| *at <= stop.stamp) - 1];
+    assert!(*at <= stop.stamp && stop.points[0].positions == *state, "the joint state of the moment");
 }
