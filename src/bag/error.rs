@@ -70,7 +70,7 @@ pub enum Error {
         /// What is there.
         found: String,
         /// What to do next.
-        advice: String,
+        advice: Box<str>,
     },
     /// metadata.yaml does not say what it must.
     #[error("{path}: expected {expected}, found {found}; {advice}")]
@@ -172,7 +172,7 @@ pub enum Error {
         /// The database.
         path: PathBuf,
         /// SQLite's own reason.
-        source: rusqlite::Error,
+        source: Box<rusqlite::Error>,
         /// What to do next.
         advice: String,
     },
@@ -182,7 +182,7 @@ pub enum Error {
         /// The bag being written.
         path: PathBuf,
         /// The library's reason.
-        source: mcap::McapError,
+        source: Box<mcap::McapError>,
     },
     /// A stamp that MCAP cannot hold.
     #[error("cannot write {path}: log time {nanos} ns on topic {topic} is before the epoch, expected 0 or later")]

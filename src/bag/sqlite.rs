@@ -113,7 +113,7 @@ impl SqliteMessages {
             place: format!("row {id} of table messages"),
             expected: expected.to_owned(),
             found,
-            advice: advice(&self.path),
+            advice: advice(&self.path).into(),
         };
         let mut statement = self.connection.prepare_cached(&self.sql).map_err(failed)?;
         let mut rows = statement.query([id]).map_err(failed)?;
@@ -206,5 +206,5 @@ fn advice(path: &Path) -> String {
 }
 
 fn sqlite(doing: &'static str, path: &Path, source: rusqlite::Error) -> Error {
-    Error::Sqlite { doing, path: path.to_path_buf(), source, advice: advice(path) }
+    Error::Sqlite { doing, path: path.to_path_buf(), source: Box::new(source), advice: advice(path) }
 }
