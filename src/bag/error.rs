@@ -70,7 +70,7 @@ pub enum Error {
         /// What is there.
         found: String,
         /// What to do next.
-        advice: String,
+        advice: Box<str>,
     },
     /// metadata.yaml does not say what it must.
     #[error("{path}: expected {expected}, found {found}; {advice}")]

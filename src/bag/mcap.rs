@@ -178,7 +178,7 @@ fn stamp(path: &Path, nanos: u64) -> Result<Stamp, Error> {
 }
 
 fn damaged(path: &Path, place: String, expected: String, found: String) -> Error {
-    Error::Damaged { path: path.to_path_buf(), place, expected, found, advice: ADVICE.to_owned() }
+    Error::Damaged { path: path.to_path_buf(), place, expected, found, advice: ADVICE.into() }
 }
 
 fn cut(path: &Path, what: &'static str, Cut { offset, needed, available }: Cut) -> Error {

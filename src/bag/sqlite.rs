@@ -113,7 +113,7 @@ impl SqliteMessages {
             place: format!("row {id} of table messages"),
             expected: expected.to_owned(),
             found,
-            advice: advice(&self.path),
+            advice: advice(&self.path).into(),
         };
         let mut statement = self.connection.prepare_cached(&self.sql).map_err(failed)?;
         let mut rows = statement.query([id]).map_err(failed)?;

@@ -92,11 +92,7 @@ impl BagWriter {
             .compression(Some(Compression::Zstd))
             // On the calling thread: packed bytes that do not depend on the number of processors.
             .compression_threads(0);
-        bag.writer = Some(
-            options
-                .create(BufWriter::new(file))
-                .map_err(|source| Error::Write { path: bag.path.clone(), source: Box::new(source) })?,
-        );
+        bag.writer = Some(options.create(BufWriter::new(file)).map_err(write_failed(&bag.path))?);
         Ok(bag)
     }
 
@@ -126,7 +122,7 @@ impl BagWriter {
             let (topic, first, second) = (name.to_owned(), known.type_name.clone(), type_name.to_owned());
             return Err(Error::ConflictingTypes { path, topic, first, second });
         }
-        let failed = |source: mcap::McapError| Error::Write { path: path.clone(), source: Box::new(source) };
+        let failed = write_failed(&path);
         let metadata = BTreeMap::from([("offered_qos_profiles".to_owned(), qos.yaml())]);
         let writer = self.writer()?;
         let schema = writer.add_schema(type_name, "ros2msg", schema.as_bytes()).map_err(failed)?;
@@ -152,9 +148,7 @@ impl BagWriter {
         let sequence = known.map_or(0, |topic| topic.count as u32);
         let header = MessageHeader { channel_id: topic.0, sequence, log_time: time, publish_time: time };
         let path = self.path.clone();
-        self.writer()?
-            .write_to_known_channel(&header, data)
-            .map_err(|source| Error::Write { path, source: Box::new(source) })?;
+        self.writer()?.write_to_known_channel(&header, data).map_err(write_failed(&path))?;
         if let Some(topic) = self.topics.get_mut(&topic.0) {
             topic.count += 1;
         }
@@ -173,7 +167,7 @@ impl BagWriter {
             name: "rosbag2".to_owned(),
             metadata: BTreeMap::from([("serialized_metadata".to_owned(), self.metadata())]),
         };
-        let failed = |source: mcap::McapError| Error::Write { path: self.path.clone(), source: Box::new(source) };
+        let failed = write_failed(&self.path);
         let Some(mut writer) = self.writer.take() else { return Ok(()) };
         writer.write_metadata(&record).map_err(failed)?;
         writer.finish().map_err(failed)?;
@@ -241,4 +235,9 @@ impl Drop for BagWriter {
             Err(error) => tracing::trace!(%error, file = %self.temporary.display(), "nothing to remove"),
         }
     }
+}
+
+/// For `map_err` on the library's results.
+fn write_failed(path: &Path) -> impl Fn(::mcap::McapError) -> Error + Copy + '_ {
+    move |source| Error::Write { path: path.to_path_buf(), source: Box::new(source) }
 }

@@ -235,6 +235,6 @@ pub(super) fn in_chunk(path: &Path, chunk: usize, cut: &super::frame::Cut) -> Er
         place: format!("byte {} of the chunk at byte {chunk}", cut.offset),
         expected: format!("a record of {} bytes", cut.needed),
         found: format!("{} bytes to the end of the chunk", cut.available),
-        advice: ADVICE.to_owned(),
+        advice: ADVICE.into(),
     }
 }
