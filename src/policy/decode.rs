@@ -141,7 +141,11 @@ impl ActionDecoder {
     fn check(&self, actions: usize, raw_state: usize, out: usize) -> Result<(), DecodeError> {
         if !actions.is_multiple_of(self.dims) || actions / self.dims < self.rows {
             let expected = self.rows.saturating_mul(self.dims);
-            return Err(DecodeError::Length { what: "predicted actions (or more whole rows)", expected, found: actions });
+            return Err(DecodeError::Length {
+                what: "predicted actions (or more whole rows)",
+                expected,
+                found: actions,
+            });
         }
         let decoded = self.rows.saturating_mul(self.width);
         for (what, expected, found) in [("raw state", self.state, raw_state), ("decoded actions", decoded, out)] {

@@ -7,9 +7,15 @@ use crate::policy::processor::ActionScaling;
 #[derive(Clone, Copy)]
 enum Channel {
     /// `x std + mean`, rounded to f32.
-    Spread { mean: f64, std: f64 },
+    Spread {
+        mean: f64,
+        std: f64,
+    },
     /// `(clip(x) + 1) / 2 width + low`; the part before `width` in f32.
-    Range { low: f64, width: f64 },
+    Range {
+        low: f64,
+        width: f64,
+    },
     Unchanged,
 }
 

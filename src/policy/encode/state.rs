@@ -11,9 +11,15 @@ const CLOSE: (f64, f64) = (1e-8, 1e-5);
 #[derive(Clone, Copy)]
 enum Channel {
     /// `(x - mean) / std`
-    Spread { mean: f64, std: f64 },
+    Spread {
+        mean: f64,
+        std: f64,
+    },
     /// `2 (x - low) / width - 1`
-    Range { low: f64, width: f64 },
+    Range {
+        low: f64,
+        width: f64,
+    },
     /// The value is constant in training: it says nothing.
     Zero,
     Unchanged,

@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn an_image_pattern_without_exactly_one_place_for_the_rows_is_refused() {
-        for image in ["", "<img></img>", "{context}{context}", "{context}<IMG_CONTEXT>", "{context}{n}", "{{context}}"] {
+        for image in ["", "<img></img>", "{context}{context}", "{context}<IMG_CONTEXT>", "{context}{n}", "{{context}}"]
+        {
             let problem = template(image).err().expect("must be refused");
             assert!(problem.starts_with("image: "), "{image:?}: {problem}");
         }
