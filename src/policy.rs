@@ -190,7 +190,8 @@ impl Policy {
         }
     }
 
-    /// One observation to one chunk. Allocates nothing once it has seen the instruction and the step count.
+    /// One observation to one chunk. Once it has seen the instruction and the step count, no buffer is made anew; what
+    /// the engine's runtime allocates inside a run is its own.
     ///
     /// # Errors
     /// [`Error`] naming the camera, joint, stage or tensor; the chunk's values are then meaningless.

@@ -13,6 +13,11 @@ use vla_trt::message::{ActionChunkMessage, HeaderView, write};
 use vla_trt::observation::{
     InputKind, InputRule, InputSpec, Inputs, JointMap, Observation, OnViolation, Rules, StateReader, Transport,
 };
+use vla_trt::policy::decode::ActionDecoder;
+use vla_trt::policy::encode::state::StateEncoder;
+use vla_trt::policy::processor::{
+    ActionKey, ActionScaling, Conversion, ImageTransformSpec, PoseFormat, Processor, StateEncoding, StateKey,
+};
 use vla_trt::time::{Span, Stamp};
 
 thread_local! {
@@ -160,4 +165,36 @@ fn a_turn_of_the_loop_allocates_nothing_after_warm_up() {
     let steady = allocations_of(|| turns.for_each(|(n, m)| node.turn(n, m)));
     assert_eq!(steady, 0, "allocations in {} turns", arriving.len() - WARM_UP as usize);
     assert!(node.clamped.count > 0 && node.clamped.chunks == 1000);
+}
+
+#[test]
+fn state_encoder_and_action_decoder_allocate_nothing() {
+    let pose = Conversion::ComposePose { state: 0, format: PoseFormat::Rotvec };
+    let scaling = ActionScaling::Range { low: vec![-1.0; 9], high: vec![1.0; 9] };
+    let processor = Processor {
+        embodiment: "robot".into(),
+        cameras: vec!["top".into()],
+        state: vec![StateKey { name: "pose".into(), width: 9, encoding: StateEncoding::SinCos }],
+        state_deltas: vec![0],
+        clip_state: true,
+        action: vec![ActionKey { name: "pose".into(), width: 9, scaling, conversion: pose }],
+        action_deltas: (0..16).collect(),
+        max_state_dim: 128,
+        max_action_dim: 128,
+        max_action_horizon: 50,
+        image: ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 },
+        formalize: true,
+    };
+    let mut encoder = StateEncoder::new(&processor).expect("an encoder");
+    let mut decoder = ActionDecoder::new(&processor).expect("a decoder");
+    let raw = [0.1, 0.2, 0.3, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+    let (mut state, actions, mut decoded) = ([0.0; 128], vec![0.1; 50 * 128], vec![0.0; 16 * 6]);
+    let actions: Vec<f32> = (0..).zip(actions).map(|(i, x): (i32, f32)| x * (i % 7) as f32).collect();
+    let allocations = allocations_of(|| {
+        for _ in 0..3 {
+            encoder.encode(&raw, &mut state).expect("encodes");
+            decoder.decode(&actions, &raw, &mut decoded).expect("decodes");
+        }
+    });
+    assert_eq!(allocations, 0);
 }

@@ -9,9 +9,9 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use vla_trt::policy::decode::ActionDecoder;
 use vla_trt::policy::encode::formalise::{formalise, is_space, is_word};
-use vla_trt::policy::encode::prompt::{Prompt, PromptEncoder};
+use vla_trt::policy::encode::prompt::{MAX_INSTRUCTION_BYTES, Prompt, PromptEncoder};
 use vla_trt::policy::encode::state::StateEncoder;
-use vla_trt::policy::processor::{Processor, ProcessorConfig, Statistics};
+use vla_trt::policy::processor::{Conversion, Processor, ProcessorConfig, StateEncoding, Statistics};
 
 /// Image rows of a 336x252 view.
 const VIEW: usize = 108;
@@ -136,12 +136,20 @@ fn long_texts_encode_and_runs_of_white_space_are_cut_where_the_vendors_expressio
     let long = "transfer cube ".repeat(10_000 / 14);
     let prompt = encoder.encode(&long, &[VIEW]).expect("10,000 characters");
     assert_eq!(prompt.text_positions.len(), 16 + 7 + 2 * (10_000 / 14) + 1 - 1);
+<<<<<<< HEAD
     // "\s+(?!\S)": the last space of a run belongs to the word after it, however long the run is.
     let word = |prompt: &Prompt| prompt.ids[prompt.ids.iter().position(|&id| id == 198).expect("a newline")..].to_vec();
     let (short, spaced) =
         (encoder.encode("a  cube", &[]), encoder.encode(&format!("a{}cube", " ".repeat(60_000)), &[]));
     let (short, spaced) = (word(&short.expect("encodes")), word(&spaced.expect("encodes")));
     assert_eq!(short[short.len() - 3..], spaced[spaced.len() - 3..], "the word with its space, then the end");
+=======
+    // "\s+(?!\S)": the last space of a run belongs to the word after it, however long the run is. Where the library's
+    // expressions give up, the rest of the text is one piece, without an error.
+    let mut ids = |text: &str| encoder.encode(text, &[]).expect("encodes").ids;
+    let (short, spaced) = (ids("a  cube it"), ids(&format!("a{}cube it", " ".repeat(MAX_INSTRUCTION_BYTES - 8))));
+    assert_eq!(short[short.len() - 4..], spaced[spaced.len() - 4..], "two words with their space, then the end");
+>>>>>>> codec
 }
 
 #[test]
@@ -171,11 +179,12 @@ fn word_and_space_classes_are_pythons_but_for_letters_newer_than_its_unicode() {
             newer.push(c);
         }
     }
-    // Assigned in Unicode 14 to 16 (first of them in Latin Extended-D, Arabic and others); unassigned in 13.
-    assert_eq!(newer.len(), NEWER, "{:x?}", newer.iter().map(|&c| u32::from(c)).collect::<Vec<_>>());
+    // All of them are unassigned in Unicode 13: 525 came with 14, the others with 15 and 16. None is of a script that
+    // instructions are likely to be in.
+    assert_eq!(unicode_general_category::UNICODE_VERSION, (16, 0, 0));
+    assert_eq!(newer.len(), 9917);
+    assert!(newer.iter().all(|&c| c > '\u{86f}'), "{:x?}", newer.first());
 }
-
-const NEWER: usize = 0;
 
 /// One case of `state_action.json` with its tensors.
 struct Case<'a> {
@@ -256,9 +265,14 @@ impl<'a> Case<'a> {
     }
 }
 
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
 fn difference(expected: &[f32], found: &[f32]) -> f32 {
     assert_eq!(expected.len(), found.len());
-    expected.iter().zip(found).map(|(e, f)| (e - f).abs()).fold(0.0, |most, d| if d <= most { most } else { d })
+    assert!(found.iter().all(|value| value.is_finite()));
+    expected.iter().zip(found).map(|(e, f)| (e - f).abs()).fold(0.0, f32::max)
 }
 
 fn for_each_case(mut check: impl FnMut(&Case<'_>)) {
@@ -272,10 +286,16 @@ fn for_each_case(mut check: impl FnMut(&Case<'_>)) {
 }
 
 #[test]
-fn states_are_the_vendors_to_the_last_bit() {
+fn states_are_the_vendors_to_the_last_bit_and_sines_within_one() {
     for_each_case(|case| {
-        let difference = difference(&case.f32s("state_normalized_padded"), &case.encoded());
-        eprintln!("{} {difference}", case.name);
+        let (expected, found) = (case.f32s("state_normalized_padded"), case.encoded());
+        let sines = case.processor.state.iter().any(|key| key.encoding == StateEncoding::SinCos);
+        if sines {
+            // The vendor's single-precision sine is itself off by a bit now and then.
+            assert!(difference(&expected, &found) <= f32::EPSILON / 2.0, "{}", case.name);
+        } else {
+            assert_eq!(bits(&expected), bits(&found), "{}", case.name);
+        }
     });
 }
 
@@ -283,8 +303,14 @@ fn states_are_the_vendors_to_the_last_bit() {
 fn decoded_actions_are_the_vendors_to_the_last_bit_and_poses_to_2_4e_7() {
     for_each_case(|case| {
         for (key, found) in case.decoded() {
-            let difference = difference(&case.f32s(&format!("action_decoded.{key}")), &found);
-            eprintln!("{} {key} {difference}", case.name);
+            let expected = case.f32s(&format!("action_decoded.{key}"));
+            let held = case.processor.action.iter().find(|held| held.name == key).expect("a key");
+            if matches!(held.conversion, Conversion::ComposePose { .. }) {
+                let difference = difference(&expected, &found);
+                assert!(difference <= 2.4e-7, "{} {key}: {difference}", case.name);
+            } else {
+                assert_eq!(bits(&expected), bits(&found), "{} {key}", case.name);
+            }
         }
     });
 }

@@ -1,0 +1,223 @@
+//! State encoder and action decoder on small processors that can be checked by hand.
+
+use proptest::prelude::*;
+use vla_trt::policy::decode::{ActionDecoder, DecodeError};
+use vla_trt::policy::encode::EncodeError;
+use vla_trt::policy::encode::state::StateEncoder;
+use vla_trt::policy::processor::{
+    ActionKey, ActionScaling, Conversion, ImageTransformSpec, PoseFormat, Processor, StateEncoding, StateKey,
+};
+
+const ROWS: usize = 3;
+
+fn processor(state: Vec<StateKey>, action: Vec<ActionKey>) -> Processor {
+    Processor {
+        embodiment: "robot".into(),
+        cameras: vec!["top".into()],
+        state,
+        state_deltas: vec![0],
+        clip_state: true,
+        action,
+        action_deltas: (0..ROWS as i64).collect(),
+        max_state_dim: 24,
+        max_action_dim: 16,
+        max_action_horizon: 8,
+        image: ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 },
+        formalize: true,
+    }
+}
+
+fn state(name: &str, width: usize, encoding: StateEncoding) -> StateKey {
+    StateKey { name: name.into(), width, encoding }
+}
+
+fn range(low: f64, high: f64, width: usize) -> StateEncoding {
+    StateEncoding::Range { low: vec![low; width], high: vec![high; width] }
+}
+
+fn action(name: &str, width: usize, scaling: ActionScaling, conversion: Conversion) -> ActionKey {
+    ActionKey { name: name.into(), width, scaling, conversion }
+}
+
+fn scale(low: f64, high: f64, width: usize) -> ActionScaling {
+    ActionScaling::Range { low: vec![low; width], high: vec![high; width] }
+}
+
+/// A pose, an arm and a gripper; the pose is relative.
+fn robot(format: PoseFormat) -> Processor {
+    let keys = vec![state("grip", 1, range(0.0, 1.0, 1)), state("pose", 9, range(-1.0, 1.0, 9))];
+    let actions = vec![
+        action("pose", 9, scale(-1.0, 1.0, 9), Conversion::ComposePose { state: 1, format }),
+        action("grip", 1, scale(-1.0, 1.0, 1), Conversion::AddState { state: 0 }),
+    ];
+    processor(keys, actions)
+}
+
+fn encode(processor: &Processor, raw: &[f32]) -> Vec<f32> {
+    let mut out = vec![f32::NAN; processor.max_state_dim];
+    StateEncoder::new(processor).expect("an encoder").encode(raw, &mut out).expect("encodes");
+    out
+}
+
+#[test]
+fn keys_follow_each_other_and_the_rest_is_zero() {
+    let keys = vec![
+        state("angles", 2, StateEncoding::SinCos),
+        state("offsets", 2, StateEncoding::MeanStd { mean: vec![1.0, 1.0], std: vec![0.5, 0.0] }),
+        state("joints", 3, StateEncoding::Range { low: vec![0.0, 2.0, 2.0], high: vec![4.0, 2.0, 2.000_01] }),
+    ];
+    let out = encode(&processor(keys, vec![]), &[0.0, 1.0, 3.0, 3.0, 1.0, 7.0, 7.0]);
+    let expected = [0.0, 1.0_f32.sin(), 1.0, 1.0_f32.cos(), 4.0, 3.0, -0.5, 0.0, 0.0];
+    assert!(out.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-7), "{out:?}");
+    assert!(out[expected.len()..].iter().all(|&padding| padding == 0.0));
+}
+
+#[test]
+fn only_ranges_are_clipped_and_only_when_the_processor_says_so() {
+    let mean_std = StateEncoding::MeanStd { mean: vec![0.0], std: vec![0.1] };
+    let mut processor = processor(vec![state("a", 1, range(-1.0, 1.0, 1)), state("b", 1, mean_std)], vec![]);
+    assert_eq!(encode(&processor, &[5.0, 5.0])[..2], [1.0, 50.0]);
+    processor.clip_state = false;
+    assert_eq!(encode(&processor, &[5.0, 5.0])[..2], [5.0, 50.0]);
+}
+
+#[test]
+fn a_history_of_states_a_short_table_and_too_few_columns_are_refused_with_what_was_found() {
+    let refusal = |change: &dyn Fn(&mut Processor)| {
+        let mut processor = robot(PoseFormat::Rot6d);
+        change(&mut processor);
+        StateEncoder::new(&processor).err().expect("must be refused").to_string()
+    };
+    assert!(refusal(&|p| p.state_deltas = vec![-1, 0]).contains("expected [0]"));
+    let error = refusal(&|p| p.state[1].encoding = range(0.0, 1.0, 4));
+    assert!(error.contains("'pose': expected 9 values, found 4"), "{error}");
+    assert!(refusal(&|p| p.max_state_dim = 9).contains("max_state_dim: expected 10 values"));
+}
+
+#[test]
+fn absolute_values_are_scaled_relative_ones_added_to_the_state_of_the_observation_in_every_row() {
+    let table = ActionScaling::Range {
+        low: (0..6).map(f64::from).collect(),
+        high: (0..6).map(|i| f64::from(i) + 2.0).collect(),
+    };
+    let keys = vec![state("x", 1, range(0.0, 1.0, 1)), state("arm", 2, range(0.0, 1.0, 2))];
+    let mean_std = ActionScaling::MeanStd { mean: vec![10.0], std: vec![2.0] };
+    let actions = vec![
+        action("arm", 2, table, Conversion::AddState { state: 1 }),
+        action("x", 1, mean_std, Conversion::Absolute),
+    ];
+    let processor = processor(keys, actions);
+    let mut predicted = vec![f32::NAN; 8 * 16];
+    predicted.chunks_exact_mut(16).for_each(|row| row[..3].copy_from_slice(&[0.0, 9.0, -1.5]));
+    let mut out = vec![f32::NAN; ROWS * 3];
+    let mut decoder = ActionDecoder::new(&processor).expect("a decoder");
+    decoder.decode(&predicted, &[77.0, 100.0, 200.0], &mut out).expect("decodes");
+    assert_eq!(out, [101.0, 203.0, 7.0, 103.0, 205.0, 7.0, 105.0, 207.0, 7.0]);
+}
+
+/// A quarter turn about z at (1, 2, 3), and the gripper before it.
+const REFERENCE: [f32; 10] = [0.25, 1.0, 2.0, 3.0, 0.0, -1.0, 0.0, 1.0, 0.0, 0.0];
+
+fn forward() -> Vec<f32> {
+    let mut predicted = vec![0.0; ROWS * 16];
+    for (row, values) in predicted.chunks_exact_mut(16).enumerate() {
+        values[..10].copy_from_slice(&[0.1 * row as f32, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.5]);
+    }
+    predicted
+}
+
+#[test]
+fn a_relative_pose_is_in_the_frame_of_the_reference_and_leaves_in_the_format_asked_for() {
+    for (format, width) in [(PoseFormat::Rot6d, 9), (PoseFormat::Rotvec, 6), (PoseFormat::Matrix, 16)] {
+        let processor = robot(format);
+        assert_eq!(processor.action_width(), width + 1);
+        let mut out = vec![f32::NAN; ROWS * (width + 1)];
+        let mut decoder = ActionDecoder::new(&processor).expect("a decoder");
+        decoder.decode(&forward(), &REFERENCE, &mut out).expect("decodes");
+        for (row, values) in out.chunks_exact(width + 1).enumerate() {
+            // Forward of the turned gripper is along y.
+            let y = 2.0 + 0.1 * row as f32;
+            let quarter = std::f32::consts::FRAC_PI_2;
+            let expected = match format {
+                PoseFormat::Rot6d => vec![1.0, y, 3.0, 0.0, -1.0, 0.0, 1.0, 0.0, 0.0],
+                PoseFormat::Rotvec => vec![1.0, y, 3.0, 0.0, 0.0, quarter],
+                PoseFormat::Matrix => {
+                    vec![0.0, -1.0, 0.0, 1.0, 1.0, 0.0, 0.0, y, 0.0, 0.0, 1.0, 3.0, 0.0, 0.0, 0.0, 1.0]
+                }
+            };
+            assert!(values.iter().zip(&expected).all(|(v, e)| (v - e).abs() < 1e-6), "{format:?} {row}: {values:?}");
+            assert_eq!(values[width], 0.75, "the gripper is relative to its own state");
+        }
+    }
+}
+
+#[test]
+fn a_pose_without_rotation_is_refused_with_its_key_and_row() {
+    let mut decoder = ActionDecoder::new(&robot(PoseFormat::Matrix)).expect("a decoder");
+    let mut out = vec![0.0; ROWS * 17];
+    let mut bent = forward();
+    bent[16 + 3..16 + 9].fill(0.0);
+    let error = decoder.decode(&bent, &REFERENCE, &mut out);
+    assert_eq!(error, Err(DecodeError::Rotation { key: "pose".into(), row: 1 }));
+    let error = decoder.decode(&forward(), &[0.0; 10], &mut out);
+    assert_eq!(error, Err(DecodeError::Reference { key: "pose".into() }));
+}
+
+#[test]
+fn a_processor_whose_parts_do_not_fit_is_refused_by_key() {
+    let refusal = |change: &dyn Fn(&mut Processor)| {
+        let mut processor = robot(PoseFormat::Rot6d);
+        change(&mut processor);
+        ActionDecoder::new(&processor).err().expect("must be refused").to_string()
+    };
+    let error = refusal(&|p| p.action[1].scaling = scale(0.0, 1.0, 2));
+    assert!(error.contains("'grip': expected statistics of 1 or 3 x 1 values, found 2"), "{error}");
+    let error = refusal(&|p| p.action[1].conversion = Conversion::AddState { state: 7 });
+    assert!(error.contains("found grip: 1, pose: 9"), "{error}");
+    assert!(refusal(&|p| p.action[1].conversion = Conversion::AddState { state: 1 }).contains("'grip'"));
+    let error = refusal(&|p| p.action[1].conversion = Conversion::ComposePose { state: 0, format: PoseFormat::Rot6d });
+    assert!(error.contains("expected 9 values"), "{error}");
+    assert!(refusal(&|p| p.max_action_dim = 9).contains("max_action_dim"));
+    assert!(refusal(&|p| (p.max_action_dim, p.action) = (0, vec![])).contains("max_action_dim"));
+}
+
+fn lengths() -> impl Strategy<Value = (usize, usize, usize)> {
+    (0..200_usize, 0..20_usize, 0..60_usize)
+}
+
+proptest! {
+    #[test]
+    fn any_lengths_give_an_error_or_a_result((actions, raw, out) in lengths()) {
+        let processor = robot(PoseFormat::Rot6d);
+        let mut decoder = ActionDecoder::new(&processor).expect("a decoder");
+        let fits = actions % 16 == 0 && actions >= ROWS * 16 && raw == 10 && out == ROWS * 10;
+        let found = decoder.decode(&vec![0.5; actions], &vec![0.5; raw], &mut vec![0.0; out]);
+        prop_assert_eq!(matches!(found, Err(DecodeError::Length { .. })), !fits, "{:?}", found);
+        let mut encoder = StateEncoder::new(&processor).expect("an encoder");
+        let found = encoder.encode(&vec![0.5; raw], &mut vec![0.0; out]);
+        prop_assert_eq!(matches!(found, Err(EncodeError::Length { .. })), (raw, out) != (10, 24));
+    }
+
+    #[test]
+    fn a_clipped_state_is_within_one_whatever_is_measured(raw in prop::collection::vec(any::<f32>(), 10)) {
+        let out = encode(&robot(PoseFormat::Rot6d), &raw);
+        for (value, raw) in out.iter().zip(raw.iter().map(Some).chain(std::iter::repeat(None))) {
+            let expected_nan = raw.is_some_and(|raw| raw.is_nan());
+            prop_assert!((-1.0..=1.0).contains(value) || expected_nan && value.is_nan(), "{value} of {raw:?}");
+        }
+    }
+
+    #[test]
+    fn decoding_undoes_encoding_with_the_same_range(low in -5.0..5.0, width in 0.01..5.0, part in 0.0..1.0) {
+        let x = (low + part * width) as f32;
+        let processor = processor(
+            vec![state("j", 1, range(low, low + width, 1))],
+            vec![action("j", 1, scale(low, low + width, 1), Conversion::Absolute)],
+        );
+        let encoded = encode(&processor, &[x])[0];
+        let mut out = [0.0; ROWS];
+        let mut decoder = ActionDecoder::new(&processor).expect("a decoder");
+        decoder.decode(&[encoded; ROWS * 16], &[x], &mut out).expect("decodes");
+        prop_assert!(out.iter().all(|y| (y - x).abs() <= 2e-6), "{out:?} {x}");
+    }
+}
