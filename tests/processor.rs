@@ -1,0 +1,268 @@
+//! The vendor's processor files: what is read from them, what is filled in, and how every mistake is named.
+
+#[path = "support/processor.rs"]
+mod files;
+
+use std::path::Path;
+
+use files::{config, statistics};
+use serde_json::{Value, json};
+use vla_trt::policy::processor::{
+    ActionScaling, Conversion, ImageTransformSpec, PoseFormat, Processor, ProcessorConfig, ProcessorError,
+    StateEncoding, Statistics,
+};
+
+fn processor(config: &Value, statistics: &Value) -> Result<Processor, ProcessorError> {
+    let config = ProcessorConfig::parse(Path::new("processor_config.json"), &config.to_string())?;
+    let statistics = Statistics::parse(Path::new("statistics.json"), &statistics.to_string())?;
+    Processor::new(&config, &statistics, "robot")
+}
+
+/// The files after `edit`, which gets kwargs, the robot's modalities and its statistics.
+fn edited(edit: impl FnOnce(&mut Value, &mut Value)) -> Result<Processor, ProcessorError> {
+    let (mut config, mut statistics) = (config(), statistics());
+    edit(&mut config["processor_kwargs"], &mut statistics["robot"]);
+    processor(&config, &statistics)
+}
+
+fn problems(edit: impl FnOnce(&mut Value, &mut Value)) -> Vec<String> {
+    match edited(edit) {
+        Err(ProcessorError::Invalid { problems, .. }) => problems,
+        other => panic!("expected problems, found {other:?}"),
+    }
+}
+
+fn refusal(edit: impl FnOnce(&mut Value, &mut Value)) -> String {
+    edited(edit).expect_err("refused").to_string()
+}
+
+fn robot(kwargs: &mut Value) -> &mut Value {
+    &mut kwargs["modality_configs"]["robot"]
+}
+
+#[test]
+fn both_files_make_one_processor() {
+    let processor = processor(&config(), &statistics()).expect("valid");
+    assert_eq!(processor.cameras, ["top", "wrist"]);
+    assert_eq!(processor.image, ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 });
+    assert!(processor.formalize && processor.clip_state);
+    let widths: Vec<(&str, usize)> = processor.state.iter().map(|key| (key.name.as_str(), key.width)).collect();
+    assert_eq!(widths, [("arm", 2), ("gripper", 1)]);
+    assert_eq!(processor.state[0].encoding, StateEncoding::Range { low: vec![-1.5, -2.0], high: vec![1.5, 2.0] });
+    assert_eq!((processor.state_width(), processor.encoded_state_width(), processor.state_deltas.len()), (3, 3, 1));
+    assert_eq!((processor.rows(), processor.predicted_width(), processor.action_width()), (3, 3, 3));
+    assert_eq!(processor.action[0].conversion, Conversion::AddState { state: 0 });
+    let table = vec![0.1, 0.2, 0.2, 0.4, 0.3, 0.6];
+    let low = table.iter().map(|value: &f64| -value).collect();
+    assert_eq!(processor.action[0].scaling, ActionScaling::Range { low, high: table });
+    assert_eq!(processor.action[1].conversion, Conversion::Absolute);
+    assert_eq!((processor.max_state_dim, processor.max_action_dim, processor.max_action_horizon), (128, 128, 50));
+}
+
+#[test]
+fn a_statistic_is_read_to_the_last_bit() {
+    let text = statistics().to_string().replace("-1.5", "-1.079264258548944");
+    let statistics = Statistics::parse(Path::new("statistics.json"), &text).expect("valid");
+    let config = ProcessorConfig::parse(Path::new("c"), &config().to_string()).expect("valid");
+    let processor = Processor::new(&config, &statistics, "robot").expect("valid");
+    let StateEncoding::Range { low, .. } = &processor.state[0].encoding else { panic!("a range") };
+    assert_eq!(low[0].to_bits(), (-1.079_264_258_548_944_f64).to_bits());
+}
+
+#[test]
+fn absent_keys_take_the_defaults_of_the_vendors_class() {
+    let modalities = config()["processor_kwargs"]["modality_configs"].clone();
+    let config = json!({"processor_class": "Gr00tN1d6Processor", "processor_kwargs": {
+        "modality_configs": modalities, "use_albumentations": true,
+    }});
+    let processor = processor(&config, &statistics()).expect("valid");
+    assert_eq!(processor.image, ImageTransformSpec { shortest_edge: 512, crop_fraction: 0.95 });
+    assert_eq!((processor.max_state_dim, processor.max_action_dim, processor.max_action_horizon), (29, 29, 40));
+    assert!(processor.formalize && processor.clip_state);
+    assert!(processor.action.iter().all(|key| key.conversion == Conversion::Absolute), "use_relative_action is false");
+    assert!(problems(|kwargs, _| drop(kwargs.as_object_mut().expect("object").remove("use_albumentations")))[0]
+        .starts_with("use_albumentations: expected true, found false"));
+}
+
+#[test]
+fn null_sizes_are_taken_from_the_other_two() {
+    let processor = edited(|kwargs, _| {
+        kwargs["shortest_image_edge"] = Value::Null;
+        kwargs["crop_fraction"] = Value::Null;
+        kwargs["image_target_size"] = json!([224, 224]);
+        kwargs["image_crop_size"] = json!([168, 168]);
+    });
+    assert_eq!(processor.expect("valid").image, ImageTransformSpec { shortest_edge: 224, crop_fraction: 0.75 });
+    let problems = problems(|kwargs, _| {
+        kwargs["shortest_image_edge"] = Value::Null;
+        kwargs["crop_fraction"] = Value::Null;
+    });
+    assert!(problems[0].starts_with("shortest_image_edge: null") && problems[1].starts_with("crop_fraction: null"));
+}
+
+#[test]
+fn state_modes_follow_their_keys_and_flags() {
+    let modes = |sin_cos_flag: bool, percentiles: bool| {
+        let processor = edited(|kwargs, values| {
+            kwargs["apply_sincos_state_encoding"] = json!(sin_cos_flag);
+            kwargs["use_percentiles"] = json!(percentiles);
+            robot(kwargs)["state"]["sin_cos_embedding_keys"] = json!(["arm"]);
+            robot(kwargs)["state"]["mean_std_embedding_keys"] = json!(["arm"]);
+            values["state"]["gripper"]["q01"] = json!([0.01]);
+        });
+        processor.expect("valid")
+    };
+    let with_flag = modes(true, false);
+    assert_eq!(with_flag.state[0].encoding, StateEncoding::SinCos, "sin_cos wins over mean_std");
+    assert_eq!(with_flag.encoded_state_width(), 5);
+    assert!(matches!(modes(false, false).state[0].encoding, StateEncoding::MeanStd { .. }));
+    let StateEncoding::Range { low, .. } = &modes(true, true).state[1].encoding else { panic!("a range") };
+    assert_eq!(low, &[0.01], "percentiles");
+}
+
+#[test]
+fn relative_poses_are_nine_wide_and_their_format_gives_the_decoded_width() {
+    let pose = |width: usize, format: &str| {
+        edited(|kwargs, values| {
+            robot(kwargs)["action"]["action_configs"][0]["type"] = json!("EEF");
+            robot(kwargs)["action"]["action_configs"][0]["format"] = json!(format);
+            let flat = vec![0.5; width];
+            for (table, value) in [("state", json!(flat)), ("action", json!(flat)), ("relative_action", json!([flat, flat, flat]))] {
+                for kind in ["min", "max", "mean", "std", "q01", "q99"] {
+                    values[table]["arm"][kind] = value.clone();
+                }
+            }
+        })
+    };
+    for (format, written, width) in
+        [("XYZ_ROT6D", PoseFormat::Rot6d, 9), ("XYZ_ROTVEC", PoseFormat::Rotvec, 6), ("DEFAULT", PoseFormat::Matrix, 16)]
+    {
+        let processor = pose(9, format).expect("valid");
+        assert_eq!(processor.action[0].conversion, Conversion::ComposePose { state: 0, format: written });
+        assert_eq!((processor.action[0].width, processor.action_width()), (9, width + 1));
+    }
+    let error = pose(6, "XYZ_ROTVEC").expect_err("refused").to_string();
+    assert!(error.contains("a relative EEF key has 9 values (position and 6D rotation), found 6"), "{error}");
+}
+
+#[test]
+fn unknown_and_repeated_keys_are_refused_by_name_with_their_place() {
+    let error = refusal(|kwargs, _| kwargs["letter_box_transform"] = json!(true));
+    assert!(error.starts_with("processor_config.json: unknown field `letter_box_transform`, expected one of"), "{error}");
+    assert!(error.contains("at line 1 column"), "{error}");
+    let error = refusal(|kwargs, _| robot(kwargs)["state"]["min_max_embedding_keys"] = json!([]));
+    assert!(error.contains("unknown field `min_max_embedding_keys`"), "{error}");
+    let error = refusal(|_, values| values["state"]["arm"]["q50"] = json!([0, 0]));
+    assert!(error.starts_with("statistics.json: unknown field `q50`"), "{error}");
+    let text = statistics().to_string().replacen("\"gripper\":", "\"arm\":", 1);
+    let error = Statistics::parse(Path::new("statistics.json"), &text).expect_err("refused").to_string();
+    assert!(error.contains("key 'arm' is given twice"), "{error}");
+    let error = refusal(|kwargs, _| robot(kwargs)["action"]["action_configs"][0]["rep"] = json!("RELATIV"));
+    assert!(error.contains("unknown variant `RELATIV`, expected one of `RELATIVE`, `ABSOLUTE`, `DELTA`"), "{error}");
+}
+
+#[test]
+fn numbers_that_json_cannot_hold_are_refused() {
+    for literal in ["NaN", "Infinity", "1e999"] {
+        let text = statistics().to_string().replace("-1.5", literal);
+        let error = Statistics::parse(Path::new("statistics.json"), &text).expect_err(literal).to_string();
+        assert!(error.starts_with("statistics.json: ") && error.contains("at line 1 column"), "{error}");
+    }
+}
+
+#[test]
+fn every_problem_of_both_files_is_reported_at_once() {
+    let problems = problems(|kwargs, values| {
+        kwargs["use_albumentations"] = json!(false);
+        kwargs["crop_fraction"] = json!(1.5);
+        kwargs["max_action_dim"] = json!(2);
+        robot(kwargs)["video"]["delta_indices"] = json!([-1, 0]);
+        robot(kwargs)["state"]["mean_std_embedding_keys"] = json!(["leg"]);
+        robot(kwargs)["action"]["action_configs"][0]["format"] = json!("XYZ_ROT6D");
+        values["state"]["gripper"]["max"] = json!([0.05, 1]);
+        values["action"]["gripper"]["min"] = json!([7]);
+        values["relative_action"]["arm"]["min"] = json!([[0, 0], [0]]);
+    });
+    let starts = [
+        "use_albumentations: expected true",
+        "crop_fraction: expected above 0 and at most 1, found 1.5",
+        "modality_configs.robot.video.delta_indices: expected [0]",
+        "modality_configs.robot.state.mean_std_embedding_keys: 'leg' is not among the modality_keys arm, gripper",
+        "statistics.robot.state.gripper.max: expected 1 values as in min, found 2",
+        "modality_configs.robot.action.action_configs[0].format: expected DEFAULT for a relative NON_EEF key",
+        "statistics.robot.relative_action.arm.min: expected 3 rows",
+        "statistics.robot.relative_action.arm.min: expected rows of 2 values, found one of 1",
+        "statistics.robot.action.gripper: min[0] 7 is above max[0] 0.05",
+    ];
+    assert_eq!(problems.len(), starts.len(), "{problems:#?}");
+    for (problem, start) in problems.iter().zip(starts) {
+        assert!(problem.starts_with(start), "{problem} should start with {start}");
+    }
+}
+
+#[test]
+fn what_is_missing_or_too_wide_is_named() {
+    let one = |edit: fn(&mut Value, &mut Value), expected: &str| {
+        let problems = problems(edit);
+        assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{expected}: {problems:#?}");
+    };
+    one(|_, values| drop(values["state"].as_object_mut().expect("object").remove("arm")), "statistics.robot.state.arm: missing");
+    one(
+        |_, values| drop(values.as_object_mut().expect("object").remove("relative_action")),
+        "statistics.robot.relative_action.arm: missing",
+    );
+    one(
+        |kwargs, _| robot(kwargs)["action"]["action_configs"][0]["state_key"] = json!("leg"),
+        "modality_configs.robot.action.action_configs[0].state_key: 'leg' is no state key",
+    );
+    one(
+        |kwargs, _| robot(kwargs)["action"]["action_configs"][0]["state_key"] = json!("gripper"),
+        "modality_configs.robot.action.action_configs[0].state_key: 'gripper' has 1 values, the actions of 'arm' 2",
+    );
+    one(
+        |kwargs, _| drop(robot(kwargs)["action"]["action_configs"].as_array_mut().expect("array").pop()),
+        "modality_configs.robot.action.action_configs: expected one for each of the 2 modality_keys, found 1",
+    );
+    one(|kwargs, _| robot(kwargs)["language"] = Value::Null, "modality_configs.robot.language: missing");
+    one(
+        |kwargs, _| robot(kwargs)["video"]["modality_keys"] = json!(["top", "top"]),
+        "modality_configs.robot.video.modality_keys: 'top' is named twice",
+    );
+    one(|kwargs, _| kwargs["max_state_dim"] = json!(2), "max_state_dim: 2 is less than the 3 values");
+    one(|kwargs, _| kwargs["max_action_dim"] = json!(2), "max_action_dim: 2 is less than the 3 values");
+    one(|kwargs, _| kwargs["max_action_horizon"] = json!(2), "max_action_horizon: 2 is less than the 3");
+    one(|kwargs, _| kwargs["model_name"] = json!("x"), "model_name: expected 'nvidia/Eagle-Block2A-2B-v2', found 'x'");
+    one(
+        |kwargs, values| {
+            kwargs["use_percentiles"] = json!(true);
+            values["state"]["arm"]["q99"] = Value::Null;
+        },
+        "statistics.robot.state.arm.q99: missing, and use_percentiles is true",
+    );
+    one(
+        |kwargs, values| {
+            robot(kwargs)["state"]["mean_std_embedding_keys"] = json!(["arm"]);
+            values["state"]["arm"]["std"] = json!([1, -1]);
+        },
+        "statistics.robot.state.arm.std[1]: expected 0 or more, found -1",
+    );
+}
+
+#[test]
+fn an_embodiment_that_a_file_does_not_have_is_answered_with_those_it_has() {
+    let config = ProcessorConfig::parse(Path::new("c"), &config().to_string()).expect("valid");
+    let statistics = Statistics::parse(Path::new("s"), &statistics().to_string()).expect("valid");
+    let error = Processor::new(&config, &statistics, "gr1").expect_err("refused").to_string();
+    assert_eq!(
+        error,
+        "the processor of embodiment 'gr1' cannot be used:\n  modality_configs: no 'gr1'; the file has robot\n  \
+         statistics: no 'gr1'; the file has robot"
+    );
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let path = Path::new("no/such/processor_config.json");
+    let error = ProcessorConfig::load(path).expect_err("refused").to_string();
+    assert!(error.starts_with("no/such/processor_config.json: ") && error.contains("expected the file"), "{error}");
+}
