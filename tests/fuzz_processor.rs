@@ -48,9 +48,10 @@ fn assert_consistent(processor: &Processor) {
 fn no_text_makes_the_reader_of_processor_config_panic() {
     let statistics = Statistics::parse(Path::new("s"), &files::statistics().to_string()).expect("valid");
     let mut pose = files::config();
-    pose["processor_kwargs"]["modality_configs"]["robot"]["state"]["sin_cos_embedding_keys"] = serde_json::json!(["arm"]);
+    pose["processor_kwargs"]["modality_configs"]["robot"]["state"]["sin_cos_embedding_keys"] =
+        serde_json::json!(["arm"]);
     let seeds = seeds([files::config().to_string(), pose.to_string(), "[[[{\"processor_kwargs\":1e999}]]]".into()]);
-    fuzz::check!(10_000, seeds).for_each(|bytes: &[u8]| {
+    fuzz::check!(50_000, seeds).for_each(|bytes: &[u8]| {
         let Ok(config) = ProcessorConfig::parse(Path::new("c"), &String::from_utf8_lossy(bytes)) else { return };
         if let Ok(processor) = Processor::new(&config, &statistics, "robot") {
             assert_consistent(&processor);
@@ -63,8 +64,9 @@ fn no_text_makes_the_reader_of_statistics_panic() {
     let config = ProcessorConfig::parse(Path::new("c"), &files::config().to_string()).expect("valid");
     let percentiles = files::config().to_string().replace("\"use_percentiles\":false", "\"use_percentiles\":true");
     let percentiles = ProcessorConfig::parse(Path::new("c"), &percentiles).expect("valid");
-    let seeds = seeds([files::statistics().to_string(), "{\"robot\":{}}".into(), "{\"robot\":{\"state\":{\"\":{}}}}".into()]);
-    fuzz::check!(10_000, seeds).for_each(|bytes: &[u8]| {
+    let seeds =
+        seeds([files::statistics().to_string(), "{\"robot\":{}}".into(), "{\"robot\":{\"state\":{\"\":{}}}}".into()]);
+    fuzz::check!(50_000, seeds).for_each(|bytes: &[u8]| {
         let Ok(statistics) = Statistics::parse(Path::new("s"), &String::from_utf8_lossy(bytes)) else { return };
         for config in [&config, &percentiles] {
             if let Ok(processor) = Processor::new(config, &statistics, "robot") {

@@ -80,8 +80,10 @@ fn absent_keys_take_the_defaults_of_the_vendors_class() {
     assert_eq!((processor.max_state_dim, processor.max_action_dim, processor.max_action_horizon), (29, 29, 40));
     assert!(processor.formalize && processor.clip_state);
     assert!(processor.action.iter().all(|key| key.conversion == Conversion::Absolute), "use_relative_action is false");
-    assert!(problems(|kwargs, _| drop(kwargs.as_object_mut().expect("object").remove("use_albumentations")))[0]
-        .starts_with("use_albumentations: expected true, found false"));
+    assert!(
+        problems(|kwargs, _| drop(kwargs.as_object_mut().expect("object").remove("use_albumentations")))[0]
+            .starts_with("use_albumentations: expected true, found false")
+    );
 }
 
 #[test]
@@ -127,16 +129,20 @@ fn relative_poses_are_nine_wide_and_their_format_gives_the_decoded_width() {
             robot(kwargs)["action"]["action_configs"][0]["type"] = json!("EEF");
             robot(kwargs)["action"]["action_configs"][0]["format"] = json!(format);
             let flat = vec![0.5; width];
-            for (table, value) in [("state", json!(flat)), ("action", json!(flat)), ("relative_action", json!([flat, flat, flat]))] {
+            for (table, value) in
+                [("state", json!(flat)), ("action", json!(flat)), ("relative_action", json!([flat, flat, flat]))]
+            {
                 for kind in ["min", "max", "mean", "std", "q01", "q99"] {
                     values[table]["arm"][kind] = value.clone();
                 }
             }
         })
     };
-    for (format, written, width) in
-        [("XYZ_ROT6D", PoseFormat::Rot6d, 9), ("XYZ_ROTVEC", PoseFormat::Rotvec, 6), ("DEFAULT", PoseFormat::Matrix, 16)]
-    {
+    for (format, written, width) in [
+        ("XYZ_ROT6D", PoseFormat::Rot6d, 9),
+        ("XYZ_ROTVEC", PoseFormat::Rotvec, 6),
+        ("DEFAULT", PoseFormat::Matrix, 16),
+    ] {
         let processor = pose(9, format).expect("valid");
         assert_eq!(processor.action[0].conversion, Conversion::ComposePose { state: 0, format: written });
         assert_eq!((processor.action[0].width, processor.action_width()), (9, width + 1));
@@ -148,7 +154,10 @@ fn relative_poses_are_nine_wide_and_their_format_gives_the_decoded_width() {
 #[test]
 fn unknown_and_repeated_keys_are_refused_by_name_with_their_place() {
     let error = refusal(|kwargs, _| kwargs["letter_box_transform"] = json!(true));
-    assert!(error.starts_with("processor_config.json: unknown field `letter_box_transform`, expected one of"), "{error}");
+    assert!(
+        error.starts_with("processor_config.json: unknown field `letter_box_transform`, expected one of"),
+        "{error}"
+    );
     assert!(error.contains("at line 1 column"), "{error}");
     let error = refusal(|kwargs, _| robot(kwargs)["state"]["min_max_embedding_keys"] = json!([]));
     assert!(error.contains("unknown field `min_max_embedding_keys`"), "{error}");
@@ -206,7 +215,10 @@ fn what_is_missing_or_too_wide_is_named() {
         let problems = problems(edit);
         assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{expected}: {problems:#?}");
     };
-    one(|_, values| drop(values["state"].as_object_mut().expect("object").remove("arm")), "statistics.robot.state.arm: missing");
+    one(
+        |_, values| drop(values["state"].as_object_mut().expect("object").remove("arm")),
+        "statistics.robot.state.arm: missing",
+    );
     one(
         |_, values| drop(values.as_object_mut().expect("object").remove("relative_action")),
         "statistics.robot.relative_action.arm: missing",

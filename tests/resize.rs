@@ -90,17 +90,14 @@ fn naive_bicubic(data: &[u8], input: Size, output: Size) -> Vec<u8> {
     let down = naive_axis(&across, input.height, output.height, |y, x| 3 * (y * stride + x), output.width);
     // The second pass wrote columns.
     let at = |x: usize, y: usize| 3 * (x * output.height + y);
-    (0..output.height).flat_map(|y| (0..output.width).flat_map(move |x| at(x, y)..at(x, y) + 3)).map(|i| down[i]).collect()
+    (0..output.height)
+        .flat_map(|y| (0..output.width).flat_map(move |x| at(x, y)..at(x, y) + 3))
+        .map(|i| down[i])
+        .collect()
 }
 
 /// `lines` lines of `input` pixels to `output` pixels, line after line.
-fn naive_axis(
-    data: &[u8],
-    input: usize,
-    output: usize,
-    at: impl Fn(usize, usize) -> usize,
-    lines: usize,
-) -> Vec<u8> {
+fn naive_axis(data: &[u8], input: usize, output: usize, at: impl Fn(usize, usize) -> usize, lines: usize) -> Vec<u8> {
     let kernel = |x: f64| match x.abs() {
         x if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0,
         x if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5,
@@ -114,8 +111,7 @@ fn naive_axis(
             let centre = (d as f64 + 0.5) * scale;
             let first = (centre - 2.0 * stretch + 0.5).max(0.0) as usize;
             let end = ((centre + 2.0 * stretch + 0.5) as usize).min(input);
-            let weights: Vec<f64> =
-                (first..end).map(|x| kernel((x as f64 - centre + 0.5) * (1.0 / stretch))).collect();
+            let weights: Vec<f64> = (first..end).map(|x| kernel((x as f64 - centre + 0.5) * (1.0 / stretch))).collect();
             let total: f64 = weights.iter().sum();
             let fixed = weights.iter().map(|weight| {
                 let scaled = weight / total * f64::from(1 << 22);
@@ -245,7 +241,8 @@ fn a_buffer_of_the_wrong_length_is_refused() {
 
 #[test]
 fn one_transform_for_cameras_of_many_sizes_remembers_nothing_of_the_frame_before() {
-    let sizes = [(64, 48), (640, 480), (300, 300), (53, 40), (256, 256), (512, 512), (100, 70), (90, 60), (91, 60), (92, 60)];
+    let sizes =
+        [(64, 48), (640, 480), (300, 300), (53, 40), (256, 256), (512, 512), (100, 70), (90, 60), (91, 60), (92, 60)];
     let mut shared = EvalTransform::new(&TRANSFORM);
     for round in 0..2 {
         for (width, height) in sizes {

@@ -31,9 +31,8 @@ pub fn config() -> Value {
 
 /// What goes with [`config`].
 pub fn statistics() -> Value {
-    let values = |min: Value, max: Value| {
-        json!({"min": min, "max": max, "mean": min, "std": max, "q01": min, "q99": max})
-    };
+    let values =
+        |min: Value, max: Value| json!({"min": min, "max": max, "mean": min, "std": max, "q01": min, "q99": max});
     let (arm, gripper) = (values(json!([-1.5, -2]), json!([1.5, 2])), values(json!([0]), json!([0.05])));
     let row = |scale: f64| json!([scale, 2.0 * scale]);
     let relative = values(json!([row(-0.1), row(-0.2), row(-0.3)]), json!([row(0.1), row(0.2), row(0.3)]));
