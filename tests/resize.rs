@@ -199,7 +199,10 @@ proptest! {
                 prop_assert!(output.width % 28 == 0 && output.height % 28 == 0);
                 prop_assert!((4..=4096).contains(&image_tokens(output)));
             }
-            Err(error) => prop_assert!(error.to_string().starts_with(&format!("frame of {width}x{height}: expected"))),
+            Err(error) => {
+                let start = format!("frame of {width}x{height}: expected");
+                prop_assert!(error.to_string().starts_with(&start), "{}", error);
+            }
         }
     }
 }
