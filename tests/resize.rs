@@ -243,14 +243,33 @@ fn a_buffer_of_the_wrong_length_is_refused() {
 }
 
 #[test]
+fn a_plan_laid_over_another_picture_remembers_nothing_of_the_one_before() {
+    // So low that the rows of the picture before are still in the buffers.
+    for (input, output) in [(size(2, 2), size(17, 33)), (size(31, 2), size(30, 1)), (size(8, 2), size(4, 1))] {
+        let mut plan = AreaResize::plan(input, output, Window::full(output)).expect("a recipe");
+        for data in [picture(false, input), picture(true, input)] {
+            let found = collect(plan.over(Packed { data: &data, width: input.width }), output);
+            assert!(found == area(&data, input, output), "area {input:?} to {output:?}");
+        }
+    }
+    let (input, output) = (size(3, 2), size(28, 28));
+    let mut plan = BicubicResize::plan(input, output).expect("a recipe");
+    for data in [picture(false, input), picture(true, input)] {
+        let found = collect(plan.over(Packed { data: &data, width: input.width }), output);
+        assert!(found == bicubic(&data, input, output), "bicubic");
+    }
+}
+
+#[test]
 fn one_transform_for_cameras_of_many_sizes_remembers_nothing_of_the_frame_before() {
     let sizes =
         [(64, 48), (640, 480), (300, 300), (53, 40), (256, 256), (512, 512), (100, 70), (90, 60), (91, 60), (92, 60)];
     let mut shared = EvalTransform::new(&TRANSFORM);
-    for round in 0..2 {
-        for (width, height) in sizes {
+    // Few enough to keep their plans, then too many.
+    for (round, sizes) in [&sizes[..3], &sizes[..3], &sizes, &sizes].into_iter().enumerate() {
+        for &(width, height) in sizes {
             let input = size(width, height);
-            let data = picture(round == 1, input);
+            let data = picture(round % 2 == 1, input);
             let mut fresh = EvalTransform::new(&TRANSFORM);
             let output = fresh.prepare(width, height).expect("a size");
             let (mut expected, mut found) = (vec![0.0; 3 * output.width * output.height], Vec::new());
