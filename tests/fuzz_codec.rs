@@ -51,7 +51,7 @@ fn no_instruction_breaks_the_prompt_encoder() {
     let seeds =
         ["pick up the cube", "İ Σ \u{301} ½", "<image-1> <|im_end|>", "a<IMG_CONTEXT>b", "\n\t  \u{2028}", "猫🤖"];
     let seeds = seeds.iter().map(|seed| seed.as_bytes().to_vec()).collect();
-    fuzz::check!(20_000, seeds).for_each(|bytes: &[u8]| {
+    fuzz::check!(4_000, seeds).for_each(|bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
         let mut encoders = encoders.lock().expect("no panic before");
         assert!(encode(&mut encoders.0, &text), "any text is words once it is formalised: {text:?}");
@@ -79,7 +79,7 @@ fn no_template_breaks_the_prompt_encoder() {
         json!({"before": "", "image": "{context}", "context_token": "<IMG_CONTEXT>", "after": ""}),
     ];
     let seeds = seeds.iter().map(|seed| seed.to_string().into_bytes()).collect();
-    fuzz::check!(1_500, seeds).for_each(|bytes: &[u8]| {
+    fuzz::check!(800, seeds).for_each(|bytes: &[u8]| {
         fs::write(&files.template, bytes).expect("written");
         if let Some(mut encoder) = files.load(true) {
             encode(&mut encoder, "pick up the cube");

@@ -168,10 +168,25 @@ fn a_tokenizer_that_draws_its_ids_by_chance_or_is_no_bpe_is_refused() {
 }
 
 #[test]
+fn an_added_token_that_would_get_another_id_than_the_file_says_is_refused() {
+    let mut shifted = tokenizer();
+    shifted["added_tokens"][2]["id"] = json!(5000);
+    let error = Files::new(&shifted, &template()).refusal();
+    assert!(error.contains("'<IMG_CONTEXT>': expected id 5000"), "{error}");
+    let mut alone = tokenizer();
+    alone["added_tokens"][2]["single_word"] = json!(true);
+    let error = Files::new(&alone, &template()).refusal();
+    assert!(error.contains("'<IMG_CONTEXT>'") && error.contains("not recognised beside other text"), "{error}");
+}
+
+#[test]
 fn what_a_tokenizer_file_cuts_pads_and_adds_leaves_the_prompt_alone() {
     let expected = encoder(true).encode("pick up the cube", &[4]).expect("encodes");
     let mut changed = tokenizer();
     changed["truncation"] = json!({"direction": "Right", "max_length": 5, "strategy": "LongestFirst", "stride": 0});
+    changed["post_processor"] = json!({"type": "TemplateProcessing", "pair": [], "special_tokens": {
+        "<img>": {"id": "<img>", "ids": [id("<img>")], "tokens": ["<img>"]}}, "single": [
+        {"SpecialToken": {"id": "<img>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]});
     changed["padding"] = json!({"strategy": {"Fixed": 512}, "direction": "Left", "pad_to_multiple_of": null,
                                 "pad_id": 0, "pad_type_id": 0, "pad_token": "!"});
     let found = Files::new(&changed, &template()).load(true).encode("pick up the cube", &[4]).expect("encodes");
@@ -243,7 +258,7 @@ fn a_folder_that_is_incomplete_or_of_another_class_or_with_other_ids_is_refused_
     assert!(error.contains("found LlamaTokenizer") && error.contains("tokenizer_config.json"), "{error}");
     let shifted = folder(|config| config["added_tokens_decoder"] = json!({"9999": added_token("<img>")}));
     let error = load_folder(&shifted).err().expect("ids with a gap");
-    assert!(error.contains("added token <img>: expected id 9999"), "{error}");
+    assert!(error.contains("added token '<img>': expected id 9999"), "{error}");
     let files = folder(|_| {});
     fs::write(files.path("added_tokens.json"), json!({"<other>": vocabulary().0.len()}).to_string()).expect("written");
     let error = load_folder(&files).err().expect("two tokens with one id");

@@ -138,16 +138,22 @@ fn placeholder(text: &str) -> Option<&str> {
 
 /// The id of a text that the tokenizer reads as one token wherever it stands.
 fn single(tokenizer: &Tokenizer, token: &str, [file, template]: &[PathBuf; 2]) -> Result<u32, EncodeError> {
+    let refused = |found: &'static str| EncodeError::Token {
+        token: token.to_owned(),
+        tokenizer: file.clone(),
+        template: template.clone(),
+        found,
+    };
+    let id = tokenizer.token_to_id(token).ok_or_else(|| refused("it is not there"))?;
+    if !tokenizer.get_added_vocabulary().get_vocab().contains_key(token) {
+        return Err(refused("it is an ordinary entry, which text can become"));
+    }
     let twice = tokenizer.encode_fast(format!("a{token}{token}a"), false).ok();
     let ids = twice.as_ref().map(|encoding| encoding.get_ids()).unwrap_or_default();
-    match (tokenizer.token_to_id(token), ids) {
-        (Some(id), &[_, first, second, _]) if first == id && second == id => Ok(id),
-        (id, _) => Err(EncodeError::Token {
-            token: token.to_owned(),
-            tokenizer: file.clone(),
-            template: template.clone(),
-            found: if id.is_some() { "it is an ordinary entry that text is merged to" } else { "it is not there" },
-        }),
+    if ids.iter().filter(|&&found| found == id).count() == 2 {
+        Ok(id)
+    } else {
+        Err(refused("it is not recognised beside other text"))
     }
 }
 

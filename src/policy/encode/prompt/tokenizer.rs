@@ -1,24 +1,28 @@
 //! The language model's tokenizer, from a `tokenizer.json` or from the folder of files that it can be made of.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::{self, Display};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::NFC;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{AddedToken, ModelWrapper, PostProcessorWrapper, SplitDelimiterBehavior, Tokenizer};
+use tokenizers::{AddedToken, PostProcessorWrapper, SplitDelimiterBehavior, Tokenizer};
 
 use crate::policy::encode::EncodeError;
 
 const WHOLE: &str = "tokenizer.json";
 const CONFIG: &str = "tokenizer_config.json";
 const ADDED: &str = "added_tokens.json";
+
+/// Ids are i32 in the model's tensors.
+const LARGEST_ID: u64 = i32::MAX as u64;
 
 /// The classes whose vocabulary and merges this build knows how to use.
 const CLASSES: [&str; 2] = ["Qwen2Tokenizer", "Qwen2TokenizerFast"];
@@ -42,19 +46,106 @@ pub(super) fn load(path: &Path) -> Result<Tokenizer, EncodeError> {
     let fail = |reason: String| EncodeError::File { path: path.to_owned(), reason };
     tokenizer.with_truncation(None).map_err(|error| fail(error.to_string()))?;
     tokenizer.with_padding(None).with_post_processor(None::<PostProcessorWrapper>);
-    match tokenizer.get_model() {
-        ModelWrapper::BPE(bpe) if bpe.dropout.is_none_or(|rate| rate == 0.0) => Ok(tokenizer),
-        ModelWrapper::BPE(_) => Err(fail("model.dropout: expected null; with it, ids would be random".into())),
-        _ => Err(fail("model.type: expected BPE, found another; export the language model's own tokenizer".into())),
-    }
+    Ok(tokenizer)
 }
 
 fn whole(file: &Path) -> Result<Tokenizer, EncodeError> {
+    let fail = |reason: String| EncodeError::File { path: file.to_owned(), reason };
     let bytes = read(file)?;
-    Tokenizer::from_bytes(bytes).map_err(|error| EncodeError::File {
-        path: file.to_owned(),
-        reason: format!("{error}; expected a tokenizer.json as the `tokenizers` library saves it"),
-    })
+    let unlike = |error: &dyn Display| {
+        fail(format!("{error}; expected a byte-level BPE tokenizer.json as the `tokenizers` library saves it"))
+    };
+    let head: Head = serde_json::from_slice(&bytes).map_err(|error| unlike(&error))?;
+    head.check().map_err(fail)?;
+    let tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| unlike(&error))?;
+    for Added { id, content } in &head.added_tokens {
+        agree(&tokenizer, content, *id).map_err(fail)?;
+    }
+    Ok(tokenizer)
+}
+
+/// The library numbers added tokens itself, whatever the files say.
+fn agree(tokenizer: &Tokenizer, content: &str, id: u32) -> Result<(), String> {
+    match tokenizer.token_to_id(content) {
+        Some(found) if found == id => Ok(()),
+        found => {
+            let found = found.map_or("none".to_owned(), |found| found.to_string());
+            Err(format!("added token '{content}': expected id {id}, the next after the vocabulary is {found}"))
+        }
+    }
+}
+
+/// What of a `tokenizer.json` is checked before the library reads it: it takes these on trust, and some of them end it.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    added_tokens: Vec<Added>,
+    model: Model,
+}
+
+#[derive(Deserialize)]
+struct Added {
+    id: u32,
+    content: String,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    #[serde(rename = "type")]
+    kind: String,
+    dropout: Option<f64>,
+    continuing_subword_prefix: Option<String>,
+    vocab: LargestId,
+}
+
+impl Head {
+    fn check(&self) -> Result<(), String> {
+        let Self { added_tokens, model } = self;
+        if model.kind != "BPE" {
+            return Err(format!("model.type: expected BPE, found {}; other models are not read here", model.kind));
+        }
+        if let Some(rate) = model.dropout.filter(|&rate| rate != 0.0) {
+            return Err(format!("model.dropout: expected null, found {rate}; it would draw ids by chance"));
+        }
+        if let Some(prefix) = model.continuing_subword_prefix.as_deref().filter(|prefix| !prefix.is_empty()) {
+            return Err(format!("model.continuing_subword_prefix: expected none, found '{prefix}'"));
+        }
+        let largest = added_tokens.iter().map(|token| u64::from(token.id)).fold(model.vocab.0, u64::max);
+        if largest > LARGEST_ID {
+            return Err(format!("expected ids up to {LARGEST_ID}, found {largest}"));
+        }
+        Ok(())
+    }
+}
+
+/// The largest id of a vocabulary, which is not kept; 0 for one that has no ids.
+struct LargestId(u64);
+
+impl<'de> Deserialize<'de> for LargestId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = LargestId;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of texts and ids")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LargestId, A::Error> {
+                let mut largest = 0;
+                while let Some((_, id)) = map.next_entry::<IgnoredAny, u64>()? {
+                    largest = largest.max(id);
+                }
+                Ok(LargestId(largest))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<LargestId, A::Error> {
+                while entries.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(LargestId(0))
+            }
+        }
+        deserializer.deserialize_any(Entries)
+    }
 }
 
 #[derive(Deserialize)]
@@ -94,12 +185,7 @@ fn parts(dir: &Path) -> Result<Tokenizer, EncodeError> {
     for (id, token) in added(&file(ADDED), config.added_tokens_decoder)? {
         let content = token.content.clone();
         tokenizer.add_tokens(&[token]);
-        let found = tokenizer.token_to_id(&content);
-        if found != Some(id) {
-            let found = found.map_or("none".to_owned(), |found| found.to_string());
-            let reason = format!("added token {content}: expected id {id}, next after vocab.json is {found}");
-            return Err(fail(dir.to_owned(), reason));
-        }
+        agree(&tokenizer, &content, id).map_err(|reason| fail(dir.to_owned(), reason))?;
     }
     Ok(tokenizer)
 }
