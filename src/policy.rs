@@ -16,7 +16,7 @@ mod embedding;
 pub mod encode;
 mod error;
 mod fingerprint;
-mod inspect;
+pub mod inspect;
 mod noise;
 pub mod processor;
 pub mod spec;
@@ -26,7 +26,6 @@ mod views;
 
 pub use error::Error;
 pub use fingerprint::{FingerprintError, fingerprint};
-pub use inspect::Arrays;
 pub use spec::PolicySpec;
 
 use state::State;
