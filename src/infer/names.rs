@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::policy::inspect::names::PIXEL_VALUES;
 use crate::tensor::HostTensor;
 
 /// Where a named tensor goes.
@@ -31,6 +32,8 @@ pub(super) struct Naming {
     /// Velocities from the difference of actions, for networks that do not show theirs.
     velocities: Vec<(String, HostTensor)>,
     image_index: Vec<i32>,
+    /// Height and width of every view.
+    image_sizes: Vec<i64>,
     given: BTreeSet<String>,
 }
 
@@ -42,6 +45,7 @@ impl Naming {
             actions: None,
             velocities: Vec::new(),
             image_index: Vec::new(),
+            image_sizes: Vec::new(),
             given: BTreeSet::new(),
         }
     }
@@ -57,6 +61,9 @@ impl Naming {
             ("image_rows", _) => self.give("mlp1_out".into(), tensor, give),
             ("actions", None) => self.actions = Some(tensor.clone()),
             ("output", Some(_)) => self.give(format!("{prefix}dit_out"), tensor, give),
+            (view, _) if view.starts_with(PIXEL_VALUES) => {
+                self.image_sizes.extend(tensor.dims().iter().skip(1).map(|n| *n as i64));
+            }
             _ => {}
         }
         if repetition.is_some() && name == self.output {
@@ -67,6 +74,10 @@ impl Naming {
 
     /// Gives on what no network showed.
     pub fn finish(mut self, give: Give<'_>) {
+        let sizes = std::mem::take(&mut self.image_sizes);
+        if let Some(sizes) = HostTensor::from_i64(&[sizes.len() / 2, 2], sizes) {
+            self.give("image_sizes".into(), &sizes, give);
+        }
         for (name, tensor) in std::mem::take(&mut self.velocities) {
             self.give(name, &tensor, give);
         }
