@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::session;
 
+pub mod infer;
 pub mod make_demo_policy;
 pub mod replay;
 
@@ -22,6 +23,8 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Run a policy once on arrays and write every named tensor.
+    Infer(infer::Infer),
     /// Write the demo policy.
     MakeDemoPolicy(make_demo_policy::MakeDemoPolicy),
     /// Run a policy over a recorded bag, without ROS.
@@ -55,6 +58,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(cli.verbose);
     let result = match cli.command {
+        Command::Infer(args) => infer::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::MakeDemoPolicy(args) => make_demo_policy::run(&args),
     };

@@ -180,3 +180,14 @@ pub struct StageTime {
     /// Sum over its repetitions.
     pub time: Duration,
 }
+
+/// An output of a stage, just made.
+#[derive(Clone, Debug)]
+pub struct Made<'p> {
+    /// The pipeline's name of it.
+    pub name: &'p str,
+    /// Which repetition made it; `None` outside the repeated group.
+    pub repetition: Option<usize>,
+    /// A copy.
+    pub tensor: HostTensor,
+}

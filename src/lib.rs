@@ -14,6 +14,7 @@ pub mod chunk;
 pub mod cli;
 pub mod engine;
 pub mod export;
+pub mod infer;
 pub mod message;
 pub mod observation;
 pub mod parameters;

@@ -16,6 +16,7 @@ mod embedding;
 pub mod encode;
 mod error;
 mod fingerprint;
+pub mod inspect;
 mod noise;
 pub mod processor;
 pub mod spec;
@@ -231,8 +232,16 @@ impl Policy {
         }
     }
 
-    /// Writes the host tensors, runs every stage and reads the last actions back into `self.actions`.
+    /// Runs every stage on what was encoded and reads the last actions back into `self.actions`.
     fn run(&mut self, steps: u32, times: &mut [StageTime]) -> Result<(), Error> {
+        self.write_inputs(steps)?;
+        self.pipeline.execute(times)?;
+        self.pipeline.read(&self.output, &mut self.actions)?;
+        Ok(())
+    }
+
+    /// Writes the host tensors of an inference with this step count.
+    fn write_inputs(&mut self, steps: u32) -> Result<(), Error> {
         if !self.spec.denoise.steps.contains(&steps) {
             return Err(Error::Steps { found: steps, exported: self.spec.denoise.steps.clone() });
         }
@@ -253,8 +262,6 @@ impl Policy {
                 pipeline.write(&spec.name, tensor)?;
             }
         }
-        pipeline.execute(times)?;
-        pipeline.read(&self.output, &mut self.actions)?;
         Ok(())
     }
 
@@ -321,8 +328,8 @@ fn host_specs(spec: &PolicySpec) -> Vec<TensorSpec> {
     let symbol = |name: &str| Dim::Symbol(name.into());
     let fixed = |n: usize| Dim::Fixed(n);
     let tensor = |name: &str, dtype, dims: Vec<Dim>| TensorSpec { name: name.into(), dtype, dims };
-    vec![
-        tensor("pixels", DType::F32, vec![fixed(spec.cameras.len()), fixed(3), symbol("height"), symbol("width")]),
+    let mut offered = views::offered(spec);
+    offered.extend([
         tensor("text_rows", DType::F32, vec![symbol("text tokens"), symbol("embedding")]),
         tensor("positions", DType::I32, vec![symbol("tokens")]),
         tensor("text_index", DType::I32, vec![symbol("text tokens")]),
@@ -332,7 +339,8 @@ fn host_specs(spec: &PolicySpec) -> Vec<TensorSpec> {
         tensor("state", DType::F32, vec![fixed(1), symbol("state")]),
         tensor("actions", DType::F32, vec![fixed(spec.action.horizon), fixed(spec.action.dims)]),
         tensor("strength", DType::F32, vec![fixed(spec.action.horizon)]),
-    ]
+    ]);
+    offered
 }
 
 fn host_tensor<'t>(
@@ -344,11 +352,10 @@ fn host_tensor<'t>(
     name: &str,
 ) -> Option<&'t HostTensor> {
     match name {
-        "pixels" => Some(views.pixels()),
         "state" => Some(state.tensor()),
         "actions" => Some(actions),
         "strength" => Some(strength),
-        _ => text.tensor(name),
+        _ => views.tensor(name).or_else(|| text.tensor(name)),
     }
 }
 

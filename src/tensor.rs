@@ -117,6 +117,13 @@ pub struct HostTensor {
     data: Data,
 }
 
+/// No elements: f32 `[0]`.
+impl Default for HostTensor {
+    fn default() -> Self {
+        Self { dims: vec![0], data: Data::F32(Vec::new()) }
+    }
+}
+
 impl HostTensor {
     /// A tensor of zeros; `None` for element types that are never computed with on the host (bf16).
     pub fn zeros(dtype: DType, dims: &[usize]) -> Option<Self> {
@@ -141,6 +148,22 @@ impl HostTensor {
     /// A 32-bit integer tensor; `None` when the element count differs from the product of `dims`.
     pub fn from_i32(dims: &[usize], values: Vec<i32>) -> Option<Self> {
         (values.len() == dims.iter().product::<usize>()).then(|| Self { dims: dims.to_vec(), data: Data::I32(values) })
+    }
+
+    /// A 64-bit integer tensor; `None` when the element count differs from the product of `dims`.
+    pub fn from_i64(dims: &[usize], values: Vec<i64>) -> Option<Self> {
+        (values.len() == dims.iter().product::<usize>()).then(|| Self { dims: dims.to_vec(), data: Data::I64(values) })
+    }
+
+    /// A tensor of bytes; `None` when the element count differs from the product of `dims`.
+    pub fn from_u8(dims: &[usize], values: Vec<u8>) -> Option<Self> {
+        (values.len() == dims.iter().product::<usize>()).then(|| Self { dims: dims.to_vec(), data: Data::U8(values) })
+    }
+
+    /// The same elements in other dimensions; `None` when their product differs.
+    pub fn reshaped(self, dims: &[usize]) -> Option<Self> {
+        let same = self.dims.iter().product::<usize>() == dims.iter().product::<usize>();
+        same.then(|| Self { dims: dims.to_vec(), data: self.data })
     }
 
     /// Writes these elements into `target`, widening i32 to i64 and rounding f32 to f16; false when the types do not

@@ -33,12 +33,14 @@ const MAY_CALL: &[(&str, &[&str])] = &[
             "sys",
         ],
     ),
+    ("infer", &["policy", "observation", "engine", "message", "tensor"]),
     ("export", &["policy", "tensor", "engine", "time", "sys"]),
     ("ros", &["session", "parameters", "policy", "observation", "engine", "chunk", "message", "tensor", "time", "sys"]),
     (
         "cli",
         &[
             "replay",
+            "infer",
             "export",
             "session",
             "parameters",

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::memory::{Admission, MemoryUse};
 use super::program::Program;
 use super::wiring::{Source, Stage, Symbols, Wiring};
-use super::{Device, Error, StageTime};
+use super::{Device, Error, Made, StageTime};
 use crate::tensor::{HostTensor, TensorSpec};
 
 /// Programs kept: an instruction of another length makes another one, and the least recently used goes.
@@ -67,6 +67,12 @@ pub trait Run: Send {
     /// # Errors
     /// [`Error::Run`] with the stage and the runtime's words.
     fn execute(&mut self, times: &mut [StageTime]) -> Result<(), Error>;
+
+    /// As [`Self::execute`], and shows every output of a stage as soon as it is made. For inspection: copies, allocates.
+    ///
+    /// # Errors
+    /// As [`Self::execute`], and [`Error::Device`] for an output of a type that the host does not read.
+    fn inspect(&mut self, see: &mut dyn FnMut(Made<'_>)) -> Result<(), Error>;
 
     /// Reads a tensor after a run.
     ///
@@ -179,6 +185,11 @@ where
     fn execute(&mut self, times: &mut [StageTime]) -> Result<(), Error> {
         let program = self.programs.first_mut().ok_or(Error::NotPrepared)?;
         program.execute(&mut self.device, &mut self.engines, times)
+    }
+
+    fn inspect(&mut self, see: &mut dyn FnMut(Made<'_>)) -> Result<(), Error> {
+        let program = self.programs.first_mut().ok_or(Error::NotPrepared)?;
+        program.inspect(&mut self.device, &mut self.engines, &self.wiring, see)
     }
 
     fn read(&mut self, name: &str, tensor: &mut HostTensor) -> Result<(), Error> {

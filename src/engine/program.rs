@@ -7,7 +7,7 @@ use std::time::Instant;
 use safetensors::{Dtype, SafeTensors};
 
 use super::wiring::{Source, Symbols, Wiring, resolve};
-use super::{Device, Error, StageTime};
+use super::{Device, Error, Made, StageTime};
 use crate::tensor::{DType, HostTensor, display_dims};
 
 /// Buffers and bound runs for one (symbols, repetitions).
@@ -25,6 +25,7 @@ pub(super) struct Program<D: Device> {
 
 struct Step<D: Device> {
     stage: usize,
+    repetition: usize,
     bound: D::Bound,
 }
 
@@ -123,7 +124,7 @@ impl<D: Device> Program<D> {
                 let (tensor, row) = place(wiring, *tensor, repetition);
                 device.bind_output(&mut bound, name, &mut self.buffers[tensor][row])?;
             }
-            self.steps.push(Step { stage: index, bound });
+            self.steps.push(Step { stage: index, repetition, bound });
         }
         Ok(())
     }
@@ -185,6 +186,32 @@ impl<D: Device> Program<D> {
             }
         }
         device.finish()
+    }
+
+    /// As [`Self::execute`], and shows every output as soon as it is made. Copies and allocates.
+    pub fn inspect(
+        &mut self,
+        device: &mut D,
+        engines: &mut [D::Engine],
+        wiring: &Wiring,
+        see: &mut dyn FnMut(Made<'_>),
+    ) -> Result<(), Error> {
+        for step in &mut self.steps {
+            let stage = &wiring.stages[step.stage];
+            let fail = |reason| Error::Run { stage: stage.name.clone(), reason };
+            device.run(&mut engines[step.stage], &mut step.bound).map_err(fail)?;
+            device.finish()?;
+            for (_, tensor) in &stage.outputs {
+                let spec = &wiring.tensors[*tensor].spec;
+                let (at, row) = place(wiring, *tensor, step.repetition);
+                let fail = |reason| Error::Device { action: format!("reading tensor '{}'", spec.name), reason };
+                let held = HostTensor::zeros(spec.dtype, &self.dims[*tensor]);
+                let mut held = held.ok_or_else(|| fail(format!("{} is not read on the host", spec.dtype)))?;
+                device.read(&self.buffers[at][row], &mut held).map_err(fail)?;
+                see(Made { name: &spec.name, repetition: stage.repeat.then_some(step.repetition), tensor: held });
+            }
+        }
+        Ok(())
     }
 }
 

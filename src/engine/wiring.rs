@@ -78,6 +78,7 @@ pub(super) struct Tensor {
 /// Which tensors a stage reads and writes: (the network's name, index of the pipeline's tensor).
 #[derive(Clone, Debug)]
 pub(super) struct Joined {
+    pub name: String,
     pub repeat: bool,
     pub inputs: Vec<(String, usize)>,
     pub outputs: Vec<(String, usize)>,
@@ -132,7 +133,8 @@ impl Joiner<'_> {
                 stage.name
             ));
         }
-        let mut joined = Joined { repeat: stage.repeat, inputs: Vec::new(), outputs: Vec::new() };
+        let mut joined =
+            Joined { name: stage.name.clone(), repeat: stage.repeat, inputs: Vec::new(), outputs: Vec::new() };
         for input in &stage.inputs {
             let Some(spec) = self.network_tensor(stage, "input", &input.tensor, inputs) else { continue };
             self.compare(stage, &input.tensor, spec, input.dtype, input.dims.as_deref());

@@ -95,9 +95,25 @@ pub enum Error {
         /// Made.
         found: String,
     },
-    /// No stage reads images of a fixed size.
-    #[error("no stage reads 'pixels' with dimensions [views, 3, height, width], height and width being numbers")]
-    NoPixels,
+    /// A camera's images go nowhere, or to two places.
+    #[error(
+        "camera '{camera}': expected one stage input that takes its images, `pixels` [views, 3, height, width] or \
+         `pixels.{camera}` [1, 3, height, width], height and width being numbers; found {inputs}"
+    )]
+    NoPixels {
+        /// The camera.
+        camera: String,
+        /// Inputs found.
+        inputs: usize,
+    },
+    /// Initial actions of another size.
+    #[error("noise: expected {expected} values (horizon times dims of policy.yaml), found {found}")]
+    Noise {
+        /// Values of the action tensor.
+        expected: usize,
+        /// Values given.
+        found: usize,
+    },
     /// No stage closes the denoising loop.
     #[error("no stage has an output that feeds 'actions': add `feeds: actions` to the step's output in policy.yaml")]
     NoLoop,

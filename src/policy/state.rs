@@ -54,4 +54,12 @@ impl State {
         self.encoder.encode(&self.raw, self.tensor.as_f32_mut().unwrap_or_default())?;
         Ok(())
     }
+
+    /// Takes the state in model units, keys in model order.
+    pub fn encode_raw(&mut self, raw: &[f32]) -> Result<(), Error> {
+        self.encoder.encode(raw, self.tensor.as_f32_mut().unwrap_or_default())?;
+        self.raw.clear();
+        self.raw.extend_from_slice(raw);
+        Ok(())
+    }
 }

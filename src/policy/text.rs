@@ -45,6 +45,11 @@ impl Text {
         self.tensors.iter().find(|(held, _)| *held == name).map(|(_, tensor)| tensor)
     }
 
+    /// Every tensor.
+    pub fn tensors(&self) -> impl Iterator<Item = (&'static str, &HostTensor)> {
+        self.tensors.iter().map(|(name, tensor)| (*name, tensor))
+    }
+
     fn tensors_of(&self, prompt: Prompt) -> Result<Vec<(&'static str, HostTensor)>, Error> {
         let length = prompt.ids.len();
         let texts = prompt.text_positions.len();

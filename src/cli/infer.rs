@@ -1,0 +1,46 @@
+//! `vla-trt infer`: one observation given as arrays.
+
+use std::path::PathBuf;
+
+use super::Outcome;
+use crate::infer::{self, Inputs, npz};
+use crate::policy::PolicySpec;
+
+/// Run a policy once on arrays and write every named tensor: for comparison with a reference.
+///
+/// Arrays in: image.<camera> u8 [H, W, 3] (RGB), state_raw.<key> f32 [1, width], noise f32 [horizon, dims],
+/// instruction u8 (UTF-8 bytes), steps i64 (optional). docs/fidelity.md lists the tensors out.
+#[derive(clap::Args, Debug)]
+pub struct Infer {
+    /// Policy folder.
+    #[arg(long, value_name = "DIR")]
+    policy: PathBuf,
+    /// Arrays of one observation.
+    #[arg(long, value_name = "FILE.npz")]
+    inputs: PathBuf,
+    /// Where to write the tensors.
+    #[arg(long, value_name = "FILE.npz")]
+    dump: PathBuf,
+    /// Threads of the inference.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threads: usize,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Whatever keeps the policy from running on the arrays; nothing is then written at the dump's name.
+pub fn run(args: &Infer) -> anyhow::Result<Outcome> {
+    let spec = PolicySpec::load(&args.policy)?;
+    let inputs = Inputs::new(npz::read(&args.inputs)?, &spec)?;
+    let mut policy = infer::load(spec, args.threads, &mut |_| {})?;
+    let mut dump = npz::Writer::create(&args.dump)?;
+    let mut count = 0;
+    infer::run(&mut policy, &inputs, &mut |name, tensor| {
+        count += 1;
+        dump.add(name, tensor)
+    })?;
+    dump.finish()?;
+    println!("{count} tensors -> {}", args.dump.display());
+    Ok(Outcome::Success)
+}

@@ -1,0 +1,141 @@
+//! A `.npz` file: a zip archive of `.npy` arrays, stored or deflated.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter, ErrorKind, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
+
+use super::{Error, npy};
+use crate::tensor::HostTensor;
+
+/// Most arrays read of one file.
+pub const MAX_ARRAYS: usize = 1024;
+/// Most bytes read of all arrays together, unpacked: several camera frames of the largest size.
+pub const MAX_BYTES: u64 = 1 << 30;
+/// Read before the size of an array is known from its own header.
+const FIRST_BYTES: u64 = 1 << 17;
+
+/// Reads every array of a file.
+///
+/// # Errors
+/// [`Error::Archive`] for a file that is no zip archive, [`Error::Array`] naming the array that cannot be read.
+pub fn read(path: &Path) -> Result<BTreeMap<String, HostTensor>, Error> {
+    let fail = |reason: String| Error::Archive { path: path.to_owned(), reason };
+    let file = File::open(path).map_err(|error| fail(error.to_string()))?;
+    parse(BufReader::new(file), path)
+}
+
+/// As [`read`], from anything that can be read; `path` is for messages.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(source: impl Read + Seek, path: &Path) -> Result<BTreeMap<String, HostTensor>, Error> {
+    let fail = |reason: String| Error::Archive { path: path.to_owned(), reason };
+    let mut archive = ZipArchive::new(source)
+        .map_err(|error| fail(format!("expected a .npz file (numpy.savez), found no zip archive: {error}")))?;
+    if archive.len() > MAX_ARRAYS {
+        return Err(fail(format!("expected at most {MAX_ARRAYS} arrays, found {}", archive.len())));
+    }
+    let mut left = MAX_BYTES;
+    let mut arrays = BTreeMap::new();
+    for index in 0..archive.len() {
+        let mut member = archive.by_index(index).map_err(|error| fail(format!("array {index}: {error}")))?;
+        let name = member.name().map_err(|error| fail(format!("array {index}: {error}")))?.into_owned();
+        let name = name.strip_suffix(".npy").unwrap_or(&name).to_owned();
+        let tensor = array(&mut member, &mut left).map_err(|reason| Error::Array { name: name.clone(), reason })?;
+        if arrays.insert(name.clone(), tensor).is_some() {
+            return Err(Error::Array { name, reason: "expected it once, found it twice".to_owned() });
+        }
+    }
+    Ok(arrays)
+}
+
+/// Reads one array. What an archive says about sizes is not believed: no more is unpacked than the array's own header
+/// accounts for, and than is `left` for all arrays.
+fn array(member: &mut impl Read, left: &mut u64) -> Result<HostTensor, String> {
+    let mut bytes = Vec::new();
+    let mut unpack = |limit: u64, bytes: &mut Vec<u8>| {
+        member.by_ref().take(limit).read_to_end(bytes).map_err(|error| format!("it cannot be unpacked: {error}"))
+    };
+    unpack(FIRST_BYTES.min(*left + 1), &mut bytes)?;
+    let header = npy::Header::parse(&bytes)?;
+    let whole = header.data_bytes().and_then(|data| data.checked_add(header.length)).map(|bytes| bytes as u64);
+    let Some(whole) = whole.filter(|whole| *whole <= *left) else {
+        let (dtype, dims) = (header.dtype, crate::tensor::display_dims(&header.dims));
+        return Err(format!("expected arrays of at most {} MiB together, found {dtype} {dims}", MAX_BYTES >> 20));
+    };
+    *left -= whole;
+    // One more than there should be, so that a surplus is seen.
+    unpack((whole + 1).saturating_sub(bytes.len() as u64), &mut bytes)?;
+    npy::parse(&bytes)
+}
+
+/// Writes arrays one after the other, stored, as `numpy.savez` does.
+///
+/// The file stands under its name only once [`Self::finish`] returned.
+pub struct Writer {
+    archive: ZipWriter<BufWriter<File>>,
+    partial: Partial,
+    path: PathBuf,
+}
+
+/// A file that goes away unless it was renamed.
+struct Partial(PathBuf);
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        match fs::remove_file(&self.0) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::warn!("{} could not be removed: {error}", self.0.display());
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Writer {
+    /// Starts a file beside `path`.
+    ///
+    /// # Errors
+    /// [`Error::Archive`] when it cannot be created.
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let partial = Partial(path.with_file_name(format!(".{name}.{}.partial", std::process::id())));
+        let file = File::create(&partial.0)
+            .map_err(|error| Error::Archive { path: path.to_owned(), reason: error.to_string() })?;
+        Ok(Self { archive: ZipWriter::new(BufWriter::new(file)), partial, path: path.to_owned() })
+    }
+
+    /// Writes one array.
+    ///
+    /// # Errors
+    /// [`Error::Archive`] when it cannot be written, or a name comes twice.
+    pub fn add(&mut self, name: &str, tensor: &HostTensor) -> Result<(), Error> {
+        let bytes = npy::write(tensor);
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Stored)
+            .last_modified_time(DateTime::default())
+            .large_file(u32::try_from(bytes.len()).is_err());
+        let started = self.archive.start_file(format!("{name}.npy"), options).map_err(|error| error.to_string());
+        let written = started.and_then(|()| self.archive.write_all(&bytes).map_err(|error| error.to_string()));
+        written
+            .map_err(|reason| Error::Archive { path: self.path.clone(), reason: format!("array '{name}': {reason}") })
+    }
+
+    /// Puts the file at its name.
+    ///
+    /// # Errors
+    /// [`Error::Archive`] when it cannot be written out; what was at the name is then still there.
+    pub fn finish(self) -> Result<(), Error> {
+        let Self { archive, partial, path } = self;
+        let done = archive.finish().map_err(std::io::Error::from).and_then(|buffered| {
+            let file = buffered.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+            file.sync_all()?;
+            fs::rename(&partial.0, &path)
+        });
+        done.map_err(|error| Error::Archive { path, reason: error.to_string() })
+    }
+}
