@@ -6,6 +6,9 @@ use clap::{Parser, Subcommand};
 
 use crate::session;
 
+mod bar;
+pub mod export;
+pub mod make_checkpoint;
 pub mod make_demo_policy;
 pub mod replay;
 
@@ -22,6 +25,10 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Write a policy from a checkpoint.
+    Export(export::Export),
+    /// Write a checkpoint with seeded weights.
+    MakeCheckpoint(make_checkpoint::MakeCheckpoint),
     /// Write the demo policy.
     MakeDemoPolicy(make_demo_policy::MakeDemoPolicy),
     /// Run a policy over a recorded bag, without ROS.
@@ -56,6 +63,8 @@ pub fn main() -> ExitCode {
     log_to_stderr(cli.verbose);
     let result = match cli.command {
         Command::Replay(args) => replay::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::MakeCheckpoint(args) => make_checkpoint::run(&args),
         Command::MakeDemoPolicy(args) => make_demo_policy::run(&args),
     };
     match result {

@@ -183,6 +183,7 @@ fn relative(found: &HostTensor, expected: &HostTensor) -> f64 {
 fn options(rope: RopeFrequencies, attention: VisionAttention) -> Options {
     Options {
         dtype: DType::F32,
+        dtype_of: BTreeMap::new(),
         rope,
         attention,
         steps: vec![1, STEPS],

@@ -20,6 +20,7 @@ fn model() -> Model {
 fn options() -> Options {
     Options {
         dtype: DType::F32,
+        dtype_of: BTreeMap::new(),
         rope: RopeFrequencies::Bf16,
         attention: VisionAttention::PerImage,
         steps: vec![2],

@@ -16,6 +16,8 @@ use super::weights::{Weight, Weights};
 use super::{Error, Model, Options, View, tensor_file};
 use crate::tensor::{DType, TensorSpec};
 
+/// Names of the stages, in run order.
+pub const STAGES: [&str; 4] = ["vision", "language", "context", "step"];
 /// File of the constants that change from step to step.
 pub const CONSTANTS: &str = "modulation.safetensors";
 
@@ -26,6 +28,8 @@ pub struct Stage {
     pub name: String,
     /// Model and weights.
     pub files: GraphFiles,
+    /// Element type of its weights and activations.
+    pub dtype: DType,
     /// Whether it runs once a denoising step.
     pub repeat: bool,
     /// Inputs and where they come from.
@@ -123,8 +127,10 @@ impl Writer<'_> {
         profile: Vec<(String, [usize; 3])>,
         build: impl FnOnce(&mut Net<'_>) -> Result<Vec<(String, Value)>, Error>,
     ) -> Result<(), Error> {
+        let dtype = self.options.dtype_of.get(name).copied().unwrap_or(self.options.dtype);
+        let options = Options { dtype, ..self.options.clone() };
         let mut graph = Graph::new(name, &self.dir.join(format!("{name}.onnx")));
-        let mut net = Net { graph: &mut graph, weights: self.weights, options: self.options };
+        let mut net = Net { graph: &mut graph, weights: self.weights, options: &options };
         for (name, value) in build(&mut net)? {
             let value = net.graph.cast(&value, DType::F32);
             net.graph.output(&name, &value)?;
@@ -138,7 +144,7 @@ impl Writer<'_> {
         let inputs = graph.inputs().into_iter().map(|input| (input.clone(), source(&input))).collect();
         let outputs = graph.outputs().into_iter().map(|output| (output, None)).collect();
         let files = graph.finish()?;
-        stages.push(Stage { name: name.to_owned(), files, repeat: false, inputs, outputs, profile });
+        stages.push(Stage { name: name.to_owned(), files, dtype, repeat: false, inputs, outputs, profile });
         Ok(())
     }
 }
