@@ -121,7 +121,11 @@ impl Export {
             max_text: self.max_text_tokens,
             usual_text: None,
             dtype: self.dtype.into(),
-            dtype_of: self.dtype_of.iter().map(|(stage, dtype)| (stage.clone(), (*dtype).into())).collect::<BTreeMap<_, _>>(),
+            dtype_of: self
+                .dtype_of
+                .iter()
+                .map(|(stage, dtype)| (stage.clone(), (*dtype).into()))
+                .collect::<BTreeMap<_, _>>(),
             precision: None,
             rope: match self.rope_inv_freq {
                 RopeInvFreq::Bf16 => RopeFrequencies::Bf16,

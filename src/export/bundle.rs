@@ -117,7 +117,7 @@ pub struct Summary {
 /// # Errors
 /// [`Error`]; everything about the request and the checkpoint's files is checked before the first weight is written.
 pub fn write(request: &Request, out: &Path, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
-    let staging = Staging::beside(out, POLICY_YAML)?;
+    let staging = Staging::beside(out, "a policy bundle", POLICY_YAML)?;
     let dir = staging.dir();
     write_json(&template(), &dir.join(TEMPLATE))?;
     let plan = Plan::new(request, &dir.join(TEMPLATE))?;
@@ -194,8 +194,7 @@ impl Plan {
     fn describe(&self, request: &Request, stages: &[Stage], dir: &Path) -> Result<String, Error> {
         let cameras: Vec<&str> = self.processor.cameras.iter().map(String::as_str).collect();
         let state: Vec<_> = self.processor.state.iter().map(|key| (key.name.as_str(), key.width)).collect();
-        let action: Vec<_> =
-            self.processor.action.iter().map(|key| (key.name.as_str(), key.decoded_width())).collect();
+        let action: Vec<_> = self.processor.action.iter().map(|key| (key.name.as_str(), key.decoded_width())).collect();
         let description = Description {
             about: &request.about,
             name: &request.name,
@@ -226,7 +225,8 @@ fn backbone(request: &Request) -> Result<Backbone, Error> {
     if let Some(path) = &request.backbone {
         return Backbone::load(path);
     }
-    let folder = if request.tokenizer.is_dir() { Some(request.tokenizer.as_path()) } else { request.tokenizer.parent() };
+    let folder =
+        if request.tokenizer.is_dir() { Some(request.tokenizer.as_path()) } else { request.tokenizer.parent() };
     let beside = folder.map(|folder| Backbone::find(&folder.join("config.json"))).transpose()?.flatten();
     Ok(beside.unwrap_or_else(Backbone::n1d6))
 }
@@ -280,7 +280,11 @@ fn views(request: &Request, processor: &Processor, problems: &mut Vec<String>) -
     let expected = || processor.cameras.join(", ");
     for (index, camera) in request.cameras.iter().enumerate() {
         if !processor.cameras.contains(&camera.name) {
-            problems.push(format!("--camera {}: expected the policy's cameras ({}), found another", camera.name, expected()));
+            problems.push(format!(
+                "--camera {}: expected the policy's cameras ({}), found another",
+                camera.name,
+                expected()
+            ));
         }
         if request.cameras[..index].iter().any(|earlier| earlier.name == camera.name) {
             problems.push(format!("--camera {}: expected once, found twice", camera.name));

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
-use safetensors::SafeTensors;
 use safetensors::tensor::Metadata;
+use safetensors::{SafeTensorError, SafeTensors};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -132,18 +132,32 @@ impl Checkpoint {
 
 impl Shard {
     fn parse(path: &Path, bytes: Bytes) -> Result<Self, Error> {
-        let (header, metadata) = SafeTensors::read_metadata(&bytes)
-            .map_err(|source| Error::SafeTensors { path: path.to_path_buf(), source })?;
+        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|source| {
+            let path = path.to_path_buf();
+            match described(&bytes) {
+                Some(expected) if matches!(source, SafeTensorError::MetadataIncompleteBuffer) => {
+                    Error::Truncated { path, expected, found: bytes.len() }
+                }
+                _ => Error::SafeTensors { path, source },
+            }
+        })?;
         let data = header.saturating_add(LENGTH_FIELD);
-        if bytes.len().checked_sub(data) != Some(metadata.data_len()) {
-            return Err(Error::Truncated {
-                path: path.to_path_buf(),
-                expected: data.saturating_add(metadata.data_len()),
-                found: bytes.len(),
-            });
-        }
         Ok(Self { bytes, data, metadata })
     }
+}
+
+/// Bytes that a safetensors file should have by its own header, for a message.
+fn described(bytes: &[u8]) -> Option<usize> {
+    #[derive(Deserialize)]
+    struct Tensor {
+        data_offsets: (usize, usize),
+    }
+    let (length, rest) = bytes.split_first_chunk::<LENGTH_FIELD>()?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+    let header: BTreeMap<String, serde_json::Value> = serde_json::from_slice(rest.get(..length)?).ok()?;
+    let tensors = header.into_iter().filter(|(name, _)| name != "__metadata__");
+    let ends = tensors.map(|(_, tensor)| Tensor::deserialize(tensor).map_or(0, |tensor| tensor.data_offsets.1));
+    ends.max().unwrap_or_default().checked_add(length)?.checked_add(LENGTH_FIELD)
 }
 
 impl Weights for Checkpoint {

@@ -183,10 +183,12 @@ pub enum Error {
         reason: String,
     },
     /// The output folder holds something else.
-    #[error("{} exists and was not made by this command (no {mark} in it); name an empty or new folder", path.display())]
+    #[error("{} exists and is not {kind} (no {mark} in it); name an empty or new folder", path.display())]
     OccupiedFolder {
         /// Folder.
         path: PathBuf,
+        /// What it should be.
+        kind: &'static str,
         /// File that would say so.
         mark: &'static str,
     },

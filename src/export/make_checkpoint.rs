@@ -10,6 +10,7 @@ use std::path::Path;
 use half::bf16;
 use serde_json::{Value, json};
 
+use super::Error;
 use super::bundle::write_json;
 use super::demo::weights::DemoWeights;
 use super::demo::{self, statistics, tokenizer};
@@ -19,7 +20,6 @@ use super::progress::Progress;
 use super::seeded::{Numbers, fill};
 use super::staging::Staging;
 use super::weights::Weights as _;
-use super::Error;
 use crate::tensor::DType;
 
 /// Folder of the tokenizer and of the backbone's configuration inside the checkpoint's. The vendor keeps both in its
@@ -97,7 +97,7 @@ fn unread(model: &Model) -> Vec<(String, Vec<usize>)> {
 /// # Errors
 /// [`Error::OccupiedFolder`], [`Error::Io`].
 pub fn write(size: Size, seed: u64, out: &Path, report: &mut dyn FnMut(Progress)) -> Result<u64, Error> {
-    let staging = Staging::beside(out, MARK)?;
+    let staging = Staging::beside(out, "a checkpoint made by this command", MARK)?;
     let bytes = fill_folder(size, seed, staging.dir(), SHARD, report)?;
     staging.finish()?;
     Ok(bytes)
@@ -128,7 +128,8 @@ pub fn fill_folder(
     write_json(&statistics::statistics(), &dir.join("statistics.json"))?;
     write_json(&json!({demo::EMBODIMENT.0: demo::EMBODIMENT.1}), &dir.join("embodiment_id.json"))?;
     let mark = dir.join(MARK);
-    let text = format!("Seeded weights, seed {seed}, written by vla_trt {}. Trained by nobody.\n", env!("CARGO_PKG_VERSION"));
+    let text =
+        format!("Seeded weights, seed {seed}, written by vla_trt {}. Trained by nobody.\n", env!("CARGO_PKG_VERSION"));
     fs::write(&mark, text).map_err(Error::io(&mark))?;
 
     let shards = shards(&model, dtype, most);

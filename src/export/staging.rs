@@ -14,14 +14,14 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// For `out`: a new or empty folder, or one that holds a `mark` and so was made here before.
+    /// For `out`: a new or empty folder, or one that holds a `mark` and so is a `kind` made here before.
     ///
     /// # Errors
     /// [`Error::OccupiedFolder`] when `out` holds something else, [`Error::Io`].
-    pub fn beside(out: &Path, mark: &'static str) -> Result<Self, Error> {
+    pub fn beside(out: &Path, kind: &'static str, mark: &'static str) -> Result<Self, Error> {
         let occupied = out.is_dir() && fs::read_dir(out).map_err(Error::io(out))?.next().is_some();
         if occupied && !out.join(mark).is_file() {
-            return Err(Error::OccupiedFolder { path: out.to_path_buf(), mark });
+            return Err(Error::OccupiedFolder { path: out.to_path_buf(), kind, mark });
         }
         Ok(Self { out: out.to_path_buf(), partial: scratch(out, "partial")?, mark })
     }

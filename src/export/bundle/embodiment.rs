@@ -74,7 +74,9 @@ mod tests {
     fn config(tags: &[&str]) -> ProcessorConfig {
         let modality = r#"{"delta_indices": [0], "modality_keys": []}"#;
         let one = |tag: &&str| {
-            format!(r#""{tag}": {{"video": {modality}, "state": {modality}, "action": {modality}, "language": {modality}}}"#)
+            format!(
+                r#""{tag}": {{"video": {modality}, "state": {modality}, "action": {modality}, "language": {modality}}}"#
+            )
         };
         let all = tags.iter().map(one).collect::<Vec<_>>().join(", ");
         let text = format!(

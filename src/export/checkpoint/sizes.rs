@@ -146,7 +146,10 @@ fn model_type(keys: &mut Keys<'_>) {
     ];
     let which = release.iter().find(|(name, _)| plain == *name);
     let which = which.map_or("another model".to_owned(), |(_, name)| format!("{name}, another network"));
-    keys.problem("model_type", format!("expected {MODEL_TYPE} (GR00T N1.6), found {found}: {which}; no other is served"));
+    keys.problem(
+        "model_type",
+        format!("expected {MODEL_TYPE} (GR00T N1.6), found {found}: {which}; no other is served"),
+    );
 }
 
 fn head(keys: &mut Keys<'_>) -> Head {
@@ -283,7 +286,9 @@ impl Keys<'_> {
             (None, Some(default)) => return default,
             (None, None) => "nothing".to_owned(),
             (Some(value), _) => match value.as_f64() {
-                Some(number) if number > 0.0 && number.is_finite() && (served.is_empty() || served.contains(&number)) => {
+                Some(number)
+                    if number > 0.0 && number.is_finite() && (served.is_empty() || served.contains(&number)) =>
+                {
                     return number;
                 }
                 _ => value.to_string(),
