@@ -100,7 +100,7 @@ impl From<Precision> for DType {
 fn stage_precision(text: &str) -> Result<(String, Precision), String> {
     let expected = || format!("expected STAGE=fp32, fp16 or bf16, found '{text}'");
     let (stage, precision) = text.split_once('=').ok_or_else(expected)?;
-    let precision = Precision::from_str(precision, false).map_err(|_| expected())?;
+    let precision = Precision::from_str(precision, false).map_err(|error| format!("{}: {error}", expected()))?;
     Ok((stage.to_owned(), precision))
 }
 

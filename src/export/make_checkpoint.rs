@@ -189,7 +189,8 @@ impl Writer<'_> {
             && let Ok(weight) = demo.get(&entry.name)
         {
             weight.write_as(self.dtype, out).map_err(Error::io(path))?;
-            return Ok(self.advance(entry.bytes));
+            self.advance(entry.bytes);
+            return Ok(());
         }
         let mut numbers = Numbers::new(self.seed, &entry.name, fill(&entry.name, &entry.dims, 1.0));
         let mut left: usize = entry.dims.iter().product();

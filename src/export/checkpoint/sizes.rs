@@ -167,7 +167,7 @@ fn head(keys: &mut Keys<'_>) -> Head {
         (heads, head_dim, dit.size("num_layers", Some(32)), dit.size("output_dim", Some(1024)))
     });
     let horizon = keys.size("action_horizon", Some(16));
-    keys.check(width == heads * head_dim && width % 2 == 0, "input_embedding_dim", || {
+    keys.check(width == heads * head_dim && width.is_multiple_of(2), "input_embedding_dim", || {
         format!("expected num_attention_heads times attention_head_dim ({heads} * {head_dim}), even, found {width}")
     });
     keys.check(!positions || horizon <= table, "action_horizon", || {
@@ -221,7 +221,7 @@ fn language(keys: &mut Keys<'_>) -> Language {
         format!("expected a multiple of num_key_value_heads ({kv_heads}), found {heads}")
     });
     let head_dim = keys.size("head_dim", Some(128));
-    keys.check(head_dim % 2 == 0, "head_dim", || format!("expected an even number, found {head_dim}"));
+    keys.check(head_dim.is_multiple_of(2), "head_dim", || format!("expected an even number, found {head_dim}"));
     Language {
         width: keys.size("hidden_size", None),
         mlp: keys.size("intermediate_size", None),
