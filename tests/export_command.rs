@@ -82,6 +82,7 @@ fn request(checkpoint: &Path, tokenizer: &Path, embodiment: &str, cameras: &[&st
         precision: None,
         rope: RopeFrequencies::Exact,
         attention: VisionAttention::PerImage,
+        blocks_per_engine: None,
         debug_outputs: false,
     }
 }
@@ -89,11 +90,7 @@ fn request(checkpoint: &Path, tokenizer: &Path, embodiment: &str, cameras: &[&st
 #[test]
 fn the_demo_is_the_export_of_the_demo_checkpoint() {
     let bench = Bench::new(u64::MAX);
-    let mut request = bench.request.clone();
-    request.steps = demo::STEPS.to_vec();
-    request.max_text = demo::TEXT[2];
-    request.usual_text = Some([demo::TEXT[0], demo::TEXT[1]]);
-    request.rope = RopeFrequencies::Bf16;
+    let request = demo::bundle::request(&bench.checkpoint(""));
     let exported = bundle::write(&request, &bench.out(), &mut |_| {}).expect("exports");
     let made = demo::bundle::write(&bench.scratch.path().join("demo"), 7).expect("makes");
     assert_eq!(exported.fingerprint, made);

@@ -189,6 +189,7 @@ fn options(rope: RopeFrequencies, attention: VisionAttention) -> Options {
         steps: vec![1, STEPS],
         embodiment: 10,
         text: [1, 64, 256],
+        blocks_per_engine: None,
         debug_outputs: true,
     }
 }

@@ -26,6 +26,7 @@ fn options() -> Options {
         steps: vec![2],
         embodiment: demo::EMBODIMENT.1,
         text: [1, 16, 32],
+        blocks_per_engine: None,
         debug_outputs: false,
     }
 }

@@ -57,6 +57,9 @@ pub struct Export {
     /// Most text tokens of a prompt, the template's own included.
     #[arg(long, value_name = "N", default_value_t = 256)]
     max_text_tokens: usize,
+    /// Cut vision, language and step into consecutive stages of at most N blocks, for builders that refuse large graphs.
+    #[arg(long, value_name = "N")]
+    blocks_per_engine: Option<usize>,
     /// Make inner tensors outputs too, for comparison with a reference.
     #[arg(long)]
     debug_outputs: bool,
@@ -135,6 +138,7 @@ impl Export {
                 Attention::PerImage => VisionAttention::PerImage,
                 Attention::CrossView => VisionAttention::CrossView,
             },
+            blocks_per_engine: self.blocks_per_engine,
             debug_outputs: self.debug_outputs,
         }
     }

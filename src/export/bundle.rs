@@ -95,6 +95,8 @@ pub struct Request {
     pub rope: RopeFrequencies,
     /// Scope of the vision attention.
     pub attention: VisionAttention,
+    /// Most blocks of vision, language and step in one stage; `None` keeps each in one.
+    pub blocks_per_engine: Option<usize>,
     /// Whether inner tensors become outputs too.
     pub debug_outputs: bool,
 }
@@ -183,6 +185,7 @@ impl Plan {
             steps: request.steps.clone(),
             embodiment: row,
             text: text_range(request, &model, &processor, &views, template)?,
+            blocks_per_engine: request.blocks_per_engine,
             debug_outputs: request.debug_outputs,
         };
         let usual = u32::try_from(config.inference_steps).ok().filter(|usual| request.steps.contains(usual));
@@ -266,6 +269,9 @@ fn check_options(request: &Request, problems: &mut Vec<String>) {
     let valid = counts.len() == request.steps.len() && counts.iter().all(|count| (1..=MOST_STEPS).contains(count));
     if counts.is_empty() || !valid {
         problems.push(format!("--steps: expected different counts from 1 to {MOST_STEPS}, found {:?}", request.steps));
+    }
+    if request.blocks_per_engine == Some(0) {
+        problems.push("--blocks-per-engine: expected at least 1, found 0".to_owned());
     }
     for stage in request.dtype_of.keys().filter(|stage| !split::STAGES.contains(&stage.as_str())) {
         problems.push(format!("--dtype-of: expected one of {}, found {stage}", split::STAGES.join(", ")));

@@ -203,6 +203,8 @@ pub struct Options {
     pub embodiment: usize,
     /// Text tokens in a prompt, template included: fewest, most usual, most.
     pub text: [usize; 3],
+    /// Most blocks of vision, language and step in one stage; `None` keeps each in one.
+    pub blocks_per_engine: Option<usize>,
     /// Whether inner tensors become outputs too, for comparison with a reference.
     pub debug_outputs: bool,
 }

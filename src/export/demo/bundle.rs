@@ -21,9 +21,14 @@ pub fn write(out: &Path, seed: u64) -> Result<String, Error> {
     let checkpoint = Staging::scratch(out)?;
     let dir = checkpoint.dir();
     make_checkpoint::fill_folder(Size::Demo, seed, dir, u64::MAX, &mut |_| {})?;
+    bundle::write(&request(dir), out, &mut |_| {}).map(|summary| summary.fingerprint)
+}
+
+/// What makes the demo policy of the demo checkpoint in `dir`.
+pub fn request(dir: &Path) -> Request {
     let camera = |name: &&str| Camera { name: (*name).to_owned(), width: FRAME.0, height: FRAME.1 };
     let [fewest, usual, most] = TEXT;
-    let request = Request {
+    Request {
         checkpoint: dir.to_path_buf(),
         tokenizer: dir.join(make_checkpoint::TOKENIZER),
         backbone: None,
@@ -41,7 +46,7 @@ pub fn write(out: &Path, seed: u64) -> Result<String, Error> {
         precision: Some("fp16".to_owned()),
         rope: RopeFrequencies::default(),
         attention: VisionAttention::default(),
+        blocks_per_engine: None,
         debug_outputs: false,
-    };
-    bundle::write(&request, out, &mut |_| {}).map(|summary| summary.fingerprint)
+    }
 }
