@@ -7,6 +7,9 @@ use clap::{Parser, Subcommand};
 use crate::session;
 
 pub mod infer;
+mod bar;
+pub mod export;
+pub mod make_checkpoint;
 pub mod make_demo_policy;
 pub mod replay;
 
@@ -25,6 +28,10 @@ pub struct Cli {
 enum Command {
     /// Run a policy once on arrays and write every named tensor.
     Infer(infer::Infer),
+    /// Write a policy from a checkpoint.
+    Export(export::Export),
+    /// Write a checkpoint with seeded weights.
+    MakeCheckpoint(make_checkpoint::MakeCheckpoint),
     /// Write the demo policy.
     MakeDemoPolicy(make_demo_policy::MakeDemoPolicy),
     /// Run a policy over a recorded bag, without ROS.
@@ -60,6 +67,8 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Infer(args) => infer::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::MakeCheckpoint(args) => make_checkpoint::run(&args),
         Command::MakeDemoPolicy(args) => make_demo_policy::run(&args),
     };
     match result {

@@ -4,17 +4,21 @@
 //! source of weights ([`weights::Weights`]): a checkpoint or seeded numbers. [`split`] cuts it into the stages that a
 //! policy runs and [`policy_yaml`] writes the description around them. [`demo`] is a policy made of seeded numbers.
 
+pub mod bundle;
 pub mod checkpoint;
 pub mod demo;
 pub mod error;
 pub mod inventory;
 pub mod layers;
+pub mod make_checkpoint;
 pub mod model;
 pub mod onnx;
 pub mod policy_yaml;
 pub mod position_table;
+pub mod progress;
 pub mod seeded;
 pub mod split;
+pub mod staging;
 pub mod tensor_file;
 pub mod weights;
 

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use vla_trt::export::bundle::Request;
 use vla_trt::export::demo::{self, bundle, used_columns};
+use vla_trt::export::{self, make_checkpoint};
+use vla_trt::policy::PolicySpec;
 use vla_trt::policy::encode::image::EvalTransform;
 use vla_trt::policy::fingerprint;
 use vla_trt::policy::processor::Processor;
@@ -166,6 +169,35 @@ fn actions_are_finite_smooth_and_follow_every_input() {
         let change = distance(&used(&demo.run(&changed)), &actions);
         eprintln!("{what}: {change:.4}");
         assert!(change > 0.02, "{what} changes the actions by {change} only");
+    }
+}
+
+#[test]
+fn cut_into_more_stages_the_policy_does_the_same() {
+    if std::env::var_os("ORT_DYLIB_PATH").is_none() {
+        eprintln!("SKIPPED: ORT_DYLIB_PATH does not name ONNX Runtime's library");
+        return;
+    }
+    let scratch = tempfile::tempdir().expect("scratch");
+    let checkpoint = scratch.path().join("checkpoint");
+    fs::create_dir(&checkpoint).expect("folder");
+    make_checkpoint::fill_folder(make_checkpoint::Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {}).expect("writes");
+    let run = |blocks: Option<usize>| {
+        let dir = scratch.path().join(format!("{blocks:?}"));
+        let request = Request { blocks_per_engine: blocks, ..bundle::request(&checkpoint) };
+        export::bundle::write(&request, &dir, &mut |_| {}).expect("exports");
+        let names = PolicySpec::load(&dir).expect("a policy").stage_names();
+        (names, Demo::load(&dir).run(&inputs()))
+    };
+    let (_, whole) = run(None);
+    let cut = ["vision_0", "vision_1", "language_0", "language_1", "context", "step_0", "step_1", "step_2", "step_3"];
+    let uneven = ["vision", "language", "context", "step_0", "step_1"];
+    for (blocks, expected) in [(1, &cut[..]), (3, &uneven[..])] {
+        let (names, actions) = run(Some(blocks));
+        assert_eq!(names, expected);
+        let largest = whole.iter().zip(&actions).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        eprintln!("{blocks} blocks a stage: {largest:e}");
+        assert!(largest < 1e-5, "{blocks} blocks a stage: {largest}");
     }
 }
 

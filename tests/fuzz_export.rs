@@ -3,8 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use vla_trt::export::checkpoint::Checkpoint;
+use vla_trt::export::bundle::Camera;
+use vla_trt::export::checkpoint::{Backbone, Checkpoint, Config};
+use vla_trt::export::inventory::inventory;
+use vla_trt::export::make_checkpoint::shards;
 use vla_trt::export::weights::Weights;
+use vla_trt::tensor::DType;
+
+#[path = "support/fuzz.rs"]
+mod fuzz;
 
 /// A small valid file, to start from.
 fn valid() -> Vec<u8> {
@@ -52,5 +59,53 @@ fn damaged_files_do_not_panic() {
             if value % 8 == 0 && at > 0 { bytes.truncate(at) } else { bytes[at] = *value }
         }
         open(bytes);
+    });
+}
+
+const CONFIG: &str = r#"{"model_type": "Gr00tN1d6", "action_horizon": 50, "max_state_dim": 128, "max_action_dim": 128,
+ "diffusion_model_cfg": {"num_layers": 32, "positional_embeddings": null, "norm_type": "ada_norm"}, "use_vlln": true}"#;
+const BACKBONE: &str = r#"{"downsample_ratio": 0.5, "vision_config": {"hidden_size": 64, "intermediate_size": 128,
+ "num_hidden_layers": 2, "num_attention_heads": 4, "patch_size": 14, "layer_norm_eps": 1e-6}, "text_config": {
+ "hidden_size": 2048, "intermediate_size": 160, "num_hidden_layers": 4, "num_attention_heads": 4,
+ "num_key_value_heads": 2, "rope_theta": 1000000, "vocab_size": 151680}}"#;
+
+/// What is accepted has shapes whose bytes can be counted. Many layers make long lists: those are left out.
+fn sizes(config: &[u8], backbone: &[u8]) {
+    let path = Path::new("config.json");
+    let (Ok(config), Ok(backbone)) = (Config::parse(path, config), Backbone::parse(path, backbone)) else { return };
+    let Ok(model) = config.model(&backbone) else { return };
+    if model.head.blocks.max(model.vision.layers).max(model.language.layers) < 100 {
+        let bytes: u64 = shards(&model, DType::F32, u64::MAX).iter().flatten().map(|entry| entry.bytes).sum();
+        assert!(bytes as usize >= inventory(&model).len());
+    }
+}
+
+#[test]
+fn the_seeds_are_valid() {
+    let path = Path::new("config.json");
+    let config = Config::parse(path, CONFIG.as_bytes()).expect("valid");
+    config.model(&Backbone::parse(path, BACKBONE.as_bytes()).expect("valid")).expect("they fit");
+}
+
+#[test]
+fn configurations_of_any_content_end_in_sizes_or_errors() {
+    let seeds = vec![CONFIG.into(), b"{}".to_vec(), br#"{"hidden_size": 18446744073709551615}"#.to_vec()];
+    fuzz::check!(20_000, seeds).for_each(|bytes| sizes(bytes, BACKBONE.as_bytes()));
+}
+
+#[test]
+fn backbone_configurations_of_any_content_end_in_sizes_or_errors() {
+    let seeds = vec![BACKBONE.into(), br#"{"vision_config": null, "text_config": []}"#.to_vec()];
+    fuzz::check!(20_000, seeds).for_each(|bytes| sizes(CONFIG.as_bytes(), bytes));
+}
+
+#[test]
+fn cameras_of_any_text_are_read_or_refused() {
+    let seeds = vec![b"front=640x480".to_vec(), b"a=b=1x1".to_vec()];
+    fuzz::check!(20_000, seeds).for_each(|bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        if let Ok(camera) = text.parse::<Camera>() {
+            assert!(camera.width > 0 && camera.height > 0 && text.starts_with(&camera.name), "{camera:?}");
+        }
     });
 }

@@ -183,11 +183,13 @@ fn relative(found: &HostTensor, expected: &HostTensor) -> f64 {
 fn options(rope: RopeFrequencies, attention: VisionAttention) -> Options {
     Options {
         dtype: DType::F32,
+        dtype_of: BTreeMap::new(),
         rope,
         attention,
         steps: vec![1, STEPS],
         embodiment: 10,
         text: [1, 64, 256],
+        blocks_per_engine: None,
         debug_outputs: true,
     }
 }

@@ -20,11 +20,13 @@ fn model() -> Model {
 fn options() -> Options {
     Options {
         dtype: DType::F32,
+        dtype_of: BTreeMap::new(),
         rope: RopeFrequencies::Bf16,
         attention: VisionAttention::PerImage,
         steps: vec![2],
         embodiment: demo::EMBODIMENT.1,
         text: [1, 16, 32],
+        blocks_per_engine: None,
         debug_outputs: false,
     }
 }

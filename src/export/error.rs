@@ -104,6 +104,68 @@ pub enum Error {
         /// The parser's reason.
         source: safetensors::SafeTensorError,
     },
+    /// A safetensors file is shorter or longer than its header says.
+    #[error("{}: expected {expected} bytes as its header says, found {found}; copy or download it again", path.display())]
+    Truncated {
+        /// File.
+        path: PathBuf,
+        /// Bytes that the header describes.
+        expected: usize,
+        /// Bytes of the file.
+        found: usize,
+    },
+    /// Files of the weights are not there.
+    #[error(
+        "{}: expected {total} safetensors files, missing: {}; name the folder of a whole GR00T N1.6 checkpoint",
+        dir.display(), missing.join(", ")
+    )]
+    MissingShards {
+        /// Checkpoint folder.
+        dir: PathBuf,
+        /// Files that are not there.
+        missing: Vec<String>,
+        /// Files that the index names.
+        total: usize,
+    },
+    /// A configuration file is well-formed, but not one that this build serves.
+    #[error("{} cannot be used:\n  {}", path.display(), problems.join("\n  "))]
+    Invalid {
+        /// File.
+        path: PathBuf,
+        /// One line each, with the key's path.
+        problems: Vec<String>,
+    },
+    /// The checkpoint's weights are not those of a network of the configured sizes.
+    #[error(
+        "{}: the weights do not fit the configured sizes (config.json, --backbone-config):\n  {}",
+        path.display(), problems.join("\n  ")
+    )]
+    Weights {
+        /// Checkpoint folder.
+        path: PathBuf,
+        /// One line each, with the weight's name.
+        problems: Vec<String>,
+    },
+    /// An embodiment that the checkpoint does not know.
+    #[error("embodiment `{tag}`: {reason}")]
+    Embodiment {
+        /// Tag.
+        tag: String,
+        /// What was expected, what was found.
+        reason: String,
+    },
+    /// Something asked for that cannot be done, every problem on a line.
+    #[error("the export cannot be done as asked:\n  {}", problems.join("\n  "))]
+    Request {
+        /// One line each, with the option's name.
+        problems: Vec<String>,
+    },
+    /// The checkpoint's processor cannot be used.
+    #[error(transparent)]
+    Processor(#[from] crate::policy::processor::ProcessorError),
+    /// Tokenizer or image transform cannot be used.
+    #[error(transparent)]
+    Encode(#[from] crate::policy::encode::EncodeError),
     /// A JSON file cannot be understood.
     #[error("{}: {source}", path.display())]
     Json {
@@ -121,10 +183,14 @@ pub enum Error {
         reason: String,
     },
     /// The output folder holds something else.
-    #[error("{} exists and is not a policy bundle (no policy.yaml in it); name an empty or new folder", path.display())]
+    #[error("{} exists and is not {kind} (no {mark} in it); name an empty or new folder", path.display())]
     OccupiedFolder {
         /// Folder.
         path: PathBuf,
+        /// What it should be.
+        kind: &'static str,
+        /// File that would say so.
+        mark: &'static str,
     },
 }
 

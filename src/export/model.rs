@@ -1,5 +1,7 @@
 //! Sizes and switches of GR00T N1.6: what the network functions are parameterised by.
 
+use std::collections::BTreeMap;
+
 use crate::tensor::DType;
 
 /// SigLIP2 vision tower and the projector behind it.
@@ -117,6 +119,42 @@ pub struct Model {
     pub head: Head,
 }
 
+impl Model {
+    /// GR00T N1.6 as released. The language model's own release has more layers; the checkpoint holds the first 16.
+    pub fn n1d6() -> Self {
+        Self {
+            vision: Vision { width: 1152, mlp: 4304, layers: 27, heads: 16, patch: 14, table: 16, eps: 1e-6 },
+            language: Language {
+                width: 2048,
+                mlp: 6144,
+                layers: 16,
+                heads: 16,
+                kv_heads: 8,
+                head_dim: 128,
+                eps: 1e-6,
+                rope_theta: 1e6,
+                vocab: 151_680,
+            },
+            head: Head {
+                width: 1536,
+                hidden: 1024,
+                output: 1024,
+                heads: 32,
+                head_dim: 48,
+                blocks: 32,
+                text_every: 2,
+                horizon: 50,
+                state_dims: 128,
+                action_dims: 128,
+                embodiments: 32,
+                positions: Some(1024),
+                timestep_buckets: 1000,
+                vlln: true,
+            },
+        }
+    }
+}
+
 /// How the rotary frequencies enter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum RopeFrequencies {
@@ -153,6 +191,8 @@ pub struct View {
 pub struct Options {
     /// Element type of weights and activations; inputs, outputs and the action update stay f32.
     pub dtype: DType,
+    /// Stages whose weights and activations have another element type.
+    pub dtype_of: BTreeMap<String, DType>,
     /// Rotary frequencies.
     pub rope: RopeFrequencies,
     /// Scope of the vision attention.
@@ -163,6 +203,8 @@ pub struct Options {
     pub embodiment: usize,
     /// Text tokens in a prompt, template included: fewest, most usual, most.
     pub text: [usize; 3],
+    /// Most blocks of vision, language and step in one stage; `None` keeps each in one.
+    pub blocks_per_engine: Option<usize>,
     /// Whether inner tensors become outputs too, for comparison with a reference.
     pub debug_outputs: bool,
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::Error;
 use super::split::{Source, Stage};
 use crate::policy::fingerprint;
-use crate::tensor::{TensorSpec, display_dims};
+use crate::tensor::{DType, TensorSpec, display_dims};
 
 /// Name of the description inside a bundle.
 pub const POLICY_YAML: &str = "policy.yaml";
@@ -50,8 +50,8 @@ pub struct Description<'a> {
     pub steps: &'a [u32],
     /// Step count unless a parameter says otherwise.
     pub default_steps: u32,
-    /// What `build` makes of every stage.
-    pub precision: &'a str,
+    /// What `build` makes of every stage, where that is not each stage's own element type.
+    pub precision: Option<&'a str>,
 }
 
 impl Description<'_> {
@@ -81,8 +81,9 @@ impl Description<'_> {
 
     fn text(&self, stages: &[Stage], hash: &str) -> String {
         let named = |keys: &[(&str, usize)]| {
-            keys.iter().map(|(key, width)| format!("{key}: {width}")).collect::<Vec<_>>().join(", ")
+            keys.iter().map(|(key, width)| format!("{}: {width}", scalar(key))).collect::<Vec<_>>().join(", ")
         };
+        let cameras: Vec<String> = self.cameras.iter().map(|camera| scalar(camera)).collect();
         let steps: Vec<String> = self.steps.iter().map(u32::to_string).collect();
         let mut text = format!(
             "# {about}\n\
@@ -110,8 +111,8 @@ impl Description<'_> {
              stages:\n",
             about = self.about,
             version = env!("CARGO_PKG_VERSION"),
-            name = self.name,
-            cameras = self.cameras.join(", "),
+            name = scalar(self.name),
+            cameras = cameras.join(", "),
             state = named(self.state),
             step_s = self.step_s,
             horizon = self.horizon,
@@ -125,7 +126,7 @@ impl Description<'_> {
             embedding_tensor = self.embedding.1,
             config = self.config,
             statistics = self.statistics,
-            embodiment = self.embodiment,
+            embodiment = scalar(self.embodiment),
             steps = steps.join(", "),
             default_steps = self.default_steps,
         );
@@ -139,7 +140,7 @@ impl Description<'_> {
         let mut lines = vec![
             format!("  - name: {}", stage.name),
             format!("    onnx: {}", model_file(stage)),
-            format!("    precision: {}", self.precision),
+            format!("    precision: {}", self.precision.unwrap_or(precision(stage.dtype))),
         ];
         if stage.repeat {
             lines.push("    repeat: denoise".to_owned());
@@ -151,7 +152,7 @@ impl Description<'_> {
                 Source::Stage => "{}".to_owned(),
                 Source::Constants(file) => format!("{{constants: {file}}}"),
             };
-            lines.push(format!("      {}: {entry}", spec.name));
+            lines.push(format!("      {}: {entry}", scalar(&spec.name)));
         }
         lines.push("    outputs:".to_owned());
         for (spec, feeds) in &stage.outputs {
@@ -171,10 +172,45 @@ impl Description<'_> {
     }
 }
 
+/// The name of `build`'s precision for an element type.
+fn precision(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F16 => "fp16",
+        DType::BF16 => "bf16",
+        _ => "fp32",
+    }
+}
+
+/// A text as a YAML scalar: plain where nothing in it could mean something else, else quoted (JSON's quotes are YAML's).
+fn scalar(text: &str) -> String {
+    const OTHER_MEANING: [&str; 9] = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
+    let mut characters = text.chars();
+    let plain = characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && characters.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+        && !OTHER_MEANING.contains(&text.to_ascii_lowercase().as_str());
+    if plain { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+}
+
 fn described(spec: &TensorSpec, more: &str) -> String {
     format!("{{dtype: {}, dims: {}{more}}}", spec.dtype, display_dims(&spec.dims))
 }
 
 fn model_file(stage: &Stage) -> String {
     stage.files.model.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_yaml_would_read_as_something_else_are_quoted() {
+        for plain in ["top", "left_wrist", "video.ego-view", "_1"] {
+            assert_eq!(scalar(plain), plain);
+        }
+        for name in ["yes", "Null", "1", "a: b", "#", "", "caf\u{e9}", "tab\there", "\"", "-x", "{}"] {
+            let text = format!("[{}]", scalar(name));
+            assert_eq!(serde_yaml::from_str::<Vec<String>>(&text).expect("YAML"), [name], "{text}");
+        }
+    }
 }

@@ -30,21 +30,38 @@ pub fn fill(name: &str, dims: &[usize], gain: f64) -> Fill {
 /// `count` values for the weight `name`. Uniform numbers: nothing but multiplications, so no machine's mathematics
 /// library shows in the bytes.
 pub fn values(seed: u64, name: &str, count: usize, fill: Fill) -> Vec<f32> {
-    let deviation = match fill {
-        Fill::Ones => return vec![1.0; count],
-        Fill::Zeros => return vec![0.0; count],
-        Fill::Random(deviation) => deviation,
-    };
-    let mut key = Sha256::new();
-    key.update(seed.to_le_bytes());
-    key.update(name.as_bytes());
-    let mut generator = ChaCha8Rng::from_seed(key.finalize().into());
-    // A uniform variable on -1/2 .. 1/2 has the standard deviation 1 / sqrt(12).
-    let width = deviation * 12.0_f64.sqrt();
-    (0..count)
-        .map(|_| ((f64::from(generator.next_u32()) + 0.5) / 4_294_967_296.0 - 0.5) * width)
-        .map(|v| v as f32)
-        .collect()
+    let mut numbers = Numbers::new(seed, name, fill);
+    (0..count).map(|_| numbers.next()).collect()
+}
+
+/// The values of [`values`], one at a time: for weights that should not lie in memory.
+pub struct Numbers {
+    generator: ChaCha8Rng,
+    fill: Fill,
+}
+
+impl Numbers {
+    /// Those of the weight `name`.
+    pub fn new(seed: u64, name: &str, fill: Fill) -> Self {
+        let mut key = Sha256::new();
+        key.update(seed.to_le_bytes());
+        key.update(name.as_bytes());
+        Self { generator: ChaCha8Rng::from_seed(key.finalize().into()), fill }
+    }
+
+    /// The next value.
+    #[expect(clippy::should_implement_trait, reason = "there is always a next one")]
+    pub fn next(&mut self) -> f32 {
+        match self.fill {
+            Fill::Ones => 1.0,
+            Fill::Zeros => 0.0,
+            Fill::Random(deviation) => {
+                // A uniform variable on -1/2 .. 1/2 has the standard deviation 1 / sqrt(12).
+                let uniform = (f64::from(self.generator.next_u32()) + 0.5) / 4_294_967_296.0 - 0.5;
+                (uniform * (deviation * 12.0_f64.sqrt())) as f32
+            }
+        }
+    }
 }
 
 #[cfg(test)]

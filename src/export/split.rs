@@ -4,18 +4,25 @@
 //! `positions`, `vl_embs`, `text_index`, `image_index`, `state`, `k<i>` and `v<i>` of cross-attention block `i`,
 //! `state_features`, `actions`, `modulation`, `dt`, `strength`, `next_actions`. Keys and values are one tensor a
 //! block: a step engine multiplies them where they lie, and a step cut into several engines takes only its own.
+//!
+//! [`Options::blocks_per_engine`] cuts vision, language and step into stages `vision_0`, `vision_1` and so on, which
+//! hand over `vision.<layer>.<input>`, `language.<layer>` and `step.<block>` in single precision.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::layers::hoist::{ModulationRows, modulation};
 use super::layers::vision::{ViewGroup, vision};
 use super::layers::{Net, context, language, step};
+use super::model::Attends;
 use super::onnx::graph::GraphFiles;
 use super::onnx::{Graph, Value};
 use super::weights::{Weight, Weights};
 use super::{Error, Model, Options, View, tensor_file};
 use crate::tensor::{DType, TensorSpec};
 
+/// Names of the stages, in run order.
+pub const STAGES: [&str; 4] = ["vision", "language", "context", "step"];
 /// File of the constants that change from step to step.
 pub const CONSTANTS: &str = "modulation.safetensors";
 
@@ -26,6 +33,8 @@ pub struct Stage {
     pub name: String,
     /// Model and weights.
     pub files: GraphFiles,
+    /// Element type of its weights and activations.
+    pub dtype: DType,
     /// Whether it runs once a denoising step.
     pub repeat: bool,
     /// Inputs and where they come from.
@@ -75,7 +84,7 @@ pub fn view_groups(model: &Model, views: &[View]) -> Result<Vec<ViewGroup>, Erro
     }
 }
 
-/// Writes the four stages and the constants into `dir`.
+/// Writes the stages and the constants into `dir`.
 pub fn write(
     weights: &dyn Weights,
     model: &Model,
@@ -91,15 +100,29 @@ pub fn write(
 
     let writer = Writer { weights, options, dir };
     let mut stages = Vec::new();
-    writer.stage(&mut stages, "vision", vec![], |net| Ok(vec![("image_rows".into(), vision(net, model, &groups)?)]))?;
-    writer.stage(&mut stages, "language", vec![text.clone(), sequence.clone()], |net| {
-        Ok(vec![("vl_embs".into(), language::language(net, model, images)?)])
-    })?;
-    writer.stage(&mut stages, "context", vec![text.clone(), sequence], |net| context::context(net, model, images))?;
-    writer.stage(&mut stages, "step", vec![text], |net| {
-        Ok(vec![("next_actions".into(), step::step(net, model, images)?)])
-    })?;
-    if let Some(step) = stages.last_mut() {
+    let cuts = |blocks| cuts(blocks, options.blocks_per_engine);
+    for (at, layers) in cuts(model.vision.layers) {
+        writer.stage(&mut stages, "vision", &at, vec![], |net| vision(net, model, &groups, layers))?;
+    }
+    for (at, layers) in cuts(model.language.layers) {
+        // Symbols of the stage's own inputs alone.
+        let text = (layers.start == 0).then(|| text.clone());
+        let profile = text.into_iter().chain([sequence.clone()]).collect();
+        writer.stage(&mut stages, "language", &at, profile, |net| {
+            language::language(net, model, images, layers).map(|output| vec![output])
+        })?;
+    }
+    writer
+        .stage(&mut stages, "context", "", vec![text.clone(), sequence], |net| context::context(net, model, images))?;
+    let first_step = stages.len();
+    for (at, blocks) in cuts(model.head.blocks) {
+        let reads_text = blocks.clone().any(|block| model.head.attends(block) == Attends::Text);
+        let profile = reads_text.then(|| text.clone()).into_iter().collect();
+        writer.stage(&mut stages, "step", &at, profile, |net| {
+            step::step(net, model, images, blocks).map(|output| vec![output])
+        })?;
+    }
+    for step in stages.iter_mut().skip(first_step) {
         step.repeat = true;
         for (output, feeds) in &mut step.outputs {
             *feeds = (output.name == "next_actions").then(|| "actions".to_owned());
@@ -107,6 +130,14 @@ pub fn write(
     }
     write_constants(weights, model, options, &dir.join(CONSTANTS))?;
     Ok(stages)
+}
+
+/// Ranges of at most `most` blocks with what is appended to the stage's name: nothing when there is one range.
+fn cuts(blocks: usize, most: Option<usize>) -> Vec<(String, Range<usize>)> {
+    let most = most.unwrap_or(blocks).max(1);
+    let suffix = |at: usize| if blocks <= most { String::new() } else { format!("_{at}") };
+    let starts = (0..blocks.max(1)).step_by(most);
+    starts.enumerate().map(|(at, start)| (suffix(at), start..blocks.min(start + most))).collect()
 }
 
 struct Writer<'a> {
@@ -119,12 +150,16 @@ impl Writer<'_> {
     fn stage(
         &self,
         stages: &mut Vec<Stage>,
-        name: &str,
+        part: &str,
+        suffix: &str,
         profile: Vec<(String, [usize; 3])>,
         build: impl FnOnce(&mut Net<'_>) -> Result<Vec<(String, Value)>, Error>,
     ) -> Result<(), Error> {
-        let mut graph = Graph::new(name, &self.dir.join(format!("{name}.onnx")));
-        let mut net = Net { graph: &mut graph, weights: self.weights, options: self.options };
+        let name = format!("{part}{suffix}");
+        let dtype = self.options.dtype_of.get(part).copied().unwrap_or(self.options.dtype);
+        let options = Options { dtype, ..self.options.clone() };
+        let mut graph = Graph::new(&name, &self.dir.join(format!("{name}.onnx")));
+        let mut net = Net { graph: &mut graph, weights: self.weights, options: &options };
         for (name, value) in build(&mut net)? {
             let value = net.graph.cast(&value, DType::F32);
             net.graph.output(&name, &value)?;
@@ -138,7 +173,7 @@ impl Writer<'_> {
         let inputs = graph.inputs().into_iter().map(|input| (input.clone(), source(&input))).collect();
         let outputs = graph.outputs().into_iter().map(|output| (output, None)).collect();
         let files = graph.finish()?;
-        stages.push(Stage { name: name.to_owned(), files, repeat: false, inputs, outputs, profile });
+        stages.push(Stage { name, files, dtype, repeat: false, inputs, outputs, profile });
         Ok(())
     }
 }

@@ -200,6 +200,11 @@ impl ProcessorConfig {
     pub fn parse(path: &Path, text: &str) -> Result<Self, ProcessorError> {
         serde_json::from_str(text).map(Self).map_err(|error| json_error(path, &error))
     }
+
+    /// Tags of the embodiments that it configures, in the file's order.
+    pub fn embodiments(&self) -> impl Iterator<Item = &str> {
+        self.0.processor_kwargs.modality_configs.0.iter().map(|(tag, _)| tag.as_str())
+    }
 }
 
 impl Statistics {

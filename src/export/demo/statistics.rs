@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{CAMERAS, DIMS, EMBODIMENT, HORIZON, KEYS, ROWS, SHORTEST_EDGE};
+use super::{CAMERAS, DIMS, EMBODIMENT, HORIZON, KEYS, ROWS};
 
 /// Joint ranges of one arm of the sample bag's robot, rad: waist, shoulder, elbow, forearm roll, wrist angle, wrist
 /// rotate.
@@ -17,7 +17,7 @@ fn is_arm(key: &str) -> bool {
 }
 
 /// `processor_config.json`: arms relative, grippers absolute, the vendor's evaluation transform.
-pub fn processor_config() -> Value {
+pub fn processor_config(shortest_edge: usize) -> Value {
     let keys: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
     let modality = |keys: &[&str], deltas: Vec<usize>, actions: Value| {
         json!({"delta_indices": deltas, "modality_keys": keys, "sin_cos_embedding_keys": null,
@@ -45,7 +45,7 @@ pub fn processor_config() -> Value {
             "use_albumentations": true,
             "random_rotation_angle": null,
             "color_jitter_params": null,
-            "shortest_image_edge": SHORTEST_EDGE,
+            "shortest_image_edge": shortest_edge,
             "crop_fraction": 0.95,
             "model_name": "nvidia/Eagle-Block2A-2B-v2",
             "model_type": "eagle",

@@ -1,5 +1,7 @@
 //! Qwen3 decoder over text and image rows, final RMSNorm, and the head's `vlln`.
 
+use std::ops::Range;
+
 use super::Net;
 use super::attention::Heads;
 use super::rope::Rotation;
@@ -12,28 +14,45 @@ const DECODER: &str = "backbone.model.language_model.model";
 /// Epsilon of `vlln` (PyTorch's default).
 const VLLN_EPS: f32 = 1e-5;
 
-/// The language stage: `text_rows` `[T, width]`, `image_rows` `[images, width]` and `positions` `[S]`, which says for
-/// each place of the sequence its row in text and image rows joined; returns `vl_embs` `[S, width]`.
-pub fn language(net: &mut Net<'_>, model: &Model, images: usize) -> Result<Value, Error> {
+/// Decoder layers `layers` of the language stage. From the first on: `text_rows` `[T, width]`, `image_rows`
+/// `[images, width]` and `positions` `[S]`, which says for each place of the sequence its row in text and image rows
+/// joined; else what the stage before gives, and `positions` for the length alone. To the last: `vl_embs` `[S, width]`,
+/// else `language.<next layer>` `[S, width]`.
+pub fn language(
+    net: &mut Net<'_>,
+    model: &Model,
+    images: usize,
+    layers: Range<usize>,
+) -> Result<(String, Value), Error> {
     let language = &model.language;
     let width = Dim::Fixed(language.width);
-    let text = net.float_input("text_rows", &[Dim::Symbol("T".to_owned()), width.clone()])?;
-    let image = net.float_input("image_rows", &[Dim::Fixed(images), width])?;
-    let positions = net.graph.input("positions", DType::I32, &[Dim::Symbol("S".to_owned())])?;
-    let rows = net.graph.concat(&[&text, &image], 0)?;
-    let mut x = net.graph.gather(&rows, &positions)?;
+    let length = Dim::Symbol("S".to_owned());
+    let inner = |layer: usize| format!("language.{layer}");
+    let (mut x, positions) = if layers.start == 0 {
+        let text = net.float_input("text_rows", &[Dim::Symbol("T".to_owned()), width.clone()])?;
+        let image = net.float_input("image_rows", &[Dim::Fixed(images), width])?;
+        let positions = net.graph.input("positions", DType::I32, &[length])?;
+        let rows = net.graph.concat(&[&text, &image], 0)?;
+        (net.graph.gather(&rows, &positions)?, positions)
+    } else {
+        let x = net.float_input(&inner(layers.start), &[length.clone(), width])?;
+        (x, net.graph.input("positions", DType::I32, &[length])?)
+    };
     let count = net.graph.count(&positions)?;
     let mask = causal_mask(net, &count)?;
     let rotation = net.rotation(language, &count, net.options.text[2] + images)?;
-    for index in 0..language.layers {
+    for index in layers.clone() {
         x = net.part(format!("layers.{index}"), |net| layer(net, language, &x, index, &rotation, &mask))?;
+    }
+    if layers.end < language.layers {
+        return Ok((inner(layers.end), x));
     }
     let features = net.rms_norm(&x, &format!("{DECODER}.norm"), language.width, language.eps)?;
     net.tap("backbone_features", &features)?;
     if !model.head.vlln {
-        return Ok(features);
+        return Ok(("vl_embs".to_owned(), features));
     }
-    net.layer_norm(&features, "action_head.vlln", language.width, VLLN_EPS)
+    Ok(("vl_embs".to_owned(), net.layer_norm(&features, "action_head.vlln", language.width, VLLN_EPS)?))
 }
 
 /// `[S, S]`: 0 where a row may look, the type's lowest half otherwise.

@@ -1,5 +1,7 @@
 //! One denoising step: action encoder, AlternateVLDiT, decoder and the Euler update, all that is constant hoisted.
 
+use std::ops::Range;
+
 use super::attention::Heads;
 use super::hoist::{ActionFold, ModulationRows};
 use super::{Net, fixed};
@@ -15,40 +17,80 @@ const BLOCK_EPS: f32 = 1e-5;
 /// Epsilon of the norm before the output projection.
 const OUTPUT_EPS: f32 = 1e-6;
 
-/// The step stage; `images` is the number of image rows. Inputs: `actions` `[horizon, dims]` f32, `k<i>` and `v<i>` of
-/// the cross-attention blocks, `state_features` `[1, width]`, `modulation` `[rows, width]` and `dt` `[1]` (this step's
-/// constants), `strength` `[horizon]` f32. Returns `next_actions` `[horizon, dims]` f32:
-/// `actions + dt * strength * velocity`.
-pub fn step(net: &mut Net<'_>, model: &Model, images: usize) -> Result<Value, Error> {
+/// DiT blocks `blocks` of the step stage; `images` is the number of image rows. Inputs: `k<i>` and `v<i>` of its
+/// cross-attention blocks and `modulation` `[rows, width]` (this step's constants). From the first block on: `actions`
+/// `[horizon, dims]` f32 and `state_features` `[1, width]`, else what the stage before gives. To the last: `actions`,
+/// `dt` `[1]` and `strength` `[horizon]` f32, and `next_actions` `[horizon, dims]` f32:
+/// `actions + dt * strength * velocity`; else `step.<next block>` `[1 + horizon, width]`.
+pub fn step(net: &mut Net<'_>, model: &Model, images: usize, blocks: Range<usize>) -> Result<(String, Value), Error> {
     let head = &model.head;
-    let actions = net.graph.input("actions", DType::F32, &fixed([head.horizon, head.action_dims]))?;
-    let cross = cross_inputs(net, head, images)?;
-    let state = net.float_input("state_features", &fixed([1, head.width]))?;
+    let inner = |block: usize| format!("step.{block}");
+    let (first, last) = (blocks.start == 0, blocks.end == head.blocks);
+    let actions = match first || last {
+        true => Some(net.graph.input("actions", DType::F32, &fixed([head.horizon, head.action_dims]))?),
+        false => None,
+    };
+    let cross = cross_inputs(net, head, images, &blocks)?;
+    let entering = match first {
+        true => net.float_input("state_features", &fixed([1, head.width]))?,
+        false => net.float_input(&inner(blocks.start), &fixed([1 + head.horizon, head.width]))?,
+    };
     let rows = ModulationRows::of(head);
     let modulation = net.float_input("modulation", &fixed([rows.total(), head.width]))?;
-    let dt = net.graph.input("dt", DType::F32, &fixed([1]))?;
-    let strength = net.graph.input("strength", DType::F32, &fixed([head.horizon]))?;
-
-    let tokens = net.part("action_encoder", |net| encode(net, head, &rows, &actions, &modulation))?;
-    let mut x = net.graph.concat(&[&state, &tokens], 0)?;
-    net.tap("sa_embs", &x)?;
-    for index in 0..head.blocks {
+    let euler = match (last, &actions) {
+        (true, Some(actions)) => {
+            let dt = net.graph.input("dt", DType::F32, &fixed([1]))?;
+            let strength = net.graph.input("strength", DType::F32, &fixed([head.horizon]))?;
+            Some([actions.clone(), dt, strength])
+        }
+        _ => None,
+    };
+    let mut x = match (first, &actions) {
+        (true, Some(actions)) => {
+            let tokens = net.part("action_encoder", |net| encode(net, head, &rows, actions, &modulation))?;
+            let x = net.graph.concat(&[&entering, &tokens], 0)?;
+            net.tap("sa_embs", &x)?;
+            x
+        }
+        _ => entering,
+    };
+    for index in blocks.clone() {
         let pair = cross.iter().find(|(block, ..)| *block == index).map(|(_, k, v)| (k, v));
         x = net.part(format!("block.{index}"), |net| block(net, head, &rows, &x, index, &modulation, pair))?;
     }
-    let velocity = net.part("output", |net| velocity(net, head, &rows, &x, &modulation))?;
+    match euler {
+        Some(euler) => Ok(("next_actions".to_owned(), update(net, head, &rows, &x, &modulation, &euler)?)),
+        None => Ok((inner(blocks.end), x)),
+    }
+}
+
+/// The Euler update of `[actions, dt, strength]` with the velocity that the tokens `x` hold.
+fn update(
+    net: &mut Net<'_>,
+    head: &Head,
+    rows: &ModulationRows,
+    x: &Value,
+    modulation: &Value,
+    [actions, dt, strength]: &[Value; 3],
+) -> Result<Value, Error> {
+    let velocity = net.part("output", |net| velocity(net, head, rows, x, modulation))?;
     let velocity = net.graph.cast(&velocity, DType::F32);
     net.tap("velocity", &velocity)?;
-    let strength = net.graph.reshape(&strength, &fixed([head.horizon, 1]))?;
-    let rate = net.graph.mul(&strength, &dt)?;
+    let strength = net.graph.reshape(strength, &fixed([head.horizon, 1]))?;
+    let rate = net.graph.mul(&strength, dt)?;
     let change = net.graph.mul(&velocity, &rate)?;
-    net.graph.add(&actions, &change)
+    net.graph.add(actions, &change)
 }
 
 /// Keys and values by block.
-fn cross_inputs(net: &mut Net<'_>, head: &Head, images: usize) -> Result<Vec<(usize, Value, Value)>, Error> {
+fn cross_inputs(
+    net: &mut Net<'_>,
+    head: &Head,
+    images: usize,
+    blocks: &Range<usize>,
+) -> Result<Vec<(usize, Value, Value)>, Error> {
     let mut pairs = Vec::new();
-    for index in 0..head.blocks {
+    for index in blocks.clone() {
         let rows = match head.attends(index) {
             Attends::Text => Dim::Symbol("T".to_owned()),
             Attends::Image => Dim::Fixed(images),

@@ -1,5 +1,7 @@
 //! SigLIP2 vision tower, pixel unshuffle and the projector `mlp1`: pixels in, rows for the language model out.
 
+use std::ops::Range;
+
 use super::attention::Heads;
 use super::{Net, fixed};
 use crate::export::model::{Vision, VisionAttention};
@@ -38,33 +40,47 @@ impl ViewGroup {
     }
 }
 
-/// The vision stage: one input a group, `[views, 3, height, width]` in -1..1; returns image rows `[rows, language width]`
-/// of all views in order.
-pub fn vision(net: &mut Net<'_>, model: &Model, groups: &[ViewGroup]) -> Result<Value, Error> {
-    let mut rows = Vec::new();
+/// Encoder layers `layers` of the vision stage. From the first on: one input a group, `[views, 3, height, width]` in
+/// -1..1, else what the stage before gives. To the last: `image_rows` `[rows, language width]` of all views in order,
+/// else `vision.<next layer>.<input>` `[patches, width]` of each group.
+pub fn vision(
+    net: &mut Net<'_>,
+    model: &Model,
+    groups: &[ViewGroup],
+    layers: Range<usize>,
+) -> Result<Vec<(String, Value)>, Error> {
+    let inner = |layer: usize, group: &ViewGroup| format!("vision.{layer}.{}", group.input);
+    let patches: Vec<usize> =
+        groups.iter().map(|g| g.views * g.grid(&model.vision).0 * g.grid(&model.vision).1).collect();
     let mut embedded = Vec::new();
-    for group in groups {
+    for (group, patches) in groups.iter().zip(&patches) {
+        if layers.start > 0 {
+            embedded.push(net.float_input(&inner(layers.start, group), &fixed([*patches, model.vision.width]))?);
+            continue;
+        }
         let pixels = net.float_input(&group.input, &fixed([group.views, 3, group.height, group.width]))?;
         embedded
             .push(net.part(format!("embeddings.{}", group.input), |net| embed(net, &model.vision, group, &pixels))?);
     }
-    let patches: Vec<usize> =
-        groups.iter().map(|g| g.views * g.grid(&model.vision).0 * g.grid(&model.vision).1).collect();
     if net.options.attention == VisionAttention::CrossView {
         let all = join(net, &embedded)?;
-        let encoded = encode(net, &model.vision, &all, 1)?;
+        let encoded = encode(net, &model.vision, &all, 1, &layers)?;
         embedded = if groups.len() == 1 { vec![encoded] } else { net.graph.split(&encoded, 0, &patches)? };
     } else {
         for (group, x) in groups.iter().zip(&mut embedded) {
-            *x = net.part(group.input.clone(), |net| encode(net, &model.vision, x, group.views))?;
+            *x = net.part(group.input.clone(), |net| encode(net, &model.vision, x, group.views, &layers))?;
         }
+    }
+    if layers.end < model.vision.layers {
+        return Ok(groups.iter().map(|group| inner(layers.end, group)).zip(embedded).collect());
     }
     let all = join(net, &embedded)?;
     net.tap("vit_out", &all)?;
+    let mut rows = Vec::new();
     for (group, x) in groups.iter().zip(&embedded) {
         rows.push(net.part(format!("mlp1.{}", group.input), |net| project(net, model, group, x))?);
     }
-    join(net, &rows)
+    Ok(vec![("image_rows".to_owned(), join(net, &rows)?)])
 }
 
 fn join(net: &mut Net<'_>, values: &[Value]) -> Result<Value, Error> {
@@ -95,11 +111,14 @@ fn embed(net: &mut Net<'_>, vision: &Vision, group: &ViewGroup, pixels: &Value) 
     net.graph.reshape(&tokens, &fixed([group.views * high * wide, width]))
 }
 
-/// Encoder layers and the norm after them, on `[groups * patches, width]`.
-fn encode(net: &mut Net<'_>, vision: &Vision, x: &Value, groups: usize) -> Result<Value, Error> {
+/// Encoder layers and, after the last, the norm, on `[groups * patches, width]`.
+fn encode(net: &mut Net<'_>, vision: &Vision, x: &Value, groups: usize, layers: &Range<usize>) -> Result<Value, Error> {
     let mut x = x.clone();
-    for index in 0..vision.layers {
+    for index in layers.clone() {
         x = net.part(format!("layers.{index}"), |net| layer(net, vision, &x, index, groups))?;
+    }
+    if layers.end < vision.layers {
+        return Ok(x);
     }
     net.layer_norm(&x, &format!("{TOWER}.post_layernorm"), vision.width, vision.eps)
 }

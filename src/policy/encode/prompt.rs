@@ -20,6 +20,16 @@ pub const MAX_INSTRUCTION_BYTES: usize = 1 << 16;
 /// Longest prompt, in bytes: far beyond any sequence that fits a model, so that a wrong count of image rows is an error.
 const MAX_PROMPT_BYTES: usize = 1 << 24;
 
+/// Writes the tokenizer at `from`, a `tokenizer.json` or a folder as [`PromptEncoder::load`] takes it, as the one file
+/// `to`.
+///
+/// # Errors
+/// [`EncodeError::File`] when it cannot be read or written.
+pub fn save_tokenizer(from: &Path, to: &Path) -> Result<(), EncodeError> {
+    let tokenizer = tokenizer::load(from)?;
+    tokenizer.save(to, false).map_err(|error| EncodeError::File { path: to.to_owned(), reason: error.to_string() })
+}
+
 /// A prompt as the language model reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {

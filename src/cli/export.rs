@@ -1,0 +1,161 @@
+//! `vla-trt export`: a checkpoint to a policy bundle.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+
+use super::Outcome;
+use super::bar::Bar;
+use crate::export::bundle::{self, Camera, Request};
+use crate::export::{RopeFrequencies, VisionAttention};
+use crate::tensor::DType;
+
+/// Write a policy bundle from a GR00T N1.6 checkpoint: ONNX networks, tokenizer and statistics; no PyTorch.
+#[derive(clap::Args, Debug)]
+pub struct Export {
+    /// Checkpoint folder: config.json, safetensors, processor_config.json, statistics.json, embodiment_id.json.
+    #[arg(long)]
+    checkpoint: PathBuf,
+    /// Tokenizer folder (tokenizer.json, or vocab.json, merges.txt and tokenizer_config.json), or a tokenizer.json.
+    #[arg(long)]
+    tokenizer: PathBuf,
+    /// Embodiment tag, as in processor_config.json.
+    #[arg(long)]
+    embodiment: String,
+    /// One of the policy's cameras and the size of its frames, such as front=640x480; once for each.
+    #[arg(long = "camera", value_name = "NAME=WxH", required = true)]
+    cameras: Vec<Camera>,
+    /// Folder to write: new, empty, or an earlier policy bundle.
+    #[arg(short, long)]
+    out: PathBuf,
+    /// Seconds between action rows: the robot's control period in training. A checkpoint does not say it.
+    #[arg(long, value_name = "SECONDS")]
+    step_s: f64,
+    /// How the network is cut into stages.
+    #[arg(long, value_enum, default_value_t = Layout::Split)]
+    layout: Layout,
+    /// Element type of weights and activations. The ONNX engine runs fp32 and fp16; bf16 is for builders.
+    #[arg(long, value_enum, default_value_t = Precision::Fp32)]
+    dtype: Precision,
+    /// Another element type for one stage, such as vision=fp32.
+    #[arg(long, value_name = "STAGE=TYPE", value_parser = stage_precision)]
+    dtype_of: Vec<(String, Precision)>,
+    /// The backbone's config.json (vision_config, text_config); default: one beside the tokenizer, else N1.6's sizes.
+    #[arg(long, value_name = "FILE")]
+    backbone_config: Option<PathBuf>,
+    /// Rotary frequencies: rounded to bf16 as the vendor's runtime has them, or exact.
+    #[arg(long, value_enum, default_value_t = RopeInvFreq::Bf16)]
+    rope_inv_freq: RopeInvFreq,
+    /// What a patch attends to: its own image, as in the vendor's code, or all, as some forks train.
+    #[arg(long, value_enum, default_value_t = Attention::PerImage)]
+    vision_attention: Attention,
+    /// Denoising step counts that the policy can run.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8")]
+    steps: Vec<u32>,
+    /// Most text tokens of a prompt, the template's own included.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    max_text_tokens: usize,
+    /// Cut vision, language and step into consecutive stages of at most N blocks, for builders that refuse large graphs.
+    #[arg(long, value_name = "N")]
+    blocks_per_engine: Option<usize>,
+    /// Make inner tensors outputs too, for comparison with a reference.
+    #[arg(long)]
+    debug_outputs: bool,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Layout {
+    /// vision, language, context, N times step; everything hoisted that can be.
+    Split,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum Precision {
+    Fp32,
+    Fp16,
+    Bf16,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum RopeInvFreq {
+    Bf16,
+    Exact,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Attention {
+    PerImage,
+    CrossView,
+}
+
+impl From<Precision> for DType {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Fp32 => Self::F32,
+            Precision::Fp16 => Self::F16,
+            Precision::Bf16 => Self::BF16,
+        }
+    }
+}
+
+fn stage_precision(text: &str) -> Result<(String, Precision), String> {
+    let expected = || format!("expected STAGE=fp32, fp16 or bf16, found '{text}'");
+    let (stage, precision) = text.split_once('=').ok_or_else(expected)?;
+    let precision = Precision::from_str(precision, false).map_err(|error| format!("{}: {error}", expected()))?;
+    Ok((stage.to_owned(), precision))
+}
+
+impl Export {
+    fn request(&self) -> Request {
+        let Layout::Split = self.layout;
+        let name = self.out.file_name().map_or("policy".into(), |name| name.to_string_lossy().into_owned());
+        Request {
+            checkpoint: self.checkpoint.clone(),
+            tokenizer: self.tokenizer.clone(),
+            backbone: self.backbone_config.clone(),
+            embodiment: self.embodiment.clone(),
+            cameras: self.cameras.clone(),
+            about: "GR00T N1.6, exported from a checkpoint.".to_owned(),
+            name,
+            step_s: self.step_s,
+            steps: self.steps.clone(),
+            max_text: self.max_text_tokens,
+            usual_text: None,
+            dtype: self.dtype.into(),
+            dtype_of: self
+                .dtype_of
+                .iter()
+                .map(|(stage, dtype)| (stage.clone(), (*dtype).into()))
+                .collect::<BTreeMap<_, _>>(),
+            precision: None,
+            rope: match self.rope_inv_freq {
+                RopeInvFreq::Bf16 => RopeFrequencies::Bf16,
+                RopeInvFreq::Exact => RopeFrequencies::Exact,
+            },
+            attention: match self.vision_attention {
+                Attention::PerImage => VisionAttention::PerImage,
+                Attention::CrossView => VisionAttention::CrossView,
+            },
+            blocks_per_engine: self.blocks_per_engine,
+            debug_outputs: self.debug_outputs,
+        }
+    }
+}
+
+/// Writes the bundle; prints where it is, what it holds and its fingerprint.
+pub fn run(args: &Export) -> anyhow::Result<Outcome> {
+    let mut bar = Bar::new();
+    let summary = bundle::write(&args.request(), &args.out, &mut |progress| bar.show(progress))
+        .with_context(|| format!("{} was not exported", args.checkpoint.display()))?;
+    drop(bar);
+    for view in &summary.views {
+        println!("camera {}: {}x{} pixels for the network", view.camera, view.width, view.height);
+    }
+    for (stage, bytes) in &summary.stages {
+        println!("stage {stage}: {:.1} MB", *bytes as f64 / 1e6);
+    }
+    println!("{} {}", args.out.display(), summary.fingerprint);
+    Ok(Outcome::Success)
+}

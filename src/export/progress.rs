@@ -1,0 +1,66 @@
+//! How far an export is, by the bytes of the weights that it reads.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use super::inventory::inventory;
+use super::weights::{Weight, Weights};
+use super::{Error, Model};
+
+/// What an export is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// Reading and writing weights: bytes of them behind it, and of all.
+    Weights {
+        /// Behind it.
+        done: u64,
+        /// All.
+        total: u64,
+    },
+    /// Reading what was written once more, for the fingerprint.
+    Fingerprint,
+}
+
+/// Weights that report when one is read for the first time.
+pub struct Metered<'a> {
+    inner: &'a dyn Weights,
+    total: u64,
+    state: RefCell<State<'a>>,
+}
+
+struct State<'a> {
+    unread: BTreeMap<String, u64>,
+    done: u64,
+    report: &'a mut dyn FnMut(Progress),
+}
+
+impl<'a> Metered<'a> {
+    /// Reports on the weights of `model`; of one that holds all embodiments, the share of one counts.
+    pub fn new(inner: &'a dyn Weights, model: &Model, report: &'a mut dyn FnMut(Progress)) -> Result<Self, Error> {
+        let mut unread = BTreeMap::new();
+        for (name, _) in inventory(model) {
+            let embodied = name.ends_with(".W") || name.ends_with(".b");
+            let shares = if embodied { model.head.embodiments.max(1) } else { 1 };
+            let bytes = inner.get(&name)?.data.len() / shares;
+            unread.insert(name, bytes as u64);
+        }
+        let total = unread.values().sum();
+        report(Progress::Weights { done: 0, total });
+        Ok(Self { inner, total, state: RefCell::new(State { unread, done: 0, report }) })
+    }
+}
+
+impl Weights for Metered<'_> {
+    fn get(&self, name: &str) -> Result<Weight<'_>, Error> {
+        let weight = self.inner.get(name)?;
+        let mut state = self.state.borrow_mut();
+        if let Some(bytes) = state.unread.remove(name) {
+            // What was asked for before is written by now.
+            let done = state.done;
+            (state.report)(Progress::Weights { done, total: self.total });
+            state.done += bytes;
+        }
+        drop(state);
+        Ok(weight)
+    }
+}
