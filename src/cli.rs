@@ -6,9 +6,9 @@ use clap::{Parser, Subcommand};
 
 use crate::session;
 
-pub mod infer;
 mod bar;
 pub mod export;
+pub mod infer;
 pub mod make_checkpoint;
 pub mod make_demo_policy;
 pub mod replay;

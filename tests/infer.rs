@@ -142,7 +142,9 @@ fn npy_headers_that_no_tensor_has_are_refused_in_words() {
     assert!(with("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }").contains("structured"));
     assert!(with("{'descr': '<f4', 'fortran_order': False, 'shape': (9,), }").contains("[9], found 0 bytes"));
     assert!(with("{'descr': '<f4', 'fortran_order': False}").contains("'shape'"));
-    assert!(with("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999, 99999999999), }").contains("expected"));
+    assert!(
+        with("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999, 99999999999), }").contains("expected")
+    );
 }
 
 fn zipped(name: &str, member: &[u8]) -> Vec<u8> {
