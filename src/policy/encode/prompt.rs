@@ -107,7 +107,7 @@ impl PromptEncoder {
             )));
         }
         self.template.render(&formalised, image_tokens_per_view, &mut self.text);
-        let encoding = self.tokenizer.encode_fast(self.text.as_str(), false);
+        let encoding = tokenizer::encode(&self.tokenizer, &self.text);
         let encoding = encoding.map_err(|error| refused(format!("the tokenizer gives up: {error}")))?;
         let mut prompt = Prompt {
             ids: Vec::with_capacity(encoding.len()),
@@ -158,7 +158,7 @@ fn single(tokenizer: &Tokenizer, token: &str, [file, template]: &[PathBuf; 2]) -
     if !tokenizer.get_added_vocabulary().get_vocab().contains_key(token) {
         return Err(refused("it is an ordinary entry, which text can become"));
     }
-    let twice = tokenizer.encode_fast(format!("a{token}{token}a"), false).ok();
+    let twice = tokenizer::encode(tokenizer, &format!("a{token}{token}a")).ok();
     let ids = twice.as_ref().map(|encoding| encoding.get_ids()).unwrap_or_default();
     if ids.iter().filter(|&&found| found == id).count() == 2 {
         Ok(id)

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Display};
 use std::fs;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{AddedToken, PostProcessorWrapper, SplitDelimiterBehavior, Tokenizer};
+use tokenizers::{AddedToken, Encoding, PostProcessorWrapper, SplitDelimiterBehavior, Tokenizer};
 
 use crate::policy::encode::EncodeError;
 
@@ -57,11 +58,25 @@ fn whole(file: &Path) -> Result<Tokenizer, EncodeError> {
     };
     let head: Head = serde_json::from_slice(&bytes).map_err(|error| unlike(&error))?;
     head.check().map_err(fail)?;
-    let tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| unlike(&error))?;
+    let tokenizer = contained(|| Tokenizer::from_bytes(bytes)).map_err(|error| unlike(&error))?;
     for Added { id, content } in &head.added_tokens {
         agree(&tokenizer, content, *id).map_err(fail)?;
     }
     Ok(tokenizer)
+}
+
+/// Token ids of `text`.
+pub(super) fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Encoding, String> {
+    contained(|| tokenizer.encode_fast(text, false))
+}
+
+/// The library indexes without looking where a file holds a normalizer or pattern that it did not foresee: such a
+/// panic becomes words.
+fn contained<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match panic::catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("the tokenizers library breaks on this tokenizer's normalizer or patterns".to_owned()),
+    }
 }
 
 /// The library numbers added tokens itself, whatever the files say.
