@@ -8,7 +8,7 @@ use crate::policy::PolicySpec;
 
 /// Run a policy once on arrays and write every named tensor: for comparison with a reference.
 ///
-/// Arrays in: image.<camera> u8 [H, W, 3] (RGB), state_raw.<key> f32 [1, width], noise f32 [horizon, dims],
+/// Arrays in: image.CAMERA u8 [H, W, 3] (RGB), state_raw.KEY f32 [1, width], noise f32 [horizon, dims],
 /// instruction u8 (UTF-8 bytes), steps i64 (optional). docs/fidelity.md lists the tensors out.
 #[derive(clap::Args, Debug)]
 pub struct Infer {

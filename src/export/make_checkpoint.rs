@@ -103,7 +103,7 @@ pub fn write(size: Size, seed: u64, out: &Path, report: &mut dyn FnMut(Progress)
     Ok(bytes)
 }
 
-/// As [`write`], straight into the folder `dir`, with shards of at most `most` bytes.
+/// As [`write()`], straight into the folder `dir`, with shards of at most `most` bytes.
 ///
 /// # Errors
 /// [`Error::Io`].
