@@ -35,10 +35,9 @@ fn frame() -> Vec<u8> {
     turbojpeg::compress(image, 90, Subsamp::Sub2x2).expect("a JPEG").to_vec()
 }
 
-fn session() -> (Session, Inputs, std::sync::Arc<vla_trt::parameters::Settings>) {
-    let policy = demo::policy();
-    let settings = demo::settings(policy.path(), &["instruction:=pick up the red cube"]);
-    let spec = PolicySpec::load(policy.path()).expect("the demo policy");
+fn session(policy: &std::path::Path) -> (Session, Inputs, std::sync::Arc<vla_trt::parameters::Settings>) {
+    let settings = demo::settings(policy, &["instruction:=pick up the red cube"]);
+    let spec = PolicySpec::load(policy).expect("the demo policy");
     let session = Session::load(spec, &settings, &mut |_| {}).expect("the demo policy loads");
     let inputs = Inputs::new(settings.inputs.clone());
     inputs.set_instruction(&settings.instruction);
@@ -58,7 +57,9 @@ fn session() -> (Session, Inputs, std::sync::Arc<vla_trt::parameters::Settings>)
 }
 
 fn cycle(criterion: &mut Criterion) {
-    let (mut session, inputs, settings) = session();
+    // Kept to the end: a new instruction reads the constants again.
+    let policy = demo::policy();
+    let (mut session, inputs, settings) = session(policy.path());
     let mut timed = |pick: fn(&vla_trt::policy::Timings) -> Duration| {
         let Outcome::Published(published) = session.cycle(NOW, &inputs, &settings, true, &mut || NOW) else {
             panic!("a chunk")

@@ -48,8 +48,13 @@ pub fn settings(policy: &Path, assignments: &[&str]) -> Arc<Settings> {
 /// scripts/setup.sh puts the library there; a variable that is set already wins.
 #[allow(unsafe_code)]
 fn point_at_onnx_runtime() {
-    let library = root().join(".cache/onnxruntime/libonnxruntime.so");
-    if std::env::var_os("ORT_DYLIB_PATH").is_none() && library.exists() {
+    if std::env::var_os("ORT_DYLIB_PATH").is_some() {
+        return;
+    }
+    // A folder for each version.
+    let versions = std::fs::read_dir(root().join(".cache/onnxruntime")).into_iter().flatten().flatten();
+    let mut libraries = versions.map(|version| version.path().join("libonnxruntime.so"));
+    if let Some(library) = libraries.find(|library| library.exists()) {
         // SAFETY: nextest gives each test a process of its own, and under `cargo test` every thread sets the same value.
         unsafe { std::env::set_var("ORT_DYLIB_PATH", library) };
     }
