@@ -127,13 +127,17 @@ pub enum Error {
 }
 
 /// A way to hold and run networks: ONNX Runtime on the CPU, or TensorRT on a GPU.
+///
+/// What a device starts may still be going on when the call returns; [`Self::finish`] waits for all of it.
 pub trait Device {
     /// A loaded network with the description of its tensors.
     type Engine;
-    /// Memory of one tensor where the engines run.
-    type Buffer;
-    /// An engine with buffers bound to its tensors, ready to run.
+    /// Every tensor of one program where the engines run, and the clock of its stages.
+    type Workspace;
+    /// An engine joined to tensors of a workspace, ready to run.
     type Bound;
+    /// A whole pass that the device can start in one go.
+    type Recording;
 
     /// Short name for logs and diagnostics, e.g. `onnx`.
     fn kind(&self) -> &'static str;
@@ -147,29 +151,77 @@ pub trait Device {
     /// The network's outputs, as it describes them itself.
     fn outputs<'e>(&self, engine: &'e Self::Engine) -> &'e [TensorSpec];
 
-    /// Memory for a tensor, zeroed.
-    fn allocate(&mut self, dtype: DType, dims: &[usize]) -> Result<Self::Buffer, Error>;
+    /// Memory for all tensors of a program, zeroed, and a clock with that many marks. Tensors go by their index.
+    fn workspace(&mut self, tensors: &[Placement], marks: usize) -> Result<Self::Workspace, Error>;
 
-    /// Starts binding `engine`; every input and output follows before the first run.
-    fn bind(&mut self, engine: &mut Self::Engine) -> Result<Self::Bound, Error>;
+    /// Joins `engine` to tensors: its own name of each, and the index in `workspace`. They are used in place.
+    fn bind(
+        &mut self,
+        engine: &mut Self::Engine,
+        workspace: &mut Self::Workspace,
+        inputs: &[(String, usize)],
+        outputs: &[(String, usize)],
+    ) -> Result<Self::Bound, Error>;
 
-    /// Binds an input. The buffer is read in place at each run.
-    fn bind_input(&mut self, bound: &mut Self::Bound, tensor: &str, buffer: &Self::Buffer) -> Result<(), Error>;
+    /// Puts a host tensor of the same type and dimensions where the next [`Self::upload`] takes it.
+    fn write(&mut self, workspace: &mut Self::Workspace, index: usize, tensor: &HostTensor) -> Result<(), String>;
 
-    /// Binds an output. The buffer is written in place at each run.
-    fn bind_output(&mut self, bound: &mut Self::Bound, tensor: &str, buffer: &mut Self::Buffer) -> Result<(), Error>;
+    /// That place itself, for a single-precision tensor: what fills it directly saves the copy of [`Self::write`].
+    fn place<'w>(&mut self, workspace: &'w mut Self::Workspace, index: usize) -> Option<&'w mut [f32]>;
 
-    /// Runs a bound engine. `&mut`: neither ONNX Runtime's binding nor a TensorRT context may run twice at once.
-    fn run(&mut self, engine: &mut Self::Engine, bound: &mut Self::Bound) -> Result<(), String>;
+    /// Starts moving everything that the host wrote.
+    fn upload(&mut self, workspace: &mut Self::Workspace) -> Result<(), Error>;
 
-    /// Copies a host tensor of the buffer's type and dimensions into it.
-    fn write(&mut self, buffer: &mut Self::Buffer, tensor: &HostTensor) -> Result<(), String>;
+    /// Starts a bound engine. `&mut`: neither ONNX Runtime's binding nor a TensorRT context may run twice at once.
+    fn run(
+        &mut self,
+        engine: &mut Self::Engine,
+        bound: &mut Self::Bound,
+        workspace: &mut Self::Workspace,
+    ) -> Result<(), String>;
 
-    /// Copies a buffer into a host tensor of its type and dimensions.
-    fn read(&mut self, buffer: &Self::Buffer, tensor: &mut HostTensor) -> Result<(), String>;
+    /// Notes the moment when everything started so far is done.
+    fn mark(&mut self, workspace: &mut Self::Workspace, mark: usize) -> Result<(), Error>;
+
+    /// Starts moving the tensors placed with `download` to the host.
+    fn download(&mut self, workspace: &mut Self::Workspace) -> Result<(), Error>;
 
     /// Waits until everything that was started is done.
     fn finish(&mut self) -> Result<(), Error>;
+
+    /// Time from a mark to the next, of the pass that was finished last.
+    fn between(&self, workspace: &Self::Workspace, mark: usize) -> Duration;
+
+    /// A downloaded tensor, after [`Self::finish`].
+    fn downloaded(&self, workspace: &Self::Workspace, index: usize, tensor: &mut HostTensor) -> Result<(), String>;
+
+    /// Copies any tensor as it is now. Waits for the device.
+    fn read(&mut self, workspace: &Self::Workspace, index: usize, tensor: &mut HostTensor) -> Result<(), String>;
+
+    /// Records what `pass` starts instead of starting it; `None` when this device starts everything one by one. A pass
+    /// that ran before with the same workspace makes the same calls again.
+    fn record(
+        &mut self,
+        _pass: &mut dyn FnMut(&mut Self) -> Result<(), Error>,
+    ) -> Result<Option<Self::Recording>, Error> {
+        Ok(None)
+    }
+
+    /// Starts a recorded pass.
+    fn replay(&mut self, recording: &mut Self::Recording) -> Result<(), Error>;
+}
+
+/// What a program asks of a device for one tensor.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Placement {
+    /// Element type.
+    pub dtype: DType,
+    /// Dimensions.
+    pub dims: Vec<usize>,
+    /// The host writes it before a pass.
+    pub upload: bool,
+    /// The host reads it after a pass.
+    pub download: bool,
 }
 
 /// Time spent in one stage during one inference, all its repetitions together.

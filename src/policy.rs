@@ -206,14 +206,17 @@ impl Policy {
     ) -> Result<(), Error> {
         let started = Instant::now();
         self.prepare_times(timings);
-        self.views.encode(&observation.cameras)?;
         self.text.set(&observation.instruction)?;
         self.state.encode(&observation.joints)?;
         if let Some(noise) = self.actions.as_f32_mut() {
             noise::fill(noise, seed, observation.identity().map(|(name, stamp)| (name.as_ref(), stamp)));
         }
+        self.prepare(steps)?;
+        self.views.encode(&observation.cameras, &mut *self.pipeline)?;
+        self.write_inputs()?;
         timings.encode = started.elapsed();
-        self.run(steps, &mut timings.stages)?;
+        self.pipeline.execute(&mut timings.stages)?;
+        self.pipeline.read(&self.output, &mut self.actions)?;
         let decoding = Instant::now();
         self.decode(chunk)?;
         chunk.observation_stamp = observation.stamp;
@@ -232,34 +235,29 @@ impl Policy {
         }
     }
 
-    /// Runs every stage on what was encoded and reads the last actions back into `self.actions`.
-    fn run(&mut self, steps: u32, times: &mut [StageTime]) -> Result<(), Error> {
-        self.write_inputs(steps)?;
-        self.pipeline.execute(times)?;
-        self.pipeline.read(&self.output, &mut self.actions)?;
-        Ok(())
-    }
-
-    /// Writes the host tensors of an inference with this step count.
-    fn write_inputs(&mut self, steps: u32) -> Result<(), Error> {
+    /// Chooses the program for this step count and the sizes of the host tensors.
+    fn prepare(&mut self, steps: u32) -> Result<(), Error> {
         if !self.spec.denoise.steps.contains(&steps) {
             return Err(Error::Steps { found: steps, exported: self.spec.denoise.steps.clone() });
         }
-        let Self { host_inputs, symbols, pipeline, .. } = self;
+        let Self { host_inputs, symbols, views, text, state, actions, strength, .. } = self;
         for spec in host_inputs.iter() {
-            let tensor = host_tensor(&self.views, &self.text, &self.state, &self.actions, &self.strength, &spec.name)
-                .ok_or_else(|| Error::HostTensor { name: spec.name.clone() })?;
-            unify(symbols, spec, tensor)?;
+            let tensor = || host_tensor(text, state, actions, strength, &spec.name).map(HostTensor::dims);
+            let dims = views.dims(&spec.name).or_else(tensor);
+            let dims = dims.ok_or_else(|| Error::HostTensor { name: spec.name.clone() })?;
+            unify(symbols, spec, dims)?;
             if self.log_shapes {
-                tracing::info!(tensor = %spec.name, dims = ?tensor.dims(), "input");
+                tracing::info!(tensor = %spec.name, ?dims, "input");
             }
         }
-        pipeline.prepare(symbols, steps)?;
-        for spec in host_inputs.iter() {
-            if let Some(tensor) =
-                host_tensor(&self.views, &self.text, &self.state, &self.actions, &self.strength, &spec.name)
-            {
-                pipeline.write(&spec.name, tensor)?;
+        Ok(self.pipeline.prepare(&self.symbols, steps)?)
+    }
+
+    /// Writes the host tensors that are not pixels.
+    fn write_inputs(&mut self) -> Result<(), Error> {
+        for spec in &self.host_inputs {
+            if let Some(tensor) = host_tensor(&self.text, &self.state, &self.actions, &self.strength, &spec.name) {
+                self.pipeline.write(&spec.name, tensor)?;
             }
         }
         Ok(())
@@ -285,9 +283,12 @@ impl Policy {
     /// One inference on zeros, so that the first real one finds every buffer allocated and every page touched.
     fn warm_up(&mut self, steps: u32) -> Result<(), Error> {
         self.text.set("")?;
+        self.prepare(steps)?;
+        self.views.encode_zeros(&mut *self.pipeline)?;
+        self.write_inputs()?;
         let mut timings = Timings::default();
         self.prepare_times(&mut timings);
-        self.run(steps, &mut timings.stages)
+        Ok(self.pipeline.execute(&mut timings.stages)?)
     }
 }
 
@@ -343,8 +344,8 @@ fn host_specs(spec: &PolicySpec) -> Vec<TensorSpec> {
     offered
 }
 
+/// A tensor that encode holds itself; pixels go straight to the engine.
 fn host_tensor<'t>(
-    views: &'t Views,
     text: &'t Text,
     state: &'t State,
     actions: &'t HostTensor,
@@ -355,21 +356,21 @@ fn host_tensor<'t>(
         "state" => Some(state.tensor()),
         "actions" => Some(actions),
         "strength" => Some(strength),
-        _ => views.tensor(name).or_else(|| text.tensor(name)),
+        _ => text.tensor(name),
     }
 }
 
-/// Gives the symbols of `spec` the values that `tensor` has.
-fn unify(symbols: &mut Symbols, spec: &TensorSpec, tensor: &HostTensor) -> Result<(), Error> {
+/// Gives the symbols of `spec` the values that `dims` have.
+fn unify(symbols: &mut Symbols, spec: &TensorSpec, dims: &[usize]) -> Result<(), Error> {
     let mismatch = || Error::HostShape {
         name: spec.name.clone(),
         expected: crate::tensor::display_dims(&spec.dims),
-        found: crate::tensor::display_dims(tensor.dims()),
+        found: crate::tensor::display_dims(dims),
     };
-    if spec.dims.len() != tensor.dims().len() {
+    if spec.dims.len() != dims.len() {
         return Err(mismatch());
     }
-    for (dim, &n) in spec.dims.iter().zip(tensor.dims()) {
+    for (dim, &n) in spec.dims.iter().zip(dims) {
         match dim {
             Dim::Fixed(expected) if *expected != n => return Err(mismatch()),
             Dim::Fixed(_) => {}

@@ -3,8 +3,10 @@
 //! The library is opened at run time: from `ORT_DYLIB_PATH`, else `libonnxruntime.so` on the loader's path, so the
 //! same binary starts on machines without it and says what is missing.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use ort::environment::Environment;
 use ort::memory::Allocator;
@@ -12,7 +14,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{IoBinding, Session};
 use ort::value::{DynTensor, Outlet, TensorElementType, ValueType};
 
-use super::{Device, Error, Stage};
+use super::{Device, Error, Placement, Stage};
 use crate::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
 
 const REMEDY: &str = "Install ONNX Runtime 1.20 or newer (pip install onnxruntime; scripts/setup.sh does it) and set \
@@ -29,6 +31,12 @@ pub struct OnnxEngine {
     session: Session,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
+}
+
+/// Tensors in host memory, and moments.
+pub struct Workspace {
+    tensors: Vec<DynTensor>,
+    marks: Vec<Instant>,
 }
 
 impl Onnx {
@@ -65,8 +73,10 @@ fn environment() -> Result<Environment, Error> {
 
 impl Device for Onnx {
     type Engine = OnnxEngine;
-    type Buffer = DynTensor;
+    type Workspace = Workspace;
     type Bound = IoBinding;
+    /// Every call starts its engine and waits for it: nothing to record.
+    type Recording = Infallible;
 
     fn kind(&self) -> &'static str {
         "onnx"
@@ -97,35 +107,43 @@ impl Device for Onnx {
         &engine.outputs
     }
 
-    fn allocate(&mut self, dtype: DType, dims: &[usize]) -> Result<DynTensor, Error> {
-        DynTensor::new(&Allocator::default(), element_type(dtype), dims).map_err(|error| Error::Device {
-            action: format!("allocating {dtype} {}", crate::tensor::display_dims(dims)),
+    fn workspace(&mut self, tensors: &[Placement], marks: usize) -> Result<Workspace, Error> {
+        let allocate = |placement: &Placement| {
+            let Placement { dtype, dims, .. } = placement;
+            DynTensor::new(&Allocator::default(), element_type(*dtype), dims.as_slice()).map_err(|error| {
+                Error::Device {
+                    action: format!("allocating {dtype} {}", crate::tensor::display_dims(dims)),
+                    reason: error.to_string(),
+                }
+            })
+        };
+        let tensors = tensors.iter().map(allocate).collect::<Result<_, _>>()?;
+        Ok(Workspace { tensors, marks: vec![Instant::now(); marks] })
+    }
+
+    fn bind(
+        &mut self,
+        engine: &mut OnnxEngine,
+        workspace: &mut Workspace,
+        inputs: &[(String, usize)],
+        outputs: &[(String, usize)],
+    ) -> Result<IoBinding, Error> {
+        let fail = |tensor: &str, error: ort::Error| Error::Device {
+            action: format!("binding '{tensor}'"),
             reason: error.to_string(),
-        })
+        };
+        let mut bound = engine.session.create_binding().map_err(|error| fail("", error))?;
+        for (tensor, index) in inputs {
+            bound.bind_input(tensor, &workspace.tensors[*index]).map_err(|error| fail(tensor, error))?;
+        }
+        for (tensor, index) in outputs {
+            bound.bind_output(tensor, &mut workspace.tensors[*index]).map_err(|error| fail(tensor, error))?;
+        }
+        Ok(bound)
     }
 
-    fn bind(&mut self, engine: &mut OnnxEngine) -> Result<IoBinding, Error> {
-        let fail = |error: ort::Error| Error::Device { action: "binding".into(), reason: error.to_string() };
-        engine.session.create_binding().map_err(fail)
-    }
-
-    fn bind_input(&mut self, bound: &mut IoBinding, tensor: &str, buffer: &DynTensor) -> Result<(), Error> {
-        bound
-            .bind_input(tensor, buffer)
-            .map_err(|error| Error::Device { action: format!("binding input '{tensor}'"), reason: error.to_string() })
-    }
-
-    fn bind_output(&mut self, bound: &mut IoBinding, tensor: &str, buffer: &mut DynTensor) -> Result<(), Error> {
-        bound
-            .bind_output(tensor, buffer)
-            .map_err(|error| Error::Device { action: format!("binding output '{tensor}'"), reason: error.to_string() })
-    }
-
-    fn run(&mut self, engine: &mut OnnxEngine, bound: &mut IoBinding) -> Result<(), String> {
-        engine.session.run_binding(bound).map(drop).map_err(|error| error.to_string())
-    }
-
-    fn write(&mut self, buffer: &mut DynTensor, tensor: &HostTensor) -> Result<(), String> {
+    fn write(&mut self, workspace: &mut Workspace, index: usize, tensor: &HostTensor) -> Result<(), String> {
+        let buffer = &mut workspace.tensors[index];
         match tensor.data() {
             Data::F32(values) => copy_in(buffer, values),
             Data::F16(values) => copy_in(buffer, values),
@@ -136,19 +154,56 @@ impl Device for Onnx {
         }
     }
 
-    fn read(&mut self, buffer: &DynTensor, tensor: &mut HostTensor) -> Result<(), String> {
-        match tensor.data_mut() {
-            Data::F32(values) => copy_out(buffer, values),
-            Data::F16(values) => copy_out(buffer, values),
-            Data::I32(values) => copy_out(buffer, values),
-            Data::I64(values) => copy_out(buffer, values),
-            Data::U8(values) => copy_out(buffer, values),
-            Data::Bool(values) => copy_out(buffer, values),
-        }
+    fn place<'w>(&mut self, workspace: &'w mut Workspace, index: usize) -> Option<&'w mut [f32]> {
+        workspace.tensors[index].try_extract_tensor_mut::<f32>().ok().map(|(_, values)| values)
+    }
+
+    fn upload(&mut self, _: &mut Workspace) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn run(&mut self, engine: &mut OnnxEngine, bound: &mut IoBinding, _: &mut Workspace) -> Result<(), String> {
+        engine.session.run_binding(bound).map(drop).map_err(|error| error.to_string())
+    }
+
+    fn mark(&mut self, workspace: &mut Workspace, mark: usize) -> Result<(), Error> {
+        workspace.marks[mark] = Instant::now();
+        Ok(())
+    }
+
+    fn download(&mut self, _: &mut Workspace) -> Result<(), Error> {
+        Ok(())
     }
 
     fn finish(&mut self) -> Result<(), Error> {
         Ok(())
+    }
+
+    fn between(&self, workspace: &Workspace, mark: usize) -> Duration {
+        workspace.marks[mark + 1].duration_since(workspace.marks[mark])
+    }
+
+    fn downloaded(&self, workspace: &Workspace, index: usize, tensor: &mut HostTensor) -> Result<(), String> {
+        copy(&workspace.tensors[index], tensor)
+    }
+
+    fn read(&mut self, workspace: &Workspace, index: usize, tensor: &mut HostTensor) -> Result<(), String> {
+        copy(&workspace.tensors[index], tensor)
+    }
+
+    fn replay(&mut self, recording: &mut Infallible) -> Result<(), Error> {
+        match *recording {}
+    }
+}
+
+fn copy(buffer: &DynTensor, tensor: &mut HostTensor) -> Result<(), String> {
+    match tensor.data_mut() {
+        Data::F32(values) => copy_out(buffer, values),
+        Data::F16(values) => copy_out(buffer, values),
+        Data::I32(values) => copy_out(buffer, values),
+        Data::I64(values) => copy_out(buffer, values),
+        Data::U8(values) => copy_out(buffer, values),
+        Data::Bool(values) => copy_out(buffer, values),
     }
 }
 

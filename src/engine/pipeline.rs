@@ -62,6 +62,10 @@ pub trait Run: Send {
     /// [`Error::HostTensor`] when type or dimensions differ from the prepared program's.
     fn write(&mut self, name: &str, tensor: &HostTensor) -> Result<(), Error>;
 
+    /// Where the host may put a single-precision input of the prepared program itself, in place of [`Self::write`], row
+    /// major; `None` when the networks take another type.
+    fn place(&mut self, name: &str) -> Option<&mut [f32]>;
+
     /// Runs every stage, `repetitions` times those that repeat; `times` is in run order and is added to.
     ///
     /// # Errors
@@ -155,8 +159,9 @@ impl<D> Run for Pipeline<D>
 where
     D: Device + Send,
     D::Engine: Send,
-    D::Buffer: Send,
+    D::Workspace: Send,
     D::Bound: Send,
+    D::Recording: Send,
 {
     fn kind(&self) -> &'static str {
         self.device.kind()
@@ -180,6 +185,11 @@ where
         let index = self.index(name)?;
         let program = self.programs.first_mut().ok_or(Error::NotPrepared)?;
         program.write(&mut self.device, &self.wiring, index, tensor)
+    }
+
+    fn place(&mut self, name: &str) -> Option<&mut [f32]> {
+        let index = self.wiring.find(name)?;
+        self.programs.first_mut()?.place(&mut self.device, &self.wiring, index)
     }
 
     fn execute(&mut self, times: &mut [StageTime]) -> Result<(), Error> {

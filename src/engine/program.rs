@@ -2,31 +2,51 @@
 //! allocated and every run bound. Made once, replayed at each inference.
 
 use std::path::Path;
-use std::time::Instant;
 
 use safetensors::{Dtype, SafeTensors};
 
 use super::wiring::{Source, Symbols, Wiring, resolve};
-use super::{Device, Error, Made, StageTime};
+use super::{Device, Error, Made, Placement, StageTime};
+use crate::sys::map;
 use crate::tensor::{DType, HostTensor, display_dims};
 
 /// Buffers and bound runs for one (symbols, repetitions).
 pub(super) struct Program<D: Device> {
+    // Declared in the order in which they must be dropped: what refers to the workspace, then the workspace.
+    recorded: Recorded<D::Recording>,
+    steps: Vec<Step<D>>,
+    workspace: D::Workspace,
     pub symbols: Symbols,
     pub repetitions: u32,
-    /// For each tensor: its dimensions.
-    dims: Vec<Vec<usize>>,
-    /// For each tensor: its buffer, or one per repetition for constants.
-    buffers: Vec<Vec<D::Buffer>>,
+    layout: Layout,
     /// For each tensor written by the host in another type than the engine's: where it is converted.
     staging: Vec<Option<HostTensor>>,
-    steps: Vec<Step<D>>,
 }
 
 struct Step<D: Device> {
     stage: usize,
     repetition: usize,
     bound: D::Bound,
+    /// The mark that is noted after it; `None` when the same stage goes on.
+    mark: Option<usize>,
+}
+
+/// Whether a pass runs step by step or as one.
+enum Recorded<R> {
+    /// It has not run yet: a device may set up things at a first run that no recording may hold.
+    NotYet,
+    /// The device does not record.
+    Never,
+    /// It is.
+    Yes(R),
+}
+
+/// Where the tensors of a program are.
+struct Layout {
+    /// For each tensor: its dimensions.
+    dims: Vec<Vec<usize>>,
+    /// For each tensor: its place in the workspace, or one per repetition for constants.
+    places: Vec<Vec<usize>>,
 }
 
 impl<D: Device> Program<D> {
@@ -37,94 +57,71 @@ impl<D: Device> Program<D> {
         symbols: &Symbols,
         repetitions: u32,
     ) -> Result<Self, Error> {
+        let (layout, placements) = Layout::new(wiring, symbols, repetitions)?;
+        let order = order(wiring, repetitions as usize);
+        let ends: Vec<bool> = (0..order.len())
+            .map(|at| order.get(at + 1).is_none_or(|(next, _)| order.get(at).is_some_and(|(stage, _)| stage != next)))
+            .collect();
+        let workspace = device.workspace(&placements, 1 + ends.iter().filter(|end| **end).count())?;
         let mut program = Self {
+            recorded: Recorded::NotYet,
+            steps: Vec::new(),
+            workspace,
             symbols: symbols.clone(),
             repetitions,
-            dims: Vec::new(),
-            buffers: Vec::new(),
+            layout,
             staging: wiring.tensors.iter().map(|_| None).collect(),
-            steps: Vec::new(),
         };
-        program.allocate(device, wiring)?;
-        let group = wiring.stages.iter().position(|stage| stage.repeat);
-        let after = wiring.stages.iter().rposition(|stage| stage.repeat).map_or(0, |last| last + 1);
-        match group {
-            None => program.bind(device, engines, wiring, 0..wiring.stages.len(), 0)?,
-            Some(first) => {
-                program.bind(device, engines, wiring, 0..first, 0)?;
-                for repetition in 0..repetitions as usize {
-                    program.bind(device, engines, wiring, first..after, repetition)?;
-                }
-                let last = (repetitions as usize).saturating_sub(1);
-                program.bind(device, engines, wiring, after..wiring.stages.len(), last)?;
-            }
+        program.fill_constants(device, wiring)?;
+        let mut mark = 0;
+        for ((stage, repetition), end) in order.into_iter().zip(ends) {
+            mark += usize::from(end);
+            let bound = program.bind(device, &mut engines[stage], wiring, stage, repetition)?;
+            program.steps.push(Step { stage, repetition, bound, mark: end.then_some(mark) });
         }
         Ok(program)
-    }
-
-    fn allocate(&mut self, device: &mut D, wiring: &Wiring) -> Result<(), Error> {
-        for tensor in &wiring.tensors {
-            let dims = resolve(&tensor.spec, &self.symbols)?;
-            let buffers = match &tensor.source {
-                Source::Host | Source::Stage => vec![device.allocate(tensor.spec.dtype, &dims)?],
-                Source::Constants(file) => self.constants(device, &tensor.spec.name, file, tensor.spec.dtype, &dims)?,
-            };
-            self.dims.push(dims);
-            self.buffers.push(buffers);
-        }
-        Ok(())
-    }
-
-    /// One buffer per repetition, filled from the table's rows.
-    fn constants(
-        &self,
-        device: &mut D,
-        input: &str,
-        file: &Path,
-        dtype: DType,
-        dims: &[usize],
-    ) -> Result<Vec<D::Buffer>, Error> {
-        let fail = |reason: String| Error::Constants { input: input.to_owned(), file: file.to_owned(), reason };
-        let table = constant_table(file, input, self.repetitions).map_err(fail)?;
-        if dtype != DType::F32 || table.dims()[1..] != *dims {
-            return Err(fail(format!(
-                "expected rows of {dtype} {}, found f32 {}",
-                display_dims(dims),
-                display_dims(&table.dims()[1..])
-            )));
-        }
-        let values = table.as_f32().unwrap_or_default();
-        let row_len: usize = dims.iter().product();
-        let mut buffers = Vec::with_capacity(self.repetitions as usize);
-        for row in values.chunks_exact(row_len.max(1)) {
-            let mut buffer = device.allocate(dtype, dims)?;
-            let row = HostTensor::from_f32(dims, row.to_vec()).ok_or_else(|| fail("rows of uneven length".into()))?;
-            device.write(&mut buffer, &row).map_err(fail)?;
-            buffers.push(buffer);
-        }
-        Ok(buffers)
     }
 
     fn bind(
         &mut self,
         device: &mut D,
-        engines: &mut [D::Engine],
+        engine: &mut D::Engine,
         wiring: &Wiring,
-        stages: std::ops::Range<usize>,
+        stage: usize,
         repetition: usize,
-    ) -> Result<(), Error> {
-        for index in stages {
-            let stage = &wiring.stages[index];
-            let mut bound = device.bind(&mut engines[index])?;
-            for (name, tensor) in &stage.inputs {
-                let (tensor, row) = place(wiring, *tensor, repetition);
-                device.bind_input(&mut bound, name, &self.buffers[tensor][row])?;
+    ) -> Result<D::Bound, Error> {
+        let named = |tensors: &[(String, usize)]| -> Vec<(String, usize)> {
+            let place = |tensor: usize| self.layout.place(wiring, tensor, repetition);
+            tensors.iter().map(|(name, tensor)| (name.clone(), place(*tensor))).collect()
+        };
+        let stage = &wiring.stages[stage];
+        let (inputs, outputs) = (named(&stage.inputs), named(&stage.outputs));
+        device.bind(engine, &mut self.workspace, &inputs, &outputs)
+    }
+
+    /// Writes the rows of every table of constants, each into its own place.
+    fn fill_constants(&mut self, device: &mut D, wiring: &Wiring) -> Result<(), Error> {
+        for (tensor, places) in wiring.tensors.iter().zip(&self.layout.places) {
+            let Source::Constants(file) = &tensor.source else { continue };
+            let input = &tensor.spec.name;
+            let fail = |reason: String| Error::Constants { input: input.clone(), file: file.clone(), reason };
+            let table = constant_table(file, input, self.repetitions).map_err(fail)?;
+            let dims = resolve(&tensor.spec, &self.symbols)?;
+            if tensor.spec.dtype != DType::F32 || table.dims()[1..] != *dims {
+                return Err(fail(format!(
+                    "expected rows of {} {}, found f32 {}",
+                    tensor.spec.dtype,
+                    display_dims(&dims),
+                    display_dims(&table.dims()[1..])
+                )));
             }
-            for (name, tensor) in &stage.outputs {
-                let (tensor, row) = place(wiring, *tensor, repetition);
-                device.bind_output(&mut bound, name, &mut self.buffers[tensor][row])?;
+            let row_len: usize = dims.iter().product();
+            let rows = table.as_f32().unwrap_or_default().chunks_exact(row_len.max(1));
+            for (row, place) in rows.zip(places) {
+                let row =
+                    HostTensor::from_f32(&dims, row.to_vec()).ok_or_else(|| fail("rows of uneven length".into()))?;
+                device.write(&mut self.workspace, *place, &row).map_err(fail)?;
             }
-            self.steps.push(Step { stage: index, repetition, bound });
         }
         Ok(())
     }
@@ -132,7 +129,7 @@ impl<D: Device> Program<D> {
     /// Copies a host tensor in, converting i32 to i64 and f32 to f16 where a foreign network wants that.
     pub fn write(&mut self, device: &mut D, wiring: &Wiring, tensor: usize, host: &HostTensor) -> Result<(), Error> {
         let spec = &wiring.tensors[tensor].spec;
-        let dims = &self.dims[tensor];
+        let (dims, place) = (&self.layout.dims[tensor], self.layout.places[tensor][0]);
         let refuse = |expected: String| Error::HostTensor {
             tensor: spec.name.clone(),
             expected,
@@ -141,26 +138,30 @@ impl<D: Device> Program<D> {
         if host.dims() != dims {
             return Err(refuse(format!("{} {}", spec.dtype, display_dims(dims))));
         }
-        let buffer = &mut self.buffers[tensor][0];
         if host.dtype() == spec.dtype {
-            return device.write(buffer, host).map_err(refuse);
+            return device.write(&mut self.workspace, place, host).map_err(refuse);
         }
         if self.staging[tensor].is_none() {
             self.staging[tensor] = HostTensor::zeros(spec.dtype, dims);
         }
         let staging = self.staging[tensor].as_mut();
         match staging.and_then(|staging| host.convert_into(staging).then_some(staging)) {
-            Some(converted) => device.write(buffer, converted).map_err(refuse),
+            Some(converted) => device.write(&mut self.workspace, place, converted).map_err(refuse),
             None => Err(refuse(format!("{} (or a type that converts to it)", spec.dtype))),
         }
+    }
+
+    /// Where the host may put a single-precision tensor itself; `None` for other types.
+    pub fn place(&mut self, device: &mut D, wiring: &Wiring, tensor: usize) -> Option<&mut [f32]> {
+        let single = wiring.tensors[tensor].spec.dtype == DType::F32;
+        if single { device.place(&mut self.workspace, self.layout.places[tensor][0]) } else { None }
     }
 
     /// Copies a tensor out; after the repeated group, the value of its last repetition.
     pub fn read(&self, device: &mut D, wiring: &Wiring, tensor: usize, host: &mut HostTensor) -> Result<(), Error> {
         let last = (self.repetitions as usize).saturating_sub(1);
-        let (at, row) = place(wiring, tensor, last);
         let spec = &wiring.tensors[tensor].spec;
-        let dims = &self.dims[tensor];
+        let dims = &self.layout.dims[tensor];
         if host.dtype() != spec.dtype || host.dims() != dims {
             return Err(Error::HostTensor {
                 tensor: spec.name.clone(),
@@ -168,24 +169,40 @@ impl<D: Device> Program<D> {
                 found: format!("{} {}", host.dtype(), display_dims(host.dims())),
             });
         }
-        device
-            .read(&self.buffers[at][row], host)
-            .map_err(|reason| Error::Device { action: format!("reading tensor '{}'", spec.name), reason })
+        let place = self.layout.place(wiring, tensor, last);
+        let read = match wiring.result() == Some(tensor) {
+            true => device.downloaded(&self.workspace, place, host),
+            false => device.read(&self.workspace, place, host),
+        };
+        read.map_err(|reason| Error::Device { action: format!("reading tensor '{}'", spec.name), reason })
     }
 
     /// Runs every step in order, adding to the time of its stage.
     pub fn execute(&mut self, device: &mut D, engines: &mut [D::Engine], times: &mut [StageTime]) -> Result<(), Error> {
-        for step in &mut self.steps {
-            let started = Instant::now();
-            device.run(&mut engines[step.stage], &mut step.bound).map_err(|reason| Error::Run {
-                stage: times.get(step.stage).map(|time| time.stage.clone()).unwrap_or_default(),
-                reason,
-            })?;
-            if let Some(time) = times.get_mut(step.stage) {
-                time.time += started.elapsed();
+        let Self { recorded, steps, workspace, .. } = self;
+        match recorded {
+            Recorded::Yes(recording) => device.replay(recording)?,
+            Recorded::NotYet | Recorded::Never => {
+                if let Err(error) = pass(device, engines, steps, workspace, times) {
+                    // What did start must end before the host touches the workspace again.
+                    device.finish().unwrap_or_else(|error| tracing::debug!(%error, "after a failed pass"));
+                    return Err(error);
+                }
             }
         }
-        device.finish()
+        device.finish()?;
+        let mut mark = 0;
+        for step in steps.iter().filter(|step| step.mark.is_some()) {
+            if let Some(time) = times.get_mut(step.stage) {
+                time.time += device.between(workspace, mark);
+            }
+            mark += 1;
+        }
+        if matches!(recorded, Recorded::NotYet) {
+            let recording = device.record(&mut |device| pass(device, engines, steps, workspace, times))?;
+            *recorded = recording.map_or(Recorded::Never, Recorded::Yes);
+        }
+        Ok(())
     }
 
     /// As [`Self::execute`], and shows every output as soon as it is made. Copies and allocates.
@@ -196,41 +213,97 @@ impl<D: Device> Program<D> {
         wiring: &Wiring,
         see: &mut dyn FnMut(Made<'_>),
     ) -> Result<(), Error> {
+        device.upload(&mut self.workspace)?;
         for step in &mut self.steps {
             let stage = &wiring.stages[step.stage];
             let fail = |reason| Error::Run { stage: stage.name.clone(), reason };
-            device.run(&mut engines[step.stage], &mut step.bound).map_err(fail)?;
+            device.run(&mut engines[step.stage], &mut step.bound, &mut self.workspace).map_err(fail)?;
             device.finish()?;
             for (_, tensor) in &stage.outputs {
                 let spec = &wiring.tensors[*tensor].spec;
-                let (at, row) = place(wiring, *tensor, step.repetition);
+                let place = self.layout.place(wiring, *tensor, step.repetition);
                 let fail = |reason| Error::Device { action: format!("reading tensor '{}'", spec.name), reason };
-                let held = HostTensor::zeros(spec.dtype, &self.dims[*tensor]);
+                let held = HostTensor::zeros(spec.dtype, &self.layout.dims[*tensor]);
                 let mut held = held.ok_or_else(|| fail(format!("{} is not read on the host", spec.dtype)))?;
-                device.read(&self.buffers[at][row], &mut held).map_err(fail)?;
+                device.read(&self.workspace, place, &mut held).map_err(fail)?;
                 see(Made { name: &spec.name, repetition: stage.repeat.then_some(step.repetition), tensor: held });
             }
         }
-        Ok(())
+        device.download(&mut self.workspace)?;
+        device.finish()
     }
 }
 
-/// Buffer of a tensor in a repetition: constants have one each; a tensor and the one that it feeds swap theirs at
-/// every repetition, so that no copy closes the loop.
-fn place(wiring: &Wiring, tensor: usize, repetition: usize) -> (usize, usize) {
-    if matches!(wiring.tensors[tensor].source, Source::Constants(_)) {
-        return (tensor, repetition);
+/// Starts everything, from upload to download.
+fn pass<D: Device>(
+    device: &mut D,
+    engines: &mut [D::Engine],
+    steps: &mut [Step<D>],
+    workspace: &mut D::Workspace,
+    stages: &[StageTime],
+) -> Result<(), Error> {
+    device.upload(workspace)?;
+    device.mark(workspace, 0)?;
+    for step in steps {
+        device.run(&mut engines[step.stage], &mut step.bound, workspace).map_err(|reason| Error::Run {
+            stage: stages.get(step.stage).map(|time| time.stage.clone()).unwrap_or_default(),
+            reason,
+        })?;
+        if let Some(mark) = step.mark {
+            device.mark(workspace, mark)?;
+        }
     }
-    let partner = wiring.tensors[tensor].feeds.or_else(|| wiring.tensors.iter().position(|t| t.feeds == Some(tensor)));
-    match partner {
-        Some(partner) if repetition % 2 == 1 => (partner, 0),
-        _ => (tensor, 0),
+    device.download(workspace)
+}
+
+/// Stages with their repetitions, in run order.
+fn order(wiring: &Wiring, repetitions: usize) -> Vec<(usize, usize)> {
+    let stages = wiring.stages.len();
+    let group = wiring.stages.iter().position(|stage| stage.repeat);
+    let Some(first) = group else { return (0..stages).map(|stage| (stage, 0)).collect() };
+    let after = wiring.stages.iter().rposition(|stage| stage.repeat).map_or(first, |last| last + 1);
+    let repeated = (0..repetitions).flat_map(|repetition| (first..after).map(move |stage| (stage, repetition)));
+    let last = repetitions.saturating_sub(1);
+    (0..first).map(|stage| (stage, 0)).chain(repeated).chain((after..stages).map(|stage| (stage, last))).collect()
+}
+
+impl Layout {
+    fn new(wiring: &Wiring, symbols: &Symbols, repetitions: u32) -> Result<(Self, Vec<Placement>), Error> {
+        let mut layout = Self { dims: Vec::new(), places: Vec::new() };
+        let mut placements = Vec::new();
+        for tensor in &wiring.tensors {
+            let dims = resolve(&tensor.spec, symbols)?;
+            let count = if matches!(tensor.source, Source::Constants(_)) { repetitions as usize } else { 1 };
+            let upload = tensor.source == Source::Host;
+            let placement = Placement { dtype: tensor.spec.dtype, dims: dims.clone(), upload, download: false };
+            layout.places.push((placements.len()..placements.len() + count).collect());
+            placements.extend(std::iter::repeat_n(placement, count));
+            layout.dims.push(dims);
+        }
+        if let Some(result) = wiring.result() {
+            let place = layout.place(wiring, result, (repetitions as usize).saturating_sub(1));
+            placements[place].download = true;
+        }
+        Ok((layout, placements))
+    }
+
+    /// Place of a tensor in a repetition: constants have one each; a tensor and the one that it feeds swap theirs at
+    /// every repetition, so that no copy closes the loop.
+    fn place(&self, wiring: &Wiring, tensor: usize, repetition: usize) -> usize {
+        if matches!(wiring.tensors[tensor].source, Source::Constants(_)) {
+            return self.places[tensor][repetition];
+        }
+        let feeding = || wiring.tensors.iter().position(|other| other.feeds == Some(tensor));
+        match wiring.tensors[tensor].feeds.or_else(feeding) {
+            Some(partner) if repetition % 2 == 1 => self.places[partner][0],
+            _ => self.places[tensor][0],
+        }
     }
 }
 
 /// Tensor `<input>.<repetitions>` of a safetensors file, its first dimension the repetitions.
 fn constant_table(file: &Path, input: &str, repetitions: u32) -> Result<HostTensor, String> {
-    let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
+    let bytes = map::map(file).map_err(|error| error.to_string())?;
     let tables = SafeTensors::deserialize(&bytes).map_err(|error| format!("not a safetensors file: {error}"))?;
     let name = format!("{input}.{repetitions}");
     let Ok(view) = tables.tensor(&name) else {

@@ -113,6 +113,11 @@ impl Wiring {
         }
     }
 
+    /// Index of the tensor that the last repetition leaves for the host: what closes the loop.
+    pub fn result(&self) -> Option<usize> {
+        self.tensors.iter().rposition(|tensor| tensor.feeds.is_some())
+    }
+
     /// Index of the tensor named `name`.
     pub fn find(&self, name: &str) -> Option<usize> {
         self.tensors.iter().position(|tensor| tensor.spec.name == name)

@@ -43,12 +43,13 @@ impl Policy {
         steps: u32,
         see: &mut dyn FnMut(&str, Option<usize>, &HostTensor),
     ) -> Result<(), Error> {
-        for (index, view) in self.views.inspect(&arrays.frames)?.into_iter().enumerate() {
+        self.text.set(arrays.instruction)?;
+        self.state.encode_raw(arrays.state)?;
+        self.prepare(steps)?;
+        for (index, view) in self.views.inspect(&arrays.frames, &mut *self.pipeline)?.into_iter().enumerate() {
             see(&format!("{}{}", names::RESAMPLED, view.camera), None, &view.resampled);
             see(&format!("{}{index}", names::PIXEL_VALUES), None, &view.normalised);
         }
-        self.text.set(arrays.instruction)?;
-        self.state.encode_raw(arrays.state)?;
         see(names::STATE, None, self.state.tensor());
         for (name, tensor) in self.text.tensors() {
             see(name, None, tensor);
@@ -58,9 +59,12 @@ impl Policy {
             return Err(Error::Noise { expected: actions.len(), found: arrays.noise.len() });
         }
         actions.copy_from_slice(arrays.noise);
-        self.write_inputs(steps)?;
+        self.write_inputs()?;
+        for (name, tensor) in self.views.copies(&mut *self.pipeline)? {
+            see(&name, None, &tensor);
+        }
         for spec in &self.host_inputs {
-            let found = host_tensor(&self.views, &self.text, &self.state, &self.actions, &self.strength, &spec.name);
+            let found = host_tensor(&self.text, &self.state, &self.actions, &self.strength, &spec.name);
             if let Some(tensor) = found.filter(|_| self.text.tensor(&spec.name).is_none()) {
                 see(&spec.name, None, tensor);
             }

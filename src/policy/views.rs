@@ -4,6 +4,7 @@ use super::encode::image::{EvalTransform, image_tokens};
 use super::encode::resize::Size;
 use super::processor::Processor;
 use super::{Error, PolicySpec};
+use crate::engine::Run;
 use crate::message::{CompressedImageView, FrameDecoder, ImageView, Pixels};
 use crate::observation::{CameraSample, Transport};
 use crate::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
@@ -14,8 +15,16 @@ const STACKED: &str = "pixels";
 /// Every view of the policy, with what its frames are decoded and resampled through.
 pub(super) struct Views {
     views: Vec<View>,
-    /// What the stages read, `[views, 3, height, width]` each, by name.
-    tensors: Vec<(String, HostTensor)>,
+    tensors: Vec<PixelTensor>,
+}
+
+/// What the stages read. The frames' last resampling step writes into the engine's own memory.
+struct PixelTensor {
+    name: String,
+    /// `[views, 3, height, width]`
+    dims: [usize; 4],
+    /// For networks that take pixels in another type than single precision.
+    held: Option<HostTensor>,
 }
 
 struct View {
@@ -69,8 +78,8 @@ impl Views {
                 };
                 views.push(View { decoder: FrameDecoder::new(), slot });
             }
-            let zeros = HostTensor::zeros(DType::F32, &[cameras.len(), 3, height, width]);
-            tensors.push((input.name.clone(), zeros.ok_or(Error::Internal("f32 zeros"))?));
+            let dims = [cameras.len(), 3, height, width];
+            tensors.push(PixelTensor { name: input.name.clone(), dims, held: None });
         }
         views.sort_by_key(|view| spec.cameras.iter().position(|camera| *camera == view.slot.camera));
         for camera in &spec.cameras {
@@ -87,13 +96,14 @@ impl Views {
         self.views.iter().map(|view| image_tokens(view.slot.size)).collect()
     }
 
-    /// A tensor by its name.
-    pub fn tensor(&self, name: &str) -> Option<&HostTensor> {
-        self.tensors.iter().find(|(held, _)| held == name).map(|(_, tensor)| tensor)
+    /// Dimensions of a tensor by its name.
+    pub fn dims(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.iter().find(|tensor| tensor.name == name).map(|tensor| tensor.dims.as_slice())
     }
 
-    /// Decodes, resamples and normalises one frame of every camera, given in the policy's order.
-    pub fn encode(&mut self, samples: &[CameraSample]) -> Result<(), Error> {
+    /// Decodes, resamples and normalises one frame of every camera, given in the policy's order, into the prepared
+    /// program of `pipeline`.
+    pub fn encode(&mut self, samples: &[CameraSample], pipeline: &mut dyn Run) -> Result<(), Error> {
         self.check_count(samples.len())?;
         for (view, sample) in self.views.iter_mut().zip(samples) {
             let frame = match sample.transport {
@@ -103,22 +113,49 @@ impl Views {
                 }
             };
             let frame = frame.map_err(|error| failure(&view.slot.camera, error.to_string()))?;
-            view.slot.convert(&frame, &mut self.tensors)?;
+            view.slot.convert(&frame, self.tensors[view.slot.tensor].values(pipeline)?)?;
+        }
+        self.hand_over(pipeline)
+    }
+
+    /// Zeros in place of every frame.
+    pub fn encode_zeros(&mut self, pipeline: &mut dyn Run) -> Result<(), Error> {
+        self.tensors.iter_mut().try_for_each(|tensor| tensor.values(pipeline).map(|values| values.fill(0.0)))?;
+        self.hand_over(pipeline)
+    }
+
+    /// As [`Self::encode`] for frames that are decoded already, and what each became on the way. For inspection:
+    /// allocates.
+    pub fn inspect(&mut self, frames: &[Pixels<'_>], pipeline: &mut dyn Run) -> Result<Vec<Inspected>, Error> {
+        self.check_count(frames.len())?;
+        let mut inspected = Vec::with_capacity(frames.len());
+        for (view, frame) in self.views.iter_mut().zip(frames) {
+            let values = self.tensors[view.slot.tensor].values(pipeline)?;
+            view.slot.convert(frame, &mut *values)?;
+            inspected.push(view.slot.inspect(frame, values)?);
+        }
+        self.hand_over(pipeline)?;
+        Ok(inspected)
+    }
+
+    /// Every tensor as it was encoded last. For inspection: copies.
+    pub fn copies(&mut self, pipeline: &mut dyn Run) -> Result<Vec<(String, HostTensor)>, Error> {
+        let copy = |tensor: &mut PixelTensor| {
+            let values = tensor.values(pipeline)?.to_vec();
+            let values = HostTensor::from_f32(&tensor.dims, values).ok_or(Error::Internal("a tensor of its size"))?;
+            Ok((tensor.name.clone(), values))
+        };
+        self.tensors.iter_mut().map(copy).collect()
+    }
+
+    /// Tensors that the engine does not take as they are.
+    fn hand_over(&self, pipeline: &mut dyn Run) -> Result<(), Error> {
+        for tensor in &self.tensors {
+            if let Some(held) = &tensor.held {
+                pipeline.write(&tensor.name, held)?;
+            }
         }
         Ok(())
-    }
-
-    /// Resamples and normalises frames that are decoded already, given in the policy's order.
-    pub fn encode_frames(&mut self, frames: &[Pixels<'_>]) -> Result<(), Error> {
-        self.check_count(frames.len())?;
-        self.views.iter_mut().zip(frames).try_for_each(|(view, frame)| view.slot.convert(frame, &mut self.tensors))
-    }
-
-    /// As [`Self::encode_frames`], and what each frame became on the way. For inspection: allocates.
-    pub fn inspect(&mut self, frames: &[Pixels<'_>]) -> Result<Vec<Inspected>, Error> {
-        self.encode_frames(frames)?;
-        let tensors = &self.tensors;
-        self.views.iter_mut().zip(frames).map(|(view, frame)| view.slot.inspect(frame, tensors)).collect()
     }
 
     fn check_count(&self, found: usize) -> Result<(), Error> {
@@ -137,8 +174,22 @@ pub(super) struct Inspected {
     pub normalised: HostTensor,
 }
 
+impl PixelTensor {
+    /// Where its elements belong.
+    fn values<'p>(&'p mut self, pipeline: &'p mut dyn Run) -> Result<&'p mut [f32], Error> {
+        if let Some(values) = pipeline.place(&self.name) {
+            return Ok(values);
+        }
+        if self.held.is_none() {
+            self.held = HostTensor::zeros(DType::F32, &self.dims);
+        }
+        self.held.as_mut().and_then(HostTensor::as_f32_mut).ok_or(Error::Internal("f32 zeros"))
+    }
+}
+
 impl Slot {
-    fn convert(&mut self, frame: &Pixels<'_>, tensors: &mut [(String, HostTensor)]) -> Result<(), Error> {
+    /// `tensor`: the whole tensor that this view is a part of.
+    fn convert(&mut self, frame: &Pixels<'_>, tensor: &mut [f32]) -> Result<(), Error> {
         let fail = |reason: String| failure(&self.camera, reason);
         let Size { width, height } = self.size;
         let found = self.transform.output_size(frame.width, frame.height).map_err(|error| fail(error.to_string()))?;
@@ -149,21 +200,19 @@ impl Slot {
                 frame.width, frame.height, found.width, found.height
             )));
         }
-        let values = tensors.get_mut(self.tensor).and_then(|(_, tensor)| tensor.as_f32_mut()).unwrap_or_default();
-        let out = values.chunks_exact_mut(3 * height * width).nth(self.place);
+        let out = tensor.chunks_exact_mut(3 * height * width).nth(self.place);
         let out = out.ok_or(Error::Internal("a pixel tensor holds all its views"))?;
         self.transform.apply(frame, out).map(drop).map_err(|error| fail(error.to_string()))
     }
 
-    fn inspect(&mut self, frame: &Pixels<'_>, tensors: &[(String, HostTensor)]) -> Result<Inspected, Error> {
+    fn inspect(&mut self, frame: &Pixels<'_>, tensor: &[f32]) -> Result<Inspected, Error> {
         let Size { width, height } = self.size;
         let mut resampled = HostTensor::zeros(DType::U8, &[height, width, 3]).ok_or(Error::Internal("u8 zeros"))?;
         if let Data::U8(out) = resampled.data_mut() {
             let done = self.transform.apply_u8(frame, out);
             done.map_err(|error| failure(&self.camera, error.to_string()))?;
         }
-        let values = tensors.get(self.tensor).and_then(|(_, tensor)| tensor.as_f32()).unwrap_or_default();
-        let part = values.chunks_exact(3 * height * width).nth(self.place).unwrap_or_default();
+        let part = tensor.chunks_exact(3 * height * width).nth(self.place).unwrap_or_default();
         let normalised = HostTensor::from_f32(&[3, height, width], part.to_vec());
         let normalised = normalised.ok_or(Error::Internal("a pixel tensor holds all its views"))?;
         Ok(Inspected { camera: self.camera.clone(), resampled, normalised })
