@@ -191,12 +191,10 @@ impl<D: Device> Program<D> {
             }
         }
         device.finish()?;
-        let mut mark = 0;
-        for step in steps.iter().filter(|step| step.mark.is_some()) {
+        for (mark, step) in steps.iter().filter(|step| step.mark.is_some()).enumerate() {
             if let Some(time) = times.get_mut(step.stage) {
                 time.time += device.between(workspace, mark);
             }
-            mark += 1;
         }
         if matches!(recorded, Recorded::NotYet) {
             let recording = device.record(&mut |device| pass(device, engines, steps, workspace, times))?;
