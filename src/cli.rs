@@ -7,11 +7,13 @@ use clap::{Parser, Subcommand};
 use crate::session;
 
 mod bar;
+pub mod bench;
 pub mod export;
 pub mod infer;
 pub mod make_checkpoint;
 pub mod make_demo_policy;
 pub mod replay;
+mod settings;
 
 /// Vision-language-action policies on a robot.
 #[derive(Parser, Debug)]
@@ -26,6 +28,8 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Measure the latency of a policy.
+    Bench(bench::Bench),
     /// Run a policy once on arrays and write every named tensor.
     Infer(infer::Infer),
     /// Write a policy from a checkpoint.
@@ -65,6 +69,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(cli.verbose);
     let result = match cli.command {
+        Command::Bench(args) => bench::run(&args),
         Command::Infer(args) => infer::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Export(args) => export::run(&args),

@@ -69,7 +69,9 @@ pub enum Progress {
 pub struct Timings {
     /// Images, instruction and state to host tensors.
     pub encode: Duration,
-    /// Each stage, all repetitions together, in run order.
+    /// The engine room as the host sees it: host tensors in, every stage, actions out.
+    pub run: Duration,
+    /// Each stage where it runs, all repetitions together, in run order.
     pub stages: Vec<StageTime>,
     /// Output tensor to joint positions.
     pub decode: Duration,
@@ -81,7 +83,12 @@ impl Timings {
     /// Sets every time to zero, keeping the stages.
     pub fn reset(&mut self) {
         self.stages.iter_mut().for_each(|stage| stage.time = Duration::ZERO);
-        (self.encode, self.decode, self.total) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        (self.encode, self.run, self.decode, self.total) = Default::default();
+    }
+
+    /// What the engine room took beyond its stages: transfers, launches, waiting.
+    pub fn overhead(&self) -> Duration {
+        self.run.saturating_sub(self.stages.iter().map(|stage| stage.time).sum())
     }
 }
 
@@ -213,10 +220,12 @@ impl Policy {
         }
         self.prepare(steps)?;
         self.views.encode(&observation.cameras, &mut *self.pipeline)?;
-        self.write_inputs()?;
         timings.encode = started.elapsed();
+        let running = Instant::now();
+        self.write_inputs()?;
         self.pipeline.execute(&mut timings.stages)?;
         self.pipeline.read(&self.output, &mut self.actions)?;
+        timings.run = running.elapsed();
         let decoding = Instant::now();
         self.decode(chunk)?;
         chunk.observation_stamp = observation.stamp;

@@ -13,6 +13,7 @@ use crate::parameters::Settings;
 use crate::session::{Outcome, Published, Session};
 use crate::time::{Span, Stamp};
 
+pub mod bench;
 pub mod golden;
 pub mod record;
 pub mod report;
@@ -48,6 +49,18 @@ pub enum Error {
     /// A message of the golden bag.
     #[error("golden bag: {0}")]
     Golden(#[from] message::Error),
+    /// No moment of the bag has every input of the policy.
+    #[error(
+        "{}: no moment has a usable message of every input; record every input topic, and set inputs.*.max_age_ms and \
+         inputs.max_skew_ms to what the robot's streams have", bag.display()
+    )]
+    NoObservation {
+        /// The bag.
+        bag: PathBuf,
+    },
+    /// An inference that was to be measured gave no chunk.
+    #[error("the policy gave no chunk: {0}")]
+    Refused(String),
     /// Two input topics of the settings are one.
     #[error("internal error: {0}")]
     Internal(&'static str),

@@ -1,15 +1,14 @@
 //! `vla-trt replay`: a policy over a recorded bag.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
+use super::settings::PolicyArgs;
 use crate::engine::LoadEvent;
 use crate::engine::memory::mib;
-use crate::parameters::{NodeName, Overrides, Parameters, Settings, Value};
 use crate::policy::{PolicySpec, Progress};
 use crate::replay::{self, Summary, report};
 use crate::session::Session;
@@ -22,15 +21,8 @@ use crate::time::Span;
 pub struct Replay {
     /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
     bag: PathBuf,
-    /// Policy folder.
-    #[arg(long, value_name = "DIR")]
-    policy: PathBuf,
-    /// Parameters: the node's own YAML file.
-    #[arg(long, value_name = "FILE")]
-    params: Option<PathBuf>,
-    /// Set one parameter, as the node's `-p` does; may be given several times.
-    #[arg(short = 'p', long = "param", value_name = "NAME:=VALUE")]
-    param: Vec<String>,
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// Latency between inference and publication to assume.
     #[arg(long, value_name = "MS", default_value_t = 0.0)]
     latency_ms: f64,
@@ -59,8 +51,8 @@ pub fn run(args: &Replay) -> anyhow::Result<Outcome> {
     if !(args.tolerance.is_finite() && args.tolerance >= 0.0) {
         bail!("--tolerance: expected 0 or more, found {}", args.tolerance);
     }
-    let spec = PolicySpec::load(&args.policy)?;
-    let settings = settings(args, &spec)?;
+    let spec = PolicySpec::load(args.policy.dir())?;
+    let settings = args.policy.settings(&spec)?;
     let bar = progress_bar();
     let mut session = Session::load(spec, &settings, &mut |progress| bar.set_message(describe(&progress)))?;
     bar.set_message("replay");
@@ -86,22 +78,6 @@ pub fn run(args: &Replay) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Differs);
     }
     Ok(Outcome::Success)
-}
-
-/// The parameters as a node named `/vla_trt` would have them.
-fn settings(args: &Replay, spec: &PolicySpec) -> anyhow::Result<Arc<Settings>> {
-    let mut overrides = Overrides::new(NodeName::new("/", "vla_trt")?);
-    if let Some(file) = &args.params {
-        overrides.add_file(file)?;
-    }
-    for assignment in &args.param {
-        overrides.add_argument(assignment)?;
-    }
-    for warning in overrides.warnings() {
-        tracing::warn!("{warning}");
-    }
-    overrides.set("policy", Value::String(args.policy.to_string_lossy().into_owned()));
-    Ok(Arc::clone(Parameters::new(spec.into(), &overrides)?.settings()))
 }
 
 fn progress_bar() -> ProgressBar {
