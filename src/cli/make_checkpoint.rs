@@ -27,6 +27,8 @@ pub struct MakeCheckpoint {
 enum Size {
     /// The demo's: a few MB.
     Demo,
+    /// The real widths with few blocks: 0.6 GB.
+    Mid,
     /// The real dimensions: 6.6 GB.
     N1d6,
 }
@@ -35,6 +37,7 @@ enum Size {
 pub fn run(args: &MakeCheckpoint) -> anyhow::Result<Outcome> {
     let size = match args.size {
         Size::Demo => make_checkpoint::Size::Demo,
+        Size::Mid => make_checkpoint::Size::Mid,
         Size::N1d6 => make_checkpoint::Size::N1d6,
     };
     let mut bar = Bar::new();

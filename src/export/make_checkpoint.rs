@@ -15,7 +15,7 @@ use super::bundle::write_json;
 use super::demo::weights::DemoWeights;
 use super::demo::{self, statistics, tokenizer};
 use super::inventory::inventory;
-use super::model::{Head, Model, Vision};
+use super::model::{Head, Language, Model, Vision};
 use super::progress::Progress;
 use super::seeded::{Numbers, fill};
 use super::staging::Staging;
@@ -39,6 +39,9 @@ const CHUNK: usize = 1 << 16;
 pub enum Size {
     /// Small, arranged so that actions follow images, text and state (see [`demo`]).
     Demo,
+    /// The real widths of GR00T N1.6 with few blocks (2 vision, 2 language, 4 DiT) and a small vocabulary, in bf16: what
+    /// tries engines at real shapes in minutes.
+    Mid,
     /// The real dimensions of GR00T N1.6, in bf16.
     N1d6,
 }
@@ -117,6 +120,7 @@ pub fn fill_folder(
     let (tokenizer, vocab) = tokenizer::tokenizer();
     let (model, dtype, edge) = match size {
         Size::Demo => (demo::model(vocab), DType::F32, demo::SHORTEST_EDGE),
+        Size::Mid => (mid(vocab), DType::BF16, SHORTEST_EDGE),
         Size::N1d6 => (Model::n1d6(), DType::BF16, SHORTEST_EDGE),
     };
     let folder = dir.join(TOKENIZER);
@@ -150,6 +154,16 @@ pub fn fill_folder(
         write_json(&index, &dir.join("model.safetensors.index.json"))?;
     }
     Ok(total)
+}
+
+/// GR00T N1.6's widths, few blocks.
+fn mid(vocab: usize) -> Model {
+    let Model { vision, language, head } = Model::n1d6();
+    Model {
+        vision: Vision { layers: 2, ..vision },
+        language: Language { layers: 2, vocab, ..language },
+        head: Head { blocks: 4, embodiments: demo::EMBODIMENT.1 + 1, ..head },
+    }
 }
 
 struct Writer<'a> {
