@@ -6,12 +6,14 @@ use clap::{Parser, Subcommand};
 
 use crate::session;
 
+mod absmax;
 mod bar;
 pub mod export;
 pub mod infer;
 pub mod make_checkpoint;
 pub mod make_demo_policy;
 pub mod replay;
+mod settings;
 
 /// Vision-language-action policies on a robot.
 #[derive(Parser, Debug)]

@@ -1,15 +1,14 @@
 //! `vla-trt replay`: a policy over a recorded bag.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
+use super::settings::settings;
 use crate::engine::LoadEvent;
 use crate::engine::memory::mib;
-use crate::parameters::{NodeName, Overrides, Parameters, Settings, Value};
 use crate::policy::{PolicySpec, Progress};
 use crate::replay::{self, Summary, report};
 use crate::session::Session;
@@ -60,7 +59,7 @@ pub fn run(args: &Replay) -> anyhow::Result<Outcome> {
         bail!("--tolerance: expected 0 or more, found {}", args.tolerance);
     }
     let spec = PolicySpec::load(&args.policy)?;
-    let settings = settings(args, &spec)?;
+    let settings = settings(&spec, args.params.as_deref(), &args.param)?;
     let bar = progress_bar();
     let mut session = Session::load(spec, &settings, &mut |progress| bar.set_message(describe(&progress)))?;
     bar.set_message("replay");
@@ -86,22 +85,6 @@ pub fn run(args: &Replay) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Differs);
     }
     Ok(Outcome::Success)
-}
-
-/// The parameters as a node named `/vla_trt` would have them.
-fn settings(args: &Replay, spec: &PolicySpec) -> anyhow::Result<Arc<Settings>> {
-    let mut overrides = Overrides::new(NodeName::new("/", "vla_trt")?);
-    if let Some(file) = &args.params {
-        overrides.add_file(file)?;
-    }
-    for assignment in &args.param {
-        overrides.add_argument(assignment)?;
-    }
-    for warning in overrides.warnings() {
-        tracing::warn!("{warning}");
-    }
-    overrides.set("policy", Value::String(args.policy.to_string_lossy().into_owned()));
-    Ok(Arc::clone(Parameters::new(spec.into(), &overrides)?.settings()))
 }
 
 fn progress_bar() -> ProgressBar {
