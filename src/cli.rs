@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::session;
 
+mod absmax;
 mod bar;
 pub mod bench;
 pub mod export;

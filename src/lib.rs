@@ -9,6 +9,7 @@
 //! A live topic and a bag enter at the same door, as serialized bytes, so a
 //! replay runs the code that the robot runs.
 
+pub mod absmax;
 pub mod bag;
 pub mod chunk;
 pub mod cli;

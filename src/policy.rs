@@ -64,6 +64,10 @@ pub enum Progress {
     WarmUp,
 }
 
+/// Loads stages that take what the host offers.
+pub type LoadPipeline<'l> =
+    &'l mut dyn FnMut(&[engine::Stage], &[TensorSpec], &mut dyn FnMut(Progress)) -> Result<Box<dyn Run>, Error>;
+
 /// Where the time of one inference went.
 #[derive(Clone, Debug, Default)]
 pub struct Timings {
@@ -118,6 +122,31 @@ impl Policy {
     /// # Errors
     /// [`Error`] naming the file, stage or tensor; nothing stays loaded.
     pub fn load(spec: PolicySpec, options: LoadOptions, progress: &mut dyn FnMut(Progress)) -> Result<Self, Error> {
+        let (engine, order, threads) = (options.engine, options.load_order.clone(), options.threads);
+        let admission = options.admission;
+        let load = &mut |stages: &[engine::Stage], host: &[TensorSpec], progress: &mut dyn FnMut(Progress)| match engine
+        {
+            EngineKind::Onnx => {
+                let device = engine::onnx::Onnx::new(threads)?;
+                let progress = &mut |event| progress(Progress::Engine(event));
+                let pipeline = Pipeline::load(device, stages, order.as_deref(), host, admission, progress)?;
+                Ok(Box::new(pipeline) as Box<dyn Run>)
+            }
+            EngineKind::Tensorrt => Err(Error::NoTensorrt),
+        };
+        Self::load_with(spec, options, load, progress)
+    }
+
+    /// As [`Self::load`], with a pipeline that `load` makes of the stages and of what the host offers them.
+    ///
+    /// # Errors
+    /// As [`Self::load`], and those of `load`.
+    pub fn load_with(
+        spec: PolicySpec,
+        options: LoadOptions,
+        load: LoadPipeline<'_>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, Error> {
         progress(Progress::Planning);
         let spec = with_true_fingerprint(spec)?;
         let processor =
@@ -134,7 +163,7 @@ impl Policy {
                 stage
             })
             .collect();
-        let pipeline = load_pipeline(&options, &stages, &spec, &mut |event| progress(Progress::Engine(event)))?;
+        let pipeline = load(&stages, &host_specs(&spec), progress)?;
         let host_inputs = pipeline.host_inputs();
         let views = Views::new(&spec, &processor, &host_inputs)?;
         let text = Text::new(&spec, &processor, views.image_tokens())?;
@@ -314,23 +343,6 @@ fn with_true_fingerprint(mut spec: PolicySpec) -> Result<PolicySpec, Error> {
         spec.fingerprint = found;
     }
     Ok(spec)
-}
-
-fn load_pipeline(
-    options: &LoadOptions,
-    stages: &[engine::Stage],
-    spec: &PolicySpec,
-    progress: &mut dyn FnMut(LoadEvent),
-) -> Result<Box<dyn Run>, Error> {
-    let host = host_specs(spec);
-    match options.engine {
-        EngineKind::Onnx => {
-            let device = engine::onnx::Onnx::new(options.threads)?;
-            let order = options.load_order.as_deref();
-            Ok(Box::new(Pipeline::load(device, stages, order, &host, options.admission, progress)?))
-        }
-        EngineKind::Tensorrt => Err(Error::NoTensorrt),
-    }
 }
 
 /// What encode offers to the stages.

@@ -80,6 +80,24 @@ impl Error {
     }
 }
 
+/// How the settings have a policy loaded.
+pub fn load_options(settings: &Settings) -> LoadOptions {
+    let stages = &settings.engine.stages;
+    LoadOptions {
+        engine: settings.engine.kind,
+        load_order: settings.engine.load_order.clone(),
+        stage_files: stages.iter().filter_map(|(name, s)| Some((name.clone(), s.path.clone()?))).collect(),
+        state: settings.state.clone(),
+        action: settings.action.clone(),
+        denoise_steps: settings.denoise_steps,
+        threads: settings.engine.threads,
+        admission: Admission {
+            budget: settings.memory.budget_mib.map(|mib| mib << 20),
+            reserve: settings.memory.reserve_mib << 20,
+        },
+    }
+}
+
 /// The policy with everything that one cycle needs, all of it reused.
 pub struct Session {
     policy: Policy,
@@ -121,20 +139,7 @@ impl Session {
     /// # Errors
     /// [`Error`] naming the file, stage, tensor or joint; nothing stays loaded.
     pub fn load(spec: PolicySpec, settings: &Settings, progress: &mut dyn FnMut(Progress)) -> Result<Self, Error> {
-        let stages = &settings.engine.stages;
-        let options = LoadOptions {
-            engine: settings.engine.kind,
-            load_order: settings.engine.load_order.clone(),
-            stage_files: stages.iter().filter_map(|(name, s)| Some((name.clone(), s.path.clone()?))).collect(),
-            state: settings.state.clone(),
-            action: settings.action.clone(),
-            denoise_steps: settings.denoise_steps,
-            threads: settings.engine.threads,
-            admission: Admission {
-                budget: settings.memory.budget_mib.map(|mib| mib << 20),
-                reserve: settings.memory.reserve_mib << 20,
-            },
-        };
+        let options = load_options(settings);
         let mut session = Self::new(Policy::load(spec, options, progress)?)?;
         session.apply(settings)?;
         Ok(session)

@@ -35,10 +35,15 @@ const MAY_CALL: &[(&str, &[&str])] = &[
     ),
     ("infer", &["policy", "observation", "engine", "message", "tensor"]),
     ("export", &["policy", "tensor", "engine", "time", "sys"]),
+    (
+        "absmax",
+        &["export", "replay", "session", "parameters", "policy", "observation", "engine", "bag", "tensor", "time"],
+    ),
     ("ros", &["session", "parameters", "policy", "observation", "engine", "chunk", "message", "tensor", "time", "sys"]),
     (
         "cli",
         &[
+            "absmax",
             "replay",
             "infer",
             "export",

@@ -63,6 +63,8 @@ pub struct Export {
     /// Make inner tensors outputs too, for comparison with a reference.
     #[arg(long)]
     debug_outputs: bool,
+    #[command(flatten)]
+    absmax: super::absmax::Absmax,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
@@ -146,15 +148,20 @@ impl Export {
 
 /// Writes the bundle; prints where it is, what it holds and its fingerprint.
 pub fn run(args: &Export) -> anyhow::Result<Outcome> {
+    let request = args.request();
+    let not_exported = || format!("{} was not exported", args.checkpoint.display());
+    let measured = args.absmax.measure(&request, &args.out).with_context(not_exported)?;
     let mut bar = Bar::new();
-    let summary = bundle::write(&args.request(), &args.out, &mut |progress| bar.show(progress))
-        .with_context(|| format!("{} was not exported", args.checkpoint.display()))?;
+    let summary = bundle::write(&request, &args.out, &mut |progress| bar.show(progress)).with_context(not_exported)?;
     drop(bar);
     for view in &summary.views {
         println!("camera {}: {}x{} pixels for the network", view.camera, view.width, view.height);
     }
     for (stage, bytes) in &summary.stages {
         println!("stage {stage}: {:.1} MB", *bytes as f64 / 1e6);
+    }
+    if let Some(report) = measured {
+        super::absmax::publish(&report, &request, &args.out)?;
     }
     println!("{} {}", args.out.display(), summary.fingerprint);
     Ok(Outcome::Success)

@@ -1,4 +1,4 @@
-//! A policy and the parameters that a node would run it with, as several commands take them.
+//! The node's parameters on the command line.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::parameters::{NodeName, Overrides, Parameters, Settings, Value};
 use crate::policy::PolicySpec;
 
-/// Where the policy is and how its node would be configured.
+/// Where the policy is and how its node would be configured, as several commands take it.
 #[derive(clap::Args, Debug)]
 pub struct PolicyArgs {
     /// Policy folder.
@@ -31,17 +31,34 @@ impl PolicyArgs {
     /// # Errors
     /// Every parameter that is unknown, out of range or missing.
     pub fn settings(&self, spec: &PolicySpec) -> anyhow::Result<Arc<Settings>> {
-        let mut overrides = Overrides::new(NodeName::new("/", "vla_trt")?);
-        if let Some(file) = &self.params {
-            overrides.add_file(file)?;
-        }
-        for assignment in &self.param {
-            overrides.add_argument(assignment)?;
-        }
-        for warning in overrides.warnings() {
-            tracing::warn!("{warning}");
-        }
-        overrides.set("policy", Value::String(self.policy.to_string_lossy().into_owned()));
-        Ok(Arc::clone(Parameters::new(spec.into(), &overrides)?.settings()))
+        settings(spec, self.params.as_deref(), &self.param)
     }
+}
+
+/// What a file and `NAME:=VALUE` arguments set for a node named `/vla_trt`.
+///
+/// # Errors
+/// A file or an argument that cannot be read.
+pub fn overrides(params: Option<&Path>, assignments: &[String]) -> anyhow::Result<Overrides> {
+    let mut overrides = Overrides::new(NodeName::new("/", "vla_trt")?);
+    if let Some(file) = params {
+        overrides.add_file(file)?;
+    }
+    for assignment in assignments {
+        overrides.add_argument(assignment)?;
+    }
+    Ok(overrides)
+}
+
+/// The settings of a node that runs `spec` with these.
+///
+/// # Errors
+/// As [`overrides`], and everything that does not fit the policy.
+pub fn settings(spec: &PolicySpec, params: Option<&Path>, assignments: &[String]) -> anyhow::Result<Arc<Settings>> {
+    let mut overrides = overrides(params, assignments)?;
+    for warning in overrides.warnings() {
+        tracing::warn!("{warning}");
+    }
+    overrides.set("policy", Value::String(spec.dir.to_string_lossy().into_owned()));
+    Ok(Arc::clone(Parameters::new(spec.into(), &overrides)?.settings()))
 }

@@ -12,7 +12,7 @@ use super::policy_yaml::{Description, POLICY_YAML};
 use super::progress::{Metered, Progress};
 use super::split::{self, Stage};
 use super::staging::Staging;
-use super::weights::Weights as _;
+use super::weights::Weights;
 use super::{Error, Model, Options, RopeFrequencies, View, VisionAttention, tensor_file};
 use crate::policy::encode::image::{EvalTransform, image_tokens};
 use crate::policy::encode::prompt::{PromptEncoder, save_tokenizer};
@@ -120,7 +120,28 @@ pub struct Summary {
 /// [`Error`]; everything about the request and the checkpoint's files is checked before the first weight is written.
 pub fn write(request: &Request, out: &Path, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
     let staging = Staging::beside(out, "a policy bundle", POLICY_YAML)?;
-    let dir = staging.dir();
+    let summary = fill(request, staging.dir(), &split::write, report)?;
+    staging.finish()?;
+    Ok(summary)
+}
+
+/// Fills the folder `dir` with a bundle of [measured](split::write_measured) networks, which runs as any other.
+///
+/// # Errors
+/// As [`write()`].
+pub fn fill_measured(request: &Request, dir: &Path, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
+    fill(request, dir, &split::write_measured, report)
+}
+
+/// [`split::write`] or one like it.
+type WriteStages<'a> = &'a dyn Fn(&dyn Weights, &Model, &Options, &[View], &Path) -> Result<Vec<Stage>, Error>;
+
+fn fill(
+    request: &Request,
+    dir: &Path,
+    write_stages: WriteStages<'_>,
+    report: &mut dyn FnMut(Progress),
+) -> Result<Summary, Error> {
     write_json(&template(), &dir.join(TEMPLATE))?;
     let plan = Plan::new(request, &dir.join(TEMPLATE))?;
     let inside = request.tokenizer.join(TOKENIZER);
@@ -137,12 +158,11 @@ pub fn write(request: &Request, out: &Path, report: &mut dyn FnMut(Progress)) ->
         let mut table = weights.get(EMBED_TOKENS)?;
         table.name = EMBEDDING.1.to_owned();
         tensor_file::write(&[table], &dir.join(EMBEDDING.0))?;
-        split::write(&weights, &plan.model, &plan.options, &plan.views, dir)?
+        write_stages(&weights, &plan.model, &plan.options, &plan.views, dir)?
     };
     report(Progress::Fingerprint);
     let fingerprint = plan.describe(request, &stages, dir)?;
     let sizes = stages.iter().map(|stage| Ok((stage.name.clone(), bytes_of(stage)?))).collect::<Result<_, Error>>()?;
-    staging.finish()?;
     Ok(Summary { fingerprint, views: plan.views, stages: sizes })
 }
 

@@ -174,6 +174,14 @@ pub enum Error {
         /// The parser's reason.
         source: serde_json::Error,
     },
+    /// A network that was written to be measured cannot be read.
+    #[error("{}: expected a network written for --absmax-from: {reason}", path.display())]
+    Measured {
+        /// File.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The tokenizer that was made does not load.
     #[error("tokenizer {}: {reason}", path.display())]
     Tokenizer {

@@ -80,7 +80,8 @@ impl Net<'_> {
     /// A weight made or cut here as an initializer of its name.
     pub fn place(&mut self, weight: &Weight<'_>) -> Result<Value, Error> {
         let dtype = self.options.dtype;
-        self.graph.initializer(&weight.name, dtype, &weight.dims, |out| weight.write_as(dtype, out))
+        let stored = self.graph.storage(dtype);
+        self.graph.initializer(&weight.name, dtype, &weight.dims, |out| weight.write_as(stored, out))
     }
 
     /// `nn.Linear`: `<name>.weight` `[to, from]` and, when `bias`, `<name>.bias` `[to]`.

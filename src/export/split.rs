@@ -92,13 +92,32 @@ pub fn write(
     views: &[View],
     dir: &Path,
 ) -> Result<Vec<Stage>, Error> {
+    let writer = Writer { weights, options, dir, measured: false };
+    write_stages(&writer, model, views)
+}
+
+/// As [`write`], with [measured](Graph::measured) graphs: in half precision by name, in single precision by storage,
+/// and with an output `absmax.<stage>`.
+pub fn write_measured(
+    weights: &dyn Weights,
+    model: &Model,
+    options: &Options,
+    views: &[View],
+    dir: &Path,
+) -> Result<Vec<Stage>, Error> {
+    let options = Options { dtype: DType::F16, dtype_of: Default::default(), ..options.clone() };
+    let writer = Writer { weights, options: &options, dir, measured: true };
+    write_stages(&writer, model, views)
+}
+
+fn write_stages(writer: &Writer<'_>, model: &Model, views: &[View]) -> Result<Vec<Stage>, Error> {
+    let Writer { weights, options, dir, .. } = *writer;
     let groups = view_groups(model, views)?;
     let images: usize = groups.iter().map(|group| group.rows(&model.vision)).sum();
     let [fewest, usual, most] = options.text;
     let text = ("T".to_owned(), options.text);
     let sequence = ("S".to_owned(), [fewest + images, usual + images, most + images]);
 
-    let writer = Writer { weights, options, dir };
     let mut stages = Vec::new();
     let cuts = |blocks| cuts(blocks, options.blocks_per_engine);
     for (at, layers) in cuts(model.vision.layers) {
@@ -144,6 +163,7 @@ struct Writer<'a> {
     weights: &'a dyn Weights,
     options: &'a Options,
     dir: &'a Path,
+    measured: bool,
 }
 
 impl Writer<'_> {
@@ -159,11 +179,15 @@ impl Writer<'_> {
         let dtype = self.options.dtype_of.get(part).copied().unwrap_or(self.options.dtype);
         let options = Options { dtype, ..self.options.clone() };
         let mut graph = Graph::new(&name, &self.dir.join(format!("{name}.onnx")));
+        if self.measured {
+            graph.measured();
+        }
         let mut net = Net { graph: &mut graph, weights: self.weights, options: &options };
         for (name, value) in build(&mut net)? {
             let value = net.graph.cast(&value, DType::F32);
             net.graph.output(&name, &value)?;
         }
+        graph.absmax()?;
         let made = |name: &str| stages.iter().any(|stage| stage.outputs.iter().any(|(output, _)| output.name == name));
         let source = |input: &TensorSpec| match input.name.as_str() {
             "modulation" | "dt" => Source::Constants(CONSTANTS),

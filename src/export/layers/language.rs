@@ -62,7 +62,8 @@ fn causal_mask(net: &mut Net<'_>, count: &Value) -> Result<Value, Error> {
     let keys = net.graph.reshape(count, &[Dim::Fixed(1), dim])?;
     let later = net.graph.greater(&keys, &queries)?;
     let dtype = net.dtype();
-    let hidden = net.graph.scalar(if dtype == DType::F16 { -32_752.0 } else { f32::MIN / 2.0 }, dtype)?;
+    let lowest = if net.graph.storage(dtype) == DType::F16 { -32_752.0 } else { f32::MIN / 2.0 };
+    let hidden = net.graph.scalar(lowest, dtype)?;
     let visible = net.graph.scalar(0.0, dtype)?;
     net.graph.choose(&later, &hidden, &visible)
 }

@@ -9,8 +9,8 @@ use prost::Message as _;
 
 use super::external::{Counter, ExternalData};
 use super::proto::{
-    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, element_type,
+    AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
+    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, element_type,
 };
 use crate::export::Error;
 use crate::tensor::{DType, Dim, TensorSpec, display_dims};
@@ -31,6 +31,11 @@ pub struct Value {
 }
 
 impl Value {
+    /// A value of whatever shape, for operators that take any.
+    pub(super) fn shapeless(id: usize, dtype: DType) -> Self {
+        Self { id, dtype, dims: Vec::new() }
+    }
+
     /// Element type.
     pub fn dtype(&self) -> DType {
         self.dtype
@@ -57,11 +62,13 @@ pub enum Attribute {
     Ints(Vec<i64>),
 }
 
-struct Node {
-    operator: &'static str,
+pub(super) struct Node {
+    pub operator: &'static str,
     name: String,
-    inputs: Vec<usize>,
-    outputs: Vec<usize>,
+    pub inputs: Vec<usize>,
+    pub outputs: Vec<usize>,
+    /// Of its outputs.
+    pub dtype: DType,
     attributes: Vec<(&'static str, Attribute)>,
 }
 
@@ -78,14 +85,16 @@ pub struct GraphFiles {
 pub struct Graph {
     name: String,
     path: PathBuf,
-    names: Vec<String>,
-    nodes: Vec<Node>,
+    pub(super) names: Vec<String>,
+    pub(super) nodes: Vec<Node>,
     inputs: Vec<Value>,
-    outputs: Vec<(usize, TensorSpec)>,
+    pub(super) outputs: Vec<(usize, TensorSpec)>,
     initializers: Vec<TensorProto>,
     known: BTreeMap<String, Value>,
     scopes: Vec<String>,
     external: ExternalData,
+    metadata: Vec<StringStringEntryProto>,
+    measured: bool,
 }
 
 impl Graph {
@@ -102,7 +111,30 @@ impl Graph {
             known: BTreeMap::new(),
             scopes: Vec::new(),
             external: ExternalData::beside(path),
+            metadata: Vec::new(),
+            measured: false,
         }
+    }
+
+    /// Makes this a graph that is measured: built as in half precision, and everything half precision in it is held in
+    /// single precision, so that nothing overflows. [`Graph::absmax`] then puts out how large it got.
+    pub fn measured(&mut self) {
+        self.measured = true;
+    }
+
+    /// Whether [`Graph::measured`] was asked for.
+    pub fn is_measured(&self) -> bool {
+        self.measured
+    }
+
+    /// The element type in which a value of type `dtype` is held.
+    pub fn storage(&self, dtype: DType) -> DType {
+        if self.measured && dtype == DType::F16 { DType::F32 } else { dtype }
+    }
+
+    /// Words about the model that go into its file.
+    pub(super) fn note(&mut self, key: &str, value: String) {
+        self.metadata.push(StringStringEntryProto { key: Some(key.to_owned()), value: Some(value) });
     }
 
     /// Opens a named part of the network; names of nodes and errors carry it until [`Graph::leave`].
@@ -160,7 +192,7 @@ impl Graph {
         Ok(())
     }
 
-    /// An initializer whose bytes `write` produces. A second call with the same name returns the first value.
+    /// An initializer whose bytes, of [`Graph::storage`]'s type, `write` produces. A second call with the same name returns the first value.
     pub fn initializer(
         &mut self,
         name: &str,
@@ -176,10 +208,11 @@ impl Graph {
             return Ok(found.clone());
         }
         let value = self.claim(name, dtype, fixed)?;
-        let expected = dims.iter().product::<usize>() as u64 * dtype.size() as u64;
+        let stored = self.storage(dtype);
+        let expected = dims.iter().product::<usize>() as u64 * stored.size() as u64;
         let mut tensor = TensorProto {
             dims: dims.iter().map(|n| *n as i64).collect(),
-            data_type: Some(element_type(dtype)),
+            data_type: Some(element_type(stored)),
             name: Some(name.to_owned()),
             ..TensorProto::default()
         };
@@ -213,7 +246,7 @@ impl Graph {
         let name = format!("{}/{operator}_{}", self.scope(), self.nodes.len());
         let output = self.value(name.clone(), dtype, dims);
         let inputs = inputs.iter().map(|value| value.id).collect();
-        self.nodes.push(Node { operator, name, inputs, outputs: vec![output.id], attributes });
+        self.nodes.push(Node { operator, name, inputs, outputs: vec![output.id], dtype, attributes });
         output
     }
 
@@ -228,6 +261,7 @@ impl Graph {
             name,
             inputs: inputs.iter().map(|value| value.id).collect(),
             outputs: outputs.iter().map(|value| value.id).collect(),
+            dtype,
             attributes: vec![("axis", Attribute::Int(axis))],
         });
         outputs
@@ -274,7 +308,7 @@ impl Graph {
                 output: outputs.iter().map(value_info).collect(),
             }),
             opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
-            metadata_props: Vec::new(),
+            metadata_props: self.metadata,
         };
         let data = self.external.finish()?;
         let mut file = File::create(&self.path).map_err(Error::io(&self.path))?;

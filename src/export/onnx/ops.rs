@@ -30,7 +30,7 @@ impl Graph {
 
     /// A scalar constant of a floating-point type.
     pub fn scalar(&mut self, value: f32, dtype: DType) -> Result<Value, Error> {
-        let bytes = match dtype {
+        let bytes = match self.storage(dtype) {
             DType::F16 => f16::from_f32(value).to_le_bytes().to_vec(),
             DType::BF16 => bf16::from_f32(value).to_le_bytes().to_vec(),
             _ => value.to_le_bytes().to_vec(),
@@ -147,7 +147,7 @@ impl Graph {
         if x.dtype() == to {
             return x.clone();
         }
-        let code = i64::from(super::proto::element_type(to));
+        let code = i64::from(super::proto::element_type(self.storage(to)));
         self.node("Cast", &[x], vec![("to", Attribute::Int(code))], to, x.dims().to_vec())
     }
 
