@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::Outcome;
 use crate::engine::LoadEvent;
 use crate::engine::memory::mib;
-use crate::parameters::{NodeName, Overrides, Parameters, Settings, Value};
+use crate::parameters::{NodeName, Overrides, Parameters, PolicyShape, Settings, Value};
 use crate::policy::{PolicySpec, Progress};
 use crate::replay::{self, Summary, report};
 use crate::session::Session;
@@ -101,7 +101,7 @@ fn settings(args: &Replay, spec: &PolicySpec) -> anyhow::Result<Arc<Settings>> {
         tracing::warn!("{warning}");
     }
     overrides.set("policy", Value::String(args.policy.to_string_lossy().into_owned()));
-    Ok(Arc::clone(Parameters::new(spec.into(), &overrides)?.settings()))
+    Ok(Arc::clone(Parameters::new(PolicyShape::load(spec)?, &overrides)?.settings()))
 }
 
 fn progress_bar() -> ProgressBar {
