@@ -48,7 +48,7 @@ pub fn settings(policy: &Path, assignments: &[&str]) -> Arc<Settings> {
 
 /// scripts/setup.sh puts the library there; a variable that is set already wins.
 #[allow(unsafe_code)]
-fn point_at_onnx_runtime() {
+pub fn point_at_onnx_runtime() {
     if std::env::var_os("ORT_DYLIB_PATH").is_some() {
         return;
     }
