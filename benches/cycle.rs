@@ -49,7 +49,7 @@ fn session(policy: &std::path::Path) -> (Session, Inputs, std::sync::Arc<vla_trt
         let message = match input.kind {
             InputKind::Camera { .. } => write::compressed_image(header, "jpeg", &jpeg),
             InputKind::Joints => write::joint_state(header, &names, &vec![0.1; names.len()], &[], &[]),
-            InputKind::Instruction => continue,
+            InputKind::Pose | InputKind::Instruction => continue,
         };
         inputs.offer(index, Bytes::from(message), NOW).expect("a good message");
     }

@@ -16,7 +16,7 @@ use vla_trt::bag::BagReader;
 use vla_trt::engine::MemoryUse;
 use vla_trt::engine::memory::mib;
 use vla_trt::observation::Inputs;
-use vla_trt::parameters::{NodeName, Overrides, Parameters, Settings, Value};
+use vla_trt::parameters::{NodeName, Overrides, Parameters, PolicyShape, Settings, Value};
 use vla_trt::policy::PolicySpec;
 use vla_trt::session::{Outcome, Session};
 
@@ -79,7 +79,7 @@ fn settings(spec: &PolicySpec, policy: &str, params: &str) -> anyhow::Result<Arc
     let mut overrides = Overrides::new(NodeName::new("/", "vla_trt")?);
     overrides.add_file(&PathBuf::from(params))?;
     overrides.set("policy", Value::String(policy.to_owned()));
-    Ok(Arc::clone(Parameters::new(spec.into(), &overrides)?.settings()))
+    Ok(Arc::clone(Parameters::new(PolicyShape::load(spec)?, &overrides)?.settings()))
 }
 
 /// Slope of the least-squares line through equally spaced values.

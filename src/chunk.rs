@@ -8,6 +8,7 @@ mod limits;
 mod outgoing;
 mod schedule;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use error::Error;
@@ -17,15 +18,17 @@ pub use schedule::{Scheduled, schedule};
 
 use crate::time::{Span, Stamp};
 
-/// The policy's answer to one observation: joint positions in rows, one row a time step.
+/// The policy's answer to one observation: joint positions and poses of end effectors in rows, one row a time step.
 /// Owned by the caller and reused from inference to inference.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Chunk {
-    /// Joint names, one a column.
+    /// One a column: joint names, and `<key>.x`, ... for the poses.
     pub names: Arc<[String]>,
+    /// Columns that are no joints, ascending. They take no limits and are in no trajectory. Empty: all are joints.
+    pub poses: Arc<[Range<usize>]>,
     /// Number of rows.
     pub rows: usize,
-    /// `[rows, names]`, row-major, rad or m.
+    /// `[rows, names]`, row-major, rad or m; entries of rotation matrices have no unit.
     pub values: Vec<f32>,
     /// Stamp of the observation that it answers.
     pub observation_stamp: Stamp,
@@ -43,12 +46,18 @@ impl Chunk {
         self.names.len()
     }
 
+    /// Those of `columns`, one an entry of [`Chunk::names`], that are joints.
+    pub fn joints<'c, T>(&'c self, columns: &'c [T]) -> impl Iterator<Item = &'c T> + Clone {
+        let is_joint = |index: &usize| !self.poses.iter().any(|range| range.contains(index));
+        columns.iter().enumerate().filter(move |(index, _)| is_joint(index)).map(|(_, value)| value)
+    }
+
     /// When row `i` is due: `observation_stamp + (i + 1) * step`.
     pub fn due(&self, row: usize) -> Stamp {
         self.observation_stamp + self.step.times(i64::try_from(row).unwrap_or(i64::MAX).saturating_add(1))
     }
 
-    /// Values of row `i`, one a joint; `None` beyond the last.
+    /// Values of row `i`, one a column; `None` beyond the last.
     pub fn row(&self, i: usize) -> Option<&[f32]> {
         let start = i.checked_mul(self.width())?;
         self.values.get(start..start.checked_add(self.width())?).filter(|_| i < self.rows)
@@ -62,7 +71,7 @@ impl Chunk {
     }
 }
 
-/// Refuses a chunk that holds NaN or an infinity, by row and joint of the first.
+/// Refuses a chunk that holds NaN or an infinity, by row and joint (or pose column) of the first.
 pub fn finite(chunk: &Chunk) -> Result<(), Error> {
     chunk.check()?;
     for (row, values) in chunk.values.chunks_exact(chunk.width()).enumerate() {

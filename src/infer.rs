@@ -58,6 +58,7 @@ pub fn load(spec: PolicySpec, threads: usize, progress: &mut dyn FnMut(Progress)
         load_order: None,
         stage_files: Default::default(),
         state: spec.state.iter().map(elements).collect(),
+        poses: Vec::new(),
         action: spec.action.keys.iter().map(elements).collect(),
         denoise_steps: spec.denoise.default,
         threads,

@@ -3,7 +3,8 @@
 //! Topic tasks (or a bag) offer serialized messages to [`Inputs`]; the inference thread asks it for an
 //! [`Observation`]. Nothing queues between them: an input holds one sample, and the freshest by header stamp wins.
 //! What breaks a rule comes back as a [`Violation`] that lists every breach; a missing stream is never replaced by
-//! zeros. [`StateReader`] then takes the policy's state out of the joint message, by name.
+//! zeros. [`StateReader`] then takes the policy's state out of the joint message, by name; poses of end effectors are
+//! read by the policy room, which knows their layout.
 
 mod assembler;
 mod clock;
@@ -21,8 +22,8 @@ mod violation;
 pub use error::Error;
 pub use inputs::Inputs;
 pub use rate::InputRate;
-pub use sample::{CameraSample, JointSample, Observation};
-pub use spec::{InputKind, InputRule, InputSpec, OnViolation, Rules, Transport};
+pub use sample::{CameraSample, JointSample, Observation, PoseSample};
+pub use spec::{InputKind, InputRule, InputSpec, OnViolation, PoseMap, Rules, Transport};
 pub use state_reader::{JointMap, StateReader};
 pub use statistics::InputStatistics;
 pub use violation::{Breach, Fault, Violation};

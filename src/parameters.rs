@@ -33,7 +33,7 @@ pub use nearest::nearest;
 pub use overrides::{Override, Overrides};
 pub use reference::reference;
 pub use settings::{EngineSettings, JointLimit, MemorySettings, Settings, StageSettings};
-pub use shape::PolicyShape;
+pub use shape::{EefAction, PolicyShape};
 pub use store::{Change, Listing, Store};
 pub use value::{Value, ValueType};
 
@@ -58,10 +58,10 @@ impl Parameters {
         let (store, mut problems) = Store::declare_with_problems(declarations, overrides.given());
         match Settings::from_store(&store, &shape) {
             Ok(settings) if problems.is_empty() => Ok(Self { store, shape, settings: Arc::new(settings) }),
-            Ok(_) => Err(without_limits_of_unknown_joints(problems)),
+            Ok(_) => Err(explained(problems)),
             Err(others) => {
                 problems.extend_without_follow_ups(others);
-                Err(without_limits_of_unknown_joints(problems))
+                Err(explained(problems))
             }
         }
     }
@@ -95,6 +95,37 @@ impl Parameters {
         self.store = candidate;
         self.settings = Arc::new(settings);
         Ok(made)
+    }
+}
+
+fn explained(problems: Problems) -> Problems {
+    let problems = without_limits_of_unknown_joints(problems);
+    let wrong: Vec<String> = problems.iter().flat_map(Error::names).cloned().collect();
+    // A key whose pose was refused does not want for joints.
+    let wants_pose = |error: &Error| match error {
+        Error::Missing { name, .. } => name.strip_suffix(".joints").is_some_and(|key| {
+            let pose = format!("{key}.pose");
+            wrong.contains(&pose)
+        }),
+        _ => false,
+    };
+    let mut explained = Problems::default();
+    explained.extend(problems.into_iter().filter(|error| !wants_pose(error)).map(with_use_of_pose));
+    explained
+}
+
+/// A pose is an input only where a state key names it, which no similar name would tell.
+fn with_use_of_pose(error: Error) -> Error {
+    match error {
+        Error::Unknown { origin, name, hint } => {
+            let pose = name.strip_prefix("inputs.poses.").and_then(|rest| rest.split('.').next());
+            let hint = match pose.filter(|_| !hint.starts_with("did you mean")) {
+                Some(pose) => format!("no state key takes the pose '{pose}'; name it in state.<key>.pose"),
+                None => hint,
+            };
+            Error::Unknown { origin, name, hint }
+        }
+        other => other,
     }
 }
 

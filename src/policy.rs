@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use crate::chunk::Chunk;
 use crate::engine::{self, Admission, EngineKind, LoadEvent, Pipeline, Run, StageReport, StageTime, Symbols};
 use crate::message;
-use crate::observation::{self, JointMap, Observation};
+use crate::observation::{self, JointMap, Observation, PoseMap};
 use crate::tensor::{DType, Dim, HostTensor, TensorSpec};
 
+mod columns;
 pub mod decode;
 mod embedding;
 pub mod encode;
@@ -28,6 +29,7 @@ pub use error::Error;
 pub use fingerprint::{FingerprintError, fingerprint};
 pub use spec::PolicySpec;
 
+use columns::Columns;
 use state::State;
 use text::Text;
 use views::Views;
@@ -41,9 +43,11 @@ pub struct LoadOptions {
     pub load_order: Option<Vec<String>>,
     /// Files that stand in for the bundle's own, by stage.
     pub stage_files: BTreeMap<String, PathBuf>,
-    /// Joints of each state key, in model order.
+    /// Joints of each state key that joints give, in model order.
     pub state: Vec<JointMap>,
-    /// Joints of each action key, in model order.
+    /// The state keys that poses give.
+    pub poses: Vec<PoseMap>,
+    /// Joints of each action key that moves joints, in model order.
     pub action: Vec<JointMap>,
     /// Step count to warm up with.
     pub denoise_steps: u32,
@@ -77,7 +81,7 @@ pub struct Timings {
     pub run: Duration,
     /// Each stage where it runs, all repetitions together, in run order.
     pub stages: Vec<StageTime>,
-    /// Output tensor to joint positions.
+    /// Output tensor to joint positions and poses.
     pub decode: Duration,
     /// All of it.
     pub total: Duration,
@@ -106,9 +110,8 @@ pub struct Policy {
     text: Text,
     state: State,
     decoder: decode::ActionDecoder,
-    /// Columns of the decoded action and their joints.
-    action: Vec<JointMap>,
-    names: Arc<[String]>,
+    /// Columns of the decoded action.
+    columns: Columns,
     actions: HostTensor,
     strength: HostTensor,
     symbols: Symbols,
@@ -167,9 +170,9 @@ impl Policy {
         let host_inputs = pipeline.host_inputs();
         let views = Views::new(&spec, &processor, &host_inputs)?;
         let text = Text::new(&spec, &processor, views.image_tokens())?;
-        let state = State::new(&spec, &processor, options.state)?;
+        let state = State::new(&spec, &processor, &options.state, &options.poses)?;
         let decoder = decode::ActionDecoder::new(&processor)?;
-        let names = action_names(&options.action);
+        let columns = Columns::new(&processor, &options.action)?;
         let output = final_output(&spec)?;
         let zeros = |dims: &[usize]| HostTensor::zeros(DType::F32, dims).ok_or(Error::Internal("f32 zeros"));
         let mut policy = Self {
@@ -184,8 +187,7 @@ impl Policy {
             text,
             state,
             decoder,
-            action: options.action,
-            names,
+            columns,
             output,
         };
         if let Some(strength) = policy.strength.as_f32_mut() {
@@ -199,6 +201,11 @@ impl Policy {
     /// The bundle.
     pub fn spec(&self) -> &PolicySpec {
         &self.spec
+    }
+
+    /// Names of a chunk's columns.
+    pub fn columns(&self) -> &[String] {
+        &self.columns.names
     }
 
     /// Short name of the engine kind.
@@ -219,9 +226,10 @@ impl Policy {
     /// A chunk of this policy's size, to be reused.
     pub fn new_chunk(&self) -> Chunk {
         Chunk {
-            names: Arc::clone(&self.names),
+            names: Arc::clone(&self.columns.names),
+            poses: Arc::clone(&self.columns.poses),
             rows: self.spec.action.rows,
-            values: vec![0.0; self.spec.action.rows * self.names.len()],
+            values: vec![0.0; self.spec.action.rows * self.columns.names.len()],
             step: self.spec.action.step,
             ..Chunk::default()
         }
@@ -231,7 +239,7 @@ impl Policy {
     /// the engine's runtime allocates inside a run is its own.
     ///
     /// # Errors
-    /// [`Error`] naming the camera, joint, stage or tensor; the chunk's values are then meaningless.
+    /// [`Error`] naming the camera, joint, pose, stage or tensor; the chunk's values are then meaningless.
     pub fn infer(
         &mut self,
         observation: &Observation,
@@ -243,7 +251,7 @@ impl Policy {
         let started = Instant::now();
         self.prepare_times(timings);
         self.text.set(&observation.instruction)?;
-        self.state.encode(&observation.joints)?;
+        self.state.encode(observation)?;
         if let Some(noise) = self.actions.as_f32_mut() {
             noise::fill(noise, seed, observation.identity().map(|(name, stamp)| (name.as_ref(), stamp)));
         }
@@ -305,16 +313,7 @@ impl Policy {
         let actions = self.actions.as_f32().unwrap_or_default();
         chunk.values.resize(chunk.rows * chunk.names.len(), 0.0);
         self.decoder.decode(actions, self.state.raw(), &mut chunk.values)?;
-        for row in chunk.values.chunks_exact_mut(self.names.len().max(1)) {
-            let mut column = row.iter_mut();
-            for key in &self.action {
-                for (index, value) in column.by_ref().take(key.joints.len()).enumerate() {
-                    if let Some(joint) = key.to_joint(index, f64::from(*value)) {
-                        *value = joint as f32;
-                    }
-                }
-            }
-        }
+        self.columns.to_joints(&mut chunk.values);
         Ok(())
     }
 
@@ -411,10 +410,6 @@ fn final_output(spec: &PolicySpec) -> Result<String, Error> {
     let outputs = spec.stages.iter().flat_map(|stage| &stage.stage.outputs);
     let mut feeding = outputs.filter(|output| output.feeds.as_deref() == Some("actions"));
     feeding.next_back().map(|output| output.name.clone()).ok_or(Error::NoLoop)
-}
-
-fn action_names(action: &[JointMap]) -> Arc<[String]> {
-    action.iter().flat_map(|key| key.joints.iter().cloned()).collect()
 }
 
 impl From<message::Error> for Error {

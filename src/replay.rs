@@ -1,6 +1,6 @@
 //! A bag through the session on the bag's own clock: the same bytes-to-chunk code as the node, without ROS.
 //!
-//! Inference runs at `t0 + k / rate_hz` of log time (`t0`: the first camera frame or joint state that the policy reads), on samples whose
+//! Inference runs at `t0 + k / rate_hz` of log time (`t0`: the first camera frame, joint state or pose that the policy reads), on samples whose
 //! log time is not later. Latency in the messages is the one that was asked for; wall-clock times go to the report
 //! alone, so the same bag, policy and parameters give the same bytes.
 
@@ -110,7 +110,7 @@ pub fn run(
     session.apply(settings)?;
     let golden = options.golden.as_ref().map(|(file, tolerance)| Golden::open(file, *tolerance)).transpose()?;
     let mut replay = Replay {
-        record: Record::new(session.policy().spec(), settings),
+        record: Record::new(session.policy(), settings),
         session,
         settings,
         inputs,
@@ -212,7 +212,9 @@ impl Replay<'_> {
             Outcome::Published(published) => {
                 let at = now + latency;
                 self.output.chunk(at, published.chunk)?;
-                self.output.trajectory(at, published.trajectory)?;
+                if let Some(trajectory) = published.trajectory {
+                    self.output.trajectory(at, trajectory)?;
+                }
                 if let Some(golden) = &mut self.golden {
                     golden.compare(published.chunk);
                 }

@@ -38,8 +38,8 @@ pub enum Outcome<'s> {
 pub struct Published<'s> {
     /// The whole chunk with its identity.
     pub chunk: &'s ActionChunkMessage,
-    /// The rows that are still to come, as a controller takes them.
-    pub trajectory: &'s JointTrajectoryMessage,
+    /// The rows that are still to come, as a controller takes them: the joints. `None` when the policy moves none.
+    pub trajectory: Option<&'s JointTrajectoryMessage>,
     /// Where the time went.
     pub timings: &'s Timings,
     /// Values of this chunk that were clamped to a limit.
@@ -88,6 +88,7 @@ pub fn load_options(settings: &Settings) -> LoadOptions {
         load_order: settings.engine.load_order.clone(),
         stage_files: stages.iter().filter_map(|(name, s)| Some((name.clone(), s.path.clone()?))).collect(),
         state: settings.state.clone(),
+        poses: settings.poses.clone(),
         action: settings.action.clone(),
         denoise_steps: settings.denoise_steps,
         threads: settings.engine.threads,
@@ -151,7 +152,8 @@ impl Session {
     /// [`observation::Error`] when a joint of the policy's actions is named twice.
     pub fn new(policy: Policy) -> Result<Self, observation::Error> {
         let chunk = policy.new_chunk();
-        let positions = StateReader::new(&[JointMap::identity("action", chunk.names.to_vec())])?;
+        let joints = chunk.joints(&chunk.names).cloned().collect();
+        let positions = StateReader::new(&[JointMap::identity("action", joints)])?;
         Ok(Self {
             limits: Limits::default(),
             chunk,
@@ -218,7 +220,7 @@ impl Session {
         match self.infer(now, settings, published_at) {
             Ok(clamped) => Outcome::Published(Published {
                 chunk: &self.message,
-                trajectory: self.trajectory.message(),
+                trajectory: Some(self.trajectory.message()).filter(|message| !message.joint_names.is_empty()),
                 timings: &self.timings,
                 clamped,
                 observation: &self.observation,
@@ -293,13 +295,15 @@ impl Session {
         Outcome::Violation { violation, action, stop: self.stop_where_it_is(now, inputs) }
     }
 
-    /// The current position of every commanded joint at zero velocity, when it is known.
+    /// The current position of every commanded joint at zero velocity, when there are any and it is known. An end effector
+    /// stands still because nothing new is published for it.
     fn stop_where_it_is(&mut self, now: Stamp, inputs: &Inputs) -> Option<JointTrajectoryMessage> {
-        let joints = inputs.latest_joints()?;
+        let joints = inputs.latest_joints().filter(|_| self.positions.width() > 0)?;
         let mut positions = vec![0.0; self.positions.width()];
         let read = self.positions.read_positions(&joints.bytes, &mut positions).map_err(|error| error.to_string());
         let stop = read.and_then(|()| {
-            chunk::stop_trajectory(&self.chunk.names, &positions, now).map_err(|error| error.to_string())
+            let names: Vec<String> = self.positions.joints().map(str::to_owned).collect();
+            chunk::stop_trajectory(&names, &positions, now).map_err(|error| error.to_string())
         });
         stop.inspect_err(|error| tracing::error!("no stop trajectory: {error}")).ok()
     }

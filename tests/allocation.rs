@@ -9,11 +9,12 @@ use std::cell::Cell;
 
 use bytes::Bytes;
 use vla_trt::chunk::{self, Chunk, ClampReport, Limit, Limits, Publication, TrajectoryBuffer};
-use vla_trt::message::{ActionChunkMessage, HeaderView, write};
+use vla_trt::message::{ActionChunkMessage, HeaderView, PoseStampedView, write};
 use vla_trt::observation::{
     InputKind, InputRule, InputSpec, Inputs, JointMap, Observation, OnViolation, Rules, StateReader, Transport,
 };
 use vla_trt::policy::decode::ActionDecoder;
+use vla_trt::policy::encode::pose::PoseLayout;
 use vla_trt::policy::encode::state::StateEncoder;
 use vla_trt::policy::processor::{
     ActionKey, ActionScaling, Conversion, ImageTransformSpec, PoseFormat, Processor, StateEncoding, StateKey,
@@ -68,6 +69,7 @@ struct Loop {
     observation: Observation,
     reader: StateReader,
     state: [f32; 4],
+    pose: [f32; 9],
     chunk: Chunk,
     limits: Limits,
     clamped: ClampReport,
@@ -82,25 +84,37 @@ impl Loop {
             name: name.into(),
             topic: format!("/{name}"),
             kind: InputKind::Camera { transport: Transport::Raw },
+            frame_id: String::new(),
         };
-        let joints = InputSpec { name: "joints".into(), topic: "/joint_states".into(), kind: InputKind::Joints };
-        let inputs = Inputs::new(vec![camera("top"), camera("wrist"), joints]);
+        let joints = InputSpec { kind: InputKind::Joints, ..camera("joints") };
+        let pose = InputSpec { kind: InputKind::Pose, frame_id: "base".into(), ..camera("eef") };
+        let inputs = Inputs::new(vec![camera("top"), camera("wrist"), joints, pose]);
         inputs.set_instruction("pick up the cube");
         let names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
+        let mut columns = names.clone();
+        columns.extend((0..9).map(|index| format!("eef.{index}")));
         let limited = NAMES.iter().map(|joint| Limit { joint, min: Some(-0.2), max: Some(0.2) });
         Self {
             inputs,
             rules: Rules {
-                per_input: vec![InputRule { max_age: Span::from_nanos(PERIOD), required: true }; 3],
+                per_input: vec![InputRule { max_age: Span::from_nanos(PERIOD), required: true }; 4],
                 max_skew: Span::from_nanos(PERIOD),
                 on_violation: OnViolation::Skip,
                 future_tolerance: STEP,
             },
             observation: Observation::default(),
-            reader: StateReader::new(&[JointMap::identity("arm", names.clone())]).expect("a valid map"),
+            reader: StateReader::new(&[JointMap::identity("arm", names)]).expect("a valid map"),
             state: [0.0; 4],
-            limits: Limits::new(&names, limited).expect("valid limits"),
-            chunk: Chunk { names: names.into(), rows: 16, step: STEP, seed: 1, ..Chunk::default() },
+            pose: [0.0; 9],
+            limits: Limits::new(&columns, limited).expect("valid limits"),
+            chunk: Chunk {
+                names: columns.into(),
+                poses: [4..13].into(),
+                rows: 16,
+                step: STEP,
+                seed: 1,
+                ..Chunk::default()
+            },
             clamped: ClampReport::default(),
             message: ActionChunkMessage::default(),
             trajectory: TrajectoryBuffer::default(),
@@ -109,20 +123,26 @@ impl Loop {
     }
 
     /// One turn, up to the bytes that are published. The chunk stands in for what inference leaves in it.
-    fn turn(&mut self, sequence: u64, messages: &[Bytes; 3]) {
+    fn turn(&mut self, sequence: u64, messages: &[Bytes; 4]) {
         let stamp = stamp(sequence);
         for (input, bytes) in messages.iter().enumerate() {
             self.inputs.offer(input, bytes.clone(), stamp + STEP).expect("a good message");
         }
         self.inputs.assemble_into(stamp + STEP, &self.rules, &mut self.observation).expect("fresh inputs");
-        self.reader.read(&self.observation.joints.bytes, &mut self.state).expect("all joints");
+        let joints = self.observation.joints.as_ref().expect("a joint state");
+        self.reader.read(&joints.bytes, &mut self.state).expect("all joints");
+        let pose = PoseStampedView::parse(&self.observation.poses[0].bytes).and_then(PoseStampedView::checked);
+        PoseLayout::Rot6d.write(&pose.expect("a good pose"), &mut self.pose);
 
         let chunk = &mut self.chunk;
         chunk.observation_stamp = self.observation.stamp;
         chunk.inputs.clear();
         chunk.inputs.extend(self.observation.identity().map(|(name, stamp)| (name.clone(), stamp)));
         chunk.values.clear();
-        chunk.values.extend((0..64).map(|i| self.state[i % 4] + i as f32 / 100.0));
+        for row in 0..16 {
+            chunk.values.extend((0..4).map(|i| self.state[i] + (4 * row + i) as f32 / 100.0));
+            chunk.values.extend(self.pose);
+        }
 
         chunk::finite(chunk).expect("finite values");
         self.limits.clamp(chunk, &mut self.clamped).expect("its own limits");
@@ -134,6 +154,7 @@ impl Loop {
         chunk::action_chunk_message(chunk, &scheduled, &publication, &mut self.message).expect("a whole chunk");
         let trajectory = self.trajectory.fill(chunk, &scheduled).expect("a whole chunk");
         assert_eq!(trajectory.points.len(), 16 - scheduled.late_rows as usize);
+        assert_eq!((trajectory.joint_names.len(), self.message.names.len()), (4, 13));
         trajectory.write(&mut self.bytes);
         self.message.write(&mut self.bytes);
     }
@@ -143,12 +164,13 @@ fn stamp(sequence: u64) -> Stamp {
     Stamp::from_nanos((sequence as i64 + 1) * PERIOD)
 }
 
-fn messages(sequence: u64) -> [Bytes; 3] {
+fn messages(sequence: u64) -> [Bytes; 4] {
     let stamp = stamp(sequence);
     let header = HeaderView { stamp, frame_id: "base" };
     let image = || write::image(header, 4, 2, "rgb8", 12, &[7; 24]);
     let joints = write::joint_state(header, &NAMES, &[0.1, -0.1, 0.0, 0.05], &[], &[]);
-    let messages = [image(), image(), joints].map(Bytes::from);
+    let pose = write::pose_stamped(header, [0.1, 0.2, 0.3], [0.0, 0.0, 0.6, 0.8]);
+    let messages = [image(), image(), joints, pose].map(Bytes::from);
     // The first clone makes the shared reference count.
     messages.iter().for_each(|bytes| drop(bytes.clone()));
     messages
@@ -157,7 +179,7 @@ fn messages(sequence: u64) -> [Bytes; 3] {
 #[test]
 fn a_turn_of_the_loop_allocates_nothing_after_warm_up() {
     const WARM_UP: u64 = 30;
-    let arriving: Vec<[Bytes; 3]> = (0..1000).map(messages).collect();
+    let arriving: Vec<[Bytes; 4]> = (0..1000).map(messages).collect();
     let mut node = Loop::new();
     let mut turns = (0..).zip(&arriving);
     let warming = allocations_of(|| turns.by_ref().take(WARM_UP as usize).for_each(|(n, m)| node.turn(n, m)));
@@ -177,7 +199,7 @@ fn state_encoder_and_action_decoder_allocate_nothing() {
         state: vec![StateKey { name: "pose".into(), width: 9, encoding: StateEncoding::SinCos }],
         state_deltas: vec![0],
         clip_state: true,
-        action: vec![ActionKey { name: "pose".into(), width: 9, scaling, conversion: pose }],
+        action: vec![ActionKey { name: "pose".into(), width: 9, scaling, conversion: pose, eef: None }],
         action_deltas: (0..16).collect(),
         max_state_dim: 128,
         max_action_dim: 128,

@@ -8,7 +8,7 @@ use std::path::Path;
 use vla_trt::message::cdr::Writer;
 use vla_trt::message::{
     ActionChunkMessage, CompressedImageView, FrameDecoder, HeaderView, ImageView, JointStateView,
-    JointTrajectoryMessage, Pixels, TrajectoryPoint, header_stamp, text, write,
+    JointTrajectoryMessage, Pixels, PoseStampedView, TrajectoryPoint, header_stamp, text, write,
 };
 use vla_trt::time::{Span, Stamp};
 
@@ -43,6 +43,7 @@ fn messages() -> Vec<Vec<u8>> {
         big_endian,
         write::joint_state(HEADER, &["a", "elbow"], &[0.5, -1.25], &[], &[]),
         write::compressed_image(HEADER, "jpeg", &[0xff, 0xd8, 0xff, 0]),
+        write::pose_stamped(HEADER, [0.25, -0.5, 1.0], [0.0, 0.6, 0.0, 0.8]),
         write::text("pick up the cube"),
         image("rgb8", 12, 24),
         image("bgra8", 16, 32),
@@ -78,6 +79,13 @@ fn read_message(bytes: &[u8]) {
     }
     if let Ok(image) = CompressedImageView::parse(bytes) {
         assert!(image.data.len() < bytes.len());
+    }
+    if let Ok(pose) = PoseStampedView::parse(bytes) {
+        assert_eq!(header_stamp(PoseStampedView::TYPE, bytes), Ok(pose.header.stamp));
+        if let Ok(pose) = pose.checked() {
+            let length = pose.orientation.iter().map(|value| value * value).sum::<f64>();
+            assert!((length - 1.0).abs() < 1e-12 && pose.position.iter().all(|value| value.is_finite()), "{pose:?}");
+        }
     }
     if let Ok(text) = text(bytes) {
         assert!(text.len() < bytes.len());

@@ -6,16 +6,17 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use vla_trt::message::{HeaderView, write};
+use vla_trt::message::{HeaderView, PoseStampedView, write};
 use vla_trt::observation::{
     InputKind, InputRule, InputSpec, Inputs, JointMap, OnViolation, Rules, StateReader, Transport,
 };
 use vla_trt::time::{Span, Stamp};
 
-const KINDS: [InputKind; 4] = [
+const KINDS: [InputKind; 5] = [
     InputKind::Camera { transport: Transport::Raw },
     InputKind::Camera { transport: Transport::Compressed },
     InputKind::Joints,
+    InputKind::Pose,
     InputKind::Instruction,
 ];
 
@@ -27,6 +28,7 @@ fn message(kind: usize, stamp: i64, place: usize, byte: u8, cut: usize) -> Vec<u
         0 => write::image(header, 2, 2, "rgb8", 6, &[9; 12]),
         1 => write::compressed_image(header, "jpeg", &[0xff, 0xd8, 0xff]),
         2 => write::joint_state(header, &["waist", "elbow"], &[0.5, -0.5], &[], &[]),
+        3 => write::pose_stamped(header, [0.5, -0.5, 1.0], [0.0, 0.6, 0.0, 0.8]),
         _ => write::text("pick up the cube"),
     };
     let length = bytes.len();
@@ -52,7 +54,8 @@ fn any_message_is_taken_or_refused_and_counted() {
     type Offer = (u8, u16, u16, usize, u8, u8, Vec<u8>);
     static ASSEMBLED: AtomicU64 = AtomicU64::new(0);
     bolero::check!().with_iterations(5_000).with_type::<Vec<Offer>>().for_each(|offers| {
-        let spec = |kind| InputSpec { name: "input".into(), topic: "/topic".into(), kind };
+        let frame_id = || String::from("base");
+        let spec = |kind| InputSpec { name: "input".into(), topic: "/topic".into(), kind, frame_id: frame_id() };
         let inputs = Inputs::new(KINDS.map(spec).to_vec());
         let mut reader = StateReader::new(&[JointMap::identity("arm", vec!["elbow".into()])]).expect("a valid map");
         let mut state = [0.0];
@@ -73,11 +76,14 @@ fn any_message_is_taken_or_refused_and_counted() {
             }
             if let Ok(observation) = inputs.assemble(received, &rules()) {
                 ASSEMBLED.fetch_add(1, Ordering::Relaxed);
-                assert_eq!(observation.identity().count(), 3);
+                assert_eq!(observation.identity().count(), 4);
                 assert!(observation.identity().all(|(_, stamp)| stamp >= observation.stamp));
-                if reader.read(&observation.joints.bytes, &mut state).is_ok() {
+                let joints = observation.joints.expect("a joint state");
+                if reader.read(&joints.bytes, &mut state).is_ok() {
                     assert!(state[0].is_finite());
                 }
+                let pose = PoseStampedView::parse(&observation.poses[0].bytes).and_then(PoseStampedView::checked);
+                assert_eq!(pose.expect("a good pose").header.frame_id, "base");
             }
         }
         for s in inputs.statistics() {

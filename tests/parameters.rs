@@ -18,6 +18,7 @@ fn shape() -> PolicyShape {
         cameras: strings(&["top", "left_wrist", "right_wrist"]),
         state: keys.clone(),
         action_keys: keys,
+        eef_actions: Vec::new(),
         stages: strings(&["vision", "language", "context", "step"]),
         denoise_steps: vec![1, 2, 4, 8],
         default_steps: 4,

@@ -36,7 +36,7 @@ fn range(low: f64, high: f64, width: usize) -> StateEncoding {
 }
 
 fn action(name: &str, width: usize, scaling: ActionScaling, conversion: Conversion) -> ActionKey {
-    ActionKey { name: name.into(), width, scaling, conversion }
+    ActionKey { name: name.into(), width, scaling, conversion, eef: None }
 }
 
 fn scale(low: f64, high: f64, width: usize) -> ActionScaling {

@@ -88,6 +88,11 @@ impl Run for Capture {
         Ok(())
     }
 
+    /// Everything comes by [`Run::write`], to be kept.
+    fn place(&mut self, _name: &str) -> Option<&mut [f32]> {
+        None
+    }
+
     fn execute(&mut self, _times: &mut [StageTime]) -> Result<(), Error> {
         let mut observations = locked(&self.observations);
         if observations.len() < self.most {

@@ -15,7 +15,7 @@ pub const STOP_WITHIN: Span = Span::from_nanos(200_000_000);
 pub struct Publication<'a> {
     /// Number of the chunk since the start of the node.
     pub sequence: u64,
-    /// Frame of the header; empty for joint space.
+    /// Frame of the header, that of the poses; empty for joint space.
     pub frame_id: &'a str,
     /// Wall time from observation to chunk; 0 or as given in a replay.
     pub inference_latency: Span,
@@ -64,7 +64,8 @@ impl TrajectoryBuffer {
         &self.message
     }
 
-    /// The rows of a chunk that are not late, as `joint_trajectory_controller` takes them.
+    /// The rows of a chunk that are not late, as `joint_trajectory_controller` takes them. Joints only: poses of end
+    /// effectors have no place in this message.
     ///
     /// The header stamp is the time of publication and `time_from_start` a row's due time from there: above zero and
     /// strictly increasing. Velocities are central differences, `(p[i+1] - p[i-1]) / (2 step)`, a dropped row still
@@ -76,12 +77,12 @@ impl TrajectoryBuffer {
         chunk.check()?;
         self.message.stamp = scheduled.now;
         self.message.frame_id.clear();
-        set_all(&mut self.message.joint_names, chunk.names.iter().map(String::as_str));
+        set_all(&mut self.message.joint_names, chunk.joints(&chunk.names).map(String::as_str));
         self.resize(chunk.rows.saturating_sub(scheduled.first_row));
         for (row, point) in (scheduled.first_row..chunk.rows).zip(&mut self.message.points) {
             point.time_from_start = chunk.due(row) - scheduled.now;
             point.positions.clear();
-            point.positions.extend(chunk.row(row).unwrap_or_default().iter().copied().map(f64::from));
+            point.positions.extend(chunk.joints(chunk.row(row).unwrap_or_default()).copied().map(f64::from));
             velocities(chunk, row, &mut point.velocities);
         }
         Ok(&self.message)
@@ -112,12 +113,12 @@ pub fn stop_trajectory(names: &[String], positions: &[f64], now: Stamp) -> Resul
     Ok(JointTrajectoryMessage { stamp: now, frame_id: String::new(), joint_names: names.to_vec(), points: vec![point] })
 }
 
-/// Velocities of one row, rad/s or m/s.
+/// Velocities of the joints of one row, rad/s or m/s.
 fn velocities(chunk: &Chunk, row: usize, out: &mut Vec<f64>) {
     out.clear();
     let here = chunk.row(row).unwrap_or_default();
     let Some(after) = chunk.row(row + 1) else {
-        out.extend(here.iter().map(|_| 0.0));
+        out.extend(chunk.joints(here).map(|_| 0.0));
         return;
     };
     let (before, steps) = match row.checked_sub(1).and_then(|before| chunk.row(before)) {
@@ -125,7 +126,8 @@ fn velocities(chunk: &Chunk, row: usize, out: &mut Vec<f64>) {
         None => (here, 1.0),
     };
     let seconds = steps * chunk.step.seconds();
-    out.extend(after.iter().zip(before).map(|(after, before)| (f64::from(*after) - f64::from(*before)) / seconds));
+    let pairs = chunk.joints(after).zip(chunk.joints(before));
+    out.extend(pairs.map(|(after, before)| (f64::from(*after) - f64::from(*before)) / seconds));
 }
 
 fn set(out: &mut String, text: &str) {
@@ -133,7 +135,7 @@ fn set(out: &mut String, text: &str) {
     out.push_str(text);
 }
 
-fn set_all<'a>(out: &mut Vec<String>, texts: impl ExactSizeIterator<Item = &'a str>) {
-    out.resize_with(texts.len(), String::new);
+fn set_all<'a>(out: &mut Vec<String>, texts: impl Iterator<Item = &'a str> + Clone) {
+    out.resize_with(texts.clone().count(), String::new);
     out.iter_mut().zip(texts).for_each(|(out, text)| set(out, text));
 }

@@ -9,6 +9,7 @@ use crate::message::{ActionChunkMessage, JointTrajectoryMessage};
 pub(super) fn chunk(names: &[&str], values: &[f32]) -> Chunk {
     Chunk {
         names: names.iter().map(ToString::to_string).collect(),
+        poses: Arc::default(),
         rows: values.len() / names.len(),
         values: values.to_vec(),
         observation_stamp: Stamp::from_nanos(1_000_000_000),

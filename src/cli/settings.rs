@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::parameters::{NodeName, Overrides, Parameters, Settings, Value};
+use crate::parameters::{NodeName, Overrides, Parameters, PolicyShape, Settings, Value};
 use crate::policy::PolicySpec;
 
 /// Where the policy is and how its node would be configured, as several commands take it.
@@ -60,5 +60,5 @@ pub fn settings(spec: &PolicySpec, params: Option<&Path>, assignments: &[String]
         tracing::warn!("{warning}");
     }
     overrides.set("policy", Value::String(spec.dir.to_string_lossy().into_owned()));
-    Ok(Arc::clone(Parameters::new(spec.into(), &overrides)?.settings()))
+    Ok(Arc::clone(Parameters::new(PolicyShape::load(spec)?, &overrides)?.settings()))
 }

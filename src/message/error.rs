@@ -3,6 +3,7 @@
 use std::str::Utf8Error;
 
 use super::pixels::{MAX_PIXELS, PixelFormat};
+use super::pose_stamped::QUATERNION_TOLERANCE;
 
 /// Why a message or a frame was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,6 +86,27 @@ pub enum Error {
         expected: usize,
         /// Which other fields.
         why: &'static str,
+    },
+    /// NaN or an infinity.
+    #[error("{message}: `{field}` is {found}, expected a finite number")]
+    NotFinite {
+        /// Message type.
+        message: String,
+        /// Field, dotted.
+        field: &'static str,
+        /// What was found.
+        found: String,
+    },
+    /// A quaternion that is no rotation.
+    #[error(
+        "{message}: `pose.orientation` has length {found}, expected 1 (within {QUATERNION_TOLERANCE}): it is no rotation; \
+         let the sender fill in x, y, z and w of a unit quaternion"
+    )]
+    Quaternion {
+        /// Message type.
+        message: String,
+        /// Its length.
+        found: String,
     },
     /// An image encoding that is not read.
     #[error(

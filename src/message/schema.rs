@@ -51,6 +51,17 @@ const JOINT_STATE: &str = concat!(
     header!(),
 );
 
+const POSE_STAMPED: &str = concat!(
+    "std_msgs/Header header\nPose pose\n",
+    header!(),
+    rule!(),
+    "MSG: geometry_msgs/Pose\nPoint position\nQuaternion orientation\n",
+    rule!(),
+    "MSG: geometry_msgs/Point\nfloat64 x\nfloat64 y\nfloat64 z\n",
+    rule!(),
+    "MSG: geometry_msgs/Quaternion\nfloat64 x\nfloat64 y\nfloat64 z\nfloat64 w\n",
+);
+
 /// The complete definition of a type that this crate writes, e.g. "vla_trt/msg/ActionChunk".
 pub fn text(type_name: &str) -> Option<&'static str> {
     match type_name {
@@ -59,6 +70,7 @@ pub fn text(type_name: &str) -> Option<&'static str> {
         "sensor_msgs/msg/Image" => Some(IMAGE),
         "sensor_msgs/msg/CompressedImage" => Some(COMPRESSED_IMAGE),
         "sensor_msgs/msg/JointState" => Some(JOINT_STATE),
+        "geometry_msgs/msg/PoseStamped" => Some(POSE_STAMPED),
         "std_msgs/msg/String" => Some("string data\n"),
         _ => None,
     }

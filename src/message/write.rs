@@ -45,6 +45,15 @@ pub fn joint_state<S: AsRef<str>>(
     out
 }
 
+/// A `geometry_msgs/PoseStamped`: x, y, z in m, and the quaternion x, y, z, w.
+pub fn pose_stamped(header: HeaderView<'_>, position: [f64; 3], orientation: [f64; 4]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(header.frame_id.len() + 80);
+    let mut writer = Writer::new(&mut out);
+    writer.header(header);
+    position.into_iter().chain(orientation).for_each(|value| writer.f64(value));
+    out
+}
+
 /// A `std_msgs/String`.
 pub fn text(data: &str) -> Vec<u8> {
     let mut out = Vec::new();

@@ -70,6 +70,21 @@ pub enum Error {
         /// NaN or an infinity.
         value: f64,
     },
+    /// A pose in another frame than the policy's.
+    #[error(
+        "input `{input}` on topic `{topic}`: expected poses in the frame `{expected}` (inputs.poses.{input}.frame_id), found \
+         the frame `{found}`; publish the pose in the frame that the policy was trained in"
+    )]
+    Frame {
+        /// Input.
+        input: String,
+        /// Its topic.
+        topic: String,
+        /// Frame configured.
+        expected: String,
+        /// Frame of the message.
+        found: String,
+    },
     /// The bytes handed to a state reader are not a joint state.
     #[error("joint state: {0}")]
     JointState(#[source] message::Error),

@@ -8,7 +8,7 @@ use super::assembler::{self, Candidate, Verdict};
 use super::clock::{Clock, Watch};
 use super::error::Error;
 use super::intake::{self, Content};
-use super::sample::{CameraSample, JointSample, Observation};
+use super::sample::{CameraSample, JointSample, Observation, PoseSample};
 use super::slot::{Sample, Slot};
 use super::spec::{InputKind, InputSpec, Rules};
 use super::statistics::InputStatistics;
@@ -39,8 +39,9 @@ struct Scratch {
 }
 
 impl Inputs {
-    /// Inputs in the policy's order of cameras. Exactly one of kind `Joints` is meant; with several, the first is
-    /// used. Inputs of kind `Instruction` all set the one instruction.
+    /// Inputs in the policy's order of cameras. At most one of kind `Joints` is meant; with several, the first is used,
+    /// and without it there must be a pose: the state comes from somewhere. Inputs of kind `Instruction` all set the one
+    /// instruction.
     pub fn new(specs: Vec<InputSpec>) -> Self {
         Self {
             names: specs.iter().map(|spec| (spec.name.as_str().into(), spec.topic.as_str().into())).collect(),
@@ -140,7 +141,8 @@ impl Inputs {
         self.look(now, epoch, rules, candidates);
         assembler::judge(candidates, rules, now, verdict);
         let instruction = self.instruction();
-        for (missing, name) in [(self.joints().is_none(), "joints"), (instruction.is_none(), "instruction")] {
+        let stateless = !self.specs.iter().any(|spec| matches!(spec.kind, InputKind::Joints | InputKind::Pose));
+        for (missing, name) in [(stateless, "joints"), (instruction.is_none(), "instruction")] {
             if missing {
                 verdict.breaches.push(Breach { input: name.into(), fault: Fault::Missing, refusal: None });
             }
@@ -194,7 +196,10 @@ impl Inputs {
     /// Moves the samples into the observation and counts them as used.
     fn fill(&self, candidates: &mut [Candidate], out: &mut Observation) {
         let joints = self.joints();
-        let mut cameras = 0;
+        let (mut cameras, mut poses) = (0, 0);
+        if joints.is_none() {
+            out.joints = None;
+        }
         for candidate in candidates {
             let (Some(spec), Some(slot)) = (self.specs.get(candidate.input), self.slots.get(candidate.input)) else {
                 continue;
@@ -203,20 +208,28 @@ impl Inputs {
             let name = candidate.name.clone();
             match spec.kind {
                 InputKind::Camera { transport } => {
-                    let sample = CameraSample { name, stamp, transport, bytes };
-                    match out.cameras.get_mut(cameras) {
-                        Some(camera) => *camera = sample,
-                        None => out.cameras.push(sample),
-                    }
-                    cameras += 1;
+                    put(&mut out.cameras, &mut cameras, CameraSample { name, stamp, transport, bytes });
                 }
-                InputKind::Joints if Some(candidate.input) == joints => out.joints = JointSample { name, stamp, bytes },
+                InputKind::Joints if Some(candidate.input) == joints => {
+                    out.joints = Some(JointSample { name, stamp, bytes });
+                }
+                InputKind::Pose => put(&mut out.poses, &mut poses, PoseSample { name, stamp, bytes }),
                 InputKind::Joints | InputKind::Instruction => continue,
             }
             lock(slot).mark_used(stamp, candidate.snapshot.used);
         }
         out.cameras.truncate(cameras);
+        out.poses.truncate(poses);
     }
+}
+
+/// Puts the next sample into a list that is reused.
+fn put<T>(list: &mut Vec<T>, at: &mut usize, sample: T) {
+    match list.get_mut(*at) {
+        Some(held) => *held = sample,
+        None => list.push(sample),
+    }
+    *at += 1;
 }
 
 fn refuse(slot: &Mutex<Slot>, error: &Error) {

@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use super::spec::{InputKind, InputSpec, Transport};
-use crate::message::{CompressedImageView, ImageView, JointStateView, text};
+use crate::message::{CompressedImageView, ImageView, JointStateView, PoseStampedView, text};
 use crate::time::Stamp;
 
 /// What a good message brings.
@@ -27,6 +27,7 @@ pub(super) fn check<'a>(spec: &InputSpec, bytes: &'a [u8], joints: &[String]) ->
             CompressedImageView::parse(bytes).map_err(|source| message(spec, source))?.header.stamp
         }
         InputKind::Joints => check_joints(spec, bytes, joints)?,
+        InputKind::Pose => check_pose(spec, bytes)?,
         InputKind::Instruction => {
             return text(bytes).map(Content::Text).map_err(|source| message(spec, source));
         }
@@ -62,4 +63,18 @@ fn check_joints(spec: &InputSpec, bytes: &[u8], must_be_finite: &[String]) -> Re
         }
     }
     Ok(view.header.stamp)
+}
+
+fn check_pose(spec: &InputSpec, bytes: &[u8]) -> Result<Stamp, Error> {
+    let pose = PoseStampedView::parse(bytes).and_then(PoseStampedView::checked);
+    let header = pose.map_err(|source| message(spec, source))?.header;
+    if !spec.frame_id.is_empty() && header.frame_id != spec.frame_id {
+        return Err(Error::Frame {
+            input: spec.name.clone(),
+            topic: spec.topic.clone(),
+            expected: spec.frame_id.clone(),
+            found: header.frame_id.to_owned(),
+        });
+    }
+    Ok(header.stamp)
 }

@@ -32,6 +32,17 @@ pub struct JointSample {
     pub bytes: Bytes,
 }
 
+/// One serialized `geometry_msgs/PoseStamped`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PoseSample {
+    /// Name of the input.
+    pub name: Arc<str>,
+    /// Header stamp.
+    pub stamp: Stamp,
+    /// The whole serialized message, shared with the slot it came from.
+    pub bytes: Bytes,
+}
+
 /// What one inference runs on: the freshest sample of every input, all rules kept.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Observation {
@@ -41,8 +52,10 @@ pub struct Observation {
     pub stamp: Stamp,
     /// The frames, in the order of the policy's views.
     pub cameras: Vec<CameraSample>,
-    /// Joint state.
-    pub joints: JointSample,
+    /// Joint state; `None` when the policy reads and moves no joint.
+    pub joints: Option<JointSample>,
+    /// Poses, in the order of the inputs.
+    pub poses: Vec<PoseSample>,
     /// The instruction in force.
     pub instruction: Arc<str>,
     /// ROS time at which the observation was put together.
@@ -52,10 +65,12 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// Name and header stamp of every stamped input, cameras in policy order, then joints. Two observations of the
+    /// Name and header stamp of every stamped input, cameras in policy order, then joints, then poses. Two observations of the
     /// same run and instruction with equal identities hold the same bytes. The instruction is not part of it: it has
     /// no header stamp, and its time of arrival differs between a live run and a replay.
     pub fn identity(&self) -> impl Iterator<Item = (&Arc<str>, Stamp)> {
-        self.cameras.iter().map(|c| (&c.name, c.stamp)).chain(std::iter::once((&self.joints.name, self.joints.stamp)))
+        let cameras = self.cameras.iter().map(|camera| (&camera.name, camera.stamp));
+        let joints = self.joints.iter().map(|joints| (&joints.name, joints.stamp));
+        cameras.chain(joints).chain(self.poses.iter().map(|pose| (&pose.name, pose.stamp)))
     }
 }

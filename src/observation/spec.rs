@@ -39,6 +39,8 @@ pub enum InputKind {
     },
     /// `sensor_msgs/JointState`.
     Joints,
+    /// `geometry_msgs/PoseStamped`, of an end effector.
+    Pose,
     /// `std_msgs/String`. It has no header: it neither ages nor counts in the skew, the latest holds until replaced.
     Instruction,
 }
@@ -50,6 +52,7 @@ impl InputKind {
             Self::Camera { transport: Transport::Raw } => "sensor_msgs/msg/Image",
             Self::Camera { transport: Transport::Compressed } => "sensor_msgs/msg/CompressedImage",
             Self::Joints => "sensor_msgs/msg/JointState",
+            Self::Pose => "geometry_msgs/msg/PoseStamped",
             Self::Instruction => "std_msgs/msg/String",
         }
     }
@@ -63,12 +66,23 @@ impl InputKind {
 /// One input of the policy.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InputSpec {
-    /// Camera name of the policy, `joints` or `instruction`.
+    /// Camera name of the policy, `joints`, name of a pose, or `instruction`.
     pub name: String,
     /// Topic as configured.
     pub topic: String,
     /// What it carries.
     pub kind: InputKind,
+    /// Frame that the messages of a pose must be in; empty: any. Not looked at of other kinds.
+    pub frame_id: String,
+}
+
+/// A state key that a pose gives: which input, for which key. What of the pose goes where is decided by the key's width.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PoseMap {
+    /// Key in the policy, e.g. `left_eef`.
+    pub key: String,
+    /// Name of the input.
+    pub input: String,
 }
 
 /// Age rule of one input.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::names::check_topic;
+use super::names::{check_topic, is_token};
 use super::value::{Value, ValueType, double};
 
 /// One parameter as the node declares it.
@@ -49,6 +49,8 @@ pub enum Constraint {
     IntegersOf(Vec<i64>),
     /// A topic name that ROS 2 takes.
     TopicName,
+    /// Empty, or what names an input: letters, digits and underscores.
+    InputName,
     /// A double that is a number (an infinity is one).
     NotNan,
     /// Empty, or this many joint names, each once.
@@ -85,6 +87,7 @@ impl Constraint {
                 format!("one of {}", numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(", "))
             }
             Self::TopicName => "a ROS 2 topic name: absolute, relative or private (~/name)".to_owned(),
+            Self::InputName => "empty, or a name of letters, digits and '_' that starts with no digit".to_owned(),
             Self::NotNan => "not .nan; .inf and -.inf are no limit".to_owned(),
             Self::Joints { width } => format!("{width} joint names, each once"),
             Self::PerJoint { width, nonzero } => {
@@ -112,6 +115,7 @@ impl Constraint {
             (Self::TopicName, Value::String(v)) => {
                 check_topic(v).map_err(|reason| format!("{reason}; expected {}", self.text()))
             }
+            (Self::InputName, Value::String(v)) => expected(v.is_empty() || is_token(v)),
             (Self::NotNan, Value::Double(v)) => expected(!v.is_nan()),
             (Self::Joints { width }, Value::StringArray(v)) => {
                 self.counted(v.len(), *width)?;

@@ -1,11 +1,11 @@
 //! The list of the node's parameters. `docs/parameters.md` is made from it.
 
-use std::collections::BTreeSet;
-
 use super::declaration::{Constraint, Declaration};
 use super::overrides::Overrides;
 use super::shape::PolicyShape;
 use super::value::Value;
+
+mod keys;
 
 /// Longest age and skew that can be allowed: an hour.
 const LONGEST_MS: f64 = 3_600_000.0;
@@ -14,21 +14,16 @@ const MOST_MIB: i64 = 1 << 24;
 
 /// Every parameter of a node that runs this policy.
 ///
-/// The overrides matter for one thing: the joints, which are given by parameters themselves, have limits of their own.
+/// The overrides matter for what is named by parameters itself: joints have limits of their own, and poses are inputs.
 pub fn declarations(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declaration> {
     let mut all = node();
     all.extend(engines(shape));
     all.extend(inputs(shape));
-    for (key, width) in &shape.state {
-        all.extend(state_key(key, *width));
-    }
-    for (key, width) in &shape.action_keys {
-        all.extend(action_key(key, *width, shape.state.iter().any(|(state, _)| state == key)));
-    }
+    all.extend(keys::pose_inputs(shape, overrides));
+    all.extend(keys::state(shape));
+    all.extend(keys::action(shape));
     all.extend(inference(shape));
-    for joint in limited_joints(shape, overrides) {
-        all.extend(limits(&joint));
-    }
+    all.extend(keys::limits(shape, overrides));
     all
 }
 
@@ -219,57 +214,6 @@ fn freshness(prefix: &str, sample: &str, max_age_ms: f64) -> [Declaration; 2] {
     ]
 }
 
-fn state_key(key: &str, width: usize) -> [Declaration; 3] {
-    [
-        fixed(
-            format!("state.{key}.joints"),
-            Value::StringArray(Vec::new()),
-            Constraint::Joints { width },
-            format!("Joints of the state {key}, by their names in JointState, in the policy's order. Required."),
-        ),
-        fixed(
-            format!("state.{key}.scale"),
-            Value::DoubleArray(vec![1.0; width]),
-            Constraint::PerJoint { width, nonzero: true },
-            "Factor of each joint: model = joint * scale + offset, joint in rad or m.",
-        ),
-        fixed(
-            format!("state.{key}.offset"),
-            Value::DoubleArray(vec![0.0; width]),
-            Constraint::PerJoint { width, nonzero: false },
-            "Offset of each joint, in the model's unit.",
-        ),
-    ]
-}
-
-fn action_key(key: &str, width: usize, has_state: bool) -> [Declaration; 3] {
-    let otherwise = if has_state { format!("Empty: as state.{key}.") } else { "Required.".to_owned() };
-    let ones = if has_state { Vec::new() } else { vec![1.0; width] };
-    let zeros = if has_state { Vec::new() } else { vec![0.0; width] };
-    let otherwise_number = if has_state { otherwise.as_str() } else { "" };
-    [
-        fixed(
-            format!("action.{key}.joints"),
-            Value::StringArray(Vec::new()),
-            Constraint::Joints { width },
-            format!("Joints that the action {key} moves, in the policy's order. {otherwise}"),
-        ),
-        fixed(
-            format!("action.{key}.scale"),
-            Value::DoubleArray(ones),
-            Constraint::PerJoint { width, nonzero: true },
-            format!("Factor of each joint: joint = (model - offset) / scale, joint in rad or m. {otherwise_number}")
-                .trim_end(),
-        ),
-        fixed(
-            format!("action.{key}.offset"),
-            Value::DoubleArray(zeros),
-            Constraint::PerJoint { width, nonzero: false },
-            format!("Offset of each joint, in the model's unit. {otherwise_number}").trim_end(),
-        ),
-    ]
-}
-
 fn inference(shape: &PolicyShape) -> Vec<Declaration> {
     vec![
         declare(
@@ -303,33 +247,4 @@ fn inference(shape: &PolicyShape) -> Vec<Declaration> {
             "Time in s from one action row to the next. The policy's own unless set: a longer one plays chunks slower.",
         ),
     ]
-}
-
-fn limits(joint: &str) -> [Declaration; 2] {
-    let bound = |field: &str, default: f64, word: &str, none: &str| {
-        declare(
-            format!("limits.{joint}.{field}"),
-            Value::Double(default),
-            Constraint::NotNan,
-            format!(
-                "{word} position that {joint} is sent to, in rad or m; actions beyond are clamped and counted. {none}: none."
-            ),
-        )
-    };
-    [bound("min", f64::NEG_INFINITY, "Least", "-.inf"), bound("max", f64::INFINITY, "Greatest", ".inf")]
-}
-
-/// The joints that actions move, each once, as the overrides give them.
-fn limited_joints(shape: &PolicyShape, overrides: &Overrides) -> Vec<String> {
-    let given = |name: String| match overrides.get(&name) {
-        Some(Value::StringArray(joints)) if !joints.is_empty() => Some(joints),
-        _ => None,
-    };
-    let mut seen = BTreeSet::new();
-    let mut all = Vec::new();
-    for (key, _) in &shape.action_keys {
-        let joints = given(format!("action.{key}.joints")).or_else(|| given(format!("state.{key}.joints")));
-        all.extend(joints.into_iter().flatten().filter(|joint| !joint.is_empty() && seen.insert(*joint)).cloned());
-    }
-    all
 }

@@ -179,7 +179,7 @@ fn check_substitutions(topic: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn is_token(part: &str) -> bool {
+pub(super) fn is_token(part: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
     part.chars().all(fits) && part.chars().next().is_some_and(|c| !c.is_ascii_digit())
 }

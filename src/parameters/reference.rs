@@ -13,10 +13,17 @@ const HEAD: &str = "\
 
 <!-- Made from src/parameters/declarations.rs by `VLA_TRT_BLESS=1 cargo test --test parameters`. -->
 
-`<camera>`, `<key>`, `<stage>` and `<joint>` stand for the names that the policy and the joint lists give; `N` is the
-width of the key. *Live* parameters may change while the node runs and take effect at the next inference; the others
+`<camera>`, `<key>`, `<stage>`, `<joint>` and `<pose>` stand for the names that the policy, the joint lists and
+`state.<key>.pose` give; `N` is the width of the key. *Live* parameters may change while the node runs and take effect at the next inference; the others
 are read-only. Whole numbers are taken for doubles, and an empty list for a list of any type. `.inf` and `-.inf` are
 YAML's infinities. `ros2 param describe` shows the same texts.
+
+An action key that the policy's processor_config.json types `EEF` needs no joints: its columns in the chunk are named
+`<key>.x`, `.y`, `.z` (m) and `.r00`, `.r01`, ... `.r12` (the first two rows of the rotation matrix) for the format
+`XYZ_ROT6D`, `.rx`, `.ry`, `.rz` (rotation vector, rad) for `XYZ_ROTVEC`, and those of the 4x4 matrix row by row, with `x`,
+`y`, `z` as its last column and `.m30` ... `.m33` as its last row, for `DEFAULT`; `<key>.0`, `<key>.1`, ... where the
+processor does not say what the values are. They are no joints: no limit holds for them and `~/joint_trajectory` has none
+of them. A key that is not relative may be given joints all the same, and then moves those.
 
 ";
 
@@ -79,8 +86,8 @@ fn title(name: &str) -> &'static str {
     match name.split('.').next() {
         Some("engine" | "engines" | "memory") => "Engines and memory",
         Some("inputs") => "Inputs",
-        Some("state" | "limits") => "Joints",
-        Some("action") if name != "action.step_s" => "Joints",
+        Some("state" | "limits") => "Joints and poses",
+        Some("action") if name != "action.step_s" => "Joints and poses",
         Some("policy" | "use_sim_time" | "frame_id" | "log_level" | "log_shapes") => "Node",
         _ => "Inference",
     }
@@ -92,6 +99,7 @@ fn listed() -> Vec<Declaration> {
         cameras: vec!["<camera>".to_owned()],
         state: vec![("<key>".to_owned(), WIDTH)],
         action_keys: vec![("<key>".to_owned(), WIDTH)],
+        eef_actions: Vec::new(),
         stages: vec!["<stage>".to_owned()],
         denoise_steps: vec![4],
         default_steps: 4,
@@ -99,11 +107,12 @@ fn listed() -> Vec<Declaration> {
     };
     let Ok(node) = NodeName::new("/", "vla_trt") else { return Vec::new() };
     let mut overrides = Overrides::new(node);
+    overrides.set("state.<key>.pose", Value::String("<pose>".to_owned()));
     overrides.set("state.<key>.joints", Value::StringArray(vec!["<joint>".to_owned()]));
     let mut all = declarations(&shape, &overrides);
     // One group each, in the order in which a reader meets them.
     all.sort_by_key(|declaration| {
-        ["Node", "Inference", "Inputs", "Joints", "Engines and memory"]
+        ["Node", "Inference", "Inputs", "Joints and poses", "Engines and memory"]
             .iter()
             .position(|group| *group == title(&declaration.name))
     });

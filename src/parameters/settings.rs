@@ -7,7 +7,7 @@ use super::error::Problems;
 use super::shape::PolicyShape;
 use super::store::Store;
 use crate::engine::EngineKind;
-use crate::observation::{InputSpec, JointMap, Rules};
+use crate::observation::{InputSpec, JointMap, PoseMap, Rules};
 use crate::time::Span;
 
 mod check;
@@ -22,13 +22,15 @@ pub struct Settings {
     pub engine: EngineSettings,
     /// What they may take.
     pub memory: MemorySettings,
-    /// Cameras in the policy's order, then the joints, then the instruction.
+    /// Cameras in the policy's order, then the joints when any is read or moved, then the poses, then the instruction.
     pub inputs: Vec<InputSpec>,
     /// One rule an input, and those of the whole observation.
     pub rules: Rules,
-    /// State keys in the policy's order.
+    /// State keys that joints give, in the policy's order.
     pub state: Vec<JointMap>,
-    /// Action keys in the policy's order.
+    /// State keys that poses give, in the policy's order.
+    pub poses: Vec<PoseMap>,
+    /// Action keys that move joints, in the policy's order.
     pub action: Vec<JointMap>,
     /// Empty: wait for the topic.
     pub instruction: String,
@@ -101,7 +103,7 @@ impl Settings {
     /// Everything that is missing or does not go together.
     pub fn from_store(store: &Store, shape: &PolicyShape) -> Result<Self, Problems> {
         let (settings, mut problems) = read::read(store, shape);
-        problems.extend(check::check(&settings));
+        problems.extend(check::check(&settings, shape));
         problems.or(settings)
     }
 

@@ -1,6 +1,7 @@
 //! What the parameters need to know of a policy.
 
 use crate::policy::PolicySpec;
+use crate::policy::processor::{Processor, ProcessorError};
 use crate::time::Span;
 
 /// Names and sizes of a policy that decide which parameters there are and what they allow.
@@ -12,6 +13,8 @@ pub struct PolicyShape {
     pub state: Vec<(String, usize)>,
     /// Action keys with their widths, in the policy's order.
     pub action_keys: Vec<(String, usize)>,
+    /// Those of them that are an end effector's.
+    pub eef_actions: Vec<EefAction>,
     /// Stage names, in run order.
     pub stages: Vec<String>,
     /// Numbers of denoising steps that the policy was exported for.
@@ -22,16 +25,42 @@ pub struct PolicyShape {
     pub step: Span,
 }
 
-impl From<&PolicySpec> for PolicyShape {
-    fn from(spec: &PolicySpec) -> Self {
-        Self {
+/// An action key of an end effector: without joints its columns have names of their own.
+#[derive(Clone, PartialEq, Debug)]
+pub struct EefAction {
+    /// The key.
+    pub key: String,
+    /// Its columns: `<key>.x`, ...
+    pub columns: Vec<String>,
+    /// The values are composed with a pose of the state, so they can be nothing but a pose.
+    pub relative: bool,
+}
+
+impl PolicyShape {
+    /// Of a policy on disk: its description, and its processor's files for what the actions are.
+    ///
+    /// # Errors
+    /// [`ProcessorError`] when the processor's files cannot be used.
+    pub fn load(spec: &PolicySpec) -> Result<Self, ProcessorError> {
+        let files = &spec.processor;
+        let processor = Processor::load(&files.config, &files.statistics, &files.embodiment)?;
+        let eef_actions = processor.action.iter().filter_map(|key| {
+            Some(EefAction { key: key.name.clone(), columns: key.eef_columns()?, relative: key.is_relative_pose() })
+        });
+        Ok(Self {
             cameras: spec.cameras.clone(),
             state: spec.state.clone(),
             action_keys: spec.action.keys.clone(),
+            eef_actions: eef_actions.collect(),
             stages: spec.stage_names(),
             denoise_steps: spec.denoise.steps.clone(),
             default_steps: spec.denoise.default,
             step: spec.action.step,
-        }
+        })
+    }
+
+    /// The end effector that an action key is for.
+    pub fn eef_action(&self, key: &str) -> Option<&EefAction> {
+        self.eef_actions.iter().find(|eef| eef.key == key)
     }
 }

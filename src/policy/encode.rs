@@ -1,9 +1,10 @@
-//! From an observation to host tensors: frames to pixels, the instruction to token ids, joints to the state tensor.
+//! From an observation to host tensors: frames to pixels, the instruction to token ids, joints and poses to the state tensor.
 
 use std::path::PathBuf;
 
 pub mod formalise;
 pub mod image;
+pub mod pose;
 pub mod prompt;
 pub mod resize;
 pub mod state;

@@ -53,6 +53,37 @@ pub enum Error {
     /// The joint state cannot be used.
     #[error("joint state: {0}")]
     Joints(String),
+    /// A pose cannot be used.
+    #[error("pose '{input}': {reason}")]
+    Pose {
+        /// Name of the input.
+        input: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A state key that nothing fits.
+    #[error(
+        "state key '{key}' has {width} values; expected state.{key}.joints with as many, or a pose of that width in \
+         state.{key}.pose, found {found}"
+    )]
+    StateKey {
+        /// The key.
+        key: String,
+        /// Its width.
+        width: usize,
+        /// What was given.
+        found: String,
+    },
+    /// An action key whose columns have no names.
+    #[error("action key '{key}': expected action.{key}.joints with {width} names, found {found}")]
+    ActionKey {
+        /// The key.
+        key: String,
+        /// Its decoded width.
+        width: usize,
+        /// How many were given.
+        found: String,
+    },
     /// The embedding table cannot be used.
     #[error("token embedding {}: {reason}", file.display())]
     Embedding {

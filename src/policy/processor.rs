@@ -7,7 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 mod check;
+mod eef;
 mod raw;
+
+pub use eef::EefValues;
 
 /// The processor class whose behaviour this build has.
 pub const PROCESSOR_CLASS: &str = "Gr00tN1d6Processor";
@@ -124,6 +127,8 @@ pub struct ActionKey {
     pub scaling: ActionScaling,
     /// What physical values are relative to.
     pub conversion: Conversion,
+    /// What the decoded values are, when they are an end effector's; `None`: joint values.
+    pub eef: Option<EefValues>,
 }
 
 /// How predictions are scaled. Tables are `[1, width]` or `[rows, width]`, row-major.
@@ -283,9 +288,7 @@ impl ActionKey {
     /// Values of this key in a decoded row. Differs from [`Self::width`] for poses alone.
     pub fn decoded_width(&self) -> usize {
         match self.conversion {
-            Conversion::ComposePose { format: PoseFormat::Rot6d, .. } => 9,
-            Conversion::ComposePose { format: PoseFormat::Rotvec, .. } => 6,
-            Conversion::ComposePose { format: PoseFormat::Matrix, .. } => 16,
+            Conversion::ComposePose { format, .. } => format.width(),
             Conversion::Absolute | Conversion::AddState { .. } => self.width,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::message::JointStateView;
 use crate::observation::{InputStatistics, Violation};
 use crate::parameters::Settings;
-use crate::policy::PolicySpec;
+use crate::policy::Policy;
 use crate::time::{Span, Stamp};
 
 /// One published chunk.
@@ -19,7 +19,7 @@ pub struct ChunkRecord {
     pub step: Span,
     /// Rows that were late at publication.
     pub late_rows: u32,
-    /// `[rows, joints]`, rad or m.
+    /// `[rows, joints]`, rad or m; pose columns as they are named.
     pub values: Vec<f32>,
     /// Age of each stamped input at the inference, in the order of [`Record::input_names`].
     pub ages: Vec<Span>,
@@ -64,7 +64,7 @@ impl Event {
 /// Everything that one replay shows.
 #[derive(Debug, Default)]
 pub struct Record {
-    /// Joint names, the columns of chunks and states.
+    /// Names of the columns of chunks and states: joints, and pose columns, of which there is no state.
     pub joints: Vec<String>,
     /// Stamped inputs in the order of [`ChunkRecord::ages`].
     pub input_names: Vec<String>,
@@ -88,11 +88,12 @@ pub struct Record {
 
 impl Record {
     /// An empty record of a replay of this policy under these settings.
-    pub fn new(spec: &PolicySpec, settings: &Settings) -> Self {
+    pub fn new(policy: &Policy, settings: &Settings) -> Self {
+        let spec = policy.spec();
         Self {
             policy: (spec.name.clone(), spec.fingerprint.clone()),
             stages: spec.stage_names(),
-            joints: settings.action.iter().flat_map(|key| key.joints.iter().cloned()).collect(),
+            joints: policy.columns().to_vec(),
             input_names: settings
                 .inputs
                 .iter()

@@ -2,6 +2,7 @@
 
 use super::args::UsageError;
 use crate::parameters::{self, Problems};
+use crate::policy::processor::ProcessorError;
 use crate::policy::spec::SpecError;
 
 /// Why the node did not start or did not go on.
@@ -44,6 +45,9 @@ pub enum Error {
     /// The policy bundle's description, without which there are no parameters to serve.
     #[error(transparent)]
     Policy(#[from] SpecError),
+    /// The policy's processor, which says what its actions are.
+    #[error(transparent)]
+    Processor(#[from] ProcessorError),
     /// The async runtime or a thread.
     #[error("could not start {what}: {source}; check the limits on threads and files (ulimit -a)")]
     Runtime {

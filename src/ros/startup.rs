@@ -24,7 +24,7 @@ use super::shutdown::Running;
 use super::spin::Spin;
 use super::subscriptions::Subscriptions;
 use crate::observation::Inputs;
-use crate::parameters::{self as rules, NodeName, Overrides, PolicyShape, Settings, Value};
+use crate::parameters::{self as rules, NodeName, Overrides, PolicyShape, Value};
 use crate::policy::PolicySpec;
 
 /// Starts the node. Parameters, diagnostics and services serve from here on; the policy loads on its own thread.
@@ -45,7 +45,7 @@ pub fn start(arguments: &Arguments, logging: Logging, records: mpsc::Receiver<Re
         given.set("log_level", Value::String(level.name().to_owned()));
     }
     let policy = Arc::new(PolicySpec::load(&given.policy()?)?);
-    let parameters = rules::Parameters::new(PolicyShape::from(policy.as_ref()), &given)?;
+    let parameters = rules::Parameters::new(PolicyShape::load(&policy)?, &given)?;
     set_level(&logging, &parameters.settings().log_level);
     Builder { node, policy, parameters, logging }.build(arguments, records)
 }
@@ -66,11 +66,6 @@ fn node_name(node: &Node) -> Result<NodeName, Error> {
     Ok(NodeName::new(&node.namespace().map_err(unnamed)?, &node.name().map_err(unnamed)?)?)
 }
 
-/// Every joint that the policy reads or moves: only these must have a finite position.
-fn joints(settings: &Settings) -> Vec<String> {
-    settings.state.iter().chain(&settings.action).flat_map(|map| map.joints.iter().cloned()).collect()
-}
-
 struct Builder {
     node: Node,
     policy: Arc<PolicySpec>,
@@ -84,7 +79,7 @@ impl Builder {
         let Self { mut node, policy, parameters, logging } = self;
         let settings = parameters.settings().clone();
         let clock = RosClock::of(&mut node, settings.use_sim_time)?;
-        let inputs = Arc::new(Inputs::new(settings.inputs.clone()).with_finite_joints(joints(&settings)));
+        let inputs = Arc::new(Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joint_names()));
         inputs.set_instruction(&settings.instruction);
         let subscriptions = Subscriptions::create(&mut node, &settings.inputs)?;
         let publishers = Publishers::create(&mut node)?;

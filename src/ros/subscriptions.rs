@@ -47,7 +47,7 @@ impl Subscriptions {
 /// Sensors: whatever reliability the driver offers. The instruction: kept for a node that starts after it was given.
 fn qos(kind: InputKind) -> QosProfile {
     match kind {
-        InputKind::Camera { .. } | InputKind::Joints => QosProfile::sensor_data(),
+        InputKind::Camera { .. } | InputKind::Joints | InputKind::Pose => QosProfile::sensor_data(),
         InputKind::Instruction => QosProfile::default().keep_last(1).reliable().transient_local(),
     }
 }

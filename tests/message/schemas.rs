@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use vla_trt::message::cdr::Reader;
 use vla_trt::message::{
     ActionChunkMessage, CompressedImageView, HeaderView, ImageView, JointStateView, JointTrajectoryMessage,
-    TrajectoryPoint, schema, write,
+    PoseStampedView, TrajectoryPoint, schema, write,
 };
 use vla_trt::time::{Span, Stamp};
 
@@ -118,6 +118,10 @@ fn sensor_messages_match_their_definitions() {
     assert_eq!(
         read(JointStateView::TYPE, &write::joint_state(HEADER, &["a"], &[1.0], &[2.0], &[3.0])),
         format!("{SHOWN_HEADER} name:[a] position:[1] velocity:[2] effort:[3]")
+    );
+    assert_eq!(
+        read(PoseStampedView::TYPE, &write::pose_stamped(HEADER, [1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0])),
+        format!("{SHOWN_HEADER} pose:{{position:{{x:1 y:2 z:3}} orientation:{{x:4 y:5 z:6 w:7}}}}")
     );
     assert_eq!(read("std_msgs/msg/String", &write::text("hi")), "data:hi");
 }

@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use vla_trt::message::{
     ActionChunkMessage, CompressedImageView, Error, HeaderView, ImageView, JointStateView, JointTrajectoryMessage,
-    TrajectoryPoint, text, write,
+    PoseStampedView, TrajectoryPoint, text, write,
 };
 use vla_trt::time::{Span, Stamp};
 
@@ -78,6 +78,27 @@ fn an_empty_joint_state_has_the_bytes_of_ros_2() {
     let hex = "00010000 00000000 00000000 01000000 00 ______ 00000000 00000000 00000000 00000000 ________ ________";
     assert_same_bytes(&write::joint_state::<&str>(HeaderView::default(), &[], &[], &[], &[]), hex);
     assert!(JointStateView::parse(&received(hex)).expect("well-formed").is_empty());
+}
+
+const POSE: &str = "00010000 03000000 04000000 05000000 6261736500 ______________ 000000000000f03f 00000000000004c0
+    000000000000d03f 0000000000000000 333333333333e33f 0000000000000000 9a9999999999e93f";
+
+const POSE_OF_ANOTHER_FRAME: &str = "00010000 ffffffff ffc99a3b 0b000000 746f6f6c305f6c65667400 __ 000000000000e03f
+    0000000000000000 0000000000000000 000000000000e03f 000000000000e0bf 000000000000e03f 000000000000e0bf";
+
+#[test]
+fn a_stamped_pose_has_the_bytes_of_ros_2_whatever_the_length_of_its_frame() {
+    let header = HeaderView { stamp: parts(3, 4), frame_id: "base" };
+    let (position, orientation) = ([1.0, -2.5, 0.25], [0.0, 0.6, 0.0, 0.8]);
+    assert_same_bytes(&write::pose_stamped(header, position, orientation), POSE);
+    let pose = PoseStampedView { header, position, orientation };
+    assert_eq!(PoseStampedView::parse(&received(POSE)), Ok(pose));
+
+    let header = HeaderView { stamp: parts(-1, 999_999_999), frame_id: "tool0_left" };
+    let (position, orientation) = ([0.5, 0.0, 0.0], [0.5, -0.5, 0.5, -0.5]);
+    assert_same_bytes(&write::pose_stamped(header, position, orientation), POSE_OF_ANOTHER_FRAME);
+    let pose = PoseStampedView { header, position, orientation };
+    assert_eq!(PoseStampedView::parse(&received(POSE_OF_ANOTHER_FRAME)), Ok(pose));
 }
 
 #[test]

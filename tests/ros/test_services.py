@@ -17,7 +17,7 @@ def test_one_call_gives_one_chunk_and_says_what_it_is(robot, on_demand):
     chunks = robot.chunks()
     with Feed(robot):
         answer = wait_for(lambda: (lambda a: a.success and a)(robot.trigger("/vla_trt/infer_once")), "a success")
-        assert "16 rows of 14 joints" in answer.message
+        assert "16 rows of 14 columns" in answer.message
         wait_for(lambda: chunks, "the chunk")
     assert len(chunks) == 1
     assert f"chunk {chunks[0].sequence}" in answer.message

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use vla_trt::export::demo;
-use vla_trt::parameters::{NodeName, Overrides, Parameters, Settings, Value};
+use vla_trt::parameters::{NodeName, Overrides, Parameters, PolicyShape, Settings, Value};
 use vla_trt::policy::PolicySpec;
 
 /// The repository.
@@ -41,7 +41,8 @@ pub fn settings(policy: &Path, assignments: &[&str]) -> Arc<Settings> {
         overrides.add_argument(assignment).expect("an assignment");
     }
     overrides.set("policy", Value::String(policy.to_string_lossy().into_owned()));
-    let parameters = Parameters::new((&spec).into(), &overrides).expect("settings of the demo");
+    let shape = PolicyShape::load(&spec).expect("the demo policy's processor");
+    let parameters = Parameters::new(shape, &overrides).expect("settings of the demo");
     Arc::clone(parameters.settings())
 }
 

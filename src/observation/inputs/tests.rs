@@ -32,12 +32,13 @@ fn inputs() -> Inputs {
         name: name.into(),
         topic: format!("/{name}/image"),
         kind: InputKind::Camera { transport: Transport::Raw },
+        frame_id: String::new(),
     };
     Inputs::new(vec![
         camera("top"),
         camera("wrist"),
-        InputSpec { name: "joints".into(), topic: "/joint_states".into(), kind: InputKind::Joints },
-        InputSpec { name: "instruction".into(), topic: "/instruction".into(), kind: InputKind::Instruction },
+        InputSpec { kind: InputKind::Joints, topic: "/joint_states".into(), ..camera("joints") },
+        InputSpec { kind: InputKind::Instruction, topic: "/instruction".into(), ..camera("instruction") },
     ])
 }
 
@@ -94,7 +95,7 @@ fn an_observation_has_every_input_its_stamps_and_the_oldest_as_its_own() {
     let identity: Vec<_> = observation.identity().map(|(name, stamp)| (name.to_string(), stamp)).collect();
     assert_eq!(identity, [("top".into(), ms(1030)), ("wrist".into(), ms(1000)), ("joints".into(), ms(1000))]);
     assert_eq!(observation.cameras[0].bytes, image(ms(1030)));
-    assert_eq!(observation.joints.bytes, joints(ms(1000), &[0.1, 0.2]));
+    assert_eq!(observation.joints.map(|joints| joints.bytes), Some(joints(ms(1000), &[0.1, 0.2])));
     assert_eq!(&*observation.instruction, "pick up the cube");
 }
 

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 
 use super::{JointLimit, Settings};
-use crate::observation::{InputKind, InputSpec, JointMap};
+use crate::observation::{InputKind, InputSpec, JointMap, PoseMap};
 use crate::parameters::error::Error;
+use crate::parameters::shape::PolicyShape;
 use crate::parameters::value::double;
 
 /// Everything that does not go together.
-pub(super) fn check(settings: &Settings) -> Vec<Error> {
+pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
     let mut errors = repeated_joints("state", &settings.state);
     errors.extend(repeated_joints("action", &settings.action));
     errors.extend(repeated_topics(&settings.inputs));
+    errors.extend(repeated_inputs(settings));
+    errors.extend(joints_like_columns(settings, shape));
     errors.extend(settings.limits.iter().filter_map(crossed_limits));
     errors
 }
@@ -40,6 +43,7 @@ fn repeated_joints(group: &str, maps: &[JointMap]) -> Vec<Error> {
 fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
     let parameter = |input: &InputSpec| match input.kind {
         InputKind::Camera { .. } => format!("inputs.cameras.{}.topic", input.name),
+        InputKind::Pose => format!("inputs.poses.{}.topic", input.name),
         InputKind::Joints | InputKind::Instruction => format!("inputs.{}.topic", input.name),
     };
     let mut first: BTreeMap<&str, &InputSpec> = BTreeMap::new();
@@ -50,6 +54,37 @@ fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
         let what =
             format!("{} and {} are both '{}'; each input needs a topic of its own", names[1], names[0], input.topic);
         errors.push(Error::Conflict { names: names.into(), what });
+    }
+    errors
+}
+
+/// Chunks and diagnostics tell inputs apart by name.
+fn repeated_inputs(settings: &Settings) -> Vec<Error> {
+    let clash = |pose: &PoseMap| {
+        let same = |input: &&InputSpec| input.name == pose.input && input.kind != InputKind::Pose;
+        let other = settings.inputs.iter().find(same)?;
+        let name = format!("state.{}.pose", pose.key);
+        let what = format!(
+            "{name} names the pose '{}', which is the name of another input ({}); give the pose a name of its own",
+            pose.input,
+            other.kind.type_name()
+        );
+        Some(Error::Conflict { names: vec![name], what })
+    };
+    settings.poses.iter().filter_map(clash).collect()
+}
+
+/// A column of a chunk has one meaning.
+fn joints_like_columns(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
+    let is_pose = |key: &str| !settings.action.iter().any(|map| map.key == key);
+    let columns = || shape.eef_actions.iter().filter(|eef| is_pose(&eef.key)).flat_map(|eef| &eef.columns);
+    let mut errors = Vec::new();
+    for map in &settings.action {
+        for joint in map.joints.iter().filter(|joint| columns().any(|column| column == *joint)) {
+            let name = format!("action.{}.joints", map.key);
+            let what = format!("{name}: '{joint}' is also the name of a pose's column; rename the joint");
+            errors.push(Error::Conflict { names: vec![name], what });
+        }
     }
     errors
 }

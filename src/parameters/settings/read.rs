@@ -5,29 +5,45 @@ use std::path::{Path, PathBuf};
 
 use super::{EngineSettings, JointLimit, MemorySettings, Settings, StageSettings};
 use crate::engine::EngineKind;
-use crate::observation::{InputKind, InputRule, InputSpec, JointMap, OnViolation, Rules, Transport};
+use crate::observation::{InputKind, InputRule, InputSpec, JointMap, OnViolation, PoseMap, Rules, Transport};
 use crate::parameters::error::{Error, Origin, Problems};
 use crate::parameters::nearest::hint;
-use crate::parameters::shape::PolicyShape;
+use crate::parameters::shape::{EefAction, PolicyShape};
 use crate::parameters::store::Store;
 use crate::parameters::value::Value;
+use crate::policy::encode::pose::PoseLayout;
 use crate::time::Span;
 
 /// Reads everything; what is missing is reported and stands empty in the settings.
 pub(super) fn read(store: &Store, shape: &PolicyShape) -> (Settings, Problems) {
     let mut reader = Reader { store, problems: Problems::default() };
-    let state: Vec<JointMap> = shape.state.iter().map(|(key, width)| reader.state(key, *width)).collect();
-    let action: Vec<JointMap> =
-        shape.action_keys.iter().map(|(key, width)| reader.action(key, *width, &state)).collect();
+    let (mut state, mut poses) = (Vec::new(), Vec::new());
+    for (key, width) in &shape.state {
+        match reader.state(key, *width) {
+            Source::Joints(map) => state.push(map),
+            Source::Pose(map) => poses.push(map),
+        }
+    }
+    let mut action = Vec::new();
+    for (key, width) in &shape.action_keys {
+        match shape.eef_action(key) {
+            Some(eef) => action.extend(reader.eef_action(eef, *width)),
+            None => action.push(reader.action(key, *width, &state)),
+        }
+    }
+    let moves = state.iter().chain(&action).any(|map| !map.joints.is_empty());
+    let inputs = reader.inputs(shape, moves, &poses);
+    let (inputs, per_input) = inputs.into_iter().unzip();
     let policy = reader.policy();
     let settings = Settings {
         engine: reader.engine(&policy, shape),
         policy,
         memory: reader.memory(),
-        inputs: reader.inputs(shape),
-        rules: reader.rules(shape),
+        inputs,
+        rules: reader.rules(per_input),
         limits: reader.limits(&action),
         state,
+        poses,
         action,
         instruction: reader.text("instruction"),
         rate_hz: reader.double("rate_hz"),
@@ -40,6 +56,12 @@ pub(super) fn read(store: &Store, shape: &PolicyShape) -> (Settings, Problems) {
         use_sim_time: reader.flag("use_sim_time"),
     };
     (settings, reader.problems)
+}
+
+/// What gives a state key.
+enum Source {
+    Joints(JointMap),
+    Pose(PoseMap),
 }
 
 struct Reader<'a> {
@@ -79,29 +101,44 @@ impl Reader<'_> {
         MemorySettings { budget_mib, reserve_mib: self.count("memory.reserve_mib") }
     }
 
-    fn inputs(&mut self, shape: &PolicyShape) -> Vec<InputSpec> {
-        let mut inputs: Vec<InputSpec> = Vec::with_capacity(shape.cameras.len() + 2);
+    /// Each input with its rule. `joints`: whether any joint is read or moved.
+    fn inputs(&mut self, shape: &PolicyShape, joints: bool, poses: &[PoseMap]) -> Vec<(InputSpec, InputRule)> {
+        let mut inputs = Vec::with_capacity(shape.cameras.len() + poses.len() + 2);
         for camera in &shape.cameras {
-            let transport = match self.text(&format!("inputs.cameras.{camera}.transport")).as_str() {
+            let prefix = format!("inputs.cameras.{camera}");
+            let transport = match self.text(&format!("{prefix}.transport")).as_str() {
                 "compressed" => Transport::Compressed,
                 _ => Transport::Raw,
             };
-            let topic = self.text(&format!("inputs.cameras.{camera}.topic"));
-            inputs.push(InputSpec { name: camera.clone(), topic, kind: InputKind::Camera { transport } });
+            let spec = self.input(camera, &prefix, InputKind::Camera { transport });
+            inputs.push((spec, self.rule(&prefix)));
         }
-        let topic = self.text("inputs.joints.topic");
-        inputs.push(InputSpec { name: "joints".to_owned(), topic, kind: InputKind::Joints });
-        let topic = self.text("inputs.instruction.topic");
-        inputs.push(InputSpec { name: "instruction".to_owned(), topic, kind: InputKind::Instruction });
+        if joints {
+            let spec = self.input("joints", "inputs.joints", InputKind::Joints);
+            inputs.push((spec, self.rule("inputs.joints")));
+        }
+        for (index, PoseMap { input, .. }) in poses.iter().enumerate() {
+            // Several keys may take one pose.
+            if poses.iter().take(index).any(|before| before.input == *input) {
+                continue;
+            }
+            let prefix = format!("inputs.poses.{input}");
+            let frame_id = self.text(&format!("{prefix}.frame_id"));
+            let spec = InputSpec { frame_id, ..self.input(input, &prefix, InputKind::Pose) };
+            inputs.push((spec, self.rule(&prefix)));
+        }
+        // An instruction has no stamp: its rule only keeps the places aligned.
+        let spec = self.input("instruction", "inputs.instruction", InputKind::Instruction);
+        inputs.push((spec, InputRule { max_age: Span::ZERO, required: true }));
         inputs
     }
 
-    fn rules(&mut self, shape: &PolicyShape) -> Rules {
-        let mut per_input: Vec<InputRule> =
-            shape.cameras.iter().map(|camera| self.rule(&format!("inputs.cameras.{camera}"))).collect();
-        per_input.push(self.rule("inputs.joints"));
-        // An instruction has no stamp: its rule only keeps the places aligned.
-        per_input.push(InputRule { max_age: Span::ZERO, required: true });
+    fn input(&mut self, name: &str, prefix: &str, kind: InputKind) -> InputSpec {
+        let topic = self.text(&format!("{prefix}.topic"));
+        InputSpec { name: name.to_owned(), topic, kind, frame_id: String::new() }
+    }
+
+    fn rules(&mut self, per_input: Vec<InputRule>) -> Rules {
         Rules {
             per_input,
             max_skew: Span::from_millis(self.double("inputs.max_skew_ms")),
@@ -121,21 +158,78 @@ impl Reader<'_> {
         }
     }
 
-    fn state(&mut self, key: &str, width: usize) -> JointMap {
-        let name = format!("state.{key}.joints");
-        let joints = self.texts(&name);
+    fn state(&mut self, key: &str, width: usize) -> Source {
+        let [name, pose] = ["joints", "pose"].map(|field| format!("state.{key}.{field}"));
+        let (joints, input) = (self.texts(&name), self.text(&pose));
+        let layout = PoseLayout::of_width(width);
+        if !input.is_empty() {
+            if layout.is_none() {
+                let what = format!(
+                    "{pose} is '{input}', but the state '{key}' has {width} values and a pose gives {}; list its joints in {name}",
+                    PoseLayout::WIDTHS
+                );
+                self.conflict(&[&pose], what);
+            }
+            if !joints.is_empty() {
+                let what =
+                    format!("{name} and {pose} are both given; the state '{key}' comes from joints or from a pose");
+                self.conflict(&[&name, &pose], what);
+            }
+            self.no_factors("state", key, width);
+            return Source::Pose(PoseMap { key: key.to_owned(), input });
+        }
         if joints.is_empty() && width > 0 {
-            let needs = format!(
+            let mut needs = format!(
                 "list the {width} joints of the state '{key}' by their names in sensor_msgs/JointState, in the policy's order"
             );
+            if layout.is_some() {
+                needs += &format!("; or, if it is an end effector's, name its pose in {pose}");
+            }
             self.problems.push(Error::Missing { name, needs });
         }
-        JointMap {
+        Source::Joints(JointMap {
             key: key.to_owned(),
             joints,
             scale: self.doubles(&format!("state.{key}.scale"), width, 1.0),
             offset: self.doubles(&format!("state.{key}.offset"), width, 0.0),
+        })
+    }
+
+    /// An end effector's action: a pose, unless it was given joints.
+    fn eef_action(&mut self, eef: &EefAction, width: usize) -> Option<JointMap> {
+        let (key, name) = (&eef.key, format!("action.{}.joints", eef.key));
+        if self.texts(&name).is_empty() {
+            self.no_factors("action", key, width);
+            return None;
         }
+        if eef.relative {
+            let what = format!(
+                "{name} is given, but the action '{key}' is relative to a pose of the state (RELATIVE, EEF): its values are \
+                 {}, which no joint takes; take {name} away",
+                eef.columns.join(", ")
+            );
+            self.conflict(&[&name], what);
+            return None;
+        }
+        Some(self.action(key, width, &[]))
+    }
+
+    /// Poses are in m and rad: a factor or an offset for them is meant for something else.
+    fn no_factors(&mut self, group: &str, key: &str, width: usize) {
+        for (field, neutral) in [("scale", 1.0), ("offset", 0.0)] {
+            let name = format!("{group}.{key}.{field}");
+            let given = self.numbers(&name);
+            if !given.is_empty() && given != vec![neutral; width] {
+                let what =
+                    format!("{name} is given, but the {group} '{key}' is a pose, in m and rad; take {name} away");
+                self.conflict(&[&name], what);
+            }
+        }
+    }
+
+    fn conflict(&mut self, names: &[&str], what: String) {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        self.problems.push(Error::Conflict { names, what });
     }
 
     fn action(&mut self, key: &str, width: usize, state: &[JointMap]) -> JointMap {

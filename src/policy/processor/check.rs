@@ -5,8 +5,8 @@ use super::raw::{
     RawStatistics, RawValues, Representation,
 };
 use super::{
-    ActionKey, ActionScaling, Conversion, ImageTransformSpec, MODEL_NAME, MODEL_TYPE, PROCESSOR_CLASS, PoseFormat,
-    Processor, StateEncoding, StateKey,
+    ActionKey, ActionScaling, Conversion, EefValues, ImageTransformSpec, MODEL_NAME, MODEL_TYPE, PROCESSOR_CLASS,
+    PoseFormat, Processor, StateEncoding, StateKey,
 };
 
 /// Values of an end-effector pose as the model predicts it: position and 6D rotation.
@@ -232,7 +232,9 @@ impl Checker {
                     (scaling(self, &stats_at, &flat, false), conversion.unwrap_or(Conversion::Absolute))
                 }
             };
-            keys.push(ActionKey { name: name.clone(), width, scaling, conversion });
+            let mut key = ActionKey { name: name.clone(), width, scaling, conversion, eef: None };
+            key.eef = EefValues::of(config, conversion, key.decoded_width());
+            keys.push(key);
         }
         keys
     }

@@ -58,7 +58,7 @@ impl Worker {
                     let robot = match &sent {
                         Some(Ok(())) => "told to stay where it is",
                         Some(Err(_)) => "NOT told to stop: the middleware did not take the message",
-                        None => "not told to stop: its joint positions are not known",
+                        None => "not told to stop: its joint positions are not known, or the policy moves no joint",
                     };
                     tracing::error!("stopped, robot {robot}: {reason}; call ~/resume");
                     shared.phase.set(Phase::Stopped { reason: reason.clone() });
@@ -69,7 +69,10 @@ impl Worker {
             }
             Outcome::Published(published) => {
                 let sent = self.publishers.chunk(published.chunk);
-                let sent = sent.and(self.publishers.trajectory(published.trajectory));
+                let sent = match published.trajectory {
+                    Some(trajectory) => sent.and(self.publishers.trajectory(trajectory)),
+                    None => sent,
+                };
                 let last = last_chunk(&published, started.elapsed().into());
                 let text = describe(&published, &last);
                 shared.report.update(|report| {
@@ -151,7 +154,7 @@ fn parts(timings: &Timings) -> Vec<StageTime> {
 fn describe(published: &Published<'_>, last: &LastChunk) -> String {
     let chunk = published.chunk;
     format!(
-        "chunk {}: observation {}, {} rows of {} joints, {} late, {} values clamped, {:.1} ms",
+        "chunk {}: observation {}, {} rows of {} columns, {} late, {} values clamped, {:.1} ms",
         chunk.sequence,
         chunk.stamp,
         chunk.horizon,

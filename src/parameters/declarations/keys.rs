@@ -1,0 +1,181 @@
+//! Parameters of the policy's state and action keys: joints with their limits, and poses.
+
+use std::collections::BTreeSet;
+
+use super::{declare, fixed, freshness, text};
+use crate::parameters::declaration::{Constraint, Declaration};
+use crate::parameters::overrides::Overrides;
+use crate::parameters::shape::{EefAction, PolicyShape};
+use crate::parameters::value::Value;
+use crate::policy::encode::pose::PoseLayout;
+
+/// One group an input that state keys name as their pose.
+pub(super) fn pose_inputs(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declaration> {
+    named_poses(shape, overrides).into_iter().flat_map(pose_input).collect()
+}
+
+/// One group a state key.
+pub(super) fn state(shape: &PolicyShape) -> Vec<Declaration> {
+    shape.state.iter().flat_map(|(key, width)| state_key(key, *width)).collect()
+}
+
+/// One group an action key.
+pub(super) fn action(shape: &PolicyShape) -> Vec<Declaration> {
+    let keys = shape.action_keys.iter().flat_map(|(key, width)| {
+        let otherwise = match shape.eef_action(key) {
+            Some(eef) => Otherwise::Pose(eef),
+            None if shape.state.iter().any(|(state, _)| state == key) => Otherwise::State,
+            None => Otherwise::Nothing,
+        };
+        action_key(key, *width, otherwise)
+    });
+    keys.collect()
+}
+
+/// One group a joint that actions move.
+pub(super) fn limits(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declaration> {
+    limited_joints(shape, overrides).iter().flat_map(|joint| limits_of(joint)).collect()
+}
+
+/// The poses that state keys name, each once.
+fn named_poses<'o>(shape: &PolicyShape, overrides: &'o Overrides) -> Vec<&'o str> {
+    let mut all: Vec<&str> = Vec::new();
+    for (key, _) in &shape.state {
+        match overrides.get(&format!("state.{key}.pose")) {
+            Some(Value::String(pose)) if !pose.is_empty() && !all.contains(&pose.as_str()) => all.push(pose),
+            _ => {}
+        }
+    }
+    all
+}
+
+fn pose_input(pose: &str) -> Vec<Declaration> {
+    let mut all = vec![
+        fixed(
+            format!("inputs.poses.{pose}.topic"),
+            text(&format!("{pose}/pose")),
+            Constraint::TopicName,
+            format!(
+                "Topic of the pose {pose} (geometry_msgs/PoseStamped): position in m, orientation as a unit quaternion."
+            ),
+        ),
+        fixed(
+            format!("inputs.poses.{pose}.frame_id"),
+            text(""),
+            Constraint::None,
+            format!("Frame that the pose {pose} must be in; a message of another frame is refused. Empty: any."),
+        ),
+    ];
+    all.extend(freshness(&format!("inputs.poses.{pose}"), &format!("a pose {pose}"), 100.0));
+    all
+}
+
+fn state_key(key: &str, width: usize) -> [Declaration; 4] {
+    [
+        fixed(
+            format!("state.{key}.joints"),
+            Value::StringArray(Vec::new()),
+            Constraint::Joints { width },
+            format!(
+                "Joints of the state {key}, by their names in JointState, in the policy's order. These or a pose are required."
+            ),
+        ),
+        fixed(
+            format!("state.{key}.pose"),
+            text(""),
+            Constraint::InputName,
+            format!(
+                "Name of the pose that the state {key} is, instead of joints; inputs.poses.NAME says where it comes from. The \
+                 width of the key tells what is taken: {}.",
+                PoseLayout::WIDTHS
+            ),
+        ),
+        fixed(
+            format!("state.{key}.scale"),
+            Value::DoubleArray(vec![1.0; width]),
+            Constraint::PerJoint { width, nonzero: true },
+            "Factor of each joint: model = joint * scale + offset, joint in rad or m.",
+        ),
+        fixed(
+            format!("state.{key}.offset"),
+            Value::DoubleArray(vec![0.0; width]),
+            Constraint::PerJoint { width, nonzero: false },
+            "Offset of each joint, in the model's unit.",
+        ),
+    ]
+}
+
+/// What an action key without joints is.
+enum Otherwise<'a> {
+    /// It moves those of the state of its name.
+    State,
+    /// The pose of an end effector.
+    Pose(&'a EefAction),
+    /// A mistake.
+    Nothing,
+}
+
+fn action_key(key: &str, width: usize, otherwise: Otherwise<'_>) -> [Declaration; 3] {
+    let (otherwise, otherwise_number) = match otherwise {
+        Otherwise::State => (format!("Empty: as state.{key}."), format!("Empty: as state.{key}.")),
+        Otherwise::Pose(eef) => (
+            format!("Empty: it is an end effector's, with the columns {}.", eef.columns.join(", ")),
+            "Empty: none.".to_owned(),
+        ),
+        Otherwise::Nothing => ("Required.".to_owned(), String::new()),
+    };
+    let given = otherwise_number.is_empty();
+    let ones = if given { vec![1.0; width] } else { Vec::new() };
+    let zeros = if given { vec![0.0; width] } else { Vec::new() };
+    [
+        fixed(
+            format!("action.{key}.joints"),
+            Value::StringArray(Vec::new()),
+            Constraint::Joints { width },
+            format!("Joints that the action {key} moves, in the policy's order. {otherwise}"),
+        ),
+        fixed(
+            format!("action.{key}.scale"),
+            Value::DoubleArray(ones),
+            Constraint::PerJoint { width, nonzero: true },
+            format!("Factor of each joint: joint = (model - offset) / scale, joint in rad or m. {otherwise_number}")
+                .trim_end(),
+        ),
+        fixed(
+            format!("action.{key}.offset"),
+            Value::DoubleArray(zeros),
+            Constraint::PerJoint { width, nonzero: false },
+            format!("Offset of each joint, in the model's unit. {otherwise_number}").trim_end(),
+        ),
+    ]
+}
+
+fn limits_of(joint: &str) -> [Declaration; 2] {
+    let bound = |field: &str, default: f64, word: &str, none: &str| {
+        declare(
+            format!("limits.{joint}.{field}"),
+            Value::Double(default),
+            Constraint::NotNan,
+            format!(
+                "{word} position that {joint} is sent to, in rad or m; actions beyond are clamped and counted. {none}: none."
+            ),
+        )
+    };
+    [bound("min", f64::NEG_INFINITY, "Least", "-.inf"), bound("max", f64::INFINITY, "Greatest", ".inf")]
+}
+
+/// The joints that actions move, each once, as the overrides give them.
+fn limited_joints(shape: &PolicyShape, overrides: &Overrides) -> Vec<String> {
+    let given = |name: String| match overrides.get(&name) {
+        Some(Value::StringArray(joints)) if !joints.is_empty() => Some(joints),
+        _ => None,
+    };
+    let of_state = |key: &String| given(format!("state.{key}.joints")).filter(|_| shape.eef_action(key).is_none());
+    let mut seen = BTreeSet::new();
+    let mut all = Vec::new();
+    for (key, _) in &shape.action_keys {
+        let joints = given(format!("action.{key}.joints")).or_else(|| of_state(key));
+        all.extend(joints.into_iter().flatten().filter(|joint| !joint.is_empty() && seen.insert(*joint)).cloned());
+    }
+    all
+}
