@@ -13,6 +13,9 @@ pub mod memory;
 pub mod onnx;
 pub mod pipeline;
 mod program;
+#[cfg(feature = "tensorrt")]
+#[expect(unsafe_code, reason = "calls into the C++ shim; every block says why it is sound")]
+pub mod tensorrt;
 pub mod wiring;
 
 pub use memory::{Admission, MemoryUse};

@@ -5,5 +5,7 @@
 mod exit;
 #[expect(unsafe_code, reason = "mapping a file; the safety argument stands at the call")]
 pub mod map;
+#[expect(unsafe_code, reason = "mapping a file, and one C function without preconditions")]
+pub mod window;
 
 pub use exit::exit_now;

@@ -1,0 +1,251 @@
+//! TensorRT's log lines: forwarded to tracing, and the last ones kept for error messages.
+
+use std::collections::VecDeque;
+use std::ffi::{c_char, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::result::text;
+use super::sys;
+
+/// Lines that are kept.
+const TAIL: usize = 64;
+/// What TensorRT says when a plan was built on another model of GPU. It loads all the same and fails later.
+const OTHER_DEVICE: &str = "across different models of devices";
+
+/// TensorRT's severity of a log line.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Severity {
+    /// Execution cannot go on.
+    InternalError,
+    /// An application error.
+    Error,
+    /// Something unexpected that TensorRT worked around.
+    Warning,
+    /// Information.
+    Info,
+    /// Debugging.
+    Verbose,
+}
+
+impl Severity {
+    fn of(raw: i32) -> Self {
+        match raw {
+            0 => Self::InternalError,
+            1 => Self::Error,
+            2 => Self::Warning,
+            3 => Self::Info,
+            _ => Self::Verbose,
+        }
+    }
+}
+
+/// Receives what TensorRT logs: forwards it to tracing (target `tensorrt`) and keeps the last 64 lines.
+#[derive(Clone)]
+pub struct Log(Arc<Owner>);
+
+/// A place in the log, to ask later what came after it.
+#[derive(Clone, Copy)]
+pub(super) struct Mark(u64);
+
+struct Owner {
+    /// The C++ side. Detached on drop, after which it does not touch `state` any more.
+    logger: *mut sys::Logger,
+    state: Arc<State>,
+}
+
+// SAFETY: the logger may be used from any thread (TensorRT demands that of loggers, the shim locks); it holds a pointer
+// to `State`, which is `Sync` and outlives the detaching in `drop`.
+unsafe impl Send for Owner {}
+// SAFETY: as above; `&Owner` only gives out the pointer for TensorRT to log through.
+unsafe impl Sync for Owner {}
+
+#[derive(Default)]
+struct State(Mutex<Lines>);
+
+#[derive(Default)]
+struct Lines {
+    tail: VecDeque<(Severity, String)>,
+    /// Lines ever kept.
+    count: u64,
+    other_device: Option<String>,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Log {
+    /// An empty log. Verbose lines are asked of TensorRT only where tracing's level lets them through.
+    pub fn new() -> Self {
+        let state = Arc::new(State::default());
+        let user = Arc::as_ptr(&state).cast_mut().cast::<c_void>();
+        let logger = new_logger(on_line, user);
+        Self(Arc::new(Owner { logger, state }))
+    }
+
+    /// The last lines, oldest first; verbose ones are not kept.
+    pub fn tail(&self) -> Vec<String> {
+        self.0.state.lines(|lines| lines.tail.iter().map(|(_, text)| text.clone()).collect())
+    }
+
+    /// Forgets every line, and the warning of [`Self::other_device`].
+    pub fn clear(&self) {
+        self.0.state.lines(|lines| {
+            lines.tail.clear();
+            lines.other_device = None;
+        });
+    }
+
+    /// TensorRT's warning that a plan was built on another model of GPU, if it came since the last [`Self::clear`].
+    pub fn other_device(&self) -> Option<String> {
+        self.0.state.lines(|lines| lines.other_device.clone())
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        self.0.state.lines(|lines| Mark(lines.count))
+    }
+
+    /// Errors and warnings since `mark`, as far as they are kept.
+    pub(super) fn problems_since(&self, mark: Mark) -> Vec<String> {
+        self.0.state.lines(|lines| {
+            let new = usize::try_from(lines.count - mark.0).unwrap_or(TAIL);
+            let old = lines.tail.len().saturating_sub(new);
+            let problem = |(severity, _): &&(Severity, String)| *severity <= Severity::Warning;
+            lines.tail.iter().skip(old).filter(problem).map(|(_, text)| text.clone()).collect()
+        })
+    }
+
+    /// The pointer that TensorRT logs through. It stays valid for the life of the process; lines reach this log as long
+    /// as a clone of it lives.
+    pub(super) fn logger(&self) -> *mut sys::Logger {
+        self.0.logger
+    }
+
+    pub(super) fn record(&self, severity: Severity, text: &str) {
+        self.0.state.record(severity, text);
+    }
+}
+
+impl State {
+    fn lines<T>(&self, with: impl FnOnce(&mut Lines) -> T) -> T {
+        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn record(&self, severity: Severity, text: &str) {
+        trace(severity, text);
+        if severity == Severity::Verbose {
+            return;
+        }
+        self.lines(|lines| {
+            if text.contains(OTHER_DEVICE) {
+                lines.other_device = Some(text.to_owned());
+            }
+            if lines.tail.len() == TAIL {
+                lines.tail.pop_front();
+            }
+            lines.tail.push_back((severity, text.to_owned()));
+            lines.count += 1;
+        });
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // SAFETY: made by `new_logger`, detached once. Waits for a call that is under way; `state` is dropped after it.
+        unsafe { sys::vla_trt_logger_detach(self.logger) };
+    }
+}
+
+/// A logger of the C++ side. `user` must stay valid until the logger is detached; `log` gets null after that.
+pub(super) fn new_logger(log: sys::LogFn, user: *mut c_void) -> *mut sys::Logger {
+    let verbose = tracing::enabled!(target: "tensorrt", tracing::Level::TRACE);
+    let mut logger = std::ptr::null_mut();
+    // SAFETY: `logger` is a place to write one pointer to.
+    let status = unsafe { sys::vla_trt_logger_new(log, user, if verbose { 4 } else { 3 }, &raw mut logger) };
+    assert_eq!(status, sys::OK, "a logger takes a few bytes, and there was no memory for them");
+    logger
+}
+
+/// Forwards a line to tracing at its severity.
+pub(super) fn trace(severity: Severity, text: &str) {
+    match severity {
+        Severity::InternalError | Severity::Error => tracing::error!(target: "tensorrt", "{text}"),
+        Severity::Warning => tracing::warn!(target: "tensorrt", "{text}"),
+        Severity::Info => tracing::info!(target: "tensorrt", "{text}"),
+        Severity::Verbose => tracing::trace!(target: "tensorrt", "{text}"),
+    }
+}
+
+/// Runs `with` on a line from C++; nothing unwinds into it.
+///
+/// # Safety
+/// `line` is null or a NUL-terminated string that lives over this call.
+pub(super) unsafe fn with_line(severity: i32, line: *const c_char, with: impl FnOnce(Severity, &str)) {
+    // A panicking tracing subscriber costs this line, nothing else: there is nobody here to tell.
+    drop(catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the caller's promise.
+        if let Some(line) = unsafe { text(line) } {
+            with(Severity::of(severity), &line);
+        }
+    })));
+}
+
+unsafe extern "C" fn on_line(user: *mut c_void, severity: i32, line: *const c_char) {
+    let record = |severity, line: &str| {
+        if user.is_null() {
+            trace(severity, line);
+        } else {
+            // SAFETY: `user` is the `State` of a `Log`: valid until it is detached, after which the shim passes null.
+            unsafe { &*user.cast::<State>() }.record(severity, line);
+        }
+    };
+    // SAFETY: TensorRT passes a NUL-terminated string for the duration of the call.
+    unsafe { with_line(severity, line, record) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_keeps_the_last_64_lines_and_no_verbose_one() {
+        let log = Log::new();
+        for i in 0..70 {
+            log.record(Severity::Info, &format!("line {i}"));
+            log.record(Severity::Verbose, "noise");
+        }
+        let tail = log.tail();
+        assert_eq!(tail.len(), 64);
+        assert_eq!((tail[0].as_str(), tail[63].as_str()), ("line 6", "line 69"));
+    }
+
+    #[test]
+    fn the_warning_of_another_device_is_kept_after_the_tail_rolled_over_and_until_cleared() {
+        let log = Log::new();
+        let warning = "Using an engine plan file across different models of devices is not recommended and is likely to \
+                       affect performance or even cause errors.";
+        log.record(Severity::Warning, warning);
+        (0..100).for_each(|_| log.record(Severity::Info, "more"));
+        assert_eq!(log.other_device().as_deref(), Some(warning));
+        log.clear();
+        assert_eq!((log.other_device(), log.tail().len()), (None, 0));
+    }
+
+    #[test]
+    fn problems_since_a_mark_are_its_errors_and_warnings_only() {
+        let log = Log::new();
+        log.record(Severity::Error, "before");
+        let mark = log.mark();
+        log.record(Severity::Info, "information");
+        log.record(Severity::Warning, "warning");
+        log.record(Severity::InternalError, "error");
+        assert_eq!(log.problems_since(mark), ["warning", "error"]);
+        (0..100).for_each(|_| log.record(Severity::Error, "flood"));
+        assert_eq!(log.problems_since(mark).len(), 64);
+        log.clear();
+        assert!(log.problems_since(mark).is_empty());
+    }
+}
