@@ -1,0 +1,90 @@
+//! ONNX to a TensorRT engine on this device, with the record of where and from what it was built.
+//!
+//! Building takes far more memory than running, and what a builder took is not all given back while its process lives.
+//! So a build is two processes: a child that builds and ends, and its parent, which then loads the engine once, runs
+//! it once, measures what it keeps and writes the record.
+
+use std::path::{Path, PathBuf};
+
+use crate::engine::{self, provenance};
+
+mod request;
+
+#[cfg(feature = "tensorrt")]
+mod probe;
+#[cfg(feature = "tensorrt")]
+mod record;
+#[cfg(feature = "tensorrt")]
+mod work;
+
+#[cfg(feature = "tensorrt")]
+pub use probe::{Probe, probe};
+#[cfg(feature = "tensorrt")]
+pub use record::{Origin, record};
+pub use request::{Precision, Range, Request};
+#[cfg(feature = "tensorrt")]
+pub use work::{Built, build};
+
+/// Why an engine was not built.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request does not fit the network. Every problem is listed.
+    #[error("{} cannot be built:\n  {}", onnx.display(), problems.join("\n  "))]
+    Request {
+        /// The network.
+        onnx: PathBuf,
+        /// One line each.
+        problems: Vec<String>,
+    },
+    /// The network cannot be read.
+    #[error(transparent)]
+    Onnx(#[from] crate::onnx::Error),
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// TensorRT or CUDA.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    /// The builder refused. Its own words and the last lines of its log.
+    #[error("TensorRT did not build {}: {reason}", onnx.display())]
+    Builder {
+        /// The network.
+        onnx: PathBuf,
+        /// The builder's words.
+        reason: String,
+    },
+    /// The engine that was built or is to be adopted does not run cleanly.
+    #[error("{}: {reason}", engine.display())]
+    Engines {
+        /// The engine.
+        engine: PathBuf,
+        /// What was wrong with its one run.
+        reason: String,
+    },
+    /// The record cannot be written.
+    #[error(transparent)]
+    Record(#[from] provenance::Error),
+}
+
+/// The device that engines are built for: this one.
+///
+/// # Errors
+/// [`engine::Error::Library`] when CUDA or TensorRT is missing.
+#[cfg(feature = "tensorrt")]
+pub fn device() -> Result<provenance::DeviceIdentity, engine::Error> {
+    let cuda = engine::tensorrt::cuda::Cuda::open()?;
+    let library = engine::tensorrt::Library::open()?;
+    engine::tensorrt::identity(&cuda, library.version())
+}
+
+impl Error {
+    fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+}

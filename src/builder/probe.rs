@@ -1,0 +1,137 @@
+//! One engine loaded and run once, alone: whether it runs cleanly, and what it takes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::Error;
+use crate::engine::memory::{AnonymousPeak, MemoryUse};
+use crate::engine::profile::Profile;
+use crate::engine::provenance::{DeviceIdentity, Memory};
+use crate::engine::tensorrt::device::{Options, Tensorrt};
+use crate::engine::{Device as _, Placement};
+use crate::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
+
+/// What one load and one run of an engine showed.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// The device that it ran on.
+    pub device: DeviceIdentity,
+    /// What it takes.
+    pub memory: Memory,
+    /// Each input's profile, by the engine's own name.
+    pub profiles: BTreeMap<String, Profile>,
+    /// What TensorRT said of another module while it was loaded.
+    pub other_model: Option<String>,
+}
+
+/// Loads the engine twice (the first load also pays for what TensorRT sets up once a process; the second is
+/// measured), and runs it once on small numbers in its usual shapes.
+///
+/// # Errors
+/// [`Error::Engine`] when it does not load or run; [`Error::Engines`] when an output is not finite.
+pub fn probe(engine: &Path) -> Result<Probe, Error> {
+    let mut device = Tensorrt::open(Options { graph: false, in_place: None })?;
+    let identity = device.identity()?;
+    drop(device.load_file("probe", engine)?);
+    let (free_before, _) = device.cuda().memory()?;
+    let before = MemoryUse::now();
+    let peak = AnonymousPeak::watch();
+    let mut plan = device.load_file("probe", engine)?;
+    let peak = peak.stop();
+    let after = MemoryUse::now();
+    let (free_after, _) = device.cuda().memory()?;
+    let bytes = std::fs::metadata(engine).map_err(Error::io(engine))?.len();
+    let kept = after.anonymous.saturating_sub(before.anonymous);
+    let memory = Memory {
+        kept_factor: Some((kept as f64 / bytes.max(1) as f64 * 1000.0).round() / 1000.0),
+        activation_bytes: Some(plan.activation_bytes()),
+        weight_bytes: Some(free_before.saturating_sub(free_after)),
+        load_peak_bytes: Some(peak.saturating_sub(before.anonymous)),
+    };
+    let profiles = plan.profiles();
+    let other_model = device.other_model();
+    run(&mut device, &mut plan, engine)?;
+    Ok(Probe { device: identity, memory, profiles, other_model })
+}
+
+/// One run in the usual shapes.
+fn run(device: &mut Tensorrt, plan: &mut <Tensorrt as crate::engine::Device>::Engine, engine: &Path) -> Result<(), Error> {
+    let (inputs, outputs) = (device.inputs(plan).to_vec(), device.outputs(plan).to_vec());
+    let usual = plan.profiles();
+    let mut placements = Vec::new();
+    let mut named = Vec::new();
+    for spec in &inputs {
+        let fixed = || spec.dims.iter().map(fixed_or_one).collect();
+        let dims: Vec<usize> = usual.get(&spec.name).map_or_else(fixed, |profile| profile.opt.clone());
+        named.push((spec.name.clone(), placements.len()));
+        placements.push(Placement { dtype: spec.dtype, dims, upload: true, download: false });
+    }
+    let shapes: Vec<(String, Vec<usize>)> =
+        named.iter().map(|(name, at)| (name.clone(), placements[*at].dims.clone())).collect();
+    let made = device.output_shapes(plan, &shapes)?;
+    let first_output = placements.len();
+    for (spec, dims) in outputs.iter().zip(made) {
+        placements.push(Placement { dtype: spec.dtype, dims, upload: false, download: false });
+    }
+    let results: Vec<(String, usize)> = (first_output..).zip(&outputs).map(|(at, spec)| (spec.name.clone(), at)).collect();
+    let mut workspace = device.workspace(&placements, 0)?;
+    for (spec, (_, at)) in inputs.iter().zip(&named) {
+        if let Some(tensor) = small_numbers(spec.dtype, &placements[*at].dims) {
+            device.write(&mut workspace, *at, &tensor).map_err(|reason| failed(engine, reason))?;
+        }
+    }
+    let mut bound = device.bind(plan, &mut workspace, &named, &results)?;
+    device.upload(&mut workspace)?;
+    device.run(plan, &mut bound, &mut workspace).map_err(|reason| failed(engine, reason))?;
+    device.finish()?;
+    for (spec, (_, at)) in outputs.iter().zip(&results) {
+        let Some(mut tensor) = HostTensor::zeros(spec.dtype, &placements[*at].dims) else { continue };
+        device.read(&workspace, *at, &mut tensor).map_err(|reason| failed(engine, reason))?;
+        check_finite(spec, &tensor).map_err(|reason| failed(engine, reason))?;
+    }
+    Ok(())
+}
+
+fn failed(engine: &Path, reason: String) -> Error {
+    Error::Engines { engine: engine.to_owned(), reason }
+}
+
+fn fixed_or_one(dim: &Dim) -> usize {
+    match dim {
+        Dim::Fixed(n) => *n,
+        Dim::Symbol(_) => 1,
+    }
+}
+
+/// Values that no network of ours overflows on; indices are all 0, which is always one.
+fn small_numbers(dtype: DType, dims: &[usize]) -> Option<HostTensor> {
+    let mut tensor = HostTensor::zeros(dtype, dims)?;
+    match tensor.data_mut() {
+        Data::F32(values) => values.iter_mut().zip(wave()).for_each(|(value, wave)| *value = wave),
+        Data::F16(values) => {
+            values.iter_mut().zip(wave()).for_each(|(value, wave)| *value = half::f16::from_f32(wave));
+        }
+        _ => {}
+    }
+    Some(tensor)
+}
+
+fn wave() -> impl Iterator<Item = f32> {
+    (0u32..).map(|index| (index % 17) as f32 / 17.0 - 0.5)
+}
+
+fn check_finite(spec: &TensorSpec, tensor: &HostTensor) -> Result<(), String> {
+    let bad = match tensor.data() {
+        Data::F32(values) => values.iter().filter(|value| !value.is_finite()).count(),
+        Data::F16(values) => values.iter().filter(|value| !value.is_finite()).count(),
+        _ => 0,
+    };
+    let all: usize = tensor.dims().iter().product();
+    match bad {
+        0 => Ok(()),
+        bad => Err(format!(
+            "output '{}': {bad} of {all} values are NaN or infinite in a run on small numbers; build the stage in fp32",
+            spec.name
+        )),
+    }
+}
