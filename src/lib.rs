@@ -17,6 +17,7 @@ pub mod export;
 pub mod infer;
 pub mod message;
 pub mod observation;
+pub mod onnx;
 pub mod parameters;
 pub mod policy;
 pub mod replay;

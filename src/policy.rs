@@ -1,6 +1,6 @@
 //! A policy: encode, run the engines, decode. No clock, no I/O, no spawn inside [`Policy::infer`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,6 +41,8 @@ pub struct LoadOptions {
     pub load_order: Option<Vec<String>>,
     /// Files that stand in for the bundle's own, by stage.
     pub stage_files: BTreeMap<String, PathBuf>,
+    /// Stages whose engines may be loaded although nothing proves where they were built.
+    pub allow_unverified: BTreeSet<String>,
     /// Joints of each state key, in model order.
     pub state: Vec<JointMap>,
     /// Joints of each action key, in model order.
@@ -116,17 +118,7 @@ impl Policy {
         let processor =
             processor::Processor::load(&spec.processor.config, &spec.processor.statistics, &spec.processor.embodiment)?;
         error::agree(&spec, &processor)?;
-        let stages: Vec<engine::Stage> = spec
-            .stages
-            .iter()
-            .map(|described| {
-                let mut stage = described.stage.clone();
-                if let Some(file) = options.stage_files.get(&stage.name) {
-                    stage.file.clone_from(file);
-                }
-                stage
-            })
-            .collect();
+        let stages = stages(&spec, &options);
         let pipeline = load_pipeline(&options, &stages, &spec, &mut |event| progress(Progress::Engine(event)))?;
         let host_inputs = pipeline.host_inputs();
         let views = Views::new(&spec, &processor, &host_inputs)?;
@@ -227,7 +219,7 @@ impl Policy {
 
     fn prepare_times(&self, timings: &mut Timings) {
         if timings.stages.len() != self.spec.stages.len() {
-            let stages = self.spec.stages.iter().map(|spec| spec.stage.name.clone());
+            let stages = self.spec.stages.iter().map(|stage| stage.name.clone());
             timings.stages = stages.map(|stage| StageTime { stage, time: Duration::ZERO }).collect();
         }
     }
@@ -250,11 +242,14 @@ impl Policy {
             let tensor = host_tensor(&self.views, &self.text, &self.state, &self.actions, &self.strength, &spec.name)
                 .ok_or_else(|| Error::HostTensor { name: spec.name.clone() })?;
             unify(symbols, spec, tensor)?;
-            if self.log_shapes {
-                tracing::info!(tensor = %spec.name, dims = ?tensor.dims(), "input");
-            }
         }
         pipeline.prepare(symbols, steps)?;
+        if self.log_shapes {
+            pipeline.shapes(&mut |input| {
+                let engine::BoundInput { stage, tensor, dtype, dims } = input;
+                tracing::info!(stage, tensor, %dtype, ?dims, "input");
+            });
+        }
         for spec in host_inputs.iter() {
             if let Some(tensor) =
                 host_tensor(&self.views, &self.text, &self.state, &self.actions, &self.strength, &spec.name)
@@ -304,6 +299,23 @@ fn with_true_fingerprint(mut spec: PolicySpec) -> Result<PolicySpec, Error> {
         spec.fingerprint = found;
     }
     Ok(spec)
+}
+
+/// The bundle's stages with the files that this engine kind loads.
+fn stages(spec: &PolicySpec, options: &LoadOptions) -> Vec<engine::Stage> {
+    let with_file = |described: &engine::Stage| {
+        let mut stage = spec.stage_for(described, options.engine);
+        if let Some(file) = options.stage_files.get(&stage.name) {
+            stage.file.clone_from(file);
+        }
+        if options.engine == EngineKind::Onnx {
+            // The network that is loaded is the one that is planned for.
+            stage.onnx.clone_from(&stage.file);
+        }
+        stage.allow_unverified = options.allow_unverified.contains(&stage.name);
+        stage
+    };
+    spec.stages.iter().map(with_file).collect()
 }
 
 fn load_pipeline(
@@ -386,7 +398,7 @@ fn unify(symbols: &mut Symbols, spec: &TensorSpec, tensor: &HostTensor) -> Resul
 
 /// The tensor that holds the actions after the last repetition: the one that feeds `actions`.
 fn final_output(spec: &PolicySpec) -> Result<String, Error> {
-    let outputs = spec.stages.iter().flat_map(|stage| &stage.stage.outputs);
+    let outputs = spec.stages.iter().flat_map(|stage| &stage.outputs);
     let mut feeding = outputs.filter(|output| output.feeds.as_deref() == Some("actions"));
     feeding.next_back().map(|output| output.name.clone()).ok_or(Error::NoLoop)
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::chunk::{self, Chunk, ClampReport, Limit, Limits, Publication, TrajectoryBuffer};
-use crate::engine::{self, Admission};
+use crate::engine::Admission;
 use crate::message::{ActionChunkMessage, JointTrajectoryMessage};
 use crate::observation::{self, Inputs, JointMap, Observation, OnViolation, StateReader, Violation};
 use crate::parameters::Settings;
@@ -76,7 +76,7 @@ pub enum Error {
 impl Error {
     /// Whether the engines were refused because they do not fit into the memory that they may take.
     pub fn does_not_fit(&self) -> bool {
-        matches!(self, Self::Policy(policy::Error::Engine(engine::Error::DoesNotFit { .. })))
+        matches!(self, Self::Policy(policy::Error::Engine(error)) if error.does_not_fit())
     }
 }
 
@@ -126,6 +126,7 @@ impl Session {
             engine: settings.engine.kind,
             load_order: settings.engine.load_order.clone(),
             stage_files: stages.iter().filter_map(|(name, s)| Some((name.clone(), s.path.clone()?))).collect(),
+            allow_unverified: stages.iter().filter(|(_, s)| s.allow_unverified).map(|(name, _)| name.clone()).collect(),
             state: settings.state.clone(),
             action: settings.action.clone(),
             denoise_steps: settings.denoise_steps,

@@ -12,7 +12,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{IoBinding, Session};
 use ort::value::{DynTensor, Outlet, TensorElementType, ValueType};
 
-use super::{Device, Error, Stage};
+use super::{Device, Error, Footprint, Stage, Verified};
 use crate::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
 
 const REMEDY: &str = "Install ONNX Runtime 1.20 or newer (pip install onnxruntime; scripts/setup.sh does it) and set \
@@ -70,6 +70,10 @@ impl Device for Onnx {
 
     fn kind(&self) -> &'static str {
         "onnx"
+    }
+
+    fn footprint(&self, stage: &Stage, _verified: &Verified) -> Result<Footprint, Error> {
+        Footprint::of_onnx(stage)
     }
 
     fn load(&mut self, stage: &Stage) -> Result<OnnxEngine, Error> {

@@ -7,8 +7,10 @@ use std::time::Instant;
 use safetensors::{Dtype, SafeTensors};
 
 use super::wiring::{Source, Symbols, Wiring, resolve};
-use super::{Device, Error, Made, StageTime};
+use super::{BoundInput, Device, Error, Made, StageTime};
 use crate::tensor::{DType, HostTensor, display_dims};
+
+mod check;
 
 /// Buffers and bound runs for one (symbols, repetitions).
 pub(super) struct Program<D: Device> {
@@ -37,6 +39,8 @@ impl<D: Device> Program<D> {
         symbols: &Symbols,
         repetitions: u32,
     ) -> Result<Self, Error> {
+        // Once: a program's shapes never change, and whatever is written to it must have them.
+        check::inputs(device, engines, wiring, symbols)?;
         let mut program = Self {
             symbols: symbols.clone(),
             repetitions,
@@ -173,13 +177,31 @@ impl<D: Device> Program<D> {
             .map_err(|reason| Error::Device { action: format!("reading tensor '{}'", spec.name), reason })
     }
 
+    /// Inputs of every stage as they are bound.
+    pub fn inputs<'p>(&'p self, wiring: &'p Wiring) -> impl Iterator<Item = BoundInput<'p>> {
+        wiring.stages.iter().flat_map(move |stage| {
+            stage.inputs.iter().map(move |(tensor, at)| BoundInput {
+                stage: &stage.name,
+                tensor,
+                dtype: wiring.tensors[*at].spec.dtype,
+                dims: &self.dims[*at],
+            })
+        })
+    }
+
     /// Runs every step in order, adding to the time of its stage.
-    pub fn execute(&mut self, device: &mut D, engines: &mut [D::Engine], times: &mut [StageTime]) -> Result<(), Error> {
+    pub fn execute(
+        &mut self,
+        device: &mut D,
+        engines: &mut [D::Engine],
+        wiring: &Wiring,
+        times: &mut [StageTime],
+    ) -> Result<(), Error> {
         for step in &mut self.steps {
             let started = Instant::now();
-            device.run(&mut engines[step.stage], &mut step.bound).map_err(|reason| Error::Run {
-                stage: times.get(step.stage).map(|time| time.stage.clone()).unwrap_or_default(),
-                reason,
+            let run = device.run(&mut engines[step.stage], &mut step.bound);
+            run.map_err(|reason| {
+                check::failure(device, engines, wiring, (step.stage, step.repetition), &self.dims, reason)
             })?;
             if let Some(time) = times.get_mut(step.stage) {
                 time.time += started.elapsed();
@@ -198,8 +220,10 @@ impl<D: Device> Program<D> {
     ) -> Result<(), Error> {
         for step in &mut self.steps {
             let stage = &wiring.stages[step.stage];
-            let fail = |reason| Error::Run { stage: stage.name.clone(), reason };
-            device.run(&mut engines[step.stage], &mut step.bound).map_err(fail)?;
+            let run = device.run(&mut engines[step.stage], &mut step.bound);
+            run.map_err(|reason| {
+                check::failure(device, engines, wiring, (step.stage, step.repetition), &self.dims, reason)
+            })?;
             device.finish()?;
             for (_, tensor) in &stage.outputs {
                 let spec = &wiring.tensors[*tensor].spec;
