@@ -11,6 +11,7 @@ pub mod export;
 pub mod infer;
 pub mod make_checkpoint;
 pub mod make_demo_policy;
+pub mod plan;
 pub mod replay;
 
 /// Vision-language-action policies on a robot.
@@ -34,6 +35,8 @@ enum Command {
     MakeCheckpoint(make_checkpoint::MakeCheckpoint),
     /// Write the demo policy.
     MakeDemoPolicy(make_demo_policy::MakeDemoPolicy),
+    /// Say what a policy takes of memory and whether it fits, without loading it.
+    Plan(plan::Plan),
     /// Run a policy over a recorded bag, without ROS.
     Replay(replay::Replay),
 }
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
     log_to_stderr(cli.verbose);
     let result = match cli.command {
         Command::Infer(args) => infer::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Export(args) => export::run(&args),
         Command::MakeCheckpoint(args) => make_checkpoint::run(&args),

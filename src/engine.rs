@@ -15,6 +15,7 @@ pub mod pipeline;
 pub mod profile;
 mod program;
 pub mod provenance;
+pub mod roofline;
 pub mod wiring;
 
 pub use memory::{Admission, Footprint, MemoryUse, Pool};

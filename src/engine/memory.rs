@@ -18,7 +18,7 @@ pub use advice::Advice;
 pub use footprint::{Figure, Footprint, Origin, READ_WINDOW};
 pub use plan::{Peak, Plan, Step, Usage};
 pub use pool::{Admission, Pool};
-pub use refusal::{Cause, Refusal};
+pub use refusal::{Cause, Refusal, Timeline};
 pub use usage::{Growth, MemoryUse};
 
 const MIB: f64 = 1024.0 * 1024.0;

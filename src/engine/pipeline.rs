@@ -10,6 +10,8 @@ use crate::tensor::{HostTensor, TensorSpec};
 
 mod load;
 
+pub use load::plan;
+
 /// Programs kept: an instruction of another length makes another one, and the least recently used goes.
 const MAX_PROGRAMS: usize = 4;
 

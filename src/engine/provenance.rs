@@ -18,6 +18,7 @@ mod device;
 pub mod hash;
 mod time;
 
+pub(super) use check::bad_record;
 pub use check::{Difference, OTHER_MODEL, Refusal, Verified, check, other_model, rebuild_command, verify};
 pub use device::{DeviceIdentity, board, l4t};
 pub use hash::{FileMark, OnnxIdentity};

@@ -154,6 +154,15 @@ pub fn add_io(stages: &[Stage], footprints: &mut [Footprint]) {
     }
 }
 
+/// Bytes of all inputs and outputs of one run, whoever makes them; `constants` are one row here.
+pub fn traffic(stage: &Stage, network: Option<&Network>, size: Size) -> u64 {
+    let symbols = symbols(stage, network, size);
+    let bytes = |tensor: &str, dtype, dims| tensor_bytes(network, tensor, dtype, dims, &symbols);
+    let inputs = stage.inputs.iter().map(|input| bytes(&input.tensor, input.dtype, input.dims.as_deref()));
+    let outputs = stage.outputs.iter().map(|output| bytes(&output.tensor, output.dtype, output.dims.as_deref()));
+    inputs.chain(outputs).fold(0, u64::saturating_add)
+}
+
 /// Bytes of a tensor by policy.yaml, or where that is silent by the network; unknown sizes count as 1.
 fn tensor_bytes(
     network: Option<&Network>,

@@ -165,3 +165,32 @@ impl Plan {
         )
     }
 }
+
+/// What is held before, during and after each load, and what is still to come; as [`Plan::timeline`] shows it.
+pub struct Timeline<'p>(&'p Plan);
+
+impl Plan {
+    /// The loads one after the other, for people.
+    pub fn timeline(&self) -> Timeline<'_> {
+        Timeline(self)
+    }
+}
+
+impl fmt::Display for Timeline<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(plan) = self;
+        let width = plan.stages.iter().map(|stage| stage.stage.len() + 5).max().unwrap_or(0).max("run them".len());
+        let steps = plan.steps();
+        write!(f, "  {:width$} {:>10} {:>10} {:>10} {:>14}", "MiB", "before", "peak", "after", "still to come")?;
+        for (place, (stage, step)) in plan.stages.iter().zip(&steps).enumerate() {
+            let to_come = plan.peak_from(place + 1).total.saturating_sub(step.after.total());
+            let [before, peak, after, to_come] =
+                [step.before.total(), step.peak.total(), step.after.total(), to_come].map(mib);
+            let name = format!("load {}", stage.stage);
+            write!(f, "\n  {name:width$} {before:>10.1} {peak:>10.1} {after:>10.1} {to_come:>14.1}")?;
+        }
+        let before = mib(steps.last().map_or(0, |step| step.after.total()));
+        let running = mib(plan.running().total());
+        write!(f, "\n  {:width$} {before:>10.1} {running:>10.1} {running:>10.1} {:>14.1}", "run them", 0.0)
+    }
+}

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::{LoadEvent, Pipeline, StageReport};
 use crate::engine::memory::{Admission, Cause, Footprint, Growth, MemoryUse, Plan, Pool, estimate};
-use crate::engine::provenance::Verified;
+use crate::engine::provenance::{self, Provenance, Verified};
 use crate::engine::wiring::{Stage, Wiring};
-use crate::engine::{Device, Error, Health, profile};
+use crate::engine::{Device, EngineKind, Error, Health, profile};
 use crate::tensor::TensorSpec;
 
 impl<D: Device> Pipeline<D> {
@@ -57,6 +57,26 @@ impl<D: Device> Pipeline<D> {
         let wiring = join(&device, stages, &engines, host, &verified)?;
         Ok(Self { programs: Vec::new(), engines, wiring, reports, plan, admission, device })
     }
+}
+
+/// The plan of loading `stages` (given in run order), without a device: from their files, and from the engines' records
+/// as far as they are there. Nothing is verified.
+///
+/// # Errors
+/// [`Error::LoadOrder`]; [`Error::Load`] when a file is missing; [`Error::Provenance`] when a record cannot be read.
+pub fn plan(kind: EngineKind, stages: &[Stage], load_order: Option<&[String]>) -> Result<Plan, Error> {
+    let footprint = |stage: &Stage| match kind {
+        EngineKind::Onnx => Footprint::of_onnx(stage),
+        EngineKind::Tensorrt => {
+            let record = Provenance::read(&stage.file).map_err(|error| provenance::bad_record(stage, &error))?;
+            Footprint::of_tensorrt(stage, record.as_ref())
+        }
+    };
+    let mut footprints = stages.iter().map(footprint).collect::<Result<Vec<_>, _>>()?;
+    estimate::add_io(stages, &mut footprints);
+    let order = order(stages, &footprints, load_order)?;
+    let planned = order.iter().map(|&at| footprints[at].clone()).collect();
+    Ok(Plan::new(planned, kind == EngineKind::Tensorrt))
 }
 
 /// Engines in load order; freed in the opposite one.

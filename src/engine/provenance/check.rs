@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::device::BOARD;
 use super::{DeviceIdentity, Provenance, hash};
-use crate::engine::profile;
 use crate::engine::wiring::Stage;
+use crate::engine::{Error, profile};
 
 /// What TensorRT says of a plan from another module, in every version that is known.
 pub const OTHER_MODEL: &str = "different models of devices";
@@ -165,8 +165,18 @@ pub fn verify(stage: &Stage, device: &DeviceIdentity) -> Result<Verified, Refusa
             let adopt = format!("vla-trt adopt {} --onnx {}", quoted(&stage.file), quoted(&stage.onnx));
             Err(Refusal::NoRecord { stage: name(), engine: stage.file.clone(), build: build(), adopt })
         }
-        Err(error) => Err(Refusal::BadRecord { stage: name(), reason: error.to_string(), build: build() }),
+        Err(error) => Err(unreadable(stage, &error)),
     }
+}
+
+fn unreadable(stage: &Stage, error: &super::Error) -> Refusal {
+    let build = rebuild_command(stage, None);
+    Refusal::BadRecord { stage: stage.name.clone(), reason: error.to_string(), build }
+}
+
+/// A record that cannot be read, as an error of the engine room.
+pub(in crate::engine) fn bad_record(stage: &Stage, error: &super::Error) -> Error {
+    Error::Provenance { refusals: vec![unreadable(stage, error)] }
 }
 
 /// Compares a record with this device, the engine file and the network, cheapest first; files are hashed only when
