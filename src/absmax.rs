@@ -109,8 +109,8 @@ pub fn measure(
     let mut stages = Vec::with_capacity(spec.stages.len());
     for described in &spec.stages {
         let tensors: Vec<(Measured, f32)> =
-            networks::read(&described.stage.file)?.into_iter().map(|measured| (measured, 0.0)).collect();
-        stages.push(StageReport { name: described.stage.name.clone(), tensors });
+            networks::read(&described.onnx)?.into_iter().map(|measured| (measured, 0.0)).collect();
+        stages.push(StageReport { name: described.name.clone(), tensors });
     }
     let (observations, host) = observations(spec.clone(), settings, options, progress)?;
     let mut report = Report { bag: options.bag.clone(), observations: observations.len(), stages };

@@ -4,7 +4,9 @@
 //! So a build is two processes: a child that builds and ends, and its parent, which then loads the engine once, runs
 //! it once, measures what it keeps and writes the record.
 
-use std::path::{Path, PathBuf};
+#[cfg(feature = "tensorrt")]
+use std::path::Path;
+use std::path::PathBuf;
 
 use crate::engine::{self, provenance};
 
@@ -82,6 +84,7 @@ pub fn device() -> Result<provenance::DeviceIdentity, engine::Error> {
     engine::tensorrt::identity(&cuda, library.version())
 }
 
+#[cfg(feature = "tensorrt")]
 impl Error {
     fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();

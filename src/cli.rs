@@ -9,10 +9,12 @@ use crate::session;
 mod absmax;
 mod bar;
 pub mod bench;
+pub mod build;
 pub mod export;
 pub mod infer;
 pub mod make_checkpoint;
 pub mod make_demo_policy;
+pub mod plan;
 pub mod replay;
 mod settings;
 
@@ -29,8 +31,12 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Write the provenance of an engine that another tool built.
+    Adopt(build::Adopt),
     /// Measure the latency of a policy.
     Bench(bench::Bench),
+    /// Build TensorRT engines on this device.
+    Build(build::Build),
     /// Run a policy once on arrays and write every named tensor.
     Infer(infer::Infer),
     /// Write a policy from a checkpoint.
@@ -39,6 +45,8 @@ enum Command {
     MakeCheckpoint(make_checkpoint::MakeCheckpoint),
     /// Write the demo policy.
     MakeDemoPolicy(make_demo_policy::MakeDemoPolicy),
+    /// Say what a policy takes of memory and whether it fits, without loading it.
+    Plan(plan::Plan),
     /// Run a policy over a recorded bag, without ROS.
     Replay(replay::Replay),
 }
@@ -70,8 +78,11 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(cli.verbose);
     let result = match cli.command {
+        Command::Adopt(args) => build::adopt(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Build(args) => build::run(&args),
         Command::Infer(args) => infer::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Export(args) => export::run(&args),
         Command::MakeCheckpoint(args) => make_checkpoint::run(&args),

@@ -12,14 +12,19 @@ use crate::tensor::{DType, HostTensor, TensorSpec};
 pub mod memory;
 pub mod onnx;
 pub mod pipeline;
+pub mod profile;
 mod program;
+pub mod provenance;
+pub mod roofline;
 #[cfg(feature = "tensorrt")]
 #[expect(unsafe_code, reason = "calls into the C++ shim; every block says why it is sound")]
 pub mod tensorrt;
 pub mod wiring;
 
-pub use memory::{Admission, MemoryUse};
+pub use memory::{Admission, Footprint, MemoryUse, Pool};
 pub use pipeline::{LoadEvent, Pipeline, Run, StageReport};
+pub use profile::Profile;
+pub use provenance::Verified;
 pub use wiring::{Input, Output, Stage, Symbols};
 
 /// What runs a policy's stages.
@@ -62,16 +67,26 @@ pub enum Error {
         /// Every stage of the policy.
         stages: Vec<String>,
     },
-    /// The engines do not fit into the memory that they may take. Nothing more was loaded.
-    #[error("not enough memory to load stage '{stage}': {problem}\n{table}")]
-    DoesNotFit {
-        /// The stage that was to be loaded next.
-        stage: String,
-        /// Which bound is broken, with the numbers.
-        problem: String,
-        /// What is loaded and what is still to come.
-        table: String,
+    /// The engines do not fit into the memory that they may take, or a runtime found none. What was loaded is freed.
+    #[error("{0}")]
+    DoesNotFit(Box<memory::Refusal>),
+    /// A runtime found no memory: what a device returns. [`Pipeline`] makes [`Error::DoesNotFit`] of it.
+    #[error("out of memory while {action}: {reason}")]
+    OutOfMemory {
+        /// What was being done.
+        action: String,
+        /// The runtime's own words.
+        reason: String,
     },
+    /// Engines that were not built on this device from these files, every stage's at once. Nothing was loaded.
+    #[error("{}", refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Provenance {
+        /// One a stage.
+        refusals: Vec<provenance::Refusal>,
+    },
+    /// An input is not what an engine takes; the device has not seen it.
+    #[error("{0}")]
+    Profile(Box<profile::Violation>),
     /// The stages do not fit together, or a network differs from its description. Every problem is listed.
     #[error("the policy's stages do not fit together:\n  {}", problems.join("\n  "))]
     Wiring {
@@ -109,11 +124,12 @@ pub enum Error {
         found: String,
     },
     /// The runtime failed while running a stage.
-    #[error("stage '{stage}' failed while running: {reason}")]
-    Run {
-        /// The stage.
-        stage: String,
-        /// The runtime's own words.
+    #[error("{0}")]
+    Enqueue(Box<profile::EnqueueFailure>),
+    /// The device does nothing any more until it is made anew: a sticky CUDA error.
+    #[error("the device is lost until the engines are loaded again: {reason}")]
+    DeviceLost {
+        /// What failed, in full.
         reason: String,
     },
     /// The runtime failed outside a stage.
@@ -127,6 +143,30 @@ pub enum Error {
     /// Called out of order: a bug of the caller.
     #[error("the pipeline has no program yet: call prepare first")]
     NotPrepared,
+}
+
+impl Error {
+    /// Whether every later call fails too, so that the engines have to be loaded again.
+    pub fn is_sticky(&self) -> bool {
+        matches!(self, Self::DeviceLost { .. })
+    }
+
+    /// Whether the engines were refused, or failed, for want of memory.
+    pub fn does_not_fit(&self) -> bool {
+        matches!(self, Self::DoesNotFit(_) | Self::OutOfMemory { .. })
+    }
+}
+
+/// What a failed call says about the calls after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Health {
+    /// Nothing: the next call may succeed.
+    #[default]
+    Sound,
+    /// It failed for want of memory.
+    OutOfMemory,
+    /// Every call fails until the device is made anew.
+    Lost,
 }
 
 /// A way to hold and run networks: ONNX Runtime on the CPU, or TensorRT on a GPU.
@@ -145,14 +185,61 @@ pub trait Device {
     /// Short name for logs and diagnostics, e.g. `onnx`.
     fn kind(&self) -> &'static str;
 
-    /// Loads the network of `stage`.
-    fn load(&mut self, stage: &Stage) -> Result<Self::Engine, Error>;
+    /// Memory of the machine as engines of this kind see it, now.
+    fn pool(&self) -> Pool {
+        Pool::host()
+    }
+
+    /// Asked before anything is loaded: whether the engine of `stage` was built for this device from these files.
+    ///
+    /// # Errors
+    /// [`Error::Provenance`].
+    fn verify(&mut self, _stage: &Stage) -> Result<Verified, Error> {
+        Ok(Verified::Unneeded)
+    }
+
+    /// What `stage` will take. Its I/O is filled in by the pipeline, which sees all stages.
+    ///
+    /// # Errors
+    /// [`Error::Load`] when a file is missing.
+    fn footprint(&self, stage: &Stage, verified: &Verified) -> Result<Footprint, Error>;
+
+    /// Whether all engines share one activation arena; else each keeps its own.
+    fn shares_activation(&self) -> bool {
+        false
+    }
+
+    /// Loads the network of `stage`; `verified` is what [`Self::verify`] said of it.
+    ///
+    /// # Errors
+    /// [`Error::Load`]; [`Error::OutOfMemory`]; [`Error::Provenance`] for what only shows while it is loaded.
+    fn load(&mut self, stage: &Stage, verified: &Verified) -> Result<Self::Engine, Error>;
 
     /// The network's inputs, as it describes them itself.
     fn inputs<'e>(&self, engine: &'e Self::Engine) -> &'e [TensorSpec];
 
     /// The network's outputs, as it describes them itself.
     fn outputs<'e>(&self, engine: &'e Self::Engine) -> &'e [TensorSpec];
+
+    /// The optimisation profile of an input; `None`: the engine takes whatever its description leaves open.
+    fn tensor_profile<'e>(&self, _engine: &'e Self::Engine, _tensor: &str) -> Option<&'e Profile> {
+        None
+    }
+
+    /// Whether 64-bit integers of a network are 32-bit ones in its engine (TensorRT before 10).
+    fn narrows_int64(&self) -> bool {
+        false
+    }
+
+    /// Asked after a call failed: what that means for the next ones.
+    fn health(&self) -> Health {
+        Health::Sound
+    }
+
+    /// Last lines of the runtime's log, oldest first.
+    fn last_words(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Memory for all tensors of a program, zeroed, and a clock with that many marks. Tensors go by their index.
     fn workspace(&mut self, tensors: &[Placement], marks: usize) -> Result<Self::Workspace, Error>;
@@ -245,4 +332,17 @@ pub struct Made<'p> {
     pub repetition: Option<usize>,
     /// A copy.
     pub tensor: HostTensor,
+}
+
+/// An input of a stage as it is bound.
+#[derive(Clone, Copy, Debug)]
+pub struct BoundInput<'p> {
+    /// The stage.
+    pub stage: &'p str,
+    /// The engine's own name of the tensor.
+    pub tensor: &'p str,
+    /// Element type.
+    pub dtype: DType,
+    /// Dimensions, outermost first.
+    pub dims: &'p [usize],
 }

@@ -57,11 +57,13 @@ pub fn load(spec: PolicySpec, threads: usize, progress: &mut dyn FnMut(Progress)
         engine: EngineKind::Onnx,
         load_order: None,
         stage_files: Default::default(),
+        allow_unverified: Default::default(),
         state: spec.state.iter().map(elements).collect(),
         poses: Vec::new(),
         action: spec.action.keys.iter().map(elements).collect(),
         denoise_steps: spec.denoise.default,
         threads,
+        graph: true,
         admission: Admission::default(),
     };
     Ok(Policy::load(spec, options, progress)?)

@@ -11,6 +11,7 @@
 
 pub mod absmax;
 pub mod bag;
+pub mod builder;
 pub mod chunk;
 pub mod cli;
 pub mod engine;
@@ -18,6 +19,7 @@ pub mod export;
 pub mod infer;
 pub mod message;
 pub mod observation;
+pub mod onnx;
 pub mod parameters;
 pub mod policy;
 pub mod replay;

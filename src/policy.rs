@@ -1,6 +1,6 @@
 //! A policy: encode, run the engines, decode. No clock, no I/O, no spawn inside [`Policy::infer`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,6 +43,8 @@ pub struct LoadOptions {
     pub load_order: Option<Vec<String>>,
     /// Files that stand in for the bundle's own, by stage.
     pub stage_files: BTreeMap<String, PathBuf>,
+    /// Stages whose engines may be loaded although nothing proves where they were built.
+    pub allow_unverified: BTreeSet<String>,
     /// Joints of each state key that joints give, in model order.
     pub state: Vec<JointMap>,
     /// The state keys that poses give.
@@ -53,6 +55,8 @@ pub struct LoadOptions {
     pub denoise_steps: u32,
     /// Threads of one inference on the CPU.
     pub threads: usize,
+    /// Record passes as CUDA graphs (TensorRT).
+    pub graph: bool,
     /// What the engines may take of the machine's memory.
     pub admission: Admission,
 }
@@ -66,6 +70,26 @@ pub enum Progress {
     Engine(LoadEvent),
     /// The first inference runs, on zeros.
     WarmUp,
+}
+
+/// A pipeline to be loaded, on whatever device.
+struct Load<'l> {
+    stages: &'l [engine::Stage],
+    order: Option<&'l [String]>,
+    host: &'l [TensorSpec],
+    admission: Admission,
+    progress: &'l mut dyn FnMut(LoadEvent),
+}
+
+impl Load<'_> {
+    fn on<D>(self, device: D) -> Result<Box<dyn Run>, Error>
+    where
+        D: engine::Device + 'static,
+        Pipeline<D>: Run,
+    {
+        let Self { stages, order, host, admission, progress } = self;
+        Ok(Box::new(Pipeline::load(device, stages, order, host, admission, progress)?))
+    }
 }
 
 /// Loads stages that take what the host offers.
@@ -125,17 +149,20 @@ impl Policy {
     /// # Errors
     /// [`Error`] naming the file, stage or tensor; nothing stays loaded.
     pub fn load(spec: PolicySpec, options: LoadOptions, progress: &mut dyn FnMut(Progress)) -> Result<Self, Error> {
-        let (engine, order, threads) = (options.engine, options.load_order.clone(), options.threads);
+        let (kind, order, threads) = (options.engine, options.load_order.clone(), options.threads);
         let admission = options.admission;
-        let load = &mut |stages: &[engine::Stage], host: &[TensorSpec], progress: &mut dyn FnMut(Progress)| match engine
-        {
-            EngineKind::Onnx => {
-                let device = engine::onnx::Onnx::new(threads)?;
-                let progress = &mut |event| progress(Progress::Engine(event));
-                let pipeline = Pipeline::load(device, stages, order.as_deref(), host, admission, progress)?;
-                Ok(Box::new(pipeline) as Box<dyn Run>)
+        #[cfg(feature = "tensorrt")]
+        let device_options = engine::tensorrt::device::Options { graph: options.graph, in_place: None };
+        let load = &mut |stages: &[engine::Stage], host: &[TensorSpec], progress: &mut dyn FnMut(Progress)| {
+            let mut told = |event| progress(Progress::Engine(event));
+            let request = Load { stages, order: order.as_deref(), host, admission, progress: &mut told };
+            match kind {
+                EngineKind::Onnx => request.on(engine::onnx::Onnx::new(threads)?),
+                #[cfg(feature = "tensorrt")]
+                EngineKind::Tensorrt => request.on(engine::tensorrt::device::Tensorrt::open(device_options)?),
+                #[cfg(not(feature = "tensorrt"))]
+                EngineKind::Tensorrt => Err(Error::NoTensorrt),
             }
-            EngineKind::Tensorrt => Err(Error::NoTensorrt),
         };
         Self::load_with(spec, options, load, progress)
     }
@@ -155,17 +182,7 @@ impl Policy {
         let processor =
             processor::Processor::load(&spec.processor.config, &spec.processor.statistics, &spec.processor.embodiment)?;
         error::agree(&spec, &processor)?;
-        let stages: Vec<engine::Stage> = spec
-            .stages
-            .iter()
-            .map(|described| {
-                let mut stage = described.stage.clone();
-                if let Some(file) = options.stage_files.get(&stage.name) {
-                    stage.file.clone_from(file);
-                }
-                stage
-            })
-            .collect();
+        let stages = stages(&spec, &options);
         let pipeline = load(&stages, &host_specs(&spec), progress)?;
         let host_inputs = pipeline.host_inputs();
         let views = Views::new(&spec, &processor, &host_inputs)?;
@@ -276,7 +293,7 @@ impl Policy {
 
     fn prepare_times(&self, timings: &mut Timings) {
         if timings.stages.len() != self.spec.stages.len() {
-            let stages = self.spec.stages.iter().map(|spec| spec.stage.name.clone());
+            let stages = self.spec.stages.iter().map(|stage| stage.name.clone());
             timings.stages = stages.map(|stage| StageTime { stage, time: Duration::ZERO }).collect();
         }
     }
@@ -292,11 +309,15 @@ impl Policy {
             let dims = views.dims(&spec.name).or_else(tensor);
             let dims = dims.ok_or_else(|| Error::HostTensor { name: spec.name.clone() })?;
             unify(symbols, spec, dims)?;
-            if self.log_shapes {
-                tracing::info!(tensor = %spec.name, ?dims, "input");
-            }
         }
-        Ok(self.pipeline.prepare(&self.symbols, steps)?)
+        self.pipeline.prepare(&self.symbols, steps)?;
+        if self.log_shapes {
+            self.pipeline.shapes(&mut |input| {
+                let engine::BoundInput { stage, tensor, dtype, dims } = input;
+                tracing::info!(stage, tensor, %dtype, ?dims, "input");
+            });
+        }
+        Ok(())
     }
 
     /// Writes the host tensors that are not pixels.
@@ -342,6 +363,23 @@ fn with_true_fingerprint(mut spec: PolicySpec) -> Result<PolicySpec, Error> {
         spec.fingerprint = found;
     }
     Ok(spec)
+}
+
+/// The bundle's stages with the files that this engine kind loads.
+fn stages(spec: &PolicySpec, options: &LoadOptions) -> Vec<engine::Stage> {
+    let with_file = |described: &engine::Stage| {
+        let mut stage = spec.stage_for(described, options.engine);
+        if let Some(file) = options.stage_files.get(&stage.name) {
+            stage.file.clone_from(file);
+        }
+        if options.engine == EngineKind::Onnx {
+            // The network that is loaded is the one that is planned for.
+            stage.onnx.clone_from(&stage.file);
+        }
+        stage.allow_unverified = options.allow_unverified.contains(&stage.name);
+        stage
+    };
+    spec.stages.iter().map(with_file).collect()
 }
 
 /// What encode offers to the stages.
@@ -407,7 +445,7 @@ fn unify(symbols: &mut Symbols, spec: &TensorSpec, dims: &[usize]) -> Result<(),
 
 /// The tensor that holds the actions after the last repetition: the one that feeds `actions`.
 fn final_output(spec: &PolicySpec) -> Result<String, Error> {
-    let outputs = spec.stages.iter().flat_map(|stage| &stage.stage.outputs);
+    let outputs = spec.stages.iter().flat_map(|stage| &stage.outputs);
     let mut feeding = outputs.filter(|output| output.feeds.as_deref() == Some("actions"));
     feeding.next_back().map(|output| output.name.clone()).ok_or(Error::NoLoop)
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::chunk::{self, Chunk, ClampReport, Limit, Limits, Publication, TrajectoryBuffer};
-use crate::engine::{self, Admission};
+use crate::engine::Admission;
 use crate::message::{ActionChunkMessage, JointTrajectoryMessage};
 use crate::observation::{self, Inputs, JointMap, Observation, OnViolation, StateReader, Violation};
 use crate::parameters::Settings;
@@ -76,7 +76,7 @@ pub enum Error {
 impl Error {
     /// Whether the engines were refused because they do not fit into the memory that they may take.
     pub fn does_not_fit(&self) -> bool {
-        matches!(self, Self::Policy(policy::Error::Engine(engine::Error::DoesNotFit { .. })))
+        matches!(self, Self::Policy(policy::Error::Engine(error)) if error.does_not_fit())
     }
 }
 
@@ -87,11 +87,13 @@ pub fn load_options(settings: &Settings) -> LoadOptions {
         engine: settings.engine.kind,
         load_order: settings.engine.load_order.clone(),
         stage_files: stages.iter().filter_map(|(name, s)| Some((name.clone(), s.path.clone()?))).collect(),
+        allow_unverified: stages.iter().filter(|(_, s)| s.allow_unverified).map(|(name, _)| name.clone()).collect(),
         state: settings.state.clone(),
         poses: settings.poses.clone(),
         action: settings.action.clone(),
         denoise_steps: settings.denoise_steps,
         threads: settings.engine.threads,
+        graph: settings.engine.cuda_graph,
         admission: Admission {
             budget: settings.memory.budget_mib.map(|mib| mib << 20),
             reserve: settings.memory.reserve_mib << 20,

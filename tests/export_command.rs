@@ -131,7 +131,7 @@ fn the_bundle_describes_what_was_asked_for() {
     assert_eq!(spec.action.step.seconds(), 0.02);
     let precisions: Vec<&str> = spec.stages.iter().map(|stage| stage.precision.as_str()).collect();
     assert_eq!(precisions, ["fp32", "fp16", "fp16", "fp16"]);
-    let pixels: Vec<&str> = spec.stages[0].stage.inputs.iter().map(|input| input.name.as_str()).collect();
+    let pixels: Vec<&str> = spec.stages[0].inputs.iter().map(|input| input.name.as_str()).collect();
     assert_eq!(pixels, ["pixels.top", "pixels.left_wrist", "pixels.right_wrist"]);
     assert_eq!(summary.views[2].camera, "right_wrist");
     assert_ne!((summary.views[0].width, summary.views[0].height), (summary.views[2].width, summary.views[2].height));
@@ -348,7 +348,7 @@ fn stages_fit_together(spec: &PolicySpec) {
         eprintln!("SKIPPED: ORT_DYLIB_PATH does not name ONNX Runtime's library");
         return;
     }
-    let stages: Vec<_> = spec.stages.iter().map(|stage| stage.stage.clone()).collect();
+    let stages = spec.stages.clone();
     let inputs = stages.iter().flat_map(|stage| &stage.inputs);
     let host: Vec<TensorSpec> = inputs
         .filter_map(|input| {

@@ -53,7 +53,7 @@ fn small_weights_stay_inside_and_large_ones_lie_on_pages_of_the_data_file() {
             tensor.external_data.iter().find(|e| e.key.as_deref() == Some(key)).and_then(|e| e.value.clone())
         };
         if tensor.name.as_deref() == Some("b") {
-            assert_eq!(tensor.raw_data.as_ref().map(Vec::len), Some(120));
+            assert_eq!(tensor.raw_data.as_ref().map(|data| data.len()), Some(120));
             continue;
         }
         assert_eq!((tensor.data_location, field("location").as_deref()), (Some(1), Some("small.onnx.data")));

@@ -59,7 +59,7 @@ fn a_complete_description_is_read_with_stages_in_order_and_tensors_renamed() {
     assert_eq!(spec.stage_names(), ["vision", "step"]);
     assert_eq!(spec.state, [("arm".to_owned(), 6), ("gripper".to_owned(), 1)]);
     assert_eq!(spec.action.step.millis(), 20.0);
-    let step = &spec.stages[1].stage;
+    let step = &spec.stages[1];
     assert!(step.repeat);
     assert_eq!((step.inputs[1].tensor.as_str(), step.inputs[1].name.as_str()), ("image_rows_in", "rows"));
     assert_eq!(step.outputs[0].feeds.as_deref(), Some("actions"));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::engine::{Error, Made, Run, Stage, StageReport, StageTime, Symbols};
+use crate::engine::{BoundInput, Error, Made, Run, Stage, StageReport, StageTime, Symbols};
 use crate::tensor::{DType, HostTensor, TensorSpec};
 
 /// The host tensors of one inference.
@@ -109,6 +109,8 @@ impl Run for Capture {
     fn read(&mut self, _name: &str, _tensor: &mut HostTensor) -> Result<(), Error> {
         Ok(())
     }
+
+    fn shapes(&self, _see: &mut dyn FnMut(BoundInput<'_>)) {}
 
     fn host_inputs(&self) -> Vec<TensorSpec> {
         self.inputs.clone()

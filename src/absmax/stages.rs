@@ -18,7 +18,7 @@ pub fn run(
     progress: &mut dyn FnMut(Progress),
     take: &mut dyn FnMut(&str, &[f32]) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let stages: Vec<Stage> = spec.stages.iter().map(|described| described.stage.clone()).collect();
+    let stages: Vec<Stage> = spec.stages.iter().map(|described| described.clone()).collect();
     let mut offered = host;
     let mut behind = 0;
     for group in stages.chunk_by(|a, b| a.repeat && b.repeat) {

@@ -31,7 +31,7 @@ pub struct Probe {
 /// [`Error::Engine`] when it does not load or run; [`Error::Engines`] when an output is not finite.
 pub fn probe(engine: &Path) -> Result<Probe, Error> {
     let mut device = Tensorrt::open(Options { graph: false, in_place: None })?;
-    let identity = device.identity()?;
+    let identity = device.identity().clone();
     drop(device.load_file("probe", engine)?);
     let (free_before, _) = device.cuda().memory()?;
     let before = MemoryUse::now();
@@ -55,7 +55,11 @@ pub fn probe(engine: &Path) -> Result<Probe, Error> {
 }
 
 /// One run in the usual shapes.
-fn run(device: &mut Tensorrt, plan: &mut <Tensorrt as crate::engine::Device>::Engine, engine: &Path) -> Result<(), Error> {
+fn run(
+    device: &mut Tensorrt,
+    plan: &mut <Tensorrt as crate::engine::Device>::Engine,
+    engine: &Path,
+) -> Result<(), Error> {
     let (inputs, outputs) = (device.inputs(plan).to_vec(), device.outputs(plan).to_vec());
     let usual = plan.profiles();
     let mut placements = Vec::new();
@@ -73,7 +77,8 @@ fn run(device: &mut Tensorrt, plan: &mut <Tensorrt as crate::engine::Device>::En
     for (spec, dims) in outputs.iter().zip(made) {
         placements.push(Placement { dtype: spec.dtype, dims, upload: false, download: false });
     }
-    let results: Vec<(String, usize)> = (first_output..).zip(&outputs).map(|(at, spec)| (spec.name.clone(), at)).collect();
+    let results: Vec<(String, usize)> =
+        (first_output..).zip(&outputs).map(|(at, spec)| (spec.name.clone(), at)).collect();
     let mut workspace = device.workspace(&placements, 0)?;
     for (spec, (_, at)) in inputs.iter().zip(&named) {
         if let Some(tensor) = small_numbers(spec.dtype, &placements[*at].dims) {

@@ -14,7 +14,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{IoBinding, Session};
 use ort::value::{DynTensor, Outlet, TensorElementType, ValueType};
 
-use super::{Device, Error, Placement, Stage};
+use super::{Device, Error, Footprint, Placement, Stage, Verified};
 use crate::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
 
 const REMEDY: &str = "Install ONNX Runtime 1.20 or newer (pip install onnxruntime; scripts/setup.sh does it) and set \
@@ -82,7 +82,11 @@ impl Device for Onnx {
         "onnx"
     }
 
-    fn load(&mut self, stage: &Stage) -> Result<OnnxEngine, Error> {
+    fn footprint(&self, stage: &Stage, _verified: &Verified) -> Result<Footprint, Error> {
+        Footprint::of_onnx(stage)
+    }
+
+    fn load(&mut self, stage: &Stage, _verified: &Verified) -> Result<OnnxEngine, Error> {
         let fail = |reason: String| Error::Load { stage: stage.name.clone(), file: stage.file.clone(), reason };
         let open = || -> ort::Result<Session> {
             Session::builder(&self.environment)?

@@ -1,13 +1,16 @@
 //! Stages loaded in the operator's order and run in the policy's.
 
-use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::memory::{Admission, MemoryUse};
+use super::memory::{Admission, Footprint, Growth, Plan};
 use super::program::Program;
-use super::wiring::{Source, Stage, Symbols, Wiring};
-use super::{Device, Error, Made, StageTime};
+use super::wiring::{Source, Symbols, Wiring};
+use super::{BoundInput, Device, Error, Health, Made, StageTime};
 use crate::tensor::{HostTensor, TensorSpec};
+
+mod load;
+
+pub use load::plan;
 
 /// Programs kept: an instruction of another length makes another one, and the least recently used goes.
 const MAX_PROGRAMS: usize = 4;
@@ -27,7 +30,7 @@ pub enum LoadEvent {
         bytes: u64,
     },
     /// It is loaded.
-    Loaded(StageReport),
+    Loaded(Box<StageReport>),
 }
 
 /// What loading one stage took.
@@ -37,10 +40,12 @@ pub struct StageReport {
     pub stage: String,
     /// Size of its file in bytes.
     pub bytes: u64,
-    /// Growth of this process's resident set, in bytes.
-    pub resident: i64,
-    /// Growth of its anonymous memory, in bytes.
-    pub anonymous: i64,
+    /// What it was planned to take.
+    pub planned: Footprint,
+    /// What it took.
+    pub measured: Growth,
+    /// Loaded although nothing says where it was built.
+    pub unproven: bool,
     /// How long it took.
     pub duration: Duration,
 }
@@ -53,7 +58,8 @@ pub trait Run: Send {
     /// Chooses the program for these values of the symbols and this number of repetitions; makes it if it is new.
     ///
     /// # Errors
-    /// [`Error::Symbol`], [`Error::Constants`], or the device's own when memory is short.
+    /// [`Error::Profile`] when an engine does not take such sizes; [`Error::Symbol`], [`Error::Constants`];
+    /// [`Error::DoesNotFit`] when memory is short.
     fn prepare(&mut self, symbols: &Symbols, repetitions: u32) -> Result<(), Error>;
 
     /// Writes a host tensor for the next run.
@@ -69,7 +75,7 @@ pub trait Run: Send {
     /// Runs every stage, `repetitions` times those that repeat; `times` is in run order and is added to.
     ///
     /// # Errors
-    /// [`Error::Run`] with the stage and the runtime's words.
+    /// [`Error::Enqueue`] with every shape and the runtime's words; [`Error::DeviceLost`].
     fn execute(&mut self, times: &mut [StageTime]) -> Result<(), Error>;
 
     /// As [`Self::execute`], and shows every output of a stage as soon as it is made. For inspection: copies, allocates.
@@ -83,6 +89,9 @@ pub trait Run: Send {
     /// # Errors
     /// [`Error::HostTensor`] when type or dimensions differ.
     fn read(&mut self, name: &str, tensor: &mut HostTensor) -> Result<(), Error>;
+
+    /// Shows every input of every stage as the prepared program has it.
+    fn shapes(&self, see: &mut dyn FnMut(BoundInput<'_>));
 
     /// The tensors that the stages take from the host.
     fn host_inputs(&self) -> Vec<TensorSpec>;
@@ -101,49 +110,29 @@ pub struct Pipeline<D: Device> {
     engines: Vec<D::Engine>,
     wiring: Wiring,
     reports: Vec<StageReport>,
+    plan: Plan,
+    admission: Admission,
     device: D,
 }
 
 impl<D: Device> Pipeline<D> {
-    /// Loads `stages` (given in run order) in `load_order`, default: largest file first.
-    ///
-    /// # Errors
-    /// [`Error::LoadOrder`] before anything is loaded; [`Error::DoesNotFit`]; [`Error::Load`] naming stage and file; [`Error::Wiring`] with
-    /// every mismatch between networks, description and host.
-    pub fn load(
-        mut device: D,
-        stages: &[Stage],
-        load_order: Option<&[String]>,
-        host: &[TensorSpec],
-        admission: Admission,
-        progress: &mut dyn FnMut(LoadEvent),
-    ) -> Result<Self, Error> {
-        let sizes = stages.iter().map(file_size).collect::<Result<Vec<_>, _>>()?;
-        let order = order(stages, &sizes, load_order)?;
-        let plan: Vec<_> = order.iter().map(|&at| (stages[at].name.as_str(), sizes[at])).collect();
-        let mut loaded: Vec<Option<D::Engine>> = stages.iter().map(|_| None).collect();
-        let mut reports = Vec::with_capacity(stages.len());
-        for (index, &position) in order.iter().enumerate() {
-            let (stage, bytes) = (&stages[position], sizes[position]);
-            progress(LoadEvent::Loading { index, total: order.len(), stage: stage.name.clone(), bytes });
-            let (before, started) = (MemoryUse::now(), Instant::now());
-            admission.check(&plan, index, before.available)?;
-            loaded[position] = Some(device.load(stage)?);
-            let after = MemoryUse::now();
-            let report = StageReport {
-                stage: stage.name.clone(),
-                bytes,
-                resident: after.resident as i64 - before.resident as i64,
-                anonymous: after.anonymous as i64 - before.anonymous as i64,
-                duration: started.elapsed(),
-            };
-            reports.push(report.clone());
-            progress(LoadEvent::Loaded(report));
+    /// What a failed call means: the device may be lost, or want memory.
+    fn judge(&self, error: Error) -> Error {
+        load::judge(error, &self.device, &self.plan, self.admission)
+    }
+
+    /// A new program. When memory is short, those of other instructions go first.
+    fn program(&mut self, symbols: &Symbols, repetitions: u32) -> Result<Program<D>, Error> {
+        let Self { device, engines, wiring, programs, .. } = self;
+        let made = Program::new(device, engines, wiring, symbols, repetitions);
+        match made {
+            Err(error) if !programs.is_empty() && wants_memory(&error, device) => {
+                tracing::warn!("{error}; freeing the buffers of {} other instructions", programs.len());
+                programs.clear();
+                Program::new(device, engines, wiring, symbols, repetitions)
+            }
+            made => made,
         }
-        let engines: Vec<D::Engine> = loaded.into_iter().flatten().collect();
-        let networks: Vec<_> = engines.iter().map(|engine| (device.inputs(engine), device.outputs(engine))).collect();
-        let wiring = Wiring::join(stages, &networks, host)?;
-        Ok(Self { programs: Vec::new(), engines, wiring, reports, device })
     }
 
     fn index(&self, name: &str) -> Result<usize, Error> {
@@ -174,7 +163,7 @@ where
             Some(index) => self.programs[..=index].rotate_right(1),
             None => {
                 self.programs.truncate(MAX_PROGRAMS - 1);
-                let program = Program::new(&mut self.device, &mut self.engines, &self.wiring, symbols, repetitions)?;
+                let program = self.program(symbols, repetitions).map_err(|error| self.judge(error))?;
                 self.programs.insert(0, program);
             }
         }
@@ -184,7 +173,7 @@ where
     fn write(&mut self, name: &str, tensor: &HostTensor) -> Result<(), Error> {
         let index = self.index(name)?;
         let program = self.programs.first_mut().ok_or(Error::NotPrepared)?;
-        program.write(&mut self.device, &self.wiring, index, tensor)
+        program.write(&mut self.device, &self.wiring, index, tensor).map_err(|error| self.judge(error))
     }
 
     fn place(&mut self, name: &str) -> Option<&mut [f32]> {
@@ -194,18 +183,24 @@ where
 
     fn execute(&mut self, times: &mut [StageTime]) -> Result<(), Error> {
         let program = self.programs.first_mut().ok_or(Error::NotPrepared)?;
-        program.execute(&mut self.device, &mut self.engines, times)
+        let run = program.execute(&mut self.device, &mut self.engines, &self.wiring, times);
+        run.map_err(|error| self.judge(error))
     }
 
     fn inspect(&mut self, see: &mut dyn FnMut(Made<'_>)) -> Result<(), Error> {
         let program = self.programs.first_mut().ok_or(Error::NotPrepared)?;
-        program.inspect(&mut self.device, &mut self.engines, &self.wiring, see)
+        let run = program.inspect(&mut self.device, &mut self.engines, &self.wiring, see);
+        run.map_err(|error| self.judge(error))
     }
 
     fn read(&mut self, name: &str, tensor: &mut HostTensor) -> Result<(), Error> {
         let index = self.index(name)?;
         let program = self.programs.first().ok_or(Error::NotPrepared)?;
-        program.read(&mut self.device, &self.wiring, index, tensor)
+        program.read(&mut self.device, &self.wiring, index, tensor).map_err(|error| self.judge(error))
+    }
+
+    fn shapes(&self, see: &mut dyn FnMut(BoundInput<'_>)) {
+        self.programs.iter().take(1).flat_map(|program| program.inputs(&self.wiring)).for_each(see);
     }
 
     fn host_inputs(&self) -> Vec<TensorSpec> {
@@ -222,36 +217,9 @@ where
     }
 }
 
-/// Bytes of a stage's network, with the weights that lie beside an ONNX file as `<file>.data`.
-fn file_size(stage: &Stage) -> Result<u64, Error> {
-    let fail = |reason| Error::Load { stage: stage.name.clone(), file: stage.file.clone(), reason };
-    let network = fs::metadata(&stage.file).map_err(|error| fail(error.to_string()))?.len();
-    let mut weights = stage.file.clone().into_os_string();
-    weights.push(".data");
-    Ok(network + fs::metadata(weights).map_or(0, |meta| meta.len()))
+fn wants_memory<D: Device>(error: &Error, device: &D) -> bool {
+    error.does_not_fit() || device.health() == Health::OutOfMemory
 }
 
-/// Positions of the stages in load order.
-fn order(stages: &[Stage], sizes: &[u64], wanted: Option<&[String]>) -> Result<Vec<usize>, Error> {
-    let Some(wanted) = wanted else {
-        let mut order: Vec<usize> = (0..stages.len()).collect();
-        order.sort_by_key(|&index| std::cmp::Reverse(sizes[index]));
-        return Ok(order);
-    };
-    let fail =
-        |problem: String| Error::LoadOrder { problem, stages: stages.iter().map(|stage| stage.name.clone()).collect() };
-    let mut order = Vec::with_capacity(stages.len());
-    for name in wanted {
-        let Some(index) = stages.iter().position(|stage| stage.name == *name) else {
-            return Err(fail(format!("'{name}' is no stage")));
-        };
-        if order.contains(&index) {
-            return Err(fail(format!("'{name}' is named twice")));
-        }
-        order.push(index);
-    }
-    match stages.iter().enumerate().find(|(index, _)| !order.contains(index)) {
-        Some((_, missing)) => Err(fail(format!("'{}' is missing", missing.name))),
-        None => Ok(order),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -6,9 +6,11 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 
 use super::wiring::{Source, Symbols, Wiring, resolve};
-use super::{Device, Error, Made, Placement, StageTime};
+use super::{BoundInput, Device, Error, Made, Placement, StageTime};
 use crate::sys::map;
 use crate::tensor::{DType, HostTensor, display_dims};
+
+mod check;
 
 /// Buffers and bound runs for one (symbols, repetitions).
 pub(super) struct Program<D: Device> {
@@ -57,6 +59,8 @@ impl<D: Device> Program<D> {
         symbols: &Symbols,
         repetitions: u32,
     ) -> Result<Self, Error> {
+        // Once: a program's shapes never change, and whatever is written to it must have them.
+        check::inputs(device, engines, wiring, symbols)?;
         let (layout, placements) = Layout::new(wiring, symbols, repetitions)?;
         let order = order(wiring, repetitions as usize);
         let ends: Vec<bool> = (0..order.len())
@@ -177,13 +181,32 @@ impl<D: Device> Program<D> {
         read.map_err(|reason| Error::Device { action: format!("reading tensor '{}'", spec.name), reason })
     }
 
+    /// Inputs of every stage as they are bound.
+    pub fn inputs<'p>(&'p self, wiring: &'p Wiring) -> impl Iterator<Item = BoundInput<'p>> {
+        wiring.stages.iter().flat_map(move |stage| {
+            stage.inputs.iter().map(move |(tensor, at)| BoundInput {
+                stage: &stage.name,
+                tensor,
+                dtype: wiring.tensors[*at].spec.dtype,
+                dims: &self.layout.dims[*at],
+            })
+        })
+    }
+
     /// Runs every step in order, adding to the time of its stage.
-    pub fn execute(&mut self, device: &mut D, engines: &mut [D::Engine], times: &mut [StageTime]) -> Result<(), Error> {
-        let Self { recorded, steps, workspace, .. } = self;
+    pub fn execute(
+        &mut self,
+        device: &mut D,
+        engines: &mut [D::Engine],
+        wiring: &Wiring,
+        times: &mut [StageTime],
+    ) -> Result<(), Error> {
+        let Self { recorded, steps, workspace, layout, .. } = self;
+        let dims = layout.dims.as_slice();
         match recorded {
             Recorded::Yes(recording) => device.replay(recording)?,
             Recorded::NotYet | Recorded::Never => {
-                if let Err(error) = pass(device, engines, steps, workspace, times) {
+                if let Err(error) = pass(device, engines, wiring, steps, workspace, dims) {
                     // What did start must end before the host touches the workspace again.
                     device.finish().unwrap_or_else(|error| tracing::debug!(%error, "after a failed pass"));
                     return Err(error);
@@ -197,7 +220,7 @@ impl<D: Device> Program<D> {
             }
         }
         if matches!(recorded, Recorded::NotYet) {
-            let recording = device.record(&mut |device| pass(device, engines, steps, workspace, times))?;
+            let recording = device.record(&mut |device| pass(device, engines, wiring, steps, workspace, dims))?;
             *recorded = recording.map_or(Recorded::Never, Recorded::Yes);
         }
         Ok(())
@@ -214,8 +237,10 @@ impl<D: Device> Program<D> {
         device.upload(&mut self.workspace)?;
         for step in &mut self.steps {
             let stage = &wiring.stages[step.stage];
-            let fail = |reason| Error::Run { stage: stage.name.clone(), reason };
-            device.run(&mut engines[step.stage], &mut step.bound, &mut self.workspace).map_err(fail)?;
+            let run = device.run(&mut engines[step.stage], &mut step.bound, &mut self.workspace);
+            run.map_err(|reason| {
+                check::failure(device, engines, wiring, (step.stage, step.repetition), &self.layout.dims, reason)
+            })?;
             device.finish()?;
             for (_, tensor) in &stage.outputs {
                 let spec = &wiring.tensors[*tensor].spec;
@@ -236,17 +261,16 @@ impl<D: Device> Program<D> {
 fn pass<D: Device>(
     device: &mut D,
     engines: &mut [D::Engine],
+    wiring: &Wiring,
     steps: &mut [Step<D>],
     workspace: &mut D::Workspace,
-    stages: &[StageTime],
+    dims: &[Vec<usize>],
 ) -> Result<(), Error> {
     device.upload(workspace)?;
     device.mark(workspace, 0)?;
     for step in steps {
-        device.run(&mut engines[step.stage], &mut step.bound, workspace).map_err(|reason| Error::Run {
-            stage: stages.get(step.stage).map(|time| time.stage.clone()).unwrap_or_default(),
-            reason,
-        })?;
+        let run = device.run(&mut engines[step.stage], &mut step.bound, workspace);
+        run.map_err(|reason| check::failure(device, engines, wiring, (step.stage, step.repetition), dims, reason))?;
         if let Some(mark) = step.mark {
             device.mark(workspace, mark)?;
         }

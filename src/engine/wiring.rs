@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::Error;
+use super::{Error, profile};
 use crate::tensor::{DType, Dim, TensorSpec, display_dims};
 
 /// Values of symbolic dimensions, by name.
@@ -15,14 +15,39 @@ pub type Symbols = BTreeMap<String, usize>;
 pub struct Stage {
     /// Name, unique in the policy.
     pub name: String,
-    /// The network: ONNX, or an engine built from it.
+    /// What the device loads: the network itself, or an engine built from it.
     pub file: PathBuf,
+    /// The network, an ONNX file.
+    pub onnx: PathBuf,
     /// Belongs to the group that runs once for each repetition (denoising step).
     pub repeat: bool,
     /// Inputs that the network must have.
     pub inputs: Vec<Input>,
     /// Outputs that are used.
     pub outputs: Vec<Output>,
+    /// Precision that an engine is to have, e.g. `fp16`.
+    pub precision: String,
+    /// Smallest, usual and largest value of each symbolic dimension.
+    pub profile: Vec<(String, [usize; 3])>,
+    /// Load an engine also when nothing proves where it was built.
+    pub allow_unverified: bool,
+}
+
+impl Stage {
+    /// Names of the symbolic dimensions that the description uses.
+    pub fn symbols(&self) -> Vec<&str> {
+        let dims = self.inputs.iter().filter_map(|input| input.dims.as_ref());
+        let dims = dims.chain(self.outputs.iter().filter_map(|output| output.dims.as_ref())).flatten();
+        let mut names: Vec<&str> = dims
+            .filter_map(|dim| match dim {
+                Dim::Symbol(name) => Some(name.as_str()),
+                Dim::Fixed(_) => None,
+            })
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
 }
 
 /// One input of a stage.
@@ -82,6 +107,8 @@ pub(super) struct Joined {
     pub repeat: bool,
     pub inputs: Vec<(String, usize)>,
     pub outputs: Vec<(String, usize)>,
+    /// Whether the engine's origin is proven; `None`: it is not tied to a device.
+    pub proven: Option<bool>,
 }
 
 /// The joined pipeline.
@@ -93,6 +120,7 @@ pub(super) struct Wiring {
 
 impl Wiring {
     /// Joins `stages` (in run order) whose networks describe themselves by `networks`, given what the host offers.
+    /// `narrows_int64`: the engine kind has 32-bit integers where networks have 64-bit ones.
     ///
     /// # Errors
     /// [`Error::Wiring`] with every problem: a tensor that a network lacks or has beyond the description, another
@@ -101,8 +129,9 @@ impl Wiring {
         stages: &[Stage],
         networks: &[(&[TensorSpec], &[TensorSpec])],
         host: &[TensorSpec],
+        narrows_int64: bool,
     ) -> Result<Self, Error> {
-        let mut joiner = Joiner { host, tensors: Vec::new(), problems: Vec::new() };
+        let mut joiner = Joiner { host, narrows_int64, tensors: Vec::new(), problems: Vec::new() };
         let joined = stages.iter().zip(networks).map(|(stage, network)| joiner.stage(stage, *network)).collect();
         joiner.close_loops(stages);
         joiner.check_group(stages);
@@ -126,6 +155,7 @@ impl Wiring {
 
 struct Joiner<'a> {
     host: &'a [TensorSpec],
+    narrows_int64: bool,
     tensors: Vec<Tensor>,
     problems: Vec<String>,
 }
@@ -138,8 +168,13 @@ impl Joiner<'_> {
                 stage.name
             ));
         }
-        let mut joined =
-            Joined { name: stage.name.clone(), repeat: stage.repeat, inputs: Vec::new(), outputs: Vec::new() };
+        let mut joined = Joined {
+            name: stage.name.clone(),
+            repeat: stage.repeat,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            proven: None,
+        };
         for input in &stage.inputs {
             let Some(spec) = self.network_tensor(stage, "input", &input.tensor, inputs) else { continue };
             self.compare(stage, &input.tensor, spec, input.dtype, input.dims.as_deref());
@@ -187,7 +222,7 @@ impl Joiner<'_> {
 
     /// The network's own description against policy.yaml's.
     fn compare(&mut self, stage: &Stage, tensor: &str, spec: &TensorSpec, dtype: Option<DType>, dims: Option<&[Dim]>) {
-        if let Some(expected) = dtype.filter(|dtype| *dtype != spec.dtype) {
+        if let Some(expected) = dtype.filter(|dtype| !profile::same_type(*dtype, spec.dtype, self.narrows_int64)) {
             self.problems.push(format!(
                 "stage '{}', tensor '{tensor}': policy.yaml says {expected}, the network has {}",
                 stage.name, spec.dtype

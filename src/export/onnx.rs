@@ -8,7 +8,8 @@ pub mod absmax;
 pub mod external;
 pub mod graph;
 pub mod ops;
-pub mod proto;
 pub mod shape;
 
 pub use graph::{Graph, Value};
+
+pub use crate::onnx::proto;

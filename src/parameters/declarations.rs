@@ -103,6 +103,12 @@ fn engines(shape: &PolicyShape) -> Vec<Declaration> {
             "CPU threads of one inference (onnx). Chunks are the same bit by bit only for the same number.",
         ),
         fixed(
+            "engine.cuda_graph",
+            Value::Bool(true),
+            Constraint::None,
+            "Record a whole inference as one CUDA graph after its first run (tensorrt). false: start every engine by itself.",
+        ),
+        fixed(
             "engines.load_order",
             Value::StringArray(Vec::new()),
             Constraint::OrderOf(shape.stages.clone()),

@@ -61,6 +61,8 @@ pub struct EngineSettings {
     pub kind: EngineKind,
     /// CPU threads of one inference; at least 1.
     pub threads: usize,
+    /// Record passes as CUDA graphs.
+    pub cuda_graph: bool,
     /// Every stage once; `None`: the largest file first.
     pub load_order: Option<Vec<String>>,
     /// One entry a stage.

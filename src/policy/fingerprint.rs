@@ -1,10 +1,11 @@
 //! One hash over a bundle's files.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
+
+use crate::engine::provenance::hash;
 
 /// A file of the bundle cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -31,34 +32,12 @@ pub fn fingerprint(dir: &Path, files: &[&str]) -> Result<String, FingerprintErro
     for name in names {
         lines.update(name.as_bytes());
         lines.update([0]);
-        lines.update(hex(&file_hash(&dir.join(&name))?).as_bytes());
+        let path = dir.join(&name);
+        let content = hash::file_sha256(&path).map_err(|source| FingerprintError { path, source })?;
+        lines.update(content.as_bytes());
         lines.update(b"\n");
     }
-    Ok(format!("sha256:{}", hex(&lines.finalize())))
-}
-
-/// SHA-256 of a file, read in pieces.
-fn file_hash(path: &Path) -> Result<[u8; 32], FingerprintError> {
-    struct Sink(Sha256);
-    impl io::Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.update(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let fail = |source| FingerprintError { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(fail)?;
-    let mut sink = Sink(Sha256::new());
-    io::copy(&mut file, &mut sink).map_err(fail)?;
-    Ok(sink.0.finalize().into())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(format!("sha256:{}", hash::hex(&lines.finalize())))
 }
 
 #[cfg(test)]
@@ -66,6 +45,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::engine::provenance::hash::hex;
 
     fn folder() -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("scratch");

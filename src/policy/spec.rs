@@ -6,7 +6,6 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use crate::engine;
-use crate::tensor::Dim;
 use crate::time::Span;
 
 mod raw;
@@ -15,6 +14,9 @@ use raw::{Named, RawPolicy, RawStage};
 
 /// Name of the description inside a bundle.
 pub const POLICY_FILE: &str = "policy.yaml";
+
+/// Folder of a bundle's engines, built on the device.
+pub const ENGINES: &str = "engines";
 
 /// The format version that this build reads.
 pub const FORMAT: u32 = 1;
@@ -70,7 +72,7 @@ pub struct PolicySpec {
     /// Denoising step counts.
     pub denoise: DenoiseSpec,
     /// Stages in run order.
-    pub stages: Vec<StageSpec>,
+    pub stages: Vec<engine::Stage>,
 }
 
 /// Shape of what the model predicts.
@@ -121,17 +123,6 @@ pub struct DenoiseSpec {
     pub default: u32,
 }
 
-/// One stage: a network, its tensors, and how it is to be built.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StageSpec {
-    /// Name, tensors, wiring; its file is the ONNX.
-    pub stage: engine::Stage,
-    /// Precision that `build` makes of it, e.g. `fp16`.
-    pub precision: String,
-    /// Smallest, usual and largest value of each symbolic dimension.
-    pub profile: Vec<(String, [usize; 3])>,
-}
-
 impl PolicySpec {
     /// Reads and checks the bundle in `dir`.
     ///
@@ -162,15 +153,15 @@ impl PolicySpec {
 
     /// Names of the stages in run order.
     pub fn stage_names(&self) -> Vec<String> {
-        self.stages.iter().map(|spec| spec.stage.name.clone()).collect()
+        self.stages.iter().map(|stage| stage.name.clone()).collect()
     }
 
     /// Every file that the description names, relative to the bundle: what the fingerprint is over.
     pub fn files(&self) -> Vec<String> {
         let instruction = [&self.instruction.tokenizer, &self.instruction.template];
         let embedding = self.instruction.embedding.iter().map(|(file, _)| file);
-        let networks = self.stages.iter().map(|spec| &spec.stage.file);
-        let inputs = self.stages.iter().flat_map(|spec| &spec.stage.inputs);
+        let networks = self.stages.iter().map(|stage| &stage.onnx);
+        let inputs = self.stages.iter().flat_map(|stage| &stage.inputs);
         let constants = inputs.filter_map(|input| input.constants.as_ref());
         let all = instruction.into_iter().chain(embedding).chain([&self.processor.config, &self.processor.statistics]);
         let relative = |file: &PathBuf| file.strip_prefix(&self.dir).unwrap_or(file).to_string_lossy().into_owned();
@@ -180,9 +171,23 @@ impl PolicySpec {
         files
     }
 
+    /// A stage with the file that engines of this kind load: its network, or `engines/<stage>.engine` of the bundle.
+    pub fn stage_for(&self, stage: &engine::Stage, kind: engine::EngineKind) -> engine::Stage {
+        let file = match kind {
+            engine::EngineKind::Onnx => stage.onnx.clone(),
+            engine::EngineKind::Tensorrt => self.dir.join(ENGINES).join(format!("{}.engine", stage.name)),
+        };
+        engine::Stage { file, ..stage.clone() }
+    }
+
+    /// Every stage as TensorRT loads it.
+    pub fn engine_stages(&self) -> Vec<engine::Stage> {
+        self.stages.iter().map(|stage| self.stage_for(stage, engine::EngineKind::Tensorrt)).collect()
+    }
+
     /// Largest value of the symbolic dimension `symbol` in any stage's profile.
     pub fn largest(&self, symbol: &str) -> Option<usize> {
-        let profiles = self.stages.iter().flat_map(|spec| &spec.profile);
+        let profiles = self.stages.iter().flat_map(|stage| &stage.profile);
         profiles.filter(|(name, _)| name == symbol).map(|(_, range)| range[2]).max()
     }
 }
@@ -259,7 +264,7 @@ impl Checker<'_> {
         self.check(raw.instruction.max_tokens > 0, || "instruction.max_tokens: expected at least 1, found 0".into());
     }
 
-    fn stage(&mut self, raw: RawStage) -> StageSpec {
+    fn stage(&mut self, raw: RawStage) -> engine::Stage {
         let at = format!("stages.{}", raw.name);
         self.check(raw.repeat.as_deref().is_none_or(|group| group == "denoise"), || {
             format!("{at}.repeat: expected 'denoise', found '{}'", raw.repeat.as_deref().unwrap_or_default())
@@ -293,10 +298,16 @@ impl Checker<'_> {
         });
         let outputs = outputs.collect();
         let file = self.file(&format!("{at}.onnx"), &raw.onnx);
-        StageSpec {
-            stage: engine::Stage { name: raw.name, file, repeat: raw.repeat.is_some(), inputs, outputs },
+        engine::Stage {
+            name: raw.name,
+            onnx: file.clone(),
+            file,
+            repeat: raw.repeat.is_some(),
+            inputs,
+            outputs,
             precision: raw.precision.unwrap_or_else(|| "fp32".into()),
             profile: raw.profile.0,
+            allow_unverified: false,
         }
     }
 
@@ -333,22 +344,5 @@ impl Checker<'_> {
         if !holds {
             self.problems.push(problem());
         }
-    }
-}
-
-impl StageSpec {
-    /// Names of the symbolic dimensions that the description uses.
-    pub fn symbols(&self) -> Vec<&str> {
-        let dims = self.stage.inputs.iter().filter_map(|i| i.dims.as_ref());
-        let dims = dims.chain(self.stage.outputs.iter().filter_map(|o| o.dims.as_ref())).flatten();
-        let mut names: Vec<&str> = dims
-            .filter_map(|dim| match dim {
-                Dim::Symbol(name) => Some(name.as_str()),
-                Dim::Fixed(_) => None,
-            })
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        names
     }
 }

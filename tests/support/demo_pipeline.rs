@@ -29,7 +29,7 @@ pub struct Demo {
 impl Demo {
     pub fn load(dir: &Path) -> Self {
         let spec = PolicySpec::load(dir).expect("the description loads");
-        let stages: Vec<_> = spec.stages.iter().map(|stage| stage.stage.clone()).collect();
+        let stages = spec.stages.clone();
         let host: Vec<TensorSpec> = stages
             .iter()
             .flat_map(|stage| &stage.inputs)

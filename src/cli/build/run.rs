@@ -153,7 +153,11 @@ pub(super) fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
     let precision = args.precision.to_string();
     let origin = Origin { precision: &precision, adopted: true, ..Origin::default() };
     let record = builder::record(&args.engine, &args.onnx, &origin)?;
-    println!("{}: loads and runs here; its record is {}", args.engine.display(), Provenance::path(&args.engine).display());
+    println!(
+        "{}: loads and runs here; its record is {}",
+        args.engine.display(),
+        Provenance::path(&args.engine).display()
+    );
     print_memory(&record);
     Ok(Outcome::Success)
 }

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use cudarc::driver::sys::{self, CUmemhostalloc_flags};
+use cudarc::driver::sys;
 use cudarc::driver::{CudaContext, result};
 
 use super::cuda::{Cuda, failed};
@@ -73,7 +73,7 @@ impl PinnedBlock {
     pub fn zeroed(cuda: &Cuda, bytes: usize) -> Result<Self, Error> {
         cuda.enter()?;
         let bytes = bytes.max(1);
-        let flags = CUmemhostalloc_flags::CU_MEMHOSTALLOC_DEVICEMAP as u32;
+        let flags = sys::CU_MEMHOSTALLOC_DEVICEMAP;
         let action = format!("allocating {:.1} MiB of page-locked memory", bytes as f64 / 1048576.0);
         // SAFETY: the context is current. The pointer is owned by the value made here and freed when it is dropped.
         let pointer = unsafe { result::malloc_host(bytes, flags) }.map_err(failed(&action))?.cast::<u8>();

@@ -4,14 +4,37 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute};
+use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute, CUresult};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError};
 
 use crate::engine::Error;
 
-/// What a driver call was for, in front of the driver's own words.
+/// Errors after which every call of the process's context fails: illegal addresses, traps, lost hardware.
+const STICKY: [CUresult; 14] = [
+    CUresult::CUDA_ERROR_ILLEGAL_ADDRESS,
+    CUresult::CUDA_ERROR_LAUNCH_TIMEOUT,
+    CUresult::CUDA_ERROR_CONTEXT_IS_DESTROYED,
+    CUresult::CUDA_ERROR_ASSERT,
+    CUresult::CUDA_ERROR_HARDWARE_STACK_ERROR,
+    CUresult::CUDA_ERROR_ILLEGAL_INSTRUCTION,
+    CUresult::CUDA_ERROR_MISALIGNED_ADDRESS,
+    CUresult::CUDA_ERROR_INVALID_ADDRESS_SPACE,
+    CUresult::CUDA_ERROR_INVALID_PC,
+    CUresult::CUDA_ERROR_LAUNCH_FAILED,
+    CUresult::CUDA_ERROR_ECC_UNCORRECTABLE,
+    CUresult::CUDA_ERROR_NVLINK_UNCORRECTABLE,
+    CUresult::CUDA_ERROR_SYSTEM_NOT_READY,
+    CUresult::CUDA_ERROR_UNKNOWN,
+];
+
+/// What a driver call was for, in front of the driver's own words; out of memory and a lost device by their own names.
 pub fn failed(action: &str) -> impl FnOnce(DriverError) -> Error {
-    move |error| Error::cuda(action, error.0 as u32, &words(error))
+    let action = action.to_owned();
+    move |error| match error.0 {
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::OutOfMemory { action, reason: words(error) },
+        code if STICKY.contains(&code) => Error::DeviceLost { reason: format!("{action}: {}", words(error)) },
+        _ => Error::Device { action, reason: words(error) },
+    }
 }
 
 /// The driver's name of an error and its description.
@@ -111,7 +134,10 @@ impl Cuda {
             unsafe { sys::cuDriverGetVersion(&raw mut driver) }.result()?;
             Ok(Properties {
                 name: self.context.name()?,
-                compute_capability: (u32::try_from(major).unwrap_or_default(), u32::try_from(minor).unwrap_or_default()),
+                compute_capability: (
+                    u32::try_from(major).unwrap_or_default(),
+                    u32::try_from(minor).unwrap_or_default(),
+                ),
                 multiprocessors: number(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
                 integrated: number(Attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED)? != 0,
                 driver: u32::try_from(driver).unwrap_or_default(),

@@ -1,6 +1,8 @@
 //! TensorRT as an engine kind: plans loaded one after the other, one stream, one activation arena for all of them,
 //! whole passes replayed as CUDA graphs.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +12,12 @@ use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use super::blocks::DeviceBlock;
 use super::cuda::{Cuda, failed};
 use super::workspace::{ProgramContext, Workspace};
-use super::{Engine, Library, Log, Runtime};
-use crate::engine::{Device, Error, Placement, Stage};
-use crate::tensor::{HostTensor, TensorSpec};
+use super::{Engine, Library, Log, Runtime, identity};
+use crate::engine::memory::{Footprint, MemoryUse, Pool};
+use crate::engine::profile::Profile;
+use crate::engine::provenance::{self, DeviceIdentity, Verified};
+use crate::engine::{Device, Error, Health, Placement, Stage};
+use crate::tensor::{Dim, HostTensor, TensorSpec};
 
 /// Switches of the device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +43,9 @@ pub struct Tensorrt {
     largest_activation: u64,
     log: Log,
     cuda: Cuda,
+    identity: DeviceIdentity,
+    integrated: bool,
+    health: Health,
     graph: bool,
     in_place: bool,
     /// The stream is being captured.
@@ -54,6 +62,24 @@ pub struct Plan {
     engine: Engine,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
+    /// Of each input.
+    profiles: Vec<Option<Profile>>,
+}
+
+impl Plan {
+    /// Activation memory that it needs while it runs, in bytes.
+    pub fn activation_bytes(&self) -> u64 {
+        self.engine.activation_bytes()
+    }
+
+    /// The profile of every input that has an open dimension, by the plan's own name.
+    pub fn profiles(&self) -> BTreeMap<String, Profile> {
+        let open = |(spec, profile): (&TensorSpec, &Option<Profile>)| {
+            let is_open = spec.dims.iter().any(|dim| matches!(dim, Dim::Symbol(_)));
+            Some((spec.name.clone(), profile.clone().filter(|_| is_open)?))
+        };
+        self.inputs.iter().zip(&self.profiles).filter_map(open).collect()
+    }
 }
 
 /// A plan joined to tensors: their addresses, by the plan's own names.
@@ -80,18 +106,18 @@ impl Tensorrt {
         let log = Log::new();
         let library = Library::open()?;
         let runtime = Runtime::new(&library, &log)?;
-        let in_place = match options.in_place {
-            Some(in_place) => in_place,
-            None => cuda.properties()?.integrated,
-        };
+        let integrated = cuda.properties()?.integrated;
         Ok(Self {
             runtime,
             arena: None,
             largest_activation: 0,
             log,
+            identity: identity(&cuda, library.version())?,
             cuda,
+            integrated,
+            health: Health::Sound,
             graph: options.graph,
-            in_place,
+            in_place: options.in_place.unwrap_or(integrated),
             capturing: false,
             engines: 0,
             bounds: 0,
@@ -101,6 +127,65 @@ impl Tensorrt {
     /// The CUDA side.
     pub fn cuda(&self) -> &Cuda {
         &self.cuda
+    }
+
+    /// The device as an engine's record names it.
+    pub fn identity(&self) -> &DeviceIdentity {
+        &self.identity
+    }
+
+    /// What TensorRT said of another module while the last engine was loaded.
+    pub fn other_model(&self) -> Option<String> {
+        self.log.other_device()
+    }
+
+    /// Loads a plan whatever its record says.
+    ///
+    /// # Errors
+    /// [`Error::Load`] with TensorRT's words; [`Error::OutOfMemory`].
+    pub fn load_file(&mut self, stage: &str, file: &Path) -> Result<Plan, Error> {
+        self.cuda.enter()?;
+        self.log.clear();
+        let engine = self.runtime.load(file).map_err(|error| match error.is_out_of_memory() {
+            true => Error::OutOfMemory { action: format!("loading {}", file.display()), reason: error.to_string() },
+            false => Error::Load { stage: stage.to_owned(), file: file.to_owned(), reason: error.to_string() },
+        })?;
+        self.largest_activation = self.largest_activation.max(engine.activation_bytes());
+        self.engines += 1;
+        let specs = |tensors: &[super::Tensor]| tensors.iter().map(|tensor| tensor.spec.clone()).collect();
+        let profiles = engine.inputs().iter().map(|input| input.profile.clone()).collect();
+        let (inputs, outputs) = (specs(engine.inputs()), specs(engine.outputs()));
+        Ok(Plan { number: self.engines, stage: stage.to_owned(), engine, inputs, outputs, profiles })
+    }
+
+    /// Shapes of the plan's outputs, in its order, when its inputs have these.
+    ///
+    /// # Errors
+    /// Those of TensorRT, for shapes that it does not take.
+    pub fn output_shapes(&mut self, plan: &Plan, inputs: &[(String, Vec<usize>)]) -> Result<Vec<Vec<usize>>, Error> {
+        self.cuda.enter()?;
+        let mut context = plan.engine.context(0)?;
+        for (tensor, dims) in inputs {
+            context.set_shape(tensor, dims)?;
+        }
+        let shape = |spec: &TensorSpec| {
+            let dims = context.shape(&spec.name)?;
+            let known = dims.iter().map(|n| usize::try_from(*n).ok()).collect::<Option<Vec<_>>>();
+            known.ok_or_else(|| Error::Device {
+                action: format!("asking engine '{}' for the shape of '{}'", plan.stage, spec.name),
+                reason: format!("it depends on values: {dims:?}"),
+            })
+        };
+        plan.outputs.iter().map(shape).collect()
+    }
+
+    /// What a failed enqueue means for the calls after it.
+    fn examine(&mut self, error: &super::Error) {
+        self.health = match self.cuda.wait() {
+            Err(Error::DeviceLost { .. }) => Health::Lost,
+            _ if error.is_out_of_memory() => Health::OutOfMemory,
+            _ => Health::Sound,
+        };
     }
 
     /// The arena, made when it is first asked for. Contexts keep its address, so it never moves.
@@ -127,14 +212,6 @@ impl Tensorrt {
         unsafe { context.set_activation(arena.address(), arena.bytes() as u64) }?;
         workspace.contexts.push(ProgramContext { engine: plan.number, context, bound: None });
         Ok(workspace.contexts.len() - 1)
-    }
-
-    /// The last lines of TensorRT's log, indented.
-    fn log_tail(&self) -> String {
-        const LINES: usize = 8;
-        let lines = self.log.tail();
-        let from = lines.len().saturating_sub(LINES);
-        lines.iter().skip(from).map(|line| format!("\n    {line}")).collect()
     }
 
     fn capture(&mut self, pass: &mut dyn FnMut(&mut Self) -> Result<(), Error>) -> Result<Recording, Error> {
@@ -166,16 +243,36 @@ impl Device for Tensorrt {
         "tensorrt"
     }
 
-    fn load(&mut self, stage: &Stage) -> Result<Plan, Error> {
-        let fail = |reason: String| Error::Load { stage: stage.name.clone(), file: stage.file.clone(), reason };
-        self.cuda.enter()?;
-        self.log.clear();
-        let engine = self.runtime.load(&stage.file).map_err(|error| fail(format!("{error}{}", self.log_tail())))?;
-        self.largest_activation = self.largest_activation.max(engine.activation_bytes());
-        self.engines += 1;
-        let specs = |tensors: &[super::Tensor]| tensors.iter().map(|tensor| tensor.spec.clone()).collect();
-        let (inputs, outputs) = (specs(engine.inputs()), specs(engine.outputs()));
-        Ok(Plan { number: self.engines, stage: stage.name.clone(), engine, inputs, outputs })
+    fn pool(&self) -> Pool {
+        let host = MemoryUse::now();
+        let device = self.cuda.memory().ok();
+        Pool {
+            available: host.available,
+            total: host.total,
+            device_free: device.map(|(free, _)| free),
+            device_total: device.map(|(_, total)| total),
+            integrated: self.integrated,
+        }
+    }
+
+    fn verify(&mut self, stage: &Stage) -> Result<Verified, Error> {
+        provenance::verify(stage, &self.identity).map_err(|refusal| Error::Provenance { refusals: vec![refusal] })
+    }
+
+    fn footprint(&self, stage: &Stage, verified: &Verified) -> Result<Footprint, Error> {
+        Footprint::of_tensorrt(stage, verified.provenance())
+    }
+
+    fn shares_activation(&self) -> bool {
+        true
+    }
+
+    fn load(&mut self, stage: &Stage, verified: &Verified) -> Result<Plan, Error> {
+        let plan = self.load_file(&stage.name, &stage.file)?;
+        let words = self.log.other_device();
+        provenance::other_model(stage, verified, words.as_deref())
+            .map_err(|refusal| Error::Provenance { refusals: vec![refusal] })?;
+        Ok(plan)
     }
 
     fn inputs<'e>(&self, plan: &'e Plan) -> &'e [TensorSpec] {
@@ -184,6 +281,26 @@ impl Device for Tensorrt {
 
     fn outputs<'e>(&self, plan: &'e Plan) -> &'e [TensorSpec] {
         &plan.outputs
+    }
+
+    fn tensor_profile<'e>(&self, plan: &'e Plan, tensor: &str) -> Option<&'e Profile> {
+        let at = plan.inputs.iter().position(|input| input.name == tensor)?;
+        plan.profiles[at].as_ref()
+    }
+
+    fn narrows_int64(&self) -> bool {
+        Library::headers().major < 10
+    }
+
+    fn health(&self) -> Health {
+        self.health
+    }
+
+    fn last_words(&self) -> Vec<String> {
+        const LINES: usize = 8;
+        let mut lines = self.log.tail();
+        lines.drain(..lines.len().saturating_sub(LINES));
+        lines
     }
 
     fn workspace(&mut self, tensors: &[Placement], marks: usize) -> Result<Workspace, Error> {
@@ -229,8 +346,13 @@ impl Device for Tensorrt {
             held.bound = Some(bound.number);
         }
         // SAFETY: the stream is alive and of the current context; every address was set.
-        unsafe { held.context.enqueue(self.cuda.stream().cu_stream().cast()) }
-            .map_err(|error| format!("engine '{}': {error}{}", plan.stage, self.log_tail()))
+        let enqueued = unsafe { held.context.enqueue(self.cuda.stream().cu_stream().cast()) };
+        enqueued.map_err(|error| {
+            if !self.capturing {
+                self.examine(&error);
+            }
+            format!("engine '{}': {error}", plan.stage)
+        })
     }
 
     fn mark(&mut self, workspace: &mut Workspace, mark: usize) -> Result<(), Error> {

@@ -49,7 +49,8 @@ mod tests {
             fs::write(folder.join("version"), line).expect("a file");
             driver(root.path())
         };
-        let closed = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.159.04  Mon Oct  6 2025\nGCC version: 12.2.0\n";
+        let closed =
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.159.04  Mon Oct  6 2025\nGCC version: 12.2.0\n";
         assert_eq!(read(closed).as_deref(), Some("580.159.04"));
         let open = "NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  540.4.0  Release Build\n";
         assert_eq!(read(open).as_deref(), Some("540.4.0"));

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::log::{Log, Mark};
 use super::sys;
 use super::{Library, Version};
+use crate::engine;
 
 /// What TensorRT, its parser or its library refused.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +91,22 @@ impl Error {
                 .iter()
                 .any(|words| line.contains(words))
         })
+    }
+}
+
+impl From<Error> for engine::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Library { .. } | Error::Version { .. } => Self::Library {
+                library: "TensorRT",
+                reason: error.to_string(),
+                remedy: "engine.kind: onnx runs without it",
+            },
+            _ if error.is_out_of_memory() => {
+                Self::OutOfMemory { action: "calling TensorRT".into(), reason: error.to_string() }
+            }
+            _ => Self::Device { action: "calling TensorRT".into(), reason: error.to_string() },
+        }
     }
 }
 

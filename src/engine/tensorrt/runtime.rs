@@ -10,8 +10,9 @@ use super::library::not_null;
 use super::load::{Source, Taken, take};
 use super::log::Log;
 use super::result::{Error, check, text};
-use super::tensor::{Described, Profile, Tensor};
+use super::tensor::{self, Described, Tensor};
 use super::{Library, sys};
+use crate::engine::profile::Profile;
 
 /// Deserializes engines.
 pub struct Runtime(Arc<RuntimeHandle>);
@@ -299,5 +300,5 @@ fn profile_of(handle: &EngineHandle, input: &CString, profile: u32) -> Result<Op
         sys::vla_trt_engine_profile(engine, input.as_ptr(), raw_profile(profile), &raw mut range)
     });
     check(status, None)?;
-    Profile::of(&range).map(Some)
+    tensor::profile_of(&range).map(Some)
 }

@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString};
 
 use super::result::{Error, text};
 use super::sys;
+use crate::engine::profile::Profile;
 use crate::tensor::{DType, Dim, TensorSpec};
 
 /// One input or output of an engine.
@@ -19,46 +20,32 @@ pub struct Tensor {
     pub is_shape: bool,
 }
 
-/// The range of an input's dimensions in an optimisation profile.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Profile {
-    /// Smallest shape.
-    pub min: Vec<usize>,
-    /// The shape that was optimised for.
-    pub opt: Vec<usize>,
-    /// Largest shape.
-    pub max: Vec<usize>,
+/// A profile out of C.
+pub(super) fn profile_of(range: &sys::Range) -> Result<Profile, Error> {
+    let rank = rank_of(range.rank)?;
+    let dims = |raw: &[i64; sys::MAX_RANK]| {
+        raw[..rank]
+            .iter()
+            .map(|&n| usize::try_from(n).map_err(|_| Error::Internal(format!("a profile holds dimension {n}"))))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    Ok(Profile { min: dims(&range.min)?, opt: dims(&range.opt)?, max: dims(&range.max)? })
 }
 
-impl Profile {
-    pub(super) fn of(range: &sys::Range) -> Result<Self, Error> {
-        let rank = rank_of(range.rank)?;
-        let dims = |raw: &[i64; sys::MAX_RANK]| -> Result<Vec<usize>, Error> {
-            raw[..rank]
-                .iter()
-                .map(|&n| {
-                    usize::try_from(n)
-                        .map_err(|error| Error::Internal(format!("a profile holds dimension {n}: {error}")))
-                })
-                .collect()
-        };
-        Ok(Self { min: dims(&range.min)?, opt: dims(&range.opt)?, max: dims(&range.max)? })
+/// A profile for C.
+pub(super) fn range_of(profile: &Profile) -> Result<sys::Range, Error> {
+    let Profile { min, opt, max } = profile;
+    let rank = opt.len();
+    if rank > sys::MAX_RANK || min.len() != rank || max.len() != rank {
+        return Err(Error::Argument(format!(
+            "a profile with min {min:?}, opt {opt:?} and max {max:?}: expected three shapes of one rank, at most 8"
+        )));
     }
-
-    pub(super) fn range(&self) -> Result<sys::Range, Error> {
-        let rank = self.opt.len();
-        if rank > sys::MAX_RANK || self.min.len() != rank || self.max.len() != rank {
-            return Err(Error::Argument(format!(
-                "a profile with min {:?}, opt {:?} and max {:?}: expected three shapes of one rank, at most 8",
-                self.min, self.opt, self.max
-            )));
-        }
-        let mut range = sys::Range { rank: i32::try_from(rank).unwrap_or_default(), ..Default::default() };
-        range.min[..rank].copy_from_slice(&raw_dims(&self.min)?[..rank]);
-        range.opt[..rank].copy_from_slice(&raw_dims(&self.opt)?[..rank]);
-        range.max[..rank].copy_from_slice(&raw_dims(&self.max)?[..rank]);
-        Ok(range)
-    }
+    let mut range = sys::Range { rank: i32::try_from(rank).unwrap_or_default(), ..Default::default() };
+    range.min[..rank].copy_from_slice(&raw_dims(min)?[..rank]);
+    range.opt[..rank].copy_from_slice(&raw_dims(opt)?[..rank]);
+    range.max[..rank].copy_from_slice(&raw_dims(max)?[..rank]);
+    Ok(range)
 }
 
 /// Dimensions for C, without allocating.
@@ -169,9 +156,9 @@ mod tests {
     #[test]
     fn a_profile_goes_to_c_and_back_and_ranks_must_agree() {
         let profile = Profile { min: vec![1, 2], opt: vec![1, 5], max: vec![1, 9] };
-        assert_eq!(Profile::of(&profile.range().expect("a range")).expect("a profile"), profile);
-        assert!(Profile { min: vec![1], ..profile.clone() }.range().is_err());
+        assert_eq!(profile_of(&range_of(&profile).expect("a range")).expect("a profile"), profile);
+        assert!(range_of(&Profile { min: vec![1], ..profile.clone() }).is_err());
         let nine = vec![1; 9];
-        assert!(Profile { min: nine.clone(), opt: nine.clone(), max: nine }.range().is_err());
+        assert!(range_of(&Profile { min: nine.clone(), opt: nine.clone(), max: nine }).is_err());
     }
 }

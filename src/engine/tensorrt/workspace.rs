@@ -3,9 +3,9 @@
 
 use cudarc::driver::{CudaEvent, result};
 
+use super::Context;
 use super::blocks::{ALIGNMENT, DeviceBlock, PinnedBlock};
 use super::cuda::{Cuda, failed};
-use super::Context;
 use crate::engine::{Error, Placement};
 use crate::tensor::{Data, HostTensor};
 
@@ -78,7 +78,7 @@ impl Workspace {
         let (mut at_written, mut at_inner, mut at_fetched) = (0, 0, 0);
         let places = placements.iter().map(|placement| {
             let bytes = bytes(placement);
-            let mut take = |at: &mut usize| std::mem::replace(at, *at + aligned(bytes));
+            let take = |at: &mut usize| std::mem::replace(at, *at + aligned(bytes));
             let written = placement.upload.then(|| take(&mut at_written));
             let address = match written {
                 Some(offset) => base + offset as u64,

@@ -13,7 +13,18 @@ fn output(name: &str) -> Output {
 }
 
 fn stage(name: &str, repeat: bool, inputs: Vec<Input>, outputs: Vec<Output>) -> Stage {
-    Stage { name: name.into(), file: format!("{name}.onnx").into(), repeat, inputs, outputs }
+    let file = std::path::PathBuf::from(format!("{name}.onnx"));
+    Stage {
+        name: name.into(),
+        onnx: file.clone(),
+        file,
+        repeat,
+        inputs,
+        outputs,
+        precision: "fp32".into(),
+        profile: Vec::new(),
+        allow_unverified: false,
+    }
 }
 
 /// What a network says of its inputs and outputs.
@@ -38,7 +49,7 @@ fn two_stages() -> Pieces {
 
 fn join((stages, networks, host): &Pieces) -> Result<Wiring, String> {
     let networks: Vec<_> = networks.iter().map(|(inputs, outputs)| (inputs.as_slice(), outputs.as_slice())).collect();
-    Wiring::join(stages, &networks, host).map_err(|error| error.to_string())
+    Wiring::join(stages, &networks, host, false).map_err(|error| error.to_string())
 }
 
 #[test]

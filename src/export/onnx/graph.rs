@@ -219,7 +219,7 @@ impl Graph {
         let found = if expected < INLINE_BELOW {
             let mut bytes = Counter { inner: Vec::new(), written: 0 };
             write(&mut bytes).map_err(Error::io(&self.path))?;
-            tensor.raw_data = Some(bytes.inner);
+            tensor.raw_data = Some(bytes.inner.into());
             bytes.written
         } else {
             let (location, length) = self.external.append(write)?;
@@ -306,6 +306,7 @@ impl Graph {
                 initializer: self.initializers,
                 input: inputs.iter().map(value_info).collect(),
                 output: outputs.iter().map(value_info).collect(),
+                value_info: Vec::new(),
             }),
             opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }],
             metadata_props: self.metadata,

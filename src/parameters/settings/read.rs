@@ -93,7 +93,8 @@ impl Reader<'_> {
             stages.insert(stage.clone(), StageSettings { path, allow_unverified });
         }
         let threads = usize::try_from(self.count("engine.threads")).unwrap_or(1).max(1);
-        EngineSettings { kind, threads, load_order, stages }
+        let cuda_graph = self.flag("engine.cuda_graph");
+        EngineSettings { kind, threads, cuda_graph, load_order, stages }
     }
 
     fn memory(&mut self) -> MemorySettings {

@@ -116,7 +116,7 @@ fn engines(snapshot: &Snapshot) -> Status {
 
 fn memory(snapshot: &Snapshot) -> Status {
     let mut status = Status::new("memory");
-    let MemoryUse { resident, anonymous, peak_resident, available } = snapshot.memory;
+    let MemoryUse { resident, anonymous, peak_resident, available, total: _ } = snapshot.memory;
     let wanted = snapshot.settings.memory.reserve_mib;
     status.summary(format!("{:.0} MiB resident", mib(resident)));
     for (key, bytes) in [
@@ -133,7 +133,7 @@ fn memory(snapshot: &Snapshot) -> Status {
         status.raise(Severity::Warn, text);
     }
     for stage in snapshot.report.engines.iter().flat_map(|engines| &engines.stages) {
-        let grown = stage.resident as f64 / f64::from(1 << 20);
+        let grown = stage.measured.resident as f64 / f64::from(1 << 20);
         status.value(format!("{} resident growth (MiB)", stage.stage), format_args!("{grown:.1}"));
     }
     status

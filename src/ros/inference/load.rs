@@ -48,8 +48,8 @@ fn tell(shared: &Shared, step: &Progress) {
                 "loaded {} in {:.2} s: {:+.1} MiB resident, of it {:+.1} MiB anonymous",
                 report.stage,
                 report.duration.as_secs_f64(),
-                grown(report.resident),
-                grown(report.anonymous),
+                grown(report.measured.resident),
+                grown(report.measured.anonymous),
             );
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::tensorrt::Profile;
+use crate::engine::profile::Profile;
 
 /// What a layer's requested precision means to the builder.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -8,12 +8,14 @@ use std::ptr::{self, NonNull};
 
 use super::callbacks::{Calibration, Out, Watcher, on_line, on_progress, write};
 use super::options::{BuildOptions, Constraints, fits};
+use crate::engine::profile::Profile;
 use crate::engine::tensorrt::library::{c_path, not_null};
 use crate::engine::tensorrt::load::{Taken, take};
 use crate::engine::tensorrt::log::{Log, new_logger};
 use crate::engine::tensorrt::result::{Error, ParseError, check, text};
 use crate::engine::tensorrt::tensor::Described;
-use crate::engine::tensorrt::{Library, Profile, Tensor, sys};
+use crate::engine::tensorrt::tensor::range_of;
+use crate::engine::tensorrt::{Library, Tensor, sys};
 use crate::tensor::{Dim, display_dims};
 
 /// A build under way. The callbacks' owners (`'a`) outlive it: the C++ objects and the logger go first.
@@ -254,7 +256,7 @@ impl<'a> Session<'a> {
             // SAFETY: a live build, and a place to write a number to.
             self.call(|build| unsafe { sys::vla_trt_build_profile_add(build, &raw mut index) })?;
             for (name, shapes) in profile {
-                let (name, range) = (c_name(name)?, shapes.range()?);
+                let (name, range) = (c_name(name)?, range_of(shapes)?);
                 // SAFETY: a live build, a NUL-terminated name and a live range.
                 self.call(|build| unsafe {
                     sys::vla_trt_build_profile_set(build, index, name.as_ptr(), &raw const range)

@@ -1,7 +1,9 @@
-//! The part of ONNX's protobuf schema that an exporter writes and a checker reads back.
+//! The part of ONNX's protobuf schema that is written by export and read here.
 //!
 //! Field numbers and types are those of `onnx.proto` (proto2, hence `optional` with presence and unpacked repeated
 //! integers). Fields that are not listed here are skipped when a foreign model is decoded.
+
+use bytes::Bytes;
 
 /// A model: one graph, the operator sets it needs, and who wrote it.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -66,6 +68,9 @@ pub struct GraphProto {
     /// Outputs.
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<ValueInfoProto>,
+    /// Types of values between nodes, where the exporter noted them.
+    #[prost(message, repeated, tag = "13")]
+    pub value_info: Vec<ValueInfoProto>,
 }
 
 /// One operator applied to named values.
@@ -103,10 +108,13 @@ pub struct AttributeProto {
     /// A string.
     #[prost(bytes = "vec", optional, tag = "4")]
     pub s: Option<Vec<u8>>,
+    /// A tensor.
+    #[prost(message, optional, tag = "5")]
+    pub t: Option<TensorProto>,
     /// A list of integers.
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
-    /// Which of the fields holds the value: 1 float, 2 integer, 3 string, 7 integers.
+    /// Which of the fields holds the value: 1 float, 2 integer, 3 string, 4 tensor, 7 integers.
     #[prost(int32, optional, tag = "20")]
     pub r#type: Option<i32>,
 }
@@ -123,9 +131,15 @@ pub struct TensorProto {
     /// Name of the value.
     #[prost(string, optional, tag = "8")]
     pub name: Option<String>,
-    /// Little-endian elements.
-    #[prost(bytes = "vec", optional, tag = "9")]
-    pub raw_data: Option<Vec<u8>>,
+    /// Elements of small integer and half-precision types, when they are not in `raw_data`.
+    #[prost(int32, repeated, tag = "5")]
+    pub int32_data: Vec<i32>,
+    /// 64-bit integer elements, when they are not in `raw_data`.
+    #[prost(int64, repeated, tag = "7")]
+    pub int64_data: Vec<i64>,
+    /// Little-endian elements. A slice of what was decoded: weights of a mapped file are not copied.
+    #[prost(bytes = "bytes", optional, tag = "9")]
+    pub raw_data: Option<Bytes>,
     /// `location`, `offset` and `length` of the bytes when they are in another file.
     #[prost(message, repeated, tag = "13")]
     pub external_data: Vec<StringStringEntryProto>,
@@ -181,6 +195,37 @@ pub struct DimensionProto {
     /// Name of a dimension known at run time.
     #[prost(string, optional, tag = "2")]
     pub dim_param: Option<String>,
+}
+
+/// Bytes of one element of a `TensorProto.DataType`; `None` for strings, 4-bit types and unknown codes.
+pub const fn element_size(data_type: i32) -> Option<u64> {
+    match data_type {
+        2 | 3 | 9 | 17..=20 => Some(1),
+        4 | 5 | 10 | 16 => Some(2),
+        1 | 6 | 12 => Some(4),
+        7 | 11 | 13 | 14 => Some(8),
+        _ => None,
+    }
+}
+
+/// Whether a `TensorProto.DataType` is a floating-point one, whose width a build chooses.
+pub const fn is_float(data_type: i32) -> bool {
+    matches!(data_type, 1 | 10 | 11 | 16)
+}
+
+/// The element type of a `TensorProto.DataType`, when policies use it.
+pub const fn dtype(data_type: i32) -> Option<crate::tensor::DType> {
+    use crate::tensor::DType;
+    match data_type {
+        1 => Some(DType::F32),
+        2 => Some(DType::U8),
+        6 => Some(DType::I32),
+        7 => Some(DType::I64),
+        9 => Some(DType::Bool),
+        10 => Some(DType::F16),
+        16 => Some(DType::BF16),
+        _ => None,
+    }
 }
 
 /// `TensorProto.DataType` of an element type.

@@ -1,0 +1,218 @@
+//! Footprints in load order: what is held before, during and after each load, and what the engines need to run.
+
+use super::pool::{Admission, Pool};
+use super::refusal::{Cause, Refusal};
+use super::{Advice, Footprint, Growth};
+
+/// Least margin for what no figure covers: allocators' rounding, kernels that a runtime loads.
+const LEAST_MARGIN: u64 = 16 << 20;
+/// The margin is this part of what is needed.
+const MARGIN_PART: u64 = 20;
+
+/// Memory in two places, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// On the host.
+    pub host: u64,
+    /// Where the engines run.
+    pub device: u64,
+}
+
+impl Usage {
+    /// Both: what counts in a unified pool.
+    pub fn total(self) -> u64 {
+        self.host.saturating_add(self.device)
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self { host: self.host.saturating_add(other.host), device: self.device.saturating_add(other.device) }
+    }
+}
+
+/// The worst moments, in bytes; those of the host and of the device need not be the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Peak {
+    /// Most on the host.
+    pub host: u64,
+    /// Most where the engines run.
+    pub device: u64,
+    /// Most of both together.
+    pub total: u64,
+}
+
+impl Peak {
+    fn with(self, usage: Usage) -> Self {
+        Self {
+            host: self.host.max(usage.host),
+            device: self.device.max(usage.device),
+            total: self.total.max(usage.total()),
+        }
+    }
+}
+
+/// One load of the plan, or the running engines after the last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Step {
+    /// Held when it begins.
+    pub before: Usage,
+    /// Held at its worst moment.
+    pub peak: Usage,
+    /// Held when it is done.
+    pub after: Usage,
+}
+
+/// The engines in load order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Plan {
+    /// One a stage, in load order.
+    pub stages: Vec<Footprint>,
+    /// What loading each stage took, as far as they are loaded.
+    pub measured: Vec<Growth>,
+    /// All stages share one activation arena, as large as the largest needs; else each keeps its own.
+    pub shared_arena: bool,
+}
+
+impl Plan {
+    /// A plan of which nothing is loaded yet.
+    pub fn new(stages: Vec<Footprint>, shared_arena: bool) -> Self {
+        Self { stages, measured: Vec::new(), shared_arena }
+    }
+
+    /// Names in load order.
+    pub fn order(&self) -> Vec<&str> {
+        self.stages.iter().map(|stage| stage.stage.as_str()).collect()
+    }
+
+    /// Every load, in order.
+    pub fn steps(&self) -> Vec<Step> {
+        let mut held = Usage::default();
+        let step = |stage: &Footprint| {
+            let before = held;
+            held = held.plus(Usage { host: stage.host_copy.bytes, device: stage.weights.bytes });
+            // The file is still on the host when its copies are there.
+            let peak = held.plus(Usage { host: stage.transient.bytes, device: 0 });
+            Step { before, peak, after: held }
+        };
+        self.stages.iter().map(step).collect()
+    }
+
+    /// What the engines take while they run, after the last load.
+    pub fn running(&self) -> Usage {
+        let held = self.steps().last().map(|step| step.after).unwrap_or_default();
+        held.plus(Usage { host: 0, device: self.activation().saturating_add(self.io()) })
+    }
+
+    /// Activation memory of all stages together.
+    pub fn activation(&self) -> u64 {
+        let each = self.stages.iter().map(|stage| stage.activation.bytes);
+        if self.shared_arena { each.max().unwrap_or(0) } else { each.fold(0, u64::saturating_add) }
+    }
+
+    /// Inputs and outputs of all stages together.
+    pub fn io(&self) -> u64 {
+        self.stages.iter().map(|stage| stage.io.bytes).fold(0, u64::saturating_add)
+    }
+
+    /// Held at the worst moment from load `next` on (`next` = number of stages: only running).
+    pub fn peak_from(&self, next: usize) -> Peak {
+        let running = Peak::default().with(self.running());
+        self.steps().iter().skip(next).fold(running, |peak, step| peak.with(step.peak))
+    }
+
+    /// What no figure covers.
+    pub fn margin(&self) -> u64 {
+        (self.peak_from(0).total / MARGIN_PART).max(LEAST_MARGIN)
+    }
+
+    /// Smallest `memory.budget_mib`, in bytes, that admits this plan.
+    pub fn smallest_budget(&self) -> u64 {
+        self.peak_from(0).total.saturating_add(self.margin())
+    }
+
+    /// Held by the stages loaded so far, by the plan.
+    fn held(&self) -> Usage {
+        self.measured
+            .len()
+            .checked_sub(1)
+            .and_then(|last| self.steps().get(last).copied())
+            .map_or_else(Usage::default, |s| s.after)
+    }
+
+    /// Whether what is still to be loaded fits. `pool` is the machine as it is now, that is with what is loaded in it;
+    /// `None`: only the budget is looked at, for a machine that is not this one.
+    ///
+    /// # Errors
+    /// [`Refusal`] with the bound that breaks first, who holds what, and what would fit.
+    pub fn admit(&self, admission: Admission, pool: Option<Pool>) -> Result<(), Box<Refusal>> {
+        match self.broken_bound(admission, pool) {
+            None => Ok(()),
+            Some(cause) => Err(self.refuse(cause, admission, pool)),
+        }
+    }
+
+    /// A refusal for a reason of its own, such as a runtime that found no memory.
+    pub fn refuse(&self, cause: Cause, admission: Admission, pool: Option<Pool>) -> Box<Refusal> {
+        let next = self.measured.len();
+        let stage = self.stages.get(next).map(|stage| stage.stage.clone());
+        let advice = Advice::new(self, &cause, admission, pool);
+        Box::new(Refusal { stage, cause, plan: self.clone(), advice })
+    }
+
+    /// The first bound that what is still to come breaks.
+    pub(super) fn broken_bound(&self, admission: Admission, pool: Option<Pool>) -> Option<Cause> {
+        let next = self.measured.len();
+        let (held, margin) = (self.held(), self.margin());
+        let peak = self.peak_from(next);
+        let breaks = |needed: u64, allowed: u64| (needed > allowed).then_some((needed, allowed));
+        if let Some(budget) = admission.budget {
+            // The margin stands for what was measured beyond the plan, up to its size.
+            let beyond = self.measured_kept().saturating_sub(held.total());
+            let needed = peak.total.saturating_add(beyond.max(margin));
+            // Simulated machines have no pool of their own to leave the reserve in.
+            let allowed = if pool.is_some() { budget } else { budget.saturating_sub(admission.reserve) };
+            if let Some((needed, allowed)) = breaks(needed, allowed) {
+                return Some(Cause::Budget { needed, allowed });
+            }
+        }
+        let pool = pool?;
+        if pool.unified() {
+            let needed = peak.total.saturating_sub(held.total()).saturating_add(margin);
+            let allowed = pool.free().saturating_sub(admission.reserve);
+            return breaks(needed, allowed).map(|(needed, _)| Cause::Machine { needed, free: pool.free() });
+        }
+        let device_free = pool.device_free.unwrap_or(0);
+        let needed = peak.device.saturating_sub(held.device).saturating_add(margin);
+        if breaks(needed, device_free).is_some() {
+            return Some(Cause::Device { needed, free: device_free });
+        }
+        let needed = peak.host.saturating_sub(held.host).saturating_add(margin);
+        let allowed = pool.available.saturating_sub(admission.reserve);
+        breaks(needed, allowed).map(|(needed, _)| Cause::Machine { needed, free: pool.available })
+    }
+
+    fn measured_kept(&self) -> u64 {
+        self.measured.iter().map(|growth| growth.kept()).fold(0, u64::saturating_add)
+    }
+
+    /// The same stages, nothing loaded, in the order in which the highest moment is lowest: what a load needs only
+    /// for a moment goes first, while little is held. Swapping two neighbours that stand the other way round never
+    /// raises the higher of their two peaks, so no order does better.
+    pub fn best_order(&self) -> Self {
+        let mut stages = self.stages.clone();
+        stages.sort_by_key(|stage| std::cmp::Reverse(stage.transient.bytes));
+        Self::new(stages, self.shared_arena)
+    }
+
+    /// The same stages, nothing loaded, as if each profile ended at its usual size; `None` when that is known of no
+    /// stage.
+    pub fn at_usual_sizes(&self) -> Option<Self> {
+        let mut smaller = Self::new(self.stages.clone(), self.shared_arena);
+        for stage in &mut smaller.stages {
+            if let Some((activation, io)) = stage.at_usual {
+                stage.activation.bytes = stage.activation.bytes.min(activation);
+                stage.io.bytes = stage.io.bytes.min(io);
+            }
+        }
+        self.stages.iter().any(|stage| stage.at_usual.is_some()).then_some(smaller)
+    }
+}

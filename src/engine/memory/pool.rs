@@ -1,0 +1,49 @@
+//! What a machine has: one pool, or a host and a device.
+
+use super::MemoryUse;
+
+/// Memory of a machine at one moment, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pool {
+    /// What the host could still give without swapping (`MemAvailable`).
+    pub available: u64,
+    /// Memory of the host.
+    pub total: u64,
+    /// What the device says is free (`cudaMemGetInfo`); `None`: engines run in host memory.
+    pub device_free: Option<u64>,
+    /// Memory that the device can use.
+    pub device_total: Option<u64>,
+    /// The device allocates from the host's memory: both figures describe one pool and are not added.
+    pub integrated: bool,
+}
+
+impl Pool {
+    /// This machine's host memory, for engines that run there.
+    pub fn host() -> Self {
+        let MemoryUse { available, total, .. } = MemoryUse::now();
+        Self { available, total, ..Self::default() }
+    }
+
+    /// Whether host and device are one.
+    pub fn unified(self) -> bool {
+        self.integrated || self.device_free.is_none()
+    }
+
+    /// What a unified pool can still give: on an integrated GPU the smaller of both figures, since each leaves out
+    /// something that the other counts (reclaimable file pages; what the driver holds).
+    pub fn free(self) -> u64 {
+        match self.device_free {
+            Some(device) if self.integrated => self.available.min(device),
+            _ => self.available,
+        }
+    }
+}
+
+/// What the operator lets the engines take, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// All engines together, host and device memory added: a simulated unified pool. `None`: whatever is free.
+    pub budget: Option<u64>,
+    /// Left to everything else.
+    pub reserve: u64,
+}

@@ -1,0 +1,92 @@
+//! What this process and this machine use of memory, read from `/proc`.
+
+use std::fs;
+
+const KIB: u64 = 1024;
+
+/// Memory of this process at one moment, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Resident set.
+    pub resident: u64,
+    /// Resident pages backed by no file: what nothing but swap can take back.
+    pub anonymous: u64,
+    /// Highest resident set so far.
+    pub peak_resident: u64,
+    /// What the machine could still give without swapping (`MemAvailable`).
+    pub available: u64,
+    /// Memory of the machine (`MemTotal`).
+    pub total: u64,
+}
+
+impl MemoryUse {
+    /// Reads the figures; those that this system does not offer stay zero.
+    pub fn now() -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        Self {
+            resident: field(&status, "VmRSS:"),
+            anonymous: field(&status, "RssAnon:"),
+            peak_resident: field(&status, "VmHWM:"),
+            available: field(&meminfo, "MemAvailable:"),
+            total: field(&meminfo, "MemTotal:"),
+        }
+    }
+}
+
+/// What loading a stage changed, in bytes; negative when memory was given back meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Growth {
+    /// Of this process's resident set.
+    pub resident: i64,
+    /// Of its anonymous memory.
+    pub anonymous: i64,
+    /// Of the device's used memory, all processes together; `None` where the device says nothing.
+    pub device: Option<i64>,
+}
+
+impl Growth {
+    /// What the load keeps: anonymous memory and the device's. Pages of files are not counted, the system can drop
+    /// them.
+    pub fn kept(self) -> u64 {
+        let device = self.device.unwrap_or(0).max(0);
+        u64::try_from(self.anonymous.max(0).saturating_add(device)).unwrap_or(0)
+    }
+}
+
+/// The value of a `Name:   123 kB` line, in bytes.
+fn field(text: &str, name: &str) -> u64 {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse::<u64>().ok())
+        .map_or(0, |kib| kib.saturating_mul(KIB))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_read_in_bytes_and_a_missing_one_is_zero() {
+        let status = "VmPeak:\t  10 kB\nVmRSS:\t    2048 kB\n";
+        assert_eq!(field(status, "VmRSS:"), 2048 * 1024);
+        assert_eq!(field(status, "RssAnon:"), 0);
+    }
+
+    #[test]
+    fn touching_memory_shows_in_the_anonymous_figure() {
+        let before = MemoryUse::now();
+        let block = vec![1u8; 32 << 20];
+        let after = MemoryUse::now();
+        assert!(after.anonymous >= before.anonymous + (31 << 20), "{before:?} {after:?}");
+        drop(block);
+    }
+
+    #[test]
+    fn what_a_load_keeps_is_anonymous_and_device_memory_without_file_pages() {
+        let growth = Growth { resident: 900, anonymous: 300, device: Some(400) };
+        assert_eq!(growth.kept(), 700);
+        assert_eq!(Growth { resident: 5, anonymous: -3, device: None }.kept(), 0);
+    }
+}

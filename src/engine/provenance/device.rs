@@ -1,0 +1,67 @@
+//! What an engine is tied to: the device and its software.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// A GPU with what runs on it. Two that are equal take each other's engines.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DeviceIdentity {
+    /// TensorRT's version, e.g. `8.6.0`.
+    pub tensorrt: String,
+    /// The GPU's name, e.g. `Orin`.
+    pub gpu: String,
+    /// Compute capability, e.g. `8.7`.
+    pub sm_version: String,
+    /// Number of streaming multiprocessors: what an AGX Orin and an Orin NX differ in.
+    pub sm_count: u32,
+    /// The driver's version.
+    pub driver: String,
+    /// The CUDA runtime's version.
+    pub cuda: String,
+    /// L4T's version, e.g. `36.4.3`; `None` off Jetson.
+    #[serde(default)]
+    pub l4t: Option<String>,
+    /// The board by its device tree; `None` where there is none.
+    #[serde(default)]
+    pub board: Option<String>,
+}
+
+impl DeviceIdentity {
+    /// Every property: name in the record, value in words.
+    pub(super) fn properties(&self) -> [(&'static str, String); 8] {
+        let none = || "none".to_owned();
+        [
+            ("TensorRT", self.tensorrt.clone()),
+            ("GPU", self.gpu.clone()),
+            ("SM version", self.sm_version.clone()),
+            ("SM count", self.sm_count.to_string()),
+            ("driver", self.driver.clone()),
+            ("CUDA", self.cuda.clone()),
+            ("L4T", self.l4t.clone().unwrap_or_else(none)),
+            (BOARD, self.board.clone().unwrap_or_else(none)),
+        ]
+    }
+}
+
+/// Name of the property that emulation may change.
+pub(super) const BOARD: &str = "board";
+
+/// L4T's version from `<root>/etc/nv_tegra_release`; `None` off Jetson.
+pub fn l4t(root: &Path) -> Option<String> {
+    let text = fs::read_to_string(root.join("etc/nv_tegra_release")).ok()?;
+    // `# R36 (release), REVISION: 4.3, GCID: ...`
+    let line = text.lines().next()?;
+    let major = line.split_whitespace().find_map(|word| word.strip_prefix('R')?.parse::<u32>().ok())?;
+    let revision = line.split("REVISION:").nth(1)?.split(',').next()?.trim();
+    (!revision.is_empty()).then(|| format!("{major}.{revision}"))
+}
+
+/// The board's model from `<root>/proc/device-tree/model`; `None` where there is no device tree.
+pub fn board(root: &Path) -> Option<String> {
+    let text = fs::read(root.join("proc/device-tree/model")).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let text = text.trim_end_matches('\0').trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}

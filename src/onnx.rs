@@ -1,0 +1,35 @@
+//! ONNX files as they lie on disk: what a network takes, makes, holds and costs, read without a runtime.
+//!
+//! The file is mapped and weights stay where they are, so a network of gigabytes is read in milliseconds and a few
+//! megabytes. Everything here is an estimate for planning, or a fact of the file; nothing is computed.
+
+pub mod cost;
+mod network;
+pub mod proto;
+mod shapes;
+
+use std::path::PathBuf;
+
+pub use cost::Cost;
+pub use network::{Network, Weight};
+
+/// Why a file is no usable network.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// It is no ONNX model, or one that contradicts itself.
+    #[error("{}: {reason}; export the network again", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}

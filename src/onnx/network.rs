@@ -1,0 +1,131 @@
+//! A network's description: inputs, outputs, weights and the files that hold them.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+
+use prost::Message as _;
+
+use super::Error;
+use super::proto::{self, GraphProto, ModelProto, TensorProto, ValueInfoProto};
+use crate::sys::map;
+use crate::tensor::{Dim, TensorSpec};
+
+/// Name of a dimension that the file leaves open without a name.
+const UNNAMED: &str = "?";
+
+/// A network read from its file.
+#[derive(Debug)]
+pub struct Network {
+    /// The model file.
+    pub path: PathBuf,
+    /// What it takes, without weights that are listed among the inputs.
+    pub inputs: Vec<TensorSpec>,
+    /// What it makes.
+    pub outputs: Vec<TensorSpec>,
+    /// What it holds.
+    pub weights: Vec<Weight>,
+    /// Files beside the model that hold weights, each once, sorted.
+    pub data_files: Vec<PathBuf>,
+    pub(super) graph: GraphProto,
+}
+
+/// One weight or constant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Weight {
+    /// Its name.
+    pub name: String,
+    /// ONNX's code of the element type.
+    pub data_type: i32,
+    /// Dimensions, outermost first.
+    pub dims: Vec<usize>,
+    /// Number of elements.
+    pub elements: u64,
+    /// Bytes as stored.
+    pub bytes: u64,
+}
+
+impl Network {
+    /// Reads a model file. Its weights are neither copied nor touched.
+    ///
+    /// # Errors
+    /// [`Error`] when it cannot be read, is no ONNX model, or names data outside its folder.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let bytes = map::map(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        Self::decode(path, bytes)
+    }
+
+    /// As [`Self::open`], of bytes that are there already.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub fn decode(path: &Path, bytes: bytes::Bytes) -> Result<Self, Error> {
+        let fail = |reason: String| Error::Invalid { path: path.to_owned(), reason };
+        let model = ModelProto::decode(bytes).map_err(|error| fail(format!("not an ONNX model ({error})")))?;
+        let graph = model.graph.ok_or_else(|| fail("an ONNX model without a graph".into()))?;
+        let weights = graph.initializer.iter().map(weight).collect::<Result<Vec<_>, _>>().map_err(fail)?;
+        let names: BTreeSet<&str> = weights.iter().map(|weight| weight.name.as_str()).collect();
+        let taken = graph.input.iter().filter(|input| !names.contains(input.name()));
+        let inputs = taken.map(spec).collect::<Result<Vec<_>, _>>().map_err(fail)?;
+        let outputs = graph.output.iter().map(spec).collect::<Result<Vec<_>, _>>().map_err(fail)?;
+        let data_files = data_files(path, &graph).map_err(fail)?;
+        Ok(Self { path: path.to_owned(), inputs, outputs, weights, data_files, graph })
+    }
+
+    /// Bytes of all weights as stored.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weights.iter().fold(0, |sum, weight| sum.saturating_add(weight.bytes))
+    }
+}
+
+fn weight(tensor: &TensorProto) -> Result<Weight, String> {
+    let (name, data_type) = (tensor.name(), tensor.data_type());
+    let size = |dim: &i64| usize::try_from(*dim).ok();
+    let dims = tensor.dims.iter().map(size).collect::<Option<Vec<_>>>();
+    let dims = dims.ok_or_else(|| format!("weight '{name}' has the dimensions {:?}", tensor.dims))?;
+    let elements = dims.iter().try_fold(1u64, |product, dim| product.checked_mul(*dim as u64));
+    // 4-bit and string weights count as a byte an element: they are rare, and never large here.
+    let size = proto::element_size(data_type).unwrap_or(1);
+    let bytes = elements.and_then(|elements| elements.checked_mul(size));
+    let (Some(elements), Some(bytes)) = (elements, bytes) else {
+        return Err(format!("weight '{name}' has the dimensions {dims:?}, more than any file holds"));
+    };
+    Ok(Weight { name: name.to_owned(), data_type, dims, elements, bytes })
+}
+
+fn spec(value: &ValueInfoProto) -> Result<TensorSpec, String> {
+    let name = value.name();
+    let tensor = value.r#type.as_ref().and_then(|r#type| r#type.tensor_type.as_ref());
+    let tensor = tensor.ok_or_else(|| format!("'{name}' is not a tensor"))?;
+    let dtype = proto::dtype(tensor.elem_type());
+    let dtype =
+        dtype.ok_or_else(|| format!("'{name}' has the element type {}, which no policy uses", tensor.elem_type()))?;
+    let dims = tensor.shape.iter().flat_map(|shape| &shape.dim).map(|dim| match (dim.dim_value, dim.dim_param()) {
+        (Some(n), _) if n >= 0 => Dim::Fixed(usize::try_from(n).unwrap_or(usize::MAX)),
+        (_, "") => Dim::Symbol(UNNAMED.to_owned()),
+        (_, symbol) => Dim::Symbol(symbol.to_owned()),
+    });
+    Ok(TensorSpec { name: name.to_owned(), dtype, dims: dims.collect() })
+}
+
+/// Files that hold weights, as paths. ONNX wants them beside the model or below.
+fn data_files(model: &Path, graph: &GraphProto) -> Result<Vec<PathBuf>, String> {
+    let constants = graph.node.iter().flat_map(|node| &node.attribute).filter_map(|attribute| attribute.t.as_ref());
+    let mut locations = BTreeSet::new();
+    for tensor in graph.initializer.iter().chain(constants).filter(|tensor| tensor.data_location() == 1) {
+        let location = tensor.external_data.iter().find(|entry| entry.key() == "location");
+        let location = location.ok_or_else(|| format!("weight '{}' is external but names no file", tensor.name()))?;
+        let inside = Path::new(location.value())
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if location.value().is_empty() || !inside {
+            return Err(format!(
+                "weight '{}' lies in '{}'; expected a file beside the model",
+                tensor.name(),
+                location.value()
+            ));
+        }
+        locations.insert(location.value());
+    }
+    let dir = model.parent().unwrap_or(Path::new(""));
+    Ok(locations.into_iter().map(|location| dir.join(location)).collect())
+}
