@@ -5,5 +5,7 @@
 mod exit;
 #[expect(unsafe_code, reason = "mapping a file; the safety argument stands at the call")]
 pub mod map;
+#[expect(unsafe_code, reason = "a call into code for instructions that were found on this machine")]
+pub mod simd;
 
 pub use exit::exit_now;
