@@ -141,16 +141,13 @@ impl<R: Rows, T, F: Fn(i32) -> T> Kernel for Row<'_, R, T, F> {
         for (channel, out) in self.out.into_iter().enumerate() {
             let out = &mut out[..output.width];
             let row = |tap: usize| &across.get(first + tap)[channel * pitch..][..pitch];
-            // At scales near 1 there are four taps or five.
+            // At scales near 1 there are four taps or five, and fewer at the borders.
             match weights.len() {
+                2 => weigh_rows::<2, T>(row, weights, out, &self.map),
+                3 => weigh_rows::<3, T>(row, weights, out, &self.map),
                 4 => weigh_rows::<4, T>(row, weights, out, &self.map),
                 5 => weigh_rows::<5, T>(row, weights, out, &self.map),
-                taps => {
-                    for (i, out) in out.iter_mut().enumerate() {
-                        let sum = (0..taps).map(|tap| weights[tap] * row(tap)[i]).sum::<i32>();
-                        *out = (self.map)(settle(HALF + sum));
-                    }
-                }
+                _ => weigh_many_rows(row, weights, out, &self.map),
             }
         }
     }
@@ -184,6 +181,19 @@ fn weigh_rows<'r, const N: usize, T>(
     }
 }
 
+/// Weighted sums of any number of rows of one channel, [`LANES`] at a time.
+#[inline(always)]
+fn weigh_many_rows<'r, T>(row: impl Fn(usize) -> &'r [i32], weights: &[i32], out: &mut [T], map: &impl Fn(i32) -> T) {
+    for (group, out) in out.chunks_mut(LANES).enumerate() {
+        let mut sums = [HALF; LANES];
+        for (tap, by) in weights.iter().enumerate() {
+            let samples = &row(tap)[group * LANES..][..LANES];
+            sums.iter_mut().zip(samples).for_each(|(sum, sample)| *sum += by * sample);
+        }
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = map(settle(sum)));
+    }
+}
+
 impl Columns {
     fn plan(input: usize, output: usize) -> Self {
         let axis = Taps::plan(input, output);
@@ -211,14 +221,7 @@ impl Columns {
                 match self.weights.len() {
                     4 => weigh_run::<4>(run, input, &self.weights, out),
                     5 => weigh_run::<5>(run, input, &self.weights, out),
-                    _ => {
-                        for pixel in 0..run.length {
-                            let samples = &input[run.source + pixel..];
-                            let terms = self.weights.iter().zip(samples);
-                            let sum: i32 = terms.map(|(by, &sample)| by[run.from + pixel] * i32::from(sample)).sum();
-                            out[run.from + pixel] = settle(HALF + sum);
-                        }
-                    }
+                    _ => weigh_long_run(run, input, &self.weights, out),
                 }
             }
         }
@@ -240,6 +243,20 @@ fn weigh_run<const N: usize>(run: &Run, input: &[u8], weights: &[Vec<i32>], out:
             sum += by[tap][i] * i32::from(samples[tap][i]);
         }
         out[i] = settle(sum);
+    }
+}
+
+/// Weighted sums of any number of neighbours.
+#[inline(always)]
+fn weigh_long_run(run: &Run, input: &[u8], weights: &[Vec<i32>], out: &mut [i32]) {
+    for group in 0..run.groups(1) {
+        let (from, source) = (run.from + group * LANES, run.source + group * LANES);
+        let mut sums = [HALF; LANES];
+        for (tap, by) in weights.iter().enumerate() {
+            let terms = by[from..][..LANES].iter().zip(&input[source + tap..][..LANES]);
+            sums.iter_mut().zip(terms).for_each(|(sum, (by, &sample))| *sum += by * i32::from(sample));
+        }
+        out[from..][..LANES].iter_mut().zip(sums).for_each(|(out, sum)| *out = settle(sum));
     }
 }
 
