@@ -8,7 +8,7 @@ use vla_trt::policy::encode::EvalTransform;
 use vla_trt::policy::encode::resize::{AreaResize, BicubicResize, Packed, Rows, Size, Window};
 use vla_trt::policy::processor::ImageTransformSpec;
 
-/// A picture with edges and noise; the transform's time does not depend on it.
+/// A picture with edges and noise; the transform's time hardly depends on it.
 fn picture(size: Size) -> Vec<u8> {
     let mut state = 1u32;
     let mut noise = || {

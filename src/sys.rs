@@ -7,5 +7,7 @@ mod exit;
 pub mod map;
 #[expect(unsafe_code, reason = "mapping a file, and one C function without preconditions")]
 pub mod window;
+#[expect(unsafe_code, reason = "a call into code for instructions that were found on this machine")]
+pub mod simd;
 
 pub use exit::exit_now;

@@ -143,7 +143,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn bicubic_sums_in_single_precision_round_as_integers_do(
+    fn bicubic_is_the_naive_recipe(
         (width, height) in (1usize..40, 1usize..40),
         (columns, rows) in (1usize..40, 1usize..40),
         levels in proptest::collection::vec(any::<u8>(), 1..6),

@@ -3,9 +3,10 @@
 //! `(u8 - 127.5) / 127.5` with channels first.
 
 use super::EncodeError;
-use super::resize::{AreaResize, BicubicResize, CHANNELS, Rows, Size, Window};
+use super::resize::{AreaResize, BicubicResize, BicubicRows, CHANNELS, Rows, Size, Window};
 use crate::message::Pixels;
 use crate::policy::processor::ImageTransformSpec;
+use crate::sys::simd::Simd;
 
 /// Sides of the result are multiples of this: two patches of 14 pixels.
 const FACTOR: usize = 28;
@@ -32,8 +33,7 @@ pub fn image_tokens(size: Size) -> usize {
 #[derive(Clone, Debug)]
 pub struct EvalTransform {
     spec: ImageTransformSpec,
-    /// `(i - 127.5) / 127.5` for each 8-bit value.
-    normalised: [f32; 256],
+    simd: Simd,
     /// Most recently made last.
     plans: Vec<Plan>,
 }
@@ -51,8 +51,12 @@ struct Plan {
 impl EvalTransform {
     /// The transform that `spec` describes. Nothing is planned before the first frame.
     pub fn new(spec: &ImageTransformSpec) -> Self {
-        let normalised = std::array::from_fn(|value| (value as f32 - 127.5) / 127.5);
-        Self { spec: *spec, normalised, plans: Vec::new() }
+        Self { spec: *spec, simd: Simd::widest(), plans: Vec::new() }
+    }
+
+    /// The same with other instructions than the widest of this machine. The result is the same.
+    pub fn with_simd(self, simd: Simd) -> Self {
+        Self { simd, plans: Vec::new(), ..self }
     }
 
     /// Size of the result for a frame of `width` by `height`.
@@ -87,12 +91,7 @@ impl EvalTransform {
         let planes = red.chunks_exact_mut(size.width).zip(green.chunks_exact_mut(size.width));
         let mut rows = plan.over(frame);
         for (y, ((red, green), blue)) in planes.zip(blue.chunks_exact_mut(size.width)).enumerate() {
-            let pixels = rows.row(y).chunks_exact(CHANNELS);
-            for (((red, green), blue), pixel) in red.iter_mut().zip(green).zip(blue).zip(pixels) {
-                *red = self.normalised[usize::from(pixel[0])];
-                *green = self.normalised[usize::from(pixel[1])];
-                *blue = self.normalised[usize::from(pixel[2])];
-            }
+            rows.planes(y, [red, green, blue], normalised);
         }
         Ok(size)
     }
@@ -118,7 +117,7 @@ impl EvalTransform {
         if let Some(index) = self.plans.iter().position(|plan| plan.input == input) {
             return Ok(index);
         }
-        let plan = Plan::new(&self.spec, input)?;
+        let plan = Plan::new(&self.spec, input, self.simd)?;
         if self.plans.len() == PLANS {
             self.plans.remove(0);
         }
@@ -128,21 +127,40 @@ impl EvalTransform {
 }
 
 impl Plan {
-    fn new(spec: &ImageTransformSpec, input: Size) -> Result<Self, EncodeError> {
+    fn new(spec: &ImageTransformSpec, input: Size, simd: Simd) -> Result<Self, EncodeError> {
         let sizes = sizes(spec, input)?;
         let first = AreaResize::plan(input, sizes.shrunk, sizes.crop);
         let second = AreaResize::plan(sizes.crop.size, sizes.grown, Window::full(sizes.grown));
         let last = BicubicResize::plan(sizes.grown, sizes.output);
         let planned = first.zip(second).zip(last);
         let ((first, second), last) = planned.ok_or_else(|| frame_error(input, "no recipe to resample it".into()))?;
+        let (first, second, last) = (first.with_simd(simd), second.with_simd(simd), last.with_simd(simd));
         Ok(Self { input, first, second, last, scratch: vec![0; input.width * CHANNELS] })
     }
 
-    fn over<'p>(&'p mut self, frame: &'p Pixels<'_>) -> impl Rows {
+    fn over<'p>(&'p mut self, frame: &'p Pixels<'_>) -> BicubicRows<'p, impl Rows> {
         let frame = Frame { pixels: frame, scratch: &mut self.scratch };
         self.last.over(self.second.over(self.first.over(frame)))
     }
 }
+
+/// `(value - 127.5) / 127.5` for a value from 0 to 255, to the last bit, without the division: 2/255 is
+/// 2 * (2^-8 + 2^-16 + 2^-24 + ...), its first two terms have exact products here, and the rest has some bits to spare.
+#[inline(always)]
+const fn normalised(value: i32) -> f32 {
+    const FIRST: f32 = 257.0 / 32_768.0;
+    const REST: f32 = 65_793.0 / 65_536.0 / 8_388_608.0;
+    let centred = value as f32 - 127.5;
+    centred * FIRST + centred * REST
+}
+
+const _: () = {
+    let mut value = 0;
+    while value <= 255 {
+        assert!(normalised(value) == (value as f32 - 127.5) / 127.5);
+        value += 1;
+    }
+};
 
 struct Frame<'p, 'f> {
     pixels: &'p Pixels<'f>,

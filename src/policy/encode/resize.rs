@@ -6,8 +6,8 @@
 //! computed, and nothing is allocated. The plans own their row buffers, which is why laying one over a source takes it
 //! by `&mut`.
 //!
-//! Loops run over contiguous samples in the integer widths of the recipes (16-bit factors, 32-bit sums), which is what
-//! lets the compiler vectorise them on SSE2 and NEON alike.
+//! Loops run over contiguous samples in the number formats of the recipes, so that the compiler vectorises them, on every
+//! machine; on x86-64 they are there a second time for AVX2 ([`Simd`](crate::sys::simd::Simd)).
 
 mod area;
 mod bicubic;
@@ -16,7 +16,7 @@ mod reduce;
 mod shrink;
 
 pub use area::AreaResize;
-pub use bicubic::BicubicResize;
+pub use bicubic::{BicubicResize, BicubicRows};
 
 /// Samples a pixel: red, green, blue.
 pub const CHANNELS: usize = 3;
@@ -83,26 +83,33 @@ impl Rows for Packed<'_> {
     }
 }
 
-/// Pixels whose source lies at the same distance: destination pixels `from..to` read from `destination + shift`.
-/// At scales near 1 such runs are long, so inner loops are over contiguous samples on both sides.
-#[derive(Clone, Copy, Debug)]
+/// Samples that loops over runs take at once. Runs are rounded up to a multiple of it: what is written behind a run's end
+/// is overwritten by the next run, and buffers have that much room behind their end.
+const LANES: usize = 16;
+
+/// Output pixels `from..from + length` whose source lies at the same distance: they read from `source` on. At scales
+/// near 1 such runs are long, so inner loops are over contiguous samples on both sides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Run {
-    /// First sample of the destination.
     from: usize,
-    /// One past the last.
-    to: usize,
-    /// First sample of the source.
+    length: usize,
     source: usize,
 }
 
-/// Runs over destination pixels whose first source pixels are `sources`.
+impl Run {
+    /// Groups of [`LANES`] that cover the run when each pixel has `samples` of them.
+    fn groups(&self, samples: usize) -> usize {
+        (self.length * samples).div_ceil(LANES)
+    }
+}
+
+/// Runs over output pixels whose first source pixels are `sources`.
 fn runs(sources: &[usize]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for (pixel, &source) in sources.iter().enumerate() {
-        let (from, to) = (pixel * CHANNELS, (pixel + 1) * CHANNELS);
         match runs.last_mut() {
-            Some(run) if run.source + (run.to - run.from) == source * CHANNELS => run.to = to,
-            _ => runs.push(Run { from, to, source: source * CHANNELS }),
+            Some(run) if run.source + run.length == source => run.length += 1,
+            _ => runs.push(Run { from: pixel, length: 1, source }),
         }
     }
     runs
@@ -126,11 +133,13 @@ impl<T: Copy> Ring<T> {
     }
 
     /// Row `y`, which must be held.
+    #[inline(always)]
     fn get(&self, y: usize) -> &[T] {
         &self.rows[y % self.rows.len()]
     }
 
     /// The place of row `y`, to be filled; `None` when it is held already.
+    #[inline(always)]
     fn vacancy(&mut self, y: usize) -> Option<&mut [T]> {
         let place = y % self.rows.len();
         if self.held[place] == Some(y) {
@@ -141,9 +150,12 @@ impl<T: Copy> Ring<T> {
     }
 }
 
-#[inline]
-fn to_floats(bytes: &[u8], floats: &mut [f32]) {
-    for (float, &byte) in floats.iter_mut().zip(bytes) {
-        *float = f32::from(byte);
-    }
+/// 1.5 * 2^23: added to a small number it leaves no bits for a fraction; the default rounding mode, to the nearest and
+/// halves to the even one, does the rest.
+const ROUNDING: f32 = 12_582_912.0;
+
+/// To the nearest integer, halves to the even one. For 0 <= `value` < 255.5.
+#[inline(always)]
+fn round_half_even(value: f32) -> u8 {
+    (value + ROUNDING).to_bits() as u8
 }

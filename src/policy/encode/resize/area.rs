@@ -4,12 +4,14 @@ use super::enlarge::Enlarge;
 use super::reduce::Reduce;
 use super::shrink::Shrink;
 use super::{CHANNELS, Rows, Size, Window};
+use crate::sys::simd::{Kernel, Simd};
 
 /// A planned `cv2.resize(..., interpolation=cv2.INTER_AREA)` of one pair of sizes, of which a window is wanted.
 #[derive(Clone, Debug)]
 pub struct AreaResize {
     window: Window,
     recipe: Recipe,
+    simd: Simd,
 }
 
 #[derive(Clone, Debug)]
@@ -45,7 +47,12 @@ impl AreaResize {
         } else {
             return None;
         };
-        Some(Self { window, recipe })
+        Some(Self { window, recipe, simd: Simd::widest() })
+    }
+
+    /// The same with other instructions than the widest of this machine. The result is the same.
+    pub fn with_simd(self, simd: Simd) -> Self {
+        Self { simd, ..self }
     }
 
     /// Width and height of the window.
@@ -56,31 +63,53 @@ impl AreaResize {
     /// The window of the resized `source`, whose size must be the input's of the plan.
     pub fn over<R: Rows>(&mut self, source: R) -> impl Rows {
         match &mut self.recipe {
-            Recipe::Copy => {}
-            Recipe::Reduce(_) => {}
+            Recipe::Copy | Recipe::Reduce(_) => {}
             Recipe::Shrink(plan) => plan.begin(),
             Recipe::Enlarge(plan) => plan.begin(),
         }
-        Resized { window: self.window, recipe: &mut self.recipe, source }
+        Resized { window: self.window, recipe: &mut self.recipe, simd: self.simd, source }
     }
 }
 
 struct Resized<'p, R> {
     window: Window,
     recipe: &'p mut Recipe,
+    simd: Simd,
     source: R,
 }
 
 impl<R: Rows> Rows for Resized<'_, R> {
     fn row(&mut self, y: usize) -> &[u8] {
+        self.simd.run(Row { recipe: self.recipe, source: &mut self.source, y });
         match self.recipe {
             Recipe::Copy => {
                 let row = self.source.row(self.window.y + y);
                 &row[self.window.x * CHANNELS..][..self.window.size.width * CHANNELS]
             }
-            Recipe::Reduce(plan) => plan.row(&mut self.source, y),
-            Recipe::Shrink(plan) => plan.row(&mut self.source, y),
-            Recipe::Enlarge(plan) => plan.row(&mut self.source, y),
+            Recipe::Reduce(plan) => plan.out(),
+            Recipe::Shrink(plan) => plan.out(),
+            Recipe::Enlarge(plan) => plan.out(),
+        }
+    }
+}
+
+/// One row of the window, from `source` into the recipe's own.
+struct Row<'a, R> {
+    recipe: &'a mut Recipe,
+    source: &'a mut R,
+    y: usize,
+}
+
+impl<R: Rows> Kernel for Row<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        match self.recipe {
+            Recipe::Copy => {}
+            Recipe::Reduce(plan) => plan.row(self.source, self.y),
+            Recipe::Shrink(plan) => plan.row(self.source, self.y),
+            Recipe::Enlarge(plan) => plan.row(self.source, self.y),
         }
     }
 }

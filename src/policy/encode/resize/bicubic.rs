@@ -1,29 +1,31 @@
 //! Pillow's bicubic resampling of 8-bit images: columns first, then rows, each rounded to 8 bits; weights in 22-bit
-//! fixed point. An axis that keeps its size is left alone.
+//! fixed point, sums in 32 bits.
 //!
-//! Products of 22-bit weights and samples need 32-bit multiplications, which SSE2 does not have. So sums are taken in
-//! single precision, whose error has a known bound ([`Taps::doubt`]), and the few that lie so close to a rounding
-//! boundary that the error could matter are taken again in integers. The result is that of integers throughout.
+//! Channels are apart from the column pass on: the model takes them so, and a pixel then needs one weight, not three.
 
 use std::array::from_fn;
 
-use super::{CHANNELS, Ring, Rows, Run, Size, runs, to_floats};
+use super::{CHANNELS, LANES, Ring, Rows, Run, Size, runs};
+use crate::sys::simd::{Kernel, Simd};
 
 /// Bits after the binary point of a weight.
 const PRECISION: u32 = 22;
-/// Samples among which the doubtful are looked for one by one.
-const BLOCK: usize = 64;
-/// 1.5 * 2^23: added and taken off again, it rounds a small number to the nearest integer.
-const ROUNDING: f32 = 12_582_912.0;
+/// Half of the last place that is kept, from which sums start.
+const HALF: i32 = 1 << (PRECISION - 1);
 
 /// A planned `PIL.Image.resize(size)` of one pair of sizes.
 #[derive(Clone, Debug)]
 pub struct BicubicResize {
     output: Size,
-    columns: Option<Columns>,
-    rows: Option<RowTaps>,
-    /// A row of the result.
+    columns: Columns,
+    rows: Taps,
+    /// Rows after the column pass: red, green and blue, each with room behind it. Whole numbers from 0 to 255, as wide as
+    /// the sums that are made of them.
+    across: Ring<i32>,
+    /// A row of the result: channel after channel, and pixel after pixel.
+    planes: Vec<u8>,
     out: Vec<u8>,
+    simd: Simd,
 }
 
 /// Weights of one axis: `taps` consecutive input pixels for each output pixel, padded with zeros to one length.
@@ -33,27 +35,15 @@ struct Taps {
     taps: usize,
     /// `[output, taps]`, in 2^-22.
     weights: Vec<i32>,
-    /// Sums in single precision whose distance to an integer is more than this may round to either side.
-    doubt: f32,
 }
 
 #[derive(Clone, Debug)]
 struct Columns {
-    axis: Taps,
     runs: Vec<Run>,
-    /// One table a tap, one weight a sample.
-    weights: Vec<Vec<f32>>,
-    /// An input row, and zeros behind it for the padding's zero weights.
-    input: Vec<f32>,
-    sums: Vec<f32>,
-}
-
-#[derive(Clone, Debug)]
-struct RowTaps {
-    axis: Taps,
-    /// Rows after the column pass.
-    across: Ring<f32>,
-    sums: Vec<f32>,
+    /// One table a tap, one weight a pixel.
+    weights: Vec<Vec<i32>>,
+    /// An input row: red, green and blue, with room behind each for the padding's zero weights.
+    input: [Vec<u8>; CHANNELS],
 }
 
 impl BicubicResize {
@@ -62,9 +52,22 @@ impl BicubicResize {
         if [input.width, input.height, output.width, output.height].contains(&0) {
             return None;
         }
-        let columns = (input.width != output.width).then(|| Columns::plan(input.width, output.width));
-        let rows = (input.height != output.height).then(|| RowTaps::plan(input.height, output));
-        Some(Self { output, columns, rows, out: vec![0; output.width * CHANNELS] })
+        let rows = Taps::plan(input.height, output.height);
+        let samples = output.width * CHANNELS;
+        Some(Self {
+            output,
+            columns: Columns::plan(input.width, output.width),
+            across: Ring::new(rows.taps, (output.width + LANES) * CHANNELS, 0),
+            rows,
+            planes: vec![0; samples],
+            out: vec![0; samples],
+            simd: Simd::widest(),
+        })
+    }
+
+    /// The same with other instructions than the widest of this machine. The result is the same.
+    pub fn with_simd(self, simd: Simd) -> Self {
+        Self { simd, ..self }
     }
 
     /// Width and height of the result.
@@ -73,165 +76,187 @@ impl BicubicResize {
     }
 
     /// The resized `source`, whose size must be the input's of the plan.
-    pub fn over<R: Rows>(&mut self, source: R) -> impl Rows {
-        if let Some(rows) = &mut self.rows {
-            rows.across.clear();
-        }
-        Resized { plan: self, source }
+    pub fn over<R: Rows>(&mut self, source: R) -> BicubicRows<'_, R> {
+        self.across.clear();
+        BicubicRows { plan: self, source }
     }
 }
 
-struct Resized<'p, R> {
+/// A resized image, computed by rows.
+#[derive(Debug)]
+pub struct BicubicRows<'p, R> {
     plan: &'p mut BicubicResize,
     source: R,
 }
 
-impl<R: Rows> Rows for Resized<'_, R> {
+impl<R: Rows> BicubicRows<'_, R> {
+    /// Row `y` as three rows of one channel each, as long as the result is wide, every sample `map`ped.
+    ///
+    /// `map` gets whole numbers from 0 to 255. It runs within the innermost loop: have it inlined.
+    #[inline]
+    pub fn planes<T>(&mut self, y: usize, out: [&mut [T]; CHANNELS], map: impl Fn(i32) -> T) {
+        self.plan.simd.run(Row { plan: self.plan, source: &mut self.source, y, out, map });
+    }
+}
+
+impl<R: Rows> Rows for BicubicRows<'_, R> {
     fn row(&mut self, y: usize) -> &[u8] {
-        let BicubicResize { columns, rows, out, .. } = &mut *self.plan;
-        let Some(rows) = rows else {
-            match columns {
-                Some(columns) => columns.pass(self.source.row(y), out, to_byte),
-                None => out.copy_from_slice(self.source.row(y)),
-            }
-            return out;
-        };
-        let (first, weights) = rows.axis.of(y);
-        for input_row in first..first + weights.len() {
-            if let Some(place) = rows.across.vacancy(input_row) {
-                match columns {
-                    Some(columns) => columns.pass(self.source.row(input_row), place, to_whole),
-                    None => to_floats(self.source.row(input_row), place),
-                }
-            }
+        let width = self.plan.output.width;
+        let mut planes = std::mem::take(&mut self.plan.planes);
+        let (red, rest) = planes.split_at_mut(width);
+        let (green, blue) = rest.split_at_mut(width);
+        self.planes(y, [red, green, blue], |value| value as u8);
+        for (((pixel, red), green), blue) in
+            self.plan.out.as_chunks_mut::<CHANNELS>().0.iter_mut().zip(red).zip(green).zip(blue)
+        {
+            *pixel = [*red, *green, *blue];
         }
-        rows.weigh(y, out);
-        out
+        self.plan.planes = planes;
+        &self.plan.out
     }
 }
 
-/// Adds `N` taps with a weight for each sample.
-fn add<const N: usize>(sums: &mut [f32], samples: [&[f32]; N], weights: [&[f32]; N]) {
-    let length = sums.len();
-    let (samples, weights) = (samples.map(|tap| &tap[..length]), weights.map(|tap| &tap[..length]));
+/// One row of the result.
+struct Row<'a, R, T, F> {
+    plan: &'a mut BicubicResize,
+    source: &'a mut R,
+    y: usize,
+    out: [&'a mut [T]; CHANNELS],
+    map: F,
+}
+
+impl<R: Rows, T, F: Fn(i32) -> T> Kernel for Row<'_, R, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let BicubicResize { columns, rows, across, output, .. } = self.plan;
+        let (first, weights) = rows.of(self.y);
+        for row in first..first + weights.len() {
+            if let Some(place) = across.vacancy(row) {
+                columns.pass(self.source.row(row), place);
+            }
+        }
+        let pitch = output.width + LANES;
+        for (channel, out) in self.out.into_iter().enumerate() {
+            let out = &mut out[..output.width];
+            let row = |tap: usize| &across.get(first + tap)[channel * pitch..][..pitch];
+            // At scales near 1 there are four taps or five, and fewer at the borders.
+            match weights.len() {
+                2 => weigh_rows::<2, T>(row, weights, out, &self.map),
+                3 => weigh_rows::<3, T>(row, weights, out, &self.map),
+                4 => weigh_rows::<4, T>(row, weights, out, &self.map),
+                5 => weigh_rows::<5, T>(row, weights, out, &self.map),
+                _ => weigh_many_rows(row, weights, out, &self.map),
+            }
+        }
+    }
+}
+
+/// A sum in 2^-22, rounded already, to the 8-bit value that it stands for.
+#[inline(always)]
+fn settle(sum: i32) -> i32 {
+    (sum >> PRECISION).clamp(0, 255)
+}
+
+/// Weighted sums of `N` rows of one channel.
+#[inline(always)]
+fn weigh_rows<'r, const N: usize, T>(
+    row: impl Fn(usize) -> &'r [i32],
+    weights: &[i32],
+    out: &mut [T],
+    map: &impl Fn(i32) -> T,
+) {
+    let length = out.len();
+    let (mut rows, mut by): ([&[i32]; N], [i32; N]) = ([&[]; N], [0; N]);
+    for tap in 0..N {
+        (rows[tap], by[tap]) = (&row(tap)[..length], weights[tap]);
+    }
     for i in 0..length {
-        let mut sum = sums[i];
+        let mut sum = HALF;
         for tap in 0..N {
-            sum += samples[tap][i] * weights[tap][i];
+            sum += by[tap] * rows[tap][i];
         }
-        sums[i] = sum;
+        out[i] = map(settle(sum));
     }
 }
 
-/// Adds `N` taps with one weight each.
-fn add_by<const N: usize>(sums: &mut [f32], samples: [&[f32]; N], weights: [f32; N]) {
-    let length = sums.len();
-    let samples = samples.map(|tap| &tap[..length]);
-    for i in 0..length {
-        let mut sum = sums[i];
-        for tap in 0..N {
-            sum += samples[tap][i] * weights[tap];
+/// Weighted sums of any number of rows of one channel, [`LANES`] at a time.
+#[inline(always)]
+fn weigh_many_rows<'r, T>(row: impl Fn(usize) -> &'r [i32], weights: &[i32], out: &mut [T], map: &impl Fn(i32) -> T) {
+    for (group, out) in out.chunks_mut(LANES).enumerate() {
+        let mut sums = [HALF; LANES];
+        for (tap, by) in weights.iter().enumerate() {
+            let samples = &row(tap)[group * LANES..][..LANES];
+            sums.iter_mut().zip(samples).for_each(|(sum, sample)| *sum += by * sample);
         }
-        sums[i] = sum;
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = map(settle(sum)));
     }
-}
-
-/// Rounds sums to whole numbers from 0 to 255 (given to `write` in a form whose low byte is the number); where rounding
-/// is in doubt, by way of the `exact` sum of a sample.
-fn settle<T>(sums: &[f32], out: &mut [T], doubt: f32, write: impl Fn(f32) -> T, exact: impl Fn(usize) -> i32) {
-    for (block, (sums, out)) in sums.chunks(BLOCK).zip(out.chunks_mut(BLOCK)).enumerate() {
-        let rounded = |sum: f32| sum.clamp(0.0, 255.0) + ROUNDING;
-        // Positive when certain, negative when in doubt: floats above 0 are ordered as their bits are.
-        let certainty = |sum: f32| {
-            let error = (sum.clamp(0.0, 255.0) - to_whole(rounded(sum))).abs();
-            (doubt.to_bits() as i32).wrapping_sub(error.to_bits() as i32)
-        };
-        let mut all = 0;
-        for (out, &sum) in out.iter_mut().zip(sums) {
-            *out = write(rounded(sum));
-            all |= certainty(sum);
-        }
-        if all < 0 {
-            for (i, _) in sums.iter().enumerate().filter(|(_, sum)| certainty(**sum) < 0) {
-                let sum = (exact(block * BLOCK + i) + (1 << (PRECISION - 1))) >> PRECISION;
-                out[i] = write(sum.clamp(0, 255) as f32 + ROUNDING);
-            }
-        }
-    }
-}
-
-#[inline]
-fn to_byte(rounded: f32) -> u8 {
-    rounded.to_bits() as u8
-}
-
-#[inline]
-fn to_whole(rounded: f32) -> f32 {
-    rounded - ROUNDING
 }
 
 impl Columns {
     fn plan(input: usize, output: usize) -> Self {
         let axis = Taps::plan(input, output);
-        let per_sample = |tap: usize| {
-            let weights = axis.weights.iter().skip(tap).step_by(axis.taps);
-            weights.flat_map(|&weight| [to_float(weight); CHANNELS]).collect()
+        let per_pixel = |tap: usize| {
+            let weights = axis.weights.iter().skip(tap).step_by(axis.taps).copied();
+            weights.chain([0; LANES]).collect()
         };
         Self {
             runs: runs(&axis.first),
-            weights: (0..axis.taps).map(per_sample).collect(),
-            input: vec![0.0; (input + axis.taps) * CHANNELS],
-            sums: vec![0.0; output * CHANNELS],
-            axis,
+            weights: (0..axis.taps).map(per_pixel).collect(),
+            input: from_fn(|_| vec![0; input + axis.taps + LANES]),
         }
     }
 
-    fn pass<T>(&mut self, row: &[u8], out: &mut [T], write: impl Fn(f32) -> T) {
-        to_floats(row, &mut self.input);
-        self.sums.fill(0.0);
-        for run in &self.runs {
-            let sums = &mut self.sums[run.from..run.to];
-            let samples = |tap: usize| &self.input[run.source + tap * CHANNELS..];
-            let weights = |tap: usize| &self.weights[tap][run.from..run.to];
-            // At scales near 1 there are four taps or five.
-            match self.axis.taps {
-                4 => add::<4>(sums, from_fn(samples), from_fn(weights)),
-                5 => add::<5>(sums, from_fn(samples), from_fn(weights)),
-                taps => (0..taps).for_each(|tap| add(sums, [samples(tap)], [weights(tap)])),
+    /// One input row to its place in the ring.
+    #[inline(always)]
+    fn pass(&mut self, row: &[u8], place: &mut [i32]) {
+        let [red, green, blue] = &mut self.input;
+        for (((pixel, red), green), blue) in row.as_chunks::<CHANNELS>().0.iter().zip(red).zip(green).zip(blue) {
+            [*red, *green, *blue] = *pixel;
+        }
+        let pitch = place.len() / CHANNELS;
+        for (input, out) in self.input.iter().zip(place.chunks_exact_mut(pitch)) {
+            for run in &self.runs {
+                match self.weights.len() {
+                    4 => weigh_run::<4>(run, input, &self.weights, out),
+                    5 => weigh_run::<5>(run, input, &self.weights, out),
+                    _ => weigh_long_run(run, input, &self.weights, out),
+                }
             }
         }
-        settle(&self.sums, out, self.axis.doubt, write, |sample| {
-            let (pixel, channel) = (sample / CHANNELS, sample % CHANNELS);
-            let samples = row[self.axis.first[pixel] * CHANNELS + channel..].iter().step_by(CHANNELS);
-            self.axis.exact(pixel, samples.map(|&sample| i32::from(sample)))
-        });
     }
 }
 
-impl RowTaps {
-    fn plan(input: usize, output: Size) -> Self {
-        let axis = Taps::plan(input, output.height);
-        Self {
-            across: Ring::new(axis.taps, output.width * CHANNELS, 0.0),
-            sums: vec![0.0; output.width * CHANNELS],
-            axis,
-        }
+/// Weighted sums of `N` neighbours for the pixels of a run.
+#[inline(always)]
+fn weigh_run<const N: usize>(run: &Run, input: &[u8], weights: &[Vec<i32>], out: &mut [i32]) {
+    let length = run.groups(1) * LANES;
+    let (mut samples, mut by): ([&[u8]; N], [&[i32]; N]) = ([&[]; N], [&[]; N]);
+    for tap in 0..N {
+        (samples[tap], by[tap]) = (&input[run.source + tap..][..length], &weights[tap][run.from..][..length]);
     }
-
-    /// Output row `y` from the rows in the ring.
-    fn weigh(&mut self, y: usize, out: &mut [u8]) {
-        let Self { axis, across, sums, .. } = self;
-        let (first, fixed) = axis.of(y);
-        let taps = fixed.len();
-        let samples = |tap: usize| across.get(first + tap);
-        let weights = |tap: usize| to_float(fixed[tap]);
-        sums.fill(0.0);
-        match taps {
-            4 => add_by::<4>(sums, from_fn(samples), from_fn(weights)),
-            5 => add_by::<5>(sums, from_fn(samples), from_fn(weights)),
-            taps => (0..taps).for_each(|tap| add_by(sums, [samples(tap)], [weights(tap)])),
+    let out = &mut out[run.from..][..length];
+    for i in 0..length {
+        let mut sum = HALF;
+        for tap in 0..N {
+            sum += by[tap][i] * i32::from(samples[tap][i]);
         }
-        settle(sums, out, axis.doubt, to_byte, |i| axis.exact(y, (0..taps).map(|tap| samples(tap)[i] as i32)));
+        out[i] = settle(sum);
+    }
+}
+
+/// Weighted sums of any number of neighbours.
+#[inline(always)]
+fn weigh_long_run(run: &Run, input: &[u8], weights: &[Vec<i32>], out: &mut [i32]) {
+    for group in 0..run.groups(1) {
+        let (from, source) = (run.from + group * LANES, run.source + group * LANES);
+        let mut sums = [HALF; LANES];
+        for (tap, by) in weights.iter().enumerate() {
+            let terms = by[from..][..LANES].iter().zip(&input[source + tap..][..LANES]);
+            sums.iter_mut().zip(terms).for_each(|(sum, (by, &sample))| *sum += by * i32::from(sample));
+        }
+        out[from..][..LANES].iter_mut().zip(sums).for_each(|(out, sum)| *out = settle(sum));
     }
 }
 
@@ -259,30 +284,16 @@ impl Taps {
             weights.extend(pixel);
             weights.resize(weights.len() + taps - pixel.len(), 0);
         }
-        // Absolute weights sum up to less than 2, so sums stay below 512, where rounding one errs by 2^-16 at most;
-        // the products together err by no more than two such. Twice the bound is cheap.
-        let error = (taps + 2) as f32 * 2.0f32.powi(-16);
-        let doubt = (0.5 - 2.0 * error).max(0.0);
-        Self { first: pixels.iter().map(|&(first, _)| first).collect(), taps, weights, doubt }
+        Self { first: pixels.iter().map(|&(first, _)| first).collect(), taps, weights }
     }
 
     /// First input pixel and weights of output pixel `d`, without the padding.
+    #[inline(always)]
     fn of(&self, d: usize) -> (usize, &[i32]) {
         let weights = &self.weights[d * self.taps..][..self.taps];
         let used = weights.iter().rposition(|&weight| weight != 0).map_or(0, |last| last + 1);
         (self.first[d], &weights[..used])
     }
-
-    /// The sum of output pixel `d` in 2^-22.
-    fn exact(&self, d: usize, samples: impl Iterator<Item = i32>) -> i32 {
-        self.weights[d * self.taps..][..self.taps].iter().zip(samples).map(|(&weight, sample)| weight * sample).sum()
-    }
-}
-
-/// A weight in single precision: exact, as it has no more than 23 bits.
-#[inline]
-fn to_float(weight: i32) -> f32 {
-    weight as f32 / (1 << PRECISION) as f32
 }
 
 fn to_fixed(weight: f64) -> i32 {

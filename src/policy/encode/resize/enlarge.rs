@@ -1,7 +1,7 @@
 //! Enlarging with `INTER_AREA`: linear between two neighbours, but a destination pixel inside one source pixel takes
 //! that pixel alone. 11-bit fixed point, columns first.
 
-use super::{CHANNELS, Ring, Rows, Run, Size, Window, runs};
+use super::{CHANNELS, LANES, Ring, Rows, Run, Size, Window, runs};
 
 /// One source position an output pixel: `index` and its right neighbour, by `weights` (of 2048).
 #[derive(Clone, Debug)]
@@ -37,8 +37,11 @@ impl Enlarge {
         for index in &mut columns.index {
             *index -= first;
         }
-        let per_sample = |side: usize| columns.weights.iter().flat_map(|w| [w[side]; CHANNELS]).collect();
         let samples = window.size.width * CHANNELS;
+        let per_sample = |side: usize| {
+            let weights = columns.weights.iter().flat_map(|w| [w[side]; CHANNELS]);
+            weights.chain([0; LANES]).collect()
+        };
         Self {
             runs: runs(&columns.index),
             left: per_sample(0),
@@ -48,8 +51,8 @@ impl Enlarge {
             above: vec![0; samples],
             below: vec![0; samples],
             input_first: first * CHANNELS,
-            input: vec![0; (last - first + 2) * CHANNELS],
-            across: Ring::new(2, samples, 0),
+            input: vec![0; (last - first + 2) * CHANNELS + LANES],
+            across: Ring::new(2, samples + LANES, 0),
             out: vec![0; samples],
         }
     }
@@ -59,7 +62,8 @@ impl Enlarge {
         self.across.clear();
     }
 
-    pub fn row<R: Rows>(&mut self, source: &mut R, y: usize) -> &[u8] {
+    #[inline(always)]
+    pub fn row<R: Rows>(&mut self, source: &mut R, y: usize) {
         let upper = self.rows.index[y];
         let lower = (upper + 1).min(self.last_row);
         for row in [upper, lower] {
@@ -69,10 +73,15 @@ impl Enlarge {
                 // What lies behind the row's end has weight 0.
                 self.input[..there].copy_from_slice(&wanted[..there]);
                 for run in &self.runs {
-                    let (from, to) = (run.from, run.to);
-                    let near = &self.input[run.source..][..to - from];
-                    let far = &self.input[run.source + CHANNELS..][..to - from];
-                    weigh_neighbours(near, far, &self.left[from..to], &self.right[from..to], &mut place[from..to]);
+                    let (from, source) = (run.from * CHANNELS, run.source * CHANNELS);
+                    let samples = run.groups(CHANNELS) * LANES;
+                    weigh_neighbours(
+                        &self.input[source..][..samples],
+                        &self.input[source + CHANNELS..][..samples],
+                        &self.left[from..][..samples],
+                        &self.right[from..][..samples],
+                        &mut place[from..][..samples],
+                    );
                 }
             }
         }
@@ -81,13 +90,17 @@ impl Enlarge {
         self.below.fill(below);
         let upper = self.across.get(upper).iter().zip(&self.above);
         let lower = self.across.get(lower).iter().zip(&self.below);
-        for ((out, upper), lower) in self.out.iter_mut().zip(upper).zip(lower) {
-            *out = ((high_product(upper) + high_product(lower) + 2) >> 2) as u8;
+        for ((out, (&upper, &above)), (&lower, &below)) in self.out.iter_mut().zip(upper).zip(lower) {
+            *out = ((high_product(upper, above) + high_product(lower, below) + 2) >> 2) as u8;
         }
+    }
+
+    pub fn out(&self) -> &[u8] {
         &self.out
     }
 }
 
+#[inline(always)]
 fn weigh_neighbours(near: &[u8], far: &[u8], left: &[i16], right: &[i16], out: &mut [i16]) {
     for (((out, &near), &far), (&left, &right)) in out.iter_mut().zip(near).zip(far).zip(left.iter().zip(right)) {
         let sum = i32::from(near) * i32::from(left) + i32::from(far) * i32::from(right);
@@ -96,8 +109,8 @@ fn weigh_neighbours(near: &[u8], far: &[u8], left: &[i16], right: &[i16], out: &
 }
 
 /// The upper half of a 32-bit product.
-#[inline]
-fn high_product((&a, &b): (&i16, &i16)) -> i16 {
+#[inline(always)]
+fn high_product(a: i16, b: i16) -> i16 {
     ((i32::from(a) * i32::from(b)) >> 16) as i16
 }
 

@@ -1,6 +1,6 @@
 //! Shrinking by whole numbers: sums over blocks.
 
-use super::{CHANNELS, Rows, Size, Window};
+use super::{CHANNELS, Rows, Size, Window, round_half_even};
 
 #[derive(Clone, Debug)]
 pub(super) struct Reduce {
@@ -22,7 +22,8 @@ impl Reduce {
         Self { columns, rows, x: window.x, y: window.y, sums: vec![0; samples * columns], out: vec![0; samples] }
     }
 
-    pub fn row<R: Rows>(&mut self, source: &mut R, y: usize) -> &[u8] {
+    #[inline(always)]
+    pub fn row<R: Rows>(&mut self, source: &mut R, y: usize) {
         let first = self.x * self.columns * CHANNELS;
         self.sums.fill(0);
         for block_row in 0..self.rows {
@@ -41,13 +42,9 @@ impl Reduce {
                 *out = if quarter { ((sum + 2) >> 2) as u8 } else { round_half_even(sum as f32 * (1.0 / area)) };
             }
         }
+    }
+
+    pub fn out(&self) -> &[u8] {
         &self.out
     }
-}
-
-/// To the nearest integer, halves to the even one: adding 1.5 * 2^23 leaves no bits for a fraction, and the default
-/// rounding mode does the rest. For 0 <= `value` < 255.5.
-#[inline]
-pub(super) fn round_half_even(value: f32) -> u8 {
-    (value + 12_582_912.0).to_bits() as u8
 }
