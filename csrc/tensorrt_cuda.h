@@ -36,11 +36,12 @@ class Driver {
     return type == 1 ? Memory::kPINNED : Memory::kDEVICE;  // CU_MEMORYTYPE_HOST
   }
 
-  bool copy(void* destination, void const* source, size_t bytes, void* stream) const {
-    return copy_(reinterpret_cast<uintptr_t>(destination), source, bytes, stream) == 0;
+  // Both give a CUresult, 0 when all went well.
+  int copy(void* destination, void const* source, size_t bytes, void* stream) const {
+    return copy_(reinterpret_cast<uintptr_t>(destination), source, bytes, stream);
   }
 
-  bool synchronize(void* stream) const { return synchronize_ == nullptr || synchronize_(stream) == 0; }
+  int synchronize(void* stream) const { return synchronize_ != nullptr ? synchronize_(stream) : 0; }
 
  private:
   int (*attribute_)(void*, int, unsigned long long) = nullptr;

@@ -43,6 +43,7 @@ class Reader final : public nvinfer1::IStreamReaderV2 {
   }
 
   bool failed() const { return failed_; }
+  int cuda_error() const { return cuda_error_; }
 
  private:
   static constexpr uint64_t kWINDOW = 8U << 20U;
@@ -51,7 +52,10 @@ class Reader final : public nvinfer1::IStreamReaderV2 {
   // and the copy is done when this returns.
   int64_t read_any(char* destination, int64_t bytes, void* stream) {
     vla_trt::Driver::Memory const memory = driver_.memory_of(destination);
-    if (memory != vla_trt::Driver::Memory::kPAGEABLE && !driver_.synchronize(stream)) {
+    if (memory != vla_trt::Driver::Memory::kPAGEABLE) {
+      cuda_error_ = driver_.synchronize(stream);
+    }
+    if (cuda_error_ != 0) {
       return -1;
     }
     if (memory != vla_trt::Driver::Memory::kDEVICE) {
@@ -68,8 +72,11 @@ class Reader final : public nvinfer1::IStreamReaderV2 {
       if (got <= 0) {
         return got < 0 ? got : static_cast<int64_t>(done);
       }
-      if (!driver_.copy(destination + done, window_.get(), static_cast<size_t>(got), stream) ||
-          !driver_.synchronize(stream)) {
+      cuda_error_ = driver_.copy(destination + done, window_.get(), static_cast<size_t>(got), stream);
+      if (cuda_error_ == 0) {
+        cuda_error_ = driver_.synchronize(stream);
+      }
+      if (cuda_error_ != 0) {
         return -1;
       }
       done += static_cast<uint64_t>(got);
@@ -82,6 +89,7 @@ class Reader final : public nvinfer1::IStreamReaderV2 {
   std::unique_ptr<char[]> window_;
   uint64_t position_ = 0;
   bool failed_ = false;
+  int cuda_error_ = 0;
 };
 
 #elif VLA_TRT_LOAD_PATH == 1
@@ -99,6 +107,7 @@ class Reader final : public nvinfer1::IStreamReader {
   }
 
   bool failed() const { return failed_; }
+  int cuda_error() const { return 0; }
 
  private:
   vla_trt_source const& source_;
@@ -108,18 +117,24 @@ class Reader final : public nvinfer1::IStreamReader {
 
 #endif
 
-// Null when TensorRT refuses; `failed` when a callback did.
-nvinfer1::ICudaEngine* deserialize(nvinfer1::IRuntime& runtime, vla_trt_source const& source, bool& failed) {
+// Leaves `out` null when TensorRT refuses.
+vla_trt_status deserialize(nvinfer1::IRuntime& runtime, vla_trt_source const& source,
+                           std::unique_ptr<nvinfer1::ICudaEngine>& out) {
 #if VLA_TRT_LOAD_PATH == 0
   void const* const bytes = source.map(source.user);
-  failed = bytes == nullptr;
-  return failed ? nullptr : runtime.deserializeCudaEngine(bytes, static_cast<size_t>(source.size));
+  bool const failed = bytes == nullptr;
+  if (!failed) {
+    out.reset(runtime.deserializeCudaEngine(bytes, static_cast<size_t>(source.size)));
+  }
 #else
   Reader reader(source);
-  nvinfer1::ICudaEngine* const engine = runtime.deserializeCudaEngine(reader);
-  failed = reader.failed();
-  return engine;
+  out.reset(runtime.deserializeCudaEngine(reader));
+  bool const failed = reader.failed();
+  if (reader.cuda_error() != 0) {
+    return fail(VLA_TRT_REFUSED, "the engine cannot be copied into device memory: CUDA error %d", reader.cuda_error());
+  }
 #endif
+  return failed ? fail(VLA_TRT_CALLBACK, "the engine file could not be read") : VLA_TRT_OK;
 }
 
 }  // namespace
@@ -130,10 +145,9 @@ extern "C" vla_trt_status vla_trt_engine_load(vla_trt_runtime* runtime, vla_trt_
                                               vla_trt_engine** out) noexcept {
   return guarded("deserializing the engine", [&]() -> vla_trt_status {
     auto handle = std::make_unique<vla_trt_engine>();
-    bool failed = false;
-    handle->engine.reset(deserialize(*runtime->runtime, *source, failed));
-    if (failed) {
-      return fail(VLA_TRT_CALLBACK, "the engine file could not be read");
+    vla_trt_status const status = deserialize(*runtime->runtime, *source, handle->engine);
+    if (status != VLA_TRT_OK) {
+      return status;
     }
     if (handle->engine == nullptr) {
       return fail(VLA_TRT_REFUSED, "TensorRT refuses to deserialize this engine");

@@ -292,7 +292,7 @@ extern "C" vla_trt_status vla_trt_context_new(vla_trt_engine* engine, int32_t pr
     handle->context->setPersistentCacheLimit(0);
     if (handle->context->getOptimizationProfile() != profile && has_dynamic_input(*engine->engine)) {
       // On the default stream, waited for here: no stream of the caller's has to be ordered after it.
-      if (!handle->context->setOptimizationProfileAsync(profile, nullptr) || !vla_trt::Driver().synchronize(nullptr)) {
+      if (!handle->context->setOptimizationProfileAsync(profile, nullptr) || vla_trt::Driver().synchronize(nullptr) != 0) {
         return fail(VLA_TRT_REFUSED, "TensorRT does not take optimisation profile %d", profile);
       }
     }
