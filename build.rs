@@ -11,7 +11,8 @@ mod shim {
     use std::env;
     use std::path::{Path, PathBuf};
 
-    const SOURCES: [&str; 2] = ["csrc/tensorrt_shim.cc", "csrc/tensorrt_build.cc"];
+    const SOURCES: [&str; 4] =
+        ["csrc/tensorrt_shim.cc", "csrc/tensorrt_load.cc", "csrc/tensorrt_build.cc", "csrc/tensorrt_config.cc"];
     const HEADERS: [&str; 2] = ["NvInfer.h", "NvOnnxParser.h"];
 
     pub fn compile() {

@@ -95,4 +95,12 @@ struct vla_trt_logger final : nvinfer1::ILogger {
   int32_t const max_severity;
 };
 
+struct vla_trt_runtime {
+  std::unique_ptr<nvinfer1::IRuntime> runtime;
+};
+
+struct vla_trt_engine {
+  std::unique_ptr<nvinfer1::ICudaEngine> engine;
+};
+
 #endif

@@ -1,5 +1,6 @@
 // Library, log, runtime, engine and context of the C ABI in tensorrt_shim.h.
 #include "tensorrt_common.h"
+#include "tensorrt_cuda.h"
 
 #include <cstdarg>
 #include <cstdio>
@@ -141,14 +142,6 @@ extern "C" void vla_trt_logger_detach(vla_trt_logger* logger) noexcept {
 
 // --- runtime, engine --------------------------------------------------------------------------------------------
 
-struct vla_trt_runtime {
-  std::unique_ptr<nvinfer1::IRuntime> runtime;
-};
-
-struct vla_trt_engine {
-  std::unique_ptr<nvinfer1::ICudaEngine> engine;
-};
-
 extern "C" vla_trt_status vla_trt_runtime_new(vla_trt_library const* library, vla_trt_logger* logger,
                                               vla_trt_runtime** out) noexcept {
   return guarded("creating a runtime", [&]() -> vla_trt_status {
@@ -169,182 +162,6 @@ extern "C" vla_trt_status vla_trt_runtime_new(vla_trt_library const* library, vl
 }
 
 extern "C" void vla_trt_runtime_free(vla_trt_runtime* runtime) noexcept { delete runtime; }
-
-namespace {
-
-// The three functions of the CUDA driver that a stream reader needs. Taken from the libcuda that is in the process
-// already; without one there is no device memory to write to.
-class Driver {
- public:
-  Driver() {
-    void* const cuda = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
-    if (cuda != nullptr) {
-      attribute_ = reinterpret_cast<decltype(attribute_)>(dlsym(cuda, "cuPointerGetAttribute"));
-      copy_ = reinterpret_cast<decltype(copy_)>(dlsym(cuda, "cuMemcpyHtoDAsync_v2"));
-      synchronize_ = reinterpret_cast<decltype(synchronize_)>(dlsym(cuda, "cuStreamSynchronize"));
-    }
-  }
-
-  enum class Memory { kPAGEABLE, kPINNED, kDEVICE };
-
-  Memory memory_of(void const* address) const {
-    if (attribute_ == nullptr || copy_ == nullptr || synchronize_ == nullptr) {
-      return Memory::kPAGEABLE;
-    }
-    unsigned int type = 0;
-    // CU_POINTER_ATTRIBUTE_MEMORY_TYPE; fails for memory that CUDA does not know.
-    if (attribute_(&type, 2, reinterpret_cast<uintptr_t>(address)) != 0) {
-      return Memory::kPAGEABLE;
-    }
-    return type == 1 ? Memory::kPINNED : Memory::kDEVICE;  // CU_MEMORYTYPE_HOST
-  }
-
-  bool copy(void* destination, void const* source, size_t bytes, void* stream) const {
-    return copy_(reinterpret_cast<uintptr_t>(destination), source, bytes, stream) == 0;
-  }
-
-  bool synchronize(void* stream) const { return synchronize_ == nullptr || synchronize_(stream) == 0; }
-
- private:
-  int (*attribute_)(void*, int, unsigned long long) = nullptr;
-  int (*copy_)(unsigned long long, void const*, size_t, void*) = nullptr;
-  int (*synchronize_)(void*) = nullptr;
-};
-
-#if VLA_TRT_LOAD_PATH == 2
-
-class Reader final : public nvinfer1::IStreamReaderV2 {
- public:
-  explicit Reader(vla_trt_source const& source) : source_(source) {}
-
-  int64_t read(void* destination, int64_t bytes, cudaStream_t stream) noexcept override {
-    try {
-      int64_t const done = bytes < 0 ? -1 : read_any(static_cast<char*>(destination), bytes, stream);
-      position_ += done > 0 ? static_cast<uint64_t>(done) : 0;
-      failed_ = failed_ || done < 0;
-      return done;
-    } catch (...) {
-      failed_ = true;
-      return -1;
-    }
-  }
-
-  bool seek(int64_t offset, nvinfer1::SeekPosition where) noexcept override {
-    int64_t base = 0;
-    switch (where) {
-      case nvinfer1::SeekPosition::kSET: break;
-      case nvinfer1::SeekPosition::kCUR: base = static_cast<int64_t>(position_); break;
-      case nvinfer1::SeekPosition::kEND: base = static_cast<int64_t>(source_.size); break;
-      default: return false;
-    }
-    int64_t const target = base + offset;
-    if (target < 0 || static_cast<uint64_t>(target) > source_.size) {
-      return false;
-    }
-    position_ = static_cast<uint64_t>(target);
-    return true;
-  }
-
-  bool failed() const { return failed_; }
-
- private:
-  static constexpr uint64_t kWINDOW = 8U << 20U;
-
-  // A read is ordered on the stream: whatever was enqueued before may still use the destination, so it is waited for,
-  // and the copy is done when this returns.
-  int64_t read_any(char* destination, int64_t bytes, void* stream) {
-    Driver::Memory const memory = driver_.memory_of(destination);
-    if (memory != Driver::Memory::kPAGEABLE && !driver_.synchronize(stream)) {
-      return -1;
-    }
-    if (memory != Driver::Memory::kDEVICE) {
-      return source_.read(source_.user, position_, destination, static_cast<uint64_t>(bytes));
-    }
-    uint64_t const wanted = static_cast<uint64_t>(bytes);
-    if (window_ == nullptr) {
-      window_.reset(new char[kWINDOW]);
-    }
-    uint64_t done = 0;
-    while (done < wanted) {
-      uint64_t const step = wanted - done < kWINDOW ? wanted - done : kWINDOW;
-      int64_t const got = source_.read(source_.user, position_ + done, window_.get(), step);
-      if (got <= 0) {
-        return got < 0 ? got : static_cast<int64_t>(done);
-      }
-      if (!driver_.copy(destination + done, window_.get(), static_cast<size_t>(got), stream) ||
-          !driver_.synchronize(stream)) {
-        return -1;
-      }
-      done += static_cast<uint64_t>(got);
-    }
-    return static_cast<int64_t>(done);
-  }
-
-  vla_trt_source const& source_;
-  Driver driver_;
-  std::unique_ptr<char[]> window_;
-  uint64_t position_ = 0;
-  bool failed_ = false;
-};
-
-#elif VLA_TRT_LOAD_PATH == 1
-
-class Reader final : public nvinfer1::IStreamReader {
- public:
-  explicit Reader(vla_trt_source const& source) : source_(source) {}
-
-  int64_t read(void* destination, int64_t bytes) noexcept override {
-    int64_t const done =
-        bytes < 0 ? -1 : source_.read(source_.user, position_, destination, static_cast<uint64_t>(bytes));
-    position_ += done > 0 ? static_cast<uint64_t>(done) : 0;
-    failed_ = failed_ || done < 0;
-    return done;
-  }
-
-  bool failed() const { return failed_; }
-
- private:
-  vla_trt_source const& source_;
-  uint64_t position_ = 0;
-  bool failed_ = false;
-};
-
-#endif
-
-// Null when TensorRT refuses; `failed` when a callback did.
-nvinfer1::ICudaEngine* deserialize(nvinfer1::IRuntime& runtime, vla_trt_source const& source, bool& failed) {
-#if VLA_TRT_LOAD_PATH == 0
-  void const* const bytes = source.map(source.user);
-  failed = bytes == nullptr;
-  return failed ? nullptr : runtime.deserializeCudaEngine(bytes, static_cast<size_t>(source.size));
-#else
-  Reader reader(source);
-  nvinfer1::ICudaEngine* const engine = runtime.deserializeCudaEngine(reader);
-  failed = reader.failed();
-  return engine;
-#endif
-}
-
-}  // namespace
-
-extern "C" int32_t vla_trt_load_path(void) noexcept { return VLA_TRT_LOAD_PATH; }
-
-extern "C" vla_trt_status vla_trt_engine_load(vla_trt_runtime* runtime, vla_trt_source const* source,
-                                              vla_trt_engine** out) noexcept {
-  return guarded("deserializing the engine", [&]() -> vla_trt_status {
-    auto handle = std::make_unique<vla_trt_engine>();
-    bool failed = false;
-    handle->engine.reset(deserialize(*runtime->runtime, *source, failed));
-    if (failed) {
-      return fail(VLA_TRT_CALLBACK, "the engine file could not be read");
-    }
-    if (handle->engine == nullptr) {
-      return fail(VLA_TRT_REFUSED, "TensorRT refuses to deserialize this engine");
-    }
-    *out = handle.release();
-    return VLA_TRT_OK;
-  });
-}
 
 extern "C" void vla_trt_engine_free(vla_trt_engine* engine) noexcept { delete engine; }
 
@@ -440,6 +257,30 @@ struct vla_trt_context {
   std::unique_ptr<nvinfer1::IExecutionContext> context;
 };
 
+namespace {
+
+// Without dynamic inputs there is one profile and nothing to choose; 8.6 would refuse it to a second context.
+bool has_dynamic_input(nvinfer1::ICudaEngine const& engine) {
+  for (int32_t i = 0; i < engine.getNbIOTensors(); ++i) {
+    char const* const name = engine.getIOTensorName(i);
+    if (engine.getTensorIOMode(name) != nvinfer1::TensorIOMode::kINPUT) {
+      continue;
+    }
+    vla_trt::Dims const dims = engine.getTensorShape(name);
+    for (int32_t d = 0; d < dims.nbDims; ++d) {
+      if (dims.d[d] < 0) {
+        return true;
+      }
+    }
+    if (engine.isShapeInferenceIO(name)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
 extern "C" vla_trt_status vla_trt_context_new(vla_trt_engine* engine, int32_t profile,
                                               vla_trt_context** out) noexcept {
   return guarded("creating an execution context", [&]() -> vla_trt_status {
@@ -449,9 +290,9 @@ extern "C" vla_trt_status vla_trt_context_new(vla_trt_engine* engine, int32_t pr
       return fail(VLA_TRT_REFUSED, "TensorRT created no execution context");
     }
     handle->context->setPersistentCacheLimit(0);
-    if (handle->context->getOptimizationProfile() != profile) {
+    if (handle->context->getOptimizationProfile() != profile && has_dynamic_input(*engine->engine)) {
       // On the default stream, waited for here: no stream of the caller's has to be ordered after it.
-      if (!handle->context->setOptimizationProfileAsync(profile, nullptr) || !Driver().synchronize(nullptr)) {
+      if (!handle->context->setOptimizationProfileAsync(profile, nullptr) || vla_trt::Driver().synchronize(nullptr) != 0) {
         return fail(VLA_TRT_REFUSED, "TensorRT does not take optimisation profile %d", profile);
       }
     }

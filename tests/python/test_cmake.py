@@ -17,7 +17,8 @@ vla_trt_find_tensorrt(found)
 message(STATUS "found=${{found}} in=${{TENSORRT_INCLUDE_DIR}}")
 """
 
-TENSORRT_8 = "#define NV_TENSORRT_MAJOR 8\n#define NV_TENSORRT_MINOR 5\n#define NV_TENSORRT_PATCH 2\n"
+TENSORRT_8 = "#define NV_TENSORRT_MAJOR 8\n#define NV_TENSORRT_MINOR 6\n#define NV_TENSORRT_PATCH 2\n"
+TENSORRT_8_5 = TENSORRT_8.replace("MINOR 6", "MINOR 5")
 TENSORRT_10 = ("#define TRT_MAJOR_ENTERPRISE 10\n#define TRT_MINOR_ENTERPRISE 13\n#define TRT_PATCH_ENTERPRISE 3\n"
                "#define NV_TENSORRT_MAJOR TRT_MAJOR_ENTERPRISE\n")
 
@@ -34,7 +35,8 @@ def configure(tmp_path):
 
 def headers(folder, version):
     folder.mkdir()
-    (folder / "NvInfer.h").touch()
+    for name in ("NvInfer.h", "NvOnnxParser.h"):
+        (folder / name).touch()
     (folder / "NvInferVersion.h").write_text(version)
     return folder
 
@@ -56,16 +58,31 @@ def test_auto_without_headers_is_off_and_says_where_it_looked(configure):
 def test_on_without_headers_is_an_error_that_says_what_to_do(configure):
     done = configure("-DVLA_TRT_TENSORRT=ON")
     assert done.returncode != 0
-    assert "NvInfer.h was not found" in done.stderr and "TENSORRT_INCLUDE_DIR" in done.stderr
+    words = " ".join(done.stderr.split())  # CMake wraps lines
+    assert "NvInfer.h and NvOnnxParser.h were not found" in words and "TENSORRT_INCLUDE_DIR" in words
 
 
 @pytest.mark.parametrize("choice", ["AUTO", "ON"])
-@pytest.mark.parametrize("version, text", [("8.5.2", TENSORRT_8), ("10.13.3", TENSORRT_10)])
+@pytest.mark.parametrize("version, text", [("8.6.2", TENSORRT_8), ("10.13.3", TENSORRT_10)])
 def test_headers_that_are_found_are_named_with_their_version(configure, tmp_path, choice, version, text):
     folder = headers(tmp_path / "include", text)
     done = configure(f"-DVLA_TRT_TENSORRT={choice}", f"-DTENSORRT_INCLUDE_DIR={folder}")
     assert f"found=TRUE in={folder}" in done.stdout
     assert f"headers of {version} in {folder}" in done.stdout
+
+
+@without_headers
+@pytest.mark.parametrize("spoil, reason", [
+    (lambda folder: (folder / "NvOnnxParser.h").unlink(), "libnvonnxparsers-dev"),
+    (lambda folder: (folder / "NvInferVersion.h").write_text(TENSORRT_8_5), "8.5.2, 8.6 (JetPack 6.0) or newer is needed"),
+])
+def test_headers_that_cannot_serve_are_off_in_auto_and_refused_in_on(configure, tmp_path, spoil, reason):
+    folder = headers(tmp_path / "include", TENSORRT_8)
+    spoil(folder)
+    auto = configure("-DVLA_TRT_TENSORRT=AUTO", f"-DTENSORRT_INCLUDE_DIR={folder}")
+    assert "found=FALSE" in auto.stdout and reason in auto.stdout
+    on = configure("-DVLA_TRT_TENSORRT=ON", f"-DTENSORRT_INCLUDE_DIR={folder}")
+    assert on.returncode != 0 and reason in " ".join(on.stderr.split())
 
 
 def test_off_does_not_look(configure, tmp_path):

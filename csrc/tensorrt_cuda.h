@@ -1,0 +1,54 @@
+// The little of the CUDA driver that the shim calls itself.
+#ifndef VLA_TRT_TENSORRT_CUDA_H
+#define VLA_TRT_TENSORRT_CUDA_H
+
+#include <cstddef>
+#include <cstdint>
+
+#include <dlfcn.h>
+
+namespace vla_trt {
+
+// What a stream reader needs: where an address lies, a copy, waiting for a stream. Taken from the libcuda that is in the process
+// already; without one there is no device memory to write to.
+class Driver {
+ public:
+  Driver() {
+    void* const cuda = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+    if (cuda != nullptr) {
+      attribute_ = reinterpret_cast<decltype(attribute_)>(dlsym(cuda, "cuPointerGetAttribute"));
+      copy_ = reinterpret_cast<decltype(copy_)>(dlsym(cuda, "cuMemcpyHtoDAsync_v2"));
+      synchronize_ = reinterpret_cast<decltype(synchronize_)>(dlsym(cuda, "cuStreamSynchronize"));
+    }
+  }
+
+  enum class Memory { kPAGEABLE, kPINNED, kDEVICE };
+
+  Memory memory_of(void const* address) const {
+    if (attribute_ == nullptr || copy_ == nullptr || synchronize_ == nullptr) {
+      return Memory::kPAGEABLE;
+    }
+    unsigned int type = 0;
+    // CU_POINTER_ATTRIBUTE_MEMORY_TYPE; fails for memory that CUDA does not know.
+    if (attribute_(&type, 2, reinterpret_cast<uintptr_t>(address)) != 0) {
+      return Memory::kPAGEABLE;
+    }
+    return type == 1 ? Memory::kPINNED : Memory::kDEVICE;  // CU_MEMORYTYPE_HOST
+  }
+
+  // Both give a CUresult, 0 when all went well.
+  int copy(void* destination, void const* source, size_t bytes, void* stream) const {
+    return copy_(reinterpret_cast<uintptr_t>(destination), source, bytes, stream);
+  }
+
+  int synchronize(void* stream) const { return synchronize_ != nullptr ? synchronize_(stream) : 0; }
+
+ private:
+  int (*attribute_)(void*, int, unsigned long long) = nullptr;
+  int (*copy_)(unsigned long long, void const*, size_t, void*) = nullptr;
+  int (*synchronize_)(void*) = nullptr;
+};
+
+}  // namespace vla_trt
+
+#endif
