@@ -162,10 +162,10 @@ pub trait Device {
     /// Runs a bound engine. `&mut`: neither ONNX Runtime's binding nor a TensorRT context may run twice at once.
     fn run(&mut self, engine: &mut Self::Engine, bound: &mut Self::Bound) -> Result<(), String>;
 
-    /// Copies a host tensor of the buffer's type and dimensions into it.
+    /// Copies a host tensor of the buffer's type and number of elements into it.
     fn write(&mut self, buffer: &mut Self::Buffer, tensor: &HostTensor) -> Result<(), String>;
 
-    /// Copies a buffer into a host tensor of its type and dimensions.
+    /// Copies a buffer into a host tensor of its type and number of elements.
     fn read(&mut self, buffer: &Self::Buffer, tensor: &mut HostTensor) -> Result<(), String>;
 
     /// Waits until everything that was started is done.

@@ -9,13 +9,14 @@ use crate::chunk::Chunk;
 use crate::engine::{self, Admission, EngineKind, LoadEvent, Pipeline, Run, StageReport, StageTime, Symbols};
 use crate::message;
 use crate::observation::{self, JointMap, Observation};
-use crate::tensor::{DType, Dim, HostTensor, TensorSpec};
+use crate::tensor::TensorSpec;
 
 pub mod decode;
 mod embedding;
 pub mod encode;
 mod error;
 mod fingerprint;
+mod host;
 pub mod inspect;
 mod noise;
 pub mod processor;
@@ -28,6 +29,7 @@ pub use error::Error;
 pub use fingerprint::{FingerprintError, fingerprint};
 pub use spec::PolicySpec;
 
+use host::{Given, host_specs, host_tensor, unify};
 use state::State;
 use text::Text;
 use views::Views;
@@ -98,8 +100,7 @@ pub struct Policy {
     /// Columns of the decoded action and their joints.
     action: Vec<JointMap>,
     names: Arc<[String]>,
-    actions: HostTensor,
-    strength: HostTensor,
+    given: Given,
     symbols: Symbols,
     output: String,
     log_shapes: bool,
@@ -116,17 +117,7 @@ impl Policy {
         let processor =
             processor::Processor::load(&spec.processor.config, &spec.processor.statistics, &spec.processor.embodiment)?;
         error::agree(&spec, &processor)?;
-        let stages: Vec<engine::Stage> = spec
-            .stages
-            .iter()
-            .map(|described| {
-                let mut stage = described.stage.clone();
-                if let Some(file) = options.stage_files.get(&stage.name) {
-                    stage.file.clone_from(file);
-                }
-                stage
-            })
-            .collect();
+        let stages = stages(&spec, &options.stage_files)?;
         let pipeline = load_pipeline(&options, &stages, &spec, &mut |event| progress(Progress::Engine(event)))?;
         let host_inputs = pipeline.host_inputs();
         let views = Views::new(&spec, &processor, &host_inputs)?;
@@ -135,10 +126,8 @@ impl Policy {
         let decoder = decode::ActionDecoder::new(&processor)?;
         let names = action_names(&options.action);
         let output = final_output(&spec)?;
-        let zeros = |dims: &[usize]| HostTensor::zeros(DType::F32, dims).ok_or(Error::Internal("f32 zeros"));
         let mut policy = Self {
-            actions: zeros(&[spec.action.horizon, spec.action.dims])?,
-            strength: zeros(&[spec.action.horizon])?,
+            given: Given::new(&spec)?,
             symbols: Symbols::new(),
             log_shapes: false,
             spec,
@@ -152,9 +141,6 @@ impl Policy {
             names,
             output,
         };
-        if let Some(strength) = policy.strength.as_f32_mut() {
-            strength.fill(1.0);
-        }
         progress(Progress::WarmUp);
         policy.warm_up(options.denoise_steps)?;
         Ok(policy)
@@ -209,7 +195,7 @@ impl Policy {
         self.views.encode(&observation.cameras)?;
         self.text.set(&observation.instruction)?;
         self.state.encode(&observation.joints)?;
-        if let Some(noise) = self.actions.as_f32_mut() {
+        if let Some(noise) = self.given.actions.as_f32_mut() {
             noise::fill(noise, seed, observation.identity().map(|(name, stamp)| (name.as_ref(), stamp)));
         }
         timings.encode = started.elapsed();
@@ -236,7 +222,7 @@ impl Policy {
     fn run(&mut self, steps: u32, times: &mut [StageTime]) -> Result<(), Error> {
         self.write_inputs(steps)?;
         self.pipeline.execute(times)?;
-        self.pipeline.read(&self.output, &mut self.actions)?;
+        self.pipeline.read(&self.output, &mut self.given.actions)?;
         Ok(())
     }
 
@@ -247,7 +233,7 @@ impl Policy {
         }
         let Self { host_inputs, symbols, pipeline, .. } = self;
         for spec in host_inputs.iter() {
-            let tensor = host_tensor(&self.views, &self.text, &self.state, &self.actions, &self.strength, &spec.name)
+            let tensor = host_tensor(&self.views, &self.text, &self.state, &self.given, &spec.name)
                 .ok_or_else(|| Error::HostTensor { name: spec.name.clone() })?;
             unify(symbols, spec, tensor)?;
             if self.log_shapes {
@@ -255,10 +241,11 @@ impl Policy {
             }
         }
         pipeline.prepare(symbols, steps)?;
-        for spec in host_inputs.iter() {
-            if let Some(tensor) =
-                host_tensor(&self.views, &self.text, &self.state, &self.actions, &self.strength, &spec.name)
-            {
+        for (at, spec) in host_inputs.iter().enumerate() {
+            // A name that comes in several types is written to all of them at once.
+            let first = host_inputs.iter().take(at).all(|earlier| earlier.name != spec.name);
+            let tensor = host_tensor(&self.views, &self.text, &self.state, &self.given, &spec.name);
+            if let Some(tensor) = tensor.filter(|_| first) {
                 pipeline.write(&spec.name, tensor)?;
             }
         }
@@ -266,7 +253,7 @@ impl Policy {
     }
 
     fn decode(&mut self, chunk: &mut Chunk) -> Result<(), Error> {
-        let actions = self.actions.as_f32().unwrap_or_default();
+        let actions = self.given.actions.as_f32().unwrap_or_default();
         chunk.values.resize(chunk.rows * chunk.names.len(), 0.0);
         self.decoder.decode(actions, self.state.raw(), &mut chunk.values)?;
         for row in chunk.values.chunks_exact_mut(self.names.len().max(1)) {
@@ -306,6 +293,28 @@ fn with_true_fingerprint(mut spec: PolicySpec) -> Result<PolicySpec, Error> {
     Ok(spec)
 }
 
+/// The stages with the files that they run.
+fn stages(spec: &PolicySpec, files: &BTreeMap<String, PathBuf>) -> Result<Vec<engine::Stage>, Error> {
+    let mut missing = Vec::new();
+    let mut stages = Vec::with_capacity(spec.stages.len());
+    for described in &spec.stages {
+        let mut stage = described.stage.clone();
+        if let Some(file) = files.get(&stage.name) {
+            stage.file.clone_from(file);
+        }
+        if let Some(what) = described.supplied.as_ref().filter(|_| !stage.file.is_file()) {
+            missing.push(format!(
+                "stage '{name}': expected {}, found no such file: {what}. Put it there, with the weights that lie beside \
+                 it, or set engines.{name}.path",
+                stage.file.display(),
+                name = stage.name
+            ));
+        }
+        stages.push(stage);
+    }
+    if missing.is_empty() { Ok(stages) } else { Err(Error::Supplied { missing }) }
+}
+
 fn load_pipeline(
     options: &LoadOptions,
     stages: &[engine::Stage],
@@ -321,67 +330,6 @@ fn load_pipeline(
         }
         EngineKind::Tensorrt => Err(Error::NoTensorrt),
     }
-}
-
-/// What encode offers to the stages.
-fn host_specs(spec: &PolicySpec) -> Vec<TensorSpec> {
-    let symbol = |name: &str| Dim::Symbol(name.into());
-    let fixed = |n: usize| Dim::Fixed(n);
-    let tensor = |name: &str, dtype, dims: Vec<Dim>| TensorSpec { name: name.into(), dtype, dims };
-    let mut offered = views::offered(spec);
-    offered.extend([
-        tensor("text_rows", DType::F32, vec![symbol("text tokens"), symbol("embedding")]),
-        tensor("positions", DType::I32, vec![symbol("tokens")]),
-        tensor("text_index", DType::I32, vec![symbol("text tokens")]),
-        tensor("image_index", DType::I32, vec![symbol("image tokens")]),
-        tensor("input_ids", DType::I32, vec![symbol("tokens")]),
-        tensor("attention_mask", DType::I32, vec![symbol("tokens")]),
-        tensor("state", DType::F32, vec![fixed(1), symbol("state")]),
-        tensor("actions", DType::F32, vec![fixed(spec.action.horizon), fixed(spec.action.dims)]),
-        tensor("strength", DType::F32, vec![fixed(spec.action.horizon)]),
-    ]);
-    offered
-}
-
-fn host_tensor<'t>(
-    views: &'t Views,
-    text: &'t Text,
-    state: &'t State,
-    actions: &'t HostTensor,
-    strength: &'t HostTensor,
-    name: &str,
-) -> Option<&'t HostTensor> {
-    match name {
-        "state" => Some(state.tensor()),
-        "actions" => Some(actions),
-        "strength" => Some(strength),
-        _ => views.tensor(name).or_else(|| text.tensor(name)),
-    }
-}
-
-/// Gives the symbols of `spec` the values that `tensor` has.
-fn unify(symbols: &mut Symbols, spec: &TensorSpec, tensor: &HostTensor) -> Result<(), Error> {
-    let mismatch = || Error::HostShape {
-        name: spec.name.clone(),
-        expected: crate::tensor::display_dims(&spec.dims),
-        found: crate::tensor::display_dims(tensor.dims()),
-    };
-    if spec.dims.len() != tensor.dims().len() {
-        return Err(mismatch());
-    }
-    for (dim, &n) in spec.dims.iter().zip(tensor.dims()) {
-        match dim {
-            Dim::Fixed(expected) if *expected != n => return Err(mismatch()),
-            Dim::Fixed(_) => {}
-            Dim::Symbol(name) => match symbols.get_mut(name) {
-                Some(value) => *value = n,
-                None => {
-                    symbols.insert(name.clone(), n);
-                }
-            },
-        }
-    }
-    Ok(())
 }
 
 /// The tensor that holds the actions after the last repetition: the one that feeds `actions`.

@@ -11,7 +11,7 @@ use vla_trt::export::bundle::{self, Camera, Request};
 use vla_trt::export::demo;
 use vla_trt::export::make_checkpoint::{self, Size, TOKENIZER};
 use vla_trt::export::progress::Progress;
-use vla_trt::export::{RopeFrequencies, VisionAttention};
+use vla_trt::export::{RopeFrequencies, VisionAttention, split};
 use vla_trt::policy::PolicySpec;
 use vla_trt::policy::encode::prompt::PromptEncoder;
 use vla_trt::tensor::{DType, TensorSpec};
@@ -73,6 +73,7 @@ fn request(checkpoint: &Path, tokenizer: &Path, embodiment: &str, cameras: &[&st
         cameras: cameras.iter().map(camera).collect(),
         name: "test".to_owned(),
         about: "Test.".to_owned(),
+        layout: split::LAYOUT,
         step_s: 0.02,
         steps: vec![1, 4],
         max_text: 256,

@@ -56,7 +56,7 @@ pub trait Run: Send {
     /// [`Error::Symbol`], [`Error::Constants`], or the device's own when memory is short.
     fn prepare(&mut self, symbols: &Symbols, repetitions: u32) -> Result<(), Error>;
 
-    /// Writes a host tensor for the next run.
+    /// Writes a host tensor for the next run, to each type that stages read it in.
     ///
     /// # Errors
     /// [`Error::HostTensor`] when type or dimensions differ from the prepared program's.
@@ -68,10 +68,11 @@ pub trait Run: Send {
     /// [`Error::Run`] with the stage and the runtime's words.
     fn execute(&mut self, times: &mut [StageTime]) -> Result<(), Error>;
 
-    /// As [`Self::execute`], and shows every output of a stage as soon as it is made. For inspection: copies, allocates.
+    /// As [`Self::execute`], and shows every output of a stage as soon as it is made, and a repetition's constants. For
+    /// inspection: copies, allocates.
     ///
     /// # Errors
-    /// As [`Self::execute`], and [`Error::Device`] for an output of a type that the host does not read.
+    /// As [`Self::execute`], and [`Error::Device`] for an output that cannot be read.
     fn inspect(&mut self, see: &mut dyn FnMut(Made<'_>)) -> Result<(), Error>;
 
     /// Reads a tensor after a run.
@@ -80,7 +81,7 @@ pub trait Run: Send {
     /// [`Error::HostTensor`] when type or dimensions differ.
     fn read(&mut self, name: &str, tensor: &mut HostTensor) -> Result<(), Error>;
 
-    /// The tensors that the stages take from the host.
+    /// The tensors that the stages take from the host; a name comes once for each type that stages read it in.
     fn host_inputs(&self) -> Vec<TensorSpec>;
 
     /// Description of a tensor by its pipeline name.
@@ -177,9 +178,9 @@ where
     }
 
     fn write(&mut self, name: &str, tensor: &HostTensor) -> Result<(), Error> {
-        let index = self.index(name)?;
+        self.index(name)?;
         let program = self.programs.first_mut().ok_or(Error::NotPrepared)?;
-        program.write(&mut self.device, &self.wiring, index, tensor)
+        self.wiring.find_all(name).try_for_each(|at| program.write(&mut self.device, &self.wiring, at, tensor))
     }
 
     fn execute(&mut self, times: &mut [StageTime]) -> Result<(), Error> {

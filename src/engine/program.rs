@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use safetensors::{Dtype, SafeTensors};
 
-use super::wiring::{Source, Symbols, Wiring, resolve};
+use super::wiring::{Joined, Source, Symbols, Wiring, resolve};
 use super::{Device, Error, Made, StageTime};
-use crate::tensor::{DType, HostTensor, display_dims};
+use crate::tensor::{DType, Data, HostTensor, display_dims, without_batch};
 
 /// Buffers and bound runs for one (symbols, repetitions).
 pub(super) struct Program<D: Device> {
@@ -86,23 +86,27 @@ impl<D: Device> Program<D> {
     ) -> Result<Vec<D::Buffer>, Error> {
         let fail = |reason: String| Error::Constants { input: input.to_owned(), file: file.to_owned(), reason };
         let table = constant_table(file, input, self.repetitions).map_err(fail)?;
-        if dtype != DType::F32 || table.dims()[1..] != *dims {
-            return Err(fail(format!(
-                "expected rows of {dtype} {}, found f32 {}",
-                display_dims(dims),
-                display_dims(&table.dims()[1..])
-            )));
-        }
-        let values = table.as_f32().unwrap_or_default();
-        let row_len: usize = dims.iter().product();
         let mut buffers = Vec::with_capacity(self.repetitions as usize);
-        for row in values.chunks_exact(row_len.max(1)) {
+        for row in rows(&table) {
+            let mut converted = HostTensor::zeros(dtype, dims).ok_or_else(|| fail("too many elements".into()))?;
+            let fits = row.dims() == dims && (row.dtype() == dtype || row.convert_into(&mut converted));
+            if !fits {
+                return Err(fail(format!(
+                    "expected rows of {dtype} {}, found {} {}",
+                    display_dims(dims),
+                    row.dtype(),
+                    display_dims(row.dims())
+                )));
+            }
             let mut buffer = device.allocate(dtype, dims)?;
-            let row = HostTensor::from_f32(dims, row.to_vec()).ok_or_else(|| fail("rows of uneven length".into()))?;
-            device.write(&mut buffer, &row).map_err(fail)?;
+            device.write(&mut buffer, if row.dtype() == dtype { &row } else { &converted }).map_err(fail)?;
             buffers.push(buffer);
         }
-        Ok(buffers)
+        if buffers.len() == self.repetitions as usize {
+            Ok(buffers)
+        } else {
+            Err(fail(format!("expected {} rows, found {}", self.repetitions, buffers.len())))
+        }
     }
 
     fn bind(
@@ -129,7 +133,8 @@ impl<D: Device> Program<D> {
         Ok(())
     }
 
-    /// Copies a host tensor in, converting i32 to i64 and f32 to f16 where a foreign network wants that.
+    /// Copies a host tensor in, converting it where a foreign network wants another type
+    /// ([`HostTensor::convert_into`]); leading ones do not matter.
     pub fn write(&mut self, device: &mut D, wiring: &Wiring, tensor: usize, host: &HostTensor) -> Result<(), Error> {
         let spec = &wiring.tensors[tensor].spec;
         let dims = &self.dims[tensor];
@@ -138,7 +143,7 @@ impl<D: Device> Program<D> {
             expected,
             found: format!("{} {}", host.dtype(), display_dims(host.dims())),
         };
-        if host.dims() != dims {
+        if !same_but_for_batch(host.dims(), dims) {
             return Err(refuse(format!("{} {}", spec.dtype, display_dims(dims))));
         }
         let buffer = &mut self.buffers[tensor][0];
@@ -161,7 +166,7 @@ impl<D: Device> Program<D> {
         let (at, row) = place(wiring, tensor, last);
         let spec = &wiring.tensors[tensor].spec;
         let dims = &self.dims[tensor];
-        if host.dtype() != spec.dtype || host.dims() != dims {
+        if host.dtype() != spec.dtype || !same_but_for_batch(host.dims(), dims) {
             return Err(Error::HostTensor {
                 tensor: spec.name.clone(),
                 expected: format!("{} {}", spec.dtype, display_dims(dims)),
@@ -188,7 +193,8 @@ impl<D: Device> Program<D> {
         device.finish()
     }
 
-    /// As [`Self::execute`], and shows every output as soon as it is made. Copies and allocates.
+    /// As [`Self::execute`], and shows every output as soon as it is made, and the constants of a repetition before it
+    /// runs. Copies and allocates.
     pub fn inspect(
         &mut self,
         device: &mut D,
@@ -196,23 +202,37 @@ impl<D: Device> Program<D> {
         wiring: &Wiring,
         see: &mut dyn FnMut(Made<'_>),
     ) -> Result<(), Error> {
+        let (dims, buffers) = (&self.dims, &self.buffers);
+        let mut show = |device: &mut D, stage: &Joined, tensor: usize, repetition: usize| {
+            let spec = &wiring.tensors[tensor].spec;
+            let (at, row) = place(wiring, tensor, repetition);
+            let fail = |reason| Error::Device { action: format!("reading tensor '{}'", spec.name), reason };
+            let held = HostTensor::zeros(spec.dtype, &dims[tensor]);
+            let mut held = held.ok_or_else(|| fail("too many elements".to_owned()))?;
+            device.read(&buffers[at][row], &mut held).map_err(fail)?;
+            see(Made { name: &spec.name, repetition: stage.repeat.then_some(repetition), tensor: held });
+            Ok::<(), Error>(())
+        };
         for step in &mut self.steps {
             let stage = &wiring.stages[step.stage];
+            let constant = |tensor: &usize| matches!(wiring.tensors[*tensor].source, Source::Constants(_));
+            for tensor in stage.inputs.iter().map(|(_, tensor)| *tensor).filter(constant) {
+                show(device, stage, tensor, step.repetition)?;
+            }
             let fail = |reason| Error::Run { stage: stage.name.clone(), reason };
             device.run(&mut engines[step.stage], &mut step.bound).map_err(fail)?;
             device.finish()?;
             for (_, tensor) in &stage.outputs {
-                let spec = &wiring.tensors[*tensor].spec;
-                let (at, row) = place(wiring, *tensor, step.repetition);
-                let fail = |reason| Error::Device { action: format!("reading tensor '{}'", spec.name), reason };
-                let held = HostTensor::zeros(spec.dtype, &self.dims[*tensor]);
-                let mut held = held.ok_or_else(|| fail(format!("{} is not read on the host", spec.dtype)))?;
-                device.read(&self.buffers[at][row], &mut held).map_err(fail)?;
-                see(Made { name: &spec.name, repetition: stage.repeat.then_some(step.repetition), tensor: held });
+                show(device, stage, *tensor, step.repetition)?;
             }
         }
         Ok(())
     }
+}
+
+fn same_but_for_batch(a: &[usize], b: &[usize]) -> bool {
+    let rank = a.len().min(b.len());
+    without_batch(a, rank).zip(without_batch(b, rank)).is_some_and(|(a, b)| a == b)
 }
 
 /// Buffer of a tensor in a repetition: constants have one each; a tensor and the one that it feeds swap theirs at
@@ -236,13 +256,32 @@ fn constant_table(file: &Path, input: &str, repetitions: u32) -> Result<HostTens
     let Ok(view) = tables.tensor(&name) else {
         return Err(format!("no tensor '{name}'; it has {}", tables.names().join(", ")));
     };
-    if view.dtype() != Dtype::F32 || view.shape().first() != Some(&(repetitions as usize)) {
-        return Err(format!(
-            "tensor '{name}' should be F32 with {repetitions} rows, found {:?} {:?}",
+    let (elements, _) = view.data().as_chunks::<4>();
+    let table = match view.dtype() {
+        Dtype::F32 => HostTensor::from_f32(view.shape(), elements.iter().map(|b| f32::from_le_bytes(*b)).collect()),
+        Dtype::I32 => HostTensor::from_i32(view.shape(), elements.iter().map(|b| i32::from_le_bytes(*b)).collect()),
+        _ => None,
+    };
+    table.filter(|table| table.dims().first() == Some(&(repetitions as usize))).ok_or_else(|| {
+        format!(
+            "tensor '{name}' should be F32 or I32 with {repetitions} rows, found {:?} {:?}",
             view.dtype(),
             view.shape()
-        ));
+        )
+    })
+}
+
+/// The rows of a table along its first dimension.
+fn rows(table: &HostTensor) -> Vec<HostTensor> {
+    let dims = table.dims().get(1..).unwrap_or_default();
+    let length = dims.iter().product::<usize>().max(1);
+    match table.data() {
+        Data::F32(values) => {
+            values.chunks_exact(length).filter_map(|row| HostTensor::from_f32(dims, row.to_vec())).collect()
+        }
+        Data::I32(values) => {
+            values.chunks_exact(length).filter_map(|row| HostTensor::from_i32(dims, row.to_vec())).collect()
+        }
+        _ => Vec::new(),
     }
-    let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    HostTensor::from_f32(view.shape(), values).ok_or_else(|| format!("tensor '{name}' has data of another length"))
 }

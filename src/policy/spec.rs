@@ -110,6 +110,8 @@ pub struct ProcessorFiles {
     pub statistics: PathBuf,
     /// Embodiment tag.
     pub embodiment: String,
+    /// Its row in the per-embodiment weights, for networks that hold those of all.
+    pub embodiment_id: Option<i32>,
 }
 
 /// Step counts that have constants.
@@ -130,6 +132,8 @@ pub struct StageSpec {
     pub precision: String,
     /// Smallest, usual and largest value of each symbolic dimension.
     pub profile: Vec<(String, [usize; 3])>,
+    /// For a network that whoever uses the policy brings: what it is and where from.
+    pub supplied: Option<String>,
 }
 
 impl PolicySpec {
@@ -165,11 +169,12 @@ impl PolicySpec {
         self.stages.iter().map(|spec| spec.stage.name.clone()).collect()
     }
 
-    /// Every file that the description names, relative to the bundle: what the fingerprint is over.
+    /// Every file that the bundle was made with, relative to it: what the fingerprint is over. Networks that are supplied
+    /// are none of them.
     pub fn files(&self) -> Vec<String> {
         let instruction = [&self.instruction.tokenizer, &self.instruction.template];
         let embedding = self.instruction.embedding.iter().map(|(file, _)| file);
-        let networks = self.stages.iter().map(|spec| &spec.stage.file);
+        let networks = self.stages.iter().filter(|spec| spec.supplied.is_none()).map(|spec| &spec.stage.file);
         let inputs = self.stages.iter().flat_map(|spec| &spec.stage.inputs);
         let constants = inputs.filter_map(|input| input.constants.as_ref());
         let all = instruction.into_iter().chain(embedding).chain([&self.processor.config, &self.processor.statistics]);
@@ -235,6 +240,7 @@ impl Checker<'_> {
                 config: self.file("processor.config", &raw.processor.config),
                 statistics: self.file("processor.statistics", &raw.processor.statistics),
                 embodiment: raw.processor.embodiment,
+                embodiment_id: raw.processor.embodiment_id,
             },
             denoise: DenoiseSpec { steps: raw.denoise.steps, default: raw.denoise.default },
             stages: raw.stages.into_iter().map(|stage| self.stage(stage)).collect(),
@@ -292,11 +298,15 @@ impl Checker<'_> {
             feeds: output.feeds.clone(),
         });
         let outputs = outputs.collect();
-        let file = self.file(&format!("{at}.onnx"), &raw.onnx);
+        let file = match raw.supplied {
+            None => self.file(&format!("{at}.onnx"), &raw.onnx),
+            Some(_) => self.inside(&format!("{at}.onnx"), &raw.onnx),
+        };
         StageSpec {
             stage: engine::Stage { name: raw.name, file, repeat: raw.repeat.is_some(), inputs, outputs },
             precision: raw.precision.unwrap_or_else(|| "fp32".into()),
             profile: raw.profile.0,
+            supplied: raw.supplied,
         }
     }
 
@@ -310,14 +320,21 @@ impl Checker<'_> {
 
     /// A file of the bundle: inside the folder, and there.
     fn file(&mut self, key: &str, name: &str) -> PathBuf {
-        let path = self.dir.join(name);
-        let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        if name.is_empty() || !inside {
-            self.problems.push(format!("{key}: expected a file inside the policy folder, found '{name}'"));
-        } else if !path.is_file() {
+        let known = self.problems.len();
+        let path = self.inside(key, name);
+        if self.problems.len() == known && !path.is_file() {
             self.problems.push(format!("{key}: the policy folder has no file '{name}'; copy or export it again"));
         }
         path
+    }
+
+    /// A file inside the folder, whether it is there or not.
+    fn inside(&mut self, key: &str, name: &str) -> PathBuf {
+        let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        self.check(!name.is_empty() && inside, || {
+            format!("{key}: expected a file inside the policy folder, found '{name}'")
+        });
+        self.dir.join(name)
     }
 
     fn unique<'n>(&mut self, key: &str, names: impl Iterator<Item = &'n str>) {
