@@ -145,8 +145,7 @@ impl Description<'_> {
     fn stage(&self, stage: &Stage) -> String {
         let mut lines = vec![format!("  - name: {}", stage.name), format!("    onnx: {}", model_file(stage))];
         if let Some(what) = &stage.supplied {
-            lines.insert(0, "  # Not part of this bundle: put the file here, or name it with the parameter".to_owned());
-            lines.insert(1, format!("  # engines.{}.path.", stage.name));
+            lines.insert(0, format!("  # Yours: put the file here, or name it with engines.{}.path.", stage.name));
             lines.push(format!("    supplied: {}", scalar(what)));
         }
         lines.push(format!("    precision: {}", self.precision.unwrap_or(precision(stage.dtype))));
@@ -158,7 +157,7 @@ impl Description<'_> {
             let entry = match source {
                 Source::Stage if stage.supplied.is_none() => "{}".to_owned(),
                 Source::Host | Source::Stage => described(spec, ""),
-                Source::Constants(file) => format!("{{constants: {file}}}"),
+                Source::Constants(file) => described(spec, &format!(", constants: {file}")),
             };
             lines.push(format!("      {}: {entry}", scalar(&spec.name)));
         }
