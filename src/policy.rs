@@ -278,7 +278,8 @@ impl Policy {
     }
 }
 
-/// Chunks carry the fingerprint of the files that made them: one that policy.yaml does not know is said and replaced.
+/// Chunks carry the fingerprint of the files that made them: one that policy.yaml does not know is said and replaced,
+/// and networks that were put into the bundle count.
 fn with_true_fingerprint(mut spec: PolicySpec) -> Result<PolicySpec, Error> {
     let files = spec.files();
     let found = fingerprint(&spec.dir, &files.iter().map(String::as_str).collect::<Vec<_>>())?;
@@ -289,6 +290,11 @@ fn with_true_fingerprint(mut spec: PolicySpec) -> Result<PolicySpec, Error> {
             "files of the policy changed since it was made; chunks carry the fingerprint of what is there now"
         );
         spec.fingerprint = found;
+    }
+    let supplied = spec.supplied_files();
+    if !supplied.is_empty() {
+        let all: Vec<&str> = files.iter().chain(&supplied).map(String::as_str).collect();
+        spec.fingerprint = fingerprint(&spec.dir, &all)?;
     }
     Ok(spec)
 }

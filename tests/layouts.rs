@@ -12,11 +12,16 @@ use vla_trt::export::checkpoint::Checkpoint;
 use vla_trt::export::inventory::inventory;
 use vla_trt::export::make_checkpoint::{self, Size, TOKENIZER};
 use vla_trt::export::weights::{Weight, Weights};
-use vla_trt::export::{Error, Layout, Model, Options, View, backbone_dit, demo, split, vendor};
+use vla_trt::export::{
+    Error, Layout, Model, Options, RopeFrequencies, View, VisionAttention, backbone_dit, demo, split, vendor,
+};
 use vla_trt::infer::{self, Inputs};
 use vla_trt::policy::PolicySpec;
+use vla_trt::session::Session;
 use vla_trt::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
 
+#[path = "support/demo.rs"]
+mod demo_settings;
 #[path = "support/vendor.rs"]
 mod vendor_files;
 use vendor_files::Vendor;
@@ -146,14 +151,25 @@ fn backbone_dit_gives_the_actions_of_split() {
         return;
     }
     let bench = Bench::new();
-    let split = run(&bench.export(&bench.request(split::LAYOUT)), Files::new()).expect("runs");
-    let spec = bench.export(&bench.request(backbone_dit::LAYOUT));
-    assert_eq!(spec.stage_names(), backbone_dit::LAYOUT.stages);
-    assert!(spec.instruction.embedding.is_none(), "the token embedding is inside the backbone");
-    let whole = run(&spec, Files::new()).expect("runs");
-    let difference = apart(&split, &whole);
-    eprintln!("backbone-dit against split: {difference:e} rad");
-    assert!(difference < TOLERANCE, "{difference}");
+    let request = |layout, attention, rope| Request { attention, rope, ..bench.request(layout) };
+    let mut seen: Vec<Arrays> = Vec::new();
+    for (attention, rope) in [
+        (VisionAttention::CrossView, RopeFrequencies::Bf16),
+        (VisionAttention::PerImage, RopeFrequencies::Exact),
+        (VisionAttention::PerImage, RopeFrequencies::Bf16),
+    ] {
+        let split = run(&bench.export(&request(split::LAYOUT, attention, rope)), Files::new()).expect("runs");
+        let spec = bench.export(&request(backbone_dit::LAYOUT, attention, rope));
+        assert_eq!(spec.stage_names(), backbone_dit::LAYOUT.stages);
+        assert!(spec.instruction.embedding.is_none(), "the token embedding is inside the backbone");
+        let whole = run(&spec, Files::new()).expect("runs");
+        let difference = apart(&split, &whole);
+        eprintln!("backbone-dit against split, {attention:?}, {rope:?}: {difference:e} rad");
+        assert!(difference < TOLERANCE, "{difference}");
+        assert!(seen.iter().all(|other| apart(other, &whole) > TOLERANCE), "the switches do something");
+        seen.extend([split, whole]);
+    }
+    let (Some(whole), Some(split)) = (seen.pop(), seen.pop()) else { panic!("two runs") };
     assert_eq!(whole["vl_embs"].dims(), split["vl_embs"].dims(), "no batch axis in a dump");
     for name in ["input_ids", "image_mask", "backbone_attention_mask", "embodiment_id"] {
         assert_eq!(whole[name], split[name], "{name}");
@@ -234,6 +250,30 @@ fn the_head_says_what_it_lacks_and_runs_with_it() {
     let head = PolicySpec::load(&head.dir).expect("a policy");
     let (own, supplied) = (run(&full, Files::new()).expect("runs"), run(&head, Files::new()).expect("runs"));
     assert_eq!(apart(&own, &supplied), 0.0, "the same networks");
+    let identity = || infer::load(head.clone(), 1, &mut |_| {}).expect("loads").spec().fingerprint.clone();
+    let before = identity();
+    assert_ne!(before, head.fingerprint, "chunks say which networks made them");
+    bench.vendor(DType::F32, DType::F32, |vendor| vendor.dit(&head.dir.join("dit_model.onnx")));
+    assert_ne!(identity(), before);
+}
+
+#[test]
+fn a_node_takes_its_networks_from_parameters() {
+    if !runs() {
+        return;
+    }
+    let bench = Bench::new();
+    let full = bench.export(&bench.request(backbone_dit::LAYOUT));
+    let head = bench.export(&bench.request(backbone_dit::HEAD));
+    let dit = bench.scratch.path().join("dit_model.onnx");
+    bench.vendor(DType::F32, DType::F32, |vendor| vendor.dit(&dit));
+    let backbone = format!("engines.backbone.path:={}", full.dir.join("backbone.onnx").display());
+    let settings = demo_settings::settings(&head.dir, &[&backbone]);
+    let error = Session::load(head.clone(), &settings, &mut |_| {}).err().expect("no DiT").to_string();
+    says(&error, &["stage 'dit'", "dit_model.onnx"]);
+    assert!(!error.contains("stage 'backbone'"), "{error}");
+    let settings = demo_settings::settings(&head.dir, &[&backbone, &format!("engines.dit.path:={}", dit.display())]);
+    Session::load(head, &settings, &mut |_| {}).expect("both are there");
 }
 
 #[test]
@@ -322,8 +362,8 @@ fn what_a_layout_cannot_do_is_said_with_what_it_can() {
     );
     for layout in [backbone_dit::HEAD, vendor::LAYOUT] {
         let mut request = bench.request(layout);
-        request.rope = vla_trt::export::RopeFrequencies::Exact;
-        request.attention = vla_trt::export::VisionAttention::CrossView;
+        request.rope = RopeFrequencies::Exact;
+        request.attention = VisionAttention::CrossView;
         says(&bench.refusal(&request), &["--rope-inv-freq", "--vision-attention", "files of your own", layout.name]);
     }
 }

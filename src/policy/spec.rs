@@ -185,6 +185,13 @@ impl PolicySpec {
         files
     }
 
+    /// Supplied networks that lie in the bundle, relative to it.
+    pub fn supplied_files(&self) -> Vec<String> {
+        let supplied = self.stages.iter().filter(|spec| spec.supplied.is_some()).map(|spec| &spec.stage.file);
+        let there = supplied.filter(|file| file.is_file()).filter_map(|file| file.strip_prefix(&self.dir).ok());
+        there.map(|file| file.to_string_lossy().into_owned()).collect()
+    }
+
     /// Largest value of the symbolic dimension `symbol` in any stage's profile.
     pub fn largest(&self, symbol: &str) -> Option<usize> {
         let profiles = self.stages.iter().flat_map(|spec| &spec.profile);
