@@ -253,7 +253,7 @@ pub trait Device {
         outputs: &[(String, usize)],
     ) -> Result<Self::Bound, Error>;
 
-    /// Puts a host tensor of the same type and dimensions where the next [`Self::upload`] takes it.
+    /// Puts a host tensor of the same type and number of elements where the next [`Self::upload`] takes it.
     fn write(&mut self, workspace: &mut Self::Workspace, index: usize, tensor: &HostTensor) -> Result<(), String>;
 
     /// That place itself, for a single-precision tensor: what fills it directly saves the copy of [`Self::write`].

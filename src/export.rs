@@ -1,15 +1,17 @@
 //! Network weights to a policy bundle: ONNX pieces without PyTorch, and the demo policy.
 //!
 //! [`layers`] holds the network as functions on an [`onnx::Graph`], parameterised by sizes ([`model`]) and by a
-//! source of weights ([`weights::Weights`]): a checkpoint or seeded numbers. [`split`] cuts it into the stages that a
-//! policy runs and [`policy_yaml`] writes the description around them. [`demo`] is a policy made of seeded numbers.
+//! source of weights ([`weights::Weights`]): a checkpoint or seeded numbers. A [`layout`] ([`split`], [`backbone_dit`],
+//! [`vendor`]) cuts it into the stages that a policy runs and [`policy_yaml`] writes the description around them. [`demo`] is a policy made of seeded numbers.
 
+pub mod backbone_dit;
 pub mod bundle;
 pub mod checkpoint;
 pub mod demo;
 pub mod error;
 pub mod inventory;
 pub mod layers;
+pub mod layout;
 pub mod make_checkpoint;
 pub mod model;
 pub mod onnx;
@@ -20,7 +22,9 @@ pub mod seeded;
 pub mod split;
 pub mod staging;
 pub mod tensor_file;
+pub mod vendor;
 pub mod weights;
 
 pub use error::Error;
+pub use layout::Layout;
 pub use model::{Model, Options, RopeFrequencies, View, VisionAttention};

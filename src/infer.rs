@@ -1,5 +1,6 @@
 //! One inference on arrays: named arrays in, every named tensor out. What a checker of a policy needs.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::engine::{Admission, EngineKind};
@@ -40,6 +41,14 @@ pub enum Error {
         /// One line each, with the array's name.
         problems: Vec<String>,
     },
+    /// A network is given for a stage that there is not.
+    #[error("the policy has no stage '{stage}'; its stages are {stages}")]
+    Stage {
+        /// Named.
+        stage: String,
+        /// The policy's.
+        stages: String,
+    },
     /// The policy.
     #[error(transparent)]
     Policy(#[from] policy::Error),
@@ -50,13 +59,30 @@ pub enum Error {
 /// # Errors
 /// As [`Policy::load`].
 pub fn load(spec: PolicySpec, threads: usize, progress: &mut dyn FnMut(Progress)) -> Result<Policy, Error> {
+    load_with(spec, BTreeMap::new(), threads, progress)
+}
+
+/// As [`load`], with networks that stand in for those of the bundle, by stage.
+///
+/// # Errors
+/// As [`load`], and [`Error::Stage`] for a stage that the policy does not have.
+pub fn load_with(
+    spec: PolicySpec,
+    stage_files: BTreeMap<String, PathBuf>,
+    threads: usize,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Policy, Error> {
+    let stages = spec.stage_names();
+    if let Some(stage) = stage_files.keys().find(|stage| !stages.contains(stage)) {
+        return Err(Error::Stage { stage: stage.clone(), stages: stages.join(", ") });
+    }
     let elements = |(key, width): &(String, usize)| {
         JointMap::identity(key.clone(), (0..*width).map(|index| format!("{key}[{index}]")).collect())
     };
     let options = LoadOptions {
         engine: EngineKind::Onnx,
         load_order: None,
-        stage_files: Default::default(),
+        stage_files,
         allow_unverified: Default::default(),
         state: spec.state.iter().map(elements).collect(),
         poses: Vec::new(),

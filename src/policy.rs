@@ -9,7 +9,7 @@ use crate::chunk::Chunk;
 use crate::engine::{self, Admission, EngineKind, LoadEvent, Pipeline, Run, StageReport, StageTime, Symbols};
 use crate::message;
 use crate::observation::{self, JointMap, Observation, PoseMap};
-use crate::tensor::{DType, Dim, HostTensor, TensorSpec};
+use crate::tensor::{HostTensor, TensorSpec};
 
 mod columns;
 pub mod decode;
@@ -17,6 +17,7 @@ mod embedding;
 pub mod encode;
 mod error;
 mod fingerprint;
+mod host;
 pub mod inspect;
 mod noise;
 pub mod processor;
@@ -30,6 +31,7 @@ pub use fingerprint::{FingerprintError, fingerprint};
 pub use spec::PolicySpec;
 
 use columns::Columns;
+use host::{Given, host_specs, host_tensor, unify};
 use state::State;
 use text::Text;
 use views::Views;
@@ -136,8 +138,7 @@ pub struct Policy {
     decoder: decode::ActionDecoder,
     /// Columns of the decoded action.
     columns: Columns,
-    actions: HostTensor,
-    strength: HostTensor,
+    given: Given,
     symbols: Symbols,
     output: String,
     log_shapes: bool,
@@ -182,7 +183,7 @@ impl Policy {
         let processor =
             processor::Processor::load(&spec.processor.config, &spec.processor.statistics, &spec.processor.embodiment)?;
         error::agree(&spec, &processor)?;
-        let stages = stages(&spec, &options);
+        let stages = stages(&spec, &options)?;
         let pipeline = load(&stages, &host_specs(&spec), progress)?;
         let host_inputs = pipeline.host_inputs();
         let views = Views::new(&spec, &processor, &host_inputs)?;
@@ -191,10 +192,8 @@ impl Policy {
         let decoder = decode::ActionDecoder::new(&processor)?;
         let columns = Columns::new(&processor, &options.action)?;
         let output = final_output(&spec)?;
-        let zeros = |dims: &[usize]| HostTensor::zeros(DType::F32, dims).ok_or(Error::Internal("f32 zeros"));
         let mut policy = Self {
-            actions: zeros(&[spec.action.horizon, spec.action.dims])?,
-            strength: zeros(&[spec.action.horizon])?,
+            given: Given::new(&spec)?,
             symbols: Symbols::new(),
             log_shapes: false,
             spec,
@@ -207,9 +206,6 @@ impl Policy {
             columns,
             output,
         };
-        if let Some(strength) = policy.strength.as_f32_mut() {
-            strength.fill(1.0);
-        }
         progress(Progress::WarmUp);
         policy.warm_up(options.denoise_steps)?;
         Ok(policy)
@@ -269,7 +265,7 @@ impl Policy {
         self.prepare_times(timings);
         self.text.set(&observation.instruction)?;
         self.state.encode(observation)?;
-        if let Some(noise) = self.actions.as_f32_mut() {
+        if let Some(noise) = self.given.actions.as_f32_mut() {
             noise::fill(noise, seed, observation.identity().map(|(name, stamp)| (name.as_ref(), stamp)));
         }
         self.prepare(steps)?;
@@ -278,7 +274,7 @@ impl Policy {
         let running = Instant::now();
         self.write_inputs()?;
         self.pipeline.execute(&mut timings.stages)?;
-        self.pipeline.read(&self.output, &mut self.actions)?;
+        self.pipeline.read(&self.output, &mut self.given.actions)?;
         timings.run = running.elapsed();
         let decoding = Instant::now();
         self.decode(chunk)?;
@@ -303,9 +299,9 @@ impl Policy {
         if !self.spec.denoise.steps.contains(&steps) {
             return Err(Error::Steps { found: steps, exported: self.spec.denoise.steps.clone() });
         }
-        let Self { host_inputs, symbols, views, text, state, actions, strength, .. } = self;
+        let Self { host_inputs, symbols, views, text, state, given, .. } = self;
         for spec in host_inputs.iter() {
-            let tensor = || host_tensor(text, state, actions, strength, &spec.name).map(HostTensor::dims);
+            let tensor = || host_tensor(text, state, given, &spec.name).map(HostTensor::dims);
             let dims = views.dims(&spec.name).or_else(tensor);
             let dims = dims.ok_or_else(|| Error::HostTensor { name: spec.name.clone() })?;
             unify(symbols, spec, dims)?;
@@ -322,8 +318,11 @@ impl Policy {
 
     /// Writes the host tensors that are not pixels.
     fn write_inputs(&mut self) -> Result<(), Error> {
-        for spec in &self.host_inputs {
-            if let Some(tensor) = host_tensor(&self.text, &self.state, &self.actions, &self.strength, &spec.name) {
+        for (at, spec) in self.host_inputs.iter().enumerate() {
+            // A name that comes in several types is written to all of them at once.
+            let first = self.host_inputs.iter().take(at).all(|earlier| earlier.name != spec.name);
+            let tensor = host_tensor(&self.text, &self.state, &self.given, &spec.name);
+            if let Some(tensor) = tensor.filter(|_| first) {
                 self.pipeline.write(&spec.name, tensor)?;
             }
         }
@@ -331,7 +330,7 @@ impl Policy {
     }
 
     fn decode(&mut self, chunk: &mut Chunk) -> Result<(), Error> {
-        let actions = self.actions.as_f32().unwrap_or_default();
+        let actions = self.given.actions.as_f32().unwrap_or_default();
         chunk.values.resize(chunk.rows * chunk.names.len(), 0.0);
         self.decoder.decode(actions, self.state.raw(), &mut chunk.values)?;
         self.columns.to_joints(&mut chunk.values);
@@ -350,7 +349,8 @@ impl Policy {
     }
 }
 
-/// Chunks carry the fingerprint of the files that made them: one that policy.yaml does not know is said and replaced.
+/// Chunks carry the fingerprint of the files that made them: one that policy.yaml does not know is said and replaced,
+/// and networks that were put into the bundle count.
 fn with_true_fingerprint(mut spec: PolicySpec) -> Result<PolicySpec, Error> {
     let files = spec.files();
     let found = fingerprint(&spec.dir, &files.iter().map(String::as_str).collect::<Vec<_>>())?;
@@ -362,12 +362,19 @@ fn with_true_fingerprint(mut spec: PolicySpec) -> Result<PolicySpec, Error> {
         );
         spec.fingerprint = found;
     }
+    let supplied = spec.supplied_files();
+    if !supplied.is_empty() {
+        let all: Vec<&str> = files.iter().chain(&supplied).map(String::as_str).collect();
+        spec.fingerprint = fingerprint(&spec.dir, &all)?;
+    }
     Ok(spec)
 }
 
 /// The bundle's stages with the files that this engine kind loads.
-fn stages(spec: &PolicySpec, options: &LoadOptions) -> Vec<engine::Stage> {
-    let with_file = |described: &engine::Stage| {
+fn stages(spec: &PolicySpec, options: &LoadOptions) -> Result<Vec<engine::Stage>, Error> {
+    let mut missing = Vec::new();
+    let mut stages = Vec::with_capacity(spec.stages.len());
+    for described in &spec.stages {
         let mut stage = spec.stage_for(described, options.engine);
         if let Some(file) = options.stage_files.get(&stage.name) {
             stage.file.clone_from(file);
@@ -377,70 +384,18 @@ fn stages(spec: &PolicySpec, options: &LoadOptions) -> Vec<engine::Stage> {
             stage.onnx.clone_from(&stage.file);
         }
         stage.allow_unverified = options.allow_unverified.contains(&stage.name);
-        stage
-    };
-    spec.stages.iter().map(with_file).collect()
-}
-
-/// What encode offers to the stages.
-fn host_specs(spec: &PolicySpec) -> Vec<TensorSpec> {
-    let symbol = |name: &str| Dim::Symbol(name.into());
-    let fixed = |n: usize| Dim::Fixed(n);
-    let tensor = |name: &str, dtype, dims: Vec<Dim>| TensorSpec { name: name.into(), dtype, dims };
-    let mut offered = views::offered(spec);
-    offered.extend([
-        tensor("text_rows", DType::F32, vec![symbol("text tokens"), symbol("embedding")]),
-        tensor("positions", DType::I32, vec![symbol("tokens")]),
-        tensor("text_index", DType::I32, vec![symbol("text tokens")]),
-        tensor("image_index", DType::I32, vec![symbol("image tokens")]),
-        tensor("input_ids", DType::I32, vec![symbol("tokens")]),
-        tensor("attention_mask", DType::I32, vec![symbol("tokens")]),
-        tensor("state", DType::F32, vec![fixed(1), symbol("state")]),
-        tensor("actions", DType::F32, vec![fixed(spec.action.horizon), fixed(spec.action.dims)]),
-        tensor("strength", DType::F32, vec![fixed(spec.action.horizon)]),
-    ]);
-    offered
-}
-
-/// A tensor that encode holds itself; pixels go straight to the engine.
-fn host_tensor<'t>(
-    text: &'t Text,
-    state: &'t State,
-    actions: &'t HostTensor,
-    strength: &'t HostTensor,
-    name: &str,
-) -> Option<&'t HostTensor> {
-    match name {
-        "state" => Some(state.tensor()),
-        "actions" => Some(actions),
-        "strength" => Some(strength),
-        _ => text.tensor(name),
-    }
-}
-
-/// Gives the symbols of `spec` the values that `dims` have.
-fn unify(symbols: &mut Symbols, spec: &TensorSpec, dims: &[usize]) -> Result<(), Error> {
-    let mismatch = || Error::HostShape {
-        name: spec.name.clone(),
-        expected: crate::tensor::display_dims(&spec.dims),
-        found: crate::tensor::display_dims(dims),
-    };
-    if spec.dims.len() != dims.len() {
-        return Err(mismatch());
-    }
-    for (dim, &n) in spec.dims.iter().zip(dims) {
-        match dim {
-            Dim::Fixed(expected) if *expected != n => return Err(mismatch()),
-            Dim::Fixed(_) => {}
-            Dim::Symbol(name) => match symbols.get_mut(name) {
-                Some(value) => *value = n,
-                None => {
-                    symbols.insert(name.clone(), n);
-                }
-            },
+        let absent = options.engine == EngineKind::Onnx && !stage.file.is_file();
+        if let Some(what) = spec.supplied.get(&stage.name).filter(|_| absent) {
+            missing.push(format!(
+                "stage '{name}': expected {}, found no such file: {what}. Put it there, with the weights that lie beside \
+                 it, or set engines.{name}.path",
+                stage.file.display(),
+                name = stage.name
+            ));
         }
+        stages.push(stage);
     }
-    Ok(())
+    if missing.is_empty() { Ok(stages) } else { Err(Error::Supplied { missing }) }
 }
 
 /// The tensor that holds the actions after the last repetition: the one that feeds `actions`.

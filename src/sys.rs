@@ -5,9 +5,9 @@
 mod exit;
 #[expect(unsafe_code, reason = "mapping a file; the safety argument stands at the call")]
 pub mod map;
-#[expect(unsafe_code, reason = "mapping a file, and one C function without preconditions")]
-pub mod window;
 #[expect(unsafe_code, reason = "a call into code for instructions that were found on this machine")]
 pub mod simd;
+#[expect(unsafe_code, reason = "mapping a file, and one C function without preconditions")]
+pub mod window;
 
 pub use exit::exit_now;

@@ -1,8 +1,9 @@
 //! The vocabulary of engines: element types, dimensions, tensor descriptions and host tensors.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use half::f16;
+use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 
 /// Element type of a tensor.
@@ -13,7 +14,7 @@ pub enum DType {
     F32,
     /// IEEE 754 half precision.
     F16,
-    /// bfloat16: only at the edge of foreign networks, never computed with on the host.
+    /// bfloat16: only at the edge of foreign networks, never computed with on the host, but converted to.
     BF16,
     /// 32-bit signed integer: ids and indices of our own exports.
     I32,
@@ -34,6 +35,20 @@ impl DType {
             Self::I64 => 8,
             Self::U8 | Self::Bool => 1,
         }
+    }
+
+    /// Whether a host tensor of this type can be written where a network wants `to`; see [`HostTensor::convert_into`].
+    pub const fn converts_to(self, to: Self) -> bool {
+        matches!(
+            (self, to),
+            (Self::F32, Self::F32 | Self::F16 | Self::BF16)
+                | (Self::I32, Self::I32 | Self::I64 | Self::Bool)
+                | (Self::F16, Self::F16)
+                | (Self::BF16, Self::BF16)
+                | (Self::I64, Self::I64)
+                | (Self::U8, Self::U8)
+                | (Self::Bool, Self::Bool)
+        )
     }
 }
 
@@ -70,6 +85,19 @@ impl fmt::Display for Dim {
     }
 }
 
+impl PartialEq<usize> for Dim {
+    fn eq(&self, n: &usize) -> bool {
+        matches!(self, Self::Fixed(fixed) if fixed == n)
+    }
+}
+
+/// The last `rank` dimensions where all before them are 1: a batch of one is the same memory. All dimensions where
+/// there are no more than `rank`; `None` where what stands before is more than 1.
+pub fn without_batch<D: PartialEq<usize>>(dims: &[D], rank: usize) -> Option<&[D]> {
+    let (batch, rest) = dims.split_at(dims.len().saturating_sub(rank));
+    batch.iter().all(|dim| *dim == 1).then_some(rest)
+}
+
 /// Name, element type and dimensions of one input or output of an engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TensorSpec {
@@ -100,6 +128,8 @@ pub enum Data {
     F32(Vec<f32>),
     /// Half precision.
     F16(Vec<f16>),
+    /// bfloat16.
+    BF16(Vec<bf16>),
     /// 32-bit integers.
     I32(Vec<i32>),
     /// 64-bit integers.
@@ -125,17 +155,17 @@ impl Default for HostTensor {
 }
 
 impl HostTensor {
-    /// A tensor of zeros; `None` for element types that are never computed with on the host (bf16).
+    /// A tensor of zeros; `None` when the elements cannot be counted.
     pub fn zeros(dtype: DType, dims: &[usize]) -> Option<Self> {
-        let n = dims.iter().product();
+        let n = dims.iter().try_fold(1_usize, |n, dim| n.checked_mul(*dim))?;
         let data = match dtype {
             DType::F32 => Data::F32(vec![0.0; n]),
             DType::F16 => Data::F16(vec![f16::ZERO; n]),
+            DType::BF16 => Data::BF16(vec![bf16::ZERO; n]),
             DType::I32 => Data::I32(vec![0; n]),
             DType::I64 => Data::I64(vec![0; n]),
             DType::U8 => Data::U8(vec![0; n]),
             DType::Bool => Data::Bool(vec![false; n]),
-            DType::BF16 => return None,
         };
         Some(Self { dims: dims.to_vec(), data })
     }
@@ -166,20 +196,26 @@ impl HostTensor {
         same.then(|| Self { dims: dims.to_vec(), data: self.data })
     }
 
-    /// Writes these elements into `target`, widening i32 to i64 and rounding f32 to f16; false when the types do not
-    /// convert or the lengths differ.
+    /// Writes these elements into `target`: i32 widened to i64 or, where not 0, true; f32 rounded to f16 or bf16. False
+    /// when the types do not convert ([`DType::converts_to`]; equal types need no conversion) or the lengths differ.
     pub fn convert_into(&self, target: &mut HostTensor) -> bool {
         match (&self.data, &mut target.data) {
-            (Data::I32(from), Data::I64(to)) if from.len() == to.len() => {
-                to.iter_mut().zip(from).for_each(|(to, from)| *to = i64::from(*from));
-                true
-            }
-            (Data::F32(from), Data::F16(to)) if from.len() == to.len() => {
-                to.iter_mut().zip(from).for_each(|(to, from)| *to = f16::from_f32(*from));
-                true
-            }
+            (Data::I32(from), Data::I64(to)) => convert(from, to, |v| i64::from(*v)),
+            (Data::I32(from), Data::Bool(to)) => convert(from, to, |v| *v != 0),
+            (Data::F32(from), Data::F16(to)) => convert(from, to, |v| f16::from_f32(*v)),
+            (Data::F32(from), Data::BF16(to)) => convert(from, to, |v| bf16::from_f32(*v)),
             _ => false,
         }
+    }
+
+    /// As single precision where it is a wider or narrower float, else as it is.
+    pub fn to_single(&self) -> Cow<'_, Self> {
+        let values: Vec<f32> = match &self.data {
+            Data::F16(values) => values.iter().map(|v| v.to_f32()).collect(),
+            Data::BF16(values) => values.iter().map(|v| v.to_f32()).collect(),
+            _ => return Cow::Borrowed(self),
+        };
+        Cow::Owned(Self { dims: self.dims.clone(), data: Data::F32(values) })
     }
 
     /// Element type.
@@ -187,6 +223,7 @@ impl HostTensor {
         match self.data {
             Data::F32(_) => DType::F32,
             Data::F16(_) => DType::F16,
+            Data::BF16(_) => DType::BF16,
             Data::I32(_) => DType::I32,
             Data::I64(_) => DType::I64,
             Data::U8(_) => DType::U8,
@@ -239,5 +276,53 @@ impl HostTensor {
             Data::I32(values) => Some(values),
             _ => None,
         }
+    }
+}
+
+fn convert<A, B>(from: &[A], to: &mut [B], one: impl Fn(&A) -> B) -> bool {
+    let fits = from.len() == to.len();
+    if fits {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = one(from));
+    }
+    fits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [DType; 7] = [DType::F32, DType::F16, DType::BF16, DType::I32, DType::I64, DType::U8, DType::Bool];
+
+    #[test]
+    fn what_is_said_to_convert_does() {
+        for (from, to) in ALL.iter().flat_map(|from| ALL.map(|to| (*from, to))).filter(|(from, to)| from != to) {
+            let source = HostTensor::zeros(from, &[2, 3]).expect("small");
+            let mut target = HostTensor::zeros(to, &[6]).expect("small");
+            assert_eq!(source.convert_into(&mut target), from.converts_to(to), "{from} to {to}");
+        }
+        assert!(ALL.iter().all(|dtype| dtype.converts_to(*dtype)));
+    }
+
+    #[test]
+    fn converted_values_are_the_nearest() {
+        let ints = HostTensor::from_i32(&[3], vec![-1, 0, 7]).expect("whole");
+        let mut bools = HostTensor::zeros(DType::Bool, &[3]).expect("small");
+        assert!(ints.convert_into(&mut bools));
+        assert_eq!(bools.data(), &Data::Bool(vec![true, false, true]));
+        let floats = HostTensor::from_f32(&[2], vec![1.0 / 3.0, -2.5]).expect("whole");
+        let mut rounded = HostTensor::zeros(DType::BF16, &[2]).expect("small");
+        assert!(floats.convert_into(&mut rounded));
+        assert_eq!(rounded.to_single().as_f32(), Some(&[0.333_984_38, -2.5][..]));
+        assert!(!floats.convert_into(&mut HostTensor::zeros(DType::F16, &[3]).expect("small")), "another length");
+    }
+
+    #[test]
+    fn only_a_batch_of_one_is_left_out() {
+        assert_eq!(without_batch(&[1, 1, 5, 2], 2), Some(&[5, 2][..]));
+        assert_eq!(without_batch(&[5, 2], 3), Some(&[5, 2][..]));
+        assert_eq!(without_batch(&[2, 5, 2], 2), None);
+        let symbol = Dim::Symbol("S".into());
+        assert_eq!(without_batch(&[Dim::Fixed(1), symbol.clone()], 1), Some(&[symbol.clone()][..]));
+        assert_eq!(without_batch(&[symbol, Dim::Fixed(4)], 1), None);
     }
 }

@@ -11,7 +11,7 @@ use vla_trt::export::bundle::{self, Camera, Request};
 use vla_trt::export::demo;
 use vla_trt::export::make_checkpoint::{self, Size, TOKENIZER};
 use vla_trt::export::progress::Progress;
-use vla_trt::export::{RopeFrequencies, VisionAttention};
+use vla_trt::export::{RopeFrequencies, VisionAttention, split};
 use vla_trt::policy::PolicySpec;
 use vla_trt::policy::encode::prompt::PromptEncoder;
 use vla_trt::tensor::{DType, TensorSpec};
@@ -73,6 +73,7 @@ fn request(checkpoint: &Path, tokenizer: &Path, embodiment: &str, cameras: &[&st
         cameras: cameras.iter().map(camera).collect(),
         name: "test".to_owned(),
         about: "Test.".to_owned(),
+        layout: split::LAYOUT,
         step_s: 0.02,
         steps: vec![1, 4],
         max_text: 256,
@@ -285,6 +286,15 @@ fn the_command_exports_what_make_checkpoint_makes() {
     assert_eq!(code, Some(0), "{text}");
     says(&text, &["140x112", "stage language", "sha256:"]);
     PolicySpec::load(&policy).expect("a policy");
+    let (code, text) = run(&[&arguments[..], &cameras[..], &["--layout", "vendor", "--only", "head"]].concat());
+    assert_eq!(code, Some(1), "{text}");
+    says(&text, &["--only head", "--layout backbone-dit", "--layout vendor"]);
+    let head = scratch.path().join("head").to_string_lossy().into_owned();
+    let arguments_of_head = ["--only", "head", "-o", &head, "--dtype-of", "dit=bf16"];
+    let with_head = [&arguments[..5], &arguments[7..arguments.len() - 4], &cameras[..], &arguments_of_head].concat();
+    let (code, text) = run(&with_head);
+    assert_eq!(code, Some(0), "{text}");
+    says(&text, &["stage state_encoder:", "stage dit: put dit_model.onnx into the folder", "backbone_model.onnx"]);
     let (code, text) = run(&[&arguments[..], &cameras[..2]].concat());
     assert_eq!(code, Some(1), "{text}");
     says(&text, &["left_wrist", "right_wrist"]);

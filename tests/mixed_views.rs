@@ -7,7 +7,7 @@ use std::path::Path;
 use vla_trt::export::bundle::{self, Camera, Request};
 use vla_trt::export::demo;
 use vla_trt::export::make_checkpoint::{self, Size, TOKENIZER};
-use vla_trt::export::{RopeFrequencies, VisionAttention};
+use vla_trt::export::{RopeFrequencies, VisionAttention, split};
 use vla_trt::infer::{self, Inputs};
 use vla_trt::policy::PolicySpec;
 use vla_trt::tensor::{DType, HostTensor};
@@ -35,6 +35,7 @@ fn export(scratch: &Path, sizes: [(usize, usize); 3]) -> PolicySpec {
         cameras: demo::CAMERAS.iter().zip(sizes).map(camera).collect(),
         name: "mixed".to_owned(),
         about: "Test.".to_owned(),
+        layout: split::LAYOUT,
         step_s: 0.02,
         steps: vec![1],
         max_text: 256,

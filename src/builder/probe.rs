@@ -116,6 +116,9 @@ fn small_numbers(dtype: DType, dims: &[usize]) -> Option<HostTensor> {
         Data::F16(values) => {
             values.iter_mut().zip(wave()).for_each(|(value, wave)| *value = half::f16::from_f32(wave));
         }
+        Data::BF16(values) => {
+            values.iter_mut().zip(wave()).for_each(|(value, wave)| *value = half::bf16::from_f32(wave));
+        }
         _ => {}
     }
     Some(tensor)
@@ -129,6 +132,7 @@ fn check_finite(spec: &TensorSpec, tensor: &HostTensor) -> Result<(), String> {
     let bad = match tensor.data() {
         Data::F32(values) => values.iter().filter(|value| !value.is_finite()).count(),
         Data::F16(values) => values.iter().filter(|value| !value.is_finite()).count(),
+        Data::BF16(values) => values.iter().filter(|value| !value.is_finite()).count(),
         _ => 0,
     };
     let all: usize = tensor.dims().iter().product();

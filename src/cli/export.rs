@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use super::Outcome;
 use super::bar::Bar;
 use crate::export::bundle::{self, Camera, Request};
-use crate::export::{RopeFrequencies, VisionAttention};
+use crate::export::{self, RopeFrequencies, VisionAttention, backbone_dit, split, vendor};
 use crate::tensor::DType;
 
 /// Write a policy bundle from a GR00T N1.6 checkpoint: ONNX networks, tokenizer and statistics; no PyTorch.
@@ -33,9 +33,12 @@ pub struct Export {
     /// Seconds between action rows: the robot's control period in training. A checkpoint does not say it.
     #[arg(long, value_name = "SECONDS")]
     step_s: f64,
-    /// How the network is cut into stages.
-    #[arg(long, value_enum, default_value_t = Layout::Split)]
-    layout: Layout,
+    /// How the network is cut into stages. Default: split.
+    #[arg(long, value_enum)]
+    layout: Option<Layout>,
+    /// Write only what stands around a backbone and a DiT of your own (layout backbone-dit).
+    #[arg(long, value_enum)]
+    only: Option<Only>,
     /// Element type of weights and activations. The ONNX engine runs fp32 and fp16; bf16 is for builders.
     #[arg(long, value_enum, default_value_t = Precision::Fp32)]
     dtype: Precision,
@@ -71,6 +74,16 @@ pub struct Export {
 enum Layout {
     /// vision, language, context, N times step; everything hoisted that can be.
     Split,
+    /// backbone, state_encoder, N times action_encoder, dit, action_decoder; takes a backbone or DiT of your own.
+    BackboneDit,
+    /// The stages between the six engines of the vendor's own export, which the bundle expects from you.
+    Vendor,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Only {
+    /// Everything but the stages backbone and dit.
+    Head,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,10 +123,23 @@ fn stage_precision(text: &str) -> Result<(String, Precision), String> {
 }
 
 impl Export {
-    fn request(&self) -> Request {
-        let Layout::Split = self.layout;
+    fn layout(&self) -> anyhow::Result<export::Layout> {
+        Ok(match (self.layout, self.only) {
+            (None | Some(Layout::Split), None) => split::LAYOUT,
+            (Some(Layout::BackboneDit), None) => backbone_dit::LAYOUT,
+            (Some(Layout::Vendor), None) => vendor::LAYOUT,
+            (None | Some(Layout::BackboneDit), Some(Only::Head)) => backbone_dit::HEAD,
+            (Some(layout), Some(Only::Head)) => anyhow::bail!(
+                "--only head: expected with --layout backbone-dit, found --layout {}; leave --layout out",
+                layout.to_possible_value().unwrap_or_default().get_name()
+            ),
+        })
+    }
+
+    fn request(&self) -> anyhow::Result<Request> {
         let name = self.out.file_name().map_or("policy".into(), |name| name.to_string_lossy().into_owned());
-        Request {
+        Ok(Request {
+            layout: self.layout()?,
             checkpoint: self.checkpoint.clone(),
             tokenizer: self.tokenizer.clone(),
             backbone: self.backbone_config.clone(),
@@ -142,13 +168,13 @@ impl Export {
             },
             blocks_per_engine: self.blocks_per_engine,
             debug_outputs: self.debug_outputs,
-        }
+        })
     }
 }
 
 /// Writes the bundle; prints where it is, what it holds and its fingerprint.
 pub fn run(args: &Export) -> anyhow::Result<Outcome> {
-    let request = args.request();
+    let request = args.request()?;
     let not_exported = || format!("{} was not exported", args.checkpoint.display());
     let measured = args.absmax.measure(&request, &args.out).with_context(not_exported)?;
     let mut bar = Bar::new();
@@ -159,6 +185,9 @@ pub fn run(args: &Export) -> anyhow::Result<Outcome> {
     }
     for (stage, bytes) in &summary.stages {
         println!("stage {stage}: {:.1} MB", *bytes as f64 / 1e6);
+    }
+    for [stage, file, what] in &summary.supplied {
+        println!("stage {stage}: put {file} into the folder: {what}");
     }
     if let Some(report) = measured {
         super::absmax::publish(&report, &request, &args.out)?;

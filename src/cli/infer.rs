@@ -21,6 +21,9 @@ pub struct Infer {
     /// Where to write the tensors.
     #[arg(long, value_name = "FILE.npz")]
     dump: PathBuf,
+    /// Network that stands in for a stage's own, such as dit=dit_model.onnx; once for each.
+    #[arg(long = "stage", value_name = "STAGE=FILE", value_parser = stage_file)]
+    stages: Vec<(String, PathBuf)>,
     /// Threads of the inference.
     #[arg(long, value_name = "N", default_value_t = 1)]
     threads: usize,
@@ -33,7 +36,8 @@ pub struct Infer {
 pub fn run(args: &Infer) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(&args.policy)?;
     let inputs = Inputs::new(npz::read(&args.inputs)?, &spec)?;
-    let mut policy = infer::load(spec, args.threads, &mut |_| {})?;
+    let stages = args.stages.iter().cloned().collect();
+    let mut policy = infer::load_with(spec, stages, args.threads, &mut |_| {})?;
     let mut dump = npz::Writer::create(&args.dump)?;
     let mut count = 0;
     infer::run(&mut policy, &inputs, &mut |name, tensor| {
@@ -43,4 +47,11 @@ pub fn run(args: &Infer) -> anyhow::Result<Outcome> {
     dump.finish()?;
     println!("{count} tensors -> {}", args.dump.display());
     Ok(Outcome::Success)
+}
+
+fn stage_file(text: &str) -> Result<(String, PathBuf), String> {
+    let parts = text.split_once('=').filter(|(stage, file)| !stage.is_empty() && !file.is_empty());
+    let (stage, file) =
+        parts.ok_or_else(|| format!("expected STAGE=FILE, such as dit=dit_model.onnx, found '{text}'"))?;
+    Ok((stage.to_owned(), file.into()))
 }

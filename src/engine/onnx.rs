@@ -151,6 +151,7 @@ impl Device for Onnx {
         match tensor.data() {
             Data::F32(values) => copy_in(buffer, values),
             Data::F16(values) => copy_in(buffer, values),
+            Data::BF16(values) => copy_in(buffer, values),
             Data::I32(values) => copy_in(buffer, values),
             Data::I64(values) => copy_in(buffer, values),
             Data::U8(values) => copy_in(buffer, values),
@@ -204,6 +205,7 @@ fn copy(buffer: &DynTensor, tensor: &mut HostTensor) -> Result<(), String> {
     match tensor.data_mut() {
         Data::F32(values) => copy_out(buffer, values),
         Data::F16(values) => copy_out(buffer, values),
+        Data::BF16(values) => copy_out(buffer, values),
         Data::I32(values) => copy_out(buffer, values),
         Data::I64(values) => copy_out(buffer, values),
         Data::U8(values) => copy_out(buffer, values),

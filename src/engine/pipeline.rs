@@ -62,7 +62,7 @@ pub trait Run: Send {
     /// [`Error::DoesNotFit`] when memory is short.
     fn prepare(&mut self, symbols: &Symbols, repetitions: u32) -> Result<(), Error>;
 
-    /// Writes a host tensor for the next run.
+    /// Writes a host tensor for the next run, to each type that stages read it in.
     ///
     /// # Errors
     /// [`Error::HostTensor`] when type or dimensions differ from the prepared program's.
@@ -78,10 +78,11 @@ pub trait Run: Send {
     /// [`Error::Enqueue`] with every shape and the runtime's words; [`Error::DeviceLost`].
     fn execute(&mut self, times: &mut [StageTime]) -> Result<(), Error>;
 
-    /// As [`Self::execute`], and shows every output of a stage as soon as it is made. For inspection: copies, allocates.
+    /// As [`Self::execute`], and shows every output of a stage as soon as it is made, and a repetition's constants. For
+    /// inspection: copies, allocates.
     ///
     /// # Errors
-    /// As [`Self::execute`], and [`Error::Device`] for an output of a type that the host does not read.
+    /// As [`Self::execute`], and [`Error::Device`] for an output that cannot be read.
     fn inspect(&mut self, see: &mut dyn FnMut(Made<'_>)) -> Result<(), Error>;
 
     /// Reads a tensor after a run.
@@ -93,7 +94,7 @@ pub trait Run: Send {
     /// Shows every input of every stage as the prepared program has it.
     fn shapes(&self, see: &mut dyn FnMut(BoundInput<'_>));
 
-    /// The tensors that the stages take from the host.
+    /// The tensors that the stages take from the host; a name comes once for each type that stages read it in.
     fn host_inputs(&self) -> Vec<TensorSpec>;
 
     /// Description of a tensor by its pipeline name.
@@ -171,13 +172,16 @@ where
     }
 
     fn write(&mut self, name: &str, tensor: &HostTensor) -> Result<(), Error> {
-        let index = self.index(name)?;
+        self.index(name)?;
         let program = self.programs.first_mut().ok_or(Error::NotPrepared)?;
-        program.write(&mut self.device, &self.wiring, index, tensor).map_err(|error| self.judge(error))
+        let Self { device, wiring, .. } = self;
+        let written = wiring.find_all(name).try_for_each(|at| program.write(device, wiring, at, tensor));
+        written.map_err(|error| self.judge(error))
     }
 
     fn place(&mut self, name: &str) -> Option<&mut [f32]> {
-        let index = self.wiring.find(name)?;
+        let mut all = self.wiring.find_all(name);
+        let index = all.next().filter(|_| all.next().is_none())?;
         self.programs.first_mut()?.place(&mut self.device, &self.wiring, index)
     }
 

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
 
-use super::wiring::{Source, Symbols, Wiring, resolve};
+use super::wiring::{Joined, Source, Symbols, Wiring, resolve};
 use super::{BoundInput, Device, Error, Made, Placement, StageTime};
 use crate::sys::map;
-use crate::tensor::{DType, HostTensor, display_dims};
+use crate::tensor::{DType, Data, HostTensor, display_dims, without_batch};
 
 mod check;
 
@@ -111,26 +111,30 @@ impl<D: Device> Program<D> {
             let fail = |reason: String| Error::Constants { input: input.clone(), file: file.clone(), reason };
             let table = constant_table(file, input, self.repetitions).map_err(fail)?;
             let dims = resolve(&tensor.spec, &self.symbols)?;
-            if tensor.spec.dtype != DType::F32 || table.dims()[1..] != *dims {
-                return Err(fail(format!(
-                    "expected rows of {} {}, found f32 {}",
-                    tensor.spec.dtype,
-                    display_dims(&dims),
-                    display_dims(&table.dims()[1..])
-                )));
+            let dtype = tensor.spec.dtype;
+            let rows = rows(&table);
+            if rows.len() != places.len() {
+                return Err(fail(format!("expected {} rows, found {}", places.len(), rows.len())));
             }
-            let row_len: usize = dims.iter().product();
-            let rows = table.as_f32().unwrap_or_default().chunks_exact(row_len.max(1));
-            for (row, place) in rows.zip(places) {
-                let row =
-                    HostTensor::from_f32(&dims, row.to_vec()).ok_or_else(|| fail("rows of uneven length".into()))?;
-                device.write(&mut self.workspace, *place, &row).map_err(fail)?;
+            for (row, place) in rows.into_iter().zip(places) {
+                let mut converted = HostTensor::zeros(dtype, &dims).ok_or_else(|| fail("too many elements".into()))?;
+                if row.dims() != dims || (row.dtype() != dtype && !row.convert_into(&mut converted)) {
+                    return Err(fail(format!(
+                        "expected rows of {dtype} {}, found {} {}",
+                        display_dims(&dims),
+                        row.dtype(),
+                        display_dims(row.dims())
+                    )));
+                }
+                let row = if row.dtype() == dtype { &row } else { &converted };
+                device.write(&mut self.workspace, *place, row).map_err(fail)?;
             }
         }
         Ok(())
     }
 
-    /// Copies a host tensor in, converting i32 to i64 and f32 to f16 where a foreign network wants that.
+    /// Copies a host tensor in, converting it where a foreign network wants another type
+    /// ([`HostTensor::convert_into`]); leading ones do not matter.
     pub fn write(&mut self, device: &mut D, wiring: &Wiring, tensor: usize, host: &HostTensor) -> Result<(), Error> {
         let spec = &wiring.tensors[tensor].spec;
         let (dims, place) = (&self.layout.dims[tensor], self.layout.places[tensor][0]);
@@ -139,7 +143,7 @@ impl<D: Device> Program<D> {
             expected,
             found: format!("{} {}", host.dtype(), display_dims(host.dims())),
         };
-        if host.dims() != dims {
+        if !same_but_for_batch(host.dims(), dims) {
             return Err(refuse(format!("{} {}", spec.dtype, display_dims(dims))));
         }
         if host.dtype() == spec.dtype {
@@ -166,7 +170,7 @@ impl<D: Device> Program<D> {
         let last = (self.repetitions as usize).saturating_sub(1);
         let spec = &wiring.tensors[tensor].spec;
         let dims = &self.layout.dims[tensor];
-        if host.dtype() != spec.dtype || host.dims() != dims {
+        if host.dtype() != spec.dtype || !same_but_for_batch(host.dims(), dims) {
             return Err(Error::HostTensor {
                 tensor: spec.name.clone(),
                 expected: format!("{} {}", spec.dtype, display_dims(dims)),
@@ -226,7 +230,8 @@ impl<D: Device> Program<D> {
         Ok(())
     }
 
-    /// As [`Self::execute`], and shows every output as soon as it is made. Copies and allocates.
+    /// As [`Self::execute`], and shows every output as soon as it is made, and the constants of a repetition before it
+    /// runs. Copies and allocates.
     pub fn inspect(
         &mut self,
         device: &mut D,
@@ -234,25 +239,34 @@ impl<D: Device> Program<D> {
         wiring: &Wiring,
         see: &mut dyn FnMut(Made<'_>),
     ) -> Result<(), Error> {
-        device.upload(&mut self.workspace)?;
-        for step in &mut self.steps {
+        let Self { steps, workspace, layout, .. } = self;
+        let mut show = |device: &mut D, workspace: &D::Workspace, stage: &Joined, tensor: usize, repetition: usize| {
+            let spec = &wiring.tensors[tensor].spec;
+            let place = layout.place(wiring, tensor, repetition);
+            let fail = |reason| Error::Device { action: format!("reading tensor '{}'", spec.name), reason };
+            let held = HostTensor::zeros(spec.dtype, &layout.dims[tensor]);
+            let mut held = held.ok_or_else(|| fail("too many elements".to_owned()))?;
+            device.read(workspace, place, &mut held).map_err(fail)?;
+            see(Made { name: &spec.name, repetition: stage.repeat.then_some(repetition), tensor: held });
+            Ok::<(), Error>(())
+        };
+        device.upload(workspace)?;
+        for step in steps {
             let stage = &wiring.stages[step.stage];
-            let run = device.run(&mut engines[step.stage], &mut step.bound, &mut self.workspace);
+            let constant = |tensor: &usize| matches!(wiring.tensors[*tensor].source, Source::Constants(_));
+            for tensor in stage.inputs.iter().map(|(_, tensor)| *tensor).filter(constant) {
+                show(device, workspace, stage, tensor, step.repetition)?;
+            }
+            let run = device.run(&mut engines[step.stage], &mut step.bound, workspace);
             run.map_err(|reason| {
-                check::failure(device, engines, wiring, (step.stage, step.repetition), &self.layout.dims, reason)
+                check::failure(device, engines, wiring, (step.stage, step.repetition), &layout.dims, reason)
             })?;
             device.finish()?;
             for (_, tensor) in &stage.outputs {
-                let spec = &wiring.tensors[*tensor].spec;
-                let place = self.layout.place(wiring, *tensor, step.repetition);
-                let fail = |reason| Error::Device { action: format!("reading tensor '{}'", spec.name), reason };
-                let held = HostTensor::zeros(spec.dtype, &self.layout.dims[*tensor]);
-                let mut held = held.ok_or_else(|| fail(format!("{} is not read on the host", spec.dtype)))?;
-                device.read(&self.workspace, place, &mut held).map_err(fail)?;
-                see(Made { name: &spec.name, repetition: stage.repeat.then_some(step.repetition), tensor: held });
+                show(device, workspace, stage, *tensor, step.repetition)?;
             }
         }
-        device.download(&mut self.workspace)?;
+        device.download(workspace)?;
         device.finish()
     }
 }
@@ -323,6 +337,11 @@ impl Layout {
     }
 }
 
+fn same_but_for_batch(a: &[usize], b: &[usize]) -> bool {
+    let rank = a.len().min(b.len());
+    without_batch(a, rank).zip(without_batch(b, rank)).is_some_and(|(a, b)| a == b)
+}
+
 /// Tensor `<input>.<repetitions>` of a safetensors file, its first dimension the repetitions.
 fn constant_table(file: &Path, input: &str, repetitions: u32) -> Result<HostTensor, String> {
     let bytes = map::map(file).map_err(|error| error.to_string())?;
@@ -331,13 +350,32 @@ fn constant_table(file: &Path, input: &str, repetitions: u32) -> Result<HostTens
     let Ok(view) = tables.tensor(&name) else {
         return Err(format!("no tensor '{name}'; it has {}", tables.names().join(", ")));
     };
-    if view.dtype() != Dtype::F32 || view.shape().first() != Some(&(repetitions as usize)) {
-        return Err(format!(
-            "tensor '{name}' should be F32 with {repetitions} rows, found {:?} {:?}",
+    let (elements, _) = view.data().as_chunks::<4>();
+    let table = match view.dtype() {
+        Dtype::F32 => HostTensor::from_f32(view.shape(), elements.iter().map(|b| f32::from_le_bytes(*b)).collect()),
+        Dtype::I32 => HostTensor::from_i32(view.shape(), elements.iter().map(|b| i32::from_le_bytes(*b)).collect()),
+        _ => None,
+    };
+    table.filter(|table| table.dims().first() == Some(&(repetitions as usize))).ok_or_else(|| {
+        format!(
+            "tensor '{name}' should be F32 or I32 with {repetitions} rows, found {:?} {:?}",
             view.dtype(),
             view.shape()
-        ));
+        )
+    })
+}
+
+/// The rows of a table along its first dimension.
+fn rows(table: &HostTensor) -> Vec<HostTensor> {
+    let dims = table.dims().get(1..).unwrap_or_default();
+    let length = dims.iter().product::<usize>().max(1);
+    match table.data() {
+        Data::F32(values) => {
+            values.chunks_exact(length).filter_map(|row| HostTensor::from_f32(dims, row.to_vec())).collect()
+        }
+        Data::I32(values) => {
+            values.chunks_exact(length).filter_map(|row| HostTensor::from_i32(dims, row.to_vec())).collect()
+        }
+        _ => Vec::new(),
     }
-    let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    HostTensor::from_f32(view.shape(), values).ok_or_else(|| format!("tensor '{name}' has data of another length"))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{Error, profile};
-use crate::tensor::{DType, Dim, TensorSpec, display_dims};
+use crate::tensor::{DType, Dim, TensorSpec, display_dims, without_batch};
 
 /// Values of symbolic dimensions, by name.
 pub type Symbols = BTreeMap<String, usize>;
@@ -134,6 +134,7 @@ impl Wiring {
         let mut joiner = Joiner { host, narrows_int64, tensors: Vec::new(), problems: Vec::new() };
         let joined = stages.iter().zip(networks).map(|(stage, network)| joiner.stage(stage, *network)).collect();
         joiner.close_loops(stages);
+        joiner.check_fed();
         joiner.check_group(stages);
         if joiner.problems.is_empty() {
             Ok(Self { tensors: joiner.tensors, stages: joined })
@@ -147,9 +148,14 @@ impl Wiring {
         self.tensors.iter().rposition(|tensor| tensor.feeds.is_some())
     }
 
-    /// Index of the tensor named `name`.
+    /// Index of the first tensor named `name`.
     pub fn find(&self, name: &str) -> Option<usize> {
-        self.tensors.iter().position(|tensor| tensor.spec.name == name)
+        self.find_all(name).next()
+    }
+
+    /// Indices of the tensors named `name`: a host tensor that networks read in several types is several.
+    pub fn find_all(&self, name: &str) -> impl Iterator<Item = usize> {
+        self.tensors.iter().enumerate().filter(move |(_, tensor)| tensor.spec.name == name).map(|(index, _)| index)
     }
 }
 
@@ -177,7 +183,10 @@ impl Joiner<'_> {
         };
         for input in &stage.inputs {
             let Some(spec) = self.network_tensor(stage, "input", &input.tensor, inputs) else { continue };
-            self.compare(stage, &input.tensor, spec, input.dtype, input.dims.as_deref());
+            // What the host writes is converted on its way.
+            let made = self.find(&input.name).is_some_and(|index| self.tensors[index].source == Source::Stage);
+            let expected = input.dtype.filter(|dtype| made || !dtype.converts_to(spec.dtype));
+            self.compare(stage, &input.tensor, spec, expected, input.dims.as_deref());
             if let Some(index) = self.source_of(stage, input, spec) {
                 joined.inputs.push((input.tensor.clone(), index));
             }
@@ -185,7 +194,7 @@ impl Joiner<'_> {
         for output in &stage.outputs {
             let Some(spec) = self.network_tensor(stage, "output", &output.tensor, outputs) else { continue };
             self.compare(stage, &output.tensor, spec, output.dtype, output.dims.as_deref());
-            if self.position(&output.name).is_some() {
+            if self.find(&output.name).is_some() {
                 self.problems.push(format!(
                     "stage '{}': output '{}' has the name of a tensor that exists already",
                     stage.name, output.name
@@ -241,24 +250,34 @@ impl Joiner<'_> {
     /// The tensor that feeds `input`, made known on its first use.
     fn source_of(&mut self, stage: &Stage, input: &Input, spec: &TensorSpec) -> Option<usize> {
         let dims = input.dims.clone().unwrap_or_else(|| spec.dims.clone());
-        if let Some(index) = self.position(&input.name) {
-            let made = &self.tensors[index].spec;
-            if made.dtype != spec.dtype || !compatible(&made.dims, &dims) {
-                self.problems.push(format!(
-                    "stage '{}' wants '{}' as {} {}, but it is {} {}",
-                    stage.name,
-                    input.name,
-                    spec.dtype,
-                    display_dims(&dims),
-                    made.dtype,
-                    display_dims(&made.dims)
-                ));
-            }
-            return Some(index);
+        let known: Vec<usize> =
+            (0..self.tensors.len()).filter(|at| self.tensors[*at].spec.name == input.name).collect();
+        let fits = |at: &&usize| {
+            let made = &self.tensors[**at].spec;
+            made.dtype == spec.dtype && compatible(&made.dims, &dims)
+        };
+        if let Some(index) = known.iter().find(fits) {
+            return Some(*index);
+        }
+        if let Some(&first) = known.first()
+            && self.tensors[first].source == Source::Stage
+        {
+            let made = &self.tensors[first].spec;
+            self.problems.push(format!(
+                "stage '{}' wants '{}' as {} {}, but it is {} {}; a stage reads in place what another made, so that \
+                 types and dimensions have to be the same",
+                stage.name,
+                input.name,
+                spec.dtype,
+                display_dims(&dims),
+                made.dtype,
+                display_dims(&made.dims)
+            ));
+            return Some(first);
         }
         let source = if let Some(file) = &input.constants {
             Source::Constants(file.clone())
-        } else if self.check_host(stage, input, &dims) {
+        } else if self.check_host(stage, input, spec.dtype, &dims) {
             Source::Host
         } else {
             return None;
@@ -268,7 +287,7 @@ impl Joiner<'_> {
         Some(self.tensors.len() - 1)
     }
 
-    fn check_host(&mut self, stage: &Stage, input: &Input, dims: &[Dim]) -> bool {
+    fn check_host(&mut self, stage: &Stage, input: &Input, dtype: DType, dims: &[Dim]) -> bool {
         let Some(offered) = self.host.iter().find(|spec| spec.name == input.name) else {
             let known: Vec<&str> = self.host.iter().map(|spec| spec.name.as_str()).collect();
             self.problems.push(format!(
@@ -279,12 +298,13 @@ impl Joiner<'_> {
             ));
             return false;
         };
-        if !compatible(&offered.dims, dims) {
+        if !compatible_but_for_batch(&offered.dims, dims) || !offered.dtype.converts_to(dtype) {
             self.problems.push(format!(
-                "stage '{}' wants '{}' as {}, but the host makes {}",
+                "stage '{}' wants '{}' as {dtype} {}, but the host makes {} {}",
                 stage.name,
                 input.name,
                 display_dims(dims),
+                offered.dtype,
                 display_dims(&offered.dims)
             ));
         }
@@ -294,7 +314,7 @@ impl Joiner<'_> {
     fn close_loops(&mut self, stages: &[Stage]) {
         for (stage, output) in stages.iter().flat_map(|stage| stage.outputs.iter().map(move |output| (stage, output))) {
             let Some(target) = &output.feeds else { continue };
-            let (Some(from), Some(to)) = (self.position(&output.name), self.position(target)) else {
+            let (Some(from), Some(to)) = (self.find(&output.name), self.find(target)) else {
                 self.problems.push(format!(
                     "stage '{}': output '{}' feeds '{target}', which no stage reads",
                     stage.name, output.name
@@ -343,7 +363,28 @@ impl Joiner<'_> {
         }
     }
 
-    fn position(&self, name: &str) -> Option<usize> {
+    /// A tensor that is fed exists once: the loop closes by swapping two buffers.
+    fn check_fed(&mut self) {
+        for from in self.tensors.iter().filter(|tensor| tensor.feeds.is_some()) {
+            let Some(fed) = from.feeds.and_then(|to| self.tensors.get(to)) else { continue };
+            let all: Vec<String> = self
+                .tensors
+                .iter()
+                .filter(|tensor| tensor.spec.name == fed.spec.name)
+                .map(|tensor| format!("{} {}", tensor.spec.dtype, display_dims(&tensor.spec.dims)))
+                .collect();
+            if all.len() > 1 {
+                self.problems.push(format!(
+                    "'{}' feeds '{}', which stages read as {}: they have to read it in one type and shape",
+                    from.spec.name,
+                    fed.spec.name,
+                    all.join(" and as ")
+                ));
+            }
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
         self.tensors.iter().position(|tensor| tensor.spec.name == name)
     }
 }
@@ -355,6 +396,12 @@ fn compatible(a: &[Dim], b: &[Dim]) -> bool {
             (Dim::Fixed(a), Dim::Fixed(b)) => a == b,
             _ => true,
         })
+}
+
+/// As [`compatible`], leading ones of the longer aside: the host's tensors have no batch axis.
+fn compatible_but_for_batch(a: &[Dim], b: &[Dim]) -> bool {
+    let rank = a.len().min(b.len());
+    without_batch(a, rank).zip(without_batch(b, rank)).is_some_and(|(a, b)| compatible(a, b))
 }
 
 /// Replaces symbols by their values.

@@ -8,12 +8,12 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 
 use super::checkpoint::{Backbone, Checkpoint, Config};
+use super::layout::{Layout, Network, Stage, sizes};
 use super::policy_yaml::{Description, POLICY_YAML};
 use super::progress::{Metered, Progress};
-use super::split::{self, Stage};
 use super::staging::Staging;
-use super::weights::Weights;
-use super::{Error, Model, Options, RopeFrequencies, View, VisionAttention, tensor_file};
+use super::weights::Weights as _;
+use super::{Error, Model, Options, RopeFrequencies, View, VisionAttention, split, tensor_file};
 use crate::policy::encode::image::{EvalTransform, image_tokens};
 use crate::policy::encode::prompt::{PromptEncoder, save_tokenizer};
 use crate::policy::encode::resize::Size;
@@ -77,6 +77,8 @@ pub struct Request {
     pub name: String,
     /// Comment at the top of `policy.yaml`, one line.
     pub about: String,
+    /// How the network is cut into stages.
+    pub layout: Layout,
     /// Seconds between action rows.
     pub step_s: f64,
     /// Denoising step counts that get their constants.
@@ -108,8 +110,10 @@ pub struct Summary {
     pub fingerprint: String,
     /// Views in the policy's order, at the size that the network takes.
     pub views: Vec<View>,
-    /// Stages in run order, each with the bytes of its files.
+    /// Stages in run order that were written, each with the bytes of its files.
     pub stages: Vec<(String, u64)>,
+    /// Stages whose networks the bundle expects from whoever uses it: the stage, its file, what that is.
+    pub supplied: Vec<[String; 3]>,
 }
 
 /// Writes the bundle to `out`, a new or empty folder or an earlier bundle.
@@ -120,28 +124,21 @@ pub struct Summary {
 /// [`Error`]; everything about the request and the checkpoint's files is checked before the first weight is written.
 pub fn write(request: &Request, out: &Path, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
     let staging = Staging::beside(out, "a policy bundle", POLICY_YAML)?;
-    let summary = fill(request, staging.dir(), &split::write, report)?;
+    let summary = fill(request, staging.dir(), false, report)?;
     staging.finish()?;
     Ok(summary)
 }
 
-/// Fills the folder `dir` with a bundle of [measured](split::write_measured) networks, which runs as any other.
+/// Fills the folder `dir` with a bundle of [measured](super::layout::Layout::write_measured_stages) networks, which runs as
+/// any other.
 ///
 /// # Errors
 /// As [`write()`].
 pub fn fill_measured(request: &Request, dir: &Path, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
-    fill(request, dir, &split::write_measured, report)
+    fill(request, dir, true, report)
 }
 
-/// [`split::write`] or one like it.
-type WriteStages<'a> = &'a dyn Fn(&dyn Weights, &Model, &Options, &[View], &Path) -> Result<Vec<Stage>, Error>;
-
-fn fill(
-    request: &Request,
-    dir: &Path,
-    write_stages: WriteStages<'_>,
-    report: &mut dyn FnMut(Progress),
-) -> Result<Summary, Error> {
+fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
     write_json(&template(), &dir.join(TEMPLATE))?;
     let plan = Plan::new(request, &dir.join(TEMPLATE))?;
     let inside = request.tokenizer.join(TOKENIZER);
@@ -154,16 +151,27 @@ fn fill(
     copy(&request.checkpoint.join(STATISTICS), &dir.join(STATISTICS))?;
 
     let stages = {
-        let weights = Metered::new(&plan.checkpoint, &plan.model, report)?;
-        let mut table = weights.get(EMBED_TOKENS)?;
-        table.name = EMBEDDING.1.to_owned();
-        tensor_file::write(&[table], &dir.join(EMBEDDING.0))?;
-        write_stages(&weights, &plan.model, &plan.options, &plan.views, dir)?
+        let weights = Metered::new(&plan.checkpoint, &plan.model, request.layout.reads, report)?;
+        if request.layout.embedding {
+            let mut table = weights.get(EMBED_TOKENS)?;
+            table.name = EMBEDDING.1.to_owned();
+            tensor_file::write(&[table], &dir.join(EMBEDDING.0))?;
+        }
+        let network = Network { model: &plan.model, views: &plan.views, image_token: plan.prompt.image_token };
+        match measured {
+            false => request.layout.write_stages(&weights, &network, &plan.options, dir)?,
+            true => request.layout.write_measured_stages(&weights, &network, &plan.options, dir)?,
+        }
     };
     report(Progress::Fingerprint);
     let fingerprint = plan.describe(request, &stages, dir)?;
-    let sizes = stages.iter().map(|stage| Ok((stage.name.clone(), bytes_of(stage)?))).collect::<Result<_, Error>>()?;
-    Ok(Summary { fingerprint, views: plan.views, stages: sizes })
+    let written = stages.iter().filter(|stage| stage.supplied.is_none());
+    let sizes = written.map(|stage| Ok((stage.name.clone(), bytes_of(stage)?))).collect::<Result<_, Error>>()?;
+    let supplied = stages.iter().filter_map(|stage| {
+        let file = stage.files.model.file_name()?.to_string_lossy().into_owned();
+        Some([stage.name.clone(), file, stage.supplied.clone()?])
+    });
+    Ok(Summary { fingerprint, views: plan.views, stages: sizes, supplied: supplied.collect() })
 }
 
 /// A request that can be fulfilled.
@@ -173,7 +181,16 @@ struct Plan {
     processor: Processor,
     views: Vec<View>,
     options: Options,
+    prompt: Prompts,
     default_steps: u32,
+}
+
+/// What the tokenizer says about every prompt.
+struct Prompts {
+    /// Fewest, most usual and most text tokens.
+    text: [usize; 3],
+    /// Id of the token that image rows stand for.
+    image_token: i32,
 }
 
 impl Plan {
@@ -191,10 +208,12 @@ impl Plan {
         check_sizes(&model, &processor, &mut problems);
         check_options(request, &mut problems);
         let views = views(request, &processor, &mut problems);
+        check_layout(request, &views, &mut problems);
         if !problems.is_empty() {
             return Err(Error::Request { problems });
         }
         split::view_groups(&model, &views)?;
+        let prompt = prompts(request, &model, &processor, &views, template)?;
         let checkpoint = Checkpoint::open(dir)?;
         checkpoint.check(&model)?;
         let options = Options {
@@ -204,13 +223,13 @@ impl Plan {
             attention: request.attention,
             steps: request.steps.clone(),
             embodiment: row,
-            text: text_range(request, &model, &processor, &views, template)?,
+            text: prompt.text,
             blocks_per_engine: request.blocks_per_engine,
             debug_outputs: request.debug_outputs,
         };
         let usual = u32::try_from(config.inference_steps).ok().filter(|usual| request.steps.contains(usual));
         let default_steps = usual.or(request.steps.last().copied()).unwrap_or(1);
-        Ok(Self { checkpoint, model, processor, views, options, default_steps })
+        Ok(Self { checkpoint, model, processor, views, options, prompt, default_steps })
     }
 
     /// Writes `policy.yaml`; returns the fingerprint.
@@ -231,10 +250,10 @@ impl Plan {
             tokenizer: TOKENIZER,
             template: TEMPLATE,
             max_tokens: self.options.text[2],
-            embedding: EMBEDDING,
+            embedding: request.layout.embedding.then_some(EMBEDDING),
             config: PROCESSOR,
             statistics: STATISTICS,
-            embodiment: &request.embodiment,
+            embodiment: (&request.embodiment, self.options.embodiment),
             steps: &request.steps,
             default_steps: self.default_steps,
             precision: request.precision.as_deref(),
@@ -293,8 +312,40 @@ fn check_options(request: &Request, problems: &mut Vec<String>) {
     if request.blocks_per_engine == Some(0) {
         problems.push("--blocks-per-engine: expected at least 1, found 0".to_owned());
     }
-    for stage in request.dtype_of.keys().filter(|stage| !split::STAGES.contains(&stage.as_str())) {
-        problems.push(format!("--dtype-of: expected one of {}, found {stage}", split::STAGES.join(", ")));
+}
+
+/// What the layout cannot do.
+fn check_layout(request: &Request, views: &[View], problems: &mut Vec<String>) {
+    let layout = &request.layout;
+    for stage in request.dtype_of.keys().filter(|stage| !layout.stages.contains(&stage.as_str())) {
+        problems.push(format!(
+            "--dtype-of: expected one of {} (the stages of --layout {}), found {stage}",
+            layout.stages.join(", "),
+            layout.name
+        ));
+    }
+    if layout.stacked && views.windows(2).any(|pair| (pair[0].width, pair[0].height) != (pair[1].width, pair[1].height))
+    {
+        problems.push(format!(
+            "--camera: expected cameras of one final size, because --layout {} has one tensor for all views, found {}; \
+             give the cameras frames of one shape, or use --layout split",
+            layout.name,
+            sizes(views)
+        ));
+    }
+    if !layout.cuts && request.blocks_per_engine.is_some() {
+        problems.push(format!(
+            "--blocks-per-engine: expected with --layout split, found --layout {}, whose stages are not cut",
+            layout.name
+        ));
+    }
+    let others =
+        "belongs to vision tower and language model, which this layout takes from files of your own; leave it out";
+    if !layout.backbone && request.rope != RopeFrequencies::default() {
+        problems.push(format!("--rope-inv-freq: found `exact` with --layout {}: it {others}", layout.name));
+    }
+    if !layout.backbone && request.attention != VisionAttention::default() {
+        problems.push(format!("--vision-attention: found `cross-view` with --layout {}: it {others}", layout.name));
     }
 }
 
@@ -331,14 +382,14 @@ fn views(request: &Request, processor: &Processor, problems: &mut Vec<String>) -
     views
 }
 
-/// Fewest, most usual and most text tokens of a prompt.
-fn text_range(
+/// Fewest, most usual and most text tokens of a prompt, and the token of image rows.
+fn prompts(
     request: &Request,
     model: &Model,
     processor: &Processor,
     views: &[View],
     template: &Path,
-) -> Result<[usize; 3], Error> {
+) -> Result<Prompts, Error> {
     let mut encoder = PromptEncoder::load(&request.tokenizer, template, processor.formalize)?;
     let tokens: Vec<usize> =
         views.iter().map(|view| image_tokens(Size { width: view.width, height: view.height })).collect();
@@ -360,7 +411,10 @@ fn text_range(
         return Err(Error::Request { problems });
     }
     let [fewest, usual] = request.usual_text.unwrap_or([fewest, (fewest + USUAL_INSTRUCTION).min(most)]);
-    Ok([fewest, usual, most])
+    // The template has a place for every view and every view has rows.
+    let place = prompt.image_positions.first().and_then(|place| usize::try_from(*place).ok());
+    let image_token = place.and_then(|place| prompt.ids.get(place)).copied().unwrap_or_default();
+    Ok(Prompts { text: [fewest, usual, most], image_token })
 }
 
 /// The language model's chat prompt: text first, then the images, no generation prompt.

@@ -3,13 +3,17 @@
 //! Architecture and formulas: NVIDIA Isaac-GR00T at commit 4e62473 (N1.6), as run. Activations are `[rows, channels]`
 //! throughout, attention is `[images, heads, rows, channels]`.
 
+pub mod actions;
 pub mod attention;
 pub mod context;
+pub mod dit;
 pub mod hoist;
 pub mod language;
 pub mod rope;
 pub mod step;
 pub mod vision;
+
+use std::collections::BTreeMap;
 
 use super::onnx::{Graph, Value};
 use super::weights::{Weight, Weights};
@@ -24,6 +28,8 @@ pub struct Net<'a> {
     pub weights: &'a dyn Weights,
     /// The switches.
     pub options: &'a Options,
+    /// Element types of the tensors between stages that are not in single precision, by name.
+    pub edges: &'a BTreeMap<String, DType>,
 }
 
 /// `[n, m, ..]` of fixed sizes.
@@ -49,6 +55,11 @@ impl Net<'_> {
         self.options.dtype
     }
 
+    /// Element type of a floating-point tensor between stages.
+    pub fn edge(&self, name: &str) -> DType {
+        self.edges.get(name).copied().unwrap_or(DType::F32)
+    }
+
     /// Makes an inner tensor an output `name`, in single precision, when the export was asked to.
     pub fn tap(&mut self, name: &str, value: &Value) -> Result<(), Error> {
         if !self.options.debug_outputs {
@@ -58,10 +69,21 @@ impl Net<'_> {
         self.graph.output(name, &value)
     }
 
-    /// An input in single precision, cast to the export's element type.
+    /// An input in its edge's element type, single precision as a rule, cast to the export's.
     pub fn float_input(&mut self, name: &str, dims: &[Dim]) -> Result<Value, Error> {
-        let value = self.graph.input(name, DType::F32, dims)?;
+        let value = self.graph.input(name, self.edge(name), dims)?;
         Ok(self.graph.cast(&value, self.options.dtype))
+    }
+
+    /// `value` `[1, rows, ..]` without its first axis.
+    pub fn unbatched(&mut self, value: &Value) -> Result<Value, Error> {
+        self.graph.reshape(value, value.dims().get(1..).unwrap_or_default())
+    }
+
+    /// `value` with a first axis of 1.
+    pub fn batched(&mut self, value: &Value) -> Result<Value, Error> {
+        let dims = [&[Dim::Fixed(1)], value.dims()].concat();
+        self.graph.reshape(value, &dims)
     }
 
     /// A weight of the checkpoint as an initializer of the same name.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::Error;
-use super::split::{Source, Stage};
+use super::layout::{Source, Stage};
 use crate::policy::fingerprint;
 use crate::tensor::{DType, TensorSpec, display_dims};
 
@@ -38,14 +38,14 @@ pub struct Description<'a> {
     pub template: &'a str,
     /// Most text tokens of a prompt.
     pub max_tokens: usize,
-    /// Embedding file and tensor.
-    pub embedding: (&'a str, &'a str),
+    /// Embedding file and tensor, where rows are gathered on the host.
+    pub embedding: Option<(&'a str, &'a str)>,
     /// Processor configuration file.
     pub config: &'a str,
     /// Statistics file.
     pub statistics: &'a str,
-    /// Embodiment tag.
-    pub embodiment: &'a str,
+    /// Embodiment tag and row.
+    pub embodiment: (&'a str, usize),
     /// Exported step counts.
     pub steps: &'a [u32],
     /// Step count unless a parameter says otherwise.
@@ -57,10 +57,13 @@ pub struct Description<'a> {
 impl Description<'_> {
     /// Names of the files that the bundle consists of, weights files of the networks aside.
     fn files(&self, stages: &[Stage]) -> Vec<String> {
-        let named = [self.tokenizer, self.template, self.embedding.0, self.config, self.statistics];
-        let mut files: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
+        let named = [self.tokenizer, self.template, self.config, self.statistics];
+        let named = named.into_iter().chain(self.embedding.map(|(file, _)| file));
+        let mut files: Vec<String> = named.map(str::to_owned).collect();
         for stage in stages {
-            files.push(model_file(stage));
+            if stage.supplied.is_none() {
+                files.push(model_file(stage));
+            }
             files.extend(stage.inputs.iter().filter_map(|(_, source)| match source {
                 Source::Constants(file) => Some((*file).to_owned()),
                 _ => None,
@@ -102,9 +105,9 @@ impl Description<'_> {
                tokenizer: {tokenizer}\n  \
                template: {template}\n  \
                # Most text tokens of a whole prompt; image tokens come on top.\n  \
-               max_tokens: {max_tokens}\n  \
-               embedding: {{file: {embedding_file}, tensor: {embedding_tensor}}}\n\
-             processor: {{config: {config}, statistics: {statistics}, embodiment: {embodiment}}}\n\
+               max_tokens: {max_tokens}\n\
+             {embedding}\
+             processor: {{config: {config}, statistics: {statistics}, embodiment: {tag}, embodiment_id: {row}}}\n\
              # Step counts that have constants.\n\
              denoise: {{steps: [{steps}], default: {default_steps}}}\n\
              # In run order. Letters are sizes known at run time: T text tokens, S all tokens.\n\
@@ -122,11 +125,14 @@ impl Description<'_> {
             tokenizer = self.tokenizer,
             template = self.template,
             max_tokens = self.max_tokens,
-            embedding_file = self.embedding.0,
-            embedding_tensor = self.embedding.1,
+            embedding = self
+                .embedding
+                .map(|(file, tensor)| format!("  embedding: {{file: {file}, tensor: {tensor}}}\n"))
+                .unwrap_or_default(),
             config = self.config,
             statistics = self.statistics,
-            embodiment = scalar(self.embodiment),
+            tag = scalar(self.embodiment.0),
+            row = self.embodiment.1,
             steps = steps.join(", "),
             default_steps = self.default_steps,
         );
@@ -137,20 +143,21 @@ impl Description<'_> {
     }
 
     fn stage(&self, stage: &Stage) -> String {
-        let mut lines = vec![
-            format!("  - name: {}", stage.name),
-            format!("    onnx: {}", model_file(stage)),
-            format!("    precision: {}", self.precision.unwrap_or(precision(stage.dtype))),
-        ];
+        let mut lines = vec![format!("  - name: {}", stage.name), format!("    onnx: {}", model_file(stage))];
+        if let Some(what) = &stage.supplied {
+            lines.insert(0, format!("  # Yours: put the file here, or name it with engines.{}.path.", stage.name));
+            lines.push(format!("    supplied: {}", scalar(what)));
+        }
+        lines.push(format!("    precision: {}", self.precision.unwrap_or(precision(stage.dtype))));
         if stage.repeat {
             lines.push("    repeat: denoise".to_owned());
         }
         lines.push("    inputs:".to_owned());
         for (spec, source) in &stage.inputs {
             let entry = match source {
-                Source::Host => described(spec, ""),
-                Source::Stage => "{}".to_owned(),
-                Source::Constants(file) => format!("{{constants: {file}}}"),
+                Source::Stage if stage.supplied.is_none() => "{}".to_owned(),
+                Source::Host | Source::Stage => described(spec, ""),
+                Source::Constants(file) => described(spec, &format!(", constants: {file}")),
             };
             lines.push(format!("      {}: {entry}", scalar(&spec.name)));
         }
@@ -158,6 +165,12 @@ impl Description<'_> {
         for (spec, feeds) in &stage.outputs {
             let feeds = feeds.as_ref().map(|input| format!(", feeds: {input}")).unwrap_or_default();
             lines.push(format!("      {}: {}", spec.name, described(spec, &feeds)));
+        }
+        if !stage.rename.is_empty() {
+            let names: Vec<String> =
+                stage.rename.iter().map(|(network, policy)| format!("{network}: {policy}")).collect();
+            lines.push("    # The network's names of them.".to_owned());
+            lines.push(format!("    rename: {{{}}}", names.join(", ")));
         }
         if !stage.profile.is_empty() {
             let ranges: Vec<String> = stage.profile.iter().map(|(name, range)| format!("{name}: {range:?}")).collect();

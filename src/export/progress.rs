@@ -35,10 +35,15 @@ struct State<'a> {
 }
 
 impl<'a> Metered<'a> {
-    /// Reports on the weights of `model`; of one that holds all embodiments, the share of one counts.
-    pub fn new(inner: &'a dyn Weights, model: &Model, report: &'a mut dyn FnMut(Progress)) -> Result<Self, Error> {
+    /// Reports on those weights of `model` that are `read`; of one that holds all embodiments, the share of one counts.
+    pub fn new(
+        inner: &'a dyn Weights,
+        model: &Model,
+        read: fn(&str) -> bool,
+        report: &'a mut dyn FnMut(Progress),
+    ) -> Result<Self, Error> {
         let mut unread = BTreeMap::new();
-        for (name, _) in inventory(model) {
+        for (name, _) in inventory(model).into_iter().filter(|(name, _)| read(name)) {
             let embodied = name.ends_with(".W") || name.ends_with(".b");
             let shares = if embodied { model.head.embodiments.max(1) } else { 1 };
             let bytes = inner.get(&name)?.data.len() / shares;

@@ -32,6 +32,7 @@ pub fn write(tensors: &[Weight<'_>], path: &Path) -> Result<(), Error> {
         let dtype = match tensor.dtype {
             DType::F16 => "F16",
             DType::BF16 => "BF16",
+            DType::I32 => "I32",
             _ => "F32",
         };
         let entry = Entry { dtype, shape: &tensor.dims, data_offsets: [offset, end] };

@@ -37,6 +37,12 @@ impl Weight<'_> {
         Weight { name: name.to_owned(), dtype: DType::F32, dims: dims.to_vec(), data }
     }
 
+    /// A table of whole numbers computed here; no weight of a network.
+    pub fn whole(name: &str, dims: &[usize], values: &[i32]) -> Weight<'static> {
+        let data = Cow::Owned(values.iter().flat_map(|v| v.to_le_bytes()).collect());
+        Weight { name: name.to_owned(), dtype: DType::I32, dims: dims.to_vec(), data }
+    }
+
     /// The weight itself when its shape is `dims`, else the error that says what was found.
     pub fn shaped(self, dims: &[usize]) -> Result<Self, Error> {
         if self.dims == dims {

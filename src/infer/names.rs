@@ -4,23 +4,10 @@
 use std::collections::BTreeSet;
 
 use crate::policy::inspect::names::PIXEL_VALUES;
-use crate::tensor::HostTensor;
+use crate::tensor::{Data, HostTensor};
 
 /// Where a named tensor goes.
 type Give<'g> = &'g mut dyn FnMut(&str, &HostTensor);
-
-/// Tensors that the vendor's code makes, which have no batch axis here.
-const ROWS: [&str; 9] = [
-    "vit_out",
-    "image_rows",
-    "backbone_features",
-    "vl_embs",
-    "state_features",
-    "sa_embs",
-    "output",
-    "velocity",
-    "next_actions",
-];
 
 /// Names the tensors of one inference, in the order in which they are made.
 pub(super) struct Naming {
@@ -31,7 +18,6 @@ pub(super) struct Naming {
     actions: Option<HostTensor>,
     /// Velocities from the difference of actions, for networks that do not show theirs.
     velocities: Vec<(String, HostTensor)>,
-    image_index: Vec<i32>,
     /// Height and width of every view.
     image_sizes: Vec<i64>,
     given: BTreeSet<String>,
@@ -44,7 +30,6 @@ impl Naming {
             steps,
             actions: None,
             velocities: Vec::new(),
-            image_index: Vec::new(),
             image_sizes: Vec::new(),
             given: BTreeSet::new(),
         }
@@ -53,11 +38,12 @@ impl Naming {
     /// Gives `tensor` on under its names.
     pub fn name(&mut self, name: &str, repetition: Option<usize>, tensor: &HostTensor, give: Give<'_>) {
         let prefix = repetition.map(|index| format!("step{index}.")).unwrap_or_default();
-        let tensor = &without_batch(name, tensor);
+        let tensor = &as_rows(name, tensor.to_single().into_owned());
         match (name, repetition) {
-            ("image_index", _) => self.image_index = tensor.as_i32().unwrap_or_default().to_vec(),
-            ("input_ids", _) => return self.ids(tensor, give),
-            ("attention_mask", _) => return self.give("attention_mask".into(), &wide(tensor), give),
+            ("input_ids" | "attention_mask" | "embodiment_id" | "timestep", _) => {
+                return self.give(format!("{prefix}{name}"), &wide(tensor), give);
+            }
+            ("image_mask" | "backbone_attention_mask", _) => return self.give(name.into(), &bytes(tensor), give),
             ("image_rows", _) => self.give("mlp1_out".into(), tensor, give),
             ("actions", None) => self.actions = Some(tensor.clone()),
             ("output", Some(_)) => self.give(format!("{prefix}dit_out"), tensor, give),
@@ -91,19 +77,6 @@ impl Naming {
         }
     }
 
-    fn ids(&mut self, ids: &HostTensor, give: Give<'_>) {
-        let mut mask = vec![0; ids.as_i32().unwrap_or_default().len()];
-        for place in &self.image_index {
-            if let Some(place) = usize::try_from(*place).ok().and_then(|place| mask.get_mut(place)) {
-                *place = 1;
-            }
-        }
-        if let Some(mask) = HostTensor::from_u8(ids.dims(), mask) {
-            self.give("image_mask".into(), &mask, give);
-        }
-        self.give("input_ids".into(), &wide(ids), give);
-    }
-
     fn step(&mut self, prefix: &str, after: &HostTensor, give: Give<'_>) {
         let Some(before) = self.actions.replace(after.clone()) else { return };
         self.give(format!("{prefix}actions_in"), &before, give);
@@ -120,14 +93,25 @@ impl Naming {
 
 /// As the vendor's processor has them: i64.
 fn wide(tensor: &HostTensor) -> HostTensor {
-    let values = tensor.as_i32().unwrap_or_default().iter().map(|id| i64::from(*id)).collect();
+    let values = match tensor.data() {
+        Data::I64(values) => values.clone(),
+        _ => tensor.as_i32().unwrap_or_default().iter().map(|id| i64::from(*id)).collect(),
+    };
     HostTensor::from_i64(tensor.dims(), values).unwrap_or_default()
 }
 
-fn without_batch(name: &str, tensor: &HostTensor) -> HostTensor {
-    let known = ROWS.contains(&name) || name.starts_with("block");
-    match tensor.dims() {
-        [1, rows, width] if known => tensor.clone().reshaped(&[*rows, *width]).unwrap_or_default(),
-        _ => tensor.clone(),
+/// A mask as u8.
+fn bytes(tensor: &HostTensor) -> HostTensor {
+    let values = tensor.as_i32().unwrap_or_default().iter().map(|value| u8::from(*value != 0)).collect();
+    HostTensor::from_u8(tensor.dims(), values).unwrap_or_default()
+}
+
+/// `[1, rows, width]` without its batch axis, and the patches of all views as rows.
+fn as_rows(name: &str, tensor: HostTensor) -> HostTensor {
+    match *tensor.dims() {
+        [views, rows, width] if views == 1 || name == "vit_out" => {
+            tensor.reshaped(&[views * rows, width]).unwrap_or_default()
+        }
+        _ => tensor,
     }
 }

@@ -69,6 +69,7 @@ pub fn parse(bytes: &[u8]) -> Result<HostTensor, String> {
     match tensor.data_mut() {
         Data::F32(values) => fill(values, data, f32::from_le_bytes),
         Data::F16(values) => fill(values, data, f16::from_le_bytes),
+        Data::BF16(_) => return Err("NumPy has no bfloat16".to_owned()),
         Data::I32(values) => fill(values, data, i32::from_le_bytes),
         Data::I64(values) => fill(values, data, i64::from_le_bytes),
         Data::U8(values) => values.copy_from_slice(data),
@@ -82,11 +83,12 @@ fn fill<T, const N: usize>(values: &mut [T], data: &[u8], from: impl Fn([u8; N])
     values.iter_mut().zip(elements).for_each(|(value, bytes)| *value = from(*bytes));
 }
 
-/// The array as the bytes of a `.npy` file.
+/// The array as the bytes of a `.npy` file; bfloat16, which NumPy does not have, as single precision.
 pub fn write(tensor: &HostTensor) -> Vec<u8> {
     let (descr, data) = match tensor.data() {
         Data::F32(values) => ("<f4", values.iter().flat_map(|v| v.to_le_bytes()).collect()),
         Data::F16(values) => ("<f2", values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        Data::BF16(values) => ("<f4", values.iter().flat_map(|v| v.to_f32().to_le_bytes()).collect()),
         Data::I32(values) => ("<i4", values.iter().flat_map(|v| v.to_le_bytes()).collect()),
         Data::I64(values) => ("<i8", values.iter().flat_map(|v| v.to_le_bytes()).collect()),
         Data::U8(values) => ("|u1", values.clone()),

@@ -25,6 +25,12 @@ pub enum Error {
     /// The predicted actions could not be decoded.
     #[error(transparent)]
     Decode(#[from] decode::DecodeError),
+    /// Networks that the policy does not bring are not there.
+    #[error("networks that this policy does not bring are missing:\n  {}", missing.join("\n  "))]
+    Supplied {
+        /// One line each: the stage, the file, what it is and where it comes from.
+        missing: Vec<String>,
+    },
     /// A file of the bundle cannot be read.
     #[error("a file of the policy cannot be read: {0}")]
     Fingerprint(#[from] super::fingerprint::FingerprintError),

@@ -54,7 +54,10 @@ impl Policy {
         for (name, tensor) in self.text.tensors() {
             see(name, None, tensor);
         }
-        let actions = self.actions.as_f32_mut().unwrap_or_default();
+        if let Some(embodiment) = self.given.tensor("embodiment_id") {
+            see("embodiment_id", None, embodiment);
+        }
+        let actions = self.given.actions.as_f32_mut().unwrap_or_default();
         if actions.len() != arrays.noise.len() {
             return Err(Error::Noise { expected: actions.len(), found: arrays.noise.len() });
         }
@@ -64,14 +67,14 @@ impl Policy {
             see(&name, None, &tensor);
         }
         for spec in &self.host_inputs {
-            let found = host_tensor(&self.text, &self.state, &self.actions, &self.strength, &spec.name);
+            let found = host_tensor(&self.text, &self.state, &self.given, &spec.name);
             if let Some(tensor) = found.filter(|_| self.text.tensor(&spec.name).is_none()) {
                 see(&spec.name, None, tensor);
             }
         }
         self.pipeline.inspect(&mut |made| see(made.name, made.repetition, &made.tensor))?;
-        self.pipeline.read(&self.output, &mut self.actions)?;
-        see(names::ACTIONS, None, &self.actions);
+        self.pipeline.read(&self.output, &mut self.given.actions)?;
+        see(names::ACTIONS, None, &self.given.actions);
         self.show_decoded(see)
     }
 
@@ -84,7 +87,7 @@ impl Policy {
         let action = &self.spec.action;
         let width: usize = action.keys.iter().map(|(_, width)| width).sum();
         let mut decoded = vec![0.0; action.rows * width];
-        self.decoder.decode(self.actions.as_f32().unwrap_or_default(), self.state.raw(), &mut decoded)?;
+        self.decoder.decode(self.given.actions.as_f32().unwrap_or_default(), self.state.raw(), &mut decoded)?;
         let mut start = 0;
         for (key, columns) in &action.keys {
             let of_key = decoded.chunks_exact(width.max(1)).flat_map(|row| row.iter().skip(start).take(*columns));

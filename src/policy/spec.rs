@@ -2,6 +2,7 @@
 //!
 //! Parsed in two steps: as typed (`raw`), then checked. Everything wrong is reported at once.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -73,6 +74,8 @@ pub struct PolicySpec {
     pub denoise: DenoiseSpec,
     /// Stages in run order.
     pub stages: Vec<engine::Stage>,
+    /// Stages whose networks whoever uses the policy brings: what each is and where from.
+    pub supplied: BTreeMap<String, String>,
 }
 
 /// Shape of what the model predicts.
@@ -112,6 +115,8 @@ pub struct ProcessorFiles {
     pub statistics: PathBuf,
     /// Embodiment tag.
     pub embodiment: String,
+    /// Its row in the per-embodiment weights, for networks that hold those of all.
+    pub embodiment_id: Option<i32>,
 }
 
 /// Step counts that have constants.
@@ -156,11 +161,13 @@ impl PolicySpec {
         self.stages.iter().map(|stage| stage.name.clone()).collect()
     }
 
-    /// Every file that the description names, relative to the bundle: what the fingerprint is over.
+    /// Every file that the bundle was made with, relative to it: what the fingerprint is over. Networks that are supplied
+    /// are none of them.
     pub fn files(&self) -> Vec<String> {
         let instruction = [&self.instruction.tokenizer, &self.instruction.template];
         let embedding = self.instruction.embedding.iter().map(|(file, _)| file);
-        let networks = self.stages.iter().map(|stage| &stage.onnx);
+        let networks =
+            self.stages.iter().filter(|stage| !self.supplied.contains_key(&stage.name)).map(|stage| &stage.onnx);
         let inputs = self.stages.iter().flat_map(|stage| &stage.inputs);
         let constants = inputs.filter_map(|input| input.constants.as_ref());
         let all = instruction.into_iter().chain(embedding).chain([&self.processor.config, &self.processor.statistics]);
@@ -183,6 +190,14 @@ impl PolicySpec {
     /// Every stage as TensorRT loads it.
     pub fn engine_stages(&self) -> Vec<engine::Stage> {
         self.stages.iter().map(|stage| self.stage_for(stage, engine::EngineKind::Tensorrt)).collect()
+    }
+
+    /// Supplied networks that lie in the bundle, relative to it.
+    pub fn supplied_files(&self) -> Vec<String> {
+        let supplied =
+            self.stages.iter().filter(|stage| self.supplied.contains_key(&stage.name)).map(|stage| &stage.onnx);
+        let there = supplied.filter(|file| file.is_file()).filter_map(|file| file.strip_prefix(&self.dir).ok());
+        there.map(|file| file.to_string_lossy().into_owned()).collect()
     }
 
     /// Largest value of the symbolic dimension `symbol` in any stage's profile.
@@ -240,8 +255,14 @@ impl Checker<'_> {
                 config: self.file("processor.config", &raw.processor.config),
                 statistics: self.file("processor.statistics", &raw.processor.statistics),
                 embodiment: raw.processor.embodiment,
+                embodiment_id: raw.processor.embodiment_id,
             },
             denoise: DenoiseSpec { steps: raw.denoise.steps, default: raw.denoise.default },
+            supplied: raw
+                .stages
+                .iter()
+                .filter_map(|stage| Some((stage.name.clone(), stage.supplied.clone()?)))
+                .collect(),
             stages: raw.stages.into_iter().map(|stage| self.stage(stage)).collect(),
             name: raw.name,
             fingerprint: raw.fingerprint,
@@ -297,7 +318,10 @@ impl Checker<'_> {
             feeds: output.feeds.clone(),
         });
         let outputs = outputs.collect();
-        let file = self.file(&format!("{at}.onnx"), &raw.onnx);
+        let file = match raw.supplied {
+            None => self.file(&format!("{at}.onnx"), &raw.onnx),
+            Some(_) => self.inside(&format!("{at}.onnx"), &raw.onnx),
+        };
         engine::Stage {
             name: raw.name,
             onnx: file.clone(),
@@ -321,14 +345,21 @@ impl Checker<'_> {
 
     /// A file of the bundle: inside the folder, and there.
     fn file(&mut self, key: &str, name: &str) -> PathBuf {
-        let path = self.dir.join(name);
-        let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        if name.is_empty() || !inside {
-            self.problems.push(format!("{key}: expected a file inside the policy folder, found '{name}'"));
-        } else if !path.is_file() {
+        let known = self.problems.len();
+        let path = self.inside(key, name);
+        if self.problems.len() == known && !path.is_file() {
             self.problems.push(format!("{key}: the policy folder has no file '{name}'; copy or export it again"));
         }
         path
+    }
+
+    /// A file inside the folder, whether it is there or not.
+    fn inside(&mut self, key: &str, name: &str) -> PathBuf {
+        let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        self.check(!name.is_empty() && inside, || {
+            format!("{key}: expected a file inside the policy folder, found '{name}'")
+        });
+        self.dir.join(name)
     }
 
     fn unique<'n>(&mut self, key: &str, names: impl Iterator<Item = &'n str>) {

@@ -64,7 +64,13 @@ impl Text {
         let ints = |values: Vec<i32>| {
             HostTensor::from_i32(&[values.len()], values).ok_or(Error::Internal("a vector of its own length"))
         };
-        let mut tensors = Vec::with_capacity(6);
+        let mut image_mask = vec![0; length];
+        for &position in &prompt.image_positions {
+            if let Some(slot) = usize::try_from(position).ok().and_then(|at| image_mask.get_mut(at)) {
+                *slot = 1;
+            }
+        }
+        let mut tensors = Vec::with_capacity(8);
         if let Some(table) = &self.embedding {
             let ids = prompt.text_positions.iter().filter_map(|&at| prompt.ids.get(usize::try_from(at).ok()?));
             let mut rows = Vec::with_capacity(texts * table.width());
@@ -77,7 +83,11 @@ impl Text {
         tensors.push(("positions", ints(positions)?));
         tensors.push(("text_index", ints(prompt.text_positions)?));
         tensors.push(("image_index", ints(prompt.image_positions)?));
-        tensors.push(("attention_mask", ints(vec![1; length])?));
+        // One prompt at a time: nothing is padded.
+        for mask in ["attention_mask", "backbone_attention_mask"] {
+            tensors.push((mask, ints(vec![1; length])?));
+        }
+        tensors.push(("image_mask", ints(image_mask)?));
         tensors.push(("input_ids", ints(prompt.ids)?));
         Ok(tensors)
     }

@@ -194,6 +194,7 @@ fn bytes_of(data: &Data) -> &[u8] {
     match data {
         Data::F32(values) => bytemuck::cast_slice(values),
         Data::F16(values) => bytemuck::cast_slice(values),
+        Data::BF16(values) => bytemuck::cast_slice(values),
         Data::I32(values) => bytemuck::cast_slice(values),
         Data::I64(values) => bytemuck::cast_slice(values),
         Data::U8(values) => values,
@@ -206,6 +207,7 @@ fn bytes_of_mut(data: &mut Data) -> Result<&mut [u8], String> {
     match data {
         Data::F32(values) => Ok(bytemuck::cast_slice_mut(values)),
         Data::F16(values) => Ok(bytemuck::cast_slice_mut(values)),
+        Data::BF16(values) => Ok(bytemuck::cast_slice_mut(values)),
         Data::I32(values) => Ok(bytemuck::cast_slice_mut(values)),
         Data::I64(values) => Ok(bytemuck::cast_slice_mut(values)),
         Data::U8(values) => Ok(values),

@@ -118,3 +118,56 @@ fn a_symbol_without_a_value_is_named_with_those_that_have_one() {
     let error = resolve(&spec, &symbols).expect_err("T is unknown").to_string();
     assert!(error.contains("'text': dimension 'T' has no value; known are S"), "{error}");
 }
+
+#[test]
+fn what_the_host_makes_is_read_in_several_types_and_with_a_batch_axis() {
+    let (mut stages, mut networks, mut host) = two_stages();
+    let masks = [("i", DType::I64, vec![1, 4]), ("b", DType::Bool, vec![4])];
+    for (name, dtype, dims) in &masks {
+        stages.insert(0, stage(name, false, vec![input("mask")], vec![output(&format!("of {name}"))]));
+        let mask = TensorSpec { dtype: *dtype, ..spec("mask", dims) };
+        networks.insert(0, (vec![mask], vec![spec(&format!("of {name}"), &[1])]));
+    }
+    host.push(TensorSpec { dtype: DType::I32, ..spec("mask", &[4]) });
+    let wiring = join(&(stages.clone(), networks.clone(), host.clone())).expect("joins");
+    let found: Vec<&TensorSpec> = wiring.find_all("mask").map(|at| &wiring.tensors[at].spec).collect();
+    assert_eq!(found.len(), 2, "a buffer for each: {found:?}");
+
+    networks[0].0[0].dtype = DType::F32;
+    let error = join(&(stages, networks, host)).expect_err("no conversion");
+    assert!(error.contains("wants 'mask' as f32 [4], but the host makes i32 [4]"), "{error}");
+}
+
+#[test]
+fn a_type_in_the_description_is_the_hosts_where_the_network_converts_and_the_networks_elsewhere() {
+    let mut policy = two_stages();
+    policy.0[0].inputs[0].dtype = Some(DType::F32);
+    policy.1[0].0[0].dtype = DType::BF16;
+    join(&policy).expect("pixels are converted on their way");
+    policy.0[0].outputs[0].dtype = Some(DType::F32);
+    policy.1[0].1[0].dtype = DType::BF16;
+    let error = join(&policy).expect_err("rows are not");
+    assert!(error.contains("tensor 'rows': policy.yaml says f32, the network has bf16"), "{error}");
+    assert!(error.contains("wants 'rows' as f32 [2, 8], but it is bf16 [2, 8]; a stage reads in place"), "{error}");
+}
+
+#[test]
+fn a_batch_axis_between_two_stages_is_refused() {
+    let mut policy = two_stages();
+    policy.1[1].0[0].dims.insert(0, Dim::Fixed(1));
+    let error = join(&policy).expect_err("rows have no batch axis");
+    assert!(error.contains("wants 'rows' as f32 [1, 2, 8], but it is f32 [2, 8]"), "{error}");
+}
+
+#[test]
+fn a_tensor_that_closes_a_loop_is_read_in_one_type() {
+    let with_reader = |dtype: DType| {
+        let (mut stages, mut networks, host) = two_stages();
+        stages.push(stage("reader", true, vec![input("actions")], vec![output("read")]));
+        networks.push((vec![TensorSpec { dtype, ..spec("actions", &[5, 6]) }], vec![spec("read", &[1])]));
+        join(&(stages, networks, host))
+    };
+    with_reader(DType::F32).expect("the same type");
+    let error = with_reader(DType::F16).expect_err("two types");
+    assert!(error.contains("'next' feeds 'actions', which stages read as f32 [5, 6] and as f16 [5, 6]"), "{error}");
+}

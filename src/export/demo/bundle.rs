@@ -7,7 +7,7 @@ use super::{CAMERAS, EMBODIMENT, STEP_S, STEPS, TEXT};
 use crate::export::bundle::{self, Camera, Request};
 use crate::export::make_checkpoint::{self, Size};
 use crate::export::staging::Staging;
-use crate::export::{Error, RopeFrequencies, VisionAttention};
+use crate::export::{Error, RopeFrequencies, VisionAttention, split};
 use crate::tensor::DType;
 
 /// Size of the cameras' frames; the vendor's transform makes the same of every 4:3 camera.
@@ -37,6 +37,7 @@ pub fn request(dir: &Path) -> Request {
         name: "demo".to_owned(),
         about: "The demo policy: GR00T N1.6's shape in small with seeded weights. It moves a robot nowhere useful."
             .to_owned(),
+        layout: split::LAYOUT,
         step_s: STEP_S,
         steps: STEPS.to_vec(),
         max_text: most,

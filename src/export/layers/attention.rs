@@ -3,7 +3,7 @@
 use super::Net;
 use crate::export::Error;
 use crate::export::onnx::Value;
-use crate::tensor::Dim;
+use crate::tensor::{DType, Dim};
 
 /// Heads of one attention.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,14 @@ pub struct Heads {
 }
 
 impl Net<'_> {
+    /// What a mask adds to a score that does not count, the type's lowest half, and to one that does.
+    pub fn hidden_and_visible(&mut self) -> Result<(Value, Value), Error> {
+        let dtype = self.dtype();
+        let lowest = if self.graph.storage(dtype) == DType::F16 { -32_752.0 } else { f32::MIN / 2.0 };
+        let hidden = self.graph.scalar(lowest, dtype)?;
+        Ok((hidden, self.graph.scalar(0.0, dtype)?))
+    }
+
     /// `[groups * rows, heads * dim]` to `[groups, heads, rows, dim]`.
     pub fn to_heads(&mut self, x: &Value, heads: Heads) -> Result<Value, Error> {
         let split = self.by_head(x, heads)?;

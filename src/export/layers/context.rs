@@ -3,8 +3,8 @@
 //! A masked softmax over all tokens equals a softmax over the gathered ones, so text and image rows are gathered once
 //! and no block needs a mask.
 
-use super::Net;
 use super::attention::Heads;
+use super::{Net, actions};
 use crate::export::model::Attends;
 use crate::export::onnx::Value;
 use crate::export::{Error, Model};
@@ -39,11 +39,6 @@ pub fn context(net: &mut Net<'_>, model: &Model, images: usize) -> Result<Vec<(S
             outputs.push((format!("{short}{index}"), value));
         }
     }
-    let state = net.part("state_encoder", |net| {
-        let inner = net.embodiment_linear(&state, "action_head.state_encoder.layer1", head.state_dims, head.hidden)?;
-        let inner = net.graph.relu(&inner);
-        net.embodiment_linear(&inner, "action_head.state_encoder.layer2", head.hidden, head.width)
-    })?;
-    outputs.push(("state_features".to_owned(), state));
+    outputs.push(("state_features".to_owned(), actions::encode_state(net, head, &state)?));
     Ok(outputs)
 }

@@ -99,11 +99,25 @@ fn modulation_at(weights: &dyn Weights, head: &Head, fold: &ActionFold, time: f6
 /// `temb` `[width]` at a time bucket.
 pub fn time_embedding(weights: &dyn Weights, head: &Head, time: f64) -> Result<Vec<f64>, Error> {
     const NAME: &str = "action_head.model.timestep_encoder.timestep_embedder";
+    let inner = silu(linear(weights, &format!("{NAME}.linear_1"), &dit_time(time), head.width)?);
+    linear(weights, &format!("{NAME}.linear_2"), &inner, head.width)
+}
+
+/// The DiT's sinusoid `[TIME_CHANNELS]` at a time bucket.
+fn dit_time(time: f64) -> Vec<f64> {
     let half = TIME_CHANNELS / 2;
     let angle = |i: usize| time * (-(10_000_f64.ln()) * i as f64 / (half - 1) as f64).exp();
-    let sinusoid: Vec<f64> = (0..half).map(|i| angle(i).cos()).chain((0..half).map(|i| angle(i).sin())).collect();
-    let inner = silu(linear(weights, &format!("{NAME}.linear_1"), &sinusoid, head.width)?);
-    linear(weights, &format!("{NAME}.linear_2"), &inner, head.width)
+    (0..half).map(|i| angle(i).cos()).chain((0..half).map(|i| angle(i).sin())).collect()
+}
+
+/// The DiT's sinusoids `[buckets, TIME_CHANNELS]` at every time bucket.
+pub fn dit_times(buckets: usize) -> Vec<f32> {
+    (0..buckets).flat_map(|bucket| dit_time(bucket as f64)).map(|value| value as f32).collect()
+}
+
+/// The action encoder's sinusoids `[buckets, width]` at every time bucket.
+pub fn action_times(width: usize, buckets: usize) -> Vec<f32> {
+    (0..buckets).flat_map(|bucket| action_time(width, bucket as f64)).map(|value| value as f32).collect()
 }
 
 /// The action encoder's sinusoid `[width]` at a time bucket.
@@ -122,7 +136,7 @@ pub struct ActionFold {
     /// `b1 W2[:width] + b2`, `[width]`: the part of `m_i` that does not depend on time.
     constant: Vec<f64>,
     /// `W2[width:]`, `[width, width]`: what the time sinusoid is multiplied with.
-    late: Vec<f32>,
+    pub late: Vec<f32>,
 }
 
 impl ActionFold {
@@ -149,6 +163,11 @@ impl ActionFold {
             bias.iter_mut().zip(used).for_each(|(b, p)| *b += p);
         }
         Ok(Self { matrix, bias, constant, late })
+    }
+
+    /// `b1 W2[:width] + b2`, `[width]`: the part of `m_i` that does not depend on time.
+    pub fn constant(&self) -> Vec<f32> {
+        self.constant.iter().map(|value| *value as f32).collect()
     }
 
     /// `m_i` `[width]` at a time bucket.

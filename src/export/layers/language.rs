@@ -38,33 +38,121 @@ pub fn language(
         let x = net.float_input(&inner(layers.start), &[length.clone(), width])?;
         (x, net.graph.input("positions", DType::I32, &[length])?)
     };
-    let count = net.graph.count(&positions)?;
-    let mask = causal_mask(net, &count)?;
-    let rotation = net.rotation(language, &count, net.options.text[2] + images)?;
-    for index in layers.clone() {
-        x = net.part(format!("layers.{index}"), |net| layer(net, language, &x, index, &rotation, &mask))?;
+    if layers.start == 0 {
+        net.tap("inputs_embeds", &x)?;
     }
+    let most = net.options.text[2] + images;
+    x = decoder(net, language, &x, Length { counted: &positions, most, attended: None }, layers.clone())?;
     if layers.end < language.layers {
         return Ok((inner(layers.end), x));
     }
-    let features = net.rms_norm(&x, &format!("{DECODER}.norm"), language.width, language.eps)?;
-    net.tap("backbone_features", &features)?;
-    if !model.head.vlln {
-        return Ok(("vl_embs".to_owned(), features));
+    net.tap("backbone_features", &x)?;
+    Ok(("vl_embs".to_owned(), vlln(net, model, &x)?))
+}
+
+/// The sequence of [`decoder`].
+#[derive(Clone, Copy)]
+pub struct Length<'a> {
+    /// A tensor `[S]` whose size is the sequence's.
+    pub counted: &'a Value,
+    /// Most rows.
+    pub most: usize,
+    /// INT32 `[S]`, 0 where a row is padding that none attends to; `None` where none is.
+    pub attended: Option<&'a Value>,
+}
+
+/// Decoder layers `layers` on `[S, width]`, after the last the final norm.
+pub fn decoder(
+    net: &mut Net<'_>,
+    language: &Language,
+    x: &Value,
+    length: Length<'_>,
+    layers: Range<usize>,
+) -> Result<Value, Error> {
+    let count = net.graph.count(length.counted)?;
+    let mask = causal_mask(net, &count, &length)?;
+    let rotation = net.rotation(language, &count, length.most)?;
+    let mut x = x.clone();
+    for index in layers.clone() {
+        x = net.part(format!("layers.{index}"), |net| layer(net, language, &x, index, &rotation, &mask))?;
+        net.tap(&format!("llm_layer{index}"), &x)?;
     }
-    Ok(("vl_embs".to_owned(), net.layer_norm(&features, "action_head.vlln", language.width, VLLN_EPS)?))
+    if layers.end < language.layers {
+        return Ok(x);
+    }
+    net.rms_norm(&x, &format!("{DECODER}.norm"), language.width, language.eps)
+}
+
+/// The head's norm on `[S, width]`; nothing in a model without it.
+pub fn vlln(net: &mut Net<'_>, model: &Model, features: &Value) -> Result<Value, Error> {
+    if !model.head.vlln {
+        return Ok(features.clone());
+    }
+    net.layer_norm(features, "action_head.vlln", model.language.width, VLLN_EPS)
+}
+
+/// Rows `[S, width]` of tokens `ids` (INT32 `[S]`) from the embedding; those of the token `image` are the image rows
+/// `[images, width]` in their order. `most`: most tokens.
+pub fn embed(
+    net: &mut Net<'_>,
+    language: &Language,
+    ids: &Value,
+    image_rows: &Value,
+    image: i32,
+    most: usize,
+) -> Result<Value, Error> {
+    let table = net.weight(&format!("{DECODER}.embed_tokens.weight"), &[language.vocab, language.width])?;
+    let text = net.graph.gather(&table, ids)?;
+    let (image, one, zero) = (net.graph.scalar_i32(image)?, net.graph.scalar_i32(1)?, net.graph.scalar_i32(0)?);
+    let is_image = net.graph.equal(ids, &image)?;
+    let marks = net.graph.choose(&is_image, &one, &zero)?;
+    let seen = running_sum(net, &marks, most)?;
+    // Of a text token too, which then takes no row: one that there is.
+    let before = net.graph.shift(&seen, -1)?;
+    let some = net.graph.greater(&seen, &zero)?;
+    let row = net.graph.choose(&some, &before, &zero)?;
+    let images = net.graph.gather(image_rows, &row)?;
+    let is_image = net.graph.reshape(&is_image, &[ids.dims()[0].clone(), Dim::Fixed(1)])?;
+    net.graph.choose(&is_image, &images, &text)
+}
+
+/// Sums `[n]` of the INT32 `x` `[n]` up to each place, `n` at most `most`: by doubling, in whole numbers whatever
+/// precision a builder chooses. TensorRT before 10 has no CumSum of integers.
+fn running_sum(net: &mut Net<'_>, x: &Value, most: usize) -> Result<Value, Error> {
+    let places = net.graph.count(x)?;
+    let zero = net.graph.scalar_i32(0)?;
+    let first = net.graph.reshape(&zero, &[Dim::Fixed(1)])?;
+    let mut sum = x.clone();
+    let mut width = 1;
+    while width < most {
+        // Place i of `padded` is place i - 1 of `sum`, and 0 before its start.
+        let padded = net.graph.concat(&[&first, &sum], 0)?;
+        let back = net.graph.shift(&places, 1 - i32::try_from(width).unwrap_or(i32::MAX))?;
+        let inside = net.graph.greater(&back, &zero)?;
+        let back = net.graph.choose(&inside, &back, &zero)?;
+        let earlier = net.graph.gather(&padded, &back)?;
+        sum = net.graph.add(&sum, &earlier)?;
+        width *= 2;
+    }
+    Ok(sum)
 }
 
 /// `[S, S]`: 0 where a row may look, the type's lowest half otherwise.
-fn causal_mask(net: &mut Net<'_>, count: &Value) -> Result<Value, Error> {
+fn causal_mask(net: &mut Net<'_>, count: &Value, length: &Length<'_>) -> Result<Value, Error> {
     let dim = count.dims()[0].clone();
     let queries = net.graph.reshape(count, &[dim.clone(), Dim::Fixed(1)])?;
-    let keys = net.graph.reshape(count, &[Dim::Fixed(1), dim])?;
+    // A place that is not attended to is later than all.
+    let keys = match length.attended {
+        None => count.clone(),
+        Some(attended) => {
+            let (zero, never) = (net.graph.scalar_i32(0)?, net.graph.scalar_i32(i32::MAX)?);
+            let attended = net.graph.greater(attended, &zero)?;
+            net.graph.choose(&attended, count, &never)?
+        }
+    };
+    let keys = net.graph.reshape(&keys, &[Dim::Fixed(1), dim])?;
     let later = net.graph.greater(&keys, &queries)?;
-    let dtype = net.dtype();
-    let lowest = if net.graph.storage(dtype) == DType::F16 { -32_752.0 } else { f32::MIN / 2.0 };
-    let hidden = net.graph.scalar(lowest, dtype)?;
-    let visible = net.graph.scalar(0.0, dtype)?;
+    let (hidden, visible) = net.hidden_and_visible()?;
     net.graph.choose(&later, &hidden, &visible)
 }
 

@@ -2,20 +2,14 @@
 
 use std::ops::Range;
 
-use super::attention::Heads;
+use super::actions::{self, Euler};
+use super::dit::{self, Keys, Modulation};
 use super::hoist::{ActionFold, ModulationRows};
 use super::{Net, fixed};
 use crate::export::model::{Attends, Head};
 use crate::export::onnx::Value;
-use crate::export::weights::Weight;
 use crate::export::{Error, Model};
 use crate::tensor::{DType, Dim};
-
-const DIT: &str = "action_head.model";
-/// Epsilon of the norms inside the blocks.
-const BLOCK_EPS: f32 = 1e-5;
-/// Epsilon of the norm before the output projection.
-const OUTPUT_EPS: f32 = 1e-6;
 
 /// DiT blocks `blocks` of the step stage; `images` is the number of image rows. Inputs: `k<i>` and `v<i>` of its
 /// cross-attention blocks and `modulation` `[rows, width]` (this step's constants). From the first block on: `actions`
@@ -38,16 +32,16 @@ pub fn step(net: &mut Net<'_>, model: &Model, images: usize, blocks: Range<usize
     let rows = ModulationRows::of(head);
     let modulation = net.float_input("modulation", &fixed([rows.total(), head.width]))?;
     let euler = match (last, &actions) {
-        (true, Some(actions)) => {
-            let dt = net.graph.input("dt", DType::F32, &fixed([1]))?;
-            let strength = net.graph.input("strength", DType::F32, &fixed([head.horizon]))?;
-            Some([actions.clone(), dt, strength])
-        }
+        (true, Some(actions)) => Some(Euler::inputs(net, head, actions.clone())?),
         _ => None,
     };
     let mut x = match (first, &actions) {
         (true, Some(actions)) => {
-            let tokens = net.part("action_encoder", |net| encode(net, head, &rows, actions, &modulation))?;
+            let tokens = net.part("action_encoder", |net| {
+                let fold = ActionFold::compute(net.weights, head, net.options.embodiment)?;
+                let shift = |net: &mut Net<'_>| net.graph.row(&modulation, rows.action());
+                actions::encode_actions(net, head, actions, &fold, shift)
+            })?;
             let x = net.graph.concat(&[&entering, &tokens], 0)?;
             net.tap("sa_embs", &x)?;
             x
@@ -55,31 +49,38 @@ pub fn step(net: &mut Net<'_>, model: &Model, images: usize, blocks: Range<usize
         _ => entering,
     };
     for index in blocks.clone() {
-        let pair = cross.iter().find(|(block, ..)| *block == index).map(|(_, k, v)| (k, v));
-        x = net.part(format!("block.{index}"), |net| block(net, head, &rows, &x, index, &modulation, pair))?;
+        let made = cross.iter().find(|(block, ..)| *block == index);
+        let keys = made.map_or(Keys::Own, |(_, k, v)| Keys::Made(k, v));
+        let modulation = Modulation::Rows { table: &modulation, row: rows.block(index) };
+        x = net.part(format!("block.{index}"), |net| dit::block(net, head, &x, index, &modulation, &keys))?;
     }
     match euler {
-        Some(euler) => Ok(("next_actions".to_owned(), update(net, head, &rows, &x, &modulation, &euler)?)),
+        Some(euler) => {
+            let velocity = net.part("output", |net| velocity(net, head, &rows, &x, &modulation))?;
+            Ok(("next_actions".to_owned(), euler.update(net, head, &velocity)?))
+        }
         None => Ok((inner(blocks.end), x)),
     }
 }
 
-/// The Euler update of `[actions, dt, strength]` with the velocity that the tokens `x` hold.
-fn update(
+/// Output projection and decoder on the action rows; what they make of the state row nobody reads.
+fn velocity(
     net: &mut Net<'_>,
     head: &Head,
     rows: &ModulationRows,
     x: &Value,
     modulation: &Value,
-    [actions, dt, strength]: &[Value; 3],
 ) -> Result<Value, Error> {
-    let velocity = net.part("output", |net| velocity(net, head, rows, x, modulation))?;
-    let velocity = net.graph.cast(&velocity, DType::F32);
-    net.tap("velocity", &velocity)?;
-    let strength = net.graph.reshape(strength, &fixed([head.horizon, 1]))?;
-    let rate = net.graph.mul(&strength, dt)?;
-    let change = net.graph.mul(&velocity, &rate)?;
-    net.graph.add(actions, &change)
+    let output = Modulation::Rows { table: modulation, row: rows.output() };
+    if net.options.debug_outputs {
+        let features = dit::project_out(net, head, x, &output)?;
+        net.tap("dit_out", &features)?;
+        let decoded = actions::decode_actions(net, head, &features)?;
+        net.tap("decoder_out", &decoded)?;
+    }
+    let x = net.graph.slice(x, 0, 1, 1 + head.horizon)?;
+    let features = dit::project_out(net, head, &x, &output)?;
+    actions::decode_actions(net, head, &features)
 }
 
 /// Keys and values by block.
@@ -101,90 +102,4 @@ fn cross_inputs(
         pairs.push((index, k, v));
     }
     Ok(pairs)
-}
-
-/// `silu(a M + m_i) W3 + (b3 + positions)`: `[horizon, dims]` to `[horizon, width]`.
-fn encode(
-    net: &mut Net<'_>,
-    head: &Head,
-    rows: &ModulationRows,
-    actions: &Value,
-    modulation: &Value,
-) -> Result<Value, Error> {
-    let fold = ActionFold::compute(net.weights, head, net.options.embodiment)?;
-    let actions = net.graph.cast(actions, net.options.dtype);
-    let matrix = net.place(&Weight::computed("action_encoder.fold", &[head.action_dims, head.width], &fold.matrix))?;
-    let shift = net.graph.row(modulation, rows.action())?;
-    let inner = net.graph.gemm(&actions, &matrix, Some(&shift), false)?;
-    let inner = net.graph.silu(&inner)?;
-    let weight = net.embodiment_weight("action_head.action_encoder.W3.W", &[head.width, head.width])?;
-    let bias = net.place(&Weight::computed("action_encoder.bias", &[head.horizon, head.width], &fold.bias))?;
-    net.graph.gemm(&inner, &weight, Some(&bias), false)
-}
-
-fn block(
-    net: &mut Net<'_>,
-    head: &Head,
-    rows: &ModulationRows,
-    x: &Value,
-    index: usize,
-    modulation: &Value,
-    cross: Option<(&Value, &Value)>,
-) -> Result<Value, Error> {
-    let name = format!("{DIT}.transformer_blocks.{index}");
-    let width = head.width;
-    let heads = Heads { groups: 1, count: head.heads, dim: head.head_dim };
-    let normed = modulated(net, x, width, BLOCK_EPS, modulation, rows.block(index))?;
-    let mut project = |part: &str| {
-        let rows = net.linear(&normed, &format!("{name}.attn1.{part}"), width, width, true)?;
-        net.to_heads(&rows, heads)
-    };
-    let q = project("to_q")?;
-    let mixed = match cross {
-        Some((k, v)) => net.attention(&q, k, v, heads, None)?,
-        None => {
-            let (k, v) = (project("to_k")?, project("to_v")?);
-            net.attention(&q, &k, &v, heads, None)?
-        }
-    };
-    let out = net.linear(&mixed, &format!("{name}.attn1.to_out.0"), width, width, true)?;
-    let x = net.graph.add(x, &out)?;
-    let normed = net.plain_norm(&x, width, BLOCK_EPS)?;
-    let inner = net.linear(&normed, &format!("{name}.ff.net.0.proj"), width, head.feed_forward(), true)?;
-    let inner = net.graph.gelu_tanh(&inner)?;
-    let out = net.linear(&inner, &format!("{name}.ff.net.2"), head.feed_forward(), width, true)?;
-    let x = net.graph.add(&x, &out)?;
-    net.tap(&format!("block{index}"), &x)?;
-    Ok(x)
-}
-
-/// `norm(x) * (1 + scale) + shift`; `row` holds `1 + scale`, the next row `shift`.
-fn modulated(
-    net: &mut Net<'_>,
-    x: &Value,
-    width: usize,
-    eps: f32,
-    modulation: &Value,
-    row: usize,
-) -> Result<Value, Error> {
-    let normed = net.plain_norm(x, width, eps)?;
-    let (gain, shift) = (net.graph.row(modulation, row)?, net.graph.row(modulation, row + 1)?);
-    let scaled = net.graph.mul(&normed, &gain)?;
-    net.graph.add(&scaled, &shift)
-}
-
-/// Output projection and decoder on the action rows; what they make of the state row nobody reads.
-fn velocity(
-    net: &mut Net<'_>,
-    head: &Head,
-    rows: &ModulationRows,
-    x: &Value,
-    modulation: &Value,
-) -> Result<Value, Error> {
-    let actions = net.graph.slice(x, 0, 1, 1 + head.horizon)?;
-    let normed = modulated(net, &actions, head.width, OUTPUT_EPS, modulation, rows.output())?;
-    let features = net.linear(&normed, &format!("{DIT}.proj_out_2"), head.width, head.output, true)?;
-    let inner = net.embodiment_linear(&features, "action_head.action_decoder.layer1", head.output, head.hidden)?;
-    let inner = net.graph.relu(&inner);
-    net.embodiment_linear(&inner, "action_head.action_decoder.layer2", head.hidden, head.action_dims)
 }

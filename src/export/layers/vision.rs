@@ -33,6 +33,12 @@ impl ViewGroup {
         (self.height / vision.patch, self.width / vision.patch)
     }
 
+    /// Patches of all these views.
+    pub fn patches(&self, vision: &Vision) -> usize {
+        let (high, wide) = self.grid(vision);
+        self.views * high * wide
+    }
+
     /// Rows that these views give the language model.
     pub fn rows(&self, vision: &Vision) -> usize {
         let (high, wide) = self.grid(vision);
@@ -49,38 +55,76 @@ pub fn vision(
     groups: &[ViewGroup],
     layers: Range<usize>,
 ) -> Result<Vec<(String, Value)>, Error> {
-    let inner = |layer: usize, group: &ViewGroup| format!("vision.{layer}.{}", group.input);
-    let patches: Vec<usize> =
-        groups.iter().map(|g| g.views * g.grid(&model.vision).0 * g.grid(&model.vision).1).collect();
+    let end = layers.end;
+    let encoded = tower(net, model, groups, layers)?;
+    if end < model.vision.layers {
+        return Ok(groups.iter().map(|group| between(end, group)).zip(encoded).collect());
+    }
+    let all = join(net, &encoded)?;
+    net.tap("vit_out", &all)?;
+    let mut rows = Vec::new();
+    for (group, x) in groups.iter().zip(&encoded) {
+        rows.push(net.part(format!("mlp1.{}", group.input), |net| project(net, model, group, x))?);
+    }
+    Ok(vec![("image_rows".to_owned(), join(net, &rows)?)])
+}
+
+/// Name of what is handed over before encoder layer `layer`.
+fn between(layer: usize, group: &ViewGroup) -> String {
+    format!("vision.{layer}.{}", group.input)
+}
+
+/// Patch embedding and encoder layers `layers`, with the last the norm behind it: `[patches, width]` of each group.
+/// Inputs as in [`vision`].
+pub fn tower(
+    net: &mut Net<'_>,
+    model: &Model,
+    groups: &[ViewGroup],
+    layers: Range<usize>,
+) -> Result<Vec<Value>, Error> {
+    let patches: Vec<usize> = groups.iter().map(|group| group.patches(&model.vision)).collect();
     let mut embedded = Vec::new();
     for (group, patches) in groups.iter().zip(&patches) {
         if layers.start > 0 {
-            embedded.push(net.float_input(&inner(layers.start, group), &fixed([*patches, model.vision.width]))?);
+            let name = between(layers.start, group);
+            embedded.push(net.float_input(&name, &fixed([*patches, model.vision.width]))?);
             continue;
         }
         let pixels = net.float_input(&group.input, &fixed([group.views, 3, group.height, group.width]))?;
         embedded
             .push(net.part(format!("embeddings.{}", group.input), |net| embed(net, &model.vision, group, &pixels))?);
     }
+    if layers.start == 0 {
+        tap(net, "vit_embeddings", &embedded)?;
+    }
+    let mut inner: Vec<Vec<Value>> = Vec::new();
     if net.options.attention == VisionAttention::CrossView {
         let all = join(net, &embedded)?;
-        let encoded = encode(net, &model.vision, &all, 1, &layers)?;
+        let (encoded, each) = encode(net, &model.vision, &all, 1, &layers)?;
         embedded = if groups.len() == 1 { vec![encoded] } else { net.graph.split(&encoded, 0, &patches)? };
+        inner.push(each);
     } else {
         for (group, x) in groups.iter().zip(&mut embedded) {
-            *x = net.part(group.input.clone(), |net| encode(net, &model.vision, x, group.views, &layers))?;
+            let (encoded, each) =
+                net.part(group.input.clone(), |net| encode(net, &model.vision, x, group.views, &layers))?;
+            *x = encoded;
+            inner.push(each);
         }
     }
-    if layers.end < model.vision.layers {
-        return Ok(groups.iter().map(|group| inner(layers.end, group)).zip(embedded).collect());
+    for (at, layer) in layers.enumerate() {
+        let views: Vec<Value> = inner.iter().filter_map(|each| each.get(at).cloned()).collect();
+        tap(net, &format!("vit_layer{layer}"), &views)?;
     }
-    let all = join(net, &embedded)?;
-    net.tap("vit_out", &all)?;
-    let mut rows = Vec::new();
-    for (group, x) in groups.iter().zip(&embedded) {
-        rows.push(net.part(format!("mlp1.{}", group.input), |net| project(net, model, group, x))?);
+    Ok(embedded)
+}
+
+/// [`Net::tap`] of all views joined; nothing is joined when no inner tensor is asked for.
+fn tap(net: &mut Net<'_>, name: &str, views: &[Value]) -> Result<(), Error> {
+    if !net.options.debug_outputs {
+        return Ok(());
     }
-    Ok(vec![("image_rows".to_owned(), join(net, &rows)?)])
+    let all = join(net, views)?;
+    net.tap(name, &all)
 }
 
 fn join(net: &mut Net<'_>, values: &[Value]) -> Result<Value, Error> {
@@ -111,16 +155,23 @@ fn embed(net: &mut Net<'_>, vision: &Vision, group: &ViewGroup, pixels: &Value) 
     net.graph.reshape(&tokens, &fixed([group.views * high * wide, width]))
 }
 
-/// Encoder layers and, after the last, the norm, on `[groups * patches, width]`.
-fn encode(net: &mut Net<'_>, vision: &Vision, x: &Value, groups: usize, layers: &Range<usize>) -> Result<Value, Error> {
-    let mut x = x.clone();
+/// Encoder layers and, after the last, the norm, on `[groups * patches, width]`: the result, and what each layer made.
+fn encode(
+    net: &mut Net<'_>,
+    vision: &Vision,
+    x: &Value,
+    groups: usize,
+    layers: &Range<usize>,
+) -> Result<(Value, Vec<Value>), Error> {
+    let (mut x, mut each) = (x.clone(), Vec::new());
     for index in layers.clone() {
         x = net.part(format!("layers.{index}"), |net| layer(net, vision, &x, index, groups))?;
+        each.push(x.clone());
     }
-    if layers.end < vision.layers {
-        return Ok(x);
+    if layers.end == vision.layers {
+        x = net.layer_norm(&x, &format!("{TOWER}.post_layernorm"), vision.width, vision.eps)?;
     }
-    net.layer_norm(&x, &format!("{TOWER}.post_layernorm"), vision.width, vision.eps)
+    Ok((x, each))
 }
 
 fn layer(net: &mut Net<'_>, vision: &Vision, x: &Value, index: usize, groups: usize) -> Result<Value, Error> {
@@ -142,8 +193,9 @@ fn layer(net: &mut Net<'_>, vision: &Vision, x: &Value, index: usize, groups: us
     net.graph.add(&x, &out)
 }
 
-/// Pixel unshuffle by 2 (channel `c * 4 + row * 2 + column` of the cell) and `mlp1`.
-fn project(net: &mut Net<'_>, model: &Model, group: &ViewGroup, x: &Value) -> Result<Value, Error> {
+/// Pixel unshuffle by 2 (channel `c * 4 + row * 2 + column` of the cell) and `mlp1`: `[patches, width]` to
+/// `[rows, language width]`.
+pub fn project(net: &mut Net<'_>, model: &Model, group: &ViewGroup, x: &Value) -> Result<Value, Error> {
     const NAME: &str = "backbone.model.mlp1";
     let (channels, width) = (model.vision.width, model.language.width);
     let (high, wide) = group.grid(&model.vision);

@@ -76,6 +76,17 @@ impl Graph {
         self.elementwise("Greater", a, b, Some(DType::Bool))
     }
 
+    /// `a == b`, broadcasting.
+    pub fn equal(&mut self, a: &Value, b: &Value) -> Result<Value, Error> {
+        self.elementwise("Equal", a, b, Some(DType::Bool))
+    }
+
+    /// `x + by` for INT32 `x`.
+    pub fn shift(&mut self, x: &Value, by: i32) -> Result<Value, Error> {
+        let by = self.scalar_i32(by)?;
+        self.add(x, &by)
+    }
+
     /// `x * factor`.
     pub fn scale(&mut self, x: &Value, factor: f32) -> Result<Value, Error> {
         let factor = self.scalar(factor, x.dtype())?;

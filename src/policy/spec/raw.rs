@@ -97,6 +97,8 @@ pub(super) struct RawProcessor {
     pub config: String,
     pub statistics: String,
     pub embodiment: String,
+    #[serde(default)]
+    pub embodiment_id: Option<i32>,
 }
 
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -111,6 +113,8 @@ pub(super) struct RawDenoise {
 pub(super) struct RawStage {
     pub name: String,
     pub onnx: String,
+    #[serde(default)]
+    pub supplied: Option<String>,
     #[serde(default)]
     pub precision: Option<String>,
     #[serde(default)]
