@@ -370,8 +370,8 @@ fn what_a_layout_cannot_do_is_said_with_what_it_can() {
 
 /// One stage of a policy on its own.
 fn run_stage(spec: &PolicySpec, name: &str, inputs: &Arrays) -> Result<HostTensor, String> {
-    let stage = spec.stages.iter().find(|stage| stage.stage.name == name).expect("a stage");
-    let mut stage = Stage { repeat: false, ..stage.stage.clone() };
+    let stage = spec.stages.iter().find(|stage| stage.name == name).expect("a stage");
+    let mut stage = Stage { repeat: false, ..stage.clone() };
     stage.inputs.iter_mut().for_each(|input| input.constants = None);
     stage.outputs.truncate(1);
     let of = |name: &str| inputs.get(name).unwrap_or_else(|| panic!("no {name}"));
@@ -523,26 +523,26 @@ fn the_template_of_the_vendors_engines_is_what_export_writes_at_n1d6s_sizes() {
     assert_eq!(template.stages.len(), written.len());
     for (found, expected) in template.stages.iter().zip(&written) {
         let at = &expected.name;
-        assert_eq!(found.stage.name, *at);
-        assert_eq!((&found.supplied, found.stage.repeat), (&expected.supplied, expected.repeat), "{at}");
-        assert_eq!(found.stage.file.file_name(), expected.files.model.file_name(), "{at}");
+        assert_eq!(found.name, *at);
+        assert_eq!((template.supplied.get(at), found.repeat), (expected.supplied.as_ref(), expected.repeat), "{at}");
+        assert_eq!(found.file.file_name(), expected.files.model.file_name(), "{at}");
         assert_eq!(found.profile, expected.profile, "{at}");
         let network = |name: &str| {
             let renamed = expected.rename.iter().find(|(_, policy)| policy == name);
             renamed.map_or(name, |(network, _)| network).to_owned()
         };
-        for (found, (expected, _)) in found.stage.inputs.iter().zip(&expected.inputs) {
+        for (found, (expected, _)) in found.inputs.iter().zip(&expected.inputs) {
             assert_eq!((&found.name, &found.tensor), (&expected.name, &network(&expected.name)), "{at}");
             assert!(found.dims.as_ref().is_none_or(|dims| *dims == expected.dims), "{at}: {found:?}");
             assert!(found.dtype.is_none_or(|dtype| dtype == expected.dtype), "{at}: {found:?}");
         }
-        for (found, (expected, feeds)) in found.stage.outputs.iter().zip(&expected.outputs) {
+        for (found, (expected, feeds)) in found.outputs.iter().zip(&expected.outputs) {
             assert_eq!((&found.name, &found.tensor), (&expected.name, &network(&expected.name)), "{at}");
             assert_eq!((found.dims.as_ref(), found.dtype), (Some(&expected.dims), Some(expected.dtype)), "{at}");
             assert_eq!(found.feeds, *feeds, "{at}");
         }
         let edges = |inputs: usize, outputs: usize| (inputs, outputs);
         let expected = edges(expected.inputs.len(), expected.outputs.len());
-        assert_eq!(edges(found.stage.inputs.len(), found.stage.outputs.len()), expected, "{at}");
+        assert_eq!(edges(found.inputs.len(), found.outputs.len()), expected, "{at}");
     }
 }
