@@ -26,17 +26,13 @@ pub struct Cli {
     command: Command,
 }
 
+// What help says stands at the arguments of each.
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Run a policy once on arrays and write every named tensor.
     Infer(infer::Infer),
-    /// Write a policy from a checkpoint.
     Export(export::Export),
-    /// Write a checkpoint with seeded weights.
     MakeCheckpoint(make_checkpoint::MakeCheckpoint),
-    /// Write the demo policy.
     MakeDemoPolicy(make_demo_policy::MakeDemoPolicy),
-    /// Run a policy over a recorded bag, without ROS.
     Replay(replay::Replay),
 }
 
