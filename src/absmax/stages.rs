@@ -28,7 +28,7 @@ pub fn run(
         let (name, total) = (group.first().map(|stage| stage.name.clone()).unwrap_or_default(), observations.len());
         let mut say = |done| progress(Progress::Stage { stage: name.clone(), done, total });
         say(0);
-        let device = Onnx::new(threads)?;
+        let device = Onnx::new(threads)?.without_prepacking();
         let mut pipeline = Pipeline::load(device, group, None, &offered, Admission::default(), &mut |_| {})?;
         for (done, observation) in (1..).zip(&mut observations) {
             pipeline.prepare(&observation.symbols, observation.steps)?;
