@@ -72,13 +72,24 @@ pub fn main() -> ExitCode {
     match result {
         Ok(outcome) => outcome.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", with_causes(&error));
             match error.downcast_ref::<session::Error>() {
                 Some(error) if error.does_not_fit() => Outcome::DoesNotFit.into(),
                 _ => ExitCode::FAILURE,
             }
         }
     }
+}
+
+/// The error and its causes in one text; a cause that a message has in it already is not said again.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn log_to_stderr(verbose: u8) {
