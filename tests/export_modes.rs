@@ -19,6 +19,9 @@ use vla_trt::policy::PolicySpec;
 use vla_trt::tensor::HostTensor;
 
 type Arrays = BTreeMap<String, HostTensor>;
+/// A value as bytes of an element type, and the number that they stand for.
+type Stored = fn(f32) -> Vec<u8>;
+type Rounded = fn(f32) -> f32;
 
 struct Bench(TempDir);
 
@@ -113,7 +116,7 @@ fn the_checkpoints_own_step_count_is_exported_and_the_default() {
 
 #[test]
 fn weights_in_half_precision_give_what_the_same_numbers_in_single_precision_give() {
-    let cases: [(Dtype, fn(f32) -> Vec<u8>, fn(f32) -> f32); 2] = [
+    let cases: [(Dtype, Stored, Rounded); 2] = [
         (Dtype::BF16, |x| bf16::from_f32(x).to_le_bytes().to_vec(), |x| bf16::from_f32(x).to_f32()),
         (Dtype::F16, |x| f16::from_f32(x).to_le_bytes().to_vec(), |x| f16::from_f32(x).to_f32()),
     ];

@@ -8,6 +8,9 @@ use crate::export::onnx::absmax::OUTPUT;
 use crate::policy::PolicySpec;
 use crate::tensor::TensorSpec;
 
+/// Given a stage's name and the maxima of one of its runs.
+type Take<'t> = &'t mut dyn FnMut(&str, &[f32]) -> Result<(), Error>;
+
 /// Runs every stage on every observation; `take` is given the maxima of a stage each time that it ran. `host`: what the
 /// host offers. The repeated stages run together.
 pub fn run(
@@ -16,7 +19,7 @@ pub fn run(
     host: Vec<TensorSpec>,
     mut observations: Vec<Observation>,
     progress: &mut dyn FnMut(Progress),
-    take: &mut dyn FnMut(&str, &[f32]) -> Result<(), Error>,
+    take: Take<'_>,
 ) -> Result<(), Error> {
     let stages: Vec<Stage> = spec.stages.iter().map(|described| described.stage.clone()).collect();
     let mut offered = host;

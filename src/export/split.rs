@@ -96,7 +96,7 @@ pub fn write(
     write_stages(&writer, model, views)
 }
 
-/// As [`write`], with [measured](Graph::measured) graphs: in half precision by name, in single precision by storage,
+/// As [`write()`], with [measured](Graph::measured) graphs: in half precision by name, in single precision by storage,
 /// and with an output `absmax.<stage>`.
 pub fn write_measured(
     weights: &dyn Weights,
