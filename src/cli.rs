@@ -29,25 +29,17 @@ pub struct Cli {
     command: Command,
 }
 
+// What help says stands at the arguments of each.
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Write the provenance of an engine that another tool built.
     Adopt(build::Adopt),
-    /// Measure the latency of a policy.
     Bench(bench::Bench),
-    /// Build TensorRT engines on this device.
     Build(build::Build),
-    /// Run a policy once on arrays and write every named tensor.
     Infer(infer::Infer),
-    /// Write a policy from a checkpoint.
     Export(export::Export),
-    /// Write a checkpoint with seeded weights.
     MakeCheckpoint(make_checkpoint::MakeCheckpoint),
-    /// Write the demo policy.
     MakeDemoPolicy(make_demo_policy::MakeDemoPolicy),
-    /// Say what a policy takes of memory and whether it fits, without loading it.
     Plan(plan::Plan),
-    /// Run a policy over a recorded bag, without ROS.
     Replay(replay::Replay),
 }
 
@@ -91,13 +83,24 @@ pub fn main() -> ExitCode {
     match result {
         Ok(outcome) => outcome.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", with_causes(&error));
             match error.downcast_ref::<session::Error>() {
                 Some(error) if error.does_not_fit() => Outcome::DoesNotFit.into(),
                 _ => ExitCode::FAILURE,
             }
         }
     }
+}
+
+/// The error and its causes in one text; a cause that a message has in it already is not said again.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn log_to_stderr(verbose: u8) {

@@ -27,7 +27,13 @@ pub enum Error {
         /// What is wrong, and what was expected.
         reason: String,
     },
-    /// An array of the file cannot be read.
+    /// Arrays of the file cannot be read.
+    #[error("{}", problems.iter().map(|(name, reason)| format!("array '{name}': {reason}")).collect::<Vec<_>>().join("\n  "))]
+    Arrays {
+        /// Names, and what was expected and found.
+        problems: Vec<(String, String)>,
+    },
+    /// An array cannot be used.
     #[error("array '{name}': {reason}")]
     Array {
         /// Its name.

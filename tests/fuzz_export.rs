@@ -63,7 +63,8 @@ fn damaged_files_do_not_panic() {
 }
 
 const CONFIG: &str = r#"{"model_type": "Gr00tN1d6", "action_horizon": 50, "max_state_dim": 128, "max_action_dim": 128,
- "diffusion_model_cfg": {"num_layers": 32, "positional_embeddings": null, "norm_type": "ada_norm"}, "use_vlln": true}"#;
+ "diffusion_model_cfg": {"num_layers": 32, "num_attention_heads": 32, "attention_head_dim": 48, "output_dim": 1024,
+ "positional_embeddings": null, "interleave_self_attention": true, "norm_type": "ada_norm"}, "use_vlln": true}"#;
 const BACKBONE: &str = r#"{"downsample_ratio": 0.5, "vision_config": {"hidden_size": 64, "intermediate_size": 128,
  "num_hidden_layers": 2, "num_attention_heads": 4, "patch_size": 14, "layer_norm_eps": 1e-6}, "text_config": {
  "hidden_size": 2048, "intermediate_size": 160, "num_hidden_layers": 4, "num_attention_heads": 4,

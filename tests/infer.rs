@@ -12,8 +12,13 @@ use std::path::Path;
 
 use demo_pipeline::{Demo, Inputs as BelowProcessor};
 use vla_trt::infer::{self, Inputs, npy, npz};
+use vla_trt::message::{PixelFormat, Pixels};
 use vla_trt::policy::PolicySpec;
-use vla_trt::tensor::HostTensor;
+use vla_trt::policy::decode::ActionDecoder;
+use vla_trt::policy::encode::EvalTransform;
+use vla_trt::policy::encode::state::StateEncoder;
+use vla_trt::policy::processor::Processor;
+use vla_trt::tensor::{Data, HostTensor};
 use zip::write::SimpleFileOptions;
 
 type Arrays = BTreeMap<String, HostTensor>;
@@ -72,6 +77,41 @@ fn what_is_dumped_is_what_the_pipeline_makes_of_it() {
     };
     assert_eq!(f32s(&found, "pixels"), inputs.pixels);
     assert_eq!(f32s(&found, "action_pred"), Demo::load(policy.path()).run(&inputs));
+}
+
+#[test]
+fn encode_and_decode_are_those_of_the_policys_processor() {
+    let policy = demo::policy();
+    let spec = PolicySpec::load(policy.path()).expect("the demo policy");
+    let given = arrays(&spec);
+    let found = dump(policy.path(), given.clone());
+    let files = &spec.processor;
+    let processor = Processor::load(&files.config, &files.statistics, &files.embodiment).expect("a processor");
+
+    let raw: Vec<f32> =
+        spec.state.iter().flat_map(|(key, _)| f32s(&given, &format!("state_raw.{key}")).to_vec()).collect();
+    let mut state = vec![0.0; processor.max_state_dim];
+    StateEncoder::new(&processor).expect("an encoder").encode(&raw, &mut state).expect("encodes");
+    assert_eq!(f32s(&found, "state_normalized"), state);
+
+    for (view, camera) in spec.cameras.iter().enumerate() {
+        let Data::U8(bytes) = given[&format!("image.{camera}")].data() else { panic!("{camera}") };
+        let frame = Pixels::new(PixelFormat::Rgb8, 64, 48, 3 * 64, bytes).expect("a frame");
+        let mut pixels = vec![0.0; f32s(&found, &format!("pixel_values_{view}")).len()];
+        EvalTransform::new(&processor.image).apply(&frame, &mut pixels).expect("transforms");
+        assert_eq!(f32s(&found, &format!("pixel_values_{view}")), pixels, "{camera}");
+    }
+
+    let mut decoded = vec![0.0; processor.rows() * processor.action_width()];
+    let mut decoder = ActionDecoder::new(&processor).expect("a decoder");
+    decoder.decode(f32s(&found, "action_pred"), &raw, &mut decoded).expect("decodes");
+    let mut start = 0;
+    for (key, width) in &spec.action.keys {
+        let rows = decoded.chunks_exact(processor.action_width());
+        let expected: Vec<f32> = rows.flat_map(|row| row[start..start + width].to_vec()).collect();
+        assert_eq!(f32s(&found, &format!("action_decoded.{key}")), expected, "{key}");
+        start += width;
+    }
 }
 
 #[test]
@@ -162,6 +202,8 @@ fn an_archive_unpacks_no_more_than_its_headers_account_for() {
     assert!(bomb.len() < 1 << 20, "packed");
     let error = npz::parse(Cursor::new(bomb), Path::new("bomb.npz")).expect_err("refused").to_string();
     assert!(error.contains("'a'") && error.contains("f32 [1, 2]"), "{error}");
+    let read: usize = error.split_whitespace().filter_map(|word| word.parse().ok()).max().expect("a count of bytes");
+    assert!(read < 1 << 18, "64 MiB are not unpacked to see that 8 bytes are wanted: {error}");
 
     let text = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({},), }}", npz::MAX_BYTES + 1);
     let mut huge = b"\x93NUMPY\x01\x00".to_vec();

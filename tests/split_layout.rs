@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use vla_trt::export::demo::{self, weights::DemoWeights};
+use vla_trt::export::weights::Weights as _;
 use vla_trt::export::{Model, Options, RopeFrequencies, View, VisionAttention, split};
 use vla_trt::tensor::{DType, HostTensor};
 
@@ -183,4 +184,71 @@ fn an_embodiment_that_the_weights_lack_is_refused_by_name() {
     let error = split::write(&weights, &model, &options, &[view("a", 84)], scratch.path()).expect_err("refused");
     let error = error.to_string();
     assert!(error.contains("state_encoder.layer1.W") && error.contains("more than 40 entries"), "{error}");
+}
+
+/// `sa_embs` of the step stage with or without positions, on the same inputs.
+fn tokens_of_the_first_block(model: &Model, dir: &Path) -> Option<Vec<f32>> {
+    let options = Options { debug_outputs: true, steps: vec![1], ..options() };
+    let weights = DemoWeights::new(7, self::model());
+    split::write(&weights, model, &options, &[view("a", 56)], dir).expect("export");
+    let environment = onnx_runtime::environment()?;
+    let head = &model.head;
+    let mut inputs = named([
+        ("actions", f32s(&[head.horizon, head.action_dims], 0.0)),
+        ("state_features", f32s(&[1, head.width], 1.0)),
+        ("modulation", f32s(&[2 * head.blocks + 3, head.width], 2.0)),
+        ("dt", f32s(&[1], 0.5)),
+        ("strength", f32s(&[head.horizon], 0.5)),
+    ]);
+    for block in (0..head.blocks).step_by(2) {
+        let rows = 4;
+        for name in [format!("k{block}"), format!("v{block}")] {
+            inputs.insert(name, f32s(&[1, head.heads, rows, head.head_dim], 3.0));
+        }
+    }
+    let found = Runner::load(&environment, &dir.join("step.onnx")).run(&inputs);
+    Some(values(&found, "sa_embs").to_vec())
+}
+
+#[test]
+fn positions_are_added_to_the_action_rows_alone_and_only_where_the_model_has_them() {
+    let [with, without] = [(); 2].map(|()| tempfile::tempdir().expect("scratch"));
+    let model = model();
+    let rows = model.head.positions.expect("the demo has positions");
+    let mut bare = model.clone();
+    bare.head.positions = None;
+    let Some(tokens) = tokens_of_the_first_block(&model, with.path()) else { return };
+    let plain = tokens_of_the_first_block(&bare, without.path()).expect("runs");
+    let weights = DemoWeights::new(7, model.clone());
+    let table = weights.get("action_head.position_embedding.weight").expect("a table");
+    assert_eq!(table.dims, [rows, model.head.width]);
+    let mut expected = vec![0.0; model.head.width];
+    expected.extend(&table.to_f32()[..model.head.horizon * model.head.width]);
+    assert!(expected.iter().any(|x| x.abs() > 0.1), "positions that show");
+    let added: Vec<f32> = tokens.iter().zip(&plain).map(|(with, without)| with - without).collect();
+    assert!(close(&added, &expected));
+}
+
+#[test]
+fn without_vlln_the_head_takes_the_language_models_features_as_they_are() {
+    let Some(environment) = onnx_runtime::environment() else { return };
+    let run = |vlln: bool| {
+        let dir = tempfile::tempdir().expect("scratch");
+        let mut model = model();
+        model.head.vlln = vlln;
+        let options = Options { debug_outputs: true, ..options() };
+        let weights = DemoWeights::new(7, self::model());
+        split::write(&weights, &model, &options, &[view("a", 56)], dir.path()).expect("export");
+        let inputs = named([
+            ("text_rows", f32s(&[2, model.language.width], 0.0)),
+            ("image_rows", f32s(&[4, model.language.width], 1.0)),
+            ("positions", i32s(0..6)),
+        ]);
+        let found = Runner::load(&environment, &dir.path().join("language.onnx")).run(&inputs);
+        ["vl_embs", "backbone_features"].map(|name| values(&found, name).to_vec())
+    };
+    let [embeddings, features] = run(false);
+    assert_eq!(embeddings, features);
+    let [normed, same] = run(true);
+    assert!(close(&same, &features) && !close(&normed, &features));
 }

@@ -8,6 +8,9 @@ use crate::export::onnx::absmax::OUTPUT;
 use crate::policy::PolicySpec;
 use crate::tensor::TensorSpec;
 
+/// Given a stage's name and the maxima of one of its runs.
+type Take<'t> = &'t mut dyn FnMut(&str, &[f32]) -> Result<(), Error>;
+
 /// Runs every stage on every observation; `take` is given the maxima of a stage each time that it ran. `host`: what the
 /// host offers. The repeated stages run together.
 pub fn run(
@@ -16,7 +19,7 @@ pub fn run(
     host: Vec<TensorSpec>,
     mut observations: Vec<Observation>,
     progress: &mut dyn FnMut(Progress),
-    take: &mut dyn FnMut(&str, &[f32]) -> Result<(), Error>,
+    take: Take<'_>,
 ) -> Result<(), Error> {
     let stages: Vec<Stage> = spec.stages.iter().map(|described| described.clone()).collect();
     let mut offered = host;
@@ -28,7 +31,7 @@ pub fn run(
         let (name, total) = (group.first().map(|stage| stage.name.clone()).unwrap_or_default(), observations.len());
         let mut say = |done| progress(Progress::Stage { stage: name.clone(), done, total });
         say(0);
-        let device = Onnx::new(threads)?;
+        let device = Onnx::new(threads)?.without_prepacking();
         let mut pipeline = Pipeline::load(device, group, None, &offered, Admission::default(), &mut |_| {})?;
         for (done, observation) in (1..).zip(&mut observations) {
             pipeline.prepare(&observation.symbols, observation.steps)?;

@@ -54,7 +54,7 @@ pub struct Export {
     /// What a patch attends to: its own image, as in the vendor's code, or all, as some forks train.
     #[arg(long, value_enum, default_value_t = Attention::PerImage)]
     vision_attention: Attention,
-    /// Denoising step counts that the policy can run.
+    /// Denoising step counts that the policy can run; the checkpoint's own is always among them.
     #[arg(long, value_delimiter = ',', default_value = "1,2,4,8")]
     steps: Vec<u32>,
     /// Most text tokens of a prompt, the template's own included.

@@ -10,6 +10,8 @@ use crate::policy::PolicySpec;
 ///
 /// Arrays in: image.CAMERA u8 [H, W, 3] (RGB), state_raw.KEY f32 [1, width], noise f32 [horizon, dims],
 /// instruction u8 (UTF-8 bytes), steps i64 (optional). docs/fidelity.md lists the tensors out.
+///
+/// Exit codes: 0 done; 1 an error; 2 wrong arguments.
 #[derive(clap::Args, Debug)]
 pub struct Infer {
     /// Policy folder.

@@ -24,6 +24,7 @@ const REMEDY: &str = "Install ONNX Runtime 1.20 or newer (pip install onnxruntim
 pub struct Onnx {
     environment: Environment,
     threads: usize,
+    prepacking: bool,
 }
 
 /// A session with its own description of its tensors.
@@ -46,7 +47,13 @@ impl Onnx {
     /// # Errors
     /// [`Error::Library`] with what to install.
     pub fn new(threads: usize) -> Result<Self, Error> {
-        Ok(Self { environment: environment()?, threads: threads.max(1) })
+        Ok(Self { environment: environment()?, threads: threads.max(1), prepacking: true })
+    }
+
+    /// Runs on the weights where they lie in their mapped files, in place of a copy in another order: some slower, and
+    /// needs memory for activations alone.
+    pub fn without_prepacking(self) -> Self {
+        Self { prepacking: false, ..self }
     }
 }
 
@@ -93,6 +100,7 @@ impl Device for Onnx {
                 .with_optimization_level(GraphOptimizationLevel::Level3)?
                 .with_intra_threads(self.threads)?
                 .with_deterministic_compute(true)?
+                .with_prepacking(self.prepacking)?
                 // A spinning worker would take the cores that decode the next images.
                 .with_intra_op_spinning(false)?
                 .commit_from_file(&stage.file)

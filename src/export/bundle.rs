@@ -14,6 +14,7 @@ use super::progress::{Metered, Progress};
 use super::staging::Staging;
 use super::weights::Weights as _;
 use super::{Error, Model, Options, RopeFrequencies, View, VisionAttention, split, tensor_file};
+use crate::policy::encode::EncodeError;
 use crate::policy::encode::image::{EvalTransform, image_tokens};
 use crate::policy::encode::prompt::{PromptEncoder, save_tokenizer};
 use crate::policy::encode::resize::Size;
@@ -135,7 +136,9 @@ pub fn write(request: &Request, out: &Path, report: &mut dyn FnMut(Progress)) ->
 /// # Errors
 /// As [`write()`].
 pub fn fill_measured(request: &Request, dir: &Path, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
-    fill(request, dir, true, report)
+    // Whatever the layout: the split one has every part of the network.
+    let request = Request { layout: split::LAYOUT, ..request.clone() };
+    fill(&request, dir, true, report)
 }
 
 fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
@@ -196,6 +199,12 @@ struct Prompts {
 impl Plan {
     fn new(request: &Request, template: &Path) -> Result<Self, Error> {
         let dir = &request.checkpoint;
+        if !request.tokenizer.exists() {
+            let path = request.tokenizer.display();
+            return Err(Error::Request {
+                problems: vec![format!("--tokenizer: expected a tokenizer folder or tokenizer.json, found no {path}")],
+            });
+        }
         let config = Config::load(&dir.join("config.json"))?;
         let model = config.model(&backbone(request)?)?;
         let path = dir.join(PROCESSOR);
@@ -216,19 +225,22 @@ impl Plan {
         let prompt = prompts(request, &model, &processor, &views, template)?;
         let checkpoint = Checkpoint::open(dir)?;
         checkpoint.check(&model)?;
+        // The count of the vendor's own inference is always among them, and the policy's default.
+        let usual = u32::try_from(config.inference_steps).ok().filter(|usual| *usual <= MOST_STEPS);
+        let mut steps = request.steps.clone();
+        steps.extend(usual.filter(|usual| !request.steps.contains(usual)));
         let options = Options {
             dtype: request.dtype,
             dtype_of: request.dtype_of.clone(),
             rope: request.rope,
             attention: request.attention,
-            steps: request.steps.clone(),
+            steps: steps.clone(),
             embodiment: row,
             text: prompt.text,
             blocks_per_engine: request.blocks_per_engine,
             debug_outputs: request.debug_outputs,
         };
-        let usual = u32::try_from(config.inference_steps).ok().filter(|usual| request.steps.contains(usual));
-        let default_steps = usual.or(request.steps.last().copied()).unwrap_or(1);
+        let default_steps = usual.or(steps.last().copied()).unwrap_or(1);
         Ok(Self { checkpoint, model, processor, views, options, prompt, default_steps })
     }
 
@@ -254,7 +266,7 @@ impl Plan {
             config: PROCESSOR,
             statistics: STATISTICS,
             embodiment: (&request.embodiment, self.options.embodiment),
-            steps: &request.steps,
+            steps: &self.options.steps,
             default_steps: self.default_steps,
             precision: request.precision.as_deref(),
         };
@@ -390,7 +402,14 @@ fn prompts(
     views: &[View],
     template: &Path,
 ) -> Result<Prompts, Error> {
-    let mut encoder = PromptEncoder::load(&request.tokenizer, template, processor.formalize)?;
+    let mut encoder = match PromptEncoder::load(&request.tokenizer, template, processor.formalize) {
+        // The template was just written here: it is no file of the user's.
+        Err(EncodeError::Token { token, tokenizer, found, .. }) => {
+            let template = PathBuf::from("the model's prompt");
+            return Err(EncodeError::Token { token, tokenizer, template, found }.into());
+        }
+        encoder => encoder?,
+    };
     let tokens: Vec<usize> =
         views.iter().map(|view| image_tokens(Size { width: view.width, height: view.height })).collect();
     let prompt = encoder.encode("", &tokens)?;

@@ -16,6 +16,16 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// The folder is no checkpoint.
+    #[error(
+        "{} is not there; name the folder of a GR00T N1.6 checkpoint, with config.json, safetensors, processor_config.json \
+         and statistics.json",
+        path.display()
+    )]
+    NoCheckpoint {
+        /// What every checkpoint has.
+        path: PathBuf,
+    },
     /// A weight is not there.
     #[error("weight `{name}` is missing from {origin}; is this a complete GR00T N1.6 checkpoint?")]
     MissingWeight {
@@ -116,7 +126,7 @@ pub enum Error {
     },
     /// Files of the weights are not there.
     #[error(
-        "{}: expected {total} safetensors files, missing: {}; name the folder of a whole GR00T N1.6 checkpoint",
+        "{}: missing of its safetensors files ({total}): {}; name the folder of a whole GR00T N1.6 checkpoint, unpacked",
         dir.display(), missing.join(", ")
     )]
     MissingShards {

@@ -80,7 +80,10 @@ fn frame<'a>(camera: &str, image: &'a HostTensor) -> Result<Pixels<'a>, Error> {
 /// What a dimension has to be.
 #[derive(Clone, Copy)]
 enum Side {
+    /// At least 1.
     Any,
+    /// None at all too.
+    Maybe,
     Is(usize),
 }
 
@@ -100,7 +103,7 @@ impl Taker {
     /// The array, or an empty one after noting what is wrong.
     fn take(&mut self, name: &str, dtype: DType, sides: &[Side]) -> HostTensor {
         let wanted = sides.iter().map(|side| match side {
-            Side::Any => "any".to_owned(),
+            Side::Any | Side::Maybe => "any".to_owned(),
             Side::Is(n) => n.to_string(),
         });
         let wanted = format!("{dtype} {}", display_dims(&wanted.collect::<Vec<_>>()));
@@ -108,6 +111,7 @@ impl Taker {
         let fits = |tensor: &HostTensor| {
             let same = |(side, n): (&Side, &usize)| match side {
                 Side::Any => *n > 0,
+                Side::Maybe => true,
                 Side::Is(expected) => n == expected,
             };
             tensor.dtype() == dtype && tensor.dims().len() == sides.len() && sides.iter().zip(tensor.dims()).all(same)
@@ -127,7 +131,7 @@ impl Taker {
     }
 
     fn instruction(&mut self) -> String {
-        let tensor = self.take(INSTRUCTION, DType::U8, &[Side::Any]);
+        let tensor = self.take(INSTRUCTION, DType::U8, &[Side::Maybe]);
         let Data::U8(bytes) = tensor.data() else { return String::new() };
         match std::str::from_utf8(bytes) {
             Ok(text) => text.to_owned(),

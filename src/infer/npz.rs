@@ -21,7 +21,7 @@ const FIRST_BYTES: u64 = 1 << 17;
 /// Reads every array of a file.
 ///
 /// # Errors
-/// [`Error::Archive`] for a file that is no zip archive, [`Error::Array`] naming the array that cannot be read.
+/// [`Error::Archive`] for a file that is no zip archive, [`Error::Arrays`] naming every array that cannot be read.
 pub fn read(path: &Path) -> Result<BTreeMap<String, HostTensor>, Error> {
     let fail = |reason: String| Error::Archive { path: path.to_owned(), reason };
     let file = File::open(path).map_err(|error| fail(error.to_string()))?;
@@ -41,16 +41,21 @@ pub fn parse(source: impl Read + Seek, path: &Path) -> Result<BTreeMap<String, H
     }
     let mut left = MAX_BYTES;
     let mut arrays = BTreeMap::new();
+    let mut problems = Vec::new();
     for index in 0..archive.len() {
         let mut member = archive.by_index(index).map_err(|error| fail(format!("array {index}: {error}")))?;
         let name = member.name().map_err(|error| fail(format!("array {index}: {error}")))?.into_owned();
         let name = name.strip_suffix(".npy").unwrap_or(&name).to_owned();
-        let tensor = array(&mut member, &mut left).map_err(|reason| Error::Array { name: name.clone(), reason })?;
-        if arrays.insert(name.clone(), tensor).is_some() {
-            return Err(Error::Array { name, reason: "expected it once, found it twice".to_owned() });
+        let once = "expected it once, found it twice".to_owned();
+        match array(&mut member, &mut left) {
+            Err(reason) => problems.push((name, reason)),
+            Ok(_) if arrays.contains_key(&name) => problems.push((name, once)),
+            Ok(tensor) => {
+                arrays.insert(name, tensor);
+            }
         }
     }
-    Ok(arrays)
+    if problems.is_empty() { Ok(arrays) } else { Err(Error::Arrays { problems }) }
 }
 
 /// Reads one array. What an archive says about sizes is not believed: no more is unpacked than the array's own header

@@ -27,12 +27,15 @@ const TABLE: &[(&str, usize)] = &[
 ///
 /// # Errors
 /// [`Error::Embodiment`] for a tag that neither has, that the processor does not configure, or whose row the weights
-/// do not have; [`Error::Io`], [`Error::Json`].
+/// do not have; [`Error::Io`], [`Error::Invalid`].
 pub fn row(dir: &Path, tag: &str, rows: usize, config: &ProcessorConfig) -> Result<usize, Error> {
     let path = dir.join(FILE);
     let listed: BTreeMap<String, usize> = if path.is_file() {
         let json = fs::read(&path).map_err(Error::io(&path))?;
-        serde_json::from_slice(&json).map_err(|source| Error::Json { path, source })?
+        serde_json::from_slice(&json).map_err(|error| Error::Invalid {
+            problems: vec![format!("expected tags and their rows, such as {{\"new_embodiment\": 10}}, found {error}")],
+            path,
+        })?
     } else {
         tracing::warn!("{} is not there; the vendor's table of embodiments is used", path.display());
         BTreeMap::new()

@@ -2,6 +2,7 @@
 //! is reported at once.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -32,9 +33,12 @@ impl Config {
     /// Reads `config.json`.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Json`], [`Error::Invalid`] with every problem of its values.
+    /// [`Error::NoCheckpoint`], [`Error::Io`], [`Error::Json`], [`Error::Invalid`] with every problem of its values.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        Self::parse(path, &fs::read(path).map_err(Error::io(path))?)
+        match fs::read(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::NoCheckpoint { path: path.to_owned() }),
+            read => Self::parse(path, &read.map_err(Error::io(path))?),
+        }
     }
 
     /// The content of a `config.json`; `path` is for messages.
@@ -109,6 +113,10 @@ impl Backbone {
     pub fn parse(path: &Path, json: &[u8]) -> Result<Self, Error> {
         parsed(path, json, |keys| {
             keys.number("downsample_ratio", Some(0.5), &[0.5]);
+            // Of the vision tower: its last layer.
+            let last = keys.get("select_layer").is_none_or(|layer| layer.as_i64() == Some(-1));
+            let found = keys.get("select_layer").map_or(String::new(), Value::to_string);
+            keys.check(last, "select_layer", || format!("expected -1 (the vision tower's last layer), found {found}"));
             let vision = keys.nested("vision_config", true, vision);
             let language = keys.nested("text_config", true, language);
             Self { origin: path.display().to_string(), vision, language }
@@ -156,16 +164,7 @@ fn head(keys: &mut Keys<'_>) -> Head {
     let width = keys.size("input_embedding_dim", Some(1536));
     let positions = keys.flag("add_pos_embed", true, &[true, false]);
     let table = keys.size("max_seq_len", Some(1024));
-    let (heads, head_dim, blocks, output) = keys.nested("diffusion_model_cfg", false, |dit| {
-        dit.flag("interleave_self_attention", true, &[true]);
-        dit.is("norm_type", "ada_norm");
-        if let Some(found) = dit.text("positional_embeddings") {
-            dit.problem("positional_embeddings", format!("expected null, found {found}"));
-        }
-        let heads = dit.size("num_attention_heads", Some(32));
-        let head_dim = dit.size("attention_head_dim", Some(48));
-        (heads, head_dim, dit.size("num_layers", Some(32)), dit.size("output_dim", Some(1024)))
-    });
+    let (heads, head_dim, blocks, output) = keys.nested("diffusion_model_cfg", false, dit);
     let horizon = keys.size("action_horizon", Some(16));
     keys.check(width == heads * head_dim && width.is_multiple_of(2), "input_embedding_dim", || {
         format!("expected num_attention_heads times attention_head_dim ({heads} * {head_dim}), even, found {width}")
@@ -189,6 +188,32 @@ fn head(keys: &mut Keys<'_>) -> Head {
         timestep_buckets: keys.size("num_timestep_buckets", Some(1000)),
         vlln: keys.flag("use_vlln", true, &[true, false]),
     }
+}
+
+/// Heads, their width, blocks and output width. Where the object is absent its default is the vendor's dataclass's; where
+/// it is there, what it leaves out is the default of the vendor's network, another one.
+fn dit(keys: &mut Keys<'_>) -> (usize, usize, usize, usize) {
+    let given = keys.object.is_some();
+    if given {
+        for (key, expected, network) in
+            [("interleave_self_attention", "true", "false"), ("positional_embeddings", "null", "sinusoidal")]
+        {
+            keys.check(keys.get(key).is_some(), key, || {
+                format!("expected {expected}, found nothing, which the vendor's network takes for {network}")
+            });
+        }
+    }
+    keys.flag("interleave_self_attention", true, &[true]);
+    keys.is("norm_type", "ada_norm");
+    keys.is("activation_fn", "gelu-approximate");
+    keys.flag("attention_bias", true, &[true]);
+    keys.flag("norm_elementwise_affine", false, &[false]);
+    keys.number("norm_eps", Some(1e-5), &[1e-5]);
+    keys.null("positional_embeddings");
+    let default = |dataclass, network| Some(if given { network } else { dataclass });
+    let heads = keys.size("num_attention_heads", default(32, 8));
+    let head_dim = keys.size("attention_head_dim", default(48, 64));
+    (heads, head_dim, keys.size("num_layers", default(32, 12)), keys.size("output_dim", default(1024, 26)))
 }
 
 fn vision(keys: &mut Keys<'_>) -> Vision {
@@ -215,6 +240,8 @@ fn vision(keys: &mut Keys<'_>) -> Vision {
 
 fn language(keys: &mut Keys<'_>) -> Language {
     keys.flag("attention_bias", false, &[false]);
+    keys.flag("use_sliding_window", false, &[false]);
+    keys.null("rope_scaling");
     keys.is("hidden_act", "silu");
     let (heads, kv_heads) = (keys.size("num_attention_heads", None), keys.size("num_key_value_heads", None));
     keys.check(heads.is_multiple_of(kv_heads), "num_attention_heads", || {
@@ -264,6 +291,13 @@ impl Keys<'_> {
 
     fn get(&self, key: &str) -> Option<&Value> {
         self.object.and_then(|object| object.get(key))
+    }
+
+    /// A key that is null where it is given.
+    fn null(&mut self, key: &str) {
+        if let Some(found) = self.text(key) {
+            self.problem(key, format!("expected null, found {found}"));
+        }
     }
 
     /// A size from 1 on; 1 stands in for one that is missing or wrong.
