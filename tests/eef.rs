@@ -333,6 +333,21 @@ fn limits_and_the_stop_are_for_the_joints_alone() {
     assert!(problems.contains("there is no parameter 'limits.left_eef.x.min'"), "{problems}");
 }
 
+#[test]
+fn scale_and_offset_are_undone_for_the_joints_behind_the_pose_and_for_no_other_column() {
+    let (_kept, policy) = eef::policy(|_, _| {});
+    let free = Robot::rows(&policy, tool());
+    let mut robot = Robot::new(&policy, &["action.right_gripper.scale:=[4.0]", "action.right_gripper.offset:=[0.5]"]);
+    robot.sense(NOW, tool());
+    let (chunk, _) = robot.chunk(NOW);
+    for (row, free) in chunk.values.chunks_exact(chunk.names.len()).zip(&free) {
+        let row: Vec<f64> = row.iter().copied().map(f64::from).collect();
+        let (last, others) = row.split_last().expect("columns");
+        let (free_last, free_others) = free.split_last().expect("columns");
+        assert!((last - (free_last - 0.5) / 4.0).abs() < 1e-6 && others == free_others);
+    }
+}
+
 /// Keeps one key of state and actions.
 fn only_the_end_effector(config: &mut Json) {
     let modalities = &mut config["processor_kwargs"]["modality_configs"]["new_embodiment"];
