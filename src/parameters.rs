@@ -119,7 +119,10 @@ fn with_use_of_pose(error: Error) -> Error {
     match error {
         Error::Unknown { origin, name, hint } => {
             let pose = name.strip_prefix("inputs.poses.").and_then(|rest| rest.split('.').next());
-            let hint = match pose.filter(|_| !hint.starts_with("did you mean")) {
+            // A hint that knows the pose, or one of nearly that name, says more.
+            let helps =
+                |pose: &str| hint.starts_with("did you mean") || hint.contains(&format!("'inputs.poses.{pose}'"));
+            let hint = match pose.filter(|pose| !helps(pose)) {
                 Some(pose) => format!("no state key takes the pose '{pose}'; name it in state.<key>.pose"),
                 None => hint,
             };

@@ -206,6 +206,35 @@ fn a_relative_pose_leaves_composed_with_the_pose_of_the_observation_in_every_for
 }
 
 #[test]
+fn keys_keep_their_places_wherever_the_pose_stands_and_several_may_take_it() {
+    let (_kept, policy) = eef::policy(|config, statistics| {
+        blind_to_the_pose(statistics);
+        let state = &mut statistics["new_embodiment"]["state"];
+        state["hand"] = json!({"min": [0, 0, 0], "max": [0, 0, 0], "mean": [0, 0, 0], "std": [0, 0, 0]});
+        config["processor_kwargs"]["modality_configs"]["new_embodiment"]["state"]["modality_keys"] =
+            json!(["right_gripper", "left_eef", "right_arm", "hand", "left_gripper"]);
+    });
+    let rows = |pose: Pose| {
+        let mut robot = Robot::new(&policy, &["state.hand.pose:=left_tool"]);
+        robot.sense(NOW, pose);
+        let (chunk, _) = robot.chunk(NOW);
+        assert_eq!(chunk.input_names[3..], ["joints", "left_tool"], "one input for two keys");
+        let width = chunk.names.len();
+        chunk
+            .values
+            .chunks_exact(width)
+            .map(|row| row.iter().copied().map(f64::from).collect())
+            .collect::<Vec<Vec<_>>>()
+    };
+    for (index, (row, predicted)) in rows(tool()).iter().zip(rows(IDENTITY)).enumerate() {
+        let (position, rotation) = composed(tool(), pose_of(&predicted[..POSE]));
+        assert!(distance(&row[..3], &position) < 1e-6 && distance(&row[3..POSE], &rotation.concat()[..6]) < 2e-6);
+        // At most 4 mrad a row from where the arm is.
+        assert!(distance(&row[POSE + 1..POSE + 7], &POSITIONS[1..7]) < 0.004 * (index as f64 + 1.0) + 1e-6, "{row:?}");
+    }
+}
+
+#[test]
 fn the_network_sees_the_pose_and_both_signs_of_a_quaternion_are_one_pose() {
     let (_kept, policy) = eef::policy(|_, _| {});
     let (position, orientation) = tool();
@@ -302,6 +331,21 @@ fn limits_and_the_stop_are_for_the_joints_alone() {
     );
     let problems = eef::settings(&policy, &["limits.left_eef.x.min:=0.0"]).expect_err("no joint").to_string();
     assert!(problems.contains("there is no parameter 'limits.left_eef.x.min'"), "{problems}");
+}
+
+#[test]
+fn scale_and_offset_are_undone_for_the_joints_behind_the_pose_and_for_no_other_column() {
+    let (_kept, policy) = eef::policy(|_, _| {});
+    let free = Robot::rows(&policy, tool());
+    let mut robot = Robot::new(&policy, &["action.right_gripper.scale:=[4.0]", "action.right_gripper.offset:=[0.5]"]);
+    robot.sense(NOW, tool());
+    let (chunk, _) = robot.chunk(NOW);
+    for (row, free) in chunk.values.chunks_exact(chunk.names.len()).zip(&free) {
+        let row: Vec<f64> = row.iter().copied().map(f64::from).collect();
+        let (last, others) = row.split_last().expect("columns");
+        let (free_last, free_others) = free.split_last().expect("columns");
+        assert!((last - (free_last - 0.5) / 4.0).abs() < 1e-6 && others == free_others);
+    }
 }
 
 /// Keeps one key of state and actions.

@@ -60,6 +60,36 @@ fn both_files_make_one_processor() {
 }
 
 #[test]
+fn columns_of_an_end_effector_are_named_after_what_its_values_are() {
+    let columns = |rep: &str, format: &str, width: usize| {
+        let edit = |kwargs: &mut Value, statistics: &mut Value| {
+            robot(kwargs)["action"]["action_configs"][1] = json!({"rep": rep, "type": "EEF", "format": format});
+            let (low, high) = (vec![-1.0; width], vec![1.0; width]);
+            for group in ["state", "action"] {
+                statistics[group]["gripper"] = json!({"min": low, "max": high, "mean": low, "std": high});
+            }
+            let (low, high) = (vec![low; 3], vec![high; 3]);
+            statistics["relative_action"]["gripper"] = json!({"min": low, "max": high, "mean": low, "std": high});
+        };
+        let processor = edited(edit).expect("valid");
+        assert_eq!(processor.action[0].eef_columns(), None, "an arm's joints have names of their own");
+        let (key, columns) = (&processor.action[1], processor.action[1].eef_columns().expect("an end effector"));
+        assert_eq!((columns.len(), key.is_relative_pose()), (key.decoded_width(), rep == "RELATIVE"));
+        columns.iter().map(|name| name.strip_prefix("gripper.").expect("the key first")).collect::<Vec<_>>().join(" ")
+    };
+    let matrix = "r00 r01 r02 x r10 r11 r12 y r20 r21 r22 z m30 m31 m32 m33";
+    for rep in ["RELATIVE", "ABSOLUTE"] {
+        assert_eq!(columns(rep, "XYZ_ROT6D", 9), "x y z r00 r01 r02 r10 r11 r12");
+        assert_eq!(columns(rep, "XYZ_ROTVEC", if rep == "RELATIVE" { 9 } else { 6 }), "x y z rx ry rz");
+        assert_eq!(columns(rep, "DEFAULT", if rep == "RELATIVE" { 9 } else { 16 }), matrix);
+    }
+    // A delta is no pose, and of other widths the processor says nothing.
+    assert_eq!(columns("DELTA", "XYZ_ROTVEC", 6), "0 1 2 3 4 5");
+    assert_eq!(columns("ABSOLUTE", "XYZ_ROTVEC", 9), "0 1 2 3 4 5 6 7 8");
+    assert_eq!(columns("ABSOLUTE", "DEFAULT", 1), "0");
+}
+
+#[test]
 fn a_statistic_is_read_to_the_last_bit() {
     let text = statistics().to_string().replace("-1.5", "-1.079264258548944");
     let statistics = Statistics::parse(Path::new("statistics.json"), &text).expect("valid");

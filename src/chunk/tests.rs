@@ -112,6 +112,22 @@ fn velocities_are_central_differences_over_dropped_rows_too_and_the_last_is_zero
 }
 
 #[test]
+fn pose_columns_are_in_the_action_chunk_and_in_no_trajectory() {
+    let mut chunk = chunk(&["a", "eef.x", "eef.y", "b"], &[0.0, 7.0, 8.0, 1.0, 0.5, 7.5, 8.5, 3.0]);
+    chunk.poses = [1..3].into();
+    let trajectory = trajectory(&chunk, ms(1000));
+    assert_eq!(trajectory.joint_names, ["a", "b"]);
+    let points: Vec<_> = trajectory.points.iter().map(|p| (p.positions.clone(), p.velocities.clone())).collect();
+    assert_eq!(points, [(vec![0.0, 1.0], vec![25.0, 100.0]), (vec![0.5, 3.0], vec![0.0, 0.0])]);
+    let scheduled = schedule(&chunk, ms(1000)).expect("in time");
+    let publication =
+        Publication { sequence: 1, frame_id: "base", inference_latency: Span::ZERO, policy_fingerprint: "" };
+    let mut message = ActionChunkMessage::default();
+    action_chunk_message(&chunk, &scheduled, &publication, &mut message).expect("a whole chunk");
+    assert_eq!((message.names.as_slice(), &message.values), (&*chunk.names, &chunk.values));
+}
+
+#[test]
 fn a_longer_trajectory_after_a_shorter_one_keeps_nothing_of_it() {
     let chunk = chunk(&["a"], &[0.0, 1.0, 2.0, 4.0]);
     let mut buffer = TrajectoryBuffer::default();

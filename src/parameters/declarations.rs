@@ -71,7 +71,7 @@ fn node() -> Vec<Declaration> {
             "frame_id",
             text(""),
             Constraint::None,
-            "frame_id in the headers of published chunks and trajectories.",
+            "frame_id in the header of published chunks: the frame of the poses in them, where there are any.",
         ),
         declare(
             "log_level",

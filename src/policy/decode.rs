@@ -38,7 +38,7 @@ pub enum DecodeError {
     /// The reference pose is none.
     #[error(
         "action key '{key}': expected a reference pose with a 6D rotation, found six values without direction or not \
-         finite; check the joint state that feeds it"
+         finite; check the pose or joint state that feeds it"
     )]
     Reference {
         /// The key.

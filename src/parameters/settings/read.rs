@@ -176,7 +176,7 @@ impl Reader<'_> {
                     format!("{name} and {pose} are both given; the state '{key}' comes from joints or from a pose");
                 self.conflict(&[&name, &pose], what);
             }
-            self.no_factors("state", key, width);
+            self.no_factors("state", key, width, "comes from a pose, in m and rad");
             return Source::Pose(PoseMap { key: key.to_owned(), input });
         }
         if joints.is_empty() && width > 0 {
@@ -200,7 +200,7 @@ impl Reader<'_> {
     fn eef_action(&mut self, eef: &EefAction, width: usize) -> Option<JointMap> {
         let (key, name) = (&eef.key, format!("action.{}.joints", eef.key));
         if self.texts(&name).is_empty() {
-            self.no_factors("action", key, width);
+            self.no_factors("action", key, width, "is an end effector's and moves no joints");
             return None;
         }
         if eef.relative {
@@ -215,14 +215,13 @@ impl Reader<'_> {
         Some(self.action(key, width, &[]))
     }
 
-    /// Poses are in m and rad: a factor or an offset for them is meant for something else.
-    fn no_factors(&mut self, group: &str, key: &str, width: usize) {
+    /// Factors and offsets are for joints: given for a pose, in m and rad, they are meant for something else. `why` says so.
+    fn no_factors(&mut self, group: &str, key: &str, width: usize, why: &str) {
         for (field, neutral) in [("scale", 1.0), ("offset", 0.0)] {
             let name = format!("{group}.{key}.{field}");
             let given = self.numbers(&name);
             if !given.is_empty() && given != vec![neutral; width] {
-                let what =
-                    format!("{name} is given, but the {group} '{key}' is a pose, in m and rad; take {name} away");
+                let what = format!("{name} is given, but the {group} '{key}' {why}; take {name} away");
                 self.conflict(&[&name], what);
             }
         }

@@ -112,7 +112,9 @@ function drawJoints(x) {
     const low = all.reduce((a, b) => Math.min(a, b), Infinity), high = all.reduce((a, b) => Math.max(a, b), -Infinity);
     const pad = Math.max((high - low) * 0.08, 1e-3);
     const y = all.length ? [low - pad, high + pad] : [0, 1];
-    const c = chart(el("joints"), joint, { width: 620, height: 170, x, y, unit: "rad or m" });
+    // Pose columns: entries of a rotation matrix have no unit.
+    const unit = /\.[rm]\d\d$/.test(joint) ? "matrix entry" : "rad or m";
+    const c = chart(el("joints"), joint, { width: 620, height: 170, x, y, unit });
     marks(c);
     node("path", { class: "state-line", d: path(state.map(([t, v]) => [c.sx(t), v === null ? null : c.sy(v)])) }, c.svg);
     data.chunks.forEach((chunk, k) => {

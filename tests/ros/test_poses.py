@@ -1,0 +1,167 @@
+"""A policy with an end effector: its pose comes from a topic, its actions leave as poses."""
+
+import math
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+import yaml
+from geometry_msgs.msg import PoseStamped
+from harness import CAMERAS, JOINTS, Feed, parameters, statuses, values, wait_for
+from recording import PERIOD_NS, run_live, write_bag
+
+FIXTURE = pathlib.Path(__file__).parents[1] / "data" / "eef"
+COLUMNS = [f"left_eef.{column}" for column in ("x", "y", "z", "r00", "r01", "r02", "r10", "r11", "r12")]
+MOVED = JOINTS[6:]  # the left arm is a pose; its gripper and the right arm are joints
+SETS = 8
+
+
+def eef_parameters(**more):
+    others = {name: value for name, value in parameters().items() if not name.startswith("state.left_arm.")}
+    return {**others, "state.left_eef.pose": "left_tool", "inputs.poses.left_tool.topic": "left/tool_pose",
+            "inputs.poses.left_tool.frame_id": "base_link", "inputs.poses.left_tool.max_age_ms": 1000.0, **more}
+
+
+class PoseFeed(Feed):
+    """A feed that also has the tool's pose: half a radian about z, in front of the robot."""
+
+    def __init__(self, robot, namespace="", **options):
+        self.frame = "base_link"
+        self.position = [0.4, -0.1, 0.3]
+        self.orientation = [0.0, 0.0, math.sin(0.25), math.cos(0.25)]
+        self.send_pose = True
+        self.pose_topic = f"{namespace}/left/tool_pose"
+        super().__init__(robot, namespace, **options)
+
+    def _samples(self, stamp):
+        samples = super()._samples(stamp)
+        if self.send_pose:
+            message = PoseStamped()
+            message.header.stamp, message.header.frame_id = stamp, self.frame
+            position, orientation = message.pose.position, message.pose.orientation
+            position.x, position.y, position.z = self.position
+            orientation.x, orientation.y, orientation.z, orientation.w = self.orientation
+            samples.append((self.pose_topic, message))
+        return samples
+
+
+@pytest.fixture(scope="module")
+def eef_policy(tool, tmp_path_factory):
+    """The demo checkpoint with the processor files of tests/data/eef, exported."""
+    folder = tmp_path_factory.mktemp("eef")
+    checkpoint, policy = folder / "checkpoint", folder / "policy"
+    subprocess.run([tool, "make-checkpoint", "--size", "demo", "--seed", "7", "-o", checkpoint], check=True)
+    for name in ("processor_config.json", "statistics.json"):
+        shutil.copy(FIXTURE / name, checkpoint / name)
+    cameras = [word for camera in CAMERAS for word in ("--camera", f"{camera}=640x480")]
+    subprocess.run([tool, "export", "--checkpoint", checkpoint, "--tokenizer", checkpoint / "tokenizer", "--embodiment",
+                    "new_embodiment", *cameras, "--step-s", "0.02", "--steps", "1,2,4,8", "-o", policy], check=True)
+    return policy
+
+
+@pytest.fixture(scope="module")
+def run(start, eef_policy, tmp_path_factory):
+    """Starts a node with the policy; parameters as a dictionary."""
+    def begin(namespace, **more):
+        file = tmp_path_factory.mktemp("params") / "params.yaml"
+        content = eef_parameters(policy=str(eef_policy), **more)
+        file.write_text(yaml.safe_dump({"/**": {"ros__parameters": content}}))
+        arguments = ["--ros-args", "--params-file", file]
+        if namespace:
+            arguments += ["-r", f"__ns:={namespace}"]
+        return start(arguments=arguments, bare=True)
+    return begin
+
+
+@pytest.fixture(scope="module")
+def node(run):
+    node = run("/eef")
+    node.wait_until_ready()
+    return node
+
+
+def test_poses_come_in_and_go_out_by_name_and_the_trajectory_has_the_joints(robot, node):
+    chunks, trajectories = robot.chunks("/eef/vla_trt"), robot.trajectories("/eef/vla_trt")
+    with PoseFeed(robot, "/eef") as feed:
+        wait_for(lambda: chunks and trajectories, lambda: f"a chunk\n{node.log}")
+        chunk = chunks[-1]
+        assert list(chunk.names) == COLUMNS + MOVED
+        assert list(chunk.input_names) == [*CAMERAS, "joints", "left_tool"]
+        assert list(trajectories[-1].joint_names) == MOVED
+        assert len(trajectories[-1].points[0].positions) == len(MOVED)
+        width, turned = len(chunk.names), (math.cos(0.5), -math.sin(0.5), 0.0, math.sin(0.5), math.cos(0.5), 0.0)
+        for row in range(chunk.horizon):
+            line = chunk.values[row * width:][:width]
+            # The statistics allow 4 mm a row in each direction, and a few hundredths of a turn.
+            assert math.dist(line[:3], feed.position) <= 0.004 * (row + 1) * math.sqrt(3) + 1e-5
+            assert math.dist(line[3:9], turned) < 0.15
+        assert any(math.dist(chunk.values[row * width:][:3], feed.position) > 1e-4 for row in range(chunk.horizon))
+
+
+@pytest.mark.parametrize(("field", "bad", "reason"), [
+    ("orientation", [0.0, 0.0, 0.0, 0.0], "`pose.orientation` has length 0, expected 1"),
+    ("position", [0.0, float("nan"), 0.0], "`pose.position` is NaN"),
+    ("frame", "world", "expected poses in the frame `base_link` (inputs.poses.left_tool.frame_id), found the frame `world`"),
+], ids=["no rotation", "NaN", "another frame"])
+def test_a_bad_pose_is_refused_counted_and_forbids_inference_in_words(robot, node, field, bad, reason):
+    heard = robot.diagnostics()
+    chunks = robot.chunks("/eef/vla_trt")
+    with PoseFeed(robot, "/eef") as feed:
+        wait_for(lambda: chunks, lambda: f"a chunk\n{node.log}")
+        setattr(feed, field, bad)
+        def refused():
+            answer = robot.trigger("/eef/vla_trt/infer_once")
+            stale = "left_tool stale" in answer.message and reason in answer.message
+            return not answer.success and stale
+        wait_for(refused, lambda: robot.trigger("/eef/vla_trt/infer_once").message)
+        def told():
+            ours = [a for a in heard if a.status and a.status[0].name.startswith("eef/vla_trt:")]
+            inputs = ours and statuses(ours[-1])["inputs"]
+            shown = inputs and values(inputs)
+            return shown and int(shown["left_tool refused"]) > 0 and reason in shown["left_tool last refusal"] and shown
+        shown = wait_for(told, "the refusal in diagnostics")
+        assert float(shown["left_tool age (ms)"]) > 1000 and int(shown["left_tool received"]) > 0
+
+
+def test_a_pose_that_stops_is_stale_and_comes_back(robot, node):
+    chunks = robot.chunks("/eef/vla_trt")
+    with PoseFeed(robot, "/eef") as feed:
+        wait_for(lambda: chunks, lambda: f"a chunk\n{node.log}")
+        feed.send_pose = False
+        wait_for(lambda: "left_tool stale" in robot.trigger("/eef/vla_trt/infer_once").message, "the violation")
+        feed.send_pose = True
+        count = len(chunks)
+        wait_for(lambda: len(chunks) > count, "chunks again")
+
+
+def test_a_key_of_joints_and_a_pose_and_one_of_neither_end_the_start_with_both_named(run):
+    node = run("/wrong", **{"state.left_eef.joints": [f"j{i}" for i in range(9)], "state.left_gripper.joints": []})
+    assert node.wait() == 1
+    assert "state.left_eef.joints and state.left_eef.pose are both given" in node.log
+    assert "parameter 'state.left_gripper.joints' is not set" in node.log
+
+
+def test_live_and_replay_agree_on_every_chunk(robot, run, tool, eef_policy, tmp_path):
+    patient = {f"inputs.{name}.max_age_ms": 600_000.0
+               for name in (*(f"cameras.{camera}" for camera in CAMERAS), "joints", "poses.left_tool")}
+    patient |= {"inputs.max_skew_ms": 0.0, "seed": 3, "action.step_s": 10.0}
+    node = run("", **patient, rate_hz=0.0)
+    node.wait_until_ready()
+    chunks = robot.chunks()
+    feed = PoseFeed(robot, hz=0)
+    wait_for(lambda: (feed.send(), robot.trigger("/vla_trt/infer_once").success)[1], "the first inference")
+    recorded, live = run_live(robot, feed, chunks, SETS)
+    assert len({tuple(chunk.values) for chunk in live}) == SETS
+
+    bag, golden, params = tmp_path / "live.db3", tmp_path / "chunks.db3", tmp_path / "params.yaml"
+    write_bag(bag, recorded)
+    write_bag(golden, [("/vla_trt/action_chunk", "vla_trt/msg/ActionChunk", number, chunk)
+                       for number, chunk in enumerate(live, 1)])
+    content = eef_parameters(**patient, rate_hz=1e9 / PERIOD_NS)
+    params.write_text(yaml.safe_dump({"/**": {"ros__parameters": content}}))
+    command = [tool, "replay", bag, "--policy", eef_policy, "--params", params, "-o", tmp_path / "out.mcap",
+               "--golden", golden, "--tolerance", "0"]
+    same = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert same.returncode == 0, same.stdout + same.stderr
+    assert f"{SETS} chunks" in same.stdout
