@@ -29,7 +29,9 @@ step() {
 }
 
 # A check counts as one test.
-count_one() { if [ "$2" -eq 0 ]; then say "1 0 0"; else say "0 1 0"; fi; }
+count_one() {
+  if [ "$2" -ne 0 ]; then say "0 1 0"; elif [ "$(skipped_aloud "$1")" -gt 0 ]; then say "0 0 1"; else say "1 0 0"; fi
+}
 
 number_before() { # log word: 12 in "12 passed"
   { grep -aoE "[0-9]+ $2" "$1" || say 0; } | tail -n 1 | awk '{print $1}'
@@ -77,6 +79,12 @@ with_ros() { # the node's generated messages and ROS 2, for cargo
   (. "$root/build/vla_trt/cargo_env.sh" && "$@")
 }
 
+with_tensorrt() { # headers of TensorRT, for cargo's feature; what is opened at run time is the tests' stand-in
+  local folder
+  folder=$("$root/scripts/check_headers.sh" --default-folder) || return 1
+  TENSORRT_INCLUDE_DIR=$folder "$@"
+}
+
 deny() {
   local tools="$cache/tools"
   PATH="$PATH:$tools/bin"
@@ -108,6 +116,16 @@ ros_lib_tests() {
   fi
 }
 
+tensorrt_tests() {
+  if cargo nextest --version >/dev/null 2>&1; then
+    with_tensorrt cargo nextest run --locked --features tensorrt --lib --test tensorrt_standin \
+      -E 'binary(tensorrt_standin) + test(/^engine::tensorrt/)'
+  else
+    with_tensorrt cargo test --locked --no-fail-fast --features tensorrt --test tensorrt_standin -- --show-output &&
+      with_tensorrt cargo test --locked --no-fail-fast --features tensorrt --lib -- --show-output engine::tensorrt
+  fi
+}
+
 python_tests() {
   set +u
   . "$root/install/setup.bash"
@@ -132,19 +150,24 @@ step deny "Licences and sources of dependencies" count_one deny
 step build "colcon build" count_one "$root/scripts/build.sh"
 step clippy "Lints" count_one cargo clippy --locked --all-targets -- -D warnings
 step clippy-ros "Lints, feature ros" count_one with_ros cargo clippy --locked --all-targets --features ros -- -D warnings
+step headers "TensorRT shim against its headers" count_one "$root/scripts/check_headers.sh"
+step headers-aarch64 "TensorRT shim for aarch64" count_one "$root/scripts/check_headers.sh" --aarch64
+step clippy-tensorrt "Lints, feature tensorrt" count_one \
+  with_tensorrt cargo clippy --locked --all-targets --features tensorrt -- -D warnings
 RUSTDOCFLAGS="-D warnings" step doc "Documentation" count_one with_ros cargo doc --locked --no-deps --features ros
 step rust "Rust tests" "$count_rust" rust_tests
 step doctest "Documentation examples" count_cargo_test cargo test --locked --doc
 step rust-ros "Rust tests, feature ros" "$count_rust" ros_lib_tests
+step rust-tensorrt "Rust tests, feature tensorrt (stand-in)" "$count_rust" tensorrt_tests
 step python "Python tests, live node" count_pytest python_tests
 
 # --- summary ----------------------------------------------------------------------------------------------------
 
 total_passed=0 total_failed=0 total_skipped=0 worst=0
-printf '\n%s%-12s %8s %8s %8s %9s%s\n' "$bold" step passed failed skipped seconds "$plain"
+printf '\n%s%-16s %8s %8s %8s %9s%s\n' "$bold" step passed failed skipped seconds "$plain"
 for line in "${steps[@]}"; do
   read -r name status seconds passed failed skipped <<<"$line"
-  printf '%-12s %8s %8s %8s %9s\n' "$name" "$passed" "$failed" "$skipped" "$seconds"
+  printf '%-16s %8s %8s %8s %9s\n' "$name" "$passed" "$failed" "$skipped" "$seconds"
   total_passed=$((total_passed + passed)) total_failed=$((total_failed + failed)) total_skipped=$((total_skipped + skipped))
   [ "$status" -eq 0 ] || worst=1
 done

@@ -170,7 +170,12 @@ extern "C" vla_trt_status vla_trt_build_layer_precision(vla_trt_build* build, in
       return !tensor.isShapeTensor() &&
              (tensor.getType() == nvinfer1::DataType::kFLOAT || tensor.getType() == nvinfer1::DataType::kHALF);
     };
-    // Layers on integers and shapes have no precision to choose, and TensorRT refuses a network that asks for one.
+    // Layers on integers and shapes, and those whose work is to change a type, have no precision to choose: TensorRT
+    // refuses a network that asks for one.
+    if (layer->getType() == nvinfer1::LayerType::kCAST || layer->getType() == nvinfer1::LayerType::kQUANTIZE ||
+        layer->getType() == nvinfer1::LayerType::kDEQUANTIZE || layer->getType() == nvinfer1::LayerType::kCONSTANT) {
+      return VLA_TRT_OK;
+    }
     int32_t const outputs = layer->getNbOutputs();
     for (int32_t i = 0; i < outputs; ++i) {
       auto const* const output = layer->getOutput(i);

@@ -9,23 +9,14 @@
 
 namespace vla_trt {
 
-// What a stream reader needs: where an address lies, a copy, waiting for a stream. Taken from the libcuda that is in the process
-// already; without one there is no device memory to write to.
+// What a stream reader needs: where an address lies, a copy, waiting for a stream. Taken from the libcuda that is in the
+// process already; without one there is no device memory to write to.
 class Driver {
  public:
-  Driver() {
-    void* const cuda = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
-    if (cuda != nullptr) {
-      attribute_ = reinterpret_cast<decltype(attribute_)>(dlsym(cuda, "cuPointerGetAttribute"));
-      copy_ = reinterpret_cast<decltype(copy_)>(dlsym(cuda, "cuMemcpyHtoDAsync_v2"));
-      synchronize_ = reinterpret_cast<decltype(synchronize_)>(dlsym(cuda, "cuStreamSynchronize"));
-    }
-  }
-
   enum class Memory { kPAGEABLE, kPINNED, kDEVICE };
 
-  Memory memory_of(void const* address) const {
-    if (attribute_ == nullptr || copy_ == nullptr || synchronize_ == nullptr) {
+  Memory memory_of(void const* address) {
+    if (!find()) {
       return Memory::kPAGEABLE;
     }
     unsigned int type = 0;
@@ -41,9 +32,27 @@ class Driver {
     return copy_(reinterpret_cast<uintptr_t>(destination), source, bytes, stream);
   }
 
-  int synchronize(void* stream) const { return synchronize_ != nullptr ? synchronize_(stream) : 0; }
+  int synchronize(void* stream) { return find() ? synchronize_(stream) : 0; }
 
  private:
+  // Asked again until it is there: the library may be loaded by whoever uses it first. It stays in the process.
+  bool find() {
+    if (synchronize_ != nullptr) {
+      return true;
+    }
+    void* const cuda = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+    if (cuda == nullptr) {
+      return false;
+    }
+    attribute_ = reinterpret_cast<decltype(attribute_)>(dlsym(cuda, "cuPointerGetAttribute"));
+    copy_ = reinterpret_cast<decltype(copy_)>(dlsym(cuda, "cuMemcpyHtoDAsync_v2"));
+    auto const synchronize = reinterpret_cast<decltype(synchronize_)>(dlsym(cuda, "cuStreamSynchronize"));
+    if (attribute_ != nullptr && copy_ != nullptr) {
+      synchronize_ = synchronize;
+    }
+    return synchronize_ != nullptr;
+  }
+
   int (*attribute_)(void*, int, unsigned long long) = nullptr;
   int (*copy_)(unsigned long long, void const*, size_t, void*) = nullptr;
   int (*synchronize_)(void*) = nullptr;

@@ -45,6 +45,13 @@ class Reader final : public nvinfer1::IStreamReaderV2 {
   bool failed() const { return failed_; }
   int cuda_error() const { return cuda_error_; }
 
+  // The engine may still be on its way to the device when TensorRT returns.
+  void finish() {
+    if (streamed_ && cuda_error_ == 0) {
+      cuda_error_ = driver_.synchronize(stream_);
+    }
+  }
+
  private:
   static constexpr uint64_t kWINDOW = 8U << 20U;
 
@@ -53,6 +60,8 @@ class Reader final : public nvinfer1::IStreamReaderV2 {
   int64_t read_any(char* destination, int64_t bytes, void* stream) {
     vla_trt::Driver::Memory const memory = driver_.memory_of(destination);
     if (memory != vla_trt::Driver::Memory::kPAGEABLE) {
+      stream_ = stream;
+      streamed_ = true;
       cuda_error_ = driver_.synchronize(stream);
     }
     if (cuda_error_ != 0) {
@@ -90,6 +99,8 @@ class Reader final : public nvinfer1::IStreamReaderV2 {
   uint64_t position_ = 0;
   bool failed_ = false;
   int cuda_error_ = 0;
+  void* stream_ = nullptr;
+  bool streamed_ = false;
 };
 
 #elif VLA_TRT_LOAD_PATH == 1
@@ -108,6 +119,7 @@ class Reader final : public nvinfer1::IStreamReader {
 
   bool failed() const { return failed_; }
   int cuda_error() const { return 0; }
+  void finish() {}
 
  private:
   vla_trt_source const& source_;
@@ -129,6 +141,7 @@ vla_trt_status deserialize(nvinfer1::IRuntime& runtime, vla_trt_source const& so
 #else
   Reader reader(source);
   out.reset(runtime.deserializeCudaEngine(reader));
+  reader.finish();
   bool const failed = reader.failed();
   if (reader.cuda_error() != 0) {
     return fail(VLA_TRT_REFUSED, "the engine cannot be copied into device memory: CUDA error %d", reader.cuda_error());

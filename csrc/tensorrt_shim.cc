@@ -73,20 +73,18 @@ void* open_another_major(std::string const& folder) {
   return nullptr;
 }
 
-vla_trt_status check_version(vla_trt_version const& found) {
+// `why`: what the loader said about the name that was looked for first, if anything.
+vla_trt_status check_version(vla_trt_version const& found, std::string const& why) {
   vla_trt_version wanted{};
   vla_trt_headers_version(&wanted);
-  if (found.major != wanted.major) {
-    return fail(VLA_TRT_VERSION, "this program was built with the headers of TensorRT %u.%u.%u, the library found is %u.%u.%u",
-                wanted.major, wanted.minor, wanted.patch, found.major, found.minor, found.patch);
-  }
   // Within a major version functions are only added, at the end: a newer library serves, an older one lacks some.
-  if (found.minor < wanted.minor) {
-    return fail(VLA_TRT_VERSION,
-                "this program was built with the headers of TensorRT %u.%u.%u, the library found is the older %u.%u.%u",
-                wanted.major, wanted.minor, wanted.patch, found.major, found.minor, found.patch);
+  if (found.major == wanted.major && found.minor >= wanted.minor) {
+    return VLA_TRT_OK;
   }
-  return VLA_TRT_OK;
+  return fail(VLA_TRT_VERSION,
+              "this program was built with the headers of TensorRT %u.%u.%u, the library found is %s%u.%u.%u%s%s%s",
+              wanted.major, wanted.minor, wanted.patch, found.major == wanted.major ? "the older " : "", found.major,
+              found.minor, found.patch, why.empty() ? "" : " (", why.c_str(), why.empty() ? "" : ")");
 }
 
 }  // namespace
@@ -110,7 +108,7 @@ extern "C" vla_trt_status vla_trt_library_open(char const* folder, vla_trt_libra
     if (!version_of(library->infer, library->version)) {
       return fail(VLA_TRT_LIBRARY, "libnvinfer has no symbol getInferLibVersion");
     }
-    vla_trt_status const status = check_version(library->version);
+    vla_trt_status const status = check_version(library->version, why);
     if (status == VLA_TRT_OK) {
       *out = library.release();
     }
@@ -291,9 +289,13 @@ extern "C" vla_trt_status vla_trt_context_new(vla_trt_engine* engine, int32_t pr
     }
     handle->context->setPersistentCacheLimit(0);
     if (handle->context->getOptimizationProfile() != profile && has_dynamic_input(*engine->engine)) {
-      // On the default stream, waited for here: no stream of the caller's has to be ordered after it.
-      if (!handle->context->setOptimizationProfileAsync(profile, nullptr) || vla_trt::Driver().synchronize(nullptr) != 0) {
+      if (!handle->context->setOptimizationProfileAsync(profile, nullptr)) {
         return fail(VLA_TRT_REFUSED, "TensorRT does not take optimisation profile %d", profile);
+      }
+      // That was put on the default stream; waited for here, so that no stream of the caller's has to come after it.
+      int const error = vla_trt::Driver().synchronize(nullptr);
+      if (error != 0) {
+        return fail(VLA_TRT_REFUSED, "optimisation profile %d cannot be set: CUDA error %d", profile, error);
       }
     }
     *out = handle.release();

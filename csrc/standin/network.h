@@ -34,6 +34,9 @@ class LayerImpl final : public nvinfer1::standin_stubs::VLayer {
  public:
   LayerImpl(Layer const& layer, NetworkImpl& network);
   char const* getName() const noexcept override { return name_.c_str(); }
+  nvinfer1::LayerType getType() const noexcept override {
+    return name_.find("Cast") != std::string::npos ? nvinfer1::LayerType::kCAST : nvinfer1::LayerType::kELEMENTWISE;
+  }
   int32_t getNbOutputs() const noexcept override { return 1; }
   nvinfer1::ITensor* getOutput(int32_t index) const noexcept override {
     return index == 0 ? const_cast<TensorObject*>(&output_) : nullptr;

@@ -15,6 +15,7 @@ const NET: &[&str] = &[
     "output sum f32 ?x4",
     "layer /block.0/norm/Mul f32 normed",
     "layer /block.0/ids/Gather i32 gathered",
+    "layer /block.0/Cast f32 cast",
 ];
 
 fn rows(min: usize, opt: usize, max: usize) -> BTreeMap<String, Profile> {
@@ -71,7 +72,7 @@ fn a_built_plan_is_written_in_pieces_and_loads() {
     let (onnx, mut out) = (bench.file("net.onnx", NET), Pieces(Vec::new(), 0));
     let built = build(&bench.library, &bench.log, &onnx, &options(), &mut out, &mut |_| true).expect("built");
     assert_eq!(built.bytes, out.0.len() as u64);
-    assert_eq!((built.layers, built.fp32_layers), (2, 0));
+    assert_eq!((built.layers, built.fp32_layers), (3, 0));
     assert_eq!(built.inputs[0].spec.to_string(), "rows: f32 [?, 4]");
     assert_eq!(built.outputs[0].spec.to_string(), "sum: f32 [?, 4]");
     // From 10.13 on TensorRT writes as it builds; the stand-in does so in pieces of 1 MiB.
@@ -131,7 +132,7 @@ fn precision_flags_reach_the_builder_or_are_refused_where_types_are_the_networks
         assert_told(&bench.told(&half), &["fp16=1", "int8=1", "prefer=1", "obey=0"]);
         assert_told(&bench.told(&options()), &["fp16=0", "int8=0", "prefer=0", "obey=0"]);
     } else {
-        let error = bench.build(NET, &half).err().expect("no such flag");
+        let error = bench.build(NET, &half).expect_err("no such flag");
         assert!(matches!(error, Error::Unsupported(_)), "{error:?}");
         assert!(error.to_string().contains("has no builder flag for FP16"), "{error}");
     }
@@ -153,11 +154,11 @@ fn layers_are_held_in_single_precision_by_pattern() {
     }
     let told = bench.told(&held("*"));
     assert_told(&told, &["precision /block.0/norm/Mul f32", "output_type /block.0/norm/Mul f32", "obey=1"]);
-    // A layer on integers has no precision.
-    assert!(!told.iter().any(|line| line.contains("Gather")), "{told:?}");
+    // A layer on integers, or one that changes a type, has no precision.
+    assert!(!told.iter().any(|line| line.contains("Gather") || line.contains("Cast")), "{told:?}");
     let (built, _) = bench.build(NET, &held("/block.*/norm*")).expect("built");
     assert_eq!(built.fp32_layers, 1);
-    let error = bench.build(NET, &held("*norn*")).err().expect("a pattern that fits nothing");
+    let error = bench.build(NET, &held("*norn*")).expect_err("a pattern that fits nothing");
     assert_eq!(error.to_string(), "no layer of the network fits '*norn*'");
 }
 
@@ -167,17 +168,16 @@ fn tensors_inside_the_network_become_outputs() {
     let with = |name: &str| BuildOptions { outputs: vec![name.to_owned()], ..options() };
     let (built, _) = bench.build(NET, &with("normed")).expect("built");
     assert_eq!(built.outputs.iter().map(|o| o.spec.name.as_str()).collect::<Vec<_>>(), ["sum", "normed"]);
-    let error = bench.build(NET, &with("nothing")).err().expect("no such tensor");
+    let error = bench.build(NET, &with("nothing")).expect_err("no such tensor");
     assert_eq!(error.to_string(), "no layer of the network makes a tensor 'nothing'");
 }
 
 #[test]
-fn profiles_that_do_not_fit_are_refused_before_the_build() {
+fn profiles_and_levels_that_do_not_fit_are_refused_before_the_build() {
     let bench = Bench::new();
-    let error = bench.build(NET, &BuildOptions::default()).err().expect("a profile is needed");
+    let error = bench.build(NET, &BuildOptions::default()).expect_err("a profile is needed");
     assert!(error.to_string().contains("'rows: f32 [?, 4]' has dynamic dimensions and needs a profile"), "{error}");
-    let error =
-        bench.build(NET, &BuildOptions { profiles: vec![rows(3, 2, 8)], ..options() }).err().expect("min > opt");
+    let error = bench.build(NET, &BuildOptions { profiles: vec![rows(3, 2, 8)], ..options() }).expect_err("min > opt");
     assert!(error.to_string().contains("expected min <= opt <= max"), "{error}");
     assert!(!bench.log.tail().iter().any(|line| line.contains("building")), "{:?}", bench.log.tail());
 }
@@ -196,7 +196,7 @@ fn a_shape_inputs_profile_holds_its_values() {
 fn every_parser_error_is_told_with_its_node() {
     let bench = Bench::new();
     let net = ["error 12 /a/Foo Foo no importer for Foo", "error 40 /b/Bar Bar unsupported attribute"];
-    let error = bench.build(&net, &options()).err().expect("refused");
+    let error = bench.build(&net, &options()).expect_err("refused");
     let Error::Parse { errors, .. } = &error else { panic!("{error:?}") };
     assert_eq!((errors.len(), errors[1].node), (2, Some(40)));
     let words = error.to_string();
@@ -224,7 +224,7 @@ fn a_missing_or_unreadable_onnx_file_is_told() {
 fn a_build_that_fails_carries_tensorrts_words() {
     let bench = Bench::new();
     let net: Vec<&str> = NET.iter().copied().chain(["refuse build"]).collect();
-    let (reason, log) = refusal(bench.build(&net, &options()).err().expect("refused"));
+    let (reason, log) = refusal(bench.build(&net, &options()).expect_err("refused"));
     assert_eq!(reason, "TensorRT built no engine");
     assert_eq!(log, ["standin: Could not find any implementation for node {ForeignNode[/block]}."]);
 }

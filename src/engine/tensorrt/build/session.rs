@@ -197,6 +197,9 @@ impl<'a> Session<'a> {
             }
         }
         if let Some(level) = options.optimization_level {
+            if level > 5 {
+                return Err(Error::Argument(format!("optimisation level {level}: TensorRT has 0 to 5")));
+            }
             // SAFETY: as above.
             self.call(|build| unsafe { sys::vla_trt_build_level(build, i32::from(level)) })?;
         }
