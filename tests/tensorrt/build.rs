@@ -1,8 +1,9 @@
 use super::*;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use vla_trt::engine::profile::Profile;
 use vla_trt::engine::tensorrt::{
-    BuildOptions, BuildProgress, Built, Calibrator, Constraints, Profile, Severity, TacticSources, Version, build,
+    BuildOptions, BuildProgress, Built, Calibrator, Constraints, Severity, TacticSources, Version, build,
     build_calibrated,
 };
 
