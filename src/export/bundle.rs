@@ -5,23 +5,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::checkpoint::{Backbone, Checkpoint, Config};
-use super::layout::{Layout, Network, Stage, sizes};
+use super::layout::{Layout, Network, Stage};
 use super::policy_yaml::{Description, POLICY_YAML};
 use super::progress::{Metered, Progress};
 use super::staging::Staging;
 use super::weights::Weights as _;
 use super::{Error, Model, Options, RopeFrequencies, View, VisionAttention, split, tensor_file};
-use crate::policy::encode::EncodeError;
-use crate::policy::encode::image::{EvalTransform, image_tokens};
-use crate::policy::encode::prompt::{PromptEncoder, save_tokenizer};
+use crate::policy::encode::image::EvalTransform;
+use crate::policy::encode::prompt::save_tokenizer;
 use crate::policy::encode::resize::Size;
 use crate::policy::processor::{Processor, ProcessorConfig, Statistics};
 use crate::tensor::DType;
 
 mod embodiment;
+mod layout;
+mod prompts;
 
 /// Files of a bundle beside its networks.
 const TOKENIZER: &str = "tokenizer.json";
@@ -31,9 +32,6 @@ const STATISTICS: &str = "statistics.json";
 const EMBEDDING: (&str, &str) = ("embedding.safetensors", "embed_tokens");
 /// The token embedding in a checkpoint.
 const EMBED_TOKENS: &str = "backbone.model.language_model.model.embed_tokens.weight";
-/// Text tokens of a usual instruction.
-const USUAL_INSTRUCTION: usize = 16;
-
 /// A camera as the robot has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Camera {
@@ -142,7 +140,7 @@ pub fn fill_measured(request: &Request, dir: &Path, report: &mut dyn FnMut(Progr
 }
 
 fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
-    write_json(&template(), &dir.join(TEMPLATE))?;
+    write_json(&prompts::template(), &dir.join(TEMPLATE))?;
     let plan = Plan::new(request, &dir.join(TEMPLATE))?;
     let inside = request.tokenizer.join(TOKENIZER);
     match (request.tokenizer.is_file(), inside.is_file()) {
@@ -184,16 +182,8 @@ struct Plan {
     processor: Processor,
     views: Vec<View>,
     options: Options,
-    prompt: Prompts,
+    prompt: prompts::Prompts,
     default_steps: u32,
-}
-
-/// What the tokenizer says about every prompt.
-struct Prompts {
-    /// Fewest, most usual and most text tokens.
-    text: [usize; 3],
-    /// Id of the token that image rows stand for.
-    image_token: i32,
 }
 
 impl Plan {
@@ -217,12 +207,12 @@ impl Plan {
         check_sizes(&model, &processor, &mut problems);
         check_options(request, &mut problems);
         let views = views(request, &processor, &mut problems);
-        check_layout(request, &views, &mut problems);
+        layout::check(request, &views, &mut problems);
         if !problems.is_empty() {
             return Err(Error::Request { problems });
         }
         split::view_groups(&model, &views)?;
-        let prompt = prompts(request, &model, &processor, &views, template)?;
+        let prompt = prompts::prompts(request, &model, &processor, &views, template)?;
         let checkpoint = Checkpoint::open(dir)?;
         checkpoint.check(&model)?;
         // The count of the vendor's own inference is always among them, and the policy's default.
@@ -326,41 +316,6 @@ fn check_options(request: &Request, problems: &mut Vec<String>) {
     }
 }
 
-/// What the layout cannot do.
-fn check_layout(request: &Request, views: &[View], problems: &mut Vec<String>) {
-    let layout = &request.layout;
-    for stage in request.dtype_of.keys().filter(|stage| !layout.stages.contains(&stage.as_str())) {
-        problems.push(format!(
-            "--dtype-of: expected one of {} (the stages of --layout {}), found {stage}",
-            layout.stages.join(", "),
-            layout.name
-        ));
-    }
-    if layout.stacked && views.windows(2).any(|pair| (pair[0].width, pair[0].height) != (pair[1].width, pair[1].height))
-    {
-        problems.push(format!(
-            "--camera: expected cameras of one final size, because --layout {} has one tensor for all views, found {}; \
-             give the cameras frames of one shape, or use --layout split",
-            layout.name,
-            sizes(views)
-        ));
-    }
-    if !layout.cuts && request.blocks_per_engine.is_some() {
-        problems.push(format!(
-            "--blocks-per-engine: expected with --layout split, found --layout {}, whose stages are not cut",
-            layout.name
-        ));
-    }
-    let others =
-        "belongs to vision tower and language model, which this layout takes from files of your own; leave it out";
-    if !layout.backbone && request.rope != RopeFrequencies::default() {
-        problems.push(format!("--rope-inv-freq: found `exact` with --layout {}: it {others}", layout.name));
-    }
-    if !layout.backbone && request.attention != VisionAttention::default() {
-        problems.push(format!("--vision-attention: found `cross-view` with --layout {}: it {others}", layout.name));
-    }
-}
-
 /// Most denoising steps: each has its own rows of constants.
 const MOST_STEPS: u32 = 100;
 
@@ -392,58 +347,6 @@ fn views(request: &Request, processor: &Processor, problems: &mut Vec<String>) -
         }
     }
     views
-}
-
-/// Fewest, most usual and most text tokens of a prompt, and the token of image rows.
-fn prompts(
-    request: &Request,
-    model: &Model,
-    processor: &Processor,
-    views: &[View],
-    template: &Path,
-) -> Result<Prompts, Error> {
-    let mut encoder = match PromptEncoder::load(&request.tokenizer, template, processor.formalize) {
-        // The template was just written here: it is no file of the user's.
-        Err(EncodeError::Token { token, tokenizer, found, .. }) => {
-            let template = PathBuf::from("the model's prompt");
-            return Err(EncodeError::Token { token, tokenizer, template, found }.into());
-        }
-        encoder => encoder?,
-    };
-    let tokens: Vec<usize> =
-        views.iter().map(|view| image_tokens(Size { width: view.width, height: view.height })).collect();
-    let prompt = encoder.encode("", &tokens)?;
-    let mut problems = Vec::new();
-    let vocab = model.language.vocab;
-    if let Some(id) = prompt.ids.iter().find(|id| usize::try_from(**id).is_ok_and(|id| id >= vocab)) {
-        problems.push(format!(
-            "--tokenizer: expected ids below {vocab} (rows of the token embedding), found {id}; name the tokenizer that \
-             the language model was trained with"
-        ));
-    }
-    let fewest = prompt.text_positions.len();
-    let most = request.max_text;
-    if most <= fewest {
-        problems.push(format!("--max-text-tokens: expected more than the template's own {fewest}, found {most}"));
-    }
-    if !problems.is_empty() {
-        return Err(Error::Request { problems });
-    }
-    let [fewest, usual] = request.usual_text.unwrap_or([fewest, (fewest + USUAL_INSTRUCTION).min(most)]);
-    // The template has a place for every view and every view has rows.
-    let place = prompt.image_positions.first().and_then(|place| usize::try_from(*place).ok());
-    let image_token = place.and_then(|place| prompt.ids.get(place)).copied().unwrap_or_default();
-    Ok(Prompts { text: [fewest, usual, most], image_token })
-}
-
-/// The language model's chat prompt: text first, then the images, no generation prompt.
-fn template() -> Value {
-    json!({
-        "before": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
-        "image": "<image {k}><img>{context}</img>",
-        "context_token": "<IMG_CONTEXT>",
-        "after": "<|im_end|>\n",
-    })
 }
 
 /// Pretty, keys sorted, whatever order serde_json keeps them in in this build.
