@@ -381,6 +381,22 @@ fn a_policy_without_joints_needs_no_joint_states_and_has_no_trajectory() {
     assert_eq!((stop, robot.session.is_stopped()), (None, true));
 }
 
+#[test]
+fn a_policy_that_reads_joints_and_moves_none_has_no_trajectory_and_no_stop() {
+    let (_kept, policy) = eef::policy(|config, _| {
+        let action = &mut config["processor_kwargs"]["modality_configs"]["new_embodiment"]["action"];
+        action["action_configs"] = json!([action["action_configs"][0].clone()]);
+        action["modality_keys"] = json!(["left_eef"]);
+    });
+    let mut robot = Robot::new(&policy, &["inputs.on_violation:=stop"]);
+    robot.sense(NOW, tool());
+    let Outcome::Published(published) = robot.cycle(NOW) else { panic!("a chunk") };
+    assert_eq!((published.chunk.names.len(), published.trajectory), (POSE, None));
+    assert_eq!(published.chunk.input_names[3..], ["joints", "left_tool"]);
+    let Outcome::Violation { stop, .. } = robot.cycle(NOW + ms(5000.0)) else { panic!("all inputs are old") };
+    assert_eq!((stop, robot.session.is_stopped()), (None, true));
+}
+
 // --- out of a bag ---------------------------------------------------------------------------------------------
 
 /// Writes a bag of ten samples of every input, 200 ms apart; `without` names a topic that it lacks.

@@ -222,8 +222,12 @@ fn eef_shape() -> PolicyShape {
     PolicyShape {
         cameras: vec!["top".into()],
         state: keys(&[("tool", 9), ("hand", 3), ("quaternion", 7), ("gripper", 1)]),
-        action_keys: keys(&[("tool", 6), ("jaw", 1), ("gripper", 1)]),
-        eef_actions: vec![eef("tool", &["x", "y", "z", "rx", "ry", "rz"], true), eef("jaw", &["0"], false)],
+        action_keys: keys(&[("tool", 6), ("jaw", 1), ("gripper", 1), ("quaternion", 7)]),
+        eef_actions: vec![
+            eef("tool", &["x", "y", "z", "rx", "ry", "rz"], true),
+            eef("jaw", &["0"], false),
+            eef("quaternion", &["0", "1", "2", "3", "4", "5", "6"], false),
+        ],
         ..shape()
     }
 }
@@ -330,6 +334,9 @@ fn names_of_poses_are_names_of_their_own() {
     let refused = "-p state.hand.pose:=left/hand: parameter 'state.hand.pose' cannot be 'left/hand': expected empty, or a name \
                    of letters, digits and '_' that starts with no digit";
     assert_eq!(problem, [refused]);
+    let text = EEF.replace("hand: {pose: tcp}", "hand: {pose: left/hand}");
+    let problems = eef_parameters(&text, &[]).expect_err("refused");
+    assert_eq!(problems.len(), 1, "it does not want for joints, too: {problems}");
     let problem = eef_problems(&["state.hand.pose:=joints"]);
     let clash = "state.hand.pose names the pose 'joints', which is the name of another input (sensor_msgs/msg/JointState); \
                  give the pose a name of its own";
@@ -359,6 +366,9 @@ fn an_end_effectors_action_that_is_not_relative_may_move_joints() {
     let settings = parameters.settings();
     assert_eq!((settings.action[0].joints[0].as_str(), settings.action[0].scale[0]), ("jaw_joint", 2.0));
     assert_eq!((settings.limits.len(), settings.limits[0].max), (2, Some(0.04)));
+    // Without joints of its own it does not move those of the state of its name.
+    let problem = eef_problems(&["limits.a.min:=0.0"]);
+    assert!(problem.len() == 1 && problem[0].contains("there is no parameter 'limits.a.min'"), "{problem:?}");
     let problem = eef_problems(&["action.jaw.offset:=[2.0]"]);
     assert_eq!(
         problem,
