@@ -78,6 +78,39 @@ fn a_plan_of_many_pieces_loads_through_what_this_version_has() {
     assert_eq!(Library::load_path(), expected);
 }
 
+/// Anonymous memory of this process, in bytes.
+fn anonymous() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("a Linux process");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("a recent kernel");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
+#[test]
+fn a_load_never_holds_the_file_in_anonymous_memory() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let bench = Bench::new();
+    let size = 128 << 20;
+    let path = bench.file("large.engine", &toy_with(&[&format!("payload {size}")]));
+    let runtime = bench.runtime();
+    let (before, done) = (anonymous(), AtomicBool::new(false));
+    let peak = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut peak = 0;
+            while !done.load(Ordering::Relaxed) {
+                peak = peak.max(anonymous());
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            peak
+        });
+        let engine = runtime.load(&path);
+        done.store(true, Ordering::Relaxed);
+        engine.expect("loaded");
+        watch.join().expect("no panic")
+    });
+    let grown = peak.saturating_sub(before);
+    assert!(peak > 0 && grown < size / 4, "{grown} bytes of anonymous memory for a file of {size}");
+}
+
 #[test]
 fn reads_into_device_and_pinned_memory_wait_for_the_stream_and_arrive() {
     if Library::load_path() != LoadPath::ReaderV2 {
