@@ -14,9 +14,10 @@ const HEAD: &str = "\
 <!-- Made from src/parameters/declarations.rs by `VLA_TRT_BLESS=1 cargo test --test parameters`. -->
 
 `<camera>`, `<key>`, `<stage>` and `<joint>` stand for the names that the policy and the joint lists give; `N` is the
-width of the key. *Live* parameters may change while the node runs and take effect at the next inference; the others
-are read-only. Whole numbers are taken for doubles, and an empty list for a list of any type. `.inf` and `-.inf` are
-YAML's infinities. `ros2 param describe` shows the same texts.
+width of the key. *Live* parameters may change while the node runs and take effect at the next inference, those of
+engines and memory at the next load (after a refusal: `~/reload`); the others are read-only. Whole numbers are taken for
+doubles, and an empty list for a list of any type. `.inf` and `-.inf` are YAML's infinities. `ros2 param describe` shows
+the same texts.
 
 ";
 

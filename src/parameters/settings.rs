@@ -59,6 +59,8 @@ pub struct EngineSettings {
     pub kind: EngineKind,
     /// CPU threads of one inference; at least 1.
     pub threads: usize,
+    /// Loads after a lost device before the node gives up.
+    pub max_restarts: u32,
     /// Every stage once; `None`: the largest file first.
     pub load_order: Option<Vec<String>>,
     /// One entry a stage.

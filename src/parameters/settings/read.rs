@@ -71,7 +71,8 @@ impl Reader<'_> {
             stages.insert(stage.clone(), StageSettings { path, allow_unverified });
         }
         let threads = usize::try_from(self.count("engine.threads")).unwrap_or(1).max(1);
-        EngineSettings { kind, threads, load_order, stages }
+        let max_restarts = u32::try_from(self.count("engine.max_restarts")).unwrap_or(u32::MAX);
+        EngineSettings { kind, threads, max_restarts, load_order, stages }
     }
 
     fn memory(&mut self) -> MemorySettings {
