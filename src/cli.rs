@@ -84,10 +84,9 @@ pub fn main() -> ExitCode {
         Ok(outcome) => outcome.into(),
         Err(error) => {
             eprintln!("error: {}", with_causes(&error));
-            match error.downcast_ref::<session::Error>() {
-                Some(error) if error.does_not_fit() => Outcome::DoesNotFit.into(),
-                _ => ExitCode::FAILURE,
-            }
+            let session = error.downcast_ref().is_some_and(session::Error::does_not_fit);
+            let arrays = error.downcast_ref().is_some_and(crate::infer::Error::does_not_fit);
+            if session || arrays { Outcome::DoesNotFit.into() } else { ExitCode::FAILURE }
         }
     }
 }

@@ -60,6 +60,13 @@ pub enum Error {
     Policy(#[from] policy::Error),
 }
 
+impl Error {
+    /// Whether the engines were refused, or failed, for want of memory.
+    pub fn does_not_fit(&self) -> bool {
+        matches!(self, Self::Policy(error) if error.does_not_fit())
+    }
+}
+
 /// Loads a policy that is given its state as arrays: no joint has a name.
 ///
 /// # Errors

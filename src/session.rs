@@ -59,6 +59,13 @@ pub enum Refusal {
     Chunk(#[from] chunk::Error),
 }
 
+impl Refusal {
+    /// Whether every later cycle fails too until the policy is loaded again.
+    pub fn is_sticky(&self) -> bool {
+        matches!(self, Self::Policy(error) if error.is_sticky())
+    }
+}
+
 /// A session could not start, or its settings do not fit the policy.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -76,7 +83,7 @@ pub enum Error {
 impl Error {
     /// Whether the engines were refused because they do not fit into the memory that they may take.
     pub fn does_not_fit(&self) -> bool {
-        matches!(self, Self::Policy(policy::Error::Engine(error)) if error.does_not_fit())
+        matches!(self, Self::Policy(error) if error.does_not_fit())
     }
 }
 

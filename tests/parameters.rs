@@ -453,10 +453,33 @@ fn what_may_change_while_the_node_runs_is_this_and_no_more() {
             .map(str::to_owned),
     );
     expected.extend(["max_skew_ms", "future_tolerance_ms", "on_violation"].map(|name| format!("inputs.{name}")));
+    // Taken at the next load, which after a refusal is ~/reload.
+    expected.extend(
+        ["memory.budget_mib", "memory.reserve_mib", "engines.load_order", "engine.max_restarts"].map(str::to_owned),
+    );
+    expected.extend(["vision", "language", "context", "step"].map(|stage| format!("engines.{stage}.allow_unverified")));
     for input in ["cameras.top", "cameras.left_wrist", "cameras.right_wrist", "joints"] {
         expected.extend(["max_age_ms", "required"].map(|field| format!("inputs.{input}.{field}")));
     }
     assert_eq!(live, expected);
+}
+
+#[test]
+fn what_a_refused_load_asks_for_can_be_set_and_is_in_the_next_settings() {
+    let mut parameters = parameters(&[]);
+    assert_eq!((parameters.settings().memory.budget_mib, parameters.settings().engine.max_restarts), (None, 3));
+    let changes = [
+        change("memory.budget_mib", Value::Integer(9000)),
+        change("memory.reserve_mib", Value::Integer(100)),
+        change("engine.max_restarts", Value::Integer(0)),
+        change("engines.step.allow_unverified", Value::Bool(true)),
+    ];
+    parameters.set_atomically(&changes).unwrap_or_else(|reason| panic!("{reason}"));
+    let settings = parameters.settings();
+    assert_eq!((settings.memory.budget_mib, settings.memory.reserve_mib), (Some(9000), 100));
+    assert_eq!(settings.engine.max_restarts, 0);
+    let allowed = |stage: &str| settings.engine.stages[stage].allow_unverified;
+    assert!(allowed("step") && !allowed("vision"));
 }
 
 #[test]

@@ -102,29 +102,37 @@ fn engines(shape: &PolicyShape) -> Vec<Declaration> {
             Constraint::IntegerRange { from: 1, to: 256, step: 0 },
             "CPU threads of one inference (onnx). Chunks are the same bit by bit only for the same number.",
         ),
-        fixed(
+        declare(
             "engine.cuda_graph",
             Value::Bool(true),
             Constraint::None,
             "Record a whole inference as one CUDA graph after its first run (tensorrt). false: start every engine by itself.",
         ),
-        fixed(
+        declare(
+            "engine.max_restarts",
+            Value::Integer(3),
+            Constraint::IntegerRange { from: 0, to: 1000, step: 0 },
+            "How often the engines are loaded again by themselves after the device was lost (a sticky CUDA error), counted from \
+             the start or the last ~/reload. Then the node is degraded.",
+        ),
+        declare(
             "engines.load_order",
             Value::StringArray(Vec::new()),
             Constraint::OrderOf(shape.stages.clone()),
-            "Order in which the engines are loaded. Empty: the largest file first.",
+            "Order in which the engines are loaded, at the next load. Empty: the largest file first.",
         ),
-        fixed(
+        declare(
             "memory.budget_mib",
             Value::Integer(0),
             Constraint::IntegerRange { from: 0, to: MOST_MIB, step: 0 },
-            "Memory that the engines together may take, in MiB. 0: what is free at start less memory.reserve_mib.",
+            "Memory that the engines together may take, host and GPU added, in MiB; at the next load. 0: what is free then less \
+             memory.reserve_mib. `vla-trt plan` says how much a policy needs.",
         ),
-        fixed(
+        declare(
             "memory.reserve_mib",
             Value::Integer(512),
             Constraint::IntegerRange { from: 0, to: MOST_MIB, step: 0 },
-            "Memory left to the system, the cameras and the other nodes, in MiB.",
+            "Memory left to the system, the cameras and the other nodes, in MiB; at the next load.",
         ),
     ];
     for stage in &shape.stages {
@@ -133,14 +141,18 @@ fn engines(shape: &PolicyShape) -> Vec<Declaration> {
             text(""),
             Constraint::None,
             format!(
-                "File of the engine of stage {stage}, absolute or relative to the policy folder. Empty: the one that the policy names."
+                "File of the engine of stage {stage}, absolute or relative to the policy folder. Empty: engines/{stage}.engine, or \
+                 for engine.kind onnx the network that the policy names."
             ),
         ));
-        all.push(fixed(
+        all.push(declare(
             format!("engines.{stage}.allow_unverified"),
             Value::Bool(false),
             Constraint::None,
-            format!("Load the engine of stage {stage} also when nothing proves that it was built on this device from this policy."),
+            format!(
+                "Load the engine of stage {stage} also when it has no provenance file, at the next load; warns at every start. \
+                 One whose provenance differs is refused all the same."
+            ),
         ));
     }
     all

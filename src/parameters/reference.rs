@@ -14,9 +14,10 @@ const HEAD: &str = "\
 <!-- Made from src/parameters/declarations.rs by `VLA_TRT_BLESS=1 cargo test --test parameters`. -->
 
 `<camera>`, `<key>`, `<stage>`, `<joint>` and `<pose>` stand for the names that the policy, the joint lists and
-`state.<key>.pose` give; `N` is the width of the key. *Live* parameters may change while the node runs and take effect
-at the next inference; the others are read-only. Whole numbers are taken for doubles, and an empty list for a list of any
-type. `.inf` and `-.inf` are YAML's infinities. `ros2 param describe` shows the same texts.
+`state.<key>.pose` give; `N` is the width of the key. *Live* parameters may change while the node runs and take effect at the next inference, those of
+engines and memory at the next load (after a refusal: `~/reload`); the others are read-only. Whole numbers are taken for
+doubles, and an empty list for a list of any type. `.inf` and `-.inf` are YAML's infinities. `ros2 param describe` shows
+the same texts.
 
 An action key that the policy's processor_config.json types `EEF` needs no joints: its columns in the chunk are named
 `<key>.x`, `.y`, `.z` (m) and `.r00`, `.r01`, ... `.r12` (the first two rows of the rotation matrix) for the format

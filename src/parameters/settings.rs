@@ -63,6 +63,8 @@ pub struct EngineSettings {
     pub threads: usize,
     /// Record passes as CUDA graphs.
     pub cuda_graph: bool,
+    /// Loads after a lost device before the node gives up.
+    pub max_restarts: u32,
     /// Every stage once; `None`: the largest file first.
     pub load_order: Option<Vec<String>>,
     /// One entry a stage.

@@ -164,6 +164,18 @@ pub enum Error {
     Internal(&'static str),
 }
 
+impl Error {
+    /// Whether every later inference fails too until the policy is loaded again.
+    pub fn is_sticky(&self) -> bool {
+        matches!(self, Self::Engine(error) if error.is_sticky())
+    }
+
+    /// Whether the engines were refused, or failed, for want of memory.
+    pub fn does_not_fit(&self) -> bool {
+        matches!(self, Self::Engine(error) if error.does_not_fit())
+    }
+}
+
 /// Compares what both descriptions say.
 pub(super) fn agree(spec: &PolicySpec, processor: &Processor) -> Result<(), Error> {
     let mut problems = Vec::new();

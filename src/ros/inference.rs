@@ -5,6 +5,7 @@
 
 mod cycle;
 mod load;
+mod supervise;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::parameters::Settings;
 use crate::policy::PolicySpec;
 use crate::session::Session;
 use crate::time::Stamp;
+use supervise::{End, Room, supervise};
 
 /// In simulation the clock may run at any speed, so the time of the next tick is looked at this often.
 const SIMULATED_LOOK: Duration = Duration::from_millis(2);
@@ -86,46 +88,12 @@ struct Worker {
     started: Instant,
 }
 
-/// Why the thread left its loop.
-enum End {
-    Shutdown,
-    /// The policy is gone.
-    Lost(String),
-}
-
 impl Worker {
-    fn run(mut self) {
-        // `~/reload`, waiting for the answer that only the next load can give.
-        let mut asked: Option<Request> = None;
-        loop {
-            let loaded = panic::catch_unwind(AssertUnwindSafe(|| load::load(&self.policy, &self.shared)));
-            let end = match loaded.unwrap_or_else(|payload| Err(panicked("loading", payload.as_ref()))) {
-                Ok(session) => {
-                    self.shared.phase.set(Phase::Ready);
-                    if let Some(request) = asked.take() {
-                        request.answer(true, "the policy is loaded");
-                    }
-                    let served = panic::catch_unwind(AssertUnwindSafe(|| self.serve(session)));
-                    served.unwrap_or_else(|payload| End::Lost(panicked("inference", payload.as_ref())))
-                }
-                Err(reason) => End::Lost(reason),
-            };
-            let reason = match end {
-                End::Shutdown => break,
-                End::Lost(reason) => reason,
-            };
-            tracing::error!("no policy: {reason}; ~/reload tries again");
-            self.shared.phase.set(Phase::Degraded { reason: reason.clone() });
-            self.shared.report.update(|report| report.engines = None);
-            if let Some(request) = asked.take() {
-                request.answer(false, reason.as_str());
-            }
-            match self.wait_for_reload(&reason) {
-                Some(request) => asked = Some(request),
-                None => break,
-            }
-        }
-        for request in asked.into_iter().chain(self.shared.requests.drain()) {
+    fn run(self) {
+        let requests = Arc::clone(&self.shared.requests);
+        let mut room = EngineRoom { worker: self, asked: None };
+        supervise(&mut room);
+        for request in room.asked.into_iter().chain(requests.drain()) {
             request.answer(false, "the node is shutting down");
         }
     }
@@ -159,23 +127,32 @@ impl Worker {
             }
             match wake {
                 Wake::Shutdown => return End::Shutdown,
-                Wake::Request(request) => self.obey(request, &mut session, &settings),
+                Wake::Request(request) => {
+                    if let Some(reason) = self.obey(request, &mut session, &settings) {
+                        return End::DeviceLost(reason);
+                    }
+                }
                 Wake::Time => {
                     let now = self.ticker_now();
                     if self.ticker.due_in(now, settings.rate_hz).is_some_and(|left| left.nanos() == 0) {
                         self.ticker.tick(now, settings.rate_hz);
-                        self.cycle(&mut session, &settings, false);
+                        let answer = self.cycle(&mut session, &settings, false);
+                        if answer.lost {
+                            return End::DeviceLost(answer.message);
+                        }
                     }
                 }
             }
         }
     }
 
-    fn obey(&mut self, request: Request, session: &mut Session, settings: &Settings) {
+    /// Does what is asked; the reason when that lost the device.
+    fn obey(&mut self, request: Request, session: &mut Session, settings: &Settings) -> Option<String> {
         match request.action {
             Action::Infer => {
                 let answer = self.cycle(session, settings, true);
-                request.answer(answer.success, answer.message);
+                request.answer(answer.success, answer.message.as_str());
+                return answer.lost.then_some(answer.message);
             }
             Action::Resume if session.resume() => {
                 self.shared.phase.set(Phase::Ready);
@@ -187,6 +164,7 @@ impl Worker {
                 request.answer(false, "the policy is loaded and running; restart the node to load another");
             }
         }
+        None
     }
 
     /// How long to wait for the next tick; `None` when inference is on demand only.
@@ -204,6 +182,66 @@ impl Worker {
         } else {
             Stamp::default() + self.started.elapsed().into()
         }
+    }
+}
+
+/// The thread's work as [`supervise`] sees it.
+struct EngineRoom {
+    worker: Worker,
+    /// `~/reload`, waiting for the answer that only the next load can give.
+    asked: Option<Request>,
+}
+
+impl EngineRoom {
+    fn answer(&mut self, success: bool, message: &str) {
+        if let Some(request) = self.asked.take() {
+            request.answer(success, message);
+        }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.worker.shared
+    }
+}
+
+impl Room for EngineRoom {
+    type Session = Session;
+
+    fn load(&mut self) -> Result<Session, String> {
+        let loaded = panic::catch_unwind(AssertUnwindSafe(|| load::load(&self.worker.policy, &self.worker.shared)));
+        loaded.unwrap_or_else(|payload| Err(panicked("loading", payload.as_ref())))
+    }
+
+    fn serve(&mut self, session: Session) -> End {
+        self.shared().phase.set(Phase::Ready);
+        self.answer(true, "the policy is loaded");
+        let served = panic::catch_unwind(AssertUnwindSafe(|| self.worker.serve(session)));
+        let end = served.unwrap_or_else(|payload| End::Failed(panicked("inference", payload.as_ref())));
+        self.shared().report.update(|report| report.engines = None);
+        end
+    }
+
+    fn max_restarts(&self) -> u32 {
+        self.shared().settings.get().engine.max_restarts
+    }
+
+    fn restarting(&mut self, restarts: u32, reason: &str) {
+        tracing::error!("loading the engines again, for the {restarts}. time of {}: {reason}", self.max_restarts());
+        self.shared().report.update(|report| {
+            report.restarts = restarts;
+            report.lost = Some(reason.into());
+        });
+    }
+
+    fn degraded(&mut self, reason: &str) -> bool {
+        tracing::error!("no policy: {reason}\n~/reload tries again");
+        self.shared().phase.set(Phase::Degraded { reason: reason.to_owned() });
+        self.answer(false, reason);
+        self.asked = self.worker.wait_for_reload(reason);
+        if self.asked.is_some() {
+            self.shared().report.update(|report| (report.restarts, report.lost) = (0, None));
+        }
+        self.asked.is_some()
     }
 }
 

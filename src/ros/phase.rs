@@ -32,6 +32,22 @@ pub enum Phase {
     },
 }
 
+/// The first line of a report, for where one line is shown; the log has the rest.
+pub fn brief(report: &str) -> String {
+    let mut lines = report.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut text = lines.next().unwrap_or_default().to_owned();
+    // A heading says nothing without what stands below it.
+    if text.ends_with(':')
+        && let Some(first) = lines.next()
+    {
+        text = format!("{text} {first}");
+    }
+    if lines.next().is_some() {
+        text += " (more in the log)";
+    }
+    text
+}
+
 impl Phase {
     /// The word for diagnostics.
     pub const fn word(&self) -> &'static str {
@@ -50,9 +66,25 @@ impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Loading { index, total, stage } => write!(f, "loading {index} of {total} ({stage})"),
-            Self::Degraded { reason } => write!(f, "degraded: {reason}"),
+            Self::Degraded { reason } => write!(f, "degraded: {}", brief(reason)),
             Self::Stopped { reason } => write!(f, "stopped: {reason}; call ~/resume"),
             plain => f.write_str(plain.word()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_of_many_lines_is_told_in_one() {
+        assert_eq!(brief("no room"), "no room");
+        assert_eq!(brief("no room: 3 MiB missing\n  table\n"), "no room: 3 MiB missing (more in the log)");
+        assert_eq!(brief("do not fit together:\n  a is f32"), "do not fit together: a is f32");
+        assert_eq!(brief("do not fit:\n  a\n  b"), "do not fit: a (more in the log)");
+        assert_eq!(brief(""), "");
+        let phase = Phase::Degraded { reason: "x\ny".into() };
+        assert_eq!(phase.to_string(), "degraded: x (more in the log)");
     }
 }

@@ -11,6 +11,10 @@ use crate::time::{Span, Stamp};
 pub struct Report {
     /// The loaded policy; `None` while there is none.
     pub engines: Option<Arc<Engines>>,
+    /// Loads after a lost device, since the start or the last `~/reload`.
+    pub restarts: u32,
+    /// Why the device was lost the last time.
+    pub lost: Option<Arc<str>>,
     /// Chunks published.
     pub published: u64,
     /// Cycles without a new sample, so without inference.

@@ -147,6 +147,12 @@ impl fmt::Display for Refusal {
     }
 }
 
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Provenance { refusals: vec![refusal] }
+    }
+}
+
 /// Verifies the engine of a stage before anything of it is read by TensorRT. Cost: one read of the engine (which
 /// loading then finds in the page cache), and one of the network when its files changed since the build.
 ///
@@ -176,7 +182,7 @@ fn unreadable(stage: &Stage, error: &super::Error) -> Refusal {
 
 /// A record that cannot be read, as an error of the engine room.
 pub(in crate::engine) fn bad_record(stage: &Stage, error: &super::Error) -> Error {
-    Error::Provenance { refusals: vec![unreadable(stage, error)] }
+    unreadable(stage, error).into()
 }
 
 /// Compares a record with this device, the engine file and the network, cheapest first; files are hashed only when

@@ -94,7 +94,8 @@ impl Reader<'_> {
         }
         let threads = usize::try_from(self.count("engine.threads")).unwrap_or(1).max(1);
         let cuda_graph = self.flag("engine.cuda_graph");
-        EngineSettings { kind, threads, cuda_graph, load_order, stages }
+        let max_restarts = u32::try_from(self.count("engine.max_restarts")).unwrap_or(u32::MAX);
+        EngineSettings { kind, threads, cuda_graph, max_restarts, load_order, stages }
     }
 
     fn memory(&mut self) -> MemorySettings {

@@ -4,7 +4,7 @@ use super::Snapshot;
 use super::status::{Severity, Status};
 use crate::engine::memory::{MemoryUse, mib};
 use crate::observation::{InputKind, InputSpec, InputStatistics};
-use crate::ros::phase::Phase;
+use crate::ros::phase::{Phase, brief};
 use crate::ros::report::{Trouble, TroubleKind};
 use crate::time::{Span, Stamp};
 
@@ -95,13 +95,19 @@ fn engines(snapshot: &Snapshot) -> Status {
     let phase = &snapshot.phase;
     status.summary("loaded");
     match phase {
-        Phase::Degraded { reason } => status.raise(Severity::Error, format!("{reason}; ~/reload tries again")),
+        Phase::Degraded { reason } => status.raise(Severity::Error, format!("{}; ~/reload tries again", brief(reason))),
         Phase::Planning | Phase::Loading { .. } | Phase::WarmUp => status.raise(Severity::Warn, phase.to_string()),
         Phase::Ready | Phase::Stopped { .. } => {}
     }
     status.value("phase", phase.word());
     status.value("policy", &snapshot.policy);
     status.value("fingerprint", &snapshot.fingerprint);
+    status.value("restarts", snapshot.report.restarts);
+    if let Some(reason) = &snapshot.report.lost {
+        status.value("last restart", reason);
+        let (made, most) = (snapshot.report.restarts, snapshot.settings.engine.max_restarts);
+        status.raise(Severity::Warn, format!("loaded again {made} of at most {most} times: {}", brief(reason)));
+    }
     if let Some(engines) = &snapshot.report.engines {
         status.value("kind", &engines.kind);
         status.value("load time (s)", format_args!("{:.2}", engines.duration.as_secs_f64()));
@@ -109,6 +115,10 @@ fn engines(snapshot: &Snapshot) -> Status {
             let file = mib(stage.bytes);
             status.value(format!("{} file (MiB)", stage.stage), format_args!("{file:.2}"));
             status.value(format!("{} load time (s)", stage.stage), format_args!("{:.2}", stage.duration.as_secs_f64()));
+            if stage.unproven {
+                let text = format!("{}: nothing says where its engine was built (allow_unverified)", stage.stage);
+                status.raise(Severity::Warn, text);
+            }
         }
     }
     status
@@ -132,9 +142,18 @@ fn memory(snapshot: &Snapshot) -> Status {
         let text = format!("{:.0} MiB available, {wanted} MiB are to stay free (memory.reserve_mib)", mib(available));
         status.raise(Severity::Warn, text);
     }
+    if let Some(budget) = snapshot.settings.memory.budget_mib {
+        status.value("budget (MiB)", budget);
+    }
     for stage in snapshot.report.engines.iter().flat_map(|engines| &engines.stages) {
-        let grown = stage.measured.resident as f64 / f64::from(1 << 20);
-        status.value(format!("{} resident growth (MiB)", stage.stage), format_args!("{grown:.1}"));
+        let signed = |bytes: i64| bytes as f64 / f64::from(1 << 20);
+        let name = &stage.stage;
+        status.value(format!("{name} planned (MiB)"), format_args!("{:.1}", mib(stage.planned.kept())));
+        status.value(format!("{name} measured (MiB)"), format_args!("{:.1}", mib(stage.measured.kept())));
+        status.value(format!("{name} resident growth (MiB)"), format_args!("{:.1}", signed(stage.measured.resident)));
+        if let Some(device) = stage.measured.device {
+            status.value(format!("{name} device growth (MiB)"), format_args!("{:.1}", signed(device)));
+        }
     }
     status
 }

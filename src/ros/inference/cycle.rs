@@ -18,15 +18,17 @@ pub(super) struct Answer {
     pub success: bool,
     /// In words.
     pub message: String,
+    /// The device is lost: every later cycle would fail too.
+    pub lost: bool,
 }
 
 impl Answer {
     fn yes(message: impl Into<String>) -> Self {
-        Self { success: true, message: message.into() }
+        Self { success: true, message: message.into(), lost: false }
     }
 
     fn no(message: impl Into<String>) -> Self {
-        Self { success: false, message: message.into() }
+        Self { success: false, message: message.into(), lost: false }
     }
 }
 
@@ -48,7 +50,7 @@ impl Worker {
                 let reason = refusal.to_string();
                 shared.report.update(|report| report.refused += 1);
                 self.trouble(Trouble::new(TroubleKind::Refused, &reason));
-                Answer::no(reason)
+                Answer { lost: refusal.is_sticky(), ..Answer::no(reason) }
             }
             Outcome::Violation { violation, action, stop } => {
                 let sent = stop.map(|trajectory| self.publishers.trajectory(&trajectory));

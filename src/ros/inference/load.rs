@@ -43,13 +43,17 @@ fn tell(shared: &Shared, step: &Progress) {
             tracing::info!("loading engine {index} of {total}: {stage}, {:.2} MiB", mib(*bytes));
         }
         Progress::Engine(LoadEvent::Loaded(report)) => {
-            let grown = |bytes: i64| bytes as f64 / f64::from(1 << 20);
+            let signed = |bytes: i64| bytes as f64 / f64::from(1 << 20);
+            let device =
+                report.measured.device.map_or_else(String::new, |d| format!(", {:+.1} MiB on the GPU", signed(d)));
             tracing::info!(
-                "loaded {} in {:.2} s: {:+.1} MiB resident, of it {:+.1} MiB anonymous",
+                "loaded {} in {:.2} s: {:.1} MiB planned, {:.1} MiB measured ({:+.1} MiB resident, of it {:+.1} MiB anonymous{device})",
                 report.stage,
                 report.duration.as_secs_f64(),
-                grown(report.measured.resident),
-                grown(report.measured.anonymous),
+                mib(report.planned.kept()),
+                mib(report.measured.kept()),
+                signed(report.measured.resident),
+                signed(report.measured.anonymous),
             );
         }
     }

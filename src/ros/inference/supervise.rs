@@ -1,0 +1,153 @@
+//! Load, serve, load again: what happens when loading is refused or the device is lost.
+
+/// Why serving ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum End {
+    /// The node ends.
+    Shutdown,
+    /// Every call to the device fails until it is made anew.
+    DeviceLost(String),
+    /// The policy is gone for another reason.
+    Failed(String),
+}
+
+/// What is supervised: the policy, its engines, and who asks for them.
+pub trait Room {
+    /// A loaded policy. Dropping it frees its engines.
+    type Session;
+
+    /// Loads it; the reason when that is refused, with nothing left behind.
+    fn load(&mut self) -> Result<Self::Session, String>;
+
+    /// Runs until something ends it. The session is gone afterwards.
+    fn serve(&mut self, session: Self::Session) -> End;
+
+    /// How many loads a lost device gets, now.
+    fn max_restarts(&self) -> u32;
+
+    /// Told before a load after a lost device, the `restarts`-th since the start or the last reload.
+    fn restarting(&mut self, restarts: u32, reason: &str);
+
+    /// Waits with no policy until a reload is asked for; false at the end of the node.
+    fn degraded(&mut self, reason: &str) -> bool;
+}
+
+/// Runs until the node ends. A lost device is loaded again at most [`Room::max_restarts`] times between two reloads;
+/// a refused load waits for a reload.
+pub fn supervise(room: &mut impl Room) {
+    let mut restarts = 0;
+    loop {
+        let end = match room.load() {
+            Ok(session) => room.serve(session),
+            Err(reason) => End::Failed(reason),
+        };
+        let reason = match end {
+            End::Shutdown => return,
+            End::DeviceLost(reason) if restarts < room.max_restarts() => {
+                restarts += 1;
+                room.restarting(restarts, &reason);
+                continue;
+            }
+            End::DeviceLost(reason) => format!("{reason}\nloaded again {restarts} times already (engine.max_restarts)"),
+            End::Failed(reason) => reason,
+        };
+        if !room.degraded(&reason) {
+            return;
+        }
+        restarts = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stand-in room: each load and each session end as written down beforehand, and everything is noted.
+    struct StandIn {
+        loads: Vec<Result<(), &'static str>>,
+        ends: Vec<End>,
+        reloads: usize,
+        max_restarts: u32,
+        diary: Vec<String>,
+    }
+
+    impl Room for StandIn {
+        type Session = ();
+
+        fn load(&mut self) -> Result<(), String> {
+            self.diary.push("load".into());
+            let next = if self.loads.is_empty() { Ok(()) } else { self.loads.remove(0) };
+            next.map_err(str::to_owned)
+        }
+
+        fn serve(&mut self, (): ()) -> End {
+            if self.ends.is_empty() { End::Shutdown } else { self.ends.remove(0) }
+        }
+
+        fn max_restarts(&self) -> u32 {
+            self.max_restarts
+        }
+
+        fn restarting(&mut self, restarts: u32, reason: &str) {
+            self.diary.push(format!("restart {restarts}: {reason}"));
+        }
+
+        fn degraded(&mut self, reason: &str) -> bool {
+            self.diary.push(format!("degraded: {reason}"));
+            self.reloads = self.reloads.wrapping_sub(1);
+            self.reloads != usize::MAX
+        }
+    }
+
+    fn run(loads: &[Result<(), &'static str>], ends: &[End], reloads: usize, max_restarts: u32) -> Vec<String> {
+        let mut room = StandIn { loads: loads.to_vec(), ends: ends.to_vec(), reloads, max_restarts, diary: Vec::new() };
+        supervise(&mut room);
+        room.diary
+    }
+
+    fn lost() -> End {
+        End::DeviceLost("CUDA error 700".into())
+    }
+
+    #[test]
+    fn a_lost_device_is_loaded_again_at_most_as_often_as_allowed_and_then_the_node_is_degraded() {
+        assert_eq!(
+            run(&[], &[lost(), lost(), lost(), lost()], 0, 2),
+            [
+                "load",
+                "restart 1: CUDA error 700",
+                "load",
+                "restart 2: CUDA error 700",
+                "load",
+                "degraded: CUDA error 700\nloaded again 2 times already (engine.max_restarts)",
+            ]
+        );
+        assert_eq!(
+            run(&[], &[lost()], 0, 0)[1..],
+            ["degraded: CUDA error 700\nloaded again 0 times already (engine.max_restarts)"]
+        );
+    }
+
+    #[test]
+    fn a_reload_gives_the_restarts_anew() {
+        let diary = run(&[], &[lost(), lost(), lost()], 1, 1);
+        assert_eq!(diary.iter().filter(|entry| entry.starts_with("restart 1")).count(), 2, "{diary:?}");
+    }
+
+    #[test]
+    fn a_refused_load_waits_for_a_reload_and_does_not_count_as_a_restart() {
+        assert_eq!(run(&[Err("too large"), Ok(())], &[], 1, 3), ["load", "degraded: too large", "load"]);
+    }
+
+    #[test]
+    fn a_load_that_fails_after_a_lost_device_ends_the_restarts() {
+        let diary = run(&[Ok(()), Err("no GPU")], &[lost()], 0, 3);
+        assert_eq!(diary, ["load", "restart 1: CUDA error 700", "load", "degraded: no GPU"]);
+    }
+
+    #[test]
+    fn the_end_of_the_node_ends_everything() {
+        assert_eq!(run(&[], &[End::Shutdown], 5, 3), ["load"]);
+        assert_eq!(run(&[], &[End::Failed("a bug".into())], 0, 3), ["load", "degraded: a bug"]);
+    }
+}
