@@ -35,6 +35,7 @@ const MAY_CALL: &[(&str, &[&str])] = &[
         ],
     ),
     ("infer", &["policy", "observation", "engine", "message", "tensor"]),
+    ("builder", &["engine", "onnx", "tensor", "sys", "time"]),
     ("export", &["policy", "tensor", "engine", "onnx", "time", "sys"]),
     (
         "absmax",
@@ -44,6 +45,8 @@ const MAY_CALL: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "builder",
+            "onnx",
             "absmax",
             "replay",
             "infer",

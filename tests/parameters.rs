@@ -455,7 +455,8 @@ fn what_may_change_while_the_node_runs_is_this_and_no_more() {
     expected.extend(["max_skew_ms", "future_tolerance_ms", "on_violation"].map(|name| format!("inputs.{name}")));
     // Taken at the next load, which after a refusal is ~/reload.
     expected.extend(
-        ["memory.budget_mib", "memory.reserve_mib", "engines.load_order", "engine.max_restarts"].map(str::to_owned),
+        ["memory.budget_mib", "memory.reserve_mib", "engines.load_order", "engine.max_restarts", "engine.cuda_graph"]
+            .map(str::to_owned),
     );
     expected.extend(["vision", "language", "context", "step"].map(|stage| format!("engines.{stage}.allow_unverified")));
     for input in ["cameras.top", "cameras.left_wrist", "cameras.right_wrist", "joints"] {

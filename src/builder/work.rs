@@ -9,6 +9,9 @@ use super::{Error, Precision, Request};
 use crate::engine::tensorrt::cuda::Cuda;
 use crate::engine::tensorrt::{self, BuildOptions, BuildProgress, Library, Log};
 
+/// What TensorRT logs when it takes a timing cache and then cannot read the part about fused kernels in it.
+const CACHE_REFUSED: &str = "timing cache will not be used";
+
 /// What a build made, and with which switches.
 #[derive(Clone, Debug)]
 pub struct Built {
@@ -20,7 +23,7 @@ pub struct Built {
     pub layers: usize,
     /// Builder flags and settings, for the record.
     pub flags: Vec<String>,
-    /// Whether the timing cache that was given was of this device and version.
+    /// Whether a timing cache was there, of this device, version and network.
     pub timing_cache_used: bool,
 }
 
@@ -35,11 +38,13 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
     let cuda = Cuda::open()?;
     cuda.enter()?;
     let library = Library::open().map_err(crate::engine::Error::from)?;
+    let cache = timing_cache(request)?;
+    let given = !cache.is_empty();
     let options = BuildOptions {
         fp16: request.precision == Precision::Fp16,
         workspace_bytes: request.workspace,
         optimization_level: request.level,
-        timing_cache: Some(timing_cache(request)?),
+        timing_cache: Some(cache),
         profiles: if profiles.is_empty() { Vec::new() } else { vec![profiles] },
         ..BuildOptions::default()
     };
@@ -48,7 +53,12 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
     }
     let mut out = BufWriter::with_capacity(1 << 20, File::create(&partial).map_err(Error::io(&partial))?);
-    let built = tensorrt::build(&library, &Log::new(), &request.onnx, &options, &mut out, progress);
+    let mut cache_refused = false;
+    let mut watched = |what: BuildProgress<'_>| {
+        cache_refused |= matches!(what, BuildProgress::Line { text, .. } if text.contains(CACHE_REFUSED));
+        progress(what)
+    };
+    let built = tensorrt::build(&library, &Log::new(), &request.onnx, &options, &mut out, &mut watched);
     let finished = built.map_err(|error| refused(request, &error)).and_then(|built| {
         out.flush().map_err(Error::io(&partial))?;
         out.get_ref().sync_all().map_err(Error::io(&partial))?;
@@ -64,7 +74,7 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
         duration: started.elapsed(),
         layers: built.layers,
         flags: flags(&options),
-        timing_cache_used: built.timing_cache_used,
+        timing_cache_used: built.timing_cache_used && !cache_refused && given,
     })
 }
 
@@ -79,6 +89,9 @@ fn timing_cache(request: &Request) -> Result<Vec<u8>, Error> {
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    }
     let temporary = beside(path, "tmp");
     fs::write(&temporary, bytes).map_err(Error::io(&temporary))?;
     fs::rename(&temporary, path).map_err(Error::io(path))

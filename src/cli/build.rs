@@ -33,7 +33,8 @@ pub struct Build {
     /// Range of a symbolic dimension of the network; once for each.
     #[arg(long = "profile", value_name = "NAME=MIN:OPT:MAX", value_parser = range, conflicts_with = "policy")]
     profile: Vec<(String, Range)>,
-    /// Tactic timings of earlier builds on this device: read when it is there, written at the end.
+    /// Tactic timings of earlier builds on this device: read when it is there, written at the end. With a policy: a folder
+    /// of one file a stage.
     #[arg(long, value_name = "FILE")]
     timing_cache: Option<PathBuf>,
     /// Most scratch memory that a tactic may take.

@@ -5,6 +5,7 @@ Environment:
   VLA_TRT_TOOL    the tool `vla-trt`; default: beside the node
   ORT_DYLIB_PATH  ONNX Runtime's library; default: the one that scripts/setup.sh fetched
   VLA_TRT_POLICY  a demo policy that is there already; default: made once per session with the tool
+  VLA_TRT_ENGINE  engine.kind of the nodes: onnx (default), or tensorrt with a VLA_TRT_POLICY whose engines are built
 """
 
 import os

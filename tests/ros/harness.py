@@ -1,5 +1,6 @@
 """The node as a process, and the robot around it as an rclpy node."""
 
+import os
 import pathlib
 import signal
 import subprocess
@@ -41,6 +42,8 @@ STEP_S = 0.25
 def parameters():
     """Parameters every node of the tests has: the joints, and ages that a busy test machine keeps."""
     values = {"instruction": "pick up the cube", "rate_hz": 10.0, "action.step_s": STEP_S}
+    if "VLA_TRT_ENGINE" in os.environ:
+        values["engine.kind"] = os.environ["VLA_TRT_ENGINE"]
     for side in SIDES:
         joints = [name for name in JOINTS if name.startswith(side)]
         values[f"state.{side}_arm.joints"] = joints[:6]

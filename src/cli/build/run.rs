@@ -11,7 +11,7 @@ use super::{Adopt, Build, Outcome};
 use crate::builder::{self, Origin, Request};
 use crate::engine::memory::mib;
 use crate::engine::provenance::{self, Provenance};
-use crate::engine::tensorrt::{BuildProgress, Severity};
+use crate::engine::tensorrt::BuildProgress;
 use crate::policy::PolicySpec;
 
 /// What the child says at its end, as JSON on standard output.
@@ -61,7 +61,8 @@ fn policy(args: &Build, dir: &Path) -> anyhow::Result<Outcome> {
             engine: stage.file.clone(),
             precision,
             profile: stage.profile.iter().cloned().collect(),
-            timing_cache: args.timing_cache.clone(),
+            // One a network: TensorRT 8.6 refuses what it knows of another network's fused kernels, and then all of it.
+            timing_cache: args.timing_cache.as_ref().map(|dir| dir.join(format!("{}-{precision}.cache", stage.name))),
             workspace: args.workspace_mib.map(|mib| mib << 20),
             level: args.opt_level,
         };
@@ -141,9 +142,6 @@ fn tell(elapsed: Duration, progress: &BuildProgress<'_>) {
     match progress {
         BuildProgress::Begin { phase, parent: None, steps } => {
             eprintln!("  {:6.1} s  {phase}: {steps} steps", elapsed.as_secs_f64());
-        }
-        BuildProgress::Line { severity, text } if *severity <= Severity::Error => {
-            eprintln!("  {:6.1} s  {text}", elapsed.as_secs_f64());
         }
         _ => {}
     }

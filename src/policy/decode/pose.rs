@@ -11,6 +11,8 @@ pub(super) const LONGEST: usize = 16;
 
 /// Below this part of its length a vector has no direction that could be trusted.
 const DIRECTION: f64 = 1e-9;
+/// The squares of a shorter vector are subnormal numbers: its length would be wrong.
+const SHORTEST: f64 = 1e-150;
 
 /// Position and rotation matrix.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,7 +67,7 @@ impl Pose {
 
 fn direction(vector: Vector3<f64>, above: f64) -> Option<Vector3<f64>> {
     let length = vector.norm();
-    (length.is_finite() && length > above).then(|| vector / length)
+    (length.is_finite() && length > above.max(SHORTEST)).then(|| vector / length)
 }
 
 /// Axis times angle, the angle within [0, pi].
