@@ -108,6 +108,22 @@ fn a_folder_without_policy_yaml_says_what_was_expected() {
 }
 
 #[test]
+fn a_supplied_network_may_be_missing_but_not_lie_elsewhere_and_is_no_part_of_the_bundle() {
+    let dir = bundle();
+    let text = VALID.replace("onnx: step.onnx", "onnx: mine.onnx\n    supplied: an export of your own");
+    let spec = PolicySpec::parse(dir.path(), &text).expect("the network comes later");
+    assert_eq!(spec.stages[1].supplied.as_deref(), Some("an export of your own"));
+    assert!(!spec.files().contains(&"mine.onnx".to_owned()) && spec.supplied_files().is_empty());
+    fs::write(dir.path().join("mine.onnx"), b"x").expect("a file");
+    assert_eq!(spec.supplied_files(), ["mine.onnx"]);
+    let error = refusal(dir.path(), &text.replace("onnx: mine.onnx", "onnx: ../mine.onnx"));
+    assert!(
+        error.contains("stages.step.onnx: expected a file inside the policy folder, found '../mine.onnx'"),
+        "{error}"
+    );
+}
+
+#[test]
 fn another_format_version_is_refused() {
     let dir = bundle();
     let error = refusal(dir.path(), &VALID.replace("format: 1", "format: 9"));

@@ -42,7 +42,8 @@ pub const HEAD: Layout = Layout {
 };
 
 /// File and description of a backbone of one's own.
-const BACKBONE: (&str, &str) = ("backbone_model.onnx", "the vision-language backbone, from an export of your own");
+const BACKBONE: (&str, &str) =
+    ("backbone_model.onnx", "vision tower and language model up to the final norm, from an export of your own");
 /// Those of a DiT.
 const DIT: (&str, &str) = (
     "dit_model.onnx",
