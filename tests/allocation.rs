@@ -109,7 +109,7 @@ impl Loop {
             limits: Limits::new(&columns, limited).expect("valid limits"),
             chunk: Chunk {
                 names: columns.into(),
-                poses: [4..13].into(),
+                poses: std::iter::once(4..13).collect(),
                 rows: 16,
                 step: STEP,
                 seed: 1,

@@ -114,7 +114,7 @@ fn velocities_are_central_differences_over_dropped_rows_too_and_the_last_is_zero
 #[test]
 fn pose_columns_are_in_the_action_chunk_and_in_no_trajectory() {
     let mut chunk = chunk(&["a", "eef.x", "eef.y", "b"], &[0.0, 7.0, 8.0, 1.0, 0.5, 7.5, 8.5, 3.0]);
-    chunk.poses = [1..3].into();
+    chunk.poses = std::iter::once(1..3).collect();
     let trajectory = trajectory(&chunk, ms(1000));
     assert_eq!(trajectory.joint_names, ["a", "b"]);
     let points: Vec<_> = trajectory.points.iter().map(|p| (p.positions.clone(), p.velocities.clone())).collect();
