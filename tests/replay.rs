@@ -239,7 +239,7 @@ fn engines_beyond_the_memory_budget_are_refused_before_loading() {
     let settings = demo::settings(policy.path(), &["memory.budget_mib:=1"]);
     let spec = PolicySpec::load(policy.path()).expect("the demo policy");
     let error = Session::load(spec, &settings, &mut |_| {}).err().expect("1 MiB is too little");
-    assert!(error.does_not_fit() && error.to_string().contains("memory.budget_mib allows 1.0 MiB"), "{error}");
+    assert!(error.does_not_fit() && error.to_string().contains("1.0 MiB allowed by memory.budget_mib"), "{error}");
 }
 
 #[test]
