@@ -317,3 +317,18 @@ impl Session {
         stop.inspect_err(|error| tracing::error!("no stop trajectory: {error}")).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine;
+
+    #[test]
+    fn only_a_lost_device_asks_for_the_engines_to_be_loaded_again() {
+        let refusal = |error| Refusal::from(policy::Error::Engine(error));
+        assert!(refusal(engine::Error::DeviceLost { reason: "error 700".into() }).is_sticky());
+        let passing = engine::Error::Device { action: "reading".into(), reason: "busy".into() };
+        assert!(!refusal(passing).is_sticky());
+        assert!(!Refusal::from(policy::Error::NoTensorrt).is_sticky());
+    }
+}

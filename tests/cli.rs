@@ -86,3 +86,17 @@ fn a_load_order_that_misses_a_stage_lists_the_engines() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("vision"), "{}", stderr(&output));
 }
+
+#[test]
+fn engines_beyond_the_budget_exit_4_with_the_table_and_nothing_is_written() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let file = out.path().join("c.mcap");
+    let output = replay(policy.path(), &file, &["-p", "memory.budget_mib:=1"]);
+    assert_eq!(output.status.code(), Some(4));
+    let printed = stderr(&output);
+    assert!(
+        printed.contains("not enough memory to load stage 'step'") && printed.contains("what would help"),
+        "{printed}"
+    );
+    assert!(!file.exists());
+}

@@ -54,8 +54,8 @@ impl<D: Device> Pipeline<D> {
             reports.push(report.clone());
             progress(LoadEvent::Loaded(Box::new(report)));
         }
+        let wiring = join(&device, stages, &loaded.by_position(), host, &verified)?;
         let engines = loaded.in_run_order();
-        let wiring = join(&device, stages, &engines, host, &verified)?;
         Ok(Self { programs: Vec::new(), engines, wiring, reports, plan, admission, device })
     }
 }
@@ -84,6 +84,12 @@ pub fn plan(kind: EngineKind, stages: &[Stage], load_order: Option<&[String]>) -
 struct Loaded<E>(Vec<(usize, E)>);
 
 impl<E> Loaded<E> {
+    fn by_position(&self) -> Vec<&E> {
+        let mut engines: Vec<_> = self.0.iter().collect();
+        engines.sort_by_key(|(position, _)| *position);
+        engines.into_iter().map(|(_, engine)| engine).collect()
+    }
+
     fn in_run_order(mut self) -> Vec<E> {
         let mut engines = std::mem::take(&mut self.0);
         engines.sort_by_key(|(position, _)| *position);
@@ -132,7 +138,7 @@ fn footprints<D: Device>(device: &D, stages: &[Stage], verified: &[Verified]) ->
 fn join<D: Device>(
     device: &D,
     stages: &[Stage],
-    engines: &[D::Engine],
+    engines: &[&D::Engine],
     host: &[TensorSpec],
     verified: &[Verified],
 ) -> Result<Wiring, Error> {

@@ -293,12 +293,18 @@ fn a_runtime_without_memory_frees_what_was_loaded_last_first_and_gives_the_table
 
 #[test]
 fn engines_are_freed_in_the_opposite_order_of_loading_when_the_stages_do_not_fit_together() {
-    let diary = Diary::default();
-    let profile = Profile { min: vec![1, 2], opt: vec![2, 2], max: vec![4, 2] };
-    let device = StandIn { diary: Rc::clone(&diary), profile: Some(profile), ..StandIn::default() };
-    let error = refused(device, Admission::default()).to_string();
-    assert!(error.contains("profile takes [1, 2]..[4, 2], policy.yaml promises [S 1..8, 2]"), "{error}");
-    assert_eq!(diary.borrow()[4..], ["free vision", "free language"]);
+    let profile = || Some(Profile { min: vec![1, 2], opt: vec![2, 2], max: vec![4, 2] });
+    for order in [["vision", "language"], ["language", "vision"]] {
+        let diary = Diary::default();
+        let device = StandIn { diary: Rc::clone(&diary), profile: profile(), ..StandIn::default() };
+        let names = order.map(str::to_owned);
+        let error = load_with(device, Some(&names), Admission::default()).err().expect("refused").to_string();
+        assert!(error.contains("profile takes [1, 2]..[4, 2], policy.yaml promises [S 1..8, 2]"), "{error}");
+        let [first, second] = order;
+        let loads =
+            [format!("load {first}"), format!("load {second}"), format!("free {second}"), format!("free {first}")];
+        assert_eq!(diary.borrow()[2..], loads);
+    }
 }
 
 #[test]

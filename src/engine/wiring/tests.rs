@@ -171,3 +171,18 @@ fn a_tensor_that_closes_a_loop_is_read_in_one_type() {
     let error = with_reader(DType::F16).expect_err("two types");
     assert!(error.contains("'next' feeds 'actions', which stages read as f32 [5, 6] and as f16 [5, 6]"), "{error}");
 }
+
+#[test]
+fn int64_of_policy_yaml_is_int32_of_an_engine_kind_that_has_no_other() {
+    let (mut stages, mut networks, host) = two_stages();
+    stages[0].inputs[0].dtype = Some(DType::I64);
+    networks[0].0[0].dtype = DType::I32;
+    let join = |narrows: bool| {
+        let networks: Vec<_> =
+            networks.iter().map(|(inputs, outputs)| (inputs.as_slice(), outputs.as_slice())).collect();
+        Wiring::join(&stages, &networks, &host, narrows).map(drop).map_err(|error| error.to_string())
+    };
+    let error = join(false).expect_err("another type");
+    assert!(error.contains("policy.yaml says i64, the network has i32"), "{error}");
+    join(true).expect("TensorRT before 10");
+}
