@@ -1,5 +1,5 @@
 //! One suite for every engine kind: the same cases on ONNX Runtime and on TensorRT in single and in half precision, with
-//! the networks on ONNX Runtime in single precision as the reference.
+//! the networks on ONNX Runtime in single precision, one by one, as the reference.
 //!
 //! TensorRT's cases need the feature `tensorrt`, CUDA and TensorRT, and say so where one is missing. They build the demo
 //! policy's engines once a process, and take turns:
@@ -23,6 +23,8 @@ mod given;
 mod loads;
 #[path = "engines/policy.rs"]
 mod policy;
+#[path = "engines/reference.rs"]
+mod reference;
 #[cfg(feature = "tensorrt")]
 #[path = "engines/tensorrt.rs"]
 mod tensorrt_only;
@@ -42,7 +44,7 @@ impl Kind {
     /// By what the engines compute in.
     pub fn tolerance(self) -> Tolerance {
         match self {
-            // The same networks on the same library, loaded a second time.
+            // The same networks on the same library, run one by one.
             Self::Onnx => Tolerance { outputs: 0.0, kept: 0.0 },
             // Other kernels, other orders of summation.
             #[cfg(feature = "tensorrt")]

@@ -137,13 +137,6 @@ impl Bench {
     pub fn load(&self, how: Load<'_>) -> Box<dyn Run> {
         self.load_stages(&self.stages(), how, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"))
     }
-
-    /// The same networks on ONNX Runtime.
-    pub fn reference(&self) -> Box<dyn Run> {
-        let (device, stages) = (Onnx::new(1).expect("ONNX Runtime"), self.spec().stages);
-        let loaded = Pipeline::load(device, &stages, None, &host(&stages), Admission::default(), &mut |_| {});
-        Box::new(loaded.unwrap_or_else(|error| panic!("{error}")))
-    }
 }
 
 /// What the host gives: whatever the description states in full.

@@ -169,7 +169,8 @@ fn an_engine_without_a_record_loads_where_that_is_allowed_and_is_told_apart() {
     let Some(bench) = single() else { return };
     let given = Given::usual(&bench);
     let expected = given.run(&mut *bench.load(Load::default()));
-    let mut pipeline = Copied::of(&bench).without_records(true).load(&bench);
+    let copied = Copied::of(&bench).without_records(true);
+    let mut pipeline = copied.load(&bench);
     assert_eq!(pipeline.reports().len(), STAGES.len());
     assert!(pipeline.reports().iter().all(|report| report.unproven));
     assert_same_bits(&given.run(&mut *pipeline), &expected, "unverified");
