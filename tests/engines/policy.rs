@@ -1,0 +1,122 @@
+//! The whole policy on an engine kind: messages in, chunk out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use vla_trt::chunk;
+use vla_trt::engine::{Admission, EngineKind};
+use vla_trt::message::{HeaderView, write};
+use vla_trt::observation::{CameraSample, JointMap, JointSample, Observation, Transport};
+use vla_trt::policy::{Error, LoadOptions, Policy, PolicySpec, Timings};
+use vla_trt::time::Stamp;
+
+use crate::bench::Bench;
+use crate::given::{STAGES, assert_close, assert_same_bits, distance};
+
+const SEED: u64 = 11;
+
+/// Names of the elements of a key.
+fn elements((key, width): &(String, usize)) -> JointMap {
+    JointMap::identity(key.clone(), (0..*width).map(|index| format!("{key}[{index}]")).collect())
+}
+
+fn load(spec: &PolicySpec, engine: EngineKind) -> Policy {
+    let options = LoadOptions {
+        engine,
+        load_order: None,
+        stage_files: BTreeMap::new(),
+        allow_unverified: BTreeSet::new(),
+        state: spec.state.iter().map(elements).collect(),
+        poses: Vec::new(),
+        action: spec.action.keys.iter().map(elements).collect(),
+        denoise_steps: spec.denoise.default,
+        threads: 1,
+        graph: true,
+        admission: Admission::default(),
+    };
+    Policy::load(spec.clone(), options, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A frame of every camera and every joint, all of one stamp.
+fn observation(spec: &PolicySpec, instruction: &str, shade: usize) -> Observation {
+    let stamp = Stamp::from_nanos(1_760_000_000_000_000_000 + shade as i64);
+    let header = HeaderView { stamp, frame_id: "base_link" };
+    let (width, height) = (64, 48);
+    let camera = |(at, name): (usize, &String)| {
+        let value = |i: usize| (i * (7 + at) / 3 + shade * 13) as u8;
+        let data: Vec<u8> = (0..width * height * 3).map(value).collect();
+        let bytes = Bytes::from(write::image(header, width as u32, height as u32, "rgb8", width as u32 * 3, &data));
+        CameraSample { name: name.as_str().into(), stamp, transport: Transport::Raw, bytes }
+    };
+    let maps: Vec<JointMap> = spec.state.iter().map(elements).collect();
+    let names: Vec<&str> = maps.iter().flat_map(|map| &map.joints).map(String::as_str).collect();
+    let positions: Vec<f64> = (0..names.len()).map(|at| ((at + shade) as f64 * 0.37).sin()).collect();
+    let joints = Bytes::from(write::joint_state(header, &names, &positions, &[], &[]));
+    Observation {
+        stamp,
+        cameras: spec.cameras.iter().enumerate().map(camera).collect(),
+        joints: Some(JointSample { name: "joints".into(), stamp, bytes: joints }),
+        poses: Vec::new(),
+        instruction: instruction.into(),
+        assembled_at: stamp,
+        tolerated: Vec::new(),
+    }
+}
+
+fn infer(policy: &mut Policy, observation: &Observation, seed: u64, steps: u32) -> Result<Vec<f32>, Error> {
+    let (mut made, mut timings) = (policy.new_chunk(), Timings::default());
+    policy.infer(observation, seed, steps, &mut made, &mut timings)?;
+    chunk::finite(&made).expect("finite values");
+    assert_eq!(timings.stages.iter().map(|time| time.stage.as_str()).collect::<Vec<_>>(), STAGES);
+    assert!(timings.stages.iter().all(|time| !time.time.is_zero()) && timings.run <= timings.total, "{timings:?}");
+    Ok(made.values)
+}
+
+fn chunk_of(policy: &mut Policy, observation: &Observation, seed: u64, steps: u32) -> Vec<f32> {
+    infer(policy, observation, seed, steps).unwrap_or_else(|error| panic!("{error}"))
+}
+
+pub fn a_policy_gives_the_chunk_of_the_reference_and_the_same_bits_again(bench: &Bench) {
+    let spec = bench.spec();
+    let (mut policy, mut reference) = (load(&spec, bench.kind.engine()), load(&spec, EngineKind::Onnx));
+    let expected = if bench.kind.engine() == EngineKind::Onnx { "onnx" } else { "tensorrt" };
+    assert_eq!(policy.engine_kind(), expected);
+    assert_eq!(policy.load_reports().len(), STAGES.len());
+    let red = observation(&spec, "pick up the red cube", 0);
+    let blue = observation(&spec, "put the blue cube on the red one, slowly, and let go of it", 1);
+    let first = chunk_of(&mut policy, &red, SEED, 4);
+    assert_close(bench, &first, &chunk_of(&mut reference, &red, SEED, 4), "the first chunk");
+    let between = chunk_of(&mut policy, &blue, SEED, 4);
+    assert_close(bench, &between, &chunk_of(&mut reference, &blue, SEED, 4), "the second chunk");
+    assert!(distance(&between, &first) > 1e-3, "another observation gives the same chunk");
+    for round in 1..=3 {
+        assert_same_bits(&chunk_of(&mut policy, &red, SEED, 4), &first, &format!("the first, again, round {round}"));
+        assert_same_bits(&chunk_of(&mut policy, &blue, SEED, 4), &between, &format!("the second, round {round}"));
+    }
+    for steps in spec.denoise.steps.clone() {
+        let found = chunk_of(&mut policy, &red, SEED + 1, steps);
+        let expected = chunk_of(&mut reference, &red, SEED + 1, steps);
+        assert_close(bench, &found, &expected, &format!("another seed, {steps} steps"));
+        assert!(distance(&found, &first) > 1e-3, "another seed gives the same chunk");
+    }
+    assert_same_bits(&chunk_of(&mut load(&spec, bench.kind.engine()), &red, SEED, 4), &first, "loaded again");
+}
+
+pub fn what_a_policy_refuses_leaves_it_as_it_was(bench: &Bench) {
+    let spec = bench.spec();
+    let mut policy = load(&spec, bench.kind.engine());
+    let good = observation(&spec, "pick up the red cube", 0);
+    let first = chunk_of(&mut policy, &good, SEED, 4);
+    let most = spec.largest("T").expect("a profile of the text");
+    let long = observation(&spec, &"cube ".repeat(most), 0);
+    let error = infer(&mut policy, &long, SEED, 4).expect_err("longer than the engines take");
+    assert!(matches!(error, Error::InstructionTooLong { max, found } if max == most && found > most), "{error}");
+    assert_same_bits(&chunk_of(&mut policy, &good, SEED, 4), &first, "after an instruction that is too long");
+    let error = infer(&mut policy, &good, SEED, 3).expect_err("not exported").to_string();
+    assert_eq!(error, "denoise.steps: 3 was not exported; this policy has [1, 2, 4, 8]");
+    let mut blind = good.clone();
+    blind.cameras.pop();
+    let error = infer(&mut policy, &blind, SEED, 4).expect_err("a camera is missing").to_string();
+    assert_eq!(error, "expected one frame of each of 3 cameras, found 2");
+    assert_same_bits(&chunk_of(&mut policy, &good, SEED, 4), &first, "after all refusals");
+}
