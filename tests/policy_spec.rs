@@ -112,7 +112,8 @@ fn a_supplied_network_may_be_missing_but_not_lie_elsewhere_and_is_no_part_of_the
     let dir = bundle();
     let text = VALID.replace("onnx: step.onnx", "onnx: mine.onnx\n    supplied: an export of your own");
     let spec = PolicySpec::parse(dir.path(), &text).expect("the network comes later");
-    assert_eq!(spec.stages[1].supplied.as_deref(), Some("an export of your own"));
+    let name = &spec.stages[1].name;
+    assert_eq!(spec.supplied.get(name).map(String::as_str), Some("an export of your own"));
     assert!(!spec.files().contains(&"mine.onnx".to_owned()) && spec.supplied_files().is_empty());
     fs::write(dir.path().join("mine.onnx"), b"x").expect("a file");
     assert_eq!(spec.supplied_files(), ["mine.onnx"]);

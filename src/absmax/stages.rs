@@ -21,7 +21,7 @@ pub fn run(
     progress: &mut dyn FnMut(Progress),
     take: Take<'_>,
 ) -> Result<(), Error> {
-    let stages: Vec<Stage> = spec.stages.iter().map(|described| described.clone()).collect();
+    let stages: Vec<Stage> = spec.stages.clone();
     let mut offered = host;
     let mut behind = 0;
     for group in stages.chunk_by(|a, b| a.repeat && b.repeat) {

@@ -139,11 +139,8 @@ fn child(request: &Request) -> anyhow::Result<Outcome> {
 
 /// One line for each phase; TensorRT 8 has none, and what it logs goes the way of all logs.
 fn tell(elapsed: Duration, progress: &BuildProgress<'_>) {
-    match progress {
-        BuildProgress::Begin { phase, parent: None, steps } => {
-            eprintln!("  {:6.1} s  {phase}: {steps} steps", elapsed.as_secs_f64());
-        }
-        _ => {}
+    if let BuildProgress::Begin { phase, parent: None, steps } = progress {
+        eprintln!("  {:6.1} s  {phase}: {steps} steps", elapsed.as_secs_f64());
     }
 }
 

@@ -26,7 +26,9 @@ pub(super) fn profile_of(range: &sys::Range) -> Result<Profile, Error> {
     let dims = |raw: &[i64; sys::MAX_RANK]| {
         raw[..rank]
             .iter()
-            .map(|&n| usize::try_from(n).map_err(|_| Error::Internal(format!("a profile holds dimension {n}"))))
+            .map(|&n| {
+                usize::try_from(n).map_err(|error| Error::Internal(format!("a profile holds dimension {n}: {error}")))
+            })
             .collect::<Result<Vec<_>, _>>()
     };
     Ok(Profile { min: dims(&range.min)?, opt: dims(&range.opt)?, max: dims(&range.max)? })
