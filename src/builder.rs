@@ -62,7 +62,7 @@ pub enum Error {
     },
     /// The engine that was built or is to be adopted does not run cleanly.
     #[error("{}: {reason}", engine.display())]
-    Engines {
+    Unclean {
         /// The engine.
         engine: PathBuf,
         /// What was wrong with its one run.

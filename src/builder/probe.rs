@@ -28,7 +28,7 @@ pub struct Probe {
 /// measured), and runs it once on small numbers in its usual shapes.
 ///
 /// # Errors
-/// [`Error::Engine`] when it does not load or run; [`Error::Engines`] when an output is not finite.
+/// [`Error::Engine`] when it does not load or run; [`Error::Unclean`] when an output is not finite.
 pub fn probe(engine: &Path) -> Result<Probe, Error> {
     let mut device = Tensorrt::open(Options { graph: false, in_place: None })?;
     let identity = device.identity().clone();
@@ -98,7 +98,7 @@ fn run(
 }
 
 fn failed(engine: &Path, reason: String) -> Error {
-    Error::Engines { engine: engine.to_owned(), reason }
+    Error::Unclean { engine: engine.to_owned(), reason }
 }
 
 fn fixed_or_one(dim: &Dim) -> usize {

@@ -29,9 +29,9 @@ pub fn record(engine: &Path, onnx: &Path, origin: &Origin<'_>) -> Result<Provena
     let Probe { device, memory, profiles, other_model } = probe(engine)?;
     if let Some(words) = other_model.filter(|_| !origin.emulated) {
         let reason = format!("it was built on another module ({words}); build it on this device");
-        return Err(Error::Engines { engine: engine.to_owned(), reason });
+        return Err(Error::Unclean { engine: engine.to_owned(), reason });
     }
-    let network = OnnxIdentity::of(onnx).map_err(|reason| Error::Engines { engine: engine.to_owned(), reason })?;
+    let network = OnnxIdentity::of(onnx).map_err(|reason| Error::Unclean { engine: engine.to_owned(), reason })?;
     let bytes = std::fs::metadata(engine).map_err(Error::io(engine))?.len();
     let sha256 = hash::file_sha256(engine).map_err(Error::io(engine))?;
     let record = Provenance {

@@ -1,0 +1,115 @@
+//! `vla-trt build` and `adopt` at the process boundary, where no GPU is needed: what is asked is checked before any
+//! library is opened.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use vla_trt::builder::{Error, Precision, Request};
+use vla_trt::engine::profile::Profile;
+
+#[path = "support/demo.rs"]
+mod demo;
+
+fn tool(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vla-trt")).args(arguments).output().expect("the tool starts")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn request(onnx: &Path, profile: &[(&str, [usize; 3])]) -> Request {
+    Request {
+        onnx: onnx.to_owned(),
+        engine: onnx.with_extension("engine"),
+        precision: Precision::Fp32,
+        profile: profile.iter().map(|(name, range)| ((*name).to_owned(), *range)).collect(),
+        timing_cache: None,
+        workspace: None,
+        level: None,
+    }
+}
+
+fn problems(request: &Request) -> Vec<String> {
+    match request.profiles() {
+        Err(Error::Request { problems, .. }) => problems,
+        other => panic!("expected problems, found {other:?}"),
+    }
+}
+
+#[test]
+fn ranges_of_symbols_become_the_profiles_of_the_inputs_that_have_them() {
+    let policy = demo::policy();
+    let onnx = policy.path().join("language.onnx");
+    let profiles =
+        request(&onnx, &[("T", [16, 64, 192]), ("S", [76, 124, 252])]).profiles().expect("every symbol has a range");
+    let names: Vec<&str> = profiles.keys().map(String::as_str).collect();
+    assert_eq!(names, ["positions", "text_rows"], "image_rows are fixed");
+    assert_eq!(profiles["text_rows"], Profile { min: vec![16, 96], opt: vec![64, 96], max: vec![192, 96] });
+    assert_eq!(profiles["positions"], Profile { min: vec![76], opt: vec![124], max: vec![252] });
+}
+
+#[test]
+fn a_network_without_symbols_needs_no_profile() {
+    let policy = demo::policy();
+    assert!(request(&policy.path().join("vision.onnx"), &[]).profiles().expect("fixed sizes").is_empty());
+}
+
+#[test]
+fn every_symbol_and_range_that_does_not_fit_is_named_at_once() {
+    let policy = demo::policy();
+    let onnx = policy.path().join("language.onnx");
+    let found = problems(&request(&onnx, &[("S", [10, 5, 20]), ("rows", [1, 2, 3])]));
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].contains("dimension 'T' has no range: give --profile T=MIN:OPT:MAX"), "{found:?}");
+    assert!(
+        found.iter().any(|p| p.contains("--profile S: expected 1 <= MIN <= OPT <= MAX, found 10:5:20")),
+        "{found:?}"
+    );
+    assert!(
+        found.iter().any(|p| p.contains("--profile rows: the network's symbolic dimensions are S, T")),
+        "{found:?}"
+    );
+    let zero = problems(&request(&onnx, &[("S", [0, 5, 20]), ("T", [1, 1, 1])]));
+    assert!(zero[0].contains("found 0:5:20"), "{zero:?}");
+}
+
+#[test]
+fn what_cannot_be_meant_ends_before_anything_is_built() {
+    for (arguments, words) in [
+        (&["build"][..], "required"),
+        (&["build", "--onnx", "x.onnx"], "--engine"),
+        (&["build", "--onnx", "x.onnx", "--engine", "y", "--precision", "int9"], "expected fp32 or fp16, found 'int9'"),
+        (&["build", "policy", "--profile", "T=1:2:3"], "cannot be used with"),
+        (&["build", "--onnx", "x", "--engine", "y", "--precision", "fp32", "--profile", "T=1:2"], "NAME=MIN:OPT:MAX"),
+        (&["build", "--onnx", "x", "--engine", "y", "--precision", "fp32", "--profile", "T=1:b:3"], "whole numbers"),
+        (&["adopt", "y.engine"], "--onnx"),
+    ] {
+        let output = tool(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(words), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[cfg(not(feature = "tensorrt"))]
+#[test]
+fn a_program_without_tensorrt_says_how_to_get_it() {
+    for arguments in [&["build", "my_policy"][..], &["adopt", "y.engine", "--onnx", "my_policy"]] {
+        let output = tool(arguments);
+        assert_eq!(output.status.code(), Some(1));
+        let words = stderr(&output);
+        assert!(words.contains("my_policy") && words.contains("--features tensorrt"), "{words}");
+    }
+}
+
+#[cfg(feature = "tensorrt")]
+#[test]
+fn a_machine_without_a_gpu_or_tensorrt_is_told_what_is_missing() {
+    let policy = demo::policy();
+    let output = tool(&["build", &policy.path().to_string_lossy()]);
+    if output.status.success() {
+        eprintln!("SKIPPED: this machine has what it takes");
+        return;
+    }
+    assert!(stderr(&output).contains("is not usable"), "{}", stderr(&output));
+}
