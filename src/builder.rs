@@ -4,13 +4,13 @@
 //! So a build is two processes: a child that builds and ends, and its parent, which then loads the engine once, runs
 //! it once, measures what it keeps and writes the record.
 
-#[cfg(feature = "tensorrt")]
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::engine::memory::mib;
 use crate::engine::{self, provenance};
 
 mod request;
+mod target;
 
 #[cfg(feature = "tensorrt")]
 mod probe;
@@ -24,6 +24,7 @@ pub use probe::{Probe, probe};
 #[cfg(feature = "tensorrt")]
 pub use record::{Origin, record};
 pub use request::{Precision, Range, Request};
+pub use target::Target;
 #[cfg(feature = "tensorrt")]
 pub use work::{Built, build};
 
@@ -48,6 +49,32 @@ pub enum Error {
         path: PathBuf,
         /// The system's words.
         source: std::io::Error,
+    },
+    /// Another process builds the same engine.
+    #[error(
+        "{} is being built by process {holder} already; wait for it (its lock is {}, and goes with the process)",
+        engine.display(), lock.display()
+    )]
+    Busy {
+        /// The engine.
+        engine: PathBuf,
+        /// The lock's file.
+        lock: PathBuf,
+        /// The number of the process.
+        holder: String,
+    },
+    /// The disk is full, or would be.
+    #[error(
+        "{}: an engine of {:.1} MiB may be written there, and the disk has {:.1} MiB free; make room, or choose another \
+         folder", folder.display(), mib(*needed), mib(*free)
+    )]
+    Space {
+        /// The engine's folder.
+        folder: PathBuf,
+        /// Bytes that the engine may take.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
     },
     /// TensorRT or CUDA.
     #[error(transparent)]
@@ -84,7 +111,6 @@ pub fn device() -> Result<provenance::DeviceIdentity, engine::Error> {
     engine::tensorrt::identity(&cuda, library.version())
 }
 
-#[cfg(feature = "tensorrt")]
 impl Error {
     fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();

@@ -5,7 +5,9 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Error, Precision, Request};
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Precision, Request, Target};
 use crate::engine::tensorrt::cuda::Cuda;
 use crate::engine::tensorrt::{self, BuildOptions, BuildProgress, Library, Log};
 
@@ -13,7 +15,7 @@ use crate::engine::tensorrt::{self, BuildOptions, BuildProgress, Library, Log};
 const CACHE_REFUSED: &str = "timing cache will not be used";
 
 /// What a build made, and with which switches.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Built {
     /// Size of the plan.
     pub bytes: u64,
@@ -48,7 +50,7 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
         profiles: if profiles.is_empty() { Vec::new() } else { vec![profiles] },
         ..BuildOptions::default()
     };
-    let partial = beside(&request.engine, "partial");
+    let partial = Target::partial(&request.engine);
     if let Some(folder) = request.engine.parent() {
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
     }

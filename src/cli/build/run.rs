@@ -1,41 +1,33 @@
 //! In a build with TensorRT.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
-use serde::{Deserialize, Serialize};
+use anyhow::Context as _;
 
 use super::{Adopt, Build, Outcome};
-use crate::builder::{self, Origin, Request};
+use crate::builder::{self, Origin, Request, Target};
 use crate::engine::memory::mib;
 use crate::engine::provenance::{self, Provenance};
-use crate::engine::tensorrt::BuildProgress;
 use crate::policy::PolicySpec;
 
-/// What the child says at its end, as JSON on standard output.
-#[derive(Serialize, Deserialize)]
-struct Report {
-    bytes: u64,
-    seconds: f64,
-    layers: usize,
-    flags: Vec<String>,
-    timing_cache_used: bool,
-}
+#[path = "child.rs"]
+mod child;
+
+use child::Stop;
 
 pub(super) fn build(args: &Build) -> anyhow::Result<Outcome> {
     if let Some(request) = &args.here {
-        return child(&serde_json::from_str(request).context("--here")?);
+        return child::work(&serde_json::from_str(request).context("--here")?).map(|()| Outcome::Success);
     }
+    let stop = Stop::watch()?;
     if let Some(request) = args.single() {
-        return one(&request, args.emulated).map(|()| Outcome::Success);
+        return one(&request, args.emulated, &stop).map(|()| Outcome::Success);
     }
-    policy(args, args.policy.as_deref().unwrap_or(Path::new(".")))
+    policy(args, args.policy.as_deref().unwrap_or(Path::new(".")), &stop)
 }
 
 /// Every stage that lacks a matching engine.
-fn policy(args: &Build, dir: &Path) -> anyhow::Result<Outcome> {
+fn policy(args: &Build, dir: &Path, stop: &Stop) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(dir)?;
     let device = builder::device()?;
     let stages = spec.engine_stages();
@@ -66,44 +58,28 @@ fn policy(args: &Build, dir: &Path) -> anyhow::Result<Outcome> {
             workspace: args.workspace_mib.map(|mib| mib << 20),
             level: args.opt_level,
         };
-        one(&request, args.emulated)?;
+        one(&request, args.emulated, stop)?;
     }
     Ok(Outcome::Success)
 }
 
 /// Builds in a child, then measures the engine and writes its record.
-fn one(request: &Request, emulated: bool) -> anyhow::Result<()> {
+fn one(request: &Request, emulated: bool, stop: &Stop) -> anyhow::Result<()> {
     request.profiles()?;
-    let program = std::env::current_exe().context("finding this program for its child")?;
-    let child = Command::new(program)
-        .args(["build", "--here", &serde_json::to_string(request)?])
-        // Only to satisfy the group: what counts is in the JSON.
-        .arg(".")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("starting the process that builds")?;
-    let output = child.wait_with_output().context("waiting for the process that builds")?;
-    if !output.status.success() {
-        bail!("{} was not built ({})", request.engine.display(), output.status);
-    }
-    let report: Report = serde_json::from_slice(&output.stdout).context("the report of the process that builds")?;
+    let target = Target::take(request)?;
+    let built = child::build(request, stop)?;
     let precision = request.precision.to_string();
-    let origin = Origin {
-        precision: &precision,
-        flags: report.flags,
-        duration: Duration::from_secs_f64(report.seconds),
-        adopted: false,
-        emulated,
-    };
+    let cache = if built.timing_cache_used { ", timing cache used" } else { "" };
+    let origin =
+        Origin { precision: &precision, flags: built.flags, duration: built.duration, adopted: false, emulated };
     let record = builder::record(&request.engine, &request.onnx, &origin)?;
-    let cache = if report.timing_cache_used { ", timing cache used" } else { "" };
+    drop(target);
     println!(
         "{}: {:.1} MiB, {} layers, {:.1} s{cache}",
         request.engine.display(),
-        mib(report.bytes),
-        report.layers,
-        report.seconds
+        mib(built.bytes),
+        built.layers,
+        built.duration.as_secs_f64()
     );
     print_memory(&record);
     Ok(())
@@ -117,31 +93,6 @@ fn print_memory(record: &Provenance) {
         mib(memory.activation_bytes.unwrap_or_default()),
         memory.kept_factor.unwrap_or_default()
     );
-}
-
-/// What the child does.
-fn child(request: &Request) -> anyhow::Result<Outcome> {
-    let started = Instant::now();
-    let built = builder::build(request, &mut |progress| {
-        tell(started.elapsed(), &progress);
-        true
-    })?;
-    let report = Report {
-        bytes: built.bytes,
-        seconds: built.duration.as_secs_f64(),
-        layers: built.layers,
-        flags: built.flags,
-        timing_cache_used: built.timing_cache_used,
-    };
-    println!("{}", serde_json::to_string(&report)?);
-    Ok(Outcome::Success)
-}
-
-/// One line for each phase; TensorRT 8 has none, and what it logs goes the way of all logs.
-fn tell(elapsed: Duration, progress: &BuildProgress<'_>) {
-    if let BuildProgress::Begin { phase, parent: None, steps } = progress {
-        eprintln!("  {:6.1} s  {phase}: {steps} steps", elapsed.as_secs_f64());
-    }
 }
 
 pub(super) fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {

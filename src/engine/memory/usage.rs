@@ -22,7 +22,16 @@ pub struct MemoryUse {
 impl MemoryUse {
     /// Reads the figures; those that this system does not offer stay zero.
     pub fn now() -> Self {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        Self::read("self")
+    }
+
+    /// The figures of another process; zero once it has ended.
+    pub fn of(process: u32) -> Self {
+        Self::read(&process.to_string())
+    }
+
+    fn read(process: &str) -> Self {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         Self {
             resident: field(&status, "VmRSS:"),

@@ -1,0 +1,148 @@
+//! The process that builds, seen from both ends.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+
+use crate::builder::{self, Built, Request};
+use crate::engine::memory::{MemoryUse, mib};
+use crate::engine::tensorrt::{BuildProgress, Severity};
+
+/// How often the parent looks: for the end, for a signal, for memory to show.
+const PERIOD: Duration = Duration::from_millis(100);
+/// Longest phase that is shown.
+const PHASE: usize = 60;
+
+/// What the child says on standard output, a line of JSON each.
+#[derive(Serialize, Deserialize)]
+enum Said {
+    /// What the builder is at.
+    Phase(String),
+    /// The end.
+    Built(Built),
+}
+
+/// Ctrl-C and the service manager's wish, as a flag: the parent cleans up before it ends.
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Watches from now on.
+    pub fn watch() -> anyhow::Result<Self> {
+        let flag = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&flag)).context("watching for signals")?;
+        }
+        Ok(Self(flag))
+    }
+
+    fn wanted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Builds in a process of its own, and shows how it goes: time, what the builder says, the child's resident memory and the
+/// machine's free memory.
+pub fn build(request: &Request, stop: &Stop) -> anyhow::Result<Built> {
+    let program = std::env::current_exe().context("finding this program for its child")?;
+    let mut child = Command::new(program)
+        .args(["build", "--here", &serde_json::to_string(request)?])
+        // Only to satisfy the group: what counts is in the JSON.
+        .arg(".")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting the process that builds")?;
+    let phase = Arc::new(Mutex::new(String::new()));
+    let out = child.stdout.take().context("the output of the process that builds")?;
+    let listener = thread::spawn({
+        let phase = Arc::clone(&phase);
+        move || listen(out, &phase)
+    });
+    let bar = ProgressBar::new_spinner().with_style(
+        ProgressStyle::with_template("  {elapsed} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
+    );
+    let status = loop {
+        if let Some(status) = child.try_wait().context("waiting for the process that builds")? {
+            break status;
+        }
+        if stop.wanted() {
+            child.kill().context("ending the process that builds")?;
+            child.wait().context("waiting for the process that builds")?;
+            bar.finish_and_clear();
+            bail!(
+                "stopped: {} was not built and nothing of it remains; engines that were finished stay, and the same \
+                 command goes on after them",
+                request.engine.display()
+            );
+        }
+        let theirs = MemoryUse::of(child.id());
+        bar.set_message(format!(
+            "resident {:.0} MiB, free {:.0} MiB  {}",
+            mib(theirs.resident),
+            mib(theirs.available),
+            phase.lock().unwrap_or_else(PoisonError::into_inner)
+        ));
+        thread::sleep(PERIOD);
+    };
+    bar.finish_and_clear();
+    if !status.success() {
+        bail!("{} was not built ({status})", request.engine.display());
+    }
+    let built = listener.join().ok().flatten();
+    built.with_context(|| format!("the process that built {} ended without its report", request.engine.display()))
+}
+
+/// Follows what the child says, to its end.
+fn listen(out: ChildStdout, phase: &Mutex<String>) -> Option<Built> {
+    let mut built = None;
+    for line in BufReader::new(out).lines() {
+        match serde_json::from_str(&line.ok()?) {
+            Ok(Said::Phase(text)) => *phase.lock().unwrap_or_else(PoisonError::into_inner) = text,
+            Ok(Said::Built(report)) => built = Some(report),
+            Err(error) => tracing::debug!("the process that builds: {error}"),
+        }
+    }
+    built
+}
+
+/// What the child does: builds here and now, and says so.
+pub fn work(request: &Request) -> anyhow::Result<()> {
+    // A build that nobody waits for would go on for an hour, without the lock that its parent held.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .context("asking to end with the parent")?;
+    let mut said = Instant::now() - PERIOD;
+    let built = builder::build(request, &mut |progress| {
+        if let Some(text) = phase(&progress)
+            && said.elapsed() >= PERIOD
+        {
+            said = Instant::now();
+            say(&Said::Phase(text)).is_ok()
+        } else {
+            true
+        }
+    })?;
+    Ok(say(&Said::Built(built))?)
+}
+
+fn say(what: &Said) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, what)?;
+    writeln!(out)
+}
+
+/// A phase by its name; on TensorRT 8, which has none, the last line of its log.
+fn phase(progress: &BuildProgress<'_>) -> Option<String> {
+    let text = match progress {
+        BuildProgress::Begin { phase, parent: None, .. } => phase,
+        BuildProgress::Line { severity: Severity::Info | Severity::Warning, text } => text,
+        _ => return None,
+    };
+    Some(text.chars().take(PHASE).collect())
+}
