@@ -1,7 +1,9 @@
 //! What only TensorRT has: engines that were built somewhere, optimisation profiles, memory that is read in place.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 use vla_trt::builder::Precision;
@@ -144,6 +146,42 @@ fn memory_that_the_device_reads_in_place_gives_the_bits_of_a_copy() {
             assert_same_bits(&b.run(&mut *reading), &of_b, &format!("in place, graph {graph}, round {round}, other"));
         }
     }
+}
+
+/// A device that cannot record says so and runs step by step, with the same results.
+#[test]
+fn passes_with_a_graph_are_recorded_without_a_word() {
+    let Some(bench) = single() else { return };
+    let mut pipeline = bench.load(Load::default());
+    let given = Given::usual(&bench);
+    let warnings = warnings_of(|| {
+        for steps in demo::STEPS {
+            (0..3).for_each(|_| drop(given.with_steps(steps).run(&mut *pipeline)));
+        }
+        tracing::warn!("the last line");
+    });
+    assert!(warnings.lines().count() == 1 && warnings.contains("the last line"), "{warnings}");
+}
+
+/// What is logged as a warning or worse meanwhile.
+fn warnings_of(work: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic while logging").write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (lines, level) = (Lines::default(), tracing::Level::WARN);
+    let writer = lines.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, work);
+    let lines = lines.0.lock().expect("no panic while logging");
+    String::from_utf8_lossy(&lines).into_owned()
 }
 
 #[test]
