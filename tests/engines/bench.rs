@@ -3,7 +3,6 @@
 #[cfg(feature = "tensorrt")]
 use std::path::Path;
 use std::path::PathBuf;
-#[cfg(feature = "tensorrt")]
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
@@ -62,34 +61,26 @@ pub struct Bench {
     dir: PathBuf,
     /// Of the bundles that a test has to itself.
     _folder: Option<TempDir>,
-    /// One test at a time on the GPU.
-    #[cfg(feature = "tensorrt")]
-    _turn: Option<MutexGuard<'static, ()>>,
+    /// One test at a time: a load measures the memory of the process and of the GPU.
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Bench {
     /// `None`, said aloud, where a library is missing.
     pub fn open(kind: Kind) -> Option<Self> {
+        static TURN: Mutex<()> = Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         demo::point_at_onnx_runtime();
         there(kind, Onnx::new(1))?;
         match kind {
             Kind::Onnx => {
                 let folder = demo::policy();
-                Some(Self {
-                    kind,
-                    dir: folder.path().to_owned(),
-                    _folder: Some(folder),
-                    #[cfg(feature = "tensorrt")]
-                    _turn: None,
-                })
+                Some(Self { kind, dir: folder.path().to_owned(), _folder: Some(folder), _turn })
             }
             #[cfg(feature = "tensorrt")]
             Kind::Tensorrt(precision) => {
-                static TURN: Mutex<()> = Mutex::new(());
-                let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-                drop(there(kind, Tensorrt::open(Options::default()))?);
-                let dir = crate::bundles::of(precision);
-                Some(Self { kind, dir, _folder: None, _turn: Some(turn) })
+                there(kind, Tensorrt::open(Options::default()))?;
+                Some(Self { kind, dir: crate::bundles::of(precision), _folder: None, _turn })
             }
         }
     }

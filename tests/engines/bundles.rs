@@ -28,8 +28,7 @@ pub fn of(precision: Precision) -> PathBuf {
 }
 
 fn build(precision: Precision) -> anyhow::Result<PathBuf> {
-    let folder = folder()?;
-    let dir = folder.join(precision.to_string());
+    let dir = folder()?.join(precision.to_string());
     bundle::write(&dir, SEED)?;
     let description = dir.join(POLICY_FILE);
     let text = fs::read_to_string(&description)?;
@@ -41,7 +40,7 @@ fn build(precision: Precision) -> anyhow::Result<PathBuf> {
             engine: stage.file,
             precision,
             profile: stage.profile.into_iter().collect(),
-            timing_cache: Some(folder.join("timing.cache")),
+            timing_cache: None,
             workspace: None,
             level: Some(LEVEL),
         };
