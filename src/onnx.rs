@@ -13,6 +13,10 @@ use std::path::PathBuf;
 pub use cost::Cost;
 pub use network::{Network, Weight};
 
+/// Part of a network whose nodes an engine keeps in single precision whatever else it is built in: nodes are named
+/// `.../fp32/...`.
+pub const FP32_SCOPE: &str = "fp32";
+
 /// Why a file is no usable network.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

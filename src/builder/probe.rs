@@ -20,16 +20,15 @@ pub struct Probe {
     pub memory: Memory,
     /// Each input's profile, by the engine's own name.
     pub profiles: BTreeMap<String, Profile>,
-    /// What TensorRT said of another module while it was loaded.
-    pub other_model: Option<String>,
 }
 
 /// Loads the engine twice (the first load also pays for what TensorRT sets up once a process; the second is
 /// measured), and runs it once on small numbers in its usual shapes.
 ///
 /// # Errors
-/// [`Error::Engine`] when it does not load or run; [`Error::Unclean`] when an output is not finite.
-pub fn probe(engine: &Path) -> Result<Probe, Error> {
+/// [`Error::Engine`] when it does not load or run; [`Error::Unclean`] when an output is not finite, or, before it runs,
+/// when TensorRT says that another module built it and `emulated` does not.
+pub fn probe(engine: &Path, emulated: bool) -> Result<Probe, Error> {
     let mut device = Tensorrt::open(Options { graph: false, in_place: None })?;
     let identity = device.identity().clone();
     drop(device.load_file("probe", engine)?);
@@ -49,9 +48,13 @@ pub fn probe(engine: &Path) -> Result<Probe, Error> {
         load_peak_bytes: Some(peak.saturating_sub(before.anonymous)),
     };
     let profiles = plan.profiles();
-    let other_model = device.other_model();
+    // Asked before anything runs: such an engine ends in `Cask unknown internal error`.
+    if let Some(words) = device.other_model().filter(|_| !emulated) {
+        let reason = format!("it was built on another module ({words}); build it on this device");
+        return Err(Error::Unclean { engine: engine.to_owned(), reason });
+    }
     run(&mut device, &mut plan, engine)?;
-    Ok(Probe { device: identity, memory, profiles, other_model })
+    Ok(Probe { device: identity, memory, profiles })
 }
 
 /// One run in the usual shapes.

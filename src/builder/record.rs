@@ -26,11 +26,7 @@ pub struct Origin<'a> {
 /// # Errors
 /// As [`probe`], and [`Error::Record`].
 pub fn record(engine: &Path, onnx: &Path, origin: &Origin<'_>) -> Result<Provenance, Error> {
-    let Probe { device, memory, profiles, other_model } = probe(engine)?;
-    if let Some(words) = other_model.filter(|_| !origin.emulated) {
-        let reason = format!("it was built on another module ({words}); build it on this device");
-        return Err(Error::Unclean { engine: engine.to_owned(), reason });
-    }
+    let Probe { device, memory, profiles } = probe(engine, origin.emulated)?;
     let network = OnnxIdentity::of(onnx).map_err(|reason| Error::Unclean { engine: engine.to_owned(), reason })?;
     let bytes = std::fs::metadata(engine).map_err(Error::io(engine))?.len();
     let sha256 = hash::file_sha256(engine).map_err(Error::io(engine))?;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Error, Precision, Request, Target};
 use crate::engine::tensorrt::cuda::Cuda;
 use crate::engine::tensorrt::{self, BuildOptions, BuildProgress, Library, Log};
+use crate::onnx::{FP32_SCOPE, Network};
 
 /// What TensorRT logs when it takes a timing cache and then cannot read the part about fused kernels in it.
 const CACHE_REFUSED: &str = "timing cache will not be used";
@@ -44,6 +45,7 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
     let given = !cache.is_empty();
     let options = BuildOptions {
         fp16: request.precision == Precision::Fp16,
+        fp32_layers: fp32_layers(request)?,
         workspace_bytes: request.workspace,
         optimization_level: request.level,
         timing_cache: Some(cache),
@@ -80,6 +82,12 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
     })
 }
 
+/// Which layers stay in single precision.
+fn fp32_layers(request: &Request) -> Result<Vec<String>, Error> {
+    let scoped = request.precision != Precision::Fp32 && Network::open(&request.onnx)?.has_fp32_scope();
+    Ok(if scoped { vec![format!("*/{FP32_SCOPE}/*")] } else { Vec::new() })
+}
+
 fn refused(request: &Request, error: &tensorrt::Error) -> Error {
     Error::Builder { onnx: request.onnx.clone(), reason: error.to_string() }
 }
@@ -110,6 +118,7 @@ fn flags(options: &BuildOptions) -> Vec<String> {
     let mut flags = Vec::new();
     let mut on = |set: bool, flag: &str| flags.extend(set.then(|| flag.to_owned()));
     on(options.fp16, "FP16");
+    on(!options.fp32_layers.is_empty(), "FP32 layers held");
     on(!options.tf32, "no TF32");
     on(options.share_profiles, "PROFILE_SHARING_0806");
     on(options.faster_dynamic_shapes, "FASTER_DYNAMIC_SHAPES_0805");

@@ -27,8 +27,8 @@ pub struct Build {
     /// Engine to write.
     #[arg(long, value_name = "FILE", requires = "onnx")]
     engine: Option<PathBuf>,
-    /// What the engine computes in: fp32 or fp16. With a policy: in place of what policy.yaml says.
-    #[arg(long, value_name = "TYPE")]
+    /// What the engine computes in: fp32 or fp16. A policy has it for each stage in policy.yaml.
+    #[arg(long, value_name = "TYPE", conflicts_with = "policy")]
     precision: Option<Precision>,
     /// Range of a symbolic dimension of the network; once for each.
     #[arg(long = "profile", value_name = "NAME=MIN:OPT:MAX", value_parser = range, conflicts_with = "policy")]

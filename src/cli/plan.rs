@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use super::Outcome;
-use crate::engine::memory::{self, Admission, Pool, estimate, mib};
+use crate::engine::memory::{self, Admission, estimate, mib};
 use crate::engine::roofline::{Bound, Floor, Machine};
 use crate::engine::{EngineKind, Stage, pipeline};
 use crate::onnx::cost;
@@ -77,7 +77,7 @@ pub fn run(args: &Plan) -> anyhow::Result<Outcome> {
     let stages: Vec<Stage> = spec.stages.iter().map(|stage| spec.stage_for(stage, kind)).collect();
     let plan = pipeline::plan(kind, &stages, args.order.as_deref())?;
     println!("policy {}, {} stages on {name}, loaded as {}", spec.name, stages.len(), plan.order().join(", "));
-    let fits = judge(args, &plan);
+    let fits = judge(args, &plan, kind);
     print_notes(&plan, &stages, kind);
     if args.roofline {
         print_roofline(args, &spec, &stages);
@@ -86,11 +86,14 @@ pub fn run(args: &Plan) -> anyhow::Result<Outcome> {
 }
 
 /// Prints the plan and the verdict.
-fn judge(args: &Plan, plan: &memory::Plan) -> bool {
+fn judge(args: &Plan, plan: &memory::Plan, kind: EngineKind) -> bool {
     let reserve_mib = args.reserve_mib.unwrap_or(if args.budget_mib.is_some() { 0 } else { RESERVE_MIB });
     let admission = Admission { budget: args.budget_mib.map(to_bytes), reserve: to_bytes(reserve_mib) };
     // A budget stands for another machine: this one's memory says nothing about it.
-    let pool = if args.budget_mib.is_some() { None } else { Some(Pool::host()) };
+    let pool = if args.budget_mib.is_some() { None } else { Some(pipeline::pool(kind)) };
+    if kind == EngineKind::Tensorrt && pool.is_some_and(|pool| pool.device_free.is_none()) {
+        println!("no CUDA driver answers here: free memory is the host's, as on a device where they are one");
+    }
     println!("{}", plan.timeline());
     match plan.admit(admission, pool) {
         Ok(()) => {

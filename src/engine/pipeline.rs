@@ -10,7 +10,7 @@ use crate::tensor::{HostTensor, TensorSpec};
 
 mod load;
 
-pub use load::plan;
+pub use load::{plan, pool};
 
 /// Programs kept: an instruction of another length makes another one, and the least recently used goes.
 const MAX_PROGRAMS: usize = 4;
@@ -127,7 +127,10 @@ impl<D: Device> Pipeline<D> {
         let Self { device, engines, wiring, programs, .. } = self;
         let made = Program::new(device, engines, wiring, symbols, repetitions);
         match made {
-            Err(error) if !programs.is_empty() && wants_memory(&error, device) => {
+            // Contexts of an engine that another tool built for 8.6 share no profile: only one can be there.
+            Err(error)
+                if !programs.is_empty() && (wants_memory(&error, device) || matches!(error, Error::Device { .. })) =>
+            {
                 tracing::warn!("{error}; freeing the buffers of {} other instructions", programs.len());
                 programs.clear();
                 Program::new(device, engines, wiring, symbols, repetitions)
@@ -218,6 +221,18 @@ where
 
     fn reports(&self) -> &[StageReport] {
         &self.reports
+    }
+}
+
+/// Programs first, then the engine that was loaded last, and so on to the first; the device itself goes after them.
+impl<D: Device> Drop for Pipeline<D> {
+    fn drop(&mut self) {
+        self.programs.clear();
+        let mut engines: Vec<Option<D::Engine>> = self.engines.drain(..).map(Some).collect();
+        for report in self.reports.iter().rev() {
+            let position = self.wiring.stages.iter().position(|stage| stage.name == report.stage);
+            drop(position.and_then(|position| engines[position].take()));
+        }
     }
 }
 

@@ -207,8 +207,10 @@ impl<D: Device> Program<D> {
     ) -> Result<(), Error> {
         let Self { recorded, steps, workspace, layout, .. } = self;
         let dims = layout.dims.as_slice();
+        let report =
+            |device: &D, engines: &[D::Engine], error| check::pass_failure(device, engines, wiring, dims, error);
         match recorded {
-            Recorded::Yes(recording) => device.replay(recording)?,
+            Recorded::Yes(recording) => device.replay(recording).map_err(|error| report(device, engines, error))?,
             Recorded::NotYet | Recorded::Never => {
                 if let Err(error) = pass(device, engines, wiring, steps, workspace, dims) {
                     // What did start must end before the host touches the workspace again.
@@ -217,7 +219,7 @@ impl<D: Device> Program<D> {
                 }
             }
         }
-        device.finish()?;
+        device.finish().map_err(|error| report(device, engines, error))?;
         for (mark, step) in steps.iter().filter(|step| step.mark.is_some()).enumerate() {
             if let Some(time) = times.get_mut(step.stage) {
                 time.time += device.between(workspace, mark);

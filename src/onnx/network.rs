@@ -71,6 +71,12 @@ impl Network {
         Ok(Self { path: path.to_owned(), inputs, outputs, weights, data_files, graph })
     }
 
+    /// Whether it has nodes in [`super::FP32_SCOPE`].
+    pub fn has_fp32_scope(&self) -> bool {
+        let scope = format!("/{}/", super::FP32_SCOPE);
+        self.graph.node.iter().any(|node| node.name().contains(&scope))
+    }
+
     /// Bytes of all weights as stored.
     pub fn weight_bytes(&self) -> u64 {
         self.weights.iter().fold(0, |sum, weight| sum.saturating_add(weight.bytes))

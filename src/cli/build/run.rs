@@ -41,13 +41,10 @@ fn policy(args: &Build, dir: &Path, stop: &Stop) -> anyhow::Result<Outcome> {
             Err(refusal) => refusal,
         };
         println!("{title}: {refusal}");
-        let precision = match args.precision {
-            Some(precision) => precision,
-            None => stage
-                .precision
-                .parse()
-                .map_err(|words: String| anyhow::anyhow!("policy.yaml, stage {}: precision: {words}", stage.name))?,
-        };
+        let precision = stage
+            .precision
+            .parse()
+            .map_err(|words: String| anyhow::anyhow!("policy.yaml, stage {}: precision: {words}", stage.name))?;
         let request = Request {
             onnx: stage.onnx.clone(),
             engine: stage.file.clone(),

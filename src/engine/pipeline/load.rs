@@ -80,6 +80,16 @@ pub fn plan(kind: EngineKind, stages: &[Stage], load_order: Option<&[String]>) -
     Ok(Plan::new(planned, kind == EngineKind::Tensorrt))
 }
 
+/// What engines of this kind could take here, now. Without a driver, or in a program without TensorRT: host memory alone,
+/// [`Pool::device_free`] unknown.
+pub fn pool(kind: EngineKind) -> Pool {
+    match kind {
+        #[cfg(feature = "tensorrt")]
+        EngineKind::Tensorrt => crate::engine::tensorrt::device::memory_here().unwrap_or_else(Pool::host),
+        _ => Pool::host(),
+    }
+}
+
 /// Engines in load order; freed in the opposite one.
 struct Loaded<E>(Vec<(usize, E)>);
 

@@ -27,6 +27,8 @@ struct StandIn {
     /// What is free after each load, MiB; the last stays.
     available: Vec<u64>,
     run: Option<(&'static str, Health)>,
+    /// What waiting for a pass ends with.
+    finish: Option<Error>,
     health: Health,
     /// Buffers that may live at once.
     buffers: Option<usize>,
@@ -189,7 +191,7 @@ impl Device for StandIn {
     }
 
     fn finish(&mut self) -> Result<(), Error> {
-        Ok(())
+        self.finish.take().map_or(Ok(()), Err)
     }
 }
 
@@ -328,6 +330,36 @@ fn a_failing_run_is_told_with_shapes_and_the_runtimes_last_words() {
     let text = error.to_string();
     assert!(text.starts_with("stage 'language' failed while running: enqueueV3 failed"), "{text}");
     assert!(text.contains("rows: f32 [3, 2]") && text.contains("Cask unknown internal error"), "{text}");
+}
+
+#[test]
+fn a_pass_that_fails_on_the_device_is_told_with_every_stages_shapes() {
+    let reason = || "CUDA error 719".to_owned();
+    let failed = Error::Device { action: "waiting for the GPU".into(), reason: reason() };
+    for (error, sticky) in [(failed, false), (Error::DeviceLost { reason: reason() }, true)] {
+        let mut pipeline = loaded(StandIn { finish: Some(error), ..StandIn::default() });
+        prepare(&mut pipeline, 3).expect("prepares");
+        let error = execute(&mut pipeline).expect_err("fails after it was enqueued");
+        assert_eq!(error.is_sticky(), sticky, "{error:?}");
+        let text = error.to_string();
+        for words in
+            ["CUDA error 719", "'vision|language'", "vision.pixels: f32 [3, 2]", "language.rows", "Cask unknown"]
+        {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_loaded_pipeline_frees_the_engine_loaded_last_first() {
+    for order in [["vision", "language"], ["language", "vision"]] {
+        let diary = Diary::default();
+        let device = StandIn { diary: Rc::clone(&diary), ..StandIn::default() };
+        let pipeline = load_with(device, Some(&order.map(str::to_owned)), Admission::default());
+        drop(pipeline.unwrap_or_else(|error| panic!("{error}")));
+        let [first, second] = order;
+        assert_eq!(diary.borrow()[4..], [format!("free {second}"), format!("free {first}")]);
+    }
 }
 
 #[test]

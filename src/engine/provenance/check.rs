@@ -153,8 +153,8 @@ impl From<Refusal> for Error {
     }
 }
 
-/// Verifies the engine of a stage before anything of it is read by TensorRT. Cost: one read of the engine (which
-/// loading then finds in the page cache), and one of the network when its files changed since the build.
+/// Verifies the engine of a stage before anything of it is read by TensorRT. Cost: one read of the engine (whose
+/// pages do not stay in the page cache), and one of the network when its files changed since the build.
 ///
 /// # Errors
 /// [`Refusal`] with everything that is wrong and the command that mends it.
@@ -281,11 +281,20 @@ pub fn rebuild_command(stage: &Stage, record: Option<&Provenance>) -> String {
     for (symbol, [min, opt, max]) in &stage.profile {
         command += &format!(" --profile {}={min}:{opt}:{max}", quoted(Path::new(symbol)));
     }
-    if let Some(calibration) = record.and_then(|record| record.calibration.as_ref()) {
-        let dir = stage.file.parent().unwrap_or(Path::new(""));
-        command += &format!(" --calib-cache {}", quoted(&dir.join(&calibration.file)));
+    let flags = record.map_or(&[][..], |record| &record.flags);
+    let value = |prefix: &str| flags.iter().find_map(|flag| flag.strip_prefix(prefix)).filter(|value| is_number(value));
+    if let Some(level) = value("optimisation level ") {
+        command += &format!(" --opt-level {level}");
+    }
+    let workspace = flags.iter().find_map(|flag| flag.strip_prefix("workspace ")?.strip_suffix(" MiB"));
+    if let Some(mib) = workspace.filter(|mib| is_number(mib)) {
+        command += &format!(" --workspace-mib {mib}");
     }
     command
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A path as a shell takes it.

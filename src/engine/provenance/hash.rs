@@ -1,6 +1,6 @@
 //! Hashes of engines and networks.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::onnx::Network;
+use crate::sys::window::Once;
+
+/// How much of a file is held at a time.
+const PIECE: usize = 1 << 20;
 
 /// A network: one hash over the model and every file of weights that it names.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -94,26 +98,23 @@ fn files(model: &Path) -> Result<Vec<(String, PathBuf)>, String> {
     Ok(std::iter::once(("model".to_owned(), model.to_owned())).chain(data).collect())
 }
 
-/// SHA-256 of a file's content, hex; read in pieces.
+/// SHA-256 of a file's content, hex; read in pieces that leave the page cache behind it, which on unified memory is
+/// what the GPU's next allocation competes with.
 ///
 /// # Errors
 /// The system's words.
 pub fn file_sha256(path: &Path) -> io::Result<String> {
-    struct Sink(Sha256);
-    impl io::Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.update(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+    let mut file = Once::open(path)?;
+    let (mut sha256, mut piece, mut offset) = (Sha256::new(), vec![0; PIECE], 0);
+    loop {
+        match file.read_at(&mut piece, offset)? {
+            0 => return Ok(hex(&sha256.finalize())),
+            length => {
+                sha256.update(&piece[..length]);
+                offset += length as u64;
+            }
         }
     }
-    let mut sink = Sink(Sha256::new());
-    let mut file = io::BufReader::with_capacity(1 << 20, File::open(path)?);
-    io::copy(&mut file, &mut sink)?;
-    Ok(hex(&sink.0.finalize()))
 }
 
 /// Lower-case hex.

@@ -13,7 +13,7 @@ use super::blocks::DeviceBlock;
 use super::cuda::{Cuda, failed};
 use super::workspace::{ProgramContext, Workspace};
 use super::{Engine, Library, Log, Runtime, identity};
-use crate::engine::memory::{Footprint, MemoryUse, Pool};
+use crate::engine::memory::{Footprint, Pool};
 use crate::engine::profile::Profile;
 use crate::engine::provenance::{self, DeviceIdentity, Verified};
 use crate::engine::{Device, Error, Health, Placement, Stage};
@@ -95,6 +95,23 @@ pub struct Recording(CudaGraph);
 
 // SAFETY: a graph may be used from any thread, by one at a time; `&mut` on every use sees to that.
 unsafe impl Send for Recording {}
+
+/// What this machine and its GPU could give now; `None` without a driver. Loads no engine and no TensorRT.
+pub fn memory_here() -> Option<Pool> {
+    let cuda = Cuda::open().ok()?;
+    let integrated = cuda.properties().ok()?.integrated;
+    Some(pool(&cuda, integrated))
+}
+
+fn pool(cuda: &Cuda, integrated: bool) -> Pool {
+    let device = cuda.memory().ok();
+    Pool {
+        device_free: device.map(|(free, _)| free),
+        device_total: device.map(|(_, total)| total),
+        integrated,
+        ..Pool::host()
+    }
+}
 
 impl Tensorrt {
     /// Opens the first CUDA device and TensorRT.
@@ -244,15 +261,7 @@ impl Device for Tensorrt {
     }
 
     fn pool(&self) -> Pool {
-        let host = MemoryUse::now();
-        let device = self.cuda.memory().ok();
-        Pool {
-            available: host.available,
-            total: host.total,
-            device_free: device.map(|(free, _)| free),
-            device_total: device.map(|(_, total)| total),
-            integrated: self.integrated,
-        }
+        pool(&self.cuda, self.integrated)
     }
 
     fn verify(&mut self, stage: &Stage) -> Result<Verified, Error> {
@@ -364,7 +373,10 @@ impl Device for Tensorrt {
     }
 
     fn finish(&mut self) -> Result<(), Error> {
-        self.cuda.wait()
+        self.cuda.wait()?;
+        // What ran to its end had the memory that an earlier call lacked.
+        self.health = Health::Sound;
+        Ok(())
     }
 
     fn between(&self, workspace: &Workspace, mark: usize) -> Duration {

@@ -84,8 +84,13 @@ pub enum Error {
 impl Error {
     /// Whether memory was what lacked, by TensorRT's own words.
     pub fn is_out_of_memory(&self) -> bool {
-        let (Self::Refused { log, .. } | Self::Parse { log, .. }) = self else { return false };
-        log.iter().any(|line| {
+        let lines = match self {
+            Self::Refused { log, .. } | Self::Parse { log, .. } => log.as_slice(),
+            // A C++ `bad_alloc`, in the shim's words.
+            Self::Internal(reason) => std::slice::from_ref(reason),
+            _ => return false,
+        };
+        lines.iter().any(|line| {
             let line = line.to_ascii_lowercase();
             ["outofmemory", "out of memory", "failed_allocation", "failed allocation", "insufficient memory"]
                 .iter()

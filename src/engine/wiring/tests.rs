@@ -174,7 +174,8 @@ fn a_tensor_that_closes_a_loop_is_read_in_one_type() {
 
 #[test]
 fn int64_of_policy_yaml_is_int32_of_an_engine_kind_that_has_no_other() {
-    let (mut stages, mut networks, host) = two_stages();
+    let (mut stages, mut networks, mut host) = two_stages();
+    host[0].dtype = DType::I32;
     stages[0].inputs[0].dtype = Some(DType::I64);
     networks[0].0[0].dtype = DType::I32;
     let join = |narrows: bool| {

@@ -6,6 +6,7 @@ use crate::export::Error;
 use crate::export::model::Head;
 use crate::export::onnx::Value;
 use crate::export::weights::Weight;
+use crate::onnx::FP32_SCOPE;
 use crate::tensor::DType;
 
 const STATE: &str = "action_head.state_encoder";
@@ -90,8 +91,15 @@ impl Euler {
         Ok(Self { actions, dt, strength: net.graph.input("strength", DType::F32, &fixed([head.horizon]))? })
     }
 
-    /// `actions + dt * strength * velocity`.
+    /// `actions + dt * strength * velocity`, in single precision whatever the engine is built in ([`FP32_SCOPE`]).
     pub fn update(&self, net: &mut Net<'_>, head: &Head, velocity: &Value) -> Result<Value, Error> {
+        net.graph.enter(FP32_SCOPE);
+        let next = self.next(net, head, velocity);
+        net.graph.leave();
+        next
+    }
+
+    fn next(&self, net: &mut Net<'_>, head: &Head, velocity: &Value) -> Result<Value, Error> {
         let velocity = net.graph.cast(velocity, DType::F32);
         net.tap("velocity", &velocity)?;
         let strength = net.graph.reshape(&self.strength, &fixed([head.horizon, 1]))?;
