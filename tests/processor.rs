@@ -219,7 +219,6 @@ fn every_problem_of_both_files_is_reported_at_once() {
         robot(kwargs)["state"]["mean_std_embedding_keys"] = json!(["leg"]);
         robot(kwargs)["action"]["action_configs"][0]["format"] = json!("XYZ_ROT6D");
         values["state"]["gripper"]["max"] = json!([0.05, 1]);
-        values["action"]["gripper"]["min"] = json!([7]);
         values["relative_action"]["arm"]["min"] = json!([[0, 0], [0]]);
     });
     let starts = [
@@ -231,12 +230,18 @@ fn every_problem_of_both_files_is_reported_at_once() {
         "modality_configs.robot.action.action_configs[0].format: expected DEFAULT for a relative NON_EEF key",
         "statistics.robot.relative_action.arm.min: expected 3 rows",
         "statistics.robot.relative_action.arm.min: expected rows of 2 values, found one of 1",
-        "statistics.robot.action.gripper: min[0] 7 is above max[0] 0.05",
     ];
     assert_eq!(problems.len(), starts.len(), "{problems:#?}");
     for (problem, start) in problems.iter().zip(starts) {
         assert!(problem.starts_with(start), "{problem} should start with {start}");
     }
+}
+
+#[test]
+fn a_range_whose_ends_stand_the_other_way_round_is_taken_as_it_is() {
+    let processor =
+        edited(|_, values| values["action"]["gripper"]["min"] = json!([7])).expect("as in the vendor's code");
+    assert_eq!(processor.action[1].scaling, ActionScaling::Range { low: vec![7.0], high: vec![0.05] });
 }
 
 #[test]
