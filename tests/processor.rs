@@ -245,6 +245,18 @@ fn a_range_whose_ends_stand_the_other_way_round_is_taken_as_it_is() {
 }
 
 #[test]
+fn action_rows_that_do_not_follow_each_other_step_by_step_are_refused() {
+    let with = |deltas: Value| edited(|kwargs, _| robot(kwargs)["action"]["delta_indices"] = deltas);
+    for even in [json!([0, 1, 2]), json!([3, 4, 5]), json!([-1, 0, 1])] {
+        with(even).expect("one step from row to row");
+    }
+    for uneven in [json!([0, 2, 4]), json!([0, 1, 3]), json!([2, 1, 0]), json!([0, 0, 1])] {
+        let error = with(uneven).expect_err("other times").to_string();
+        assert!(error.contains("modality_configs.robot.action.delta_indices: expected consecutive indices"), "{error}");
+    }
+}
+
+#[test]
 fn what_is_missing_or_too_wide_is_named() {
     let one = |edit: fn(&mut Value, &mut Value), expected: &str| {
         let problems = problems(edit);

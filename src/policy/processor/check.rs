@@ -203,6 +203,14 @@ impl Checker {
             )
         });
         let rows = action.delta_indices.len();
+        let consecutive = action.delta_indices.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1]));
+        self.check(consecutive, || {
+            format!(
+                "{at}.delta_indices: expected consecutive indices (0, 1, 2, ...; rows are one step apart), found {:?}; \
+                 rows at other times are not carried here",
+                action.delta_indices
+            )
+        });
         let mut keys = Vec::with_capacity(action.modality_keys.len());
         for (index, name) in action.modality_keys.iter().enumerate() {
             // The absolute statistics give the width, for relative keys too.
