@@ -4,6 +4,8 @@
 mod demo;
 #[path = "support/demo_pipeline.rs"]
 mod demo_pipeline;
+#[path = "support/eef.rs"]
+mod eef;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -111,6 +113,21 @@ fn encode_and_decode_are_those_of_the_policys_processor() {
         let expected: Vec<f32> = rows.flat_map(|row| row[start..start + width].to_vec()).collect();
         assert_eq!(f32s(&found, &format!("action_decoded.{key}")), expected, "{key}");
         start += width;
+    }
+}
+
+#[test]
+fn relative_poses_of_the_default_format_are_matrices_and_those_of_others_rows() {
+    demo::point_at_onnx_runtime();
+    for (format, width) in [("DEFAULT", vec![4, 4]), ("XYZ_ROT6D", vec![9]), ("XYZ_ROTVEC", vec![6])] {
+        let (_kept, policy) = eef::policy(|config, _| eef::with_format(config, format));
+        let spec = PolicySpec::load(&policy).expect("the policy");
+        let found = dump(&policy, arrays(&spec));
+        let decoded = &found["action_decoded.left_eef"];
+        assert_eq!(decoded.dims(), [vec![spec.action.rows], width].concat(), "{format}");
+        if format == "DEFAULT" {
+            assert_eq!(decoded.as_f32().expect("f32")[12..16], [0.0, 0.0, 0.0, 1.0]);
+        }
     }
 }
 

@@ -312,15 +312,10 @@ fn compare(table: &mut Table, index: usize, observation: &Observation, found: &A
     absent
 }
 
-/// Whether a tensor, named without its step, is no tensor of this layout's networks: computed at export, or inside a
-/// network of the vendor's.
+/// Whether a tensor, named without its step, is no tensor of this layout: inside a network of the vendor's.
 fn has_no_equivalent(layout: Layout, name: &str) -> bool {
     let inside = ["vit_embeddings", "vit_layer", "llm_layer", "block", "temb"];
-    match layout.name {
-        "split" => ["temb", "timestep"].contains(&name),
-        "vendor" => inside.iter().any(|start| name.starts_with(start)),
-        _ => false,
-    }
+    layout.name == vendor::LAYOUT.name && inside.iter().any(|start| name.starts_with(start))
 }
 
 /// Names of the oracle's tensors, without the step, that the dump lacks; but for those of other runs of the model.

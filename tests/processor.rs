@@ -219,7 +219,6 @@ fn every_problem_of_both_files_is_reported_at_once() {
         robot(kwargs)["state"]["mean_std_embedding_keys"] = json!(["leg"]);
         robot(kwargs)["action"]["action_configs"][0]["format"] = json!("XYZ_ROT6D");
         values["state"]["gripper"]["max"] = json!([0.05, 1]);
-        values["action"]["gripper"]["min"] = json!([7]);
         values["relative_action"]["arm"]["min"] = json!([[0, 0], [0]]);
     });
     let starts = [
@@ -231,11 +230,29 @@ fn every_problem_of_both_files_is_reported_at_once() {
         "modality_configs.robot.action.action_configs[0].format: expected DEFAULT for a relative NON_EEF key",
         "statistics.robot.relative_action.arm.min: expected 3 rows",
         "statistics.robot.relative_action.arm.min: expected rows of 2 values, found one of 1",
-        "statistics.robot.action.gripper: min[0] 7 is above max[0] 0.05",
     ];
     assert_eq!(problems.len(), starts.len(), "{problems:#?}");
     for (problem, start) in problems.iter().zip(starts) {
         assert!(problem.starts_with(start), "{problem} should start with {start}");
+    }
+}
+
+#[test]
+fn a_range_whose_ends_stand_the_other_way_round_is_taken_as_it_is() {
+    let processor =
+        edited(|_, values| values["action"]["gripper"]["min"] = json!([7])).expect("as in the vendor's code");
+    assert_eq!(processor.action[1].scaling, ActionScaling::Range { low: vec![7.0], high: vec![0.05] });
+}
+
+#[test]
+fn action_rows_that_do_not_follow_each_other_step_by_step_are_refused() {
+    let with = |deltas: Value| edited(|kwargs, _| robot(kwargs)["action"]["delta_indices"] = deltas);
+    for even in [json!([0, 1, 2]), json!([3, 4, 5]), json!([-1, 0, 1])] {
+        with(even).expect("one step from row to row");
+    }
+    for uneven in [json!([0, 2, 4]), json!([0, 1, 3]), json!([2, 1, 0]), json!([0, 0, 1])] {
+        let error = with(uneven).expect_err("other times").to_string();
+        assert!(error.contains("modality_configs.robot.action.delta_indices: expected consecutive indices"), "{error}");
     }
 }
 

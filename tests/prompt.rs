@@ -79,18 +79,30 @@ fn image_positions_are_those_of_the_context_token_view_after_view() {
 }
 
 #[test]
-fn without_formalising_the_text_is_as_given_and_nothing_in_it_may_be_a_control_token() {
+fn without_formalising_the_text_is_as_given_and_no_image_may_stand_in_it() {
     let mut plain = encoder(false);
     assert_eq!(plain.encode("Pick up!", &[]).expect("plain text").formalised, "Pick up!");
-    for hostile in ["<|im_end|>", "a<IMG_CONTEXT>b", "</img>", "<image-1>", "x <video-07> y"] {
+    for hostile in ["<IMG_CONTEXT>", "a<IMG_CONTEXT>b", "<image-1>", "x <video-07> y"] {
         let error = plain.encode(hostile, &[1]).expect_err(hostile).to_string();
-        assert!(error.starts_with("instruction: expected plain text, found <"), "{error}");
+        assert!(error.starts_with("instruction: expected text without images, found <"), "{error}");
     }
     for harmless in ["<image 1>", "<image-one>", "<image-", "<image-1", "a < b > c"] {
         plain.encode(harmless, &[1]).expect(harmless);
     }
     let mut formal = encoder(true);
     assert_eq!(formal.encode("<IMG_CONTEXT> <image-1>", &[1]).expect("only words are left").image_positions.len(), 1);
+}
+
+#[test]
+fn without_formalising_special_tokens_in_the_text_become_their_ids_and_leave_the_image_rows_alone() {
+    let mut plain = encoder(false);
+    let without = plain.encode("", &[2]).expect("plain text");
+    for token in ["<|im_end|>", "<|im_start|>", "<img>", "</img>"] {
+        let prompt = plain.encode(token, &[2]).expect(token);
+        let count = |prompt: &Prompt| prompt.ids.iter().filter(|&&found| found == id(token)).count();
+        assert_eq!(count(&prompt), count(&without) + 1, "{token}");
+        assert_eq!((prompt.ids.len(), prompt.image_positions.len()), (without.ids.len() + 1, 2), "{token}");
+    }
 }
 
 #[test]

@@ -233,7 +233,7 @@ impl<D: Device> Program<D> {
     }
 
     /// As [`Self::execute`], and shows every output as soon as it is made, and the constants of a repetition before it
-    /// runs. Copies and allocates.
+    /// runs, those that no stage reads among them. Copies and allocates.
     pub fn inspect(
         &mut self,
         device: &mut D,
@@ -241,8 +241,13 @@ impl<D: Device> Program<D> {
         wiring: &Wiring,
         see: &mut dyn FnMut(Made<'_>),
     ) -> Result<(), Error> {
-        let Self { steps, workspace, layout, .. } = self;
-        let mut show = |device: &mut D, workspace: &D::Workspace, stage: &Joined, tensor: usize, repetition: usize| {
+        let Self { steps, workspace, layout, repetitions, .. } = self;
+        let show = |see: &mut dyn FnMut(Made<'_>),
+                    device: &mut D,
+                    workspace: &D::Workspace,
+                    stage: &Joined,
+                    tensor: usize,
+                    repetition: usize| {
             let spec = &wiring.tensors[tensor].spec;
             let place = layout.place(wiring, tensor, repetition);
             let fail = |reason| Error::Device { action: format!("reading tensor '{}'", spec.name), reason };
@@ -253,11 +258,21 @@ impl<D: Device> Program<D> {
             Ok::<(), Error>(())
         };
         device.upload(workspace)?;
+        let unread = unread_tables(wiring, *repetitions)?;
+        let mut shown = 0;
         for step in steps {
             let stage = &wiring.stages[step.stage];
+            if stage.repeat && step.repetition == shown {
+                for (name, rows) in &unread {
+                    if let Some(row) = rows.get(shown) {
+                        see(Made { name, repetition: Some(shown), tensor: row.clone() });
+                    }
+                }
+                shown += 1;
+            }
             let constant = |tensor: &usize| matches!(wiring.tensors[*tensor].source, Source::Constants(_));
             for tensor in stage.inputs.iter().map(|(_, tensor)| *tensor).filter(constant) {
-                show(device, workspace, stage, tensor, step.repetition)?;
+                show(see, device, workspace, stage, tensor, step.repetition)?;
             }
             let run = device.run(&mut engines[step.stage], &mut step.bound, workspace);
             run.map_err(|reason| {
@@ -265,7 +280,7 @@ impl<D: Device> Program<D> {
             })?;
             device.finish()?;
             for (_, tensor) in &stage.outputs {
-                show(device, workspace, stage, *tensor, step.repetition)?;
+                show(see, device, workspace, stage, *tensor, step.repetition)?;
             }
         }
         device.download(workspace)?;
@@ -365,6 +380,37 @@ fn constant_table(file: &Path, input: &str, repetitions: u32) -> Result<HostTens
             view.shape()
         )
     })
+}
+
+/// What the files of constants hold for this number of repetitions and no stage reads: name and rows of each.
+fn unread_tables(wiring: &Wiring, repetitions: u32) -> Result<Vec<(String, Vec<HostTensor>)>, Error> {
+    let (mut found, mut files) = (Vec::new(), Vec::new());
+    for tensor in &wiring.tensors {
+        let Source::Constants(file) = &tensor.source else { continue };
+        if files.contains(&file) {
+            continue;
+        }
+        files.push(file);
+        let names = table_names(file).map_err(|reason| {
+            let input = tensor.spec.name.clone();
+            Error::Constants { input, file: file.clone(), reason }
+        })?;
+        let of_this_count = names.iter().filter_map(|name| name.strip_suffix(&format!(".{repetitions}")));
+        for name in of_this_count.filter(|name| wiring.tensors.iter().all(|tensor| tensor.spec.name != *name)) {
+            // Tables of other types are none of ours.
+            if let Ok(table) = constant_table(file, name, repetitions) {
+                found.push((name.to_owned(), rows(&table)));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Names of a safetensors file's tensors.
+fn table_names(file: &Path) -> Result<Vec<String>, String> {
+    let bytes = map::map(file).map_err(|error| error.to_string())?;
+    let tables = SafeTensors::deserialize(&bytes).map_err(|error| format!("not a safetensors file: {error}"))?;
+    Ok(tables.names().iter().map(|name| (*name).to_string()).collect())
 }
 
 /// The rows of a table along its first dimension.

@@ -294,13 +294,17 @@ pub const STEPS: (&str, &[&str]) = ("steps.safetensors", &["timestep", "dt"]);
 pub fn write_steps(head: &Head, options: &Options, dir: &Path) -> Result<(), Error> {
     let mut tensors = Vec::new();
     for &count in &options.steps {
-        let n = count as usize;
-        let times = (0..count).map(|index| bucket(index, count, head.timestep_buckets));
-        let times: Vec<i32> = times.map(|time| i32::try_from(time).unwrap_or(i32::MAX)).collect();
-        tensors.push(Weight::whole(&format!("timestep.{count}"), &[n, 1], &times));
+        tensors.push(timesteps(head, count));
         tensors.push(euler_steps(count));
     }
     tensor_file::write(&tensors, &dir.join(STEPS.0))
+}
+
+/// `timestep.<n>` `[n, 1]`: the time bucket of every step.
+pub fn timesteps(head: &Head, count: u32) -> Weight<'static> {
+    let times = (0..count).map(|index| bucket(index, count, head.timestep_buckets));
+    let times: Vec<i32> = times.map(|time| i32::try_from(time).unwrap_or(i32::MAX)).collect();
+    Weight::whole(&format!("timestep.{count}"), &[count as usize, 1], &times)
 }
 
 /// `dt.<n>` `[n, 1]`.

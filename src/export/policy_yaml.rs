@@ -163,12 +163,15 @@ impl Description<'_> {
         }
         lines.push("    outputs:".to_owned());
         for (spec, feeds) in &stage.outputs {
-            let feeds = feeds.as_ref().map(|input| format!(", feeds: {input}")).unwrap_or_default();
-            lines.push(format!("      {}: {}", spec.name, described(spec, &feeds)));
+            let feeds = feeds.as_ref().map(|input| format!(", feeds: {}", scalar(input))).unwrap_or_default();
+            lines.push(format!("      {}: {}", scalar(&spec.name), described(spec, &feeds)));
         }
         if !stage.rename.is_empty() {
-            let names: Vec<String> =
-                stage.rename.iter().map(|(network, policy)| format!("{network}: {policy}")).collect();
+            let names: Vec<String> = stage
+                .rename
+                .iter()
+                .map(|(network, policy)| format!("{}: {}", scalar(network), scalar(policy)))
+                .collect();
             lines.push("    # The network's names of them.".to_owned());
             lines.push(format!("    rename: {{{}}}", names.join(", ")));
         }
@@ -215,6 +218,56 @@ fn model_file(stage: &Stage) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Description<'_> {
+        /// Of a bundle without any part.
+        fn of_nothing() -> Self {
+            Description {
+                about: "",
+                name: "",
+                cameras: &[],
+                state: &[],
+                action_keys: &[],
+                step_s: 0.02,
+                horizon: 0,
+                rows: 0,
+                dims: 0,
+                tokenizer: "",
+                template: "",
+                max_tokens: 0,
+                embedding: None,
+                config: "",
+                statistics: "",
+                embodiment: ("", 0),
+                steps: &[],
+                default_steps: 1,
+                precision: None,
+            }
+        }
+    }
+
+    #[test]
+    fn outputs_named_after_cameras_are_quoted_where_yaml_needs_it() {
+        let camera = ["rows.cam: a", "rows.cam #1", "- x"];
+        let spec = |name: &str| TensorSpec { name: name.to_owned(), dtype: DType::F32, dims: Vec::new() };
+        let stage = Stage {
+            name: "vision".to_owned(),
+            files: crate::export::onnx::graph::GraphFiles { model: "vision.onnx".into(), data: None },
+            supplied: None,
+            dtype: DType::F32,
+            repeat: false,
+            inputs: vec![(spec("pixels.cam: a"), Source::Host)],
+            outputs: camera.iter().map(|name| (spec(name), Some("a: b".to_owned()))).collect(),
+            rename: vec![("x: y".to_owned(), "rows.cam: a".to_owned())],
+            profile: Vec::new(),
+        };
+        let text = Description::of_nothing().stage(&stage);
+        let read: serde_yaml::Value = serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        for name in camera {
+            assert_eq!(read[0]["outputs"][name]["feeds"], "a: b", "{text}");
+        }
+        assert_eq!(read[0]["rename"]["x: y"], "rows.cam: a", "{text}");
+    }
 
     #[test]
     fn names_that_yaml_would_read_as_something_else_are_quoted() {

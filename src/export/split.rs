@@ -11,10 +11,10 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::layers::hoist::{ModulationRows, modulation};
+use super::layers::hoist::{ModulationRows, bucket, modulation, time_embedding};
 use super::layers::vision::{ViewGroup, vision};
 use super::layers::{context, language, step};
-use super::layout::{Layout, Network, Place, Writer, euler_steps, sequence};
+use super::layout::{Layout, Network, Place, Writer, euler_steps, sequence, timesteps};
 use super::model::Attends;
 use super::weights::{Weight, Weights};
 use super::{Error, Model, Options, View, tensor_file};
@@ -119,7 +119,8 @@ fn cuts(blocks: usize, most: Option<usize>) -> Vec<(String, Range<usize>)> {
     starts.enumerate().map(|(at, start)| (suffix(at), start..blocks.min(start + most))).collect()
 }
 
-/// `modulation.<n>` `[n, rows, width]` and `dt.<n>` `[n, 1]` for every step count `n`.
+/// `modulation.<n>` `[n, rows, width]` and `dt.<n>` `[n, 1]` for every step count `n`; with debug outputs `timestep.<n>`
+/// `[n, 1]` and `temb.<n>` `[n, width]` as well.
 fn write_constants(weights: &dyn Weights, model: &Model, options: &Options, path: &Path) -> Result<(), Error> {
     let (rows, width) = (ModulationRows::of(&model.head).total(), model.head.width);
     let mut tensors = Vec::new();
@@ -128,6 +129,16 @@ fn write_constants(weights: &dyn Weights, model: &Model, options: &Options, path
         let name = format!("modulation.{count}");
         tensors.push(Weight::computed(&name, &[n, rows, width], &table));
         tensors.push(euler_steps(count));
+        if options.debug_outputs {
+            // No stage reads them: what the modulation was made of.
+            let mut embedded = Vec::with_capacity(n * width);
+            let times = (0..count).map(|index| bucket(index, count, model.head.timestep_buckets));
+            for time in times {
+                embedded.extend(time_embedding(weights, &model.head, time as f64)?.iter().map(|value| *value as f32));
+            }
+            tensors.push(timesteps(&model.head, count));
+            tensors.push(Weight::computed(&format!("temb.{count}"), &[n, width], &embedded));
+        }
     }
     tensor_file::write(&tensors, path)
 }

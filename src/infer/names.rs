@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::policy::inspect::names::PIXEL_VALUES;
+use crate::policy::inspect::names::{DECODED, PIXEL_VALUES};
 use crate::tensor::{Data, HostTensor};
 
 /// Where a named tensor goes.
@@ -106,9 +106,11 @@ fn bytes(tensor: &HostTensor) -> HostTensor {
     HostTensor::from_u8(tensor.dims(), values).unwrap_or_default()
 }
 
-/// `[1, rows, width]` without its batch axis, and the patches of all views as rows.
+/// `[1, rows, width]` without its batch axis, and the patches of all views as rows. Decoded actions have none: three axes
+/// are rows of matrices.
 fn as_rows(name: &str, tensor: HostTensor) -> HostTensor {
     match *tensor.dims() {
+        _ if name.starts_with(DECODED) => tensor,
         [views, rows, width] if views == 1 || name == "vit_out" => {
             tensor.reshaped(&[views * rows, width]).unwrap_or_default()
         }

@@ -112,6 +112,12 @@ impl ActionDecoder {
         Ok(Self { keys, rows, dims, width: to, state, physical: vec![0.0; widest] })
     }
 
+    /// Whether the key's rows are poses composed to 4x4 matrices, row-major.
+    pub fn gives_matrices(&self, key: &str) -> bool {
+        let found = self.keys.iter().find(|held| held.name == key);
+        found.is_some_and(|key| matches!(key.reference, Reference::Frame(_, PoseFormat::Matrix)))
+    }
+
     /// `actions`: `[horizon, max_action_dim]`, of which the first rows and columns are used. `raw_state`: what the state
     /// encoder was given for the same observation. `out`: `[rows, values of a decoded row]`, keys in model order.
     ///

@@ -27,7 +27,7 @@ pub mod names {
     pub const STATE: &str = "state_normalized";
     /// Last actions `[horizon, columns]`.
     pub const ACTIONS: &str = "action_pred";
-    /// Joins the key's name: values of the policy's own units, `[rows, width]`.
+    /// Joins the key's name: values of the policy's own units, `[rows, width]`; `[rows, 4, 4]` for poses as matrices.
     pub const DECODED: &str = "action_decoded.";
 }
 
@@ -91,7 +91,12 @@ impl Policy {
         let mut start = 0;
         for (key, columns) in &action.keys {
             let of_key = decoded.chunks_exact(width.max(1)).flat_map(|row| row.iter().skip(start).take(*columns));
-            let values = HostTensor::from_f32(&[action.rows, *columns], of_key.copied().collect());
+            let of_key = of_key.copied().collect();
+            let values = if self.decoder.gives_matrices(key) {
+                HostTensor::from_f32(&[action.rows, 4, 4], of_key)
+            } else {
+                HostTensor::from_f32(&[action.rows, *columns], of_key)
+            };
             let values = values.ok_or(Error::Internal("rows of the keys' widths"))?;
             see(&format!("{}{key}", names::DECODED), None, &values);
             start += columns;

@@ -48,8 +48,6 @@ pub struct PromptEncoder {
     tokenizer: Tokenizer,
     template: Template,
     context: u32,
-    /// Texts of the tokens that control the model, sorted.
-    control: Vec<String>,
     formalize: bool,
     /// The rendered prompt.
     text: String,
@@ -71,19 +69,13 @@ impl PromptEncoder {
         for token in template.named_tokens() {
             single(&tokenizer, &token, &files)?;
         }
-        let added = tokenizer.get_added_tokens_decoder();
-        let mut control: Vec<String> =
-            added.into_values().filter(|token| token.special).map(|token| token.content).collect();
-        control.push(template.context().to_owned());
-        control.sort_unstable();
-        control.dedup();
-        Ok(Self { tokenizer, template, context, control, formalize, text: String::new() })
+        Ok(Self { tokenizer, template, context, formalize, text: String::new() })
     }
 
     /// The prompt of `instruction` and of one view for each of `image_tokens_per_view`, which has that many image rows.
     ///
     /// # Errors
-    /// [`EncodeError::Instruction`] for one that is too long or that would be read as control tokens or as an image,
+    /// [`EncodeError::Instruction`] for one that is too long or in which an image would be read,
     /// [`EncodeError::ImageTokens`] when the tokenizer makes another number of image positions.
     pub fn encode(&mut self, instruction: &str, image_tokens_per_view: &[usize]) -> Result<Prompt, EncodeError> {
         if instruction.len() > MAX_INSTRUCTION_BYTES {
@@ -93,9 +85,9 @@ impl PromptEncoder {
             )));
         }
         let formalised = if self.formalize { formalise(instruction) } else { instruction.to_owned() };
-        if let Some(found) = self.control_in(&formalised) {
+        if let Some(found) = self.image_in(&formalised) {
             return Err(refused(format!(
-                "expected plain text, found {found}, which the model would take for a control token; leave it out"
+                "expected text without images, found {found}, which stands for rows of an image; leave it out"
             )));
         }
         let rows = image_tokens_per_view.iter().fold(0_usize, |sum, &rows| sum.saturating_add(rows));
@@ -125,13 +117,11 @@ impl PromptEncoder {
         if found == rows { Ok(prompt) } else { Err(EncodeError::ImageTokens { expected: rows, found }) }
     }
 
-    /// What of `text` would not be read as text: by the tokenizer, or by the vendor's processor, which puts images
-    /// where its own numbered placeholders stand.
-    fn control_in<'t>(&'t self, text: &'t str) -> Option<&'t str> {
-        if !text.contains('<') && !self.control.iter().any(|token| !token.contains('<')) {
-            return None;
-        }
-        self.control.iter().map(String::as_str).find(|token| text.contains(token)).or_else(|| placeholder(text))
+    /// What of `text` would be read as an image: by the model, or by the vendor's processor, which puts images where its
+    /// own numbered placeholders stand. Other special tokens become their ids, as they do there.
+    fn image_in<'t>(&'t self, text: &'t str) -> Option<&'t str> {
+        let context = self.template.context();
+        if text.contains(context) { Some(context) } else { placeholder(text) }
     }
 }
 
