@@ -66,15 +66,17 @@ impl Table {
     }
 
     fn print(&self, title: &str) {
-        eprintln!("\n{title}\n\n| tensor | obs0 | obs1 | obs2 | obs3 |\n|---|---|---|---|---|");
+        // In one piece: tests run beside each other.
+        let mut text = format!("\n{title}\n\n| tensor | obs0 | obs1 | obs2 | obs3 |\n|---|---|---|---|---|\n");
         for (name, figures) in &self.rows {
             let cells = figures.map(|figure| match figure {
                 None => "-".to_owned(),
                 Some(0.0) => "exact".to_owned(),
                 Some(figure) => format!("{figure:.1e}"),
             });
-            eprintln!("| {name} | {} |", cells.join(" | "));
+            text += &format!("| {name} | {} |\n", cells.join(" | "));
         }
+        eprint!("{text}");
     }
 
     fn check(&self) {
@@ -213,7 +215,8 @@ fn apart(found: &HostTensor, per_image: &HostTensor) -> [(&'static str, f64); 3]
 #[test]
 fn cross_view_attention_moves_actions_and_vision_as_far_as_it_moves_the_vendors() {
     let Some(bench) = Bench::new() else { return };
-    eprintln!("\n| layout | tensor | figure | obs0 | obs1 | obs2 | obs3 |\n|---|---|---|---|---|---|---|");
+    let mut text =
+        "\n| layout | tensor | figure | obs0 | obs1 | obs2 | obs3 |\n|---|---|---|---|---|---|---|\n".to_owned();
     let mut beyond = Vec::new();
     for layout in [split::LAYOUT, backbone_dit::LAYOUT] {
         let export =
@@ -240,8 +243,9 @@ fn cross_view_attention_moves_actions_and_vision_as_far_as_it_moves_the_vendors(
             add("vit_out", figure, ours, &meta["crossview_vs_perimage_vit_out_max_abs"]);
         }
         for ((tensor, figure), cells) in rows {
-            eprintln!("| {} | {tensor} | {figure} | {} |", layout.name, cells.join(" | "));
+            text += &format!("| {} | {tensor} | {figure} | {} |\n", layout.name, cells.join(" | "));
         }
     }
+    eprint!("{text}");
     assert!(beyond.is_empty(), "beyond {RELATIVE:e} relative:\n{}", beyond.join("\n"));
 }
