@@ -6,6 +6,7 @@ mod fuzz;
 #[path = "support/small_tokenizer.rs"]
 mod small_tokenizer;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -149,9 +150,115 @@ fn no_tokenizer_breaks_the_prompt_encoder() {
     fuzz::check!(600, seeds).for_each(|bytes: &[u8]| {
         fs::write(&files.tokenizer, bytes).expect("written");
         if let Some(mut encoder) = files.load(true) {
-            for text in ["pick up the cube", "", "\u{301}猫  ", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"] {
-                encode(&mut encoder, text);
-            }
+            TEXTS.iter().for_each(|text| _ = encode(&mut encoder, text));
         }
     });
+}
+
+/// The same tokenizer as a folder without `tokenizer.json`.
+struct Folder {
+    dir: tempfile::TempDir,
+    template: PathBuf,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let template = dir.path().join("prompt.json");
+        fs::write(&template, small_tokenizer::template().to_string()).expect("written");
+        let folder = Self { dir, template };
+        [VOCAB, MERGES, CONFIG, ADDED].into_iter().for_each(|name| folder.write(name, &Self::valid(name)));
+        folder
+    }
+
+    fn valid(name: &str) -> Vec<u8> {
+        let (vocab, merges) = small_tokenizer::vocabulary();
+        let added = || (vocab.len()..).zip(small_tokenizer::SPECIAL);
+        let text = match name {
+            VOCAB => json!(vocab).to_string(),
+            MERGES => merges.iter().fold("#version: 0.2\n".to_owned(), |text, [a, b]| format!("{text}{a} {b}\n")),
+            ADDED => json!(added().map(|(id, token)| (token, id)).collect::<BTreeMap<_, _>>()).to_string(),
+            _ => {
+                let token = |(id, content): (usize, &str)| {
+                    let token = json!({"content": content, "single_word": false, "lstrip": false, "rstrip": false,
+                                       "normalized": false, "special": true});
+                    (id.to_string(), token)
+                };
+                let tokens: BTreeMap<_, _> = added().map(token).collect();
+                json!({"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": tokens}).to_string()
+            }
+        };
+        text.into_bytes()
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.dir.path().join(name), bytes).expect("written");
+    }
+
+    fn load(&self) -> Option<PromptEncoder> {
+        PromptEncoder::load(self.dir.path(), &self.template, true).ok()
+    }
+
+    /// Whether the folder is accepted with these bytes in one of its files.
+    fn with(&self, name: &str, bytes: &[u8]) -> bool {
+        self.write(name, bytes);
+        let Some(mut encoder) = self.load() else { return false };
+        TEXTS.iter().for_each(|text| _ = encode(&mut encoder, text));
+        true
+    }
+}
+
+const VOCAB: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
+const CONFIG: &str = "tokenizer_config.json";
+const ADDED: &str = "added_tokens.json";
+const TEXTS: [&str; 4] = ["pick up the cube", "", "\u{301}猫  ", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"];
+
+/// `name` as it is, and with one text of it replaced by each of others.
+fn seeds(name: &str, from: &str, to: &[&str]) -> Vec<Vec<u8>> {
+    let valid = Folder::valid(name);
+    let text = String::from_utf8_lossy(&valid).into_owned();
+    assert!(text.contains(from), "{name} holds {from}");
+    let changed = to.iter().map(|to| text.replacen(from, to, 1).into_bytes());
+    std::iter::once(valid).chain(changed).chain([b"{}".to_vec(), b"[]".to_vec(), Vec::new()]).collect()
+}
+
+#[test]
+fn a_folder_of_parts_is_the_tokenizer_that_its_whole_file_is() {
+    let (mut whole, mut parts) = (Files::new().load(true).expect("loads"), Folder::new().load().expect("loads"));
+    let ids = |encoder: &mut PromptEncoder| encoder.encode("pick up the cube", &[2, 1]).expect("encodes").ids;
+    assert_eq!(ids(&mut whole), ids(&mut parts));
+}
+
+#[test]
+fn no_vocabulary_breaks_the_prompt_encoder_and_none_has_ids_that_do_not_fit() {
+    let folder = Folder::new();
+    let ids = ["\"p\":0", "\"p\":2147483648", "\"p\":4294967408", "\"p\":-1", "\"p\":null", "\"p\":1e9"];
+    fuzz::check!(400, seeds(VOCAB, "\"p\":112", &ids)).for_each(|bytes: &[u8]| {
+        if folder.with(VOCAB, bytes) {
+            let vocab: BTreeMap<String, i32> = serde_json::from_slice(bytes).expect("texts and ids of 31 bits");
+            assert!(vocab.values().all(|id| *id >= 0));
+        }
+    });
+}
+
+#[test]
+fn no_merges_break_the_prompt_encoder() {
+    let folder = Folder::new();
+    let lines = ["p  i", "p", "p i c", " ", "never seen", "#version: 9", "\u{120}", "p i\np i"];
+    fuzz::check!(400, seeds(MERGES, "p i", &lines)).for_each(|bytes: &[u8]| _ = folder.with(MERGES, bytes));
+}
+
+#[test]
+fn no_tokenizer_configuration_breaks_the_prompt_encoder() {
+    let folder = Folder::new();
+    let tokens = ["\"\"", "\"\u{301}\"", "\"a\"", "\"<img>\"", "0"];
+    fuzz::check!(400, seeds(CONFIG, "\"<|im_end|>\"", &tokens)).for_each(|bytes: &[u8]| _ = folder.with(CONFIG, bytes));
+}
+
+#[test]
+fn no_added_tokens_break_the_prompt_encoder() {
+    let folder = Folder::new();
+    let tokens = ["\"\"", "\"\u{301}\"", "\"a\"", "\"<img>\"", "\"far\":4294967295,\"<|im_end|>\""];
+    fuzz::check!(400, seeds(ADDED, "\"<|im_end|>\"", &tokens)).for_each(|bytes: &[u8]| _ = folder.with(ADDED, bytes));
 }

@@ -1,13 +1,15 @@
 //! Whatever a checkpoint's files hold, opening one ends in weights or in an error.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use vla_trt::export::bundle::Camera;
+use vla_trt::export::bundle::{Camera, embodiment};
 use vla_trt::export::checkpoint::{Backbone, Checkpoint, Config};
 use vla_trt::export::inventory::inventory;
 use vla_trt::export::make_checkpoint::shards;
 use vla_trt::export::weights::Weights;
+use vla_trt::policy::processor::ProcessorConfig;
 use vla_trt::tensor::DType;
 
 #[path = "support/fuzz.rs"]
@@ -107,6 +109,100 @@ fn cameras_of_any_text_are_read_or_refused() {
         let text = String::from_utf8_lossy(bytes);
         if let Ok(camera) = text.parse::<Camera>() {
             assert!(camera.width > 0 && camera.height > 0 && text.starts_with(&camera.name), "{camera:?}");
+        }
+    });
+}
+
+/// A folder with one shard and, beside it, a file that no index may reach.
+struct Shards {
+    scratch: tempfile::TempDir,
+    dir: PathBuf,
+}
+
+impl Shards {
+    fn new() -> Self {
+        let scratch = tempfile::tempdir().expect("scratch");
+        let dir = scratch.path().join("checkpoint");
+        fs::create_dir(&dir).expect("a folder");
+        fs::write(dir.join("one.safetensors"), valid()).expect("written");
+        let header = br#"{"outside":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#;
+        let outside = [&(header.len() as u64).to_le_bytes()[..], header].concat();
+        fs::write(scratch.path().join("outside.safetensors"), outside).expect("written");
+        Self { scratch, dir }
+    }
+
+    fn open(&self, index: &[u8]) -> Option<Checkpoint> {
+        fs::write(self.dir.join("model.safetensors.index.json"), index).expect("written");
+        Checkpoint::open(&self.dir).ok()
+    }
+}
+
+/// As `save_pretrained` writes it.
+const INDEX: &[u8] =
+    br#"{"metadata": {"total_size": 10}, "weight_map": {"a": "one.safetensors", "b": "one.safetensors"}}"#;
+
+#[test]
+fn an_index_opens_its_shards_and_no_file_outside_the_folder() {
+    let shards = Shards::new();
+    assert_eq!(shards.open(INDEX).expect("valid").names().collect::<Vec<_>>(), ["a", "b"]);
+    let outside = shards.scratch.path().join("outside.safetensors");
+    Checkpoint::from_shards(Path::new("."), vec![(outside.clone(), fs::read(&outside).expect("read").into())])
+        .expect("it would open");
+    for name in ["../outside.safetensors", "./../outside.safetensors", outside.to_str().expect("UTF-8")] {
+        let index = serde_json::json!({"weight_map": {"outside": name}}).to_string();
+        assert!(shards.open(index.as_bytes()).is_none(), "{name}");
+    }
+}
+
+#[test]
+fn indices_of_any_content_end_in_the_folders_shards_or_errors() {
+    let shards = Shards::new();
+    let seeds = vec![
+        INDEX.to_vec(),
+        br#"{"weight_map": {"a": "../outside.safetensors"}}"#.to_vec(),
+        br#"{"weight_map": {"a": "one.safetensors", "b": "..", "c": "", "d": "/", "e": "one.safetensors/x"}}"#.to_vec(),
+        br#"{"weight_map": {}}"#.to_vec(),
+        br#"{"weight_map": ["one.safetensors"]}"#.to_vec(),
+    ];
+    fuzz::check!(4_000, seeds).for_each(|bytes: &[u8]| {
+        if let Some(checkpoint) = shards.open(bytes) {
+            assert_eq!(checkpoint.names().collect::<Vec<_>>(), ["a", "b"]);
+        }
+    });
+}
+
+/// Rows of the weights that the embodiments below choose from.
+const ROWS: usize = 32;
+
+fn embodiments() -> ProcessorConfig {
+    let one = r#"{"delta_indices": [0], "modality_keys": []}"#;
+    let all = ["gr1", "mine", "new_embodiment"]
+        .map(|tag| format!(r#""{tag}": {{"video": {one}, "state": {one}, "action": {one}, "language": {one}}}"#));
+    let text = format!(
+        r#"{{"processor_class": "Gr00tN1d6Processor", "processor_kwargs": {{"modality_configs": {{{}}}}}}}"#,
+        all.join(", ")
+    );
+    ProcessorConfig::parse(Path::new("processor_config.json"), &text).expect("the schema")
+}
+
+#[test]
+fn embodiment_tables_of_any_content_end_in_a_row_of_the_weights_or_in_errors() {
+    let config = embodiments();
+    let seeds = vec![
+        br#"{"gr1": 3, "mine": 31, "far": 32}"#.to_vec(),
+        br#"{"mine": 32}"#.to_vec(),
+        br#"{"mine": 18446744073709551615, "gr1": 18446744073709551616}"#.to_vec(),
+        br#"{"mine": -1}"#.to_vec(),
+        br#"{"mine": 1, "mine": 2}"#.to_vec(),
+        b"[]".to_vec(),
+    ];
+    fuzz::check!(20_000, seeds).for_each(|bytes: &[u8]| {
+        let Ok(listed) = embodiment::parse(Path::new(embodiment::FILE), bytes) else { return };
+        for tag in ["gr1", "mine", "far", "new_embodiment"] {
+            match embodiment::row_of(&listed, tag, ROWS, &config) {
+                Ok(row) => assert!(row < ROWS && listed.get(tag).is_none_or(|listed| *listed == row), "{tag}: {row}"),
+                Err(error) => assert!(error.to_string().contains(tag), "{error}"),
+            }
         }
     });
 }

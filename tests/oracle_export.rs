@@ -281,7 +281,7 @@ fn half_precision_stays_near(bench: &Bench) {
     for (name, reference) in [("image_rows", "mlp1_out"), ("vl_embs", "vl_embs"), ("next_actions", "action_pred")] {
         let error = relative(&found[name], &observation.f32(reference));
         eprintln!("f16 {name}: {error:.2e}");
-        assert!(error < 1e-2, "f16 {name}: {error:.2e}");
+        assert!(error < 5e-3, "f16 {name}: {error:.2e}");
     }
 }
 

@@ -63,11 +63,13 @@ impl Image {
         Self { size: window.size, data }
     }
 
-    fn assert_equals(&self, what: &str, size: Size, mut rows: impl Rows) {
+    /// Fails where a sample differs; returns how many samples there were.
+    fn assert_equals(&self, what: &str, size: Size, mut rows: impl Rows) -> usize {
         assert_eq!(self.size, size, "{what}: size");
         let data: Vec<u8> = (0..size.height).flat_map(|y| rows.row(y).to_vec()).collect();
         let wrong = self.data.iter().zip(&data).filter(|(expected, found)| expected != found).count();
         assert_eq!(wrong, 0, "{what}: {wrong} of {} samples differ", data.len());
+        data.len()
     }
 }
 
@@ -86,6 +88,8 @@ fn every_stage_of_the_image_transform_is_bit_exact() {
     let manifest = json(&oracle.join("transforms/manifest.json"));
     let images = manifest["images"].as_array().expect("images");
     assert!(images.len() >= 13);
+    // Samples of: shortest edge whole and cropped, shortest edge again, smart resize, all together.
+    let mut samples = [0; 5];
     for entry in images {
         let n = entry["n"].as_str().expect("a number");
         let image = |stage: &str| Image::read(&oracle.join(format!("transforms/images/{n}_{stage}.png")));
@@ -97,37 +101,45 @@ fn every_stage_of_the_image_transform_is_bit_exact() {
         let cropped = first.crop(window);
 
         let mut whole = AreaResize::plan(input.size, first.size, Window::full(first.size)).expect("a recipe");
-        first.assert_equals(&format!("{n}: shortest edge, whole"), whole.size(), whole.over(input.rows()));
+        samples[0] +=
+            first.assert_equals(&format!("{n}: shortest edge, whole"), whole.size(), whole.over(input.rows()));
         let mut part = AreaResize::plan(input.size, first.size, window).expect("a recipe");
-        cropped.assert_equals(&format!("{n}: shortest edge, cropped"), part.size(), part.over(input.rows()));
+        samples[1] +=
+            cropped.assert_equals(&format!("{n}: shortest edge, cropped"), part.size(), part.over(input.rows()));
         let mut again = AreaResize::plan(window.size, second.size, Window::full(second.size)).expect("a recipe");
-        second.assert_equals(&format!("{n}: shortest edge again"), again.size(), again.over(cropped.rows()));
+        samples[2] +=
+            second.assert_equals(&format!("{n}: shortest edge again"), again.size(), again.over(cropped.rows()));
         let mut smart = BicubicResize::plan(second.size, output.size).expect("a recipe");
-        output.assert_equals(&format!("{n}: smart resize"), smart.size(), smart.over(second.rows()));
+        samples[3] += output.assert_equals(&format!("{n}: smart resize"), smart.size(), smart.over(second.rows()));
 
         let mut transform = EvalTransform::new(&TRANSFORM);
         let mut data = vec![0; output.data.len()];
         let found = transform.apply_u8(&input.pixels(), &mut data).expect("a result");
-        output.assert_equals(&format!("{n}: all together"), found, Packed { data: &data, width: found.width });
+        samples[4] +=
+            output.assert_equals(&format!("{n}: all together"), found, Packed { data: &data, width: found.width });
         assert_eq!(image_tokens(found), entry["tokens"].as_u64().expect("tokens") as usize);
     }
+    eprintln!("{} images, samples by stage {samples:?}, none differs", images.len());
 }
 
 #[test]
 fn views_of_the_recorded_observations_are_bit_exact_with_one_transform_for_all_cameras() {
     let Some(oracle) = oracle() else { return };
     let mut transform = EvalTransform::new(&TRANSFORM);
+    let (mut views, mut samples) = (0, 0);
     for observation in ["obs0", "obs1", "obs2", "obs3"] {
         for camera in ["top", "left_wrist", "right_wrist"] {
             let image = |kind: &str| Image::read(&oracle.join(format!("tiny/{observation}/{kind}_{camera}.png")));
             let (raw, processed) = (image("raw"), image("proc"));
             let mut data = vec![0; processed.data.len()];
             let size = transform.apply_u8(&raw.pixels(), &mut data).expect("a result");
-            processed.assert_equals(
+            views += 1;
+            samples += processed.assert_equals(
                 &format!("{observation} {camera}"),
                 size,
                 Packed { data: &data, width: size.width },
             );
         }
     }
+    eprintln!("{views} views, {samples} samples, none differs");
 }

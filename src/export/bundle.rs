@@ -20,7 +20,7 @@ use crate::policy::encode::resize::Size;
 use crate::policy::processor::{Processor, ProcessorConfig, Statistics};
 use crate::tensor::DType;
 
-mod embodiment;
+pub mod embodiment;
 mod layout;
 mod prompts;
 

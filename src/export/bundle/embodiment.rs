@@ -23,23 +23,43 @@ const TABLE: &[(&str, usize)] = &[
     ("behavior_r1_pro", 24),
 ];
 
+/// Tags and their rows, as `json` of the file at `path` has them.
+///
+/// # Errors
+/// [`Error::Invalid`] for anything else.
+pub fn parse(path: &Path, json: &[u8]) -> Result<BTreeMap<String, usize>, Error> {
+    serde_json::from_slice(json).map_err(|error| Error::Invalid {
+        problems: vec![format!("expected tags and their rows, such as {{\"new_embodiment\": 10}}, found {error}")],
+        path: path.to_owned(),
+    })
+}
+
 /// The row of `tag`: the file's, else the table's.
 ///
 /// # Errors
-/// [`Error::Embodiment`] for a tag that neither has, that the processor does not configure, or whose row the weights
-/// do not have; [`Error::Io`], [`Error::Invalid`].
+/// As [`row_of`] and [`parse`]; [`Error::Io`].
 pub fn row(dir: &Path, tag: &str, rows: usize, config: &ProcessorConfig) -> Result<usize, Error> {
     let path = dir.join(FILE);
-    let listed: BTreeMap<String, usize> = if path.is_file() {
-        let json = fs::read(&path).map_err(Error::io(&path))?;
-        serde_json::from_slice(&json).map_err(|error| Error::Invalid {
-            problems: vec![format!("expected tags and their rows, such as {{\"new_embodiment\": 10}}, found {error}")],
-            path,
-        })?
+    let listed = if path.is_file() {
+        parse(&path, &fs::read(&path).map_err(Error::io(&path))?)?
     } else {
         tracing::warn!("{} is not there; the vendor's table of embodiments is used", path.display());
         BTreeMap::new()
     };
+    row_of(&listed, tag, rows, config)
+}
+
+/// The row of `tag`, one of `rows`: that of `listed`, else the table's.
+///
+/// # Errors
+/// [`Error::Embodiment`] for a tag that neither has, that the processor does not configure, or whose row the weights
+/// do not have.
+pub fn row_of(
+    listed: &BTreeMap<String, usize>,
+    tag: &str,
+    rows: usize,
+    config: &ProcessorConfig,
+) -> Result<usize, Error> {
     let fail = |reason: String| Err(Error::Embodiment { tag: tag.to_owned(), reason });
     if !config.embodiments().any(|configured| configured == tag) {
         let configured: Vec<&str> = config.embodiments().collect();

@@ -126,11 +126,15 @@ impl Head {
             return Err(format!("model.continuing_subword_prefix: expected none, found '{prefix}'"));
         }
         let largest = added_tokens.iter().map(|token| u64::from(token.id)).fold(model.vocab.0, u64::max);
-        if largest > LARGEST_ID {
-            return Err(format!("expected ids up to {LARGEST_ID}, found {largest}"));
-        }
-        Ok(())
+        fits(largest)
     }
+}
+
+fn fits(largest: u64) -> Result<(), String> {
+    if largest > LARGEST_ID {
+        return Err(format!("expected ids up to {LARGEST_ID}, found {largest}"));
+    }
+    Ok(())
 }
 
 /// The largest id of a vocabulary, which is not kept; 0 for one that has no ids.
@@ -183,11 +187,12 @@ fn parts(dir: &Path) -> Result<Tokenizer, EncodeError> {
         return Err(fail(file(CONFIG), reason));
     }
     let (vocab, merges) = (file("vocab.json"), file("merges.txt"));
-    // For its message: below, the library names neither file.
-    for path in [&vocab, &merges] {
-        fs::metadata(path).map_err(|error| fail(path.clone(), error.to_string()))?;
-    }
-    let bpe = BPE::from_file(&vocab.to_string_lossy(), &merges.to_string_lossy()).build();
+    // The library cuts larger ids to 32 bits and passes over what is no number.
+    let LargestId(largest) = json(&vocab)?;
+    fits(largest).map_err(|reason| fail(vocab.clone(), reason))?;
+    // For its message: below, the library does not name the file.
+    fs::metadata(&merges).map_err(|error| fail(merges.clone(), error.to_string()))?;
+    let bpe = contained(|| BPE::from_file(&vocab.to_string_lossy(), &merges.to_string_lossy()).build());
     let bpe = bpe.map_err(|error| fail(dir.to_owned(), format!("vocab.json and merges.txt: {error}")))?;
     let mut tokenizer = Tokenizer::new(bpe);
     let split = Split::new(SplitPattern::Regex(QWEN2_PIECES.into()), SplitDelimiterBehavior::Isolated, false);
@@ -199,7 +204,7 @@ fn parts(dir: &Path) -> Result<Tokenizer, EncodeError> {
     ])));
     for (id, token) in added(&file(ADDED), config.added_tokens_decoder)? {
         let content = token.content.clone();
-        tokenizer.add_tokens(&[token]);
+        contained(|| Ok(tokenizer.add_tokens(&[token]))).map_err(|reason| fail(dir.to_owned(), reason))?;
         agree(&tokenizer, &content, id).map_err(|reason| fail(dir.to_owned(), reason))?;
     }
     Ok(tokenizer)
