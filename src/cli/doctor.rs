@@ -55,5 +55,5 @@ pub fn lines(report: &Report) -> String {
         text += &format!("{:7}  {:width$}  {}{remedy}\n", finding.severity.name(), title(finding), finding.finding);
     }
     let count = |severity: Severity| report.findings.iter().filter(|finding| finding.severity == severity).count();
-    text + &format!("{} errors, {} warnings\n", count(Severity::Error), count(Severity::Warning))
+    text + &format!("errors: {}, warnings: {}\n", count(Severity::Error), count(Severity::Warning))
 }

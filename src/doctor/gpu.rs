@@ -6,6 +6,8 @@ use crate::engine::provenance;
 /// Where libraries of NVIDIA lie on JetPack and on Debian and Ubuntu.
 const LIBRARY_FOLDERS: &[&str] = &[
     "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu/nvidia",
+    "/usr/lib/aarch64-linux-gnu/tegra",
     "/usr/lib/x86_64-linux-gnu",
     "/usr/local/tensorrt/lib",
     "/usr/local/cuda/lib64",
@@ -42,6 +44,14 @@ fn gpu(machine: &Machine) -> Finding {
                 if gpu.integrated { ", shares the host's memory" } else { "" }
             ),
         ),
+        Err(unknown) if unknown.skipped => {
+            let driver = library(machine, "libcuda.so.");
+            let driver = driver.map_or_else(
+                || "CUDA is absent (no libcuda.so.*)".to_owned(),
+                |(path, _)| format!("CUDA's driver library is there ({path})"),
+            );
+            absent(machine, "gpu", "", &Unknown { reason: format!("{}; {driver}", unknown.reason), ..unknown.clone() })
+        }
         Err(unknown) => absent(machine, "gpu", "CUDA is absent", unknown),
     }
 }
