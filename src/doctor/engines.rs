@@ -13,10 +13,8 @@ pub(super) fn examine(machine: &Machine, dir: &Path) -> Vec<Finding> {
     let spec = match PolicySpec::load(dir) {
         Ok(spec) => spec,
         Err(error) => {
-            return vec![
-                Finding::error("policy", error.to_string())
-                    .todo("name a folder that vla-trt export or make-demo-policy wrote"),
-            ];
+            let remedy = "mend what it names, or name another folder; vla-trt export writes a whole one";
+            return vec![Finding::error("policy", error.to_string()).todo(remedy)];
         }
     };
     let stages = spec.engine_stages();
@@ -25,7 +23,7 @@ pub(super) fn examine(machine: &Machine, dir: &Path) -> Vec<Finding> {
         findings.extend(network(&spec, stage));
         findings.push(engine(machine, stage));
     }
-    findings.extend(machine.is_unified().then(|| fits(machine, &stages)));
+    findings.extend(machine.is_unified().then(|| fits(machine, dir, &stages)));
     findings
 }
 
@@ -109,7 +107,7 @@ fn refused(machine: &Machine, refusal: Refusal) -> Finding {
 }
 
 /// The plan of all engines against what is free now.
-fn fits(machine: &Machine, stages: &[Stage]) -> Finding {
+fn fits(machine: &Machine, dir: &Path, stages: &[Stage]) -> Finding {
     const CHECK: &str = "fits";
     let plan = match pipeline::plan(EngineKind::Tensorrt, stages, None) {
         Ok(plan) => plan,
@@ -118,7 +116,8 @@ fn fits(machine: &Machine, stages: &[Stage]) -> Finding {
     let (needed, free) = (plan.smallest_budget(), memory::available(&machine.root));
     let text = format!("all engines need {:.0} MiB, {:.0} MiB are free", mib(needed), mib(free));
     if needed > free {
-        Finding::error(CHECK, text).todo("vla-trt plan POLICY says who takes what and what would help")
+        Finding::error(CHECK, text)
+            .todo(format!("vla-trt plan {} says who takes what and what would help", dir.display()))
     } else {
         Finding::ok(CHECK, text)
     }
