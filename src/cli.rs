@@ -10,6 +10,7 @@ mod absmax;
 mod bar;
 pub mod bench;
 pub mod build;
+pub mod doctor;
 pub mod export;
 pub mod infer;
 pub mod make_checkpoint;
@@ -35,6 +36,7 @@ enum Command {
     Adopt(build::Adopt),
     Bench(bench::Bench),
     Build(build::Build),
+    Doctor(doctor::Doctor),
     Infer(infer::Infer),
     Export(export::Export),
     MakeCheckpoint(make_checkpoint::MakeCheckpoint),
@@ -48,10 +50,12 @@ enum Command {
 pub enum Outcome {
     /// Exit code 0.
     Success,
-    /// The command ran, and what it checked differs: exit code 3.
+    /// The command ran, and what it checked differs or is wrong: exit code 3.
     Differs,
     /// What was asked does not fit into memory: exit code 4.
     DoesNotFit,
+    /// The command ran, and what it found should be seen to: exit code 5.
+    Warned,
 }
 
 impl From<Outcome> for ExitCode {
@@ -60,6 +64,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Success => ExitCode::SUCCESS,
             Outcome::Differs => ExitCode::from(3),
             Outcome::DoesNotFit => ExitCode::from(4),
+            Outcome::Warned => ExitCode::from(5),
         }
     }
 }
@@ -73,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Adopt(args) => build::adopt(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Build(args) => build::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Infer(args) => infer::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Replay(args) => replay::run(&args),

@@ -14,6 +14,7 @@ pub mod bag;
 pub mod builder;
 pub mod chunk;
 pub mod cli;
+pub mod doctor;
 pub mod engine;
 pub mod export;
 pub mod infer;

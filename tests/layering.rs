@@ -36,6 +36,7 @@ const MAY_CALL: &[(&str, &[&str])] = &[
     ),
     ("infer", &["policy", "observation", "engine", "message", "tensor"]),
     ("builder", &["engine", "onnx", "tensor", "sys", "time"]),
+    ("doctor", &["policy", "engine", "onnx"]),
     ("export", &["policy", "tensor", "engine", "onnx", "time", "sys"]),
     (
         "absmax",
@@ -46,6 +47,7 @@ const MAY_CALL: &[(&str, &[&str])] = &[
         "cli",
         &[
             "builder",
+            "doctor",
             "onnx",
             "absmax",
             "replay",

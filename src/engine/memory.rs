@@ -21,7 +21,7 @@ pub use peak::AnonymousPeak;
 pub use plan::{Peak, Plan, Step, Usage};
 pub use pool::{Admission, Pool};
 pub use refusal::{Cause, Refusal, Timeline};
-pub use usage::{Growth, MemoryUse};
+pub use usage::{Growth, MemoryUse, field};
 
 const MIB: f64 = 1024.0 * 1024.0;
 

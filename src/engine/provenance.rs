@@ -19,7 +19,9 @@ pub mod hash;
 mod time;
 
 pub(super) use check::bad_record;
-pub use check::{Difference, OTHER_MODEL, Refusal, Verified, check, other_model, rebuild_command, verify};
+pub use check::{
+    Difference, OTHER_MODEL, Refusal, Verified, check, other_model, rebuild_command, verify, verify_without_gpu,
+};
 pub use device::{DeviceIdentity, board, l4t};
 pub use hash::{FileMark, OnnxIdentity};
 pub use time::rfc3339;

@@ -63,8 +63,8 @@ impl Growth {
     }
 }
 
-/// The value of a `Name:   123 kB` line, in bytes.
-fn field(text: &str, name: &str) -> u64 {
+/// The value of a `Name:   123 kB` line as in `/proc/meminfo`, in bytes; 0 where there is none.
+pub fn field(text: &str, name: &str) -> u64 {
     text.lines()
         .find_map(|line| line.strip_prefix(name))
         .and_then(|rest| rest.split_whitespace().next())

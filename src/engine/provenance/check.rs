@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::device::BOARD;
-use super::{DeviceIdentity, Provenance, hash};
+use super::{DeviceIdentity, Provenance, board, hash, l4t};
 use crate::engine::wiring::Stage;
 use crate::engine::{Error, profile};
 
@@ -159,13 +159,27 @@ impl From<Refusal> for Error {
 /// # Errors
 /// [`Refusal`] with everything that is wrong and the command that mends it.
 pub fn verify(stage: &Stage, device: &DeviceIdentity) -> Result<Verified, Refusal> {
+    verify_on(stage, |_| device.clone())
+}
+
+/// Verifies as [`verify`] on a machine whose GPU cannot be asked: its files, L4T and board below `root` are compared,
+/// what only CUDA and TensorRT tell is taken from the record.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_without_gpu(stage: &Stage, root: &Path) -> Result<Verified, Refusal> {
+    verify_on(stage, |built| DeviceIdentity { l4t: l4t(root), board: board(root), ..built.clone() })
+}
+
+/// `device` says what this device is, given the one of the record.
+fn verify_on(stage: &Stage, device: impl Fn(&DeviceIdentity) -> DeviceIdentity) -> Result<Verified, Refusal> {
     let build = || rebuild_command(stage, None);
     let name = || stage.name.clone();
     if !stage.file.is_file() {
         return Err(Refusal::NoEngine { stage: name(), engine: stage.file.clone(), build: build() });
     }
     match Provenance::read(&stage.file) {
-        Ok(Some(record)) => check(&record, device, stage).map(|()| Verified::Proven(Box::new(record))),
+        Ok(Some(record)) => check(&record, &device(&record.device), stage).map(|()| Verified::Proven(Box::new(record))),
         Ok(None) if stage.allow_unverified => Ok(Verified::Unproven),
         Ok(None) => {
             let adopt = format!("vla-trt adopt {} --onnx {}", quoted(&stage.file), quoted(&stage.onnx));
