@@ -174,6 +174,6 @@ fn finish(mut child: Child) -> Result<String, String> {
             None => std::thread::sleep(Duration::from_millis(20)),
         }
     }
-    let text = reader.join().map_err(|_| "could not be read".to_owned())?;
+    let Ok(text) = reader.join() else { return Err("could not be read".to_owned()) };
     text.map_err(|error| format!("could not be read: {error}"))
 }
