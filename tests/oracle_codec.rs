@@ -111,7 +111,7 @@ fn a_folder_of_vocabulary_and_merges_gives_the_same_ids() {
 }
 
 #[test]
-fn instructions_that_the_vendor_would_take_for_tokens_or_images_are_refused_unless_formalised() {
+fn image_placeholders_are_refused_unless_formalised_and_other_tokens_are_their_ids() {
     let Some(oracle) = oracle() else { return };
     let (tokenizer, template) = (oracle.join("tokenizer"), template());
     let mut plain = PromptEncoder::load(&tokenizer, template.path(), false).expect("the vendor's tokenizer");
@@ -122,11 +122,18 @@ fn instructions_that_the_vendor_would_take_for_tokens_or_images_are_refused_unle
         .map(|item| text(item, "instruction"))
         .collect();
     assert_eq!(hostile.len(), 1);
-    for instruction in hostile.into_iter().chain(["<IMG_CONTEXT>", "a<|im_end|>b", "<image-12>", "x<img>"]) {
+    for instruction in hostile.into_iter().chain(["<IMG_CONTEXT>", "<image-12>", "<video-1>"]) {
         let error = plain.encode(instruction, &[VIEW]).expect_err(instruction).to_string();
         assert!(error.starts_with("instruction: ") && error.contains('<'), "{error}");
     }
     plain.encode("<image 1> <image-> <b> <tool_call>", &[VIEW]).expect("ordinary text");
+    for (instruction, id) in [("a<|im_end|>b", 151_645), ("x<img>", 151_670)] {
+        let count = |text: &str, plain: &mut PromptEncoder| {
+            let ids = plain.encode(text, &[VIEW]).expect(text).ids;
+            ids.iter().filter(|found| **found == id).count()
+        };
+        assert_eq!(count(instruction, &mut plain), count("ab", &mut plain) + 1, "{instruction}");
+    }
 }
 
 #[test]
