@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::memory::{Admission, Footprint, Growth, Plan};
 use super::program::Program;
 use super::wiring::{Source, Symbols, Wiring};
-use super::{BoundInput, Device, Error, Health, Made, StageTime};
+use super::{BoundInput, Device, Error, Made, StageTime};
 use crate::tensor::{HostTensor, TensorSpec};
 
 mod load;
@@ -128,9 +128,7 @@ impl<D: Device> Pipeline<D> {
         let made = Program::new(device, engines, wiring, symbols, repetitions);
         match made {
             // Contexts of an engine that another tool built for 8.6 share no profile: only one can be there.
-            Err(error)
-                if !programs.is_empty() && (wants_memory(&error, device) || matches!(error, Error::Device { .. })) =>
-            {
+            Err(error) if !programs.is_empty() && (error.does_not_fit() || matches!(error, Error::Device { .. })) => {
                 tracing::warn!("{error}; freeing the buffers of {} other instructions", programs.len());
                 programs.clear();
                 Program::new(device, engines, wiring, symbols, repetitions)
@@ -234,10 +232,6 @@ impl<D: Device> Drop for Pipeline<D> {
             drop(position.and_then(|position| engines[position].take()));
         }
     }
-}
-
-fn wants_memory<D: Device>(error: &Error, device: &D) -> bool {
-    error.does_not_fit() || device.health() == Health::OutOfMemory
 }
 
 #[cfg(test)]

@@ -186,8 +186,9 @@ pub(super) fn judge<D: Device>(error: Error, device: &D, plan: &Plan, admission:
         (_, error @ (Error::DoesNotFit(_) | Error::DeviceLost { .. })) => error,
         (Health::Lost, error) => Error::DeviceLost { reason: error.to_string() },
         (_, Error::OutOfMemory { action, reason }) => wanting(action, reason),
-        (Health::OutOfMemory, error) => wanting("out of memory".into(), error.to_string()),
-        (Health::Sound, error) => error,
+        // Of the enqueue that failed just now: nothing else sets or clears it, so it says nothing of other errors.
+        (Health::OutOfMemory, error @ Error::Enqueue(_)) => wanting("out of memory".into(), error.to_string()),
+        (Health::OutOfMemory | Health::Sound, error) => error,
     }
 }
 

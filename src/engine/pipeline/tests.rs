@@ -5,11 +5,11 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use super::*;
-use crate::engine::Placement;
 use crate::engine::memory::{Cause, Figure, Pool};
 use crate::engine::profile::Profile;
 use crate::engine::provenance::{Refusal, Verified};
 use crate::engine::wiring::{Input, Output, Stage};
+use crate::engine::{Health, Placement};
 use crate::tensor::{DType, Dim};
 
 const MIB: u64 = 1 << 20;
@@ -348,6 +348,17 @@ fn a_pass_that_fails_on_the_device_is_told_with_every_stages_shapes() {
             assert!(text.contains(words), "{words}: {text}");
         }
     }
+}
+
+#[test]
+fn a_run_without_memory_does_not_make_a_later_refusal_one_of_memory() {
+    let profile = Profile { min: vec![1, 2], opt: vec![4, 2], max: vec![8, 2] };
+    let run = Some(("vision", Health::OutOfMemory));
+    let mut pipeline = loaded(StandIn { run, profile: Some(profile), ..StandIn::default() });
+    prepare(&mut pipeline, 3).expect("prepares");
+    assert!(execute(&mut pipeline).expect_err("no memory").does_not_fit());
+    let error = prepare(&mut pipeline, 9).expect_err("S above 8");
+    assert!(matches!(error, Error::Profile(_)), "{error:?}");
 }
 
 #[test]
