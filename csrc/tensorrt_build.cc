@@ -86,6 +86,34 @@ extern "C" vla_trt_status vla_trt_build_parse(vla_trt_build* build, char const* 
   });
 }
 
+extern "C" int32_t vla_trt_maps_weights(void) noexcept { return VLA_TRT_HAS_INITIALIZERS; }
+
+extern "C" vla_trt_status vla_trt_build_parse_mapped(vla_trt_build* build, char const* onnx, void const* model,
+                                                     uint64_t bytes, vla_trt_weight const* weights,
+                                                     uint64_t count) noexcept {
+  return guarded("parsing the ONNX file", [&]() -> vla_trt_status {
+#if VLA_TRT_HAS_INITIALIZERS
+    auto& parser = *build->parser;
+    if (!parser.loadModelProto(model, static_cast<std::size_t>(bytes), onnx)) {
+      return fail(VLA_TRT_PARSE, "the ONNX parser refuses %s", onnx);
+    }
+    for (uint64_t i = 0; i < count; ++i) {
+      if (!parser.loadInitializer(weights[i].name, weights[i].data, static_cast<std::size_t>(weights[i].bytes))) {
+        return fail(VLA_TRT_PARSE, "the ONNX parser refuses weight '%s' of %s", weights[i].name, onnx);
+      }
+    }
+    return parser.parseModelProto() ? VLA_TRT_OK : fail(VLA_TRT_PARSE, "the ONNX parser refuses %s", onnx);
+#else
+    static_cast<void>(build);
+    static_cast<void>(model);
+    static_cast<void>(bytes);
+    static_cast<void>(weights);
+    static_cast<void>(count);
+    return fail(VLA_TRT_UNSUPPORTED, "this TensorRT reads the weights of %s itself", onnx);
+#endif
+  });
+}
+
 extern "C" vla_trt_status vla_trt_build_parser_error(vla_trt_build const* build, int32_t index,
                                                      vla_trt_parser_error* out) noexcept {
   return guarded("reading a parser error", [&]() -> vla_trt_status {

@@ -161,6 +161,18 @@ void vla_trt_build_free(vla_trt_build* build) VLA_TRT_NOEXCEPT;
 // From the file, so that external data beside it is found.
 vla_trt_status vla_trt_build_parse(vla_trt_build* build, const char* onnx) VLA_TRT_NOEXCEPT;
 
+// 1 when vla_trt_build_parse_mapped works: TensorRT 10.13 and later.
+int32_t vla_trt_maps_weights(void) VLA_TRT_NOEXCEPT;
+
+typedef struct {
+  const char* name;  // of the initializer
+  const void* data;  // must stay until the build is freed
+  uint64_t bytes;
+} vla_trt_weight;
+// The model's bytes with the weights that lie outside them; `onnx` names its file.
+vla_trt_status vla_trt_build_parse_mapped(vla_trt_build* build, const char* onnx, const void* model, uint64_t bytes,
+                                          const vla_trt_weight* weights, uint64_t count) VLA_TRT_NOEXCEPT;
+
 typedef struct {
   int32_t code, node, line;
   const char *text, *node_name, *node_operator, *file, *function;  // node's names are null before TensorRT 10
@@ -220,7 +232,7 @@ vla_trt_status vla_trt_build_profile_add(vla_trt_build* build, int32_t* index) V
 vla_trt_status vla_trt_build_profile_set(vla_trt_build* build, int32_t index, const char* input,
                                          const vla_trt_range* range) VLA_TRT_NOEXCEPT;
 vla_trt_status vla_trt_build_profile_commit(vla_trt_build* build, int32_t index) VLA_TRT_NOEXCEPT;
-// The profile whose shapes calibration batches have; it must be committed.
+// The profile whose optimum is the shape of calibration batches; committed or not.
 vla_trt_status vla_trt_build_profile_calibrates(vla_trt_build* build, int32_t index) VLA_TRT_NOEXCEPT;
 
 // An empty cache (size 0) is filled by the build. A cache of another device or version is refused.

@@ -26,6 +26,7 @@
 
 #define VLA_TRT_HAS_PROGRESS VLA_TRT_SINCE(10, 0)
 #define VLA_TRT_HAS_WRITER VLA_TRT_SINCE(10, 13)    // buildSerializedNetworkToStream
+#define VLA_TRT_HAS_INITIALIZERS VLA_TRT_SINCE(10, 13)  // IParser::loadInitializer
 #define VLA_TRT_HAS_CALIBRATOR (!VLA_TRT_SINCE(11, 0))  // and builder flags for precision, and layer precisions
 #define VLA_TRT_HAS_BF16 (VLA_TRT_SINCE(9, 0) && !VLA_TRT_SINCE(11, 0))
 

@@ -4,14 +4,19 @@
 //! So a build is two processes: a child that builds and ends, and its parent, which then loads the engine once, runs
 //! it once, measures what it keeps and writes the record.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::engine::memory::mib;
-use crate::engine::{self, provenance};
+use crate::engine::{self, Precision, provenance};
 
+pub mod low_memory;
 mod request;
+mod scales;
 mod target;
 
+#[cfg(feature = "tensorrt")]
+mod calibrator;
 #[cfg(feature = "tensorrt")]
 mod probe;
 #[cfg(feature = "tensorrt")]
@@ -20,10 +25,13 @@ mod record;
 mod work;
 
 #[cfg(feature = "tensorrt")]
+pub use calibrator::Calibrated;
+#[cfg(feature = "tensorrt")]
 pub use probe::{Probe, probe};
 #[cfg(feature = "tensorrt")]
 pub use record::{Origin, record};
-pub use request::{Precision, Range, Request};
+pub use request::{Effort, Range, Request};
+pub use scales::{CacheKey, Decision, Scales};
 pub use target::Target;
 #[cfg(feature = "tensorrt")]
 pub use work::{Built, build};
@@ -49,6 +57,16 @@ pub enum Error {
         path: PathBuf,
         /// The system's words.
         source: std::io::Error,
+    },
+    /// This device or this TensorRT has no such precision.
+    #[error("{} cannot be built in {precision} here: {reason}", onnx.display())]
+    Precision {
+        /// The network.
+        onnx: PathBuf,
+        /// What it was to compute in.
+        precision: Precision,
+        /// What is lacking, and what to do.
+        reason: String,
     },
     /// Another process builds the same engine.
     #[error(
@@ -109,6 +127,27 @@ pub fn device() -> Result<provenance::DeviceIdentity, engine::Error> {
     let cuda = engine::tensorrt::cuda::Cuda::open()?;
     let library = engine::tensorrt::Library::open()?;
     engine::tensorrt::identity(&cuda, library.version())
+}
+
+/// Writes a file beside `path` that then takes its name, so that no half of one is ever found there.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    }
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let temporary = PathBuf::from(temporary);
+    let write = || {
+        let mut file = std::fs::File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().map_err(|error| {
+        // The error says what matters; a temporary that is left behind is replaced by the next write.
+        std::fs::remove_file(&temporary).unwrap_or_default();
+        Error::io(path)(error)
+    })
 }
 
 impl Error {

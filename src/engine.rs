@@ -12,6 +12,7 @@ use crate::tensor::{DType, HostTensor, TensorSpec};
 pub mod memory;
 pub mod onnx;
 pub mod pipeline;
+pub mod precision;
 pub mod profile;
 mod program;
 pub mod provenance;
@@ -23,6 +24,7 @@ pub mod wiring;
 
 pub use memory::{Admission, Footprint, MemoryUse, Pool};
 pub use pipeline::{LoadEvent, Pipeline, Run, StageReport};
+pub use precision::Precision;
 pub use profile::Profile;
 pub use provenance::Verified;
 pub use wiring::{Input, Output, Stage, Symbols};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::engine::{Admission, EngineKind};
+use crate::npz;
 use crate::observation::JointMap;
 use crate::policy::inspect::Arrays;
 use crate::policy::{self, LoadOptions, Policy, PolicySpec, Progress};
@@ -11,28 +12,15 @@ use crate::tensor::HostTensor;
 
 pub mod inputs;
 mod names;
-pub mod npy;
-pub mod npz;
 
 pub use inputs::Inputs;
 
 /// Why arrays cannot be read, used or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file of arrays cannot be read or written.
-    #[error("{}: {reason}", path.display())]
-    Archive {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, and what was expected.
-        reason: String,
-    },
-    /// Arrays of the file cannot be read.
-    #[error("{}", problems.iter().map(|(name, reason)| format!("array '{name}': {reason}")).collect::<Vec<_>>().join("\n  "))]
-    Arrays {
-        /// Names, and what was expected and found.
-        problems: Vec<(String, String)>,
-    },
+    /// A file of arrays.
+    #[error(transparent)]
+    Npz(#[from] npz::Error),
     /// An array cannot be used.
     #[error("array '{name}': {reason}")]
     Array {

@@ -12,6 +12,7 @@
 pub mod absmax;
 pub mod bag;
 pub mod builder;
+pub mod calibration;
 pub mod chunk;
 pub mod cli;
 pub mod doctor;
@@ -19,6 +20,7 @@ pub mod engine;
 pub mod export;
 pub mod infer;
 pub mod message;
+pub mod npz;
 pub mod observation;
 pub mod onnx;
 pub mod parameters;

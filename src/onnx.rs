@@ -11,7 +11,7 @@ mod shapes;
 use std::path::PathBuf;
 
 pub use cost::Cost;
-pub use network::{Network, Weight};
+pub use network::{ExternalWeight, Network, Weight};
 
 /// Part of a network whose nodes an engine keeps in single precision whatever else it is built in: nodes are named
 /// `.../fp32/...`.

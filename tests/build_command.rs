@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use vla_trt::builder::{Error, Precision, Request};
+use vla_trt::builder::{Error, Request};
 use vla_trt::engine::profile::Profile;
 
 #[path = "support/demo.rs"]
@@ -22,11 +22,8 @@ fn request(onnx: &Path, profile: &[(&str, [usize; 3])]) -> Request {
     Request {
         onnx: onnx.to_owned(),
         engine: onnx.with_extension("engine"),
-        precision: Precision::Fp32,
         profile: profile.iter().map(|(name, range)| ((*name).to_owned(), *range)).collect(),
-        timing_cache: None,
-        workspace: None,
-        level: None,
+        ..Request::default()
     }
 }
 
@@ -79,7 +76,7 @@ fn what_cannot_be_meant_ends_before_anything_is_built() {
     for (arguments, words) in [
         (&["build"][..], "required"),
         (&["build", "--onnx", "x.onnx"], "--engine"),
-        (&["build", "--onnx", "x.onnx", "--engine", "y", "--precision", "int9"], "expected fp32 or fp16, found 'int9'"),
+        (&["build", "--onnx", "x.onnx", "--engine", "y", "--precision", "int9"], "found 'int9'"),
         (&["build", "policy", "--profile", "T=1:2:3"], "cannot be used with"),
         (&["build", "--onnx", "x", "--engine", "y", "--precision", "fp32", "--profile", "T=1:2"], "NAME=MIN:OPT:MAX"),
         (&["build", "--onnx", "x", "--engine", "y", "--precision", "fp32", "--profile", "T=1:b:3"], "whole numbers"),

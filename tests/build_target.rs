@@ -5,7 +5,8 @@ use std::path::Path;
 
 use prost::Message as _;
 use tempfile::TempDir;
-use vla_trt::builder::{Error, Precision, Request, Target};
+use vla_trt::builder::{Error, Request, Target};
+use vla_trt::engine::Precision;
 use vla_trt::onnx::proto::{GraphProto, ModelProto, StringStringEntryProto, TensorProto};
 
 /// A network of one weight of `rows` times 1024 numbers, in a file beside it that is there or not.
@@ -25,15 +26,7 @@ fn network(dir: &Path, rows: i64, data: bool) -> Request {
     if data {
         fs::write(dir.join("w.bin"), []).expect("written");
     }
-    Request {
-        onnx: dir.join("m.onnx"),
-        engine: dir.join("engines/m.engine"),
-        precision: Precision::Fp32,
-        profile: [].into(),
-        timing_cache: None,
-        workspace: None,
-        level: None,
-    }
+    Request { onnx: dir.join("m.onnx"), engine: dir.join("engines/m.engine"), ..Request::default() }
 }
 
 fn small() -> (TempDir, Request) {
@@ -89,7 +82,7 @@ fn a_disk_without_room_for_the_weights_is_refused_first_by_what_is_needed_and_fr
     assert_eq!(needed, (1 << 62) + (64 << 20));
     assert!(free > 0 && free < needed);
     assert!(error.to_string().contains("MiB free; make room, or choose another folder"), "{error}");
-    let half = Target::take(&Request { precision: Precision::Fp16, ..request }).expect_err("nor half as large");
+    let half = Target::take(&Request { precision: Precision::FP16, ..request }).expect_err("nor half as large");
     let Error::Space { needed, .. } = half else { panic!("{half:?}") };
     assert_eq!(needed, (1 << 61) + (64 << 20));
     assert_eq!(files(dir.path()), [""; 0]);

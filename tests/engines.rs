@@ -48,10 +48,10 @@ impl Kind {
             Self::Onnx => Tolerance { outputs: 0.0, kept: 0.0 },
             // Other kernels, other orders of summation.
             #[cfg(feature = "tensorrt")]
-            Self::Tensorrt(vla_trt::builder::Precision::Fp32) => Tolerance { outputs: 1e-4, kept: 0.0 },
+            Self::Tensorrt(vla_trt::engine::Precision::FP32) => Tolerance { outputs: 1e-4, kept: 0.0 },
             // Eleven bits of mantissa: a value is rounded by up to 2^-11 of itself, and the error of a chain adds up.
             #[cfg(feature = "tensorrt")]
-            Self::Tensorrt(vla_trt::builder::Precision::Fp16) => Tolerance { outputs: 2e-2, kept: 1.0 / 2048.0 },
+            Self::Tensorrt(_) => Tolerance { outputs: 2e-2, kept: 1.0 / 2048.0 },
         }
     }
 }
@@ -95,6 +95,6 @@ macro_rules! suite {
 
 suite! { onnx on Kind::Onnx }
 #[cfg(feature = "tensorrt")]
-suite! { tensorrt_fp32 on Kind::Tensorrt(vla_trt::builder::Precision::Fp32) }
+suite! { tensorrt_fp32 on Kind::Tensorrt(vla_trt::engine::Precision::FP32) }
 #[cfg(feature = "tensorrt")]
-suite! { tensorrt_fp16 on Kind::Tensorrt(vla_trt::builder::Precision::Fp16) }
+suite! { tensorrt_fp16 on Kind::Tensorrt(vla_trt::engine::Precision::FP16) }

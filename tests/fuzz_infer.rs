@@ -7,7 +7,7 @@ mod fuzz;
 use std::io::Cursor;
 use std::path::Path;
 
-use vla_trt::infer::{npy, npz};
+use vla_trt::npz::{self, npy};
 use vla_trt::tensor::HostTensor;
 
 fn arrays() -> Vec<HostTensor> {

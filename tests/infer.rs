@@ -13,8 +13,9 @@ use std::io::{Cursor, Write};
 use std::path::Path;
 
 use demo_pipeline::{Demo, Inputs as BelowProcessor};
-use vla_trt::infer::{self, Inputs, npy, npz};
+use vla_trt::infer::{self, Inputs};
 use vla_trt::message::{PixelFormat, Pixels};
+use vla_trt::npz::{self, npy};
 use vla_trt::policy::PolicySpec;
 use vla_trt::policy::decode::ActionDecoder;
 use vla_trt::policy::encode::EvalTransform;

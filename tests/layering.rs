@@ -14,6 +14,8 @@ const MAY_CALL: &[(&str, &[&str])] = &[
     ("observation", &["message", "time", "tensor"]),
     ("onnx", &["tensor", "sys"]),
     ("engine", &["onnx", "tensor", "time", "sys"]),
+    ("npz", &["tensor"]),
+    ("calibration", &["npz", "tensor"]),
     ("chunk", &["message", "time", "tensor"]),
     ("policy", &["observation", "engine", "chunk", "message", "tensor", "time", "sys"]),
     ("parameters", &["policy", "observation", "chunk", "engine", "time"]),
@@ -34,8 +36,8 @@ const MAY_CALL: &[(&str, &[&str])] = &[
             "sys",
         ],
     ),
-    ("infer", &["policy", "observation", "engine", "message", "tensor"]),
-    ("builder", &["engine", "onnx", "tensor", "sys", "time"]),
+    ("infer", &["policy", "observation", "engine", "message", "npz", "tensor"]),
+    ("builder", &["calibration", "engine", "onnx", "tensor", "sys", "time"]),
     ("doctor", &["policy", "engine", "onnx"]),
     ("export", &["policy", "tensor", "engine", "onnx", "time", "sys"]),
     (
@@ -47,6 +49,7 @@ const MAY_CALL: &[(&str, &[&str])] = &[
         "cli",
         &[
             "builder",
+            "npz",
             "doctor",
             "onnx",
             "absmax",

@@ -81,6 +81,8 @@ class NetworkImpl final : public nvinfer1::standin_stubs::VNetworkDefinition {
   }
 
   Model model;
+  // Weights that the parser was handed in memory.
+  std::string initializers;
   uint32_t const flags;
   std::vector<std::string> precisions;
 

@@ -134,9 +134,12 @@ class ConfigImpl final : public nvinfer1::standin_stubs::VBuilderConfig {
 #if VLA_TRT_HAS_CALIBRATOR
   void setInt8Calibrator(nvinfer1::IInt8Calibrator* from) noexcept override { calibrator = from; }
   bool setCalibrationProfile(nvinfer1::IOptimizationProfile const* profile) noexcept override {
-    for (size_t i = 0; i < profiles.size(); ++i) {
-      if (profiles[i] == profile) told["calibration_profile"] = std::to_string(i);
+    std::string text;
+    for (auto const& [input, range] : static_cast<Profile const*>(profile)->impl.ranges) {
+      text += (text.empty() ? "" : " ") + input;
+      for (int32_t i = 0; i < range.opt.nbDims; ++i) text += (i == 0 ? " " : "x") + std::to_string(range.opt.d[i]);
     }
+    told["calibration_shapes"] = text;
     return true;
   }
   nvinfer1::IInt8Calibrator* calibrator = nullptr;
@@ -202,6 +205,7 @@ std::string plan_of(NetworkImpl const& network, ConfigImpl const& config) {
     text += "\n";
   }
   text += flags_of(config.flags) + ranges_of(config);
+  if (!network.initializers.empty()) text += "option initializers=" + network.initializers + "\n";
   for (auto const& [key, value] : config.told) text += "option " + key + "=" + value + "\n";
   for (auto const& line : network.precisions) text += "option " + line + "\n";
   text += "option network_flags=" + std::to_string(network.flags) + "\n";

@@ -29,7 +29,32 @@ class Parser final : public nvonnxparser::standin_stubs::IParser {
 
   bool parseFromFile(char const* file, int) noexcept override {
     std::ifstream stream(file);
-    std::string const text{std::istreambuf_iterator<char>(stream), {}};
+    return parse({std::istreambuf_iterator<char>(stream), {}}, file);
+  }
+#if VLA_TRT_HAS_INITIALIZERS
+  // An ONNX file that holds the text somewhere.
+  bool loadModelProto(void const* model, size_t bytes, char const* path) noexcept override {
+    std::string const all(static_cast<char const*>(model), bytes);
+    auto const at = all.find("standin\n");
+    text_ = at == std::string::npos ? "" : all.substr(at);
+    path_ = path;
+    return at != std::string::npos;
+  }
+  bool loadInitializer(char const* name, void const* data, size_t bytes) noexcept override {
+    auto const* const first = static_cast<unsigned char const*>(data);
+    network_.impl.initializers += std::string(name) + " " + std::to_string(bytes) + " bytes from " +
+                                  std::to_string(bytes == 0 ? 0 : first[0]) + "; ";
+    return std::string(name) != "refused";
+  }
+  bool parseModelProto() noexcept override { return parse(text_, path_.c_str()); }
+#endif
+  int getNbErrors() const noexcept override { return static_cast<int>(errors_.size()); }
+  nvonnxparser::IParserError const* getError(int index) const noexcept override {
+    return errors_[static_cast<size_t>(index)].get();
+  }
+
+ private:
+  bool parse(std::string const& text, char const* file) {
     NetworkImpl& impl = network_.impl;
     if (!read_model(text, impl.model)) {
       log(logger_, Severity::kERROR, std::string("standin: ModelImporter: failed to parse ") + file);
@@ -40,15 +65,14 @@ class Parser final : public nvonnxparser::standin_stubs::IParser {
     impl.filled();
     return errors_.empty();
   }
-  int getNbErrors() const noexcept override { return static_cast<int>(errors_.size()); }
-  nvonnxparser::IParserError const* getError(int index) const noexcept override {
-    return errors_[static_cast<size_t>(index)].get();
-  }
 
- private:
   Network& network_;
   nvinfer1::ILogger* const logger_;
   std::vector<std::unique_ptr<ParserErrorImpl>> errors_;
+#if VLA_TRT_HAS_INITIALIZERS
+  std::string text_;
+  std::string path_;
+#endif
 };
 
 }  // namespace standin

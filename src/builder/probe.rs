@@ -46,6 +46,7 @@ pub fn probe(engine: &Path, emulated: bool) -> Result<Probe, Error> {
         activation_bytes: Some(plan.activation_bytes()),
         weight_bytes: Some(free_before.saturating_sub(free_after)),
         load_peak_bytes: Some(peak.saturating_sub(before.anonymous)),
+        build_peak_bytes: None,
     };
     let profiles = plan.profiles();
     // Asked before anything runs: such an engine ends in `Cask unknown internal error`.

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::{Error, Probe, probe};
-use crate::engine::provenance::{self, EngineIdentity, FORMAT, OnnxIdentity, Provenance, hash};
+use super::{Error, Probe, Scales, probe};
+use crate::engine::provenance::{self, Calibration, EngineIdentity, FORMAT, OnnxIdentity, Provenance, hash};
 
 /// How an engine came to be.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +13,10 @@ pub struct Origin<'a> {
     pub precision: &'a str,
     /// Builder flags and settings.
     pub flags: Vec<String>,
+    /// What INT8 scales came from: the cache and, where it is known, the recorded inputs.
+    pub scales: Option<&'a Scales>,
+    /// Highest resident set of the process that built, in bytes; 0: not known.
+    pub peak_resident: u64,
     /// How long the build took.
     pub duration: Duration,
     /// Another tool built it.
@@ -26,7 +30,8 @@ pub struct Origin<'a> {
 /// # Errors
 /// As [`probe`], and [`Error::Record`].
 pub fn record(engine: &Path, onnx: &Path, origin: &Origin<'_>) -> Result<Provenance, Error> {
-    let Probe { device, memory, profiles } = probe(engine, origin.emulated)?;
+    let Probe { device, mut memory, profiles } = probe(engine, origin.emulated)?;
+    memory.build_peak_bytes = (origin.peak_resident > 0).then_some(origin.peak_resident);
     let network = OnnxIdentity::of(onnx).map_err(|reason| Error::Unclean { engine: engine.to_owned(), reason })?;
     let bytes = std::fs::metadata(engine).map_err(Error::io(engine))?.len();
     let sha256 = hash::file_sha256(engine).map_err(Error::io(engine))?;
@@ -39,7 +44,7 @@ pub fn record(engine: &Path, onnx: &Path, origin: &Origin<'_>) -> Result<Provena
         precision: origin.precision.to_owned(),
         profiles,
         flags: origin.flags.clone(),
-        calibration: None,
+        calibration: origin.scales.map(|scales| calibration(engine, scales)).transpose()?,
         engine: EngineIdentity { sha256, bytes },
         built_at: provenance::rfc3339(SystemTime::now()),
         build_s: origin.duration.as_secs_f64(),
@@ -48,4 +53,17 @@ pub fn record(engine: &Path, onnx: &Path, origin: &Origin<'_>) -> Result<Provena
     };
     record.write(engine)?;
     Ok(record)
+}
+
+/// The cache as the record names it: a file beside the engine by its name alone, so that the folder can be moved.
+fn calibration(engine: &Path, scales: &Scales) -> Result<Calibration, Error> {
+    let sha256 = hash::file_sha256(&scales.cache).map_err(Error::io(&scales.cache))?;
+    let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io(path));
+    let beside = scales.cache.file_name().filter(|_| scales.cache.parent() == engine.parent());
+    let file = match beside {
+        Some(name) => name.into(),
+        None => absolute(&scales.cache)?,
+    };
+    let data = scales.data.as_deref().map(absolute).transpose()?;
+    Ok(Calibration { file, sha256, data })
 }

@@ -1,53 +1,21 @@
 //! What is to be built, checked against the network before any library is opened.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::{Error, Scales};
+use crate::engine::Precision;
 use crate::engine::profile::Profile;
 use crate::onnx::Network;
-use crate::tensor::Dim;
-
-/// What an engine computes in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// Single precision throughout.
-    Fp32,
-    /// Half precision where the builder finds it faster, single precision elsewhere.
-    Fp16,
-}
-
-impl FromStr for Precision {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "fp32" => Ok(Self::Fp32),
-            "fp16" => Ok(Self::Fp16),
-            other => Err(format!("expected fp32 or fp16, found '{other}'")),
-        }
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Fp32 => "fp32",
-            Self::Fp16 => "fp16",
-        })
-    }
-}
+use crate::tensor::{Dim, TensorSpec};
 
 /// Smallest, usual and largest value of a symbolic dimension.
 pub type Range = [usize; 3];
 
 /// One engine to be built.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Request {
     /// The network.
     pub onnx: PathBuf,
@@ -57,51 +25,74 @@ pub struct Request {
     pub precision: Precision,
     /// Values of the network's symbolic dimensions, by name.
     pub profile: BTreeMap<String, Range>,
+    /// Largest value of any symbolic dimension: bounds the ranges above, and is the range of those without one.
+    pub longest: Option<usize>,
+    /// Where the scales of INT8 come from, unless the network has its own.
+    pub scales: Option<Scales>,
     /// Tactic timings of earlier builds; read when it is there, written when the build is done.
     pub timing_cache: Option<PathBuf>,
-    /// Scratch memory that a tactic may take, in bytes; `None`: the builder's own choice.
+    /// What the builder may take.
+    pub effort: Effort,
+}
+
+/// What the builder may take and try. The default leaves everything to it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Effort {
+    /// Scratch memory that a tactic may take, in bytes.
     pub workspace: Option<u64>,
-    /// How long the builder looks for fast tactics, 0 to 5; `None`: the builder's own choice.
+    /// Device memory that trying tactics out may take, in bytes.
+    pub tactic_memory: Option<u64>,
+    /// How long the builder looks for fast tactics, 0 to 5.
     pub level: Option<u8>,
+    /// Only kernels of TensorRT itself: cuBLAS, cuBLASLt and cuDNN are not loaded.
+    pub own_kernels: bool,
 }
 
 impl Request {
     /// The profile of every input that has a symbolic dimension, by the network's own name.
     ///
     /// # Errors
-    /// [`Error::Request`] listing every symbol without a range, every range without a symbol, and every range that is
-    /// none; [`Error::Onnx`] when the network cannot be read.
+    /// [`Error::Request`] listing every symbol without a range, every range without a symbol, every range that is none,
+    /// and what keeps INT8 from having scales; [`Error::Onnx`] when the network cannot be read.
     pub fn profiles(&self) -> Result<BTreeMap<String, Profile>, Error> {
         let network = Network::open(&self.onnx)?;
-        let mut problems = Vec::new();
-        let mut used = Vec::new();
-        let mut profiles = BTreeMap::new();
-        for input in &network.inputs {
-            let mut profile = Profile::default();
-            for dim in &input.dims {
-                let [min, opt, max] = match dim {
-                    Dim::Fixed(n) => [*n; 3],
-                    Dim::Symbol(symbol) => {
-                        used.push(symbol.as_str());
-                        self.profile.get(symbol).copied().unwrap_or_default()
-                    }
-                };
-                profile.min.push(min);
-                profile.opt.push(opt);
-                profile.max.push(max);
+        let ranges = self.ranges(&network.inputs);
+        let mut problems = self.range_problems(&network.inputs, &ranges);
+        problems.extend(Scales::problems(self, &network));
+        if !problems.is_empty() {
+            return Err(Error::Request { onnx: self.onnx.clone(), problems });
+        }
+        let profile = |input: &TensorSpec| {
+            let is_open = input.dims.iter().any(|dim| matches!(dim, Dim::Symbol(_)));
+            is_open.then(|| (input.name.clone(), profile_of(input, &ranges)))
+        };
+        Ok(network.inputs.iter().filter_map(profile).collect())
+    }
+
+    /// The range of every symbol that has one.
+    pub fn ranges(&self, inputs: &[TensorSpec]) -> BTreeMap<String, Range> {
+        let mut ranges = self.profile.clone();
+        if let Some(longest) = self.longest {
+            for range in ranges.values_mut() {
+                *range = range.map(|value| value.min(longest));
             }
-            if input.dims.iter().any(|dim| matches!(dim, Dim::Symbol(_))) {
-                profiles.insert(input.name.clone(), profile);
+            for symbol in symbols(inputs) {
+                ranges.entry(symbol.to_owned()).or_insert([1.min(longest), longest, longest]);
             }
         }
-        used.sort_unstable();
-        used.dedup();
-        for symbol in used.iter().filter(|symbol| !self.profile.contains_key(**symbol)) {
-            problems.push(format!(
-                "dimension '{symbol}' has no range: give --profile {symbol}=MIN:OPT:MAX (policy.yaml has it under profile)"
-            ));
-        }
-        for (symbol, [min, opt, max]) in &self.profile {
+        ranges
+    }
+
+    fn range_problems(&self, inputs: &[TensorSpec], ranges: &BTreeMap<String, Range>) -> Vec<String> {
+        let used = symbols(inputs);
+        let missing = used.iter().filter(|symbol| !ranges.contains_key(**symbol)).map(|symbol| {
+            format!(
+                "dimension '{symbol}' has no range: give --profile {symbol}=MIN:OPT:MAX (policy.yaml has it under \
+                 profile), or --max-seq-len N for 1 to N"
+            )
+        });
+        let mut problems: Vec<String> = missing.collect();
+        for (symbol, [min, opt, max]) in ranges {
             if !used.contains(&symbol.as_str()) {
                 let known = if used.is_empty() { "none".to_owned() } else { used.join(", ") };
                 problems.push(format!("--profile {symbol}: the network's symbolic dimensions are {known}"));
@@ -109,6 +100,35 @@ impl Request {
                 problems.push(format!("--profile {symbol}: expected 1 <= MIN <= OPT <= MAX, found {min}:{opt}:{max}"));
             }
         }
-        if problems.is_empty() { Ok(profiles) } else { Err(Error::Request { onnx: self.onnx.clone(), problems }) }
+        problems
     }
+}
+
+/// Names of symbolic dimensions, each once, sorted.
+fn symbols(inputs: &[TensorSpec]) -> Vec<&str> {
+    let dims = inputs.iter().flat_map(|input| &input.dims);
+    let mut symbols: Vec<&str> = dims
+        .filter_map(|dim| match dim {
+            Dim::Symbol(symbol) => Some(symbol.as_str()),
+            Dim::Fixed(_) => None,
+        })
+        .collect();
+    symbols.sort_unstable();
+    symbols.dedup();
+    symbols
+}
+
+/// The shapes of an input when its symbols take these values; a symbol without a range is 0.
+pub(super) fn profile_of(input: &TensorSpec, ranges: &BTreeMap<String, Range>) -> Profile {
+    let mut profile = Profile::default();
+    for dim in &input.dims {
+        let [min, opt, max] = match dim {
+            Dim::Fixed(n) => [*n; 3],
+            Dim::Symbol(symbol) => ranges.get(symbol).copied().unwrap_or_default(),
+        };
+        profile.min.push(min);
+        profile.opt.push(opt);
+        profile.max.push(max);
+    }
+    profile
 }

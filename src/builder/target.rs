@@ -30,7 +30,7 @@ impl Target {
     /// network's weights in the engine's precision, [`Error::Request`] when a file of the network is missing,
     /// [`Error::Io`] when the folder cannot be written to.
     pub fn take(request: &Request) -> Result<Self, Error> {
-        let needed = needed(request)?;
+        let needed = Self::needed(request)?;
         let engine = request.engine.as_path();
         let folder = match engine.parent() {
             Some(folder) if folder != Path::new("") => folder,
@@ -41,12 +41,26 @@ impl Target {
         let file = hold(engine, &lock)?;
         let target = Self { engine: engine.to_owned(), lock, _file: file };
         target.clear();
-        let disk = rustix::fs::statvfs(folder).map_err(|error| Error::io(folder)(error.into()))?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let free = free(folder)?;
         if free < needed {
             return Err(Error::Space { folder: folder.to_owned(), needed, free });
         }
         Ok(target)
+    }
+
+    /// Bytes that the engine may take on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when a file of the network is missing.
+    pub fn needed(request: &Request) -> Result<u64, Error> {
+        let network = Network::open(&request.onnx)?;
+        let missing = network.data_files.iter().filter(|file| !file.is_file());
+        let problems: Vec<String> =
+            missing.map(|file| format!("its weights are in {}, and there is no such file", file.display())).collect();
+        if !problems.is_empty() {
+            return Err(Error::Request { onnx: request.onnx.clone(), problems });
+        }
+        Ok(network.weight_bytes_in(&request.precision.to_string()).saturating_add(BESIDE_WEIGHTS))
     }
 
     /// Where the engine is written until it is whole.
@@ -102,16 +116,10 @@ fn hold(engine: &Path, path: &Path) -> Result<File, Error> {
     }
 }
 
-/// Bytes that the engine may take on the disk.
-fn needed(request: &Request) -> Result<u64, Error> {
-    let network = Network::open(&request.onnx)?;
-    let missing = network.data_files.iter().filter(|file| !file.is_file());
-    let problems: Vec<String> =
-        missing.map(|file| format!("its weights are in {}, and there is no such file", file.display())).collect();
-    if !problems.is_empty() {
-        return Err(Error::Request { onnx: request.onnx.clone(), problems });
-    }
-    Ok(network.weight_bytes_in(&request.precision.to_string()).saturating_add(BESIDE_WEIGHTS))
+/// Bytes that are free on the disk of a folder.
+fn free(folder: &Path) -> Result<u64, Error> {
+    let disk = rustix::fs::statvfs(folder).map_err(|error| Error::io(folder)(error.into()))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -1,19 +1,28 @@
 //! The builder's own work: a network parsed, tactics timed, the plan written. Runs in a process of its own.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Precision, Request, Target};
+use super::calibrator::{Calibrated, Recorded};
+use super::{Decision, Error, Request, Scales, Target};
+use crate::engine::memory::MemoryUse;
+use crate::engine::profile::Profile;
+use crate::engine::provenance::{OWN_KERNELS_FLAG, OnnxIdentity};
 use crate::engine::tensorrt::cuda::Cuda;
-use crate::engine::tensorrt::{self, BuildOptions, BuildProgress, Library, Log};
+use crate::engine::tensorrt::{self, BuildOptions, BuildProgress, Library, Log, TacticSources};
+use crate::engine::{self, Precision};
 use crate::onnx::{FP32_SCOPE, Network};
 
 /// What TensorRT logs when it takes a timing cache and then cannot read the part about fused kernels in it.
 const CACHE_REFUSED: &str = "timing cache will not be used";
+
+/// TensorRT's own kernels: nothing of other libraries.
+const OWN_KERNELS: TacticSources =
+    TacticSources { cublas: false, cublas_lt: false, cudnn: false, edge_mask: true, jit: true };
 
 /// What a build made, and with which switches.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,41 +37,57 @@ pub struct Built {
     pub flags: Vec<String>,
     /// Whether a timing cache was there, of this device, version and network.
     pub timing_cache_used: bool,
+    /// What INT8 scales were measured on; `None` without a calibration, or with one from a cache.
+    pub calibrated: Option<Calibrated>,
+    /// Highest resident set of the process that built, in bytes.
+    pub peak_resident: u64,
+    /// Most that the builder's allocators took on the device, in bytes, where it says so.
+    pub peak_device: Option<u64>,
 }
 
 /// Builds the engine of `request` and puts it in place: to a file beside it that is synced and renamed, so that no half
 /// of one is ever found at its name.
 ///
 /// # Errors
-/// [`Error::Request`] before any library is opened; [`Error::Builder`] with the builder's words.
+/// [`Error::Request`] before any library is opened; [`Error::Precision`]; [`Error::Builder`] with the builder's words.
 pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> bool + Send)) -> Result<Built, Error> {
     let started = Instant::now();
     let profiles = request.profiles()?;
+    let network = Network::open(&request.onnx)?;
     let cuda = Cuda::open()?;
     cuda.enter()?;
-    let library = Library::open().map_err(crate::engine::Error::from)?;
+    let library = Library::open().map_err(engine::Error::from)?;
+    let device = tensorrt::identity(&cuda, library.version())?;
+    if let Some(reason) = request.precision.lacking(&device) {
+        return Err(Error::Precision { onnx: request.onnx.clone(), precision: request.precision, reason });
+    }
+    let identity = identity_for_scales(request)?;
+    let here = (&cuda, device.tensorrt.clone(), library.version().major < 10);
+    let mut recorded = match (&request.scales, &identity) {
+        (Some(scales), Some(identity)) => Some(scales_of(request, scales, &network, &identity.sha256, here)?),
+        _ => None,
+    };
     let cache = timing_cache(request)?;
     let given = !cache.is_empty();
-    let options = BuildOptions {
-        fp16: request.precision == Precision::Fp16,
-        fp32_layers: fp32_layers(request)?,
-        workspace_bytes: request.workspace,
-        optimization_level: request.level,
-        timing_cache: Some(cache),
-        profiles: if profiles.is_empty() { Vec::new() } else { vec![profiles] },
-        ..BuildOptions::default()
-    };
+    let options = options(request, &network, profiles, recorded.as_ref(), cache);
     let partial = Target::partial(&request.engine);
     if let Some(folder) = request.engine.parent() {
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
     }
     let mut out = BufWriter::with_capacity(1 << 20, File::create(&partial).map_err(Error::io(&partial))?);
-    let mut cache_refused = false;
+    let mut heard = Heard::default();
     let mut watched = |what: BuildProgress<'_>| {
-        cache_refused |= matches!(what, BuildProgress::Line { text, .. } if text.contains(CACHE_REFUSED));
+        heard.take(&what);
         progress(what)
     };
-    let built = tensorrt::build(&library, &Log::new(), &request.onnx, &options, &mut out, &mut watched);
+    let log = Log::new();
+    let built = match &mut recorded {
+        Some(recorded) => {
+            let onnx = &request.onnx;
+            tensorrt::build_calibrated(&library, &log, onnx, &options, recorded, &mut out, &mut watched)
+        }
+        None => tensorrt::build(&library, &log, &request.onnx, &options, &mut out, &mut watched),
+    };
     let finished = built.map_err(|error| refused(request, &error)).and_then(|built| {
         out.flush().map_err(Error::io(&partial))?;
         out.get_ref().sync_all().map_err(Error::io(&partial))?;
@@ -71,21 +96,103 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
     });
     let built = finished.inspect_err(|_| fs::remove_file(&partial).unwrap_or_default())?;
     if let Some(path) = &request.timing_cache {
-        replace(path, &built.timing_cache)?;
+        super::replace(path, &built.timing_cache)?;
     }
     Ok(Built {
         bytes: built.bytes,
         duration: started.elapsed(),
         layers: built.layers,
         flags: flags(&options),
-        timing_cache_used: built.timing_cache_used && !cache_refused && given,
+        timing_cache_used: built.timing_cache_used && !heard.cache_refused && given,
+        calibrated: recorded.as_ref().and_then(Recorded::done),
+        peak_resident: MemoryUse::now().peak_resident,
+        peak_device: heard.peak_device,
     })
 }
 
+/// The network's hash, which a calibration cache is held against.
+fn identity_for_scales(request: &Request) -> Result<Option<OnnxIdentity>, Error> {
+    let wanted = request.scales.is_some();
+    let identity = wanted.then(|| OnnxIdentity::of(&request.onnx)).transpose();
+    identity.map_err(|problem| Error::Request { onnx: request.onnx.clone(), problems: vec![problem] })
+}
+
+/// The cache, or recorded inputs to calibrate on.
+fn scales_of<'a>(
+    request: &Request,
+    scales: &'a Scales,
+    network: &Network,
+    onnx_sha256: &'a str,
+    here: (&Cuda, String, bool),
+) -> Result<Recorded<'a>, Error> {
+    let problem = |problem| Error::Request { onnx: request.onnx.clone(), problems: vec![problem] };
+    match (scales.decide(network, onnx_sha256, &here.1).map_err(problem)?, &scales.data) {
+        (Decision::Use(cache), _) => Ok(Recorded::cached(scales, cache)),
+        (Decision::Calibrate { stale }, Some(data)) => {
+            if let Some(stale) = stale {
+                tracing::warn!("calibration cache {} is made anew: {stale}", scales.cache.display());
+            }
+            Recorded::open(request, scales, data, network, onnx_sha256, here)
+        }
+        (Decision::Calibrate { .. }, None) => Err(problem("there are no recorded inputs to calibrate on".to_owned())),
+    }
+}
+
+fn options(
+    request: &Request,
+    network: &Network,
+    profiles: BTreeMap<String, Profile>,
+    recorded: Option<&Recorded<'_>>,
+    timing_cache: Vec<u8>,
+) -> BuildOptions {
+    let Precision { int8, bf16, fp16 } = request.precision;
+    let effort = &request.effort;
+    let shapes = recorded.into_iter().flat_map(Recorded::shapes);
+    let open = shapes.filter(|(name, _)| profiles.contains_key(*name));
+    let shapes: BTreeMap<String, Vec<usize>> = open.map(|(name, dims)| (name.to_owned(), dims.to_vec())).collect();
+    BuildOptions {
+        int8,
+        bf16,
+        fp16,
+        fp32_layers: fp32_layers(request, network),
+        workspace_bytes: effort.workspace,
+        tactic_dram_bytes: effort.tactic_memory,
+        optimization_level: effort.level,
+        tactic_sources: effort.own_kernels.then_some(OWN_KERNELS),
+        timing_cache: Some(timing_cache),
+        calibration_shapes: (!shapes.is_empty()).then_some(shapes),
+        profiles: if profiles.is_empty() { Vec::new() } else { vec![profiles] },
+        monitor_memory: true,
+        ..BuildOptions::default()
+    }
+}
+
+/// What the builder says on the way that belongs in the report.
+#[derive(Default)]
+struct Heard {
+    cache_refused: bool,
+    peak_device: Option<u64>,
+}
+
+impl Heard {
+    fn take(&mut self, what: &BuildProgress<'_>) {
+        let BuildProgress::Line { text, .. } = what else { return };
+        self.cache_refused |= text.contains(CACHE_REFUSED);
+        self.peak_device = peak_device(text).or(self.peak_device);
+    }
+}
+
+/// Of TensorRT's line about its allocators' peaks: what they took on the device.
+fn peak_device(line: &str) -> Option<u64> {
+    let (_, peaks) = line.split_once("Peak memory usage of TRT CPU/GPU memory allocators:")?;
+    let mib: u64 = peaks.split_once("GPU ")?.1.split_whitespace().next()?.parse().ok()?;
+    Some(mib << 20)
+}
+
 /// Which layers stay in single precision.
-fn fp32_layers(request: &Request) -> Result<Vec<String>, Error> {
-    let scoped = request.precision != Precision::Fp32 && Network::open(&request.onnx)?.has_fp32_scope();
-    Ok(if scoped { vec![format!("*/{FP32_SCOPE}/*")] } else { Vec::new() })
+fn fp32_layers(request: &Request, network: &Network) -> Vec<String> {
+    let scoped = !request.precision.is_fp32() && network.has_fp32_scope();
+    if scoped { vec![format!("*/{FP32_SCOPE}/*")] } else { Vec::new() }
 }
 
 fn refused(request: &Request, error: &tensorrt::Error) -> Error {
@@ -98,31 +205,20 @@ fn timing_cache(request: &Request) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(Error::io(path))
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    }
-    let temporary = beside(path, "tmp");
-    fs::write(&temporary, bytes).map_err(Error::io(&temporary))?;
-    fs::rename(&temporary, path).map_err(Error::io(path))
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.{suffix}", std::process::id()));
-    name.into()
-}
-
 /// What is not as TensorRT has it by itself.
 fn flags(options: &BuildOptions) -> Vec<String> {
     let mut flags = Vec::new();
     let mut on = |set: bool, flag: &str| flags.extend(set.then(|| flag.to_owned()));
+    on(options.int8, "INT8");
+    on(options.bf16, "BF16");
     on(options.fp16, "FP16");
     on(!options.fp32_layers.is_empty(), "FP32 layers held");
     on(!options.tf32, "no TF32");
     on(options.share_profiles, "PROFILE_SHARING_0806");
     on(options.faster_dynamic_shapes, "FASTER_DYNAMIC_SHAPES_0805");
+    on(options.tactic_sources == Some(OWN_KERNELS), OWN_KERNELS_FLAG);
     flags.extend(options.aux_streams.map(|count| format!("aux streams {count}")));
+    flags.extend(options.tactic_dram_bytes.map(|bytes| format!("tactic memory {} MiB", bytes >> 20)));
     flags.extend(options.workspace_bytes.map(|bytes| format!("workspace {} MiB", bytes >> 20)));
     flags.extend(options.optimization_level.map(|level| format!("optimisation level {level}")));
     flags

@@ -1,10 +1,11 @@
 //! `vla-trt build` and `vla-trt adopt`: engines for this device, with the record of where they were built.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Outcome;
-use crate::builder::{Precision, Range, Request};
+use crate::builder::{Effort, Range, Request, Scales};
+use crate::engine::{self, Precision};
 
 #[cfg(feature = "tensorrt")]
 #[path = "build/run.rs"]
@@ -12,10 +13,12 @@ mod imp;
 #[cfg(not(feature = "tensorrt"))]
 #[path = "build/missing.rs"]
 mod imp;
+mod outline;
 
 /// Build TensorRT engines on this device: of one network, or of every stage of a policy that lacks one.
 ///
-/// Each engine is built in a process of its own, loaded and run once, and gets a provenance file.
+/// Each engine is built in a process of its own, loaded and run once, and gets a provenance file. What is finished stays
+/// when a build is stopped, and the same command goes on after it.
 #[derive(clap::Args, Debug)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["policy", "onnx"]))]
 pub struct Build {
@@ -27,12 +30,24 @@ pub struct Build {
     /// Engine to write.
     #[arg(long, value_name = "FILE", requires = "onnx")]
     engine: Option<PathBuf>,
-    /// What the engine computes in: fp32 or fp16. A policy has it for each stage in policy.yaml.
+    /// What the engine computes in: fp32, or int8, bf16 and fp16 joined by +. A policy has it for each stage in policy.yaml.
     #[arg(long, value_name = "TYPE", conflicts_with = "policy")]
     precision: Option<Precision>,
     /// Range of a symbolic dimension of the network; once for each.
     #[arg(long = "profile", value_name = "NAME=MIN:OPT:MAX", value_parser = range, conflicts_with = "policy")]
     profile: Vec<(String, Range)>,
+    /// Largest value of any symbolic dimension: bounds --profile, and stands for 1:N:N where there is none. A policy has
+    /// its ranges in policy.yaml.
+    #[arg(long, value_name = "N", conflicts_with = "policy")]
+    max_seq_len: Option<usize>,
+    /// Inputs that INT8 is calibrated on (.npz): an array a name with samples on the leading axis, or name/0000,
+    /// name/0001, ...; `vla-trt calibrate` records them for every stage of a policy.
+    #[arg(long, value_name = "FILE")]
+    calib_data: Option<PathBuf>,
+    /// INT8 scales of an earlier calibration of the same network on the same TensorRT: used when it is there, written
+    /// otherwise [default: ENGINE.calibration]. With a policy: a folder of one file a stage.
+    #[arg(long, value_name = "FILE")]
+    calib_cache: Option<PathBuf>,
     /// Tactic timings of earlier builds on this device: read when it is there, written at the end. With a policy: a folder
     /// of one file a stage.
     #[arg(long, value_name = "FILE")]
@@ -43,6 +58,12 @@ pub struct Build {
     /// How long to look for fast tactics, 0 to 5.
     #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=5))]
     opt_level: Option<u8>,
+    /// Bound what the builder takes by what is free, and say what each bound costs.
+    #[arg(long)]
+    low_memory_mode: bool,
+    /// Say what would be built and how, and build nothing.
+    #[arg(long)]
+    dry_run: bool,
     /// This device emulates the module that the engines are for.
     #[arg(long)]
     emulated: bool,
@@ -59,7 +80,7 @@ pub struct Adopt {
     /// The network that it was built from.
     #[arg(long, value_name = "FILE")]
     onnx: PathBuf,
-    /// What it was built in, as policy.yaml says: fp32 or fp16.
+    /// What it was built in, as policy.yaml says.
     #[arg(long, value_name = "TYPE", default_value = "fp16")]
     precision: Precision,
 }
@@ -83,15 +104,53 @@ fn range(text: &str) -> Result<(String, Range), String> {
 impl Build {
     /// The one network that the arguments name.
     fn single(&self) -> Option<Request> {
+        let engine = self.engine.clone()?;
         Some(Request {
             onnx: self.onnx.clone()?,
-            engine: self.engine.clone()?,
             precision: self.precision?,
             profile: self.profile.iter().cloned().collect::<BTreeMap<_, _>>(),
+            longest: self.max_seq_len,
+            scales: self.scales(self.precision?, self.calib_cache.clone(), &engine),
             timing_cache: self.timing_cache.clone(),
-            workspace: self.workspace_mib.map(|mib| mib << 20),
-            level: self.opt_level,
+            effort: self.effort(),
+            engine,
         })
+    }
+
+    /// One stage of a policy, in a precision that may be another than policy.yaml's.
+    fn stage(&self, stage: &engine::Stage, precision: Precision) -> Request {
+        // One file a network: TensorRT 8.6 refuses what it knows of another network's fused kernels, and then all of it.
+        let file = |dir: &PathBuf, kind: &str| dir.join(format!("{}-{precision}.{kind}", stage.name));
+        let cache = self.calib_cache.as_ref().map(|dir| file(dir, "calibration"));
+        Request {
+            onnx: stage.onnx.clone(),
+            engine: stage.file.clone(),
+            precision,
+            profile: stage.profile.iter().cloned().collect(),
+            longest: None,
+            scales: if precision.int8 { self.scales(precision, cache, &stage.file) } else { None },
+            timing_cache: self.timing_cache.as_ref().map(|dir| file(dir, "cache")),
+            effort: self.effort(),
+        }
+    }
+
+    /// What policy.yaml says of a stage.
+    fn precision_of(&self, stage: &engine::Stage) -> anyhow::Result<Precision> {
+        let parsed = stage.precision.parse();
+        parsed.map_err(|words: String| anyhow::anyhow!("policy.yaml, stage {}: precision: {words}", stage.name))
+    }
+
+    /// What was asked for, and the cache of an earlier build.
+    fn scales(&self, precision: Precision, cache: Option<PathBuf>, engine: &Path) -> Option<Scales> {
+        let data = self.calib_data.clone();
+        let beside = Scales::beside(engine);
+        let is_there = precision.int8 && beside.is_file();
+        let cache = cache.or_else(|| (data.is_some() || is_there).then_some(beside))?;
+        Some(Scales { data, cache })
+    }
+
+    fn effort(&self) -> Effort {
+        Effort { workspace: self.workspace_mib.map(|mib| mib << 20), level: self.opt_level, ..Effort::default() }
     }
 }
 

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::Outcome;
-use crate::infer::{self, Inputs, npz};
+use crate::infer::{self, Inputs};
+use crate::npz;
 use crate::policy::PolicySpec;
 
 /// Run a policy once on arrays and write every named tensor: for comparison with a reference.
@@ -44,7 +45,7 @@ pub fn run(args: &Infer) -> anyhow::Result<Outcome> {
     let mut count = 0;
     infer::run(&mut policy, &inputs, &mut |name, tensor| {
         count += 1;
-        dump.add(name, tensor)
+        Ok(dump.add(name, tensor)?)
     })?;
     dump.finish()?;
     println!("{count} tensors -> {}", args.dump.display());

@@ -30,6 +30,8 @@ pub use time::rfc3339;
 pub const FORMAT: u32 = 1;
 /// A record is a few kilobytes; more is no record.
 const LARGEST: u64 = 1 << 20;
+/// Among a record's flags: the engine uses no kernels of cuBLAS, cuBLASLt and cuDNN.
+pub const OWN_KERNELS_FLAG: &str = "own kernels only";
 /// More than any runtime keeps of a plan.
 const LARGEST_FACTOR: f64 = 16.0;
 
@@ -118,6 +120,9 @@ pub struct Calibration {
     pub file: PathBuf,
     /// SHA-256 of its content, hex.
     pub sha256: String,
+    /// The recorded inputs that it was made from, where that is known.
+    #[serde(default)]
+    pub data: Option<PathBuf>,
 }
 
 /// The engine file.
@@ -141,6 +146,8 @@ pub struct Memory {
     pub weight_bytes: Option<u64>,
     /// Highest anonymous memory while it was loaded, beyond what it began with.
     pub load_peak_bytes: Option<u64>,
+    /// Highest resident set of the process that built it.
+    pub build_peak_bytes: Option<u64>,
 }
 
 /// Result of an accuracy gate.

@@ -44,6 +44,19 @@ pub struct Weight {
     pub bytes: u64,
 }
 
+/// A weight that lies in a file beside the model.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ExternalWeight {
+    /// Its name.
+    pub name: String,
+    /// The file.
+    pub file: PathBuf,
+    /// Where it begins there.
+    pub offset: u64,
+    /// Its length.
+    pub bytes: u64,
+}
+
 impl Network {
     /// Reads a model file. Its weights are neither copied nor touched.
     ///
@@ -77,6 +90,31 @@ impl Network {
         self.graph.node.iter().any(|node| node.name().contains(&scope))
     }
 
+    /// Every weight that lies outside the model's file.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when a place is no number.
+    pub fn external_weights(&self) -> Result<Vec<ExternalWeight>, Error> {
+        let fail = |reason| Error::Invalid { path: self.path.clone(), reason };
+        let dir = self.path.parent().unwrap_or(Path::new(""));
+        let pairs = self.graph.initializer.iter().zip(&self.weights);
+        let outside = pairs.filter(|(tensor, _)| tensor.data_location() == 1);
+        outside.map(|(tensor, weight)| external(dir, tensor, weight.bytes)).collect::<Result<_, _>>().map_err(fail)
+    }
+
+    /// Whether it says by itself how values become 8-bit integers.
+    pub fn is_quantized(&self) -> bool {
+        self.graph.node.iter().any(|node| node.op_type() == "QuantizeLinear")
+    }
+
+    /// Names of all tensors: inputs, weights, and what nodes make.
+    pub fn tensor_names(&self) -> BTreeSet<&str> {
+        let inputs = self.inputs.iter().map(|input| input.name.as_str());
+        let weights = self.weights.iter().map(|weight| weight.name.as_str());
+        let made = self.graph.node.iter().flat_map(|node| &node.output).map(String::as_str);
+        inputs.chain(weights).chain(made).collect()
+    }
+
     /// Bytes of all weights as stored.
     pub fn weight_bytes(&self) -> u64 {
         self.weights.iter().fold(0, |sum, weight| sum.saturating_add(weight.bytes))
@@ -96,6 +134,22 @@ fn weight(tensor: &TensorProto) -> Result<Weight, String> {
         return Err(format!("weight '{name}' has the dimensions {dims:?}, more than any file holds"));
     };
     Ok(Weight { name: name.to_owned(), data_type, dims, elements, bytes })
+}
+
+/// Where an external tensor of that many bytes lies. Offset and length may be left out.
+fn external(dir: &Path, tensor: &TensorProto, bytes: u64) -> Result<ExternalWeight, String> {
+    let entry = |key: &str| tensor.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value());
+    let number = |key: &str| {
+        let value = entry(key).map(|text| text.parse::<u64>().map_err(|error| (text, error)));
+        value.transpose().map_err(|(text, error)| format!("weight '{}': {key} '{text}' ({error})", tensor.name()))
+    };
+    let file = entry("location").ok_or_else(|| format!("weight '{}' is external but names no file", tensor.name()))?;
+    Ok(ExternalWeight {
+        name: tensor.name().to_owned(),
+        file: dir.join(file),
+        offset: number("offset")?.unwrap_or(0),
+        bytes: number("length")?.unwrap_or(bytes),
+    })
 }
 
 fn spec(value: &ValueInfoProto) -> Result<TensorSpec, String> {

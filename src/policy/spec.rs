@@ -294,6 +294,7 @@ impl Checker<'_> {
             format!("{at}: expected inputs and outputs, found {} and {}", raw.inputs.0.len(), raw.outputs.0.len())
         });
         self.profile(&at, &raw.profile);
+        let precision = self.precision(&at, raw.precision.as_deref());
         for (tensor, name) in raw.rename.iter() {
             let known = raw.inputs.iter().any(|(n, _)| n == name) || raw.outputs.iter().any(|(n, _)| n == name);
             self.check(known, || format!("{at}.rename.{tensor}: '{name}' is neither an input nor an output"));
@@ -329,7 +330,7 @@ impl Checker<'_> {
             repeat: raw.repeat.is_some(),
             inputs,
             outputs,
-            precision: raw.precision.unwrap_or_else(|| "fp32".into()),
+            precision,
             profile: raw.profile.0,
             allow_unverified: false,
         }
@@ -341,6 +342,17 @@ impl Checker<'_> {
                 format!("{at}.profile.{symbol}: expected 1 <= min <= opt <= max, found [{min}, {opt}, {max}]")
             });
         }
+    }
+
+    /// As it is written everywhere else, whatever order its parts have here.
+    fn precision(&mut self, at: &str, precision: Option<&str>) -> String {
+        let parsed = precision.map_or(Ok(engine::Precision::FP32), str::parse);
+        parsed
+            .unwrap_or_else(|problem| {
+                self.problems.push(format!("{at}.precision: {problem}"));
+                engine::Precision::FP32
+            })
+            .to_string()
     }
 
     /// A file of the bundle: inside the folder, and there.

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
-use vla_trt::builder::{Precision, Request};
+use vla_trt::builder::Request;
 use vla_trt::doctor::{Gpu, Machine, Root, Unknown};
-use vla_trt::engine::Stage;
 use vla_trt::engine::provenance::{
     DeviceIdentity, EngineIdentity, FORMAT, Memory, OnnxIdentity, Provenance, hash, rfc3339,
 };
+use vla_trt::engine::{Precision, Stage};
 use vla_trt::policy::PolicySpec;
 
 use crate::demo;
@@ -115,11 +115,9 @@ pub fn build(stage: &Stage, device: &DeviceIdentity) {
     let profiles = Request {
         onnx: stage.onnx.clone(),
         engine: stage.file.clone(),
-        precision: Precision::Fp16,
+        precision: Precision::FP16,
         profile: stage.profile.iter().cloned().collect(),
-        timing_cache: None,
-        workspace: None,
-        level: None,
+        ..Request::default()
     }
     .profiles()
     .expect("profiles");

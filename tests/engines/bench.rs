@@ -23,7 +23,7 @@ pub enum Kind {
     Onnx,
     /// TensorRT.
     #[cfg(feature = "tensorrt")]
-    Tensorrt(vla_trt::builder::Precision),
+    Tensorrt(vla_trt::engine::Precision),
 }
 
 impl Kind {

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use vla_trt::builder::{self, Origin, Precision, Request};
+use vla_trt::builder::{self, Effort, Origin, Request};
+use vla_trt::engine::Precision;
 use vla_trt::export::demo::bundle;
 use vla_trt::policy::PolicySpec;
 use vla_trt::policy::spec::POLICY_FILE;
@@ -19,10 +20,7 @@ const LEVEL: u8 = 1;
 pub fn of(precision: Precision) -> PathBuf {
     static SINGLE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     static HALF: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let held = match precision {
-        Precision::Fp32 => &SINGLE,
-        Precision::Fp16 => &HALF,
-    };
+    let held = if precision.is_fp32() { &SINGLE } else { &HALF };
     let built = held.get_or_init(|| build(precision).map_err(|error| format!("{error:#}")));
     built.clone().unwrap_or_else(|error| panic!("no {precision} engines of the demo policy: {error}"))
 }
@@ -40,9 +38,8 @@ fn build(precision: Precision) -> anyhow::Result<PathBuf> {
             engine: stage.file,
             precision,
             profile: stage.profile.into_iter().collect(),
-            timing_cache: None,
-            workspace: None,
-            level: Some(LEVEL),
+            effort: Effort { level: Some(LEVEL), ..Effort::default() },
+            ..Request::default()
         };
         let built = builder::build(&request, &mut |_| true)?;
         let origin =

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
-use vla_trt::builder::Precision;
+use vla_trt::engine::Precision;
 use vla_trt::engine::profile::Fault;
 use vla_trt::engine::provenance::Provenance;
 use vla_trt::engine::{Error, Run, Stage, Symbols};
@@ -18,7 +18,7 @@ use crate::bench::{Bench, Kind, Load};
 use crate::given::{Given, IMAGE_TOKENS, STAGES, assert_same_bits};
 
 fn single() -> Option<Bench> {
-    Bench::open(Kind::Tensorrt(Precision::Fp32))
+    Bench::open(Kind::Tensorrt(Precision::FP32))
 }
 
 /// A copy of the bench's bundle, to be damaged.

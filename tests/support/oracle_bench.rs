@@ -9,7 +9,8 @@ use serde_json::Value;
 use vla_trt::export::bundle::{self, Camera, Request};
 use vla_trt::export::checkpoint::Checkpoint;
 use vla_trt::export::{Layout, Options, RopeFrequencies, View, VisionAttention, vendor};
-use vla_trt::infer::{self, Inputs, npz};
+use vla_trt::infer::{self, Inputs};
+use vla_trt::npz;
 use vla_trt::policy::PolicySpec;
 use vla_trt::tensor::{DType, Dim, HostTensor};
 
@@ -183,7 +184,7 @@ impl Bench {
         let mut policy = infer::load(spec, 1, &mut |_| {}).expect("loads");
         let dump = self.scratch.path().join("dump.npz");
         let mut writer = npz::Writer::create(&dump).expect("a file");
-        infer::run(&mut policy, &inputs, &mut |name, tensor| writer.add(name, tensor)).expect("runs");
+        infer::run(&mut policy, &inputs, &mut |name, tensor| Ok(writer.add(name, tensor)?)).expect("runs");
         writer.finish().expect("written");
         npz::read(&dump).expect("read")
     }

@@ -344,8 +344,8 @@ impl Calibrator for Batches {
 fn calibration_takes_batches_writes_its_cache_and_uses_one_that_is_there() {
     let bench = Bench::new();
     let onnx = bench.file("net.onnx", NET);
-    let two = BuildOptions { profiles: vec![rows(1, 2, 8), rows(1, 2, 2)], calibration_profile: 1, ..options() };
-    let int8 = BuildOptions { int8: has_precision_flags(), ..two };
+    let shapes = BTreeMap::from([("rows".to_owned(), vec![5, 4])]);
+    let int8 = BuildOptions { int8: has_precision_flags(), calibration_shapes: Some(shapes), ..options() };
     let run = |calibrator: &mut Batches, plan: &mut Vec<u8>| {
         build_calibrated(&bench.library, &bench.log, &onnx, &int8, calibrator, plan, &mut |_| true)
     };
@@ -358,7 +358,8 @@ fn calibration_takes_batches_writes_its_cache_and_uses_one_that_is_there() {
     built.expect("built");
     let text = String::from_utf8_lossy(&plan).into_owned();
     assert!(text.contains("option calibration=3 batches of 2, addresses 6000"), "{}", &text[..800]);
-    assert!(text.contains("option calibration_profile=1"), "{}", &text[..800]);
+    assert!(text.contains("option calibration_shapes=rows 5x4"), "{}", &text[..800]);
+    assert_eq!(text.matches("profile rows").count(), 1, "its shapes are no profile of the engine: {}", &text[..800]);
     assert_eq!(batches.stored, b"standin cache of 3");
 
     let mut cached = Batches { cache: Some(b"kept".to_vec()), ..Batches::default() };
@@ -383,4 +384,44 @@ fn a_missing_parser_library_is_told_at_the_build_only() {
     let onnx = bench.file("net.onnx", NET);
     let error = build(&library, &bench.log, &onnx, &options(), &mut io::sink(), &mut |_| true).expect_err("no parser");
     assert!(error.to_string().contains("libnvonnxparser.so"), "{error}");
+}
+
+/// An ONNX file that holds the stand-in's text, with one weight in a file beside it.
+fn with_weight(bench: &Bench, name: &str) -> PathBuf {
+    use prost::Message as _;
+    use vla_trt::onnx::proto::{GraphProto, ModelProto, StringStringEntryProto, TensorProto};
+    let entry = |key: &str, value: &str| StringStringEntryProto { key: Some(key.into()), value: Some(value.into()) };
+    fs::write(bench.path().join("weights.data"), [7, 7, 7, 7, 9, 9, 9, 9]).expect("written");
+    let weight = TensorProto {
+        name: Some(name.into()),
+        dims: vec![1],
+        data_type: Some(1),
+        data_location: Some(1),
+        external_data: vec![entry("location", "weights.data"), entry("offset", "4"), entry("length", "4")],
+        ..TensorProto::default()
+    };
+    let text = format!("standin\n{}\nend\n", NET.join("\n"));
+    let graph = GraphProto { initializer: vec![weight], name: Some(text), ..GraphProto::default() };
+    let path = bench.path().join("external.onnx");
+    fs::write(&path, ModelProto { graph: Some(graph), ..ModelProto::default() }.encode_to_vec()).expect("written");
+    path
+}
+
+#[test]
+fn weights_beside_the_model_are_handed_over_mapped_where_the_parser_takes_them_so() {
+    let bench = Bench::new();
+    let headers = Library::headers();
+    if (headers.major, headers.minor) < (10, 13) {
+        eprintln!("SKIPPED: TensorRT {headers} reads external weights itself");
+        return;
+    }
+    let mut plan = Vec::new();
+    let onnx = with_weight(&bench, "w");
+    build(&bench.library, &bench.log, &onnx, &options(), &mut plan, &mut |_| true).expect("built");
+    let text = String::from_utf8_lossy(&plan);
+    assert!(text.contains("option initializers=w 4 bytes from 9; "), "{}", &text[..800]);
+
+    let onnx = with_weight(&bench, "refused");
+    let error = build(&bench.library, &bench.log, &onnx, &options(), &mut plan, &mut |_| true).expect_err("refused");
+    assert!(matches!(error, Error::Parse { .. }), "{error}");
 }

@@ -1,15 +1,51 @@
-//! In a build without TensorRT.
+//! In a build without TensorRT: everything but the building.
+
+use std::path::Path;
 
 use anyhow::bail;
 
-use super::{Adopt, Build, Outcome};
+use super::{Adopt, Build, Outcome, outline};
+use crate::engine::memory::MemoryUse;
+use crate::engine::provenance;
+use crate::policy::PolicySpec;
 
 const WORDS: &str = "this program was built without TensorRT; build it with `cargo build --release --features tensorrt` (or colcon with \
                      -DVLA_TRT_TENSORRT=ON) where TensorRT's headers are";
 
 pub(super) fn build(args: &Build) -> anyhow::Result<Outcome> {
+    if args.dry_run {
+        return dry_run(args).map(|()| Outcome::Success);
+    }
     let what = args.single().map_or_else(|| args.policy.clone().unwrap_or_default(), |request| request.onnx);
     bail!("no engine of {}: {WORDS}", what.display())
+}
+
+/// On this machine's files: what the GPU and TensorRT say is not known.
+fn dry_run(args: &Build) -> anyhow::Result<()> {
+    let show = |mut request: crate::builder::Request| -> anyhow::Result<()> {
+        if args.low_memory_mode {
+            outline::bound(&mut request, MemoryUse::now().available)?;
+        }
+        Ok(outline::print(&request, None)?)
+    };
+    if let Some(request) = args.single() {
+        return show(request);
+    }
+    let spec = PolicySpec::load(args.policy.as_deref().unwrap_or(Path::new(".")))?;
+    for stage in spec.engine_stages() {
+        match provenance::verify_without_gpu(&stage, Path::new("/")) {
+            Ok(_) => println!(
+                "{}: {} matches its files; GPU and TensorRT are not known here",
+                stage.name,
+                stage.file.display()
+            ),
+            Err(refusal) => {
+                println!("{refusal}");
+                show(args.stage(&stage, args.precision_of(&stage)?))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {

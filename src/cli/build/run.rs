@@ -4,10 +4,11 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::{Adopt, Build, Outcome};
-use crate::builder::{self, Origin, Request, Target};
-use crate::engine::memory::mib;
-use crate::engine::provenance::{self, Provenance};
+use super::{Adopt, Build, Outcome, outline};
+use crate::builder::{self, Built, Origin, Request, Target};
+use crate::engine::memory::{MemoryUse, mib};
+use crate::engine::provenance::{self, DeviceIdentity, Provenance};
+use crate::engine::tensorrt::device::memory_here;
 use crate::policy::PolicySpec;
 
 #[path = "child.rs"]
@@ -20,57 +21,88 @@ pub(super) fn build(args: &Build) -> anyhow::Result<Outcome> {
         return child::work(&serde_json::from_str(request).context("--here")?).map(|()| Outcome::Success);
     }
     let stop = Stop::watch()?;
+    let work = Work { args, device: &builder::device()?, stop: &stop };
     if let Some(request) = args.single() {
-        return one(&request, args.emulated, &stop).map(|()| Outcome::Success);
+        return work.one(request).map(|()| Outcome::Success);
     }
-    policy(args, args.policy.as_deref().unwrap_or(Path::new(".")), &stop)
+    work.policy(args.policy.as_deref().unwrap_or(Path::new("."))).map(|()| Outcome::Success)
 }
 
-/// Every stage that lacks a matching engine.
-fn policy(args: &Build, dir: &Path, stop: &Stop) -> anyhow::Result<Outcome> {
-    let spec = PolicySpec::load(dir)?;
-    let device = builder::device()?;
-    let stages = spec.engine_stages();
-    for (index, stage) in stages.iter().enumerate() {
-        let title = format!("{} of {}: {}", index + 1, stages.len(), stage.name);
-        let refusal = match provenance::verify(stage, &device) {
-            Ok(_) => {
-                println!("{title}: {} matches", stage.file.display());
-                continue;
+/// What all engines of one command share.
+struct Work<'a> {
+    args: &'a Build,
+    device: &'a DeviceIdentity,
+    stop: &'a Stop,
+}
+
+impl Work<'_> {
+    /// Every stage that lacks a matching engine.
+    fn policy(&self, dir: &Path) -> anyhow::Result<()> {
+        let spec = PolicySpec::load(dir)?;
+        let stages = spec.engine_stages();
+        for (index, stage) in stages.iter().enumerate() {
+            let title = format!("{} of {}: {}", index + 1, stages.len(), stage.name);
+            let refusal = match provenance::verify(stage, self.device) {
+                Ok(_) => {
+                    println!("{title}: {} matches", stage.file.display());
+                    continue;
+                }
+                Err(refusal) => refusal,
+            };
+            println!("{title}: {refusal}");
+            self.one(self.args.stage(stage, self.args.precision_of(stage)?))?;
+        }
+        Ok(())
+    }
+
+    /// Builds in a child, then measures the engine and writes its record.
+    fn one(&self, mut request: Request) -> anyhow::Result<()> {
+        request.profiles()?;
+        self.can(&request)?;
+        if self.args.low_memory_mode {
+            outline::bound(&mut request, free())?;
+        }
+        if self.args.dry_run {
+            return Ok(outline::print(&request, Some(&self.device.tensorrt))?);
+        }
+        let target = Target::take(&request)?;
+        let built = child::build(&request, self.stop)?;
+        let precision = request.precision.to_string();
+        let origin = Origin {
+            precision: &precision,
+            scales: request.scales.as_ref(),
+            peak_resident: built.peak_resident,
+            flags: built.flags.clone(),
+            duration: built.duration,
+            adopted: false,
+            emulated: self.args.emulated,
+        };
+        let record = builder::record(&request.engine, &request.onnx, &origin)?;
+        drop(target);
+        print_build(&request, &built);
+        print_memory(&record);
+        Ok(())
+    }
+
+    /// Refuses what this device lacks before a process is started for it.
+    fn can(&self, request: &Request) -> Result<(), builder::Error> {
+        match request.precision.lacking(self.device) {
+            None => Ok(()),
+            Some(reason) => {
+                Err(builder::Error::Precision { onnx: request.onnx.clone(), precision: request.precision, reason })
             }
-            Err(refusal) => refusal,
-        };
-        println!("{title}: {refusal}");
-        let precision = stage
-            .precision
-            .parse()
-            .map_err(|words: String| anyhow::anyhow!("policy.yaml, stage {}: precision: {words}", stage.name))?;
-        let request = Request {
-            onnx: stage.onnx.clone(),
-            engine: stage.file.clone(),
-            precision,
-            profile: stage.profile.iter().cloned().collect(),
-            // One a network: TensorRT 8.6 refuses what it knows of another network's fused kernels, and then all of it.
-            timing_cache: args.timing_cache.as_ref().map(|dir| dir.join(format!("{}-{precision}.cache", stage.name))),
-            workspace: args.workspace_mib.map(|mib| mib << 20),
-            level: args.opt_level,
-        };
-        one(&request, args.emulated, stop)?;
+        }
     }
-    Ok(Outcome::Success)
 }
 
-/// Builds in a child, then measures the engine and writes its record.
-fn one(request: &Request, emulated: bool, stop: &Stop) -> anyhow::Result<()> {
-    request.profiles()?;
-    let target = Target::take(request)?;
-    let built = child::build(request, stop)?;
-    let precision = request.precision.to_string();
+/// What the builder could have now: on a card with its own memory, the smaller of both.
+fn free() -> u64 {
+    let host = MemoryUse::now().available;
+    memory_here().and_then(|pool| pool.device_free).map_or(host, |device| device.min(host))
+}
+
+fn print_build(request: &Request, built: &Built) {
     let cache = if built.timing_cache_used { ", timing cache used" } else { "" };
-    let origin =
-        Origin { precision: &precision, flags: built.flags, duration: built.duration, adopted: false, emulated };
-    let record = builder::record(&request.engine, &request.onnx, &origin)?;
-    drop(target);
     println!(
         "{}: {:.1} MiB, {} layers, {:.1} s{cache}",
         request.engine.display(),
@@ -78,8 +110,23 @@ fn one(request: &Request, emulated: bool, stop: &Stop) -> anyhow::Result<()> {
         built.layers,
         built.duration.as_secs_f64()
     );
-    print_memory(&record);
-    Ok(())
+    if let Some(scales) = &request.scales {
+        match built.calibrated {
+            Some(done) => println!(
+                "  calibrated on {} samples{}; scales kept in {}",
+                done.samples,
+                passed_over(done.passed_over),
+                scales.cache.display()
+            ),
+            None => println!("  scales of {}, nothing calibrated", scales.cache.display()),
+        }
+    }
+    let device = built.peak_device.map(|bytes| format!(", {:.0} MiB in its device allocators", mib(bytes)));
+    println!("  building took at most {:.0} MiB resident{}", mib(built.peak_resident), device.unwrap_or_default());
+}
+
+fn passed_over(samples: usize) -> String {
+    if samples == 0 { String::new() } else { format!(" ({samples} of another shape were passed over)") }
 }
 
 fn print_memory(record: &Provenance) {

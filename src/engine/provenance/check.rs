@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::device::BOARD;
-use super::{DeviceIdentity, Provenance, board, hash, l4t};
+use super::{DeviceIdentity, OWN_KERNELS_FLAG, Provenance, board, hash, l4t};
 use crate::engine::wiring::Stage;
 use crate::engine::{Error, profile};
+use crate::onnx::Network;
 
 /// What TensorRT says of a plan from another module, in every version that is known.
 pub const OTHER_MODEL: &str = "different models of devices";
@@ -304,7 +305,24 @@ pub fn rebuild_command(stage: &Stage, record: Option<&Provenance>) -> String {
     if let Some(mib) = workspace.filter(|mib| is_number(mib)) {
         command += &format!(" --workspace-mib {mib}");
     }
+    if flags.iter().any(|flag| flag == OWN_KERNELS_FLAG) {
+        command += " --low-memory-mode";
+    }
+    if stage.precision.split('+').any(|part| part == "int8") {
+        command += &scales(stage, record);
+    }
     command
+}
+
+/// Where INT8 scales come from: as the record has it, else a file that is still to be recorded.
+fn scales(stage: &Stage, record: Option<&Provenance>) -> String {
+    let Some(calibration) = record.and_then(|record| record.calibration.as_ref()) else {
+        let own = Network::open(&stage.onnx).is_ok_and(|network| network.is_quantized());
+        return if own { String::new() } else { " --calib-data calib.npz".to_owned() };
+    };
+    let cache = stage.file.parent().unwrap_or(Path::new("")).join(&calibration.file);
+    let data = calibration.data.as_deref().map(|data| format!(" --calib-data {}", quoted(data)));
+    format!("{} --calib-cache {}", data.unwrap_or_default(), quoted(&cache))
 }
 
 fn is_number(text: &str) -> bool {

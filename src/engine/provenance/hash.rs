@@ -117,6 +117,11 @@ pub fn file_sha256(path: &Path) -> io::Result<String> {
     }
 }
 
+/// SHA-256 of these bytes, hex.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -267,12 +267,29 @@ fn a_calibration_cache_that_changed_is_caught() {
     let cache = bundle.stage.file.with_file_name("calibration cache");
     std::fs::write(&cache, "scales").expect("written");
     let sha256 = hash::file_sha256(&cache).expect("hashes");
-    bundle.record.calibration = Some(Calibration { file: "calibration cache".into(), sha256 });
+    bundle.record.calibration = Some(Calibration { file: "calibration cache".into(), sha256, data: None });
     bundle.record.write(&bundle.stage.file).expect("written");
     assert!(verify(&bundle.stage, &orin_nx()).is_ok());
     std::fs::write(&cache, "other").expect("written");
     let text = refused(&bundle, &orin_nx());
     assert!(text.contains("calibration cache sha256"), "{text}");
+}
+
+#[test]
+fn the_rebuild_command_of_an_int8_engine_has_its_scales_and_of_a_low_memory_build_its_mode() {
+    let mut bundle = bundle();
+    bundle.stage.precision = "int8+fp16".into();
+    std::fs::write(&bundle.stage.file, "engine of another build").expect("written");
+    let without = rebuild_command(&bundle.stage, None);
+    assert!(without.ends_with("--calib-data calib.npz"), "{without}");
+    let sha256 = hash::sha256(b"scales");
+    let data = Some("/data/my calib.npz".into());
+    bundle.record.calibration = Some(Calibration { file: "step.calibration".into(), sha256, data });
+    bundle.record.flags = vec![OWN_KERNELS_FLAG.to_owned()];
+    let command = rebuild_command(&bundle.stage, Some(&bundle.record));
+    let cache = bundle.stage.file.with_file_name("step.calibration");
+    let expected = format!(" --low-memory-mode --calib-data '/data/my calib.npz' --calib-cache {}", cache.display());
+    assert!(command.ends_with(&expected), "{command}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod callbacks;
 mod options;
 mod session;
+mod weights;
 
 use std::io::Write;
 use std::path::Path;

@@ -85,6 +85,13 @@ pub struct Range {
 }
 
 #[repr(C)]
+pub struct RawWeight {
+    pub name: *const c_char,
+    pub data: *const c_void,
+    pub bytes: u64,
+}
+
+#[repr(C)]
 pub struct RawParserError {
     pub code: i32,
     pub node: i32,
@@ -185,6 +192,15 @@ unsafe extern "C" {
     ) -> Status;
     pub fn vla_trt_build_free(build: *mut Build);
     pub fn vla_trt_build_parse(build: *mut Build, onnx: *const c_char) -> Status;
+    pub fn vla_trt_maps_weights() -> i32;
+    pub fn vla_trt_build_parse_mapped(
+        build: *mut Build,
+        onnx: *const c_char,
+        model: *const c_void,
+        bytes: u64,
+        weights: *const RawWeight,
+        count: u64,
+    ) -> Status;
     pub fn vla_trt_build_parser_error(build: *const Build, index: i32, out: *mut RawParserError) -> Status;
     pub fn vla_trt_build_network(build: *const Build, out: *mut NetworkInfo) -> Status;
     pub fn vla_trt_build_tensor(build: *const Build, is_input: i32, index: i32, out: *mut RawTensor) -> Status;

@@ -70,8 +70,9 @@ pub struct BuildOptions {
     pub timing_cache: Option<Vec<u8>>,
     /// Optimisation profiles: each names every dynamic input. For a shape input the profile holds its values.
     pub profiles: Vec<BTreeMap<String, Profile>>,
-    /// Which profile calibration batches fit.
-    pub calibration_profile: usize,
+    /// Shapes of calibration batches, for every dynamic input; `None`: the usual ones of the first profile. Not a
+    /// profile of the engine.
+    pub calibration_shapes: Option<BTreeMap<String, Vec<usize>>>,
     /// Contexts of one engine may use one profile at once. A preview feature of 8.6, the rule later.
     pub share_profiles: bool,
     /// Compile kernels for dynamic shapes rather than one set per shape. On in 8.6 by default, the rule later.
@@ -101,7 +102,7 @@ impl Default for BuildOptions {
             tactic_sources: None,
             timing_cache: None,
             profiles: Vec::new(),
-            calibration_profile: 0,
+            calibration_shapes: None,
             share_profiles: true,
             faster_dynamic_shapes: true,
             aux_streams: Some(0),

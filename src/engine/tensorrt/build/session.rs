@@ -8,6 +8,7 @@ use std::ptr::{self, NonNull};
 
 use super::callbacks::{Calibration, Out, Watcher, on_line, on_progress, write};
 use super::options::{BuildOptions, Constraints, fits};
+use super::weights::MappedWeights;
 use crate::engine::profile::Profile;
 use crate::engine::tensorrt::library::{c_path, not_null};
 use crate::engine::tensorrt::load::{Taken, take};
@@ -23,6 +24,8 @@ pub(super) struct Session<'a> {
     build: NonNull<sys::Build>,
     log: &'a Log,
     watcher: &'a Watcher<'a>,
+    /// Read by the parser until it goes.
+    weights: Option<MappedWeights>,
     _logger: Logger,
     _library: Library,
     _callbacks: PhantomData<&'a ()>,
@@ -60,7 +63,15 @@ impl<'a> Session<'a> {
             unsafe { sys::vla_trt_build_new(library.as_ptr(), logger.0, i32::from(strongly_typed), &raw mut build) };
         check(status, Some((log, mark)))?;
         let build = not_null(build)?;
-        Ok(Self { build, log, watcher, _logger: logger, _library: library.clone(), _callbacks: PhantomData })
+        Ok(Self {
+            build,
+            log,
+            watcher,
+            weights: None,
+            _logger: logger,
+            _library: library.clone(),
+            _callbacks: PhantomData,
+        })
     }
 
     /// Runs one call of the shim; a refusal gets the log lines that came meanwhile.
@@ -71,10 +82,30 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn parse(&mut self, onnx: &Path) -> Result<(), Error> {
-        let path = c_path(onnx)?;
+        self.weights = MappedWeights::open(onnx);
+        // With mapped weights TensorRT asks for an absolute path.
+        let absolute = self.weights.as_ref().and_then(|_| std::path::absolute(onnx).ok());
+        let path = c_path(absolute.as_deref().unwrap_or(onnx))?;
         let mark = self.log.mark();
-        // SAFETY: a live build and a NUL-terminated path.
-        let status = unsafe { sys::vla_trt_build_parse(self.build.as_ptr(), path.as_ptr()) };
+        let status = match &self.weights {
+            Some(weights) => {
+                let (model, raw) = (&weights.model, weights.raw());
+                // SAFETY: a live build, a NUL-terminated path, the model's bytes, and weights that live until the build
+                // is freed: `self` holds them, and drops them after it.
+                unsafe {
+                    sys::vla_trt_build_parse_mapped(
+                        self.build.as_ptr(),
+                        path.as_ptr(),
+                        model.as_ptr().cast(),
+                        model.len() as u64,
+                        raw.as_ptr(),
+                        raw.len() as u64,
+                    )
+                }
+            }
+            // SAFETY: a live build and a NUL-terminated path.
+            None => unsafe { sys::vla_trt_build_parse(self.build.as_ptr(), path.as_ptr()) },
+        };
         if status == sys::PARSE {
             let errors = self.parser_errors()?;
             // Without an error of its own (an unreadable file), the parser's words are in the log.
@@ -253,30 +284,41 @@ impl<'a> Session<'a> {
         calibrated: bool,
     ) -> Result<(), Error> {
         check_profiles(inputs, &options.profiles)?;
+        if let Some(shapes) = options.calibration_shapes.as_ref().filter(|_| calibrated) {
+            check_profiles(inputs, &[fixed(shapes)])?;
+        }
         let mut indices = Vec::new();
         for profile in &options.profiles {
-            let mut index = 0;
-            // SAFETY: a live build, and a place to write a number to.
-            self.call(|build| unsafe { sys::vla_trt_build_profile_add(build, &raw mut index) })?;
-            for (name, shapes) in profile {
-                let (name, range) = (c_name(name)?, range_of(shapes)?);
-                // SAFETY: a live build, a NUL-terminated name and a live range.
-                self.call(|build| unsafe {
-                    sys::vla_trt_build_profile_set(build, index, name.as_ptr(), &raw const range)
-                })?;
-            }
+            let index = self.profile(profile)?;
             // SAFETY: a live build.
             self.call(|build| unsafe { sys::vla_trt_build_profile_commit(build, index) })?;
             indices.push(index);
         }
-        if calibrated && !indices.is_empty() {
-            let index = *indices.get(options.calibration_profile).ok_or_else(|| {
-                Error::Argument(format!("calibration profile {} of {}", options.calibration_profile, indices.len()))
-            })?;
+        let calibration = match &options.calibration_shapes {
+            _ if !calibrated => None,
+            Some(shapes) => Some(self.profile(&fixed(shapes))?),
+            None => indices.first().copied(),
+        };
+        if let Some(index) = calibration {
             // SAFETY: a live build.
             self.call(|build| unsafe { sys::vla_trt_build_profile_calibrates(build, index) })?;
         }
         Ok(())
+    }
+
+    /// Makes a profile, which is no profile of the engine before it is committed.
+    fn profile(&mut self, profile: &BTreeMap<String, Profile>) -> Result<i32, Error> {
+        let mut index = 0;
+        // SAFETY: a live build, and a place to write a number to.
+        self.call(|build| unsafe { sys::vla_trt_build_profile_add(build, &raw mut index) })?;
+        for (name, shapes) in profile {
+            let (name, range) = (c_name(name)?, range_of(shapes)?);
+            // SAFETY: a live build, a NUL-terminated name and a live range.
+            self.call(|build| unsafe {
+                sys::vla_trt_build_profile_set(build, index, name.as_ptr(), &raw const range)
+            })?;
+        }
+        Ok(index)
     }
 
     /// Whether `cache` was taken. One that does not fit this device or version is passed over, for an empty one.
@@ -337,6 +379,12 @@ fn skip_unsupported(result: Result<(), Error>) -> Result<(), Error> {
         }
         other => other,
     }
+}
+
+/// A profile of one shape an input.
+fn fixed(shapes: &BTreeMap<String, Vec<usize>>) -> BTreeMap<String, Profile> {
+    let of = |dims: &Vec<usize>| Profile { min: dims.clone(), opt: dims.clone(), max: dims.clone() };
+    shapes.iter().map(|(name, dims)| (name.clone(), of(dims))).collect()
 }
 
 /// Every profile names exactly inputs, all dynamic ones, and fits their dimensions.

@@ -59,13 +59,21 @@ impl Header {
 /// As [`Header::parse`], and when the elements are more or fewer than the header says.
 pub fn parse(bytes: &[u8]) -> Result<HostTensor, String> {
     let header = Header::parse(bytes)?;
-    let data = bytes.get(header.length..).unwrap_or_default();
-    if header.data_bytes() != Some(data.len()) {
-        let (dtype, dims) = (header.dtype, crate::tensor::display_dims(&header.dims));
+    elements(header.dtype, &header.dims, bytes.get(header.length..).unwrap_or_default())
+}
+
+/// A tensor from its elements as they lie in a file.
+///
+/// # Errors
+/// When they are more or fewer than its dimensions say, and for a type that NumPy does not have.
+pub fn elements(dtype: DType, dims: &[usize], data: &[u8]) -> Result<HostTensor, String> {
+    let bytes = dims.iter().try_fold(dtype.size(), |bytes, &n| bytes.checked_mul(n));
+    if bytes != Some(data.len()) {
+        let dims = crate::tensor::display_dims(dims);
         return Err(format!("expected the elements of {dtype} {dims}, found {} bytes", data.len()));
     }
-    let tensor = HostTensor::zeros(header.dtype, &header.dims);
-    let mut tensor = tensor.ok_or_else(|| format!("{} is not read on the host", header.dtype))?;
+    let tensor = HostTensor::zeros(dtype, dims);
+    let mut tensor = tensor.ok_or_else(|| format!("{dtype} is not read on the host"))?;
     match tensor.data_mut() {
         Data::F32(values) => fill(values, data, f32::from_le_bytes),
         Data::F16(values) => fill(values, data, f16::from_le_bytes),

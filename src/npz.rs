@@ -8,8 +8,28 @@ use std::path::{Path, PathBuf};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
-use super::{Error, npy};
 use crate::tensor::HostTensor;
+
+pub mod npy;
+
+/// Why a file of arrays cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read or written.
+    #[error("{}: {reason}", path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what was expected.
+        reason: String,
+    },
+    /// Arrays of the file cannot be read.
+    #[error("{}", problems.iter().map(|(name, reason)| format!("array '{name}': {reason}")).collect::<Vec<_>>().join("\n  "))]
+    Arrays {
+        /// Names, and what was expected and found.
+        problems: Vec<(String, String)>,
+    },
+}
 
 /// Most arrays read of one file.
 pub const MAX_ARRAYS: usize = 1024;
