@@ -30,3 +30,4 @@ pub mod session;
 pub mod sys;
 pub mod tensor;
 pub mod time;
+pub mod verify;
