@@ -30,6 +30,11 @@ fn copy(policy: &Path) -> TempDir {
 
 /// Turns the sign of one of a network's weights: the largest matrix that is a product with something.
 fn damage(policy: &Path, network: &str) -> String {
+    change(policy, network, |value| -value)
+}
+
+/// Changes every element of that weight.
+fn change(policy: &Path, network: &str, with: impl Fn(f32) -> f32) -> String {
     use prost::Message as _;
     let model = ModelProto::decode(&fs::read(policy.join(network)).expect("a network")[..]).expect("ONNX");
     let graph = model.graph.expect("a graph");
@@ -43,7 +48,7 @@ fn damage(policy: &Path, network: &str) -> String {
     let file = policy.join(entry("location"));
     let mut bytes = fs::read(&file).expect("weights");
     for value in bytes[offset..offset + length].as_chunks_mut::<4>().0 {
-        *value = (-f32::from_le_bytes(*value)).to_le_bytes();
+        *value = with(f32::from_le_bytes(*value)).to_le_bytes();
     }
     fs::write(file, bytes).expect("weights");
     TensorProto::name(&weight).to_owned()
@@ -137,6 +142,20 @@ fn a_damaged_weight_fails_its_stage_alone_by_name_with_exit_code_3() {
 }
 
 #[test]
+fn what_is_no_number_is_within_no_limit_and_has_no_chunk() {
+    let policy = demo::policy();
+    let other = copy(policy.path());
+    change(other.path(), "context.onnx", |_| f32::NAN);
+    let (output, report) = against(policy.path(), other.path(), &[]);
+    let text = words(&output);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("FAILED: context\n") && text.contains("no chunk at "), "{text}");
+    let outputs = stage(&report, "context")["outputs"].as_array().expect("outputs");
+    assert!(outputs.iter().any(|tensor| tensor["cosine"].is_null() && tensor["max_abs"].is_null()), "{report}");
+    assert_eq!(report["actions"]["refused"].as_array().expect("reasons").len(), 2, "{report}");
+}
+
+#[test]
 fn an_export_in_half_precision_passes_and_is_told_from_the_reference() {
     let policy = demo::policy();
     let other = half_precision();
@@ -173,7 +192,10 @@ fn stages_that_are_asked_for_are_compared_alone_without_the_whole_chain() {
     let policy = demo::policy();
     let other = copy(policy.path());
     damage(other.path(), "vision.onnx");
-    let (output, report) = against(policy.path(), other.path(), &["--stages", "language,context"]);
+    // Parameters of a robot with engines: their files are not the networks'.
+    let robot = ["-p", "engine.kind:=tensorrt", "-p", "engines.language.path:=engines/of_the_robot.engine"];
+    let args = [&["--stages", "language,context"][..], &robot].concat();
+    let (output, report) = against(policy.path(), other.path(), &args);
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));
     assert_eq!(report["stages"].as_array().expect("stages").len(), 2);
     assert_eq!(report["actions"], Value::Null);

@@ -76,6 +76,14 @@ pub struct KeyFigures {
     pub largest: Option<f64>,
 }
 
+impl KeyFigures {
+    /// Of the largest difference.
+    fn unit(&self) -> &'static str {
+        let position = [".x", ".y", ".z"].iter().any(|axis| self.column.ends_with(axis));
+        if position { "m" } else { "rad" }
+    }
+}
+
 /// The whole chain.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct ActionReport {
@@ -114,7 +122,7 @@ impl ActionReport {
         let worst = self.keys.iter().max_by(|a, b| rank(a).total_cmp(&rank(b)));
         let worst = worst.map(|key| {
             let sign = if self.holds(key) { "<=" } else { ">" };
-            format!("{} {} rad {sign} {}, ", key.column, show(key.largest), self.most_rad)
+            format!("{} {} {} {sign} {}, ", key.column, show(key.largest), key.unit(), self.most_rad)
         });
         let sign = if self.cosine.is_some_and(|cosine| cosine >= self.least_cosine) { ">=" } else { "<" };
         format!("{}cosine {} {sign} {}", worst.unwrap_or_default(), show_cosine(self.cosine), self.least_cosine)
@@ -253,12 +261,9 @@ impl fmt::Display for ActionLines<'_> {
         )?;
         let width = actions.keys.iter().map(|key| key.key.len()).max().unwrap_or(0);
         for key in &actions.keys {
-            let (largest, verdict) = (show(key.largest), word(actions.holds(key)));
-            writeln!(
-                f,
-                "  {:width$}  {largest:>9} rad (most {})  {verdict}  {}",
-                key.key, actions.most_rad, key.column
-            )?;
+            let (largest, verdict, most) = (show(key.largest), word(actions.holds(key)), actions.most_rad);
+            let (name, unit, column) = (&key.key, key.unit(), &key.column);
+            writeln!(f, "  {name:width$}  {largest:>9} {unit} (most {most})  {verdict}  {column}")?;
         }
         for reason in &actions.refused {
             writeln!(f, "  no chunk {reason}")?;

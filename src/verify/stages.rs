@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::candidate::INNER;
-use super::capture::Captured;
+use super::capture::{Captured, RunAt};
 use super::report::StageReport;
 use super::{Candidate, Error, Progress};
 use crate::engine::provenance::{Figures, TensorFigures};
-use crate::engine::{Made, Output, Stage};
+use crate::engine::{Made, Output, Run, Stage};
 use crate::tensor::{DType, TensorSpec};
+
+/// The worst figures of each output, by the pipeline's name.
+type Worst = BTreeMap<String, Figures>;
 
 /// Loads one stage of the candidate alone and runs it on every recorded input. Memory: this stage, and one observation.
 ///
@@ -31,38 +34,9 @@ pub fn stage(
     let mut say = |done| progress(Progress::Candidate { stage: name.to_owned(), done, total });
     say(0);
     let mut pipeline = candidate.load(std::slice::from_ref(&alone), &host)?;
-    let mut worst: BTreeMap<String, Figures> = BTreeMap::new();
+    let mut worst = Worst::new();
     for (done, run) in (1..).zip(captured.runs(reference)) {
-        pipeline.prepare(captured.symbols(run.observation), 1)?;
-        let mut inputs: Vec<String> = pipeline.host_inputs().into_iter().map(|input| input.name).collect();
-        inputs.dedup();
-        for input in inputs {
-            let tensor = captured.input(run, &input)?;
-            pipeline.write(&input, &tensor.to_single())?;
-        }
-        let mut failed = Ok(());
-        pipeline.inspect(&mut |made: Made<'_>| {
-            let compared = captured.output_of(run, made.name).and_then(|reference| {
-                let differ = || Error::Shape {
-                    stage: name.to_owned(),
-                    tensor: made.name.to_owned(),
-                    expected: reference.dims().to_vec(),
-                    found: made.tensor.dims().to_vec(),
-                };
-                Figures::of(&made.tensor, &reference).ok_or_else(differ)
-            });
-            match compared {
-                Ok(figures) => {
-                    worst
-                        .entry(made.name.to_owned())
-                        .and_modify(|worst| *worst = worst.worse(figures))
-                        .or_insert(figures);
-                }
-                Err(error) if failed.is_ok() => failed = Err(error),
-                Err(_) => {}
-            }
-        })?;
-        failed?;
+        compare(captured, name, run, &mut *pipeline, &mut worst)?;
         say(done);
     }
     let least = captured.limits().least_cosine(reference);
@@ -78,6 +52,42 @@ pub fn stage(
     let (inner, outputs): (Vec<_>, Vec<_>) =
         alone.outputs.iter().filter_map(figures).partition(|tensor| tensor.least_cosine.is_none());
     Ok(StageReport { stage: name.to_owned(), precision: described.precision.clone(), runs: total, outputs, inner })
+}
+
+/// One run beside the reference's, output by output.
+fn compare(
+    captured: &Captured,
+    stage: &str,
+    run: RunAt,
+    pipeline: &mut dyn Run,
+    worst: &mut Worst,
+) -> Result<(), Error> {
+    pipeline.prepare(captured.symbols(run.observation), 1)?;
+    let mut inputs: Vec<String> = pipeline.host_inputs().into_iter().map(|input| input.name).collect();
+    inputs.dedup();
+    for input in inputs {
+        pipeline.write(&input, &captured.input(run, &input)?.to_single())?;
+    }
+    let mut failed = Ok(());
+    pipeline.inspect(&mut |made: Made<'_>| {
+        let compared = captured.output_of(run, made.name).and_then(|reference| {
+            Figures::of(&made.tensor, &reference).ok_or_else(|| Error::Shape {
+                stage: stage.to_owned(),
+                tensor: made.name.to_owned(),
+                expected: reference.dims().to_vec(),
+                found: made.tensor.dims().to_vec(),
+            })
+        });
+        match compared {
+            Ok(figures) => {
+                let held = worst.entry(made.name.to_owned()).or_insert(figures);
+                *held = held.worse(figures);
+            }
+            Err(error) if failed.is_ok() => failed = Err(error),
+            Err(_) => {}
+        }
+    })?;
+    failed
 }
 
 /// A stage by its name.
