@@ -152,6 +152,7 @@ fn what_is_no_number_is_within_no_limit_and_has_no_chunk() {
     assert!(text.contains("FAILED: context\n") && text.contains("no chunk at "), "{text}");
     let outputs = stage(&report, "context")["outputs"].as_array().expect("outputs");
     assert!(outputs.iter().any(|tensor| tensor["cosine"].is_null() && tensor["max_abs"].is_null()), "{report}");
+    assert!(report["actions"]["cosine"].is_null() && report["actions"]["keys"][0]["largest"].is_null(), "{report}");
     assert_eq!(report["actions"]["refused"].as_array().expect("reasons").len(), 2, "{report}");
 }
 

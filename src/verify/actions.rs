@@ -97,10 +97,12 @@ fn decode(captured: &Captured, actions: Vec<HostTensor>, progress: &mut dyn FnMu
 }
 
 fn compare(captured: &Captured, predicted: Figures, found: &Decoded, reference: &Decoded) -> ActionReport {
-    let mut figures = Figures::EQUAL;
+    // Of nothing there are no figures.
+    let none = reference.chunks.iter().all(|(_, chunk)| chunk.is_err()) || found.chunks.iter().all(|(_, c)| c.is_err());
+    let mut figures = if none { Figures::NOT_FINITE } else { Figures::EQUAL };
     let mut refused = Vec::new();
     let width = reference.columns.len().max(1);
-    let mut largest: Vec<Option<f64>> = vec![Some(0.0); reference.columns.len()];
+    let mut largest: Vec<Option<f64>> = vec![Some(0.0).filter(|_| !none); reference.columns.len()];
     let by_time: BTreeMap<Stamp, &Result<Vec<f32>, String>> =
         found.chunks.iter().map(|(at, chunk)| (*at, chunk)).collect();
     for (at, reference) in &reference.chunks {
