@@ -18,6 +18,7 @@ pub mod make_demo_policy;
 pub mod plan;
 pub mod replay;
 mod settings;
+pub mod verify;
 
 /// Vision-language-action policies on a robot.
 #[derive(Parser, Debug)]
@@ -43,6 +44,7 @@ enum Command {
     MakeDemoPolicy(make_demo_policy::MakeDemoPolicy),
     Plan(plan::Plan),
     Replay(replay::Replay),
+    Verify(verify::Verify),
 }
 
 /// How a command ended. Usage errors are clap's own: exit code 2.
@@ -82,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Infer(args) => infer::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Export(args) => export::run(&args),
         Command::MakeCheckpoint(args) => make_checkpoint::run(&args),
         Command::MakeDemoPolicy(args) => make_demo_policy::run(&args),
@@ -92,7 +95,8 @@ pub fn main() -> ExitCode {
             eprintln!("error: {}", with_causes(&error));
             let session = error.downcast_ref().is_some_and(session::Error::does_not_fit);
             let arrays = error.downcast_ref().is_some_and(crate::infer::Error::does_not_fit);
-            if session || arrays { Outcome::DoesNotFit.into() } else { ExitCode::FAILURE }
+            let gate = error.downcast_ref().is_some_and(crate::verify::Error::does_not_fit);
+            if session || arrays || gate { Outcome::DoesNotFit.into() } else { ExitCode::FAILURE }
         }
     }
 }

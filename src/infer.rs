@@ -85,6 +85,7 @@ pub fn load_with(
         load_order: None,
         stage_files,
         allow_unverified: Default::default(),
+        allow_inaccurate: Default::default(),
         state: spec.state.iter().map(elements).collect(),
         poses: Vec::new(),
         action: spec.action.keys.iter().map(elements).collect(),

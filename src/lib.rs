@@ -32,3 +32,4 @@ pub mod session;
 pub mod sys;
 pub mod tensor;
 pub mod time;
+pub mod verify;

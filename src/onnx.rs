@@ -4,6 +4,7 @@
 //! megabytes. Everything here is an estimate for planning, or a fact of the file; nothing is computed.
 
 pub mod cost;
+mod inner;
 mod network;
 pub mod proto;
 mod shapes;
@@ -11,6 +12,7 @@ mod shapes;
 use std::path::PathBuf;
 
 pub use cost::Cost;
+pub use inner::Inner;
 pub use network::{ExternalWeight, Network, Weight};
 
 /// Part of a network whose nodes an engine keeps in single precision whatever else it is built in: nodes are named

@@ -47,6 +47,8 @@ pub struct LoadOptions {
     pub stage_files: BTreeMap<String, PathBuf>,
     /// Stages whose engines may be loaded although nothing proves where they were built.
     pub allow_unverified: BTreeSet<String>,
+    /// Stages whose engines may be loaded although they failed their accuracy gate.
+    pub allow_inaccurate: BTreeSet<String>,
     /// Joints of each state key that joints give, in model order.
     pub state: Vec<JointMap>,
     /// The state keys that poses give.
@@ -384,6 +386,7 @@ fn stages(spec: &PolicySpec, options: &LoadOptions) -> Result<Vec<engine::Stage>
             stage.onnx.clone_from(&stage.file);
         }
         stage.allow_unverified = options.allow_unverified.contains(&stage.name);
+        stage.allow_inaccurate = options.allow_inaccurate.contains(&stage.name);
         let absent = options.engine == EngineKind::Onnx && !stage.file.is_file();
         if let Some(what) = spec.supplied.get(&stage.name).filter(|_| absent) {
             missing.push(format!(

@@ -95,6 +95,7 @@ pub fn load_options(settings: &Settings) -> LoadOptions {
         load_order: settings.engine.load_order.clone(),
         stage_files: stages.iter().filter_map(|(name, s)| Some((name.clone(), s.path.clone()?))).collect(),
         allow_unverified: stages.iter().filter(|(_, s)| s.allow_unverified).map(|(name, _)| name.clone()).collect(),
+        allow_inaccurate: stages.iter().filter(|(_, s)| s.allow_inaccurate).map(|(name, _)| name.clone()).collect(),
         state: settings.state.clone(),
         poses: settings.poses.clone(),
         action: settings.action.clone(),

@@ -6,7 +6,8 @@ use std::process::Command;
 use vla_trt::cli::Outcome;
 use vla_trt::cli::doctor::{lines, outcome};
 use vla_trt::doctor::{Finding, Report, Severity, Unknown, examine};
-use vla_trt::engine::provenance::{DeviceIdentity, Provenance};
+use vla_trt::engine::provenance::{DeviceIdentity, Provenance, Verification};
+use vla_trt::verify;
 
 #[path = "support/demo.rs"]
 mod demo;
@@ -56,6 +57,39 @@ fn an_orin_nx_as_it_should_be_has_nothing_worse_than_ok() {
     is(find(&report, "topics"), Severity::Ok, &["1 seen: /joint_states"]);
     is(of(&report, "engine", "step"), Severity::Ok, &["step.engine matches"]);
     is(find(&report, "fits"), Severity::Ok, &["13672 MiB are free"]);
+}
+
+#[test]
+fn the_verdict_of_the_accuracy_gate_is_told_and_a_failed_one_is_an_error_with_ways_out() {
+    let (_root, machine) = orin_nx();
+    let (policy, stages) = built(&orin_nx_identity());
+    let engine = |name: &str| &stages.iter().find(|stage| stage.name == name).expect("a stage").file;
+    let verdict = |passed, summary: &str| Verification {
+        passed,
+        at: "2026-01-02T03:04:05Z".to_owned(),
+        bag_sha256: "ab".repeat(32),
+        observations: 8,
+        tensors: Vec::new(),
+        summary: summary.to_owned(),
+    };
+    verify::record(engine("vision"), &verdict(true, "image_rows cosine 0.999900 >= 0.999")).expect("written");
+    verify::record(engine("step"), &verdict(false, "next_actions cosine 0.710000 < 0.99")).expect("written");
+    let report = examine(&machine, Some(policy.path()));
+    let passed = ["accuracy: image_rows cosine 0.999900 >= 0.999, 8 observations, 2026-01-02T03:04:05Z"];
+    is(of(&report, "engine", "vision"), Severity::Ok, &passed);
+    is(of(&report, "engine", "context"), Severity::Ok, &["accuracy not verified"]);
+    let failed = ["step.engine failed its accuracy gate: next_actions cosine 0.710000 < 0.99 (8 observations"];
+    is(of(&report, "engine", "step"), Severity::Error, &failed);
+    let todo = remedy(of(&report, "engine", "step"));
+    for part in ["another precision", "vla-trt build --onnx", "engines.step.allow_inaccurate: true"] {
+        assert!(todo.contains(part), "`{part}` in {todo}");
+    }
+    // A later verdict replaces the first; an engine that another tool built has no record to hold one.
+    verify::record(engine("step"), &verdict(true, "fine")).expect("written");
+    is(of(&examine(&machine, Some(policy.path())), "engine", "step"), Severity::Ok, &["accuracy: fine"]);
+    fs::remove_file(Provenance::path(engine("step"))).expect("removed");
+    let error = verify::record(engine("step"), &verdict(true, "fine")).expect_err("no record").to_string();
+    assert!(error.contains("step.engine.provenance.json is missing"), "{error}");
 }
 
 #[test]

@@ -17,7 +17,10 @@ const SEED: &str = r#"{"format": 1,
  "engine": {"sha256": "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "bytes": 9},
  "built_at": "2026-01-01T00:00:00Z", "build_s": 1.5,
  "memory": {"kept_factor": 1.0, "activation_bytes": 5, "weight_bytes": null, "load_peak_bytes": 7},
- "gate": {"passed": false, "summary": "cos 0.3"}, "unknown": [[]]}"#;
+ "verification": {"passed": false, "at": "2026-01-01T00:00:00Z",
+  "bag_sha256": "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "observations": 8,
+  "tensors": [{"tensor": "kv", "cosine": 0.3, "max_abs": null, "relative": 1e9, "least_cosine": 0.99}], "summary": "cos 0.3"},
+ "gate": 1, "unknown": [[]]}"#;
 
 #[test]
 fn no_text_makes_the_reader_of_a_record_panic() {

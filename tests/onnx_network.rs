@@ -57,6 +57,48 @@ fn a_network_says_what_it_takes_makes_and_holds() {
 }
 
 #[test]
+fn products_inside_a_network_are_named_by_their_weights_with_the_inputs_symbols() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("deep.onnx");
+    let mut graph = Graph::new("deep", &path);
+    let x = graph.input("x", DType::F32, &[Dim::Symbol("T".into()), Dim::Fixed(16)]).expect("x");
+    let [w, v] = ["w", "v"].map(|name| weight(&mut graph, name, &[16, 16]));
+    let once = graph.matmul(&x, &w).expect("matmul");
+    // The weight is there a second time, and twice as many rows are no dimension of the input.
+    let twice = graph.matmul(&once, &w).expect("matmul");
+    let doubled = graph.concat(&[&x, &twice], 0).expect("concat");
+    let y = graph.matmul(&doubled, &v).expect("matmul");
+    let y = graph.relu(&y);
+    graph.output("y", &y).expect("y");
+    graph.finish().expect("written");
+    let network = Network::open(&path).expect("reads");
+    let found: Vec<String> = network
+        .inner()
+        .iter()
+        .map(|inner| format!("{}: {} {:?}", inner.weight, inner.tensor.dtype, inner.tensor.dims))
+        .collect();
+    assert_eq!(found, [r#"w: f32 [Symbol("T"), Fixed(16)]"#]);
+}
+
+#[test]
+fn a_network_that_shows_more_is_the_same_file_with_more_outputs_and_its_weights_beside_it() {
+    let (dir, scratch) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let network = two_layers(dir.path());
+    let inner = network.inner();
+    assert_eq!(inner.iter().map(|inner| inner.weight.as_str()).collect::<Vec<_>>(), ["w"], "v makes an output");
+    for _ in 0..2 {
+        let shown = network.write_showing(&[&inner[0].tensor], &scratch.path().join("a/b")).expect("written");
+        let bytes = std::fs::read(&shown).expect("reads");
+        assert!(bytes.starts_with(&std::fs::read(&network.path).expect("reads")), "what we do not know stays");
+        let shown = Network::open(&shown).expect("reads");
+        assert_eq!(shown.outputs[0], network.outputs[0]);
+        assert_eq!(shown.outputs[1], inner[0].tensor);
+        assert_eq!((shown.inputs, shown.weights), (network.inputs.clone(), network.weights.clone()));
+        assert!(shown.data_files.iter().all(|file| file.is_file()), "{:?}", shown.data_files);
+    }
+}
+
+#[test]
 fn cost_is_the_one_worked_out_by_hand_and_scales_with_the_symbol() {
     let dir = tempfile::tempdir().expect("a folder");
     let network = two_layers(dir.path());

@@ -458,7 +458,9 @@ fn what_may_change_while_the_node_runs_is_this_and_no_more() {
         ["memory.budget_mib", "memory.reserve_mib", "engines.load_order", "engine.max_restarts", "engine.cuda_graph"]
             .map(str::to_owned),
     );
-    expected.extend(["vision", "language", "context", "step"].map(|stage| format!("engines.{stage}.allow_unverified")));
+    for stage in ["vision", "language", "context", "step"] {
+        expected.extend(["allow_unverified", "allow_inaccurate"].map(|flag| format!("engines.{stage}.{flag}")));
+    }
     for input in ["cameras.top", "cameras.left_wrist", "cameras.right_wrist", "joints"] {
         expected.extend(["max_age_ms", "required"].map(|field| format!("inputs.{input}.{field}")));
     }
@@ -474,6 +476,7 @@ fn what_a_refused_load_asks_for_can_be_set_and_is_in_the_next_settings() {
         change("memory.reserve_mib", Value::Integer(100)),
         change("engine.max_restarts", Value::Integer(0)),
         change("engines.step.allow_unverified", Value::Bool(true)),
+        change("engines.context.allow_inaccurate", Value::Bool(true)),
     ];
     parameters.set_atomically(&changes).unwrap_or_else(|reason| panic!("{reason}"));
     let settings = parameters.settings();
@@ -481,6 +484,8 @@ fn what_a_refused_load_asks_for_can_be_set_and_is_in_the_next_settings() {
     assert_eq!(settings.engine.max_restarts, 0);
     let allowed = |stage: &str| settings.engine.stages[stage].allow_unverified;
     assert!(allowed("step") && !allowed("vision"));
+    let allowed = |stage: &str| settings.engine.stages[stage].allow_inaccurate;
+    assert!(allowed("context") && !allowed("step"));
 }
 
 #[test]

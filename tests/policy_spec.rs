@@ -88,6 +88,37 @@ fn every_problem_is_reported_at_once_with_its_key() {
 }
 
 #[test]
+fn limits_of_the_accuracy_gate_are_read_and_what_is_not_given_has_its_default() {
+    let dir = bundle();
+    let usual = PolicySpec::parse(dir.path(), VALID).expect("valid");
+    let least =
+        |spec: &PolicySpec| -> Vec<f64> { spec.stages.iter().map(|stage| spec.accuracy.least_cosine(stage)).collect() };
+    assert_eq!((least(&usual), usual.accuracy.action_rad), (vec![0.999, 0.99], 0.01));
+    let text = format!("{VALID}accuracy: {{output_cosine: 0.9, stage_cosine: {{step: 0.5}}, action_rad: 0.1}}\n");
+    let spec = PolicySpec::parse(dir.path(), &text).expect("valid");
+    assert_eq!((least(&spec), spec.accuracy.action_cosine, spec.accuracy.action_rad), (vec![0.9, 0.5], 0.99, 0.1));
+}
+
+#[test]
+fn limits_outside_their_ranges_and_for_stages_that_are_none_are_all_reported() {
+    let dir = bundle();
+    let limits = "{output_cosine: 1.5, stage_cosine: {dit: -1, vision: .nan}, action_cosine: -0.1, action_rad: 0}";
+    let error = refusal(dir.path(), &format!("{VALID}accuracy: {limits}\n"));
+    for expected in [
+        "accuracy.output_cosine: expected a cosine from 0 to 1, found 1.5",
+        "accuracy.stage_cosine.dit: expected a cosine from 0 to 1, found -1",
+        "accuracy.stage_cosine.vision: expected a cosine from 0 to 1, found NaN",
+        "accuracy.stage_cosine.dit: expected a stage, one of vision, step",
+        "accuracy.action_cosine: expected a cosine from 0 to 1, found -0.1",
+        "accuracy.action_rad: expected more than 0 and at most 6.28 rad, found 0",
+    ] {
+        assert!(error.contains(expected), "missing {expected:?} in:\n{error}");
+    }
+    let error = refusal(dir.path(), &format!("{VALID}accuracy: {{cosine: 1}}\n"));
+    assert!(error.contains("unknown field `cosine`"), "{error}");
+}
+
+#[test]
 fn a_wrong_type_an_unknown_key_and_a_key_given_twice_are_refused_with_their_place() {
     let dir = bundle();
     let wrong_type = refusal(dir.path(), &VALID.replace("horizon: 50", "horizon: many"));

@@ -49,7 +49,7 @@ pub fn record(engine: &Path, onnx: &Path, origin: &Origin<'_>) -> Result<Provena
         built_at: provenance::rfc3339(SystemTime::now()),
         build_s: origin.duration.as_secs_f64(),
         memory,
-        gate: None,
+        verification: None,
     };
     record.write(engine)?;
     Ok(record)

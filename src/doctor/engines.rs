@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Finding, Machine, memory};
 use crate::engine::memory::mib;
-use crate::engine::provenance::{self, Difference, Refusal, Verified};
+use crate::engine::provenance::{self, Difference, Provenance, Refusal, Verified};
 use crate::engine::{EngineKind, Stage, pipeline};
 use crate::onnx::Network;
 use crate::policy::PolicySpec;
@@ -64,13 +64,20 @@ fn engine(machine: &Machine, stage: &Stage) -> Finding {
     let finding = match verdict {
         Ok(Verified::Proven(record)) if machine.identity.is_some() => Finding::ok(
             CHECK,
-            format!("{} matches, {}, built {}", stage.file.display(), record.precision, record.built_at),
+            format!(
+                "{} matches, {}, built {}; {}",
+                stage.file.display(),
+                record.precision,
+                record.built_at,
+                accuracy(&record)
+            ),
         ),
-        Ok(Verified::Proven(_)) => Finding::info(
+        Ok(Verified::Proven(record)) => Finding::info(
             CHECK,
             format!(
-                "{}: its files match; GPU, driver and TensorRT were not compared, they are not known here",
-                stage.file.display()
+                "{}: its files match; GPU, driver and TensorRT were not compared, they are not known here; {}",
+                stage.file.display(),
+                accuracy(&record)
             ),
         ),
         Ok(Verified::Unproven | Verified::Unneeded) => {
@@ -79,6 +86,14 @@ fn engine(machine: &Machine, stage: &Stage) -> Finding {
         Err(refusal) => refused(machine, refusal),
     };
     finding.of(&stage.name)
+}
+
+/// What is known of how close its results are to its network's.
+fn accuracy(record: &Provenance) -> String {
+    match &record.verification {
+        Some(found) => format!("accuracy: {}, {} observations, {}", found.summary, found.observations, found.at),
+        None => "accuracy not verified (vla-trt verify)".to_owned(),
+    }
 }
 
 fn refused(machine: &Machine, refusal: Refusal) -> Finding {
@@ -96,6 +111,13 @@ fn refused(machine: &Machine, refusal: Refusal) -> Finding {
             let each = each.collect::<Vec<_>>().join(", ");
             Finding::error(CHECK, format!("{} does not match this device and these files: {each}", engine.display()))
                 .todo(build)
+        }
+        Refusal::Inaccurate { stage, engine, figures, build } => {
+            let remedy = format!(
+                "another precision in policy.yaml, or more calibration samples, then {build}; or allow it by name: \
+                 engines.{stage}.allow_inaccurate: true"
+            );
+            Finding::error(CHECK, format!("{} failed its accuracy gate: {figures}", engine.display())).todo(remedy)
         }
         // The first line says what is wrong, the others what to do.
         other => {

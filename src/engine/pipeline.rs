@@ -46,6 +46,8 @@ pub struct StageReport {
     pub measured: Growth,
     /// Loaded although nothing says where it was built.
     pub unproven: bool,
+    /// Loaded although its results were found too far from its network's.
+    pub inaccurate: bool,
     /// How long it took.
     pub duration: Duration,
 }

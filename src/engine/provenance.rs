@@ -17,14 +17,17 @@ mod check;
 mod device;
 pub mod hash;
 mod time;
+mod verification;
 
 pub(super) use check::bad_record;
 pub use check::{
-    Difference, OTHER_MODEL, Refusal, Verified, check, other_model, rebuild_command, verify, verify_without_gpu,
+    Difference, OTHER_MODEL, Refusal, Verified, check, check_accuracy, other_model, rebuild_command, verify,
+    verify_without_gpu,
 };
 pub use device::{DeviceIdentity, board, l4t};
 pub use hash::{FileMark, OnnxIdentity};
 pub use time::rfc3339;
+pub use verification::{Figures, TensorFigures, Verification};
 
 /// The format that this build writes and reads.
 pub const FORMAT: u32 = 1;
@@ -108,9 +111,9 @@ pub struct Provenance {
     /// What the engine takes.
     #[serde(default)]
     pub memory: Memory,
-    /// Whether its results were held against the network's.
+    /// Whether its results were held against the network's, and how far apart they were.
     #[serde(default)]
-    pub gate: Option<Gate>,
+    pub verification: Option<Verification>,
 }
 
 /// A calibration cache.
@@ -148,15 +151,6 @@ pub struct Memory {
     pub load_peak_bytes: Option<u64>,
     /// Highest resident set of the process that built it.
     pub build_peak_bytes: Option<u64>,
-}
-
-/// Result of an accuracy gate.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Gate {
-    /// Whether every limit held.
-    pub passed: bool,
-    /// The figures, in one line.
-    pub summary: String,
 }
 
 impl Provenance {
@@ -246,6 +240,9 @@ impl Provenance {
         hex("engine.sha256", &self.engine.sha256);
         if let Some(calibration) = &self.calibration {
             hex("calibration.sha256", &calibration.sha256);
+        }
+        if let Some(verification) = &self.verification {
+            hex("verification.bag_sha256", &verification.bag_sha256);
         }
         if let Some(factor) = self.memory.kept_factor.filter(|f| !(0.0..=LARGEST_FACTOR).contains(f)) {
             problems.push(format!("memory.kept_factor: expected 0 to {LARGEST_FACTOR}, found {factor}"));

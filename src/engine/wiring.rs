@@ -31,6 +31,8 @@ pub struct Stage {
     pub profile: Vec<(String, [usize; 3])>,
     /// Load an engine also when nothing proves where it was built.
     pub allow_unverified: bool,
+    /// Load an engine also when its results were found too far from its network's.
+    pub allow_inaccurate: bool,
 }
 
 impl Stage {

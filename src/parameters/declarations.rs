@@ -154,6 +154,15 @@ fn engines(shape: &PolicyShape) -> Vec<Declaration> {
                  One whose provenance differs is refused all the same."
             ),
         ));
+        all.push(declare(
+            format!("engines.{stage}.allow_inaccurate"),
+            Value::Bool(false),
+            Constraint::None,
+            format!(
+                "Load the engine of stage {stage} also when it failed its accuracy gate (`vla-trt verify`), at the next load; \
+                 warns at every start."
+            ),
+        ));
     }
     all
 }

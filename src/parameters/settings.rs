@@ -78,6 +78,8 @@ pub struct StageSettings {
     pub path: Option<PathBuf>,
     /// Load it also when its provenance is not proven.
     pub allow_unverified: bool,
+    /// Load it also when it failed its accuracy gate.
+    pub allow_inaccurate: bool,
 }
 
 /// What the engines may take of the machine's memory, in MiB.

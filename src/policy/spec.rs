@@ -9,9 +9,12 @@ use std::path::{Component, Path, PathBuf};
 use crate::engine;
 use crate::time::Span;
 
+mod accuracy;
 mod raw;
 
-use raw::{Named, RawPolicy, RawStage};
+pub use accuracy::Accuracy;
+
+use raw::{Named, RawAccuracy, RawPolicy, RawStage};
 
 /// Name of the description inside a bundle.
 pub const POLICY_FILE: &str = "policy.yaml";
@@ -72,6 +75,8 @@ pub struct PolicySpec {
     pub processor: ProcessorFiles,
     /// Denoising step counts.
     pub denoise: DenoiseSpec,
+    /// How far engines may be from their networks.
+    pub accuracy: Accuracy,
     /// Stages in run order.
     pub stages: Vec<engine::Stage>,
     /// Stages whose networks whoever uses the policy brings: what each is and where from.
@@ -258,6 +263,7 @@ impl Checker<'_> {
                 embodiment_id: raw.processor.embodiment_id,
             },
             denoise: DenoiseSpec { steps: raw.denoise.steps, default: raw.denoise.default },
+            accuracy: self.accuracy(raw.accuracy, &raw.stages),
             supplied: raw
                 .stages
                 .iter()
@@ -269,6 +275,13 @@ impl Checker<'_> {
             cameras: raw.cameras,
             state: raw.state.0,
         }
+    }
+
+    fn accuracy(&mut self, raw: RawAccuracy, stages: &[RawStage]) -> Accuracy {
+        let stages: Vec<&str> = stages.iter().map(|stage| stage.name.as_str()).collect();
+        let (accuracy, problems) = Accuracy::checked(raw, &stages);
+        self.problems.extend(problems);
+        accuracy
     }
 
     fn check_action(&mut self, raw: &RawPolicy) {
@@ -333,6 +346,7 @@ impl Checker<'_> {
             precision,
             profile: raw.profile.0,
             allow_unverified: false,
+            allow_inaccurate: false,
         }
     }
 

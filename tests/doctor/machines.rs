@@ -138,7 +138,7 @@ pub fn build(stage: &Stage, device: &DeviceIdentity) {
         built_at: rfc3339(std::time::UNIX_EPOCH),
         build_s: 1.0,
         memory: Memory::default(),
-        gate: None,
+        verification: None,
     };
     record.write(&stage.file).expect("written");
 }

@@ -26,6 +26,7 @@ fn load(spec: &PolicySpec, engine: EngineKind) -> Policy {
         load_order: None,
         stage_files: BTreeMap::new(),
         allow_unverified: BTreeSet::new(),
+        allow_inaccurate: BTreeSet::new(),
         state: spec.state.iter().map(elements).collect(),
         poses: Vec::new(),
         action: spec.action.keys.iter().map(elements).collect(),

@@ -48,6 +48,7 @@ impl<D: Device> Pipeline<D> {
                 planned: planned.clone(),
                 measured: Moment::of(&device).since(&before),
                 unproven: verified[position] == Verified::Unproven,
+                inaccurate: verified[position].inaccuracy().is_some(),
                 duration: started.elapsed(),
             };
             plan.measured.push(report.measured);
@@ -122,6 +123,14 @@ fn verify<D: Device>(device: &mut D, stages: &[Stage]) -> Result<Vec<Verified>, 
                 if verified == Verified::Unproven {
                     tracing::warn!(
                         "stage '{}': nothing says where {} was built; loaded because engines.{}.allow_unverified is true",
+                        stage.name,
+                        stage.file.display(),
+                        stage.name
+                    );
+                }
+                if let Some(figures) = verified.inaccuracy() {
+                    tracing::warn!(
+                        "stage '{}': {} failed its accuracy gate ({figures}); loaded because engines.{}.allow_inaccurate is true",
                         stage.name,
                         stage.file.display(),
                         stage.name

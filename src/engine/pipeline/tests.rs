@@ -214,6 +214,7 @@ fn stage(name: &str, input: &str, output: &str, dims: Vec<Dim>) -> Stage {
         precision: "fp16".into(),
         profile: vec![("S".into(), [1, 4, 8])],
         allow_unverified: false,
+        allow_inaccurate: false,
     }
 }
 

@@ -20,6 +20,7 @@ fn stage(dims: Vec<Dim>, ranges: &[(&str, [usize; 3])]) -> Stage {
         precision: "fp16".into(),
         profile: ranges.iter().map(|(name, range)| ((*name).into(), *range)).collect(),
         allow_unverified: false,
+        allow_inaccurate: false,
     }
 }
 

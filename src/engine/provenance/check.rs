@@ -42,6 +42,12 @@ pub enum Verified {
 }
 
 impl Verified {
+    /// What was found when its results were held against its network's and were too far from them.
+    pub fn inaccuracy(&self) -> Option<&str> {
+        let verification = self.provenance()?.verification.as_ref().filter(|verification| !verification.passed)?;
+        Some(&verification.summary)
+    }
+
     /// The record, when there is one.
     pub fn provenance(&self) -> Option<&Provenance> {
         match self {
@@ -94,6 +100,17 @@ pub enum Refusal {
         /// Command that builds it again.
         build: String,
     },
+    /// Its results are further from its network's than the policy allows.
+    Inaccurate {
+        /// Stage.
+        stage: String,
+        /// The engine.
+        engine: PathBuf,
+        /// The figures with their limits, and when they were taken.
+        figures: String,
+        /// Command that builds it again, in the precision that it has.
+        build: String,
+    },
     /// TensorRT itself says that the engine comes from another module.
     OtherModel {
         /// Stage.
@@ -138,6 +155,14 @@ impl fmt::Display for Refusal {
                 }
                 write!(f, "build it again on this device:\n  {build}")
             }
+            Self::Inaccurate { stage, engine, figures, build } => write!(
+                f,
+                "stage '{stage}': {} is less accurate than policy.yaml allows: {figures}. Build it in another precision \
+                 (stages.{stage}.precision in policy.yaml: fp16 or fp32 where int8 does not hold, fp32 where fp16 does not), \
+                 or with more calibration samples:\n  {build}\nor set engines.{stage}.allow_inaccurate: true to load it all \
+                 the same",
+                engine.display()
+            ),
             Self::OtherModel { stage, engine, words, build } => write!(
                 f,
                 "stage '{stage}': TensorRT says that {} comes from another module: {words}. Such an engine loads and dies at \
@@ -180,7 +205,11 @@ fn verify_on(stage: &Stage, device: impl Fn(&DeviceIdentity) -> DeviceIdentity) 
         return Err(Refusal::NoEngine { stage: name(), engine: stage.file.clone(), build: build() });
     }
     match Provenance::read(&stage.file) {
-        Ok(Some(record)) => check(&record, &device(&record.device), stage).map(|()| Verified::Proven(Box::new(record))),
+        Ok(Some(record)) => {
+            check(&record, &device(&record.device), stage)?;
+            check_accuracy(&record, stage)?;
+            Ok(Verified::Proven(Box::new(record)))
+        }
         Ok(None) if stage.allow_unverified => Ok(Verified::Unproven),
         Ok(None) => {
             let adopt = format!("vla-trt adopt {} --onnx {}", quoted(&stage.file), quoted(&stage.onnx));
@@ -220,9 +249,6 @@ pub fn check(record: &Provenance, device: &DeviceIdentity, stage: &Stage) -> Res
     for (tensor, built, wanted) in profile::uncovered(stage, |tensor| record.profiles.get(tensor)) {
         differences.push(Difference::new(format!("profile of {tensor}"), built, format!("{wanted} (policy.yaml)")));
     }
-    if let Some(gate) = record.gate.as_ref().filter(|gate| !gate.passed) {
-        differences.push(Difference::new("accuracy gate", format!("failed: {}", gate.summary), "must pass"));
-    }
     differences.extend(engine_difference(record, &stage.file));
     differences.extend(network_difference(record, &stage.onnx));
     differences.extend(calibration_difference(record, &stage.file));
@@ -231,6 +257,22 @@ pub fn check(record: &Provenance, device: &DeviceIdentity, stage: &Stage) -> Res
     }
     let build = rebuild_command(stage, Some(record));
     Err(Refusal::Mismatch { stage: stage.name.clone(), engine: stage.file.clone(), differences, build })
+}
+
+/// Refuses an engine that failed its accuracy gate, unless the stage allows it by name. An engine that was not held
+/// against its network is not refused.
+///
+/// # Errors
+/// [`Refusal::Inaccurate`].
+pub fn check_accuracy(record: &Provenance, stage: &Stage) -> Result<(), Refusal> {
+    let failed = record.verification.as_ref().filter(|verification| !verification.passed);
+    let Some(failed) = failed.filter(|_| !stage.allow_inaccurate) else { return Ok(()) };
+    Err(Refusal::Inaccurate {
+        stage: stage.name.clone(),
+        engine: stage.file.clone(),
+        figures: format!("{} ({} observations, {})", failed.summary, failed.observations, failed.at),
+        build: rebuild_command(stage, Some(record)),
+    })
 }
 
 fn engine_difference(record: &Provenance, engine: &Path) -> Option<Difference> {

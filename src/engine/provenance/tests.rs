@@ -65,6 +65,7 @@ fn bundle() -> Bundle {
         precision: "fp16".into(),
         profile: vec![("S".into(), [120, 370, 420])],
         allow_unverified: false,
+        allow_inaccurate: false,
     };
     let profile = Profile { min: vec![120, 8], opt: vec![370, 8], max: vec![420, 8] };
     let record = Provenance {
@@ -81,10 +82,23 @@ fn bundle() -> Bundle {
         built_at: rfc3339(UNIX_EPOCH),
         build_s: 28.5,
         memory: Memory { kept_factor: Some(1.0), ..Memory::default() },
-        gate: None,
+        verification: None,
     };
     record.write(&file).expect("written");
     Bundle { _dir: dir, stage, record }
+}
+
+/// The verdict on an engine that is too far from its network.
+fn failed() -> Verification {
+    let figures = Figures { cosine: Some(0.71), max_abs: Some(3.5), relative: None };
+    Verification {
+        passed: false,
+        at: rfc3339(UNIX_EPOCH),
+        bag_sha256: "ab".repeat(32),
+        observations: 8,
+        tensors: vec![TensorFigures { tensor: "vl_embs".into(), figures, least_cosine: Some(0.999) }],
+        summary: "vl_embs cosine 0.71 < 0.999".into(),
+    }
 }
 
 fn refused(bundle: &Bundle, device: &DeviceIdentity) -> String {
@@ -123,7 +137,7 @@ fn every_difference_is_listed_at_once() {
     bundle.stage.profile[0].1[2] = 512;
     std::fs::write(bundle.stage.onnx.with_extension("onnx.data"), [8u8; 16]).expect("written");
     std::fs::write(&bundle.stage.file, b"an engine of SOME bytes").expect("written");
-    bundle.record.gate = Some(Gate { passed: false, summary: "action cos 0.71 < 0.99".into() });
+    bundle.record.verification = Some(failed());
     bundle.record.write(&bundle.stage.file).expect("written");
     let device = DeviceIdentity {
         tensorrt: "10.16.0".into(),
@@ -150,11 +164,47 @@ fn every_difference_is_listed_at_once() {
             "board",
             "precision",
             "profile of vl",
-            "accuracy gate",
             "engine sha256 (changed or damaged)",
             "ONNX sha256 (exported again)",
         ]
     );
+}
+
+#[test]
+fn an_engine_that_failed_its_accuracy_gate_is_refused_unless_its_stage_allows_it_by_name() {
+    let mut bundle = bundle();
+    bundle.record.verification = Some(failed());
+    bundle.record.write(&bundle.stage.file).expect("written");
+    assert_eq!(Provenance::read(&bundle.stage.file).expect("reads"), Some(bundle.record.clone()));
+    let text = refused(&bundle, &orin_nx());
+    for part in [
+        "stage 'language'",
+        "vl_embs cosine 0.71 < 0.999 (8 observations, 1970-01-01T00:00:00Z)",
+        "stages.language.precision",
+        "more calibration samples",
+        "vla-trt build --onnx ",
+        "set engines.language.allow_inaccurate: true",
+    ] {
+        assert!(text.contains(part), "`{part}` in {text}");
+    }
+    bundle.stage.allow_unverified = true;
+    assert!(verify(&bundle.stage, &orin_nx()).is_err(), "an engine without a record is another matter");
+    bundle.stage.allow_inaccurate = true;
+    let verified = verify(&bundle.stage, &orin_nx()).expect("allowed by name");
+    assert_eq!(verified.inaccuracy(), Some("vl_embs cosine 0.71 < 0.999"));
+    assert!(verify(&bundle.stage, &agx_orin()).is_err(), "what else differs is refused all the same");
+}
+
+#[test]
+fn an_engine_that_passed_its_accuracy_gate_or_was_never_held_to_it_is_loaded() {
+    let mut bundle = bundle();
+    assert_eq!(verify(&bundle.stage, &orin_nx()).expect("never held to it").inaccuracy(), None);
+    bundle.record.verification = Some(Verification { passed: true, ..failed() });
+    bundle.record.write(&bundle.stage.file).expect("written");
+    assert_eq!(verify(&bundle.stage, &orin_nx()).expect("passed").inaccuracy(), None);
+    bundle.record.verification = Some(Verification { bag_sha256: "x".into(), ..failed() });
+    let error = bundle.record.write(&bundle.stage.file).expect_err("refused").to_string();
+    assert!(error.contains("verification.bag_sha256"), "{error}");
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn stage(name: &str, repeat: bool, inputs: Vec<Input>, outputs: Vec<Output>) -> 
         precision: "fp32".into(),
         profile: Vec::new(),
         allow_unverified: false,
+        allow_inaccurate: false,
     }
 }
 

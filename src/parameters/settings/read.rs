@@ -90,7 +90,8 @@ impl Reader<'_> {
             let path = self.text(&format!("engines.{stage}.path"));
             let path = (!path.is_empty()).then(|| policy.join(path));
             let allow_unverified = self.flag(&format!("engines.{stage}.allow_unverified"));
-            stages.insert(stage.clone(), StageSettings { path, allow_unverified });
+            let allow_inaccurate = self.flag(&format!("engines.{stage}.allow_inaccurate"));
+            stages.insert(stage.clone(), StageSettings { path, allow_unverified, allow_inaccurate });
         }
         let threads = usize::try_from(self.count("engine.threads")).unwrap_or(1).max(1);
         let cuda_graph = self.flag("engine.cuda_graph");

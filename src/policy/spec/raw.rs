@@ -61,6 +61,8 @@ pub(super) struct RawPolicy {
     pub instruction: RawInstruction,
     pub processor: RawProcessor,
     pub denoise: RawDenoise,
+    #[serde(default)]
+    pub accuracy: RawAccuracy,
     pub stages: Vec<RawStage>,
 }
 
@@ -106,6 +108,15 @@ pub(super) struct RawProcessor {
 pub(super) struct RawDenoise {
     pub steps: Vec<u32>,
     pub default: u32,
+}
+
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAccuracy {
+    pub output_cosine: Option<f64>,
+    pub stage_cosine: Named<f64>,
+    pub action_cosine: Option<f64>,
+    pub action_rad: Option<f64>,
 }
 
 #[derive(Clone, Debug, serde::Deserialize)]

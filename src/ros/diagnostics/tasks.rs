@@ -119,6 +119,10 @@ fn engines(snapshot: &Snapshot) -> Status {
                 let text = format!("{}: nothing says where its engine was built (allow_unverified)", stage.stage);
                 status.raise(Severity::Warn, text);
             }
+            if stage.inaccurate {
+                let text = format!("{}: its engine failed its accuracy gate (allow_inaccurate)", stage.stage);
+                status.raise(Severity::Warn, text);
+            }
         }
     }
     status
