@@ -10,6 +10,7 @@ mod absmax;
 mod bar;
 pub mod bench;
 pub mod build;
+mod calibrate;
 pub mod doctor;
 pub mod export;
 pub mod infer;
@@ -37,6 +38,7 @@ enum Command {
     Adopt(build::Adopt),
     Bench(bench::Bench),
     Build(build::Build),
+    Calibrate(calibrate::Calibrate),
     Doctor(doctor::Doctor),
     Infer(infer::Infer),
     Export(export::Export),
@@ -80,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Adopt(args) => build::adopt(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Build(args) => build::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Infer(args) => infer::run(&args),
         Command::Plan(args) => plan::run(&args),

@@ -12,6 +12,7 @@
 pub mod absmax;
 pub mod bag;
 pub mod builder;
+pub mod calibrate;
 pub mod calibration;
 pub mod chunk;
 pub mod cli;

@@ -52,7 +52,7 @@ mod store;
 
 pub use actions::actions;
 pub use candidate::{Candidate, Networks};
-pub use capture::{Captured, capture};
+pub use capture::{Captured, RunAt, capture};
 pub use proposal::{Proposal, Trial, propose};
 pub use report::{ActionReport, KeyFigures, Report, StageReport};
 pub use stages::stage;

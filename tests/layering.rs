@@ -44,6 +44,7 @@ const MAY_CALL: &[(&str, &[&str])] = &[
         "absmax",
         &["export", "replay", "session", "parameters", "policy", "observation", "engine", "bag", "tensor", "time"],
     ),
+    ("calibrate", &["verify", "engine", "npz", "onnx", "tensor"]),
     (
         "verify",
         &[
@@ -65,6 +66,7 @@ const MAY_CALL: &[(&str, &[&str])] = &[
         "cli",
         &[
             "builder",
+            "calibrate",
             "npz",
             "doctor",
             "onnx",

@@ -87,9 +87,7 @@ pub fn run(args: &Verify) -> anyhow::Result<Outcome> {
         inner: usize::from(args.internal),
         scratch: scratch.dir().to_owned(),
     };
-    let bar = ProgressBar::new(0);
-    let style = ProgressStyle::with_template("{msg:28} [{bar:40}] {pos}/{len} {elapsed}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+    let bar = bar();
     let report = verify::run(&spec, &settings, &options, &mut *candidate, &mut |progress| show(&bar, progress));
     bar.finish_and_clear();
     let report = report?;
@@ -135,7 +133,14 @@ fn record(candidate: &dyn Candidate, report: &Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show(bar: &ProgressBar, progress: Progress) {
+/// How far a run of the networks is.
+pub(super) fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:28} [{bar:40}] {pos}/{len} {elapsed}");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
+}
+
+/// Shows it.
+pub(super) fn show(bar: &ProgressBar, progress: Progress) {
     let percent = |fraction: f64| ((fraction * 100.0) as u64, 100);
     let of = |done: usize, total: usize| (done as u64, total as u64);
     let (message, (done, total)) = match progress {

@@ -44,7 +44,8 @@ struct Moment {
 
 /// One run of a stage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct RunAt {
+pub struct RunAt {
+    /// Which observation.
     pub observation: usize,
     /// The denoising step; `None` outside the repeated group.
     pub repetition: Option<usize>,
@@ -228,7 +229,7 @@ impl Captured {
     }
 
     /// Every run of a stage.
-    pub(super) fn runs(&self, stage: &Stage) -> Vec<RunAt> {
+    pub fn runs(&self, stage: &Stage) -> Vec<RunAt> {
         let of = |(observation, moment): (usize, &Moment)| -> Vec<RunAt> {
             if stage.repeat {
                 (0..moment.steps as usize).map(|step| RunAt { observation, repetition: Some(step) }).collect()
@@ -240,8 +241,11 @@ impl Captured {
     }
 
     /// What a run of a stage was given: made in the same step, a row of constants, what the step before left, made
-    /// before the group or by the host, or left by the last step.
-    pub(super) fn input(&self, run: RunAt, name: &str) -> Result<HostTensor, Error> {
+    /// before the group or by the host, or left by the last step. `name`: the pipeline's.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Lost`] for a stage that was not run.
+    pub fn input(&self, run: RunAt, name: &str) -> Result<HostTensor, Error> {
         let RunAt { observation, repetition } = run;
         let get = |repetition, name: &str| self.store.get(observation, repetition, name);
         if let Some(step) = repetition {

@@ -1,0 +1,95 @@
+//! `vla-trt calibrate`: what INT8 engines are calibrated on, recorded from a bag.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+
+use super::Outcome;
+use super::settings::settings;
+use super::verify::{bar, show};
+use crate::calibrate::{self, Recorded};
+use crate::engine::Stage;
+use crate::engine::memory::mib;
+use crate::export::staging::Staging;
+use crate::policy::PolicySpec;
+use crate::verify::{self, Networks, Options};
+
+/// Record the inputs of every stage's network by running a bag through the policy on ONNX Runtime, as the data that
+/// `vla-trt build --calib-data` calibrates INT8 engines on.
+///
+/// The bag should show what the robot will see: its rooms, its light, its instructions. TensorRT calibrates in one shape;
+/// observations of one instruction have one.
+#[derive(clap::Args, Debug)]
+pub struct Calibrate {
+    /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
+    bag: PathBuf,
+    /// Policy folder.
+    #[arg(long, value_name = "DIR")]
+    policy: PathBuf,
+    /// Parameters: the node's own YAML file.
+    #[arg(long, value_name = "FILE")]
+    params: Option<PathBuf>,
+    /// Set one parameter, as the node's `-p` does; may be given several times.
+    #[arg(short = 'p', long = "param", value_name = "NAME:=VALUE")]
+    param: Vec<String>,
+    /// Most observations to run on, spread evenly over the bag.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    observations: u16,
+    /// Only these stages.
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    stages: Option<Vec<String>>,
+    /// File to write.
+    #[arg(short, long, value_name = "FILE.npz")]
+    output: PathBuf,
+    /// Folder for recorded tensors, which are gone afterwards. Default: the system's folder for temporary files.
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Whatever keeps the networks from running on the bag; the output is then as it was.
+pub fn run(args: &Calibrate) -> anyhow::Result<Outcome> {
+    let spec = PolicySpec::load(&args.policy)?;
+    let names = args.stages.clone().unwrap_or_else(|| spec.stage_names());
+    if let Some(unknown) = names.iter().find(|name| !spec.stage_names().contains(name)) {
+        bail!("--stages: there is no stage '{unknown}'; the policy's stages are {}", spec.stage_names().join(", "));
+    }
+    // Minutes of running the networks come first otherwise.
+    let folder = args.output.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        bail!("{}: there is no such folder for {}; make it first", folder.display(), args.output.display());
+    }
+    let settings = settings(&spec, args.params.as_deref(), &args.param)?;
+    let base = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    let scratch = Staging::scratch(&base.join("vla_trt_calibrate"))?;
+    let options = Options {
+        bag: args.bag.clone(),
+        observations: usize::from(args.observations),
+        stages: Some(names.clone()),
+        inner: 0,
+        scratch: scratch.dir().to_owned(),
+    };
+    let bar = bar();
+    let mut networks = Networks::of(&spec, settings.engine.threads).with_paths(&settings);
+    let mut shown = |progress| show(&bar, progress);
+    let captured = verify::capture(&spec, &settings, &options, &mut networks, &Default::default(), &mut shown)?;
+    let stages: Vec<Stage> = spec.stages.iter().filter(|stage| names.contains(&stage.name)).cloned().collect();
+    let written = calibrate::write(&captured, &stages, &args.output, &mut |stage, done, total| {
+        bar.set_message(format!("writing {stage}"));
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    print(&written?);
+    println!("{} observations of {} -> {}", captured.observations(), args.bag.display(), args.output.display());
+    Ok(Outcome::Success)
+}
+
+fn print(recorded: &[Recorded]) {
+    println!("{:16} {:>8} {:>7} {:>9}", "stage", "samples", "inputs", "MiB");
+    for Recorded { stage, samples, inputs, bytes } in recorded {
+        println!("{stage:16} {samples:>8} {inputs:>7} {:>9.1}", mib(*bytes));
+    }
+}
