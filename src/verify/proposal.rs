@@ -129,10 +129,12 @@ mod tests {
     fn the_table_has_a_line_a_trial_with_its_figures_and_what_is_chosen() {
         let mut none = trial("step", "fp16", 1.0, true);
         none.figures = Figures { max_abs: None, ..none.figures };
-        let table = propose(vec![trial("vision", "int8", 0.9, false), none]).to_string();
+        let fp32 = trial("step", "fp32", 1.0, true);
+        let table = propose(vec![trial("vision", "int8", 0.9, false), none, fp32]).to_string();
         let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0], ["stage", "precision", "cosine", "max", "rel", "verdict"]);
         assert_eq!(lines[1], ["vision", "int8", "0.900000", "0.5000", "1.0e-5", "failed"]);
         assert_eq!(lines[2], ["step", "fp16", "1.000000", "nan", "1.0e-5", "passed,", "chosen"]);
+        assert_eq!(lines[3], ["step", "fp32", "1.000000", "0.5000", "1.0e-5", "passed"]);
     }
 }
