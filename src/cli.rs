@@ -16,6 +16,7 @@ pub mod infer;
 pub mod make_checkpoint;
 pub mod make_demo_policy;
 pub mod plan;
+pub mod prepare_system;
 pub mod replay;
 mod settings;
 
@@ -42,6 +43,7 @@ enum Command {
     MakeCheckpoint(make_checkpoint::MakeCheckpoint),
     MakeDemoPolicy(make_demo_policy::MakeDemoPolicy),
     Plan(plan::Plan),
+    PrepareSystem(prepare_system::PrepareSystem),
     Replay(replay::Replay),
 }
 
@@ -56,6 +58,8 @@ pub enum Outcome {
     DoesNotFit,
     /// The command ran, and what it found should be seen to: exit code 5.
     Warned,
+    /// Another program was run, and this is its exit code.
+    Command(u8),
 }
 
 impl From<Outcome> for ExitCode {
@@ -65,6 +69,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Differs => ExitCode::from(3),
             Outcome::DoesNotFit => ExitCode::from(4),
             Outcome::Warned => ExitCode::from(5),
+            Outcome::Command(code) => ExitCode::from(code),
         }
     }
 }
@@ -81,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Infer(args) => infer::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::PrepareSystem(args) => prepare_system::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Export(args) => export::run(&args),
         Command::MakeCheckpoint(args) => make_checkpoint::run(&args),

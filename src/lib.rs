@@ -23,6 +23,7 @@ pub mod observation;
 pub mod onnx;
 pub mod parameters;
 pub mod policy;
+pub mod prepare;
 pub mod replay;
 #[cfg(feature = "ros")]
 pub mod ros;

@@ -37,6 +37,8 @@ const MAY_CALL: &[(&str, &[&str])] = &[
     ("infer", &["policy", "observation", "engine", "message", "tensor"]),
     ("builder", &["engine", "onnx", "tensor", "sys", "time"]),
     ("doctor", &["policy", "engine", "onnx"]),
+    ("prepare", &["doctor", "engine"]),
+    ("inspect", &["doctor", "engine", "onnx", "tensor"]),
     ("export", &["policy", "tensor", "engine", "onnx", "time", "sys"]),
     (
         "absmax",
@@ -48,6 +50,8 @@ const MAY_CALL: &[(&str, &[&str])] = &[
         &[
             "builder",
             "doctor",
+            "prepare",
+            "inspect",
             "onnx",
             "absmax",
             "replay",
