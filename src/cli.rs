@@ -13,6 +13,7 @@ pub mod build;
 pub mod doctor;
 pub mod export;
 pub mod infer;
+pub mod inspect;
 pub mod make_checkpoint;
 pub mod make_demo_policy;
 pub mod plan;
@@ -39,6 +40,7 @@ enum Command {
     Build(build::Build),
     Doctor(doctor::Doctor),
     Infer(infer::Infer),
+    Inspect(inspect::Inspect),
     Export(export::Export),
     MakeCheckpoint(make_checkpoint::MakeCheckpoint),
     MakeDemoPolicy(make_demo_policy::MakeDemoPolicy),
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Build(args) => build::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Infer(args) => infer::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::PrepareSystem(args) => prepare_system::run(&args),
         Command::Replay(args) => replay::run(&args),

@@ -18,6 +18,7 @@ pub mod doctor;
 pub mod engine;
 pub mod export;
 pub mod infer;
+pub mod inspect;
 pub mod message;
 pub mod observation;
 pub mod onnx;
