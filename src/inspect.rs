@@ -63,7 +63,7 @@ pub enum Error {
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Report {
     /// An ONNX file.
-    Network(NetworkReport),
+    Network(Box<NetworkReport>),
     /// An engine.
     Engine(Box<EngineReport>),
 }
@@ -89,7 +89,7 @@ pub fn inspect(path: &Path, device: Option<&DeviceIdentity>, dims: &[(String, us
             .map_err(fail);
     }
     match Network::open(path) {
-        Ok(network) => Ok(Report::Network(network::report(&network, dims))),
+        Ok(network) => Ok(Report::Network(Box::new(network::report(&network, dims)))),
         Err(source) if ending == "onnx" => Err(Error::Network { source, looks: looks(&first) }),
         Err(onnx::Error::Io { source, .. }) => Err(fail(source)),
         Err(onnx::Error::Invalid { .. }) => Err(Error::Neither { path: path.to_owned(), looks: looks(&first) }),
