@@ -14,9 +14,11 @@ mod calibrate;
 pub mod doctor;
 pub mod export;
 pub mod infer;
+pub mod inspect;
 pub mod make_checkpoint;
 pub mod make_demo_policy;
 pub mod plan;
+pub mod prepare_system;
 pub mod replay;
 mod settings;
 pub mod verify;
@@ -41,10 +43,12 @@ enum Command {
     Calibrate(calibrate::Calibrate),
     Doctor(doctor::Doctor),
     Infer(infer::Infer),
+    Inspect(inspect::Inspect),
     Export(export::Export),
     MakeCheckpoint(make_checkpoint::MakeCheckpoint),
     MakeDemoPolicy(make_demo_policy::MakeDemoPolicy),
     Plan(plan::Plan),
+    PrepareSystem(prepare_system::PrepareSystem),
     Replay(replay::Replay),
     Verify(verify::Verify),
 }
@@ -60,6 +64,8 @@ pub enum Outcome {
     DoesNotFit,
     /// The command ran, and what it found should be seen to: exit code 5.
     Warned,
+    /// Another program was run, and this is its exit code.
+    Command(u8),
 }
 
 impl From<Outcome> for ExitCode {
@@ -69,6 +75,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Differs => ExitCode::from(3),
             Outcome::DoesNotFit => ExitCode::from(4),
             Outcome::Warned => ExitCode::from(5),
+            Outcome::Command(code) => ExitCode::from(code),
         }
     }
 }
@@ -85,7 +92,9 @@ pub fn main() -> ExitCode {
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Infer(args) => infer::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::PrepareSystem(args) => prepare_system::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Export(args) => export::run(&args),

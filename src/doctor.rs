@@ -15,7 +15,9 @@ mod memory;
 mod root;
 mod ros;
 
+pub use clocks::PowerModes;
 pub use machine::{Gpu, Machine, Unknown};
+pub use memory::{desktop_programs, swaps};
 pub use root::Root;
 
 /// Version of the JSON form.

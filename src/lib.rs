@@ -20,12 +20,14 @@ pub mod doctor;
 pub mod engine;
 pub mod export;
 pub mod infer;
+pub mod inspect;
 pub mod message;
 pub mod npz;
 pub mod observation;
 pub mod onnx;
 pub mod parameters;
 pub mod policy;
+pub mod prepare;
 pub mod replay;
 #[cfg(feature = "ros")]
 pub mod ros;

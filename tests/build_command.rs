@@ -80,12 +80,55 @@ fn what_cannot_be_meant_ends_before_anything_is_built() {
         (&["build", "policy", "--profile", "T=1:2:3"], "cannot be used with"),
         (&["build", "--onnx", "x", "--engine", "y", "--precision", "fp32", "--profile", "T=1:2"], "NAME=MIN:OPT:MAX"),
         (&["build", "--onnx", "x", "--engine", "y", "--precision", "fp32", "--profile", "T=1:b:3"], "whole numbers"),
+        (&["build", "--onnx", "x", "--engine", "y", "--precision", "fp8"], "compute capability 8.9"),
+        (&["build", "policy", "--max-seq-len", "512"], "cannot be used with"),
+        (&["build", "policy", "--propose"], "--bag"),
+        (&["build", "--onnx", "x", "--engine", "y", "--precision", "fp32", "--bag", "b"], "cannot be used with"),
         (&["adopt", "y.engine"], "--onnx"),
     ] {
         let output = tool(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
         assert!(stderr(&output).contains(words), "{arguments:?}: {}", stderr(&output));
     }
+}
+
+#[test]
+fn the_longest_sequence_bounds_ranges_and_stands_for_those_that_are_not_given() {
+    let policy = demo::policy();
+    let onnx = policy.path().join("language.onnx");
+    let longest = Request { longest: Some(128), ..request(&onnx, &[("T", [16, 64, 192])]) };
+    let profiles = longest.profiles().expect("every symbol has a range");
+    assert_eq!(profiles["text_rows"], Profile { min: vec![16, 96], opt: vec![64, 96], max: vec![128, 96] });
+    assert_eq!(profiles["positions"], Profile { min: vec![1], opt: vec![128], max: vec![128] });
+    let none = Request { longest: Some(0), ..request(&onnx, &[]) };
+    assert!(problems(&none)[0].contains("expected 1 <= MIN <= OPT <= MAX, found 0:0:0"), "{:?}", problems(&none));
+}
+
+#[cfg(not(feature = "tensorrt"))]
+#[test]
+fn a_dry_run_says_what_would_be_built_and_how_and_builds_nothing() {
+    let policy = demo::policy();
+    let dir = policy.path().to_string_lossy().into_owned();
+    let output = tool(&["build", &dir, "--dry-run", "--low-memory-mode", "--timing-cache", "caches"]);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", stderr(&output));
+    for words in [
+        "there is no engine",
+        "language.onnx in fp16",
+        "input text_rows: [16, 96] to [192, 96], usually [64, 96]",
+        "timing cache: caches/step-fp16.cache, which is not there yet",
+        "low memory: optimisation level 1",
+        "TensorRT's own kernels only",
+    ] {
+        assert!(told.contains(words), "expected {words:?} in {told}");
+    }
+    assert!(!policy.path().join("engines").exists());
+
+    let onnx = policy.path().join("step.onnx").to_string_lossy().into_owned();
+    let int8 = ["build", "--onnx", &onnx, "--engine", "y", "--precision", "int8+fp16", "--dry-run"];
+    let output = tool(&int8);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("int8 needs scales: give --calib-data FILE.npz"), "{}", stderr(&output));
 }
 
 #[cfg(not(feature = "tensorrt"))]

@@ -39,6 +39,8 @@ const MAY_CALL: &[(&str, &[&str])] = &[
     ("infer", &["policy", "observation", "engine", "message", "npz", "tensor"]),
     ("builder", &["calibration", "engine", "onnx", "tensor", "sys", "time"]),
     ("doctor", &["policy", "engine", "onnx"]),
+    ("prepare", &["doctor", "engine"]),
+    ("inspect", &["doctor", "engine", "onnx", "tensor"]),
     ("export", &["policy", "tensor", "engine", "onnx", "time", "sys"]),
     (
         "absmax",
@@ -69,6 +71,8 @@ const MAY_CALL: &[(&str, &[&str])] = &[
             "calibrate",
             "npz",
             "doctor",
+            "prepare",
+            "inspect",
             "onnx",
             "absmax",
             "verify",

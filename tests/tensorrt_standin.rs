@@ -8,6 +8,8 @@ mod standin;
 
 #[path = "tensorrt/build.rs"]
 mod build;
+#[path = "tensorrt/inspector.rs"]
+mod inspector;
 #[path = "tensorrt/library.rs"]
 mod library;
 #[path = "tensorrt/load.rs"]

@@ -7,6 +7,7 @@
 //   input NAME DTYPE DIMS [range MIN OPT MAX] [host] [shape] [vectorised]     DIMS as 3x?x4, "-" for a scalar
 //   output NAME DTYPE DIMS
 //   layer NAME DTYPE TENSOR                    a layer and the tensor that it makes
+//   inspect JSON                               one layer as the inspector tells it (plans only)
 //   option KEY=VALUE                           what the builder was told (plans only)
 //   say SEVERITY TEXT                          logged when the text is read
 //   refuse WHAT                                deserialize, context, enqueue, build
@@ -78,7 +79,7 @@ struct Model {
   std::vector<Tensor> tensors;
   std::vector<Layer> network;
   std::vector<std::pair<int, std::string>> says;
-  std::vector<std::string> refusals, options;
+  std::vector<std::string> refusals, options, inspected;
   std::vector<Error> errors;
 
   bool refuses(char const* what) const {
@@ -182,6 +183,7 @@ inline bool read_model(std::string const& text, Model& model) {
     if (key == "device") model.device = true;
     if (key == "input" || key == "output") model.tensors.push_back(tensor_of(words, key == "input"));
     if (key == "option") model.options.push_back(remainder());
+    if (key == "inspect") model.inspected.push_back(remainder());
     if (key == "refuse") model.refusals.push_back(remainder());
     if (key == "layer") {
       Layer layer;

@@ -115,6 +115,10 @@ class Inspector final : public nvinfer1::IEngineInspector {
 
 nvinfer1::IEngineInspector* EngineImpl::createEngineInspector() const noexcept {
   std::string text = "{\"Layers\": [";
+  for (size_t i = 0; i < model.inspected.size(); ++i) {
+    text += (i > 0 ? ", " : "") + model.inspected[i];
+  }
+  if (!model.inspected.empty()) return new Inspector(text + "]}");
   for (size_t i = 0; i < model.options.size(); ++i) {
     text += (i > 0 ? ", \"" : "\"") + model.options[i] + "\"";
   }

@@ -61,6 +61,27 @@ pub struct Build {
     /// Bound what the builder takes by what is free, and say what each bound costs.
     #[arg(long)]
     low_memory_mode: bool,
+    /// Hold every engine against its network on this bag at the end (as `vla-trt verify` does), build one that is too far
+    /// off in the next precision, and say what to write into policy.yaml. Needs --params.
+    #[arg(long, value_name = "BAG", requires = "policy")]
+    bag: Option<PathBuf>,
+    /// The node's parameters for that bag.
+    #[arg(long, value_name = "FILE", requires = "bag")]
+    params: Option<PathBuf>,
+    /// Set one of these parameters, as the node's `-p` does; may be given several times.
+    #[arg(short = 'p', long = "param", value_name = "NAME:=VALUE", requires = "bag")]
+    param: Vec<String>,
+    /// Most observations of the bag, spread evenly over it.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    observations: u16,
+    /// With --bag: try the fastest precision of every stage first (int8+fp16 with --calib-data, else fp16), whatever
+    /// policy.yaml says.
+    #[arg(long, requires = "bag")]
+    propose: bool,
+    /// Drop page caches, set the highest power mode and clocks, and put back what was changed at the end; prints the
+    /// commands where it may not (`vla-trt prepare-system`).
+    #[arg(long)]
+    prepare_system: bool,
     /// Say what would be built and how, and build nothing.
     #[arg(long)]
     dry_run: bool,
@@ -138,6 +159,16 @@ impl Build {
     fn precision_of(&self, stage: &engine::Stage) -> anyhow::Result<Precision> {
         let parsed = stage.precision.parse();
         parsed.map_err(|words: String| anyhow::anyhow!("policy.yaml, stage {}: precision: {words}", stage.name))
+    }
+
+    /// What the gate tries first.
+    #[cfg(feature = "tensorrt")]
+    fn first(&self, stage: &engine::Stage) -> anyhow::Result<Precision> {
+        match (self.propose, &self.calib_data) {
+            (false, _) => self.precision_of(stage),
+            (true, Some(_)) => Ok(Precision::INT8_FP16),
+            (true, None) => Ok(Precision::FP16),
+        }
     }
 
     /// What was asked for, and the cache of an earlier build.

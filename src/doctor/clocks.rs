@@ -9,27 +9,47 @@ pub(super) fn examine(machine: &Machine) -> Vec<Finding> {
     vec![power_mode(machine), clocks(machine)]
 }
 
-/// `nvpmodel` keeps its mode in a file: `pmode:0002`.
+/// The power modes of a Jetson.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PowerModes {
+    /// The mode that is set; `None` where nvpmodel has not noted one.
+    pub now: Option<u32>,
+    /// Number and name of each, in the order of `/etc/nvpmodel.conf`.
+    pub all: Vec<(u32, String)>,
+}
+
+impl PowerModes {
+    /// Reads nvpmodel's files: the modes, and the one that is set (`pmode:0002`).
+    pub fn of(root: &Root) -> Self {
+        let status = root.text("/var/lib/nvpmodel/status");
+        let now = status.as_deref().and_then(|text| text.strip_prefix("pmode:")?.trim().parse::<u32>().ok());
+        Self { now, all: modes(&root.text("/etc/nvpmodel.conf").unwrap_or_default()) }
+    }
+
+    /// The mode without limits, where the board has one.
+    pub fn highest(&self) -> Option<&(u32, String)> {
+        let named = |start: &str| self.all.iter().find(|(_, name)| name.starts_with(start));
+        named("MAXN_SUPER").or_else(|| named("MAXN"))
+    }
+
+    /// Name of a mode.
+    pub fn name(&self, id: u32) -> &str {
+        self.all.iter().find(|(mode, _)| *mode == id).map_or("a mode without a name", |(_, name)| name)
+    }
+}
+
 fn power_mode(machine: &Machine) -> Finding {
     const CHECK: &str = "power mode";
-    let root = &machine.root;
-    let modes = modes(&root.text("/etc/nvpmodel.conf").unwrap_or_default());
-    let status = root.text("/var/lib/nvpmodel/status");
-    let id = status.as_deref().and_then(|text| text.strip_prefix("pmode:")?.trim().parse::<u32>().ok());
-    let Some(id) = id else {
+    let modes = PowerModes::of(&machine.root);
+    let Some(id) = modes.now else {
         return if machine.is_jetson() {
             Finding::warning(CHECK, "not known: /var/lib/nvpmodel/status has no mode").todo("sudo nvpmodel -q")
         } else {
             Finding::info(CHECK, "no nvpmodel here: power modes are a Jetson's")
         };
     };
-    let name = modes.iter().find(|(mode, _)| *mode == id).map_or("a mode without a name", |(_, name)| name.as_str());
-    let text = format!("{name} (nvpmodel mode {id})");
-    match modes
-        .iter()
-        .find(|(_, name)| name.starts_with("MAXN_SUPER"))
-        .or_else(|| modes.iter().find(|(_, name)| name.starts_with("MAXN")))
-    {
+    let text = format!("{} (nvpmodel mode {id})", modes.name(id));
+    match modes.highest() {
         Some((best, _)) if *best == id => Finding::ok(CHECK, text),
         Some((best, name)) => {
             Finding::warning(CHECK, format!("{text}: slower than {name}; engines built in it are timed in it"))

@@ -91,6 +91,11 @@ impl Machine {
         Self { root: Root::new("/"), environment, gpu, tensorrt, identity, onnx_runtime, topics }
     }
 
+    /// GPU, driver and TensorRT of this machine alone, as an engine's record names them.
+    pub fn identity() -> Option<DeviceIdentity> {
+        device().2
+    }
+
     /// An environment variable that is set and not empty.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.environment.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())

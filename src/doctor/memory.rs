@@ -17,6 +17,8 @@ const DESKTOP: &[&str] = &[
     "xfce4-session",
     "lxsession",
     "gdm-x-session",
+    "gdm3",
+    "lightdm",
 ];
 
 pub(super) fn examine(machine: &Machine) -> Vec<Finding> {
@@ -45,17 +47,22 @@ fn free(machine: &Machine) -> Finding {
     }
 }
 
-/// `/proc/swaps`: file name, type, size in KiB, used, priority.
-fn swap(machine: &Machine) -> Finding {
-    const CHECK: &str = "swap";
+/// Bytes of swap on disk and of zram, from `/proc/swaps`: file name, type, size in KiB, used, priority.
+pub fn swaps(root: &Root) -> (u64, u64) {
     let (mut files, mut zram) = (0u64, 0u64);
-    for line in machine.root.text("/proc/swaps").unwrap_or_default().lines().skip(1) {
+    for line in root.text("/proc/swaps").unwrap_or_default().lines().skip(1) {
         let mut words = line.split_whitespace();
         let name = words.next().unwrap_or_default();
         let bytes = words.nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0).saturating_mul(1024);
         let sum = if name.contains("zram") { &mut zram } else { &mut files };
         *sum = sum.saturating_add(bytes);
     }
+    (files, zram)
+}
+
+fn swap(machine: &Machine) -> Finding {
+    const CHECK: &str = "swap";
+    let (files, zram) = swaps(&machine.root);
     let text = format!("{:.0} MiB on disk, {:.0} MiB zram", mib(files), mib(zram));
     if !machine.is_unified() {
         Finding::info(CHECK, text)
@@ -70,16 +77,21 @@ fn swap(machine: &Machine) -> Finding {
     }
 }
 
-fn desktop(machine: &Machine) -> Finding {
-    const CHECK: &str = "desktop";
-    let processes =
-        machine.root.names("/proc").into_iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+/// Programs of a desktop that run, each once.
+pub fn desktop_programs(root: &Root) -> Vec<String> {
+    let processes = root.names("/proc").into_iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
     let mut running: Vec<String> = processes
-        .filter_map(|pid| machine.root.text(format!("/proc/{pid}/comm")))
+        .filter_map(|pid| root.text(format!("/proc/{pid}/comm")))
         .filter(|name| DESKTOP.contains(&name.as_str()))
         .collect();
     running.sort();
     running.dedup();
+    running
+}
+
+fn desktop(machine: &Machine) -> Finding {
+    const CHECK: &str = "desktop";
+    let running = desktop_programs(&machine.root);
     if running.is_empty() {
         Finding::ok(CHECK, "none is running")
     } else if machine.is_unified() {

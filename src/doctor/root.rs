@@ -28,19 +28,19 @@ impl Root {
     }
 
     /// A file's text without blanks around it; `None` when it cannot be read.
-    pub(super) fn text(&self, path: impl AsRef<Path>) -> Option<String> {
+    pub fn text(&self, path: impl AsRef<Path>) -> Option<String> {
         let mut bytes = Vec::new();
         File::open(self.join(path)).ok()?.take(LARGEST).read_to_end(&mut bytes).ok()?;
         Some(String::from_utf8_lossy(&bytes).trim_matches(['\0', ' ', '\n', '\t', '\r']).to_owned())
     }
 
     /// A file that holds one number.
-    pub(super) fn number(&self, path: impl AsRef<Path>) -> Option<u64> {
+    pub fn number(&self, path: impl AsRef<Path>) -> Option<u64> {
         self.text(path)?.parse().ok()
     }
 
     /// Names in a folder, sorted; none when there is no such folder.
-    pub(super) fn names(&self, path: impl AsRef<Path>) -> Vec<String> {
+    pub fn names(&self, path: impl AsRef<Path>) -> Vec<String> {
         let entries = fs::read_dir(self.join(path)).into_iter().flatten().flatten();
         let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         names.sort();

@@ -26,6 +26,10 @@ pub struct Network {
     pub weights: Vec<Weight>,
     /// Files beside the model that hold weights, each once, sorted.
     pub data_files: Vec<PathBuf>,
+    /// Tool that wrote the file, with its version; empty where the file does not say.
+    pub producer: String,
+    /// Operator sets by domain; the empty domain has the standard operators.
+    pub opsets: Vec<(String, i64)>,
     pub(super) graph: GraphProto,
 }
 
@@ -74,6 +78,8 @@ impl Network {
     pub fn decode(path: &Path, bytes: bytes::Bytes) -> Result<Self, Error> {
         let fail = |reason: String| Error::Invalid { path: path.to_owned(), reason };
         let model = ModelProto::decode(bytes).map_err(|error| fail(format!("not an ONNX model ({error})")))?;
+        let producer = [model.producer_name(), model.producer_version()].join(" ").trim().to_owned();
+        let opsets = model.opset_import.iter().map(|set| (set.domain().to_owned(), set.version())).collect();
         let graph = model.graph.ok_or_else(|| fail("an ONNX model without a graph".into()))?;
         let weights = graph.initializer.iter().map(weight).collect::<Result<Vec<_>, _>>().map_err(fail)?;
         let names: BTreeSet<&str> = weights.iter().map(|weight| weight.name.as_str()).collect();
@@ -81,7 +87,7 @@ impl Network {
         let inputs = taken.map(spec).collect::<Result<Vec<_>, _>>().map_err(fail)?;
         let outputs = graph.output.iter().map(spec).collect::<Result<Vec<_>, _>>().map_err(fail)?;
         let data_files = data_files(path, &graph).map_err(fail)?;
-        Ok(Self { path: path.to_owned(), inputs, outputs, weights, data_files, graph })
+        Ok(Self { path: path.to_owned(), inputs, outputs, weights, data_files, producer, opsets, graph })
     }
 
     /// Whether it has nodes in [`super::FP32_SCOPE`].
@@ -113,6 +119,11 @@ impl Network {
         let weights = self.weights.iter().map(|weight| weight.name.as_str());
         let made = self.graph.node.iter().flat_map(|node| &node.output).map(String::as_str);
         inputs.chain(weights).chain(made).collect()
+    }
+
+    /// Every node in the file's order: name and operator.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.graph.node.iter().map(|node| (node.name(), node.op_type()))
     }
 
     /// Bytes of all weights as stored.

@@ -208,6 +208,31 @@ pub const fn element_size(data_type: i32) -> Option<u64> {
     }
 }
 
+/// Name of a `TensorProto.DataType`.
+pub const fn type_name(data_type: i32) -> &'static str {
+    match data_type {
+        1 => "f32",
+        2 => "u8",
+        3 => "i8",
+        4 => "u16",
+        5 => "i16",
+        6 => "i32",
+        7 => "i64",
+        8 => "string",
+        9 => "bool",
+        10 => "f16",
+        11 => "f64",
+        12 => "u32",
+        13 => "u64",
+        14 | 15 => "complex",
+        16 => "bf16",
+        17..=20 => "f8",
+        21 | 22 => "4-bit integer",
+        23 => "f4",
+        _ => "unknown",
+    }
+}
+
 /// Whether a `TensorProto.DataType` is a floating-point one, whose width a build chooses.
 pub const fn is_float(data_type: i32) -> bool {
     matches!(data_type, 1 | 10 | 11 | 16)

@@ -16,7 +16,7 @@ use crate::parameters::Settings;
 use crate::policy::spec::Accuracy;
 use crate::policy::{LoadOptions, PolicySpec};
 use crate::session;
-use crate::tensor::{HostTensor, TensorSpec};
+use crate::tensor::{DType, HostTensor, TensorSpec};
 
 /// The recorded tensors of the reference, and what they were made of.
 pub struct Captured {
@@ -29,8 +29,9 @@ pub struct Captured {
     output: String,
     /// What the host offers.
     host: Vec<TensorSpec>,
-    /// Every tensor that a stage reads or makes, as the reference has it.
+    /// Every tensor that a stage reads or makes, as the reference has it; those of the host in the type that it writes.
     specs: BTreeMap<String, TensorSpec>,
+    host_types: BTreeMap<String, DType>,
     inner: BTreeMap<String, Vec<String>>,
     moments: Vec<Moment>,
     store: Store,
@@ -76,9 +77,11 @@ pub fn capture(
     )?;
     let mut store = Store::create(&options.scratch)?;
     let mut moments = Vec::with_capacity(recorded.observations.len());
+    let mut host_types = BTreeMap::new();
     for (at, observation) in recorded.observations.into_iter().enumerate() {
         for (name, tensor) in &observation.tensors {
             store.put(at, None, name, tensor)?;
+            host_types.insert(name.clone(), tensor.dtype());
         }
         moments.push(Moment { symbols: observation.symbols, steps: observation.steps });
     }
@@ -91,6 +94,7 @@ pub fn capture(
         scratch: options.scratch.clone(),
         host: recorded.host,
         specs: BTreeMap::new(),
+        host_types,
         inner: inner.clone(),
         moments,
         store,
@@ -145,7 +149,8 @@ impl Captured {
                 stage.inputs.iter().map(|input| &input.name).chain(stage.outputs.iter().map(|output| &output.name));
             let known = names.filter_map(|name| Some((name.clone(), pipeline.tensor(name)?.clone())));
             for (name, spec) in known {
-                self.specs.entry(name).or_insert(spec);
+                let dtype = self.host_types.get(&name).copied().unwrap_or(spec.dtype);
+                self.specs.entry(name).or_insert(TensorSpec { dtype, ..spec });
             }
         }
         let made = group.iter().flat_map(|stage| &stage.outputs).filter_map(|output| pipeline.tensor(&output.name));

@@ -37,9 +37,21 @@ impl Stop {
     pub fn watch() -> anyhow::Result<Self> {
         let flag = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            signal_hook::flag::register(signal, Arc::clone(&flag)).context("watching for signals")?;
+            // A second one ends at once, whatever is under way.
+            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&flag))
+                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
+                .context("watching for signals")?;
         }
         Ok(Self(flag))
+    }
+
+    /// Ends what has no child to end.
+    ///
+    /// # Errors
+    /// Once somebody wanted it.
+    pub fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.wanted(), "stopped: engines that were finished stay, and have no verdict yet");
+        Ok(())
     }
 
     fn wanted(&self) -> bool {

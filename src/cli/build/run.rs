@@ -6,13 +6,17 @@ use anyhow::Context as _;
 
 use super::{Adopt, Build, Outcome, outline};
 use crate::builder::{self, Built, Origin, Request, Target};
+use crate::engine::Stage;
 use crate::engine::memory::{MemoryUse, mib};
 use crate::engine::provenance::{self, DeviceIdentity, Provenance};
 use crate::engine::tensorrt::device::memory_here;
 use crate::policy::PolicySpec;
+use crate::prepare::{Guard, Plan};
 
 #[path = "child.rs"]
 mod child;
+#[path = "gate.rs"]
+mod gate;
 
 use child::Stop;
 
@@ -21,11 +25,46 @@ pub(super) fn build(args: &Build) -> anyhow::Result<Outcome> {
         return child::work(&serde_json::from_str(request).context("--here")?).map(|()| Outcome::Success);
     }
     let stop = Stop::watch()?;
-    let work = Work { args, device: &builder::device()?, stop: &stop };
+    let prepared = if args.prepare_system { prepare(args.dry_run)? } else { None };
+    let outcome = engines(args, &stop);
+    // Also after an error or Ctrl-C: what is not put back here is by the guard's end.
+    for line in prepared.map(Guard::restore).transpose()?.unwrap_or_default() {
+        println!("{line}");
+    }
+    outcome
+}
+
+/// Makes the machine ready, and says what was done or would be.
+fn prepare(dry_run: bool) -> anyhow::Result<Option<Guard>> {
+    let plan = Plan::of(Path::new("/"));
+    print!("{plan}");
+    if dry_run {
+        return Ok(None);
+    }
+    let guard = plan.apply()?;
+    for line in guard.done() {
+        println!("{line}");
+    }
+    Ok(Some(guard))
+}
+
+fn engines(args: &Build, stop: &Stop) -> anyhow::Result<Outcome> {
+    let work = Work { args, device: &builder::device()?, stop };
     if let Some(request) = args.single() {
         return work.one(request).map(|()| Outcome::Success);
     }
-    work.policy(args.policy.as_deref().unwrap_or(Path::new("."))).map(|()| Outcome::Success)
+    let spec = PolicySpec::load(args.policy.as_deref().unwrap_or(Path::new(".")))?;
+    match &args.bag {
+        // The gate begins with other precisions than these.
+        Some(bag) if args.propose && !args.dry_run => gate::run(&work, &spec, bag),
+        bag => {
+            work.policy(&spec)?;
+            match bag {
+                Some(bag) if !args.dry_run => gate::run(&work, &spec, bag),
+                _ => Ok(Outcome::Success),
+            }
+        }
+    }
 }
 
 /// What all engines of one command share.
@@ -37,12 +76,13 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Every stage that lacks a matching engine.
-    fn policy(&self, dir: &Path) -> anyhow::Result<()> {
-        let spec = PolicySpec::load(dir)?;
+    fn policy(&self, spec: &PolicySpec) -> anyhow::Result<()> {
         let stages = spec.engine_stages();
         for (index, stage) in stages.iter().enumerate() {
             let title = format!("{} of {}: {}", index + 1, stages.len(), stage.name);
-            let refusal = match provenance::verify(stage, self.device) {
+            // With a bag, one that was found inaccurate is looked at again at the end.
+            let looked_at = Stage { allow_inaccurate: self.args.bag.is_some(), ..stage.clone() };
+            let refusal = match provenance::verify(&looked_at, self.device) {
                 Ok(_) => {
                     println!("{title}: {} matches", stage.file.display());
                     continue;

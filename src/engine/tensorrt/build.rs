@@ -1,6 +1,7 @@
 //! ONNX -> engine: options in, plan out through a writer, progress on the way.
 
 mod callbacks;
+mod nodes;
 mod options;
 mod session;
 mod weights;

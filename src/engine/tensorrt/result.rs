@@ -120,10 +120,12 @@ impl From<Error> for engine::Error {
 pub struct ParseError {
     /// Index of the node in the graph, where the error belongs to one.
     pub node: Option<usize>,
-    /// The node's name; TensorRT tells it from 10 on.
+    /// The node's name: TensorRT's word from 10 on, the ONNX file's before.
     pub name: Option<String>,
-    /// The node's operator; TensorRT tells it from 10 on.
+    /// The node's operator, likewise.
     pub operator: Option<String>,
+    /// The network's set of standard operators.
+    pub opset: Option<i64>,
     /// The parser's own words.
     pub text: String,
 }
@@ -135,8 +137,10 @@ impl fmt::Display for ParseError {
             if let Some(name) = &self.name {
                 write!(f, " '{name}'")?;
             }
-            if let Some(operator) = &self.operator {
-                write!(f, " ({operator})")?;
+            match (&self.operator, self.opset) {
+                (Some(operator), Some(opset)) => write!(f, " ({operator}, opset {opset})")?,
+                (Some(operator), None) => write!(f, " ({operator})")?,
+                (None, _) => {}
             }
             f.write_str(": ")?;
         }
@@ -150,7 +154,13 @@ fn log_lines(log: &[String]) -> String {
 
 fn parse_lines(errors: &[ParseError], log: &[String]) -> String {
     let errors: String = errors.iter().map(|error| format!("\n  {error}")).collect();
-    errors + &log_lines(log)
+    let remedy = if errors.is_empty() {
+        ""
+    } else {
+        "\n  Export the network again without these operators or with an opset that this TensorRT knows, or run it with \
+         engine.kind: onnx"
+    };
+    errors + remedy + &log_lines(log)
 }
 
 /// Turns a status into a result. What `log` got since `mark` goes into a refusal.

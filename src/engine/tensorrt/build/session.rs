@@ -7,6 +7,7 @@ use std::path::Path;
 use std::ptr::{self, NonNull};
 
 use super::callbacks::{Calibration, Out, Watcher, on_line, on_progress, write};
+use super::nodes::name_nodes;
 use super::options::{BuildOptions, Constraints, fits};
 use super::weights::MappedWeights;
 use crate::engine::profile::Profile;
@@ -107,7 +108,8 @@ impl<'a> Session<'a> {
             None => unsafe { sys::vla_trt_build_parse(self.build.as_ptr(), path.as_ptr()) },
         };
         if status == sys::PARSE {
-            let errors = self.parser_errors()?;
+            let mut errors = self.parser_errors()?;
+            name_nodes(&mut errors, onnx);
             // Without an error of its own (an unreadable file), the parser's words are in the log.
             let log = if errors.is_empty() { self.log.problems_since(mark) } else { Vec::new() };
             return Err(Error::Parse { onnx: onnx.to_owned(), errors, log });
@@ -130,6 +132,7 @@ impl<'a> Session<'a> {
                     node: usize::try_from(raw.node).ok(),
                     name: name.filter(|name| !name.is_empty()),
                     operator: operator.filter(|operator| !operator.is_empty()),
+                    opset: None,
                     text: words.unwrap_or_default(),
                 })
             })

@@ -1,0 +1,143 @@
+//! `vla-trt prepare-system`: a machine made ready for builds or measurements, and put back.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::Outcome;
+use crate::prepare::Plan;
+
+/// How often signals and the command are looked at.
+const PERIOD: Duration = Duration::from_millis(20);
+/// How long a command has to end by the Ctrl-C that the terminal gave it too.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Make this machine ready for a build or a measurement: highest power mode and held clocks (on a Jetson), page caches
+/// dropped; desktop, swap and zram are reported.
+///
+/// Runs COMMAND, or waits for Ctrl-C, and then puts back what it changed, after an error, Ctrl-C or SIGTERM too. After
+/// SIGKILL the next run puts it back. Without the rights of root it prints the commands and runs COMMAND all the same.
+/// Ends with COMMAND's exit code; 1 when it could not be run or something was not put back; 2 wrong arguments.
+#[derive(clap::Args, Debug)]
+pub struct PrepareSystem {
+    /// Say what would be done, and do nothing.
+    #[arg(long, conflicts_with = "command")]
+    dry_run: bool,
+    /// A folder that stands for /.
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    root: PathBuf,
+    /// The user to act as, where the root is a folder.
+    #[arg(long, value_name = "N", hide = true)]
+    uid: Option<u32>,
+    /// What to run meanwhile.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Signals as flags: this process puts the machine back before it ends.
+struct Signals {
+    interrupted: Arc<AtomicBool>,
+    terminated: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn watch() -> anyhow::Result<Self> {
+        let signals = Self { interrupted: Arc::default(), terminated: Arc::default() };
+        for (signal, flag) in [(SIGINT, &signals.interrupted), (SIGTERM, &signals.terminated)] {
+            signal_hook::flag::register(signal, Arc::clone(flag)).context("watching for signals")?;
+        }
+        Ok(signals)
+    }
+
+    fn any(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed) || self.terminated.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Another run under way, a command that does not start, something that was not put back.
+pub fn run(args: &PrepareSystem) -> anyhow::Result<Outcome> {
+    let plan = match args.uid {
+        Some(uid) => Plan::for_user(&args.root, uid),
+        None => Plan::of(&args.root),
+    };
+    eprintln!("{plan}");
+    if args.dry_run {
+        return Ok(Outcome::Success);
+    }
+    // Before the first change: a signal that comes during it must not end this process.
+    let signals = Signals::watch()?;
+    let changes = plan.changes_something();
+    let guard = plan.apply()?;
+    for line in guard.done() {
+        eprintln!("prepared: {line}");
+    }
+    let outcome = match args.command.split_first() {
+        Some((program, arguments)) if !signals.any() => command(program, arguments, &signals),
+        // Nothing to put back: nothing to wait for.
+        None if changes => {
+            eprintln!("waiting for Ctrl-C, then everything is put back");
+            while !signals.any() {
+                thread::sleep(PERIOD);
+            }
+            Ok(Outcome::Success)
+        }
+        _ => Ok(Outcome::Success),
+    };
+    let restored = guard.restore();
+    for line in restored.iter().flatten() {
+        eprintln!("put back: {line}");
+    }
+    // Both may have failed: the command's error is the one to end with.
+    match (outcome, restored) {
+        (Err(error), Err(other)) => {
+            eprintln!("error: {other}");
+            Err(error)
+        }
+        (outcome, restored) => restored.map_err(anyhow::Error::from).and(outcome),
+    }
+}
+
+fn command(program: &str, arguments: &[String], signals: &Signals) -> anyhow::Result<Outcome> {
+    let mut child = Command::new(program).args(arguments).spawn().with_context(|| format!("starting {program}"))?;
+    let status = wait(&mut child, signals).with_context(|| format!("waiting for {program}"))?;
+    Ok(Outcome::Command(code(status)))
+}
+
+/// Waits for the command, and hands it SIGTERM: at once when it came here, after a while when it was Ctrl-C, which a
+/// terminal gives to both.
+fn wait(child: &mut Child, signals: &Signals) -> std::io::Result<ExitStatus> {
+    let mut interrupted: Option<Instant> = None;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if signals.interrupted.swap(false, Ordering::Relaxed) {
+            interrupted.get_or_insert_with(Instant::now);
+        }
+        let late = interrupted.is_some_and(|since| since.elapsed() > PATIENCE);
+        if signals.terminated.swap(false, Ordering::Relaxed) || late {
+            interrupted = None;
+            let pid = rustix::process::Pid::from_raw(child.id().cast_signed());
+            if let Some(pid) = pid {
+                rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+            }
+        }
+        thread::sleep(PERIOD);
+    }
+}
+
+/// As a shell gives it: 128 and the signal's number for a command that a signal ended.
+fn code(status: ExitStatus) -> u8 {
+    let number = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    u8::try_from(number).unwrap_or(1)
+}
