@@ -28,6 +28,7 @@ pub mod onnx;
 pub mod parameters;
 pub mod policy;
 pub mod prepare;
+pub mod recorded;
 pub mod replay;
 #[cfg(feature = "ros")]
 pub mod ros;

@@ -38,14 +38,13 @@ use crate::engine::provenance::{self, Provenance, Verification, rfc3339};
 use crate::parameters::Settings;
 use crate::policy::{self, PolicySpec};
 use crate::tensor::display_dims;
-use crate::{bag, engine, observation, onnx, replay};
+use crate::{engine, observation, onnx, recorded, replay};
 
 mod actions;
 pub mod candidate;
 mod capture;
 mod figures;
 mod proposal;
-mod recorded;
 mod report;
 mod stages;
 mod store;
@@ -60,10 +59,10 @@ pub use stages::stage;
 /// Verifying failed: nothing is known of the candidate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The bag.
+    /// Reading the bag.
     #[error(transparent)]
-    Bag(#[from] bag::Error),
-    /// Replaying it.
+    Recorded(#[from] recorded::Error),
+    /// Replaying it for the decoded actions.
     #[error(transparent)]
     Replay(#[from] replay::Error),
     /// The policy's description, encoding or decoding.
@@ -86,18 +85,6 @@ pub enum Error {
     NoRecord {
         /// The engine.
         engine: PathBuf,
-    },
-    /// No observation of the bag was complete.
-    #[error(
-        "{}: expected observations that the policy can run on, found none{}; set topics, ages and joints in the \
-         parameters as the bag has them, and the instruction where the bag has none",
-        bag.display(), reasons.iter().map(|reason| format!("\n  {reason}")).collect::<String>()
-    )]
-    NoObservation {
-        /// The bag.
-        bag: PathBuf,
-        /// What was wrong with the first.
-        reasons: Vec<String>,
     },
     /// A stage that one side does not have.
     #[error("there is no stage '{stage}' in {whose}; its stages are {stages}")]

@@ -1,11 +1,11 @@
 //! Runs a policy on many observations with one stage loaded at a time.
 
-use super::capture::Observation;
 use super::{Error, Progress};
 use crate::engine::onnx::Onnx;
 use crate::engine::{Admission, Made, Pipeline, Run as _, Stage};
 use crate::export::onnx::absmax::OUTPUT;
 use crate::policy::PolicySpec;
+use crate::recorded::Observation;
 use crate::tensor::TensorSpec;
 
 /// Given a stage's name and the maxima of one of its runs.

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::recorded as stagewise;
 use super::stages::find;
 use super::store::Store;
 use super::{Candidate, Error, Options, Progress};
@@ -15,6 +14,7 @@ use crate::engine::{EngineKind, Made, Stage, Symbols};
 use crate::parameters::Settings;
 use crate::policy::spec::Accuracy;
 use crate::policy::{LoadOptions, PolicySpec};
+use crate::recorded;
 use crate::session;
 use crate::tensor::{DType, HostTensor, TensorSpec};
 
@@ -67,7 +67,7 @@ pub fn capture(
 ) -> Result<Captured, Error> {
     let settings = &for_networks(settings);
     let bag_sha256 = bag_sha256(&options.bag)?;
-    let recorded = stagewise::observations(
+    let found = recorded::observations(
         spec.clone(),
         settings,
         &options.bag,
@@ -76,9 +76,9 @@ pub fn capture(
         &mut |done| progress(Progress::Replay(done)),
     )?;
     let mut store = Store::create(&options.scratch)?;
-    let mut moments = Vec::with_capacity(recorded.observations.len());
+    let mut moments = Vec::with_capacity(found.observations.len());
     let mut host_types = BTreeMap::new();
-    for (at, observation) in recorded.observations.into_iter().enumerate() {
+    for (at, observation) in found.observations.into_iter().enumerate() {
         for (name, tensor) in &observation.tensors {
             store.put(at, None, name, tensor)?;
             host_types.insert(name.clone(), tensor.dtype());
@@ -88,11 +88,11 @@ pub fn capture(
     let mut captured = Captured {
         output: output(spec)?,
         spec: spec.clone(),
-        settings: recorded.settings,
+        settings: found.settings,
         bag: options.bag.clone(),
         bag_sha256,
         scratch: options.scratch.clone(),
-        host: recorded.host,
+        host: found.host,
         specs: BTreeMap::new(),
         host_types,
         inner: inner.clone(),
@@ -290,7 +290,7 @@ impl Captured {
 
     /// The host tensors that the stages take, for a pipeline that only stands in.
     pub(super) fn host_inputs(&self, stages: &[Stage]) -> Vec<TensorSpec> {
-        stagewise::host_inputs(stages)
+        recorded::host_inputs(stages)
     }
 
     pub(super) fn lost(&self, tensor: &str) -> Error {

@@ -1,20 +1,68 @@
-//! The host tensors of a bag's observations. (Goes when `crate::stagewise` is there.)
+//! The host tensors of a bag's observations: what encode makes of them, in front of the engines.
+//!
+//! The bag goes through [`crate::replay`] and [`Session`] as in the node, with a pipeline that runs nothing and keeps what
+//! it is given.
 
-use super::Error;
-use crate::bag::BagReader;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::bag::{self, BagReader};
+use crate::engine::{self, BoundInput, EngineKind, Made, Run, Stage, StageReport, StageTime, Symbols};
 use crate::parameters::Settings;
-use crate::policy::{self, Policy, PolicySpec};
+use crate::policy::{self, LoadOptions, Policy, PolicySpec};
 use crate::session::{self, Session};
+use crate::tensor::{DType, HostTensor, TensorSpec};
 use crate::time::Span;
-use crate::{engine, replay};
-use std::path::Path;
+use crate::{observation, replay};
 
+/// Events of a replay that a message shows.
+const EVENTS_SHOWN: usize = 3;
+
+/// Recording failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The bag.
+    #[error(transparent)]
+    Bag(#[from] bag::Error),
+    /// Replaying it.
+    #[error(transparent)]
+    Replay(#[from] replay::Error),
+    /// The policy's description or encoding.
+    #[error(transparent)]
+    Policy(#[from] policy::Error),
+    /// Joints of the actions.
+    #[error(transparent)]
+    Joints(#[from] observation::Error),
+    /// No observation of the bag was complete.
+    #[error(
+        "{}: expected observations that the policy can run on, found none{}; set topics, ages and joints in the \
+         parameters as the bag has them, and the instruction where the bag has none",
+        bag.display(), reasons.iter().map(|reason| format!("\n  {reason}")).collect::<String>()
+    )]
+    NoObservation {
+        /// The bag.
+        bag: PathBuf,
+        /// What was wrong with the first.
+        reasons: Vec<String>,
+    },
+}
+
+/// What was recorded.
 pub struct Recorded {
+    /// In the bag's order; at least one.
     pub observations: Vec<Observation>,
+    /// What the host offers to the stages.
     pub host: Vec<TensorSpec>,
+    /// The settings, slowed down to the observations that were asked for.
     pub settings: Settings,
 }
 
+/// Replays `bag_file` as the node with these settings would and keeps at most `most` observations, spread evenly over it.
+/// `scratch`: a folder for what is thrown away. `progress`: the fraction of the bag that is read.
+///
+/// # Errors
+/// [`Error`], naming the topic, joint or file.
 pub fn observations(
     spec: PolicySpec,
     settings: &Settings,
@@ -26,14 +74,16 @@ pub fn observations(
     let bag = BagReader::open(bag_file)?;
     let captured = Captured::new(most);
     let mut host = Vec::new();
-    let load = &mut |stages: &[engine::Stage], offered: &[_], _: &mut dyn FnMut(policy::Progress)| {
+    let load = &mut |stages: &[Stage], offered: &[_], _: &mut dyn FnMut(policy::Progress)| {
         host = offered.to_vec();
         Ok(captured.pipeline(stages))
     };
-    let options = policy::LoadOptions { engine: engine::EngineKind::Onnx, ..session::load_options(settings) };
+    let options = LoadOptions { engine: EngineKind::Onnx, ..session::load_options(settings) };
     let policy = Policy::load_with(spec, options, load, &mut |_| {})?;
+    // The warm-up on zeros is no observation.
     captured.clear();
     let mut session = Session::new(policy)?;
+    // One more than asked for: at the first, most inputs have not come yet.
     let rate_hz = most as f64 / (bag.end() - bag.start()).seconds().max(1e-3);
     let slower = settings.rate_hz <= 0.0 || rate_hz < settings.rate_hz;
     let settings = Settings { rate_hz: if slower { rate_hz } else { settings.rate_hz }, ..settings.clone() };
@@ -46,18 +96,12 @@ pub fn observations(
     let summary = replay::run(&mut session, &settings, &replay_options, progress)?;
     let observations = captured.take();
     if observations.is_empty() {
-        let events = summary.record.events.iter().take(3);
+        let events = summary.record.events.iter().take(EVENTS_SHOWN);
         let reasons = events.map(|event| format!("at {}: {}: {}", event.at, event.kind, event.text)).collect();
         return Err(Error::NoObservation { bag: bag_file.to_owned(), reasons });
     }
     Ok(Recorded { observations, host, settings })
 }
-
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use crate::engine::{BoundInput, Made, Run, Stage, StageReport, StageTime, Symbols};
-use crate::tensor::{DType, HostTensor, TensorSpec};
 
 /// The host tensors of one inference.
 #[derive(Clone, Default, Debug)]
@@ -71,31 +115,31 @@ pub struct Observation {
 }
 
 /// What was captured.
-pub struct Captured {
+struct Captured {
     observations: Arc<Mutex<Vec<Observation>>>,
     most: usize,
 }
 
 impl Captured {
     /// Keeps at most `most` observations.
-    pub fn new(most: usize) -> Self {
+    fn new(most: usize) -> Self {
         Self { observations: Arc::default(), most }
     }
 
     /// A pipeline that adds to these what it is given.
-    pub fn pipeline(&self, stages: &[Stage]) -> Box<dyn Run> {
+    fn pipeline(&self, stages: &[Stage]) -> Box<dyn Run> {
         let observations = Arc::clone(&self.observations);
         let inputs = host_inputs(stages);
         Box::new(Capture { observations, most: self.most, inputs, next: Observation::default() })
     }
 
     /// Forgets all.
-    pub fn clear(&self) {
+    fn clear(&self) {
         locked(&self.observations).clear();
     }
 
     /// All so far.
-    pub fn take(&self) -> Vec<Observation> {
+    fn take(&self) -> Vec<Observation> {
         std::mem::take(&mut locked(&self.observations))
     }
 }
