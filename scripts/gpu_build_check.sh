@@ -119,8 +119,8 @@ group() {
   for precision in fp32 fp16 int8+fp16; do
     with_precision n1d6 "n1d6-$precision" "$precision"
     local data=() engine="n1d6-$precision/engines/$stage.engine" sequence
-    sequence=$(sed -n "/name: $stage\$/,/name: /p" n1d6/policy.yaml | grep -oE 'S: \[[0-9, ]+\]' | head -n 1 |
-      sed -E 's/S: \[([0-9]+), ([0-9]+), ([0-9]+)\]/S=\1:\2:\3/')
+    sequence=$(sed -n "/name: $stage\$/,/name: /p" n1d6/policy.yaml | grep -oE 'profile: \{T: \[[0-9, ]+\]' | head -n 1 |
+      sed -E 's/.*\[([0-9]+), ([0-9]+), ([0-9]+)\]/T=\1:\2:\3/')
     [ "$precision" = int8+fp16 ] && data=(--calib-data group.npz)
     local build=("$tool" build --onnx "n1d6-$precision/$stage.onnx" --engine "$engine" --precision "$precision" --profile "$sequence" "${data[@]}")
     title "$precision: as TensorRT chooses, with an empty timing cache, with a full one, low-memory mode"

@@ -37,7 +37,7 @@ pub(super) fn build(args: &Build) -> anyhow::Result<Outcome> {
 /// Makes the machine ready, and says what was done or would be.
 fn prepare(dry_run: bool) -> anyhow::Result<Option<Guard>> {
     let plan = Plan::of(Path::new("/"));
-    print!("{plan}");
+    println!("{plan}");
     if dry_run {
         return Ok(None);
     }
