@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
-# gpu_build_check.sh OUT [demo|group]: everything about building engines that needs a GPU: FP32, FP16 and INT8 with
+# gpu_build_check.sh OUT [PART...]: everything about building engines that needs a GPU: FP32, FP16 and INT8 with
 # calibration from a bag, caches, the accuracy gate passing and failing, low-memory mode, builds that are killed. Writes logs
 # and the tables of docs/gpu_results.md to OUT.
-#   demo   the demo policy (4 minutes)
-#   group  eight DiT blocks of GR00T N1.6 at full width, one of the stages that `export --blocks-per-engine 8` cuts step
-#          into, with external weights (10 minutes; 30 GB of disk)
+#   builds  the demo policy in three precisions, twice; caches that do not fit (6 minutes)
+#   gate    the accuracy gate passing, failing on a broken calibration, and behind a build (4 minutes)
+#   killed  a build that is killed and goes on; inspect (2 minutes)
+#   group   eight DiT blocks of GR00T N1.6 at full width, one of the stages that `export --blocks-per-engine 8` cuts step
+#           into, with external weights (12 minutes; 30 GB of disk)
+# Without a PART: the first three.
 #
 # Needs what scripts/gpu_check.sh needs.
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-out=$(realpath -m "${1:?usage: gpu_build_check.sh OUT [demo|group]}") size=${2:-demo}
+out=$(realpath -m "${1:?usage: gpu_build_check.sh OUT [PART...]}")
+shift
 tool=${VLA_TRT_TOOL:-$root/target/release/vla-trt}
 work=${VLA_TRT_WORK:-$out/build-work}
 bag=$root/data/aloha_cube params=$root/config/aloha.yaml
@@ -20,7 +24,7 @@ title() { printf '\n## %s\n' "$*"; }
 shown() { # the command as a reader would type it, then what it says and its exit code
   local code
   printf '$ %s\n' "$(sed "s#$tool#vla-trt#g; s#$root/##g" <<<"$*")"
-  "$@" 2>&1 | grep -vE ' INFO |WARN.* onnx2trt_utils|CUDA lazy loading' | sed "s#$root/##g; s/\x1b\[[0-9;]*m//g"
+  "$@" 2>&1 | grep -vE ' INFO |WARN.* onnx2trt_utils|CUDA lazy loading|WARN Missing scale|WARN TensorRT encountered issues|WARN If this is not|WARN Check verbose|WARN - [0-9]+ weights' | sed "s#$root/##g; s/\x1b\[[0-9;]*m//g"
   code=${PIPESTATUS[0]}
   [ "$code" -eq 0 ] || echo "exit code $code"
   return "$code"
@@ -42,7 +46,7 @@ export_policy() { # size more...
 }
 verify() { shown "$tool" verify "$1" --bag "$bag" --params "$params" "${@:2}"; }
 
-demo() {
+builds() {
   export_policy demo
   title "Calibration inputs from a bag"
   shown "$tool" calibrate "$bag" --policy demo --params "$params" -o calib.npz
@@ -72,6 +76,9 @@ demo() {
   title "BF16"
   shown "$tool" build --onnx demo/vision.onnx --engine wrong.engine --precision bf16
 
+}
+
+gate() {
   title "Accuracy gate"
   for precision in fp32 fp16 int8+fp16; do verify "$precision"; done
 
@@ -94,6 +101,9 @@ demo() {
     --bag "$bag" --params "$params"
   ls proposed/engines
 
+}
+
+killed() {
   title "Killed half-way, and again"
   with_precision demo killed fp32
   timeout -s KILL 20 "$tool" build killed --opt-level 1 >/dev/null 2>&1
@@ -135,4 +145,5 @@ group() {
 title "Machine"
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 uname -r
-"$size"
+[ $# -gt 0 ] || set -- builds gate killed
+for part in "$@"; do "$part"; done

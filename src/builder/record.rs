@@ -15,8 +15,8 @@ pub struct Origin<'a> {
     pub flags: Vec<String>,
     /// What INT8 scales came from: the cache and, where it is known, the recorded inputs.
     pub scales: Option<&'a Scales>,
-    /// Highest resident set of the process that built, in bytes; 0: not known.
-    pub peak_resident: u64,
+    /// Highest anonymous memory of the process that built, in bytes; 0: not known.
+    pub peak_anonymous: u64,
     /// How long the build took.
     pub duration: Duration,
     /// Another tool built it.
@@ -31,7 +31,7 @@ pub struct Origin<'a> {
 /// As [`probe`], and [`Error::Record`].
 pub fn record(engine: &Path, onnx: &Path, origin: &Origin<'_>) -> Result<Provenance, Error> {
     let Probe { device, mut memory, profiles } = probe(engine, origin.emulated)?;
-    memory.build_peak_bytes = (origin.peak_resident > 0).then_some(origin.peak_resident);
+    memory.build_peak_bytes = (origin.peak_anonymous > 0).then_some(origin.peak_anonymous);
     let network = OnnxIdentity::of(onnx).map_err(|reason| Error::Unclean { engine: engine.to_owned(), reason })?;
     let bytes = std::fs::metadata(engine).map_err(Error::io(engine))?.len();
     let sha256 = hash::file_sha256(engine).map_err(Error::io(engine))?;

@@ -13,7 +13,7 @@ use crate::engine::memory::MemoryUse;
 use crate::engine::profile::Profile;
 use crate::engine::provenance::{OWN_KERNELS_FLAG, OnnxIdentity};
 use crate::engine::tensorrt::cuda::Cuda;
-use crate::engine::tensorrt::{self, BuildOptions, BuildProgress, Library, Log, TacticSources};
+use crate::engine::tensorrt::{self, BuildOptions, BuildProgress, Library, Log, TacticSources, UNSCALED};
 use crate::engine::{self, Precision};
 use crate::onnx::{FP32_SCOPE, Network};
 
@@ -39,8 +39,13 @@ pub struct Built {
     pub timing_cache_used: bool,
     /// What INT8 scales were measured on; `None` without a calibration, or with one from a cache.
     pub calibrated: Option<Calibrated>,
-    /// Highest resident set of the process that built, in bytes.
+    /// Tensors that INT8 has no scale for: layers around them run in another precision.
+    pub unscaled: usize,
+    /// Highest resident set of the process that built, in bytes: with the pages of TensorRT's libraries.
     pub peak_resident: u64,
+    /// Highest anonymous memory of that process, in bytes, as its parent saw it.
+    #[serde(default)]
+    pub peak_anonymous: u64,
     /// Most that the builder's allocators took on the device, in bytes, where it says so.
     pub peak_device: Option<u64>,
 }
@@ -105,7 +110,9 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
         flags: flags(&options),
         timing_cache_used: built.timing_cache_used && !heard.cache_refused && given,
         calibrated: recorded.as_ref().and_then(Recorded::done),
+        unscaled: heard.unscaled,
         peak_resident: MemoryUse::now().peak_resident,
+        peak_anonymous: 0,
         peak_device: heard.peak_device,
     })
 }
@@ -171,6 +178,7 @@ fn options(
 #[derive(Default)]
 struct Heard {
     cache_refused: bool,
+    unscaled: usize,
     peak_device: Option<u64>,
 }
 
@@ -178,6 +186,7 @@ impl Heard {
     fn take(&mut self, what: &BuildProgress<'_>) {
         let BuildProgress::Line { text, .. } = what else { return };
         self.cache_refused |= text.contains(CACHE_REFUSED);
+        self.unscaled += usize::from(text.starts_with(UNSCALED));
         self.peak_device = peak_device(text).or(self.peak_device);
     }
 }

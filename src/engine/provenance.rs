@@ -149,7 +149,7 @@ pub struct Memory {
     pub weight_bytes: Option<u64>,
     /// Highest anonymous memory while it was loaded, beyond what it began with.
     pub load_peak_bytes: Option<u64>,
-    /// Highest resident set of the process that built it.
+    /// Highest anonymous memory of the process that built it.
     pub build_peak_bytes: Option<u64>,
 }
 

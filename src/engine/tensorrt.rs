@@ -28,7 +28,7 @@ pub use build::{BuildOptions, BuildProgress, Built, Calibrator, Constraints, Tac
 pub use context::Context;
 pub use identity::identity;
 pub use library::{Library, LoadPath, Version};
-pub use log::{Log, Severity};
+pub use log::{Log, Severity, UNSCALED};
 pub use result::{Error, ParseError};
 pub use runtime::{Engine, Runtime};
 pub use staging::Staging;

@@ -80,6 +80,7 @@ pub fn build(request: &Request, stop: &Stop) -> anyhow::Result<Built> {
     let bar = ProgressBar::new_spinner().with_style(
         ProgressStyle::with_template("  {elapsed} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
     );
+    let mut peak_anonymous = 0;
     let status = loop {
         if let Some(status) = child.try_wait().context("waiting for the process that builds")? {
             break status;
@@ -95,6 +96,7 @@ pub fn build(request: &Request, stop: &Stop) -> anyhow::Result<Built> {
             );
         }
         let theirs = MemoryUse::of(child.id());
+        peak_anonymous = theirs.anonymous.max(peak_anonymous);
         bar.set_message(format!(
             "resident {:.0} MiB, free {:.0} MiB  {}",
             mib(theirs.resident),
@@ -108,6 +110,7 @@ pub fn build(request: &Request, stop: &Stop) -> anyhow::Result<Built> {
         bail!("{} was not built ({status})", request.engine.display());
     }
     let built = listener.join().ok().flatten();
+    let built = built.map(|built| Built { peak_anonymous, ..built });
     built.with_context(|| format!("the process that built {} ended without its report", request.engine.display()))
 }
 

@@ -111,7 +111,7 @@ impl Work<'_> {
         let origin = Origin {
             precision: &precision,
             scales: request.scales.as_ref(),
-            peak_resident: built.peak_resident,
+            peak_anonymous: built.peak_anonymous,
             flags: built.flags.clone(),
             duration: built.duration,
             adopted: false,
@@ -161,8 +161,16 @@ fn print_build(request: &Request, built: &Built) {
             None => println!("  scales of {}, nothing calibrated", scales.cache.display()),
         }
     }
+    if built.unscaled > 0 {
+        println!("  {} tensors have no scale: layers around them are not in int8", built.unscaled);
+    }
     let device = built.peak_device.map(|bytes| format!(", {:.0} MiB in its device allocators", mib(bytes)));
-    println!("  building took at most {:.0} MiB resident{}", mib(built.peak_resident), device.unwrap_or_default());
+    println!(
+        "  building took at most {:.0} MiB anonymous ({:.0} MiB resident with TensorRT's libraries){}",
+        mib(built.peak_anonymous),
+        mib(built.peak_resident),
+        device.unwrap_or_default()
+    );
 }
 
 fn passed_over(samples: usize) -> String {

@@ -169,9 +169,14 @@ pub(super) fn new_logger(log: sys::LogFn, user: *mut c_void) -> *mut sys::Logger
     logger
 }
 
+/// How TensorRT begins to tell that a tensor got no INT8 scale.
+pub const UNSCALED: &str = "Missing scale and zero-point for tensor";
+
 /// Forwards a line to tracing at its severity.
 pub(super) fn trace(severity: Severity, text: &str) {
     match severity {
+        // A warning for each of hundreds of tensors that INT8 leaves out anyhow; the build's report counts them.
+        Severity::Warning if text.starts_with(UNSCALED) => tracing::info!(target: "tensorrt", "{text}"),
         Severity::InternalError | Severity::Error => tracing::error!(target: "tensorrt", "{text}"),
         Severity::Warning => tracing::warn!(target: "tensorrt", "{text}"),
         Severity::Info => tracing::info!(target: "tensorrt", "{text}"),
