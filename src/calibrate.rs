@@ -18,7 +18,7 @@ use crate::verify::{self, Captured};
 pub enum Error {
     /// Running the bag through the networks.
     #[error(transparent)]
-    Capture(#[from] verify::Error),
+    Capture(Box<verify::Error>),
     /// A network's description.
     #[error(transparent)]
     Onnx(#[from] onnx::Error),
@@ -58,6 +58,12 @@ pub enum Error {
         /// The system's words.
         source: std::io::Error,
     },
+}
+
+impl From<verify::Error> for Error {
+    fn from(error: verify::Error) -> Self {
+        Self::Capture(Box::new(error))
+    }
 }
 
 /// What was recorded of one stage.

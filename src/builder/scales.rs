@@ -39,6 +39,9 @@ pub struct CacheKey {
     pub cache: String,
 }
 
+/// A cache with its key; one that another tool wrote has none.
+type Held = (Vec<u8>, Option<CacheKey>);
+
 /// What is done about a cache.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Decision {
@@ -109,7 +112,7 @@ impl Scales {
         ))
     }
 
-    fn read(&self) -> Result<Option<(Vec<u8>, Option<CacheKey>)>, String> {
+    fn read(&self) -> Result<Option<Held>, String> {
         match fs::metadata(&self.cache) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.to_string()),
