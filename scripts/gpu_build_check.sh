@@ -62,7 +62,7 @@ builds() {
 
   title "Again, with both caches"
   for precision in fp16 int8+fp16; do
-    rm -rf "$precision/engines"
+    rm "$precision/engines/language.engine"
     local data=()
     [ "$precision" = int8+fp16 ] && data=(--calib-data calib.npz --calib-cache scales)
     shown "$tool" build "$precision" --opt-level 1 --timing-cache "caches" "${data[@]}"
@@ -81,19 +81,6 @@ builds() {
 gate() {
   title "Accuracy gate"
   for precision in fp32 fp16 int8+fp16; do verify "$precision"; done
-
-  title "A broken calibration"
-  with_precision demo broken int8+fp16
-  mkdir -p broken-scales
-  for stage in vision language context step; do
-    sed 's/: [0-9a-f]*$/: 3a000000/' "scales/$stage-int8+fp16.calibration" >"broken-scales/$stage-int8+fp16.calibration"
-  done
-  shown "$tool" build broken --opt-level 1 --calib-cache broken-scales
-  verify broken
-  shown "$tool" replay "$bag" --policy broken --params "$params" -p engine.kind:=tensorrt -o refused.mcap
-  shown "$tool" replay "$bag" --policy broken --params "$params" -p engine.kind:=tensorrt -o allowed.mcap \
-    -p engines.vision.allow_inaccurate:=true -p engines.language.allow_inaccurate:=true \
-    -p engines.context.allow_inaccurate:=true -p engines.step.allow_inaccurate:=true
 
   title "The gate behind a build, and the precision that it proposes"
   with_precision demo proposed fp16
@@ -121,14 +108,14 @@ killed() {
 group() {
   title "GR00T N1.6, step cut into groups of eight blocks"
   export_policy n1d6 --blocks-per-engine 8 --steps 4
-  local stage
+  local stage sequence
   stage=$(grep -oE 'name: step[a-z0-9_]*' n1d6/policy.yaml | head -n 1 | cut -d ' ' -f 2)
   ls -l n1d6/"$stage".onnx* | awk '{print $9 ": " $5 " bytes"}'
   shown "$tool" calibrate "$bag" --policy n1d6 --params "$params" --observations 2 --stages "$stage" -o group.npz -p engine.threads:=16
 
   for precision in fp32 fp16 int8+fp16; do
     with_precision n1d6 "n1d6-$precision" "$precision"
-    local data=() engine="n1d6-$precision/engines/$stage.engine" sequence
+    local data=() engine="n1d6-$precision/engines/$stage.engine"
     sequence=$(sed -n "/name: $stage\$/,/name: /p" n1d6/policy.yaml | grep -oE 'profile: \{T: \[[0-9, ]+\]' | head -n 1 |
       sed -E 's/.*\[([0-9]+), ([0-9]+), ([0-9]+)\]/T=\1:\2:\3/')
     [ "$precision" = int8+fp16 ] && data=(--calib-data group.npz)
@@ -140,6 +127,16 @@ group() {
     shown "${build[@]}" --low-memory-mode
     ls -l "$engine" | awk '{print $5 " bytes"}'
   done
+
+  title "A broken calibration: one scale for everything"
+  local policy=n1d6-int8+fp16
+  sed 's/: [0-9a-f]*$/: 3a000000/' "$policy/engines/$stage.engine.calibration" >broken.calibration
+  rm "$policy/engines/$stage.engine"
+  shown "$tool" build --onnx "$policy/$stage.onnx" --engine "$policy/engines/$stage.engine" --precision int8+fp16 \
+    --profile "$sequence" --opt-level 3 --calib-cache broken.calibration
+  verify "$policy" --observations 2 --stages "$stage" -p engine.threads:=16
+  title "What is not loaded then"
+  shown "$tool" inspect "$policy/engines/$stage.engine"
 }
 
 title "Machine"

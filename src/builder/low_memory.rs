@@ -30,7 +30,7 @@ pub fn choose(effort: &mut Effort, network: &Network, precision: &str, free: u64
         ));
     }
     if effort.tactic_memory.is_none() {
-        let memory = whole_mib(left / 2).max(2 * LEAST_WORKSPACE);
+        let memory = power_of_two(left / 2).max(2 * LEAST_WORKSPACE);
         effort.tactic_memory = Some(memory);
         chosen.push(format!("trying kernels out may take {:.0} MiB: one that needs more is passed over", mib(memory)));
     }
@@ -61,6 +61,11 @@ pub fn choose(effort: &mut Effort, network: &Network, precision: &str, free: u64
     chosen
 }
 
+/// The largest that is not above `bytes`: TensorRT 8.6 takes nothing else for this pool.
+fn power_of_two(bytes: u64) -> u64 {
+    bytes.checked_ilog2().map_or(0, |exponent| 1 << exponent)
+}
+
 fn whole_mib(bytes: u64) -> u64 {
     bytes >> 20 << 20
 }
@@ -89,7 +94,7 @@ mod tests {
         let mut effort = Effort::default();
         // 400 MiB of weights, read and converted, 200 of them in the engine: 1000 MiB.
         let chosen = choose(&mut effort, &network(400), "fp16", 3000 << 20);
-        assert_eq!((effort.workspace, effort.tactic_memory), (Some(500 << 20), Some(1000 << 20)));
+        assert_eq!((effort.workspace, effort.tactic_memory), (Some(500 << 20), Some(512 << 20)));
         assert_eq!((effort.level, effort.own_kernels), (Some(1), true));
         assert_eq!(chosen.len(), 5, "{chosen:?}");
         assert!(chosen[0].starts_with("workspace 500 MiB (a quarter of what 3000 MiB free leave"), "{chosen:?}");

@@ -17,6 +17,8 @@ use crate::engine::tensorrt::{BuildProgress, Severity};
 
 /// How often the parent looks: for the end, for a signal, for memory to show.
 const PERIOD: Duration = Duration::from_millis(100);
+/// CUDA loads a kernel when it is first launched, not all of TensorRT's at once. Read when CUDA starts.
+const MODULE_LOADING: &str = "CUDA_MODULE_LOADING";
 /// Longest phase that is shown.
 const PHASE: usize = 60;
 
@@ -63,7 +65,11 @@ impl Stop {
 /// machine's free memory.
 pub fn build(request: &Request, stop: &Stop) -> anyhow::Result<Built> {
     let program = std::env::current_exe().context("finding this program for its child")?;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    if std::env::var_os(MODULE_LOADING).is_none() {
+        command.env(MODULE_LOADING, "LAZY");
+    }
+    let mut child = command
         .args(["build", "--here", &serde_json::to_string(request)?])
         // Only to satisfy the group: what counts is in the JSON.
         .arg(".")
