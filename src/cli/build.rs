@@ -63,7 +63,7 @@ pub struct Build {
     low_memory_mode: bool,
     /// Hold every engine against its network on this bag at the end (as `vla-trt verify` does), build one that is too far
     /// off in the next precision, and say what to write into policy.yaml. Needs --params.
-    #[arg(long, value_name = "BAG", requires = "policy")]
+    #[arg(long, value_name = "BAG", conflicts_with = "onnx")]
     bag: Option<PathBuf>,
     /// The node's parameters for that bag.
     #[arg(long, value_name = "FILE", requires = "bag")]

@@ -10,6 +10,7 @@ use crate::engine::Stage;
 use crate::engine::memory::{MemoryUse, mib};
 use crate::engine::provenance::{self, DeviceIdentity, Provenance};
 use crate::engine::tensorrt::device::memory_here;
+use crate::onnx::Network;
 use crate::policy::PolicySpec;
 use crate::prepare::{Guard, Plan};
 
@@ -161,6 +162,9 @@ fn print_build(request: &Request, built: &Built) {
             None => println!("  scales of {}, nothing calibrated", scales.cache.display()),
         }
     }
+    if let Some(words) = hardly_int8(request, built) {
+        println!("  {words}");
+    }
     if built.unscaled > 0 {
         println!("  {} tensors have no scale: layers around them are not in int8", built.unscaled);
     }
@@ -171,6 +175,21 @@ fn print_build(request: &Request, built: &Built) {
         mib(built.peak_resident),
         device.unwrap_or_default()
     );
+}
+
+/// TensorRT takes INT8 only where it finds it faster. Told by the weights: an engine in INT8 holds a byte for each.
+fn hardly_int8(request: &Request, built: &Built) -> Option<String> {
+    let network = request.precision.int8.then(|| Network::open(&request.onnx).ok())??;
+    let (int8, whole) = (network.weight_bytes_in("int8+fp16"), network.weight_bytes_in("fp16"));
+    // Between the two, where half of the weights are.
+    (built.bytes > int8.midpoint(whole)).then(|| {
+        format!(
+            "TensorRT took int8 for few of the weights, if any: they are {:.1} MiB in int8, {:.1} MiB in fp16. Where that is so, \
+             fp16 alone builds faster; a network with QuantizeLinear nodes says by itself what is int8",
+            mib(int8),
+            mib(whole)
+        )
+    })
 }
 
 fn passed_over(samples: usize) -> String {
