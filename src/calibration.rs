@@ -124,13 +124,15 @@ impl Calibration {
         ranges
     }
 
-    /// The next sample's tensors, in the order of the inputs and in their types; false behind the last.
+    /// The next sample's tensors, in the order of the inputs and in their types; false behind the last, and behind an
+    /// error until [`Self::rewind`].
     ///
     /// # Errors
     /// [`Error::Sample`]: it cannot be unpacked, or a value is not finite.
     pub fn next_sample(&mut self, into: &mut Vec<HostTensor>) -> Result<bool, Error> {
         into.clear();
-        let sample = self.next;
+        // Behind an error the columns are no longer at one sample: there is nothing more before a rewind.
+        let sample = std::mem::replace(&mut self.next, usize::MAX);
         let Some(symbols) = self.symbols.get(sample) else { return Ok(false) };
         for column in &mut self.columns {
             let read = column.read(&mut self.archive, sample, symbols);
@@ -141,7 +143,7 @@ impl Calibration {
                 reason,
             })?);
         }
-        self.next += 1;
+        self.next = sample + 1;
         Ok(true)
     }
 

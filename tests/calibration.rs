@@ -160,6 +160,26 @@ fn single_precision_becomes_half_where_the_network_takes_that() {
 }
 
 #[test]
+fn what_half_precision_cannot_hold_is_told_and_does_not_become_infinite() {
+    let inputs = [spec("x", DType::F16, &["2"])];
+    let large = HostTensor::from_f32(&[1, 2], vec![1.0, 1e6]).expect("a tensor");
+    let file = File::of(&[("x", large)]);
+    let told = file.open(&inputs).expect("headers are fine").next_sample(&mut Vec::new()).expect_err("infinite");
+    assert!(told.to_string().contains("in f16, element 1 is NaN or infinite"), "{told}");
+}
+
+#[test]
+fn a_flipped_bit_in_an_array_is_caught_by_its_checksum() {
+    let mut bytes = zipped(&members(&[("x/0000", f32s(&[65_536]))]), CompressionMethod::Stored);
+    let middle = 200_000;
+    bytes[middle] ^= 1;
+    let inputs = [spec("x", DType::F32, &["N"])];
+    let file = File::raw(&bytes);
+    let told = file.open(&inputs).expect("headers are fine").next_sample(&mut Vec::new()).expect_err("damaged");
+    assert!(told.to_string().contains("cannot be unpacked"), "{told}");
+}
+
+#[test]
 fn everything_that_does_not_fit_is_named_at_once_with_what_was_expected_and_found() {
     let file = File::of(&[("rows", f32s(&[2, 4, 3])), ("position", i32s(&[2, 4]))]);
     let told = file.problems(&inputs());
@@ -197,6 +217,9 @@ fn a_value_that_is_not_finite_is_told_with_its_sample_and_array() {
     assert!(calibration.next_sample(&mut sample).expect("the first is fine"));
     let told = calibration.next_sample(&mut sample).expect_err("not finite").to_string();
     assert!(told.contains("sample 1, array 'rows': element 5 is NaN or infinite"), "{told}");
+    assert!(!calibration.next_sample(&mut sample).expect("no sample of mixed inputs comes behind it"));
+    calibration.rewind();
+    assert!(calibration.next_sample(&mut sample).expect("the first again"));
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl<'a> Recorded<'a> {
         (cuda, tensorrt, narrow): (&Cuda, String, bool),
     ) -> Result<Self, Error> {
         let fail = |problem: String| Error::Request { onnx: request.onnx.clone(), problems: vec![problem] };
-        let file = Calibration::open(data, &network.inputs, group(&request.onnx).as_deref())
+        let file = Calibration::open(data, &network.inputs, group(request).as_deref())
             .map_err(|error| fail(error.to_string()))?;
         let usual = file.usual();
         let size = |dim: &Dim| match dim {

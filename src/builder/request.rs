@@ -27,6 +27,8 @@ pub struct Request {
     pub profile: BTreeMap<String, Range>,
     /// Largest value of any symbolic dimension: bounds the ranges above, and is the range of those without one.
     pub longest: Option<usize>,
+    /// Name of the network's arrays in recorded inputs of several networks; `None`: its file's stem.
+    pub group: Option<String>,
     /// Where the scales of INT8 come from, unless the network has its own.
     pub scales: Option<Scales>,
     /// Tactic timings of earlier builds; read when it is there, written when the build is done.

@@ -78,7 +78,7 @@ impl Scales {
             return vec![words.to_owned()];
         }
         match &scales.data {
-            Some(data) => match Calibration::open(data, &network.inputs, group(&request.onnx).as_deref()) {
+            Some(data) => match Calibration::open(data, &network.inputs, group(request).as_deref()) {
                 Ok(_) => Vec::new(),
                 Err(error) => vec![error.to_string()],
             },
@@ -188,9 +188,10 @@ impl CacheKey {
     }
 }
 
-/// Name of the network's arrays in a file that holds those of several: its file's stem, which for a policy is its stage.
-pub(super) fn group(onnx: &Path) -> Option<String> {
-    onnx.file_stem().map(|stem| stem.to_string_lossy().into_owned())
+/// Name of the network's arrays in a file that holds those of several.
+pub(super) fn group(request: &Request) -> Option<String> {
+    let stem = || request.onnx.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    request.group.clone().or_else(stem)
 }
 
 fn missing(network: &Network) -> String {

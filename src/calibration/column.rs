@@ -140,7 +140,10 @@ impl Column {
         }
         let mut wanted = HostTensor::zeros(self.spec.dtype, &dims);
         let converted = wanted.as_mut().is_some_and(|wanted| tensor.convert_into(wanted));
-        wanted.filter(|_| converted).ok_or_else(|| format!("{} does not become {}", tensor.dtype(), self.spec.dtype))
+        let wanted = wanted.filter(|_| converted);
+        let wanted = wanted.ok_or_else(|| format!("{} does not become {}", tensor.dtype(), self.spec.dtype))?;
+        finite(&wanted).map_err(|reason| format!("in {}, {reason}", self.spec.dtype))?;
+        Ok(wanted)
     }
 
     /// Back to the first sample.
@@ -239,7 +242,8 @@ fn whole(archive: &mut ZipArchive<BufReader<File>>, each: &Each) -> Result<HostT
     let member = archive.by_index(each.member).map_err(|error| format!("it cannot be read: {error}"))?;
     let mut bytes = Vec::new();
     // What it says of its size was held against its header when the file was opened.
-    let limit = member.size();
+    // One more, so that the end is met, where the checksum is compared.
+    let limit = member.size().saturating_add(1);
     member.take(limit).read_to_end(&mut bytes).map_err(|error| format!("it cannot be unpacked: {error}"))?;
     npy::parse(&bytes)
 }

@@ -66,7 +66,7 @@ impl Members {
     /// What belongs to `input`.
     pub fn find(&self, input: &TensorSpec) -> Result<Found, String> {
         let name = format!("{}{}", self.prefix, input.name);
-        if let Some(twice) = self.twice.iter().find(|twice| twice.starts_with(&name)) {
+        if let Some(twice) = self.twice.iter().find(|twice| **twice == name || twice.starts_with(&format!("{name}/"))) {
             return Err(format!("array '{twice}': expected it once, found it twice"));
         }
         let mut each: Vec<(usize, &str, usize)> = self.numbered(&name).collect();

@@ -44,6 +44,9 @@ pub struct Build {
     /// name/0001, ...; `vla-trt calibrate` records them for every stage of a policy.
     #[arg(long, value_name = "FILE")]
     calib_data: Option<PathBuf>,
+    /// The stage whose inputs --calib-data has, where it is not named as the network's file is.
+    #[arg(long, value_name = "STAGE", conflicts_with = "policy", requires = "calib_data")]
+    calib_stage: Option<String>,
     /// INT8 scales of an earlier calibration of the same network on the same TensorRT: used when it is there, written
     /// otherwise [default: ENGINE.calibration]. With a policy: a folder of one file a stage.
     #[arg(long, value_name = "FILE")]
@@ -131,6 +134,7 @@ impl Build {
             precision: self.precision?,
             profile: self.profile.iter().cloned().collect::<BTreeMap<_, _>>(),
             longest: self.max_seq_len,
+            group: self.calib_stage.clone(),
             scales: self.scales(self.precision?, self.calib_cache.clone(), &engine),
             timing_cache: self.timing_cache.clone(),
             effort: self.effort(),
@@ -149,6 +153,7 @@ impl Build {
             precision,
             profile: stage.profile.iter().cloned().collect(),
             longest: None,
+            group: Some(stage.name.clone()),
             scales: if precision.int8 { self.scales(precision, cache, &stage.file) } else { None },
             timing_cache: self.timing_cache.as_ref().map(|dir| file(dir, "cache")),
             effort: self.effort(),

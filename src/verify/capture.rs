@@ -56,7 +56,7 @@ pub struct RunAt {
 /// each stage's network to record as well ([`super::checkpoints`]).
 ///
 /// # Errors
-/// [`Error`], naming the topic, joint, stage or file; [`Error::NoObservation`].
+/// [`Error`], naming the topic, joint, stage or file.
 pub fn capture(
     spec: &PolicySpec,
     settings: &Settings,

@@ -132,7 +132,7 @@ impl ActionReport {
 /// Everything that one verification found.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Report {
-    /// [`FORMAT`].
+    /// Version of this form: 1.
     pub format: u32,
     /// Whether everything is within its limits.
     pub passed: bool,

@@ -358,12 +358,14 @@ pub fn rebuild_command(stage: &Stage, record: Option<&Provenance>) -> String {
 
 /// Where INT8 scales come from: as the record has it, else a file that is still to be recorded.
 fn scales(stage: &Stage, record: Option<&Provenance>) -> String {
+    let is_stem = stage.onnx.file_stem().is_some_and(|stem| stem == stage.name.as_str());
+    let named = if is_stem { String::new() } else { format!(" --calib-stage {}", quoted(Path::new(&stage.name))) };
     let Some(calibration) = record.and_then(|record| record.calibration.as_ref()) else {
         let own = Network::open(&stage.onnx).is_ok_and(|network| network.is_quantized());
-        return if own { String::new() } else { " --calib-data calib.npz".to_owned() };
+        return if own { String::new() } else { format!(" --calib-data calib.npz{named}") };
     };
     let cache = stage.file.parent().unwrap_or(Path::new("")).join(&calibration.file);
-    let data = calibration.data.as_deref().map(|data| format!(" --calib-data {}", quoted(data)));
+    let data = calibration.data.as_deref().map(|data| format!(" --calib-data {}{named}", quoted(data)));
     format!("{} --calib-cache {}", data.unwrap_or_default(), quoted(&cache))
 }
 
