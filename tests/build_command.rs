@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use vla_trt::builder::{Error, Request};
+use vla_trt::engine::Precision;
 use vla_trt::engine::profile::Profile;
 
 #[path = "support/demo.rs"]
@@ -129,6 +130,27 @@ fn a_dry_run_says_what_would_be_built_and_how_and_builds_nothing() {
     let output = tool(&int8);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("int8 needs scales: give --calib-data FILE.npz"), "{}", stderr(&output));
+}
+
+/// Recorded inputs of a stage whose network's file is not named as the stage is.
+#[test]
+fn recorded_inputs_go_by_the_stage_and_by_the_files_stem_where_no_stage_is_named() {
+    let policy = demo::policy();
+    let onnx = policy.path().join("vision.onnx");
+    let network = vla_trt::onnx::Network::open(&onnx).expect("a network");
+    let data = policy.path().join("calib.npz");
+    let mut arrays = vla_trt::npz::Writer::create(&data).expect("a file");
+    for input in &network.inputs {
+        let dims: Vec<usize> = input.dims.iter().map(|dim| dim.to_string().parse().expect("fixed")).collect();
+        let tensor = vla_trt::tensor::HostTensor::zeros(input.dtype, &dims).expect("small");
+        arrays.add(&format!("vit/{}/0000", input.name), &tensor).expect("written");
+    }
+    arrays.finish().expect("written");
+    let scales = vla_trt::builder::Scales { data: Some(data), cache: policy.path().join("cache") };
+    let int8 = Request { precision: Precision::INT8_FP16, scales: Some(scales), ..request(&onnx, &[]) };
+    assert!(problems(&int8)[0].contains("is missing; the file has vit/"), "{:?}", problems(&int8));
+    let named = Request { group: Some("vit".to_owned()), ..int8 };
+    assert!(named.profiles().expect("its inputs are there").is_empty());
 }
 
 #[cfg(not(feature = "tensorrt"))]

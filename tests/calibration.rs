@@ -169,14 +169,22 @@ fn what_half_precision_cannot_hold_is_told_and_does_not_become_infinite() {
 }
 
 #[test]
-fn a_flipped_bit_in_an_array_is_caught_by_its_checksum() {
-    let mut bytes = zipped(&members(&[("x/0000", f32s(&[65_536]))]), CompressionMethod::Stored);
-    let middle = 200_000;
-    bytes[middle] ^= 1;
+fn a_flipped_bit_is_caught_by_the_checksum_of_numbered_and_of_stacked_arrays() {
     let inputs = [spec("x", DType::F32, &["N"])];
-    let file = File::raw(&bytes);
-    let told = file.open(&inputs).expect("headers are fine").next_sample(&mut Vec::new()).expect_err("damaged");
-    assert!(told.to_string().contains("cannot be unpacked"), "{told}");
+    for (name, dims) in [("x/0000", &[65_536][..]), ("x", &[2, 65_536])] {
+        let mut bytes = zipped(&members(&[(name, f32s(dims))]), CompressionMethod::Stored);
+        bytes[200_000] ^= 1;
+        let file = File::raw(&bytes);
+        let mut calibration = file.open(&inputs).expect("headers are fine");
+        let mut sample = Vec::new();
+        let told = loop {
+            match calibration.next_sample(&mut sample) {
+                Ok(more) => assert!(more, "{name}: nothing was told"),
+                Err(told) => break told.to_string(),
+            }
+        };
+        assert!(told.contains("checksum"), "{told}");
+    }
 }
 
 #[test]

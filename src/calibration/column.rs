@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use flate2::CrcReader;
 use flate2::read::DeflateDecoder;
 use zip::{CompressionMethod, ZipArchive};
 
@@ -42,8 +43,13 @@ struct Stacked {
     dtype: DType,
     samples: usize,
     dims: Vec<usize>,
-    open: Option<Box<dyn Read + Send>>,
+    open: Option<Unpacked>,
+    /// Samples read since it was opened.
+    read: usize,
 }
+
+/// A member's bytes as they are unpacked, with their checksum so far.
+type Unpacked = CrcReader<Box<dyn Read + Send>>;
 
 /// Where a member lies in the file.
 #[derive(Clone, Copy)]
@@ -53,6 +59,8 @@ struct Place {
     deflated: bool,
     /// Bytes before the elements.
     header: u64,
+    /// Checksum of all of it, unpacked.
+    crc32: u32,
 }
 
 impl Column {
@@ -149,7 +157,7 @@ impl Column {
     /// Back to the first sample.
     pub fn rewind(&mut self) {
         if let Source::Stacked(stacked) = &mut self.source {
-            stacked.open = None;
+            (stacked.open, stacked.read) = (None, 0);
         }
     }
 }
@@ -163,6 +171,7 @@ fn header(archive: &mut ZipArchive<BufReader<File>>, member: usize) -> Result<(n
         other => return Err(format!("expected it stored or deflated, as NumPy does, found {other}")),
     };
     let (size, packed, start) = (member.size(), member.compressed_size(), member.data_start());
+    let crc32 = member.crc32();
     let mut first = Vec::new();
     let read = member.by_ref().take(FIRST_BYTES).read_to_end(&mut first);
     read.map_err(|error| format!("it cannot be unpacked: {error}"))?;
@@ -173,7 +182,7 @@ fn header(archive: &mut ZipArchive<BufReader<File>>, member: usize) -> Result<(n
         return Err(format!("expected the elements of {dtype} {dims}, found {size} bytes"));
     }
     let start = start.ok_or_else(|| "it has no place in the archive".to_owned())?;
-    let place = Place { start, packed, deflated, header: header.length as u64 };
+    let place = Place { start, packed, deflated, header: header.length as u64, crc32 };
     Ok((header, place))
 }
 
@@ -208,7 +217,7 @@ fn stacked(
         return Err(format!("array '{name}': expected 1 to {MAX_SAMPLES} samples, found {samples}"));
     }
     let dims = if instead { std::iter::once(1).chain(rest.iter().copied()).collect() } else { rest.to_vec() };
-    Ok(Stacked { name, path: path.to_owned(), place, dtype: header.dtype, samples, dims, open: None })
+    Ok(Stacked { name, path: path.to_owned(), place, dtype: header.dtype, samples, dims, open: None, read: 0 })
 }
 
 /// Whether an array of this type and shape can be the input.
@@ -258,22 +267,25 @@ impl Stacked {
         let elements: usize = self.dims.iter().product();
         let mut bytes = vec![0; elements * self.dtype.size()];
         open.read_exact(&mut bytes).map_err(unpack)?;
+        self.read += 1;
+        if self.read == self.samples && open.crc().sum() != self.place.crc32 {
+            return Err("the array's checksum is wrong: the file is damaged, record it again".to_owned());
+        }
         npy::elements(self.dtype, dims, &bytes)
     }
 }
 
 impl Place {
     /// The elements, from the first on.
-    fn open(self, path: &Path) -> std::io::Result<Box<dyn Read + Send>> {
+    fn open(self, path: &Path) -> std::io::Result<Unpacked> {
         let mut file = File::open(path)?;
         file.seek(SeekFrom::Start(self.start))?;
         let packed = BufReader::with_capacity(1 << 20, file.take(self.packed));
-        let mut open: Box<dyn Read + Send> =
+        let unpacked: Box<dyn Read + Send> =
             if self.deflated { Box::new(DeflateDecoder::new(packed)) } else { Box::new(packed) };
-        let mut header = open.take(self.header);
+        let mut header = CrcReader::new(unpacked).take(self.header);
         std::io::copy(&mut header, &mut std::io::sink())?;
-        open = header.into_inner();
-        Ok(open)
+        Ok(header.into_inner())
     }
 }
 

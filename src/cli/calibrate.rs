@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use super::Outcome;
-use super::settings::settings;
+use super::settings::PolicyArgs;
 use super::verify::{bar, show};
 use crate::calibrate::{self, Recorded};
 use crate::engine::Stage;
@@ -23,15 +23,8 @@ use crate::verify::{self, Networks, Options};
 pub struct Calibrate {
     /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
     bag: PathBuf,
-    /// Policy folder.
-    #[arg(long, value_name = "DIR")]
-    policy: PathBuf,
-    /// Parameters: the node's own YAML file.
-    #[arg(long, value_name = "FILE")]
-    params: Option<PathBuf>,
-    /// Set one parameter, as the node's `-p` does; may be given several times.
-    #[arg(short = 'p', long = "param", value_name = "NAME:=VALUE")]
-    param: Vec<String>,
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// Most observations to run on, spread evenly over the bag.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
     observations: u16,
@@ -51,7 +44,7 @@ pub struct Calibrate {
 /// # Errors
 /// Whatever keeps the networks from running on the bag; the output is then as it was.
 pub fn run(args: &Calibrate) -> anyhow::Result<Outcome> {
-    let spec = PolicySpec::load(&args.policy)?;
+    let spec = PolicySpec::load(args.policy.dir())?;
     let names = args.stages.clone().unwrap_or_else(|| spec.stage_names());
     if let Some(unknown) = names.iter().find(|name| !spec.stage_names().contains(name)) {
         bail!("--stages: there is no stage '{unknown}'; the policy's stages are {}", spec.stage_names().join(", "));
@@ -61,7 +54,7 @@ pub fn run(args: &Calibrate) -> anyhow::Result<Outcome> {
     if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
         bail!("{}: there is no such folder for {}; make it first", folder.display(), args.output.display());
     }
-    let settings = settings(&spec, args.params.as_deref(), &args.param)?;
+    let settings = args.policy.settings(&spec)?;
     let base = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = Staging::scratch(&base.join("vla_trt_calibrate"))?;
     let options = Options {
