@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::tensor::{DType, HostTensor, TensorSpec};
 
+pub mod host_copy;
 pub mod memory;
 pub mod onnx;
 pub mod pipeline;
