@@ -94,6 +94,9 @@ pub struct Build {
     /// Build here and now what this JSON says: what the command gives its own child.
     #[arg(long, value_name = "JSON", hide = true)]
     here: Option<String>,
+    /// Load and run this engine here and now, and say what that showed: what the command gives its own child.
+    #[arg(long, value_name = "ENGINE", hide = true)]
+    probe: Option<PathBuf>,
 }
 
 /// Write the provenance file of an engine that another tool built on this very device, after loading and running it.

@@ -30,6 +30,9 @@ pub struct Plan {
     /// Leave this much to everything else; default: 512, and 0 with --budget-mib.
     #[arg(long, value_name = "N")]
     reserve_mib: Option<u64>,
+    /// Plan as with memory.release_host_copy:=false: TensorRT's host copies stay.
+    #[arg(long)]
+    keep_host_copy: bool,
     /// Load order, every stage once; default: largest file first.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
     order: Option<Vec<String>>,
@@ -75,7 +78,7 @@ pub fn run(args: &Plan) -> anyhow::Result<Outcome> {
         Kind::Onnx => (EngineKind::Onnx, "ONNX Runtime"),
     };
     let stages: Vec<Stage> = spec.stages.iter().map(|stage| spec.stage_for(stage, kind)).collect();
-    let plan = pipeline::plan(kind, &stages, args.order.as_deref())?;
+    let plan = pipeline::plan(kind, &stages, args.order.as_deref(), !args.keep_host_copy)?;
     println!("policy {}, {} stages on {name}, loaded as {}", spec.name, stages.len(), plan.order().join(", "));
     let fits = judge(args, &plan, kind);
     print_notes(&plan, &stages, kind);

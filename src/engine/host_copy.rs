@@ -39,7 +39,9 @@ pub enum Error {
         bytes: u64,
     },
     /// Nothing as large as the plan appeared.
-    #[error("no private memory as large as the plan ({plan} bytes) appeared while it was deserialized; the largest has {largest}")]
+    #[error(
+        "no private memory as large as the plan ({plan} bytes) appeared while it was deserialized; the largest has {largest}"
+    )]
     NoRegion {
         /// Size of the plan.
         plan: u64,
@@ -47,7 +49,9 @@ pub enum Error {
         largest: u64,
     },
     /// What appeared is not the plan.
-    #[error("the memory that appeared while the plan was deserialized does not hold the plan's bytes ({matching} of {samples} samples)")]
+    #[error(
+        "the memory that appeared while the plan was deserialized does not hold the plan's bytes ({matching} of {samples} samples)"
+    )]
     OtherBytes {
         /// Samples of the plan found in it, at one distance.
         matching: usize,

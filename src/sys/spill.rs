@@ -130,7 +130,8 @@ fn windows(range: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
 
 /// A file without a name, of this size. Refused where it would be memory, or would fill the disk.
 fn unnamed(folder: &Path, bytes: u64) -> Result<File, Error> {
-    let fail = |action| move |error: rustix::io::Errno| Error::Io { action, folder: folder.to_owned(), source: error.into() };
+    let fail =
+        |action| move |error: rustix::io::Errno| Error::Io { action, folder: folder.to_owned(), source: error.into() };
     // An empty path is the working folder.
     let at = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let system = rustix::fs::statfs(at).map_err(fail("asking for the file system of"))?;
@@ -143,7 +144,9 @@ fn unnamed(folder: &Path, bytes: u64) -> Result<File, Error> {
         return Err(Error::Space { folder: folder.to_owned(), needed, free });
     }
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(at, flags, Mode::RUSR | Mode::WUSR).map_err(fail("making a file without a name in"))?);
+    let file = File::from(
+        rustix::fs::open(at, flags, Mode::RUSR | Mode::WUSR).map_err(fail("making a file without a name in"))?,
+    );
     // Blocks taken now: a disk that fills up meanwhile is told here, not by a page that cannot be written.
     rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).map_err(fail("taking space in"))?;
     Ok(file)
@@ -164,9 +167,8 @@ fn move_window(memory: &File, file: &File, range: &Range<usize>, window: Range<u
     // was read; the file has the same bytes in the same places, so whoever reads it, now or later, reads what it would
     // have. The mapping replaces those pages and none beside them. The file is nowhere by name, so nobody can cut it
     // short; its blocks are on the disk.
-    let mapped = unsafe {
-        rustix::mm::mmap(window.start as *mut _, window.len(), readable, flags, file.as_fd(), offset)
-    };
+    let mapped =
+        unsafe { rustix::mm::mmap(window.start as *mut _, window.len(), readable, flags, file.as_fd(), offset) };
     mapped.map(drop).map_err(io::Error::from)
 }
 

@@ -11,7 +11,8 @@ fn folder() -> tempfile::TempDir {
 
 /// A block as a runtime would hold it, and the whole pages in it.
 fn block() -> (Vec<u8>, Range<usize>) {
-    let block: Vec<u8> = (0..(WINDOW * 2 + 5 * PAGE + 333) as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let block: Vec<u8> =
+        (0..(WINDOW * 2 + 5 * PAGE + 333) as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let (start, end) = (block.as_ptr() as usize, block.as_ptr() as usize + block.len());
     (block, start.next_multiple_of(PAGE)..end / PAGE * PAGE)
 }
