@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::{Adopt, Build, Outcome, outline};
+use super::{Adopt, Build, Outcome, chosen, outline};
 use crate::builder::{self, Built, Origin, Request, Target};
 use crate::engine::Stage;
 use crate::engine::memory::{MemoryUse, mib};
@@ -81,7 +81,7 @@ struct Work<'a> {
 impl Work<'_> {
     /// Every stage that lacks a matching engine.
     fn policy(&self, spec: &PolicySpec) -> anyhow::Result<()> {
-        let stages = spec.engine_stages();
+        let stages = chosen(spec.engine_stages(), self.args.stages.as_deref())?;
         for (index, stage) in stages.iter().enumerate() {
             let title = format!("{} of {}: {}", index + 1, stages.len(), stage.name);
             // With a bag, one that was found inaccurate is looked at again at the end.
