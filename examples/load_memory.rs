@@ -19,7 +19,8 @@ use vla_trt::engine::memory::{AnonymousPeak, MemoryUse, mib};
 use vla_trt::engine::tensorrt::device::{Options, Tensorrt};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (flags, engines): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|word| word.starts_with("--"));
+    let (flags, engines): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|word| word.starts_with("--"));
     let has = |flag: &str| flags.iter().any(|given| given == flag);
     let (read_all, release) = (has("--read-all"), has("--release"));
     let mut device = Tensorrt::open(Options::default())?;

@@ -236,6 +236,9 @@ pub trait Device {
         HostCopy::AsLoaded
     }
 
+    /// Lets go of memory that an engine needs only while it is loaded and bound. Called after a program was made.
+    fn settle(&self, _engine: &Self::Engine) {}
+
     /// The network's inputs, as it describes them itself.
     fn inputs<'e>(&self, engine: &'e Self::Engine) -> &'e [TensorSpec];
 

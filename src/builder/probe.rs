@@ -14,6 +14,9 @@ use crate::engine::tensorrt::device::{Options, Plan, Tensorrt};
 use crate::engine::{Device as _, Launch, Placement};
 use crate::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
 
+/// Device memory is taken in blocks of megabytes, however small an engine is.
+const ROUNDING: u64 = 64 << 20;
+
 /// What one load and one run of an engine showed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Probe {
@@ -83,7 +86,7 @@ impl<'e> Alone<'e> {
         let memory = Memory {
             kept_factor: Some(factor(kept, bytes)),
             activation_bytes: Some(plan.activation_bytes()),
-            weight_bytes: Some(free_before.saturating_sub(free_after)),
+            weight_bytes: believable(free_before.saturating_sub(free_after), bytes),
             load_peak_bytes: Some(peak.saturating_sub(before.anonymous)),
             ..Memory::default()
         };
@@ -96,6 +99,12 @@ impl<'e> Alone<'e> {
         let outputs = outputs(&mut device, &mut plan, engine)?;
         Ok(Self { engine, bytes, plan, device, watch, outputs, kept, probe })
     }
+}
+
+/// What the device lost, unless other programs took or gave memory meanwhile: an engine's weights are about as large as its
+/// file.
+fn believable(lost: u64, bytes: u64) -> Option<u64> {
+    (bytes / 2..=bytes.saturating_mul(2) + ROUNDING).contains(&lost).then_some(lost)
 }
 
 /// A multiple of an engine's size, to the thousandth.

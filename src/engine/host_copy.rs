@@ -18,8 +18,9 @@ use std::path::Path;
 use crate::sys::regions::Anonymous;
 use crate::sys::spill::{self, PAGE, Spilled, spill};
 
-/// Smaller copies stay: they lie among other memory, and are not worth a file.
-pub const LEAST: u64 = 16 << 20;
+/// Smaller copies stay. From 32 MiB on (`DEFAULT_MMAP_THRESHOLD_MAX`) glibc gives every block a mapping of its own and takes
+/// it away when it is freed; smaller ones lie among others, and what was freed may still hold the same bytes.
+pub const LEAST: u64 = 34 << 20;
 /// Places at which the plan is compared with its copy.
 const SAMPLES: u64 = 64;
 /// Bytes compared at each.
@@ -28,6 +29,8 @@ const SAMPLE: usize = 64;
 const DISTINCT: usize = 12;
 /// Bytes that a runtime may put before or leave out of its copy, beyond the difference of their sizes.
 const SLACK: u64 = 2 << 20;
+/// Memory in front of and behind what appeared is looked at too: a block may take addresses that were another's before.
+const REACH: usize = 32 << 20;
 
 /// Why a host copy was left as it is.
 #[derive(Debug, thiserror::Error)]
@@ -109,19 +112,25 @@ impl Watch {
         if bytes < LEAST {
             return Err(Error::Small { bytes });
         }
-        let mut new = Anonymous::now()?.since(&self.0);
+        let now = Anonymous::now()?;
+        let mut new = now.since(&self.0);
         new.sort_by_key(|range| std::cmp::Reverse(range.len()));
         let largest = new.first().map_or(0, |range| range.len() as u64);
-        new.retain(|range| range.len() as u64 + SLACK >= bytes);
-        if new.is_empty() {
+        // Most of the copy must be new.
+        new.retain(|range| range.len() as u64 >= bytes / 2);
+        let regions = new.into_iter().map(|range| (now.around(&range, REACH), range));
+        let regions: Vec<_> = regions.filter(|(region, _)| region.len() as u64 + SLACK >= bytes).collect();
+        if regions.is_empty() {
             return Err(Error::NoRegion { plan: bytes, largest });
         }
         let samples = Sample::of(&file, bytes)?;
         let memory = File::open("/proc/self/mem")?;
         let mut best = 0;
-        for region in new {
+        for (region, new) in regions {
             match copy_in(&region, &memory, bytes, &samples)? {
-                Ok(found) => return Ok(found),
+                Ok(Found(copy)) if overlap(&copy, &new) >= copy.len() / 2 => return Ok(Found(copy)),
+                // What was there before is somebody else's.
+                Ok(_) => {}
                 Err(matching) => best = best.max(matching),
             }
         }
@@ -177,7 +186,7 @@ impl Sample {
 /// The copy in `region`, or how many samples were found at the distance at which most were.
 fn copy_in(region: &Range<usize>, memory: &File, plan: u64, samples: &[Sample]) -> io::Result<Result<Found, usize>> {
     let difference = (region.len() as u64).abs_diff(plan);
-    let slack = (difference.min(SLACK) + SLACK) as i64;
+    let slack = (difference.min(2 * REACH as u64) + SLACK) as i64;
     let mut most = 0;
     // Any one sample tells the distance; the first few are tried, in case one of them is found by chance elsewhere.
     for sample in samples.iter().take(4) {
@@ -211,6 +220,10 @@ fn matching(memory: &File, region: &Range<usize>, shift: i64, samples: &[Sample]
         count += usize::from(there == sample.bytes);
     }
     Ok(count)
+}
+
+fn overlap(a: &Range<usize>, b: &Range<usize>) -> usize {
+    a.end.min(b.end).saturating_sub(a.start.max(b.start))
 }
 
 fn whole_pages(region: &Range<usize>, shift: i64, plan: u64) -> Option<Range<usize>> {

@@ -171,6 +171,7 @@ where
             None => {
                 self.programs.truncate(MAX_PROGRAMS - 1);
                 let program = self.program(symbols, repetitions).map_err(|error| self.judge(error))?;
+                self.engines.iter().for_each(|engine| self.device.settle(engine));
                 self.programs.insert(0, program);
             }
         }

@@ -49,6 +49,21 @@ impl Anonymous {
         new
     }
 
+    /// The same but for a range.
+    #[cfg(test)]
+    pub fn without(&self, range: Range<usize>) -> Self {
+        Self(self.since(&Self(vec![range])))
+    }
+
+    /// `range` with up to `reach` bytes of such memory on either side of it.
+    pub fn around(&self, range: &Range<usize>, reach: usize) -> Range<usize> {
+        let holding = self.0.iter().find(|one| one.start <= range.start && range.end <= one.end);
+        holding.map_or_else(
+            || range.clone(),
+            |one| one.start.max(range.start.saturating_sub(reach))..one.end.min(range.end.saturating_add(reach)),
+        )
+    }
+
     /// Whether all of `range` is such memory.
     pub fn holds(&self, range: &Range<usize>) -> bool {
         self.0.iter().any(|one| one.start <= range.start && range.end <= one.end)
@@ -134,6 +149,8 @@ c000-d000 rw-p 00000000 00:00 0  [stack]
         assert_eq!(now, Anonymous(vec![0x1000..0x4000, 0xa000..0xb000]));
         assert!(now.holds(&(0x2000..0x3800)));
         assert!(!now.holds(&(0x3000..0x4800)));
+        assert_eq!(now.around(&(0x2000..0x3000), 0x800), 0x1800..0x3800);
+        assert_eq!(now.around(&(0xa000..0xb000), 0x800), 0xa000..0xb000);
     }
 
     #[test]

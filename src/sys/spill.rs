@@ -87,6 +87,17 @@ impl Spilled {
         Resident::of(&self.range)
     }
 
+    /// Lets go of its pages, as the kernel would when memory is short: they are read from the file again when somebody
+    /// touches them. What was written to them stays. Linux 5.4 or newer.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn let_go(&self) -> io::Result<()> {
+        let advice = rustix::mm::Advice::LinuxPageOut;
+        // SAFETY: a mapping of this process's own; the advice changes where its bytes are, not which they are.
+        unsafe { rustix::mm::madvise(self.range.start as *mut _, self.range.len(), advice) }.map_err(io::Error::from)
+    }
+
     /// Lets its owner write to it, as before. What is written becomes private memory again, page by page.
     ///
     /// # Errors

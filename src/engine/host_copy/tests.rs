@@ -55,6 +55,19 @@ fn the_copy_is_found_at_its_distance_and_released_with_its_bytes() {
 }
 
 #[test]
+fn a_copy_that_took_addresses_of_another_block_is_found_whole() {
+    let bench = Bench::new();
+    let plan = bench.plan(BYTES);
+    // The first part was there already, as part of memory that was given back and taken again.
+    let block = copy_of(&plan, 277, 0);
+    let end = block.as_ptr() as usize + block.len();
+    let before = Anonymous::now().expect("maps");
+    let watch = Watch(before.without(block.as_ptr() as usize + (5 << 20)..end.next_multiple_of(4096)));
+    let found = watch.find(&plan).expect("found");
+    assert!(found.addresses().len() + 2 * PAGE > BYTES, "{:x?} of {BYTES} bytes", found.addresses());
+}
+
+#[test]
 fn memory_that_holds_other_bytes_is_no_copy() {
     let bench = Bench::new();
     let plan = bench.plan(BYTES);

@@ -18,6 +18,7 @@ use crate::engine::memory::{Footprint, Pool};
 use crate::engine::profile::Profile;
 use crate::engine::provenance::{self, DeviceIdentity, Verified};
 use crate::engine::{Device, Error, Health, Launch, Placement, Stage};
+use crate::sys::spill::Spilled;
 use crate::tensor::{Dim, HostTensor, TensorSpec};
 
 /// Switches of the device.
@@ -69,6 +70,8 @@ pub struct Plan {
     /// Of each input.
     profiles: Vec<Option<Profile>>,
     host_copy: HostCopy,
+    /// The host copy, where it was given back.
+    spilled: Option<Spilled>,
 }
 
 impl Plan {
@@ -178,8 +181,8 @@ impl Tensorrt {
         let specs = |tensors: &[super::Tensor]| tensors.iter().map(|tensor| tensor.spec.clone()).collect();
         let profiles = engine.inputs().iter().map(|input| input.profile.clone()).collect();
         let (inputs, outputs) = (specs(engine.inputs()), specs(engine.outputs()));
-        let (number, host_copy) = (self.engines, HostCopy::AsLoaded);
-        Ok(Plan { number, stage: stage.to_owned(), engine, inputs, outputs, profiles, host_copy })
+        let (number, host_copy, spilled) = (self.engines, HostCopy::AsLoaded, None);
+        Ok(Plan { number, stage: stage.to_owned(), engine, inputs, outputs, profiles, host_copy, spilled })
     }
 
     /// Shapes of the plan's outputs, in its order, when its inputs have these.
@@ -205,18 +208,23 @@ impl Tensorrt {
 
     /// The host copy of a plan that was loaded since `watch` began, out of anonymous memory. Whatever speaks against it
     /// leaves it as it is.
-    fn give_back(&self, stage: &str, file: &Path, watch: Result<Watch, host_copy::Error>) -> HostCopy {
+    fn give_back(
+        &self,
+        stage: &str,
+        file: &Path,
+        watch: Result<Watch, host_copy::Error>,
+    ) -> (HostCopy, Option<Spilled>) {
         let released = watch.and_then(|watch| self.find_copy(&watch, file)).and_then(|found| {
             let spilled = found.release(file.parent().unwrap_or(Path::new(".")))?;
             // The trial showed that nobody writes; should somebody, the page becomes private memory again.
             spilled.allow_writing()?;
-            Ok(spilled.bytes())
+            Ok(spilled)
         });
         match released {
-            Ok(bytes) => HostCopy::Released { bytes },
+            Ok(spilled) => (HostCopy::Released { bytes: spilled.bytes() }, Some(spilled)),
             Err(error) => {
                 tracing::warn!("stage '{stage}': TensorRT's host copy of its engine stays in memory: {error}");
-                HostCopy::Kept { reason: error.to_string() }
+                (HostCopy::Kept { reason: error.to_string() }, None)
             }
         }
     }
@@ -320,7 +328,7 @@ impl Device for Tensorrt {
         let watch = tried.then(Watch::begin);
         let mut plan = self.load_file(&stage.name, &stage.file)?;
         if let Some(watch) = watch {
-            plan.host_copy = self.give_back(&stage.name, &stage.file, watch);
+            (plan.host_copy, plan.spilled) = self.give_back(&stage.name, &stage.file, watch);
         }
         let words = self.log.other_device();
         provenance::other_model(stage, verified, words.as_deref())
@@ -330,6 +338,13 @@ impl Device for Tensorrt {
 
     fn host_copy(&self, plan: &Plan) -> HostCopy {
         plan.host_copy.clone()
+    }
+
+    /// TensorRT reads all of its host copy when a context is made, and nothing of it after that.
+    fn settle(&self, plan: &Plan) {
+        if let Some(Err(error)) = plan.spilled.as_ref().map(Spilled::let_go) {
+            tracing::debug!(stage = %plan.stage, %error, "pages of its host copy stay until memory is short");
+        }
     }
 
     fn inputs<'e>(&self, plan: &'e Plan) -> &'e [TensorSpec] {

@@ -31,6 +31,10 @@ fn spilled_memory_reads_the_same_is_no_longer_anonymous_and_frees_as_ever() {
     assert!(block == copy, "the bytes are the same");
     let after = spilled.resident().expect("smaps");
     assert!(after.touched >= range.len() as u64 && after.anonymous == 0, "{after:?}");
+    spilled.let_go().expect("advised");
+    let after = spilled.resident().expect("smaps");
+    assert!(after.touched < range.len() as u64 / 4, "most of its pages are gone: {after:?}");
+    assert!(block == copy, "and are read again");
     drop(block);
 }
 
@@ -44,6 +48,8 @@ fn writing_is_possible_again_once_it_is_allowed_and_reaches_no_file_page() {
     let (old, neighbour) = (block[at], block[at + 1]);
     block[at] = !old;
     assert_eq!((block[at], block[at + 1]), (!old, neighbour));
+    spilled.let_go().expect("advised");
+    assert_eq!((block[at], block[at + 1]), (!old, neighbour), "what was written stays");
     let resident = spilled.resident().expect("smaps");
     assert!((1..=PAGE as u64).contains(&resident.anonymous), "one page became private: {resident:?}");
 }
