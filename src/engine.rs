@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::tensor::{DType, HostTensor, TensorSpec};
 
 pub mod memory;
+pub mod mix;
 pub mod onnx;
 pub mod pipeline;
 pub mod precision;
@@ -23,6 +24,7 @@ pub mod tensorrt;
 pub mod wiring;
 
 pub use memory::{Admission, Footprint, MemoryUse, Pool};
+pub use mix::Mix;
 pub use pipeline::{LoadEvent, Pipeline, Run, StageReport};
 pub use precision::Precision;
 pub use profile::Profile;
