@@ -11,6 +11,7 @@ use crate::tensor::{DType, HostTensor, TensorSpec};
 
 pub mod host_copy;
 pub mod memory;
+pub mod mix;
 pub mod onnx;
 pub mod pipeline;
 pub mod precision;
@@ -25,6 +26,7 @@ pub mod wiring;
 
 pub use host_copy::HostCopy;
 pub use memory::{Admission, Footprint, MemoryUse, Pool};
+pub use mix::Mix;
 pub use pipeline::{LoadEvent, Pipeline, Run, StageReport};
 pub use precision::Precision;
 pub use profile::Profile;
