@@ -84,6 +84,7 @@ fn request(checkpoint: &Path, tokenizer: &Path, embodiment: &str, cameras: &[&st
         rope: RopeFrequencies::Exact,
         attention: VisionAttention::PerImage,
         blocks_per_engine: None,
+        stacked_projections: false,
         debug_outputs: false,
     }
 }

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use vla_trt::export::bundle::{self, Request};
 use vla_trt::export::make_checkpoint::{self, Size, TOKENIZER};
 use vla_trt::infer::{self, Inputs};
+use vla_trt::onnx::Network;
 use vla_trt::policy::PolicySpec;
 use vla_trt::tensor::HostTensor;
 
@@ -139,6 +140,29 @@ fn weights_in_half_precision_give_what_the_same_numbers_in_single_precision_give
         let [a, b] = [0, 1].map(|at: usize| run(dirs[at].path(), |_| {}));
         assert_eq!(a["text_rows"], b["text_rows"], "{dtype:?}");
         assert_eq!(a["action_pred"], b["action_pred"], "{dtype:?}");
+    }
+}
+
+#[test]
+fn stacked_projections_are_fewer_products_with_the_same_results() {
+    let bench = Bench::new();
+    let dirs = [false, true].map(|stacked_projections| {
+        let out = tempfile::tempdir().expect("scratch");
+        let request = Request { stacked_projections, ..bench.request() };
+        bundle::write(&request, out.path(), &mut |_| {}).expect("exports");
+        out
+    });
+    // Two language layers: q, k, v in one product, gate and up in another, so three products less each.
+    let products = |at: usize| {
+        let network = Network::open(&dirs[at].path().join("language.onnx")).expect("a network");
+        network.nodes().filter(|(_, operator)| matches!(*operator, "Gemm" | "MatMul")).count()
+    };
+    assert_eq!(products(0) - products(1), 2 * 3);
+    let [apart, stacked] = [0, 1].map(|at: usize| run(dirs[at].path(), |_| {}));
+    for name in ["vl_embs", "action_pred"] {
+        let values = |arrays: &Arrays| arrays[name].as_f32().expect("single precision").to_vec();
+        let largest = values(&apart).iter().zip(values(&stacked)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(largest < 1e-5, "{name}: {largest:e}");
     }
 }
 

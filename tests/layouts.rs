@@ -93,6 +93,7 @@ fn options() -> Options {
         embodiment: 0,
         text: demo::TEXT,
         blocks_per_engine: None,
+        stacked_projections: false,
         debug_outputs: false,
     }
 }

@@ -46,6 +46,7 @@ fn export(scratch: &Path, sizes: [(usize, usize); 3]) -> PolicySpec {
         rope: RopeFrequencies::Exact,
         attention: VisionAttention::PerImage,
         blocks_per_engine: None,
+        stacked_projections: false,
         debug_outputs: false,
     };
     let out = scratch.join("policy");

@@ -190,6 +190,7 @@ fn options(rope: RopeFrequencies, attention: VisionAttention) -> Options {
         embodiment: 10,
         text: [1, 64, 256],
         blocks_per_engine: None,
+        stacked_projections: false,
         debug_outputs: true,
     }
 }

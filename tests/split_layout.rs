@@ -28,6 +28,7 @@ fn options() -> Options {
         embodiment: demo::EMBODIMENT.1,
         text: [1, 16, 32],
         blocks_per_engine: None,
+        stacked_projections: false,
         debug_outputs: false,
     }
 }

@@ -63,6 +63,9 @@ pub struct Export {
     /// Cut vision, language and step into consecutive stages of at most N blocks, for builders that refuse large graphs.
     #[arg(long, value_name = "N")]
     blocks_per_engine: Option<usize>,
+    /// Queries, keys and values in one product each (and gate with up), their weights stacked.
+    #[arg(long)]
+    stacked_projections: bool,
     /// Make inner tensors outputs too, for comparison with a reference.
     #[arg(long)]
     debug_outputs: bool,
@@ -167,6 +170,7 @@ impl Export {
                 Attention::CrossView => VisionAttention::CrossView,
             },
             blocks_per_engine: self.blocks_per_engine,
+            stacked_projections: self.stacked_projections,
             debug_outputs: self.debug_outputs,
         })
     }

@@ -27,7 +27,9 @@ const SAMPLES: u64 = 64;
 const SAMPLE: usize = 64;
 /// Least different bytes of a sample: one of padding is found everywhere.
 const DISTINCT: usize = 12;
-/// Bytes that a runtime may put before or leave out of its copy, beyond the difference of their sizes.
+/// Most of a plan that its copy may lack: this part of it.
+const LEFT_OUT: u64 = 10;
+/// Bytes that a runtime may put before its copy, beyond the difference of their sizes.
 const SLACK: u64 = 2 << 20;
 /// Memory in front of and behind what appeared is looked at too: a block may take addresses that were another's before.
 const REACH: usize = 32 << 20;
@@ -119,7 +121,8 @@ impl Watch {
         // Most of the copy must be new.
         new.retain(|range| range.len() as u64 >= bytes / 2);
         let regions = new.into_iter().map(|range| (now.around(&range, REACH), range));
-        let regions: Vec<_> = regions.filter(|(region, _)| region.len() as u64 + SLACK >= bytes).collect();
+        // What a runtime has no use for after parsing, such as the plan's descriptions, may be missing.
+        let regions: Vec<_> = regions.filter(|(region, _)| region.len() as u64 >= bytes - bytes / LEFT_OUT).collect();
         if regions.is_empty() {
             return Err(Error::NoRegion { plan: bytes, largest });
         }
@@ -197,9 +200,9 @@ fn copy_in(region: &Range<usize>, memory: &File, plan: u64, samples: &[Sample]) 
         memory.read_exact_at(&mut around, from as u64)?;
         for at in around.windows(SAMPLE).enumerate().filter(|(_, window)| *window == sample.bytes).map(|(at, _)| at) {
             let shift = from + at as i64 - sample.offset as i64;
-            let matching = matching(memory, region, shift, samples)?;
+            let (matching, inside) = matching(memory, region, shift, samples)?;
             most = most.max(matching);
-            if matching == samples.len() {
+            if matching == inside && inside as u64 * LEFT_OUT >= samples.len() as u64 * (LEFT_OUT - 1) {
                 return Ok(whole_pages(region, shift, plan).map(Found).ok_or(most));
             }
         }
@@ -207,19 +210,20 @@ fn copy_in(region: &Range<usize>, memory: &File, plan: u64, samples: &[Sample]) 
     Ok(Err(most))
 }
 
-/// Samples that lie `shift` further in this process's memory than in the plan.
-fn matching(memory: &File, region: &Range<usize>, shift: i64, samples: &[Sample]) -> io::Result<usize> {
-    let mut count = 0;
+/// Samples that lie `shift` further in this process's memory than in the plan, and how many would lie in `region`.
+fn matching(memory: &File, region: &Range<usize>, shift: i64, samples: &[Sample]) -> io::Result<(usize, usize)> {
+    let (mut count, mut inside) = (0, 0);
     for sample in samples {
         let at = sample.offset as i64 + shift;
         if at < region.start as i64 || at + SAMPLE as i64 > region.end as i64 {
             continue;
         }
+        inside += 1;
         let mut there = [0; SAMPLE];
         memory.read_exact_at(&mut there, at as u64)?;
         count += usize::from(there == sample.bytes);
     }
-    Ok(count)
+    Ok((count, inside))
 }
 
 fn overlap(a: &Range<usize>, b: &Range<usize>) -> usize {

@@ -98,6 +98,8 @@ pub struct Request {
     pub attention: VisionAttention,
     /// Most blocks of vision, language and step in one stage; `None` keeps each in one.
     pub blocks_per_engine: Option<usize>,
+    /// Whether products of one input with several weights are one product.
+    pub stacked_projections: bool,
     /// Whether inner tensors become outputs too.
     pub debug_outputs: bool,
 }
@@ -228,6 +230,7 @@ impl Plan {
             embodiment: row,
             text: prompt.text,
             blocks_per_engine: request.blocks_per_engine,
+            stacked_projections: request.stacked_projections,
             debug_outputs: request.debug_outputs,
         };
         let default_steps = usual.or(steps.last().copied()).unwrap_or(1);

@@ -113,6 +113,45 @@ impl Net<'_> {
         self.graph.gemm(x, &weight, bias.as_ref(), true)
     }
 
+    /// Linear layers `<name>.<part>` of the same input, each to its own number of channels: one product with their weights
+    /// stacked when the export was asked for it, else one each.
+    pub fn linears(
+        &mut self,
+        x: &Value,
+        name: &str,
+        parts: &[(&str, usize)],
+        from: usize,
+        bias: bool,
+    ) -> Result<Vec<Value>, Error> {
+        if !self.options.stacked_projections {
+            let each = |(part, to): &(&str, usize)| self.linear(x, &format!("{name}.{part}"), from, *to, bias);
+            return parts.iter().map(each).collect();
+        }
+        let weight = self.stacked(name, "weight", parts, Some(from))?;
+        let bias = if bias { Some(self.stacked(name, "bias", parts, None)?) } else { None };
+        let all = self.graph.gemm(x, &weight, bias.as_ref(), true)?;
+        let sizes: Vec<usize> = parts.iter().map(|(_, to)| *to).collect();
+        self.graph.split(&all, 1, &sizes)
+    }
+
+    /// `<name>.<part>.<kind>` of every part along their first axis, as one initializer.
+    fn stacked(
+        &mut self,
+        name: &str,
+        kind: &str,
+        parts: &[(&str, usize)],
+        from: Option<usize>,
+    ) -> Result<Value, Error> {
+        let weight = |(part, to): &(&str, usize)| {
+            let dims: Vec<usize> = [Some(*to), from].into_iter().flatten().collect();
+            self.weights.get(&format!("{name}.{part}.{kind}"))?.shaped(&dims)
+        };
+        let weights = parts.iter().map(weight).collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<&str> = parts.iter().map(|(part, _)| *part).collect();
+        let stacked = Weight::stacked(&format!("{name}.{}.{kind}", names.join("+")), &weights)?;
+        self.place(&stacked)
+    }
+
     /// `CategorySpecificLinear` for the export's embodiment: `<name>.W` `[from, to]` and `<name>.b` `[to]`.
     pub fn embodiment_linear(&mut self, x: &Value, name: &str, from: usize, to: usize) -> Result<Value, Error> {
         let weight = self.embodiment_weight(&format!("{name}.W"), &[from, to])?;

@@ -205,6 +205,8 @@ pub struct Options {
     pub text: [usize; 3],
     /// Most blocks of vision, language and step in one stage; `None` keeps each in one.
     pub blocks_per_engine: Option<usize>,
+    /// Whether products of one input with several weights (queries, keys and values) are one product.
+    pub stacked_projections: bool,
     /// Whether inner tensors become outputs too, for comparison with a reference.
     pub debug_outputs: bool,
 }

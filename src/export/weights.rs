@@ -43,6 +43,32 @@ impl Weight<'_> {
         Weight { name: name.to_owned(), dtype: DType::I32, dims: dims.to_vec(), data }
     }
 
+    /// Weights of the same shape but for their first axis, one after the other along it.
+    ///
+    /// # Errors
+    /// [`Error::WeightShape`] when another axis or the type differs from the first weight's.
+    pub fn stacked(name: &str, parts: &[Weight<'_>]) -> Result<Weight<'static>, Error> {
+        let first = parts.first().ok_or_else(|| Error::WeightShape {
+            name: name.to_owned(),
+            expected: "one weight or more".into(),
+            found: "none".into(),
+        })?;
+        let (mut rows, mut data) = (0, Vec::with_capacity(parts.iter().map(|part| part.data.len()).sum()));
+        for part in parts {
+            let [own, inner] = [part, first].map(|weight| weight.dims.get(1..).unwrap_or_default());
+            if own != inner || part.dtype != first.dtype {
+                let text = |weight: &Weight<'_>, inner| format!("[.., {}] of {}", display_dims(inner), weight.dtype);
+                let (expected, found) = (text(first, inner), text(part, own));
+                return Err(Error::WeightShape { name: part.name.clone(), expected, found });
+            }
+            rows += part.dims.first().copied().unwrap_or(1);
+            data.extend_from_slice(&part.data);
+        }
+        let mut dims = first.dims.clone();
+        dims.iter_mut().take(1).for_each(|dim| *dim = rows);
+        Ok(Weight { name: name.to_owned(), dtype: first.dtype, dims, data: Cow::Owned(data) })
+    }
+
     /// The weight itself when its shape is `dims`, else the error that says what was found.
     pub fn shaped(self, dims: &[usize]) -> Result<Self, Error> {
         if self.dims == dims {
@@ -140,6 +166,16 @@ mod tests {
 
     fn sample() -> Weight<'static> {
         Weight::computed("w", &[3, 2], &[0.0, 1.0, 2.0, -3.0, 0.5, 65504.0])
+    }
+
+    #[test]
+    fn weights_are_stacked_along_the_first_axis_when_the_others_agree() {
+        let (one, two) =
+            (Weight::computed("a", &[1, 2], &[1.0, 2.0]), Weight::computed("b", &[2, 2], &[3.0, 4.0, 5.0, 6.0]));
+        let both = Weight::stacked("ab", &[one.clone(), two]).expect("of one width");
+        assert_eq!((both.dims.as_slice(), both.to_f32()), (&[3, 2][..], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        let wide = Weight::computed("wide", &[1, 3], &[0.0; 3]);
+        assert!(matches!(Weight::stacked("x", &[one, wide]), Err(Error::WeightShape { name, .. }) if name == "wide"));
     }
 
     #[test]

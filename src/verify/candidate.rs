@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Error;
 use crate::engine::onnx::Onnx;
-use crate::engine::{self, Admission, EngineKind, Launch, Output, Pipeline, Run, Stage};
+use crate::engine::{self, Admission, EngineKind, Output, Pipeline, Run, Stage};
 use crate::onnx::{Inner, Network};
 use crate::parameters::Settings;
 use crate::policy::PolicySpec;
@@ -117,7 +117,7 @@ pub fn inner_output(weight: &str, tensor: &TensorSpec) -> Output {
 pub struct Engines {
     stages: Vec<Stage>,
     admission: Admission,
-    launch: Launch,
+    launch: engine::Launch,
 }
 
 #[cfg(feature = "tensorrt")]

@@ -172,6 +172,7 @@ impl Bench {
             rope: if export.layout.backbone { export.rope } else { RopeFrequencies::default() },
             attention: export.attention,
             blocks_per_engine: None,
+            stacked_projections: false,
             debug_outputs: true,
         };
         let out = self.scratch.path().join("policy");
@@ -213,6 +214,7 @@ impl Bench {
             embodiment: 0,
             text: [1, 64, 256],
             blocks_per_engine: None,
+            stacked_projections: false,
             debug_outputs: false,
         };
         let edge = export.dtype;

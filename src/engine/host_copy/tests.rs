@@ -38,7 +38,7 @@ fn copy_of(plan: &Path, front: usize, left_out: usize) -> Vec<u8> {
 
 #[test]
 fn the_copy_is_found_at_its_distance_and_released_with_its_bytes() {
-    for (front, left_out) in [(277, 0), (16, 900_000), (1_000_001, 0)] {
+    for (front, left_out) in [(277, 0), (16, 900_000), (1_000_001, 0), (277, 2_900_000)] {
         let bench = Bench::new();
         let plan = bench.plan(BYTES);
         let watch = Watch::begin().expect("maps");

@@ -48,6 +48,7 @@ pub fn request(dir: &Path) -> Request {
         rope: RopeFrequencies::default(),
         attention: VisionAttention::default(),
         blocks_per_engine: None,
+        stacked_projections: false,
         debug_outputs: false,
     }
 }

@@ -64,20 +64,24 @@ pub fn block(
     let width = head.width;
     let heads = Heads { groups: 1, count: head.heads, dim: head.head_dim };
     let normed = modulated(net, x, width, BLOCK_EPS, modulation)?;
-    let mut project = |rows: &Value, channels: usize, part: &str| {
-        let rows = net.linear(rows, &format!("{name}.attn1.{part}"), channels, width, true)?;
-        net.to_heads(&rows, heads)
+    let mut project = |rows: &Value, channels: usize, parts: &[&str]| {
+        let parts: Vec<_> = parts.iter().map(|part| (*part, width)).collect();
+        let rows = net.linears(rows, &format!("{name}.attn1"), &parts, channels, true)?;
+        rows.iter().map(|rows| net.to_heads(rows, heads)).collect::<Result<Vec<_>, _>>()
     };
-    let q = project(&normed, width, "to_q")?;
     let mixed = match keys {
-        Keys::Made(k, v) => net.attention(&q, k, v, heads, None)?,
+        Keys::Made(k, v) => {
+            let q = project(&normed, width, &["to_q"])?;
+            net.attention(&q[0], k, v, heads, None)?
+        }
         Keys::Own => {
-            let (k, v) = (project(&normed, width, "to_k")?, project(&normed, width, "to_v")?);
-            net.attention(&q, &k, &v, heads, None)?
+            let own = project(&normed, width, &["to_q", "to_k", "to_v"])?;
+            net.attention(&own[0], &own[1], &own[2], heads, None)?
         }
         Keys::Rows { rows, channels, mask } => {
-            let (k, v) = (project(rows, *channels, "to_k")?, project(rows, *channels, "to_v")?);
-            net.attention(&q, &k, &v, heads, Some(mask))?
+            let q = project(&normed, width, &["to_q"])?;
+            let made = project(rows, *channels, &["to_k", "to_v"])?;
+            net.attention(&q[0], &made[0], &made[1], heads, Some(mask))?
         }
     };
     let out = net.linear(&mixed, &format!("{name}.attn1.to_out.0"), width, width, true)?;

@@ -171,10 +171,9 @@ fn layer(
         net.part("attention", |net| attention(net, language, &normed, &format!("{name}.self_attn"), rotation, mask))?;
     let x = net.graph.add(x, &mixed)?;
     let normed = net.rms_norm(&x, &format!("{name}.post_attention_layernorm"), width, eps)?;
-    let gate = net.linear(&normed, &format!("{name}.mlp.gate_proj"), width, mlp, false)?;
-    let gate = net.graph.silu(&gate)?;
-    let up = net.linear(&normed, &format!("{name}.mlp.up_proj"), width, mlp, false)?;
-    let inner = net.graph.mul(&gate, &up)?;
+    let rows = net.linears(&normed, &format!("{name}.mlp"), &[("gate_proj", mlp), ("up_proj", mlp)], width, false)?;
+    let gate = net.graph.silu(&rows[0])?;
+    let inner = net.graph.mul(&gate, &rows[1])?;
     let out = net.linear(&inner, &format!("{name}.mlp.down_proj"), mlp, width, false)?;
     net.graph.add(&x, &out)
 }
@@ -192,17 +191,18 @@ fn attention(
     let query_heads = Heads { groups: 1, count: language.heads, dim: head_dim };
     let key_heads = Heads { groups: 1, count: language.kv_heads, dim: head_dim };
 
-    let mut turned = |part: &str, heads: Heads| {
-        let rows = net.linear(x, &format!("{name}.{part}_proj"), width, heads.count * head_dim, false)?;
-        let by_head = net.by_head(&rows, heads)?;
+    let parts = [("q_proj", query_heads), ("k_proj", key_heads), ("v_proj", key_heads)];
+    let parts = parts.map(|(part, heads)| (part, heads.count * head_dim));
+    let rows = net.linears(x, name, &parts, width, false)?;
+    let mut turned = |part: &str, rows: &Value, heads: Heads| {
+        let by_head = net.by_head(rows, heads)?;
         let normed = net.rms_norm(&by_head, &format!("{name}.{part}_norm"), head_dim, eps)?;
         let heads_first = net.graph.transpose(&normed, &[0, 2, 1, 3])?;
         net.rotate(&heads_first, rotation)
     };
-    let q = turned("q", query_heads)?;
-    let k = turned("k", key_heads)?;
-    let v = net.linear(x, &format!("{name}.v_proj"), width, key_heads.count * head_dim, false)?;
-    let v = net.to_heads(&v, key_heads)?;
+    let q = turned("q", &rows[0], query_heads)?;
+    let k = turned("k", &rows[1], key_heads)?;
+    let v = net.to_heads(&rows[2], key_heads)?;
     let (k, v) = (repeat(net, language, &k)?, repeat(net, language, &v)?);
     let mixed = net.attention(&q, &k, &v, query_heads, Some(mask))?;
     net.linear(&mixed, &format!("{name}.o_proj"), language.heads * head_dim, width, false)
