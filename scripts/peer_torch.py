@@ -46,7 +46,6 @@ def arguments():
 
 # --- the bundle ---
 
-
 def scalar(text):
     text = text.strip().strip("'\"")
     for kind in (int, float):
