@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::chunk::Chunk;
-use crate::engine::{self, Admission, EngineKind, LoadEvent, Pipeline, Run, StageReport, StageTime, Symbols};
+use crate::engine::{self, Admission, EngineKind, Launch, LoadEvent, Pipeline, Run, StageReport, StageTime, Symbols};
 use crate::message;
 use crate::observation::{self, JointMap, Observation, PoseMap};
 use crate::tensor::{HostTensor, TensorSpec};
@@ -64,8 +64,10 @@ pub struct LoadOptions {
     pub denoise_steps: u32,
     /// Threads of one inference on the CPU.
     pub threads: usize,
-    /// Record passes as CUDA graphs (TensorRT).
-    pub graph: bool,
+    /// How passes are started (TensorRT).
+    pub launch: Launch,
+    /// Give back TensorRT's host copies of the engines where that was tried.
+    pub release_host_copy: bool,
     /// What the engines may take of the machine's memory.
     pub admission: Admission,
 }
@@ -161,7 +163,11 @@ impl Policy {
         let (kind, order, threads) = (options.engine, options.load_order.clone(), options.threads);
         let admission = options.admission;
         #[cfg(feature = "tensorrt")]
-        let device_options = engine::tensorrt::device::Options { graph: options.graph, in_place: None };
+        let device_options = engine::tensorrt::device::Options {
+            launch: options.launch,
+            in_place: None,
+            release_host_copy: options.release_host_copy,
+        };
         let load = &mut |stages: &[engine::Stage], host: &[TensorSpec], progress: &mut dyn FnMut(Progress)| {
             let mut told = |event| progress(Progress::Engine(event));
             let request = Load { stages, order: order.as_deref(), host, admission, progress: &mut told };

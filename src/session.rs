@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::chunk::{self, Chunk, ClampReport, Limit, Limits, Publication, TrajectoryBuffer};
-use crate::engine::Admission;
+use crate::engine::{Admission, Launch};
 use crate::message::{ActionChunkMessage, JointTrajectoryMessage};
 use crate::observation::{self, Inputs, JointMap, Observation, OnViolation, StateReader, Violation};
 use crate::parameters::Settings;
@@ -101,7 +101,8 @@ pub fn load_options(settings: &Settings) -> LoadOptions {
         action: settings.action.clone(),
         denoise_steps: settings.denoise_steps,
         threads: settings.engine.threads,
-        graph: settings.engine.cuda_graph,
+        launch: if settings.engine.cuda_graph { Launch::Graph } else { Launch::StepByStep },
+        release_host_copy: settings.memory.release_host_copy,
         admission: Admission {
             budget: settings.memory.budget_mib.map(|mib| mib << 20),
             reserve: settings.memory.reserve_mib << 20,
@@ -150,7 +151,19 @@ impl Session {
     /// # Errors
     /// [`Error`] naming the file, stage, tensor or joint; nothing stays loaded.
     pub fn load(spec: PolicySpec, settings: &Settings, progress: &mut dyn FnMut(Progress)) -> Result<Self, Error> {
-        let options = load_options(settings);
+        Self::load_with(spec, settings, load_options(settings), progress)
+    }
+
+    /// As [`Self::load`], the policy loaded in a way of its own.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(
+        spec: PolicySpec,
+        settings: &Settings,
+        options: LoadOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, Error> {
         let mut session = Self::new(Policy::load(spec, options, progress)?)?;
         session.apply(settings)?;
         Ok(session)

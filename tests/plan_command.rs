@@ -343,10 +343,25 @@ fn a_built_engine_is_planned_by_its_own_size() {
             "onnx": {{"file": "step.onnx", "sha256": "{sha256}"}}, "engine": {{"sha256": "{sha256}", "bytes": 3145728}},
             "memory": {{"kept_factor": 0.5, "activation_bytes": 7340032, "weight_bytes": 2097152}}}}"#
     );
-    std::fs::write(policy.path().join("engines/step.engine.provenance.json"), record).expect("written");
+    std::fs::write(policy.path().join("engines/step.engine.provenance.json"), &record).expect("written");
     let text = stdout(&plan(policy.path(), &[]));
     let row = text.lines().find(|line| line.starts_with("  step ")).unwrap_or_else(|| panic!("{text}"));
     assert_eq!(row.split_whitespace().skip(1).take(4).collect::<Vec<_>>(), ["3.0", "2.0", "1.5", "7.0"], "{text}");
+    // A host copy that a trial gave back counts while it is loaded, and what the trial kept counts after it.
+    let record = record
+        .replace(r#""kept_factor": 0.5"#, r#""kept_factor": 1.0, "release": {"works": true, "kept_factor": 0.5}"#);
+    std::fs::write(policy.path().join("engines/step.engine.provenance.json"), &record).expect("written");
+    for (arguments, host_copy, loading) in [(&[][..], "1.5", "4.5"), (&["--keep-host-copy"][..], "3.0", "3.0")] {
+        let text = stdout(&plan(policy.path(), arguments));
+        let row = text.lines().find(|line| line.starts_with("  step ")).unwrap_or_else(|| panic!("{text}"));
+        let cells: Vec<&str> = row.split_whitespace().collect();
+        assert_eq!((cells[3], cells[6]), (host_copy, loading), "{row}");
+    }
+    let failed = record.replace(r#""works": true"#, r#""works": false"#);
+    std::fs::write(policy.path().join("engines/step.engine.provenance.json"), failed).expect("written");
+    let text = stdout(&plan(policy.path(), &[]));
+    let row = text.lines().find(|line| line.starts_with("  step ")).unwrap_or_else(|| panic!("{text}"));
+    assert_eq!(row.split_whitespace().nth(3), Some("3.0"), "what did not work is not counted on: {row}");
     // A record beside it that cannot be read is an error, not an estimate.
     std::fs::write(policy.path().join("engines/step.engine.provenance.json"), "{}").expect("written");
     let output = plan(policy.path(), &[]);
@@ -362,7 +377,7 @@ fn loading_admits_the_budget_that_the_plan_names_and_measures_no_more_than_it() 
         return;
     }
     let spec = PolicySpec::load(policy.path()).expect("loads");
-    let planned = pipeline::plan(EngineKind::Onnx, &spec.stages, None).expect("plans");
+    let planned = pipeline::plan(EngineKind::Onnx, &spec.stages, None, true).expect("plans");
     let smallest = planned.smallest_budget().div_ceil(1 << 20);
     let load = |mib: u64| {
         let settings = demo::settings(policy.path(), &[&format!("memory.budget_mib:={mib}")]);

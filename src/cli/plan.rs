@@ -33,6 +33,9 @@ pub struct Plan {
     /// Leave this much to everything else; default: 512, and 0 with --budget-mib.
     #[arg(long, value_name = "N")]
     reserve_mib: Option<u64>,
+    /// Plan as with memory.release_host_copy:=false: TensorRT's host copies stay.
+    #[arg(long)]
+    keep_host_copy: bool,
     /// Load order, every stage once; default: largest file first.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
     order: Option<Vec<String>>,
@@ -99,7 +102,7 @@ pub fn run(args: &Plan) -> anyhow::Result<Outcome> {
         }
         let spec = PolicySpec::load(folder)?;
         let stages: Vec<Stage> = spec.stages.iter().map(|stage| spec.stage_for(stage, kind)).collect();
-        let plan = planned(args, kind, &stages)?;
+        let plan = planned(args, kind, &stages, !args.keep_host_copy)?;
         println!("policy {}, {} stages on {name}, loaded as {}", spec.name, stages.len(), plan.order().join(", "));
         all_fit &= judge(args, &plan, kind);
         print_notes(&plan, &stages, kind);
@@ -127,9 +130,9 @@ fn check_factors(args: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The plan of these stages, in the order that was asked for.
-fn planned(args: &Plan, kind: EngineKind, stages: &[Stage]) -> anyhow::Result<memory::Plan> {
-    let plan = pipeline::plan(kind, stages, args.order.as_deref())?;
+/// The plan of these stages, in the order that was asked for; with `release`, host copies given back where that was tried.
+fn planned(args: &Plan, kind: EngineKind, stages: &[Stage], release: bool) -> anyhow::Result<memory::Plan> {
+    let plan = pipeline::plan(kind, stages, args.order.as_deref(), release)?;
     Ok(if kind == EngineKind::Tensorrt { plan.with_host_copies(args.kept_factor) } else { plan })
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use vla_trt::chunk;
-use vla_trt::engine::{Admission, EngineKind};
+use vla_trt::engine::{Admission, EngineKind, Launch};
 use vla_trt::message::{HeaderView, write};
 use vla_trt::observation::{CameraSample, JointMap, JointSample, Observation, Transport};
 use vla_trt::policy::{Error, LoadOptions, Policy, PolicySpec, Timings};
@@ -32,7 +32,8 @@ fn load(spec: &PolicySpec, engine: EngineKind) -> Policy {
         action: spec.action.keys.iter().map(elements).collect(),
         denoise_steps: spec.denoise.default,
         threads: 1,
-        graph: true,
+        launch: Launch::Graph,
+        release_host_copy: true,
         admission: Admission::default(),
     };
     Policy::load(spec.clone(), options, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"))

@@ -41,7 +41,7 @@ pub fn print(args: &Plan, kind: EngineKind, mixes: &[Mixed]) -> anyhow::Result<(
         "MiB", "copies", "weights", "host", "running", "best order", "worst order"
     );
     for (name, stages) in mixes {
-        let kept = super::planned(args, kind, stages)?;
+        let kept = super::planned(args, kind, stages, false)?;
         print_row(name, width, "kept", &kept, kept.fit(admission, pool));
         let released = kept.with_released_host_copies(args.released_factor);
         print_row(name, width, "released", &released, released.fit(admission, pool));
