@@ -67,7 +67,7 @@ impl Bench {
     }
 }
 
-fn row<'c>(chunk: &'c [f32], width: usize, row: usize) -> &'c [f32] {
+fn row(chunk: &[f32], width: usize, row: usize) -> &[f32] {
     &chunk[row * width..][..width]
 }
 
