@@ -25,6 +25,7 @@ fn shape() -> PolicyShape {
         denoise_steps: vec![1, 2, 4, 8],
         default_steps: 4,
         step: Span::from_millis(20.0),
+        takes_guide: false,
     }
 }
 

@@ -23,6 +23,8 @@ pub struct PolicyShape {
     pub default_steps: u32,
     /// Time from one action row to the next.
     pub step: Span,
+    /// Whether it takes up what was promised before, which `handover.mode: rtc` needs.
+    pub takes_guide: bool,
 }
 
 /// An action key of an end effector: without joints its columns have names of their own.
@@ -56,6 +58,7 @@ impl PolicyShape {
             denoise_steps: spec.denoise.steps.clone(),
             default_steps: spec.denoise.default,
             step: spec.action.step,
+            takes_guide: takes_guide(spec),
         })
     }
 
@@ -63,4 +66,9 @@ impl PolicyShape {
     pub fn eef_action(&self, key: &str) -> Option<&EefAction> {
         self.eef_actions.iter().find(|eef| eef.key == key)
     }
+}
+
+/// Whether the policy's denoising can be held to rows that were promised before. None can yet.
+fn takes_guide(_spec: &PolicySpec) -> bool {
+    false
 }
