@@ -202,6 +202,13 @@ impl Session {
         &self.control
     }
 
+    /// Goes on with the motion of an earlier session of the same joints: a robot that was stopped stays so.
+    pub fn adopt(&mut self, control: &Arc<Control>) {
+        if control.joints() == self.control.joints() {
+            self.control = Arc::clone(control);
+        }
+    }
+
     /// Whether a violation with `on_violation: stop`, or the watchdog, holds publication back.
     pub fn is_stopped(&self) -> bool {
         self.control.state() == WatchdogState::Stopped
@@ -238,7 +245,7 @@ impl Session {
         force: bool,
         published_at: &mut dyn FnMut() -> Stamp,
     ) -> Outcome<'_> {
-        if self.is_stopped() {
+        if self.control.poll(now, settings) == WatchdogState::Stopped {
             return Outcome::Stopped;
         }
         if let Err(violation) = inputs.assemble_into(now, &settings.rules, &mut self.observation) {

@@ -174,7 +174,7 @@ fn a_relative_pose_leaves_composed_with_the_pose_of_the_observation_in_every_for
             blind_to_the_pose(statistics);
             eef::with_format(config, format);
         });
-        let mut robot = Robot::new(&policy, &[]);
+        let mut robot = Robot::new(&policy, &["handover.mode:=replace"]);
         robot.sense(NOW, tool());
         let (chunk, trajectory) = robot.chunk(NOW);
         let width = columns.len() + JOINTS.len();
@@ -196,7 +196,10 @@ fn a_relative_pose_leaves_composed_with_the_pose_of_the_observation_in_every_for
             assert!(distance(&rotation.concat(), &r.concat()) < 2e-6, "{format}: {rotation:?}, expected {r:?}");
         }
         // Joints are what they were, and the trajectory has them alone.
-        for ((row, before), point) in chunk.values.chunks_exact(width).zip(&predicted).zip(&trajectory.points) {
+        for (index, (row, before)) in chunk.values.chunks_exact(width).zip(&predicted).enumerate() {
+            let due = chunk.start + chunk.step.times(index as i64);
+            let point = trajectory.points.iter().find(|point| trajectory.stamp + point.time_from_start == due);
+            let point = point.expect("a point at the row's due time");
             let joints: Vec<f64> = row[columns.len()..].iter().copied().map(f64::from).collect();
             assert_eq!((joints.as_slice(), &point.positions), (&before[POSE..], &joints), "{format}");
             assert_eq!(point.velocities.len(), JOINTS.len());

@@ -10,6 +10,9 @@ pub const GRID: Span = Span::from_nanos(10_000_000);
 /// The same in seconds.
 pub(super) const DT: f64 = 0.01;
 
+/// Further back than this the clock was set; less is two threads that read it one after the other.
+pub(super) const SET_BACK: Span = Span::from_nanos(100_000_000);
+
 /// The knot at `at`, or the last before it.
 pub(super) fn tick_at(at: Stamp) -> i64 {
     at.nanos().div_euclid(GRID.nanos())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Chunk;
 use super::bounds::{JointBounds, LimitCounts, Limited};
 use super::error::Error;
-use super::grid::{DT, GRID, stamp_of, tick_after, tick_at};
+use super::grid::{DT, GRID, SET_BACK, stamp_of, tick_after, tick_at};
 use super::handover::{self, Frozen, Members, Mode};
 use super::pace::{Moving, Pace};
 use super::plan::{Plan, Track, hermite};
@@ -139,22 +139,21 @@ impl Motion {
             return Err(Error::LimitWidth { limits: self.names.len(), joints: self.columns.len() });
         }
         self.pace(settings);
-        let from = tick_after(new.now);
-        if self.plan.as_ref().is_some_and(|plan| new.now < plan.made) {
-            self.forget();
-        }
+        let now = self.not_before_the_plan(new.now);
+        let from = tick_after(now);
         reference::fill(new.chunk, &self.columns, &self.paces, from, &mut self.reference);
         self.start(from, new.measured);
         self.join(new, settings, from);
         let met = self.follow(from);
         self.judge(met || new.clamped > 0, settings)?;
-        let end = tick_at(new.now + settings.max_blind);
+        let end = tick_at(now + settings.max_blind);
         let cut = self.cut(from, end);
-        self.promise(from, cut, new.now)
+        self.promise(from, cut, now)
     }
 
     /// Brings the joints to rest from the first knot after `now` on; `None` without a plan.
     pub fn hold(&mut self, now: Stamp, settings: &MotionSettings) -> Option<&Arc<Plan>> {
+        let now = self.not_before_the_plan(now);
         self.plan.as_ref()?;
         self.pace(settings);
         self.members.clear();
@@ -165,6 +164,18 @@ impl Motion {
             self.next_path.push(state.position, state.velocity);
         }
         self.promise(from, from, now).inspect_err(|error| tracing::error!("no stop: {error}")).ok()
+    }
+
+    /// `now`, and not before the plan in force was made. When the clock was set back, that plan is forgotten.
+    fn not_before_the_plan(&mut self, now: Stamp) -> Stamp {
+        match self.plan.as_ref().map(|plan| plan.made) {
+            Some(made) if now < made - SET_BACK => {
+                self.forget();
+                now
+            }
+            Some(made) => now.max(made),
+            None => now,
+        }
     }
 
     fn pace(&mut self, settings: &MotionSettings) {

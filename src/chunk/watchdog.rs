@@ -12,6 +12,7 @@
 use std::fmt;
 
 use super::error::Error;
+use super::grid::SET_BACK;
 use crate::time::{Span, Stamp};
 
 /// What the robot is told.
@@ -99,7 +100,7 @@ impl Watchdog {
     /// `stop_after`: how long it may hold before it stops; `None`: for ever.
     pub fn poll(&mut self, now: Stamp, stop_after: Option<Span>) -> Option<WatchdogState> {
         let before = self.state;
-        if now < self.since {
+        if now < self.since - SET_BACK {
             // The clock went back: what was promised is promised no more.
             let state = if before == WatchdogState::Stopped { before } else { WatchdogState::Idle };
             *self = Self { state, since: now, ..Self::default() };

@@ -83,8 +83,8 @@ pub struct MotionStatus {
 /// What came of a look at the motion.
 #[derive(Debug, Default)]
 pub struct Watched {
-    /// The state when it changed.
-    pub entered: Option<WatchdogState>,
+    /// Whether a hold or a stop was entered.
+    pub entered: bool,
     /// The violation that asked for it.
     pub violation: Option<Violation>,
     /// A stop was written into the buffer and is to be published.
@@ -144,6 +144,18 @@ impl Control {
         self.lock().watchdog.state()
     }
 
+    /// Lets the watchdog look at the time; returns its state.
+    pub fn poll(&self, now: Stamp, settings: &Settings) -> WatchdogState {
+        let mut state = self.lock();
+        self.look(&mut state, now, settings);
+        state.watchdog.state()
+    }
+
+    /// Joints that it moves.
+    pub fn joints(&self) -> Arc<[String]> {
+        Arc::clone(self.lock().motion.names())
+    }
+
     /// The plan in force.
     pub fn plan(&self) -> Option<Arc<Plan>> {
         lock(&self.plan).clone()
@@ -166,13 +178,13 @@ impl Control {
         trajectory: &mut TrajectoryBuffer,
     ) -> Result<(), chunk::Error> {
         let mut state = self.lock();
+        self.look(&mut state, new.now, settings);
         let State { motion, watchdog, latencies, shape, described, .. } = &mut *state;
         if matches!(described, Described::Awaited) {
             let reason = "none has come on limits_topic yet, and nothing moves without its limits".to_owned();
             return Err(chunk::Error::Urdf { reason });
         }
         let seen = new.chunk.observation_stamp;
-        watchdog.poll(new.now, settings.stop_after_when_running());
         watchdog.admit(seen)?;
         latencies.push(new.now - seen);
         *shape = Shape { rows: new.chunk.rows, step: new.chunk.step };
@@ -213,30 +225,17 @@ impl Control {
         state.reason = Some(reason.to_string().into());
         state.count();
         let stop = (moves || action == OnViolation::Stop) && self.brake(&mut state, now, settings, stop);
-        Watched { entered: Some(state.watchdog.state()), violation: None, stop }
+        Watched { entered, violation: None, stop }
     }
 
     /// The watchdog's look at the time and, while there is motion, at the inputs. Needs no inference.
     pub fn watch(&self, now: Stamp, inputs: &Inputs, settings: &Settings, stop: &mut TrajectoryBuffer) -> Watched {
-        let before = {
-            let mut state = self.lock();
-            let entered = state.watchdog.poll(now, settings.stop_after_when_running());
-            if let Some(entered) = entered {
-                state.entered(entered);
-            }
-            if entered == Some(WatchdogState::Idle) {
-                // The clock went back.
-                state.motion.forget();
-                *lock(&self.plan) = None;
-            }
-            (entered, state.watchdog.state().is_moving())
-        };
-        let (entered, moves) = before;
+        let moves = self.poll(now, settings).is_moving();
         if !moves || settings.rules.on_violation == OnViolation::Skip {
-            return Watched { entered, ..Watched::default() };
+            return Watched::default();
         }
         match inputs.check(now, &settings.rules) {
-            Ok(()) => Watched { entered, ..Watched::default() },
+            Ok(()) => Watched::default(),
             Err(violation) => {
                 let watched = self.violated(now, settings.rules.on_violation, &violation, settings, stop);
                 Watched { violation: Some(violation), ..watched }
@@ -314,6 +313,16 @@ impl Control {
             }
         }
         chunk.rows
+    }
+
+    fn look(&self, state: &mut State, now: Stamp, settings: &Settings) {
+        let Some(entered) = state.watchdog.poll(now, settings.stop_after_when_running()) else { return };
+        state.entered(entered);
+        if entered == WatchdogState::Idle {
+            // The clock went back: nothing of before it holds.
+            state.motion.forget();
+            *lock(&self.plan) = None;
+        }
     }
 
     fn brake(&self, state: &mut State, now: Stamp, settings: &Settings, out: &mut TrajectoryBuffer) -> bool {
