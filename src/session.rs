@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::chunk::{
     self, Chunk, ClampReport, Limit, Limits, Mode, NewChunk, Publication, TrajectoryBuffer, WatchdogState,
 };
-use crate::engine::Admission;
+use crate::engine::{Admission, Launch};
 use crate::message::{ActionChunkMessage, JointTrajectoryMessage};
 use crate::observation::{self, Inputs, JointMap, Observation, OnViolation, StateReader, Violation};
 use crate::parameters::Settings;
-use crate::policy::{self, LoadOptions, Policy, PolicySpec, Progress, Timings};
+use crate::policy::{self, Guide, LoadOptions, Policy, PolicySpec, Progress, Timings};
 use crate::time::Stamp;
 
 mod control;
@@ -107,7 +107,8 @@ pub fn load_options(settings: &Settings) -> LoadOptions {
         action: settings.action.clone(),
         denoise_steps: settings.denoise_steps,
         threads: settings.engine.threads,
-        graph: settings.engine.cuda_graph,
+        launch: if settings.engine.cuda_graph { Launch::Graph } else { Launch::StepByStep },
+        release_host_copy: settings.memory.release_host_copy,
         admission: Admission {
             budget: settings.memory.budget_mib.map(|mib| mib << 20),
             reserve: settings.memory.reserve_mib << 20,
@@ -159,7 +160,19 @@ impl Session {
     /// # Errors
     /// [`Error`] naming the file, stage, tensor or joint; nothing stays loaded.
     pub fn load(spec: PolicySpec, settings: &Settings, progress: &mut dyn FnMut(Progress)) -> Result<Self, Error> {
-        let options = load_options(settings);
+        Self::load_with(spec, settings, load_options(settings), progress)
+    }
+
+    /// As [`Self::load`], the policy loaded in a way of its own.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(
+        spec: PolicySpec,
+        settings: &Settings,
+        options: LoadOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, Error> {
         let mut session = Self::new(Policy::load(spec, options, progress)?)?;
         session.apply(settings)?;
         Ok(session)
@@ -323,23 +336,26 @@ impl Session {
 
     /// Infers into the chunk; under rtc with the rows that were promised. Returns how many rows of it are frozen and ramped.
     fn run_policy(&mut self, settings: &Settings) -> Result<(usize, usize), policy::Error> {
-        let frozen = match settings.motion.mode {
+        let (frozen, ramped) = match settings.motion.mode {
             Mode::Rtc => {
                 let covered = self.control.promised(self.observation.stamp, &self.chunk, &mut self.promised);
-                let (frozen, overlap) = self.control.frozen(settings, self.chunk.step);
+                let (frozen, ramped) = self.control.frozen(settings, self.chunk.step);
                 let frozen = frozen.min(covered);
-                (frozen, overlap.min(covered - frozen))
+                (frozen, ramped.min(covered - frozen))
             }
             _ => (0, 0),
         };
-        self.policy.infer(
+        let overlap = frozen + ramped;
+        let guide = Guide { previous: &self.promised, frozen, overlap };
+        self.policy.infer_guided(
             &self.observation,
             settings.seed,
             settings.denoise_steps,
+            Some(&guide).filter(|_| overlap > 0),
             &mut self.chunk,
             &mut self.timings,
         )?;
-        Ok(frozen)
+        Ok((frozen, ramped))
     }
 
     /// Where the observation saw the joints that are moved; false when it did not see all of them.

@@ -233,11 +233,12 @@ fn state_encoder_and_action_decoder_allocate_nothing() {
     let mut decoder = ActionDecoder::new(&processor).expect("a decoder");
     let raw = [0.1, 0.2, 0.3, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
     let (mut state, actions, mut decoded) = ([0.0; 128], vec![0.1; 50 * 128], vec![0.0; 16 * 6]);
-    let actions: Vec<f32> = (0..).zip(actions).map(|(i, x): (i32, f32)| x * (i % 7) as f32).collect();
+    let mut actions: Vec<f32> = (0..).zip(actions).map(|(i, x): (i32, f32)| x * (i % 7) as f32).collect();
     let allocations = allocations_of(|| {
         for _ in 0..3 {
             encoder.encode(&raw, &mut state).expect("encodes");
             decoder.decode(&actions, &raw, &mut decoded).expect("decodes");
+            decoder.encode(&decoded, &raw, &mut actions).expect("encodes");
         }
     });
     assert_eq!(allocations, 0);

@@ -454,7 +454,7 @@ fn motion_is_configured_live_and_rtc_needs_a_policy_that_takes_promised_rows() {
     parameters.set("handover.mode", Value::String("ensemble".into())).expect("live");
     assert_eq!(parameters.settings().motion.mode, Mode::Ensemble);
     let reason = parameters.set("handover.mode", Value::String("rtc".into())).expect_err("no guide");
-    assert!(reason.contains("noise_init") && reason.contains("use blend"), "{reason}");
+    assert!(reason.contains("'strength'") && reason.contains("use blend"), "{reason}");
     let guided = PolicyShape { takes_guide: true, ..shape() };
     let parameters = Parameters::new(guided, &overrides(&["handover.mode:=rtc"])).expect("a policy that takes them");
     assert_eq!(parameters.settings().motion.mode, Mode::Rtc);

@@ -136,6 +136,13 @@ fn engines(shape: &PolicyShape) -> Vec<Declaration> {
             Constraint::IntegerRange { from: 0, to: MOST_MIB, step: 0 },
             "Memory left to the system, the cameras and the other nodes, in MiB; at the next load.",
         ),
+        declare(
+            "memory.release_host_copy",
+            Value::Bool(true),
+            Constraint::None,
+            "Give back the copy that TensorRT keeps of an engine in host memory, where a trial at its build showed that this is \
+             safe (docs/memory.md): it goes to a file without a name beside the engine; at the next load. false: it stays.",
+        ),
     ];
     for stage in &shape.stages {
         all.push(fixed(

@@ -102,6 +102,8 @@ pub struct MemorySettings {
     pub budget_mib: Option<u64>,
     /// Left to everything else.
     pub reserve_mib: u64,
+    /// Give back the copies that TensorRT keeps of its engines in host memory.
+    pub release_host_copy: bool,
 }
 
 /// Limits of one joint, in rad or m, and s.

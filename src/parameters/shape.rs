@@ -58,7 +58,7 @@ impl PolicyShape {
             denoise_steps: spec.denoise.steps.clone(),
             default_steps: spec.denoise.default,
             step: spec.action.step,
-            takes_guide: takes_guide(spec),
+            takes_guide: spec.takes_guide(),
         })
     }
 
@@ -66,9 +66,4 @@ impl PolicyShape {
     pub fn eef_action(&self, key: &str) -> Option<&EefAction> {
         self.eef_actions.iter().find(|eef| eef.key == key)
     }
-}
-
-/// Whether the policy's denoising can be held to rows that were promised before. None can yet.
-fn takes_guide(_spec: &PolicySpec) -> bool {
-    false
 }

@@ -95,8 +95,8 @@ fn joints_like_columns(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
 fn rtc_without_guide(settings: &Settings, shape: &PolicyShape) -> Option<Error> {
     (settings.motion.mode == Mode::Rtc && !shape.takes_guide).then(|| Error::Conflict {
         names: vec!["handover.mode".to_owned()],
-        what: "handover.mode is rtc, but the policy's networks take no promised rows (inputs noise_init and strength); export it \
-               with them, or use blend"
+        what: "handover.mode is rtc, but no stage of the policy reads 'strength', by which promised rows are held; export it again, or \
+               use blend"
             .to_owned(),
     })
 }

@@ -109,7 +109,11 @@ impl Reader<'_> {
 
     fn memory(&mut self) -> MemorySettings {
         let budget_mib = Some(self.count("memory.budget_mib")).filter(|&mib| mib > 0);
-        MemorySettings { budget_mib, reserve_mib: self.count("memory.reserve_mib") }
+        MemorySettings {
+            budget_mib,
+            reserve_mib: self.count("memory.reserve_mib"),
+            release_host_copy: self.flag("memory.release_host_copy"),
+        }
     }
 
     /// Each input with its rule. `joints`: whether any joint is read or moved.
