@@ -488,8 +488,15 @@ fn what_may_change_while_the_node_runs_is_this_and_no_more() {
     );
     // Taken at the next load, which after a refusal is ~/reload.
     expected.extend(
-        ["memory.budget_mib", "memory.reserve_mib", "engines.load_order", "engine.max_restarts", "engine.cuda_graph"]
-            .map(str::to_owned),
+        [
+            "memory.budget_mib",
+            "memory.reserve_mib",
+            "memory.release_host_copy",
+            "engines.load_order",
+            "engine.max_restarts",
+            "engine.cuda_graph",
+        ]
+        .map(str::to_owned),
     );
     for stage in ["vision", "language", "context", "step"] {
         expected.extend(["allow_unverified", "allow_inaccurate"].map(|flag| format!("engines.{stage}.{flag}")));

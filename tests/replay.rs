@@ -270,3 +270,42 @@ fn a_violation_with_stop_comes_to_rest_once_and_nothing_moves_after() {
     assert!(last(stop) <= last(motion) && last(stop) <= stop.stamp + chunk::STOP_WITHIN + chunk::GRID);
     assert!(stop.points.last().is_some_and(|point| point.velocities.iter().all(|velocity| *velocity == 0.0)));
 }
+
+/// Every trajectory of a replay in one hand-over mode.
+fn trajectories(policy: &Path, mode: &str, out: &Path) -> Vec<JointTrajectoryMessage> {
+    let mode = format!("handover.mode:={mode}");
+    replay(policy, &[&mode, "limits.left_waist.velocity:=0.8", "limits.left_waist.acceleration:=6"], out, None);
+    let reader = BagReader::open(out).expect("the output");
+    let topic = reader.topics().iter().position(|topic| topic.name == replay::JOINT_TRAJECTORY_TOPIC).expect("topic");
+    let messages = reader.messages(&[topic]).expect("messages");
+    messages.map(|m| JointTrajectoryMessage::parse(&m.expect("readable").data).expect("a trajectory")).collect()
+}
+
+#[test]
+fn in_every_mode_one_trajectory_takes_over_where_the_other_is_and_ends_at_rest() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let mut gaps = Vec::new();
+    for mode in ["replace", "blend", "ensemble", "rtc"] {
+        let all = trajectories(policy.path(), mode, &out.path().join(format!("{mode}.mcap")));
+        assert!(all.len() > 20, "{mode}: {} trajectories", all.len());
+        let mut jump = 0.0f64;
+        for pair in all.windows(2) {
+            let (before, after) = (&pair[0], &pair[1]);
+            let at = |index: usize| after.stamp + after.points[index].time_from_start;
+            let point = |when| before.points.iter().find(|point| before.stamp + point.time_from_start == when);
+            let Some(promised) = point(at(0)) else { continue };
+            assert_eq!(promised.positions, after.points[0].positions, "{mode}: at the hand-over");
+            if let Some(next) = point(at(1)) {
+                // The right wrist has no limits, so that the mode alone shows.
+                jump = jump.max((next.positions[12] - after.points[1].positions[12]).abs());
+            }
+        }
+        for trajectory in &all {
+            let end = trajectory.points.last().expect("points");
+            assert!(end.velocities.iter().all(|v| *v == 0.0) && end.time_from_start <= Span::from_millis(500.0));
+            assert!(trajectory.points.iter().all(|point| point.velocities[0].abs() <= 0.8 + 1e-9), "{mode}");
+        }
+        gaps.push(jump);
+    }
+    assert!(gaps[1] < gaps[0] / 10.0 && gaps[2] < gaps[0] / 10.0 && gaps[3] < gaps[0] / 10.0, "{gaps:?}");
+}

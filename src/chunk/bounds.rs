@@ -115,7 +115,7 @@ pub enum Limited {
 /// How often each limit was met, since it was made. One entry a joint.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LimitCounts {
-    /// Values of chunks beyond a position limit, and knots held back by one.
+    /// Knots of the reference beyond a position limit, and knots held back by one.
     pub position: Vec<u64>,
     /// Knots held back.
     pub velocity: Vec<u64>,

@@ -141,11 +141,15 @@ impl Motion {
         self.pace(settings);
         let now = self.not_before_the_plan(new.now);
         let from = tick_after(now);
-        reference::fill(new.chunk, &self.columns, &self.paces, from, &mut self.reference);
+        let mut outside = false;
+        reference::fill(new.chunk, &self.columns, &self.paces, from, &mut self.reference, |joint| {
+            self.counts.add(joint, Limited::Position, 1);
+            outside = true;
+        });
         self.start(from, new.measured);
         self.join(new, settings, from);
         let met = self.follow(from);
-        self.judge(met || new.clamped > 0, settings)?;
+        self.judge(met || outside || new.clamped > 0, settings)?;
         let end = tick_at(now + settings.max_blind);
         let cut = self.cut(from, end);
         self.promise(from, cut, now)

@@ -17,8 +17,15 @@ pub(super) fn joint_columns(chunk: &Chunk, out: &mut Vec<usize>) {
 
 /// Fills `out` with the rows of `chunk` from knot `first` on: the cubic through the rows at their due times with central
 /// differences as velocities. Before the first row it runs along that one's velocity, at most a step back; the positions are
-/// brought inside the bounds. Two knots at least.
-pub(super) fn fill(chunk: &Chunk, columns: &[usize], paces: &[Pace], first: i64, out: &mut Track) {
+/// brought inside the bounds, which `clamped` is told by joint. Two knots at least.
+pub(super) fn fill(
+    chunk: &Chunk,
+    columns: &[usize],
+    paces: &[Pace],
+    first: i64,
+    out: &mut Track,
+    mut clamped: impl FnMut(usize),
+) {
     out.restart(first, columns.len());
     let last = tick_at(chunk.due(chunk.rows.saturating_sub(1))).clamp(first + 1, first + LONGEST);
     for tick in first..=last {
@@ -27,9 +34,13 @@ pub(super) fn fill(chunk: &Chunk, columns: &[usize], paces: &[Pace], first: i64,
         let step = chunk.step.nanos().max(1);
         let row = usize::try_from(since.div_euclid(step)).unwrap_or(0).min(chunk.rows.saturating_sub(1));
         let share = ((at - chunk.due(row)).nanos() as f64 / step as f64).max(-1.0);
-        for (&column, pace) in columns.iter().zip(paces) {
+        for (joint, (&column, pace)) in columns.iter().zip(paces).enumerate() {
             let (position, velocity) = value(chunk, column, row, share);
-            out.push(pace.inside(position), velocity);
+            let inside = pace.inside(position);
+            if inside != position {
+                clamped(joint);
+            }
+            out.push(inside, velocity);
         }
     }
 }
@@ -69,7 +80,7 @@ mod tests {
         let (mut columns, mut out) = (Vec::new(), Track::default());
         joint_columns(chunk, &mut columns);
         let paces = vec![Pace::new(Bounds { max: 3.5, ..Bounds::default() }, 0.25); columns.len()];
-        fill(chunk, &columns, &paces, tick_at(Stamp::from_nanos(first_ms * 1_000_000)), &mut out);
+        fill(chunk, &columns, &paces, tick_at(Stamp::from_nanos(first_ms * 1_000_000)), &mut out, |_| {});
         out
     }
 

@@ -55,6 +55,9 @@ impl fmt::Display for WatchdogState {
     }
 }
 
+/// From one look to the next; a longer way is the clock's doing.
+const LEAP: Span = Span::from_nanos(1_000_000_000);
+
 /// The state machine. Time is given to it.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Watchdog {
@@ -62,6 +65,8 @@ pub struct Watchdog {
     since: Stamp,
     next_due: Stamp,
     runs_out: Stamp,
+    /// Last look at the time.
+    looked: Stamp,
     /// Chunks of observations up to here are from before a hold that a violation asked for.
     stale_until: Option<Stamp>,
 }
@@ -91,7 +96,7 @@ impl Watchdog {
 
     /// A plan came into force at `now` that stops by itself from `runs_out` on; the next is expected by `next_due`.
     pub fn planned(&mut self, now: Stamp, next_due: Stamp, runs_out: Stamp) {
-        (self.next_due, self.runs_out, self.stale_until) = (next_due, runs_out, None);
+        (self.next_due, self.runs_out, self.looked, self.stale_until) = (next_due, runs_out, now, None);
         self.enter(WatchdogState::Running, now);
     }
 
@@ -103,12 +108,17 @@ impl Watchdog {
         if now < self.since - SET_BACK {
             // The clock went back: what was promised is promised no more.
             let state = if before == WatchdogState::Stopped { before } else { WatchdogState::Idle };
-            *self = Self { state, since: now, ..Self::default() };
+            *self = Self { state, since: now, looked: now, ..Self::default() };
             return (state != before).then_some(state);
         }
+        // Nobody looked for so long: the clock was set, or everything stood still. That was no silence.
+        let leapt = now - self.looked > LEAP;
         if self.state.is_moving() && now >= self.runs_out {
-            self.enter(WatchdogState::Holding, self.runs_out);
+            self.enter(WatchdogState::Holding, if leapt { now } else { self.runs_out });
+        } else if leapt && self.state == WatchdogState::Holding {
+            self.since = self.since + (now - self.looked);
         }
+        self.looked = now;
         if self.state == WatchdogState::Running && now > self.next_due {
             self.enter(WatchdogState::Late, self.next_due);
         }
@@ -195,8 +205,15 @@ mod tests {
         assert_eq!(watchdog.poll(at(1950), None), Some(WatchdogState::Holding));
         assert_eq!(watchdog.poll(at(999_000), None), None, "without a limit it holds for ever");
         assert_eq!(watchdog.admit(at(1000)), Ok(()), "a plan that ran out makes no observation stale");
-        watchdog.planned(at(999_010), at(999_300), at(999_400));
-        assert_eq!(watchdog.poll(at(1_100_000), SECOND), Some(WatchdogState::Stopped));
+    }
+
+    #[test]
+    fn a_clock_that_leaps_is_no_silence() {
+        let mut watchdog = running();
+        assert_eq!(watchdog.poll(at(9000), SECOND), Some(WatchdogState::Holding));
+        assert_eq!(watchdog.poll(at(9900), SECOND), None);
+        assert_eq!(watchdog.poll(at(99_900), SECOND), None);
+        assert_eq!(watchdog.poll(at(100_000), SECOND), Some(WatchdogState::Stopped));
     }
 
     #[test]

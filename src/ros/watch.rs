@@ -18,6 +18,17 @@ use crate::session::Control;
 /// From look to look.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// Looks from one look at the length of chunks to the next.
+const LENGTH_LOOKS: u64 = 100;
+
+/// What was seen last, so that only what is new is told.
+#[derive(Default)]
+struct Seen {
+    state: WatchdogState,
+    too_short: bool,
+    looks: u64,
+}
+
 /// What the thread works with.
 pub struct Watch {
     /// The motion; `None` before the first policy is loaded.
@@ -65,7 +76,7 @@ impl Watch {
     /// Looks until told to end.
     pub fn run(self, told: &AtomicBool) {
         let mut trajectory = TrajectoryBuffer::default();
-        let mut seen = WatchdogState::Idle;
+        let mut seen = Seen::default();
         while !told.load(Ordering::Relaxed) {
             thread::sleep(LOOK);
             if let Some(control) = self.control.get() {
@@ -74,18 +85,23 @@ impl Watch {
         }
     }
 
-    fn look(&self, control: &Control, trajectory: &mut TrajectoryBuffer, seen: &mut WatchdogState) {
+    fn look(&self, control: &Control, trajectory: &mut TrajectoryBuffer, seen: &mut Seen) {
         let settings = self.settings.get();
         let watched = control.watch(self.clock.now(), &self.inputs, &settings, trajectory);
         let sent = watched.stop.then(|| self.trajectories.publish(trajectory.message()));
         if let Some(Err(error)) = &sent {
             tracing::error!("the robot was NOT told to stop: the middleware did not take the message: {error}");
         }
-        let status = control.status(&settings);
-        if status.state == *seen {
+        seen.looks += 1;
+        if seen.looks % LENGTH_LOOKS == 0 {
+            self.look_at_length(control, &settings, seen);
+        }
+        let now = control.state();
+        let before = std::mem::replace(&mut seen.state, now);
+        if now == before {
             return;
         }
-        let (before, now) = (std::mem::replace(seen, status.state), status.state);
+        let status = control.status(&settings);
         let reason = status.reason.as_deref().unwrap_or("no reason given");
         match now {
             WatchdogState::Holding => tracing::warn!("motion held: {reason}"),
@@ -101,5 +117,14 @@ impl Watch {
             WatchdogState::Running if before == WatchdogState::Holding => tracing::info!("motion goes on"),
             WatchdogState::Idle | WatchdogState::Running | WatchdogState::Late => {}
         }
+    }
+
+    /// Warns once when chunks are too short for what inference takes.
+    fn look_at_length(&self, control: &Control, settings: &Settings, seen: &mut Seen) {
+        let too_short = control.status(settings).too_short;
+        if let Some(reason) = too_short.as_ref().filter(|_| !seen.too_short) {
+            tracing::warn!("{reason}");
+        }
+        seen.too_short = too_short.is_some();
     }
 }

@@ -44,7 +44,7 @@ def test_prefixes_and_depth_select_as_in_rclcpp(parameters):
 
 def test_ranges_and_read_only_are_shown(parameters):
     rate, policy, steps = parameters.describe("rate_hz", "policy", "denoise.steps")
-    assert rate.floating_point_range[0].from_value == 0.0 and not rate.read_only
+    assert rate.floating_point_range[0].from_value == -1.0 and not rate.read_only
     assert policy.read_only
     assert "1, 2, 4, 8" in steps.additional_constraints
 

@@ -107,6 +107,26 @@ fn chunks_that_meet_limits_in_a_row_are_refused_and_the_plan_in_force_stays() {
 }
 
 #[test]
+fn nan_never_gets_into_a_plan() {
+    let mut motion = motion(Bounds::default());
+    let chunk = rows(1000, &[1.0; 20]);
+    assert_eq!(motion.take(&new(&chunk, 1005, &[f64::NAN]), &settings(Mode::Blend)), Err(Error::PlanNotFinite));
+    assert!(motion.plan().is_none());
+    motion.take(&new(&chunk, 1005, &[0.0]), &settings(Mode::Blend)).expect("a plan");
+    let wild = rows(1100, &[f32::MAX; 20]);
+    assert!(motion.take(&new(&wild, 1105, &[0.0]), &settings(Mode::Blend)).expect("finite").is_finite());
+}
+
+#[test]
+fn rows_beyond_a_position_limit_are_counted_by_joint() {
+    let mut motion = motion(Bounds { max: 0.5, ..Bounds::default() });
+    let plan =
+        motion.take(&new(&rows(1000, &[0.6; 20]), 1005, &[0.5]), &settings(Mode::Blend)).expect("a plan").clone();
+    assert!(motion.counts().of(0)[0] > 20 && motion.counts().chunks == 1);
+    assert!((position(&plan, plan.end()).0 - 0.5).abs() < 1e-9);
+}
+
+#[test]
 fn what_was_promised_is_told_without_the_stop() {
     let chunk = rows(1000, &(0..100).map(|i| i as f32 / 50.0).collect::<Vec<_>>());
     let mut motion = motion(Bounds::default());
