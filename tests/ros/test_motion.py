@@ -131,3 +131,22 @@ def test_rtc_may_be_switched_to_while_the_robot_moves(robot, start):
     gap = max(abs(a - b) for a, b in zip(there[:width], after.values[:width]))
     span = max(before.values) - min(before.values)
     assert gap < span / 3, (gap, span)
+
+
+URDF = """<robot name="arms">{}</robot>""".format("".join(
+    f'<joint name="{name}" type="revolute"><limit lower="-1.5" upper="1.5" velocity="0.25"/></joint>' for name in JOINTS))
+
+
+def test_limits_come_from_the_robots_description_and_nothing_moves_before_it(robot, start):
+    node = start({"limits_from": "topic"}, ["-r", "__ns:=/described"])
+    node.wait_until_ready()
+    trajectories = robot.trajectories("/described/vla_trt")
+    with Feed(robot, namespace="/described"):
+        node.wait_for_log("none has come on limits_topic yet")
+        assert not trajectories
+        robot.instruct(URDF, topic="/described/robot_description")
+        node.wait_for_log("limits taken from the robot's description")
+        wait_for(lambda: len(trajectories) > 4, lambda: f"trajectories\n{node.log}")
+    points = [point for trajectory in trajectories for point in trajectory.points]
+    assert max(abs(position) for point in points for position in point.positions) <= 1.5 + 1e-9
+    assert 0.05 < max(abs(velocity) for point in points for velocity in point.velocities) <= 0.25 + 1e-9
