@@ -130,6 +130,7 @@ fn a_stop_is_entered_once_and_nothing_is_stopped_that_did_not_move() {
 #[test]
 fn limits_of_a_description_are_waited_for_and_held_with_those_of_the_parameters() {
     let mut robot = Robot::ready(&["limits_from:=topic", "limits.left_waist.velocity:=0.5"]);
+    robot.control.await_description();
     assert!(robot.chunk(10_000, 10_020).expect_err("not yet").to_string().contains("limits_topic"));
     let urdf = "<robot name='r'><joint name='left_shoulder' type='revolute'><limit lower='-1' upper='1' velocity='0.2'/></joint>\
                 <joint name='head' type='revolute'><limit lower='2' upper='1' velocity='1'/></joint></robot>";

@@ -314,6 +314,24 @@ mod tests {
             }
         }
 
+        /// A reference that is smooth, so that it is followed itself where the bounds allow it, and too fast or too far at times.
+        #[test]
+        fn no_bound_is_passed_along_a_smooth_reference(
+            reach in 0.2f64..1.5, pulse in 0.5f64..6.0, velocity in 0.2f64..3.0, acceleration in 5.0f64..60.0,
+        ) {
+            let reference: Vec<f64> = (0..300).map(|i| reach * (f64::from(i) * DT * pulse).sin()).collect();
+            let pace = Pace::new(Bounds { velocity, acceleration, ..bounds() }, 10.0);
+            let mut at = Moving::default();
+            for next in run(&pace, at, &reference) {
+                let cubic = Cubic::between(at, next.position, next.velocity);
+                prop_assert!(cubic.start.abs().max(cubic.end.abs()) <= acceleration * 1.000_001 + 1e-9);
+                prop_assert!(cubic.fastest() <= velocity * 1.000_001 + 1e-9, "{}", cubic.fastest());
+                let (low, high) = cubic.extremes();
+                prop_assert!(low >= -1.0 - 1e-9 && high <= 1.0 + 1e-9, "{low} to {high}");
+                at = next;
+            }
+        }
+
         /// A stop ends, and inside the bounds.
         #[test]
         fn a_stop_ends_inside_the_bounds(position in -1.0f64..1.0, velocity in -2.0f64..2.0, limited in any::<bool>()) {

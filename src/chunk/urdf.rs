@@ -66,6 +66,16 @@ mod tests {
         assert_eq!(limits(text).expect("a description"), expected);
     }
 
+    proptest::proptest! {
+        /// Whatever the text, it is read or refused in words.
+        #[test]
+        fn no_text_breaks_the_reader(text in "(<robot><joint name='a' type='revolute'><limit )?.{0,40}(/></joint></robot>)?") {
+            if let Err(error) = limits(&text) {
+                assert!(error.to_string().starts_with("robot description: "));
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_description_is_refused_with_line_and_joint() {
         let error = |text: &str| limits(text).expect_err("refused").to_string();

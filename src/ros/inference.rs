@@ -23,7 +23,7 @@ use super::report::Report;
 use super::requests::{Action, Request, Requests, Wake};
 use super::ticker::Ticker;
 use crate::observation::Inputs;
-use crate::parameters::Settings;
+use crate::parameters::{LimitsFrom, Settings};
 use crate::policy::PolicySpec;
 use crate::session::{Control, Session};
 use crate::time::Stamp;
@@ -155,6 +155,9 @@ impl Worker {
     fn share_motion(&self, session: &mut Session, settings: &Settings) {
         if let Some(control) = self.shared.control.get() {
             session.adopt(&control);
+        }
+        if matches!(settings.limits_from, LimitsFrom::Topic(_)) {
+            session.control().await_description();
         }
         apply(session, settings);
         if let Some(text) = self.shared.described.get() {

@@ -115,17 +115,21 @@ impl Control {
     /// [`chunk::Error::Urdf`] for a file of `limits_file` that cannot be read. Nothing has changed then.
     pub fn apply(&self, settings: &Settings) -> Result<(), chunk::Error> {
         let mut state = self.lock();
-        match (&settings.limits_from, &state.described) {
-            (LimitsFrom::File(path), Described::NotAsked) => {
-                let reason = |reason: String| chunk::Error::Urdf { reason: format!("{}: {reason}", path.display()) };
-                let text = std::fs::read_to_string(path).map_err(|error| reason(error.to_string()))?;
-                let limits = chunk::urdf::limits(&text).map_err(|error| reason(error.to_string()))?;
-                state.described = Described::Here(limits);
-            }
-            (LimitsFrom::Topic(_), Described::NotAsked) => state.described = Described::Awaited,
-            _ => {}
+        if let (LimitsFrom::File(path), Described::NotAsked) = (&settings.limits_from, &state.described) {
+            let reason = |reason: String| chunk::Error::Urdf { reason: format!("{}: {reason}", path.display()) };
+            let text = std::fs::read_to_string(path).map_err(|error| reason(error.to_string()))?;
+            let limits = chunk::urdf::limits(&text).map_err(|error| reason(error.to_string()))?;
+            state.described = Described::Here(limits);
         }
         state.bound(settings)
+    }
+
+    /// Lets nothing move until [`Control::describe`] was given a description. A replay, which has no such topic, does not ask for it.
+    pub fn await_description(&self) {
+        let mut state = self.lock();
+        if matches!(state.described, Described::NotAsked) {
+            state.described = Described::Awaited;
+        }
     }
 
     /// Takes up a robot description that came on its topic.
