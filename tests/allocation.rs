@@ -169,7 +169,7 @@ impl Loop {
         let (now, measured) = (stamp + late, Some(&measured[..]));
         let new = NewChunk { chunk, now, clamped: 0, measured, frozen: (3, 4) };
         self.motion.take(&new, &settings).expect("a plan").write(now, &mut self.trajectory);
-        if sequence % 7 == 0 {
+        if sequence.is_multiple_of(7) {
             self.motion.hold(now + STEP, &settings).expect("a plan").write(now + STEP, &mut self.trajectory);
         }
         let plan = self.motion.plan().expect("a plan");

@@ -174,7 +174,7 @@ fn a_relative_pose_leaves_composed_with_the_pose_of_the_observation_in_every_for
             blind_to_the_pose(statistics);
             eef::with_format(config, format);
         });
-        let mut robot = Robot::new(&policy, &["handover.mode:=replace", "max_blind_s:=1.0"]);
+        let mut robot = Robot::new(&policy, &["handover.blend_ms:=0.0", "max_blind_s:=1.0"]);
         robot.sense(NOW, tool());
         let (chunk, trajectory) = robot.chunk(NOW);
         let width = columns.len() + JOINTS.len();

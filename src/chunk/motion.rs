@@ -222,6 +222,8 @@ impl Motion {
             self.members.clear();
         }
         match settings.mode {
+            // From rest no mode jumps: nothing was promised, and the joints are where they are.
+            Mode::Replace | Mode::Rtc if self.plan.is_none() => handover::blend(reference, promised, settings.blend),
             Mode::Replace => {}
             Mode::Blend => handover::blend(reference, promised, settings.blend),
             Mode::Ensemble => {
@@ -233,12 +235,8 @@ impl Motion {
                 let (frozen, ramped) = new.frozen;
                 let last = |rows: usize| rows.checked_sub(1).map_or(from, |row| tick_at(new.chunk.due(row)));
                 let until = last(frozen).max(from);
-                // Without a plan nothing was promised: the start is blended.
                 let ramp = last(frozen + ramped) - last(frozen);
-                match self.plan {
-                    Some(_) => handover::freeze(reference, promised, Frozen { until, ramped_until: until + ramp }),
-                    None => handover::blend(reference, promised, settings.blend),
-                }
+                handover::freeze(reference, promised, Frozen { until, ramped_until: until + ramp });
             }
         }
     }

@@ -30,7 +30,9 @@ fn ms(ms: i64) -> Stamp {
 fn trajectory(chunk: &Chunk, now: Stamp) -> JointTrajectoryMessage {
     let joints: Vec<String> = chunk.joints(&chunk.names).cloned().collect();
     let standing: Vec<f64> = chunk.joints(chunk.row(0).expect("a row")).copied().map(f64::from).collect();
-    let settings = MotionSettings { mode: Mode::Replace, max_blind: Span::from_seconds(60.0), ..Default::default() };
+    let blend = Span::ZERO;
+    let settings =
+        MotionSettings { mode: Mode::Replace, blend, max_blind: Span::from_seconds(60.0), ..Default::default() };
     let new = NewChunk { chunk, now, clamped: 0, measured: Some(&standing), frozen: (0, 0) };
     let mut motion = Motion::new(joints.into());
     let mut buffer = TrajectoryBuffer::default();

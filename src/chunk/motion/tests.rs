@@ -41,8 +41,9 @@ fn position(plan: &Plan, now: Stamp) -> (f64, f64) {
 #[test]
 fn rows_in_time_are_followed_to_the_bit_and_the_end_is_a_stop() {
     let chunk = rows(1000, &[0.1, 0.2, 0.3, 0.4, 0.5]);
+    let at_once = MotionSettings { blend: Span::ZERO, ..settings(Mode::Replace) };
     let mut motion = motion(Bounds::default());
-    let plan = motion.take(&new(&chunk, 1005, &[0.05]), &settings(Mode::Replace)).expect("a plan").clone();
+    let plan = motion.take(&new(&chunk, 1005, &[0.05]), &at_once).expect("a plan").clone();
     for (row, value) in [0.1f32, 0.2, 0.3, 0.4, 0.5].into_iter().enumerate() {
         assert_eq!(position(&plan, chunk.due(row)).0, f64::from(value));
     }
@@ -51,6 +52,15 @@ fn rows_in_time_are_followed_to_the_bit_and_the_end_is_a_stop() {
     assert_eq!(plan.end(), chunk.due(4) + super::super::STOP_WITHIN);
     assert_eq!(position(&plan, plan.end()).1, 0.0);
     assert_eq!(position(&plan, at(99_000)), position(&plan, plan.end()));
+}
+
+#[test]
+fn no_mode_jumps_from_rest() {
+    for mode in [Mode::Replace, Mode::Blend, Mode::Ensemble, Mode::Rtc] {
+        let mut motion = motion(Bounds::default());
+        let plan = motion.take(&new(&rows(1000, &[1.0; 20]), 1005, &[0.0]), &settings(mode)).expect("a plan");
+        assert!(position(plan, at(1020)).0 < 0.03 && position(plan, at(1110)).0 == 1.0, "{mode:?}");
+    }
 }
 
 #[test]
