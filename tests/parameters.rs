@@ -7,7 +7,8 @@ use std::sync::Arc;
 use vla_trt::chunk::Mode;
 use vla_trt::observation::{InputKind, OnViolation, Transport};
 use vla_trt::parameters::{
-    EefAction, LimitsFrom, NodeName, Overrides, Parameters, PolicyShape, Problems, Value, declarations, reference,
+    CommandKind, EefAction, LimitsFrom, NodeName, Overrides, Parameters, PolicyShape, Problems, Value, declarations,
+    reference,
 };
 use vla_trt::time::Span;
 
@@ -460,6 +461,21 @@ fn motion_is_configured_live_and_rtc_needs_a_policy_that_takes_promised_rows() {
     assert_eq!(parameters.settings().motion.mode, Mode::Rtc);
     assert!(one_problem(&["limits.left_waist.velocity:=0"]).contains("limits.left_waist.velocity"));
     assert!(one_problem(&["limits_from:=file"]).contains("limits_file"));
+}
+
+#[test]
+fn the_file_for_a_forward_controller_has_the_nodes_part_and_the_joints_of_the_sample_robot_in_order() {
+    let text = include_str!("../config/ros2_control_stream.yaml");
+    let mut given = overrides(&[]);
+    given.add_text("ros2_control_stream.yaml", text).unwrap_or_else(|problems| panic!("{problems}"));
+    let parameters = Parameters::new(shape(), &given).unwrap_or_else(|problems| panic!("{problems}"));
+    let settings = parameters.settings();
+    assert_eq!((settings.command.kind, settings.command.rate_hz), (CommandKind::MultiArray, 250.0));
+    let joints: Vec<&String> = settings.action.iter().flat_map(|map| &map.joints).collect();
+    for text in [text, include_str!("../config/ros2_control_trajectory.yaml")] {
+        let listed: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("- ")).collect();
+        assert_eq!(listed, joints);
+    }
 }
 
 #[test]

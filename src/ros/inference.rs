@@ -164,6 +164,9 @@ impl Worker {
             description::take(session.control(), &text, settings);
         }
         self.shared.control.set(Some(Arc::clone(session.control())));
+        if session.is_stopped() {
+            self.shared.phase.set(Phase::Stopped { reason: "before the policy was loaded again".to_owned() });
+        }
     }
 
     /// Does what is asked; the reason when that lost the device.

@@ -11,7 +11,7 @@ use super::latest::Latest;
 use super::phase::Phase;
 use super::trajectory::Trajectories;
 use crate::chunk::{TrajectoryBuffer, WatchdogState};
-use crate::observation::Inputs;
+use crate::observation::{Inputs, OnViolation};
 use crate::parameters::Settings;
 use crate::session::Control;
 
@@ -82,6 +82,18 @@ impl Watch {
             if let Some(control) = self.control.get() {
                 self.look(&control, &mut trajectory, &mut seen);
             }
+        }
+        if let Some(control) = self.control.get() {
+            self.end(&control, &mut trajectory);
+        }
+    }
+
+    /// The node ends: what moves is brought to rest now and not when its plan runs out.
+    fn end(&self, control: &Control, trajectory: &mut TrajectoryBuffer) {
+        let settings = self.settings.get();
+        let held = control.violated(self.clock.now(), OnViolation::Hold, &"the node ends", &settings, trajectory);
+        if let Some(Err(error)) = held.stop.then(|| self.trajectories.publish(trajectory.message())) {
+            tracing::error!("the robot was NOT told to stop: the middleware did not take the message: {error}");
         }
     }
 

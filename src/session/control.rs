@@ -193,7 +193,7 @@ impl Control {
         latencies.push(new.now - seen);
         *shape = Shape { rows: new.chunk.rows, step: new.chunk.step };
         let expected = settings.period().max(latencies.p95().unwrap_or_default());
-        let next_due = new.now + expected + Span::from_nanos(expected.nanos() / 2);
+        let next_due = new.now + expected + Span::from_nanos(expected.nanos() / 4);
         if motion.names().is_empty() {
             watchdog.planned(new.now, next_due, new.chunk.due(new.chunk.rows.saturating_sub(1)));
         } else {

@@ -109,6 +109,18 @@ def test_what_a_killed_node_said_last_ends_at_rest_within_max_blind(robot, start
         assert 0 < seconds(end.time_from_start) <= 0.4 and set(end.velocities) == {0.0}
 
 
+def test_a_node_that_is_told_to_end_brakes_first(robot, start):
+    node = start({"max_blind_s": 2.0}, ["-r", "__ns:=/ended"])
+    node.wait_until_ready()
+    trajectories = robot.trajectories("/ended/vla_trt")
+    with Feed(robot, namespace="/ended"):
+        wait_for(lambda: len(trajectories) > 3, lambda: f"trajectories\n{node.log}")
+        assert seconds(trajectories[-1].points[-1].time_from_start) > 1.0
+        node.signal(signal.SIGINT)
+        time.sleep(0.3)
+    assert seconds(trajectories[-1].points[-1].time_from_start) <= 0.25
+
+
 def motion(heard, node, key):
     ours = [a for a in heard if a.status and a.status[0].name.startswith(f"{node}:")]
     return ours and values(statuses(ours[-1])["motion"]).get(key)
