@@ -117,15 +117,17 @@ impl Motion {
         self.members.clear();
     }
 
-    /// Position that was promised for a time, stops left out; `None` before and after the plan's rows, or without a plan.
-    pub fn promised(&self, at: Stamp, joint: usize) -> Option<f64> {
-        self.plan.as_ref()?;
-        let tick = tick_at(at);
-        if tick < self.path.first || tick >= self.path.last() || joint >= self.path.joints {
+    /// Position that was promised for a time to a chunk that takes over at about `over`: the motion without its stop, unless
+    /// that will have begun, and then the stop and the rest after it. `None` outside the plan's rows, or without a plan.
+    pub fn promised(&self, at: Stamp, joint: usize, over: Stamp) -> Option<f64> {
+        let plan = self.plan.as_ref()?;
+        let (tick, stops) = (tick_at(at), tick_after(over) > plan.cut);
+        let track = if stops { &plan.track } else { &self.path };
+        if tick < track.first || (tick >= track.last() && !stops) || joint >= track.joints {
             return None;
         }
         let share = (at - stamp_of(tick)).nanos() as f64 / GRID.nanos() as f64;
-        Some(hermite(self.path.at(tick, joint), self.path.at(tick + 1, joint), share, DT).0)
+        Some(hermite(track.at(tick, joint), track.at(tick + 1, joint), share, DT).0)
     }
 
     /// Makes the plan that follows a new chunk, from the first knot after its time on. Up to there it is the plan before.
@@ -217,13 +219,15 @@ impl Motion {
             Some(plan) if from > plan.cut => &plan.track,
             Some(_) => &self.path,
         };
+        let at_rest = self.plan.as_ref().is_none_or(|plan| from >= plan.track.last());
         let reference = &mut self.reference;
         if settings.mode != Mode::Ensemble {
             self.members.clear();
         }
         match settings.mode {
-            // From rest no mode jumps: nothing was promised, and the joints are where they are.
-            Mode::Replace | Mode::Rtc if self.plan.is_none() => handover::blend(reference, promised, settings.blend),
+            // From rest no mode jumps.
+            Mode::Replace if at_rest => handover::blend(reference, promised, settings.blend),
+            Mode::Rtc if self.plan.is_none() => handover::blend(reference, promised, settings.blend),
             Mode::Replace => {}
             Mode::Blend => handover::blend(reference, promised, settings.blend),
             Mode::Ensemble => {

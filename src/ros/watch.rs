@@ -105,7 +105,7 @@ impl Watch {
             tracing::error!("the robot was NOT told to stop: the middleware did not take the message: {error}");
         }
         seen.looks += 1;
-        if seen.looks % LENGTH_LOOKS == 0 {
+        if seen.looks.is_multiple_of(LENGTH_LOOKS) {
             self.look_at_length(control, &settings, seen);
         }
         let now = control.state();

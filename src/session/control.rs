@@ -297,6 +297,7 @@ impl Control {
         if state.motion.plan().is_none() || chunk.step <= Span::ZERO {
             return 0;
         }
+        let over = seen + state.latencies.p95().unwrap_or_default();
         let shift = (seen - chunk.observation_stamp).nanos() + chunk.step.nanos() / 2;
         let shift = usize::try_from(shift / chunk.step.nanos()).unwrap_or(0);
         for row in 0..chunk.rows {
@@ -308,7 +309,7 @@ impl Control {
                     out.push(*value);
                     continue;
                 }
-                let Some(position) = state.motion.promised(due, joint) else {
+                let Some(position) = state.motion.promised(due, joint, over) else {
                     out.truncate(row * chunk.width());
                     return row;
                 };

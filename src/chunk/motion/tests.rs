@@ -60,6 +60,11 @@ fn no_mode_jumps_from_rest() {
         let mut motion = motion(Bounds::default());
         let plan = motion.take(&new(&rows(1000, &[1.0; 20]), 1005, &[0.0]), &settings(mode)).expect("a plan");
         assert!(position(plan, at(1020)).0 < 0.03 && position(plan, at(1110)).0 == 1.0, "{mode:?}");
+        // The plan ran out long ago, and the next chunk is elsewhere.
+        let again = rows(3000, &[0.0; 20]);
+        let new = NewChunk { frozen: (1, 8), ..new(&again, 3005, &[]) };
+        let plan = motion.take(&new, &settings(mode)).expect("a plan");
+        assert!(position(plan, at(3010)).0 == 1.0 && position(plan, at(3020)).0 > 0.8, "{mode:?}");
     }
 }
 
@@ -143,8 +148,14 @@ fn what_was_promised_is_told_without_the_stop() {
     motion.take(&new(&chunk, 1005, &[0.0]), &settings(Mode::Replace)).expect("a plan");
     let after_the_stop = chunk.due(60);
     assert!(motion.plan().is_some_and(|plan| plan.end() < after_the_stop));
-    assert_eq!(motion.promised(after_the_stop, 0), Some(f64::from(60.0f32 / 50.0)));
-    assert_eq!((motion.promised(at(900), 0), motion.promised(at(9000), 0)), (None, None));
+    let in_time = at(1100);
+    assert_eq!(motion.promised(after_the_stop, 0, in_time), Some(f64::from(60.0f32 / 50.0)));
+    assert_eq!((motion.promised(at(900), 0, in_time), motion.promised(at(9000), 0, in_time)), (None, None));
+    // To a chunk that comes when the stop has begun the stop is promised.
+    let plan = motion.plan().expect("a plan").clone();
+    let rest = position(&plan, plan.end()).0;
+    let too_late = plan.cut() + GRID;
+    assert_eq!(motion.promised(after_the_stop, 0, too_late), Some(rest));
 }
 
 /// A sequence of chunks of any rows, each some time after the one before, and how late it is published.
