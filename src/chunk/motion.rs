@@ -15,6 +15,9 @@ use crate::time::{Span, Stamp};
 /// Knots after which a stop is over whatever happens: a minute.
 const LONGEST_STOP: usize = 6000;
 
+/// Knots of the past that are kept: rows of a chunk that are late already are told by them.
+const PAST: usize = 300;
+
 /// How chunks become motion. May change from chunk to chunk.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct MotionSettings {
@@ -76,6 +79,8 @@ pub struct Motion {
     /// The plan in force as if no stop were in it, from its hand-over to the chunk's end.
     path: Track,
     next_path: Track,
+    /// What was commanded before the plan in force took over, as far back as a chunk may have been observed.
+    past: Track,
     reference: Track,
     /// Where the joints stand when there is no plan.
     still: Track,
@@ -115,15 +120,22 @@ impl Motion {
     pub fn forget(&mut self) {
         self.spare.extend(self.plan.take());
         self.members.clear();
+        self.past.restart(0, self.names.len());
     }
 
     /// Position that was promised for a time to a chunk that takes over at about `over`: the motion without its stop, unless
-    /// that will have begun, and then the stop and the rest after it. `None` outside the plan's rows, or without a plan.
+    /// that will have begun, and then the stop and the rest after it. For a time that is over: what was commanded then. `None`
+    /// after the plan's rows, or without a plan.
     pub fn promised(&self, at: Stamp, joint: usize, over: Stamp) -> Option<f64> {
         let plan = self.plan.as_ref()?;
         let (tick, stops) = (tick_at(at), tick_after(over) > plan.cut);
-        let track = if stops { &plan.track } else { &self.path };
-        if tick < track.first || (tick >= track.last() && !stops) || joint >= track.joints {
+        let track = match if stops { &plan.track } else { &self.path } {
+            // The past ends where the plan begins.
+            track if tick < track.first => &self.past,
+            track if tick >= track.last() && !stops => return None,
+            track => track,
+        };
+        if joint >= track.joints {
             return None;
         }
         let share = (at - stamp_of(tick)).nanos() as f64 / GRID.nanos() as f64;
@@ -237,6 +249,10 @@ impl Motion {
             }
             Mode::Rtc => {
                 let (frozen, ramped) = new.frozen;
+                // The policy was told of no rows: it goes its own way.
+                if frozen + ramped == 0 {
+                    return handover::blend(reference, promised, settings.blend);
+                }
                 let last = |rows: usize| rows.checked_sub(1).map_or(from, |row| tick_at(new.chunk.due(row)));
                 let until = last(frozen).max(from);
                 let ramp = last(frozen + ramped) - last(frozen);
@@ -328,9 +344,21 @@ impl Motion {
             }
         }
         self.sequence += 1;
+        self.remember(from);
         std::mem::swap(&mut self.path, &mut self.next_path);
         self.spare.extend(self.plan.take());
         Ok(self.plan.insert(shared))
+    }
+
+    /// Keeps what the plan in force commands up to the knot `until`, at which another takes over.
+    fn remember(&mut self, until: i64) {
+        let (past, joints) = (&mut self.past, self.names.len());
+        let track = self.plan.as_ref().map_or(&self.still, |plan| &plan.track);
+        if past.rows() == 0 || past.last() >= until || until - past.last() > PAST as i64 {
+            past.restart((track.first.max(until - PAST as i64)).min(until), joints);
+        }
+        (past.last() + 1..=until).for_each(|tick| past.push_row(track, tick));
+        past.keep_last(PAST);
     }
 
     /// A plan that nobody reads any more, or a new one.

@@ -50,6 +50,14 @@ impl Track {
         self.velocities.push(velocity);
     }
 
+    /// Drops all but the last `rows`.
+    pub fn keep_last(&mut self, rows: usize) {
+        let over = self.rows().saturating_sub(rows);
+        self.first += over as i64;
+        self.positions.drain(..over * self.joints);
+        self.velocities.drain(..over * self.joints);
+    }
+
     /// Appends another's row.
     pub fn push_row(&mut self, other: &Self, tick: i64) {
         for joint in 0..self.joints {

@@ -150,12 +150,31 @@ fn what_was_promised_is_told_without_the_stop() {
     assert!(motion.plan().is_some_and(|plan| plan.end() < after_the_stop));
     let in_time = at(1100);
     assert_eq!(motion.promised(after_the_stop, 0, in_time), Some(f64::from(60.0f32 / 50.0)));
-    assert_eq!((motion.promised(at(900), 0, in_time), motion.promised(at(9000), 0, in_time)), (None, None));
+    assert_eq!(motion.promised(at(900), 0, in_time), Some(0.0), "where it stood before");
+    assert_eq!(motion.promised(at(9000), 0, in_time), None);
     // To a chunk that comes when the stop has begun the stop is promised.
     let plan = motion.plan().expect("a plan").clone();
     let rest = position(&plan, plan.end()).0;
     let too_late = plan.cut() + GRID;
     assert_eq!(motion.promised(after_the_stop, 0, too_late), Some(rest));
+}
+
+#[test]
+fn rows_that_are_over_are_told_as_they_were_commanded_by_whatever_plan() {
+    let mut motion = motion(Bounds::default());
+    let line = |seen: i64| {
+        rows(seen, &(1..100).map(|i| (seen as f32 - 1000.0) / 1000.0 + i as f32 / 50.0).collect::<Vec<_>>())
+    };
+    let mut plans = Vec::new();
+    // Published 300 ms after the observation, every 200 ms: the next observation is older than the plan in force.
+    for seen in [1000, 1200, 1400, 1600] {
+        plans.push(motion.take(&new(&line(seen), seen + 300, &[0.0]), &settings(Mode::Rtc)).expect("a plan").clone());
+    }
+    for (ms, plan) in [(1450, 0), (1550, 1), (1650, 1), (1750, 2)] {
+        let commanded = position(&plans[plan], at(ms)).0;
+        let told = motion.promised(at(ms), 0, at(2050)).expect("the past");
+        assert!((told - commanded).abs() < 1e-12, "{ms}: {told} and {commanded}");
+    }
 }
 
 /// A sequence of chunks of any rows, each some time after the one before, and how late it is published.
