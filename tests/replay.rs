@@ -278,7 +278,7 @@ fn a_violation_with_stop_comes_to_rest_once_and_nothing_moves_after() {
     let shared = (0..motion.points.len()).find(|&index| at(motion, index) == at(stop, 0)).expect("a common knot");
     assert_eq!(motion.points[shared].positions, stop.points[0].positions);
     let last = |trajectory: &JointTrajectoryMessage| at(trajectory, trajectory.points.len() - 1);
-    assert!(last(stop) <= last(motion) && last(stop) <= stop.stamp + chunk::STOP_WITHIN + chunk::GRID);
+    assert!(last(stop) <= last(motion) && last(stop) <= stop.stamp + chunk::STOP_WITHIN + chunk::GRID.times(2));
     assert!(stop.points.last().is_some_and(|point| point.velocities.iter().all(|velocity| *velocity == 0.0)));
 }
 
@@ -319,11 +319,12 @@ fn gaps(policy: &Path, latency_ms: f64, out: &Path) -> Vec<f64> {
             let (before, after) = (&pair[0], &pair[1]);
             let at = |index: usize| after.stamp + after.points[index].time_from_start;
             let point = |when| before.points.iter().find(|point| before.stamp + point.time_from_start == when);
-            let Some(promised) = point(at(0)) else { continue };
-            assert_eq!(promised.positions, after.points[0].positions, "{mode}: at the hand-over");
-            if let Some(next) = point(at(1)) {
+            // The second point is the hand-over.
+            let Some(promised) = point(at(1)) else { continue };
+            assert_eq!(promised.positions, after.points[1].positions, "{mode}: at the hand-over");
+            if let Some(next) = point(at(2)) {
                 // The right wrist has no limits, so that the mode alone shows.
-                jump = jump.max((next.positions[12] - after.points[1].positions[12]).abs());
+                jump = jump.max((next.positions[12] - after.points[2].positions[12]).abs());
             }
         }
         for trajectory in &all {

@@ -23,6 +23,12 @@ pub(super) fn tick_after(at: Stamp) -> i64 {
     tick_at(at).saturating_add(1)
 }
 
+/// The knot of a hand-over at `now`: one step later than the next, so that the message is with the controller before it. Up to there
+/// both plans are the same, and a controller that hears of the new one goes on along the old one.
+pub(super) fn hand_over(now: Stamp) -> i64 {
+    tick_after(now).saturating_add(1)
+}
+
 /// When a knot is.
 pub(super) fn stamp_of(tick: i64) -> Stamp {
     Stamp::default() + GRID.times(tick)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Chunk;
 use super::bounds::{JointBounds, LimitCounts, Limited};
 use super::error::Error;
-use super::grid::{DT, GRID, SET_BACK, stamp_of, tick_after, tick_at};
+use super::grid::{DT, GRID, SET_BACK, hand_over, stamp_of, tick_at};
 use super::handover::{self, Frozen, Members, Mode};
 use super::pace::{Moving, Pace};
 use super::plan::{Plan, Track, hermite};
@@ -128,7 +128,7 @@ impl Motion {
     /// after the plan's rows, or without a plan.
     pub fn promised(&self, at: Stamp, joint: usize, over: Stamp) -> Option<f64> {
         let plan = self.plan.as_ref()?;
-        let (tick, stops) = (tick_at(at), tick_after(over) > plan.cut);
+        let (tick, stops) = (tick_at(at), hand_over(over) > plan.cut);
         let track = match if stops { &plan.track } else { &self.path } {
             // The past ends where the plan begins.
             track if tick < track.first => &self.past,
@@ -142,7 +142,7 @@ impl Motion {
         Some(hermite(track.at(tick, joint), track.at(tick + 1, joint), share, DT).0)
     }
 
-    /// Makes the plan that follows a new chunk, from the first knot after its time on. Up to there it is the plan before.
+    /// Makes the plan that follows a new chunk, from the second knot after its time on. Up to there it is the plan before.
     ///
     /// # Errors
     /// [`Error::LimitWidth`] for a chunk of other joints, [`Error::Limited`] when too many chunks in a row met a limit,
@@ -154,7 +154,7 @@ impl Motion {
         }
         self.pace(settings);
         let now = self.not_before_the_plan(new.now);
-        let from = tick_after(now);
+        let from = hand_over(now);
         let mut outside = false;
         reference::fill(new.chunk, &self.columns, &self.paces, from, &mut self.reference, |joint| {
             self.counts.add(joint, Limited::Position, 1);
@@ -169,13 +169,13 @@ impl Motion {
         self.promise(from, cut, now)
     }
 
-    /// Brings the joints to rest from the first knot after `now` on; `None` without a plan.
+    /// Brings the joints to rest from the second knot after `now` on; `None` without a plan.
     pub fn hold(&mut self, now: Stamp, settings: &MotionSettings) -> Option<&Arc<Plan>> {
         let now = self.not_before_the_plan(now);
         self.plan.as_ref()?;
         self.pace(settings);
         self.members.clear();
-        let from = tick_after(now);
+        let from = hand_over(now);
         self.start(from, None);
         self.next_path.restart(from, self.names.len());
         for state in &self.states {
@@ -329,11 +329,9 @@ impl Motion {
         if let Some(plan) = Arc::get_mut(&mut shared) {
             plan.names.clone_from(&self.names);
             let track = &mut plan.track;
-            track.restart(from - 1, joints);
-            match &self.plan {
-                Some(before) => track.push_row(&before.track, from - 1),
-                None => track.push_row(&self.still, from),
-            }
+            track.restart(tick_at(now).min(from - 1), joints);
+            let before = self.plan.as_ref().map_or(&self.still, |plan| &plan.track);
+            (track.first..from).for_each(|tick| track.push_row(before, tick));
             (from..=cut).for_each(|tick| track.push_row(&self.next_path, tick));
             stop(&self.paces, track, &mut self.states);
             (plan.cut, plan.from, plan.made) = (cut, from, now);
@@ -354,6 +352,10 @@ impl Motion {
     fn remember(&mut self, until: i64) {
         let (past, joints) = (&mut self.past, self.names.len());
         let track = self.plan.as_ref().map_or(&self.still, |plan| &plan.track);
+        if past.rows() > 0 && past.last() >= until && past.first <= until {
+            // Both plans are the same up to there.
+            past.keep_first((until - past.first) as usize);
+        }
         if past.rows() == 0 || past.last() >= until || until - past.last() > PAST as i64 {
             past.restart((track.first.max(until - PAST as i64)).min(until), joints);
         }

@@ -50,6 +50,12 @@ impl Track {
         self.velocities.push(velocity);
     }
 
+    /// Drops all but the first `rows`.
+    pub fn keep_first(&mut self, rows: usize) {
+        self.positions.truncate(rows * self.joints);
+        self.velocities.truncate(rows * self.joints);
+    }
+
     /// Drops all but the last `rows`.
     pub fn keep_last(&mut self, rows: usize) {
         let over = self.rows().saturating_sub(rows);

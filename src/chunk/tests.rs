@@ -105,10 +105,10 @@ fn an_action_chunk_has_every_row_and_counts_the_late_ones() {
 
 #[test]
 fn a_trajectory_has_the_rows_that_are_not_late_at_their_due_times_counted_from_its_header() {
-    let trajectory = trajectory(&chunk(&["a"], &[0.0, 1.0, 2.0, 4.0]), ms(1025));
-    assert_eq!((trajectory.stamp, trajectory.joint_names), (ms(1025), vec!["a".to_owned()]));
+    let trajectory = trajectory(&chunk(&["a"], &[0.0, 1.0, 2.0, 4.0]), ms(1015));
+    assert_eq!((trajectory.stamp, trajectory.joint_names), (ms(1015), vec!["a".to_owned()]));
     let at = |ms: f64| trajectory.points.iter().find(|p| p.time_from_start.millis() == ms).map(|p| p.positions[0]);
-    assert_eq!([at(15.0), at(35.0), at(55.0)], [Some(1.0), Some(2.0), Some(4.0)]);
+    assert_eq!([at(25.0), at(45.0), at(65.0)], [Some(1.0), Some(2.0), Some(4.0)]);
     assert_eq!(trajectory.points[0].time_from_start.millis(), 5.0, "the first knot after the time of publication");
 }
 
