@@ -8,7 +8,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use bytes::Bytes;
-use vla_trt::chunk::{self, Chunk, ClampReport, Limit, Limits, Publication, TrajectoryBuffer};
+use vla_trt::chunk::{
+    self, Bounds, Chunk, ClampReport, JointBounds, Limit, Limits, Mode, Motion, MotionSettings, NewChunk, Publication,
+    TrajectoryBuffer,
+};
 use vla_trt::message::{ActionChunkMessage, HeaderView, PoseStampedView, write};
 use vla_trt::observation::{
     InputKind, InputRule, InputSpec, Inputs, JointMap, Observation, OnViolation, Rules, StateReader, Transport,
@@ -74,6 +77,8 @@ struct Loop {
     limits: Limits,
     clamped: ClampReport,
     message: ActionChunkMessage,
+    motion: Motion,
+    command: ([f64; 4], [f64; 4]),
     trajectory: TrajectoryBuffer,
     bytes: Vec<u8>,
 }
@@ -93,6 +98,9 @@ impl Loop {
         let names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
         let mut columns = names.clone();
         columns.extend((0..9).map(|index| format!("eef.{index}")));
+        let bounds = Bounds { velocity: 1.0, acceleration: 8.0, ..Bounds::default() };
+        let mut motion = Motion::new(names.as_slice().into());
+        motion.set_bounds(JointBounds::new(&names, [("elbow", bounds)]).expect("valid bounds"));
         let limited = NAMES.iter().map(|joint| Limit { joint, min: Some(-0.2), max: Some(0.2) });
         Self {
             inputs,
@@ -103,6 +111,8 @@ impl Loop {
                 future_tolerance: STEP,
             },
             observation: Observation::default(),
+            motion,
+            command: Default::default(),
             reader: StateReader::new(&[JointMap::identity("arm", names)]).expect("a valid map"),
             state: [0.0; 4],
             pose: [0.0; 9],
@@ -152,8 +162,20 @@ impl Loop {
         let publication =
             Publication { sequence, frame_id: "", inference_latency: late, policy_fingerprint: "sha256:0123" };
         chunk::action_chunk_message(chunk, &scheduled, &publication, &mut self.message).expect("a whole chunk");
-        let trajectory = self.trajectory.fill(chunk, &scheduled).expect("a whole chunk");
-        assert_eq!(trajectory.points.len(), 16 - scheduled.late_rows as usize);
+        // Every mode in turn, and a hold now and then.
+        let mode = [Mode::Replace, Mode::Blend, Mode::Ensemble, Mode::Ensemble, Mode::Rtc][(sequence / 3 % 5) as usize];
+        let settings = MotionSettings { mode, ..MotionSettings::default() };
+        let measured = self.state.map(f64::from);
+        let (now, measured) = (stamp + late, Some(&measured[..]));
+        let new = NewChunk { chunk, now, clamped: 0, measured, frozen: (3, 4) };
+        self.motion.take(&new, &settings).expect("a plan").write(now, &mut self.trajectory);
+        if sequence.is_multiple_of(7) {
+            self.motion.hold(now + STEP, &settings).expect("a plan").write(now + STEP, &mut self.trajectory);
+        }
+        let plan = self.motion.plan().expect("a plan");
+        assert!(plan.sample(now + STEP, &mut self.command.0, &mut self.command.1));
+        let trajectory = self.trajectory.message();
+        assert!(!trajectory.points.is_empty());
         assert_eq!((trajectory.joint_names.len(), self.message.names.len()), (4, 13));
         trajectory.write(&mut self.bytes);
         self.message.write(&mut self.bytes);
@@ -178,15 +200,16 @@ fn messages(sequence: u64) -> [Bytes; 4] {
 
 #[test]
 fn a_turn_of_the_loop_allocates_nothing_after_warm_up() {
-    const WARM_UP: u64 = 30;
-    let arriving: Vec<[Bytes; 4]> = (0..1000).map(messages).collect();
+    // Once through every meeting of mode (15 turns), late rows (13) and hold (7).
+    const WARM_UP: u64 = 15 * 13 * 7;
+    let arriving: Vec<[Bytes; 4]> = (0..3000).map(messages).collect();
     let mut node = Loop::new();
     let mut turns = (0..).zip(&arriving);
     let warming = allocations_of(|| turns.by_ref().take(WARM_UP as usize).for_each(|(n, m)| node.turn(n, m)));
     assert!(warming > 0, "the counter counts");
     let steady = allocations_of(|| turns.for_each(|(n, m)| node.turn(n, m)));
     assert_eq!(steady, 0, "allocations in {} turns", arriving.len() - WARM_UP as usize);
-    assert!(node.clamped.count > 0 && node.clamped.chunks == 1000);
+    assert!(node.clamped.count > 0 && node.clamped.chunks == 3000);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use vla_trt::bag::BagReader;
+use vla_trt::chunk;
 use vla_trt::message::{ActionChunkMessage, JointTrajectoryMessage};
 use vla_trt::policy::PolicySpec;
 use vla_trt::replay::{self, Options, Summary, report};
@@ -15,13 +16,24 @@ use vla_trt::time::Span;
 
 /// Replays the sample bag with these assignments; the output goes to `out`.
 fn replay(policy: &Path, assignments: &[&str], out: &Path, golden: Option<(&Path, f32)>) -> Summary {
+    replay_late(5.0, policy, assignments, out, golden)
+}
+
+/// The same with a latency of so many milliseconds.
+fn replay_late(
+    latency_ms: f64,
+    policy: &Path,
+    assignments: &[&str],
+    out: &Path,
+    golden: Option<(&Path, f32)>,
+) -> Summary {
     let settings = demo::settings(policy, assignments);
     let spec = PolicySpec::load(policy).expect("the demo policy");
     let mut session = Session::load(spec, &settings, &mut |_| {}).expect("the demo policy loads");
     let options = Options {
         bag: demo::bag(),
         output: out.to_owned(),
-        latency: Span::from_millis(5.0),
+        latency: Span::from_millis(latency_ms),
         golden: golden.map(|(file, tolerance)| (file.to_owned(), tolerance)),
     };
     replay::run(&mut session, &settings, &options, &mut |_| {}).expect("the sample bag replays")
@@ -243,7 +255,7 @@ fn engines_beyond_the_memory_budget_are_refused_before_loading() {
 }
 
 #[test]
-fn a_violation_with_stop_commands_the_current_position_once_and_nothing_after() {
+fn a_violation_with_stop_comes_to_rest_once_and_nothing_moves_after() {
     let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
     let file = out.path().join("c.mcap");
     // The first inference finds a frame of its own time, the second one of 86 ms before.
@@ -259,9 +271,68 @@ fn a_violation_with_stop_commands_the_current_position_once_and_nothing_after() 
         .map(|message| JointTrajectoryMessage::parse(&message.expect("readable").data).expect("a trajectory"))
         .collect();
     assert_eq!(trajectories.len(), 2, "one of the chunk and one of the stop");
-    let stop = &trajectories[1];
-    assert_eq!(stop.points.len(), 1);
-    assert!(stop.points[0].velocities.iter().all(|velocity| *velocity == 0.0));
-    let (at, state) = &summary.record.states[summary.record.states.partition_point(|(at, _)| *at <= stop.stamp) - 1];
-    assert!(*at <= stop.stamp && stop.points[0].positions == *state, "the joint state of the moment");
+    let (motion, stop) = (&trajectories[0], &trajectories[1]);
+    // The stop starts where the motion would have been, and is over before the motion would have been.
+    let at =
+        |trajectory: &JointTrajectoryMessage, index: usize| trajectory.stamp + trajectory.points[index].time_from_start;
+    let shared = (0..motion.points.len()).find(|&index| at(motion, index) == at(stop, 0)).expect("a common knot");
+    assert_eq!(motion.points[shared].positions, stop.points[0].positions);
+    let last = |trajectory: &JointTrajectoryMessage| at(trajectory, trajectory.points.len() - 1);
+    assert!(last(stop) <= last(motion) && last(stop) <= stop.stamp + chunk::STOP_WITHIN + chunk::GRID.times(2));
+    assert!(stop.points.last().is_some_and(|point| point.velocities.iter().all(|velocity| *velocity == 0.0)));
+}
+
+/// Every trajectory of a replay in one hand-over mode.
+fn trajectories(policy: &Path, mode: &str, latency_ms: f64, out: &Path) -> Vec<JointTrajectoryMessage> {
+    let mode = format!("handover.mode:={mode}");
+    replay_late(
+        latency_ms,
+        policy,
+        &[&mode, "action.step_s:=0.05", "limits.left_waist.velocity:=0.8", "limits.left_waist.acceleration:=6"],
+        out,
+        None,
+    );
+    let reader = BagReader::open(out).expect("the output");
+    let topic = reader.topics().iter().position(|topic| topic.name == replay::JOINT_TRAJECTORY_TOPIC).expect("topic");
+    let messages = reader.messages(&[topic]).expect("messages");
+    messages.map(|m| JointTrajectoryMessage::parse(&m.expect("readable").data).expect("a trajectory")).collect()
+}
+
+#[test]
+fn in_every_mode_one_trajectory_takes_over_where_the_other_is_and_ends_at_rest() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    // Also when a chunk is older than the time between two of them.
+    for latency_ms in [5.0, 250.0] {
+        let gaps = gaps(policy.path(), latency_ms, out.path());
+        assert!(gaps[1..].iter().all(|gap| *gap < gaps[0] / 10.0), "at {latency_ms} ms: {gaps:?}");
+    }
+}
+
+/// How far the first step after a hand-over is from the promise at most, in replace, blend, ensemble and rtc.
+fn gaps(policy: &Path, latency_ms: f64, out: &Path) -> Vec<f64> {
+    let mut gaps = Vec::new();
+    for mode in ["replace", "blend", "ensemble", "rtc"] {
+        let all = trajectories(policy, mode, latency_ms, &out.join(format!("{mode}.mcap")));
+        assert!(all.len() > 20, "{mode}: {} trajectories", all.len());
+        let mut jump = 0.0f64;
+        for pair in all.windows(2) {
+            let (before, after) = (&pair[0], &pair[1]);
+            let at = |index: usize| after.stamp + after.points[index].time_from_start;
+            let point = |when| before.points.iter().find(|point| before.stamp + point.time_from_start == when);
+            // The second point is the hand-over.
+            let Some(promised) = point(at(1)) else { continue };
+            assert_eq!(promised.positions, after.points[1].positions, "{mode}: at the hand-over");
+            if let Some(next) = point(at(2)) {
+                // The right wrist has no limits, so that the mode alone shows.
+                jump = jump.max((next.positions[12] - after.points[2].positions[12]).abs());
+            }
+        }
+        for trajectory in &all {
+            let end = trajectory.points.last().expect("points");
+            assert!(end.velocities.iter().all(|v| *v == 0.0) && end.time_from_start <= Span::from_millis(500.0));
+            assert!(trajectory.points.iter().all(|point| point.velocities[0].abs() <= 0.8 + 1e-9), "{mode}");
+        }
+        gaps.push(jump);
+    }
+    gaps
 }

@@ -6,6 +6,7 @@ use super::shape::PolicyShape;
 use super::value::Value;
 
 mod keys;
+mod motion;
 
 /// Longest age and skew that can be allowed: an hour.
 const LONGEST_MS: f64 = 3_600_000.0;
@@ -23,6 +24,7 @@ pub fn declarations(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declarati
     all.extend(keys::state(shape));
     all.extend(keys::action(shape));
     all.extend(inference(shape));
+    all.extend(motion::motion());
     all.extend(keys::limits(shape, overrides));
     all
 }
@@ -259,8 +261,9 @@ fn inference(shape: &PolicyShape) -> Vec<Declaration> {
         declare(
             "rate_hz",
             Value::Double(5.0),
-            up_to(0.0, 1000.0),
-            "Inferences per second. 0: only on demand (~/infer_once).",
+            up_to(-1.0, 1000.0),
+            "Inferences per second. 0: as fast as useful, the next one starting with the first newer observation after the last. \
+             -1: only on demand (~/infer_once).",
         ),
         declare(
             "seed",

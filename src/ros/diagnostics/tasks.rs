@@ -1,4 +1,4 @@
-//! The five statuses, each a function of what is known at one moment.
+//! The statuses, each a function of what is known at one moment.
 
 use super::Snapshot;
 use super::status::{Severity, Status};
@@ -9,13 +9,22 @@ use crate::ros::phase::{Phase, brief};
 use crate::ros::report::{Trouble, TroubleKind};
 use crate::time::{Span, Stamp};
 
+mod motion;
+
 /// A camera frame above this does not fit Fast DDS's default shared-memory segment.
 const LOSS_HINT: &str =
     "frames above 512 KB need a larger Fast DDS shared-memory segment on both sides: see config/fastdds_shm.xml";
 
 /// Every status at this moment.
-pub fn all(snapshot: &Snapshot) -> [Status; 5] {
-    [inputs(snapshot), engines(snapshot), memory(snapshot), inference(snapshot), output(snapshot)]
+pub fn all(snapshot: &Snapshot) -> [Status; 6] {
+    [
+        inputs(snapshot),
+        engines(snapshot),
+        memory(snapshot),
+        inference(snapshot),
+        motion::motion(snapshot),
+        output(snapshot),
+    ]
 }
 
 fn inputs(snapshot: &Snapshot) -> Status {

@@ -1,0 +1,157 @@
+//! The motion as node and replay share it: violations, the watchdog, resuming, and the limits of a robot description.
+
+#[path = "support/demo.rs"]
+mod demo;
+
+use std::sync::Arc;
+
+use vla_trt::chunk::{Chunk, Error, NewChunk, TrajectoryBuffer, WatchdogState};
+use vla_trt::message::{HeaderView, write};
+use vla_trt::observation::{InputKind, Inputs, OnViolation};
+use vla_trt::parameters::Settings;
+use vla_trt::session::Control;
+use vla_trt::time::{Span, Stamp};
+
+fn at(ms: i64) -> Stamp {
+    Stamp::from_nanos(ms * 1_000_000)
+}
+
+/// A robot of two joints whose chunks move both by 1 rad/s.
+struct Robot {
+    control: Control,
+    settings: Settings,
+    inputs: Inputs,
+    out: TrajectoryBuffer,
+}
+
+const JOINTS: [&str; 2] = ["left_waist", "left_shoulder"];
+
+impl Robot {
+    fn new(assignments: &[&str]) -> Self {
+        let policy = demo::policy();
+        let settings = Settings::clone(&demo::settings(policy.path(), assignments));
+        let mut settings = Settings { policy: "gone".into(), ..settings };
+        settings.limits.truncate(JOINTS.len());
+        let inputs = Inputs::new(settings.inputs.clone());
+        inputs.set_instruction("move");
+        let names: Arc<[String]> = JOINTS.map(str::to_owned).into();
+        Self { control: Control::new(names), settings, inputs, out: TrajectoryBuffer::default() }
+    }
+
+    fn ready(assignments: &[&str]) -> Self {
+        let robot = Self::new(assignments);
+        robot.control.apply(&robot.settings).expect("limits of its joints");
+        robot
+    }
+
+    fn sense(&self, now: i64, joints: bool) {
+        let header = HeaderView { stamp: at(now), frame_id: "" };
+        for (index, input) in self.settings.inputs.iter().enumerate() {
+            let bytes = match input.kind {
+                InputKind::Camera { .. } => write::compressed_image(header, "jpeg", &[0xFF, 0xD8, 0xFF, 0xD9]),
+                InputKind::Joints if joints => write::joint_state(header, &JOINTS, &[0.0, 0.0], &[], &[]),
+                _ => continue,
+            };
+            self.inputs.offer(index, bytes.into(), at(now)).expect("a good message");
+        }
+    }
+
+    fn chunk(&mut self, seen: i64, now: i64) -> Result<(), Error> {
+        let values = (1..=50).flat_map(|row| [row as f32 / 50.0; 2]).collect();
+        let chunk = Chunk {
+            names: JOINTS.map(str::to_owned).into(),
+            rows: 50,
+            values,
+            observation_stamp: at(seen),
+            step: Span::from_millis(20.0),
+            ..Chunk::default()
+        };
+        let new = NewChunk { chunk: &chunk, now: at(now), clamped: 0, measured: Some(&[0.0, 0.0]), frozen: (0, 0) };
+        self.control.take(&new, 0, &self.settings, &mut self.out)
+    }
+
+    fn watch(&mut self, now: i64) -> (WatchdogState, bool) {
+        let watched = self.control.watch(at(now), &self.inputs, &self.settings, &mut self.out);
+        (self.control.state(), watched.stop)
+    }
+}
+
+#[test]
+fn inputs_that_go_stale_are_seen_without_an_inference_and_motion_is_held() {
+    let mut robot = Robot::ready(&["inputs.on_violation:=hold"]);
+    robot.sense(10_000, true);
+    robot.chunk(10_000, 10_020).expect("in force");
+    robot.sense(10_200, false);
+    assert_eq!(robot.watch(10_200), (WatchdogState::Running, false));
+    // config/aloha.yaml lets a joint state be 200 ms old.
+    assert_eq!(robot.watch(10_210), (WatchdogState::Holding, true));
+    let stop = robot.out.message().clone();
+    assert_eq!(stop.stamp, at(10_210));
+    assert!(stop.points.first().is_some_and(|point| point.velocities[0] > 0.5), "from the commanded motion");
+    assert!(stop.points.last().is_some_and(|point| point.velocities == [0.0, 0.0]));
+    assert_eq!(robot.watch(10_220), (WatchdogState::Holding, false), "told once");
+    assert!(matches!(robot.chunk(10_205, 10_260), Err(Error::BeforeHold { .. })), "what was under way is not followed");
+    robot.chunk(10_240, 10_280).expect("fresh inputs go on");
+    assert_eq!(robot.control.state(), WatchdogState::Running);
+}
+
+#[test]
+fn with_skip_the_plan_runs_out_by_itself_and_a_long_hold_needs_resume() {
+    let mut robot = Robot::ready(&["watchdog.stop_after_ms:=300.0", "rate_hz:=10.0"]);
+    robot.sense(10_000, true);
+    robot.chunk(10_000, 10_020).expect("in force");
+    let states: Vec<WatchdogState> = (10_030..11_000).step_by(10).map(|now| robot.watch(now).0).collect();
+    let mut passed = states.clone();
+    passed.dedup();
+    let expected = [WatchdogState::Running, WatchdogState::Late, WatchdogState::Holding, WatchdogState::Stopped];
+    assert_eq!(passed, expected);
+    assert_eq!(robot.chunk(10_990, 11_000), Err(Error::Stopped));
+    assert!(robot.control.resume(at(11_010)) && robot.control.plan().is_none());
+    assert!(matches!(robot.chunk(10_500, 11_020), Err(Error::BeforeHold { .. })));
+    robot.chunk(11_015, 11_040).expect("fresh inputs move it again");
+    let start = robot.out.message().points.first().expect("points");
+    assert_eq!(start.positions, [0.0, 0.0], "from where the joints are");
+}
+
+#[test]
+fn a_stop_is_entered_once_and_nothing_is_stopped_that_did_not_move() {
+    let mut robot = Robot::ready(&["inputs.on_violation:=stop"]);
+    let Robot { control, settings, out, .. } = &mut robot;
+    let mut stop = |now| control.violated(at(now), OnViolation::Stop, &"why", settings, out);
+    assert!(!stop(10_000).entered);
+    robot.chunk(10_000, 10_020).expect("in force");
+    let Robot { control, settings, out, .. } = &mut robot;
+    let mut stop = |now| control.violated(at(now), OnViolation::Stop, &"why", settings, out);
+    let entered = stop(10_100);
+    assert!(entered.entered && entered.stop && !stop(10_110).entered);
+    assert_eq!(robot.control.status(&robot.settings).reason.as_deref(), Some("why"));
+}
+
+#[test]
+fn limits_of_a_description_are_waited_for_and_held_with_those_of_the_parameters() {
+    let mut robot = Robot::ready(&["limits_from:=topic", "limits.left_waist.velocity:=0.5"]);
+    robot.control.await_description();
+    assert!(robot.chunk(10_000, 10_020).expect_err("not yet").to_string().contains("limits_topic"));
+    let urdf = "<robot name='r'><joint name='left_shoulder' type='revolute'><limit lower='-1' upper='1' velocity='0.2'/></joint>\
+                <joint name='head' type='revolute'><limit lower='2' upper='1' velocity='1'/></joint></robot>";
+    robot.control.describe(urdf, &robot.settings).expect("limits of its joint");
+    robot.chunk(10_100, 10_120).expect("in force");
+    let fastest =
+        |joint: usize| robot.out.message().points.iter().map(|point| point.velocities[joint].abs()).fold(0.0, f64::max);
+    assert!((fastest(0) - 0.5).abs() < 1e-6 && (fastest(1) - 0.2).abs() < 1e-6, "{} {}", fastest(0), fastest(1));
+    let counts = robot.control.status(&robot.settings).counts;
+    assert!(counts.of(0)[1] > 0 && counts.of(1)[1] > 0, "{counts:?}");
+    assert!(robot.control.describe("<robot", &robot.settings).is_err());
+}
+
+#[test]
+fn chunks_too_short_for_their_latency_are_told_once_there_are_enough_of_them() {
+    let mut robot = Robot::ready(&["rate_hz:=2.0"]);
+    for chunk in 0..5 {
+        let seen = 10_000 + chunk * 100;
+        robot.chunk(seen, seen + 40).expect("in force");
+        assert_eq!(robot.control.status(&robot.settings).too_short.is_some(), chunk == 4);
+    }
+    let status = robot.control.status(&robot.settings);
+    assert_eq!((status.latency, status.predicted_late_rows), (Some(Span::from_millis(40.0)), 2));
+}
