@@ -7,15 +7,12 @@ that has furthest to go is `SPEED * tanh(GAIN * n / SPEED)` for what it has left
 
 import numpy as np
 
-from .scene import START, START_GRIPPER
+from .task import HOME, START, START_GRIPPER
 
 #: Most of any joint's speed, rad/s, and the rate at which it closes in at the end, 1/s.
 SPEED, GAIN = 0.9, 2.5
 #: Downward pitch of the gripper at the cube, rad, and how far above the cube's centre it goes, m.
 PITCH, ABOVE = 1.05, 0.012
-
-REACH = "reach the red cube with the right gripper"
-HOME = "move the right arm back to the start position"
 
 # The right arm's geometry (gym-aloha's vx300s_right.xml), m.
 _BASE = np.array([0.469, 0.5, 0.0])

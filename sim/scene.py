@@ -1,7 +1,6 @@
 """The ALOHA table in MuJoCo: gym-aloha's models, tracking servos, one policy camera, and the reach task's measure.
 
-Joints are named as in config/aloha.yaml; arms in rad, grippers from 0 (closed) to 1 (open). Lengths in m, z = 0 is the
-table. The state of a scene is only MuJoCo's; time is simulated.
+The state of a scene is only MuJoCo's; time is simulated. Units and names: task.py.
 """
 
 import importlib.util
@@ -15,37 +14,20 @@ if sys.platform == "linux":
 import mujoco
 import numpy as np
 
-SIDES = ("left", "right")
-ARM = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
-JOINTS = tuple(f"{side}_{joint}" for side in SIDES for joint in (*ARM, "gripper"))
-RIGHT_ARM = tuple(f"right_{joint}" for joint in ARM)
+from .task import (ARM, CAMERA, CUBE_X, CUBE_Y, CUBE_Z, IMAGE, REACHED_FOR_S, REACHED_M, SIDES, START, START_GRIPPER)
 
-#: Where both arms start, rad, and how far the gripper is open then.
-START = np.array([0.0, -0.96, 1.16, 0.0, -0.3, 0.0])
-START_GRIPPER = 0.15
 #: Finger slides in m at gripper 0 and 1 (gym-aloha's constants, within the actuators' range).
 FINGER = (0.021, 0.057)
 
 #: Seconds of a physics step: 500 Hz, one command of the controller each.
 STEP_S = 0.002
 
-CAMERA = "front"
-IMAGE = (112, 112)  # width, height: what the policy sees, no resampling
 _CAMERA_AT = (-0.12, 0.02, 0.42)
 _CAMERA_LOOKS_AT = (0.12, 0.49, 0.06)
 _CAMERA_FOVY = 42.0
 
-#: Cube centres, m, as in gym-aloha's transfer task; the cube lies on the table.
-CUBE_X, CUBE_Y, CUBE_Z = (0.0, 0.2), (0.4, 0.6), 0.02
 #: The pinch point between the fingertips, in the frame of the gripper link.
 PINCH = (0.13, 0.0, 0.0)
-
-#: The task: the pinch point stays within this distance of the cube's centre ...
-REACHED_M = 0.03
-#: ... for this long without a break ...
-REACHED_FOR_S = 0.25
-#: ... before this much simulated time is over.
-EPISODE_S = 8.0
 
 # Servo gains by joint: stiffness N m/rad, damping N m s/rad. Stiff enough to follow within some 40 ms, as ALOHA's
 # servos do; gym-aloha's own gains against its dry friction leave errors of several degrees.
@@ -73,6 +55,7 @@ def _specification():
     right = np.cross(forward, (0.0, 0.0, 1.0))
     up = np.cross(right, forward)
     camera = spec.worldbody.add_camera(name=CAMERA, pos=_CAMERA_AT, fovy=_CAMERA_FOVY)
+    camera.alt.type = mujoco.mjtOrientation.mjORIENTATION_XYAXES
     camera.alt.xyaxes = [*right / np.linalg.norm(right), *up / np.linalg.norm(up)]
     spec.body("vx300s_right/gripper_link").add_site(name="pinch", pos=PINCH, size=[0.004] * 3, rgba=[0, 0, 0, 0])
     for body in spec.bodies:
@@ -142,6 +125,12 @@ class Scene:
         self.data.qpos[self._other_finger] = -fingers
         self.data.qpos[self._cube:self._cube + 7] = [*cube, np.cos(angle / 2), 0, 0, np.sin(angle / 2)]
         self.command(joints)
+
+    def look(self, joints, cube, angle=0.0):
+        """As `place`, ready for a picture: nothing is simulated."""
+        self.place(joints, cube, angle)
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_camlight(self.model, self.data)
 
     @staticmethod
     def _finger(gripper):
