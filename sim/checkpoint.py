@@ -25,6 +25,24 @@ def prompt(tokenizer, instruction, rows):
     return torch.tensor(ids)
 
 
+def shrink(images, size):
+    """Pictures u8 [N, H, W, 3] as the policy's transform shrinks them: every pixel the mean of what it covers."""
+    def weights(given, wanted):
+        edges = np.arange(wanted + 1) * (given / wanted)
+        covered = np.minimum(edges[1:, None], np.arange(given) + 1) - np.maximum(edges[:-1, None], np.arange(given))
+        return (np.maximum(covered, 0.0) * (wanted / given)).astype(np.float32)
+
+    width, height = size
+    if images.shape[1:3] == (height, width):
+        return images
+    rows, columns = weights(images.shape[1], height), weights(images.shape[2], width)
+    out = np.empty((len(images), height, width, 3), np.uint8)
+    for index, image in enumerate(images):
+        mixed = np.tensordot(rows, image.astype(np.float32), (1, 0))
+        out[index] = np.rint(np.tensordot(columns, mixed, (1, 1)).transpose(1, 0, 2))
+    return out
+
+
 class Normaliser:
     """Statistics of the demonstrations: states to -1..1 by range, arm actions relative to the state, row by row.
 
@@ -36,7 +54,7 @@ class Normaliser:
         state = arrays["state"].astype(np.float64)
         self.low, self.high = state.min(0) - 0.01, state.max(0) + 0.01
         self.low[6], self.high[6] = 0.0, 1.0
-        plans = np.concatenate([arrays["reach"], arrays["home"]]).astype(np.float64)
+        plans = np.concatenate([arrays["reach"], arrays["home"]])[:, :ROWS].astype(np.float64)
         relative = plans[..., :6] - np.concatenate([state, state])[:, None, :6]
         self.spread = np.maximum(np.sqrt((relative**2).mean(0)), 0.002)  # [rows, joints]
         self.most = np.abs(relative).max(0)
@@ -73,7 +91,7 @@ class Normaliser:
 
 
 def processor(sizes):
-    """processor_config.json: the arm relative, the gripper absolute, pictures as they are."""
+    """processor_config.json: the arm relative, the gripper absolute, pictures shrunk and not cropped."""
     def modality(keys, deltas, actions=None):
         return {"delta_indices": deltas, "modality_keys": keys, "sin_cos_embedding_keys": None,
                 "mean_std_embedding_keys": ["right_arm"] if actions else None, "action_configs": actions}

@@ -5,7 +5,7 @@
 
 Places on and around the expert's ways are drawn at random (so a policy also learns to come back to them), the camera
 is rendered, and each place is answered for every instruction. Arrays: `image` u8 [N, H, W, 3]; `state` f32 [N, 7]
-(right arm, rad; gripper); and for each instruction `reach` and `home` the expert's joints after every row
+(right arm, rad; gripper); `cube` f32 [N, 3], m; and for each instruction `reach` and `home` the expert's joints after every row
 `[N, ROWS, 7]` f32, absolute.
 """
 
@@ -57,7 +57,7 @@ def make(count, seed, progress=lambda done: None):
     rng = np.random.default_rng(seed)
     stage = scene.Scene()
     arrays = {"image": np.empty((count, task.IMAGE[1], task.IMAGE[0], 3), np.uint8),
-              "state": np.empty((count, 7), np.float32),
+              "state": np.empty((count, 7), np.float32), "cube": np.empty((count, 3), np.float32),
               "reach": np.empty((count, ROWS, 7), np.float32), "home": np.empty((count, ROWS, 7), np.float32)}
     for index in range(count):
         cube, angle, arm, gripper = draw(rng)
@@ -65,6 +65,7 @@ def make(count, seed, progress=lambda done: None):
         stage.look(np.concatenate([left, [task.START_GRIPPER], arm, [gripper]]), cube, angle)
         arrays["image"][index] = stage.image()
         arrays["state"][index] = [*arm, gripper]
+        arrays["cube"][index] = cube
         arrays["reach"][index] = plan(arm, gripper, task.REACH, cube)
         arrays["home"][index] = plan(arm, gripper, task.HOME, cube)
         progress(index + 1)

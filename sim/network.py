@@ -23,13 +23,13 @@ class Sizes:
 
     vocab: int
     horizon: int
-    image: tuple = (112, 112)  # width, height
+    image: tuple = (84, 84)  # width, height
     vision: int = 64
     vision_mlp: int = 128
     vision_layers: int = 2
     vision_heads: int = 4
     patch: int = 14
-    table: int = 8
+    table: int = 6
     language: int = 64
     language_mlp: int = 128
     language_layers: int = 2
@@ -161,8 +161,10 @@ class Network:
         return x.unflatten(-1, (count, -1)).transpose(-3, -2)
 
     @staticmethod
-    def _attend(q, k, v, causal=False):
-        return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(-3, -2).flatten(-2)
+    def _attend(q, k, v, mask=None):
+        causal = isinstance(mask, str)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=None if causal else mask, is_causal=causal)
+        return mixed.transpose(-3, -2).flatten(-2)
 
     # Vision
 
@@ -192,28 +194,57 @@ class Network:
     # Language
 
     def language(self, ids, image_token, image_rows):
-        """Tokens `ids` [S] of one prompt and image rows [B, n, width] to vl_embs [B, S, width] after `vlln`."""
+        """As `backbone`, after the head's `vlln`: what the stage language gives."""
+        return self.vlln(self.backbone(ids, image_token, image_rows))
+
+    def vlln(self, x):
+        """The head's norm of the language model's rows."""
+        return self._norm(x, f"{HEAD}.vlln", 1e-5)
+
+    def backbone(self, ids, image_token, image_rows):
+        """Tokens `ids` [S] of one prompt and image rows [B, n, width] to rows [B, S, width].
+
+        The decoder is causal: what stands before the images is the same for the whole batch and is computed once.
+        """
         s, batch = self.s, image_rows.shape[0]
         is_image = ids == image_token
-        x = self.w[f"{DECODER}.embed_tokens.weight"][ids].expand(batch, -1, -1).clone()
-        x[:, is_image] = image_rows
+        first = int(is_image.nonzero()[0])
+        embedded = self.w[f"{DECODER}.embed_tokens.weight"][ids]
+        before = embedded[None, :first]
+        after = embedded[first:].expand(batch, -1, -1).clone()
+        after[:, is_image[first:]] = image_rows
         cos, sin = self._rotation(len(ids))
         for index in range(s.language_layers):
             layer = f"{DECODER}.layers.{index}"
-            n = self._rms(x, f"{layer}.input_layernorm")
-            turned = []
-            for part, count in (("q", s.heads), ("k", s.kv_heads)):
-                rows = self._linear(n, f"{layer}.self_attn.{part}_proj").unflatten(-1, (count, s.head_dim))
-                rows = self._rms(rows, f"{layer}.self_attn.{part}_norm").transpose(1, 2)
-                first, second = rows.chunk(2, dim=-1)
-                turned.append(rows * cos + torch.cat([-second, first], dim=-1) * sin)
-            v = self._heads(self._linear(n, f"{layer}.self_attn.v_proj"), s.kv_heads)
-            k, v = (part.repeat_interleave(s.heads // s.kv_heads, dim=1) for part in (turned[1], v))
-            x = x + self._linear(self._attend(turned[0], k, v, causal=True), f"{layer}.self_attn.o_proj")
-            n = self._rms(x, f"{layer}.post_attention_layernorm")
-            gate = F.silu(self._linear(n, f"{layer}.mlp.gate_proj")) * self._linear(n, f"{layer}.mlp.up_proj")
-            x = x + self._linear(gate, f"{layer}.mlp.down_proj")
-        return self._norm(self._rms(x, f"{DECODER}.norm"), f"{HEAD}.vlln", 1e-5)
+            q, k, v = self._project(before, layer, cos[:first], sin[:first])
+            before = self._finish(before, self._attend(q, k, v, mask="causal"), layer)
+            q, own_k, own_v = self._project(after, layer, cos[first:], sin[first:])
+            k = torch.cat([k.expand(batch, -1, -1, -1), own_k], dim=2)
+            v = torch.cat([v.expand(batch, -1, -1, -1), own_v], dim=2)
+            places = torch.arange(len(ids))
+            after = self._finish(after, self._attend(q, k, v, mask=places[first:, None] >= places[None]), layer)
+        x = torch.cat([before.expand(batch, -1, -1), after], dim=1)
+        return self._rms(x, f"{DECODER}.norm")
+
+    def _project(self, x, layer, cos, sin):
+        """Turned queries and keys, and values, each [B, heads, rows, dim]."""
+        s = self.s
+        n = self._rms(x, f"{layer}.input_layernorm")
+        turned = []
+        for part, count in (("q", s.heads), ("k", s.kv_heads)):
+            rows = self._linear(n, f"{layer}.self_attn.{part}_proj").unflatten(-1, (count, s.head_dim))
+            rows = self._rms(rows, f"{layer}.self_attn.{part}_norm").transpose(1, 2)
+            first, second = rows.chunk(2, dim=-1)
+            turned.append(rows * cos + torch.cat([-second, first], dim=-1) * sin)
+        v = self._heads(self._linear(n, f"{layer}.self_attn.v_proj"), s.kv_heads)
+        k, v = (part.repeat_interleave(s.heads // s.kv_heads, dim=1) for part in (turned[1], v))
+        return turned[0], k, v
+
+    def _finish(self, x, mixed, layer):
+        x = x + self._linear(mixed, f"{layer}.self_attn.o_proj")
+        n = self._rms(x, f"{layer}.post_attention_layernorm")
+        gate = F.silu(self._linear(n, f"{layer}.mlp.gate_proj")) * self._linear(n, f"{layer}.mlp.up_proj")
+        return x + self._linear(gate, f"{layer}.mlp.down_proj")
 
     def _rotation(self, length):
         exponent = torch.arange(0, self.s.head_dim, 2, dtype=torch.float32) / self.s.head_dim

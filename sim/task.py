@@ -15,7 +15,7 @@ RIGHT_ARM = tuple(f"right_{joint}" for joint in ARM)
 START = np.array([0.0, -0.96, 1.16, 0.0, -0.3, 0.0])
 START_GRIPPER = 0.15
 CAMERA = "front"
-IMAGE = (112, 112)  # width, height: what the policy sees, no resampling
+IMAGE = (112, 112)  # width, height
 
 #: Cube centres, m, as in gym-aloha's transfer task; the cube lies on the table.
 CUBE_X, CUBE_Y, CUBE_Z = (0.0, 0.2), (0.4, 0.6), 0.02
@@ -28,7 +28,7 @@ REACHED_FOR_S = 0.25
 EPISODE_S = 8.0
 
 #: Rows of the policy's chunk and seconds between them.
-ROWS, ROW_S = 24, 0.05
+ROWS, ROW_S = 20, 0.05
 
 REACH = "reach the red cube with the right gripper"
 HOME = "move the right arm back to the start position"

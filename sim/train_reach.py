@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""Trains the reach policy: flow matching on the expert's plans, minutes on a CPU.
+"""Trains the reach policy, minutes on a CPU: its eyes on where the cube is, then flow matching on the expert's plans.
 
     python3 -m sim.train_reach --tool target/release/vla-trt --out data/reach_checkpoint [--demonstrations FILE.npz]
 
-The network is GR00T N1.6's at small size (sim/network.py); what comes out is a checkpoint in the vendor's layout, from
+First the vision tower and the language model learn to say where the cube is, through a linear probe that is thrown
+away; then they are frozen, what they make of every picture is kept, and the action head learns the flow. Both at once
+works too and takes several times as long. The network is GR00T N1.6's at small size (sim/network.py); what comes out is a checkpoint in the vendor's layout, from
 which `vla-trt export` makes the policy bundle. Seeded: the same machine, the same number of threads and the same
 versions give the same weights; other processors differ in the last digits and so, after training, in all of them.
 """
 
 import argparse
+import math
 import pathlib
 import subprocess
 import sys
@@ -17,6 +20,7 @@ import time
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from tokenizers import Tokenizer
 
 from . import checkpoint, network, task
@@ -30,8 +34,8 @@ PHRASES = {
 }
 #: Share of a batch that is told to reach; the rest is told to go back.
 REACHING = 2 / 3
-#: Noises and times drawn for each observation.
-DRAWS = 2
+#: Where cubes are, m, for the probe: the middle, and half of the range.
+CUBE_CENTRE, CUBE_SPREAD = torch.tensor([0.1, 0.5]), 0.12
 #: Weight of a row in the loss falls from 1 to this: rows far ahead are replaced before they are due.
 LAST_ROW = 0.5
 
@@ -49,20 +53,23 @@ class Data:
     def __init__(self, arrays, sizes):
         self.normaliser = checkpoint.Normaliser(arrays)
         state = arrays["state"].astype(np.float64)
-        self.images = torch.from_numpy(arrays["image"])
+        self.cubes = torch.from_numpy(arrays["cube"])
+        self.images = torch.from_numpy(checkpoint.shrink(arrays["image"], sizes.image))
+        # A few patterns of camera noise that are drawn from: new ones for every picture would take longer than the network.
+        self.noise = 0.02 * torch.randn(32, *self.images.shape[1:], generator=torch.Generator().manual_seed(0))
         self.states = torch.zeros(len(state), sizes.dims)
         self.states[:, :7] = torch.from_numpy(self.normaliser.state(state)).float()
         self.actions = {}
         for name in PHRASES:
             self.actions[name] = torch.zeros(len(state), sizes.horizon, sizes.dims)
-            normal = self.normaliser.action(arrays[name].astype(np.float64), state)
+            normal = self.normaliser.action(arrays[name][:, :sizes.horizon].astype(np.float64), state)
             self.actions[name][..., :7] = torch.from_numpy(normal).float()
 
     def pixels(self, rows, generator):
         """Pixels in -1..1, a little brighter or darker and noisier than they were."""
         x = (self.images[rows].float() - 127.5) / 127.5
         gain = 1.0 + 0.08 * (2.0 * torch.rand(len(x), 1, 1, 1, generator=generator) - 1.0)
-        x = (x + 1.0) * gain - 1.0 + 0.02 * torch.randn(x.shape, generator=generator)
+        x = (x + 1.0) * gain - 1.0 + self.noise[torch.randint(len(self.noise), (len(x),), generator=generator)]
         return x.clamp(-1.0, 1.0).permute(0, 3, 1, 2)
 
 
@@ -73,59 +80,96 @@ class Trainer:
         self.s, self.data, self.options = sizes, data, options
         self.generator = torch.Generator().manual_seed(options.seed)
         self.weights = network.initial(sizes, options.seed)
-        for value in self.weights.values():
-            value.requires_grad_()
-        self.average = {name: value.detach().clone() for name, value in self.weights.items()}
+        self.average = {name: value.clone() for name, value in self.weights.items()}
         self.network = network.Network(self.weights, sizes)
-        matrices = [value for value in self.weights.values() if value.dim() > 1]
-        others = [value for value in self.weights.values() if value.dim() == 1]
-        self.optimiser = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.01},
-                                            {"params": others, "weight_decay": 0.0}], lr=options.rate, betas=(0.9, 0.98))
         rows = (sizes.image[0] // 28) * (sizes.image[1] // 28)
         self.prompts = {name: [checkpoint.prompt(tokenizer, text, rows) for text in texts]
                         for name, texts in PHRASES.items()}
         self.image_token = tokenizer.token_to_id(checkpoint.IMAGE_TOKEN)
         self.row_weights = torch.linspace(1.0, LAST_ROW, sizes.horizon)[:, None]
+        self.probe = {"weight": torch.zeros(2, rows * sizes.language), "bias": torch.zeros(2)}
 
-    def step(self, index):
-        """One batch; gives its loss."""
-        batch, g = self.options.batch, self.generator
+    def begin(self, chosen, steps):
+        """Trains these weights from now on, for so many steps."""
+        self.trained = chosen
+        for value in chosen.values():
+            value.requires_grad_()
+        matrices = [value for value in chosen.values() if value.dim() > 1]
+        others = [value for value in chosen.values() if value.dim() == 1]
+        groups = [{"params": matrices, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, lr=self.options.rate, betas=(0.9, 0.98))
+        self.done, self.steps = 0, steps
+
+    def update(self, loss):
+        """One step down the gradient; the rate warms up, then falls as a cosine."""
+        share = self.done / self.steps
+        rate = min(1.0, (self.done + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate(index)
-        rows = torch.randint(len(self.data.images), (batch,), generator=g)
-        image_rows = self.network.vision(self.data.pixels(rows, g))
-        split = round(batch * REACHING)
-        loss = sum(self.loss(name, rows[part], image_rows[part]) * (part.stop - part.start)
-                   for name, part in (("reach", slice(0, split)), ("home", slice(split, batch)))) / batch
+            group["lr"] = self.options.rate * rate
         self.optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.trained.values(), 1.0)
         self.optimiser.step()
-        keep = min(0.999, (1 + index) / (10 + index))
+        keep = min(0.998, (1 + self.done) / (10 + self.done))
         with torch.no_grad():
-            for name, value in self.weights.items():
-                self.average[name].lerp_(value, 1 - keep)
+            for name in self.trained.keys() & self.average.keys():
+                self.average[name].lerp_(self.trained[name], 1 - keep)
+        self.done += 1
+
+    def phrase(self, name):
+        """Token ids of something that is said for a task; the first of its phrases half of the time."""
+        texts = self.prompts[name]
+        which = int(torch.randint(len(texts) + 3, (1,), generator=self.generator))
+        return texts[which if which < len(texts) else 0]
+
+    def draw(self):
+        """Numbers of a batch's observations."""
+        return torch.randint(len(self.data.images), (self.options.batch,), generator=self.generator)
+
+    # First part: where is the cube?
+
+    def see(self):
+        """One batch of the first part; gives the error of the cube's place in mm."""
+        rows = self.draw()
+        image_rows = self.network.vision(self.data.pixels(rows, self.generator))
+        ids = self.phrase("reach")
+        vl_embs = self.network.language(ids, self.image_token, image_rows)
+        found = F.linear(vl_embs[:, ids == self.image_token].flatten(1), **self.probe)
+        error = found - (self.data.cubes[rows, :2] - CUBE_CENTRE) / CUBE_SPREAD
+        self.update((error**2).mean())
+        return float(error.detach().norm(dim=1).mean()) * CUBE_SPREAD * 1e3
+
+    @torch.no_grad()
+    def remember(self):
+        """Freezes what the first part trained, its average, and keeps the image rows of every observation."""
+        for name in self.trained.keys() & self.weights.keys():
+            self.weights[name] = self.average[name].clone()
+        self.network = network.Network(self.weights, self.s)
+        every = torch.arange(len(self.data.images))
+        self.image_rows = torch.cat([self.network.vision(self.data.pixels(part, self.generator)) for part in every.split(256)])
+
+    # Second part: what next?
+
+    def act(self):
+        """One batch of the second part; gives its loss."""
+        rows, split = self.draw(), round(self.options.batch * REACHING)
+        parts = (("reach", rows[:split]), ("home", rows[split:]))
+        loss = sum(self.loss(name, part) * len(part) for name, part in parts) / len(rows)
+        self.update(loss)
         return loss.item()
 
-    def rate(self, index):
-        """Warm-up, then a cosine to a fiftieth."""
-        share = index / self.options.steps
-        return self.options.rate * min(1.0, (index + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * share)))
-
-    def loss(self, name, rows, image_rows):
-        """Mean squared error of the velocity on `DRAWS` noises for each observation."""
+    def loss(self, name, rows):
+        """Mean squared error of the velocity at a noise and a time for each observation."""
         g = self.generator
-        texts = self.prompts[name]
-        which = int(torch.randint(len(texts) + 3, (1,), generator=g))
-        ids = texts[which if which < len(texts) else 0]  # the first is said half of the time
-        vl_embs = self.network.language(ids, self.image_token, image_rows)
-        pairs, token = self.network.context(vl_embs, ids == self.image_token, self.data.states[rows])
-        pairs = {block: tuple(part.repeat_interleave(DRAWS, 0) for part in pair) for block, pair in pairs.items()}
-        actions = self.data.actions[name][rows].repeat_interleave(DRAWS, 0)
+        ids = self.phrase(name)
+        with torch.no_grad():
+            backbone = self.network.backbone(ids, self.image_token, self.image_rows[rows])
+        pairs, token = self.network.context(self.network.vlln(backbone), ids == self.image_token, self.data.states[rows])
+        actions = self.data.actions[name][rows]
         noise = torch.randn(actions.shape, generator=g)
         time = draw_times(len(actions), g)
         mixed = torch.lerp(noise, actions, time[:, None, None])
-        velocity = self.network.velocity(mixed, (time * self.s.buckets).floor(), pairs, token.repeat_interleave(DRAWS, 0))
+        velocity = self.network.velocity(mixed, (time * self.s.buckets).floor(), pairs, token)
         return (self.row_weights * (velocity - (actions - noise)) ** 2).mean()
 
 
@@ -135,7 +179,7 @@ def validate(trainer, arrays, count=256):
     network_ = network.Network(trainer.average, trainer.s)
     normaliser = trainer.data.normaliser
     state = arrays["state"][:count].astype(np.float64)
-    pixels = (torch.from_numpy(arrays["image"][:count]).float() - 127.5).div(127.5).permute(0, 3, 1, 2)
+    pixels = (torch.from_numpy(checkpoint.shrink(arrays["image"][:count], trainer.s.image)).float() - 127.5).div(127.5).permute(0, 3, 1, 2)
     states = torch.zeros(len(state), trainer.s.dims)
     states[:, :7] = torch.from_numpy(normaliser.state(state)).float()
     noise = torch.randn(len(state), trainer.s.horizon, trainer.s.dims, generator=torch.Generator().manual_seed(0))
@@ -143,7 +187,7 @@ def validate(trainer, arrays, count=256):
     for name in PHRASES:
         out = network_.infer(pixels, trainer.prompts[name][0], trainer.image_token, states, noise)
         plans = normaliser.plans(out.double().numpy(), state)
-        error = np.abs(plans[..., :6] - arrays[name][:count, :, :6])
+        error = np.abs(plans[..., :6] - arrays[name][:count, :trainer.s.horizon, :6])
         errors[name] = (error.mean(), np.percentile(error, 99), error[:, 0].mean(), error[:, -1].mean())
     return errors
 
@@ -173,11 +217,29 @@ def arguments():
     parser.add_argument("--demonstrations", help="file of sim.demonstrations; made first otherwise")
     parser.add_argument("--count", type=int, default=24_000, help="demonstrations to make")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--see-steps", type=int, default=1500, help="batches of the first part")
+    parser.add_argument("--act-steps", type=int, default=4000, help="batches of the second")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
+
+
+def averaged(step, steps, every=250):
+    """Runs `step` so often; every so many steps gives how many there were and their running mean."""
+    running = None
+    for index in range(1, steps + 1):
+        value = step()
+        running = value if running is None else running + 0.02 * (value - running)
+        if index % every == 0 or index == steps:
+            yield index, running
+
+
+def report(errors):
+    """One line of `validate`'s figures."""
+    return "held out, mrad, mean (p99; first .. last row): " + "  ".join(
+        f"{name} {mean * 1e3:.1f} ({worst * 1e3:.0f}; {first * 1e3:.1f} .. {last * 1e3:.1f})"
+        for name, (mean, worst, first, last) in errors.items())
 
 
 def main():
@@ -191,15 +253,18 @@ def main():
     sizes = network.Sizes(vocab=tokenizer.get_vocab_size(), horizon=task.ROWS)
     trainer = Trainer(sizes, tokenizer, Data(arrays, sizes), options)
     print(f"{sum(value.numel() for value in trainer.weights.values())} weights, {len(arrays['state'])} observations", flush=True)
-    begun, running = time.monotonic(), 1.0
-    for index in range(options.steps):
-        running += 0.01 * (trainer.step(index) - running)
-        if (index + 1) % 250 == 0:
-            errors = "  ".join(f"{name} {mean * 1e3:.1f} ({worst * 1e3:.0f}; {first * 1e3:.1f} .. {last * 1e3:.1f})"
-                               for name, (mean, worst, first, last) in validate(trainer, held).items())
-            print(f"step {index + 1}  {time.monotonic() - begun:.0f} s  loss {running:.4f}  held out, mrad, mean (p99; first .. last "
-                  f"row): {errors}", flush=True)
-            checkpoint.write(options.out, trainer.average, sizes, trainer.data.normaliser, text)
+    begun = time.monotonic()
+    head = {name: value for name, value in trainer.weights.items() if name.startswith("action_head.")}
+    eyes = {name: value for name, value in trainer.weights.items() if name not in head}
+
+    trainer.begin({**eyes, **{f"probe.{name}": value for name, value in trainer.probe.items()}}, options.see_steps)
+    for index, error in averaged(trainer.see, options.see_steps):
+        print(f"seeing, step {index}  {time.monotonic() - begun:.0f} s  cube off by {error:.1f} mm", flush=True)
+    trainer.remember()
+    trainer.begin(head, options.act_steps)
+    for index, loss in averaged(trainer.act, options.act_steps):
+        print(f"acting, step {index}  {time.monotonic() - begun:.0f} s  loss {loss:.4f}  {report(validate(trainer, held))}", flush=True)
+        checkpoint.write(options.out, trainer.average, sizes, trainer.data.normaliser, text)
     checkpoint.write(options.out, trainer.average, sizes, trainer.data.normaliser, text)
     return 0
 
