@@ -60,6 +60,7 @@ class Robot:
         self.faults = Faults()
         self.seed, self.record = seed, record
         self.slips, self.refused, self.error = 0, 0, None
+        self.deaf = False  #: obey nobody
         self.frames = None  #: a list to which (time, picture) are appended, for animations
         self.frame_size, self.frame_hz = (320, 240), 12
         self._random = random.Random(seed)
@@ -179,7 +180,9 @@ class Robot:
     def _step(self, tick):
         scene, now = self.scene, self.scene.time
         while self._inbox:
-            self._obey(self._inbox.popleft(), now)
+            message = self._inbox.popleft()
+            if not self.deaf:
+                self._obey(message, now)
         scene.command(self.controller.sample(now))
         scene.step()
         reached = scene.reached()

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
-from . import checkpoint, network, task
+from . import checkpoint, encoding, network, task
 
 #: What is said for each task; the first is the one that the demonstrations name.
 PHRASES = {
@@ -51,10 +51,10 @@ class Data:
     """Demonstrations as tensors."""
 
     def __init__(self, arrays, sizes):
-        self.normaliser = checkpoint.Normaliser(arrays)
+        self.normaliser = encoding.Normaliser.of(arrays)
         state = arrays["state"].astype(np.float64)
         self.cubes = torch.from_numpy(arrays["cube"])
-        self.images = torch.from_numpy(checkpoint.shrink(arrays["image"], sizes.image))
+        self.images = torch.from_numpy(encoding.shrink(arrays["image"], sizes.image))
         # A few patterns of camera noise that are drawn from: new ones for every picture would take longer than the network.
         self.noise = 0.02 * torch.randn(32, *self.images.shape[1:], generator=torch.Generator().manual_seed(0))
         self.states = torch.zeros(len(state), sizes.dims)
@@ -83,9 +83,9 @@ class Trainer:
         self.average = {name: value.clone() for name, value in self.weights.items()}
         self.network = network.Network(self.weights, sizes)
         rows = (sizes.image[0] // 28) * (sizes.image[1] // 28)
-        self.prompts = {name: [checkpoint.prompt(tokenizer, text, rows) for text in texts]
+        self.prompts = {name: [torch.from_numpy(encoding.prompt(tokenizer, text, rows)) for text in texts]
                         for name, texts in PHRASES.items()}
-        self.image_token = tokenizer.token_to_id(checkpoint.IMAGE_TOKEN)
+        self.image_token = tokenizer.token_to_id(encoding.IMAGE_TOKEN)
         self.row_weights = torch.linspace(1.0, LAST_ROW, sizes.horizon)[:, None]
         self.probe = {"weight": torch.zeros(2, rows * sizes.language), "bias": torch.zeros(2)}
 
@@ -179,7 +179,7 @@ def validate(trainer, arrays, count=256):
     network_ = network.Network(trainer.average, trainer.s)
     normaliser = trainer.data.normaliser
     state = arrays["state"][:count].astype(np.float64)
-    pixels = (torch.from_numpy(checkpoint.shrink(arrays["image"][:count], trainer.s.image)).float() - 127.5).div(127.5).permute(0, 3, 1, 2)
+    pixels = (torch.from_numpy(encoding.shrink(arrays["image"][:count], trainer.s.image)).float() - 127.5).div(127.5).permute(0, 3, 1, 2)
     states = torch.zeros(len(state), trainer.s.dims)
     states[:, :7] = torch.from_numpy(normaliser.state(state)).float()
     noise = torch.randn(len(state), trainer.s.horizon, trainer.s.dims, generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,22 @@
+"""Animations of an episode for people: small files."""
+
+import pathlib
+
+from PIL import Image
+
+
+def save(frames, path, most_bytes=1_000_000):
+    """Writes frames [(time, RGB)] as an animation (GIF or WebP, by the name's end), and its last frame as a PNG."""
+    path = pathlib.Path(path)
+    pictures = [Image.fromarray(pixels) for _, pixels in frames]
+    duration = round(1000 * (frames[-1][0] - frames[0][0]) / max(len(frames) - 1, 1)) if frames[-1][0] > frames[0][0] else 83
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".gif":
+        palette = pictures[len(pictures) // 2].quantize(48)
+        pictures = [picture.quantize(48, palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+        pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration, loop=0, optimize=True)
+    else:
+        pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration, loop=0, quality=60, method=6)
+    if path.stat().st_size > most_bytes:
+        raise SystemExit(f"{path}: {path.stat().st_size} bytes, at most {most_bytes} wanted; use fewer or smaller frames")
+    pictures[-1].convert("RGB").save(path.with_suffix(".png"), optimize=True)
