@@ -29,7 +29,7 @@ def arguments():
     parser.add_argument("--faults", action="store_true", help="try every fault")
     parser.add_argument("--lockstep", action="store_true", help="add the baseline that waits for the policy")
     parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the node")
-    parser.add_argument("--picture", metavar="FILE", help="write an animation of the first episode: .png, .webp or .gif")
+    parser.add_argument("--picture", metavar="FILE", help="write an animation of the episodes: .webp or .gif")
     parser.add_argument("--verbose", action="store_true", help="a line an episode")
     return parser.parse_args()
 
@@ -52,6 +52,7 @@ def episodes(options, parameters):
     """The table of settings."""
     from sim.loop import Loop
     from sim.measure import Setting
+    from sim.picture import save
 
     print(Setting.HEADER, flush=True)
     if options.lockstep:
@@ -65,7 +66,10 @@ def episodes(options, parameters):
     for mode in options.mode or ["replace"]:
         for latency in options.latency_ms or [0.0]:
             with Loop(options.node, options.policy, mode, latency, parameters) as loop:
+                frames = loop.robot.frames = [] if options.picture else None
                 print(loop.run(options.episodes, show).line(), flush=True)
+            if frames:
+                save(frames, options.picture)
 
 
 def faults(options, parameters):
@@ -88,26 +92,10 @@ def faults(options, parameters):
                 trials.after(loop)
 
 
-def picture(options, parameters):
-    """An animation of the first held-out episode, and its last picture beside it."""
-    from sim.loop import FIRST_SEED, Loop
-    from sim.picture import save
-
-    mode, latency = (options.mode or ["replace"])[0], (options.latency_ms or [0.0])[0]
-    with Loop(options.node, options.policy, mode, latency, parameters) as loop:
-        frames = loop.robot.frames = []
-        for seed in (FIRST_SEED, FIRST_SEED + 3):
-            loop.episode(seed)
-            loop.wait(lambda: False, 0.6)
-    save(frames, options.picture)
-
-
 def main():
     options = arguments()
     parameters = dict(item.split("=", 1) for item in options.param)
-    if options.picture:
-        picture(options, parameters)
-    elif options.fault or options.faults:
+    if options.fault or options.faults:
         faults(options, parameters)
     else:
         episodes(options, parameters)

@@ -9,7 +9,8 @@ def save(frames, path, most_bytes=1_000_000):
     """Writes frames [(time, RGB)] as an animation (GIF or WebP, by the name's end), and its last frame as a PNG."""
     path = pathlib.Path(path)
     pictures = [Image.fromarray(pixels) for _, pixels in frames]
-    duration = round(1000 * (frames[-1][0] - frames[0][0]) / max(len(frames) - 1, 1)) if frames[-1][0] > frames[0][0] else 83
+    steps = sorted(later[0] - earlier[0] for earlier, later in zip(frames, frames[1:]))
+    duration = round(1000 * steps[len(steps) // 2])  # the usual one: a new episode begins at time 0 again
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".gif":
         palette = pictures[len(pictures) // 2].quantize(48)
