@@ -45,7 +45,7 @@ def lockstep(options):
     done = [episode(scene, policy, seed, 5.0)[0] for seed in range(FIRST_SEED, FIRST_SEED + options.episodes)]
     scene.close()
     times = [time for time in done if time is not None]
-    return f"| lockstep | - | {len(times)} of {len(done)} | {np.median(times) if times else float('nan'):.2f} | | | | | | |"
+    return f"| lockstep | - | {len(times)} of {len(done)} | {np.median(times) if times else float('nan'):.2f} | | | | | | | | | |"
 
 
 def episodes(options, parameters):

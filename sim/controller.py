@@ -16,6 +16,7 @@ class HandOver:
     due: float  #: when its first point is due, s
     jump: float  #: |command step at the first point - velocity * dt|, largest of the arm's joints, rad
     late: int  #: points that were due already
+    streamed: bool = False  #: one point of a stream, not a plan
 
 
 class Plan:
@@ -103,7 +104,7 @@ class JointController:
             where = [index for index, column in enumerate(columns) if column in self.arm]
             if rate is not None and where and len(before) == len(point):
                 jump = np.abs(point - before - rate * dt)[where].max()
-                self.hand_overs.append(HandOver(now, now, float(jump), 0))
+                self.hand_overs.append(HandOver(now, now, float(jump), 0, streamed=True))
             measured = (point - before) / dt if len(before) == len(point) else None
         else:
             measured = None

@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import rclpy
+import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from std_srvs.srv import Trigger
 from vla_trt.msg import ActionChunk
@@ -62,6 +63,16 @@ class Node:
                 self.kill()
 
 
+def jumps(hand_overs, chunks_at):
+    """One jump a hand-over: of a plan its own; of a stream the largest step between one chunk's coming and the next's."""
+    plans = [hand_over.jump for hand_over in hand_overs if not hand_over.streamed]
+    stream = [(hand_over.at, hand_over.jump) for hand_over in hand_overs if hand_over.streamed]
+    for begin, end in zip(chunks_at, [*chunks_at[1:], np.inf]):
+        between = [jump for at, jump in stream if begin <= at < end]
+        plans += [max(between)] if between else []
+    return plans
+
+
 class Loop:
     """Robot, node and ears, for one setting."""
 
@@ -76,6 +87,7 @@ class Loop:
         self.parameters.setdefault("use_sim_time", str(sim_time).lower())
         if mode != "replace":
             self.parameters.setdefault("handover.mode", mode)
+        self.limits = yaml.safe_load(CONFIG.read_text())["/**"]["ros__parameters"].get("limits", {})
         self.arguments = (executable, policy, self.parameters, log)
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=unused_domain())
@@ -84,7 +96,7 @@ class Loop:
         self.robot = Robot(FIRST_SEED, latency_ms * 1e-3, compressed, sim_time, self.context, record=True)
         self.chunks, self.statuses = [], {}
         node = self.robot.node
-        node.create_subscription(ActionChunk, "/vla_trt/action_chunk", self.chunks.append, 50)
+        node.create_subscription(ActionChunk, "/vla_trt/action_chunk", self._on_chunk, 50)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
         self._resume = node.create_client(Trigger, "/vla_trt/resume")
         self.node = None
@@ -113,6 +125,9 @@ class Loop:
                 tail = "\n".join(self.node.log.read_text(errors="replace").splitlines()[-15:])
                 raise RuntimeError(f"the node is not ready (phase {self.phase() or 'unknown'}):\n{tail}")
             time.sleep(0.05)
+
+    def _on_chunk(self, chunk):
+        self.chunks.append((self.robot.scene.time, chunk))
 
     def _on_diagnostics(self, array):
         for status in array.status:
@@ -160,13 +175,15 @@ class Loop:
         begin = self.begin(seed)
         self.wait(lambda: self.robot.trace and self.robot.trace[-1][4], task.EPISODE_S)
         hand_overs = list(self.robot.controller.hand_overs)
-        trace, chunks = self.trace(begin), list(self.chunks)
+        trace, heard = self.trace(begin), list(self.chunks)
+        chunks = [chunk for _, chunk in heard]
         done = np.flatnonzero(trace.reached)
         speed, acceleration = trace.fastest()
         latency = lambda chunk: chunk.inference_latency.sec * 1e3 + chunk.inference_latency.nanosec * 1e-6
         return Episode(seed, float(trace.times[done[0]] - begin) if len(done) else None, float(trace.distances.min()),
-                       [hand_over.jump for hand_over in hand_overs], trace.jerk(), speed, acceleration,
-                       [chunk.late_rows for chunk in chunks], [latency(chunk) for chunk in chunks], len(chunks))
+                       jumps(hand_overs, [at for at, _ in heard]), trace.jerk(), speed, acceleration,
+                       [chunk.late_rows for chunk in chunks], [latency(chunk) for chunk in chunks], len(chunks),
+                       trace.outside(self.limits))
 
     def run(self, episodes, show=lambda episode: None):
         """So many held-out episodes, as a line of the table."""
@@ -177,4 +194,5 @@ class Loop:
         time.sleep(1.1)  # the last diagnostics
         setting.clamped = int(self.statuses.get("output", {}).get("values clamped", 0))
         setting.slips = self.robot.slips
+        setting.outside = sum(episode.outside for episode in setting.episodes)
         return setting

@@ -48,6 +48,12 @@ class Trace:
         return float(np.abs(np.diff(samples, axis=0)).max() / 0.01), \
             float(np.abs(np.diff(samples, n=2, axis=0)).max() / 0.01**2)
 
+    def outside(self, limits):
+        """Set points beyond the position limits of the configuration: records times joints."""
+        low = np.array([limits.get(name, {}).get("min", -np.inf) for name in RIGHT_ARM])
+        high = np.array([limits.get(name, {}).get("max", np.inf) for name in RIGHT_ARM])
+        return int(np.count_nonzero((self.set_points < low - 1e-6) | (self.set_points > high + 1e-6)))
+
     def stopped_after(self, since, until=None):
         """Seconds from `since` until the arm came to rest and stayed so to the end (or `until`); None when it did not."""
         speed = self.speed()
@@ -79,6 +85,7 @@ class Episode:
     late: list
     latencies_ms: list
     chunks: int
+    outside: int
 
 
 @dataclasses.dataclass
@@ -92,16 +99,18 @@ class Setting:
     slips: int = 0
     outside: int = 0
 
-    HEADER = ("| mode | latency ms | reached | median s | jump mrad mean / p95 / max | jerk rad/s³ | speed rad/s | clamps | "
-              "late rows | slips |\n|---|---|---|---|---|---|---|---|---|---|")
+    HEADER = ("| mode | latency ms | reached | median s | jump mrad mean / p95 / max | jerk rad/s³ | speed rad/s | acc. rad/s² | "
+              "clamps | beyond limits | late rows | latency ms | slips |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|")
 
     def line(self):
         """One row of the table in docs/closed_loop.md."""
         times = [e.reached_s for e in self.episodes if e.reached_s is not None]
         jumps = np.array([jump for e in self.episodes for jump in e.jumps] or [0.0]) * 1e3
         late = [rows for e in self.episodes for rows in e.late]
+        spent = [latency for e in self.episodes for latency in e.latencies_ms]
         return (f"| {self.mode} | {self.latency_ms:.0f} | {len(times)} of {len(self.episodes)} | "
                 f"{np.median(times) if times else float('nan'):.2f} | {jumps.mean():.1f} / {np.percentile(jumps, 95):.1f} / "
                 f"{jumps.max():.1f} | {np.nanmean([e.jerk for e in self.episodes]):.0f} | "
-                f"{max((e.speed for e in self.episodes), default=0.0):.2f} | {self.clamped} | "
-                f"{np.mean(late) if late else 0.0:.1f} | {self.slips} |")
+                f"{max((e.speed for e in self.episodes), default=0.0):.2f} | "
+                f"{max((e.acceleration for e in self.episodes), default=0.0):.0f} | {self.clamped} | {self.outside} | "
+                f"{np.mean(late) if late else 0.0:.1f} | {np.median(spent) if spent else 0.0:.0f} | {self.slips} |")
