@@ -3,8 +3,8 @@
 
     python3 -m sim.train_reach --tool target/release/vla-trt --out data/reach_checkpoint [--demonstrations FILE.npz]
 
-First the vision tower and the language model learn to say where the cube is, through a linear probe that is thrown
-away; then they are frozen, what they make of every picture is kept, and the action head learns the flow. Both at once
+First the vision tower and the language model learn to say where the cube is and how the arm would reach it, through a
+linear probe on the mean of the image rows, which the head's attention can read too; the probe is thrown away. Then they are frozen, what they make of every picture is kept, and the action head learns the flow. Both at once
 works too and takes several times as long. The network is GR00T N1.6's at small size (sim/network.py); what comes out is a checkpoint in the vendor's layout, from
 which `vla-trt export` makes the policy bundle. Seeded: the same machine, the same number of threads and the same
 versions give the same weights; other processors differ in the last digits and so, after training, in all of them.
@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
-from . import checkpoint, encoding, network, task
+from . import checkpoint, encoding, expert, network, task
 
 #: What is said for each task; the first is the one that the demonstrations name.
 PHRASES = {
@@ -34,8 +34,6 @@ PHRASES = {
 }
 #: Share of a batch that is told to reach; the rest is told to go back.
 REACHING = 2 / 3
-#: Where cubes are, m, for the probe: the middle, and half of the range.
-CUBE_CENTRE, CUBE_SPREAD = torch.tensor([0.1, 0.5]), 0.12
 #: Weight of a row in the loss falls from 1 to this: rows far ahead are replaced before they are due.
 LAST_ROW = 0.5
 
@@ -53,7 +51,10 @@ class Data:
     def __init__(self, arrays, sizes):
         self.normaliser = encoding.Normaliser.of(arrays)
         state = arrays["state"].astype(np.float64)
-        self.cubes = torch.from_numpy(arrays["cube"])
+        goals = np.array([expert.goal(task.REACH, cube.astype(np.float64))[0] for cube in arrays["cube"]])
+        seen = np.concatenate([arrays["cube"][:, :2], goals[:, [0, 1, 2, 4]]], axis=1)
+        self.seen_spread = seen.std(0).astype(np.float32)
+        self.seen = torch.from_numpy((seen - seen.mean(0)) / self.seen_spread).float()
         self.images = torch.from_numpy(encoding.shrink(arrays["image"], sizes.image))
         # A few patterns of camera noise that are drawn from: new ones for every picture would take longer than the network.
         self.noise = 0.02 * torch.randn(32, *self.images.shape[1:], generator=torch.Generator().manual_seed(0))
@@ -87,7 +88,7 @@ class Trainer:
                         for name, texts in PHRASES.items()}
         self.image_token = tokenizer.token_to_id(encoding.IMAGE_TOKEN)
         self.row_weights = torch.linspace(1.0, LAST_ROW, sizes.horizon)[:, None]
-        self.probe = {"weight": torch.zeros(2, rows * sizes.language), "bias": torch.zeros(2)}
+        self.probe = {"weight": torch.zeros(6, sizes.language), "bias": torch.zeros(6)}
 
     def begin(self, chosen, steps):
         """Trains these weights from now on, for so many steps."""
@@ -134,10 +135,10 @@ class Trainer:
         image_rows = self.network.vision(self.data.pixels(rows, self.generator))
         ids = self.phrase("reach")
         vl_embs = self.network.language(ids, self.image_token, image_rows)
-        found = F.linear(vl_embs[:, ids == self.image_token].flatten(1), **self.probe)
-        error = found - (self.data.cubes[rows, :2] - CUBE_CENTRE) / CUBE_SPREAD
+        found = F.linear(vl_embs[:, ids == self.image_token].mean(1), **self.probe)
+        error = found - self.data.seen[rows]
         self.update((error**2).mean())
-        return float(error.detach().norm(dim=1).mean()) * CUBE_SPREAD * 1e3
+        return float((error[:, :2].detach() * torch.from_numpy(self.data.seen_spread[:2])).norm(dim=1).mean()) * 1e3
 
     @torch.no_grad()
     def remember(self):
@@ -217,8 +218,8 @@ def arguments():
     parser.add_argument("--demonstrations", help="file of sim.demonstrations; made first otherwise")
     parser.add_argument("--count", type=int, default=24_000, help="demonstrations to make")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--see-steps", type=int, default=1500, help="batches of the first part")
-    parser.add_argument("--act-steps", type=int, default=4000, help="batches of the second")
+    parser.add_argument("--see-steps", type=int, default=1250, help="batches of the first part")
+    parser.add_argument("--act-steps", type=int, default=3500, help="batches of the second")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=1)
