@@ -6,7 +6,7 @@ from PIL import Image
 
 
 def save(frames, path, most_bytes=1_000_000):
-    """Writes frames [(time, RGB)] as an animation (GIF or WebP, by the name's end), and its last frame as a PNG."""
+    """Writes frames [(time, RGB)] as an animation: GIF or WebP, by the name's end."""
     path = pathlib.Path(path)
     pictures = [Image.fromarray(pixels) for _, pixels in frames]
     steps = sorted(later[0] - earlier[0] for earlier, later in zip(frames, frames[1:]))
@@ -20,4 +20,3 @@ def save(frames, path, most_bytes=1_000_000):
         pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration, loop=0, quality=60, method=6)
     if path.stat().st_size > most_bytes:
         raise SystemExit(f"{path}: {path.stat().st_size} bytes, at most {most_bytes} wanted; use fewer or smaller frames")
-    pictures[-1].convert("RGB").save(path.with_suffix(".png"), optimize=True)

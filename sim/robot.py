@@ -31,7 +31,7 @@ from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
 from .controller import JointController
-from .scene import STEP_S, Scene
+from .scene import STEP_S, VIEW, Scene
 from .task import CAMERA, JOINTS, RIGHT_ARM
 
 JOINTS_HZ, CAMERA_HZ, CLOCK_HZ = 100, 10, 250
@@ -198,7 +198,7 @@ class Robot:
         if self._clock is not None and tick % round(1 / (CLOCK_HZ * STEP_S)) == 0:
             self._clock.publish(Clock(clock=self._stamp(now)))
         if self.frames is not None and tick % round(1 / (self.frame_hz * STEP_S)) == 0:
-            self.frames.append((now, scene.image(size=self.frame_size)))
+            self.frames.append((now, scene.image(VIEW, self.frame_size)))
         while self._outbox and self._outbox[0][0] <= now:
             _, publisher, message = self._outbox.popleft()
             publisher.publish(message)

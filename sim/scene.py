@@ -25,6 +25,8 @@ STEP_S = 0.002
 _CAMERA_AT = (-0.12, 0.02, 0.42)
 _CAMERA_LOOKS_AT = (0.12, 0.49, 0.06)
 _CAMERA_FOVY = 42.0
+#: For people: from the same place, and more of it.
+VIEW, _VIEW_FOVY = "view", 62.0
 
 #: The pinch point between the fingertips, in the frame of the gripper link.
 PINCH = (0.13, 0.0, 0.0)
@@ -54,9 +56,10 @@ def _specification():
     forward = np.subtract(_CAMERA_LOOKS_AT, _CAMERA_AT)
     right = np.cross(forward, (0.0, 0.0, 1.0))
     up = np.cross(right, forward)
-    camera = spec.worldbody.add_camera(name=CAMERA, pos=_CAMERA_AT, fovy=_CAMERA_FOVY)
-    camera.alt.type = mujoco.mjtOrientation.mjORIENTATION_XYAXES
-    camera.alt.xyaxes = [*right / np.linalg.norm(right), *up / np.linalg.norm(up)]
+    for name, fovy in ((CAMERA, _CAMERA_FOVY), (VIEW, _VIEW_FOVY)):
+        camera = spec.worldbody.add_camera(name=name, pos=_CAMERA_AT, fovy=fovy)
+        camera.alt.type = mujoco.mjtOrientation.mjORIENTATION_XYAXES
+        camera.alt.xyaxes = [*right / np.linalg.norm(right), *up / np.linalg.norm(up)]
     spec.body("vx300s_right/gripper_link").add_site(name="pinch", pos=PINCH, size=[0.004] * 3, rgba=[0, 0, 0, 0])
     for body in spec.bodies:
         if body.name.startswith("vx300s"):
