@@ -11,6 +11,7 @@ docs/closed_loop.md explains its columns.
 """
 
 import argparse
+import importlib.util
 import pathlib
 import sys
 
@@ -29,6 +30,7 @@ def arguments():
     parser.add_argument("--faults", action="store_true", help="try every fault")
     parser.add_argument("--lockstep", action="store_true", help="add the baseline that waits for the policy")
     parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the node")
+    parser.add_argument("--fresh-node", action="store_true", help="a new node for every episode")
     parser.add_argument("--picture", metavar="FILE", help="write an animation of the episodes: .webp or .gif")
     parser.add_argument("--verbose", action="store_true", help="a line an episode")
     return parser.parse_args()
@@ -65,7 +67,7 @@ def episodes(options, parameters):
 
     for mode in options.mode or ["replace"]:
         for latency in options.latency_ms or [0.0]:
-            with Loop(options.node, options.policy, mode, latency, parameters) as loop:
+            with Loop(options.node, options.policy, mode, latency, parameters, fresh=options.fresh_node) as loop:
                 frames = loop.robot.frames = [] if options.picture else None
                 print(loop.run(options.episodes, show).line(), flush=True)
             if frames:
@@ -92,8 +94,20 @@ def faults(options, parameters):
                 trials.after(loop)
 
 
+def check(options):
+    """Says what is missing, before anything starts."""
+    for module in ("mujoco", "rclpy", "vla_trt"):
+        if importlib.util.find_spec(module) is None:
+            raise SystemExit(f"Python finds no module {module}: run this with .cache/sim/bin/python3 (scripts/setup_sim.sh makes "
+                             "it) after\n  . .cache/env.sh && . install/setup.bash")
+    for what, path in (("node", options.node), ("policy", options.policy)):
+        if not pathlib.Path(path).exists():
+            raise SystemExit(f"--{what}: expected a {what}, found nothing at {path}; scripts/build.sh builds the node")
+
+
 def main():
     options = arguments()
+    check(options)
     parameters = dict(item.split("=", 1) for item in options.param)
     if options.fault or options.faults:
         faults(options, parameters)

@@ -77,7 +77,8 @@ class Loop:
     """Robot, node and ears, for one setting."""
 
     def __init__(self, executable, policy, mode="replace", latency_ms=0.0, parameters=None, sim_time=False,
-                 log=ROOT / "out" / "closed_loop" / "node.log", compressed=False):
+                 log=ROOT / "out" / "closed_loop" / "node.log", compressed=False, fresh=False):
+        self.fresh = fresh  # a new node for every episode, which then knows nothing of the arm being put back
         self.mode, self.latency_ms = mode, latency_ms
         self.parameters = dict(parameters or {})
         # What the inputs may be late by comes on top of what the configuration allows.
@@ -89,10 +90,12 @@ class Loop:
             self.parameters.setdefault("handover.mode", mode)
         self.limits = yaml.safe_load(CONFIG.read_text())["/**"]["ros__parameters"].get("limits", {})
         self.arguments = (executable, policy, self.parameters, log)
+        # A domain of its own, on this host only, for the robot here and for the node.
+        os.environ["ROS_DOMAIN_ID"] = str(unused_domain())
+        os.environ["ROS_LOCALHOST_ONLY" if os.environ.get("ROS_DISTRO") == "humble" else "ROS_AUTOMATIC_DISCOVERY_RANGE"] = \
+            "1" if os.environ.get("ROS_DISTRO") == "humble" else "LOCALHOST"
         self.context = rclpy.Context()
-        rclpy.init(context=self.context, domain_id=unused_domain())
-        os.environ["ROS_DOMAIN_ID"] = str(self.context.get_domain_id())
-        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        rclpy.init(context=self.context, domain_id=int(os.environ["ROS_DOMAIN_ID"]))
         self.robot = Robot(FIRST_SEED, latency_ms * 1e-3, compressed, sim_time, self.context, record=True)
         self.chunks, self.statuses = [], {}
         node = self.robot.node
@@ -149,6 +152,9 @@ class Loop:
         self.robot.instruct(instruction)
         self.robot.deaf = True
         self.robot.reset(seed)
+        if self.fresh:
+            self.node.end()
+            self.start_node()
         self.resume()
         time.sleep(SETTLE_S + self.latency_ms * 1e-3)
         self.robot.deaf = False

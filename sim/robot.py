@@ -76,7 +76,7 @@ class Robot:
         self._threads = [threading.Thread(target=self._spin, daemon=True), threading.Thread(target=self._run, daemon=True)]
         for thread in self._threads:
             thread.start()
-        if not self._ready.wait(60):
+        if not self._ready.wait(60) or self.error is not None:
             raise RuntimeError(f"the scene did not start: {self.error}")
 
     def _open(self):
