@@ -1,25 +1,31 @@
-//! What loading engines costs in host memory: streamed, as vla_trt does it, or with the whole file read into a buffer
-//! first, as scripts do. One process a way, since what a process gave back it may be given again.
+//! What loading engines costs in host memory: streamed, as vla_trt does it; with TensorRT's own copy given back as well, as
+//! `memory.release_host_copy` has it; or with the whole file read into a buffer first, as scripts do. One process a way,
+//! since what a process gave back it may be given again.
 //!
 //! ```sh
 //! cargo run --release --features tensorrt --example load_memory -- ENGINE...
+//! cargo run --release --features tensorrt --example load_memory -- --release ENGINE...
 //! cargo run --release --features tensorrt --example load_memory -- --read-all ENGINE...
 //! ```
 //!
 //! Figures in MiB: size of the file; anonymous memory at the peak of the load and after it, beyond what the process had
 //! before; what the device's free memory lost.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use vla_trt::engine::host_copy::Watch;
 use vla_trt::engine::memory::{AnonymousPeak, MemoryUse, mib};
 use vla_trt::engine::tensorrt::device::{Options, Tensorrt};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (flags, engines): (Vec<String>, Vec<String>) = std::env::args().skip(1).partition(|word| word == "--read-all");
-    let read_all = !flags.is_empty();
+    let (flags, engines): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|word| word.starts_with("--"));
+    let has = |flag: &str| flags.iter().any(|given| given == flag);
+    let (read_all, release) = (has("--read-all"), has("--release"));
     let mut device = Tensorrt::open(Options::default())?;
     let way = if read_all { "read whole" } else { "streamed" };
+    let way = if release { "copy given back" } else { way };
     println!("{:32} {:>9} {:>9} {:>9} {:>9} {:>7}", way, "file", "peak", "kept", "device", "s");
     let start = MemoryUse::now().anonymous;
     let mut plans = Vec::new();
@@ -28,11 +34,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let bytes = std::fs::metadata(&engine)?.len();
         let (free, _) = device.cuda().memory()?;
         let (before, begun) = (MemoryUse::now().anonymous, Instant::now());
+        let appeared = Watch::begin()?;
         let watch = AnonymousPeak::watch();
         // Held over the load, as `f.read()` in the argument of a deserialize call is.
         let whole = read_all.then(|| std::fs::read(&engine)).transpose()?;
         plans.push(device.load_file("measured", &engine)?);
         drop(whole);
+        if release {
+            let found = device.find_copy(&appeared, &engine)?;
+            found.release(engine.parent().unwrap_or(Path::new(".")))?.allow_writing()?;
+        }
         let peak = watch.stop();
         let (left, _) = device.cuda().memory()?;
         let grown = |bytes: u64| mib(bytes.saturating_sub(before));

@@ -22,12 +22,14 @@ mod probe;
 #[cfg(feature = "tensorrt")]
 mod record;
 #[cfg(feature = "tensorrt")]
+mod trial;
+#[cfg(feature = "tensorrt")]
 mod work;
 
 #[cfg(feature = "tensorrt")]
 pub use calibrator::Calibrated;
 #[cfg(feature = "tensorrt")]
-pub use probe::{Probe, probe};
+pub use probe::{Probe, probe, probe_and_try_release};
 #[cfg(feature = "tensorrt")]
 pub use record::{Origin, record};
 pub use request::{Effort, Range, Request};

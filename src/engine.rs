@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use crate::tensor::{DType, HostTensor, TensorSpec};
 
+pub mod host_copy;
 pub mod memory;
+pub mod mix;
 pub mod onnx;
 pub mod pipeline;
 pub mod precision;
@@ -22,7 +24,9 @@ pub mod roofline;
 pub mod tensorrt;
 pub mod wiring;
 
+pub use host_copy::HostCopy;
 pub use memory::{Admission, Footprint, MemoryUse, Pool};
+pub use mix::Mix;
 pub use pipeline::{LoadEvent, Pipeline, Run, StageReport};
 pub use precision::Precision;
 pub use profile::Profile;
@@ -36,6 +40,18 @@ pub enum EngineKind {
     Onnx,
     /// TensorRT engines built on this device.
     Tensorrt,
+}
+
+/// How a pass over all stages is started on a device that can do more than one thing at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Launch {
+    /// The whole pass as one recording (a CUDA graph), after its first run.
+    #[default]
+    Graph,
+    /// Every engine by itself, waiting once at the end.
+    StepByStep,
+    /// Every engine by itself, waiting after each: the way of scripts, to compare with.
+    WaitAfterEach,
 }
 
 /// What went wrong in the engine room.
@@ -216,6 +232,14 @@ pub trait Device {
     /// # Errors
     /// [`Error::Load`]; [`Error::OutOfMemory`]; [`Error::Provenance`] for what only shows while it is loaded.
     fn load(&mut self, stage: &Stage, verified: &Verified) -> Result<Self::Engine, Error>;
+
+    /// What became of the copy that the runtime keeps of a loaded engine in host memory.
+    fn host_copy(&self, _engine: &Self::Engine) -> HostCopy {
+        HostCopy::AsLoaded
+    }
+
+    /// Lets go of memory that an engine needs only while it is loaded and bound. Called after a program was made.
+    fn settle(&self, _engine: &Self::Engine) {}
 
     /// The network's inputs, as it describes them itself.
     fn inputs<'e>(&self, engine: &'e Self::Engine) -> &'e [TensorSpec];

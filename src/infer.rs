@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::engine::{Admission, EngineKind};
+use crate::engine::{Admission, EngineKind, Launch};
 use crate::npz;
 use crate::observation::JointMap;
 use crate::policy::inspect::Arrays;
@@ -91,7 +91,8 @@ pub fn load_with(
         action: spec.action.keys.iter().map(elements).collect(),
         denoise_steps: spec.denoise.default,
         threads,
-        graph: true,
+        launch: Launch::Graph,
+        release_host_copy: true,
         admission: Admission::default(),
     };
     Ok(Policy::load(spec, options, progress)?)

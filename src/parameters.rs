@@ -32,7 +32,9 @@ pub use names::{NodeName, NodePattern, check_topic};
 pub use nearest::nearest;
 pub use overrides::{Override, Overrides};
 pub use reference::reference;
-pub use settings::{EngineSettings, JointLimit, MemorySettings, Settings, StageSettings};
+pub use settings::{
+    CommandKind, CommandSettings, EngineSettings, JointLimit, LimitsFrom, MemorySettings, Settings, StageSettings,
+};
 pub use shape::{EefAction, PolicyShape};
 pub use store::{Change, Listing, Store};
 pub use value::{Value, ValueType};

@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::chunk::Chunk;
-use crate::engine::{self, Admission, EngineKind, LoadEvent, Pipeline, Run, StageReport, StageTime, Symbols};
+use crate::engine::{self, Admission, EngineKind, Launch, LoadEvent, Pipeline, Run, StageReport, StageTime, Symbols};
 use crate::message;
 use crate::observation::{self, JointMap, Observation, PoseMap};
 use crate::tensor::{HostTensor, TensorSpec};
 
+mod bundle;
 mod columns;
 pub mod decode;
 mod embedding;
 pub mod encode;
 mod error;
 mod fingerprint;
+mod guide;
 mod host;
 pub mod inspect;
 mod noise;
@@ -28,9 +30,12 @@ mod views;
 
 pub use error::Error;
 pub use fingerprint::{FingerprintError, fingerprint};
+pub use guide::Guide;
 pub use spec::PolicySpec;
 
+use bundle::{final_output, stages, with_true_fingerprint};
 use columns::Columns;
+use guide::Guiding;
 use host::{Given, host_specs, host_tensor, unify};
 use state::State;
 use text::Text;
@@ -59,8 +64,10 @@ pub struct LoadOptions {
     pub denoise_steps: u32,
     /// Threads of one inference on the CPU.
     pub threads: usize,
-    /// Record passes as CUDA graphs (TensorRT).
-    pub graph: bool,
+    /// How passes are started (TensorRT).
+    pub launch: Launch,
+    /// Give back TensorRT's host copies of the engines where that was tried.
+    pub release_host_copy: bool,
     /// What the engines may take of the machine's memory.
     pub admission: Admission,
 }
@@ -140,6 +147,7 @@ pub struct Policy {
     decoder: decode::ActionDecoder,
     /// Columns of the decoded action.
     columns: Columns,
+    guiding: Guiding,
     given: Given,
     symbols: Symbols,
     output: String,
@@ -155,7 +163,11 @@ impl Policy {
         let (kind, order, threads) = (options.engine, options.load_order.clone(), options.threads);
         let admission = options.admission;
         #[cfg(feature = "tensorrt")]
-        let device_options = engine::tensorrt::device::Options { graph: options.graph, in_place: None };
+        let device_options = engine::tensorrt::device::Options {
+            launch: options.launch,
+            in_place: None,
+            release_host_copy: options.release_host_copy,
+        };
         let load = &mut |stages: &[engine::Stage], host: &[TensorSpec], progress: &mut dyn FnMut(Progress)| {
             let mut told = |event| progress(Progress::Engine(event));
             let request = Load { stages, order: order.as_deref(), host, admission, progress: &mut told };
@@ -196,6 +208,7 @@ impl Policy {
         let output = final_output(&spec)?;
         let mut policy = Self {
             given: Given::new(&spec)?,
+            guiding: Guiding::new(spec.action.rows, columns.names.len()),
             symbols: Symbols::new(),
             log_shapes: false,
             spec,
@@ -263,6 +276,22 @@ impl Policy {
         chunk: &mut Chunk,
         timings: &mut Timings,
     ) -> Result<(), Error> {
+        self.infer_guided(observation, seed, steps, None, chunk, timings)
+    }
+
+    /// As [`Self::infer`]; with a guide the chunk begins with its frozen rows, to the bit, and goes on from them.
+    ///
+    /// # Errors
+    /// As [`Self::infer`]; [`Error::Guide`] for rows that are none, and when [`Self::takes_guide`] says no.
+    pub fn infer_guided(
+        &mut self,
+        observation: &Observation,
+        seed: u64,
+        steps: u32,
+        guide: Option<&Guide<'_>>,
+        chunk: &mut Chunk,
+        timings: &mut Timings,
+    ) -> Result<(), Error> {
         let started = Instant::now();
         self.prepare_times(timings);
         self.text.set(&observation.instruction)?;
@@ -270,6 +299,7 @@ impl Policy {
         if let Some(noise) = self.given.actions.as_f32_mut() {
             noise::fill(noise, seed, observation.identity().map(|(name, stamp)| (name.as_ref(), stamp)));
         }
+        self.guide(guide)?;
         self.prepare(steps)?;
         self.views.encode(&observation.cameras, &mut *self.pipeline)?;
         timings.encode = started.elapsed();
@@ -280,6 +310,11 @@ impl Policy {
         timings.run = running.elapsed();
         let decoding = Instant::now();
         self.decode(chunk)?;
+        if let Some(guide) = guide {
+            // Also where the policy's ranges do not reach them.
+            let frozen = guide.frozen.saturating_mul(chunk.width());
+            chunk.values.iter_mut().zip(guide.previous).take(frozen).for_each(|(value, &promised)| *value = promised);
+        }
         chunk.observation_stamp = observation.stamp;
         chunk.seed = seed;
         chunk.inputs.clear();
@@ -349,63 +384,6 @@ impl Policy {
         self.prepare_times(&mut timings);
         Ok(self.pipeline.execute(&mut timings.stages)?)
     }
-}
-
-/// Chunks carry the fingerprint of the files that made them: one that policy.yaml does not know is said and replaced,
-/// and networks that were put into the bundle count.
-fn with_true_fingerprint(mut spec: PolicySpec) -> Result<PolicySpec, Error> {
-    let files = spec.files();
-    let found = fingerprint(&spec.dir, &files.iter().map(String::as_str).collect::<Vec<_>>())?;
-    if found != spec.fingerprint {
-        tracing::warn!(
-            expected = %spec.fingerprint,
-            %found,
-            "files of the policy changed since it was made; chunks carry the fingerprint of what is there now"
-        );
-        spec.fingerprint = found;
-    }
-    let supplied = spec.supplied_files();
-    if !supplied.is_empty() {
-        let all: Vec<&str> = files.iter().chain(&supplied).map(String::as_str).collect();
-        spec.fingerprint = fingerprint(&spec.dir, &all)?;
-    }
-    Ok(spec)
-}
-
-/// The bundle's stages with the files that this engine kind loads.
-fn stages(spec: &PolicySpec, options: &LoadOptions) -> Result<Vec<engine::Stage>, Error> {
-    let mut missing = Vec::new();
-    let mut stages = Vec::with_capacity(spec.stages.len());
-    for described in &spec.stages {
-        let mut stage = spec.stage_for(described, options.engine);
-        if let Some(file) = options.stage_files.get(&stage.name) {
-            stage.file.clone_from(file);
-        }
-        if options.engine == EngineKind::Onnx {
-            // The network that is loaded is the one that is planned for.
-            stage.onnx.clone_from(&stage.file);
-        }
-        stage.allow_unverified = options.allow_unverified.contains(&stage.name);
-        stage.allow_inaccurate = options.allow_inaccurate.contains(&stage.name);
-        let absent = options.engine == EngineKind::Onnx && !stage.file.is_file();
-        if let Some(what) = spec.supplied.get(&stage.name).filter(|_| absent) {
-            missing.push(format!(
-                "stage '{name}': expected {}, found no such file: {what}. Put it there, with the weights that lie beside \
-                 it, or set engines.{name}.path",
-                stage.file.display(),
-                name = stage.name
-            ));
-        }
-        stages.push(stage);
-    }
-    if missing.is_empty() { Ok(stages) } else { Err(Error::Supplied { missing }) }
-}
-
-/// The tensor that holds the actions after the last repetition: the one that feeds `actions`.
-fn final_output(spec: &PolicySpec) -> Result<String, Error> {
-    let outputs = spec.stages.iter().flat_map(|stage| &stage.outputs);
-    let mut feeding = outputs.filter(|output| output.feeds.as_deref() == Some("actions"));
-    feeding.next_back().map(|output| output.name.clone()).ok_or(Error::NoLoop)
 }
 
 impl From<message::Error> for Error {

@@ -41,7 +41,7 @@ pub enum Error {
         problems: Vec<String>,
     },
     /// A replay runs at a rate.
-    #[error("rate_hz is 0 (inference on demand only); a replay needs a rate: set rate_hz in the parameters")]
+    #[error("rate_hz is 0 or below (no rate of its own); a replay needs one: set rate_hz in the parameters")]
     NoRate,
     /// Settings that do not fit the policy.
     #[error(transparent)]
@@ -224,7 +224,7 @@ impl Replay<'_> {
             Outcome::Stopped => self.record.stopped += 1,
             Outcome::Violation { violation, stop, .. } => {
                 if let Some(stop) = stop {
-                    self.output.trajectory(now, &stop)?;
+                    self.output.trajectory(now, stop)?;
                 }
                 self.record.event(Event::violation(now, &violation));
             }

@@ -1,13 +1,14 @@
 //! The ROS 2 node: topics, parameters, services and diagnostics around [`crate::session`]. The only user of r2r.
 //!
 //! Threads: r2r's node spins on one; tokio tasks drain one topic or serve one service each;
-//! one thread owns the policy. Between them there are latest-value slots and one short
-//! list of calls, and no lock is held over inference.
+//! one thread owns the policy, one watches the motion and one streams commands. Between them there are latest-value slots and
+//! one short list of calls, and no lock is held over inference.
 
 pub mod args;
 mod clock;
 mod context;
 mod convert;
+mod description;
 mod diagnostics;
 mod error;
 mod inference;
@@ -24,8 +25,11 @@ mod services;
 mod shutdown;
 mod spin;
 mod startup;
+mod stream;
 mod subscriptions;
 mod ticker;
+mod trajectory;
+mod watch;
 
 use std::time::Duration;
 

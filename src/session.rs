@@ -3,13 +3,19 @@
 
 use std::sync::Arc;
 
-use crate::chunk::{self, Chunk, ClampReport, Limit, Limits, Publication, TrajectoryBuffer};
-use crate::engine::Admission;
+use crate::chunk::{
+    self, Chunk, ClampReport, Limit, Limits, Mode, NewChunk, Publication, TrajectoryBuffer, WatchdogState,
+};
+use crate::engine::{Admission, Launch};
 use crate::message::{ActionChunkMessage, JointTrajectoryMessage};
 use crate::observation::{self, Inputs, JointMap, Observation, OnViolation, StateReader, Violation};
 use crate::parameters::Settings;
-use crate::policy::{self, LoadOptions, Policy, PolicySpec, Progress, Timings};
+use crate::policy::{self, Guide, LoadOptions, Policy, PolicySpec, Progress, Timings};
 use crate::time::Stamp;
+
+mod control;
+
+pub use control::{Control, MotionStatus, Watched};
 
 /// What one cycle came to.
 #[derive(Debug)]
@@ -24,10 +30,10 @@ pub enum Outcome<'s> {
         violation: Violation,
         /// What the settings ask for.
         action: OnViolation,
-        /// Current position at zero velocity, on entering the stop.
-        stop: Option<JointTrajectoryMessage>,
+        /// The way to rest, on entering a hold or a stop.
+        stop: Option<&'s JointTrajectoryMessage>,
     },
-    /// Stopped by an earlier violation; [`Session::resume`] ends it.
+    /// Stopped by a violation or the watchdog; [`Session::resume`] ends it.
     Stopped,
     /// The policy failed or its chunk must not be published.
     Refused(Refusal),
@@ -101,7 +107,8 @@ pub fn load_options(settings: &Settings) -> LoadOptions {
         action: settings.action.clone(),
         denoise_steps: settings.denoise_steps,
         threads: settings.engine.threads,
-        graph: settings.engine.cuda_graph,
+        launch: if settings.engine.cuda_graph { Launch::Graph } else { Launch::StepByStep },
+        release_host_copy: settings.memory.release_host_copy,
         admission: Admission {
             budget: settings.memory.budget_mib.map(|mib| mib << 20),
             reserve: settings.memory.reserve_mib << 20,
@@ -117,13 +124,16 @@ pub struct Session {
     timings: Timings,
     clamped: ClampReport,
     limits: Limits,
-    /// Positions of the commanded joints, for a stop.
+    /// Positions of the commanded joints, from which motion starts.
     positions: StateReader,
+    start: Vec<f64>,
+    control: Arc<Control>,
+    /// Rows that were promised, for rtc.
+    promised: Vec<f32>,
     message: ActionChunkMessage,
     trajectory: TrajectoryBuffer,
     last: Option<Inferred>,
     sequence: u64,
-    stopped: bool,
 }
 
 /// What the last chunk was inferred from, to recognise a cycle that would repeat it.
@@ -150,7 +160,19 @@ impl Session {
     /// # Errors
     /// [`Error`] naming the file, stage, tensor or joint; nothing stays loaded.
     pub fn load(spec: PolicySpec, settings: &Settings, progress: &mut dyn FnMut(Progress)) -> Result<Self, Error> {
-        let options = load_options(settings);
+        Self::load_with(spec, settings, load_options(settings), progress)
+    }
+
+    /// As [`Self::load`], the policy loaded in a way of its own.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(
+        spec: PolicySpec,
+        settings: &Settings,
+        options: LoadOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, Error> {
         let mut session = Self::new(Policy::load(spec, options, progress)?)?;
         session.apply(settings)?;
         Ok(session)
@@ -162,13 +184,17 @@ impl Session {
     /// [`observation::Error`] when a joint of the policy's actions is named twice.
     pub fn new(policy: Policy) -> Result<Self, observation::Error> {
         let chunk = policy.new_chunk();
-        let joints = chunk.joints(&chunk.names).cloned().collect();
+        let joints: Vec<String> = chunk.joints(&chunk.names).cloned().collect();
+        let control = Arc::new(Control::new(joints.as_slice().into()));
         let positions = StateReader::new(&[JointMap::identity("action", joints)])?;
         Ok(Self {
             limits: Limits::default(),
             chunk,
             policy,
+            start: vec![0.0; positions.width()],
             positions,
+            control,
+            promised: Vec::new(),
             observation: Observation::default(),
             timings: Timings::default(),
             clamped: ClampReport::default(),
@@ -176,7 +202,6 @@ impl Session {
             trajectory: TrajectoryBuffer::default(),
             last: None,
             sequence: 0,
-            stopped: false,
         })
     }
 
@@ -185,15 +210,28 @@ impl Session {
         &self.policy
     }
 
-    /// Whether a violation with `on_violation: stop` holds publication back.
-    pub fn is_stopped(&self) -> bool {
-        self.stopped
+    /// The motion, for whoever watches it or streams commands.
+    pub fn control(&self) -> &Arc<Control> {
+        &self.control
     }
 
-    /// Ends a stop; true when there was one. Fresh inputs are demanded by the rules as ever.
-    pub fn resume(&mut self) -> bool {
+    /// Goes on with the motion of an earlier session of the same joints: a robot that was stopped stays so.
+    pub fn adopt(&mut self, control: &Arc<Control>) {
+        if control.joints() == self.control.joints() {
+            self.control = Arc::clone(control);
+        }
+    }
+
+    /// Whether a violation with `on_violation: stop`, or the watchdog, holds publication back.
+    pub fn is_stopped(&self) -> bool {
+        self.control.state() == WatchdogState::Stopped
+    }
+
+    /// Ends a stop at ROS time `now`; true when there was one. The next motion needs inputs from after the stop, and starts from
+    /// where the joints are.
+    pub fn resume(&mut self, now: Stamp) -> bool {
         self.last = None;
-        std::mem::take(&mut self.stopped)
+        self.control.resume(now)
     }
 
     /// Takes over settings that changed. Call it before the next cycle.
@@ -202,7 +240,9 @@ impl Session {
     /// [`chunk::Error`] when a limit names a joint that the policy does not command; nothing has changed then.
     pub fn apply(&mut self, settings: &Settings) -> Result<(), chunk::Error> {
         let limits = settings.limits.iter().map(|l| Limit { joint: &l.joint, min: l.min, max: l.max });
-        self.limits = Limits::new(&self.chunk.names, limits)?;
+        let limits = Limits::new(&self.chunk.names, limits)?;
+        self.control.apply(settings)?;
+        self.limits = limits;
         self.chunk.step = settings.step;
         self.policy.log_shapes(settings.log_shapes);
         Ok(())
@@ -218,11 +258,11 @@ impl Session {
         force: bool,
         published_at: &mut dyn FnMut() -> Stamp,
     ) -> Outcome<'_> {
-        if self.stopped {
+        if self.control.poll(now, settings) == WatchdogState::Stopped {
             return Outcome::Stopped;
         }
         if let Err(violation) = inputs.assemble_into(now, &settings.rules, &mut self.observation) {
-            return self.violated(now, inputs, settings, violation);
+            return self.violated(now, settings, violation);
         }
         if !force && self.last.as_ref().is_some_and(|last| last.is(&self.observation, settings)) {
             return Outcome::Unchanged;
@@ -230,7 +270,7 @@ impl Session {
         match self.infer(now, settings, published_at) {
             Ok(clamped) => Outcome::Published(Published {
                 chunk: &self.message,
-                trajectory: Some(self.trajectory.message()).filter(|message| !message.joint_names.is_empty()),
+                trajectory: Some(self.trajectory.message()).filter(|_| !self.start.is_empty()),
                 timings: &self.timings,
                 clamped,
                 observation: &self.observation,
@@ -248,18 +288,20 @@ impl Session {
         // Also a refused inference counts as done: the same observation would be refused again.
         self.remember(settings);
         self.timings.reset();
-        self.policy.infer(
-            &self.observation,
-            settings.seed,
-            settings.denoise_steps,
-            &mut self.chunk,
-            &mut self.timings,
-        )?;
+        let frozen = self.run_policy(settings)?;
         chunk::finite(&self.chunk)?;
         let clamped = self.limits.clamp(&mut self.chunk, &mut self.clamped)?;
         let published = published_at();
         let scheduled = chunk::schedule(&self.chunk, published)?;
-        self.trajectory.fill(&self.chunk, &scheduled)?;
+        let measured = self.control.is_fresh() && self.read_positions();
+        let new = NewChunk {
+            chunk: &self.chunk,
+            now: published,
+            clamped,
+            measured: measured.then_some(self.start.as_slice()),
+            frozen,
+        };
+        self.control.take(&new, scheduled.late_rows, settings, &mut self.trajectory)?;
         self.sequence += 1;
         let publication = Publication {
             sequence: self.sequence,
@@ -292,30 +334,45 @@ impl Session {
         }
     }
 
-    fn violated(&mut self, now: Stamp, inputs: &Inputs, settings: &Settings, violation: Violation) -> Outcome<'static> {
-        let action = match settings.rules.on_violation {
-            // Nothing moves before the first chunk: inputs that are still starting are no reason to stop.
-            OnViolation::Stop if self.sequence == 0 => OnViolation::Skip,
-            action => action,
+    /// Infers into the chunk; under rtc with the rows that were promised. Returns how many rows of it are frozen and ramped.
+    fn run_policy(&mut self, settings: &Settings) -> Result<(usize, usize), policy::Error> {
+        let (frozen, ramped) = match settings.motion.mode {
+            Mode::Rtc => {
+                let covered = self.control.promised(self.observation.stamp, &self.chunk, &mut self.promised);
+                let (frozen, ramped) = self.control.frozen(settings, self.chunk.step);
+                let frozen = frozen.min(covered);
+                (frozen, ramped.min(covered - frozen))
+            }
+            _ => (0, 0),
         };
-        if action != OnViolation::Stop {
-            return Outcome::Violation { violation, action, stop: None };
-        }
-        self.stopped = true;
-        Outcome::Violation { violation, action, stop: self.stop_where_it_is(now, inputs) }
+        let overlap = frozen + ramped;
+        let guide = Guide { previous: &self.promised, frozen, overlap };
+        self.policy.infer_guided(
+            &self.observation,
+            settings.seed,
+            settings.denoise_steps,
+            Some(&guide).filter(|_| overlap > 0),
+            &mut self.chunk,
+            &mut self.timings,
+        )?;
+        Ok((frozen, ramped))
     }
 
-    /// The current position of every commanded joint at zero velocity, when there are any and it is known. An end effector
-    /// stands still because nothing new is published for it.
-    fn stop_where_it_is(&mut self, now: Stamp, inputs: &Inputs) -> Option<JointTrajectoryMessage> {
-        let joints = inputs.latest_joints().filter(|_| self.positions.width() > 0)?;
-        let mut positions = vec![0.0; self.positions.width()];
-        let read = self.positions.read_positions(&joints.bytes, &mut positions).map_err(|error| error.to_string());
-        let stop = read.and_then(|()| {
-            let names: Vec<String> = self.positions.joints().map(str::to_owned).collect();
-            chunk::stop_trajectory(&names, &positions, now).map_err(|error| error.to_string())
-        });
-        stop.inspect_err(|error| tracing::error!("no stop trajectory: {error}")).ok()
+    /// Where the observation saw the joints that are moved; false when it did not see all of them.
+    fn read_positions(&mut self) -> bool {
+        let Some(joints) = self.observation.joints.as_ref().filter(|_| !self.start.is_empty()) else { return false };
+        let read = self.positions.read_positions(&joints.bytes, &mut self.start);
+        read.inspect_err(|error| tracing::warn!("motion starts from the chunk's own first row: {error}")).is_ok()
+    }
+
+    fn violated(&mut self, now: Stamp, settings: &Settings, violation: Violation) -> Outcome<'_> {
+        let action = match settings.rules.on_violation {
+            // Nothing moves before the first chunk: inputs that are still starting are no reason to stop.
+            OnViolation::Stop if self.control.state() == WatchdogState::Idle => OnViolation::Skip,
+            action => action,
+        };
+        let watched = self.control.violated(now, action, &violation, settings, &mut self.trajectory);
+        Outcome::Violation { violation, action, stop: watched.stop.then(|| self.trajectory.message()) }
     }
 }
 

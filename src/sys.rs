@@ -5,8 +5,11 @@
 mod exit;
 #[expect(unsafe_code, reason = "mapping a file; the safety argument stands at the call")]
 pub mod map;
+pub mod regions;
 #[expect(unsafe_code, reason = "a call into code for instructions that were found on this machine")]
 pub mod simd;
+#[expect(unsafe_code, reason = "memory of this process mapped anew with the bytes that it has")]
+pub mod spill;
 #[expect(unsafe_code, reason = "mapping a file, and one C function without preconditions")]
 pub mod window;
 

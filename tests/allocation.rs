@@ -8,7 +8,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use bytes::Bytes;
-use vla_trt::chunk::{self, Chunk, ClampReport, Limit, Limits, Publication, TrajectoryBuffer};
+use vla_trt::chunk::{
+    self, Bounds, Chunk, ClampReport, JointBounds, Limit, Limits, Mode, Motion, MotionSettings, NewChunk, Publication,
+    TrajectoryBuffer,
+};
 use vla_trt::message::{ActionChunkMessage, HeaderView, PoseStampedView, write};
 use vla_trt::observation::{
     InputKind, InputRule, InputSpec, Inputs, JointMap, Observation, OnViolation, Rules, StateReader, Transport,
@@ -74,6 +77,8 @@ struct Loop {
     limits: Limits,
     clamped: ClampReport,
     message: ActionChunkMessage,
+    motion: Motion,
+    command: ([f64; 4], [f64; 4]),
     trajectory: TrajectoryBuffer,
     bytes: Vec<u8>,
 }
@@ -93,6 +98,9 @@ impl Loop {
         let names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
         let mut columns = names.clone();
         columns.extend((0..9).map(|index| format!("eef.{index}")));
+        let bounds = Bounds { velocity: 1.0, acceleration: 8.0, ..Bounds::default() };
+        let mut motion = Motion::new(names.as_slice().into());
+        motion.set_bounds(JointBounds::new(&names, [("elbow", bounds)]).expect("valid bounds"));
         let limited = NAMES.iter().map(|joint| Limit { joint, min: Some(-0.2), max: Some(0.2) });
         Self {
             inputs,
@@ -103,6 +111,8 @@ impl Loop {
                 future_tolerance: STEP,
             },
             observation: Observation::default(),
+            motion,
+            command: Default::default(),
             reader: StateReader::new(&[JointMap::identity("arm", names)]).expect("a valid map"),
             state: [0.0; 4],
             pose: [0.0; 9],
@@ -152,8 +162,20 @@ impl Loop {
         let publication =
             Publication { sequence, frame_id: "", inference_latency: late, policy_fingerprint: "sha256:0123" };
         chunk::action_chunk_message(chunk, &scheduled, &publication, &mut self.message).expect("a whole chunk");
-        let trajectory = self.trajectory.fill(chunk, &scheduled).expect("a whole chunk");
-        assert_eq!(trajectory.points.len(), 16 - scheduled.late_rows as usize);
+        // Every mode in turn, and a hold now and then.
+        let mode = [Mode::Replace, Mode::Blend, Mode::Ensemble, Mode::Ensemble, Mode::Rtc][(sequence / 3 % 5) as usize];
+        let settings = MotionSettings { mode, ..MotionSettings::default() };
+        let measured = self.state.map(f64::from);
+        let (now, measured) = (stamp + late, Some(&measured[..]));
+        let new = NewChunk { chunk, now, clamped: 0, measured, frozen: (3, 4) };
+        self.motion.take(&new, &settings).expect("a plan").write(now, &mut self.trajectory);
+        if sequence % 7 == 0 {
+            self.motion.hold(now + STEP, &settings).expect("a plan").write(now + STEP, &mut self.trajectory);
+        }
+        let plan = self.motion.plan().expect("a plan");
+        assert!(plan.sample(now + STEP, &mut self.command.0, &mut self.command.1));
+        let trajectory = self.trajectory.message();
+        assert!(!trajectory.points.is_empty());
         assert_eq!((trajectory.joint_names.len(), self.message.names.len()), (4, 13));
         trajectory.write(&mut self.bytes);
         self.message.write(&mut self.bytes);
@@ -211,11 +233,12 @@ fn state_encoder_and_action_decoder_allocate_nothing() {
     let mut decoder = ActionDecoder::new(&processor).expect("a decoder");
     let raw = [0.1, 0.2, 0.3, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
     let (mut state, actions, mut decoded) = ([0.0; 128], vec![0.1; 50 * 128], vec![0.0; 16 * 6]);
-    let actions: Vec<f32> = (0..).zip(actions).map(|(i, x): (i32, f32)| x * (i % 7) as f32).collect();
+    let mut actions: Vec<f32> = (0..).zip(actions).map(|(i, x): (i32, f32)| x * (i % 7) as f32).collect();
     let allocations = allocations_of(|| {
         for _ in 0..3 {
             encoder.encode(&raw, &mut state).expect("encodes");
             decoder.decode(&actions, &raw, &mut decoded).expect("decodes");
+            decoder.encode(&decoded, &raw, &mut actions).expect("encodes");
         }
     });
     assert_eq!(allocations, 0);

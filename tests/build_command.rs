@@ -125,6 +125,15 @@ fn a_dry_run_says_what_would_be_built_and_how_and_builds_nothing() {
     }
     assert!(!policy.path().join("engines").exists());
 
+    let some = tool(&["build", &dir, "--dry-run", "--stages", "step,vision"]);
+    let told = String::from_utf8_lossy(&some.stdout).into_owned();
+    assert!(told.contains("step.onnx in fp16") && told.contains("vision.onnx in fp16"), "{told}");
+    assert!(!told.contains("language.onnx"), "{told}");
+    let unknown = tool(&["build", &dir, "--dry-run", "--stages", "steps"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    let words = "the policy has no stage 'steps'; its stages are vision, language, context, step";
+    assert!(stderr(&unknown).contains(words), "{}", stderr(&unknown));
+
     let onnx = policy.path().join("step.onnx").to_string_lossy().into_owned();
     let int8 = ["build", "--onnx", &onnx, "--engine", "y", "--precision", "int8+fp16", "--dry-run"];
     let output = tool(&int8);

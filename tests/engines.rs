@@ -75,6 +75,7 @@ macro_rules! suite {
             loads::the_smallest_budget_loads_and_a_byte_less_loads_nothing,
             loads::a_network_that_differs_from_its_description_is_refused_whole,
             policy::a_policy_gives_the_chunk_of_the_reference_and_the_same_bits_again,
+            policy::a_guided_chunk_is_that_of_the_reference_and_leaves_the_next_unguided,
             policy::what_a_policy_refuses_leaves_it_as_it_was,
         }
     };

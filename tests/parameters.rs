@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use vla_trt::chunk::Mode;
 use vla_trt::observation::{InputKind, OnViolation, Transport};
 use vla_trt::parameters::{
-    EefAction, NodeName, Overrides, Parameters, PolicyShape, Problems, Value, declarations, reference,
+    EefAction, LimitsFrom, NodeName, Overrides, Parameters, PolicyShape, Problems, Value, declarations, reference,
 };
 use vla_trt::time::Span;
 
@@ -25,6 +26,7 @@ fn shape() -> PolicyShape {
         denoise_steps: vec![1, 2, 4, 8],
         default_steps: 4,
         step: Span::from_millis(20.0),
+        takes_guide: false,
     }
 }
 
@@ -442,6 +444,32 @@ fn refusals_of_live_changes_say_why() {
 }
 
 #[test]
+fn motion_is_configured_live_and_rtc_needs_a_policy_that_takes_promised_rows() {
+    let mut parameters = parameters(&["limits.left_waist.velocity:=1.5", "limits.left_waist.acceleration:=4"]);
+    let settings = parameters.settings();
+    assert_eq!((settings.motion.mode, settings.motion.blend), (Mode::Blend, Span::from_millis(100.0)));
+    let limit = &settings.limits[0];
+    assert_eq!((limit.velocity, limit.acceleration, limit.jerk), (Some(1.5), Some(4.0), None));
+    assert_eq!((settings.rtc_frozen, settings.limits_from.clone()), (None, LimitsFrom::Nowhere));
+    parameters.set("handover.mode", Value::String("ensemble".into())).expect("live");
+    assert_eq!(parameters.settings().motion.mode, Mode::Ensemble);
+    let reason = parameters.set("handover.mode", Value::String("rtc".into())).expect_err("no guide");
+    assert!(reason.contains("'strength'") && reason.contains("use blend"), "{reason}");
+    let guided = PolicyShape { takes_guide: true, ..shape() };
+    let parameters = Parameters::new(guided, &overrides(&["handover.mode:=rtc"])).expect("a policy that takes them");
+    assert_eq!(parameters.settings().motion.mode, Mode::Rtc);
+    assert!(one_problem(&["limits.left_waist.velocity:=0"]).contains("limits.left_waist.velocity"));
+    assert!(one_problem(&["limits_from:=file"]).contains("limits_file"));
+}
+
+#[test]
+fn a_rate_of_zero_is_as_fast_as_useful_and_below_it_on_demand() {
+    let of = |rate: &str| parameters(&[rate]).settings().clone();
+    let rates = ["rate_hz:=4", "rate_hz:=0", "rate_hz:=-1"].map(|rate| (of(rate).on_demand(), of(rate).period()));
+    assert_eq!(rates, [(false, Span::from_millis(250.0)), (false, Span::ZERO), (true, Span::ZERO)]);
+}
+
+#[test]
 fn what_may_change_while_the_node_runs_is_this_and_no_more() {
     let live: BTreeSet<String> = declarations(&shape(), &overrides(&[]))
         .into_iter()
@@ -453,6 +481,11 @@ fn what_may_change_while_the_node_runs_is_this_and_no_more() {
             .map(str::to_owned),
     );
     expected.extend(["max_skew_ms", "future_tolerance_ms", "on_violation"].map(|name| format!("inputs.{name}")));
+    expected
+        .extend(["max_blind_s", "watchdog.stop_after_ms", "clamps.refuse_after", "command_rate_hz"].map(str::to_owned));
+    expected.extend(
+        ["mode", "blend_ms", "ensemble_decay", "rtc_frozen", "rtc_overlap"].map(|name| format!("handover.{name}")),
+    );
     // Taken at the next load, which after a refusal is ~/reload.
     expected.extend(
         ["memory.budget_mib", "memory.reserve_mib", "engines.load_order", "engine.max_restarts", "engine.cuda_graph"]

@@ -6,8 +6,9 @@ mod demo;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use vla_trt::engine::roofline::{Bound, Floor, Machine};
-use vla_trt::engine::{EngineKind, LoadEvent, memory, pipeline};
+use vla_trt::engine::memory::{Figure, Fit, Footprint};
+use vla_trt::engine::roofline::{Bound, Machine, Work};
+use vla_trt::engine::{Admission, EngineKind, LoadEvent, Mix, Stage, memory, pipeline};
 use vla_trt::policy::{PolicySpec, Progress};
 use vla_trt::session::Session;
 
@@ -105,29 +106,223 @@ fn the_roofline_is_bytes_over_bandwidth_or_operations_over_speed_times_the_repet
     let policy = demo::policy();
     let spec = PolicySpec::load(policy.path()).expect("loads");
     let step = spec.stages.iter().find(|stage| stage.repeat).expect("a stage that repeats");
-    let slow = Machine { bytes_per_s: 1e9, fp16_flops_per_s: 1e15 };
-    let of = |steps, machine| Floor::of(step, steps, machine).expect("reads");
-    let floor = of(4, slow);
-    assert_eq!((floor.runs, floor.bound()), (4, Bound::Memory));
-    let bytes = (floor.weight_bytes + floor.io_bytes) as f64;
+    let work = |steps| Work::of(step, steps).expect("reads");
+    let slow = Machine::new(1e9, 1e15);
+    let floor = work(4).on(slow);
+    assert_eq!((work(4).runs, floor.bound()), (4, Bound::Memory));
+    let bytes = (work(4).weight_bytes + work(4).io_bytes) as f64;
     assert!((floor.seconds() - 4.0 * bytes / 1e9).abs() < 1e-12, "{floor:?}");
-    let weak = of(8, Machine { bytes_per_s: 1e15, fp16_flops_per_s: 1e9 });
+    let weak = work(8).on(Machine::new(1e15, 1e9));
     assert_eq!(weak.bound(), Bound::Compute);
-    assert!((weak.seconds() - 8.0 * weak.flops as f64 / 1e9).abs() < 1e-9, "{weak:?}");
-    // INT8 moves half the bytes of FP16 matrices and counts twice as fast, FP32 moves twice and counts half as fast.
-    let in_precision = |precision: &str| {
-        let stage = vla_trt::engine::Stage { precision: precision.into(), ..step.clone() };
-        Floor::of(&stage, 1, slow).expect("reads")
-    };
-    let [int8, fp16, fp32] = ["int8", "fp16", "fp32"].map(in_precision);
-    assert!(
-        (fp16.compute_s / int8.compute_s - 2.0).abs() < 1e-9 && (fp32.compute_s / fp16.compute_s - 2.0).abs() < 1e-9
-    );
+    assert!((weak.seconds() - 8.0 * work(8).flops as f64 / 1e9).abs() < 1e-9, "{weak:?}");
+}
+
+#[test]
+fn int8_moves_half_of_fp16_and_doubles_only_products_with_weights_and_fp32_has_no_tensor_cores() {
+    let policy = demo::policy();
+    let spec = PolicySpec::load(policy.path()).expect("loads");
+    let step = spec.stages.iter().find(|stage| stage.repeat).expect("a stage that repeats");
+    let in_precision =
+        |precision: &str| Work::of(&Stage { precision: precision.into(), ..step.clone() }, 1).expect("reads");
+    let [int8, fp16, fp32] = ["int8+fp16", "fp16", "fp32"].map(in_precision);
     // Shapes and axes among the weights are integers and stay as they are: a few hundred bytes.
     assert!((2 * fp16.weight_bytes).abs_diff(fp32.weight_bytes) < 1000, "{fp16:?} {fp32:?}");
-    assert!(int8.weight_bytes < fp16.weight_bytes);
-    let text = stdout(&plan(policy.path(), &["--roofline", "--bandwidth-gb-s", "1", "--steps", "2"]));
-    assert!(text.contains("least time at 1 GB/s") && text.contains("2 denoising steps"), "{text}");
+    assert!(int8.weight_bytes < fp16.weight_bytes && int8.io_bytes == fp16.io_bytes);
+    let machine = Machine::new(1e15, 1e9);
+    let [int8_s, fp16_s, fp32_s] = [&int8, &fp16, &fp32].map(|work| work.on(machine).compute_s);
+    assert!((fp32_s / fp16_s - 8.0).abs() < 1e-9);
+    // Scores and weighted sums of attention: two products of 51 rows with the 51 rows themselves or with the context.
+    let of_values = fp16.flops - fp16.weight_flops;
+    assert!(of_values > 0 && of_values < fp16.flops / 2, "{fp16:?}");
+    let expected = (fp16.weight_flops as f64 / 2.0 + of_values as f64) / 1e9;
+    assert!((int8_s - expected).abs() < 1e-12, "{int8_s} {expected}");
+}
+
+#[test]
+fn of_a_table_that_rows_are_picked_from_only_those_rows_are_bytes_that_move() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let policy = export(dir.path(), &["--layout", "backbone-dit"], &["top"]);
+    let spec = PolicySpec::load(&policy).expect("loads");
+    let backbone = spec.stages.iter().find(|stage| stage.name == "backbone").expect("holds the token embedding");
+    let network = memory::estimate::network(backbone).expect("reads");
+    let table = network.weights.iter().find(|weight| weight.name.contains("embed_tokens")).expect("the table").elements;
+    let work = Work::of(backbone, 1).expect("reads");
+    let held = network.weight_bytes_in("fp32");
+    let moved = Work { precision: "fp32".into(), ..work }.weight_bytes;
+    assert!(held - 2 * table > moved, "{held} held, {moved} moved, a table of {table}");
+}
+
+/// A demo checkpoint's bundle for these cameras.
+fn export(dir: &Path, options: &[&str], cameras: &[&str]) -> std::path::PathBuf {
+    let (checkpoint, policy) = (dir.join("checkpoint"), dir.join(format!("{}_cameras", cameras.len())));
+    let run = |args: Vec<String>| {
+        let output = Command::new(env!("CARGO_BIN_EXE_vla-trt")).args(args).output().expect("the tool starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let words = |text: String| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    if !checkpoint.exists() {
+        run(words(format!("make-checkpoint --size demo -o {}", checkpoint.display())));
+    }
+    // Which cameras a policy has stands in its processor's configuration.
+    let config = checkpoint.join("processor_config.json");
+    let mut processor: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&config).expect("the processor's configuration")).expect("JSON");
+    processor["processor_kwargs"]["modality_configs"]["new_embodiment"]["video"]["modality_keys"] = cameras.into();
+    std::fs::write(&config, processor.to_string()).expect("written");
+    let cameras: Vec<String> = cameras.iter().map(|name| format!("--camera {name}=640x480")).collect();
+    run(words(format!(
+        "export --checkpoint {0} --tokenizer {0}/tokenizer --embodiment new_embodiment --step-s 0.02 -o {1} {2} {3}",
+        checkpoint.display(),
+        policy.display(),
+        options.join(" "),
+        cameras.join(" ")
+    )));
+    policy
+}
+
+/// The numbers at the end of the summary's row of this policy and mix.
+fn summary(text: &str, policy: &str, mix: &str) -> Vec<f64> {
+    let text = text.split("predicted floor of one inference").nth(1).unwrap_or_else(|| panic!("{text}"));
+    let row =
+        text.lines().find(|line| line.split_whitespace().next() == Some(policy) && line.contains(&format!(" {mix} ")));
+    let row = row.unwrap_or_else(|| panic!("{policy} {mix} in {text}"));
+    row.rsplit("  ").map(str::trim).filter(|word| !word.is_empty()).map_while(|word| word.parse().ok()).collect()
+}
+
+#[test]
+fn numbers_of_cameras_and_mixes_stand_side_by_side_with_what_others_published_for_the_board() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (one, two) = (export(dir.path(), &[], &["top"]), export(dir.path(), &[], &["top", "wrist"]));
+    let mixes = ["--mix", "fp16", "--mix", "fp16,step=int8+fp16"];
+    let common = ["--roofline", "--budget-mib", "1000"];
+    let run = |options: &[&str]| {
+        let args: Vec<&str> = [two.to_str().expect("text")].iter().chain(&common).chain(options).copied().collect();
+        let output = plan(&one, &args);
+        assert_eq!(code(&output), 0, "{}", stdout(&output));
+        stdout(&output)
+    };
+    // So slow a memory that all are bound by it, then so slow an arithmetic.
+    let slow = ["--bandwidth-gb-s", "0.001", "--tflops", "1000"].iter().chain(&mixes).copied().collect::<Vec<_>>();
+    let text = run(&slow);
+    assert!(text.contains("a prediction, not a measurement") && !text.contains("published"), "{text}");
+    let of = |policy: &str, mix: &str| summary(&text, policy, mix)[0];
+    assert!(of("2_cameras", "fp16") > of("1_cameras", "fp16"), "{text}");
+    assert!(of("1_cameras", "fp16,step=int8+fp16") < of("1_cameras", "fp16"), "{text}");
+    // The floor of an inference is the sum of its stages'.
+    let table = text.split("  fp16, cameras 1").nth(1).expect("a table");
+    let rows =
+        table.lines().skip(2).take(5).map(|row| row.split_whitespace().rev().find_map(|word| word.parse::<f64>().ok()));
+    let rows: Vec<f64> = rows.map(|floor| floor.expect("a floor")).collect();
+    assert!(
+        (rows[..4].iter().sum::<f64>() - rows[4]).abs() < 0.01 && (rows[4] - of("1_cameras", "fp16")).abs() < 0.1,
+        "{rows:?}"
+    );
+    // The board has two clocks, the faster of which is never slower; its published latency stands below.
+    let text = run(&["--board", "orin-nx-16"]);
+    let floors = summary(&text, "2_cameras", "policy.yaml");
+    assert!(floors.len() == 2 && floors[0] <= floors[1], "the row from its end: {floors:?}");
+    assert!(text.contains("102.4 GB/s (orin-nx-16)") && text.contains("not by this project: 252.3 ms"), "{text}");
+    assert!(text.contains("weights once a run") && text.contains("4 denoising steps"), "{text}");
+}
+
+#[test]
+fn a_board_a_mix_or_a_factor_that_is_none_is_told_with_what_there_is() {
+    let policy = demo::policy();
+    for (args, exit, words) in [
+        (&["--roofline", "--board", "orin"][..], 1, "expected orin-nx-16 or agx-orin-64"),
+        (&["--mix", "fp16,dit=int8"], 1, "names 'dit', the stages are vision, language, context, step"),
+        (&["--mix", "fp12"], 2, "expected fp32, or int8"),
+        (&["--mix", "step=fp16"], 2, "a precision for all stages first"),
+        (&["--mix", "fp16", "--engine-kind", "onnx"], 1, "compares TensorRT engines"),
+        (&["--kept-factor", "5"], 1, "--kept-factor"),
+        (&["--released-factor", "nan"], 1, "--released-factor"),
+    ] {
+        let output = plan(policy.path(), args);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(code(&output) == exit && stderr.contains(words), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_mix_is_for_pieces_of_a_stage_too_and_takes_an_engine_of_another_precision_for_none() {
+    let stage = |name: &str| Stage {
+        name: name.into(),
+        file: format!("{name}.engine").into(),
+        onnx: format!("{name}.onnx").into(),
+        repeat: false,
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        precision: "fp16".into(),
+        profile: Vec::new(),
+        allow_unverified: false,
+        allow_inaccurate: false,
+    };
+    let stages = ["vision", "step_0", "step_1", "stepper"].map(stage);
+    let mix: Mix = "fp16,step=fp16+int8,step_1=fp32".parse().expect("a mix");
+    let mixed = mix.apply(&stages).expect("stages that are there");
+    let of: Vec<(&str, &str)> =
+        mixed.iter().map(|stage| (stage.precision.as_str(), stage.file.to_str().expect("text"))).collect();
+    let expected =
+        [("fp16", "vision.engine"), ("int8+fp16", "step_0.onnx"), ("fp32", "step_1.onnx"), ("fp16", "stepper.engine")];
+    assert_eq!(of, expected);
+    assert_eq!(mix.to_string(), "fp16,step=int8+fp16,step_1=fp32");
+}
+
+#[test]
+fn released_copies_count_once_and_make_the_load_order_matter() {
+    let footprint = |name: &str, mib: u64| Footprint {
+        stage: name.into(),
+        file: Figure::measured(mib << 20),
+        weights: Figure::estimated(mib << 20),
+        host_copy: Figure::estimated(mib << 20),
+        ..Footprint::default()
+    };
+    let kept = memory::Plan::new(vec![footprint("small", 100), footprint("large", 1000)], true);
+    assert_eq!(kept.with_host_copies(0.5).running().host, 550 << 20);
+    let budget = |mib: u64| Admission { budget: Some(mib << 20), reserve: 0 };
+    // Kept: 2 x 1100, and a margin of a twentieth.
+    assert_eq!(kept.fit(budget(2309), None), Fit::None);
+    assert_eq!(kept.fit(budget(2310), None), Fit::AnyOrder);
+    // Released but for a tenth. Large first: 1000 + 1000, then 1100 + 200 at the second load; small first: 100 + 10 before.
+    let released = kept.with_released_host_copies(0.1);
+    assert_eq!(released.running().total(), 1210 << 20);
+    assert_eq!(released.best_order().order(), ["large", "small"]);
+    assert_eq!(released.fit(budget(2099), None), Fit::None);
+    assert_eq!(released.fit(budget(2100), None), Fit::BestOrder);
+    assert_eq!(released.fit(budget(2215), None), Fit::BestOrder);
+    assert_eq!(released.fit(budget(2216), None), Fit::AnyOrder);
+    // What a record measured is not what is assumed of others.
+    let mut measured = kept.clone();
+    measured.stages[1].host_copy = Figure::measured(7 << 20);
+    assert_eq!(measured.with_host_copies(0.5).running().host, 57 << 20);
+}
+
+#[test]
+fn the_table_of_mixes_says_in_which_orders_each_is_admitted() {
+    let policy = demo::policy();
+    let mixes = ["--mix", "fp32", "--mix", "fp16", "--mix", "fp16,step=int8+fp16"];
+    let run = |budget: &str| {
+        stdout(&plan(policy.path(), &[&mixes[..], &["--budget-mib", budget, "--reserve-mib", "8"]].concat()))
+    };
+    let row = |text: &str, mix: &str, copies: &str| -> (Vec<f64>, String) {
+        let row = text.lines().find(|line| line.split_whitespace().take(2).eq([mix, copies]));
+        let words: Vec<&str> =
+            row.unwrap_or_else(|| panic!("{mix} {copies} in {text}")).split_whitespace().skip(2).collect();
+        (words[..5].iter().map(|word| word.parse().expect("MiB")).collect(), words[5..].join(" "))
+    };
+    let text = run("1000");
+    let (fp32, verdict) = row(&text, "fp32", "kept");
+    assert_eq!(verdict, "in any order");
+    assert!((fp32[0] - fp32[1]).abs() <= 1.0, "kept, a copy is as large as the file: {fp32:?}");
+    let (released, _) = row(&text, "fp32", "released");
+    assert!(released[1] < fp32[1] && released[0] == fp32[0], "{released:?}");
+    let (fp16, _) = row(&text, "fp16", "kept");
+    assert!(fp16[0] < fp32[0] && fp16[2] < fp32[2]);
+    assert!(
+        text.contains("in 1000 MiB less a reserve of 8 MiB") && text.contains("released: 0.1 after its load"),
+        "{text}"
+    );
+    assert_eq!(row(&run("24"), "fp32", "kept").1, "no");
 }
 
 #[test]
@@ -148,10 +343,25 @@ fn a_built_engine_is_planned_by_its_own_size() {
             "onnx": {{"file": "step.onnx", "sha256": "{sha256}"}}, "engine": {{"sha256": "{sha256}", "bytes": 3145728}},
             "memory": {{"kept_factor": 0.5, "activation_bytes": 7340032, "weight_bytes": 2097152}}}}"#
     );
-    std::fs::write(policy.path().join("engines/step.engine.provenance.json"), record).expect("written");
+    std::fs::write(policy.path().join("engines/step.engine.provenance.json"), &record).expect("written");
     let text = stdout(&plan(policy.path(), &[]));
     let row = text.lines().find(|line| line.starts_with("  step ")).unwrap_or_else(|| panic!("{text}"));
     assert_eq!(row.split_whitespace().skip(1).take(4).collect::<Vec<_>>(), ["3.0", "2.0", "1.5", "7.0"], "{text}");
+    // A host copy that a trial gave back counts while it is loaded, and what the trial kept counts after it.
+    let record = record
+        .replace(r#""kept_factor": 0.5"#, r#""kept_factor": 1.0, "release": {"works": true, "kept_factor": 0.5}"#);
+    std::fs::write(policy.path().join("engines/step.engine.provenance.json"), &record).expect("written");
+    for (arguments, host_copy, loading) in [(&[][..], "1.5", "4.5"), (&["--keep-host-copy"][..], "3.0", "3.0")] {
+        let text = stdout(&plan(policy.path(), arguments));
+        let row = text.lines().find(|line| line.starts_with("  step ")).unwrap_or_else(|| panic!("{text}"));
+        let cells: Vec<&str> = row.split_whitespace().collect();
+        assert_eq!((cells[3], cells[6]), (host_copy, loading), "{row}");
+    }
+    let failed = record.replace(r#""works": true"#, r#""works": false"#);
+    std::fs::write(policy.path().join("engines/step.engine.provenance.json"), failed).expect("written");
+    let text = stdout(&plan(policy.path(), &[]));
+    let row = text.lines().find(|line| line.starts_with("  step ")).unwrap_or_else(|| panic!("{text}"));
+    assert_eq!(row.split_whitespace().nth(3), Some("3.0"), "what did not work is not counted on: {row}");
     // A record beside it that cannot be read is an error, not an estimate.
     std::fs::write(policy.path().join("engines/step.engine.provenance.json"), "{}").expect("written");
     let output = plan(policy.path(), &[]);
@@ -167,7 +377,7 @@ fn loading_admits_the_budget_that_the_plan_names_and_measures_no_more_than_it() 
         return;
     }
     let spec = PolicySpec::load(policy.path()).expect("loads");
-    let planned = pipeline::plan(EngineKind::Onnx, &spec.stages, None).expect("plans");
+    let planned = pipeline::plan(EngineKind::Onnx, &spec.stages, None, true).expect("plans");
     let smallest = planned.smallest_budget().div_ceil(1 << 20);
     let load = |mib: u64| {
         let settings = demo::settings(policy.path(), &[&format!("memory.budget_mib:={mib}")]);

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use vla_trt::bag::BagReader;
+use vla_trt::chunk;
 use vla_trt::message::{ActionChunkMessage, JointTrajectoryMessage};
 use vla_trt::policy::PolicySpec;
 use vla_trt::replay::{self, Options, Summary, report};
@@ -243,7 +244,7 @@ fn engines_beyond_the_memory_budget_are_refused_before_loading() {
 }
 
 #[test]
-fn a_violation_with_stop_commands_the_current_position_once_and_nothing_after() {
+fn a_violation_with_stop_comes_to_rest_once_and_nothing_moves_after() {
     let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
     let file = out.path().join("c.mcap");
     // The first inference finds a frame of its own time, the second one of 86 ms before.
@@ -259,9 +260,13 @@ fn a_violation_with_stop_commands_the_current_position_once_and_nothing_after() 
         .map(|message| JointTrajectoryMessage::parse(&message.expect("readable").data).expect("a trajectory"))
         .collect();
     assert_eq!(trajectories.len(), 2, "one of the chunk and one of the stop");
-    let stop = &trajectories[1];
-    assert_eq!(stop.points.len(), 1);
-    assert!(stop.points[0].velocities.iter().all(|velocity| *velocity == 0.0));
-    let (at, state) = &summary.record.states[summary.record.states.partition_point(|(at, _)| *at <= stop.stamp) - 1];
-    assert!(*at <= stop.stamp && stop.points[0].positions == *state, "the joint state of the moment");
+    let (motion, stop) = (&trajectories[0], &trajectories[1]);
+    // The stop starts where the motion would have been, and is over before the motion would have been.
+    let at =
+        |trajectory: &JointTrajectoryMessage, index: usize| trajectory.stamp + trajectory.points[index].time_from_start;
+    let shared = (0..motion.points.len()).find(|&index| at(motion, index) == at(stop, 0)).expect("a common knot");
+    assert_eq!(motion.points[shared].positions, stop.points[0].positions);
+    let last = |trajectory: &JointTrajectoryMessage| at(trajectory, trajectory.points.len() - 1);
+    assert!(last(stop) <= last(motion) && last(stop) <= stop.stamp + chunk::STOP_WITHIN + chunk::GRID);
+    assert!(stop.points.last().is_some_and(|point| point.velocities.iter().all(|velocity| *velocity == 0.0)));
 }

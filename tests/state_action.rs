@@ -163,6 +163,48 @@ fn a_pose_without_rotation_is_refused_with_its_key_and_row() {
     assert_eq!(error, Err(DecodeError::Reference { key: "pose".into() }));
 }
 
+/// A pose that is turned by `angle` about z and stands at (x, 2, 3), and the gripper.
+fn stands(x: f32, angle: f32) -> [f32; 10] {
+    [0.25, x, 2.0, 3.0, angle.cos(), -angle.sin(), 0.0, angle.sin(), angle.cos(), 0.0]
+}
+
+#[test]
+fn what_was_decoded_against_one_state_is_encoded_against_another_and_decodes_to_the_same_there() {
+    for (format, width) in [(PoseFormat::Rot6d, 9), (PoseFormat::Rotvec, 6), (PoseFormat::Matrix, 16)] {
+        let mut decoder = ActionDecoder::new(&robot(format)).expect("a decoder");
+        let mut first = vec![f32::NAN; ROWS * (width + 1)];
+        decoder.decode(&forward(), &stands(1.0, 0.3), &mut first).expect("decodes");
+        let (other, mut predicted) = (stands(1.2, 0.8), vec![7.0; 8 * 16]);
+        decoder.encode(&first, &other, &mut predicted).expect("encodes");
+        assert!(predicted[..10].iter().zip(&forward()[..10]).any(|(a, b)| (a - b).abs() > 0.1), "another state");
+        let untouched = predicted
+            .chunks_exact(16)
+            .enumerate()
+            .flat_map(|(row, values)| if row < ROWS { &values[10..] } else { values });
+        assert!(untouched.into_iter().all(|&value| value == 7.0), "columns and rows that no key has");
+        let mut again = vec![f32::NAN; first.len()];
+        decoder.decode(&predicted, &other, &mut again).expect("decodes");
+        assert!(first.iter().zip(&again).all(|(a, b)| (a - b).abs() < 1e-5), "{format:?}: {first:?} {again:?}");
+    }
+}
+
+#[test]
+fn fewer_rows_are_encoded_alone_and_more_or_no_whole_ones_refused() {
+    let mut decoder = ActionDecoder::new(&robot(PoseFormat::Rot6d)).expect("a decoder");
+    let (row, mut predicted) = ([1.0, 2.0, 3.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.75], vec![7.0; 8 * 16]);
+    decoder.encode(&row, &REFERENCE, &mut predicted).expect("encodes");
+    // Where the reference itself is, turned back by a quarter.
+    let expected = [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.5];
+    assert!(predicted.iter().zip(expected).all(|(x, e)| (x - e).abs() < 1e-6), "{predicted:?}");
+    assert!(predicted[10..].iter().all(|&value| value == 7.0));
+    for rows in [vec![0.0; 9], vec![0.0; (ROWS + 1) * 10]] {
+        let refused = decoder.encode(&rows, &REFERENCE, &mut predicted);
+        assert!(matches!(refused, Err(DecodeError::Length { expected: 30, .. })), "{refused:?}");
+    }
+    let refused = decoder.encode(&[0.0; 10], &REFERENCE, &mut predicted);
+    assert_eq!(refused, Err(DecodeError::Rotation { key: "pose".into(), row: 0 }));
+}
+
 #[test]
 fn a_processor_whose_parts_do_not_fit_is_refused_by_key() {
     let refusal = |change: &dyn Fn(&mut Processor)| {
@@ -205,6 +247,25 @@ proptest! {
             let expected_nan = raw.is_some_and(|raw| raw.is_nan());
             prop_assert!((-1.0..=1.0).contains(value) || expected_nan && value.is_nan(), "{value} of {raw:?}");
         }
+    }
+
+    #[test]
+    fn encoding_finds_the_predictions_that_were_decoded_in_every_row_and_scaling(
+        x in prop::collection::vec(-1.0..1.0f32, ROWS * 16), raw in prop::collection::vec(-1.0..1.0f32, 3)
+    ) {
+        let table = ActionScaling::Range { low: (0..6).map(|i| -f64::from(i) - 1.0).collect(), high: vec![1.5; 6] };
+        let spread = ActionScaling::MeanStd { mean: vec![0.3], std: vec![2.0] };
+        let keys = vec![state("g", 1, range(0.0, 1.0, 1)), state("arm", 2, range(0.0, 1.0, 2))];
+        let actions = vec![
+            action("arm", 2, table, Conversion::AddState { state: 1 }),
+            action("g", 1, spread, Conversion::Absolute),
+        ];
+        let mut decoder = ActionDecoder::new(&processor(keys, actions)).expect("a decoder");
+        let (mut decoded, mut found) = (vec![0.0; ROWS * 3], x.clone());
+        decoder.decode(&x, &raw, &mut decoded).expect("decodes");
+        found.chunks_exact_mut(16).for_each(|row| row[..3].fill(f32::NAN));
+        decoder.encode(&decoded, &raw, &mut found).expect("encodes");
+        prop_assert!(x.iter().zip(&found).all(|(x, found)| (x - found).abs() < 1e-5), "{:?} {:?}", x, found);
     }
 
     #[test]

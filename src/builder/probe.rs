@@ -3,16 +3,22 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::Error;
+use crate::engine::host_copy::{self, Watch};
 use crate::engine::memory::{AnonymousPeak, MemoryUse};
 use crate::engine::profile::Profile;
 use crate::engine::provenance::{DeviceIdentity, Memory};
-use crate::engine::tensorrt::device::{Options, Tensorrt};
-use crate::engine::{Device as _, Placement};
+use crate::engine::tensorrt::device::{Options, Plan, Tensorrt};
+use crate::engine::{Device as _, Launch, Placement};
 use crate::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
 
+/// Device memory is taken in blocks of megabytes, however small an engine is.
+const ROUNDING: u64 = 64 << 20;
+
 /// What one load and one run of an engine showed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Probe {
     /// The device that it ran on.
     pub device: DeviceIdentity,
@@ -29,41 +35,85 @@ pub struct Probe {
 /// [`Error::Engine`] when it does not load or run; [`Error::Unclean`] when an output is not finite, or, before it runs,
 /// when TensorRT says that another module built it and `emulated` does not.
 pub fn probe(engine: &Path, emulated: bool) -> Result<Probe, Error> {
-    let mut device = Tensorrt::open(Options { graph: false, in_place: None })?;
-    let identity = device.identity().clone();
-    drop(device.load_file("probe", engine)?);
-    let (free_before, _) = device.cuda().memory()?;
-    let before = MemoryUse::now();
-    let peak = AnonymousPeak::watch();
-    let mut plan = device.load_file("probe", engine)?;
-    let peak = peak.stop();
-    let after = MemoryUse::now();
-    let (free_after, _) = device.cuda().memory()?;
-    let bytes = std::fs::metadata(engine).map_err(Error::io(engine))?.len();
-    let kept = after.anonymous.saturating_sub(before.anonymous);
-    let memory = Memory {
-        kept_factor: Some((kept as f64 / bytes.max(1) as f64 * 1000.0).round() / 1000.0),
-        activation_bytes: Some(plan.activation_bytes()),
-        weight_bytes: Some(free_before.saturating_sub(free_after)),
-        load_peak_bytes: Some(peak.saturating_sub(before.anonymous)),
-        build_peak_bytes: None,
-    };
-    let profiles = plan.profiles();
-    // Asked before anything runs: such an engine ends in `Cask unknown internal error`.
-    if let Some(words) = device.other_model().filter(|_| !emulated) {
-        let reason = format!("it was built on another module ({words}); build it on this device");
-        return Err(Error::Unclean { engine: engine.to_owned(), reason });
-    }
-    run(&mut device, &mut plan, engine)?;
-    Ok(Probe { device: identity, memory, profiles })
+    Ok(Alone::load(engine, emulated)?.probe)
 }
 
-/// One run in the usual shapes.
-fn run(
-    device: &mut Tensorrt,
-    plan: &mut <Tensorrt as crate::engine::Device>::Engine,
-    engine: &Path,
-) -> Result<(), Error> {
+/// As [`probe`], tells what it found so far, and then tries to give back the runtime's host copy of the engine, if it has one
+/// worth it. For a process of its own: a runtime that writes to its copy ends it by `SIGSEGV`.
+///
+/// # Errors
+/// As [`probe`].
+pub fn probe_and_try_release(engine: &Path, emulated: bool, told: &mut dyn FnMut(&Probe)) -> Result<Probe, Error> {
+    let mut alone = Alone::load(engine, emulated)?;
+    told(&alone.probe);
+    let kept = alone.probe.memory.kept_factor.unwrap_or_default() * alone.bytes as f64;
+    if kept >= host_copy::LEAST as f64 {
+        alone.probe.memory.release = Some(alone.try_release()?);
+    }
+    Ok(alone.probe)
+}
+
+/// One engine, alone in its process, loaded and run.
+pub(super) struct Alone<'e> {
+    pub(super) engine: &'e Path,
+    /// Size of its file.
+    pub(super) bytes: u64,
+    pub(super) plan: Plan,
+    pub(super) device: Tensorrt,
+    /// Memory before it was loaded.
+    pub(super) watch: Result<Watch, host_copy::Error>,
+    /// What it made of small numbers.
+    pub(super) outputs: Vec<HostTensor>,
+    /// Anonymous memory that it kept, in bytes.
+    pub(super) kept: u64,
+    pub(super) probe: Probe,
+}
+
+impl<'e> Alone<'e> {
+    fn load(engine: &'e Path, emulated: bool) -> Result<Self, Error> {
+        let mut device = Tensorrt::open(Options { launch: Launch::StepByStep, ..Options::default() })?;
+        drop(device.load_file("probe", engine)?);
+        let (free_before, _) = device.cuda().memory()?;
+        let before = MemoryUse::now();
+        let watch = Watch::begin();
+        let peak = AnonymousPeak::watch();
+        let mut plan = device.load_file("probe", engine)?;
+        let peak = peak.stop();
+        let after = MemoryUse::now();
+        let (free_after, _) = device.cuda().memory()?;
+        let bytes = std::fs::metadata(engine).map_err(Error::io(engine))?.len();
+        let kept = after.anonymous.saturating_sub(before.anonymous);
+        let memory = Memory {
+            kept_factor: Some(factor(kept, bytes)),
+            activation_bytes: Some(plan.activation_bytes()),
+            weight_bytes: believable(free_before.saturating_sub(free_after), bytes),
+            load_peak_bytes: Some(peak.saturating_sub(before.anonymous)),
+            ..Memory::default()
+        };
+        let probe = Probe { device: device.identity().clone(), memory, profiles: plan.profiles() };
+        // Asked before anything runs: such an engine ends in `Cask unknown internal error`.
+        if let Some(words) = device.other_model().filter(|_| !emulated) {
+            let reason = format!("it was built on another module ({words}); build it on this device");
+            return Err(Error::Unclean { engine: engine.to_owned(), reason });
+        }
+        let outputs = outputs(&mut device, &mut plan, engine)?;
+        Ok(Self { engine, bytes, plan, device, watch, outputs, kept, probe })
+    }
+}
+
+/// What the device lost, unless other programs took or gave memory meanwhile: an engine's weights are about as large as its
+/// file.
+fn believable(lost: u64, bytes: u64) -> Option<u64> {
+    (bytes / 2..=bytes.saturating_mul(2) + ROUNDING).contains(&lost).then_some(lost)
+}
+
+/// A multiple of an engine's size, to the thousandth.
+pub(super) fn factor(part: u64, bytes: u64) -> f64 {
+    (part as f64 / bytes.max(1) as f64 * 1000.0).round() / 1000.0
+}
+
+/// One run on small numbers in the usual shapes, in a context of its own: every output, all of them finite.
+pub(super) fn outputs(device: &mut Tensorrt, plan: &mut Plan, engine: &Path) -> Result<Vec<HostTensor>, Error> {
     let (inputs, outputs) = (device.inputs(plan).to_vec(), device.outputs(plan).to_vec());
     let usual = plan.profiles();
     let mut placements = Vec::new();
@@ -93,12 +143,14 @@ fn run(
     device.upload(&mut workspace)?;
     device.run(plan, &mut bound, &mut workspace).map_err(|reason| failed(engine, reason))?;
     device.finish()?;
+    let mut made = Vec::with_capacity(outputs.len());
     for (spec, (_, at)) in outputs.iter().zip(&results) {
         let Some(mut tensor) = HostTensor::zeros(spec.dtype, &placements[*at].dims) else { continue };
         device.read(&workspace, *at, &mut tensor).map_err(|reason| failed(engine, reason))?;
         check_finite(spec, &tensor).map_err(|reason| failed(engine, reason))?;
+        made.push(tensor);
     }
-    Ok(())
+    Ok(made)
 }
 
 fn failed(engine: &Path, reason: String) -> Error {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::{Error, Probe, Scales, probe};
+use super::{Error, Probe, Scales};
 use crate::engine::provenance::{self, Calibration, EngineIdentity, FORMAT, OnnxIdentity, Provenance, hash};
 
 /// How an engine came to be.
@@ -25,12 +25,12 @@ pub struct Origin<'a> {
     pub emulated: bool,
 }
 
-/// Probes `engine`, hashes it and its network, and writes the record beside it.
+/// Hashes `engine` and its network, and writes the record of them and of what the probe showed beside the engine.
 ///
 /// # Errors
-/// As [`probe`], and [`Error::Record`].
-pub fn record(engine: &Path, onnx: &Path, origin: &Origin<'_>) -> Result<Provenance, Error> {
-    let Probe { device, mut memory, profiles } = probe(engine, origin.emulated)?;
+/// [`Error::Unclean`] for a network that cannot be hashed, [`Error::Record`].
+pub fn record(engine: &Path, onnx: &Path, origin: &Origin<'_>, probe: Probe) -> Result<Provenance, Error> {
+    let Probe { device, mut memory, profiles } = probe;
     memory.build_peak_bytes = (origin.peak_anonymous > 0).then_some(origin.peak_anonymous);
     let network = OnnxIdentity::of(onnx).map_err(|reason| Error::Unclean { engine: engine.to_owned(), reason })?;
     let bytes = std::fs::metadata(engine).map_err(Error::io(engine))?.len();

@@ -62,16 +62,59 @@ pub enum Error {
         /// One line a problem.
         problems: Vec<String>,
     },
-    /// A stop without a known position.
-    #[error("stop: joint `{joint}`: expected its current position, found {}", found(*.position))]
-    StopPosition {
-        /// Joint.
-        joint: String,
-        /// Position; `None` when there is none.
-        position: Option<f64>,
+    /// A chunk that covers less time than it should.
+    #[error(
+        "a chunk covers {} ms ({rows} rows of {} ms), which is less than {} ms, twice the sum of latency ({} ms) and period \
+         ({} ms): a chunk that is lost or late leaves a gap; use fewer denoise.steps or a faster engine, a higher rate_hz \
+         (0: as fast as useful), or a longer action.step_s",
+        covered(*.rows, *.step), .step.millis(), 2.0 * (.latency.millis() + .period.millis()), .latency.millis(),
+        .period.millis()
+    )]
+    TooShort {
+        /// Rows.
+        rows: usize,
+        /// Time from row to row.
+        step: Span,
+        /// 95th percentile from observation to publication.
+        latency: Span,
+        /// From inference to inference.
+        period: Span,
+    },
+    /// Stopped.
+    #[error("stopped: nothing moves until ~/resume is called")]
+    Stopped,
+    /// An observation from before a violation.
+    #[error("the observation ({observation}) is from before the motion was held ({held}); the next fresh one goes on")]
+    BeforeHold {
+        /// Stamp of the observation.
+        observation: Stamp,
+        /// When it was held.
+        held: Stamp,
+    },
+    /// Too many chunks met limits.
+    #[error(
+        "{chunks} chunks in a row met a limit, at most {limit} may (clamps.refuse_after); most often joint `{worst}`: is the \
+         policy made for this robot, and are limits.{worst} right?"
+    )]
+    Limited {
+        /// In a row, this one included.
+        chunks: u64,
+        /// Allowed.
+        limit: u64,
+        /// Joint that met limits most often.
+        worst: String,
+    },
+    /// The motion could not be computed.
+    #[error("the plan holds a value that is not finite; it is not published, and the one before ends at rest")]
+    PlanNotFinite,
+    /// A robot description that cannot be used.
+    #[error("robot description: {reason}")]
+    Urdf {
+        /// What is wrong and where.
+        reason: String,
     },
 }
 
-fn found(position: Option<f64>) -> String {
-    position.map_or_else(|| "none".to_owned(), |position| position.to_string())
+fn covered(rows: usize, step: Span) -> f64 {
+    step.millis() * rows as f64
 }

@@ -26,9 +26,16 @@ fn ms(ms: i64) -> Stamp {
     Stamp::from_nanos(ms * 1_000_000)
 }
 
+/// The trajectory of a first chunk that is published at `now`, with its joints standing at the first row.
 fn trajectory(chunk: &Chunk, now: Stamp) -> JointTrajectoryMessage {
-    let scheduled = schedule(chunk, now).expect("some rows in time");
-    TrajectoryBuffer::default().fill(chunk, &scheduled).expect("a whole chunk").clone()
+    let joints: Vec<String> = chunk.joints(&chunk.names).cloned().collect();
+    let standing: Vec<f64> = chunk.joints(chunk.row(0).expect("a row")).copied().map(f64::from).collect();
+    let settings = MotionSettings { mode: Mode::Replace, max_blind: Span::from_seconds(60.0), ..Default::default() };
+    let new = NewChunk { chunk, now, clamped: 0, measured: Some(&standing), frozen: (0, 0) };
+    let mut motion = Motion::new(joints.into());
+    let mut buffer = TrajectoryBuffer::default();
+    motion.take(&new, &settings).expect("a plan").write(now, &mut buffer);
+    buffer.message().clone()
 }
 
 #[test]
@@ -95,20 +102,23 @@ fn an_action_chunk_has_every_row_and_counts_the_late_ones() {
 }
 
 #[test]
-fn a_trajectory_drops_late_rows_and_counts_time_from_its_header() {
+fn a_trajectory_has_the_rows_that_are_not_late_at_their_due_times_counted_from_its_header() {
     let trajectory = trajectory(&chunk(&["a"], &[0.0, 1.0, 2.0, 4.0]), ms(1025));
     assert_eq!((trajectory.stamp, trajectory.joint_names), (ms(1025), vec!["a".to_owned()]));
-    let points: Vec<_> = trajectory.points.iter().map(|p| (p.positions[0], p.time_from_start.millis())).collect();
-    assert_eq!(points, [(1.0, 15.0), (2.0, 35.0), (4.0, 55.0)]);
+    let at = |ms: f64| trajectory.points.iter().find(|p| p.time_from_start.millis() == ms).map(|p| p.positions[0]);
+    assert_eq!([at(15.0), at(35.0), at(55.0)], [Some(1.0), Some(2.0), Some(4.0)]);
+    assert_eq!(trajectory.points[0].time_from_start.millis(), 5.0, "the first knot after the time of publication");
 }
 
 #[test]
-fn velocities_are_central_differences_over_dropped_rows_too_and_the_last_is_zero() {
-    let chunk = chunk(&["a"], &[0.0, 1.0, 2.0, 4.0]);
-    let velocity = |now| -> Vec<f64> { trajectory(&chunk, now).points.iter().map(|p| p.velocities[0]).collect() };
-    assert_eq!(velocity(ms(1000)), [50.0, 50.0, 75.0, 0.0]);
-    assert_eq!(velocity(ms(1025)), [50.0, 75.0, 0.0]);
-    assert_eq!(velocity(ms(1065)), [0.0]);
+fn a_trajectory_ends_in_a_stop_of_its_last_velocity() {
+    let trajectory = trajectory(&chunk(&["a"], &[0.0, 0.1, 0.2, 0.3]), ms(1000));
+    let (points, steps) = (&trajectory.points, (STOP_WITHIN.nanos() / GRID.nanos()) as usize);
+    let row = points.len() - 1 - steps;
+    assert!((points[row].positions[0] - 0.3).abs() < 1e-6 && (points[row].velocities[0] - 5.0).abs() < 1e-3);
+    let end = points.last().expect("points");
+    assert_eq!(end.velocities, [0.0]);
+    assert!((end.positions[0] - 0.8).abs() < 1e-3, "0.2 s from 5 rad/s to rest are 0.5 rad");
 }
 
 #[test]
@@ -117,42 +127,14 @@ fn pose_columns_are_in_the_action_chunk_and_in_no_trajectory() {
     chunk.poses = std::iter::once(1..3).collect();
     let trajectory = trajectory(&chunk, ms(1000));
     assert_eq!(trajectory.joint_names, ["a", "b"]);
-    let points: Vec<_> = trajectory.points.iter().map(|p| (p.positions.clone(), p.velocities.clone())).collect();
-    assert_eq!(points, [(vec![0.0, 1.0], vec![25.0, 100.0]), (vec![0.5, 3.0], vec![0.0, 0.0])]);
+    let row = trajectory.points.iter().find(|p| p.time_from_start.millis() == 40.0).expect("the second row");
+    assert_eq!(row.positions, [0.5, 3.0]);
     let scheduled = schedule(&chunk, ms(1000)).expect("in time");
     let publication =
         Publication { sequence: 1, frame_id: "base", inference_latency: Span::ZERO, policy_fingerprint: "" };
     let mut message = ActionChunkMessage::default();
     action_chunk_message(&chunk, &scheduled, &publication, &mut message).expect("a whole chunk");
     assert_eq!((message.names.as_slice(), &message.values), (&*chunk.names, &chunk.values));
-}
-
-#[test]
-fn a_longer_trajectory_after_a_shorter_one_keeps_nothing_of_it() {
-    let chunk = chunk(&["a"], &[0.0, 1.0, 2.0, 4.0]);
-    let mut buffer = TrajectoryBuffer::default();
-    for now in [1000, 1065, 1025, 1000] {
-        let scheduled = schedule(&chunk, ms(now)).expect("in time");
-        assert_eq!(buffer.fill(&chunk, &scheduled).expect("whole"), &trajectory(&chunk, ms(now)));
-    }
-}
-
-#[test]
-fn a_stop_is_the_current_position_at_rest() {
-    let names = ["a".to_owned(), "b".to_owned()];
-    let stop = stop_trajectory(&names, &[0.5, -0.5], ms(1000)).expect("known positions");
-    assert_eq!((stop.stamp, &stop.joint_names[..], stop.points.len()), (ms(1000), &names[..], 1));
-    let point = &stop.points[0];
-    assert_eq!((&point.positions[..], &point.velocities[..]), (&[0.5, -0.5][..], &[0.0, 0.0][..]));
-    assert!(point.time_from_start > Span::ZERO);
-}
-
-#[test]
-fn a_stop_without_every_position_is_refused_by_joint() {
-    let names = ["a".to_owned(), "b".to_owned()];
-    let error = stop_trajectory(&names, &[0.5], ms(1000)).expect_err("b has no position");
-    assert_eq!(error.to_string(), "stop: joint `b`: expected its current position, found none");
-    assert!(stop_trajectory(&names, &[0.5, f64::NAN], ms(1000)).is_err());
 }
 
 proptest! {
@@ -168,28 +150,18 @@ proptest! {
         let mut chunk = chunk(&["a", "b"], &values[..rows * 2]);
         chunk.step = Span::from_nanos(step);
         let now = chunk.observation_stamp + Span::from_nanos(late);
-        let Ok(scheduled) = schedule(&chunk, now) else { return Ok(()) };
+        if schedule(&chunk, now).is_err() {
+            return Ok(());
+        }
         let trajectory = trajectory(&chunk, now);
         let mut last = Span::ZERO;
         for point in &trajectory.points {
             prop_assert!(point.time_from_start > last);
             last = point.time_from_start;
             prop_assert_eq!((point.positions.len(), point.velocities.len()), (2, 2));
-            prop_assert!(point.velocities.iter().all(|v| v.is_finite()));
+            prop_assert!(point.positions.iter().chain(&point.velocities).all(|v| v.is_finite()));
         }
         let end = trajectory.points.last().expect("at least one point");
         prop_assert!(end.velocities.iter().all(|v| *v == 0.0));
-        prop_assert_eq!(trajectory.points.len() + scheduled.late_rows as usize, chunk.rows);
-        prop_assert_eq!(trajectory.stamp + last, chunk.due(chunk.rows - 1));
-    }
-
-    /// On a straight line every inner velocity is its slope.
-    #[test]
-    fn a_straight_line_has_its_slope_as_velocity(slope in -8i16..8, rows in 3usize..30) {
-        let values: Vec<f32> = (0..rows).map(|row| f32::from(slope) * row as f32).collect();
-        let trajectory = trajectory(&chunk(&["a"], &values), ms(1000));
-        for point in &trajectory.points[..rows - 1] {
-            prop_assert!((point.velocities[0] - f64::from(slope) * 50.0).abs() < 1e-9);
-        }
     }
 }

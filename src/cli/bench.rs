@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use super::Outcome;
 use super::settings::PolicyArgs;
-use crate::policy::{PolicySpec, Timings};
+use crate::engine::memory::{MemoryUse, mib};
+use crate::engine::{HostCopy, Launch, StageReport};
+use crate::parameters::Settings;
+use crate::policy::{LoadOptions, PolicySpec, Timings};
 use crate::replay::bench::{self, Latencies};
-use crate::session::Session;
+use crate::session::{self, Session};
 
 /// Measure the latency of a policy: one observation of a bag, inferred again and again.
 #[derive(clap::Args, Debug)]
@@ -22,6 +25,10 @@ pub struct Bench {
     /// Inferences before the first counted one.
     #[arg(long, value_name = "N", default_value_t = 20)]
     warm_up: u32,
+    /// Measure the three ways of starting a pass after each other (TensorRT): one CUDA graph, engine by engine, and waiting
+    /// after each engine as scripts do; ratios to the first.
+    #[arg(long)]
+    compare_launch: bool,
 }
 
 /// Runs the command: a table of median and 99th percentile of every part.
@@ -31,15 +38,12 @@ pub struct Bench {
 pub fn run(args: &Bench) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(args.policy.dir())?;
     let settings = args.policy.settings(&spec)?;
+    if args.compare_launch {
+        return compare(args, &spec, &settings);
+    }
     let mut session = Session::load(spec, &settings, &mut |_| {})?;
     let latencies = bench::run(&mut session, &settings, &args.bag, args.warm_up as usize, args.count as usize)?;
-    println!(
-        "{} inferences of {} on {}, {} denoising steps; milliseconds",
-        args.count,
-        session.policy().spec().name,
-        session.policy().engine_kind(),
-        settings.denoise_steps
-    );
+    heading(args, &session, &settings);
     println!("{:24} {:>10} {:>10}", "", "median", "p99");
     row(&latencies, "whole inference", |timings| timings.total);
     row(&latencies, "  encode", |timings| timings.encode);
@@ -52,10 +56,71 @@ pub fn run(args: &Bench) -> anyhow::Result<Outcome> {
     row(&latencies, "    sum of stages", |timings| timings.run.saturating_sub(timings.overhead()));
     row(&latencies, "    overhead", Timings::overhead);
     row(&latencies, "  decode", |timings| timings.decode);
+    print_memory(session.policy().load_reports());
     Ok(Outcome::Success)
 }
 
+fn heading(args: &Bench, session: &Session, settings: &Settings) {
+    println!(
+        "{} inferences of {} on {}, {} denoising steps; milliseconds",
+        args.count,
+        session.policy().spec().name,
+        session.policy().engine_kind(),
+        settings.denoise_steps
+    );
+}
+
+/// One policy loaded and measured for each way, one after the other, so that only one is in memory.
+fn compare(args: &Bench, spec: &PolicySpec, settings: &Settings) -> anyhow::Result<Outcome> {
+    let ways = [
+        ("one graph", Launch::Graph),
+        ("engine by engine", Launch::StepByStep),
+        ("waiting after each", Launch::WaitAfterEach),
+    ];
+    let mut first = None;
+    for (name, launch) in ways {
+        let options = LoadOptions { launch, ..session::load_options(settings) };
+        let mut session = Session::load_with(spec.clone(), settings, options, &mut |_| {})?;
+        let latencies = bench::run(&mut session, settings, &args.bag, args.warm_up as usize, args.count as usize)?;
+        if first.is_none() {
+            heading(args, &session, settings);
+            println!("{:24} {:>10} {:>10} {:>10}", "engine room", "median", "p99", "ratio");
+        }
+        let [median, p99] = [0.5, 0.99].map(|quantile| milliseconds(&latencies, quantile, |timings| timings.run));
+        println!("{name:24} {median:10.3} {p99:10.3} {:10.3}", median / *first.get_or_insert(median));
+    }
+    Ok(Outcome::Success)
+}
+
+/// What the process holds now, and what became of the engines' host copies.
+fn print_memory(reports: &[StageReport]) {
+    let files: u64 = reports.iter().map(|report| report.bytes).sum();
+    let kept: u64 = reports.iter().map(|report| u64::try_from(report.measured.anonymous).unwrap_or(0)).sum();
+    let device: u64 = reports.iter().filter_map(|report| u64::try_from(report.measured.device?).ok()).sum();
+    let released: u64 =
+        reports.iter().map(|report| if let HostCopy::Released { bytes } = report.host_copy { bytes } else { 0 }).sum();
+    let now = MemoryUse::now();
+    println!(
+        "memory, MiB: engine files {:.1}; loading them kept {:.1} anonymous, {:.1} on the device; host copies given back {:.1}; \
+         process now {:.1} anonymous, {:.1} resident",
+        mib(files),
+        mib(kept),
+        mib(device),
+        mib(released),
+        mib(now.anonymous),
+        mib(now.resident)
+    );
+    for report in reports {
+        if let HostCopy::Kept { reason } = &report.host_copy {
+            println!("  {}: its host copy stays: {reason}", report.stage);
+        }
+    }
+}
+
 fn row(latencies: &Latencies, name: &str, pick: impl Fn(&Timings) -> Duration) {
-    let milliseconds = |quantile| latencies.quantile(quantile, &pick).unwrap_or_default().as_secs_f64() * 1e3;
-    println!("{name:24} {:10.3} {:10.3}", milliseconds(0.5), milliseconds(0.99));
+    println!("{name:24} {:10.3} {:10.3}", milliseconds(latencies, 0.5, &pick), milliseconds(latencies, 0.99, &pick));
+}
+
+fn milliseconds(latencies: &Latencies, quantile: f64, pick: impl Fn(&Timings) -> Duration) -> f64 {
+    latencies.quantile(quantile, pick).unwrap_or_default().as_secs_f64() * 1e3
 }

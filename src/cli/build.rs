@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Outcome;
 use crate::builder::{Effort, Range, Request, Scales};
-use crate::engine::{self, Precision};
+use crate::engine::{self, Precision, Stage};
 
 #[cfg(feature = "tensorrt")]
 #[path = "build/run.rs"]
@@ -24,6 +24,9 @@ mod outline;
 pub struct Build {
     /// Policy folder: builds every stage whose engine is missing or does not match, one after the other.
     policy: Option<PathBuf>,
+    /// Only these stages of the policy.
+    #[arg(long, value_name = "A,B", value_delimiter = ',', conflicts_with_all = ["onnx", "bag"])]
+    stages: Option<Vec<String>>,
     /// Network to build.
     #[arg(long, value_name = "FILE", requires = "engine", requires = "precision")]
     onnx: Option<PathBuf>,
@@ -94,6 +97,9 @@ pub struct Build {
     /// Build here and now what this JSON says: what the command gives its own child.
     #[arg(long, value_name = "JSON", hide = true)]
     here: Option<String>,
+    /// Load and run this engine here and now, and say what that showed: what the command gives its own child.
+    #[arg(long, value_name = "ENGINE", hide = true)]
+    probe: Option<PathBuf>,
 }
 
 /// Write the provenance file of an engine that another tool built on this very device, after loading and running it.
@@ -123,6 +129,16 @@ fn range(text: &str) -> Result<(String, Range), String> {
         },
         _ => Err(format!("expected NAME=MIN:OPT:MAX, such as T=16:64:192, found '{text}'")),
     }
+}
+
+/// The stages of a policy that `--stages` asks for, or all.
+fn chosen(stages: Vec<Stage>, names: Option<&[String]>) -> anyhow::Result<Vec<Stage>> {
+    let Some(names) = names else { return Ok(stages) };
+    let known: Vec<String> = stages.iter().map(|stage| stage.name.clone()).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        anyhow::bail!("--stages: the policy has no stage '{unknown}'; its stages are {}", known.join(", "));
+    }
+    Ok(stages.into_iter().filter(|stage| names.contains(&stage.name)).collect())
 }
 
 impl Build {

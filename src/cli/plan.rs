@@ -1,28 +1,31 @@
 //! `vla-trt plan`: what a policy takes and whether it fits, without loading it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
 use super::Outcome;
-use crate::engine::memory::{self, Admission, estimate, mib};
-use crate::engine::roofline::{Bound, Floor, Machine};
-use crate::engine::{EngineKind, Stage, pipeline};
+use crate::engine::memory::{self, Admission, Pool, estimate, mib};
+use crate::engine::{EngineKind, Mix, Stage, pipeline};
 use crate::onnx::cost;
 use crate::policy::PolicySpec;
+
+mod mixes;
+mod roofline;
 
 /// Left to everything else on this machine unless said otherwise, as the node's `memory.reserve_mib`.
 const RESERVE_MIB: u64 = 512;
 
-/// Say what a policy takes of memory, stage by stage in load order, and whether it fits. Nothing is loaded.
+/// Say what policies take of memory, stage by stage in load order, and whether they fit. Nothing is loaded.
 ///
 /// Figures with `~` are estimates: of an engine that is not built yet, weights are those of the network in the
 /// precision of policy.yaml, and activation is what is alive between its nodes at the profile's maximum (a runtime that
-/// fuses nodes needs less). Exit codes: 0 it fits; 1 an error; 2 wrong arguments; 4 it does not fit.
+/// fuses nodes needs less). Exit codes: 0 each fits; 1 an error; 2 wrong arguments; 4 one does not fit.
 #[derive(clap::Args, Debug)]
 pub struct Plan {
-    /// Policy folder.
-    policy: PathBuf,
+    /// Policy folders. Networks are exported for a number of cameras: to compare numbers, name a policy for each.
+    #[arg(required = true, value_name = "POLICY")]
+    policies: Vec<PathBuf>,
     /// Plan for a machine whose engines may take this much, host and GPU memory being one; default: this machine, as it
     /// is now.
     #[arg(long, value_name = "N")]
@@ -30,21 +33,38 @@ pub struct Plan {
     /// Leave this much to everything else; default: 512, and 0 with --budget-mib.
     #[arg(long, value_name = "N")]
     reserve_mib: Option<u64>,
+    /// Plan as with memory.release_host_copy:=false: TensorRT's host copies stay.
+    #[arg(long)]
+    keep_host_copy: bool,
     /// Load order, every stage once; default: largest file first.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
     order: Option<Vec<String>>,
     /// What runs the stages.
     #[arg(long, value_enum, default_value_t = Kind::Tensorrt)]
     engine_kind: Kind,
+    /// Compare precisions, without changing the policy: one for all stages, then those of stages that differ, as in
+    /// `fp16` or `fp16,step=int8+fp16`. Repeat it. Prints in which load orders each is admitted, and with --roofline the
+    /// floors of each.
+    #[arg(long, value_name = "MIX")]
+    mix: Vec<Mix>,
+    /// Part of each engine's file that its runtime keeps on the host, for engines without a record of it.
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    kept_factor: f64,
+    /// The same where the host copy is released after loading, for --mix.
+    #[arg(long, value_name = "X", default_value_t = 0.1)]
+    released_factor: f64,
     /// Add the least time of each stage by bytes and operations.
     #[arg(long)]
     roofline: bool,
-    /// Memory bandwidth for --roofline; the default is an Orin NX's.
-    #[arg(long, value_name = "X", default_value_t = 102.4)]
-    bandwidth_gb_s: f64,
-    /// Dense FP16 TFLOP/s for --roofline (INT8 twice that, FP32 half); the default is an Orin NX's.
-    #[arg(long, value_name = "Y", default_value_t = 15.0)]
-    tflops: f64,
+    /// Board for --roofline: orin-nx-16, agx-orin-64.
+    #[arg(long, value_name = "NAME", default_value = "orin-nx-16")]
+    board: String,
+    /// Memory bandwidth for --roofline, in place of the board's.
+    #[arg(long, value_name = "X")]
+    bandwidth_gb_s: Option<f64>,
+    /// Dense FP16 TFLOP/s for --roofline (INT8 twice that, FP32 an eighth), in place of the board's.
+    #[arg(long, value_name = "Y")]
+    tflops: Option<f64>,
     /// Denoising steps for --roofline; default: the policy's.
     #[arg(long, value_name = "N")]
     steps: Option<u32>,
@@ -62,35 +82,76 @@ enum Kind {
 /// Runs the command.
 ///
 /// # Errors
-/// A policy that cannot be read, or a load order that is none.
+/// A policy that cannot be read, a load order that is none, a board or a mix that names what is not there.
 pub fn run(args: &Plan) -> anyhow::Result<Outcome> {
-    for (flag, value) in [("--bandwidth-gb-s", args.bandwidth_gb_s), ("--tflops", args.tflops)] {
-        if !(value.is_finite() && value > 0.0) {
-            bail!("{flag}: expected a number above 0, found {value}");
-        }
-    }
-    let spec = PolicySpec::load(&args.policy)?;
+    check_factors(args)?;
+    let machines = roofline::Machines::new(args)?;
     let (kind, name) = match args.engine_kind {
         Kind::Tensorrt => (EngineKind::Tensorrt, "TensorRT"),
         Kind::Onnx => (EngineKind::Onnx, "ONNX Runtime"),
     };
-    let stages: Vec<Stage> = spec.stages.iter().map(|stage| spec.stage_for(stage, kind)).collect();
-    let plan = pipeline::plan(kind, &stages, args.order.as_deref())?;
-    println!("policy {}, {} stages on {name}, loaded as {}", spec.name, stages.len(), plan.order().join(", "));
-    let fits = judge(args, &plan, kind);
-    print_notes(&plan, &stages, kind);
-    if args.roofline {
-        print_roofline(args, &spec, &stages);
+    if kind == EngineKind::Onnx && !args.mix.is_empty() {
+        bail!(
+            "--mix compares TensorRT engines; ONNX Runtime takes a network in the types that it has: leave one of both out"
+        );
     }
-    Ok(if fits { Outcome::Success } else { Outcome::DoesNotFit })
+    let (mut all_fit, mut floors) = (true, Vec::new());
+    for (at, folder) in args.policies.iter().enumerate() {
+        if at > 0 {
+            println!();
+        }
+        let spec = PolicySpec::load(folder)?;
+        let stages: Vec<Stage> = spec.stages.iter().map(|stage| spec.stage_for(stage, kind)).collect();
+        let plan = planned(args, kind, &stages, !args.keep_host_copy)?;
+        println!("policy {}, {} stages on {name}, loaded as {}", spec.name, stages.len(), plan.order().join(", "));
+        all_fit &= judge(args, &plan, kind);
+        print_notes(&plan, &stages, kind);
+        let mixed = mixes::stages(&args.mix, &stages)?;
+        if !mixed.is_empty() {
+            mixes::print(args, kind, &mixed)?;
+        }
+        if args.roofline {
+            let own = if mixed.is_empty() { vec![("policy.yaml".to_owned(), stages)] } else { mixed };
+            floors.extend(machines.print(folder, &spec, &own, args.steps.unwrap_or(spec.denoise.default)));
+        }
+    }
+    if args.roofline {
+        machines.print_summary(&floors);
+    }
+    Ok(if all_fit { Outcome::Success } else { Outcome::DoesNotFit })
+}
+
+fn check_factors(args: &Plan) -> anyhow::Result<()> {
+    for (flag, value) in [("--kept-factor", args.kept_factor), ("--released-factor", args.released_factor)] {
+        if !(0.0..=4.0).contains(&value) {
+            bail!("{flag}: expected a part of the engine's file from 0 to 4, found {value}");
+        }
+    }
+    Ok(())
+}
+
+/// The plan of these stages, in the order that was asked for; with `release`, host copies given back where that was tried.
+fn planned(args: &Plan, kind: EngineKind, stages: &[Stage], release: bool) -> anyhow::Result<memory::Plan> {
+    let plan = pipeline::plan(kind, stages, args.order.as_deref(), release)?;
+    Ok(if kind == EngineKind::Tensorrt { plan.with_host_copies(args.kept_factor) } else { plan })
+}
+
+/// What the engines may take, and where: a budget stands for another machine, of which this one's memory says nothing.
+fn bounds(args: &Plan, kind: EngineKind) -> (Admission, Option<Pool>) {
+    let reserve_mib = args.reserve_mib.unwrap_or(if args.budget_mib.is_some() { 0 } else { RESERVE_MIB });
+    let admission = Admission { budget: args.budget_mib.map(to_bytes), reserve: to_bytes(reserve_mib) };
+    (admission, if args.budget_mib.is_some() { None } else { Some(pipeline::pool(kind)) })
+}
+
+/// A policy by its folder, which tells exports of one checkpoint apart.
+fn folder_name(folder: &Path) -> String {
+    folder.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 /// Prints the plan and the verdict.
 fn judge(args: &Plan, plan: &memory::Plan, kind: EngineKind) -> bool {
-    let reserve_mib = args.reserve_mib.unwrap_or(if args.budget_mib.is_some() { 0 } else { RESERVE_MIB });
-    let admission = Admission { budget: args.budget_mib.map(to_bytes), reserve: to_bytes(reserve_mib) };
-    // A budget stands for another machine: this one's memory says nothing about it.
-    let pool = if args.budget_mib.is_some() { None } else { Some(pipeline::pool(kind)) };
+    let (admission, pool) = bounds(args, kind);
+    let reserve_mib = mib(admission.reserve);
     if kind == EngineKind::Tensorrt && pool.is_some_and(|pool| pool.device_free.is_none()) {
         println!("no CUDA driver answers here: free memory is the host's, as on a device where they are one");
     }
@@ -141,50 +202,4 @@ fn print_notes(plan: &memory::Plan, stages: &[Stage], kind: EngineKind) {
             println!("{}: sizes after {} are not known and not counted", stage.name, unknown.join(", "));
         }
     }
-}
-
-fn print_roofline(args: &Plan, spec: &PolicySpec, stages: &[Stage]) {
-    let machine = Machine { bytes_per_s: args.bandwidth_gb_s * 1e9, fp16_flops_per_s: args.tflops * 1e12 };
-    let steps = args.steps.unwrap_or(spec.denoise.default);
-    println!(
-        "least time at {} GB/s and {} TFLOP/s (FP16 dense; INT8 twice, FP32 half), {steps} denoising steps, usual sizes:\n\
-         a prediction from bytes and operations, not a measurement",
-        args.bandwidth_gb_s, args.tflops
-    );
-    let width = stages.iter().map(|stage| stage.name.len()).max().unwrap_or(0).max("inference".len());
-    println!(
-        "  {:width$} {:>9} {:>5} {:>12} {:>11} {:>9} {:>10} {:>10} {:>9}  bound by",
-        "stage", "precision", "runs", "weights MiB", "in/out MiB", "GFLOP", "memory ms", "compute ms", "floor ms"
-    );
-    let mut all = 0.0;
-    for stage in stages {
-        let Some(floor) = Floor::of(stage, steps, machine) else { continue };
-        all += floor.seconds();
-        let Floor { stage, precision, runs, weight_bytes, io_bytes, flops, memory_s, compute_s, .. } = &floor;
-        println!(
-            "  {stage:width$} {precision:>9} {runs:>5} {:>12.1} {:>11.2} {:>9.2} {:>10.3} {:>10.3} {:>9.3}  {}",
-            mib(*weight_bytes),
-            mib(*io_bytes),
-            *flops as f64 / 1e9,
-            memory_s * 1e3,
-            compute_s * 1e3,
-            floor.seconds() * 1e3,
-            match floor.bound() {
-                Bound::Memory => "memory",
-                Bound::Compute => "compute",
-            }
-        );
-    }
-    println!(
-        "  {:width$} {:>9} {:>5} {:>12} {:>11} {:>9} {:>10} {:>10} {:>9.3}",
-        "inference",
-        "",
-        "",
-        "",
-        "",
-        "",
-        "",
-        "",
-        all * 1e3
-    );
 }

@@ -131,7 +131,7 @@ fn refused(machine: &Machine, refusal: Refusal) -> Finding {
 /// The plan of all engines against what is free now.
 fn fits(machine: &Machine, dir: &Path, stages: &[Stage]) -> Finding {
     const CHECK: &str = "fits";
-    let plan = match pipeline::plan(EngineKind::Tensorrt, stages, None) {
+    let plan = match pipeline::plan(EngineKind::Tensorrt, stages, None, true) {
         Ok(plan) => plan,
         Err(error) => return Finding::info(CHECK, format!("not planned: {error}")).todo("mend the findings above"),
     };

@@ -14,6 +14,7 @@ mod plan;
 mod pool;
 mod refusal;
 mod usage;
+mod what_if;
 
 pub use advice::Advice;
 pub use footprint::{Figure, Footprint, Origin, READ_WINDOW};
@@ -22,6 +23,7 @@ pub use plan::{Peak, Plan, Step, Usage};
 pub use pool::{Admission, Pool};
 pub use refusal::{Cause, Refusal, Timeline};
 pub use usage::{Growth, MemoryUse, field};
+pub use what_if::Fit;
 
 const MIB: f64 = 1024.0 * 1024.0;
 

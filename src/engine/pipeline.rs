@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::host_copy::HostCopy;
 use super::memory::{Admission, Footprint, Growth, Plan};
 use super::program::Program;
 use super::wiring::{Source, Symbols, Wiring};
@@ -44,6 +45,8 @@ pub struct StageReport {
     pub planned: Footprint,
     /// What it took.
     pub measured: Growth,
+    /// What became of the runtime's host copy.
+    pub host_copy: HostCopy,
     /// Loaded although nothing says where it was built.
     pub unproven: bool,
     /// Loaded although its results were found too far from its network's.
@@ -168,6 +171,7 @@ where
             None => {
                 self.programs.truncate(MAX_PROGRAMS - 1);
                 let program = self.program(symbols, repetitions).map_err(|error| self.judge(error))?;
+                self.engines.iter().for_each(|engine| self.device.settle(engine));
                 self.programs.insert(0, program);
             }
         }

@@ -16,6 +16,7 @@ use super::profile::Profile;
 mod check;
 mod device;
 pub mod hash;
+mod release;
 mod time;
 mod verification;
 
@@ -26,6 +27,7 @@ pub use check::{
 };
 pub use device::{DeviceIdentity, board, l4t};
 pub use hash::{FileMark, OnnxIdentity};
+pub use release::{Release, kernel};
 pub use time::rfc3339;
 pub use verification::{Figures, TensorFigures, Verification};
 
@@ -143,6 +145,8 @@ pub struct EngineIdentity {
 pub struct Memory {
     /// Host memory that the runtime keeps after deserializing, as a multiple of the engine's size.
     pub kept_factor: Option<f64>,
+    /// Whether that copy can be given back, and what is kept then; `None`: not tried.
+    pub release: Option<Release>,
     /// Activation memory that the runtime asks for.
     pub activation_bytes: Option<u64>,
     /// Weights on the device.
@@ -246,6 +250,10 @@ impl Provenance {
         }
         if let Some(factor) = self.memory.kept_factor.filter(|f| !(0.0..=LARGEST_FACTOR).contains(f)) {
             problems.push(format!("memory.kept_factor: expected 0 to {LARGEST_FACTOR}, found {factor}"));
+        }
+        let released = self.memory.release.as_ref().and_then(|release| release.kept_factor);
+        if let Some(factor) = released.filter(|f| !(0.0..=LARGEST_FACTOR).contains(f)) {
+            problems.push(format!("memory.release.kept_factor: expected 0 to {LARGEST_FACTOR}, found {factor}"));
         }
         if !(self.build_s.is_finite() && self.build_s >= 0.0) {
             problems.push(format!("build_s: expected seconds of 0 or more, found {}", self.build_s));

@@ -1,17 +1,49 @@
 //! The least time that a stage can take on a machine of given memory bandwidth and arithmetic: a prediction from bytes
 //! and operations, not a measurement.
+//!
+//! A floor is max(bytes / bandwidth, operations / rate) (the roofline model: Williams, Waterman, Patterson, 2009). Bytes
+//! are the weights, once in each run, and a run's inputs and outputs, keys and values among them. What passes between the
+//! layers of a stage is taken to cost nothing, and both memory and arithmetic to be busy at their peak all the time: a
+//! real engine is slower.
 
 use super::memory::estimate::{self, Size};
 use super::wiring::Stage;
 use crate::onnx::cost;
+
+mod board;
+
+pub use board::{BOARDS, Board, Mode, Published};
 
 /// A machine.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Machine {
     /// Memory bandwidth, bytes a second.
     pub bytes_per_s: f64,
-    /// Dense FP16 operations a second. INT8 counts twice as fast, FP32 (as TF32) half as fast.
+    /// Dense FP16 and BF16 operations a second. INT8 counts twice as fast.
     pub fp16_flops_per_s: f64,
+    /// FP32 operations a second, TF32 not used: engines are built without it.
+    pub fp32_flops_per_s: f64,
+}
+
+impl Machine {
+    /// Tensor cores of Orin do eight FP16 operations in the time of one FP32 operation elsewhere.
+    const FP16_BY_FP32: f64 = 8.0;
+
+    /// One whose FP32 is an eighth of its FP16, as Orin's is.
+    pub fn new(bytes_per_s: f64, fp16_flops_per_s: f64) -> Self {
+        Self { bytes_per_s, fp16_flops_per_s, fp32_flops_per_s: fp16_flops_per_s / Self::FP16_BY_FP32 }
+    }
+
+    /// Seconds that the operations of one run take. With INT8 only products with weights are integers.
+    fn compute_s(&self, precision: &str, flops: u64, weight_flops: u64) -> f64 {
+        let of_values = flops.saturating_sub(weight_flops) as f64;
+        // Of a matrix element: 1 byte at INT8, 2 at FP16, 4 at FP32.
+        match cost::float_bytes(precision, 2) {
+            1 => weight_flops as f64 / (2.0 * self.fp16_flops_per_s) + of_values / self.fp16_flops_per_s,
+            2 => flops as f64 / self.fp16_flops_per_s,
+            _ => flops as f64 / self.fp32_flops_per_s,
+        }
+    }
 }
 
 /// What bounds a stage.
@@ -23,23 +55,58 @@ pub enum Bound {
     Compute,
 }
 
-/// One stage, all its repetitions together.
+/// What all repetitions of one stage move and compute; no machine yet.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Floor {
+pub struct Work {
     /// The stage.
     pub stage: String,
     /// Its precision.
     pub precision: String,
     /// Runs in one inference.
     pub runs: u32,
-    /// Bytes of weights, read anew in each run.
+    /// Bytes of weights, read anew in each run; of a table only the rows that are picked.
     pub weight_bytes: u64,
     /// Bytes of inputs and outputs of a run, at the profile's usual size.
     pub io_bytes: u64,
     /// Operations of a run: MatMul, Gemm and Conv, at the profile's usual size.
     pub flops: u64,
+    /// Those of them that multiply by a weight.
+    pub weight_flops: u64,
     /// Operators that are not counted, because their sizes are not known.
     pub unknown: Vec<String>,
+}
+
+impl Work {
+    /// The work of a stage; `None` when its network cannot be read. `repetitions`: denoising steps.
+    pub fn of(stage: &Stage, repetitions: u32) -> Option<Self> {
+        let network = estimate::network(stage)?;
+        let symbols = estimate::symbols(stage, Some(&network), Size::Usual);
+        let cost = network.cost(&symbols, cost::float_bytes(&stage.precision, 1));
+        Some(Self {
+            stage: stage.name.clone(),
+            precision: stage.precision.clone(),
+            runs: if stage.repeat { repetitions } else { 1 },
+            weight_bytes: network.weight_bytes_read_in(&stage.precision, &cost),
+            io_bytes: estimate::traffic(stage, Some(&network), Size::Usual),
+            flops: cost.flops,
+            weight_flops: cost.weight_flops,
+            unknown: cost.unknown,
+        })
+    }
+
+    /// The floor of all runs on a machine.
+    pub fn on(&self, machine: Machine) -> Floor {
+        let runs = f64::from(self.runs);
+        Floor {
+            memory_s: runs * self.weight_bytes.saturating_add(self.io_bytes) as f64 / machine.bytes_per_s,
+            compute_s: runs * machine.compute_s(&self.precision, self.flops, self.weight_flops),
+        }
+    }
+}
+
+/// One stage, all its repetitions together.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Floor {
     /// Time that the bytes of all runs take, seconds.
     pub memory_s: f64,
     /// Time that the operations of all runs take, seconds.
@@ -47,30 +114,6 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// The floor of a stage; `None` when its network cannot be read. `repetitions`: denoising steps.
-    pub fn of(stage: &Stage, repetitions: u32, machine: Machine) -> Option<Self> {
-        let network = estimate::network(stage)?;
-        let symbols = estimate::symbols(stage, Some(&network), Size::Usual);
-        let cost = network.cost(&symbols, cost::float_bytes(&stage.precision, 1));
-        let runs = if stage.repeat { repetitions } else { 1 };
-        let weight_bytes = network.weight_bytes_in(&stage.precision);
-        let io_bytes = estimate::traffic(stage, Some(&network), Size::Usual);
-        // Of a matrix element: 1 byte at INT8, 2 at FP16, 4 at FP32.
-        let speed = 2.0 / cost::float_bytes(&stage.precision, 2) as f64;
-        let all = f64::from(runs);
-        Some(Self {
-            stage: stage.name.clone(),
-            precision: stage.precision.clone(),
-            runs,
-            weight_bytes,
-            io_bytes,
-            flops: cost.flops,
-            unknown: cost.unknown,
-            memory_s: all * (weight_bytes + io_bytes) as f64 / machine.bytes_per_s,
-            compute_s: all * cost.flops as f64 / (machine.fp16_flops_per_s * speed),
-        })
-    }
-
     /// The larger of both times, seconds.
     pub fn seconds(&self) -> f64 {
         self.memory_s.max(self.compute_s)

@@ -1,4 +1,4 @@
-//! Writers of the messages that others send: tests, benchmarks and fixtures build their input with them.
+//! Writers of single messages: commands of the node, and what others send, for tests, benchmarks and fixtures.
 
 use super::cdr::Writer;
 use super::header::HeaderView;
@@ -36,13 +36,34 @@ pub fn joint_state<S: AsRef<str>>(
     efforts: &[f64],
 ) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut writer = Writer::new(&mut out);
+    joint_state_into(&mut out, header, names, positions, velocities, efforts);
+    out
+}
+
+/// The same in the place of what is in `out`.
+pub fn joint_state_into<S: AsRef<str>>(
+    out: &mut Vec<u8>,
+    header: HeaderView<'_>,
+    names: &[S],
+    positions: &[f64],
+    velocities: &[f64],
+    efforts: &[f64],
+) {
+    let mut writer = Writer::new(out);
     writer.header(header);
     writer.strings(names);
     writer.doubles(positions);
     writer.doubles(velocities);
     writer.doubles(efforts);
-    out
+}
+
+/// A `std_msgs/Float64MultiArray` without dimensions, as ros2_control's forward controllers take it, in the place of what is in
+/// `out`.
+pub fn float64_multi_array_into(out: &mut Vec<u8>, values: &[f64]) {
+    let mut writer = Writer::new(out);
+    writer.length(0);
+    writer.u32(0);
+    writer.doubles(values);
 }
 
 /// A `geometry_msgs/PoseStamped`: x, y, z in m, and the quaternion x, y, z, w.

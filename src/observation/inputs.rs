@@ -161,6 +161,25 @@ impl Inputs {
         Ok(())
     }
 
+    /// Whether [`Inputs::assemble`] would have an observation at `now`. Takes nothing: no sample counts as used, and a clock that
+    /// went back is still told to the next assembly.
+    pub fn check(&self, now: Stamp, rules: &Rules) -> Result<(), Violation> {
+        let mut scratch = lock(&self.scratch);
+        let Scratch { candidates, verdict, watch } = &mut *scratch;
+        let epoch = lock(&self.clock).advance(watch, now);
+        verdict.clear();
+        self.look(now, epoch, rules, candidates);
+        assembler::judge(candidates, rules, now, verdict);
+        if self.instruction().is_none() {
+            verdict.breaches.push(Breach { input: "instruction".into(), fault: Fault::Missing, refusal: None });
+        }
+        candidates.iter_mut().for_each(|candidate| candidate.snapshot.held = None);
+        match verdict.breaches.is_empty() {
+            true => Ok(()),
+            false => Err(Violation { at: now, breaches: std::mem::take(&mut verdict.breaches) }),
+        }
+    }
+
     /// Counters of every input, in their order.
     pub fn statistics(&self) -> Vec<InputStatistics> {
         self.names.iter().zip(&self.slots).map(|(names, slot)| statistics(names, &lock(slot))).collect()

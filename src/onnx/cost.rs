@@ -1,8 +1,8 @@
 //! What one run of a network costs: multiplications, and the memory between its nodes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::network::Network;
+use super::network::{Network, Weight};
 use super::proto::{self, NodeProto};
 use super::shapes::{Known, Shapes, int};
 
@@ -11,6 +11,11 @@ use super::shapes::{Known, Shapes, int};
 pub struct Cost {
     /// Floating-point operations of MatMul, Gemm and Conv: two for each multiply-add. Other operators are memory-bound.
     pub flops: u64,
+    /// Those of them that multiply by a weight. The others multiply two values of the moment, as attention does, and stay
+    /// in the network's own floating type when weights are integers.
+    pub weight_flops: u64,
+    /// Weights of which rows are picked and nothing else is read (embedding and rotary tables), with the elements read.
+    pub gathered: BTreeMap<String, u64>,
     /// Most bytes of values that are alive between nodes at one moment; inputs, outputs and weights not counted. A
     /// runtime that fuses nodes needs less.
     pub live_bytes: u64,
@@ -26,16 +31,26 @@ impl Network {
         let mut cost = Cost::default();
         let mut unknown = BTreeSet::new();
         let mut live = Live::new(self);
+        let mut fixed: HashSet<&str> = self.graph.initializer.iter().map(proto::TensorProto::name).collect();
         for (place, node) in self.graph.node.iter().enumerate() {
             if !shapes.follow(node) {
                 unknown.insert(node.op_type().to_owned());
             }
             let inputs: Vec<Option<&Known>> = node.input.iter().map(|name| shapes.get(name)).collect();
             let output = node.output.first().and_then(|name| shapes.get(name));
-            cost.flops = cost.flops.saturating_add(flops(node, &inputs, output).unwrap_or(0));
+            let flops = flops(node, &inputs, output).unwrap_or(0);
+            cost.flops = cost.flops.saturating_add(flops);
+            let is_fixed = |name: &String| name.is_empty() || fixed.contains(name.as_str());
+            if node.input.iter().take(2).any(is_fixed) {
+                cost.weight_flops = cost.weight_flops.saturating_add(flops);
+            }
+            if node.input.iter().all(is_fixed) {
+                fixed.extend(node.output.iter().map(String::as_str));
+            }
             live.run(place, node, |name| shapes.get(name).map_or(0, |known| bytes(known, float_bytes)));
         }
         cost.live_bytes = live.most;
+        cost.gathered = self.gathered(&shapes);
         cost.unknown = unknown.into_iter().collect();
         cost
     }
@@ -43,14 +58,48 @@ impl Network {
     /// Bytes of all weights when floating ones are built in `precision`. `int8` and `fp8` matrices take a byte an
     /// element, vectors (norms, biases) two.
     pub fn weight_bytes_in(&self, precision: &str) -> u64 {
-        let of = |weight: &super::Weight| {
-            if proto::is_float(weight.data_type) {
-                weight.elements.saturating_mul(float_bytes(precision, weight.dims.len()))
-            } else {
-                weight.bytes
-            }
+        self.weights.iter().fold(0, |sum, weight| sum.saturating_add(bytes_in(weight, precision, weight.elements)))
+    }
+
+    /// Bytes of weights that a run of this cost reads: each once, and of a table only the rows that are picked.
+    pub fn weight_bytes_read_in(&self, precision: &str, cost: &Cost) -> u64 {
+        let of = |weight: &Weight| {
+            let read = cost.gathered.get(&weight.name).copied().unwrap_or(weight.elements);
+            bytes_in(weight, precision, read)
         };
         self.weights.iter().fold(0, |sum, weight| sum.saturating_add(of(weight)))
+    }
+
+    /// Weights that nothing but Gather reads, rows of them; a row that is picked twice is read once at most.
+    fn gathered(&self, shapes: &Shapes<'_>) -> BTreeMap<String, u64> {
+        let mut rows: HashMap<&str, u64> = HashMap::new();
+        let mut whole: HashSet<&str> = HashSet::new();
+        for node in &self.graph.node {
+            let by_rows = node.op_type() == "Gather" && int(node, "axis", 0) == 0;
+            for (at, name) in node.input.iter().enumerate() {
+                match node.output.first().and_then(|output| shapes.get(output)) {
+                    Some(picked) if by_rows && at == 0 => {
+                        let read = rows.entry(name).or_default();
+                        *read = read.saturating_add(picked.elements());
+                    }
+                    _ => drop(whole.insert(name)),
+                }
+            }
+        }
+        let tables = self.weights.iter().filter(|weight| !whole.contains(weight.name.as_str()));
+        let read = tables.filter_map(|weight| {
+            let elements = *rows.get(weight.name.as_str())?;
+            Some((weight.name.clone(), elements.min(weight.elements)))
+        });
+        read.collect()
+    }
+}
+
+fn bytes_in(weight: &Weight, precision: &str, elements: u64) -> u64 {
+    if proto::is_float(weight.data_type) {
+        elements.saturating_mul(float_bytes(precision, weight.dims.len()))
+    } else {
+        elements.saturating_mul(proto::element_size(weight.data_type).unwrap_or(1))
     }
 }
 

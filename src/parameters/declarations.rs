@@ -6,6 +6,7 @@ use super::shape::PolicyShape;
 use super::value::Value;
 
 mod keys;
+mod motion;
 
 /// Longest age and skew that can be allowed: an hour.
 const LONGEST_MS: f64 = 3_600_000.0;
@@ -23,6 +24,7 @@ pub fn declarations(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declarati
     all.extend(keys::state(shape));
     all.extend(keys::action(shape));
     all.extend(inference(shape));
+    all.extend(motion::motion());
     all.extend(keys::limits(shape, overrides));
     all
 }
@@ -133,6 +135,13 @@ fn engines(shape: &PolicyShape) -> Vec<Declaration> {
             Value::Integer(512),
             Constraint::IntegerRange { from: 0, to: MOST_MIB, step: 0 },
             "Memory left to the system, the cameras and the other nodes, in MiB; at the next load.",
+        ),
+        declare(
+            "memory.release_host_copy",
+            Value::Bool(true),
+            Constraint::None,
+            "Give back the copy that TensorRT keeps of an engine in host memory, where a trial at its build showed that this is \
+             safe (docs/memory.md): it goes to a file without a name beside the engine; at the next load. false: it stays.",
         ),
     ];
     for stage in &shape.stages {
@@ -252,8 +261,9 @@ fn inference(shape: &PolicyShape) -> Vec<Declaration> {
         declare(
             "rate_hz",
             Value::Double(5.0),
-            up_to(0.0, 1000.0),
-            "Inferences per second. 0: only on demand (~/infer_once).",
+            up_to(-1.0, 1000.0),
+            "Inferences per second. 0: as fast as useful, the next one starting with the first newer observation after the last. \
+             -1: only on demand (~/infer_once).",
         ),
         declare(
             "seed",

@@ -88,6 +88,8 @@ fn title(name: &str) -> &'static str {
         Some("engine" | "engines" | "memory") => "Engines and memory",
         Some("inputs") => "Inputs",
         Some("state" | "limits") => "Joints and poses",
+        Some("handover" | "watchdog" | "clamps" | "max_blind_s" | "command_rate_hz" | "command_type") => "Motion",
+        Some("limits_from" | "limits_file" | "limits_topic") => "Motion",
         Some("action") if name != "action.step_s" => "Joints and poses",
         Some("policy" | "use_sim_time" | "frame_id" | "log_level" | "log_shapes") => "Node",
         _ => "Inference",
@@ -105,6 +107,7 @@ fn listed() -> Vec<Declaration> {
         denoise_steps: vec![4],
         default_steps: 4,
         step: Span::from_millis(20.0),
+        takes_guide: true,
     };
     let Ok(node) = NodeName::new("/", "vla_trt") else { return Vec::new() };
     let mut overrides = Overrides::new(node);
@@ -113,7 +116,7 @@ fn listed() -> Vec<Declaration> {
     let mut all = declarations(&shape, &overrides);
     // One group each, in the order in which a reader meets them.
     all.sort_by_key(|declaration| {
-        ["Node", "Inference", "Inputs", "Joints and poses", "Engines and memory"]
+        ["Node", "Inference", "Inputs", "Joints and poses", "Motion", "Engines and memory"]
             .iter()
             .position(|group| *group == title(&declaration.name))
     });

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::error::Problems;
 use super::shape::PolicyShape;
 use super::store::Store;
+use crate::chunk::{Bounds, MotionSettings};
 use crate::engine::EngineKind;
 use crate::observation::{InputSpec, JointMap, PoseMap, Rules};
 use crate::time::Span;
@@ -34,7 +35,7 @@ pub struct Settings {
     pub action: Vec<JointMap>,
     /// Empty: wait for the topic.
     pub instruction: String,
-    /// Inferences per second; 0: on demand only.
+    /// Inferences per second; 0: as fast as useful; below: on demand only.
     pub rate_hz: f64,
     /// Seed of the initial noise.
     pub seed: u64,
@@ -44,6 +45,18 @@ pub struct Settings {
     pub step: Span,
     /// One entry a joint that the actions move, in the order of the action keys.
     pub limits: Vec<JointLimit>,
+    /// Where more limits come from.
+    pub limits_from: LimitsFrom,
+    /// How chunks become motion.
+    pub motion: MotionSettings,
+    /// Rows that rtc freezes; `None`: those that will be late, and one.
+    pub rtc_frozen: Option<usize>,
+    /// Rows over which rtc ramps.
+    pub rtc_overlap: usize,
+    /// How long to hold before a stop; `None`: for ever.
+    pub stop_after: Option<Span>,
+    /// Streamed commands.
+    pub command: CommandSettings,
     /// `frame_id` of what is published.
     pub frame_id: String,
     /// Log every tensor's shape.
@@ -89,9 +102,11 @@ pub struct MemorySettings {
     pub budget_mib: Option<u64>,
     /// Left to everything else.
     pub reserve_mib: u64,
+    /// Give back the copies that TensorRT keeps of its engines in host memory.
+    pub release_host_copy: bool,
 }
 
-/// Position limits of one joint, in rad or m.
+/// Limits of one joint, in rad or m, and s.
 #[derive(Clone, PartialEq, Debug)]
 pub struct JointLimit {
     /// Name of the joint.
@@ -100,6 +115,54 @@ pub struct JointLimit {
     pub min: Option<f64>,
     /// Greatest position.
     pub max: Option<f64>,
+    /// Greatest speed.
+    pub velocity: Option<f64>,
+    /// Greatest acceleration.
+    pub acceleration: Option<f64>,
+    /// Greatest jerk.
+    pub jerk: Option<f64>,
+}
+
+impl JointLimit {
+    /// The same with infinities where there is none.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            min: self.min.unwrap_or(f64::NEG_INFINITY),
+            max: self.max.unwrap_or(f64::INFINITY),
+            velocity: self.velocity.unwrap_or(f64::INFINITY),
+            acceleration: self.acceleration.unwrap_or(f64::INFINITY),
+            jerk: self.jerk.unwrap_or(f64::INFINITY),
+        }
+    }
+}
+
+/// Where limits come from besides the parameters.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LimitsFrom {
+    /// Nowhere.
+    Nowhere,
+    /// A URDF file.
+    File(PathBuf),
+    /// A topic with a robot description.
+    Topic(String),
+}
+
+/// Commands one at a time.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct CommandSettings {
+    /// Commands per second; 0: none.
+    pub rate_hz: f64,
+    /// The message.
+    pub kind: CommandKind,
+}
+
+/// Message type of streamed commands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CommandKind {
+    /// `sensor_msgs/JointState`.
+    JointState,
+    /// `std_msgs/Float64MultiArray`.
+    MultiArray,
 }
 
 impl Settings {
@@ -111,6 +174,21 @@ impl Settings {
         let (settings, mut problems) = read::read(store, shape);
         problems.extend(check::check(&settings, shape));
         problems.or(settings)
+    }
+
+    /// Whether inference runs when it is called for only.
+    pub fn on_demand(&self) -> bool {
+        self.rate_hz < 0.0
+    }
+
+    /// Time from one inference to the next; zero when the next starts at once, or on demand.
+    pub fn period(&self) -> Span {
+        if self.rate_hz > 0.0 { Span::from_seconds(1.0 / self.rate_hz) } else { Span::ZERO }
+    }
+
+    /// How long the watchdog holds before it stops: for ever where nothing is expected, since inference is on demand.
+    pub fn stop_after_when_running(&self) -> Option<Span> {
+        self.stop_after.filter(|_| !self.on_demand())
     }
 
     /// Every joint that the policy reads or moves, each once, state first.

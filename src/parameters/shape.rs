@@ -23,6 +23,8 @@ pub struct PolicyShape {
     pub default_steps: u32,
     /// Time from one action row to the next.
     pub step: Span,
+    /// Whether it takes up what was promised before, which `handover.mode: rtc` needs.
+    pub takes_guide: bool,
 }
 
 /// An action key of an end effector: without joints its columns have names of their own.
@@ -56,6 +58,7 @@ impl PolicyShape {
             denoise_steps: spec.denoise.steps.clone(),
             default_steps: spec.denoise.default,
             step: spec.action.step,
+            takes_guide: spec.takes_guide(),
         })
     }
 

@@ -47,11 +47,20 @@ impl Columns {
 
     /// Model units to those of the joints, in rows of these columns. Poses are in m and rad already.
     pub fn to_joints(&self, values: &mut [f32]) {
+        self.convert(values, JointMap::to_joint);
+    }
+
+    /// The other way.
+    pub fn to_model(&self, values: &mut [f32]) {
+        self.convert(values, JointMap::to_model);
+    }
+
+    fn convert(&self, values: &mut [f32], to: fn(&JointMap, usize, f64) -> Option<f64>) {
         for row in values.chunks_exact_mut(self.names.len().max(1)) {
             for (start, map) in &self.joints {
                 for (index, value) in row.iter_mut().skip(*start).take(map.joints.len()).enumerate() {
-                    if let Some(joint) = map.to_joint(index, f64::from(*value)) {
-                        *value = joint as f32;
+                    if let Some(converted) = to(map, index, f64::from(*value)) {
+                        *value = converted as f32;
                     }
                 }
             }

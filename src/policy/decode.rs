@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::processor::{ActionKey, Conversion, PoseFormat, Processor};
 
+mod inverse;
 mod normalise;
 mod pose;
 

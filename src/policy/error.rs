@@ -151,6 +151,9 @@ pub enum Error {
         /// Values given.
         found: usize,
     },
+    /// The rows that a chunk is to begin with cannot be used.
+    #[error("guide: {0}")]
+    Guide(String),
     /// No stage closes the denoising loop.
     #[error("no stage has an output that feeds 'actions': add `feeds: actions` to the step's output in policy.yaml")]
     NoLoop,

@@ -36,7 +36,7 @@ pub(super) struct Given {
     /// Noise before an inference, actions after it: `[horizon, dims]`.
     pub actions: HostTensor,
     /// How much of each row's velocity is taken: `[horizon]`.
-    strength: HostTensor,
+    pub strength: HostTensor,
     embodiment: Option<HostTensor>,
 }
 

@@ -45,6 +45,7 @@ impl Policy {
     ) -> Result<(), Error> {
         self.text.set(arrays.instruction)?;
         self.state.encode_raw(arrays.state)?;
+        self.guide(None)?;
         self.prepare(steps)?;
         for (index, view) in self.views.inspect(&arrays.frames, &mut *self.pipeline)?.into_iter().enumerate() {
             see(&format!("{}{}", names::RESAMPLED, view.camera), None, &view.resampled);

@@ -161,6 +161,12 @@ impl PolicySpec {
         }
     }
 
+    /// Whether a chunk may go on from rows of the one before: whether a stage reads `strength`, by which rows are held.
+    pub fn takes_guide(&self) -> bool {
+        let mut inputs = self.stages.iter().flat_map(|stage| &stage.inputs);
+        inputs.any(|input| input.name == "strength" && input.constants.is_none())
+    }
+
     /// Names of the stages in run order.
     pub fn stage_names(&self) -> Vec<String> {
         self.stages.iter().map(|stage| stage.name.clone()).collect()

@@ -1,4 +1,4 @@
-//! `/diagnostics`: five statuses, once a second and at once when one gets better or worse.
+//! `/diagnostics`: six statuses, once a second and at once when one gets better or worse.
 
 mod hardware;
 mod status;
@@ -23,6 +23,7 @@ use crate::engine::memory::MemoryUse;
 use crate::observation::{InputStatistics, Inputs};
 use crate::parameters::Settings;
 use crate::policy::PolicySpec;
+use crate::session::{Control, MotionStatus};
 use crate::time::Stamp;
 use status::Severity;
 
@@ -43,6 +44,7 @@ struct Snapshot {
     inputs: Vec<InputStatistics>,
     instruction: Option<Arc<str>>,
     report: Report,
+    motion: Option<MotionStatus>,
     memory: MemoryUse,
     log_dropped: u64,
 }
@@ -60,6 +62,8 @@ pub struct Sources {
     pub inputs: Arc<Inputs>,
     /// The inference thread's figures.
     pub report: Arc<Latest<Report>>,
+    /// The motion, once a policy is loaded.
+    pub control: Arc<Latest<Option<Arc<Control>>>>,
     /// The logger's counter.
     pub logging: Logging,
     /// The policy.
@@ -68,12 +72,14 @@ pub struct Sources {
 
 impl Sources {
     fn snapshot(&self, memory: MemoryUse) -> Snapshot {
+        let settings = self.settings.get();
         Snapshot {
+            motion: self.control.get().map(|control| control.status(&settings)),
             now: self.clock.now(),
             simulated: self.clock.simulated(),
             clock_jumps: self.inputs.clock_jumps(),
             phase: self.phase.get(),
-            settings: self.settings.get(),
+            settings,
             policy: self.policy.name.clone(),
             fingerprint: self.policy.fingerprint.clone(),
             inputs: self.inputs.statistics(),
@@ -111,7 +117,7 @@ impl Diagnostics {
     pub async fn run(self, sources: Sources) {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut published: Option<([Severity; 5], Instant)> = None;
+        let mut published: Option<([Severity; 6], Instant)> = None;
         let mut memory = (MemoryUse::now(), Instant::now());
         loop {
             look.tick().await;

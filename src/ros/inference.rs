@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::clock::RosClock;
 use super::context::panic_text;
+use super::description::{self, Described};
 use super::error::Error;
 use super::latest::Latest;
 use super::phase::Phase;
@@ -24,7 +25,7 @@ use super::ticker::Ticker;
 use crate::observation::Inputs;
 use crate::parameters::Settings;
 use crate::policy::PolicySpec;
-use crate::session::Session;
+use crate::session::{Control, Session};
 use crate::time::Stamp;
 use supervise::{End, Room, supervise};
 
@@ -46,6 +47,10 @@ pub struct Shared {
     pub phase: Arc<Latest<Phase>>,
     /// What it counted.
     pub report: Arc<Latest<Report>>,
+    /// The motion, once a policy is loaded.
+    pub control: Arc<Latest<Option<Arc<Control>>>>,
+    /// The robot's description, when one is asked for and came.
+    pub described: Described,
     /// ROS time.
     pub clock: RosClock,
 }
@@ -116,7 +121,7 @@ impl Worker {
     fn serve(&mut self, mut session: Session) -> End {
         // Those that it was loaded with, or newer ones.
         let mut settings = self.shared.settings.get();
-        apply(&mut session, &settings);
+        self.share_motion(&mut session, &settings);
         loop {
             let wait = self.until_next_tick(&settings);
             let wake = self.shared.requests.wait(wait);
@@ -146,6 +151,18 @@ impl Worker {
         }
     }
 
+    /// Goes on with the motion of the session before, when there was one, and shows it to watchdog and stream.
+    fn share_motion(&self, session: &mut Session, settings: &Settings) {
+        if let Some(control) = self.shared.control.get() {
+            session.adopt(&control);
+        }
+        apply(session, settings);
+        if let Some(text) = self.shared.described.get() {
+            description::take(session.control(), &text, settings);
+        }
+        self.shared.control.set(Some(Arc::clone(session.control())));
+    }
+
     /// Does what is asked; the reason when that lost the device.
     fn obey(&mut self, request: Request, session: &mut Session, settings: &Settings) -> Option<String> {
         match request.action {
@@ -154,10 +171,13 @@ impl Worker {
                 request.answer(answer.success, answer.message.as_str());
                 return answer.lost.then_some(answer.message);
             }
-            Action::Resume if session.resume() => {
+            Action::Resume if session.resume(self.shared.clock.now()) => {
                 self.shared.phase.set(Phase::Ready);
                 tracing::info!("resumed");
-                request.answer(true, "resumed; the next good observation is inferred");
+                request.answer(
+                    true,
+                    "resumed; the next fresh observation is inferred, and motion starts from where the joints are",
+                );
             }
             Action::Resume => request.answer(true, "nothing to resume: the node was not stopped"),
             Action::Reload => {

@@ -3,30 +3,27 @@
 use r2r::{Node, PublisherUntyped, QosProfile};
 
 use super::error::Error;
+use super::trajectory::Trajectories;
 use crate::message::{ActionChunkMessage, JointTrajectoryMessage};
 
 /// The policy's output. Owned by the inference thread; buffers are reused.
 pub struct Publishers {
     chunk: PublisherUntyped,
-    trajectory: PublisherUntyped,
+    trajectory: Trajectories,
     bytes: Vec<u8>,
 }
 
 impl Publishers {
-    /// Creates both topics, reliable with depth 10.
+    /// Creates the topic of chunks, reliable with depth 10.
     ///
     /// # Errors
     /// When the middleware refuses a name, or the type was not built in.
-    pub fn create(node: &mut Node) -> Result<Self, Error> {
+    pub fn create(node: &mut Node, trajectory: Trajectories) -> Result<Self, Error> {
         let mut publisher = |name: &str, type_name: &str| {
             let publisher = node.create_publisher_untyped(name, type_name, QosProfile::default());
             publisher.map_err(|e| Error::endpoint("topic", name, e))
         };
-        Ok(Self {
-            chunk: publisher("~/action_chunk", ActionChunkMessage::TYPE)?,
-            trajectory: publisher("~/joint_trajectory", JointTrajectoryMessage::TYPE)?,
-            bytes: Vec::new(),
-        })
+        Ok(Self { chunk: publisher("~/action_chunk", ActionChunkMessage::TYPE)?, trajectory, bytes: Vec::new() })
     }
 
     /// Publishes a chunk.
@@ -43,7 +40,6 @@ impl Publishers {
     /// # Errors
     /// r2r's code when the middleware refuses the message.
     pub fn trajectory(&mut self, message: &JointTrajectoryMessage) -> Result<(), r2r::Error> {
-        message.write(&mut self.bytes);
-        self.trajectory.publish_raw(&self.bytes)
+        self.trajectory.publish(message)
     }
 }

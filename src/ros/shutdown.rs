@@ -11,6 +11,7 @@ use super::inference::Inference;
 use super::logging::Logging;
 use super::requests::Requests;
 use super::spin::Spin;
+use super::watch::Worker;
 
 /// How long an inference or a load may still run. With the rest of the shutdown it stays below 2 s.
 const GRACE: Duration = Duration::from_millis(1200);
@@ -48,6 +49,8 @@ pub struct Running {
     pub spin: Spin,
     /// The policy.
     pub inference: Inference,
+    /// The watchdog's thread and the stream's.
+    pub workers: Vec<Worker>,
     /// Topic, service, diagnostics and log tasks.
     pub tasks: Vec<JoinHandle<()>>,
     /// The inference thread's letter box.
@@ -76,6 +79,9 @@ impl Running {
         let ended = if joined.unwrap_or(false) { Ended::Whole } else { Ended::Busy };
         if ended == Ended::Busy {
             tracing::warn!("an inference or a load is still running; ending without it");
+        }
+        for worker in self.workers {
+            worker.stop();
         }
         let silence = Instant::now() + LAST_WORDS;
         while self.logging.pending() > 0 && Instant::now() < silence {

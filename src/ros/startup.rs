@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::args::{Arguments, Override};
 use super::clock::RosClock;
 use super::context::{self, DEFAULT_NAME};
+use super::description::{Described, Description};
 use super::diagnostics::{self, Diagnostics};
 use super::error::Error;
 use super::inference::{Inference, Shared};
@@ -22,7 +23,10 @@ use super::rosout::Rosout;
 use super::services::Services;
 use super::shutdown::Running;
 use super::spin::Spin;
+use super::stream::Stream;
 use super::subscriptions::Subscriptions;
+use super::trajectory::Trajectories;
+use super::watch::{Watch, Worker};
 use crate::observation::Inputs;
 use crate::parameters::{self as rules, NodeName, Overrides, PolicyShape, Value};
 use crate::policy::PolicySpec;
@@ -82,12 +86,17 @@ impl Builder {
         let inputs = Arc::new(Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joint_names()));
         inputs.set_instruction(&settings.instruction);
         let subscriptions = Subscriptions::create(&mut node, &settings.inputs)?;
-        let publishers = Publishers::create(&mut node)?;
+        let trajectories = Trajectories::create(&mut node)?;
+        let publishers = Publishers::create(&mut node, trajectories.clone())?;
+        let description = Description::create(&mut node, &settings)?;
         let services = Services::create(&mut node)?;
         let parameter_services = ParameterServices::create(&mut node)?;
         let diagnostics = Diagnostics::create(&mut node)?;
         let rosout = if arguments.rosout_logs { Some(Rosout::create(&mut node)?) } else { None };
+        let kind = settings.command.kind;
         let settings = Arc::new(Latest::new(settings));
+        let control = Arc::new(Latest::new(None));
+        let stream = Stream::create(&mut node, kind, control.clone(), settings.clone(), clock.clone())?;
         let requests = Arc::new(Requests::default());
         let effects = Effects {
             settings: settings.clone(),
@@ -102,14 +111,25 @@ impl Builder {
             requests: requests.clone(),
             phase: Arc::new(Latest::new(Phase::Planning)),
             report: Arc::new(Latest::new(Report::default())),
+            control: control.clone(),
+            described: Described::default(),
             clock: clock.clone(),
+        };
+        let watch = Watch {
+            control: control.clone(),
+            settings: settings.clone(),
+            inputs: inputs.clone(),
+            phase: shared.phase.clone(),
+            clock: clock.clone(),
+            trajectories,
         };
         let sources = diagnostics::Sources {
             clock: clock.clone(),
             phase: shared.phase.clone(),
-            settings,
+            settings: settings.clone(),
             inputs: inputs.clone(),
             report: shared.report.clone(),
+            control: control.clone(),
             logging: logging.clone(),
             policy: policy.clone(),
         };
@@ -129,7 +149,14 @@ impl Builder {
                 None => while records.recv().await.is_some() {},
             }
         }));
+        if let Some(description) = description {
+            tasks.push(tokio::spawn(description.run(shared.described.clone(), control, settings)));
+        }
+        let workers = vec![
+            Worker::start("watchdog", move |told| watch.run(told))?,
+            Worker::start("stream", move |told| stream.run(told))?,
+        ];
         let inference = Inference::start(policy, shared, publishers)?;
-        Ok(Running { spin, inference, tasks, requests, logging })
+        Ok(Running { spin, inference, workers, tasks, requests, logging })
     }
 }

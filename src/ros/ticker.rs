@@ -2,6 +2,9 @@
 
 use crate::time::{Span, Stamp};
 
+/// How often is looked for something newer when inference is to run as fast as useful.
+const AT_ONCE: Span = Span::from_nanos(5_000_000);
+
 /// A timer whose rate may change at any time. It knows no clock: the caller gives it the time, steady or simulated.
 #[derive(Debug, Default)]
 pub struct Ticker {
@@ -11,7 +14,8 @@ pub struct Ticker {
 }
 
 impl Ticker {
-    /// How long until the next tick; `None` when `rate_hz` is 0 (on demand only), zero when it is due.
+    /// How long until the next tick; `None` when `rate_hz` is below 0 (on demand only), zero when it is due. At 0 it is due at once
+    /// after work that took longer than [`AT_ONCE`], and after less again in that time: nothing new had come.
     pub fn due_in(&mut self, now: Stamp, rate_hz: f64) -> Option<Span> {
         let period = period(rate_hz)?;
         let went_back = self.last.is_some_and(|last| now < last);
@@ -38,7 +42,11 @@ impl Ticker {
 }
 
 fn period(rate_hz: f64) -> Option<Span> {
-    (rate_hz > 0.0).then(|| Span::from_seconds(1.0 / rate_hz))
+    match rate_hz {
+        0.0 => Some(AT_ONCE),
+        rate if rate > 0.0 => Some(Span::from_seconds(1.0 / rate)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -74,13 +82,21 @@ mod tests {
     }
 
     #[test]
-    fn a_new_rate_counts_from_the_last_tick_and_zero_means_on_demand() {
+    fn a_new_rate_counts_from_the_last_tick_and_below_zero_is_on_demand() {
         let mut ticker = Ticker::default();
         ticker.tick(at(0), 1.0);
         assert_eq!(ms(ticker.due_in(at(300), 1.0)), Some(700));
         assert_eq!(ms(ticker.due_in(at(300), 2.0)), Some(200));
-        assert_eq!(ms(ticker.due_in(at(300), 0.0)), None);
+        assert_eq!(ms(ticker.due_in(at(300), -1.0)), None);
         assert_eq!(ms(ticker.due_in(at(900), 2.0)), Some(0));
+    }
+
+    #[test]
+    fn as_fast_as_useful_is_due_at_once_after_work_and_soon_after_none() {
+        let mut ticker = Ticker::default();
+        ticker.tick(at(0), 0.0);
+        assert_eq!(ms(ticker.due_in(at(1), 0.0)), Some(4));
+        assert_eq!(ms(ticker.due_in(at(180), 0.0)), Some(0));
     }
 
     #[test]

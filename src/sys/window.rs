@@ -105,7 +105,7 @@ impl Drop for Once {
 }
 
 /// The first `length` bytes leave the page cache (0: the whole file), as far as nobody else maps them.
-fn dont_need(file: &File, length: u64) {
+pub(super) fn dont_need(file: &File, length: u64) {
     let length = i64::try_from(length).unwrap_or(0);
     let status = posix_fadvise(file.as_raw_fd(), 0, length, DONT_NEED);
     if status != 0 {

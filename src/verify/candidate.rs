@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Error;
 use crate::engine::onnx::Onnx;
-use crate::engine::{self, Admission, EngineKind, Output, Pipeline, Run, Stage};
+use crate::engine::{self, Admission, EngineKind, Launch, Output, Pipeline, Run, Stage};
 use crate::onnx::{Inner, Network};
 use crate::parameters::Settings;
 use crate::policy::PolicySpec;
@@ -117,7 +117,7 @@ pub fn inner_output(weight: &str, tensor: &TensorSpec) -> Output {
 pub struct Engines {
     stages: Vec<Stage>,
     admission: Admission,
-    graph: bool,
+    launch: Launch,
 }
 
 #[cfg(feature = "tensorrt")]
@@ -126,7 +126,7 @@ impl Engines {
     pub fn new(stages: Vec<Stage>, settings: &Settings) -> Self {
         let stages = stages.into_iter().map(|stage| Stage { allow_inaccurate: true, ..stage }).collect();
         let options = crate::session::load_options(settings);
-        Self { stages, admission: options.admission, graph: options.graph }
+        Self { stages, admission: options.admission, launch: options.launch }
     }
 }
 
@@ -142,7 +142,7 @@ impl Candidate for Engines {
 
     fn load(&mut self, stages: &[Stage], host: &[TensorSpec]) -> Result<Box<dyn Run>, engine::Error> {
         use crate::engine::tensorrt::device::{Options, Tensorrt};
-        let device = Tensorrt::open(Options { graph: self.graph, in_place: None })?;
+        let device = Tensorrt::open(Options { launch: self.launch, ..Options::default() })?;
         Ok(Box::new(Pipeline::load(device, stages, None, host, self.admission, &mut |_| {})?))
     }
 }

@@ -10,7 +10,7 @@ use vla_trt::engine::memory::Plan;
 use vla_trt::engine::onnx::Onnx;
 #[cfg(feature = "tensorrt")]
 use vla_trt::engine::tensorrt::device::{Options, Tensorrt};
-use vla_trt::engine::{Admission, EngineKind, Error, LoadEvent, Pipeline, Run, Stage, pipeline};
+use vla_trt::engine::{Admission, EngineKind, Error, Launch, LoadEvent, Pipeline, Run, Stage, pipeline};
 use vla_trt::policy::PolicySpec;
 use vla_trt::tensor::TensorSpec;
 
@@ -44,14 +44,14 @@ pub struct Load<'l> {
     pub order: Option<&'l [String]>,
     pub admission: Admission,
     /// Record passes where the kind can.
-    pub graph: bool,
+    pub launch: Launch,
     /// The device reads in place what the host writes, where the kind can choose.
     pub in_place: Option<bool>,
 }
 
 impl Default for Load<'_> {
     fn default() -> Self {
-        Self { order: None, admission: Admission::default(), graph: true, in_place: None }
+        Self { order: None, admission: Admission::default(), launch: Launch::Graph, in_place: None }
     }
 }
 
@@ -103,7 +103,7 @@ impl Bench {
 
     /// The plan of loading them.
     pub fn plan(&self) -> Plan {
-        pipeline::plan(self.kind.engine(), &self.stages(), None).expect("a plan")
+        pipeline::plan(self.kind.engine(), &self.stages(), None, true).expect("a plan")
     }
 
     /// Loads `stages`; `progress` is told of each.
@@ -118,7 +118,8 @@ impl Bench {
             Kind::Onnx => Ok(Box::new(Pipeline::load(Onnx::new(1)?, stages, order, &host, admission, progress)?)),
             #[cfg(feature = "tensorrt")]
             Kind::Tensorrt(_) => {
-                let device = Tensorrt::open(Options { graph: how.graph, in_place: how.in_place })?;
+                let device =
+                    Tensorrt::open(Options { launch: how.launch, in_place: how.in_place, ..Options::default() })?;
                 Ok(Box::new(Pipeline::load(device, stages, order, &host, admission, progress)?))
             }
         }

@@ -44,7 +44,8 @@ fn build(precision: Precision) -> anyhow::Result<PathBuf> {
         let built = builder::build(&request, &mut |_| true)?;
         let origin =
             Origin { precision: &stage.precision, flags: built.flags, duration: built.duration, ..Origin::default() };
-        builder::record(&request.engine, &request.onnx, &origin)?;
+        let probe = builder::probe(&request.engine, false)?;
+        builder::record(&request.engine, &request.onnx, &origin, probe)?;
         eprintln!("built {} in {precision}: {} bytes, {:?}", stage.name, built.bytes, built.duration);
     }
     Ok(dir)

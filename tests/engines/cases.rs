@@ -1,6 +1,6 @@
 //! What a loaded pipeline does, whatever runs it.
 
-use vla_trt::engine::{Error, Run};
+use vla_trt::engine::{Error, Launch, Run};
 use vla_trt::export::demo;
 use vla_trt::tensor::{DType, HostTensor};
 
@@ -60,7 +60,7 @@ pub fn a_recorded_pass_gives_the_bits_of_one_run_step_by_step(bench: &Bench) {
     let other = given.with_salt(5);
     let from_recording = other.run(&mut *recording);
     drop(recording);
-    let mut plain = bench.load(Load { graph: false, ..Load::default() });
+    let mut plain = bench.load(Load { launch: Launch::StepByStep, ..Load::default() });
     for pass in 1..=3 {
         assert_same_bits(&given.run(&mut *plain), &first, &format!("pass {pass} without a recording"));
     }

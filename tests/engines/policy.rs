@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use vla_trt::chunk;
-use vla_trt::engine::{Admission, EngineKind};
+use vla_trt::engine::{Admission, EngineKind, Launch};
 use vla_trt::message::{HeaderView, write};
 use vla_trt::observation::{CameraSample, JointMap, JointSample, Observation, Transport};
-use vla_trt::policy::{Error, LoadOptions, Policy, PolicySpec, Timings};
+use vla_trt::policy::{Error, Guide, LoadOptions, Policy, PolicySpec, Timings};
 use vla_trt::time::Stamp;
 
 use crate::bench::Bench;
@@ -32,7 +32,8 @@ fn load(spec: &PolicySpec, engine: EngineKind) -> Policy {
         action: spec.action.keys.iter().map(elements).collect(),
         denoise_steps: spec.denoise.default,
         threads: 1,
-        graph: true,
+        launch: Launch::Graph,
+        release_host_copy: true,
         admission: Admission::default(),
     };
     Policy::load(spec.clone(), options, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"))
@@ -101,6 +102,27 @@ pub fn a_policy_gives_the_chunk_of_the_reference_and_the_same_bits_again(bench: 
         assert!(distance(&found, &first) > 1e-3, "another seed gives the same chunk");
     }
     assert_same_bits(&chunk_of(&mut load(&spec, bench.kind.engine()), &red, SEED, 4), &first, "loaded again");
+}
+
+pub fn a_guided_chunk_is_that_of_the_reference_and_leaves_the_next_unguided(bench: &Bench) {
+    let spec = bench.spec();
+    let (mut policy, mut reference) = (load(&spec, bench.kind.engine()), load(&spec, EngineKind::Onnx));
+    let seen = observation(&spec, "pick up the red cube", 0);
+    let first = chunk_of(&mut policy, &seen, SEED, 4);
+    let width = first.len() / spec.action.rows;
+    let previous = first[3 * width..].to_vec();
+    let guided = |policy: &mut Policy| {
+        let guide = Guide { previous: &previous, frozen: 4, overlap: 10 };
+        let (mut made, mut timings) = (policy.new_chunk(), Timings::default());
+        let inferred = policy.infer_guided(&seen, SEED, 4, Some(&guide), &mut made, &mut timings);
+        inferred.unwrap_or_else(|error| panic!("{error}"));
+        made.values
+    };
+    let found = guided(&mut policy);
+    assert_same_bits(&found[..4 * width], &previous[..4 * width], "frozen rows");
+    assert_close(bench, &found, &guided(&mut reference), "guided");
+    assert!(distance(&found, &first) > 1e-3, "the guide changes nothing");
+    assert_same_bits(&chunk_of(&mut policy, &seen, SEED, 4), &first, "without a guide, again");
 }
 
 pub fn what_a_policy_refuses_leaves_it_as_it_was(bench: &Bench) {

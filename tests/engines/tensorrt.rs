@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use vla_trt::engine::Precision;
 use vla_trt::engine::profile::Fault;
 use vla_trt::engine::provenance::Provenance;
-use vla_trt::engine::{Error, Run, Stage, Symbols};
+use vla_trt::engine::{Error, Launch, Run, Stage, Symbols};
 use vla_trt::export::demo;
 use vla_trt::policy::PolicySpec;
 use vla_trt::policy::spec::ENGINES;
@@ -139,11 +139,11 @@ fn memory_that_the_device_reads_in_place_gives_the_bits_of_a_copy() {
     let mut copying = bench.load(Load { in_place: Some(false), ..Load::default() });
     let [of_a, of_b] = [&a, &b].map(|given| given.run(&mut *copying));
     drop(copying);
-    for graph in [true, false] {
-        let mut reading = bench.load(Load { in_place: Some(true), graph, ..Load::default() });
+    for launch in [Launch::Graph, Launch::StepByStep, Launch::WaitAfterEach] {
+        let mut reading = bench.load(Load { in_place: Some(true), launch, ..Load::default() });
         for round in 1..=3 {
-            assert_same_bits(&a.run(&mut *reading), &of_a, &format!("in place, graph {graph}, round {round}"));
-            assert_same_bits(&b.run(&mut *reading), &of_b, &format!("in place, graph {graph}, round {round}, other"));
+            assert_same_bits(&a.run(&mut *reading), &of_a, &format!("in place, {launch:?}, round {round}"));
+            assert_same_bits(&b.run(&mut *reading), &of_b, &format!("in place, {launch:?}, round {round}, other"));
         }
     }
 }

@@ -85,7 +85,7 @@ def main():
     publisher.start()
     print("| process | CPU, % of one core | camera frames arriving, Hz each |")
     print("|---|---|---|")
-    node = Node(NODE, tempfile.mkdtemp(), {"policy": str(pathlib.Path(options.policy).resolve()), "rate_hz": 0.0})
+    node = Node(NODE, tempfile.mkdtemp(), {"policy": str(pathlib.Path(options.policy).resolve()), "rate_hz": -1.0})
     try:
         node.wait_until_ready()
         heard = robot.diagnostics()
@@ -94,7 +94,7 @@ def main():
         wait_for(lambda: heard, "diagnostics")
         figures = values(statuses(heard[-1])["inputs"])
         rates = "/".join(figures.get(f"{camera} arrival rate (Hz)", "?") for camera in CAMERAS)
-        print(f"| vla_trt_node, rate_hz 0 | {percent:.1f} | {rates} |")
+        print(f"| vla_trt_node, rate_hz -1 | {percent:.1f} | {rates} |")
     finally:
         node.end()
     idle = subprocess.Popen([sys.executable, "-c", IDLE])

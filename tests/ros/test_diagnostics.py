@@ -10,7 +10,7 @@ from harness import Feed, Parameters, seconds, statuses, values, wait_for
 
 # rcl_interfaces/Log.INFO; rclpy gives it as bytes or int, by version.
 INFO = 20
-TASKS = {"inputs", "engines", "memory", "inference", "output"}
+TASKS = {"inputs", "engines", "memory", "inference", "motion", "output"}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def level(status):
     return int.from_bytes(status.level, "little")
 
 
-def test_five_statuses_named_after_the_node_with_its_hardware(robot, node):
+def test_six_statuses_named_after_the_node_with_its_hardware(robot, node):
     heard = robot.diagnostics()
     wait_for(lambda: heard, "diagnostics")
     assert {status.name for status in heard[-1].status} == {f"vla_trt: {task}" for task in TASKS}

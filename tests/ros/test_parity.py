@@ -16,7 +16,7 @@ PATIENT |= {"inputs.max_skew_ms": 0.0, "seed": 3, "action.step_s": 10.0,
 
 
 def test_live_and_replay_agree_on_every_chunk(robot, start, tool, policy, tmp_path):
-    node = start({**PATIENT, "rate_hz": 0.0})
+    node = start({**PATIENT, "rate_hz": -1.0})
     node.wait_until_ready()
     chunks = robot.chunks()
     feed = Feed(robot, hz=0)

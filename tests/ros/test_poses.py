@@ -147,7 +147,7 @@ def test_live_and_replay_agree_on_every_chunk(robot, run, tool, eef_policy, tmp_
     patient = {f"inputs.{name}.max_age_ms": 600_000.0
                for name in (*(f"cameras.{camera}" for camera in CAMERAS), "joints", "poses.left_tool")}
     patient |= {"inputs.max_skew_ms": 0.0, "seed": 3, "action.step_s": 10.0}
-    node = run("", **patient, rate_hz=0.0)
+    node = run("", **patient, rate_hz=-1.0)
     node.wait_until_ready()
     chunks = robot.chunks()
     feed = PoseFeed(robot, hz=0)

@@ -8,7 +8,7 @@ from harness import Feed, wait_for
 
 @pytest.fixture(scope="module")
 def on_demand(start):
-    node = start({"rate_hz": 0.0})
+    node = start({"rate_hz": -1.0})
     node.wait_until_ready()
     return node
 
@@ -24,7 +24,7 @@ def test_one_call_gives_one_chunk_and_says_what_it_is(robot, on_demand):
 
 
 def test_a_call_without_inputs_says_which_are_missing(robot, start):
-    node = start({"rate_hz": 0.0}, ["-r", "__ns:=/deaf"])
+    node = start({"rate_hz": -1.0}, ["-r", "__ns:=/deaf"])
     node.wait_until_ready()
     answer = robot.trigger("/deaf/vla_trt/infer_once")
     assert not answer.success

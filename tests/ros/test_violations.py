@@ -4,7 +4,7 @@ import time
 
 import pytest
 from builtin_interfaces.msg import Time
-from harness import JOINTS, Feed, Parameters, statuses, values, wait_for
+from harness import JOINTS, Feed, Parameters, seconds, statuses, values, wait_for
 
 
 def settled(node, namespace, robot, feed):
@@ -113,7 +113,7 @@ def test_an_optional_camera_may_stop(robot, start):
         wait_for(lambda: len(chunks) > count + 2, "chunks go on")
 
 
-def test_stop_sends_the_robot_where_it_is_and_waits_for_resume(robot, start):
+def test_stop_comes_to_rest_and_waits_for_resume(robot, start):
     node = start({**TIGHT, "inputs.on_violation": "skip"}, ["-r", "__ns:=/stop"])
     node.wait_until_ready()
     heard = robot.diagnostics()
@@ -123,11 +123,12 @@ def test_stop_sends_the_robot_where_it_is_and_waits_for_resume(robot, start):
         trajectories = robot.trajectories("/stop/vla_trt")
         wait_for(lambda: trajectories, "a trajectory")
         feed.cameras.discard("top")
-        node.wait_for_log("stopped, robot told to stay where it is")
-        wait_for(lambda: trajectories and len(trajectories[-1].points) == 1, "the stop trajectory")
+        node.wait_for_log("call ~/resume")
+        time.sleep(0.3)
+        # The motion before lasted max_blind_s; the stop is over in the time of a stop.
         stop = trajectories[-1]
-        assert dict(zip(stop.joint_names, stop.points[0].positions)) == pytest.approx(feed.positions, abs=1e-6)
-        assert list(stop.points[0].velocities) == [0.0] * len(JOINTS)
+        assert seconds(stop.points[-1].time_from_start) <= 0.25
+        assert list(stop.points[-1].velocities) == [0.0] * len(JOINTS)
         wait_for(lambda: any(s.name == "stop/vla_trt: inference" and values(s)["phase"] == "stopped"
                              for a in heard for s in a.status), "the phase stopped")
 

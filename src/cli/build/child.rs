@@ -1,6 +1,8 @@
 //! The process that builds, seen from both ends.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,8 +13,9 @@ use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use crate::builder::{self, Built, Request};
+use crate::builder::{self, Built, Probe, Request};
 use crate::engine::memory::{MemoryUse, mib};
+use crate::engine::provenance::Release;
 use crate::engine::tensorrt::{BuildProgress, Severity};
 
 /// How often the parent looks: for the end, for a signal, for memory to show.
@@ -144,18 +147,50 @@ pub fn work(request: &Request) -> anyhow::Result<()> {
             && said.elapsed() >= PERIOD
         {
             said = Instant::now();
-            say(&Said::Phase(text)).is_ok()
+            line(&Said::Phase(text)).is_ok()
         } else {
             true
         }
     })?;
-    Ok(say(&Said::Built(built))?)
+    Ok(line(&Said::Built(built))?)
 }
 
-fn say(what: &Said) -> std::io::Result<()> {
+/// Loads and runs an engine in a process of its own, which also tries to give back the runtime's host copy of it.
+pub fn probe(engine: &Path, emulated: bool) -> anyhow::Result<Probe> {
+    let program = std::env::current_exe().context("finding this program for its child")?;
+    let mut command = Command::new(program);
+    command.args(["build", "--probe"]).arg(engine).args(emulated.then_some("--emulated")).arg(".");
+    let out =
+        command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("starting the process that tries")?;
+    let said = String::from_utf8_lossy(&out.stdout);
+    let last = said.lines().rev().find_map(|line| serde_json::from_str::<Probe>(line).ok());
+    let Some(mut probe) = last else { bail!("{} does not run here ({})", engine.display(), out.status) };
+    if !out.status.success() {
+        // Loaded and run, and then gone: the trial.
+        let why = match out.status.signal() {
+            Some(signal_hook::consts::SIGSEGV) => "the runtime writes to its host copy".to_owned(),
+            _ => format!("the process that tried it ended ({})", out.status),
+        };
+        probe.memory.release = Some(Release::failed(why));
+    }
+    Ok(probe)
+}
+
+/// What that process does: a line of JSON before the trial, one after it.
+pub fn probe_here(engine: &Path, emulated: bool) -> anyhow::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .context("asking to end with the parent")?;
+    let mut first = Ok(());
+    let probe = builder::probe_and_try_release(engine, emulated, &mut |probe| first = line(probe))?;
+    first?;
+    Ok(line(&probe)?)
+}
+
+fn line(what: &impl Serialize) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     serde_json::to_writer(&mut out, what)?;
-    writeln!(out)
+    writeln!(out)?;
+    out.flush()
 }
 
 /// A phase by its name; on TensorRT 8, which has none, the last line of its log.

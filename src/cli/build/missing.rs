@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use super::{Adopt, Build, Outcome, outline};
+use super::{Adopt, Build, Outcome, chosen, outline};
 use crate::engine::memory::MemoryUse;
 use crate::engine::provenance;
 use crate::policy::PolicySpec;
@@ -32,7 +32,7 @@ fn dry_run(args: &Build) -> anyhow::Result<()> {
         return show(request);
     }
     let spec = PolicySpec::load(args.policy.as_deref().unwrap_or(Path::new(".")))?;
-    for stage in spec.engine_stages() {
+    for stage in chosen(spec.engine_stages(), args.stages.as_deref())? {
         match provenance::verify_without_gpu(&stage, Path::new("/")) {
             Ok(_) => println!(
                 "{}: {} matches its files; GPU and TensorRT are not known here",

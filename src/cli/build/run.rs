@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::{Adopt, Build, Outcome, outline};
+use super::{Adopt, Build, Outcome, chosen, outline};
 use crate::builder::{self, Built, Origin, Request, Target};
 use crate::engine::Stage;
 use crate::engine::memory::{MemoryUse, mib};
-use crate::engine::provenance::{self, DeviceIdentity, Provenance};
+use crate::engine::provenance::{self, DeviceIdentity, Provenance, Release};
 use crate::engine::tensorrt::device::memory_here;
 use crate::onnx::Network;
 use crate::policy::PolicySpec;
@@ -24,6 +24,9 @@ use child::Stop;
 pub(super) fn build(args: &Build) -> anyhow::Result<Outcome> {
     if let Some(request) = &args.here {
         return child::work(&serde_json::from_str(request).context("--here")?).map(|()| Outcome::Success);
+    }
+    if let Some(engine) = &args.probe {
+        return child::probe_here(engine, args.emulated).map(|()| Outcome::Success);
     }
     let stop = Stop::watch()?;
     let prepared = if args.prepare_system { prepare(args.dry_run)? } else { None };
@@ -78,7 +81,7 @@ struct Work<'a> {
 impl Work<'_> {
     /// Every stage that lacks a matching engine.
     fn policy(&self, spec: &PolicySpec) -> anyhow::Result<()> {
-        let stages = spec.engine_stages();
+        let stages = chosen(spec.engine_stages(), self.args.stages.as_deref())?;
         for (index, stage) in stages.iter().enumerate() {
             let title = format!("{} of {}: {}", index + 1, stages.len(), stage.name);
             // With a bag, one that was found inaccurate is looked at again at the end.
@@ -118,7 +121,8 @@ impl Work<'_> {
             adopted: false,
             emulated: self.args.emulated,
         };
-        let record = builder::record(&request.engine, &request.onnx, &origin)?;
+        let probe = child::probe(&request.engine, self.args.emulated)?;
+        let record = builder::record(&request.engine, &request.onnx, &origin, probe)?;
         drop(target);
         print_build(&request, &built);
         print_memory(&record);
@@ -204,12 +208,22 @@ fn print_memory(record: &Provenance) {
         mib(memory.activation_bytes.unwrap_or_default()),
         memory.kept_factor.unwrap_or_default()
     );
+    match &memory.release {
+        Some(Release { works: true, kept_factor, .. }) => println!(
+            "  of which {:.3} remain once memory.release_host_copy has given that copy back",
+            kept_factor.unwrap_or_default()
+        ),
+        Some(Release { reason, .. }) => {
+            println!("  that copy cannot be given back: {}", reason.as_deref().unwrap_or("no reason was recorded"));
+        }
+        None => {}
+    }
 }
 
 pub(super) fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
     let precision = args.precision.to_string();
     let origin = Origin { precision: &precision, adopted: true, ..Origin::default() };
-    let record = builder::record(&args.engine, &args.onnx, &origin)?;
+    let record = builder::record(&args.engine, &args.onnx, &origin, child::probe(&args.engine, false)?)?;
     println!(
         "{}: loads and runs here; its record is {}",
         args.engine.display(),

@@ -77,11 +77,12 @@ impl Footprint {
     }
 
     /// A stage on TensorRT: from its engine and provenance where they are there, else from the network and the
-    /// precision of policy.yaml.
+    /// precision of policy.yaml. With `release`, the runtime's host copy is given back where a trial showed that it can
+    /// be: then it counts while the engine is loaded, and what the trial kept counts after it.
     ///
     /// # Errors
     /// [`Error::Load`] when neither engine nor network can be read.
-    pub fn of_tensorrt(stage: &Stage, provenance: Option<&Provenance>) -> Result<Self, Error> {
+    pub fn of_tensorrt(stage: &Stage, provenance: Option<&Provenance>, release: bool) -> Result<Self, Error> {
         let network = network(stage);
         let engine = fs::metadata(&stage.file).ok().filter(|_| stage.file != stage.onnx).map(|meta| meta.len());
         let in_precision = network.as_ref().map(|network| network.weight_bytes_in(&stage.precision));
@@ -92,7 +93,10 @@ impl Footprint {
         };
         let memory = provenance.map(|provenance| &provenance.memory);
         let factor = memory.and_then(|memory| memory.kept_factor);
-        let kept = (file.bytes as f64 * factor.unwrap_or(HOST_COPY)) as u64;
+        let loaded = (file.bytes as f64 * factor.unwrap_or(HOST_COPY)) as u64;
+        let trial = memory.and_then(|memory| memory.release.as_ref()).filter(|trial| release && trial.works);
+        let released = trial.and_then(|trial| trial.kept_factor).map(|kept| (file.bytes as f64 * kept) as u64);
+        let kept = released.unwrap_or(loaded).min(loaded);
         let estimate = network.as_ref().map(|network| activation(stage, network, &stage.precision));
         let stated = memory.and_then(|memory| memory.activation_bytes);
         Ok(Self {
@@ -101,7 +105,7 @@ impl Footprint {
             weights: memory.and_then(|m| m.weight_bytes).map_or(Figure::estimated(file.bytes), Figure::declared),
             host_copy: if factor.is_some() { Figure::measured(kept) } else { Figure::estimated(kept) },
             activation: stated.map_or(Figure::estimated(estimate.map_or(0, |(most, _)| most)), Figure::declared),
-            transient: Figure::declared(file.bytes.min(READ_WINDOW)),
+            transient: Figure::declared(file.bytes.min(READ_WINDOW).saturating_add(loaded - kept)),
             // A built engine's arena is what it is; what a smaller profile would need is only estimated.
             at_usual: estimate.map(|(most, usual)| (stated.map_or(usual, |stated| scaled(stated, usual, most)), 0)),
             ..Self::default()

@@ -47,6 +47,7 @@ impl<D: Device> Pipeline<D> {
                 bytes,
                 planned: planned.clone(),
                 measured: Moment::of(&device).since(&before),
+                host_copy: device.host_copy(&loaded.0[index].1),
                 unproven: verified[position] == Verified::Unproven,
                 inaccurate: verified[position].inaccuracy().is_some(),
                 duration: started.elapsed(),
@@ -62,16 +63,17 @@ impl<D: Device> Pipeline<D> {
 }
 
 /// The plan of loading `stages` (given in run order), without a device: from their files, and from the engines' records
-/// as far as they are there. Nothing is verified.
+/// as far as they are there. With `release`, host copies are given back where the records say that they can be. Nothing is
+/// verified.
 ///
 /// # Errors
 /// [`Error::LoadOrder`]; [`Error::Load`] when a file is missing; [`Error::Provenance`] when a record cannot be read.
-pub fn plan(kind: EngineKind, stages: &[Stage], load_order: Option<&[String]>) -> Result<Plan, Error> {
+pub fn plan(kind: EngineKind, stages: &[Stage], load_order: Option<&[String]>, release: bool) -> Result<Plan, Error> {
     let footprint = |stage: &Stage| match kind {
         EngineKind::Onnx => Footprint::of_onnx(stage),
         EngineKind::Tensorrt => {
             let record = Provenance::read(&stage.file).map_err(|error| provenance::bad_record(stage, &error))?;
-            Footprint::of_tensorrt(stage, record.as_ref())
+            Footprint::of_tensorrt(stage, record.as_ref(), release)
         }
     };
     let mut footprints = stages.iter().map(footprint).collect::<Result<Vec<_>, _>>()?;

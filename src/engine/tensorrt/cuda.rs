@@ -121,6 +121,16 @@ impl Cuda {
         Ok((free as u64, total as u64))
     }
 
+    /// Whether the driver has an entry for an address: memory of its own, or host memory registered with it.
+    pub fn knows(&self, address: usize) -> bool {
+        let mut kind = 0u32;
+        let attribute = sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE;
+        // SAFETY: writes one unsigned int; any address may be asked for, an unknown one is an error code.
+        let status =
+            unsafe { sys::cuPointerGetAttribute((&raw mut kind).cast(), attribute, address as sys::CUdeviceptr) };
+        status == CUresult::CUDA_SUCCESS
+    }
+
     /// What the driver says about the device.
     ///
     /// # Errors

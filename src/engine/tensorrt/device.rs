@@ -13,24 +13,28 @@ use super::blocks::DeviceBlock;
 use super::cuda::{Cuda, failed};
 use super::workspace::{ProgramContext, Workspace};
 use super::{Engine, Library, Log, Runtime, identity};
+use crate::engine::host_copy::{self, Found, HostCopy, Watch};
 use crate::engine::memory::{Footprint, Pool};
 use crate::engine::profile::Profile;
 use crate::engine::provenance::{self, DeviceIdentity, Verified};
-use crate::engine::{Device, Error, Health, Placement, Stage};
+use crate::engine::{Device, Error, Health, Launch, Placement, Stage};
+use crate::sys::spill::Spilled;
 use crate::tensor::{Dim, HostTensor, TensorSpec};
 
 /// Switches of the device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// Record passes as CUDA graphs.
-    pub graph: bool,
+    /// How passes are started.
+    pub launch: Launch,
     /// Let the device read in place what the host writes; `None`: where they share one memory.
     pub in_place: Option<bool>,
+    /// Give back the copy that TensorRT keeps of a plan in host memory, where its record says that this was tried.
+    pub release_host_copy: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { graph: true, in_place: None }
+        Self { launch: Launch::Graph, in_place: None, release_host_copy: true }
     }
 }
 
@@ -46,8 +50,9 @@ pub struct Tensorrt {
     identity: DeviceIdentity,
     integrated: bool,
     health: Health,
-    graph: bool,
+    launch: Launch,
     in_place: bool,
+    release_host_copy: bool,
     /// The stream is being captured.
     capturing: bool,
     engines: usize,
@@ -64,6 +69,9 @@ pub struct Plan {
     outputs: Vec<TensorSpec>,
     /// Of each input.
     profiles: Vec<Option<Profile>>,
+    host_copy: HostCopy,
+    /// The host copy, where it was given back.
+    spilled: Option<Spilled>,
 }
 
 impl Plan {
@@ -133,8 +141,9 @@ impl Tensorrt {
             cuda,
             integrated,
             health: Health::Sound,
-            graph: options.graph,
+            launch: options.launch,
             in_place: options.in_place.unwrap_or(integrated),
+            release_host_copy: options.release_host_copy,
             capturing: false,
             engines: 0,
             bounds: 0,
@@ -172,7 +181,8 @@ impl Tensorrt {
         let specs = |tensors: &[super::Tensor]| tensors.iter().map(|tensor| tensor.spec.clone()).collect();
         let profiles = engine.inputs().iter().map(|input| input.profile.clone()).collect();
         let (inputs, outputs) = (specs(engine.inputs()), specs(engine.outputs()));
-        Ok(Plan { number: self.engines, stage: stage.to_owned(), engine, inputs, outputs, profiles })
+        let (number, host_copy, spilled) = (self.engines, HostCopy::AsLoaded, None);
+        Ok(Plan { number, stage: stage.to_owned(), engine, inputs, outputs, profiles, host_copy, spilled })
     }
 
     /// Shapes of the plan's outputs, in its order, when its inputs have these.
@@ -194,6 +204,42 @@ impl Tensorrt {
             })
         };
         plan.outputs.iter().map(shape).collect()
+    }
+
+    /// The host copy of a plan that was loaded since `watch` began, out of anonymous memory. Whatever speaks against it
+    /// leaves it as it is.
+    fn give_back(
+        &self,
+        stage: &str,
+        file: &Path,
+        watch: Result<Watch, host_copy::Error>,
+    ) -> (HostCopy, Option<Spilled>) {
+        let released = watch.and_then(|watch| self.find_copy(&watch, file)).and_then(|found| {
+            let spilled = found.release(file.parent().unwrap_or(Path::new(".")))?;
+            // The trial showed that nobody writes; should somebody, the page becomes private memory again.
+            spilled.allow_writing()?;
+            Ok(spilled)
+        });
+        match released {
+            Ok(spilled) => (HostCopy::Released { bytes: spilled.bytes() }, Some(spilled)),
+            Err(error) => {
+                tracing::warn!("stage '{stage}': TensorRT's host copy of its engine stays in memory: {error}");
+                (HostCopy::Kept { reason: error.to_string() }, None)
+            }
+        }
+    }
+
+    /// The host copy of a plan that was loaded since `watch` began.
+    ///
+    /// # Errors
+    /// [`host_copy::Error`] saying what was found instead.
+    pub fn find_copy(&self, watch: &Watch, file: &Path) -> Result<Found, host_copy::Error> {
+        let found = watch.find(file)?;
+        let addresses = found.addresses();
+        // The driver registers memory as a whole; both ends and the middle tell.
+        let middle = addresses.start.midpoint(addresses.end);
+        let known = [addresses.start, middle, addresses.end - 1].iter().any(|at| self.cuda.knows(*at));
+        if known { Err(host_copy::Error::Registered) } else { Ok(found) }
     }
 
     /// What a failed enqueue means for the calls after it.
@@ -269,7 +315,7 @@ impl Device for Tensorrt {
     }
 
     fn footprint(&self, stage: &Stage, verified: &Verified) -> Result<Footprint, Error> {
-        Footprint::of_tensorrt(stage, verified.provenance())
+        Footprint::of_tensorrt(stage, verified.provenance(), self.release_host_copy)
     }
 
     fn shares_activation(&self) -> bool {
@@ -277,11 +323,28 @@ impl Device for Tensorrt {
     }
 
     fn load(&mut self, stage: &Stage, verified: &Verified) -> Result<Plan, Error> {
-        let plan = self.load_file(&stage.name, &stage.file)?;
+        let trial = verified.provenance().and_then(|record| record.memory.release.as_ref());
+        let tried = self.release_host_copy && trial.is_some_and(|trial| trial.works);
+        let watch = tried.then(Watch::begin);
+        let mut plan = self.load_file(&stage.name, &stage.file)?;
+        if let Some(watch) = watch {
+            (plan.host_copy, plan.spilled) = self.give_back(&stage.name, &stage.file, watch);
+        }
         let words = self.log.other_device();
         provenance::other_model(stage, verified, words.as_deref())
             .map_err(|refusal| Error::Provenance { refusals: vec![refusal] })?;
         Ok(plan)
+    }
+
+    fn host_copy(&self, plan: &Plan) -> HostCopy {
+        plan.host_copy.clone()
+    }
+
+    /// TensorRT reads all of its host copy when a context is made, and nothing of it after that.
+    fn settle(&self, plan: &Plan) {
+        if let Some(Err(error)) = plan.spilled.as_ref().map(Spilled::let_go) {
+            tracing::debug!(stage = %plan.stage, %error, "pages of its host copy stay until memory is short");
+        }
     }
 
     fn inputs<'e>(&self, plan: &'e Plan) -> &'e [TensorSpec] {
@@ -361,7 +424,11 @@ impl Device for Tensorrt {
                 self.examine(&error);
             }
             format!("engine '{}': {error}", plan.stage)
-        })
+        })?;
+        match self.launch {
+            Launch::WaitAfterEach => self.cuda.wait().map_err(|error| format!("engine '{}': {error}", plan.stage)),
+            Launch::Graph | Launch::StepByStep => Ok(()),
+        }
     }
 
     fn mark(&mut self, workspace: &mut Workspace, mark: usize) -> Result<(), Error> {
@@ -390,7 +457,7 @@ impl Device for Tensorrt {
     }
 
     fn record(&mut self, pass: &mut dyn FnMut(&mut Self) -> Result<(), Error>) -> Result<Option<Recording>, Error> {
-        if !self.graph {
+        if self.launch != Launch::Graph {
             return Ok(None);
         }
         match self.capture(pass) {

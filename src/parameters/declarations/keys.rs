@@ -150,7 +150,7 @@ fn action_key(key: &str, width: usize, otherwise: Otherwise<'_>) -> [Declaration
     ]
 }
 
-fn limits_of(joint: &str) -> [Declaration; 2] {
+fn limits_of(joint: &str) -> [Declaration; 5] {
     let bound = |field: &str, default: f64, word: &str, none: &str| {
         declare(
             format!("limits.{joint}.{field}"),
@@ -161,7 +161,26 @@ fn limits_of(joint: &str) -> [Declaration; 2] {
             ),
         )
     };
-    [bound("min", f64::NEG_INFINITY, "Least", "-.inf"), bound("max", f64::INFINITY, "Greatest", ".inf")]
+    let rate = |field: &str, what: &str| {
+        declare(
+            format!("limits.{joint}.{field}"),
+            Value::Double(f64::INFINITY),
+            Constraint::DoubleRange { from: 1e-6, to: f64::INFINITY, step: 0.0 },
+            format!("{what} .inf: none."),
+        )
+    };
+    [
+        bound("min", f64::NEG_INFINITY, "Least", "-.inf"),
+        bound("max", f64::INFINITY, "Greatest", ".inf"),
+        rate("velocity", &format!("Greatest speed of {joint}, in rad/s or m/s.")),
+        rate("acceleration", &format!("Greatest acceleration of {joint}, stops included, in rad/s² or m/s².")),
+        rate(
+            "jerk",
+            &format!(
+                "Greatest jerk of {joint} while it follows rows, in rad/s³ or m/s³; the other limits and stops come first."
+            ),
+        ),
+    ]
 }
 
 /// The joints that actions move, each once, as the overrides give them.

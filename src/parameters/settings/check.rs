@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{JointLimit, Settings};
+use crate::chunk::Mode;
 use crate::observation::{InputKind, InputSpec, JointMap, PoseMap};
 use crate::parameters::error::Error;
 use crate::parameters::shape::PolicyShape;
@@ -16,6 +17,7 @@ pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
     errors.extend(repeated_inputs(settings));
     errors.extend(joints_like_columns(settings, shape));
     errors.extend(settings.limits.iter().filter_map(crossed_limits));
+    errors.extend(rtc_without_guide(settings, shape));
     errors
 }
 
@@ -87,6 +89,16 @@ fn joints_like_columns(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
         }
     }
     errors
+}
+
+/// Rows can be held to a promise only by a policy that is told of it.
+fn rtc_without_guide(settings: &Settings, shape: &PolicyShape) -> Option<Error> {
+    (settings.motion.mode == Mode::Rtc && !shape.takes_guide).then(|| Error::Conflict {
+        names: vec!["handover.mode".to_owned()],
+        what: "handover.mode is rtc, but no stage of the policy reads 'strength', by which promised rows are held; export it again, or \
+               use blend"
+            .to_owned(),
+    })
 }
 
 fn crossed_limits(limit: &JointLimit) -> Option<Error> {

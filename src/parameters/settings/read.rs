@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{EngineSettings, JointLimit, MemorySettings, Settings, StageSettings};
+use super::{EngineSettings, MemorySettings, Settings, StageSettings};
 use crate::engine::EngineKind;
 use crate::observation::{InputKind, InputRule, InputSpec, JointMap, OnViolation, PoseMap, Rules, Transport};
 use crate::parameters::error::{Error, Origin, Problems};
@@ -13,6 +13,8 @@ use crate::parameters::store::Store;
 use crate::parameters::value::Value;
 use crate::policy::encode::pose::PoseLayout;
 use crate::time::Span;
+
+mod motion;
 
 /// Reads everything; what is missing is reported and stands empty in the settings.
 pub(super) fn read(store: &Store, shape: &PolicyShape) -> (Settings, Problems) {
@@ -42,6 +44,12 @@ pub(super) fn read(store: &Store, shape: &PolicyShape) -> (Settings, Problems) {
         inputs,
         rules: reader.rules(per_input),
         limits: reader.limits(&action),
+        limits_from: reader.limits_from(),
+        motion: reader.motion(),
+        rtc_frozen: Some(reader.size("handover.rtc_frozen")).filter(|&rows| rows > 0),
+        rtc_overlap: reader.size("handover.rtc_overlap"),
+        stop_after: reader.stop_after(),
+        command: reader.command(),
         state,
         poses,
         action,
@@ -101,7 +109,11 @@ impl Reader<'_> {
 
     fn memory(&mut self) -> MemorySettings {
         let budget_mib = Some(self.count("memory.budget_mib")).filter(|&mib| mib > 0);
-        MemorySettings { budget_mib, reserve_mib: self.count("memory.reserve_mib") }
+        MemorySettings {
+            budget_mib,
+            reserve_mib: self.count("memory.reserve_mib"),
+            release_host_copy: self.flag("memory.release_host_copy"),
+        }
     }
 
     /// Each input with its rule. `joints`: whether any joint is read or moved.
@@ -261,21 +273,6 @@ impl Reader<'_> {
                 .filter(|given| !given.is_empty())
                 .unwrap_or(offset),
         }
-    }
-
-    fn limits(&mut self, action: &[JointMap]) -> Vec<JointLimit> {
-        let mut limits: Vec<JointLimit> = Vec::new();
-        for joint in action.iter().flat_map(|map| &map.joints) {
-            if limits.iter().any(|limit| limit.joint == *joint) {
-                continue;
-            }
-            limits.push(JointLimit {
-                joint: joint.clone(),
-                min: Some(self.double(&format!("limits.{joint}.min"))).filter(|&bound| bound != f64::NEG_INFINITY),
-                max: Some(self.double(&format!("limits.{joint}.max"))).filter(|&bound| bound != f64::INFINITY),
-            });
-        }
-        limits
     }
 
     /// Numbers as many as the key is wide; an empty list stands for all the same.

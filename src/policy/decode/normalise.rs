@@ -27,6 +27,17 @@ impl Channel {
             Self::Unchanged => f64::from(x),
         }
     }
+
+    /// The prediction that [`Self::apply`] makes `y` of, or the one that comes closest: within its range, where it has one. A
+    /// range without width gives the same value whatever is predicted; its middle stands for it.
+    fn invert(self, y: f64) -> f32 {
+        match self {
+            Self::Spread { mean, std } => ((y - mean) / std) as f32,
+            Self::Range { width: 0.0, .. } => 0.0,
+            Self::Range { low, width } => ((y - low) / width * 2.0 - 1.0).clamp(-1.0, 1.0) as f32,
+            Self::Unchanged => y as f32,
+        }
+    }
 }
 
 /// The scaling of one key: one set of channels for all rows, or one for each row.
@@ -58,11 +69,21 @@ impl Scaling {
 
     /// One row of the key; as many values as the shorter of `predicted` and `out` has, at most the key's width.
     pub fn apply(&self, row: usize, predicted: &[f32], out: &mut [f64]) {
-        let start = if self.channels.len() == self.width { 0 } else { row * self.width };
-        let channels = self.channels.iter().skip(start).take(self.width);
-        for ((channel, &x), y) in channels.zip(predicted).zip(out) {
+        for ((channel, &x), y) in self.row(row).zip(predicted).zip(out) {
             *y = channel.apply(x);
         }
+    }
+
+    /// The other way: physical values to what predicts them.
+    pub fn invert(&self, row: usize, physical: &[f64], out: &mut [f32]) {
+        for ((channel, &y), x) in self.row(row).zip(physical).zip(out) {
+            *x = channel.invert(y);
+        }
+    }
+
+    fn row(&self, row: usize) -> impl Iterator<Item = &Channel> {
+        let start = if self.channels.len() == self.width { 0 } else { row * self.width };
+        self.channels.iter().skip(start).take(self.width)
     }
 }
 
@@ -99,6 +120,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_predicts_a_value_is_found_from_it(x in -1.0..1.0f32, low in -9.0..9.0, width in 0.01..9.0, turned: bool) {
+            let (low, high) = if turned { (low + width, low) } else { (low, low + width) };
+            let spread = ActionScaling::MeanStd { mean: vec![low], std: vec![width] };
+            for scaling in [ActionScaling::Range { low: vec![low], high: vec![high] }, spread] {
+                let mut found = [f32::NAN];
+                let scaling = (one(&scaling, x), Scaling::new(&scaling, 1, 1).expect("tables of one value"));
+                scaling.1.invert(0, &[scaling.0], &mut found);
+                // The value is rounded to single precision on its way, a spread's before it is known.
+                prop_assert!((found[0] - x).abs() < 2e-4, "{found:?} {x}");
+            }
+        }
+
         #[test]
         fn a_range_is_never_left_whatever_is_predicted(x in any::<f32>(), low in -9.0..9.0, width in 0.0..9.0) {
             prop_assume!(!x.is_nan());

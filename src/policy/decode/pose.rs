@@ -41,15 +41,44 @@ impl Pose {
         }
     }
 
+    /// `self`, which is in the frame that `reference` is in, in the frame of `reference`: undoes [`Self::in_frame_of`].
+    pub fn relative_to(&self, reference: &Self) -> Self {
+        let back = reference.rotation.transpose();
+        Self { position: back * (self.position - reference.position), rotation: back * self.rotation }
+    }
+
+    /// Position and 6D rotation.
+    pub fn to_rot6d(self) -> [f64; POSE] {
+        let (p, r) = (&self.position, &self.rotation);
+        [p.x, p.y, p.z, r.m11, r.m12, r.m13, r.m21, r.m22, r.m23]
+    }
+
+    /// What [`Self::write`] wrote. `None` for another number of values, and for a rotation that is none.
+    pub fn read(format: PoseFormat, values: &[f32]) -> Option<Self> {
+        let value = |at: usize| values.get(at).copied().map(f64::from).filter(|value| value.is_finite());
+        let rotation = |first: [usize; 3], second: [usize; 3], position: [usize; 3]| {
+            let [p, a, b] = [position, first, second].map(|at| at.map(|at| value(at).unwrap_or(f64::NAN)));
+            Self::from_rot6d(&[p[0], p[1], p[2], a[0], a[1], a[2], b[0], b[1], b[2]])
+        };
+        let pose = match (format, values.len()) {
+            (PoseFormat::Rot6d, POSE) => rotation([3, 4, 5], [6, 7, 8], [0, 1, 2])?,
+            (PoseFormat::Matrix, LONGEST) => rotation([0, 1, 2], [4, 5, 6], [3, 7, 11])?,
+            (PoseFormat::Rotvec, 6) => {
+                let turn = Vector3::new(value(3)?, value(4)?, value(5)?);
+                let position = Vector3::new(value(0)?, value(1)?, value(2)?);
+                Self { position, rotation: *Rotation3::new(turn).matrix() }
+            }
+            _ => return None,
+        };
+        pose.position.iter().all(|value| value.is_finite()).then_some(pose)
+    }
+
     /// Writes the pose; as many values as the format has and `out` holds.
     pub fn write(&self, format: PoseFormat, out: &mut [f32]) {
         let (p, r) = (&self.position, &self.rotation);
         let mut values = [0.0; LONGEST];
         let length = match format {
-            PoseFormat::Rot6d => {
-                let rows = [r.m11, r.m12, r.m13, r.m21, r.m22, r.m23];
-                fill(&mut values, [p.x, p.y, p.z].into_iter().chain(rows))
-            }
+            PoseFormat::Rot6d => fill(&mut values, self.to_rot6d()),
             PoseFormat::Rotvec => {
                 let vector = rotation_vector(r);
                 fill(&mut values, [p.x, p.y, p.z, vector.x, vector.y, vector.z])
@@ -187,6 +216,24 @@ mod tests {
             let found = isometry(&relative.in_frame_of(&reference));
             let expected = isometry(&reference) * isometry(&relative);
             prop_assert!(close(found.to_matrix().as_slice(), expected.to_matrix().as_slice(), 1e-9));
+        }
+
+        #[test]
+        fn a_pose_that_was_written_is_read_back_and_relative_to_another_it_composes_to_itself(
+            a in vectors(), b in vectors(), p in vectors(), q in vectors()
+        ) {
+            let (reference, target) = (pose(p.into(), a), pose(q.into(), b));
+            let back = target.relative_to(&reference).in_frame_of(&reference);
+            prop_assert!(close(&back.to_rot6d(), &target.to_rot6d(), 1e-9));
+            for (format, length) in [(PoseFormat::Rot6d, 9), (PoseFormat::Rotvec, 6), (PoseFormat::Matrix, 16)] {
+                let mut values = [0.0; LONGEST];
+                target.write(format, &mut values);
+                let read = Pose::read(format, &values[..length]).expect("a pose");
+                prop_assert!(close(&read.to_rot6d(), &target.to_rot6d(), 1e-5), "{format:?}");
+                prop_assert_eq!(Pose::read(format, &values[..length - 1]), None);
+                values[0] = f32::NAN;
+                prop_assert_eq!(Pose::read(format, &values[..length]), None);
+            }
         }
 
         #[test]

@@ -1,20 +1,30 @@
-//! The five statuses, each a function of what is known at one moment.
+//! The statuses, each a function of what is known at one moment.
 
 use super::Snapshot;
 use super::status::{Severity, Status};
 use crate::engine::memory::{MemoryUse, mib};
+use crate::engine::{HostCopy, StageReport};
 use crate::observation::{InputKind, InputSpec, InputStatistics};
 use crate::ros::phase::{Phase, brief};
 use crate::ros::report::{Trouble, TroubleKind};
 use crate::time::{Span, Stamp};
+
+mod motion;
 
 /// A camera frame above this does not fit Fast DDS's default shared-memory segment.
 const LOSS_HINT: &str =
     "frames above 512 KB need a larger Fast DDS shared-memory segment on both sides: see config/fastdds_shm.xml";
 
 /// Every status at this moment.
-pub fn all(snapshot: &Snapshot) -> [Status; 5] {
-    [inputs(snapshot), engines(snapshot), memory(snapshot), inference(snapshot), output(snapshot)]
+pub fn all(snapshot: &Snapshot) -> [Status; 6] {
+    [
+        inputs(snapshot),
+        engines(snapshot),
+        memory(snapshot),
+        inference(snapshot),
+        motion::motion(snapshot),
+        output(snapshot),
+    ]
 }
 
 fn inputs(snapshot: &Snapshot) -> Status {
@@ -115,6 +125,7 @@ fn engines(snapshot: &Snapshot) -> Status {
             let file = mib(stage.bytes);
             status.value(format!("{} file (MiB)", stage.stage), format_args!("{file:.2}"));
             status.value(format!("{} load time (s)", stage.stage), format_args!("{:.2}", stage.duration.as_secs_f64()));
+            host_copy(&mut status, stage);
             if stage.unproven {
                 let text = format!("{}: nothing says where its engine was built (allow_unverified)", stage.stage);
                 status.raise(Severity::Warn, text);
@@ -126,6 +137,20 @@ fn engines(snapshot: &Snapshot) -> Status {
         }
     }
     status
+}
+
+/// What became of the runtime's host copy of an engine. One that stays although it was planned to go is worth a look.
+fn host_copy(status: &mut Status, stage: &StageReport) {
+    match &stage.host_copy {
+        HostCopy::AsLoaded => {}
+        HostCopy::Released { bytes } => {
+            status.value(format!("{} host copy given back (MiB)", stage.stage), format_args!("{:.2}", mib(*bytes)));
+        }
+        HostCopy::Kept { reason } => {
+            let text = format!("{}: TensorRT's host copy stays in memory: {}", stage.stage, brief(reason));
+            status.raise(Severity::Warn, text);
+        }
+    }
 }
 
 fn memory(snapshot: &Snapshot) -> Status {

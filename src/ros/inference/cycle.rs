@@ -45,7 +45,7 @@ impl Worker {
                 self.recovered_from(TroubleKind::Violation);
                 Answer::yes("nothing changed since the last chunk")
             }
-            Outcome::Stopped => Answer::no("stopped by a violation; call ~/resume"),
+            Outcome::Stopped => Answer::no("stopped; call ~/resume"),
             Outcome::Refused(refusal) => {
                 let reason = refusal.to_string();
                 shared.report.update(|report| report.refused += 1);
@@ -53,12 +53,12 @@ impl Worker {
                 Answer { lost: refusal.is_sticky(), ..Answer::no(reason) }
             }
             Outcome::Violation { violation, action, stop } => {
-                let sent = stop.map(|trajectory| self.publishers.trajectory(&trajectory));
+                let sent = stop.map(|trajectory| self.publishers.trajectory(trajectory));
                 let reason = violation.to_string();
                 shared.report.update(|report| report.violations += 1);
                 if action == OnViolation::Stop {
                     let robot = match &sent {
-                        Some(Ok(())) => "told to stay where it is",
+                        Some(Ok(())) => "told to come to rest",
                         Some(Err(_)) => "NOT told to stop: the middleware did not take the message",
                         None => "not told to stop: its joint positions are not known, or the policy moves no joint",
                     };

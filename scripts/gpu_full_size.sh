@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# gpu_full_size.sh OUT [PART...]: GR00T N1.6 at full size with seeded random weights, on a GPU. Writes logs and the tables of
+# docs/gpu_results.md (I to L) and docs/memory.md to OUT.
+#   export    checkpoint and two bundles: FP32 and FP16 networks, in groups of eight blocks (2 minutes, 30 GB of disk)
+#   build     every engine in FP16, JOBS at a time (default 6); the provenance has the trial of the host copy
+#   memory    what loading keeps; a control group with too little memory for the host copies (root, cgroup 2)
+#   latency   200 inferences; one graph, engine by engine, waiting after each; the same in PyTorch
+#   accuracy  every stage and the chunks against ONNX Runtime
+#   admission what fits into 16 GiB
+# Without a PART: all of them.
+#
+# Needs what scripts/gpu_check.sh needs; for the part of PyTorch python3 with torch, onnx and numpy.
+set -uo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+out=$(realpath -m "${1:?usage: gpu_full_size.sh OUT [PART...]}")
+shift
+tool=${VLA_TRT_TOOL:-$root/target/release/vla-trt}
+load_memory=${VLA_TRT_LOAD_MEMORY:-$root/target/release/examples/load_memory}
+work=${VLA_TRT_WORK:-$out/full-size-work}
+bag=$root/data/aloha_cube params=$root/config/aloha.yaml
+networks=${VLA_TRT_NETWORKS:-fp32 fp16}
+mkdir -p "$out" "$work"
+cd "$work" || exit 1
+
+title() { printf '\n## %s\n' "$*"; }
+shown() { # the command as a reader would type it, then what it says and its exit code
+  local code
+  printf '$ %s\n' "$(sed "s#$tool#vla-trt#g; s#$load_memory#load_memory#g; s#$root/##g" <<<"$*")"
+  "$@" 2>&1 | grep -vE ' INFO |WARN.* onnx2trt_utils|CUDA lazy loading|WARN - [0-9]+ weights|WARN TensorRT encountered issues|WARN If this is not|WARN Check verbose' |
+    sed "s#$root/##g; s/\x1b\[[0-9;]*m//g"
+  code=${PIPESTATUS[0]}
+  [ "$code" -eq 0 ] || echo "exit code $code"
+  return "$code"
+}
+stages() { sed -n 's/^  - name: //p' "$1/policy.yaml"; }
+policy_of() { echo "--policy $1 --params $params -p engine.kind:=tensorrt"; }
+
+export_bundles() {
+  title "Checkpoint and bundles"
+  [ -e checkpoint/config.json ] || shown "$tool" make-checkpoint --size "${SIZE:-n1d6}" -o checkpoint
+  for dtype in $networks; do
+    [ -e "from-$dtype/policy.yaml" ] || shown "$tool" export --checkpoint checkpoint --tokenizer checkpoint/tokenizer \
+      --embodiment new_embodiment --camera top=640x480 --camera left_wrist=640x480 --camera right_wrist=640x480 --step-s 0.02 \
+      --max-text-tokens 192 --blocks-per-engine 8 --steps 4 --dtype "$dtype" -o "from-$dtype"
+    sed -i 's/precision: .*/precision: fp16/' "from-$dtype/policy.yaml"
+  done
+  du -sh checkpoint from-*
+}
+
+build() {
+  title "Builds"
+  for dtype in $networks; do stages "from-$dtype" | sed "s/^/from-$dtype /"; done |
+    xargs -P "${JOBS:-6}" -L 1 sh -c '"$0" build "$2" --stages "$3" --opt-level '"${LEVEL:-1}"' >"$1/build-$2-$3.log" 2>&1 || echo "$2 $3: failed"' "$tool" "$out"
+  for log in "$out"/build-from-*.log; do
+    echo "$(basename "$log" .log): $(grep -E 'layers,|building took|on the device|of which|given back' "$log" | sed "s#$work/##g; s/\x1b\[[0-9;]*m//g" | tr -s ' ' | tr '\n' ';')"
+  done
+}
+
+memory() {
+  local policy=${1:-from-fp32}
+  local engines=()
+  for stage in $(stages "$policy"); do engines+=("$policy/engines/$stage.engine"); done
+  title "Loading, copies kept and given back"
+  shown "$load_memory" "${engines[@]}"
+  shown "$load_memory" --release "${engines[@]}"
+  title "Inferences, copies kept and given back"
+  for release in false true; do
+    shown "$tool" bench "$bag" $(policy_of "$policy") -p memory.release_host_copy:=$release -n 50 --warm-up 5 | tail -4
+  done
+  title "The same chunks"
+  for release in false true; do
+    shown "$tool" replay "$bag" $(policy_of "$policy") -p memory.release_host_copy:=$release -o "release-$release.mcap" \
+      $([ $release = true ] && echo "--golden release-false.mcap --tolerance 0") | tail -5
+  done
+  pressure "$policy"
+}
+
+# Half of all host copies above what the process holds without them: more than any single copy.
+pressure() {
+  local policy=$1 root_group=${CGROUP:-/sys/fs/cgroup} files limit
+  local group=$root_group/vla_trt_pressure
+  title "Under pressure: a control group with a limit"
+  echo +memory >"$root_group/cgroup.subtree_control" 2>/dev/null
+  mkdir -p "$group" 2>/dev/null
+  [ -e "$group/memory.max" ] || { echo "SKIPPED: no control group with a memory limit can be made below $root_group"; return; }
+  files=$(cat "$policy"/engines/*.engine | wc -c)
+  limit=$(((${BASE_MIB:-1400} << 20) + files * 45 / 100))
+  echo "engines $((files >> 20)) MiB, limit $((limit >> 20)) MiB, no swap"
+  for release in false true; do
+    echo "$limit" >"$group/memory.max"
+    echo 0 >"$group/memory.swap.max" 2>/dev/null
+    echo "memory.release_host_copy: $release"
+    sh -c "echo \$\$ >$group/cgroup.procs; exec $tool bench $bag $(policy_of "$policy") -p memory.release_host_copy:=$release -n 1000" 2>&1 |
+      grep -vE ' INFO |CUDA lazy' | sed "s/\x1b\[[0-9;]*m//g" | grep -E "whole|engine room|memory|killed|error" 
+    echo "exit code ${PIPESTATUS[0]}; $(grep -E '^(oom_kill|max) ' "$group/memory.events" | tr '\n' ' ') peak $(($(cat "$group/memory.peak" 2>/dev/null || echo 0) >> 20)) MiB"
+    rmdir "$group" 2>/dev/null && mkdir -p "$group"
+  done
+  rmdir "$group" 2>/dev/null
+}
+
+latency() {
+  for dtype in $networks; do
+    title "Latency, $dtype networks, FP16 engines"
+    shown "$tool" bench "$bag" $(policy_of "from-$dtype")
+    shown "$tool" bench "$bag" $(policy_of "from-$dtype") --compare-launch
+  done
+  shown "$tool" plan from-fp16 --roofline --bandwidth-gb-s 3350 --tflops 989
+  if [ -e "$root/scripts/peer_torch.py" ]; then
+    title "PyTorch on the same networks"
+    shown python3 "$root/scripts/peer_torch.py" from-fp16 --steps 4 --samples 200 --dtype fp16
+    shown python3 "$root/scripts/peer_torch.py" from-fp16 --steps 4 --samples 200 --dtype fp16 --compile
+  fi
+}
+
+accuracy() {
+  for dtype in $networks; do
+    title "Engines of the $dtype networks against ONNX Runtime"
+    shown "$tool" verify "from-$dtype" --bag "$bag" --params "$params" --observations 2 --scratch "$work"
+  done
+}
+
+admission() {
+  title "What fits"
+  for dtype in $networks; do
+    shown "$tool" plan "from-$dtype"
+    shown "$tool" plan "from-$dtype" --budget-mib 16384 --reserve-mib 4096
+    shown "$tool" plan "from-$dtype" --budget-mib 16384 --reserve-mib 4096 --keep-host-copy
+  done
+}
+
+[ $# -gt 0 ] || set -- export build memory latency accuracy admission
+for part in "$@"; do
+  case $part in
+    export) export_bundles ;;
+    build | memory | latency | accuracy | admission) "$part" ;;
+    *) echo "no part '$part'" >&2; exit 2 ;;
+  esac
+done

@@ -1,0 +1,361 @@
+//! From chunks to one motion: each new chunk joins the plan in force, within the joints' bounds, and ends at rest.
+
+use std::sync::Arc;
+
+use super::Chunk;
+use super::bounds::{JointBounds, LimitCounts, Limited};
+use super::error::Error;
+use super::grid::{DT, GRID, SET_BACK, stamp_of, tick_after, tick_at};
+use super::handover::{self, Frozen, Members, Mode};
+use super::pace::{Moving, Pace};
+use super::plan::{Plan, Track, hermite};
+use super::reference;
+use crate::time::{Span, Stamp};
+
+/// Knots after which a stop is over whatever happens: a minute.
+const LONGEST_STOP: usize = 6000;
+
+/// How chunks become motion. May change from chunk to chunk.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct MotionSettings {
+    /// How a chunk takes over.
+    pub mode: Mode,
+    /// Time of the blend from the promised motion into the new one.
+    pub blend: Span,
+    /// `m` of ensemble's weights `exp(-m i)`.
+    pub ensemble_decay: f64,
+    /// Longest motion without a new chunk, stop included.
+    pub max_blind: Span,
+    /// Chunks in a row that may meet a limit; the next is refused. `None`: any number.
+    pub refuse_after: Option<u64>,
+}
+
+impl Default for MotionSettings {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Blend,
+            blend: Span::from_nanos(100_000_000),
+            ensemble_decay: 0.01,
+            max_blind: Span::from_nanos(500_000_000),
+            refuse_after: None,
+        }
+    }
+}
+
+impl MotionSettings {
+    /// Seconds that a stop may take: half of `max_blind`, so that the other half is motion.
+    fn stop_within(&self) -> f64 {
+        (self.max_blind.seconds() / 2.0).max(2.0 * DT)
+    }
+}
+
+/// A chunk about to take over.
+#[derive(Clone, Copy, Debug)]
+pub struct NewChunk<'a> {
+    /// Its rows. Every value is finite.
+    pub chunk: &'a Chunk,
+    /// When it takes over: the time of publication.
+    pub now: Stamp,
+    /// Values of it that were brought inside position limits.
+    pub clamped: u64,
+    /// Where the joints are, in the plan's order: what motion starts from when there is no plan yet.
+    pub measured: Option<&'a [f64]>,
+    /// Rows frozen and rows ramped, under [`Mode::Rtc`].
+    pub frozen: (usize, usize),
+}
+
+/// The motion of one robot's joints. Allocates nothing after a few chunks.
+#[derive(Debug, Default)]
+pub struct Motion {
+    names: Arc<[String]>,
+    bounds: JointBounds,
+    paces: Vec<Pace>,
+    columns: Vec<usize>,
+    plan: Option<Arc<Plan>>,
+    spare: Vec<Arc<Plan>>,
+    /// The plan in force as if no stop were in it, from its hand-over to the chunk's end.
+    path: Track,
+    next_path: Track,
+    reference: Track,
+    /// Where the joints stand when there is no plan.
+    still: Track,
+    states: Vec<Moving>,
+    members: Members,
+    counts: LimitCounts,
+    sequence: u64,
+}
+
+impl Motion {
+    /// No motion of these joints yet, without bounds.
+    pub fn new(names: Arc<[String]>) -> Self {
+        Self { names, ..Self::default() }
+    }
+
+    /// Keeps these bounds from the next chunk on.
+    pub fn set_bounds(&mut self, bounds: JointBounds) {
+        self.bounds = bounds;
+    }
+
+    /// Joints.
+    pub fn names(&self) -> &Arc<[String]> {
+        &self.names
+    }
+
+    /// The plan in force; it may be over.
+    pub fn plan(&self) -> Option<&Arc<Plan>> {
+        self.plan.as_ref()
+    }
+
+    /// How often limits were met.
+    pub fn counts(&self) -> &LimitCounts {
+        &self.counts
+    }
+
+    /// Lets go of the plan: the next motion starts from where the joints are.
+    pub fn forget(&mut self) {
+        self.spare.extend(self.plan.take());
+        self.members.clear();
+    }
+
+    /// Position that was promised for a time, stops left out; `None` before and after the plan's rows, or without a plan.
+    pub fn promised(&self, at: Stamp, joint: usize) -> Option<f64> {
+        self.plan.as_ref()?;
+        let tick = tick_at(at);
+        if tick < self.path.first || tick >= self.path.last() || joint >= self.path.joints {
+            return None;
+        }
+        let share = (at - stamp_of(tick)).nanos() as f64 / GRID.nanos() as f64;
+        Some(hermite(self.path.at(tick, joint), self.path.at(tick + 1, joint), share, DT).0)
+    }
+
+    /// Makes the plan that follows a new chunk, from the first knot after its time on. Up to there it is the plan before.
+    ///
+    /// # Errors
+    /// [`Error::LimitWidth`] for a chunk of other joints, [`Error::Limited`] when too many chunks in a row met a limit,
+    /// [`Error::PlanNotFinite`]. The plan in force stays then, and ends at rest by itself.
+    pub fn take(&mut self, new: &NewChunk<'_>, settings: &MotionSettings) -> Result<&Arc<Plan>, Error> {
+        reference::joint_columns(new.chunk, &mut self.columns);
+        if self.columns.len() != self.names.len() {
+            return Err(Error::LimitWidth { limits: self.names.len(), joints: self.columns.len() });
+        }
+        self.pace(settings);
+        let now = self.not_before_the_plan(new.now);
+        let from = tick_after(now);
+        reference::fill(new.chunk, &self.columns, &self.paces, from, &mut self.reference);
+        self.start(from, new.measured);
+        self.join(new, settings, from);
+        let met = self.follow(from);
+        self.judge(met || new.clamped > 0, settings)?;
+        let end = tick_at(now + settings.max_blind);
+        let cut = self.cut(from, end);
+        self.promise(from, cut, now)
+    }
+
+    /// Brings the joints to rest from the first knot after `now` on; `None` without a plan.
+    pub fn hold(&mut self, now: Stamp, settings: &MotionSettings) -> Option<&Arc<Plan>> {
+        let now = self.not_before_the_plan(now);
+        self.plan.as_ref()?;
+        self.pace(settings);
+        self.members.clear();
+        let from = tick_after(now);
+        self.start(from, None);
+        self.next_path.restart(from, self.names.len());
+        for state in &self.states {
+            self.next_path.push(state.position, state.velocity);
+        }
+        self.promise(from, from, now).inspect_err(|error| tracing::error!("no stop: {error}")).ok()
+    }
+
+    /// `now`, and not before the plan in force was made. When the clock was set back, that plan is forgotten.
+    fn not_before_the_plan(&mut self, now: Stamp) -> Stamp {
+        match self.plan.as_ref().map(|plan| plan.made) {
+            Some(made) if now < made - SET_BACK => {
+                self.forget();
+                now
+            }
+            Some(made) => now.max(made),
+            None => now,
+        }
+    }
+
+    fn pace(&mut self, settings: &MotionSettings) {
+        let joints = 0..self.names.len();
+        self.paces.clear();
+        self.paces.extend(joints.map(|joint| Pace::new(self.bounds.of(joint), settings.stop_within())));
+        self.counts.resize(self.names.len());
+    }
+
+    /// States at the knot of the hand-over: those of the plan in force, else the joints' own at rest, else the new chunk's.
+    fn start(&mut self, from: i64, measured: Option<&[f64]>) {
+        let joints = self.names.len();
+        let measured = measured.filter(|positions| positions.len() == joints);
+        self.states.clear();
+        self.states.extend((0..joints).map(|joint| {
+            let (position, velocity) = match (&self.plan, measured.and_then(|all| all.get(joint))) {
+                (Some(plan), _) => plan.track.at(from, joint),
+                (None, Some(&position)) => (position, 0.0),
+                (None, None) => (self.reference.at(from, joint).0, 0.0),
+            };
+            let before = self.plan.as_ref().map_or(velocity, |plan| plan.track.at(from - 1, joint).1);
+            Moving { position, velocity, acceleration: (velocity - before) / DT }
+        }));
+        self.still.restart(from, joints);
+        for state in &self.states {
+            self.still.push(state.position, 0.0);
+        }
+    }
+
+    /// Makes one reference of the new chunk and of what was promised.
+    fn join(&mut self, new: &NewChunk<'_>, settings: &MotionSettings, from: i64) {
+        let promised = match &self.plan {
+            None => &self.still,
+            // A plan that has begun to stop is left from its stop.
+            Some(plan) if from > plan.cut => &plan.track,
+            Some(_) => &self.path,
+        };
+        let reference = &mut self.reference;
+        if settings.mode != Mode::Ensemble {
+            self.members.clear();
+        }
+        match settings.mode {
+            Mode::Replace => {}
+            Mode::Blend => handover::blend(reference, promised, settings.blend),
+            Mode::Ensemble => {
+                self.members.push(reference);
+                self.members.average(reference, settings.ensemble_decay, settings.blend);
+                handover::blend(reference, promised, settings.blend);
+            }
+            Mode::Rtc => {
+                let (frozen, ramped) = new.frozen;
+                let last = |rows: usize| rows.checked_sub(1).map_or(from, |row| tick_at(new.chunk.due(row)));
+                let until = last(frozen).max(from);
+                // Without a plan nothing was promised: the start is blended.
+                let ramp = last(frozen + ramped) - last(frozen);
+                match self.plan {
+                    Some(_) => handover::freeze(reference, promised, Frozen { until, ramped_until: until + ramp }),
+                    None => handover::blend(reference, promised, settings.blend),
+                }
+            }
+        }
+    }
+
+    /// Follows the reference within the bounds; true when one was met.
+    fn follow(&mut self, from: i64) -> bool {
+        let joints = self.names.len();
+        let reference = &self.reference;
+        self.next_path.restart(from, joints);
+        for state in &self.states {
+            self.next_path.push(state.position, state.velocity);
+        }
+        let mut met = false;
+        for tick in from + 1..=reference.last() {
+            let (before, after) = (tick - 1, (tick + 1).min(reference.last()));
+            let seconds = (after - before) as f64 * DT;
+            for (joint, (state, pace)) in self.states.iter_mut().zip(&self.paces).enumerate() {
+                let position = reference.at(tick, joint).0;
+                let velocity = (reference.at(after, joint).0 - reference.at(before, joint).0) / seconds;
+                let (next, limited) = pace.follow(*state, position, velocity);
+                // The row's own values were counted where they were brought inside.
+                if let Some(kind) = limited {
+                    self.counts.add(joint, kind, 1);
+                    met |= kind != Limited::Jerk;
+                }
+                *state = next;
+                self.next_path.push(next.position, next.velocity);
+            }
+        }
+        met
+    }
+
+    fn judge(&mut self, met: bool, settings: &MotionSettings) -> Result<(), Error> {
+        self.counts.chunks += u64::from(met);
+        self.counts.chunks_in_a_row = if met { self.counts.chunks_in_a_row + 1 } else { 0 };
+        match settings.refuse_after {
+            Some(limit) if self.counts.chunks_in_a_row > limit => {
+                self.counts.refused += 1;
+                Err(Error::Limited { chunks: self.counts.chunks_in_a_row, limit, worst: self.worst() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The joint that met limits most often.
+    fn worst(&self) -> String {
+        let count = |joint: &usize| self.counts.of(*joint).iter().sum::<u64>();
+        let worst = (0..self.names.len()).max_by_key(count);
+        worst.and_then(|joint| self.names.get(joint)).cloned().unwrap_or_default()
+    }
+
+    /// The last knot of the path from which every joint comes to rest by `end`; the first when there is none.
+    fn cut(&self, from: i64, end: i64) -> i64 {
+        let steps = |tick: i64| {
+            let of_joint = |(joint, pace): (usize, &Pace)| pace.stopping_steps(self.next_path.at(tick, joint).1);
+            self.paces.iter().enumerate().map(of_joint).max().unwrap_or(0)
+        };
+        let mut cut = self.next_path.last().min(end);
+        while cut > from && cut + steps(cut) > end {
+            cut -= 1;
+        }
+        cut.max(from)
+    }
+
+    /// Puts the plan in force: the one before up to `from`, the new path up to `cut`, then the stop.
+    fn promise(&mut self, from: i64, cut: i64, now: Stamp) -> Result<&Arc<Plan>, Error> {
+        let joints = self.names.len();
+        let mut shared = self.spare_plan();
+        // Nobody else holds a spare plan.
+        if let Some(plan) = Arc::get_mut(&mut shared) {
+            plan.names.clone_from(&self.names);
+            let track = &mut plan.track;
+            track.restart(from - 1, joints);
+            match &self.plan {
+                Some(before) => track.push_row(&before.track, from - 1),
+                None => track.push_row(&self.still, from),
+            }
+            (from..=cut).for_each(|tick| track.push_row(&self.next_path, tick));
+            stop(&self.paces, track, &mut self.states);
+            (plan.cut, plan.from, plan.made) = (cut, from, now);
+            plan.sequence = self.sequence + 1;
+            if !plan.is_finite() {
+                self.spare.push(shared);
+                return Err(Error::PlanNotFinite);
+            }
+        }
+        self.sequence += 1;
+        std::mem::swap(&mut self.path, &mut self.next_path);
+        self.spare.extend(self.plan.take());
+        Ok(self.plan.insert(shared))
+    }
+
+    /// A plan that nobody reads any more, or a new one.
+    fn spare_plan(&mut self) -> Arc<Plan> {
+        let unread = self.spare.iter_mut().position(|plan| Arc::get_mut(plan).is_some());
+        unread.map_or_else(Arc::default, |index| self.spare.swap_remove(index))
+    }
+}
+
+/// Appends the stop from the last row on.
+fn stop(paces: &[Pace], track: &mut Track, states: &mut [Moving]) {
+    let last = track.last();
+    for (joint, state) in states.iter_mut().enumerate() {
+        let (position, velocity) = track.at(last, joint);
+        *state = Moving { position, velocity, acceleration: 0.0 };
+    }
+    let (mut steps, start) = (0, last);
+    while states.iter().any(|state| state.velocity != 0.0) {
+        steps += 1;
+        for (joint, (state, pace)) in states.iter_mut().zip(paces).enumerate() {
+            let deceleration = pace.braking(track.at(start, joint).1);
+            *state = pace.brake(*state, deceleration);
+            if steps >= LONGEST_STOP {
+                state.velocity = 0.0;
+            }
+        }
+        for state in states.iter() {
+            track.push(state.position, state.velocity);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! Motion over many chunks, looked at between the knots.
+
+use proptest::prelude::*;
+
+use super::super::bounds::Bounds;
+use super::super::tests::chunk;
+use super::*;
+
+const MS: i64 = 1_000_000;
+
+fn at(ms: i64) -> Stamp {
+    Stamp::from_nanos(ms * MS)
+}
+
+/// Rows of one joint, 20 ms apart, of an observation at `seen` ms.
+fn rows(seen: i64, values: &[f32]) -> Chunk {
+    Chunk { observation_stamp: at(seen), ..chunk(&["a"], values) }
+}
+
+fn motion(bounds: Bounds) -> Motion {
+    let names: Arc<[String]> = ["a".to_owned()].into();
+    let mut motion = Motion::new(names.clone());
+    motion.set_bounds(JointBounds::new(&names, [("a", bounds)]).expect("valid"));
+    motion
+}
+
+fn new<'a>(chunk: &'a Chunk, now: i64, measured: &'a [f64]) -> NewChunk<'a> {
+    NewChunk { chunk, now: at(now), clamped: 0, measured: Some(measured), frozen: (0, 0) }
+}
+
+fn settings(mode: Mode) -> MotionSettings {
+    MotionSettings { mode, ..MotionSettings::default() }
+}
+
+fn position(plan: &Plan, now: Stamp) -> (f64, f64) {
+    let (mut position, mut velocity) = ([0.0], [0.0]);
+    assert!(plan.sample(now, &mut position, &mut velocity), "{now} is before the plan");
+    (position[0], velocity[0])
+}
+
+#[test]
+fn rows_in_time_are_followed_to_the_bit_and_the_end_is_a_stop() {
+    let chunk = rows(1000, &[0.1, 0.2, 0.3, 0.4, 0.5]);
+    let mut motion = motion(Bounds::default());
+    let plan = motion.take(&new(&chunk, 1005, &[0.05]), &settings(Mode::Replace)).expect("a plan").clone();
+    for (row, value) in [0.1f32, 0.2, 0.3, 0.4, 0.5].into_iter().enumerate() {
+        assert_eq!(position(&plan, chunk.due(row)).0, f64::from(value));
+    }
+    assert_eq!(position(&plan, at(1010)).0, 0.05, "motion starts where the joint is");
+    assert_eq!(plan.cut(), chunk.due(4));
+    assert_eq!(plan.end(), chunk.due(4) + super::super::STOP_WITHIN);
+    assert_eq!(position(&plan, plan.end()).1, 0.0);
+    assert_eq!(position(&plan, at(99_000)), position(&plan, plan.end()));
+}
+
+#[test]
+fn a_plan_is_over_by_max_blind_and_says_from_when_it_stops() {
+    let chunk = rows(1000, &(0..100).map(|i| i as f32 / 50.0).collect::<Vec<_>>());
+    let mut motion = motion(Bounds { acceleration: 20.0, ..Bounds::default() });
+    let plan = motion.take(&new(&chunk, 1003, &[0.0]), &settings(Mode::Blend)).expect("a plan");
+    assert!(plan.end() <= at(1503) && plan.end() > at(1480), "{}", plan.end());
+    assert!(plan.cut() < plan.end());
+}
+
+#[test]
+fn a_hold_comes_to_rest_within_the_bounds_from_the_commanded_state() {
+    let chunk = rows(1000, &(0..100).map(|i| i as f32 / 50.0).collect::<Vec<_>>());
+    let mut motion = motion(Bounds { acceleration: 10.0, ..Bounds::default() });
+    let before = motion.take(&new(&chunk, 1003, &[0.0]), &settings(Mode::Replace)).expect("a plan").clone();
+    let plan = motion.hold(at(1200), &settings(Mode::Replace)).expect("a plan").clone();
+    let (was, velocity) = position(&before, at(1210));
+    assert_eq!(position(&plan, at(1210)), (was, velocity));
+    let stopping = plan.end() - at(1210);
+    assert_eq!(stopping.nanos() / GRID.nanos(), (velocity / 10.0 / DT).ceil() as i64);
+    assert_eq!(position(&plan, plan.end()).1, 0.0);
+    assert!(motion.hold(at(1300), &settings(Mode::Replace)).is_some());
+}
+
+#[test]
+fn without_a_plan_there_is_nothing_to_hold_and_after_forgetting_motion_starts_from_the_joints() {
+    let mut motion = motion(Bounds::default());
+    assert!(motion.hold(at(1000), &settings(Mode::Blend)).is_none());
+    let chunk = rows(1000, &[1.0; 20]);
+    motion.take(&new(&chunk, 1005, &[0.5]), &settings(Mode::Blend)).expect("a plan");
+    motion.forget();
+    let plan = motion.take(&new(&chunk, 1105, &[0.25]), &settings(Mode::Blend)).expect("a plan");
+    assert_eq!(position(plan, at(1106)).0, 0.25);
+}
+
+#[test]
+fn chunks_that_meet_limits_in_a_row_are_refused_and_the_plan_in_force_stays() {
+    let mut motion = motion(Bounds { velocity: 0.5, acceleration: 5.0, ..Bounds::default() });
+    let refusing = MotionSettings { refuse_after: Some(2), ..settings(Mode::Blend) };
+    let fast: Vec<f32> = (0..30).map(|i| i as f32 / 10.0).collect();
+    for seen in [1000, 1100] {
+        motion.take(&new(&rows(seen, &fast), seen + 5, &[0.0]), &refusing).expect("counted only");
+    }
+    let in_force = motion.plan().expect("a plan").clone();
+    let error = motion.take(&new(&rows(1200, &fast), 1205, &[0.0]), &refusing).expect_err("the third");
+    assert!(error.to_string().contains("3 chunks in a row") && error.to_string().contains("`a`"), "{error}");
+    assert_eq!(motion.plan(), Some(&in_force));
+    assert!(motion.counts().of(0)[1] > 0 && motion.counts().chunks == 3, "{:?}", motion.counts());
+    // At rest where it is asked to be: no limit is met, and the row is over.
+    let still = rows(1400, &[position(&in_force, at(2000)).0 as f32; 40]);
+    motion.take(&new(&still, 1800, &[0.0]), &refusing).expect("goes on");
+    assert_eq!(motion.counts().chunks_in_a_row, 0);
+}
+
+#[test]
+fn what_was_promised_is_told_without_the_stop() {
+    let chunk = rows(1000, &(0..100).map(|i| i as f32 / 50.0).collect::<Vec<_>>());
+    let mut motion = motion(Bounds::default());
+    motion.take(&new(&chunk, 1005, &[0.0]), &settings(Mode::Replace)).expect("a plan");
+    let after_the_stop = chunk.due(60);
+    assert!(motion.plan().is_some_and(|plan| plan.end() < after_the_stop));
+    assert_eq!(motion.promised(after_the_stop, 0), Some(f64::from(60.0f32 / 50.0)));
+    assert_eq!((motion.promised(at(900), 0), motion.promised(at(9000), 0)), (None, None));
+}
+
+/// A sequence of chunks of any rows, each some time after the one before, and how late it is published.
+fn chunks() -> impl Strategy<Value = Vec<(Vec<f32>, i64, i64)>> {
+    prop::collection::vec((prop::collection::vec(-1.5f32..1.5, 12..40), 20i64..400, 0i64..200), 2..8)
+}
+
+/// Runs the sequence and looks at the command every millisecond: (time, position, velocity, hand-over just before).
+fn command(motion: &mut Motion, chunks: &[(Vec<f32>, i64, i64)], settings: &MotionSettings) -> Vec<(f64, f64)> {
+    let mut seen = 1000;
+    let mut command = Vec::new();
+    let mut handed: Vec<(i64, Arc<Plan>)> = Vec::new();
+    for (values, gap, late) in chunks {
+        seen += gap;
+        let chunk = rows(seen, values);
+        let now = handed.last().map_or(seen + late, |(before, _)| (seen + late).max(before + 1));
+        let measured = [0.0];
+        let new = NewChunk { frozen: ((late / 20 + 1) as usize, 6), ..new(&chunk, now, &measured) };
+        handed.push((now, motion.take(&new, settings).expect("a plan").clone()));
+    }
+    for (index, (now, plan)) in handed.iter().enumerate() {
+        let until = handed.get(index + 1).map_or(now + 800, |(next, _)| *next);
+        command.extend((*now..until).map(|ms| position(plan, at(ms))));
+    }
+    command
+}
+
+fn modes() -> impl Strategy<Value = Mode> {
+    prop_oneof![Just(Mode::Replace), Just(Mode::Blend), Just(Mode::Ensemble), Just(Mode::Rtc)]
+}
+
+proptest! {
+    /// Whatever chunks come, at whatever times.
+    #[test]
+    fn bounds_are_kept_at_every_millisecond_of_any_sequence_of_chunks(
+        chunks in chunks(), mode in modes(), velocity in 0.2f64..4.0, acceleration in 2.0f64..40.0,
+    ) {
+        let mut motion = motion(Bounds { min: -1.0, max: 1.0, velocity, acceleration, ..Bounds::default() });
+        let command = command(&mut motion, &chunks, &settings(mode));
+        for pair in command.windows(2) {
+            let ((before, was), (position, speed)) = (pair[0], pair[1]);
+            prop_assert!((-1.0 - 1e-9..=1.0 + 1e-9).contains(&position), "position {position}");
+            prop_assert!(speed.abs() <= velocity * (1.0 + 1e-6), "velocity {speed}");
+            prop_assert!((speed - was).abs() <= acceleration * 0.001 * (1.0 + 1e-6) + 1e-9, "from {was} to {speed}");
+            prop_assert!((position - before).abs() <= velocity * 0.001 * (1.0 + 1e-6) + 1e-9);
+        }
+        prop_assert_eq!(command.last().map(|end| end.1), Some(0.0), "at rest in the end");
+    }
+
+    /// The bound: over one step of the grid the command moves as promised, give or take the mode's share of the gap.
+    #[test]
+    fn position_is_continuous_at_a_hand_over_in_every_mode_but_replace(
+        first in -1.0f32..1.0, second in -1.0f32..1.0, now in 1105i64..1250,
+        mode in prop_oneof![Just(Mode::Blend), Just(Mode::Ensemble), Just(Mode::Rtc)],
+    ) {
+        let mut motion = motion(Bounds::default());
+        let settings = settings(mode);
+        let blend_ms = settings.blend.millis();
+        let before = motion.take(&new(&rows(1000, &[first; 40]), 1005, &[f64::from(first)]), &settings).expect("a plan").clone();
+        let chunk = rows(1100, &[second; 40]);
+        let new = NewChunk { frozen: (8, 6), ..new(&chunk, now, &[]) };
+        let after = motion.take(&new, &settings).expect("a plan");
+        let over = after.from();
+        let gap = f64::from((second - first).abs());
+        prop_assert!((position(after, over).0 - position(&before, over).0).abs() < 1e-12);
+        let next = over + GRID;
+        let jump = (position(after, next).0 - position(&before, next).0).abs();
+        // Blend: half a cosine over 100 ms. Rtc: the steepest part of the ramp over 6 rows of 20 ms.
+        let share = if mode == Mode::Rtc { 2.6 * 10.0 / 120.0 } else { handover::cosine(10.0 / blend_ms) };
+        prop_assert!(jump <= share * gap + 1e-6, "{jump} of {gap}");
+    }
+
+    /// A killed node leaves the last plan, and that is at rest by `max_blind` after it was made.
+    #[test]
+    fn every_plan_is_at_rest_by_max_blind(
+        chunks in chunks(), mode in modes(), blind in 100i64..900, acceleration in prop::option::of(2.0f64..40.0),
+    ) {
+        let acceleration = acceleration.unwrap_or(f64::INFINITY);
+        let mut motion = motion(Bounds { acceleration, ..Bounds::default() });
+        let settings = MotionSettings { max_blind: Span::from_nanos(blind * MS), ..settings(mode) };
+        let mut now = 1000;
+        for (values, gap, _) in &chunks {
+            now += gap;
+            let chunk = rows(now - 10, values);
+            let plan = motion.take(&new(&chunk, now, &[0.0]), &settings).expect("a plan");
+            prop_assert!(plan.end() <= at(now + blind), "ends {} ms after {now}", (plan.end() - at(now)).millis());
+            prop_assert_eq!(position(plan, plan.end()).1, 0.0);
+            prop_assert!(plan.is_finite());
+        }
+    }
+}

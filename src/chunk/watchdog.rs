@@ -1,0 +1,228 @@
+//! Whether chunks keep coming, and what follows when they do not.
+//!
+//! ```text
+//! idle -> running -> late -> holding -> stopped
+//!            ^        |         |          |
+//!            +--------+---------+      ~/resume -> idle
+//! ```
+//!
+//! It decides; [`super::Motion`] makes the stops. Every plan ends at rest by itself, so holding needs no message when a plan
+//! runs out, and a node that is killed is in this state for its controller.
+
+use std::fmt;
+
+use super::error::Error;
+use super::grid::SET_BACK;
+use crate::time::{Span, Stamp};
+
+/// What the robot is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum WatchdogState {
+    /// Nothing since the start, or since a stop was ended.
+    #[default]
+    Idle,
+    /// It follows a chunk, and the next is not due yet.
+    Running,
+    /// It follows a chunk, and the next should have come.
+    Late,
+    /// It comes to rest, or is at rest, and goes on with the next chunk.
+    Holding,
+    /// It is at rest until `~/resume`.
+    Stopped,
+}
+
+impl WatchdogState {
+    /// The word for diagnostics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Running => "running",
+            Self::Late => "late",
+            Self::Holding => "holding",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Whether it follows a chunk.
+    pub const fn is_moving(self) -> bool {
+        matches!(self, Self::Running | Self::Late)
+    }
+}
+
+impl fmt::Display for WatchdogState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The state machine. Time is given to it.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Watchdog {
+    state: WatchdogState,
+    since: Stamp,
+    next_due: Stamp,
+    runs_out: Stamp,
+    /// Chunks of observations up to here are from before a hold that a violation asked for.
+    stale_until: Option<Stamp>,
+}
+
+impl Watchdog {
+    /// The state as of the last call.
+    pub fn state(&self) -> WatchdogState {
+        self.state
+    }
+
+    /// When it was entered.
+    pub fn since(&self) -> Stamp {
+        self.since
+    }
+
+    /// Whether a chunk of this observation may move the robot.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] until [`Watchdog::resume`]; [`Error::BeforeHold`] for what was seen before a violation was.
+    pub fn admit(&self, observation: Stamp) -> Result<(), Error> {
+        match (self.state, self.stale_until) {
+            (WatchdogState::Stopped, _) => Err(Error::Stopped),
+            (_, Some(held)) if observation <= held => Err(Error::BeforeHold { observation, held }),
+            _ => Ok(()),
+        }
+    }
+
+    /// A plan came into force at `now` that stops by itself from `runs_out` on; the next is expected by `next_due`.
+    pub fn planned(&mut self, now: Stamp, next_due: Stamp, runs_out: Stamp) {
+        (self.next_due, self.runs_out, self.stale_until) = (next_due, runs_out, None);
+        self.enter(WatchdogState::Running, now);
+    }
+
+    /// The time goes on. The new state when it changed.
+    ///
+    /// `stop_after`: how long it may hold before it stops; `None`: for ever.
+    pub fn poll(&mut self, now: Stamp, stop_after: Option<Span>) -> Option<WatchdogState> {
+        let before = self.state;
+        if now < self.since - SET_BACK {
+            // The clock went back: what was promised is promised no more.
+            let state = if before == WatchdogState::Stopped { before } else { WatchdogState::Idle };
+            *self = Self { state, since: now, ..Self::default() };
+            return (state != before).then_some(state);
+        }
+        if self.state.is_moving() && now >= self.runs_out {
+            self.enter(WatchdogState::Holding, self.runs_out);
+        }
+        if self.state == WatchdogState::Running && now > self.next_due {
+            self.enter(WatchdogState::Late, self.next_due);
+        }
+        if self.state == WatchdogState::Holding && stop_after.is_some_and(|limit| now - self.since >= limit) {
+            self.enter(WatchdogState::Stopped, now);
+        }
+        (self.state != before).then_some(self.state)
+    }
+
+    /// A violation asks for a hold; true when there is motion to be stopped.
+    pub fn hold(&mut self, now: Stamp) -> bool {
+        let moves = self.state.is_moving();
+        if moves {
+            self.stale_until = Some(now);
+            self.enter(WatchdogState::Holding, now);
+        }
+        moves
+    }
+
+    /// A violation asks for a stop; true when it is entered. Before anything moved there is nothing to stop.
+    pub fn stop(&mut self, now: Stamp) -> bool {
+        let enters = !matches!(self.state, WatchdogState::Idle | WatchdogState::Stopped);
+        if enters {
+            self.enter(WatchdogState::Stopped, now);
+        }
+        enters
+    }
+
+    /// Ends a stop; true when there was one. What was seen before is not moved on.
+    pub fn resume(&mut self, now: Stamp) -> bool {
+        let stopped = self.state == WatchdogState::Stopped;
+        if stopped {
+            *self = Self { since: now, stale_until: Some(self.since), ..Self::default() };
+        }
+        stopped
+    }
+
+    fn enter(&mut self, state: WatchdogState, at: Stamp) {
+        if state != self.state {
+            (self.state, self.since) = (state, at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> Stamp {
+        Stamp::from_nanos(ms * 1_000_000)
+    }
+
+    const SECOND: Option<Span> = Some(Span::from_nanos(1_000_000_000));
+
+    fn running() -> Watchdog {
+        let mut watchdog = Watchdog::default();
+        watchdog.planned(at(1000), at(1300), at(1450));
+        watchdog
+    }
+
+    #[test]
+    fn without_chunks_it_is_late_then_holds_then_stops() {
+        let mut watchdog = running();
+        assert_eq!(watchdog.poll(at(1300), SECOND), None);
+        assert_eq!(watchdog.poll(at(1301), SECOND), Some(WatchdogState::Late));
+        assert_eq!(watchdog.poll(at(1449), SECOND), None);
+        assert_eq!(watchdog.poll(at(1470), SECOND), Some(WatchdogState::Holding));
+        assert_eq!(watchdog.since(), at(1450), "the plan held by itself");
+        assert_eq!(watchdog.poll(at(2449), SECOND), None);
+        assert_eq!(watchdog.poll(at(2450), SECOND), Some(WatchdogState::Stopped));
+        assert_eq!(watchdog.admit(at(2500)), Err(Error::Stopped));
+        assert!(watchdog.resume(at(3000)) && !watchdog.resume(at(3001)));
+        assert_eq!(watchdog.state(), WatchdogState::Idle);
+        assert!(watchdog.admit(at(2400)).is_err(), "seen before the stop");
+        assert_eq!(watchdog.admit(at(2900)), Ok(()));
+    }
+
+    #[test]
+    fn a_chunk_ends_late_and_holding_and_a_long_silence_is_seen_at_once() {
+        let mut watchdog = running();
+        watchdog.poll(at(1400), SECOND);
+        watchdog.planned(at(1410), at(1700), at(1900));
+        assert_eq!(watchdog.state(), WatchdogState::Running);
+        assert_eq!(watchdog.poll(at(1950), None), Some(WatchdogState::Holding));
+        assert_eq!(watchdog.poll(at(999_000), None), None, "without a limit it holds for ever");
+        assert_eq!(watchdog.admit(at(1000)), Ok(()), "a plan that ran out makes no observation stale");
+        watchdog.planned(at(999_010), at(999_300), at(999_400));
+        assert_eq!(watchdog.poll(at(1_100_000), SECOND), Some(WatchdogState::Stopped));
+    }
+
+    #[test]
+    fn a_hold_for_a_violation_refuses_what_was_seen_before_it() {
+        let mut watchdog = running();
+        assert!(watchdog.hold(at(1100)) && !watchdog.hold(at(1110)));
+        assert!(matches!(watchdog.admit(at(1100)), Err(Error::BeforeHold { .. })));
+        assert_eq!(watchdog.admit(at(1101)), Ok(()));
+    }
+
+    #[test]
+    fn nothing_is_stopped_before_anything_moved() {
+        let mut watchdog = Watchdog::default();
+        assert!(!watchdog.hold(at(10)) && !watchdog.stop(at(10)));
+        assert_eq!(watchdog.poll(at(1_000_000), SECOND), None);
+        let mut watchdog = running();
+        assert!(watchdog.stop(at(1100)) && !watchdog.stop(at(1101)));
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_leaves_nothing_promised_but_a_stop() {
+        let mut watchdog = running();
+        assert_eq!(watchdog.poll(at(500), SECOND), Some(WatchdogState::Idle));
+        let mut watchdog = running();
+        watchdog.stop(at(1100));
+        assert_eq!(watchdog.poll(at(500), SECOND), None);
+        assert_eq!(watchdog.state(), WatchdogState::Stopped);
+    }
+}

@@ -1,0 +1,66 @@
+//! The same engines under other circumstances: another host copy, another order.
+
+use super::{Admission, Figure, Footprint, Plan, Pool};
+
+/// In which load orders a plan is admitted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fit {
+    /// In every one.
+    AnyOrder,
+    /// In the best one, not in every one.
+    BestOrder,
+    /// In none.
+    None,
+}
+
+impl Plan {
+    /// Nothing loaded, a runtime that keeps `factor` of each engine's file on the host; where an engine's record says what
+    /// it keeps, that stays.
+    pub fn with_host_copies(&self, factor: f64) -> Self {
+        self.changed(|stage| {
+            if stage.host_copy.origin == super::Origin::Estimated {
+                stage.host_copy = Figure::estimated(part(stage.file.bytes, factor));
+            }
+        })
+    }
+
+    /// Nothing loaded, a runtime that makes a host copy as large as the file, of which all but `factor` is let go of as
+    /// soon as the engine is loaded: the whole copy is there in one load at a time.
+    pub fn with_released_host_copies(&self, factor: f64) -> Self {
+        self.changed(|stage| {
+            let kept = part(stage.file.bytes, factor);
+            stage.host_copy = Figure::estimated(kept.min(stage.host_copy.bytes));
+            let gone = stage.file.bytes.saturating_sub(stage.host_copy.bytes);
+            stage.transient = Figure::estimated(stage.transient.bytes.max(gone));
+        })
+    }
+
+    /// In which orders it is admitted. Orders differ by what a load needs for a moment only: no order is worse than
+    /// that of [`Self::best_order`] from behind, by the same argument.
+    pub fn fit(&self, admission: Admission, pool: Option<Pool>) -> Fit {
+        if self.worst_order().broken_bound(admission, pool).is_none() {
+            Fit::AnyOrder
+        } else if self.best_order().broken_bound(admission, pool).is_none() {
+            Fit::BestOrder
+        } else {
+            Fit::None
+        }
+    }
+
+    /// The same stages, nothing loaded, in the order in which the highest moment is highest.
+    pub fn worst_order(&self) -> Self {
+        let mut worst = self.best_order();
+        worst.stages.reverse();
+        worst
+    }
+
+    fn changed(&self, change: impl FnMut(&mut Footprint)) -> Self {
+        let mut stages = self.stages.clone();
+        stages.iter_mut().for_each(change);
+        Self::new(stages, self.shared_arena)
+    }
+}
+
+fn part(bytes: u64, factor: f64) -> u64 {
+    (bytes as f64 * factor) as u64
+}

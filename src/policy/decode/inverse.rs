@@ -1,0 +1,60 @@
+//! From joint values and poses back to the predictions that decode to them.
+
+use super::{ActionDecoder, DecodeError, Key, POSE, Pose, PoseFormat, Reference};
+
+impl ActionDecoder {
+    /// The other way round: `decoded` `[n, values of a decoded row]`, in the model's units and expressed against `raw_state`
+    /// into the first `n` rows of `actions` `[horizon, max_action_dim]`. Columns that no key has stay as they are. A value
+    /// that the key's scaling cannot reach becomes the nearest that it can.
+    ///
+    /// # Errors
+    /// [`DecodeError::Length`] when a slice has another length or holds more rows than are used of a prediction,
+    /// [`DecodeError::Reference`] and [`DecodeError::Rotation`] for a pose that is none; `actions` is then meaningless.
+    pub fn encode(&mut self, decoded: &[f32], raw_state: &[f32], actions: &mut [f32]) -> Result<(), DecodeError> {
+        let most = self.rows.saturating_mul(self.width);
+        if self.width == 0 || !decoded.len().is_multiple_of(self.width) || decoded.len() > most {
+            return Err(DecodeError::Length {
+                what: "rows of actions (or fewer whole rows)",
+                expected: most,
+                found: decoded.len(),
+            });
+        }
+        self.check(actions.len(), raw_state.len(), most)?;
+        for key in &self.keys {
+            let physical = &mut self.physical[..key.from.len()];
+            let frame = key.frame(raw_state)?;
+            let rows = decoded.chunks_exact(self.width).zip(actions.chunks_exact_mut(self.dims));
+            for (row, (decoded, predicted)) in rows.enumerate() {
+                key.unconvert(row, &decoded[key.to.clone()], frame.as_ref(), raw_state, physical)?;
+                key.scaling.invert(row, physical, &mut predicted[key.from.clone()]);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Key {
+    /// Absolute values to what they are relative to their reference.
+    fn unconvert(
+        &self,
+        row: usize,
+        decoded: &[f32],
+        frame: Option<&(Pose, PoseFormat)>,
+        raw_state: &[f32],
+        physical: &mut [f64],
+    ) -> Result<(), DecodeError> {
+        if let Some((reference, format)) = frame {
+            let pose = Pose::read(*format, decoded);
+            let pose = pose.ok_or_else(|| DecodeError::Rotation { key: self.name.clone(), row })?;
+            let relative: [f64; POSE] = pose.relative_to(reference).to_rot6d();
+            physical.iter_mut().zip(relative).for_each(|(slot, value)| *slot = value);
+        } else if let Reference::Added(columns) = &self.reference {
+            for ((slot, &value), &reference) in physical.iter_mut().zip(decoded).zip(&raw_state[columns.clone()]) {
+                *slot = f64::from(value) - f64::from(reference);
+            }
+        } else {
+            physical.iter_mut().zip(decoded).for_each(|(slot, &value)| *slot = f64::from(value));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,50 @@
+//! `~/joint_trajectory`, written by the inference thread and the watchdog.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use r2r::{Node, PublisherUntyped, QosProfile};
+
+use super::error::Error;
+use crate::message::JointTrajectoryMessage;
+use crate::time::{Span, Stamp};
+
+/// Further back than this the clock was set.
+const SET_BACK: Span = Span::from_nanos(100_000_000);
+
+/// The topic. The lock keeps messages in the order of their plans: a controller follows the last that it hears.
+#[derive(Clone)]
+pub struct Trajectories(Arc<Mutex<Output>>);
+
+struct Output {
+    publisher: PublisherUntyped,
+    bytes: Vec<u8>,
+    last: Stamp,
+}
+
+impl Trajectories {
+    /// Creates the topic, reliable with depth 10.
+    ///
+    /// # Errors
+    /// When the middleware refuses the name.
+    pub fn create(node: &mut Node) -> Result<Self, Error> {
+        let name = "~/joint_trajectory";
+        let publisher = node.create_publisher_untyped(name, JointTrajectoryMessage::TYPE, QosProfile::default());
+        let publisher = publisher.map_err(|e| Error::endpoint("topic", name, e))?;
+        Ok(Self(Arc::new(Mutex::new(Output { publisher, bytes: Vec::new(), last: Stamp::default() }))))
+    }
+
+    /// Publishes a trajectory, unless a newer one was published meanwhile: a hold that came while this one was on its way.
+    ///
+    /// # Errors
+    /// r2r's code when the middleware refuses the message.
+    pub fn publish(&self, message: &JointTrajectoryMessage) -> Result<(), r2r::Error> {
+        let mut output = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Output { publisher, bytes, last } = &mut *output;
+        if message.stamp < *last && *last - message.stamp < SET_BACK {
+            return Ok(());
+        }
+        *last = message.stamp;
+        message.write(bytes);
+        publisher.publish_raw(bytes)
+    }
+}

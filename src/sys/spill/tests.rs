@@ -1,0 +1,101 @@
+//! On real memory and a real file system.
+
+use std::process::Command;
+
+use super::*;
+
+/// Where scratch files go: beside the build's, which lie on a disk (the system's folder for them may be memory).
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/target").expect("a folder")
+}
+
+/// A block as a runtime would hold it, and the whole pages in it.
+fn block() -> (Vec<u8>, Range<usize>) {
+    let block: Vec<u8> =
+        (0..(WINDOW * 2 + 5 * PAGE + 333) as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let (start, end) = (block.as_ptr() as usize, block.as_ptr() as usize + block.len());
+    (block, start.next_multiple_of(PAGE)..end / PAGE * PAGE)
+}
+
+#[test]
+fn spilled_memory_reads_the_same_is_no_longer_anonymous_and_frees_as_ever() {
+    let (block, range) = block();
+    let copy = block.clone();
+    let before = Resident::of(&range).expect("smaps");
+    assert!(before.anonymous >= range.len() as u64, "{before:?}");
+    let dir = folder();
+    let spilled = spill(range.clone(), dir.path()).expect("spilled");
+    assert_eq!(spilled.bytes(), range.len() as u64);
+    assert_eq!(spilled.resident().expect("smaps"), Resident::default(), "nothing of it was touched yet");
+    assert_eq!(std::fs::read_dir(dir.path()).expect("listed").count(), 0, "the file has no name");
+    assert!(block == copy, "the bytes are the same");
+    let after = spilled.resident().expect("smaps");
+    assert!(after.touched >= range.len() as u64 && after.anonymous == 0, "{after:?}");
+    spilled.let_go().expect("advised");
+    let after = spilled.resident().expect("smaps");
+    assert!(after.touched < range.len() as u64 / 4, "most of its pages are gone: {after:?}");
+    assert!(block == copy, "and are read again");
+    drop(block);
+}
+
+#[test]
+fn writing_is_possible_again_once_it_is_allowed_and_reaches_no_file_page() {
+    let (mut block, range) = block();
+    let dir = folder();
+    let spilled = spill(range.clone(), dir.path()).expect("spilled");
+    spilled.allow_writing().expect("unprotected");
+    let at = range.start + 3 * PAGE + 17 - block.as_ptr() as usize;
+    let (old, neighbour) = (block[at], block[at + 1]);
+    block[at] = !old;
+    assert_eq!((block[at], block[at + 1]), (!old, neighbour));
+    spilled.let_go().expect("advised");
+    assert_eq!((block[at], block[at + 1]), (!old, neighbour), "what was written stays");
+    let resident = spilled.resident().expect("smaps");
+    assert!((1..=PAGE as u64).contains(&resident.anonymous), "one page became private: {resident:?}");
+}
+
+#[test]
+fn addresses_that_are_not_whole_pages_of_private_memory_are_refused() {
+    let (block, range) = block();
+    let dir = folder();
+    let odd = range.start + 1..range.end;
+    assert!(matches!(spill(odd, dir.path()), Err(Error::NotPrivate { .. })));
+    let beyond = range.start..range.end + (1 << 40);
+    assert!(matches!(spill(beyond, dir.path()), Err(Error::NotPrivate { .. })));
+    drop(block);
+}
+
+#[test]
+fn a_file_system_in_memory_is_refused_and_the_memory_stays_as_it_is() {
+    let shm = Path::new("/dev/shm");
+    if rustix::fs::statfs(shm).map_or(true, |system| system.f_type.to_ne_bytes() != IN_MEMORY[0].to_ne_bytes()) {
+        eprintln!("SKIPPED: /dev/shm is no tmpfs here");
+        return;
+    }
+    let (mut block, range) = block();
+    let error = spill(range.clone(), shm).expect_err("it would be memory");
+    assert!(error.to_string().contains("/dev/shm is on a file system that lives in memory"), "{error}");
+    block[PAGE] = 1;
+    assert!(Resident::of(&range).expect("smaps").anonymous >= range.len() as u64);
+}
+
+/// The end of the test below, in a process of its own.
+const WRITER: &str = "VLA_TRT_TEST_WRITES_TO_SPILLED_MEMORY";
+
+#[test]
+fn whoever_writes_before_it_is_allowed_ends_the_process() {
+    if std::env::var_os(WRITER).is_some() {
+        let (mut block, range) = block();
+        let dir = folder();
+        spill(range.clone(), dir.path()).expect("spilled");
+        let at = range.start - block.as_ptr() as usize;
+        block[at] = 1;
+        std::process::exit(0);
+    }
+    let name = "sys::spill::tests::whoever_writes_before_it_is_allowed_ends_the_process";
+    let own = std::env::current_exe().expect("this program");
+    let status = Command::new(own).args([name, "--exact", "--test-threads", "1"]).env(WRITER, "1").output();
+    let status = status.expect("it ran").status;
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    assert_eq!(signal, Some(signal_hook::consts::SIGSEGV), "{status}");
+}
