@@ -24,13 +24,12 @@ def arguments():
     parser.add_argument("--policy", default=str(ROOT / "data" / "reach_policy"), help="folder of the bundle")
     parser.add_argument("--node", default=str(ROOT / "install/vla_trt/lib/vla_trt/vla_trt_node"), help="executable of the node")
     parser.add_argument("--episodes", type=int, default=10)
-    parser.add_argument("--mode", action="append", help="handover.mode; more than once for more settings (default: replace)")
+    parser.add_argument("--mode", action="append", help="handover.mode; more than once for more settings (default: blend)")
     parser.add_argument("--latency-ms", type=float, action="append", help="more than once for more settings (default: 0)")
     parser.add_argument("--fault", action="append", default=[], help="try this fault instead of episodes; see --faults")
     parser.add_argument("--faults", action="store_true", help="try every fault")
     parser.add_argument("--lockstep", action="store_true", help="add the baseline that waits for the policy")
     parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the node")
-    parser.add_argument("--fresh-node", action="store_true", help="a new node for every episode")
     parser.add_argument("--picture", metavar="FILE", help="write an animation of the episodes: .webp or .gif")
     parser.add_argument("--verbose", action="store_true", help="a line an episode")
     return parser.parse_args()
@@ -65,9 +64,9 @@ def episodes(options, parameters):
             print(f"  seed {episode.seed}  reached {episode.reached_s}  closest {episode.closest_m * 1e3:.1f} mm  "
                   f"{episode.chunks} chunks  jump {max(episode.jumps, default=0.0) * 1e3:.1f} mrad", file=sys.stderr, flush=True)
 
-    for mode in options.mode or ["replace"]:
+    for mode in options.mode or ["blend"]:
         for latency in options.latency_ms or [0.0]:
-            with Loop(options.node, options.policy, mode, latency, parameters, fresh=options.fresh_node) as loop:
+            with Loop(options.node, options.policy, mode, latency, parameters) as loop:
                 frames = loop.robot.frames = [] if options.picture else None
                 print(loop.run(options.episodes, show).line(), flush=True)
             if frames:
@@ -87,7 +86,7 @@ def faults(options, parameters):
         chosen = [name for name in names if (name in trials.NEEDS_SIM_TIME) == sim_time]
         if not chosen:
             continue
-        mode, latency = (options.mode or ["replace"])[0], (options.latency_ms or [0.0])[0]
+        mode, latency = (options.mode or ["blend"])[0], (options.latency_ms or [0.0])[0]
         with Loop(options.node, options.policy, mode, latency, parameters, sim_time=sim_time) as loop:
             for index, name in enumerate(chosen):
                 print(trials.trial(loop, name, FIRST_SEED + index).line(), flush=True)

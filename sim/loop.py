@@ -10,6 +10,8 @@ import numpy as np
 import rclpy
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 from vla_trt.msg import ActionChunk
 
@@ -21,8 +23,10 @@ from .robot import Robot
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "config" / "aloha_reach.yaml"
 READY_WITHIN_S = 60.0
-#: Seconds after a reset in which the robot obeys nobody: what is still on its way is of the episode before.
-SETTLE_S = 0.4
+#: Seconds without joint states after which the node has stopped: their greatest age, and a little.
+SILENT_S = 0.45
+#: watchdog.stop_after_ms in the episodes, the node's own default.
+STOP_AFTER_MS = 10_000.0
 
 
 def unused_domain():
@@ -76,18 +80,15 @@ def jumps(hand_overs, chunks_at):
 class Loop:
     """Robot, node and ears, for one setting."""
 
-    def __init__(self, executable, policy, mode="replace", latency_ms=0.0, parameters=None, sim_time=False,
-                 log=ROOT / "out" / "closed_loop" / "node.log", compressed=False, fresh=False):
-        self.fresh = fresh  # a new node for every episode, which then knows nothing of the arm being put back
+    def __init__(self, executable, policy, mode="blend", latency_ms=0.0, parameters=None, sim_time=False,
+                 log=ROOT / "out" / "closed_loop" / "node.log", compressed=False):
         self.mode, self.latency_ms = mode, latency_ms
         self.parameters = dict(parameters or {})
         # What the inputs may be late by comes on top of what the configuration allows.
-        age = 350.0 + latency_ms
-        self.parameters.setdefault("inputs.cameras.front.max_age_ms", age)
-        self.parameters.setdefault("inputs.joints.max_age_ms", age)
+        self.parameters.setdefault("inputs.cameras.front.max_age_ms", 350.0 + latency_ms)
+        self.parameters.setdefault("inputs.joints.max_age_ms", 150.0 + latency_ms)
         self.parameters.setdefault("use_sim_time", str(sim_time).lower())
-        if mode != "replace":
-            self.parameters.setdefault("handover.mode", mode)
+        self.parameters.setdefault("handover.mode", mode)
         self.limits = yaml.safe_load(CONFIG.read_text())["/**"]["ros__parameters"].get("limits", {})
         self.arguments = (executable, policy, self.parameters, log)
         # A domain of its own, on this host only, for the robot here and for the node.
@@ -102,6 +103,7 @@ class Loop:
         node.create_subscription(ActionChunk, "/vla_trt/action_chunk", self._on_chunk, 50)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
         self._resume = node.create_client(Trigger, "/vla_trt/resume")
+        self._set = node.create_client(SetParameters, "/vla_trt/set_parameters")
         self.node = None
 
     def __enter__(self):
@@ -142,22 +144,43 @@ class Loop:
         """The node's own word for how it is."""
         return self.statuses.get("inference", {}).get("phase", "")
 
+    def _call(self, client, request):
+        """A service's answer, or None within 5 s."""
+        if not client.wait_for_service(5.0):
+            return None
+        answer = client.call_async(request)
+        deadline = time.monotonic() + 5.0
+        while not answer.done() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return answer.result() if answer.done() else None
+
     def resume(self):
-        """Asks the node to go on after a stop."""
-        if self._resume.service_is_ready():
-            self._resume.call_async(Trigger.Request())
+        """~/resume; whether the node was stopped and goes on."""
+        answer = self._call(self._resume, Trigger.Request())
+        return answer is not None and answer.message.startswith("resumed")
+
+    def set(self, name, value):
+        """Sets a parameter of the node."""
+        self._call(self._set, SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()]))
 
     def begin(self, seed, instruction=task.REACH):
-        """A new episode; returns the scene's time at which it begins."""
+        """A new episode; returns the scene's time at which it begins.
+
+        The arm is put back while the node is stopped, as on a robot: its joint states end, the watchdog stops, they come
+        again from the start, and ~/resume begins a motion from there.
+        """
+        moved, late = bool(self.chunks), self.latency_ms * 1e-3
+        self.robot.deaf, self.robot.faults.joints_dropped = True, True
         self.robot.instruct(instruction)
-        self.robot.deaf = True
         self.robot.reset(seed)
-        if self.fresh:
-            self.node.end()
-            self.start_node()
-        self.resume()
-        time.sleep(SETTLE_S + self.latency_ms * 1e-3)
-        self.robot.deaf = False
+        self.set("watchdog.stop_after_ms", 1.0)
+        time.sleep(late + SILENT_S)
+        self.robot.faults.joints_dropped = False
+        time.sleep(late + 0.2)
+        self.set("watchdog.stop_after_ms", STOP_AFTER_MS)
+        if not self.resume() and moved:
+            raise RuntimeError(f"the node was not stopped by joint states that ended (phase {self.phase()}); see {self.node.log}")
+        self.robot.obey_from(self.robot.scene.time)
         self.chunks.clear()
         return self.robot.scene.time
 

@@ -60,7 +60,7 @@ class Robot:
         self.faults = Faults()
         self.seed, self.record = seed, record
         self.slips, self.refused, self.error = 0, 0, None
-        self.deaf = False  #: obey nobody
+        self.deaf, self._since = False, -np.inf  #: obey nobody; or only what is stamped later
         self.frames = None  #: a list to which (time, picture) are appended, for animations
         self.frame_size, self.frame_hz = (320, 240), 12
         self._random = random.Random(seed)
@@ -106,6 +106,10 @@ class Robot:
             if self.error is not None:
                 raise self.error
             time.sleep(0.005)
+
+    def obey_from(self, seconds):
+        """Follows what is stamped at this time of the scene or later, and no longer nothing."""
+        self._since, self.deaf = seconds, False
 
     def close(self):
         """Ends both threads."""
@@ -165,7 +169,7 @@ class Robot:
         self._outbox.clear()
         self.scene.reset(self.seed)
         self.controller.reset(self.scene.positions())
-        self.trace, self._last_image = [], None
+        self.trace, self._last_image, self._since = [], None, -np.inf
         self._rebase()
         self._reset.clear()
 
@@ -181,7 +185,7 @@ class Robot:
         scene, now = self.scene, self.scene.time
         while self._inbox:
             message = self._inbox.popleft()
-            if not self.deaf:
+            if not self.deaf and self._seconds(message.header.stamp) >= self._since:
                 self._obey(message, now)
         scene.command(self.controller.sample(now))
         scene.step()
