@@ -69,6 +69,7 @@ class JointController:
         """
         if any(name not in self.names for name in names):
             return False
+        self.sample(now)  # where the old plan is by now, not at the last tick
         columns = np.array([self.names.index(name) for name in names])
         times = start + np.asarray(offsets, dtype=float)
         ahead = times > now

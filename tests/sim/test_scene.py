@@ -91,6 +91,14 @@ def test_a_plan_that_goes_on_as_the_one_before_has_no_jump_and_one_that_steps_ba
     assert back.jump == pytest.approx(0.04, abs=1e-6)
 
 
+def test_a_plan_that_comes_between_two_ticks_takes_over_from_where_the_old_one_is_then():
+    loop = controller()
+    loop.take_trajectory(0.0, 0.0, ["a"], [1.0], [[1.0]], None)
+    loop.sample(0.1)
+    loop.take_trajectory(0.102, 0.0, ["a"], [0.103, 1.0], [[0.103], [1.0]], None)
+    assert loop.sample(0.102)[0] == pytest.approx(0.102)
+
+
 def test_a_streamed_point_is_obeyed_at_once_and_judged_against_the_one_before():
     loop = controller()
     for tick in range(3):
