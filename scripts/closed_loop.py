@@ -30,6 +30,8 @@ def arguments():
     parser.add_argument("--faults", action="store_true", help="try every fault")
     parser.add_argument("--lockstep", action="store_true", help="add the baseline that waits for the policy")
     parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the node")
+    parser.add_argument("--no-limits", action="store_true",
+                        help="no limits of speed and acceleration, which smooth every mode: shows the modes themselves")
     parser.add_argument("--picture", metavar="FILE", help="write an animation of the episodes: .webp or .gif")
     parser.add_argument("--verbose", action="store_true", help="a line an episode")
     return parser.parse_args()
@@ -108,6 +110,10 @@ def main():
     options = arguments()
     check(options)
     parameters = dict(item.split("=", 1) for item in options.param)
+    if options.no_limits:
+        from sim.task import RIGHT_ARM
+
+        parameters |= {f"limits.{joint}.{kind}": ".inf" for joint in RIGHT_ARM for kind in ("velocity", "acceleration")}
     if options.fault or options.faults:
         faults(options, parameters)
     else:

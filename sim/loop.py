@@ -171,18 +171,19 @@ class Loop:
         """
         moved, late = bool(self.chunks), self.latency_ms * 1e-3
         self.robot.deaf, self.robot.faults.joints_dropped = True, True
-        self.robot.instruct(instruction)
         self.robot.reset(seed)
         self.set("watchdog.stop_after_ms", 1.0)
         time.sleep(late + SILENT_S)
         self.robot.faults.joints_dropped = False
         time.sleep(late + 0.2)
         self.set("watchdog.stop_after_ms", STOP_AFTER_MS)
+        self.chunks.clear()
+        self.robot.instruct(instruction)
+        since = self.robot.scene.time  # a stopped node publishes nothing; what comes from now on is the new motion
         if not self.resume() and moved:
             raise RuntimeError(f"the node was not stopped by joint states that ended (phase {self.phase()}); see {self.node.log}")
-        self.robot.obey_from(self.robot.scene.time)
-        self.chunks.clear()
-        return self.robot.scene.time
+        self.robot.obey_from(since)
+        return since
 
     def wait(self, condition, seconds):
         """Waits for a condition in simulated time; whether it came true."""
