@@ -10,8 +10,8 @@ from .measure import REST, Trace
 
 #: The fault comes once the arm moves this fast, rad/s, and has moved for this long, s.
 MOVING, MOVED_FOR_S = 0.3, 0.4
-#: Seconds that are watched after a fault.
-WATCHED_S = 4.0
+#: Seconds that are watched after a fault; a node takes a few to start and to be heard.
+WATCHED_S, RESTART_S = 4.0, 8.0
 
 
 @dataclasses.dataclass
@@ -74,7 +74,7 @@ def trial(loop, name, seed):
     if since is None:
         return Outcome(name, None, float("nan"), loop.phase(), "the arm did not get under way")
     inject(loop)
-    loop.wait(lambda: False, WATCHED_S)
+    loop.wait(lambda: False, RESTART_S if name == "node restarted" else WATCHED_S)
     trace = loop.trace(begin)
     after = trace.times >= since
     start = trace.positions[after][0]
