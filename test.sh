@@ -135,6 +135,14 @@ python_tests() {
   PYTHONDONTWRITEBYTECODE=1 "$VLA_TRT_PYTHON" -m pytest -p no:cacheprovider -ra "${folders[@]}"
 }
 
+sim_tests() { # the closed loop: physics, rendering, the real node
+  set +u
+  . "$root/install/setup.bash"
+  set -u
+  "$root/scripts/setup_sim.sh" &&
+    PYTHONDONTWRITEBYTECODE=1 "$cache/sim/bin/python3" -m pytest -p no:cacheprovider -ra tests/sim
+}
+
 # --- run --------------------------------------------------------------------------------------------------------
 
 foreground "$root/scripts/setup.sh"
@@ -160,6 +168,7 @@ step doctest "Documentation examples" count_cargo_test cargo test --locked --doc
 step rust-ros "Rust tests, feature ros" "$count_rust" ros_lib_tests
 step rust-tensorrt "Rust tests, feature tensorrt (stand-in)" "$count_rust" tensorrt_tests
 step python "Python tests, live node" count_pytest python_tests
+step sim "Closed loop in simulation" count_pytest sim_tests
 
 # --- summary ----------------------------------------------------------------------------------------------------
 
