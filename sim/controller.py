@@ -7,6 +7,9 @@ import dataclasses
 
 import numpy as np
 
+#: A plan has taken over by so long after its first point, s.
+HAND_OVER_S = 0.05
+
 
 @dataclasses.dataclass
 class HandOver:
@@ -14,7 +17,7 @@ class HandOver:
 
     at: float  #: when the plan was taken, s
     due: float  #: when its first point is due, s
-    jump: float  #: |command step at the first point - velocity * dt|, largest of the arm's joints, rad
+    jump: float  #: |command step - velocity * dt| at the hand-over, largest of the arm's joints, rad
     late: int  #: points that were due already
     streamed: bool = False  #: one point of a stream, not a plan
 
@@ -78,20 +81,30 @@ class JointController:
         late = int(np.count_nonzero(~ahead))
         times, positions = times[ahead], np.asarray(positions, dtype=float)[ahead]
         velocities = None if velocities is None else np.asarray(velocities, dtype=float)[ahead]
-        self._judge(now, columns, times[0], positions[0], late)
+        self._judge(now, columns, times, positions, velocities, late)
         if velocities is not None:
             velocities = np.vstack([self.rates[columns], velocities])
         self.plan = Plan(columns, np.concatenate([[now], times]), np.vstack([self.set_points[columns], positions]), velocities)
         return True
 
-    def _judge(self, now, columns, due, point, late):
-        """What the step at the hand-over would be if the old plan were followed until the new one's first point."""
+    def _judge(self, now, columns, times, positions, velocities, late):
+        """The largest step at the hand-over beyond what the velocity before it explains.
+
+        First the step from the old plan, followed until one sample before the new plan's first point, to that point. Then, since
+        a plan may begin as the old one goes on and depart from it a little later, the steps from point to point of its
+        first `HAND_OVER_S`.
+        """
         where = [index for index, column in enumerate(columns) if column in self.arm]
         if not where or self.plan is None or list(self.plan.columns) != list(columns):
             return
-        before, rate = self.plan.at(due - self.step)
-        jump = np.abs(point - (before + rate * self.step))[where].max()
-        self.hand_overs.append(HandOver(now, due, float(jump), late))
+        before, rate = self.plan.at(times[0] - self.step)
+        steps = [positions[0] - (before + rate * self.step)]
+        if velocities is not None:
+            dts = np.diff(times)[:, None]
+            first = times[1:] <= times[0] + HAND_OVER_S
+            steps.extend((np.diff(positions, axis=0) - velocities[:-1] * dts)[first])
+        jump = np.abs(np.array(steps))[:, where].max()
+        self.hand_overs.append(HandOver(now, times[0], float(jump), late))
 
     def take_command(self, now, names, positions, velocities=None):
         """Goes to a streamed point at once. Jumps of a stream are judged from point to point."""

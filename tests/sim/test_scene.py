@@ -91,6 +91,17 @@ def test_a_plan_that_goes_on_as_the_one_before_has_no_jump_and_one_that_steps_ba
     assert back.jump == pytest.approx(0.04, abs=1e-6)
 
 
+def test_a_plan_that_departs_from_the_old_one_after_its_first_points_is_judged_where_it_departs():
+    loop = controller()
+    offsets = np.arange(1, 21) * 0.01
+    loop.take_trajectory(0.0, 0.0, ["a"], offsets, offsets[:, None], np.ones((20, 1)))
+    loop.sample(0.05)
+    # As the old plan for two points, 30 mrad beside it from the third on.
+    aside = 0.05 + offsets[:10, None] + np.where(np.arange(10)[:, None] >= 2, 0.03, 0.0)
+    loop.take_trajectory(0.05, 0.05, ["a"], offsets[:10], aside, np.ones((10, 1)))
+    assert loop.hand_overs[-1].jump == pytest.approx(0.03, abs=1e-6)
+
+
 def test_a_plan_that_comes_between_two_ticks_takes_over_from_where_the_old_one_is_then():
     loop = controller()
     loop.take_trajectory(0.0, 0.0, ["a"], [1.0], [[1.0]], None)
