@@ -17,6 +17,7 @@ use std::time::Instant;
 use vla_trt::engine::host_copy::Watch;
 use vla_trt::engine::memory::{AnonymousPeak, MemoryUse, mib};
 use vla_trt::engine::tensorrt::device::{Options, Tensorrt};
+use vla_trt::sys::spill::Access;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (flags, engines): (Vec<String>, Vec<String>) =
@@ -42,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         drop(whole);
         if release {
             let found = device.find_copy(&appeared, &engine)?;
-            found.release(engine.parent().unwrap_or(Path::new(".")))?.allow_writing()?;
+            found.release(engine.parent().unwrap_or(Path::new(".")), Access::AsBefore)?;
         }
         let peak = watch.stop();
         let (left, _) = device.cuda().memory()?;

@@ -75,7 +75,7 @@ memory() {
   pressure "$policy"
 }
 
-# Half of all host copies above what the process holds without them: more than any single copy.
+# Less than half of all host copies, with room for the largest one and for what the process holds without them.
 pressure() {
   local policy=$1 root_group=${CGROUP:-/sys/fs/cgroup} files limit
   local group=$root_group/vla_trt_pressure
@@ -84,7 +84,7 @@ pressure() {
   mkdir -p "$group" 2>/dev/null
   [ -e "$group/memory.max" ] || { echo "SKIPPED: no control group with a memory limit can be made below $root_group"; return; }
   files=$(cat "$policy"/engines/*.engine | wc -c)
-  limit=$(((${BASE_MIB:-1400} << 20) + files * 45 / 100))
+  limit=$(((${BASE_MIB:-300} << 20) + files * 45 / 100))
   echo "engines $((files >> 20)) MiB, limit $((limit >> 20)) MiB, no swap"
   for release in false true; do
     echo "$limit" >"$group/memory.max"

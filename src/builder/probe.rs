@@ -48,7 +48,7 @@ pub fn probe_and_try_release(engine: &Path, emulated: bool, told: &mut dyn FnMut
     told(&alone.probe);
     let kept = alone.probe.memory.kept_factor.unwrap_or_default() * alone.bytes as f64;
     if kept >= host_copy::LEAST as f64 {
-        alone.probe.memory.release = Some(alone.try_release()?);
+        alone.probe.memory.release = alone.try_release()?;
     }
     Ok(alone.probe)
 }
@@ -104,7 +104,7 @@ impl<'e> Alone<'e> {
 /// What the device lost, unless other programs took or gave memory meanwhile: an engine's weights are about as large as its
 /// file.
 fn believable(lost: u64, bytes: u64) -> Option<u64> {
-    (bytes / 2..=bytes.saturating_mul(2) + ROUNDING).contains(&lost).then_some(lost)
+    (bytes - bytes / 10..=bytes.saturating_mul(2) + ROUNDING).contains(&lost).then_some(lost)
 }
 
 /// A multiple of an engine's size, to the thousandth.

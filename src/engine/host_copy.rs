@@ -5,8 +5,8 @@
 //! into a file without a name, beside the engine, and that file is mapped over the copy's own addresses: the runtime still
 //! owns it, reads it and frees it, but its pages are clean pages of a file, which the system drops when it needs them.
 //!
-//! Nothing is guessed. The copy must have appeared while the plan was deserialized, in private memory of no file, and hold
-//! the plan's own bytes, in order, at one distance. That nobody writes to it is proven when the engine is built: a process
+//! Nothing is guessed. The copy must have appeared while the plan was deserialized, in private memory of no file, and what is
+//! given back is whole pages that hold the plan's own bytes, in order, at one distance: all of them are compared. That nobody writes to it is proven when the engine is built: a process
 //! of its own maps it read-only and runs the engine ([`crate::engine::provenance::Release`]).
 
 use std::fs::File;
@@ -16,7 +16,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::sys::regions::Anonymous;
-use crate::sys::spill::{self, PAGE, Spilled, spill};
+use crate::sys::spill::{self, Access, PAGE, Spilled, spill};
+use crate::sys::window::Once;
 
 /// Smaller copies stay. From 32 MiB on (`DEFAULT_MMAP_THRESHOLD_MAX`) glibc gives every block a mapping of its own and takes
 /// it away when it is freed; smaller ones lie among others, and what was freed may still hold the same bytes.
@@ -27,6 +28,10 @@ const SAMPLES: u64 = 64;
 const SAMPLE: usize = 64;
 /// Least different bytes of a sample: one of padding is found everywhere.
 const DISTINCT: usize = 12;
+/// Fewest samples that say anything.
+const LEAST_SAMPLES: usize = 16;
+/// Bytes that are searched and compared at a time.
+const PIECE: usize = 4 << 20;
 /// Most of a plan that its copy may lack: this part of it.
 const LEFT_OUT: u64 = 10;
 /// Bytes that a runtime may put before its copy, beyond the difference of their sizes.
@@ -74,6 +79,13 @@ pub enum Error {
     Spill(#[from] spill::Error),
 }
 
+impl Error {
+    /// Whether it says something of this moment, such as a full disk, and not of the engine.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::Spill(_))
+    }
+}
+
 /// What became of the host copy of a loaded engine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum HostCopy {
@@ -109,8 +121,8 @@ impl Watch {
     /// # Errors
     /// [`Error`] saying what was found instead.
     pub fn find(&self, plan: &Path) -> Result<Found, Error> {
-        let file = File::open(plan)?;
-        let bytes = file.metadata()?.len();
+        let mut file = Once::open(plan)?;
+        let bytes = file.size();
         if bytes < LEAST {
             return Err(Error::Small { bytes });
         }
@@ -126,12 +138,15 @@ impl Watch {
         if regions.is_empty() {
             return Err(Error::NoRegion { plan: bytes, largest });
         }
-        let samples = Sample::of(&file, bytes)?;
+        let samples = Sample::of(&mut file)?;
+        if samples.len() < LEAST_SAMPLES {
+            return Err(Error::OtherBytes { matching: 0, samples: samples.len() });
+        }
         let memory = File::open("/proc/self/mem")?;
         let mut best = 0;
         for (region, new) in regions {
-            match copy_in(&region, &memory, bytes, &samples)? {
-                Ok(Found(copy)) if overlap(&copy, &new) >= copy.len() / 2 => return Ok(Found(copy)),
+            match copy_in(&region, &memory, &mut file, &samples)? {
+                Ok(copy) if overlap(&copy, &new) >= copy.len() / 2 => return Ok(Found(copy)),
                 // What was there before is somebody else's.
                 Ok(_) => {}
                 Err(matching) => best = best.max(matching),
@@ -151,13 +166,12 @@ impl Found {
         self.0.clone()
     }
 
-    /// Gives it to a file without a name in `folder`, read-only until [`Spilled::allow_writing`]. Nobody may run the engine
-    /// meanwhile.
+    /// Gives it to a file without a name in `folder`. Nobody may run the engine meanwhile.
     ///
     /// # Errors
     /// [`Error::Spill`]; the copy is then as it was.
-    pub fn release(self, folder: &Path) -> Result<Spilled, Error> {
-        Ok(spill(self.0, folder)?)
+    pub fn release(self, folder: &Path, access: Access) -> Result<Spilled, Error> {
+        Ok(spill(self.0, folder, access)?)
     }
 }
 
@@ -169,13 +183,11 @@ struct Sample {
 
 impl Sample {
     /// Samples at even distances through the plan; those of padding are left out.
-    fn of(file: &File, bytes: u64) -> io::Result<Vec<Self>> {
+    fn of(file: &mut Once) -> io::Result<Vec<Self>> {
         let mut samples = Vec::with_capacity(SAMPLES as usize);
         for index in 0..SAMPLES {
-            // Between the first and the last mebibyte: headers are not always copied.
-            let offset = SLACK / 2 + (bytes - SLACK) / SAMPLES * index;
-            let mut sample = Self { offset, bytes: [0; SAMPLE] };
-            file.read_exact_at(&mut sample.bytes, offset)?;
+            let mut sample = Self { offset: file.size() / SAMPLES * index, bytes: [0; SAMPLE] };
+            file.read_at(&mut sample.bytes, sample.offset)?;
             let mut seen = [false; 256];
             sample.bytes.iter().for_each(|byte| seen[usize::from(*byte)] = true);
             if seen.iter().filter(|seen| **seen).count() >= DISTINCT {
@@ -186,55 +198,87 @@ impl Sample {
     }
 }
 
-/// The copy in `region`, or how many samples were found at the distance at which most were.
-fn copy_in(region: &Range<usize>, memory: &File, plan: u64, samples: &[Sample]) -> io::Result<Result<Found, usize>> {
-    let difference = (region.len() as u64).abs_diff(plan);
-    let slack = (difference.min(2 * REACH as u64) + SLACK) as i64;
+/// The copy of a plan in `region`, or how many samples were found at the distance at which most were.
+fn copy_in(
+    region: &Range<usize>,
+    memory: &File,
+    plan: &mut Once,
+    samples: &[Sample],
+) -> io::Result<Result<Range<usize>, usize>> {
+    let difference = (region.len() as u64).abs_diff(plan.size());
+    let slack = usize::try_from(difference.min(2 * REACH as u64) + SLACK).unwrap_or(usize::MAX);
     let mut most = 0;
-    // Any one sample tells the distance; the first few are tried, in case one of them is found by chance elsewhere.
-    for sample in samples.iter().take(4) {
-        let expected = region.start as i64 + sample.offset as i64;
-        let from = (expected - slack).max(region.start as i64);
-        let to = (expected + slack + SAMPLE as i64).min(region.end as i64);
-        let mut around = vec![0; usize::try_from(to - from).unwrap_or_default()];
-        memory.read_exact_at(&mut around, from as u64)?;
-        for at in around.windows(SAMPLE).enumerate().filter(|(_, window)| *window == sample.bytes).map(|(at, _)| at) {
-            let shift = from + at as i64 - sample.offset as i64;
-            let (matching, inside) = matching(memory, region, shift, samples)?;
+    // Any one sample tells the distance; a few from the middle are tried, in case one is found by chance elsewhere.
+    for sample in samples.iter().skip(samples.len() / 2).take(4) {
+        let expected = region.start.saturating_add(usize::try_from(sample.offset).unwrap_or(usize::MAX));
+        let around = expected.saturating_sub(slack).max(region.start)..expected.saturating_add(slack).min(region.end);
+        for at in found(memory, around, &sample.bytes)? {
+            let shift = at as i64 - sample.offset as i64;
+            let matching = matching(memory, region, shift, samples)?;
             most = most.max(matching);
-            if matching == inside && inside as u64 * LEFT_OUT >= samples.len() as u64 * (LEFT_OUT - 1) {
-                return Ok(whole_pages(region, shift, plan).map(Found).ok_or(most));
+            if matching as u64 * LEFT_OUT >= samples.len() as u64 * (LEFT_OUT - 1) {
+                let copy = equal_pages(memory, plan, region, shift)?;
+                if copy.len() as u64 >= plan.size() - plan.size() / LEFT_OUT {
+                    return Ok(Ok(copy));
+                }
             }
         }
     }
     Ok(Err(most))
 }
 
-/// Samples that lie `shift` further in this process's memory than in the plan, and how many would lie in `region`.
-fn matching(memory: &File, region: &Range<usize>, shift: i64, samples: &[Sample]) -> io::Result<(usize, usize)> {
-    let (mut count, mut inside) = (0, 0);
+/// Addresses in `range` at which `bytes` are.
+fn found(memory: &File, range: Range<usize>, bytes: &[u8; SAMPLE]) -> io::Result<Vec<usize>> {
+    let mut addresses = Vec::new();
+    let mut piece = vec![0; PIECE + SAMPLE - 1];
+    for start in range.clone().step_by(PIECE) {
+        let length = piece.len().min(range.end - start);
+        memory.read_exact_at(&mut piece[..length], start as u64)?;
+        let here = piece[..length].windows(SAMPLE).enumerate().filter(|(_, window)| window == bytes);
+        addresses.extend(here.map(|(at, _)| start + at));
+    }
+    Ok(addresses)
+}
+
+/// Samples that lie `shift` further in this process's memory than in the plan.
+fn matching(memory: &File, region: &Range<usize>, shift: i64, samples: &[Sample]) -> io::Result<usize> {
+    let mut count = 0;
     for sample in samples {
         let at = sample.offset as i64 + shift;
         if at < region.start as i64 || at + SAMPLE as i64 > region.end as i64 {
             continue;
         }
-        inside += 1;
         let mut there = [0; SAMPLE];
         memory.read_exact_at(&mut there, at as u64)?;
         count += usize::from(there == sample.bytes);
     }
-    Ok((count, inside))
+    Ok(count)
+}
+
+/// The longest run of pages in `region` that are the plan's own bytes, `shift` further: every byte is compared, so that
+/// nothing of another owner beside the copy is taken for it.
+fn equal_pages(memory: &File, plan: &mut Once, region: &Range<usize>, shift: i64) -> io::Result<Range<usize>> {
+    let start = usize::try_from(shift).unwrap_or(0).max(region.start).next_multiple_of(PAGE);
+    let end = usize::try_from(shift + plan.size() as i64).unwrap_or(0).min(region.end) / PAGE * PAGE;
+    let (mut best, mut run) = (start..start, start..start);
+    let (mut there, mut own) = (vec![0; PIECE], vec![0; PIECE]);
+    for piece in (start..end).step_by(PIECE) {
+        let length = PIECE.min(end - piece);
+        memory.read_exact_at(&mut there[..length], piece as u64)?;
+        plan.read_at(&mut own[..length], (piece as i64 - shift) as u64)?;
+        for (index, (a, b)) in there[..length].chunks(PAGE).zip(own[..length].chunks(PAGE)).enumerate() {
+            let page = piece + index * PAGE;
+            run = if a == b { run.start..page + PAGE } else { page + PAGE..page + PAGE };
+            if run.len() > best.len() {
+                best = run.clone();
+            }
+        }
+    }
+    Ok(best)
 }
 
 fn overlap(a: &Range<usize>, b: &Range<usize>) -> usize {
     a.end.min(b.end).saturating_sub(a.start.max(b.start))
-}
-
-fn whole_pages(region: &Range<usize>, shift: i64, plan: u64) -> Option<Range<usize>> {
-    let start = usize::try_from(shift.max(region.start as i64)).ok()?;
-    let end = usize::try_from((shift + plan as i64).min(region.end as i64)).ok()?;
-    let range = start.next_multiple_of(PAGE)..end / PAGE * PAGE;
-    (!range.is_empty()).then_some(range)
 }
 
 #[cfg(test)]

@@ -171,7 +171,10 @@ where
             None => {
                 self.programs.truncate(MAX_PROGRAMS - 1);
                 let program = self.program(symbols, repetitions).map_err(|error| self.judge(error))?;
-                self.engines.iter().for_each(|engine| self.device.settle(engine));
+                // Once: for later instructions the system decides which pages to keep.
+                if self.programs.is_empty() {
+                    self.engines.iter().for_each(|engine| self.device.settle(engine));
+                }
                 self.programs.insert(0, program);
             }
         }

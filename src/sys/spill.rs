@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
+use rustix::mm::{MapFlags, MprotectFlags, MremapFlags, ProtFlags};
 
 use super::regions::{Anonymous, Resident};
 use super::window::dont_need;
@@ -107,12 +107,21 @@ impl Spilled {
     }
 }
 
-/// Puts `range` into a file in `folder` and maps the file over it, window by window, read-only: whoever writes to it from
-/// now on ends this process by `SIGSEGV`, until [`Spilled::allow_writing`]. Its bytes are never other than they were.
+/// What may be done to spilled memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Whoever writes to it ends this process by `SIGSEGV`, until [`Spilled::allow_writing`].
+    ReadOnly,
+    /// What it was before: what is written becomes private memory again, page by page.
+    AsBefore,
+}
+
+/// Puts `range` into a file in `folder` and maps the file over it, window by window. Its bytes are never other than they
+/// were; while a window moves, whoever writes to it ends this process by `SIGSEGV`.
 ///
 /// # Errors
 /// [`Error`]; the memory is then writable and has its bytes, in part perhaps in the file already.
-pub fn spill(range: Range<usize>, folder: &Path) -> Result<Spilled, Error> {
+pub fn spill(range: Range<usize>, folder: &Path, access: Access) -> Result<Spilled, Error> {
     let whole = !range.is_empty() && range.start.is_multiple_of(PAGE) && range.end.is_multiple_of(PAGE);
     let fail = |action| move |source| Error::Io { action, folder: folder.to_owned(), source };
     let private = Anonymous::now().map_err(fail("reading this process's mappings for"))?.holds(&range);
@@ -125,18 +134,17 @@ pub fn spill(range: Range<usize>, folder: &Path) -> Result<Spilled, Error> {
     }
     let file = unnamed(folder, range.len() as u64)?;
     let memory = File::open("/proc/self/mem").map_err(fail("opening this process's memory for"))?;
-    protect(&range, MprotectFlags::READ).map_err(fail("protecting memory for"))?;
-    let moved = windows(&range).try_for_each(|window| move_window(&memory, &file, &range, window));
-    if let Err(error) = moved {
-        protect(&range, MprotectFlags::READ | MprotectFlags::WRITE).map_err(fail("unprotecting memory for"))?;
-        return Err(fail("writing memory to a file in")(error));
+    for start in range.clone().step_by(WINDOW) {
+        let window = start..range.end.min(start + WINDOW);
+        if let Err(error) = move_window(&memory, &file, &range, &window, access) {
+            let touched = range.start..window.end;
+            protect(&touched, MprotectFlags::READ | MprotectFlags::WRITE).unwrap_or_else(|undo| {
+                tracing::error!(%undo, "memory at {touched:x?} stays read-only");
+            });
+            return Err(fail("writing memory to a file in")(error));
+        }
     }
     Ok(Spilled { range })
-}
-
-fn windows(range: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
-    let end = range.end;
-    range.clone().step_by(WINDOW).map(move |start| start..end.min(start + WINDOW))
 }
 
 /// A file without a name, of this size. Refused where it would be memory, or would fill the disk.
@@ -164,23 +172,42 @@ fn unnamed(folder: &Path, bytes: u64) -> Result<File, Error> {
 }
 
 /// Writes one window to its place in the file, sees it on the disk, and maps it over itself.
-fn move_window(memory: &File, file: &File, range: &Range<usize>, window: Range<usize>) -> io::Result<()> {
-    let offset = (window.start - range.start) as u64;
-    let mut piece = vec![0; window.len()];
+fn move_window(
+    memory: &File,
+    file: &File,
+    range: &Range<usize>,
+    window: &Range<usize>,
+    access: Access,
+) -> io::Result<()> {
+    let (offset, length) = ((window.start - range.start) as u64, window.len());
+    protect(window, MprotectFlags::READ)?;
+    let mut piece = vec![0; length];
     memory.read_exact_at(&mut piece, window.start as u64)?;
     file.write_all_at(&piece, offset)?;
     drop(piece);
     // Clean pages are what the kernel can drop; they leave the cache with the next line.
     file.sync_data()?;
-    dont_need(file, offset + window.len() as u64);
-    let (flags, readable) = (MapFlags::PRIVATE | MapFlags::FIXED, ProtFlags::READ);
+    dont_need(file, offset + length as u64);
+    let protection = match access {
+        Access::ReadOnly => ProtFlags::READ,
+        Access::AsBefore => ProtFlags::READ | ProtFlags::WRITE,
+    };
+    // Mapped elsewhere first: whatever the kernel refuses it refuses here, while the memory is still there.
+    // SAFETY: a new mapping at an address of the kernel's choice; nobody has it yet. The file is nowhere by name, so nobody
+    // can cut it short, and its blocks are on the disk.
+    let staged =
+        unsafe { rustix::mm::mmap(std::ptr::null_mut(), length, protection, MapFlags::PRIVATE, file.as_fd(), offset) }?;
+    let (flags, place) = (MremapFlags::MAYMOVE, window.start as *mut _);
     // SAFETY: the window is private memory of this process, write-protected, so that nobody can have changed it since it
     // was read; the file has the same bytes in the same places, so whoever reads it, now or later, reads what it would
-    // have. The mapping replaces those pages and none beside them. The file is nowhere by name, so nobody can cut it
-    // short; its blocks are on the disk.
-    let mapped =
-        unsafe { rustix::mm::mmap(window.start as *mut _, window.len(), readable, flags, file.as_fd(), offset) };
-    mapped.map(drop).map_err(io::Error::from)
+    // have. The mapping replaces those pages and none beside them.
+    let moved = unsafe { rustix::mm::mremap_fixed(staged, length, length, flags, place) };
+    if let Err(error) = moved {
+        // SAFETY: the mapping made above, which did not move and which nobody else has.
+        unsafe { rustix::mm::munmap(staged, length) }?;
+        return Err(error.into());
+    }
+    Ok(())
 }
 
 fn protect(range: &Range<usize>, flags: MprotectFlags) -> io::Result<()> {

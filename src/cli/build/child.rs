@@ -168,10 +168,13 @@ pub fn probe(engine: &Path, emulated: bool) -> anyhow::Result<Probe> {
     if !out.status.success() {
         // Loaded and run, and then gone: the trial.
         let why = match out.status.signal() {
-            Some(signal_hook::consts::SIGSEGV) => "the runtime writes to its host copy".to_owned(),
-            _ => format!("the process that tried it ended ({})", out.status),
+            Some(signal_hook::consts::SIGSEGV) => Some("the runtime writes to its host copy"),
+            _ => {
+                tracing::warn!("giving back the host copy of {} was not tried: {}", engine.display(), out.status);
+                None
+            }
         };
-        probe.memory.release = Some(Release::failed(why));
+        probe.memory.release = why.map(Release::failed);
     }
     Ok(probe)
 }

@@ -122,6 +122,8 @@ impl Work<'_> {
             emulated: self.args.emulated,
         };
         let probe = child::probe(&request.engine, self.args.emulated)?;
+        // The signal went to the child, too.
+        self.stop.check()?;
         let record = builder::record(&request.engine, &request.onnx, &origin, probe)?;
         drop(target);
         print_build(&request, &built);

@@ -1,25 +1,31 @@
 //! With a block in the place of the runtime's copy.
 
 use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::*;
 
 const BYTES: usize = (LEAST as usize) + 3 * PAGE + 77;
 
+/// These look at the memory of the whole process: one at a time, also where tests share one.
+static ALONE: Mutex<()> = Mutex::new(());
+
 struct Bench {
     dir: tempfile::TempDir,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Bench {
     fn new() -> Self {
         let target = env!("CARGO_MANIFEST_DIR").to_owned() + "/target";
-        Self { dir: tempfile::tempdir_in(target).expect("a folder on a disk") }
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        Self { dir: tempfile::tempdir_in(target).expect("a folder on a disk"), _alone: alone }
     }
 
     /// A plan with padding between its weights.
     fn plan(&self, bytes: usize) -> std::path::PathBuf {
         let content: Vec<u8> = (0..bytes as u32)
-            .map(|i| if (i >> 15) % 3 == 0 { 0 } else { (i.wrapping_mul(2_654_435_761) >> 11) as u8 })
+            .map(|i| if (i >> 15) % 3 == 0 { 0 } else { ((i ^ (i >> 13)).wrapping_mul(2_654_435_761) >> 24) as u8 })
             .collect();
         let path = self.dir.path().join("plan.engine");
         fs::write(&path, content).expect("written");
@@ -48,7 +54,7 @@ fn the_copy_is_found_at_its_distance_and_released_with_its_bytes() {
         let own = block.as_ptr() as usize + front..block.as_ptr() as usize + block.len();
         assert!(own.start <= addresses.start && addresses.end <= own.end, "{addresses:x?} in {own:x?}");
         assert!(addresses.len() + 2 * PAGE > own.len(), "only the pages at its ends are left out");
-        let spilled = found.release(bench.dir.path()).expect("released");
+        let spilled = found.release(bench.dir.path(), Access::ReadOnly).expect("released");
         assert_eq!(spilled.resident().expect("smaps").anonymous, 0);
         assert!(block[front..] == fs::read(&plan).expect("read")[left_out..], "the bytes are the plan's");
     }
@@ -78,6 +84,20 @@ fn memory_that_holds_other_bytes_is_no_copy() {
     let error = watch.find(&plan).expect_err("part of it differs");
     let Error::OtherBytes { matching, samples } = error else { panic!("{error}") };
     assert!(matching > samples / 2 && matching < samples, "{matching} of {samples}");
+}
+
+#[test]
+fn what_lies_beside_the_copy_is_left_alone() {
+    let bench = Bench::new();
+    let plan = bench.plan(BYTES);
+    let watch = Watch::begin().expect("maps");
+    // The last 2 MB of the plan are not in the copy; another owner's bytes follow it in the same mapping.
+    let mut block = copy_of(&plan, 277, 0);
+    let end = block.len() - 2_000_000;
+    block[end..].fill(0x55);
+    let addresses = watch.find(&plan).expect("found").addresses();
+    assert!(addresses.end <= block.as_ptr() as usize + end, "{addresses:x?}");
+    assert!(addresses.len() + 2 * PAGE > end - 277, "{addresses:x?}");
 }
 
 #[test]

@@ -13,13 +13,15 @@ use super::blocks::DeviceBlock;
 use super::cuda::{Cuda, failed};
 use super::workspace::{ProgramContext, Workspace};
 use super::{Engine, Library, Log, Runtime, identity};
-use crate::engine::host_copy::{self, Found, HostCopy, Watch};
+use crate::engine::host_copy::HostCopy;
 use crate::engine::memory::{Footprint, Pool};
 use crate::engine::profile::Profile;
 use crate::engine::provenance::{self, DeviceIdentity, Verified};
 use crate::engine::{Device, Error, Health, Launch, Placement, Stage};
 use crate::sys::spill::Spilled;
 use crate::tensor::{Dim, HostTensor, TensorSpec};
+
+mod host_copy;
 
 /// Switches of the device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -206,42 +208,6 @@ impl Tensorrt {
         plan.outputs.iter().map(shape).collect()
     }
 
-    /// The host copy of a plan that was loaded since `watch` began, out of anonymous memory. Whatever speaks against it
-    /// leaves it as it is.
-    fn give_back(
-        &self,
-        stage: &str,
-        file: &Path,
-        watch: Result<Watch, host_copy::Error>,
-    ) -> (HostCopy, Option<Spilled>) {
-        let released = watch.and_then(|watch| self.find_copy(&watch, file)).and_then(|found| {
-            let spilled = found.release(file.parent().unwrap_or(Path::new(".")))?;
-            // The trial showed that nobody writes; should somebody, the page becomes private memory again.
-            spilled.allow_writing()?;
-            Ok(spilled)
-        });
-        match released {
-            Ok(spilled) => (HostCopy::Released { bytes: spilled.bytes() }, Some(spilled)),
-            Err(error) => {
-                tracing::warn!("stage '{stage}': TensorRT's host copy of its engine stays in memory: {error}");
-                (HostCopy::Kept { reason: error.to_string() }, None)
-            }
-        }
-    }
-
-    /// The host copy of a plan that was loaded since `watch` began.
-    ///
-    /// # Errors
-    /// [`host_copy::Error`] saying what was found instead.
-    pub fn find_copy(&self, watch: &Watch, file: &Path) -> Result<Found, host_copy::Error> {
-        let found = watch.find(file)?;
-        let addresses = found.addresses();
-        // The driver registers memory as a whole; both ends and the middle tell.
-        let middle = addresses.start.midpoint(addresses.end);
-        let known = [addresses.start, middle, addresses.end - 1].iter().any(|at| self.cuda.knows(*at));
-        if known { Err(host_copy::Error::Registered) } else { Ok(found) }
-    }
-
     /// What a failed enqueue means for the calls after it.
     fn examine(&mut self, error: &super::Error) {
         self.health = match self.cuda.wait() {
@@ -323,13 +289,9 @@ impl Device for Tensorrt {
     }
 
     fn load(&mut self, stage: &Stage, verified: &Verified) -> Result<Plan, Error> {
-        let trial = verified.provenance().and_then(|record| record.memory.release.as_ref());
-        let tried = self.release_host_copy && trial.is_some_and(|trial| trial.works);
-        let watch = tried.then(Watch::begin);
+        let copy = self.before_load(verified);
         let mut plan = self.load_file(&stage.name, &stage.file)?;
-        if let Some(watch) = watch {
-            (plan.host_copy, plan.spilled) = self.give_back(&stage.name, &stage.file, watch);
-        }
+        (plan.host_copy, plan.spilled) = self.after_load(stage, copy);
         let words = self.log.other_device();
         provenance::other_model(stage, verified, words.as_deref())
             .map_err(|refusal| Error::Provenance { refusals: vec![refusal] })?;

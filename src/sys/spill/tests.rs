@@ -24,7 +24,7 @@ fn spilled_memory_reads_the_same_is_no_longer_anonymous_and_frees_as_ever() {
     let before = Resident::of(&range).expect("smaps");
     assert!(before.anonymous >= range.len() as u64, "{before:?}");
     let dir = folder();
-    let spilled = spill(range.clone(), dir.path()).expect("spilled");
+    let spilled = spill(range.clone(), dir.path(), Access::ReadOnly).expect("spilled");
     assert_eq!(spilled.bytes(), range.len() as u64);
     assert_eq!(spilled.resident().expect("smaps"), Resident::default(), "nothing of it was touched yet");
     assert_eq!(std::fs::read_dir(dir.path()).expect("listed").count(), 0, "the file has no name");
@@ -39,11 +39,19 @@ fn spilled_memory_reads_the_same_is_no_longer_anonymous_and_frees_as_ever() {
 }
 
 #[test]
-fn writing_is_possible_again_once_it_is_allowed_and_reaches_no_file_page() {
+fn writing_is_possible_where_it_is_allowed_and_stays_in_memory() {
+    for access in [Access::ReadOnly, Access::AsBefore] {
+        written_to(access);
+    }
+}
+
+fn written_to(access: Access) {
     let (mut block, range) = block();
     let dir = folder();
-    let spilled = spill(range.clone(), dir.path()).expect("spilled");
-    spilled.allow_writing().expect("unprotected");
+    let spilled = spill(range.clone(), dir.path(), access).expect("spilled");
+    if access == Access::ReadOnly {
+        spilled.allow_writing().expect("unprotected");
+    }
     let at = range.start + 3 * PAGE + 17 - block.as_ptr() as usize;
     let (old, neighbour) = (block[at], block[at + 1]);
     block[at] = !old;
@@ -59,9 +67,9 @@ fn addresses_that_are_not_whole_pages_of_private_memory_are_refused() {
     let (block, range) = block();
     let dir = folder();
     let odd = range.start + 1..range.end;
-    assert!(matches!(spill(odd, dir.path()), Err(Error::NotPrivate { .. })));
+    assert!(matches!(spill(odd, dir.path(), Access::AsBefore), Err(Error::NotPrivate { .. })));
     let beyond = range.start..range.end + (1 << 40);
-    assert!(matches!(spill(beyond, dir.path()), Err(Error::NotPrivate { .. })));
+    assert!(matches!(spill(beyond, dir.path(), Access::AsBefore), Err(Error::NotPrivate { .. })));
     drop(block);
 }
 
@@ -73,7 +81,7 @@ fn a_file_system_in_memory_is_refused_and_the_memory_stays_as_it_is() {
         return;
     }
     let (mut block, range) = block();
-    let error = spill(range.clone(), shm).expect_err("it would be memory");
+    let error = spill(range.clone(), shm, Access::AsBefore).expect_err("it would be memory");
     assert!(error.to_string().contains("/dev/shm is on a file system that lives in memory"), "{error}");
     block[PAGE] = 1;
     assert!(Resident::of(&range).expect("smaps").anonymous >= range.len() as u64);
@@ -87,7 +95,7 @@ fn whoever_writes_before_it_is_allowed_ends_the_process() {
     if std::env::var_os(WRITER).is_some() {
         let (mut block, range) = block();
         let dir = folder();
-        spill(range.clone(), dir.path()).expect("spilled");
+        spill(range.clone(), dir.path(), Access::ReadOnly).expect("spilled");
         let at = range.start - block.as_ptr() as usize;
         block[at] = 1;
         std::process::exit(0);
