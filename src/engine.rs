@@ -238,7 +238,7 @@ pub trait Device {
         HostCopy::AsLoaded
     }
 
-    /// Lets go of memory that an engine needs only while it is loaded and bound. Called after a program was made.
+    /// Lets go of memory that an engine needs only while it is loaded and bound. Called after the first program was made.
     fn settle(&self, _engine: &Self::Engine) {}
 
     /// The network's inputs, as it describes them itself.
