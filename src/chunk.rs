@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 pub use bounds::{Bounds, JointBounds, LimitCounts, Limited};
 pub use error::Error;
-pub use grid::GRID;
+pub use grid::{GRID, SET_BACK};
 pub use handover::{Frozen, Mode};
 pub use latency::{Latencies, covers};
 pub use limits::{ClampReport, Limit, Limits};

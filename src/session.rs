@@ -293,7 +293,7 @@ impl Session {
         let clamped = self.limits.clamp(&mut self.chunk, &mut self.clamped)?;
         let published = published_at();
         let scheduled = chunk::schedule(&self.chunk, published)?;
-        let measured = self.control.is_fresh() && self.read_positions();
+        let measured = self.read_positions();
         let new = NewChunk {
             chunk: &self.chunk,
             now: published,
@@ -362,7 +362,7 @@ impl Session {
     fn read_positions(&mut self) -> bool {
         let Some(joints) = self.observation.joints.as_ref().filter(|_| !self.start.is_empty()) else { return false };
         let read = self.positions.read_positions(&joints.bytes, &mut self.start);
-        read.inspect_err(|error| tracing::warn!("motion starts from the chunk's own first row: {error}")).is_ok()
+        read.inspect_err(|error| tracing::debug!("the joints' positions are not known: {error}")).is_ok()
     }
 
     fn violated(&mut self, now: Stamp, settings: &Settings, violation: Violation) -> Outcome<'_> {

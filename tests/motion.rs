@@ -114,6 +114,29 @@ fn with_skip_the_plan_runs_out_by_itself_and_a_long_hold_needs_resume() {
 }
 
 #[test]
+fn a_robot_that_is_resumed_while_it_brakes_comes_to_rest_first() {
+    let mut robot = Robot::ready(&["limits.left_waist.acceleration:=5.0"]);
+    robot.chunk(10_000, 10_020).expect("in force");
+    let Robot { control, settings, out, .. } = &mut robot;
+    assert!(control.violated(at(10_200), OnViolation::Stop, &"why", settings, out).stop);
+    let rest = control.plan().expect("the stop").end();
+    assert!(rest > at(10_300) && control.resume(at(10_250)));
+    assert_eq!(control.plan().map(|plan| plan.end()), Some(rest), "streamed to its end");
+    let rest = rest.nanos() / 1_000_000;
+    assert!(matches!(robot.chunk(10_260, 10_280), Err(Error::BeforeHold { .. })), "seen while it braked");
+    robot.chunk(rest + 10, rest + 30).expect("seen at rest");
+}
+
+#[test]
+fn a_chunk_of_an_observation_ahead_of_the_clock_is_refused() {
+    let mut robot = Robot::ready(&[]);
+    let tolerance = robot.settings.rules.future_tolerance.nanos() / 1_000_000;
+    let refused = robot.chunk(10_001 + tolerance, 10_000);
+    assert!(matches!(refused, Err(Error::FromFuture { .. })), "{refused:?}");
+    robot.chunk(10_000 + tolerance, 10_000).expect("within the tolerance");
+}
+
+#[test]
 fn a_stop_is_entered_once_and_nothing_is_stopped_that_did_not_move() {
     let mut robot = Robot::ready(&["inputs.on_violation:=stop"]);
     let Robot { control, settings, out, .. } = &mut robot;

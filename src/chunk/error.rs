@@ -80,15 +80,38 @@ pub enum Error {
         /// From inference to inference.
         period: Span,
     },
+    /// Nothing to start from.
+    #[error(
+        "motion starts from where the joints are, and that is not known: expected finite positions of {joints} in the joint \
+         state that the policy observes; does the driver publish them on inputs.joints.topic?"
+    )]
+    NoStart {
+        /// Joints that are moved.
+        joints: String,
+    },
+    /// An observation that is not made yet.
+    #[error(
+        "the observation ({observation}) is {} ms ahead of the clock ({now}), {} ms are allowed (inputs.future_tolerance_ms): \
+         the clock was set back meanwhile, or the clocks of sensor and node differ; the next one goes on",
+        (*.observation - *.now).millis(), .tolerance.millis()
+    )]
+    FromFuture {
+        /// Stamp of the observation.
+        observation: Stamp,
+        /// Time of publication.
+        now: Stamp,
+        /// Allowed.
+        tolerance: Span,
+    },
     /// Stopped.
     #[error("stopped: nothing moves until ~/resume is called")]
     Stopped,
-    /// An observation from before a violation.
+    /// An observation from before a hold, or from before the end of a stop.
     #[error("the observation ({observation}) is from before the motion was held ({held}); the next fresh one goes on")]
     BeforeHold {
         /// Stamp of the observation.
         observation: Stamp,
-        /// When it was held.
+        /// When it was held, or came to rest.
         held: Stamp,
     },
     /// Too many chunks met limits.

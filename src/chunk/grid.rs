@@ -11,7 +11,7 @@ pub const GRID: Span = Span::from_nanos(10_000_000);
 pub(super) const DT: f64 = 0.01;
 
 /// Further back than this the clock was set; less is two threads that read it one after the other.
-pub(super) const SET_BACK: Span = Span::from_nanos(100_000_000);
+pub const SET_BACK: Span = Span::from_nanos(100_000_000);
 
 /// The knot at `at`, or the last before it.
 pub(super) fn tick_at(at: Stamp) -> i64 {
@@ -27,6 +27,11 @@ pub(super) fn tick_after(at: Stamp) -> i64 {
 /// both plans are the same, and a controller that hears of the new one goes on along the old one.
 pub(super) fn hand_over(now: Stamp) -> i64 {
     tick_after(now).saturating_add(1)
+}
+
+/// Steps of the grid that cover a time.
+pub(super) fn ticks_of(span: Span) -> i64 {
+    (span.nanos().max(0) as u64).div_ceil(GRID.nanos() as u64) as i64
 }
 
 /// When a knot is.

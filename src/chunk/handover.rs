@@ -124,6 +124,11 @@ impl Members {
         self.tracks.push_back(track);
     }
 
+    /// Forgets the newest.
+    pub fn pop(&mut self) {
+        self.spare.extend(self.tracks.pop_back());
+    }
+
     /// Puts the weighted mean of all members in the place of each position of the newest, which is `reference`.
     ///
     /// The i-th oldest member that has the knot weighs `exp(-decay * i)`, as in ACT. A member fades out over the last `fade` of its

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Chunk;
 use super::bounds::{JointBounds, LimitCounts, Limited};
 use super::error::Error;
-use super::grid::{DT, GRID, SET_BACK, hand_over, stamp_of, tick_at};
+use super::grid::{DT, GRID, SET_BACK, hand_over, stamp_of, tick_at, ticks_of};
 use super::handover::{self, Frozen, Members, Mode};
 use super::pace::{Moving, Pace};
 use super::plan::{Plan, Track, hermite};
@@ -61,10 +61,19 @@ pub struct NewChunk<'a> {
     pub now: Stamp,
     /// Values of it that were brought inside position limits.
     pub clamped: u64,
-    /// Where the joints are, in the plan's order: what motion starts from when there is no plan yet.
+    /// Where the joints are, in the plan's order: what motion starts from when there is no plan yet. `None` when not known.
     pub measured: Option<&'a [f64]>,
     /// Rows frozen and rows ramped, under [`Mode::Rtc`].
     pub frozen: (usize, usize),
+}
+
+/// Whether a chunk met a limit.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Met {
+    No,
+    /// On the way from rest to the reference alone: the robot may be far from where the policy begins.
+    Starting,
+    Yes,
 }
 
 /// The motion of one robot's joints. Allocates nothing after a few chunks.
@@ -121,6 +130,7 @@ impl Motion {
         self.spare.extend(self.plan.take());
         self.members.clear();
         self.past.restart(0, self.names.len());
+        self.counts.chunks_in_a_row = 0;
     }
 
     /// Position that was promised for a time to a chunk that takes over at about `over`: the motion without its stop, unless
@@ -145,8 +155,8 @@ impl Motion {
     /// Makes the plan that follows a new chunk, from the second knot after its time on. Up to there it is the plan before.
     ///
     /// # Errors
-    /// [`Error::LimitWidth`] for a chunk of other joints, [`Error::Limited`] when too many chunks in a row met a limit,
-    /// [`Error::PlanNotFinite`]. The plan in force stays then, and ends at rest by itself.
+    /// [`Error::LimitWidth`] for a chunk of other joints, [`Error::NoStart`] without a plan and without the joints' positions,
+    /// [`Error::Limited`] when too many chunks in a row met a limit, [`Error::PlanNotFinite`]. The plan in force stays then, and ends at rest by itself.
     pub fn take(&mut self, new: &NewChunk<'_>, settings: &MotionSettings) -> Result<&Arc<Plan>, Error> {
         reference::joint_columns(new.chunk, &mut self.columns);
         if self.columns.len() != self.names.len() {
@@ -154,19 +164,26 @@ impl Motion {
         }
         self.pace(settings);
         let now = self.not_before_the_plan(new.now);
+        if self.plan.is_none() && new.measured.is_none_or(|positions| positions.len() != self.names.len()) {
+            return Err(Error::NoStart { joints: self.names.join(", ") });
+        }
         let from = hand_over(now);
-        let mut outside = false;
+        let mut outside = new.clamped > 0;
         reference::fill(new.chunk, &self.columns, &self.paces, from, &mut self.reference, |joint| {
             self.counts.add(joint, Limited::Position, 1);
             outside = true;
         });
         self.start(from, new.measured);
         self.join(new, settings, from);
-        let met = self.follow(from);
-        self.judge(met || outside || new.clamped > 0, settings)?;
-        let end = tick_at(now + settings.max_blind);
-        let cut = self.cut(from, end);
-        self.promise(from, cut, now)
+        let met = self.follow(from, settings.blend);
+        let cut = self.cut(from, tick_at(now + settings.max_blind));
+        let judged = self.judge(if outside { Met::Yes } else { met }, settings);
+        if let Err(error) = judged.and_then(|()| self.promise(from, cut, now)) {
+            // What is refused has no say in later chunks.
+            self.members.pop();
+            return Err(error);
+        }
+        self.plan.as_ref().ok_or(Error::PlanNotFinite)
     }
 
     /// Brings the joints to rest from the second knot after `now` on; `None` without a plan.
@@ -181,7 +198,8 @@ impl Motion {
         for state in &self.states {
             self.next_path.push(state.position, state.velocity);
         }
-        self.promise(from, from, now).inspect_err(|error| tracing::error!("no stop: {error}")).ok()
+        self.promise(from, from, now).inspect_err(|error| tracing::error!("no stop: {error}")).ok()?;
+        self.plan.as_ref()
     }
 
     /// `now`, and not before the plan in force was made. When the clock was set back, that plan is forgotten.
@@ -203,16 +221,15 @@ impl Motion {
         self.counts.resize(self.names.len());
     }
 
-    /// States at the knot of the hand-over: those of the plan in force, else the joints' own at rest, else the new chunk's.
+    /// States at the knot of the hand-over: those of the plan in force, else the joints' own at rest.
     fn start(&mut self, from: i64, measured: Option<&[f64]>) {
         let joints = self.names.len();
-        let measured = measured.filter(|positions| positions.len() == joints);
+        let measured = measured.unwrap_or_default();
         self.states.clear();
         self.states.extend((0..joints).map(|joint| {
-            let (position, velocity) = match (&self.plan, measured.and_then(|all| all.get(joint))) {
-                (Some(plan), _) => plan.track.at(from, joint),
-                (None, Some(&position)) => (position, 0.0),
-                (None, None) => (self.reference.at(from, joint).0, 0.0),
+            let (position, velocity) = match &self.plan {
+                Some(plan) => plan.track.at(from, joint),
+                None => (measured.get(joint).copied().unwrap_or(f64::NAN), 0.0),
             };
             let before = self.plan.as_ref().map_or(velocity, |plan| plan.track.at(from - 1, joint).1);
             Moving { position, velocity, acceleration: (velocity - before) / DT }
@@ -231,7 +248,7 @@ impl Motion {
             Some(plan) if from > plan.cut => &plan.track,
             Some(_) => &self.path,
         };
-        let at_rest = self.plan.as_ref().is_none_or(|plan| from >= plan.track.last());
+        let at_rest = self.is_at_rest(from);
         let reference = &mut self.reference;
         if settings.mode != Mode::Ensemble {
             self.members.clear();
@@ -255,24 +272,34 @@ impl Motion {
                 }
                 let last = |rows: usize| rows.checked_sub(1).map_or(from, |row| tick_at(new.chunk.due(row)));
                 let until = last(frozen).max(from);
-                let ramp = last(frozen + ramped) - last(frozen);
+                // Few rows may be left of what was promised; a ramp over none would be a jump.
+                let ramp = (last(frozen + ramped) - last(frozen)).max(ticks_of(settings.blend));
                 handover::freeze(reference, promised, Frozen { until, ramped_until: until + ramp });
             }
         }
     }
 
-    /// Follows the reference within the bounds; true when one was met.
-    fn follow(&mut self, from: i64) -> bool {
+    /// Whether nothing moves from this knot on.
+    fn is_at_rest(&self, from: i64) -> bool {
+        self.plan.as_ref().is_none_or(|plan| from >= plan.track.last())
+    }
+
+    /// Follows the reference within the bounds, and tells whether one was met. A start from rest is over with the first knot after
+    /// the blend that no bound held back.
+    fn follow(&mut self, from: i64, blend: Span) -> Met {
         let joints = self.names.len();
+        let blended = from + ticks_of(blend);
+        let mut starting = self.is_at_rest(from);
         let reference = &self.reference;
         self.next_path.restart(from, joints);
         for state in &self.states {
             self.next_path.push(state.position, state.velocity);
         }
-        let mut met = false;
+        let mut met = Met::No;
         for tick in from + 1..=reference.last() {
             let (before, after) = (tick - 1, (tick + 1).min(reference.last()));
             let seconds = (after - before) as f64 * DT;
+            let mut held_back = false;
             for (joint, (state, pace)) in self.states.iter_mut().zip(&self.paces).enumerate() {
                 let position = reference.at(tick, joint).0;
                 let velocity = (reference.at(after, joint).0 - reference.at(before, joint).0) / seconds;
@@ -280,20 +307,29 @@ impl Motion {
                 // The row's own values were counted where they were brought inside.
                 if let Some(kind) = limited {
                     self.counts.add(joint, kind, 1);
-                    met |= kind != Limited::Jerk;
+                    held_back |= kind != Limited::Jerk;
                 }
                 *state = next;
                 self.next_path.push(next.position, next.velocity);
+            }
+            starting &= held_back || tick < blended;
+            if held_back {
+                met = met.max(if starting { Met::Starting } else { Met::Yes });
             }
         }
         met
     }
 
-    fn judge(&mut self, met: bool, settings: &MotionSettings) -> Result<(), Error> {
-        self.counts.chunks += u64::from(met);
-        self.counts.chunks_in_a_row = if met { self.counts.chunks_in_a_row + 1 } else { 0 };
+    /// A start from rest counts for nothing here: a robot that was refused would never be let go again.
+    fn judge(&mut self, met: Met, settings: &MotionSettings) -> Result<(), Error> {
+        self.counts.chunks += u64::from(met != Met::No);
+        match met {
+            Met::No => self.counts.chunks_in_a_row = 0,
+            Met::Starting => {}
+            Met::Yes => self.counts.chunks_in_a_row += 1,
+        }
         match settings.refuse_after {
-            Some(limit) if self.counts.chunks_in_a_row > limit => {
+            Some(limit) if met == Met::Yes && self.counts.chunks_in_a_row > limit => {
                 self.counts.refused += 1;
                 Err(Error::Limited { chunks: self.counts.chunks_in_a_row, limit, worst: self.worst() })
             }
@@ -322,7 +358,7 @@ impl Motion {
     }
 
     /// Puts the plan in force: the one before up to `from`, the new path up to `cut`, then the stop.
-    fn promise(&mut self, from: i64, cut: i64, now: Stamp) -> Result<&Arc<Plan>, Error> {
+    fn promise(&mut self, from: i64, cut: i64, now: Stamp) -> Result<(), Error> {
         let joints = self.names.len();
         let mut shared = self.spare_plan();
         // Nobody else holds a spare plan.
@@ -345,7 +381,8 @@ impl Motion {
         self.remember(from);
         std::mem::swap(&mut self.path, &mut self.next_path);
         self.spare.extend(self.plan.take());
-        Ok(self.plan.insert(shared))
+        self.plan = Some(shared);
+        Ok(())
     }
 
     /// Keeps what the plan in force commands up to the knot `until`, at which another takes over.

@@ -147,11 +147,11 @@ impl Watchdog {
         enters
     }
 
-    /// Ends a stop; true when there was one. What was seen before is not moved on.
-    pub fn resume(&mut self, now: Stamp) -> bool {
+    /// Ends a stop that comes to `rest` then; true when there was one. What was seen before it, or in motion, is not moved on.
+    pub fn resume(&mut self, now: Stamp, rest: Stamp) -> bool {
         let stopped = self.state == WatchdogState::Stopped;
         if stopped {
-            *self = Self { since: now, stale_until: Some(self.since), ..Self::default() };
+            *self = Self { since: now, stale_until: Some(self.since.max(rest)), ..Self::default() };
         }
         stopped
     }
@@ -190,10 +190,10 @@ mod tests {
         assert_eq!(watchdog.poll(at(2449), SECOND), None);
         assert_eq!(watchdog.poll(at(2450), SECOND), Some(WatchdogState::Stopped));
         assert_eq!(watchdog.admit(at(2500)), Err(Error::Stopped));
-        assert!(watchdog.resume(at(3000)) && !watchdog.resume(at(3001)));
+        assert!(watchdog.resume(at(3000), at(2600)) && !watchdog.resume(at(3001), at(2600)));
         assert_eq!(watchdog.state(), WatchdogState::Idle);
-        assert!(watchdog.admit(at(2400)).is_err(), "seen before the stop");
-        assert_eq!(watchdog.admit(at(2900)), Ok(()));
+        assert!(watchdog.admit(at(2600)).is_err(), "seen before the rest");
+        assert_eq!(watchdog.admit(at(2601)), Ok(()));
     }
 
     #[test]

@@ -83,7 +83,8 @@ impl Stream {
         let Some(control) = self.control.get() else { return };
         let Some(plan) = control.plan() else { return };
         let now = self.clock.now();
-        if now > plan.end() && control.state() == WatchdogState::Stopped {
+        // Idle with a plan: resumed while it still came to rest.
+        if now > plan.end() && matches!(control.state(), WatchdogState::Stopped | WatchdogState::Idle) {
             return;
         }
         if let Err(error) = self.publish(&plan, now) {

@@ -165,11 +165,6 @@ impl Control {
         lock(&self.plan).clone()
     }
 
-    /// Whether a new chunk starts from where the joints are.
-    pub fn is_fresh(&self) -> bool {
-        self.lock().motion.plan().is_none()
-    }
-
     /// Puts a chunk in force and writes its trajectory. `late_rows` of it were late at `new.now`.
     ///
     /// # Errors
@@ -188,9 +183,12 @@ impl Control {
             let reason = "none has come on limits_topic yet, and nothing moves without its limits".to_owned();
             return Err(chunk::Error::Urdf { reason });
         }
-        let seen = new.chunk.observation_stamp;
-        watchdog.admit(seen)?;
-        latencies.push(new.now - seen);
+        let (observation, tolerance) = (new.chunk.observation_stamp, settings.rules.future_tolerance);
+        if observation > new.now + tolerance {
+            return Err(chunk::Error::FromFuture { observation, now: new.now, tolerance });
+        }
+        watchdog.admit(observation)?;
+        latencies.push(new.now - observation);
         *shape = Shape { rows: new.chunk.rows, step: new.chunk.step };
         let expected = settings.period().max(latencies.p95().unwrap_or_default());
         let next_due = new.now + expected + Span::from_nanos(expected.nanos() / 4);
@@ -247,14 +245,18 @@ impl Control {
         }
     }
 
-    /// Ends a stop; true when there was one. Motion then starts from where the joints are, on fresh inputs.
+    /// Ends a stop; true when there was one. Motion then starts from where the joints are, on inputs from after the rest: a robot
+    /// that still brakes comes to rest first, and who streams commands takes it there.
     pub fn resume(&self, now: Stamp) -> bool {
         let mut state = self.lock();
-        let resumed = state.watchdog.resume(now);
+        // The end of a plan from before the clock was set back is no time to wait for.
+        let stop = state.motion.plan().filter(|plan| plan.made() <= now + chunk::SET_BACK);
+        let rest = stop.map_or(now, |plan| plan.end());
+        let resumed = state.watchdog.resume(now, rest);
         if resumed {
             state.motion.forget();
             state.reason = None;
-            *lock(&self.plan) = None;
+            lock(&self.plan).take_if(|_| rest <= now);
         }
         resumed
     }

@@ -107,18 +107,71 @@ fn chunks_that_meet_limits_in_a_row_are_refused_and_the_plan_in_force_stays() {
     let mut motion = motion(Bounds { velocity: 0.5, acceleration: 5.0, ..Bounds::default() });
     let refusing = MotionSettings { refuse_after: Some(2), ..settings(Mode::Blend) };
     let fast: Vec<f32> = (0..30).map(|i| i as f32 / 10.0).collect();
-    for seen in [1000, 1100] {
+    // The first starts from rest, and does not count.
+    for seen in [1000, 1100, 1200] {
         motion.take(&new(&rows(seen, &fast), seen + 5, &[0.0]), &refusing).expect("counted only");
     }
     let in_force = motion.plan().expect("a plan").clone();
-    let error = motion.take(&new(&rows(1200, &fast), 1205, &[0.0]), &refusing).expect_err("the third");
+    let error = motion.take(&new(&rows(1300, &fast), 1305, &[0.0]), &refusing).expect_err("the third");
     assert!(error.to_string().contains("3 chunks in a row") && error.to_string().contains("`a`"), "{error}");
     assert_eq!(motion.plan(), Some(&in_force));
-    assert!(motion.counts().of(0)[1] > 0 && motion.counts().chunks == 3, "{:?}", motion.counts());
+    assert!(motion.counts().of(0)[1] > 0 && motion.counts().chunks == 4, "{:?}", motion.counts());
     // At rest where it is asked to be: no limit is met, and the row is over.
-    let still = rows(1400, &[position(&in_force, at(2000)).0 as f32; 40]);
-    motion.take(&new(&still, 1800, &[0.0]), &refusing).expect("goes on");
+    let still = rows(1500, &[position(&in_force, at(2000)).0 as f32; 40]);
+    motion.take(&new(&still, 1900, &[0.0]), &refusing).expect("goes on");
     assert_eq!(motion.counts().chunks_in_a_row, 0);
+}
+
+#[test]
+fn refused_motion_may_start_again_from_rest_and_after_forgetting() {
+    let refusing = MotionSettings { refuse_after: Some(0), ..settings(Mode::Blend) };
+    let fast: Vec<f32> = (0..30).map(|i| i as f32 / 10.0).collect();
+    let mut motion = motion(Bounds { velocity: 0.5, acceleration: 5.0, ..Bounds::default() });
+    motion.take(&new(&rows(1000, &fast), 1005, &[0.0]), &refusing).expect("from rest");
+    motion.take(&new(&rows(1100, &fast), 1105, &[0.0]), &refusing).expect_err("in motion");
+    motion.take(&new(&rows(2000, &fast), 2005, &[0.0]), &refusing).expect("from rest again");
+    motion.take(&new(&rows(2100, &fast), 2105, &[0.0]), &refusing).expect_err("in motion");
+    motion.forget();
+    assert_eq!(motion.counts().chunks_in_a_row, 0);
+}
+
+#[test]
+fn a_refused_chunk_has_no_part_in_the_ensemble() {
+    let refusing = MotionSettings { refuse_after: Some(0), ..settings(Mode::Ensemble) };
+    let limited = Bounds { max: 1.0, velocity: 2.0, acceleration: 20.0, ..Bounds::default() };
+    let (mut with, mut without) = (motion(limited), motion(limited));
+    for motion in [&mut with, &mut without] {
+        motion.take(&new(&rows(1000, &[0.0; 40]), 1005, &[0.0]), &refusing).expect("a plan");
+    }
+    with.take(&new(&rows(1050, &[5.0; 40]), 1055, &[0.0]), &refusing).expect_err("beyond the limit");
+    let chunk = rows(1100, &[0.01; 40]);
+    let plans = [&mut with, &mut without].map(|motion| motion.take(&new(&chunk, 1105, &[0.0]), &refusing).cloned());
+    assert!(plans[0].is_ok() && plans[0] == plans[1]);
+}
+
+#[test]
+fn without_a_plan_and_without_positions_nothing_starts() {
+    let mut motion = motion(Bounds::default());
+    let chunk = rows(1000, &[1.0; 20]);
+    for measured in [None, Some(&[][..])] {
+        let error = motion.take(&NewChunk { measured, ..new(&chunk, 1005, &[]) }, &settings(Mode::Blend));
+        assert!(matches!(&error, Err(Error::NoStart { joints }) if joints == "a"), "{error:?}");
+    }
+    motion.take(&new(&chunk, 1005, &[0.0]), &settings(Mode::Blend)).expect("a plan");
+    motion.take(&NewChunk { measured: None, ..new(&chunk, 1055, &[]) }, &settings(Mode::Blend)).expect("from the plan");
+}
+
+#[test]
+fn rtc_with_no_row_left_to_ramp_ramps_over_the_blend() {
+    let mut motion = motion(Bounds::default());
+    let rtc = settings(Mode::Rtc);
+    motion.take(&new(&rows(1000, &[0.0; 40]), 1005, &[0.0]), &rtc).expect("a plan");
+    let chunk = rows(1100, &[1.0; 40]);
+    let plan = motion.take(&NewChunk { frozen: (2, 0), ..new(&chunk, 1105, &[]) }, &rtc).expect("a plan");
+    let share = 2.6 * 10.0 / 100.0;
+    assert!(
+        position(plan, at(1140)).0 == 0.0 && position(plan, at(1150)).0 <= share && position(plan, at(1240)).0 == 1.0
+    );
 }
 
 #[test]
