@@ -32,6 +32,8 @@ pub enum Outcome<'s> {
         action: OnViolation,
         /// The way to rest, on entering a hold or a stop.
         stop: Option<&'s JointTrajectoryMessage>,
+        /// Number of the stop's plan: a greater one is newer.
+        plan: u64,
     },
     /// Stopped by a violation or the watchdog; [`Session::resume`] ends it.
     Stopped,
@@ -46,6 +48,8 @@ pub struct Published<'s> {
     pub chunk: &'s ActionChunkMessage,
     /// The rows that are still to come, as a controller takes them: the joints. `None` when the policy moves none.
     pub trajectory: Option<&'s JointTrajectoryMessage>,
+    /// Number of its plan: a greater one is newer.
+    pub plan: u64,
     /// Where the time went.
     pub timings: &'s Timings,
     /// Values of this chunk that were clamped to a limit.
@@ -271,6 +275,7 @@ impl Session {
             Ok(clamped) => Outcome::Published(Published {
                 chunk: &self.message,
                 trajectory: Some(self.trajectory.message()).filter(|_| !self.start.is_empty()),
+                plan: self.trajectory.plan(),
                 timings: &self.timings,
                 clamped,
                 observation: &self.observation,
@@ -372,7 +377,8 @@ impl Session {
             action => action,
         };
         let watched = self.control.violated(now, action, &violation, settings, &mut self.trajectory);
-        Outcome::Violation { violation, action, stop: watched.stop.then(|| self.trajectory.message()) }
+        let stop = watched.stop.then(|| self.trajectory.message());
+        Outcome::Violation { violation, action, stop, plan: self.trajectory.plan() }
     }
 }
 

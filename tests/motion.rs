@@ -128,6 +128,38 @@ fn a_robot_that_is_resumed_while_it_brakes_comes_to_rest_first() {
 }
 
 #[test]
+fn a_clock_set_back_after_long_running_lets_motion_start_only_when_the_old_plan_is_over() {
+    for (rule, after) in [("skip", WatchdogState::Idle), ("stop", WatchdogState::Stopped)] {
+        let mut robot = Robot::ready(&[&format!("inputs.on_violation:={rule}")]);
+        for now in (10_000..60_000).step_by(100) {
+            robot.sense(now, true);
+            robot.chunk(now, now + 20).expect("in force");
+            assert_eq!(robot.watch(now + 20), (WatchdogState::Running, false));
+        }
+        let left = (robot.control.plan().expect("moves").end() - at(59_920)).nanos() / 1_000_000;
+        assert!(left > 300);
+        assert!(matches!(robot.chunk(54_900, 54_910), Err(Error::SetBack { .. })), "not seen yet");
+        assert_eq!(robot.watch(54_920), (after, false));
+        assert!(robot.control.plan().is_none());
+        let reason = robot.control.status(&robot.settings).reason;
+        assert_eq!(reason.as_deref(), Some("the clock was set back by 5000 ms"));
+        if after == WatchdogState::Idle {
+            assert!(matches!(robot.chunk(54_920 + left, 54_930 + left), Err(Error::BeforeHold { .. })));
+            robot.chunk(54_921 + left, 54_941 + left).expect("at rest");
+        }
+    }
+}
+
+#[test]
+fn nothing_moves_after_the_end_of_the_node() {
+    let mut robot = Robot::ready(&[]);
+    robot.chunk(10_000, 10_020).expect("in force");
+    assert!(robot.control.end(at(10_100), &robot.settings, &mut robot.out));
+    assert!(robot.out.message().points.last().is_some_and(|point| point.velocities == [0.0, 0.0]));
+    assert_eq!(robot.chunk(10_110, 10_120), Err(Error::Ending));
+}
+
+#[test]
 fn a_chunk_of_an_observation_ahead_of_the_clock_is_refused() {
     let mut robot = Robot::ready(&[]);
     let tolerance = robot.settings.rules.future_tolerance.nanos() / 1_000_000;

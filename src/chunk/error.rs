@@ -103,6 +103,17 @@ pub enum Error {
         /// Allowed.
         tolerance: Span,
     },
+    /// The clock was set back while a chunk was made.
+    #[error("the clock was set back from {before} to {now}; the next chunk goes on once the robot is at rest")]
+    SetBack {
+        /// Time of publication.
+        now: Stamp,
+        /// What it showed before.
+        before: Stamp,
+    },
+    /// The node ends.
+    #[error("the node ends: nothing moves any more")]
+    Ending,
     /// Stopped.
     #[error("stopped: nothing moves until ~/resume is called")]
     Stopped,

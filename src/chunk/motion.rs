@@ -1,6 +1,7 @@
 //! From chunks to one motion: each new chunk joins the plan in force, within the joints' bounds, and ends at rest.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Chunk;
 use super::bounds::{JointBounds, LimitCounts, Limited};
@@ -17,6 +18,9 @@ const LONGEST_STOP: usize = 6000;
 
 /// Knots of the past that are kept: rows of a chunk that are late already are told by them.
 const PAST: usize = 300;
+
+/// Plans made so far, by whatever motion: publishers tell by it which of two is newer.
+static PLANS: AtomicU64 = AtomicU64::new(0);
 
 /// How chunks become motion. May change from chunk to chunk.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -96,7 +100,6 @@ pub struct Motion {
     states: Vec<Moving>,
     members: Members,
     counts: LimitCounts,
-    sequence: u64,
 }
 
 impl Motion {
@@ -371,13 +374,12 @@ impl Motion {
             (from..=cut).for_each(|tick| track.push_row(&self.next_path, tick));
             stop(&self.paces, track, &mut self.states);
             (plan.cut, plan.from, plan.made) = (cut, from, now);
-            plan.sequence = self.sequence + 1;
+            plan.sequence = PLANS.fetch_add(1, Ordering::Relaxed) + 1;
             if !plan.is_finite() {
                 self.spare.push(shared);
                 return Err(Error::PlanNotFinite);
             }
         }
-        self.sequence += 1;
         self.remember(from);
         std::mem::swap(&mut self.path, &mut self.next_path);
         self.spare.extend(self.plan.take());

@@ -98,7 +98,7 @@ pub struct Plan {
     pub(super) from: i64,
     /// When it was made.
     pub(super) made: Stamp,
-    /// Counts the plans of one run.
+    /// Counts the plans of the process.
     pub(super) sequence: u64,
 }
 
@@ -153,9 +153,11 @@ impl Plan {
         self.track.positions.iter().chain(&self.track.velocities).all(|value| value.is_finite())
     }
 
-    /// Writes the knots after `now` into a reused message: times from its stamp above zero and strictly increasing, the last
-    /// point at rest.
+    /// Writes the knots after `now`, or after it was made, into a reused message: times from its stamp above zero and strictly
+    /// increasing, the last point at rest.
     pub fn write(&self, now: Stamp, out: &mut TrajectoryBuffer) {
+        let now = now.max(self.made);
+        out.plan = self.sequence;
         let message = &mut out.message;
         message.stamp = now;
         message.frame_id.clear();
@@ -194,6 +196,8 @@ pub(super) fn hermite(from: (f64, f64), to: (f64, f64), share: f64, duration: f6
 #[derive(Debug, Default)]
 pub struct TrajectoryBuffer {
     message: JointTrajectoryMessage,
+    /// [`Plan::sequence`] of the plan in it.
+    plan: u64,
     /// Points of longer trajectories before, kept for their buffers.
     spare: Vec<TrajectoryPoint>,
 }
@@ -202,6 +206,11 @@ impl TrajectoryBuffer {
     /// The trajectory filled last.
     pub fn message(&self) -> &JointTrajectoryMessage {
         &self.message
+    }
+
+    /// [`Plan::sequence`] of the plan filled in last; 0 before the first.
+    pub fn plan(&self) -> u64 {
+        self.plan
     }
 
     fn resize(&mut self, points: usize) {

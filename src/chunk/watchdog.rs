@@ -67,7 +67,9 @@ pub struct Watchdog {
     runs_out: Stamp,
     /// Last look at the time.
     looked: Stamp,
-    /// Chunks of observations up to here are from before a hold that a violation asked for.
+    /// Last look of the thread that watches the clock.
+    watched: Stamp,
+    /// Chunks of observations up to here are from before a hold that a violation asked for, or from before a rest.
     stale_until: Option<Stamp>,
 }
 
@@ -85,8 +87,12 @@ impl Watchdog {
     /// Whether a chunk of this observation may move the robot.
     ///
     /// # Errors
-    /// [`Error::Stopped`] until [`Watchdog::resume`]; [`Error::BeforeHold`] for what was seen before a violation was.
-    pub fn admit(&self, observation: Stamp) -> Result<(), Error> {
+    /// [`Error::Stopped`] until [`Watchdog::resume`]; [`Error::BeforeHold`] for what was seen before a violation was;
+    /// [`Error::SetBack`] at a time `now` from before the last look at the clock.
+    pub fn admit(&self, observation: Stamp, now: Stamp) -> Result<(), Error> {
+        if now < self.watched - SET_BACK {
+            return Err(Error::SetBack { now, before: self.watched });
+        }
         match (self.state, self.stale_until) {
             (WatchdogState::Stopped, _) => Err(Error::Stopped),
             (_, Some(held)) if observation <= held => Err(Error::BeforeHold { observation, held }),
@@ -105,12 +111,6 @@ impl Watchdog {
     /// `stop_after`: how long it may hold before it stops; `None`: for ever.
     pub fn poll(&mut self, now: Stamp, stop_after: Option<Span>) -> Option<WatchdogState> {
         let before = self.state;
-        if now < self.since - SET_BACK {
-            // The clock went back: what was promised is promised no more.
-            let state = if before == WatchdogState::Stopped { before } else { WatchdogState::Idle };
-            *self = Self { state, since: now, looked: now, ..Self::default() };
-            return (state != before).then_some(state);
-        }
         // Nobody looked for so long: the clock was set, or everything stood still. That was no silence.
         let leapt = now - self.looked > LEAP;
         if self.state.is_moving() && now >= self.runs_out {
@@ -126,6 +126,27 @@ impl Watchdog {
             self.enter(WatchdogState::Stopped, now);
         }
         (self.state != before).then_some(self.state)
+    }
+
+    /// Looks whether the clock was set back, and returns what it showed before. Always from the same thread: two threads that read
+    /// the clock and then wait for each other see it go back, too.
+    pub fn set_back(&mut self, now: Stamp) -> Option<Stamp> {
+        let before = std::mem::replace(&mut self.watched, now);
+        (now < before - SET_BACK).then_some(before)
+    }
+
+    /// After the clock was set back nothing is known of what was promised. The robot is at rest by `rest`, and what is seen up to
+    /// then does not move it; `stop`: nothing does. The new state when it changed.
+    pub fn start_over(&mut self, now: Stamp, rest: Stamp, stop: bool) -> Option<WatchdogState> {
+        let before = self.state;
+        let state = match before {
+            WatchdogState::Stopped => before,
+            WatchdogState::Idle => before,
+            _ if stop => WatchdogState::Stopped,
+            _ => WatchdogState::Idle,
+        };
+        *self = Self { state, since: now, looked: now, watched: now, stale_until: Some(rest), ..Self::default() };
+        (state != before).then_some(state)
     }
 
     /// A violation asks for a hold; true when there is motion to be stopped.
@@ -151,7 +172,8 @@ impl Watchdog {
     pub fn resume(&mut self, now: Stamp, rest: Stamp) -> bool {
         let stopped = self.state == WatchdogState::Stopped;
         if stopped {
-            *self = Self { since: now, stale_until: Some(self.since.max(rest)), ..Self::default() };
+            let stale = self.stale_until.unwrap_or(rest).max(rest).max(self.since);
+            *self = Self { since: now, watched: self.watched, stale_until: Some(stale), ..Self::default() };
         }
         stopped
     }
@@ -189,11 +211,11 @@ mod tests {
         assert_eq!(watchdog.since(), at(1450), "the plan held by itself");
         assert_eq!(watchdog.poll(at(2449), SECOND), None);
         assert_eq!(watchdog.poll(at(2450), SECOND), Some(WatchdogState::Stopped));
-        assert_eq!(watchdog.admit(at(2500)), Err(Error::Stopped));
+        assert_eq!(watchdog.admit(at(2500), at(2500)), Err(Error::Stopped));
         assert!(watchdog.resume(at(3000), at(2600)) && !watchdog.resume(at(3001), at(2600)));
         assert_eq!(watchdog.state(), WatchdogState::Idle);
-        assert!(watchdog.admit(at(2600)).is_err(), "seen before the rest");
-        assert_eq!(watchdog.admit(at(2601)), Ok(()));
+        assert!(watchdog.admit(at(2600), at(2600)).is_err(), "seen before the rest");
+        assert_eq!(watchdog.admit(at(2601), at(2601)), Ok(()));
     }
 
     #[test]
@@ -204,7 +226,7 @@ mod tests {
         assert_eq!(watchdog.state(), WatchdogState::Running);
         assert_eq!(watchdog.poll(at(1950), None), Some(WatchdogState::Holding));
         assert_eq!(watchdog.poll(at(999_000), None), None, "without a limit it holds for ever");
-        assert_eq!(watchdog.admit(at(1000)), Ok(()), "a plan that ran out makes no observation stale");
+        assert_eq!(watchdog.admit(at(1000), at(1000)), Ok(()), "a plan that ran out makes no observation stale");
     }
 
     #[test]
@@ -220,8 +242,8 @@ mod tests {
     fn a_hold_for_a_violation_refuses_what_was_seen_before_it() {
         let mut watchdog = running();
         assert!(watchdog.hold(at(1100)) && !watchdog.hold(at(1110)));
-        assert!(matches!(watchdog.admit(at(1100)), Err(Error::BeforeHold { .. })));
-        assert_eq!(watchdog.admit(at(1101)), Ok(()));
+        assert!(matches!(watchdog.admit(at(1100), at(1100)), Err(Error::BeforeHold { .. })));
+        assert_eq!(watchdog.admit(at(1101), at(1101)), Ok(()));
     }
 
     #[test]
@@ -235,11 +257,18 @@ mod tests {
 
     #[test]
     fn a_clock_that_goes_back_leaves_nothing_promised_but_a_stop() {
+        // Long after the state was entered, and not to before it.
         let mut watchdog = running();
-        assert_eq!(watchdog.poll(at(500), SECOND), Some(WatchdogState::Idle));
-        let mut watchdog = running();
-        watchdog.stop(at(1100));
-        assert_eq!(watchdog.poll(at(500), SECOND), None);
-        assert_eq!(watchdog.state(), WatchdogState::Stopped);
+        assert_eq!(watchdog.set_back(at(50_000)), None);
+        watchdog.planned(at(50_000), at(50_300), at(50_450));
+        assert_eq!(watchdog.set_back(at(49_950)), None, "no more than threads that wait for each other");
+        assert!(matches!(watchdog.admit(at(44_950), at(45_000)), Err(Error::SetBack { .. })), "until it is seen");
+        assert_eq!(watchdog.set_back(at(45_000)), Some(at(49_950)));
+        let mut stopped = watchdog.clone();
+        assert_eq!(watchdog.start_over(at(45_000), at(45_400), false), Some(WatchdogState::Idle));
+        assert!(watchdog.admit(at(45_400), at(45_410)).is_err() && watchdog.admit(at(45_401), at(45_410)).is_ok());
+        assert_eq!(stopped.start_over(at(45_000), at(45_400), true), Some(WatchdogState::Stopped));
+        assert_eq!(stopped.start_over(at(40_000), at(40_100), false), None, "a stop stays");
+        assert!(stopped.resume(at(40_010), at(40_010)) && stopped.admit(at(40_100), at(40_110)).is_err());
     }
 }

@@ -35,11 +35,11 @@ impl Publishers {
         self.chunk.publish_raw(&self.bytes)
     }
 
-    /// Publishes a trajectory.
+    /// Publishes the trajectory of a plan.
     ///
     /// # Errors
     /// r2r's code when the middleware refuses the message.
-    pub fn trajectory(&mut self, message: &JointTrajectoryMessage) -> Result<(), r2r::Error> {
-        self.trajectory.publish(message)
+    pub fn trajectory(&mut self, plan: u64, message: &JointTrajectoryMessage) -> Result<(), r2r::Error> {
+        self.trajectory.publish(plan, message)
     }
 }

@@ -150,13 +150,11 @@ impl Builder {
             }
         }));
         if let Some(description) = description {
-            tasks.push(tokio::spawn(description.run(shared.described.clone(), control, settings)));
+            tasks.push(tokio::spawn(description.run(shared.described.clone(), control.clone(), settings)));
         }
-        let workers = vec![
-            Worker::start("watchdog", move |told| watch.run(told))?,
-            Worker::start("stream", move |told| stream.run(told))?,
-        ];
+        let watch = Worker::start("watchdog", move |told| watch.run(told))?;
+        let stream = Worker::start("stream", move |told| stream.run(told))?;
         let inference = Inference::start(policy, shared, publishers)?;
-        Ok(Running { spin, inference, workers, tasks, requests, logging })
+        Ok(Running { spin, inference, watch, stream, control, clock, tasks, requests, logging })
     }
 }

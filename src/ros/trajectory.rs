@@ -6,10 +6,6 @@ use r2r::{Node, PublisherUntyped, QosProfile};
 
 use super::error::Error;
 use crate::message::JointTrajectoryMessage;
-use crate::time::{Span, Stamp};
-
-/// Further back than this the clock was set.
-const SET_BACK: Span = Span::from_nanos(100_000_000);
 
 /// The topic. The lock keeps messages in the order of their plans: a controller follows the last that it hears.
 #[derive(Clone)]
@@ -18,7 +14,8 @@ pub struct Trajectories(Arc<Mutex<Output>>);
 struct Output {
     publisher: PublisherUntyped,
     bytes: Vec<u8>,
-    last: Stamp,
+    /// Of the plan published last.
+    last: u64,
 }
 
 impl Trajectories {
@@ -30,20 +27,21 @@ impl Trajectories {
         let name = "~/joint_trajectory";
         let publisher = node.create_publisher_untyped(name, JointTrajectoryMessage::TYPE, QosProfile::default());
         let publisher = publisher.map_err(|e| Error::endpoint("topic", name, e))?;
-        Ok(Self(Arc::new(Mutex::new(Output { publisher, bytes: Vec::new(), last: Stamp::default() }))))
+        Ok(Self(Arc::new(Mutex::new(Output { publisher, bytes: Vec::new(), last: 0 }))))
     }
 
-    /// Publishes a trajectory, unless a newer one was published meanwhile: a hold that came while this one was on its way.
+    /// Publishes the trajectory of a plan ([`Plan::sequence`](crate::chunk::Plan::sequence)), unless that of a newer one was
+    /// published meanwhile: a stop that came while this one was on its way. Stamps do not tell: in simulation both may be equal.
     ///
     /// # Errors
     /// r2r's code when the middleware refuses the message.
-    pub fn publish(&self, message: &JointTrajectoryMessage) -> Result<(), r2r::Error> {
+    pub fn publish(&self, plan: u64, message: &JointTrajectoryMessage) -> Result<(), r2r::Error> {
         let mut output = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Output { publisher, bytes, last } = &mut *output;
-        if message.stamp < *last && *last - message.stamp < SET_BACK {
+        if plan < *last {
             return Ok(());
         }
-        *last = message.stamp;
+        *last = plan;
         message.write(bytes);
         publisher.publish_raw(bytes)
     }

@@ -11,7 +11,7 @@ use super::latest::Latest;
 use super::phase::Phase;
 use super::trajectory::Trajectories;
 use crate::chunk::{TrajectoryBuffer, WatchdogState};
-use crate::observation::{Inputs, OnViolation};
+use crate::observation::Inputs;
 use crate::parameters::Settings;
 use crate::session::Control;
 
@@ -91,8 +91,8 @@ impl Watch {
     /// The node ends: what moves is brought to rest now and not when its plan runs out.
     fn end(&self, control: &Control, trajectory: &mut TrajectoryBuffer) {
         let settings = self.settings.get();
-        let held = control.violated(self.clock.now(), OnViolation::Hold, &"the node ends", &settings, trajectory);
-        if let Some(Err(error)) = held.stop.then(|| self.trajectories.publish(trajectory.message())) {
+        let stop = control.end(self.clock.now(), &settings, trajectory);
+        if let Some(Err(error)) = stop.then(|| self.trajectories.publish(trajectory.plan(), trajectory.message())) {
             tracing::error!("the robot was NOT told to stop: the middleware did not take the message: {error}");
         }
     }
@@ -100,7 +100,7 @@ impl Watch {
     fn look(&self, control: &Control, trajectory: &mut TrajectoryBuffer, seen: &mut Seen) {
         let settings = self.settings.get();
         let watched = control.watch(self.clock.now(), &self.inputs, &settings, trajectory);
-        let sent = watched.stop.then(|| self.trajectories.publish(trajectory.message()));
+        let sent = watched.stop.then(|| self.trajectories.publish(trajectory.plan(), trajectory.message()));
         if let Some(Err(error)) = &sent {
             tracing::error!("the robot was NOT told to stop: the middleware did not take the message: {error}");
         }
@@ -127,6 +127,7 @@ impl Watch {
                 });
             }
             WatchdogState::Running if before == WatchdogState::Holding => tracing::info!("motion goes on"),
+            WatchdogState::Idle if before != WatchdogState::Stopped => tracing::warn!("motion given up: {reason}"),
             WatchdogState::Idle | WatchdogState::Running | WatchdogState::Late => {}
         }
     }

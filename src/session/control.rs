@@ -33,6 +33,8 @@ struct State {
     stops: u64,
     late_rows: u64,
     described: Described,
+    /// The node ends.
+    ending: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -104,6 +106,7 @@ impl Control {
             stops: 0,
             late_rows: 0,
             described: Described::default(),
+            ending: false,
         };
         Self { state: Mutex::new(state), plan: Mutex::default() }
     }
@@ -178,7 +181,10 @@ impl Control {
     ) -> Result<(), chunk::Error> {
         let mut state = self.lock();
         self.look(&mut state, new.now, settings);
-        let State { motion, watchdog, latencies, shape, described, .. } = &mut *state;
+        let State { motion, watchdog, latencies, shape, described, ending, .. } = &mut *state;
+        if *ending {
+            return Err(chunk::Error::Ending);
+        }
         if matches!(described, Described::Awaited) {
             let reason = "none has come on limits_topic yet, and nothing moves without its limits".to_owned();
             return Err(chunk::Error::Urdf { reason });
@@ -187,7 +193,7 @@ impl Control {
         if observation > new.now + tolerance {
             return Err(chunk::Error::FromFuture { observation, now: new.now, tolerance });
         }
-        watchdog.admit(observation)?;
+        watchdog.admit(observation, new.now)?;
         latencies.push(new.now - observation);
         *shape = Shape { rows: new.chunk.rows, step: new.chunk.step };
         let expected = settings.period().max(latencies.p95().unwrap_or_default());
@@ -230,8 +236,11 @@ impl Control {
         Watched { entered, violation: None, stop }
     }
 
-    /// The watchdog's look at the time and, while there is motion, at the inputs. Needs no inference.
+    /// The watchdog's look at the time and, while there is motion, at the inputs. Needs no inference. Call it from one thread.
     pub fn watch(&self, now: Stamp, inputs: &Inputs, settings: &Settings, stop: &mut TrajectoryBuffer) -> Watched {
+        if let Some(watched) = self.look_back(now, settings) {
+            return watched;
+        }
         let moves = self.poll(now, settings).is_moving();
         if !moves || settings.rules.on_violation == OnViolation::Skip {
             return Watched::default();
@@ -243,6 +252,12 @@ impl Control {
                 Watched { violation: Some(violation), ..watched }
             }
         }
+    }
+
+    /// Brings what moves to rest, and lets nothing move after: the node ends. True when a stop was written and is to be published.
+    pub fn end(&self, now: Stamp, settings: &Settings, stop: &mut TrajectoryBuffer) -> bool {
+        self.lock().ending = true;
+        self.violated(now, OnViolation::Hold, &"the node ends", settings, stop).stop
     }
 
     /// Ends a stop; true when there was one. Motion then starts from where the joints are, on inputs from after the rest: a robot
@@ -323,13 +338,24 @@ impl Control {
     }
 
     fn look(&self, state: &mut State, now: Stamp, settings: &Settings) {
-        let Some(entered) = state.watchdog.poll(now, settings.stop_after_when_running()) else { return };
-        state.entered(entered);
-        if entered == WatchdogState::Idle {
-            // The clock went back: nothing of before it holds.
-            state.motion.forget();
-            *lock(&self.plan) = None;
+        if let Some(entered) = state.watchdog.poll(now, settings.stop_after_when_running()) {
+            state.entered(entered);
         }
+    }
+
+    /// What follows when the clock was set back: nothing of before it holds, but the robot runs its plan out.
+    fn look_back(&self, now: Stamp, settings: &Settings) -> Option<Watched> {
+        let mut state = self.lock();
+        let before = state.watchdog.set_back(now)?;
+        let left = lock(&self.plan).take().map_or(Span::ZERO, |plan| plan.end() - before).max(Span::ZERO);
+        state.motion.forget();
+        let stop = settings.rules.on_violation == OnViolation::Stop;
+        let entered = state.watchdog.start_over(now, now + left, stop).is_some();
+        if entered {
+            state.reason = Some(format!("the clock was set back by {:.0} ms", (before - now).millis()).into());
+            state.count();
+        }
+        Some(Watched { entered, ..Watched::default() })
     }
 
     fn brake(&self, state: &mut State, now: Stamp, settings: &Settings, out: &mut TrajectoryBuffer) -> bool {

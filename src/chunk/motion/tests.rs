@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::bounds::Bounds;
+use super::super::plan::TrajectoryBuffer;
 use super::super::tests::chunk;
 use super::*;
 
@@ -145,8 +146,9 @@ fn a_refused_chunk_has_no_part_in_the_ensemble() {
     }
     with.take(&new(&rows(1050, &[5.0; 40]), 1055, &[0.0]), &refusing).expect_err("beyond the limit");
     let chunk = rows(1100, &[0.01; 40]);
-    let plans = [&mut with, &mut without].map(|motion| motion.take(&new(&chunk, 1105, &[0.0]), &refusing).cloned());
-    assert!(plans[0].is_ok() && plans[0] == plans[1]);
+    let tracks = [&mut with, &mut without]
+        .map(|motion| motion.take(&new(&chunk, 1105, &[0.0]), &refusing).expect("a plan").track.clone());
+    assert_eq!(tracks[0], tracks[1]);
 }
 
 #[test]
@@ -172,6 +174,23 @@ fn rtc_with_no_row_left_to_ramp_ramps_over_the_blend() {
     assert!(
         position(plan, at(1140)).0 == 0.0 && position(plan, at(1150)).0 <= share && position(plan, at(1240)).0 == 1.0
     );
+}
+
+#[test]
+fn a_stop_is_newer_than_the_chunk_before_it_also_when_its_time_was_read_before() {
+    let mut motion = motion(Bounds::default());
+    let mut out = TrajectoryBuffer::default();
+    motion
+        .take(&new(&rows(1000, &[1.0; 20]), 1005, &[0.0]), &settings(Mode::Blend))
+        .expect("a plan")
+        .write(at(1005), &mut out);
+    let (chunk, stamp) = (out.plan(), out.message().stamp);
+    motion.hold(at(1003), &settings(Mode::Blend)).expect("a stop").write(at(1003), &mut out);
+    assert!(out.plan() > chunk && out.message().stamp == stamp, "{}", out.message().stamp);
+    // Of another motion, as after a policy was loaded again.
+    let mut other = self::motion(Bounds::default());
+    let plan = other.take(&new(&rows(1000, &[1.0; 20]), 1005, &[0.0]), &settings(Mode::Blend)).expect("a plan");
+    assert!(plan.sequence() > out.plan());
 }
 
 #[test]

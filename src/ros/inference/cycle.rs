@@ -52,9 +52,15 @@ impl Worker {
                 self.trouble(Trouble::new(TroubleKind::Refused, &reason));
                 Answer { lost: refusal.is_sticky(), ..Answer::no(reason) }
             }
-            Outcome::Violation { violation, action, stop } => {
-                let sent = stop.map(|trajectory| self.publishers.trajectory(trajectory));
-                let reason = violation.to_string();
+            Outcome::Violation { violation, action, stop, plan } => {
+                let sent = stop.map(|trajectory| self.publishers.trajectory(plan, trajectory));
+                let mut reason = violation.to_string();
+                if let Some(Err(error)) = &sent {
+                    reason =
+                        format!("{reason}; the robot was NOT told to stop: the middleware did not take it: {error}");
+                    shared.report.update(|report| report.unpublished += 1);
+                    tracing::error!("{action}: {reason}");
+                }
                 shared.report.update(|report| report.violations += 1);
                 if action == OnViolation::Stop {
                     let robot = match &sent {
@@ -72,7 +78,7 @@ impl Worker {
             Outcome::Published(published) => {
                 let sent = self.publishers.chunk(published.chunk);
                 let sent = match published.trajectory {
-                    Some(trajectory) => sent.and(self.publishers.trajectory(trajectory)),
+                    Some(trajectory) => sent.and(self.publishers.trajectory(published.plan, trajectory)),
                     None => sent,
                 };
                 let last = last_chunk(&published, started.elapsed().into());
@@ -136,7 +142,7 @@ impl Worker {
 }
 
 fn last_chunk(published: &Published<'_>, latency: Span) -> LastChunk {
-    let Published { chunk, trajectory: _, timings, clamped, observation: _ } = published;
+    let Published { chunk, trajectory: _, plan: _, timings, clamped, observation: _ } = published;
     LastChunk {
         observation: chunk.stamp,
         rows: chunk.horizon as usize,
