@@ -200,6 +200,19 @@ fn limits_of_a_description_are_waited_for_and_held_with_those_of_the_parameters(
 }
 
 #[test]
+fn a_description_that_leaves_a_moved_joint_without_limits_opens_nothing_and_names_it() {
+    let mut robot = Robot::ready(&["limits_from:=topic"]);
+    // config/aloha.yaml gives both joints positions.
+    robot.settings.limits.retain(|limit| limit.joint == "left_waist");
+    robot.control.await_description();
+    let other =
+        "<robot name='r'><joint name='j1' type='revolute'><limit lower='-1' upper='1' velocity='0.2'/></joint></robot>";
+    let error = robot.control.describe(other, &robot.settings).expect_err("another robot's").to_string();
+    assert!(error.contains("`left_shoulder`") && !error.contains("`left_waist`"), "{error}");
+    assert!(robot.chunk(10_000, 10_020).expect_err("still awaited").to_string().contains("limits_topic"));
+}
+
+#[test]
 fn chunks_too_short_for_their_latency_are_told_once_there_are_enough_of_them() {
     let mut robot = Robot::ready(&["rate_hz:=2.0"]);
     for chunk in 0..5 {

@@ -46,6 +46,11 @@ impl Bounds {
         }
     }
 
+    /// Whether neither position nor velocity has a limit.
+    pub fn is_unlimited(&self) -> bool {
+        [self.min, self.max, self.velocity].iter().all(|limit| limit.is_infinite())
+    }
+
     /// What is wrong with them, if anything.
     fn problem(&self) -> Option<String> {
         let Self { min, max, velocity, acceleration, jerk } = *self;

@@ -381,7 +381,21 @@ impl State {
         // A description has joints that the policy does not move.
         let described = described.iter().filter(|(joint, _)| names.contains(joint));
         let all = given.chain(described.map(|(joint, bounds)| (joint.as_str(), *bounds)));
-        self.motion.set_bounds(JointBounds::new(&names, all)?);
+        let bounds = JointBounds::new(&names, all)?;
+        if matches!(self.described, Described::Here(_)) {
+            // Another robot's description, or other names in it: its limits were asked for, and none came.
+            let without = names.iter().zip(bounds.per_joint()).filter(|(_, bounds)| bounds.is_unlimited());
+            let problem = |name: &String| {
+                format!(
+                    "joint `{name}`: no limit of position or velocity in the robot description and none in limits.{name}"
+                )
+            };
+            let problems: Vec<String> = without.map(|(name, _)| problem(name)).collect();
+            if !problems.is_empty() {
+                return Err(chunk::Error::Limits { problems });
+            }
+        }
+        self.motion.set_bounds(bounds);
         Ok(())
     }
 
