@@ -71,7 +71,8 @@ fn safety() -> Vec<Declaration> {
             "clamps.refuse_after",
             Value::Integer(0),
             Constraint::IntegerRange { from: 0, to: 1_000_000, step: 0 },
-            "Chunks in a row that may meet a joint's limit; further ones are refused until one meets none. 0: any number.",
+            "Chunks in a row that may meet a joint's limit; further ones are refused until one meets none. Limits met on the \
+             way from rest do not count. 0: any number.",
         ),
     ]
 }
