@@ -104,11 +104,10 @@ latency() {
     shown "$tool" bench "$bag" $(policy_of "from-$dtype")
     shown "$tool" bench "$bag" $(policy_of "from-$dtype") --compare-launch
   done
-  shown "$tool" plan from-fp16 --roofline --bandwidth-gb-s 3350 --tflops 989
+  shown "$tool" plan from-fp32 --roofline --bandwidth-gb-s 3350 --tflops 989
   if [ -e "$root/scripts/peer_torch.py" ]; then
     title "PyTorch on the same networks"
-    shown python3 "$root/scripts/peer_torch.py" from-fp16 --steps 4 --samples 200 --dtype fp16
-    shown python3 "$root/scripts/peer_torch.py" from-fp16 --steps 4 --samples 200 --dtype fp16 --compile
+    shown python3 "$root/scripts/peer_torch.py" from-fp32 --steps 4 --samples 200 --dtype fp16 --compile --no-check
   fi
 }
 

@@ -88,6 +88,19 @@ fn a_load_order_that_misses_a_stage_lists_the_engines() {
 }
 
 #[test]
+fn ways_of_starting_a_pass_are_compared_on_tensorrt_alone() {
+    let (policy, bag, params) = (demo::policy(), demo::bag(), demo::params());
+    let given = ["bench", text(&bag), "--policy", text(policy.path()), "--params", text(&params), "--compare-launch"];
+    let output = vla_trt(&given);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    for words in ["engine.kind is onnx", "expected tensorrt", "add -p engine.kind:=tensorrt"] {
+        assert!(said.contains(words), "expected {words:?} in {said}");
+    }
+    assert!(stdout(&output).is_empty(), "nothing was measured");
+}
+
+#[test]
 fn engines_beyond_the_budget_exit_4_with_the_table_and_nothing_is_written() {
     let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
     let file = out.path().join("c.mcap");

@@ -140,8 +140,7 @@ impl Watchdog {
     pub fn start_over(&mut self, now: Stamp, rest: Stamp, stop: bool) -> Option<WatchdogState> {
         let before = self.state;
         let state = match before {
-            WatchdogState::Stopped => before,
-            WatchdogState::Idle => before,
+            WatchdogState::Stopped | WatchdogState::Idle => before,
             _ if stop => WatchdogState::Stopped,
             _ => WatchdogState::Idle,
         };

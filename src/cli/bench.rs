@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Outcome;
 use super::settings::PolicyArgs;
 use crate::engine::memory::{MemoryUse, mib};
-use crate::engine::{HostCopy, Launch, StageReport};
+use crate::engine::{EngineKind, HostCopy, Launch, StageReport};
 use crate::parameters::Settings;
 use crate::policy::{LoadOptions, PolicySpec, Timings};
 use crate::replay::bench::{self, Latencies};
@@ -39,6 +39,11 @@ pub fn run(args: &Bench) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(args.policy.dir())?;
     let settings = args.policy.settings(&spec)?;
     if args.compare_launch {
+        anyhow::ensure!(
+            settings.engine.kind == EngineKind::Tensorrt,
+            "--compare-launch: engine.kind is onnx, which runs stage after stage in one way only; expected tensorrt: add -p \
+             engine.kind:=tensorrt on a machine with a GPU"
+        );
         return compare(args, &spec, &settings);
     }
     let mut session = Session::load(spec, &settings, &mut |_| {})?;

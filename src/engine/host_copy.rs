@@ -121,8 +121,7 @@ impl Watch {
     /// # Errors
     /// [`Error`] saying what was found instead.
     pub fn find(&self, plan: &Path) -> Result<Found, Error> {
-        let mut file = Once::open(plan)?;
-        let bytes = file.size();
+        let bytes = std::fs::metadata(plan)?.len();
         if bytes < LEAST {
             return Err(Error::Small { bytes });
         }
@@ -138,11 +137,13 @@ impl Watch {
         if regions.is_empty() {
             return Err(Error::NoRegion { plan: bytes, largest });
         }
-        let samples = Sample::of(&mut file)?;
+        let samples = Sample::of(&mut Once::open(plan)?)?;
         if samples.len() < LEAST_SAMPLES {
             return Err(Error::OtherBytes { matching: 0, samples: samples.len() });
         }
         let memory = File::open("/proc/self/mem")?;
+        // Opened anew: it lets go of what lies behind it, from its own beginning on.
+        let mut file = Once::open(plan)?;
         let mut best = 0;
         for (region, new) in regions {
             match copy_in(&region, &memory, &mut file, &samples)? {

@@ -16,7 +16,7 @@ use super::window::dont_need;
 
 /// Bytes that are written, mapped and let go of at a time: what is held twice.
 const WINDOW: usize = 32 << 20;
-/// Smallest unit of a mapping on every machine that this runs on (4 KiB; 64 KiB on some arm64 kernels).
+/// A multiple of the page size of every machine that this runs on (4 KiB; 64 KiB on some arm64 kernels).
 pub const PAGE: usize = 64 << 10;
 /// Free space that stays on the disk.
 const DISK_RESERVE: u64 = 256 << 20;
@@ -204,7 +204,8 @@ fn move_window(
     let moved = unsafe { rustix::mm::mremap_fixed(staged, length, length, flags, place) };
     if let Err(error) = moved {
         // SAFETY: the mapping made above, which did not move and which nobody else has.
-        unsafe { rustix::mm::munmap(staged, length) }?;
+        unsafe { rustix::mm::munmap(staged, length) }
+            .unwrap_or_else(|undo| tracing::debug!(%undo, "a mapping that nobody uses stays"));
         return Err(error.into());
     }
     Ok(())

@@ -33,7 +33,10 @@ impl Tensorrt {
     pub(super) fn after_load(&self, stage: &Stage, expected: Expected) -> (HostCopy, Option<Spilled>) {
         let released = match expected {
             Expected::Nothing => return (HostCopy::AsLoaded, None),
-            Expected::Stays(reason) => return (HostCopy::Kept { reason }, None),
+            Expected::Stays(reason) => {
+                tracing::warn!("stage '{}': TensorRT's host copy of its engine stays in memory: {reason}", stage.name);
+                return (HostCopy::Kept { reason }, None);
+            }
             Expected::Goes(watch) => watch.and_then(|watch| self.find_copy(&watch, &stage.file)),
         };
         let folder = stage.file.parent().unwrap_or(Path::new("."));
