@@ -26,7 +26,7 @@ pub use check::{
     verify_without_gpu,
 };
 pub use device::{DeviceIdentity, board, l4t};
-pub use hash::{FileMark, OnnxIdentity};
+pub use hash::{FileMark, OnnxIdentity, network_files};
 pub use release::{Release, kernel};
 pub use time::rfc3339;
 pub use verification::{Figures, TensorFigures, Verification};
