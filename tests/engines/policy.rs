@@ -175,6 +175,10 @@ pub fn what_becomes_of_the_files_of_a_loaded_policy_does_not_reach_it(bench: &Be
     let blue = observation(&spec, "put the blue cube on the red one, slowly, and let go of it", 1);
     let first = chunk_of(&mut policy, &red, SEED, 4);
     assert_eq!(policy.files().changed(), Vec::<&Path>::new());
+    let folder = scratch.path().display().to_string();
+    let maps = fs::read_to_string("/proc/self/maps").expect("maps");
+    let mapped: Vec<&str> = maps.lines().filter(|line| line.contains(&folder) && !line.ends_with("(deleted)")).collect();
+    assert!(mapped.is_empty(), "nothing of the folder is mapped by a name: {mapped:#?}");
     let inverted = |bytes: &mut [u8]| bytes.iter_mut().for_each(|byte| *byte = !*byte);
     let emptied = |file: &Path| File::options().write(true).open(file).expect("opened").set_len(0).expect("cut short");
     for what in ["overwritten", "cut short"] {
