@@ -227,7 +227,7 @@ mod tests {
         let (path, _) = file(dir.path(), 3 * IN_MEMORY as usize);
         let copy = read(&path).expect("copied");
         let range = copy.as_ptr() as usize..copy.as_ptr() as usize + copy.len();
-        assert_eq!(copy.iter().fold(0u64, |sum, byte| sum + u64::from(*byte)) > 0, true);
+        assert!(copy.iter().map(|byte| u64::from(*byte)).sum::<u64>() > 0, "every page is touched");
         let resident = crate::sys::regions::Resident::of(&range).expect("smaps");
         assert!(resident.touched >= IN_MEMORY && resident.anonymous == 0, "{resident:?}");
     }

@@ -177,7 +177,8 @@ pub fn what_becomes_of_the_files_of_a_loaded_policy_does_not_reach_it(bench: &Be
     assert_eq!(policy.files().changed(), Vec::<&Path>::new());
     let folder = scratch.path().display().to_string();
     let maps = fs::read_to_string("/proc/self/maps").expect("maps");
-    let mapped: Vec<&str> = maps.lines().filter(|line| line.contains(&folder) && !line.ends_with("(deleted)")).collect();
+    let mapped: Vec<&str> =
+        maps.lines().filter(|line| line.contains(&folder) && !line.ends_with("(deleted)")).collect();
     assert!(mapped.is_empty(), "nothing of the folder is mapped by a name: {mapped:#?}");
     let inverted = |bytes: &mut [u8]| bytes.iter_mut().for_each(|byte| *byte = !*byte);
     let emptied = |file: &Path| File::options().write(true).open(file).expect("opened").set_len(0).expect("cut short");

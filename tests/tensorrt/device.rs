@@ -43,7 +43,10 @@ fn tensors(rows: usize) -> [Placement; 3] {
     ]
 }
 
-fn bound_to(at: &[usize; 3]) -> ([(String, usize); 2], [(String, usize); 1]) {
+/// The toy's own name of a tensor, and the place that it is bound to.
+type To = (String, usize);
+
+fn bound_to(at: &[usize; 3]) -> ([To; 2], [To; 1]) {
     let [rows, ids, doubled] = *at;
     ([("rows".to_owned(), rows), ("ids".to_owned(), ids)], [("doubled".to_owned(), doubled)])
 }

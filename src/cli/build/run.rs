@@ -55,26 +55,6 @@ where
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("nvpmodel does not answer")]
-    struct NotRestored;
-
-    #[test]
-    fn an_error_of_putting_the_machine_back_does_not_hide_that_of_the_build() {
-        let failed = || anyhow::anyhow!("no engine was built");
-        let both = first(Err(failed()), Err::<(), _>(NotRestored)).expect_err("both failed");
-        assert_eq!(both.to_string(), "no engine was built");
-        let restore = first(Ok(Outcome::Success), Err::<(), _>(NotRestored)).expect_err("not put back");
-        assert_eq!(restore.to_string(), "nvpmodel does not answer");
-        assert!(matches!(first(Ok(Outcome::Success), Ok::<_, NotRestored>(())), Ok(Outcome::Success)));
-        assert!(first(Err(failed()), Ok::<_, NotRestored>(())).is_err());
-    }
-}
-
 /// Makes the machine ready, and says what was done or would be.
 fn prepare(dry_run: bool) -> anyhow::Result<Option<Guard>> {
     let plan = Plan::of(Path::new("/"));
@@ -270,4 +250,24 @@ pub(super) fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
     );
     print_memory(&record);
     Ok(Outcome::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("nvpmodel does not answer")]
+    struct NotRestored;
+
+    #[test]
+    fn an_error_of_putting_the_machine_back_does_not_hide_that_of_the_build() {
+        let failed = || anyhow::anyhow!("no engine was built");
+        let both = first(Err(failed()), Err::<(), _>(NotRestored)).expect_err("both failed");
+        assert_eq!(both.to_string(), "no engine was built");
+        let restore = first(Ok(Outcome::Success), Err::<(), _>(NotRestored)).expect_err("not put back");
+        assert_eq!(restore.to_string(), "nvpmodel does not answer");
+        assert!(matches!(first(Ok(Outcome::Success), Ok::<_, NotRestored>(())), Ok(Outcome::Success)));
+        assert!(first(Err(failed()), Ok::<_, NotRestored>(())).is_err());
+    }
 }
