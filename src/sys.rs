@@ -3,6 +3,7 @@
 
 #[expect(unsafe_code, reason = "one C function without preconditions")]
 mod exit;
+pub mod fs;
 #[expect(unsafe_code, reason = "mapping a file; the safety argument stands at the call")]
 pub mod map;
 pub mod regions;
