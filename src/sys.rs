@@ -6,6 +6,7 @@ pub mod allocator;
 pub mod disk;
 #[expect(unsafe_code, reason = "one C function without preconditions")]
 mod exit;
+pub mod fs;
 #[expect(unsafe_code, reason = "mapping a file; the safety argument stands at the call")]
 pub mod map;
 pub mod private;
