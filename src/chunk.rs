@@ -23,7 +23,7 @@ mod watchdog;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use bounds::{Bounds, JointBounds, LimitCounts, Limited};
+pub use bounds::{Bounds, JointBounds, JointKind, LimitCounts, Limited};
 pub use error::Error;
 pub use grid::{GRID, SET_BACK};
 pub use handover::{Frozen, Mode};

@@ -1,11 +1,28 @@
 //! What a joint may do: position, velocity, acceleration, jerk.
 
+use std::f64::consts::TAU;
+
 use super::error::Error;
 use super::grid::DT;
 
 /// Acceleration of a joint that has no limit, rad/s² or m/s²: so high that no policy's rows reach it, and finite, so that one
 /// way of moving serves all joints.
 const UNLIMITED: f64 = 1e5;
+
+/// Position ranges that cover a turn up to this much, rad, cover all of it: limits are written with a few digits.
+const TURN_ROUNDING: f64 = 0.01;
+
+/// How a joint moves, after the joint types of URDF.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum JointKind {
+    /// Turns between two positions, rad.
+    #[default]
+    Revolute,
+    /// Turns without end: positions that differ by a whole turn are the same pose of the joint.
+    Continuous,
+    /// Slides, m.
+    Prismatic,
+}
 
 /// Limits of one joint in rad (or m), s. Infinite where there is none.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -20,6 +37,10 @@ pub struct Bounds {
     pub acceleration: f64,
     /// Greatest change of acceleration per second while rows are followed. Position, velocity, acceleration and stops come first.
     pub jerk: f64,
+    /// Largest distance between the measured and the commanded position. `None`: that of the joint's kind; infinite: any.
+    pub tracking_error: Option<f64>,
+    /// How the joint moves.
+    pub kind: JointKind,
 }
 
 impl Default for Bounds {
@@ -30,6 +51,8 @@ impl Default for Bounds {
             velocity: f64::INFINITY,
             acceleration: f64::INFINITY,
             jerk: f64::INFINITY,
+            tracking_error: None,
+            kind: JointKind::default(),
         }
     }
 }
@@ -43,6 +66,27 @@ impl Bounds {
             velocity: self.velocity.min(other.velocity),
             acceleration: self.acceleration.min(other.acceleration),
             jerk: self.jerk.min(other.jerk),
+            tracking_error: match (self.tracking_error, other.tracking_error) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            },
+            kind: self.kind.max(other.kind),
+        }
+    }
+
+    /// Largest distance between the measured and the commanded position: as given, else 0.5 rad, or 0.1 m for a prismatic
+    /// joint.
+    pub fn tracking_error(&self) -> f64 {
+        self.tracking_error.unwrap_or(if self.kind == JointKind::Prismatic { 0.1 } else { 0.5 })
+    }
+
+    /// The same without position limits that span a turn or more, when the joint is continuous: every pose of the joint lies
+    /// within them.
+    pub fn without_whole_turns(self) -> Self {
+        if self.kind == JointKind::Continuous && self.max - self.min >= TAU - TURN_ROUNDING {
+            Self { min: f64::NEG_INFINITY, max: f64::INFINITY, ..self }
+        } else {
+            self
         }
     }
 
@@ -53,7 +97,7 @@ impl Bounds {
 
     /// What is wrong with them, if anything.
     fn problem(&self) -> Option<String> {
-        let Self { min, max, velocity, acceleration, jerk } = *self;
+        let Self { min, max, velocity, acceleration, jerk, .. } = *self;
         if min.is_nan() || max.is_nan() || min > max {
             return Some(format!("expected min <= max, found min {min} and max {max}"));
         }
@@ -88,6 +132,7 @@ impl JointBounds {
                 Some(entry) => *entry = entry.tighter(&bounds),
             }
         }
+        all.iter_mut().for_each(|bounds| *bounds = bounds.without_whole_turns());
         let wrong = names.iter().zip(&all).filter_map(|(name, b)| Some(format!("joint `{name}`: {}", b.problem()?)));
         problems.extend(wrong);
         if problems.is_empty() { Ok(Self(all)) } else { Err(Error::Limits { problems }) }
@@ -179,6 +224,29 @@ mod tests {
         let bounds = JointBounds::new(&names, [("a", one), ("a", other)]).expect("valid");
         assert_eq!(bounds.of(0), Bounds { min: -1.0, max: 0.5, velocity: 1.0, ..Bounds::default() });
         assert_eq!(bounds.of(1), Bounds::default());
+    }
+
+    #[test]
+    fn position_limits_of_a_whole_turn_do_not_hold_for_a_continuous_joint_and_narrower_ones_do() {
+        let names = ["a".to_owned()];
+        let bounds = |kind, reach: f64| {
+            let described = Bounds { kind, ..Bounds::default() };
+            let given = Bounds { min: -reach, max: reach, ..Bounds::default() };
+            JointBounds::new(&names, [("a", given), ("a", described)]).expect("valid").of(0)
+        };
+        assert_eq!(bounds(JointKind::Continuous, 3.1416).max, f64::INFINITY);
+        assert_eq!(bounds(JointKind::Continuous, 3.14).min, f64::NEG_INFINITY);
+        assert_eq!(bounds(JointKind::Continuous, 1.0).max, 1.0);
+        assert_eq!(bounds(JointKind::Revolute, 3.1416).max, 3.1416);
+    }
+
+    #[test]
+    fn the_tracking_error_allowed_is_that_of_the_joints_kind_unless_it_is_given() {
+        let of = |kind, tracking_error| Bounds { kind, tracking_error, ..Bounds::default() };
+        let merged = |one: Bounds, other: Bounds| one.tighter(&other).tracking_error();
+        assert_eq!(merged(of(JointKind::Revolute, None), of(JointKind::Continuous, None)), 0.5);
+        assert_eq!(merged(of(JointKind::Revolute, None), of(JointKind::Prismatic, None)), 0.1);
+        assert_eq!(merged(of(JointKind::Revolute, Some(0.3)), of(JointKind::Prismatic, None)), 0.3);
     }
 
     #[test]

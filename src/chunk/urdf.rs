@@ -1,11 +1,12 @@
-//! Joint limits of a robot description (URDF): `lower` and `upper` of revolute and prismatic joints, `velocity` of all.
+//! Joint limits of a robot description (URDF): `lower` and `upper` of revolute and prismatic joints, `velocity` of all, and
+//! which joints are continuous or prismatic.
 //!
 //! URDF has no acceleration; limits of it come from parameters.
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, JointKind};
 use super::error::Error;
 
-/// Limits of every joint that has any, by name, in the order of the description.
+/// Limits of every joint that has any, and of every continuous or prismatic joint, by name, in the order of the description.
 ///
 /// # Errors
 /// [`Error::Urdf`]: no XML, no `<robot>`, or a number that is none, with line and joint.
@@ -20,7 +21,18 @@ pub fn limits(text: &str) -> Result<Vec<(String, Bounds)>, Error> {
     // Joints of transmissions and of ros2_control have no limit element and stand deeper.
     for joint in robot.children().filter(|node| node.has_tag_name("joint")) {
         let name = joint.attribute("name").unwrap_or_default();
-        let Some(limit) = joint.children().find(|node| node.has_tag_name("limit")) else { continue };
+        let kind = match joint.attribute("type") {
+            Some("continuous") => JointKind::Continuous,
+            Some("prismatic") => JointKind::Prismatic,
+            _ => JointKind::Revolute,
+        };
+        let mut bounds = Bounds { kind, ..Bounds::default() };
+        let Some(limit) = joint.children().find(|node| node.has_tag_name("limit")) else {
+            if kind != JointKind::Revolute {
+                all.push((name.to_owned(), bounds));
+            }
+            continue;
+        };
         let number = |attribute: &str| {
             let Some(text) = limit.attribute(attribute) else { return Ok(None) };
             match text.trim().parse::<f64>() {
@@ -31,7 +43,6 @@ pub fn limits(text: &str) -> Result<Vec<(String, Bounds)>, Error> {
                 }
             }
         };
-        let mut bounds = Bounds::default();
         // Zero or below is what some exporters write for "not known".
         bounds.velocity = number("velocity")?.filter(|&speed| speed > 0.0).unwrap_or(bounds.velocity);
         if matches!(joint.attribute("type"), Some("revolute" | "prismatic")) {
@@ -56,13 +67,16 @@ mod tests {
               <joint name="waist" type="revolute"><limit lower="-3.1" upper="3.1" velocity="2.5" effort="10"/></joint>
               <joint name="wheel" type="continuous"><limit effort="1" velocity="7"/></joint>
               <joint name="finger" type="prismatic"><limit upper="0.04" velocity="0" effort="1"/></joint>
+              <joint name="roll" type="continuous"/>
               <joint name="mount" type="fixed"/>
               <ros2_control name="x" type="system"><joint name="waist"/></ros2_control>
             </robot>"#;
         let waist = Bounds { min: -3.1, max: 3.1, velocity: 2.5, ..Bounds::default() };
-        let wheel = Bounds { velocity: 7.0, ..Bounds::default() };
-        let finger = Bounds { min: 0.0, max: 0.04, ..Bounds::default() };
-        let expected = [("waist".to_owned(), waist), ("wheel".to_owned(), wheel), ("finger".to_owned(), finger)];
+        let roll = Bounds { kind: JointKind::Continuous, ..Bounds::default() };
+        let wheel = Bounds { velocity: 7.0, ..roll };
+        let finger = Bounds { min: 0.0, max: 0.04, kind: JointKind::Prismatic, ..Bounds::default() };
+        let expected = [("waist", waist), ("wheel", wheel), ("finger", finger), ("roll", roll)];
+        let expected = expected.map(|(name, bounds)| (name.to_owned(), bounds));
         assert_eq!(limits(text).expect("a description"), expected);
     }
 

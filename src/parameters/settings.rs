@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::error::Problems;
 use super::shape::PolicyShape;
 use super::store::Store;
-use crate::chunk::{Bounds, MotionSettings};
+use crate::chunk::{Bounds, JointKind, MotionSettings};
 use crate::engine::EngineKind;
 use crate::observation::{InputSpec, JointMap, PoseMap, Rules};
 use crate::time::Span;
@@ -121,6 +121,10 @@ pub struct JointLimit {
     pub acceleration: Option<f64>,
     /// Greatest jerk.
     pub jerk: Option<f64>,
+    /// Largest distance between the measured and the commanded position; `None`: that of the joint's kind.
+    pub tracking_error: Option<f64>,
+    /// Whether the joint turns without end.
+    pub continuous: bool,
 }
 
 impl JointLimit {
@@ -132,6 +136,8 @@ impl JointLimit {
             velocity: self.velocity.unwrap_or(f64::INFINITY),
             acceleration: self.acceleration.unwrap_or(f64::INFINITY),
             jerk: self.jerk.unwrap_or(f64::INFINITY),
+            tracking_error: self.tracking_error,
+            kind: if self.continuous { JointKind::Continuous } else { JointKind::default() },
         }
     }
 }

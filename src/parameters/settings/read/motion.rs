@@ -67,6 +67,9 @@ impl Reader<'_> {
                 velocity,
                 acceleration,
                 jerk,
+                tracking_error: Some(self.double(&format!("limits.{joint}.tracking_error")))
+                    .filter(|&allowed| allowed > 0.0),
+                continuous: self.flag(&format!("limits.{joint}.continuous")),
             });
         }
         limits
