@@ -216,6 +216,17 @@ fn a_bag_without_the_policys_topics_is_refused_with_what_it_has() {
     assert!(!output.exists(), "nothing is left at the output's name");
 }
 
+#[test]
+fn a_bag_without_an_instruction_is_refused_with_the_parameter_that_gives_one() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let settings = demo::settings(policy.path(), &["inputs.instruction.topic:=/no_instruction"]);
+    let spec = PolicySpec::load(policy.path()).expect("the demo policy");
+    let mut session = Session::load(spec, &settings, &mut |_| {}).expect("loads");
+    let options = Options { bag: demo::bag(), output: out.path().join("c.mcap"), latency: Span::ZERO, golden: None };
+    let error = replay::run(&mut session, &settings, &options, &mut |_| {}).expect_err("none given").to_string();
+    assert!(error.contains("no instruction: set the parameter `instruction`"), "{error}");
+}
+
 /// A copy of the demo policy with one file changed.
 fn tampered(name: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> tempfile::TempDir {
     let policy = demo::policy();
