@@ -108,6 +108,7 @@ pub fn run(
         inputs.set_instruction(&settings.instruction);
     }
     session.apply(settings)?;
+    session.assume_latency(options.latency);
     let golden = options.golden.as_ref().map(|(file, tolerance)| Golden::open(file, *tolerance)).transpose()?;
     let mut replay = Replay {
         record: Record::new(session.policy(), settings),

@@ -8,10 +8,10 @@ use crate::chunk::{
 };
 use crate::engine::{Admission, Launch};
 use crate::message::{ActionChunkMessage, JointTrajectoryMessage};
-use crate::observation::{self, Inputs, JointMap, Observation, OnViolation, StateReader, Violation};
+use crate::observation::{self, Inputs, Observation, OnViolation, StateReader, Violation};
 use crate::parameters::Settings;
 use crate::policy::{self, Guide, LoadOptions, Policy, PolicySpec, Progress, Timings};
-use crate::time::Stamp;
+use crate::time::{Span, Stamp};
 
 mod control;
 
@@ -128,9 +128,14 @@ pub struct Session {
     timings: Timings,
     clamped: ClampReport,
     limits: Limits,
-    /// Positions of the commanded joints, from which motion starts.
+    /// Reads the positions of the moved joints.
     positions: StateReader,
+    /// Those of the observation, as the driver published them; empty when it lacks one.
+    seen: Vec<f64>,
+    /// The newest ones, at which motion starts.
     start: Vec<f64>,
+    /// Part of the time to publication during which no input can arrive.
+    assumed_latency: Span,
     control: Arc<Control>,
     /// Rows that were promised, for rtc.
     promised: Vec<f32>,
@@ -190,13 +195,15 @@ impl Session {
         let chunk = policy.new_chunk();
         let joints: Vec<String> = chunk.joints(&chunk.names).cloned().collect();
         let control = Arc::new(Control::new(joints.as_slice().into()));
-        let positions = StateReader::new(&[JointMap::identity("action", joints)])?;
+        let positions = StateReader::of_joints(&joints);
         Ok(Self {
             limits: Limits::default(),
             chunk,
             policy,
+            seen: Vec::with_capacity(positions.width()),
             start: vec![0.0; positions.width()],
             positions,
+            assumed_latency: Span::ZERO,
             control,
             promised: Vec::new(),
             observation: Observation::default(),
@@ -223,7 +230,14 @@ impl Session {
     pub fn adopt(&mut self, control: &Arc<Control>) {
         if control.joints() == self.control.joints() {
             self.control = Arc::clone(control);
+            self.control.loaded();
         }
+    }
+
+    /// Publication is assumed to be so much later than the inputs, as in a replay, which offers no input in between. Motion then
+    /// starts at positions that are as much older.
+    pub fn assume_latency(&mut self, latency: Span) {
+        self.assumed_latency = latency;
     }
 
     /// Whether a violation with `on_violation: stop`, or the watchdog, holds publication back.
@@ -243,7 +257,10 @@ impl Session {
     /// # Errors
     /// [`chunk::Error`] when a limit names a joint that the policy does not command; nothing has changed then.
     pub fn apply(&mut self, settings: &Settings) -> Result<(), chunk::Error> {
-        let limits = settings.limits.iter().map(|l| Limit { joint: &l.joint, min: l.min, max: l.max });
+        let limits = settings.limits.iter().map(|limit| {
+            let bounds = limit.bounds().without_whole_turns();
+            Limit { joint: &limit.joint, min: Some(bounds.min), max: Some(bounds.max) }
+        });
         let limits = Limits::new(&self.chunk.names, limits)?;
         self.control.apply(settings)?;
         self.limits = limits;
@@ -265,13 +282,17 @@ impl Session {
         if self.control.poll(now, settings) == WatchdogState::Stopped {
             return Outcome::Stopped;
         }
+        self.control.sense(inputs);
+        if let Some((violation, watched)) = self.control.turned(now, settings, &mut self.trajectory) {
+            return self.turned(settings, violation, &watched);
+        }
         if let Err(violation) = inputs.assemble_into(now, &settings.rules, &mut self.observation) {
             return self.violated(now, settings, violation);
         }
         if !force && self.last.as_ref().is_some_and(|last| last.is(&self.observation, settings)) {
             return Outcome::Unchanged;
         }
-        match self.infer(now, settings, published_at) {
+        match self.infer(now, inputs, settings, published_at) {
             Ok(clamped) => Outcome::Published(Published {
                 chunk: &self.message,
                 trajectory: Some(self.trajectory.message()).filter(|_| !self.start.is_empty()),
@@ -287,18 +308,24 @@ impl Session {
     fn infer(
         &mut self,
         now: Stamp,
+        inputs: &Inputs,
         settings: &Settings,
         published_at: &mut dyn FnMut() -> Stamp,
     ) -> Result<u64, Refusal> {
         // Also a refused inference counts as done: the same observation would be refused again.
         self.remember(settings);
         self.timings.reset();
+        self.read_positions();
         let frozen = self.run_policy(settings)?;
         chunk::finite(&self.chunk)?;
+        self.control.unwrap(&mut self.chunk, &self.seen);
         let clamped = self.limits.clamp(&mut self.chunk, &mut self.clamped)?;
         let published = published_at();
         let scheduled = chunk::schedule(&self.chunk, published)?;
-        let measured = self.read_positions();
+        // The observation is older by the time of the inference: the newest positions are nearer to where the joints are.
+        self.control.sense(inputs);
+        let sensed = published - self.assumed_latency;
+        let measured = self.control.measured(sensed, settings, &mut self.start);
         let new = NewChunk {
             chunk: &self.chunk,
             now: published,
@@ -306,7 +333,13 @@ impl Session {
             measured: measured.then_some(self.start.as_slice()),
             frozen,
         };
-        self.control.take(&new, scheduled.late_rows, settings, &mut self.trajectory)?;
+        let taken = self.control.take(&new, scheduled.late_rows, settings, &mut self.trajectory);
+        taken.map_err(|error| match error {
+            chunk::Error::NoStart { joints, .. } => {
+                chunk::Error::NoStart { joints, found: self.control.why_unmeasured(sensed, settings) }
+            }
+            other => other,
+        })?;
         self.sequence += 1;
         let publication = Publication {
             sequence: self.sequence,
@@ -343,7 +376,8 @@ impl Session {
     fn run_policy(&mut self, settings: &Settings) -> Result<(usize, usize), policy::Error> {
         let (frozen, ramped) = match settings.motion.mode {
             Mode::Rtc => {
-                let covered = self.control.promised(self.observation.stamp, &self.chunk, &mut self.promised);
+                let (seen, step) = (self.observation.stamp, self.chunk.step);
+                let covered = self.control.promised(seen, step, &self.seen, &mut self.promised);
                 let (frozen, ramped) = self.control.frozen(settings, self.chunk.step);
                 let frozen = frozen.min(covered);
                 (frozen, ramped.min(covered - frozen))
@@ -363,11 +397,26 @@ impl Session {
         Ok((frozen, ramped))
     }
 
-    /// Where the observation saw the joints that are moved; false when it did not see all of them.
-    fn read_positions(&mut self) -> bool {
-        let Some(joints) = self.observation.joints.as_ref().filter(|_| !self.start.is_empty()) else { return false };
-        let read = self.positions.read_positions(&joints.bytes, &mut self.start);
-        read.inspect_err(|error| tracing::debug!("the joints' positions are not known: {error}")).is_ok()
+    /// Reads where the observation has the joints that are moved; leaves none when it lacks one of them.
+    fn read_positions(&mut self) {
+        self.seen.clear();
+        let Some(joints) = self.observation.joints.as_ref().filter(|_| !self.start.is_empty()) else { return };
+        self.seen.resize(self.start.len(), 0.0);
+        if let Err(error) = self.positions.read_positions(&joints.bytes, &mut self.seen) {
+            tracing::debug!("the joints' positions are not known: {error}");
+            self.seen.clear();
+        }
+    }
+
+    /// A joint state changed by a turn: the motion has been braked.
+    fn turned(&mut self, settings: &Settings, violation: Violation, watched: &Watched) -> Outcome<'_> {
+        let action = match (watched.entered, settings.rules.on_violation) {
+            (false, _) => OnViolation::Skip,
+            (true, OnViolation::Skip) => OnViolation::Hold,
+            (true, action) => action,
+        };
+        let stop = watched.stop.then(|| self.trajectory.message());
+        Outcome::Violation { violation, action, stop, plan: self.trajectory.plan() }
     }
 
     fn violated(&mut self, now: Stamp, settings: &Settings, violation: Violation) -> Outcome<'_> {

@@ -86,6 +86,12 @@ impl StateReader {
         Ok(Self { elements, layout: Vec::new(), found: Vec::new() })
     }
 
+    /// A reader of the positions of these joints, in this order.
+    pub fn of_joints(joints: &[String]) -> Self {
+        let element = |joint: &String| Element { joint: joint.clone(), scale: 1.0, offset: 0.0, position: f64::NAN };
+        Self { elements: joints.iter().map(element).collect(), layout: Vec::new(), found: Vec::new() }
+    }
+
     /// Number of state values, all keys together.
     pub fn width(&self) -> usize {
         self.elements.len()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::time::{Span, Stamp};
 
 /// What is wrong with one input.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fault {
     /// No usable message since the start, or since the clock went back.
     Missing,
@@ -48,6 +48,8 @@ pub enum Fault {
         /// How far it may step back unnoticed.
         tolerance: Span,
     },
+    /// The position of a joint that is not continuous changed by about a turn between two samples: which, from where to where.
+    TurnJump(Arc<str>),
 }
 
 /// One broken rule.
@@ -65,7 +67,7 @@ impl Breach {
     /// The bound that was broken; `None` where there is none (missing).
     pub fn expected(&self) -> Option<Span> {
         match self.fault {
-            Fault::Missing => None,
+            Fault::Missing | Fault::TurnJump(_) => None,
             Fault::Stale { max_age, .. } | Fault::Frozen { max_age, .. } => Some(max_age),
             Fault::Future { tolerance, .. } | Fault::ClockWentBack { tolerance, .. } => Some(tolerance),
             Fault::Skewed { max_skew, .. } => Some(max_skew),
@@ -75,7 +77,7 @@ impl Breach {
     /// What was found in its place; `None` where nothing was (missing).
     pub fn found(&self) -> Option<Span> {
         match self.fault {
-            Fault::Missing => None,
+            Fault::Missing | Fault::TurnJump(_) => None,
             Fault::Stale { age, .. } | Fault::Frozen { age, .. } => Some(age),
             Fault::Future { ahead, .. } => Some(ahead),
             Fault::Skewed { skew, .. } => Some(skew),
@@ -92,6 +94,7 @@ impl Breach {
             Fault::Future { .. } => "future",
             Fault::Skewed { .. } => "skewed",
             Fault::ClockWentBack { .. } => "went back",
+            Fault::TurnJump(_) => "jumped",
         }
     }
 }
@@ -99,17 +102,18 @@ impl Breach {
 impl fmt::Display for Breach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.input, self.word())
-            .and_then(|()| match self.fault {
+            .and_then(|()| match &self.fault {
+                Fault::TurnJump(what) => write!(f, " ({what})"),
                 Fault::Missing => write!(f, " (no usable message yet)"),
-                Fault::Stale { age, max_age } => write!(f, " ({} old, at most {})", Ms(age), Ms(max_age)),
+                Fault::Stale { age, max_age } => write!(f, " ({} old, at most {})", Ms(*age), Ms(*max_age)),
                 Fault::Frozen { age, max_age, repeats } => {
-                    write!(f, " ({repeats} repeats of a stamp {} old, at most {})", Ms(age), Ms(max_age))
+                    write!(f, " ({repeats} repeats of a stamp {} old, at most {})", Ms(*age), Ms(*max_age))
                 }
                 Fault::Future { ahead, tolerance } => {
-                    write!(f, " (stamp {} ahead of now, at most {})", Ms(ahead), Ms(tolerance))
+                    write!(f, " (stamp {} ahead of now, at most {})", Ms(*ahead), Ms(*tolerance))
                 }
-                Fault::Skewed { skew, max_skew } => write!(f, " ({} apart, at most {})", Ms(skew), Ms(max_skew)),
-                Fault::ClockWentBack { back, tolerance } => write!(f, " (by {}, at most {})", Ms(back), Ms(tolerance)),
+                Fault::Skewed { skew, max_skew } => write!(f, " ({} apart, at most {})", Ms(*skew), Ms(*max_skew)),
+                Fault::ClockWentBack { back, tolerance } => write!(f, " (by {}, at most {})", Ms(*back), Ms(*tolerance)),
             })
             .and_then(|()| match &self.refusal {
                 Some(reason) => write!(f, " [last message refused: {reason}]"),

@@ -5,17 +5,22 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+mod sensing;
+
 use crate::chunk::{
-    self, Bounds, Chunk, JointBounds, Latencies, LimitCounts, Motion, NewChunk, Plan, TrajectoryBuffer, Watchdog,
-    WatchdogState,
+    self, Bounds, JointBounds, Latencies, LimitCounts, Measured, Motion, NewChunk, Plan, PublishedRows, TrajectoryBuffer,
+    TurnJump, Watchdog, WatchdogState,
 };
 use crate::observation::{Inputs, OnViolation, Violation};
 use crate::parameters::{LimitsFrom, Settings};
 use crate::time::{Span, Stamp};
+use sensing::JointSensor;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Control {
+    /// Locked before the state where both are.
+    sensor: Mutex<JointSensor>,
     state: Mutex<State>,
     /// The latest plan: a slot of its own, locked for one clone of a pointer.
     plan: Mutex<Option<Arc<Plan>>>,
@@ -24,6 +29,11 @@ pub struct Control {
 #[derive(Debug)]
 struct State {
     motion: Motion,
+    measured: Measured,
+    /// A jump of a turn between the last samples that nothing has followed yet.
+    jump: Option<TurnJump>,
+    /// The last chunk in force.
+    published: PublishedRows,
     watchdog: Watchdog,
     latencies: Latencies,
     /// Of the last chunk.
@@ -96,8 +106,12 @@ pub struct Watched {
 impl Control {
     /// Control of these joints, which do not move yet.
     pub fn new(joints: Arc<[String]>) -> Self {
+        let sensor = JointSensor::new(&joints);
         let state = State {
             motion: Motion::new(joints),
+            measured: Measured::default(),
+            jump: None,
+            published: PublishedRows::default(),
             watchdog: Watchdog::default(),
             latencies: Latencies::default(),
             shape: Shape::default(),
@@ -108,7 +122,7 @@ impl Control {
             described: Described::default(),
             ending: false,
         };
-        Self { state: Mutex::new(state), plan: Mutex::default() }
+        Self { sensor: Mutex::new(sensor), state: Mutex::new(state), plan: Mutex::default() }
     }
 
     /// Takes over settings that changed.
@@ -181,7 +195,10 @@ impl Control {
     ) -> Result<(), chunk::Error> {
         let mut state = self.lock();
         self.look(&mut state, new.now, settings);
-        let State { motion, watchdog, latencies, shape, described, ending, .. } = &mut *state;
+        if let Some(jump) = &state.jump {
+            return Err(chunk::Error::TurnJump(sensing::describe(&state, jump).to_string()));
+        }
+        let State { motion, watchdog, latencies, shape, described, ending, published, .. } = &mut *state;
         if *ending {
             return Err(chunk::Error::Ending);
         }
@@ -206,6 +223,7 @@ impl Control {
             plan.write(new.now, trajectory);
             *lock(&self.plan) = Some(Arc::clone(plan));
         }
+        published.set(new.chunk);
         state.late_rows += u64::from(late_rows);
         state.reason = None;
         Ok(())
@@ -236,9 +254,13 @@ impl Control {
         Watched { entered, violation: None, stop }
     }
 
-    /// The watchdog's look at the time and, while there is motion, at the inputs. Needs no inference. Call it from one thread.
+    /// The watchdog's look at the time and the joints and, while there is motion, at all inputs. Needs no inference. Call it from
+    /// one thread.
     pub fn watch(&self, now: Stamp, inputs: &Inputs, settings: &Settings, stop: &mut TrajectoryBuffer) -> Watched {
         if let Some(watched) = self.look_back(now, settings) {
+            return watched;
+        }
+        if let Some(watched) = self.watch_joints(now, inputs, settings, stop) {
             return watched;
         }
         let moves = self.poll(now, settings).is_moving();
@@ -269,7 +291,7 @@ impl Control {
         let rest = stop.map_or(now, |plan| plan.end());
         let resumed = state.watchdog.resume(now, rest);
         if resumed {
-            state.motion.forget();
+            state.forget();
             state.reason = None;
             lock(&self.plan).take_if(|_| rest <= now);
         }
@@ -306,35 +328,39 @@ impl Control {
         (settings.rtc_frozen.unwrap_or_else(late), settings.rtc_overlap)
     }
 
-    /// Writes into `out` (`[rows, names]` as in `chunk`) what was promised for the rows of a chunk observed at `seen`: the motion
-    /// of its joints, and of other columns the rows of `chunk`, the last one inferred. Returns the rows that are covered.
-    pub fn promised(&self, seen: Stamp, chunk: &Chunk, out: &mut Vec<f32>) -> usize {
+    /// Writes into `out` the rows that are committed to of a chunk observed at `seen` with `step` from row to row, in the columns of the chunk before: the
+    /// planned motion of the joints, and the rows of the last published chunk in the columns of poses. Returns their number; 0
+    /// when no plan will be followed any more. `positions`: those of the observation, as the driver published them; continuous
+    /// joints are written in the same turn.
+    pub fn promised(&self, seen: Stamp, step: Span, positions: &[f64], out: &mut Vec<f32>) -> usize {
         let state = self.lock();
+        let State { motion, measured, published, latencies, .. } = &*state;
         out.clear();
-        if state.motion.plan().is_none() || chunk.step <= Span::ZERO {
-            return 0;
-        }
-        let over = seen + state.latencies.p95().unwrap_or_default();
-        let shift = (seen - chunk.observation_stamp).nanos() + chunk.step.nanos() / 2;
-        let shift = usize::try_from(shift / chunk.step.nanos()).unwrap_or(0);
-        for row in 0..chunk.rows {
-            let due = seen + chunk.step.times(row as i64 + 1);
-            let Some(before) = chunk.row(row + shift) else { return row };
+        let over = seen + latencies.p95().unwrap_or_default();
+        let turns = |joint| positions.get(joint).map_or(0.0, |&raw| measured.turns(joint, raw, motion.bounds()));
+        for (row, (due, before)) in published.from(seen, step).enumerate() {
             let mut joint = 0;
             for (column, value) in before.iter().enumerate() {
-                if chunk.poses.iter().any(|range| range.contains(&column)) {
+                if published.is_pose(column) {
                     out.push(*value);
                     continue;
                 }
-                let Some(position) = state.motion.promised(due, joint, over) else {
-                    out.truncate(row * chunk.width());
+                let Some(position) = motion.promised(due, joint, over) else {
+                    out.truncate(row * before.len());
                     return row;
                 };
-                out.push(position as f32);
+                out.push((position - turns(joint)) as f32);
                 joint += 1;
             }
         }
-        chunk.rows
+        out.len().checked_div(published.width()).unwrap_or(0)
+    }
+
+    /// The policy was loaded again: latencies and rows of before are those of other engines.
+    pub fn loaded(&self) {
+        let mut state = self.lock();
+        state.latencies = Latencies::default();
+        state.published.clear();
     }
 
     fn look(&self, state: &mut State, now: Stamp, settings: &Settings) {
@@ -348,7 +374,7 @@ impl Control {
         let mut state = self.lock();
         let before = state.watchdog.set_back(now)?;
         let left = lock(&self.plan).take().map_or(Span::ZERO, |plan| plan.end() - before).max(Span::ZERO);
-        state.motion.forget();
+        state.forget();
         let stop = settings.rules.on_violation == OnViolation::Stop;
         let entered = state.watchdog.start_over(now, now + left, stop).is_some();
         if entered {
@@ -371,6 +397,12 @@ impl Control {
 }
 
 impl State {
+    /// Discards what was planned and promised.
+    fn forget(&mut self) {
+        self.motion.forget();
+        self.published.clear();
+    }
+
     fn bound(&mut self, settings: &Settings) -> Result<(), chunk::Error> {
         let names = Arc::clone(self.motion.names());
         let given = settings.limits.iter().map(|limit| (limit.joint.as_str(), limit.bounds()));
