@@ -366,7 +366,7 @@ impl Session {
     /// Where the observation saw the joints that are moved; false when it did not see all of them.
     fn read_positions(&mut self) -> bool {
         let Some(joints) = self.observation.joints.as_ref().filter(|_| !self.start.is_empty()) else { return false };
-        let read = self.positions.read_positions(&joints.bytes, &mut self.start);
+        let read = self.positions.read_positions(joints, &mut self.start);
         read.inspect_err(|error| tracing::debug!("the joints' positions are not known: {error}")).is_ok()
     }
 
