@@ -103,7 +103,7 @@ pub fn run(
     }
     let bag = BagReader::open(&options.bag)?;
     let topics = join_topics(&bag, settings, &options.bag)?;
-    let inputs = Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joint_names());
+    let inputs = Inputs::new(settings.inputs.clone());
     if !settings.instruction.is_empty() {
         inputs.set_instruction(&settings.instruction);
     }
@@ -118,6 +118,7 @@ pub fn run(
         latency: options.latency,
         output: Output::create(&options.output)?,
         golden,
+        last: bag.start(),
     };
     let (start, end) = (bag.start(), bag.end());
     let wanted: Vec<usize> = topics.iter().map(|(topic, _)| *topic).collect();
@@ -191,10 +192,13 @@ struct Replay<'a> {
     output: Output,
     record: Record,
     golden: Option<Golden>,
+    /// Log time of the last message.
+    last: Stamp,
 }
 
 impl Replay<'_> {
     fn offer(&mut self, input: usize, data: bytes::Bytes, log_time: Stamp) {
+        self.last = log_time;
         if self.settings.inputs.get(input).is_some_and(|spec| spec.kind == InputKind::Joints)
             && let Ok(state) = JointStateView::parse(&data)
         {
@@ -235,7 +239,7 @@ impl Replay<'_> {
     }
 
     fn finish(mut self) -> Result<Summary, Error> {
-        self.record.inputs = self.inputs.statistics();
+        self.record.inputs = self.inputs.statistics(self.last);
         self.output.writer.finish()?;
         let difference = self.golden.take().and_then(Golden::finish);
         Ok(Summary { record: self.record, difference })

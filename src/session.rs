@@ -402,7 +402,7 @@ impl Session {
         self.seen.clear();
         let Some(joints) = self.observation.joints.as_ref().filter(|_| !self.start.is_empty()) else { return };
         self.seen.resize(self.start.len(), 0.0);
-        if let Err(error) = self.positions.read_positions(&joints.bytes, &mut self.seen) {
+        if let Err(error) = self.positions.read_positions(joints, &mut self.seen) {
             tracing::debug!("the joints' positions are not known: {error}");
             self.seen.clear();
         }

@@ -14,7 +14,8 @@ use vla_trt::chunk::{
 };
 use vla_trt::message::{ActionChunkMessage, HeaderView, PoseStampedView, write};
 use vla_trt::observation::{
-    InputKind, InputRule, InputSpec, Inputs, JointMap, Observation, OnViolation, Rules, StateReader, Transport,
+    InputKind, InputRule, InputSpec, Inputs, JointMap, JointNames, JointSample, Observation, OnViolation, Rules,
+    StateReader, Transport,
 };
 use vla_trt::policy::decode::ActionDecoder;
 use vla_trt::policy::encode::pose::PoseLayout;
@@ -71,6 +72,7 @@ struct Loop {
     rules: Rules,
     observation: Observation,
     reader: StateReader,
+    newest: JointSample,
     state: [f32; 4],
     pose: [f32; 9],
     chunk: Chunk,
@@ -90,12 +92,14 @@ impl Loop {
             topic: format!("/{name}"),
             kind: InputKind::Camera { transport: Transport::Raw },
             frame_id: String::new(),
+            joints: JointNames::default(),
         };
-        let joints = InputSpec { kind: InputKind::Joints, ..camera("joints") };
+        let names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
+        let joints = JointNames { read: names.clone(), moved: names.clone() };
+        let joints = InputSpec { kind: InputKind::Joints, joints, ..camera("joints") };
         let pose = InputSpec { kind: InputKind::Pose, frame_id: "base".into(), ..camera("eef") };
         let inputs = Inputs::new(vec![camera("top"), camera("wrist"), joints, pose]);
         inputs.set_instruction("pick up the cube");
-        let names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
         let mut columns = names.clone();
         columns.extend((0..9).map(|index| format!("eef.{index}")));
         let bounds = Bounds { velocity: 1.0, acceleration: 8.0, ..Bounds::default() };
@@ -105,7 +109,7 @@ impl Loop {
         Self {
             inputs,
             rules: Rules {
-                per_input: vec![InputRule { max_age: Span::from_nanos(PERIOD), required: true }; 4],
+                per_input: vec![InputRule::age(Span::from_nanos(PERIOD), true); 4],
                 max_skew: Span::from_nanos(PERIOD),
                 on_violation: OnViolation::Skip,
                 future_tolerance: STEP,
@@ -114,6 +118,7 @@ impl Loop {
             motion,
             command: Default::default(),
             reader: StateReader::new(&[JointMap::identity("arm", names)]).expect("a valid map"),
+            newest: JointSample::default(),
             state: [0.0; 4],
             pose: [0.0; 9],
             limits: Limits::new(&columns, limited).expect("valid limits"),
@@ -138,9 +143,12 @@ impl Loop {
         for (input, bytes) in messages.iter().enumerate() {
             self.inputs.offer(input, bytes.clone(), stamp + STEP).expect("a good message");
         }
+        // As the watch thread does.
+        self.inputs.check(stamp + STEP, &self.rules).expect("fresh inputs");
+        assert!(self.inputs.read_joints(&mut self.newest));
         self.inputs.assemble_into(stamp + STEP, &self.rules, &mut self.observation).expect("fresh inputs");
         let joints = self.observation.joints.as_ref().expect("a joint state");
-        self.reader.read(&joints.bytes, &mut self.state).expect("all joints");
+        self.reader.read(joints, &mut self.state).expect("all joints");
         let pose = PoseStampedView::parse(&self.observation.poses[0].bytes).and_then(PoseStampedView::checked);
         PoseLayout::Rot6d.write(&pose.expect("a good pose"), &mut self.pose);
 

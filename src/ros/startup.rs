@@ -83,7 +83,7 @@ impl Builder {
         let Self { mut node, policy, parameters, logging } = self;
         let settings = parameters.settings().clone();
         let clock = RosClock::of(&mut node, settings.use_sim_time)?;
-        let inputs = Arc::new(Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joint_names()));
+        let inputs = Arc::new(Inputs::new(settings.inputs.clone()));
         inputs.set_instruction(&settings.instruction);
         let subscriptions = Subscriptions::create(&mut node, &settings.inputs)?;
         let trajectories = Trajectories::create(&mut node)?;
