@@ -76,7 +76,7 @@ impl Robot {
 
     fn watch(&mut self, now: i64) -> (WatchdogState, bool) {
         let watched = self.control.watch(at(now), &self.inputs, &self.settings, &mut self.out);
-        (self.control.state(), watched.stop)
+        (self.control.state(), watched.braked.must_publish())
     }
 }
 
@@ -122,7 +122,7 @@ fn a_robot_that_is_resumed_while_it_brakes_comes_to_rest_first() {
     let mut robot = Robot::ready(&["limits.left_waist.acceleration:=5.0"]);
     robot.chunk(10_000, 10_020).expect("in force");
     let Robot { control, settings, out, .. } = &mut robot;
-    assert!(control.violated(at(10_200), OnViolation::Stop, &"why", settings, out).stop);
+    assert!(control.brake(at(10_200), OnViolation::Stop, &"why", settings, out).must_publish());
     let rest = control.plan().expect("the stop").end();
     assert!(rest > at(10_300) && control.resume(at(10_250)));
     assert_eq!(control.plan().map(|plan| plan.end()), Some(rest), "streamed to its end");
@@ -158,7 +158,7 @@ fn a_clock_set_back_after_long_running_lets_motion_start_only_when_the_old_plan_
 fn nothing_moves_after_the_end_of_the_node() {
     let mut robot = Robot::ready(&[]);
     robot.chunk(10_000, 10_020).expect("in force");
-    assert!(robot.control.end(at(10_100), &robot.settings, &mut robot.out));
+    assert!(robot.control.end(at(10_100), &robot.settings, &mut robot.out).must_publish());
     assert!(robot.out.message().points.last().is_some_and(|point| point.velocities == [0.0, 0.0]));
     assert_eq!(robot.chunk(10_110, 10_120), Err(Error::Ending));
 }
@@ -176,13 +176,13 @@ fn a_chunk_of_an_observation_ahead_of_the_clock_is_refused() {
 fn a_stop_is_entered_once_and_nothing_is_stopped_that_did_not_move() {
     let mut robot = Robot::ready(&["inputs.on_violation:=stop"]);
     let Robot { control, settings, out, .. } = &mut robot;
-    let mut stop = |now| control.violated(at(now), OnViolation::Stop, &"why", settings, out);
-    assert!(!stop(10_000).entered);
+    let mut stop = |now| control.brake(at(now), OnViolation::Stop, &"why", settings, out);
+    assert!(!stop(10_000).entered());
     robot.chunk(10_000, 10_020).expect("in force");
     let Robot { control, settings, out, .. } = &mut robot;
-    let mut stop = |now| control.violated(at(now), OnViolation::Stop, &"why", settings, out);
+    let mut stop = |now| control.brake(at(now), OnViolation::Stop, &"why", settings, out);
     let entered = stop(10_100);
-    assert!(entered.entered && entered.stop && !stop(10_110).entered);
+    assert!(entered.entered() && entered.must_publish() && !stop(10_110).entered());
     assert_eq!(robot.control.status(&robot.settings).reason.as_deref(), Some("why"));
 }
 

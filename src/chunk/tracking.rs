@@ -2,6 +2,7 @@
 
 use super::bounds::JointKind;
 use super::grid::{DT, GRID, stamp_of, tick_at};
+use super::measured::Measured;
 use super::motion::Motion;
 use super::plan::hermite;
 use crate::time::{Span, Stamp};
@@ -52,11 +53,12 @@ impl Motion {
         Some(hermite(knot(tick), knot(tick + 1), share, DT).0)
     }
 
-    /// The joint that is furthest beyond its allowed tracking error, at the time `stamp` of the measured positions. A joint is
-    /// compared with every position that it was commanded within [`TRACKING_LATENCY`] before, and the least distance counts.
-    pub fn deviation(&self, stamp: Stamp, measured: &[f64]) -> Option<Deviation> {
+    /// The joint that is furthest beyond its allowed tracking error. A measured position is compared with every position that was
+    /// commanded within [`TRACKING_LATENCY`] before its stamp, and the least distance counts.
+    pub fn deviation(&self, measured: &Measured) -> Option<Deviation> {
         let mut worst: Option<(usize, f64)> = None;
-        for (joint, &position) in measured.iter().enumerate() {
+        for joint in 0..self.names().len() {
+            let Some((stamp, position)) = measured.get(joint) else { continue };
             let error = self.tracking_error(stamp, joint, position)?;
             let excess = error - self.bounds().of(joint).tracking_error();
             if excess > 0.0 && worst.is_none_or(|(_, most)| excess > most) {
@@ -64,7 +66,7 @@ impl Motion {
             }
         }
         let (joint, _) = worst?;
-        let (bounds, &measured) = (self.bounds().of(joint), measured.get(joint)?);
+        let (bounds, (stamp, measured)) = (self.bounds().of(joint), measured.get(joint)?);
         Some(Deviation {
             joint: self.names().get(joint)?.clone(),
             planned: self.commanded(stamp, joint)?,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::assembler::{self, Candidate, Verdict};
 use super::clock::{Clock, Watch};
+use super::enable::EnableSwitch;
 use super::error::Error;
 use super::intake::{self, Content};
 use super::joints::Arrived;
@@ -32,6 +33,8 @@ pub struct Inputs {
     names: Vec<(Arc<str>, Arc<str>)>,
     stores: Vec<Store>,
     instruction: Mutex<Option<Arc<str>>>,
+    /// The operator's switch, where there is one.
+    enable: Option<Mutex<EnableSwitch>>,
     /// The one lock taken under another (a slot's, or a scratch's).
     clock: Mutex<Clock>,
     /// Reused by every assembly.
@@ -55,11 +58,18 @@ impl Inputs {
             names: specs.iter().map(|spec| (spec.name.as_str().into(), spec.topic.as_str().into())).collect(),
             stores: specs.iter().map(Store::new).collect(),
             instruction: Mutex::default(),
+            enable: None,
             clock: Mutex::default(),
             assembly: Mutex::default(),
             checking: Mutex::default(),
             specs,
         }
+    }
+
+    /// Lets the robot move only while [`Inputs::offer_enable`] hears true.
+    pub fn with_enable_switch(mut self) -> Self {
+        self.enable = Some(Mutex::default());
+        self
     }
 
     /// The inputs as configured.
@@ -158,6 +168,27 @@ impl Inputs {
         true
     }
 
+    /// Takes up a message of the operator's switch that came at ROS time `received`.
+    pub fn offer_enable(&self, on: bool, received: Stamp) {
+        if let Some(enable) = &self.enable {
+            lock(enable).offer(on, received);
+        }
+    }
+
+    /// The operator's switch as heard last; `None` where there is none.
+    pub fn enable_switch(&self) -> Option<EnableSwitch> {
+        self.enable.as_ref().map(|enable| *lock(enable))
+    }
+
+    /// Whether the operator lets the robot move at `now`. Always, where there is no switch.
+    ///
+    /// # Errors
+    /// What the switch says, or does not say.
+    pub fn check_enable(&self, now: Stamp, rules: &Rules) -> Result<(), Violation> {
+        let breach = self.enable_switch().and_then(|switch| switch.check(now, rules.enable_max_age));
+        breach.map_or(Ok(()), |breach| Err(Violation { at: now, breaches: vec![breach] }))
+    }
+
     /// The observation at ROS time `now`, or everything that forbids it.
     pub fn assemble(&self, now: Stamp, rules: &Rules) -> Result<Observation, Violation> {
         let mut observation = Observation::default();
@@ -182,7 +213,7 @@ impl Inputs {
         self.look(now, epoch, rules, candidates);
         assembler::judge(candidates, rules, now, verdict);
         let instruction = self.instruction();
-        self.judge_others(instruction.is_some(), verdict);
+        self.judge_others(now, rules, instruction.is_some(), verdict);
         let (Some(stamp), Some(instruction), true) =
             (assembler::observation_stamp(candidates), instruction, verdict.breaches.is_empty())
         else {
@@ -206,7 +237,7 @@ impl Inputs {
         verdict.clear();
         self.look(now, epoch, rules, candidates);
         assembler::judge(candidates, rules, now, verdict);
-        self.judge_others(self.instruction().is_some(), verdict);
+        self.judge_others(now, rules, self.instruction().is_some(), verdict);
         candidates.iter_mut().for_each(|candidate| candidate.snapshot.held = None);
         match verdict.breaches.is_empty() {
             true => Ok(()),
@@ -214,14 +245,14 @@ impl Inputs {
         }
     }
 
-    /// What is missing besides the samples of the inputs.
-    fn judge_others(&self, instructed: bool, verdict: &mut Verdict) {
+    /// What is missing besides the samples of the inputs, and what the operator's switch says.
+    fn judge_others(&self, now: Stamp, rules: &Rules, instructed: bool, verdict: &mut Verdict) {
         let stateless = !self.specs.iter().any(|spec| matches!(spec.kind, InputKind::Joints | InputKind::Pose));
-        for (missing, name) in [(stateless, "joints"), (!instructed, "instruction")] {
-            if missing {
-                verdict.breaches.push(Breach::new(name, Fault::Missing));
-            }
+        let missing = [(stateless, "joints", Fault::Missing), (!instructed, "instruction", Fault::NoInstruction)];
+        for (_, name, fault) in missing.into_iter().filter(|(missing, ..)| *missing) {
+            verdict.breaches.push(Breach::new(name, fault));
         }
+        verdict.breaches.extend(self.enable_switch().and_then(|switch| switch.check(now, rules.enable_max_age)));
     }
 
     /// Counters of every input, in their order, and their rates at `now`.

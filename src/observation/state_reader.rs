@@ -86,8 +86,8 @@ impl StateReader {
 
     /// A reader of the positions of these joints, in this order.
     pub fn of_joints(joints: &[String]) -> Self {
-        let element = |joint: &String| Element { joint: joint.clone(), scale: 1.0, offset: 0.0, position: f64::NAN };
-        Self { elements: joints.iter().map(element).collect(), layout: Vec::new(), found: Vec::new() }
+        let element = |joint: &String| Element { joint: joint.clone(), scale: 1.0, offset: 0.0, place: usize::MAX };
+        Self { elements: joints.iter().map(element).collect(), names: Arc::default() }
     }
 
     /// Number of state values, all keys together.

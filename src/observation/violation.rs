@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::spec::{OnViolation, Rules};
 use crate::time::{Span, Stamp};
 
 /// What is wrong with one input.
@@ -10,6 +11,10 @@ use crate::time::{Span, Stamp};
 pub enum Fault {
     /// No usable message since the start, or since the clock went back.
     Missing,
+    /// No instruction was given, by parameter or topic.
+    NoInstruction,
+    /// The operator's enable switch does not let the robot move.
+    Off(Off),
     /// Messages have ceased to arrive.
     Stopped {
         /// Age of the last sample by header stamp.
@@ -68,6 +73,22 @@ pub enum Fault {
     TurnJump,
 }
 
+/// Why the enable switch (`inputs.enable.topic`) does not let the robot move.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Off {
+    /// No message since the start.
+    Never,
+    /// The last message says false.
+    Released,
+    /// The last message says true, but it came too long ago.
+    Old {
+        /// Time since its arrival.
+        age: Span,
+        /// Longest time allowed.
+        max_age: Span,
+    },
+}
+
 /// One broken rule.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Breach {
@@ -92,7 +113,8 @@ impl Breach {
     /// The bound that was broken; `None` where there is none (missing).
     pub fn expected(&self) -> Option<Span> {
         match self.fault {
-            Fault::Missing | Fault::TurnJump => None,
+            Fault::Missing | Fault::NoInstruction | Fault::TurnJump | Fault::Off(Off::Never | Off::Released) => None,
+            Fault::Off(Off::Old { max_age, .. }) => Some(max_age),
             Fault::Stopped { limit, .. } => Some(limit),
             Fault::Stale { max_age, .. } | Fault::Frozen { max_age, .. } => Some(max_age),
             Fault::Stuck { stuck_after, .. } => Some(stuck_after),
@@ -104,7 +126,8 @@ impl Breach {
     /// What was found in its place; `None` where nothing was (missing).
     pub fn found(&self) -> Option<Span> {
         match self.fault {
-            Fault::Missing | Fault::TurnJump => None,
+            Fault::Missing | Fault::NoInstruction | Fault::TurnJump | Fault::Off(Off::Never | Off::Released) => None,
+            Fault::Off(Off::Old { age, .. }) => Some(age),
             Fault::Stopped { age, .. } | Fault::Stale { age, .. } | Fault::Frozen { age, .. } => Some(age),
             Fault::Stuck { same, .. } => Some(same),
             Fault::Future { ahead, .. } => Some(ahead),
@@ -116,7 +139,8 @@ impl Breach {
     /// The word that names the fault in diagnostics and reports.
     pub const fn word(&self) -> &'static str {
         match self.fault {
-            Fault::Missing => "missing",
+            Fault::Missing | Fault::NoInstruction => "missing",
+            Fault::Off(_) => "off",
             Fault::Stopped { .. } => "stopped",
             Fault::Stale { .. } => "stale",
             Fault::Stuck { .. } => "stuck",
@@ -133,9 +157,6 @@ impl Breach {
     /// Nothing came yet: what to do about it depends on the input.
     fn write_missing(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&*self.input, &self.detail) {
-            ("instruction", _) => f.write_str(
-                ": set the parameter `instruction`, or publish a std_msgs/String on inputs.instruction.topic",
-            ),
             (_, Some(joints)) => write!(
                 f,
                 ": no position of {joints}; publish them on inputs.joints.topic, or set state.<key>.joints to the names \
@@ -149,6 +170,14 @@ impl Breach {
         let Self { input, sample, .. } = self;
         match self.fault {
             Fault::Missing => self.write_missing(f),
+            Fault::NoInstruction => f.write_str(
+                ": set the parameter `instruction`, or publish a std_msgs/String on inputs.instruction.topic",
+            ),
+            Fault::Off(Off::Never) => write!(f, " (no message yet on inputs.enable.topic)"),
+            Fault::Off(Off::Released) => write!(f, " (the last message on inputs.enable.topic is false)"),
+            Fault::Off(Off::Old { age, max_age }) => {
+                write!(f, " (the last message came {} ago, at most {})", Ms(age), Ms(max_age))
+            }
             Fault::TurnJump => self.detail.as_ref().map_or(Ok(()), |jump| write!(f, ": {jump}")),
             Fault::Stopped { age, limit } => {
                 write!(f, ": no {sample} for {:.0} ms (at most {:.0} ms)", age.millis(), limit.millis())?;
@@ -201,6 +230,30 @@ pub struct Violation {
     pub at: Stamp,
     /// Never empty: first the clock's, then in the order of the inputs, those that are only out of step last.
     pub breaches: Vec<Breach>,
+}
+
+impl Violation {
+    /// What the rules ask for: the settings' action, but a stop whatever they say where the operator does not let the robot move, and
+    /// a hold at least where a joint is not where the plan has it.
+    pub fn action(&self, rules: &Rules) -> OnViolation {
+        let any = |is: fn(&Fault) -> bool| self.breaches.iter().any(|breach| is(&breach.fault));
+        match rules.on_violation {
+            _ if any(|fault| matches!(fault, Fault::Off(_))) => OnViolation::Stop,
+            OnViolation::Skip if any(|fault| *fault == Fault::TurnJump) => OnViolation::Hold,
+            action => action,
+        }
+    }
+
+    /// Whether an input has not come yet, or the operator has not enabled the robot: before the first motion that is no fault.
+    pub fn is_of_start(&self) -> bool {
+        let not_here = |fault| matches!(fault, Fault::Missing | Fault::NoInstruction | Fault::Off(_));
+        self.breaches.iter().any(|breach| not_here(breach.fault))
+    }
+
+    /// Whether nothing is wrong but the operator's enable switch.
+    pub fn is_of_switch(&self) -> bool {
+        self.breaches.iter().all(|breach| matches!(breach.fault, Fault::Off(_)))
+    }
 }
 
 /// Simulated time that nobody publishes stays at zero.

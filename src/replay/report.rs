@@ -35,6 +35,7 @@ fn data(record: &Record) -> Value {
         "events": record.events.iter().map(|event| event_data(event, &seconds)).collect::<Vec<_>>(),
         "unchanged": record.unchanged,
         "stopped": record.stopped,
+        "waiting": record.waiting,
         "statistics": record.inputs.iter().map(|input| json!({
             "name": input.name.as_ref(),
             "topic": input.topic.as_ref(),

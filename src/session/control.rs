@@ -5,20 +5,23 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-mod sensing;
-
 use crate::chunk::{
-    self, Bounds, JointBounds, Latencies, LimitCounts, Measured, Motion, NewChunk, Plan, PublishedRows, TrajectoryBuffer,
-    TurnJump, Watchdog, WatchdogState,
+    self, Bounds, JointBounds, Latencies, LimitCounts, Measured, Motion, NewChunk, Plan, PublishedRows,
+    TrajectoryBuffer, TurnJump, Watchdog, WatchdogState,
 };
-use crate::observation::{Inputs, OnViolation, Violation};
 use crate::parameters::{LimitsFrom, Settings};
 use crate::time::{Span, Stamp};
+
+mod brake;
+mod sensing;
+
+pub use brake::{Braked, Watched};
 use sensing::JointSensor;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Control {
+    joints: Arc<[String]>,
     /// Locked before the state where both are.
     sensor: Mutex<JointSensor>,
     state: Mutex<State>,
@@ -38,13 +41,34 @@ struct State {
     latencies: Latencies,
     /// Of the last chunk.
     shape: Shape,
-    reason: Option<Arc<str>>,
+    /// Why the motion is held or stopped.
+    reason: Option<Reason>,
     holds: u64,
     stops: u64,
+    /// Calls of [`Control::stop`].
+    stop_calls: u64,
     late_rows: u64,
     described: Described,
     /// The node ends.
     ending: bool,
+}
+
+/// Why the motion is held or stopped.
+#[derive(Clone, Debug)]
+struct Reason {
+    text: Arc<str>,
+    /// Nothing is wrong: somebody wanted it so.
+    expected: bool,
+}
+
+impl Reason {
+    fn fault(text: &dyn std::fmt::Display) -> Self {
+        Self { text: text.to_string().into(), expected: false }
+    }
+
+    fn expected(text: &dyn std::fmt::Display) -> Self {
+        Self { expected: true, ..Self::fault(text) }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,8 +94,10 @@ pub struct MotionStatus {
     pub state: WatchdogState,
     /// When it was entered.
     pub since: Stamp,
-    /// Why, when it holds or stopped for a reason of its own.
+    /// Why, when it is held or stopped.
     pub reason: Option<Arc<str>>,
+    /// Whether that is no fault: the operator called `~/stop`, or the motion that was asked for is over.
+    pub expected: bool,
     /// Times that motion was held because a violation asked for it or a plan ran out.
     pub holds: u64,
     /// Times that it was stopped.
@@ -92,24 +118,12 @@ pub struct MotionStatus {
     pub too_short: Option<String>,
 }
 
-/// What came of a look at the motion.
-#[derive(Debug, Default)]
-pub struct Watched {
-    /// Whether a hold or a stop was entered.
-    pub entered: bool,
-    /// The violation that asked for it.
-    pub violation: Option<Violation>,
-    /// A stop was written into the buffer and is to be published.
-    pub stop: bool,
-}
-
 impl Control {
     /// Control of these joints, which do not move yet.
     pub fn new(joints: Arc<[String]>) -> Self {
-        let sensor = JointSensor::new(&joints);
         let state = State {
-            motion: Motion::new(joints),
-            measured: Measured::default(),
+            motion: Motion::new(Arc::clone(&joints)),
+            measured: Measured::new(joints.len()),
             jump: None,
             published: PublishedRows::default(),
             watchdog: Watchdog::default(),
@@ -118,11 +132,12 @@ impl Control {
             reason: None,
             holds: 0,
             stops: 0,
+            stop_calls: 0,
             late_rows: 0,
             described: Described::default(),
             ending: false,
         };
-        Self { sensor: Mutex::new(sensor), state: Mutex::new(state), plan: Mutex::default() }
+        Self { joints, sensor: Mutex::default(), state: Mutex::new(state), plan: Mutex::default() }
     }
 
     /// Takes over settings that changed.
@@ -174,7 +189,7 @@ impl Control {
 
     /// Joints that it moves.
     pub fn joints(&self) -> Arc<[String]> {
-        Arc::clone(self.lock().motion.names())
+        Arc::clone(&self.joints)
     }
 
     /// The plan in force.
@@ -196,7 +211,7 @@ impl Control {
         let mut state = self.lock();
         self.look(&mut state, new.now, settings);
         if let Some(jump) = &state.jump {
-            return Err(chunk::Error::TurnJump(sensing::describe(&state, jump).to_string()));
+            return Err(chunk::Error::TurnJump(self.describe_jump(jump)));
         }
         let State { motion, watchdog, latencies, shape, described, ending, published, .. } = &mut *state;
         if *ending {
@@ -229,75 +244,6 @@ impl Control {
         Ok(())
     }
 
-    /// Follows a violation of the inputs: holds or stops when that is asked for. Writes the stop when there is motion.
-    pub fn violated(
-        &self,
-        now: Stamp,
-        action: OnViolation,
-        reason: &dyn std::fmt::Display,
-        settings: &Settings,
-        stop: &mut TrajectoryBuffer,
-    ) -> Watched {
-        let mut state = self.lock();
-        let moves = state.watchdog.state().is_moving();
-        let entered = match action {
-            OnViolation::Skip => false,
-            OnViolation::Hold => state.watchdog.hold(now),
-            OnViolation::Stop => state.watchdog.stop(now),
-        };
-        if !entered {
-            return Watched::default();
-        }
-        state.reason = Some(reason.to_string().into());
-        state.count();
-        let stop = (moves || action == OnViolation::Stop) && self.brake(&mut state, now, settings, stop);
-        Watched { entered, violation: None, stop }
-    }
-
-    /// The watchdog's look at the time and the joints and, while there is motion, at all inputs. Needs no inference. Call it from
-    /// one thread.
-    pub fn watch(&self, now: Stamp, inputs: &Inputs, settings: &Settings, stop: &mut TrajectoryBuffer) -> Watched {
-        if let Some(watched) = self.look_back(now, settings) {
-            return watched;
-        }
-        if let Some(watched) = self.watch_joints(now, inputs, settings, stop) {
-            return watched;
-        }
-        let moves = self.poll(now, settings).is_moving();
-        if !moves || settings.rules.on_violation == OnViolation::Skip {
-            return Watched::default();
-        }
-        match inputs.check(now, &settings.rules) {
-            Ok(()) => Watched::default(),
-            Err(violation) => {
-                let watched = self.violated(now, settings.rules.on_violation, &violation, settings, stop);
-                Watched { violation: Some(violation), ..watched }
-            }
-        }
-    }
-
-    /// Brings what moves to rest, and lets nothing move after: the node ends. True when a stop was written and is to be published.
-    pub fn end(&self, now: Stamp, settings: &Settings, stop: &mut TrajectoryBuffer) -> bool {
-        self.lock().ending = true;
-        self.violated(now, OnViolation::Hold, &"the node ends", settings, stop).stop
-    }
-
-    /// Ends a stop; true when there was one. Motion then starts from where the joints are, on inputs from after the rest: a robot
-    /// that still brakes comes to rest first, and who streams commands takes it there.
-    pub fn resume(&self, now: Stamp) -> bool {
-        let mut state = self.lock();
-        // The end of a plan from before the clock was set back is no time to wait for.
-        let stop = state.motion.plan().filter(|plan| plan.made() <= now + chunk::SET_BACK);
-        let rest = stop.map_or(now, |plan| plan.end());
-        let resumed = state.watchdog.resume(now, rest);
-        if resumed {
-            state.forget();
-            state.reason = None;
-            lock(&self.plan).take_if(|_| rest <= now);
-        }
-        resumed
-    }
-
     /// Everything that diagnostics show.
     pub fn status(&self, settings: &Settings) -> MotionStatus {
         let state = self.lock();
@@ -309,7 +255,8 @@ impl Control {
         MotionStatus {
             state: state.watchdog.state(),
             since: state.watchdog.since(),
-            reason: state.reason.clone(),
+            reason: state.reason.as_ref().map(|reason| Arc::clone(&reason.text)),
+            expected: state.reason.as_ref().is_some_and(|reason| reason.expected),
             holds: state.holds,
             stops: state.stops,
             latency,
@@ -337,7 +284,8 @@ impl Control {
         let State { motion, measured, published, latencies, .. } = &*state;
         out.clear();
         let over = seen + latencies.p95().unwrap_or_default();
-        let turns = |joint| positions.get(joint).map_or(0.0, |&raw| measured.turns(joint, raw, motion.bounds()));
+        let turns =
+            |joint| positions.get(joint).map_or(0.0, |&raw| measured.turns(joint, raw, motion.bounds().of(joint).kind));
         for (row, (due, before)) in published.from(seen, step).enumerate() {
             let mut joint = 0;
             for (column, value) in before.iter().enumerate() {
@@ -365,30 +313,8 @@ impl Control {
 
     fn look(&self, state: &mut State, now: Stamp, settings: &Settings) {
         if let Some(entered) = state.watchdog.poll(now, settings.stop_after_when_running()) {
-            state.entered(entered);
+            state.entered(entered, settings.on_demand());
         }
-    }
-
-    /// What follows when the clock was set back: nothing of before it holds, but the robot runs its plan out.
-    fn look_back(&self, now: Stamp, settings: &Settings) -> Option<Watched> {
-        let mut state = self.lock();
-        let before = state.watchdog.set_back(now)?;
-        let left = lock(&self.plan).take().map_or(Span::ZERO, |plan| plan.end() - before).max(Span::ZERO);
-        state.forget();
-        let stop = settings.rules.on_violation == OnViolation::Stop;
-        let entered = state.watchdog.start_over(now, now + left, stop).is_some();
-        if entered {
-            state.reason = Some(format!("the clock was set back by {:.0} ms", (before - now).millis()).into());
-            state.count();
-        }
-        Some(Watched { entered, ..Watched::default() })
-    }
-
-    fn brake(&self, state: &mut State, now: Stamp, settings: &Settings, out: &mut TrajectoryBuffer) -> bool {
-        let Some(plan) = state.motion.hold(now, &settings.motion) else { return false };
-        plan.write(now, out);
-        *lock(&self.plan) = Some(Arc::clone(plan));
-        true
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -401,6 +327,7 @@ impl State {
     fn forget(&mut self) {
         self.motion.forget();
         self.published.clear();
+        self.jump = None;
     }
 
     fn bound(&mut self, settings: &Settings) -> Result<(), chunk::Error> {
@@ -431,12 +358,15 @@ impl State {
         Ok(())
     }
 
-    fn entered(&mut self, state: WatchdogState) {
-        if matches!(state, WatchdogState::Holding | WatchdogState::Stopped) {
-            self.reason = Some(match state {
-                WatchdogState::Stopped => "no chunk for watchdog.stop_after_ms".into(),
-                _ => "no chunk before the motion ran out".into(),
-            });
+    /// The watchdog held or stopped the motion because no chunk came.
+    fn entered(&mut self, state: WatchdogState, on_demand: bool) {
+        match state {
+            WatchdogState::Holding if on_demand => {
+                self.reason = Some(Reason::expected(&"the motion that was asked for is over"));
+            }
+            WatchdogState::Holding => self.reason = Some(Reason::fault(&"no chunk before the motion ran out")),
+            WatchdogState::Stopped => self.reason = Some(Reason::fault(&"no chunk for watchdog.stop_after_ms")),
+            _ => {}
         }
         self.count();
     }

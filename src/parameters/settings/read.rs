@@ -45,6 +45,7 @@ pub(super) fn read(store: &Store, shape: &PolicyShape) -> (Settings, Problems) {
         memory: reader.memory(),
         inputs,
         rules: reader.rules(per_input),
+        enable_topic: Some(reader.text("inputs.enable.topic")).filter(|topic| !topic.is_empty()),
         limits: reader.limits(&action),
         limits_from: reader.limits_from(),
         motion: reader.motion(),
@@ -170,6 +171,7 @@ impl Reader<'_> {
                 _ => OnViolation::Skip,
             },
             future_tolerance: Span::from_millis(self.double("inputs.future_tolerance_ms")),
+            enable_max_age: Span::from_millis(self.double("inputs.enable.max_age_ms")),
         }
     }
 

@@ -2,81 +2,92 @@
 
 use std::sync::Arc;
 
-use super::{Control, State, Watched, lock};
+use super::{Braked, Control, State, Watched, lock};
 use crate::chunk::{Chunk, TrajectoryBuffer, TurnJump};
-use crate::observation::{Breach, Fault, InputKind, Inputs, OnViolation, StateReader, Violation};
+use crate::observation::{Breach, Fault, InputKind, Inputs, JointSample, OnViolation, Violation};
 use crate::parameters::Settings;
 use crate::time::{Span, Stamp};
 
-/// Reads the positions of the moved joints, each sample once. A lock of its own: no message is parsed while the motion's is held.
-#[derive(Debug)]
+/// The newest joint sample. A lock of its own: the motion's is not held while the inputs are read.
+#[derive(Debug, Default)]
 pub(super) struct JointSensor {
-    reader: StateReader,
-    /// Positions of the sample read last, rad or m.
-    raw: Vec<f64>,
-    /// Its stamp.
-    read: Option<Stamp>,
-    /// Why the sample read last gives no positions.
-    problem: Option<String>,
+    sample: JointSample,
+    /// Number of the sample used last.
+    used: u64,
+    /// Where each joint of the motion stands in the sample.
+    places: Vec<Option<usize>>,
+    /// Names that the places were found among.
+    names: Arc<[String]>,
 }
 
 impl JointSensor {
-    pub fn new(joints: &[String]) -> Self {
-        let reader = StateReader::of_joints(joints);
-        Self { raw: vec![0.0; reader.width()], reader, read: None, problem: None }
+    /// Reads the newest sample; false when nothing in it is new.
+    fn read(&mut self, inputs: &Inputs, joints: &[String]) -> bool {
+        if !inputs.read_joints(&mut self.sample) {
+            return false;
+        }
+        if !Arc::ptr_eq(&self.names, &self.sample.joints) {
+            self.names = Arc::clone(&self.sample.joints);
+            let place = |joint: &String| self.sample.joints.iter().position(|name| name == joint);
+            self.places = joints.iter().map(place).collect();
+        }
+        std::mem::replace(&mut self.used, self.sample.sequence) != self.sample.sequence
     }
 
-    /// The stamp when the inputs hold another sample than the one read last, and it gives every position.
-    fn read(&mut self, inputs: &Inputs) -> Option<Stamp> {
-        if self.raw.is_empty() {
-            return None;
-        }
-        let sample = inputs.latest_joints()?;
-        if self.read.replace(sample.stamp) == Some(sample.stamp) {
-            return None;
-        }
-        let read = self.reader.read_positions(&sample.bytes, &mut self.raw);
-        self.problem = read.err().map(|error| error.to_string());
-        self.problem.is_none().then_some(sample.stamp)
+    /// Stamp and position of each joint of the motion that has been seen, by its index.
+    fn readings(&self) -> impl Iterator<Item = (usize, (Stamp, f64))> {
+        let reading =
+            |place: &Option<usize>| self.sample.get((*place)?).map(|reading| (reading.stamp, reading.position));
+        self.places.iter().map(reading).enumerate().filter_map(|(joint, reading)| Some((joint, reading?)))
     }
 }
 
 impl Control {
-    /// Takes up the newest joint state; true when it is a new one.
+    /// Takes up the newest joint states; true when one of them is new.
     pub fn sense(&self, inputs: &Inputs) -> bool {
         let mut sensor = lock(&self.sensor);
-        let Some(stamp) = sensor.read(inputs) else { return false };
+        if !sensor.read(inputs, &self.joints) {
+            return false;
+        }
         let mut state = self.lock();
         let State { motion, measured, jump, .. } = &mut *state;
-        let found = measured.take(stamp, &sensor.raw, motion.bounds(), |joint| motion.followed(stamp, joint));
-        *jump = found.or(jump.take());
+        for (joint, reading) in sensor.readings() {
+            let followed = motion.followed(reading.0, joint);
+            let found = measured.take(joint, reading, motion.bounds().of(joint).kind, followed);
+            *jump = jump.take().or(found);
+        }
         true
     }
 
-    /// Writes the newest measured positions into `out`, one a joint in rad or m, continuous joints unwrapped. False when they are
-    /// not known, or older than `inputs.joints.max_age_ms` at `now`.
+    /// Writes the newest measured positions into `out`, one a joint in rad or m, continuous joints unwrapped. False when one is not
+    /// known, or older than `inputs.joints.max_age_ms` at `now`.
     pub fn measured(&self, now: Stamp, settings: &Settings, out: &mut [f64]) -> bool {
         let state = self.lock();
-        let fresh = state.measured.stamp().is_some_and(|stamp| stamp.age_at(now) <= max_age(settings));
-        let positions = state.measured.positions();
-        let known = fresh && positions.len() == out.len() && positions.iter().all(|position| position.is_finite());
-        if known {
-            out.copy_from_slice(positions);
+        if state.measured.not_fresh(now, max_age(settings)).is_some() {
+            return false;
         }
-        known
+        out.iter_mut().enumerate().all(|(joint, out)| match state.measured.get(joint) {
+            Some((_, position)) => {
+                *out = position;
+                position.is_finite()
+            }
+            None => false,
+        })
     }
 
     /// Why [`Control::measured`] has no positions at `now`.
     pub fn why_unmeasured(&self, now: Stamp, settings: &Settings) -> String {
-        if let Some(problem) = lock(&self.sensor).problem.clone() {
-            return problem;
-        }
-        match self.lock().measured.stamp() {
-            None => "no joint state yet".to_owned(),
-            Some(stamp) => format!(
-                "a joint state {:.0} ms old, at most {:.0} ms (inputs.joints.max_age_ms)",
-                stamp.age_at(now).millis(),
-                max_age(settings).millis()
+        let max_age = max_age(settings);
+        let Some((joint, age)) = self.lock().measured.not_fresh(now, max_age) else {
+            return "one that is not finite".to_owned();
+        };
+        let name = self.joints.get(joint).map_or("", String::as_str);
+        match age {
+            None => format!("none of `{name}`"),
+            Some(age) => format!(
+                "one of `{name}` that is {:.0} ms old, at most {:.0} ms (inputs.joints.max_age_ms)",
+                age.millis(),
+                max_age.millis()
             ),
         }
     }
@@ -86,86 +97,59 @@ impl Control {
     pub fn unwrap(&self, chunk: &mut Chunk, seen: &[f64]) {
         let state = self.lock();
         let State { motion, measured, .. } = &*state;
-        let from = |joint| seen.get(joint).map(|&raw| raw + measured.turns(joint, raw, motion.bounds()));
+        let from = |joint| seen.get(joint).map(|&raw| raw + measured.turns(joint, raw, motion.bounds().of(joint).kind));
         motion.unwrap(chunk, from);
     }
 
-    /// Brings the robot to rest when a joint state changed by about a turn since the last call: what was planned is in other turns
-    /// than the joint.
-    pub fn turned(
-        &self,
-        now: Stamp,
-        settings: &Settings,
-        stop: &mut TrajectoryBuffer,
-    ) -> Option<(Violation, Watched)> {
-        let mut state = self.lock();
-        let jump = state.jump.take()?;
-        let breach = Breach { input: "joints".into(), fault: Fault::TurnJump(describe(&state, &jump)), refusal: None };
+    /// Brings the robot to rest when a joint state changed by about a turn since the last call: the plan is in other turns than the
+    /// joint.
+    pub fn turned(&self, now: Stamp, settings: &Settings, out: &mut TrajectoryBuffer) -> Option<(Violation, Braked)> {
+        let jump = self.lock().jump.take()?;
+        let detail = Some(self.describe_jump(&jump).into());
+        let breach = Breach { detail, ..Breach::new("joints", Fault::TurnJump) };
         let violation = Violation { at: now, breaches: vec![breach] };
-        let watched = self.brake_to_rest(&mut state, now, &violation, settings, stop);
-        Some((violation, watched))
+        let braked = self.brake_to_rest(now, violation.action(&settings.rules), &violation, settings, out);
+        Some((violation, braked))
     }
 
-    /// Looks at the joints while they move: whether they jumped by a turn, and whether they are where the plan has them.
+    /// Looks at the joints while they move: whether one jumped by a turn, and whether all are where the plan has them.
     pub(super) fn watch_joints(
         &self,
         now: Stamp,
         inputs: &Inputs,
         settings: &Settings,
-        stop: &mut TrajectoryBuffer,
+        out: &mut TrajectoryBuffer,
     ) -> Option<Watched> {
         let is_new = self.sense(inputs);
         if !self.poll(now, settings).is_moving() {
             return None;
         }
-        if let Some((violation, watched)) = self.turned(now, settings, stop) {
-            return Some(Watched { violation: Some(violation), ..watched });
+        if let Some((violation, braked)) = self.turned(now, settings, out) {
+            return Some(Watched { braked, violation: Some(violation) });
         }
-        let mut state = self.lock();
-        let (measured, motion) = (&state.measured, &state.motion);
-        let stamp = measured.stamp().filter(|_| is_new && state.watchdog.state().is_moving())?;
-        let deviation = motion.deviation(stamp, measured.positions())?;
-        Some(self.brake_to_rest(&mut state, now, &deviation, settings, stop))
-    }
-
-    /// Follows a joint that is not where it is commanded to be. The motion brakes whatever `inputs.on_violation` says, since what
-    /// was planned is not what happens; the next one needs inputs from after the rest.
-    fn brake_to_rest(
-        &self,
-        state: &mut State,
-        now: Stamp,
-        reason: &dyn std::fmt::Display,
-        settings: &Settings,
-        stop: &mut TrajectoryBuffer,
-    ) -> Watched {
-        let entered = match settings.rules.on_violation {
-            OnViolation::Stop => state.watchdog.stop(now),
-            OnViolation::Skip | OnViolation::Hold => state.watchdog.hold(now),
+        let deviation = {
+            let state = self.lock();
+            state.motion.deviation(&state.measured).filter(|_| is_new)?
         };
-        if !entered {
-            return Watched::default();
-        }
-        state.reason = Some(reason.to_string().into());
-        state.count();
-        let stop = self.brake(state, now, settings, stop);
-        if let Some(plan) = state.motion.plan() {
-            let rest = plan.end();
-            state.watchdog.wait_for(rest);
-        }
-        Watched { entered, violation: None, stop }
+        // The plan is not what happens: going on with it is no choice, whatever the settings say about inputs.
+        let action = match settings.rules.on_violation {
+            OnViolation::Skip => OnViolation::Hold,
+            action => action,
+        };
+        let braked = self.brake_to_rest(now, action, &deviation, settings, out);
+        Some(Watched { braked, violation: None })
     }
-}
 
-/// What a jump looks like, for a violation.
-pub(super) fn describe(state: &State, jump: &TurnJump) -> Arc<str> {
-    let TurnJump { joint, from, to, within } = *jump;
-    let name = state.motion.names().get(joint).map_or("", String::as_str);
-    format!(
-        "joint `{name}` from {from:.3} to {to:.3} rad between two samples {:.0} ms apart, about a turn; if it turns without end, \
-         set limits.{name}.continuous",
-        within.millis()
-    )
-    .into()
+    /// A jump in words.
+    pub(super) fn describe_jump(&self, jump: &TurnJump) -> String {
+        let TurnJump { joint, from, to, within } = *jump;
+        let name = self.joints.get(joint).map_or("", String::as_str);
+        format!(
+            "joint `{name}` went from {from:.3} to {to:.3} rad between two samples {:.0} ms apart, about a turn; if it turns \
+             without end, set limits.{name}.continuous",
+            within.millis()
+        )
+    }
 }
 
 /// Oldest joint state that says where the joints are.
