@@ -119,8 +119,9 @@ fn chunks_that_meet_limits_in_a_row_are_refused_and_the_plan_in_force_stays() {
     assert_eq!(motion.plan(), Some(&in_force));
     assert!(motion.counts().of(0)[1] > 0 && motion.counts().chunks == 4, "{:?}", motion.counts());
     // At rest where it is asked to be: no limit is met, and the row is over.
-    let still = rows(1500, &[position(&in_force, at(2000)).0 as f32; 40]);
-    motion.take(&new(&still, 1900, &[0.0]), &refusing).expect("goes on");
+    let standing = position(&in_force, at(2000)).0;
+    let still = rows(1500, &[standing as f32; 40]);
+    motion.take(&new(&still, 1900, &[standing]), &refusing).expect("goes on");
     assert_eq!(motion.counts().chunks_in_a_row, 0);
 }
 
@@ -268,7 +269,8 @@ fn command(motion: &mut Motion, chunks: &[(Vec<f32>, i64, i64)], settings: &Moti
         seen += gap;
         let chunk = rows(seen, values);
         let now = handed.last().map_or(seen + late, |(before, _)| (seen + late).max(before + 1));
-        let measured = [0.0];
+        // The robot is where it was commanded to be.
+        let measured = [handed.last().map_or(0.0, |(_, plan)| position(plan, at(now)).0)];
         let new = NewChunk { frozen: ((late / 20 + 1) as usize, 6), ..new(&chunk, now, &measured) };
         handed.push((now, motion.take(&new, settings).expect("a plan").clone()));
     }
