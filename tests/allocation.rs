@@ -4,6 +4,9 @@
 //! when a message is shared for the first time (here before the count, in the node with the message itself).
 #![allow(unsafe_code)]
 
+#[path = "support/demo.rs"]
+mod demo;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -23,6 +26,7 @@ use vla_trt::policy::encode::state::StateEncoder;
 use vla_trt::policy::processor::{
     ActionKey, ActionScaling, Conversion, ImageTransformSpec, PoseFormat, Processor, StateEncoding, StateKey,
 };
+use vla_trt::session::Control;
 use vla_trt::time::{Span, Stamp};
 
 thread_local! {
@@ -219,6 +223,45 @@ fn a_turn_of_the_loop_allocates_nothing_after_warm_up() {
     let steady = allocations_of(|| turns.for_each(|(n, m)| node.turn(n, m)));
     assert_eq!(steady, 0, "allocations in {} turns", arriving.len() - WARM_UP as usize);
     assert!(node.clamped.count > 0 && node.clamped.chunks == 3000);
+}
+
+#[test]
+fn a_look_of_the_watch_thread_at_new_joint_states_allocates_nothing() {
+    let policy = demo::policy();
+    let limited = demo::settings(policy.path(), &[]).joint_names();
+    let limited: Vec<String> = limited.iter().map(|joint| format!("limits.{joint}.velocity:=1.0")).collect();
+    let settings = demo::settings(policy.path(), &limited.iter().map(String::as_str).collect::<Vec<_>>());
+    let (names, inputs) = (settings.joint_names(), Inputs::new(settings.inputs.clone()));
+    let control = Control::new(names.as_slice().into());
+    control.apply(&settings).expect("limits of its joints");
+    let (rows, at) = (40, |ms: i64| Stamp::from_nanos(ms * 1_000_000));
+    let chunk = Chunk {
+        names: names.as_slice().into(),
+        rows,
+        values: (0..rows).flat_map(|row| vec![row as f32 / 1000.0; names.len()]).collect(),
+        observation_stamp: at(1000),
+        step: STEP,
+        ..Chunk::default()
+    };
+    let (standing, mut out) = (vec![0.0; names.len()], TrajectoryBuffer::default());
+    let measured = Some(standing.as_slice());
+    let new = NewChunk { chunk: &chunk, now: at(1000), clamped: 0, measured, frozen: (0, 0) };
+    control.take(&new, 0, &settings, &mut out).expect("a plan");
+    let joints = inputs.specs().iter().position(|spec| spec.kind == InputKind::Joints).expect("joints");
+    let name: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut look = |ms: i64| {
+        let header = HeaderView { stamp: at(ms), frame_id: "" };
+        let bytes = write::joint_state(header, &name, &standing, &[], &[]);
+        inputs.offer(joints, bytes.into(), at(ms)).expect("a good message");
+        let mut braked = Default::default();
+        let allocations =
+            allocations_of(|| braked = control.watch(at(ms), &inputs, &settings, &mut out).braked.entered());
+        assert!(!braked, "it follows");
+        allocations
+    };
+    look(1010);
+    assert_eq!((1020..1300).step_by(10).map(&mut look).sum::<u64>(), 0);
+    assert!(control.state().is_moving());
 }
 
 #[test]
