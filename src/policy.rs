@@ -22,6 +22,7 @@ mod fingerprint;
 mod guide;
 mod host;
 pub mod inspect;
+mod instruction;
 mod noise;
 pub mod processor;
 pub mod spec;
@@ -33,6 +34,7 @@ pub use error::Error;
 pub use files::LoadedFiles;
 pub use fingerprint::{FingerprintError, fingerprint};
 pub use guide::Guide;
+pub use instruction::{InstructionCheck, SharedEncoder};
 pub use spec::PolicySpec;
 
 use bundle::{final_output, stages, with_true_fingerprint};

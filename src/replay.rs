@@ -10,7 +10,7 @@ use crate::bag::{BagReader, BagWriter, TopicId};
 use crate::message::{self, ActionChunkMessage, JointStateView, JointTrajectoryMessage, schema};
 use crate::observation::{InputKind, Inputs, Observation};
 use crate::parameters::Settings;
-use crate::session::{Outcome, Published, Session};
+use crate::session::{Brake, Outcome, Published, Session};
 use crate::time::{Span, Stamp};
 
 pub mod bench;
@@ -45,9 +45,6 @@ pub enum Error {
     /// A replay runs at a rate.
     #[error("rate_hz is 0 or below (no rate of its own); a replay needs one: set rate_hz in the parameters")]
     NoRate,
-    /// Settings that do not fit the policy.
-    #[error(transparent)]
-    Settings(#[from] crate::chunk::Error),
     /// A message of the golden bag.
     #[error("golden bag {}: {source}", file.display())]
     Golden {
@@ -127,20 +124,22 @@ pub fn run(
     }
     let bag = BagReader::open(&options.bag)?;
     let topics = join_topics(&bag, settings, &options.bag)?;
-    let inputs = Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joint_names());
+    let inputs = Inputs::new(settings.inputs.clone());
     if !settings.instruction.is_empty() {
         inputs.set_instruction(&settings.instruction);
     }
-    session.apply(settings)?;
+    session.apply(settings);
+    session.assume_latency(options.latency);
     let golden = options.golden.as_ref().map(|(file, tolerance)| Golden::open(file, *tolerance)).transpose()?;
     let mut replay = Replay {
-        record: Record::new(session.policy(), settings),
+        record: Record::new(session, settings),
         session,
         settings,
         inputs,
         latency: options.latency,
         output: Output::create(&options.output)?,
         complaints: Complaints::default(),
+        last: bag.start(),
     };
     let (start, end) = (bag.start(), bag.end());
     let wanted: Vec<usize> = topics.iter().map(|(topic, _)| *topic).collect();
@@ -217,10 +216,13 @@ struct Replay<'a> {
     output: Output,
     record: Record,
     complaints: Complaints,
+    /// Log time of the last message.
+    last: Stamp,
 }
 
 impl Replay<'_> {
     fn offer(&mut self, input: usize, data: bytes::Bytes, log_time: Stamp) {
+        self.last = log_time;
         if self.settings.inputs.get(input).is_some_and(|spec| spec.kind == InputKind::Joints)
             && let Ok(state) = JointStateView::parse(&data)
         {
@@ -246,20 +248,23 @@ impl Replay<'_> {
             }
             Outcome::Unchanged => self.record.unchanged += 1,
             Outcome::Stopped => self.record.stopped += 1,
-            Outcome::Violation { violation, stop, .. } => {
-                if let Some(stop) = stop {
-                    self.output.trajectory(now, stop)?;
-                }
+            Outcome::Waiting(violation) => self.record.waiting(&violation),
+            Outcome::Violation { violation, brake } => {
+                self.output.stop(&brake)?;
                 self.record.event(Event::violation(now, &violation));
             }
-            Outcome::Refused(refusal) => self.record.event(Event::refusal(now, &refusal.to_string())),
+            Outcome::Refused { refusal, brake } => {
+                self.output.stop(&brake)?;
+                self.record.event(Event::refusal(now, &refusal.to_string()));
+            }
         }
         Ok(())
     }
 
     fn finish(mut self) -> Result<Record, Error> {
         self.complaints.lines().for_each(|line| tracing::warn!("{line}"));
-        self.record.inputs = self.inputs.statistics();
+        self.record.inputs = self.inputs.statistics(self.last);
+        self.record.no_trajectories = self.session.control().status(self.settings).forbidden;
         if !self.record.chunks.is_empty() {
             self.output.writer.finish()?;
         }
@@ -276,7 +281,7 @@ fn chunk_record(now: Stamp, published: &Published<'_>) -> ChunkRecord {
         late_rows: published.chunk.late_rows,
         values: published.chunk.values.clone(),
         ages: observation.identity().map(|(_, stamp)| stamp.age_at(now)).collect(),
-        clamped: published.clamped,
+        clamped: published.clamped.clone(),
         encode: published.timings.encode,
         stages: published.timings.stages.iter().map(|stage| stage.time).collect(),
         decode: published.timings.decode,
@@ -309,6 +314,11 @@ impl Output {
         Ok(self.writer.write(self.chunks, at, &self.buffer)?)
     }
 
+    /// The way to rest, at the time at which the node would publish it.
+    fn stop(&mut self, brake: &Brake<'_>) -> Result<(), Error> {
+        brake.stop.map_or(Ok(()), |stop| self.trajectory(stop.stamp, stop))
+    }
+
     fn trajectory(&mut self, at: Stamp, message: &JointTrajectoryMessage) -> Result<(), Error> {
         message.write(&mut self.buffer);
         Ok(self.writer.write(self.trajectories, at, &self.buffer)?)
@@ -332,6 +342,9 @@ fn join_topics(bag: &BagReader, settings: &Settings, path: &Path) -> Result<Vec<
                 bag.topics()[topic].type_name
             )),
             None if spec.kind == InputKind::Instruction && !settings.instruction.is_empty() => {}
+            None if spec.kind == InputKind::Instruction => problems.push(format!(
+                "no topic {name} ({expected}) and no instruction: set the parameter `instruction`, or record the topic"
+            )),
             None => problems.push(format!("no topic {name} ({expected}) for input '{}'", spec.name)),
         }
     }

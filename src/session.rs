@@ -1,21 +1,24 @@
 //! One cycle of operation: observation in, messages out. The node's inference thread and `vla-trt replay` both call
 //! [`Session::cycle`], so what differs between them is only where bytes and time come from.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
-use crate::chunk::{
-    self, Chunk, ClampReport, Limit, Limits, Mode, NewChunk, Publication, TrajectoryBuffer, WatchdogState,
-};
+use crate::chunk::{self, Chunk, Clamped, Mode, NewChunk, Publication, TrajectoryBuffer, WatchdogState};
 use crate::engine::{Admission, Launch};
 use crate::message::{ActionChunkMessage, JointTrajectoryMessage};
-use crate::observation::{self, Inputs, JointMap, Observation, OnViolation, StateReader, Violation};
+use crate::observation::{self, Inputs, Observation, OnViolation, StateReader, Violation};
 use crate::parameters::Settings;
 use crate::policy::{self, Guide, LoadOptions, Policy, PolicySpec, Progress, Timings};
-use crate::time::Stamp;
+use crate::time::{Span, Stamp};
 
 mod control;
+mod refusal;
+mod resume;
 
-pub use control::{Control, MotionStatus, Watched};
+pub use control::{Braked, Control, MotionStatus, Watched};
+pub use refusal::{Refusal, RefusalKind};
+pub use resume::NotWell;
 
 /// What one cycle came to.
 #[derive(Debug)]
@@ -24,21 +27,37 @@ pub enum Outcome<'s> {
     Published(Published<'s>),
     /// The same observation, instruction, seed and step count as the last chunk's: nothing to infer.
     Unchanged,
-    /// The observation breaks a rule; `stop` is to be published when the rule says so and a joint state is known.
+    /// Nothing moves yet, and not every input has come since the start, or the operator has not enabled the robot: no fault.
+    Waiting(Violation),
+    /// The observation breaks a rule.
     Violation {
         /// Every breach.
         violation: Violation,
-        /// What the settings ask for.
-        action: OnViolation,
-        /// The way to rest, on entering a hold or a stop.
-        stop: Option<&'s JointTrajectoryMessage>,
-        /// Number of the stop's plan: a greater one is newer.
-        plan: u64,
+        /// How the motion follows.
+        brake: Brake<'s>,
     },
-    /// Stopped by a violation or the watchdog; [`Session::resume`] ends it.
+    /// Stopped by a violation, the watchdog or the operator; [`Session::resume`] ends it.
     Stopped,
     /// The policy failed or its chunk must not be published.
-    Refused(Refusal),
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// How the motion follows, which it does where the refusal is a violation.
+        brake: Brake<'s>,
+    },
+}
+
+/// How the motion follows a violation.
+#[derive(Debug)]
+pub struct Brake<'s> {
+    /// What was done: what the settings ask for, or `skip` where there was nothing to brake.
+    pub action: OnViolation,
+    /// What it came to.
+    pub braked: Braked,
+    /// The way to rest, to be published.
+    pub stop: Option<&'s JointTrajectoryMessage>,
+    /// Number of the stop's plan: a greater one is newer.
+    pub plan: u64,
 }
 
 /// A chunk on its way out.
@@ -46,34 +65,17 @@ pub enum Outcome<'s> {
 pub struct Published<'s> {
     /// The whole chunk with its identity.
     pub chunk: &'s ActionChunkMessage,
-    /// The rows that are still to come, as a controller takes them: the joints. `None` when the policy moves none.
+    /// The rows that are still to come, as a controller takes them: the joints. `None` when the policy moves none, and when none
+    /// may move ([`MotionStatus::forbidden`]).
     pub trajectory: Option<&'s JointTrajectoryMessage>,
     /// Number of its plan: a greater one is newer.
     pub plan: u64,
     /// Where the time went.
     pub timings: &'s Timings,
     /// Values of this chunk that were clamped to a limit.
-    pub clamped: u64,
+    pub clamped: &'s Clamped,
     /// What it was inferred from.
     pub observation: &'s Observation,
-}
-
-/// Why a cycle had no chunk to publish although its observation was good.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// Encode, engines or decode failed.
-    #[error("{0}")]
-    Policy(#[from] policy::Error),
-    /// NaN or infinity in the output, or every row late.
-    #[error("{0}")]
-    Chunk(#[from] chunk::Error),
-}
-
-impl Refusal {
-    /// Whether every later cycle fails too until the policy is loaded again.
-    pub fn is_sticky(&self) -> bool {
-        matches!(self, Self::Policy(error) if error.is_sticky())
-    }
 }
 
 /// A session could not start, or its settings do not fit the policy.
@@ -82,9 +84,6 @@ pub enum Error {
     /// Loading the policy.
     #[error(transparent)]
     Policy(#[from] policy::Error),
-    /// Limits of a joint that the policy does not command.
-    #[error(transparent)]
-    Limits(#[from] chunk::Error),
     /// The joints of the actions.
     #[error(transparent)]
     Joints(#[from] observation::Error),
@@ -127,17 +126,24 @@ pub struct Session {
     observation: Observation,
     chunk: Chunk,
     timings: Timings,
-    clamped: ClampReport,
-    limits: Limits,
-    /// Positions of the commanded joints, from which motion starts.
+    /// Values of the last chunk that were brought inside position limits.
+    clamped: Clamped,
+    /// Reads the positions of the moved joints.
     positions: StateReader,
+    /// Those of the observation, as the driver published them; empty when it lacks one.
+    seen: Vec<f64>,
+    /// The newest ones, at which motion starts.
     start: Vec<f64>,
+    /// Part of the time to publication during which no input can arrive.
+    assumed_latency: Span,
     control: Arc<Control>,
     /// Rows that were promised, for rtc.
     promised: Vec<f32>,
     message: ActionChunkMessage,
     trajectory: TrajectoryBuffer,
     last: Option<Inferred>,
+    /// Every input has come once since the start: from then on a missing one is a violation.
+    complete: bool,
     sequence: u64,
 }
 
@@ -179,7 +185,7 @@ impl Session {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, Error> {
         let mut session = Self::new(Policy::load(spec, options, progress)?)?;
-        session.apply(settings)?;
+        session.apply(settings);
         Ok(session)
     }
 
@@ -191,21 +197,23 @@ impl Session {
         let chunk = policy.new_chunk();
         let joints: Vec<String> = chunk.joints(&chunk.names).cloned().collect();
         let control = Arc::new(Control::new(joints.as_slice().into()));
-        let positions = StateReader::new(&[JointMap::identity("action", joints)])?;
+        let positions = StateReader::of_joints(&joints);
         Ok(Self {
-            limits: Limits::default(),
             chunk,
             policy,
+            seen: Vec::with_capacity(positions.width()),
             start: vec![0.0; positions.width()],
             positions,
+            assumed_latency: Span::ZERO,
             control,
             promised: Vec::new(),
             observation: Observation::default(),
             timings: Timings::default(),
-            clamped: ClampReport::default(),
+            clamped: Clamped::default(),
             message: ActionChunkMessage::default(),
             trajectory: TrajectoryBuffer::default(),
             last: None,
+            complete: false,
             sequence: 0,
         })
     }
@@ -220,11 +228,20 @@ impl Session {
         &self.control
     }
 
-    /// Goes on with the motion of an earlier session of the same joints: a robot that was stopped stays so.
+    /// Goes on with the motion of an earlier session, when it is of the same joints. A robot that was stopped stays so in any case.
     pub fn adopt(&mut self, control: &Arc<Control>) {
         if control.joints() == self.control.joints() {
             self.control = Arc::clone(control);
+            self.control.loaded();
+        } else {
+            self.control.inherit_stop(control);
         }
+    }
+
+    /// Publication is assumed to be so much later than the inputs, as in a replay, which offers no input in between. Motion then
+    /// starts at positions that are as much older.
+    pub fn assume_latency(&mut self, latency: Span) {
+        self.assumed_latency = latency;
     }
 
     /// Whether a violation with `on_violation: stop`, or the watchdog, holds publication back.
@@ -232,25 +249,12 @@ impl Session {
         self.control.state() == WatchdogState::Stopped
     }
 
-    /// Ends a stop at ROS time `now`; true when there was one. The next motion needs inputs from after the stop, and starts from
-    /// where the joints are.
-    pub fn resume(&mut self, now: Stamp) -> bool {
-        self.last = None;
-        self.control.resume(now)
-    }
-
-    /// Takes over settings that changed. Call it before the next cycle.
-    ///
-    /// # Errors
-    /// [`chunk::Error`] when a limit names a joint that the policy does not command; nothing has changed then.
-    pub fn apply(&mut self, settings: &Settings) -> Result<(), chunk::Error> {
-        let limits = settings.limits.iter().map(|l| Limit { joint: &l.joint, min: l.min, max: l.max });
-        let limits = Limits::new(&self.chunk.names, limits)?;
-        self.control.apply(settings)?;
-        self.limits = limits;
+    /// Takes over settings that changed. Call it before the next cycle. Settings were checked as a whole when they were made, so
+    /// each of them can be taken over.
+    pub fn apply(&mut self, settings: &Settings) {
+        self.control.apply(settings);
         self.chunk.step = settings.step;
         self.policy.log_shapes(settings.log_shapes);
-        Ok(())
     }
 
     /// Runs one cycle at ROS time `now`. `published_at` is asked once the chunk is ready: in the node it reads the
@@ -263,51 +267,71 @@ impl Session {
         force: bool,
         published_at: &mut dyn FnMut() -> Stamp,
     ) -> Outcome<'_> {
+        self.control.sense(inputs);
         if self.control.poll(now, settings) == WatchdogState::Stopped {
             return Outcome::Stopped;
+        }
+        if let Some((violation, braked)) = self.control.turned(now, settings, &mut self.trajectory) {
+            let brake = self.braked(violation.action(&settings.rules), braked);
+            return Outcome::Violation { violation, brake };
         }
         if let Err(violation) = inputs.assemble_into(now, &settings.rules, &mut self.observation) {
             return self.violated(now, settings, violation);
         }
+        self.complete = true;
         if !force && self.last.as_ref().is_some_and(|last| last.is(&self.observation, settings)) {
             return Outcome::Unchanged;
         }
-        match self.infer(now, settings, published_at) {
-            Ok(clamped) => Outcome::Published(Published {
+        match self.infer(now, inputs, settings, published_at) {
+            Ok(moves) => Outcome::Published(Published {
                 chunk: &self.message,
-                trajectory: Some(self.trajectory.message()).filter(|_| !self.start.is_empty()),
+                trajectory: moves.then(|| self.trajectory.message()),
                 plan: self.trajectory.plan(),
                 timings: &self.timings,
-                clamped,
+                clamped: &self.clamped,
                 observation: &self.observation,
             }),
-            Err(refusal) => Outcome::Refused(refusal),
+            // The inference took its time: what brakes, brakes from now on.
+            Err(Refusal::NotEnabled(violation)) => self.violated(published_at(), settings, violation),
+            Err(refusal) => self.refused(published_at(), settings, refusal),
         }
     }
 
+    /// Makes the chunk's message; true when its joints move, and the trajectory is to be published too.
     fn infer(
         &mut self,
         now: Stamp,
+        inputs: &Inputs,
         settings: &Settings,
         published_at: &mut dyn FnMut() -> Stamp,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<bool, Refusal> {
         // Also a refused inference counts as done: the same observation would be refused again.
         self.remember(settings);
         self.timings.reset();
+        self.read_positions();
         let frozen = self.run_policy(settings)?;
         chunk::finite(&self.chunk)?;
-        let clamped = self.limits.clamp(&mut self.chunk, &mut self.clamped)?;
+        self.control.unwrap(&mut self.chunk, &self.seen);
+        self.control.bounds()?.clamp(&mut self.chunk, &mut self.clamped)?;
         let published = published_at();
+        inputs.check_enable(published, &settings.rules).map_err(Refusal::NotEnabled)?;
         let scheduled = chunk::schedule(&self.chunk, published)?;
-        let measured = self.read_positions();
+        // The observation is older by the time of the inference: the newest positions are nearer to where the joints are.
+        self.control.sense(inputs);
+        let sensed = published - self.assumed_latency;
+        let measured = self.control.measured(sensed, settings, &mut self.start);
         let new = NewChunk {
             chunk: &self.chunk,
             now: published,
-            clamped,
+            clamped: self.clamped.total,
             measured: measured.then_some(self.start.as_slice()),
             frozen,
         };
-        self.control.take(&new, scheduled.late_rows, settings, &mut self.trajectory)?;
+        let taken = self.control.take(&new, scheduled.late_rows, settings, &mut self.trajectory);
+        let moves = taken.map_err(|error| match error {
+            chunk::Error::NoStart { .. } => self.no_start(sensed, settings),
+            other => other,
+        })?;
         self.sequence += 1;
         let publication = Publication {
             sequence: self.sequence,
@@ -316,7 +340,7 @@ impl Session {
             policy_fingerprint: &self.policy.spec().fingerprint,
         };
         chunk::action_chunk_message(&self.chunk, &scheduled, &publication, &mut self.message)?;
-        Ok(clamped)
+        Ok(moves)
     }
 
     fn remember(&mut self, settings: &Settings) {
@@ -344,7 +368,8 @@ impl Session {
     fn run_policy(&mut self, settings: &Settings) -> Result<(usize, usize), policy::Error> {
         let (frozen, ramped) = match settings.motion.mode {
             Mode::Rtc => {
-                let covered = self.control.promised(self.observation.stamp, &self.chunk, &mut self.promised);
+                let (seen, step) = (self.observation.stamp, self.chunk.step);
+                let covered = self.control.promised(seen, step, &self.seen, &mut self.promised);
                 let (frozen, ramped) = self.control.frozen(settings, self.chunk.step);
                 let frozen = frozen.min(covered);
                 (frozen, ramped.min(covered - frozen))
@@ -364,36 +389,53 @@ impl Session {
         Ok((frozen, ramped))
     }
 
-    /// Where the observation saw the joints that are moved; false when it did not see all of them.
-    fn read_positions(&mut self) -> bool {
-        let Some(joints) = self.observation.joints.as_ref().filter(|_| !self.start.is_empty()) else { return false };
-        let read = self.positions.read_positions(&joints.bytes, &mut self.start);
-        read.inspect_err(|error| tracing::debug!("the joints' positions are not known: {error}")).is_ok()
+    /// Motion cannot start, since it is not known where the joints are.
+    fn no_start(&self, now: Stamp, settings: &Settings) -> chunk::Error {
+        let (joints, found) = (self.control.joints().join(", "), self.control.why_unmeasured(now, settings));
+        chunk::Error::NoStart { joints, found }
+    }
+
+    /// Reads where the observation has the joints that are moved; leaves none when it lacks one of them.
+    fn read_positions(&mut self) {
+        self.seen.clear();
+        let Some(joints) = self.observation.joints.as_ref().filter(|_| !self.start.is_empty()) else { return };
+        self.seen.resize(self.start.len(), 0.0);
+        if let Err(error) = self.positions.read_positions(joints, &mut self.seen) {
+            tracing::debug!("the joints' positions are not known: {error}");
+            self.seen.clear();
+        }
     }
 
     fn violated(&mut self, now: Stamp, settings: &Settings, violation: Violation) -> Outcome<'_> {
-        let action = match settings.rules.on_violation {
-            // Nothing moves before the first chunk: inputs that are still starting are no reason to stop.
-            OnViolation::Stop if self.control.state() == WatchdogState::Idle => OnViolation::Skip,
-            action => action,
-        };
-        let watched = self.control.violated(now, action, &violation, settings, &mut self.trajectory);
-        let stop = watched.stop.then(|| self.trajectory.message());
-        Outcome::Violation { violation, action, stop, plan: self.trajectory.plan() }
+        let starts = !self.complete || violation.is_of_switch();
+        self.complete |= !violation.is_of_start();
+        if starts && violation.is_of_start() && !self.control.is_armed() {
+            return Outcome::Waiting(violation);
+        }
+        let brake = self.brake(now, violation.action(&settings.rules), &violation, settings);
+        Outcome::Violation { violation, brake }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine;
+    fn refused(&mut self, now: Stamp, settings: &Settings, refusal: Refusal) -> Outcome<'_> {
+        let action = match refusal.kind() {
+            RefusalKind::Violation => settings.rules.on_violation,
+            RefusalKind::Superseded | RefusalKind::Failure => OnViolation::Skip,
+        };
+        let brake = self.brake(now, action, &refusal, settings);
+        Outcome::Refused { refusal, brake }
+    }
 
-    #[test]
-    fn only_a_lost_device_asks_for_the_engines_to_be_loaded_again() {
-        let refusal = |error| Refusal::from(policy::Error::Engine(error));
-        assert!(refusal(engine::Error::DeviceLost { reason: "error 700".into() }).is_sticky());
-        let passing = engine::Error::Device { action: "reading".into(), reason: "busy".into() };
-        assert!(!refusal(passing).is_sticky());
-        assert!(!Refusal::from(policy::Error::NoTensorrt).is_sticky());
+    fn brake(&mut self, now: Stamp, action: OnViolation, reason: &dyn Display, settings: &Settings) -> Brake<'_> {
+        let braked = self.control.brake(now, action, reason, settings, &mut self.trajectory);
+        self.braked(action, braked)
+    }
+
+    fn braked(&self, action: OnViolation, braked: Braked) -> Brake<'_> {
+        Brake {
+            action: if braked == Braked::NotNeeded { OnViolation::Skip } else { action },
+            braked,
+            stop: braked.must_publish().then(|| self.trajectory.message()),
+            plan: self.trajectory.plan(),
+        }
     }
 }

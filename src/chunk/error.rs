@@ -56,6 +56,14 @@ pub enum Error {
         /// Joints of the chunk.
         joints: usize,
     },
+    /// Limits are to come from a robot description, and there is none yet.
+    #[error(
+        "no robot description yet: none has come on {from}, and nothing moves without its limits; is it published there?"
+    )]
+    NoDescription {
+        /// The parameter and what it names.
+        from: String,
+    },
     /// Limits that cannot be kept; every problem.
     #[error("limits: {}", .problems.join("; "))]
     Limits {
@@ -80,15 +88,20 @@ pub enum Error {
         /// From inference to inference.
         period: Span,
     },
-    /// Nothing to start from.
+    /// No measured position to start at.
     #[error(
-        "motion starts from where the joints are, and that is not known: expected finite positions of {joints} in the joint \
-         state that the policy observes; does the driver publish them on inputs.joints.topic?"
+        "motion starts at the measured positions of {joints}: expected a fresh one of each, found {found}; does the driver \
+         publish all of them on inputs.joints.topic?"
     )]
     NoStart {
         /// Joints that are moved.
         joints: String,
+        /// What was found instead.
+        found: String,
     },
+    /// A joint state that changed by a turn.
+    #[error("{0}; the chunk does not move the robot")]
+    TurnJump(String),
     /// An observation that is not made yet.
     #[error(
         "the observation ({observation}) is {} ms ahead of the clock ({now}), {} ms are allowed (inputs.future_tolerance_ms): \

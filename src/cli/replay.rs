@@ -126,17 +126,23 @@ fn print_summary(summary: &Summary, args: &Replay) {
         count => println!("{count} chunks -> {}", args.output.display()),
     }
     println!(
-        "without a chunk: {violations} violation{}, {refused} refused, {} unchanged, {} stopped",
+        "without a chunk: {violations} violation{}, {refused} refused, {} unchanged, {} stopped, {} before every input had come",
         if violations == 1 { "" } else { "s" },
         record.unchanged,
-        record.stopped
+        record.stopped,
+        record.waiting
     );
     if let (Some(median), Some(p99)) = (record.latency(0.5), record.latency(0.99)) {
         println!("inference: median {:.1} ms, p99 {:.1} ms", median.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
     }
-    for event in record.events.iter().take(3) {
-        println!("  at {}: {}: {}", event.at, event.kind, event.text);
+    let clamped = record.clamped();
+    let joints: Vec<String> = clamped.by_name(&record.moved).map(|(joint, count)| format!("{joint} {count}")).collect();
+    let joints = if joints.is_empty() { String::new() } else { format!(" ({})", joints.join(", ")) };
+    println!("clamped to position limits: {} values{joints}", clamped.total);
+    if let Some(reason) = &record.no_trajectories {
+        println!("no trajectories: {reason}");
     }
+    record.reasons(3).iter().for_each(|reason| println!("  {reason}"));
     if record.events.len() > 3 {
         println!("  and {} more", record.events.len() - 3);
     }

@@ -47,11 +47,11 @@ pub fn run(
 ) -> Result<Latencies, Error> {
     let reader = BagReader::open(bag)?;
     let topics = join_topics(&reader, settings, bag)?;
-    let inputs = Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joint_names());
+    let inputs = Inputs::new(settings.inputs.clone());
     if !settings.instruction.is_empty() {
         inputs.set_instruction(&settings.instruction);
     }
-    session.apply(settings)?;
+    session.apply(settings);
     let wanted: Vec<usize> = topics.iter().map(|(topic, _)| *topic).collect();
     let (mut now, mut complaints) = (None, Complaints::default());
     for message in reader.messages(&wanted)? {
@@ -67,8 +67,8 @@ pub fn run(
                 now = Some(message.log_time);
                 break;
             }
-            Outcome::Refused(refusal) => return Err(Error::Refused(refusal.to_string())),
-            Outcome::Unchanged | Outcome::Stopped | Outcome::Violation { .. } => {}
+            Outcome::Refused { refusal, .. } => return Err(Error::Refused(refusal.to_string())),
+            Outcome::Unchanged | Outcome::Waiting(_) | Outcome::Stopped | Outcome::Violation { .. } => {}
         }
     }
     complaints.lines().for_each(|line| tracing::warn!("{line}"));

@@ -17,10 +17,11 @@ use super::convert::time;
 use super::error::Error;
 use super::latest::Latest;
 use super::logging::Logging;
+use super::operator::Operator;
 use super::phase::Phase;
 use super::report::Report;
 use crate::engine::memory::MemoryUse;
-use crate::observation::{InputStatistics, Inputs};
+use crate::observation::{EnableSwitch, InputStatistics, Inputs};
 use crate::parameters::Settings;
 use crate::policy::PolicySpec;
 use crate::session::{Control, MotionStatus};
@@ -45,6 +46,9 @@ struct Snapshot {
     instruction: Option<Arc<str>>,
     report: Report,
     motion: Option<MotionStatus>,
+    /// `~/stop` was called, and there is no motion yet that could be stopped.
+    stop_waits: bool,
+    enable: Option<EnableSwitch>,
     memory: MemoryUse,
     log_dropped: u64,
 }
@@ -64,6 +68,8 @@ pub struct Sources {
     pub report: Arc<Latest<Report>>,
     /// The motion, once a policy is loaded.
     pub control: Arc<Latest<Option<Arc<Control>>>>,
+    /// `~/stop`.
+    pub operator: Arc<Operator>,
     /// The logger's counter.
     pub logging: Logging,
     /// The policy.
@@ -73,20 +79,23 @@ pub struct Sources {
 impl Sources {
     fn snapshot(&self, memory: MemoryUse) -> Snapshot {
         let (settings, report) = (self.settings.get(), self.report.get());
+        let now = self.clock.now();
         // What runs; before the first load, what the description says.
         let running = report.engines.as_deref().map(|engines| (engines.policy.clone(), engines.fingerprint.clone()));
         let (policy, fingerprint) =
             running.unwrap_or_else(|| (self.policy.name.clone(), self.policy.fingerprint.clone()));
         Snapshot {
             motion: self.control.get().map(|control| control.status(&settings)),
-            now: self.clock.now(),
+            stop_waits: self.operator.is_waiting(),
+            enable: self.inputs.enable_switch(),
+            now,
             simulated: self.clock.simulated(),
             clock_jumps: self.inputs.clock_jumps(),
             phase: self.phase.get(),
             settings,
             policy,
             fingerprint,
-            inputs: self.inputs.statistics(),
+            inputs: self.inputs.statistics(now),
             instruction: self.inputs.instruction(),
             report,
             memory,

@@ -15,17 +15,17 @@ use std::time::{Duration, Instant};
 
 use super::clock::RosClock;
 use super::context::panic_text;
-use super::description::{self, Described};
 use super::error::Error;
 use super::latest::Latest;
+use super::operator::Operator;
 use super::phase::Phase;
 use super::publishers::Publishers;
 use super::report::Report;
 use super::requests::{Action, Request, Requests, Wake};
 use super::ticker::Ticker;
 use crate::observation::Inputs;
-use crate::parameters::{LimitsFrom, PolicyShape, Settings};
-use crate::session::{Control, Session};
+use crate::parameters::{PolicyShape, Settings};
+use crate::session::{Braked, Control, Refusal, Session};
 use crate::time::Stamp;
 use supervise::{End, Room, supervise};
 
@@ -49,8 +49,8 @@ pub struct Shared {
     pub report: Arc<Latest<Report>>,
     /// The motion, once a policy is loaded.
     pub control: Arc<Latest<Option<Arc<Control>>>>,
-    /// The robot's description, when one is asked for and came.
-    pub described: Described,
+    /// `~/stop`.
+    pub operator: Arc<Operator>,
     /// ROS time.
     pub clock: RosClock,
 }
@@ -129,7 +129,7 @@ impl Worker {
             let wake = self.shared.requests.wait(wait);
             let newest = self.shared.settings.get();
             if !Arc::ptr_eq(&newest, &settings) {
-                apply(&mut session, &newest);
+                session.apply(&newest);
                 settings = newest;
             }
             match wake {
@@ -162,17 +162,9 @@ impl Worker {
         if let Some(control) = self.shared.control.get() {
             session.adopt(&control);
         }
-        if matches!(settings.limits_from, LimitsFrom::Topic(_)) {
-            session.control().await_description();
-        }
-        apply(session, settings);
-        if let Some(text) = self.shared.described.get() {
-            description::take(session.control(), &text, settings);
-        }
+        session.apply(settings);
         self.shared.control.set(Some(Arc::clone(session.control())));
-        if session.is_stopped() {
-            self.shared.phase.set(Phase::Stopped { reason: "before the policy was loaded again".to_owned() });
-        }
+        self.shared.operator.hand_over(session.control());
     }
 
     /// Does what is asked; the reason when that lost the device.
@@ -183,16 +175,35 @@ impl Worker {
                 request.answer(answer.success, answer.message.as_str());
                 return answer.lost.then_some(answer.message);
             }
-            Action::Resume if session.resume(self.shared.clock.now()) => {
-                self.shared.phase.set(Phase::Ready);
+            Action::Resume => return self.resume(request, session, settings),
+            Action::Reload => request.answer(false, "internal error: a reload is not obeyed here"),
+        }
+        None
+    }
+
+    /// Ends a stop, when all is well; the reason when the device was lost over it.
+    fn resume(&mut self, request: Request, session: &mut Session, settings: &Settings) -> Option<String> {
+        let shared = &self.shared;
+        match session.resume(&shared.inputs, settings, &mut || shared.clock.now()) {
+            Ok(true) => {
+                self.recovered();
                 tracing::info!("resumed");
                 request.answer(
                     true,
                     "resumed; the next fresh observation is inferred, and motion starts from where the joints are",
                 );
             }
-            Action::Resume => request.answer(true, "nothing to resume: the node was not stopped"),
-            Action::Reload => request.answer(false, "internal error: a reload is not obeyed here"),
+            Ok(false) => request.answer(true, "nothing to resume: the node was not stopped"),
+            Err(reason) => {
+                let text = reason.to_string();
+                tracing::warn!("not resumed: {text}");
+                let lost = reason.refusal().is_some_and(Refusal::is_sticky);
+                if let Some(refusal) = reason.refusal() {
+                    self.refused(refusal.kind(), &text, Braked::Already);
+                }
+                request.answer(false, format!("still stopped: {text}; mend it and call ~/resume again"));
+                return lost.then_some(text);
+            }
         }
         None
     }
@@ -278,12 +289,6 @@ impl Room for EngineRoom {
             self.shared().report.update(|report| (report.restarts, report.lost) = (0, None));
         }
         self.asked.is_some()
-    }
-}
-
-fn apply(session: &mut Session, settings: &Settings) {
-    if let Err(error) = session.apply(settings) {
-        tracing::error!("settings not taken over: {error}");
     }
 }
 

@@ -6,16 +6,28 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::chunk::{
-    self, Bounds, Chunk, JointBounds, Latencies, LimitCounts, Motion, NewChunk, Plan, TrajectoryBuffer, Watchdog,
-    WatchdogState,
+    self, JointBounds, Latencies, LimitCounts, Measured, Motion, NewChunk, Plan, PublishedRows, TrajectoryBuffer,
+    TurnJump, Watchdog, WatchdogState,
 };
-use crate::observation::{Inputs, OnViolation, Violation};
-use crate::parameters::{LimitsFrom, Settings};
+use crate::parameters::Settings;
 use crate::time::{Span, Stamp};
+
+mod brake;
+mod sensing;
+
+pub use brake::{Braked, Watched};
+use sensing::JointSensor;
+
+/// Why nothing moves at first.
+const NO_SETTINGS: &str = "no limits have been set yet";
 
 /// See the module.
 #[derive(Debug)]
 pub struct Control {
+    /// Joints that are moved.
+    joints: Arc<[String]>,
+    /// Locked before the state where both are.
+    sensor: Mutex<JointSensor>,
     state: Mutex<State>,
     /// The latest plan: a slot of its own, locked for one clone of a pointer.
     plan: Mutex<Option<Arc<Plan>>>,
@@ -24,33 +36,52 @@ pub struct Control {
 #[derive(Debug)]
 struct State {
     motion: Motion,
+    measured: Measured,
+    /// A jump of a turn between the last samples that nothing has followed yet.
+    jump: Option<TurnJump>,
+    /// The last chunk in force.
+    published: PublishedRows,
     watchdog: Watchdog,
     latencies: Latencies,
     /// Of the last chunk.
     shape: Shape,
-    reason: Option<Arc<str>>,
+    /// Why the motion is held or stopped.
+    reason: Option<Reason>,
     holds: u64,
     stops: u64,
+    /// Calls of [`Control::stop`].
+    stop_calls: u64,
     late_rows: u64,
-    described: Described,
+    /// Limits in force, of the joints in their order; or why they are not known.
+    bounds: Result<Arc<JointBounds>, chunk::Error>,
+    /// Why no joint may move, although limits are known.
+    forbidden: Option<Arc<str>>,
     /// The node ends.
     ending: bool,
+}
+
+/// Why the motion is held or stopped.
+#[derive(Clone, Debug)]
+struct Reason {
+    text: Arc<str>,
+    /// Nothing is wrong: somebody wanted it so.
+    expected: bool,
+}
+
+impl Reason {
+    fn fault(text: &dyn std::fmt::Display) -> Self {
+        Self { text: text.to_string().into(), expected: false }
+    }
+
+    fn expected(text: &dyn std::fmt::Display) -> Self {
+        Self { expected: true, ..Self::fault(text) }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Shape {
     rows: usize,
     step: Span,
-}
-
-/// Limits of a robot description.
-#[derive(Debug, Default)]
-enum Described {
-    #[default]
-    NotAsked,
-    /// Asked for, and not here yet.
-    Awaited,
-    Here(Vec<(String, Bounds)>),
 }
 
 /// What the motion is doing, at one moment.
@@ -60,8 +91,10 @@ pub struct MotionStatus {
     pub state: WatchdogState,
     /// When it was entered.
     pub since: Stamp,
-    /// Why, when it holds or stopped for a reason of its own.
+    /// Why, when it is held or stopped.
     pub reason: Option<Arc<str>>,
+    /// Whether that is no fault: the operator called `~/stop`, or the motion that was asked for is over.
+    pub expected: bool,
     /// Times that motion was held because a violation asked for it or a plan ran out.
     pub holds: u64,
     /// Times that it was stopped.
@@ -80,75 +113,77 @@ pub struct MotionStatus {
     pub end: Option<Stamp>,
     /// What is wrong with the length of chunks.
     pub too_short: Option<String>,
-}
-
-/// What came of a look at the motion.
-#[derive(Debug, Default)]
-pub struct Watched {
-    /// Whether a hold or a stop was entered.
-    pub entered: bool,
-    /// The violation that asked for it.
-    pub violation: Option<Violation>,
-    /// A stop was written into the buffer and is to be published.
-    pub stop: bool,
+    /// Why no joint may move, and what to set.
+    pub forbidden: Option<Arc<str>>,
 }
 
 impl Control {
     /// Control of these joints, which do not move yet.
     pub fn new(joints: Arc<[String]>) -> Self {
         let state = State {
-            motion: Motion::new(joints),
+            motion: Motion::new(Arc::clone(&joints)),
+            measured: Measured::new(joints.len()),
+            jump: None,
+            published: PublishedRows::default(),
             watchdog: Watchdog::default(),
             latencies: Latencies::default(),
             shape: Shape::default(),
             reason: None,
             holds: 0,
             stops: 0,
+            stop_calls: 0,
             late_rows: 0,
-            described: Described::default(),
+            bounds: Ok(Arc::new(JointBounds::default().select(&joints))),
+            forbidden: (!joints.is_empty()).then(|| NO_SETTINGS.into()),
             ending: false,
         };
-        Self { state: Mutex::new(state), plan: Mutex::default() }
+        Self { joints, sensor: Mutex::default(), state: Mutex::new(state), plan: Mutex::default() }
     }
 
-    /// Takes over settings that changed.
+    /// Takes over the limits of settings that changed.
+    pub fn apply(&self, settings: &Settings) {
+        let bounds = settings.limits.as_ref().map(|bounds| bounds.select(&self.joints)).map_err(Clone::clone);
+        let forbidden = match &bounds {
+            Ok(bounds) if !settings.allow_unlimited => unlimited(bounds),
+            Ok(_) => None,
+            Err(error) => Some(error.to_string().into()),
+        };
+        let mut state = self.lock();
+        if state.forbidden != forbidden {
+            match (&forbidden, state.forbidden.as_deref()) {
+                // At a start it is on its way.
+                (Some(reason), Some(NO_SETTINGS)) if matches!(bounds, Err(chunk::Error::NoDescription { .. })) => {
+                    tracing::warn!("no joint may move yet: {reason}");
+                }
+                (Some(reason), _) => tracing::error!("no joint may move: {reason}"),
+                (None, Some(NO_SETTINGS)) => {}
+                (None, _) => tracing::info!("the joints may move again: their limits are known"),
+            }
+            state.forbidden = forbidden;
+        }
+        if let Ok(bounds) = &bounds {
+            state.motion.set_bounds(bounds.clone());
+        }
+        state.bounds = bounds.map(Arc::new);
+    }
+
+    /// Limits of the joints, in their order.
     ///
     /// # Errors
-    /// [`chunk::Error::Limits`] for limits that cannot be kept, also together with those of the robot's description;
-    /// [`chunk::Error::Urdf`] for a file of `limits_file` that cannot be read. Nothing has changed then.
-    pub fn apply(&self, settings: &Settings) -> Result<(), chunk::Error> {
-        let mut state = self.lock();
-        if let (LimitsFrom::File(path), Described::NotAsked) = (&settings.limits_from, &state.described) {
-            let reason = |reason: String| chunk::Error::Urdf { reason: format!("{}: {reason}", path.display()) };
-            let text = std::fs::read_to_string(path).map_err(|error| reason(error.to_string()))?;
-            let limits = chunk::urdf::limits(&text).map_err(|error| reason(error.to_string()))?;
-            state.described = Described::Here(limits);
-        }
-        state.bound(settings)
-    }
-
-    /// Lets nothing move until [`Control::describe`] was given a description. A replay, which has no such topic, does not ask for it.
-    pub fn await_description(&self) {
-        let mut state = self.lock();
-        if matches!(state.described, Described::NotAsked) {
-            state.described = Described::Awaited;
-        }
-    }
-
-    /// Takes up a robot description that came on its topic.
-    ///
-    /// # Errors
-    /// [`chunk::Error::Urdf`] and [`chunk::Error::Limits`]; what was there before holds on then.
-    pub fn describe(&self, text: &str, settings: &Settings) -> Result<(), chunk::Error> {
-        let limits = chunk::urdf::limits(text)?;
-        let mut state = self.lock();
-        let before = std::mem::replace(&mut state.described, Described::Here(limits));
-        state.bound(settings).inspect_err(|_| state.described = before)
+    /// Why they are not known.
+    pub fn bounds(&self) -> Result<Arc<JointBounds>, chunk::Error> {
+        self.lock().bounds.clone()
     }
 
     /// The state of the watchdog as of the last look.
     pub fn state(&self) -> WatchdogState {
         self.lock().watchdog.state()
+    }
+
+    /// The state of the watchdog as of the last look, and when it was entered.
+    pub fn state_since(&self) -> (WatchdogState, Stamp) {
+        let state = self.lock();
+        (state.watchdog.state(), state.watchdog.since())
     }
 
     /// Lets the watchdog look at the time; returns its state.
@@ -160,7 +195,7 @@ impl Control {
 
     /// Joints that it moves.
     pub fn joints(&self) -> Arc<[String]> {
-        Arc::clone(self.lock().motion.names())
+        Arc::clone(&self.joints)
     }
 
     /// The plan in force.
@@ -168,26 +203,29 @@ impl Control {
         lock(&self.plan).clone()
     }
 
-    /// Puts a chunk in force and writes its trajectory. `late_rows` of it were late at `new.now`.
+    /// Puts a chunk in force and writes its trajectory; false when no joint moves: the policy commands none, or none may move
+    /// ([`MotionStatus::forbidden`]). `late_rows` of it were late at `new.now`.
     ///
     /// # Errors
-    /// Why it may not move the robot; the plan in force stays and ends by itself.
+    /// Why the chunk is refused; the plan in force stays and ends by itself.
     pub fn take(
         &self,
         new: &NewChunk<'_>,
         late_rows: u32,
         settings: &Settings,
         trajectory: &mut TrajectoryBuffer,
-    ) -> Result<(), chunk::Error> {
+    ) -> Result<bool, chunk::Error> {
         let mut state = self.lock();
         self.look(&mut state, new.now, settings);
-        let State { motion, watchdog, latencies, shape, described, ending, .. } = &mut *state;
+        if let Some(jump) = &state.jump {
+            return Err(chunk::Error::TurnJump(self.describe_jump(jump)));
+        }
+        let State { motion, watchdog, latencies, shape, bounds, forbidden, ending, published, .. } = &mut *state;
         if *ending {
             return Err(chunk::Error::Ending);
         }
-        if matches!(described, Described::Awaited) {
-            let reason = "none has come on limits_topic yet, and nothing moves without its limits".to_owned();
-            return Err(chunk::Error::Urdf { reason });
+        if let Err(error) = bounds {
+            return Err(error.clone());
         }
         let (observation, tolerance) = (new.chunk.observation_stamp, settings.rules.future_tolerance);
         if observation > new.now + tolerance {
@@ -198,7 +236,8 @@ impl Control {
         *shape = Shape { rows: new.chunk.rows, step: new.chunk.step };
         let expected = settings.period().max(latencies.p95().unwrap_or_default());
         let next_due = new.now + expected + Span::from_nanos(expected.nanos() / 4);
-        if motion.names().is_empty() {
+        let moves = !motion.names().is_empty() && forbidden.is_none();
+        if !moves {
             watchdog.planned(new.now, next_due, new.chunk.due(new.chunk.rows.saturating_sub(1)));
         } else {
             let plan = motion.take(new, &settings.motion)?;
@@ -206,74 +245,10 @@ impl Control {
             plan.write(new.now, trajectory);
             *lock(&self.plan) = Some(Arc::clone(plan));
         }
+        published.set(new.chunk);
         state.late_rows += u64::from(late_rows);
         state.reason = None;
-        Ok(())
-    }
-
-    /// Follows a violation of the inputs: holds or stops when that is asked for. Writes the stop when there is motion.
-    pub fn violated(
-        &self,
-        now: Stamp,
-        action: OnViolation,
-        reason: &dyn std::fmt::Display,
-        settings: &Settings,
-        stop: &mut TrajectoryBuffer,
-    ) -> Watched {
-        let mut state = self.lock();
-        let moves = state.watchdog.state().is_moving();
-        let entered = match action {
-            OnViolation::Skip => false,
-            OnViolation::Hold => state.watchdog.hold(now),
-            OnViolation::Stop => state.watchdog.stop(now),
-        };
-        if !entered {
-            return Watched::default();
-        }
-        state.reason = Some(reason.to_string().into());
-        state.count();
-        let stop = (moves || action == OnViolation::Stop) && self.brake(&mut state, now, settings, stop);
-        Watched { entered, violation: None, stop }
-    }
-
-    /// The watchdog's look at the time and, while there is motion, at the inputs. Needs no inference. Call it from one thread.
-    pub fn watch(&self, now: Stamp, inputs: &Inputs, settings: &Settings, stop: &mut TrajectoryBuffer) -> Watched {
-        if let Some(watched) = self.look_back(now, settings) {
-            return watched;
-        }
-        let moves = self.poll(now, settings).is_moving();
-        if !moves || settings.rules.on_violation == OnViolation::Skip {
-            return Watched::default();
-        }
-        match inputs.check(now, &settings.rules) {
-            Ok(()) => Watched::default(),
-            Err(violation) => {
-                let watched = self.violated(now, settings.rules.on_violation, &violation, settings, stop);
-                Watched { violation: Some(violation), ..watched }
-            }
-        }
-    }
-
-    /// Brings what moves to rest, and lets nothing move after: the node ends. True when a stop was written and is to be published.
-    pub fn end(&self, now: Stamp, settings: &Settings, stop: &mut TrajectoryBuffer) -> bool {
-        self.lock().ending = true;
-        self.violated(now, OnViolation::Hold, &"the node ends", settings, stop).stop
-    }
-
-    /// Ends a stop; true when there was one. Motion then starts from where the joints are, on inputs from after the rest: a robot
-    /// that still brakes comes to rest first, and who streams commands takes it there.
-    pub fn resume(&self, now: Stamp) -> bool {
-        let mut state = self.lock();
-        // The end of a plan from before the clock was set back is no time to wait for.
-        let stop = state.motion.plan().filter(|plan| plan.made() <= now + chunk::SET_BACK);
-        let rest = stop.map_or(now, |plan| plan.end());
-        let resumed = state.watchdog.resume(now, rest);
-        if resumed {
-            state.motion.forget();
-            state.reason = None;
-            lock(&self.plan).take_if(|_| rest <= now);
-        }
-        resumed
+        Ok(moves)
     }
 
     /// Everything that diagnostics show.
@@ -287,7 +262,8 @@ impl Control {
         MotionStatus {
             state: state.watchdog.state(),
             since: state.watchdog.since(),
-            reason: state.reason.clone(),
+            reason: state.reason.as_ref().map(|reason| Arc::clone(&reason.text)),
+            expected: state.reason.as_ref().is_some_and(|reason| reason.expected),
             holds: state.holds,
             stops: state.stops,
             latency,
@@ -297,6 +273,7 @@ impl Control {
             counts: state.motion.counts().clone(),
             end: state.motion.plan().map(|plan| plan.end()),
             too_short,
+            forbidden: state.forbidden.clone(),
         }
     }
 
@@ -306,63 +283,46 @@ impl Control {
         (settings.rtc_frozen.unwrap_or_else(late), settings.rtc_overlap)
     }
 
-    /// Writes into `out` (`[rows, names]` as in `chunk`) what was promised for the rows of a chunk observed at `seen`: the motion
-    /// of its joints, and of other columns the rows of `chunk`, the last one inferred. Returns the rows that are covered.
-    pub fn promised(&self, seen: Stamp, chunk: &Chunk, out: &mut Vec<f32>) -> usize {
+    /// Writes into `out` the rows that are committed to of a chunk observed at `seen` with `step` from row to row, in the columns of the chunk before: the
+    /// planned motion of the joints, and the rows of the last published chunk in the columns of poses. Returns their number; 0
+    /// when no plan will be followed any more. `positions`: those of the observation, as the driver published them; continuous
+    /// joints are written in the same turn.
+    pub fn promised(&self, seen: Stamp, step: Span, positions: &[f64], out: &mut Vec<f32>) -> usize {
         let state = self.lock();
+        let State { motion, measured, published, latencies, .. } = &*state;
         out.clear();
-        if state.motion.plan().is_none() || chunk.step <= Span::ZERO {
-            return 0;
-        }
-        let over = seen + state.latencies.p95().unwrap_or_default();
-        let shift = (seen - chunk.observation_stamp).nanos() + chunk.step.nanos() / 2;
-        let shift = usize::try_from(shift / chunk.step.nanos()).unwrap_or(0);
-        for row in 0..chunk.rows {
-            let due = seen + chunk.step.times(row as i64 + 1);
-            let Some(before) = chunk.row(row + shift) else { return row };
+        let over = seen + latencies.p95().unwrap_or_default();
+        let turns =
+            |joint| positions.get(joint).map_or(0.0, |&raw| measured.turns(joint, raw, motion.bounds().of(joint).kind));
+        for (row, (due, before)) in published.from(seen, step).enumerate() {
             let mut joint = 0;
             for (column, value) in before.iter().enumerate() {
-                if chunk.poses.iter().any(|range| range.contains(&column)) {
+                if published.is_pose(column) {
                     out.push(*value);
                     continue;
                 }
-                let Some(position) = state.motion.promised(due, joint, over) else {
-                    out.truncate(row * chunk.width());
+                let Some(position) = motion.promised(due, joint, over) else {
+                    out.truncate(row * before.len());
                     return row;
                 };
-                out.push(position as f32);
+                out.push((position - turns(joint)) as f32);
                 joint += 1;
             }
         }
-        chunk.rows
+        out.len().checked_div(published.width()).unwrap_or(0)
+    }
+
+    /// The policy was loaded again: latencies and rows of before are those of other engines.
+    pub fn loaded(&self) {
+        let mut state = self.lock();
+        state.latencies = Latencies::default();
+        state.published.clear();
     }
 
     fn look(&self, state: &mut State, now: Stamp, settings: &Settings) {
         if let Some(entered) = state.watchdog.poll(now, settings.stop_after_when_running()) {
-            state.entered(entered);
+            state.entered(entered, settings.on_demand());
         }
-    }
-
-    /// What follows when the clock was set back: nothing of before it holds, but the robot runs its plan out.
-    fn look_back(&self, now: Stamp, settings: &Settings) -> Option<Watched> {
-        let mut state = self.lock();
-        let before = state.watchdog.set_back(now)?;
-        let left = lock(&self.plan).take().map_or(Span::ZERO, |plan| plan.end() - before).max(Span::ZERO);
-        state.motion.forget();
-        let stop = settings.rules.on_violation == OnViolation::Stop;
-        let entered = state.watchdog.start_over(now, now + left, stop).is_some();
-        if entered {
-            state.reason = Some(format!("the clock was set back by {:.0} ms", (before - now).millis()).into());
-            state.count();
-        }
-        Some(Watched { entered, ..Watched::default() })
-    }
-
-    fn brake(&self, state: &mut State, now: Stamp, settings: &Settings, out: &mut TrajectoryBuffer) -> bool {
-        let Some(plan) = state.motion.hold(now, &settings.motion) else { return false };
-        plan.write(now, out);
-        *lock(&self.plan) = Some(Arc::clone(plan));
-        true
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -371,40 +331,22 @@ impl Control {
 }
 
 impl State {
-    fn bound(&mut self, settings: &Settings) -> Result<(), chunk::Error> {
-        let names = Arc::clone(self.motion.names());
-        let given = settings.limits.iter().map(|limit| (limit.joint.as_str(), limit.bounds()));
-        let described = match &self.described {
-            Described::Here(limits) => limits.as_slice(),
-            _ => &[],
-        };
-        // A description has joints that the policy does not move.
-        let described = described.iter().filter(|(joint, _)| names.contains(joint));
-        let all = given.chain(described.map(|(joint, bounds)| (joint.as_str(), *bounds)));
-        let bounds = JointBounds::new(&names, all)?;
-        if matches!(self.described, Described::Here(_)) {
-            // Another robot's description, or other names in it: its limits were asked for, and none came.
-            let without = names.iter().zip(bounds.per_joint()).filter(|(_, bounds)| bounds.is_unlimited());
-            let problem = |name: &String| {
-                format!(
-                    "joint `{name}`: no limit of position or velocity in the robot description and none in limits.{name}"
-                )
-            };
-            let problems: Vec<String> = without.map(|(name, _)| problem(name)).collect();
-            if !problems.is_empty() {
-                return Err(chunk::Error::Limits { problems });
-            }
-        }
-        self.motion.set_bounds(bounds);
-        Ok(())
+    /// Discards what was planned and promised.
+    fn forget(&mut self) {
+        self.motion.forget();
+        self.published.clear();
+        self.jump = None;
     }
 
-    fn entered(&mut self, state: WatchdogState) {
-        if matches!(state, WatchdogState::Holding | WatchdogState::Stopped) {
-            self.reason = Some(match state {
-                WatchdogState::Stopped => "no chunk for watchdog.stop_after_ms".into(),
-                _ => "no chunk before the motion ran out".into(),
-            });
+    /// The watchdog held or stopped the motion because no chunk came.
+    fn entered(&mut self, state: WatchdogState, on_demand: bool) {
+        match state {
+            WatchdogState::Holding if on_demand => {
+                self.reason = Some(Reason::expected(&"the motion that was asked for is over"));
+            }
+            WatchdogState::Holding => self.reason = Some(Reason::fault(&"no chunk before the motion ran out")),
+            WatchdogState::Stopped => self.reason = Some(Reason::fault(&"no chunk for watchdog.stop_after_ms")),
+            _ => {}
         }
         self.count();
     }
@@ -416,6 +358,20 @@ impl State {
             _ => {}
         }
     }
+}
+
+/// Why joints without a limit of velocity keep all of them from moving.
+fn unlimited(bounds: &JointBounds) -> Option<Arc<str>> {
+    let joints: Vec<String> = bounds.without_velocity().map(|joint| format!("`{joint}`")).collect();
+    (!joints.is_empty()).then(|| {
+        let word = if joints.len() == 1 { "joint" } else { "joints" };
+        format!(
+            "{word} {} without a limit of velocity; set limits.<joint>.velocity (rad/s or m/s) for each, or limits_from to the robot's \
+             description. Chunks are published, motion is not (motion.allow_unlimited at the start allows it)",
+            joints.join(", ")
+        )
+        .into()
+    })
 }
 
 /// Every change is whole before the lock is let go, and a panic while it is held is a bug that the next plan does not share.

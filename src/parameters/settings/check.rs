@@ -2,21 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use super::{JointLimit, Settings};
+use super::Settings;
 use crate::chunk::Mode;
 use crate::observation::{InputKind, InputSpec, JointMap, PoseMap};
 use crate::parameters::error::Error;
 use crate::parameters::shape::PolicyShape;
-use crate::parameters::value::double;
 
 /// Everything that does not go together.
 pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
     let mut errors = repeated_joints("state", &settings.state);
     errors.extend(repeated_joints("action", &settings.action));
     errors.extend(repeated_topics(&settings.inputs));
+    errors.extend(enable_switch_on_an_input(settings));
     errors.extend(repeated_inputs(settings));
     errors.extend(joints_like_columns(settings, shape));
-    errors.extend(settings.limits.iter().filter_map(crossed_limits));
+    errors.extend(instruction_that_does_not_fit(settings, shape));
     errors.extend(rtc_without_guide(settings, shape));
     errors
 }
@@ -60,6 +60,19 @@ fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
     errors
 }
 
+/// The switch is a message type of its own.
+fn enable_switch_on_an_input(settings: &Settings) -> Option<Error> {
+    let topic = settings.enable_topic.as_ref()?;
+    let input = settings.inputs.iter().find(|input| input.topic == *topic)?;
+    let what = format!(
+        "inputs.enable.topic is '{topic}', which is the topic of the input '{}' ({}); the switch needs a topic of its own \
+         (std_msgs/msg/Bool)",
+        input.name,
+        input.kind.type_name()
+    );
+    Some(Error::Conflict { names: vec!["inputs.enable.topic".to_owned()], what })
+}
+
 /// Chunks and diagnostics tell inputs apart by name.
 fn repeated_inputs(settings: &Settings) -> Vec<Error> {
     let clash = |pose: &PoseMap| {
@@ -101,18 +114,8 @@ fn rtc_without_guide(settings: &Settings, shape: &PolicyShape) -> Option<Error> 
     })
 }
 
-fn crossed_limits(limit: &JointLimit) -> Option<Error> {
-    let (min, max) = (limit.min.unwrap_or(f64::NEG_INFINITY), limit.max.unwrap_or(f64::INFINITY));
-    if min < max {
-        return None;
-    }
-    let names = ["min", "max"].map(|bound| format!("limits.{}.{bound}", limit.joint));
-    let what = format!(
-        "{} = {} is not below {} = {}; to move both, set them in one atomic change",
-        names[0],
-        double(min),
-        names[1],
-        double(max)
-    );
-    Some(Error::Conflict { names: names.into(), what })
+/// Refused here rather than at every inference.
+fn instruction_that_does_not_fit(settings: &Settings, shape: &PolicyShape) -> Option<Error> {
+    let error = shape.check_instruction(&settings.instruction).err()?;
+    Some(Error::Conflict { names: vec!["instruction".to_owned()], what: format!("parameter 'instruction': {error}") })
 }

@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::{EngineSettings, MemorySettings, Settings, StageSettings};
+use super::{EngineSettings, LimitsFrom, MemorySettings, Settings, StageSettings};
 use crate::engine::EngineKind;
-use crate::observation::{InputKind, InputRule, InputSpec, JointMap, OnViolation, PoseMap, Rules, Transport};
+use crate::observation::{
+    InputKind, InputRule, InputSpec, JointMap, JointNames, OnViolation, PoseMap, Rules, Transport,
+};
+use crate::parameters::description::RobotDescription;
 use crate::parameters::error::{Error, Origin, Problems};
 use crate::parameters::nearest::hint;
 use crate::parameters::shape::{EefAction, PolicyShape};
@@ -17,7 +21,7 @@ use crate::time::Span;
 mod motion;
 
 /// Reads everything; what is missing is reported and stands empty in the settings.
-pub(super) fn read(store: &Store, shape: &PolicyShape) -> (Settings, Problems) {
+pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescription) -> (Settings, Problems) {
     let mut reader = Reader { store, problems: Problems::default() };
     let (mut state, mut poses) = (Vec::new(), Vec::new());
     for (key, width) in &shape.state {
@@ -33,18 +37,26 @@ pub(super) fn read(store: &Store, shape: &PolicyShape) -> (Settings, Problems) {
             None => action.push(reader.action(key, *width, &state)),
         }
     }
-    let moves = state.iter().chain(&action).any(|map| !map.joints.is_empty());
-    let inputs = reader.inputs(shape, moves, &poses);
+    let joints = JointNames { read: joint_names(&state), moved: joint_names(&action) };
+    let inputs = reader.inputs(shape, joints, &poses);
     let (inputs, per_input) = inputs.into_iter().unzip();
     let policy = reader.policy();
+    let given = reader.limits(&action);
+    let (limits, limit_warnings) = match description.merge(&given) {
+        Ok(merged) => (Ok(Arc::new(merged.bounds)), merged.warnings),
+        Err(error) => (Err(error), Vec::new()),
+    };
     let settings = Settings {
         engine: reader.engine(&policy, shape),
         policy,
         memory: reader.memory(),
         inputs,
         rules: reader.rules(per_input),
-        limits: reader.limits(&action),
+        enable_topic: Some(reader.text("inputs.enable.topic")).filter(|topic| !topic.is_empty()),
+        limits,
+        limit_warnings,
         limits_from: reader.limits_from(),
+        allow_unlimited: reader.flag("motion.allow_unlimited"),
         motion: reader.motion(),
         rtc_frozen: Some(reader.size("handover.rtc_frozen")).filter(|&rows| rows > 0),
         rtc_overlap: reader.size("handover.rtc_overlap"),
@@ -66,10 +78,20 @@ pub(super) fn read(store: &Store, shape: &PolicyShape) -> (Settings, Problems) {
     (settings, reader.problems)
 }
 
+/// Where limits come from besides the parameters; problems with it are for [`read`] to report.
+pub(super) fn limits_source(store: &Store) -> LimitsFrom {
+    Reader { store, problems: Problems::default() }.limits_from()
+}
+
 /// What gives a state key.
 enum Source {
     Joints(JointMap),
     Pose(PoseMap),
+}
+
+/// Joints of all keys.
+fn joint_names(maps: &[JointMap]) -> Vec<String> {
+    maps.iter().flat_map(|map| &map.joints).cloned().collect()
 }
 
 struct Reader<'a> {
@@ -117,8 +139,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Each input with its rule. `joints`: whether any joint is read or moved.
-    fn inputs(&mut self, shape: &PolicyShape, joints: bool, poses: &[PoseMap]) -> Vec<(InputSpec, InputRule)> {
+    /// Each input with its rule.
+    fn inputs(&mut self, shape: &PolicyShape, joints: JointNames, poses: &[PoseMap]) -> Vec<(InputSpec, InputRule)> {
         let mut inputs = Vec::with_capacity(shape.cameras.len() + poses.len() + 2);
         for camera in &shape.cameras {
             let prefix = format!("inputs.cameras.{camera}");
@@ -129,8 +151,8 @@ impl Reader<'_> {
             let spec = self.input(camera, &prefix, InputKind::Camera { transport });
             inputs.push((spec, self.rule(&prefix)));
         }
-        if joints {
-            let spec = self.input("joints", "inputs.joints", InputKind::Joints);
+        if joints != JointNames::default() {
+            let spec = InputSpec { joints, ..self.input("joints", "inputs.joints", InputKind::Joints) };
             inputs.push((spec, self.rule("inputs.joints")));
         }
         for (index, PoseMap { input, .. }) in poses.iter().enumerate() {
@@ -145,13 +167,13 @@ impl Reader<'_> {
         }
         // An instruction has no stamp: its rule only keeps the places aligned.
         let spec = self.input("instruction", "inputs.instruction", InputKind::Instruction);
-        inputs.push((spec, InputRule { max_age: Span::ZERO, required: true }));
+        inputs.push((spec, InputRule::age(Span::ZERO, true)));
         inputs
     }
 
     fn input(&mut self, name: &str, prefix: &str, kind: InputKind) -> InputSpec {
         let topic = self.text(&format!("{prefix}.topic"));
-        InputSpec { name: name.to_owned(), topic, kind, frame_id: String::new() }
+        InputSpec { name: name.to_owned(), topic, kind, frame_id: String::new(), joints: JointNames::default() }
     }
 
     fn rules(&mut self, per_input: Vec<InputRule>) -> Rules {
@@ -164,6 +186,7 @@ impl Reader<'_> {
                 _ => OnViolation::Skip,
             },
             future_tolerance: Span::from_millis(self.double("inputs.future_tolerance_ms")),
+            enable_max_age: Span::from_millis(self.double("inputs.enable.max_age_ms")),
         }
     }
 
@@ -171,6 +194,7 @@ impl Reader<'_> {
         InputRule {
             max_age: Span::from_millis(self.double(&format!("{prefix}.max_age_ms"))),
             required: self.flag(&format!("{prefix}.required")),
+            stuck_after: Span::ZERO,
         }
     }
 
