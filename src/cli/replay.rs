@@ -110,6 +110,15 @@ fn print_summary(summary: &Summary, args: &Replay) {
     if let (Some(median), Some(p99)) = (record.latency(0.5), record.latency(0.99)) {
         println!("inference: median {:.1} ms, p99 {:.1} ms", median.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
     }
+    let clamped = record.clamped();
+    if clamped.total > 0 {
+        let joints: Vec<String> =
+            clamped.by_name(&record.moved).map(|(joint, count)| format!("{joint} {count}")).collect();
+        println!("clamped to position limits: {} values ({})", clamped.total, joints.join(", "));
+    }
+    if let Some(reason) = &record.no_trajectories {
+        println!("no trajectories: {reason}");
+    }
     for event in record.events.iter().take(3) {
         println!("  at {}: {}: {}", event.at, event.kind, event.text);
     }

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use super::clock::RosClock;
 use super::context::panic_text;
-use super::description::{self, Described};
 use super::error::Error;
 use super::latest::Latest;
 use super::phase::Phase;
@@ -23,7 +22,7 @@ use super::report::Report;
 use super::requests::{Action, Request, Requests, Wake};
 use super::ticker::Ticker;
 use crate::observation::Inputs;
-use crate::parameters::{LimitsFrom, Settings};
+use crate::parameters::Settings;
 use crate::policy::PolicySpec;
 use crate::session::{Control, Session};
 use crate::time::Stamp;
@@ -49,8 +48,6 @@ pub struct Shared {
     pub report: Arc<Latest<Report>>,
     /// The motion, once a policy is loaded.
     pub control: Arc<Latest<Option<Arc<Control>>>>,
-    /// The robot's description, when one is asked for and came.
-    pub described: Described,
     /// ROS time.
     pub clock: RosClock,
 }
@@ -127,7 +124,7 @@ impl Worker {
             let wake = self.shared.requests.wait(wait);
             let newest = self.shared.settings.get();
             if !Arc::ptr_eq(&newest, &settings) {
-                apply(&mut session, &newest);
+                session.apply(&newest);
                 settings = newest;
             }
             match wake {
@@ -156,13 +153,7 @@ impl Worker {
         if let Some(control) = self.shared.control.get() {
             session.adopt(&control);
         }
-        if matches!(settings.limits_from, LimitsFrom::Topic(_)) {
-            session.control().await_description();
-        }
-        apply(session, settings);
-        if let Some(text) = self.shared.described.get() {
-            description::take(session.control(), &text, settings);
-        }
+        session.apply(settings);
         self.shared.control.set(Some(Arc::clone(session.control())));
         if session.is_stopped() {
             self.shared.phase.set(Phase::Stopped { reason: "before the policy was loaded again".to_owned() });
@@ -268,12 +259,6 @@ impl Room for EngineRoom {
             self.shared().report.update(|report| (report.restarts, report.lost) = (0, None));
         }
         self.asked.is_some()
-    }
-}
-
-fn apply(session: &mut Session, settings: &Settings) {
-    if let Err(error) = session.apply(settings) {
-        tracing::error!("settings not taken over: {error}");
     }
 }
 

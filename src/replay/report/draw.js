@@ -213,10 +213,22 @@ function drawCards() {
   card(String(data.unchanged), "cycles unchanged");
 }
 
+function drawLimits() {
+  if (data.no_trajectories) {
+    html("p", el("limits"), `No trajectories: ${data.no_trajectories}`, "bad-text");
+  }
+  const clamped = Object.entries(data.clamped);
+  if (clamped.length) {
+    html("h2", el("limits"), "Values clamped to position limits");
+    table(html("table", el("limits")), ["joint", "values"], clamped.map(([joint, count]) => [joint, String(count)]));
+  }
+}
+
 el("policy").textContent = data.policy.name || "a policy";
 el("fingerprint").textContent = `${data.policy.fingerprint}, time from ${data.origin}`;
 const x = span();
 drawCards();
+drawLimits();
 drawJoints(x);
 drawLatency(x);
 drawAges(x);
