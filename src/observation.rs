@@ -8,6 +8,7 @@
 
 mod assembler;
 mod clock;
+mod enable;
 mod error;
 mod inputs;
 mod intake;
@@ -19,6 +20,7 @@ mod state_reader;
 mod statistics;
 mod violation;
 
+pub use enable::EnableSwitch;
 pub use error::Error;
 pub use inputs::Inputs;
 pub use rate::InputRate;
@@ -26,4 +28,4 @@ pub use sample::{CameraSample, JointSample, Observation, PoseSample};
 pub use spec::{InputKind, InputRule, InputSpec, OnViolation, PoseMap, Rules, Transport};
 pub use state_reader::{JointMap, StateReader};
 pub use statistics::InputStatistics;
-pub use violation::{Breach, Fault, Violation};
+pub use violation::{Breach, Fault, Off, Violation};

@@ -10,7 +10,7 @@ use crate::bag::{BagReader, BagWriter, TopicId};
 use crate::message::{self, ActionChunkMessage, JointStateView, JointTrajectoryMessage, schema};
 use crate::observation::{InputKind, Inputs, Observation};
 use crate::parameters::Settings;
-use crate::session::{Outcome, Published, Session};
+use crate::session::{Brake, Outcome, Published, Session};
 use crate::time::{Span, Stamp};
 
 pub mod bench;
@@ -219,13 +219,15 @@ impl Replay<'_> {
             }
             Outcome::Unchanged => self.record.unchanged += 1,
             Outcome::Stopped => self.record.stopped += 1,
-            Outcome::Violation { violation, stop, .. } => {
-                if let Some(stop) = stop {
-                    self.output.trajectory(now, stop)?;
-                }
+            Outcome::Waiting(violation) => self.record.waiting(&violation),
+            Outcome::Violation { violation, brake } => {
+                self.output.stop(&brake)?;
                 self.record.event(Event::violation(now, &violation));
             }
-            Outcome::Refused(refusal) => self.record.event(Event::refusal(now, &refusal.to_string())),
+            Outcome::Refused { refusal, brake } => {
+                self.output.stop(&brake)?;
+                self.record.event(Event::refusal(now, &refusal.to_string()));
+            }
         }
         Ok(())
     }
@@ -281,6 +283,11 @@ impl Output {
         Ok(self.writer.write(self.chunks, at, &self.buffer)?)
     }
 
+    /// The way to rest, at the time at which the node would publish it.
+    fn stop(&mut self, brake: &Brake<'_>) -> Result<(), Error> {
+        brake.stop.map_or(Ok(()), |stop| self.trajectory(stop.stamp, stop))
+    }
+
     fn trajectory(&mut self, at: Stamp, message: &JointTrajectoryMessage) -> Result<(), Error> {
         message.write(&mut self.buffer);
         Ok(self.writer.write(self.trajectories, at, &self.buffer)?)
@@ -304,6 +311,9 @@ fn join_topics(bag: &BagReader, settings: &Settings, path: &Path) -> Result<Vec<
                 bag.topics()[topic].type_name
             )),
             None if spec.kind == InputKind::Instruction && !settings.instruction.is_empty() => {}
+            None if spec.kind == InputKind::Instruction => problems.push(format!(
+                "no topic {name} ({expected}) and no instruction: set the parameter `instruction`, or record the topic"
+            )),
             None => problems.push(format!("no topic {name} ({expected}) for input '{}'", spec.name)),
         }
     }

@@ -15,6 +15,7 @@ mod inference;
 mod latest;
 mod level;
 mod logging;
+mod operator;
 mod parameters;
 mod phase;
 mod publishers;

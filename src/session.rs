@@ -1,6 +1,7 @@
 //! One cycle of operation: observation in, messages out. The node's inference thread and `vla-trt replay` both call
 //! [`Session::cycle`], so what differs between them is only where bytes and time come from.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use crate::chunk::{
@@ -14,8 +15,12 @@ use crate::policy::{self, Guide, LoadOptions, Policy, PolicySpec, Progress, Timi
 use crate::time::Stamp;
 
 mod control;
+mod refusal;
+mod resume;
 
-pub use control::{Control, MotionStatus, Watched};
+pub use control::{Braked, Control, MotionStatus, Watched};
+pub use refusal::{Refusal, RefusalKind};
+pub use resume::NotWell;
 
 /// What one cycle came to.
 #[derive(Debug)]
@@ -24,21 +29,37 @@ pub enum Outcome<'s> {
     Published(Published<'s>),
     /// The same observation, instruction, seed and step count as the last chunk's: nothing to infer.
     Unchanged,
-    /// The observation breaks a rule; `stop` is to be published when the rule says so and a joint state is known.
+    /// Nothing moves yet, and not every input has come since the start, or the operator has not enabled the robot: no fault.
+    Waiting(Violation),
+    /// The observation breaks a rule.
     Violation {
         /// Every breach.
         violation: Violation,
-        /// What the settings ask for.
-        action: OnViolation,
-        /// The way to rest, on entering a hold or a stop.
-        stop: Option<&'s JointTrajectoryMessage>,
-        /// Number of the stop's plan: a greater one is newer.
-        plan: u64,
+        /// How the motion follows.
+        brake: Brake<'s>,
     },
-    /// Stopped by a violation or the watchdog; [`Session::resume`] ends it.
+    /// Stopped by a violation, the watchdog or the operator; [`Session::resume`] ends it.
     Stopped,
     /// The policy failed or its chunk must not be published.
-    Refused(Refusal),
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// How the motion follows, which it does where the refusal is a violation.
+        brake: Brake<'s>,
+    },
+}
+
+/// How the motion follows a violation.
+#[derive(Debug)]
+pub struct Brake<'s> {
+    /// What was done: what the settings ask for, or `skip` where there was nothing to brake.
+    pub action: OnViolation,
+    /// What it came to.
+    pub braked: Braked,
+    /// The way to rest, to be published.
+    pub stop: Option<&'s JointTrajectoryMessage>,
+    /// Number of the stop's plan: a greater one is newer.
+    pub plan: u64,
 }
 
 /// A chunk on its way out.
@@ -57,24 +78,6 @@ pub struct Published<'s> {
     pub clamped: &'s Clamped,
     /// What it was inferred from.
     pub observation: &'s Observation,
-}
-
-/// Why a cycle had no chunk to publish although its observation was good.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// Encode, engines or decode failed.
-    #[error("{0}")]
-    Policy(#[from] policy::Error),
-    /// NaN or infinity in the output, or every row late.
-    #[error("{0}")]
-    Chunk(#[from] chunk::Error),
-}
-
-impl Refusal {
-    /// Whether every later cycle fails too until the policy is loaded again.
-    pub fn is_sticky(&self) -> bool {
-        matches!(self, Self::Policy(error) if error.is_sticky())
-    }
 }
 
 /// A session could not start, or its settings do not fit the policy.
@@ -135,6 +138,8 @@ pub struct Session {
     message: ActionChunkMessage,
     trajectory: TrajectoryBuffer,
     last: Option<Inferred>,
+    /// Every input has come once since the start: from then on a missing one is a violation.
+    complete: bool,
     sequence: u64,
 }
 
@@ -202,6 +207,7 @@ impl Session {
             message: ActionChunkMessage::default(),
             trajectory: TrajectoryBuffer::default(),
             last: None,
+            complete: false,
             sequence: 0,
         })
     }
@@ -216,23 +222,18 @@ impl Session {
         &self.control
     }
 
-    /// Goes on with the motion of an earlier session of the same joints: a robot that was stopped stays so.
+    /// Goes on with the motion of an earlier session, when it is of the same joints. A robot that was stopped stays so in any case.
     pub fn adopt(&mut self, control: &Arc<Control>) {
         if control.joints() == self.control.joints() {
             self.control = Arc::clone(control);
+        } else {
+            self.control.inherit_stop(control);
         }
     }
 
     /// Whether a violation with `on_violation: stop`, or the watchdog, holds publication back.
     pub fn is_stopped(&self) -> bool {
         self.control.state() == WatchdogState::Stopped
-    }
-
-    /// Ends a stop at ROS time `now`; true when there was one. The next motion needs inputs from after the stop, and starts from
-    /// where the joints are.
-    pub fn resume(&mut self, now: Stamp) -> bool {
-        self.last = None;
-        self.control.resume(now)
     }
 
     /// Takes over settings that changed. Call it before the next cycle. Settings were checked as a whole when they were made, so
@@ -259,10 +260,11 @@ impl Session {
         if let Err(violation) = inputs.assemble_into(now, &settings.rules, &mut self.observation) {
             return self.violated(now, settings, violation);
         }
+        self.complete = true;
         if !force && self.last.as_ref().is_some_and(|last| last.is(&self.observation, settings)) {
             return Outcome::Unchanged;
         }
-        match self.infer(now, settings, published_at) {
+        match self.infer(now, inputs, settings, published_at) {
             Ok(moves) => Outcome::Published(Published {
                 chunk: &self.message,
                 trajectory: moves.then(|| self.trajectory.message()),
@@ -271,7 +273,9 @@ impl Session {
                 clamped: &self.clamped,
                 observation: &self.observation,
             }),
-            Err(refusal) => Outcome::Refused(refusal),
+            // The inference took its time: what brakes, brakes from now on.
+            Err(Refusal::NotEnabled(violation)) => self.violated(published_at(), settings, violation),
+            Err(refusal) => self.refused(published_at(), settings, refusal),
         }
     }
 
@@ -279,6 +283,7 @@ impl Session {
     fn infer(
         &mut self,
         now: Stamp,
+        inputs: &Inputs,
         settings: &Settings,
         published_at: &mut dyn FnMut() -> Stamp,
     ) -> Result<bool, Refusal> {
@@ -289,6 +294,7 @@ impl Session {
         chunk::finite(&self.chunk)?;
         self.control.bounds()?.clamp(&mut self.chunk, &mut self.clamped)?;
         let published = published_at();
+        inputs.check_enable(published, &settings.rules).map_err(Refusal::NotEnabled)?;
         let scheduled = chunk::schedule(&self.chunk, published)?;
         let measured = self.read_positions();
         let new = NewChunk {
@@ -363,28 +369,31 @@ impl Session {
     }
 
     fn violated(&mut self, now: Stamp, settings: &Settings, violation: Violation) -> Outcome<'_> {
-        let action = match settings.rules.on_violation {
-            // Nothing moves before the first chunk: inputs that are still starting are no reason to stop.
-            OnViolation::Stop if self.control.state() == WatchdogState::Idle => OnViolation::Skip,
-            action => action,
-        };
-        let watched = self.control.violated(now, action, &violation, settings, &mut self.trajectory);
-        let stop = watched.stop.then(|| self.trajectory.message());
-        Outcome::Violation { violation, action, stop, plan: self.trajectory.plan() }
+        let starts = !self.complete || violation.is_of_switch();
+        self.complete |= !violation.is_of_start();
+        if starts && violation.is_of_start() && !self.control.is_armed() {
+            return Outcome::Waiting(violation);
+        }
+        let brake = self.brake(now, violation.action(&settings.rules), &violation, settings);
+        Outcome::Violation { violation, brake }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine;
+    fn refused(&mut self, now: Stamp, settings: &Settings, refusal: Refusal) -> Outcome<'_> {
+        let action = match refusal.kind() {
+            RefusalKind::Violation => settings.rules.on_violation,
+            RefusalKind::Superseded | RefusalKind::Failure => OnViolation::Skip,
+        };
+        let brake = self.brake(now, action, &refusal, settings);
+        Outcome::Refused { refusal, brake }
+    }
 
-    #[test]
-    fn only_a_lost_device_asks_for_the_engines_to_be_loaded_again() {
-        let refusal = |error| Refusal::from(policy::Error::Engine(error));
-        assert!(refusal(engine::Error::DeviceLost { reason: "error 700".into() }).is_sticky());
-        let passing = engine::Error::Device { action: "reading".into(), reason: "busy".into() };
-        assert!(!refusal(passing).is_sticky());
-        assert!(!Refusal::from(policy::Error::NoTensorrt).is_sticky());
+    fn brake(&mut self, now: Stamp, action: OnViolation, reason: &dyn Display, settings: &Settings) -> Brake<'_> {
+        let braked = self.control.brake(now, action, reason, settings, &mut self.trajectory);
+        Brake {
+            action: if braked == Braked::NotNeeded { OnViolation::Skip } else { action },
+            braked,
+            stop: braked.must_publish().then(|| self.trajectory.message()),
+            plan: self.trajectory.plan(),
+        }
     }
 }

@@ -109,6 +109,7 @@ impl Loop {
                 max_skew: Span::from_nanos(PERIOD),
                 on_violation: OnViolation::Skip,
                 future_tolerance: STEP,
+                enable_max_age: Span::ZERO,
             },
             observation: Observation::default(),
             motion,

@@ -46,6 +46,7 @@ fn rules() -> Rules {
         max_skew: wide,
         on_violation: OnViolation::Skip,
         future_tolerance: Span::from_nanos(1_000),
+        enable_max_age: Span::ZERO,
     }
 }
 

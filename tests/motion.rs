@@ -78,7 +78,7 @@ impl Robot {
 
     fn watch(&mut self, now: i64) -> (WatchdogState, bool) {
         let watched = self.control.watch(at(now), &self.inputs, &self.settings, &mut self.out);
-        (self.control.state(), watched.stop)
+        (self.control.state(), watched.braked.must_publish())
     }
 }
 
@@ -124,7 +124,7 @@ fn a_robot_that_is_resumed_while_it_brakes_comes_to_rest_first() {
     let mut robot = Robot::ready(&["limits.left_waist.acceleration:=5.0"]);
     robot.chunk(10_000, 10_020).expect("in force");
     let Robot { control, settings, out, .. } = &mut robot;
-    assert!(control.violated(at(10_200), OnViolation::Stop, &"why", settings, out).stop);
+    assert!(control.brake(at(10_200), OnViolation::Stop, &"why", settings, out).must_publish());
     let rest = control.plan().expect("the stop").end();
     assert!(rest > at(10_300) && control.resume(at(10_250)));
     assert_eq!(control.plan().map(|plan| plan.end()), Some(rest), "streamed to its end");
@@ -160,7 +160,7 @@ fn a_clock_set_back_after_long_running_lets_motion_start_only_when_the_old_plan_
 fn nothing_moves_after_the_end_of_the_node() {
     let mut robot = Robot::ready(&[]);
     robot.chunk(10_000, 10_020).expect("in force");
-    assert!(robot.control.end(at(10_100), &robot.settings, &mut robot.out));
+    assert!(robot.control.end(at(10_100), &robot.settings, &mut robot.out).must_publish());
     assert!(robot.out.message().points.last().is_some_and(|point| point.velocities == [0.0, 0.0]));
     assert_eq!(robot.chunk(10_110, 10_120), Err(Error::Ending));
 }
@@ -178,13 +178,13 @@ fn a_chunk_of_an_observation_ahead_of_the_clock_is_refused() {
 fn a_stop_is_entered_once_and_nothing_is_stopped_that_did_not_move() {
     let mut robot = Robot::ready(&["inputs.on_violation:=stop"]);
     let Robot { control, settings, out, .. } = &mut robot;
-    let mut stop = |now| control.violated(at(now), OnViolation::Stop, &"why", settings, out);
-    assert!(!stop(10_000).entered);
+    let mut stop = |now| control.brake(at(now), OnViolation::Stop, &"why", settings, out);
+    assert!(!stop(10_000).entered());
     robot.chunk(10_000, 10_020).expect("in force");
     let Robot { control, settings, out, .. } = &mut robot;
-    let mut stop = |now| control.violated(at(now), OnViolation::Stop, &"why", settings, out);
+    let mut stop = |now| control.brake(at(now), OnViolation::Stop, &"why", settings, out);
     let entered = stop(10_100);
-    assert!(entered.entered && entered.stop && !stop(10_110).entered);
+    assert!(entered.entered() && entered.must_publish() && !stop(10_110).entered());
     assert_eq!(robot.control.status(&robot.settings).reason.as_deref(), Some("why"));
 }
 
@@ -209,7 +209,8 @@ fn limits_of_a_description_are_waited_for_and_held_with_those_of_the_parameters(
     let mut robot = Robot::ready(&arguments);
     assert!(robot.chunk(10_000, 10_020).expect_err("not yet").to_string().contains("limits_topic (robot_description)"));
     let wide = urdf(WIDE, "lower='-1' upper='1' velocity='9'");
-    let text = wide.replace("</robot>", "<joint name='head' type='revolute'><limit lower='2' upper='1'/></joint></robot>");
+    let text =
+        wide.replace("</robot>", "<joint name='head' type='revolute'><limit lower='2' upper='1'/></joint></robot>");
     parameters.describe(&text).expect("limits of its joints");
     robot.apply(&parameters);
     assert_eq!(robot.chunk(10_100, 10_120), Ok(true));
@@ -248,7 +249,8 @@ fn a_change_that_contradicts_the_description_is_refused_and_blocks_no_later_one(
     let mut parameters = demo::parameters(policy.path(), &["limits_from:=topic"]);
     parameters.describe(&urdf(WIDE, WIDE)).expect("limits of its joints");
     let before = Arc::clone(parameters.settings());
-    let reason = parameters.set("limits.left_waist.max", Value::Double(-2.0)).expect_err("below the description's lower");
+    let reason =
+        parameters.set("limits.left_waist.max", Value::Double(-2.0)).expect_err("below the description's lower");
     assert!(reason.contains("`left_waist`") && reason.contains("leave no room"), "{reason}");
     assert_eq!(*parameters.settings(), before);
     parameters.set("action.step_s", Value::Double(0.1)).expect("in force");
@@ -265,7 +267,10 @@ fn placeholders_of_a_description_are_refused_by_name_unless_the_parameters_repla
     let policy = demo::policy();
     let open = ["limits_from:=topic", "limits.left_waist.min:=-.inf", "limits.left_shoulder.velocity:=.inf"];
     let error = demo::parameters(policy.path(), &open).describe(&urdf(zeros, zeros)).expect_err("zeros").to_string();
-    assert!(error.contains("joint `left_waist`: lower = upper = 0") && error.contains("set limits.<joint>.min"), "{error}");
+    assert!(
+        error.contains("joint `left_waist`: lower = upper = 0") && error.contains("set limits.<joint>.min"),
+        "{error}"
+    );
     assert!(error.contains("joint `left_shoulder`: velocity = 0") && !error.contains("elbow"), "{error}");
     // config/aloha.yaml limits every joint.
     let mut parameters = demo::parameters(policy.path(), &["limits_from:=topic"]);

@@ -502,7 +502,10 @@ fn a_urdf_file_is_read_when_it_is_asked_for_and_refused_with_its_name() {
     assert!(error.contains("robot.urdf: robot description: the text ends inside <robot>"), "{error}");
     let crossed = format!("<robot>{}</robot>", of_all("lower='3.1' upper='-3.1' velocity='2'"));
     let error = read(crossed.as_bytes()).expect_err("crossed, whatever the parameters say").to_string();
-    assert!(error.contains("`left_waist`, `left_shoulder`") && error.contains("lower 3.1 is above upper -3.1"), "{error}");
+    assert!(
+        error.contains("`left_waist`, `left_shoulder`") && error.contains("lower 3.1 is above upper -3.1"),
+        "{error}"
+    );
     let mut missing = parameters(&["limits_from:=file", "limits_file:=/nowhere/robot.urdf"]);
     let error = missing.read_limits_file().expect_err("no file").to_string();
     assert!(error.contains("limits_file /nowhere/robot.urdf: No such file"), "{error}");
@@ -514,7 +517,10 @@ fn an_instruction_that_does_not_fit_is_refused_when_it_is_set_and_at_the_start()
     let mut parameters = demo::parameters(policy.path(), &["instruction:=pick up the cube"]);
     let long = "cube ".repeat(400);
     let reason = parameters.set("instruction", Value::String(long.clone())).expect_err("too long");
-    assert!(reason.starts_with("parameter 'instruction': the instruction needs ") && reason.contains("shorten it"), "{reason}");
+    assert!(
+        reason.starts_with("parameter 'instruction': the instruction needs ") && reason.contains("shorten it"),
+        "{reason}"
+    );
     assert_eq!(parameters.settings().instruction, "pick up the cube");
     let reason = parameters.set("instruction", Value::String("<image-1>".into())).expect_err("an image in the text");
     assert!(reason.contains("<image-1>"), "{reason}");
@@ -594,7 +600,20 @@ fn what_may_change_while_the_node_runs_is_this_and_no_more() {
     for input in ["cameras.top", "cameras.left_wrist", "cameras.right_wrist", "joints"] {
         expected.extend(["max_age_ms", "required"].map(|field| format!("inputs.{input}.{field}")));
     }
+    expected.insert("inputs.enable.max_age_ms".to_owned());
     assert_eq!(live, expected);
+}
+
+#[test]
+fn an_enable_switch_is_off_by_default_and_has_a_topic_of_its_own() {
+    assert_eq!(parameters(&[]).settings().enable_topic, None);
+    let given = parameters(&["inputs.enable.topic:=/operator/enable", "inputs.enable.max_age_ms:=250.0"]);
+    assert_eq!(given.settings().enable_topic.as_deref(), Some("/operator/enable"));
+    assert_eq!(given.settings().rules.enable_max_age, Span::from_millis(250.0));
+    let joints = given.settings().inputs[3].topic.clone();
+    let problem = one_problem(&[&format!("inputs.enable.topic:={joints}")]);
+    assert!(problem.contains("which is the topic of the input 'joints'"), "{problem}");
+    assert!(one_problem(&["inputs.enable.topic:=a b"]).contains("inputs.enable.topic"));
 }
 
 #[test]

@@ -71,6 +71,8 @@ pub struct Watchdog {
     watched: Stamp,
     /// Chunks of observations up to here are from before a hold that a violation asked for, or from before a rest.
     stale_until: Option<Stamp>,
+    /// The next good chunk moves the robot, and no start of the inputs is waited for any more: it moved before, or was resumed.
+    armed: bool,
 }
 
 impl Watchdog {
@@ -82,6 +84,11 @@ impl Watchdog {
     /// When it was entered.
     pub fn since(&self) -> Stamp {
         self.since
+    }
+
+    /// Whether something has moved since the start, or a stop was ended: from then on a fault is one, also at rest.
+    pub fn is_armed(&self) -> bool {
+        self.armed
     }
 
     /// Whether a chunk of this observation may move the robot.
@@ -103,6 +110,7 @@ impl Watchdog {
     /// A plan came into force at `now` that stops by itself from `runs_out` on; the next is expected by `next_due`.
     pub fn planned(&mut self, now: Stamp, next_due: Stamp, runs_out: Stamp) {
         (self.next_due, self.runs_out, self.looked, self.stale_until) = (next_due, runs_out, now, None);
+        self.armed = true;
         self.enter(WatchdogState::Running, now);
     }
 
@@ -144,7 +152,8 @@ impl Watchdog {
             _ if stop => WatchdogState::Stopped,
             _ => WatchdogState::Idle,
         };
-        *self = Self { state, since: now, looked: now, watched: now, stale_until: Some(rest), ..Self::default() };
+        let (armed, stale_until) = (self.armed, Some(rest));
+        *self = Self { state, since: now, looked: now, watched: now, stale_until, armed, ..Self::default() };
         (state != before).then_some(state)
     }
 
@@ -158,12 +167,16 @@ impl Watchdog {
         moves
     }
 
-    /// A violation asks for a stop; true when it is entered. Before anything moved there is nothing to stop.
+    /// A violation asks for a stop; true when it is entered. Before anything moved there is nothing to stop; after a stop was ended
+    /// there is, though nothing may have moved since: who ended it is told again.
     pub fn stop(&mut self, now: Stamp) -> bool {
-        let enters = !matches!(self.state, WatchdogState::Idle | WatchdogState::Stopped);
-        if enters {
-            self.enter(WatchdogState::Stopped, now);
-        }
+        self.armed && self.latch(now)
+    }
+
+    /// The operator asks for a stop; true when it is entered, whatever moved before.
+    pub fn latch(&mut self, now: Stamp) -> bool {
+        let enters = self.state != WatchdogState::Stopped;
+        self.enter(WatchdogState::Stopped, now);
         enters
     }
 
@@ -172,7 +185,8 @@ impl Watchdog {
         let stopped = self.state == WatchdogState::Stopped;
         if stopped {
             let stale = self.stale_until.unwrap_or(rest).max(rest).max(self.since);
-            *self = Self { since: now, watched: self.watched, stale_until: Some(stale), ..Self::default() };
+            let (watched, stale_until) = (self.watched, Some(stale));
+            *self = Self { since: now, watched, stale_until, armed: true, ..Self::default() };
         }
         stopped
     }
@@ -252,6 +266,23 @@ mod tests {
         assert_eq!(watchdog.poll(at(1_000_000), SECOND), None);
         let mut watchdog = running();
         assert!(watchdog.stop(at(1100)) && !watchdog.stop(at(1101)));
+    }
+
+    #[test]
+    fn after_a_resume_a_violation_stops_again_before_anything_moves() {
+        let mut watchdog = running();
+        assert!(watchdog.stop(at(1100)) && watchdog.resume(at(2000), at(1300)));
+        assert_eq!((watchdog.state(), watchdog.is_armed()), (WatchdogState::Idle, true));
+        assert!(watchdog.stop(at(2010)));
+        assert_eq!(watchdog.admit(at(2020), at(2030)), Err(Error::Stopped));
+    }
+
+    #[test]
+    fn an_operators_stop_holds_also_before_anything_moved() {
+        let mut watchdog = Watchdog::default();
+        assert!(watchdog.latch(at(10)) && !watchdog.latch(at(20)));
+        assert_eq!((watchdog.state(), watchdog.since()), (WatchdogState::Stopped, at(10)));
+        assert_eq!(watchdog.admit(at(30), at(40)), Err(Error::Stopped));
     }
 
     #[test]

@@ -104,9 +104,12 @@ fn print_summary(summary: &Summary, args: &Replay) {
     let refused = record.events.len() - violations;
     println!("{} chunks -> {}", record.chunks.len(), args.output.display());
     println!(
-        "without a chunk: {violations} violations, {refused} refused, {} unchanged, {} stopped",
-        record.unchanged, record.stopped
+        "without a chunk: {violations} violations, {refused} refused, {} unchanged, {} stopped, {} before every input had come",
+        record.unchanged, record.stopped, record.waiting
     );
+    if record.chunks.is_empty() && record.events.is_empty() && record.waiting > 0 {
+        println!("  to the end of the bag it waited for: {}", record.waited_for);
+    }
     if let (Some(median), Some(p99)) = (record.latency(0.5), record.latency(0.99)) {
         println!("inference: median {:.1} ms, p99 {:.1} ms", median.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
     }

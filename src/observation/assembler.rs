@@ -127,6 +127,7 @@ mod tests {
             max_skew: Span::from_nanos(max_skew_ms * MS),
             on_violation: crate::observation::OnViolation::Skip,
             future_tolerance: Span::from_nanos(20 * MS),
+            enable_max_age: Span::ZERO,
         }
     }
 

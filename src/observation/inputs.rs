@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::assembler::{self, Candidate, Verdict};
 use super::clock::{Clock, Watch};
+use super::enable::EnableSwitch;
 use super::error::Error;
 use super::intake::{self, Content};
 use super::sample::{CameraSample, JointSample, Observation, PoseSample};
@@ -25,6 +26,8 @@ pub struct Inputs {
     finite: Vec<String>,
     slots: Vec<Mutex<Slot>>,
     instruction: Mutex<Option<Arc<str>>>,
+    /// The operator's switch, where there is one.
+    enable: Option<Mutex<EnableSwitch>>,
     /// The one lock taken under another (a slot's, or the scratch's).
     clock: Mutex<Clock>,
     /// Reused by every assembly; its lock also keeps assemblies one after the other.
@@ -48,6 +51,7 @@ impl Inputs {
             finite: Vec::new(),
             slots: specs.iter().map(|_| Mutex::default()).collect(),
             instruction: Mutex::default(),
+            enable: None,
             clock: Mutex::default(),
             scratch: Mutex::default(),
             specs,
@@ -58,6 +62,12 @@ impl Inputs {
     /// broadcasters publish NaN for joints that have no position.
     pub fn with_finite_joints(mut self, joints: impl IntoIterator<Item = String>) -> Self {
         self.finite = joints.into_iter().collect();
+        self
+    }
+
+    /// Lets the robot move only while [`Inputs::offer_enable`] hears true.
+    pub fn with_enable_switch(mut self) -> Self {
+        self.enable = Some(Mutex::default());
         self
     }
 
@@ -108,6 +118,27 @@ impl Inputs {
         lock(&self.instruction).clone().filter(|text| !text.trim().is_empty())
     }
 
+    /// Takes up a message of the operator's switch that came at ROS time `received`.
+    pub fn offer_enable(&self, on: bool, received: Stamp) {
+        if let Some(enable) = &self.enable {
+            lock(enable).offer(on, received);
+        }
+    }
+
+    /// The operator's switch as heard last; `None` where there is none.
+    pub fn enable_switch(&self) -> Option<EnableSwitch> {
+        self.enable.as_ref().map(|enable| *lock(enable))
+    }
+
+    /// Whether the operator lets the robot move at `now`. Always, where there is no switch.
+    ///
+    /// # Errors
+    /// What the switch says, or does not say.
+    pub fn check_enable(&self, now: Stamp, rules: &Rules) -> Result<(), Violation> {
+        let breach = self.enable_switch().and_then(|switch| switch.check(now, rules.enable_max_age));
+        breach.map_or(Ok(()), |breach| Err(Violation { at: now, breaches: vec![breach] }))
+    }
+
     /// The joint state held, whatever its age: what a stop command starts from. Look at its stamp.
     pub fn latest_joints(&self) -> Option<JointSample> {
         let index = self.joints()?;
@@ -142,11 +173,14 @@ impl Inputs {
         assembler::judge(candidates, rules, now, verdict);
         let instruction = self.instruction();
         let stateless = !self.specs.iter().any(|spec| matches!(spec.kind, InputKind::Joints | InputKind::Pose));
-        for (missing, name) in [(stateless, "joints"), (instruction.is_none(), "instruction")] {
+        for (missing, name, fault) in
+            [(stateless, "joints", Fault::Missing), (instruction.is_none(), "instruction", Fault::NoInstruction)]
+        {
             if missing {
-                verdict.breaches.push(Breach { input: name.into(), fault: Fault::Missing, refusal: None });
+                verdict.breaches.push(Breach { input: name.into(), fault, refusal: None });
             }
         }
+        verdict.breaches.extend(self.enable_switch().and_then(|switch| switch.check(now, rules.enable_max_age)));
         let (Some(stamp), Some(instruction), true) =
             (assembler::observation_stamp(candidates), instruction, verdict.breaches.is_empty())
         else {
@@ -171,8 +205,9 @@ impl Inputs {
         self.look(now, epoch, rules, candidates);
         assembler::judge(candidates, rules, now, verdict);
         if self.instruction().is_none() {
-            verdict.breaches.push(Breach { input: "instruction".into(), fault: Fault::Missing, refusal: None });
+            verdict.breaches.push(Breach { input: "instruction".into(), fault: Fault::NoInstruction, refusal: None });
         }
+        verdict.breaches.extend(self.enable_switch().and_then(|switch| switch.check(now, rules.enable_max_age)));
         candidates.iter_mut().for_each(|candidate| candidate.snapshot.held = None);
         match verdict.breaches.is_empty() {
             true => Ok(()),

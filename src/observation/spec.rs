@@ -135,6 +135,8 @@ pub struct Rules {
     pub on_violation: OnViolation,
     /// How far a stamp may lie ahead of now, and the clock may step back, before it is not trusted.
     pub future_tolerance: Span,
+    /// How long a message of the enable switch lets the robot move. Without a switch it is not used.
+    pub enable_max_age: Span,
 }
 
 impl Rules {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::spec::{OnViolation, Rules};
 use crate::time::{Span, Stamp};
 
 /// What is wrong with one input.
@@ -10,6 +11,10 @@ use crate::time::{Span, Stamp};
 pub enum Fault {
     /// No usable message since the start, or since the clock went back.
     Missing,
+    /// No instruction was given, by parameter or topic.
+    NoInstruction,
+    /// The operator's enable switch does not let the robot move.
+    Off(Off),
     /// The freshest sample is too old, and nothing newer came.
     Stale {
         /// Its age by header stamp.
@@ -50,6 +55,22 @@ pub enum Fault {
     },
 }
 
+/// Why the enable switch (`inputs.enable.topic`) does not let the robot move.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Off {
+    /// No message since the start.
+    Never,
+    /// The last message says false.
+    Released,
+    /// The last message says true, but it came too long ago.
+    Old {
+        /// Time since its arrival.
+        age: Span,
+        /// Longest time allowed.
+        max_age: Span,
+    },
+}
+
 /// One broken rule.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Breach {
@@ -65,7 +86,8 @@ impl Breach {
     /// The bound that was broken; `None` where there is none (missing).
     pub fn expected(&self) -> Option<Span> {
         match self.fault {
-            Fault::Missing => None,
+            Fault::Missing | Fault::NoInstruction | Fault::Off(Off::Never | Off::Released) => None,
+            Fault::Off(Off::Old { max_age, .. }) => Some(max_age),
             Fault::Stale { max_age, .. } | Fault::Frozen { max_age, .. } => Some(max_age),
             Fault::Future { tolerance, .. } | Fault::ClockWentBack { tolerance, .. } => Some(tolerance),
             Fault::Skewed { max_skew, .. } => Some(max_skew),
@@ -75,7 +97,8 @@ impl Breach {
     /// What was found in its place; `None` where nothing was (missing).
     pub fn found(&self) -> Option<Span> {
         match self.fault {
-            Fault::Missing => None,
+            Fault::Missing | Fault::NoInstruction | Fault::Off(Off::Never | Off::Released) => None,
+            Fault::Off(Off::Old { age, .. }) => Some(age),
             Fault::Stale { age, .. } | Fault::Frozen { age, .. } => Some(age),
             Fault::Future { ahead, .. } => Some(ahead),
             Fault::Skewed { skew, .. } => Some(skew),
@@ -86,7 +109,8 @@ impl Breach {
     /// The word that names the fault in diagnostics and reports.
     pub const fn word(&self) -> &'static str {
         match self.fault {
-            Fault::Missing => "missing",
+            Fault::Missing | Fault::NoInstruction => "missing",
+            Fault::Off(_) => "off",
             Fault::Stale { .. } => "stale",
             Fault::Frozen { .. } => "frozen",
             Fault::Future { .. } => "future",
@@ -101,6 +125,14 @@ impl fmt::Display for Breach {
         write!(f, "{} {}", self.input, self.word())
             .and_then(|()| match self.fault {
                 Fault::Missing => write!(f, " (no usable message yet)"),
+                Fault::NoInstruction => {
+                    write!(f, " (set the parameter `instruction`, or publish it on inputs.instruction.topic)")
+                }
+                Fault::Off(Off::Never) => write!(f, " (no message yet on inputs.enable.topic)"),
+                Fault::Off(Off::Released) => write!(f, " (the last message on inputs.enable.topic is false)"),
+                Fault::Off(Off::Old { age, max_age }) => {
+                    write!(f, " (the last message came {} ago, at most {})", Ms(age), Ms(max_age))
+                }
                 Fault::Stale { age, max_age } => write!(f, " ({} old, at most {})", Ms(age), Ms(max_age)),
                 Fault::Frozen { age, max_age, repeats } => {
                     write!(f, " ({repeats} repeats of a stamp {} old, at most {})", Ms(age), Ms(max_age))
@@ -126,6 +158,25 @@ pub struct Violation {
     pub at: Stamp,
     /// Never empty: first the clock's, then in the order of the inputs.
     pub breaches: Vec<Breach>,
+}
+
+impl Violation {
+    /// What the rules ask for: the settings' action, and a stop whatever they say where the operator does not let the robot move.
+    pub fn action(&self, rules: &Rules) -> OnViolation {
+        let off = self.breaches.iter().any(|breach| matches!(breach.fault, Fault::Off(_)));
+        if off { OnViolation::Stop } else { rules.on_violation }
+    }
+
+    /// Whether an input has not come yet, or the operator has not enabled the robot: before the first motion that is no fault.
+    pub fn is_of_start(&self) -> bool {
+        let not_here = |fault| matches!(fault, Fault::Missing | Fault::NoInstruction | Fault::Off(_));
+        self.breaches.iter().any(|breach| not_here(breach.fault))
+    }
+
+    /// Whether nothing is wrong but the operator's enable switch.
+    pub fn is_of_switch(&self) -> bool {
+        self.breaches.iter().all(|breach| matches!(breach.fault, Fault::Off(_)))
+    }
 }
 
 /// Simulated time that nobody publishes stays at zero.

@@ -49,6 +49,8 @@ pub enum Constraint {
     IntegersOf(Vec<i64>),
     /// A topic name that ROS 2 takes.
     TopicName,
+    /// Empty, or a topic name that ROS 2 takes.
+    OptionalTopicName,
     /// Empty, or what names an input: letters, digits and underscores.
     InputName,
     /// A double that is a number (an infinity is one).
@@ -87,6 +89,7 @@ impl Constraint {
                 format!("one of {}", numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(", "))
             }
             Self::TopicName => "a ROS 2 topic name: absolute, relative or private (~/name)".to_owned(),
+            Self::OptionalTopicName => format!("empty, or {}", Self::TopicName.text()),
             Self::InputName => "empty, or a name of letters, digits and '_' that starts with no digit".to_owned(),
             Self::NotNan => "not .nan; .inf and -.inf are no limit".to_owned(),
             Self::Joints { width } => format!("{width} joint names, each once"),
@@ -114,6 +117,13 @@ impl Constraint {
             (Self::IntegersOf(numbers), Value::Integer(v)) => expected(numbers.contains(v)),
             (Self::TopicName, Value::String(v)) => {
                 check_topic(v).map_err(|reason| format!("{reason}; expected {}", self.text()))
+            }
+            (Self::OptionalTopicName, Value::String(v)) => {
+                if v.is_empty() {
+                    Ok(())
+                } else {
+                    Self::TopicName.check(value)
+                }
             }
             (Self::InputName, Value::String(v)) => expected(v.is_empty() || is_token(v)),
             (Self::NotNan, Value::Double(v)) => expected(!v.is_nan()),
@@ -279,6 +289,8 @@ mod tests {
             reason(Constraint::Joints { width: 3 }, Value::StringArray(strings(&["a", "b"]))),
             "it has 2; expected 3 joint names, each once"
         );
+        assert!(Constraint::OptionalTopicName.check(&Value::String(String::new())).is_ok());
+        assert!(reason(Constraint::OptionalTopicName, Value::String("a b".into())).starts_with("it contains ' '"));
         assert!(
             reason(Constraint::Joints { width: 2 }, Value::StringArray(strings(&["a", "a"])))
                 .starts_with("'a' is in it twice")

@@ -207,6 +207,7 @@ fn inputs(shape: &PolicyShape) -> Vec<Declaration> {
         Constraint::TopicName,
         "Topic of the instruction (std_msgs/String, reliable, transient local). The latest of topic and parameter holds.",
     ));
+    all.extend(enable_switch());
     all.extend([
         declare(
             "inputs.max_skew_ms",
@@ -224,11 +225,32 @@ fn inputs(shape: &PolicyShape) -> Vec<Declaration> {
             "inputs.on_violation",
             text("skip"),
             one_of(&["skip", "hold", "stop"]),
-            "When an input is missing, too old, frozen or out of step: skip this inference; hold, publishing nothing new and \
-             saying so; or stop at the current position until ~/resume is called.",
+            "When an input is missing, too old, frozen or out of step, or an inference is refused for what it was given or gives (a \
+             joint missing, a picture that does not decode, an instruction that does not fit, values that are not finite): skip this \
+             inference; hold, braking now and going on with the next good chunk; or stop, braking now until ~/resume is called.",
         ),
     ]);
     all
+}
+
+fn enable_switch() -> [Declaration; 2] {
+    [
+        fixed(
+            "inputs.enable.topic",
+            text(""),
+            Constraint::OptionalTopicName,
+            "Topic of the operator's enable switch (dead-man switch, std_msgs/Bool). The robot moves only while it says true; false, or \
+             silence for inputs.enable.max_age_ms, brakes and stops until ~/resume is called. Empty: no switch. It replaces no hardware \
+             emergency stop.",
+        ),
+        declare(
+            "inputs.enable.max_age_ms",
+            Value::Double(500.0),
+            up_to(20.0, 10_000.0),
+            "Longest time in ms that a message of the enable switch lets the robot move, from its arrival. Publish it at least three \
+             times as often.",
+        ),
+    ]
 }
 
 fn freshness(prefix: &str, sample: &str, max_age_ms: f64) -> [Declaration; 2] {

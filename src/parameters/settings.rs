@@ -29,6 +29,8 @@ pub struct Settings {
     pub inputs: Vec<InputSpec>,
     /// One rule an input, and those of the whole observation.
     pub rules: Rules,
+    /// Topic of the operator's enable switch; `None`: there is none.
+    pub enable_topic: Option<String>,
     /// State keys that joints give, in the policy's order.
     pub state: Vec<JointMap>,
     /// State keys that poses give, in the policy's order.

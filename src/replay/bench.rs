@@ -66,8 +66,8 @@ pub fn run(
                 now = Some(message.log_time);
                 break;
             }
-            Outcome::Refused(refusal) => return Err(Error::Refused(refusal.to_string())),
-            Outcome::Unchanged | Outcome::Stopped | Outcome::Violation { .. } => {}
+            Outcome::Refused { refusal, .. } => return Err(Error::Refused(refusal.to_string())),
+            Outcome::Unchanged | Outcome::Waiting(_) | Outcome::Stopped | Outcome::Violation { .. } => {}
         }
     }
     let now = now.ok_or_else(|| Error::NoObservation { bag: bag.to_owned() })?;

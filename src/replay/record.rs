@@ -84,6 +84,10 @@ pub struct Record {
     pub unchanged: u64,
     /// Cycles while stopped.
     pub stopped: u64,
+    /// Cycles before every input had come once, and what the last of them waited for.
+    pub waiting: u64,
+    /// See there.
+    pub waited_for: String,
     /// Joints that may be moved, in the order of [`Clamped::per_joint`].
     pub moved: Arc<[String]>,
     /// Why there are no trajectories, when no joint may move.
@@ -120,6 +124,12 @@ impl Record {
     /// Takes down a cycle without a chunk.
     pub fn event(&mut self, event: Event) {
         self.events.push(event);
+    }
+
+    /// Takes down a cycle before every input had come once.
+    pub fn waiting(&mut self, violation: &Violation) {
+        self.waiting += 1;
+        self.waited_for = violation.to_string();
     }
 
     /// Takes down the positions of the commanded joints.

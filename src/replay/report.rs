@@ -38,6 +38,7 @@ fn data(record: &Record) -> Value {
         "no_trajectories": record.no_trajectories.as_deref(),
         "unchanged": record.unchanged,
         "stopped": record.stopped,
+        "waiting": record.waiting,
         "statistics": record.inputs.iter().map(|input| json!({
             "name": input.name.as_ref(),
             "topic": input.topic.as_ref(),

@@ -17,10 +17,11 @@ use super::convert::time;
 use super::error::Error;
 use super::latest::Latest;
 use super::logging::Logging;
+use super::operator::Operator;
 use super::phase::Phase;
 use super::report::Report;
 use crate::engine::memory::MemoryUse;
-use crate::observation::{InputStatistics, Inputs};
+use crate::observation::{EnableSwitch, InputStatistics, Inputs};
 use crate::parameters::Settings;
 use crate::policy::PolicySpec;
 use crate::session::{Control, MotionStatus};
@@ -45,6 +46,9 @@ struct Snapshot {
     instruction: Option<Arc<str>>,
     report: Report,
     motion: Option<MotionStatus>,
+    /// `~/stop` was called, and there is no motion yet that could be stopped.
+    stop_waits: bool,
+    enable: Option<EnableSwitch>,
     memory: MemoryUse,
     log_dropped: u64,
 }
@@ -64,6 +68,8 @@ pub struct Sources {
     pub report: Arc<Latest<Report>>,
     /// The motion, once a policy is loaded.
     pub control: Arc<Latest<Option<Arc<Control>>>>,
+    /// `~/stop`.
+    pub operator: Arc<Operator>,
     /// The logger's counter.
     pub logging: Logging,
     /// The policy.
@@ -75,6 +81,8 @@ impl Sources {
         let settings = self.settings.get();
         Snapshot {
             motion: self.control.get().map(|control| control.status(&settings)),
+            stop_waits: self.operator.is_waiting(),
+            enable: self.inputs.enable_switch(),
             now: self.clock.now(),
             simulated: self.clock.simulated(),
             clock_jumps: self.inputs.clock_jumps(),

@@ -16,6 +16,7 @@ use super::clock::RosClock;
 use super::context::panic_text;
 use super::error::Error;
 use super::latest::Latest;
+use super::operator::Operator;
 use super::phase::Phase;
 use super::publishers::Publishers;
 use super::report::Report;
@@ -24,7 +25,7 @@ use super::ticker::Ticker;
 use crate::observation::Inputs;
 use crate::parameters::Settings;
 use crate::policy::PolicySpec;
-use crate::session::{Control, Session};
+use crate::session::{Braked, Control, Refusal, Session};
 use crate::time::Stamp;
 use supervise::{End, Room, supervise};
 
@@ -48,6 +49,8 @@ pub struct Shared {
     pub report: Arc<Latest<Report>>,
     /// The motion, once a policy is loaded.
     pub control: Arc<Latest<Option<Arc<Control>>>>,
+    /// `~/stop`.
+    pub operator: Arc<Operator>,
     /// ROS time.
     pub clock: RosClock,
 }
@@ -155,9 +158,7 @@ impl Worker {
         }
         session.apply(settings);
         self.shared.control.set(Some(Arc::clone(session.control())));
-        if session.is_stopped() {
-            self.shared.phase.set(Phase::Stopped { reason: "before the policy was loaded again".to_owned() });
-        }
+        self.shared.operator.hand_over(session.control());
     }
 
     /// Does what is asked; the reason when that lost the device.
@@ -168,17 +169,36 @@ impl Worker {
                 request.answer(answer.success, answer.message.as_str());
                 return answer.lost.then_some(answer.message);
             }
-            Action::Resume if session.resume(self.shared.clock.now()) => {
-                self.shared.phase.set(Phase::Ready);
+            Action::Resume => return self.resume(request, session, settings),
+            Action::Reload => {
+                request.answer(false, "the policy is loaded and running; restart the node to load another");
+            }
+        }
+        None
+    }
+
+    /// Ends a stop, when all is well; the reason when the device was lost over it.
+    fn resume(&mut self, request: Request, session: &mut Session, settings: &Settings) -> Option<String> {
+        let shared = &self.shared;
+        match session.resume(&shared.inputs, settings, &mut || shared.clock.now()) {
+            Ok(true) => {
+                self.recovered();
                 tracing::info!("resumed");
                 request.answer(
                     true,
                     "resumed; the next fresh observation is inferred, and motion starts from where the joints are",
                 );
             }
-            Action::Resume => request.answer(true, "nothing to resume: the node was not stopped"),
-            Action::Reload => {
-                request.answer(false, "the policy is loaded and running; restart the node to load another");
+            Ok(false) => request.answer(true, "nothing to resume: the node was not stopped"),
+            Err(reason) => {
+                let text = reason.to_string();
+                tracing::warn!("not resumed: {text}");
+                let lost = reason.refusal().is_some_and(Refusal::is_sticky);
+                if let Some(refusal) = reason.refusal() {
+                    self.refused(refusal.kind(), &text, Braked::Already);
+                }
+                request.answer(false, format!("still stopped: {text}; mend it and call ~/resume again"));
+                return lost.then_some(text);
             }
         }
         None

@@ -25,11 +25,6 @@ pub enum Phase {
         /// What failed.
         reason: String,
     },
-    /// A violation stopped the robot. `~/resume` goes on.
-    Stopped {
-        /// Which.
-        reason: String,
-    },
 }
 
 /// The first line of a report, for where one line is shown; the log has the rest.
@@ -57,7 +52,6 @@ impl Phase {
             Self::WarmUp => "warm-up",
             Self::Ready => "ready",
             Self::Degraded { .. } => "degraded",
-            Self::Stopped { .. } => "stopped",
         }
     }
 }
@@ -67,7 +61,6 @@ impl fmt::Display for Phase {
         match self {
             Self::Loading { index, total, stage } => write!(f, "loading {index} of {total} ({stage})"),
             Self::Degraded { reason } => write!(f, "degraded: {}", brief(reason)),
-            Self::Stopped { reason } => write!(f, "stopped: {reason}; call ~/resume"),
             plain => f.write_str(plain.word()),
         }
     }

@@ -39,7 +39,7 @@ impl Publishers {
     ///
     /// # Errors
     /// r2r's code when the middleware refuses the message.
-    pub fn trajectory(&mut self, plan: u64, message: &JointTrajectoryMessage) -> Result<(), r2r::Error> {
+    pub fn trajectory(&self, plan: u64, message: &JointTrajectoryMessage) -> Result<(), r2r::Error> {
         self.trajectory.publish(plan, message)
     }
 }

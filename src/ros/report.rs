@@ -20,10 +20,14 @@ pub struct Report {
     pub published: u64,
     /// Cycles without a new sample, so without inference.
     pub unchanged: u64,
+    /// Cycles before every input had come once, or before the operator enabled the first motion.
+    pub waiting: u64,
     /// Cycles that a violation kept from inference.
     pub violations: u64,
     /// Inferences whose result was refused, or that failed.
     pub refused: u64,
+    /// Chunks that a stop, a hold or the end of the node came before.
+    pub superseded: u64,
     /// Messages that the middleware did not take.
     pub unpublished: u64,
     /// Values clamped to the joints' position limits.
@@ -48,9 +52,13 @@ pub struct Trouble {
 /// Where trouble happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TroubleKind {
+    /// Not every input has come yet since the start, or the operator has not enabled the robot.
+    Waiting,
     /// An input broke a rule.
     Violation,
-    /// Inference failed, or its result is not fit to be published.
+    /// What was inferred from could not be used, or what came out: a violation, too, but one that only an inference finds.
+    Unfit,
+    /// Inference failed, or its chunk came too late.
     Refused,
     /// The middleware did not take the message.
     Unpublished,

@@ -38,10 +38,15 @@ impl Request {
 
     /// Answers the call. A caller that is gone is not an error.
     pub fn answer(self, success: bool, message: impl Into<String>) {
-        let response = Trigger::Response { success, message: clean(message) };
-        if let Err(error) = self.call.respond(response) {
-            tracing::debug!(%error, "an answer did not reach its caller");
-        }
+        answer(self.call, success, message);
+    }
+}
+
+/// Answers a call. A caller that is gone is not an error.
+pub fn answer(call: ServiceRequest<Trigger::Service>, success: bool, message: impl Into<String>) {
+    let response = Trigger::Response { success, message: clean(message) };
+    if let Err(error) = call.respond(response) {
+        tracing::debug!(%error, "an answer did not reach its caller");
     }
 }
 

@@ -1,4 +1,4 @@
-//! `~/infer_once`, `~/resume` and `~/reload`, all std_srvs/Trigger.
+//! `~/infer_once`, `~/resume`, `~/reload` and `~/stop`, all std_srvs/Trigger.
 
 use std::sync::Arc;
 
@@ -8,13 +8,18 @@ use r2r::{Node, QosProfile, ServiceRequest};
 
 use super::error::Error;
 use super::latest::Latest;
+use super::operator::Operator;
 use super::phase::Phase;
-use super::requests::{Action, Request, Requests};
+use super::requests::{Action, Request, Requests, answer};
 
 type Calls = Box<dyn Stream<Item = ServiceRequest<Trigger::Service>> + Send + Unpin>;
 
-/// The three services, created but not yet served.
-pub struct Services(Vec<(Action, Calls)>);
+/// The services, created but not yet served.
+pub struct Services {
+    /// What the inference thread answers.
+    asked: Vec<(Action, Calls)>,
+    stop: Calls,
+}
 
 impl Services {
     /// Creates the services.
@@ -22,19 +27,27 @@ impl Services {
     /// # Errors
     /// When the middleware refuses a name.
     pub fn create(node: &mut Node) -> Result<Self, Error> {
-        let mut services = Vec::new();
+        let mut create = |name: &str| {
+            let calls = node.create_service::<Trigger::Service>(name, QosProfile::services_default());
+            calls.map(|calls| Box::new(calls) as Calls).map_err(|e| Error::endpoint("service", name, e))
+        };
+        let mut asked = Vec::new();
         for (action, name) in
             [(Action::Infer, "~/infer_once"), (Action::Resume, "~/resume"), (Action::Reload, "~/reload")]
         {
-            let calls = node.create_service::<Trigger::Service>(name, QosProfile::services_default());
-            let calls = calls.map_err(|e| Error::endpoint("service", name, e))?;
-            services.push((action, Box::new(calls) as Calls));
+            asked.push((action, create(name)?));
         }
-        Ok(Self(services))
+        Ok(Self { asked, stop: create("~/stop")? })
     }
 
-    /// Hands every call to the inference thread, which answers it; what it could not answer for seconds is answered here.
-    pub fn serve(self, requests: &Arc<Requests>, phase: &Arc<Latest<Phase>>) -> Vec<tokio::task::JoinHandle<()>> {
+    /// Hands every call to the inference thread, which answers it; what it could not answer for seconds is answered here, and so is
+    /// `~/stop`, which waits for nothing.
+    pub fn serve(
+        self,
+        requests: &Arc<Requests>,
+        phase: &Arc<Latest<Phase>>,
+        operator: &Arc<Operator>,
+    ) -> Vec<tokio::task::JoinHandle<()>> {
         let serve = |(action, mut calls): (Action, Calls)| {
             let (requests, phase) = (requests.clone(), phase.clone());
             tokio::spawn(async move {
@@ -51,6 +64,13 @@ impl Services {
                 }
             })
         };
-        self.0.into_iter().map(serve).collect()
+        let (mut stops, operator) = (self.stop, operator.clone());
+        let stop = tokio::spawn(async move {
+            while let Some(call) = stops.next().await {
+                let done = operator.stop();
+                answer(call, done.is_ok(), done.unwrap_or_else(|reason| reason));
+            }
+        });
+        self.asked.into_iter().map(serve).chain([stop]).collect()
     }
 }

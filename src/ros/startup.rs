@@ -14,6 +14,7 @@ use super::error::Error;
 use super::inference::{Inference, Shared};
 use super::latest::Latest;
 use super::logging::{Logging, Record};
+use super::operator::{EnableTopic, Operator};
 use super::parameters::{Effects, ParameterServices, Parameters, set_level};
 use super::phase::Phase;
 use super::publishers::Publishers;
@@ -87,7 +88,9 @@ impl Builder {
         let Self { mut node, policy, parameters, logging } = self;
         let settings = parameters.settings().clone();
         let clock = RosClock::of(&mut node, settings.use_sim_time)?;
-        let inputs = Arc::new(Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joint_names()));
+        let inputs = Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joint_names());
+        let enable = EnableTopic::create(&mut node, &settings)?;
+        let inputs = Arc::new(if enable.is_some() { inputs.with_enable_switch() } else { inputs });
         inputs.set_instruction(&settings.instruction);
         let subscriptions = Subscriptions::create(&mut node, &settings.inputs)?;
         let trajectories = Trajectories::create(&mut node)?;
@@ -101,6 +104,8 @@ impl Builder {
         let settings = Arc::new(Latest::new(settings));
         let control = Arc::new(Latest::new(None));
         let stream = Stream::create(&mut node, kind, control.clone(), settings.clone(), clock.clone())?;
+        let operator = Operator::new(control.clone(), settings.clone(), clock.clone(), trajectories.clone());
+        let operator = Arc::new(operator);
         let requests = Arc::new(Requests::default());
         let effects = Effects {
             settings: settings.clone(),
@@ -116,13 +121,13 @@ impl Builder {
             phase: Arc::new(Latest::new(Phase::Planning)),
             report: Arc::new(Latest::new(Report::default())),
             control: control.clone(),
+            operator: operator.clone(),
             clock: clock.clone(),
         };
         let watch = Watch {
             control: control.clone(),
             settings: settings.clone(),
             inputs: inputs.clone(),
-            phase: shared.phase.clone(),
             clock: clock.clone(),
             trajectories,
         };
@@ -133,6 +138,7 @@ impl Builder {
             inputs: inputs.clone(),
             report: shared.report.clone(),
             control: control.clone(),
+            operator: operator.clone(),
             logging: logging.clone(),
             policy: policy.clone(),
         };
@@ -143,8 +149,9 @@ impl Builder {
         let parameters = Arc::new(parameters);
         parameters.announce();
         let mut tasks = subscriptions.drain_into(&inputs, &clock);
-        tasks.extend(services.serve(&requests, &shared.phase));
+        tasks.extend(services.serve(&requests, &shared.phase, &operator));
         tasks.extend(parameter_services.serve(&parameters));
+        tasks.extend(enable.map(|enable| tokio::spawn(enable.run(inputs.clone(), clock.clone()))));
         tasks.push(tokio::spawn(diagnostics.run(sources)));
         tasks.push(tokio::spawn(async move {
             match rosout {

@@ -7,6 +7,14 @@ use r2r::{Node, PublisherUntyped, QosProfile};
 use super::error::Error;
 use crate::message::JointTrajectoryMessage;
 
+/// What is said when a way to rest could not be published.
+pub fn untold(error: &r2r::Error) -> String {
+    format!(
+        "the robot was NOT told to stop: the middleware did not take the trajectory ({error}). What it follows ends at rest by itself \
+         within max_blind_s; use the hardware stop if that is too late"
+    )
+}
+
 /// The topic. The lock keeps messages in the order of their plans: a controller follows the last that it hears.
 #[derive(Clone)]
 pub struct Trajectories(Arc<Mutex<Output>>);

@@ -8,12 +8,11 @@ use std::time::Duration;
 use super::clock::RosClock;
 use super::error::Error;
 use super::latest::Latest;
-use super::phase::Phase;
-use super::trajectory::Trajectories;
+use super::trajectory::{Trajectories, untold};
 use crate::chunk::{TrajectoryBuffer, WatchdogState};
 use crate::observation::Inputs;
 use crate::parameters::Settings;
-use crate::session::Control;
+use crate::session::{Braked, Control, MotionStatus};
 
 /// From look to look.
 const LOOK: Duration = Duration::from_millis(10);
@@ -37,8 +36,6 @@ pub struct Watch {
     pub settings: Arc<Latest<Arc<Settings>>>,
     /// Samples.
     pub inputs: Arc<Inputs>,
-    /// What the node does.
-    pub phase: Arc<Latest<Phase>>,
     /// ROS time.
     pub clock: RosClock,
     /// Stops go here.
@@ -91,19 +88,22 @@ impl Watch {
     /// The node ends: what moves is brought to rest now and not when its plan runs out.
     fn end(&self, control: &Control, trajectory: &mut TrajectoryBuffer) {
         let settings = self.settings.get();
-        let stop = control.end(self.clock.now(), &settings, trajectory);
-        if let Some(Err(error)) = stop.then(|| self.trajectories.publish(trajectory.plan(), trajectory.message())) {
-            tracing::error!("the robot was NOT told to stop: the middleware did not take the message: {error}");
+        let braked = control.end(self.clock.now(), &settings, trajectory);
+        self.publish(braked, trajectory);
+    }
+
+    /// Publishes the way to rest, where there is one.
+    fn publish(&self, braked: Braked, trajectory: &TrajectoryBuffer) {
+        let publish = || self.trajectories.publish(trajectory.plan(), trajectory.message());
+        if let Some(Err(error)) = braked.must_publish().then(publish) {
+            tracing::error!("{}", untold(&error));
         }
     }
 
     fn look(&self, control: &Control, trajectory: &mut TrajectoryBuffer, seen: &mut Seen) {
         let settings = self.settings.get();
         let watched = control.watch(self.clock.now(), &self.inputs, &settings, trajectory);
-        let sent = watched.stop.then(|| self.trajectories.publish(trajectory.plan(), trajectory.message()));
-        if let Some(Err(error)) = &sent {
-            tracing::error!("the robot was NOT told to stop: the middleware did not take the message: {error}");
-        }
+        self.publish(watched.braked, trajectory);
         seen.looks += 1;
         if seen.looks.is_multiple_of(LENGTH_LOOKS) {
             self.look_at_length(control, &settings, seen);
@@ -113,23 +113,7 @@ impl Watch {
         if now == before {
             return;
         }
-        let status = control.status(&settings);
-        let reason = status.reason.as_deref().unwrap_or("no reason given");
-        match now {
-            WatchdogState::Holding => tracing::warn!("motion held: {reason}"),
-            WatchdogState::Stopped => {
-                tracing::error!("stopped: {reason}; call ~/resume");
-                let reason = reason.to_owned();
-                self.phase.update(|phase| {
-                    if *phase == Phase::Ready {
-                        *phase = Phase::Stopped { reason };
-                    }
-                });
-            }
-            WatchdogState::Running if before == WatchdogState::Holding => tracing::info!("motion goes on"),
-            WatchdogState::Idle if before != WatchdogState::Stopped => tracing::warn!("motion given up: {reason}"),
-            WatchdogState::Idle | WatchdogState::Running | WatchdogState::Late => {}
-        }
+        tell(&control.status(&settings), before);
     }
 
     /// Warns once when chunks are too short for what inference takes.
@@ -139,5 +123,19 @@ impl Watch {
             tracing::warn!("{reason}");
         }
         seen.too_short = too_short.is_some();
+    }
+}
+
+/// Logs what the motion has come to, and why. This is the one place that does, whatever held or stopped it.
+fn tell(motion: &MotionStatus, before: WatchdogState) {
+    let reason = motion.reason.as_deref().unwrap_or("no reason given");
+    match motion.state {
+        WatchdogState::Holding if motion.expected => tracing::info!("motion at rest: {reason}"),
+        WatchdogState::Holding => tracing::warn!("motion held: {reason}"),
+        WatchdogState::Stopped if motion.expected => tracing::warn!("stopped: {reason}; call ~/resume"),
+        WatchdogState::Stopped => tracing::error!("stopped: {reason}; call ~/resume"),
+        WatchdogState::Running if before == WatchdogState::Holding => tracing::info!("motion goes on"),
+        WatchdogState::Idle if before != WatchdogState::Stopped => tracing::warn!("motion given up: {reason}"),
+        WatchdogState::Idle | WatchdogState::Running | WatchdogState::Late => {}
     }
 }

@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::chunk::{
     self, Chunk, JointBounds, Latencies, LimitCounts, Motion, NewChunk, Plan, TrajectoryBuffer, Watchdog, WatchdogState,
 };
-use crate::observation::{Inputs, OnViolation, Violation};
 use crate::parameters::Settings;
 use crate::time::{Span, Stamp};
+
+mod brake;
+
+pub use brake::{Braked, Watched};
 
 /// Why nothing moves at first.
 const NO_SETTINGS: &str = "no limits have been set yet";
@@ -32,9 +35,12 @@ struct State {
     latencies: Latencies,
     /// Of the last chunk.
     shape: Shape,
-    reason: Option<Arc<str>>,
+    /// Why the motion is held or stopped.
+    reason: Option<Reason>,
     holds: u64,
     stops: u64,
+    /// Calls of [`Control::stop`].
+    stop_calls: u64,
     late_rows: u64,
     /// Limits in force, of the joints in their order; or why they are not known.
     bounds: Result<Arc<JointBounds>, chunk::Error>,
@@ -42,6 +48,24 @@ struct State {
     forbidden: Option<Arc<str>>,
     /// The node ends.
     ending: bool,
+}
+
+/// Why the motion is held or stopped.
+#[derive(Clone, Debug)]
+struct Reason {
+    text: Arc<str>,
+    /// Nothing is wrong: somebody wanted it so.
+    expected: bool,
+}
+
+impl Reason {
+    fn fault(text: &dyn std::fmt::Display) -> Self {
+        Self { text: text.to_string().into(), expected: false }
+    }
+
+    fn expected(text: &dyn std::fmt::Display) -> Self {
+        Self { expected: true, ..Self::fault(text) }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,8 +81,10 @@ pub struct MotionStatus {
     pub state: WatchdogState,
     /// When it was entered.
     pub since: Stamp,
-    /// Why, when it holds or stopped for a reason of its own.
+    /// Why, when it is held or stopped.
     pub reason: Option<Arc<str>>,
+    /// Whether that is no fault: the operator called `~/stop`, or the motion that was asked for is over.
+    pub expected: bool,
     /// Times that motion was held because a violation asked for it or a plan ran out.
     pub holds: u64,
     /// Times that it was stopped.
@@ -81,17 +107,6 @@ pub struct MotionStatus {
     pub forbidden: Option<Arc<str>>,
 }
 
-/// What came of a look at the motion.
-#[derive(Debug, Default)]
-pub struct Watched {
-    /// Whether a hold or a stop was entered.
-    pub entered: bool,
-    /// The violation that asked for it.
-    pub violation: Option<Violation>,
-    /// A stop was written into the buffer and is to be published.
-    pub stop: bool,
-}
-
 impl Control {
     /// Control of these joints, which do not move yet.
     pub fn new(joints: Arc<[String]>) -> Self {
@@ -103,6 +118,7 @@ impl Control {
             reason: None,
             holds: 0,
             stops: 0,
+            stop_calls: 0,
             late_rows: 0,
             bounds: Ok(Arc::new(JointBounds::default().select(&joints))),
             forbidden: (!joints.is_empty()).then(|| NO_SETTINGS.into()),
@@ -212,71 +228,6 @@ impl Control {
         Ok(moves)
     }
 
-    /// Follows a violation of the inputs: holds or stops when that is asked for. Writes the stop when there is motion.
-    pub fn violated(
-        &self,
-        now: Stamp,
-        action: OnViolation,
-        reason: &dyn std::fmt::Display,
-        settings: &Settings,
-        stop: &mut TrajectoryBuffer,
-    ) -> Watched {
-        let mut state = self.lock();
-        let moves = state.watchdog.state().is_moving();
-        let entered = match action {
-            OnViolation::Skip => false,
-            OnViolation::Hold => state.watchdog.hold(now),
-            OnViolation::Stop => state.watchdog.stop(now),
-        };
-        if !entered {
-            return Watched::default();
-        }
-        state.reason = Some(reason.to_string().into());
-        state.count();
-        let stop = (moves || action == OnViolation::Stop) && self.brake(&mut state, now, settings, stop);
-        Watched { entered, violation: None, stop }
-    }
-
-    /// The watchdog's look at the time and, while there is motion, at the inputs. Needs no inference. Call it from one thread.
-    pub fn watch(&self, now: Stamp, inputs: &Inputs, settings: &Settings, stop: &mut TrajectoryBuffer) -> Watched {
-        if let Some(watched) = self.look_back(now, settings) {
-            return watched;
-        }
-        let moves = self.poll(now, settings).is_moving();
-        if !moves || settings.rules.on_violation == OnViolation::Skip {
-            return Watched::default();
-        }
-        match inputs.check(now, &settings.rules) {
-            Ok(()) => Watched::default(),
-            Err(violation) => {
-                let watched = self.violated(now, settings.rules.on_violation, &violation, settings, stop);
-                Watched { violation: Some(violation), ..watched }
-            }
-        }
-    }
-
-    /// Brings what moves to rest, and lets nothing move after: the node ends. True when a stop was written and is to be published.
-    pub fn end(&self, now: Stamp, settings: &Settings, stop: &mut TrajectoryBuffer) -> bool {
-        self.lock().ending = true;
-        self.violated(now, OnViolation::Hold, &"the node ends", settings, stop).stop
-    }
-
-    /// Ends a stop; true when there was one. Motion then starts from where the joints are, on inputs from after the rest: a robot
-    /// that still brakes comes to rest first, and who streams commands takes it there.
-    pub fn resume(&self, now: Stamp) -> bool {
-        let mut state = self.lock();
-        // The end of a plan from before the clock was set back is no time to wait for.
-        let stop = state.motion.plan().filter(|plan| plan.made() <= now + chunk::SET_BACK);
-        let rest = stop.map_or(now, |plan| plan.end());
-        let resumed = state.watchdog.resume(now, rest);
-        if resumed {
-            state.motion.forget();
-            state.reason = None;
-            lock(&self.plan).take_if(|_| rest <= now);
-        }
-        resumed
-    }
-
     /// Everything that diagnostics show.
     pub fn status(&self, settings: &Settings) -> MotionStatus {
         let state = self.lock();
@@ -288,7 +239,8 @@ impl Control {
         MotionStatus {
             state: state.watchdog.state(),
             since: state.watchdog.since(),
-            reason: state.reason.clone(),
+            reason: state.reason.as_ref().map(|reason| Arc::clone(&reason.text)),
+            expected: state.reason.as_ref().is_some_and(|reason| reason.expected),
             holds: state.holds,
             stops: state.stops,
             latency,
@@ -341,30 +293,8 @@ impl Control {
 
     fn look(&self, state: &mut State, now: Stamp, settings: &Settings) {
         if let Some(entered) = state.watchdog.poll(now, settings.stop_after_when_running()) {
-            state.entered(entered);
+            state.entered(entered, settings.on_demand());
         }
-    }
-
-    /// What follows when the clock was set back: nothing of before it holds, but the robot runs its plan out.
-    fn look_back(&self, now: Stamp, settings: &Settings) -> Option<Watched> {
-        let mut state = self.lock();
-        let before = state.watchdog.set_back(now)?;
-        let left = lock(&self.plan).take().map_or(Span::ZERO, |plan| plan.end() - before).max(Span::ZERO);
-        state.motion.forget();
-        let stop = settings.rules.on_violation == OnViolation::Stop;
-        let entered = state.watchdog.start_over(now, now + left, stop).is_some();
-        if entered {
-            state.reason = Some(format!("the clock was set back by {:.0} ms", (before - now).millis()).into());
-            state.count();
-        }
-        Some(Watched { entered, ..Watched::default() })
-    }
-
-    fn brake(&self, state: &mut State, now: Stamp, settings: &Settings, out: &mut TrajectoryBuffer) -> bool {
-        let Some(plan) = state.motion.hold(now, &settings.motion) else { return false };
-        plan.write(now, out);
-        *lock(&self.plan) = Some(Arc::clone(plan));
-        true
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -373,12 +303,15 @@ impl Control {
 }
 
 impl State {
-    fn entered(&mut self, state: WatchdogState) {
-        if matches!(state, WatchdogState::Holding | WatchdogState::Stopped) {
-            self.reason = Some(match state {
-                WatchdogState::Stopped => "no chunk for watchdog.stop_after_ms".into(),
-                _ => "no chunk before the motion ran out".into(),
-            });
+use crate::parameters::Settings;
+use crate::time::{Span, Stamp};
+
+mod brake;
+
+pub use brake::{Braked, Watched};
+
+/// Why nothing moves at first.
+const NO_SETTINGS: &str = "no limits have been set yet";
         }
         self.count();
     }

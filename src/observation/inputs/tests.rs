@@ -48,6 +48,7 @@ fn rules() -> Rules {
         max_skew: span(50),
         on_violation: OnViolation::Skip,
         future_tolerance: span(20),
+        enable_max_age: span(200),
     }
 }
 

@@ -13,6 +13,7 @@ pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
     let mut errors = repeated_joints("state", &settings.state);
     errors.extend(repeated_joints("action", &settings.action));
     errors.extend(repeated_topics(&settings.inputs));
+    errors.extend(enable_switch_on_an_input(settings));
     errors.extend(repeated_inputs(settings));
     errors.extend(joints_like_columns(settings, shape));
     errors.extend(instruction_that_does_not_fit(settings, shape));
@@ -57,6 +58,19 @@ fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
         errors.push(Error::Conflict { names: names.into(), what });
     }
     errors
+}
+
+/// The switch is a message type of its own.
+fn enable_switch_on_an_input(settings: &Settings) -> Option<Error> {
+    let topic = settings.enable_topic.as_ref()?;
+    let input = settings.inputs.iter().find(|input| input.topic == *topic)?;
+    let what = format!(
+        "inputs.enable.topic is '{topic}', which is the topic of the input '{}' ({}); the switch needs a topic of its own \
+         (std_msgs/msg/Bool)",
+        input.name,
+        input.kind.type_name()
+    );
+    Some(Error::Conflict { names: vec!["inputs.enable.topic".to_owned()], what })
 }
 
 /// Chunks and diagnostics tell inputs apart by name.

@@ -50,6 +50,7 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         memory: reader.memory(),
         inputs,
         rules: reader.rules(per_input),
+        enable_topic: Some(reader.text("inputs.enable.topic")).filter(|topic| !topic.is_empty()),
         limits,
         limit_warnings,
         limits_from: reader.limits_from(),
@@ -177,6 +178,7 @@ impl Reader<'_> {
                 _ => OnViolation::Skip,
             },
             future_tolerance: Span::from_millis(self.double("inputs.future_tolerance_ms")),
+            enable_max_age: Span::from_millis(self.double("inputs.enable.max_age_ms")),
         }
     }
 

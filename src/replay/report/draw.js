@@ -211,6 +211,7 @@ function drawCards() {
   card(String(sum((c) => c.late)), "late rows");
   card(String(sum((c) => c.clamped)), "values clamped");
   card(String(data.unchanged), "cycles unchanged");
+  if (data.waiting) card(String(data.waiting), "cycles before every input had come");
 }
 
 function drawLimits() {

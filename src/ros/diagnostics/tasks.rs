@@ -2,6 +2,7 @@
 
 use super::Snapshot;
 use super::status::{Severity, Status};
+use crate::chunk::WatchdogState;
 use crate::engine::memory::{MemoryUse, mib};
 use crate::engine::{HostCopy, StageReport};
 use crate::observation::{InputKind, InputSpec, InputStatistics};
@@ -36,7 +37,11 @@ fn inputs(snapshot: &Snapshot) -> Status {
         if spec.kind == InputKind::Instruction {
             match &snapshot.instruction {
                 Some(instruction) => status.value("instruction", instruction),
-                None => status.raise(Severity::Error, "no instruction yet"),
+                None => {
+                    let text =
+                        format!("no instruction: set the parameter `instruction`, or publish it on {}", input.topic);
+                    status.raise(Severity::Error, text);
+                }
             }
         } else {
             let rule = rules.of(index);
@@ -49,11 +54,30 @@ fn inputs(snapshot: &Snapshot) -> Status {
     if losing {
         status.raise(Severity::Warn, LOSS_HINT);
     }
+    enable(&mut status, snapshot);
+    if let Some(Trouble { kind: TroubleKind::Unfit, reason, .. }) = &snapshot.report.trouble {
+        status.raise(Severity::Error, format!("the last inference was refused: {reason}"));
+    }
     if snapshot.simulated && snapshot.now == Stamp::default() {
         status.raise(Severity::Warn, "use_sim_time is set and nothing came on /clock yet");
     }
     status.value("clock jumps back", snapshot.clock_jumps);
     status
+}
+
+/// The operator's switch. Off is how it stands before work begins; a motion that it stopped is told by the status of the motion.
+fn enable(status: &mut Status, snapshot: &Snapshot) {
+    let Some(switch) = snapshot.enable else { return };
+    let rules = &snapshot.settings.rules;
+    match switch.check(snapshot.now, rules.enable_max_age) {
+        None => status.value("enable", "on"),
+        Some(breach) => {
+            status.value("enable", "off");
+            status.raise(Severity::Warn, format!("{breach}: nothing moves"));
+        }
+    }
+    status.millis("enable age", switch.last.map(|(_, received)| received.age_at(snapshot.now)));
+    status.value("enable received", switch.received);
 }
 
 fn age(status: &mut Status, severity: Severity, max_age: Span, input: &InputStatistics, now: Stamp) {
@@ -107,9 +131,9 @@ fn engines(snapshot: &Snapshot) -> Status {
     match phase {
         Phase::Degraded { reason } => status.raise(Severity::Error, format!("{}; ~/reload tries again", brief(reason))),
         Phase::Planning | Phase::Loading { .. } | Phase::WarmUp => status.raise(Severity::Warn, phase.to_string()),
-        Phase::Ready | Phase::Stopped { .. } => {}
+        Phase::Ready => {}
     }
-    status.value("phase", phase.word());
+    status.value("phase", word(snapshot));
     status.value("policy", &snapshot.policy);
     status.value("fingerprint", &snapshot.fingerprint);
     status.value("restarts", snapshot.report.restarts);
@@ -192,12 +216,22 @@ fn inference(snapshot: &Snapshot) -> Status {
     let (phase, report) = (&snapshot.phase, &snapshot.report);
     status.summary(phase.to_string());
     match phase {
-        Phase::Stopped { .. } => status.raise(Severity::Error, phase.to_string()),
         Phase::Degraded { .. } => status.raise(Severity::Error, "degraded: no policy is loaded"),
         Phase::Planning | Phase::Loading { .. } | Phase::WarmUp => status.raise(Severity::Warn, phase.to_string()),
         Phase::Ready => match &report.trouble {
+            _ if stopped(snapshot).is_some() => {
+                let reason = stopped(snapshot).unwrap_or_default();
+                status.raise(Severity::Error, format!("stopped: {reason}; call ~/resume"));
+            }
+            Some(Trouble { kind: TroubleKind::Waiting, reason, .. }) => {
+                status.raise(Severity::Warn, format!("waiting for inputs: {reason}"));
+            }
             Some(Trouble { kind: TroubleKind::Violation, reason, .. }) => {
                 status.raise(Severity::Warn, format!("{}: {reason}", snapshot.settings.rules.on_violation));
+            }
+            Some(Trouble { kind: TroubleKind::Unfit, reason, .. }) => {
+                let action = snapshot.settings.rules.on_violation;
+                status.raise(Severity::Error, format!("{action}: inference refused: {reason}"));
             }
             Some(Trouble { kind: TroubleKind::Refused, reason, .. }) => {
                 status.raise(Severity::Error, format!("chunk refused: {reason}"));
@@ -205,12 +239,14 @@ fn inference(snapshot: &Snapshot) -> Status {
             Some(Trouble { kind: TroubleKind::Unpublished, .. }) | None => {}
         },
     }
-    status.value("phase", phase.word());
+    status.value("phase", word(snapshot));
     status.value("rate (Hz)", snapshot.settings.rate_hz);
     status.value("denoising steps", snapshot.settings.denoise_steps);
+    status.value("waiting for inputs", report.waiting);
     status.value("violations", report.violations);
     status.value("unchanged", report.unchanged);
     status.value("refused", report.refused);
+    status.value("superseded", report.superseded);
     if let Some(last) = &report.last {
         status.millis("latency", Some(last.latency));
         for part in &last.parts {
@@ -218,6 +254,18 @@ fn inference(snapshot: &Snapshot) -> Status {
         }
     }
     status
+}
+
+/// Why the motion is stopped, when it is.
+fn stopped(snapshot: &Snapshot) -> Option<&str> {
+    let motion = snapshot.motion.as_ref().filter(|motion| motion.state == WatchdogState::Stopped)?;
+    Some(motion.reason.as_deref().unwrap_or("no reason given"))
+}
+
+/// The word for what the node does; `stopped` where nothing else keeps it from moving.
+fn word(snapshot: &Snapshot) -> &'static str {
+    let stopped = snapshot.phase == Phase::Ready && stopped(snapshot).is_some();
+    if stopped { "stopped" } else { snapshot.phase.word() }
 }
 
 fn output(snapshot: &Snapshot) -> Status {

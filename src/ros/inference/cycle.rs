@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use super::Worker;
 use crate::engine::StageTime;
-use crate::observation::OnViolation;
+use crate::observation::Violation;
 use crate::parameters::Settings;
 use crate::policy::Timings;
-use crate::ros::phase::Phase;
-use crate::ros::report::{LastChunk, Trouble, TroubleKind};
-use crate::session::{Outcome, Published, Session};
+use crate::ros::report::{LastChunk, Report, Trouble, TroubleKind};
+use crate::ros::trajectory::untold;
+use crate::session::{Brake, Braked, Outcome, Published, RefusalKind, Session};
 use crate::time::Span;
 
 /// What came of a cycle, for whoever called for it.
@@ -42,38 +42,31 @@ impl Worker {
         match outcome {
             Outcome::Unchanged => {
                 shared.report.update(|report| report.unchanged += 1);
-                self.recovered_from(TroubleKind::Violation);
+                self.recovered_from(&[TroubleKind::Waiting, TroubleKind::Violation]);
                 Answer::yes("nothing changed since the last chunk")
             }
             Outcome::Stopped => Answer::no("stopped; call ~/resume"),
-            Outcome::Refused(refusal) => {
-                let reason = refusal.to_string();
-                shared.report.update(|report| report.refused += 1);
-                self.trouble(Trouble::new(TroubleKind::Refused, &reason));
-                Answer { lost: refusal.is_sticky(), ..Answer::no(reason) }
+            Outcome::Waiting(violation) => {
+                shared.report.update(|report| report.waiting += 1);
+                let reason = violation.to_string();
+                self.trouble(of_inputs(TroubleKind::Waiting, &violation, &reason), Braked::NotNeeded);
+                Answer::no(format!("waiting: {reason}"))
             }
-            Outcome::Violation { violation, action, stop, plan } => {
-                let sent = stop.map(|trajectory| self.publishers.trajectory(plan, trajectory));
-                let mut reason = violation.to_string();
-                if let Some(Err(error)) = &sent {
-                    reason =
-                        format!("{reason}; the robot was NOT told to stop: the middleware did not take it: {error}");
-                    shared.report.update(|report| report.unpublished += 1);
-                    tracing::error!("{action}: {reason}");
-                }
+            Outcome::Violation { violation, brake } => {
                 shared.report.update(|report| report.violations += 1);
-                if action == OnViolation::Stop {
-                    let robot = match &sent {
-                        Some(Ok(())) => "told to come to rest",
-                        Some(Err(_)) => "NOT told to stop: the middleware did not take the message",
-                        None => "not told to stop: its joint positions are not known, or the policy moves no joint",
-                    };
-                    tracing::error!("stopped, robot {robot}: {reason}; call ~/resume");
-                    shared.phase.set(Phase::Stopped { reason: reason.clone() });
-                }
-                let about = violation.breaches.iter().map(|breach| (breach.input.clone(), breach.word())).collect();
-                self.trouble(Trouble { about, ..Trouble::new(TroubleKind::Violation, &reason) });
+                let reason = violation.to_string();
+                let (action, braked) = (brake.action, self.brake(&brake));
+                self.trouble(of_inputs(TroubleKind::Violation, &violation, &reason), braked);
                 Answer::no(format!("{action}: {reason}"))
+            }
+            Outcome::Refused { refusal, brake } => {
+                let (reason, kind, lost) = (refusal.to_string(), refusal.kind(), refusal.is_sticky());
+                let (action, braked) = (brake.action, self.brake(&brake));
+                self.refused(kind, &reason, braked);
+                match kind {
+                    RefusalKind::Violation => Answer::no(format!("{action}: {reason}")),
+                    RefusalKind::Superseded | RefusalKind::Failure => Answer { lost, ..Answer::no(reason) },
+                }
             }
             Outcome::Published(published) => {
                 let sent = self.publishers.chunk(published.chunk);
@@ -99,7 +92,7 @@ impl Worker {
                     }
                     Err(error) => {
                         let reason = format!("the middleware did not take the chunk: {error}");
-                        self.trouble(Trouble::new(TroubleKind::Unpublished, &error.to_string()));
+                        self.trouble(Trouble::new(TroubleKind::Unpublished, &error.to_string()), Braked::NotNeeded);
                         Answer::no(reason)
                     }
                 }
@@ -107,38 +100,74 @@ impl Worker {
         }
     }
 
-    /// Remembers what is wrong and logs it when it is new; the figures in the text change with every cycle.
-    fn trouble(&self, trouble: Trouble) {
+    /// Counts a refusal and says what it was.
+    pub(super) fn refused(&self, kind: RefusalKind, reason: &str, braked: Braked) {
+        let count = |report: &mut Report| match kind {
+            RefusalKind::Superseded => report.superseded += 1,
+            RefusalKind::Violation | RefusalKind::Failure => report.refused += 1,
+        };
+        self.shared.report.update(count);
+        match kind {
+            RefusalKind::Superseded => tracing::debug!("chunk not used: {reason}"),
+            RefusalKind::Violation => self.trouble(Trouble::new(TroubleKind::Unfit, reason), braked),
+            RefusalKind::Failure => self.trouble(Trouble::new(TroubleKind::Refused, reason), braked),
+        }
+    }
+
+    /// Publishes the way to rest.
+    fn brake(&self, brake: &Brake<'_>) -> Braked {
+        if let Some(Err(error)) = brake.stop.map(|stop| self.publishers.trajectory(brake.plan, stop)) {
+            self.shared.report.update(|report| report.unpublished += 1);
+            tracing::error!("{}", untold(&error));
+        }
+        brake.braked
+    }
+
+    /// Remembers what is wrong and logs it when it is new; the figures in the text change with every cycle. What has just held or
+    /// stopped the motion is logged by the watchdog as its reason.
+    fn trouble(&self, trouble: Trouble, braked: Braked) {
         let mut is_new = false;
         self.shared.report.update(|report| {
             is_new = report.trouble.as_ref().is_none_or(|before| !before.is_like(&trouble));
             report.trouble = Some(trouble.clone());
         });
-        if is_new {
-            let reason = &trouble.reason;
-            match trouble.kind {
-                TroubleKind::Violation => tracing::warn!("no inference: {reason}"),
-                TroubleKind::Refused => tracing::error!("chunk refused: {reason}"),
-                TroubleKind::Unpublished => tracing::error!("chunk not published: {reason}"),
-            }
+        if !is_new || braked.entered() {
+            return;
+        }
+        let reason = &trouble.reason;
+        match trouble.kind {
+            TroubleKind::Waiting => tracing::info!("waiting for inputs: {reason}"),
+            TroubleKind::Violation => tracing::warn!("no inference: {reason}"),
+            TroubleKind::Unfit => tracing::error!("inference refused: {reason}"),
+            TroubleKind::Refused => tracing::error!("chunk refused: {reason}"),
+            TroubleKind::Unpublished => tracing::error!("chunk not published: {reason}"),
         }
     }
 
-    fn recovered(&self) {
+    pub(super) fn recovered(&self) {
         self.end_trouble(|_| true);
     }
 
-    fn recovered_from(&self, kind: TroubleKind) {
-        self.end_trouble(|trouble| trouble.kind == kind);
+    fn recovered_from(&self, kinds: &[TroubleKind]) {
+        self.end_trouble(|trouble| kinds.contains(&trouble.kind));
     }
 
     fn end_trouble(&self, is_over: impl Fn(&Trouble) -> bool) {
         let mut over = None;
         self.shared.report.update(|report| over = report.trouble.take_if(|trouble| is_over(trouble)));
         if let Some(trouble) = over {
-            tracing::info!("going on after: {}", trouble.reason);
+            match trouble.kind {
+                TroubleKind::Waiting => tracing::info!("every input has come"),
+                _ => tracing::info!("going on after: {}", trouble.reason),
+            }
         }
     }
+}
+
+/// A violation as what went wrong: the same inputs with the same faults are the same trouble, whatever the figures.
+fn of_inputs(kind: TroubleKind, violation: &Violation, reason: &str) -> Trouble {
+    let about = violation.breaches.iter().map(|breach| (breach.input.clone(), breach.word())).collect();
+    Trouble { about, ..Trouble::new(kind, reason) }
 }
 
 fn last_chunk(published: &Published<'_>, latency: Span) -> LastChunk {

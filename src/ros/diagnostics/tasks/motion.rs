@@ -8,14 +8,22 @@ pub(super) fn motion(snapshot: &Snapshot) -> Status {
     let mut status = Status::new("motion");
     let Some(motion) = &snapshot.motion else {
         status.summary("no policy is loaded yet");
+        if snapshot.stop_waits {
+            status.raise(
+                Severity::Error,
+                "~/stop was called before a policy was loaded: it starts stopped; call ~/resume then",
+            );
+        }
         return status;
     };
     status.summary(motion.state.as_str());
     let reason = motion.reason.as_deref().unwrap_or("no reason given");
     match motion.state {
         WatchdogState::Idle | WatchdogState::Running => {}
+        // No chunk is due that nobody asks for.
+        WatchdogState::Late if snapshot.settings.on_demand() => {}
         WatchdogState::Late => status.raise(Severity::Warn, "late: the next chunk should have come"),
-        WatchdogState::Holding if snapshot.settings.on_demand() => {}
+        WatchdogState::Holding if motion.expected => {}
         WatchdogState::Holding => status.raise(Severity::Warn, format!("holding: {reason}")),
         WatchdogState::Stopped => status.raise(Severity::Error, format!("stopped: {reason}; call ~/resume")),
     }
