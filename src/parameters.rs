@@ -36,9 +36,7 @@ pub use names::{NodeName, NodePattern, check_topic};
 pub use nearest::nearest;
 pub use overrides::{Override, Overrides};
 pub use reference::reference;
-pub use settings::{
-    CommandKind, CommandSettings, EngineSettings, LimitsFrom, MemorySettings, Settings, StageSettings,
-};
+pub use settings::{CommandKind, CommandSettings, EngineSettings, LimitsFrom, MemorySettings, Settings, StageSettings};
 pub use shape::{EefAction, PolicyShape};
 pub use store::{Change, Listing, Store};
 pub use value::{Value, ValueType};
@@ -68,9 +66,7 @@ impl Parameters {
         let (store, mut problems) = Store::declare_with_problems(declarations, overrides.given());
         let description = RobotDescription::awaited(&Settings::limits_source(&store));
         match Settings::from_store(&store, &shape, &description) {
-            Ok(settings) if problems.is_empty() => {
-                Ok(Self { store, shape, description, settings: Arc::new(settings) })
-            }
+            Ok(settings) if problems.is_empty() => Ok(Self { store, shape, description, settings: Arc::new(settings) }),
             Ok(_) => Err(explained(problems)),
             Err(others) => {
                 problems.extend_without_follow_ups(others);

@@ -4,9 +4,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use crate::chunk::{
-    self, Chunk, Clamped, Mode, NewChunk, Publication, TrajectoryBuffer, WatchdogState,
-};
+use crate::chunk::{self, Chunk, Clamped, Mode, NewChunk, Publication, TrajectoryBuffer, WatchdogState};
 use crate::engine::{Admission, Launch};
 use crate::message::{ActionChunkMessage, JointTrajectoryMessage};
 use crate::observation::{self, Inputs, JointMap, Observation, OnViolation, StateReader, Violation};

@@ -160,7 +160,8 @@ impl JointBounds {
         clamped.restart(joints);
         let Chunk { values, poses, .. } = chunk;
         for row in values.chunks_exact_mut(width) {
-            let columns = row.iter_mut().enumerate().filter(|(column, _)| !poses.iter().any(|pose| pose.contains(column)));
+            let columns =
+                row.iter_mut().enumerate().filter(|(column, _)| !poses.iter().any(|pose| pose.contains(column)));
             for (((_, value), (min, max)), count) in columns.zip(&self.rows).zip(&mut clamped.per_joint) {
                 let inside = value.max(*min).min(*max);
                 if !value.is_nan() && inside != *value {

@@ -57,7 +57,9 @@ pub enum Error {
         joints: usize,
     },
     /// Limits are to come from a robot description, and there is none yet.
-    #[error("no robot description yet: none has come on {from}, and nothing moves without its limits; is it published there?")]
+    #[error(
+        "no robot description yet: none has come on {from}, and nothing moves without its limits; is it published there?"
+    )]
     NoDescription {
         /// The parameter and what it names.
         from: String,

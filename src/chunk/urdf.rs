@@ -10,8 +10,8 @@ use super::error::Error;
 
 mod joint;
 
-pub use joint::{Joint, JointType};
 pub(super) use joint::Finding;
+pub use joint::{Joint, JointType};
 
 /// The joints of a robot description, in its order.
 #[derive(Clone, PartialEq, Debug, Default)]

@@ -1,7 +1,7 @@
 //! What the parameters need to know of a policy.
 
-use crate::policy::{self, InstructionCheck, PolicySpec};
 use crate::policy::processor::{Processor, ProcessorError};
+use crate::policy::{self, InstructionCheck, PolicySpec};
 use crate::time::Span;
 
 /// Names and sizes of a policy that decide which parameters there are and what they allow.

@@ -78,7 +78,9 @@ impl Reader<'_> {
             }
             match node {
                 _ if key.text == PARAMETERS_KEY => self.section(key, node, path),
-                Node::Mapping(inner) if is_misspelt(&key.text) && !inner.iter().any(|(key, _)| key.text == PARAMETERS_KEY) => {
+                Node::Mapping(inner)
+                    if is_misspelt(&key.text) && !inner.iter().any(|(key, _)| key.text == PARAMETERS_KEY) =>
+                {
                     let what = format!("'{}' is not {PARAMETERS_KEY} (two underscores)", join(path, &key.text, "/"));
                     self.form(Some(key.line), what);
                 }
@@ -382,7 +384,10 @@ vla_trt: {ros__parameters: {x: 1}}
             ("[1]", "the file is a list"),
             ("rate_hz: 5", "p.yaml:1: 'rate_hz' is an integer outside ros__parameters"),
             ("/**:\n  rate_hz: 5", "p.yaml:2: '/**/rate_hz' is an integer outside ros__parameters"),
-            ("/**:\n  a: 1\n  b: {c: x}\nd:\n", "p.yaml:2: '/**/a' is an integer outside ros__parameters, and so with 2 more"),
+            (
+                "/**:\n  a: 1\n  b: {c: x}\nd:\n",
+                "p.yaml:2: '/**/a' is an integer outside ros__parameters, and so with 2 more",
+            ),
             ("/**:\n", "p.yaml:1: '/**' has no ros__parameters"),
             ("ros__parameters: {a: 1}", "ros__parameters stands without a node name"),
             ("/**:\n  ros__parameters:\n", "p.yaml:2: ros__parameters of '/**' is nothing instead of a map"),
@@ -401,7 +406,10 @@ vla_trt: {ros__parameters: {x: 1}}
         for key in ["ros_parameters", "ros__parameter", "ros___parameters", "ROS__Parameters"] {
             let lines: String = (0..48).map(|index| format!("    a{index}: {index}\n")).collect();
             let message = problem(&format!("/**:\n  {key}:\n{lines}"));
-            assert!(message.starts_with(&format!("p.yaml:2: '/**/{key}' is not ros__parameters (two underscores)")), "{message}");
+            assert!(
+                message.starts_with(&format!("p.yaml:2: '/**/{key}' is not ros__parameters (two underscores)")),
+                "{message}"
+            );
         }
     }
 

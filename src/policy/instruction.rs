@@ -42,7 +42,11 @@ impl InstructionSpec {
     pub fn encode(&self, instruction: &str, image_tokens: &[usize], formalize: bool) -> Result<Prompt, Error> {
         let prompt = self.with_encoder(formalize, |encoder| encoder.encode(instruction, image_tokens))??;
         let found = prompt.text_positions.len();
-        if found > self.max_tokens { Err(Error::InstructionTooLong { max: self.max_tokens, found }) } else { Ok(prompt) }
+        if found > self.max_tokens {
+            Err(Error::InstructionTooLong { max: self.max_tokens, found })
+        } else {
+            Ok(prompt)
+        }
     }
 
     fn with_encoder<T>(&self, formalize: bool, work: impl FnOnce(&mut PromptEncoder) -> T) -> Result<T, EncodeError> {

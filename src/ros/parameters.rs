@@ -148,7 +148,10 @@ fn warn_of_tighter_limit(change: &Change, settings: &Settings) {
     if let (Value::Double(set), Some(in_force)) = (&change.new, settings.limit_in_force(&change.name))
         && *set != in_force
     {
-        tracing::warn!("{} is {set}, but the robot description's limit of {in_force} is tighter and holds", change.name);
+        tracing::warn!(
+            "{} is {set}, but the robot description's limit of {in_force} is tighter and holds",
+            change.name
+        );
     }
 }
 

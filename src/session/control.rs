@@ -303,15 +303,15 @@ impl Control {
 }
 
 impl State {
-use crate::parameters::Settings;
-use crate::time::{Span, Stamp};
-
-mod brake;
-
-pub use brake::{Braked, Watched};
-
-/// Why nothing moves at first.
-const NO_SETTINGS: &str = "no limits have been set yet";
+    /// The watchdog held or stopped the motion because no chunk came.
+    fn entered(&mut self, state: WatchdogState, on_demand: bool) {
+        match state {
+            WatchdogState::Holding if on_demand => {
+                self.reason = Some(Reason::expected(&"the motion that was asked for is over"));
+            }
+            WatchdogState::Holding => self.reason = Some(Reason::fault(&"no chunk before the motion ran out")),
+            WatchdogState::Stopped => self.reason = Some(Reason::fault(&"no chunk for watchdog.stop_after_ms")),
+            _ => {}
         }
         self.count();
     }

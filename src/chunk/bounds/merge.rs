@@ -39,7 +39,8 @@ pub fn merge(given: &[(String, Bounds)], description: Option<&Description>) -> R
     let (mut problems, warnings) = found.sentences();
     if !given.is_empty() && problems.is_empty() && description.is_some_and(lacks) {
         let joints: Vec<&str> = given.iter().map(|(joint, _)| joint.as_str()).collect();
-        problems.push(format!("the robot description has none of the joints {}; is it this robot's?", joints.join(", ")));
+        problems
+            .push(format!("the robot description has none of the joints {}; is it this robot's?", joints.join(", ")));
     }
     if problems.is_empty() {
         Ok(Merged { bounds: JointBounds::of_all(names.into(), all), warnings })
@@ -60,7 +61,8 @@ fn described(joint: &str, own: &Bounds, description: &Description, found: &mut F
         return *own;
     };
     if let Some(second) = second {
-        let what = format!("lines {} and {}: described twice in the robot description; keep one", entry.line, second.line);
+        let what =
+            format!("lines {} and {}: described twice in the robot description; keep one", entry.line, second.line);
         found.add(joint, Finding::Problem(what));
     }
     let before = found.problems();

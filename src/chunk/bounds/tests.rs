@@ -21,8 +21,8 @@ fn every_limit_that_cannot_be_kept_is_told_at_once() {
     let names = ["a".to_owned(), "b".to_owned()];
     let crossed = Bounds { min: 1.0, max: -1.0, ..Bounds::default() };
     let still = Bounds { acceleration: 0.0, ..Bounds::default() };
-    let error = JointBounds::new(&names, [("a", crossed), ("b", still), ("c", Bounds::default())])
-        .expect_err("three problems");
+    let error =
+        JointBounds::new(&names, [("a", crossed), ("b", still), ("c", Bounds::default())]).expect_err("three problems");
     let text = error.to_string();
     for part in ["joint `a`: expected min <= max", "joint `b`: expected acceleration above zero", "`c`"] {
         assert!(text.contains(part), "{text} lacks {part}");
@@ -30,7 +30,8 @@ fn every_limit_that_cannot_be_kept_is_told_at_once() {
 }
 
 fn description(joints: &[(&str, &str)]) -> Description {
-    let joint = |(name, limit): &(&str, &str)| format!("<joint name='{name}' type='revolute'><limit {limit}/></joint>\n");
+    let joint =
+        |(name, limit): &(&str, &str)| format!("<joint name='{name}' type='revolute'><limit {limit}/></joint>\n");
     let text = format!("<robot>\n{}</robot>", joints.iter().map(joint).collect::<String>());
     Description::parse(&text).expect("a description")
 }
@@ -80,7 +81,10 @@ fn limits_that_leave_no_room_between_the_sources_are_refused_by_name() {
     let described = description(&[("a", "lower='-1' upper='1' velocity='2'")]);
     for own in [between(2.0, 3.0), between(f64::NEG_INFINITY, -9.0), between(1.0, f64::INFINITY)] {
         let found = problems(&given(&[("a", own)]), &described);
-        assert!(found.len() == 1 && found[0].starts_with("joint `a`: ") && found[0].contains("leave no room"), "{found:?}");
+        assert!(
+            found.len() == 1 && found[0].starts_with("joint `a`: ") && found[0].contains("leave no room"),
+            "{found:?}"
+        );
     }
 }
 
@@ -93,7 +97,8 @@ fn a_moved_joint_that_the_description_lacks_or_has_twice_is_refused_by_name() {
     assert!(found[1].starts_with("joint `b`: not in the robot description"), "{found:?}");
     let described = description(&[("a", limit)]);
     let joints = given(&[("a", Bounds::default()), ("b", between(-1.0, 1.0))]);
-    let merged = merge(&joints, Some(&described)).expect("the parameters' limits are enough for a joint that is in no URDF");
+    let merged =
+        merge(&joints, Some(&described)).expect("the parameters' limits are enough for a joint that is in no URDF");
     assert_eq!(merged.warnings, ["joint `b`: not in the robot description: limits.<joint> hold alone"]);
     let found = problems(&given(&[("b", between(-1.0, 1.0)), ("c", between(-1.0, 1.0))]), &described);
     assert_eq!(found, ["the robot description has none of the joints b, c; is it this robot's?"]);

@@ -170,11 +170,13 @@ impl Joint {
         if soft.lower.unwrap_or(0.0) == 0.0 && soft.upper.unwrap_or(0.0) == 0.0 {
             return (lower, upper);
         }
-        let (low, high) = (soft.lower.map_or(lower, |low| low.max(lower)), soft.upper.map_or(upper, |high| high.min(upper)));
+        let (low, high) =
+            (soft.lower.map_or(lower, |low| low.max(lower)), soft.upper.map_or(upper, |high| high.min(upper)));
         if low < high {
             return (low, high);
         }
-        let what = "the soft limits of <safety_controller> leave no room in the robot description; correct it".to_owned();
+        let what =
+            "the soft limits of <safety_controller> leave no room in the robot description; correct it".to_owned();
         found(Finding::Problem(what));
         (lower, upper)
     }

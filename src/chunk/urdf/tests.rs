@@ -60,8 +60,11 @@ fn placeholders_are_no_limits_unless_the_parameters_replace_them() {
     let zeros = "<limit lower='0' upper='-0.0' velocity='0' effort='0'/>";
     let (limits, found) = of("revolute", zeros, Bounds::default());
     assert_eq!(limits, Bounds::default(), "never a position to drive to");
-    assert!(matches!(found.as_slice(), [Finding::Problem(a), Finding::Problem(b)]
-        if a.contains("set limits.<joint>.min and limits.<joint>.max") && b.contains("set limits.<joint>.velocity")), "{found:?}");
+    assert!(
+        matches!(found.as_slice(), [Finding::Problem(a), Finding::Problem(b)]
+        if a.contains("set limits.<joint>.min and limits.<joint>.max") && b.contains("set limits.<joint>.velocity")),
+        "{found:?}"
+    );
     let given = Bounds { min: -1.0, max: 1.0, velocity: 2.0, ..Bounds::default() };
     let (limits, found) = of("prismatic", zeros, given);
     assert_eq!(limits, Bounds::default());
