@@ -17,7 +17,7 @@ use vla_trt::observation::{InputKind, Inputs};
 use vla_trt::parameters::Settings;
 use vla_trt::policy::PolicySpec;
 use vla_trt::replay::{self, Options};
-use vla_trt::session::{Outcome, Session};
+use vla_trt::session::{Braked, Outcome, Session};
 use vla_trt::time::{Span, Stamp};
 
 const NOW: Stamp = Stamp::from_nanos(1_760_000_000_000_000_000);
@@ -328,12 +328,12 @@ fn limits_and_the_stop_are_for_the_joints_alone() {
         assert_eq!((&row[..waist], &row[waist + 1..]), (&free[..waist], &free[waist + 1..]));
     }
     let rest = trajectory.points.last().expect("points");
-    let Outcome::Violation { stop: Some(stop), .. } = robot.cycle(NOW + ms(5000.0)) else { panic!("a stop") };
-    assert_eq!(
-        (stop.joint_names.as_slice(), stop.points[0].positions.as_slice()),
-        (&JOINTS.map(String::from)[..], &rest.positions[..])
-    );
-    assert!(rest.velocities.iter().chain(&stop.points[0].velocities).all(|velocity| *velocity == 0.0));
+    // The pose is too old, and the motion goes on.
+    let Outcome::Violation { brake, .. } = robot.cycle(NOW + ms(250.0)) else { panic!("a violation") };
+    let stop = brake.stop.expect("a stop");
+    assert_eq!(stop.joint_names, JOINTS);
+    let last = stop.points.last().expect("points");
+    assert!(rest.velocities.iter().chain(&last.velocities).all(|velocity| *velocity == 0.0));
     let problems = eef::settings(&policy, &["limits.left_eef.x.min:=0.0"]).expect_err("no joint").to_string();
     assert!(problems.contains("there is no parameter 'limits.left_eef.x.min'"), "{problems}");
 }
@@ -382,8 +382,8 @@ fn a_policy_without_joints_needs_no_joint_states_and_has_no_trajectory() {
     let Outcome::Published(published) = robot.cycle(NOW) else { panic!("a chunk") };
     assert_eq!((published.chunk.names.len(), published.trajectory), (POSE, None));
     assert_eq!(published.chunk.input_names, ["top", "left_wrist", "right_wrist", "left_tool"]);
-    let Outcome::Violation { stop, .. } = robot.cycle(NOW + ms(5000.0)) else { panic!("all inputs are old") };
-    assert_eq!(stop, None);
+    let Outcome::Violation { brake, .. } = robot.cycle(NOW + ms(5000.0)) else { panic!("all inputs are old") };
+    assert_eq!((brake.braked, brake.stop), (Braked::NoJoints, None));
     assert!(robot.session.is_stopped());
 }
 
@@ -399,8 +399,8 @@ fn a_policy_that_reads_joints_and_moves_none_has_no_trajectory_and_no_stop() {
     let Outcome::Published(published) = robot.cycle(NOW) else { panic!("a chunk") };
     assert_eq!((published.chunk.names.len(), published.trajectory), (POSE, None));
     assert_eq!(published.chunk.input_names[3..], ["joints", "left_tool"]);
-    let Outcome::Violation { stop, .. } = robot.cycle(NOW + ms(5000.0)) else { panic!("all inputs are old") };
-    assert_eq!(stop, None);
+    let Outcome::Violation { brake, .. } = robot.cycle(NOW + ms(5000.0)) else { panic!("all inputs are old") };
+    assert_eq!((brake.braked, brake.stop), (Braked::NoJoints, None));
     assert!(robot.session.is_stopped());
 }
 

@@ -256,9 +256,9 @@ fn a_change_that_contradicts_the_description_is_refused_and_blocks_no_later_one(
     parameters.set("action.step_s", Value::Double(0.1)).expect("in force");
     assert_eq!(parameters.settings().step, Span::from_millis(100.0));
     parameters.set("limits.left_waist.max", Value::Double(0.5)).expect("tighter");
-    assert_eq!(parameters.settings().limit_in_force("limits.left_waist.max"), Some(0.5));
+    assert_eq!(parameters.settings().tighter_limit("limits.left_waist.max", 0.5), None);
     parameters.set("limits.left_waist.max", Value::Double(9.0)).expect("wider: the description's holds");
-    assert_eq!(parameters.settings().limit_in_force("limits.left_waist.max"), Some(1.0));
+    assert_eq!(parameters.settings().tighter_limit("limits.left_waist.max", 9.0), Some(1.0));
 }
 
 #[test]

@@ -362,6 +362,8 @@ fn names_of_poses_are_names_of_their_own() {
                   pose 'palm'; name it in state.<key>.pose";
     assert_eq!(problem, [unused]);
     let problem = eef_problems(&["inputs.poses.tcp.frame:=base"]);
+    assert!(problem[0].ends_with("did you mean 'inputs.poses.tcp.frame_id'?"), "{problem:?}");
+    let problem = eef_problems(&["inputs.poses.tcp.origin:=base"]);
     assert!(
         problem[0].ends_with("under 'inputs.poses.tcp' there are: frame_id, max_age_ms, required, topic"),
         "{problem:?}"
@@ -522,8 +524,8 @@ fn an_instruction_that_does_not_fit_is_refused_when_it_is_set_and_at_the_start()
         "{reason}"
     );
     assert_eq!(parameters.settings().instruction, "pick up the cube");
-    let reason = parameters.set("instruction", Value::String("<image-1>".into())).expect_err("an image in the text");
-    assert!(reason.contains("<image-1>"), "{reason}");
+    let reason = parameters.set("instruction", Value::String("x".repeat(70_000))).expect_err("no instruction at all");
+    assert!(reason.contains("expected at most 65536 bytes, found 70000"), "{reason}");
     parameters.set("rate_hz", Value::Double(2.0)).expect("other changes are taken");
     parameters.set("instruction", Value::String(String::new())).expect("wait for the topic");
     parameters.set("instruction", Value::String("open the drawer".into())).expect("it fits");

@@ -166,14 +166,15 @@ impl Settings {
         read::limits_source(store)
     }
 
-    /// The limit in force that the parameter `name` is about; `None` for a parameter that is none of `limits.<joint>`.
-    pub fn limit_in_force(&self, name: &str) -> Option<f64> {
+    /// The limit in force that is tighter than `value` of the parameter `name`; `None` where none is, and for a parameter that is
+    /// no limit of position or velocity.
+    pub fn tighter_limit(&self, name: &str, value: f64) -> Option<f64> {
         let (joint, field) = name.strip_prefix("limits.")?.rsplit_once('.')?;
         let bounds = self.limits.as_ref().ok()?.get(joint)?;
         match field {
-            "min" => Some(bounds.min),
-            "max" => Some(bounds.max),
-            "velocity" => Some(bounds.velocity),
+            "min" => Some(bounds.min).filter(|min| *min > value),
+            "max" => Some(bounds.max).filter(|max| *max < value),
+            "velocity" => Some(bounds.velocity).filter(|velocity| *velocity < value),
             _ => None,
         }
     }

@@ -145,13 +145,9 @@ impl State {
 
 /// Of two limits the tighter holds; says so when that is not the one that was set.
 fn warn_of_tighter_limit(change: &Change, settings: &Settings) {
-    if let (Value::Double(set), Some(in_force)) = (&change.new, settings.limit_in_force(&change.name))
-        && *set != in_force
-    {
-        tracing::warn!(
-            "{} is {set}, but the robot description's limit of {in_force} is tighter and holds",
-            change.name
-        );
+    let Value::Double(set) = change.new else { return };
+    if let Some(tighter) = settings.tighter_limit(&change.name, set) {
+        tracing::warn!("{} is {set}, but the robot description's limit of {tighter} is tighter and holds", change.name);
     }
 }
 

@@ -39,15 +39,8 @@ pub const PARAMS: &str = "
       left_gripper: {joints: [left_gripper]}
       right_arm: {joints: [waist, shoulder, elbow, forearm_roll, wrist_angle, wrist_rotate]}
       right_gripper: {joints: [right_gripper]}
-    limits:
-      left_gripper: {velocity: 50.0}
-      waist: {velocity: 50.0}
-      shoulder: {velocity: 50.0}
-      elbow: {velocity: 50.0}
-      forearm_roll: {velocity: 50.0}
-      wrist_angle: {velocity: 50.0}
-      wrist_rotate: {velocity: 50.0}
-      right_gripper: {velocity: 50.0}
+    # Rows are compared with what moves, so that nothing may hold it back.
+    motion: {allow_unlimited: true}
     rate_hz: 5.0
 ";
 
