@@ -22,7 +22,7 @@ mod watchdog;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use bounds::{Bounds, Clamped, JointBounds, LimitCounts, Limited, Merged, merge};
+pub use bounds::{Bounds, Clamped, JointBounds, JointKind, LimitCounts, Limited, Merged, merge};
 pub use error::Error;
 pub use grid::{GRID, SET_BACK};
 pub use handover::{Frozen, Mode};

@@ -1,6 +1,7 @@
 //! What a joint may do: position, velocity, acceleration, jerk. One [`JointBounds`] limits the rows of a chunk and the motion that
 //! follows them.
 
+use std::f64::consts::TAU;
 use std::sync::Arc;
 
 use super::Chunk;
@@ -17,6 +18,21 @@ pub use merge::{Merged, merge};
 /// way of moving serves all joints.
 const UNLIMITED: f64 = 1e5;
 
+/// Position ranges that cover a turn up to this much, rad, cover all of it: limits are written with a few digits.
+const TURN_ROUNDING: f64 = 0.01;
+
+/// How a joint moves, after the joint types of URDF.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum JointKind {
+    /// Turns between two positions, rad.
+    #[default]
+    Revolute,
+    /// Turns without end: positions that differ by a whole turn are the same pose of the joint.
+    Continuous,
+    /// Slides, m.
+    Prismatic,
+}
+
 /// Limits of one joint in rad (or m), s. Infinite where there is none.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Bounds {
@@ -30,6 +46,10 @@ pub struct Bounds {
     pub acceleration: f64,
     /// Greatest change of acceleration per second while rows are followed. Position, velocity, acceleration and stops come first.
     pub jerk: f64,
+    /// Largest distance between the measured and the commanded position. `None`: that of the joint's kind; infinite: any.
+    pub tracking_error: Option<f64>,
+    /// How the joint moves.
+    pub kind: JointKind,
 }
 
 impl Default for Bounds {
@@ -40,6 +60,8 @@ impl Default for Bounds {
             velocity: f64::INFINITY,
             acceleration: f64::INFINITY,
             jerk: f64::INFINITY,
+            tracking_error: None,
+            kind: JointKind::default(),
         }
     }
 }
@@ -53,6 +75,27 @@ impl Bounds {
             velocity: self.velocity.min(other.velocity),
             acceleration: self.acceleration.min(other.acceleration),
             jerk: self.jerk.min(other.jerk),
+            tracking_error: match (self.tracking_error, other.tracking_error) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            },
+            kind: self.kind.max(other.kind),
+        }
+    }
+
+    /// Largest distance between the measured and the commanded position: as given, else 0.5 rad, or 0.1 m for a prismatic
+    /// joint.
+    pub fn tracking_error(&self) -> f64 {
+        self.tracking_error.unwrap_or(if self.kind == JointKind::Prismatic { 0.1 } else { 0.5 })
+    }
+
+    /// The same without position limits that span a turn or more, when the joint is continuous: every pose of the joint lies
+    /// within them.
+    pub fn without_whole_turns(self) -> Self {
+        if self.kind == JointKind::Continuous && self.max - self.min >= TAU - TURN_ROUNDING {
+            Self { min: f64::NEG_INFINITY, max: f64::INFINITY, ..self }
+        } else {
+            self
         }
     }
 
@@ -63,7 +106,7 @@ impl Bounds {
 
     /// What is wrong with them, if anything.
     fn problem(&self) -> Option<String> {
-        let Self { min, max, velocity, acceleration, jerk } = *self;
+        let Self { min, max, velocity, acceleration, jerk, .. } = *self;
         if min.is_nan() || max.is_nan() || min > max {
             return Some(format!("expected min <= max, found min {min} and max {max}"));
         }
@@ -103,6 +146,7 @@ impl JointBounds {
                 Some(entry) => *entry = entry.tighter(&bounds),
             }
         }
+        all.iter_mut().for_each(|bounds| *bounds = bounds.without_whole_turns());
         let wrong = names.iter().zip(&all).filter_map(|(name, b)| Some(format!("joint `{name}`: {}", b.problem()?)));
         problems.extend(wrong);
         if problems.is_empty() { Ok(Self::of_all(names.into(), all)) } else { Err(Error::Limits { problems }) }

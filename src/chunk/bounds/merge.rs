@@ -43,6 +43,7 @@ pub fn merge(given: &[(String, Bounds)], description: Option<&Description>) -> R
             .push(format!("the robot description has none of the joints {}; is it this robot's?", joints.join(", ")));
     }
     if problems.is_empty() {
+        let all = all.into_iter().map(Bounds::without_whole_turns).collect();
         Ok(Merged { bounds: JointBounds::of_all(names.into(), all), warnings })
     } else {
         Err(Error::Limits { problems })

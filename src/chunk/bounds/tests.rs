@@ -54,7 +54,7 @@ fn problems(given: &[(String, Bounds)], description: &Description) -> Vec<String
 #[test]
 fn parameters_and_description_merge_to_the_tighter_limit_of_each_joint() {
     let described = description(&[("a", "lower='-3.1' upper='3.1' velocity='2'"), ("other", "lower='0' upper='0'")]);
-    let own = Bounds { min: -1.0, max: 5.0, velocity: 3.0, acceleration: 10.0, jerk: f64::INFINITY };
+    let own = Bounds { min: -1.0, max: 5.0, velocity: 3.0, acceleration: 10.0, ..Bounds::default() };
     let merged = merge(&given(&[("a", own)]), Some(&described)).expect("no contradiction");
     assert_eq!(merged.bounds.get("a"), Some(Bounds { max: 3.1, velocity: 2.0, ..own }));
     assert!(merged.warnings.is_empty(), "{:?}", merged.warnings);
@@ -167,4 +167,39 @@ proptest! {
         prop_assert_eq!(clamped.total, clamped.per_joint.iter().sum::<u64>());
         prop_assert_eq!(clamped.per_joint, changed.to_vec());
     }
+}
+
+#[test]
+fn position_limits_of_a_whole_turn_do_not_hold_for_a_continuous_joint_and_narrower_ones_do() {
+    let names = ["a".to_owned()];
+    let bounds = |kind, reach: f64| {
+        let described = Bounds { kind, ..Bounds::default() };
+        let given = Bounds { min: -reach, max: reach, ..Bounds::default() };
+        JointBounds::new(&names, [("a", given), ("a", described)]).expect("valid").of(0)
+    };
+    assert_eq!(bounds(JointKind::Continuous, 3.1416).max, f64::INFINITY);
+    assert_eq!(bounds(JointKind::Continuous, 3.14).min, f64::NEG_INFINITY);
+    assert_eq!(bounds(JointKind::Continuous, 1.0).max, 1.0);
+    assert_eq!(bounds(JointKind::Revolute, 3.1416).max, 3.1416);
+}
+
+#[test]
+fn the_tracking_error_allowed_is_that_of_the_joints_kind_unless_it_is_given() {
+    let of = |kind, tracking_error| Bounds { kind, tracking_error, ..Bounds::default() };
+    let merged = |one: Bounds, other: Bounds| one.tighter(&other).tracking_error();
+    assert_eq!(merged(of(JointKind::Revolute, None), of(JointKind::Continuous, None)), 0.5);
+    assert_eq!(merged(of(JointKind::Revolute, None), of(JointKind::Prismatic, None)), 0.1);
+    assert_eq!(merged(of(JointKind::Revolute, Some(0.3)), of(JointKind::Prismatic, None)), 0.3);
+}
+
+#[test]
+fn a_whole_turn_of_a_continuous_joint_is_no_limit_whichever_source_says_so() {
+    let text = "<robot><joint name='a' type='continuous'/></robot>";
+    let described = Description::parse(text).expect("a description");
+    let merged = merge(&given(&[("a", between(-3.1416, 3.1416))]), Some(&described)).expect("valid");
+    assert_eq!(merged.bounds.of(0), Bounds { kind: JointKind::Continuous, ..Bounds::default() });
+    let zeros = description(&[("a", "lower='0' upper='0' velocity='1'")]);
+    let own = Bounds { kind: JointKind::Continuous, ..Bounds::default() };
+    let merged = merge(&given(&[("a", own)]), Some(&zeros)).expect("a continuous joint needs no limits of position");
+    assert_eq!((merged.bounds.of(0).max, merged.warnings.len()), (f64::INFINITY, 1));
 }

@@ -4,7 +4,7 @@
 //! and `upper` are 0 where they are left out. Exporters write zeros for limits that they do not know. Such a placeholder is
 //! no limit, and above all no position to drive to.
 
-use crate::chunk::bounds::Bounds;
+use crate::chunk::bounds::{Bounds, JointKind};
 
 /// Numbers of an element inside `<joint>`.
 pub(super) fn attributes(element: &str) -> &'static [&'static str] {
@@ -15,15 +15,11 @@ pub(super) fn attributes(element: &str) -> &'static [&'static str] {
     }
 }
 
-/// How a joint moves.
+/// The type of a joint.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum JointType {
-    /// About an axis, between two angles.
-    Revolute,
-    /// Along an axis, between two positions in m.
-    Prismatic,
-    /// About an axis, without end.
-    Continuous,
+    /// One that can be moved.
+    Moves(JointKind),
     /// Fixed, floating, planar, or an unknown word: no policy can command it.
     Other(String),
 }
@@ -32,9 +28,9 @@ impl JointType {
     /// Of the attribute `type`.
     pub(super) fn of(word: &str) -> Self {
         match word.trim() {
-            "revolute" => Self::Revolute,
-            "prismatic" => Self::Prismatic,
-            "continuous" => Self::Continuous,
+            "revolute" => Self::Moves(JointKind::Revolute),
+            "prismatic" => Self::Moves(JointKind::Prismatic),
+            "continuous" => Self::Moves(JointKind::Continuous),
             other => Self::Other(other.to_owned()),
         }
     }
@@ -53,7 +49,7 @@ struct Stated {
 pub struct Joint {
     /// Its name.
     pub name: String,
-    /// How it moves.
+    /// Its type.
     pub kind: JointType,
     /// Line of the description, counted from one.
     pub line: usize,
@@ -120,8 +116,12 @@ impl Joint {
                      cannot be moved; correct the description, or take the joint out of action.<key>.joints"
                 )));
             }
-            JointType::Continuous => {}
-            JointType::Revolute | JointType::Prismatic => (bounds.min, bounds.max) = self.position(own, found),
+            JointType::Moves(kind) => {
+                bounds.kind = *kind;
+                if *kind != JointKind::Continuous {
+                    (bounds.min, bounds.max) = self.position(own, found);
+                }
+            }
         }
         if let Some(velocity) = self.limit.and_then(|limit| limit.velocity) {
             if velocity > 0.0 {
@@ -137,8 +137,8 @@ impl Joint {
     /// Least and greatest position of a joint that has both by the specification.
     fn position(&self, own: &Bounds, found: &mut impl FnMut(Finding)) -> (f64, f64) {
         let open = (f64::NEG_INFINITY, f64::INFINITY);
-        let given = own.min.is_finite() && own.max.is_finite();
-        let needed = "limits.<joint>.min and limits.<joint>.max";
+        let given = own.kind == JointKind::Continuous || (own.min.is_finite() && own.max.is_finite());
+        let needed = "limits.<joint>.min and limits.<joint>.max (or limits.<joint>.continuous)";
         let Some(limit) = self.limit else {
             replaced(given, "no <limit> in the robot description", needed, found);
             return open;
@@ -185,7 +185,7 @@ impl Joint {
 /// A placeholder: replaced by the parameters' own limit, or a problem.
 fn replaced(given: bool, what: &str, needed: &str, found: &mut impl FnMut(Finding)) {
     found(if given {
-        Finding::Warning(format!("{what}: {needed} holds in its place"))
+        Finding::Warning(format!("{what}: {needed} of the parameters holds in its place"))
     } else {
         Finding::Problem(format!("{what}; set {needed}, or correct the robot description"))
     });

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::chunk::bounds::Bounds;
+use crate::chunk::bounds::{Bounds, JointKind};
 
 /// Limits of joint `a` beside `own`, with the findings.
 fn bounds(text: &str, own: Bounds) -> (Bounds, Vec<Finding>) {
@@ -43,9 +43,10 @@ fn limits_are_read_by_joint_and_what_a_continuous_joint_has_is_its_speed() {
     let none = Bounds::default();
     assert_eq!(bounds(text, none), (Bounds { min: -3.1, max: 3.1, velocity: 2.5, ..none }, vec![]));
     let wheel = of("continuous", "<limit effort='1' lower='-1' upper='1' velocity='7'/>", none);
-    assert_eq!(wheel, (Bounds { velocity: 7.0, ..none }, vec![]));
+    assert_eq!(wheel, (Bounds { velocity: 7.0, kind: JointKind::Continuous, ..none }, vec![]));
     let finger = of("prismatic", "<limit upper='0.04' velocity='inf'/>", none);
-    assert_eq!(finger, (Bounds { min: 0.0, max: 0.04, ..none }, vec![]), "a lower limit that is left out is 0");
+    let kind = JointKind::Prismatic;
+    assert_eq!(finger, (Bounds { min: 0.0, max: 0.04, kind, ..none }, vec![]), "a lower limit that is left out is 0");
 }
 
 #[test]
@@ -67,7 +68,7 @@ fn placeholders_are_no_limits_unless_the_parameters_replace_them() {
     );
     let given = Bounds { min: -1.0, max: 1.0, velocity: 2.0, ..Bounds::default() };
     let (limits, found) = of("prismatic", zeros, given);
-    assert_eq!(limits, Bounds::default());
+    assert_eq!((limits.min, limits.max, limits.velocity), (f64::NEG_INFINITY, f64::INFINITY, f64::INFINITY));
     assert!(matches!(found.as_slice(), [Finding::Warning(_), Finding::Warning(_)]), "{found:?}");
     let (_, found) = of("revolute", zeros, Bounds { max: 1.0, ..given });
     assert_eq!(found.len(), 2, "both sides are needed in place of both zeros");

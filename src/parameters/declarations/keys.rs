@@ -150,7 +150,7 @@ fn action_key(key: &str, width: usize, otherwise: Otherwise<'_>) -> [Declaration
     ]
 }
 
-fn limits_of(joint: &str) -> [Declaration; 5] {
+fn limits_of(joint: &str) -> [Declaration; 7] {
     let bound = |field: &str, default: f64, word: &str, none: &str| {
         declare(
             format!("limits.{joint}.{field}"),
@@ -178,6 +178,25 @@ fn limits_of(joint: &str) -> [Declaration; 5] {
             "jerk",
             &format!(
                 "Greatest jerk of {joint} while it follows rows, in rad/s³ or m/s³; the other limits and stops come first."
+            ),
+        ),
+        declare(
+            format!("limits.{joint}.tracking_error"),
+            Value::Double(0.0),
+            Constraint::DoubleRange { from: 0.0, to: f64::INFINITY, step: 0.0 },
+            format!(
+                "Largest distance between the measured and the commanded position of {joint} while it moves, in rad or m; \
+                 beyond it the motion brakes. 0: 0.5 rad, or 0.1 m for a joint that the robot description calls prismatic. \
+                 .inf: any, as for a gripper that closes on objects."
+            ),
+        ),
+        fixed(
+            format!("limits.{joint}.continuous"),
+            Value::Bool(false),
+            Constraint::None,
+            format!(
+                "{joint} turns without end: positions that differ by a whole turn are the same, and motion takes the short \
+                 way. So is a joint that the robot description calls continuous."
             ),
         ),
     ]

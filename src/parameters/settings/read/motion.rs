@@ -1,7 +1,7 @@
 //! Settings of the motion between chunks.
 
 use super::Reader;
-use crate::chunk::{Bounds, Mode, MotionSettings};
+use crate::chunk::{Bounds, JointKind, Mode, MotionSettings};
 use crate::observation::JointMap;
 use crate::parameters::error::Error;
 use crate::parameters::settings::{CommandKind, CommandSettings, LimitsFrom};
@@ -61,11 +61,14 @@ impl Reader<'_> {
             }
             let mut given = |field: &str| self.double(&format!("limits.{joint}.{field}"));
             let [min, max, velocity] = ["min", "max", "velocity"].map(&mut given);
-            let [acceleration, jerk] = ["acceleration", "jerk"].map(&mut given);
+            let [acceleration, jerk, allowed] = ["acceleration", "jerk", "tracking_error"].map(&mut given);
+            let tracking_error = Some(allowed).filter(|&allowed| allowed > 0.0);
             if min >= max {
                 self.crossed(joint, min, max);
             }
-            limits.push((joint.clone(), Bounds { min, max, velocity, acceleration, jerk }));
+            let continuous = self.flag(&format!("limits.{joint}.continuous"));
+            let kind = if continuous { JointKind::Continuous } else { JointKind::default() };
+            limits.push((joint.clone(), Bounds { min, max, velocity, acceleration, jerk, tracking_error, kind }));
         }
         limits
     }
