@@ -114,11 +114,9 @@ fn print_summary(summary: &Summary, args: &Replay) {
         println!("inference: median {:.1} ms, p99 {:.1} ms", median.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
     }
     let clamped = record.clamped();
-    if clamped.total > 0 {
-        let joints: Vec<String> =
-            clamped.by_name(&record.moved).map(|(joint, count)| format!("{joint} {count}")).collect();
-        println!("clamped to position limits: {} values ({})", clamped.total, joints.join(", "));
-    }
+    let joints: Vec<String> = clamped.by_name(&record.moved).map(|(joint, count)| format!("{joint} {count}")).collect();
+    let joints = if joints.is_empty() { String::new() } else { format!(" ({})", joints.join(", ")) };
+    println!("clamped to position limits: {} values{joints}", clamped.total);
     if let Some(reason) = &record.no_trajectories {
         println!("no trajectories: {reason}");
     }

@@ -90,7 +90,8 @@ impl Joint {
         let value = match text.trim().parse::<f64>() {
             Ok(value) if !value.is_nan() => Some(value),
             _ => {
-                self.faults.push(format!("line {line}: {attribute} is '{text}', expected a number"));
+                let hint = if text.contains("${") { "; expand the file with xacro first" } else { "" };
+                self.faults.push(format!("line {line}: {attribute} is '{text}', expected a number{hint}"));
                 None
             }
         };
