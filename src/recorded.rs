@@ -98,8 +98,7 @@ pub fn observations(
     let summary = replay::run(&mut session, &settings, &replay_options, progress)?;
     let observations = captured.take();
     if observations.is_empty() {
-        let events = summary.record.events.iter().take(EVENTS_SHOWN);
-        let reasons = events.map(|event| format!("at {}: {}: {}", event.at, event.kind, event.text)).collect();
+        let reasons = summary.record.reasons(EVENTS_SHOWN);
         return Err(Error::NoObservation { bag: bag_file.to_owned(), reasons });
     }
     Ok(Recorded { observations, host, settings })

@@ -9,7 +9,7 @@ use vla_trt::chunk::{Chunk, Error, NewChunk, TrajectoryBuffer, WatchdogState};
 use vla_trt::message::{HeaderView, write};
 use vla_trt::observation::{InputKind, Inputs, OnViolation};
 use vla_trt::parameters::{Parameters, Settings, Value};
-use vla_trt::session::Control;
+use vla_trt::session::{Braked, Control};
 use vla_trt::time::{Span, Stamp};
 
 fn at(ms: i64) -> Stamp {
@@ -200,6 +200,69 @@ fn urdf(limit: &str, waist: &str) -> String {
 }
 
 const WIDE: &str = "lower='-1' upper='1' velocity='0.2'";
+
+#[test]
+fn an_operators_stop_brakes_at_once_and_latches_and_the_second_call_changes_nothing() {
+    let mut robot = Robot::ready(&["inputs.on_violation:=skip", "limits.left_waist.acceleration:=8.0"]);
+    robot.chunk(10_000, 10_020).expect("in force");
+    let Robot { control, settings, out, .. } = &mut robot;
+    let mut stop = |now| control.stop(at(now), &"~/stop was called", settings, out);
+    assert_eq!((stop(10_200), stop(10_210)), (Braked::Braking, Braked::Already));
+    let stop = robot.out.message().clone();
+    assert_eq!(stop.stamp, at(10_200));
+    assert!(stop.points.first().is_some_and(|point| point.velocities[0] > 0.5), "from the commanded motion");
+    assert!(stop.points.last().is_some_and(|point| point.velocities == [0.0, 0.0]));
+    let speeds = || stop.points.iter().map(|point| point.velocities[0]);
+    assert!(speeds().zip(speeds().skip(1)).all(|(before, after)| before - after <= 8.0 * 0.01 + 1e-9), "within limits");
+    assert_eq!(robot.chunk(10_215, 10_230), Err(Error::Stopped));
+    let status = robot.control.status(&robot.settings);
+    assert_eq!((status.reason.as_deref(), status.expected, status.stops), (Some("~/stop was called"), true, 1));
+}
+
+#[test]
+fn an_operators_stop_latches_also_before_anything_moved_and_while_the_motion_is_held() {
+    let mut robot = Robot::ready(&["inputs.on_violation:=hold"]);
+    let Robot { control, settings, out, .. } = &mut robot;
+    assert_eq!(control.stop(at(10_000), &"why", settings, out), Braked::AtRest);
+    assert_eq!(robot.chunk(10_010, 10_020), Err(Error::Stopped));
+    assert!(robot.control.resume(at(10_030)));
+    robot.chunk(10_040, 10_060).expect("in force");
+    let Robot { control, settings, out, .. } = &mut robot;
+    assert_eq!(control.brake(at(10_200), OnViolation::Hold, &"an input", settings, out), Braked::Braking);
+    assert!(control.stop(at(10_210), &"why", settings, out).entered());
+    assert_eq!(robot.control.state(), WatchdogState::Stopped);
+}
+
+#[test]
+fn what_is_at_rest_is_stopped_without_being_sent_anywhere() {
+    let mut robot = Robot::ready(&["inputs.on_violation:=stop", "watchdog.stop_after_ms:=0.0"]);
+    robot.chunk(10_000, 10_020).expect("in force");
+    let end = robot.control.plan().expect("moves").end().nanos() / 1_000_000;
+    robot.control.poll(at(end + 500), &robot.settings);
+    let plan = robot.out.plan();
+    let Robot { control, settings, out, .. } = &mut robot;
+    // A hand may have moved the arm since the plan was over.
+    assert_eq!(control.brake(at(end + 510), OnViolation::Stop, &"why", settings, out), Braked::AtRest);
+    assert_eq!(robot.out.plan(), plan, "no trajectory was written");
+    assert_eq!(robot.control.state(), WatchdogState::Stopped);
+}
+
+#[test]
+fn motion_on_demand_that_is_over_is_expected_and_a_violation_in_it_is_not() {
+    let mut robot = Robot::ready(&["rate_hz:=-1.0", "inputs.on_violation:=hold"]);
+    robot.sense(10_000, true);
+    robot.chunk(10_000, 10_020).expect("in force");
+    let end = robot.control.plan().expect("moves").end().nanos() / 1_000_000;
+    robot.sense(end, true);
+    assert_eq!(robot.watch(end + 10).0, WatchdogState::Holding);
+    let status = robot.control.status(&robot.settings);
+    assert_eq!((status.reason.as_deref(), status.expected), (Some("the motion that was asked for is over"), true));
+    robot.chunk(end, end + 20).expect("in force");
+    robot.sense(end + 30, true);
+    assert_eq!(robot.watch(end + 240).0, WatchdogState::Holding);
+    let status = robot.control.status(&robot.settings);
+    assert!(!status.expected && status.reason.is_some_and(|reason| reason.contains("joints stale")));
+}
 
 #[test]
 fn limits_of_a_description_are_waited_for_and_held_with_those_of_the_parameters() {

@@ -4,11 +4,11 @@
 mod demo;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use vla_trt::bag::BagReader;
+use vla_trt::bag::{BagReader, BagWriter, TopicId};
 use vla_trt::chunk;
-use vla_trt::message::{ActionChunkMessage, JointTrajectoryMessage};
+use vla_trt::message::{ActionChunkMessage, JointTrajectoryMessage, schema, write};
 use vla_trt::policy::PolicySpec;
 use vla_trt::replay::{self, Options, Summary, report};
 use vla_trt::session::Session;
@@ -27,11 +27,23 @@ fn replay_late(
     out: &Path,
     golden: Option<(&Path, f32)>,
 ) -> Summary {
+    replay_bag(&demo::bag(), latency_ms, policy, assignments, out, golden)
+}
+
+/// The same of another bag.
+fn replay_bag(
+    bag: &Path,
+    latency_ms: f64,
+    policy: &Path,
+    assignments: &[&str],
+    out: &Path,
+    golden: Option<(&Path, f32)>,
+) -> Summary {
     let settings = demo::settings(policy, assignments);
     let spec = PolicySpec::load(policy).expect("the demo policy");
     let mut session = Session::load(spec, &settings, &mut |_| {}).expect("the demo policy loads");
     let options = Options {
-        bag: demo::bag(),
+        bag: bag.to_owned(),
         output: out.to_owned(),
         latency: Span::from_millis(latency_ms),
         golden: golden.map(|(file, tolerance)| (file.to_owned(), tolerance)),
@@ -44,13 +56,6 @@ fn chunks(bag: &Path) -> Vec<ActionChunkMessage> {
     let topic = reader.topics().iter().position(|topic| topic.name == replay::ACTION_CHUNK_TOPIC).expect("its topic");
     let messages = reader.messages(&[topic]).expect("messages");
     messages.map(|message| ActionChunkMessage::parse(&message.expect("readable").data).expect("a chunk")).collect()
-}
-
-fn trajectories_in(bag: &Path) -> Vec<JointTrajectoryMessage> {
-    let reader = BagReader::open(bag).expect("the output is a bag");
-    let topic = reader.topics().iter().position(|topic| topic.name == replay::JOINT_TRAJECTORY_TOPIC).expect("topic");
-    let messages = reader.messages(&[topic]).expect("messages");
-    messages.map(|m| JointTrajectoryMessage::parse(&m.expect("readable").data).expect("a trajectory")).collect()
 }
 
 #[test]
@@ -131,6 +136,46 @@ fn a_stale_input_is_a_violation_and_no_chunk() {
 }
 
 #[test]
+fn a_bag_that_starts_with_one_input_waits_for_the_others_and_that_is_no_violation() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let bag = copy_of_the_bag(out.path(), |topic, since, data| {
+        let late = topic == "/joint_states" && since < Span::from_millis(700.0);
+        if late { Vec::new() } else { vec![("", data.to_vec())] }
+    });
+    let summary = replay_bag(&bag, 5.0, policy.path(), &[], &out.path().join("c.mcap"), None);
+    assert!(
+        summary.record.waiting > 0 && summary.record.waited_for.contains("missing"),
+        "{}",
+        summary.record.waited_for
+    );
+    assert!(summary.record.events.is_empty(), "{:?}", summary.record.events);
+    assert!(report::render(&summary.record).contains("\"waiting\":"));
+}
+
+#[test]
+fn with_stop_a_refused_inference_ends_the_motion_of_a_replay_at_rest() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let file = out.path().join("c.mcap");
+    let mut given = false;
+    let bag = copy_of_the_bag(out.path(), |_, since, data| {
+        let too_long = || ("/instruction", write::text(&"pick up the cube ".repeat(2000)));
+        let now = since > Span::from_millis(2000.0) && !std::mem::replace(&mut given, true);
+        now.then(too_long).into_iter().chain([("", data.to_vec())]).collect()
+    });
+    let summary = replay_bag(&bag, 5.0, policy.path(), &["inputs.on_violation:=stop", "max_blind_s:=2.0"], &file, None);
+    let refused: Vec<_> = summary.record.events.iter().filter(|event| event.kind == "refused").collect();
+    assert!(matches!(refused[..], [event] if event.text.contains("tokens")), "{:?}", summary.record.events);
+    assert!(summary.record.stopped > 3, "it stays stopped: {}", summary.record.stopped);
+    let trajectories = trajectories_of(&file);
+    let (before, stop) = (&trajectories[trajectories.len() - 2], &trajectories[trajectories.len() - 1]);
+    let end = |trajectory: &JointTrajectoryMessage| {
+        trajectory.stamp + trajectory.points.last().expect("points").time_from_start
+    };
+    assert!(stop.stamp > refused[0].at && end(stop) < end(before), "sooner than the plan would have run out");
+    assert!(stop.points.last().expect("points").velocities.iter().all(|velocity| *velocity == 0.0));
+}
+
+#[test]
 fn limits_clamp_every_value_and_are_counted() {
     let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
     let file = out.path().join("c.mcap");
@@ -175,13 +220,13 @@ fn without_a_limit_of_velocity_there_are_chunks_and_no_trajectories() {
     let file = out.path().join("c.mcap");
     let summary = replay(policy.path(), &["limits.left_elbow.velocity:=.inf"], &file, None);
     assert!(summary.record.chunks.len() > 20 && chunks(&file).len() == summary.record.chunks.len());
-    assert_eq!(trajectories_in(&file), []);
+    assert_eq!(trajectories_of(&file), []);
     let reason = summary.record.no_trajectories.as_deref().expect("said so");
     assert!(reason.contains("`left_elbow`") && reason.contains("limits.<joint>.velocity"), "{reason}");
     assert!(report::render(&summary.record).contains("without a limit of velocity"));
     let openly = ["limits.left_elbow.velocity:=.inf", "motion.allow_unlimited:=true"];
     let summary = replay(policy.path(), &openly, &file, None);
-    assert_eq!(trajectories_in(&file).len(), summary.record.chunks.len());
+    assert_eq!(trajectories_of(&file).len(), summary.record.chunks.len());
     assert_eq!(summary.record.no_trajectories, None);
 }
 
@@ -209,6 +254,17 @@ fn a_bag_without_the_policys_topics_is_refused_with_what_it_has() {
     assert!(error.contains("no topic /elsewhere"), "{error}");
     assert!(error.contains("/camera/top/image_raw/compressed (sensor_msgs/msg/CompressedImage)"), "{error}");
     assert!(!output.exists(), "nothing is left at the output's name");
+}
+
+#[test]
+fn a_bag_without_an_instruction_is_refused_with_the_parameter_that_gives_one() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let settings = demo::settings(policy.path(), &["inputs.instruction.topic:=/no_instruction"]);
+    let spec = PolicySpec::load(policy.path()).expect("the demo policy");
+    let mut session = Session::load(spec, &settings, &mut |_| {}).expect("loads");
+    let options = Options { bag: demo::bag(), output: out.path().join("c.mcap"), latency: Span::ZERO, golden: None };
+    let error = replay::run(&mut session, &settings, &options, &mut |_| {}).expect_err("none given").to_string();
+    assert!(error.contains("no instruction: set the parameter `instruction`"), "{error}");
 }
 
 /// A copy of the demo policy with one file changed.
@@ -310,7 +366,7 @@ fn a_violation_with_stop_comes_to_rest_once_and_nothing_moves_after() {
     let summary = replay(policy.path(), &rules, &file, None);
     assert_eq!(summary.record.chunks.len(), 1);
     assert!(summary.record.stopped > 40, "{} cycles while stopped", summary.record.stopped);
-    let trajectories = trajectories_in(&file);
+    let trajectories = trajectories_of(&file);
     assert_eq!(trajectories.len(), 2, "one of the chunk and one of the stop");
     let (motion, stop) = (&trajectories[0], &trajectories[1]);
     // The stop starts where the motion would have been, and is over before the motion would have been.
@@ -341,7 +397,36 @@ fn trajectories(policy: &Path, mode: &str, latency_ms: f64, out: &Path) -> Vec<J
         out,
         None,
     );
-    trajectories_in(out)
+    trajectories_of(out)
+}
+
+/// Every trajectory of a replay's output.
+fn trajectories_of(out: &Path) -> Vec<JointTrajectoryMessage> {
+    let reader = BagReader::open(out).expect("the output");
+    let topic = reader.topics().iter().position(|topic| topic.name == replay::JOINT_TRAJECTORY_TOPIC).expect("topic");
+    let messages = reader.messages(&[topic]).expect("messages");
+    messages.map(|m| JointTrajectoryMessage::parse(&m.expect("readable").data).expect("a trajectory")).collect()
+}
+
+/// A copy of the sample bag in `folder`: `each` is given topic, time since the start and bytes of every message, and returns the
+/// messages that are written in its place.
+fn copy_of_the_bag(folder: &Path, mut each: impl FnMut(&str, Span, &[u8]) -> Vec<(&'static str, Vec<u8>)>) -> PathBuf {
+    let (file, recorded) = (folder.join("changed.mcap"), BagReader::open(&demo::bag()).expect("the sample bag"));
+    let mut writer = BagWriter::create(&file).expect("a new bag");
+    let mut topic = |name: &str, type_name: &str| {
+        writer.add_topic(name, type_name, schema::text(type_name).expect("a known type")).expect("a topic")
+    };
+    let topics: Vec<TopicId> = recorded.topics().iter().map(|of| topic(&of.name, &of.type_name)).collect();
+    for message in recorded.messages(&(0..topics.len()).collect::<Vec<_>>()).expect("messages") {
+        let message = message.expect("readable");
+        let name = &recorded.topics()[message.topic].name;
+        for (to, bytes) in each(name, message.log_time - recorded.start(), &message.data) {
+            let to = if to.is_empty() { message.topic } else { recorded.find(to).expect("a topic of the bag") };
+            writer.write(topics[to], message.log_time, &bytes).expect("written");
+        }
+    }
+    writer.finish().expect("whole");
+    file
 }
 
 #[test]

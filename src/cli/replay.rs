@@ -107,9 +107,6 @@ fn print_summary(summary: &Summary, args: &Replay) {
         "without a chunk: {violations} violations, {refused} refused, {} unchanged, {} stopped, {} before every input had come",
         record.unchanged, record.stopped, record.waiting
     );
-    if record.chunks.is_empty() && record.events.is_empty() && record.waiting > 0 {
-        println!("  to the end of the bag it waited for: {}", record.waited_for);
-    }
     if let (Some(median), Some(p99)) = (record.latency(0.5), record.latency(0.99)) {
         println!("inference: median {:.1} ms, p99 {:.1} ms", median.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
     }
@@ -120,9 +117,7 @@ fn print_summary(summary: &Summary, args: &Replay) {
     if let Some(reason) = &record.no_trajectories {
         println!("no trajectories: {reason}");
     }
-    for event in record.events.iter().take(3) {
-        println!("  at {}: {}: {}", event.at, event.kind, event.text);
-    }
+    record.reasons(3).iter().for_each(|reason| println!("  {reason}"));
     if record.events.len() > 3 {
         println!("  and {} more", record.events.len() - 3);
     }

@@ -167,10 +167,12 @@ impl Violation {
         if off { OnViolation::Stop } else { rules.on_violation }
     }
 
-    /// Whether an input has not come yet, or the operator has not enabled the robot: before the first motion that is no fault.
+    /// Whether an input has not come yet, or the operator has not enabled the robot: before the first motion that is no fault. One that
+    /// came and could not be used is.
     pub fn is_of_start(&self) -> bool {
         let not_here = |fault| matches!(fault, Fault::Missing | Fault::NoInstruction | Fault::Off(_));
-        self.breaches.iter().any(|breach| not_here(breach.fault))
+        let unusable = |breach: &Breach| breach.refusal.is_some() || matches!(breach.fault, Fault::Future { .. });
+        self.breaches.iter().any(|breach| not_here(breach.fault)) && !self.breaches.iter().any(unusable)
     }
 
     /// Whether nothing is wrong but the operator's enable switch.

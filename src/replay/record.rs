@@ -148,6 +148,15 @@ impl Record {
         all
     }
 
+    /// Why cycles had no chunk, a line each: the first `most` events, and what was waited for to the end where there were none.
+    pub fn reasons(&self, most: usize) -> Vec<String> {
+        if self.events.is_empty() && self.chunks.is_empty() && self.waiting > 0 {
+            return vec![format!("{} cycles waited for inputs: {}", self.waiting, self.waited_for)];
+        }
+        let events = self.events.iter().take(most);
+        events.map(|event| format!("at {}: {}: {}", event.at, event.kind, event.text)).collect()
+    }
+
     /// The `q`-quantile (0 to 1) of the whole inference's wall-clock time.
     pub fn latency(&self, q: f64) -> Option<Duration> {
         let mut times: Vec<Duration> = self.chunks.iter().map(|chunk| chunk.total).collect();

@@ -50,13 +50,18 @@ impl Operator {
     pub fn stop(&self) -> Result<String, String> {
         // Before the look at the motion: a policy that is ready between the two takes it up.
         self.waiting.store(true, Ordering::SeqCst);
-        let Some(control) = self.control.get() else {
+        let Some(mut control) = self.control.get() else {
             tracing::warn!("{REASON}; the policy starts stopped");
             return Ok(
                 "stopped: no policy is loaded yet; when it is, nothing moves until ~/resume is called".to_owned()
             );
         };
-        let done = self.brake(&control);
+        let mut done = self.brake(&control);
+        // Another policy may have been loaded meanwhile.
+        while let Some(newer) = self.control.get().filter(|newer| !Arc::ptr_eq(newer, &control)) {
+            done = self.brake(&newer);
+            control = newer;
+        }
         self.waiting.store(false, Ordering::SeqCst);
         done
     }
@@ -89,7 +94,7 @@ impl Operator {
                 let takes = points.last().map_or(0.0, |point| point.time_from_start.millis());
                 format!("stopped: the robot comes to rest within {takes:.0} ms")
             }
-            Braked::AtRest => "stopped: the robot is at rest".to_owned(),
+            Braked::AtRest => "stopped: no motion was in force".to_owned(),
             Braked::NoJoints => {
                 "stopped: no more chunks are published; the policy moves no joint, so what follows its poses must \
                                  come to rest by itself"

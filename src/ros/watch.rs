@@ -13,6 +13,7 @@ use crate::chunk::{TrajectoryBuffer, WatchdogState};
 use crate::observation::Inputs;
 use crate::parameters::Settings;
 use crate::session::{Braked, Control, MotionStatus};
+use crate::time::Stamp;
 
 /// From look to look.
 const LOOK: Duration = Duration::from_millis(10);
@@ -24,6 +25,8 @@ const LENGTH_LOOKS: u64 = 100;
 #[derive(Default)]
 struct Seen {
     state: WatchdogState,
+    /// When it was entered.
+    since: Stamp,
     too_short: bool,
     looks: u64,
 }
@@ -108,9 +111,11 @@ impl Watch {
         if seen.looks.is_multiple_of(LENGTH_LOOKS) {
             self.look_at_length(control, &settings, seen);
         }
-        let now = control.state();
+        let (now, since) = control.state_since();
         let before = std::mem::replace(&mut seen.state, now);
-        if now == before {
+        let entered = std::mem::replace(&mut seen.since, since);
+        // A stop that was ended and entered again between two looks is another one.
+        if now == before && (now != WatchdogState::Stopped || since == entered) {
             return;
         }
         tell(&control.status(&settings), before);

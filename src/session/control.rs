@@ -167,6 +167,12 @@ impl Control {
         self.lock().watchdog.state()
     }
 
+    /// The state of the watchdog as of the last look, and when it was entered.
+    pub fn state_since(&self) -> (WatchdogState, Stamp) {
+        let state = self.lock();
+        (state.watchdog.state(), state.watchdog.since())
+    }
+
     /// Lets the watchdog look at the time; returns its state.
     pub fn poll(&self, now: Stamp, settings: &Settings) -> WatchdogState {
         let mut state = self.lock();

@@ -143,6 +143,83 @@ def test_stop_comes_to_rest_and_waits_for_resume(robot, start):
         assert statuses_of(heard, "stop/vla_trt")["inference"].message != "stopped"
 
 
+def spoil_joints(feed):
+    feed.joints = [name for name in JOINTS if name != "left_elbow"]
+
+
+def mend_joints(feed):
+    feed.joints = list(JOINTS)
+
+
+def spoil_instruction(feed):
+    feed.robot.instruct("pick up the cube " * 2000, topic="/refused/instruction")
+
+
+def mend_instruction(feed):
+    feed.robot.instruct("pick up the cube", topic="/refused/instruction")
+
+
+@pytest.fixture(scope="module")
+def stopping(start):
+    # Motion that would go on for long, so that a brake is told from a plan that runs out.
+    node = start({**TIGHT, "inputs.on_violation": "stop", "max_blind_s": 2.0}, ["-r", "__ns:=/refused"])
+    node.wait_until_ready()
+    return node
+
+
+@pytest.mark.parametrize(("spoil", "mend", "word"), [
+    (spoil_joints, mend_joints, "left_elbow"),
+    (spoil_instruction, mend_instruction, "tokens"),
+], ids=["a joint is missing", "an instruction does not fit"])
+def test_a_refused_inference_stops_until_what_it_was_given_is_well(robot, stopping, spoil, mend, word):
+    node = stopping
+    heard = robot.diagnostics()
+    begun = len(node.lines)
+    with Feed(robot, namespace="/refused") as feed:
+        chunks = settled(node, "/refused", robot, feed)
+        trajectories = robot.trajectories("/refused/vla_trt")
+        wait_for(lambda: len(trajectories) > 2, "trajectories")
+        assert seconds(trajectories[-1].points[-1].time_from_start) > 1.0, "it would move for long"
+        spoil(feed)
+        stopped = lambda: [line for line in node.lines[begun:] if "stopped: " in line and word in line]
+        wait_for(stopped, lambda: node.log)
+        time.sleep(0.2)
+        stop = trajectories[-1]
+        assert seconds(stop.points[-1].time_from_start) <= 1.1 and not any(stop.points[-1].velocities)
+        wait_for(lambda: any(a.status and a.status[0].name.startswith("refused/") for a in heard), "diagnostics")
+        inputs = lambda: statuses_of(heard, "refused/vla_trt")["inputs"]
+        wait_for(lambda: inputs().level == b"\x02" and word in inputs().message, lambda: inputs().message)
+
+        # While it is not well, a resume is refused with the reason, and nothing moves later.
+        answer = robot.trigger("/refused/vla_trt/resume")
+        assert not answer.success and word in answer.message, answer.message
+        mend(feed)
+        count = len(trajectories)
+        assert silence(chunks) and len(trajectories) == count, "nothing moves by itself"
+        wait_for(lambda: robot.trigger("/refused/vla_trt/resume").success, "resumed")
+        count = len(chunks)
+        wait_for(lambda: len(chunks) > count + 1, "chunks again")
+        wait_for(lambda: inputs().level == b"\x00", lambda: inputs().message)
+    assert len(stopped()) == 1, "told once"
+
+
+def test_a_resume_while_a_camera_is_away_is_refused_and_the_camera_moves_nothing_when_it_is_back(robot, start):
+    node = start({**TIGHT, "inputs.on_violation": "stop"}, ["-r", "__ns:=/away"])
+    node.wait_until_ready()
+    with Feed(robot, namespace="/away") as feed:
+        chunks = settled(node, "/away", robot, feed)
+        feed.cameras.discard("top")
+        node.wait_for_log("call ~/resume")
+        time.sleep(0.5)
+        answer = robot.trigger("/away/vla_trt/resume")
+        assert not answer.success and "top stale" in answer.message, answer.message
+        feed.cameras.add("top")
+        assert silence(chunks)
+        assert robot.trigger("/away/vla_trt/resume").success
+        count = len(chunks)
+        wait_for(lambda: len(chunks) > count + 1, "chunks again")
+
+
 def statuses_of(heard, node):
     ours = [a for a in heard if a.status and a.status[0].name.startswith(f"{node}:")]
     return statuses(ours[-1])
