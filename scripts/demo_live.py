@@ -254,6 +254,15 @@ def watch(node, player, listener, screen):
         raise node.failure("published no chunk. Diagnostics: " + ("; ".join(listener.complaints()) or "none heard"))
 
 
+def untracked(params):
+    """Arguments of the node: a recorded robot follows no plan, so its distance from the plan is no tracking error."""
+    import yaml
+
+    state = yaml.safe_load(pathlib.Path(params).read_text())["/**"]["ros__parameters"]["state"]
+    joints = [joint for key in state.values() for joint in key.get("joints", [])]
+    return [word for joint in joints for word in ("-p", f"limits.{joint}.tracking_error:=.inf")]
+
+
 def demo(options, screen):
     bag = Bag(options.bag)
     logs = pathlib.Path(options.log)
@@ -261,6 +270,7 @@ def demo(options, screen):
     try:
         node = Process("The node", [
             options.node, "--ros-args", "--params-file", options.params, "-p", f"policy:={options.policy}",
+            *untracked(options.params),
         ], logs / "demo-node.log")
         listener = Listener(bag)
         wait_until_ready(node, listener, screen)

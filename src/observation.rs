@@ -1,9 +1,9 @@
 //! Observation: the latest sample of each input, checked for age and skew by header stamp.
 //!
 //! Topic tasks (or a bag) offer serialized messages to [`Inputs`]; the inference thread asks it for an
-//! [`Observation`]. Nothing queues between them: an input holds one sample, and the freshest by header stamp wins.
+//! [`Observation`]. Nothing queues between them: an input holds one sample, and the freshest by header stamp wins; joint states hold one of each joint.
 //! What breaks a rule comes back as a [`Violation`] that lists every breach; a missing stream is never replaced by
-//! zeros. [`StateReader`] then takes the policy's state out of the joint message, by name; poses of end effectors are
+//! zeros. [`StateReader`] then takes the policy's state out of the joints, by name; poses of end effectors are
 //! read by the policy room, which knows their layout.
 
 mod assembler;
@@ -12,6 +12,8 @@ mod enable;
 mod error;
 mod inputs;
 mod intake;
+mod joints;
+mod order;
 mod rate;
 mod sample;
 mod slot;
@@ -24,8 +26,8 @@ pub use enable::EnableSwitch;
 pub use error::Error;
 pub use inputs::Inputs;
 pub use rate::InputRate;
-pub use sample::{CameraSample, JointSample, Observation, PoseSample};
-pub use spec::{InputKind, InputRule, InputSpec, OnViolation, PoseMap, Rules, Transport};
+pub use sample::{CameraSample, JointReading, JointSample, Observation, PoseSample};
+pub use spec::{InputKind, InputRule, InputSpec, JointNames, OnViolation, PoseMap, Rules, Transport};
 pub use state_reader::{JointMap, StateReader};
 pub use statistics::InputStatistics;
 pub use violation::{Breach, Fault, Off, Violation};

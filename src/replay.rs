@@ -100,11 +100,12 @@ pub fn run(
     }
     let bag = BagReader::open(&options.bag)?;
     let topics = join_topics(&bag, settings, &options.bag)?;
-    let inputs = Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joint_names());
+    let inputs = Inputs::new(settings.inputs.clone());
     if !settings.instruction.is_empty() {
         inputs.set_instruction(&settings.instruction);
     }
     session.apply(settings);
+    session.assume_latency(options.latency);
     let golden = options.golden.as_ref().map(|(file, tolerance)| Golden::open(file, *tolerance)).transpose()?;
     let mut replay = Replay {
         record: Record::new(session, settings),
@@ -114,6 +115,7 @@ pub fn run(
         latency: options.latency,
         output: Output::create(&options.output)?,
         golden,
+        last: bag.start(),
     };
     let (start, end) = (bag.start(), bag.end());
     let wanted: Vec<usize> = topics.iter().map(|(topic, _)| *topic).collect();
@@ -187,10 +189,13 @@ struct Replay<'a> {
     output: Output,
     record: Record,
     golden: Option<Golden>,
+    /// Log time of the last message.
+    last: Stamp,
 }
 
 impl Replay<'_> {
     fn offer(&mut self, input: usize, data: bytes::Bytes, log_time: Stamp) {
+        self.last = log_time;
         if self.settings.inputs.get(input).is_some_and(|spec| spec.kind == InputKind::Joints)
             && let Ok(state) = JointStateView::parse(&data)
         {
@@ -233,7 +238,7 @@ impl Replay<'_> {
     }
 
     fn finish(mut self) -> Result<Summary, Error> {
-        self.record.inputs = self.inputs.statistics();
+        self.record.inputs = self.inputs.statistics(self.last);
         self.record.no_trajectories = self.session.control().status(self.settings).forbidden;
         self.output.writer.finish()?;
         let difference = self.golden.take().and_then(Golden::finish);

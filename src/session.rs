@@ -7,10 +7,10 @@ use std::sync::Arc;
 use crate::chunk::{self, Chunk, Clamped, Mode, NewChunk, Publication, TrajectoryBuffer, WatchdogState};
 use crate::engine::{Admission, Launch};
 use crate::message::{ActionChunkMessage, JointTrajectoryMessage};
-use crate::observation::{self, Inputs, JointMap, Observation, OnViolation, StateReader, Violation};
+use crate::observation::{self, Inputs, Observation, OnViolation, StateReader, Violation};
 use crate::parameters::Settings;
 use crate::policy::{self, Guide, LoadOptions, Policy, PolicySpec, Progress, Timings};
-use crate::time::Stamp;
+use crate::time::{Span, Stamp};
 
 mod control;
 mod refusal;
@@ -127,9 +127,14 @@ pub struct Session {
     timings: Timings,
     /// Values of the last chunk that were brought inside position limits.
     clamped: Clamped,
-    /// Positions of the commanded joints, from which motion starts.
+    /// Reads the positions of the moved joints.
     positions: StateReader,
+    /// Those of the observation, as the driver published them; empty when it lacks one.
+    seen: Vec<f64>,
+    /// The newest ones, at which motion starts.
     start: Vec<f64>,
+    /// Part of the time to publication during which no input can arrive.
+    assumed_latency: Span,
     control: Arc<Control>,
     /// Rows that were promised, for rtc.
     promised: Vec<f32>,
@@ -191,12 +196,14 @@ impl Session {
         let chunk = policy.new_chunk();
         let joints: Vec<String> = chunk.joints(&chunk.names).cloned().collect();
         let control = Arc::new(Control::new(joints.as_slice().into()));
-        let positions = StateReader::new(&[JointMap::identity("action", joints)])?;
+        let positions = StateReader::of_joints(&joints);
         Ok(Self {
             chunk,
             policy,
+            seen: Vec::with_capacity(positions.width()),
             start: vec![0.0; positions.width()],
             positions,
+            assumed_latency: Span::ZERO,
             control,
             promised: Vec::new(),
             observation: Observation::default(),
@@ -224,9 +231,16 @@ impl Session {
     pub fn adopt(&mut self, control: &Arc<Control>) {
         if control.joints() == self.control.joints() {
             self.control = Arc::clone(control);
+            self.control.loaded();
         } else {
             self.control.inherit_stop(control);
         }
+    }
+
+    /// Publication is assumed to be so much later than the inputs, as in a replay, which offers no input in between. Motion then
+    /// starts at positions that are as much older.
+    pub fn assume_latency(&mut self, latency: Span) {
+        self.assumed_latency = latency;
     }
 
     /// Whether a violation with `on_violation: stop`, or the watchdog, holds publication back.
@@ -252,8 +266,13 @@ impl Session {
         force: bool,
         published_at: &mut dyn FnMut() -> Stamp,
     ) -> Outcome<'_> {
+        self.control.sense(inputs);
         if self.control.poll(now, settings) == WatchdogState::Stopped {
             return Outcome::Stopped;
+        }
+        if let Some((violation, braked)) = self.control.turned(now, settings, &mut self.trajectory) {
+            let brake = self.braked(violation.action(&settings.rules), braked);
+            return Outcome::Violation { violation, brake };
         }
         if let Err(violation) = inputs.assemble_into(now, &settings.rules, &mut self.observation) {
             return self.violated(now, settings, violation);
@@ -288,13 +307,18 @@ impl Session {
         // Also a refused inference counts as done: the same observation would be refused again.
         self.remember(settings);
         self.timings.reset();
+        self.read_positions();
         let frozen = self.run_policy(settings)?;
         chunk::finite(&self.chunk)?;
+        self.control.unwrap(&mut self.chunk, &self.seen);
         self.control.bounds()?.clamp(&mut self.chunk, &mut self.clamped)?;
         let published = published_at();
         inputs.check_enable(published, &settings.rules).map_err(Refusal::NotEnabled)?;
         let scheduled = chunk::schedule(&self.chunk, published)?;
-        let measured = self.read_positions();
+        // The observation is older by the time of the inference: the newest positions are nearer to where the joints are.
+        self.control.sense(inputs);
+        let sensed = published - self.assumed_latency;
+        let measured = self.control.measured(sensed, settings, &mut self.start);
         let new = NewChunk {
             chunk: &self.chunk,
             now: published,
@@ -302,7 +326,11 @@ impl Session {
             measured: measured.then_some(self.start.as_slice()),
             frozen,
         };
-        let moves = self.control.take(&new, scheduled.late_rows, settings, &mut self.trajectory)?;
+        let taken = self.control.take(&new, scheduled.late_rows, settings, &mut self.trajectory);
+        let moves = taken.map_err(|error| match error {
+            chunk::Error::NoStart { .. } => self.no_start(sensed, settings),
+            other => other,
+        })?;
         self.sequence += 1;
         let publication = Publication {
             sequence: self.sequence,
@@ -339,7 +367,8 @@ impl Session {
     fn run_policy(&mut self, settings: &Settings) -> Result<(usize, usize), policy::Error> {
         let (frozen, ramped) = match settings.motion.mode {
             Mode::Rtc => {
-                let covered = self.control.promised(self.observation.stamp, &self.chunk, &mut self.promised);
+                let (seen, step) = (self.observation.stamp, self.chunk.step);
+                let covered = self.control.promised(seen, step, &self.seen, &mut self.promised);
                 let (frozen, ramped) = self.control.frozen(settings, self.chunk.step);
                 let frozen = frozen.min(covered);
                 (frozen, ramped.min(covered - frozen))
@@ -359,11 +388,21 @@ impl Session {
         Ok((frozen, ramped))
     }
 
-    /// Where the observation saw the joints that are moved; false when it did not see all of them.
-    fn read_positions(&mut self) -> bool {
-        let Some(joints) = self.observation.joints.as_ref().filter(|_| !self.start.is_empty()) else { return false };
-        let read = self.positions.read_positions(&joints.bytes, &mut self.start);
-        read.inspect_err(|error| tracing::debug!("the joints' positions are not known: {error}")).is_ok()
+    /// Motion cannot start, since it is not known where the joints are.
+    fn no_start(&self, now: Stamp, settings: &Settings) -> chunk::Error {
+        let (joints, found) = (self.control.joints().join(", "), self.control.why_unmeasured(now, settings));
+        chunk::Error::NoStart { joints, found }
+    }
+
+    /// Reads where the observation has the joints that are moved; leaves none when it lacks one of them.
+    fn read_positions(&mut self) {
+        self.seen.clear();
+        let Some(joints) = self.observation.joints.as_ref().filter(|_| !self.start.is_empty()) else { return };
+        self.seen.resize(self.start.len(), 0.0);
+        if let Err(error) = self.positions.read_positions(joints, &mut self.seen) {
+            tracing::debug!("the joints' positions are not known: {error}");
+            self.seen.clear();
+        }
     }
 
     fn violated(&mut self, now: Stamp, settings: &Settings, violation: Violation) -> Outcome<'_> {
@@ -387,6 +426,10 @@ impl Session {
 
     fn brake(&mut self, now: Stamp, action: OnViolation, reason: &dyn Display, settings: &Settings) -> Brake<'_> {
         let braked = self.control.brake(now, action, reason, settings, &mut self.trajectory);
+        self.braked(action, braked)
+    }
+
+    fn braked(&self, action: OnViolation, braked: Braked) -> Brake<'_> {
         Brake {
             action: if braked == Braked::NotNeeded { OnViolation::Skip } else { action },
             braked,

@@ -4,6 +4,9 @@
 //! when a message is shared for the first time (here before the count, in the node with the message itself).
 #![allow(unsafe_code)]
 
+#[path = "support/demo.rs"]
+mod demo;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -13,7 +16,8 @@ use vla_trt::chunk::{
 };
 use vla_trt::message::{ActionChunkMessage, HeaderView, PoseStampedView, write};
 use vla_trt::observation::{
-    InputKind, InputRule, InputSpec, Inputs, JointMap, Observation, OnViolation, Rules, StateReader, Transport,
+    InputKind, InputRule, InputSpec, Inputs, JointMap, JointNames, JointSample, Observation, OnViolation, Rules,
+    StateReader, Transport,
 };
 use vla_trt::policy::decode::ActionDecoder;
 use vla_trt::policy::encode::pose::PoseLayout;
@@ -21,6 +25,7 @@ use vla_trt::policy::encode::state::StateEncoder;
 use vla_trt::policy::processor::{
     ActionKey, ActionScaling, Conversion, ImageTransformSpec, PoseFormat, Processor, StateEncoding, StateKey,
 };
+use vla_trt::session::Control;
 use vla_trt::time::{Span, Stamp};
 
 thread_local! {
@@ -70,6 +75,7 @@ struct Loop {
     rules: Rules,
     observation: Observation,
     reader: StateReader,
+    newest: JointSample,
     state: [f32; 4],
     pose: [f32; 9],
     chunk: Chunk,
@@ -89,12 +95,14 @@ impl Loop {
             topic: format!("/{name}"),
             kind: InputKind::Camera { transport: Transport::Raw },
             frame_id: String::new(),
+            joints: JointNames::default(),
         };
-        let joints = InputSpec { kind: InputKind::Joints, ..camera("joints") };
+        let names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
+        let joints = JointNames { read: names.clone(), moved: names.clone() };
+        let joints = InputSpec { kind: InputKind::Joints, joints, ..camera("joints") };
         let pose = InputSpec { kind: InputKind::Pose, frame_id: "base".into(), ..camera("eef") };
         let inputs = Inputs::new(vec![camera("top"), camera("wrist"), joints, pose]);
         inputs.set_instruction("pick up the cube");
-        let names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
         let mut columns = names.clone();
         columns.extend((0..9).map(|index| format!("eef.{index}")));
         let elbow = Bounds { velocity: 1.0, acceleration: 8.0, ..Bounds::default() };
@@ -105,7 +113,7 @@ impl Loop {
         Self {
             inputs,
             rules: Rules {
-                per_input: vec![InputRule { max_age: Span::from_nanos(PERIOD), required: true }; 4],
+                per_input: vec![InputRule::age(Span::from_nanos(PERIOD), true); 4],
                 max_skew: Span::from_nanos(PERIOD),
                 on_violation: OnViolation::Skip,
                 future_tolerance: STEP,
@@ -115,6 +123,7 @@ impl Loop {
             motion,
             command: Default::default(),
             reader: StateReader::new(&[JointMap::identity("arm", names)]).expect("a valid map"),
+            newest: JointSample::default(),
             state: [0.0; 4],
             pose: [0.0; 9],
             bounds,
@@ -139,9 +148,12 @@ impl Loop {
         for (input, bytes) in messages.iter().enumerate() {
             self.inputs.offer(input, bytes.clone(), stamp + STEP).expect("a good message");
         }
+        // As the watch thread does.
+        self.inputs.check(stamp + STEP, &self.rules).expect("fresh inputs");
+        assert!(self.inputs.read_joints(&mut self.newest));
         self.inputs.assemble_into(stamp + STEP, &self.rules, &mut self.observation).expect("fresh inputs");
         let joints = self.observation.joints.as_ref().expect("a joint state");
-        self.reader.read(&joints.bytes, &mut self.state).expect("all joints");
+        self.reader.read(joints, &mut self.state).expect("all joints");
         let pose = PoseStampedView::parse(&self.observation.poses[0].bytes).and_then(PoseStampedView::checked);
         PoseLayout::Rot6d.write(&pose.expect("a good pose"), &mut self.pose);
 
@@ -211,6 +223,45 @@ fn a_turn_of_the_loop_allocates_nothing_after_warm_up() {
     let steady = allocations_of(|| turns.for_each(|(n, m)| node.turn(n, m)));
     assert_eq!(steady, 0, "allocations in {} turns", arriving.len() - WARM_UP as usize);
     assert!(node.clamped.total > 0, "the last chunk was clamped");
+}
+
+#[test]
+fn a_look_of_the_watch_thread_at_new_joint_states_allocates_nothing() {
+    let policy = demo::policy();
+    let limited = demo::settings(policy.path(), &[]).joint_names();
+    let limited: Vec<String> = limited.iter().map(|joint| format!("limits.{joint}.velocity:=1.0")).collect();
+    let settings = demo::settings(policy.path(), &limited.iter().map(String::as_str).collect::<Vec<_>>());
+    let (names, inputs) = (settings.joint_names(), Inputs::new(settings.inputs.clone()));
+    let control = Control::new(names.as_slice().into());
+    control.apply(&settings).expect("limits of its joints");
+    let (rows, at) = (40, |ms: i64| Stamp::from_nanos(ms * 1_000_000));
+    let chunk = Chunk {
+        names: names.as_slice().into(),
+        rows,
+        values: (0..rows).flat_map(|row| vec![row as f32 / 1000.0; names.len()]).collect(),
+        observation_stamp: at(1000),
+        step: STEP,
+        ..Chunk::default()
+    };
+    let (standing, mut out) = (vec![0.0; names.len()], TrajectoryBuffer::default());
+    let measured = Some(standing.as_slice());
+    let new = NewChunk { chunk: &chunk, now: at(1000), clamped: 0, measured, frozen: (0, 0) };
+    control.take(&new, 0, &settings, &mut out).expect("a plan");
+    let joints = inputs.specs().iter().position(|spec| spec.kind == InputKind::Joints).expect("joints");
+    let name: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut look = |ms: i64| {
+        let header = HeaderView { stamp: at(ms), frame_id: "" };
+        let bytes = write::joint_state(header, &name, &standing, &[], &[]);
+        inputs.offer(joints, bytes.into(), at(ms)).expect("a good message");
+        let mut braked = Default::default();
+        let allocations =
+            allocations_of(|| braked = control.watch(at(ms), &inputs, &settings, &mut out).braked.entered());
+        assert!(!braked, "it follows");
+        allocations
+    };
+    look(1010);
+    assert_eq!((1020..1300).step_by(10).map(&mut look).sum::<u64>(), 0);
+    assert!(control.state().is_moving());
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl Robot {
         let settings = eef::settings(policy, assignments).unwrap_or_else(|problems| panic!("{problems}"));
         let spec = PolicySpec::load(policy).expect("the policy");
         let session = Session::load(spec, &settings, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
-        let inputs = Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joint_names());
+        let inputs = Inputs::new(settings.inputs.clone());
         inputs.set_instruction(&settings.instruction);
         Self { session, settings, inputs }
     }

@@ -43,7 +43,7 @@ impl Bench {
 
     /// What the robot senses with its gripper at `x` and its joints `off` from where they were.
     fn observe(&self, x: f64, off: f64) -> Observation {
-        let inputs = Inputs::new(self.settings.inputs.clone()).with_finite_joints(self.settings.joint_names());
+        let inputs = Inputs::new(self.settings.inputs.clone());
         inputs.set_instruction(&self.settings.instruction);
         let (stamp, pose) = (Stamp::from_nanos(NOW), ([x, -0.2, 0.3], [0.0, 0.0, 0.6, 0.8]));
         for (index, input) in self.settings.inputs.iter().enumerate() {

@@ -185,7 +185,7 @@ impl JointBounds {
     }
 
     /// Of joint `index`; none beyond the last.
-    pub(super) fn of(&self, index: usize) -> Bounds {
+    pub fn of(&self, index: usize) -> Bounds {
         self.joints.get(index).copied().unwrap_or_default()
     }
 

@@ -88,15 +88,20 @@ pub enum Error {
         /// From inference to inference.
         period: Span,
     },
-    /// Nothing to start from.
+    /// No measured position to start at.
     #[error(
-        "motion starts from where the joints are, and that is not known: expected finite positions of {joints} in the joint \
-         state that the policy observes; does the driver publish them on inputs.joints.topic?"
+        "motion starts at the measured positions of {joints}: expected a fresh one of each, found {found}; does the driver \
+         publish all of them on inputs.joints.topic?"
     )]
     NoStart {
         /// Joints that are moved.
         joints: String,
+        /// What was found instead.
+        found: String,
     },
+    /// A joint state that changed by a turn.
+    #[error("{0}; the chunk does not move the robot")]
+    TurnJump(String),
     /// An observation that is not made yet.
     #[error(
         "the observation ({observation}) is {} ms ahead of the clock ({now}), {} ms are allowed (inputs.future_tolerance_ms): \

@@ -7,6 +7,8 @@ use crate::time::Span;
 const REMEMBERED: usize = 100;
 /// Fewer say little.
 const ENOUGH: usize = 5;
+/// Up to so many the 95th percentile is the largest of all, or nearly so.
+const FEW: usize = 40;
 
 /// The last latencies, in a ring.
 #[derive(Clone, PartialEq, Debug)]
@@ -23,6 +25,9 @@ impl Default for Latencies {
 
 impl Latencies {
     /// Takes one up in the place of the oldest.
+    ///
+    /// The first inferences of a cold start may take many times as long as all others (memory that is touched first, clocks that
+    /// rise). While there are few, those at the beginning that are more than twice the median are dropped.
     pub fn push(&mut self, latency: Span) {
         let at = self.count % REMEMBERED;
         if let Some(entry) = self.ring.get_mut(at) {
@@ -30,6 +35,19 @@ impl Latencies {
         }
         // A multiple of the ring less, before it could overflow.
         self.count = if self.count >= usize::MAX - 1 { REMEMBERED } else { self.count + 1 };
+        while self.count <= FEW && self.begins_with_an_outlier() {
+            self.ring.copy_within(1..self.count, 0);
+            self.count -= 1;
+        }
+    }
+
+    fn begins_with_an_outlier(&self) -> bool {
+        let mut sorted = self.ring;
+        let Some(sorted) = sorted.get_mut(..self.count) else { return false };
+        sorted.sort_unstable();
+        // The lower of two middle ones.
+        let median = sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or_default();
+        self.ring.first().is_some_and(|&first| first > median.times(2))
     }
 
     /// The 95th percentile of those remembered, nearest rank; `None` without any.
@@ -83,6 +101,17 @@ mod tests {
         assert_eq!(latencies.p95(), Some(ms(95)));
         (0..100).for_each(|_| latencies.push(ms(45)));
         assert_eq!((latencies.p95(), latencies.late_rows(ms(20))), (Some(ms(45)), 2));
+    }
+
+    #[test]
+    fn the_slow_first_inferences_of_a_cold_start_are_dropped_and_slow_ones_later_are_not() {
+        let mut latencies = Latencies::default();
+        let mut late = |latency| {
+            latencies.push(ms(latency));
+            latencies.late_rows(ms(20))
+        };
+        assert_eq!([3000, 1000, 60, 50, 50].map(&mut late), [150, 50, 3, 3, 3]);
+        assert_eq!([400, 50].map(&mut late), [20, 20], "a slow one among others counts");
     }
 
     #[test]

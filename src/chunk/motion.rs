@@ -11,6 +11,7 @@ use super::handover::{self, Frozen, Members, Mode};
 use super::pace::{Moving, Pace};
 use super::plan::{Plan, Track, hermite};
 use super::reference;
+use super::turns::unwrap_rows;
 use crate::time::{Span, Stamp};
 
 /// Knots after which a stop is over whatever happens: a minute.
@@ -65,7 +66,8 @@ pub struct NewChunk<'a> {
     pub now: Stamp,
     /// Values of it that were brought inside position limits.
     pub clamped: u64,
-    /// Where the joints are, in the plan's order: what motion starts from when there is no plan yet. `None` when not known.
+    /// Measured positions of the joints, in the plan's order: where motion starts when no plan is being followed. `None`: no
+    /// fresh measurement.
     pub measured: Option<&'a [f64]>,
     /// Rows frozen and rows ramped, under [`Mode::Rtc`].
     pub frozen: (usize, usize),
@@ -95,7 +97,7 @@ pub struct Motion {
     /// What was commanded before the plan in force took over, as far back as a chunk may have been observed.
     past: Track,
     reference: Track,
-    /// Where the joints stand when there is no plan.
+    /// Measured positions, at rest, when there is no plan.
     still: Track,
     states: Vec<Moving>,
     members: Members,
@@ -113,6 +115,16 @@ impl Motion {
         self.bounds = bounds;
     }
 
+    /// The bounds in force.
+    pub fn bounds(&self) -> &JointBounds {
+        &self.bounds
+    }
+
+    /// What was commanded before the plan in force.
+    pub(super) fn past(&self) -> &Track {
+        &self.past
+    }
+
     /// Joints.
     pub fn names(&self) -> &Arc<[String]> {
         &self.names
@@ -128,19 +140,40 @@ impl Motion {
         &self.counts
     }
 
-    /// Lets go of the plan: the next motion starts from where the joints are.
+    /// Discards the plan: the next motion starts at the measured positions, and limits that were met before do not count.
     pub fn forget(&mut self) {
-        self.spare.extend(self.plan.take());
-        self.members.clear();
-        self.past.restart(0, self.names.len());
+        self.discard();
         self.counts.chunks_in_a_row = 0;
     }
 
-    /// Position that was promised for a time to a chunk that takes over at about `over`: the motion without its stop, unless
-    /// that will have begun, and then the stop and the rest after it. For a time that is over: what was commanded then. `None`
-    /// after the plan's rows, or without a plan.
+    fn discard(&mut self) {
+        self.spare.extend(self.plan.take());
+        self.members.clear();
+        self.past.restart(0, self.names.len());
+    }
+
+    /// Whether no plan is being followed at `now`: there is none, or it has come to rest.
+    pub fn is_over(&self, now: Stamp) -> bool {
+        self.plan.as_ref().is_none_or(|plan| now >= plan.end())
+    }
+
+    /// Position that a plan commands a joint at `at`, while that plan is being followed.
+    pub fn followed(&self, at: Stamp, joint: usize) -> Option<f64> {
+        if self.is_over(at) { None } else { self.commanded(at, joint) }
+    }
+
+    /// Unwraps the rows of continuous joints, beginning at `from(joint)`, or where the joint is commanded to be when the first row
+    /// is due.
+    pub fn unwrap(&self, chunk: &mut Chunk, from: impl Fn(usize) -> Option<f64>) {
+        let first = chunk.due(0);
+        unwrap_rows(chunk, &self.bounds, |joint| from(joint).or_else(|| self.followed(first, joint)));
+    }
+
+    /// Position of a joint at `at` that is committed to before a chunk takes over at about `over`: the planned path, or the stop
+    /// when that will have begun by then. For a time in the past: what was commanded. `None` after the plan's rows, and when no
+    /// plan will be followed any more.
     pub fn promised(&self, at: Stamp, joint: usize, over: Stamp) -> Option<f64> {
-        let plan = self.plan.as_ref()?;
+        let plan = self.plan.as_ref().filter(|plan| over < plan.end())?;
         let (tick, stops) = (tick_at(at), hand_over(over) > plan.cut);
         let track = match if stops { &plan.track } else { &self.path } {
             // The past ends where the plan begins.
@@ -155,10 +188,11 @@ impl Motion {
         Some(hermite(track.at(tick, joint), track.at(tick + 1, joint), share, DT).0)
     }
 
-    /// Makes the plan that follows a new chunk, from the second knot after its time on. Up to there it is the plan before.
+    /// Makes the plan that follows a new chunk, from the second knot after its time on. Up to there it is the plan before, while
+    /// that is followed; else the joints rest at the measured positions.
     ///
     /// # Errors
-    /// [`Error::LimitWidth`] for a chunk of other joints, [`Error::NoStart`] without a plan and without the joints' positions,
+    /// [`Error::LimitWidth`] for a chunk of other joints, [`Error::NoStart`] when no plan is followed and no position measured,
     /// [`Error::Limited`] when too many chunks in a row met a limit, [`Error::PlanNotFinite`]. The plan in force stays then, and ends at rest by itself.
     pub fn take(&mut self, new: &NewChunk<'_>, settings: &MotionSettings) -> Result<&Arc<Plan>, Error> {
         reference::joint_columns(new.chunk, &mut self.columns);
@@ -167,8 +201,11 @@ impl Motion {
         }
         self.pace(settings);
         let now = self.not_before_the_plan(new.now);
-        if self.plan.is_none() && new.measured.is_none_or(|positions| positions.len() != self.names.len()) {
-            return Err(Error::NoStart { joints: self.names.join(", ") });
+        if self.is_over(now) {
+            if new.measured.is_none_or(|positions| positions.len() != self.names.len()) {
+                return Err(Error::NoStart { joints: self.names.join(", "), found: "no measurement".to_owned() });
+            }
+            self.discard();
         }
         let from = hand_over(now);
         let mut outside = new.clamped > 0;
@@ -189,10 +226,13 @@ impl Motion {
         self.plan.as_ref().ok_or(Error::PlanNotFinite)
     }
 
-    /// Brings the joints to rest from the second knot after `now` on; `None` without a plan.
+    /// Brings the joints to rest from the second knot after `now` on; `None` when no plan is being followed: the joints rest, and
+    /// where they are commanded to be may not be where they are.
     pub fn hold(&mut self, now: Stamp, settings: &MotionSettings) -> Option<&Arc<Plan>> {
         let now = self.not_before_the_plan(now);
-        self.plan.as_ref()?;
+        if self.is_over(now) {
+            return None;
+        }
         self.pace(settings);
         self.members.clear();
         let from = hand_over(now);

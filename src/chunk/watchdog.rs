@@ -167,6 +167,11 @@ impl Watchdog {
         moves
     }
 
+    /// What is seen up to `rest`, when the robot that brakes has come to rest, does not move it.
+    pub fn wait_for(&mut self, rest: Stamp) {
+        self.stale_until = self.stale_until.max(Some(rest));
+    }
+
     /// A violation asks for a stop; true when it is entered. Before anything moved there is nothing to stop; after a stop was ended
     /// there is, though nothing may have moved since: who ended it is told again.
     pub fn stop(&mut self, now: Stamp) -> bool {

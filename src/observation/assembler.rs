@@ -1,11 +1,20 @@
 //! The rules, applied to what the slots hold: a pure function of snapshots and the time.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
+use super::joints::JointsSnapshot;
 use super::slot::Snapshot;
-use super::spec::{InputRule, Rules};
+use super::spec::{InputKind, InputRule, InputSpec, Rules};
 use super::violation::{Breach, Fault};
 use crate::time::{Span, Stamp};
+
+/// An input is silent after this many of its mean periods without a message.
+const SILENT_PERIODS: i64 = 3;
+/// Frames in a row that must be the same before a camera can count as stuck: a few slow ones may be.
+const FEWEST_SAME: u64 = 4;
+/// Joints that are named in one breach.
+const NAMED: usize = 4;
 
 /// A stamped input and what its slot holds.
 #[derive(Debug)]
@@ -13,22 +22,47 @@ pub(super) struct Candidate {
     /// Index of the input.
     pub input: usize,
     pub name: Arc<str>,
+    pub kind: InputKind,
     pub rule: InputRule,
     pub snapshot: Snapshot,
+    /// Of joint states.
+    pub joints: JointsSnapshot,
 }
 
 impl Candidate {
-    pub fn new(input: usize, name: Arc<str>) -> Self {
-        let rule = InputRule { max_age: Span::ZERO, required: true };
-        Self { input, name, rule, snapshot: Snapshot::default() }
+    pub fn new(input: usize, spec: &InputSpec) -> Self {
+        Self {
+            input,
+            name: spec.name.as_str().into(),
+            kind: spec.kind,
+            rule: InputRule::age(Span::ZERO, true),
+            snapshot: Snapshot::default(),
+            joints: JointsSnapshot::default(),
+        }
     }
 
     fn stamp(&self) -> Option<Stamp> {
         self.snapshot.held.as_ref().map(|held| held.0)
     }
 
-    fn breach(&self, fault: Fault) -> Breach {
-        Breach { input: self.name.clone(), fault, refusal: self.snapshot.refusal.clone() }
+    fn breach(&self, fault: Fault, now: Stamp) -> Breach {
+        let detail = match fault {
+            Fault::Missing => self.joints.without_reading(),
+            Fault::Stale { max_age: limit, .. } | Fault::Stopped { limit, .. } => self.joints.older_than(limit, now),
+            _ => None,
+        };
+        let refusal = self.snapshot.refusal.clone();
+        Breach { input: self.name.clone(), sample: self.kind.sample_name(), fault, detail, refusal }
+    }
+
+    /// Whether messages have ceased to arrive, rather than arriving late. Where too few came to know their period, silence for half of
+    /// what the rule allows is taken for it.
+    fn is_silent(&self, now: Stamp, limit: Span) -> bool {
+        let quiet = now - self.snapshot.arrived;
+        match self.snapshot.period {
+            Some(period) => quiet > period.times(SILENT_PERIODS),
+            None => quiet.times(2) > limit,
+        }
     }
 }
 
@@ -47,54 +81,88 @@ impl Verdict {
         self.tolerated.clear();
     }
 
-    fn add(&mut self, candidate: &Candidate, fault: Fault) {
+    fn add(&mut self, candidate: &Candidate, fault: Fault, now: Stamp) {
         // Nothing may stand in for a stream that was never seen, so that is not tolerated of any input.
         let forbids = candidate.rule.required || fault == Fault::Missing;
-        if forbids { &mut self.breaches } else { &mut self.tolerated }.push(candidate.breach(fault));
+        if forbids { &mut self.breaches } else { &mut self.tolerated }.push(candidate.breach(fault, now));
     }
 }
 
-/// Adds every breach among the stamped inputs to the verdict.
+/// Adds every breach among the stamped inputs to the verdict: one fault an input, the one that explains the others. Those that
+/// are only out of step come last.
 pub(super) fn judge(candidates: &[Candidate], rules: &Rules, now: Stamp, verdict: &mut Verdict) {
+    for candidate in candidates {
+        if let Some(fault) = own_fault(candidate, rules, now) {
+            verdict.add(candidate, fault, now);
+        }
+        // Nothing may stand in for a stream that was never seen, also where its stamps are only tolerated to be wrong.
+        if candidate.snapshot.ahead.is_some() && candidate.stamp().is_none() && !candidate.rule.required {
+            verdict.add(candidate, Fault::Missing, now);
+        }
+    }
     let required = || candidates.iter().filter(|c| c.rule.required).filter_map(Candidate::stamp);
     let (oldest, newest) = (required().min(), required().max());
     for candidate in candidates {
-        if let Some(stamp) = candidate.snapshot.ahead {
-            verdict.add(candidate, Fault::Future { ahead: stamp - now, tolerance: rules.future_tolerance });
-        }
-        let Some(stamp) = candidate.stamp() else {
-            // A stream that only sends stamps ahead of the clock has been named as that.
-            if candidate.snapshot.ahead.is_none() || !candidate.rule.required {
-                verdict.add(candidate, Fault::Missing);
-            }
-            continue;
-        };
-        if let Some(fault) = age_fault(candidate, stamp, rules.future_tolerance, now) {
-            verdict.add(candidate, fault);
-        }
+        let Some(stamp) = candidate.stamp() else { continue };
         // A required input is named when it is the one behind; an optional one whichever way it is away.
         let behind = newest.map_or(Span::ZERO, |newest| newest - stamp);
         let ahead = oldest.map_or(Span::ZERO, |oldest| stamp - oldest);
         let skew = if candidate.rule.required { behind } else { behind.max(ahead) };
-        if skew > rules.max_skew {
-            verdict.add(candidate, Fault::Skewed { skew, max_skew: rules.max_skew });
+        if skew <= rules.max_skew || own_fault(candidate, rules, now).is_some() {
+            continue;
         }
+        let fault = if behind > rules.max_skew && candidate.is_silent(now, rules.max_skew) {
+            Fault::Stopped { age: stamp.age_at(now).max(behind), limit: rules.max_skew }
+        } else {
+            Fault::Skewed { skew, max_skew: rules.max_skew }
+        };
+        verdict.add(candidate, fault, now);
     }
 }
 
-fn age_fault(candidate: &Candidate, stamp: Stamp, tolerance: Span, now: Stamp) -> Option<Fault> {
-    let (age, max_age) = (stamp.age_at(now), candidate.rule.max_age);
-    let ahead = stamp - now;
+/// What is wrong with an input by itself.
+fn own_fault(candidate: &Candidate, rules: &Rules, now: Stamp) -> Option<Fault> {
+    let (snapshot, max_age) = (&candidate.snapshot, candidate.rule.max_age);
+    let tolerance = rules.future_tolerance;
+    // A thread that was held up since it read the clock has not seen a stamp from the future.
+    let latest = now.max(snapshot.arrived);
+    if let Some(stamp) = snapshot.ahead {
+        return Some(Fault::Future { ahead: stamp - latest, tolerance });
+    }
+    let Some(stamp) = candidate.stamp() else { return Some(Fault::Missing) };
+    let (age, ahead) = (stamp.age_at(now), stamp - latest);
+    let (same, repeats) = snapshot.same;
+    let stuck_after = candidate.rule.stuck_after;
     if ahead > tolerance {
         // Held in good faith, before the clock (or the tolerance) was changed.
         Some(Fault::Future { ahead, tolerance })
-    } else if age <= max_age {
-        None
-    } else if candidate.snapshot.repeats > 0 {
-        Some(Fault::Frozen { age, max_age, repeats: candidate.snapshot.repeats })
-    } else {
+    } else if age > max_age && candidate.is_silent(now, max_age) {
+        Some(Fault::Stopped { age, limit: max_age })
+    } else if age > max_age && snapshot.repeats > 0 {
+        Some(Fault::Frozen { age, max_age, repeats: snapshot.repeats })
+    } else if age > max_age {
         Some(Fault::Stale { age, max_age })
+    } else if stuck_after > Span::ZERO && same >= stuck_after && repeats >= FEWEST_SAME {
+        Some(Fault::Stuck { same, stuck_after, repeats })
+    } else {
+        None
     }
+}
+
+/// Names of joints in a sentence: the first few, and how many more.
+pub(super) fn joint_list<'n>(names: impl Iterator<Item = &'n String>) -> Option<Arc<str>> {
+    let (mut text, mut count) = (String::new(), 0);
+    for name in names {
+        if count < NAMED {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{}`{name}`", if count > 0 { ", " } else { "" });
+        }
+        count += 1;
+    }
+    if count > NAMED {
+        let _ = write!(text, " and {} more", count - NAMED);
+    }
+    (count > 0).then(|| text.into())
 }
 
 /// The stamp of the observation: the oldest required input, or the oldest when none is required.
@@ -113,12 +181,22 @@ mod tests {
 
     fn candidate(name: &str, stamp_ms: Option<i64>, max_age_ms: i64, required: bool) -> Candidate {
         let held = stamp_ms.map(|ms| (Stamp::from_nanos(ms * MS), Bytes::new()));
+        let arrived = held.as_ref().map_or(Stamp::default(), |held| held.0);
         Candidate {
             input: 0,
             name: name.into(),
-            rule: InputRule { max_age: Span::from_nanos(max_age_ms * MS), required },
-            snapshot: Snapshot { held, ..Default::default() },
+            kind: InputKind::Pose,
+            rule: InputRule::age(Span::from_nanos(max_age_ms * MS), required),
+            // Messages come at 1 kHz, so that silence is known at once.
+            snapshot: Snapshot { held, arrived, period: Some(Span::from_nanos(MS)), ..Default::default() },
+            joints: JointsSnapshot::default(),
         }
+    }
+
+    /// A stream whose messages arrive at 1000 ms, old as they are.
+    fn delayed(candidate: Candidate) -> Candidate {
+        let arrived = Stamp::from_nanos(1000 * MS);
+        Candidate { snapshot: Snapshot { arrived, ..candidate.snapshot }, ..candidate }
     }
 
     fn rules(max_skew_ms: i64) -> Rules {
@@ -151,15 +229,20 @@ mod tests {
 
     #[test]
     fn every_breach_is_listed() {
-        let mut frozen = candidate("left", Some(500), 100, true);
+        let mut frozen = delayed(candidate("left", Some(500), 100, true));
         frozen.snapshot.repeats = 15;
         let mut future = candidate("right", None, 100, true);
         future.snapshot.ahead = Some(Stamp::from_nanos(5000 * MS));
-        let inputs = [candidate("top", Some(800), 100, true), frozen, future, candidate("joints", None, 100, true)];
+        let late = delayed(candidate("top", Some(800), 100, true));
+        let dead = candidate("wrist", Some(800), 100, true);
+        let behind = delayed(candidate("rear", Some(790), 300, true));
+        let newest = candidate("front", Some(1000), 100, true);
+        let inputs = [behind, late, dead, frozen, future, candidate("joints", None, 100, true), newest];
         let verdict = verdict(&inputs, 200, 1000);
         assert_eq!(
             words(&verdict.breaches),
-            ["top stale", "left frozen", "left skewed", "right future", "joints missing"]
+            ["top stale", "wrist stopped", "left frozen", "right future", "joints missing", "rear skewed"],
+            "one fault an input, those that are only out of step last"
         );
     }
 
@@ -168,7 +251,7 @@ mod tests {
         let inputs = [candidate("top", Some(100), 100, false), candidate("joints", Some(1000), 100, true)];
         let seen = verdict(&inputs, 50, 1000);
         assert!(seen.breaches.is_empty());
-        assert_eq!(words(&seen.tolerated), ["top stale", "top skewed"]);
+        assert_eq!(words(&seen.tolerated), ["top stopped"]);
         let inputs = [candidate("top", Some(1000), 100, false), candidate("joints", Some(900), 100, true)];
         assert_eq!(words(&verdict(&inputs, 50, 1000).tolerated), ["top skewed"]);
         let inputs = [candidate("top", None, 100, false), candidate("joints", Some(1000), 100, true)];
@@ -187,6 +270,9 @@ mod tests {
     fn ages_and_skew_at_the_bound_are_allowed_and_beyond_are_not() {
         let inputs = [candidate("top", Some(900), 100, true), candidate("joints", Some(950), 100, true)];
         assert!(verdict(&inputs, 50, 1000).breaches.is_empty());
+        assert_eq!(words(&verdict(&inputs, 49, 1000).breaches), ["top stopped"]);
+        assert_eq!(words(&verdict(&inputs, 50, 1001).breaches), ["top stopped"]);
+        let inputs = inputs.map(delayed);
         assert_eq!(words(&verdict(&inputs, 49, 1000).breaches), ["top skewed"]);
         assert_eq!(words(&verdict(&inputs, 50, 1001).breaches), ["top stale"]);
     }

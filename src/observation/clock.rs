@@ -9,6 +9,8 @@ const DEFAULT_TOLERANCE: Span = Span::from_nanos(100_000_000);
 #[derive(Debug)]
 pub(super) struct Clock {
     epoch: u64,
+    /// Latest reading of this run by any watch that belongs to it.
+    latest: Option<Stamp>,
     /// Distance of the last step back, until it has been reported.
     unreported: Option<Span>,
     tolerance: Span,
@@ -24,7 +26,7 @@ pub(super) struct Watch {
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { epoch: 0, unreported: None, tolerance: DEFAULT_TOLERANCE }
+        Self { epoch: 0, latest: None, unreported: None, tolerance: DEFAULT_TOLERANCE }
     }
 }
 
@@ -32,14 +34,18 @@ impl Clock {
     /// Takes note of what a watch reads and returns the run that it belongs to.
     pub fn advance(&mut self, watch: &mut Watch, now: Stamp) -> u64 {
         match watch.last {
-            // Another watch has noticed this step already.
-            _ if watch.epoch < self.epoch => watch.last = Some(now),
+            // Another watch has noticed this step already. A reading from before it, by a thread that was held up since, is no
+            // reading of the new run.
+            _ if watch.epoch < self.epoch => watch.last = self.latest.map_or(Some(now), |latest| Some(latest.min(now))),
             Some(last) if now < last - self.tolerance => {
                 self.epoch += 1;
                 self.unreported = Some(last - now);
-                watch.last = Some(now);
+                (watch.last, self.latest) = (Some(now), Some(now));
             }
-            last => watch.last = last.max(Some(now)),
+            last => {
+                watch.last = last.max(Some(now));
+                self.latest = self.latest.max(watch.last);
+            }
         }
         watch.epoch = self.epoch;
         self.epoch
@@ -96,6 +102,17 @@ mod tests {
             }
         }
         assert_eq!(clock.jumps(), 1);
+    }
+
+    #[test]
+    fn a_reading_from_before_a_step_back_that_is_noted_after_it_is_not_another_step() {
+        let (mut clock, mut watches) = (clock(), [Watch::default(), Watch::default()]);
+        for (watch, now) in [(0, 1000), (1, 1001), (0, 20), (1, 1002), (1, 25), (0, 40), (1, 45)] {
+            clock.advance(&mut watches[watch], at(now));
+        }
+        assert_eq!(clock.jumps(), 1);
+        clock.advance(&mut watches[1], at(5));
+        assert_eq!(clock.jumps(), 2, "a second step is seen");
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl EnableSwitch {
                 Off::Old { age, max_age }
             }
         };
-        Some(Breach { input: "enable".into(), fault: Fault::Off(off), refusal: None })
+        Some(Breach::new("enable", Fault::Off(off)))
     }
 }
 

@@ -58,8 +58,11 @@ pub enum Error {
         /// Number of positions.
         positions: usize,
     },
-    /// A joint position that is NaN or infinite.
-    #[error("input `{input}` on topic `{topic}`: expected a finite position of joint `{joint}`, found {value}")]
+    /// A position of a needed joint that is NaN or infinite. The message's other joints are taken.
+    #[error(
+        "input `{input}` on topic `{topic}`: expected a finite position of joint `{joint}`, found {value}; its position before \
+         stays"
+    )]
     JointNotFinite {
         /// Input.
         input: String,
@@ -85,28 +88,24 @@ pub enum Error {
         /// Frame of the message.
         found: String,
     },
-    /// The bytes handed to a state reader are not a joint state.
-    #[error("joint state: {0}")]
-    JointState(#[source] message::Error),
-    /// Joints of the policy's state that the message does not have.
+    /// A joint that the policy reads or moves, twice in one message.
     #[error(
-        "joint state lacks {}: its joints are {}; set `state.<key>.joints` to names that the robot publishes",
-        list(missing),
-        list(present)
+        "input `{input}` on topic `{topic}`: the message has joint `{joint}` more than once, expected one position of each \
+         joint; let its publisher send each joint once"
     )]
+    DuplicateJoint {
+        /// Input.
+        input: String,
+        /// Its topic.
+        topic: String,
+        /// Joint.
+        joint: String,
+    },
+    /// Joints of the policy's state that no message had.
+    #[error("no position of {} in the joint states", list(missing))]
     MissingJoints {
         /// Every missing joint.
         missing: Vec<String>,
-        /// The joints of the message.
-        present: Vec<String>,
-    },
-    /// A joint of the policy's state that the message has twice.
-    #[error(
-        "joint state has joint `{joint}` more than once; expected one position, so two publishers must not share it"
-    )]
-    DuplicateJoint {
-        /// Joint.
-        joint: String,
     },
     /// A state value that is not finite once scaled and stored in single precision.
     #[error("state of joint `{joint}`: expected a finite value, found {value} (from position {position})")]

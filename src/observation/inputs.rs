@@ -1,6 +1,6 @@
 //! The inputs, shared between whoever receives messages and whoever runs the policy.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
@@ -9,36 +9,44 @@ use super::clock::{Clock, Watch};
 use super::enable::EnableSwitch;
 use super::error::Error;
 use super::intake::{self, Content};
+use super::joints::Arrived;
 use super::sample::{CameraSample, JointSample, Observation, PoseSample};
-use super::slot::{Sample, Slot};
+use super::slot::Sample;
 use super::spec::{InputKind, InputSpec, Rules};
 use super::statistics::InputStatistics;
 use super::violation::{Breach, Fault, Violation};
-use crate::time::Stamp;
+use crate::time::{Span, Stamp};
+
+mod store;
+
+use store::{JointStore, Store, lock};
 
 /// One latest-value slot an input, behind a mutex each. A lock is held to move a few words, never to parse, copy,
 /// allocate or free a message, so a topic task and the inference thread cannot hold each other up; swapping pointers
 /// without a lock would not keep sample and counters together. Wrap it in an `Arc` to share it.
+///
+/// [`Inputs::assemble_into`] belongs to one thread, the one that infers: it reads the clock. [`Inputs::check`] and
+/// [`Inputs::read_joints`] may be called from any other and wait for no assembly.
 #[derive(Debug)]
 pub struct Inputs {
     specs: Vec<InputSpec>,
     names: Vec<(Arc<str>, Arc<str>)>,
-    finite: Vec<String>,
-    slots: Vec<Mutex<Slot>>,
+    stores: Vec<Store>,
     instruction: Mutex<Option<Arc<str>>>,
     /// The operator's switch, where there is one.
     enable: Option<Mutex<EnableSwitch>>,
-    /// The one lock taken under another (a slot's, or the scratch's).
+    /// The one lock taken under another (a slot's, or a scratch's).
     clock: Mutex<Clock>,
-    /// Reused by every assembly; its lock also keeps assemblies one after the other.
-    scratch: Mutex<Scratch>,
+    /// Reused by every assembly.
+    assembly: Mutex<(Scratch, Watch)>,
+    /// Reused by every check, so that a check never waits for an assembly.
+    checking: Mutex<Scratch>,
 }
 
 #[derive(Debug, Default)]
 struct Scratch {
     candidates: Vec<Candidate>,
     verdict: Verdict,
-    watch: Watch,
 }
 
 impl Inputs {
@@ -48,21 +56,14 @@ impl Inputs {
     pub fn new(specs: Vec<InputSpec>) -> Self {
         Self {
             names: specs.iter().map(|spec| (spec.name.as_str().into(), spec.topic.as_str().into())).collect(),
-            finite: Vec::new(),
-            slots: specs.iter().map(|_| Mutex::default()).collect(),
+            stores: specs.iter().map(Store::new).collect(),
             instruction: Mutex::default(),
             enable: None,
             clock: Mutex::default(),
-            scratch: Mutex::default(),
+            assembly: Mutex::default(),
+            checking: Mutex::default(),
             specs,
         }
-    }
-
-    /// Refuse a joint state only for these joints when they are not finite. Without it every joint must be: some
-    /// broadcasters publish NaN for joints that have no position.
-    pub fn with_finite_joints(mut self, joints: impl IntoIterator<Item = String>) -> Self {
-        self.finite = joints.into_iter().collect();
-        self
     }
 
     /// Lets the robot move only while [`Inputs::offer_enable`] hears true.
@@ -77,31 +78,62 @@ impl Inputs {
     }
 
     /// Takes up one serialized message that arrived at ROS time `received`. What is broken, empty or not finite is
-    /// refused and counted, and an earlier good sample stays.
+    /// refused and counted, and an earlier good sample stays. Of a joint state with a needed joint that is not finite, the
+    /// other joints are taken. Call it from one task an input: it reads the clock.
+    ///
+    /// # Errors
+    /// Why the message, or a part of it, was refused.
     pub fn offer(&self, input: usize, bytes: Bytes, received: Stamp) -> Result<(), Error> {
-        let (Some(spec), Some(slot)) = (self.specs.get(input), self.slots.get(input)) else {
+        let (Some(spec), Some(store)) = (self.specs.get(input), self.stores.get(input)) else {
             return Err(Error::UnknownInput { index: input, count: self.specs.len() });
         };
-        let stamp = match intake::check(spec, &bytes, &self.finite).inspect_err(|error| refuse(slot, error))? {
+        let slot = match store {
+            Store::Latest(slot) => slot,
+            Store::Joints(joints) => return self.offer_joints(spec, joints, &bytes, received),
+        };
+        let stamp = match intake::check(spec, &bytes).inspect_err(|error| store.refuse(error))? {
             Content::Stamped(stamp) => stamp,
             Content::Text(text) => {
                 self.set_instruction(text);
-                lock(slot).offer_latest(Sample { stamp: received, received, bytes: Bytes::new() });
+                lock(slot).offer_latest(Sample { stamp: received, received, bytes: Bytes::new(), same: false });
                 return Ok(());
             }
         };
-        let sample = Sample { stamp, received, bytes };
+        // The held frame is shared for the comparison, which is made without the lock.
+        let held = lock(slot).latest().map(|held| held.bytes.clone());
+        let same = held.is_some_and(|held| intake::same_but_stamp(&held, &bytes));
+        let sample = Sample { stamp, received, bytes, same };
         let (forgotten, displaced) = {
             let mut slot = lock(slot);
-            let (epoch, tolerance) = {
-                let mut clock = lock(&self.clock);
-                (clock.advance(slot.watch(), received), clock.tolerance())
-            };
+            let (epoch, tolerance) = self.read_clock(slot.watch(), received);
             (slot.enter_epoch(epoch), slot.offer(sample, tolerance))
         };
         // The lock is gone: a frame of megabytes may go back to the system now.
         drop((forgotten, displaced));
         Ok(())
+    }
+
+    fn offer_joints(&self, spec: &InputSpec, joints: &JointStore, bytes: &[u8], received: Stamp) -> Result<(), Error> {
+        let mut parts = lock(&joints.parts);
+        let content = intake::check_joints(spec, bytes, &joints.index, &mut parts);
+        let content = content.inspect_err(|error| joints.refuse(error))?;
+        if let Some(error) = &content.refused {
+            joints.refuse(error);
+        } else if parts.is_empty() {
+            lock(&joints.table).ignore(|| intake::joints_of(bytes));
+            return Ok(());
+        }
+        let (stamp, layout, counted) = (content.stamp, content.layout, content.refused.is_none());
+        let mut table = lock(&joints.table);
+        let (epoch, tolerance) = self.read_clock(table.watch(), received);
+        table.enter_epoch(epoch);
+        table.offer(&parts, Arrived { stamp, received, layout, counted }, tolerance);
+        content.refused.map_or(Ok(()), Err)
+    }
+
+    fn read_clock(&self, watch: &mut Watch, now: Stamp) -> (u64, Span) {
+        let mut clock = lock(&self.clock);
+        (clock.advance(watch, now), clock.tolerance())
     }
 
     /// Sets the instruction (the parameter's path). The latest wins, whether from here or from a topic; the empty
@@ -116,6 +148,24 @@ impl Inputs {
     /// The instruction in force, when there is one.
     pub fn instruction(&self) -> Option<Arc<str>> {
         lock(&self.instruction).clone().filter(|text| !text.trim().is_empty())
+    }
+
+    /// Copies the newest position of every joint that the policy reads or moves, whatever its age: look at the stamps. Where
+    /// nothing is newer than `out` it is left alone. False when there is no input of joint states. Takes one short lock and, into a
+    /// sample that is reused, allocates nothing.
+    pub fn read_joints(&self, out: &mut JointSample) -> bool {
+        let Some((joints, (name, _))) = self.joints().and_then(|at| Some((self.joint_store(at)?, self.names.get(at)?)))
+        else {
+            return false;
+        };
+        if !Arc::ptr_eq(&out.joints, &joints.index.names) {
+            *out =
+                JointSample { name: name.clone(), joints: Arc::clone(&joints.index.names), ..JointSample::default() };
+        }
+        let table = lock(&joints.table);
+        table.read_into(&mut out.sequence, &mut out.readings);
+        out.stamp = table.stamp().unwrap_or_default();
+        true
     }
 
     /// Takes up a message of the operator's switch that came at ROS time `received`.
@@ -139,15 +189,6 @@ impl Inputs {
         breach.map_or(Ok(()), |breach| Err(Violation { at: now, breaches: vec![breach] }))
     }
 
-    /// The joint state held, whatever its age: what a stop command starts from. Look at its stamp.
-    pub fn latest_joints(&self) -> Option<JointSample> {
-        let index = self.joints()?;
-        let (name, _) = self.names.get(index)?;
-        let slot = lock(self.slots.get(index)?);
-        let sample = slot.latest()?;
-        Some(JointSample { name: name.clone(), stamp: sample.stamp, bytes: sample.bytes.clone() })
-    }
-
     /// The observation at ROS time `now`, or everything that forbids it.
     pub fn assemble(&self, now: Stamp, rules: &Rules) -> Result<Observation, Violation> {
         let mut observation = Observation::default();
@@ -157,8 +198,8 @@ impl Inputs {
 
     /// [`Inputs::assemble`] into an observation that is reused; on a violation it is left as it was.
     pub fn assemble_into(&self, now: Stamp, rules: &Rules, out: &mut Observation) -> Result<(), Violation> {
-        let mut scratch = lock(&self.scratch);
-        let Scratch { candidates, verdict, watch } = &mut *scratch;
+        let mut assembly = lock(&self.assembly);
+        let (Scratch { candidates, verdict }, watch) = &mut *assembly;
         let (epoch, jump) = {
             let mut clock = lock(&self.clock);
             clock.set_tolerance(rules.future_tolerance);
@@ -167,20 +208,12 @@ impl Inputs {
         verdict.clear();
         if let Some(back) = jump {
             let fault = Fault::ClockWentBack { back, tolerance: rules.future_tolerance };
-            verdict.breaches.push(Breach { input: "clock".into(), fault, refusal: None });
+            verdict.breaches.push(Breach::new("clock", fault));
         }
         self.look(now, epoch, rules, candidates);
         assembler::judge(candidates, rules, now, verdict);
         let instruction = self.instruction();
-        let stateless = !self.specs.iter().any(|spec| matches!(spec.kind, InputKind::Joints | InputKind::Pose));
-        for (missing, name, fault) in
-            [(stateless, "joints", Fault::Missing), (instruction.is_none(), "instruction", Fault::NoInstruction)]
-        {
-            if missing {
-                verdict.breaches.push(Breach { input: name.into(), fault, refusal: None });
-            }
-        }
-        verdict.breaches.extend(self.enable_switch().and_then(|switch| switch.check(now, rules.enable_max_age)));
+        self.judge_others(now, rules, instruction.is_some(), verdict);
         let (Some(stamp), Some(instruction), true) =
             (assembler::observation_stamp(candidates), instruction, verdict.breaches.is_empty())
         else {
@@ -195,19 +228,16 @@ impl Inputs {
         Ok(())
     }
 
-    /// Whether [`Inputs::assemble`] would have an observation at `now`. Takes nothing: no sample counts as used, and a clock that
-    /// went back is still told to the next assembly.
+    /// Whether [`Inputs::assemble`] would have an observation at `now`. Takes nothing: no sample counts as used, and the clock is
+    /// left to those that read it, so `now` may be older than what other threads have read meanwhile.
     pub fn check(&self, now: Stamp, rules: &Rules) -> Result<(), Violation> {
-        let mut scratch = lock(&self.scratch);
-        let Scratch { candidates, verdict, watch } = &mut *scratch;
-        let epoch = lock(&self.clock).advance(watch, now);
+        let mut checking = lock(&self.checking);
+        let Scratch { candidates, verdict } = &mut *checking;
+        let epoch = lock(&self.clock).jumps();
         verdict.clear();
         self.look(now, epoch, rules, candidates);
         assembler::judge(candidates, rules, now, verdict);
-        if self.instruction().is_none() {
-            verdict.breaches.push(Breach { input: "instruction".into(), fault: Fault::NoInstruction, refusal: None });
-        }
-        verdict.breaches.extend(self.enable_switch().and_then(|switch| switch.check(now, rules.enable_max_age)));
+        self.judge_others(now, rules, self.instruction().is_some(), verdict);
         candidates.iter_mut().for_each(|candidate| candidate.snapshot.held = None);
         match verdict.breaches.is_empty() {
             true => Ok(()),
@@ -215,9 +245,19 @@ impl Inputs {
         }
     }
 
-    /// Counters of every input, in their order.
-    pub fn statistics(&self) -> Vec<InputStatistics> {
-        self.names.iter().zip(&self.slots).map(|(names, slot)| statistics(names, &lock(slot))).collect()
+    /// What is missing besides the samples of the inputs, and what the operator's switch says.
+    fn judge_others(&self, now: Stamp, rules: &Rules, instructed: bool, verdict: &mut Verdict) {
+        let stateless = !self.specs.iter().any(|spec| matches!(spec.kind, InputKind::Joints | InputKind::Pose));
+        let missing = [(stateless, "joints", Fault::Missing), (!instructed, "instruction", Fault::NoInstruction)];
+        for (_, name, fault) in missing.into_iter().filter(|(missing, ..)| *missing) {
+            verdict.breaches.push(Breach::new(name, fault));
+        }
+        verdict.breaches.extend(self.enable_switch().and_then(|switch| switch.check(now, rules.enable_max_age)));
+    }
+
+    /// Counters of every input, in their order, and their rates at `now`.
+    pub fn statistics(&self, now: Stamp) -> Vec<InputStatistics> {
+        self.names.iter().zip(&self.stores).map(|(names, store)| store.statistics(names, now)).collect()
     }
 
     /// Times that ROS time went back.
@@ -229,19 +269,34 @@ impl Inputs {
         self.specs.iter().position(|spec| spec.kind == InputKind::Joints)
     }
 
+    fn joint_store(&self, input: usize) -> Option<&JointStore> {
+        match self.stores.get(input)? {
+            Store::Joints(joints) => Some(joints),
+            Store::Latest(_) => None,
+        }
+    }
+
     /// Snapshots of the slots of stamped inputs, in the order of the inputs.
     fn look(&self, now: Stamp, epoch: u64, rules: &Rules, candidates: &mut Vec<Candidate>) {
-        let stamped = || self.specs.iter().enumerate().filter(|(_, spec)| spec.kind.is_stamped());
         if candidates.is_empty() {
-            let names = stamped().filter_map(|(input, _)| Some((input, self.names.get(input)?.0.clone())));
-            candidates.extend(names.map(|(input, name)| Candidate::new(input, name)));
+            let stamped = self.specs.iter().enumerate().filter(|(_, spec)| spec.kind.is_stamped());
+            candidates.extend(stamped.map(|(input, spec)| Candidate::new(input, spec)));
         }
         for candidate in candidates {
-            let Some(slot) = self.slots.get(candidate.input) else { continue };
+            let Some(store) = self.stores.get(candidate.input) else { continue };
             candidate.rule = rules.of(candidate.input);
-            let displaced = {
-                let mut slot = lock(slot);
-                (slot.enter_epoch(epoch), slot.snapshot(now, rules.future_tolerance, &mut candidate.snapshot))
+            let tolerance = rules.future_tolerance;
+            let displaced = match store {
+                Store::Latest(slot) => {
+                    let mut slot = lock(slot);
+                    (slot.enter_epoch(epoch), slot.snapshot(now, tolerance, &mut candidate.snapshot))
+                }
+                Store::Joints(joints) => {
+                    let mut table = lock(&joints.table);
+                    table.enter_epoch(epoch);
+                    table.snapshot(now, tolerance, &mut candidate.snapshot, &mut candidate.joints);
+                    (None, None)
+                }
             };
             drop(displaced);
         }
@@ -255,17 +310,24 @@ impl Inputs {
             out.joints = None;
         }
         for candidate in candidates {
-            let (Some(spec), Some(slot)) = (self.specs.get(candidate.input), self.slots.get(candidate.input)) else {
+            let (Some(spec), Some(store)) = (self.specs.get(candidate.input), self.stores.get(candidate.input)) else {
                 continue;
             };
             let Some((stamp, bytes)) = candidate.snapshot.held.take() else { continue };
             let name = candidate.name.clone();
+            let slot = match store {
+                Store::Latest(slot) => slot,
+                Store::Joints(store) => {
+                    if Some(candidate.input) == joints {
+                        candidate.joints.copy_into(name, stamp, &store.index, out.joints.get_or_insert_default());
+                        lock(&store.table).mark_used(&candidate.joints);
+                    }
+                    continue;
+                }
+            };
             match spec.kind {
                 InputKind::Camera { transport } => {
                     put(&mut out.cameras, &mut cameras, CameraSample { name, stamp, transport, bytes });
-                }
-                InputKind::Joints if Some(candidate.input) == joints => {
-                    out.joints = Some(JointSample { name, stamp, bytes });
                 }
                 InputKind::Pose => put(&mut out.poses, &mut poses, PoseSample { name, stamp, bytes }),
                 InputKind::Joints | InputKind::Instruction => continue,
@@ -284,36 +346,6 @@ fn put<T>(list: &mut Vec<T>, at: &mut usize, sample: T) {
         None => list.push(sample),
     }
     *at += 1;
-}
-
-fn refuse(slot: &Mutex<Slot>, error: &Error) {
-    let reason = error.to_string().into();
-    lock(slot).refuse(reason);
-}
-
-/// A thread that panicked elsewhere leaves a slot whole: every change to it is one call that cannot fail.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn statistics((name, topic): &(Arc<str>, Arc<str>), slot: &Slot) -> InputStatistics {
-    let counts = slot.counts();
-    InputStatistics {
-        name: name.clone(),
-        topic: topic.clone(),
-        received: counts.received,
-        used: counts.used,
-        overwritten: counts.overwritten,
-        refused: counts.refused,
-        last_refusal: slot.last_refusal(),
-        out_of_order: counts.out_of_order,
-        repeated: counts.repeated,
-        future: counts.future,
-        restarts: counts.restarts,
-        last_stamp: slot.latest().map(|sample| sample.stamp),
-        last_age: slot.last_age(),
-        rate: slot.rate().measure(),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! What a message must be to enter a slot. Runs outside every lock and copies nothing.
 
+use std::sync::Arc;
+
+use super::assembler::joint_list;
 use super::error::Error;
+use super::joints::{JointIndex, Parts, layout};
 use super::spec::{InputKind, InputSpec, Transport};
 use crate::message::{CompressedImageView, ImageView, JointStateView, PoseStampedView, text};
 use crate::time::Stamp;
@@ -14,9 +18,19 @@ pub(super) enum Content<'a> {
     Text(&'a str),
 }
 
-/// Checks a message and gives its header stamp, or its text when its type has no header. Pixels of compressed frames are not decoded here;
-/// of raw frames encoding, step and size are checked. `joints` are those that must be finite; empty means all.
-pub(super) fn check<'a>(spec: &InputSpec, bytes: &'a [u8], joints: &[String]) -> Result<Content<'a>, Error> {
+/// What a joint state brings.
+#[derive(Debug)]
+pub(super) struct JointContent {
+    pub stamp: Stamp,
+    /// Hash of the joint names.
+    pub layout: u64,
+    /// A needed joint whose position is not finite; it is not among the parts.
+    pub refused: Option<Error>,
+}
+
+/// Checks a message of any type but joint states, and gives its header stamp, or its text when its type has no header. Pixels of
+/// compressed frames are not decoded here; of raw frames encoding, step and size are checked.
+pub(super) fn check<'a>(spec: &InputSpec, bytes: &'a [u8]) -> Result<Content<'a>, Error> {
     let stamp = match spec.kind {
         InputKind::Camera { transport: Transport::Raw } => {
             let view = ImageView::parse(bytes).map_err(|source| message(spec, source))?;
@@ -26,43 +40,81 @@ pub(super) fn check<'a>(spec: &InputSpec, bytes: &'a [u8], joints: &[String]) ->
         InputKind::Camera { transport: Transport::Compressed } => {
             CompressedImageView::parse(bytes).map_err(|source| message(spec, source))?.header.stamp
         }
-        InputKind::Joints => check_joints(spec, bytes, joints)?,
+        InputKind::Joints => JointStateView::parse(bytes).map_err(|source| message(spec, source))?.header.stamp,
         InputKind::Pose => check_pose(spec, bytes)?,
         InputKind::Instruction => {
             return text(bytes).map(Content::Text).map_err(|source| message(spec, source));
         }
     };
+    stamped(spec, stamp).map(Content::Stamped)
+}
+
+fn stamped(spec: &InputSpec, stamp: Stamp) -> Result<Stamp, Error> {
     if stamp == Stamp::default() {
         return Err(Error::Unstamped { input: spec.name.clone(), topic: spec.topic.clone() });
     }
-    Ok(Content::Stamped(stamp))
+    Ok(stamp)
+}
+
+/// Bytes of a stamped message up to the end of its stamp: encapsulation header, seconds, nanoseconds.
+const STAMPED: usize = 12;
+
+/// Whether two stamped messages are the same bit by bit but for their stamps. Ends at the first difference.
+pub(super) fn same_but_stamp(one: &[u8], other: &[u8]) -> bool {
+    one.get(STAMPED..).is_some_and(|one| Some(one) == other.get(STAMPED..))
 }
 
 fn message(spec: &InputSpec, source: crate::message::Error) -> Error {
     Error::Message { input: spec.name.clone(), topic: spec.topic.clone(), source }
 }
 
-fn check_joints(spec: &InputSpec, bytes: &[u8], must_be_finite: &[String]) -> Result<Stamp, Error> {
+/// Checks a joint state and writes the positions of needed joints into `parts`; empty when it has none of them, which is no fault:
+/// other publishers may have them.
+pub(super) fn check_joints(
+    spec: &InputSpec,
+    bytes: &[u8],
+    index: &JointIndex,
+    parts: &mut Parts,
+) -> Result<JointContent, Error> {
+    parts.clear();
     let view = JointStateView::parse(bytes).map_err(|source| message(spec, source))?;
     let (input, topic) = (&spec.name, &spec.topic);
-    let (names, positions) = (view.names().count(), view.positions().count());
+    let (names, positions) = (view.len(), view.positions().len());
     if names == 0 {
         return Err(Error::NoJoints { input: input.clone(), topic: topic.clone() });
+    }
+    let content = JointContent { stamp: view.header.stamp, layout: layout(view.names()), refused: None };
+    if !view.names().any(|name| index.place(name).is_some()) {
+        return Ok(content);
     }
     if names != positions {
         return Err(Error::JointLengths { input: input.clone(), topic: topic.clone(), names, positions });
     }
+    stamped(spec, content.stamp)?;
+    let mut refused = None;
     for (joint, value) in view.names().zip(view.positions()) {
-        if !value.is_finite() && (must_be_finite.is_empty() || must_be_finite.iter().any(|name| name == joint)) {
-            return Err(Error::JointNotFinite {
-                input: input.clone(),
-                topic: topic.clone(),
-                joint: joint.to_owned(),
-                value,
-            });
+        let Some(place) = index.place(joint) else { continue };
+        if parts.iter().any(|(before, _)| *before == place) {
+            parts.clear();
+            let (input, topic, joint) = (input.clone(), topic.clone(), joint.to_owned());
+            return Err(Error::DuplicateJoint { input, topic, joint });
+        }
+        if value.is_finite() {
+            parts.push((place, value));
+        } else if refused.is_none() {
+            let (input, topic, joint) = (input.clone(), topic.clone(), joint.to_owned());
+            refused = Some(Error::JointNotFinite { input, topic, joint, value });
         }
     }
-    Ok(view.header.stamp)
+    Ok(JointContent { refused, ..content })
+}
+
+/// Joints of a message in words, at most the first few.
+pub(super) fn joints_of(bytes: &[u8]) -> Option<Arc<str>> {
+    let view = JointStateView::parse(bytes).ok()?;
+    // A name of any length may come from outside.
+    let names: Vec<String> = view.names().map(|name| name.chars().take(64).collect()).collect();
+    joint_list(names.iter())
 }
 
 fn check_pose(spec: &InputSpec, bytes: &[u8]) -> Result<Stamp, Error> {

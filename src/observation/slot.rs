@@ -5,12 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::clock::Watch;
+use super::order::{Arrival, Order};
 use super::rate::RateWindow;
 use crate::time::{Span, Stamp};
-
-/// Consecutive messages, each older than the held sample but newer than the one before, after which the source's own
-/// clock is taken to have been set back (driver restart) and its new stamps are followed. Fewer are late deliveries.
-const RESTART_AFTER: u32 = 5;
 
 /// One message that passed the checks of its type.
 #[derive(Clone, Debug)]
@@ -21,6 +18,8 @@ pub(super) struct Sample {
     pub received: Stamp,
     /// The whole serialized message.
     pub bytes: Bytes,
+    /// Whether all but its stamp is bit by bit what the held sample has.
+    pub same: bool,
 }
 
 /// What became of the messages of one input. `received` is the sum of the others and of a held sample not yet used.
@@ -33,6 +32,8 @@ pub(super) struct Counts {
     pub out_of_order: u64,
     pub repeated: u64,
     pub future: u64,
+    /// Joint states without any joint that is needed.
+    pub unneeded: u64,
     /// Times that the source's clock was found set back; no message is counted here.
     pub restarts: u64,
 }
@@ -41,8 +42,8 @@ pub(super) struct Counts {
 struct Held {
     sample: Sample,
     used: bool,
-    /// Messages since that carried the same stamp.
-    repeats: u64,
+    /// Stamp of the first of the samples in a row that were all the same, and how many came after it.
+    same: (Stamp, u64),
 }
 
 /// What an assembler sees of a slot.
@@ -50,6 +51,12 @@ struct Held {
 pub(super) struct Snapshot {
     /// Stamp and bytes of the held sample.
     pub held: Option<(Stamp, Bytes)>,
+    /// ROS time at which the last message arrived that was not refused.
+    pub arrived: Stamp,
+    /// Mean time from one arrival to the next, when enough came to tell.
+    pub period: Option<Span>,
+    /// For how long, by header stamp, samples have been the same bit by bit, and how many came after the first.
+    pub same: (Span, u64),
     /// Whether the held sample has been in an observation before.
     pub used: bool,
     /// Messages since the held sample that carried its stamp.
@@ -68,12 +75,12 @@ pub(super) struct Slot {
     /// The last message, when its stamp lay too far ahead of the clock on arrival: kept apart so that one wild stamp
     /// cannot block the stream, and taken up once the clock has reached it.
     ahead: Option<Sample>,
-    /// Length and newest stamp of the current run of older messages.
-    older: (u32, Stamp),
+    order: Order,
     counts: Counts,
     last_refusal: Option<Arc<str>>,
     refused_since_held: bool,
     rate: RateWindow,
+    arrived: Stamp,
     last_age: Option<Span>,
     watch: Watch,
 }
@@ -82,6 +89,7 @@ impl Slot {
     /// Takes up one message. What it displaces comes back, to be freed outside the lock.
     pub fn offer(&mut self, sample: Sample, tolerance: Span) -> Option<Sample> {
         self.counts.received += 1;
+        self.arrived = sample.received;
         if sample.stamp > sample.received + tolerance {
             self.counts.future += 1;
             return self.ahead.replace(sample);
@@ -116,7 +124,7 @@ impl Slot {
         }
         self.epoch = epoch;
         self.ahead = None;
-        self.older = Default::default();
+        self.order = Order::default();
         self.rate.clear();
         self.held.take().map(|held| self.retire(held))
     }
@@ -131,7 +139,10 @@ impl Slot {
         into.held = self.held.as_ref().map(|held| (held.sample.stamp, held.sample.bytes.clone()));
         self.last_age = into.held.as_ref().map(|held| held.0.age_at(now));
         into.used = self.held.as_ref().is_some_and(|held| held.used);
-        into.repeats = self.held.as_ref().map_or(0, |held| held.repeats);
+        into.repeats = self.order.repeats();
+        into.arrived = self.arrived;
+        into.period = self.rate.period();
+        into.same = self.held.as_ref().map_or_else(Default::default, |h| (h.sample.stamp - h.same.0, h.same.1));
         into.ahead = self.ahead.as_ref().map(|sample| sample.stamp);
         into.refusal = self.last_refusal.clone().filter(|_| self.refused_since_held);
         displaced
@@ -176,14 +187,17 @@ impl Slot {
     }
 
     fn accept(&mut self, sample: Sample) -> Option<Sample> {
-        if let Some(held) = &mut self.held {
-            if sample.stamp == held.sample.stamp {
+        match self.order.arrive(sample.stamp) {
+            Arrival::Newer => {}
+            Arrival::Restarted => {
+                self.counts.restarts += 1;
+                self.rate.clear();
+            }
+            Arrival::Repeat => {
                 self.counts.repeated += 1;
-                held.repeats += 1;
-                self.older = Default::default();
                 return Some(sample);
             }
-            if sample.stamp < held.sample.stamp && !self.source_restarted(sample.stamp) {
+            Arrival::Older => {
                 self.counts.out_of_order += 1;
                 return Some(sample);
             }
@@ -192,21 +206,13 @@ impl Slot {
         self.hold(sample)
     }
 
-    fn source_restarted(&mut self, stamp: Stamp) -> bool {
-        let (run, newest) = self.older;
-        self.older = (if run > 0 && stamp > newest { run + 1 } else { 1 }, stamp);
-        let restarted = self.older.0 >= RESTART_AFTER;
-        if restarted {
-            self.counts.restarts += 1;
-            self.rate.clear();
-        }
-        restarted
-    }
-
     fn hold(&mut self, sample: Sample) -> Option<Sample> {
-        self.older = Default::default();
         self.refused_since_held = false;
-        let displaced = self.held.replace(Held { sample, used: false, repeats: 0 });
+        let same = match &self.held {
+            Some(held) if sample.same && sample.stamp > held.sample.stamp => (held.same.0, held.same.1 + 1),
+            _ => (sample.stamp, 0),
+        };
+        let displaced = self.held.replace(Held { sample, used: false, same });
         displaced.map(|held| self.retire(held))
     }
 

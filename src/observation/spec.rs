@@ -57,6 +57,16 @@ impl InputKind {
         }
     }
 
+    /// What one message of this kind is called.
+    pub const fn sample_name(self) -> &'static str {
+        match self {
+            Self::Camera { .. } => "frame",
+            Self::Joints => "joint state",
+            Self::Pose => "pose",
+            Self::Instruction => "instruction",
+        }
+    }
+
     /// Whether messages of this kind have a header stamp, and so an age.
     pub const fn is_stamped(self) -> bool {
         !matches!(self, Self::Instruction)
@@ -74,6 +84,17 @@ pub struct InputSpec {
     pub kind: InputKind,
     /// Frame that the messages of a pose must be in; empty: any. Not looked at of other kinds.
     pub frame_id: String,
+    /// Joints that are taken from joint states. Not looked at of other kinds.
+    pub joints: JointNames,
+}
+
+/// Joints that the policy is concerned with. All others of a joint state are ignored.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct JointNames {
+    /// Read by the policy: an observation needs a fresh position of each.
+    pub read: Vec<String>,
+    /// Moved by the policy: their positions are kept where they are published.
+    pub moved: Vec<String>,
 }
 
 /// A state key that a pose gives: which input, for which key. What of the pose goes where is decided by the key's width.
@@ -93,6 +114,16 @@ pub struct InputRule {
     /// Whether age and skew of this input forbid inference. When not, they are reported only; the input must still
     /// have been seen once.
     pub required: bool,
+    /// For how long, by header stamp, frames may be the same bit by bit under fresh stamps; zero: for ever. Not looked
+    /// at of other kinds than cameras.
+    pub stuck_after: Span,
+}
+
+impl InputRule {
+    /// An age rule without the rule on frames that are all the same.
+    pub const fn age(max_age: Span, required: bool) -> Self {
+        Self { max_age, required, stuck_after: Span::ZERO }
+    }
 }
 
 /// What the node does when an observation breaks a rule.
@@ -142,6 +173,6 @@ pub struct Rules {
 impl Rules {
     /// The rule of one input.
     pub fn of(&self, input: usize) -> InputRule {
-        self.per_input.get(input).copied().unwrap_or(InputRule { max_age: Span::ZERO, required: true })
+        self.per_input.get(input).copied().unwrap_or(InputRule::age(Span::ZERO, true))
     }
 }

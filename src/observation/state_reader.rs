@@ -1,7 +1,9 @@
-//! From a JointState's names to the model's state: by name, whatever the order, extra joints ignored.
+//! From merged joint states to the model's state: by name, whatever the order, extra joints ignored.
+
+use std::sync::Arc;
 
 use super::error::Error;
-use crate::message::JointStateView;
+use super::sample::JointSample;
 
 /// How one state or action key of the policy maps to joints: `model = joint * scale + offset`, element by element.
 /// Joints are in ROS units (rad or m); the model's units are the training data's.
@@ -53,20 +55,16 @@ struct Element {
     joint: String,
     scale: f64,
     offset: f64,
-    /// Position of the message at hand, rad or m.
-    position: f64,
+    /// Place of the joint in the samples.
+    place: usize,
 }
 
-/// Reads the policy's state from joint states. Remembers where each joint was in the last message and checks every
-/// name against it, so that a publisher that changes its order is followed, and one that keeps it costs no search and
-/// no allocation.
+/// Reads the policy's state from merged joint states. Searches the names once: samples of the same inputs share them.
 #[derive(Debug)]
 pub struct StateReader {
     elements: Vec<Element>,
-    /// Names of the message that `found` was made for.
-    layout: Vec<String>,
-    /// Where each element is: (index in the message, element), ascending.
-    found: Vec<(usize, usize)>,
+    /// Names of the samples that the places were found for.
+    names: Arc<[String]>,
 }
 
 impl StateReader {
@@ -80,10 +78,16 @@ impl StateReader {
                 joint: joint.clone(),
                 scale,
                 offset,
-                position: f64::NAN,
+                place: usize::MAX,
             }));
         }
-        Ok(Self { elements, layout: Vec::new(), found: Vec::new() })
+        Ok(Self { elements, names: Arc::default() })
+    }
+
+    /// A reader of the positions of these joints, in this order.
+    pub fn of_joints(joints: &[String]) -> Self {
+        let element = |joint: &String| Element { joint: joint.clone(), scale: 1.0, offset: 0.0, place: usize::MAX };
+        Self { elements: joints.iter().map(element).collect(), names: Arc::default() }
     }
 
     /// Number of state values, all keys together.
@@ -96,31 +100,33 @@ impl StateReader {
         self.elements.iter().map(|element| element.joint.as_str())
     }
 
-    /// Reads a serialized joint state into `out`, `[width]` in model units and order.
-    pub fn read(&mut self, bytes: &[u8], out: &mut [f32]) -> Result<(), Error> {
+    /// Reads a sample into `out`, `[width]` in model units and order.
+    ///
+    /// # Errors
+    /// [`Error::StateWidth`], [`Error::MissingJoints`] naming every joint that has no position, [`Error::StateNotFinite`].
+    pub fn read(&mut self, sample: &JointSample, out: &mut [f32]) -> Result<(), Error> {
         self.expect_width(out.len())?;
-        self.take_positions(bytes)?;
+        self.find(sample)?;
         for (element, out) in self.elements.iter().zip(out) {
-            let value = element.position * element.scale + element.offset;
+            let position = element.position(sample)?;
+            let value = position * element.scale + element.offset;
             *out = value as f32;
             if !out.is_finite() {
-                let (joint, position) = (element.joint.clone(), element.position);
-                return Err(Error::StateNotFinite { joint, position, value });
+                return Err(Error::StateNotFinite { joint: element.joint.clone(), position, value });
             }
         }
         Ok(())
     }
 
     /// Reads the joints' own positions (rad or m), unscaled, in the same order.
-    pub fn read_positions(&mut self, bytes: &[u8], out: &mut [f64]) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::StateWidth`], [`Error::MissingJoints`].
+    pub fn read_positions(&mut self, sample: &JointSample, out: &mut [f64]) -> Result<(), Error> {
         self.expect_width(out.len())?;
-        self.take_positions(bytes)?;
+        self.find(sample)?;
         for (element, out) in self.elements.iter().zip(out) {
-            *out = element.position;
-            if !out.is_finite() {
-                let (joint, position) = (element.joint.clone(), element.position);
-                return Err(Error::StateNotFinite { joint, position, value: position });
-            }
+            *out = element.position(sample)?;
         }
         Ok(())
     }
@@ -130,46 +136,33 @@ impl StateReader {
         if found == expected { Ok(()) } else { Err(Error::StateWidth { expected, found }) }
     }
 
-    fn take_positions(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let view = JointStateView::parse(bytes).map_err(Error::JointState)?;
-        let known = !self.layout.is_empty() && view.names().eq(self.layout.iter().map(String::as_str));
-        if !known {
-            self.search(&view)?;
-        }
-        for element in &mut self.elements {
-            element.position = f64::NAN;
-        }
-        let mut found = self.found.iter().peekable();
-        for (at, position) in view.positions().enumerate() {
-            while let Some((_, element)) = found.next_if(|(wanted, _)| *wanted == at) {
-                if let Some(element) = self.elements.get_mut(*element) {
-                    element.position = position;
-                }
+    /// Finds every element among the names of a sample and refuses one that lacks positions.
+    fn find(&mut self, sample: &JointSample) -> Result<(), Error> {
+        if !Arc::ptr_eq(&self.names, &sample.joints) {
+            self.names = Arc::clone(&sample.joints);
+            for element in &mut self.elements {
+                let place = sample.joints.iter().position(|name| *name == element.joint);
+                element.place = place.unwrap_or(usize::MAX);
             }
         }
-        Ok(())
+        if self.elements.iter().all(|element| sample.get(element.place).is_some()) {
+            return Ok(());
+        }
+        let mut missing: Vec<String> = Vec::new();
+        for element in self.elements.iter().filter(|element| sample.get(element.place).is_none()) {
+            if !missing.contains(&element.joint) {
+                missing.push(element.joint.clone());
+            }
+        }
+        Err(Error::MissingJoints { missing })
     }
+}
 
-    /// Finds every element in a message whose names differ from the last.
-    fn search(&mut self, view: &JointStateView<'_>) -> Result<(), Error> {
-        self.layout.clear();
-        self.found.clear();
-        let mut missing = Vec::new();
-        for (index, element) in self.elements.iter().enumerate() {
-            let mut places = view.names().enumerate().filter(|(_, name)| *name == element.joint);
-            match (places.next(), places.next()) {
-                (Some((at, _)), None) => self.found.push((at, index)),
-                (Some(_), Some(_)) => return Err(Error::DuplicateJoint { joint: element.joint.clone() }),
-                (None, _) if missing.contains(&element.joint) => {}
-                (None, _) => missing.push(element.joint.clone()),
-            }
-        }
-        if !missing.is_empty() {
-            return Err(Error::MissingJoints { missing, present: view.names().map(str::to_owned).collect() });
-        }
-        self.found.sort_unstable();
-        self.layout.extend(view.names().map(str::to_owned));
-        Ok(())
+impl Element {
+    fn position(&self, sample: &JointSample) -> Result<f64, Error> {
+        let reading = sample.get(self.place);
+        let reading = reading.ok_or_else(|| Error::MissingJoints { missing: vec![self.joint.clone()] })?;
+        Ok(reading.position)
     }
 }
 

@@ -6,7 +6,8 @@ use super::rate::InputRate;
 use crate::time::{Span, Stamp};
 
 /// Counters and times of one input since the start. `received` is the sum of `used`, `overwritten`, `refused`,
-/// `out_of_order`, `repeated`, `future`, and one when the held sample has not been used yet.
+/// `out_of_order`, `repeated`, `future`, `unneeded`, and of the held messages that have not been used yet: at most one, or of
+/// joint states one a publisher.
 #[derive(Clone, PartialEq, Debug)]
 pub struct InputStatistics {
     /// Input.
@@ -30,9 +31,15 @@ pub struct InputStatistics {
     pub repeated: u64,
     /// Messages whose stamp lay ahead of the clock and was not trusted.
     pub future: u64,
+    /// Joint states without any joint that the policy reads or moves: those of other publishers.
+    pub unneeded: u64,
     /// Times that the source's own clock was found set back.
     pub restarts: u64,
-    /// Header stamp of the held sample (time of arrival for the instruction).
+    /// Joints that the policy reads or moves and that come in messages of different sets of joints: from several publishers, of which
+    /// the freshest stamp wins.
+    pub shared_joints: Vec<String>,
+    /// Header stamp of the held sample (time of arrival for the instruction; of joint states, the stamp of the oldest joint that the
+    /// policy reads, and `None` until each has been seen).
     pub last_stamp: Option<Stamp>,
     /// Age that the held sample had when an observation was last asked for; `None` before, and for the instruction.
     pub last_age: Option<Span>,

@@ -99,7 +99,7 @@ impl State {
         if !self.joints.is_empty() {
             let sample = observation.joints.as_ref();
             let sample = sample.ok_or_else(|| Error::Joints("the observation has none".to_owned()))?;
-            self.reader.read(&sample.bytes, &mut self.joints)?;
+            self.reader.read(sample, &mut self.joints)?;
         }
         for key in &self.keys {
             let out = self.raw.get_mut(key.columns.clone()).unwrap_or_default();

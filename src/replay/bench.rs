@@ -46,7 +46,7 @@ pub fn run(
 ) -> Result<Latencies, Error> {
     let reader = BagReader::open(bag)?;
     let topics = join_topics(&reader, settings, bag)?;
-    let inputs = Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joint_names());
+    let inputs = Inputs::new(settings.inputs.clone());
     if !settings.instruction.is_empty() {
         inputs.set_instruction(&settings.instruction);
     }

@@ -79,18 +79,19 @@ pub struct Sources {
 impl Sources {
     fn snapshot(&self, memory: MemoryUse) -> Snapshot {
         let settings = self.settings.get();
+        let now = self.clock.now();
         Snapshot {
             motion: self.control.get().map(|control| control.status(&settings)),
             stop_waits: self.operator.is_waiting(),
             enable: self.inputs.enable_switch(),
-            now: self.clock.now(),
+            now,
             simulated: self.clock.simulated(),
             clock_jumps: self.inputs.clock_jumps(),
             phase: self.phase.get(),
             settings,
             policy: self.policy.name.clone(),
             fingerprint: self.policy.fingerprint.clone(),
-            inputs: self.inputs.statistics(),
+            inputs: self.inputs.statistics(now),
             instruction: self.inputs.instruction(),
             report: self.report.get(),
             memory,

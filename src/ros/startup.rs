@@ -88,7 +88,7 @@ impl Builder {
         let Self { mut node, policy, parameters, logging } = self;
         let settings = parameters.settings().clone();
         let clock = RosClock::of(&mut node, settings.use_sim_time)?;
-        let inputs = Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joint_names());
+        let inputs = Inputs::new(settings.inputs.clone());
         let enable = EnableTopic::create(&mut node, &settings)?;
         let inputs = Arc::new(if enable.is_some() { inputs.with_enable_switch() } else { inputs });
         inputs.set_instruction(&settings.instruction);

@@ -6,14 +6,17 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::chunk::{
-    self, Chunk, JointBounds, Latencies, LimitCounts, Motion, NewChunk, Plan, TrajectoryBuffer, Watchdog, WatchdogState,
+    self, JointBounds, Latencies, LimitCounts, Measured, Motion, NewChunk, Plan, PublishedRows, TrajectoryBuffer,
+    TurnJump, Watchdog, WatchdogState,
 };
 use crate::parameters::Settings;
 use crate::time::{Span, Stamp};
 
 mod brake;
+mod sensing;
 
 pub use brake::{Braked, Watched};
+use sensing::JointSensor;
 
 /// Why nothing moves at first.
 const NO_SETTINGS: &str = "no limits have been set yet";
@@ -23,6 +26,8 @@ const NO_SETTINGS: &str = "no limits have been set yet";
 pub struct Control {
     /// Joints that are moved.
     joints: Arc<[String]>,
+    /// Locked before the state where both are.
+    sensor: Mutex<JointSensor>,
     state: Mutex<State>,
     /// The latest plan: a slot of its own, locked for one clone of a pointer.
     plan: Mutex<Option<Arc<Plan>>>,
@@ -31,6 +36,11 @@ pub struct Control {
 #[derive(Debug)]
 struct State {
     motion: Motion,
+    measured: Measured,
+    /// A jump of a turn between the last samples that nothing has followed yet.
+    jump: Option<TurnJump>,
+    /// The last chunk in force.
+    published: PublishedRows,
     watchdog: Watchdog,
     latencies: Latencies,
     /// Of the last chunk.
@@ -112,6 +122,9 @@ impl Control {
     pub fn new(joints: Arc<[String]>) -> Self {
         let state = State {
             motion: Motion::new(Arc::clone(&joints)),
+            measured: Measured::new(joints.len()),
+            jump: None,
+            published: PublishedRows::default(),
             watchdog: Watchdog::default(),
             latencies: Latencies::default(),
             shape: Shape::default(),
@@ -124,7 +137,7 @@ impl Control {
             forbidden: (!joints.is_empty()).then(|| NO_SETTINGS.into()),
             ending: false,
         };
-        Self { joints, state: Mutex::new(state), plan: Mutex::default() }
+        Self { joints, sensor: Mutex::default(), state: Mutex::new(state), plan: Mutex::default() }
     }
 
     /// Takes over the limits of settings that changed.
@@ -204,7 +217,10 @@ impl Control {
     ) -> Result<bool, chunk::Error> {
         let mut state = self.lock();
         self.look(&mut state, new.now, settings);
-        let State { motion, watchdog, latencies, shape, bounds, forbidden, ending, .. } = &mut *state;
+        if let Some(jump) = &state.jump {
+            return Err(chunk::Error::TurnJump(self.describe_jump(jump)));
+        }
+        let State { motion, watchdog, latencies, shape, bounds, forbidden, ending, published, .. } = &mut *state;
         if *ending {
             return Err(chunk::Error::Ending);
         }
@@ -229,6 +245,7 @@ impl Control {
             plan.write(new.now, trajectory);
             *lock(&self.plan) = Some(Arc::clone(plan));
         }
+        published.set(new.chunk);
         state.late_rows += u64::from(late_rows);
         state.reason = None;
         Ok(moves)
@@ -266,35 +283,40 @@ impl Control {
         (settings.rtc_frozen.unwrap_or_else(late), settings.rtc_overlap)
     }
 
-    /// Writes into `out` (`[rows, names]` as in `chunk`) what was promised for the rows of a chunk observed at `seen`: the motion
-    /// of its joints, and of other columns the rows of `chunk`, the last one inferred. Returns the rows that are covered.
-    pub fn promised(&self, seen: Stamp, chunk: &Chunk, out: &mut Vec<f32>) -> usize {
+    /// Writes into `out` the rows that are committed to of a chunk observed at `seen` with `step` from row to row, in the columns of the chunk before: the
+    /// planned motion of the joints, and the rows of the last published chunk in the columns of poses. Returns their number; 0
+    /// when no plan will be followed any more. `positions`: those of the observation, as the driver published them; continuous
+    /// joints are written in the same turn.
+    pub fn promised(&self, seen: Stamp, step: Span, positions: &[f64], out: &mut Vec<f32>) -> usize {
         let state = self.lock();
+        let State { motion, measured, published, latencies, .. } = &*state;
         out.clear();
-        if state.motion.plan().is_none() || chunk.step <= Span::ZERO {
-            return 0;
-        }
-        let over = seen + state.latencies.p95().unwrap_or_default();
-        let shift = (seen - chunk.observation_stamp).nanos() + chunk.step.nanos() / 2;
-        let shift = usize::try_from(shift / chunk.step.nanos()).unwrap_or(0);
-        for row in 0..chunk.rows {
-            let due = seen + chunk.step.times(row as i64 + 1);
-            let Some(before) = chunk.row(row + shift) else { return row };
+        let over = seen + latencies.p95().unwrap_or_default();
+        let turns =
+            |joint| positions.get(joint).map_or(0.0, |&raw| measured.turns(joint, raw, motion.bounds().of(joint).kind));
+        for (row, (due, before)) in published.from(seen, step).enumerate() {
             let mut joint = 0;
             for (column, value) in before.iter().enumerate() {
-                if chunk.poses.iter().any(|range| range.contains(&column)) {
+                if published.is_pose(column) {
                     out.push(*value);
                     continue;
                 }
-                let Some(position) = state.motion.promised(due, joint, over) else {
-                    out.truncate(row * chunk.width());
+                let Some(position) = motion.promised(due, joint, over) else {
+                    out.truncate(row * before.len());
                     return row;
                 };
-                out.push(position as f32);
+                out.push((position - turns(joint)) as f32);
                 joint += 1;
             }
         }
-        chunk.rows
+        out.len().checked_div(published.width()).unwrap_or(0)
+    }
+
+    /// The policy was loaded again: latencies and rows of before are those of other engines.
+    pub fn loaded(&self) {
+        let mut state = self.lock();
+        state.latencies = Latencies::default();
+        state.published.clear();
     }
 
     fn look(&self, state: &mut State, now: Stamp, settings: &Settings) {
@@ -309,6 +331,13 @@ impl Control {
 }
 
 impl State {
+    /// Discards what was planned and promised.
+    fn forget(&mut self) {
+        self.motion.forget();
+        self.published.clear();
+        self.jump = None;
+    }
+
     /// The watchdog held or stopped the motion because no chunk came.
     fn entered(&mut self, state: WatchdogState, on_demand: bool) {
         match state {

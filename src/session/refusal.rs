@@ -96,7 +96,10 @@ mod tests {
         assert_eq!(of(lost.into()), RefusalKind::Failure);
         let of = |error: chunk::Error| Refusal::from(error).kind();
         assert_eq!(of(chunk::Error::NotFinite { row: 0, joint: "a".into(), value: f32::NAN }), RefusalKind::Violation);
-        assert_eq!(of(chunk::Error::NoStart { joints: "a".into() }), RefusalKind::Violation);
+        assert_eq!(
+            of(chunk::Error::NoStart { joints: "a".into(), found: "none of `a`".into() }),
+            RefusalKind::Violation
+        );
         assert_eq!(of(chunk::Error::Ending), RefusalKind::Superseded);
         let (observation, held) = (Stamp::default(), Stamp::default());
         assert_eq!(of(chunk::Error::BeforeHold { observation, held }), RefusalKind::Superseded);

@@ -54,6 +54,10 @@ impl Session {
         let now = clock();
         // The inference took its time.
         inputs.check(now, &settings.rules)?;
+        self.control.sense(inputs);
+        if !self.start.is_empty() && !self.control.measured(now, settings, &mut self.start) {
+            return Err(NotWell::Refused(self.no_start(now, settings).into()));
+        }
         self.last = None;
         if self.control.resume_unless_stopped(now, calls) { Ok(true) } else { Err(NotWell::StoppedAgain) }
     }
@@ -63,11 +67,6 @@ impl Session {
         self.timings.reset();
         let (seed, steps) = (settings.seed, settings.denoise_steps);
         self.policy.infer(&self.observation, seed, steps, &mut self.chunk, &mut self.timings)?;
-        chunk::finite(&self.chunk)?;
-        if !self.start.is_empty() && !self.read_positions() {
-            let joints = self.control.joints().join(", ");
-            return Err(chunk::Error::NoStart { joints }.into());
-        }
-        Ok(())
+        Ok(chunk::finite(&self.chunk)?)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use vla_trt::chunk;
 use vla_trt::engine::{Admission, EngineKind, Launch};
@@ -51,13 +53,12 @@ fn observation(spec: &PolicySpec, instruction: &str, shade: usize) -> Observatio
         CameraSample { name: name.as_str().into(), stamp, transport: Transport::Raw, bytes }
     };
     let maps: Vec<JointMap> = spec.state.iter().map(elements).collect();
-    let names: Vec<&str> = maps.iter().flat_map(|map| &map.joints).map(String::as_str).collect();
+    let names: Arc<[String]> = maps.iter().flat_map(|map| &map.joints).cloned().collect();
     let positions: Vec<f64> = (0..names.len()).map(|at| ((at + shade) as f64 * 0.37).sin()).collect();
-    let joints = Bytes::from(write::joint_state(header, &names, &positions, &[], &[]));
     Observation {
         stamp,
         cameras: spec.cameras.iter().enumerate().map(camera).collect(),
-        joints: Some(JointSample { name: "joints".into(), stamp, bytes: joints }),
+        joints: Some(JointSample::new("joints", stamp, names, &positions)),
         poses: Vec::new(),
         instruction: instruction.into(),
         assembled_at: stamp,

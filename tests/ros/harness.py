@@ -54,6 +54,8 @@ def parameters():
         values[f"inputs.cameras.{camera}.max_age_ms"] = 1000.0
     values["inputs.joints.max_age_ms"] = 1000.0
     values["inputs.max_skew_ms"] = 1000.0
+    # The joints of Feed stand still and follow no plan.
+    values |= {f"limits.{name}.tracking_error": float("inf") for name in JOINTS}
     return values
 
 

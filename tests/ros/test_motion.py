@@ -61,7 +61,7 @@ def test_motion_is_held_when_joint_states_stop_and_goes_on_when_they_come(robot,
         trajectories = robot.trajectories("/held/vla_trt")
         chunk_after(chunks, node)
         feed.send_joints = False
-        node.wait_for_log("motion held: joints stale")
+        node.wait_for_log("motion held: joints")
         time.sleep(0.2)
         hold = trajectories[-1]
         assert seconds(hold.points[-1].time_from_start) <= 0.25
@@ -70,6 +70,40 @@ def test_motion_is_held_when_joint_states_stop_and_goes_on_when_they_come(robot,
         feed.send_joints = True
         chunk_after(chunks, node)
         wait_for(lambda: motion(heard, "held/vla_trt", "state") == "running", "the state in diagnostics")
+
+
+def test_motion_begins_where_the_arm_was_moved_to_by_hand_while_it_was_held(robot, start):
+    node = start({**TIGHT, "inputs.on_violation": "hold", "watchdog.stop_after_ms": 0.0}, ["-r", "__ns:=/moved"])
+    node.wait_until_ready()
+    with Feed(robot, namespace="/moved") as feed:
+        chunks = robot.chunks("/moved/vla_trt")
+        trajectories = robot.trajectories("/moved/vla_trt")
+        chunk_after(chunks, node)
+        feed.send_joints = False
+        node.wait_for_log("motion held: joints")
+        # The stop is over, and the arm is moved.
+        time.sleep(0.5)
+        count = len(trajectories)
+        feed.positions["left_waist"] = 0.998
+        feed.send_joints = True
+        wait_for(lambda: len(trajectories) > count, lambda: f"a trajectory\n{node.log}")
+        start_of = trajectories[count].points[0]
+        assert list(start_of.positions) == [feed.positions[name] for name in trajectories[count].joint_names]
+        assert set(start_of.velocities) == {0.0}
+
+
+def test_an_arm_that_is_pushed_while_it_moves_brakes_and_is_named(robot, start):
+    node = start({**TIGHT}, ["-r", "__ns:=/pushed"])
+    node.wait_until_ready()
+    with Feed(robot, namespace="/pushed") as feed:
+        chunks = robot.chunks("/pushed/vla_trt")
+        chunk_after(chunks, node)
+        assert Parameters(robot, "/pushed/vla_trt").set(limits__left_waist__tracking_error=0.5)[0].successful
+        # Further than the demo policy goes between two chunks.
+        feed.positions["left_waist"] += 1.5
+        node.wait_for_log("motion held: joint `left_waist` does not follow its plan")
+        # It goes on from where it is.
+        chunk_after(chunks, node)
 
 
 def test_a_long_hold_is_a_stop_that_only_resume_ends(robot, start):

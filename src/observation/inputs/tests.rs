@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::message::{HeaderView, write};
-use crate::observation::{InputRule, OnViolation, Transport};
+use crate::observation::{InputRule, JointNames, JointReading, OnViolation, Transport};
 use crate::time::Span;
 
 const TOP: usize = 0;
@@ -33,18 +33,21 @@ fn inputs() -> Inputs {
         topic: format!("/{name}/image"),
         kind: InputKind::Camera { transport: Transport::Raw },
         frame_id: String::new(),
+        joints: JointNames::default(),
     };
+    let read = vec!["waist".to_owned(), "elbow".to_owned()];
+    let names = JointNames { read, moved: vec!["finger".to_owned()] };
     Inputs::new(vec![
         camera("top"),
         camera("wrist"),
-        InputSpec { kind: InputKind::Joints, topic: "/joint_states".into(), ..camera("joints") },
+        InputSpec { kind: InputKind::Joints, topic: "/joint_states".into(), joints: names, ..camera("joints") },
         InputSpec { kind: InputKind::Instruction, topic: "/instruction".into(), ..camera("instruction") },
     ])
 }
 
 fn rules() -> Rules {
     Rules {
-        per_input: vec![InputRule { max_age: span(100), required: true }; 4],
+        per_input: vec![InputRule::age(span(100), true); 4],
         max_skew: span(50),
         on_violation: OnViolation::Skip,
         future_tolerance: span(20),
@@ -61,8 +64,17 @@ fn image(stamp: Stamp) -> Bytes {
 }
 
 fn joints(stamp: Stamp, positions: &[f64]) -> Bytes {
-    let names: Vec<&str> = ["waist", "elbow"].into_iter().cycle().take(positions.len()).collect();
-    write::joint_state(header(stamp), &names, positions, &[], &[]).into()
+    joints_named(stamp, &["waist", "elbow"][..positions.len()], positions)
+}
+
+fn joints_named(stamp: Stamp, names: &[&str], positions: &[f64]) -> Bytes {
+    write::joint_state(header(stamp), names, positions, &[], &[]).into()
+}
+
+/// Positions of waist, elbow and finger.
+fn positions(observation: &Observation) -> Vec<Option<f64>> {
+    let joints = observation.joints.as_ref().expect("an input of joint states");
+    joints.readings.iter().map(|reading| reading.map(|reading| reading.position)).collect()
 }
 
 /// All inputs, stamped `stamp`, arriving 3 ms later.
@@ -71,6 +83,12 @@ fn offer_all(inputs: &Inputs, stamp: i64) {
     inputs.offer(TOP, image(ms(stamp)), received).expect("a good image");
     inputs.offer(WRIST, image(ms(stamp)), received).expect("a good image");
     inputs.offer(JOINTS, joints(ms(stamp), &[0.1, 0.2]), received).expect("a good joint state");
+}
+
+fn offer_cameras(inputs: &Inputs, stamp: i64) {
+    for camera in [TOP, WRIST] {
+        inputs.offer(camera, image(ms(stamp)), ms(stamp + 3)).expect("a good image");
+    }
 }
 
 fn ready() -> Inputs {
@@ -96,7 +114,7 @@ fn an_observation_has_every_input_its_stamps_and_the_oldest_as_its_own() {
     let identity: Vec<_> = observation.identity().map(|(name, stamp)| (name.to_string(), stamp)).collect();
     assert_eq!(identity, [("top".into(), ms(1030)), ("wrist".into(), ms(1000)), ("joints".into(), ms(1000))]);
     assert_eq!(observation.cameras[0].bytes, image(ms(1030)));
-    assert_eq!(observation.joints.map(|joints| joints.bytes), Some(joints(ms(1000), &[0.1, 0.2])));
+    assert_eq!(positions(&observation), [Some(0.1), Some(0.2), None]);
     assert_eq!(&*observation.instruction, "pick up the cube");
 }
 
@@ -125,11 +143,11 @@ fn a_missing_stream_is_named_and_never_made_up() {
 fn a_list_of_rules_that_is_too_short_forbids_inference() {
     let mut short = rules();
     short.per_input.truncate(JOINTS);
-    assert_eq!(words(ready().assemble(ms(1010), &short)), ["joints stale"]);
+    assert_eq!(words(ready().assemble(ms(1010), &short)), ["joints stopped"]);
 }
 
 #[test]
-fn a_camera_that_repeats_its_last_frame_is_frozen_and_one_that_is_silent_is_stale() {
+fn a_camera_that_repeats_its_last_frame_is_frozen_and_one_that_is_silent_has_stopped() {
     let inputs = ready();
     for now in [1050, 1100, 1150] {
         inputs.offer(TOP, image(ms(1000)), ms(now)).expect("a good image");
@@ -140,7 +158,7 @@ fn a_camera_that_repeats_its_last_frame_is_frozen_and_one_that_is_silent_is_stal
     let violation = inputs.assemble(ms(1160), &wide).expect_err("two old frames");
     assert_eq!(
         violation.to_string(),
-        "top frozen (3 repeats of a stamp 160.0 ms old, at most 100.0 ms); wrist stale (160.0 ms old, at most 100.0 ms)"
+        "top frozen (3 repeats of a stamp 160.0 ms old, at most 100.0 ms); wrist stopped: no frame for 160 ms (at most 100 ms)"
     );
 }
 
@@ -151,13 +169,17 @@ fn a_stream_stamped_ahead_of_now_is_not_trusted() {
     assert_eq!(words(inputs.assemble(ms(1012), &rules())), ["top future"]);
     inputs.offer(TOP, image(ms(1020)), ms(1021)).expect("a good image");
     assert_eq!(words(inputs.assemble(ms(1022), &rules())), [""; 0]);
-    assert_eq!(inputs.statistics()[TOP].future, 1);
+    assert_eq!(inputs.statistics(ms(1000))[TOP].future, 1);
 }
 
 #[test]
 fn inputs_too_far_apart_are_skewed_by_the_one_behind() {
     let inputs = ready();
     inputs.offer(JOINTS, joints(ms(1060), &[0.1, 0.2]), ms(1061)).expect("a good joint state");
+    for input in [TOP, WRIST] {
+        // Frames arrive, but old.
+        inputs.offer(input, image(ms(1001)), ms(1061)).expect("a good image");
+    }
     assert_eq!(words(inputs.assemble(ms(1062), &rules())), ["top skewed", "wrist skewed"]);
 }
 
@@ -169,11 +191,11 @@ fn an_optional_camera_that_stopped_is_reported_and_inference_goes_on() {
         inputs.offer(input, bytes, ms(2001)).expect("a good message");
     }
     let mut rules = rules();
-    assert_eq!(words(inputs.assemble(ms(2010), &rules)), ["top stale", "top skewed"]);
+    assert_eq!(words(inputs.assemble(ms(2010), &rules)), ["top stopped"]);
     rules.per_input[TOP].required = false;
     let observation = inputs.assemble(ms(2010), &rules).expect("only an optional input is old");
     assert_eq!((observation.stamp, observation.cameras[0].stamp), (ms(2000), ms(1000)));
-    assert_eq!(words(Ok(observation)), ["(top stale)", "(top skewed)"]);
+    assert_eq!(words(Ok(observation)), ["(top stopped)"]);
     inputs.offer(TOP, image(ms(2005)), ms(2006)).expect("a good message");
     assert_eq!(words(inputs.assemble(ms(2011), &rules)), [""; 0]);
 }
@@ -206,15 +228,19 @@ fn joint_states_that_are_empty_not_finite_or_uneven_are_refused_with_the_reason_
     let inputs = inputs();
     let bad = [
         (joints(ms(1), &[]), "found an empty JointState"),
-        (joints(ms(1), &[0.0, f64::NAN]), "expected a finite position of joint `elbow`, found NaN"),
-        (write::joint_state(header(ms(1)), &["a", "b"], &[0.0], &[], &[]).into(), "found 2 names and 1 positions"),
+        (
+            joints(ms(1), &[0.0, f64::NAN]),
+            "expected a finite position of joint `elbow`, found NaN; its position before stays",
+        ),
+        (write::joint_state(header(ms(1)), &["waist", "b"], &[0.0], &[], &[]).into(), "found 2 names and 1 positions"),
         (joints(ms(0), &[0.0, 0.0]), "expected the time of capture in header.stamp, found zero"),
+        (joints_named(ms(1), &["waist", "waist"], &[0.0, 0.0]), "the message has joint `waist` more than once"),
         (Bytes::from_static(&[0, 1, 0]), "input `joints` on topic `/joint_states`"),
     ];
     for (i, (bytes, reason)) in bad.into_iter().enumerate() {
         let error = inputs.offer(JOINTS, bytes, ms(1)).expect_err(reason).to_string();
         assert!(error.contains(reason), "{error}");
-        let statistics = &inputs.statistics()[JOINTS];
+        let statistics = &inputs.statistics(ms(1000))[JOINTS];
         assert_eq!((statistics.received, statistics.refused), (i as u64 + 1, i as u64 + 1));
         assert_eq!(statistics.last_refusal.as_deref(), Some(error.as_str()));
     }
@@ -228,15 +254,216 @@ fn a_refused_message_leaves_the_good_one_and_is_named_when_that_gets_old() {
     inputs.offer(TOP, image(ms(1100)), ms(1101)).expect("a good image");
     inputs.offer(WRIST, image(ms(1100)), ms(1101)).expect("a good image");
     let violation = inputs.assemble(ms(1110), &rules()).expect_err("old joints");
-    assert!(violation.to_string().contains("joints stale (110.0 ms old, at most 100.0 ms) [last message refused:"));
+    assert!(
+        violation
+            .to_string()
+            .contains("joints stopped: no joint state for 110 ms (at most 100 ms) of `waist` [last message refused:"),
+        "{violation}"
+    );
     assert!(violation.to_string().contains("joint `waist`, found NaN"), "{violation}");
 }
 
 #[test]
-fn joints_that_the_policy_does_not_read_may_lack_a_position() {
-    let inputs = inputs().with_finite_joints(["waist".to_owned()]);
-    inputs.offer(JOINTS, joints(ms(1), &[0.0, f64::NAN]), ms(1)).expect("elbow is not read");
-    inputs.offer(JOINTS, joints(ms(2), &[f64::NAN, 0.0]), ms(2)).expect_err("waist is");
+fn a_joint_that_is_not_finite_keeps_its_good_position_and_the_others_go_on() {
+    let inputs = ready();
+    inputs.offer(JOINTS, joints(ms(1050), &[f64::NAN, 0.7]), ms(1051)).expect_err("waist is NaN");
+    let observation = inputs.assemble(ms(1052), &rules()).expect("waist is fresh still");
+    assert_eq!((positions(&observation), observation.stamp), (vec![Some(0.1), Some(0.7), None], ms(1000)));
+    inputs.offer(JOINTS, joints_named(ms(1060), &["wheel"], &[f64::NAN]), ms(1061)).expect("no joint of the policy");
+    let joints = &inputs.statistics(ms(1062))[JOINTS];
+    assert_eq!((joints.received, joints.used, joints.refused, joints.unneeded), (3, 1, 1, 1));
+}
+
+#[test]
+fn joint_states_of_several_publishers_are_merged_and_the_oldest_joint_read_counts() {
+    let inputs = ready();
+    for i in 0..20 {
+        let at = 1010 + 20 * i;
+        offer_cameras(&inputs, at);
+        // The elbow's publisher is 5 ms behind, by stamp and by arrival order.
+        inputs.offer(JOINTS, joints_named(ms(at), &["waist", "wheel"], &[at as f64, 0.0]), ms(at + 1)).expect("waist");
+        inputs
+            .offer(JOINTS, joints_named(ms(at - 5), &["elbow", "finger"], &[-at as f64, 0.5]), ms(at + 2))
+            .expect("elbow");
+        let observation = inputs.assemble(ms(at + 4), &rules()).expect("both are fresh");
+        assert_eq!(observation.stamp, ms(at - 5));
+        assert_eq!(positions(&observation), [Some(at as f64), Some(-at as f64), Some(0.5)]);
+    }
+    let joints = &inputs.statistics(ms(1400))[JOINTS];
+    // The first message, of both joints, was replaced by two others before it was used.
+    assert_eq!((joints.received, joints.used, joints.overwritten, joints.out_of_order), (41, 40, 1, 0));
+    assert_eq!(joints.shared_joints, [""; 0]);
+}
+
+#[test]
+fn a_joint_whose_publisher_stopped_is_named_while_the_others_go_on() {
+    let inputs = ready();
+    for at in (1010..1200).step_by(10) {
+        offer_cameras(&inputs, at);
+        inputs.offer(JOINTS, joints_named(ms(at), &["waist"], &[0.1]), ms(at)).expect("waist");
+    }
+    let violation = inputs.assemble(ms(1200), &rules()).expect_err("the elbow is old").to_string();
+    assert_eq!(violation, "joints stopped: no joint state for 200 ms (at most 100 ms) of `elbow`");
+}
+
+#[test]
+fn a_joint_that_was_never_published_is_named_with_what_there_is() {
+    let inputs = inputs();
+    inputs.set_instruction("go");
+    offer_cameras(&inputs, 1000);
+    inputs.offer(JOINTS, joints_named(ms(1000), &["Elbow", "wheel"], &[0.0, 0.0]), ms(1001)).expect("not ours");
+    inputs.offer(JOINTS, joints_named(ms(1000), &["waist"], &[0.0]), ms(1001)).expect("waist");
+    let violation = inputs.assemble(ms(1002), &rules()).expect_err("no elbow").to_string();
+    assert_eq!(
+        violation,
+        "joints missing: no position of `elbow` yet (other messages have `Elbow`, `wheel`); publish them on \
+         inputs.joints.topic, or set state.<key>.joints to the names that the robot publishes"
+    );
+}
+
+#[test]
+fn a_joint_that_is_only_moved_is_kept_and_its_absence_or_age_forbids_nothing() {
+    let inputs = ready();
+    inputs.offer(JOINTS, joints_named(ms(500), &["finger"], &[0.5]), ms(1001)).expect("finger");
+    let observation = inputs.assemble(ms(1010), &rules()).expect("both joints read are fresh");
+    assert_eq!((positions(&observation)[2], observation.stamp), (Some(0.5), ms(1000)));
+}
+
+#[test]
+fn endless_new_joint_names_do_not_make_anything_grow() {
+    let inputs = ready();
+    for i in 0..5000 {
+        inputs.offer(JOINTS, joints_named(ms(1000 + i), &[&format!("j{i}")], &[0.0]), ms(1000 + i)).expect("not ours");
+    }
+    let mut sample = JointSample::default();
+    assert!(inputs.read_joints(&mut sample));
+    assert_eq!((sample.joints.len(), sample.readings.len()), (3, 3));
+}
+
+#[test]
+fn the_newest_positions_are_read_without_an_observation_and_only_when_something_is_new() {
+    let inputs = ready();
+    let mut sample = JointSample::default();
+    assert!(inputs.read_joints(&mut sample));
+    let reading = |position, stamp, since| Some(JointReading { position, stamp: ms(stamp), since: ms(since) });
+    assert_eq!(sample.readings, [reading(0.1, 1000, 1000), reading(0.2, 1000, 1000), None]);
+    assert_eq!((&*sample.joints[0], sample.stamp), ("waist", ms(1000)));
+    let before = sample.sequence;
+    inputs.read_joints(&mut sample);
+    assert_eq!(sample.sequence, before);
+    inputs.offer(JOINTS, joints(ms(1010), &[0.1, 0.3]), ms(1010)).expect("a good message");
+    inputs.read_joints(&mut sample);
+    assert_eq!(sample.readings, [reading(0.1, 1010, 1000), reading(0.3, 1010, 1010), None]);
+    assert!(sample.sequence > before);
+    assert!(!poses().read_joints(&mut sample), "no input of joint states");
+}
+
+#[test]
+fn a_joint_in_messages_of_two_publishers_is_reported() {
+    let inputs = ready();
+    for i in 1..20 {
+        inputs.offer(JOINTS, joints(ms(1000 + 10 * i), &[0.1, 0.2]), ms(1000 + 10 * i)).expect("both joints");
+        inputs
+            .offer(JOINTS, joints_named(ms(1005 + 10 * i), &["elbow"], &[0.9]), ms(1005 + 10 * i))
+            .expect("the elbow");
+    }
+    assert_eq!(inputs.statistics(ms(1200))[JOINTS].shared_joints, ["elbow"]);
+}
+
+#[test]
+fn joints_ahead_of_a_lagging_clock_are_taken_up_once_the_clock_is_there() {
+    let inputs = ready();
+    inputs.offer(JOINTS, joints(ms(1090), &[0.5, 0.6]), ms(1050)).expect("a good message");
+    offer_cameras(&inputs, 1060);
+    assert_eq!(words(inputs.assemble(ms(1062), &rules())), ["joints future"]);
+    let observation = inputs.assemble(ms(1070), &rules()).expect("reached within the tolerance");
+    assert_eq!(positions(&observation)[..2], [Some(0.5), Some(0.6)]);
+    let joints = &inputs.statistics(ms(1070))[JOINTS];
+    assert_eq!((joints.received, joints.used, joints.overwritten, joints.future), (2, 1, 1, 0));
+}
+
+#[test]
+fn a_joint_driver_whose_clock_was_set_back_is_followed_again() {
+    let inputs = ready();
+    for i in 0..5 {
+        inputs.offer(JOINTS, joints(ms(500 + i), &[0.5, 0.6]), ms(1005 + i)).expect("a good message");
+    }
+    let mut sample = JointSample::default();
+    inputs.read_joints(&mut sample);
+    assert_eq!((sample.stamp, inputs.statistics(ms(1010))[JOINTS].restarts), (ms(504), 1));
+}
+
+#[test]
+fn two_threads_that_read_the_clock_in_turn_do_not_set_it_back() {
+    let inputs = ready();
+    inputs.assemble(ms(1000), &rules()).expect("fresh");
+    inputs.offer(TOP, image(ms(1034)), ms(1035)).expect("a good image");
+    inputs.check(ms(1035), &rules()).expect("fresh");
+    // This thread was held up for 25 ms after it had read the clock; a frame came meanwhile.
+    inputs.assemble(ms(1010), &rules()).expect("time has not gone back");
+    inputs.assemble(ms(1060), &rules()).expect("fresh");
+    inputs.check(ms(1012), &rules()).expect("time has not gone back");
+    assert_eq!(inputs.clock_jumps(), 0);
+}
+
+#[test]
+fn a_check_waits_for_no_assembly() {
+    let inputs = ready();
+    let assembling = lock(&inputs.assembly);
+    inputs.check(ms(1010), &rules()).expect("fresh");
+    drop(assembling);
+}
+
+#[test]
+fn a_dead_camera_has_stopped_before_it_is_out_of_step() {
+    let inputs = ready();
+    let mut wide = rules();
+    wide.per_input[TOP].max_age = span(200);
+    for i in 1..40 {
+        let at = 1000 + 20 * i;
+        if i < 20 {
+            inputs.offer(TOP, image(ms(at)), ms(at + 3)).expect("a good image");
+        }
+        inputs.offer(WRIST, image(ms(at)), ms(at + 3)).expect("a good image");
+        inputs.offer(JOINTS, joints(ms(at), &[0.1, 0.2]), ms(at + 3)).expect("a good joint state");
+        let Err(violation) = inputs.assemble(ms(at + 4), &wide) else { continue };
+        let age = at + 4 - 1380;
+        let limit = if age > 200 { 200 } else { 50 };
+        assert_eq!(violation.to_string(), format!("top stopped: no frame for {age} ms (at most {limit} ms)"));
+    }
+    assert_eq!(inputs.statistics(ms(1900))[TOP].rate.map(|rate| rate.arrival_hz), Some(0.0));
+}
+
+#[test]
+fn a_camera_that_sends_the_same_frame_under_fresh_stamps_is_stuck() {
+    let stuck = |after: i64, still: bool| {
+        let inputs = ready();
+        let mut rules = rules();
+        rules.per_input[TOP].stuck_after = span(after);
+        for at in (1040..4000).step_by(40) {
+            let other = write::image(header(ms(at)), 2, 1, "rgb8", 6, &[(at / 40 % 256) as u8; 6]).into();
+            inputs.offer(TOP, if still { image(ms(at)) } else { other }, ms(at)).expect("a good image");
+            inputs.offer(WRIST, image(ms(at)), ms(at)).expect("a good image");
+            inputs.offer(JOINTS, joints(ms(at), &[0.1, 0.2]), ms(at)).expect("a good joint state");
+            if let Err(violation) = inputs.check(ms(at), &rules) {
+                assert_eq!(inputs.assemble(ms(at), &rules), Err(violation.clone()));
+                inputs
+                    .offer(TOP, write::image(header(ms(at + 1)), 2, 1, "rgb8", 6, &[9; 6]).into(), ms(at + 1))
+                    .expect("image");
+                inputs.check(ms(at + 2), &rules).expect("the camera moves again");
+                return Some((at, violation.to_string()));
+            }
+        }
+        None
+    };
+    let (at, words) = stuck(2000, true).expect("stuck");
+    assert_eq!(at, 3000);
+    assert_eq!(
+        words,
+        "top stuck: 51 frames in a row are the same, bit by bit, for 2000 ms (at most 2000 ms, \
+         inputs.cameras.top.stuck_after_ms): restart the camera"
+    );
+    assert_eq!((stuck(2000, false), stuck(0, true)), (None, None));
 }
 
 #[test]
@@ -274,6 +501,7 @@ fn poses() -> Inputs {
         topic: format!("/{name}"),
         kind,
         frame_id: frame_id.into(),
+        joints: JointNames::default(),
     };
     let inputs = Inputs::new(vec![
         spec("top", InputKind::Camera { transport: Transport::Raw }, ""),
@@ -298,19 +526,19 @@ fn poses_have_the_rules_of_joints_and_stand_in_the_identity_behind_them() {
     let identity: Vec<_> = observation.identity().map(|(name, stamp)| (name.to_string(), stamp)).collect();
     assert_eq!(identity, [("top".into(), ms(1000)), ("left".into(), ms(990)), ("right".into(), ms(1010))]);
     assert_eq!(observation.poses[0].bytes, pose(ms(990), "base", UPRIGHT));
-    assert_eq!(words(inputs.assemble(ms(1095), &rules())), ["left stale"]);
+    assert_eq!(words(inputs.assemble(ms(1095), &rules())), ["left stopped"]);
     inputs.offer(1, pose(ms(990), "base", UPRIGHT), ms(1094)).expect("a good pose");
     assert_eq!(words(inputs.assemble(ms(1095), &rules())), ["left frozen"]);
     inputs.offer(0, image(ms(1090)), ms(1091)).expect("a good image");
     inputs.offer(1, pose(ms(1090), "base", UPRIGHT), ms(1094)).expect("a good pose");
-    assert_eq!(words(inputs.assemble(ms(1095), &rules())), ["right skewed"]);
+    assert_eq!(words(inputs.assemble(ms(1095), &rules())), ["right stopped"]);
     inputs.offer(2, pose(ms(9000), "any", UPRIGHT), ms(1095)).expect("a good pose");
     let mut wide = rules();
     wide.max_skew = span(1000);
     assert_eq!(words(inputs.assemble(ms(1096), &wide)), ["right future"]);
     wide.per_input[2].required = false;
     assert_eq!(words(inputs.assemble(ms(1096), &wide)), ["(right future)"]);
-    let left = &inputs.statistics()[1];
+    let left = &inputs.statistics(ms(1000))[1];
     assert_eq!((&*left.name, left.received, left.used, left.repeated), ("left", 3, 2, 1));
 }
 
@@ -330,7 +558,7 @@ fn poses_that_are_no_rotation_not_finite_or_of_another_frame_are_refused_with_th
     for (i, (bytes, reason)) in bad.into_iter().enumerate() {
         let error = inputs.offer(1, bytes, ms(1)).expect_err(reason).to_string();
         assert!(error.contains(reason), "{error}");
-        let statistics = &inputs.statistics()[1];
+        let statistics = &inputs.statistics(ms(1000))[1];
         assert_eq!((statistics.refused, statistics.last_refusal.as_deref()), (i as u64 + 1, Some(error.as_str())));
     }
     inputs.offer(2, pose(ms(1), "world", UPRIGHT), ms(1)).expect("any frame will do");
@@ -366,20 +594,13 @@ fn an_index_that_no_input_has_is_refused() {
 }
 
 #[test]
-fn the_last_joint_state_is_there_for_a_stop_whatever_its_age() {
-    let inputs = ready();
-    inputs.assemble(ms(9000), &rules()).expect_err("all old");
-    assert_eq!(inputs.latest_joints().map(|joints| joints.stamp), Some(ms(1000)));
-}
-
-#[test]
 fn statistics_tell_age_and_rate() {
     let inputs = inputs();
     for i in 1..=40 {
         inputs.offer(TOP, image(ms(i * 40)), ms(i * 40 + 2)).expect("a good image");
     }
     inputs.assemble(ms(1610), &rules()).expect_err("top only");
-    let top = &inputs.statistics()[TOP];
+    let top = &inputs.statistics(ms(1610))[TOP];
     assert_eq!((top.received, top.overwritten, top.used), (40, 39, 0));
     assert_eq!((top.last_stamp, top.last_age), (Some(ms(1600)), Some(span(10))));
     let rate = top.rate.expect("40 samples");
@@ -413,7 +634,7 @@ fn topic_tasks_and_inference_share_the_inputs_and_every_message_is_accounted_for
     writers.into_iter().for_each(|writer| writer.join().expect("writer"));
     let observation = inputs.assemble(ms(1500), &loose).expect("loose rules");
     assert_eq!(observation.stamp, ms(1500));
-    for input in inputs.statistics().iter().take(3) {
+    for input in inputs.statistics(ms(1000)).iter().take(3) {
         assert_eq!((input.received, input.used + input.overwritten), (501, 501), "{input:?}");
     }
 }

@@ -1,12 +1,13 @@
 //! Tests of the slot: who wins, and where every message is counted.
 
 use super::*;
+use crate::observation::order::RESTART_AFTER;
 use proptest::prelude::*;
 
 const TOLERANCE: Span = Span::from_nanos(10);
 
 fn sample(stamp: i64, received: i64) -> Sample {
-    Sample { stamp: Stamp::from_nanos(stamp), received: Stamp::from_nanos(received), bytes: Bytes::new() }
+    Sample { stamp: Stamp::from_nanos(stamp), received: Stamp::from_nanos(received), bytes: Bytes::new(), same: false }
 }
 
 fn held(slot: &Slot) -> Option<i64> {
@@ -134,9 +135,9 @@ fn a_new_epoch_forgets_the_old_run_and_lets_its_smaller_stamps_in() {
     for i in 1..20 {
         slot.offer(sample(1_000 + i, 1_000 + i), TOLERANCE);
     }
-    assert!(slot.rate().measure().is_some());
+    assert!(slot.rate().period().is_some());
     slot.enter_epoch(1);
-    assert_eq!((held(&slot), slot.rate().measure()), (None, None));
+    assert_eq!((held(&slot), slot.rate().period()), (None, None));
     slot.offer(sample(5, 5), TOLERANCE);
     slot.enter_epoch(1);
     assert_eq!(held(&slot), Some(5));

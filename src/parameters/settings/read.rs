@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::{EngineSettings, LimitsFrom, MemorySettings, Settings, StageSettings};
 use crate::engine::EngineKind;
-use crate::observation::{InputKind, InputRule, InputSpec, JointMap, OnViolation, PoseMap, Rules, Transport};
+use crate::observation::{
+    InputKind, InputRule, InputSpec, JointMap, JointNames, OnViolation, PoseMap, Rules, Transport,
+};
 use crate::parameters::description::RobotDescription;
 use crate::parameters::error::{Error, Origin, Problems};
 use crate::parameters::nearest::hint;
@@ -35,8 +37,8 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
             None => action.push(reader.action(key, *width, &state)),
         }
     }
-    let moves = state.iter().chain(&action).any(|map| !map.joints.is_empty());
-    let inputs = reader.inputs(shape, moves, &poses);
+    let joints = JointNames { read: joint_names(&state), moved: joint_names(&action) };
+    let inputs = reader.inputs(shape, joints, &poses);
     let (inputs, per_input) = inputs.into_iter().unzip();
     let policy = reader.policy();
     let given = reader.limits(&action);
@@ -87,6 +89,11 @@ enum Source {
     Pose(PoseMap),
 }
 
+/// Joints of all keys.
+fn joint_names(maps: &[JointMap]) -> Vec<String> {
+    maps.iter().flat_map(|map| &map.joints).cloned().collect()
+}
+
 struct Reader<'a> {
     store: &'a Store,
     problems: Problems,
@@ -131,8 +138,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Each input with its rule. `joints`: whether any joint is read or moved.
-    fn inputs(&mut self, shape: &PolicyShape, joints: bool, poses: &[PoseMap]) -> Vec<(InputSpec, InputRule)> {
+    /// Each input with its rule.
+    fn inputs(&mut self, shape: &PolicyShape, joints: JointNames, poses: &[PoseMap]) -> Vec<(InputSpec, InputRule)> {
         let mut inputs = Vec::with_capacity(shape.cameras.len() + poses.len() + 2);
         for camera in &shape.cameras {
             let prefix = format!("inputs.cameras.{camera}");
@@ -143,8 +150,8 @@ impl Reader<'_> {
             let spec = self.input(camera, &prefix, InputKind::Camera { transport });
             inputs.push((spec, self.rule(&prefix)));
         }
-        if joints {
-            let spec = self.input("joints", "inputs.joints", InputKind::Joints);
+        if joints != JointNames::default() {
+            let spec = InputSpec { joints, ..self.input("joints", "inputs.joints", InputKind::Joints) };
             inputs.push((spec, self.rule("inputs.joints")));
         }
         for (index, PoseMap { input, .. }) in poses.iter().enumerate() {
@@ -159,13 +166,13 @@ impl Reader<'_> {
         }
         // An instruction has no stamp: its rule only keeps the places aligned.
         let spec = self.input("instruction", "inputs.instruction", InputKind::Instruction);
-        inputs.push((spec, InputRule { max_age: Span::ZERO, required: true }));
+        inputs.push((spec, InputRule::age(Span::ZERO, true)));
         inputs
     }
 
     fn input(&mut self, name: &str, prefix: &str, kind: InputKind) -> InputSpec {
         let topic = self.text(&format!("{prefix}.topic"));
-        InputSpec { name: name.to_owned(), topic, kind, frame_id: String::new() }
+        InputSpec { name: name.to_owned(), topic, kind, frame_id: String::new(), joints: JointNames::default() }
     }
 
     fn rules(&mut self, per_input: Vec<InputRule>) -> Rules {
@@ -186,6 +193,7 @@ impl Reader<'_> {
         InputRule {
             max_age: Span::from_millis(self.double(&format!("{prefix}.max_age_ms"))),
             required: self.flag(&format!("{prefix}.required")),
+            stuck_after: Span::ZERO,
         }
     }
 

@@ -60,14 +60,43 @@ impl Control {
         settings: &Settings,
         out: &mut TrajectoryBuffer,
     ) -> Braked {
+        self.brake_in(&mut self.lock(), now, action, reason, settings, out)
+    }
+
+    /// As [`Control::brake`], for a robot that is not where its plan has it: the next motion begins after the rest.
+    pub(super) fn brake_to_rest(
+        &self,
+        now: Stamp,
+        action: OnViolation,
+        reason: &dyn Display,
+        settings: &Settings,
+        out: &mut TrajectoryBuffer,
+    ) -> Braked {
         let mut state = self.lock();
+        let braked = self.brake_in(&mut state, now, action, reason, settings, out);
+        let rest = state.motion.plan().map(|plan| plan.end()).filter(|_| braked.entered());
+        if let Some(rest) = rest {
+            state.watchdog.wait_for(rest);
+        }
+        braked
+    }
+
+    fn brake_in(
+        &self,
+        state: &mut State,
+        now: Stamp,
+        action: OnViolation,
+        reason: &dyn Display,
+        settings: &Settings,
+        out: &mut TrajectoryBuffer,
+    ) -> Braked {
         let entered = match action {
             OnViolation::Skip => return Braked::NotNeeded,
             OnViolation::Hold => state.watchdog.hold(now),
             OnViolation::Stop => state.watchdog.stop(now),
         };
         if entered {
-            self.come_to_rest(&mut state, now, Reason::fault(reason), settings, out)
+            self.come_to_rest(state, now, Reason::fault(reason), settings, out)
         } else if state.watchdog.is_armed() || state.watchdog.state() == WatchdogState::Stopped {
             Braked::Already
         } else {
@@ -88,6 +117,9 @@ impl Control {
     /// The watchdog's look at the time and, where motion goes on by itself, at the inputs. Needs no inference. Call it from one thread.
     pub fn watch(&self, now: Stamp, inputs: &Inputs, settings: &Settings, out: &mut TrajectoryBuffer) -> Watched {
         if let Some(watched) = self.look_back(now, settings) {
+            return watched;
+        }
+        if let Some(watched) = self.watch_joints(now, inputs, settings, out) {
             return watched;
         }
         let rules = &settings.rules;
@@ -137,7 +169,7 @@ impl Control {
         let rest = stop.map_or(now, |plan| plan.end());
         let resumed = state.watchdog.resume(now, rest);
         if resumed {
-            state.motion.forget();
+            state.forget();
             state.reason = None;
             lock(&self.plan).take_if(|_| rest <= now);
         }
@@ -169,7 +201,7 @@ impl Control {
         let mut state = self.lock();
         let before = state.watchdog.set_back(now)?;
         let left = lock(&self.plan).take().map_or(Span::ZERO, |plan| plan.end() - before).max(Span::ZERO);
-        state.motion.forget();
+        state.forget();
         let stop = settings.rules.on_violation == OnViolation::Stop;
         if state.watchdog.start_over(now, now + left, stop).is_none() {
             return Some(Watched::default());
