@@ -114,6 +114,7 @@ def main():
         from sim.task import RIGHT_ARM
 
         parameters |= {f"limits.{joint}.{kind}": ".inf" for joint in RIGHT_ARM for kind in ("velocity", "acceleration")}
+        parameters["motion.allow_unlimited"] = "true"
     if options.fault or options.faults:
         faults(options, parameters)
     else:

@@ -1,16 +1,15 @@
 //! Chunk: what the policy wants, turned into what a controller may do.
 //!
-//! A [`Chunk`] is refused when it holds a value that is not finite, clamped to the joints' [`Limits`], given due times
+//! A [`Chunk`] is refused when it holds a value that is not finite, clamped to the position limits of its [`JointBounds`], given due times
 //! by its observation stamp, and written into a message with the rows that are already late counted. Its joints become
-//! [`Motion`]: one [`Plan`] after the other on a common grid in time, each joined to the one before, inside the joints'
-//! [`Bounds`] and with a stop at its end. Everything is a value here: no clock, no I/O.
+//! [`Motion`]: one [`Plan`] after the other on a common grid in time, each joined to the one before, inside the same
+//! bounds and with a stop at its end. Everything is a value here: no clock, no I/O.
 
 mod bounds;
 mod error;
 mod grid;
 mod handover;
 mod latency;
-mod limits;
 mod measured;
 mod motion;
 mod outgoing;
@@ -27,12 +26,11 @@ mod watchdog;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use bounds::{Bounds, JointBounds, JointKind, LimitCounts, Limited};
+pub use bounds::{Bounds, Clamped, JointBounds, JointKind, LimitCounts, Limited, Merged, merge};
 pub use error::Error;
 pub use grid::{GRID, SET_BACK};
 pub use handover::{Frozen, Mode};
 pub use latency::{Latencies, covers};
-pub use limits::{ClampReport, Limit, Limits};
 pub use measured::{Measured, TurnJump};
 pub use motion::{Motion, MotionSettings, NewChunk};
 pub use outgoing::{Publication, STOP_WITHIN, action_chunk_message};

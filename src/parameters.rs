@@ -4,13 +4,14 @@
 //! ```text
 //! --params-file, -p  -> Overrides  (names, values, where they were given)
 //! the policy's shape -> declarations -> Store  (types, ranges, read-only; every change is all or nothing)
-//! Store              -> Settings   (typed, in the node's own units, right together)
+//! Store, robot description -> Settings   (typed, in the node's own units, right together)
 //! ```
 //!
-//! [`Parameters`] holds the three together: whatever is accepted, at start or live, has passed every check.
+//! [`Parameters`] holds them together: whatever is accepted, at start or live, has passed every check and is in force.
 
 mod declaration;
 mod declarations;
+mod description;
 mod document;
 mod error;
 mod names;
@@ -25,6 +26,9 @@ pub mod yaml;
 
 use std::sync::Arc;
 
+use crate::chunk;
+use description::RobotDescription;
+
 pub use declaration::{Constraint, Declaration, Descriptor};
 pub use declarations::declarations;
 pub use error::{Error, Origin, Place, Problems};
@@ -32,9 +36,7 @@ pub use names::{NodeName, NodePattern, check_topic};
 pub use nearest::nearest;
 pub use overrides::{Override, Overrides};
 pub use reference::reference;
-pub use settings::{
-    CommandKind, CommandSettings, EngineSettings, JointLimit, LimitsFrom, MemorySettings, Settings, StageSettings,
-};
+pub use settings::{CommandKind, CommandSettings, EngineSettings, LimitsFrom, MemorySettings, Settings, StageSettings};
 pub use shape::{EefAction, PolicyShape};
 pub use store::{Change, Listing, Store};
 pub use value::{Value, ValueType};
@@ -46,6 +48,7 @@ pub use value::{Value, ValueType};
 pub struct Parameters {
     store: Store,
     shape: PolicyShape,
+    description: RobotDescription,
     settings: Arc<Settings>,
 }
 
@@ -55,11 +58,15 @@ impl Parameters {
     /// # Errors
     /// Everything that is wrong: unknown names, wrong types, forbidden and missing values, values that do not go
     /// together; and what an override file may have been meant to give.
+    ///
+    /// A robot description is not read here: with `limits_from: file` call [`Parameters::read_limits_file`], with `topic`
+    /// [`Parameters::describe`]. Until then the settings have no limits, and nothing moves.
     pub fn new(shape: PolicyShape, overrides: &Overrides) -> Result<Self, Problems> {
         let declarations = declarations(&shape, overrides);
         let (store, mut problems) = Store::declare_with_problems(declarations, overrides.given());
-        match Settings::from_store(&store, &shape) {
-            Ok(settings) if problems.is_empty() => Ok(Self { store, shape, settings: Arc::new(settings) }),
+        let description = RobotDescription::awaited(&Settings::limits_source(&store));
+        match Settings::from_store(&store, &shape, &description) {
+            Ok(settings) if problems.is_empty() => Ok(Self { store, shape, description, settings: Arc::new(settings) }),
             Ok(_) => Err(explained(problems)),
             Err(others) => {
                 problems.extend_without_follow_ups(others);
@@ -78,6 +85,45 @@ impl Parameters {
         &self.settings
     }
 
+    /// Reads the URDF file of `limits_from: file`; with another source it does nothing.
+    ///
+    /// # Errors
+    /// A file that cannot be read, that is no URDF, or whose limits are placeholders or contradict `limits.<joint>`, naming the joints.
+    pub fn read_limits_file(&mut self) -> Result<(), Problems> {
+        let LimitsFrom::File(path) = &self.settings.limits_from else { return Ok(()) };
+        let file = path.display().to_string();
+        let refused = |reason: String| Problems::from(Error::Description { file: file.clone(), reason });
+        let text = description::read(path).map_err(|error| refused(error.to_string()))?;
+        self.describe(&text).map_err(|error| refused(error.to_string()))
+    }
+
+    /// Takes a robot description, with `limits_from: file` or `topic`. The last one counts: when it cannot be used, the settings have
+    /// no limits and nothing moves until another comes, or parameters are set with which it can.
+    ///
+    /// # Errors
+    /// Why it cannot be used, naming the joints.
+    pub fn describe(&mut self, text: &str) -> Result<(), chunk::Error> {
+        self.description = RobotDescription::parse(text);
+        // The store alone gave settings before.
+        if let Ok(settings) = Settings::from_store(&self.store, &self.shape, &self.description) {
+            self.settings = Arc::new(settings);
+        }
+        self.settings.limits.as_ref().map(drop).map_err(Clone::clone)
+    }
+
+    /// Does without a robot description that only a topic could bring: the limits of the parameters hold alone. True when one was
+    /// asked for.
+    pub fn do_without_description(&mut self) -> bool {
+        let asked = matches!(self.settings.limits_from, LimitsFrom::Topic(_));
+        if asked {
+            self.description = RobotDescription::NotUsed;
+            if let Ok(settings) = Settings::from_store(&self.store, &self.shape, &self.description) {
+                self.settings = Arc::new(settings);
+            }
+        }
+        asked
+    }
+
     /// Sets one parameter while the node runs.
     ///
     /// # Errors
@@ -93,7 +139,12 @@ impl Parameters {
     /// Why not, as the `reason` of the service; nothing has changed then.
     pub fn set_atomically(&mut self, changes: &[(String, Value)]) -> Result<Vec<Change>, String> {
         let (candidate, made) = self.store.changed(changes).map_err(|error| error.to_string())?;
-        let settings = Settings::from_store(&candidate, &self.shape).map_err(|problems| problems.to_string())?;
+        let settings = Settings::from_store(&candidate, &self.shape, &self.description);
+        let settings = settings.map_err(|problems| problems.to_string())?;
+        // A description that contradicted the parameters before is no reason to refuse other changes.
+        if let (Ok(_), Err(contradiction)) = (&self.settings.limits, &settings.limits) {
+            return Err(contradiction.to_string());
+        }
         self.store = candidate;
         self.settings = Arc::new(settings);
         Ok(made)

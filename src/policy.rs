@@ -21,6 +21,7 @@ mod fingerprint;
 mod guide;
 mod host;
 pub mod inspect;
+mod instruction;
 mod noise;
 pub mod processor;
 pub mod spec;
@@ -31,6 +32,7 @@ mod views;
 pub use error::Error;
 pub use fingerprint::{FingerprintError, fingerprint};
 pub use guide::Guide;
+pub use instruction::{InstructionCheck, SharedEncoder};
 pub use spec::PolicySpec;
 
 use bundle::{final_output, stages, with_true_fingerprint};

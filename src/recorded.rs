@@ -86,7 +86,9 @@ pub fn observations(
     // One more than asked for: at the first, most inputs have not come yet.
     let rate_hz = most as f64 / (bag.end() - bag.start()).seconds().max(1e-3);
     let slower = settings.rate_hz <= 0.0 || rate_hz < settings.rate_hz;
-    let settings = Settings { rate_hz: if slower { rate_hz } else { settings.rate_hz }, ..settings.clone() };
+    let rate_hz = if slower { rate_hz } else { settings.rate_hz };
+    // The motion is thrown away, so that no joint needs a limit.
+    let settings = Settings { rate_hz, allow_unlimited: true, ..settings.clone() };
     let replay_options = replay::Options {
         bag: bag_file.to_owned(),
         output: scratch.join("chunks.mcap"),

@@ -43,9 +43,6 @@ pub enum Error {
     /// A replay runs at a rate.
     #[error("rate_hz is 0 or below (no rate of its own); a replay needs one: set rate_hz in the parameters")]
     NoRate,
-    /// Settings that do not fit the policy.
-    #[error(transparent)]
-    Settings(#[from] crate::chunk::Error),
     /// A message of the golden bag.
     #[error("golden bag: {0}")]
     Golden(#[from] message::Error),
@@ -107,11 +104,11 @@ pub fn run(
     if !settings.instruction.is_empty() {
         inputs.set_instruction(&settings.instruction);
     }
-    session.apply(settings)?;
+    session.apply(settings);
     session.assume_latency(options.latency);
     let golden = options.golden.as_ref().map(|(file, tolerance)| Golden::open(file, *tolerance)).transpose()?;
     let mut replay = Replay {
-        record: Record::new(session.policy(), settings),
+        record: Record::new(session, settings),
         session,
         settings,
         inputs,
@@ -242,6 +239,7 @@ impl Replay<'_> {
 
     fn finish(mut self) -> Result<Summary, Error> {
         self.record.inputs = self.inputs.statistics(self.last);
+        self.record.no_trajectories = self.session.control().status(self.settings).forbidden;
         self.output.writer.finish()?;
         let difference = self.golden.take().and_then(Golden::finish);
         Ok(Summary { record: self.record, difference })
@@ -257,7 +255,7 @@ fn chunk_record(now: Stamp, published: &Published<'_>) -> ChunkRecord {
         late_rows: published.chunk.late_rows,
         values: published.chunk.values.clone(),
         ages: observation.identity().map(|(_, stamp)| stamp.age_at(now)).collect(),
-        clamped: published.clamped,
+        clamped: published.clamped.clone(),
         encode: published.timings.encode,
         stages: published.timings.stages.iter().map(|stage| stage.time).collect(),
         decode: published.timings.decode,

@@ -4,9 +4,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use crate::chunk::{
-    self, Chunk, ClampReport, Limit, Limits, Mode, NewChunk, Publication, TrajectoryBuffer, WatchdogState,
-};
+use crate::chunk::{self, Chunk, Clamped, Mode, NewChunk, Publication, TrajectoryBuffer, WatchdogState};
 use crate::engine::{Admission, Launch};
 use crate::message::{ActionChunkMessage, JointTrajectoryMessage};
 use crate::observation::{self, Inputs, Observation, OnViolation, StateReader, Violation};
@@ -67,14 +65,15 @@ pub struct Brake<'s> {
 pub struct Published<'s> {
     /// The whole chunk with its identity.
     pub chunk: &'s ActionChunkMessage,
-    /// The rows that are still to come, as a controller takes them: the joints. `None` when the policy moves none.
+    /// The rows that are still to come, as a controller takes them: the joints. `None` when the policy moves none, and when none
+    /// may move ([`MotionStatus::forbidden`]).
     pub trajectory: Option<&'s JointTrajectoryMessage>,
     /// Number of its plan: a greater one is newer.
     pub plan: u64,
     /// Where the time went.
     pub timings: &'s Timings,
     /// Values of this chunk that were clamped to a limit.
-    pub clamped: u64,
+    pub clamped: &'s Clamped,
     /// What it was inferred from.
     pub observation: &'s Observation,
 }
@@ -85,9 +84,6 @@ pub enum Error {
     /// Loading the policy.
     #[error(transparent)]
     Policy(#[from] policy::Error),
-    /// Limits of a joint that the policy does not command.
-    #[error(transparent)]
-    Limits(#[from] chunk::Error),
     /// The joints of the actions.
     #[error(transparent)]
     Joints(#[from] observation::Error),
@@ -129,8 +125,8 @@ pub struct Session {
     observation: Observation,
     chunk: Chunk,
     timings: Timings,
-    clamped: ClampReport,
-    limits: Limits,
+    /// Values of the last chunk that were brought inside position limits.
+    clamped: Clamped,
     /// Reads the positions of the moved joints.
     positions: StateReader,
     /// Those of the observation, as the driver published them; empty when it lacks one.
@@ -188,7 +184,7 @@ impl Session {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, Error> {
         let mut session = Self::new(Policy::load(spec, options, progress)?)?;
-        session.apply(settings)?;
+        session.apply(settings);
         Ok(session)
     }
 
@@ -202,7 +198,6 @@ impl Session {
         let control = Arc::new(Control::new(joints.as_slice().into()));
         let positions = StateReader::of_joints(&joints);
         Ok(Self {
-            limits: Limits::default(),
             chunk,
             policy,
             seen: Vec::with_capacity(positions.width()),
@@ -213,7 +208,7 @@ impl Session {
             promised: Vec::new(),
             observation: Observation::default(),
             timings: Timings::default(),
-            clamped: ClampReport::default(),
+            clamped: Clamped::default(),
             message: ActionChunkMessage::default(),
             trajectory: TrajectoryBuffer::default(),
             last: None,
@@ -253,21 +248,12 @@ impl Session {
         self.control.state() == WatchdogState::Stopped
     }
 
-    /// Takes over settings that changed. Call it before the next cycle.
-    ///
-    /// # Errors
-    /// [`chunk::Error`] when a limit names a joint that the policy does not command; nothing has changed then.
-    pub fn apply(&mut self, settings: &Settings) -> Result<(), chunk::Error> {
-        let limits = settings.limits.iter().map(|limit| {
-            let bounds = limit.bounds().without_whole_turns();
-            Limit { joint: &limit.joint, min: Some(bounds.min), max: Some(bounds.max) }
-        });
-        let limits = Limits::new(&self.chunk.names, limits)?;
-        self.control.apply(settings)?;
-        self.limits = limits;
+    /// Takes over settings that changed. Call it before the next cycle. Settings were checked as a whole when they were made, so
+    /// each of them can be taken over.
+    pub fn apply(&mut self, settings: &Settings) {
+        self.control.apply(settings);
         self.chunk.step = settings.step;
         self.policy.log_shapes(settings.log_shapes);
-        Ok(())
     }
 
     /// Runs one cycle at ROS time `now`. `published_at` is asked once the chunk is ready: in the node it reads the
@@ -296,12 +282,12 @@ impl Session {
             return Outcome::Unchanged;
         }
         match self.infer(now, inputs, settings, published_at) {
-            Ok(clamped) => Outcome::Published(Published {
+            Ok(moves) => Outcome::Published(Published {
                 chunk: &self.message,
-                trajectory: Some(self.trajectory.message()).filter(|_| !self.start.is_empty()),
+                trajectory: moves.then(|| self.trajectory.message()),
                 plan: self.trajectory.plan(),
                 timings: &self.timings,
-                clamped,
+                clamped: &self.clamped,
                 observation: &self.observation,
             }),
             // The inference took its time: what brakes, brakes from now on.
@@ -310,13 +296,14 @@ impl Session {
         }
     }
 
+    /// Makes the chunk's message; true when its joints move, and the trajectory is to be published too.
     fn infer(
         &mut self,
         now: Stamp,
         inputs: &Inputs,
         settings: &Settings,
         published_at: &mut dyn FnMut() -> Stamp,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<bool, Refusal> {
         // Also a refused inference counts as done: the same observation would be refused again.
         self.remember(settings);
         self.timings.reset();
@@ -324,7 +311,7 @@ impl Session {
         let frozen = self.run_policy(settings)?;
         chunk::finite(&self.chunk)?;
         self.control.unwrap(&mut self.chunk, &self.seen);
-        let clamped = self.limits.clamp(&mut self.chunk, &mut self.clamped)?;
+        self.control.bounds()?.clamp(&mut self.chunk, &mut self.clamped)?;
         let published = published_at();
         inputs.check_enable(published, &settings.rules).map_err(Refusal::NotEnabled)?;
         let scheduled = chunk::schedule(&self.chunk, published)?;
@@ -335,12 +322,12 @@ impl Session {
         let new = NewChunk {
             chunk: &self.chunk,
             now: published,
-            clamped,
+            clamped: self.clamped.total,
             measured: measured.then_some(self.start.as_slice()),
             frozen,
         };
         let taken = self.control.take(&new, scheduled.late_rows, settings, &mut self.trajectory);
-        taken.map_err(|error| match error {
+        let moves = taken.map_err(|error| match error {
             chunk::Error::NoStart { .. } => self.no_start(sensed, settings),
             other => other,
         })?;
@@ -352,7 +339,7 @@ impl Session {
             policy_fingerprint: &self.policy.spec().fingerprint,
         };
         chunk::action_chunk_message(&self.chunk, &scheduled, &publication, &mut self.message)?;
-        Ok(clamped)
+        Ok(moves)
     }
 
     fn remember(&mut self, settings: &Settings) {

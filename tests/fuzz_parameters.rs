@@ -57,6 +57,7 @@ fn shape() -> PolicyShape {
         default_steps: 4,
         step: Span::from_millis(20.0),
         takes_guide: false,
+        instruction: None,
     }
 }
 

@@ -1,15 +1,19 @@
 //! The node's parameters from outside: files and arguments in, settings out, live changes, the reference page.
 
+#[path = "support/demo.rs"]
+mod demo;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use vla_trt::chunk::Mode;
+use vla_trt::chunk::{Bounds, Mode};
 use vla_trt::observation::{InputKind, OnViolation, Transport};
 use vla_trt::parameters::{
-    CommandKind, EefAction, LimitsFrom, NodeName, Overrides, Parameters, PolicyShape, Problems, Value, declarations,
-    reference,
+    CommandKind, EefAction, LimitsFrom, NodeName, Overrides, Parameters, PolicyShape, Problems, Settings, Value,
+    declarations, reference,
 };
+use vla_trt::policy::PolicySpec;
 use vla_trt::time::Span;
 
 const ALOHA: &str = include_str!("../config/aloha.yaml");
@@ -28,6 +32,7 @@ fn shape() -> PolicyShape {
         default_steps: 4,
         step: Span::from_millis(20.0),
         takes_guide: false,
+        instruction: None,
     }
 }
 
@@ -55,6 +60,10 @@ fn one_problem(arguments: &[&str]) -> String {
     problems.to_string()
 }
 
+fn limits(settings: &Settings) -> &[Bounds] {
+    settings.limits.as_ref().expect("limits of the parameters").per_joint()
+}
+
 fn change(name: &str, value: Value) -> (String, Value) {
     (name.to_owned(), value)
 }
@@ -77,7 +86,10 @@ fn the_sample_robots_file_gives_settings() {
     assert_eq!(settings.rules.on_violation, OnViolation::Skip);
     assert_eq!(settings.action, settings.state, "actions move the joints of the state of the same name");
     assert_eq!(settings.joint_names().len(), 14);
-    assert_eq!((settings.limits.len(), settings.limits[6].max), (14, Some(1.0)));
+    let limits = settings.limits.as_ref().expect("limits of the parameters");
+    assert_eq!((limits.per_joint().len(), limits.per_joint()[6].max), (14, 1.0));
+    assert_eq!(limits.without_velocity().count(), 0, "the template's robot may move");
+    assert!(limits.per_joint().iter().all(|joint| joint.acceleration.is_finite()));
     assert_eq!((settings.engine.load_order.clone(), settings.memory.budget_mib), (None, None));
 }
 
@@ -195,7 +207,8 @@ fn an_action_without_a_state_of_its_name_needs_joints_of_its_own() {
         (settings.action[0].scale.as_slice(), settings.action[0].offset.as_slice()),
         ([1.0].as_slice(), [0.0].as_slice())
     );
-    assert_eq!((settings.limits[0].min, settings.limits[0].max), (None, Some(0.3)));
+    let lift = limits(settings)[0];
+    assert_eq!((lift.min, lift.max), (f64::NEG_INFINITY, 0.3));
 }
 
 #[test]
@@ -276,7 +289,7 @@ fn a_pose_is_an_input_where_state_keys_name_it_and_its_freshness_is_live() {
     let poses: Vec<(&str, &str)> = settings.poses.iter().map(|p| (p.key.as_str(), p.input.as_str())).collect();
     assert_eq!(poses, [("tool", "tcp"), ("hand", "tcp")]);
     assert_eq!(settings.joint_names().len(), 8);
-    assert_eq!(settings.limits.len(), 1, "limits are for joints");
+    assert_eq!(limits(&settings).len(), 1, "limits are for joints");
     parameters.set("inputs.poses.tcp.max_age_ms", Value::Double(30.0)).expect("live");
     parameters.set("inputs.poses.tcp.required", Value::Bool(false)).expect("live");
     let rule = parameters.settings().rules.of(2);
@@ -349,6 +362,8 @@ fn names_of_poses_are_names_of_their_own() {
                   pose 'palm'; name it in state.<key>.pose";
     assert_eq!(problem, [unused]);
     let problem = eef_problems(&["inputs.poses.tcp.frame:=base"]);
+    assert!(problem[0].ends_with("did you mean 'inputs.poses.tcp.frame_id'?"), "{problem:?}");
+    let problem = eef_problems(&["inputs.poses.tcp.origin:=base"]);
     assert!(
         problem[0].ends_with("under 'inputs.poses.tcp' there are: frame_id, max_age_ms, required, topic"),
         "{problem:?}"
@@ -368,7 +383,7 @@ fn an_end_effectors_action_that_is_not_relative_may_move_joints() {
     let parameters = eef_parameters(EEF, &given).unwrap_or_else(|problems| panic!("{problems}"));
     let settings = parameters.settings();
     assert_eq!((settings.action[0].joints[0].as_str(), settings.action[0].scale[0]), ("jaw_joint", 2.0));
-    assert_eq!((settings.limits.len(), settings.limits[0].max), (2, Some(0.04)));
+    assert_eq!((limits(&settings).len(), limits(&settings)[0].max), (2, 0.04));
     // Without joints of its own it does not move those of the state of its name.
     let problem = eef_problems(&["limits.a.min:=0.0"]);
     assert!(problem.len() == 1 && problem[0].contains("there is no parameter 'limits.a.min'"), "{problem:?}");
@@ -419,10 +434,10 @@ fn limits_move_together_or_not_at_all() {
     let both =
         [change("limits.left_gripper.min", Value::Double(2.0)), change("limits.left_gripper.max", Value::Double(3.0))];
     assert_eq!(parameters.set_atomically(&both).expect("together").len(), 2);
-    assert_eq!(parameters.settings().limits[6].min, Some(2.0));
+    assert_eq!(limits(parameters.settings())[6].min, 2.0);
     let none = change("limits.left_gripper.min", Value::Double(f64::NEG_INFINITY));
     parameters.set_atomically(&[none]).expect("no limit");
-    assert_eq!(parameters.settings().limits[6].min, None);
+    assert_eq!(limits(parameters.settings())[6].min, f64::NEG_INFINITY);
     assert!(parameters.set("limits.left_gripper.max", Value::Double(f64::NAN)).expect_err("NaN").contains("not .nan"));
 }
 
@@ -437,9 +452,10 @@ fn refusals_of_live_changes_say_why() {
     assert!(reason("policy", Value::String("x".into())).contains("read-only while the node runs"));
     assert!(reason("use_sim_time", Value::Bool(true)).contains("read-only"));
     assert_eq!(
-        reason("rate", Value::Double(1.0)),
-        "there is no parameter 'rate': `ros2 param list` and docs/parameters.md name all there are"
+        reason("temperature", Value::Double(1.0)),
+        "there is no parameter 'temperature': `ros2 param list` and docs/parameters.md name all there are"
     );
+    assert_eq!(reason("rate", Value::Double(1.0)), "there is no parameter 'rate': did you mean 'rate_hz'?");
     assert_eq!(reason("rate_Hz", Value::Double(1.0)), "there is no parameter 'rate_Hz': did you mean 'rate_hz'?");
     assert!(reason("seed", Value::Integer(-1)).contains("expected an integer from 0"));
 }
@@ -449,8 +465,8 @@ fn motion_is_configured_live_and_rtc_needs_a_policy_that_takes_promised_rows() {
     let mut parameters = parameters(&["limits.left_waist.velocity:=1.5", "limits.left_waist.acceleration:=4"]);
     let settings = parameters.settings();
     assert_eq!((settings.motion.mode, settings.motion.blend), (Mode::Blend, Span::from_millis(100.0)));
-    let limit = &settings.limits[0];
-    assert_eq!((limit.velocity, limit.acceleration, limit.jerk), (Some(1.5), Some(4.0), None));
+    let limit = limits(settings)[0];
+    assert_eq!((limit.velocity, limit.acceleration, limit.jerk), (1.5, 4.0, f64::INFINITY));
     assert_eq!((settings.rtc_frozen, settings.limits_from.clone()), (None, LimitsFrom::Nowhere));
     parameters.set("handover.mode", Value::String("ensemble".into())).expect("live");
     assert_eq!(parameters.settings().motion.mode, Mode::Ensemble);
@@ -461,6 +477,72 @@ fn motion_is_configured_live_and_rtc_needs_a_policy_that_takes_promised_rows() {
     assert_eq!(parameters.settings().motion.mode, Mode::Rtc);
     assert!(one_problem(&["limits.left_waist.velocity:=0"]).contains("limits.left_waist.velocity"));
     assert!(one_problem(&["limits_from:=file"]).contains("limits_file"));
+}
+
+#[test]
+fn a_urdf_file_is_read_when_it_is_asked_for_and_refused_with_its_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("robot.urdf");
+    let read = |text: &[u8]| {
+        std::fs::write(&file, text).expect("written");
+        let argument = format!("limits_file:={}", file.display());
+        let mut parameters = parameters(&["limits_from:=file", &argument]);
+        assert!(parameters.settings().limits.is_err(), "no limits before it is read");
+        parameters.read_limits_file().map(|()| parameters.settings().limits.clone().expect("limits"))
+    };
+    let of_all = |limit: &str| -> String {
+        let joints = parameters(&[]).settings().joint_names();
+        let joint = |name: &String| format!("<joint name='{name}' type='revolute'><limit {limit}/></joint>");
+        joints.iter().map(joint).collect()
+    };
+    let latin = [b"<robot><!-- Roboterarm, \xfcberpr\xfcft -->".as_slice()];
+    let good = format!("{}</robot>", of_all("lower='-1' upper='0.9' velocity='2'"));
+    let limits = read(&[latin[0], good.as_bytes()].concat()).expect("a description");
+    let waist = limits.get("left_waist").expect("moved");
+    assert_eq!((waist.min, waist.max, waist.velocity, waist.acceleration), (-1.0, 0.9, 2.0, 10.0));
+    let error = read(b"<robot>").expect_err("incomplete").to_string();
+    assert!(error.contains("robot.urdf: robot description: the text ends inside <robot>"), "{error}");
+    let crossed = format!("<robot>{}</robot>", of_all("lower='3.1' upper='-3.1' velocity='2'"));
+    let error = read(crossed.as_bytes()).expect_err("crossed, whatever the parameters say").to_string();
+    assert!(
+        error.contains("`left_waist`, `left_shoulder`") && error.contains("lower 3.1 is above upper -3.1"),
+        "{error}"
+    );
+    let mut missing = parameters(&["limits_from:=file", "limits_file:=/nowhere/robot.urdf"]);
+    let error = missing.read_limits_file().expect_err("no file").to_string();
+    assert!(error.contains("limits_file /nowhere/robot.urdf: No such file"), "{error}");
+}
+
+#[test]
+fn an_instruction_that_does_not_fit_is_refused_when_it_is_set_and_at_the_start() {
+    let policy = demo::policy();
+    let mut parameters = demo::parameters(policy.path(), &["instruction:=pick up the cube"]);
+    let long = "cube ".repeat(400);
+    let reason = parameters.set("instruction", Value::String(long.clone())).expect_err("too long");
+    assert!(
+        reason.starts_with("parameter 'instruction': the instruction needs ") && reason.contains("shorten it"),
+        "{reason}"
+    );
+    assert_eq!(parameters.settings().instruction, "pick up the cube");
+    let reason = parameters.set("instruction", Value::String("x".repeat(70_000))).expect_err("no instruction at all");
+    assert!(reason.contains("expected at most 65536 bytes, found 70000"), "{reason}");
+    parameters.set("rate_hz", Value::Double(2.0)).expect("other changes are taken");
+    parameters.set("instruction", Value::String(String::new())).expect("wait for the topic");
+    parameters.set("instruction", Value::String("open the drawer".into())).expect("it fits");
+
+    let spec = PolicySpec::load(policy.path()).expect("the demo policy");
+    let mut given = overrides(&[]);
+    given.set("instruction", Value::String(long));
+    let problems = Parameters::new(PolicyShape::load(&spec).expect("its processor"), &given).expect_err("too long");
+    assert!(problems.len() == 1 && problems.to_string().contains("parameter 'instruction': "), "{problems}");
+}
+
+#[test]
+fn without_a_topic_the_limits_of_the_parameters_hold_alone() {
+    let mut parameters = parameters(&["limits_from:=topic"]);
+    assert!(parameters.settings().limits.as_ref().expect_err("awaited").to_string().contains("limits_topic"));
+    assert!(parameters.do_without_description() && parameters.settings().limits.is_ok());
+    assert!(!self::parameters(&[]).do_without_description());
 }
 
 #[test]

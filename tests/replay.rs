@@ -181,13 +181,53 @@ fn limits_clamp_every_value_and_are_counted() {
     let file = out.path().join("c.mcap");
     let limits = ["limits.left_waist.min:=0.001", "limits.left_waist.max:=0.002"];
     let summary = replay(policy.path(), &limits, &file, None);
-    let clamped: u64 = summary.record.chunks.iter().map(|chunk| chunk.clamped).sum();
-    assert!(clamped > 0);
+    let clamped = summary.record.clamped();
+    assert!(clamped.total > 0);
+    assert!(clamped.by_name(&summary.record.moved).any(|(joint, count)| joint == "left_waist" && count > 0));
     for chunk in chunks(&file) {
         let joint = chunk.names.iter().position(|name| name == "left_waist").expect("the joint");
         let column = chunk.values.iter().skip(joint).step_by(chunk.names.len());
         assert!(column.copied().all(|value| (0.001..=0.002).contains(&value)));
     }
+}
+
+#[test]
+fn position_limits_of_a_urdf_clamp_the_chunk_and_count_like_those_of_the_parameters() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let names = demo::settings(policy.path(), &[]).joint_names();
+    let joint = |name: &String| {
+        let limit = if name == "left_waist" { "lower='0.001' upper='0.002'" } else { "lower='-9' upper='9'" };
+        format!("<joint name='{name}' type='revolute'><limit {limit} velocity='9'/></joint>")
+    };
+    let urdf = out.path().join("robot.urdf");
+    let body: String = names.iter().map(joint).collect();
+    fs::write(&urdf, format!("<robot>{body}</robot>")).expect("written");
+    let by_urdf = out.path().join("urdf.mcap");
+    let file = format!("limits_file:={}", urdf.display());
+    let described = replay(policy.path(), &["limits_from:=file", &file], &by_urdf, None);
+    let by_parameters = out.path().join("parameters.mcap");
+    let limits = ["limits.left_waist.min:=0.001", "limits.left_waist.max:=0.002"];
+    let given = replay(policy.path(), &limits, &by_parameters, None);
+    assert!(described.record.clamped().total > 0);
+    assert_eq!(described.record.clamped(), given.record.clamped());
+    assert_eq!(chunks(&by_urdf), chunks(&by_parameters));
+    assert!(report::render(&described.record).contains("\"clamped\":{\"left_waist\":"), "in the report");
+}
+
+#[test]
+fn without_a_limit_of_velocity_there_are_chunks_and_no_trajectories() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let file = out.path().join("c.mcap");
+    let summary = replay(policy.path(), &["limits.left_elbow.velocity:=.inf"], &file, None);
+    assert!(summary.record.chunks.len() > 20 && chunks(&file).len() == summary.record.chunks.len());
+    assert_eq!(trajectories_of(&file), []);
+    let reason = summary.record.no_trajectories.as_deref().expect("said so");
+    assert!(reason.contains("`left_elbow`") && reason.contains("limits.<joint>.velocity"), "{reason}");
+    assert!(report::render(&summary.record).contains("without a limit of velocity"));
+    let openly = ["limits.left_elbow.velocity:=.inf", "motion.allow_unlimited:=true"];
+    let summary = replay(policy.path(), &openly, &file, None);
+    assert_eq!(trajectories_of(&file).len(), summary.record.chunks.len());
+    assert_eq!(summary.record.no_trajectories, None);
 }
 
 #[test]
@@ -214,6 +254,17 @@ fn a_bag_without_the_policys_topics_is_refused_with_what_it_has() {
     assert!(error.contains("no topic /elsewhere"), "{error}");
     assert!(error.contains("/camera/top/image_raw/compressed (sensor_msgs/msg/CompressedImage)"), "{error}");
     assert!(!output.exists(), "nothing is left at the output's name");
+}
+
+#[test]
+fn a_bag_without_an_instruction_is_refused_with_the_parameter_that_gives_one() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let settings = demo::settings(policy.path(), &["inputs.instruction.topic:=/no_instruction"]);
+    let spec = PolicySpec::load(policy.path()).expect("the demo policy");
+    let mut session = Session::load(spec, &settings, &mut |_| {}).expect("loads");
+    let options = Options { bag: demo::bag(), output: out.path().join("c.mcap"), latency: Span::ZERO, golden: None };
+    let error = replay::run(&mut session, &settings, &options, &mut |_| {}).expect_err("none given").to_string();
+    assert!(error.contains("no instruction: set the parameter `instruction`"), "{error}");
 }
 
 /// A copy of the demo policy with one file changed.
@@ -315,13 +366,7 @@ fn a_violation_with_stop_comes_to_rest_once_and_nothing_moves_after() {
     let summary = replay(policy.path(), &rules, &file, None);
     assert_eq!(summary.record.chunks.len(), 1);
     assert!(summary.record.stopped > 40, "{} cycles while stopped", summary.record.stopped);
-    let reader = BagReader::open(&file).expect("the output");
-    let topic = reader.topics().iter().position(|topic| topic.name == replay::JOINT_TRAJECTORY_TOPIC).expect("topic");
-    let trajectories: Vec<JointTrajectoryMessage> = reader
-        .messages(&[topic])
-        .expect("messages")
-        .map(|message| JointTrajectoryMessage::parse(&message.expect("readable").data).expect("a trajectory"))
-        .collect();
+    let trajectories = trajectories_of(&file);
     assert_eq!(trajectories.len(), 2, "one of the chunk and one of the stop");
     let (motion, stop) = (&trajectories[0], &trajectories[1]);
     // The stop starts where the motion would have been, and is over before the motion would have been.
@@ -340,7 +385,15 @@ fn trajectories(policy: &Path, mode: &str, latency_ms: f64, out: &Path) -> Vec<J
     replay_late(
         latency_ms,
         policy,
-        &[&mode, "action.step_s:=0.05", "limits.left_waist.velocity:=0.8", "limits.left_waist.acceleration:=6"],
+        &[
+            &mode,
+            "action.step_s:=0.05",
+            "limits.left_waist.velocity:=0.8",
+            "limits.left_waist.acceleration:=6",
+            "limits.right_wrist_rotate.velocity:=.inf",
+            "limits.right_wrist_rotate.acceleration:=.inf",
+            "motion.allow_unlimited:=true",
+        ],
         out,
         None,
     );
@@ -401,7 +454,7 @@ fn gaps(policy: &Path, latency_ms: f64, out: &Path) -> Vec<f64> {
             let Some(promised) = point(at(1)) else { continue };
             assert_eq!(promised.positions, after.points[1].positions, "{mode}: at the hand-over");
             if let Some(next) = point(at(2)) {
-                // The right wrist has no limits, so that the mode alone shows.
+                // The right wrist has no limits of speed, so that the mode alone shows.
                 jump = jump.max((next.positions[12] - after.points[2].positions[12]).abs());
             }
         }

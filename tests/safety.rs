@@ -3,6 +3,9 @@
 #[path = "support/demo.rs"]
 mod demo;
 
+use std::fs;
+use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -26,9 +29,32 @@ fn at(ms: i64) -> Stamp {
 fn picture() -> Vec<u8> {
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, 64, 48);
-    (encoder.set_color(png::ColorType::Rgb), encoder.set_depth(png::BitDepth::Eight));
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
     encoder.write_header().expect("a header").write_image_data(&[90; 64 * 48 * 3]).expect("pixels");
     file
+}
+
+/// The demo policy, and one whose output is NaN. Their files are read when an inference runs, too.
+struct Policies {
+    good: TempDir,
+    nan: TempDir,
+}
+
+impl Policies {
+    fn new() -> Rc<Self> {
+        let (good, nan) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+        for file in fs::read_dir(good.path()).expect("the policy") {
+            let file = file.expect("a file");
+            fs::copy(file.path(), nan.path().join(file.file_name())).expect("a copy");
+        }
+        let constants = nan.path().join("modulation.safetensors");
+        let mut bytes = fs::read(&constants).expect("hoisted constants");
+        let header = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize + 8;
+        bytes[header..].chunks_exact_mut(4).for_each(|value| value.copy_from_slice(&f32::NAN.to_le_bytes()));
+        fs::write(&constants, bytes).expect("the changed file");
+        Rc::new(Self { good, nan })
+    }
 }
 
 /// The node's loop without the node: the demo robot of `config/aloha.yaml`.
@@ -38,25 +64,23 @@ struct Robot {
     inputs: Inputs,
     joints: Vec<String>,
     picture: Vec<u8>,
-    /// Those that were loaded: their files are read later, too.
-    policies: Vec<TempDir>,
+    policies: Rc<Policies>,
 }
 
 impl Robot {
     fn new(assignments: &[&str]) -> Self {
-        Self::of(demo::policy(), assignments)
+        Self::of(&Policies::new(), assignments)
     }
 
-    fn of(policy: TempDir, assignments: &[&str]) -> Self {
-        demo::point_at_onnx_runtime();
-        let settings = demo::settings(policy.path(), assignments);
-        let spec = PolicySpec::load(policy.path()).expect("the policy");
+    fn of(policies: &Rc<Policies>, assignments: &[&str]) -> Self {
+        let settings = demo::settings(policies.good.path(), assignments);
+        let spec = PolicySpec::load(policies.good.path()).expect("the policy");
         let session = Session::load(spec, &settings, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
-        let inputs = Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joint_names());
+        let inputs = Inputs::new(settings.inputs.clone());
         let inputs = if settings.enable_topic.is_some() { inputs.with_enable_switch() } else { inputs };
         inputs.set_instruction("pick up the red cube");
         let joints = settings.joint_names();
-        Self { session, settings, inputs, joints, picture: picture(), policies: vec![policy] }
+        Self { session, settings, inputs, joints, picture: picture(), policies: Rc::clone(policies) }
     }
 
     /// Offers every stamped input, all of one stamp.
@@ -114,26 +138,23 @@ const REFUSALS: [(Spoil, &str); 4] = [
 
 /// Loads a policy whose output is NaN in the place of the one that runs, as after a lost device: the motion goes on.
 fn spoil_policy(robot: &mut Robot) {
-    let policy = demo::policy();
-    let file = policy.path().join("modulation.safetensors");
-    let mut bytes = std::fs::read(&file).expect("hoisted constants");
-    let header = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize + 8;
-    bytes[header..].chunks_exact_mut(4).for_each(|value| value.copy_from_slice(&f32::NAN.to_le_bytes()));
-    std::fs::write(&file, bytes).expect("the changed file");
-    load(robot, policy);
+    let policies = Rc::clone(&robot.policies);
+    load(robot, policies.nan.path());
 }
 
 /// Loads another policy with the motion of the one before.
-fn load(robot: &mut Robot, policy: TempDir) {
-    let spec = PolicySpec::load(policy.path()).expect("the policy");
+fn load(robot: &mut Robot, policy: &Path) {
+    let spec = PolicySpec::load(policy).expect("the policy");
     let mut session = Session::load(spec, &robot.settings, &mut |_| {}).expect("loads");
     session.adopt(robot.session.control());
     robot.session = session;
-    robot.policies.push(policy);
 }
 
 fn mend(robot: &mut Robot) {
-    load(robot, demo::policy());
+    let policies = Rc::clone(&robot.policies);
+    if robot.session.policy().spec().dir != policies.good.path() {
+        load(robot, policies.good.path());
+    }
     robot.joints = robot.settings.joint_names();
     robot.picture = picture();
     robot.inputs.set_instruction("pick up the red cube");
@@ -147,8 +168,9 @@ fn position_at(trajectory: &JointTrajectoryMessage, joint: usize, knot: Stamp) -
 
 #[test]
 fn every_kind_of_refused_inference_brakes_now_and_latches_with_stop() {
+    let policies = Policies::new();
     for (spoil, word) in REFUSALS {
-        let mut robot = Robot::new(&["inputs.on_violation:=stop", "max_blind_s:=2.0"]);
+        let mut robot = Robot::of(&policies, &["inputs.on_violation:=stop", "max_blind_s:=2.0"]);
         robot.sense(1000);
         let before = robot.chunk(1000);
         spoil(&mut robot);
@@ -181,8 +203,9 @@ fn every_kind_of_refused_inference_brakes_now_and_latches_with_stop() {
 
 #[test]
 fn every_kind_of_refused_inference_brakes_with_hold_and_the_next_good_one_goes_on() {
+    let policies = Policies::new();
     for (spoil, word) in REFUSALS {
-        let mut robot = Robot::new(&["inputs.on_violation:=hold", "max_blind_s:=2.0"]);
+        let mut robot = Robot::of(&policies, &["inputs.on_violation:=hold", "max_blind_s:=2.0"]);
         robot.sense(1000);
         robot.chunk(1000);
         spoil(&mut robot);
@@ -225,8 +248,9 @@ fn a_refusal_before_anything_moved_stops_nothing() {
 
 #[test]
 fn a_stop_that_an_inference_finds_reason_for_ends_only_when_a_trial_inference_is_good() {
+    let policies = Policies::new();
     for (spoil, word) in REFUSALS {
-        let mut robot = Robot::new(&["inputs.on_violation:=stop"]);
+        let mut robot = Robot::of(&policies, &["inputs.on_violation:=stop"]);
         robot.sense(1000);
         robot.chunk(1000);
         spoil(&mut robot);
@@ -248,8 +272,10 @@ fn a_stop_that_an_inference_finds_reason_for_ends_only_when_a_trial_inference_is
 
 #[test]
 fn a_stop_does_not_end_while_an_input_breaks_a_rule_and_says_which() {
+    let policies = Policies::new();
     for rule in ["skip", "hold", "stop"] {
-        let mut robot = Robot::new(&[&format!("inputs.on_violation:={rule}"), "watchdog.stop_after_ms:=200.0"]);
+        let mut robot =
+            Robot::of(&policies, &[&format!("inputs.on_violation:={rule}"), "watchdog.stop_after_ms:=200.0"]);
         robot.sense(1000);
         robot.chunk(1000);
         let mut out = TrajectoryBuffer::default();
@@ -362,7 +388,7 @@ fn inputs_that_are_still_starting_are_no_violation_and_one_that_goes_is() {
 fn an_input_that_comes_and_cannot_be_used_is_a_violation_from_the_start() {
     let mut robot = Robot::new(&[]);
     (0..3).for_each(|camera| robot.offer(camera, 1000));
-    let nameless = write::joint_state(HeaderView { stamp: at(1000), frame_id: "" }, &[], &[], &[], &[]);
+    let nameless = write::joint_state::<&str>(HeaderView { stamp: at(1000), frame_id: "" }, &[], &[], &[], &[]);
     assert!(robot.inputs.offer(3, nameless.into(), at(1000)).is_err());
     let Outcome::Violation { violation, .. } = robot.cycle(1000) else { panic!("expected a violation") };
     assert!(
@@ -397,10 +423,11 @@ fn with_an_enable_switch_nothing_moves_before_it_is_on_and_that_is_no_violation(
 
 #[test]
 fn an_enable_switch_that_is_let_go_or_falls_silent_stops_whatever_the_rule_for_inputs_is() {
+    let policies = Policies::new();
     for (rule, let_go, reason) in
         [("skip", true, "is false"), ("hold", false, "201.0 ms ago"), ("stop", false, "201.0 ms ago")]
     {
-        let mut robot = Robot::new(&[SWITCH[0], SWITCH[1], &format!("inputs.on_violation:={rule}")]);
+        let mut robot = Robot::of(&policies, &[SWITCH[0], SWITCH[1], &format!("inputs.on_violation:={rule}")]);
         robot.inputs.offer_enable(true, at(1000));
         robot.sense(1000);
         robot.chunk(1000);

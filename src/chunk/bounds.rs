@@ -1,9 +1,18 @@
-//! What a joint may do: position, velocity, acceleration, jerk.
+//! What a joint may do: position, velocity, acceleration, jerk. One [`JointBounds`] limits the rows of a chunk and the motion that
+//! follows them.
 
 use std::f64::consts::TAU;
+use std::sync::Arc;
 
+use super::Chunk;
 use super::error::Error;
 use super::grid::DT;
+
+mod merge;
+#[cfg(test)]
+mod tests;
+
+pub use merge::{Merged, merge};
 
 /// Acceleration of a joint that has no limit, rad/s² or m/s²: so high that no policy's rows reach it, and finite, so that one
 /// way of moving serves all joints.
@@ -91,7 +100,7 @@ impl Bounds {
     }
 
     /// Whether neither position nor velocity has a limit.
-    pub fn is_unlimited(&self) -> bool {
+    fn is_unlimited(&self) -> bool {
         [self.min, self.max, self.velocity].iter().all(|limit| limit.is_infinite())
     }
 
@@ -115,7 +124,12 @@ impl Bounds {
 
 /// The bounds of every joint of a plan, in its order.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct JointBounds(Vec<Bounds>);
+pub struct JointBounds {
+    names: Arc<[String]>,
+    joints: Vec<Bounds>,
+    /// Position limits of a chunk's values.
+    rows: Vec<(f32, f32)>,
+}
 
 impl JointBounds {
     /// Bounds of the joints `names`. A joint that is given twice takes the tighter of each limit; one that is not given has
@@ -135,17 +149,111 @@ impl JointBounds {
         all.iter_mut().for_each(|bounds| *bounds = bounds.without_whole_turns());
         let wrong = names.iter().zip(&all).filter_map(|(name, b)| Some(format!("joint `{name}`: {}", b.problem()?)));
         problems.extend(wrong);
-        if problems.is_empty() { Ok(Self(all)) } else { Err(Error::Limits { problems }) }
+        if problems.is_empty() { Ok(Self::of_all(names.into(), all)) } else { Err(Error::Limits { problems }) }
+    }
+
+    fn of_all(names: Arc<[String]>, joints: Vec<Bounds>) -> Self {
+        let rows = joints.iter().map(|joint| inward(joint.min, joint.max)).collect();
+        Self { names, joints, rows }
+    }
+
+    /// Those of the joints `names`, in that order. A joint that is not among them has no bounds.
+    pub fn select(&self, names: &Arc<[String]>) -> Self {
+        Self::of_all(Arc::clone(names), names.iter().map(|name| self.get(name).unwrap_or_default()).collect())
     }
 
     /// One entry a joint.
     pub fn per_joint(&self) -> &[Bounds] {
-        &self.0
+        &self.joints
+    }
+
+    /// Joints, in the order of [`Self::per_joint`].
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Of a joint by its name.
+    pub fn get(&self, joint: &str) -> Option<Bounds> {
+        let index = self.names.iter().position(|name| name == joint)?;
+        self.joints.get(index).copied()
+    }
+
+    /// Joints without a limit of velocity.
+    pub fn without_velocity(&self) -> impl Iterator<Item = &str> {
+        let unlimited = |(name, bounds): (_, &Bounds)| bounds.velocity.is_infinite().then_some(name);
+        self.names.iter().map(String::as_str).zip(&self.joints).filter_map(unlimited)
     }
 
     /// Of joint `index`; none beyond the last.
     pub fn of(&self, index: usize) -> Bounds {
-        self.0.get(index).copied().unwrap_or_default()
+        self.joints.get(index).copied().unwrap_or_default()
+    }
+
+    /// Brings every value of a joint inside its position limits; pose columns stay as they are. `clamped` is made to tell what
+    /// was changed in this chunk. NaN stays NaN: check [`super::finite`] first.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and [`Error::LimitWidth`] for a chunk that has not these joints.
+    pub fn clamp(&self, chunk: &mut Chunk, clamped: &mut Clamped) -> Result<(), Error> {
+        chunk.check()?;
+        let width = chunk.width();
+        let joints = width - chunk.poses.iter().map(ExactSizeIterator::len).sum::<usize>().min(width);
+        if self.joints.len() != joints {
+            return Err(Error::LimitWidth { limits: self.joints.len(), joints });
+        }
+        clamped.restart(joints);
+        let Chunk { values, poses, .. } = chunk;
+        for row in values.chunks_exact_mut(width) {
+            let columns =
+                row.iter_mut().enumerate().filter(|(column, _)| !poses.iter().any(|pose| pose.contains(column)));
+            for (((_, value), (min, max)), count) in columns.zip(&self.rows).zip(&mut clamped.per_joint) {
+                let inside = value.max(*min).min(*max);
+                if !value.is_nan() && inside != *value {
+                    *value = inside;
+                    *count += 1;
+                    clamped.total += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rounded so that no single-precision value inside lies outside the limits as configured; to nearest when the limits
+/// leave no such value.
+fn inward(min: f64, max: f64) -> (f32, f32) {
+    let (near_min, near_max) = (min as f32, max as f32);
+    let low = if f64::from(near_min) < min { near_min.next_up() } else { near_min };
+    let high = if f64::from(near_max) > max { near_max.next_down() } else { near_max };
+    if low <= high { (low, high) } else { (near_min, near_max) }
+}
+
+/// How many values of one chunk were brought inside position limits.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Clamped {
+    /// All of them: the sum of `per_joint`.
+    pub total: u64,
+    /// One entry a joint, in the order of the chunk's joints.
+    pub per_joint: Vec<u64>,
+}
+
+impl Clamped {
+    fn restart(&mut self, joints: usize) {
+        self.total = 0;
+        self.per_joint.clear();
+        self.per_joint.resize(joints, 0);
+    }
+
+    /// Adds those of another chunk of the same joints.
+    pub fn add(&mut self, other: &Self) {
+        self.total += other.total;
+        self.per_joint.resize(other.per_joint.len(), 0);
+        self.per_joint.iter_mut().zip(&other.per_joint).for_each(|(count, more)| *count += more);
+    }
+
+    /// The joints of `names`, one an entry, that were clamped, with their counts.
+    pub fn by_name<'n>(&self, names: &'n [String]) -> impl Iterator<Item = (&'n str, u64)> {
+        names.iter().map(String::as_str).zip(self.per_joint.iter().copied()).filter(|(_, count)| *count > 0)
     }
 }
 
@@ -209,56 +317,5 @@ impl LimitCounts {
     pub fn of(&self, joint: usize) -> [u64; 4] {
         [&self.position, &self.velocity, &self.acceleration, &self.jerk]
             .map(|counts| counts.get(joint).copied().unwrap_or_default())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limits_from_two_sources_give_the_tighter_of_each() {
-        let names = ["a".to_owned(), "b".to_owned()];
-        let one = Bounds { min: -1.0, velocity: 2.0, ..Bounds::default() };
-        let other = Bounds { min: -2.0, max: 0.5, velocity: 1.0, ..Bounds::default() };
-        let bounds = JointBounds::new(&names, [("a", one), ("a", other)]).expect("valid");
-        assert_eq!(bounds.of(0), Bounds { min: -1.0, max: 0.5, velocity: 1.0, ..Bounds::default() });
-        assert_eq!(bounds.of(1), Bounds::default());
-    }
-
-    #[test]
-    fn position_limits_of_a_whole_turn_do_not_hold_for_a_continuous_joint_and_narrower_ones_do() {
-        let names = ["a".to_owned()];
-        let bounds = |kind, reach: f64| {
-            let described = Bounds { kind, ..Bounds::default() };
-            let given = Bounds { min: -reach, max: reach, ..Bounds::default() };
-            JointBounds::new(&names, [("a", given), ("a", described)]).expect("valid").of(0)
-        };
-        assert_eq!(bounds(JointKind::Continuous, 3.2).max, f64::INFINITY);
-        assert_eq!(bounds(JointKind::Continuous, 3.1375).min, f64::NEG_INFINITY);
-        assert_eq!(bounds(JointKind::Continuous, 1.0).max, 1.0);
-        assert_eq!(bounds(JointKind::Revolute, 3.2).max, 3.2);
-    }
-
-    #[test]
-    fn the_tracking_error_allowed_is_that_of_the_joints_kind_unless_it_is_given() {
-        let of = |kind, tracking_error| Bounds { kind, tracking_error, ..Bounds::default() };
-        let merged = |one: Bounds, other: Bounds| one.tighter(&other).tracking_error();
-        assert_eq!(merged(of(JointKind::Revolute, None), of(JointKind::Continuous, None)), 0.5);
-        assert_eq!(merged(of(JointKind::Revolute, None), of(JointKind::Prismatic, None)), 0.1);
-        assert_eq!(merged(of(JointKind::Revolute, Some(0.3)), of(JointKind::Prismatic, None)), 0.3);
-    }
-
-    #[test]
-    fn every_limit_that_cannot_be_kept_is_told_at_once() {
-        let names = ["a".to_owned(), "b".to_owned()];
-        let crossed = Bounds { min: 1.0, max: -1.0, ..Bounds::default() };
-        let still = Bounds { acceleration: 0.0, ..Bounds::default() };
-        let error = JointBounds::new(&names, [("a", crossed), ("b", still), ("c", Bounds::default())])
-            .expect_err("three problems");
-        let text = error.to_string();
-        for part in ["joint `a`: expected min <= max", "joint `b`: expected acceleration above zero", "`c`"] {
-            assert!(text.contains(part), "{text} lacks {part}");
-        }
     }
 }

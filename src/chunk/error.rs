@@ -56,6 +56,14 @@ pub enum Error {
         /// Joints of the chunk.
         joints: usize,
     },
+    /// Limits are to come from a robot description, and there is none yet.
+    #[error(
+        "no robot description yet: none has come on {from}, and nothing moves without its limits; is it published there?"
+    )]
+    NoDescription {
+        /// The parameter and what it names.
+        from: String,
+    },
     /// Limits that cannot be kept; every problem.
     #[error("limits: {}", .problems.join("; "))]
     Limits {

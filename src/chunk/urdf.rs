@@ -1,101 +1,122 @@
-//! Joint limits of a robot description (URDF): `lower` and `upper` of revolute and prismatic joints, `velocity` of all, and
-//! which joints are continuous or prismatic.
+//! Joint limits of a robot description (URDF): type and limits of every joint.
 //!
-//! URDF has no acceleration; limits of it come from parameters.
+//! URDF has no acceleration; limits of it come from parameters. What a joint's elements mean for a joint that is moved, and
+//! which values are placeholders, is decided by [`Joint`], not here: a description has joints that the policy does not move.
 
-use super::bounds::{Bounds, JointKind};
+use quick_xml::events::{BytesStart, Event};
+use quick_xml::{Reader, XmlVersion};
+
 use super::error::Error;
 
-/// Limits of every joint that has any, and of every continuous or prismatic joint, by name, in the order of the description.
-///
-/// # Errors
-/// [`Error::Urdf`]: no XML, no `<robot>`, or a number that is none, with line and joint.
-pub fn limits(text: &str) -> Result<Vec<(String, Bounds)>, Error> {
-    let urdf = |reason: String| Error::Urdf { reason };
-    let document = roxmltree::Document::parse(text).map_err(|error| urdf(format!("no XML: {error}")))?;
-    let robot = document.root_element();
-    if robot.tag_name().name() != "robot" {
-        return Err(urdf(format!("expected <robot> at the top, found <{}>", robot.tag_name().name())));
-    }
-    let mut all = Vec::new();
-    // Joints of transmissions and of ros2_control have no limit element and stand deeper.
-    for joint in robot.children().filter(|node| node.has_tag_name("joint")) {
-        let name = joint.attribute("name").unwrap_or_default();
-        let kind = match joint.attribute("type") {
-            Some("continuous") => JointKind::Continuous,
-            Some("prismatic") => JointKind::Prismatic,
-            _ => JointKind::Revolute,
-        };
-        let mut bounds = Bounds { kind, ..Bounds::default() };
-        let Some(limit) = joint.children().find(|node| node.has_tag_name("limit")) else {
-            if kind != JointKind::Revolute {
-                all.push((name.to_owned(), bounds));
-            }
-            continue;
-        };
-        let number = |attribute: &str| {
-            let Some(text) = limit.attribute(attribute) else { return Ok(None) };
-            match text.trim().parse::<f64>() {
-                Ok(value) if !value.is_nan() => Ok(Some(value)),
-                _ => {
-                    let row = document.text_pos_at(limit.range().start).row;
-                    Err(urdf(format!("line {row}, joint `{name}`: {attribute} is '{text}', expected a number")))
+mod joint;
+
+pub(super) use joint::Finding;
+pub use joint::{Joint, JointType};
+
+/// The joints of a robot description, in its order.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Description {
+    joints: Vec<Joint>,
+}
+
+impl Description {
+    /// Reads a URDF. As URDF parsers do, it ignores namespaces: the elements of simulators (`<gz:system>`) often lack the
+    /// declaration of theirs.
+    ///
+    /// # Errors
+    /// [`Error::Urdf`]: text that is not well-formed XML, that ends early, or whose root is no `<robot>`.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut reader = Reader::from_str(text);
+        let config = reader.config_mut();
+        config.expand_empty_elements = true;
+        // Text between elements is not read.
+        config.allow_dangling_amp = true;
+        let mut parser = Parser { text, path: Vec::new(), joints: Vec::new(), has_root: false };
+        loop {
+            let begun = usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX);
+            match reader.read_event() {
+                Ok(Event::Start(element)) => parser.start(&element, begun)?,
+                Ok(Event::End(_)) => drop(parser.path.pop()),
+                Ok(Event::Eof) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    let at = usize::try_from(reader.error_position()).unwrap_or(usize::MAX);
+                    return Err(urdf(format!("line {}: not well-formed XML: {error}", line(text, at))));
                 }
             }
-        };
-        // Zero or below is what some exporters write for "not known".
-        bounds.velocity = number("velocity")?.filter(|&speed| speed > 0.0).unwrap_or(bounds.velocity);
-        if matches!(joint.attribute("type"), Some("revolute" | "prismatic")) {
-            // As the specification says: 0 where it is left out.
-            bounds.min = number("lower")?.unwrap_or(0.0);
-            bounds.max = number("upper")?.unwrap_or(0.0);
         }
-        all.push((name.to_owned(), bounds));
+        match parser.path.last() {
+            Some(open) => Err(urdf(format!("the text ends inside <{open}>: it is incomplete"))),
+            None if parser.has_root => Ok(Self { joints: parser.joints }),
+            None => Err(urdf("expected XML with a <robot> at the top, found no element".to_owned())),
+        }
     }
-    Ok(all)
+
+    /// The joints of this name: one, in a valid description that has it.
+    pub fn joints(&self, name: &str) -> impl Iterator<Item = &Joint> {
+        self.joints.iter().filter(move |joint| joint.name == name)
+    }
+}
+
+struct Parser<'t> {
+    text: &'t str,
+    /// Elements that are open.
+    path: Vec<String>,
+    joints: Vec<Joint>,
+    has_root: bool,
+}
+
+impl Parser<'_> {
+    fn start(&mut self, element: &BytesStart<'_>, begun: usize) -> Result<(), Error> {
+        let name = element.name().0;
+        match (self.path.len(), self.path.last().map(String::as_str)) {
+            (0, _) if self.has_root => {
+                return Err(urdf(format!("line {}: a second root element <{name}>", line(self.text, begun))));
+            }
+            (0, _) if name != "robot" => return Err(urdf(format!("expected <robot> at the top, found <{name}>"))),
+            (0, _) => self.has_root = true,
+            // Joints of transmissions and of ros2_control stand deeper.
+            (1, _) if name == "joint" => {
+                let line = line(self.text, begun);
+                let attribute = |wanted: &str| attribute(element, wanted, line);
+                let kind = JointType::of(&attribute("type")?.unwrap_or_default());
+                self.joints.push(Joint::new(attribute("name")?.unwrap_or_default(), kind, line));
+            }
+            (2, Some("joint")) => {
+                let line = line(self.text, begun);
+                if let Some(joint) = self.joints.last_mut() {
+                    joint.open(name);
+                    for wanted in joint::attributes(name) {
+                        if let Some(value) = attribute(element, wanted, line)? {
+                            joint.state(name, wanted, &value, line);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+        self.path.push(name.to_owned());
+        Ok(())
+    }
+}
+
+fn attribute(element: &BytesStart<'_>, wanted: &str, line: usize) -> Result<Option<String>, Error> {
+    let bad = |error: String| urdf(format!("line {line}, <{}>: not well-formed XML: {error}", element.name().0));
+    let found = element.try_get_attribute(wanted).map_err(|error| bad(error.to_string()))?;
+    let value = found.map(|found| found.normalized_value(XmlVersion::Implicit1_0).map(|value| value.into_owned()));
+    value.transpose().map_err(|error| bad(error.to_string()))
+}
+
+/// Line of byte `at`, counted from one; of the element that begins after white space there.
+fn line(text: &str, at: usize) -> usize {
+    let before = text.as_bytes().get(..at).unwrap_or(text.as_bytes());
+    1 + before.iter().filter(|&&byte| byte == b'\n').count()
+}
+
+fn urdf(reason: String) -> Error {
+    Error::Urdf { reason }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limits_are_read_by_joint_and_what_a_continuous_joint_has_is_its_speed() {
-        let text = r#"<?xml version="1.0"?>
-            <robot name="arm">
-              <link name="base"/>
-              <joint name="waist" type="revolute"><limit lower="-3.1" upper="3.1" velocity="2.5" effort="10"/></joint>
-              <joint name="wheel" type="continuous"><limit effort="1" velocity="7"/></joint>
-              <joint name="finger" type="prismatic"><limit upper="0.04" velocity="0" effort="1"/></joint>
-              <joint name="roll" type="continuous"/>
-              <joint name="mount" type="fixed"/>
-              <ros2_control name="x" type="system"><joint name="waist"/></ros2_control>
-            </robot>"#;
-        let waist = Bounds { min: -3.1, max: 3.1, velocity: 2.5, ..Bounds::default() };
-        let roll = Bounds { kind: JointKind::Continuous, ..Bounds::default() };
-        let wheel = Bounds { velocity: 7.0, ..roll };
-        let finger = Bounds { min: 0.0, max: 0.04, kind: JointKind::Prismatic, ..Bounds::default() };
-        let expected = [("waist", waist), ("wheel", wheel), ("finger", finger), ("roll", roll)];
-        let expected = expected.map(|(name, bounds)| (name.to_owned(), bounds));
-        assert_eq!(limits(text).expect("a description"), expected);
-    }
-
-    proptest::proptest! {
-        /// Whatever the text, it is read or refused in words.
-        #[test]
-        fn no_text_breaks_the_reader(text in "(<robot><joint name='a' type='revolute'><limit )?.{0,40}(/></joint></robot>)?") {
-            if let Err(error) = limits(&text) {
-                assert!(error.to_string().starts_with("robot description: "));
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_no_description_is_refused_with_line_and_joint() {
-        let error = |text: &str| limits(text).expect_err("refused").to_string();
-        assert!(error("robot").contains("no XML"));
-        assert!(error("<sdf/>").contains("<sdf>"));
-        let text = "<robot>\n<joint name=\"a\" type=\"revolute\">\n<limit lower=\"low\"/></joint></robot>";
-        assert!(error(text).contains("line 3, joint `a`: lower is 'low'"), "{}", error(text));
-    }
-}
+mod tests;

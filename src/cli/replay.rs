@@ -110,6 +110,13 @@ fn print_summary(summary: &Summary, args: &Replay) {
     if let (Some(median), Some(p99)) = (record.latency(0.5), record.latency(0.99)) {
         println!("inference: median {:.1} ms, p99 {:.1} ms", median.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
     }
+    let clamped = record.clamped();
+    let joints: Vec<String> = clamped.by_name(&record.moved).map(|(joint, count)| format!("{joint} {count}")).collect();
+    let joints = if joints.is_empty() { String::new() } else { format!(" ({})", joints.join(", ")) };
+    println!("clamped to position limits: {} values{joints}", clamped.total);
+    if let Some(reason) = &record.no_trajectories {
+        println!("no trajectories: {reason}");
+    }
     record.reasons(3).iter().for_each(|reason| println!("  {reason}"));
     if record.events.len() > 3 {
         println!("  and {} more", record.events.len() - 3);

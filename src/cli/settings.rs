@@ -53,12 +53,23 @@ pub fn overrides(params: Option<&Path>, assignments: &[String]) -> anyhow::Resul
 /// The settings of a node that runs `spec` with these.
 ///
 /// # Errors
-/// As [`overrides`], and everything that does not fit the policy.
+/// As [`overrides`], everything that does not fit the policy, and a robot description that cannot be used.
 pub fn settings(spec: &PolicySpec, params: Option<&Path>, assignments: &[String]) -> anyhow::Result<Arc<Settings>> {
     let mut overrides = overrides(params, assignments)?;
     for warning in overrides.warnings() {
         tracing::warn!("{warning}");
     }
     overrides.set("policy", Value::String(spec.dir.to_string_lossy().into_owned()));
-    Ok(Arc::clone(Parameters::new(PolicyShape::load(spec)?, &overrides)?.settings()))
+    let mut parameters = Parameters::new(PolicyShape::load(spec)?, &overrides)?;
+    parameters.read_limits_file()?;
+    if parameters.do_without_description() {
+        tracing::warn!(
+            "limits_from is topic, and there are no topics here: limits.<joint> hold alone; set limits_from: file and limits_file to \
+             have those of the robot description"
+        );
+    }
+    for warning in &parameters.settings().limit_warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(Arc::clone(parameters.settings()))
 }

@@ -71,6 +71,14 @@ pub enum Error {
         /// The limit with its unit.
         limit: String,
     },
+    /// A robot description that gives no limits.
+    #[error("limits_file {file}: {reason}")]
+    Description {
+        /// The path as given.
+        file: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// Not YAML.
     #[error("{place}: not valid YAML: {message}")]
     Syntax {

@@ -10,9 +10,9 @@ const LISTED: usize = 12;
 /// The known name that `name` was most likely meant to be, if one is close.
 ///
 /// Close means: few enough edits in the parts that differ (a third of their length; a swap of neighbours counts once),
-/// or parts left out (`max_skew_ms` for `inputs.max_skew_ms`).
+/// parts left out (`max_skew_ms` for `inputs.max_skew_ms`), or words left out at the end (`rate` for `rate_hz`).
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if name.len() > LONGEST {
+    if name.is_empty() || name.len() > LONGEST {
         return None;
     }
     let costs = known.into_iter().filter_map(|candidate| Some((cost(name, candidate)?, candidate)));
@@ -27,21 +27,37 @@ fn cost(name: &str, candidate: &str) -> Option<usize> {
     }
     let lower = |text: &str| text.to_lowercase();
     let (name, candidate) = (lower(name), lower(candidate));
-    let (mut a, mut b): (Vec<&str>, Vec<&str>) = (name.split('.').collect(), candidate.split('.').collect());
-    let left_out = b.len().saturating_sub(a.len());
+    let (a, b): (Vec<&str>, Vec<&str>) = (name.split('.').collect(), candidate.split('.').collect());
+    let left_out = left_out(&a, &b);
+    left_out.into_iter().chain(edits(a, b)).min()
+}
+
+/// Parts and words of `b` that are left out in `a`, when nothing else differs and no more is left out than is there.
+fn left_out(a: &[&str], b: &[&str]) -> Option<usize> {
+    let parts = b.len().checked_sub(a.len()).filter(|parts| *parts <= a.len())?;
     let mut rest = b.iter();
-    if left_out <= a.len() && a.iter().all(|part| rest.any(|other| other == part)) {
-        return Some(left_out);
+    let mut words = 0;
+    for part in a {
+        // Words are left out at a part's end: a unit, mostly.
+        words += rest.find_map(|other| {
+            let end = other.strip_prefix(part)?;
+            (end.is_empty() || end.starts_with('_') && !part.is_empty()).then(|| end.matches('_').count())
+        })?;
     }
+    Some(parts + words)
+}
+
+/// Edits in the parts that differ, when they are few.
+fn edits(mut a: Vec<&str>, mut b: Vec<&str>) -> Option<usize> {
     while a.last().is_some_and(|part| b.last() == Some(part)) {
         a.pop();
         b.pop();
     }
     let same = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
-    let letters = |parts: &[&str]| -> Vec<char> { parts.get(same..).unwrap_or_default().join(".").chars().collect() };
-    let (a, b) = (letters(&a), letters(&b));
-    let edits = distance(&a, &b);
-    (edits <= (a.len().min(b.len()) / 3).max(1)).then_some(edits)
+    let text = |parts: &[&str]| parts.get(same..).unwrap_or_default().join(".");
+    let (a, b) = (text(&a), text(&b));
+    let most = (a.chars().count().min(b.chars().count()) / 3).max(1);
+    Some(strsim::osa_distance(&a, &b)).filter(|&edits| edits <= most)
 }
 
 /// A sentence part that helps with an unknown name: the nearest known one, else what is known beside it.
@@ -68,35 +84,6 @@ pub fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) ->
     "`ros2 param list` and docs/parameters.md name all there are".to_owned()
 }
 
-/// Edits (insert, delete, replace, swap neighbours) from one to the other.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut before_last: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    let mut above_letter = None;
-    for (i, x) in a.iter().enumerate() {
-        let mut row = Vec::with_capacity(b.len() + 1);
-        let mut left = i + 1;
-        row.push(left);
-        let mut left_letter = None;
-        for (j, (y, pair)) in b.iter().zip(last.windows(2)).enumerate() {
-            let &[diagonal, above] = pair else { continue };
-            let mut cost = (diagonal + usize::from(x != y)).min(above + 1).min(left + 1);
-            if left_letter == Some(x)
-                && above_letter == Some(y)
-                && let Some(swapped) = j.checked_sub(1).and_then(|j| before_last.get(j))
-            {
-                cost = cost.min(swapped + 1);
-            }
-            row.push(cost);
-            left = cost;
-            left_letter = Some(y);
-        }
-        before_last = std::mem::replace(&mut last, row);
-        above_letter = Some(x);
-    }
-    last.last().copied().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,23 +106,24 @@ mod tests {
         assert_eq!(nearest("max_skew_ms", KNOWN), Some("inputs.max_skew_ms"));
         assert_eq!(nearest("inputs.top.topic", KNOWN), Some("inputs.cameras.top.topic"));
         assert_eq!(nearest("inputs.cameras.tpo.topic", KNOWN), Some("inputs.cameras.top.topic"));
+        assert_eq!(nearest("seed ", KNOWN), Some("seed"));
         assert_eq!(nearest("temperature", KNOWN), None);
         assert_eq!(nearest("", KNOWN), None);
+    }
+
+    #[test]
+    fn words_left_out_at_the_end_are_seen_through() {
+        assert_eq!(nearest("rate", KNOWN), Some("rate_hz"));
+        assert_eq!(nearest("inputs.max_skew", KNOWN), Some("inputs.max_skew_ms"));
+        assert_eq!(nearest("max_skew", KNOWN), Some("inputs.max_skew_ms"));
+        assert_eq!(nearest("rate", ["rates_hz", "rate_of_all_hz", "rate_hz"]), Some("rate_hz"));
+        assert_eq!(nearest("rat", ["rate_hz"]), None, "not a whole word");
     }
 
     #[test]
     fn what_is_near_nothing_gets_the_names_beside_it() {
         assert_eq!(hint("inputs.cameras.panorama.topic", KNOWN), "under 'inputs.cameras' there are: left, top");
         assert!(hint("temperature", KNOWN).contains("ros2 param list"));
-    }
-
-    #[test]
-    fn edits_are_counted_and_a_swap_is_one() {
-        let letters = |text: &str| text.chars().collect::<Vec<_>>();
-        let distance = |a: &str, b: &str| super::distance(&letters(a), &letters(b));
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("abcd", "abdc"), 1);
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 
     #[test]

@@ -88,7 +88,9 @@ fn title(name: &str) -> &'static str {
         Some("engine" | "engines" | "memory") => "Engines and memory",
         Some("inputs") => "Inputs",
         Some("state" | "limits") => "Joints and poses",
-        Some("handover" | "watchdog" | "clamps" | "max_blind_s" | "command_rate_hz" | "command_type") => "Motion",
+        Some("handover" | "motion" | "watchdog" | "clamps" | "max_blind_s" | "command_rate_hz" | "command_type") => {
+            "Motion"
+        }
         Some("limits_from" | "limits_file" | "limits_topic") => "Motion",
         Some("action") if name != "action.step_s" => "Joints and poses",
         Some("policy" | "use_sim_time" | "frame_id" | "log_level" | "log_shapes") => "Node",
@@ -108,6 +110,7 @@ fn listed() -> Vec<Declaration> {
         default_steps: 4,
         step: Span::from_millis(20.0),
         takes_guide: true,
+        instruction: None,
     };
     let Ok(node) = NodeName::new("/", "vla_trt") else { return Vec::new() };
     let mut overrides = Overrides::new(node);

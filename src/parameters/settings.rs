@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::description::RobotDescription;
 use super::error::Problems;
 use super::shape::PolicyShape;
 use super::store::Store;
-use crate::chunk::{Bounds, JointKind, MotionSettings};
+use crate::chunk::{self, JointBounds, MotionSettings};
 use crate::engine::EngineKind;
 use crate::observation::{InputSpec, JointMap, PoseMap, Rules};
 use crate::time::Span;
@@ -45,10 +47,16 @@ pub struct Settings {
     pub denoise_steps: u32,
     /// Time from one action row to the next.
     pub step: Span,
-    /// One entry a joint that the actions move, in the order of the action keys.
-    pub limits: Vec<JointLimit>,
+    /// Limits in force of every joint that the actions move, in the order of the action keys: the tighter of the parameters' and of
+    /// the robot description's. Or why they are not known: nothing moves then.
+    pub limits: Result<Arc<JointBounds>, chunk::Error>,
+    /// Joints for which the limits of the parameters hold alone although there is a robot description: it lacks them, or has
+    /// placeholders.
+    pub limit_warnings: Vec<String>,
     /// Where more limits come from.
     pub limits_from: LimitsFrom,
+    /// Let joints move that have no limit of velocity.
+    pub allow_unlimited: bool,
     /// How chunks become motion.
     pub motion: MotionSettings,
     /// Rows that rtc freezes; `None`: those that will be late, and one.
@@ -108,42 +116,6 @@ pub struct MemorySettings {
     pub release_host_copy: bool,
 }
 
-/// Limits of one joint, in rad or m, and s.
-#[derive(Clone, PartialEq, Debug)]
-pub struct JointLimit {
-    /// Name of the joint.
-    pub joint: String,
-    /// Least position.
-    pub min: Option<f64>,
-    /// Greatest position.
-    pub max: Option<f64>,
-    /// Greatest speed.
-    pub velocity: Option<f64>,
-    /// Greatest acceleration.
-    pub acceleration: Option<f64>,
-    /// Greatest jerk.
-    pub jerk: Option<f64>,
-    /// Largest distance between the measured and the commanded position; `None`: that of the joint's kind.
-    pub tracking_error: Option<f64>,
-    /// Whether the joint turns without end.
-    pub continuous: bool,
-}
-
-impl JointLimit {
-    /// The same with infinities where there is none.
-    pub fn bounds(&self) -> Bounds {
-        Bounds {
-            min: self.min.unwrap_or(f64::NEG_INFINITY),
-            max: self.max.unwrap_or(f64::INFINITY),
-            velocity: self.velocity.unwrap_or(f64::INFINITY),
-            acceleration: self.acceleration.unwrap_or(f64::INFINITY),
-            jerk: self.jerk.unwrap_or(f64::INFINITY),
-            tracking_error: self.tracking_error,
-            kind: if self.continuous { JointKind::Continuous } else { JointKind::default() },
-        }
-    }
-}
-
 /// Where limits come from besides the parameters.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LimitsFrom {
@@ -177,11 +149,34 @@ impl Settings {
     /// Reads the parameters of a node that runs this policy.
     ///
     /// # Errors
-    /// Everything that is missing or does not go together.
-    pub fn from_store(store: &Store, shape: &PolicyShape) -> Result<Self, Problems> {
-        let (settings, mut problems) = read::read(store, shape);
+    /// Everything that is missing or does not go together. A robot description that contradicts the parameters is none of it:
+    /// it leaves the settings without limits.
+    pub(super) fn from_store(
+        store: &Store,
+        shape: &PolicyShape,
+        description: &RobotDescription,
+    ) -> Result<Self, Problems> {
+        let (settings, mut problems) = read::read(store, shape, description);
         problems.extend(check::check(&settings, shape));
         problems.or(settings)
+    }
+
+    /// Where limits come from besides the parameters.
+    pub(super) fn limits_source(store: &Store) -> LimitsFrom {
+        read::limits_source(store)
+    }
+
+    /// The limit in force that is tighter than `value` of the parameter `name`; `None` where none is, and for a parameter that is
+    /// no limit of position or velocity.
+    pub fn tighter_limit(&self, name: &str, value: f64) -> Option<f64> {
+        let (joint, field) = name.strip_prefix("limits.")?.rsplit_once('.')?;
+        let bounds = self.limits.as_ref().ok()?.get(joint)?;
+        match field {
+            "min" => Some(bounds.min).filter(|min| *min > value),
+            "max" => Some(bounds.max).filter(|max| *max < value),
+            "velocity" => Some(bounds.velocity).filter(|velocity| *velocity < value),
+            _ => None,
+        }
     }
 
     /// Whether inference runs when it is called for only.

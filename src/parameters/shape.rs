@@ -1,7 +1,7 @@
 //! What the parameters need to know of a policy.
 
-use crate::policy::PolicySpec;
 use crate::policy::processor::{Processor, ProcessorError};
+use crate::policy::{self, InstructionCheck, PolicySpec};
 use crate::time::Span;
 
 /// Names and sizes of a policy that decide which parameters there are and what they allow.
@@ -25,6 +25,8 @@ pub struct PolicyShape {
     pub step: Span,
     /// Whether it takes up what was promised before, which `handover.mode: rtc` needs.
     pub takes_guide: bool,
+    /// Tells whether an instruction fits; `None`: nothing is known, and every one is taken.
+    pub instruction: Option<InstructionCheck>,
 }
 
 /// An action key of an end effector: without joints its columns have names of their own.
@@ -59,11 +61,23 @@ impl PolicyShape {
             default_steps: spec.denoise.default,
             step: spec.action.step,
             takes_guide: spec.takes_guide(),
+            instruction: Some(InstructionCheck::new(spec, processor.formalize)),
         })
     }
 
     /// The end effector that an action key is for.
     pub fn eef_action(&self, key: &str) -> Option<&EefAction> {
         self.eef_actions.iter().find(|eef| eef.key == key)
+    }
+
+    /// Refuses an instruction that does not fit the policy. The empty one stands for that of the topic.
+    ///
+    /// # Errors
+    /// What does not fit, or that the policy's tokenizer cannot be read.
+    pub fn check_instruction(&self, instruction: &str) -> Result<(), policy::Error> {
+        match &self.instruction {
+            Some(check) if !instruction.is_empty() => check.check(instruction),
+            _ => Ok(()),
+        }
     }
 }

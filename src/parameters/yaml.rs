@@ -30,7 +30,8 @@ pub struct Parsed {
 /// # Errors
 /// Everything that is not a parameter file's, each with its line.
 pub fn parse(text: &str, file: &str, node: &NodeName) -> Result<Parsed, Problems> {
-    let mut reader = Reader { file, node, parsed: Parsed::default(), problems: Problems::default() };
+    let mut reader =
+        Reader { file, node, parsed: Parsed::default(), problems: Problems::default(), outside: Vec::new() };
     match document::read(text) {
         Ok(Node::Mapping(items)) if !items.is_empty() => reader.sections(&items, &mut Vec::new()),
         Ok(Node::Null) => reader.form(None, "the file is empty".to_owned()),
@@ -41,6 +42,7 @@ pub fn parse(text: &str, file: &str, node: &NodeName) -> Result<Parsed, Problems
             reader.problems.push(Error::Syntax { place: Place { file: file.to_owned(), line }, message });
         }
     }
+    reader.report_outside();
     let Reader { parsed, problems, .. } = reader;
     problems.or(parsed)
 }
@@ -62,6 +64,8 @@ struct Reader<'a> {
     node: &'a NodeName,
     parsed: Parsed,
     problems: Problems,
+    /// Line and fault of what stands outside `ros__parameters`.
+    outside: Vec<(usize, String)>,
 }
 
 impl Reader<'_> {
@@ -74,20 +78,37 @@ impl Reader<'_> {
             }
             match node {
                 _ if key.text == PARAMETERS_KEY => self.section(key, node, path),
+                Node::Mapping(inner)
+                    if is_misspelt(&key.text) && !inner.iter().any(|(key, _)| key.text == PARAMETERS_KEY) =>
+                {
+                    let what = format!("'{}' is not {PARAMETERS_KEY} (two underscores)", join(path, &key.text, "/"));
+                    self.form(Some(key.line), what);
+                }
                 Node::Mapping(inner) if !inner.is_empty() => {
                     path.push(&key.text);
                     self.sections(inner, path);
                     path.pop();
                 }
                 Node::Mapping(_) | Node::Null => {
-                    self.form(Some(key.line), format!("'{}' has no {PARAMETERS_KEY}", join(path, &key.text, "/")));
+                    let what = format!("'{}' has no {PARAMETERS_KEY}", join(path, &key.text, "/"));
+                    self.outside.push((key.line, what));
                 }
                 other => {
                     let name = join(path, &key.text, "/");
-                    self.form(Some(key.line), format!("'{name}' is {} outside {PARAMETERS_KEY}", other.kind()));
+                    self.outside.push((key.line, format!("'{name}' is {} outside {PARAMETERS_KEY}", other.kind())));
                 }
             }
         }
+    }
+
+    /// One mistake in a file's form is the same one on every line below it.
+    fn report_outside(&mut self) {
+        let Some((line, what)) = self.outside.first().cloned() else { return };
+        let what = match self.outside.len() - 1 {
+            0 => what,
+            more => format!("{what}, and so with {more} more"),
+        };
+        self.form(Some(line), what);
     }
 
     /// One `ros__parameters` and what is in it.
@@ -164,6 +185,11 @@ impl Reader<'_> {
     fn place(&self, line: Option<usize>) -> Place {
         Place { file: self.file.to_owned(), line }
     }
+}
+
+/// `ros_parameters`, `ros__parameter`, `ROS__Parameters`, ...: a key that was meant to be [`PARAMETERS_KEY`].
+fn is_misspelt(key: &str) -> bool {
+    strsim::osa_distance(&key.to_lowercase(), PARAMETERS_KEY) <= 2
 }
 
 fn join(path: &[&str], last: &str, separator: &str) -> String {
@@ -358,6 +384,10 @@ vla_trt: {ros__parameters: {x: 1}}
             ("[1]", "the file is a list"),
             ("rate_hz: 5", "p.yaml:1: 'rate_hz' is an integer outside ros__parameters"),
             ("/**:\n  rate_hz: 5", "p.yaml:2: '/**/rate_hz' is an integer outside ros__parameters"),
+            (
+                "/**:\n  a: 1\n  b: {c: x}\nd:\n",
+                "p.yaml:2: '/**/a' is an integer outside ros__parameters, and so with 2 more",
+            ),
             ("/**:\n", "p.yaml:1: '/**' has no ros__parameters"),
             ("ros__parameters: {a: 1}", "ros__parameters stands without a node name"),
             ("/**:\n  ros__parameters:\n", "p.yaml:2: ros__parameters of '/**' is nothing instead of a map"),
@@ -368,6 +398,18 @@ vla_trt: {ros__parameters: {x: 1}}
         ] {
             let message = problem(text);
             assert!(message.contains(says), "{text:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_key_above_all_parameters_is_one_problem() {
+        for key in ["ros_parameters", "ros__parameter", "ros___parameters", "ROS__Parameters"] {
+            let lines: String = (0..48).map(|index| format!("    a{index}: {index}\n")).collect();
+            let message = problem(&format!("/**:\n  {key}:\n{lines}"));
+            assert!(
+                message.starts_with(&format!("p.yaml:2: '/**/{key}' is not ros__parameters (two underscores)")),
+                "{message}"
+            );
         }
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use super::SharedEncoder;
 use crate::engine;
 use crate::time::Span;
 
@@ -109,6 +110,8 @@ pub struct InstructionSpec {
     pub max_tokens: usize,
     /// Safetensors file and tensor of the token embedding, when rows are gathered on the host.
     pub embedding: Option<(PathBuf, String)>,
+    /// Tokenizer and template, once they are read.
+    pub encoder: SharedEncoder,
 }
 
 /// The vendor's processor files and the embodiment to read from them.
@@ -261,6 +264,7 @@ impl Checker<'_> {
                 template: self.file("instruction.template", &raw.instruction.template),
                 max_tokens: raw.instruction.max_tokens,
                 embedding,
+                encoder: SharedEncoder::default(),
             },
             processor: ProcessorFiles {
                 config: self.file("processor.config", &raw.processor.config),

@@ -1,17 +1,18 @@
 //! Instruction to token ids, embedding rows and indices; kept until the instruction changes.
 
 use super::embedding::EmbeddingTable;
-use super::encode::prompt::{Prompt, PromptEncoder};
+use super::encode::prompt::Prompt;
 use super::processor::Processor;
+use super::spec::InstructionSpec;
 use super::{Error, PolicySpec};
 use crate::tensor::HostTensor;
 
 /// The instruction in force and its tensors.
 pub(super) struct Text {
-    encoder: PromptEncoder,
+    files: InstructionSpec,
+    formalize: bool,
     embedding: Option<EmbeddingTable>,
     image_tokens: Vec<usize>,
-    max_tokens: usize,
     current: Option<String>,
     tensors: Vec<(&'static str, HostTensor)>,
 }
@@ -20,10 +21,11 @@ impl Text {
     /// Loads tokenizer, template and embedding table.
     pub fn new(spec: &PolicySpec, processor: &Processor, image_tokens: Vec<usize>) -> Result<Self, Error> {
         let files = &spec.instruction;
-        let encoder = PromptEncoder::load(&files.tokenizer, &files.template, processor.formalize)?;
+        files.load(processor.formalize)?;
         let embedding =
             files.embedding.as_ref().map(|(file, tensor)| EmbeddingTable::open(file, tensor)).transpose()?;
-        Ok(Self { encoder, embedding, image_tokens, max_tokens: files.max_tokens, current: None, tensors: Vec::new() })
+        let (files, formalize) = (files.clone(), processor.formalize);
+        Ok(Self { files, formalize, embedding, image_tokens, current: None, tensors: Vec::new() })
     }
 
     /// Makes `instruction` the current one; nothing is done when it is so already.
@@ -31,10 +33,7 @@ impl Text {
         if self.current.as_deref() == Some(instruction) {
             return Ok(());
         }
-        let prompt = self.encoder.encode(instruction, &self.image_tokens)?;
-        if prompt.text_positions.len() > self.max_tokens {
-            return Err(Error::InstructionTooLong { max: self.max_tokens, found: prompt.text_positions.len() });
-        }
+        let prompt = self.files.encode(instruction, &self.image_tokens, self.formalize)?;
         self.tensors = self.tensors_of(prompt)?;
         self.current = Some(instruction.to_owned());
         Ok(())

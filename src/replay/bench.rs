@@ -50,7 +50,7 @@ pub fn run(
     if !settings.instruction.is_empty() {
         inputs.set_instruction(&settings.instruction);
     }
-    session.apply(settings)?;
+    session.apply(settings);
     let wanted: Vec<usize> = topics.iter().map(|(topic, _)| *topic).collect();
     let mut now = None;
     for message in reader.messages(&wanted)? {

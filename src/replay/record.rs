@@ -1,11 +1,13 @@
 //! What a replay remembers for its summary and report.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::chunk::Clamped;
 use crate::message::JointStateView;
 use crate::observation::{InputStatistics, Violation};
 use crate::parameters::Settings;
-use crate::policy::Policy;
+use crate::session::Session;
 use crate::time::{Span, Stamp};
 
 /// One published chunk.
@@ -23,8 +25,8 @@ pub struct ChunkRecord {
     pub values: Vec<f32>,
     /// Age of each stamped input at the inference, in the order of [`Record::input_names`].
     pub ages: Vec<Span>,
-    /// Values clamped to limits.
-    pub clamped: u64,
+    /// Values clamped to position limits.
+    pub clamped: Clamped,
     /// Wall-clock times of this inference.
     pub encode: Duration,
     /// One a stage, in run order.
@@ -86,18 +88,24 @@ pub struct Record {
     pub waiting: u64,
     /// See there.
     pub waited_for: String,
+    /// Joints that may be moved, in the order of [`Clamped::per_joint`].
+    pub moved: Arc<[String]>,
+    /// Why there are no trajectories, when no joint may move.
+    pub no_trajectories: Option<Arc<str>>,
     /// Counts of every input at the end.
     pub inputs: Vec<InputStatistics>,
 }
 
 impl Record {
-    /// An empty record of a replay of this policy under these settings.
-    pub fn new(policy: &Policy, settings: &Settings) -> Self {
+    /// An empty record of a replay of this session's policy under these settings.
+    pub fn new(session: &Session, settings: &Settings) -> Self {
+        let policy = session.policy();
         let spec = policy.spec();
         Self {
             policy: (spec.name.clone(), spec.fingerprint.clone()),
             stages: spec.stage_names(),
             joints: policy.columns().to_vec(),
+            moved: session.control().joints(),
             input_names: settings
                 .inputs
                 .iter()
@@ -131,6 +139,13 @@ impl Record {
             index.and_then(|index| state.position(index)).unwrap_or(f64::NAN)
         };
         self.states.push((at, self.joints.iter().map(position).collect()));
+    }
+
+    /// Values that were clamped to position limits, of all chunks.
+    pub fn clamped(&self) -> Clamped {
+        let mut all = Clamped::default();
+        self.chunks.iter().for_each(|chunk| all.add(&chunk.clamped));
+        all
     }
 
     /// Why cycles had no chunk, a line each: the first `most` events, and what was waited for to the end where there were none.

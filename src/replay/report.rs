@@ -3,6 +3,7 @@
 //! The page is a template with its drawing code; the record goes into it as JSON, times in seconds from the first
 //! message, so that the page also serves as data.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -33,6 +34,8 @@ fn data(record: &Record) -> Value {
         "chunks": record.chunks.iter().map(|chunk| chunk_data(chunk, &seconds)).collect::<Vec<_>>(),
         "states": record.states.iter().map(|(at, values)| json!([seconds(*at), finite(values)])).collect::<Vec<_>>(),
         "events": record.events.iter().map(|event| event_data(event, &seconds)).collect::<Vec<_>>(),
+        "clamped": record.clamped().by_name(&record.moved).collect::<BTreeMap<_, _>>(),
+        "no_trajectories": record.no_trajectories.as_deref(),
         "unchanged": record.unchanged,
         "stopped": record.stopped,
         "waiting": record.waiting,
@@ -56,7 +59,7 @@ fn chunk_data(chunk: &ChunkRecord, seconds: &dyn Fn(Stamp) -> f64) -> Value {
         "late": chunk.late_rows,
         "values": chunk.values,
         "ages_ms": chunk.ages.iter().map(|age| age.millis()).collect::<Vec<_>>(),
-        "clamped": chunk.clamped,
+        "clamped": chunk.clamped.total,
         "encode_ms": millis(&chunk.encode),
         "stages_ms": chunk.stages.iter().map(millis).collect::<Vec<_>>(),
         "decode_ms": millis(&chunk.decode),

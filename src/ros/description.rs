@@ -7,12 +7,8 @@ use r2r::std_msgs::msg::String as Text;
 use r2r::{Node, QosProfile};
 
 use super::error::Error;
-use super::latest::Latest;
+use super::parameters::Parameters;
 use crate::parameters::{LimitsFrom, Settings};
-use crate::session::Control;
-
-/// The last description that came.
-pub type Described = Arc<Latest<Option<Arc<str>>>>;
 
 /// The subscription.
 pub struct Description(Box<dyn Stream<Item = Text> + Send + Unpin>);
@@ -29,27 +25,10 @@ impl Description {
         Ok(Some(Self(Box::new(messages))))
     }
 
-    /// Keeps the newest description, and hands it on to the motion when there is one.
-    pub async fn run(
-        mut self,
-        described: Described,
-        control: Arc<Latest<Option<Arc<Control>>>>,
-        settings: Arc<Latest<Arc<Settings>>>,
-    ) {
+    /// Hands every description that comes on to the parameters, which merge its limits with theirs.
+    pub async fn run(mut self, parameters: Arc<Parameters>) {
         while let Some(message) = self.0.next().await {
-            let text: Arc<str> = message.data.into();
-            described.set(Some(text.clone()));
-            if let Some(control) = control.get() {
-                take(&control, &text, &settings.get());
-            }
+            parameters.describe(&message.data);
         }
-    }
-}
-
-/// Takes the limits of a description over, or says why not.
-pub fn take(control: &Control, text: &str, settings: &Settings) {
-    match control.describe(text, settings) {
-        Ok(()) => tracing::info!("limits taken from the robot's description"),
-        Err(error) => tracing::error!("limits not taken over: {error}"),
     }
 }

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use super::clock::RosClock;
 use super::context::panic_text;
-use super::description::{self, Described};
 use super::error::Error;
 use super::latest::Latest;
 use super::operator::Operator;
@@ -24,7 +23,7 @@ use super::report::Report;
 use super::requests::{Action, Request, Requests, Wake};
 use super::ticker::Ticker;
 use crate::observation::Inputs;
-use crate::parameters::{LimitsFrom, Settings};
+use crate::parameters::Settings;
 use crate::policy::PolicySpec;
 use crate::session::{Braked, Control, Refusal, Session};
 use crate::time::Stamp;
@@ -50,8 +49,6 @@ pub struct Shared {
     pub report: Arc<Latest<Report>>,
     /// The motion, once a policy is loaded.
     pub control: Arc<Latest<Option<Arc<Control>>>>,
-    /// The robot's description, when one is asked for and came.
-    pub described: Described,
     /// `~/stop`.
     pub operator: Arc<Operator>,
     /// ROS time.
@@ -130,7 +127,7 @@ impl Worker {
             let wake = self.shared.requests.wait(wait);
             let newest = self.shared.settings.get();
             if !Arc::ptr_eq(&newest, &settings) {
-                apply(&mut session, &newest);
+                session.apply(&newest);
                 settings = newest;
             }
             match wake {
@@ -159,13 +156,7 @@ impl Worker {
         if let Some(control) = self.shared.control.get() {
             session.adopt(&control);
         }
-        if matches!(settings.limits_from, LimitsFrom::Topic(_)) {
-            session.control().await_description();
-        }
-        apply(session, settings);
-        if let Some(text) = self.shared.described.get() {
-            description::take(session.control(), &text, settings);
-        }
+        session.apply(settings);
         self.shared.control.set(Some(Arc::clone(session.control())));
         self.shared.operator.hand_over(session.control());
     }
@@ -288,12 +279,6 @@ impl Room for EngineRoom {
             self.shared().report.update(|report| (report.restarts, report.lost) = (0, None));
         }
         self.asked.is_some()
-    }
-}
-
-fn apply(session: &mut Session, settings: &Settings) {
-    if let Err(error) = session.apply(settings) {
-        tracing::error!("settings not taken over: {error}");
     }
 }
 

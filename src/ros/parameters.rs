@@ -83,14 +83,32 @@ impl Parameters {
     fn set(&self, changes: &[(String, Value)]) -> Result<(), String> {
         let mut state = self.lock();
         let made = state.parameters.set_atomically(changes)?;
-        self.apply(&made, state.parameters.settings());
+        let settings = Arc::clone(state.parameters.settings());
+        self.apply(&made, &settings);
         let changed_parameters = made.iter().map(|change| parameter_message(&change.name, &change.new)).collect();
         state.publish(ParameterEvent { changed_parameters, ..self.event() });
         drop(state);
         for change in &made {
             tracing::info!("parameter {} is {} (was {})", change.name, change.new, change.old);
+            warn_of_tighter_limit(change, &settings);
         }
         Ok(())
+    }
+
+    /// Takes a robot description that came on its topic; its limits are in force from the next cycle on.
+    pub fn describe(&self, text: &str) {
+        let mut state = self.lock();
+        let described = state.parameters.describe(text);
+        let settings = Arc::clone(state.parameters.settings());
+        self.apply(&[], &settings);
+        drop(state);
+        match described {
+            Ok(()) => tracing::info!("limits taken from the robot's description"),
+            Err(error) => tracing::error!("nothing moves: limits of the robot's description not taken: {error}"),
+        }
+        for warning in &settings.limit_warnings {
+            tracing::warn!("{warning}");
+        }
     }
 
     fn apply(&self, made: &[Change], settings: &Arc<Settings>) {
@@ -122,6 +140,14 @@ impl State {
         if let Err(error) = self.events.publish(&event) {
             tracing::warn!("a parameter event was not published: {error}");
         }
+    }
+}
+
+/// Of two limits the tighter holds; says so when that is not the one that was set.
+fn warn_of_tighter_limit(change: &Change, settings: &Settings) {
+    let Value::Double(set) = change.new else { return };
+    if let Some(tighter) = settings.tighter_limit(&change.name, set) {
+        tracing::warn!("{} is {set}, but the robot description's limit of {tighter} is tighter and holds", change.name);
     }
 }
 

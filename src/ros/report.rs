@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::chunk::Clamped;
 use crate::engine::{StageReport, StageTime};
 use crate::time::{Span, Stamp};
 
@@ -29,8 +30,8 @@ pub struct Report {
     pub superseded: u64,
     /// Messages that the middleware did not take.
     pub unpublished: u64,
-    /// Values clamped to the joints' limits.
-    pub clamped: u64,
+    /// Values clamped to the joints' position limits.
+    pub clamped: Clamped,
     /// Reason of the last violation or refusal, when the last cycle had one.
     pub trouble: Option<Trouble>,
     /// The last chunk.

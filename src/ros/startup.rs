@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::args::{Arguments, Override};
 use super::clock::RosClock;
 use super::context::{self, DEFAULT_NAME};
-use super::description::{Described, Description};
+use super::description::Description;
 use super::diagnostics::{self, Diagnostics};
 use super::error::Error;
 use super::inference::{Inference, Shared};
@@ -50,7 +50,11 @@ pub fn start(arguments: &Arguments, logging: Logging, records: mpsc::Receiver<Re
         given.set("log_level", Value::String(level.name().to_owned()));
     }
     let policy = Arc::new(PolicySpec::load(&given.policy()?)?);
-    let parameters = rules::Parameters::new(PolicyShape::load(&policy)?, &given)?;
+    let mut parameters = rules::Parameters::new(PolicyShape::load(&policy)?, &given)?;
+    parameters.read_limits_file()?;
+    for warning in &parameters.settings().limit_warnings {
+        tracing::warn!("{warning}");
+    }
     set_level(&logging, &parameters.settings().log_level);
     Builder { node, policy, parameters, logging }.build(arguments, records)
 }
@@ -117,7 +121,6 @@ impl Builder {
             phase: Arc::new(Latest::new(Phase::Planning)),
             report: Arc::new(Latest::new(Report::default())),
             control: control.clone(),
-            described: Described::default(),
             operator: operator.clone(),
             clock: clock.clone(),
         };
@@ -157,7 +160,7 @@ impl Builder {
             }
         }));
         if let Some(description) = description {
-            tasks.push(tokio::spawn(description.run(shared.described.clone(), control.clone(), settings)));
+            tasks.push(tokio::spawn(description.run(parameters.clone())));
         }
         let watch = Worker::start("watchdog", move |told| watch.run(told))?;
         let stream = Worker::start("stream", move |told| stream.run(told))?;

@@ -6,10 +6,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::chunk::{
-    self, Bounds, JointBounds, Latencies, LimitCounts, Measured, Motion, NewChunk, Plan, PublishedRows,
-    TrajectoryBuffer, TurnJump, Watchdog, WatchdogState,
+    self, JointBounds, Latencies, LimitCounts, Measured, Motion, NewChunk, Plan, PublishedRows, TrajectoryBuffer,
+    TurnJump, Watchdog, WatchdogState,
 };
-use crate::parameters::{LimitsFrom, Settings};
+use crate::parameters::Settings;
 use crate::time::{Span, Stamp};
 
 mod brake;
@@ -18,9 +18,13 @@ mod sensing;
 pub use brake::{Braked, Watched};
 use sensing::JointSensor;
 
+/// Why nothing moves at first.
+const NO_SETTINGS: &str = "no limits have been set yet";
+
 /// See the module.
 #[derive(Debug)]
 pub struct Control {
+    /// Joints that are moved.
     joints: Arc<[String]>,
     /// Locked before the state where both are.
     sensor: Mutex<JointSensor>,
@@ -48,7 +52,10 @@ struct State {
     /// Calls of [`Control::stop`].
     stop_calls: u64,
     late_rows: u64,
-    described: Described,
+    /// Limits in force, of the joints in their order; or why they are not known.
+    bounds: Result<Arc<JointBounds>, chunk::Error>,
+    /// Why no joint may move, although limits are known.
+    forbidden: Option<Arc<str>>,
     /// The node ends.
     ending: bool,
 }
@@ -75,16 +82,6 @@ impl Reason {
 struct Shape {
     rows: usize,
     step: Span,
-}
-
-/// Limits of a robot description.
-#[derive(Debug, Default)]
-enum Described {
-    #[default]
-    NotAsked,
-    /// Asked for, and not here yet.
-    Awaited,
-    Here(Vec<(String, Bounds)>),
 }
 
 /// What the motion is doing, at one moment.
@@ -116,6 +113,8 @@ pub struct MotionStatus {
     pub end: Option<Stamp>,
     /// What is wrong with the length of chunks.
     pub too_short: Option<String>,
+    /// Why no joint may move, and what to set.
+    pub forbidden: Option<Arc<str>>,
 }
 
 impl Control {
@@ -134,45 +133,46 @@ impl Control {
             stops: 0,
             stop_calls: 0,
             late_rows: 0,
-            described: Described::default(),
+            bounds: Ok(Arc::new(JointBounds::default().select(&joints))),
+            forbidden: (!joints.is_empty()).then(|| NO_SETTINGS.into()),
             ending: false,
         };
         Self { joints, sensor: Mutex::default(), state: Mutex::new(state), plan: Mutex::default() }
     }
 
-    /// Takes over settings that changed.
-    ///
-    /// # Errors
-    /// [`chunk::Error::Limits`] for limits that cannot be kept, also together with those of the robot's description;
-    /// [`chunk::Error::Urdf`] for a file of `limits_file` that cannot be read. Nothing has changed then.
-    pub fn apply(&self, settings: &Settings) -> Result<(), chunk::Error> {
+    /// Takes over the limits of settings that changed.
+    pub fn apply(&self, settings: &Settings) {
+        let bounds = settings.limits.as_ref().map(|bounds| bounds.select(&self.joints)).map_err(Clone::clone);
+        let forbidden = match &bounds {
+            Ok(bounds) if !settings.allow_unlimited => unlimited(bounds),
+            Ok(_) => None,
+            Err(error) => Some(error.to_string().into()),
+        };
         let mut state = self.lock();
-        if let (LimitsFrom::File(path), Described::NotAsked) = (&settings.limits_from, &state.described) {
-            let reason = |reason: String| chunk::Error::Urdf { reason: format!("{}: {reason}", path.display()) };
-            let text = std::fs::read_to_string(path).map_err(|error| reason(error.to_string()))?;
-            let limits = chunk::urdf::limits(&text).map_err(|error| reason(error.to_string()))?;
-            state.described = Described::Here(limits);
+        if state.forbidden != forbidden {
+            match (&forbidden, state.forbidden.as_deref()) {
+                // At a start it is on its way.
+                (Some(reason), Some(NO_SETTINGS)) if matches!(bounds, Err(chunk::Error::NoDescription { .. })) => {
+                    tracing::warn!("no joint may move yet: {reason}");
+                }
+                (Some(reason), _) => tracing::error!("no joint may move: {reason}"),
+                (None, Some(NO_SETTINGS)) => {}
+                (None, _) => tracing::info!("the joints may move again: their limits are known"),
+            }
+            state.forbidden = forbidden;
         }
-        state.bound(settings)
+        if let Ok(bounds) = &bounds {
+            state.motion.set_bounds(bounds.clone());
+        }
+        state.bounds = bounds.map(Arc::new);
     }
 
-    /// Lets nothing move until [`Control::describe`] was given a description. A replay, which has no such topic, does not ask for it.
-    pub fn await_description(&self) {
-        let mut state = self.lock();
-        if matches!(state.described, Described::NotAsked) {
-            state.described = Described::Awaited;
-        }
-    }
-
-    /// Takes up a robot description that came on its topic.
+    /// Limits of the joints, in their order.
     ///
     /// # Errors
-    /// [`chunk::Error::Urdf`] and [`chunk::Error::Limits`]; what was there before holds on then.
-    pub fn describe(&self, text: &str, settings: &Settings) -> Result<(), chunk::Error> {
-        let limits = chunk::urdf::limits(text)?;
-        let mut state = self.lock();
-        let before = std::mem::replace(&mut state.described, Described::Here(limits));
-        state.bound(settings).inspect_err(|_| state.described = before)
+    /// Why they are not known.
+    pub fn bounds(&self) -> Result<Arc<JointBounds>, chunk::Error> {
+        self.lock().bounds.clone()
     }
 
     /// The state of the watchdog as of the last look.
@@ -203,29 +203,29 @@ impl Control {
         lock(&self.plan).clone()
     }
 
-    /// Puts a chunk in force and writes its trajectory. `late_rows` of it were late at `new.now`.
+    /// Puts a chunk in force and writes its trajectory; false when no joint moves: the policy commands none, or none may move
+    /// ([`MotionStatus::forbidden`]). `late_rows` of it were late at `new.now`.
     ///
     /// # Errors
-    /// Why it may not move the robot; the plan in force stays and ends by itself.
+    /// Why the chunk is refused; the plan in force stays and ends by itself.
     pub fn take(
         &self,
         new: &NewChunk<'_>,
         late_rows: u32,
         settings: &Settings,
         trajectory: &mut TrajectoryBuffer,
-    ) -> Result<(), chunk::Error> {
+    ) -> Result<bool, chunk::Error> {
         let mut state = self.lock();
         self.look(&mut state, new.now, settings);
         if let Some(jump) = &state.jump {
             return Err(chunk::Error::TurnJump(self.describe_jump(jump)));
         }
-        let State { motion, watchdog, latencies, shape, described, ending, published, .. } = &mut *state;
+        let State { motion, watchdog, latencies, shape, bounds, forbidden, ending, published, .. } = &mut *state;
         if *ending {
             return Err(chunk::Error::Ending);
         }
-        if matches!(described, Described::Awaited) {
-            let reason = "none has come on limits_topic yet, and nothing moves without its limits".to_owned();
-            return Err(chunk::Error::Urdf { reason });
+        if let Err(error) = bounds {
+            return Err(error.clone());
         }
         let (observation, tolerance) = (new.chunk.observation_stamp, settings.rules.future_tolerance);
         if observation > new.now + tolerance {
@@ -236,7 +236,8 @@ impl Control {
         *shape = Shape { rows: new.chunk.rows, step: new.chunk.step };
         let expected = settings.period().max(latencies.p95().unwrap_or_default());
         let next_due = new.now + expected + Span::from_nanos(expected.nanos() / 4);
-        if motion.names().is_empty() {
+        let moves = !motion.names().is_empty() && forbidden.is_none();
+        if !moves {
             watchdog.planned(new.now, next_due, new.chunk.due(new.chunk.rows.saturating_sub(1)));
         } else {
             let plan = motion.take(new, &settings.motion)?;
@@ -247,7 +248,7 @@ impl Control {
         published.set(new.chunk);
         state.late_rows += u64::from(late_rows);
         state.reason = None;
-        Ok(())
+        Ok(moves)
     }
 
     /// Everything that diagnostics show.
@@ -272,6 +273,7 @@ impl Control {
             counts: state.motion.counts().clone(),
             end: state.motion.plan().map(|plan| plan.end()),
             too_short,
+            forbidden: state.forbidden.clone(),
         }
     }
 
@@ -336,34 +338,6 @@ impl State {
         self.jump = None;
     }
 
-    fn bound(&mut self, settings: &Settings) -> Result<(), chunk::Error> {
-        let names = Arc::clone(self.motion.names());
-        let given = settings.limits.iter().map(|limit| (limit.joint.as_str(), limit.bounds()));
-        let described = match &self.described {
-            Described::Here(limits) => limits.as_slice(),
-            _ => &[],
-        };
-        // A description has joints that the policy does not move.
-        let described = described.iter().filter(|(joint, _)| names.contains(joint));
-        let all = given.chain(described.map(|(joint, bounds)| (joint.as_str(), *bounds)));
-        let bounds = JointBounds::new(&names, all)?;
-        if matches!(self.described, Described::Here(_)) {
-            // Another robot's description, or other names in it: its limits were asked for, and none came.
-            let without = names.iter().zip(bounds.per_joint()).filter(|(_, bounds)| bounds.is_unlimited());
-            let problem = |name: &String| {
-                format!(
-                    "joint `{name}`: no limit of position or velocity in the robot description and none in limits.{name}"
-                )
-            };
-            let problems: Vec<String> = without.map(|(name, _)| problem(name)).collect();
-            if !problems.is_empty() {
-                return Err(chunk::Error::Limits { problems });
-            }
-        }
-        self.motion.set_bounds(bounds);
-        Ok(())
-    }
-
     /// The watchdog held or stopped the motion because no chunk came.
     fn entered(&mut self, state: WatchdogState, on_demand: bool) {
         match state {
@@ -384,6 +358,20 @@ impl State {
             _ => {}
         }
     }
+}
+
+/// Why joints without a limit of velocity keep all of them from moving.
+fn unlimited(bounds: &JointBounds) -> Option<Arc<str>> {
+    let joints: Vec<String> = bounds.without_velocity().map(|joint| format!("`{joint}`")).collect();
+    (!joints.is_empty()).then(|| {
+        let word = if joints.len() == 1 { "joint" } else { "joints" };
+        format!(
+            "{word} {} without a limit of velocity; set limits.<joint>.velocity (rad/s or m/s) for each, or limits_from to the robot's \
+             description. Chunks are published, motion is not (motion.allow_unlimited at the start allows it)",
+            joints.join(", ")
+        )
+        .into()
+    })
 }
 
 /// Every change is whole before the lock is let go, and a panic while it is held is a bug that the next plan does not share.

@@ -65,7 +65,7 @@ fn of_chunk(error: &chunk::Error) -> RefusalKind {
     match error {
         E::Stopped | E::Ending | E::BeforeHold { .. } | E::SetBack { .. } => RefusalKind::Superseded,
         // Late, or nothing may move yet.
-        E::WhollyLate { .. } | E::FromFuture { .. } | E::Urdf { .. } => RefusalKind::Failure,
+        E::WhollyLate { .. } | E::FromFuture { .. } | E::NoDescription { .. } => RefusalKind::Failure,
         _ => RefusalKind::Violation,
     }
 }

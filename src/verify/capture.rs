@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
@@ -305,8 +306,8 @@ fn for_networks(settings: &Settings) -> Settings {
         settings.engine.kind = EngineKind::Onnx;
         settings.engine.stages.values_mut().for_each(|stage| stage.path = None);
     }
-    // A clamped action would hide a difference.
-    settings.limits.clear();
+    // A clamped action would hide a difference; nothing is moved.
+    (settings.limits, settings.allow_unlimited) = (Ok(Arc::default()), true);
     settings
 }
 

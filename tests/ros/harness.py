@@ -40,7 +40,7 @@ STEP_S = 0.25
 
 
 def parameters():
-    """Parameters every node of the tests has: the joints, and ages that a busy test machine keeps."""
+    """Parameters every node of the tests has: the joints with their speed, and ages that a busy test machine keeps."""
     values = {"instruction": "pick up the cube", "rate_hz": 10.0, "action.step_s": STEP_S}
     if "VLA_TRT_ENGINE" in os.environ:
         values["engine.kind"] = os.environ["VLA_TRT_ENGINE"]
@@ -48,6 +48,8 @@ def parameters():
         joints = [name for name in JOINTS if name.startswith(side)]
         values[f"state.{side}_arm.joints"] = joints[:6]
         values[f"state.{side}_gripper.joints"] = joints[6:]
+    # No joint moves without a limit of velocity.
+    values |= {f"limits.{name}.velocity": 5.0 for name in JOINTS}
     for camera in CAMERAS:
         values[f"inputs.cameras.{camera}.max_age_ms"] = 1000.0
     values["inputs.joints.max_age_ms"] = 1000.0

@@ -17,7 +17,9 @@ def chunk_after(chunks, node):
 
 
 def test_commands_are_streamed_at_their_rate_and_blend_joins_where_replace_jumps(robot, start):
-    node = start({"command_rate_hz": 100.0, "rate_hz": 5.0}, ["-r", "__ns:=/stream"])
+    # Without limits, which smooth both modes alike.
+    unlimited = {f"limits.{name}.velocity": float("inf") for name in JOINTS} | {"motion.allow_unlimited": True}
+    node = start({"command_rate_hz": 100.0, "rate_hz": 5.0, **unlimited}, ["-r", "__ns:=/stream"])
     node.wait_until_ready()
     commands = robot.listen("/stream/vla_trt/joint_command", JointState)
     parameters = Parameters(robot, "/stream/vla_trt")
@@ -188,7 +190,7 @@ def test_limits_come_from_the_robots_description_and_nothing_moves_before_it(rob
     node.wait_until_ready()
     trajectories = robot.trajectories("/described/vla_trt")
     with Feed(robot, namespace="/described"):
-        node.wait_for_log("none has come on limits_topic yet")
+        node.wait_for_log("none has come on limits_topic (robot_description)")
         assert not trajectories
         robot.instruct(URDF, topic="/described/robot_description")
         node.wait_for_log("limits taken from the robot's description")
@@ -196,3 +198,72 @@ def test_limits_come_from_the_robots_description_and_nothing_moves_before_it(rob
     points = [point for trajectory in trajectories for point in trajectory.points]
     assert max(abs(position) for point in points for position in point.positions) <= 1.5 + 1e-9
     assert 0.05 < max(abs(velocity) for point in points for velocity in point.velocities) <= 0.25 + 1e-9
+
+
+NARROW = URDF.replace("-1.5", "-0.5").replace("1.5", "0.5")
+
+
+def test_what_set_parameters_accepts_is_in_force_and_a_refused_change_blocks_no_later_one(robot, start, tmp_path):
+    urdf = tmp_path / "robot.urdf"
+    urdf.write_text(NARROW)
+    node = start({"limits_from": "file", "limits_file": str(urdf)}, ["-r", "__ns:=/inforce"])
+    node.wait_until_ready()
+    parameters = Parameters(robot, "/inforce/vla_trt")
+    refused = parameters.set(limits__left_waist__max=-9.0)[0]
+    assert not refused.successful and "left_waist" in refused.reason and "robot description" in refused.reason, refused
+    assert parameters.get("limits.left_waist.max")[0].double_value == float("inf")
+    chunks = robot.chunks("/inforce/vla_trt")
+    with Feed(robot, namespace="/inforce"):
+        wait_for(lambda: chunks, lambda: f"a chunk\n{node.log}")
+        assert parameters.set(action__step_s=0.5)[0].successful
+        wait_for(lambda: seconds(chunks[-1].step) == 0.5, lambda: f"the new step\n{node.log}")
+        # Tighter than the description's: in force. Wider: taken, and the description's holds.
+        assert parameters.set_atomically(limits__left_waist__min=-0.01, limits__left_waist__max=0.01).successful
+        assert parameters.set(limits__left_shoulder__max=3.0)[0].successful
+        node.wait_for_log("the robot description's limit of 0.5 is tighter and holds")
+
+        def reach(chunk, name):
+            column = list(chunk.names).index(name)
+            return max(abs(value) for value in list(chunk.values)[column::len(chunk.names)])
+
+        wait_for(lambda: reach(chunks[-1], "left_waist") <= 0.01, lambda: f"the new limit\n{node.log}")
+        assert all(abs(value) <= 0.5 for chunk in chunks for value in chunk.values)
+
+
+def test_a_description_that_contradicts_the_parameters_is_an_error_and_nothing_moves_until_it_is_solved(robot, start):
+    node = start({"limits_from": "topic", "limits.left_waist.min": 0.6}, ["-r", "__ns:=/contradicted"])
+    node.wait_until_ready()
+    trajectories = robot.trajectories("/contradicted/vla_trt")
+    parameters = Parameters(robot, "/contradicted/vla_trt")
+    heard = robot.diagnostics()
+    with Feed(robot, namespace="/contradicted"):
+        robot.instruct(NARROW, topic="/contradicted/robot_description")
+        node.wait_for_log("limits of the robot's description not taken: ")
+
+        def error():
+            ours = [a for a in heard if a.status and a.status[0].name.startswith("contradicted/vla_trt:")]
+            status = ours and statuses(ours[-1])["motion"]
+            return status and status.level == status.ERROR and "left_waist" in status.message
+
+        wait_for(error, "an error in diagnostics")
+        assert parameters.set(seed=5)[0].successful, "other changes are taken"
+        assert not trajectories
+        assert parameters.set(limits__left_waist__min=-0.4)[0].successful
+        wait_for(lambda: trajectories, lambda: f"a trajectory\n{node.log}")
+
+
+def test_without_a_limit_of_velocity_chunks_are_published_and_no_motion(robot, start):
+    node = start({"limits.left_waist.velocity": float("inf"), "command_rate_hz": 50.0}, ["-r", "__ns:=/unlimited"])
+    node.wait_until_ready()
+    trajectories = robot.trajectories("/unlimited/vla_trt")
+    commands = robot.listen("/unlimited/vla_trt/joint_command", JointState)
+    chunks = robot.chunks("/unlimited/vla_trt")
+    heard = robot.diagnostics()
+    with Feed(robot, namespace="/unlimited"):
+        wait_for(lambda: len(chunks) > 3, lambda: f"chunks\n{node.log}")
+        wait_for(lambda: any(status.name == "unlimited/vla_trt: motion" and status.level == status.ERROR
+                             and "limits.<joint>.velocity" in status.message and "left_waist" in status.message
+                             for array in heard for status in array.status), "an error in diagnostics")
+        assert not trajectories and not commands
+        assert Parameters(robot, "/unlimited/vla_trt").set(limits__left_waist__velocity=1.0)[0].successful
+        wait_for(lambda: trajectories and commands, lambda: f"motion\n{node.log}")

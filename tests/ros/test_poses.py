@@ -18,7 +18,8 @@ SETS = 8
 
 
 def eef_parameters(**more):
-    others = {name: value for name, value in parameters().items() if not name.startswith("state.left_arm.")}
+    gone = ("state.left_arm.", *(f"limits.{name}." for name in JOINTS if name not in MOVED))
+    others = {name: value for name, value in parameters().items() if not name.startswith(gone)}
     return {**others, "state.left_eef.pose": "left_tool", "inputs.poses.left_tool.topic": "left/tool_pose",
             "inputs.poses.left_tool.frame_id": "base_link", "inputs.poses.left_tool.max_age_ms": 1000.0, **more}
 

@@ -34,6 +34,11 @@ pub fn policy() -> TempDir {
 
 /// Settings of `config/aloha.yaml`, changed by `-p` style assignments.
 pub fn settings(policy: &Path, assignments: &[&str]) -> Arc<Settings> {
+    Arc::clone(parameters(policy, assignments).settings())
+}
+
+/// Parameters of `config/aloha.yaml`, changed by `-p` style assignments; `limits_file` is read.
+pub fn parameters(policy: &Path, assignments: &[&str]) -> Parameters {
     let spec = PolicySpec::load(policy).expect("the demo policy's description");
     let mut overrides = Overrides::new(NodeName::new("/", "vla_trt").expect("a node name"));
     overrides.add_file(&params()).expect("config/aloha.yaml");
@@ -42,8 +47,9 @@ pub fn settings(policy: &Path, assignments: &[&str]) -> Arc<Settings> {
     }
     overrides.set("policy", Value::String(policy.to_string_lossy().into_owned()));
     let shape = PolicyShape::load(&spec).expect("the demo policy's processor");
-    let parameters = Parameters::new(shape, &overrides).expect("settings of the demo");
-    Arc::clone(parameters.settings())
+    let mut parameters = Parameters::new(shape, &overrides).expect("settings of the demo");
+    parameters.read_limits_file().unwrap_or_else(|problems| panic!("{problems}"));
+    parameters
 }
 
 /// scripts/setup.sh puts the library there; a variable that is set already wins.

@@ -39,6 +39,8 @@ pub const PARAMS: &str = "
       left_gripper: {joints: [left_gripper]}
       right_arm: {joints: [waist, shoulder, elbow, forearm_roll, wrist_angle, wrist_rotate]}
       right_gripper: {joints: [right_gripper]}
+    # Rows are compared with what moves, so that nothing may hold it back.
+    motion: {allow_unlimited: true}
     rate_hz: 5.0
 ";
 

@@ -67,6 +67,13 @@ fn safety() -> Vec<Declaration> {
             up_to(0.0, LONGEST_MS),
             "How long in ms the robot may hold for want of chunks before it is stopped and ~/resume is needed. 0: for ever.",
         ),
+        fixed(
+            "motion.allow_unlimited",
+            Value::Bool(false),
+            Constraint::None,
+            "Let joints move that have no limit of velocity, from limits.<joint>.velocity or limits_from. false: where one joint has \
+             none, chunks are published and no motion is.",
+        ),
         declare(
             "clamps.refuse_after",
             Value::Integer(0),
@@ -98,7 +105,8 @@ fn command() -> Vec<Declaration> {
             text("none"),
             one_of(&["none", "file", "topic"]),
             "Where limits of position and velocity come from besides limits.<joint>: nowhere, a URDF file, or the topic of a robot \
-             description. Of two limits the tighter holds. From a topic: nothing moves until it has come.",
+             description. Of two limits the tighter holds. From a topic: nothing moves until it has come, and while the last that came \
+             contradicts limits.<joint>. Zeros of a description are placeholders: limits.<joint> has to replace them.",
         ),
         fixed("limits_file", text(""), Constraint::None, "The URDF file of limits_from: file."),
         fixed(

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{JointLimit, Settings};
+use super::Settings;
 use crate::chunk::Mode;
 use crate::observation::{InputKind, InputSpec, JointMap, PoseMap};
 use crate::parameters::error::Error;
 use crate::parameters::shape::PolicyShape;
-use crate::parameters::value::double;
 
 /// Everything that does not go together.
 pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
@@ -17,7 +16,7 @@ pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
     errors.extend(enable_switch_on_an_input(settings));
     errors.extend(repeated_inputs(settings));
     errors.extend(joints_like_columns(settings, shape));
-    errors.extend(settings.limits.iter().filter_map(crossed_limits));
+    errors.extend(instruction_that_does_not_fit(settings, shape));
     errors.extend(rtc_without_guide(settings, shape));
     errors
 }
@@ -115,18 +114,8 @@ fn rtc_without_guide(settings: &Settings, shape: &PolicyShape) -> Option<Error> 
     })
 }
 
-fn crossed_limits(limit: &JointLimit) -> Option<Error> {
-    let (min, max) = (limit.min.unwrap_or(f64::NEG_INFINITY), limit.max.unwrap_or(f64::INFINITY));
-    if min < max {
-        return None;
-    }
-    let names = ["min", "max"].map(|bound| format!("limits.{}.{bound}", limit.joint));
-    let what = format!(
-        "{} = {} is not below {} = {}; to move both, set them in one atomic change",
-        names[0],
-        double(min),
-        names[1],
-        double(max)
-    );
-    Some(Error::Conflict { names: names.into(), what })
+/// Refused here rather than at every inference.
+fn instruction_that_does_not_fit(settings: &Settings, shape: &PolicyShape) -> Option<Error> {
+    let error = shape.check_instruction(&settings.instruction).err()?;
+    Some(Error::Conflict { names: vec!["instruction".to_owned()], what: format!("parameter 'instruction': {error}") })
 }

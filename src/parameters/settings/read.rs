@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::{EngineSettings, MemorySettings, Settings, StageSettings};
+use super::{EngineSettings, LimitsFrom, MemorySettings, Settings, StageSettings};
 use crate::engine::EngineKind;
 use crate::observation::{
     InputKind, InputRule, InputSpec, JointMap, JointNames, OnViolation, PoseMap, Rules, Transport,
 };
+use crate::parameters::description::RobotDescription;
 use crate::parameters::error::{Error, Origin, Problems};
 use crate::parameters::nearest::hint;
 use crate::parameters::shape::{EefAction, PolicyShape};
@@ -19,7 +21,7 @@ use crate::time::Span;
 mod motion;
 
 /// Reads everything; what is missing is reported and stands empty in the settings.
-pub(super) fn read(store: &Store, shape: &PolicyShape) -> (Settings, Problems) {
+pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescription) -> (Settings, Problems) {
     let mut reader = Reader { store, problems: Problems::default() };
     let (mut state, mut poses) = (Vec::new(), Vec::new());
     for (key, width) in &shape.state {
@@ -39,6 +41,11 @@ pub(super) fn read(store: &Store, shape: &PolicyShape) -> (Settings, Problems) {
     let inputs = reader.inputs(shape, joints, &poses);
     let (inputs, per_input) = inputs.into_iter().unzip();
     let policy = reader.policy();
+    let given = reader.limits(&action);
+    let (limits, limit_warnings) = match description.merge(&given) {
+        Ok(merged) => (Ok(Arc::new(merged.bounds)), merged.warnings),
+        Err(error) => (Err(error), Vec::new()),
+    };
     let settings = Settings {
         engine: reader.engine(&policy, shape),
         policy,
@@ -46,8 +53,10 @@ pub(super) fn read(store: &Store, shape: &PolicyShape) -> (Settings, Problems) {
         inputs,
         rules: reader.rules(per_input),
         enable_topic: Some(reader.text("inputs.enable.topic")).filter(|topic| !topic.is_empty()),
-        limits: reader.limits(&action),
+        limits,
+        limit_warnings,
         limits_from: reader.limits_from(),
+        allow_unlimited: reader.flag("motion.allow_unlimited"),
         motion: reader.motion(),
         rtc_frozen: Some(reader.size("handover.rtc_frozen")).filter(|&rows| rows > 0),
         rtc_overlap: reader.size("handover.rtc_overlap"),
@@ -67,6 +76,11 @@ pub(super) fn read(store: &Store, shape: &PolicyShape) -> (Settings, Problems) {
         use_sim_time: reader.flag("use_sim_time"),
     };
     (settings, reader.problems)
+}
+
+/// Where limits come from besides the parameters; problems with it are for [`read`] to report.
+pub(super) fn limits_source(store: &Store) -> LimitsFrom {
+    Reader { store, problems: Problems::default() }.limits_from()
 }
 
 /// What gives a state key.

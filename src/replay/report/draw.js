@@ -214,10 +214,22 @@ function drawCards() {
   if (data.waiting) card(String(data.waiting), "cycles before every input had come");
 }
 
+function drawLimits() {
+  if (data.no_trajectories) {
+    html("p", el("limits"), `No trajectories: ${data.no_trajectories}`, "bad-text");
+  }
+  const clamped = Object.entries(data.clamped);
+  if (clamped.length) {
+    html("h2", el("limits"), "Values clamped to position limits");
+    table(html("table", el("limits")), ["joint", "values"], clamped.map(([joint, count]) => [joint, String(count)]));
+  }
+}
+
 el("policy").textContent = data.policy.name || "a policy";
 el("fingerprint").textContent = `${data.policy.fingerprint}, time from ${data.origin}`;
 const x = span();
 drawCards();
+drawLimits();
 drawJoints(x);
 drawLatency(x);
 drawAges(x);

@@ -289,7 +289,11 @@ fn output(snapshot: &Snapshot) -> Status {
     }
     status.value("chunks published", report.published);
     status.value("messages not taken by the middleware", report.unpublished);
-    status.value("values clamped", report.clamped);
+    status.value("values clamped", report.clamped.total);
+    let joints = snapshot.motion.iter().flat_map(|motion| report.clamped.by_name(&motion.joints));
+    for (joint, count) in joints {
+        status.value(format!("{joint} values clamped to its position limits"), count);
+    }
     status.value("log messages dropped", snapshot.log_dropped);
     status
 }

@@ -77,7 +77,7 @@ impl Worker {
                 let last = last_chunk(&published, started.elapsed().into());
                 let text = describe(&published, &last);
                 shared.report.update(|report| {
-                    report.clamped += last.clamped;
+                    report.clamped.add(published.clamped);
                     match sent {
                         Ok(()) => report.published += 1,
                         Err(_) => report.unpublished += 1,
@@ -176,7 +176,7 @@ fn last_chunk(published: &Published<'_>, latency: Span) -> LastChunk {
         observation: chunk.stamp,
         rows: chunk.horizon as usize,
         late_rows: chunk.late_rows,
-        clamped: *clamped,
+        clamped: clamped.total,
         latency,
         parts: parts(timings),
     }

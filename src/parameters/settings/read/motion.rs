@@ -1,10 +1,11 @@
 //! Settings of the motion between chunks.
 
 use super::Reader;
-use crate::chunk::{Mode, MotionSettings};
+use crate::chunk::{Bounds, JointKind, Mode, MotionSettings};
 use crate::observation::JointMap;
 use crate::parameters::error::Error;
-use crate::parameters::settings::{CommandKind, CommandSettings, JointLimit, LimitsFrom};
+use crate::parameters::settings::{CommandKind, CommandSettings, LimitsFrom};
+use crate::parameters::value::double;
 use crate::time::Span;
 
 impl Reader<'_> {
@@ -51,28 +52,37 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn limits(&mut self, action: &[JointMap]) -> Vec<JointLimit> {
-        let mut limits: Vec<JointLimit> = Vec::new();
+    /// Limits by the parameters, each joint once. Infinite where there is none.
+    pub(super) fn limits(&mut self, action: &[JointMap]) -> Vec<(String, Bounds)> {
+        let mut limits: Vec<(String, Bounds)> = Vec::new();
         for joint in action.iter().flat_map(|map| &map.joints) {
-            if limits.iter().any(|limit| limit.joint == *joint) {
+            if limits.iter().any(|(limited, _)| limited == joint) {
                 continue;
             }
-            let mut given =
-                |field: &str| Some(self.double(&format!("limits.{joint}.{field}"))).filter(|bound| bound.is_finite());
-            let [velocity, acceleration, jerk] = ["velocity", "acceleration", "jerk"].map(&mut given);
-            limits.push(JointLimit {
-                joint: joint.clone(),
-                min: Some(self.double(&format!("limits.{joint}.min"))).filter(|&bound| bound != f64::NEG_INFINITY),
-                max: Some(self.double(&format!("limits.{joint}.max"))).filter(|&bound| bound != f64::INFINITY),
-                velocity,
-                acceleration,
-                jerk,
-                tracking_error: Some(self.double(&format!("limits.{joint}.tracking_error")))
-                    .filter(|&allowed| allowed > 0.0),
-                continuous: self.flag(&format!("limits.{joint}.continuous")),
-            });
+            let mut given = |field: &str| self.double(&format!("limits.{joint}.{field}"));
+            let [min, max, velocity] = ["min", "max", "velocity"].map(&mut given);
+            let [acceleration, jerk, allowed] = ["acceleration", "jerk", "tracking_error"].map(&mut given);
+            let tracking_error = Some(allowed).filter(|&allowed| allowed > 0.0);
+            if min >= max {
+                self.crossed(joint, min, max);
+            }
+            let continuous = self.flag(&format!("limits.{joint}.continuous"));
+            let kind = if continuous { JointKind::Continuous } else { JointKind::default() };
+            limits.push((joint.clone(), Bounds { min, max, velocity, acceleration, jerk, tracking_error, kind }));
         }
         limits
+    }
+
+    fn crossed(&mut self, joint: &str, min: f64, max: f64) {
+        let names = ["min", "max"].map(|bound| format!("limits.{joint}.{bound}"));
+        let what = format!(
+            "{} = {} is not below {} = {}; to move both, set them in one atomic change",
+            names[0],
+            double(min),
+            names[1],
+            double(max)
+        );
+        self.problems.push(Error::Conflict { names: names.into(), what });
     }
 
     pub(super) fn size(&mut self, name: &str) -> usize {

@@ -27,6 +27,9 @@ pub(super) fn motion(snapshot: &Snapshot) -> Status {
         WatchdogState::Holding => status.raise(Severity::Warn, format!("holding: {reason}")),
         WatchdogState::Stopped => status.raise(Severity::Error, format!("stopped: {reason}; call ~/resume")),
     }
+    if let Some(reason) = &motion.forbidden {
+        status.raise(Severity::Error, format!("no joint may move: {reason}"));
+    }
     if let Some(reason) = &motion.too_short {
         status.raise(Severity::Warn, reason.as_str());
     }
