@@ -76,7 +76,7 @@ impl Robot {
         let settings = demo::settings(policies.good.path(), assignments);
         let spec = PolicySpec::load(policies.good.path()).expect("the policy");
         let session = Session::load(spec, &settings, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
-        let inputs = Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joint_names());
+        let inputs = Inputs::new(settings.inputs.clone());
         let inputs = if settings.enable_topic.is_some() { inputs.with_enable_switch() } else { inputs };
         inputs.set_instruction("pick up the red cube");
         let joints = settings.joint_names();
