@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
+use futures::channel::mpsc::Receiver;
 use r2r::std_srvs::srv::Trigger;
 use r2r::{Node, QosProfile, ServiceRequest};
 
+use super::calls::Intake;
 use super::error::Error;
 use super::latest::Latest;
 use super::phase::Phase;
 use super::requests::{Action, Request, Requests};
 
-type Calls = Box<dyn Stream<Item = ServiceRequest<Trigger::Service>> + Send + Unpin>;
+/// Calls that the middleware keeps for the node's next spin. The default, ten, is less than one client may send at once.
+const CALLS: usize = 100;
+
+type Calls = Receiver<ServiceRequest<Trigger::Service>>;
 
 /// The three services, created but not yet served.
 pub struct Services(Vec<(Action, Calls)>);
@@ -21,14 +26,14 @@ impl Services {
     ///
     /// # Errors
     /// When the middleware refuses a name.
-    pub fn create(node: &mut Node) -> Result<Self, Error> {
+    pub fn create(node: &mut Node, intake: &mut Intake) -> Result<Self, Error> {
         let mut services = Vec::new();
         for (action, name) in
             [(Action::Infer, "~/infer_once"), (Action::Resume, "~/resume"), (Action::Reload, "~/reload")]
         {
-            let calls = node.create_service::<Trigger::Service>(name, QosProfile::services_default());
+            let calls = node.create_service::<Trigger::Service>(name, QosProfile::services_default().keep_last(CALLS));
             let calls = calls.map_err(|e| Error::endpoint("service", name, e))?;
-            services.push((action, Box::new(calls) as Calls));
+            services.push((action, intake.queue(name, calls)));
         }
         Ok(Self(services))
     }

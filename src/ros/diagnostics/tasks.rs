@@ -36,7 +36,11 @@ fn inputs(snapshot: &Snapshot) -> Status {
         if spec.kind == InputKind::Instruction {
             match &snapshot.instruction {
                 Some(instruction) => status.value("instruction", instruction),
-                None => status.raise(Severity::Error, "no instruction yet"),
+                None => {
+                    let text =
+                        format!("no instruction yet: set the parameter 'instruction' or publish it on {}", spec.topic);
+                    status.raise(Severity::Error, text);
+                }
             }
         } else {
             let rule = rules.of(index);
@@ -48,6 +52,9 @@ fn inputs(snapshot: &Snapshot) -> Status {
     }
     if losing {
         status.raise(Severity::Warn, LOSS_HINT);
+    }
+    for finding in snapshot.found.iter().filter(|finding| finding.input().is_some()) {
+        status.raise(Severity::Warn, finding.to_string());
     }
     if snapshot.simulated && snapshot.now == Stamp::default() {
         status.raise(Severity::Warn, "use_sim_time is set and nothing came on /clock yet");
@@ -105,7 +112,9 @@ fn engines(snapshot: &Snapshot) -> Status {
     let phase = &snapshot.phase;
     status.summary("loaded");
     match phase {
-        Phase::Degraded { reason } => status.raise(Severity::Error, format!("{}; ~/reload tries again", brief(reason))),
+        Phase::Degraded { reason, remedy } => {
+            status.raise(Severity::Error, format!("{}; {remedy}", brief(reason)));
+        }
         Phase::Planning | Phase::Loading { .. } | Phase::WarmUp => status.raise(Severity::Warn, phase.to_string()),
         Phase::Ready | Phase::Stopped { .. } => {}
     }
@@ -239,9 +248,13 @@ fn output(snapshot: &Snapshot) -> Status {
         status.value("last chunk late rows", last.late_rows);
         status.value("last chunk rows", last.rows);
     }
+    for finding in snapshot.found.iter().filter(|finding| finding.input().is_none()) {
+        status.raise(Severity::Warn, finding.to_string());
+    }
     status.value("chunks published", report.published);
     status.value("messages not taken by the middleware", report.unpublished);
     status.value("values clamped", report.clamped);
     status.value("log messages dropped", snapshot.log_dropped);
+    status.value("log lines that stderr did not take", snapshot.lines_lost);
     status
 }

@@ -7,6 +7,7 @@ use crate::engine::StageTime;
 use crate::observation::OnViolation;
 use crate::parameters::Settings;
 use crate::policy::Timings;
+use crate::ros::graph;
 use crate::ros::phase::Phase;
 use crate::ros::report::{LastChunk, Trouble, TroubleKind};
 use crate::session::{Outcome, Published, Session};
@@ -54,7 +55,7 @@ impl Worker {
             }
             Outcome::Violation { violation, action, stop, plan } => {
                 let sent = stop.map(|trajectory| self.publishers.trajectory(plan, trajectory));
-                let mut reason = violation.to_string();
+                let mut reason = graph::explained(&violation, &shared.found.get());
                 if let Some(Err(error)) = &sent {
                     reason =
                         format!("{reason}; the robot was NOT told to stop: the middleware did not take it: {error}");
