@@ -9,18 +9,18 @@ use crate::engine::memory::mib;
 use crate::policy::{PolicySpec, Progress};
 use crate::ros::phase::Phase;
 use crate::ros::report::Engines;
-use crate::session::Session;
+use crate::session::{self, Session};
 
 /// Loads the policy with the settings in force.
 ///
 /// # Errors
 /// What failed, in the policy's words.
-pub(super) fn load(policy: &PolicySpec, shared: &Shared) -> Result<Session, String> {
+pub(super) fn load(policy: &PolicySpec, shared: &Shared) -> Result<Session, session::Error> {
     let started = Instant::now();
     shared.phase.set(Phase::Planning);
     let settings = shared.settings.get();
     let mut progress = |step: Progress| tell(shared, &step);
-    let session = Session::load(policy.clone(), &settings, &mut progress).map_err(|e| e.to_string())?;
+    let session = Session::load(policy.clone(), &settings, &mut progress)?;
     let policy = session.policy();
     let engines = Engines {
         kind: policy.engine_kind().to_owned(),
