@@ -5,12 +5,17 @@
 //! one short list of calls, and no lock is held over inference.
 
 pub mod args;
+mod brake;
+mod calls;
 mod clock;
+mod console;
 mod context;
 mod convert;
 mod description;
 mod diagnostics;
 mod error;
+mod fault;
+mod graph;
 mod inference;
 mod latest;
 mod level;
@@ -20,11 +25,14 @@ mod parameters;
 mod phase;
 mod policy_files;
 mod publishers;
+mod realtime;
 mod report;
 mod requests;
 mod rosout;
 mod services;
+mod shared_memory;
 mod shutdown;
+mod signals;
 mod spin;
 mod startup;
 mod stream;
@@ -32,43 +40,75 @@ mod subscriptions;
 mod ticker;
 mod trajectory;
 mod watch;
+mod worker;
 
 use std::time::Duration;
 
+pub use console::Console;
 pub use error::Error;
 pub use level::Level;
 pub use shutdown::Ended;
 
 use args::Arguments;
 use context::DEFAULT_NAME;
-use logging::Logging;
-use shutdown::Signals;
+use logging::{Logging, Record};
+use shutdown::Running;
+use signals::Signals;
+use tokio::sync::mpsc;
 
-/// Runs the node until SIGINT or SIGTERM.
-///
-/// # Errors
-/// Whatever keeps it from starting, and a thread that ended by itself.
-pub fn run(arguments: &Arguments) -> Result<Ended, Error> {
+/// How the node ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Why it did not start, or which part of it ended by itself.
+    pub result: Result<(), Error>,
+    /// Whether every thread is gone.
+    pub ended: Ended,
+}
+
+/// Runs the node until SIGINT, SIGTERM or SIGHUP, or until a part of it ends that should not.
+pub fn run(arguments: &Arguments) -> Outcome {
     let level = arguments.log_level(DEFAULT_NAME).unwrap_or_default();
     let (logging, records) = Logging::new(level, arguments.console_logs);
     logging.install();
+    Logging::log_panics();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     // Tasks only move bytes and short messages: two workers, whatever the machine.
     let runtime = runtime.worker_threads(2).thread_name("ros").enable_all().build();
-    let runtime = runtime.map_err(|source| Error::Runtime { what: "the async runtime", source })?;
-    let ended = runtime.block_on(async {
-        let mut signals = Signals::install()?;
-        let mut running = startup::start(arguments, logging, records)?;
-        let failed = tokio::select! {
-            name = signals.next() => {
-                tracing::info!("{name}: shutting down");
-                None
-            }
-            () = running.spin.ended() => Some(Error::ThreadEnded("spin")),
-        };
-        let ended = running.shut_down().await;
-        failed.map_or(Ok(ended), Err)
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(source) => {
+            let result = Err(Error::Runtime { what: "the async runtime", source });
+            return Outcome { result, ended: Ended::Whole };
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match start(arguments, logging, records) {
+            Ok((running, signals)) => until_the_end(running, signals).await,
+            Err(error) => Outcome { result: Err(error), ended: Ended::Whole },
+        }
     });
     runtime.shutdown_timeout(Duration::from_millis(100));
-    ended
+    outcome
+}
+
+fn start(
+    arguments: &Arguments,
+    logging: Logging,
+    records: mpsc::Receiver<Record>,
+) -> Result<(Running, Signals), Error> {
+    // Before everything else: a signal that comes meanwhile is remembered.
+    let signals = Signals::install()?;
+    Ok((startup::start(arguments, logging, records)?, signals))
+}
+
+async fn until_the_end(mut running: Running, mut signals: Signals) -> Outcome {
+    let fault = tokio::select! {
+        name = signals.next() => {
+            tracing::info!("{name}: shutting down");
+            None
+        }
+        fault = running.fault() => Some(fault),
+    };
+    let ended = running.shut_down(fault.as_ref()).await;
+    Outcome { result: fault.map_or(Ok(()), Err), ended }
 }

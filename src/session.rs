@@ -94,6 +94,11 @@ impl Error {
     pub fn does_not_fit(&self) -> bool {
         matches!(self, Self::Policy(error) if error.does_not_fit())
     }
+
+    /// Whether every later load fails too, whatever files and live parameters become meanwhile.
+    pub fn needs_restart(&self) -> bool {
+        matches!(self, Self::Policy(error) if error.needs_restart())
+    }
 }
 
 /// How the settings have a policy loaded.

@@ -11,6 +11,8 @@ pub mod fs;
 pub mod map;
 pub mod private;
 pub mod regions;
+#[expect(unsafe_code, reason = "one call of POSIX threads about the calling thread")]
+mod schedule;
 #[expect(unsafe_code, reason = "a call into code for instructions that were found on this machine")]
 pub mod simd;
 #[expect(unsafe_code, reason = "memory of this process mapped anew with the bytes that it has")]
@@ -19,3 +21,4 @@ pub mod spill;
 pub mod window;
 
 pub use exit::exit_now;
+pub use schedule::run_as_real_time;

@@ -67,6 +67,8 @@ pub struct Settings {
     pub stop_after: Option<Span>,
     /// Streamed commands.
     pub command: CommandSettings,
+    /// Real-time priority of watchdog and stream; 0: none.
+    pub realtime_priority: u8,
     /// `frame_id` of what is published.
     pub frame_id: String,
     /// Log every tensor's shape.

@@ -169,7 +169,8 @@ pub enum Error {
     NoLoop,
     /// This build has no TensorRT.
     #[error(
-        "engine.kind: tensorrt is not part of this build; set engine.kind: onnx, or build with the feature `tensorrt`"
+        "engine.kind: tensorrt is not part of this build; start with engine.kind: onnx, or build with TensorRT ({})",
+        with_tensorrt(option_env!("VLA_TRT_BUILT_BY"))
     )]
     NoTensorrt,
     /// A bug of ours.
@@ -183,9 +184,22 @@ impl Error {
         matches!(self, Self::Engine(error) if error.is_sticky())
     }
 
+    /// Whether every later load fails too, whatever files and live parameters become meanwhile.
+    pub fn needs_restart(&self) -> bool {
+        matches!(self, Self::NoTensorrt)
+    }
+
     /// Whether the engines were refused, or failed, for want of memory.
     pub fn does_not_fit(&self) -> bool {
         matches!(self, Self::Engine(error) if error.does_not_fit())
+    }
+}
+
+/// How to build this program with TensorRT, by what built it (cmake/cargo_build.sh.in says so).
+fn with_tensorrt(built_by: Option<&str>) -> &'static str {
+    match built_by {
+        Some("colcon") => "colcon build --cmake-args -DVLA_TRT_TENSORRT=ON",
+        _ => "cargo build --features tensorrt",
     }
 }
 
@@ -208,4 +222,18 @@ pub(super) fn agree(spec: &PolicySpec, processor: &Processor) -> Result<(), Erro
     compare("action.rows", spec.action.rows.to_string(), processor.rows().to_string());
     compare("action.dims", spec.action.dims.to_string(), processor.max_action_dim.to_string());
     if problems.is_empty() { Ok(()) } else { Err(Error::Disagree { problems }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_without_tensorrt_says_how_to_build_it_with_what_built_this_one() {
+        assert!(with_tensorrt(Some("colcon")).contains("-DVLA_TRT_TENSORRT=ON"));
+        assert!(with_tensorrt(None).contains("--features tensorrt"));
+        let text = Error::NoTensorrt.to_string();
+        assert!(text.contains("engine.kind: onnx") && text.contains("build with TensorRT ("), "{text}");
+        assert!(Error::NoTensorrt.needs_restart() && !Error::NoLoop.needs_restart());
+    }
 }

@@ -28,6 +28,9 @@ ROS arguments:
   --enable-rosout-logs, --disable-rosout-logs, --enable-stdout-logs, --disable-stdout-logs,
   --enable-external-lib-logs, --disable-external-lib-logs
 
+Exit codes: 0 ended by SIGINT, SIGTERM or SIGHUP, after braking; 1 did not start; 2 wrong command line;
+  3 a part of the node ended by itself, after braking.
+
 The parameter 'policy' (the folder of a policy bundle) has no default:
   vla_trt_node --ros-args -p policy:=out/demo/policy
 ";
@@ -96,12 +99,26 @@ pub enum Command {
 pub struct Arguments {
     /// Parameter files and single parameters in the order typed; later ones win.
     pub overrides: Vec<Override>,
+    /// Rules for topic names, in the order typed; the first that matches wins. rcl applies them; here they tell what a topic is
+    /// called in the graph.
+    pub remaps: Vec<Remap>,
     /// `(logger, level)`; no logger means every one.
     pub log_levels: Vec<(Option<String>, Level)>,
     /// Whether logs are published on /rosout.
     pub rosout_logs: bool,
     /// Whether logs are written to the console (stderr; the flag is named after stdout for historical reasons).
     pub console_logs: bool,
+}
+
+/// `-r [NODE:]FROM:=TO`.
+#[derive(Debug, PartialEq, Eq, Clone)]
+pub struct Remap {
+    /// Only for the node of that name.
+    pub node: Option<String>,
+    /// The name that it replaces.
+    pub from: String,
+    /// The name in its place.
+    pub to: String,
 }
 
 /// One source of parameter values.
@@ -122,7 +139,13 @@ pub enum Override {
 
 impl Arguments {
     fn new() -> Self {
-        Self { overrides: Vec::new(), log_levels: Vec::new(), rosout_logs: true, console_logs: true }
+        Self {
+            overrides: Vec::new(),
+            remaps: Vec::new(),
+            log_levels: Vec::new(),
+            rosout_logs: true,
+            console_logs: true,
+        }
     }
 
     /// The level asked for this logger name; the last mention wins.
@@ -168,7 +191,7 @@ impl Arguments {
                 "--ros-args" => {}
                 "--params-file" => self.overrides.push(Override::File(value("FILE")?.into())),
                 "-p" | "--param" => self.overrides.push(assignment(&flag, &value("NAME:=VALUE")?)?),
-                "-r" | "--remap" => remap(&flag, &value("FROM:=TO")?)?,
+                "-r" | "--remap" => self.remaps.push(remap(&flag, &value("FROM:=TO")?)?),
                 "--log-level" => self.log_levels.push(log_level(&value("LEVEL")?)?),
                 "-e" | "--enclave" => drop(value("PATH")?),
                 "--log-config-file" => drop(value("FILE")?),
@@ -202,7 +225,7 @@ fn assignment(flag: &str, rule: &str) -> Result<Override, UsageError> {
     Ok(Override::Assignment { node: node.map(str::to_owned), name: name.to_owned(), value: value.to_owned() })
 }
 
-fn remap(flag: &str, rule: &str) -> Result<(), UsageError> {
+fn remap(flag: &str, rule: &str) -> Result<Remap, UsageError> {
     let malformed = |expected| UsageError::Malformed { flag: flag.to_owned(), found: rule.to_owned(), expected };
     let names = rule.split_once(":=").filter(|(from, to)| !from.is_empty() && !to.is_empty());
     let (from, to) = names.ok_or_else(|| malformed("FROM:=TO, such as joint_states:=/robot/joint_states"))?;
@@ -213,7 +236,14 @@ fn remap(flag: &str, rule: &str) -> Result<(), UsageError> {
         Some("__ns") if !is_namespace(to) => {
             Err(malformed("an absolute namespace such as /left_arm: names of letters, digits and '_' after each '/'"))
         }
-        _ => Ok(()),
+        _ => {
+            // The name of a node before the first colon; that of a scheme (`rostopic://`) has two slashes after it.
+            let (node, from) = match from.split_once(':') {
+                Some((node, name)) if !name.starts_with("//") => (Some(node.to_owned()), name),
+                _ => (None, from),
+            };
+            Ok(Remap { node, from: from.to_owned(), to: to.to_owned() })
+        }
     }
 }
 
@@ -310,6 +340,13 @@ mod tests {
 
     #[test]
     fn remaps_of_name_namespace_and_topics_pass() {
-        arguments("--ros-args -r __node:=left_policy -r __ns:=/left/arm -r ~/action_chunk:=/chunks -r vla:__ns:=/");
+        let parsed = arguments(
+            "--ros-args -r __node:=left_policy -r __ns:=/left/arm -r ~/action_chunk:=/chunks -r vla:__ns:=/ \
+             -r vla:joints:=/j -r rostopic://a:=b",
+        );
+        let rules: Vec<_> = parsed.remaps.iter().map(|r| (r.node.as_deref(), &*r.from, &*r.to)).collect();
+        assert!(rules.contains(&(None, "~/action_chunk", "/chunks")));
+        assert!(rules.contains(&(Some("vla"), "joints", "/j")));
+        assert!(rules.contains(&(None, "rostopic://a", "b")));
     }
 }

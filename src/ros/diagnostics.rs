@@ -15,17 +15,20 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::clock::RosClock;
 use super::convert::time;
 use super::error::Error;
+use super::fault::Fault;
+use super::graph::{Finding, Found};
 use super::latest::Latest;
 use super::logging::Logging;
 use super::operator::Operator;
 use super::phase::Phase;
 use super::report::Report;
+use super::watch::Pulse;
 use crate::engine::memory::MemoryUse;
 use crate::observation::{EnableSwitch, InputStatistics, Inputs};
 use crate::parameters::Settings;
 use crate::policy::PolicySpec;
 use crate::session::{Control, MotionStatus};
-use crate::time::Stamp;
+use crate::time::{Span, Stamp};
 use status::Severity;
 
 /// A status is published at least this often.
@@ -51,6 +54,12 @@ struct Snapshot {
     enable: Option<EnableSwitch>,
     memory: MemoryUse,
     log_dropped: u64,
+    lines_lost: u64,
+    fault: Option<Arc<str>>,
+    /// What is wrong in the ROS graph.
+    found: Arc<[Finding]>,
+    /// Longest time between two looks of the watchdog, lately.
+    watchdog_gap: Span,
 }
 
 /// Where diagnostics look.
@@ -74,10 +83,16 @@ pub struct Sources {
     pub logging: Logging,
     /// The policy.
     pub policy: Arc<PolicySpec>,
+    /// Why the node ends, when it does so by itself.
+    pub fault: Arc<Fault>,
+    /// How regularly the watchdog looks.
+    pub pulse: Arc<Pulse>,
+    /// What is wrong in the ROS graph.
+    pub found: Found,
 }
 
 impl Sources {
-    fn snapshot(&self, memory: MemoryUse) -> Snapshot {
+    fn snapshot(&self, memory: MemoryUse, watchdog_gap: Span) -> Snapshot {
         let (settings, report) = (self.settings.get(), self.report.get());
         let now = self.clock.now();
         // What runs; before the first load, what the description says.
@@ -100,6 +115,10 @@ impl Sources {
             report,
             memory,
             log_dropped: self.logging.dropped(),
+            lines_lost: self.logging.lines_lost(),
+            fault: self.fault.reason(),
+            found: self.found.get(),
+            watchdog_gap,
         }
     }
 }
@@ -132,13 +151,15 @@ impl Diagnostics {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut published: Option<([Severity; 6], Instant)> = None;
         let mut memory = (MemoryUse::now(), Instant::now());
+        let mut gap = Span::ZERO;
         loop {
             look.tick().await;
             // Two files of /proc: once a period is enough.
             if memory.1.elapsed() >= PERIOD {
                 memory = (MemoryUse::now(), Instant::now());
             }
-            let snapshot = sources.snapshot(memory.0);
+            gap = gap.max(sources.pulse.take_longest());
+            let snapshot = sources.snapshot(memory.0, gap);
             let statuses = tasks::all(&snapshot);
             let severities = statuses.each_ref().map(|status| status.severity());
             // A little early rather than a look late: the rate is then one a second, not one in 1.1 s.
@@ -147,10 +168,13 @@ impl Diagnostics {
                 continue;
             }
             published = Some((severities, Instant::now()));
+            gap = Span::ZERO;
             let status = statuses.map(|status| status.into_message(&self.node, &self.hardware_id)).into();
             let header = Header { stamp: time(snapshot.now), frame_id: String::new() };
             if let Err(error) = self.publisher.publish(&DiagnosticArray { header, status }) {
                 tracing::debug!(%error, "diagnostics not published");
+            } else if snapshot.fault.is_some() {
+                sources.fault.set_told();
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What ends the node with an error, in words.
 
 use super::args::UsageError;
+use super::worker::ThreadEnd;
 use crate::parameters::{self, Problems};
 use crate::policy::processor::ProcessorError;
 use crate::policy::spec::SpecError;
@@ -48,7 +49,15 @@ pub enum Error {
     /// The policy's processor, which says what its actions are.
     #[error(transparent)]
     Processor(#[from] ProcessorError),
-    /// The async runtime or a thread.
+    /// A thread.
+    #[error("could not start the {thread} thread: {source}; check the limits on threads and memory (ulimit -a)")]
+    Thread {
+        /// Its name.
+        thread: &'static str,
+        /// From the operating system.
+        source: std::io::Error,
+    },
+    /// The async runtime, signals or pipes.
     #[error("could not start {what}: {source}; check the limits on threads and files (ulimit -a)")]
     Runtime {
         /// Which.
@@ -57,8 +66,11 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A thread that should outlive the node ended.
-    #[error("the {0} thread ended by itself, which is a bug; the log above has its last words")]
-    ThreadEnded(&'static str),
+    #[error("{0}, which is a bug; the robot was told to brake, and the log above has the thread's last words")]
+    ThreadEnded(ThreadEnd),
+    /// A task that should outlive the node ended.
+    #[error("a topic, service or diagnostics task ended, which is a bug; the robot was told to brake")]
+    TaskEnded,
 }
 
 impl From<parameters::Error> for Error {
@@ -73,10 +85,11 @@ impl Error {
         Self::Endpoint { kind, name: name.into(), source }
     }
 
-    /// The process's exit code: 2 for a wrong command line, 1 for everything else.
+    /// The process's exit code: 2 for a wrong command line, 3 for a part of the node that ended by itself, 1 for everything else.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
+            Self::ThreadEnded(_) | Self::TaskEnded => 3,
             _ => 1,
         }
     }

@@ -10,19 +10,21 @@ mod supervise;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::clock::RosClock;
 use super::context::panic_text;
 use super::error::Error;
+use super::graph::Found;
 use super::latest::Latest;
 use super::operator::Operator;
-use super::phase::Phase;
+use super::phase::{Phase, Remedy};
 use super::publishers::Publishers;
 use super::report::Report;
 use super::requests::{Action, Request, Requests, Wake};
 use super::ticker::Ticker;
+use super::worker::{Ends, join_until};
 use crate::observation::Inputs;
 use crate::parameters::{PolicyShape, Settings};
 use crate::session::{Braked, Control, Refusal, Session};
@@ -31,8 +33,6 @@ use supervise::{End, Room, supervise};
 
 /// In simulation the clock may run at any speed, so the time of the next tick is looked at this often.
 const SIMULATED_LOOK: Duration = Duration::from_millis(2);
-/// At the end of the node the thread is looked at this often.
-const JOIN_LOOK: Duration = Duration::from_millis(5);
 
 /// What the thread shares with the rest of the node.
 #[derive(Clone)]
@@ -53,6 +53,8 @@ pub struct Shared {
     pub operator: Arc<Operator>,
     /// ROS time.
     pub clock: RosClock,
+    /// What is wrong in the ROS graph.
+    pub found: Found,
 }
 
 /// The running thread.
@@ -66,22 +68,20 @@ impl Inference {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(folder: PathBuf, shape: PolicyShape, shared: Shared, publishers: Publishers) -> Result<Self, Error> {
+    pub fn start(
+        folder: PathBuf,
+        shape: PolicyShape,
+        shared: Shared,
+        publishers: Publishers,
+        ends: &Ends,
+    ) -> Result<Self, Error> {
         let worker = Worker { folder, shape, shared, publishers, ticker: Ticker::default(), started: Instant::now() };
-        let thread = thread::Builder::new().name("inference".to_owned()).spawn(|| worker.run());
-        Ok(Self { thread: thread.map_err(|source| Error::Runtime { what: "the inference thread", source })? })
+        Ok(Self { thread: ends.spawn("inference", || worker.run())? })
     }
 
     /// Waits for the end of the thread until `deadline`; false when an inference or a load is still running then.
     pub fn join(self, deadline: Instant) -> bool {
-        while !self.thread.is_finished() {
-            if Instant::now() >= deadline {
-                return false;
-            }
-            thread::sleep(JOIN_LOOK);
-        }
-        // Panics of the policy are caught inside.
-        self.thread.join().is_ok()
+        join_until(self.thread, deadline).is_ok()
     }
 }
 
@@ -98,7 +98,7 @@ struct Worker {
 impl Worker {
     fn run(self) {
         let requests = Arc::clone(&self.shared.requests);
-        let mut room = EngineRoom { worker: self, asked: None };
+        let mut room = EngineRoom { worker: self, asked: None, remedy: Remedy::default() };
         supervise(&mut room);
         for request in room.asked.into_iter().chain(requests.drain()) {
             request.answer(false, "the node is shutting down");
@@ -106,14 +106,14 @@ impl Worker {
     }
 
     /// Answers calls until one of them is `~/reload`; `None` at the end of the node.
-    fn wait_for_reload(&self, reason: &str) -> Option<Request> {
+    fn wait_for_reload(&self, reason: &str, remedy: Remedy) -> Option<Request> {
         loop {
             match self.shared.requests.wait(None) {
                 Wake::Shutdown => return None,
                 Wake::Time => {}
                 Wake::Request(request) if request.action == Action::Reload => return Some(request),
                 Wake::Request(request) => {
-                    request.answer(false, format!("no policy is loaded: {reason}; ~/reload tries again"));
+                    request.answer(false, format!("no policy is loaded: {reason}; {remedy}"));
                 }
             }
         }
@@ -231,6 +231,8 @@ struct EngineRoom {
     worker: Worker,
     /// `~/reload`, waiting for the answer that only the next load can give.
     asked: Option<Request>,
+    /// What helps after the last load that failed.
+    remedy: Remedy,
 }
 
 impl EngineRoom {
@@ -249,17 +251,27 @@ impl Room for EngineRoom {
     type Session = Session;
 
     fn load(&mut self) -> Result<Session, String> {
+        self.remedy = Remedy::Reload;
+        // Nothing moves on a policy that is not loaded, and ~/reload may load another: a panic is a refusal here.
         let loaded = panic::catch_unwind(AssertUnwindSafe(|| {
             load::load(&self.worker.folder, &self.worker.shape, &self.worker.shared)
         }));
-        loaded.unwrap_or_else(|payload| Err(panicked("loading", payload.as_ref())))
+        match loaded {
+            Ok(loaded) => loaded.map_err(|error| {
+                if error.needs_restart() {
+                    self.remedy = Remedy::Restart;
+                }
+                error.to_string()
+            }),
+            Err(payload) => Err(format!("loading panicked, which is a bug: {}", panic_text(payload.as_ref()))),
+        }
     }
 
     fn serve(&mut self, session: Session) -> End {
         self.shared().phase.set(Phase::Ready);
         self.answer(true, "the policy is loaded");
-        let served = panic::catch_unwind(AssertUnwindSafe(|| self.worker.serve(session, &mut self.asked)));
-        let end = served.unwrap_or_else(|payload| End::Failed(panicked("inference", payload.as_ref())));
+        // A panic here ends the thread and with it the node: what state the session was left in is not known.
+        let end = self.worker.serve(session, &mut self.asked);
         self.shared().report.update(|report| (report.engines, report.changed_on_disk) = (None, None));
         if end == End::Reload {
             tracing::info!("~/reload: loading the policy in {} again", self.worker.folder.display());
@@ -281,17 +293,14 @@ impl Room for EngineRoom {
     }
 
     fn degraded(&mut self, reason: &str) -> bool {
-        tracing::error!("no policy: {reason}\n~/reload tries again");
-        self.shared().phase.set(Phase::Degraded { reason: reason.to_owned() });
+        let remedy = self.remedy;
+        tracing::error!("no policy: {reason}\n{remedy}");
+        self.shared().phase.set(Phase::Degraded { reason: reason.to_owned(), remedy });
         self.answer(false, reason);
-        self.asked = self.worker.wait_for_reload(reason);
+        self.asked = self.worker.wait_for_reload(reason, remedy);
         if self.asked.is_some() {
             self.shared().report.update(|report| (report.restarts, report.lost) = (0, None));
         }
         self.asked.is_some()
     }
-}
-
-fn panicked(during: &str, payload: &(dyn std::any::Any + Send)) -> String {
-    format!("{during} panicked, which is a bug: {}", panic_text(payload))
 }

@@ -1,21 +1,26 @@
 //! Logs: `tracing` events to stderr in ROS 2's format, and into a bounded queue for /rosout.
 //!
-//! r2r publishes nothing on /rosout, so the node does (see [`super::rosout`]). A full
-//! queue drops the event and counts it; logging never waits.
+//! r2r publishes nothing on /rosout, so the node does (see [`super::rosout`]). Logging never waits: a full queue drops the event
+//! and counts it, and so does a stderr that nobody reads (see [`super::console`]).
 
+mod lines;
+
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Write as _};
-use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
+use std::{io, panic, thread};
 
 use tokio::sync::mpsc;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::context::panic_text;
 use super::level::Level;
 use crate::time::Stamp;
+use lines::Lines;
 
 /// Events waiting for /rosout; as many as the publisher keeps for late subscribers.
 pub const QUEUE: usize = 1000;
@@ -50,6 +55,7 @@ struct Shared {
     name: OnceLock<String>,
     queue: mpsc::Sender<Record>,
     dropped: AtomicU64,
+    lines: Lines,
 }
 
 impl Logging {
@@ -62,6 +68,7 @@ impl Logging {
             name: OnceLock::new(),
             queue,
             dropped: AtomicU64::new(0),
+            lines: Lines::default(),
         };
         (Self(Arc::new(shared)), records)
     }
@@ -71,6 +78,19 @@ impl Logging {
     pub fn install(&self) {
         // Only a second installation fails, and then logs already go somewhere.
         tracing_subscriber::registry().with(RosLayer(self.clone())).try_init().ok();
+    }
+
+    /// Sends panics to the log, in place of the hook that prints them: a thread that panics ends in the same way whether
+    /// or not anybody reads stderr, and /rosout has its last words. With RUST_BACKTRACE as always.
+    pub fn log_panics() {
+        panic::set_hook(Box::new(|info| {
+            let thread = thread::current();
+            let (name, words) = (thread.name().unwrap_or("without a name"), panic_text(info.payload()));
+            let place = info.location().map_or_else(String::new, |place| format!(" at {place}"));
+            let trace = Backtrace::capture();
+            let trace = if trace.status() == BacktraceStatus::Captured { format!("\n{trace}") } else { String::new() };
+            tracing::error!("thread '{name}' panicked{place}, which is a bug: {words}{trace}");
+        }));
     }
 
     /// Messages below `level` are left out from now on.
@@ -93,6 +113,11 @@ impl Logging {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
+    /// Log lines that did not reach stderr because nobody read it.
+    pub fn lines_lost(&self) -> u64 {
+        self.0.lines.lost()
+    }
+
     /// Events still waiting for /rosout.
     pub fn pending(&self) -> usize {
         self.0.queue.max_capacity() - self.0.queue.capacity()
@@ -112,10 +137,12 @@ impl Logging {
     fn accept(&self, record: Record, to_rosout: bool) {
         if self.0.console.load(Ordering::Relaxed) {
             let (sec, nanosec) = record.stamp.parts();
-            let level = record.level.name().to_ascii_uppercase();
-            let mut stderr = std::io::stderr().lock();
-            // A closed stderr is no reason to stop a robot.
-            writeln!(stderr, "[{level}] [{sec}.{nanosec:09}] [{}]: {}", self.name(), record.message).ok();
+            let line = |level: Level, text: &str| {
+                let level = level.name().to_ascii_uppercase();
+                format!("[{level}] [{sec}.{nanosec:09}] [{}]: {text}\n", self.name())
+            };
+            let gap = |lost| line(Level::Warn, &format!("{lost} log lines were lost here: stderr was not read"));
+            self.0.lines.write(&mut io::stderr().lock(), &line(record.level, &record.message), gap);
         }
         if to_rosout && self.0.queue.try_send(record).is_err() {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 //! r2r's own handler takes any name and any type, so it is not used: [`crate::parameters`] decides, this module carries.
 
 mod convert;
+mod pace;
 mod services;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -20,11 +20,32 @@ pub enum Phase {
     WarmUp,
     /// Inferring, or waiting to be asked.
     Ready,
-    /// No policy: loading failed. `~/reload` tries again.
+    /// No policy: loading failed.
     Degraded {
         /// What failed.
         reason: String,
+        /// What to do.
+        remedy: Remedy,
     },
+}
+
+/// What helps after a load that failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Remedy {
+    /// Files, memory and parameters may have changed meanwhile.
+    #[default]
+    Reload,
+    /// Nothing that can be changed while the node runs.
+    Restart,
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reload => "~/reload tries again",
+            Self::Restart => "~/reload cannot help, start the node again",
+        })
+    }
 }
 
 /// The first line of a report, for where one line is shown; the log has the rest.
@@ -60,7 +81,7 @@ impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Loading { index, total, stage } => write!(f, "loading {index} of {total} ({stage})"),
-            Self::Degraded { reason } => write!(f, "degraded: {}", brief(reason)),
+            Self::Degraded { reason, .. } => write!(f, "degraded: {}", brief(reason)),
             plain => f.write_str(plain.word()),
         }
     }
@@ -77,7 +98,7 @@ mod tests {
         assert_eq!(brief("do not fit together:\n  a is f32"), "do not fit together: a is f32");
         assert_eq!(brief("do not fit:\n  a\n  b"), "do not fit: a (more in the log)");
         assert_eq!(brief(""), "");
-        let phase = Phase::Degraded { reason: "x\ny".into() };
+        let phase = Phase::Degraded { reason: "x\ny".into(), remedy: Remedy::Reload };
         assert_eq!(phase.to_string(), "degraded: x (more in the log)");
     }
 }

@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
+use futures::channel::mpsc::Receiver;
 use r2r::std_srvs::srv::Trigger;
 use r2r::{Node, QosProfile, ServiceRequest};
 
+use super::calls::Intake;
 use super::error::Error;
 use super::latest::Latest;
 use super::operator::Operator;
 use super::phase::Phase;
 use super::requests::{Action, Request, Requests, answer};
 
-type Calls = Box<dyn Stream<Item = ServiceRequest<Trigger::Service>> + Send + Unpin>;
+/// Calls that the middleware keeps for the node's next spin. The default, ten, is less than one client may send at once.
+const CALLS: usize = 100;
+
+type Calls = Receiver<ServiceRequest<Trigger::Service>>;
 
 /// The services, created but not yet served.
 pub struct Services {
@@ -26,10 +31,10 @@ impl Services {
     ///
     /// # Errors
     /// When the middleware refuses a name.
-    pub fn create(node: &mut Node) -> Result<Self, Error> {
-        let mut create = |name: &str| {
-            let calls = node.create_service::<Trigger::Service>(name, QosProfile::services_default());
-            calls.map(|calls| Box::new(calls) as Calls).map_err(|e| Error::endpoint("service", name, e))
+    pub fn create(node: &mut Node, intake: &mut Intake) -> Result<Self, Error> {
+        let mut create = |name: &'static str| {
+            let calls = node.create_service::<Trigger::Service>(name, QosProfile::services_default().keep_last(CALLS));
+            calls.map(|calls| intake.queue(name, calls)).map_err(|e| Error::endpoint("service", name, e))
         };
         let mut asked = Vec::new();
         for (action, name) in

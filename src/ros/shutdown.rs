@@ -1,52 +1,32 @@
-//! Signals, and the order in which the node comes apart.
+//! The order in which the node comes apart.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
-use super::clock::RosClock;
+use super::brake::Brake;
 use super::error::Error;
+use super::fault::Fault;
 use super::inference::Inference;
-use super::latest::Latest;
 use super::logging::Logging;
 use super::requests::Requests;
 use super::spin::Spin;
-use super::watch::Worker;
-use crate::session::Control;
+use super::worker::{ThreadEnd, Worker};
 
 /// How long an inference or a load may still run. With the rest of the shutdown it stays below 2 s.
 const GRACE: Duration = Duration::from_millis(1200);
 /// How long commands are streamed after the robot was told to brake.
 const LONGEST_STOP: Duration = Duration::from_millis(500);
-/// How long the last log messages may take to /rosout.
-const LAST_WORDS: Duration = Duration::from_millis(100);
-
-/// SIGINT and SIGTERM, remembered from the moment this exists.
-pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    /// Takes both signals over. Call it inside the runtime.
-    ///
-    /// # Errors
-    /// When the system refuses.
-    pub fn install() -> Result<Self, Error> {
-        let take = |kind| signal(kind).map_err(|source| Error::Runtime { what: "the signal handler", source });
-        Ok(Self { interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())? })
-    }
-
-    /// Returns the name of the first that comes.
-    pub async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-        }
-    }
-}
+/// How long the last log messages, and the last diagnostics after a fault, may take.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+/// How long a thread that only sleeps and publishes may take to end.
+const SHORT: Duration = Duration::from_millis(200);
+/// What is waited for is looked at this often.
+const POLL: Duration = Duration::from_millis(5);
 
 /// Everything that runs.
 pub struct Running {
@@ -58,16 +38,18 @@ pub struct Running {
     pub watch: Worker,
     /// The thread that streams commands.
     pub stream: Worker,
-    /// The motion.
-    pub control: Arc<Latest<Option<Arc<Control>>>>,
-    /// ROS time.
-    pub clock: RosClock,
+    /// Where threads report that they ended.
+    pub ends: UnboundedReceiver<ThreadEnd>,
+    /// Brings the motion to rest.
+    pub brake: Brake,
     /// Topic, service, diagnostics and log tasks.
-    pub tasks: Vec<JoinHandle<()>>,
+    pub tasks: FuturesUnordered<JoinHandle<()>>,
     /// The inference thread's letter box.
     pub requests: Arc<Requests>,
     /// The logger.
     pub logging: Logging,
+    /// What diagnostics say of the end.
+    pub fault: Arc<Fault>,
 }
 
 /// Whether every thread is gone.
@@ -75,42 +57,58 @@ pub struct Running {
 pub enum Ended {
     /// All of them.
     Whole,
-    /// An inference or a load did not end in time. The process must not run exit handlers under it.
+    /// One did not end in time, most likely within an inference or a load. The process must not run exit handlers under it.
     Busy,
 }
 
 impl Running {
-    /// Takes everything down.
-    pub async fn shut_down(self) -> Ended {
-        self.requests.shut_down();
-        // First of all the robot: the watchdog's last act is to brake, and no chunk passes after it.
-        self.watch.stop();
+    /// Returns when a thread or a task ended that should outlive the node.
+    pub async fn fault(&mut self) -> Error {
+        tokio::select! {
+            Some(end) = self.ends.recv() => Error::ThreadEnded(end),
+            // Cancelled by nobody: it returned, or panicked, and then the log has its words.
+            _ = self.tasks.next() => Error::TaskEnded,
+        }
+    }
+
+    /// Takes everything down, after a signal or after a fault.
+    pub async fn shut_down(self, fault: Option<&Error>) -> Ended {
+        // First of all the robot, whichever thread is gone: no chunk passes after it.
+        self.brake.apply();
         let braked = Instant::now();
+        self.requests.shut_down();
+        if let Some(fault) = fault {
+            tracing::error!("{fault}");
+            self.fault.set(&fault.to_string());
+        }
+        let mut whole = self.watch.stop(Instant::now() + SHORT);
         // The node spins on meanwhile, so that callers get their refusals.
         let deadline = Instant::now() + GRACE;
         let inference = self.inference;
         let joined = tokio::task::spawn_blocking(move || inference.join(deadline)).await;
-        let ended = if joined.unwrap_or(false) { Ended::Whole } else { Ended::Busy };
-        if ended == Ended::Busy {
+        if !joined.unwrap_or(false) {
+            whole = false;
             tracing::warn!("an inference or a load is still running; ending without it");
         }
         // Who follows single commands is taken to the rest.
-        let moves = || self.control.get().and_then(|c| c.plan()).is_some_and(|plan| self.clock.now() < plan.end());
-        while moves() && braked.elapsed() < LONGEST_STOP {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        self.stream.stop();
-        let silence = Instant::now() + LAST_WORDS;
-        while self.logging.pending() > 0 && Instant::now() < silence {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let node = self.spin.stop();
+        wait_until(braked + LONGEST_STOP, || !self.brake.moves()).await;
+        whole &= self.stream.stop(Instant::now() + SHORT);
+        let said = || self.logging.pending() == 0 && (fault.is_none() || self.fault.is_told());
+        wait_until(Instant::now() + LAST_WORDS, said).await;
+        let node = self.spin.stop(Instant::now() + SHORT);
+        whole &= node.is_ok();
         for task in self.tasks {
             task.abort();
             // Cancelled, or ended before: either way it no longer uses the node.
             task.await.ok();
         }
         drop(node);
-        ended
+        if whole { Ended::Whole } else { Ended::Busy }
+    }
+}
+
+async fn wait_until(deadline: Instant, done: impl Fn() -> bool) {
+    while !done() && Instant::now() < deadline {
+        tokio::time::sleep(POLL).await;
     }
 }

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use r2r::Node;
-use tokio::sync::oneshot;
 
+use super::calls::Intake;
 use super::error::Error;
+use super::graph::Graph;
+use super::worker::{Ends, StillRunning, join_until};
 
 /// How long the thread may be deaf to [`Spin::stop`].
 const SLICE: Duration = Duration::from_millis(50);
@@ -17,7 +19,6 @@ const SLICE: Duration = Duration::from_millis(50);
 pub struct Spin {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Node>,
-    ended: oneshot::Receiver<()>,
 }
 
 impl Spin {
@@ -25,34 +26,28 @@ impl Spin {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(mut node: Node) -> Result<Self, Error> {
+    pub fn start(mut node: Node, mut intake: Intake, mut graph: Graph, ends: &Ends) -> Result<Self, Error> {
         let stop = Arc::new(AtomicBool::new(false));
-        let (alive, ended) = oneshot::channel::<()>();
-        let told = stop.clone();
+        let flag = stop.clone();
         let run = move || {
-            // Dropped when the thread ends, also by a panic inside r2r.
-            let _alive = alive;
-            while !told.load(Ordering::Relaxed) {
+            while !flag.load(Ordering::Relaxed) {
                 node.spin_once(SLICE);
+                intake.empty();
+                graph.look(&node);
             }
             node
         };
-        let thread = thread::Builder::new().name("spin".to_owned()).spawn(run);
-        let thread = thread.map_err(|source| Error::Runtime { what: "the spin thread", source })?;
-        Ok(Self { stop, thread, ended })
-    }
-
-    /// Returns when the thread has ended by itself.
-    pub async fn ended(&mut self) {
-        // Nothing is ever sent: the sender is dropped.
-        (&mut self.ended).await.ok();
+        Ok(Self { stop, thread: ends.spawn("spin", run)? })
     }
 
     /// Ends the thread and gives the node back, to be dropped by the caller; `None` when the thread panicked.
     ///
     /// The thread must be gone before the node is, and the node before the process: anything else is a crash in rcl.
-    pub fn stop(self) -> Option<Node> {
+    ///
+    /// # Errors
+    /// When the thread has not ended by the deadline: it keeps the node.
+    pub fn stop(self, deadline: Instant) -> Result<Option<Node>, StillRunning> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().ok()
+        join_until(self.thread, deadline)
     }
 }

@@ -6,11 +6,15 @@ use r2r::Node;
 use tokio::sync::mpsc;
 
 use super::args::{Arguments, Override};
+use super::brake::Brake;
+use super::calls::Intake;
 use super::clock::RosClock;
 use super::context::{self, DEFAULT_NAME};
 use super::description::Description;
 use super::diagnostics::{self, Diagnostics};
 use super::error::Error;
+use super::fault::Fault;
+use super::graph::{Found, Graph, Layouts, Names};
 use super::inference::{Inference, Shared};
 use super::latest::Latest;
 use super::logging::{Logging, Record};
@@ -23,12 +27,14 @@ use super::report::Report;
 use super::requests::Requests;
 use super::rosout::Rosout;
 use super::services::Services;
+use super::shared_memory;
 use super::shutdown::Running;
 use super::spin::Spin;
 use super::stream::Stream;
 use super::subscriptions::Subscriptions;
 use super::trajectory::Trajectories;
-use super::watch::{Watch, Worker};
+use super::watch::{Pulse, Watch};
+use super::worker::{Ends, Worker};
 use crate::observation::Inputs;
 use crate::parameters::{self as rules, NodeName, Overrides, PolicyShape, Value};
 use crate::policy::PolicySpec;
@@ -41,6 +47,8 @@ pub fn start(arguments: &Arguments, logging: Logging, records: mpsc::Receiver<Re
     // Twice: here for the words, since rcl panics or is silent over a file it does not like, and below for the node
     // whose name only rcl knows.
     overrides(arguments, NodeName::new("/", DEFAULT_NAME)?)?;
+    // Before the node has a segment of its own.
+    shared_memory::warn_of_stale();
     let node = context::create_node()?;
     logging.set_name(node.logger());
     let mut given = overrides(arguments, node_name(&node)?)?;
@@ -99,8 +107,9 @@ impl Builder {
         let trajectories = Trajectories::create(&mut node)?;
         let publishers = Publishers::create(&mut node, trajectories.clone())?;
         let description = Description::create(&mut node, &settings)?;
-        let services = Services::create(&mut node)?;
-        let parameter_services = ParameterServices::create(&mut node)?;
+        let mut intake = Intake::default();
+        let services = Services::create(&mut node, &mut intake)?;
+        let parameter_services = ParameterServices::create(&mut node, &mut intake)?;
         let diagnostics = Diagnostics::create(&mut node)?;
         let rosout = if arguments.rosout_logs { Some(Rosout::create(&mut node)?) } else { None };
         let kind = settings.command.kind;
@@ -117,6 +126,11 @@ impl Builder {
             requests: requests.clone(),
         };
         let parameters = Parameters::create(&mut node, parameters, effects, clock.clone())?;
+        let (layouts, found) = (Arc::new(Layouts::default()), Found::default());
+        let names = node_name(&node)?;
+        let names = Names::new(names.namespace(), names.name(), &arguments.remaps);
+        let joints = settings.get().joint_names();
+        let graph = Graph::new(names, inputs.specs(), joints, layouts.clone(), found.clone());
         let shared = Shared {
             settings: settings.clone(),
             inputs: inputs.clone(),
@@ -126,14 +140,18 @@ impl Builder {
             control: control.clone(),
             operator: operator.clone(),
             clock: clock.clone(),
+            found: found.clone(),
         };
         let watch = Watch {
             control: control.clone(),
             settings: settings.clone(),
             inputs: inputs.clone(),
             clock: clock.clone(),
-            trajectories,
+            trajectories: trajectories.clone(),
+            pulse: Arc::new(Pulse::default()),
         };
+        let brake = Brake { control: control.clone(), settings: settings.clone(), clock: clock.clone(), trajectories };
+        let fault = Arc::new(Fault::default());
         let sources = diagnostics::Sources {
             clock: clock.clone(),
             phase: shared.phase.clone(),
@@ -144,14 +162,18 @@ impl Builder {
             operator: operator.clone(),
             logging: logging.clone(),
             policy: policy.clone(),
+            fault: fault.clone(),
+            pulse: watch.pulse.clone(),
+            found: found.clone(),
         };
         tracing::info!("node {} runs policy {}", node.fully_qualified_name().unwrap_or_default(), policy.dir.display());
 
         // Nothing below needs the node itself.
-        let spin = Spin::start(node)?;
+        let (ends, ended) = Ends::channel();
+        let spin = Spin::start(node, intake, graph, &ends)?;
         let parameters = Arc::new(parameters);
         parameters.announce();
-        let mut tasks = subscriptions.drain_into(&inputs, &clock);
+        let mut tasks = subscriptions.drain_into(&inputs, &clock, &layouts);
         tasks.extend(services.serve(&requests, &shared.phase, &operator));
         tasks.extend(parameter_services.serve(&parameters));
         tasks.extend(enable.map(|enable| tokio::spawn(enable.run(inputs.clone(), clock.clone()))));
@@ -166,9 +188,10 @@ impl Builder {
         if let Some(description) = description {
             tasks.push(tokio::spawn(description.run(parameters.clone())));
         }
-        let watch = Worker::start("watchdog", move |told| watch.run(told))?;
-        let stream = Worker::start("stream", move |told| stream.run(told))?;
-        let inference = Inference::start(policy.dir.clone(), shape, shared, publishers)?;
-        Ok(Running { spin, inference, watch, stream, control, clock, tasks, requests, logging })
+        let watch = Worker::start("watchdog", &ends, move |told| watch.run(told))?;
+        let stream = Worker::start("stream", &ends, move |told| stream.run(told))?;
+        let inference = Inference::start(policy.dir.clone(), shape, shared, publishers, &ends)?;
+        let tasks = tasks.into_iter().collect();
+        Ok(Running { spin, inference, watch, stream, ends: ended, brake, tasks, requests, logging, fault })
     }
 }

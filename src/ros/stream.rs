@@ -10,6 +10,7 @@ use r2r::{Node, PublisherUntyped, QosProfile};
 use super::clock::RosClock;
 use super::error::Error;
 use super::latest::Latest;
+use super::realtime;
 use super::ticker::Ticker;
 use crate::chunk::{Plan, WatchdogState};
 use crate::message::{HeaderView, write};
@@ -61,6 +62,7 @@ impl Stream {
     /// Streams until told to end.
     pub fn run(mut self, told: &AtomicBool) {
         let mut ticker = Ticker::default();
+        realtime::apply("stream", self.settings.get().realtime_priority);
         while !told.load(Ordering::Relaxed) {
             let rate = self.settings.get().command.rate_hz;
             let simulated = self.clock.simulated();

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::clock::RosClock;
 use super::error::Error;
+use super::graph::Layouts;
 use crate::observation::{InputKind, InputSpec, Inputs};
 
 /// A topic that sends rubbish is named in the log this often, not at its own rate; the counter has every message.
@@ -38,8 +39,12 @@ impl Subscriptions {
     }
 
     /// Starts one task a topic.
-    pub fn drain_into(self, inputs: &Arc<Inputs>, clock: &RosClock) -> Vec<JoinHandle<()>> {
-        let drain = |(index, messages)| tokio::spawn(drain(index, messages, inputs.clone(), clock.clone()));
+    pub fn drain_into(self, inputs: &Arc<Inputs>, clock: &RosClock, layouts: &Arc<Layouts>) -> Vec<JoinHandle<()>> {
+        let drain = |(index, messages): (usize, Messages)| {
+            let joints = inputs.specs().get(index).is_some_and(|input| input.kind == InputKind::Joints);
+            let layouts = joints.then(|| layouts.clone());
+            tokio::spawn(drain(index, messages, inputs.clone(), clock.clone(), layouts))
+        };
         self.0.into_iter().enumerate().map(drain).collect()
     }
 }
@@ -52,9 +57,18 @@ fn qos(kind: InputKind) -> QosProfile {
     }
 }
 
-async fn drain(index: usize, mut messages: Messages, inputs: Arc<Inputs>, clock: RosClock) {
+async fn drain(
+    index: usize,
+    mut messages: Messages,
+    inputs: Arc<Inputs>,
+    clock: RosClock,
+    layouts: Option<Arc<Layouts>>,
+) {
     let mut complained: Option<Instant> = None;
     while let Some(message) = messages.next().await {
+        if let Some(layouts) = &layouts {
+            layouts.note(&message, Instant::now());
+        }
         let Err(error) = inputs.offer(index, Bytes::from(message), clock.now()) else { continue };
         if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
             complained = Some(Instant::now());

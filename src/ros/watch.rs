@@ -1,19 +1,19 @@
 //! The watchdog's thread: it looks at the motion and its inputs whether or not an inference runs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::clock::RosClock;
-use super::error::Error;
 use super::latest::Latest;
+use super::realtime;
 use super::trajectory::{Trajectories, untold};
 use crate::chunk::{TrajectoryBuffer, WatchdogState};
 use crate::observation::Inputs;
 use crate::parameters::Settings;
 use crate::session::{Braked, Control, MotionStatus};
-use crate::time::Stamp;
+use crate::time::{Span, Stamp};
 
 /// From look to look.
 const LOOK: Duration = Duration::from_millis(10);
@@ -43,32 +43,22 @@ pub struct Watch {
     pub clock: RosClock,
     /// Stops go here.
     pub trajectories: Trajectories,
+    /// How regularly it looks.
+    pub pulse: Arc<Pulse>,
 }
 
-/// A thread that can be told to end.
-pub struct Worker {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
+/// How regularly the watchdog looks, for diagnostics.
+#[derive(Debug, Default)]
+pub struct Pulse(AtomicU64);
 
-impl Worker {
-    /// Starts `work`, which looks at the flag at least every few hundredths of a second.
-    ///
-    /// # Errors
-    /// When the system gives no thread.
-    pub fn start(name: &'static str, work: impl FnOnce(&AtomicBool) + Send + 'static) -> Result<Self, Error> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let told = stop.clone();
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&told));
-        Ok(Self { stop, thread: thread.map_err(|source| Error::Runtime { what: name, source })? })
+impl Pulse {
+    fn beat(&self, gap: Duration) {
+        self.0.fetch_max(u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Ends it and waits.
-    pub fn stop(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if self.thread.join().is_err() {
-            tracing::error!("a thread of the node ended by a panic, which is a bug");
-        }
+    /// The longest time between two looks since this was asked last.
+    pub fn take_longest(&self) -> Span {
+        Span::from_nanos(i64::try_from(self.0.swap(0, Ordering::Relaxed)).unwrap_or(i64::MAX))
     }
 }
 
@@ -77,22 +67,16 @@ impl Watch {
     pub fn run(self, told: &AtomicBool) {
         let mut trajectory = TrajectoryBuffer::default();
         let mut seen = Seen::default();
+        realtime::apply("watchdog", self.settings.get().realtime_priority);
+        let mut looked = Instant::now();
         while !told.load(Ordering::Relaxed) {
             thread::sleep(LOOK);
+            self.pulse.beat(looked.elapsed());
+            looked = Instant::now();
             if let Some(control) = self.control.get() {
                 self.look(&control, &mut trajectory, &mut seen);
             }
         }
-        if let Some(control) = self.control.get() {
-            self.end(&control, &mut trajectory);
-        }
-    }
-
-    /// The node ends: what moves is brought to rest now and not when its plan runs out.
-    fn end(&self, control: &Control, trajectory: &mut TrajectoryBuffer) {
-        let settings = self.settings.get();
-        let braked = control.end(self.clock.now(), &settings, trajectory);
-        self.publish(braked, trajectory);
     }
 
     /// Publishes the way to rest, where there is one.

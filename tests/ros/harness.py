@@ -73,21 +73,22 @@ def wait_for(condition, what, timeout=PATIENCE_S):
 class Node:
     """A running `vla_trt_node`."""
 
-    def __init__(self, executable, folder, params, arguments=(), name="/vla_trt", bare=False):
+    def __init__(self, executable, folder, params, arguments=(), name="/vla_trt", bare=False, prefix=(),
+                 stderr=subprocess.PIPE, env=None):
         self.name = name
-        command = [str(executable)]
+        command = [*prefix, str(executable)]
         if not bare:
             file = pathlib.Path(folder) / "params.yaml"
             file.write_text(yaml.safe_dump({"/**": {"ros__parameters": {**parameters(), **params}}}))
             command += ["--ros-args", "--params-file", str(file)]
-        self.process = subprocess.Popen(command + [str(a) for a in arguments], stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command + [str(a) for a in arguments], stdout=subprocess.PIPE, stderr=stderr,
+                                        text=True, env={**os.environ, **(env or {})})
         self.lines = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self):
-        for line in self.process.stderr:
+        for line in self.process.stderr or ():
             self.lines.append(line.rstrip("\n"))
 
     @property

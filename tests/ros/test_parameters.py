@@ -1,9 +1,13 @@
 """The parameter services, spoken to as `ros2 param` does."""
 
+import time
+
 import pytest
-from harness import Feed, Parameters, wait_for
+import rclpy
+from harness import PATIENCE_S, Feed, Parameters, messages, wait_for
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import GetParameters
+from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.executors import SingleThreadedExecutor
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +144,35 @@ def test_concurrent_clients_get_an_answer_each(robot, parameters):
     futures = [client.call_async(GetParameters.Request(names=["seed"])) for _ in range(8)]
     wait_for(lambda: all(f.done() for f in futures), "eight answers")
     assert all(len(f.result().values) == 1 for f in futures)
+
+
+def test_a_burst_of_two_hundred_calls_from_one_client_is_answered_each(robot, parameters):
+    calls = [
+        (GetParameters, "get_parameters", GetParameters.Request(names=["seed"]), lambda r: len(r.values) == 1),
+        (SetParameters, "set_parameters", SetParameters.Request(parameters=messages({"seed": 5})),
+         lambda r: r.results[0].successful),
+    ]
+    for kind, service, request, good in calls:
+        # With the default quality of service: this client keeps ten answers that it has not read.
+        client = robot.node.create_client(kind, f"/vla_trt/{service}")
+        assert client.wait_for_service(PATIENCE_S)
+        futures = [client.call_async(request) for _ in range(200)]
+        wait_for(lambda: all(f.done() for f in futures), lambda: f"{sum(f.done() for f in futures)} of 200 answers")
+        assert all(good(f.result()) for f in futures)
+
+
+def test_a_client_that_reads_only_after_its_burst_gets_every_answer(node, domain):
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=domain)
+    caller = rclpy.create_node("caller", context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(caller)
+    client = caller.create_client(GetParameters, "/vla_trt/get_parameters")
+    assert client.wait_for_service(PATIENCE_S)
+    futures = [client.call_async(GetParameters.Request(names=["seed"])) for _ in range(200)]
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline and not all(f.done() for f in futures):
+        executor.spin_once(timeout_sec=0.1)
+    assert sum(f.done() for f in futures) == 200
+    executor.shutdown()
+    context.try_shutdown()

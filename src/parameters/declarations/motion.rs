@@ -81,6 +81,13 @@ fn safety() -> Vec<Declaration> {
             "Chunks in a row that may meet a joint's limit; further ones are refused until one meets none. Limits met on the \
              way from rest do not count. 0: any number.",
         ),
+        fixed(
+            "realtime.priority",
+            Value::Integer(0),
+            Constraint::IntegerRange { from: 0, to: 99, step: 0 },
+            "Real-time priority (SCHED_FIFO) of the watchdog and the stream thread: they then run before everything without one, the \
+             inference included. 0: none. What the system refuses is a warning that says what to set (docs/motion.md).",
+        ),
     ]
 }
 

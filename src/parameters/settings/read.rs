@@ -62,6 +62,7 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         rtc_overlap: reader.size("handover.rtc_overlap"),
         stop_after: reader.stop_after(),
         command: reader.command(),
+        realtime_priority: u8::try_from(reader.count("realtime.priority")).unwrap_or_default(),
         state,
         poses,
         action,

@@ -58,6 +58,9 @@ fn inputs(snapshot: &Snapshot) -> Status {
     if let Some(Trouble { kind: TroubleKind::Unfit, reason, .. }) = &snapshot.report.trouble {
         status.raise(Severity::Error, format!("the last inference was refused: {reason}"));
     }
+    for finding in snapshot.found.iter().filter(|finding| finding.input().is_some()) {
+        status.raise(Severity::Warn, finding.to_string());
+    }
     if snapshot.simulated && snapshot.now == Stamp::default() {
         status.raise(Severity::Warn, "use_sim_time is set and nothing came on /clock yet");
     }
@@ -129,7 +132,9 @@ fn engines(snapshot: &Snapshot) -> Status {
     let phase = &snapshot.phase;
     status.summary("loaded");
     match phase {
-        Phase::Degraded { reason } => status.raise(Severity::Error, format!("{}; ~/reload tries again", brief(reason))),
+        Phase::Degraded { reason, remedy } => {
+            status.raise(Severity::Error, format!("{}; {remedy}", brief(reason)));
+        }
         Phase::Planning | Phase::Loading { .. } | Phase::WarmUp => status.raise(Severity::Warn, phase.to_string()),
         Phase::Ready => {}
     }
@@ -291,6 +296,9 @@ fn output(snapshot: &Snapshot) -> Status {
         status.value("last chunk late rows", last.late_rows);
         status.value("last chunk rows", last.rows);
     }
+    for finding in snapshot.found.iter().filter(|finding| finding.input().is_none()) {
+        status.raise(Severity::Warn, finding.to_string());
+    }
     status.value("chunks published", report.published);
     status.value("messages not taken by the middleware", report.unpublished);
     status.value("values clamped", report.clamped.total);
@@ -299,5 +307,6 @@ fn output(snapshot: &Snapshot) -> Status {
         status.value(format!("{joint} values clamped to its position limits"), count);
     }
     status.value("log messages dropped", snapshot.log_dropped);
+    status.value("log lines that stderr did not take", snapshot.lines_lost);
     status
 }

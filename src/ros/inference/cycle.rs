@@ -7,6 +7,7 @@ use crate::engine::StageTime;
 use crate::observation::Violation;
 use crate::parameters::Settings;
 use crate::policy::Timings;
+use crate::ros::graph;
 use crate::ros::report::{LastChunk, Report, Trouble, TroubleKind};
 use crate::ros::trajectory::untold;
 use crate::session::{Brake, Braked, Outcome, Published, RefusalKind, Session};
@@ -54,7 +55,7 @@ impl Worker {
             }
             Outcome::Violation { violation, brake } => {
                 shared.report.update(|report| report.violations += 1);
-                let reason = violation.to_string();
+                let reason = graph::explained(&violation, &shared.found.get());
                 let (action, braked) = (brake.action, self.brake(&brake));
                 self.trouble(of_inputs(TroubleKind::Violation, &violation, &reason), braked);
                 Answer::no(format!("{action}: {reason}"))

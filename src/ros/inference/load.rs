@@ -12,19 +12,37 @@ use crate::policy::spec::POLICY_FILE;
 use crate::policy::{PolicySpec, Progress};
 use crate::ros::phase::Phase;
 use crate::ros::report::Engines;
-use crate::session::Session;
+use crate::session::{self, Session};
+
+/// Why no policy was loaded.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The policy or its engines.
+    #[error(transparent)]
+    Session(#[from] session::Error),
+    /// Its description.
+    #[error("{0}")]
+    Description(String),
+}
+
+impl Error {
+    /// Whether only a new start of the node can help.
+    pub(super) fn needs_restart(&self) -> bool {
+        matches!(self, Self::Session(error) if error.needs_restart())
+    }
+}
 
 /// Reads the policy's description anew and loads the policy with the settings in force.
 ///
 /// # Errors
 /// What failed, in the policy's words; a description for which the node's parameters were not declared.
-pub(super) fn load(folder: &Path, shape: &PolicyShape, shared: &Shared) -> Result<Session, String> {
+pub(super) fn load(folder: &Path, shape: &PolicyShape, shared: &Shared) -> Result<Session, Error> {
     let started = Instant::now();
     shared.phase.set(Phase::Planning);
     let settings = shared.settings.get();
-    let spec = described(folder, shape)?;
+    let spec = described(folder, shape).map_err(Error::Description)?;
     let mut progress = |step: Progress| tell(shared, &step);
-    let session = Session::load(spec, &settings, &mut progress).map_err(|e| e.to_string())?;
+    let session = Session::load(spec, &settings, &mut progress)?;
     let policy = session.policy();
     let engines = Engines {
         policy: policy.spec().name.clone(),

@@ -1,8 +1,11 @@
 //! The six parameter services, under the names that every ROS 2 client expects.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
-use futures::{Stream, StreamExt};
+use futures::channel::mpsc::Receiver;
+use futures::{FutureExt, StreamExt};
 use r2r::rcl_interfaces::msg::{ListParametersResult, Parameter, SetParametersResult};
 use r2r::rcl_interfaces::srv::{
     DescribeParameters, GetParameterTypes, GetParameters, ListParameters, SetParameters, SetParametersAtomically,
@@ -12,11 +15,13 @@ use tokio::task::JoinHandle;
 
 use super::Parameters;
 use super::convert::{descriptor_message, value, value_message};
+use super::pace::Pace;
 use crate::parameters::Value;
+use crate::ros::calls::{Intake, WAITING};
 use crate::ros::convert::clean;
 use crate::ros::error::Error;
 
-type Calls<S> = Box<dyn Stream<Item = ServiceRequest<S>> + Send + Unpin>;
+type Calls<S> = Receiver<ServiceRequest<S>>;
 
 /// The services, created but not yet served.
 pub struct ParameterServices {
@@ -33,14 +38,14 @@ impl ParameterServices {
     ///
     /// # Errors
     /// When the middleware refuses a name.
-    pub fn create(node: &mut Node) -> Result<Self, Error> {
+    pub fn create(node: &mut Node, intake: &mut Intake) -> Result<Self, Error> {
         Ok(Self {
-            describe: create(node, "~/describe_parameters")?,
-            get: create(node, "~/get_parameters")?,
-            get_types: create(node, "~/get_parameter_types")?,
-            list: create(node, "~/list_parameters")?,
-            set: create(node, "~/set_parameters")?,
-            set_atomically: create(node, "~/set_parameters_atomically")?,
+            describe: create(node, intake, "~/describe_parameters")?,
+            get: create(node, intake, "~/get_parameters")?,
+            get_types: create(node, intake, "~/get_parameter_types")?,
+            list: create(node, intake, "~/list_parameters")?,
+            set: create(node, intake, "~/set_parameters")?,
+            set_atomically: create(node, intake, "~/set_parameters_atomically")?,
         })
     }
 
@@ -80,9 +85,13 @@ impl ParameterServices {
     }
 }
 
-fn create<S: WrappedServiceTypeSupport + 'static>(node: &mut Node, name: &str) -> Result<Calls<S>, Error> {
+fn create<S: WrappedServiceTypeSupport + 'static>(
+    node: &mut Node,
+    intake: &mut Intake,
+    name: &'static str,
+) -> Result<Calls<S>, Error> {
     let calls = node.create_service::<S>(name, QosProfile::parameters());
-    Ok(Box::new(calls.map_err(|e| Error::endpoint("service", name, e))?))
+    Ok(intake.queue(name, calls.map_err(|e| Error::endpoint("service", name, e))?))
 }
 
 fn answer<S>(
@@ -97,7 +106,28 @@ where
 {
     let parameters = parameters.clone();
     tokio::spawn(async move {
-        while let Some(call) = calls.next().await {
+        let (mut waiting, mut pace) = (VecDeque::new(), Pace::default());
+        loop {
+            if waiting.is_empty() {
+                let Some(call) = calls.next().await else { return };
+                waiting.push_back(call);
+                pace.came(Instant::now());
+            }
+            while waiting.len() < WAITING
+                && let Some(Some(call)) = calls.next().now_or_never()
+            {
+                waiting.push_back(call);
+                pace.came(Instant::now());
+            }
+            let now = Instant::now();
+            let wait = pace.wait(waiting.len(), now);
+            if !wait.is_zero() {
+                // What comes meanwhile counts.
+                tokio::time::sleep(wait).await;
+                continue;
+            }
+            let Some(call) = waiting.pop_front() else { continue };
+            pace.answered(now);
             let response = handle(&parameters, call.message.clone());
             if let Err(error) = call.respond(response) {
                 tracing::debug!(%error, "a parameter service's answer did not reach its caller");

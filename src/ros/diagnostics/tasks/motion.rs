@@ -6,6 +6,10 @@ use crate::chunk::WatchdogState;
 
 pub(super) fn motion(snapshot: &Snapshot) -> Status {
     let mut status = Status::new("motion");
+    if let Some(fault) = &snapshot.fault {
+        status.raise(Severity::Error, &**fault);
+    }
+    status.millis("longest time between looks of the watchdog", Some(snapshot.watchdog_gap));
     let Some(motion) = &snapshot.motion else {
         status.summary("no policy is loaded yet");
         if snapshot.stop_waits {

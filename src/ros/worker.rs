@@ -1,0 +1,168 @@
+//! The node's threads, and how their ends are seen.
+//!
+//! Every thread of the node outlives it. One that ends by itself, by a panic or by returning, reports that; [`super::run`] waits
+//! for the report, brakes the robot, and ends the process with an error.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+use super::error::Error;
+
+/// A thread that ends is looked at this often.
+const JOIN_POLL: Duration = Duration::from_millis(5);
+
+/// A thread that ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ThreadEnd {
+    /// Its name.
+    pub thread: &'static str,
+    /// By a panic, whose words are in the log; else it returned.
+    pub panicked: bool,
+}
+
+impl fmt::Display for ThreadEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.panicked { "panicked" } else { "returned" };
+        write!(f, "the {} thread {how}", self.thread)
+    }
+}
+
+/// Where threads report their ends.
+#[derive(Clone)]
+pub struct Ends(UnboundedSender<ThreadEnd>);
+
+impl Ends {
+    /// A place to report to, and where reports come out. There are as many as threads.
+    pub fn channel() -> (Self, UnboundedReceiver<ThreadEnd>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Starts a thread whose end is reported, however it comes.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        thread: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<JoinHandle<T>, Error> {
+        let report = Report { thread, ends: self.clone() };
+        let run = move || {
+            // Dropped after everything that the work owns, also by a panic.
+            let _report = report;
+            work()
+        };
+        thread::Builder::new().name(thread.to_owned()).spawn(run).map_err(|source| Error::Thread { thread, source })
+    }
+}
+
+struct Report {
+    thread: &'static str,
+    ends: Ends,
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        let end = ThreadEnd { thread: self.thread, panicked: thread::panicking() };
+        // Nobody listens when the node has ended already.
+        self.ends.0.send(end).ok();
+    }
+}
+
+/// A thread did not end in time.
+#[derive(Debug)]
+pub struct StillRunning;
+
+/// Waits for the end of a thread until `deadline`; `None` when it panicked, which it has reported itself.
+///
+/// # Errors
+/// When it is still running then. It goes on without anybody who could wait for it.
+pub fn join_until<T>(thread: JoinHandle<T>, deadline: Instant) -> Result<Option<T>, StillRunning> {
+    while !thread.is_finished() {
+        if Instant::now() >= deadline {
+            return Err(StillRunning);
+        }
+        thread::sleep(JOIN_POLL);
+    }
+    Ok(thread.join().ok())
+}
+
+/// A thread that can be told to end.
+pub struct Worker {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts `work`, which looks at the flag at least every few hundredths of a second.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(
+        name: &'static str,
+        ends: &Ends,
+        work: impl FnOnce(&AtomicBool) + Send + 'static,
+    ) -> Result<Self, Error> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = stop.clone();
+        Ok(Self { stop, thread: ends.spawn(name, move || work(&flag))? })
+    }
+
+    /// Ends it and waits until `deadline`; false when it is still running then.
+    pub fn stop(self, deadline: Instant) -> bool {
+        self.stop.store(true, Ordering::Relaxed);
+        join_until(self.thread, deadline).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    #[test]
+    fn a_thread_that_hangs_holds_nobody_up() {
+        let (ends, _reports) = Ends::channel();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let hangs = Worker::start("stream", &ends, move |_| {
+            held.recv().ok();
+        })
+        .expect("a thread");
+        assert!(!hangs.stop(Instant::now() + Duration::from_millis(20)));
+        drop(release);
+    }
+
+    #[test]
+    fn a_thread_that_panics_and_one_that_returns_are_reported_by_name() {
+        let (ends, mut reports) = Ends::channel();
+        let panics = Worker::start("watchdog", &ends, |_| panic!("a fault of this test")).expect("a thread");
+        assert_eq!(reports.blocking_recv(), Some(ThreadEnd { thread: "watchdog", panicked: true }));
+        let returns = Worker::start("stream", &ends, |_| {}).expect("a thread");
+        let end = reports.blocking_recv().expect("a report");
+        assert_eq!(end.to_string(), "the stream thread returned");
+        assert!(panics.stop(soon()) && returns.stop(soon()));
+    }
+
+    #[test]
+    fn a_thread_that_runs_reports_nothing_until_it_is_stopped() {
+        let (ends, mut reports) = Ends::channel();
+        let runs = |flag: &AtomicBool| {
+            while !flag.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+        };
+        let worker = Worker::start("stream", &ends, runs).expect("a thread");
+        assert!(reports.try_recv().is_err());
+        assert!(worker.stop(soon()));
+        assert_eq!(reports.try_recv(), Ok(ThreadEnd { thread: "stream", panicked: false }));
+    }
+}
