@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import time
@@ -195,12 +196,20 @@ def realtime_threads(process):
     return found
 
 
-def test_real_time_priority_is_in_force_or_refused_with_what_to_set(start):
-    node = start({"realtime.priority": 20})
+# As a user without the right: no capability, and the limit that most systems have.
+UNPRIVILEGED = ["setpriv", "--inh-caps=-all", "--bounding-set=-all", "prlimit", "--rtprio=0"]
+
+
+@pytest.mark.parametrize("prefix", [[], UNPRIVILEGED], ids=["as this user", "without the right"])
+def test_real_time_priority_is_in_force_or_refused_with_what_to_set(start, prefix):
+    if prefix and (os.geteuid() != 0 or shutil.which("setpriv") is None or shutil.which("prlimit") is None):
+        pytest.skip("only root can give rights up with setpriv and prlimit")
+    node = start({"realtime.priority": 20}, prefix=prefix)
     node.wait_until_ready()
     threads = realtime_threads(node.process)
     for thread in ("watchdog", "stream"):
         refused = f"the {thread} thread runs without real-time priority" in node.log
+        assert refused or not prefix
         assert threads[thread] == ((0, 0) if refused else (1, 20)), node.log
         if refused:
             assert "rtprio 20" in node.log and "Operation not permitted" in node.log
