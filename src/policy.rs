@@ -18,10 +18,12 @@ mod embedding;
 pub mod encode;
 mod error;
 mod fingerprint;
+mod frames;
 mod guide;
 mod host;
 pub mod inspect;
 mod noise;
+mod plausible;
 pub mod processor;
 pub mod spec;
 mod state;
@@ -30,6 +32,7 @@ mod views;
 
 pub use error::Error;
 pub use fingerprint::{FingerprintError, fingerprint};
+pub use frames::FrameSizes;
 pub use guide::Guide;
 pub use spec::PolicySpec;
 

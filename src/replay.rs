@@ -10,6 +10,7 @@ use crate::bag::{BagReader, BagWriter, TopicId};
 use crate::message::{self, ActionChunkMessage, JointStateView, JointTrajectoryMessage, schema};
 use crate::observation::{InputKind, Inputs, Observation};
 use crate::parameters::Settings;
+use crate::policy::FrameSizes;
 use crate::session::{Outcome, Published, Session};
 use crate::time::{Span, Stamp};
 
@@ -43,6 +44,9 @@ pub enum Error {
     /// A replay runs at a rate.
     #[error("rate_hz is 0 or below (no rate of its own); a replay needs one: set rate_hz in the parameters")]
     NoRate,
+    /// The policy's description.
+    #[error(transparent)]
+    Policy(#[from] crate::policy::Error),
     /// Settings that do not fit the policy.
     #[error(transparent)]
     Settings(#[from] crate::chunk::Error),
@@ -104,6 +108,7 @@ pub fn run(
     let bag = BagReader::open(&options.bag)?;
     let topics = join_topics(&bag, settings, &options.bag)?;
     let inputs = Inputs::new(settings.inputs.clone());
+    inputs.set_frame_check(FrameSizes::load(session.policy().spec()).map_err(crate::policy::Error::from)?.into_check());
     if !settings.instruction.is_empty() {
         inputs.set_instruction(&settings.instruction);
     }

@@ -14,6 +14,7 @@ use crate::policy::{self, Guide, LoadOptions, Policy, PolicySpec, Progress, Timi
 use crate::time::Stamp;
 
 mod control;
+mod stuck;
 
 pub use control::{Control, MotionStatus, Watched};
 
@@ -266,6 +267,9 @@ impl Session {
             return Outcome::Stopped;
         }
         if let Err(violation) = inputs.assemble_into(now, &settings.rules, &mut self.observation) {
+            return self.violated(now, settings, violation);
+        }
+        if let Err(violation) = self.control.check_joints(now) {
             return self.violated(now, settings, violation);
         }
         if !force && self.last.as_ref().is_some_and(|last| last.is(&self.observation, settings)) {

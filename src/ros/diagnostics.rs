@@ -20,7 +20,7 @@ use super::logging::Logging;
 use super::phase::Phase;
 use super::report::Report;
 use crate::engine::memory::MemoryUse;
-use crate::observation::{InputStatistics, Inputs};
+use crate::observation::{Breach, InputStatistics, Inputs};
 use crate::parameters::Settings;
 use crate::policy::PolicySpec;
 use crate::session::{Control, MotionStatus};
@@ -42,6 +42,8 @@ struct Snapshot {
     policy: String,
     fingerprint: String,
     inputs: Vec<InputStatistics>,
+    /// What is wrong with the inputs, and whether it forbids inference.
+    faults: Vec<(Breach, bool)>,
     instruction: Option<Arc<str>>,
     report: Report,
     motion: Option<MotionStatus>,
@@ -76,6 +78,7 @@ impl Sources {
         let now = self.clock.now();
         Snapshot {
             motion: self.control.get().map(|control| control.status(&settings)),
+            faults: self.inputs.faults(now, &settings.rules),
             now,
             simulated: self.clock.simulated(),
             clock_jumps: self.inputs.clock_jumps(),

@@ -5,11 +5,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::stuck::StuckJoints;
 use crate::chunk::{
     self, Bounds, Chunk, JointBounds, Latencies, LimitCounts, Motion, NewChunk, Plan, TrajectoryBuffer, Watchdog,
     WatchdogState,
 };
-use crate::observation::{Inputs, OnViolation, Violation};
+use crate::observation::{InputKind, Inputs, OnViolation, Violation};
 use crate::parameters::{LimitsFrom, Settings};
 use crate::time::{Span, Stamp};
 
@@ -19,6 +20,8 @@ pub struct Control {
     state: Mutex<State>,
     /// The latest plan: a slot of its own, locked for one clone of a pointer.
     plan: Mutex<Option<Arc<Plan>>>,
+    /// Locked by itself, or under no other lock.
+    stuck: Mutex<StuckJoints>,
 }
 
 #[derive(Debug)]
@@ -108,7 +111,7 @@ impl Control {
             described: Described::default(),
             ending: false,
         };
-        Self { state: Mutex::new(state), plan: Mutex::default() }
+        Self { state: Mutex::new(state), plan: Mutex::default(), stuck: Mutex::default() }
     }
 
     /// Takes over settings that changed.
@@ -242,15 +245,40 @@ impl Control {
             return watched;
         }
         let moves = self.poll(now, settings).is_moving();
+        self.watch_stuck_joints(now, inputs, settings);
         if !moves || settings.rules.on_violation == OnViolation::Skip {
             return Watched::default();
         }
-        match inputs.check(now, &settings.rules) {
+        match inputs.check(now, &settings.rules).and_then(|()| self.check_joints(now)) {
             Ok(()) => Watched::default(),
             Err(violation) => {
                 let watched = self.violated(now, settings.rules.on_violation, &violation, settings, stop);
                 Watched { violation: Some(violation), ..watched }
             }
+        }
+    }
+
+    /// Whether the joint states went with the plan at the last call of [`Control::watch`]: those of a driver that is stuck repeat bit by
+    /// bit while the plan moves the joints. In a replay, where nothing follows the plan, nobody watches.
+    ///
+    /// # Errors
+    /// The violation, when `inputs.joints.stuck_after_ms` has passed.
+    pub fn check_joints(&self, now: Stamp) -> Result<(), Violation> {
+        match lock(&self.stuck).found() {
+            None => Ok(()),
+            Some(breach) => Err(Violation { at: now, breaches: vec![breach] }),
+        }
+    }
+
+    fn watch_stuck_joints(&self, now: Stamp, inputs: &Inputs, settings: &Settings) {
+        let plan = self.plan().filter(|_| self.state().is_moving());
+        let input = settings.inputs.iter().position(|input| input.kind == InputKind::Joints);
+        let after = input.map_or(Span::ZERO, |input| settings.rules.of(input).stuck_after);
+        let joints = self.joints();
+        let mut stuck = lock(&self.stuck);
+        match plan.filter(|_| after > Span::ZERO) {
+            Some(plan) => stuck.look(now, inputs, &joints, &plan, after),
+            None => stuck.reset(),
         }
     }
 

@@ -59,7 +59,7 @@ def test_motion_is_held_when_joint_states_stop_and_goes_on_when_they_come(robot,
         trajectories = robot.trajectories("/held/vla_trt")
         chunk_after(chunks, node)
         feed.send_joints = False
-        node.wait_for_log("motion held: joints stale")
+        node.wait_for_log("motion held: joints stopped")
         time.sleep(0.2)
         hold = trajectories[-1]
         assert seconds(hold.points[-1].time_from_start) <= 0.25

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Shared;
 use crate::engine::LoadEvent;
 use crate::engine::memory::mib;
-use crate::policy::{PolicySpec, Progress};
+use crate::policy::{FrameSizes, PolicySpec, Progress};
 use crate::ros::phase::Phase;
 use crate::ros::report::Engines;
 use crate::session::Session;
@@ -18,6 +18,8 @@ use crate::session::Session;
 pub(super) fn load(policy: &PolicySpec, shared: &Shared) -> Result<Session, String> {
     let started = Instant::now();
     shared.phase.set(Phase::Planning);
+    // Frames of another size are refused as they arrive, and the input is in error before anything is inferred.
+    shared.inputs.set_frame_check(FrameSizes::load(policy).map_err(|error| error.to_string())?.into_check());
     let settings = shared.settings.get();
     let mut progress = |step: Progress| tell(shared, &step);
     let session = Session::load(policy.clone(), &settings, &mut progress).map_err(|e| e.to_string())?;
