@@ -51,7 +51,7 @@ fn pass(
     count: usize,
     resident: &mut Vec<f64>,
 ) -> anyhow::Result<()> {
-    let inputs = Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joint_names());
+    let inputs = Inputs::new(settings.inputs.clone());
     let topic = |name: &str| bag.topics().iter().position(|topic| topic.name == name);
     let topics: Vec<Option<usize>> = settings.inputs.iter().map(|input| topic(&input.topic)).collect();
     let wanted: Vec<usize> = topics.iter().flatten().copied().collect();
