@@ -27,6 +27,7 @@ mod header;
 mod image;
 mod joint_state;
 mod joint_trajectory;
+mod jpeg;
 mod pixels;
 mod pose_stamped;
 pub mod schema;
@@ -35,7 +36,7 @@ pub mod write;
 mod yuv;
 
 pub use action_chunk::ActionChunkMessage;
-pub use compressed_image::CompressedImageView;
+pub use compressed_image::{CompressedImageView, FrameHeader};
 pub use error::Error;
 pub use frame_decoder::FrameDecoder;
 pub use header::{HeaderView, header_stamp};

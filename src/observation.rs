@@ -27,7 +27,9 @@ pub use error::Error;
 pub use inputs::Inputs;
 pub use rate::InputRate;
 pub use sample::{CameraSample, JointReading, JointSample, Observation, PoseSample};
-pub use spec::{InputKind, InputRule, InputSpec, JointNames, OnViolation, PoseMap, Rules, Transport};
+pub use spec::{
+    FrameCheck, InputKind, InputRule, InputSpec, JointNames, OnViolation, PoseMap, Rules, StampSource, Transport,
+};
 pub use state_reader::{JointMap, StateReader};
 pub use statistics::InputStatistics;
 pub use violation::{Breach, Fault, Off, Violation};

@@ -10,6 +10,7 @@ use crate::bag::{BagReader, BagWriter, TopicId};
 use crate::message::{self, ActionChunkMessage, JointStateView, JointTrajectoryMessage, schema};
 use crate::observation::{InputKind, Inputs, Observation};
 use crate::parameters::Settings;
+use crate::policy::FrameSizes;
 use crate::session::{Brake, Outcome, Published, Session};
 use crate::time::{Span, Stamp};
 
@@ -45,6 +46,9 @@ pub enum Error {
     /// A replay runs at a rate.
     #[error("rate_hz is 0 or below (no rate of its own); a replay needs one: set rate_hz in the parameters")]
     NoRate,
+    /// The policy's description.
+    #[error(transparent)]
+    Policy(#[from] crate::policy::Error),
     /// A message of the golden bag.
     #[error("golden bag {}: {source}", file.display())]
     Golden {
@@ -125,6 +129,7 @@ pub fn run(
     let bag = BagReader::open(&options.bag)?;
     let topics = join_topics(&bag, settings, &options.bag)?;
     let inputs = Inputs::new(settings.inputs.clone());
+    inputs.set_frame_check(FrameSizes::load(session.policy().spec()).map_err(crate::policy::Error::from)?.into_check());
     if !settings.instruction.is_empty() {
         inputs.set_instruction(&settings.instruction);
     }

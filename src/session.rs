@@ -15,6 +15,7 @@ use crate::time::{Span, Stamp};
 mod control;
 mod refusal;
 mod resume;
+mod stuck;
 
 pub use control::{Braked, Control, MotionStatus, Watched};
 pub use refusal::{Refusal, RefusalKind};
@@ -284,6 +285,9 @@ impl Session {
             return self.violated(now, settings, violation);
         }
         self.complete = true;
+        if let Err(violation) = self.control.check_joints(now) {
+            return self.violated(now, settings, violation);
+        }
         if !force && self.last.as_ref().is_some_and(|last| last.is(&self.observation, settings)) {
             return Outcome::Unchanged;
         }

@@ -17,7 +17,7 @@ use vla_trt::chunk::{
 use vla_trt::message::{ActionChunkMessage, HeaderView, PoseStampedView, write};
 use vla_trt::observation::{
     InputKind, InputRule, InputSpec, Inputs, JointMap, JointNames, JointSample, Observation, OnViolation, Rules,
-    StateReader, Transport,
+    StampSource, StateReader, Transport,
 };
 use vla_trt::policy::decode::ActionDecoder;
 use vla_trt::policy::encode::pose::PoseLayout;
@@ -96,6 +96,7 @@ impl Loop {
             kind: InputKind::Camera { transport: Transport::Raw },
             frame_id: String::new(),
             joints: JointNames::default(),
+            stamp_from: StampSource::Header,
         };
         let names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
         let joints = JointNames { read: names.clone(), moved: names.clone() };

@@ -286,7 +286,7 @@ fn a_pose_that_is_old_missing_or_in_another_frame_forbids_inference_in_words() {
             robot.inputs.offer(index, bytes, later).expect("a good message");
         }
     }
-    assert_eq!(violation(&mut robot, later), "left_tool stale (300.0 ms old, at most 200.0 ms)");
+    assert_eq!(violation(&mut robot, later), "left_tool stopped: no pose for 300 ms (at most 200 ms)");
     let header = HeaderView { stamp: later, frame_id: "world" };
     let (position, orientation) = tool();
     let error = robot.inputs.offer(pose, write::pose_stamped(header, position, orientation).into(), later);
@@ -297,7 +297,10 @@ fn a_pose_that_is_old_missing_or_in_another_frame_forbids_inference_in_words() {
          trained in"
     );
     let text = violation(&mut robot, later);
-    assert!(text.starts_with("left_tool stale (300.0 ms old, at most 200.0 ms) [last message refused: "), "{text}");
+    assert!(
+        text.starts_with("left_tool stopped: no pose for 300 ms (at most 200 ms) [last message refused: "),
+        "{text}"
+    );
     assert!(text.contains("found the frame `world`"), "{text}");
 
     let mut fresh = Robot::new(&policy, &[]);

@@ -110,7 +110,8 @@ fn no_bytes_break_a_view() {
 
 fn frames() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/message");
-    let names = ["progressive_420.jpg", "baseline_422.jpg", "grey.jpg", "rgba.png", "palette_transparent.png"];
+    let names =
+        ["progressive_420.jpg", "baseline_422.jpg", "restart.jpg", "grey.jpg", "rgba.png", "palette_transparent.png"];
     names.map(|name| std::fs::read(folder.join(name)).expect("a checked-in frame")).into()
 }
 

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use vla_trt::message::{HeaderView, PoseStampedView, write};
 use vla_trt::observation::{
-    InputKind, InputRule, InputSpec, Inputs, JointMap, JointNames, OnViolation, Rules, StateReader, Transport,
+    InputKind, InputRule, InputSpec, Inputs, JointMap, JointNames, OnViolation, Rules, StampSource, StateReader,
+    Transport,
 };
 use vla_trt::time::{Span, Stamp};
 
@@ -63,6 +64,7 @@ fn any_message_is_taken_or_refused_and_counted() {
             kind,
             frame_id: frame_id(),
             joints: joints.clone(),
+            stamp_from: StampSource::Header,
         };
         let inputs = Inputs::new(KINDS.map(spec).to_vec());
         let mut reader = StateReader::new(&[JointMap::identity("arm", vec!["elbow".into()])]).expect("a valid map");

@@ -29,7 +29,10 @@ const JOINTS: [&str; 2] = ["left_waist", "left_shoulder"];
 impl Robot {
     fn new(assignments: &[&str]) -> Self {
         let policy = demo::policy();
-        let settings = Settings::clone(&demo::settings(policy.path(), assignments));
+        // The joint states of most tests stand still.
+        let still = ["inputs.joints.stuck_after_ms:=0.0"];
+        let assignments = [&still, assignments].concat();
+        let settings = Settings::clone(&demo::settings(policy.path(), &assignments));
         let settings = Settings { policy: "gone".into(), ..settings };
         let inputs = Inputs::new(settings.inputs.clone());
         inputs.set_instruction("move");
@@ -103,6 +106,48 @@ fn inputs_that_go_stale_are_seen_without_an_inference_and_motion_is_held() {
     assert!(matches!(robot.chunk(10_205, 10_260), Err(Error::BeforeHold { .. })), "what was under way is not followed");
     robot.chunk(10_240, 10_280).expect("fresh inputs go on");
     assert_eq!(robot.control.state(), WatchdogState::Running);
+}
+
+/// The left side's joint states as a driver sends them: with the plan, or the last one for ever.
+fn drive(robot: &Robot, now: i64, left: f64, right: f64) {
+    let header = HeaderView { stamp: at(now), frame_id: "" };
+    let input = robot.settings.inputs.iter().position(|input| input.kind == InputKind::Joints).expect("joint states");
+    let (names, left_only): (Vec<String>, _) = (robot.settings.joint_names(), |name: &String| name.starts_with("left"));
+    for (side, position, stamp) in [(true, left, now), (false, right, now - 1)] {
+        let names: Vec<&String> = names.iter().filter(|name| left_only(name) == side).collect();
+        let header = HeaderView { stamp: at(stamp), ..header };
+        let bytes = write::joint_state(header, &names, &vec![position; names.len()], &[], &[]);
+        robot.inputs.offer(input, bytes.into(), at(now)).expect("a good message");
+    }
+}
+
+#[test]
+fn joint_states_that_repeat_bit_by_bit_while_the_plan_moves_the_joints_are_a_violation() {
+    // When the watchdog saw it, if it did. `left`: what the driver of the moved joints sends.
+    let seen = |left: fn(i64) -> f64, assignment: &str| {
+        let mut robot =
+            Robot::ready(&["inputs.on_violation:=hold", "inputs.joints.stuck_after_ms:=1000.0", assignment]);
+        for now in (10_000..13_000).step_by(10) {
+            robot.sense(now, false);
+            drive(&robot, now, left(now), 0.001 * now as f64);
+            if (now - 10_000) % 200 == 0 {
+                robot.chunk(now, now).expect("in force");
+            }
+            if robot.watch(now).0 == WatchdogState::Holding {
+                let reason = robot.control.status(&robot.settings).reason.expect("a reason");
+                return Some((now - 10_000, reason.to_string()));
+            }
+        }
+        None
+    };
+    let (after, reason) = seen(|_| 0.25, "seed:=1").expect("the driver is stuck");
+    assert!((1000..1200).contains(&after), "{after} ms after the plan began to move");
+    assert!(
+        reason.starts_with("joints stuck: the position of `left_waist` has been the same, bit by bit, for 10"),
+        "{reason}"
+    );
+    assert_eq!(seen(|now| 0.25 + 1e-9 * (now / 900) as f64, "seed:=1"), None, "one bit in 900 ms is life");
+    assert_eq!(seen(|_| 0.25, "inputs.joints.stuck_after_ms:=0.0"), None, "switched off");
 }
 
 #[test]

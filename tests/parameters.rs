@@ -365,7 +365,7 @@ fn names_of_poses_are_names_of_their_own() {
     assert!(problem[0].ends_with("did you mean 'inputs.poses.tcp.frame_id'?"), "{problem:?}");
     let problem = eef_problems(&["inputs.poses.tcp.origin:=base"]);
     assert!(
-        problem[0].ends_with("under 'inputs.poses.tcp' there are: frame_id, max_age_ms, required, topic"),
+        problem[0].ends_with("under 'inputs.poses.tcp' there are: frame_id, max_age_ms, required, stamp, topic"),
         "{problem:?}"
     );
     let problem = eef_problems(&["inputs.poses.tcp.topic:=/joint_states", "inputs.joints.topic:=/joint_states"]);
@@ -601,7 +601,7 @@ fn what_may_change_while_the_node_runs_is_this_and_no_more() {
         expected.extend(["allow_unverified", "allow_inaccurate"].map(|flag| format!("engines.{stage}.{flag}")));
     }
     for input in ["cameras.top", "cameras.left_wrist", "cameras.right_wrist", "joints"] {
-        expected.extend(["max_age_ms", "required"].map(|field| format!("inputs.{input}.{field}")));
+        expected.extend(["max_age_ms", "required", "stuck_after_ms"].map(|field| format!("inputs.{input}.{field}")));
     }
     expected.insert("inputs.enable.max_age_ms".to_owned());
     assert_eq!(live, expected);

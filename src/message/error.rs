@@ -184,6 +184,16 @@ pub enum Error {
         /// First bytes in hexadecimal, or "nothing".
         magic: String,
     },
+    /// Compressed data whose `format` names pixels that are no colours.
+    #[error("compressed image with format `{format}` is {what}, expected a colour or grey picture: {cure}")]
+    NoPicture {
+        /// The message's `format`, at most its first 64 characters.
+        format: String,
+        /// What it is.
+        what: &'static str,
+        /// What to do.
+        cure: &'static str,
+    },
     /// Compressed data of a kind that holds no camera colours.
     #[error("{codec} frame is {found}, expected {expected}")]
     Colours {

@@ -2,8 +2,9 @@
 
 use std::io::Cursor;
 
-use super::compressed_image::CompressedImageView;
-use super::error::{Error, hex, shown};
+use super::compressed_image::{Codec, CompressedImageView};
+use super::error::Error;
+use super::jpeg;
 use super::pixels::{PixelFormat, Pixels, check_size};
 
 const JPEG: &str = "JPEG";
@@ -22,6 +23,8 @@ pub struct FrameDecoder {
     /// Made when first needed, and anew after an error: an aborted header leaves the old one in the middle of it.
     jpeg: Option<turbojpeg::Decompressor>,
     buffer: Vec<u8>,
+    /// A JPEG without bytes too many in its header, or with the end marker that it lacked.
+    mended: Vec<u8>,
 }
 
 impl FrameDecoder {
@@ -30,48 +33,59 @@ impl FrameDecoder {
         Self::default()
     }
 
-    /// The frame's pixels. Its first bytes say what it is; `format` is only quoted in errors.
+    /// The frame's pixels. Its first bytes say what it is.
+    ///
+    /// A JPEG is used when all its rows were decoded from its data, whatever libjpeg-turbo has to warn of: bytes too many before a
+    /// marker, no end marker behind the last row.
     ///
     /// # Errors
-    /// [`Error::Codec`] when it is neither JPEG nor PNG, [`Error::TooLarge`] and [`Error::Empty`] by its header,
-    /// [`Error::Colours`] for CMYK JPEG, 16-bit and animated PNG, [`Error::Damaged`] when it is cut short or corrupt:
-    /// a frame with any decoder warning is refused, not shown in grey.
+    /// Those of [`CompressedImageView::frame_header`], [`Error::Colours`] for CMYK JPEG, 16-bit and animated PNG,
+    /// [`Error::Damaged`] when it is cut short or corrupt: a frame with a damaged row is refused, not shown in grey.
     pub fn decode<'b>(&'b mut self, image: &CompressedImageView<'_>) -> Result<Pixels<'b>, Error> {
-        let (format, width, height) = match image.data {
-            [0xff, 0xd8, 0xff, ..] => self.decode_jpeg(image.data)?,
-            [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, ..] => self.decode_png(image.data)?,
-            data => {
-                let magic = if data.is_empty() { "nothing".to_owned() } else { hex(data) };
-                return Err(Error::Codec { format: shown(image.format), magic });
-            }
+        let (format, width, height) = match image.frame_header()?.codec {
+            Codec::Jpeg => self.decode_jpeg(image.data)?,
+            Codec::Png => self.decode_png(image.data)?,
         };
         Pixels::new(format, width, height, width * format.bytes_per_pixel(), &self.buffer)
     }
 
     fn decode_jpeg(&mut self, data: &[u8]) -> Result<(PixelFormat, usize, usize), Error> {
-        let mut jpeg = match self.jpeg.take() {
-            Some(jpeg) => jpeg,
-            None => new_decompressor().map_err(|error| damaged_jpeg(data, &error))?,
+        let Self { jpeg, buffer, mended } = self;
+        let damaged = |error: turbojpeg::Error| damaged_jpeg(data, &error);
+        let mut decoder = jpeg.take().map_or_else(new_decompressor, Ok).map_err(damaged)?;
+        mended.clear();
+        let header = match decoder.read_header(data) {
+            Err(error) if Warning::of(&error) == Some(Warning::StrayBytes) => {
+                jpeg::without_stray_bytes(data, mended);
+                decoder.read_header(mended)
+            }
+            header => header,
         };
-        let header = jpeg.read_header(data).map_err(|error| damaged_jpeg(data, &error))?;
-        let (width, height) = (header.width, header.height);
-        check_size(width, height)?;
+        let header = header.map_err(damaged)?;
+        let size = (header.width, header.height);
+        check_size(size.0, size.1)?;
         if matches!(header.colorspace, turbojpeg::Colorspace::CMYK | turbojpeg::Colorspace::YCCK) {
             return Err(Error::Colours { codec: JPEG, found: "CMYK", expected: "YCbCr, RGB or grey" });
         }
-        self.buffer.resize(width * height * 3, 0);
-        let target = turbojpeg::Image {
-            pixels: self.buffer.as_mut_slice(),
-            width,
-            pitch: width * 3,
-            height,
-            format: turbojpeg::PixelFormat::RGB,
-        };
-        match jpeg.decompress(data, target) {
-            Err(error) if !is_padded_end(&error) => return Err(damaged_jpeg(data, &error)),
-            _ => self.jpeg = Some(jpeg),
+        buffer.resize(size.0 * size.1 * 3, 0);
+        let source = if mended.is_empty() { data } else { &**mended };
+        let mut decoded = decompress(&mut decoder, source, buffer, size);
+        if let Err(error) = &decoded
+            && Warning::of(error) == Some(Warning::NoEnd)
+            && jpeg::is_complete(source, false)
+        {
+            // Whether the last row was whole is not said; with an end marker the decoder says so.
+            if mended.is_empty() {
+                mended.extend_from_slice(data);
+            }
+            mended.extend_from_slice(&[0xff, 0xd9]);
+            decoded = decompress(&mut decoder, mended, buffer, size);
         }
-        Ok((PixelFormat::Rgb8, width, height))
+        match decoded {
+            Err(error) if !is_harmless(&error, data) => return Err(damaged(error)),
+            _ => *jpeg = Some(decoder),
+        }
+        Ok((PixelFormat::Rgb8, size.0, size.1))
     }
 
     fn decode_png(&mut self, data: &[u8]) -> Result<(PixelFormat, usize, usize), Error> {
@@ -121,12 +135,49 @@ fn new_decompressor() -> Result<turbojpeg::Decompressor, turbojpeg::Error> {
     Ok(jpeg)
 }
 
-/// libjpeg-turbo's warning about bytes too many just before the end-of-image marker, where some cameras pad their
-/// frames. It reports the first warning of a frame, so all data before the marker were in order.
-fn is_padded_end(error: &turbojpeg::Error) -> bool {
-    match error {
-        turbojpeg::Error::TurboJpegError(text) => text.ends_with("extraneous bytes before marker 0xd9"),
-        _ => false,
+fn decompress(
+    jpeg: &mut turbojpeg::Decompressor,
+    data: &[u8],
+    buffer: &mut [u8],
+    (width, height): (usize, usize),
+) -> Result<(), turbojpeg::Error> {
+    let format = turbojpeg::PixelFormat::RGB;
+    jpeg.decompress(data, turbojpeg::Image { pixels: buffer, width, pitch: width * 3, height, format })
+}
+
+/// What libjpeg-turbo warns of although every row may have been decoded. It reports the first warning of a frame only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Warning {
+    /// Bytes too many just before the end marker, where some cameras pad their frames. All data before it were in order.
+    StrayBytesAtEnd,
+    /// Bytes too many before another marker.
+    StrayBytes,
+    /// The file ended where a marker was expected, or within the data of a row.
+    NoEnd,
+}
+
+impl Warning {
+    fn of(error: &turbojpeg::Error) -> Option<Self> {
+        let turbojpeg::Error::TurboJpegError(text) = error else { return None };
+        if text.ends_with("extraneous bytes before marker 0xd9") {
+            Some(Self::StrayBytesAtEnd)
+        } else if text.contains("extraneous bytes before marker") {
+            Some(Self::StrayBytes)
+        } else if text.ends_with("Premature end of JPEG file") {
+            Some(Self::NoEnd)
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether a warning leaves no doubt that every row was decoded from the frame's data. Behind bytes too many before a restart
+/// marker or a scan there may have been more to warn of, so all markers must be there.
+fn is_harmless(error: &turbojpeg::Error, data: &[u8]) -> bool {
+    match Warning::of(error) {
+        Some(Warning::StrayBytesAtEnd) => true,
+        Some(Warning::StrayBytes) => jpeg::is_complete(data, true),
+        Some(Warning::NoEnd) | None => false,
     }
 }
 

@@ -1,6 +1,5 @@
 //! The rules, applied to what the slots hold: a pure function of snapshots and the time.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use super::joints::JointsSnapshot;
@@ -55,7 +54,7 @@ impl Candidate {
         Breach { input: self.name.clone(), sample: self.kind.sample_name(), fault, detail, refusal }
     }
 
-    /// Whether messages have ceased to arrive, rather than arriving late. Where too few came to know their period, silence for half of
+    /// Whether messages have ceased to arrive, rather than arriving late. Where only one came, silence for half of
     /// what the rule allows is taken for it.
     fn is_silent(&self, now: Stamp, limit: Span) -> bool {
         let quiet = now - self.snapshot.arrived;
@@ -131,6 +130,7 @@ fn own_fault(candidate: &Candidate, rules: &Rules, now: Stamp) -> Option<Fault> 
     }
     let Some(stamp) = candidate.stamp() else { return Some(Fault::Missing) };
     let (age, ahead) = (stamp.age_at(now), stamp - latest);
+    // Of cameras. Joints may rest: whether they are stuck depends on the plan.
     let (same, repeats) = snapshot.same;
     let stuck_after = candidate.rule.stuck_after;
     if ahead > tolerance {
@@ -150,19 +150,14 @@ fn own_fault(candidate: &Candidate, rules: &Rules, now: Stamp) -> Option<Fault> 
 }
 
 /// Names of joints in a sentence: the first few, and how many more.
-pub(super) fn joint_list<'n>(names: impl Iterator<Item = &'n String>) -> Option<Arc<str>> {
-    let (mut text, mut count) = (String::new(), 0);
-    for name in names {
-        if count < NAMED {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{}`{name}`", if count > 0 { ", " } else { "" });
-        }
-        count += 1;
-    }
-    if count > NAMED {
-        let _ = write!(text, " and {} more", count - NAMED);
-    }
-    (count > 0).then(|| text.into())
+pub(super) fn joint_list<'n>(mut names: impl Iterator<Item = &'n String>) -> Option<Arc<str>> {
+    let named: Vec<String> = names.by_ref().take(NAMED).map(|name| format!("`{name}`")).collect();
+    let text = match (named.is_empty(), names.count()) {
+        (true, _) => return None,
+        (false, 0) => named.join(", "),
+        (false, more) => format!("{} and {more} more", named.join(", ")),
+    };
+    Some(text.into())
 }
 
 /// The stamp of the observation: the oldest required input, or the oldest when none is required.
@@ -285,8 +280,11 @@ mod tests {
             max_skew in 0i64..200,
             now in 0i64..400,
         ) {
-            let candidates: Vec<_> =
+            let mut candidates: Vec<_> =
                 inputs.iter().map(|&(stamp, max_age)| candidate("x", stamp, max_age, true)).collect();
+            for candidate in &mut candidates {
+                candidate.snapshot.arrived = candidate.snapshot.arrived.min(Stamp::from_nanos(now * MS));
+            }
             let stamps: Vec<i64> = inputs.iter().filter_map(|i| i.0).collect();
             let in_time = inputs.iter().all(|&(stamp, max_age)| {
                 stamp.is_some_and(|s| now - s <= max_age && s - now <= 20)

@@ -27,13 +27,26 @@ pub enum Error {
     /// A header stamp of zero, which no clock would give.
     #[error(
         "input `{input}` on topic `{topic}`: expected the time of capture in header.stamp, found zero; \
-         age cannot be told, so let the driver stamp its messages"
+         age cannot be told, so let the driver stamp its messages, or take the time of arrival with \
+         {parameter}.stamp: arrival"
     )]
     Unstamped {
         /// Input.
         input: String,
         /// Its topic.
         topic: String,
+        /// The group of its parameters.
+        parameter: String,
+    },
+    /// A frame of a size that the policy does not take.
+    #[error("input `{input}` on topic `{topic}`: {reason}")]
+    FrameSize {
+        /// Input.
+        input: String,
+        /// Its topic.
+        topic: String,
+        /// What is wrong, and the size to set.
+        reason: String,
     },
     /// A joint state without joints.
     #[error("input `{input}` on topic `{topic}`: expected joint names and positions, found an empty JointState")]

@@ -1,5 +1,6 @@
 //! The inputs, shared between whoever receives messages and whoever runs the policy.
 
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use super::intake::{self, Content};
 use super::joints::Arrived;
 use super::sample::{CameraSample, JointSample, Observation, PoseSample};
 use super::slot::Sample;
-use super::spec::{InputKind, InputSpec, Rules};
+use super::spec::{FrameCheck, InputKind, InputSpec, Rules};
 use super::statistics::InputStatistics;
 use super::violation::{Breach, Fault, Violation};
 use crate::time::{Span, Stamp};
@@ -27,9 +28,9 @@ use store::{JointStore, Store, lock};
 ///
 /// [`Inputs::assemble_into`] belongs to one thread, the one that infers: it reads the clock. [`Inputs::check`] and
 /// [`Inputs::read_joints`] may be called from any other and wait for no assembly.
-#[derive(Debug)]
 pub struct Inputs {
     specs: Vec<InputSpec>,
+    frames: Mutex<Option<Arc<FrameCheck>>>,
     names: Vec<(Arc<str>, Arc<str>)>,
     stores: Vec<Store>,
     instruction: Mutex<Option<Arc<str>>>,
@@ -62,6 +63,7 @@ impl Inputs {
             clock: Mutex::default(),
             assembly: Mutex::default(),
             checking: Mutex::default(),
+            frames: Mutex::default(),
             specs,
         }
     }
@@ -70,6 +72,11 @@ impl Inputs {
     pub fn with_enable_switch(mut self) -> Self {
         self.enable = Some(Mutex::default());
         self
+    }
+
+    /// Refuses frames of other sizes than the policy's from now on, as they arrive and not at each inference.
+    pub fn set_frame_check(&self, check: Arc<FrameCheck>) {
+        *lock(&self.frames) = Some(check);
     }
 
     /// The inputs as configured.
@@ -91,8 +98,20 @@ impl Inputs {
             Store::Latest(slot) => slot,
             Store::Joints(joints) => return self.offer_joints(spec, joints, &bytes, received),
         };
-        let stamp = match intake::check(spec, &bytes).inspect_err(|error| store.refuse(error))? {
-            Content::Stamped(stamp) => stamp,
+        let frames = lock(&self.frames).clone();
+        let content = intake::check(spec, &bytes, received, frames.as_deref());
+        let stamp = match content.inspect_err(|error| store.refuse(error))? {
+            Content::Stamped(stamp, turned) => {
+                if let Some(orientation) = turned.filter(|_| lock(slot).tell_turned()) {
+                    tracing::warn!(
+                        "input `{}` on topic `{}`: its frames have the EXIF orientation {orientation}; their pixels are used as they \
+                         are stored, which is right when the policy's training data were, too: else turn the pictures at the camera",
+                        spec.name,
+                        spec.topic
+                    );
+                }
+                stamp
+            }
             Content::Text(text) => {
                 self.set_instruction(text);
                 lock(slot).offer_latest(Sample { stamp: received, received, bytes: Bytes::new(), same: false });
@@ -115,7 +134,7 @@ impl Inputs {
 
     fn offer_joints(&self, spec: &InputSpec, joints: &JointStore, bytes: &[u8], received: Stamp) -> Result<(), Error> {
         let mut parts = lock(&joints.parts);
-        let content = intake::check_joints(spec, bytes, &joints.index, &mut parts);
+        let content = intake::check_joints(spec, bytes, received, &joints.index, &mut parts);
         let content = content.inspect_err(|error| joints.refuse(error))?;
         if let Some(error) = &content.refused {
             joints.refuse(error);
@@ -245,6 +264,20 @@ impl Inputs {
         }
     }
 
+    /// Everything that is wrong with the inputs at `now`, with whether it forbids inference; for diagnostics. As [`Inputs::check`], it
+    /// takes nothing.
+    pub fn faults(&self, now: Stamp, rules: &Rules) -> Vec<(Breach, bool)> {
+        let mut checking = lock(&self.checking);
+        let Scratch { candidates, verdict } = &mut *checking;
+        let epoch = lock(&self.clock).jumps();
+        verdict.clear();
+        self.look(now, epoch, rules, candidates);
+        assembler::judge(candidates, rules, now, verdict);
+        candidates.iter_mut().for_each(|candidate| candidate.snapshot.held = None);
+        let forbidding = std::mem::take(&mut verdict.breaches).into_iter().map(|breach| (breach, true));
+        forbidding.chain(verdict.tolerated.drain(..).map(|breach| (breach, false))).collect()
+    }
+
     /// What is missing besides the samples of the inputs, and what the operator's switch says.
     fn judge_others(&self, now: Stamp, rules: &Rules, instructed: bool, verdict: &mut Verdict) {
         let stateless = !self.specs.iter().any(|spec| matches!(spec.kind, InputKind::Joints | InputKind::Pose));
@@ -336,6 +369,12 @@ impl Inputs {
         }
         out.cameras.truncate(cameras);
         out.poses.truncate(poses);
+    }
+}
+
+impl fmt::Debug for Inputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inputs").field("specs", &self.specs).field("stores", &self.stores).finish_non_exhaustive()
     }
 }
 

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use super::assembler::joint_list;
 use super::error::Error;
 use super::joints::{JointIndex, Parts, layout};
-use super::spec::{InputKind, InputSpec, Transport};
+use super::spec::{FrameCheck, InputKind, InputSpec, StampSource, Transport};
 use crate::message::{CompressedImageView, ImageView, JointStateView, PoseStampedView, text};
 use crate::time::Stamp;
 
 /// What a good message brings.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Content<'a> {
-    /// A sample with its header stamp.
-    Stamped(Stamp),
+    /// A sample with its header stamp; the EXIF orientation of a frame when it is not upright.
+    Stamped(Stamp, Option<u8>),
     /// An instruction.
     Text(&'a str),
 }
@@ -28,32 +28,53 @@ pub(super) struct JointContent {
     pub refused: Option<Error>,
 }
 
-/// Checks a message of any type but joint states, and gives its header stamp, or its text when its type has no header. Pixels of
-/// compressed frames are not decoded here; of raw frames encoding, step and size are checked.
-pub(super) fn check<'a>(spec: &InputSpec, bytes: &'a [u8]) -> Result<Content<'a>, Error> {
+/// Checks a message of any type but joint states, and gives its stamp, or its text when its type has no header. Compressed frames are
+/// not decoded here: format, codec and size are checked; of raw frames encoding, step and size.
+pub(super) fn check<'a>(
+    spec: &InputSpec,
+    bytes: &'a [u8],
+    received: Stamp,
+    frames: Option<&FrameCheck>,
+) -> Result<Content<'a>, Error> {
+    let refused = |source| message(spec, source);
+    let (mut size, mut turned) = (None, None);
     let stamp = match spec.kind {
         InputKind::Camera { transport: Transport::Raw } => {
-            let view = ImageView::parse(bytes).map_err(|source| message(spec, source))?;
-            view.pixels().map_err(|source| message(spec, source))?;
+            let view = ImageView::parse(bytes).map_err(refused)?;
+            view.pixels().map_err(refused)?;
+            size = Some((view.width, view.height));
             view.header.stamp
         }
         InputKind::Camera { transport: Transport::Compressed } => {
-            CompressedImageView::parse(bytes).map_err(|source| message(spec, source))?.header.stamp
+            let view = CompressedImageView::parse(bytes).map_err(refused)?;
+            let header = view.frame_header().map_err(refused)?;
+            size = header.is_known().then_some((header.width, header.height));
+            turned = Some(header.orientation).filter(|orientation| *orientation != 1);
+            view.header.stamp
         }
-        InputKind::Joints => JointStateView::parse(bytes).map_err(|source| message(spec, source))?.header.stamp,
+        InputKind::Joints => JointStateView::parse(bytes).map_err(refused)?.header.stamp,
         InputKind::Pose => check_pose(spec, bytes)?,
-        InputKind::Instruction => {
-            return text(bytes).map(Content::Text).map_err(|source| message(spec, source));
-        }
+        InputKind::Instruction => return text(bytes).map(Content::Text).map_err(refused),
     };
-    stamped(spec, stamp).map(Content::Stamped)
+    if let (Some(check), Some((width, height))) = (frames, size) {
+        check(&spec.name, width, height).map_err(|reason| {
+            let (input, topic) = (spec.name.clone(), spec.topic.clone());
+            Error::FrameSize { input, topic, reason }
+        })?;
+    }
+    stamped(spec, stamp, received).map(|stamp| Content::Stamped(stamp, turned))
 }
 
-fn stamped(spec: &InputSpec, stamp: Stamp) -> Result<Stamp, Error> {
-    if stamp == Stamp::default() {
-        return Err(Error::Unstamped { input: spec.name.clone(), topic: spec.topic.clone() });
+/// The time of a sample, from its header or its arrival.
+fn stamped(spec: &InputSpec, stamp: Stamp, received: Stamp) -> Result<Stamp, Error> {
+    match spec.stamp_from {
+        StampSource::Arrival => Ok(received),
+        StampSource::Header if stamp == Stamp::default() => {
+            let (input, topic) = (spec.name.clone(), spec.topic.clone());
+            Err(Error::Unstamped { input, topic, parameter: spec.parameter() })
+        }
+        StampSource::Header => Ok(stamp),
     }
-    Ok(stamp)
 }
 
 /// Bytes of a stamped message up to the end of its stamp: encapsulation header, seconds, nanoseconds.
@@ -73,6 +94,7 @@ fn message(spec: &InputSpec, source: crate::message::Error) -> Error {
 pub(super) fn check_joints(
     spec: &InputSpec,
     bytes: &[u8],
+    received: Stamp,
     index: &JointIndex,
     parts: &mut Parts,
 ) -> Result<JointContent, Error> {
@@ -90,7 +112,7 @@ pub(super) fn check_joints(
     if names != positions {
         return Err(Error::JointLengths { input: input.clone(), topic: topic.clone(), names, positions });
     }
-    stamped(spec, content.stamp)?;
+    let stamp = stamped(spec, content.stamp, received)?;
     let mut refused = None;
     for (joint, value) in view.names().zip(view.positions()) {
         let Some(place) = index.place(joint) else { continue };
@@ -106,7 +128,7 @@ pub(super) fn check_joints(
             refused = Some(Error::JointNotFinite { input, topic, joint, value });
         }
     }
-    Ok(JointContent { refused, ..content })
+    Ok(JointContent { stamp, refused, ..content })
 }
 
 /// Joints of a message in words, at most the first few.

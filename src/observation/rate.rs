@@ -64,9 +64,9 @@ impl RateWindow {
         self.next = 0;
     }
 
-    /// Mean time from one arrival to the next; `None` with too few samples.
+    /// Mean time from one arrival to the next; `None` with fewer than two samples.
     pub fn period(&self) -> Option<Span> {
-        if self.len < FEWEST {
+        if self.len < 2 {
             return None;
         }
         let (first, last) = (self.entries().next()?.1, self.entries().last()?.1);
@@ -81,7 +81,7 @@ impl RateWindow {
 
     /// The rates as of `now`; `None` with too few samples, or when they all came at one time.
     pub fn measure(&self, now: Stamp) -> Option<InputRate> {
-        let period = self.period()?;
+        let period = self.period().filter(|_| self.len >= FEWEST)?;
         let entries = || self.entries();
         if now - entries().last()?.1 > period.times(CEASED_PERIODS).max(CEASED_AFTER) {
             return Some(InputRate { arrival_hz: 0.0, source_hz: 0.0 });

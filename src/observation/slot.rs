@@ -53,7 +53,7 @@ pub(super) struct Snapshot {
     pub held: Option<(Stamp, Bytes)>,
     /// ROS time at which the last message arrived that was not refused.
     pub arrived: Stamp,
-    /// Mean time from one arrival to the next, when enough came to tell.
+    /// Mean time from one arrival to the next, when two came at least.
     pub period: Option<Span>,
     /// For how long, by header stamp, samples have been the same bit by bit, and how many came after the first.
     pub same: (Span, u64),
@@ -83,6 +83,8 @@ pub(super) struct Slot {
     arrived: Stamp,
     last_age: Option<Span>,
     watch: Watch,
+    /// A frame that is stored turned has been told of.
+    told_turned: bool,
 }
 
 impl Slot {
@@ -110,6 +112,11 @@ impl Slot {
         self.counts.refused += 1;
         self.last_refusal = Some(reason);
         self.refused_since_held = true;
+    }
+
+    /// Whether a frame that is stored turned is the first one.
+    pub fn tell_turned(&mut self) -> bool {
+        !std::mem::replace(&mut self.told_turned, true)
     }
 
     /// What this input's arrivals tell of the clock.

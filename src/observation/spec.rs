@@ -86,6 +86,43 @@ pub struct InputSpec {
     pub frame_id: String,
     /// Joints that are taken from joint states. Not looked at of other kinds.
     pub joints: JointNames,
+    /// Where the time of a sample comes from.
+    pub stamp_from: StampSource,
+}
+
+/// Where the time of a sample comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum StampSource {
+    /// The message's header: the time of capture.
+    #[default]
+    Header,
+    /// The time of arrival (in a bag, the log time): for drivers that do not stamp their messages. Transport is then no part of the
+    /// age.
+    Arrival,
+}
+
+impl StampSource {
+    /// The word used in parameters: `header` or `arrival`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Arrival => "arrival",
+        }
+    }
+}
+
+/// Whether a camera's frames of a width and a height can be used; what is wrong when not.
+pub type FrameCheck = dyn Fn(&str, usize, usize) -> Result<(), String> + Send + Sync;
+
+impl InputSpec {
+    /// The group of parameters that configures it.
+    pub fn parameter(&self) -> String {
+        match self.kind {
+            InputKind::Camera { .. } => format!("inputs.cameras.{}", self.name),
+            InputKind::Pose => format!("inputs.poses.{}", self.name),
+            InputKind::Joints | InputKind::Instruction => format!("inputs.{}", self.name),
+        }
+    }
 }
 
 /// Joints that the policy is concerned with. All others of a joint state are ignored.
@@ -114,8 +151,8 @@ pub struct InputRule {
     /// Whether age and skew of this input forbid inference. When not, they are reported only; the input must still
     /// have been seen once.
     pub required: bool,
-    /// For how long, by header stamp, frames may be the same bit by bit under fresh stamps; zero: for ever. Not looked
-    /// at of other kinds than cameras.
+    /// For how long, by header stamp, frames may be the same bit by bit under fresh stamps, and joint states while a plan
+    /// moves the joints; zero: for ever. Not looked at of other kinds.
     pub stuck_after: Span,
 }
 

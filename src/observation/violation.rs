@@ -38,7 +38,8 @@ pub enum Fault {
         /// Messages with this same stamp since the first.
         repeats: u64,
     },
-    /// Frames arrive under fresh stamps and are all the same, bit by bit: a camera that is stuck.
+    /// Frames arrive under fresh stamps and are all the same, bit by bit: a camera that is stuck. Or joint states are, while the plan
+    /// moves the joints.
     Stuck {
         /// Since when, by header stamp.
         same: Span,
@@ -184,12 +185,20 @@ impl Breach {
                 self.detail.as_ref().map_or(Ok(()), |joints| write!(f, " of {joints}"))
             }
             Fault::Stale { age, max_age } => {
-                write!(f, " ({} old on arrival, at most {})", Ms(age), Ms(max_age))?;
+                write!(f, " ({} old, at most {})", Ms(age), Ms(max_age))?;
                 self.detail.as_ref().map_or(Ok(()), |joints| write!(f, " of {joints}"))
             }
             Fault::Frozen { age, max_age, repeats } => {
                 write!(f, " ({repeats} repeats of a stamp {} old, at most {})", Ms(age), Ms(max_age))
             }
+            Fault::Stuck { same, stuck_after, .. } if self.detail.is_some() => write!(
+                f,
+                ": the position of {} has been the same, bit by bit, for {:.0} ms while the plan moves it (at most {:.0} ms, \
+                 inputs.joints.stuck_after_ms), and so has all that its driver sends: restart the driver",
+                self.detail.as_deref().unwrap_or_default(),
+                same.millis(),
+                stuck_after.millis()
+            ),
             Fault::Stuck { same, stuck_after, repeats } => write!(
                 f,
                 ": {} frames in a row are the same, bit by bit, for {:.0} ms (at most {:.0} ms, \

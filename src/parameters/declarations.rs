@@ -10,6 +10,12 @@ mod motion;
 
 /// Longest age and skew that can be allowed: an hour.
 const LONGEST_MS: f64 = 3_600_000.0;
+/// For how long a camera may send the same frame, in ms: no sensor's noise repeats bit by bit, so two seconds of it are a fault, and
+/// a codec that repeats a frame now and then is none.
+const STUCK_CAMERA_MS: f64 = 2000.0;
+/// For how long joint states may repeat while a plan moves the joints, in ms. The plan has moved them by more than an encoder's
+/// step, and a second is several times what drives take to follow.
+const STUCK_JOINTS_MS: f64 = 1000.0;
 /// A mebibyte count that no machine reaches.
 const MOST_MIB: i64 = 1 << 24;
 
@@ -200,14 +206,29 @@ fn inputs(shape: &PolicyShape) -> Vec<Declaration> {
             format!("Message type of the view {camera}: raw is sensor_msgs/Image, compressed is sensor_msgs/CompressedImage."),
         ));
         all.extend(freshness(&format!("inputs.cameras.{camera}"), &format!("a frame of the view {camera}"), 200.0));
+        all.push(stuck(
+            &format!("inputs.cameras.{camera}"),
+            STUCK_CAMERA_MS,
+            format!(
+                "For how long in ms, by header stamp, frames of the view {camera} may be the same bit by bit under fresh stamps. 0: \
+                 for ever, as a simulated camera sees a scene in which nothing moves."
+            ),
+        ));
     }
     all.push(fixed(
         "inputs.joints.topic",
         text("joint_states"),
         Constraint::TopicName,
-        "Topic of the joint states (sensor_msgs/JointState). Joints are found by name; their order is free.",
+        "Topic of the joint states (sensor_msgs/JointState). Joints are found by name and merged by joint: their order is free, and \
+         several publishers may share the topic.",
     ));
-    all.extend(freshness("inputs.joints", "a joint state", 100.0));
+    all.extend(freshness("inputs.joints", "the position of a joint that the policy reads", 100.0));
+    all.push(stuck(
+        "inputs.joints",
+        STUCK_JOINTS_MS,
+        "For how long in ms the joint states of a publisher may repeat bit by bit while the plan moves one of their joints. 0: for ever."
+            .to_owned(),
+    ));
     all.push(fixed(
         "inputs.instruction.topic",
         text("instruction"),
@@ -232,8 +253,8 @@ fn inputs(shape: &PolicyShape) -> Vec<Declaration> {
             "inputs.on_violation",
             text("skip"),
             one_of(&["skip", "hold", "stop"]),
-            "When an input is missing, too old, frozen or out of step, or an inference is refused for what it was given or gives (a \
-             joint missing, a picture that does not decode, an instruction that does not fit, values that are not finite): skip this \
+            "When an input is missing, too old, frozen, stuck or out of step, or an inference is refused for what it was given or gives \
+             (a joint missing, a picture that does not decode, an instruction that does not fit, values that are not finite): skip this \
              inference; hold, braking now and going on with the next good chunk; or stop, braking now until ~/resume is called.",
         ),
     ]);
@@ -260,8 +281,21 @@ fn enable_switch() -> [Declaration; 2] {
     ]
 }
 
-fn freshness(prefix: &str, sample: &str, max_age_ms: f64) -> [Declaration; 2] {
+fn stuck(prefix: &str, default_ms: f64, description: String) -> Declaration {
+    declare(format!("{prefix}.stuck_after_ms"), Value::Double(default_ms), up_to(0.0, LONGEST_MS), description)
+}
+
+fn freshness(prefix: &str, sample: &str, max_age_ms: f64) -> [Declaration; 3] {
     [
+        fixed(
+            format!("{prefix}.stamp"),
+            text("header"),
+            one_of(&["header", "arrival"]),
+            format!(
+                "What the age of {sample} is counted from: header, the time of capture in header.stamp, or arrival, for a driver that \
+                 does not stamp its messages (header.stamp is zero); the time in transport is then not seen."
+            ),
+        ),
         declare(
             format!("{prefix}.max_age_ms"),
             Value::Double(max_age_ms),

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::encode::pose::PoseLayout;
 use super::encode::state::StateEncoder;
+use super::plausible::Plausible;
 use super::processor::Processor;
 use super::{Error, PolicySpec};
 use crate::message::PoseStampedView;
@@ -18,6 +19,7 @@ pub(super) struct State {
     joints: Vec<f32>,
     keys: Vec<Key>,
     encoder: StateEncoder,
+    plausible: Plausible,
     /// State in model units and order, before normalisation.
     raw: Vec<f32>,
     /// `[1, max_state_dim]`
@@ -78,7 +80,8 @@ impl State {
         let dims = [1, processor.max_state_dim];
         let tensor = HostTensor::zeros(DType::F32, &dims).ok_or(Error::Internal("f32 zeros"))?;
         let reader = StateReader::new(&maps)?;
-        Ok(Self { reader, joints: vec![0.0; read], keys, encoder, raw: vec![0.0; start], tensor })
+        let plausible = Plausible::new(processor);
+        Ok(Self { reader, joints: vec![0.0; read], keys, encoder, plausible, raw: vec![0.0; start], tensor })
     }
 
     /// State in model units, keys in model order.
@@ -107,6 +110,9 @@ impl State {
                 Source::Joints(read) => out.copy_from_slice(&self.joints[read.clone()]),
                 Source::Pose { input, layout } => read_pose(&observation.poses, input, *layout, out)?,
             }
+        }
+        if let Some(warning) = self.plausible.look(&self.raw) {
+            tracing::warn!("{warning}");
         }
         self.encoder.encode(&self.raw, self.tensor.as_f32_mut().unwrap_or_default())?;
         Ok(())

@@ -3,14 +3,14 @@
 use super::encode::image::{EvalTransform, image_tokens};
 use super::encode::resize::Size;
 use super::processor::Processor;
-use super::{Error, PolicySpec};
+use super::{Error, PolicySpec, frames};
 use crate::engine::Run;
 use crate::message::{CompressedImageView, FrameDecoder, ImageView, Pixels};
 use crate::observation::{CameraSample, Transport};
 use crate::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
 
 /// Name of the tensor of all views.
-const STACKED: &str = "pixels";
+pub(super) const STACKED: &str = "pixels";
 
 /// Every view of the policy, with what its frames are decoded and resampled through.
 pub(super) struct Views {
@@ -192,14 +192,7 @@ impl Slot {
     fn convert(&mut self, frame: &Pixels<'_>, tensor: &mut [f32]) -> Result<(), Error> {
         let fail = |reason: String| failure(&self.camera, reason);
         let Size { width, height } = self.size;
-        let found = self.transform.output_size(frame.width, frame.height).map_err(|error| fail(error.to_string()))?;
-        if found != self.size {
-            return Err(fail(format!(
-                "frames of {}x{} become {}x{}, but the policy was exported for {width}x{height}; set the camera to \
-                 the size that it was exported for",
-                frame.width, frame.height, found.width, found.height
-            )));
-        }
+        frames::expect(&self.transform, self.size, frame.width, frame.height).map_err(fail)?;
         let out = tensor.chunks_exact_mut(3 * height * width).nth(self.place);
         let out = out.ok_or(Error::Internal("a pixel tensor holds all its views"))?;
         self.transform.apply(frame, out).map(drop).map_err(|error| fail(error.to_string()))

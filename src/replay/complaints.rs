@@ -53,7 +53,11 @@ mod tests {
 
     #[test]
     fn a_reason_is_said_once_for_each_input_and_counted_at_the_end() {
-        let unstamped = |input: &str| Error::Unstamped { input: input.to_owned(), topic: "/t".to_owned() };
+        let unstamped = |input: &str| Error::Unstamped {
+            input: input.to_owned(),
+            topic: "/t".to_owned(),
+            parameter: "inputs.joints".to_owned(),
+        };
         let mut complaints = Complaints::default();
         (0..400).for_each(|_| complaints.take(0, &unstamped("front")));
         (0..2).for_each(|_| complaints.take(1, &unstamped("wrist")));

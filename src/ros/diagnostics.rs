@@ -24,7 +24,7 @@ use super::phase::Phase;
 use super::report::Report;
 use super::watch::Pulse;
 use crate::engine::memory::MemoryUse;
-use crate::observation::{EnableSwitch, InputStatistics, Inputs};
+use crate::observation::{Breach, EnableSwitch, InputStatistics, Inputs};
 use crate::parameters::Settings;
 use crate::policy::PolicySpec;
 use crate::session::{Control, MotionStatus};
@@ -46,6 +46,8 @@ struct Snapshot {
     policy: String,
     fingerprint: String,
     inputs: Vec<InputStatistics>,
+    /// What is wrong with the inputs, and whether it forbids inference.
+    faults: Vec<(Breach, bool)>,
     instruction: Option<Arc<str>>,
     report: Report,
     motion: Option<MotionStatus>,
@@ -103,6 +105,7 @@ impl Sources {
             motion: self.control.get().map(|control| control.status(&settings)),
             stop_waits: self.operator.is_waiting(),
             enable: self.inputs.enable_switch(),
+            faults: self.inputs.faults(now, &settings.rules),
             now,
             simulated: self.clock.simulated(),
             clock_jumps: self.inputs.clock_jumps(),

@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::stuck::StuckJoints;
 use crate::chunk::{
     self, JointBounds, Latencies, LimitCounts, Measured, Motion, NewChunk, Plan, PublishedRows, TrajectoryBuffer,
     TurnJump, Watchdog, WatchdogState,
@@ -31,6 +32,8 @@ pub struct Control {
     state: Mutex<State>,
     /// The latest plan: a slot of its own, locked for one clone of a pointer.
     plan: Mutex<Option<Arc<Plan>>>,
+    /// Locked by itself, or under no other lock.
+    stuck: Mutex<StuckJoints>,
 }
 
 #[derive(Debug)]
@@ -137,7 +140,13 @@ impl Control {
             forbidden: (!joints.is_empty()).then(|| NO_SETTINGS.into()),
             ending: false,
         };
-        Self { joints, sensor: Mutex::default(), state: Mutex::new(state), plan: Mutex::default() }
+        Self {
+            joints,
+            sensor: Mutex::default(),
+            stuck: Mutex::default(),
+            state: Mutex::new(state),
+            plan: Mutex::default(),
+        }
     }
 
     /// Takes over the limits of settings that changed.

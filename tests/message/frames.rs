@@ -93,10 +93,10 @@ fn depth_and_print_colours_are_refused_in_words() {
 
 #[test]
 fn a_frame_that_is_cut_anywhere_is_refused_and_the_next_one_is_read() {
-    for (name, bound) in [("progressive_420.jpg", 0), ("baseline_422.jpg", 0), ("rgba.png", 12)] {
+    for (name, bound) in [("progressive_420.jpg", 2), ("baseline_422.jpg", 2), ("restart.jpg", 2), ("rgba.png", 12)] {
         let whole = file(name);
         let mut decoder = FrameDecoder::new();
-        // The IEND chunk of a PNG (12 bytes) holds nothing that is needed.
+        // The IEND chunk of a PNG (12 bytes) and the end marker of a JPEG (2) hold nothing that is needed.
         for length in 0..whole.len() - bound {
             let cut = decoder.decode(&frame(&whole[..length])).map(|_| ());
             assert!(matches!(cut, Err(Error::Damaged { .. } | Error::Codec { .. })), "{name} cut to {length}: {cut:?}");
@@ -136,6 +136,61 @@ fn bytes_too_many_before_the_end_of_a_jpeg_do_no_harm() {
 }
 
 #[test]
+fn a_jpeg_without_its_end_marker_has_the_pixels_of_one_with_it() {
+    let mut decoder = FrameDecoder::new();
+    for name in ["camera.jpg", "baseline_444.jpg", "progressive_420.jpg", "restart.jpg", "grey.jpg"] {
+        let whole = file(name);
+        let expected = decoder.decode(&frame(&whole)).expect("good").data.to_vec();
+        for cut in [1, 2] {
+            let pixels =
+                decoder.decode(&frame(&whole[..whole.len() - cut])).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(pixels.data == expected, "{name} without its last {cut} bytes");
+        }
+    }
+}
+
+#[test]
+fn bytes_too_many_before_any_marker_of_a_jpeg_do_no_harm() {
+    let mut decoder = FrameDecoder::new();
+    for name in ["restart.jpg", "camera.jpg", "progressive_420.jpg"] {
+        let whole = file(name);
+        let expected = decoder.decode(&frame(&whole)).expect("good").data.to_vec();
+        // Not within a segment: what looks like a marker there is none, and no first marker is left to insert before.
+        let is_marker =
+            |pair: &[u8]| pair[0] == 0xff && matches!(pair[1], 0xc0 | 0xc2 | 0xc4 | 0xda | 0xdb | 0xd0..=0xd7 | 0xd9);
+        let markers: Vec<usize> =
+            whole.windows(2).enumerate().filter(|(_, pair)| is_marker(pair)).map(|(at, _)| at).collect();
+        assert!(markers.len() > 5, "{name}");
+        for at in markers {
+            let mut stray = whole.clone();
+            stray.splice(at..at, [0x12, 0x34]);
+            let pixels = decoder.decode(&frame(&stray)).unwrap_or_else(|error| panic!("{name}, at {at}: {error}"));
+            assert!(pixels.data == expected, "{name}, at {at}");
+        }
+    }
+}
+
+#[test]
+fn a_jpeg_with_bytes_too_many_is_refused_all_the_same_where_rows_are_missing() {
+    let whole = file("restart.jpg");
+    let restarts: Vec<usize> = whole
+        .windows(2)
+        .enumerate()
+        .filter(|(_, pair)| matches!(pair, [0xff, 0xd0..=0xd7]))
+        .map(|(at, _)| at)
+        .collect();
+    let mut stray = whole.clone();
+    stray.splice(restarts[0]..restarts[0], [0x12, 0x34]);
+    let mut decoder = FrameDecoder::new();
+    for length in restarts[1]..stray.len() - 2 {
+        decoder.decode(&frame(&stray[..length])).expect_err("cut short");
+    }
+    // A whole interval is gone, and the end marker is there.
+    stray.drain(restarts[2] + 2..restarts[3] + 2);
+    decoder.decode(&frame(&stray)).expect_err("rows are missing");
+}
+
+#[test]
 fn a_frame_of_too_many_pixels_is_refused_by_its_header() {
     let mut jpeg = file("camera.jpg");
     let sof = jpeg.windows(2).position(|marker| marker == [0xff, 0xc0]).expect("a baseline frame header");
@@ -168,7 +223,7 @@ fn first_bytes_decide_and_the_format_field_is_only_quoted() {
     let view = CompressedImageView { header: HeaderView::default(), format: "tiff", data: b"II*\0rest of it" };
     assert_eq!(
         FrameDecoder::new().decode(&view).expect_err("refused").to_string(),
-        "compressed image with format `tiff` begins with 49 49 2a 00 72 65 73 74, expected JPEG (ff d8 ff) or PNG \
+        "compressed image with format `tiff` begins with 49 49 2a 00 72 65 73 74 (TIFF), expected JPEG (ff d8 ff) or PNG \
          (89 50 4e 47 0d 0a 1a 0a)"
     );
     let empty = FrameDecoder::new().decode(&frame(&[])).expect_err("refused").to_string();

@@ -217,6 +217,7 @@ class Feed:
         self.stamp = stamp or (lambda: robot.node.get_clock().now().to_msg())
         self.cameras = set(CAMERAS)
         self.frozen = {}
+        self.stuck = set()
         self.joints = list(JOINTS)
         self.positions = {name: 0.1 * index for index, name in enumerate(JOINTS)}
         self.send_joints = True
@@ -240,7 +241,7 @@ class Feed:
         return sent
 
     def _samples(self, stamp):
-        samples = [(self._topics[camera], self._image(self.frozen.get(camera, stamp)))
+        samples = [(self._topics[camera], self._image(self.frozen.get(camera, stamp), camera in self.stuck))
                    for camera in CAMERAS if camera in self.cameras]
         if self.send_joints:
             message = JointState(name=list(self.joints), position=[self.positions[name] for name in self.joints])
@@ -248,11 +249,14 @@ class Feed:
             samples.append((self.joint_topic, message))
         return samples
 
-    def _image(self, stamp):
+    def _image(self, stamp, stuck=False):
+        """A picture with some noise, that differs from every other unless the camera is stuck."""
         width, height = 64, 48
         message = Image(width=width, height=height, encoding="rgb8", step=3 * width)
         message.header.stamp = stamp
-        message.data = bytes((x + self.brightness) % 256 for x in range(3 * width)) * height
+        noise = b"" if stuck else f"{stamp.sec}.{stamp.nanosec}".encode()
+        picture = bytes((x + self.brightness) % 256 for x in range(3 * width)) * height
+        message.data = picture[:len(picture) - len(noise)] + noise
         return message
 
     def freeze(self, camera):

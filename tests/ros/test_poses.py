@@ -113,7 +113,7 @@ def test_a_bad_pose_is_refused_counted_and_forbids_inference_in_words(robot, nod
         setattr(feed, field, bad)
         def refused():
             answer = robot.trigger("/eef/vla_trt/infer_once")
-            stale = "left_tool stale" in answer.message and reason in answer.message
+            stale = "left_tool stopped" in answer.message and reason in answer.message
             return not answer.success and stale
         wait_for(refused, lambda: robot.trigger("/eef/vla_trt/infer_once").message)
         def told():
@@ -131,7 +131,7 @@ def test_a_pose_that_stops_is_stale_and_comes_back(robot, node):
     with PoseFeed(robot, "/eef") as feed:
         wait_for(lambda: chunks, lambda: f"a chunk\n{node.log}")
         feed.send_pose = False
-        wait_for(lambda: "left_tool stale" in robot.trigger("/eef/vla_trt/infer_once").message, "the violation")
+        wait_for(lambda: "left_tool stopped" in robot.trigger("/eef/vla_trt/infer_once").message, "the violation")
         feed.send_pose = True
         count = len(chunks)
         wait_for(lambda: len(chunks) > count, "chunks again")

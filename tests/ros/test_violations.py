@@ -34,9 +34,9 @@ def skipping(start):
 
 
 @pytest.mark.parametrize(("spoil", "fault"), [
-    (lambda feed: feed.cameras.discard("left_wrist"), "left_wrist stale"),
+    (lambda feed: feed.cameras.discard("left_wrist"), "left_wrist stopped"),
     (lambda feed: feed.freeze("top"), "top frozen"),
-    (lambda feed: setattr(feed, "send_joints", False), "joints stale"),
+    (lambda feed: setattr(feed, "send_joints", False), "joints stopped"),
 ], ids=["a camera stops", "a camera repeats its stamp", "joint states stop"])
 def test_a_bad_input_forbids_inference_and_is_named(robot, skipping, spoil, fault):
     begun = len(skipping.lines)
@@ -96,7 +96,7 @@ def test_hold_publishes_nothing_new_and_says_so(robot, start):
         chunks = settled(node, "/hold", robot, feed)
         trajectories = robot.trajectories("/hold/vla_trt")
         feed.cameras.discard("top")
-        wait_for(lambda: any(s.name == "hold/vla_trt: inference" and "hold: top stale" in s.message
+        wait_for(lambda: any(s.name == "hold/vla_trt: inference" and "hold: top stopped" in s.message
                              for a in heard for s in a.status), "hold in diagnostics")
         count = len(trajectories)
         assert silence(chunks) and len(trajectories) == count

@@ -6,8 +6,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::message::{HeaderView, write};
-use crate::observation::{InputRule, JointNames, JointReading, OnViolation, Transport};
+use crate::observation::{InputRule, JointNames, JointReading, OnViolation, StampSource, Transport};
 use crate::time::Span;
+
+mod faults;
+mod joints;
 
 const TOP: usize = 0;
 const WRIST: usize = 1;
@@ -34,6 +37,7 @@ fn inputs() -> Inputs {
         kind: InputKind::Camera { transport: Transport::Raw },
         frame_id: String::new(),
         joints: JointNames::default(),
+        stamp_from: StampSource::Header,
     };
     let read = vec!["waist".to_owned(), "elbow".to_owned()];
     let names = JointNames { read, moved: vec!["finger".to_owned()] };
@@ -224,249 +228,6 @@ fn a_clock_that_goes_back_between_two_observations_is_noticed_from_the_arrivals(
 }
 
 #[test]
-fn joint_states_that_are_empty_not_finite_or_uneven_are_refused_with_the_reason_and_counted() {
-    let inputs = inputs();
-    let bad = [
-        (joints(ms(1), &[]), "found an empty JointState"),
-        (
-            joints(ms(1), &[0.0, f64::NAN]),
-            "expected a finite position of joint `elbow`, found NaN; its position before stays",
-        ),
-        (write::joint_state(header(ms(1)), &["waist", "b"], &[0.0], &[], &[]).into(), "found 2 names and 1 positions"),
-        (joints(ms(0), &[0.0, 0.0]), "expected the time of capture in header.stamp, found zero"),
-        (joints_named(ms(1), &["waist", "waist"], &[0.0, 0.0]), "the message has joint `waist` more than once"),
-        (Bytes::from_static(&[0, 1, 0]), "input `joints` on topic `/joint_states`"),
-    ];
-    for (i, (bytes, reason)) in bad.into_iter().enumerate() {
-        let error = inputs.offer(JOINTS, bytes, ms(1)).expect_err(reason).to_string();
-        assert!(error.contains(reason), "{error}");
-        let statistics = &inputs.statistics(ms(1000))[JOINTS];
-        assert_eq!((statistics.received, statistics.refused), (i as u64 + 1, i as u64 + 1));
-        assert_eq!(statistics.last_refusal.as_deref(), Some(error.as_str()));
-    }
-}
-
-#[test]
-fn a_refused_message_leaves_the_good_one_and_is_named_when_that_gets_old() {
-    let inputs = ready();
-    inputs.offer(JOINTS, joints(ms(1010), &[f64::NAN, 0.0]), ms(1011)).expect_err("NaN");
-    inputs.assemble(ms(1012), &rules()).expect("the good joint state is fresh still");
-    inputs.offer(TOP, image(ms(1100)), ms(1101)).expect("a good image");
-    inputs.offer(WRIST, image(ms(1100)), ms(1101)).expect("a good image");
-    let violation = inputs.assemble(ms(1110), &rules()).expect_err("old joints");
-    assert!(
-        violation
-            .to_string()
-            .contains("joints stopped: no joint state for 110 ms (at most 100 ms) of `waist` [last message refused:"),
-        "{violation}"
-    );
-    assert!(violation.to_string().contains("joint `waist`, found NaN"), "{violation}");
-}
-
-#[test]
-fn a_joint_that_is_not_finite_keeps_its_good_position_and_the_others_go_on() {
-    let inputs = ready();
-    inputs.offer(JOINTS, joints(ms(1050), &[f64::NAN, 0.7]), ms(1051)).expect_err("waist is NaN");
-    let observation = inputs.assemble(ms(1052), &rules()).expect("waist is fresh still");
-    assert_eq!((positions(&observation), observation.stamp), (vec![Some(0.1), Some(0.7), None], ms(1000)));
-    inputs.offer(JOINTS, joints_named(ms(1060), &["wheel"], &[f64::NAN]), ms(1061)).expect("no joint of the policy");
-    let joints = &inputs.statistics(ms(1062))[JOINTS];
-    assert_eq!((joints.received, joints.used, joints.refused, joints.unneeded), (3, 1, 1, 1));
-}
-
-#[test]
-fn joint_states_of_several_publishers_are_merged_and_the_oldest_joint_read_counts() {
-    let inputs = ready();
-    for i in 0..20 {
-        let at = 1010 + 20 * i;
-        offer_cameras(&inputs, at);
-        // The elbow's publisher is 5 ms behind, by stamp and by arrival order.
-        inputs.offer(JOINTS, joints_named(ms(at), &["waist", "wheel"], &[at as f64, 0.0]), ms(at + 1)).expect("waist");
-        inputs
-            .offer(JOINTS, joints_named(ms(at - 5), &["elbow", "finger"], &[-at as f64, 0.5]), ms(at + 2))
-            .expect("elbow");
-        let observation = inputs.assemble(ms(at + 4), &rules()).expect("both are fresh");
-        assert_eq!(observation.stamp, ms(at - 5));
-        assert_eq!(positions(&observation), [Some(at as f64), Some(-at as f64), Some(0.5)]);
-    }
-    let joints = &inputs.statistics(ms(1400))[JOINTS];
-    // The first message, of both joints, was replaced by two others before it was used.
-    assert_eq!((joints.received, joints.used, joints.overwritten, joints.out_of_order), (41, 40, 1, 0));
-    assert_eq!(joints.shared_joints, [""; 0]);
-}
-
-#[test]
-fn a_joint_whose_publisher_stopped_is_named_while_the_others_go_on() {
-    let inputs = ready();
-    for at in (1010..1200).step_by(10) {
-        offer_cameras(&inputs, at);
-        inputs.offer(JOINTS, joints_named(ms(at), &["waist"], &[0.1]), ms(at)).expect("waist");
-    }
-    let violation = inputs.assemble(ms(1200), &rules()).expect_err("the elbow is old").to_string();
-    assert_eq!(violation, "joints stopped: no joint state for 200 ms (at most 100 ms) of `elbow`");
-}
-
-#[test]
-fn a_joint_that_was_never_published_is_named_with_what_there_is() {
-    let inputs = inputs();
-    inputs.set_instruction("go");
-    offer_cameras(&inputs, 1000);
-    inputs.offer(JOINTS, joints_named(ms(1000), &["Elbow", "wheel"], &[0.0, 0.0]), ms(1001)).expect("not ours");
-    inputs.offer(JOINTS, joints_named(ms(1000), &["waist"], &[0.0]), ms(1001)).expect("waist");
-    let violation = inputs.assemble(ms(1002), &rules()).expect_err("no elbow").to_string();
-    assert_eq!(
-        violation,
-        "joints missing: no position of `elbow` yet (other messages have `Elbow`, `wheel`); publish them on \
-         inputs.joints.topic, or set state.<key>.joints to the names that the robot publishes"
-    );
-}
-
-#[test]
-fn a_joint_that_is_only_moved_is_kept_and_its_absence_or_age_forbids_nothing() {
-    let inputs = ready();
-    inputs.offer(JOINTS, joints_named(ms(500), &["finger"], &[0.5]), ms(1001)).expect("finger");
-    let observation = inputs.assemble(ms(1010), &rules()).expect("both joints read are fresh");
-    assert_eq!((positions(&observation)[2], observation.stamp), (Some(0.5), ms(1000)));
-}
-
-#[test]
-fn endless_new_joint_names_do_not_make_anything_grow() {
-    let inputs = ready();
-    for i in 0..5000 {
-        inputs.offer(JOINTS, joints_named(ms(1000 + i), &[&format!("j{i}")], &[0.0]), ms(1000 + i)).expect("not ours");
-    }
-    let mut sample = JointSample::default();
-    assert!(inputs.read_joints(&mut sample));
-    assert_eq!((sample.joints.len(), sample.readings.len()), (3, 3));
-}
-
-#[test]
-fn the_newest_positions_are_read_without_an_observation_and_only_when_something_is_new() {
-    let inputs = ready();
-    let mut sample = JointSample::default();
-    assert!(inputs.read_joints(&mut sample));
-    let reading = |position, stamp, since| Some(JointReading { position, stamp: ms(stamp), since: ms(since) });
-    assert_eq!(sample.readings, [reading(0.1, 1000, 1000), reading(0.2, 1000, 1000), None]);
-    assert_eq!((&*sample.joints[0], sample.stamp), ("waist", ms(1000)));
-    let before = sample.sequence;
-    inputs.read_joints(&mut sample);
-    assert_eq!(sample.sequence, before);
-    inputs.offer(JOINTS, joints(ms(1010), &[0.1, 0.3]), ms(1010)).expect("a good message");
-    inputs.read_joints(&mut sample);
-    assert_eq!(sample.readings, [reading(0.1, 1010, 1000), reading(0.3, 1010, 1010), None]);
-    assert!(sample.sequence > before);
-    assert!(!poses().read_joints(&mut sample), "no input of joint states");
-}
-
-#[test]
-fn a_joint_in_messages_of_two_publishers_is_reported() {
-    let inputs = ready();
-    for i in 1..20 {
-        inputs.offer(JOINTS, joints(ms(1000 + 10 * i), &[0.1, 0.2]), ms(1000 + 10 * i)).expect("both joints");
-        inputs
-            .offer(JOINTS, joints_named(ms(1005 + 10 * i), &["elbow"], &[0.9]), ms(1005 + 10 * i))
-            .expect("the elbow");
-    }
-    assert_eq!(inputs.statistics(ms(1200))[JOINTS].shared_joints, ["elbow"]);
-}
-
-#[test]
-fn joints_ahead_of_a_lagging_clock_are_taken_up_once_the_clock_is_there() {
-    let inputs = ready();
-    inputs.offer(JOINTS, joints(ms(1090), &[0.5, 0.6]), ms(1050)).expect("a good message");
-    offer_cameras(&inputs, 1060);
-    assert_eq!(words(inputs.assemble(ms(1062), &rules())), ["joints future"]);
-    let observation = inputs.assemble(ms(1070), &rules()).expect("reached within the tolerance");
-    assert_eq!(positions(&observation)[..2], [Some(0.5), Some(0.6)]);
-    let joints = &inputs.statistics(ms(1070))[JOINTS];
-    assert_eq!((joints.received, joints.used, joints.overwritten, joints.future), (2, 1, 1, 0));
-}
-
-#[test]
-fn a_joint_driver_whose_clock_was_set_back_is_followed_again() {
-    let inputs = ready();
-    for i in 0..5 {
-        inputs.offer(JOINTS, joints(ms(500 + i), &[0.5, 0.6]), ms(1005 + i)).expect("a good message");
-    }
-    let mut sample = JointSample::default();
-    inputs.read_joints(&mut sample);
-    assert_eq!((sample.stamp, inputs.statistics(ms(1010))[JOINTS].restarts), (ms(504), 1));
-}
-
-#[test]
-fn two_threads_that_read_the_clock_in_turn_do_not_set_it_back() {
-    let inputs = ready();
-    inputs.assemble(ms(1000), &rules()).expect("fresh");
-    inputs.offer(TOP, image(ms(1034)), ms(1035)).expect("a good image");
-    inputs.check(ms(1035), &rules()).expect("fresh");
-    // This thread was held up for 25 ms after it had read the clock; a frame came meanwhile.
-    inputs.assemble(ms(1010), &rules()).expect("time has not gone back");
-    inputs.assemble(ms(1060), &rules()).expect("fresh");
-    inputs.check(ms(1012), &rules()).expect("time has not gone back");
-    assert_eq!(inputs.clock_jumps(), 0);
-}
-
-#[test]
-fn a_check_waits_for_no_assembly() {
-    let inputs = ready();
-    let assembling = lock(&inputs.assembly);
-    inputs.check(ms(1010), &rules()).expect("fresh");
-    drop(assembling);
-}
-
-#[test]
-fn a_dead_camera_has_stopped_before_it_is_out_of_step() {
-    let inputs = ready();
-    let mut wide = rules();
-    wide.per_input[TOP].max_age = span(200);
-    for i in 1..40 {
-        let at = 1000 + 20 * i;
-        if i < 20 {
-            inputs.offer(TOP, image(ms(at)), ms(at + 3)).expect("a good image");
-        }
-        inputs.offer(WRIST, image(ms(at)), ms(at + 3)).expect("a good image");
-        inputs.offer(JOINTS, joints(ms(at), &[0.1, 0.2]), ms(at + 3)).expect("a good joint state");
-        let Err(violation) = inputs.assemble(ms(at + 4), &wide) else { continue };
-        let age = at + 4 - 1380;
-        let limit = if age > 200 { 200 } else { 50 };
-        assert_eq!(violation.to_string(), format!("top stopped: no frame for {age} ms (at most {limit} ms)"));
-    }
-    assert_eq!(inputs.statistics(ms(1900))[TOP].rate.map(|rate| rate.arrival_hz), Some(0.0));
-}
-
-#[test]
-fn a_camera_that_sends_the_same_frame_under_fresh_stamps_is_stuck() {
-    let stuck = |after: i64, still: bool| {
-        let inputs = ready();
-        let mut rules = rules();
-        rules.per_input[TOP].stuck_after = span(after);
-        for at in (1040..4000).step_by(40) {
-            let other = write::image(header(ms(at)), 2, 1, "rgb8", 6, &[(at / 40 % 256) as u8; 6]).into();
-            inputs.offer(TOP, if still { image(ms(at)) } else { other }, ms(at)).expect("a good image");
-            inputs.offer(WRIST, image(ms(at)), ms(at)).expect("a good image");
-            inputs.offer(JOINTS, joints(ms(at), &[0.1, 0.2]), ms(at)).expect("a good joint state");
-            if let Err(violation) = inputs.check(ms(at), &rules) {
-                assert_eq!(inputs.assemble(ms(at), &rules), Err(violation.clone()));
-                inputs
-                    .offer(TOP, write::image(header(ms(at + 1)), 2, 1, "rgb8", 6, &[9; 6]).into(), ms(at + 1))
-                    .expect("image");
-                inputs.check(ms(at + 2), &rules).expect("the camera moves again");
-                return Some((at, violation.to_string()));
-            }
-        }
-        None
-    };
-    let (at, words) = stuck(2000, true).expect("stuck");
-    assert_eq!(at, 3000);
-    assert_eq!(
-        words,
-        "top stuck: 51 frames in a row are the same, bit by bit, for 2000 ms (at most 2000 ms, \
-         inputs.cameras.top.stuck_after_ms): restart the camera"
-    );
-    assert_eq!((stuck(2000, false), stuck(0, true)), (None, None));
-}
-
-#[test]
 fn the_latest_instruction_wins_and_an_empty_one_forbids_inference() {
     let inputs = ready();
     inputs.offer(INSTRUCTION, write::text("put it down").into(), ms(1004)).expect("a good string");
@@ -502,6 +263,7 @@ fn poses() -> Inputs {
         kind,
         frame_id: frame_id.into(),
         joints: JointNames::default(),
+        stamp_from: StampSource::Header,
     };
     let inputs = Inputs::new(vec![
         spec("top", InputKind::Camera { transport: Transport::Raw }, ""),

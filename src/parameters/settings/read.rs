@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{EngineSettings, LimitsFrom, MemorySettings, Settings, StageSettings};
 use crate::engine::EngineKind;
 use crate::observation::{
-    InputKind, InputRule, InputSpec, JointMap, JointNames, OnViolation, PoseMap, Rules, Transport,
+    InputKind, InputRule, InputSpec, JointMap, JointNames, OnViolation, PoseMap, Rules, StampSource, Transport,
 };
 use crate::parameters::description::RobotDescription;
 use crate::parameters::error::{Error, Origin, Problems};
@@ -150,11 +150,11 @@ impl Reader<'_> {
                 _ => Transport::Raw,
             };
             let spec = self.input(camera, &prefix, InputKind::Camera { transport });
-            inputs.push((spec, self.rule(&prefix)));
+            inputs.push((spec, self.stuck_rule(&prefix)));
         }
         if joints != JointNames::default() {
             let spec = InputSpec { joints, ..self.input("joints", "inputs.joints", InputKind::Joints) };
-            inputs.push((spec, self.rule("inputs.joints")));
+            inputs.push((spec, self.stuck_rule("inputs.joints")));
         }
         for (index, PoseMap { input, .. }) in poses.iter().enumerate() {
             // Several keys may take one pose.
@@ -174,7 +174,12 @@ impl Reader<'_> {
 
     fn input(&mut self, name: &str, prefix: &str, kind: InputKind) -> InputSpec {
         let topic = self.text(&format!("{prefix}.topic"));
-        InputSpec { name: name.to_owned(), topic, kind, frame_id: String::new(), joints: JointNames::default() }
+        let stamp_from = match kind.is_stamped().then(|| self.text(&format!("{prefix}.stamp"))).as_deref() {
+            Some("arrival") => StampSource::Arrival,
+            _ => StampSource::Header,
+        };
+        let (name, frame_id, joints) = (name.to_owned(), String::new(), JointNames::default());
+        InputSpec { name, topic, kind, frame_id, joints, stamp_from }
     }
 
     fn rules(&mut self, per_input: Vec<InputRule>) -> Rules {
@@ -189,6 +194,12 @@ impl Reader<'_> {
             future_tolerance: Span::from_millis(self.double("inputs.future_tolerance_ms")),
             enable_max_age: Span::from_millis(self.double("inputs.enable.max_age_ms")),
         }
+    }
+
+    /// As [`Self::rule`], for inputs that can get stuck.
+    fn stuck_rule(&mut self, prefix: &str) -> InputRule {
+        let stuck_after = Span::from_millis(self.double(&format!("{prefix}.stuck_after_ms")));
+        InputRule { stuck_after, ..self.rule(prefix) }
     }
 
     fn rule(&mut self, prefix: &str) -> InputRule {

@@ -8,7 +8,7 @@ use crate::engine::{HostCopy, StageReport};
 use crate::observation::{InputKind, InputSpec, InputStatistics};
 use crate::ros::phase::{Phase, brief};
 use crate::ros::report::{Trouble, TroubleKind};
-use crate::time::{Span, Stamp};
+use crate::time::Stamp;
 
 mod motion;
 
@@ -31,9 +31,8 @@ pub fn all(snapshot: &Snapshot) -> [Status; 6] {
 fn inputs(snapshot: &Snapshot) -> Status {
     let mut status = Status::new("inputs");
     status.summary("every input is fresh");
-    let rules = &snapshot.settings.rules;
     let mut losing = false;
-    for (index, (spec, input)) in snapshot.settings.inputs.iter().zip(&snapshot.inputs).enumerate() {
+    for (spec, input) in snapshot.settings.inputs.iter().zip(&snapshot.inputs) {
         if spec.kind == InputKind::Instruction {
             match &snapshot.instruction {
                 Some(instruction) => status.value("instruction", instruction),
@@ -44,12 +43,15 @@ fn inputs(snapshot: &Snapshot) -> Status {
                 }
             }
         } else {
-            let rule = rules.of(index);
-            let severity = if rule.required { Severity::Error } else { Severity::Warn };
-            age(&mut status, severity, rule.max_age, input, snapshot.now);
+            status.millis(&format!("{} age", input.name), input.age_at(snapshot.now));
         }
         losing |= rate(&mut status, spec, input);
         counters(&mut status, input);
+    }
+    for (fault, forbids) in &snapshot.faults {
+        let severity = if *forbids { Severity::Error } else { Severity::Warn };
+        let topic = snapshot.inputs.iter().find(|input| input.name == fault.input).map_or("", |input| &input.topic);
+        status.raise(severity, format!("{fault}, on {topic}"));
     }
     if losing {
         status.raise(Severity::Warn, LOSS_HINT);
@@ -83,19 +85,6 @@ fn enable(status: &mut Status, snapshot: &Snapshot) {
     status.value("enable received", switch.received);
 }
 
-fn age(status: &mut Status, severity: Severity, max_age: Span, input: &InputStatistics, now: Stamp) {
-    let age = input.age_at(now);
-    status.millis(&format!("{} age", input.name), age);
-    match age {
-        None => status.raise(severity, format!("{}: nothing usable yet on {}", input.name, input.topic)),
-        Some(age) if age > max_age => {
-            let text = format!("{}: {:.0} ms old, at most {:.0} ms", input.name, age.millis(), max_age.millis());
-            status.raise(severity, text);
-        }
-        Some(_) => {}
-    }
-}
-
 /// Shows the rates; true when a camera's frames get lost.
 fn rate(status: &mut Status, spec: &InputSpec, input: &InputStatistics) -> bool {
     let Some(rate) = input.rate else { return false };
@@ -119,8 +108,14 @@ fn counters(status: &mut Status, input: &InputStatistics) {
         ("out of order", input.out_of_order),
         ("repeated stamp", input.repeated),
         ("stamp ahead of now", input.future),
+        ("without needed joints", input.unneeded),
     ] {
         status.value(format!("{name} {key}"), count);
+    }
+    if !input.shared_joints.is_empty() {
+        let joints = input.shared_joints.join(", ");
+        let text = format!("{name}: several publishers on {} send {joints}; the freshest stamp wins", input.topic);
+        status.raise(Severity::Warn, text);
     }
     if let Some(reason) = &input.last_refusal {
         status.value(format!("{name} last refusal"), reason);

@@ -9,7 +9,7 @@ use crate::engine::LoadEvent;
 use crate::engine::memory::mib;
 use crate::parameters::PolicyShape;
 use crate::policy::spec::POLICY_FILE;
-use crate::policy::{PolicySpec, Progress};
+use crate::policy::{FrameSizes, PolicySpec, Progress};
 use crate::ros::phase::Phase;
 use crate::ros::report::Engines;
 use crate::session::{self, Session};
@@ -41,6 +41,9 @@ pub(super) fn load(folder: &Path, shape: &PolicyShape, shared: &Shared) -> Resul
     shared.phase.set(Phase::Planning);
     let settings = shared.settings.get();
     let spec = described(folder, shape).map_err(Error::Description)?;
+    // Frames of another size are refused as they arrive, and the input is in error before anything is inferred.
+    let frames = FrameSizes::load(&spec).map_err(|error| Error::Description(error.to_string()))?;
+    shared.inputs.set_frame_check(frames.into_check());
     let mut progress = |step: Progress| tell(shared, &step);
     let session = Session::load(spec, &settings, &mut progress)?;
     let policy = session.policy();

@@ -122,12 +122,13 @@ impl Control {
         if let Some(watched) = self.watch_joints(now, inputs, settings, out) {
             return watched;
         }
+        self.watch_stuck_joints(now, inputs, settings);
         let rules = &settings.rules;
         let checked = match self.poll_armed(now, settings) {
             false => Ok(()),
             // The rules of the other inputs are kept by the next inference.
             true if rules.on_violation == OnViolation::Skip => inputs.check_enable(now, rules),
-            true => inputs.check(now, rules),
+            true => inputs.check(now, rules).and_then(|()| self.check_joints(now)),
         };
         let Err(violation) = checked else { return Watched::default() };
         let braked = self.brake(now, violation.action(rules), &violation, settings, out);

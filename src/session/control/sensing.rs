@@ -140,6 +140,30 @@ impl Control {
         Some(Watched { braked, violation: None })
     }
 
+    /// Whether the joint states went with the plan at the last call of [`Control::watch`]: those of a driver that is stuck repeat bit by
+    /// bit while the plan moves the joints. In a replay, where nothing follows the plan, nobody watches.
+    ///
+    /// # Errors
+    /// The violation, when `inputs.joints.stuck_after_ms` has passed, and until the joint states change again.
+    pub fn check_joints(&self, now: Stamp) -> Result<(), Violation> {
+        match lock(&self.stuck).found() {
+            None => Ok(()),
+            Some(breach) => Err(Violation { at: now, breaches: vec![breach] }),
+        }
+    }
+
+    pub(super) fn watch_stuck_joints(&self, now: Stamp, inputs: &Inputs, settings: &Settings) {
+        let plan = self.plan().filter(|_| self.state().is_moving());
+        let input = settings.inputs.iter().position(|input| input.kind == InputKind::Joints);
+        let after = input.map_or(Span::ZERO, |input| settings.rules.of(input).stuck_after);
+        let mut stuck = lock(&self.stuck);
+        match plan.filter(|_| after > Span::ZERO) {
+            Some(plan) => stuck.look(now, inputs, &self.joints, &plan, after),
+            None if after > Span::ZERO => stuck.rest(inputs),
+            None => stuck.reset(),
+        }
+    }
+
     /// A jump in words.
     pub(super) fn describe_jump(&self, jump: &TurnJump) -> String {
         let TurnJump { joint, from, to, within } = *jump;

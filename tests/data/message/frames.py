@@ -42,6 +42,7 @@ saved = {
     "progressive_420.jpg": (photo, {"quality": 70, "subsampling": 2, "progressive": True}),
     "baseline_422.jpg": (photo, {"quality": 90, "subsampling": 1}),
     "baseline_444.jpg": (photo, {"quality": 95, "subsampling": 0}),
+    "restart.jpg": (photo, {"quality": 85, "subsampling": 1, "restart_marker_blocks": 2}),
     "cmyk.jpg": (photo.convert("CMYK"), {"quality": 80}),
     "rgb.png": (photo, {}),
     "rgba.png": (Image.merge("RGBA", (*photo.split(), alpha)), {}),
