@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use super::Outcome;
-use super::settings::PolicyArgs;
+use super::settings::{BagArgs, PolicyArgs};
 use super::verify::{bar, show};
 use crate::calibrate::{self, Recorded};
 use crate::engine::Stage;
@@ -21,8 +21,8 @@ use crate::verify::{self, Networks, Options};
 /// observations of one instruction have one.
 #[derive(clap::Args, Debug)]
 pub struct Calibrate {
-    /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
-    bag: PathBuf,
+    #[command(flatten)]
+    bag: BagArgs,
     #[command(flatten)]
     policy: PolicyArgs,
     /// Most observations to run on, spread evenly over the bag.
@@ -58,7 +58,7 @@ pub fn run(args: &Calibrate) -> anyhow::Result<Outcome> {
     let base = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = Staging::scratch(&base.join("vla_trt_calibrate"))?;
     let options = Options {
-        bag: args.bag.clone(),
+        bag: args.bag.source(),
         observations: usize::from(args.observations),
         stages: Some(names.clone()),
         inner: 0,
@@ -76,7 +76,7 @@ pub fn run(args: &Calibrate) -> anyhow::Result<Outcome> {
     });
     bar.finish_and_clear();
     print(&written?);
-    println!("{} observations of {} -> {}", captured.observations(), args.bag.display(), args.output.display());
+    println!("{} observations of {} -> {}", captured.observations(), args.bag.bag.display(), args.output.display());
     Ok(Outcome::Success)
 }
 

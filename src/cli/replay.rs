@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
-use super::settings::PolicyArgs;
+use super::settings::{BagArgs, PolicyArgs};
 use crate::engine::LoadEvent;
 use crate::engine::memory::mib;
 use crate::policy::{PolicySpec, Progress};
@@ -19,8 +19,8 @@ use crate::time::Span;
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 the chunks differ from the golden ones.
 #[derive(clap::Args, Debug)]
 pub struct Replay {
-    /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
-    bag: PathBuf,
+    #[command(flatten)]
+    bag: BagArgs,
     #[command(flatten)]
     policy: PolicyArgs,
     /// Latency between inference and publication to assume.
@@ -57,7 +57,7 @@ pub fn run(args: &Replay) -> anyhow::Result<Outcome> {
     let mut session = Session::load(spec, &settings, &mut |progress| bar.set_message(describe(&progress)))?;
     bar.set_message("replay");
     let options = replay::Options {
-        bag: args.bag.clone(),
+        bag: args.bag.source(),
         output: args.output.clone(),
         latency: Span::from_millis(args.latency_ms),
         golden: args.golden.clone().map(|file| (file, args.tolerance)),
