@@ -60,6 +60,8 @@ pub struct LoadOptions {
     pub poses: Vec<PoseMap>,
     /// Joints of each action key that moves joints, in model order.
     pub action: Vec<JointMap>,
+    /// What a row of each action key with `rep: DELTA` is, where it is not as policy.yaml says.
+    pub deltas: BTreeMap<String, processor::DeltaRows>,
     /// Step count to warm up with.
     pub denoise_steps: u32,
     /// Threads of one inference on the CPU.
@@ -194,9 +196,14 @@ impl Policy {
     ) -> Result<Self, Error> {
         progress(Progress::Planning);
         let spec = with_true_fingerprint(spec)?;
-        let processor =
-            processor::Processor::load(&spec.processor.config, &spec.processor.statistics, &spec.processor.embodiment)?;
+        let files = &spec.processor;
+        let mut processor = processor::Processor::load(&files.config, &files.statistics, &files.embodiment)?;
         error::agree(&spec, &processor)?;
+        let mut deltas = spec.action.deltas.clone();
+        deltas.extend(options.deltas.iter().map(|(key, rows)| (key.clone(), *rows)));
+        processor
+            .set_deltas(&deltas, |key, rows| format!("action.{key}.delta: {rows}"))
+            .map_err(|problems| Error::Deltas { problems })?;
         let stages = stages(&spec, &options)?;
         let pipeline = load(&stages, &host_specs(&spec), progress)?;
         let host_inputs = pipeline.host_inputs();

@@ -1,7 +1,7 @@
 //! What the parameters need to know of a policy.
 
 use crate::policy::PolicySpec;
-use crate::policy::processor::{Processor, ProcessorError};
+use crate::policy::processor::{DeltaRows, Processor, ProcessorError};
 use crate::time::Span;
 
 /// Names and sizes of a policy that decide which parameters there are and what they allow.
@@ -15,6 +15,8 @@ pub struct PolicyShape {
     pub action_keys: Vec<(String, usize)>,
     /// Those of them that are an end effector's.
     pub eef_actions: Vec<EefAction>,
+    /// Those of them that predict deltas, and what policy.yaml says of their rows.
+    pub deltas: Vec<(String, Option<DeltaRows>)>,
     /// Stage names, in run order.
     pub stages: Vec<String>,
     /// Numbers of denoising steps that the policy was exported for.
@@ -49,11 +51,13 @@ impl PolicyShape {
         let eef_actions = processor.action.iter().filter_map(|key| {
             Some(EefAction { key: key.name.clone(), columns: key.eef_columns()?, relative: key.is_relative_pose() })
         });
+        let deltas = processor.action.iter().filter(|key| key.delta().is_some());
         Ok(Self {
             cameras: spec.cameras.clone(),
             state: spec.state.clone(),
             action_keys: spec.action.keys.clone(),
             eef_actions: eef_actions.collect(),
+            deltas: deltas.map(|key| (key.name.clone(), spec.action.deltas.get(&key.name).copied())).collect(),
             stages: spec.stage_names(),
             denoise_steps: spec.denoise.steps.clone(),
             default_steps: spec.denoise.default,

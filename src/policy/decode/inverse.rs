@@ -5,7 +5,8 @@ use super::{ActionDecoder, DecodeError, Key, POSE, Pose, PoseFormat, Reference};
 impl ActionDecoder {
     /// The other way round: `decoded` `[n, values of a decoded row]`, in the model's units and expressed against `raw_state`
     /// into the first `n` rows of `actions` `[horizon, max_action_dim]`. Columns that no key has stay as they are. A value
-    /// that the key's scaling cannot reach becomes the nearest that it can.
+    /// that the key's scaling cannot reach becomes the nearest that it can; of cumulative deltas the rows after it make up for
+    /// what is missing.
     ///
     /// # Errors
     /// [`DecodeError::Length`] when a slice has another length or holds more rows than are used of a prediction,
@@ -22,11 +23,21 @@ impl ActionDecoder {
         self.check(actions.len(), raw_state.len(), most)?;
         for key in &self.keys {
             let physical = &mut self.physical[..key.from.len()];
+            let sum = &mut self.sum[..key.from.len()];
+            key.start(raw_state, sum);
             let frame = key.frame(raw_state)?;
             let rows = decoded.chunks_exact(self.width).zip(actions.chunks_exact_mut(self.dims));
             for (row, (decoded, predicted)) in rows.enumerate() {
                 key.unconvert(row, &decoded[key.to.clone()], frame.as_ref(), raw_state, physical)?;
-                key.scaling.invert(row, physical, &mut predicted[key.from.clone()]);
+                let predicted = &mut predicted[key.from.clone()];
+                if matches!(key.reference, Reference::Start(_)) {
+                    physical.iter_mut().zip(&*sum).for_each(|(value, sum)| *value -= sum);
+                    key.scaling.invert(row, physical, predicted);
+                    key.scaling.apply(row, predicted, physical);
+                    sum.iter_mut().zip(&*physical).for_each(|(sum, value)| *sum += value);
+                } else {
+                    key.scaling.invert(row, physical, predicted);
+                }
             }
         }
         Ok(())
