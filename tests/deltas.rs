@@ -49,7 +49,7 @@ fn policy() -> (TempDir, PathBuf) {
     edit("statistics.json", &|json| {
         for arm in ARMS {
             let values = &mut json[EMBODIMENT.0]["action"][arm];
-            (values["min"], values["max"]) = (json!([-0.01; ARM]), json!([0.01; ARM]));
+            (values["min"], values["max"]) = (json!(vec![-0.01; ARM]), json!(vec![0.01; ARM]));
         }
     });
     let deltas = [DeltaRows::Cumulative, DeltaRows::FromState];
