@@ -316,7 +316,7 @@ impl Policy {
         self.pipeline.read(&self.output, &mut self.given.actions)?;
         timings.run = running.elapsed();
         let decoding = Instant::now();
-        self.decode(chunk)?;
+        self.decode(chunk, guide.map_or(0, |guide| guide.frozen))?;
         if let Some(guide) = guide {
             // Also where the policy's ranges do not reach them.
             let frozen = guide.frozen.saturating_mul(chunk.width());
@@ -373,10 +373,12 @@ impl Policy {
         Ok(())
     }
 
-    fn decode(&mut self, chunk: &mut Chunk) -> Result<(), Error> {
+    /// `kept`: rows of the guide that the chunk begins with.
+    fn decode(&mut self, chunk: &mut Chunk, kept: usize) -> Result<(), Error> {
         let actions = self.given.actions.as_f32().unwrap_or_default();
         chunk.values.resize(chunk.rows * chunk.names.len(), 0.0);
-        self.decoder.decode(actions, self.state.raw(), &mut chunk.values)?;
+        let kept = self.guiding.kept(kept, self.columns.names.len());
+        self.decoder.decode_after(kept, actions, self.state.raw(), &mut chunk.values)?;
         self.columns.to_joints(&mut chunk.values);
         Ok(())
     }

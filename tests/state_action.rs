@@ -172,6 +172,20 @@ fn rows_that_cumulative_deltas_cannot_reach_at_once_are_caught_up_with_by_the_ro
     assert_eq!(found, [[0.0, 100.5, 200.25], [0.0, 100.75, 200.5], [0.0, 100.5, 200.25]].concat());
 }
 
+#[test]
+fn cumulative_deltas_after_rows_that_are_kept_go_on_from_the_last_of_those() {
+    let mut decoder = ActionDecoder::new(&deltas(DeltaRows::Cumulative)).expect("a decoder");
+    let raw = [77.0, 100.0, 200.0];
+    // Promised before the arm was pushed: no delta of 0.5 gets there from its state.
+    let rows = [[0.0, 103.0, 200.25], [0.0, 103.25, 200.25]].concat();
+    let mut predicted = halves();
+    decoder.encode_after(1, &rows, &raw, &mut predicted).expect("encodes");
+    assert_eq!(predicted[16..19], [0.0, 0.5, 0.0], "the second row is a quarter from the first, which is kept");
+    let mut out = vec![f32::NAN; ROWS * 3];
+    decoder.decode_after(&rows[..3], &predicted, &raw, &mut out).expect("decodes");
+    assert_eq!(out[3..], [0.0, 103.25, 200.25, -0.125, 103.125, 200.125]);
+}
+
 /// A quarter turn about z at (1, 2, 3), and the gripper before it.
 const REFERENCE: [f32; 10] = [0.25, 1.0, 2.0, 3.0, 0.0, -1.0, 0.0, 1.0, 0.0, 0.0];
 

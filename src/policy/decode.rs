@@ -141,6 +141,21 @@ impl ActionDecoder {
     /// [`DecodeError::Length`] when a slice has another length, [`DecodeError::Reference`] and
     /// [`DecodeError::Rotation`] for a pose that is none; `out` is then meaningless.
     pub fn decode(&mut self, actions: &[f32], raw_state: &[f32], out: &mut [f32]) -> Result<(), DecodeError> {
+        self.decode_after(&[], actions, raw_state, out)
+    }
+
+    /// As [`Self::decode`], for a chunk that begins with the decoded rows `kept`: cumulative deltas after them go on from the last
+    /// of those, whatever their own predictions add up to.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_after(
+        &mut self,
+        kept: &[f32],
+        actions: &[f32],
+        raw_state: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), DecodeError> {
         self.check(actions.len(), raw_state.len(), out.len())?;
         if self.width == 0 {
             return Ok(());
@@ -155,7 +170,11 @@ impl ActionDecoder {
             {
                 key.scaling.apply(row, &predicted[key.from.clone()], physical);
                 if matches!(key.reference, Reference::Start(_)) {
-                    sum.iter_mut().zip(&*physical).for_each(|(sum, value)| *sum += value);
+                    let row = row * self.width;
+                    match kept.get(row + key.to.start..row + key.to.end) {
+                        Some(kept) => sum.iter_mut().zip(kept).for_each(|(sum, &value)| *sum = f64::from(value)),
+                        None => sum.iter_mut().zip(&*physical).for_each(|(sum, value)| *sum += value),
+                    }
                     physical.copy_from_slice(sum);
                 }
                 key.convert(row, physical, frame.as_ref(), raw_state, &mut decoded[key.to.clone()])?;

@@ -12,6 +12,21 @@ impl ActionDecoder {
     /// [`DecodeError::Length`] when a slice has another length or holds more rows than are used of a prediction,
     /// [`DecodeError::Reference`] and [`DecodeError::Rotation`] for a pose that is none; `actions` is then meaningless.
     pub fn encode(&mut self, decoded: &[f32], raw_state: &[f32], actions: &mut [f32]) -> Result<(), DecodeError> {
+        self.encode_after(0, decoded, raw_state, actions)
+    }
+
+    /// As [`Self::encode`], for a chunk that keeps its first `kept` rows as they are decoded: cumulative deltas after them have
+    /// nothing to make up for.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_after(
+        &mut self,
+        kept: usize,
+        decoded: &[f32],
+        raw_state: &[f32],
+        actions: &mut [f32],
+    ) -> Result<(), DecodeError> {
         let most = self.rows.saturating_mul(self.width);
         if self.width == 0 || !decoded.len().is_multiple_of(self.width) || decoded.len() > most {
             return Err(DecodeError::Length {
@@ -28,11 +43,16 @@ impl ActionDecoder {
             let frame = key.frame(raw_state)?;
             let rows = decoded.chunks_exact(self.width).zip(actions.chunks_exact_mut(self.dims));
             for (row, (decoded, predicted)) in rows.enumerate() {
-                key.unconvert(row, &decoded[key.to.clone()], frame.as_ref(), raw_state, physical)?;
+                let decoded = &decoded[key.to.clone()];
+                key.unconvert(row, decoded, frame.as_ref(), raw_state, physical)?;
                 let predicted = &mut predicted[key.from.clone()];
                 if matches!(key.reference, Reference::Start(_)) {
                     physical.iter_mut().zip(&*sum).for_each(|(value, sum)| *value -= sum);
                     key.scaling.invert(row, physical, predicted);
+                    if row < kept {
+                        sum.iter_mut().zip(decoded).for_each(|(sum, &value)| *sum = f64::from(value));
+                        continue;
+                    }
                     key.scaling.apply(row, predicted, physical);
                     sum.iter_mut().zip(&*physical).for_each(|(sum, value)| *sum += value);
                 } else {
