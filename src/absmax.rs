@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use crate::export::onnx::absmax::{self as networks, Measured};
 use crate::parameters::Settings;
 use crate::policy::PolicySpec;
+use crate::recorded::Source;
 use crate::{engine, recorded};
 
 mod report;
@@ -51,7 +52,7 @@ impl Error {
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Bag to take observations from.
-    pub bag: PathBuf,
+    pub bag: Source,
     /// Most observations, spread evenly over the bag; at least 1.
     pub observations: usize,
     /// A folder for what is thrown away afterwards.
@@ -99,7 +100,7 @@ pub fn measure(
         &options.scratch,
         &mut read,
     )?;
-    let mut report = Report { bag: options.bag.clone(), observations: found.observations.len(), stages };
+    let mut report = Report { bag: options.bag.bag.clone(), observations: found.observations.len(), stages };
     stages::run(&spec, settings.engine.threads, found.host, found.observations, progress, &mut |stage, maxima| {
         report.take(stage, maxima)
     })?;

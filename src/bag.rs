@@ -11,6 +11,7 @@ mod messages;
 mod metadata;
 mod sqlite;
 mod unpack;
+mod unpacked;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -25,10 +26,11 @@ pub use self::messages::Messages;
 pub use self::metadata::FILE_NAME as METADATA_FILE_NAME;
 use self::metadata::Metadata;
 use self::sqlite::SqliteFile;
+use self::unpacked::Unpacked;
 pub use self::writer::{BagWriter, Qos, TopicId};
 use crate::time::Stamp;
 
-/// A recorded topic.
+/// A recorded topic. A name that comes with two types, or serializations, is two topics: each may be read without the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
     /// Full name, e.g. `/joint_states`.
@@ -97,10 +99,11 @@ impl BagReader {
     /// is refused rather than read in part. An MCAP file without an index is read through once.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let attributes = std::fs::metadata(path).map_err(Error::io("open", path))?;
-        let Metadata { files, message_zstd, counts } = if attributes.is_dir() {
+        let Metadata { files, message_zstd, counts, types } = if attributes.is_dir() {
             Metadata::load(path)?
         } else {
-            Metadata { files: vec![path.to_path_buf()], message_zstd: false, counts: BTreeMap::new() }
+            let (counts, types) = Default::default();
+            Metadata { files: vec![path.to_path_buf()], message_zstd: false, counts, types }
         };
         let mut bag = Self {
             path: path.to_path_buf(),
@@ -113,7 +116,7 @@ impl BagReader {
         };
         let mut bounds: Option<(Stamp, Stamp)> = None;
         for file in &files {
-            let (first, last) = match bag.add(file)? {
+            let (first, last) = match bag.add(file, &types)? {
                 Some(found) => found,
                 None => continue,
             };
@@ -128,22 +131,26 @@ impl BagReader {
     }
 
     /// Adds a file; gives the log times of its first and last message.
-    fn add(&mut self, path: &Path) -> Result<Option<(Stamp, Stamp)>, Error> {
-        let (storage, topics, count, bounds) = match sniff(path)? {
+    fn add(&mut self, path: &Path, types: &BTreeMap<String, String>) -> Result<Option<(Stamp, Stamp)>, Error> {
+        let packed = is_packed(path)?.then(|| Unpacked::of(path)).transpose()?;
+        let place = packed.as_ref().map_or_else(|| path.to_path_buf(), Unpacked::path);
+        let (storage, mut topics, count, bounds) = match sniff(path, &place)? {
             Kind::Mcap => {
-                let bytes = crate::sys::map::map(path).map_err(Error::io("map", path))?;
+                let bytes = crate::sys::map::map(&place).map_err(Error::io("map", path))?;
                 let file = McapFile::open(path, bytes)?;
                 let (topics, count, bounds) = (file.topics.clone(), file.message_count, file.bounds);
                 (Storage::Mcap(file), topics, count, bounds)
             }
             Kind::Sqlite => {
-                let file = SqliteFile::open(path)?;
+                let file = SqliteFile::open(path, packed)?;
                 let (topics, count, bounds) = (file.topics.clone(), file.message_count, file.bounds);
                 (Storage::Sqlite(file), topics, count, bounds)
             }
         };
-        let topics =
-            topics.into_iter().map(|topic| merge_topic(path, &mut self.topics, topic)).collect::<Result<_, _>>()?;
+        for topic in topics.iter_mut().filter(|topic| topic.type_name.is_empty()) {
+            topic.type_name = types.get(&topic.name).cloned().unwrap_or_default();
+        }
+        let topics = topics.into_iter().map(|topic| merge_topic(&mut self.topics, topic)).collect();
         self.files.push(BagFile { storage, topics, start: bounds.map(|(first, _)| first) });
         self.message_count = self.message_count.saturating_add(count);
         Ok(bounds)
@@ -159,7 +166,7 @@ impl BagReader {
         &self.topics
     }
 
-    /// Index of the topic with this full name.
+    /// Index of the first topic with this full name.
     pub fn find(&self, name: &str) -> Option<usize> {
         self.topics.iter().position(|topic| topic.name == name)
     }
@@ -200,25 +207,33 @@ impl BagReader {
     }
 }
 
-/// Adds a topic to a list, or its count to the one of the same name; gives its index.
-fn merge_topic(path: &Path, topics: &mut Vec<Topic>, topic: Topic) -> Result<usize, Error> {
-    let Some(index) = topics.iter().position(|known| known.name == topic.name) else {
-        topics.push(topic);
-        return Ok(topics.len() - 1);
+/// Adds a topic to a list, or its count to the one of the same name, type and serialization; gives its index.
+fn merge_topic(topics: &mut Vec<Topic>, topic: Topic) -> usize {
+    let is_same = |known: &Topic| {
+        known.name == topic.name && known.type_name == topic.type_name && known.serialization == topic.serialization
     };
-    if let Some(known) = topics.get_mut(index) {
-        if known.type_name != topic.type_name || known.serialization != topic.serialization {
-            let say = |topic: &Topic| format!("{} ({})", topic.type_name, topic.serialization);
-            return Err(Error::ConflictingTypes {
-                path: path.to_path_buf(),
-                first: say(known),
-                second: say(&topic),
-                topic: topic.name,
-            });
-        }
+    let index = topics.iter().position(is_same);
+    if let Some(known) = index.and_then(|index| topics.get_mut(index)) {
         known.count = known.count.zip(topic.count).map(|(known, more)| known.saturating_add(more));
     }
-    Ok(index)
+    index.unwrap_or_else(|| {
+        topics.push(topic);
+        topics.len() - 1
+    })
+}
+
+/// Whether the file is packed as a whole.
+fn is_packed(path: &Path) -> Result<bool, Error> {
+    let attributes = std::fs::metadata(path).map_err(Error::io("open", path))?;
+    Ok(attributes.is_file() && unpack::is_zstd(&head(path)?))
+}
+
+/// The first bytes of a file.
+fn head(path: &Path) -> Result<Vec<u8>, Error> {
+    let mut head = Vec::with_capacity(16);
+    let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+    file.take(16).read_to_end(&mut head).map_err(Error::io("read", path))?;
+    Ok(head)
 }
 
 enum Kind {
@@ -226,14 +241,11 @@ enum Kind {
     Sqlite,
 }
 
-/// Tells the storage by the first bytes: names are often wrong, and the error can say what the file is.
-fn sniff(path: &Path) -> Result<Kind, Error> {
-    let attributes = std::fs::metadata(path).map_err(Error::io("open", path))?;
-    let mut head = Vec::with_capacity(16);
-    if attributes.is_file() {
-        let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
-        file.take(16).read_to_end(&mut head).map_err(Error::io("read", path))?;
-    }
+/// Tells the storage by the first bytes: names are often wrong, and the error can say what the file is. `place`: where its
+/// plain bytes are; `path` is for messages.
+fn sniff(path: &Path, place: &Path) -> Result<Kind, Error> {
+    let attributes = std::fs::metadata(place).map_err(Error::io("open", path))?;
+    let head = if attributes.is_file() { head(place)? } else { Vec::new() };
     if head.starts_with(mcap::MAGIC) {
         return Ok(Kind::Mcap);
     }
@@ -250,7 +262,10 @@ fn sniff(path: &Path) -> Result<Kind, Error> {
         let advice = format!("convert it: `rosbags-convert --src {name} --dst FOLDER`");
         ("a ROS 1 bag".to_owned(), advice)
     } else if unpack::is_zstd(&head) {
-        ("a zstd-packed file".to_owned(), format!("unpack it: `zstd -d {name} -o UNPACKED` and open that"))
+        (
+            "a zstd-packed file in a zstd-packed file".to_owned(),
+            format!("unpack it: `zstd -d {name} -o UNPACKED` and open that"),
+        )
     } else if head.starts_with(&[0x1f, 0x8b]) {
         ("a gzip-packed file".to_owned(), format!("unpack it: `gunzip -k {name}` and open that"))
     } else {

@@ -89,6 +89,7 @@ pub fn load_with(
         state: spec.state.iter().map(elements).collect(),
         poses: Vec::new(),
         action: spec.action.keys.iter().map(elements).collect(),
+        deltas: BTreeMap::new(),
         denoise_steps: spec.denoise.default,
         threads,
         launch: Launch::Graph,

@@ -67,6 +67,8 @@ pub struct LoadOptions {
     pub poses: Vec<PoseMap>,
     /// Joints of each action key that moves joints, in model order.
     pub action: Vec<JointMap>,
+    /// What a row of each action key with `rep: DELTA` is, where it is not as policy.yaml says.
+    pub deltas: BTreeMap<String, processor::DeltaRows>,
     /// Step count to warm up with.
     pub denoise_steps: u32,
     /// Threads of one inference on the CPU.
@@ -205,9 +207,15 @@ impl Policy {
         let stages = stages(&spec, &options)?;
         let files = LoadedFiles::of(&spec, options.engine, &stages);
         let spec = with_true_fingerprint(spec)?;
-        let processor =
-            processor::Processor::load(&spec.processor.config, &spec.processor.statistics, &spec.processor.embodiment)?;
+        let described = &spec.processor;
+        let mut processor =
+            processor::Processor::load(&described.config, &described.statistics, &described.embodiment)?;
         error::agree(&spec, &processor)?;
+        let mut deltas = spec.action.deltas.clone();
+        deltas.extend(options.deltas.iter().map(|(key, rows)| (key.clone(), *rows)));
+        processor
+            .set_deltas(&deltas, |key, rows| format!("action.{key}.delta: {rows}"))
+            .map_err(|problems| Error::Deltas { problems })?;
         let pipeline = load(&stages, &host_specs(&spec), progress)?;
         let host_inputs = pipeline.host_inputs();
         let views = Views::new(&spec, &processor, &host_inputs)?;
@@ -329,7 +337,7 @@ impl Policy {
         self.pipeline.read(&self.output, &mut self.given.actions)?;
         timings.run = running.elapsed();
         let decoding = Instant::now();
-        self.decode(chunk)?;
+        self.decode(chunk, guide.map_or(0, |guide| guide.frozen))?;
         if let Some(guide) = guide {
             // Also where the policy's ranges do not reach them.
             let frozen = guide.frozen.saturating_mul(chunk.width());
@@ -386,10 +394,12 @@ impl Policy {
         Ok(())
     }
 
-    fn decode(&mut self, chunk: &mut Chunk) -> Result<(), Error> {
+    /// `kept`: rows of the guide that the chunk begins with.
+    fn decode(&mut self, chunk: &mut Chunk, kept: usize) -> Result<(), Error> {
         let actions = self.given.actions.as_f32().unwrap_or_default();
         chunk.values.resize(chunk.rows * chunk.names.len(), 0.0);
-        self.decoder.decode(actions, self.state.raw(), &mut chunk.values)?;
+        let kept = self.guiding.kept(kept, self.columns.names.len());
+        self.decoder.decode_after(kept, actions, self.state.raw(), &mut chunk.values)?;
         self.columns.to_joints(&mut chunk.values);
         Ok(())
     }

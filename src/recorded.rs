@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::bag::{self, BagReader};
+use crate::bag;
 use crate::engine::{self, BoundInput, EngineKind, Made, Run, Stage, StageReport, StageTime, Symbols};
 use crate::parameters::Settings;
 use crate::policy::{self, LoadOptions, Policy, PolicySpec};
+pub use crate::replay::Source;
+use crate::replay::source::Recording;
 use crate::session::{self, Session};
 use crate::tensor::{DType, HostTensor, TensorSpec};
 use crate::time::Span;
@@ -69,7 +71,7 @@ pub struct Recorded {
     pub settings: Settings,
 }
 
-/// Replays `bag_file` as the node with these settings would and keeps at most `most` observations, spread evenly over it.
+/// Replays the bag of `source` as the node with these settings would and keeps at most `most` observations, spread evenly over it.
 /// `scratch`: a folder for what is thrown away. `progress`: the fraction of the bag that is read.
 ///
 /// # Errors
@@ -77,12 +79,12 @@ pub struct Recorded {
 pub fn observations(
     spec: PolicySpec,
     settings: &Settings,
-    bag_file: &Path,
+    source: &Source,
     most: usize,
     scratch: &Path,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Recorded, Error> {
-    let bag = BagReader::open(bag_file)?;
+    let covered = Recording::open(source, settings)?.covered()?;
     let captured = Captured::new(most);
     let mut host = Vec::new();
     let load = &mut |stages: &[Stage], offered: &[_], _: &mut dyn FnMut(policy::Progress)| {
@@ -95,22 +97,18 @@ pub fn observations(
     captured.clear();
     let mut session = Session::new(policy)?;
     // One more than asked for: at the first, most inputs have not come yet.
-    let rate_hz = most as f64 / (bag.end() - bag.start()).seconds().max(1e-3);
+    let rate_hz = most as f64 / covered.seconds().max(1e-3);
     let slower = settings.rate_hz <= 0.0 || rate_hz < settings.rate_hz;
     let rate_hz = if slower { rate_hz } else { settings.rate_hz };
     // The motion is thrown away, so that no joint needs a limit.
     let settings = Settings { rate_hz, allow_unlimited: true, ..settings.clone() };
-    let replay_options = replay::Options {
-        bag: bag_file.to_owned(),
-        output: scratch.join("chunks.mcap"),
-        latency: Span::ZERO,
-        golden: None,
-    };
+    let replay_options =
+        replay::Options { bag: source.clone(), output: scratch.join("chunks.mcap"), latency: Span::ZERO, golden: None };
     let summary = replay::run(&mut session, &settings, &replay_options, progress)?;
     let observations = captured.take();
     if observations.is_empty() {
         let reasons = summary.record.reasons(EVENTS_SHOWN);
-        return Err(Error::NoObservation { bag: bag_file.to_owned(), reasons });
+        return Err(Error::NoObservation { bag: source.bag.clone(), reasons });
     }
     Ok(Recorded { observations, host, settings })
 }

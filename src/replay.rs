@@ -1,12 +1,12 @@
 //! A bag through the session on the bag's own clock: the same bytes-to-chunk code as the node, without ROS.
 //!
 //! Inference runs at `t0 + k / rate_hz` of log time (`t0`: the first camera frame, joint state or pose that the policy reads), on samples whose
-//! log time is not later. Latency in the messages is the one that was asked for; wall-clock times go to the report
+//! log time is not later; with [`BagClock::Header`], of the header stamps' time. Latency in the messages is the one that was asked for; wall-clock times go to the report
 //! alone, so the same bag, policy and parameters give the same bytes.
 
 use std::path::{Path, PathBuf};
 
-use crate::bag::{BagReader, BagWriter, TopicId};
+use crate::bag::{BagWriter, TopicId};
 use crate::message::{self, ActionChunkMessage, JointStateView, JointTrajectoryMessage, schema};
 use crate::observation::{InputKind, Inputs, Observation};
 use crate::parameters::Settings;
@@ -19,10 +19,15 @@ mod complaints;
 pub mod golden;
 pub mod record;
 pub mod report;
+pub mod source;
+mod ticks;
 
 use complaints::Complaints;
 use golden::{Compared, Golden};
 use record::{ChunkRecord, Event, Record};
+pub use source::{BagClock, Source};
+use source::{Recording, TimedMessage};
+use ticks::Ticks;
 
 /// Topics of the output bag: those of a node with its default name.
 pub const ACTION_CHUNK_TOPIC: &str = "/vla_trt/action_chunk";
@@ -42,6 +47,29 @@ pub enum Error {
         bag: PathBuf,
         /// One line each.
         problems: Vec<String>,
+    },
+    /// Header stamps are not of the log's clock, and it is not said which counts.
+    #[error(
+        "{}: expected header stamps of the log's clock, found those of another:\n  {}\n{}--clock header replays on the header \
+         stamps, --clock log on the log times; choose one",
+        bag.display(), inputs.join("\n  "),
+        simulated.as_ref().map(|topic| format!("The bag has {topic}, as simulators publish it. ")).unwrap_or_default()
+    )]
+    TwoClocks {
+        /// The bag.
+        bag: PathBuf,
+        /// Each input whose stamps are not of the log's clock, with one of both.
+        inputs: Vec<String>,
+        /// The topic with a simulator's time.
+        simulated: Option<String>,
+    },
+    /// Header stamps that show no time.
+    #[error("{}: --clock header: expected header stamps of one clock in every input, but {reason}; choose --clock log", bag.display())]
+    HeaderClock {
+        /// The bag.
+        bag: PathBuf,
+        /// What is wrong with them.
+        reason: String,
     },
     /// A replay runs at a rate.
     #[error("rate_hz is 0 or below (no rate of its own); a replay needs one: set rate_hz in the parameters")]
@@ -85,7 +113,7 @@ impl Error {
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Bag to read.
-    pub bag: PathBuf,
+    pub bag: Source,
     /// MCAP file to write.
     pub output: PathBuf,
     /// Latency assumed between inference and publication.
@@ -126,8 +154,7 @@ pub fn run(
     if settings.rate_hz <= 0.0 {
         return Err(Error::NoRate);
     }
-    let bag = BagReader::open(&options.bag)?;
-    let topics = join_topics(&bag, settings, &options.bag)?;
+    let recording = Recording::open(&options.bag, settings)?;
     let inputs = Inputs::new(settings.inputs.clone());
     inputs.set_frame_check(FrameSizes::load(session.policy().spec()).map_err(crate::policy::Error::from)?.into_check());
     if !settings.instruction.is_empty() {
@@ -144,73 +171,38 @@ pub fn run(
         latency: options.latency,
         output: Output::create(&options.output)?,
         complaints: Complaints::default(),
-        last: bag.start(),
+        last: recording.bounds().0,
     };
-    let (start, end) = (bag.start(), bag.end());
-    let wanted: Vec<usize> = topics.iter().map(|(topic, _)| *topic).collect();
-    let mut clock = Clock::new(settings.rate_hz);
-    for message in bag.messages(&wanted)? {
-        let message = message?;
-        for now in clock.due_before(message.log_time) {
+    let (start, end) = recording.bounds();
+    let mut ticks = Ticks::new(settings.rate_hz);
+    let mut last = start;
+    for message in recording.messages()? {
+        let TimedMessage { time, message } = message?;
+        while let Some(now) = ticks.next_before(time) {
             replay.cycle(now)?;
         }
-        let stamped = |(topic, input): &(usize, usize)| {
-            *topic == message.topic && settings.inputs.get(*input).is_some_and(|spec| spec.kind.is_stamped())
-        };
-        if topics.iter().any(stamped) {
-            clock.start(message.log_time);
-        }
-        for (_, input) in topics.iter().filter(|(topic, _)| *topic == message.topic) {
-            replay.offer(*input, message.data.clone(), message.log_time);
+        ticks.message(time, recording.is_stamped(message.topic));
+        for input in recording.inputs(message.topic) {
+            replay.offer(input, message.data.clone(), time);
         }
         progress((message.log_time - start).seconds() / (end - start).seconds().max(1e-9));
+        last = time;
     }
-    if let Some(now) = clock.next_at(end) {
+    if let Some(now) = ticks.last_by(recording.end(last)) {
         replay.cycle(now)?;
+    }
+    if ticks.gaps() > 1 {
+        tracing::warn!(
+            "the bag has {} gaps without any input, each of more than {} s",
+            ticks.gaps(),
+            ticks::LONGEST_SILENCE.seconds()
+        );
     }
     progress(1.0);
     let record = replay.finish()?;
     let compared = golden.filter(|_| !record.chunks.is_empty()).map(|golden| golden.compare(&options.output));
     let (compared, difference) = compared.transpose()?.unzip();
     Ok(Summary { record, compared, difference: difference.flatten() })
-}
-
-/// Inference times: the k-th is computed from k, so that no rounding adds up.
-struct Clock {
-    period_s: f64,
-    first: Option<Stamp>,
-    ticks: i64,
-}
-
-impl Clock {
-    fn new(rate_hz: f64) -> Self {
-        Self { period_s: 1.0 / rate_hz, first: None, ticks: 0 }
-    }
-
-    /// The first sample with a stamp starts the clock; an instruction alone does not.
-    fn start(&mut self, log_time: Stamp) {
-        self.first.get_or_insert(log_time);
-    }
-
-    fn tick(&self, first: Stamp) -> Stamp {
-        first + Span::from_seconds(self.ticks as f64 * self.period_s)
-    }
-
-    /// The times that lie before `log_time`: a sample logged at the very time of an inference is used by it.
-    fn due_before(&mut self, log_time: Stamp) -> impl Iterator<Item = Stamp> {
-        std::iter::from_fn(move || {
-            let now = self.tick(self.first?);
-            (now < log_time).then(|| {
-                self.ticks += 1;
-                now
-            })
-        })
-    }
-
-    /// The next time, when it is not after `end`.
-    fn next_at(&mut self, end: Stamp) -> Option<Stamp> {
-        self.first.map(|first| self.tick(first)).filter(|now| *now <= end)
-    }
 }
 
 struct Replay<'a> {
@@ -327,54 +319,5 @@ impl Output {
     fn trajectory(&mut self, at: Stamp, message: &JointTrajectoryMessage) -> Result<(), Error> {
         message.write(&mut self.buffer);
         Ok(self.writer.write(self.trajectories, at, &self.buffer)?)
-    }
-}
-
-/// (topic of the bag, input of the settings) for every input; a bag may do without the instruction topic when the
-/// parameters give one.
-fn join_topics(bag: &BagReader, settings: &Settings, path: &Path) -> Result<Vec<(usize, usize)>, Error> {
-    let mut joined = Vec::new();
-    let mut problems = Vec::new();
-    for (input, spec) in settings.inputs.iter().enumerate() {
-        let expected = spec.kind.type_name();
-        // A relative topic of the settings is what a node in the root namespace would subscribe.
-        let name = if spec.topic.starts_with('/') { spec.topic.clone() } else { format!("/{}", spec.topic) };
-        match bag.topics().iter().position(|topic| topic.name == name) {
-            Some(topic) if bag.topics()[topic].type_name == expected => joined.push((topic, input)),
-            Some(topic) => problems.push(format!(
-                "topic {name}: expected {expected} for input '{}', found {}",
-                spec.name,
-                bag.topics()[topic].type_name
-            )),
-            None if spec.kind == InputKind::Instruction && !settings.instruction.is_empty() => {}
-            None if spec.kind == InputKind::Instruction => problems.push(format!(
-                "no topic {name} ({expected}) and no instruction: set the parameter `instruction`, or record the topic"
-            )),
-            None => problems.push(format!("no topic {name} ({expected}) for input '{}'", spec.name)),
-        }
-    }
-    if problems.is_empty() {
-        return Ok(joined);
-    }
-    let has: Vec<String> = bag.topics().iter().map(|topic| format!("{} ({})", topic.name, topic.type_name)).collect();
-    problems.push(format!("the bag has {}; set inputs.*.topic in the parameters", has.join(", ")));
-    Err(Error::Topics { bag: path.to_owned(), problems })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn inference_times_are_multiples_of_the_period_and_a_sample_logged_at_one_belongs_to_it() {
-        let at = |ms: i64| Stamp::from_nanos(1_000_000_000 + ms * 1_000_000);
-        let mut clock = Clock::new(10.0);
-        assert_eq!(clock.due_before(at(0)).count(), 0, "nothing is due before the first sample");
-        clock.start(at(0));
-        assert_eq!(clock.due_before(at(1)).collect::<Vec<_>>(), [at(0)]);
-        assert_eq!(clock.due_before(at(100)).count(), 0);
-        assert_eq!(clock.due_before(at(350)).collect::<Vec<_>>(), [at(100), at(200), at(300)]);
-        assert_eq!(clock.next_at(at(399)), None);
-        assert_eq!(clock.next_at(at(400)), Some(at(400)));
     }
 }

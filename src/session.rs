@@ -114,6 +114,7 @@ pub fn load_options(settings: &Settings) -> LoadOptions {
         state: settings.state.clone(),
         poses: settings.poses.clone(),
         action: settings.action.clone(),
+        deltas: settings.deltas.clone(),
         denoise_steps: settings.denoise_steps,
         threads: settings.engine.threads,
         launch: if settings.engine.cuda_graph { Launch::Graph } else { Launch::StepByStep },

@@ -37,6 +37,7 @@ use std::time::SystemTime;
 use crate::engine::provenance::{self, Provenance, Verification, rfc3339};
 use crate::parameters::Settings;
 use crate::policy::{self, PolicySpec};
+use crate::replay::Source;
 use crate::tensor::display_dims;
 use crate::{engine, observation, onnx, recorded, replay};
 
@@ -179,7 +180,7 @@ impl Error {
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Bag to take observations from.
-    pub bag: PathBuf,
+    pub bag: Source,
     /// Most observations, spread evenly over the bag; at least 1.
     pub observations: usize,
     /// These stages alone, without the whole chain; `None`: all.

@@ -49,7 +49,7 @@ fn measure(request: &Request, observations: usize) -> Report {
     bundle::fill_measured(request, scratch.path(), &mut |_| {}).expect("exports");
     let settings = demo::settings(scratch.path(), &[]);
     let spec = PolicySpec::load(scratch.path()).expect("a policy");
-    let options = Options { bag: demo::bag(), observations, scratch: scratch.path().to_owned() };
+    let options = Options { bag: demo::bag().into(), observations, scratch: scratch.path().to_owned() };
     let mut seen = Vec::new();
     let report = absmax::measure(spec, &settings, &options, &mut |progress| seen.push(progress)).expect("measured");
     assert!(!seen.is_empty());

@@ -12,8 +12,10 @@ use vla_trt::export::demo;
 use vla_trt::export::make_checkpoint::{self, Size, TOKENIZER};
 use vla_trt::export::progress::Progress;
 use vla_trt::export::{RopeFrequencies, VisionAttention, split};
+use vla_trt::parameters::PolicyShape;
 use vla_trt::policy::PolicySpec;
 use vla_trt::policy::encode::prompt::PromptEncoder;
+use vla_trt::policy::processor::DeltaRows;
 use vla_trt::tensor::{DType, TensorSpec};
 
 /// The demo checkpoint, and the request that exports it.
@@ -74,6 +76,7 @@ fn request(checkpoint: &Path, tokenizer: &Path, embodiment: &str, cameras: &[&st
         name: "test".to_owned(),
         about: "Test.".to_owned(),
         layout: split::LAYOUT,
+        deltas: BTreeMap::new(),
         step_s: 0.02,
         steps: vec![1, 4],
         max_text: 256,
@@ -168,6 +171,21 @@ fn other_models_are_named() {
 }
 
 #[test]
+fn pointers_of_git_lfs_and_checkpoints_of_another_trainer_are_told_as_what_they_are() {
+    let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 7800000\n", "a".repeat(64));
+    let bench = Bench::new(u64::MAX);
+    for file in ["model.safetensors", "tokenizer/tokenizer.json"] {
+        fs::write(bench.checkpoint(file), &pointer).expect("write");
+    }
+    says(&bench.refusal(), &["model.safetensors, ", "tokenizer.json: a git-lfs pointer", "git lfs pull"]);
+
+    let bench = Bench::new(u64::MAX);
+    bench.edit("config.json", r#""model_type": "Gr00tN1d6""#, r#""type": "groot""#);
+    fs::remove_file(bench.checkpoint("processor_config.json")).expect("remove");
+    says(&bench.refusal(), &["a LeRobot checkpoint", "'groot'", "Isaac-GR00T"]);
+}
+
+#[test]
 fn every_problem_of_the_configuration_is_listed() {
     let bench = Bench::new(u64::MAX);
     bench.edit("config.json", r#""action_horizon": 50"#, r#""action_horizon": -1"#);
@@ -229,11 +247,103 @@ fn unknown_embodiments_and_cameras_are_named_with_those_there_are() {
     bench.request.cameras[1].name = "head".to_owned();
     bench.request.step_s = 0.0;
     bench.request.steps = vec![4, 4];
+    bench.request.max_text = 1_000_000_000;
     bench.request.dtype_of = BTreeMap::from([("dit".to_owned(), DType::F16)]);
     says(
         &bench.refusal(),
-        &["--camera head", "--camera left_wrist=WIDTHxHEIGHT is missing", "--step-s", "--steps", "--dtype-of", "dit"],
+        &[
+            "--camera head",
+            "--camera left_wrist=WIDTHxHEIGHT is missing",
+            "--step-s",
+            "--steps",
+            "--max-text-tokens",
+            "--dtype-of",
+            "dit",
+        ],
     );
+}
+
+#[test]
+fn a_control_period_that_is_none_is_refused_in_seconds_and_milliseconds_are_recognised() {
+    let mut bench = Bench::new(u64::MAX);
+    for (step_s, hint) in [(20.0, Some("0.02")), (33.3, Some("0.0333")), (2.0, Some("0.002")), (1000.0, Some("1"))] {
+        bench.request.step_s = step_s;
+        let words = [
+            format!("found {step_s}"),
+            hint.map_or_else(String::new, |s| format!("for {step_s} ms give --step-s {s}")),
+        ];
+        says(&bench.refusal(), &["--step-s: expected seconds", &words[0], &words[1]]);
+    }
+    for step_s in [-0.02, 0.0, f64::NAN, f64::INFINITY, 1e-6, 1e9] {
+        bench.request.step_s = step_s;
+        let refusal = bench.refusal();
+        says(&refusal, &["--step-s: expected seconds", &format!("found {step_s}")]);
+        assert!(!refusal.contains(" ms "), "{refusal}");
+    }
+    for step_s in [1e-4, 0.02, 1.0] {
+        bench.request.step_s = step_s;
+        bench.export().unwrap_or_else(|error| panic!("{step_s}: {error}"));
+        PolicySpec::load(&bench.out()).unwrap_or_else(|error| panic!("{step_s}: {error}"));
+    }
+}
+
+/// The demo checkpoint with deltas of its arms.
+fn with_deltas() -> Bench {
+    let bench = Bench::new(u64::MAX);
+    bench.edit("processor_config.json", r#""RELATIVE""#, r#""DELTA""#);
+    bench
+}
+
+#[test]
+fn deltas_are_refused_by_key_unless_the_command_says_what_a_row_is() {
+    let mut bench = with_deltas();
+    let refusal = bench.refusal();
+    for key in ["left_arm", "right_arm"] {
+        let (sum, single) = (format!("--delta {key}=cumulative"), format!("--delta {key}=from_state"));
+        says(&refusal, &[&format!("'{key}' has rep: DELTA"), &sum, &single]);
+    }
+    bench.request.deltas = BTreeMap::from([
+        ("left_arm".to_owned(), DeltaRows::Cumulative),
+        ("left_gripper".to_owned(), DeltaRows::FromState),
+    ]);
+    let refusal = bench.refusal();
+    says(&refusal, &["'right_arm' has rep: DELTA", "--delta left_gripper=from_state", "(left_arm, right_arm)"]);
+    assert!(!refusal.contains("'left_arm' has"), "{refusal}");
+}
+
+#[test]
+fn what_a_row_of_deltas_is_goes_into_the_policy() {
+    let mut bench = with_deltas();
+    bench.request.deltas = BTreeMap::from([
+        ("left_arm".to_owned(), DeltaRows::Cumulative),
+        ("right_arm".to_owned(), DeltaRows::FromState),
+    ]);
+    bench.export().expect("exports");
+    assert_eq!(PolicySpec::load(&bench.out()).expect("a policy").action.deltas, bench.request.deltas);
+}
+
+#[test]
+fn statistics_that_are_not_used_may_be_nan_and_those_that_are_used_are_refused_by_key() {
+    let bench = Bench::new(u64::MAX);
+    let path = bench.checkpoint("statistics.json");
+    let text = fs::read_to_string(&path).expect("text");
+    let key = text.rfind("left_gripper").expect("statistics of the gripper");
+    let with = |kind: &str| {
+        let at = key + text[key..].find(&format!("\"{kind}\"")).expect("the kind");
+        let number = at + text[at..].find(|c: char| c.is_ascii_digit() || c == '-').expect("a number");
+        let end = number + text[number..].find(|c: char| !"-.0123456789e".contains(c)).expect("its end");
+        fs::write(&path, format!("{}NaN{}", &text[..number], &text[end..])).expect("write");
+    };
+    with("max");
+    says(&bench.refusal(), &["left_gripper.max[0]: expected a finite number, found NaN"]);
+    with("std");
+    bench.export().expect("no key of the demo is scaled by std");
+    let written = bench.out().join("statistics.json");
+    assert!(fs::read_to_string(&written).expect("text").contains("NaN"));
+    with("max");
+    fs::copy(&path, &written).expect("a file that was changed on the robot");
+    let error = PolicyShape::load(&PolicySpec::load(&bench.out()).expect("a policy")).expect_err("refused at load");
+    says(&error.to_string(), &["left_gripper.max[0]: expected a finite number, found NaN"]);
 }
 
 #[test]
@@ -290,6 +400,12 @@ fn the_command_exports_what_make_checkpoint_makes() {
     let (code, text) = run(&[&arguments[..], &cameras[..], &["--layout", "vendor", "--only", "head"]].concat());
     assert_eq!(code, Some(1), "{text}");
     says(&text, &["--only head", "--layout backbone-dit", "--layout vendor"]);
+    let (code, text) = run(&[&arguments[..], &cameras[..], &["--delta", "left_arm=sum"]].concat());
+    assert_eq!(code, Some(2), "a usage error: {text}");
+    says(&text, &["expected cumulative or from_state, found 'sum'"]);
+    let (code, text) = run(&[&arguments[..], &cameras[..], &["--delta", "left_arm=from_state"]].concat());
+    assert_eq!(code, Some(1), "{text}");
+    says(&text, &["--delta left_arm=from_state: expected a joint key with rep: DELTA (the policy has none)"]);
     let head = scratch.path().join("head").to_string_lossy().into_owned();
     let arguments_of_head = ["--only", "head", "-o", &head, "--dtype-of", "dit=bf16"];
     let with_head = [&arguments[..5], &arguments[7..arguments.len() - 4], &cameras[..], &arguments_of_head].concat();

@@ -52,6 +52,7 @@ fn shape() -> PolicyShape {
         state: vec![("arm".into(), 2)],
         action_keys: vec![("arm".into(), 2)],
         eef_actions: Vec::new(),
+        deltas: Vec::new(),
         stages: vec!["step".into()],
         denoise_steps: vec![1, 4],
         default_steps: 4,

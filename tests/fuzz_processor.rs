@@ -32,8 +32,14 @@ fn assert_consistent(processor: &Processor) {
     for key in &processor.action {
         let (ActionScaling::MeanStd { mean: a, std: b } | ActionScaling::Range { low: a, high: b }) = &key.scaling;
         assert_eq!(a.len(), b.len());
+        assert!(a.iter().chain(b).all(|value| value.is_finite()));
+        let is_range = matches!(key.scaling, ActionScaling::Range { .. });
+        assert!(a.iter().zip(b).all(|(a, b)| if is_range { a <= b } else { *b >= 0.0 }), "nothing turns a joint round");
         match key.conversion {
             Conversion::Absolute => assert_eq!(a.len(), key.width),
+            Conversion::Delta { state, rows } => {
+                assert_eq!((a.len(), processor.state[state].width, rows), (key.width, key.width, None));
+            }
             Conversion::AddState { state } | Conversion::ComposePose { state, .. } => {
                 assert_eq!(a.len(), processor.rows() * key.width);
                 assert_eq!(processor.state[state].width, key.width);

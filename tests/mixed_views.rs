@@ -36,6 +36,7 @@ fn export(scratch: &Path, sizes: [(usize, usize); 3]) -> PolicySpec {
         name: "mixed".to_owned(),
         about: "Test.".to_owned(),
         layout: split::LAYOUT,
+        deltas: BTreeMap::new(),
         step_s: 0.02,
         steps: vec![1],
         max_text: 256,

@@ -208,7 +208,11 @@ impl<'a> Case<'a> {
         let config = ProcessorConfig::parse(path, &config.to_string()).expect("the vendor's schema");
         let statistics = Statistics::parse(path, &case["statistics"].to_string()).expect("the vendor's schema");
         let tag = text(case, "embodiment_tag");
-        let processor = Processor::new(&config, &statistics, tag).expect("a processor");
+        let mut processor = Processor::new(&config, &statistics, tag).expect("a processor");
+        // The vendor passes deltas on as they are predicted; what they are added to is this project's.
+        for key in processor.action.iter_mut().filter(|key| key.delta().is_some()) {
+            key.conversion = Conversion::Absolute;
+        }
         let samples = processor.state_deltas.len();
         Self { name: text(case, "name").into(), prefix: text(case, "prefix").into(), processor, samples, tensors }
     }

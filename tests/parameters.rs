@@ -14,6 +14,7 @@ use vla_trt::parameters::{
     declarations, reference,
 };
 use vla_trt::policy::PolicySpec;
+use vla_trt::policy::processor::DeltaRows;
 use vla_trt::time::Span;
 
 const ALOHA: &str = include_str!("../config/aloha.yaml");
@@ -27,6 +28,7 @@ fn shape() -> PolicyShape {
         state: keys.clone(),
         action_keys: keys,
         eef_actions: Vec::new(),
+        deltas: Vec::new(),
         stages: strings(&["vision", "language", "context", "step"]),
         denoise_steps: vec![1, 2, 4, 8],
         default_steps: 4,
@@ -557,6 +559,39 @@ fn the_file_for_a_forward_controller_has_the_nodes_part_and_the_joints_of_the_sa
     for text in [text, include_str!("../config/ros2_control_trajectory.yaml")] {
         let listed: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix("- ")).collect();
         assert_eq!(listed, joints);
+    }
+}
+
+#[test]
+fn what_a_row_of_deltas_is_comes_from_the_policy_unless_the_parameter_says_it_and_one_of_them_must() {
+    let of = |told: Option<DeltaRows>, assignments: &[&str]| {
+        let shape = PolicyShape { deltas: vec![("left_arm".into(), told)], ..shape() };
+        Parameters::new(shape, &overrides(assignments))
+            .map(|parameters| parameters.settings().deltas.get("left_arm").copied())
+    };
+    let (sum, single) = (DeltaRows::Cumulative, DeltaRows::FromState);
+    assert_eq!(of(Some(sum), &[]).expect("the policy says it"), Some(sum));
+    assert_eq!(of(Some(sum), &["action.left_arm.delta:=from_state"]).expect("the parameter wins"), Some(single));
+    assert_eq!(of(None, &["action.left_arm.delta:=cumulative"]).expect("the parameter says it"), Some(sum));
+    let problems = of(None, &[]).expect_err("nothing says it").to_string();
+    assert!(problems.contains("action.left_arm.delta") && problems.contains("cumulative (row i"), "{problems}");
+    let problems = of(Some(sum), &["action.left_arm.delta:=sum"]).expect_err("another word").to_string();
+    assert!(problems.contains("one of cumulative, from_state"), "{problems}");
+    let problems = one_problem(&["action.left_arm.delta:=cumulative"]);
+    assert!(
+        problems.contains("there is no parameter 'action.left_arm.delta'"),
+        "only keys of deltas have it: {problems}"
+    );
+}
+
+#[test]
+fn the_file_for_a_trajectory_controller_starts_from_the_desired_state_on_every_release() {
+    let text = include_str!("../config/ros2_control_trajectory.yaml");
+    let file: serde_yaml::Value = serde_yaml::from_str(text).expect("YAML");
+    let controller = &file["arms_controller"]["ros__parameters"];
+    // Humble knows the first name alone, Kilted the second alone.
+    for name in ["open_loop_control", "interpolate_from_desired_state"] {
+        assert_eq!(controller[name], serde_yaml::Value::Bool(true), "{name}");
     }
 }
 

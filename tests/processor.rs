@@ -8,7 +8,7 @@ use std::path::Path;
 use files::{config, statistics};
 use serde_json::{Value, json};
 use vla_trt::policy::processor::{
-    ActionScaling, Conversion, ImageTransformSpec, PoseFormat, Processor, ProcessorConfig, ProcessorError,
+    ActionScaling, Conversion, DeltaRows, ImageTransformSpec, PoseFormat, Processor, ProcessorConfig, ProcessorError,
     StateEncoding, Statistics,
 };
 
@@ -83,10 +83,70 @@ fn columns_of_an_end_effector_are_named_after_what_its_values_are() {
         assert_eq!(columns(rep, "XYZ_ROTVEC", if rep == "RELATIVE" { 9 } else { 6 }), "x y z rx ry rz");
         assert_eq!(columns(rep, "DEFAULT", if rep == "RELATIVE" { 9 } else { 16 }), matrix);
     }
-    // A delta is no pose, and of other widths the processor says nothing.
-    assert_eq!(columns("DELTA", "XYZ_ROTVEC", 6), "0 1 2 3 4 5");
+    // Of other widths the processor says nothing.
     assert_eq!(columns("ABSOLUTE", "XYZ_ROTVEC", 9), "0 1 2 3 4 5 6 7 8");
     assert_eq!(columns("ABSOLUTE", "DEFAULT", 1), "0");
+}
+
+/// The files with deltas of the arm.
+fn with_deltas(edit: impl FnOnce(&mut Value, &mut Value)) -> Result<Processor, ProcessorError> {
+    edited(|kwargs, values| {
+        robot(kwargs)["action"]["action_configs"][0]["rep"] = json!("DELTA");
+        edit(kwargs, values);
+    })
+}
+
+#[test]
+fn deltas_refer_to_a_state_key_of_their_width_and_have_the_statistics_of_the_action() {
+    for relative in [true, false] {
+        let processor = with_deltas(|kwargs, _| kwargs["use_relative_action"] = json!(relative)).expect("valid");
+        assert_eq!(processor.action[0].conversion, Conversion::Delta { state: 0, rows: None });
+        assert_eq!(processor.action[0].scaling, ActionScaling::Range { low: vec![-1.5, -2.0], high: vec![1.5, 2.0] });
+        assert_eq!(processor.action_width(), 3);
+    }
+    let error = with_deltas(|kwargs, _| robot(kwargs)["action"]["action_configs"][0]["state_key"] = json!("gripper"));
+    let error = error.expect_err("another width").to_string();
+    assert!(error.contains("'gripper' has 1 values, the actions of 'arm' 2"), "{error}");
+}
+
+#[test]
+fn deltas_of_an_end_effector_are_refused_by_key() {
+    for relative in [true, false] {
+        let error = with_deltas(|kwargs, _| {
+            robot(kwargs)["action"]["action_configs"][0]["type"] = json!("EEF");
+            kwargs["use_relative_action"] = json!(relative);
+        });
+        let error = error.expect_err("poses do not add up").to_string();
+        assert!(error.contains("action_configs[0]: 'arm' is an end effector's (EEF) with rep: DELTA"), "{error}");
+    }
+}
+
+#[test]
+fn what_a_row_of_deltas_is_must_be_said_for_each_such_key_and_for_no_other() {
+    let set = |deltas: &[(&str, DeltaRows)], first: i64| {
+        let edit = |kwargs: &mut Value, _: &mut Value| {
+            robot(kwargs)["action"]["delta_indices"] = json!([first, first + 1, first + 2]);
+        };
+        let mut processor = with_deltas(edit).expect("valid");
+        let deltas = deltas.iter().map(|(key, rows)| ((*key).to_owned(), *rows)).collect();
+        let done = processor.set_deltas(&deltas, |key, rows| format!("{key}:={rows}"));
+        done.map(|()| processor.action[0].conversion)
+    };
+    let (sum, single) = (DeltaRows::Cumulative, DeltaRows::FromState);
+    assert_eq!(set(&[("arm", sum)], 0), Ok(Conversion::Delta { state: 0, rows: Some(sum) }));
+    assert_eq!(set(&[("arm", single)], 1), Ok(Conversion::Delta { state: 0, rows: Some(single) }));
+    let starts = |found: Result<Conversion, Vec<String>>, starts: &[&str]| {
+        let problems = found.expect_err("refused");
+        let right = problems.iter().zip(starts).all(|(problem, start)| problem.starts_with(start));
+        assert!(right && problems.len() == starts.len(), "{starts:?}: {problems:#?}");
+    };
+    starts(set(&[], 0), &["action key 'arm' has rep: DELTA"]);
+    starts(
+        set(&[("gripper", sum), ("leg", single)], 0),
+        &["gripper:=cumulative: expected a joint key", "leg:=from_state: expected a joint key", "action key 'arm'"],
+    );
+    // Of what was before the first row nothing is known.
+    starts(set(&[("arm", sum)], 1), &["arm:=cumulative: expected action.delta_indices that begin at 0, found 1"]);
 }
 
 #[test]
@@ -191,22 +251,66 @@ fn unknown_and_repeated_keys_are_refused_by_name_with_their_place() {
     assert!(error.contains("at line 1 column"), "{error}");
     let error = refusal(|kwargs, _| robot(kwargs)["state"]["min_max_embedding_keys"] = json!([]));
     assert!(error.contains("unknown field `min_max_embedding_keys`"), "{error}");
-    let error = refusal(|_, values| values["state"]["arm"]["q50"] = json!([0, 0]));
-    assert!(error.starts_with("statistics.json: unknown field `q50`"), "{error}");
+    let error = refusal(|_, values| values["velocity"] = json!({}));
+    assert!(error.contains("statistics.robot: unknown field `velocity`"), "{error}");
     let text = statistics().to_string().replacen("\"gripper\":", "\"arm\":", 1);
-    let error = Statistics::parse(Path::new("statistics.json"), &text).expect_err("refused").to_string();
+    let statistics = Statistics::parse(Path::new("statistics.json"), &text).expect("JSON");
+    let config = ProcessorConfig::parse(Path::new("c"), &config().to_string()).expect("valid");
+    let error = Processor::new(&config, &statistics, "robot").expect_err("refused").to_string();
     assert!(error.contains("key 'arm' is given twice"), "{error}");
     let error = refusal(|kwargs, _| robot(kwargs)["action"]["action_configs"][0]["rep"] = json!("RELATIV"));
     assert!(error.contains("unknown variant `RELATIV`, expected one of `RELATIVE`, `ABSOLUTE`, `DELTA`"), "{error}");
 }
 
+/// Why the files are refused after `replace` in the text of the statistics: values that `json!` has no words for.
+fn refused_text(edit: impl FnOnce(&mut Value, &mut Value), from: &str, to: &str) -> Option<String> {
+    let (mut config, mut statistics) = (config(), statistics());
+    edit(&mut config["processor_kwargs"], &mut statistics["robot"]);
+    let text = statistics.to_string();
+    assert!(text.contains(from), "{text} has {from}");
+    let statistics = Statistics::parse(Path::new("statistics.json"), &text.replace(from, to)).expect("JSON of Python");
+    let config = ProcessorConfig::parse(Path::new("processor_config.json"), &config.to_string()).expect("valid");
+    Processor::new(&config, &statistics, "robot").err().map(|error| error.to_string())
+}
+
 #[test]
-fn numbers_that_json_cannot_hold_are_refused() {
-    for literal in ["NaN", "Infinity", "1e999"] {
-        let text = statistics().to_string().replace("-1.5", literal);
-        let error = Statistics::parse(Path::new("statistics.json"), &text).expect_err(literal).to_string();
-        assert!(error.starts_with("statistics.json: ") && error.contains("at line 1 column"), "{error}");
+fn statistics_that_are_no_numbers_are_refused_by_key_and_column_where_they_are_used() {
+    for (literal, found) in [("NaN", "NaN"), ("Infinity", "inf"), ("-Infinity", "-inf")] {
+        let marked = |_: &mut Value, values: &mut Value| values["action"]["gripper"]["max"] = json!([4.25]);
+        let error = refused_text(marked, "4.25", literal).expect("max is used");
+        assert!(
+            error.contains(&format!("statistics.robot.action.gripper.max[0]: expected a finite number, found {found}")),
+            "{error}"
+        );
+        let spread = |kwargs: &mut Value, values: &mut Value| {
+            robot(kwargs)["state"]["mean_std_embedding_keys"] = json!(["arm"]);
+            values["state"]["arm"]["std"] = json!([1, 4.25]);
+        };
+        let error = refused_text(spread, "4.25", literal).expect("std is used");
+        assert!(error.contains(&format!("statistics.robot.state.arm.std[1]: expected a finite number, found {found}")));
+        let unused = |_: &mut Value, values: &mut Value| values["action"]["gripper"]["std"] = json!([4.25]);
+        assert_eq!(refused_text(unused, "4.25", literal), None, "std scales no key of a range");
     }
+    let error = refused_text(|_, _| {}, "-1.5", "1e999").expect("refused");
+    assert!(error.contains("statistics.robot.state.arm: number out of range"), "{error}");
+}
+
+#[test]
+fn what_the_embodiment_does_not_use_is_not_judged() {
+    let processor = edited(|kwargs, values| {
+        let mut other = robot(kwargs).clone();
+        other["video"]["delta_indices"] = json!([-15, 0]);
+        other["video"]["extra_key"] = json!(1);
+        kwargs["modality_configs"]["oxe_droid"] = other;
+        values["state"]["arm"]["q50"] = json!([0, 0]);
+        values["state"]["arm"]["count"] = json!([100]);
+        values["state"]["leg"] = json!({"min": [2], "max": [1], "std": [-1]});
+        values["action"]["gripper"]["q01"] = json!([5]);
+        values["action"]["arm"]["min"] = json!([9, 9]);
+        values["relative_action"]["gripper"] = json!("none");
+    });
+    let unchanged = edited(|_, _| {}).expect("valid");
+    assert_eq!(processor.unwrap_or_else(|error| panic!("{error}")), unchanged);
 }
 
 #[test]
@@ -230,6 +334,7 @@ fn every_problem_of_both_files_is_reported_at_once() {
         "modality_configs.robot.action.action_configs[0].format: expected DEFAULT for a relative NON_EEF key",
         "statistics.robot.relative_action.arm.min: expected 3 rows",
         "statistics.robot.relative_action.arm.min: expected rows of 2 values, found one of 1",
+        "max_action_dim: 2 is less than the 3 values",
     ];
     assert_eq!(problems.len(), starts.len(), "{problems:#?}");
     for (problem, start) in problems.iter().zip(starts) {
@@ -238,10 +343,48 @@ fn every_problem_of_both_files_is_reported_at_once() {
 }
 
 #[test]
-fn a_range_whose_ends_stand_the_other_way_round_is_taken_as_it_is() {
-    let processor =
-        edited(|_, values| values["action"]["gripper"]["min"] = json!([7])).expect("as in the vendor's code");
-    assert_eq!(processor.action[1].scaling, ActionScaling::Range { low: vec![7.0], high: vec![0.05] });
+fn statistics_that_would_mirror_a_joint_are_refused_by_key_and_column() {
+    let one = |edit: fn(&mut Value, &mut Value), expected: &[&str]| {
+        let problems = problems(edit);
+        assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+        for (problem, expected) in problems.iter().zip(expected) {
+            assert!(problem.starts_with(expected), "{expected}: {problem}");
+        }
+    };
+    one(
+        |_, values| values["action"]["gripper"]["min"] = json!([7]),
+        &[
+            "statistics.robot.action.gripper.min[0]: expected a range up to statistics.robot.action.gripper.max[0] = 0.05, found 7",
+        ],
+    );
+    one(
+        |_, values| values["state"]["arm"]["max"] = json!([-2, -3]),
+        &["statistics.robot.state.arm.min[0]: ", "statistics.robot.state.arm.min[1]: "],
+    );
+    one(
+        |_, values| values["relative_action"]["arm"]["max"][1][1] = json!(-9),
+        &["statistics.robot.relative_action.arm.min[1][1]: expected a range up to"],
+    );
+    one(
+        |kwargs, values| {
+            kwargs["use_percentiles"] = json!(true);
+            values["action"]["gripper"]["q99"] = json!([-1]);
+        },
+        &["statistics.robot.action.gripper.q01[0]: expected a range up to"],
+    );
+    one(
+        |kwargs, values| {
+            robot(kwargs)["action"]["mean_std_embedding_keys"] = json!(["arm", "gripper"]);
+            values["action"]["gripper"]["std"] = json!([-0.1]);
+            values["relative_action"]["arm"]["std"][2][0] = json!(-0.1);
+        },
+        &[
+            "statistics.robot.relative_action.arm.std[2][0]: expected 0",
+            "statistics.robot.action.gripper.std[0]: expected 0",
+        ],
+    );
+    let constant = edited(|_, values| values["action"]["gripper"]["min"] = json!([0.05])).expect("a constant value");
+    assert_eq!(constant.action[1].scaling, ActionScaling::Range { low: vec![0.05], high: vec![0.05] });
 }
 
 #[test]

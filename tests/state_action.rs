@@ -5,7 +5,7 @@ use vla_trt::policy::decode::{ActionDecoder, DecodeError};
 use vla_trt::policy::encode::EncodeError;
 use vla_trt::policy::encode::state::StateEncoder;
 use vla_trt::policy::processor::{
-    ActionKey, ActionScaling, Conversion, ImageTransformSpec, PoseFormat, Processor, StateEncoding, StateKey,
+    ActionKey, ActionScaling, Conversion, DeltaRows, ImageTransformSpec, PoseFormat, Processor, StateEncoding, StateKey,
 };
 
 const ROWS: usize = 3;
@@ -113,6 +113,77 @@ fn absolute_values_are_scaled_relative_ones_added_to_the_state_of_the_observatio
     let mut decoder = ActionDecoder::new(&processor).expect("a decoder");
     decoder.decode(&predicted, &[77.0, 100.0, 200.0], &mut out).expect("decodes");
     assert_eq!(out, [101.0, 203.0, 7.0, 103.0, 205.0, 7.0, 105.0, 207.0, 7.0]);
+}
+
+/// Deltas of an arm of two joints at (100, 200), behind an absolute value of the same scaling.
+fn deltas(rows: DeltaRows) -> Processor {
+    let keys = vec![state("x", 1, range(0.0, 1.0, 1)), state("arm", 2, range(0.0, 1.0, 2))];
+    let actions = vec![
+        action("x", 1, scale(-0.5, 0.5, 1), Conversion::Absolute),
+        action("arm", 2, scale(-0.5, 0.5, 2), Conversion::Delta { state: 1, rows: Some(rows) }),
+    ];
+    processor(keys, actions)
+}
+
+/// Rows of 0.5, 0.25 and -0.125 in every column, normalised by [`deltas`].
+fn halves() -> Vec<f32> {
+    [1.0, 0.5, -0.25].iter().flat_map(|&value| [value; 16]).collect()
+}
+
+#[test]
+fn each_row_of_cumulative_deltas_goes_on_from_the_row_before_and_the_first_from_the_state() {
+    let mut decoder = ActionDecoder::new(&deltas(DeltaRows::Cumulative)).expect("a decoder");
+    let mut out = vec![f32::NAN; ROWS * 3];
+    // Twice: nothing of a chunk goes into the next.
+    for state in [100.0, 300.0] {
+        decoder.decode(&halves(), &[77.0, state, 200.0], &mut out).expect("decodes");
+        let expected = [[0.5, 0.5, 200.5], [0.25, 0.75, 200.75], [-0.125, 0.625, 200.625]];
+        assert_eq!(out, expected.map(|[x, first, second]| [x, state + first, second]).concat());
+    }
+}
+
+#[test]
+fn each_row_of_deltas_from_the_state_is_added_to_the_state_alone() {
+    let mut decoder = ActionDecoder::new(&deltas(DeltaRows::FromState)).expect("a decoder");
+    let mut out = vec![f32::NAN; ROWS * 3];
+    decoder.decode(&halves(), &[77.0, 100.0, 200.0], &mut out).expect("decodes");
+    assert_eq!(out, [0.5, 100.5, 200.5, 0.25, 100.25, 200.25, -0.125, 99.875, 199.875]);
+}
+
+#[test]
+fn deltas_of_which_nothing_says_what_a_row_is_are_not_decoded() {
+    let mut processor = deltas(DeltaRows::FromState);
+    processor.action[1].conversion = Conversion::Delta { state: 1, rows: None };
+    let error = ActionDecoder::new(&processor).err().expect("refused");
+    assert_eq!(error, DecodeError::Delta { key: "arm".into() });
+    assert!(error.to_string().contains("set action.arm.delta"), "{error}");
+}
+
+#[test]
+fn rows_that_cumulative_deltas_cannot_reach_at_once_are_caught_up_with_by_the_rows_after() {
+    let mut decoder = ActionDecoder::new(&deltas(DeltaRows::Cumulative)).expect("a decoder");
+    let raw = [77.0, 100.0, 200.0];
+    // The first column of the arm is 0.75 away at first: more than one row's 0.5.
+    let rows = [[0.0, 100.75, 200.25], [0.0, 100.75, 200.5], [0.0, 100.5, 200.25]].concat();
+    let mut predicted = vec![f32::NAN; ROWS * 16];
+    decoder.encode(&rows, &raw, &mut predicted).expect("encodes");
+    let mut found = vec![f32::NAN; ROWS * 3];
+    decoder.decode(&predicted, &raw, &mut found).expect("decodes");
+    assert_eq!(found, [[0.0, 100.5, 200.25], [0.0, 100.75, 200.5], [0.0, 100.5, 200.25]].concat());
+}
+
+#[test]
+fn cumulative_deltas_after_rows_that_are_kept_go_on_from_the_last_of_those() {
+    let mut decoder = ActionDecoder::new(&deltas(DeltaRows::Cumulative)).expect("a decoder");
+    let raw = [77.0, 100.0, 200.0];
+    // Promised before the arm was pushed: no delta of 0.5 gets there from its state.
+    let rows = [[0.0, 103.0, 200.25], [0.0, 103.25, 200.25]].concat();
+    let mut predicted = halves();
+    decoder.encode_after(1, &rows, &raw, &mut predicted).expect("encodes");
+    assert_eq!(predicted[16..19], [0.0, 0.5, 0.0], "the second row is a quarter from the first, which is kept");
+    let mut out = vec![f32::NAN; ROWS * 3];
+    decoder.decode_after(&rows[..3], &predicted, &raw, &mut out).expect("decodes");
+    assert_eq!(out[3..], [0.0, 103.25, 200.25, -0.125, 103.125, 200.125]);
 }
 
 /// A quarter turn about z at (1, 2, 3), and the gripper before it.

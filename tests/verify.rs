@@ -272,8 +272,13 @@ fn a_build_captures_once_and_asks_for_one_stage_after_the_other() {
     damage(other.path(), "context.onnx");
     let settings = demo::settings(policy.path(), &[]);
     let [spec, damaged] = [&policy, &other].map(|dir| PolicySpec::load(dir.path()).expect("a policy"));
-    let options =
-        Options { bag: demo::bag(), observations: 1, stages: None, inner: 0, scratch: scratch.path().to_owned() };
+    let options = Options {
+        bag: demo::bag().into(),
+        observations: 1,
+        stages: None,
+        inner: 0,
+        scratch: scratch.path().to_owned(),
+    };
     let (mut reference, mut bad) = (Networks::of(&spec, 1), Networks::of(&damaged, 1));
     let mut seen = Vec::new();
     let mut progress = |progress| seen.push(progress);

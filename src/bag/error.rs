@@ -111,6 +111,18 @@ pub enum Error {
         /// What to do next.
         advice: &'static str,
     },
+    /// A file that is packed as a whole cannot be unpacked.
+    #[error("cannot unpack {path} to a temporary file in {folder}: {source}; {advice}")]
+    Unpacking {
+        /// The packed file.
+        path: PathBuf,
+        /// Where to.
+        folder: String,
+        /// What the decoder or the system says.
+        source: io::Error,
+        /// What to do next.
+        advice: &'static str,
+    },
     /// Unpacks to more than is plausible.
     #[error(
         "{path}: {place} unpacks to {size}, expected at most {limit} bytes; \

@@ -24,6 +24,9 @@ pub(super) use self::frame::MAGIC;
 /// What to do about a damaged file.
 const ADVICE: &str = "copy the bag again, or rewrite what is left of it with `mcap recover IN.mcap -o OUT.mcap`";
 
+/// The last log time (ns) that [`Stamp`] has. Above it lie times before 1970, which MCAP does not have, as recorders write them.
+const LAST: u64 = i64::MAX as u64;
+
 /// One MCAP file, indexed.
 #[derive(Debug)]
 pub(super) struct McapFile {
@@ -47,7 +50,13 @@ impl McapFile {
     pub(super) fn open(path: &Path, file: Bytes) -> Result<Self, Error> {
         let Index { registry, units, counts, message_count, bounds } = index::read(path, &file)?;
         let bounds = match bounds {
-            Some((first, last)) => Some((stamp(path, first)?, stamp(path, last)?)),
+            Some((first, last)) => {
+                if last > LAST {
+                    let (bag, latest) = (path.display(), last);
+                    tracing::warn!(%bag, latest, "messages logged after the year 2262, or before 1970, are left out");
+                }
+                Some((stamp(path, first)?, stamp(path, last.min(LAST))?))
+            }
             None => None,
         };
         let (registry, topics) = registry.into_topics(counts.as_ref());
@@ -152,7 +161,7 @@ impl McapMessages {
             let expected = format!("messages from {} ns", unit.start);
             return Err(damaged(&shared.path, place, expected, format!("one of {log_time} ns")));
         }
-        if let Some(topic) = self.wanted.get(topic).copied().flatten() {
+        if let Some(topic) = self.wanted.get(topic).copied().flatten().filter(|_| log_time <= LAST) {
             let data = bytes.slice(body.start + MESSAGE_HEAD..body.end);
             self.ready.push(Reverse(Ready { key: (log_time, unit.offset, at), topic, data }));
         }

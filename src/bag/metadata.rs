@@ -24,6 +24,8 @@ pub(super) struct Metadata {
     pub message_zstd: bool,
     /// Messages by topic, for files that do not say it themselves.
     pub counts: BTreeMap<String, u64>,
+    /// Message types by topic, for files that do not say them themselves.
+    pub types: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +53,8 @@ struct TopicCount {
 #[derive(Deserialize)]
 struct TopicName {
     name: String,
+    #[serde(default, rename = "type")]
+    type_name: String,
 }
 
 impl Metadata {
@@ -89,12 +93,11 @@ impl Metadata {
             }
             files.push(file);
         }
-        let counts = information
-            .topics_with_message_count
-            .into_iter()
-            .map(|topic| (topic.topic_metadata.name, topic.message_count))
-            .collect();
-        Ok(Self { files, message_zstd, counts })
+        let topics = &information.topics_with_message_count;
+        let counts = topics.iter().map(|topic| (topic.topic_metadata.name.clone(), topic.message_count)).collect();
+        let topics = information.topics_with_message_count.into_iter().map(|topic| topic.topic_metadata);
+        let types = topics.map(|topic| (topic.name, topic.type_name)).collect();
+        Ok(Self { files, message_zstd, counts, types })
     }
 }
 
@@ -112,13 +115,10 @@ impl Information {
         match (mode.as_str(), format) {
             ("" | "none", _) => Ok(false),
             ("message", "zstd") => Ok(true),
-            ("file", _) => Err(refuse(
-                "files that are not packed as a whole",
-                format!("'file' ({format})"),
-                "unpack each one (`zstd -d FILE.zstd -o FILE`) and open the .mcap or .db3 file itself",
-            )),
+            // What is packed as a whole shows it by its first bytes.
+            ("file", "zstd") => Ok(false),
             _ => Err(refuse(
-                "no compression or messages packed with zstd",
+                "no compression, or files or messages packed with zstd",
                 format!("'{mode}' ({format})"),
                 "rewrite the bag without it: `ros2 bag convert`",
             )),
@@ -126,11 +126,16 @@ impl Information {
     }
 }
 
-/// Until version 3 the paths began with the folder's own name, so the bare name is tried second.
+/// Until version 3 the paths began with the folder's own name, so the bare name is tried second. A recorder that was stopped
+/// lists files as packed that are not yet, and playing a packed bag leaves them unpacked: the name without and with `.zstd`
+/// comes last.
 fn find(folder: &Path, metadata: &Path, listed: &str) -> Result<PathBuf, Error> {
     let listed_path = Path::new(listed);
-    let bare = listed_path.file_name().map(|name| folder.join(name));
-    let found = [Some(folder.join(listed_path)), bare].into_iter().flatten().find(|path| path.is_file());
+    let named = |listed: &Path| [Some(folder.join(listed)), listed.file_name().map(|name| folder.join(name))];
+    let packed = PathBuf::from(format!("{listed}.zstd"));
+    let unpacked = listed.strip_suffix(".zstd").map(Path::new);
+    let names = [Some(listed_path), unpacked, Some(&packed)];
+    let found = names.into_iter().flatten().flat_map(named).flatten().find(|path| path.is_file());
     found.ok_or_else(|| Error::MissingFile {
         metadata: metadata.to_path_buf(),
         file: listed.to_owned(),

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
+use super::unpacked::Unpacked;
 use super::{BagMessage, Error, Topic};
 use crate::time::Stamp;
 
@@ -18,6 +19,8 @@ pub(super) const MAGIC: &[u8] = b"SQLite format 3\0";
 #[derive(Debug)]
 pub(super) struct SqliteFile {
     path: PathBuf,
+    /// The file is packed as a whole.
+    packed: bool,
     /// The database's own number of each topic.
     ids: Vec<i64>,
     /// Counts are unknown: summing them up would read every page of the file.
@@ -29,12 +32,22 @@ pub(super) struct SqliteFile {
 
 impl SqliteFile {
     /// Reads topics, number of messages and their bounds.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        let connection = connect(path)?;
+    pub(super) fn open(path: &Path, unpacked: Option<Unpacked>) -> Result<Self, Error> {
+        let packed = unpacked.is_some();
+        let connection = match unpacked {
+            Some(unpacked) => unpacked.with_name(connect)?,
+            None => connect(path)?,
+        };
         check_tables(path, &connection)?;
         let failed = |source| sqlite("read the topics of", path, source);
-        let mut file =
-            Self { path: path.to_path_buf(), ids: Vec::new(), topics: Vec::new(), message_count: 0, bounds: None };
+        let mut file = Self {
+            path: path.to_path_buf(),
+            packed,
+            ids: Vec::new(),
+            topics: Vec::new(),
+            message_count: 0,
+            bounds: None,
+        };
         let mut statement = connection
             .prepare("SELECT id, name, type, serialization_format FROM topics ORDER BY id")
             .map_err(failed)?;
@@ -58,7 +71,11 @@ impl SqliteFile {
     /// Messages by log time, then `id`. `wanted[i]` is what topic `i` of this file is called in
     /// [`BagMessage::topic`]; `None` leaves it out.
     pub(super) fn messages(&self, wanted: &[Option<usize>]) -> Result<SqliteMessages, Error> {
-        let connection = connect(&self.path)?;
+        // A file that lost its name cannot be opened again: each pass unpacks its own.
+        let connection = match self.packed {
+            true => Unpacked::of(&self.path)?.with_name(connect)?,
+            false => connect(&self.path)?,
+        };
         let topics: BTreeMap<i64, usize> =
             self.ids.iter().zip(wanted).filter_map(|(id, wanted)| Some((*id, (*wanted)?))).collect();
         let order = order(&connection).map_err(|source| sqlite("sort the messages of", &self.path, source))?;

@@ -13,6 +13,7 @@ use crate::export::bundle::{self, Request};
 use crate::export::staging::Staging;
 use crate::parameters::Settings;
 use crate::policy::PolicySpec;
+use crate::replay::{BagClock, Source};
 use crate::tensor::DType;
 
 /// File of a bundle with what was measured.
@@ -25,6 +26,9 @@ pub struct Absmax {
     /// absmax.csv of the bundle, and say which stages FP16 cannot hold. Needs --absmax-params.
     #[arg(long, value_name = "BAG", requires = "absmax_params")]
     absmax_from: Option<PathBuf>,
+    /// The clock that counts where that bag's header stamps and log times are of two clocks.
+    #[arg(long, value_name = "header|log", requires = "absmax_from")]
+    absmax_clock: Option<BagClock>,
     /// The node's parameters for that bag, as `vla-trt replay --params` takes them: which topic feeds which camera, which
     /// joints feed which state key.
     #[arg(long, value_name = "FILE", requires = "absmax_from")]
@@ -54,7 +58,7 @@ impl Absmax {
         let spec = PolicySpec::load(scratch.dir())?;
         let settings: Arc<Settings> = settings(&spec, self.absmax_params.as_deref(), &self.absmax_param)?;
         let options = Options {
-            bag: bag.clone(),
+            bag: Source { bag: bag.clone(), clock: self.absmax_clock },
             observations: usize::from(self.absmax_observations),
             scratch: scratch.dir().to_owned(),
         };

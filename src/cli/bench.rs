@@ -1,10 +1,9 @@
 //! `vla-trt bench`: the latency of a policy on this machine.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Outcome;
-use super::settings::PolicyArgs;
+use super::settings::{BagArgs, PolicyArgs};
 use crate::engine::memory::{MemoryUse, mib};
 use crate::engine::{EngineKind, HostCopy, Launch, StageReport};
 use crate::parameters::Settings;
@@ -12,14 +11,14 @@ use crate::policy::{LoadOptions, PolicySpec, Timings};
 use crate::replay::bench::{self, Latencies};
 use crate::session::{self, Session};
 
-/// Measure the latency of a policy: one observation of a bag, inferred again and again.
+/// Measure the latency of a policy: the first whole observation of a bag, inferred again and again.
 ///
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments; 4 the engines do not fit into memory; 6 no observation of the bag gave a
 /// chunk.
 #[derive(clap::Args, Debug)]
 pub struct Bench {
-    /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml. Its first whole observation is used.
-    bag: PathBuf,
+    #[command(flatten)]
+    bag: BagArgs,
     #[command(flatten)]
     policy: PolicyArgs,
     /// Inferences to count.
@@ -50,7 +49,8 @@ pub fn run(args: &Bench) -> anyhow::Result<Outcome> {
         return compare(args, &spec, &settings);
     }
     let mut session = Session::load(spec, &settings, &mut |_| {})?;
-    let latencies = bench::run(&mut session, &settings, &args.bag, args.warm_up as usize, args.count as usize)?;
+    let latencies =
+        bench::run(&mut session, &settings, &args.bag.source(), args.warm_up as usize, args.count as usize)?;
     heading(args, &session, &settings);
     println!("{:24} {:>10} {:>10}", "", "median", "p99");
     row(&latencies, "whole inference", |timings| timings.total);
@@ -89,7 +89,8 @@ fn compare(args: &Bench, spec: &PolicySpec, settings: &Settings) -> anyhow::Resu
     for (name, launch) in ways {
         let options = LoadOptions { launch, ..session::load_options(settings) };
         let mut session = Session::load_with(spec.clone(), settings, options, &mut |_| {})?;
-        let latencies = bench::run(&mut session, settings, &args.bag, args.warm_up as usize, args.count as usize)?;
+        let latencies =
+            bench::run(&mut session, settings, &args.bag.source(), args.warm_up as usize, args.count as usize)?;
         if first.is_none() {
             heading(args, &session, settings);
             println!("{:24} {:>10} {:>10} {:>10}", "engine room", "median", "p99", "ratio");

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Outcome;
 use crate::builder::{Effort, Range, Request, Scales};
 use crate::engine::{self, Precision, Stage};
+use crate::replay::BagClock;
 
 #[cfg(feature = "tensorrt")]
 #[path = "build/run.rs"]
@@ -71,6 +72,9 @@ pub struct Build {
     /// off in the next precision, and say what to write into policy.yaml. Needs --params.
     #[arg(long, value_name = "BAG", conflicts_with = "onnx")]
     bag: Option<PathBuf>,
+    /// The clock that counts where that bag's header stamps and log times are of two clocks.
+    #[arg(long, value_name = "header|log", requires = "bag")]
+    clock: Option<BagClock>,
     /// The node's parameters for that bag.
     #[arg(long, value_name = "FILE", requires = "bag")]
     params: Option<PathBuf>,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use super::Outcome;
-use super::settings::PolicyArgs;
+use super::settings::{BagArgs, PolicyArgs};
 use super::verify::{bar, show};
 use crate::bag::files_of;
 use crate::calibrate::{self, Recorded};
@@ -26,8 +26,8 @@ use crate::verify::{self, Networks, Options};
 /// bag can be used: nothing is written, and what was at the output's name is still there.
 #[derive(clap::Args, Debug)]
 pub struct Calibrate {
-    /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
-    bag: PathBuf,
+    #[command(flatten)]
+    bag: BagArgs,
     #[command(flatten)]
     policy: PolicyArgs,
     /// Most observations to run on, spread evenly over the bag.
@@ -58,13 +58,13 @@ pub fn run(args: &Calibrate) -> anyhow::Result<Outcome> {
     // Minutes of running the networks come first otherwise.
     Outputs::default()
         .file("--output", args.output.as_path())
-        .reading("the bag", files_of(&args.bag))
+        .reading("the bag", files_of(&args.bag.bag))
         .reading("a file of the policy or its parameters", args.policy.files(&spec, &settings))
         .check()?;
     let base = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = Staging::scratch(&base.join("vla_trt_calibrate"))?;
     let options = Options {
-        bag: args.bag.clone(),
+        bag: args.bag.source(),
         observations: usize::from(args.observations),
         stages: Some(names.clone()),
         inner: 0,
@@ -83,12 +83,12 @@ pub fn run(args: &Calibrate) -> anyhow::Result<Outcome> {
     bar.finish_and_clear();
     print(&written?);
     let (found, asked) = (captured.observations(), usize::from(args.observations));
-    println!("{found} observations of {} -> {}", args.bag.display(), args.output.display());
+    println!("{found} observations of {} -> {}", args.bag.bag.display(), args.output.display());
     if found < asked {
         tracing::warn!(
             "{}: expected {asked} observations (--observations), found {found}; record a longer bag, or look with `vla-trt \
              replay` at why the policy could not run on the others",
-            args.bag.display()
+            args.bag.bag.display()
         );
         return Ok(Outcome::Warned);
     }

@@ -10,6 +10,7 @@ use super::Outcome;
 use super::bar::Bar;
 use crate::export::bundle::{self, Camera, Request};
 use crate::export::{self, RopeFrequencies, VisionAttention, backbone_dit, split, vendor};
+use crate::policy::processor::DeltaRows;
 use crate::tensor::DType;
 
 /// Write a policy bundle from a GR00T N1.6 checkpoint: ONNX networks, tokenizer and statistics; no PyTorch.
@@ -30,9 +31,14 @@ pub struct Export {
     /// Folder to write: new, empty, or an earlier policy bundle.
     #[arg(short, long)]
     out: PathBuf,
-    /// Seconds between action rows: the robot's control period in training. A checkpoint does not say it.
+    /// Seconds between action rows, such as 0.02 for 50 Hz: the control period of the training data. A checkpoint does not say
+    /// it.
     #[arg(long, value_name = "SECONDS")]
     step_s: f64,
+    /// What a row of a joint key with rep DELTA is, once for each such key: the change from the row before (cumulative), or from
+    /// the observed state (from_state). A checkpoint does not say it; the data set's author knows.
+    #[arg(long, value_name = "KEY=cumulative|from_state", value_parser = delta)]
+    delta: Vec<(String, DeltaRows)>,
     /// How the network is cut into stages. Default: split.
     #[arg(long, value_enum)]
     layout: Option<Layout>,
@@ -125,6 +131,12 @@ fn stage_precision(text: &str) -> Result<(String, Precision), String> {
     Ok((stage.to_owned(), precision))
 }
 
+fn delta(text: &str) -> Result<(String, DeltaRows), String> {
+    let (key, rows) =
+        text.rsplit_once('=').ok_or_else(|| format!("expected KEY=cumulative or KEY=from_state, found '{text}'"))?;
+    Ok((key.to_owned(), rows.parse()?))
+}
+
 impl Export {
     fn layout(&self) -> anyhow::Result<export::Layout> {
         Ok(match (self.layout, self.only) {
@@ -140,6 +152,10 @@ impl Export {
     }
 
     fn request(&self) -> anyhow::Result<Request> {
+        for (index, (key, _)) in self.delta.iter().enumerate() {
+            let twice = self.delta.iter().take(index).any(|(earlier, _)| earlier == key);
+            anyhow::ensure!(!twice, "--delta {key}: expected once, found twice");
+        }
         let name = self.out.file_name().map_or("policy".into(), |name| name.to_string_lossy().into_owned());
         Ok(Request {
             layout: self.layout()?,
@@ -150,6 +166,7 @@ impl Export {
             cameras: self.cameras.clone(),
             about: "GR00T N1.6, exported from a checkpoint.".to_owned(),
             name,
+            deltas: self.delta.iter().cloned().collect(),
             step_s: self.step_s,
             steps: self.steps.clone(),
             max_text: self.max_text_tokens,

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
-use super::settings::PolicyArgs;
+use super::settings::{BagArgs, PolicyArgs};
 use crate::bag::files_of;
 use crate::engine::LoadEvent;
 use crate::engine::memory::mib;
@@ -22,8 +22,8 @@ use crate::time::Span;
 /// memory; 6 no chunk came of it: the output is not written, and what was at its name is still there.
 #[derive(clap::Args, Debug)]
 pub struct Replay {
-    /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
-    bag: PathBuf,
+    #[command(flatten)]
+    bag: BagArgs,
     #[command(flatten)]
     policy: PolicyArgs,
     /// Latency between inference and publication to assume.
@@ -60,7 +60,7 @@ pub fn run(args: &Replay) -> anyhow::Result<Outcome> {
     Outputs::default()
         .file("--output", args.output.as_path())
         .file("--report", args.report.as_deref())
-        .reading("the bag", files_of(&args.bag))
+        .reading("the bag", files_of(&args.bag.bag))
         .reading("--golden", args.golden.iter().flat_map(|bag| files_of(bag)))
         .reading("a file of the policy or its parameters", args.policy.files(&spec, &settings))
         .check()?;
@@ -68,7 +68,7 @@ pub fn run(args: &Replay) -> anyhow::Result<Outcome> {
     let mut session = Session::load(spec, &settings, &mut |progress| bar.set_message(describe(&progress)))?;
     bar.set_message("replay");
     let options = replay::Options {
-        bag: args.bag.clone(),
+        bag: args.bag.source(),
         output: args.output.clone(),
         latency: Span::from_millis(args.latency_ms),
         golden: args.golden.clone().map(|file| (file, args.tolerance)),

@@ -6,6 +6,25 @@ use std::sync::Arc;
 use crate::parameters::{LimitsFrom, NodeName, Overrides, Parameters, PolicyShape, Settings, Value};
 use crate::policy::PolicySpec;
 use crate::policy::spec::POLICY_FILE;
+use crate::replay::{BagClock, Source};
+
+/// A bag on the command line, as several commands take it.
+#[derive(clap::Args, Debug)]
+pub struct BagArgs {
+    /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
+    pub bag: PathBuf,
+    /// The clock that counts where header stamps and log times are of two clocks, as in a simulator's bag: header replays on
+    /// the header stamps, log on the log times. Default: the log's, and an error where the two differ.
+    #[arg(long, value_name = "header|log")]
+    clock: Option<BagClock>,
+}
+
+impl BagArgs {
+    /// The bag and how it is read.
+    pub fn source(&self) -> Source {
+        Source { bag: self.bag.clone(), clock: self.clock }
+    }
+}
 
 /// Where the policy is and how its node would be configured, as several commands take it.
 #[derive(clap::Args, Debug)]

@@ -13,6 +13,7 @@ use crate::engine::EngineKind;
 use crate::export::staging::Staging;
 use crate::parameters::Settings;
 use crate::policy::PolicySpec;
+use crate::replay::{BagClock, Source};
 use crate::sys::fs::{Outputs, replace};
 use crate::verify::{self, Candidate, Options, Progress, Report, candidate};
 
@@ -32,6 +33,9 @@ pub struct Verify {
     /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
     #[arg(long, value_name = "BAG")]
     bag: PathBuf,
+    /// The clock that counts where that bag's header stamps and log times are of two clocks.
+    #[arg(long, value_name = "header|log")]
+    clock: Option<BagClock>,
     /// Parameters: the node's own YAML file.
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
@@ -89,7 +93,7 @@ pub fn run(args: &Verify) -> anyhow::Result<Outcome> {
     let base = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = Staging::scratch(&base.join("vla_trt_verify"))?;
     let options = Options {
-        bag: args.bag.clone(),
+        bag: Source { bag: args.bag.clone(), clock: args.clock },
         observations: usize::from(args.observations),
         stages: args.stages.clone(),
         inner: usize::from(args.internal),

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::checkpoint::{Backbone, Checkpoint, Config};
+use super::checkpoint::{Backbone, Checkpoint, Config, foreign};
 use super::layout::{Layout, Network, Stage};
 use super::policy_yaml::{Description, POLICY_YAML};
 use super::progress::{Metered, Progress};
@@ -17,8 +17,10 @@ use super::{Error, Model, Options, RopeFrequencies, View, VisionAttention, split
 use crate::policy::encode::image::EvalTransform;
 use crate::policy::encode::prompt::save_tokenizer;
 use crate::policy::encode::resize::Size;
-use crate::policy::processor::{Processor, ProcessorConfig, Statistics};
+use crate::policy::processor::{DeltaRows, Processor, ProcessorConfig, Statistics};
+use crate::policy::spec::STEP_S;
 use crate::tensor::DType;
+use crate::time::Span;
 
 pub mod embodiment;
 mod layout;
@@ -80,6 +82,8 @@ pub struct Request {
     pub about: String,
     /// How the network is cut into stages.
     pub layout: Layout,
+    /// What a row of each action key with `rep: DELTA` is.
+    pub deltas: BTreeMap<String, DeltaRows>,
     /// Seconds between action rows.
     pub step_s: f64,
     /// Denoising step counts that get their constants.
@@ -210,15 +214,18 @@ impl Plan {
                 problems: vec![format!("--tokenizer: expected a tokenizer folder or tokenizer.json, found no {path}")],
             });
         }
+        foreign::check(&[dir, &request.tokenizer])?;
         let config = Config::load(&dir.join("config.json"))?;
         let model = config.model(&backbone(request)?)?;
         let path = dir.join(PROCESSOR);
         let processor_config = ProcessorConfig::load(&path)?;
         let row = embodiment::row(dir, &request.embodiment, model.head.embodiments, &processor_config)?;
         let statistics = Statistics::load(&dir.join(STATISTICS))?;
-        let processor = Processor::new(&processor_config, &statistics, &request.embodiment)?;
+        let mut processor = Processor::new(&processor_config, &statistics, &request.embodiment)?;
 
         let mut problems = Vec::new();
+        let deltas = processor.set_deltas(&request.deltas, |key, rows| format!("--delta {key}={rows}"));
+        problems.extend(deltas.err().into_iter().flatten());
         check_sizes(&model, &processor, &mut problems);
         check_options(request, &mut problems);
         let views = views(request, &processor, &mut problems);
@@ -261,6 +268,7 @@ impl Plan {
             cameras: &cameras,
             state: &state,
             action_keys: &action,
+            deltas: &request.deltas,
             step_s: request.step_s,
             horizon: self.model.head.horizon,
             rows: self.processor.rows(),
@@ -317,9 +325,7 @@ fn check_sizes(model: &Model, processor: &Processor, problems: &mut Vec<String>)
 }
 
 fn check_options(request: &Request, problems: &mut Vec<String>) {
-    if !(request.step_s.is_finite() && request.step_s > 0.0) {
-        problems.push(format!("--step-s: expected seconds above 0, found {}", request.step_s));
-    }
+    problems.extend(step_problem(request.step_s));
     let mut counts = request.steps.clone();
     counts.sort_unstable();
     counts.dedup();
@@ -327,10 +333,35 @@ fn check_options(request: &Request, problems: &mut Vec<String>) {
     if counts.is_empty() || !valid {
         problems.push(format!("--steps: expected different counts from 1 to {MOST_STEPS}, found {:?}", request.steps));
     }
+    if request.max_text > MOST_TEXT_TOKENS {
+        problems.push(format!("--max-text-tokens: expected at most {MOST_TEXT_TOKENS}, found {}", request.max_text));
+    }
     if request.blocks_per_engine == Some(0) {
         problems.push("--blocks-per-engine: expected at least 1, found 0".to_owned());
     }
 }
+
+/// Longest control period of a data set, in s: the slowest ones that policies are trained on have about 1 Hz.
+const LONGEST_PERIOD_S: f64 = 1.0;
+
+/// Why `--step-s` is no control period; a number of milliseconds is the usual reason.
+fn step_problem(step_s: f64) -> Option<String> {
+    let periods = *STEP_S.start()..=LONGEST_PERIOD_S;
+    if periods.contains(&step_s) {
+        return None;
+    }
+    let seconds = Span::from_millis(step_s).seconds();
+    let hint = if step_s > LONGEST_PERIOD_S && periods.contains(&seconds) {
+        format!("; for {step_s} ms give --step-s {seconds}")
+    } else {
+        String::new()
+    };
+    let (least, most) = periods.into_inner();
+    Some(format!("--step-s: expected seconds between action rows, {least} to {most}, found {step_s}{hint}"))
+}
+
+/// Positions that the language model was trained for; each has a row in the networks.
+const MOST_TEXT_TOKENS: usize = 1 << 15;
 
 /// Most denoising steps: each has its own rows of constants.
 const MOST_STEPS: u32 = 100;

@@ -19,6 +19,7 @@ use super::weights::{Weight, Weights};
 use crate::sys::map::map;
 use crate::tensor::DType;
 
+pub mod foreign;
 pub mod sizes;
 
 pub use sizes::{Backbone, Config};

@@ -26,6 +26,27 @@ pub enum Error {
         /// What every checkpoint has.
         path: PathBuf,
     },
+    /// The folder is a checkpoint of another trainer.
+    #[error(
+        "{}: expected a checkpoint of NVIDIA's trainer (config.json with model_type Gr00tN1d6, safetensors, \
+         processor_config.json, statistics.json), found {found}; export the folder that Isaac-GR00T's fine-tuning wrote",
+        dir.display()
+    )]
+    NotACheckpoint {
+        /// The folder.
+        dir: PathBuf,
+        /// What it is.
+        found: String,
+    },
+    /// Files that stand for others.
+    #[error(
+        "{}: a git-lfs pointer, not the file itself: run `git lfs pull` in the folder that was cloned",
+        files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+    )]
+    Pointers {
+        /// Each of them.
+        files: Vec<PathBuf>,
+    },
     /// A weight is not there.
     #[error("weight `{name}` is missing from {origin}; is this a complete GR00T N1.6 checkpoint?")]
     MissingWeight {

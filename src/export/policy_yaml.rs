@@ -1,5 +1,6 @@
 //! `policy.yaml`: written by hand rather than by a serializer, so that people find comments in it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::path::Path;
 use super::Error;
 use super::layout::{Source, Stage};
 use crate::policy::fingerprint;
+use crate::policy::processor::DeltaRows;
 use crate::tensor::{DType, TensorSpec, display_dims};
 
 /// Name of the description inside a bundle.
@@ -24,6 +26,8 @@ pub struct Description<'a> {
     pub state: &'a [(&'a str, usize)],
     /// Action keys and widths, in model order.
     pub action_keys: &'a [(&'a str, usize)],
+    /// What a row of each action key with `rep: DELTA` is.
+    pub deltas: &'a BTreeMap<String, DeltaRows>,
     /// Seconds between rows.
     pub step_s: f64,
     /// Rows of the model's chunk.
@@ -100,7 +104,7 @@ impl Description<'_> {
              # Key: width, in model order.\n\
              state: {{{state}}}\n\
              # Row i of a chunk is due (i + 1) * step_s after the observation; the model predicts `horizon` rows.\n\
-             action: {{step_s: {step_s}, horizon: {horizon}, rows: {rows}, dims: {dims}, keys: {{{keys}}}}}\n\
+             action: {{step_s: {step_s}, horizon: {horizon}, rows: {rows}, dims: {dims}, keys: {{{keys}}}{deltas}}}\n\
              instruction:\n  \
                tokenizer: {tokenizer}\n  \
                template: {template}\n  \
@@ -122,6 +126,7 @@ impl Description<'_> {
             rows = self.rows,
             dims = self.dims,
             keys = named(self.action_keys),
+            deltas = self.deltas(),
             tokenizer = self.tokenizer,
             template = self.template,
             max_tokens = self.max_tokens,
@@ -140,6 +145,12 @@ impl Description<'_> {
             text.push_str(&self.stage(stage));
         }
         text
+    }
+
+    /// `cumulative`: row i is the state plus rows 0 to i; `from_state`: the state plus row i.
+    fn deltas(&self) -> String {
+        let keys: Vec<String> = self.deltas.iter().map(|(key, rows)| format!("{}: {rows}", scalar(key))).collect();
+        if keys.is_empty() { String::new() } else { format!(", deltas: {{{}}}", keys.join(", ")) }
     }
 
     fn stage(&self, stage: &Stage) -> String {
@@ -219,6 +230,8 @@ fn model_file(stage: &Stage) -> String {
 mod tests {
     use super::*;
 
+    static NO_DELTAS: BTreeMap<String, DeltaRows> = BTreeMap::new();
+
     impl Description<'_> {
         /// Of a bundle without any part.
         fn of_nothing() -> Self {
@@ -228,6 +241,7 @@ mod tests {
                 cameras: &[],
                 state: &[],
                 action_keys: &[],
+                deltas: &NO_DELTAS,
                 step_s: 0.02,
                 horizon: 0,
                 rows: 0,

@@ -84,7 +84,10 @@ impl Constraint {
                 let step = if *step == 0.0 { String::new() } else { format!(" in steps of {}", double(*step)) };
                 format!("a number from {} to {}{step}", double(*from), double(*to))
             }
-            Self::OneOf(words) => format!("one of {}", words.join(", ")),
+            Self::OneOf(words) => {
+                let words = words.iter().map(|word| if word.is_empty() { "'' (empty)" } else { word });
+                format!("one of {}", words.collect::<Vec<_>>().join(", "))
+            }
             Self::IntegersOf(numbers) => {
                 format!("one of {}", numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(", "))
             }

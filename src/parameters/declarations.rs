@@ -4,6 +4,7 @@ use super::declaration::{Constraint, Declaration};
 use super::overrides::Overrides;
 use super::shape::PolicyShape;
 use super::value::Value;
+use crate::policy::spec::STEP_S;
 
 mod keys;
 mod motion;
@@ -343,7 +344,7 @@ fn inference(shape: &PolicyShape) -> Vec<Declaration> {
         declare(
             "action.step_s",
             Value::Double(shape.step.seconds()),
-            up_to(0.0001, 10.0),
+            up_to(*STEP_S.start(), *STEP_S.end()),
             "Time in s from one action row to the next. The policy's own unless set: a longer one plays chunks slower.",
         ),
     ]

@@ -105,6 +105,7 @@ fn listed() -> Vec<Declaration> {
         state: vec![("<key>".to_owned(), WIDTH)],
         action_keys: vec![("<key>".to_owned(), WIDTH)],
         eef_actions: Vec::new(),
+        deltas: vec![("<key>".to_owned(), None)],
         stages: vec!["<stage>".to_owned()],
         denoise_steps: vec![4],
         default_steps: 4,

@@ -11,6 +11,7 @@ use super::store::Store;
 use crate::chunk::{self, JointBounds, MotionSettings};
 use crate::engine::EngineKind;
 use crate::observation::{InputSpec, JointMap, PoseMap, Rules};
+use crate::policy::processor::DeltaRows;
 use crate::time::Span;
 
 mod check;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub poses: Vec<PoseMap>,
     /// Action keys that move joints, in the policy's order.
     pub action: Vec<JointMap>,
+    /// What a row of each action key with `rep: DELTA` is.
+    pub deltas: BTreeMap<String, DeltaRows>,
     /// Empty: wait for the topic.
     pub instruction: String,
     /// Inferences per second; 0: as fast as useful; below: on demand only.

@@ -1,6 +1,6 @@
 //! What the parameters need to know of a policy.
 
-use crate::policy::processor::{Processor, ProcessorError};
+use crate::policy::processor::{DeltaRows, Processor, ProcessorError};
 use crate::policy::{self, InstructionCheck, PolicySpec};
 use crate::time::Span;
 
@@ -15,6 +15,8 @@ pub struct PolicyShape {
     pub action_keys: Vec<(String, usize)>,
     /// Those of them that are an end effector's.
     pub eef_actions: Vec<EefAction>,
+    /// Those of them that predict deltas, and what policy.yaml says of their rows.
+    pub deltas: Vec<(String, Option<DeltaRows>)>,
     /// Stage names, in run order.
     pub stages: Vec<String>,
     /// Numbers of denoising steps that the policy was exported for.
@@ -51,11 +53,13 @@ impl PolicyShape {
         let eef_actions = processor.action.iter().filter_map(|key| {
             Some(EefAction { key: key.name.clone(), columns: key.eef_columns()?, relative: key.is_relative_pose() })
         });
+        let deltas = processor.action.iter().filter(|key| key.delta().is_some());
         Ok(Self {
             cameras: spec.cameras.clone(),
             state: spec.state.clone(),
             action_keys: spec.action.keys.clone(),
             eef_actions: eef_actions.collect(),
+            deltas: deltas.map(|key| (key.name.clone(), spec.action.deltas.get(&key.name).copied())).collect(),
             stages: spec.stage_names(),
             denoise_steps: spec.denoise.steps.clone(),
             default_steps: spec.denoise.default,
@@ -90,6 +94,10 @@ impl PolicyShape {
             let one = |eef: &EefAction| format!("{}{}", eef.key, if eef.relative { " (relative)" } else { "" });
             keys.iter().map(one).collect::<Vec<_>>().join(", ")
         };
+        let deltas = |keys: &[(String, Option<DeltaRows>)]| {
+            let one = |(key, rows): &(String, Option<DeltaRows>)| format!("{key}: {}", rows.map_or("not said", DeltaRows::word));
+            keys.iter().map(one).collect::<Vec<_>>().join(", ")
+        };
         let text = |shape: &Self| {
             [
                 ("cameras", shape.cameras.join(", ")),
@@ -101,6 +109,7 @@ impl PolicyShape {
                 ("denoise.default", shape.default_steps.to_string()),
                 ("action.step_s", format!("{} s", shape.step.seconds())),
                 ("inputs for rtc", shape.takes_guide.to_string()),
+                ("action keys of deltas", deltas(&shape.deltas)),
             ]
         };
         let pairs = text(self).into_iter().zip(text(other));
@@ -126,6 +135,7 @@ mod tests {
             step: Span::from_millis(50.0),
             takes_guide: false,
             instruction: None,
+            deltas: Vec::new(),
         };
         assert!(shape.differences(&shape).is_empty());
         let other = PolicyShape {

@@ -1,10 +1,11 @@
 //! From predicted rows to joint values and poses.
 //!
-//! Every row of a relative key refers to the same raw state: that of the observation which the prediction is for.
+//! Every row of a relative key refers to the same raw state: that of the observation which the prediction is for. Cumulative
+//! deltas start from it, and each row goes on from the one before.
 
 use std::ops::Range;
 
-use super::processor::{ActionKey, Conversion, PoseFormat, Processor};
+use super::processor::{ActionKey, Conversion, DeltaRows, PoseFormat, Processor};
 
 mod inverse;
 mod normalise;
@@ -35,6 +36,14 @@ pub enum DecodeError {
         expected: String,
         /// What there is.
         found: String,
+    },
+    /// Nothing says what a row of the key's deltas is added to.
+    #[error(
+        "action key '{key}': expected what a row of its deltas is (cumulative or from_state), found nothing; set action.{key}.delta"
+    )]
+    Delta {
+        /// The key.
+        key: String,
     },
     /// The reference pose is none.
     #[error(
@@ -71,6 +80,8 @@ pub struct ActionDecoder {
     state: usize,
     /// One row of the widest key.
     physical: Vec<f64>,
+    /// What its deltas have added up to so far.
+    sum: Vec<f64>,
 }
 
 struct Key {
@@ -87,6 +98,8 @@ struct Key {
 enum Reference {
     None,
     Added(Range<usize>),
+    /// To which every row adds.
+    Start(Range<usize>),
     Frame(Range<usize>, PoseFormat),
 }
 
@@ -110,7 +123,7 @@ impl ActionDecoder {
         }
         let widest = processor.action.iter().map(|key| key.width).max().unwrap_or_default();
         let (rows, state) = (processor.rows(), processor.state_width());
-        Ok(Self { keys, rows, dims, width: to, state, physical: vec![0.0; widest] })
+        Ok(Self { keys, rows, dims, width: to, state, physical: vec![0.0; widest], sum: vec![0.0; widest] })
     }
 
     /// Whether the key's rows are poses composed to 4x4 matrices, row-major.
@@ -128,17 +141,42 @@ impl ActionDecoder {
     /// [`DecodeError::Length`] when a slice has another length, [`DecodeError::Reference`] and
     /// [`DecodeError::Rotation`] for a pose that is none; `out` is then meaningless.
     pub fn decode(&mut self, actions: &[f32], raw_state: &[f32], out: &mut [f32]) -> Result<(), DecodeError> {
+        self.decode_after(&[], actions, raw_state, out)
+    }
+
+    /// As [`Self::decode`], for a chunk that begins with the decoded rows `kept`: cumulative deltas after them go on from the last
+    /// of those, whatever their own predictions add up to.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_after(
+        &mut self,
+        kept: &[f32],
+        actions: &[f32],
+        raw_state: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), DecodeError> {
         self.check(actions.len(), raw_state.len(), out.len())?;
         if self.width == 0 {
             return Ok(());
         }
         for key in &self.keys {
             let physical = &mut self.physical[..key.from.len()];
+            let sum = &mut self.sum[..key.from.len()];
+            key.start(raw_state, sum);
             let frame = key.frame(raw_state)?;
             for (row, (predicted, decoded)) in
                 actions.chunks_exact(self.dims).zip(out.chunks_exact_mut(self.width)).enumerate()
             {
                 key.scaling.apply(row, &predicted[key.from.clone()], physical);
+                if matches!(key.reference, Reference::Start(_)) {
+                    let row = row * self.width;
+                    match kept.get(row + key.to.start..row + key.to.end) {
+                        Some(kept) => sum.iter_mut().zip(kept).for_each(|(sum, &value)| *sum = f64::from(value)),
+                        None => sum.iter_mut().zip(&*physical).for_each(|(sum, value)| *sum += value),
+                    }
+                    physical.copy_from_slice(sum);
+                }
                 key.convert(row, physical, frame.as_ref(), raw_state, &mut decoded[key.to.clone()])?;
             }
         }
@@ -182,12 +220,24 @@ impl Key {
         let reference = match key.conversion {
             Conversion::Absolute => Reference::None,
             Conversion::AddState { state } => Reference::Added(columns(state)?),
+            Conversion::Delta { state, rows } => match rows {
+                Some(DeltaRows::FromState) => Reference::Added(columns(state)?),
+                Some(DeltaRows::Cumulative) => Reference::Start(columns(state)?),
+                None => return Err(DecodeError::Delta { key: key.name.clone() }),
+            },
             Conversion::ComposePose { .. } if width != POSE => {
                 return Err(unfit(format!("{POSE} values (position and 6D rotation)"), width.to_string()));
             }
             Conversion::ComposePose { state, format } => Reference::Frame(columns(state)?, format),
         };
         Ok(Self { name: key.name.clone(), from, to, scaling, reference })
+    }
+
+    /// Where the sum of cumulative deltas begins.
+    fn start(&self, raw_state: &[f32], sum: &mut [f64]) {
+        if let Reference::Start(columns) = &self.reference {
+            sum.iter_mut().zip(&raw_state[columns.clone()]).for_each(|(sum, &value)| *sum = f64::from(value));
+        }
     }
 
     /// The pose that predicted poses are relative to.

@@ -50,6 +50,12 @@ pub enum Error {
         /// One line each.
         problems: Vec<String>,
     },
+    /// Nothing says what deltas of the actions are, or it is said of others.
+    #[error("the policy's actions cannot be used:\n  {}", problems.join("\n  "))]
+    Deltas {
+        /// One line each.
+        problems: Vec<String>,
+    },
     /// A frame cannot be used.
     #[error("camera '{camera}': {reason}")]
     Camera {

@@ -35,6 +35,11 @@ impl Guiding {
         Self { rows: Vec::with_capacity(rows.saturating_mul(columns)), most: rows }
     }
 
+    /// The first `rows` rows that were taken, in the model's units.
+    pub fn kept(&self, rows: usize, columns: usize) -> &[f32] {
+        self.rows.get(..rows.saturating_mul(columns)).unwrap_or_default()
+    }
+
     /// The guide's overlapping rows, in the units of a chunk.
     fn take(&mut self, guide: &Guide<'_>, columns: usize) -> Result<&mut [f32], Error> {
         let Guide { previous, frozen, overlap } = *guide;
@@ -80,7 +85,7 @@ impl Policy {
             let rows = self.guiding.take(guide, self.columns.names.len())?;
             self.columns.to_model(rows);
             let actions = self.given.actions.as_f32_mut().unwrap_or_default();
-            self.decoder.encode(rows, self.state.raw(), actions)?;
+            self.decoder.encode_after(guide.frozen, rows, self.state.raw(), actions)?;
         }
         for (row, strength) in self.given.strength.as_f32_mut().unwrap_or_default().iter_mut().enumerate() {
             *strength = part(row, frozen, overlap);

@@ -7,9 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 mod check;
+mod delta;
 mod eef;
+mod on_use;
 mod raw;
 
+pub use delta::DeltaRows;
 pub use eef::EefValues;
 
 /// The processor class whose behaviour this build has.
@@ -150,7 +153,8 @@ pub enum ActionScaling {
     },
 }
 
-/// What action values are relative to. The reference is the raw state of the observation, never an earlier row.
+/// What action values are relative to. The reference is the raw state of the observation; only deltas may add up earlier rows
+/// of the chunk to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Conversion {
     /// Nothing: they leave as they are.
@@ -159,6 +163,13 @@ pub enum Conversion {
     AddState {
         /// Index into [`Processor::state`].
         state: usize,
+    },
+    /// Values of a state key of the same width, added to deltas as their rows say.
+    Delta {
+        /// Index into [`Processor::state`].
+        state: usize,
+        /// `None` until [`Processor::set_deltas`] has said it: such a key cannot be decoded.
+        rows: Option<DeltaRows>,
     },
     /// A pose (position and 6D rotation, 9 values) in a state key: the predicted pose is in its frame.
     ComposePose {
@@ -226,7 +237,7 @@ impl Statistics {
     /// # Errors
     /// [`ProcessorError::Json`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, ProcessorError> {
-        serde_json::from_str(text).map(Self).map_err(|error| json_error(path, &error))
+        serde_json::from_str(&on_use::quoted(text)).map(Self).map_err(|error| json_error(path, &error))
     }
 }
 
@@ -289,7 +300,7 @@ impl ActionKey {
     pub fn decoded_width(&self) -> usize {
         match self.conversion {
             Conversion::ComposePose { format, .. } => format.width(),
-            Conversion::Absolute | Conversion::AddState { .. } => self.width,
+            Conversion::Absolute | Conversion::AddState { .. } | Conversion::Delta { .. } => self.width,
         }
     }
 }

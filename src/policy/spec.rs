@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::SharedEncoder;
+use super::processor::DeltaRows;
 use crate::engine;
 use crate::time::Span;
 
@@ -22,6 +23,9 @@ pub const POLICY_FILE: &str = "policy.yaml";
 
 /// Folder of a bundle's engines, built on the device.
 pub const ENGINES: &str = "engines";
+
+/// Least and greatest time from one action row to the next, in s.
+pub const STEP_S: std::ops::RangeInclusive<f64> = 1e-4..=10.0;
 
 /// The format version that this build reads.
 pub const FORMAT: u32 = 1;
@@ -97,6 +101,8 @@ pub struct ActionSpec {
     pub dims: usize,
     /// Action keys and widths in model order.
     pub keys: Vec<(String, usize)>,
+    /// What a row of each key with `rep: DELTA` is, as far as the bundle says it.
+    pub deltas: BTreeMap<String, DeltaRows>,
 }
 
 /// Files of the instruction's way to token ids and embedding rows.
@@ -257,6 +263,7 @@ impl Checker<'_> {
                 horizon: raw.action.horizon,
                 rows: raw.action.rows,
                 dims: raw.action.dims,
+                deltas: raw.action.deltas.0.into_iter().collect(),
                 keys: raw.action.keys.0,
             },
             instruction: InstructionSpec {
@@ -296,8 +303,9 @@ impl Checker<'_> {
 
     fn check_action(&mut self, raw: &RawPolicy) {
         let action = &raw.action;
-        self.check(action.step_s.is_finite() && action.step_s > 0.0, || {
-            format!("action.step_s: expected seconds above 0, found {}", action.step_s)
+        self.check(STEP_S.contains(&action.step_s), || {
+            let (least, most) = STEP_S.into_inner();
+            format!("action.step_s: expected {least} to {most} seconds, found {}", action.step_s)
         });
         self.check(action.rows > 0 && action.rows <= action.horizon, || {
             format!("action.rows: expected 1 to horizon ({}), found {}", action.horizon, action.rows)
@@ -305,6 +313,11 @@ impl Checker<'_> {
         self.check(action.dims > 0, || "action.dims: expected at least 1, found 0".into());
         self.check(!action.keys.0.is_empty(), || "action.keys: expected at least one key, found none".into());
         self.check(action.keys.iter().all(|(_, width)| *width > 0), || "action.keys: a key of width 0".into());
+        for (key, _) in action.deltas.iter() {
+            self.check(action.keys.iter().any(|(known, _)| known == key), || {
+                format!("action.deltas.{key}: expected one of action.keys, found another")
+            });
+        }
         self.check(raw.instruction.max_tokens > 0, || "instruction.max_tokens: expected at least 1, found 0".into());
     }
 

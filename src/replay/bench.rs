@@ -1,11 +1,10 @@
 //! The latency of a policy: one observation of a bag, inferred again and again.
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::complaints::Complaints;
-use super::{Error, join_topics};
-use crate::bag::BagReader;
+use super::source::{Recording, TimedMessage};
+use super::{Error, Source};
 use crate::observation::Inputs;
 use crate::parameters::Settings;
 use crate::policy::Timings;
@@ -34,37 +33,34 @@ impl Latencies {
     }
 }
 
-/// Infers the first whole observation of `bag` `warm_up` times uncounted, then `count` times.
+/// Infers the first whole observation of the bag `warm_up` times uncounted, then `count` times.
 ///
 /// # Errors
 /// [`Error::NoObservation`] when no moment of the bag has every input; [`Error::Refused`] when an inference is.
 pub fn run(
     session: &mut Session,
     settings: &Settings,
-    bag: &Path,
+    source: &Source,
     warm_up: usize,
     count: usize,
 ) -> Result<Latencies, Error> {
-    let reader = BagReader::open(bag)?;
-    let topics = join_topics(&reader, settings, bag)?;
+    let recording = Recording::open(source, settings)?;
     let inputs = Inputs::new(settings.inputs.clone());
     if !settings.instruction.is_empty() {
         inputs.set_instruction(&settings.instruction);
     }
     session.apply(settings);
-    let wanted: Vec<usize> = topics.iter().map(|(topic, _)| *topic).collect();
     let (mut now, mut complaints) = (None, Complaints::default());
-    for message in reader.messages(&wanted)? {
-        let message = message?;
-        for (_, input) in topics.iter().filter(|(topic, _)| *topic == message.topic) {
-            if let Err(error) = inputs.offer(*input, message.data.clone(), message.log_time) {
-                complaints.take(*input, &error);
+    for message in recording.messages()? {
+        let TimedMessage { time, message } = message?;
+        for input in recording.inputs(message.topic) {
+            if let Err(error) = inputs.offer(input, message.data.clone(), time) {
+                complaints.take(input, &error);
             }
         }
-        let mut published_at = || message.log_time;
-        match session.cycle(message.log_time, &inputs, settings, true, &mut published_at) {
+        match session.cycle(time, &inputs, settings, true, &mut || time) {
             Outcome::Published(_) => {
-                now = Some(message.log_time);
+                now = Some(time);
                 break;
             }
             Outcome::Refused { refusal, .. } => return Err(Error::Refused(refusal.to_string())),
@@ -72,7 +68,7 @@ pub fn run(
         }
     }
     complaints.lines().for_each(|line| tracing::warn!("{line}"));
-    let now = now.ok_or_else(|| Error::NoObservation { bag: bag.to_owned() })?;
+    let now = now.ok_or_else(|| Error::NoObservation { bag: source.bag.clone() })?;
     let mut latencies = Latencies { inferences: Vec::with_capacity(count) };
     for index in 0..warm_up + count {
         match session.cycle(now, &inputs, settings, true, &mut || now) {

@@ -82,7 +82,7 @@ fn decode(captured: &Captured, actions: Vec<HostTensor>, progress: &mut dyn FnMu
     playing.lock().unwrap_or_else(PoisonError::into_inner).next = 0;
     let mut session = Session::new(policy)?;
     let options = replay::Options {
-        bag: captured.bag().to_owned(),
+        bag: captured.source().clone(),
         output: captured.scratch().join("decoded.mcap"),
         latency: Span::ZERO,
         golden: None,

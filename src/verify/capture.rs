@@ -16,6 +16,7 @@ use crate::parameters::Settings;
 use crate::policy::spec::Accuracy;
 use crate::policy::{LoadOptions, PolicySpec};
 use crate::recorded;
+use crate::replay::Source;
 use crate::session;
 use crate::tensor::{DType, HostTensor, TensorSpec};
 
@@ -23,7 +24,7 @@ use crate::tensor::{DType, HostTensor, TensorSpec};
 pub struct Captured {
     spec: PolicySpec,
     settings: Settings,
-    bag: PathBuf,
+    source: Source,
     bag_sha256: String,
     scratch: PathBuf,
     /// The tensor that holds the actions after each repetition.
@@ -67,7 +68,7 @@ pub fn capture(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Captured, Error> {
     let settings = &for_networks(settings);
-    let bag_sha256 = bag_sha256(&options.bag)?;
+    let bag_sha256 = bag_sha256(&options.bag.bag)?;
     let found = recorded::observations(
         spec.clone(),
         settings,
@@ -90,7 +91,7 @@ pub fn capture(
         output: output(spec)?,
         spec: spec.clone(),
         settings: found.settings,
-        bag: options.bag.clone(),
+        source: options.bag.clone(),
         bag_sha256,
         scratch: options.scratch.clone(),
         host: found.host,
@@ -180,7 +181,12 @@ impl Captured {
 
     /// The bag.
     pub fn bag(&self) -> &Path {
-        &self.bag
+        &self.source.bag
+    }
+
+    /// The bag and how it is read.
+    pub(super) fn source(&self) -> &Source {
+        &self.source
     }
 
     /// Its hash: of a file its SHA-256; of a folder that of the lines `name NUL sha256 LF` of its files, sorted by name.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mcap::{Compression, WriteOptions};
-use vla_trt::bag::{BagReader, METADATA_FILE_NAME};
+use vla_trt::bag::{BagReader, METADATA_FILE_NAME, Topic};
 
 use super::fixture::*;
 
@@ -68,11 +68,63 @@ fn messages_packed_one_by_one_are_unpacked() {
 }
 
 #[test]
+fn files_that_are_packed_as_a_whole_are_unpacked_and_leave_nothing_behind() {
+    let messages = jumbled(60);
+    let dir = tempfile::tempdir().expect("a folder");
+    write_sqlite(&dir.path().join("plain.db3"), &two_topics(), &messages);
+    let database = std::fs::read(dir.path().join("plain.db3")).expect("written");
+    std::fs::remove_file(dir.path().join("plain.db3")).expect("removed");
+    for (name, bytes) in [("bag.db3.zstd", database), ("bag.mcap.zstd", mcap_bytes(options(), &messages))] {
+        let packed = dir.path().join(name);
+        std::fs::write(&packed, zstd::encode_all(&bytes[..], 3).expect("packed")).expect("written");
+        metadata(dir.path(), &[name], "  compression_format: zstd\n  compression_mode: FILE\n");
+        assert_eq!(read(dir.path()).expect("read"), sorted(&messages), "{name}");
+        assert_eq!(read(&packed).expect("the bare file"), sorted(&messages), "{name}");
+        let bag = BagReader::open(dir.path()).expect("opens");
+        assert_eq!(
+            (read_all(&bag).expect("once"), read_all(&bag).expect("twice")),
+            (sorted(&messages), sorted(&messages))
+        );
+        // Named as it was before it was packed, or as it will be.
+        metadata(
+            dir.path(),
+            &[name.trim_end_matches(".zstd")],
+            "  compression_format: zstd\n  compression_mode: FILE\n",
+        );
+        assert_eq!(read(dir.path()).expect("read"), sorted(&messages), "{name}");
+        let mine = format!(".vla_trt-{}-", std::process::id());
+        let left = |folder: &Path| {
+            std::fs::read_dir(folder)
+                .expect("a folder")
+                .flatten()
+                .any(|entry| entry.file_name().to_string_lossy().starts_with(&mine))
+        };
+        assert!(!left(&std::env::temp_dir()) && !left(Path::new("/var/tmp")), "no name stays");
+    }
+}
+
+#[test]
+fn types_that_files_do_not_say_are_those_of_the_metadata() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let topics = two_topics().into_iter().map(|topic| Topic { type_name: String::new(), ..topic });
+    write_sqlite(&dir.path().join("bag.db3"), &topics.collect::<Vec<_>>(), &jumbled(10));
+    let types = format!(
+        "  topics_with_message_count:\n  - topic_metadata: {{name: {JOINTS}, type: sensor_msgs/msg/JointState}}\n    message_count: 6\n"
+    );
+    metadata(dir.path(), &["bag.db3"], &types);
+    let bag = BagReader::open(dir.path()).expect("opens");
+    let type_of = |name: &str| bag.topics()[bag.find(name).expect("the topic")].type_name.clone();
+    assert_eq!((type_of(JOINTS).as_str(), type_of(TEXT).as_str()), ("sensor_msgs/msg/JointState", ""));
+}
+
+#[test]
 fn compression_that_is_not_read_is_named_with_the_way_out() {
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("bag.db3.zstd"), b"\x28\xb5\x2f\xfd").expect("written");
     metadata(dir.path(), &["bag.db3.zstd"], "  compression_format: zstd\n  compression_mode: FILE\n");
-    assert_says(&read(dir.path()).expect_err("packed"), &["metadata.yaml", "'file' (zstd)", "zstd -d"]);
+    assert_says(&read(dir.path()).expect_err("cut"), &["cannot unpack", "bag.db3.zstd", "TMPDIR", "zstd -d"]);
+    metadata(dir.path(), &["bag.db3.zstd"], "  compression_format: lz4\n  compression_mode: FILE\n");
+    assert_says(&read(dir.path()).expect_err("packed"), &["metadata.yaml", "'file' (lz4)", "ros2 bag convert"]);
     metadata(dir.path(), &["bag.db3.zstd"], "  compression_format: lz4\n  compression_mode: MESSAGE\n");
     assert_says(&read(dir.path()).expect_err("packed"), &["metadata.yaml", "'message' (lz4)", "ros2 bag convert"]);
 }

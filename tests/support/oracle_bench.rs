@@ -161,6 +161,7 @@ impl Bench {
             name: "oracle".to_owned(),
             about: "The oracle's tiny checkpoint.".to_owned(),
             layout: export.layout,
+            deltas: BTreeMap::new(),
             step_s: 0.02,
             steps: vec![4],
             max_text: 256,

@@ -62,7 +62,7 @@ impl Registry {
             serialization: record.message_encoding.clone(),
             count: None,
         };
-        let index = super::super::merge_topic(path, &mut self.topics, topic)?;
+        let index = super::super::merge_topic(&mut self.topics, topic);
         self.channels.insert(record.id, Channel { record, topic: index });
         Ok(())
     }

@@ -16,6 +16,7 @@ use crate::engine::{Precision, Stage};
 use crate::export::staging::Staging;
 use crate::parameters::Settings;
 use crate::policy::PolicySpec;
+use crate::replay::Source;
 use crate::sys::fs::move_to;
 use crate::verify::candidate::Engines;
 use crate::verify::{self, ActionReport, Captured, Networks, Options, StageReport, Trial};
@@ -44,7 +45,7 @@ pub(super) fn run(work: &Work<'_>, spec: &PolicySpec, bag_file: &Path) -> anyhow
     let settings = settings(spec, work.args.params.as_deref(), &work.args.param)?;
     let scratch = Staging::scratch(&std::env::temp_dir().join("vla_trt_build"))?;
     let options = Options {
-        bag: bag_file.to_owned(),
+        bag: Source { bag: bag_file.to_owned(), clock: work.args.clock },
         observations: usize::from(work.args.observations),
         stages: None,
         inner: 0,

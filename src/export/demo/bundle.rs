@@ -38,6 +38,7 @@ pub fn request(dir: &Path) -> Request {
         about: "The demo policy: GR00T N1.6's shape in small with seeded weights. It moves a robot nowhere useful."
             .to_owned(),
         layout: split::LAYOUT,
+        deltas: BTreeMap::new(),
         step_s: STEP_S,
         steps: STEPS.to_vec(),
         max_text: most,

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{declare, fixed, freshness, text};
+use super::{declare, fixed, freshness, one_of, text};
 use crate::parameters::declaration::{Constraint, Declaration};
 use crate::parameters::overrides::Overrides;
 use crate::parameters::shape::{EefAction, PolicyShape};
 use crate::parameters::value::Value;
 use crate::policy::encode::pose::PoseLayout;
+use crate::policy::processor::DeltaRows;
 
 /// One group an input that state keys name as their pose.
 pub(super) fn pose_inputs(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declaration> {
@@ -29,7 +30,7 @@ pub(super) fn action(shape: &PolicyShape) -> Vec<Declaration> {
         };
         action_key(key, *width, otherwise)
     });
-    keys.collect()
+    keys.chain(shape.deltas.iter().map(|(key, rows)| delta(key, *rows))).collect()
 }
 
 /// One group a joint that actions move.
@@ -148,6 +149,24 @@ fn action_key(key: &str, width: usize, otherwise: Otherwise<'_>) -> [Declaration
             format!("Offset of each joint, in the model's unit. {otherwise_number}").trim_end(),
         ),
     ]
+}
+
+fn delta(key: &str, rows: Option<DeltaRows>) -> Declaration {
+    let mut words = vec![DeltaRows::Cumulative.word(), DeltaRows::FromState.word()];
+    // Nothing decides it but the parameter: left empty, it is reported as missing.
+    if rows.is_none() {
+        words.insert(0, "");
+    }
+    fixed(
+        format!("action.{key}.delta"),
+        text(rows.map_or("", DeltaRows::word)),
+        one_of(&words),
+        format!(
+            "Only where the action {key} predicts deltas (rep: DELTA in processor_config.json): what a row is. cumulative: the \
+             change from the row before (row i = state + rows 0 to i); from_state: the change from the observed state (row i \
+             = state + row i). Required where policy.yaml does not say it (`vla-trt export --delta`); wins over policy.yaml."
+        ),
+    )
 }
 
 fn limits_of(joint: &str) -> [Declaration; 7] {

@@ -16,6 +16,7 @@ use crate::parameters::shape::{EefAction, PolicyShape};
 use crate::parameters::store::Store;
 use crate::parameters::value::Value;
 use crate::policy::encode::pose::PoseLayout;
+use crate::policy::processor::DeltaRows;
 use crate::time::Span;
 
 mod motion;
@@ -66,6 +67,7 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         state,
         poses,
         action,
+        deltas: reader.deltas(shape),
         instruction: reader.text("instruction"),
         rate_hz: reader.double("rate_hz"),
         seed: reader.count("seed"),
@@ -245,6 +247,25 @@ impl Reader<'_> {
             scale: self.doubles(&format!("state.{key}.scale"), width, 1.0),
             offset: self.doubles(&format!("state.{key}.offset"), width, 0.0),
         })
+    }
+
+    /// What the rows of each key of deltas are.
+    fn deltas(&mut self, shape: &PolicyShape) -> BTreeMap<String, DeltaRows> {
+        let mut all = BTreeMap::new();
+        for (key, _) in &shape.deltas {
+            let name = format!("action.{key}.delta");
+            match self.text(&name).parse() {
+                Ok(rows) => drop(all.insert(key.clone(), rows)),
+                Err(_) => {
+                    let needs = format!(
+                        "the action '{key}' predicts deltas (rep: DELTA), and policy.yaml does not say what a row is: set \
+                         cumulative (row i = state + rows 0 to i) or from_state (row i = state + row i), as the data set was made"
+                    );
+                    self.problems.push(Error::Missing { name, needs });
+                }
+            }
+        }
+        all
     }
 
     /// An end effector's action: a pose, unless it was given joints.

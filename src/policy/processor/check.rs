@@ -1,13 +1,20 @@
 //! From the files as typed to a [`Processor`]: every problem of one embodiment, each with file and key.
 
+use serde::de::DeserializeOwned;
+
+use super::on_use::OnUse;
 use super::raw::{
-    ActionFormat, ActionType, RawActionConfig, RawConfig, RawEmbodiment, RawKwargs, RawModalities, RawModality,
-    RawStatistics, RawValues, Representation,
+    ActionFormat, ActionType, Keyed, RawActionConfig, RawConfig, RawEmbodiment, RawKwargs, RawModalities, RawModality,
+    RawStatistics, Representation,
 };
 use super::{
     ActionKey, ActionScaling, Conversion, EefValues, ImageTransformSpec, MODEL_NAME, MODEL_TYPE, PROCESSOR_CLASS,
     PoseFormat, Processor, StateEncoding, StateKey,
 };
+
+mod statistics;
+
+use statistics::KeyStatistics;
 
 /// Values of an end-effector pose as the model predicts it: position and 6D rotation.
 const POSE_WIDTH: usize = 9;
@@ -41,22 +48,18 @@ impl Checker {
         });
         self.kwargs(kwargs);
         let image = self.image(kwargs);
-        let modalities = kwargs.modality_configs.get(embodiment);
-        self.check(modalities.is_some(), || {
-            format!("modality_configs: no '{embodiment}'; the file has {}", kwargs.modality_configs.names())
-        });
-        let values = statistics.get(embodiment);
-        self.check(values.is_some(), || format!("statistics: no '{embodiment}'; the file has {}", statistics.names()));
+        let modalities = self.embodiment("modality_configs", &kwargs.modality_configs, embodiment);
+        let values = self.embodiment("statistics", statistics, embodiment);
         let modalities = modalities?;
-        let [video, state, action, language] = self.modalities(embodiment, modalities);
+        let [video, state, action, language] = self.modalities(embodiment, &modalities);
         let video = video.map(|modality| self.cameras(embodiment, modality));
         self.check(language.is_none_or(|modality| modality.modality_keys.len() == 1), || {
             format!("modality_configs.{embodiment}.language.modality_keys: expected one key, found several")
         });
         let values = values?;
-        let state_keys = state.map(|modality| self.state(embodiment, modality, values, kwargs));
+        let state_keys = state.map(|modality| self.state(embodiment, modality, &values, kwargs));
         let action_keys =
-            action.map(|modality| self.action(embodiment, modality, values, kwargs, state_keys.as_deref()));
+            action.map(|modality| self.action(embodiment, modality, &values, kwargs, state_keys.as_deref()));
         let processor = Processor {
             embodiment: embodiment.to_owned(),
             cameras: video?,
@@ -73,6 +76,17 @@ impl Checker {
         };
         self.totals(&processor);
         Some(processor)
+    }
+
+    /// What a file says of the embodiment.
+    fn embodiment<T: DeserializeOwned>(&mut self, file: &str, tags: &Keyed<OnUse<T>>, embodiment: &str) -> Option<T> {
+        let found = tags.get(embodiment);
+        self.check(found.is_some(), || format!("{file}: no '{embodiment}'; the file has {}", tags.names()));
+        self.read(&format!("{file}.{embodiment}"), found?)
+    }
+
+    fn read<T: DeserializeOwned>(&mut self, at: &str, found: &OnUse<T>) -> Option<T> {
+        found.read().map_err(|problem| self.problems.push(format!("{at}: {problem} of this object"))).ok()
     }
 
     fn kwargs(&mut self, kwargs: &RawKwargs) {
@@ -167,18 +181,18 @@ impl Checker {
         for name in &state.modality_keys {
             let at = format!("statistics.{embodiment}.state.{name}");
             let Some(found) = self.entry(&at, values.state.get(name)) else { continue };
-            let width = found.min.len();
-            self.table(&at, found, width);
+            let found = KeyStatistics::of_key(&at, found);
+            self.some_values(&found);
             let encoding = if kwargs.apply_sincos_state_encoding && sin_cos.contains(name) {
                 StateEncoding::SinCos
             } else if mean_std.contains(name) {
-                self.spread(&at, &found.std);
-                StateEncoding::MeanStd { mean: found.mean.clone(), std: found.std.clone() }
+                let (mean, std) = self.spread(&found);
+                StateEncoding::MeanStd { mean, std }
             } else {
-                let (low, high) = self.range(&at, found, kwargs.use_percentiles);
+                let (low, high) = self.range(&found, kwargs.use_percentiles);
                 StateEncoding::Range { low, high }
             };
-            keys.push(StateKey { name: name.clone(), width, encoding });
+            keys.push(StateKey { name: name.clone(), width: found.width, encoding });
         }
         keys
     }
@@ -216,30 +230,35 @@ impl Checker {
             // The absolute statistics give the width, for relative keys too.
             let stats_at = format!("statistics.{embodiment}.action.{name}");
             let Some(absolute) = self.entry(&stats_at, values.action.get(name)) else { continue };
-            let width = absolute.min.len();
-            self.table(&stats_at, absolute, width);
+            let absolute = KeyStatistics::of_key(&stats_at, absolute);
+            let width = absolute.width;
+            self.some_values(&absolute);
             let config = configs.and_then(|configs| configs.get(index));
             let relative = config.filter(|c| c.rep == Representation::Relative && kwargs.use_relative_action);
-            let scaling = |checker: &mut Self, at: &str, found: &RawValues<Vec<f64>>, percentiles: bool| {
+            let scaling = |checker: &mut Self, found: &KeyStatistics<'_>, percentiles: bool| {
                 if mean_std.contains(name) {
-                    checker.spread(at, &found.std);
-                    ActionScaling::MeanStd { mean: found.mean.clone(), std: found.std.clone() }
+                    let (mean, std) = checker.spread(found);
+                    ActionScaling::MeanStd { mean, std }
                 } else {
-                    let (low, high) = checker.range(at, found, percentiles);
+                    let (low, high) = checker.range(found, percentiles);
                     ActionScaling::Range { low, high }
                 }
             };
-            let (scaling, conversion) = match relative {
-                None => (scaling(self, &stats_at, absolute, kwargs.use_percentiles), Conversion::Absolute),
-                Some(config) => {
-                    let conversion =
-                        self.relative(&format!("{at}.action_configs[{index}]"), name, width, config, state);
+            let config_at = format!("{at}.action_configs[{index}]");
+            let conversion = config.and_then(|config| match config.rep {
+                Representation::Relative if relative.is_some() => self.relative(&config_at, name, width, config, state),
+                Representation::Delta => self.delta(&config_at, name, width, config, state),
+                Representation::Relative | Representation::Absolute => None,
+            });
+            let scaling = match relative {
+                None => scaling(self, &absolute, kwargs.use_percentiles),
+                Some(_) => {
                     let stats_at = format!("statistics.{embodiment}.relative_action.{name}");
                     let Some(found) = self.entry(&stats_at, values.relative_action.get(name)) else { continue };
-                    let Some(flat) = self.per_row(&stats_at, found, rows, width) else { continue };
-                    (scaling(self, &stats_at, &flat, false), conversion.unwrap_or(Conversion::Absolute))
+                    scaling(self, &KeyStatistics::of_rows(&stats_at, found, rows, width), false)
                 }
             };
+            let conversion = conversion.unwrap_or(Conversion::Absolute);
             let mut key = ActionKey { name: name.clone(), width, scaling, conversion, eef: None };
             key.eef = EefValues::of(config, conversion, key.decoded_width());
             keys.push(key);
@@ -247,7 +266,7 @@ impl Checker {
         keys
     }
 
-    /// The reference of a relative key.
+    /// What a relative key is added to, or composed with.
     fn relative(
         &mut self,
         at: &str,
@@ -256,22 +275,11 @@ impl Checker {
         config: &RawActionConfig,
         state: Option<&[StateKey]>,
     ) -> Option<Conversion> {
-        let key = config.state_key.as_deref().filter(|key| !key.is_empty()).unwrap_or(name);
-        let found = state?.iter().position(|held| held.name == key);
-        let reference = found.and_then(|index| state?.get(index));
-        self.check(reference.is_some(), || {
-            format!("{at}.state_key: '{key}' is no state key with statistics, and the actions of '{name}' are relative to it")
-        });
-        let (index, reference) = found.zip(reference)?;
-        self.check(reference.width == width, || {
-            format!("{at}.state_key: '{key}' has {} values, the actions of '{name}' {width}", reference.width)
-        });
+        let state = self.reference(at, name, width, config, state)?;
         match config.kind {
             ActionType::NonEef => {
-                self.check(config.format == ActionFormat::Default, || {
-                    format!("{at}.format: expected DEFAULT for a relative NON_EEF key, found {:?}", config.format)
-                });
-                Some(Conversion::AddState { state: index })
+                self.default_format(at, "relative", config);
+                Some(Conversion::AddState { state })
             }
             ActionType::Eef => {
                 self.check(width == POSE_WIDTH, || {
@@ -284,79 +292,68 @@ impl Checker {
                     ActionFormat::XyzRot6d => PoseFormat::Rot6d,
                     ActionFormat::XyzRotvec => PoseFormat::Rotvec,
                 };
-                Some(Conversion::ComposePose { state: index, format })
+                Some(Conversion::ComposePose { state, format })
             }
         }
     }
 
-    /// Per-step statistics as row-major tables; the `[rows, width]` of each is checked.
-    fn per_row(
+    /// What a key of deltas is added to. What its rows are, the files do not say.
+    fn delta(
         &mut self,
         at: &str,
-        found: &RawValues<Vec<Vec<f64>>>,
-        rows: usize,
+        name: &str,
         width: usize,
-    ) -> Option<RawValues<Vec<f64>>> {
-        let before = self.problems.len();
-        let mut flat = |kind: &str, table: &[Vec<f64>]| {
-            self.check(table.len() == rows, || {
-                format!(
-                    "{at}.{kind}: expected {rows} rows (one for each of the action's delta_indices), found {}",
-                    table.len()
-                )
-            });
-            if let Some(row) = table.iter().find(|row| row.len() != width) {
-                self.problems.push(format!("{at}.{kind}: expected rows of {width} values, found one of {}", row.len()));
-            }
-            table.concat()
-        };
-        let flat = RawValues {
-            min: flat("min", &found.min),
-            max: flat("max", &found.max),
-            mean: flat("mean", &found.mean),
-            std: flat("std", &found.std),
-            q01: None,
-            q99: None,
-        };
-        (self.problems.len() == before).then_some(flat)
+        config: &RawActionConfig,
+        state: Option<&[StateKey]>,
+    ) -> Option<Conversion> {
+        self.check(config.kind == ActionType::NonEef, || {
+            format!(
+                "{at}: '{name}' is an end effector's (EEF) with rep: DELTA, expected RELATIVE or ABSOLUTE; deltas of poses \
+                 are not computed here: train with one of the two"
+            )
+        });
+        if config.kind == ActionType::Eef {
+            return None;
+        }
+        self.default_format(at, "DELTA", config);
+        Some(Conversion::Delta { state: self.reference(at, name, width, config, state)?, rows: None })
     }
 
-    fn entry<'s, T>(&mut self, at: &str, found: Option<&'s RawValues<T>>) -> Option<&'s RawValues<T>> {
-        self.check(found.is_some(), || format!("{at}: missing"));
+    fn default_format(&mut self, at: &str, rep: &str, config: &RawActionConfig) {
+        self.check(config.format == ActionFormat::Default, || {
+            format!("{at}.format: expected DEFAULT for a {rep} NON_EEF key, found {:?}", config.format)
+        });
+    }
+
+    /// The state key, of the same width, that actions of the key `name` are changes of.
+    fn reference(
+        &mut self,
+        at: &str,
+        name: &str,
+        width: usize,
+        config: &RawActionConfig,
+        state: Option<&[StateKey]>,
+    ) -> Option<usize> {
+        let key = config.state_key.as_deref().filter(|key| !key.is_empty()).unwrap_or(name);
+        let found = state?.iter().position(|held| held.name == key);
+        let reference = found.and_then(|index| state?.get(index));
+        self.check(reference.is_some(), || {
+            format!("{at}.state_key: '{key}' is no state key with statistics, and the actions of '{name}' are relative to it")
+        });
+        let reference = reference?;
+        self.check(reference.width == width, || {
+            format!("{at}.state_key: '{key}' has {} values, the actions of '{name}' {width}", reference.width)
+        });
         found
     }
 
-    /// All statistics of one key have one width, and there is at least one value.
-    fn table(&mut self, at: &str, found: &RawValues<Vec<f64>>, width: usize) {
-        self.check(width > 0, || format!("{at}: expected at least one value, found none"));
-        let tables = [("max", &found.max), ("mean", &found.mean), ("std", &found.std)];
-        let optional = [("q01", found.q01.as_ref()), ("q99", found.q99.as_ref())];
-        let optional = optional.into_iter().filter_map(|(kind, table)| Some((kind, table?)));
-        for (kind, table) in tables.into_iter().chain(optional) {
-            self.check(table.len() == width, || {
-                format!("{at}.{kind}: expected {width} values as in min, found {}", table.len())
-            });
-        }
+    fn entry<T: DeserializeOwned>(&mut self, at: &str, found: Option<&OnUse<T>>) -> Option<T> {
+        self.check(found.is_some(), || format!("{at}: missing"));
+        self.read(at, found?)
     }
 
-    /// The two ends of a key's range. The first may be above the second: the vendor's code then scales with a negative
-    /// width.
-    fn range(&mut self, at: &str, found: &RawValues<Vec<f64>>, percentiles: bool) -> (Vec<f64>, Vec<f64>) {
-        let (names, low, high) = if percentiles {
-            (["q01", "q99"], found.q01.clone(), found.q99.clone())
-        } else {
-            (["min", "max"], Some(found.min.clone()), Some(found.max.clone()))
-        };
-        for (name, table) in names.iter().zip([&low, &high]) {
-            self.check(table.is_some(), || format!("{at}.{name}: missing, and use_percentiles is true"));
-        }
-        (low.unwrap_or_default(), high.unwrap_or_default())
-    }
-
-    fn spread(&mut self, at: &str, std: &[f64]) {
-        if let Some(i) = std.iter().position(|&value| value < 0.0) {
-            self.problems.push(format!("{at}.std[{i}]: expected 0 or more, found {}", std[i]));
-        }
+    fn some_values(&mut self, found: &KeyStatistics<'_>) {
+        self.check(found.width > 0, || format!("{}: expected at least one value, found none", found.at));
     }
 
     fn known(&mut self, at: &str, keys: &[String], modality_keys: &[String]) {

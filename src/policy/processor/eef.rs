@@ -1,6 +1,6 @@
 //! Action keys of an end effector: what their decoded values are, and how their columns are named.
 
-use super::raw::{ActionFormat, ActionType, RawActionConfig, Representation};
+use super::raw::{ActionFormat, ActionType, RawActionConfig};
 use super::{ActionKey, Conversion, PoseFormat};
 
 /// What the decoded values of a key of type EEF are.
@@ -8,8 +8,7 @@ use super::{ActionKey, Conversion, PoseFormat};
 pub enum EefValues {
     /// A pose: position in m, rotation as the format says.
     Pose(PoseFormat),
-    /// They leave as predicted and the processor does not say what they are: a delta, or a width that the format does not
-    /// have.
+    /// They leave as predicted and the processor does not say what they are: their width is not the format's.
     Unknown,
 }
 
@@ -25,8 +24,7 @@ impl EefValues {
             ActionFormat::XyzRot6d => PoseFormat::Rot6d,
             ActionFormat::XyzRotvec => PoseFormat::Rotvec,
         };
-        let is_pose = config.rep != Representation::Delta && format.width() == decoded_width;
-        Some(if is_pose { Self::Pose(format) } else { Self::Unknown })
+        Some(if format.width() == decoded_width { Self::Pose(format) } else { Self::Unknown })
     }
 }
 

@@ -1,13 +1,16 @@
 //! `processor_config.json` and `statistics.json` as typed: the vendor's schema without meaning.
 //!
 //! A key that the schema does not have is refused by name: newer and derived processors add keys that change what is
-//! computed. A key that is absent takes the default of the vendor's class. [`super::check`] gives it meaning.
+//! computed. Only kinds of statistics may be unknown, since nothing is computed from those. A key that is absent takes the
+//! default of the vendor's class. [`super::check`] gives it meaning.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+
+use super::on_use::{Number, OnUse};
 
 /// A JSON object in file order, refusing a key that comes twice (a plain map would keep the last silently).
 #[derive(Clone, Debug)]
@@ -62,7 +65,8 @@ pub(super) struct RawConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawKwargs {
-    pub modality_configs: Keyed<RawModalities>,
+    /// Those of other embodiments are never read.
+    pub modality_configs: Keyed<OnUse<RawModalities>>,
     #[serde(default)]
     pub image_crop_size: Option<[usize; 2]>,
     #[serde(default)]
@@ -186,19 +190,19 @@ pub(super) enum ActionFormat {
 }
 
 /// `statistics.json`: embodiment tag to statistics.
-pub(super) type RawStatistics = Keyed<RawEmbodiment>;
+pub(super) type RawStatistics = Keyed<OnUse<RawEmbodiment>>;
 
 /// The statistics of one embodiment.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawEmbodiment {
     #[serde(default = "no_keys")]
-    pub state: Keyed<RawValues<Vec<f64>>>,
+    pub state: Keyed<OnUse<RawValues<Vec<Number>>>>,
     #[serde(default = "no_keys")]
-    pub action: Keyed<RawValues<Vec<f64>>>,
+    pub action: Keyed<OnUse<RawValues<Vec<Number>>>>,
     /// One row per action step.
     #[serde(default = "no_keys")]
-    pub relative_action: Keyed<RawValues<Vec<Vec<f64>>>>,
+    pub relative_action: Keyed<OnUse<RawValues<Vec<Vec<Number>>>>>,
 }
 
 fn no_keys<T>() -> Keyed<T> {
@@ -207,7 +211,6 @@ fn no_keys<T>() -> Keyed<T> {
 
 /// The statistics of one key. `T` is `[width]`, or `[rows, width]` for relative actions.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct RawValues<T> {
     pub min: T,
     pub max: T,

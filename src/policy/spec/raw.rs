@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
+use crate::policy::processor::DeltaRows;
 use crate::tensor::{DType, Dim};
 
 /// A YAML mapping in file order, refusing a key that comes twice (a plain map would keep the last silently).
@@ -74,6 +75,8 @@ pub(super) struct RawAction {
     pub rows: usize,
     pub dims: usize,
     pub keys: Named<usize>,
+    #[serde(default)]
+    pub deltas: Named<DeltaRows>,
 }
 
 #[derive(Clone, Debug, serde::Deserialize)]
