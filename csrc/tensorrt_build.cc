@@ -25,7 +25,7 @@ vla_trt_status find(void* library, char const* name, Function& out) {
   return out != nullptr ? VLA_TRT_OK : fail(VLA_TRT_LIBRARY, "the library has no symbol %s", name);
 }
 
-vla_trt_status create(vla_trt_build& build, vla_trt_library const& library, vla_trt_logger* logger,
+vla_trt_status create(vla_trt_build& build, vla_trt_library const& library,
                       bool strongly_typed) {
   void* parser_library = nullptr;
   void* (*create_builder)(void*, int32_t) = nullptr;
@@ -40,7 +40,7 @@ vla_trt_status create(vla_trt_build& build, vla_trt_library const& library, vla_
   if (!vla_trt::network_flags(strongly_typed, flags)) {
     return fail(VLA_TRT_UNSUPPORTED, "strongly typed networks need TensorRT 10");
   }
-  auto* const as_logger = static_cast<nvinfer1::ILogger*>(logger);
+  auto* const as_logger = static_cast<nvinfer1::ILogger*>(&vla_trt::Dispatcher::instance());
   build.builder.reset(static_cast<nvinfer1::IBuilder*>(create_builder(as_logger, NV_TENSORRT_VERSION)));
   if (build.builder == nullptr) {
     return fail(VLA_TRT_REFUSED, "TensorRT created no builder");
@@ -60,11 +60,11 @@ vla_trt_status create(vla_trt_build& build, vla_trt_library const& library, vla_
 
 }  // namespace
 
-extern "C" vla_trt_status vla_trt_build_new(vla_trt_library const* library, vla_trt_logger* logger,
-                                            int32_t strongly_typed, vla_trt_build** out) noexcept {
+extern "C" vla_trt_status vla_trt_build_new(vla_trt_library const* library, int32_t strongly_typed,
+                                            vla_trt_build** out) noexcept {
   return guarded("creating a builder", [&]() -> vla_trt_status {
     auto build = std::make_unique<vla_trt_build>();
-    vla_trt_status const status = create(*build, *library, logger, strongly_typed != 0);
+    vla_trt_status const status = create(*build, *library, strongly_typed != 0);
     if (status == VLA_TRT_OK) {
       *out = build.release();
     }

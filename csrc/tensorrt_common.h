@@ -4,6 +4,7 @@
 
 #include "tensorrt_shim.h"
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <memory>
@@ -11,6 +12,7 @@
 #include <new>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include "tensorrt_version.h"
 
@@ -75,25 +77,67 @@ struct vla_trt_library {
   vla_trt_version version{};
 };
 
-// TensorRT's logger. Its address outlives everything (see vla_trt_logger_detach).
-struct vla_trt_logger final : nvinfer1::ILogger {
-  vla_trt_logger(vla_trt_log_fn log_, void* user_, int32_t max_severity_)
-      : call(log_), user(user_), max_severity(max_severity_) {}
-
-  void log(Severity severity, nvinfer1::AsciiChar const* text) noexcept override {
-    if (static_cast<int32_t>(severity) > max_severity || text == nullptr) {
-      return;
-    }
-    // Held over the call, so that detaching waits for it.
-    std::lock_guard<std::mutex> lock(mutex);
-    call(user, static_cast<int32_t>(severity), text);
-  }
-
-  std::mutex mutex;
+// Takes what TensorRT logs, as long as it is registered with the dispatcher.
+struct vla_trt_logger {
   vla_trt_log_fn const call;
-  void* user;
+  void* const user;
   int32_t const max_severity;
 };
+
+namespace vla_trt {
+
+// The one logger that TensorRT ever gets from this process. TensorRT keeps the first logger as its global one until the
+// process ends, and logs much through that one, whatever logger a runtime or builder was made with; so a logger for each
+// of them would miss lines from the second on.
+class Dispatcher final : public nvinfer1::ILogger {
+ public:
+  // Never freed: TensorRT has its address until the process ends.
+  static Dispatcher& instance() {
+    static auto* const only = new Dispatcher();
+    return *only;
+  }
+
+  void log(Severity severity, nvinfer1::AsciiChar const* text) noexcept override {
+    if (text == nullptr) {
+      return;
+    }
+    auto const level = static_cast<int32_t>(severity);
+    // Held over the calls, so that removing a logger waits for them.
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (trace_ != nullptr && level <= max_traced_) {
+      trace_(nullptr, level, text);
+    }
+    for (auto const* logger : loggers_) {
+      if (level <= logger->max_severity) {
+        logger->call(logger->user, level, text);
+      }
+    }
+  }
+
+  void trace(vla_trt_log_fn trace, int32_t max_severity) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    trace_ = trace;
+    max_traced_ = max_severity;
+  }
+
+  void add(vla_trt_logger const* logger) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    loggers_.push_back(logger);
+  }
+
+  void remove(vla_trt_logger const* logger) noexcept {
+    std::lock_guard<std::mutex> lock(mutex_);
+    loggers_.erase(std::remove(loggers_.begin(), loggers_.end(), logger), loggers_.end());
+  }
+
+ private:
+  std::mutex mutex_;
+  vla_trt_log_fn trace_ = nullptr;
+  int32_t max_traced_ = 3;
+  std::vector<vla_trt_logger const*> loggers_;
+};
+
+}  // namespace vla_trt
 
 struct vla_trt_runtime {
   std::unique_ptr<nvinfer1::IRuntime> runtime;

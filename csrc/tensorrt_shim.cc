@@ -125,23 +125,31 @@ extern "C" void vla_trt_library_free(vla_trt_library* library) noexcept { delete
 
 // --- log --------------------------------------------------------------------------------------------------------
 
-extern "C" vla_trt_status vla_trt_logger_new(vla_trt_log_fn log, void* user, int32_t max_severity,
-                                             vla_trt_logger** out) noexcept {
+extern "C" vla_trt_status vla_trt_log_trace(vla_trt_log_fn trace, int32_t max_severity) noexcept {
   return guarded("creating a logger", [&]() -> vla_trt_status {
-    *out = new vla_trt_logger(log, user, max_severity);
+    vla_trt::Dispatcher::instance().trace(trace, max_severity);
     return VLA_TRT_OK;
   });
 }
 
-extern "C" void vla_trt_logger_detach(vla_trt_logger* logger) noexcept {
-  std::lock_guard<std::mutex> lock(logger->mutex);
-  logger->user = nullptr;
+extern "C" vla_trt_status vla_trt_logger_new(vla_trt_log_fn log, void* user, int32_t max_severity,
+                                             vla_trt_logger** out) noexcept {
+  return guarded("creating a logger", [&]() -> vla_trt_status {
+    std::unique_ptr<vla_trt_logger> logger(new vla_trt_logger{log, user, max_severity});
+    vla_trt::Dispatcher::instance().add(logger.get());
+    *out = logger.release();
+    return VLA_TRT_OK;
+  });
+}
+
+extern "C" void vla_trt_logger_free(vla_trt_logger* logger) noexcept {
+  vla_trt::Dispatcher::instance().remove(logger);
+  delete logger;
 }
 
 // --- runtime, engine --------------------------------------------------------------------------------------------
 
-extern "C" vla_trt_status vla_trt_runtime_new(vla_trt_library const* library, vla_trt_logger* logger,
-                                              vla_trt_runtime** out) noexcept {
+extern "C" vla_trt_status vla_trt_runtime_new(vla_trt_library const* library, vla_trt_runtime** out) noexcept {
   return guarded("creating a runtime", [&]() -> vla_trt_status {
     auto const create = reinterpret_cast<void* (*)(void*, int32_t)>(
         vla_trt::symbol_of(library->infer, "createInferRuntime_INTERNAL"));
@@ -149,7 +157,7 @@ extern "C" vla_trt_status vla_trt_runtime_new(vla_trt_library const* library, vl
       return fail(VLA_TRT_LIBRARY, "libnvinfer has no symbol createInferRuntime_INTERNAL");
     }
     auto handle = std::make_unique<vla_trt_runtime>();
-    auto* const as_logger = static_cast<nvinfer1::ILogger*>(logger);
+    auto* const as_logger = static_cast<nvinfer1::ILogger*>(&vla_trt::Dispatcher::instance());
     handle->runtime.reset(static_cast<nvinfer1::IRuntime*>(create(as_logger, NV_TENSORRT_VERSION)));
     if (handle->runtime == nullptr) {
       return fail(VLA_TRT_REFUSED, "TensorRT created no runtime");

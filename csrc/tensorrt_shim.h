@@ -60,24 +60,26 @@ void vla_trt_library_free(vla_trt_library* library) VLA_TRT_NOEXCEPT;
 
 typedef struct vla_trt_logger vla_trt_logger;
 
-// Severities are TensorRT's: 0 internal error, 1 error, 2 warning, 3 information, 4 verbose. Called from any thread.
-// `user` is null once the logger is detached.
+// Severities are TensorRT's: 0 internal error, 1 error, 2 warning, 3 information, 4 verbose. Called from any thread, by
+// one at a time.
 typedef void (*vla_trt_log_fn)(void* user, int32_t severity, const char* text);
 
-// Lines above `max_severity` are dropped here.
+// Where every line goes, once, whatever loggers there are; `user` is null.
+vla_trt_status vla_trt_log_trace(vla_trt_log_fn trace, int32_t max_severity) VLA_TRT_NOEXCEPT;
+
+// Gets every line up to `max_severity` that TensorRT logs in this process from here on: TensorRT has one logger a process,
+// so lines do not tell which runtime or builder they are of.
 vla_trt_status vla_trt_logger_new(vla_trt_log_fn log, void* user, int32_t max_severity,
                                   vla_trt_logger** out) VLA_TRT_NOEXCEPT;
-// After this, `user` is not used any more and no call with it is under way. The object itself is never freed:
-// TensorRT keeps the first logger that it sees as the global one, until the process ends.
-void vla_trt_logger_detach(vla_trt_logger* logger) VLA_TRT_NOEXCEPT;
+// After this, `user` is not used any more and no call with it is under way.
+void vla_trt_logger_free(vla_trt_logger* logger) VLA_TRT_NOEXCEPT;
 
 // --- runtime, engine --------------------------------------------------------------------------------------------
 
 typedef struct vla_trt_runtime vla_trt_runtime;
 typedef struct vla_trt_engine vla_trt_engine;
 
-vla_trt_status vla_trt_runtime_new(const vla_trt_library* library, vla_trt_logger* logger,
-                                   vla_trt_runtime** out) VLA_TRT_NOEXCEPT;
+vla_trt_status vla_trt_runtime_new(const vla_trt_library* library, vla_trt_runtime** out) VLA_TRT_NOEXCEPT;
 void vla_trt_runtime_free(vla_trt_runtime* runtime) VLA_TRT_NOEXCEPT;
 
 // A serialized engine. Before TensorRT 10 `map` is called once and its bytes must stay until the load returns; from
@@ -154,7 +156,7 @@ vla_trt_status vla_trt_context_enqueue(vla_trt_context* context, void* stream) V
 typedef struct vla_trt_build vla_trt_build;
 
 // Opens libnvonnxparser beside libnvinfer. The calls below follow in any order; parse before profiles and layers.
-vla_trt_status vla_trt_build_new(const vla_trt_library* library, vla_trt_logger* logger, int32_t strongly_typed,
+vla_trt_status vla_trt_build_new(const vla_trt_library* library, int32_t strongly_typed,
                                  vla_trt_build** out) VLA_TRT_NOEXCEPT;
 void vla_trt_build_free(vla_trt_build* build) VLA_TRT_NOEXCEPT;
 

@@ -40,6 +40,13 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the bag was read to its end and gave no observation.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Recorded(error) if error.is_empty())
+    }
+}
+
 /// What to measure on.
 #[derive(Clone, Debug)]
 pub struct Options {

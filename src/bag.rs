@@ -79,6 +79,15 @@ enum Storage {
     Sqlite(SqliteFile),
 }
 
+/// The files of a bag: itself, or metadata.yaml and what it lists. Whether they are a bag is seen when it is opened.
+pub fn files_of(path: &Path) -> Vec<PathBuf> {
+    if !path.is_dir() {
+        return vec![path.to_path_buf()];
+    }
+    let listed = Metadata::load(path).map(|metadata| metadata.files).unwrap_or_default();
+    std::iter::once(path.join(METADATA_FILE_NAME)).chain(listed).collect()
+}
+
 impl BagReader {
     /// Opens a .mcap or .db3 file, or a folder with metadata.yaml (all of its files).
     ///

@@ -4,7 +4,6 @@
 //! So a build is two processes: a child that builds and ends, and its parent, which then loads the engine once, runs
 //! it once, measures what it keeps and writes the record.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::engine::memory::mib;
@@ -115,6 +114,9 @@ pub enum Error {
         /// What was wrong with its one run.
         reason: String,
     },
+    /// A file to write cannot be begun or put in place.
+    #[error(transparent)]
+    Output(#[from] crate::sys::fs::Error),
     /// The record cannot be written.
     #[error(transparent)]
     Record(#[from] provenance::Error),
@@ -131,25 +133,12 @@ pub fn device() -> Result<provenance::DeviceIdentity, engine::Error> {
     engine::tensorrt::identity(&cuda, library.version())
 }
 
-/// Writes a file beside `path` that then takes its name, so that no half of one is ever found there.
+/// Writes a file, whole or not at all, and its folder where that is missing.
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     }
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.tmp", std::process::id()));
-    let temporary = PathBuf::from(temporary);
-    let write = || {
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(|error| {
-        // The error says what matters; a temporary that is left behind is replaced by the next write.
-        std::fs::remove_file(&temporary).unwrap_or_default();
-        Error::io(path)(error)
-    })
+    Ok(crate::sys::fs::replace(path, bytes)?)
 }
 
 impl Error {

@@ -4,10 +4,9 @@
 //! ([`crate::verify::capture`]); what each was given goes into one `.npz` as `STAGE/TENSOR/0000`, `STAGE/TENSOR/0001`, ...
 //! by the networks' own names and in their types, one sample a run: a stage that denoises has one a step.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::engine::Stage;
-use crate::engine::memory::mib;
 use crate::npz;
 use crate::onnx::{self, Network};
 use crate::tensor::{DType, HostTensor};
@@ -36,27 +35,6 @@ pub enum Error {
         expected: DType,
         /// The recorded one.
         found: DType,
-    },
-    /// The disk has no room.
-    #[error(
-        "{}: the inputs take some {:.0} MiB, and the disk has {:.0} MiB free; make room, or record fewer observations",
-        file.display(), mib(*needed), mib(*free)
-    )]
-    Space {
-        /// The file that was to be written.
-        file: PathBuf,
-        /// Bytes that it takes.
-        needed: u64,
-        /// Bytes that are free.
-        free: u64,
-    },
-    /// The disk cannot be asked.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The folder.
-        path: PathBuf,
-        /// The system's words.
-        source: std::io::Error,
     },
 }
 
@@ -94,8 +72,7 @@ pub fn write(
     for stage in stages {
         needed = needed.saturating_add(Inputs::of(stage)?.bytes(captured)?);
     }
-    room(file, needed)?;
-    let mut arrays = npz::Writer::create(file)?;
+    let mut arrays = npz::Writer::create_for(file, needed)?;
     let mut all = Vec::with_capacity(stages.len());
     for stage in stages {
         let inputs = Inputs::of(stage)?;
@@ -157,15 +134,4 @@ impl<'s> Inputs<'s> {
 
 fn size(tensor: &HostTensor) -> u64 {
     (tensor.dims().iter().product::<usize>() * tensor.dtype().size()) as u64
-}
-
-fn room(file: &Path, needed: u64) -> Result<(), Error> {
-    let folder = match file.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    let disk =
-        rustix::fs::statvfs(folder).map_err(|error| Error::Io { path: folder.to_owned(), source: error.into() })?;
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    if free < needed { Err(Error::Space { file: file.to_owned(), needed, free }) } else { Ok(()) }
 }

@@ -1,10 +1,15 @@
 //! The command line: one file a subcommand, exit codes in one place.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
 use crate::session;
+
+// First, for its macros.
+#[macro_use]
+mod out;
 
 mod absmax;
 mod bar;
@@ -25,7 +30,7 @@ pub mod verify;
 
 /// Vision-language-action policies on a robot.
 #[derive(Parser, Debug)]
-#[command(name = "vla-trt", version, propagate_version = true)]
+#[command(name = "vla-trt", version, propagate_version = true, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Print what is done in more detail; twice for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -33,6 +38,11 @@ pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+/// For the help text; each command's own help says which of them it has.
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 what was compared differs; 4 it does not fit \
+    into memory; 5 done, with something to look at; 6 nothing came of it, such as no chunk, and no output was written. Files \
+    are written whole or not at all. What a closed pipe does not take is dropped, and changes no exit code.";
 
 // What help says stands at the arguments of each.
 #[derive(Subcommand, Debug)]
@@ -64,6 +74,8 @@ pub enum Outcome {
     DoesNotFit,
     /// The command ran, and what it found should be seen to: exit code 5.
     Warned,
+    /// The command ran to its end and made nothing; what was at its output's name is still there: exit code 6.
+    Empty,
     /// Another program was run, and this is its exit code.
     Command(u8),
 }
@@ -75,6 +87,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Differs => ExitCode::from(3),
             Outcome::DoesNotFit => ExitCode::from(4),
             Outcome::Warned => ExitCode::from(5),
+            Outcome::Empty => ExitCode::from(6),
             Outcome::Command(code) => ExitCode::from(code),
         }
     }
@@ -85,6 +98,10 @@ impl From<Outcome> for ExitCode {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(cli.verbose);
+    // A file beyond `ulimit -f` is then an error that names it, not the end of the process.
+    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()) {
+        tracing::debug!("SIGXFSZ: {error}");
+    }
     let result = match cli.command {
         Command::Adopt(args) => build::adopt(&args),
         Command::Bench(args) => bench::run(&args),
@@ -101,15 +118,36 @@ pub fn main() -> ExitCode {
         Command::MakeCheckpoint(args) => make_checkpoint::run(&args),
         Command::MakeDemoPolicy(args) => make_demo_policy::run(&args),
     };
-    match result {
+    let code = match result {
         Ok(outcome) => outcome.into(),
         Err(error) => {
             eprintln!("error: {}", with_causes(&error));
-            let session = error.downcast_ref().is_some_and(session::Error::does_not_fit);
-            let arrays = error.downcast_ref().is_some_and(crate::infer::Error::does_not_fit);
-            let gate = error.downcast_ref().is_some_and(crate::verify::Error::does_not_fit);
-            if session || arrays || gate { Outcome::DoesNotFit.into() } else { ExitCode::FAILURE }
+            failed(&error)
         }
+    };
+    match out::finish() {
+        Ok(()) => code,
+        Err(error) => {
+            eprintln!("error: writing to standard output: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The exit code of an error.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    let session = error.downcast_ref().is_some_and(session::Error::does_not_fit);
+    let arrays = error.downcast_ref().is_some_and(crate::infer::Error::does_not_fit);
+    let gate = error.downcast_ref().is_some_and(crate::verify::Error::does_not_fit);
+    let recorded = error.downcast_ref().is_some_and(crate::verify::Error::is_empty);
+    let measured = error.downcast_ref().is_some_and(crate::absmax::Error::is_empty);
+    let replayed = error.downcast_ref().is_some_and(crate::replay::Error::is_empty);
+    if session || arrays || gate {
+        Outcome::DoesNotFit.into()
+    } else if recorded || measured || replayed {
+        Outcome::Empty.into()
+    } else {
+        ExitCode::FAILURE
     }
 }
 
@@ -132,5 +170,10 @@ fn log_to_stderr(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("VLA_TRT_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .log_internal_errors(false)
+        .init();
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::tensor::{DType, HostTensor, TensorSpec};
 
+mod constants;
 pub mod host_copy;
 pub mod memory;
 pub mod mix;
@@ -257,8 +258,9 @@ pub trait Device {
         false
     }
 
-    /// Asked after a call failed: what that means for the next ones.
-    fn health(&self) -> Health {
+    /// Asked after a call failed: what that means for the next ones. Each failure is asked about once; afterwards the
+    /// device is sound until another call fails.
+    fn take_health(&mut self) -> Health {
         Health::Sound
     }
 
@@ -288,7 +290,8 @@ pub trait Device {
     /// Starts moving everything that the host wrote.
     fn upload(&mut self, workspace: &mut Self::Workspace) -> Result<(), Error>;
 
-    /// Starts a bound engine. `&mut`: neither ONNX Runtime's binding nor a TensorRT context may run twice at once.
+    /// Starts an engine that was bound to this workspace; one of another workspace is refused. `&mut`: neither ONNX
+    /// Runtime's binding nor a TensorRT context may run twice at once.
     fn run(
         &mut self,
         engine: &mut Self::Engine,
@@ -314,18 +317,25 @@ pub trait Device {
     /// Copies any tensor as it is now. Waits for the device.
     fn read(&mut self, workspace: &Self::Workspace, index: usize, tensor: &mut HostTensor) -> Result<(), String>;
 
-    /// Records what `pass` starts instead of starting it; `None` when this device starts everything one by one. A pass
-    /// that ran before with the same workspace makes the same calls again.
+    /// Records what `pass` starts on `workspace` instead of starting it; `None` when this device starts everything one
+    /// by one. A pass that ran before with the same workspace makes the same calls again.
     fn record(
         &mut self,
-        _pass: &mut dyn FnMut(&mut Self) -> Result<(), Error>,
+        _workspace: &mut Self::Workspace,
+        _pass: Pass<'_, Self>,
     ) -> Result<Option<Self::Recording>, Error> {
         Ok(None)
     }
 
-    /// Starts a recorded pass.
-    fn replay(&mut self, recording: &mut Self::Recording) -> Result<(), Error>;
+    /// Starts a pass that was recorded on this workspace.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for a recording of another workspace.
+    fn replay(&mut self, recording: &mut Self::Recording, workspace: &mut Self::Workspace) -> Result<(), Error>;
 }
+
+/// A pass over a workspace, to be recorded.
+pub type Pass<'p, D> = &'p mut dyn FnMut(&mut D, &mut <D as Device>::Workspace) -> Result<(), Error>;
 
 /// What a program asks of a device for one tensor.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,13 +1,14 @@
 //! A `.npz` file: a zip archive of `.npy` arrays, stored or deflated.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, ErrorKind, Read, Seek, Write};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 
+use crate::sys::fs::Replacement;
 use crate::tensor::HostTensor;
 
 pub mod npy;
@@ -23,6 +24,9 @@ pub enum Error {
         /// What is wrong, and what was expected.
         reason: String,
     },
+    /// The file to write cannot be begun or put in place.
+    #[error(transparent)]
+    Output(#[from] crate::sys::fs::Error),
     /// Arrays of the file cannot be read.
     #[error("{}", problems.iter().map(|(name, reason)| format!("array '{name}': {reason}")).collect::<Vec<_>>().join("\n  "))]
     Arrays {
@@ -102,36 +106,26 @@ fn array(member: &mut impl Read, left: &mut u64) -> Result<HostTensor, String> {
 ///
 /// The file stands under its name only once [`Self::finish`] returned.
 pub struct Writer {
-    archive: ZipWriter<BufWriter<File>>,
-    partial: Partial,
+    archive: ZipWriter<BufWriter<Replacement>>,
     path: PathBuf,
-}
-
-/// A file that goes away unless it was renamed.
-struct Partial(PathBuf);
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        match fs::remove_file(&self.0) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                tracing::warn!("{} could not be removed: {error}", self.0.display());
-            }
-            _ => {}
-        }
-    }
 }
 
 impl Writer {
     /// Starts a file beside `path`.
     ///
     /// # Errors
-    /// [`Error::Archive`] when it cannot be created.
+    /// [`Error::Output`] when it cannot be created.
     pub fn create(path: &Path) -> Result<Self, Error> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let partial = Partial(path.with_file_name(format!(".{name}.{}.partial", std::process::id())));
-        let file = File::create(&partial.0)
-            .map_err(|error| Error::Archive { path: path.to_owned(), reason: error.to_string() })?;
-        Ok(Self { archive: ZipWriter::new(BufWriter::new(file)), partial, path: path.to_owned() })
+        Self::create_for(path, 0)
+    }
+
+    /// As [`create`](Self::create), for arrays of so many bytes together.
+    ///
+    /// # Errors
+    /// [`Error::Output`] when it cannot be created, or the disk has no room for it.
+    pub fn create_for(path: &Path, bytes: u64) -> Result<Self, Error> {
+        let file = Replacement::create_for(path, bytes)?;
+        Ok(Self { archive: ZipWriter::new(BufWriter::new(file)), path: path.to_owned() })
     }
 
     /// Writes one array.
@@ -153,14 +147,12 @@ impl Writer {
     /// Puts the file at its name.
     ///
     /// # Errors
-    /// [`Error::Archive`] when it cannot be written out; what was at the name is then still there.
+    /// [`Error::Archive`] and [`Error::Output`] when it cannot be written out; what was at the name is then still there.
     pub fn finish(self) -> Result<(), Error> {
-        let Self { archive, partial, path } = self;
-        let done = archive.finish().map_err(std::io::Error::from).and_then(|buffered| {
-            let file = buffered.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-            file.sync_all()?;
-            fs::rename(&partial.0, &path)
-        });
-        done.map_err(|error| Error::Archive { path, reason: error.to_string() })
+        let Self { archive, path } = self;
+        let written = archive.finish().map_err(std::io::Error::from);
+        let file = written.and_then(|buffered| buffered.into_inner().map_err(std::io::IntoInnerError::into_error));
+        let file = file.map_err(|error| Error::Archive { path, reason: error.to_string() })?;
+        Ok(file.commit()?)
     }
 }

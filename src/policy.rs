@@ -1,7 +1,7 @@
 //! A policy: encode, run the engines, decode. No clock, no I/O, no spawn inside [`Policy::infer`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ pub mod decode;
 mod embedding;
 pub mod encode;
 mod error;
+mod files;
 mod fingerprint;
 mod guide;
 mod host;
@@ -29,6 +30,7 @@ mod text;
 mod views;
 
 pub use error::Error;
+pub use files::LoadedFiles;
 pub use fingerprint::{FingerprintError, fingerprint};
 pub use guide::Guide;
 pub use spec::PolicySpec;
@@ -151,6 +153,7 @@ pub struct Policy {
     given: Given,
     symbols: Symbols,
     output: String,
+    files: LoadedFiles,
     log_shapes: bool,
 }
 
@@ -193,11 +196,13 @@ impl Policy {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, Error> {
         progress(Progress::Planning);
+        // Before the first of them is read: what is written from here on is seen.
+        let stages = stages(&spec, &options)?;
+        let files = LoadedFiles::of(&spec, options.engine, &stages);
         let spec = with_true_fingerprint(spec)?;
         let processor =
             processor::Processor::load(&spec.processor.config, &spec.processor.statistics, &spec.processor.embodiment)?;
         error::agree(&spec, &processor)?;
-        let stages = stages(&spec, &options)?;
         let pipeline = load(&stages, &host_specs(&spec), progress)?;
         let host_inputs = pipeline.host_inputs();
         let views = Views::new(&spec, &processor, &host_inputs)?;
@@ -220,15 +225,25 @@ impl Policy {
             decoder,
             columns,
             output,
+            files,
         };
         progress(Progress::WarmUp);
         policy.warm_up(options.denoise_steps)?;
-        Ok(policy)
+        // The fingerprint is of the bytes that run only if nobody wrote between hashing and loading.
+        match policy.files.changed() {
+            changed if changed.is_empty() => Ok(policy),
+            changed => Err(Error::ChangedWhileLoading { files: changed.into_iter().map(Path::to_owned).collect() }),
+        }
     }
 
     /// The bundle.
     pub fn spec(&self) -> &PolicySpec {
         &self.spec
+    }
+
+    /// The files that it was loaded from.
+    pub fn files(&self) -> &LoadedFiles {
+        &self.files
     }
 
     /// Names of a chunk's columns.

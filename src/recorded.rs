@@ -48,6 +48,17 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the bag was read to its end and gave no observation.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::NoObservation { .. } => true,
+            Self::Replay(error) => error.is_empty(),
+            _ => false,
+        }
+    }
+}
+
 /// What was recorded.
 pub struct Recorded {
     /// In the bag's order; at least one.

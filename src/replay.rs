@@ -14,11 +14,13 @@ use crate::session::{Outcome, Published, Session};
 use crate::time::{Span, Stamp};
 
 pub mod bench;
+mod complaints;
 pub mod golden;
 pub mod record;
 pub mod report;
 
-use golden::Golden;
+use complaints::Complaints;
+use golden::{Compared, Golden};
 use record::{ChunkRecord, Event, Record};
 
 /// Topics of the output bag: those of a node with its default name.
@@ -47,8 +49,13 @@ pub enum Error {
     #[error(transparent)]
     Settings(#[from] crate::chunk::Error),
     /// A message of the golden bag.
-    #[error("golden bag: {0}")]
-    Golden(#[from] message::Error),
+    #[error("golden bag {}: {source}", file.display())]
+    Golden {
+        /// The bag.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: message::Error,
+    },
     /// No moment of the bag has every input of the policy.
     #[error(
         "{}: no moment has a usable message of every input; record every input topic, and set inputs.*.max_age_ms and \
@@ -64,6 +71,13 @@ pub enum Error {
     /// Two input topics of the settings are one.
     #[error("internal error: {0}")]
     Internal(&'static str),
+}
+
+impl Error {
+    /// Whether the run came to its end and nothing came of it.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::NoObservation { .. } | Self::Refused(_))
+    }
 }
 
 /// What to replay and where to.
@@ -84,11 +98,21 @@ pub struct Options {
 pub struct Summary {
     /// Everything the report shows.
     pub record: Record,
+    /// What was compared with the golden bag.
+    pub compared: Option<Compared>,
     /// First difference from the golden bag.
     pub difference: Option<golden::Difference>,
 }
 
-/// Replays `options.bag` through `session`. `progress` is told the fraction of the bag that is done.
+impl Summary {
+    /// Whether the run made nothing that a robot could follow; its output was not written then.
+    pub fn is_empty(&self) -> bool {
+        self.record.chunks.is_empty()
+    }
+}
+
+/// Replays `options.bag` through `session`. `progress` is told the fraction of the bag that is done. The output file is put
+/// in place when it holds a chunk; after a run without one, what was at its name is still there.
 ///
 /// # Errors
 /// [`Error`]; the output file then does not appear.
@@ -116,7 +140,7 @@ pub fn run(
         inputs,
         latency: options.latency,
         output: Output::create(&options.output)?,
-        golden,
+        complaints: Complaints::default(),
     };
     let (start, end) = (bag.start(), bag.end());
     let wanted: Vec<usize> = topics.iter().map(|(topic, _)| *topic).collect();
@@ -141,7 +165,10 @@ pub fn run(
         replay.cycle(now)?;
     }
     progress(1.0);
-    replay.finish()
+    let record = replay.finish()?;
+    let compared = golden.filter(|_| !record.chunks.is_empty()).map(|golden| golden.compare(&options.output));
+    let (compared, difference) = compared.transpose()?.unzip();
+    Ok(Summary { record, compared, difference: difference.flatten() })
 }
 
 /// Inference times: the k-th is computed from k, so that no rounding adds up.
@@ -189,7 +216,7 @@ struct Replay<'a> {
     latency: Span,
     output: Output,
     record: Record,
-    golden: Option<Golden>,
+    complaints: Complaints,
 }
 
 impl Replay<'_> {
@@ -201,7 +228,7 @@ impl Replay<'_> {
         }
         // A refused message is counted by the input and shown in the report, as in the node.
         if let Err(error) = self.inputs.offer(input, data, log_time) {
-            tracing::warn!("{error}");
+            self.complaints.take(input, &error);
         }
     }
 
@@ -214,9 +241,6 @@ impl Replay<'_> {
                 self.output.chunk(at, published.chunk)?;
                 if let Some(trajectory) = published.trajectory {
                     self.output.trajectory(at, trajectory)?;
-                }
-                if let Some(golden) = &mut self.golden {
-                    golden.compare(published.chunk);
                 }
                 self.record.chunk(chunk_record(now, &published));
             }
@@ -233,11 +257,13 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Summary, Error> {
+    fn finish(mut self) -> Result<Record, Error> {
+        self.complaints.lines().for_each(|line| tracing::warn!("{line}"));
         self.record.inputs = self.inputs.statistics();
-        self.output.writer.finish()?;
-        let difference = self.golden.take().and_then(Golden::finish);
-        Ok(Summary { record: self.record, difference })
+        if !self.record.chunks.is_empty() {
+            self.output.writer.finish()?;
+        }
+        Ok(self.record)
     }
 }
 

@@ -17,6 +17,7 @@ mod level;
 mod logging;
 mod parameters;
 mod phase;
+mod policy_files;
 mod publishers;
 mod report;
 mod requests;

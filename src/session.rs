@@ -116,6 +116,7 @@ pub fn load_options(settings: &Settings) -> LoadOptions {
         admission: Admission {
             budget: settings.memory.budget_mib.map(|mib| mib << 20),
             reserve: settings.memory.reserve_mib << 20,
+            count_available: settings.memory.count_available,
         },
     }
 }

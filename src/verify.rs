@@ -164,6 +164,15 @@ impl Error {
             _ => false,
         }
     }
+
+    /// Whether the bag was read to its end and gave no observation.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Recorded(error) => error.is_empty(),
+            Self::Replay(error) => error.is_empty(),
+            _ => false,
+        }
+    }
 }
 
 /// What to verify on.

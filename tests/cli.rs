@@ -6,6 +6,9 @@ mod demo;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use vla_trt::bag::{BagReader, BagWriter};
+use vla_trt::message::schema;
+
 fn vla_trt(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vla-trt")).args(args).output().expect("the tool starts")
 }
@@ -112,4 +115,35 @@ fn engines_beyond_the_budget_exit_4_with_the_table_and_nothing_is_written() {
         "{printed}"
     );
     assert!(!file.exists());
+}
+
+#[test]
+fn a_warning_that_repeats_is_said_once_and_counted_at_the_end() {
+    let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+    let (bag, reader) = (out.path().join("unstamped.mcap"), BagReader::open(&demo::bag()).expect("the sample bag"));
+    let mut writer = BagWriter::create(&bag).expect("begun");
+    let topics = reader.topics().iter().map(|topic| {
+        let text = schema::text(&topic.type_name).expect("a known type");
+        writer.add_topic(&topic.name, &topic.type_name, text).expect("added")
+    });
+    let topics: Vec<_> = topics.collect();
+    let mut messages = 0;
+    for message in reader.messages(&(0..topics.len()).collect::<Vec<_>>()).expect("messages") {
+        let message = message.expect("readable");
+        let mut bytes = message.data.to_vec();
+        if reader.topics()[message.topic].name == "/joint_states" {
+            // Behind the encapsulation header.
+            bytes[4..12].fill(0);
+            messages += 1;
+        }
+        writer.write(topics[message.topic], message.log_time, &bytes).expect("written");
+    }
+    writer.finish().expect("whole");
+    let (params, file) = (demo::params(), out.path().join("c.mcap"));
+    let given = ["replay", text(&bag), "--policy", text(policy.path()), "--params", text(&params), "-o", text(&file)];
+    let output = vla_trt(&given);
+    assert_eq!(output.status.code(), Some(6), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(messages > 100 && said.matches("found zero").count() == 2, "{said}");
+    assert!(said.contains(&format!("{messages} messages refused like this one, the last")), "{said}");
 }

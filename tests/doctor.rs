@@ -178,10 +178,23 @@ fn jetpack_is_told_by_the_release_where_the_package_is_not_installed() {
         ("# R36 (release), REVISION: 4.3, GCID: 1\n", "L4T 36.4.3, JetPack 6.2"),
         ("# R36 (release), REVISION: 3.0, GCID: 1\n", "L4T 36.3.0, JetPack 6.0"),
         ("# R36 (release), REVISION: 4.31, GCID: 1\n", "L4T 36.4.31; its JetPack is not known"),
+        ("# R38 (release), REVISION: 2.0, GCID: 1\n", "L4T 38.2.0, JetPack 7.0"),
+        ("# R38 (release), REVISION: 4.0, GCID: 1\n", "L4T 38.4.0, JetPack 7.1"),
+        ("# R39 (release), REVISION: 2, GCID: 1\n", "L4T 39.2, JetPack 7.2"),
+        ("# R39 (release), REVISION: 2.1, GCID: 1\n", "L4T 39.2.1, JetPack 7.2"),
     ] {
         write(root.path(), "etc/nv_tegra_release", release);
         is(find(&examine(&machine, None), "l4t"), Severity::Ok, &[words]);
     }
+}
+
+#[test]
+fn a_release_of_l4t_that_refuses_large_allocations_is_a_warning_with_what_to_do() {
+    let (root, machine) = orin_nx();
+    write(root.path(), "etc/nv_tegra_release", "# R36 (release), REVISION: 4.7, GCID: 42132812\n");
+    let report = examine(&machine, None);
+    is(find(&report, "l4t"), Severity::Warning, &["L4T 36.4.7", "large GPU allocations are refused"]);
+    assert!(remedy(find(&report, "l4t")).contains("drop_caches"), "{report:#?}");
 }
 
 #[test]

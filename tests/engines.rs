@@ -77,6 +77,8 @@ macro_rules! suite {
             policy::a_policy_gives_the_chunk_of_the_reference_and_the_same_bits_again,
             policy::a_guided_chunk_is_that_of_the_reference_and_leaves_the_next_unguided,
             policy::what_a_policy_refuses_leaves_it_as_it_was,
+            policy::what_becomes_of_the_files_of_a_loaded_policy_does_not_reach_it,
+            policy::a_policy_that_is_loaded_again_has_the_weights_and_the_fingerprint_of_the_disk,
         }
     };
     ($name:ident on $kind:expr, cases: $($room:ident::$case:ident,)*) => {

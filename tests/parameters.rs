@@ -507,6 +507,7 @@ fn what_may_change_while_the_node_runs_is_this_and_no_more() {
         [
             "memory.budget_mib",
             "memory.reserve_mib",
+            "memory.count_available",
             "memory.release_host_copy",
             "engines.load_order",
             "engine.max_restarts",

@@ -8,12 +8,16 @@ mod standin;
 
 #[path = "tensorrt/build.rs"]
 mod build;
+#[path = "tensorrt/device.rs"]
+mod device;
 #[path = "tensorrt/inspector.rs"]
 mod inspector;
 #[path = "tensorrt/library.rs"]
 mod library;
 #[path = "tensorrt/load.rs"]
 mod load;
+#[path = "tensorrt/plan.rs"]
+mod plan;
 #[path = "tensorrt/run.rs"]
 mod run;
 

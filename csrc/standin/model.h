@@ -9,8 +9,8 @@
 //   layer NAME DTYPE TENSOR                    a layer and the tensor that it makes
 //   inspect JSON                               one layer as the inspector tells it (plans only)
 //   option KEY=VALUE                           what the builder was told (plans only)
-//   say SEVERITY TEXT                          logged when the text is read
-//   refuse WHAT                                deserialize, context, enqueue, build
+//   say SEVERITY TEXT                          logged through the global logger when the text is read
+//   refuse WHAT                                deserialize, describe, context, enqueue, build
 //   error NODE NAME OPERATOR TEXT              a parser error
 //   device                                     the loader reads part of the payload into device memory
 //   payload BYTES                              follows "end": byte i is (7 i + 3) mod 256
@@ -52,6 +52,10 @@ using DimsArgument = Dims const&;
 #else
 using DimsArgument = Dims;
 #endif
+
+// The logger that the library got first in this process: TensorRT logs much through that one, whatever logger the
+// runtime or builder was made with.
+nvinfer1::ILogger* global_logger(nvinfer1::ILogger* given);
 
 struct Tensor {
   std::string name;

@@ -334,5 +334,6 @@ class Builder final : public nvinfer1::IBuilder {
 }  // namespace standin
 
 extern "C" __attribute__((visibility("default"))) void* createInferBuilder_INTERNAL(void* logger, int32_t) noexcept {
+  standin::global_logger(static_cast<nvinfer1::ILogger*>(logger));
   return static_cast<nvinfer1::IBuilder*>(new standin::Builder(static_cast<nvinfer1::ILogger*>(logger)));
 }

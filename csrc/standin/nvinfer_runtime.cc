@@ -16,6 +16,11 @@ namespace standin {
 using nvinfer1::ILogger;
 using nvinfer1::OptProfileSelector;
 
+nvinfer1::ILogger* global_logger(nvinfer1::ILogger* given) {
+  static nvinfer1::ILogger* const first = given;
+  return first;
+}
+
 class ContextImpl;
 
 class EngineImpl final : public nvinfer1::standin_stubs::VCudaEngine {
@@ -34,7 +39,15 @@ class EngineImpl final : public nvinfer1::standin_stubs::VCudaEngine {
   char const* getIOTensorName(int32_t index) const noexcept override {
     return index >= 0 && index < getNbIOTensors() ? model.tensors[static_cast<size_t>(index)].name.c_str() : nullptr;
   }
-  Dims getTensorShape(char const* name) const noexcept override { return model.find(name)->dims; }
+  Dims getTensorShape(char const* name) const noexcept override {
+    if (model.refuses("describe")) {
+      log(logger, Severity::kERROR, "standin: Error Code 4: no shape of " + std::string(name));
+      Dims invalid{};
+      invalid.nbDims = -1;
+      return invalid;
+    }
+    return model.find(name)->dims;
+  }
   DataType getTensorDataType(char const* name) const noexcept override { return model.find(name)->type; }
   nvinfer1::TensorLocation getTensorLocation(char const* name) const noexcept override {
     return model.find(name)->host ? nvinfer1::TensorLocation::kHOST : nvinfer1::TensorLocation::kDEVICE;
@@ -382,7 +395,7 @@ nvinfer1::ICudaEngine* load(Input& input, ILogger* logger) {
     log(logger, Severity::kERROR, "standin: Serialization assertion failed: this is not a plan");
     return nullptr;
   }
-  for (auto const& say : model.says) log(logger, static_cast<Severity>(say.first), say.second);
+  for (auto const& say : model.says) log(global_logger(logger), static_cast<Severity>(say.first), say.second);
   if (model.refuses("deserialize")) {
     log(logger, Severity::kERROR, "standin: Error Code 1: Serialization (version tag)");
     return nullptr;
@@ -440,6 +453,12 @@ extern "C" __attribute__((visibility("default"))) int32_t getInferLibVersion() n
 
 extern "C" __attribute__((visibility("default"))) void* createInferRuntime_INTERNAL(void* logger, int32_t) noexcept {
   auto* const as_logger = static_cast<nvinfer1::ILogger*>(logger);
+  if (standin::global_logger(as_logger) != as_logger) {
+    standin::log(standin::global_logger(as_logger), standin::Severity::kWARNING,
+                 "The logger passed into createInferRuntime differs from one already provided for an existing builder, "
+                 "runtime, or refitter. Uses of the global logger, returned by nvinfer1::getLogger(), will return the "
+                 "existing value.");
+  }
   if (std::getenv("STANDIN_NO_DEVICE") != nullptr) {
     standin::log(as_logger, standin::Severity::kERROR, "standin: CUDA initialization failure with error: 35");
     return nullptr;

@@ -184,6 +184,9 @@ pub enum Error {
         /// The library's reason.
         source: Box<mcap::McapError>,
     },
+    /// The file to write cannot be begun or put in place.
+    #[error(transparent)]
+    Output(#[from] crate::sys::fs::Error),
     /// A stamp that MCAP cannot hold.
     #[error("cannot write {path}: log time {nanos} ns on topic {topic} is before the epoch, expected 0 or later")]
     LogTime {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use ::mcap::records::{MessageHeader, Metadata};
 use ::mcap::{Compression, WriteOptions, Writer};
 
 use super::Error;
+use crate::sys::fs::Replacement;
 use crate::time::Stamp;
 
 /// Quality of service that a topic's publisher offered, kept in the bag so that a player offers the same.
@@ -55,9 +55,8 @@ pub struct TopicId(u16);
 /// depend on the calls alone (not on time, threads or the file's name).
 pub struct BagWriter {
     path: PathBuf,
-    temporary: PathBuf,
     /// `None` only while being dropped or finished.
-    writer: Option<Writer<BufWriter<File>>>,
+    writer: Option<Writer<BufWriter<Replacement>>>,
     topics: BTreeMap<u16, Written>,
     bounds: Option<(u64, u64)>,
 }
@@ -74,18 +73,10 @@ impl BagWriter {
     ///
     /// # Errors
     ///
-    /// When the folder does not exist or cannot be written, or `path` is a folder.
+    /// [`Error::Output`] when the folder does not exist or cannot be written, or `path` is no name for a file.
     pub fn create(path: &Path) -> Result<Self, Error> {
-        let Some(name) = path.file_name().filter(|_| !path.is_dir()) else {
-            let source = std::io::Error::new(std::io::ErrorKind::IsADirectory, "expected a file name, found a folder");
-            return Err(Error::Io { doing: "create", path: path.to_path_buf(), source });
-        };
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{}.tmp", std::process::id()));
-        let temporary = path.with_file_name(hidden);
-        let file = File::create(&temporary).map_err(Error::io("create", &temporary))?;
-        let mut bag = Self { path: path.to_path_buf(), temporary, writer: None, topics: BTreeMap::new(), bounds: None };
+        let file = Replacement::create(path)?;
+        let mut bag = Self { path: path.to_path_buf(), writer: None, topics: BTreeMap::new(), bounds: None };
         let options = WriteOptions::new()
             .profile("ros2")
             .library(concat!("vla_trt ", env!("CARGO_PKG_VERSION")))
@@ -173,18 +164,10 @@ impl BagWriter {
         writer.finish().map_err(failed)?;
         let io = |source| Error::Io { doing: "write", path: self.path.clone(), source };
         let file = writer.into_inner().into_inner().map_err(|error| io(error.into_error()))?;
-        file.sync_all().map_err(io)?;
-        drop(file);
-        std::fs::rename(&self.temporary, &self.path).map_err(io)?;
-        // The new name itself: a folder that cannot be opened or synced (some network mounts) keeps the file.
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
-            tracing::debug!(%error, folder = %folder.display(), "sync");
-        }
-        Ok(())
+        Ok(file.commit()?)
     }
 
-    fn writer(&mut self) -> Result<&mut Writer<BufWriter<File>>, Error> {
+    fn writer(&mut self) -> Result<&mut Writer<BufWriter<Replacement>>, Error> {
         self.writer.as_mut().ok_or_else(|| Error::Io {
             doing: "write",
             path: self.path.clone(),
@@ -228,11 +211,6 @@ impl Drop for BagWriter {
         // Without the index that dropping the library's writer would still write.
         if let Some(writer) = self.writer.take() {
             drop(writer.into_inner());
-        }
-        match std::fs::remove_file(&self.temporary) {
-            // Gone: finished.
-            Ok(()) => {}
-            Err(error) => tracing::trace!(%error, file = %self.temporary.display(), "nothing to remove"),
         }
     }
 }

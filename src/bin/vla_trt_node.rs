@@ -31,5 +31,9 @@ fn run() -> Result<(), Error> {
 }
 
 fn print(text: &str) -> Result<(), Error> {
-    write!(std::io::stdout(), "{text}").map_err(|source| Error::Runtime { what: "printing", source })
+    match write!(std::io::stdout(), "{text}") {
+        // Whoever read has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.map_err(|source| Error::Runtime { what: "printing", source }),
+    }
 }

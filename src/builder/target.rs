@@ -1,12 +1,13 @@
 //! The right to write one engine: nobody else does meanwhile, there is room for it, and nothing half-written stays.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Error, Request};
 use crate::onnx::Network;
+use crate::sys::fs::{Outputs, clear_stale, folder_of, free_space};
 
 /// What an engine has beside its weights: layer descriptions, kernels, constants of fused layers.
 const BESIDE_WEIGHTS: u64 = 64 << 20;
@@ -28,20 +29,17 @@ impl Target {
     /// # Errors
     /// [`Error::Busy`] while another process builds this engine, [`Error::Space`] when its disk has no room for the
     /// network's weights in the engine's precision, [`Error::Request`] when a file of the network is missing,
-    /// [`Error::Io`] when the folder cannot be written to.
+    /// [`Error::Io`] and [`Error::Output`] when a file cannot be written or is the same as another.
     pub fn take(request: &Request) -> Result<Self, Error> {
         let needed = Self::needed(request)?;
         let engine = request.engine.as_path();
-        let folder = match engine.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let folder = folder_of(engine);
+        Self::look(request)?;
         let lock = beside(engine, "lock");
         let file = hold(engine, &lock)?;
         let target = Self { engine: engine.to_owned(), lock, _file: file };
         target.clear();
-        let free = free(folder)?;
+        let free = free_space(folder).map_err(Error::io(folder))?;
         if free < needed {
             return Err(Error::Space { folder: folder.to_owned(), needed, free });
         }
@@ -63,19 +61,28 @@ impl Target {
         Ok(network.weight_bytes_in(&request.precision.to_string()).saturating_add(BESIDE_WEIGHTS))
     }
 
-    /// Where the engine is written until it is whole.
-    pub fn partial(engine: &Path) -> PathBuf {
-        beside(engine, "partial")
+    /// Makes the folders of what the build writes, and refuses files that cannot be written or are in use otherwise.
+    fn look(request: &Request) -> Result<(), Error> {
+        let network = Network::open(&request.onnx)?;
+        let cache = request.scales.as_ref().map(|scales| scales.cache.as_path());
+        let written = [Some(request.engine.as_path()), cache, request.timing_cache.as_deref()];
+        for path in written.into_iter().flatten() {
+            let folder = folder_of(path);
+            fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        }
+        let [engine, cache, timings] = written;
+        let outputs = Outputs::default()
+            .file("the engine", engine)
+            .file("the calibration cache", cache)
+            .file("the timing cache", timings)
+            .reading("the network", std::iter::once(&request.onnx).chain(&network.data_files))
+            .reading("the calibration data", request.scales.iter().filter_map(|scales| scales.data.as_ref()));
+        Ok(outputs.check()?)
     }
 
-    /// Removes what is not whole.
+    /// Removes what is not whole: of this build's child, and of builds that were killed.
     fn clear(&self) {
-        let partial = Self::partial(&self.engine);
-        if let Err(error) = fs::remove_file(&partial)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!("{} cannot be removed: {error}", partial.display());
-        }
+        clear_stale(folder_of(&self.engine));
     }
 }
 
@@ -114,12 +121,6 @@ fn hold(engine: &Path, path: &Path) -> Result<File, Error> {
         writeln!(file, "{}", std::process::id()).map_err(io())?;
         return Ok(file);
     }
-}
-
-/// Bytes that are free on the disk of a folder.
-fn free(folder: &Path) -> Result<u64, Error> {
-    let disk = rustix::fs::statvfs(folder).map_err(|error| Error::io(folder)(error.into()))?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

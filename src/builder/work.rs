@@ -1,14 +1,14 @@
 //! The builder's own work: a network parsed, tactics timed, the plan written. Runs in a process of its own.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+use std::fs;
+use std::io::BufWriter;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::calibrator::{Calibrated, Recorded};
-use super::{Decision, Error, Request, Scales, Target};
+use super::{Decision, Error, Request, Scales};
 use crate::engine::memory::MemoryUse;
 use crate::engine::profile::Profile;
 use crate::engine::provenance::{OWN_KERNELS_FLAG, OnnxIdentity};
@@ -16,6 +16,7 @@ use crate::engine::tensorrt::cuda::Cuda;
 use crate::engine::tensorrt::{self, BuildOptions, BuildProgress, Library, Log, TacticSources, UNSCALED};
 use crate::engine::{self, Precision};
 use crate::onnx::{FP32_SCOPE, Network};
+use crate::sys::fs::Replacement;
 
 /// What TensorRT logs when it takes a timing cache and then cannot read the part about fused kernels in it.
 const CACHE_REFUSED: &str = "timing cache will not be used";
@@ -50,8 +51,7 @@ pub struct Built {
     pub peak_device: Option<u64>,
 }
 
-/// Builds the engine of `request` and puts it in place: to a file beside it that is synced and renamed, so that no half
-/// of one is ever found at its name.
+/// Builds the engine of `request` and puts it in place, whole or not at all.
 ///
 /// # Errors
 /// [`Error::Request`] before any library is opened; [`Error::Precision`]; [`Error::Builder`] with the builder's words.
@@ -75,11 +75,10 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
     let cache = timing_cache(request)?;
     let given = !cache.is_empty();
     let options = options(request, &network, profiles, recorded.as_ref(), cache);
-    let partial = Target::partial(&request.engine);
     if let Some(folder) = request.engine.parent() {
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
     }
-    let mut out = BufWriter::with_capacity(1 << 20, File::create(&partial).map_err(Error::io(&partial))?);
+    let mut out = BufWriter::with_capacity(1 << 20, Replacement::create(&request.engine)?);
     let mut heard = Heard::default();
     let mut watched = |what: BuildProgress<'_>| {
         heard.take(&what);
@@ -93,13 +92,9 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
         }
         None => tensorrt::build(&library, &log, &request.onnx, &options, &mut out, &mut watched),
     };
-    let finished = built.map_err(|error| refused(request, &error)).and_then(|built| {
-        out.flush().map_err(Error::io(&partial))?;
-        out.get_ref().sync_all().map_err(Error::io(&partial))?;
-        fs::rename(&partial, &request.engine).map_err(Error::io(&request.engine))?;
-        Ok(built)
-    });
-    let built = finished.inspect_err(|_| fs::remove_file(&partial).unwrap_or_default())?;
+    let built = built.map_err(|error| refused(request, &error))?;
+    let file = out.into_inner().map_err(|error| Error::io(&request.engine)(error.into_error()))?;
+    file.commit()?;
     if let Some(path) = &request.timing_cache {
         super::replace(path, &built.timing_cache)?;
     }

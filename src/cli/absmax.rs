@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::bar::Bar;
@@ -85,7 +84,7 @@ fn show(bar: &ProgressBar, progress: Progress) {
 /// When the file cannot be written.
 pub fn publish(report: &Report, request: &Request, out: &Path) -> anyhow::Result<()> {
     let path = out.join(FILE);
-    std::fs::write(&path, report.csv()).with_context(|| format!("writing {}", path.display()))?;
+    crate::sys::fs::replace(&path, report.csv().as_bytes())?;
     print!("{report}");
     for stage in report.stages.iter().filter(|stage| stage.leaves()) {
         let part = stage.name.split('_').next().unwrap_or_default();

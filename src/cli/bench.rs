@@ -13,6 +13,9 @@ use crate::replay::bench::{self, Latencies};
 use crate::session::{self, Session};
 
 /// Measure the latency of a policy: one observation of a bag, inferred again and again.
+///
+/// Exit codes: 0 done; 1 an error; 2 wrong arguments; 4 the engines do not fit into memory; 6 no observation of the bag gave a
+/// chunk.
 #[derive(clap::Args, Debug)]
 pub struct Bench {
     /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml. Its first whole observation is used.

@@ -7,11 +7,13 @@ use anyhow::bail;
 use super::Outcome;
 use super::settings::PolicyArgs;
 use super::verify::{bar, show};
+use crate::bag::files_of;
 use crate::calibrate::{self, Recorded};
 use crate::engine::Stage;
 use crate::engine::memory::mib;
 use crate::export::staging::Staging;
 use crate::policy::PolicySpec;
+use crate::sys::fs::Outputs;
 use crate::verify::{self, Networks, Options};
 
 /// Record the inputs of every stage's network by running a bag through the policy on ONNX Runtime, as the data that
@@ -19,6 +21,9 @@ use crate::verify::{self, Networks, Options};
 ///
 /// The bag should show what the robot will see: its rooms, its light, its instructions. TensorRT calibrates in one shape;
 /// observations of one instruction have one.
+///
+/// Exit codes: 0 done; 1 an error; 2 wrong arguments; 5 done, with fewer observations than asked for; 6 no observation of the
+/// bag can be used: nothing is written, and what was at the output's name is still there.
 #[derive(clap::Args, Debug)]
 pub struct Calibrate {
     /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
@@ -49,12 +54,13 @@ pub fn run(args: &Calibrate) -> anyhow::Result<Outcome> {
     if let Some(unknown) = names.iter().find(|name| !spec.stage_names().contains(name)) {
         bail!("--stages: there is no stage '{unknown}'; the policy's stages are {}", spec.stage_names().join(", "));
     }
-    // Minutes of running the networks come first otherwise.
-    let folder = args.output.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-        bail!("{}: there is no such folder for {}; make it first", folder.display(), args.output.display());
-    }
     let settings = args.policy.settings(&spec)?;
+    // Minutes of running the networks come first otherwise.
+    Outputs::default()
+        .file("--output", args.output.as_path())
+        .reading("the bag", files_of(&args.bag))
+        .reading("a file of the policy or its parameters", args.policy.files(&spec, &settings))
+        .check()?;
     let base = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = Staging::scratch(&base.join("vla_trt_calibrate"))?;
     let options = Options {
@@ -76,7 +82,16 @@ pub fn run(args: &Calibrate) -> anyhow::Result<Outcome> {
     });
     bar.finish_and_clear();
     print(&written?);
-    println!("{} observations of {} -> {}", captured.observations(), args.bag.display(), args.output.display());
+    let (found, asked) = (captured.observations(), usize::from(args.observations));
+    println!("{found} observations of {} -> {}", args.bag.display(), args.output.display());
+    if found < asked {
+        tracing::warn!(
+            "{}: expected {asked} observations (--observations), found {found}; record a longer bag, or look with `vla-trt \
+             replay` at why the policy could not run on the others",
+            args.bag.display()
+        );
+        return Ok(Outcome::Warned);
+    }
     Ok(Outcome::Success)
 }
 

@@ -180,6 +180,8 @@ impl Export {
 pub fn run(args: &Export) -> anyhow::Result<Outcome> {
     let request = args.request()?;
     let not_exported = || format!("{} was not exported", args.checkpoint.display());
+    // Before minutes of measuring.
+    bundle::check_output(&args.out).with_context(not_exported)?;
     let measured = args.absmax.measure(&request, &args.out).with_context(not_exported)?;
     let mut bar = Bar::new();
     let summary = bundle::write(&request, &args.out, &mut |progress| bar.show(progress)).with_context(not_exported)?;

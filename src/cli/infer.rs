@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use super::Outcome;
+use super::settings::files;
 use crate::infer::{self, Inputs};
 use crate::npz;
 use crate::policy::PolicySpec;
+use crate::sys::fs::Outputs;
 
 /// Run a policy once on arrays and write every named tensor: for comparison with a reference.
 ///
@@ -38,6 +40,12 @@ pub struct Infer {
 /// Whatever keeps the policy from running on the arrays; nothing is then written at the dump's name.
 pub fn run(args: &Infer) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(&args.policy)?;
+    Outputs::default()
+        .file("--dump", args.dump.as_path())
+        .reading("--inputs", [&args.inputs])
+        .reading("--stage", args.stages.iter().map(|(_, file)| file))
+        .reading("a file of the policy", files(&spec))
+        .check()?;
     let inputs = Inputs::new(npz::read(&args.inputs)?, &spec)?;
     let stages = args.stages.iter().cloned().collect();
     let mut policy = infer::load_with(spec, stages, args.threads, &mut |_| {})?;

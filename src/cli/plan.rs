@@ -33,6 +33,9 @@ pub struct Plan {
     /// Leave this much to everything else; default: 512, and 0 with --budget-mib.
     #[arg(long, value_name = "N")]
     reserve_mib: Option<u64>,
+    /// Plan as with memory.count_available:=true: where GPU and CPU share one memory, the page cache counts as free.
+    #[arg(long)]
+    count_available: bool,
     /// Plan as with memory.release_host_copy:=false: TensorRT's host copies stay.
     #[arg(long)]
     keep_host_copy: bool,
@@ -104,7 +107,7 @@ pub fn run(args: &Plan) -> anyhow::Result<Outcome> {
         let stages: Vec<Stage> = spec.stages.iter().map(|stage| spec.stage_for(stage, kind)).collect();
         let plan = planned(args, kind, &stages, !args.keep_host_copy)?;
         println!("policy {}, {} stages on {name}, loaded as {}", spec.name, stages.len(), plan.order().join(", "));
-        all_fit &= judge(args, &plan, kind);
+        all_fit &= judge(args, &plan, &stages, kind);
         print_notes(&plan, &stages, kind);
         let mixed = mixes::stages(&args.mix, &stages)?;
         if !mixed.is_empty() {
@@ -139,7 +142,11 @@ fn planned(args: &Plan, kind: EngineKind, stages: &[Stage], release: bool) -> an
 /// What the engines may take, and where: a budget stands for another machine, of which this one's memory says nothing.
 fn bounds(args: &Plan, kind: EngineKind) -> (Admission, Option<Pool>) {
     let reserve_mib = args.reserve_mib.unwrap_or(if args.budget_mib.is_some() { 0 } else { RESERVE_MIB });
-    let admission = Admission { budget: args.budget_mib.map(to_bytes), reserve: to_bytes(reserve_mib) };
+    let admission = Admission {
+        budget: args.budget_mib.map(to_bytes),
+        reserve: to_bytes(reserve_mib),
+        count_available: args.count_available,
+    };
     (admission, if args.budget_mib.is_some() { None } else { Some(pipeline::pool(kind)) })
 }
 
@@ -149,21 +156,25 @@ fn folder_name(folder: &Path) -> String {
 }
 
 /// Prints the plan and the verdict.
-fn judge(args: &Plan, plan: &memory::Plan, kind: EngineKind) -> bool {
+fn judge(args: &Plan, plan: &memory::Plan, stages: &[Stage], kind: EngineKind) -> bool {
     let (admission, pool) = bounds(args, kind);
     let reserve_mib = mib(admission.reserve);
     if kind == EngineKind::Tensorrt && pool.is_some_and(|pool| pool.device_free.is_none()) {
         println!("no CUDA driver answers here: free memory is the host's, as on a device where they are one");
     }
     println!("{}", plan.timeline());
-    match plan.admit(admission, pool) {
+    let admitted = match pool {
+        Some(_) => pipeline::admit(plan, admission, stages, &mut || pipeline::pool(kind)),
+        None => plan.admit(admission, None),
+    };
+    match admitted {
         Ok(()) => {
             print!("{plan}");
             let needed = mib(plan.smallest_budget());
             match (args.budget_mib, pool) {
                 (None, Some(pool)) => println!(
                     "fits: {needed:.1} MiB needed, {:.1} MiB free on this machine less a reserve of {reserve_mib} MiB",
-                    mib(pool.free())
+                    mib(pool.free(admission.count_available))
                 ),
                 (budget, _) => println!(
                     "fits: {needed:.1} MiB needed of {} MiB less a reserve of {reserve_mib} MiB",

@@ -1,22 +1,25 @@
 //! `vla-trt replay`: a policy over a recorded bag.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
 use super::settings::PolicyArgs;
+use crate::bag::files_of;
 use crate::engine::LoadEvent;
 use crate::engine::memory::mib;
 use crate::policy::{PolicySpec, Progress};
 use crate::replay::{self, Summary, report};
 use crate::session::Session;
+use crate::sys::fs::{Outputs, replace};
 use crate::time::Span;
 
 /// Run a policy over a recorded bag, without ROS.
 ///
-/// Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 the chunks differ from the golden ones.
+/// Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 the run differs from the golden one; 4 the engines do not fit into
+/// memory; 6 no chunk came of it: the output is not written, and what was at its name is still there.
 #[derive(clap::Args, Debug)]
 pub struct Replay {
     /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
@@ -29,13 +32,14 @@ pub struct Replay {
     /// MCAP file to write the chunks and trajectories to.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Compare with the chunks of this bag; exit code 3 and the first difference when they differ.
+    /// Compare with this bag, an earlier output or a recording of the node: chunks by values, start and step, trajectories
+    /// by every point (not those of a live recording). Exit code 3 and the first difference when they differ.
     #[arg(long, value_name = "FILE")]
     golden: Option<PathBuf>,
-    /// Largest difference from the golden values, in rad or m.
+    /// Largest difference from the golden values and positions, in rad or m; of velocities, this in a step of the chunk.
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     tolerance: f32,
-    /// Write a self-contained HTML report.
+    /// Write a self-contained HTML report, also of a run without a chunk.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 }
@@ -53,6 +57,13 @@ pub fn run(args: &Replay) -> anyhow::Result<Outcome> {
     }
     let spec = PolicySpec::load(args.policy.dir())?;
     let settings = args.policy.settings(&spec)?;
+    Outputs::default()
+        .file("--output", args.output.as_path())
+        .file("--report", args.report.as_deref())
+        .reading("the bag", files_of(&args.bag))
+        .reading("--golden", args.golden.iter().flat_map(|bag| files_of(bag)))
+        .reading("a file of the policy or its parameters", args.policy.files(&spec, &settings))
+        .check()?;
     let bar = progress_bar();
     let mut session = Session::load(spec, &settings, &mut |progress| bar.set_message(describe(&progress)))?;
     bar.set_message("replay");
@@ -70,11 +81,17 @@ pub fn run(args: &Replay) -> anyhow::Result<Outcome> {
     print_summary(&summary, args);
     if let Some(file) = &args.report {
         let page = report::render(&summary.record);
-        std::fs::write(file, page).with_context(|| format!("writing the report {}", file.display()))?;
+        replace(file, page.as_bytes()).context("the report")?;
         println!("report: {}", file.display());
     }
+    if summary.is_empty() {
+        return Ok(Outcome::Empty);
+    }
+    if let Some(compared) = &summary.compared {
+        println!("compared with {}: {compared}", args.golden.as_deref().unwrap_or(Path::new("")).display());
+    }
     if let Some(difference) = &summary.difference {
-        println!("differs from the golden chunks: {difference}");
+        println!("differs from the golden bag: {difference}");
         return Ok(Outcome::Differs);
     }
     Ok(Outcome::Success)
@@ -102,10 +119,17 @@ fn print_summary(summary: &Summary, args: &Replay) {
     let record = &summary.record;
     let violations = record.events.iter().filter(|event| event.kind == "violation").count();
     let refused = record.events.len() - violations;
-    println!("{} chunks -> {}", record.chunks.len(), args.output.display());
+    match record.chunks.len() {
+        0 if args.output.exists() => println!("no chunk: {} stays as it was", args.output.display()),
+        0 => println!("no chunk: {} is not written", args.output.display()),
+        1 => println!("1 chunk -> {}", args.output.display()),
+        count => println!("{count} chunks -> {}", args.output.display()),
+    }
     println!(
-        "without a chunk: {violations} violations, {refused} refused, {} unchanged, {} stopped",
-        record.unchanged, record.stopped
+        "without a chunk: {violations} violation{}, {refused} refused, {} unchanged, {} stopped",
+        if violations == 1 { "" } else { "s" },
+        record.unchanged,
+        record.stopped
     );
     if let (Some(median), Some(p99)) = (record.latency(0.5), record.latency(0.99)) {
         println!("inference: median {:.1} ms, p99 {:.1} ms", median.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);

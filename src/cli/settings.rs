@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::parameters::{NodeName, Overrides, Parameters, PolicyShape, Settings, Value};
+use crate::parameters::{LimitsFrom, NodeName, Overrides, Parameters, PolicyShape, Settings, Value};
 use crate::policy::PolicySpec;
+use crate::policy::spec::POLICY_FILE;
 
 /// Where the policy is and how its node would be configured, as several commands take it.
 #[derive(clap::Args, Debug)]
@@ -26,6 +27,13 @@ impl PolicyArgs {
         &self.policy
     }
 
+    /// The files that the policy, its parameters and what these name are read from.
+    pub fn files(&self, spec: &PolicySpec, settings: &Settings) -> Vec<PathBuf> {
+        let mut files = files(spec);
+        files.extend(parameter_files(settings, self.params.as_deref()));
+        files
+    }
+
     /// The parameters as a node named `/vla_trt` would have them.
     ///
     /// # Errors
@@ -33,6 +41,24 @@ impl PolicyArgs {
     pub fn settings(&self, spec: &PolicySpec) -> anyhow::Result<Arc<Settings>> {
         settings(spec, self.params.as_deref(), &self.param)
     }
+}
+
+/// The files that a policy is read from: none of them may be an output.
+pub fn files(spec: &PolicySpec) -> Vec<PathBuf> {
+    let bundle = spec.files().into_iter().map(|name| spec.dir.join(name));
+    let stages = spec.stages.iter().flat_map(|stage| {
+        let mut weights = stage.onnx.clone().into_os_string();
+        weights.push(".data");
+        [stage.file.clone(), stage.onnx.clone(), weights.into()]
+    });
+    bundle.chain([spec.dir.join(POLICY_FILE)]).chain(stages).collect()
+}
+
+/// The file of the parameters, and those that they name.
+pub fn parameter_files(settings: &Settings, params: Option<&Path>) -> Vec<PathBuf> {
+    let description = if let LimitsFrom::File(file) = &settings.limits_from { Some(file.clone()) } else { None };
+    let engines = settings.engine.stages.values().filter_map(|stage| stage.path.clone());
+    params.map(Path::to_owned).into_iter().chain(description).chain(engines).collect()
 }
 
 /// What a file and `NAME:=VALUE` arguments set for a node named `/vla_trt`.

@@ -7,11 +7,13 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
-use super::settings::settings;
+use super::settings::{files, parameter_files, settings};
+use crate::bag::files_of;
 use crate::engine::EngineKind;
 use crate::export::staging::Staging;
 use crate::parameters::Settings;
 use crate::policy::PolicySpec;
+use crate::sys::fs::{Outputs, replace};
 use crate::verify::{self, Candidate, Options, Progress, Report, candidate};
 
 /// Hold a policy's engines against its networks on ONNX Runtime, with inputs recorded in a bag.
@@ -22,7 +24,7 @@ use crate::verify::{self, Candidate, Options, Progress, Report, candidate};
 /// engines.STAGE.allow_inaccurate is true.
 ///
 /// Exit codes: 0 everything within its limits; 1 an error; 2 wrong arguments; 3 something is not; 4 it does not fit into
-/// memory.
+/// memory; 6 no observation of the bag can be used, and there is no verdict.
 #[derive(clap::Args, Debug)]
 pub struct Verify {
     /// Policy folder.
@@ -77,6 +79,12 @@ enum Kind {
 pub fn run(args: &Verify) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(&args.policy)?;
     let settings = settings(&spec, args.params.as_deref(), &args.param)?;
+    Outputs::default()
+        .file("--report", args.report.as_deref())
+        .reading("the bag", files_of(&args.bag))
+        .reading("a file of the policy", files(&spec))
+        .reading("a file of the parameters", parameter_files(&settings, args.params.as_deref()))
+        .check()?;
     let mut candidate = args.candidate(&spec, &settings)?;
     let base = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = Staging::scratch(&base.join("vla_trt_verify"))?;
@@ -96,7 +104,7 @@ pub fn run(args: &Verify) -> anyhow::Result<Outcome> {
         record(&*candidate, &report)?;
     }
     if let Some(file) = &args.report {
-        std::fs::write(file, report.json()).with_context(|| format!("writing the report {}", file.display()))?;
+        replace(file, report.json().as_bytes()).context("the report")?;
         println!("report: {}", file.display());
     }
     Ok(if report.passed { Outcome::Success } else { Outcome::Differs })

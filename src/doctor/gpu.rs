@@ -25,7 +25,26 @@ const JETPACKS: &[(&str, &str)] = &[
     ("36.4.0", "6.1"),
     ("36.4.3", "6.2"),
     ("36.4.4", "6.2.1"),
+    ("38.2", "7.0"),
+    ("38.4", "7.1"),
+    ("39.2", "7.2"),
 ];
+
+/// A release of L4T with a fault that keeps engines from loading.
+struct KnownFault {
+    l4t: &'static str,
+    fault: &'static str,
+    todo: &'static str,
+}
+
+/// Faults of L4T that its users reported in public.
+const KNOWN_FAULTS: &[KnownFault] = &[KnownFault {
+    l4t: "36.4.7",
+    fault: "large GPU allocations are refused although memory is free, since its fix of CVE-2025-33177 (public reports: \
+            NvMapMemAllocInternalTagged, error 12)",
+    todo: "when an engine is refused: free the page cache (sync; echo 3 | sudo tee /proc/sys/vm/drop_caches) or restart the \
+           board, and load again; else move to a later L4T",
+}];
 
 pub(super) fn examine(machine: &Machine) -> Vec<Finding> {
     vec![gpu(machine), board(machine), l4t(machine), driver(machine), tensorrt(machine)]
@@ -89,15 +108,24 @@ fn l4t(machine: &Machine) -> Finding {
         };
     };
     let package = package_version(&machine.root, "nvidia-jetpack");
-    match package.or_else(|| jetpack(&l4t).map(str::to_owned)) {
-        Some(jetpack) => Finding::ok("l4t", format!("L4T {l4t}, JetPack {jetpack}")),
-        None => Finding::ok("l4t", format!("L4T {l4t}; its JetPack is not known (nvidia-jetpack is not installed)")),
+    let text = match package.or_else(|| jetpack(&l4t).map(str::to_owned)) {
+        Some(jetpack) => format!("L4T {l4t}, JetPack {jetpack}"),
+        None => format!("L4T {l4t}; its JetPack is not known (nvidia-jetpack is not installed)"),
+    };
+    match KNOWN_FAULTS.iter().find(|known| is_release(&l4t, known.l4t)) {
+        Some(known) => Finding::warning("l4t", format!("{text}: {}", known.fault)).todo(known.todo),
+        None => Finding::ok("l4t", text),
     }
+}
+
+/// Whether `l4t` is `release` or a revision of it.
+fn is_release(l4t: &str, release: &str) -> bool {
+    l4t.strip_prefix(release).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// The JetPack of an L4T release, by the longest entry that it begins with.
 fn jetpack(l4t: &str) -> Option<&'static str> {
-    let fits = |release: &str| l4t.strip_prefix(release).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let fits = |release: &str| is_release(l4t, release);
     JETPACKS.iter().filter(|(release, _)| fits(release)).max_by_key(|(release, _)| release.len()).map(|(_, name)| *name)
 }
 

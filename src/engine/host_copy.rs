@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::sys::allocator;
 use crate::sys::regions::Anonymous;
 use crate::sys::spill::{self, Access, PAGE, Spilled, spill};
 use crate::sys::window::Once;
@@ -68,6 +69,9 @@ pub enum Error {
         /// Samples compared.
         samples: usize,
     },
+    /// Another allocator may hand the addresses out again without unmapping them, and take them for its own kind of memory.
+    #[error("this process's allocator is not glibc's: {0}. Start the program without LD_PRELOAD of another allocator")]
+    Allocator(String),
     /// The driver knows the memory: the GPU may read it, by addresses that would not follow.
     #[error("the CUDA driver has the copy registered for the GPU")]
     Registered,
@@ -82,7 +86,7 @@ pub enum Error {
 impl Error {
     /// Whether it says something of this moment, such as a full disk, and not of the engine.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Io(_) | Self::Spill(_))
+        matches!(self, Self::Io(_) | Self::Spill(_) | Self::Allocator(_))
     }
 }
 
@@ -111,8 +115,9 @@ impl Watch {
     /// Call it right before deserializing, with no other load under way.
     ///
     /// # Errors
-    /// Whatever reading `/proc/self/maps` gives.
+    /// [`Error::Allocator`]; whatever reading `/proc/self/maps` gives.
     pub fn begin() -> Result<Self, Error> {
+        allocator::is_glibc().map_err(Error::Allocator)?;
         Ok(Self(Anonymous::now()?))
     }
 

@@ -4,17 +4,19 @@
 //! same binary starts on machines without it and says what is missing.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use ort::environment::Environment;
 use ort::memory::Allocator;
-use ort::session::builder::GraphOptimizationLevel;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{IoBinding, Session};
 use ort::value::{DynTensor, Outlet, TensorElementType, ValueType};
 
 use super::{Device, Error, Footprint, Placement, Stage, Verified};
+use crate::onnx::Network;
+use crate::sys::private;
 use crate::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
 
 const REMEDY: &str = "Install ONNX Runtime 1.20 or newer (pip install onnxruntime; scripts/setup.sh does it) and set \
@@ -24,7 +26,7 @@ const REMEDY: &str = "Install ONNX Runtime 1.20 or newer (pip install onnxruntim
 pub struct Onnx {
     environment: Environment,
     threads: usize,
-    prepacking: bool,
+    in_place: bool,
 }
 
 /// A session with its own description of its tensors.
@@ -47,13 +49,44 @@ impl Onnx {
     /// # Errors
     /// [`Error::Library`] with what to install.
     pub fn new(threads: usize) -> Result<Self, Error> {
-        Ok(Self { environment: environment()?, threads: threads.max(1), prepacking: true })
+        Ok(Self { environment: environment()?, threads: threads.max(1), in_place: false })
     }
 
     /// Runs on the weights where they lie in their mapped files, in place of a copy in another order: some slower, and
-    /// needs memory for activations alone.
+    /// needs memory for activations alone. For programs that measure networks one by one: who writes into the files
+    /// meanwhile changes the results, and who cuts them short ends the program.
     pub fn without_prepacking(self) -> Self {
-        Self { prepacking: false, ..self }
+        Self { in_place: true, ..self }
+    }
+
+    fn builder(&self) -> ort::Result<SessionBuilder> {
+        Ok(Session::builder(&self.environment)?
+            .with_optimization_level(GraphOptimizationLevel::Level3)?
+            .with_intra_threads(self.threads)?
+            .with_deterministic_compute(true)?
+            .with_prepacking(!self.in_place)?
+            // A spinning worker would take the cores that decode the next images.
+            .with_intra_op_spinning(false)?)
+    }
+
+    /// A session of the network in `file`. ONNX Runtime maps files of weights and keeps them mapped, so it gets a
+    /// private copy of them, whose names are gone when this returns.
+    fn session(&self, file: &Path) -> Result<Session, String> {
+        let text = |error: ort::Error| error.to_string();
+        let mut builder = self.builder().map_err(text)?;
+        if self.in_place {
+            return builder.commit_from_file(file).map_err(text);
+        }
+        let model = private::read(file).map_err(|error| error.to_string())?;
+        // What is no network is refused by ONNX Runtime, in its own words.
+        let data = Network::decode(file, model.clone()).map(|network| network.data_files).unwrap_or_default();
+        if data.is_empty() {
+            return builder.commit_from_memory(&model).map_err(text);
+        }
+        let files: Vec<PathBuf> = std::iter::once(file.to_owned()).chain(data).collect();
+        let root = file.parent().unwrap_or(Path::new(""));
+        let copies = private::Folder::copy(root, &files).map_err(|error| error.to_string())?;
+        builder.commit_from_file(copies.file(file)).map_err(text)
     }
 }
 
@@ -95,17 +128,7 @@ impl Device for Onnx {
 
     fn load(&mut self, stage: &Stage, _verified: &Verified) -> Result<OnnxEngine, Error> {
         let fail = |reason: String| Error::Load { stage: stage.name.clone(), file: stage.file.clone(), reason };
-        let open = || -> ort::Result<Session> {
-            Session::builder(&self.environment)?
-                .with_optimization_level(GraphOptimizationLevel::Level3)?
-                .with_intra_threads(self.threads)?
-                .with_deterministic_compute(true)?
-                .with_prepacking(self.prepacking)?
-                // A spinning worker would take the cores that decode the next images.
-                .with_intra_op_spinning(false)?
-                .commit_from_file(&stage.file)
-        };
-        let session = open().map_err(|error| fail(error.to_string()))?;
+        let session = self.session(&stage.file).map_err(fail)?;
         let inputs = describe(session.inputs()).map_err(fail)?;
         let outputs = describe(session.outputs()).map_err(fail)?;
         Ok(OnnxEngine { session, inputs, outputs })
@@ -204,7 +227,7 @@ impl Device for Onnx {
         copy(&workspace.tensors[index], tensor)
     }
 
-    fn replay(&mut self, recording: &mut Infallible) -> Result<(), Error> {
+    fn replay(&mut self, recording: &mut Infallible, _: &mut Workspace) -> Result<(), Error> {
         match *recording {}
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::constants::Tables;
 use super::host_copy::HostCopy;
 use super::memory::{Admission, Footprint, Growth, Plan};
 use super::program::Program;
@@ -9,8 +10,10 @@ use super::wiring::{Source, Symbols, Wiring};
 use super::{BoundInput, Device, Error, Made, StageTime};
 use crate::tensor::{HostTensor, TensorSpec};
 
+mod admit;
 mod load;
 
+pub use admit::admit;
 pub use load::{plan, pool};
 
 /// Programs kept: an instruction of another length makes another one, and the least recently used goes.
@@ -115,6 +118,7 @@ pub struct Pipeline<D: Device> {
     programs: Vec<Program<D>>,
     engines: Vec<D::Engine>,
     wiring: Wiring,
+    tables: Tables,
     reports: Vec<StageReport>,
     plan: Plan,
     admission: Admission,
@@ -123,20 +127,20 @@ pub struct Pipeline<D: Device> {
 
 impl<D: Device> Pipeline<D> {
     /// What a failed call means: the device may be lost, or want memory.
-    fn judge(&self, error: Error) -> Error {
-        load::judge(error, &self.device, &self.plan, self.admission)
+    fn judge(&mut self, error: Error) -> Error {
+        load::judge(error, &mut self.device, &self.plan, self.admission)
     }
 
     /// A new program. When memory is short, those of other instructions go first.
     fn program(&mut self, symbols: &Symbols, repetitions: u32) -> Result<Program<D>, Error> {
-        let Self { device, engines, wiring, programs, .. } = self;
-        let made = Program::new(device, engines, wiring, symbols, repetitions);
+        let Self { device, engines, wiring, tables, programs, .. } = self;
+        let made = Program::new(device, engines, wiring, tables, symbols, repetitions);
         match made {
             // Contexts of an engine that another tool built for 8.6 share no profile: only one can be there.
             Err(error) if !programs.is_empty() && (error.does_not_fit() || matches!(error, Error::Device { .. })) => {
                 tracing::warn!("{error}; freeing the buffers of {} other instructions", programs.len());
                 programs.clear();
-                Program::new(device, engines, wiring, symbols, repetitions)
+                Program::new(device, engines, wiring, tables, symbols, repetitions)
             }
             made => made,
         }
@@ -203,7 +207,7 @@ where
 
     fn inspect(&mut self, see: &mut dyn FnMut(Made<'_>)) -> Result<(), Error> {
         let program = self.programs.first_mut().ok_or(Error::NotPrepared)?;
-        let run = program.inspect(&mut self.device, &mut self.engines, &self.wiring, see);
+        let run = program.inspect(&mut self.device, &mut self.engines, &self.wiring, &self.tables, see);
         run.map_err(|error| self.judge(error))
     }
 

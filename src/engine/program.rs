@@ -1,14 +1,10 @@
 //! A pipeline made concrete: for given values of the symbols and a given number of repetitions, every buffer
 //! allocated and every run bound. Made once, replayed at each inference.
 
-use std::path::Path;
-
-use safetensors::{Dtype, SafeTensors};
-
+use super::constants::{Tables, rows};
 use super::wiring::{Joined, Source, Symbols, Wiring, resolve};
 use super::{BoundInput, Device, Error, Made, Placement, StageTime};
-use crate::sys::map;
-use crate::tensor::{DType, Data, HostTensor, display_dims, without_batch};
+use crate::tensor::{DType, HostTensor, display_dims, without_batch};
 
 mod check;
 
@@ -56,6 +52,7 @@ impl<D: Device> Program<D> {
         device: &mut D,
         engines: &mut [D::Engine],
         wiring: &Wiring,
+        tables: &Tables,
         symbols: &Symbols,
         repetitions: u32,
     ) -> Result<Self, Error> {
@@ -76,7 +73,7 @@ impl<D: Device> Program<D> {
             layout,
             staging: wiring.tensors.iter().map(|_| None).collect(),
         };
-        program.fill_constants(device, wiring)?;
+        program.fill_constants(device, wiring, tables)?;
         let mut mark = 0;
         for ((stage, repetition), end) in order.into_iter().zip(ends) {
             mark += usize::from(end);
@@ -104,12 +101,12 @@ impl<D: Device> Program<D> {
     }
 
     /// Writes the rows of every table of constants, each into its own place.
-    fn fill_constants(&mut self, device: &mut D, wiring: &Wiring) -> Result<(), Error> {
+    fn fill_constants(&mut self, device: &mut D, wiring: &Wiring, tables: &Tables) -> Result<(), Error> {
         for (tensor, places) in wiring.tensors.iter().zip(&self.layout.places) {
             let Source::Constants(file) = &tensor.source else { continue };
             let input = &tensor.spec.name;
             let fail = |reason: String| Error::Constants { input: input.clone(), file: file.clone(), reason };
-            let table = constant_table(file, input, self.repetitions).map_err(fail)?;
+            let table = tables.table(file, input, self.repetitions).map_err(fail)?;
             let dims = resolve(&tensor.spec, &self.symbols)?;
             let dtype = tensor.spec.dtype;
             let rows = rows(&table);
@@ -210,7 +207,9 @@ impl<D: Device> Program<D> {
         let report =
             |device: &D, engines: &[D::Engine], error| check::pass_failure(device, engines, wiring, dims, error);
         match recorded {
-            Recorded::Yes(recording) => device.replay(recording).map_err(|error| report(device, engines, error))?,
+            Recorded::Yes(recording) => {
+                device.replay(recording, workspace).map_err(|error| report(device, engines, error))?;
+            }
             Recorded::NotYet | Recorded::Never => {
                 if let Err(error) = pass(device, engines, wiring, steps, workspace, dims) {
                     // What did start must end before the host touches the workspace again.
@@ -226,7 +225,9 @@ impl<D: Device> Program<D> {
             }
         }
         if matches!(recorded, Recorded::NotYet) {
-            let recording = device.record(&mut |device| pass(device, engines, wiring, steps, workspace, dims))?;
+            let mut again =
+                |device: &mut D, workspace: &mut D::Workspace| pass(device, engines, wiring, steps, workspace, dims);
+            let recording = device.record(workspace, &mut again)?;
             *recorded = recording.map_or(Recorded::Never, Recorded::Yes);
         }
         Ok(())
@@ -239,6 +240,7 @@ impl<D: Device> Program<D> {
         device: &mut D,
         engines: &mut [D::Engine],
         wiring: &Wiring,
+        tables: &Tables,
         see: &mut dyn FnMut(Made<'_>),
     ) -> Result<(), Error> {
         let Self { steps, workspace, layout, repetitions, .. } = self;
@@ -258,7 +260,7 @@ impl<D: Device> Program<D> {
             Ok::<(), Error>(())
         };
         device.upload(workspace)?;
-        let unread = unread_tables(wiring, *repetitions)?;
+        let unread = tables.unread(wiring, *repetitions)?;
         let mut shown = 0;
         for step in steps {
             let stage = &wiring.stages[step.stage];
@@ -357,73 +359,4 @@ impl Layout {
 fn same_but_for_batch(a: &[usize], b: &[usize]) -> bool {
     let rank = a.len().min(b.len());
     without_batch(a, rank).zip(without_batch(b, rank)).is_some_and(|(a, b)| a == b)
-}
-
-/// Tensor `<input>.<repetitions>` of a safetensors file, its first dimension the repetitions.
-fn constant_table(file: &Path, input: &str, repetitions: u32) -> Result<HostTensor, String> {
-    let bytes = map::map(file).map_err(|error| error.to_string())?;
-    let tables = SafeTensors::deserialize(&bytes).map_err(|error| format!("not a safetensors file: {error}"))?;
-    let name = format!("{input}.{repetitions}");
-    let Ok(view) = tables.tensor(&name) else {
-        return Err(format!("no tensor '{name}'; it has {}", tables.names().join(", ")));
-    };
-    let (elements, _) = view.data().as_chunks::<4>();
-    let table = match view.dtype() {
-        Dtype::F32 => HostTensor::from_f32(view.shape(), elements.iter().map(|b| f32::from_le_bytes(*b)).collect()),
-        Dtype::I32 => HostTensor::from_i32(view.shape(), elements.iter().map(|b| i32::from_le_bytes(*b)).collect()),
-        _ => None,
-    };
-    table.filter(|table| table.dims().first() == Some(&(repetitions as usize))).ok_or_else(|| {
-        format!(
-            "tensor '{name}' should be F32 or I32 with {repetitions} rows, found {:?} {:?}",
-            view.dtype(),
-            view.shape()
-        )
-    })
-}
-
-/// What the files of constants hold for this number of repetitions and no stage reads: name and rows of each.
-fn unread_tables(wiring: &Wiring, repetitions: u32) -> Result<Vec<(String, Vec<HostTensor>)>, Error> {
-    let (mut found, mut files) = (Vec::new(), Vec::new());
-    for tensor in &wiring.tensors {
-        let Source::Constants(file) = &tensor.source else { continue };
-        if files.contains(&file) {
-            continue;
-        }
-        files.push(file);
-        let names = table_names(file).map_err(|reason| {
-            let input = tensor.spec.name.clone();
-            Error::Constants { input, file: file.clone(), reason }
-        })?;
-        let of_this_count = names.iter().filter_map(|name| name.strip_suffix(&format!(".{repetitions}")));
-        for name in of_this_count.filter(|name| wiring.tensors.iter().all(|tensor| tensor.spec.name != *name)) {
-            // Tables of other types are none of ours.
-            if let Ok(table) = constant_table(file, name, repetitions) {
-                found.push((name.to_owned(), rows(&table)));
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Names of a safetensors file's tensors.
-fn table_names(file: &Path) -> Result<Vec<String>, String> {
-    let bytes = map::map(file).map_err(|error| error.to_string())?;
-    let tables = SafeTensors::deserialize(&bytes).map_err(|error| format!("not a safetensors file: {error}"))?;
-    Ok(tables.names().iter().map(|name| (*name).to_string()).collect())
-}
-
-/// The rows of a table along its first dimension.
-fn rows(table: &HostTensor) -> Vec<HostTensor> {
-    let dims = table.dims().get(1..).unwrap_or_default();
-    let length = dims.iter().product::<usize>().max(1);
-    match table.data() {
-        Data::F32(values) => {
-            values.chunks_exact(length).filter_map(|row| HostTensor::from_f32(dims, row.to_vec())).collect()
-        }
-        Data::I32(values) => {
-            values.chunks_exact(length).filter_map(|row| HostTensor::from_i32(dims, row.to_vec())).collect()
-        }
-        _ => Vec::new(),
-    }
 }

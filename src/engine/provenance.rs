@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ pub use check::{
     verify_without_gpu,
 };
 pub use device::{DeviceIdentity, board, l4t};
-pub use hash::{FileMark, OnnxIdentity};
+pub use hash::{FileMark, OnnxIdentity, network_files};
 pub use release::{Release, kernel};
 pub use time::rfc3339;
 pub use verification::{Figures, TensorFigures, Verification};
@@ -51,6 +51,9 @@ pub enum Error {
         /// The system's words.
         source: io::Error,
     },
+    /// It cannot be put in place.
+    #[error(transparent)]
+    Output(#[from] crate::sys::fs::Error),
     /// It is no provenance record.
     #[error("{}: not a provenance record: {reason}", path.display())]
     Json {
@@ -203,11 +206,10 @@ impl Provenance {
         if problems.is_empty() { Ok(record) } else { Err(Error::Invalid { path: path.to_owned(), problems }) }
     }
 
-    /// Writes the record of `engine`: to a temporary file that is synced and renamed, so that no half of one is ever
-    /// found at its name.
+    /// Writes the record of `engine`, whole or not at all.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Invalid`] for a record that could not be read back.
+    /// [`Error::Output`]; [`Error::Invalid`] for a record that could not be read back.
     pub fn write(&self, engine: &Path) -> Result<(), Error> {
         let path = Self::path(engine);
         let problems = self.problems();
@@ -217,20 +219,7 @@ impl Provenance {
         let fail = |source| Error::Io { path: path.clone(), source };
         let mut text = serde_json::to_vec_pretty(self).map_err(io::Error::from).map_err(fail)?;
         text.push(b'\n');
-        let mut temporary = path.clone().into_os_string();
-        temporary.push(format!(".{}.tmp", std::process::id()));
-        let temporary = PathBuf::from(temporary);
-        let write = || {
-            let mut file = fs::File::create(&temporary)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)
-        };
-        write().map_err(|error| {
-            // The error says what matters; a temporary that is left behind is replaced by the next write.
-            fs::remove_file(&temporary).unwrap_or_default();
-            fail(error)
-        })
+        Ok(crate::sys::fs::replace(&path, &text)?)
     }
 
     fn problems(&self) -> Vec<String> {

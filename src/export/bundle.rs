@@ -11,7 +11,7 @@ use super::checkpoint::{Backbone, Checkpoint, Config};
 use super::layout::{Layout, Network, Stage};
 use super::policy_yaml::{Description, POLICY_YAML};
 use super::progress::{Metered, Progress};
-use super::staging::Staging;
+use super::staging::{self, Staging, require_room};
 use super::weights::Weights as _;
 use super::{Error, Model, Options, RopeFrequencies, View, VisionAttention, split, tensor_file};
 use crate::policy::encode::image::EvalTransform;
@@ -25,6 +25,8 @@ mod layout;
 mod prompts;
 
 /// Files of a bundle beside its networks.
+/// What a folder of ours is, in words.
+const KIND: &str = "a policy bundle";
 const TOKENIZER: &str = "tokenizer.json";
 const TEMPLATE: &str = "prompt.json";
 const PROCESSOR: &str = "processor_config.json";
@@ -117,6 +119,14 @@ pub struct Summary {
     pub supplied: Vec<[String; 3]>,
 }
 
+/// Refuses an `out` that [`write()`] would refuse.
+///
+/// # Errors
+/// [`Error::OccupiedFolder`], [`Error::Output`].
+pub fn check_output(out: &Path) -> Result<(), Error> {
+    staging::check(out, KIND, POLICY_YAML)
+}
+
 /// Writes the bundle to `out`, a new or empty folder or an earlier bundle.
 ///
 /// The files are made beside `out` and moved in at the end, `policy.yaml` last: a folder with a `policy.yaml` is whole.
@@ -124,7 +134,7 @@ pub struct Summary {
 /// # Errors
 /// [`Error`]; everything about the request and the checkpoint's files is checked before the first weight is written.
 pub fn write(request: &Request, out: &Path, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
-    let staging = Staging::beside(out, "a policy bundle", POLICY_YAML)?;
+    let staging = Staging::beside(out, KIND, POLICY_YAML)?;
     let summary = fill(request, staging.dir(), false, report)?;
     staging.finish()?;
     Ok(summary)
@@ -155,6 +165,9 @@ fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Pr
 
     let stages = {
         let weights = Metered::new(&plan.checkpoint, &plan.model, request.layout.reads, report)?;
+        let types = std::iter::once(request.dtype).chain(request.dtype_of.values().copied());
+        let narrowest = types.map(DType::size).min().unwrap_or_default() as u64;
+        require_room(dir, weights.elements().saturating_mul(narrowest))?;
         if request.layout.embedding {
             let mut table = weights.get(EMBED_TOKENS)?;
             table.name = EMBEDDING.1.to_owned();

@@ -200,6 +200,9 @@ pub enum Error {
         /// The library's reason.
         reason: String,
     },
+    /// A file to write cannot be begun or put in place.
+    #[error(transparent)]
+    Output(#[from] crate::sys::fs::Error),
     /// The output folder holds something else.
     #[error("{} exists and is not {kind} (no {mark} in it); name an empty or new folder", path.display())]
     OccupiedFolder {

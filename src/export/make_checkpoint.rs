@@ -18,7 +18,7 @@ use super::inventory::inventory;
 use super::model::{Head, Language, Model, Vision};
 use super::progress::Progress;
 use super::seeded::{Numbers, fill};
-use super::staging::Staging;
+use super::staging::{Staging, require_room};
 use super::weights::Weights as _;
 use crate::tensor::DType;
 
@@ -139,6 +139,7 @@ pub fn fill_folder(
     let shards = shards(&model, dtype, most);
     let arranged = (size == Size::Demo).then(|| DemoWeights::new(seed, model));
     let total = shards.iter().flatten().map(|entry| entry.bytes).sum();
+    require_room(dir, total)?;
     let mut writer = Writer { seed, dtype, arranged, done: 0, total, report };
     let mut index = BTreeMap::new();
     for (at, shard) in (1..).zip(&shards) {

@@ -25,6 +25,7 @@ pub enum Progress {
 pub struct Metered<'a> {
     inner: &'a dyn Weights,
     total: u64,
+    elements: u64,
     state: RefCell<State<'a>>,
 }
 
@@ -42,16 +43,24 @@ impl<'a> Metered<'a> {
         read: fn(&str) -> bool,
         report: &'a mut dyn FnMut(Progress),
     ) -> Result<Self, Error> {
-        let mut unread = BTreeMap::new();
+        let (mut unread, mut elements) = (BTreeMap::new(), 0);
         for (name, _) in inventory(model).into_iter().filter(|(name, _)| read(name)) {
             let embodied = name.ends_with(".W") || name.ends_with(".b");
             let shares = if embodied { model.head.embodiments.max(1) } else { 1 };
-            let bytes = inner.get(&name)?.data.len() / shares;
-            unread.insert(name, bytes as u64);
+            let weight = inner.get(&name)?;
+            let bytes = (weight.data.len() / shares) as u64;
+            elements += bytes / weight.dtype.size() as u64;
+            drop(weight);
+            unread.insert(name, bytes);
         }
         let total = unread.values().sum();
         report(Progress::Weights { done: 0, total });
-        Ok(Self { inner, total, state: RefCell::new(State { unread, done: 0, report }) })
+        Ok(Self { inner, total, elements, state: RefCell::new(State { unread, done: 0, report }) })
+    }
+
+    /// Numbers that the weights have together.
+    pub fn elements(&self) -> u64 {
+        self.elements
     }
 }
 

@@ -14,7 +14,7 @@ pub struct ActionChunkMessage {
     pub stamp: Stamp,
     /// `header.frame_id`.
     pub frame_id: String,
-    /// Counts the chunks of one run, from 0.
+    /// Counts the chunks of one run, from 1.
     pub sequence: u64,
     /// Inputs of the observation.
     pub input_names: Vec<String>,

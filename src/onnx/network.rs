@@ -13,6 +13,10 @@ use crate::tensor::{Dim, TensorSpec};
 /// Name of a dimension that the file leaves open without a name.
 const UNNAMED: &str = "?";
 
+/// Model files up to this size are read. Larger ones, with their weights inside, are mapped as long as the network is
+/// looked at.
+const READ: u64 = 64 << 20;
+
 /// A network read from its file.
 #[derive(Debug)]
 pub struct Network {
@@ -62,12 +66,12 @@ pub struct ExternalWeight {
 }
 
 impl Network {
-    /// Reads a model file. Its weights are neither copied nor touched.
+    /// Reads a model file. Large weights inside it are neither copied nor touched.
     ///
     /// # Errors
     /// [`Error`] when it cannot be read, is no ONNX model, or names data outside its folder.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let bytes = map::map(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        let bytes = map::read_or_map(path, READ).map_err(|source| Error::Io { path: path.to_owned(), source })?;
         Self::decode(path, bytes)
     }
 
@@ -178,11 +182,23 @@ fn spec(value: &ValueInfoProto) -> Result<TensorSpec, String> {
     Ok(TensorSpec { name: name.to_owned(), dtype, dims: dims.collect() })
 }
 
+/// Every weight and constant of a graph and of the graphs in it.
+fn held<'g>(graph: &'g GraphProto, tensors: &mut Vec<&'g TensorProto>) {
+    tensors.extend(&graph.initializer);
+    for attribute in graph.node.iter().flat_map(|node| &node.attribute) {
+        tensors.extend(&attribute.t);
+        if let Some(graph) = &attribute.g {
+            held(graph, tensors);
+        }
+    }
+}
+
 /// Files that hold weights, as paths. ONNX wants them beside the model or below.
 fn data_files(model: &Path, graph: &GraphProto) -> Result<Vec<PathBuf>, String> {
-    let constants = graph.node.iter().flat_map(|node| &node.attribute).filter_map(|attribute| attribute.t.as_ref());
+    let mut tensors = Vec::new();
+    held(graph, &mut tensors);
     let mut locations = BTreeSet::new();
-    for tensor in graph.initializer.iter().chain(constants).filter(|tensor| tensor.data_location() == 1) {
+    for tensor in tensors.into_iter().filter(|tensor| tensor.data_location() == 1) {
         let location = tensor.external_data.iter().find(|entry| entry.key() == "location");
         let location = location.ok_or_else(|| format!("weight '{}' is external but names no file", tensor.name()))?;
         let inside = Path::new(location.value())

@@ -111,6 +111,9 @@ pub struct AttributeProto {
     /// A tensor.
     #[prost(message, optional, tag = "5")]
     pub t: Option<TensorProto>,
+    /// A graph: the body of a loop or a branch.
+    #[prost(message, optional, tag = "6")]
+    pub g: Option<GraphProto>,
     /// A list of integers.
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,

@@ -137,6 +137,13 @@ fn engines(shape: &PolicyShape) -> Vec<Declaration> {
             "Memory left to the system, the cameras and the other nodes, in MiB; at the next load.",
         ),
         declare(
+            "memory.count_available",
+            Value::Bool(false),
+            Constraint::None,
+            "Where GPU and CPU share one memory: take MemAvailable of /proc/meminfo for what is free, page cache included, in \
+             place of the GPU driver's figure, which leaves it out (docs/memory.md); at the next load.",
+        ),
+        declare(
             "memory.release_host_copy",
             Value::Bool(true),
             Constraint::None,

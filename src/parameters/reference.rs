@@ -15,7 +15,7 @@ const HEAD: &str = "\
 
 `<camera>`, `<key>`, `<stage>`, `<joint>` and `<pose>` stand for the names that the policy, the joint lists and
 `state.<key>.pose` give; `N` is the width of the key. *Live* parameters may change while the node runs and take effect at the next inference, those of
-engines and memory at the next load (after a refusal: `~/reload`); the others are read-only. Whole numbers are taken for
+engines and memory at the next load (`~/reload`); the others are read-only. Whole numbers are taken for
 doubles, and an empty list for a list of any type. `.inf` and `-.inf` are YAML's infinities. `ros2 param describe` shows
 the same texts.
 

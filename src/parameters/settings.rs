@@ -102,6 +102,8 @@ pub struct MemorySettings {
     pub budget_mib: Option<u64>,
     /// Left to everything else.
     pub reserve_mib: u64,
+    /// On unified memory: count the page cache as free.
+    pub count_available: bool,
     /// Give back the copies that TensorRT keeps of its engines in host memory.
     pub release_host_copy: bool,
 }

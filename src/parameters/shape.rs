@@ -66,4 +66,66 @@ impl PolicyShape {
     pub fn eef_action(&self, key: &str) -> Option<&EefAction> {
         self.eef_actions.iter().find(|eef| eef.key == key)
     }
+
+    /// What differs in `other`, with both values: parameters declared for one policy do not fit another.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let pairs = |keys: &[(String, usize)]| {
+            keys.iter().map(|(key, width)| format!("{key}: {width}")).collect::<Vec<_>>().join(", ")
+        };
+        let eef = |keys: &[EefAction]| {
+            let one = |eef: &EefAction| format!("{}{}", eef.key, if eef.relative { " (relative)" } else { "" });
+            keys.iter().map(one).collect::<Vec<_>>().join(", ")
+        };
+        let text = |shape: &Self| {
+            [
+                ("cameras", shape.cameras.join(", ")),
+                ("state", pairs(&shape.state)),
+                ("action.keys", pairs(&shape.action_keys)),
+                ("action keys of an end effector", eef(&shape.eef_actions)),
+                ("stages", shape.stages.join(", ")),
+                ("denoise.steps", format!("{:?}", shape.denoise_steps)),
+                ("denoise.default", shape.default_steps.to_string()),
+                ("action.step_s", format!("{} s", shape.step.seconds())),
+                ("inputs for rtc", shape.takes_guide.to_string()),
+            ]
+        };
+        let pairs = text(self).into_iter().zip(text(other));
+        let differing = pairs.filter(|((_, was), (_, is))| was != is);
+        differing.map(|((what, was), (_, is))| format!("{what}: was [{was}], is [{is}]")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_named_with_both_values() {
+        let shape = PolicyShape {
+            cameras: vec!["top".into(), "wrist".into()],
+            state: vec![("arm".into(), 6)],
+            action_keys: vec![("arm".into(), 6)],
+            eef_actions: Vec::new(),
+            stages: vec!["vision".into()],
+            denoise_steps: vec![4],
+            default_steps: 4,
+            step: Span::from_millis(50.0),
+            takes_guide: false,
+        };
+        assert!(shape.differences(&shape).is_empty());
+        let other = PolicyShape {
+            cameras: vec!["top".into()],
+            step: Span::from_millis(100.0),
+            eef_actions: vec![EefAction { key: "hand".into(), columns: Vec::new(), relative: true }],
+            ..shape.clone()
+        };
+        assert_eq!(
+            shape.differences(&other),
+            [
+                "cameras: was [top, wrist], is [top]",
+                "action keys of an end effector: was [], is [hand (relative)]",
+                "action.step_s: was [0.05 s], is [0.1 s]",
+            ]
+        );
+    }
 }

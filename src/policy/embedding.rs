@@ -1,4 +1,4 @@
-//! The token embedding stays in its file: rows are gathered from the map when the instruction changes.
+//! The token embedding: rows are gathered from a private copy of its file when the instruction changes.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,10 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::Error;
 
-/// A mapped `[vocabulary, width]` table.
+/// A `[vocabulary, width]` table.
 pub(super) struct EmbeddingTable {
     file: PathBuf,
-    /// The tensor's own bytes within the map.
+    /// The tensor's own bytes within the copy.
     data: Bytes,
     dtype: Dtype,
     rows: usize,
@@ -19,11 +19,11 @@ pub(super) struct EmbeddingTable {
 }
 
 impl EmbeddingTable {
-    /// Maps `tensor` of a safetensors file.
+    /// Copies `tensor` of a safetensors file; a large one costs disk space, not memory ([`crate::sys::private`]).
     pub fn open(file: &Path, tensor: &str) -> Result<Self, Error> {
         let fail = |reason: String| Error::Embedding { file: file.to_owned(), reason };
-        let map = crate::sys::map::map(file).map_err(|error| fail(error.to_string()))?;
-        let tensors = SafeTensors::deserialize(&map).map_err(|error| fail(error.to_string()))?;
+        let copy = crate::sys::private::read(file).map_err(|error| fail(error.to_string()))?;
+        let tensors = SafeTensors::deserialize(&copy).map_err(|error| fail(error.to_string()))?;
         let Ok(view) = tensors.tensor(tensor) else {
             return Err(fail(format!("no tensor '{tensor}'; it has {}", tensors.names().join(", "))));
         };
@@ -34,7 +34,7 @@ impl EmbeddingTable {
         if !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
             return Err(fail(format!("'{tensor}' should be F32, F16 or BF16, found {dtype:?}")));
         }
-        let data = map.slice_ref(view.data());
+        let data = copy.slice_ref(view.data());
         Ok(Self { file: file.to_owned(), data, dtype, rows, width })
     }
 

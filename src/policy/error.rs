@@ -34,6 +34,16 @@ pub enum Error {
     /// A file of the bundle cannot be read.
     #[error("a file of the policy cannot be read: {0}")]
     Fingerprint(#[from] super::fingerprint::FingerprintError),
+    /// The policy would run with another fingerprint than its chunks carry.
+    #[error(
+        "files of the policy were written while it was loaded: {}; load it again when the copy is complete (the node: \
+         ~/reload)",
+        files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+    )]
+    ChangedWhileLoading {
+        /// The files.
+        files: Vec<PathBuf>,
+    },
     /// policy.yaml and the processor's files contradict each other.
     #[error("policy.yaml and the processor's files disagree:\n  {}", problems.join("\n  "))]
     Disagree {

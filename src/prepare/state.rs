@@ -86,10 +86,8 @@ impl Store {
             }
             return Ok(());
         }
-        let partial = self.path.with_extension("partial");
         let text = serde_json::to_vec(state).map_err(|error| fail(error.into()))?;
-        let mut file = File::create(&partial).map_err(fail)?;
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(fail)?;
-        fs::rename(&partial, &self.path).map_err(fail)
+        crate::sys::fs::replace(&self.path, &text)
+            .map_err(|error| Error::State { path: self.path.clone(), reason: error.to_string() })
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::complaints::Complaints;
 use super::{Error, join_topics};
 use crate::bag::BagReader;
 use crate::observation::Inputs;
@@ -52,12 +53,12 @@ pub fn run(
     }
     session.apply(settings)?;
     let wanted: Vec<usize> = topics.iter().map(|(topic, _)| *topic).collect();
-    let mut now = None;
+    let (mut now, mut complaints) = (None, Complaints::default());
     for message in reader.messages(&wanted)? {
         let message = message?;
         for (_, input) in topics.iter().filter(|(topic, _)| *topic == message.topic) {
             if let Err(error) = inputs.offer(*input, message.data.clone(), message.log_time) {
-                tracing::warn!("{error}");
+                complaints.take(*input, &error);
             }
         }
         let mut published_at = || message.log_time;
@@ -70,6 +71,7 @@ pub fn run(
             Outcome::Unchanged | Outcome::Stopped | Outcome::Violation { .. } => {}
         }
     }
+    complaints.lines().for_each(|line| tracing::warn!("{line}"));
     let now = now.ok_or_else(|| Error::NoObservation { bag: bag.to_owned() })?;
     let mut latencies = Latencies { inferences: Vec::with_capacity(count) };
     for index in 0..warm_up + count {

@@ -1,128 +1,169 @@
-//! Chunks of this replay against those of an earlier one.
+//! What this replay would have a robot do, against what an earlier one would.
+//!
+//! Chunks are compared by values and due times, and trajectories point by point, so that latency, hand-over and limits show
+//! by their effect. Both files are read side by side, so that memory holds one message of each.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{ACTION_CHUNK_TOPIC, Error};
+use super::{ACTION_CHUNK_TOPIC, Error, JOINT_TRAJECTORY_TOPIC};
 use crate::bag::BagReader;
-use crate::message::ActionChunkMessage;
-use crate::time::Stamp;
+use crate::message::{ActionChunkMessage, JointTrajectoryMessage};
 
-/// The first place where two replays differ.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Difference {
-    /// A value beyond the tolerance, or NaN on one side.
-    Value {
-        /// Stamp of the chunk.
-        stamp: Stamp,
-        /// Row of the chunk, from 0.
-        row: usize,
-        /// Joint.
-        name: String,
-        /// The golden value.
-        expected: f32,
-        /// This replay's.
-        found: f32,
-    },
-    /// A chunk of another observation, shape or joints.
-    Chunk {
-        /// Stamp of this replay's chunk.
-        stamp: Stamp,
-        /// What differs.
-        what: &'static str,
-        /// In the golden bag.
-        expected: String,
-        /// Here.
-        found: String,
-    },
-    /// One side ended before the other.
-    Count {
-        /// Chunks of the golden bag.
-        expected: usize,
-        /// Chunks of this replay.
-        found: usize,
-    },
+mod difference;
+
+pub use difference::Difference;
+use difference::{Limits, chunks_differ, trajectories_differ};
+
+/// What of two files was compared.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Compared {
+    /// Chunks, by values and due times.
+    pub chunks: usize,
+    /// Trajectories, by points; or why they are left out.
+    pub trajectories: Result<usize, LeftOut>,
 }
 
-impl fmt::Display for Difference {
+/// Why trajectories are not compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LeftOut {
+    /// The golden file has none.
+    None,
+    /// The golden file was recorded from a running node: its trajectories start whenever inference was done.
+    Live,
+}
+
+impl fmt::Display for Compared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Value { stamp, row, name, expected, found } => {
-                write!(f, "chunk {stamp}, row {row}, {name}: expected {expected}, found {found}")
-            }
-            Self::Chunk { stamp, what, expected, found } => {
-                write!(f, "chunk {stamp}: {what}: expected {expected}, found {found}")
-            }
-            Self::Count { expected, found } => write!(f, "expected {expected} chunks, found {found}"),
+        write!(f, "{} chunks (observation, values, start, step)", self.chunks)?;
+        match self.trajectories {
+            Ok(count) => write!(f, ", {count} trajectories (every point: time, position, velocity)")?,
+            Err(LeftOut::None) => f.write_str("; no trajectories, for the golden file has none")?,
+            Err(LeftOut::Live) => f.write_str("; no trajectories, for the golden file is a live recording")?,
         }
+        f.write_str("; inference_latency and late_rows are left out")
     }
 }
 
-/// The golden chunks, compared one by one as new ones are made.
+/// An earlier replay, or a recording of the node.
 pub struct Golden {
-    chunks: Vec<ActionChunkMessage>,
+    file: PathBuf,
+    bag: BagReader,
+    chunks: usize,
+    trajectories: Result<usize, LeftOut>,
     tolerance: f32,
-    compared: usize,
-    difference: Option<Difference>,
 }
 
 impl Golden {
-    /// Reads the chunks of a bag that an earlier replay (or a recording of the node) made.
+    /// Opens a bag that an earlier replay (or a recorder beside the node) made, and reads it once.
     ///
     /// # Errors
     /// When it cannot be read, or has no topic of action chunks.
     pub fn open(file: &Path, tolerance: f32) -> Result<Self, Error> {
         let bag = BagReader::open(file)?;
         let topic = bag.topics().iter().position(|topic| topic.type_name == ActionChunkMessage::TYPE);
-        let Some(topic) = topic else {
+        let Some(chunks) = topic else {
             let problem = format!("no topic of {} (expected {ACTION_CHUNK_TOPIC})", ActionChunkMessage::TYPE);
             return Err(Error::Topics { bag: file.to_owned(), problems: vec![problem] });
         };
-        let mut chunks = Vec::new();
-        for message in bag.messages(&[topic])? {
-            chunks.push(ActionChunkMessage::parse(&message?.data)?);
-        }
-        Ok(Self { chunks, tolerance, compared: 0, difference: None })
+        let trajectories = trajectory_topic(&bag, chunks);
+        let trajectories = match trajectories {
+            None => Err(LeftOut::None),
+            Some(topic) => match is_live(&bag, chunks, topic)? {
+                None => Err(LeftOut::None),
+                Some(true) => Err(LeftOut::Live),
+                Some(false) => Ok(topic),
+            },
+        };
+        Ok(Self { file: file.to_owned(), bag, chunks, trajectories, tolerance })
     }
 
-    /// Compares the next chunk; only the first difference is kept.
-    pub fn compare(&mut self, found: &ActionChunkMessage) {
-        if let Some(expected) = self.chunks.get(self.compared)
-            && self.difference.is_none()
-        {
-            self.difference = difference(expected, found, self.tolerance);
+    /// Compares with the finished output of this replay: what was compared, and the first difference.
+    ///
+    /// # Errors
+    /// When one of both cannot be read.
+    pub fn compare(&self, output: &Path) -> Result<(Compared, Option<Difference>), Error> {
+        let bag = BagReader::open(output)?;
+        let topic = |name| bag.find(name).ok_or(Error::Internal("the output lacks a topic of its own"));
+        let mut step_s = f64::NAN;
+        let differ = |expected: &[u8], found: &[u8]| {
+            let (expected, found) = (ActionChunkMessage::parse(expected)?, ActionChunkMessage::parse(found)?);
+            if step_s.is_nan() {
+                step_s = expected.step.seconds();
+            }
+            Ok(chunks_differ(&expected, &found, self.tolerance))
+        };
+        let (chunks, mut difference) =
+            self.side_by_side("chunks", (&bag, topic(ACTION_CHUNK_TOPIC)?), self.chunks, differ)?;
+        let mut trajectories = self.trajectories;
+        if let Ok(golden) = self.trajectories {
+            let limits = Limits::new(self.tolerance, step_s);
+            let differ = |expected: &[u8], found: &[u8]| {
+                let (expected, found) =
+                    (JointTrajectoryMessage::parse(expected)?, JointTrajectoryMessage::parse(found)?);
+                Ok(trajectories_differ(&expected, &found, limits))
+            };
+            let ours = (&bag, topic(JOINT_TRAJECTORY_TOPIC)?);
+            let (count, other) = self.side_by_side("trajectories", ours, golden, differ)?;
+            trajectories = Ok(count);
+            difference = difference.or(other);
         }
-        self.compared += 1;
+        Ok((Compared { chunks, trajectories }, difference))
     }
 
-    /// The first difference; without one, whether both sides have as many chunks.
-    pub fn finish(self) -> Option<Difference> {
-        let (expected, found) = (self.chunks.len(), self.compared);
-        self.difference.or((expected != found).then_some(Difference::Count { expected, found }))
+    /// Compares the messages of a topic one by one up to the first difference; without one, their number.
+    fn side_by_side(
+        &self,
+        what: &'static str,
+        (ours, our_topic): (&BagReader, usize),
+        golden_topic: usize,
+        mut differ: impl FnMut(&[u8], &[u8]) -> Result<Option<Difference>, crate::message::Error>,
+    ) -> Result<(usize, Option<Difference>), Error> {
+        let (mut golden, mut new) = (self.bag.messages(&[golden_topic])?, ours.messages(&[our_topic])?);
+        let mut compared = 0;
+        loop {
+            let (expected, found) = (golden.next().transpose()?, new.next().transpose()?);
+            let (Some(expected), Some(found)) = (&expected, &found) else {
+                let (expected, found) = (usize::from(expected.is_some()), usize::from(found.is_some()));
+                if expected == found {
+                    return Ok((compared, None));
+                }
+                let (expected, found) = (compared + expected + golden.count(), compared + found + new.count());
+                return Ok((compared, Some(Difference::Count { what, expected, found })));
+            };
+            let difference = differ(&expected.data, &found.data)
+                .map_err(|source| Error::Golden { file: self.file.clone(), source })?;
+            compared += 1;
+            if difference.is_some() {
+                return Ok((compared, difference));
+            }
+        }
     }
 }
 
-fn difference(expected: &ActionChunkMessage, found: &ActionChunkMessage, tolerance: f32) -> Option<Difference> {
-    let stamp = found.stamp;
-    let chunk = |what, expected: String, found: String| Some(Difference::Chunk { stamp, what, expected, found });
-    if expected.input_stamps != found.input_stamps || expected.input_names != found.input_names {
-        return chunk("observation", identity(expected), identity(found));
-    }
-    if expected.names != found.names {
-        return chunk("joints", expected.names.join(", "), found.names.join(", "));
-    }
-    if expected.horizon != found.horizon || expected.values.len() != found.values.len() {
-        return chunk("rows", expected.horizon.to_string(), found.horizon.to_string());
-    }
-    let width = found.names.len().max(1);
-    let mut pairs = expected.values.iter().zip(&found.values).enumerate();
-    let differs = |a: f32, b: f32| a.is_nan() || b.is_nan() || (a - b).abs() > tolerance;
-    let (index, (expected, value)) = pairs.find(|(_, (a, b))| differs(**a, **b))?;
-    let name = found.names.get(index % width).cloned().unwrap_or_default();
-    Some(Difference::Value { stamp, row: index / width, name, expected: *expected, found: *value })
+/// The trajectories of the node whose chunks these are; there may be others', such as a controller's.
+fn trajectory_topic(bag: &BagReader, chunks: usize) -> Option<usize> {
+    let name = &bag.topics().get(chunks)?.name;
+    let name = name.strip_suffix("action_chunk").map(|node| format!("{node}joint_trajectory"));
+    let topic = bag.find(name.as_deref().unwrap_or(JOINT_TRAJECTORY_TOPIC))?;
+    bag.topics().get(topic).is_some_and(|topic| topic.type_name == JointTrajectoryMessage::TYPE).then_some(topic)
 }
 
-fn identity(chunk: &ActionChunkMessage) -> String {
-    let inputs = chunk.input_names.iter().zip(&chunk.input_stamps);
-    inputs.map(|(name, stamp)| format!("{name} {stamp}")).collect::<Vec<_>>().join(", ")
+/// Whether a bag was recorded from a running node; `None` without trajectories. A replay publishes every chunk after the
+/// same latency, to the nanosecond, and logs every trajectory at its own stamp. A running node's latencies vary, and a
+/// recorder logs when a message has arrived.
+fn is_live(bag: &BagReader, chunks: usize, trajectories: usize) -> Result<Option<bool>, Error> {
+    let (mut latency, mut any, mut live) = (None, false, false);
+    let golden = |source| Error::Golden { file: bag.path().to_owned(), source };
+    for message in bag.messages(&[chunks, trajectories])? {
+        let message = message?;
+        if message.topic == chunks {
+            let found = ActionChunkMessage::parse(&message.data).map_err(golden)?.inference_latency;
+            live |= *latency.get_or_insert(found) != found;
+        } else {
+            any = true;
+            live |= JointTrajectoryMessage::parse(&message.data).map_err(golden)?.stamp != message.log_time;
+        }
+    }
+    Ok(any.then_some(live))
 }

@@ -72,7 +72,11 @@ pub struct Sources {
 
 impl Sources {
     fn snapshot(&self, memory: MemoryUse) -> Snapshot {
-        let settings = self.settings.get();
+        let (settings, report) = (self.settings.get(), self.report.get());
+        // What runs; before the first load, what the description says.
+        let running = report.engines.as_deref().map(|engines| (engines.policy.clone(), engines.fingerprint.clone()));
+        let (policy, fingerprint) =
+            running.unwrap_or_else(|| (self.policy.name.clone(), self.policy.fingerprint.clone()));
         Snapshot {
             motion: self.control.get().map(|control| control.status(&settings)),
             now: self.clock.now(),
@@ -80,11 +84,11 @@ impl Sources {
             clock_jumps: self.inputs.clock_jumps(),
             phase: self.phase.get(),
             settings,
-            policy: self.policy.name.clone(),
-            fingerprint: self.policy.fingerprint.clone(),
+            policy,
+            fingerprint,
             inputs: self.inputs.statistics(),
             instruction: self.inputs.instruction(),
-            report: self.report.get(),
+            report,
             memory,
             log_dropped: self.logging.dropped(),
         }

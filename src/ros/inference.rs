@@ -8,6 +8,7 @@ mod load;
 mod supervise;
 
 use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -23,8 +24,7 @@ use super::report::Report;
 use super::requests::{Action, Request, Requests, Wake};
 use super::ticker::Ticker;
 use crate::observation::Inputs;
-use crate::parameters::{LimitsFrom, Settings};
-use crate::policy::PolicySpec;
+use crate::parameters::{LimitsFrom, PolicyShape, Settings};
 use crate::session::{Control, Session};
 use crate::time::Stamp;
 use supervise::{End, Room, supervise};
@@ -61,12 +61,13 @@ pub struct Inference {
 }
 
 impl Inference {
-    /// Starts the thread; it begins with loading the policy.
+    /// Starts the thread; it begins with loading the policy in `folder`, which must have the shape that the parameters
+    /// were declared for.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(policy: Arc<PolicySpec>, shared: Shared, publishers: Publishers) -> Result<Self, Error> {
-        let worker = Worker { policy, shared, publishers, ticker: Ticker::default(), started: Instant::now() };
+    pub fn start(folder: PathBuf, shape: PolicyShape, shared: Shared, publishers: Publishers) -> Result<Self, Error> {
+        let worker = Worker { folder, shape, shared, publishers, ticker: Ticker::default(), started: Instant::now() };
         let thread = thread::Builder::new().name("inference".to_owned()).spawn(|| worker.run());
         Ok(Self { thread: thread.map_err(|source| Error::Runtime { what: "the inference thread", source })? })
     }
@@ -85,7 +86,8 @@ impl Inference {
 }
 
 struct Worker {
-    policy: Arc<PolicySpec>,
+    folder: PathBuf,
+    shape: PolicyShape,
     shared: Shared,
     publishers: Publishers,
     ticker: Ticker,
@@ -117,8 +119,8 @@ impl Worker {
         }
     }
 
-    /// Runs cycles until the node ends.
-    fn serve(&mut self, mut session: Session) -> End {
+    /// Runs cycles until the node ends, the device is lost, or `~/reload` is called, which goes to `asked`.
+    fn serve(&mut self, mut session: Session, asked: &mut Option<Request>) -> End {
         // Those that it was loaded with, or newer ones.
         let mut settings = self.shared.settings.get();
         self.share_motion(&mut session, &settings);
@@ -132,6 +134,10 @@ impl Worker {
             }
             match wake {
                 Wake::Shutdown => return End::Shutdown,
+                Wake::Request(request) if request.action == Action::Reload => {
+                    *asked = Some(request);
+                    return End::Reload;
+                }
                 Wake::Request(request) => {
                     if let Some(reason) = self.obey(request, &mut session, &settings) {
                         return End::DeviceLost(reason);
@@ -186,9 +192,7 @@ impl Worker {
                 );
             }
             Action::Resume => request.answer(true, "nothing to resume: the node was not stopped"),
-            Action::Reload => {
-                request.answer(false, "the policy is loaded and running; restart the node to load another");
-            }
+            Action::Reload => request.answer(false, "internal error: a reload is not obeyed here"),
         }
         None
     }
@@ -234,16 +238,22 @@ impl Room for EngineRoom {
     type Session = Session;
 
     fn load(&mut self) -> Result<Session, String> {
-        let loaded = panic::catch_unwind(AssertUnwindSafe(|| load::load(&self.worker.policy, &self.worker.shared)));
+        let loaded = panic::catch_unwind(AssertUnwindSafe(|| {
+            load::load(&self.worker.folder, &self.worker.shape, &self.worker.shared)
+        }));
         loaded.unwrap_or_else(|payload| Err(panicked("loading", payload.as_ref())))
     }
 
     fn serve(&mut self, session: Session) -> End {
         self.shared().phase.set(Phase::Ready);
         self.answer(true, "the policy is loaded");
-        let served = panic::catch_unwind(AssertUnwindSafe(|| self.worker.serve(session)));
+        let served = panic::catch_unwind(AssertUnwindSafe(|| self.worker.serve(session, &mut self.asked)));
         let end = served.unwrap_or_else(|payload| End::Failed(panicked("inference", payload.as_ref())));
-        self.shared().report.update(|report| report.engines = None);
+        self.shared().report.update(|report| (report.engines, report.changed_on_disk) = (None, None));
+        if end == End::Reload {
+            tracing::info!("~/reload: loading the policy in {} again", self.worker.folder.display());
+            self.shared().report.update(|report| (report.restarts, report.lost) = (0, None));
+        }
         end
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::{StageReport, StageTime};
+use crate::policy::LoadedFiles;
 use crate::time::{Span, Stamp};
 
 /// Counters since the start and figures of the last cycle. Small, and copied once a cycle.
@@ -13,6 +14,8 @@ pub struct Report {
     pub engines: Option<Arc<Engines>>,
     /// Loads after a lost device, since the start or the last `~/reload`.
     pub restarts: u32,
+    /// Files of the loaded policy that are other ones on disk by now.
+    pub changed_on_disk: Option<Arc<str>>,
     /// Why the device was lost the last time.
     pub lost: Option<Arc<str>>,
     /// Chunks published.
@@ -70,6 +73,12 @@ impl Trouble {
 /// What was loaded.
 #[derive(Clone, Debug)]
 pub struct Engines {
+    /// The policy's name.
+    pub policy: String,
+    /// Of the bytes that run.
+    pub fingerprint: String,
+    /// The files that they were read from.
+    pub files: LoadedFiles,
     /// `onnx` or `tensorrt`.
     pub kind: String,
     /// In load order.

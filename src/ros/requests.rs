@@ -19,7 +19,7 @@ pub enum Action {
     Infer,
     /// `~/resume`: go on after a stop.
     Resume,
-    /// `~/reload`: load the policy again after a failure.
+    /// `~/reload`: load the policy again from its folder.
     Reload,
 }
 

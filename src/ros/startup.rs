@@ -16,6 +16,7 @@ use super::latest::Latest;
 use super::logging::{Logging, Record};
 use super::parameters::{Effects, ParameterServices, Parameters, set_level};
 use super::phase::Phase;
+use super::policy_files;
 use super::publishers::Publishers;
 use super::report::Report;
 use super::requests::Requests;
@@ -49,9 +50,10 @@ pub fn start(arguments: &Arguments, logging: Logging, records: mpsc::Receiver<Re
         given.set("log_level", Value::String(level.name().to_owned()));
     }
     let policy = Arc::new(PolicySpec::load(&given.policy()?)?);
-    let parameters = rules::Parameters::new(PolicyShape::load(&policy)?, &given)?;
+    let shape = PolicyShape::load(&policy)?;
+    let parameters = rules::Parameters::new(shape.clone(), &given)?;
     set_level(&logging, &parameters.settings().log_level);
-    Builder { node, policy, parameters, logging }.build(arguments, records)
+    Builder { node, policy, shape, parameters, logging }.build(arguments, records)
 }
 
 fn overrides(arguments: &Arguments, node: NodeName) -> Result<Overrides, Error> {
@@ -73,6 +75,7 @@ fn node_name(node: &Node) -> Result<NodeName, Error> {
 struct Builder {
     node: Node,
     policy: Arc<PolicySpec>,
+    shape: PolicyShape,
     parameters: rules::Parameters,
     logging: Logging,
 }
@@ -80,7 +83,7 @@ struct Builder {
 impl Builder {
     /// Creates every endpoint, then the threads and tasks.
     fn build(self, arguments: &Arguments, mut records: mpsc::Receiver<Record>) -> Result<Running, Error> {
-        let Self { mut node, policy, parameters, logging } = self;
+        let Self { mut node, policy, shape, parameters, logging } = self;
         let settings = parameters.settings().clone();
         let clock = RosClock::of(&mut node, settings.use_sim_time)?;
         let inputs = Arc::new(Inputs::new(settings.inputs.clone()).with_finite_joints(settings.joint_names()));
@@ -143,6 +146,7 @@ impl Builder {
         tasks.extend(services.serve(&requests, &shared.phase));
         tasks.extend(parameter_services.serve(&parameters));
         tasks.push(tokio::spawn(diagnostics.run(sources)));
+        tasks.push(tokio::spawn(policy_files::watch(shared.report.clone())));
         tasks.push(tokio::spawn(async move {
             match rosout {
                 Some(rosout) => rosout.run(&mut records).await,
@@ -154,7 +158,7 @@ impl Builder {
         }
         let watch = Worker::start("watchdog", move |told| watch.run(told))?;
         let stream = Worker::start("stream", move |told| stream.run(told))?;
-        let inference = Inference::start(policy, shared, publishers)?;
+        let inference = Inference::start(policy.dir.clone(), shape, shared, publishers)?;
         Ok(Running { spin, inference, watch, stream, control, clock, tasks, requests, logging })
     }
 }

@@ -22,6 +22,16 @@ pub fn map(path: &Path) -> io::Result<Bytes> {
     map_with(path, None)
 }
 
+/// The whole of a regular file: read when it has at most `most` bytes, else mapped as by [`map`].
+///
+/// # Errors
+///
+/// As [`map`], and whatever reading gives.
+pub fn read_or_map(path: &Path, most: u64) -> io::Result<Bytes> {
+    let meta = std::fs::metadata(path)?;
+    if meta.is_file() && meta.len() <= most { Ok(std::fs::read(path)?.into()) } else { map(path) }
+}
+
 /// [`map`], with the kernel told that the file will be read from front to back (larger read-ahead).
 ///
 /// # Errors
@@ -29,6 +39,20 @@ pub fn map(path: &Path) -> io::Result<Bytes> {
 /// As [`map`].
 pub fn map_sequential(path: &Path) -> io::Result<Bytes> {
     map_with(path, Some(Advice::Sequential))
+}
+
+/// Maps a file of this process's own that has no name, read-only. Nobody else can reach it.
+///
+/// # Errors
+///
+/// Whatever mapping gives.
+pub(super) fn map_unnamed(file: &File) -> io::Result<Bytes> {
+    if file.metadata()?.len() == 0 {
+        return Ok(Bytes::new());
+    }
+    // SAFETY: read-only; the caller made the file without a name and gives its handle to nobody, so nobody can write to
+    // it or cut it short while it is mapped.
+    Ok(Bytes::from_owner(unsafe { Mmap::map(file)? }))
 }
 
 fn map_with(path: &Path, advice: Option<Advice>) -> io::Result<Bytes> {

@@ -82,7 +82,8 @@ fn anonymous(line: &str) -> Option<Range<usize>> {
     (permissions.starts_with("rw") && permissions.ends_with('p') && inode == "0" && ours).then_some(range)
 }
 
-fn addresses(word: &str) -> Option<Range<usize>> {
+/// The first word of a line of `/proc/self/maps`: `start-end`.
+pub(super) fn addresses(word: &str) -> Option<Range<usize>> {
     let (start, end) = word.split_once('-')?;
     Some(usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?)
 }

@@ -3,8 +3,8 @@
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::ops::Deref;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -14,14 +14,6 @@ use memmap2::{Advice, Mmap};
 const AHEAD: usize = 64 << 20;
 /// Pages behind a streamed read leave the page cache in steps of this.
 const BEHIND: u64 = 32 << 20;
-
-/// `POSIX_FADV_DONTNEED`, the same on every 64-bit Linux.
-const DONT_NEED: i32 = 4;
-
-unsafe extern "C" {
-    /// Takes numbers only and touches no memory of the caller.
-    safe fn posix_fadvise(file: i32, offset: i64, length: i64, advice: i32) -> i32;
-}
 
 /// A regular file that is read once.
 pub struct Once {
@@ -104,12 +96,20 @@ impl Drop for Once {
     }
 }
 
+/// A regular file's pages leave the page cache, as far as nobody maps them. Pages that are not on the disk yet, such as
+/// those of a file that was just copied, are written there first.
+///
+/// # Errors
+/// Whatever opening and writing give; [`io::ErrorKind::InvalidInput`] when `path` is a folder, pipe or device.
+pub fn leave_page_cache(path: &Path) -> io::Result<()> {
+    let once = Once::open(path)?;
+    once.file.sync_data()
+}
+
 /// The first `length` bytes leave the page cache (0: the whole file), as far as nobody else maps them.
 pub(super) fn dont_need(file: &File, length: u64) {
-    let length = i64::try_from(length).unwrap_or(0);
-    let status = posix_fadvise(file.as_raw_fd(), 0, length, DONT_NEED);
-    if status != 0 {
-        tracing::debug!(error = %io::Error::from_raw_os_error(status), "posix_fadvise");
+    if let Err(error) = rustix::fs::fadvise(file, 0, NonZeroU64::new(length), rustix::fs::Advice::DontNeed) {
+        tracing::debug!(%error, "posix_fadvise");
     }
 }
 
@@ -143,6 +143,33 @@ mod tests {
         }
         assert_eq!((done, &read[..done]), (content.len(), &content[..]));
         assert!(once.dropped >= BEHIND, "nothing was let go of: {}", once.dropped);
+    }
+
+    /// Bytes of a file that are in the page cache.
+    fn cached(path: &Path) -> usize {
+        unsafe extern "C" {
+            fn mincore(address: *mut std::ffi::c_void, length: usize, pages: *mut u8) -> i32;
+            safe fn getpagesize() -> i32;
+        }
+        let file = File::open(path).expect("opened");
+        // SAFETY: the test's own file, which nobody cuts short.
+        let map = unsafe { Mmap::map(&file) }.expect("mapped");
+        let page = usize::try_from(getpagesize()).expect("a size");
+        let mut pages = vec![0u8; map.len().div_ceil(page)];
+        // SAFETY: a mapping of that length, and a byte for each of its pages.
+        assert_eq!(unsafe { mincore(map.as_ptr().cast_mut().cast(), map.len(), pages.as_mut_ptr()) }, 0);
+        pages.iter().filter(|page| **page & 1 == 1).count() * page
+    }
+
+    #[test]
+    fn a_file_that_was_just_written_leaves_the_page_cache() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/target").expect("a folder on a disk");
+        let path = dir.path().join("bundle");
+        let bytes = 24 << 20;
+        std::fs::write(&path, vec![7; bytes]).expect("written");
+        assert!(cached(&path) >= bytes / 2, "{}", cached(&path));
+        leave_page_cache(&path).expect("dropped");
+        assert!(cached(&path) <= bytes / 8, "{} of {bytes} bytes stay", cached(&path));
     }
 
     #[test]

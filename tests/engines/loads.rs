@@ -54,7 +54,10 @@ pub fn every_load_order_gives_the_same_bits_and_anything_else_is_refused(bench: 
 pub fn the_smallest_budget_loads_and_a_byte_less_loads_nothing(bench: &Bench) {
     let plan = bench.plan();
     let (smallest, first) = (plan.smallest_budget(), plan.order()[0].to_owned());
-    let within = |budget| Load { admission: Admission { budget: Some(budget), reserve: 0 }, ..Load::default() };
+    let within = |budget| Load {
+        admission: Admission { budget: Some(budget), reserve: 0, ..Admission::default() },
+        ..Load::default()
+    };
     for budget in [smallest - 1, smallest / 2, 0] {
         let error = refused(bench, within(budget));
         let Error::DoesNotFit(refusal) = &error else { panic!("{error:?}") };

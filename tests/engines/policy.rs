@@ -1,6 +1,9 @@
 //! The whole policy on an engine kind: messages in, chunk out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use vla_trt::chunk;
@@ -142,4 +145,83 @@ pub fn what_a_policy_refuses_leaves_it_as_it_was(bench: &Bench) {
     let error = infer(&mut policy, &blind, SEED, 4).expect_err("a camera is missing").to_string();
     assert_eq!(error, "expected one frame of each of 3 cameras, found 2");
     assert_same_bits(&chunk_of(&mut policy, &good, SEED, 4), &first, "after all refusals");
+}
+
+/// Writes other bytes over a file, in place and of the same length: as a program does that holds it open.
+fn overwrite(path: &Path, change: impl Fn(&mut [u8])) {
+    let mut bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    change(&mut bytes);
+    let file = File::options().write(true).open(path).expect("opened");
+    file.write_all_at(&bytes, 0).expect("written in place");
+}
+
+/// Every file of the bundle, and of its folder of engines.
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+pub fn what_becomes_of_the_files_of_a_loaded_policy_does_not_reach_it(bench: &Bench) {
+    let original = bench.spec();
+    let scratch = tempfile::tempdir().expect("a folder");
+    for file in files_below(&original.dir) {
+        let copy = scratch.path().join(file.strip_prefix(&original.dir).expect("below"));
+        fs::create_dir_all(copy.parent().expect("a folder")).expect("made");
+        fs::copy(&file, copy).expect("copied");
+    }
+    let spec = PolicySpec::load(scratch.path()).expect("a policy");
+    let (mut policy, mut reference) = (load(&spec, bench.kind.engine()), load(&original, bench.kind.engine()));
+    let red = observation(&spec, "pick up the red cube", 0);
+    let blue = observation(&spec, "put the blue cube on the red one, slowly, and let go of it", 1);
+    let first = chunk_of(&mut policy, &red, SEED, 4);
+    assert_eq!(policy.files().changed(), Vec::<&Path>::new());
+    let folder = scratch.path().display().to_string();
+    let maps = fs::read_to_string("/proc/self/maps").expect("maps");
+    let mapped: Vec<&str> =
+        maps.lines().filter(|line| line.contains(&folder) && !line.ends_with("(deleted)")).collect();
+    assert!(mapped.is_empty(), "nothing of the folder is mapped by a name: {mapped:#?}");
+    let inverted = |bytes: &mut [u8]| bytes.iter_mut().for_each(|byte| *byte = !*byte);
+    let emptied = |file: &Path| File::options().write(true).open(file).expect("opened").set_len(0).expect("cut short");
+    for what in ["overwritten", "cut short"] {
+        for file in files_below(scratch.path()) {
+            if what == "overwritten" { overwrite(&file, inverted) } else { emptied(&file) }
+        }
+        assert_same_bits(&chunk_of(&mut policy, &red, SEED, 4), &first, what);
+        // Another instruction, whose rows and buffers are new, and other tables of constants.
+        let expected = chunk_of(&mut reference, &blue, SEED, 4);
+        assert_same_bits(&chunk_of(&mut policy, &blue, SEED, 4), &expected, &format!("another instruction, {what}"));
+        for steps in spec.denoise.steps.clone() {
+            let expected = chunk_of(&mut reference, &red, SEED, steps);
+            let found = chunk_of(&mut policy, &red, SEED, steps);
+            assert_same_bits(&found, &expected, &format!("{steps} steps, {what}"));
+        }
+    }
+    let changed = policy.files().changed();
+    for name in ["policy.yaml", "vision.onnx", "vision.onnx.data", "statistics.json", "tokenizer.json"] {
+        assert!(changed.iter().any(|file| file.ends_with(name)), "{name} in {changed:?}");
+    }
+    assert_eq!(policy.spec().fingerprint, reference.spec().fingerprint, "the fingerprint is of what runs");
+}
+
+pub fn a_policy_that_is_loaded_again_has_the_weights_and_the_fingerprint_of_the_disk(bench: &Bench) {
+    if bench.kind.engine() != EngineKind::Onnx {
+        return; // An engine of other weights than its network's is refused: that is another test.
+    }
+    let original = bench.spec();
+    let scratch = tempfile::tempdir().expect("a folder");
+    for file in files_below(&original.dir) {
+        fs::copy(&file, scratch.path().join(file.file_name().expect("a name"))).expect("copied");
+    }
+    let spec = PolicySpec::load(scratch.path()).expect("a policy");
+    let mut policy = load(&spec, bench.kind.engine());
+    let red = observation(&spec, "pick up the red cube", 0);
+    let first = chunk_of(&mut policy, &red, SEED, 4);
+    // The sign of every weight of the last stage.
+    overwrite(&scratch.path().join("step.onnx.data"), |bytes| {
+        bytes.iter_mut().skip(3).step_by(4).for_each(|byte| *byte ^= 0x80);
+    });
+    let mut again = load(&spec, bench.kind.engine());
+    assert!(distance(&chunk_of(&mut again, &red, SEED, 4), &first) > 1e-3, "the new weights count");
+    assert_ne!(again.spec().fingerprint, policy.spec().fingerprint);
+    assert_same_bits(&chunk_of(&mut policy, &red, SEED, 4), &first, "the policy that was loaded before");
 }

@@ -1,9 +1,15 @@
 """~/infer_once, ~/resume and ~/reload."""
 
+import re
 import shutil
 
 import pytest
-from harness import Feed, wait_for
+from harness import CAMERAS, Feed, values, wait_for
+
+# One observation is inferred again and again: it may be old, and its chunk is never late.
+PATIENT = {f"inputs.{name}.max_age_ms": 600_000.0
+           for name in (*(f"cameras.{camera}" for camera in CAMERAS), "joints")}
+PATIENT |= {"inputs.max_skew_ms": 0.0, "seed": 3, "action.step_s": 10.0, "rate_hz": -1.0}
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +40,6 @@ def test_a_call_without_inputs_says_which_are_missing(robot, start):
 
 def test_calls_that_do_not_fit_the_phase_are_answered_in_words(robot, on_demand):
     assert "nothing to resume" in robot.trigger("/vla_trt/resume").message
-    reload = robot.trigger("/vla_trt/reload")
-    assert not reload.success and "loaded and running" in reload.message
 
 
 def test_a_failed_load_leaves_the_node_up_and_reload_tries_again(robot, start, policy, tmp_path):
@@ -60,3 +64,96 @@ def test_a_failed_load_leaves_the_node_up_and_reload_tries_again(robot, start, p
     with Feed(robot, namespace="/mended"):
         chunks = robot.chunks("/mended/vla_trt")
         wait_for(lambda: chunks, "a chunk after the reload")
+
+
+class Repeated:
+    """A node on a policy folder of its own that infers one and the same observation whenever it is asked."""
+
+    def __init__(self, robot, start, policy, folder, namespace):
+        self.robot, self.name, self.folder = robot, f"{namespace}/vla_trt", folder
+        shutil.copytree(policy, folder)
+        self.node = start({**PATIENT, "policy": str(folder)}, ["-r", f"__ns:={namespace}"])
+        self.node.wait_until_ready()
+        self.chunks, self.heard = robot.chunks(self.name), robot.diagnostics()
+        feed = Feed(robot, namespace=namespace, hz=0)
+        wait_for(lambda: (feed.send(), self.trigger("infer_once").success)[1], "the first inference")
+
+    def trigger(self, service):
+        return self.robot.trigger(f"{self.name}/{service}")
+
+    def infer(self):
+        before = len(self.chunks)
+        answer = self.trigger("infer_once")
+        assert answer.success, answer.message
+        return wait_for(lambda: self.chunks[before:], "a chunk")[-1]
+
+    def engines(self):
+        """The latest status of the engines."""
+        ours = [status for array in self.heard for status in array.status
+                if status.name == f"{self.name.lstrip('/')}: engines"]
+        return ours[-1] if ours else None
+
+
+def same_bits(chunk, other):
+    return chunk.values.tobytes() == other.values.tobytes()
+
+
+def test_weights_written_over_and_cut_short_change_nothing_until_reload(robot, start, policy, tmp_path):
+    node = Repeated(robot, start, policy, tmp_path / "policy", "/steady")
+    files = [file for file in node.folder.rglob("*") if file.is_file()]
+    good = {file: file.read_bytes() for file in files}
+    before = node.infer()
+    assert same_bits(node.infer(), before), "the same observation gives the same chunk"
+
+    for file, content in good.items():
+        with open(file, "r+b") as opened:
+            opened.write(bytes(255 - byte for byte in content))
+    node.node.wait_for_log("the policy on disk differs; ~/reload takes it")
+    after = node.infer()
+    assert same_bits(after, before) and after.policy_fingerprint == before.policy_fingerprint
+    status = wait_for(lambda: (s := node.engines()) and "on disk" in s.message and s, "the warning")
+    assert status.level == b"\x01" and "vision.onnx.data" in values(status)["changed on disk"]
+    assert values(status)["fingerprint"] == before.policy_fingerprint
+
+    for file in files:
+        file.write_bytes(b"")
+    assert same_bits(node.infer(), before), "what is cut short on disk is read from the copy"
+    assert node.node.process.poll() is None
+    answer = node.trigger("reload")
+    assert not answer.success and "policy.yaml" in answer.message, answer.message
+
+    # The sign of every weight of the last stage: a policy that loads, and does something else.
+    for file, content in good.items():
+        if file.name == "step.onnx.data":
+            content = bytes(byte ^ 0x80 if index % 4 == 3 else byte for index, byte in enumerate(content))
+        file.write_bytes(content)
+    answer = node.trigger("reload")
+    assert answer.success, answer.message
+    new = node.infer()
+    assert not same_bits(new, before) and new.policy_fingerprint != before.policy_fingerprint
+    wait_for(lambda: (s := node.engines()) and values(s)["fingerprint"] == new.policy_fingerprint
+             and "changed on disk" not in values(s), "the fingerprint of what runs")
+
+
+def test_a_reload_reads_the_policys_description_anew(robot, start, policy, tmp_path):
+    node = Repeated(robot, start, policy, tmp_path / "policy", "/anew")
+    before = node.infer()
+    description = node.folder / "policy.yaml"
+    good = description.read_text()
+    name = next(line for line in good.splitlines() if line.startswith("name:"))
+
+    description.write_text(good.replace(name, "name: renamed"))
+    assert node.trigger("reload").success
+    assert same_bits(node.infer(), before)
+    wait_for(lambda: (s := node.engines()) and values(s)["policy"] == "renamed", "the new name")
+
+    # Parameters were declared for another step.
+    description.write_text(re.sub(r"step_s: [0-9.]+", "step_s: 0.123", good))
+    answer = node.trigger("reload")
+    assert not answer.success and "action.step_s" in answer.message and "restart the node" in answer.message
+    assert not node.trigger("infer_once").success, "no policy is loaded"
+    wait_for(lambda: (s := node.engines()) and values(s)["phase"] == "degraded", "the phase degraded")
+
+    description.write_text(good)
+    assert node.trigger("reload").success
+    assert same_bits(node.infer(), before)

@@ -174,6 +174,41 @@ fn the_warning_of_another_device_model_is_recognised_and_cleared() {
 }
 
 #[test]
+fn a_log_made_later_hears_the_warning_of_another_device_model_too() {
+    let bench = Bench::new();
+    bench.runtime().load(&bench.file("own.engine", TOY)).expect("loaded");
+    // As after ~/reload: TensorRT keeps the logger that it got first, and warns through that one.
+    let Bench { dir, library, log } = bench;
+    drop(log);
+    let bench = Bench { dir, library, log: Log::new() };
+    let say = "say 2 Using an engine plan file across different models of devices is not recommended";
+    bench.runtime().load(&bench.file("foreign.engine", &toy_with(&[say]))).expect("it loads all the same");
+    assert!(bench.log.other_device().is_some(), "{:?}", bench.log.tail());
+}
+
+#[test]
+fn an_engine_that_cannot_be_described_is_refused_with_tensorrts_words() {
+    let bench = Bench::new();
+    let path = bench.file("toy.engine", &toy_with(&["refuse describe"]));
+    let (reason, log) = refusal(bench.runtime().load(&path).err().expect("refused"));
+    assert!(reason.contains("'rows' has rank -1"), "{reason}");
+    assert_eq!(log, ["standin: Error Code 4: no shape of rows"]);
+}
+
+#[test]
+fn tensors_in_host_memory_can_be_inspected_and_are_refused_by_name_for_running() {
+    let bench = Bench::new();
+    let more = toy_with(&["input size i32 2 host shape", "output sizes i32 2 host shape"]);
+    let engine = bench.runtime().load(&bench.file("shape.engine", &more)).expect("loaded");
+    assert!(engine.inputs().iter().any(|tensor| tensor.spec.name == "size" && tensor.on_host));
+    let error = engine.check_locations().expect_err("in host memory");
+    assert!(matches!(error, Error::Unsupported(_)), "{error:?}");
+    assert!(error.to_string().starts_with("'size', 'sizes' of the engine lies in host memory"), "{error}");
+    let engine = bench.runtime().load(&bench.file("toy.engine", TOY)).expect("loaded");
+    engine.check_locations().expect("on the device");
+}
+
+#[test]
 fn an_engine_built_with_detailed_layers_is_inspected_as_json() {
     let bench = Bench::new();
     let engine = bench.runtime().load(&bench.file("toy.engine", &toy_with(&["option level=3"]))).expect("loaded");

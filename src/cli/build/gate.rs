@@ -16,6 +16,7 @@ use crate::engine::{Precision, Stage};
 use crate::export::staging::Staging;
 use crate::parameters::Settings;
 use crate::policy::PolicySpec;
+use crate::sys::fs::move_to;
 use crate::verify::candidate::Engines;
 use crate::verify::{self, ActionReport, Captured, Networks, Options, StageReport, Trial};
 
@@ -170,7 +171,7 @@ fn put(file: &Path, place: &Path) -> anyhow::Result<()> {
     }
     // The record last: an engine under another's record is refused, not run.
     for (from, to) in [(file.to_owned(), place.to_owned()), (Provenance::path(file), Provenance::path(place))] {
-        fs::rename(&from, &to).with_context(|| format!("moving {} to {}", from.display(), to.display()))?;
+        move_to(&from, &to).with_context(|| format!("moving {} to {}", from.display(), to.display()))?;
     }
     Ok(())
 }

@@ -32,10 +32,27 @@ pub(super) fn build(args: &Build) -> anyhow::Result<Outcome> {
     let prepared = if args.prepare_system { prepare(args.dry_run)? } else { None };
     let outcome = engines(args, &stop);
     // Also after an error or Ctrl-C: what is not put back here is by the guard's end.
-    for line in prepared.map(Guard::restore).transpose()?.unwrap_or_default() {
+    let restored = prepared.map(Guard::restore).transpose();
+    for line in restored.as_ref().ok().into_iter().flatten().flatten() {
         println!("{line}");
     }
-    outcome
+    first(outcome, restored)
+}
+
+/// The outcome, unless putting the machine back failed. What the build itself failed with comes first and keeps its exit
+/// code; that the machine was not put back is said in any case.
+fn first<T, E>(outcome: anyhow::Result<Outcome>, restored: Result<T, E>) -> anyhow::Result<Outcome>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match (outcome, restored) {
+        (outcome, Ok(_)) => outcome,
+        (Ok(_), Err(error)) => Err(error.into()),
+        (Err(failed), Err(error)) => {
+            eprintln!("the machine was not put back: {error}");
+            Err(failed)
+        }
+    }
 }
 
 /// Makes the machine ready, and says what was done or would be.
@@ -233,4 +250,24 @@ pub(super) fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
     );
     print_memory(&record);
     Ok(Outcome::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("nvpmodel does not answer")]
+    struct NotRestored;
+
+    #[test]
+    fn an_error_of_putting_the_machine_back_does_not_hide_that_of_the_build() {
+        let failed = || anyhow::anyhow!("no engine was built");
+        let both = first(Err(failed()), Err::<(), _>(NotRestored)).expect_err("both failed");
+        assert_eq!(both.to_string(), "no engine was built");
+        let restore = first(Ok(Outcome::Success), Err::<(), _>(NotRestored)).expect_err("not put back");
+        assert_eq!(restore.to_string(), "nvpmodel does not answer");
+        assert!(matches!(first(Ok(Outcome::Success), Ok::<_, NotRestored>(())), Ok(Outcome::Success)));
+        assert!(first(Err(failed()), Ok::<_, NotRestored>(())).is_err());
+    }
 }

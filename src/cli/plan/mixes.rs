@@ -25,7 +25,7 @@ pub fn stages(mixes: &[Mix], stages: &[Stage]) -> anyhow::Result<Vec<Mixed>> {
 pub fn print(args: &Plan, kind: EngineKind, mixes: &[Mixed]) -> anyhow::Result<()> {
     let (admission, pool) = super::bounds(args, kind);
     let allowed = match (admission.budget, pool) {
-        (None, Some(pool)) => format!("{:.0} MiB free here", mib(pool.free())),
+        (None, Some(pool)) => format!("{:.0} MiB free here", mib(pool.free(admission.count_available))),
         (budget, _) => format!("{:.0} MiB", mib(budget.unwrap_or_default())),
     };
     println!(

@@ -24,6 +24,9 @@ pub struct Advice {
     pub fitting_reserve: Option<u64>,
     /// Smallest budget that fits, bytes, when the budget is in the way.
     pub fitting_budget: Option<u64>,
+    /// Bytes of page cache that the GPU driver does not count as free and `MemAvailable` does, where these would be
+    /// enough.
+    pub page_cache: Option<u64>,
     /// The GPU takes its memory from the host's, or engines run there: other programs compete for the same.
     pub unified: bool,
 }
@@ -52,7 +55,16 @@ impl Advice {
             Cause::Runtime { .. } => {}
         }
         advice.find_order(plan, admission, pool);
+        advice.page_cache = pool.and_then(|pool| Self::page_cache(plan, cause, admission, pool));
         advice
+    }
+
+    /// What the page cache holds, when the device's figure is what refuses and `MemAvailable` would admit.
+    fn page_cache(plan: &Plan, cause: &Cause, admission: Admission, pool: Pool) -> Option<u64> {
+        let counted = Admission { count_available: true, ..admission };
+        let refuses = matches!(cause, Cause::Machine { .. }) && !admission.count_available;
+        let cached = pool.free(true).saturating_sub(pool.free(false));
+        (refuses && cached > 0 && plan.broken_bound(counted, Some(pool)).is_none()).then_some(cached)
     }
 
     /// The best order, when it lowers the worst moment. What is loaded already would be freed, so it starts anew: the
@@ -79,6 +91,14 @@ impl fmt::Display for Advice {
         writeln!(f, "  what would help:")?;
         let enough =
             |gain: u64| if self.missing > 0 && gain >= self.missing { "enough" } else { "not enough by itself" };
+        if let Some(cached) = self.page_cache {
+            writeln!(
+                f,
+                "    the page cache, {:.1} MiB that MemAvailable counts and the GPU driver does not: drop it (sync; echo 1 | \
+                 sudo tee /proc/sys/vm/drop_caches), or count it as free: memory.count_available: true (enough)",
+                mib(cached)
+            )?;
+        }
         match &self.order {
             Some((order, gain)) => {
                 let enough = if self.order_fits { "enough" } else { "not enough by itself" };

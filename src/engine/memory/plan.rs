@@ -177,8 +177,9 @@ impl Plan {
         let pool = pool?;
         if pool.unified() {
             let needed = peak.total.saturating_sub(held.total()).saturating_add(margin);
-            let allowed = pool.free().saturating_sub(admission.reserve);
-            return breaks(needed, allowed).map(|(needed, _)| Cause::Machine { needed, free: pool.free() });
+            let free = pool.free(admission.count_available);
+            let allowed = free.saturating_sub(admission.reserve);
+            return breaks(needed, allowed).map(|(needed, _)| Cause::Machine { needed, free });
         }
         let device_free = pool.device_free.unwrap_or(0);
         let needed = peak.device.saturating_sub(held.device).saturating_add(margin);

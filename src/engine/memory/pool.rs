@@ -30,10 +30,11 @@ impl Pool {
     }
 
     /// What a unified pool can still give: on an integrated GPU the smaller of both figures, since each leaves out
-    /// something that the other counts (reclaimable file pages; what the driver holds).
-    pub fn free(self) -> u64 {
+    /// something that the other counts (`cudaMemGetInfo` on unified memory is about `MemFree`, without the page cache;
+    /// `MemAvailable` knows nothing of what the driver holds). `count_available`: the page cache counts as free.
+    pub fn free(self, count_available: bool) -> u64 {
         match self.device_free {
-            Some(device) if self.integrated => self.available.min(device),
+            Some(device) if self.integrated && !count_available => self.available.min(device),
             _ => self.available,
         }
     }
@@ -46,4 +47,6 @@ pub struct Admission {
     pub budget: Option<u64>,
     /// Left to everything else.
     pub reserve: u64,
+    /// On unified memory: take `MemAvailable` for what is free, where the GPU driver's figure leaves out the page cache.
+    pub count_available: bool,
 }

@@ -73,9 +73,12 @@ impl Refusal {
             ),
             Cause::Machine { needed, free } => {
                 let reserve = mib(self.advice.reserve);
+                let cached = self.advice.page_cache.map_or_else(String::new, |bytes| {
+                    format!(" by the GPU driver's count, without {:.1} MiB of page cache,", mib(bytes))
+                });
                 format!(
-                    "{what}: {:.1} MiB still to come, {:.1} MiB free of which memory.reserve_mib keeps {reserve:.1} MiB, \
-                     {missing:.1} MiB missing",
+                    "{what}: {:.1} MiB still to come, {:.1} MiB free{cached} of which memory.reserve_mib keeps {reserve:.1} \
+                     MiB, {missing:.1} MiB missing",
                     mib(*needed),
                     mib(*free)
                 )

@@ -59,7 +59,7 @@ fn on_an_integrated_gpu_host_and_device_are_one_pool_and_are_not_added() {
     let plan = two_engines();
     let needed = plan.smallest_budget() / MIB;
     assert_eq!(needed, 10_970 + 548, "peak and a twentieth");
-    let reserve = Admission { budget: None, reserve: 1000 * MIB };
+    let reserve = Admission { budget: None, reserve: 1000 * MIB, ..Admission::default() };
     let enough = needed + 1000 + 1;
     assert!(plan.admit(reserve, Some(integrated(enough, enough))).is_ok());
     // Each figure alone would hold half of it: were they added it would pass.
@@ -85,12 +85,12 @@ fn a_card_of_its_own_and_its_host_are_judged_apart() {
 #[test]
 fn the_smallest_budget_admits_and_a_byte_less_does_not() {
     let plan = two_engines();
-    let budget = |budget| Admission { budget: Some(budget), reserve: 0 };
+    let budget = |budget| Admission { budget: Some(budget), reserve: 0, ..Admission::default() };
     assert!(plan.admit(budget(plan.smallest_budget()), None).is_ok());
     let refusal = plan.admit(budget(plan.smallest_budget() - 1), None).expect_err("a byte is missing");
     assert_eq!(refusal.missing(), 1);
     // The reserve is left free inside a simulated machine, and in the real one beside the budget.
-    let both = Admission { budget: Some(plan.smallest_budget()), reserve: MIB };
+    let both = Admission { budget: Some(plan.smallest_budget()), reserve: MIB, ..Admission::default() };
     assert!(plan.admit(both, None).is_err());
     assert!(plan.admit(both, Some(integrated(15_000, 15_000))).is_ok());
 }
@@ -98,7 +98,7 @@ fn the_smallest_budget_admits_and_a_byte_less_does_not() {
 #[test]
 fn what_was_measured_beyond_the_plan_takes_from_the_budget_of_what_follows() {
     let mut plan = two_engines();
-    let budget = Admission { budget: Some(plan.smallest_budget()), reserve: 0 };
+    let budget = Admission { budget: Some(plan.smallest_budget()), reserve: 0, ..Admission::default() };
     let within = 6160 * MIB + plan.margin();
     plan.measured.push(Growth { resident: 0, anonymous: within as i64, device: None });
     assert!(plan.admit(budget, None).is_ok(), "the margin is for that");
@@ -124,11 +124,14 @@ fn a_refusal_names_another_order_that_fits_and_one_that_is_worse_is_not_named() 
     let plan = Plan::new(vec![stage("small", 100, 100), stage("large", 1000, 1000)], true);
     let better = plan.best_order();
     assert_eq!(better.order(), ["large", "small"]);
-    let budget = Admission { budget: Some(better.smallest_budget()), reserve: 0 };
+    let budget = Admission { budget: Some(better.smallest_budget()), reserve: 0, ..Admission::default() };
     let refusal = plan.admit(budget, None).expect_err("the order matters");
     let text = refusal.to_string();
     assert!(text.contains("engines.load_order: [large, small] needs 200.0 MiB less (enough)"), "{text}");
-    let text = better.admit(Admission { budget: Some(MIB), reserve: 0 }, None).expect_err("tiny").to_string();
+    let text = better
+        .admit(Admission { budget: Some(MIB), reserve: 0, ..Admission::default() }, None)
+        .expect_err("tiny")
+        .to_string();
     assert!(text.contains("another load order: no, none needs less"), "{text}");
 }
 
@@ -136,13 +139,15 @@ fn a_refusal_names_another_order_that_fits_and_one_that_is_worse_is_not_named() 
 fn a_refusal_says_what_a_lower_profile_a_smaller_reserve_and_a_larger_budget_would_do() {
     let mut plan = two_engines();
     plan.stages[0].at_usual = Some((300 * MIB, 0));
-    let refusal = plan.admit(Admission { budget: Some(10_000 * MIB), reserve: 0 }, None).expect_err("too small");
+    let refusal = plan
+        .admit(Admission { budget: Some(10_000 * MIB), reserve: 0, ..Admission::default() }, None)
+        .expect_err("too small");
     let text = refusal.to_string();
     assert!(text.contains("up to 100.0 MiB less, at their usual sizes (not enough by itself)"), "{text}");
     let smallest = plan.smallest_budget().div_ceil(MIB);
     assert!(text.contains(&format!("memory.budget_mib: {smallest} or more")), "{text}");
     assert!(text.contains("never swapped") && text.contains("desktop"), "{text}");
-    let reserve = Admission { budget: None, reserve: 2000 * MIB };
+    let reserve = Admission { budget: None, reserve: 2000 * MIB, ..Admission::default() };
     let text = plan.admit(reserve, Some(integrated(12_000, 13_000))).expect_err("reserve").to_string();
     assert!(
         text.contains(&format!("memory.reserve_mib: {} or less", (12_000 * MIB - plan.smallest_budget()) >> 20)),
@@ -211,7 +216,7 @@ proptest! {
 
     #[test]
     fn more_memory_never_refuses_what_less_admits(plan in plans(), budget in 0u64..40_000_000, more in 0u64..10_000_000) {
-        let admits = |budget| plan.admit(Admission { budget: Some(budget), reserve: 0 }, None).is_ok();
+        let admits = |budget| plan.admit(Admission { budget: Some(budget), reserve: 0, ..Admission::default() }, None).is_ok();
         prop_assert!(!admits(budget) || admits(budget + more));
         prop_assert_eq!(admits(budget), budget >= plan.smallest_budget());
     }

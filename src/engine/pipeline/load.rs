@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::{LoadEvent, Pipeline, StageReport};
+use super::{LoadEvent, Pipeline, StageReport, admit};
+use crate::engine::constants::Tables;
 use crate::engine::memory::{Admission, Cause, Footprint, Growth, MemoryUse, Plan, Pool, estimate};
 use crate::engine::provenance::{self, Provenance, Verified};
 use crate::engine::wiring::{Stage, Wiring};
@@ -37,10 +38,10 @@ impl<D: Device> Pipeline<D> {
             let (stage, planned) = (&stages[position], &footprints[position]);
             let bytes = planned.file.bytes;
             progress(LoadEvent::Loading { index, total: order.len(), stage: stage.name.clone(), bytes });
+            admit(&plan, admission, stages, &mut || device.pool()).map_err(Error::DoesNotFit)?;
             let (before, started) = (Moment::of(&device), Instant::now());
-            plan.admit(admission, Some(before.pool)).map_err(Error::DoesNotFit)?;
             let engine =
-                device.load(stage, &verified[position]).map_err(|error| judge(error, &device, &plan, admission))?;
+                device.load(stage, &verified[position]).map_err(|error| judge(error, &mut device, &plan, admission))?;
             loaded.0.push((position, engine));
             let report = StageReport {
                 stage: stage.name.clone(),
@@ -57,8 +58,9 @@ impl<D: Device> Pipeline<D> {
             progress(LoadEvent::Loaded(Box::new(report)));
         }
         let wiring = join(&device, stages, &loaded.by_position(), host, &verified)?;
+        let tables = Tables::read(&wiring)?;
         let engines = loaded.in_run_order();
-        Ok(Self { programs: Vec::new(), engines, wiring, reports, plan, admission, device })
+        Ok(Self { programs: Vec::new(), engines, wiring, tables, reports, plan, admission, device })
     }
 }
 
@@ -189,15 +191,16 @@ fn join<D: Device>(
 }
 
 /// What a failed call means: a lost device, or the report of what holds the memory.
-pub(super) fn judge<D: Device>(error: Error, device: &D, plan: &Plan, admission: Admission) -> Error {
+pub(super) fn judge<D: Device>(error: Error, device: &mut D, plan: &Plan, admission: Admission) -> Error {
+    // Asked of every failure, so that one that nobody asks about is not taken for the next.
+    let health = device.take_health();
     let wanting = |action: String, reason: String| {
         Error::DoesNotFit(plan.refuse(Cause::Runtime { action, reason }, admission, Some(device.pool())))
     };
-    match (device.health(), error) {
+    match (health, error) {
         (_, error @ (Error::DoesNotFit(_) | Error::DeviceLost { .. })) => error,
         (Health::Lost, error) => Error::DeviceLost { reason: error.to_string() },
         (_, Error::OutOfMemory { action, reason }) => wanting(action, reason),
-        // Of the enqueue that failed just now: nothing else sets or clears it, so it says nothing of other errors.
         (Health::OutOfMemory, error @ Error::Enqueue(_)) => wanting("out of memory".into(), error.to_string()),
         (Health::OutOfMemory | Health::Sound, error) => error,
     }

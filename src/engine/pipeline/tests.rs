@@ -26,6 +26,8 @@ struct StandIn {
     no_memory_for: Option<&'static str>,
     /// What is free after each load, MiB; the last stays.
     available: Vec<u64>,
+    /// Free by the driver of an integrated GPU, MiB, at each question; the last stays. Empty: no such GPU.
+    device_free: RefCell<Vec<u64>>,
     run: Option<(&'static str, Health)>,
     /// What waiting for a pass ends with.
     finish: Option<Error>,
@@ -62,7 +64,10 @@ impl Device for StandIn {
     fn pool(&self) -> Pool {
         let loads = self.diary.borrow().iter().filter(|entry| entry.starts_with("load")).count();
         let mib = self.available.get(loads).or(self.available.last()).copied().unwrap_or(1 << 20);
-        Pool { available: mib * MIB, ..Pool::default() }
+        let pool = Pool { available: mib * MIB, ..Pool::default() };
+        let mut device_free = self.device_free.borrow_mut();
+        let free = if device_free.len() > 1 { Some(device_free.remove(0)) } else { device_free.first().copied() };
+        Pool { device_free: free.map(|free| free * MIB), integrated: free.is_some(), ..pool }
     }
 
     fn verify(&mut self, stage: &Stage) -> Result<Verified, Error> {
@@ -114,8 +119,8 @@ impl Device for StandIn {
         Some(Box::leak(Box::new(found)))
     }
 
-    fn health(&self) -> Health {
-        self.health
+    fn take_health(&mut self) -> Health {
+        std::mem::take(&mut self.health)
     }
 
     fn last_words(&self) -> Vec<String> {
@@ -186,7 +191,7 @@ impl Device for StandIn {
         Ok(())
     }
 
-    fn replay(&mut self, recording: &mut Infallible) -> Result<(), Error> {
+    fn replay(&mut self, recording: &mut Infallible, _: &mut Self::Workspace) -> Result<(), Error> {
         match *recording {}
     }
 
@@ -277,7 +282,7 @@ fn what_verification_finds_is_told_of_all_stages_and_nothing_is_loaded() {
 #[test]
 fn a_budget_that_the_whole_plan_breaks_is_refused_before_the_first_load() {
     let diary = Diary::default();
-    let admission = Admission { budget: Some(350 * MIB), reserve: 0 };
+    let admission = Admission { budget: Some(350 * MIB), reserve: 0, ..Admission::default() };
     let error = refused(StandIn { diary: Rc::clone(&diary), ..StandIn::default() }, admission);
     assert!(error.does_not_fit(), "{error}");
     assert!(!diary.borrow().iter().any(|entry| entry.starts_with("load")), "{:?}", diary.borrow());
@@ -363,6 +368,27 @@ fn a_run_without_memory_does_not_make_a_later_refusal_one_of_memory() {
 }
 
 #[test]
+fn a_run_without_memory_does_not_make_a_later_failure_of_the_device_one_of_memory() {
+    let mut pipeline = loaded(StandIn { run: Some(("vision", Health::OutOfMemory)), ..StandIn::default() });
+    prepare(&mut pipeline, 3).expect("prepares");
+    assert!(execute(&mut pipeline).expect_err("no memory").does_not_fit());
+    // The next pass is enqueued, and fails on the device for another reason.
+    pipeline.device.run = None;
+    pipeline.device.finish = Some(Error::Device { action: "waiting for the GPU".into(), reason: "busy".into() });
+    let error = execute(&mut pipeline).expect_err("fails on the device");
+    assert!(matches!(error, Error::Enqueue(_)), "{error:?}");
+}
+
+#[test]
+fn a_pass_that_finds_no_memory_on_the_device_is_told_so_with_the_table() {
+    let finish = Some(Error::OutOfMemory { action: "launching a CUDA graph".into(), reason: "error 2".into() });
+    let mut pipeline = loaded(StandIn { finish, ..StandIn::default() });
+    prepare(&mut pipeline, 3).expect("prepares");
+    let error = execute(&mut pipeline).expect_err("no memory");
+    assert!(error.does_not_fit(), "{error:?}");
+}
+
+#[test]
 fn a_loaded_pipeline_frees_the_engine_loaded_last_first() {
     for order in [["vision", "language"], ["language", "vision"]] {
         let diary = Diary::default();
@@ -400,6 +426,24 @@ fn another_instructions_buffers_make_room_for_a_new_one() {
     pipeline.device.buffers = Some(2);
     let error = prepare(&mut pipeline, 5).expect_err("too little for one");
     assert!(error.does_not_fit(), "{error}");
+}
+
+#[test]
+fn where_only_the_page_cache_is_in_the_way_it_is_named_and_the_pool_is_asked_once_more() {
+    let shares = |device_free: &[u64]| StandIn { device_free: device_free.to_vec().into(), ..StandIn::default() };
+    // After the policy's own pages were dropped, the driver counts enough.
+    load_with(shares(&[100, 1000]), None, Admission::default()).map(drop).expect("fits at the second look");
+    let Error::DoesNotFit(refusal) = refused(shares(&[100, 200, 1000]), Admission::default()) else {
+        panic!("refused")
+    };
+    let text = refusal.to_string();
+    assert!(text.contains("200.0 MiB free by the GPU driver's count, without 1048376.0 MiB of page cache"), "{text}");
+    assert!(text.contains("memory.count_available: true") && text.contains("drop_caches"), "{text}");
+    let counted = Admission { count_available: true, ..Admission::default() };
+    load_with(shares(&[100]), None, counted).map(drop).expect("MemAvailable counts");
+    // Where MemAvailable is not enough either, the page cache is no remedy.
+    let short = StandIn { available: vec![300], ..shares(&[100]) };
+    assert!(!refused(short, Admission::default()).to_string().contains("page cache"));
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub fn failure<D: Device>(
 }
 
 /// The report of a pass that failed after it was on the device, or as a recording: which stage it was is not known, so
-/// every stage's tensors are listed. A lost device stays one.
+/// every stage's tensors are listed. A lost device stays one, and want of memory stays that.
 pub fn pass_failure<D: Device>(
     device: &D,
     engines: &[D::Engine],
@@ -67,6 +67,7 @@ pub fn pass_failure<D: Device>(
     };
     match error {
         Error::DeviceLost { reason } => Error::DeviceLost { reason: report(reason).to_string() },
+        Error::OutOfMemory { action, reason } => Error::OutOfMemory { action, reason: report(reason).to_string() },
         error => Error::Enqueue(Box::new(report(error.to_string()))),
     }
 }

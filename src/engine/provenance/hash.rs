@@ -98,6 +98,14 @@ fn files(model: &Path) -> Result<Vec<(String, PathBuf)>, String> {
     Ok(std::iter::once(("model".to_owned(), model.to_owned())).chain(data).collect())
 }
 
+/// The files of a network: the model, then the files of weights that it names.
+///
+/// # Errors
+/// What cannot be read, in words.
+pub fn network_files(model: &Path) -> Result<Vec<PathBuf>, String> {
+    Ok(files(model)?.into_iter().map(|(_, path)| path).collect())
+}
+
 /// SHA-256 of a file's content, hex; read in pieces that leave the page cache behind it, which on unified memory is
 /// what the GPU's next allocation competes with.
 ///

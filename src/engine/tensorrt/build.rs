@@ -82,7 +82,7 @@ fn run(
 ) -> Result<Built, Error> {
     // Asked first: the parser's own words for a missing file are about protobuf.
     std::fs::File::open(onnx).map_err(|source| Error::Io { action: format!("reading {}", onnx.display()), source })?;
-    let watcher = callbacks::Watcher::new(log, progress);
+    let watcher = callbacks::Watcher::new(progress);
     let mut calibration = calibrator.map(callbacks::Calibration::new);
     let mut session = Session::new(library, log, &watcher, options.strongly_typed)?;
     session.parse(onnx)?;

@@ -71,12 +71,13 @@ impl Context {
     /// [`Error::Argument`] for an unknown name.
     pub fn shape(&self, tensor: &str) -> Result<Vec<i64>, Error> {
         let name = find(&self.names, tensor)?;
+        let mark = self.engine.log().mark();
         let (mut rank, mut dims) = (0, [0; sys::MAX_RANK]);
         // SAFETY: a live context, a NUL-terminated name, places for a rank and eight dimensions.
         let status = unsafe {
             sys::vla_trt_context_shape(self.context.as_ptr(), name.as_ptr(), &raw mut rank, dims.as_mut_ptr())
         };
-        check(status, None)?;
+        check(status, Some((self.engine.log(), mark)))?;
         Ok(dims[..usize::try_from(rank).unwrap_or_default()].to_vec())
     }
 
@@ -126,9 +127,10 @@ impl Context {
                 self.activation_bytes
             )));
         }
+        let mark = self.engine.log().mark();
         // SAFETY: a live context; the memory is the caller's promise.
         let status = unsafe { sys::vla_trt_context_set_memory(self.context.as_ptr(), address, bytes) };
-        check(status, None)?;
+        check(status, Some((self.engine.log(), mark)))?;
         self.has_activation = true;
         Ok(())
     }

@@ -11,16 +11,18 @@ use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 
 use super::blocks::DeviceBlock;
 use super::cuda::{Cuda, failed};
+use super::id::Id;
 use super::workspace::{ProgramContext, Workspace};
 use super::{Engine, Library, Log, Runtime, identity};
 use crate::engine::host_copy::HostCopy;
 use crate::engine::memory::{Footprint, Pool};
 use crate::engine::profile::Profile;
 use crate::engine::provenance::{self, DeviceIdentity, Verified};
-use crate::engine::{Device, Error, Health, Launch, Placement, Stage};
+use crate::engine::{Device, Error, Health, Launch, Pass, Placement, Stage};
 use crate::sys::spill::Spilled;
 use crate::tensor::{Dim, HostTensor, TensorSpec};
 
+mod checks;
 mod host_copy;
 
 /// Switches of the device.
@@ -55,16 +57,16 @@ pub struct Tensorrt {
     launch: Launch,
     in_place: bool,
     release_host_copy: bool,
-    /// The stream is being captured.
-    capturing: bool,
-    engines: usize,
-    bounds: usize,
+    /// The workspace whose pass is being captured.
+    capturing: Option<Id>,
+    /// Something was started and not waited for: the host may not touch what the GPU reads or writes.
+    busy: bool,
+    id: Id,
 }
 
 /// A loaded plan.
 pub struct Plan {
-    /// Number among the device's engines.
-    number: usize,
+    id: Id,
     stage: String,
     engine: Engine,
     inputs: Vec<TensorSpec>,
@@ -92,16 +94,20 @@ impl Plan {
     }
 }
 
-/// A plan joined to tensors: their addresses, by the plan's own names.
+/// A plan joined to tensors of one workspace: their addresses, by the plan's own names. It runs on that workspace only.
 pub struct Bound {
-    number: usize,
+    id: Id,
+    workspace: Id,
     /// Index of the context in the workspace.
     context: usize,
     addresses: Vec<(String, u64)>,
 }
 
-/// A pass as a CUDA graph.
-pub struct Recording(CudaGraph);
+/// A pass as a CUDA graph. It is replayed on the workspace that it was captured on only.
+pub struct Recording {
+    graph: CudaGraph,
+    workspace: Id,
+}
 
 // SAFETY: a graph may be used from any thread, by one at a time; `&mut` on every use sees to that.
 unsafe impl Send for Recording {}
@@ -146,9 +152,9 @@ impl Tensorrt {
             launch: options.launch,
             in_place: options.in_place.unwrap_or(integrated),
             release_host_copy: options.release_host_copy,
-            capturing: false,
-            engines: 0,
-            bounds: 0,
+            capturing: None,
+            busy: false,
+            id: Id::new(),
         })
     }
 
@@ -178,13 +184,18 @@ impl Tensorrt {
             true => Error::OutOfMemory { action: format!("loading {}", file.display()), reason: error.to_string() },
             false => Error::Load { stage: stage.to_owned(), file: file.to_owned(), reason: error.to_string() },
         })?;
+        let unsupported = engine.check_locations();
+        unsupported.map_err(|error| Error::Load {
+            stage: stage.to_owned(),
+            file: file.to_owned(),
+            reason: error.to_string(),
+        })?;
         self.largest_activation = self.largest_activation.max(engine.activation_bytes());
-        self.engines += 1;
         let specs = |tensors: &[super::Tensor]| tensors.iter().map(|tensor| tensor.spec.clone()).collect();
         let profiles = engine.inputs().iter().map(|input| input.profile.clone()).collect();
         let (inputs, outputs) = (specs(engine.inputs()), specs(engine.outputs()));
-        let (number, host_copy, spilled) = (self.engines, HostCopy::AsLoaded, None);
-        Ok(Plan { number, stage: stage.to_owned(), engine, inputs, outputs, profiles, host_copy, spilled })
+        let (id, host_copy, spilled) = (Id::new(), HostCopy::AsLoaded, None);
+        Ok(Plan { id, stage: stage.to_owned(), engine, inputs, outputs, profiles, host_copy, spilled })
     }
 
     /// Shapes of the plan's outputs, in its order, when its inputs have these.
@@ -228,7 +239,7 @@ impl Tensorrt {
 
     /// Index in `workspace` of the plan's context, made with the shapes of `inputs` when it is new.
     fn context(&mut self, plan: &Plan, workspace: &mut Workspace, inputs: &[(String, usize)]) -> Result<usize, Error> {
-        if let Some(held) = workspace.contexts.iter().position(|held| held.engine == plan.number) {
+        if let Some(held) = workspace.contexts.iter().position(|held| held.engine == plan.id) {
             return Ok(held);
         }
         let mut context = plan.engine.context(0)?;
@@ -236,21 +247,22 @@ impl Tensorrt {
             context.set_shape(tensor, workspace.dims(*index))?;
         }
         let arena = self.arena()?;
-        // SAFETY: the arena is at least as large as this plan's activations, which `largest_activation` counts; it is
-        // held by the device, which outlives every workspace; plans run one after the other on one stream.
+        // SAFETY: `set_activation` refuses an arena that is too small; the context's owner holds the arena, which is
+        // dropped after it; plans of this device run one after the other on one stream, and `check_workspace` keeps
+        // those of other devices away.
         unsafe { context.set_activation(arena.address(), arena.bytes() as u64) }?;
-        workspace.contexts.push(ProgramContext { engine: plan.number, context, bound: None });
+        workspace.contexts.push(ProgramContext { engine: plan.id, context, bound: None, _arena: arena });
         Ok(workspace.contexts.len() - 1)
     }
 
-    fn capture(&mut self, pass: &mut dyn FnMut(&mut Self) -> Result<(), Error>) -> Result<Recording, Error> {
+    fn capture(&mut self, workspace: &mut Workspace, pass: Pass<'_, Self>) -> Result<Recording, Error> {
         let stream = Arc::clone(self.cuda.stream());
         stream
             .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
             .map_err(failed("beginning to capture the stream"))?;
-        self.capturing = true;
-        let passed = pass(self);
-        self.capturing = false;
+        self.capturing = Some(workspace.id());
+        let passed = pass(self, workspace);
+        self.capturing = None;
         let graph = stream.end_capture(CUgraphInstantiate_flags(0)).map_err(failed("making a CUDA graph"));
         passed?;
         let graph = graph?.ok_or_else(|| Error::Device {
@@ -258,7 +270,7 @@ impl Tensorrt {
             reason: "the driver captured nothing".into(),
         })?;
         graph.upload().map_err(failed("uploading a CUDA graph"))?;
-        Ok(Recording(graph))
+        Ok(Recording { graph, workspace: workspace.id() })
     }
 }
 
@@ -326,8 +338,8 @@ impl Device for Tensorrt {
         Library::headers().major < 10
     }
 
-    fn health(&self) -> Health {
-        self.health
+    fn take_health(&mut self) -> Health {
+        std::mem::take(&mut self.health)
     }
 
     fn last_words(&self) -> Vec<String> {
@@ -338,7 +350,7 @@ impl Device for Tensorrt {
     }
 
     fn workspace(&mut self, tensors: &[Placement], marks: usize) -> Result<Workspace, Error> {
-        Workspace::new(&self.cuda, tensors, marks, self.in_place)
+        Workspace::new(&self.cuda, self.id, tensors, marks, self.in_place)
     }
 
     fn bind(
@@ -348,41 +360,55 @@ impl Device for Tensorrt {
         inputs: &[(String, usize)],
         outputs: &[(String, usize)],
     ) -> Result<Bound, Error> {
+        self.check_workspace(workspace, "binding an engine")?;
         self.cuda.enter()?;
         let context = self.context(plan, workspace, inputs)?;
+        Self::check_places(plan, workspace, context, inputs)?;
+        Self::check_places(plan, workspace, context, outputs)?;
         let both = inputs.iter().chain(outputs);
         let addresses = both.map(|(name, index)| (name.clone(), workspace.address(*index))).collect();
-        self.bounds += 1;
-        Ok(Bound { number: self.bounds, context, addresses })
+        Ok(Bound { id: Id::new(), workspace: workspace.id(), context, addresses })
     }
 
     fn write(&mut self, workspace: &mut Workspace, index: usize, tensor: &HostTensor) -> Result<(), String> {
+        self.wait_if_busy()?;
         workspace.write(&self.cuda, index, tensor)
     }
 
     fn place<'w>(&mut self, workspace: &'w mut Workspace, index: usize) -> Option<&'w mut [f32]> {
+        self.wait_if_busy().ok()?;
         workspace.host_place(index)
     }
 
     fn upload(&mut self, workspace: &mut Workspace) -> Result<(), Error> {
+        self.check_workspace(workspace, "copying the inputs to the device")?;
         self.cuda.enter()?;
+        self.busy = true;
         workspace.upload(&self.cuda)
     }
 
     fn run(&mut self, plan: &mut Plan, bound: &mut Bound, workspace: &mut Workspace) -> Result<(), String> {
+        self.health = Health::Sound;
+        self.check_workspace(workspace, "starting an engine").map_err(|error| error.to_string())?;
+        if bound.workspace != workspace.id() {
+            return Err(format!("engine '{}': it is bound to another workspace", plan.stage));
+        }
         let held = &mut workspace.contexts[bound.context];
-        if held.bound != Some(bound.number) {
+        if held.bound != Some(bound.id) {
             for (tensor, address) in &bound.addresses {
-                // SAFETY: addresses of the workspace's own memory, which lives as long as the context in it; each is
-                // as large as the tensor's shape, which the context was given.
+                // SAFETY: addresses of this workspace's own memory (just checked), which lives as long as the context
+                // in it and is freed after the stream was waited for; `bind` checked that each place is as large as
+                // the tensor's shape in this context, which nothing changes later.
                 unsafe { held.context.set_address(tensor, *address) }.map_err(|error| error.to_string())?;
             }
-            held.bound = Some(bound.number);
+            held.bound = Some(bound.id);
         }
-        // SAFETY: the stream is alive and of the current context; every address was set.
+        self.busy = true;
+        // SAFETY: the stream is alive and of the current context; every address was set. What they point to stays until
+        // the stream is done: dropping a workspace waits for it.
         let enqueued = unsafe { held.context.enqueue(self.cuda.stream().cu_stream().cast()) };
         enqueued.map_err(|error| {
-            if !self.capturing {
+            if self.capturing.is_none() {
                 self.examine(&error);
             }
             format!("engine '{}': {error}", plan.stage)
@@ -394,15 +420,20 @@ impl Device for Tensorrt {
     }
 
     fn mark(&mut self, workspace: &mut Workspace, mark: usize) -> Result<(), Error> {
-        self.cuda.record(workspace.mark(mark), self.capturing)
+        self.check_workspace(workspace, "recording a CUDA event")?;
+        self.cuda.record(workspace.mark(mark), self.capturing.is_some())
     }
 
     fn download(&mut self, workspace: &mut Workspace) -> Result<(), Error> {
+        self.check_workspace(workspace, "copying the result from the device")?;
+        self.busy = true;
         workspace.download(&self.cuda)
     }
 
     fn finish(&mut self) -> Result<(), Error> {
-        self.cuda.wait()
+        self.cuda.wait()?;
+        self.busy = false;
+        Ok(())
     }
 
     fn between(&self, workspace: &Workspace, mark: usize) -> Duration {
@@ -411,6 +442,9 @@ impl Device for Tensorrt {
     }
 
     fn downloaded(&self, workspace: &Workspace, index: usize, tensor: &mut HostTensor) -> Result<(), String> {
+        if self.busy {
+            self.cuda.wait().map_err(|error| error.to_string())?;
+        }
         workspace.downloaded(index, tensor)
     }
 
@@ -418,11 +452,11 @@ impl Device for Tensorrt {
         workspace.read(&self.cuda, index, tensor)
     }
 
-    fn record(&mut self, pass: &mut dyn FnMut(&mut Self) -> Result<(), Error>) -> Result<Option<Recording>, Error> {
+    fn record(&mut self, workspace: &mut Workspace, pass: Pass<'_, Self>) -> Result<Option<Recording>, Error> {
         if self.launch != Launch::Graph {
             return Ok(None);
         }
-        match self.capture(pass) {
+        match self.capture(workspace, pass) {
             Ok(recording) => Ok(Some(recording)),
             Err(error) => {
                 // An engine that cannot be captured still runs, step by step.
@@ -433,7 +467,18 @@ impl Device for Tensorrt {
         }
     }
 
-    fn replay(&mut self, recording: &mut Recording) -> Result<(), Error> {
-        recording.0.launch().map_err(failed("launching a CUDA graph"))
+    fn replay(&mut self, recording: &mut Recording, workspace: &mut Workspace) -> Result<(), Error> {
+        self.health = Health::Sound;
+        self.check_workspace(workspace, "launching a CUDA graph")?;
+        if recording.workspace != workspace.id() {
+            return Err(Error::Device {
+                action: "launching a CUDA graph".to_owned(),
+                reason: "it was captured on another workspace".to_owned(),
+            });
+        }
+        self.busy = true;
+        // The graph holds addresses of the workspace, of the contexts in it and of the arena that those hold: all of it
+        // is there, since the workspace is, and dropping it waits for the stream.
+        recording.graph.launch().map_err(failed("launching a CUDA graph"))
     }
 }

@@ -10,6 +10,9 @@ use super::sys;
 
 /// Lines that are kept.
 const TAIL: usize = 64;
+/// [`Severity::Info`] and [`Severity::Verbose`] as TensorRT numbers them.
+const INFORMATION: i32 = 3;
+const VERBOSE: i32 = 4;
 /// What TensorRT says when a plan was built on another model of GPU. It loads all the same and fails later.
 const OTHER_DEVICE: &str = "across different models of devices";
 
@@ -40,7 +43,8 @@ impl Severity {
     }
 }
 
-/// Receives what TensorRT logs: forwards it to tracing (target `tensorrt`) and keeps the last 64 lines.
+/// Receives what TensorRT logs in this process, and keeps the last 64 lines. TensorRT has one logger a process, so two logs
+/// that live at once get the same lines. Tracing gets every line once (target `tensorrt`).
 #[derive(Clone)]
 pub struct Log(Arc<Owner>);
 
@@ -49,16 +53,46 @@ pub struct Log(Arc<Owner>);
 pub(super) struct Mark(u64);
 
 struct Owner {
-    /// The C++ side. Detached on drop, after which it does not touch `state` any more.
-    logger: *mut sys::Logger,
+    /// The C++ side. Freed first, after which nothing touches `state` any more.
+    _logger: Logger,
     state: Arc<State>,
 }
 
-// SAFETY: the logger may be used from any thread (TensorRT demands that of loggers, the shim locks); it holds a pointer
-// to `State`, which is `Sync` and outlives the detaching in `drop`.
-unsafe impl Send for Owner {}
-// SAFETY: as above; `&Owner` only gives out the pointer for TensorRT to log through.
-unsafe impl Sync for Owner {}
+/// Registered with the C++ side, until it is dropped, for every line that is not verbose.
+pub(super) struct Logger(*mut sys::Logger);
+
+// SAFETY: the pointer is used to free the logger only, which the shim allows from any thread.
+unsafe impl Send for Logger {}
+// SAFETY: as above; `&Logger` gives out nothing.
+unsafe impl Sync for Logger {}
+
+impl Logger {
+    /// `log` gets `user` with each line.
+    ///
+    /// # Safety
+    /// `user` is what `log` takes it for, from any thread, as long as this value lives.
+    pub(super) unsafe fn new(log: sys::LogFn, user: *mut c_void) -> Self {
+        let verbose = tracing::enabled!(target: "tensorrt", tracing::Level::TRACE);
+        let mut logger = std::ptr::null_mut();
+        // SAFETY: `trace_line` takes any line and no `user`; `logger` is a place to write one pointer to; `log` and `user` are
+        // the caller's promise.
+        let made = unsafe {
+            match sys::vla_trt_log_trace(trace_line, if verbose { VERBOSE } else { INFORMATION }) {
+                sys::OK => sys::vla_trt_logger_new(log, user, INFORMATION, &raw mut logger),
+                failed => failed,
+            }
+        };
+        assert_eq!(made, sys::OK, "a logger takes a few bytes, and there was no memory for them");
+        Self(logger)
+    }
+}
+
+impl Drop for Logger {
+    fn drop(&mut self) {
+        // SAFETY: made by `vla_trt_logger_new`, freed once. Waits for a call that is under way.
+        unsafe { sys::vla_trt_logger_free(self.0) };
+    }
+}
 
 #[derive(Default)]
 struct State(Mutex<Lines>);
@@ -78,12 +112,13 @@ impl Default for Log {
 }
 
 impl Log {
-    /// An empty log. Verbose lines are asked of TensorRT only where tracing's level lets them through.
+    /// An empty log. Verbose lines are asked of TensorRT only where tracing's level lets them through now.
     pub fn new() -> Self {
         let state = Arc::new(State::default());
         let user = Arc::as_ptr(&state).cast_mut().cast::<c_void>();
-        let logger = new_logger(on_line, user);
-        Self(Arc::new(Owner { logger, state }))
+        // SAFETY: `on_line` takes a `State`, which is `Sync`; the owner below drops the logger before its `Arc` of it.
+        let logger = unsafe { Logger::new(on_line, user) };
+        Self(Arc::new(Owner { _logger: logger, state }))
     }
 
     /// The last lines, oldest first; verbose ones are not kept.
@@ -117,16 +152,6 @@ impl Log {
             lines.tail.iter().skip(old).filter(problem).map(|(_, text)| text.clone()).collect()
         })
     }
-
-    /// The pointer that TensorRT logs through. It stays valid for the life of the process; lines reach this log as long
-    /// as a clone of it lives.
-    pub(super) fn logger(&self) -> *mut sys::Logger {
-        self.0.logger
-    }
-
-    pub(super) fn record(&self, severity: Severity, text: &str) {
-        self.0.state.record(severity, text);
-    }
 }
 
 impl State {
@@ -135,10 +160,6 @@ impl State {
     }
 
     fn record(&self, severity: Severity, text: &str) {
-        trace(severity, text);
-        if severity == Severity::Verbose {
-            return;
-        }
         self.lines(|lines| {
             if text.contains(OTHER_DEVICE) {
                 lines.other_device = Some(text.to_owned());
@@ -152,28 +173,11 @@ impl State {
     }
 }
 
-impl Drop for Owner {
-    fn drop(&mut self) {
-        // SAFETY: made by `new_logger`, detached once. Waits for a call that is under way; `state` is dropped after it.
-        unsafe { sys::vla_trt_logger_detach(self.logger) };
-    }
-}
-
-/// A logger of the C++ side. `user` must stay valid until the logger is detached; `log` gets null after that.
-pub(super) fn new_logger(log: sys::LogFn, user: *mut c_void) -> *mut sys::Logger {
-    let verbose = tracing::enabled!(target: "tensorrt", tracing::Level::TRACE);
-    let mut logger = std::ptr::null_mut();
-    // SAFETY: `logger` is a place to write one pointer to.
-    let status = unsafe { sys::vla_trt_logger_new(log, user, if verbose { 4 } else { 3 }, &raw mut logger) };
-    assert_eq!(status, sys::OK, "a logger takes a few bytes, and there was no memory for them");
-    logger
-}
-
 /// How TensorRT begins to tell that a tensor got no INT8 scale.
 pub const UNSCALED: &str = "Missing scale and zero-point for tensor";
 
 /// Forwards a line to tracing at its severity.
-pub(super) fn trace(severity: Severity, text: &str) {
+fn trace(severity: Severity, text: &str) {
     match severity {
         // A warning for each of hundreds of tensors that INT8 leaves out anyhow; the build's report counts them.
         Severity::Warning if text.starts_with(UNSCALED) => tracing::info!(target: "tensorrt", "{text}"),
@@ -199,16 +203,15 @@ pub(super) unsafe fn with_line(severity: i32, line: *const c_char, with: impl Fn
 }
 
 unsafe extern "C" fn on_line(user: *mut c_void, severity: i32, line: *const c_char) {
-    let record = |severity, line: &str| {
-        if user.is_null() {
-            trace(severity, line);
-        } else {
-            // SAFETY: `user` is the `State` of a `Log`: valid until it is detached, after which the shim passes null.
-            unsafe { &*user.cast::<State>() }.record(severity, line);
-        }
-    };
+    // SAFETY: `user` is the `State` of a `Log` that has not freed its logger yet.
+    let state = unsafe { &*user.cast::<State>() };
     // SAFETY: TensorRT passes a NUL-terminated string for the duration of the call.
-    unsafe { with_line(severity, line, record) };
+    unsafe { with_line(severity, line, |severity, line| state.record(severity, line)) };
+}
+
+unsafe extern "C" fn trace_line(_user: *mut c_void, severity: i32, line: *const c_char) {
+    // SAFETY: as above.
+    unsafe { with_line(severity, line, trace) };
 }
 
 #[cfg(test)]
@@ -216,11 +219,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tail_keeps_the_last_64_lines_and_no_verbose_one() {
+    fn the_tail_keeps_the_last_64_lines() {
         let log = Log::new();
         for i in 0..70 {
-            log.record(Severity::Info, &format!("line {i}"));
-            log.record(Severity::Verbose, "noise");
+            log.0.state.record(Severity::Info, &format!("line {i}"));
         }
         let tail = log.tail();
         assert_eq!(tail.len(), 64);
@@ -232,8 +234,8 @@ mod tests {
         let log = Log::new();
         let warning = "Using an engine plan file across different models of devices is not recommended and is likely to \
                        affect performance or even cause errors.";
-        log.record(Severity::Warning, warning);
-        (0..100).for_each(|_| log.record(Severity::Info, "more"));
+        log.0.state.record(Severity::Warning, warning);
+        (0..100).for_each(|_| log.0.state.record(Severity::Info, "more"));
         assert_eq!(log.other_device().as_deref(), Some(warning));
         log.clear();
         assert_eq!((log.other_device(), log.tail().len()), (None, 0));
@@ -242,13 +244,13 @@ mod tests {
     #[test]
     fn problems_since_a_mark_are_its_errors_and_warnings_only() {
         let log = Log::new();
-        log.record(Severity::Error, "before");
+        log.0.state.record(Severity::Error, "before");
         let mark = log.mark();
-        log.record(Severity::Info, "information");
-        log.record(Severity::Warning, "warning");
-        log.record(Severity::InternalError, "error");
+        log.0.state.record(Severity::Info, "information");
+        log.0.state.record(Severity::Warning, "warning");
+        log.0.state.record(Severity::InternalError, "error");
         assert_eq!(log.problems_since(mark), ["warning", "error"]);
-        (0..100).for_each(|_| log.record(Severity::Error, "flood"));
+        (0..100).for_each(|_| log.0.state.record(Severity::Error, "flood"));
         assert_eq!(log.problems_since(mark).len(), 64);
         log.clear();
         assert!(log.problems_since(mark).is_empty());

@@ -40,15 +40,15 @@ impl Drop for RuntimeHandle {
 }
 
 impl Runtime {
-    /// A runtime that logs to `log`.
+    /// A runtime whose refusals quote `log`.
     ///
     /// # Errors
     /// [`Error::Refused`] with TensorRT's log lines, for instance without a CUDA device.
     pub fn new(library: &Library, log: &Log) -> Result<Self, Error> {
         let mark = log.mark();
         let mut runtime = ptr::null_mut();
-        // SAFETY: live library and logger (both kept by the handle below), and a place to write one pointer to.
-        let status = unsafe { sys::vla_trt_runtime_new(library.as_ptr(), log.logger(), &raw mut runtime) };
+        // SAFETY: a live library (kept by the handle below), and a place to write one pointer to.
+        let status = unsafe { sys::vla_trt_runtime_new(library.as_ptr(), &raw mut runtime) };
         check(status, Some((log, mark)))?;
         let runtime = not_null(runtime)?;
         Ok(Self(Arc::new(RuntimeHandle { runtime, busy: Mutex::new(()), library: library.clone(), log: log.clone() })))
@@ -136,13 +136,14 @@ pub struct Engine {
 
 impl Engine {
     fn describe(handle: Arc<EngineHandle>) -> Result<Self, Error> {
+        let mark = handle.log().mark();
         let mut info = std::mem::MaybeUninit::<sys::EngineInfo>::uninit();
         let (status, info) = handle.exclusive(|engine| {
             // SAFETY: a live engine, and a place to write the description to.
             let status = unsafe { sys::vla_trt_engine_describe(engine, info.as_mut_ptr()) };
             (status, info)
         });
-        check(status, Some((handle.log(), handle.log().mark())))?;
+        check(status, Some((handle.log(), mark)))?;
         // SAFETY: the shim fills the whole struct before it returns OK.
         let info = unsafe { info.assume_init() };
         let (mut inputs, mut outputs, mut names) = (Vec::new(), Vec::new(), Vec::new());
@@ -203,12 +204,12 @@ impl Engine {
     /// # Errors
     /// [`Error::Argument`] when there is no such profile.
     pub fn profile_activation_bytes(&self, profile: u32) -> Result<u64, Error> {
-        let mut bytes = 0;
+        let (mark, mut bytes) = (self.handle.log().mark(), 0);
         // SAFETY: a live engine, and a place to write the number to.
         let status = self.handle.exclusive(|engine| unsafe {
             sys::vla_trt_engine_profile_activation(engine, raw_profile(profile), &raw mut bytes)
         });
-        check(status, None)?;
+        check(status, Some((self.handle.log(), mark)))?;
         Ok(u64::try_from(bytes).unwrap_or_default())
     }
 
@@ -259,6 +260,30 @@ impl Engine {
         Ok(String::from_utf8_lossy(&taken.0).into_owned())
     }
 
+    /// Whether every input and output lies on the device. A shape input, or a shape output, is read or written by the
+    /// CPU: an address on the device would end the process.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] naming those that do not.
+    pub fn check_locations(&self) -> Result<(), Error> {
+        let on_host: Vec<String> = self
+            .inputs
+            .iter()
+            .chain(&self.outputs)
+            .filter(|tensor| tensor.on_host)
+            .map(|tensor| format!("'{}'", tensor.spec.name))
+            .collect();
+        if on_host.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Unsupported(format!(
+            "{} of the engine lies in host memory, because the network computes shapes from its values; expected inputs \
+             and outputs on the device: export the network with these values as constants, or with a tensor whose \
+             dimensions give the shape, and build again",
+            on_host.join(", ")
+        )))
+    }
+
     /// An execution context on `profile`, without activation memory of its own: [`Context::set_activation`] gives it
     /// some before the first [`Context::enqueue`].
     ///
@@ -285,20 +310,22 @@ fn raw_profile(profile: u32) -> i32 {
 }
 
 fn describe_tensor(handle: &EngineHandle, index: i32) -> Result<Described, Error> {
+    let mark = handle.log().mark();
     let mut raw = std::mem::MaybeUninit::<sys::RawTensor>::uninit();
     // SAFETY: a live engine, and a place to write the description to.
     let status = handle.exclusive(|engine| unsafe { sys::vla_trt_engine_tensor(engine, index, raw.as_mut_ptr()) });
-    check(status, None)?;
+    check(status, Some((handle.log(), mark)))?;
     // SAFETY: the shim fills the whole struct before it returns OK; the name lives as long as the engine.
     unsafe { Described::of(&raw.assume_init()) }
 }
 
 fn profile_of(handle: &EngineHandle, input: &CString, profile: u32) -> Result<Option<Profile>, Error> {
+    let mark = handle.log().mark();
     let mut range = sys::Range::default();
     // SAFETY: a live engine, a NUL-terminated name, and a place to write the range to.
     let status = handle.exclusive(|engine| unsafe {
         sys::vla_trt_engine_profile(engine, input.as_ptr(), raw_profile(profile), &raw mut range)
     });
-    check(status, None)?;
+    check(status, Some((handle.log(), mark)))?;
     tensor::profile_of(&range).map(Some)
 }

@@ -1,6 +1,7 @@
 //! Tensors put on the device for somebody else to read: what a calibration gives the builder.
 
 use super::cuda::Cuda;
+use super::id::Id;
 use super::workspace::Workspace;
 use crate::engine::{Error, Placement};
 use crate::tensor::HostTensor;
@@ -17,7 +18,8 @@ impl Staging {
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::Device`].
     pub fn new(cuda: &Cuda, tensors: &[Placement]) -> Result<Self, Error> {
-        Ok(Self { workspace: Workspace::new(cuda, tensors, 0, false)?, cuda: cuda.clone() })
+        // Of no device: nothing runs on it.
+        Ok(Self { workspace: Workspace::new(cuda, Id::new(), tensors, 0, false)?, cuda: cuda.clone() })
     }
 
     /// Where a tensor lies on the device.

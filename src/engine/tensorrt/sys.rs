@@ -150,9 +150,10 @@ unsafe extern "C" {
     pub fn vla_trt_library_free(library: *mut Library);
 
     pub fn vla_trt_logger_new(log: LogFn, user: *mut c_void, max_severity: i32, out: *mut *mut Logger) -> Status;
-    pub fn vla_trt_logger_detach(logger: *mut Logger);
+    pub fn vla_trt_logger_free(logger: *mut Logger);
+    pub fn vla_trt_log_trace(trace: LogFn, max_severity: i32) -> Status;
 
-    pub fn vla_trt_runtime_new(library: *const Library, logger: *mut Logger, out: *mut *mut Runtime) -> Status;
+    pub fn vla_trt_runtime_new(library: *const Library, out: *mut *mut Runtime) -> Status;
     pub fn vla_trt_runtime_free(runtime: *mut Runtime);
 
     pub fn vla_trt_load_path() -> i32;
@@ -184,12 +185,7 @@ unsafe extern "C" {
     pub fn vla_trt_context_missing(context: *mut Context, names: *mut *const c_char, count: *mut i32) -> Status;
     pub fn vla_trt_context_enqueue(context: *mut Context, stream: *mut c_void) -> Status;
 
-    pub fn vla_trt_build_new(
-        library: *const Library,
-        logger: *mut Logger,
-        strongly_typed: i32,
-        out: *mut *mut Build,
-    ) -> Status;
+    pub fn vla_trt_build_new(library: *const Library, strongly_typed: i32, out: *mut *mut Build) -> Status;
     pub fn vla_trt_build_free(build: *mut Build);
     pub fn vla_trt_build_parse(build: *mut Build, onnx: *const c_char) -> Status;
     pub fn vla_trt_maps_weights() -> i32;

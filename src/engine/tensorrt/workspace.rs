@@ -1,11 +1,14 @@
 //! The tensors of one program: what the host writes lies together and moves in one copy, the rest never leaves the
 //! device.
 
+use std::sync::Arc;
+
 use cudarc::driver::{CudaEvent, result};
 
 use super::Context;
 use super::blocks::{ALIGNMENT, DeviceBlock, PinnedBlock};
 use super::cuda::{Cuda, failed};
+use super::id::Id;
 use crate::engine::{Error, Placement};
 use crate::tensor::{Data, HostTensor};
 
@@ -19,15 +22,29 @@ pub struct Workspace {
     _inner: DeviceBlock,
     fetched: PinnedBlock,
     marks: Vec<CudaEvent>,
+    id: Id,
+    device: Id,
+    cuda: Cuda,
+}
+
+/// Whatever was started on it is waited for: neither a context nor its memory may go before.
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        if let Err(error) = self.cuda.enter().and_then(|()| self.cuda.wait()) {
+            tracing::debug!(%error, "while freeing a program");
+        }
+    }
 }
 
 /// An engine's context in one program: shapes set, addresses those of the bound run that went last.
 pub(super) struct ProgramContext {
-    /// Number of the engine.
-    pub engine: usize,
+    /// The plan that it is of.
+    pub engine: Id,
     pub context: Context,
-    /// Number of the bound run whose addresses it has.
-    pub bound: Option<usize>,
+    /// The bound run whose addresses it has.
+    pub bound: Option<Id>,
+    /// Its activation memory; declared after the context, so dropped after it.
+    pub _arena: Arc<DeviceBlock>,
 }
 
 /// One tensor.
@@ -59,7 +76,7 @@ impl Written {
 
 impl Workspace {
     /// `in_place`: the device reads what the host writes where it is (an integrated GPU).
-    pub fn new(cuda: &Cuda, placements: &[Placement], marks: usize, in_place: bool) -> Result<Self, Error> {
+    pub fn new(cuda: &Cuda, device: Id, placements: &[Placement], marks: usize, in_place: bool) -> Result<Self, Error> {
         let bytes = |placement: &Placement| placement.dims.iter().product::<usize>() * placement.dtype.size();
         let total = |of: &dyn Fn(&Placement) -> bool| {
             placements.iter().filter(|placement| of(placement)).map(|placement| aligned(bytes(placement))).sum()
@@ -89,7 +106,23 @@ impl Workspace {
         });
         let places = places.collect();
         let marks = (0..marks).map(|_| cuda.event()).collect::<Result<_, _>>()?;
-        Ok(Self { contexts: Vec::new(), places, written, _inner: inner, fetched, marks })
+        let (id, cuda) = (Id::new(), cuda.clone());
+        Ok(Self { contexts: Vec::new(), places, written, _inner: inner, fetched, marks, id, device, cuda })
+    }
+
+    /// Its own number.
+    pub fn id(&self) -> Id {
+        self.id
+    }
+
+    /// The device that made it.
+    pub fn device(&self) -> Id {
+        self.device
+    }
+
+    /// Size of a tensor's place.
+    pub fn bytes(&self, index: usize) -> usize {
+        self.places[index].bytes
     }
 
     /// Address of a tensor on the device.

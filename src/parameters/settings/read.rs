@@ -112,6 +112,7 @@ impl Reader<'_> {
         MemorySettings {
             budget_mib,
             reserve_mib: self.count("memory.reserve_mib"),
+            count_available: self.flag("memory.count_available"),
             release_host_copy: self.flag("memory.release_host_copy"),
         }
     }

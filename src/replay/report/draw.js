@@ -111,10 +111,18 @@ function drawJoints(x) {
     for (const c of data.chunks) for (let i = j; i < c.values.length; i += width) all.push(c.values[i]);
     const low = all.reduce((a, b) => Math.min(a, b), Infinity), high = all.reduce((a, b) => Math.max(a, b), -Infinity);
     const pad = Math.max((high - low) * 0.08, 1e-3);
-    const y = all.length ? [low - pad, high + pad] : [0, 1];
+    const unmeasured = state.every((s) => s[1] === null);
+    if (!all.length) {
+      const panel = html("div", el("joints"), undefined, "panel");
+      html("h3", panel, joint);
+      html("p", panel, "nothing to draw: no joint state has this joint, and no chunk came", "note");
+      return;
+    }
+    const y = [low - pad, high + pad];
     // Pose columns: entries of a rotation matrix have no unit.
     const unit = /\.[rm]\d\d$/.test(joint) ? "matrix entry" : "rad or m";
     const c = chart(el("joints"), joint, { width: 620, height: 170, x, y, unit });
+    if (unmeasured && unit !== "matrix entry") html("p", c.panel, "not measured: no joint state has a joint of this name", "note");
     marks(c);
     node("path", { class: "state-line", d: path(state.map(([t, v]) => [c.sx(t), v === null ? null : c.sy(v)])) }, c.svg);
     data.chunks.forEach((chunk, k) => {
@@ -141,7 +149,9 @@ function drawLatency(x) {
   for (const chunk of data.chunks) {
     let base = 0;
     times(chunk).forEach((ms, i) => {
-      node("rect", { x: c.sx(chunk.at) - bar / 2, width: bar, y: c.sy(base + ms), height: Math.max(0, c.sy(base) - c.sy(base + ms)), fill: color(i) }, c.svg);
+      // Not over the axis and its figures.
+      const left = Math.max(c.left, c.sx(chunk.at) - bar / 2);
+      node("rect", { x: left, width: bar, y: c.sy(base + ms), height: Math.max(0, c.sy(base) - c.sy(base + ms)), fill: color(i) }, c.svg);
       base += ms;
     });
   }
@@ -202,12 +212,15 @@ function drawCards() {
     html("b", box, value);
     html("span", box, label);
   };
-  card(String(data.chunks.length), "chunks");
+  card(String(data.chunks.length), data.chunks.length === 1 ? "chunk" : "chunks", !data.chunks.length);
   card(totals.length ? `${quantile(totals, 0.5).toFixed(1)} ms` : "-", "median inference");
   card(totals.length ? `${quantile(totals, 0.99).toFixed(1)} ms` : "-", "p99 inference");
   const oldest = data.chunks.map((c) => Math.max(...c.ages_ms));
   card(oldest.length ? `${quantile(oldest, 1).toFixed(0)} ms` : "-", "oldest input used");
-  card(String(data.events.length), "violations, refusals", data.events.length > 0);
+  const violations = data.events.filter((e) => e.kind === "violation").length;
+  card(String(violations), violations === 1 ? "violation" : "violations", violations > 0);
+  const refusals = data.events.length - violations;
+  card(String(refusals), refusals === 1 ? "refusal" : "refusals", refusals > 0);
   card(String(sum((c) => c.late)), "late rows");
   card(String(sum((c) => c.clamped)), "values clamped");
   card(String(data.unchanged), "cycles unchanged");

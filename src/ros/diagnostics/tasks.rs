@@ -118,6 +118,10 @@ fn engines(snapshot: &Snapshot) -> Status {
         let (made, most) = (snapshot.report.restarts, snapshot.settings.engine.max_restarts);
         status.raise(Severity::Warn, format!("loaded again {made} of at most {most} times: {}", brief(reason)));
     }
+    if let Some(files) = &snapshot.report.changed_on_disk {
+        status.value("changed on disk", files);
+        status.raise(Severity::Warn, format!("the policy on disk differs; ~/reload takes it ({files})"));
+    }
     if let Some(engines) = &snapshot.report.engines {
         status.value("kind", &engines.kind);
         status.value("load time (s)", format_args!("{:.2}", engines.duration.as_secs_f64()));

@@ -1,28 +1,35 @@
 //! Loading the policy, told step by step to diagnostics and the log.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Shared;
 use crate::engine::LoadEvent;
 use crate::engine::memory::mib;
+use crate::parameters::PolicyShape;
+use crate::policy::spec::POLICY_FILE;
 use crate::policy::{PolicySpec, Progress};
 use crate::ros::phase::Phase;
 use crate::ros::report::Engines;
 use crate::session::Session;
 
-/// Loads the policy with the settings in force.
+/// Reads the policy's description anew and loads the policy with the settings in force.
 ///
 /// # Errors
-/// What failed, in the policy's words.
-pub(super) fn load(policy: &PolicySpec, shared: &Shared) -> Result<Session, String> {
+/// What failed, in the policy's words; a description for which the node's parameters were not declared.
+pub(super) fn load(folder: &Path, shape: &PolicyShape, shared: &Shared) -> Result<Session, String> {
     let started = Instant::now();
     shared.phase.set(Phase::Planning);
     let settings = shared.settings.get();
+    let spec = described(folder, shape)?;
     let mut progress = |step: Progress| tell(shared, &step);
-    let session = Session::load(policy.clone(), &settings, &mut progress).map_err(|e| e.to_string())?;
+    let session = Session::load(spec, &settings, &mut progress).map_err(|e| e.to_string())?;
     let policy = session.policy();
     let engines = Engines {
+        policy: policy.spec().name.clone(),
+        fingerprint: policy.spec().fingerprint.clone(),
+        files: policy.files().clone(),
         kind: policy.engine_kind().to_owned(),
         stages: policy.load_reports().to_vec(),
         duration: started.elapsed(),
@@ -31,6 +38,21 @@ pub(super) fn load(policy: &PolicySpec, shared: &Shared) -> Result<Session, Stri
     tracing::info!("policy {} ready: {stages} {} engines in {seconds:.2} s", policy.spec().name, engines.kind);
     shared.report.update(|report| report.engines = Some(Arc::new(engines)));
     Ok(session)
+}
+
+/// The policy as it is on disk now. The parameters were declared for `shape`, which only a new start can change.
+fn described(folder: &Path, shape: &PolicyShape) -> Result<PolicySpec, String> {
+    let spec = PolicySpec::load(folder).map_err(|error| error.to_string())?;
+    let differences = shape.differences(&PolicyShape::load(&spec).map_err(|error| error.to_string())?);
+    if differences.is_empty() {
+        return Ok(spec);
+    }
+    Err(format!(
+        "{} no longer fits the parameters that this node declared at its start: {}; restart the node, or put the former \
+         policy back and call ~/reload",
+        folder.join(POLICY_FILE).display(),
+        differences.join("; ")
+    ))
 }
 
 fn tell(shared: &Shared, step: &Progress) {

@@ -7,6 +7,8 @@ pub enum End {
     Shutdown,
     /// Every call to the device fails until it is made anew.
     DeviceLost(String),
+    /// The policy is to be loaded again from its folder.
+    Reload,
     /// The policy is gone for another reason.
     Failed(String),
 }
@@ -43,6 +45,10 @@ pub fn supervise(room: &mut impl Room) {
         };
         let reason = match end {
             End::Shutdown => return,
+            End::Reload => {
+                restarts = 0;
+                continue;
+            }
             End::DeviceLost(reason) if restarts < room.max_restarts() => {
                 restarts += 1;
                 room.restarting(restarts, &reason);
@@ -131,6 +137,20 @@ mod tests {
     #[test]
     fn a_reload_gives_the_restarts_anew() {
         let diary = run(&[], &[lost(), lost(), lost()], 1, 1);
+        assert_eq!(diary.iter().filter(|entry| entry.starts_with("restart 1")).count(), 2, "{diary:?}");
+    }
+
+    #[test]
+    fn a_reload_of_a_running_policy_loads_again_and_one_that_is_refused_then_leaves_none() {
+        assert_eq!(run(&[], &[End::Reload, End::Reload], 0, 0), ["load", "load", "load"]);
+        let loads = [Ok(()), Err("no such stage")];
+        assert_eq!(
+            run(&loads, &[lost(), End::Reload], 0, 1),
+            ["load", "restart 1: CUDA error 700", "load", "degraded: no such stage"]
+        );
+        assert_eq!(run(&loads, &[End::Reload], 1, 0), ["load", "load", "degraded: no such stage", "load"]);
+        // The restarts of before are forgotten.
+        let diary = run(&[], &[lost(), End::Reload, lost()], 0, 1);
         assert_eq!(diary.iter().filter(|entry| entry.starts_with("restart 1")).count(), 2, "{diary:?}");
     }
 

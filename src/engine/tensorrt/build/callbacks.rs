@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
-use crate::engine::tensorrt::log::{Log, Severity, trace, with_line};
+use crate::engine::tensorrt::log::{Severity, with_line};
 use crate::engine::tensorrt::sys;
 
 /// What happens during a build.
@@ -66,11 +66,8 @@ pub trait Calibrator {
 
 type Progress<'a> = &'a mut (dyn FnMut(BuildProgress<'_>) -> bool + Send);
 
-/// Log and progress of one build.
-pub(super) struct Watcher<'a> {
-    log: &'a Log,
-    progress: Mutex<State<'a>>,
-}
+/// Progress of one build, log lines among it.
+pub(super) struct Watcher<'a>(Mutex<State<'a>>);
 
 struct State<'a> {
     tell: Progress<'a>,
@@ -78,8 +75,8 @@ struct State<'a> {
 }
 
 impl<'a> Watcher<'a> {
-    pub(super) fn new(log: &'a Log, tell: Progress<'a>) -> Self {
-        Self { log, progress: Mutex::new(State { tell, going: true }) }
+    pub(super) fn new(tell: Progress<'a>) -> Self {
+        Self(Mutex::new(State { tell, going: true }))
     }
 
     pub(super) fn user(&self) -> *mut c_void {
@@ -88,7 +85,7 @@ impl<'a> Watcher<'a> {
 
     /// Tells the caller; false once the caller wanted to stop (or panicked).
     fn tell(&self, what: BuildProgress<'_>) -> bool {
-        let mut state = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let going = catch_unwind(AssertUnwindSafe(|| (state.tell)(what))).unwrap_or(false);
         state.going &= going;
         state.going
@@ -96,26 +93,20 @@ impl<'a> Watcher<'a> {
 
     /// Whether the caller wanted to stop. TensorRT 8 cannot: there this is asked between the steps of ours.
     pub(super) fn stopped(&self) -> bool {
-        !self.progress.lock().unwrap_or_else(PoisonError::into_inner).going
+        !self.0.lock().unwrap_or_else(PoisonError::into_inner).going
     }
 }
 
-/// The logger of a build; `user` is a `Watcher`, or null once the build is over.
+/// A line of the log during a build; `user` is its `Watcher`.
 pub(super) unsafe extern "C" fn on_line(user: *mut c_void, severity: i32, line: *const c_char) {
-    let record = |severity, text: &str| {
-        if user.is_null() {
-            trace(severity, text);
-            return;
-        }
-        // SAFETY: the `Watcher` of the build that made this logger; the logger is detached before the `Watcher` goes.
-        let watcher = unsafe { &*user.cast::<Watcher<'_>>() };
-        watcher.log.record(severity, text);
-        if severity != Severity::Verbose {
-            watcher.tell(BuildProgress::Line { severity, text });
-        }
-    };
+    // SAFETY: the `Watcher` of the build that made this logger; the logger is freed before the `Watcher` goes.
+    let watcher = unsafe { &*user.cast::<Watcher<'_>>() };
     // SAFETY: TensorRT passes a NUL-terminated string for the duration of the call.
-    unsafe { with_line(severity, line, record) };
+    unsafe {
+        with_line(severity, line, |severity, text| {
+            watcher.tell(BuildProgress::Line { severity, text });
+        });
+    }
 }
 
 pub(super) unsafe extern "C" fn on_progress(

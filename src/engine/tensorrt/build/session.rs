@@ -13,7 +13,7 @@ use super::weights::MappedWeights;
 use crate::engine::profile::Profile;
 use crate::engine::tensorrt::library::{c_path, not_null};
 use crate::engine::tensorrt::load::{Taken, take};
-use crate::engine::tensorrt::log::{Log, new_logger};
+use crate::engine::tensorrt::log::{Log, Logger};
 use crate::engine::tensorrt::result::{Error, ParseError, check, text};
 use crate::engine::tensorrt::tensor::Described;
 use crate::engine::tensorrt::tensor::range_of;
@@ -32,16 +32,6 @@ pub(super) struct Session<'a> {
     _callbacks: PhantomData<&'a ()>,
 }
 
-/// Detached when the C++ objects that log through it are gone.
-struct Logger(*mut sys::Logger);
-
-impl Drop for Logger {
-    fn drop(&mut self) {
-        // SAFETY: made by `new_logger`, detached once.
-        unsafe { sys::vla_trt_logger_detach(self.0) };
-    }
-}
-
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         // SAFETY: made by `vla_trt_build_new`, freed once; logger and library are fields, dropped after this.
@@ -57,11 +47,11 @@ impl<'a> Session<'a> {
         strongly_typed: bool,
     ) -> Result<Self, Error> {
         let mark = log.mark();
-        let logger = Logger(new_logger(on_line, watcher.user()));
+        // SAFETY: `on_line` takes a `Watcher`, which is `Sync` and outlives this value (`'a`), and so the logger in it.
+        let logger = unsafe { Logger::new(on_line, watcher.user()) };
         let mut build = ptr::null_mut();
-        // SAFETY: live library and logger, and a place to write one pointer to.
-        let status =
-            unsafe { sys::vla_trt_build_new(library.as_ptr(), logger.0, i32::from(strongly_typed), &raw mut build) };
+        // SAFETY: a live library, and a place to write one pointer to.
+        let status = unsafe { sys::vla_trt_build_new(library.as_ptr(), i32::from(strongly_typed), &raw mut build) };
         check(status, Some((log, mark)))?;
         let build = not_null(build)?;
         Ok(Self {

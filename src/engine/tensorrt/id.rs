@@ -1,0 +1,15 @@
+//! Numbers by which the engine kind recognises what belongs together.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Tells devices, plans, workspaces and bound engines of this process apart: no two are ever the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Id(u64);
+
+impl Id {
+    /// The next one.
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}

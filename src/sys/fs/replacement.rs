@@ -1,0 +1,209 @@
+//! One file, written beside its target and put at its name when it is whole.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, XattrFlags};
+use rustix::io::Errno;
+
+use super::target::{Target, kind};
+use super::{Error, LEAST_SPACE, clear_stale, free_space, require_space, temporary};
+
+/// Access rights beyond the nine bits, where there are any.
+const ACL: &str = "system.posix_acl_access";
+
+/// The next content of a file, under a temporary name until [`commit`](Self::commit); dropped before, it is gone.
+#[derive(Debug)]
+pub struct Replacement {
+    given: PathBuf,
+    folder: PathBuf,
+    target: PathBuf,
+    temporary: PathBuf,
+    file: File,
+    committed: bool,
+}
+
+impl Replacement {
+    /// Begins the next content of `path`. A symlink is followed, and stays; permissions and owner of a file that is there
+    /// are taken over, as far as this user may give a file away. What killed processes left in the folder goes.
+    ///
+    /// # Errors
+    /// Those of [`Target::of`]; [`Error::Unwritable`] when no file can be made there; [`Error::Space`] and
+    /// [`Error::Quota`] when not even 256 KiB can be written.
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        Self::create_for(path, 0)
+    }
+
+    /// As [`create`](Self::create), for a file that takes `bytes`.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), and [`Error::Space`] when the disk has less.
+    pub fn create_for(path: &Path, bytes: u64) -> Result<Self, Error> {
+        let target = Target::of(path)?;
+        clear_stale(target.folder());
+        let mode = if target.existing().is_some() { 0o600 } else { 0o666 };
+        let made = temporary::create(target.folder(), target.path().file_name().unwrap_or_default(), |temporary| {
+            File::options().read(true).write(true).create_new(true).mode(mode).open(temporary)
+        });
+        let (temporary, file) = made.map_err(|source| match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => no_room(&target, LEAST_SPACE, source),
+            _ => Error::Unwritable { folder: target.folder().to_owned(), path: path.to_owned(), source },
+        })?;
+        let new = Self {
+            given: path.to_owned(),
+            folder: target.folder().to_owned(),
+            target: target.path().to_owned(),
+            temporary,
+            file,
+            committed: false,
+        };
+        if let Some(there) = target.existing() {
+            new.take_over(there)?;
+        }
+        new.reserve(&target, bytes)?;
+        Ok(new)
+    }
+
+    /// Whether there is room: asked where much is needed, tried where little is, which also finds quotas and limits.
+    fn reserve(&self, target: &Target, bytes: u64) -> Result<(), Error> {
+        require_space(&self.given, &self.folder, bytes)?;
+        let tried = if bytes == 0 { LEAST_SPACE } else { bytes.min(LEAST_SPACE) };
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, tried) {
+            Ok(()) => self.file.set_len(0).map_err(Error::io("write", &self.given)),
+            Err(full @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(no_room(target, tried, full.into())),
+            // Not every file system can be asked.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Gives the new file the owner and the permissions of the one that is there.
+    fn take_over(&self, there: &Metadata) -> Result<(), Error> {
+        let own = self.file.metadata().map_err(Error::io("look at", &self.temporary))?;
+        let (owner, group) = (there.uid() != own.uid(), there.gid() != own.gid());
+        let given = |owner, group| std::os::unix::fs::fchown(&self.file, owner, group);
+        if owner && given(Some(there.uid()), None).is_err() {
+            tracing::warn!(
+                "{}: it belongs to user {}, and only root can keep that; the new file belongs to user {}",
+                self.given.display(),
+                there.uid(),
+                own.uid()
+            );
+        }
+        if group && let Err(error) = given(None, Some(there.gid())) {
+            tracing::warn!("{}: its group {} is not kept: {error}", self.given.display(), there.gid());
+        }
+        let permissions = fs::Permissions::from_mode(there.mode() & 0o777);
+        self.file.set_permissions(permissions).map_err(Error::io("set the permissions of", &self.temporary))?;
+        let mut list = vec![0; 4096];
+        if let Ok(length) = rustix::fs::getxattr(&self.target, ACL, list.as_mut_slice()) {
+            list.truncate(length);
+            if let Err(error) = rustix::fs::fsetxattr(&self.file, ACL, &list, XattrFlags::empty()) {
+                tracing::warn!("{}: its access control list is not kept: {error}", self.given.display());
+            }
+        }
+        Ok(())
+    }
+
+    /// The file that will have this content.
+    pub fn path(&self) -> &Path {
+        &self.target
+    }
+
+    /// Brings the content to the disk and puts it at its name.
+    ///
+    /// # Errors
+    /// [`Error::NoFile`] when something else took the name meanwhile, [`Error::Io`]; what was at the name is then still
+    /// there.
+    pub fn commit(mut self) -> Result<(), Error> {
+        self.file.sync_all().map_err(Error::io("write", &self.given))?;
+        refuse_other(&self.given, &self.target)?;
+        fs::rename(&self.temporary, &self.target).map_err(Error::io("put in place", &self.given))?;
+        self.committed = true;
+        sync_folder(&self.folder);
+        Ok(())
+    }
+}
+
+impl Write for Replacement {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Seek for Replacement {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        if self.committed {
+            return;
+        }
+        if let Err(error) = fs::remove_file(&self.temporary) {
+            tracing::warn!("{} could not be removed: {error}", self.temporary.display());
+        }
+    }
+}
+
+/// Replaces the content of `path` by `bytes`, whole or not at all.
+///
+/// # Errors
+/// As [`Replacement::create_for`] and [`Replacement::commit`].
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut file = Replacement::create_for(path, bytes.len() as u64)?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
+    file.commit()
+}
+
+/// Moves a whole file to `path`, as [`replace`] would write it there: a symlink stays, and what is no plain file is refused.
+///
+/// # Errors
+/// Those of [`Target::of`] and [`Error::Io`]; for another disk those of [`Replacement`].
+pub fn move_to(from: &Path, path: &Path) -> Result<(), Error> {
+    let target = Target::of(path)?;
+    File::open(from).and_then(|file| file.sync_all()).map_err(Error::io("write", from))?;
+    match fs::rename(from, target.path()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+            let mut source = File::open(from).map_err(Error::io("read", from))?;
+            let size = source.metadata().map_err(Error::io("read", from))?.len();
+            let mut file = Replacement::create_for(path, size)?;
+            io::copy(&mut source, &mut file).map_err(Error::io("write", path))?;
+            file.commit()?;
+            return fs::remove_file(from).map_err(Error::io("remove", from));
+        }
+        Err(error) => return Err(Error::io("put in place", path)(error)),
+    }
+    sync_folder(target.folder());
+    Ok(())
+}
+
+fn refuse_other(given: &Path, target: &Path) -> Result<(), Error> {
+    match fs::symlink_metadata(target) {
+        Ok(there) if !there.is_file() => Err(Error::NoFile { path: given.to_owned(), found: kind(&there) }),
+        _ => Ok(()),
+    }
+}
+
+/// The new name itself. A folder that cannot be synced (some network mounts) keeps the file.
+fn sync_folder(folder: &Path) {
+    if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+        tracing::debug!(%error, folder = %folder.display(), "sync");
+    }
+}
+
+fn no_room(target: &Target, needed: u64, source: io::Error) -> Error {
+    let (path, folder) = (target.given().to_owned(), target.folder().to_owned());
+    match free_space(&folder) {
+        Ok(free) if free < needed => Error::Space { path, folder, needed, free },
+        _ => Error::Quota { path, folder, needed, source },
+    }
+}
