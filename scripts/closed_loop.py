@@ -78,21 +78,16 @@ def episodes(options, parameters):
 def faults(options, parameters):
     """The table of faults."""
     from sim import trials
-    from sim.loop import FIRST_SEED, Loop
+    from sim.faults import FAULTS
+    from sim.loop import FIRST_SEED
 
-    names = list(trials.FAULTS) if options.faults else options.fault
-    for unknown in set(names) - set(trials.FAULTS):
-        raise SystemExit(f"--fault: expected one of {', '.join(trials.FAULTS)}; found {unknown}")
+    names = list(FAULTS) if options.faults else options.fault
+    for unknown in set(names) - set(FAULTS):
+        raise SystemExit(f"--fault: expected one of {', '.join(FAULTS)}; found {unknown}")
     print(trials.Outcome.HEADER, flush=True)
-    for sim_time in (False, True):
-        chosen = [name for name in names if (name in trials.NEEDS_SIM_TIME) == sim_time]
-        if not chosen:
-            continue
-        mode, latency = (options.mode or ["blend"])[0], (options.latency_ms or [0.0])[0]
-        with Loop(options.node, options.policy, mode, latency, parameters, sim_time=sim_time) as loop:
-            for index, name in enumerate(chosen):
-                print(trials.trial(loop, name, FIRST_SEED + index).line(), flush=True)
-                trials.after(loop)
+    mode, latency = (options.mode or ["blend"])[0], (options.latency_ms or [0.0])[0]
+    for outcome in trials.run(names, FIRST_SEED, options.node, options.policy, mode, latency, parameters):
+        print(outcome.line(), flush=True)
 
 
 def check(options):

@@ -5,12 +5,14 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import rclpy
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import Log
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
@@ -42,7 +44,10 @@ def unused_domain():
 
 
 class Node:
-    """The process `vla_trt_node`, with a log."""
+    """The process `vla_trt_node`, with a log.
+
+    The log is copied from a pipe of one page. `read_log` cleared: nobody reads the pipe any more, and it is full after a few lines.
+    """
 
     def __init__(self, executable, policy, parameters, log, config=CONFIG):
         command = [str(executable), "--ros-args", "--params-file", str(config), "-p", f"policy:={policy}"]
@@ -50,8 +55,17 @@ class Node:
             command += ["-p", f"{name}:={value}"]
         self.log = pathlib.Path(log)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.log, "ab") as out:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        self.read_log = threading.Event()
+        self.read_log.set()
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                        pipesize=4096)
+        self._copier = threading.Thread(target=self._copy, daemon=True)
+        self._copier.start()
+
+    def _copy(self):
+        with open(self.log, "ab", buffering=0) as out:
+            while self.read_log.wait() and (text := os.read(self.process.stdout.fileno(), 4096)):
+                out.write(text)
 
     def kill(self):
         """kill -9."""
@@ -60,6 +74,7 @@ class Node:
 
     def end(self):
         """SIGINT, then whatever is needed."""
+        self.read_log.set()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
@@ -82,8 +97,8 @@ class Loop:
     """Robot, node and ears, for one setting."""
 
     def __init__(self, executable, policy, mode="blend", latency_ms=0.0, parameters=None, sim_time=False,
-                 log=ROOT / "out" / "closed_loop" / "node.log", compressed=False):
-        self.mode, self.latency_ms = mode, latency_ms
+                 log=ROOT / "out" / "closed_loop" / "node.log", compressed=False, config=CONFIG):
+        self.mode, self.latency_ms, self.policy = mode, latency_ms, pathlib.Path(policy)
         self.parameters = dict(parameters or {})
         # What the inputs may be late by comes on top of what the configuration allows.
         self.parameters.setdefault("inputs.cameras.front.max_age_ms", 350.0 + latency_ms)
@@ -91,7 +106,7 @@ class Loop:
         self.parameters.setdefault("use_sim_time", str(sim_time).lower())
         self.parameters.setdefault("handover.mode", mode)
         self.limits = yaml.safe_load(CONFIG.read_text())["/**"]["ros__parameters"].get("limits", {})
-        self.arguments = (executable, policy, self.parameters, log)
+        self.arguments = (executable, policy, self.parameters, log, config)
         # A domain of its own, on this host only, for the robot here and for the node.
         os.environ["ROS_DOMAIN_ID"] = str(unused_domain())
         os.environ["ROS_LOCALHOST_ONLY" if os.environ.get("ROS_DISTRO") == "humble" else "ROS_AUTOMATIC_DISCOVERY_RANGE"] = \
@@ -99,11 +114,12 @@ class Loop:
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=int(os.environ["ROS_DOMAIN_ID"]))
         self.robot = Robot(FIRST_SEED, latency_ms * 1e-3, compressed, sim_time, self.context, record=True)
-        self.chunks, self.statuses = [], {}
+        self.chunks, self.statuses, self.warnings = [], {}, []
         node = self.robot.node
         node.create_subscription(ActionChunk, "/vla_trt/action_chunk", self._on_chunk, 50)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
-        self._resume = node.create_client(Trigger, "/vla_trt/resume")
+        node.create_subscription(Log, "/rosout", self._on_log, 1000)
+        self._triggers = {name: node.create_client(Trigger, f"/vla_trt/{name}") for name in ("infer_once", "resume", "stop")}
         self._set = node.create_client(SetParameters, "/vla_trt/set_parameters")
         self.node = None
 
@@ -142,6 +158,10 @@ class Loop:
             if prefix.endswith("vla_trt"):
                 self.statuses[name] = {pair.key: pair.value for pair in status.values} | {"": status.message}
 
+    def _on_log(self, log):
+        if log.name == "vla_trt" and log.level >= 30:  # WARN
+            self.warnings.append((self.robot.scene.time, log.msg))
+
     def phase(self):
         """The node's own word for how it is."""
         return self.statuses.get("inference", {}).get("phase", "")
@@ -156,14 +176,19 @@ class Loop:
             time.sleep(0.001)
         return answer.result() if answer.done() else None
 
+    def trigger(self, name):
+        """Calls ~/infer_once, ~/resume or ~/stop; its answer, or None within 5 s."""
+        return self._call(self._triggers[name], Trigger.Request())
+
     def resume(self):
         """~/resume; whether the node was stopped and goes on."""
-        answer = self._call(self._resume, Trigger.Request())
-        return answer is not None and answer.message.startswith("resumed")
+        answer = self.trigger("resume")
+        return answer is not None and answer.success and answer.message.startswith("resumed")
 
     def set(self, name, value):
-        """Sets a parameter of the node."""
-        self._call(self._set, SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()]))
+        """Sets a parameter of the node; whether it answered."""
+        answer = self._call(self._set, SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()]))
+        return answer is not None
 
     def begin(self, seed, instruction=task.REACH):
         """A new episode; returns the scene's time at which it begins.

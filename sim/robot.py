@@ -27,14 +27,14 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_msgs.msg import String
+from std_msgs.msg import Bool, String
 from trajectory_msgs.msg import JointTrajectory
 
 from .controller import JointController
 from .scene import STEP_S, VIEW, Scene
 from .task import CAMERA, JOINTS, RIGHT_ARM
 
-JOINTS_HZ, CAMERA_HZ, CLOCK_HZ = 100, 10, 250
+JOINTS_HZ, CAMERA_HZ, CLOCK_HZ, ENABLE_HZ = 100, 10, 250, 20
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -48,6 +48,8 @@ class Faults:
     joints_dropped: bool = False  #: the joint states say nothing
     loss: float = 0.0  #: share of messages that are lost, in and out
     stamp_offset_s: float = 0.0  #: stamps and /clock are ahead by this
+    blocked: bool = False  #: the right arm is held fast: no joint of it moves, whatever the servos do
+    disabled: bool = False  #: the dead-man switch on `enable` is let go of: it says false
 
 
 class Robot:
@@ -64,8 +66,11 @@ class Robot:
         self.frames = None  #: a list to which (time, picture) are appended, for animations
         self.frame_size, self.frame_hz = (320, 240), 12
         self._random = random.Random(seed)
+        self._noise = np.random.default_rng(seed)
         self._inbox = collections.deque()
         self._outbox = collections.deque()
+        self.led_until = -np.inf  #: when a hand last let go of the arm, s
+        self._guided = None  #: (begin, end, from, to): the arm is led by hand, its servos give way
         self._reset = threading.Event()
         self._stop = threading.Event()
         self._ready = threading.Event()
@@ -88,6 +93,7 @@ class Robot:
         self._clock = create(Clock, "/clock", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)) \
             if self.sim_time else None
         self._instruction = create(String, "instruction", LATCHED)
+        self._enable = create(Bool, "enable", qos_profile_sensor_data)
         listen = self.node.create_subscription
         listen(JointTrajectory, "/vla_trt/joint_trajectory", self._hear, 10)
         listen(JointState, "/vla_trt/joint_command", self._hear, 50)
@@ -103,6 +109,15 @@ class Robot:
         self.seed = seed
         self._reset.set()
         while self._reset.is_set():
+            if self.error is not None:
+                raise self.error
+            time.sleep(0.005)
+
+    def lead(self, to, seconds=0.5):
+        """Leads the right arm by hand to these joint positions, rad; returns when it is there. Commands are not heard meanwhile."""
+        now = self.scene.time
+        self._guided = (now, now + seconds, None, np.asarray(to, dtype=float))
+        while self._guided is not None:
             if self.error is not None:
                 raise self.error
             time.sleep(0.005)
@@ -187,8 +202,14 @@ class Robot:
             message = self._inbox.popleft()
             if not self.deaf and self._seconds(message.header.stamp) >= self._since:
                 self._obey(message, now)
+        if self._guided is not None:
+            self._follow_hand(now)
         scene.command(self.controller.sample(now))
         scene.step()
+        if self.faults.blocked:
+            scene.hold(self._blocked_at)
+        else:
+            self._blocked_at = scene.pose()
         reached = scene.reached()
         now = scene.time
         if self.sim_time:
@@ -199,6 +220,8 @@ class Robot:
             self._queue(now, self._joint_state)
         if tick % round(1 / (CAMERA_HZ * STEP_S)) == 0:
             self._queue(now, self._image)
+        if tick % round(1 / (ENABLE_HZ * STEP_S)) == 0:
+            self._enable.publish(Bool(data=not self.faults.disabled))
         if self._clock is not None and tick % round(1 / (CLOCK_HZ * STEP_S)) == 0:
             self._clock.publish(Clock(clock=self._stamp(now)))
         if self.frames is not None and tick % round(1 / (self.frame_hz * STEP_S)) == 0:
@@ -206,6 +229,20 @@ class Robot:
         while self._outbox and self._outbox[0][0] <= now:
             _, publisher, message = self._outbox.popleft()
             publisher.publish(message)
+
+    def _follow_hand(self, now):
+        """The set points go where the hand leads the arm; then the servos hold it there."""
+        begin, end, start, to = self._guided
+        right = [JOINTS.index(name) for name in RIGHT_ARM]
+        if start is None:
+            start = self.scene.positions()[right]
+            self._guided = (begin, end, start, to)
+        share = min((now - begin) / (end - begin), 1.0)
+        points = self.controller.set_points.copy()
+        points[right] = start + (to - start) * share
+        self.controller.reset(points)
+        if now > end + 0.2:  # the servos are where they were led
+            self._guided, self.led_until = None, now
 
     def _stamp(self, seconds):
         nanos = self.base_ns + round((seconds + self.faults.stamp_offset_s) * 1e9)
@@ -243,6 +280,8 @@ class Robot:
 
     def _picture(self):
         pixels = self.scene.image()
+        # A sensor is never silent: without this the picture of an arm at rest repeats bit by bit, as a stuck driver's does.
+        pixels[:, ::7] ^= self._noise.integers(0, 2, pixels[:, ::7].shape, dtype=np.uint8)
         height, width, _ = pixels.shape
         if not self.compressed:
             message = Image(height=height, width=width, encoding="rgb8", step=3 * width)

@@ -162,6 +162,15 @@ class Scene:
         """One physics step of STEP_S."""
         mujoco.mj_step(self.model, self.data)
 
+    def pose(self):
+        """Where the joints of the right arm are, for `hold`."""
+        return self.data.qpos[self._at[7:13]].copy()
+
+    def hold(self, pose):
+        """Puts the right arm back to `pose`, at rest: somebody holds it fast."""
+        self.data.qpos[self._at[7:13]] = pose
+        self.data.qvel[self._moves[7:13]] = 0.0
+
     # Measure
 
     def cube(self):

@@ -1,17 +1,24 @@
-"""Trials of what goes wrong in mid-motion: what is broken, when the arm stops, and what it does afterwards."""
+"""Trials of what goes wrong: what is broken, when the node notices, when the arm stops, and what it does afterwards."""
 
+import contextlib
 import dataclasses
+import pathlib
+import shutil
+import tempfile
 import time
 
 import numpy as np
+import yaml
 
 from . import task
-from .measure import REST, Trace
+from .faults import FAULTS, IN_MOTION
+from .loop import CONFIG, Loop
+from .measure import Trace
 
 #: The fault comes once the arm moves this fast, rad/s, and has moved for this long, s.
 MOVING, MOVED_FOR_S = 0.3, 0.4
-#: Seconds that are watched after a fault; a node takes a few to start and to be heard.
-WATCHED_S, RESTART_S = 4.0, 8.0
+#: Seconds that are watched after a fault.
+WATCHED_S = 4.0
 
 
 @dataclasses.dataclass
@@ -19,38 +26,98 @@ class Outcome:
     """What a fault led to."""
 
     fault: str
+    seen_s: float | None  #: from the fault until the node's first warning or error about the motion; None: none came
     stopped_s: float | None  #: from the fault until the arm rests for good; None: it still moved at the end
     moved_rad: float  #: furthest that a joint went after the fault
+    speed: float  #: fastest set point after the fault, rad/s
+    acceleration: float  #: hardest set point after the fault, rad/s^2
     phase: str  #: the node's word at the end
     note: str = ""
 
-    HEADER = "| fault | arm at rest after s | moved on by rad | the node | then |\n|---|---|---|---|---|"
+    HEADER = ("| fault | seen after s | at rest after s | moved on by rad | set points rad/s, rad/s² | the node | then |\n"
+              "|---|---|---|---|---|---|---|")
 
     def line(self):
         """One row of the table in docs/closed_loop.md."""
         stopped = "moves on" if self.stopped_s is None else f"{self.stopped_s:.2f}"
-        return f"| {self.fault} | {stopped} | {self.moved_rad:.3f} | {self.phase or 'gone'} | {self.note} |"
+        seen = "" if self.seen_s is None else f"{self.seen_s:.2f}"
+        return (f"| {self.fault} | {seen} | {stopped} | {self.moved_rad:.3f} | {self.speed:.2f}, {self.acceleration:.1f} | "
+                f"{self.phase or 'gone'} | {self.note} |")
 
 
-def _set(**faults):
-    return lambda loop: [setattr(loop.robot.faults, name, value) for name, value in faults.items()]
+def run(names, first_seed, executable, policy, mode="blend", latency_ms=0.0, parameters=None, log=None):
+    """Tries these faults one after the other, each in an episode; gives their outcomes as they come.
+
+    Faults that need nothing of their own share a robot and a node; the others get both for themselves.
+    """
+    seeds = {name: first_seed + index for index, name in enumerate(names)}
+    options = {} if log is None else {"log": log}
+    for sim_time in (False, True):
+        shared = [name for name in names if not FAULTS[name].is_alone and FAULTS[name].sim_time == sim_time]
+        if shared:
+            with Loop(executable, policy, mode, latency_ms, parameters, sim_time=sim_time, **options) as loop:
+                for name in shared:
+                    yield trial(loop, name, seeds[name])
+                    after(loop)
+    for name in (name for name in names if FAULTS[name].is_alone):
+        with alone(name, executable, policy, mode, latency_ms, parameters, **options) as loop:
+            yield trial(loop, name, seeds[name])
 
 
-#: What breaks, by name. `stop`: whether the arm has to stop for it.
-FAULTS = {
-    "camera frozen": (_set(camera_frozen=True), True),
-    "camera stuck": (_set(camera_stuck=True), False),
-    "camera dropped": (_set(camera_dropped=True), True),
-    "joint states stop": (_set(joints_dropped=True), True),
-    "instruction changed": (lambda loop: loop.robot.instruct(task.HOME), False),
-    "node killed": (lambda loop: loop.node.kill(), True),
-    "node restarted": (lambda loop: (loop.node.kill(), loop.start_node(wait=False)), False),
-    "clock jumps ahead": (_set(stamp_offset_s=5.0), False),
-    "clock jumps back": (_set(stamp_offset_s=-5.0), False),
-    "30 % of messages lost": (_set(loss=0.3), False),
-}
-#: Faults that need simulated time, since the system's clock is not ours to move.
-NEEDS_SIM_TIME = ("clock jumps ahead", "clock jumps back")
+@contextlib.contextmanager
+def alone(name, executable, policy, mode="blend", latency_ms=0.0, parameters=None, **options):
+    """A loop with the parameters, limits and policy folder that a fault needs."""
+    fault = FAULTS[name]
+    with tempfile.TemporaryDirectory(prefix="vla_trt_trial.") as folder:
+        config = CONFIG
+        if not fault.limits:
+            document = yaml.safe_load(CONFIG.read_text())
+            del document["/**"]["ros__parameters"]["limits"]
+            config = pathlib.Path(folder) / "without_limits.yaml"
+            config.write_text(yaml.safe_dump(document))
+        if fault.policy_copy:
+            policy = shutil.copytree(policy, pathlib.Path(folder) / "policy")
+        own = {key: value(folder) if callable(value) else value for key, value in fault.parameters.items()}
+        loop = Loop(executable, policy, mode, latency_ms, {**(parameters or {}), **own}, config=config, **options)
+        try:
+            # A node that refuses its limits never gets ready.
+            loop.start_node(wait=fault.limits)
+            yield loop
+        finally:
+            loop.close()
+
+
+def trial(loop, name, seed):
+    """One fault in one episode."""
+    fault = FAULTS[name]
+    loop.robot.faults.__init__()
+    begin = loop.begin(seed)
+    since = in_motion(loop) if fault.when == IN_MOTION else begin
+    if since is None:
+        return Outcome(name, None, None, float("nan"), 0.0, 0.0, loop.phase(), "the arm did not get under way")
+    warned = len(loop.warnings)
+    fault.inject(loop)
+    loop.wait(lambda: False, fault.watched_s or WATCHED_S)
+    trace = loop.trace(begin)
+    after = trace.times >= since
+    moved = float(np.abs(trace.positions[after] - trace.positions[after][0]).max())
+    running = loop.node.process.poll() is None
+    seen = next((at - since for at, text in loop.warnings[warned:] if fault.is_seen(text)), None)
+    outcome = Outcome(name, seen, trace.stopped_after(since), moved, 0.0, 0.0, loop.phase() if running else "gone")
+    outcome.note = fault.after(loop, Moment(begin, since, trace))
+    # What follows the fault is part of it: no set point may be beyond the limits on the way back either.
+    led = loop.robot.led_until
+    outcome.speed, outcome.acceleration = loop.trace(max(since, led)).fastest()
+    return outcome
+
+
+@dataclasses.dataclass
+class Moment:
+    """When an episode began, when its fault came, and what was recorded up to the end of the watch."""
+
+    begin: float
+    since: float
+    trace: Trace
 
 
 def in_motion(loop):
@@ -65,62 +132,10 @@ def in_motion(loop):
     return loop.robot.scene.time if loop.wait(moving, task.EPISODE_S) else None
 
 
-def trial(loop, name, seed):
-    """One fault in one episode."""
-    inject, must_stop = FAULTS[name]
-    loop.robot.faults.__init__()
-    begin = loop.begin(seed)
-    since = in_motion(loop)
-    if since is None:
-        return Outcome(name, None, float("nan"), loop.phase(), "the arm did not get under way")
-    inject(loop)
-    loop.wait(lambda: False, RESTART_S if name == "node restarted" else WATCHED_S)
-    trace = loop.trace(begin)
-    after = trace.times >= since
-    start = trace.positions[after][0]
-    moved = float(np.abs(trace.positions[after] - start).max())
-    running = loop.node.process.poll() is None
-    outcome = Outcome(name, trace.stopped_after(since), moved, loop.phase() if running else "gone")
-    if must_stop:
-        outcome.note = _recovery(loop)
-    elif name == "instruction changed":
-        outcome.note = _home(trace, since)
-    else:
-        outcome.note = _task(trace, since)
-    return outcome
-
-
-def _home(trace, since):
-    """When the arm turned back, and how near to its start it got."""
-    away = np.abs(trace.positions - task.START).max(axis=1)
-    after = trace.times >= since
-    furthest = trace.times[after][away[after].argmax()]
-    return f"turned back after {furthest - since:.2f} s, {away[-1] * 1e3:.0f} mrad from its start at the end"
-
-
-def _task(trace, since):
-    """Whether the task was done all the same."""
-    done = np.flatnonzero(trace.reached & (trace.times >= since))
-    return f"cube reached {trace.times[done[0]] - since:.2f} s later" if len(done) else "cube not reached"
-
-
-def _recovery(loop):
-    """Mends what was broken and waits for motion or the task; nothing of it is done for a node that is gone."""
-    if loop.node.process.poll() is not None:
-        return "stays at rest"
-    loop.robot.faults.__init__()
-    before = loop.robot.scene.time
-    again = loop.wait(lambda: Trace(loop.robot.trace[-40:]).speed().max() > 5 * REST, 2.0)
-    if again:
-        return f"mended, moves {loop.robot.scene.time - before:.2f} s later by itself"
-    loop.resume()
-    again = loop.wait(lambda: Trace(loop.robot.trace[-40:]).speed().max() > 5 * REST, 2.0)
-    return "mended, moves after ~/resume" if again else "mended, stays at rest"
-
-
 def after(loop):
     """Makes a loop ready for the next trial."""
     loop.robot.faults.__init__()
+    loop.node.read_log.set()
     if loop.node.process.poll() is not None:
         loop.start_node()
     else:
