@@ -291,7 +291,7 @@ fn a_pose_is_an_input_where_state_keys_name_it_and_its_freshness_is_live() {
     let poses: Vec<(&str, &str)> = settings.poses.iter().map(|p| (p.key.as_str(), p.input.as_str())).collect();
     assert_eq!(poses, [("tool", "tcp"), ("hand", "tcp")]);
     assert_eq!(settings.joint_names().len(), 8);
-    assert_eq!(limits(&settings).len(), 1, "limits are for joints");
+    assert_eq!(limits(settings).len(), 1, "limits are for joints");
     parameters.set("inputs.poses.tcp.max_age_ms", Value::Double(30.0)).expect("live");
     parameters.set("inputs.poses.tcp.required", Value::Bool(false)).expect("live");
     let rule = parameters.settings().rules.of(2);
@@ -385,7 +385,7 @@ fn an_end_effectors_action_that_is_not_relative_may_move_joints() {
     let parameters = eef_parameters(EEF, &given).unwrap_or_else(|problems| panic!("{problems}"));
     let settings = parameters.settings();
     assert_eq!((settings.action[0].joints[0].as_str(), settings.action[0].scale[0]), ("jaw_joint", 2.0));
-    assert_eq!((limits(&settings).len(), limits(&settings)[0].max), (2, 0.04));
+    assert_eq!((limits(settings).len(), limits(settings)[0].max), (2, 0.04));
     // Without joints of its own it does not move those of the state of its name.
     let problem = eef_problems(&["limits.a.min:=0.0"]);
     assert!(problem.len() == 1 && problem[0].contains("there is no parameter 'limits.a.min'"), "{problem:?}");

@@ -95,7 +95,9 @@ impl PolicyShape {
             keys.iter().map(one).collect::<Vec<_>>().join(", ")
         };
         let deltas = |keys: &[(String, Option<DeltaRows>)]| {
-            let one = |(key, rows): &(String, Option<DeltaRows>)| format!("{key}: {}", rows.map_or("not said", DeltaRows::word));
+            let one = |(key, rows): &(String, Option<DeltaRows>)| {
+                format!("{key}: {}", rows.map_or("not said", DeltaRows::word))
+            };
             keys.iter().map(one).collect::<Vec<_>>().join(", ")
         };
         let text = |shape: &Self| {

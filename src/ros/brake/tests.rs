@@ -19,6 +19,8 @@ fn settings() -> Arc<Settings> {
         default_steps: 4,
         step: Span::from_millis(20.0),
         takes_guide: false,
+        instruction: None,
+        deltas: Vec::new(),
     };
     let mut overrides = Overrides::new(NodeName::new("/", "vla_trt").expect("a name"));
     for assignment in [
@@ -38,7 +40,7 @@ fn settings() -> Arc<Settings> {
 fn moving(settings: &Settings, now: Stamp) -> Control {
     let names: Arc<[String]> = ["pan", "lift"].map(str::to_owned).into();
     let control = Control::new(names.clone());
-    control.apply(settings).expect("limits of its joints");
+    control.apply(settings);
     let chunk = Chunk {
         names: names.to_vec().into(),
         rows: 50,

@@ -1,12 +1,19 @@
 use super::*;
-use crate::observation::{Breach, Fault, Transport};
+use crate::observation::{Breach, Fault, JointNames, StampSource, Transport};
 use crate::time::Stamp;
 
 const IMAGE: &str = "sensor_msgs/msg/Image";
 const JOINTS: &str = "sensor_msgs/msg/JointState";
 
 fn input(name: &str, kind: InputKind) -> InputSpec {
-    InputSpec { name: name.to_owned(), topic: name.to_owned(), kind, frame_id: String::new() }
+    InputSpec {
+        name: name.to_owned(),
+        topic: name.to_owned(),
+        kind,
+        frame_id: String::new(),
+        joints: JointNames::default(),
+        stamp_from: StampSource::default(),
+    }
 }
 
 /// A node `/vla_trt` with a camera `top`, joint states of `pan` and `lift`, and an instruction.
@@ -70,7 +77,7 @@ fn a_publisher_of_another_type_is_named_with_both_types_and_the_transport_that_t
         ]
     );
     // The line about the missing input has it, too; one about another input does not.
-    let breach = |input: &str| Breach { input: input.into(), fault: Fault::Missing, refusal: None };
+    let breach = |input: &str| Breach::new(input, Fault::Missing);
     let missing = |input| Violation { at: Stamp::from_nanos(1), breaches: vec![breach(input)] };
     let text = explained(&missing("top"), &findings);
     assert!(text.starts_with("top missing") && text.contains(compressed), "{text}");
