@@ -229,7 +229,7 @@ fn what_cannot_be_measured_is_refused_in_words_and_nothing_is_written() {
                 &["--absmax-param", "action.left_gripper.joints:=[left_gripper]"],
             ]
             .concat(),
-            1,
+            6,
             &["expected observations", "nobody", "set topics, ages and joints"],
         ),
     ];

@@ -91,9 +91,9 @@ fn a_bag_that_is_not_finished_leaves_the_old_one_and_nothing_else() {
 fn what_cannot_be_written_is_refused_in_words() {
     let dir = tempfile::tempdir().expect("a folder");
     let folder = BagWriter::create(dir.path()).err().expect("a folder");
-    assert_says(&folder, &["cannot create", "found a folder"]);
+    assert_says(&folder, &["expected the name of a file", "found a folder"]);
     let nowhere = BagWriter::create(&dir.path().join("none/out.mcap")).err().expect("no such folder");
-    assert_says(&nowhere, &["cannot create", "No such file"]);
+    assert_says(&nowhere, &["there is no such folder", "make it first"]);
     let mut bag = BagWriter::create(&dir.path().join("out.mcap")).expect("a bag");
     let topic = bag.add_topic(TEXT, "std_msgs/msg/String", "string data").expect("a topic");
     assert_eq!(bag.add_topic(TEXT, "std_msgs/msg/String", "string data").expect("the same"), topic);
