@@ -87,12 +87,14 @@ pub enum Error {
     },
     /// No moment of the bag has every input of the policy.
     #[error(
-        "{}: no moment has a usable message of every input; record every input topic, and set inputs.*.max_age_ms and \
-         inputs.max_skew_ms to what the robot's streams have", bag.display()
+        "{}: no moment has a usable message of every input (at the end: {reason}); record every input topic, and set \
+         inputs.*.max_age_ms and inputs.max_skew_ms to what the robot's streams have", bag.display()
     )]
     NoObservation {
         /// The bag.
         bag: PathBuf,
+        /// What was wrong with the inputs at the last look.
+        reason: String,
     },
     /// An inference that was to be measured gave no chunk.
     #[error("the policy gave no chunk: {0}")]

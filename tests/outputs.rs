@@ -167,9 +167,9 @@ fn an_output_that_is_an_input_or_another_output_is_refused_before_anything_runs(
         let mut command = bench.replay(&bench.at("new.mcap"));
         expect(&run(command.arg("--report").arg(bench.policy.path().join(name))), 1, &[name, "a file of the policy"]);
     }
-    // It is not read yet when the outputs are looked at.
     let urdf = bench.at("robot.urdf");
-    fs::write(&urdf, "<robot/>").expect("written");
+    let joint = "<joint name='left_waist' type='revolute'><limit lower='-3' upper='3' velocity='2'/></joint>";
+    fs::write(&urdf, format!("<robot>{joint}</robot>")).expect("written");
     let mut command = bench.replay(&bench.at("new.mcap"));
     command.args(["-p", "limits_from:=file", "-p"]).arg(format!("limits_file:={}", urdf.display()));
     command.arg("--report").arg(&urdf);

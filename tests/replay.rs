@@ -371,7 +371,8 @@ fn a_bag_without_an_instruction_is_refused_with_the_parameter_that_gives_one() {
     let settings = demo::settings(policy.path(), &["inputs.instruction.topic:=/no_instruction"]);
     let spec = PolicySpec::load(policy.path()).expect("the demo policy");
     let mut session = Session::load(spec, &settings, &mut |_| {}).expect("loads");
-    let options = Options { bag: demo::bag().into(), output: out.path().join("c.mcap"), latency: Span::ZERO, golden: None };
+    let options =
+        Options { bag: demo::bag().into(), output: out.path().join("c.mcap"), latency: Span::ZERO, golden: None };
     let error = replay::run(&mut session, &settings, &options, &mut |_| {}).expect_err("none given").to_string();
     assert!(error.contains("no instruction: set the parameter `instruction`"), "{error}");
 }

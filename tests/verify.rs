@@ -260,7 +260,7 @@ fn a_bag_without_a_complete_observation_says_what_was_wrong_with_them() {
     let args = ["--engine-kind", "onnx", "--candidate", policy.path().to_str().expect("text")];
     let output = command(policy.path(), &bag, &args);
     let text = words(&output);
-    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert_eq!(output.status.code(), Some(6), "{text}");
     assert!(text.contains("no_joints.mcap: expected observations") && text.contains("found none"), "{text}");
     assert!(text.contains("waited for inputs: joints missing"), "{text}");
 }

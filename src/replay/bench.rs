@@ -50,7 +50,7 @@ pub fn run(
         inputs.set_instruction(&settings.instruction);
     }
     session.apply(settings);
-    let (mut now, mut complaints) = (None, Complaints::default());
+    let (mut now, mut reason, mut complaints) = (None, "no message".to_owned(), Complaints::default());
     for message in recording.messages()? {
         let TimedMessage { time, message } = message?;
         for input in recording.inputs(message.topic) {
@@ -64,11 +64,12 @@ pub fn run(
                 break;
             }
             Outcome::Refused { refusal, .. } => return Err(Error::Refused(refusal.to_string())),
-            Outcome::Unchanged | Outcome::Waiting(_) | Outcome::Stopped | Outcome::Violation { .. } => {}
+            Outcome::Waiting(violation) | Outcome::Violation { violation, .. } => reason = violation.to_string(),
+            Outcome::Unchanged | Outcome::Stopped => {}
         }
     }
     complaints.lines().for_each(|line| tracing::warn!("{line}"));
-    let now = now.ok_or_else(|| Error::NoObservation { bag: source.bag.clone() })?;
+    let now = now.ok_or_else(|| Error::NoObservation { bag: source.bag.clone(), reason })?;
     let mut latencies = Latencies { inferences: Vec::with_capacity(count) };
     for index in 0..warm_up + count {
         match session.cycle(now, &inputs, settings, true, &mut || now) {

@@ -99,7 +99,10 @@ fn a_frame_that_is_cut_anywhere_is_refused_and_the_next_one_is_read() {
         // The IEND chunk of a PNG (12 bytes) and the end marker of a JPEG (2) hold nothing that is needed.
         for length in 0..whole.len() - bound {
             let cut = decoder.decode(&frame(&whole[..length])).map(|_| ());
-            assert!(matches!(cut, Err(Error::Damaged { .. } | Error::Codec { .. } | Error::Empty { .. })), "{name} cut to {length}: {cut:?}");
+            assert!(
+                matches!(cut, Err(Error::Damaged { .. } | Error::Codec { .. } | Error::Empty { .. })),
+                "{name} cut to {length}: {cut:?}"
+            );
             assert!(decoder.decode(&frame(&whole)).is_ok(), "{name} after its first {length} bytes");
         }
     }
