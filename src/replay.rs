@@ -187,6 +187,9 @@ pub fn run(
         for input in recording.inputs(message.topic) {
             replay.offer(input, message.data.clone(), time);
         }
+        if ticks.waits_for_inputs() && replay.inputs_have_come(time) {
+            ticks.complete(time);
+        }
         progress((message.log_time - start).seconds() / (end - start).seconds().max(1e-9));
         last = time;
     }
@@ -220,6 +223,11 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
+    /// Whether every input has had a message by `now`, good or bad.
+    fn inputs_have_come(&self, now: Stamp) -> bool {
+        self.inputs.check(now, &self.settings.rules).err().is_none_or(|violation| !violation.is_of_start())
+    }
+
     fn offer(&mut self, input: usize, data: bytes::Bytes, log_time: Stamp) {
         self.last = log_time;
         if self.settings.inputs.get(input).is_some_and(|spec| spec.kind == InputKind::Joints)

@@ -236,6 +236,10 @@ impl Motion {
         self.pace(settings);
         self.members.clear();
         let from = hand_over(now);
+        // It does nothing but stop already: a new stop from here would end later.
+        if self.plan.as_ref().is_some_and(|plan| from > plan.cut) {
+            return self.plan.as_ref();
+        }
         self.start(from, None);
         self.next_path.restart(from, self.names.len());
         for state in &self.states {

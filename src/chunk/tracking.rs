@@ -59,6 +59,10 @@ impl Motion {
         let mut worst: Option<(usize, f64)> = None;
         for joint in 0..self.names().len() {
             let Some((stamp, position)) = measured.get(joint) else { continue };
+            // Nothing is commanded any more, or what was is forgotten: an old sample is for the age of the input to find.
+            if self.is_over(stamp) || !self.remembers(stamp) {
+                continue;
+            }
             let error = self.tracking_error(stamp, joint, position)?;
             let excess = error - self.bounds().of(joint).tracking_error();
             if excess > 0.0 && worst.is_none_or(|(_, most)| excess > most) {
@@ -75,6 +79,13 @@ impl Motion {
             allowed: bounds.tracking_error(),
             kind: bounds.kind,
         })
+    }
+
+    /// Whether it is known what was commanded at a time.
+    fn remembers(&self, at: Stamp) -> bool {
+        let first = self.plan().map_or(i64::MAX, |plan| plan.track.first);
+        let past = self.past();
+        tick_at(at) >= if past.rows() > 0 { past.first.min(first) } else { first }
     }
 
     /// Distance of a position from the band of positions commanded within [`TRACKING_LATENCY`] before `stamp`.

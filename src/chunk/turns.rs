@@ -3,7 +3,7 @@
 use std::f64::consts::TAU;
 
 use super::Chunk;
-use super::bounds::{JointBounds, JointKind};
+use super::bounds::{Bounds, JointBounds, JointKind};
 
 /// `position`, moved by whole turns to within half a turn of `reference`; itself when it is there already, or when `reference`
 /// is not finite.
@@ -21,10 +21,14 @@ pub(super) fn unwrap_rows(chunk: &mut Chunk, bounds: &JointBounds, from: impl Fn
             continue;
         }
         if bounds.of(joint).kind == JointKind::Continuous {
+            let Bounds { min, max, .. } = bounds.of(joint);
+            let fits = |position: f64| (min..=max).contains(&position);
             let mut before = from(joint);
             for value in chunk.values.iter_mut().skip(column).step_by(width) {
                 let position = f64::from(*value);
-                let unwrapped = nearest_turn(position, before.unwrap_or(position));
+                let nearest = nearest_turn(position, before.unwrap_or(position));
+                // The short way may lead through a position limit, where a cable ends: then there is only the long one.
+                let unwrapped = if fits(position) && !fits(nearest) { position } else { nearest };
                 // Rounded once, and only where it is moved.
                 if unwrapped != position {
                     *value = unwrapped as f32;
@@ -40,7 +44,6 @@ pub(super) fn unwrap_rows(chunk: &mut Chunk, bounds: &JointBounds, from: impl Fn
 mod tests {
     use std::f64::consts::PI;
 
-    use super::super::bounds::Bounds;
     use super::super::tests::chunk;
     use super::*;
 
@@ -50,6 +53,15 @@ mod tests {
         assert_eq!(nearest_turn(-3.1, 3.1), -3.1 + TAU);
         assert_eq!(nearest_turn(20.0, 1.0), 20.0 - 3.0 * TAU);
         assert_eq!(nearest_turn(1.0, f64::NAN), 1.0);
+    }
+
+    #[test]
+    fn a_target_that_the_short_way_cannot_reach_within_the_limits_is_left_to_the_long_one() {
+        let mut chunk = chunk(&["wrist"], &[-2.8, -2.9, -3.0, 2.9]);
+        let wrist = Bounds { min: -2.95, max: 2.95, kind: JointKind::Continuous, ..Bounds::default() };
+        let bounds = JointBounds::new(&["wrist".to_owned()], [("wrist", wrist)]).expect("valid");
+        unwrap_rows(&mut chunk, &bounds, |_| Some(2.8));
+        assert_eq!(chunk.values, [-2.8, -2.9, -3.0, 2.9], "{:?}", chunk.values);
     }
 
     #[test]

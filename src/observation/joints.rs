@@ -16,6 +16,9 @@ use super::slot::{Counts, Snapshot};
 use super::spec::JointNames;
 use crate::time::{Span, Stamp};
 
+/// A driver that was silent for so long was started again: what it sends then is no repetition.
+const PAUSE: Span = Span::from_nanos(1_000_000_000);
+
 /// A joint that changes its message layout this often is sent by several publishers.
 const SHARED_AFTER: u32 = 8;
 
@@ -371,7 +374,10 @@ impl JointTable {
             }
             newer = true;
             first |= at == 0;
-            let same = joint.held.filter(|held| held.reading.position.to_bits() == position.to_bits());
+            let is_same = |held: &Held| {
+                held.reading.position.to_bits() == position.to_bits() && arrived.stamp - held.reading.stamp <= PAUSE
+            };
+            let same = joint.held.filter(is_same);
             let since = same.map_or(arrived.stamp, |held| held.reading.since.min(arrived.stamp));
             let reading = JointReading { position, stamp: arrived.stamp, since };
             let displaced = joint.held.replace(Held { reading, message, used: false });

@@ -194,7 +194,7 @@ impl Breach {
             Fault::Stuck { same, stuck_after, .. } if self.detail.is_some() => write!(
                 f,
                 ": the position of {} has been the same, bit by bit, for {:.0} ms while the plan moves it (at most {:.0} ms, \
-                 inputs.joints.stuck_after_ms), and so has all that its driver sends: restart the driver",
+                 inputs.joints.stuck_after_ms), and so has all that its driver sends: restart the driver, or move the arm by hand a little",
                 self.detail.as_deref().unwrap_or_default(),
                 same.millis(),
                 stuck_after.millis()

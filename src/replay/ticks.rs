@@ -10,10 +10,15 @@ pub const LONGEST_SILENCE: Span = Span::from_nanos(10_000_000_000);
 /// A bag may have a message that was logged decades before or after the others. Time does not run through such a gap: it ends
 /// [`LONGEST_SILENCE`] after the last message and begins again with the next. The number of inferences is bounded by the
 /// messages, not by their stamps.
+///
+/// The first inference waits for a message of every input, but no longer than a period: an input that never comes is told of by the
+/// inferences.
 pub struct Ticks {
     period_s: f64,
     first: Option<Stamp>,
     ticks: i64,
+    /// Whether every input has had a message.
+    complete: bool,
     /// Time of the last message.
     last: Option<Stamp>,
     gaps: u64,
@@ -22,7 +27,7 @@ pub struct Ticks {
 impl Ticks {
     /// Inferences at a rate above 0.
     pub fn new(rate_hz: f64) -> Self {
-        Self { period_s: 1.0 / rate_hz, first: None, ticks: 0, last: None, gaps: 0 }
+        Self { period_s: 1.0 / rate_hz, first: None, ticks: 0, complete: false, last: None, gaps: 0 }
     }
 
     /// The next inference before a message of this time, then the next one, until there is none. A sample logged at the very
@@ -34,7 +39,20 @@ impl Ticks {
             self.first = None;
             return None;
         }
-        (now < message).then(|| self.taken(now))
+        let waits = self.waits_for_inputs() && message < first + Span::from_seconds(self.period_s);
+        (now < message && !waits).then(|| self.taken(now))
+    }
+
+    /// Whether the first inference is still to come and an input, too: then [`Ticks::complete`] is to be called when it has.
+    pub fn waits_for_inputs(&self) -> bool {
+        self.first.is_some() && self.ticks == 0 && !self.complete
+    }
+
+    /// Every input has had a message by now, which is the time of the first inference.
+    pub fn complete(&mut self, now: Stamp) {
+        if self.waits_for_inputs() {
+            (self.first, self.complete) = (Some(now), true);
+        }
     }
 
     /// A message has come. The first one that `starts` the clock begins the inferences: a sample with a stamp; an instruction
@@ -48,7 +66,7 @@ impl Ticks {
         }
         self.last = Some(time);
         if starts && self.first.is_none() {
-            (self.first, self.ticks) = (Some(time), 0);
+            (self.first, self.ticks, self.complete) = (Some(time), 0, false);
         }
     }
 
@@ -99,12 +117,31 @@ mod tests {
         assert_eq!(before(&mut ticks, at(0)), [], "nothing is due before the first sample");
         ticks.message(at(-5), false);
         ticks.message(at(0), true);
+        ticks.complete(at(0));
         assert_eq!(before(&mut ticks, at(1)), [at(0)]);
         assert_eq!(before(&mut ticks, at(100)), []);
         assert_eq!(before(&mut ticks, at(350)), [at(100), at(200), at(300)]);
         ticks.message(at(350), true);
         assert_eq!(ticks.last_by(at(399)), None);
         assert_eq!(ticks.last_by(at(400)), Some(at(400)));
+    }
+
+    #[test]
+    fn the_first_inference_waits_for_every_input_but_no_longer_than_a_period() {
+        let mut ticks = Ticks::new(10.0);
+        ticks.message(at(0), true);
+        assert_eq!(before(&mut ticks, at(30)), [], "another input may be on its way");
+        ticks.message(at(30), true);
+        ticks.complete(at(30));
+        assert_eq!(before(&mut ticks, at(200)), [at(30), at(130)]);
+        ticks.complete(at(200));
+        assert_eq!(before(&mut ticks, at(300)), [at(230)], "only the first is moved");
+
+        let mut never = Ticks::new(10.0);
+        never.message(at(0), true);
+        assert_eq!(before(&mut never, at(99)), []);
+        assert_eq!(before(&mut never, at(100)), [at(0)]);
+        assert_eq!(before(&mut never, at(250)), [at(100), at(200)]);
     }
 
     #[test]
@@ -129,6 +166,7 @@ mod tests {
         ticks.message(at(10_000), true);
         assert_eq!(before(&mut ticks, at(-60_000)), []);
         ticks.message(at(-60_000), true);
+        ticks.complete(at(-60_000));
         assert_eq!(before(&mut ticks, at(-59_500)), [at(-60_000)]);
     }
 
@@ -136,6 +174,7 @@ mod tests {
     fn a_bag_that_ends_with_a_message_of_another_topic_far_ahead_ends_with_its_own_last_message() {
         let mut ticks = Ticks::new(10.0);
         ticks.message(at(0), true);
+        ticks.complete(at(0));
         assert_eq!(before(&mut ticks, at(50)), [at(0)]);
         ticks.message(at(50), true);
         assert_eq!(ticks.last_by(Stamp::from_nanos(i64::MAX)), None);

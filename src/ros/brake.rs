@@ -1,6 +1,7 @@
 //! The brake at the end of the node: what moves is brought to rest now, and not when its plan runs out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::clock::RosClock;
 use super::latest::Latest;
@@ -10,6 +11,11 @@ use crate::message::JointTrajectoryMessage;
 use crate::parameters::Settings;
 use crate::session::Control;
 use crate::time::Stamp;
+
+/// Longest stop that the end of the node waits for, s: launch systems kill what takes longer.
+const LONGEST_STOP_S: f64 = 4.0;
+/// What a stop may take beyond its plan.
+const MARGIN: Duration = Duration::from_millis(250);
 
 /// Everything that braking needs. It waits for no other thread of the node, so it works when any of them is gone.
 pub struct Brake {
@@ -31,6 +37,12 @@ impl Brake {
         if let Err(error) = end_motion(&control, self.clock.now(), &self.settings.get(), publish) {
             tracing::error!("{}", untold(&error));
         }
+    }
+
+    /// How long the stop may take.
+    pub fn longest(&self) -> Duration {
+        let seconds = self.settings.get().motion.max_blind.seconds() / 2.0;
+        Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_STOP_S)) + MARGIN
     }
 
     /// Whether a plan still runs: a robot that follows single commands is on its way to rest.

@@ -101,11 +101,15 @@ impl Sources {
         let running = report.engines.as_deref().map(|engines| (engines.policy.clone(), engines.fingerprint.clone()));
         let (policy, fingerprint) =
             running.unwrap_or_else(|| (self.policy.name.clone(), self.policy.fingerprint.clone()));
+        let control = self.control.get();
+        let mut faults = self.inputs.faults(now, &settings.rules);
+        let stuck = control.as_ref().and_then(|control| control.check_joints(now).err());
+        faults.extend(stuck.into_iter().flat_map(|violation| violation.breaches).map(|breach| (breach, true)));
         Snapshot {
-            motion: self.control.get().map(|control| control.status(&settings)),
+            motion: control.map(|control| control.status(&settings)),
             stop_waits: self.operator.is_waiting(),
             enable: self.inputs.enable_switch(),
-            faults: self.inputs.faults(now, &settings.rules),
+            faults,
             now,
             simulated: self.clock.simulated(),
             clock_jumps: self.inputs.clock_jumps(),

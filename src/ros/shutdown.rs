@@ -19,8 +19,6 @@ use super::worker::{ThreadEnd, Worker};
 
 /// How long an inference or a load may still run. With the rest of the shutdown it stays below 2 s.
 const GRACE: Duration = Duration::from_millis(1200);
-/// How long commands are streamed after the robot was told to brake.
-const LONGEST_STOP: Duration = Duration::from_millis(500);
 /// How long the last log messages, and the last diagnostics after a fault, may take.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 /// How long a thread that only sleeps and publishes may take to end.
@@ -91,7 +89,7 @@ impl Running {
             tracing::warn!("an inference or a load is still running; ending without it");
         }
         // Who follows single commands is taken to the rest.
-        wait_until(braked + LONGEST_STOP, || !self.brake.moves()).await;
+        wait_until(braked + self.brake.longest(), || !self.brake.moves()).await;
         whole &= self.stream.stop(Instant::now() + SHORT);
         let said = || self.logging.pending() == 0 && (fault.is_none() || self.fault.is_told());
         wait_until(Instant::now() + LAST_WORDS, said).await;

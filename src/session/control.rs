@@ -42,6 +42,8 @@ struct State {
     measured: Measured,
     /// A jump of a turn between the last samples that nothing has followed yet.
     jump: Option<TurnJump>,
+    /// Whether positions were measured that have not been compared with the plan.
+    unchecked: bool,
     /// The last chunk in force.
     published: PublishedRows,
     watchdog: Watchdog,
@@ -135,6 +137,7 @@ impl Control {
             holds: 0,
             stops: 0,
             stop_calls: 0,
+            unchecked: false,
             late_rows: 0,
             bounds: Ok(Arc::new(JointBounds::default().select(&joints))),
             forbidden: (!joints.is_empty()).then(|| NO_SETTINGS.into()),

@@ -54,6 +54,7 @@ impl Session {
         let now = clock();
         // The inference took its time.
         inputs.check(now, &settings.rules)?;
+        self.control.check_joints(now)?;
         self.control.sense(inputs);
         if !self.start.is_empty() && !self.control.measured(now, settings, &mut self.start) {
             return Err(NotWell::Refused(self.no_start(now, settings).into()));

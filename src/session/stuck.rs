@@ -109,9 +109,21 @@ impl StuckJoints {
         let moved_at = before.moved_at.or((high - low > MOVED).then_some(now));
         *planned = Some(Planned { low, high, moved_at, ..before });
         let Some(moved_at) = moved_at.filter(|moved_at| reading.stamp - *moved_at >= after) else { return false };
-        // A gripper on its object stands still while the arm moves: a driver that is stuck repeats all that it sends.
+        // One joint that does not follow is blocked, as a gripper on its object is: that is the tracking error's to find.
+        if self.places.len() > 1 && self.moved_at(reading.stamp) < 2 {
+            return false;
+        }
+        // And a gripper that stands still while the arm moves: a driver that is stuck repeats all that it sends.
         let mut of_message = self.sample.readings.iter().flatten().filter(|other| other.stamp == reading.stamp);
         of_message.all(|other| other.since <= moved_at)
+    }
+
+    /// How many joints of the message of this stamp the plan has moved.
+    fn moved_at(&self, stamp: Stamp) -> usize {
+        let of_message =
+            |place: &Option<usize>| place.and_then(|place| self.sample.get(place)).is_some_and(|r| r.stamp == stamp);
+        let moved = |planned: &Option<Planned>| planned.is_some_and(|planned| planned.moved_at.is_some());
+        self.places.iter().zip(&self.planned).filter(|(place, planned)| moved(planned) && of_message(place)).count()
     }
 
     fn find(&mut self, joints: &[String]) {

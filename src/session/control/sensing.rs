@@ -56,6 +56,8 @@ impl Control {
             let found = measured.take(joint, reading, motion.bounds().of(joint).kind, followed);
             *jump = jump.take().or(found);
         }
+        // Whichever thread reads a sample, the watchdog compares it with the plan.
+        state.unchecked = true;
         true
     }
 
@@ -120,7 +122,7 @@ impl Control {
         settings: &Settings,
         out: &mut TrajectoryBuffer,
     ) -> Option<Watched> {
-        let is_new = self.sense(inputs);
+        self.sense(inputs);
         if !self.poll(now, settings).is_moving() {
             return None;
         }
@@ -128,8 +130,9 @@ impl Control {
             return Some(Watched { braked, violation: Some(violation) });
         }
         let deviation = {
-            let state = self.lock();
-            state.motion.deviation(&state.measured).filter(|_| is_new)?
+            let mut state = self.lock();
+            let State { motion, measured, unchecked, .. } = &mut *state;
+            std::mem::take(unchecked).then(|| motion.deviation(measured)).flatten()?
         };
         // The plan is not what happens: going on with it is no choice, whatever the settings say about inputs.
         let action = match settings.rules.on_violation {
