@@ -56,6 +56,8 @@ def parameters():
     values["inputs.max_skew_ms"] = 1000.0
     # The joints of Feed stand still and follow no plan.
     values |= {f"limits.{name}.tracking_error": float("inf") for name in JOINTS}
+    # Nor do they change.
+    values["inputs.joints.stuck_after_ms"] = 0.0
     return values
 
 

@@ -122,7 +122,7 @@ def test_a_bad_pose_is_refused_counted_and_forbids_inference_in_words(robot, nod
             shown = inputs and values(inputs)
             # The report at hand may be from before the held pose was old.
             return (shown and int(shown["left_tool refused"]) > 0 and reason in shown["left_tool last refusal"]
-                    and float(shown["left_tool age (ms)"]) > 1000 and "left_tool: " in inputs.message)
+                    and float(shown["left_tool age (ms)"]) > 1000 and "left_tool " in inputs.message)
         wait_for(told, lambda: f"the refusal in diagnostics\n{heard[-1:]}")
 
 

@@ -181,7 +181,7 @@ def test_a_refused_inference_stops_until_what_it_was_given_is_well(robot, stoppi
         wait_for(lambda: len(trajectories) > 2, "trajectories")
         assert seconds(trajectories[-1].points[-1].time_from_start) > 1.0, "it would move for long"
         spoil(feed)
-        stopped = lambda: [line for line in node.lines[begun:] if "stopped: " in line and word in line]
+        stopped = lambda: [line for line in node.lines[begun:] if "[ERROR]" in line and "]: stopped: " in line and word in line]
         wait_for(stopped, lambda: node.log)
         time.sleep(0.2)
         stop = trajectories[-1]
@@ -212,7 +212,7 @@ def test_a_resume_while_a_camera_is_away_is_refused_and_the_camera_moves_nothing
         node.wait_for_log("call ~/resume")
         time.sleep(0.5)
         answer = robot.trigger("/away/vla_trt/resume")
-        assert not answer.success and "top stale" in answer.message, answer.message
+        assert not answer.success and "top stopped" in answer.message, answer.message
         feed.cameras.add("top")
         assert silence(chunks)
         assert robot.trigger("/away/vla_trt/resume").success

@@ -49,7 +49,7 @@ impl Worker {
             Outcome::Stopped => Answer::no("stopped; call ~/resume"),
             Outcome::Waiting(violation) => {
                 shared.report.update(|report| report.waiting += 1);
-                let reason = violation.to_string();
+                let reason = graph::explained(&violation, &shared.found.get());
                 self.trouble(of_inputs(TroubleKind::Waiting, &violation, &reason), Braked::NotNeeded);
                 Answer::no(format!("waiting: {reason}"))
             }
