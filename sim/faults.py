@@ -228,7 +228,7 @@ FAULTS = {
     "~/resume with a bad camera": Fault(_set(camera_frozen=True), _resume_while_broken, {"inputs.on_violation": "stop"}),
     "robot description of zeros": Fault(lambda loop: None, _never_moves, {"limits_from": "file", "limits_file": zero_urdf},
                                         limits=False, when=AT_THE_START, watched_s=8.0),
-    "no velocity limits": Fault(lambda loop: None, _never_moves, {"limits_from": "parameters"}, limits=False, when=AT_THE_START, watched_s=8.0),
+    "no velocity limits": Fault(lambda loop: None, _never_moves, {"limits_from": "none"}, limits=False, when=AT_THE_START, watched_s=8.0),
     "instruction changed": Fault(lambda loop: loop.robot.instruct(task.HOME), _home),
     "weights overwritten": Fault(_overwrite_weights, lambda loop, moment: f"{loop.compared}; {_task(loop, moment)}",
                                  {"inputs.cameras.front.max_age_ms": 2000.0, "inputs.joints.max_age_ms": 2000.0,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Answers that go out at once. Below ten, since a client may still have some from before.
 const AT_ONCE: u32 = 4;
 /// Time from one answer to the next after that.
-const INTERVAL: Duration = Duration::from_millis(20);
+const INTERVAL: Duration = Duration::from_millis(30);
 /// A burst is over when nothing came for so long.
 const QUIET: Duration = Duration::from_millis(20);
 /// A burst that does not end is answered all the same.
