@@ -241,8 +241,9 @@ class Robot:
         points = self.controller.set_points.copy()
         points[right] = start + (to - start) * share
         self.controller.reset(points)
-        if now > end + 0.2:  # the servos are where they were led
-            self._guided, self.led_until = None, now
+        if now > end + 0.2:  # the hand lets go, and the servos hold the arm where it is: it may have met the table on the way
+            self.controller.reset(self.scene.positions())
+            self._guided, self.led_until = None, now + STEP_S / 2
 
     def _stamp(self, seconds):
         nanos = self.base_ns + round((seconds + self.faults.stamp_offset_s) * 1e9)
