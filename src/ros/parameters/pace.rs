@@ -84,9 +84,9 @@ mod tests {
         let given = answers(&times);
         let sent = *times.last().expect("calls");
         assert!(given.iter().filter(|&&at| at <= sent).count() < 10, "{given:?}");
-        // Away for 50 ms at any time later: never ten answers.
-        assert!(given.windows(10).all(|ten| ten[9] - ten[0] > Duration::from_millis(50)), "{given:?}");
-        assert!(*given.last().expect("answers") < Duration::from_secs(3));
+        // Away for 150 ms at any time later: never ten answers.
+        assert!(given.windows(10).all(|ten| ten[9] - ten[0] > Duration::from_millis(150)), "{given:?}");
+        assert!(*given.last().expect("answers") < Duration::from_secs(7));
     }
 
     #[test]
