@@ -153,24 +153,6 @@ def _fill_stderr(loop):
             break
 
 
-# What breaks
-
-_ARM = [task.JOINTS.index(name) for name in task.RIGHT_ARM]
-
-
-def _set(**faults):
-    return lambda loop: [setattr(loop.robot.faults, name, value) for name, value in faults.items()]
-
-
-def _fill_stderr(loop):
-    """Nobody reads the node's log any more, and the node is made to say more than the pipe takes."""
-    loop.node.read_log.clear()
-    loop.set("log_level", "debug")
-    for seed in range(100):
-        if not loop.set("seed", seed):  # each is a line in the log
-            break
-
-
 def _overwrite_weights(loop):
     """Every file of weights is overwritten in place with other bytes, then cut to half, between two inferences of one observation."""
     loop.robot.faults.camera_dropped = loop.robot.faults.joints_dropped = True

@@ -49,7 +49,7 @@ class Faults:
     loss: float = 0.0  #: share of messages that are lost, in and out
     stamp_offset_s: float = 0.0  #: stamps and /clock are ahead by this
     blocked: bool = False  #: the right arm is held fast: no joint of it moves, whatever the servos do
-    disabled: bool = False  #: the dead-man switch on `enable` is let go of: it says false
+    disabled: bool = False  #: the operator releases the dead-man switch on `enable`: it says false
 
 
 class Robot:
@@ -69,7 +69,7 @@ class Robot:
         self._noise = np.random.default_rng(seed)
         self._inbox = collections.deque()
         self._outbox = collections.deque()
-        self.led_until = -np.inf  #: when a hand last let go of the arm, s
+        self.led_until = -np.inf  #: when a hand last released the arm, s
         self._guided = None  #: (begin, end, from, to): the arm is led by hand, its servos give way
         self._reset = threading.Event()
         self._stop = threading.Event()
