@@ -150,6 +150,63 @@ fn joint_states_that_repeat_bit_by_bit_while_the_plan_moves_the_joints_are_a_vio
     assert_eq!(seen(|_| 0.25, "inputs.joints.stuck_after_ms:=0.0"), None, "switched off");
 }
 
+/// A robot whose driver was found stuck at 0.25, and when.
+fn found_stuck() -> (Robot, i64) {
+    let mut robot = Robot::ready(&["inputs.on_violation:=hold", "inputs.joints.stuck_after_ms:=1000.0"]);
+    for now in (10_000..13_000).step_by(10) {
+        robot.sense(now, false);
+        drive(&robot, now, 0.25, 0.001 * now as f64);
+        if (now - 10_000) % 200 == 0 {
+            robot.chunk(now, now).expect("in force");
+        }
+        if robot.watch(now).0 == WatchdogState::Holding {
+            return (robot, now);
+        }
+    }
+    panic!("the driver is stuck");
+}
+
+#[test]
+fn a_driver_that_was_found_stuck_stays_so_at_rest_until_its_joint_states_change_or_it_was_silent() {
+    // Positions that come next, and how long after: the same ones, others, and the same ones of a driver that was started again.
+    for (position, pause, is_stuck) in [(0.25, 500, true), (0.26, 500, false), (0.25, 1600, false)] {
+        let (mut robot, found) = found_stuck();
+        if pause == 500 {
+            for now in (found + 10..found + pause).step_by(10) {
+                drive(&robot, now, 0.25, 0.0);
+                robot.watch(now);
+                assert!(robot.control.check_joints(at(now)).is_err(), "{now}: nothing moves, and nothing was mended");
+            }
+        }
+        let now = found + pause;
+        drive(&robot, now, position, 0.0);
+        robot.watch(now);
+        assert_eq!(robot.control.check_joints(at(now)).is_err(), is_stuck, "{position} after {pause} ms");
+    }
+}
+
+#[test]
+fn one_joint_that_is_blocked_while_the_others_rest_is_no_driver_that_is_stuck() {
+    let mut robot = Robot::ready(&["inputs.on_violation:=hold", "inputs.joints.stuck_after_ms:=1000.0"]);
+    for now in (10_000..13_000).step_by(10) {
+        robot.sense(now, false);
+        drive(&robot, now, 0.25, 0.001 * now as f64);
+        if (now - 10_000) % 200 == 0 {
+            let chunk = Chunk {
+                names: JOINTS.map(str::to_owned).to_vec().into(),
+                rows: 50,
+                values: (0..50).flat_map(|row| [0.02 * row as f32, 0.0]).collect(),
+                observation_stamp: at(now),
+                step: Span::from_millis(20.0),
+                ..Chunk::default()
+            };
+            let new = NewChunk { chunk: &chunk, now: at(now), clamped: 0, measured: Some(&[0.0, 0.0]), frozen: (0, 0) };
+            robot.control.take(&new, 0, &robot.settings, &mut robot.out).expect("in force");
+        }
+        assert_ne!(robot.watch(now).0, WatchdogState::Holding, "{now}");
+    }
+}
+
 #[test]
 fn with_skip_the_plan_runs_out_by_itself_and_a_long_hold_needs_resume() {
     let mut robot = Robot::ready(&["watchdog.stop_after_ms:=300.0", "rate_hz:=10.0"]);

@@ -94,6 +94,17 @@ fn a_hold_comes_to_rest_within_the_bounds_from_the_commanded_state() {
 }
 
 #[test]
+fn a_second_hold_does_not_begin_the_stop_anew() {
+    let chunk = rows(1000, &(0..100).map(|i| i as f32 / 50.0).collect::<Vec<_>>());
+    // Without a limit of acceleration a stop takes a set time, from whatever speed.
+    let mut motion = motion(Bounds::default());
+    motion.take(&new(&chunk, 1003, &[0.0]), &settings(Mode::Replace)).expect("a plan");
+    let end = motion.hold(at(1200), &settings(Mode::Replace)).expect("a stop").end();
+    assert!(end > at(1300), "it takes a while");
+    assert_eq!(motion.hold(at(1280), &settings(Mode::Replace)).map(|plan| plan.end()), Some(end));
+}
+
+#[test]
 fn without_a_plan_there_is_nothing_to_hold_and_after_forgetting_motion_starts_from_the_joints() {
     let mut motion = motion(Bounds::default());
     assert!(motion.hold(at(1000), &settings(Mode::Blend)).is_none());
