@@ -1,6 +1,6 @@
 //! Private copies of files.
 //!
-//! Whoever maps a file runs on what is written into it later, and is ended by `SIGBUS` when somebody cuts it short. So
+//! A process that maps a file runs on what is written into it later, and gets `SIGBUS` when the file is cut short. So
 //! what must stay as it was loaded is copied first: small files into memory, large ones into a file that has no name
 //! ([`read`]), or, for a library that opens files by their paths, into a folder that is removed as soon as the library
 //! has them open ([`Folder`]). The pages of a large copy are pages of a file: the kernel can drop and read them again, so
@@ -91,7 +91,7 @@ fn unnamed_beside(original: &Path, bytes: u64) -> Result<File, String> {
     first(&places(original), |place| disk::unnamed(place, bytes).map_err(|error| error.to_string()))
 }
 
-/// Copies of files under their own names, in a folder that nobody else knows. Dropped as soon as whoever wanted the paths
+/// Copies of files under their own names, in a private folder. Dropped as soon as the library that needs the paths
 /// has the files open: what is mapped of them stays, what has a name goes.
 #[derive(Debug)]
 pub struct Folder {
