@@ -28,6 +28,7 @@ mod publishers;
 mod realtime;
 mod report;
 mod requests;
+mod respond;
 mod rosout;
 mod services;
 mod shared_memory;

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use r2r::ServiceRequest;
 use r2r::std_srvs::srv::Trigger;
+use tokio::runtime::Handle;
 
 use super::convert::clean;
+use super::respond::respond;
 
 /// Requests that may wait; the next one is refused at once.
 const WAITING: usize = 16;
@@ -28,26 +30,24 @@ pub struct Request {
     /// What is asked.
     pub action: Action,
     call: ServiceRequest<Trigger::Service>,
+    runtime: Handle,
 }
 
 impl Request {
-    /// A call that came in.
-    pub fn new(action: Action, call: ServiceRequest<Trigger::Service>) -> Self {
-        Self { action, call }
+    /// A call that came in; `runtime` sends its response again where need be.
+    pub fn new(action: Action, call: ServiceRequest<Trigger::Service>, runtime: Handle) -> Self {
+        Self { action, call, runtime }
     }
 
     /// Answers the call. A caller that is gone is not an error.
     pub fn answer(self, success: bool, message: impl Into<String>) {
-        answer(self.call, success, message);
+        answer(&self.runtime, self.call, success, message);
     }
 }
 
 /// Answers a call. A caller that is gone is not an error.
-pub fn answer(call: ServiceRequest<Trigger::Service>, success: bool, message: impl Into<String>) {
-    let response = Trigger::Response { success, message: clean(message) };
-    if let Err(error) = call.respond(response) {
-        tracing::debug!(%error, "an answer did not reach its caller");
-    }
+pub fn answer(runtime: &Handle, call: ServiceRequest<Trigger::Service>, success: bool, message: impl Into<String>) {
+    respond(runtime, call, Trigger::Response { success, message: clean(message) });
 }
 
 /// Why [`Requests::wait`] returned.

@@ -6,6 +6,7 @@ use futures::StreamExt;
 use futures::channel::mpsc::Receiver;
 use r2r::std_srvs::srv::Trigger;
 use r2r::{Node, QosProfile, ServiceRequest};
+use tokio::runtime::Handle;
 
 use super::calls::Intake;
 use super::error::Error;
@@ -57,7 +58,7 @@ impl Services {
             let (requests, phase) = (requests.clone(), phase.clone());
             tokio::spawn(async move {
                 while let Some(call) = calls.next().await {
-                    let request = Request::new(action, call);
+                    let request = Request::new(action, call, Handle::current());
                     match phase.get() {
                         // The thread is busy loading and would leave the caller waiting.
                         phase @ (Phase::Planning | Phase::Loading { .. } | Phase::WarmUp) => {
@@ -73,7 +74,7 @@ impl Services {
         let stop = tokio::spawn(async move {
             while let Some(call) = stops.next().await {
                 let done = operator.stop();
-                answer(call, done.is_ok(), done.unwrap_or_else(|reason| reason));
+                answer(&Handle::current(), call, done.is_ok(), done.unwrap_or_else(|reason| reason));
             }
         });
         self.asked.into_iter().map(serve).chain([stop]).collect()

@@ -129,6 +129,30 @@ else:
             started.append(node)
             return node
 
+        run.started = started
         yield run
         for node in started:
             node.end()
+
+    @pytest.fixture(autouse=True)
+    def nodes_of_one_test(request):
+        """Ends the nodes that a test started with the test, so that they take no time from the next; a failed test shows their logs."""
+        if "start" not in request.fixturenames:
+            yield
+            return
+        started = request.getfixturevalue("start").started
+        before = len(started)
+        yield
+        failed = getattr(request.node, "failed", False)
+        for node in started if failed else started[before:]:
+            if failed:
+                print(f"--- log of node {started.index(node)} of this file ---\n{node.log}")
+        for node in started[before:]:
+            node.end()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(item, call):
+        report = yield
+        if call.when == "call":
+            item.failed = report.failed
+        return report

@@ -11,6 +11,7 @@ use r2r::rcl_interfaces::srv::{
     DescribeParameters, GetParameterTypes, GetParameters, ListParameters, SetParameters, SetParametersAtomically,
 };
 use r2r::{Node, QosProfile, ServiceRequest, WrappedServiceTypeSupport};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::Parameters;
@@ -20,6 +21,7 @@ use crate::parameters::Value;
 use crate::ros::calls::{Intake, WAITING};
 use crate::ros::convert::clean;
 use crate::ros::error::Error;
+use crate::ros::respond::respond;
 
 type Calls<S> = Receiver<ServiceRequest<S>>;
 
@@ -102,7 +104,7 @@ fn answer<S>(
 where
     S: WrappedServiceTypeSupport + 'static,
     S::Request: Clone + Send,
-    S::Response: Send,
+    S::Response: Clone + Send,
 {
     let parameters = parameters.clone();
     tokio::spawn(async move {
@@ -129,9 +131,7 @@ where
             let Some(call) = waiting.pop_front() else { continue };
             pace.answered(now);
             let response = handle(&parameters, call.message.clone());
-            if let Err(error) = call.respond(response) {
-                tracing::debug!(%error, "a parameter service's answer did not reach its caller");
-            }
+            respond(&Handle::current(), call, response);
         }
     })
 }
