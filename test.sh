@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# ./test.sh: set-up once, then every check and test. Exit code 0 when all passed.
+# ./test.sh [--explore]: set-up once, then every check and test. Exit code 0 when all passed.
+#
+#   --explore  the property tests and fuzz targets alone, with a fresh seed and more cases; the seed is printed
 #
 # Each step's output is in .cache/log/test-<step>.log. A failed step does not keep the next ones from running.
 set -euo pipefail
@@ -42,6 +44,16 @@ with_tensorrt() { # headers of TensorRT, for cargo's feature; what is opened at 
   TENSORRT_INCLUDE_DIR=$folder "$@"
 }
 
+# Cargo on every package with every feature: one set of artifacts for lints, documentation and tests.
+everything() {
+  local command=$1
+  shift
+  with_ros with_tensorrt cargo "$command" --locked --workspace --features tensorrt "$@"
+}
+
+# Packages whose code differs without the feature `tensorrt`.
+switched=(-p vla_builder -p vla_runtime -p vla_offline -p vla-trt)
+
 deny() {
   local tools="$cache/tools"
   PATH="$PATH:$tools/bin"
@@ -51,36 +63,55 @@ deny() {
       --target-dir "$cache/tools/target"
     rm -rf "$cache/tools/target"
   fi
-  cargo deny check bans licenses sources
+  cargo deny --all-features check bans licenses sources
 }
 
-# The tests of the crate, with nextest where it is installed. Arguments: feature flags.
-rust_tests() {
-  if cargo nextest --version >/dev/null 2>&1; then
-    cargo nextest run --locked "$@"
+# The database of advisories changes by the day and comes from the network: where it is not reachable, this says so.
+advisories() {
+  local log status=0
+  PATH="$PATH:$cache/tools/bin"
+  log=$(timeout 120 cargo deny --all-features check advisories 2>&1) || status=$?
+  printf '%s\n' "$log"
+  [ "$status" -ne 0 ] || return 0
+  if grep -qE 'failed to fetch advisory database|failed to (open|clone|fetch)' <<<"$log" || [ "$status" -eq 124 ]; then
+    say "SKIPPED: the database of advisories is not reachable"
+    return 0
+  fi
+  return "$status"
+}
+
+# The oldest Rust that Cargo.toml promises: by metadata, and compiled where that toolchain is installed. clippy's
+# incompatible_msrv looks at our own code.
+msrv() {
+  local oldest
+  oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+  python3 "$root/scripts/check_msrv.py" || return 1
+  if rustup toolchain list 2>/dev/null | grep -q "^$oldest"; then
+    cargo "+$oldest" check --locked --target-dir "$root/target/msrv"
   else
-    cargo test --locked --no-fail-fast --lib --bins --tests "$@" -- --show-output
+    say "not compiled with Rust $oldest: rustup toolchain install $oldest"
   fi
 }
 
-if cargo nextest --version >/dev/null 2>&1; then count_rust=count_nextest; else count_rust=count_cargo_test; fi
+if cargo nextest --version >/dev/null 2>&1; then
+  count_rust=count_nextest
+  rust_tests() { with_ros with_tensorrt cargo nextest run --locked --workspace --features tensorrt; }
+  rust_tests_without_tensorrt() {
+    cargo nextest run --locked -p vla-trt --test tool -E 'test(/^(build_command|verify|doctor)::/)'
+  }
+else
+  count_rust=count_cargo_test
+  rust_tests() { with_ros with_tensorrt cargo test --locked --workspace --features tensorrt --no-fail-fast --lib --bins --tests -- --show-output; }
+  rust_tests_without_tensorrt() {
+    cargo test --locked -p vla-trt --test tool --no-fail-fast -- --show-output build_command:: verify:: doctor::
+  }
+fi
 
-ros_lib_tests() {
-  if cargo nextest --version >/dev/null 2>&1; then
-    with_ros cargo nextest run --locked --features ros --lib -E 'test(/^ros::/)' --no-tests=warn
-  else
-    with_ros cargo test --locked --features ros --lib -- --show-output ros::
-  fi
-}
-
-tensorrt_tests() {
-  if cargo nextest --version >/dev/null 2>&1; then
-    with_tensorrt cargo nextest run --locked --features tensorrt --lib --test tensorrt_standin \
-      -E 'binary(tensorrt_standin) + test(/^engine::tensorrt/)'
-  else
-    with_tensorrt cargo test --locked --no-fail-fast --features tensorrt --test tensorrt_standin -- --show-output &&
-      with_tensorrt cargo test --locked --no-fail-fast --features tensorrt --lib -- --show-output engine::tensorrt
-  fi
+explore() {
+  local seed
+  seed=$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+  say "PROPTEST_RNG_SEED=$seed"
+  PROPTEST_RNG_SEED=$seed PROPTEST_CASES=${PROPTEST_CASES:-2000} rust_tests
 }
 
 python_tests() {
@@ -110,22 +141,30 @@ for component in fmt clippy; do
   cargo "$component" --version >/dev/null 2>&1 || die "cargo $component is missing." "rustup component add rustfmt clippy"
 done
 
-step fmt "Formatting" count_one cargo fmt --check
-step deny "Licences and sources of dependencies" count_one deny
-step build "colcon build" count_one "$root/scripts/build.sh"
-step clippy "Lints" count_one cargo clippy --locked --all-targets -- -D warnings
-step clippy-ros "Lints, feature ros" count_one with_ros cargo clippy --locked --all-targets --features ros -- -D warnings
-step headers "TensorRT shim against its headers" count_one "$root/scripts/check_headers.sh"
-step headers-aarch64 "TensorRT shim for aarch64" count_one "$root/scripts/check_headers.sh" --aarch64
-step clippy-tensorrt "Lints, feature tensorrt" count_one \
-  with_tensorrt cargo clippy --locked --all-targets --features tensorrt -- -D warnings
-RUSTDOCFLAGS="-D warnings" step doc "Documentation" count_one with_ros cargo doc --locked --no-deps --features ros
-step rust "Rust tests" "$count_rust" rust_tests
-step doctest "Documentation examples" count_cargo_test cargo test --locked --doc
-step rust-ros "Rust tests, feature ros" "$count_rust" ros_lib_tests
-step rust-tensorrt "Rust tests, feature tensorrt (stand-in)" "$count_rust" tensorrt_tests
-step python "Python tests, live node" count_pytest python_tests
-step sim "Closed loop in simulation" count_pytest sim_tests
+case "${1:-}" in
+  --explore)
+    [ -e "$root/build/vla_trt/cargo_env.sh" ] || step build "colcon build" count_one "$root/scripts/build.sh"
+    step explore "Property tests, fresh seed" "$count_rust" explore
+    ;;
+  "")
+    step fmt "Formatting" count_one cargo fmt --all --check
+    step deny "Licences and sources of dependencies" count_one deny
+    step advisories "Advisories of dependencies" count_one advisories
+    step msrv "Oldest Rust" count_one msrv
+    step headers "TensorRT shim against its headers" count_one "$root/scripts/check_headers.sh"
+    step headers-aarch64 "TensorRT shim for aarch64" count_one "$root/scripts/check_headers.sh" --aarch64
+    step build "colcon build" count_one "$root/scripts/build.sh"
+    step clippy "Lints" count_one everything clippy --all-targets -- -D warnings
+    step clippy-plain "Lints, without TensorRT" count_one cargo clippy --locked "${switched[@]}" --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" step doc "Documentation" count_one everything doc --no-deps
+    step rust "Rust tests" "$count_rust" rust_tests
+    step rust-plain "Rust tests, without TensorRT" "$count_rust" rust_tests_without_tensorrt
+    step doctest "Documentation examples" count_cargo_test cargo test --locked --doc
+    step python "Python tests, live node" count_pytest python_tests
+    step sim "Closed loop in simulation" count_pytest sim_tests
+    ;;
+  *) die "unknown argument: $1" "./test.sh [--explore]" ;;
+esac
 
 # --- summary ----------------------------------------------------------------------------------------------------
 

@@ -1,10 +1,10 @@
 # Builds the cargo package beside CMakeLists.txt against message packages, our own among them, and installs its
 # executables to lib/<project>.
 #
-#   vla_trt_cargo(INTERFACES <package>... [TENSORRT])
+#   vla_trt_cargo(INTERFACES <package>... [TENSORRT] [TOOL])
 #
 # Call it after rosidl_generate_interfaces(). INTERFACES: message packages found with find_package, closed under
-# nesting (r2r resolves nothing). TENSORRT: with the Cargo feature `tensorrt`.
+# nesting (r2r resolves nothing). TENSORRT: with the Cargo feature `tensorrt`. TOOL: the command line tool vla-trt too.
 #
 # Reads the cache variables VLA_TRT_CARGO_PROFILE and VLA_TRT_CARGO_TARGET_DIR.
 #
@@ -48,7 +48,7 @@ function(_vla_trt_stage_messages prefix out_digest)
 endfunction()
 
 function(vla_trt_cargo)
-  cmake_parse_arguments(ARG "TENSORRT" "" "INTERFACES" ${ARGN})
+  cmake_parse_arguments(ARG "TENSORRT;TOOL" "" "INTERFACES" ${ARGN})
 
   find_program(VLA_TRT_CARGO_COMMAND cargo HINTS "$ENV{CARGO_HOME}/bin" "$ENV{HOME}/.cargo/bin")
   if(NOT VLA_TRT_CARGO_COMMAND)
@@ -84,10 +84,16 @@ function(vla_trt_cargo)
     string(APPEND VLA_TRT_CARGO_LD_LIBRARY_PATH ":$ENV{LD_LIBRARY_PATH}")
   endif()
 
-  set(VLA_TRT_CARGO_FEATURES "ros")
+  set(executables vla_trt_node)
+  if(ARG_TOOL)
+    list(APPEND executables vla-trt)
+  endif()
+  list(TRANSFORM executables PREPEND "-p " OUTPUT_VARIABLE VLA_TRT_CARGO_PACKAGES)
+  list(JOIN VLA_TRT_CARGO_PACKAGES " " VLA_TRT_CARGO_PACKAGES)
+  set(VLA_TRT_CARGO_FEATURES "")
   set(VLA_TRT_CARGO_TENSORRT_ENV "")
   if(ARG_TENSORRT)
-    string(APPEND VLA_TRT_CARGO_FEATURES ",tensorrt")
+    set(VLA_TRT_CARGO_FEATURES "--features tensorrt")
     set(VLA_TRT_CARGO_TENSORRT_ENV "export TENSORRT_INCLUDE_DIR=\"${TENSORRT_INCLUDE_DIR}\"")
   endif()
 
@@ -99,14 +105,12 @@ function(vla_trt_cargo)
   # Cargo decides what is out of date; it is asked at every build.
   add_custom_target(${PROJECT_NAME}_cargo ALL
     COMMAND sh "${CMAKE_CURRENT_BINARY_DIR}/cargo_build.sh"
-    COMMENT "cargo: vla_trt_node and vla-trt (features ${VLA_TRT_CARGO_FEATURES})"
+    COMMENT "cargo: ${executables} ${VLA_TRT_CARGO_FEATURES}"
     USES_TERMINAL VERBATIM)
   add_dependencies(${PROJECT_NAME}_cargo ${PROJECT_NAME})
 
   # Cargo puts the profile dev into debug/, every other into a folder of its name.
   string(REGEX REPLACE "^(dev|test)$" "debug" folder "${VLA_TRT_CARGO_PROFILE}")
-  install(PROGRAMS
-    "${VLA_TRT_CARGO_TARGET_DIR}/${folder}/vla_trt_node"
-    "${VLA_TRT_CARGO_TARGET_DIR}/${folder}/vla-trt"
-    DESTINATION lib/${PROJECT_NAME})
+  list(TRANSFORM executables PREPEND "${VLA_TRT_CARGO_TARGET_DIR}/${folder}/" OUTPUT_VARIABLE programs)
+  install(PROGRAMS ${programs} DESTINATION lib/${PROJECT_NAME})
 endfunction()

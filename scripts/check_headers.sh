@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# scripts/check_headers.sh [--aarch64] [DIR...]: compiles the TensorRT shim (csrc/) against each folder of headers.
+# scripts/check_headers.sh [--aarch64] [DIR...]: compiles the TensorRT shim (crates/tensorrt/csrc/) against each folder of headers.
 #
 # DIR holds NvInfer*.h and NvOnnxParser.h of one TensorRT version. Without one: the set of TensorRT 11.4 that the crate
 # trtx-sys carries (scripts/tensorrt_headers). No CUDA toolkit is needed: csrc/cuda declares what the headers use of it.
@@ -45,8 +45,8 @@ check() { # folder
   for header in NvInferVersion.h NvInfer.h NvOnnxParser.h; do
     [ -e "$folder/$header" ] || { say "failed: no $header in $folder"; return 1; }
   done
-  for source in "$root"/csrc/tensorrt_*.cc; do
-    if ! output=$("$compiler" "${flags[@]}" -I "$root/csrc/cuda" -isystem "$folder" -c "$source" -o "$object" 2>&1); then
+  for source in "$root"/crates/tensorrt/csrc/tensorrt_*.cc; do
+    if ! output=$("$compiler" "${flags[@]}" -I "$root/crates/tensorrt/csrc/cuda" -isystem "$folder" -c "$source" -o "$object" 2>&1); then
       say "TensorRT $(version_of "$folder") $("$compiler" -dumpmachine): failed, ${source#"$root"/} with $folder"
       head -n 20 <<<"$output"
       return 1

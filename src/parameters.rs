@@ -1,198 +1,162 @@
-//! Parameters with the semantics of rclcpp and without ROS: the node's six services and `vla-trt replay --params` share
-//! all of it.
+//! Parameters served as rclcpp serves them: six services and `/parameter_events`.
 //!
-//! ```text
-//! --params-file, -p  -> Overrides  (names, values, where they were given)
-//! the policy's shape -> declarations -> Store  (types, ranges, read-only; every change is all or nothing)
-//! Store, robot description -> Settings   (typed, in the node's own units, right together)
-//! ```
-//!
-//! [`Parameters`] holds them together: whatever is accepted, at start or live, has passed every check and is in force.
+//! r2r's own handler takes any name and any type, so it is not used: [`vla_runtime::parameters`] decides, this module carries.
 
-mod declaration;
-mod declarations;
-mod description;
-mod document;
-mod error;
-mod names;
-mod nearest;
-mod overrides;
-mod reference;
-mod settings;
-mod shape;
-mod store;
-mod value;
-pub mod yaml;
+mod convert;
+mod pace;
+mod services;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::chunk;
-use description::RobotDescription;
+use r2r::rcl_interfaces::msg::ParameterEvent;
+use r2r::{Node, Publisher, QosProfile};
 
-pub use declaration::{Constraint, Declaration, Descriptor};
-pub use declarations::declarations;
-pub use error::{Error, Origin, Place, Problems};
-pub use names::{NodeName, NodePattern, check_topic};
-pub use nearest::nearest;
-pub use overrides::{Override, Overrides};
-pub use reference::reference;
-pub use settings::{CommandKind, CommandSettings, EngineSettings, LimitsFrom, MemorySettings, Settings, StageSettings};
-pub use shape::{EefAction, PolicyShape};
-pub use store::{Change, Listing, Store};
-pub use value::{Value, ValueType};
+pub use services::ParameterServices;
 
-/// The parameters of one running node.
-///
-/// The settings are those of the store at every moment: a change that would not give settings is refused.
-#[derive(Clone, Debug)]
+use super::clock::RosClock;
+use super::convert::time;
+use super::error::Error;
+use super::latest::Latest;
+use super::logging::Logging;
+use super::requests::Requests;
+use convert::parameter_message;
+use vla_policy::observation::Inputs;
+use vla_runtime::parameters as rules;
+use vla_runtime::parameters::{Change, Settings, Store, Value};
+
+/// What a change of a parameter reaches.
+pub struct Effects {
+    /// What the inference thread takes at its next cycle.
+    pub settings: Arc<Latest<Arc<Settings>>>,
+    /// The instruction goes here, where a topic may overrule it.
+    pub inputs: Arc<Inputs>,
+    /// The log level goes here.
+    pub logging: Logging,
+    /// The inference thread is woken: it may wait for a tick of the old rate.
+    pub requests: Arc<Requests>,
+}
+
+/// The node's parameters. The lock keeps changes and their events in one order; it is held for microseconds.
 pub struct Parameters {
-    store: Store,
-    shape: PolicyShape,
-    description: RobotDescription,
-    settings: Arc<Settings>,
+    state: Mutex<State>,
+    effects: Effects,
+    clock: RosClock,
+    node: String,
+}
+
+struct State {
+    parameters: rules::Parameters,
+    events: Publisher<ParameterEvent>,
 }
 
 impl Parameters {
-    /// Declares the parameters of a node that runs a policy of this shape and gives them their first values.
+    /// Creates `/parameter_events` and holds `parameters`, whose settings are those in `effects`.
     ///
     /// # Errors
-    /// Everything that is wrong: unknown names, wrong types, forbidden and missing values, values that do not go
-    /// together; and what an override file may have been meant to give.
-    ///
-    /// A robot description is not read here: with `limits_from: file` call [`Parameters::read_limits_file`], with `topic`
-    /// [`Parameters::describe`]. Until then the settings have no limits, and nothing moves.
-    pub fn new(shape: PolicyShape, overrides: &Overrides) -> Result<Self, Problems> {
-        let declarations = declarations(&shape, overrides);
-        let (store, mut problems) = Store::declare_with_problems(declarations, overrides.given());
-        let description = RobotDescription::awaited(&Settings::limits_source(&store));
-        match Settings::from_store(&store, &shape, &description) {
-            Ok(settings) if problems.is_empty() => Ok(Self { store, shape, description, settings: Arc::new(settings) }),
-            Ok(_) => Err(explained(problems)),
-            Err(others) => {
-                problems.extend_without_follow_ups(others);
-                Err(explained(problems))
+    /// When the middleware refuses the topic.
+    pub fn create(
+        node: &mut Node,
+        parameters: rules::Parameters,
+        effects: Effects,
+        clock: RosClock,
+    ) -> Result<Self, Error> {
+        let topic = "/parameter_events";
+        let events = node.create_publisher(topic, QosProfile::parameter_events());
+        let events = events.map_err(|e| Error::endpoint("topic", topic, e))?;
+        let node = node.fully_qualified_name().map_err(|source| Error::Node { name: String::new(), source })?;
+        Ok(Self { state: Mutex::new(State { parameters, events }), effects, clock, node })
+    }
+
+    /// Announces every parameter as new, once.
+    pub fn announce(&self) {
+        let state = self.lock();
+        let store = state.parameters.store();
+        let message = |name: &str| store.get(name).map(|value| parameter_message(name, value));
+        let new_parameters = store.names().filter_map(message).collect();
+        state.publish(ParameterEvent { new_parameters, ..self.event() });
+    }
+
+    /// Reads the store.
+    fn read<T>(&self, read: impl FnOnce(&Store) -> T) -> T {
+        read(self.lock().parameters.store())
+    }
+
+    /// Makes all of the changes or none; they are in force from the next cycle on.
+    fn set(&self, changes: &[(String, Value)]) -> Result<(), String> {
+        let mut state = self.lock();
+        let made = state.parameters.set_atomically(changes)?;
+        let settings = Arc::clone(state.parameters.settings());
+        self.apply(&made, &settings);
+        let changed_parameters = made.iter().map(|change| parameter_message(&change.name, &change.new)).collect();
+        state.publish(ParameterEvent { changed_parameters, ..self.event() });
+        drop(state);
+        for change in &made {
+            tracing::info!("parameter {} is {} (was {})", change.name, change.new, change.old);
+            warn_of_tighter_limit(change, &settings);
+        }
+        Ok(())
+    }
+
+    /// Takes a robot description that came on its topic; its limits are in force from the next cycle on.
+    pub fn describe(&self, text: &str) {
+        let mut state = self.lock();
+        let described = state.parameters.describe(text);
+        let settings = Arc::clone(state.parameters.settings());
+        self.apply(&[], &settings);
+        drop(state);
+        match described {
+            Ok(()) => tracing::info!("limits taken from the robot's description"),
+            Err(error) => tracing::error!("nothing moves: limits of the robot's description not taken: {error}"),
+        }
+        for warning in &settings.limit_warnings {
+            tracing::warn!("{warning}");
+        }
+    }
+
+    fn apply(&self, made: &[Change], settings: &Arc<Settings>) {
+        let effects = &self.effects;
+        for change in made {
+            match change.name.as_str() {
+                // Also when the value is the same as before: the last to speak wins, and that is the parameter.
+                "instruction" => effects.inputs.set_instruction(&settings.instruction),
+                "log_level" => set_level(&effects.logging, &settings.log_level),
+                _ => {}
             }
         }
+        effects.settings.set(settings.clone());
+        effects.requests.ring();
     }
 
-    /// The declared parameters with their values.
-    pub fn store(&self) -> &Store {
-        &self.store
+    fn event(&self) -> ParameterEvent {
+        ParameterEvent { stamp: time(self.clock.now()), node: self.node.clone(), ..Default::default() }
     }
 
-    /// The settings as of the last change.
-    pub fn settings(&self) -> &Arc<Settings> {
-        &self.settings
-    }
-
-    /// Reads the URDF file of `limits_from: file`; with another source it does nothing.
-    ///
-    /// # Errors
-    /// A file that cannot be read, that is no URDF, or whose limits are placeholders or contradict `limits.<joint>`, naming the joints.
-    pub fn read_limits_file(&mut self) -> Result<(), Problems> {
-        let LimitsFrom::File(path) = &self.settings.limits_from else { return Ok(()) };
-        let file = path.display().to_string();
-        let refused = |reason: String| Problems::from(Error::Description { file: file.clone(), reason });
-        let text = description::read(path).map_err(|error| refused(error.to_string()))?;
-        self.describe(&text).map_err(|error| refused(error.to_string()))
-    }
-
-    /// Takes a robot description, with `limits_from: file` or `topic`. The last one counts: when it cannot be used, the settings have
-    /// no limits and nothing moves until another comes, or parameters are set with which it can.
-    ///
-    /// # Errors
-    /// Why it cannot be used, naming the joints.
-    pub fn describe(&mut self, text: &str) -> Result<(), chunk::Error> {
-        self.description = RobotDescription::parse(text);
-        // The store alone gave settings before.
-        if let Ok(settings) = Settings::from_store(&self.store, &self.shape, &self.description) {
-            self.settings = Arc::new(settings);
-        }
-        self.settings.limits.as_ref().map(drop).map_err(Clone::clone)
-    }
-
-    /// Does without a robot description that only a topic could bring: the limits of the parameters hold alone. True when one was
-    /// asked for.
-    pub fn do_without_description(&mut self) -> bool {
-        let asked = matches!(self.settings.limits_from, LimitsFrom::Topic(_));
-        if asked {
-            self.description = RobotDescription::NotUsed;
-            if let Ok(settings) = Settings::from_store(&self.store, &self.shape, &self.description) {
-                self.settings = Arc::new(settings);
-            }
-        }
-        asked
-    }
-
-    /// Sets one parameter while the node runs.
-    ///
-    /// # Errors
-    /// Why not, as the `reason` of the service; nothing has changed then.
-    pub fn set(&mut self, name: &str, value: Value) -> Result<Change, String> {
-        let mut changes = self.set_atomically(&[(name.to_owned(), value)])?;
-        changes.pop().ok_or_else(|| Error::NothingToSet.to_string())
-    }
-
-    /// Sets all of these parameters or none while the node runs.
-    ///
-    /// # Errors
-    /// Why not, as the `reason` of the service; nothing has changed then.
-    pub fn set_atomically(&mut self, changes: &[(String, Value)]) -> Result<Vec<Change>, String> {
-        let (candidate, made) = self.store.changed(changes).map_err(|error| error.to_string())?;
-        let settings = Settings::from_store(&candidate, &self.shape, &self.description);
-        let settings = settings.map_err(|problems| problems.to_string())?;
-        // A description that contradicted the parameters before is no reason to refuse other changes.
-        if let (Ok(_), Err(contradiction)) = (&self.settings.limits, &settings.limits) {
-            return Err(contradiction.to_string());
-        }
-        self.store = candidate;
-        self.settings = Arc::new(settings);
-        Ok(made)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A change is made in a copy and moved in, so a panic cannot leave half of one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn explained(problems: Problems) -> Problems {
-    let problems = without_limits_of_unknown_joints(problems);
-    let wrong: Vec<String> = problems.iter().flat_map(Error::names).cloned().collect();
-    // A key whose pose was refused does not want for joints.
-    let wants_pose = |error: &Error| match error {
-        Error::Missing { name, .. } => name.strip_suffix(".joints").is_some_and(|key| {
-            let pose = format!("{key}.pose");
-            wrong.contains(&pose)
-        }),
-        _ => false,
-    };
-    let mut explained = Problems::default();
-    explained.extend(problems.into_iter().filter(|error| !wants_pose(error)).map(with_use_of_pose));
-    explained
-}
-
-/// A pose is an input only where a state key names it, which no similar name would tell.
-fn with_use_of_pose(error: Error) -> Error {
-    match error {
-        Error::Unknown { origin, name, hint } => {
-            let pose = name.strip_prefix("inputs.poses.").and_then(|rest| rest.split('.').next());
-            // A hint that knows the pose, or one of nearly that name, says more.
-            let helps =
-                |pose: &str| hint.starts_with("did you mean") || hint.contains(&format!("'inputs.poses.{pose}'"));
-            let hint = match pose.filter(|pose| !helps(pose)) {
-                Some(pose) => format!("no state key takes the pose '{pose}'; name it in state.<key>.pose"),
-                None => hint,
-            };
-            Error::Unknown { origin, name, hint }
+impl State {
+    fn publish(&self, event: ParameterEvent) {
+        if let Err(error) = self.events.publish(&event) {
+            tracing::warn!("a parameter event was not published: {error}");
         }
-        other => other,
     }
 }
 
-/// Where a list of joints is wrong, every limit of its joints is unknown too: one mistake, not a dozen.
-fn without_limits_of_unknown_joints(problems: Problems) -> Problems {
-    let about_joints = |name: &String| name.ends_with(".joints");
-    let follow_up = |error: &Error| matches!(error, Error::Unknown { name, .. } if name.starts_with("limits."));
-    if !problems.iter().any(|error| error.names().iter().any(about_joints)) {
-        return problems;
+/// Of two limits the tighter holds; says so when that is not the one that was set.
+fn warn_of_tighter_limit(change: &Change, settings: &Settings) {
+    let Value::Double(set) = change.new else { return };
+    if let Some(tighter) = settings.tighter_limit(&change.name, set) {
+        tracing::warn!("{} is {set}, but the robot description's limit of {tighter} is tighter and holds", change.name);
     }
-    let mut kept = Problems::default();
-    kept.extend(problems.into_iter().filter(|error| !follow_up(error)));
-    kept
+}
+
+/// Sets the level that the parameter names; its declaration allows levels only.
+pub fn set_level(logging: &Logging, word: &str) {
+    match word.parse() {
+        Ok(level) => logging.set_level(level),
+        Err(unknown) => tracing::warn!("{unknown}"),
+    }
 }

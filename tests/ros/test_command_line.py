@@ -26,6 +26,11 @@ def test_help_and_version(start):
         assert part in node.process.stdout.read()
 
 
+def test_help_that_nobody_reads_is_no_failure(start):
+    node = start(arguments=["--help"], bare=True, prefix=["bash", "-o", "pipefail", "-c", '(sleep 0.3; "$@") | true', "bash"])
+    assert (node.wait(ENDS_S), node.log) == (0, "")
+
+
 @pytest.mark.parametrize(("arguments", "part"), [
     (["policy"], "'policy'"),
     (["--ros-args", "--parms-file", "x"], "'--parms-file'"),

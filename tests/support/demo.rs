@@ -5,14 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use vla_trt::export::demo;
-use vla_trt::parameters::{NodeName, Overrides, Parameters, PolicyShape, Settings, Value};
-use vla_trt::policy::PolicySpec;
+use vla_export::demo;
+use vla_policy::PolicySpec;
+use vla_runtime::parameters::{NodeName, Overrides, Parameters, PolicyShape, Settings, Value};
 
-/// The repository.
-pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+pub use crate::root;
 
 /// The sample bag.
 pub fn bag() -> PathBuf {

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use safetensors::SafeTensors;
-use vla_trt::engine::onnx::Onnx;
-use vla_trt::engine::{Admission, Pipeline, Run, StageTime, Symbols};
-use vla_trt::export::demo;
-use vla_trt::policy::spec::PolicySpec;
-use vla_trt::tensor::{HostTensor, TensorSpec};
+use vla_base::tensor::{HostTensor, TensorSpec};
+use vla_engines::onnx_runtime::Onnx;
+use vla_engines::{Admission, Pipeline, Run, StageTime, Symbols};
+use vla_export::demo;
+use vla_policy::spec::PolicySpec;
 
 /// What a policy is given, after the processor.
 #[derive(Clone)]
@@ -41,7 +41,7 @@ impl Demo {
         let pipeline = Pipeline::load(device, &stages, None, &host, Admission::default(), &mut |_| {})
             .expect("the stages fit together");
         let image = pipeline.tensor("image_rows").expect("image rows");
-        let vla_trt::tensor::Dim::Fixed(image_tokens) = image.dims[0] else { panic!("{image}") };
+        let vla_base::tensor::Dim::Fixed(image_tokens) = image.dims[0] else { panic!("{image}") };
         Self {
             pipeline,
             tokenizer: tokenizers::Tokenizer::from_file(dir.join("tokenizer.json")).expect("tokenizer"),

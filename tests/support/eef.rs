@@ -9,13 +9,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value as Json;
 use tempfile::TempDir;
-use vla_trt::export::demo::{EMBODIMENT, bundle};
-use vla_trt::export::{self, make_checkpoint};
-use vla_trt::message::{HeaderView, write};
-use vla_trt::observation::{InputKind, InputSpec};
-use vla_trt::parameters::{NodeName, Overrides, Parameters, PolicyShape, Problems, Settings, Value};
-use vla_trt::policy::PolicySpec;
-use vla_trt::time::Stamp;
+use vla_base::time::Stamp;
+use vla_export as export;
+use vla_export::demo::{EMBODIMENT, bundle};
+use vla_export::make_checkpoint;
+use vla_messages::{HeaderView, write};
+use vla_policy::PolicySpec;
+use vla_policy::observation::{InputKind, InputSpec};
+use vla_runtime::parameters::{NodeName, Overrides, Parameters, PolicyShape, Problems, Settings, Value};
 
 /// A position in m and a quaternion x, y, z, w.
 pub type Pose = ([f64; 3], [f64; 4]);
@@ -54,7 +55,7 @@ pub fn policy(change: impl FnOnce(&mut Json, &mut Json)) -> (TempDir, PathBuf) {
     let checkpoint = scratch.path().join("checkpoint");
     fs::create_dir(&checkpoint).expect("folder");
     make_checkpoint::fill_folder(make_checkpoint::Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {}).expect("writes");
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/eef");
+    let fixture = crate::root().join("tests/data/eef");
     let read = |name: &str| -> Json {
         serde_json::from_slice(&fs::read(fixture.join(name)).expect("a checked-in file")).expect("JSON")
     };

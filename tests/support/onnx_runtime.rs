@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use ort::environment::Environment;
 use ort::session::{Session, SessionInputValue};
 use ort::value::Tensor;
-use vla_trt::tensor::{Data, HostTensor};
+use vla_base::tensor::{Data, HostTensor};
 
 /// ONNX Runtime from `ORT_DYLIB_PATH`, opened once a process; `None`, said aloud, when the variable is not set.
 pub fn environment() -> Option<Environment> {

@@ -6,23 +6,22 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use vla_trt::export::bundle::{self, Camera, Request};
-use vla_trt::export::checkpoint::Checkpoint;
-use vla_trt::export::{Layout, Options, RopeFrequencies, View, VisionAttention, vendor};
-use vla_trt::infer::{self, Inputs};
-use vla_trt::npz;
-use vla_trt::policy::PolicySpec;
-use vla_trt::tensor::{DType, Dim, HostTensor};
+use vla_base::tensor::{DType, Dim, HostTensor};
+use vla_export::bundle;
+use vla_export::bundle::{Camera, Request};
+use vla_export::checkpoint::Checkpoint;
+use vla_export::{Layout, Options, RopeFrequencies, View, VisionAttention, vendor};
+use vla_npz as npz;
+use vla_offline::infer;
+use vla_offline::infer::Inputs;
+use vla_policy::PolicySpec;
 
-#[path = "vendor.rs"]
-mod vendor_files;
-use vendor_files::Vendor;
+use crate::vendor::Vendor;
 
 pub type Arrays = BTreeMap<String, HostTensor>;
 
 fn shared() -> Option<PathBuf> {
-    let shared = std::env::var_os("VLA_TRT_SHARED")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared")), PathBuf::from);
+    let shared = crate::shared();
     if !shared.join("oracle/tiny").is_dir() {
         eprintln!("SKIPPED: no oracle at {}; set VLA_TRT_SHARED to the folder that holds it", shared.display());
         return None;

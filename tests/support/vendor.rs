@@ -6,13 +6,13 @@ use std::fs;
 use std::path::Path;
 
 use prost::Message as _;
-use vla_trt::export::layers::{Net, dit, hoist, language, vision};
-use vla_trt::export::layout::stacked;
-use vla_trt::export::onnx::proto::{DimensionProto, ModelProto, ValueInfoProto};
-use vla_trt::export::onnx::{Graph, Value};
-use vla_trt::export::weights::{Weight, Weights};
-use vla_trt::export::{Error, Model, Options, View};
-use vla_trt::tensor::{DType, Dim};
+use vla_base::tensor::{DType, Dim};
+use vla_export::layers::{Net, dit, hoist, language, vision};
+use vla_export::layout::stacked;
+use vla_export::onnx::proto::{DimensionProto, ModelProto, ValueInfoProto};
+use vla_export::onnx::{Graph, Value};
+use vla_export::weights::{Weight, Weights};
+use vla_export::{Error, Model, Options, View};
 
 /// The files of the full pipeline.
 pub const FILES: [&str; 6] = [

@@ -1,0 +1,275 @@
+//! Recorded bags: MCAP and rosbag2 SQLite in, MCAP out.
+//!
+//! [`BagReader`] gives messages as serialized bytes in log-time order, so that a replay enters by the same door as
+//! a live topic. An MCAP file is mapped; messages of its unpacked chunks are slices of the mapping, without a copy.
+//! [`BagWriter`] writes one MCAP file that `ros2 bag`, Foxglove and the Python readers open; the same calls give the
+//! same bytes, and nothing stands at the final name until it is whole.
+
+mod error;
+mod mcap;
+mod messages;
+mod metadata;
+mod sqlite;
+mod unpack;
+mod unpacked;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+pub use self::error::Error;
+use self::mcap::McapFile;
+pub use self::messages::Messages;
+pub use self::metadata::FILE_NAME as METADATA_FILE_NAME;
+use self::metadata::Metadata;
+use self::sqlite::SqliteFile;
+use self::unpacked::Unpacked;
+pub use self::writer::{BagWriter, Qos, TopicId};
+use vla_base::time::Stamp;
+
+/// A recorded topic. A name that comes with two types, or serializations, is two topics: each may be read without the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Full name, e.g. `/joint_states`.
+    pub name: String,
+    /// Message type, e.g. `sensor_msgs/msg/JointState`; empty when the bag does not say.
+    pub type_name: String,
+    /// Serialization of its messages; only `cdr` can be read.
+    pub serialization: String,
+    /// Messages, when the bag says so without being read through (not for a bare .db3 file).
+    pub count: Option<u64>,
+}
+
+/// One recorded message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BagMessage {
+    /// Index into [`BagReader::topics`].
+    pub topic: usize,
+    /// When the recorder received it.
+    pub log_time: Stamp,
+    /// The serialized message, with its CDR encapsulation header. May share (and keep alive) a mapped file or an
+    /// unpacked chunk.
+    pub data: Bytes,
+}
+
+/// An opened bag: its topics and bounds, and any number of passes over its messages.
+#[derive(Debug)]
+pub struct BagReader {
+    path: PathBuf,
+    files: Vec<BagFile>,
+    topics: Vec<Topic>,
+    message_count: u64,
+    start: Stamp,
+    end: Stamp,
+    message_zstd: bool,
+}
+
+#[derive(Debug)]
+struct BagFile {
+    storage: Storage,
+    /// This file's topics as indices into the bag's.
+    topics: Vec<usize>,
+    start: Option<Stamp>,
+}
+
+#[derive(Debug)]
+enum Storage {
+    Mcap(McapFile),
+    Sqlite(SqliteFile),
+}
+
+/// The files of a bag: itself, or metadata.yaml and what it lists. Whether they are a bag is seen when it is opened.
+pub fn files_of(path: &Path) -> Vec<PathBuf> {
+    if !path.is_dir() {
+        return vec![path.to_path_buf()];
+    }
+    let listed = Metadata::load(path).map(|metadata| metadata.files).unwrap_or_default();
+    std::iter::once(path.join(METADATA_FILE_NAME)).chain(listed).collect()
+}
+
+impl BagReader {
+    /// Opens a .mcap or .db3 file, or a folder with metadata.yaml (all of its files).
+    ///
+    /// # Errors
+    ///
+    /// Whatever is wrong with the bag: see [`Error`]. A bag without a message is an error; a file that was cut off
+    /// is refused rather than read in part. An MCAP file without an index is read through once.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let attributes = std::fs::metadata(path).map_err(Error::io("open", path))?;
+        let Metadata { files, message_zstd, counts, types } = if attributes.is_dir() {
+            Metadata::load(path)?
+        } else {
+            let (counts, types) = Default::default();
+            Metadata { files: vec![path.to_path_buf()], message_zstd: false, counts, types }
+        };
+        let mut bag = Self {
+            path: path.to_path_buf(),
+            files: Vec::with_capacity(files.len()),
+            topics: Vec::new(),
+            message_count: 0,
+            start: Stamp::default(),
+            end: Stamp::default(),
+            message_zstd,
+        };
+        let mut bounds: Option<(Stamp, Stamp)> = None;
+        for file in &files {
+            let (first, last) = match bag.add(file, &types)? {
+                Some(found) => found,
+                None => continue,
+            };
+            bounds = Some(bounds.map_or((first, last), |(start, end)| (start.min(first), end.max(last))));
+        }
+        for topic in &mut bag.topics {
+            topic.count = topic.count.or_else(|| counts.get(&topic.name).copied());
+        }
+        let found = || format!("none ({} topics)", bag.topics.len());
+        (bag.start, bag.end) = bounds.ok_or_else(|| Error::Empty { path: path.to_path_buf(), found: found() })?;
+        Ok(bag)
+    }
+
+    /// Adds a file; gives the log times of its first and last message.
+    fn add(&mut self, path: &Path, types: &BTreeMap<String, String>) -> Result<Option<(Stamp, Stamp)>, Error> {
+        let packed = is_packed(path)?.then(|| Unpacked::of(path)).transpose()?;
+        let place = packed.as_ref().map_or_else(|| path.to_path_buf(), Unpacked::path);
+        let (storage, mut topics, count, bounds) = match sniff(path, &place)? {
+            Kind::Mcap => {
+                let bytes = vla_base::sys::map::map(&place).map_err(Error::io("map", path))?;
+                let file = McapFile::open(path, bytes)?;
+                let (topics, count, bounds) = (file.topics.clone(), file.message_count, file.bounds);
+                (Storage::Mcap(file), topics, count, bounds)
+            }
+            Kind::Sqlite => {
+                let file = SqliteFile::open(path, packed)?;
+                let (topics, count, bounds) = (file.topics.clone(), file.message_count, file.bounds);
+                (Storage::Sqlite(file), topics, count, bounds)
+            }
+        };
+        for topic in topics.iter_mut().filter(|topic| topic.type_name.is_empty()) {
+            topic.type_name = types.get(&topic.name).cloned().unwrap_or_default();
+        }
+        let topics = topics.into_iter().map(|topic| merge_topic(&mut self.topics, topic)).collect();
+        self.files.push(BagFile { storage, topics, start: bounds.map(|(first, _)| first) });
+        self.message_count = self.message_count.saturating_add(count);
+        Ok(bounds)
+    }
+
+    /// The path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Topics, in the order in which the files describe them.
+    pub fn topics(&self) -> &[Topic] {
+        &self.topics
+    }
+
+    /// Index of the first topic with this full name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.topics.iter().position(|topic| topic.name == name)
+    }
+
+    /// Log time of the first message.
+    pub fn start(&self) -> Stamp {
+        self.start
+    }
+
+    /// Log time of the last message, as the bag states it.
+    pub fn end(&self) -> Stamp {
+        self.end
+    }
+
+    /// Messages of all topics.
+    pub fn message_count(&self) -> u64 {
+        self.message_count
+    }
+
+    /// Messages of these topics (indices into [`Self::topics`]) in log-time order; equal times in the order of the
+    /// files and within them. Ends after the first error.
+    ///
+    /// # Errors
+    ///
+    /// An index that does not exist, or a topic whose messages are not CDR.
+    pub fn messages(&self, topics: &[usize]) -> Result<Messages<'_>, Error> {
+        for &index in topics {
+            let path = self.path.clone();
+            let Some(topic) = self.topics.get(index) else {
+                return Err(Error::UnknownTopic { path, index, count: self.topics.len() });
+            };
+            if topic.serialization != "cdr" {
+                let (topic, found) = (topic.name.clone(), topic.serialization.clone());
+                return Err(Error::Serialization { path, topic, found });
+            }
+        }
+        Ok(Messages::new(self, topics))
+    }
+}
+
+/// Adds a topic to a list, or its count to the one of the same name, type and serialization; gives its index.
+fn merge_topic(topics: &mut Vec<Topic>, topic: Topic) -> usize {
+    let is_same = |known: &Topic| {
+        known.name == topic.name && known.type_name == topic.type_name && known.serialization == topic.serialization
+    };
+    let index = topics.iter().position(is_same);
+    if let Some(known) = index.and_then(|index| topics.get_mut(index)) {
+        known.count = known.count.zip(topic.count).map(|(known, more)| known.saturating_add(more));
+    }
+    index.unwrap_or_else(|| {
+        topics.push(topic);
+        topics.len() - 1
+    })
+}
+
+/// Whether the file is packed as a whole.
+fn is_packed(path: &Path) -> Result<bool, Error> {
+    let attributes = std::fs::metadata(path).map_err(Error::io("open", path))?;
+    Ok(attributes.is_file() && unpack::is_zstd(&head(path)?))
+}
+
+/// The first bytes of a file.
+fn head(path: &Path) -> Result<Vec<u8>, Error> {
+    let mut head = Vec::with_capacity(16);
+    let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
+    file.take(16).read_to_end(&mut head).map_err(Error::io("read", path))?;
+    Ok(head)
+}
+
+enum Kind {
+    Mcap,
+    Sqlite,
+}
+
+/// Tells the storage by the first bytes: names are often wrong, and the error can say what the file is. `place`: where its
+/// plain bytes are; `path` is for messages.
+fn sniff(path: &Path, place: &Path) -> Result<Kind, Error> {
+    let attributes = std::fs::metadata(place).map_err(Error::io("open", path))?;
+    let head = if attributes.is_file() { head(place)? } else { Vec::new() };
+    if head.starts_with(mcap::MAGIC) {
+        return Ok(Kind::Mcap);
+    }
+    if head.starts_with(sqlite::MAGIC) {
+        return Ok(Kind::Sqlite);
+    }
+    if attributes.is_file() && head.is_empty() {
+        return Err(Error::Empty { path: path.to_path_buf(), found: "a file of 0 bytes".to_owned() });
+    }
+    let name = path.display();
+    let (found, advice) = if !attributes.is_file() {
+        ("neither a file nor a folder".to_owned(), "give the path of a bag".to_owned())
+    } else if head.starts_with(b"#ROSBAG") {
+        let advice = format!("convert it: `rosbags-convert --src {name} --dst FOLDER`");
+        ("a ROS 1 bag".to_owned(), advice)
+    } else if unpack::is_zstd(&head) {
+        (
+            "a zstd-packed file in a zstd-packed file".to_owned(),
+            format!("unpack it: `zstd -d {name} -o UNPACKED` and open that"),
+        )
+    } else if head.starts_with(&[0x1f, 0x8b]) {
+        ("a gzip-packed file".to_owned(), format!("unpack it: `gunzip -k {name}` and open that"))
+    } else {
+        (format!("first bytes '{}'", head.escape_ascii()), "give the path of a .mcap or .db3 file".to_owned())
+    };
+    Err(Error::NotABag { path: path.to_path_buf(), expected: "an MCAP or an SQLite file", found, advice })
+}

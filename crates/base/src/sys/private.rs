@@ -1,0 +1,274 @@
+//! Private copies of files.
+//!
+//! A process that maps a file runs on what is written into it later, and gets `SIGBUS` when the file is cut short. So
+//! what must stay as it was loaded is copied first: small files into memory, large ones into a file that has no name
+//! ([`read`]), or, for a library that opens files by their paths, into a folder that is removed as soon as the library
+//! has them open ([`Folder`]). The pages of a large copy are pages of a file: the kernel can drop and read them again, so
+//! a copy costs disk space, not memory.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use super::disk;
+use super::map::map_unnamed;
+use super::window::{Once, dont_need};
+
+/// Files up to this size are copied into memory.
+const IN_MEMORY: u64 = 16 << 20;
+/// Bytes that are copied at a time.
+const PIECE: usize = 4 << 20;
+/// Begin of the name of a [`Folder`]; the process's number follows.
+const PREFIX: &str = ".vla_trt-weights-";
+
+/// The whole content of a regular file, as it is now. What becomes of the file later does not matter.
+///
+/// # Errors
+/// Whatever reading gives; [`io::ErrorKind::InvalidInput`] when `path` is a folder, pipe or device;
+/// [`io::ErrorKind::UnexpectedEof`] when the file is cut short meanwhile.
+pub fn read(path: &Path) -> io::Result<Bytes> {
+    let mut file = Once::open(path)?;
+    if file.size() > IN_MEMORY {
+        match unnamed_beside(path, file.size()) {
+            Ok(copy) => return copy_into(&mut file, &copy),
+            Err(reasons) => tracing::warn!(
+                "the private copy of {} takes {} MiB of memory, for want of a disk to put it on: {reasons}",
+                path.display(),
+                file.size() >> 20
+            ),
+        }
+    }
+    let mut bytes = vec![0; usize::try_from(file.size()).map_err(io::Error::other)?];
+    match file.read_at(&mut bytes, 0)? {
+        read if read == bytes.len() => Ok(bytes.into()),
+        _ => Err(cut_short()),
+    }
+}
+
+fn copy_into(file: &mut Once, copy: &File) -> io::Result<Bytes> {
+    let (mut piece, mut done) = (vec![0; PIECE], 0);
+    while done < file.size() {
+        let read = file.read_at(&mut piece, done)?;
+        // No further than its size when it was opened: the copy has room for that.
+        let wanted = usize::try_from(file.size() - done).unwrap_or(usize::MAX).min(read);
+        if wanted == 0 {
+            return Err(cut_short());
+        }
+        copy.write_all_at(&piece[..wanted], done)?;
+        done += wanted as u64;
+    }
+    map_unnamed(copy)
+}
+
+fn cut_short() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was read")
+}
+
+/// Folders where a copy may lie, best first: beside the original is on the same disk.
+fn places(original: &Path) -> [PathBuf; 3] {
+    let beside = original.parent().unwrap_or(Path::new("")).to_owned();
+    [beside, "/var/tmp".into(), std::env::temp_dir()]
+}
+
+/// The first of `places` where `make` succeeds; else every reason.
+fn first<T>(places: &[PathBuf], mut make: impl FnMut(&Path) -> Result<T, String>) -> Result<T, String> {
+    let mut reasons: Vec<String> = Vec::new();
+    for place in places {
+        match make(place) {
+            Ok(made) => return Ok(made),
+            Err(reason) if reasons.contains(&reason) => {}
+            Err(reason) => reasons.push(reason),
+        }
+    }
+    Err(reasons.join("; "))
+}
+
+fn unnamed_beside(original: &Path, bytes: u64) -> Result<File, String> {
+    first(&places(original), |place| disk::unnamed(place, bytes).map_err(|error| error.to_string()))
+}
+
+/// Copies of files under their own names, in a private folder. Dropped as soon as the library that needs the paths
+/// has the files open: what is mapped of them stays, what has a name goes.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    root: PathBuf,
+    /// Locked as long as the process lives, so that another one does not clear it away.
+    _lock: File,
+}
+
+impl Folder {
+    /// Copies `files`, all of which lie below `root`. A folder that a killed process left behind in the same place is
+    /// removed.
+    ///
+    /// # Errors
+    /// What cannot be read, or no disk with room for the copy, with the reason of each.
+    pub fn copy(root: &Path, files: &[PathBuf]) -> io::Result<Self> {
+        let sizes = files.iter().map(|file| fs::metadata(file).map_err(of(file)).map(|meta| meta.len()));
+        let bytes = sizes.sum::<io::Result<u64>>()?;
+        let near = files.first().map_or(root, PathBuf::as_path);
+        let made = first(&places(near), |place| {
+            disk::has_room(place, bytes).map_err(|error| error.to_string())?;
+            Self::make(place, root).map_err(|error| format!("{}: {error}", place.display()))
+        });
+        let folder = made.or_else(|reasons| {
+            let place = std::env::temp_dir();
+            // Small ones also where files live in memory.
+            match Some(&place).filter(|_| bytes <= IN_MEMORY).map(|place| Self::make(place, root)) {
+                Some(Ok(folder)) => Ok(folder),
+                _ => Err(io::Error::new(
+                    io::ErrorKind::StorageFull,
+                    format!(
+                        "a private copy of {:.1} MiB of weights has no place: {reasons}; make room, or set TMPDIR to a \
+                         folder on a disk",
+                        bytes as f64 / 1_048_576.0
+                    ),
+                )),
+            }
+        })?;
+        for file in files {
+            let copy = folder.file(file);
+            if let Some(parent) = copy.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            fs::copy(file, &copy).map_err(of(file))?;
+            if let Ok(original) = File::open(file) {
+                dont_need(&original, 0);
+            }
+        }
+        Ok(folder)
+    }
+
+    fn make(place: &Path, root: &Path) -> io::Result<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        clear(place);
+        let name = format!("{PREFIX}{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let path = if place.as_os_str().is_empty() { Path::new(".") } else { place }.join(name);
+        DirBuilder::new().mode(0o700).create(&path)?;
+        let lock = File::open(&path)?;
+        lock.try_lock().map_err(io::Error::from)?;
+        Ok(Self { path, root: root.to_owned(), _lock: lock })
+    }
+
+    /// Where the copy of `original` is.
+    pub fn file(&self, original: &Path) -> PathBuf {
+        self.path.join(original.strip_prefix(&self.root).unwrap_or(original))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::warn!("a private copy of weights stays behind: {}: {error}", self.path.display());
+        }
+    }
+}
+
+fn of(file: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{}: {error}", file.display()))
+}
+
+/// Removes folders of processes that are no more.
+fn clear(place: &Path) {
+    let Ok(entries) = fs::read_dir(place) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|rest| rest.split('-').next());
+        let Some(owner) = owner.filter(|owner| owner.parse::<u32>().is_ok()) else { continue };
+        // A process of another container has another number here, and holds its lock.
+        let ended = !Path::new("/proc").join(owner).exists();
+        if ended && File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok()) {
+            tracing::info!("removing {}, left behind by a process that was killed", entry.path().display());
+            fs::remove_dir_all(entry.path()).unwrap_or_else(|error| tracing::debug!(%error, "not removed"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR").to_owned() + "/../../target").expect("a folder on a disk")
+    }
+
+    /// A file of this size, no two pages of which are alike.
+    fn file(dir: &Path, bytes: usize) -> (PathBuf, Vec<u8>) {
+        let content: Vec<u8> = (0..bytes as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let path = dir.join("weights");
+        fs::write(&path, &content).expect("written");
+        (path, content)
+    }
+
+    #[test]
+    fn a_copy_keeps_its_bytes_when_its_file_is_overwritten_and_cut_short() {
+        for bytes in [1000, IN_MEMORY as usize + 3 * PIECE / 2] {
+            let dir = folder();
+            let (path, content) = file(dir.path(), bytes);
+            let copy = read(&path).expect("copied");
+            assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 1, "a copy has no name");
+            let original = File::options().write(true).open(&path).expect("opened");
+            original.write_all_at(&vec![0; bytes], 0).expect("overwritten");
+            assert!(copy == content, "the bytes are those of before");
+            original.set_len(0).expect("cut short");
+            assert!(copy == content, "and can all be read");
+        }
+    }
+
+    #[test]
+    fn a_large_copy_is_no_anonymous_memory() {
+        let dir = folder();
+        let (path, _) = file(dir.path(), 3 * IN_MEMORY as usize);
+        let copy = read(&path).expect("copied");
+        let range = copy.as_ptr() as usize..copy.as_ptr() as usize + copy.len();
+        assert!(copy.iter().map(|byte| u64::from(*byte)).sum::<u64>() > 0, "every page is touched");
+        let resident = crate::sys::regions::Resident::of(&range).expect("smaps");
+        assert!(resident.touched >= IN_MEMORY && resident.anonymous == 0, "{resident:?}");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused() {
+        let dir = folder();
+        assert_eq!(read(dir.path()).expect_err("a folder").kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(read(&dir.path().join("none")).expect_err("nothing").kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_folder_of_copies_has_their_names_and_goes_with_its_handle() {
+        let dir = folder();
+        let (weights, content) = file(dir.path(), 5000);
+        fs::create_dir(dir.path().join("below")).expect("a folder");
+        let below = dir.path().join("below/b");
+        fs::write(&below, "b").expect("written");
+        let copies = Folder::copy(dir.path(), &[weights.clone(), below.clone()]).expect("copied");
+        let at = copies.file(&weights);
+        assert!(at != weights && at.file_name() == weights.file_name(), "{}", at.display());
+        assert_eq!(fs::metadata(at.parent().expect("a folder")).expect("there").permissions().mode() & 0o777, 0o700);
+        fs::write(&weights, "other").expect("overwritten");
+        assert!(fs::read(&at).expect("read") == content);
+        assert_eq!(fs::read(copies.file(&below)).expect("read"), b"b");
+        drop(copies);
+        assert!(!at.exists(), "nothing stays behind");
+        assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 2);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_behind_is_removed_and_what_a_live_one_has_is_not() {
+        let dir = folder();
+        let (weights, _) = file(dir.path(), 100);
+        // No process has the greatest number.
+        let left = dir.path().join(format!("{PREFIX}{}-0", u32::MAX));
+        fs::create_dir(&left).expect("a folder");
+        fs::write(left.join("weights"), "x").expect("written");
+        let mine = Folder::copy(dir.path(), std::slice::from_ref(&weights)).expect("copied");
+        assert!(!left.exists());
+        let second = Folder::copy(dir.path(), std::slice::from_ref(&weights)).expect("copied");
+        assert!(mine.file(&weights).exists() && second.file(&weights).exists());
+    }
+}

@@ -1,0 +1,203 @@
+//! One engine loaded and run once, alone: whether it runs cleanly, and what it takes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use vla_base::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
+use vla_engines::host_copy;
+use vla_engines::host_copy::Watch;
+use vla_engines::memory::{AnonymousPeak, MemoryUse};
+use vla_engines::profile::Profile;
+use vla_engines::provenance::{DeviceIdentity, Memory};
+use vla_engines::{Device as _, Launch, Placement};
+use vla_tensorrt::device::{Options, Plan, Tensorrt};
+
+/// Device memory is taken in blocks of megabytes, however small an engine is.
+const ROUNDING: u64 = 64 << 20;
+
+/// What one load and one run of an engine showed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Probe {
+    /// The device that it ran on.
+    pub device: DeviceIdentity,
+    /// What it takes.
+    pub memory: Memory,
+    /// Each input's profile, by the engine's own name.
+    pub profiles: BTreeMap<String, Profile>,
+}
+
+/// Loads the engine twice (the first load also pays for what TensorRT sets up once a process; the second is
+/// measured), and runs it once on small numbers in its usual shapes.
+///
+/// # Errors
+/// [`Error::Engine`] when it does not load or run; [`Error::Unclean`] when an output is not finite, or, before it runs,
+/// when TensorRT says that another module built it and `emulated` does not.
+pub fn probe(engine: &Path, emulated: bool) -> Result<Probe, Error> {
+    Ok(Alone::load(engine, emulated)?.probe)
+}
+
+/// As [`probe`], tells what it found so far, and then tries to give back the runtime's host copy of the engine, if it has one
+/// worth it. For a process of its own: a runtime that writes to its copy ends it by `SIGSEGV`.
+///
+/// # Errors
+/// As [`probe`].
+pub fn probe_and_try_release(engine: &Path, emulated: bool, told: &mut dyn FnMut(&Probe)) -> Result<Probe, Error> {
+    let mut alone = Alone::load(engine, emulated)?;
+    told(&alone.probe);
+    let kept = alone.probe.memory.kept_factor.unwrap_or_default() * alone.bytes as f64;
+    if kept >= host_copy::LEAST as f64 {
+        alone.probe.memory.release = alone.try_release()?;
+    }
+    Ok(alone.probe)
+}
+
+/// One engine, alone in its process, loaded and run.
+pub(super) struct Alone<'e> {
+    pub(super) engine: &'e Path,
+    /// Size of its file.
+    pub(super) bytes: u64,
+    pub(super) plan: Plan,
+    pub(super) device: Tensorrt,
+    /// Memory before it was loaded.
+    pub(super) watch: Result<Watch, host_copy::Error>,
+    /// What it made of small numbers.
+    pub(super) outputs: Vec<HostTensor>,
+    /// Anonymous memory that it kept, in bytes.
+    pub(super) kept: u64,
+    pub(super) probe: Probe,
+}
+
+impl<'e> Alone<'e> {
+    fn load(engine: &'e Path, emulated: bool) -> Result<Self, Error> {
+        let mut device = Tensorrt::open(Options { launch: Launch::StepByStep, ..Options::default() })?;
+        drop(device.load_file("probe", engine)?);
+        let (free_before, _) = device.cuda().memory()?;
+        let before = MemoryUse::now();
+        let watch = Watch::begin();
+        let peak = AnonymousPeak::watch();
+        let mut plan = device.load_file("probe", engine)?;
+        let peak = peak.stop();
+        let after = MemoryUse::now();
+        let (free_after, _) = device.cuda().memory()?;
+        let bytes = std::fs::metadata(engine).map_err(Error::io(engine))?.len();
+        let kept = after.anonymous.saturating_sub(before.anonymous);
+        let memory = Memory {
+            kept_factor: Some(factor(kept, bytes)),
+            activation_bytes: Some(plan.activation_bytes()),
+            weight_bytes: believable(free_before.saturating_sub(free_after), bytes),
+            load_peak_bytes: Some(peak.saturating_sub(before.anonymous)),
+            ..Memory::default()
+        };
+        let probe = Probe { device: device.identity().clone(), memory, profiles: plan.profiles() };
+        // Asked before anything runs: such an engine ends in `Cask unknown internal error`.
+        if let Some(words) = device.other_model().filter(|_| !emulated) {
+            let reason = format!("it was built on another module ({words}); build it on this device");
+            return Err(Error::Unclean { engine: engine.to_owned(), reason });
+        }
+        let outputs = outputs(&mut device, &mut plan, engine)?;
+        Ok(Self { engine, bytes, plan, device, watch, outputs, kept, probe })
+    }
+}
+
+/// What the device lost, unless other programs took or gave memory meanwhile: an engine's weights are about as large as its
+/// file.
+fn believable(lost: u64, bytes: u64) -> Option<u64> {
+    (bytes - bytes / 10..=bytes.saturating_mul(2) + ROUNDING).contains(&lost).then_some(lost)
+}
+
+/// A multiple of an engine's size, to the thousandth.
+pub(super) fn factor(part: u64, bytes: u64) -> f64 {
+    (part as f64 / bytes.max(1) as f64 * 1000.0).round() / 1000.0
+}
+
+/// One run on small numbers in the usual shapes, in a context of its own: every output, all of them finite.
+pub(super) fn outputs(device: &mut Tensorrt, plan: &mut Plan, engine: &Path) -> Result<Vec<HostTensor>, Error> {
+    let (inputs, outputs) = (device.inputs(plan).to_vec(), device.outputs(plan).to_vec());
+    let usual = plan.profiles();
+    let mut placements = Vec::new();
+    let mut named = Vec::new();
+    for spec in &inputs {
+        let fixed = || spec.dims.iter().map(fixed_or_one).collect();
+        let dims: Vec<usize> = usual.get(&spec.name).map_or_else(fixed, |profile| profile.opt.clone());
+        named.push((spec.name.clone(), placements.len()));
+        placements.push(Placement { dtype: spec.dtype, dims, upload: true, download: false });
+    }
+    let shapes: Vec<(String, Vec<usize>)> =
+        named.iter().map(|(name, at)| (name.clone(), placements[*at].dims.clone())).collect();
+    let made = device.output_shapes(plan, &shapes)?;
+    let first_output = placements.len();
+    for (spec, dims) in outputs.iter().zip(made) {
+        placements.push(Placement { dtype: spec.dtype, dims, upload: false, download: false });
+    }
+    let results: Vec<(String, usize)> =
+        (first_output..).zip(&outputs).map(|(at, spec)| (spec.name.clone(), at)).collect();
+    let mut workspace = device.workspace(&placements, 0)?;
+    for (spec, (_, at)) in inputs.iter().zip(&named) {
+        if let Some(tensor) = small_numbers(spec.dtype, &placements[*at].dims) {
+            device.write(&mut workspace, *at, &tensor).map_err(|reason| failed(engine, reason))?;
+        }
+    }
+    let mut bound = device.bind(plan, &mut workspace, &named, &results)?;
+    device.upload(&mut workspace)?;
+    device.run(plan, &mut bound, &mut workspace).map_err(|reason| failed(engine, reason))?;
+    device.finish()?;
+    let mut made = Vec::with_capacity(outputs.len());
+    for (spec, (_, at)) in outputs.iter().zip(&results) {
+        let Some(mut tensor) = HostTensor::zeros(spec.dtype, &placements[*at].dims) else { continue };
+        device.read(&workspace, *at, &mut tensor).map_err(|reason| failed(engine, reason))?;
+        check_finite(spec, &tensor).map_err(|reason| failed(engine, reason))?;
+        made.push(tensor);
+    }
+    Ok(made)
+}
+
+fn failed(engine: &Path, reason: String) -> Error {
+    Error::Unclean { engine: engine.to_owned(), reason }
+}
+
+fn fixed_or_one(dim: &Dim) -> usize {
+    match dim {
+        Dim::Fixed(n) => *n,
+        Dim::Symbol(_) => 1,
+    }
+}
+
+/// Values that no network of ours overflows on; indices are all 0, which is always one.
+fn small_numbers(dtype: DType, dims: &[usize]) -> Option<HostTensor> {
+    let mut tensor = HostTensor::zeros(dtype, dims)?;
+    match tensor.data_mut() {
+        Data::F32(values) => values.iter_mut().zip(wave()).for_each(|(value, wave)| *value = wave),
+        Data::F16(values) => {
+            values.iter_mut().zip(wave()).for_each(|(value, wave)| *value = half::f16::from_f32(wave));
+        }
+        Data::BF16(values) => {
+            values.iter_mut().zip(wave()).for_each(|(value, wave)| *value = half::bf16::from_f32(wave));
+        }
+        _ => {}
+    }
+    Some(tensor)
+}
+
+fn wave() -> impl Iterator<Item = f32> {
+    (0u32..).map(|index| (index % 17) as f32 / 17.0 - 0.5)
+}
+
+fn check_finite(spec: &TensorSpec, tensor: &HostTensor) -> Result<(), String> {
+    let bad = match tensor.data() {
+        Data::F32(values) => values.iter().filter(|value| !value.is_finite()).count(),
+        Data::F16(values) => values.iter().filter(|value| !value.is_finite()).count(),
+        Data::BF16(values) => values.iter().filter(|value| !value.is_finite()).count(),
+        _ => 0,
+    };
+    let all: usize = tensor.dims().iter().product();
+    match bad {
+        0 => Ok(()),
+        bad => Err(format!(
+            "output '{}': {bad} of {all} values are NaN or infinite in a run on small numbers; build the stage in fp32",
+            spec.name
+        )),
+    }
+}

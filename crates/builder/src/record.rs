@@ -1,0 +1,70 @@
+//! The provenance record of an engine: what it was built from, and what a probe of it showed.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use super::{Error, Probe, Scales};
+use vla_engines::provenance;
+use vla_engines::provenance::{Calibration, EngineIdentity, FORMAT, OnnxIdentity, Provenance, hash};
+
+/// How an engine came to be.
+#[derive(Clone, Debug, Default)]
+pub struct Origin<'a> {
+    /// As in policy.yaml.
+    pub precision: &'a str,
+    /// Builder flags and settings.
+    pub flags: Vec<String>,
+    /// What INT8 scales came from: the cache and, where it is known, the recorded inputs.
+    pub scales: Option<&'a Scales>,
+    /// Highest anonymous memory of the process that built, in bytes; 0: not known.
+    pub peak_anonymous: u64,
+    /// How long the build took.
+    pub duration: Duration,
+    /// Another tool built it.
+    pub adopted: bool,
+    /// Built on a larger module that emulates this one.
+    pub emulated: bool,
+}
+
+/// Hashes `engine` and its network, and writes the record of them and of what the probe showed beside the engine.
+///
+/// # Errors
+/// [`Error::Unclean`] for a network that cannot be hashed, [`Error::Record`].
+pub fn record(engine: &Path, onnx: &Path, origin: &Origin<'_>, probe: Probe) -> Result<Provenance, Error> {
+    let Probe { device, mut memory, profiles } = probe;
+    memory.build_peak_bytes = (origin.peak_anonymous > 0).then_some(origin.peak_anonymous);
+    let network = OnnxIdentity::of(onnx).map_err(|reason| Error::Unclean { engine: engine.to_owned(), reason })?;
+    let bytes = std::fs::metadata(engine).map_err(Error::io(engine))?.len();
+    let sha256 = hash::file_sha256(engine).map_err(Error::io(engine))?;
+    let record = Provenance {
+        format: FORMAT,
+        device,
+        emulated: origin.emulated,
+        adopted: origin.adopted,
+        onnx: network,
+        precision: origin.precision.to_owned(),
+        profiles,
+        flags: origin.flags.clone(),
+        calibration: origin.scales.map(|scales| calibration(engine, scales)).transpose()?,
+        engine: EngineIdentity { sha256, bytes },
+        built_at: provenance::rfc3339(SystemTime::now()),
+        build_s: origin.duration.as_secs_f64(),
+        memory,
+        verification: None,
+    };
+    record.write(engine)?;
+    Ok(record)
+}
+
+/// The cache as the record names it: a file beside the engine by its name alone, so that the folder can be moved.
+fn calibration(engine: &Path, scales: &Scales) -> Result<Calibration, Error> {
+    let sha256 = hash::file_sha256(&scales.cache).map_err(Error::io(&scales.cache))?;
+    let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io(path));
+    let beside = scales.cache.file_name().filter(|_| scales.cache.parent() == engine.parent());
+    let file = match beside {
+        Some(name) => name.into(),
+        None => absolute(&scales.cache)?,
+    };
+    let data = scales.data.as_deref().map(absolute).transpose()?;
+    Ok(Calibration { file, sha256, data })
+}

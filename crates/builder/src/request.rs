@@ -1,0 +1,136 @@
+//! What is to be built, checked against the network before any library is opened.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Error, Scales};
+use vla_base::tensor::{Dim, TensorSpec};
+use vla_engines::Precision;
+use vla_engines::onnx::Network;
+use vla_engines::profile::Profile;
+
+/// Smallest, usual and largest value of a symbolic dimension.
+pub type Range = [usize; 3];
+
+/// One engine to be built.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Request {
+    /// The network.
+    pub onnx: PathBuf,
+    /// Where the engine goes.
+    pub engine: PathBuf,
+    /// What it computes in.
+    pub precision: Precision,
+    /// Values of the network's symbolic dimensions, by name.
+    pub profile: BTreeMap<String, Range>,
+    /// Largest value of any symbolic dimension: bounds the ranges above, and is the range of those without one.
+    pub longest: Option<usize>,
+    /// Name of the network's arrays in recorded inputs of several networks; `None`: its file's stem.
+    pub group: Option<String>,
+    /// Where the scales of INT8 come from, unless the network has its own.
+    pub scales: Option<Scales>,
+    /// Tactic timings of earlier builds; read when it is there, written when the build is done.
+    pub timing_cache: Option<PathBuf>,
+    /// What the builder may take.
+    pub effort: Effort,
+}
+
+/// What the builder may take and try. The default leaves everything to it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Effort {
+    /// Scratch memory that a tactic may take, in bytes.
+    pub workspace: Option<u64>,
+    /// Device memory that trying tactics out may take, in bytes.
+    pub tactic_memory: Option<u64>,
+    /// How long the builder looks for fast tactics, 0 to 5.
+    pub level: Option<u8>,
+    /// Only kernels of TensorRT itself: cuBLAS, cuBLASLt and cuDNN are not loaded.
+    pub own_kernels: bool,
+}
+
+impl Request {
+    /// The profile of every input that has a symbolic dimension, by the network's own name.
+    ///
+    /// # Errors
+    /// [`Error::Request`] listing every symbol without a range, every range without a symbol, every range that is none,
+    /// and what keeps INT8 from having scales; [`Error::Onnx`] when the network cannot be read.
+    pub fn profiles(&self) -> Result<BTreeMap<String, Profile>, Error> {
+        let network = Network::open(&self.onnx)?;
+        let ranges = self.ranges(&network.inputs);
+        let mut problems = self.range_problems(&network.inputs, &ranges);
+        problems.extend(Scales::problems(self, &network));
+        if !problems.is_empty() {
+            return Err(Error::Request { onnx: self.onnx.clone(), problems });
+        }
+        let profile = |input: &TensorSpec| {
+            let is_open = input.dims.iter().any(|dim| matches!(dim, Dim::Symbol(_)));
+            is_open.then(|| (input.name.clone(), profile_of(input, &ranges)))
+        };
+        Ok(network.inputs.iter().filter_map(profile).collect())
+    }
+
+    /// The range of every symbol that has one.
+    pub fn ranges(&self, inputs: &[TensorSpec]) -> BTreeMap<String, Range> {
+        let mut ranges = self.profile.clone();
+        if let Some(longest) = self.longest {
+            for range in ranges.values_mut() {
+                *range = range.map(|value| value.min(longest));
+            }
+            for symbol in symbols(inputs) {
+                ranges.entry(symbol.to_owned()).or_insert([1.min(longest), longest, longest]);
+            }
+        }
+        ranges
+    }
+
+    fn range_problems(&self, inputs: &[TensorSpec], ranges: &BTreeMap<String, Range>) -> Vec<String> {
+        let used = symbols(inputs);
+        let missing = used.iter().filter(|symbol| !ranges.contains_key(**symbol)).map(|symbol| {
+            format!(
+                "dimension '{symbol}' has no range: give --profile {symbol}=MIN:OPT:MAX (policy.yaml has it under \
+                 profile), or --max-seq-len N for 1 to N"
+            )
+        });
+        let mut problems: Vec<String> = missing.collect();
+        for (symbol, [min, opt, max]) in ranges {
+            if !used.contains(&symbol.as_str()) {
+                let known = if used.is_empty() { "none".to_owned() } else { used.join(", ") };
+                problems.push(format!("--profile {symbol}: the network's symbolic dimensions are {known}"));
+            } else if !(1..=*opt).contains(min) || opt > max {
+                problems.push(format!("--profile {symbol}: expected 1 <= MIN <= OPT <= MAX, found {min}:{opt}:{max}"));
+            }
+        }
+        problems
+    }
+}
+
+/// Names of symbolic dimensions, each once, sorted.
+fn symbols(inputs: &[TensorSpec]) -> Vec<&str> {
+    let dims = inputs.iter().flat_map(|input| &input.dims);
+    let mut symbols: Vec<&str> = dims
+        .filter_map(|dim| match dim {
+            Dim::Symbol(symbol) => Some(symbol.as_str()),
+            Dim::Fixed(_) => None,
+        })
+        .collect();
+    symbols.sort_unstable();
+    symbols.dedup();
+    symbols
+}
+
+/// The shapes of an input when its symbols take these values; a symbol without a range is 0.
+pub(super) fn profile_of(input: &TensorSpec, ranges: &BTreeMap<String, Range>) -> Profile {
+    let mut profile = Profile::default();
+    for dim in &input.dims {
+        let [min, opt, max] = match dim {
+            Dim::Fixed(n) => [*n; 3],
+            Dim::Symbol(symbol) => ranges.get(symbol).copied().unwrap_or_default(),
+        };
+        profile.min.push(min);
+        profile.opt.push(opt);
+        profile.max.push(max);
+    }
+    profile
+}

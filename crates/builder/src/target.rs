@@ -1,0 +1,131 @@
+//! The right to write one engine: nobody else does meanwhile, there is room for it, and nothing half-written stays.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{Error, Request};
+use vla_base::sys::fs::{Outputs, clear_stale, folder_of, free_space};
+use vla_engines::onnx::Network;
+
+/// What an engine has beside its weights: layer descriptions, kernels, constants of fused layers.
+const BESIDE_WEIGHTS: u64 = 64 << 20;
+
+/// One engine's place on the disk, held until this is dropped.
+///
+/// The lock is the kernel's, on a file beside the engine that names the holder's process: it ends with the process,
+/// however that ends.
+#[derive(Debug)]
+pub struct Target {
+    engine: PathBuf,
+    lock: PathBuf,
+    _file: File,
+}
+
+impl Target {
+    /// Takes the place of the request's engine. What a killed build left behind goes.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while another process builds this engine, [`Error::Space`] when its disk has no room for the
+    /// network's weights in the engine's precision, [`Error::Request`] when a file of the network is missing,
+    /// [`Error::Io`] and [`Error::Output`] when a file cannot be written or is the same as another.
+    pub fn take(request: &Request) -> Result<Self, Error> {
+        let needed = Self::needed(request)?;
+        let engine = request.engine.as_path();
+        let folder = folder_of(engine);
+        Self::look(request)?;
+        let lock = beside(engine, "lock");
+        let file = hold(engine, &lock)?;
+        let target = Self { engine: engine.to_owned(), lock, _file: file };
+        target.clear();
+        let free = free_space(folder).map_err(Error::io(folder))?;
+        if free < needed {
+            return Err(Error::Space { folder: folder.to_owned(), needed, free });
+        }
+        Ok(target)
+    }
+
+    /// Bytes that the engine may take on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when a file of the network is missing.
+    pub fn needed(request: &Request) -> Result<u64, Error> {
+        let network = Network::open(&request.onnx)?;
+        let missing = network.data_files.iter().filter(|file| !file.is_file());
+        let problems: Vec<String> =
+            missing.map(|file| format!("its weights are in {}, and there is no such file", file.display())).collect();
+        if !problems.is_empty() {
+            return Err(Error::Request { onnx: request.onnx.clone(), problems });
+        }
+        Ok(network.weight_bytes_in(&request.precision.to_string()).saturating_add(BESIDE_WEIGHTS))
+    }
+
+    /// Makes the folders of what the build writes, and refuses files that cannot be written or are in use otherwise.
+    fn look(request: &Request) -> Result<(), Error> {
+        let network = Network::open(&request.onnx)?;
+        let cache = request.scales.as_ref().map(|scales| scales.cache.as_path());
+        let written = [Some(request.engine.as_path()), cache, request.timing_cache.as_deref()];
+        for path in written.into_iter().flatten() {
+            let folder = folder_of(path);
+            fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        }
+        let [engine, cache, timings] = written;
+        let outputs = Outputs::default()
+            .file("the engine", engine)
+            .file("the calibration cache", cache)
+            .file("the timing cache", timings)
+            .reading("the network", std::iter::once(&request.onnx).chain(&network.data_files))
+            .reading("the calibration data", request.scales.iter().filter_map(|scales| scales.data.as_ref()));
+        Ok(outputs.check()?)
+    }
+
+    /// Removes what is not whole: of this build's child, and of builds that were killed.
+    fn clear(&self) {
+        clear_stale(folder_of(&self.engine));
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        self.clear();
+        // Still locked: whoever waits for this very file sees that it has lost its name, and makes a new one.
+        if let Err(error) = fs::remove_file(&self.lock) {
+            tracing::warn!("{} cannot be removed: {error}", self.lock.display());
+        }
+    }
+}
+
+/// Opens and locks the lock file, and writes this process's number into it.
+fn hold(engine: &Path, path: &Path) -> Result<File, Error> {
+    let io = || Error::io(path);
+    loop {
+        let open = File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let mut file = open.map_err(io())?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                file.read_to_string(&mut pid).map_err(io())?;
+                let holder = pid.trim().to_owned();
+                return Err(Error::Busy { engine: engine.to_owned(), lock: path.to_owned(), holder });
+            }
+            Err(TryLockError::Error(error)) => return Err(io()(error)),
+        }
+        // The one who held it may have removed it between our opening and locking it.
+        let named = fs::metadata(path).map(|meta| meta.ino()).ok();
+        if named != Some(file.metadata().map_err(io())?.ino()) {
+            continue;
+        }
+        file.set_len(0).and_then(|()| file.rewind()).map_err(io())?;
+        writeln!(file, "{}", std::process::id()).map_err(io())?;
+        return Ok(file);
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    name.into()
+}

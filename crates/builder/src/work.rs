@@ -1,0 +1,231 @@
+//! The builder's own work: a network parsed, tactics timed, the plan written. Runs in a process of its own.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::BufWriter;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::calibrator::{Calibrated, Recorded};
+use super::{Decision, Error, Request, Scales};
+use vla_base::sys::fs::Replacement;
+use vla_engines as engine;
+use vla_engines::Precision;
+use vla_engines::memory::MemoryUse;
+use vla_engines::onnx::{FP32_SCOPE, Network};
+use vla_engines::profile::Profile;
+use vla_engines::provenance::{OWN_KERNELS_FLAG, OnnxIdentity};
+use vla_tensorrt as tensorrt;
+use vla_tensorrt::cuda::Cuda;
+use vla_tensorrt::{BuildOptions, BuildProgress, Library, Log, TacticSources, UNSCALED};
+
+/// What TensorRT logs when it takes a timing cache and then cannot read the part about fused kernels in it.
+const CACHE_REFUSED: &str = "timing cache will not be used";
+
+/// TensorRT's own kernels: nothing of other libraries.
+const OWN_KERNELS: TacticSources =
+    TacticSources { cublas: false, cublas_lt: false, cudnn: false, edge_mask: true, jit: true };
+
+/// What a build made, and with which switches.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Built {
+    /// Size of the plan.
+    pub bytes: u64,
+    /// How long it took.
+    pub duration: Duration,
+    /// Layers of the network before fusion.
+    pub layers: usize,
+    /// Builder flags and settings, for the record.
+    pub flags: Vec<String>,
+    /// Whether a timing cache was there, of this device, version and network.
+    pub timing_cache_used: bool,
+    /// What INT8 scales were measured on; `None` without a calibration, or with one from a cache.
+    pub calibrated: Option<Calibrated>,
+    /// Tensors that INT8 has no scale for: layers around them run in another precision.
+    pub unscaled: usize,
+    /// Highest resident set of the process that built, in bytes: with the pages of TensorRT's libraries.
+    pub peak_resident: u64,
+    /// Highest anonymous memory of that process, in bytes, as its parent saw it.
+    #[serde(default)]
+    pub peak_anonymous: u64,
+    /// Most that the builder's allocators took on the device, in bytes, where it says so.
+    pub peak_device: Option<u64>,
+}
+
+/// Builds the engine of `request` and puts it in place, whole or not at all.
+///
+/// # Errors
+/// [`Error::Request`] before any library is opened; [`Error::Precision`]; [`Error::Builder`] with the builder's words.
+pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> bool + Send)) -> Result<Built, Error> {
+    let started = Instant::now();
+    let profiles = request.profiles()?;
+    let network = Network::open(&request.onnx)?;
+    let cuda = Cuda::open()?;
+    cuda.enter()?;
+    let library = Library::open().map_err(engine::Error::from)?;
+    let device = tensorrt::identity(&cuda, library.version())?;
+    if let Some(reason) = request.precision.lacking(&device) {
+        return Err(Error::Precision { onnx: request.onnx.clone(), precision: request.precision, reason });
+    }
+    let identity = identity_for_scales(request)?;
+    let here = (&cuda, device.tensorrt.clone(), library.version().major < 10);
+    let mut recorded = match (&request.scales, &identity) {
+        (Some(scales), Some(identity)) => Some(scales_of(request, scales, &network, &identity.sha256, here)?),
+        _ => None,
+    };
+    let cache = timing_cache(request)?;
+    let given = !cache.is_empty();
+    let options = options(request, &network, profiles, recorded.as_ref(), cache);
+    if let Some(folder) = request.engine.parent() {
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    }
+    let mut out = BufWriter::with_capacity(1 << 20, Replacement::create(&request.engine)?);
+    let mut heard = Heard::default();
+    let mut watched = |what: BuildProgress<'_>| {
+        heard.take(&what);
+        progress(what)
+    };
+    let log = Log::new();
+    let built = match &mut recorded {
+        Some(recorded) => {
+            let onnx = &request.onnx;
+            tensorrt::build_calibrated(&library, &log, onnx, &options, recorded, &mut out, &mut watched)
+        }
+        None => tensorrt::build(&library, &log, &request.onnx, &options, &mut out, &mut watched),
+    };
+    let built = built.map_err(|error| refused(request, &error))?;
+    let file = out.into_inner().map_err(|error| Error::io(&request.engine)(error.into_error()))?;
+    file.commit()?;
+    if let Some(path) = &request.timing_cache {
+        super::replace(path, &built.timing_cache)?;
+    }
+    Ok(Built {
+        bytes: built.bytes,
+        duration: started.elapsed(),
+        layers: built.layers,
+        flags: flags(&options),
+        timing_cache_used: built.timing_cache_used && !heard.cache_refused && given,
+        calibrated: recorded.as_ref().and_then(Recorded::done),
+        unscaled: heard.unscaled,
+        peak_resident: MemoryUse::now().peak_resident,
+        peak_anonymous: 0,
+        peak_device: heard.peak_device,
+    })
+}
+
+/// The network's hash, which a calibration cache is held against.
+fn identity_for_scales(request: &Request) -> Result<Option<OnnxIdentity>, Error> {
+    let wanted = request.scales.is_some();
+    let identity = wanted.then(|| OnnxIdentity::of(&request.onnx)).transpose();
+    identity.map_err(|problem| Error::Request { onnx: request.onnx.clone(), problems: vec![problem] })
+}
+
+/// The cache, or recorded inputs to calibrate on.
+fn scales_of<'a>(
+    request: &Request,
+    scales: &'a Scales,
+    network: &Network,
+    onnx_sha256: &'a str,
+    here: (&Cuda, String, bool),
+) -> Result<Recorded<'a>, Error> {
+    let problem = |problem| Error::Request { onnx: request.onnx.clone(), problems: vec![problem] };
+    match (scales.decide(network, onnx_sha256, &here.1).map_err(problem)?, &scales.data) {
+        (Decision::Use(cache), _) => Ok(Recorded::cached(scales, cache)),
+        (Decision::Calibrate { stale }, Some(data)) => {
+            if let Some(stale) = stale {
+                tracing::warn!("calibration cache {} is made anew: {stale}", scales.cache.display());
+            }
+            Recorded::open(request, scales, data, network, onnx_sha256, here)
+        }
+        (Decision::Calibrate { .. }, None) => Err(problem("there are no recorded inputs to calibrate on".to_owned())),
+    }
+}
+
+fn options(
+    request: &Request,
+    network: &Network,
+    profiles: BTreeMap<String, Profile>,
+    recorded: Option<&Recorded<'_>>,
+    timing_cache: Vec<u8>,
+) -> BuildOptions {
+    let Precision { int8, bf16, fp16 } = request.precision;
+    let effort = &request.effort;
+    let shapes = recorded.into_iter().flat_map(Recorded::shapes);
+    let open = shapes.filter(|(name, _)| profiles.contains_key(*name));
+    let shapes: BTreeMap<String, Vec<usize>> = open.map(|(name, dims)| (name.to_owned(), dims.to_vec())).collect();
+    BuildOptions {
+        int8,
+        bf16,
+        fp16,
+        fp32_layers: fp32_layers(request, network),
+        workspace_bytes: effort.workspace,
+        tactic_dram_bytes: effort.tactic_memory,
+        optimization_level: effort.level,
+        tactic_sources: effort.own_kernels.then_some(OWN_KERNELS),
+        timing_cache: Some(timing_cache),
+        calibration_shapes: (!shapes.is_empty()).then_some(shapes),
+        profiles: if profiles.is_empty() { Vec::new() } else { vec![profiles] },
+        monitor_memory: true,
+        ..BuildOptions::default()
+    }
+}
+
+/// What the builder says on the way that belongs in the report.
+#[derive(Default)]
+struct Heard {
+    cache_refused: bool,
+    unscaled: usize,
+    peak_device: Option<u64>,
+}
+
+impl Heard {
+    fn take(&mut self, what: &BuildProgress<'_>) {
+        let BuildProgress::Line { text, .. } = what else { return };
+        self.cache_refused |= text.contains(CACHE_REFUSED);
+        self.unscaled += usize::from(text.starts_with(UNSCALED));
+        self.peak_device = peak_device(text).or(self.peak_device);
+    }
+}
+
+/// Of TensorRT's line about its allocators' peaks: what they took on the device.
+fn peak_device(line: &str) -> Option<u64> {
+    let (_, peaks) = line.split_once("Peak memory usage of TRT CPU/GPU memory allocators:")?;
+    let mib: u64 = peaks.split_once("GPU ")?.1.split_whitespace().next()?.parse().ok()?;
+    Some(mib << 20)
+}
+
+/// Which layers stay in single precision.
+fn fp32_layers(request: &Request, network: &Network) -> Vec<String> {
+    let scoped = !request.precision.is_fp32() && network.has_fp32_scope();
+    if scoped { vec![format!("*/{FP32_SCOPE}/*")] } else { Vec::new() }
+}
+
+fn refused(request: &Request, error: &tensorrt::Error) -> Error {
+    Error::Builder { onnx: request.onnx.clone(), reason: error.to_string() }
+}
+
+/// The cache of earlier builds; an empty one makes the builder fill it.
+fn timing_cache(request: &Request) -> Result<Vec<u8>, Error> {
+    let Some(path) = request.timing_cache.as_deref().filter(|path| path.exists()) else { return Ok(Vec::new()) };
+    fs::read(path).map_err(Error::io(path))
+}
+
+/// What is not as TensorRT has it by itself.
+fn flags(options: &BuildOptions) -> Vec<String> {
+    let mut flags = Vec::new();
+    let mut on = |set: bool, flag: &str| flags.extend(set.then(|| flag.to_owned()));
+    on(options.int8, "INT8");
+    on(options.bf16, "BF16");
+    on(options.fp16, "FP16");
+    on(!options.fp32_layers.is_empty(), "FP32 layers held");
+    on(!options.tf32, "no TF32");
+    on(options.share_profiles, "PROFILE_SHARING_0806");
+    on(options.faster_dynamic_shapes, "FASTER_DYNAMIC_SHAPES_0805");
+    on(options.tactic_sources == Some(OWN_KERNELS), OWN_KERNELS_FLAG);
+    flags.extend(options.aux_streams.map(|count| format!("aux streams {count}")));
+    flags.extend(options.tactic_dram_bytes.map(|bytes| format!("tactic memory {} MiB", bytes >> 20)));
+    flags.extend(options.workspace_bytes.map(|bytes| format!("workspace {} MiB", bytes >> 20)));
+    flags.extend(options.optimization_level.map(|level| format!("optimisation level {level}")));
+    flags
+}

@@ -1,0 +1,195 @@
+//! Footprints worked out from files: what is known before anything is loaded.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Figure, Footprint, READ_WINDOW};
+use crate::Error;
+use crate::onnx::{Network, cost};
+use crate::provenance::Provenance;
+use crate::wiring::{Stage, Symbols};
+use vla_base::tensor::{DType, Dim};
+
+/// TensorRT 8.6 keeps a host copy as large as the plan; versions that were not measured are taken to do the same.
+const HOST_COPY: f64 = 1.0;
+
+/// Which end of a stage's profile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Size {
+    /// Smallest.
+    Least = 0,
+    /// Usual.
+    Usual = 1,
+    /// Largest.
+    Most = 2,
+}
+
+/// The stage's network file, read for planning; `None` when it is no ONNX model (loading it says why).
+pub fn network(stage: &Stage) -> Option<Network> {
+    let read = Network::open(&stage.onnx);
+    read.inspect_err(|error| tracing::debug!(stage = %stage.name, %error, "no estimate from the network")).ok()
+}
+
+/// Values of the stage's symbolic dimensions, under the names of policy.yaml and under those of the network.
+pub fn symbols(stage: &Stage, network: Option<&Network>, size: Size) -> Symbols {
+    let mut symbols: Symbols = stage.profile.iter().map(|(name, range)| (name.clone(), range[size as usize])).collect();
+    let Some(network) = network else { return symbols };
+    let described = stage.inputs.iter().map(|input| (&input.tensor, &input.dims));
+    let described = described.chain(stage.outputs.iter().map(|output| (&output.tensor, &output.dims)));
+    for (tensor, dims) in described {
+        let Some(dims) = dims else { continue };
+        let own = network.inputs.iter().chain(&network.outputs).find(|spec| spec.name == *tensor);
+        for (own, described) in own.iter().flat_map(|spec| &spec.dims).zip(dims) {
+            let value = match described {
+                Dim::Fixed(n) => Some(*n),
+                Dim::Symbol(name) => symbols.get(name).copied(),
+            };
+            if let (Dim::Symbol(own), Some(value)) = (own, value) {
+                symbols.entry(own.clone()).or_insert(value);
+            }
+        }
+    }
+    symbols
+}
+
+impl Footprint {
+    /// A stage on ONNX Runtime's CPU provider, which holds the weights once, in its own layout.
+    ///
+    /// # Errors
+    /// [`Error::Load`] when a file is missing.
+    pub fn of_onnx(stage: &Stage) -> Result<Self, Error> {
+        let network = network(stage);
+        let model = size_of(stage, &stage.file)?;
+        let beside = network.iter().flat_map(|network| &network.data_files).map(|file| size_of(stage, file));
+        let data = beside.sum::<Result<u64, Error>>()?;
+        let file = model.saturating_add(data);
+        let activation = network.as_ref().map(|network| activation(stage, network, "fp32"));
+        Ok(Self {
+            stage: stage.name.clone(),
+            file: Figure::measured(file),
+            weights: Figure::estimated(network.as_ref().map_or(file, Network::weight_bytes)),
+            activation: Figure::estimated(activation.map_or(0, |(most, _)| most)),
+            // The model file is parsed in memory; weights beside it are mapped.
+            transient: Figure::estimated(model),
+            at_usual: activation.map(|(_, usual)| (usual, 0)),
+            ..Self::default()
+        })
+    }
+
+    /// A stage on TensorRT: from its engine and provenance where they are there, else from the network and the
+    /// precision of policy.yaml. With `release`, the runtime's host copy is given back where a trial showed that it can
+    /// be: then it counts while the engine is loaded, and what the trial kept counts after it.
+    ///
+    /// # Errors
+    /// [`Error::Load`] when neither engine nor network can be read.
+    pub fn of_tensorrt(stage: &Stage, provenance: Option<&Provenance>, release: bool) -> Result<Self, Error> {
+        let network = network(stage);
+        let engine = fs::metadata(&stage.file).ok().filter(|_| stage.file != stage.onnx).map(|meta| meta.len());
+        let in_precision = network.as_ref().map(|network| network.weight_bytes_in(&stage.precision));
+        let file = match (engine, in_precision) {
+            (Some(bytes), _) => Figure::measured(bytes),
+            (None, Some(bytes)) => Figure::estimated(bytes),
+            (None, None) => Figure::estimated(size_of(stage, &stage.onnx)?),
+        };
+        let memory = provenance.map(|provenance| &provenance.memory);
+        let factor = memory.and_then(|memory| memory.kept_factor);
+        let loaded = (file.bytes as f64 * factor.unwrap_or(HOST_COPY)) as u64;
+        let trial = memory.and_then(|memory| memory.release.as_ref()).filter(|trial| release && trial.works);
+        let released = trial.and_then(|trial| trial.kept_factor).map(|kept| (file.bytes as f64 * kept) as u64);
+        let kept = released.unwrap_or(loaded).min(loaded);
+        let estimate = network.as_ref().map(|network| activation(stage, network, &stage.precision));
+        let stated = memory.and_then(|memory| memory.activation_bytes);
+        Ok(Self {
+            stage: stage.name.clone(),
+            file,
+            weights: memory.and_then(|m| m.weight_bytes).map_or(Figure::estimated(file.bytes), Figure::declared),
+            host_copy: if factor.is_some() { Figure::measured(kept) } else { Figure::estimated(kept) },
+            activation: stated.map_or(Figure::estimated(estimate.map_or(0, |(most, _)| most)), Figure::declared),
+            transient: Figure::declared(file.bytes.min(READ_WINDOW).saturating_add(loaded - kept)),
+            // A built engine's arena is what it is; what a smaller profile would need is only estimated.
+            at_usual: estimate.map(|(most, usual)| (stated.map_or(usual, |stated| scaled(stated, usual, most)), 0)),
+            ..Self::default()
+        })
+    }
+}
+
+/// `stated` by the proportion of two estimates.
+fn scaled(stated: u64, usual: u64, most: u64) -> u64 {
+    if most == 0 { stated } else { (stated as f64 * usual as f64 / most as f64) as u64 }
+}
+
+/// Bytes between the layers at the profile's largest and usual sizes.
+fn activation(stage: &Stage, network: &Network, precision: &str) -> (u64, u64) {
+    let at = |size| network.cost(&symbols(stage, Some(network), size), cost::float_bytes(precision, 1)).live_bytes;
+    (at(Size::Most), at(Size::Usual))
+}
+
+/// Fills in each stage's inputs and outputs, given in run order; footprints may be in any order. A tensor counts where
+/// it is made, one that the host writes where it is first read.
+pub fn add_io(stages: &[Stage], footprints: &mut [Footprint]) {
+    let mut seen: Vec<&str> = Vec::new();
+    for stage in stages {
+        let network = network(stage);
+        let (mut most, mut usual) = (0u64, 0u64);
+        let mut add = |name, tensor: &str, dtype: Option<DType>, dims: Option<&[Dim]>| {
+            if seen.contains(&name) {
+                return;
+            }
+            seen.push(name);
+            for (sum, size) in [(&mut most, Size::Most), (&mut usual, Size::Usual)] {
+                let symbols = symbols(stage, network.as_ref(), size);
+                *sum = sum.saturating_add(tensor_bytes(network.as_ref(), tensor, dtype, dims, &symbols));
+            }
+        };
+        for input in stage.inputs.iter().filter(|input| input.constants.is_none()) {
+            add(input.name.as_str(), &input.tensor, input.dtype, input.dims.as_deref());
+        }
+        for output in &stage.outputs {
+            add(output.name.as_str(), &output.tensor, output.dtype, output.dims.as_deref());
+        }
+        // One row a repetition: no more than the whole table.
+        let tables = stage.inputs.iter().filter_map(|input| fs::metadata(input.constants.as_ref()?).ok());
+        let tables = tables.map(|meta| meta.len()).fold(0, u64::saturating_add);
+        (most, usual) = (most.saturating_add(tables), usual.saturating_add(tables));
+        if let Some(footprint) = footprints.iter_mut().find(|footprint| footprint.stage == stage.name) {
+            footprint.io = Figure::declared(most);
+            footprint.at_usual = Some((footprint.at_usual.map_or(footprint.activation.bytes, |(a, _)| a), usual));
+        }
+    }
+}
+
+/// Bytes of all inputs and outputs of one run, whoever makes them; `constants` are one row here.
+pub fn traffic(stage: &Stage, network: Option<&Network>, size: Size) -> u64 {
+    let symbols = symbols(stage, network, size);
+    let bytes = |tensor: &str, dtype, dims| tensor_bytes(network, tensor, dtype, dims, &symbols);
+    let inputs = stage.inputs.iter().map(|input| bytes(&input.tensor, input.dtype, input.dims.as_deref()));
+    let outputs = stage.outputs.iter().map(|output| bytes(&output.tensor, output.dtype, output.dims.as_deref()));
+    inputs.chain(outputs).fold(0, u64::saturating_add)
+}
+
+/// Bytes of a tensor by policy.yaml, or where that is silent by the network; unknown sizes count as 1.
+fn tensor_bytes(
+    network: Option<&Network>,
+    tensor: &str,
+    dtype: Option<DType>,
+    dims: Option<&[Dim]>,
+    symbols: &Symbols,
+) -> u64 {
+    let own = network.and_then(|n| n.inputs.iter().chain(&n.outputs).find(|spec| spec.name == tensor));
+    let dims = dims.or(own.map(|spec| spec.dims.as_slice())).unwrap_or_default();
+    let dtype = dtype.or(own.map(|spec| spec.dtype)).unwrap_or(DType::F32);
+    let size = |dim: &Dim| match dim {
+        Dim::Fixed(n) => *n as u64,
+        Dim::Symbol(name) => symbols.get(name).copied().unwrap_or(1) as u64,
+    };
+    dims.iter().map(size).fold(dtype.size() as u64, u64::saturating_mul)
+}
+
+fn size_of(stage: &Stage, file: &Path) -> Result<u64, Error> {
+    let found = fs::metadata(file).map_err(|error| Error::Load {
+        stage: stage.name.clone(),
+        file: file.to_owned(),
+        reason: error.to_string(),
+    });
+    Ok(found?.len())
+}

@@ -1,0 +1,311 @@
+//! ONNX Runtime on the CPU: the numeric reference, and the engine that needs no GPU.
+//!
+//! The library is opened at run time: from `ORT_DYLIB_PATH`, else `libonnxruntime.so` on the loader's path, so the
+//! same binary starts on machines without it and says what is missing.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use ort::environment::Environment;
+use ort::memory::Allocator;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{IoBinding, Session};
+use ort::value::{DynTensor, Outlet, TensorElementType, ValueType};
+
+use super::{Device, Error, Footprint, Placement, Stage, Verified};
+use crate::onnx::Network;
+use vla_base::sys::private;
+use vla_base::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
+
+const REMEDY: &str = "Install ONNX Runtime 1.20 or newer (pip install onnxruntime; scripts/setup.sh does it) and set \
+                      ORT_DYLIB_PATH to its libonnxruntime.so";
+
+/// ONNX Runtime's CPU provider.
+pub struct Onnx {
+    environment: Environment,
+    threads: usize,
+    in_place: bool,
+}
+
+/// A session with its own description of its tensors.
+pub struct OnnxEngine {
+    session: Session,
+    inputs: Vec<TensorSpec>,
+    outputs: Vec<TensorSpec>,
+}
+
+/// Tensors in host memory, and moments.
+pub struct Workspace {
+    tensors: Vec<DynTensor>,
+    marks: Vec<Instant>,
+}
+
+impl Onnx {
+    /// Opens the library. `threads`: how many compute one inference; results do not depend on it only when it is
+    /// the same on both sides of a comparison.
+    ///
+    /// # Errors
+    /// [`Error::Library`] with what to install.
+    pub fn new(threads: usize) -> Result<Self, Error> {
+        Ok(Self { environment: environment()?, threads: threads.max(1), in_place: false })
+    }
+
+    /// Runs on the weights where they lie in their mapped files, in place of a copy in another order: some slower, and
+    /// needs memory for activations alone. For programs that measure networks one by one: who writes into the files
+    /// meanwhile changes the results, and who cuts them short ends the program.
+    pub fn without_prepacking(self) -> Self {
+        Self { in_place: true, ..self }
+    }
+
+    fn builder(&self) -> ort::Result<SessionBuilder> {
+        Ok(Session::builder(&self.environment)?
+            .with_optimization_level(GraphOptimizationLevel::Level3)?
+            .with_intra_threads(self.threads)?
+            .with_deterministic_compute(true)?
+            .with_prepacking(!self.in_place)?
+            // A spinning worker would take the cores that decode the next images.
+            .with_intra_op_spinning(false)?)
+    }
+
+    /// A session of the network in `file`. ONNX Runtime maps files of weights and keeps them mapped, so it gets a
+    /// private copy of them, whose names are gone when this returns.
+    fn session(&self, file: &Path) -> Result<Session, String> {
+        let text = |error: ort::Error| error.to_string();
+        let mut builder = self.builder().map_err(text)?;
+        if self.in_place {
+            return builder.commit_from_file(file).map_err(text);
+        }
+        let model = private::read(file).map_err(|error| error.to_string())?;
+        // What is no network is refused by ONNX Runtime, in its own words.
+        let data = Network::decode(file, model.clone()).map(|network| network.data_files).unwrap_or_default();
+        if data.is_empty() {
+            return builder.commit_from_memory(&model).map_err(text);
+        }
+        let files: Vec<PathBuf> = std::iter::once(file.to_owned()).chain(data).collect();
+        let root = file.parent().unwrap_or(Path::new(""));
+        let copies = private::Folder::copy(root, &files).map_err(|error| error.to_string())?;
+        builder.commit_from_file(copies.file(file)).map_err(text)
+    }
+}
+
+/// One environment a process: opening the library twice is refused by the crate.
+fn environment() -> Result<Environment, Error> {
+    static OPENED: Mutex<Option<Environment>> = Mutex::new(None);
+    let mut opened = OPENED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(environment) = opened.as_ref() {
+        return Ok(environment.clone());
+    }
+    let path = std::env::var_os("ORT_DYLIB_PATH").map_or_else(|| PathBuf::from("libonnxruntime.so"), PathBuf::from);
+    let fail = |reason: String| Error::Library {
+        library: "ONNX Runtime",
+        reason: format!("{}: {reason}", path.display()),
+        remedy: REMEDY,
+    };
+    let environment = ort::init_from(&path)
+        .map_err(|error| fail(error.to_string()))?
+        .with_telemetry(false)
+        .build()
+        .map_err(|error| fail(error.to_string()))?;
+    Ok(opened.insert(environment).clone())
+}
+
+impl Device for Onnx {
+    type Engine = OnnxEngine;
+    type Workspace = Workspace;
+    type Bound = IoBinding;
+    /// Every call starts its engine and waits for it: nothing to record.
+    type Recording = Infallible;
+
+    fn kind(&self) -> &'static str {
+        "onnx"
+    }
+
+    fn footprint(&self, stage: &Stage, _verified: &Verified) -> Result<Footprint, Error> {
+        Footprint::of_onnx(stage)
+    }
+
+    fn load(&mut self, stage: &Stage, _verified: &Verified) -> Result<OnnxEngine, Error> {
+        let fail = |reason: String| Error::Load { stage: stage.name.clone(), file: stage.file.clone(), reason };
+        let session = self.session(&stage.file).map_err(fail)?;
+        let inputs = describe(session.inputs()).map_err(fail)?;
+        let outputs = describe(session.outputs()).map_err(fail)?;
+        Ok(OnnxEngine { session, inputs, outputs })
+    }
+
+    fn inputs<'e>(&self, engine: &'e OnnxEngine) -> &'e [TensorSpec] {
+        &engine.inputs
+    }
+
+    fn outputs<'e>(&self, engine: &'e OnnxEngine) -> &'e [TensorSpec] {
+        &engine.outputs
+    }
+
+    fn workspace(&mut self, tensors: &[Placement], marks: usize) -> Result<Workspace, Error> {
+        let allocate = |placement: &Placement| {
+            let Placement { dtype, dims, .. } = placement;
+            DynTensor::new(&Allocator::default(), element_type(*dtype), dims.as_slice()).map_err(|error| {
+                Error::Device {
+                    action: format!("allocating {dtype} {}", vla_base::tensor::display_dims(dims)),
+                    reason: error.to_string(),
+                }
+            })
+        };
+        let tensors = tensors.iter().map(allocate).collect::<Result<_, _>>()?;
+        Ok(Workspace { tensors, marks: vec![Instant::now(); marks] })
+    }
+
+    fn bind(
+        &mut self,
+        engine: &mut OnnxEngine,
+        workspace: &mut Workspace,
+        inputs: &[(String, usize)],
+        outputs: &[(String, usize)],
+    ) -> Result<IoBinding, Error> {
+        let fail = |tensor: &str, error: ort::Error| Error::Device {
+            action: format!("binding '{tensor}'"),
+            reason: error.to_string(),
+        };
+        let mut bound = engine.session.create_binding().map_err(|error| fail("", error))?;
+        for (tensor, index) in inputs {
+            bound.bind_input(tensor, &workspace.tensors[*index]).map_err(|error| fail(tensor, error))?;
+        }
+        for (tensor, index) in outputs {
+            bound.bind_output(tensor, &mut workspace.tensors[*index]).map_err(|error| fail(tensor, error))?;
+        }
+        Ok(bound)
+    }
+
+    fn write(&mut self, workspace: &mut Workspace, index: usize, tensor: &HostTensor) -> Result<(), String> {
+        let buffer = &mut workspace.tensors[index];
+        match tensor.data() {
+            Data::F32(values) => copy_in(buffer, values),
+            Data::F16(values) => copy_in(buffer, values),
+            Data::BF16(values) => copy_in(buffer, values),
+            Data::I32(values) => copy_in(buffer, values),
+            Data::I64(values) => copy_in(buffer, values),
+            Data::U8(values) => copy_in(buffer, values),
+            Data::Bool(values) => copy_in(buffer, values),
+        }
+    }
+
+    fn place<'w>(&mut self, workspace: &'w mut Workspace, index: usize) -> Option<&'w mut [f32]> {
+        workspace.tensors[index].try_extract_tensor_mut::<f32>().ok().map(|(_, values)| values)
+    }
+
+    fn upload(&mut self, _: &mut Workspace) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn run(&mut self, engine: &mut OnnxEngine, bound: &mut IoBinding, _: &mut Workspace) -> Result<(), String> {
+        engine.session.run_binding(bound).map(drop).map_err(|error| error.to_string())
+    }
+
+    fn mark(&mut self, workspace: &mut Workspace, mark: usize) -> Result<(), Error> {
+        workspace.marks[mark] = Instant::now();
+        Ok(())
+    }
+
+    fn download(&mut self, _: &mut Workspace) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn between(&self, workspace: &Workspace, mark: usize) -> Duration {
+        workspace.marks[mark + 1].duration_since(workspace.marks[mark])
+    }
+
+    fn downloaded(&self, workspace: &Workspace, index: usize, tensor: &mut HostTensor) -> Result<(), String> {
+        copy(&workspace.tensors[index], tensor)
+    }
+
+    fn read(&mut self, workspace: &Workspace, index: usize, tensor: &mut HostTensor) -> Result<(), String> {
+        copy(&workspace.tensors[index], tensor)
+    }
+
+    fn replay(&mut self, recording: &mut Infallible, _: &mut Workspace) -> Result<(), Error> {
+        match *recording {}
+    }
+}
+
+fn copy(buffer: &DynTensor, tensor: &mut HostTensor) -> Result<(), String> {
+    match tensor.data_mut() {
+        Data::F32(values) => copy_out(buffer, values),
+        Data::F16(values) => copy_out(buffer, values),
+        Data::BF16(values) => copy_out(buffer, values),
+        Data::I32(values) => copy_out(buffer, values),
+        Data::I64(values) => copy_out(buffer, values),
+        Data::U8(values) => copy_out(buffer, values),
+        Data::Bool(values) => copy_out(buffer, values),
+    }
+}
+
+fn copy_in<T>(buffer: &mut DynTensor, values: &[T]) -> Result<(), String>
+where
+    T: ort::value::PrimitiveTensorElementType + Copy + std::fmt::Debug,
+{
+    let (_, target) = buffer.try_extract_tensor_mut::<T>().map_err(|error| error.to_string())?;
+    if target.len() != values.len() {
+        return Err(format!("{} elements", target.len()));
+    }
+    target.copy_from_slice(values);
+    Ok(())
+}
+
+fn copy_out<T>(buffer: &DynTensor, values: &mut [T]) -> Result<(), String>
+where
+    T: ort::value::PrimitiveTensorElementType + Copy + std::fmt::Debug,
+{
+    let (_, source) = buffer.try_extract_tensor::<T>().map_err(|error| error.to_string())?;
+    if source.len() != values.len() {
+        return Err(format!("{} elements", source.len()));
+    }
+    values.copy_from_slice(source);
+    Ok(())
+}
+
+fn element_type(dtype: DType) -> TensorElementType {
+    match dtype {
+        DType::F32 => TensorElementType::Float32,
+        DType::F16 => TensorElementType::Float16,
+        DType::BF16 => TensorElementType::Bfloat16,
+        DType::I32 => TensorElementType::Int32,
+        DType::I64 => TensorElementType::Int64,
+        DType::U8 => TensorElementType::Uint8,
+        DType::Bool => TensorElementType::Bool,
+    }
+}
+
+/// The network's own description; a dynamic dimension without a name is called `?`.
+fn describe(outlets: &[Outlet]) -> Result<Vec<TensorSpec>, String> {
+    outlets
+        .iter()
+        .map(|outlet| {
+            let ValueType::Tensor { ty, shape, dimension_symbols } = outlet.dtype() else {
+                return Err(format!("'{}' is not a tensor", outlet.name()));
+            };
+            let dtype = match ty {
+                TensorElementType::Float32 => DType::F32,
+                TensorElementType::Float16 => DType::F16,
+                TensorElementType::Bfloat16 => DType::BF16,
+                TensorElementType::Int32 => DType::I32,
+                TensorElementType::Int64 => DType::I64,
+                TensorElementType::Uint8 => DType::U8,
+                TensorElementType::Bool => DType::Bool,
+                other => return Err(format!("'{}' has the element type {other}, which no policy uses", outlet.name())),
+            };
+            let dims = shape.iter().enumerate().map(|(axis, &n)| match usize::try_from(n) {
+                Ok(n) => Dim::Fixed(n),
+                Err(_) => {
+                    let symbol = dimension_symbols.get(axis).filter(|symbol| !symbol.is_empty());
+                    Dim::Symbol(symbol.cloned().unwrap_or_else(|| "?".into()))
+                }
+            });
+            Ok(TensorSpec { name: outlet.name().to_owned(), dtype, dims: dims.collect() })
+        })
+        .collect()
+}

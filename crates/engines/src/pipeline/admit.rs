@@ -1,0 +1,43 @@
+//! Admission on a machine whose GPU driver counts the page cache as taken.
+
+use std::path::PathBuf;
+
+use crate::memory::{Admission, Plan, Pool, Refusal, mib};
+use crate::provenance::network_files;
+use crate::wiring::Stage;
+use vla_base::sys::window::leave_page_cache;
+
+/// As [`Plan::admit`]. Where the only thing in the way is the page cache, the pages of the stages' own files are dropped
+/// from it and the pool is asked once more: a bundle that was just copied to a robot is all there.
+///
+/// # Errors
+/// [`Refusal`], of the second look where there were two.
+pub fn admit(
+    plan: &Plan,
+    admission: Admission,
+    stages: &[Stage],
+    pool: &mut dyn FnMut() -> Pool,
+) -> Result<(), Box<Refusal>> {
+    let Err(refusal) = plan.admit(admission, Some(pool())) else { return Ok(()) };
+    let Some(cached) = refusal.advice.page_cache else { return Err(refusal) };
+    tracing::info!(
+        "the page cache holds {:.1} MiB that the GPU driver does not count as free; dropping the policy's own files from it",
+        mib(cached)
+    );
+    for file in files(stages) {
+        if let Err(error) = leave_page_cache(&file) {
+            tracing::debug!(%error, "{} stays in the page cache", file.display());
+        }
+    }
+    plan.admit(admission, Some(pool()))
+}
+
+/// Engines, networks and their weights, as far as they are there.
+fn files(stages: &[Stage]) -> Vec<PathBuf> {
+    let engines = stages.iter().map(|stage| stage.file.clone());
+    let networks = stages.iter().flat_map(|stage| network_files(&stage.onnx).unwrap_or_default());
+    let mut files: Vec<PathBuf> = engines.chain(networks).filter(|file| file.is_file()).collect();
+    files.sort();
+    files.dedup();
+    files
+}

@@ -1,0 +1,259 @@
+//! Where an engine was built, from what and for what; what does not match is refused before it is deserialized.
+//!
+//! A TensorRT plan is tied to the GPU model (SM version and SM count), to TensorRT's and CUDA's or L4T's version, and
+//! of course to its network. One built elsewhere may load, warn, and die at its first inference. So every engine has
+//! `<engine>.provenance.json` beside it, written by `vla-trt build` and `vla-trt adopt`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::profile::Profile;
+
+mod check;
+mod device;
+pub mod figures;
+pub mod hash;
+mod release;
+mod time;
+mod verification;
+
+pub(super) use check::bad_record;
+pub use check::{
+    Difference, OTHER_MODEL, Refusal, Verified, check, check_accuracy, other_model, rebuild_command, verify,
+    verify_without_gpu,
+};
+pub use device::{DeviceIdentity, board, l4t};
+pub use hash::{FileMark, OnnxIdentity, network_files};
+pub use release::{Release, kernel};
+pub use time::rfc3339;
+pub use verification::{Figures, TensorFigures, Verification};
+
+/// The format that this build writes and reads.
+pub const FORMAT: u32 = 1;
+/// A record is a few kilobytes; more is no record.
+const LARGEST: u64 = 1 << 20;
+/// Among a record's flags: the engine uses no kernels of cuBLAS, cuBLASLt and cuDNN.
+pub const OWN_KERNELS_FLAG: &str = "own kernels only";
+/// More than any runtime keeps of a plan.
+const LARGEST_FACTOR: f64 = 16.0;
+
+/// Why a provenance file cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// It cannot be put in place.
+    #[error(transparent)]
+    Output(#[from] vla_base::sys::fs::Error),
+    /// It is no provenance record.
+    #[error("{}: not a provenance record: {reason}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with its place.
+        reason: String,
+    },
+    /// It has a format that this build does not know.
+    #[error("{}: provenance format {found}, this build reads format {FORMAT}; build the engine again with this version, or use the version that built it", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The format found.
+        found: u64,
+    },
+    /// It contradicts itself.
+    #[error("{}: not a usable provenance record: {}", path.display(), problems.join("; "))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// One each.
+        problems: Vec<String>,
+    },
+}
+
+/// The record of one engine. Keys that this version does not know are ignored.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Provenance {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The device that it was built on.
+    pub device: DeviceIdentity,
+    /// Built on a larger module that emulated the device above (flashed or set so by nvpmodel).
+    #[serde(default)]
+    pub emulated: bool,
+    /// Written for an engine that another tool built (`vla-trt adopt`).
+    #[serde(default)]
+    pub adopted: bool,
+    /// The network.
+    pub onnx: OnnxIdentity,
+    /// As in policy.yaml, e.g. `fp16` or `int8+fp16`.
+    pub precision: String,
+    /// Each input's profile, by the network's own name.
+    #[serde(default)]
+    pub profiles: BTreeMap<String, Profile>,
+    /// Builder flags and settings, in the builder's words.
+    #[serde(default)]
+    pub flags: Vec<String>,
+    /// What INT8 scales came from.
+    #[serde(default)]
+    pub calibration: Option<Calibration>,
+    /// The engine itself.
+    pub engine: EngineIdentity,
+    /// When the build ended, RFC 3339 in UTC.
+    pub built_at: String,
+    /// How long it took, seconds.
+    #[serde(default)]
+    pub build_s: f64,
+    /// What the engine takes.
+    #[serde(default)]
+    pub memory: Memory,
+    /// Whether its results were held against the network's, and how far apart they were.
+    #[serde(default)]
+    pub verification: Option<Verification>,
+}
+
+/// A calibration cache.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Calibration {
+    /// File name, beside the engine or as it was given.
+    pub file: PathBuf,
+    /// SHA-256 of its content, hex.
+    pub sha256: String,
+    /// The recorded inputs that it was made from, where that is known.
+    #[serde(default)]
+    pub data: Option<PathBuf>,
+}
+
+/// The engine file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EngineIdentity {
+    /// SHA-256 of its content, hex.
+    pub sha256: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// What an engine takes, as far as it was asked or measured.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// Host memory that the runtime keeps after deserializing, as a multiple of the engine's size.
+    pub kept_factor: Option<f64>,
+    /// Whether that copy can be given back, and what is kept then; `None`: not tried.
+    pub release: Option<Release>,
+    /// Activation memory that the runtime asks for.
+    pub activation_bytes: Option<u64>,
+    /// Weights on the device.
+    pub weight_bytes: Option<u64>,
+    /// Highest anonymous memory while it was loaded, beyond what it began with.
+    pub load_peak_bytes: Option<u64>,
+    /// Highest anonymous memory of the process that built it.
+    pub build_peak_bytes: Option<u64>,
+}
+
+impl Provenance {
+    /// The record's file beside an engine: `<engine>.provenance.json`.
+    pub fn path(engine: &Path) -> PathBuf {
+        let mut name = engine.as_os_str().to_owned();
+        name.push(".provenance.json");
+        name.into()
+    }
+
+    /// Reads the record of `engine`; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Error`] when there is a file and it is no record that this build understands.
+    pub fn read(engine: &Path) -> Result<Option<Self>, Error> {
+        let path = Self::path(engine);
+        let fail = |source| Error::Io { path: path.clone(), source };
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(fail(error)),
+            Ok(meta) if meta.len() > LARGEST => {
+                let reason = format!("{} bytes; a record has a few thousand", meta.len());
+                return Err(Error::Json { path, reason });
+            }
+            Ok(_) => {}
+        }
+        Self::parse(&path, &fs::read(&path).map_err(fail)?).map(Some)
+    }
+
+    /// Parses a record; `path` is for the errors.
+    ///
+    /// # Errors
+    /// [`Error::Json`], [`Error::Format`], and [`Error::Invalid`] with every problem.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: u64,
+        }
+        let fail = |error: serde_json::Error| Error::Json { path: path.to_owned(), reason: error.to_string() };
+        let Head { format } = serde_json::from_slice(text).map_err(fail)?;
+        if format != u64::from(FORMAT) {
+            return Err(Error::Format { path: path.to_owned(), found: format });
+        }
+        let record: Self = serde_json::from_slice(text).map_err(fail)?;
+        let problems = record.problems();
+        if problems.is_empty() { Ok(record) } else { Err(Error::Invalid { path: path.to_owned(), problems }) }
+    }
+
+    /// Writes the record of `engine`, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Output`]; [`Error::Invalid`] for a record that could not be read back.
+    pub fn write(&self, engine: &Path) -> Result<(), Error> {
+        let path = Self::path(engine);
+        let problems = self.problems();
+        if !problems.is_empty() {
+            return Err(Error::Invalid { path, problems });
+        }
+        let fail = |source| Error::Io { path: path.clone(), source };
+        let mut text = serde_json::to_vec_pretty(self).map_err(io::Error::from).map_err(fail)?;
+        text.push(b'\n');
+        Ok(vla_base::sys::fs::replace(&path, &text)?)
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut hex = |what: &str, value: &str| {
+            if !hash::is_hex_sha256(value) {
+                problems.push(format!("{what}: expected 64 lower-case hex digits, found '{value:.80}'"));
+            }
+        };
+        hex("onnx.sha256", &self.onnx.sha256);
+        hex("engine.sha256", &self.engine.sha256);
+        if let Some(calibration) = &self.calibration {
+            hex("calibration.sha256", &calibration.sha256);
+        }
+        if let Some(verification) = &self.verification {
+            hex("verification.bag_sha256", &verification.bag_sha256);
+        }
+        if let Some(factor) = self.memory.kept_factor.filter(|f| !(0.0..=LARGEST_FACTOR).contains(f)) {
+            problems.push(format!("memory.kept_factor: expected 0 to {LARGEST_FACTOR}, found {factor}"));
+        }
+        let released = self.memory.release.as_ref().and_then(|release| release.kept_factor);
+        if let Some(factor) = released.filter(|f| !(0.0..=LARGEST_FACTOR).contains(f)) {
+            problems.push(format!("memory.release.kept_factor: expected 0 to {LARGEST_FACTOR}, found {factor}"));
+        }
+        if !(self.build_s.is_finite() && self.build_s >= 0.0) {
+            problems.push(format!("build_s: expected seconds of 0 or more, found {}", self.build_s));
+        }
+        for (tensor, profile) in self.profiles.iter().filter(|(_, profile)| !profile.is_sound()) {
+            problems.push(format!("profiles.{tensor}: expected min <= opt <= max of one rank, found {profile}"));
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! Hashes of engines and networks.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::onnx::Network;
+use vla_base::sys::window::Once;
+
+/// How much of a file is held at a time.
+const PIECE: usize = 1 << 20;
+
+/// A network: one hash over the model and every file of weights that it names.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OnnxIdentity {
+    /// The model file, as it was given to the build.
+    pub file: PathBuf,
+    /// SHA-256, hex, of the lines `model NUL sha256-of-the-model LF` and, for every file of weights sorted by its
+    /// location in the model, `location NUL sha256 LF`. The model's own name does not count.
+    pub sha256: String,
+    /// Marks of the files that were hashed, the model first. While they are the same, the hash is not taken again.
+    #[serde(default)]
+    pub marks: Vec<FileMark>,
+}
+
+/// What changes whenever a file's content may have changed. The change time cannot be set by programs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FileMark {
+    /// Size.
+    pub bytes: u64,
+    /// Number of the file in its file system.
+    pub inode: u64,
+    /// Modification time, nanoseconds since 1970.
+    pub modified_ns: i128,
+    /// Change time of the inode, nanoseconds since 1970.
+    pub changed_ns: i128,
+}
+
+impl FileMark {
+    /// Of a file as it is now.
+    ///
+    /// # Errors
+    /// The system's words.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let meta = fs::metadata(path)?;
+        let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        Ok(Self {
+            bytes: meta.len(),
+            inode: meta.ino(),
+            modified_ns: nanos(meta.mtime(), meta.mtime_nsec()),
+            changed_ns: nanos(meta.ctime(), meta.ctime_nsec()),
+        })
+    }
+}
+
+impl OnnxIdentity {
+    /// Hashes a network. Reads all of it: about a second for 1 to 2 GB.
+    ///
+    /// # Errors
+    /// What cannot be read, in words.
+    pub fn of(model: &Path) -> Result<Self, String> {
+        let files = files(model)?;
+        let mut lines = Sha256::new();
+        let mut marks = Vec::with_capacity(files.len());
+        for (name, path) in &files {
+            let fail = |error: io::Error| format!("{}: {error}", path.display());
+            let mark = FileMark::of(path).map_err(fail)?;
+            lines.update(name.as_bytes());
+            lines.update([0]);
+            lines.update(file_sha256(path).map_err(fail)?.as_bytes());
+            lines.update(b"\n");
+            marks.push(mark);
+        }
+        Ok(Self { file: model.to_owned(), sha256: hex(&lines.finalize()), marks })
+    }
+
+    /// The hash of the network at `model`, without reading it when its files still have these marks.
+    ///
+    /// # Errors
+    /// What cannot be read, in words.
+    pub fn current(&self, model: &Path) -> Result<String, String> {
+        let files = files(model)?;
+        let marks = files.iter().map(|(_, path)| FileMark::of(path)).collect::<io::Result<Vec<_>>>();
+        if marks.is_ok_and(|marks| marks == self.marks) { Ok(self.sha256.clone()) } else { Ok(Self::of(model)?.sha256) }
+    }
+}
+
+/// The files of a network with their names in the hash: the model, then its data.
+fn files(model: &Path) -> Result<Vec<(String, PathBuf)>, String> {
+    let network = Network::open(model).map_err(|error| error.to_string())?;
+    let dir = model.parent().unwrap_or(Path::new(""));
+    let name = |path: &Path| path.strip_prefix(dir).unwrap_or(path).to_string_lossy().into_owned();
+    let data = network.data_files.iter().map(|path| (name(path), path.clone()));
+    Ok(std::iter::once(("model".to_owned(), model.to_owned())).chain(data).collect())
+}
+
+/// The files of a network: the model, then the files of weights that it names.
+///
+/// # Errors
+/// What cannot be read, in words.
+pub fn network_files(model: &Path) -> Result<Vec<PathBuf>, String> {
+    Ok(files(model)?.into_iter().map(|(_, path)| path).collect())
+}
+
+/// SHA-256 of a file's content, hex; read in pieces that leave the page cache behind it, which on unified memory is
+/// what the GPU's next allocation competes with.
+///
+/// # Errors
+/// The system's words.
+pub fn file_sha256(path: &Path) -> io::Result<String> {
+    let mut file = Once::open(path)?;
+    let (mut sha256, mut piece, mut offset) = (Sha256::new(), vec![0; PIECE], 0);
+    loop {
+        match file.read_at(&mut piece, offset)? {
+            0 => return Ok(hex(&sha256.finalize())),
+            length => {
+                sha256.update(&piece[..length]);
+                offset += length as u64;
+            }
+        }
+    }
+}
+
+/// SHA-256 of these bytes, hex.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a text is a SHA-256 as [`hex`] writes it.
+pub(super) fn is_hex_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}

@@ -1,0 +1,196 @@
+//! The `backbone-dit` layout: `backbone`, `state_encoder`, then N times `action_encoder`, `dit`, `action_decoder`.
+//!
+//! Names, shapes and ids at the edges are the vendor's, with a batch of 1, so that a `backbone_model.onnx` or a
+//! `dit_model.onnx` made elsewhere fits. Ids, masks and time buckets are INT32: TensorRT 8 reads no INT64, and BOOL is
+//! no type of a network's edge everywhere.
+//!
+//! [`HEAD`] writes what stands around the two: the policy expects `backbone` and `dit` from whoever uses it.
+
+use super::layers::actions::{self, Euler};
+use super::layers::hoist::ActionFold;
+use super::layers::language::{self, Length};
+use super::layers::vision::{ViewGroup, vision};
+use super::layers::{Net, dit, fixed};
+use super::layout::{
+    Layout, Network, Place, STEPS, Supplied, Writer, ids, named, rows, sequence, spec, stacked, write_steps,
+};
+use super::model::Head;
+use super::onnx::Value;
+use super::{Error, Model};
+use vla_base::tensor::DType;
+
+/// All stages.
+pub const LAYOUT: Layout = Layout {
+    name: "backbone-dit",
+    stages: &["backbone", "state_encoder", "action_encoder", "dit", "action_decoder"],
+    stacked: true,
+    cuts: false,
+    backbone: true,
+    embedding: false,
+    constants: STEPS,
+    reads: |_| true,
+    write: |writer, network| write(writer, network, false),
+};
+
+/// Everything but `backbone` and `dit`.
+pub const HEAD: Layout = Layout {
+    name: "head",
+    backbone: false,
+    reads: |weight| weight.starts_with("action_head.") && !weight.starts_with("action_head.model."),
+    write: |writer, network| write(writer, network, true),
+    ..LAYOUT
+};
+
+/// File and description of a backbone of one's own.
+const BACKBONE: (&str, &str) =
+    ("backbone_model.onnx", "vision tower and language model up to the final norm, from an export of your own");
+/// Those of a DiT.
+const DIT: (&str, &str) = (
+    "dit_model.onnx",
+    "the DiT, as NVIDIA's export_onnx_n1d6.py writes it (--export_mode dit_only) or from an export of your own",
+);
+
+fn write(writer: &mut Writer<'_>, network: &Network<'_>, head_only: bool) -> Result<(), Error> {
+    let model = network.model;
+    let head = &model.head;
+    let group = stacked(model, network.views, "pixel_values")?;
+    let range = sequence(writer.options, group.rows(&model.vision));
+    if head_only {
+        writer.edges("backbone", &["backbone_features"]);
+        writer.edges("dit", &["sa_embs", "vl_embs", "output"]);
+    }
+    let place = Place { part: "backbone", rename: &[("pixel_values", "pixels")], ..Place::default() };
+    if head_only {
+        let supplied = supplied_backbone(writer, model, &group);
+        writer.supplied(place, vec![range.clone()], supplied);
+    } else {
+        writer.stage(place, vec![range.clone()], |net| backbone(net, network, &group))?;
+    }
+    let once = |part| Place { part, ..Place::default() };
+    writer.stage(once("state_encoder"), vec![range.clone()], |net| state_encoder(net, model))?;
+    let step = |part| Place { part, repeat: true, ..Place::default() };
+    writer.stage(step("action_encoder"), vec![], |net| action_encoder(net, head))?;
+    if head_only {
+        let supplied = supplied_dit(writer, model, DIT);
+        writer.supplied(step("dit"), vec![range], supplied);
+    } else {
+        writer.stage(step("dit"), vec![range], |net| whole_dit(net, model))?;
+    }
+    writer.stage(step("action_decoder"), vec![], |net| action_decoder(net, head))?;
+    write_steps(head, writer.options, writer.dir)
+}
+
+/// `pixel_values`, `input_ids`, `attention_mask` to `backbone_features` `[1, S, channels]`.
+fn backbone(net: &mut Net<'_>, network: &Network<'_>, group: &ViewGroup) -> Result<Vec<(String, Value)>, Error> {
+    let model = network.model;
+    let language = &model.language;
+    let image_rows = vision(net, model, std::slice::from_ref(group), 0..model.vision.layers)?;
+    let Some((name, image_rows)) = image_rows.into_iter().next() else { return Ok(Vec::new()) };
+    net.tap(&name, &image_rows)?;
+    let input_ids = net.graph.input("input_ids", DType::I32, &ids())?;
+    let attention_mask = net.graph.input("attention_mask", DType::I32, &ids())?;
+    let (input_ids, attended) = (net.unbatched(&input_ids)?, net.unbatched(&attention_mask)?);
+    let most = net.options.text[2] + group.rows(&model.vision);
+    let embeds = net
+        .part("embeddings", |net| language::embed(net, language, &input_ids, &image_rows, network.image_token, most))?;
+    net.tap("inputs_embeds", &embeds)?;
+    let length = Length { counted: &input_ids, most, attended: Some(&attended) };
+    let features = language::decoder(net, language, &embeds, length, 0..language.layers)?;
+    Ok(named([("backbone_features", net.batched(&features)?)]))
+}
+
+/// `state` `[1, 1, dims]` and `backbone_features` to `state_features` `[1, 1, width]` and `vl_embs`.
+fn state_encoder(net: &mut Net<'_>, model: &Model) -> Result<Vec<(String, Value)>, Error> {
+    let state = net.float_input("state", &fixed([1, 1, model.head.state_dims]))?;
+    let features = net.float_input("backbone_features", &rows(model.language.width))?;
+    let (state, features) = (net.unbatched(&state)?, net.unbatched(&features)?);
+    let state = actions::encode_state(net, &model.head, &state)?;
+    let vl_embs = language::vlln(net, model, &features)?;
+    Ok(named([("state_features", net.batched(&state)?), ("vl_embs", net.batched(&vl_embs)?)]))
+}
+
+/// `actions` `[1, horizon, dims]`, `timestep` `[1]` and `state_features` to `sa_embs` `[1, 1 + horizon, width]`.
+fn action_encoder(net: &mut Net<'_>, head: &Head) -> Result<Vec<(String, Value)>, Error> {
+    let noisy = net.graph.input("actions", DType::F32, &fixed([1, head.horizon, head.action_dims]))?;
+    let timestep = net.graph.input("timestep", DType::I32, &fixed([1]))?;
+    let state = net.float_input("state_features", &fixed([1, 1, head.width]))?;
+    let (noisy, state) = (net.unbatched(&noisy)?, net.unbatched(&state)?);
+    let tokens = net.part("action_encoder", |net| {
+        let fold = ActionFold::compute(net.weights, head, net.options.embodiment)?;
+        let shift = |net: &mut Net<'_>| actions::time_shift(net, head, &fold, &timestep);
+        actions::encode_actions(net, head, &noisy, &fold, shift)
+    })?;
+    let all = net.graph.concat(&[&state, &tokens], 0)?;
+    Ok(named([("sa_embs", net.batched(&all)?)]))
+}
+
+/// `sa_embs`, `vl_embs`, `timestep`, `image_mask`, `backbone_attention_mask` to `output` `[1, 1 + horizon, output]`.
+fn whole_dit(net: &mut Net<'_>, model: &Model) -> Result<Vec<(String, Value)>, Error> {
+    let head = &model.head;
+    let sa_embs = net.float_input("sa_embs", &fixed([1, 1 + head.horizon, head.width]))?;
+    let vl_embs = net.float_input("vl_embs", &rows(model.language.width))?;
+    let timestep = net.graph.input("timestep", DType::I32, &fixed([1]))?;
+    let image_mask = net.graph.input("image_mask", DType::I32, &ids())?;
+    let attention_mask = net.graph.input("backbone_attention_mask", DType::I32, &ids())?;
+    let inputs = dit::Inputs {
+        tokens: net.unbatched(&sa_embs)?,
+        vl_embs: net.unbatched(&vl_embs)?,
+        timestep,
+        image_mask: net.unbatched(&image_mask)?,
+        attention_mask: net.unbatched(&attention_mask)?,
+    };
+    let output = dit::dit(net, model, &inputs)?;
+    Ok(named([("output", net.batched(&output)?)]))
+}
+
+/// `output`, `actions`, `dt` `[1]` and `strength` `[horizon]` to `next_actions` `[1, horizon, dims]`, the update in
+/// single precision.
+fn action_decoder(net: &mut Net<'_>, head: &Head) -> Result<Vec<(String, Value)>, Error> {
+    let output = net.float_input("output", &fixed([1, 1 + head.horizon, head.output]))?;
+    let noisy = net.graph.input("actions", DType::F32, &fixed([1, head.horizon, head.action_dims]))?;
+    let (output, noisy) = (net.unbatched(&output)?, net.unbatched(&noisy)?);
+    let euler = Euler::inputs(net, head, noisy)?;
+    if net.options.debug_outputs {
+        let decoded = actions::decode_actions(net, head, &output)?;
+        net.tap("decoder_out", &decoded)?;
+    }
+    let output = net.graph.slice(&output, 0, 1, 1 + head.horizon)?;
+    let velocity = actions::decode_actions(net, head, &output)?;
+    let next = euler.update(net, head, &velocity)?;
+    Ok(named([("next_actions", net.batched(&next)?)]))
+}
+
+fn supplied_backbone(writer: &Writer<'_>, model: &Model, group: &ViewGroup) -> Supplied<'static> {
+    let pixels = fixed([group.views, 3, group.height, group.width]);
+    Supplied {
+        file: BACKBONE.0,
+        what: BACKBONE.1,
+        inputs: vec![
+            spec("pixels", DType::F32, &pixels),
+            spec("input_ids", DType::I32, &ids()),
+            spec("attention_mask", DType::I32, &ids()),
+        ],
+        outputs: vec![writer.between("backbone_features", rows(model.language.width).to_vec())],
+    }
+}
+
+/// The DiT with the vendor's edges, as `file`, which is `what`.
+pub fn supplied_dit(
+    writer: &Writer<'_>,
+    model: &Model,
+    (file, what): (&'static str, &'static str),
+) -> Supplied<'static> {
+    let head = &model.head;
+    Supplied {
+        file,
+        what,
+        inputs: vec![
+            writer.between("sa_embs", fixed([1, 1 + head.horizon, head.width]).to_vec()),
+            writer.between("vl_embs", rows(model.language.width).to_vec()),
+            spec("timestep", DType::I32, &fixed([1])),
+            spec("image_mask", DType::I32, &ids()),
+            spec("backbone_attention_mask", DType::I32, &ids()),
+        ],
+        outputs: vec![writer.between("output", fixed([1, 1 + head.horizon, head.output]).to_vec())],
+    }
+}

@@ -1,0 +1,439 @@
+//! A checkpoint to a policy bundle: everything that a robot needs, in one folder.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde_json::Value;
+
+use super::checkpoint::{Backbone, Checkpoint, Config, foreign};
+use super::layout::{Layout, Network, Stage};
+use super::policy_yaml::{Description, POLICY_YAML};
+use super::progress::{Metered, Progress};
+use super::staging::{self, Staging, require_room};
+use super::weights::Weights as _;
+use super::{Error, Model, Options, RopeFrequencies, View, VisionAttention, split, tensor_file};
+use vla_base::tensor::DType;
+use vla_base::time::Span;
+use vla_policy::encode::image::EvalTransform;
+use vla_policy::encode::prompt::save_tokenizer;
+use vla_policy::encode::resize::Size;
+use vla_policy::processor::{DeltaRows, Processor, ProcessorConfig, Statistics};
+use vla_policy::spec::STEP_S;
+
+pub mod embodiment;
+mod layout;
+mod prompts;
+
+/// Files of a bundle beside its networks.
+/// What a folder of ours is, in words.
+const KIND: &str = "a policy bundle";
+const TOKENIZER: &str = "tokenizer.json";
+const TEMPLATE: &str = "prompt.json";
+const PROCESSOR: &str = "processor_config.json";
+const STATISTICS: &str = "statistics.json";
+const EMBEDDING: (&str, &str) = ("embedding.safetensors", "embed_tokens");
+/// The token embedding in a checkpoint.
+const EMBED_TOKENS: &str = "backbone.model.language_model.model.embed_tokens.weight";
+/// A camera as the robot has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Camera {
+    /// Its name in the policy.
+    pub name: String,
+    /// Width of its frames in pixels.
+    pub width: usize,
+    /// Height of its frames in pixels.
+    pub height: usize,
+}
+
+impl FromStr for Camera {
+    type Err = String;
+
+    /// `name=WIDTHxHEIGHT`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.rsplit_once('=').and_then(|(name, size)| Some((name, size.split_once('x')?)));
+        let size = |text: &str| text.parse::<usize>().ok().filter(|size| *size > 0);
+        match parts.map(|(name, (width, height))| (name, size(width), size(height))) {
+            Some((name, Some(width), Some(height))) if !name.is_empty() => {
+                Ok(Self { name: name.to_owned(), width, height })
+            }
+            _ => Err(format!("expected name=WIDTHxHEIGHT, such as front=640x480, found '{text}'")),
+        }
+    }
+}
+
+/// What is to be exported, and how.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Checkpoint folder.
+    pub checkpoint: PathBuf,
+    /// Tokenizer folder, or a `tokenizer.json`.
+    pub tokenizer: PathBuf,
+    /// The backbone's `config.json`, when it lies elsewhere than beside the tokenizer.
+    pub backbone: Option<PathBuf>,
+    /// Embodiment tag.
+    pub embodiment: String,
+    /// The policy's cameras, each once, in any order.
+    pub cameras: Vec<Camera>,
+    /// Name of the policy, for people.
+    pub name: String,
+    /// Comment at the top of `policy.yaml`, one line.
+    pub about: String,
+    /// How the network is cut into stages.
+    pub layout: Layout,
+    /// What a row of each action key with `rep: DELTA` is.
+    pub deltas: BTreeMap<String, DeltaRows>,
+    /// Seconds between action rows.
+    pub step_s: f64,
+    /// Denoising step counts that get their constants.
+    pub steps: Vec<u32>,
+    /// Most text tokens of a prompt, template included.
+    pub max_text: usize,
+    /// Fewest and most usual text tokens; `None` asks the tokenizer.
+    pub usual_text: Option<[usize; 2]>,
+    /// Element type of weights and activations.
+    pub dtype: DType,
+    /// Stages with another element type.
+    pub dtype_of: BTreeMap<String, DType>,
+    /// What `build` makes of every stage, when not its element type.
+    pub precision: Option<String>,
+    /// Rotary frequencies.
+    pub rope: RopeFrequencies,
+    /// Scope of the vision attention.
+    pub attention: VisionAttention,
+    /// Most blocks of vision, language and step in one stage; `None` keeps each in one.
+    pub blocks_per_engine: Option<usize>,
+    /// Whether products of one input with several weights are one product.
+    pub stacked_projections: bool,
+    /// Whether inner tensors become outputs too.
+    pub debug_outputs: bool,
+}
+
+/// What was written.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Fingerprint of the bundle.
+    pub fingerprint: String,
+    /// Views in the policy's order, at the size that the network takes.
+    pub views: Vec<View>,
+    /// Stages in run order that were written, each with the bytes of its files.
+    pub stages: Vec<(String, u64)>,
+    /// Stages whose networks the bundle expects from whoever uses it: the stage, its file, what that is.
+    pub supplied: Vec<[String; 3]>,
+}
+
+/// Refuses an `out` that [`write()`] would refuse.
+///
+/// # Errors
+/// [`Error::OccupiedFolder`], [`Error::Output`].
+pub fn check_output(out: &Path) -> Result<(), Error> {
+    staging::check(out, KIND, POLICY_YAML)
+}
+
+/// Writes the bundle to `out`, a new or empty folder or an earlier bundle.
+///
+/// The files are made beside `out` and moved in at the end, `policy.yaml` last: a folder with a `policy.yaml` is whole.
+///
+/// # Errors
+/// [`Error`]; everything about the request and the checkpoint's files is checked before the first weight is written.
+pub fn write(request: &Request, out: &Path, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
+    let staging = Staging::beside(out, KIND, POLICY_YAML)?;
+    let summary = fill(request, staging.dir(), false, report)?;
+    staging.finish()?;
+    Ok(summary)
+}
+
+/// Fills the folder `dir` with a bundle of [measured](super::layout::Layout::write_measured_stages) networks, which runs as
+/// any other.
+///
+/// # Errors
+/// As [`write()`].
+pub fn fill_measured(request: &Request, dir: &Path, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
+    // Whatever the layout: the split one has every part of the network.
+    let request = Request { layout: split::LAYOUT, ..request.clone() };
+    fill(&request, dir, true, report)
+}
+
+fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
+    write_json(&prompts::template(), &dir.join(TEMPLATE))?;
+    let plan = Plan::new(request, &dir.join(TEMPLATE))?;
+    let inside = request.tokenizer.join(TOKENIZER);
+    match (request.tokenizer.is_file(), inside.is_file()) {
+        (true, _) => copy(&request.tokenizer, &dir.join(TOKENIZER))?,
+        (false, true) => copy(&inside, &dir.join(TOKENIZER))?,
+        (false, false) => save_tokenizer(&request.tokenizer, &dir.join(TOKENIZER))?,
+    }
+    copy(&request.checkpoint.join(PROCESSOR), &dir.join(PROCESSOR))?;
+    copy(&request.checkpoint.join(STATISTICS), &dir.join(STATISTICS))?;
+
+    let stages = {
+        let weights = Metered::new(&plan.checkpoint, &plan.model, request.layout.reads, report)?;
+        let types = std::iter::once(request.dtype).chain(request.dtype_of.values().copied());
+        let narrowest = types.map(DType::size).min().unwrap_or_default() as u64;
+        require_room(dir, weights.elements().saturating_mul(narrowest))?;
+        if request.layout.embedding {
+            let mut table = weights.get(EMBED_TOKENS)?;
+            table.name = EMBEDDING.1.to_owned();
+            tensor_file::write(&[table], &dir.join(EMBEDDING.0))?;
+        }
+        let network = Network { model: &plan.model, views: &plan.views, image_token: plan.prompt.image_token };
+        match measured {
+            false => request.layout.write_stages(&weights, &network, &plan.options, dir)?,
+            true => request.layout.write_measured_stages(&weights, &network, &plan.options, dir)?,
+        }
+    };
+    report(Progress::Fingerprint);
+    let fingerprint = plan.describe(request, &stages, dir)?;
+    let written = stages.iter().filter(|stage| stage.supplied.is_none());
+    let sizes = written.map(|stage| Ok((stage.name.clone(), bytes_of(stage)?))).collect::<Result<_, Error>>()?;
+    let supplied = stages.iter().filter_map(|stage| {
+        let file = stage.files.model.file_name()?.to_string_lossy().into_owned();
+        Some([stage.name.clone(), file, stage.supplied.clone()?])
+    });
+    Ok(Summary { fingerprint, views: plan.views, stages: sizes, supplied: supplied.collect() })
+}
+
+/// A request that can be fulfilled.
+struct Plan {
+    checkpoint: Checkpoint,
+    model: Model,
+    processor: Processor,
+    views: Vec<View>,
+    options: Options,
+    prompt: prompts::Prompts,
+    default_steps: u32,
+}
+
+impl Plan {
+    fn new(request: &Request, template: &Path) -> Result<Self, Error> {
+        let dir = &request.checkpoint;
+        if !request.tokenizer.exists() {
+            let path = request.tokenizer.display();
+            return Err(Error::Request {
+                problems: vec![format!("--tokenizer: expected a tokenizer folder or tokenizer.json, found no {path}")],
+            });
+        }
+        foreign::check(&[dir, &request.tokenizer])?;
+        let config = Config::load(&dir.join("config.json"))?;
+        let model = config.model(&backbone(request)?)?;
+        let path = dir.join(PROCESSOR);
+        let processor_config = ProcessorConfig::load(&path)?;
+        let row = embodiment::row(dir, &request.embodiment, model.head.embodiments, &processor_config)?;
+        let statistics = Statistics::load(&dir.join(STATISTICS))?;
+        let mut processor = Processor::new(&processor_config, &statistics, &request.embodiment)?;
+
+        let mut problems = Vec::new();
+        let deltas = processor.set_deltas(&request.deltas, |key, rows| format!("--delta {key}={rows}"));
+        problems.extend(deltas.err().into_iter().flatten());
+        check_sizes(&model, &processor, &mut problems);
+        check_options(request, &mut problems);
+        let views = views(request, &processor, &mut problems);
+        layout::check(request, &views, &mut problems);
+        if !problems.is_empty() {
+            return Err(Error::Request { problems });
+        }
+        split::view_groups(&model, &views)?;
+        let prompt = prompts::prompts(request, &model, &processor, &views, template)?;
+        let checkpoint = Checkpoint::open(dir)?;
+        checkpoint.check(&model)?;
+        // The count of the vendor's own inference is always among them, and the policy's default.
+        let usual = u32::try_from(config.inference_steps).ok().filter(|usual| *usual <= MOST_STEPS);
+        let mut steps = request.steps.clone();
+        steps.extend(usual.filter(|usual| !request.steps.contains(usual)));
+        let options = Options {
+            dtype: request.dtype,
+            dtype_of: request.dtype_of.clone(),
+            rope: request.rope,
+            attention: request.attention,
+            steps: steps.clone(),
+            embodiment: row,
+            text: prompt.text,
+            blocks_per_engine: request.blocks_per_engine,
+            stacked_projections: request.stacked_projections,
+            debug_outputs: request.debug_outputs,
+        };
+        let default_steps = usual.or(steps.last().copied()).unwrap_or(1);
+        Ok(Self { checkpoint, model, processor, views, options, prompt, default_steps })
+    }
+
+    /// Writes `policy.yaml`; returns the fingerprint.
+    fn describe(&self, request: &Request, stages: &[Stage], dir: &Path) -> Result<String, Error> {
+        let cameras: Vec<&str> = self.processor.cameras.iter().map(String::as_str).collect();
+        let state: Vec<_> = self.processor.state.iter().map(|key| (key.name.as_str(), key.width)).collect();
+        let action: Vec<_> = self.processor.action.iter().map(|key| (key.name.as_str(), key.decoded_width())).collect();
+        let description = Description {
+            about: &request.about,
+            name: &request.name,
+            cameras: &cameras,
+            state: &state,
+            action_keys: &action,
+            deltas: &request.deltas,
+            step_s: request.step_s,
+            horizon: self.model.head.horizon,
+            rows: self.processor.rows(),
+            dims: self.model.head.action_dims,
+            tokenizer: TOKENIZER,
+            template: TEMPLATE,
+            max_tokens: self.options.text[2],
+            embedding: request.layout.embedding.then_some(EMBEDDING),
+            config: PROCESSOR,
+            statistics: STATISTICS,
+            embodiment: (&request.embodiment, self.options.embodiment),
+            steps: &self.options.steps,
+            default_steps: self.default_steps,
+            precision: request.precision.as_deref(),
+        };
+        description.write(stages, dir)
+    }
+}
+
+/// The backbone's sizes: the file that was named, else one beside the tokenizer, else N1.6's own.
+fn backbone(request: &Request) -> Result<Backbone, Error> {
+    if let Some(path) = &request.backbone {
+        return Backbone::load(path);
+    }
+    let folder =
+        if request.tokenizer.is_dir() { Some(request.tokenizer.as_path()) } else { request.tokenizer.parent() };
+    let beside = folder.map(|folder| Backbone::find(&folder.join("config.json"))).transpose()?.flatten();
+    Ok(beside.unwrap_or_else(Backbone::n1d6))
+}
+
+/// Processor and network agree.
+fn check_sizes(model: &Model, processor: &Processor, problems: &mut Vec<String>) {
+    let head = &model.head;
+    let mut equal = |key: &str, config: usize, found: usize| {
+        if config != found {
+            problems.push(format!("{PROCESSOR}: {key}: expected {config} as in config.json, found {found}"));
+        }
+    };
+    equal("max_state_dim", head.state_dims, processor.max_state_dim);
+    equal("max_action_dim", head.action_dims, processor.max_action_dim);
+    if processor.rows() > head.horizon {
+        problems.push(format!(
+            "{PROCESSOR}: action.delta_indices: expected at most {} (config.json's action_horizon), found {}",
+            head.horizon,
+            processor.rows()
+        ));
+    }
+    if processor.state_deltas != [0] {
+        problems.push(format!(
+            "{PROCESSOR}: state.delta_indices: expected [0], found {:?}; a history of states is not computed here",
+            processor.state_deltas
+        ));
+    }
+}
+
+fn check_options(request: &Request, problems: &mut Vec<String>) {
+    problems.extend(step_problem(request.step_s));
+    let mut counts = request.steps.clone();
+    counts.sort_unstable();
+    counts.dedup();
+    let valid = counts.len() == request.steps.len() && counts.iter().all(|count| (1..=MOST_STEPS).contains(count));
+    if counts.is_empty() || !valid {
+        problems.push(format!("--steps: expected different counts from 1 to {MOST_STEPS}, found {:?}", request.steps));
+    }
+    if request.max_text > MOST_TEXT_TOKENS {
+        problems.push(format!("--max-text-tokens: expected at most {MOST_TEXT_TOKENS}, found {}", request.max_text));
+    }
+    if request.blocks_per_engine == Some(0) {
+        problems.push("--blocks-per-engine: expected at least 1, found 0".to_owned());
+    }
+}
+
+/// Longest control period of a data set, in s: the slowest ones that policies are trained on have about 1 Hz.
+const LONGEST_PERIOD_S: f64 = 1.0;
+
+/// Why `--step-s` is no control period; a number of milliseconds is the usual reason.
+fn step_problem(step_s: f64) -> Option<String> {
+    let periods = *STEP_S.start()..=LONGEST_PERIOD_S;
+    if periods.contains(&step_s) {
+        return None;
+    }
+    let seconds = Span::from_millis(step_s).seconds();
+    let hint = if step_s > LONGEST_PERIOD_S && periods.contains(&seconds) {
+        format!("; for {step_s} ms give --step-s {seconds}")
+    } else {
+        String::new()
+    };
+    let (least, most) = periods.into_inner();
+    Some(format!("--step-s: expected seconds between action rows, {least} to {most}, found {step_s}{hint}"))
+}
+
+/// Positions that the language model was trained for; each has a row in the networks.
+const MOST_TEXT_TOKENS: usize = 1 << 15;
+
+/// Most denoising steps: each has its own rows of constants.
+const MOST_STEPS: u32 = 100;
+
+/// The policy's cameras at the sizes that the vendor's transform makes of their frames.
+fn views(request: &Request, processor: &Processor, problems: &mut Vec<String>) -> Vec<View> {
+    let expected = || processor.cameras.join(", ");
+    for (index, camera) in request.cameras.iter().enumerate() {
+        if !processor.cameras.contains(&camera.name) {
+            problems.push(format!(
+                "--camera {}: expected the policy's cameras ({}), found another",
+                camera.name,
+                expected()
+            ));
+        }
+        if request.cameras[..index].iter().any(|earlier| earlier.name == camera.name) {
+            problems.push(format!("--camera {}: expected once, found twice", camera.name));
+        }
+    }
+    let transform = EvalTransform::new(&processor.image);
+    let mut views = Vec::new();
+    for name in &processor.cameras {
+        let Some(camera) = request.cameras.iter().find(|camera| camera.name == *name) else {
+            problems.push(format!("--camera {name}=WIDTHxHEIGHT is missing; the policy's cameras are {}", expected()));
+            continue;
+        };
+        match transform.output_size(camera.width, camera.height) {
+            Ok(Size { width, height }) => views.push(View { camera: name.clone(), width, height }),
+            Err(error) => problems.push(format!("--camera {name}: {error}")),
+        }
+    }
+    views
+}
+
+/// Pretty, keys sorted, whatever order serde_json keeps them in in this build.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write_json(value: &Value, path: &Path) -> Result<(), Error> {
+    let fail = |source| Error::Json { path: path.to_path_buf(), source };
+    let mut text = serde_json::to_vec_pretty(&sorted(value)).map_err(fail)?;
+    text.push(b'\n');
+    fs::write(path, text).map_err(Error::io(path))
+}
+
+#[derive(serde::Serialize)]
+#[serde(untagged)]
+enum Sorted<'a> {
+    Object(BTreeMap<&'a str, Sorted<'a>>),
+    Array(Vec<Sorted<'a>>),
+    Other(&'a Value),
+}
+
+fn sorted(value: &Value) -> Sorted<'_> {
+    match value {
+        Value::Object(map) => Sorted::Object(map.iter().map(|(key, value)| (key.as_str(), sorted(value))).collect()),
+        Value::Array(values) => Sorted::Array(values.iter().map(sorted).collect()),
+        other => Sorted::Other(other),
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    // Not fs::copy: a read-only original would give a read-only copy.
+    let bytes = fs::read(from).map_err(Error::io(from))?;
+    fs::write(to, bytes).map_err(Error::io(to))
+}
+
+/// Bytes of a stage's files.
+fn bytes_of(stage: &Stage) -> Result<u64, Error> {
+    let mut sum = 0;
+    for path in std::iter::once(&stage.files.model).chain(&stage.files.data) {
+        sum += fs::metadata(path).map_err(Error::io(path))?.len();
+    }
+    Ok(sum)
+}

@@ -1,0 +1,40 @@
+//! What a layout can and cannot do, before anything is written.
+
+use super::Request;
+use crate::layout::sizes;
+use crate::{RopeFrequencies, View, VisionAttention};
+
+/// What the layout cannot do.
+pub(super) fn check(request: &Request, views: &[View], problems: &mut Vec<String>) {
+    let layout = &request.layout;
+    for stage in request.dtype_of.keys().filter(|stage| !layout.stages.contains(&stage.as_str())) {
+        problems.push(format!(
+            "--dtype-of: expected one of {} (the stages of --layout {}), found {stage}",
+            layout.stages.join(", "),
+            layout.name
+        ));
+    }
+    if layout.stacked && views.windows(2).any(|pair| (pair[0].width, pair[0].height) != (pair[1].width, pair[1].height))
+    {
+        problems.push(format!(
+            "--camera: expected cameras of one final size, because --layout {} has one tensor for all views, found {}; \
+             give the cameras frames of one shape, or use --layout split",
+            layout.name,
+            sizes(views)
+        ));
+    }
+    if !layout.cuts && request.blocks_per_engine.is_some() {
+        problems.push(format!(
+            "--blocks-per-engine: expected with --layout split, found --layout {}, whose stages are not cut",
+            layout.name
+        ));
+    }
+    let others =
+        "belongs to vision tower and language model, which this layout takes from files of your own; leave it out";
+    if !layout.backbone && request.rope != RopeFrequencies::default() {
+        problems.push(format!("--rope-inv-freq: found `exact` with --layout {}: it {others}", layout.name));
+    }
+    if !layout.backbone && request.attention != VisionAttention::default() {
+        problems.push(format!("--vision-attention: found `cross-view` with --layout {}: it {others}", layout.name));
+    }
+}

@@ -1,0 +1,76 @@
+//! What the tokenizer and the template say about the prompts of a policy.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::Request;
+use crate::{Error, Model, View};
+use vla_policy::encode::EncodeError;
+use vla_policy::encode::image::image_tokens;
+use vla_policy::encode::prompt::PromptEncoder;
+use vla_policy::encode::resize::Size;
+use vla_policy::processor::Processor;
+
+/// Text tokens of a usual instruction.
+const USUAL_INSTRUCTION: usize = 16;
+
+/// What the tokenizer says about every prompt.
+pub(super) struct Prompts {
+    /// Fewest, most usual and most text tokens.
+    pub text: [usize; 3],
+    /// Id of the token that image rows stand for.
+    pub image_token: i32,
+}
+
+/// Fewest, most usual and most text tokens of a prompt, and the token of image rows.
+pub(super) fn prompts(
+    request: &Request,
+    model: &Model,
+    processor: &Processor,
+    views: &[View],
+    template: &Path,
+) -> Result<Prompts, Error> {
+    let mut encoder = match PromptEncoder::load(&request.tokenizer, template, processor.formalize) {
+        // The template was just written by us: it is no file of the user's.
+        Err(EncodeError::Token { token, tokenizer, found, .. }) => {
+            let template = PathBuf::from("the model's prompt");
+            return Err(EncodeError::Token { token, tokenizer, template, found }.into());
+        }
+        encoder => encoder?,
+    };
+    let tokens: Vec<usize> =
+        views.iter().map(|view| image_tokens(Size { width: view.width, height: view.height })).collect();
+    let prompt = encoder.encode("", &tokens)?;
+    let mut problems = Vec::new();
+    let vocab = model.language.vocab;
+    if let Some(id) = prompt.ids.iter().find(|id| usize::try_from(**id).is_ok_and(|id| id >= vocab)) {
+        problems.push(format!(
+            "--tokenizer: expected ids below {vocab} (rows of the token embedding), found {id}; name the tokenizer that \
+             the language model was trained with"
+        ));
+    }
+    let fewest = prompt.text_positions.len();
+    let most = request.max_text;
+    if most <= fewest {
+        problems.push(format!("--max-text-tokens: expected more than the template's own {fewest}, found {most}"));
+    }
+    if !problems.is_empty() {
+        return Err(Error::Request { problems });
+    }
+    let [fewest, usual] = request.usual_text.unwrap_or([fewest, (fewest + USUAL_INSTRUCTION).min(most)]);
+    // The template has a place for every view and every view has rows.
+    let place = prompt.image_positions.first().and_then(|place| usize::try_from(*place).ok());
+    let image_token = place.and_then(|place| prompt.ids.get(place)).copied().unwrap_or_default();
+    Ok(Prompts { text: [fewest, usual, most], image_token })
+}
+
+/// The language model's chat prompt: text first, then the images, no generation prompt.
+pub(super) fn template() -> Value {
+    json!({
+        "before": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
+        "image": "<image {k}><img>{context}</img>",
+        "context_token": "<IMG_CONTEXT>",
+        "after": "<|im_end|>\n",
+    })
+}

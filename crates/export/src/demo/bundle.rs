@@ -1,0 +1,57 @@
+//! The demo policy as a folder: an export of the demo checkpoint.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{CAMERAS, EMBODIMENT, STEP_S, STEPS, TEXT};
+use crate::bundle;
+use crate::bundle::{Camera, Request};
+use crate::make_checkpoint;
+use crate::make_checkpoint::Size;
+use crate::staging::Staging;
+use crate::{Error, RopeFrequencies, VisionAttention, split};
+use vla_base::tensor::DType;
+
+/// Size of the cameras' frames; the vendor's transform makes the same of every 4:3 camera.
+const FRAME: (usize, usize) = (640, 480);
+
+/// Writes the bundle to `out`, a new or empty folder or an earlier bundle, and returns its fingerprint.
+///
+/// # Errors
+/// As [`bundle::write`].
+pub fn write(out: &Path, seed: u64) -> Result<String, Error> {
+    let checkpoint = Staging::scratch(out)?;
+    let dir = checkpoint.dir();
+    make_checkpoint::fill_folder(Size::Demo, seed, dir, u64::MAX, &mut |_| {})?;
+    bundle::write(&request(dir), out, &mut |_| {}).map(|summary| summary.fingerprint)
+}
+
+/// What makes the demo policy of the demo checkpoint in `dir`.
+pub fn request(dir: &Path) -> Request {
+    let camera = |name: &&str| Camera { name: (*name).to_owned(), width: FRAME.0, height: FRAME.1 };
+    let [fewest, usual, most] = TEXT;
+    Request {
+        checkpoint: dir.to_path_buf(),
+        tokenizer: dir.join(make_checkpoint::TOKENIZER),
+        backbone: None,
+        embodiment: EMBODIMENT.0.to_owned(),
+        cameras: CAMERAS.iter().map(camera).collect(),
+        name: "demo".to_owned(),
+        about: "The demo policy: GR00T N1.6's shape in small with seeded weights. It moves a robot nowhere useful."
+            .to_owned(),
+        layout: split::LAYOUT,
+        deltas: BTreeMap::new(),
+        step_s: STEP_S,
+        steps: STEPS.to_vec(),
+        max_text: most,
+        usual_text: Some([fewest, usual]),
+        dtype: DType::F32,
+        dtype_of: BTreeMap::new(),
+        precision: Some("fp16".to_owned()),
+        rope: RopeFrequencies::default(),
+        attention: VisionAttention::default(),
+        blocks_per_engine: None,
+        stacked_projections: false,
+        debug_outputs: false,
+    }
+}

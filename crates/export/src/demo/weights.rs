@@ -1,0 +1,49 @@
+//! The demo's weights: seeded everywhere, arranged where a policy that nobody trained would be useless to look at.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::carry;
+use crate::inventory::inventory;
+use crate::seeded::{fill, values};
+use crate::weights::{Weight, Weights};
+use crate::{Error, Model};
+use vla_base::tensor::DType;
+
+/// Seeded weights for [`super::model`].
+pub struct DemoWeights {
+    seed: u64,
+    pub(super) model: Model,
+    shapes: BTreeMap<String, Vec<usize>>,
+}
+
+impl DemoWeights {
+    /// Every weight is a function of `seed` and its name.
+    pub fn new(seed: u64, model: Model) -> Self {
+        Self { seed, shapes: inventory(&model).into_iter().collect(), model }
+    }
+}
+
+/// Gains that let images, text and state show in the actions: a network at its usual start averages over tokens.
+const GAINS: &[(&str, f64)] = &[
+    ("embeddings.position_embedding.weight", 0.3),
+    ("patch_embedding.weight", 2.0),
+    ("self_attn.q_proj.weight", 2.0),
+    ("self_attn.k_proj.weight", 2.0),
+    ("attn1.to_q.weight", 2.0),
+    ("attn1.to_k.weight", 2.0),
+    ("attn1.to_out.0.weight", 1.5),
+    ("norm1.linear.weight", 0.1),
+];
+
+impl Weights for DemoWeights {
+    fn get(&self, name: &str) -> Result<Weight<'_>, Error> {
+        let missing = || Error::MissingWeight { name: name.to_owned(), origin: "the demo's sizes".to_owned() };
+        let dims = self.shapes.get(name).ok_or_else(missing)?;
+        let gain = GAINS.iter().find(|(suffix, _)| name.ends_with(suffix)).map_or(1.0, |(_, gain)| *gain);
+        let mut numbers = values(self.seed, name, dims.iter().product(), fill(name, dims, gain));
+        carry::arrange(self, name, dims, &mut numbers)?;
+        let data = Cow::Owned(numbers.iter().flat_map(|v| v.to_le_bytes()).collect());
+        Ok(Weight { name: name.to_owned(), dtype: DType::F32, dims: dims.clone(), data })
+    }
+}

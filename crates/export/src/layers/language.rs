@@ -1,0 +1,223 @@
+//! Qwen3 decoder over text and image rows, final RMSNorm, and the head's `vlln`.
+
+use std::ops::Range;
+
+use super::Net;
+use super::attention::Heads;
+use super::rope::Rotation;
+use crate::model::Language;
+use crate::onnx::Value;
+use crate::{Error, Model};
+use vla_base::tensor::{DType, Dim};
+
+const DECODER: &str = "backbone.model.language_model.model";
+/// Epsilon of `vlln` (PyTorch's default).
+const VLLN_EPS: f32 = 1e-5;
+
+/// Decoder layers `layers` of the language stage. From the first on: `text_rows` `[T, width]`, `image_rows`
+/// `[images, width]` and `positions` `[S]`, which says for each place of the sequence its row in text and image rows
+/// joined; else what the stage before gives, and `positions` for the length alone. To the last: `vl_embs` `[S, width]`,
+/// else `language.<next layer>` `[S, width]`.
+pub fn language(
+    net: &mut Net<'_>,
+    model: &Model,
+    images: usize,
+    layers: Range<usize>,
+) -> Result<(String, Value), Error> {
+    let language = &model.language;
+    let width = Dim::Fixed(language.width);
+    let length = Dim::Symbol("S".to_owned());
+    let inner = |layer: usize| format!("language.{layer}");
+    let (mut x, positions) = if layers.start == 0 {
+        let text = net.float_input("text_rows", &[Dim::Symbol("T".to_owned()), width.clone()])?;
+        let image = net.float_input("image_rows", &[Dim::Fixed(images), width])?;
+        let positions = net.graph.input("positions", DType::I32, &[length])?;
+        let rows = net.graph.concat(&[&text, &image], 0)?;
+        (net.graph.gather(&rows, &positions)?, positions)
+    } else {
+        let x = net.float_input(&inner(layers.start), &[length.clone(), width])?;
+        (x, net.graph.input("positions", DType::I32, &[length])?)
+    };
+    if layers.start == 0 {
+        net.tap("inputs_embeds", &x)?;
+    }
+    let most = net.options.text[2] + images;
+    x = decoder(net, language, &x, Length { counted: &positions, most, attended: None }, layers.clone())?;
+    if layers.end < language.layers {
+        return Ok((inner(layers.end), x));
+    }
+    net.tap("backbone_features", &x)?;
+    Ok(("vl_embs".to_owned(), vlln(net, model, &x)?))
+}
+
+/// The sequence of [`decoder`].
+#[derive(Clone, Copy)]
+pub struct Length<'a> {
+    /// A tensor `[S]` whose size is the sequence's.
+    pub counted: &'a Value,
+    /// Most rows.
+    pub most: usize,
+    /// INT32 `[S]`, 0 where a row is padding that none attends to; `None` where none is.
+    pub attended: Option<&'a Value>,
+}
+
+/// Decoder layers `layers` on `[S, width]`, after the last the final norm.
+pub fn decoder(
+    net: &mut Net<'_>,
+    language: &Language,
+    x: &Value,
+    length: Length<'_>,
+    layers: Range<usize>,
+) -> Result<Value, Error> {
+    let count = net.graph.count(length.counted)?;
+    let mask = causal_mask(net, &count, &length)?;
+    let rotation = net.rotation(language, &count, length.most)?;
+    let mut x = x.clone();
+    for index in layers.clone() {
+        x = net.part(format!("layers.{index}"), |net| layer(net, language, &x, index, &rotation, &mask))?;
+        net.tap(&format!("llm_layer{index}"), &x)?;
+    }
+    if layers.end < language.layers {
+        return Ok(x);
+    }
+    net.rms_norm(&x, &format!("{DECODER}.norm"), language.width, language.eps)
+}
+
+/// The head's norm on `[S, width]`; nothing in a model without it.
+pub fn vlln(net: &mut Net<'_>, model: &Model, features: &Value) -> Result<Value, Error> {
+    if !model.head.vlln {
+        return Ok(features.clone());
+    }
+    net.layer_norm(features, "action_head.vlln", model.language.width, VLLN_EPS)
+}
+
+/// Rows `[S, width]` of tokens `ids` (INT32 `[S]`) from the embedding; those of the token `image` are the image rows
+/// `[images, width]` in their order. `most`: most tokens.
+pub fn embed(
+    net: &mut Net<'_>,
+    language: &Language,
+    ids: &Value,
+    image_rows: &Value,
+    image: i32,
+    most: usize,
+) -> Result<Value, Error> {
+    let table = net.weight(&format!("{DECODER}.embed_tokens.weight"), &[language.vocab, language.width])?;
+    let text = net.graph.gather(&table, ids)?;
+    let (image, one, zero) = (net.graph.scalar_i32(image)?, net.graph.scalar_i32(1)?, net.graph.scalar_i32(0)?);
+    let is_image = net.graph.equal(ids, &image)?;
+    let marks = net.graph.choose(&is_image, &one, &zero)?;
+    let seen = running_sum(net, &marks, most)?;
+    // Of a text token too, which then takes no row: one that there is.
+    let before = net.graph.shift(&seen, -1)?;
+    let some = net.graph.greater(&seen, &zero)?;
+    let row = net.graph.choose(&some, &before, &zero)?;
+    let images = net.graph.gather(image_rows, &row)?;
+    let is_image = net.graph.reshape(&is_image, &[ids.dims()[0].clone(), Dim::Fixed(1)])?;
+    net.graph.choose(&is_image, &images, &text)
+}
+
+/// Sums `[n]` of the INT32 `x` `[n]` up to each place, `n` at most `most`: by doubling, in whole numbers whatever
+/// precision a builder chooses. TensorRT before 10 has no CumSum of integers.
+fn running_sum(net: &mut Net<'_>, x: &Value, most: usize) -> Result<Value, Error> {
+    let places = net.graph.count(x)?;
+    let zero = net.graph.scalar_i32(0)?;
+    let first = net.graph.reshape(&zero, &[Dim::Fixed(1)])?;
+    let mut sum = x.clone();
+    let mut width = 1;
+    while width < most {
+        // Place i of `padded` is place i - 1 of `sum`, and 0 before its start.
+        let padded = net.graph.concat(&[&first, &sum], 0)?;
+        let back = net.graph.shift(&places, 1 - i32::try_from(width).unwrap_or(i32::MAX))?;
+        let inside = net.graph.greater(&back, &zero)?;
+        let back = net.graph.choose(&inside, &back, &zero)?;
+        let earlier = net.graph.gather(&padded, &back)?;
+        sum = net.graph.add(&sum, &earlier)?;
+        width *= 2;
+    }
+    Ok(sum)
+}
+
+/// `[S, S]`: 0 where a row may look, the type's lowest half otherwise.
+fn causal_mask(net: &mut Net<'_>, count: &Value, length: &Length<'_>) -> Result<Value, Error> {
+    let dim = count.dims()[0].clone();
+    let queries = net.graph.reshape(count, &[dim.clone(), Dim::Fixed(1)])?;
+    // A place that is not attended to is later than all.
+    let keys = match length.attended {
+        None => count.clone(),
+        Some(attended) => {
+            let (zero, never) = (net.graph.scalar_i32(0)?, net.graph.scalar_i32(i32::MAX)?);
+            let attended = net.graph.greater(attended, &zero)?;
+            net.graph.choose(&attended, count, &never)?
+        }
+    };
+    let keys = net.graph.reshape(&keys, &[Dim::Fixed(1), dim])?;
+    let later = net.graph.greater(&keys, &queries)?;
+    let (hidden, visible) = net.hidden_and_visible()?;
+    net.graph.choose(&later, &hidden, &visible)
+}
+
+fn layer(
+    net: &mut Net<'_>,
+    language: &Language,
+    x: &Value,
+    index: usize,
+    rotation: &Rotation,
+    mask: &Value,
+) -> Result<Value, Error> {
+    let Language { width, mlp, eps, .. } = *language;
+    let name = format!("{DECODER}.layers.{index}");
+    let normed = net.rms_norm(x, &format!("{name}.input_layernorm"), width, eps)?;
+    let mixed =
+        net.part("attention", |net| attention(net, language, &normed, &format!("{name}.self_attn"), rotation, mask))?;
+    let x = net.graph.add(x, &mixed)?;
+    let normed = net.rms_norm(&x, &format!("{name}.post_attention_layernorm"), width, eps)?;
+    let rows = net.linears(&normed, &format!("{name}.mlp"), &[("gate_proj", mlp), ("up_proj", mlp)], width, false)?;
+    let gate = net.graph.silu(&rows[0])?;
+    let inner = net.graph.mul(&gate, &rows[1])?;
+    let out = net.linear(&inner, &format!("{name}.mlp.down_proj"), mlp, width, false)?;
+    net.graph.add(&x, &out)
+}
+
+/// Grouped-query attention with per-head RMSNorm of queries and keys before the rotation.
+fn attention(
+    net: &mut Net<'_>,
+    language: &Language,
+    x: &Value,
+    name: &str,
+    rotation: &Rotation,
+    mask: &Value,
+) -> Result<Value, Error> {
+    let Language { width, head_dim, eps, .. } = *language;
+    let query_heads = Heads { groups: 1, count: language.heads, dim: head_dim };
+    let key_heads = Heads { groups: 1, count: language.kv_heads, dim: head_dim };
+
+    let parts = [("q_proj", query_heads), ("k_proj", key_heads), ("v_proj", key_heads)];
+    let parts = parts.map(|(part, heads)| (part, heads.count * head_dim));
+    let rows = net.linears(x, name, &parts, width, false)?;
+    let mut turned = |part: &str, rows: &Value, heads: Heads| {
+        let by_head = net.by_head(rows, heads)?;
+        let normed = net.rms_norm(&by_head, &format!("{name}.{part}_norm"), head_dim, eps)?;
+        let heads_first = net.graph.transpose(&normed, &[0, 2, 1, 3])?;
+        net.rotate(&heads_first, rotation)
+    };
+    let q = turned("q", &rows[0], query_heads)?;
+    let k = turned("k", &rows[1], key_heads)?;
+    let v = net.to_heads(&rows[2], key_heads)?;
+    let (k, v) = (repeat(net, language, &k)?, repeat(net, language, &v)?);
+    let mixed = net.attention(&q, &k, &v, query_heads, Some(mask))?;
+    net.linear(&mixed, &format!("{name}.o_proj"), language.heads * head_dim, width, false)
+}
+
+/// Each key or value head once for every query head that it serves.
+fn repeat(net: &mut Net<'_>, language: &Language, x: &Value) -> Result<Value, Error> {
+    let Language { heads, kv_heads, head_dim, .. } = *language;
+    if heads == kv_heads {
+        return Ok(x.clone());
+    }
+    let rows = x.dims()[2].clone();
+    let shape =
+        |copies: usize| [Dim::Fixed(1), Dim::Fixed(kv_heads), Dim::Fixed(copies), rows.clone(), Dim::Fixed(head_dim)];
+    let single = net.graph.reshape(x, &shape(1))?;
+    let copies = net.graph.expand(&single, &shape(heads / kv_heads))?;
+    net.graph.reshape(&copies, &[Dim::Fixed(1), Dim::Fixed(heads), rows, Dim::Fixed(head_dim)])
+}

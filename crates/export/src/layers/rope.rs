@@ -1,0 +1,64 @@
+//! Rotary position embedding of the language model.
+
+use half::bf16;
+
+use super::Net;
+use crate::Error;
+use crate::model::{Language, RopeFrequencies};
+use crate::onnx::Value;
+use crate::weights::Weight;
+use vla_base::tensor::Dim;
+
+/// Cosines and sines for the rows of a sequence, `[S, head_dim]` each, both halves alike.
+pub struct Rotation {
+    cos: Value,
+    sin: Value,
+}
+
+/// Rotary frequencies `theta^(-2i / head_dim)`, in single precision as transformers computes them.
+pub fn frequencies(language: &Language, rounding: RopeFrequencies) -> Vec<f32> {
+    let dim = language.head_dim;
+    (0..dim / 2)
+        .map(|i| {
+            let exponent = (2 * i) as f32 / dim as f32;
+            let power = language.rope_theta.powf(f64::from(exponent)) as f32;
+            let exact = 1.0 / power;
+            match rounding {
+                RopeFrequencies::Exact => exact,
+                RopeFrequencies::Bf16 => bf16::from_f32(exact).to_f32(),
+            }
+        })
+        .collect()
+}
+
+impl Net<'_> {
+    /// The rotation of rows `count` (INT32 `[S]`) from a table of `rows` positions: tables, not sines in the graph,
+    /// because an angle of hundreds of radians does not survive half precision.
+    pub fn rotation(&mut self, language: &Language, count: &Value, rows: usize) -> Result<Rotation, Error> {
+        let frequencies = frequencies(language, self.options.rope);
+        let mut table = |name: &str, function: fn(f64) -> f64| {
+            let mut table = Vec::with_capacity(rows * language.head_dim);
+            for position in 0..rows {
+                let half = frequencies.iter().map(|f| function(f64::from(position as f32 * f)) as f32);
+                table.extend(half.clone().chain(half));
+            }
+            let table = self.place(&Weight::computed(name, &[rows, language.head_dim], &table))?;
+            self.graph.gather(&table, count)
+        };
+        Ok(Rotation { cos: table("rope_cos", f64::cos)?, sin: table("rope_sin", f64::sin)? })
+    }
+
+    /// `x` `[1, heads, S, head_dim]` turned: `x cos + rotate_half(x) sin`.
+    pub fn rotate(&mut self, x: &Value, rotation: &Rotation) -> Result<Value, Error> {
+        let half = match x.dim(3) {
+            Some(Dim::Fixed(n)) => n / 2,
+            _ => 0,
+        };
+        let halves = self.graph.split(x, 3, &[half, half])?;
+        let negated = self.graph.neg(&halves[1]);
+        let turned = self.graph.concat(&[&negated, &halves[0]], 3)?;
+        let a = self.graph.mul(x, &rotation.cos)?;
+        let b = self.graph.mul(&turned, &rotation.sin)?;
+        self.graph.add(&a, &b)
+    }
+}

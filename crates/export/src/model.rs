@@ -1,0 +1,212 @@
+//! Sizes and switches of GR00T N1.6: what the network functions are parameterised by.
+
+use std::collections::BTreeMap;
+
+use vla_base::tensor::DType;
+
+/// SigLIP2 vision tower and the projector behind it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Vision {
+    /// Channels of a patch token.
+    pub width: usize,
+    /// Channels inside the MLP.
+    pub mlp: usize,
+    /// Encoder layers.
+    pub layers: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Patch side in pixels.
+    pub patch: usize,
+    /// Side of the square table of learned positions.
+    pub table: usize,
+    /// Epsilon of its LayerNorms.
+    pub eps: f32,
+}
+
+/// Qwen3 decoder, as far as the policy uses it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Language {
+    /// Channels of a token.
+    pub width: usize,
+    /// Channels inside the MLP.
+    pub mlp: usize,
+    /// Layers used; a checkpoint holds no others.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Channels of a head.
+    pub head_dim: usize,
+    /// Epsilon of its RMSNorms.
+    pub eps: f32,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// Rows of the token embedding.
+    pub vocab: usize,
+}
+
+/// Action head: encoders, AlternateVLDiT, decoder.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Head {
+    /// Channels of a state or action token.
+    pub width: usize,
+    /// Channels inside state encoder and decoder, and of the DiT's output.
+    pub hidden: usize,
+    /// Output channels of the DiT.
+    pub output: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Channels of a head; `heads * head_dim == width`.
+    pub head_dim: usize,
+    /// Blocks of the DiT.
+    pub blocks: usize,
+    /// Every so many cross-attention blocks one attends to text, the others to images.
+    pub text_every: usize,
+    /// Rows of an action chunk.
+    pub horizon: usize,
+    /// Columns of a state.
+    pub state_dims: usize,
+    /// Columns of an action.
+    pub action_dims: usize,
+    /// Embodiments whose encoder and decoder weights the checkpoint holds.
+    pub embodiments: usize,
+    /// Rows of the action position table; `None` when positions are not added.
+    pub positions: Option<usize>,
+    /// Buckets of the flow's time axis.
+    pub timestep_buckets: usize,
+    /// Whether a LayerNorm stands between language model and head.
+    pub vlln: bool,
+}
+
+/// What a DiT block attends to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Attends {
+    /// The rows of the text tokens.
+    Text,
+    /// The rows of the image tokens.
+    Image,
+    /// State and action tokens.
+    Own,
+}
+
+impl Head {
+    /// What block `index` attends to: odd blocks to their own tokens, even ones to text and images in turn.
+    pub fn attends(&self, index: usize) -> Attends {
+        if index % 2 == 1 {
+            Attends::Own
+        } else if index.is_multiple_of(2 * self.text_every) {
+            Attends::Text
+        } else {
+            Attends::Image
+        }
+    }
+
+    /// Channels inside the feed-forward parts of the DiT.
+    pub fn feed_forward(&self) -> usize {
+        4 * self.width
+    }
+}
+
+/// A whole model.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Model {
+    /// Vision tower.
+    pub vision: Vision,
+    /// Language model.
+    pub language: Language,
+    /// Action head.
+    pub head: Head,
+}
+
+impl Model {
+    /// GR00T N1.6 as released. The language model's own release has more layers; the checkpoint holds the first 16.
+    pub fn n1d6() -> Self {
+        Self {
+            vision: Vision { width: 1152, mlp: 4304, layers: 27, heads: 16, patch: 14, table: 16, eps: 1e-6 },
+            language: Language {
+                width: 2048,
+                mlp: 6144,
+                layers: 16,
+                heads: 16,
+                kv_heads: 8,
+                head_dim: 128,
+                eps: 1e-6,
+                rope_theta: 1e6,
+                vocab: 151_680,
+            },
+            head: Head {
+                width: 1536,
+                hidden: 1024,
+                output: 1024,
+                heads: 32,
+                head_dim: 48,
+                blocks: 32,
+                text_every: 2,
+                horizon: 50,
+                state_dims: 128,
+                action_dims: 128,
+                embodiments: 32,
+                positions: Some(1024),
+                timestep_buckets: 1000,
+                vlln: true,
+            },
+        }
+    }
+}
+
+/// How the rotary frequencies enter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RopeFrequencies {
+    /// Rounded to bf16, as NVIDIA's runtime does when it casts the model.
+    #[default]
+    Bf16,
+    /// Single precision, as trained under autocast.
+    Exact,
+}
+
+/// Which patches a patch attends to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum VisionAttention {
+    /// Those of its own image: NVIDIA's code with FlashAttention.
+    #[default]
+    PerImage,
+    /// Those of all images, as forks with another attention kernel train.
+    CrossView,
+}
+
+/// One camera's place in the vision stage.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct View {
+    /// Name of the camera.
+    pub camera: String,
+    /// Width of its pixels in pixels, a multiple of two patches.
+    pub width: usize,
+    /// Height of its pixels in pixels, a multiple of two patches.
+    pub height: usize,
+}
+
+/// Switches of an export.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Options {
+    /// Element type of weights and activations; inputs, outputs and the action update stay f32.
+    pub dtype: DType,
+    /// Stages whose weights and activations have another element type.
+    pub dtype_of: BTreeMap<String, DType>,
+    /// Rotary frequencies.
+    pub rope: RopeFrequencies,
+    /// Scope of the vision attention.
+    pub attention: VisionAttention,
+    /// Denoising step counts that get their constants.
+    pub steps: Vec<u32>,
+    /// Row of the embodiment in the per-embodiment weights.
+    pub embodiment: usize,
+    /// Text tokens in a prompt, template included: fewest, most usual, most.
+    pub text: [usize; 3],
+    /// Most blocks of vision, language and step in one stage; `None` keeps each in one.
+    pub blocks_per_engine: Option<usize>,
+    /// Whether products of one input with several weights (queries, keys and values) are one product.
+    pub stacked_projections: bool,
+    /// Whether inner tensors become outputs too, for comparison with a reference.
+    pub debug_outputs: bool,
+}

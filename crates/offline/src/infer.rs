@@ -1,0 +1,133 @@
+//! One inference on arrays: named arrays in, every named tensor out. What a checker of a policy needs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use vla_base::tensor::HostTensor;
+use vla_engines::{Admission, EngineKind, Launch};
+use vla_npz as npz;
+use vla_policy as policy;
+use vla_policy::inspect::Arrays;
+use vla_policy::observation::JointMap;
+use vla_policy::{LoadOptions, Policy, PolicySpec, Progress};
+
+pub mod inputs;
+mod names;
+
+pub use inputs::Inputs;
+
+/// Why arrays cannot be read, used or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of arrays.
+    #[error(transparent)]
+    Npz(#[from] npz::Error),
+    /// An array cannot be used.
+    #[error("array '{name}': {reason}")]
+    Array {
+        /// Its name.
+        name: String,
+        /// What was expected and found.
+        reason: String,
+    },
+    /// The arrays are not what the policy takes.
+    #[error("the arrays do not fit the policy:\n  {}", problems.join("\n  "))]
+    Inputs {
+        /// One line each, with the array's name.
+        problems: Vec<String>,
+    },
+    /// A network is given for a stage that there is not.
+    #[error("the policy has no stage '{stage}'; its stages are {stages}")]
+    Stage {
+        /// Named.
+        stage: String,
+        /// The policy's.
+        stages: String,
+    },
+    /// The policy.
+    #[error(transparent)]
+    Policy(#[from] policy::Error),
+}
+
+impl Error {
+    /// Whether the engines were refused, or failed, for want of memory.
+    pub fn does_not_fit(&self) -> bool {
+        matches!(self, Self::Policy(error) if error.does_not_fit())
+    }
+}
+
+/// Loads a policy that is given its state as arrays: no joint has a name.
+///
+/// # Errors
+/// As [`Policy::load`].
+pub fn load(spec: PolicySpec, threads: usize, progress: &mut dyn FnMut(Progress)) -> Result<Policy, Error> {
+    load_with(spec, BTreeMap::new(), threads, progress)
+}
+
+/// As [`load`], with networks that stand in for those of the bundle, by stage.
+///
+/// # Errors
+/// As [`load`], and [`Error::Stage`] for a stage that the policy does not have.
+pub fn load_with(
+    spec: PolicySpec,
+    stage_files: BTreeMap<String, PathBuf>,
+    threads: usize,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Policy, Error> {
+    let stages = spec.stage_names();
+    if let Some(stage) = stage_files.keys().find(|stage| !stages.contains(stage)) {
+        return Err(Error::Stage { stage: stage.clone(), stages: stages.join(", ") });
+    }
+    let elements = |(key, width): &(String, usize)| {
+        JointMap::identity(key.clone(), (0..*width).map(|index| format!("{key}[{index}]")).collect())
+    };
+    let options = LoadOptions {
+        engine: EngineKind::Onnx,
+        load_order: None,
+        stage_files,
+        allow_unverified: Default::default(),
+        allow_inaccurate: Default::default(),
+        state: spec.state.iter().map(elements).collect(),
+        poses: Vec::new(),
+        action: spec.action.keys.iter().map(elements).collect(),
+        deltas: BTreeMap::new(),
+        denoise_steps: spec.denoise.default,
+        threads,
+        launch: Launch::Graph,
+        release_host_copy: true,
+        admission: Admission::default(),
+    };
+    Ok(vla_runtime::devices::load_policy(spec, options, progress)?)
+}
+
+/// Runs `policy` on `inputs` and gives every tensor with its name to `put`: the inputs of the networks, the outputs of
+/// every stage, `step<i>.` before those of a denoising step, and the decoded actions.
+///
+/// # Errors
+/// As [`Policy::infer`], and the first that `put` returns.
+pub fn run(
+    policy: &mut Policy,
+    inputs: &Inputs,
+    put: &mut dyn FnMut(&str, &HostTensor) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let steps = inputs.steps.unwrap_or(policy.spec().denoise.default);
+    let mut naming = names::Naming::new(policy.output(), steps);
+    let mut failed = None;
+    let mut give = |name: &str, tensor: &HostTensor| {
+        if failed.is_none() {
+            failed = put(name, tensor).err();
+        }
+    };
+    for (name, tensor) in &inputs.echoed {
+        give(name, tensor);
+    }
+    let arrays = Arrays {
+        frames: inputs.frames()?,
+        state: &inputs.state,
+        instruction: &inputs.instruction,
+        noise: inputs.noise.as_f32().unwrap_or_default(),
+    };
+    policy.inspect(&arrays, steps, &mut |name, repetition, tensor| naming.name(name, repetition, tensor, &mut give))?;
+    naming.finish(&mut give);
+    failed.map_or(Ok(()), Err)
+}

@@ -1,0 +1,334 @@
+//! A bag through the session on the bag's own clock: the same bytes-to-chunk code as the node, without ROS.
+//!
+//! Inference runs at `t0 + k / rate_hz` of log time (`t0`: the first camera frame, joint state or pose that the policy reads), on samples whose
+//! log time is not later; with [`BagClock::Header`], of the header stamps' time. Latency in the messages is the one that was asked for; wall-clock times go to the report
+//! alone, so the same bag, policy and parameters give the same bytes.
+
+use std::path::{Path, PathBuf};
+
+use vla_bags::{BagWriter, TopicId};
+use vla_base::time::{Span, Stamp};
+use vla_messages as message;
+use vla_messages::{ActionChunkMessage, JointStateView, JointTrajectoryMessage, schema};
+use vla_policy::FrameSizes;
+use vla_policy::observation::{InputKind, Inputs, Observation};
+use vla_runtime::parameters::Settings;
+use vla_runtime::session::{Brake, Outcome, Published, Session};
+
+pub mod bench;
+mod complaints;
+pub mod golden;
+pub mod record;
+pub mod report;
+pub mod source;
+mod ticks;
+
+use complaints::Complaints;
+use golden::{Compared, Golden};
+use record::{ChunkRecord, Event, Record};
+pub use source::{BagClock, Source};
+use source::{Recording, TimedMessage};
+use ticks::Ticks;
+
+/// Topics of the output bag: those of a node with its default name.
+pub const ACTION_CHUNK_TOPIC: &str = "/vla_trt/action_chunk";
+/// The trajectory topic.
+pub const JOINT_TRAJECTORY_TOPIC: &str = "/vla_trt/joint_trajectory";
+
+/// Replay failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Reading or writing a bag.
+    #[error(transparent)]
+    Bag(#[from] vla_bags::Error),
+    /// The bag lacks what the policy reads. Names every missing topic and what the bag has.
+    #[error("{}:\n  {}", bag.display(), problems.join("\n  "))]
+    Topics {
+        /// The bag.
+        bag: PathBuf,
+        /// One line each.
+        problems: Vec<String>,
+    },
+    /// Header stamps are not of the log's clock, and it is not said which counts.
+    #[error(
+        "{}: expected header stamps of the log's clock, found those of another:\n  {}\n{}--clock header replays on the header \
+         stamps, --clock log on the log times; choose one",
+        bag.display(), inputs.join("\n  "),
+        simulated.as_ref().map(|topic| format!("The bag has {topic}, as simulators publish it. ")).unwrap_or_default()
+    )]
+    TwoClocks {
+        /// The bag.
+        bag: PathBuf,
+        /// Each input whose stamps are not of the log's clock, with one of both.
+        inputs: Vec<String>,
+        /// The topic with a simulator's time.
+        simulated: Option<String>,
+    },
+    /// Header stamps that show no time.
+    #[error("{}: --clock header: expected header stamps of one clock in every input, but {reason}; choose --clock log", bag.display())]
+    HeaderClock {
+        /// The bag.
+        bag: PathBuf,
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// A replay runs at a rate.
+    #[error("rate_hz is 0 or below (no rate of its own); a replay needs one: set rate_hz in the parameters")]
+    NoRate,
+    /// The policy's description.
+    #[error(transparent)]
+    Policy(#[from] vla_policy::Error),
+    /// A message of the golden bag.
+    #[error("golden bag {}: {source}", file.display())]
+    Golden {
+        /// The bag.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: message::Error,
+    },
+    /// No moment of the bag has every input of the policy.
+    #[error(
+        "{}: no moment has a usable message of every input (at the end: {reason}); record every input topic, and set \
+         inputs.*.max_age_ms and inputs.max_skew_ms to what the robot's streams have", bag.display()
+    )]
+    NoObservation {
+        /// The bag.
+        bag: PathBuf,
+        /// What was wrong with the inputs at the last look.
+        reason: String,
+    },
+    /// An inference that was to be measured gave no chunk.
+    #[error("the policy gave no chunk: {0}")]
+    Refused(String),
+    /// Two input topics of the settings are one.
+    #[error("internal error: {0}")]
+    Internal(&'static str),
+}
+
+impl Error {
+    /// Whether the run came to its end and nothing came of it.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::NoObservation { .. } | Self::Refused(_))
+    }
+}
+
+/// What to replay and where to.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bag to read.
+    pub bag: Source,
+    /// MCAP file to write.
+    pub output: PathBuf,
+    /// Latency assumed between inference and publication.
+    pub latency: Span,
+    /// A bag of chunks to compare with, and the largest difference allowed (rad or m).
+    pub golden: Option<(PathBuf, f32)>,
+}
+
+/// How a replay went.
+#[derive(Debug)]
+pub struct Summary {
+    /// Everything the report shows.
+    pub record: Record,
+    /// What was compared with the golden bag.
+    pub compared: Option<Compared>,
+    /// First difference from the golden bag.
+    pub difference: Option<golden::Difference>,
+}
+
+impl Summary {
+    /// Whether the run made nothing that a robot could follow; its output was not written then.
+    pub fn is_empty(&self) -> bool {
+        self.record.chunks.is_empty()
+    }
+}
+
+/// Replays `options.bag` through `session`. `progress` is told the fraction of the bag that is done. The output file is put
+/// in place when it holds a chunk; after a run without one, what was at its name is still there.
+///
+/// # Errors
+/// [`Error`]; the output file then does not appear.
+pub fn run(
+    session: &mut Session,
+    settings: &Settings,
+    options: &Options,
+    progress: &mut dyn FnMut(f64),
+) -> Result<Summary, Error> {
+    if settings.rate_hz <= 0.0 {
+        return Err(Error::NoRate);
+    }
+    let recording = Recording::open(&options.bag, settings)?;
+    let inputs = Inputs::new(settings.inputs.clone());
+    inputs.set_frame_check(FrameSizes::load(session.policy().spec()).map_err(vla_policy::Error::from)?.into_check());
+    if !settings.instruction.is_empty() {
+        inputs.set_instruction(&settings.instruction);
+    }
+    session.apply(settings);
+    session.assume_latency(options.latency);
+    let golden = options.golden.as_ref().map(|(file, tolerance)| Golden::open(file, *tolerance)).transpose()?;
+    let mut replay = Replay {
+        record: Record::new(session, settings),
+        session,
+        settings,
+        inputs,
+        latency: options.latency,
+        output: Output::create(&options.output)?,
+        complaints: Complaints::default(),
+        last: recording.bounds().0,
+    };
+    let (start, end) = recording.bounds();
+    let mut ticks = Ticks::new(settings.rate_hz);
+    let mut last = start;
+    for message in recording.messages()? {
+        let TimedMessage { time, message } = message?;
+        while let Some(now) = ticks.next_before(time) {
+            replay.cycle(now)?;
+        }
+        ticks.message(time, recording.is_stamped(message.topic));
+        for input in recording.inputs(message.topic) {
+            replay.offer(input, message.data.clone(), time);
+        }
+        if ticks.waits_for_inputs() && replay.inputs_have_come(time) {
+            ticks.complete(time);
+        }
+        progress((message.log_time - start).seconds() / (end - start).seconds().max(1e-9));
+        last = time;
+    }
+    if let Some(now) = ticks.last_by(recording.end(last)) {
+        replay.cycle(now)?;
+    }
+    if ticks.gaps() > 1 {
+        tracing::warn!(
+            "the bag has {} gaps without any input, each of more than {} s",
+            ticks.gaps(),
+            ticks::LONGEST_SILENCE.seconds()
+        );
+    }
+    progress(1.0);
+    let record = replay.finish()?;
+    let compared = golden.filter(|_| !record.chunks.is_empty()).map(|golden| golden.compare(&options.output));
+    let (compared, difference) = compared.transpose()?.unzip();
+    Ok(Summary { record, compared, difference: difference.flatten() })
+}
+
+struct Replay<'a> {
+    session: &'a mut Session,
+    settings: &'a Settings,
+    inputs: Inputs,
+    latency: Span,
+    output: Output,
+    record: Record,
+    complaints: Complaints,
+    /// Log time of the last message.
+    last: Stamp,
+}
+
+impl Replay<'_> {
+    /// Whether every input has had a message by `now`, good or bad.
+    fn inputs_have_come(&self, now: Stamp) -> bool {
+        self.inputs.check(now, &self.settings.rules).err().is_none_or(|violation| !violation.is_of_start())
+    }
+
+    fn offer(&mut self, input: usize, data: bytes::Bytes, log_time: Stamp) {
+        self.last = log_time;
+        if self.settings.inputs.get(input).is_some_and(|spec| spec.kind == InputKind::Joints)
+            && let Ok(state) = JointStateView::parse(&data)
+        {
+            self.record.joint_state(log_time, &state);
+        }
+        // A refused message is counted by the input and shown in the report, as in the node.
+        if let Err(error) = self.inputs.offer(input, data, log_time) {
+            self.complaints.take(input, &error);
+        }
+    }
+
+    fn cycle(&mut self, now: Stamp) -> Result<(), Error> {
+        let latency = self.latency;
+        let outcome = self.session.cycle(now, &self.inputs, self.settings, false, &mut || now + latency);
+        match outcome {
+            Outcome::Published(published) => {
+                let at = now + latency;
+                self.output.chunk(at, published.chunk)?;
+                if let Some(trajectory) = published.trajectory {
+                    self.output.trajectory(at, trajectory)?;
+                }
+                self.record.chunk(chunk_record(now, &published));
+            }
+            Outcome::Unchanged => self.record.unchanged += 1,
+            Outcome::Stopped => self.record.stopped += 1,
+            Outcome::Waiting(violation) => self.record.waiting(&violation),
+            Outcome::Violation { violation, brake } => {
+                self.output.stop(&brake)?;
+                self.record.event(Event::violation(now, &violation));
+            }
+            Outcome::Refused { refusal, brake } => {
+                self.output.stop(&brake)?;
+                self.record.event(Event::refusal(now, &refusal.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Record, Error> {
+        self.complaints.lines().for_each(|line| tracing::warn!("{line}"));
+        self.record.inputs = self.inputs.statistics(self.last);
+        self.record.no_trajectories = self.session.control().status(self.settings).forbidden;
+        if !self.record.chunks.is_empty() {
+            self.output.writer.finish()?;
+        }
+        Ok(self.record)
+    }
+}
+
+fn chunk_record(now: Stamp, published: &Published<'_>) -> ChunkRecord {
+    let observation: &Observation = published.observation;
+    ChunkRecord {
+        at: now,
+        start: published.chunk.start,
+        step: published.chunk.step,
+        late_rows: published.chunk.late_rows,
+        values: published.chunk.values.clone(),
+        ages: observation.identity().map(|(_, stamp)| stamp.age_at(now)).collect(),
+        clamped: published.clamped.clone(),
+        encode: published.timings.encode,
+        stages: published.timings.stages.iter().map(|stage| stage.time).collect(),
+        decode: published.timings.decode,
+        total: published.timings.total,
+    }
+}
+
+/// The output bag with its two topics and one reused buffer.
+struct Output {
+    writer: BagWriter,
+    chunks: TopicId,
+    trajectories: TopicId,
+    buffer: Vec<u8>,
+}
+
+impl Output {
+    fn create(path: &Path) -> Result<Self, Error> {
+        let mut writer = BagWriter::create(path)?;
+        let mut topic = |name, type_name| -> Result<TopicId, Error> {
+            let text = schema::text(type_name).ok_or(Error::Internal("a type without a schema"))?;
+            Ok(writer.add_topic(name, type_name, text)?)
+        };
+        let chunks = topic(ACTION_CHUNK_TOPIC, ActionChunkMessage::TYPE)?;
+        let trajectories = topic(JOINT_TRAJECTORY_TOPIC, JointTrajectoryMessage::TYPE)?;
+        Ok(Self { writer, chunks, trajectories, buffer: Vec::new() })
+    }
+
+    fn chunk(&mut self, at: Stamp, message: &ActionChunkMessage) -> Result<(), Error> {
+        message.write(&mut self.buffer);
+        Ok(self.writer.write(self.chunks, at, &self.buffer)?)
+    }
+
+    /// The way to rest, at the time at which the node would publish it.
+    fn stop(&mut self, brake: &Brake<'_>) -> Result<(), Error> {
+        brake.stop.map_or(Ok(()), |stop| self.trajectory(stop.stamp, stop))
+    }
+
+    fn trajectory(&mut self, at: Stamp, message: &JointTrajectoryMessage) -> Result<(), Error> {
+        message.write(&mut self.buffer);
+        Ok(self.writer.write(self.trajectories, at, &self.buffer)?)
+    }
+}

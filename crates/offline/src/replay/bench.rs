@@ -1,0 +1,96 @@
+//! The latency of a policy: one observation of a bag, inferred again and again.
+
+use std::time::Duration;
+
+use super::complaints::Complaints;
+use super::source::{Recording, TimedMessage};
+use super::{Error, Source};
+use vla_policy::Timings;
+use vla_policy::observation::Inputs;
+use vla_runtime::parameters::Settings;
+use vla_runtime::session::{Outcome, Session};
+
+/// Where the time of every counted inference went.
+#[derive(Clone, Debug, Default)]
+pub struct Latencies {
+    /// In the order in which they ran.
+    pub inferences: Vec<Timings>,
+}
+
+impl Latencies {
+    /// The `quantile` (0 to 1) of what `pick` takes of an inference, nearest rank; `None` without inferences.
+    pub fn quantile(&self, quantile: f64, pick: impl Fn(&Timings) -> Duration) -> Option<Duration> {
+        let mut times: Vec<Duration> = self.inferences.iter().map(pick).collect();
+        times.sort_unstable();
+        let rank = (quantile.clamp(0.0, 1.0) * times.len() as f64).ceil() as usize;
+        times.get(rank.saturating_sub(1)).copied()
+    }
+
+    /// Names of the stages, in run order.
+    pub fn stages(&self) -> Vec<&str> {
+        let first = self.inferences.first().map(|timings| timings.stages.as_slice()).unwrap_or_default();
+        first.iter().map(|stage| stage.stage.as_str()).collect()
+    }
+}
+
+/// Infers the first whole observation of the bag `warm_up` times uncounted, then `count` times.
+///
+/// # Errors
+/// [`Error::NoObservation`] when no moment of the bag has every input; [`Error::Refused`] when an inference is.
+pub fn run(
+    session: &mut Session,
+    settings: &Settings,
+    source: &Source,
+    warm_up: usize,
+    count: usize,
+) -> Result<Latencies, Error> {
+    let recording = Recording::open(source, settings)?;
+    let inputs = Inputs::new(settings.inputs.clone());
+    if !settings.instruction.is_empty() {
+        inputs.set_instruction(&settings.instruction);
+    }
+    session.apply(settings);
+    let (mut now, mut reason, mut complaints) = (None, "no message".to_owned(), Complaints::default());
+    for message in recording.messages()? {
+        let TimedMessage { time, message } = message?;
+        for input in recording.inputs(message.topic) {
+            if let Err(error) = inputs.offer(input, message.data.clone(), time) {
+                complaints.take(input, &error);
+            }
+        }
+        match session.cycle(time, &inputs, settings, true, &mut || time) {
+            Outcome::Published(_) => {
+                now = Some(time);
+                break;
+            }
+            Outcome::Refused { refusal, .. } => return Err(Error::Refused(refusal.to_string())),
+            Outcome::Waiting(violation) | Outcome::Violation { violation, .. } => reason = violation.to_string(),
+            Outcome::Unchanged | Outcome::Stopped => {}
+        }
+    }
+    complaints.lines().for_each(|line| tracing::warn!("{line}"));
+    let now = now.ok_or_else(|| Error::NoObservation { bag: source.bag.clone(), reason })?;
+    let mut latencies = Latencies { inferences: Vec::with_capacity(count) };
+    for index in 0..warm_up + count {
+        match session.cycle(now, &inputs, settings, true, &mut || now) {
+            Outcome::Published(published) if index >= warm_up => latencies.inferences.push(published.timings.clone()),
+            Outcome::Published(_) => {}
+            other => return Err(Error::Refused(format!("{other:?}"))),
+        }
+    }
+    Ok(latencies)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_times_that_were_measured() {
+        let timings = |ms| Timings { total: Duration::from_millis(ms), ..Timings::default() };
+        let latencies = Latencies { inferences: [5, 1, 4, 2, 3].map(timings).to_vec() };
+        let total = |quantile| latencies.quantile(quantile, |timings| timings.total).map(|time| time.as_millis());
+        assert_eq!([total(0.0), total(0.5), total(0.99), total(1.0)], [Some(1), Some(3), Some(5), Some(5)]);
+        assert_eq!(Latencies::default().quantile(0.5, |timings| timings.total), None);
+    }
+}

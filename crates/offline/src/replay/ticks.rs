@@ -1,0 +1,182 @@
+//! When a replay infers.
+
+use vla_base::time::{Span, Stamp};
+
+/// A silence of all inputs beyond which nothing more changes by waiting: what follows is a new beginning.
+pub const LONGEST_SILENCE: Span = Span::from_nanos(10_000_000_000);
+
+/// Inference times: the k-th is computed from k, so that no rounding adds up.
+///
+/// A bag may have a message that was logged decades before or after the others. Time does not run through such a gap: it ends
+/// [`LONGEST_SILENCE`] after the last message and begins again with the next. The number of inferences is bounded by the
+/// messages, not by their stamps.
+///
+/// The first inference waits for a message of every input, but no longer than a period: an input that never comes is told of by the
+/// inferences.
+pub struct Ticks {
+    period_s: f64,
+    first: Option<Stamp>,
+    ticks: i64,
+    /// Whether every input has had a message.
+    complete: bool,
+    /// Time of the last message.
+    last: Option<Stamp>,
+    gaps: u64,
+}
+
+impl Ticks {
+    /// Inferences at a rate above 0.
+    pub fn new(rate_hz: f64) -> Self {
+        Self { period_s: 1.0 / rate_hz, first: None, ticks: 0, complete: false, last: None, gaps: 0 }
+    }
+
+    /// The next inference before a message of this time, then the next one, until there is none. A sample logged at the very
+    /// time of an inference is used by it.
+    pub fn next_before(&mut self, message: Stamp) -> Option<Stamp> {
+        let (first, last) = (self.first?, self.last?);
+        let now = self.tick(first);
+        if is_gap(last, message) && (message < last || now > last + LONGEST_SILENCE) {
+            self.first = None;
+            return None;
+        }
+        let waits = self.waits_for_inputs() && message < first + Span::from_seconds(self.period_s);
+        (now < message && !waits).then(|| self.taken(now))
+    }
+
+    /// Whether the first inference is still to come and an input, too: then [`Ticks::complete`] is to be called when it has.
+    pub fn waits_for_inputs(&self) -> bool {
+        self.first.is_some() && self.ticks == 0 && !self.complete
+    }
+
+    /// Every input has had a message by now, which is the time of the first inference.
+    pub fn complete(&mut self, now: Stamp) {
+        if self.waits_for_inputs() {
+            (self.first, self.complete) = (Some(now), true);
+        }
+    }
+
+    /// A message has come. The first one that `starts` the clock begins the inferences: a sample with a stamp; an instruction
+    /// alone does not.
+    pub fn message(&mut self, time: Stamp, starts: bool) {
+        if let Some(last) = self.last.filter(|last| is_gap(*last, time)) {
+            if self.gaps == 0 {
+                tracing::warn!(from = %last, to = %time, "the bag has a gap without any input; inference goes on behind it");
+            }
+            self.gaps += 1;
+        }
+        self.last = Some(time);
+        if starts && self.first.is_none() {
+            (self.first, self.ticks, self.complete) = (Some(time), 0, false);
+        }
+    }
+
+    /// The last inference, when it is due by the end of the bag. An end far behind the last message is none: another topic's
+    /// message has a wrong time.
+    pub fn last_by(&mut self, end: Stamp) -> Option<Stamp> {
+        let (first, last) = (self.first?, self.last?);
+        let end = if end < last || is_gap(last, end) { last } else { end };
+        let now = self.tick(first);
+        (now <= end).then(|| self.taken(now))
+    }
+
+    /// Gaps so far.
+    pub fn gaps(&self) -> u64 {
+        self.gaps
+    }
+
+    fn tick(&self, first: Stamp) -> Stamp {
+        first + Span::from_seconds(self.ticks as f64 * self.period_s)
+    }
+
+    fn taken(&mut self, now: Stamp) -> Stamp {
+        self.ticks += 1;
+        now
+    }
+}
+
+/// Whether nothing connects two messages that follow each other.
+pub fn is_gap(earlier: Stamp, later: Stamp) -> bool {
+    (later - earlier).abs() > LONGEST_SILENCE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> Stamp {
+        Stamp::from_nanos(1_760_000_000_000_000_000 + ms * 1_000_000)
+    }
+
+    fn before(ticks: &mut Ticks, message: Stamp) -> Vec<Stamp> {
+        std::iter::from_fn(|| ticks.next_before(message)).collect()
+    }
+
+    #[test]
+    fn inference_times_are_multiples_of_the_period_and_a_sample_logged_at_one_belongs_to_it() {
+        let mut ticks = Ticks::new(10.0);
+        assert_eq!(before(&mut ticks, at(0)), [], "nothing is due before the first sample");
+        ticks.message(at(-5), false);
+        ticks.message(at(0), true);
+        ticks.complete(at(0));
+        assert_eq!(before(&mut ticks, at(1)), [at(0)]);
+        assert_eq!(before(&mut ticks, at(100)), []);
+        assert_eq!(before(&mut ticks, at(350)), [at(100), at(200), at(300)]);
+        ticks.message(at(350), true);
+        assert_eq!(ticks.last_by(at(399)), None);
+        assert_eq!(ticks.last_by(at(400)), Some(at(400)));
+    }
+
+    #[test]
+    fn the_first_inference_waits_for_every_input_but_no_longer_than_a_period() {
+        let mut ticks = Ticks::new(10.0);
+        ticks.message(at(0), true);
+        assert_eq!(before(&mut ticks, at(30)), [], "another input may be on its way");
+        ticks.message(at(30), true);
+        ticks.complete(at(30));
+        assert_eq!(before(&mut ticks, at(200)), [at(30), at(130)]);
+        ticks.complete(at(200));
+        assert_eq!(before(&mut ticks, at(300)), [at(230)], "only the first is moved");
+
+        let mut never = Ticks::new(10.0);
+        never.message(at(0), true);
+        assert_eq!(before(&mut never, at(99)), []);
+        assert_eq!(before(&mut never, at(100)), [at(0)]);
+        assert_eq!(before(&mut never, at(250)), [at(100), at(200)]);
+    }
+
+    #[test]
+    fn time_does_not_run_through_a_gap_of_decades_before_or_behind_the_messages() {
+        let ends = [Stamp::default(), Stamp::from_nanos(i64::MIN), Stamp::from_nanos(-1)];
+        for (early, late) in ends.iter().map(|early| (*early, at(0))).chain([(at(0), Stamp::from_nanos(i64::MAX))]) {
+            let mut ticks = Ticks::new(10.0);
+            ticks.message(early, true);
+            let found = before(&mut ticks, late);
+            assert_eq!(found.len(), 101, "those of {LONGEST_SILENCE:?} at 10 Hz");
+            assert!(found.iter().all(|now| *now <= early + LONGEST_SILENCE));
+            ticks.message(late, true);
+            assert_eq!((ticks.gaps(), ticks.last_by(late)), (1, Some(late)), "it begins anew with the message");
+        }
+    }
+
+    #[test]
+    fn a_pause_is_filled_until_the_longest_silence_and_time_set_back_starts_again() {
+        let mut ticks = Ticks::new(1.0);
+        ticks.message(at(0), true);
+        assert_eq!(before(&mut ticks, at(10_000)).len(), 10, "not longer than the longest silence");
+        ticks.message(at(10_000), true);
+        assert_eq!(before(&mut ticks, at(-60_000)), []);
+        ticks.message(at(-60_000), true);
+        ticks.complete(at(-60_000));
+        assert_eq!(before(&mut ticks, at(-59_500)), [at(-60_000)]);
+    }
+
+    #[test]
+    fn a_bag_that_ends_with_a_message_of_another_topic_far_ahead_ends_with_its_own_last_message() {
+        let mut ticks = Ticks::new(10.0);
+        ticks.message(at(0), true);
+        ticks.complete(at(0));
+        assert_eq!(before(&mut ticks, at(50)), [at(0)]);
+        ticks.message(at(50), true);
+        assert_eq!(ticks.last_by(Stamp::from_nanos(i64::MAX)), None);
+    }
+}

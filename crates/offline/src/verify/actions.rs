@@ -1,0 +1,218 @@
+//! The whole chain: every stage of the candidate in its own pipeline on the recorded host tensors, and what both sides'
+//! last actions are once they are decoded.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::capture::Captured;
+use super::report::{ActionReport, KeyFigures};
+use super::{Candidate, Error, Progress};
+use crate::replay;
+use vla_base::tensor::{HostTensor, TensorSpec};
+use vla_base::time::{Span, Stamp};
+use vla_engines as engine;
+use vla_engines::provenance::Figures;
+use vla_engines::{BoundInput, Made, Run, Stage, StageTime, Symbols};
+use vla_policy::Policy;
+use vla_runtime::session::Session;
+
+/// Runs the candidate's whole pipeline on the host tensors of every observation and decodes its last actions and the
+/// reference's by the policy's own code. Memory: all stages of the candidate, and one observation.
+///
+/// # Errors
+/// [`Error`] naming the stage, tensor or file.
+pub fn actions(
+    captured: &Captured,
+    candidate: &mut dyn Candidate,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<ActionReport, Error> {
+    let total = captured.observations();
+    let (mut found, mut reference) = (Vec::with_capacity(total), Vec::with_capacity(total));
+    progress(Progress::Chain { done: 0, total });
+    let stages = candidate.stages().to_vec();
+    let mut pipeline = candidate.load(&stages, captured.host())?;
+    let mut predicted = Figures::EQUAL;
+    for observation in 0..total {
+        let expected = captured.last_actions(observation)?;
+        pipeline.prepare(captured.symbols(observation), captured.steps(observation))?;
+        let mut inputs: Vec<String> = pipeline.host_inputs().into_iter().map(|input| input.name).collect();
+        inputs.sort_unstable();
+        inputs.dedup();
+        for input in inputs {
+            pipeline.write(&input, &captured.host_tensor(observation, &input)?)?;
+        }
+        pipeline.execute(&mut times(&stages))?;
+        let spec = pipeline.tensor(captured.output()).ok_or_else(|| captured.lost(captured.output()))?;
+        let actions = HostTensor::zeros(spec.dtype, expected.dims());
+        let mut actions = actions.ok_or_else(|| captured.lost(captured.output()))?;
+        pipeline.read(captured.output(), &mut actions)?;
+        let [actions, expected] = [&actions, &expected].map(|tensor| tensor.to_single().into_owned());
+        predicted = predicted.worse(Figures::of(&actions, &expected).unwrap_or(Figures::NOT_FINITE));
+        found.push(actions);
+        reference.push(expected);
+        progress(Progress::Chain { done: observation + 1, total });
+    }
+    drop(pipeline);
+    let reference = decode(captured, reference, &mut |done| progress(Progress::Decode(done / 2.0)))?;
+    let found = decode(captured, found, &mut |done| progress(Progress::Decode(0.5 + done / 2.0)))?;
+    Ok(compare(captured, predicted, &found, &reference))
+}
+
+fn times(stages: &[Stage]) -> Vec<StageTime> {
+    vec![StageTime::default(); stages.len()]
+}
+
+/// Decoded chunks, `[rows, columns]`, or why there is none; by the time of the inference.
+struct Decoded {
+    columns: Vec<String>,
+    chunks: Vec<(Stamp, Result<Vec<f32>, String>)>,
+}
+
+/// The chunks that a session makes of the bag when its pipeline gives these actions, one after the other. Limits of
+/// joints are left out: they would hide differences.
+fn decode(captured: &Captured, actions: Vec<HostTensor>, progress: &mut dyn FnMut(f64)) -> Result<Decoded, Error> {
+    let count = actions.len();
+    let playing = Arc::new(Mutex::new(Playing { actions, next: 0 }));
+    let settings = captured.settings();
+    let load = &mut |stages: &[Stage], _: &[TensorSpec], _: &mut dyn FnMut(_)| {
+        Ok(Box::new(Playback { playing: Arc::clone(&playing), inputs: captured.host_inputs(stages) }) as Box<dyn Run>)
+    };
+    let options = captured.load_options();
+    let policy = Policy::load(captured.spec().clone(), options, load, &mut |_| {})?;
+    // The warm-up took the first.
+    playing.lock().unwrap_or_else(PoisonError::into_inner).next = 0;
+    let mut session = Session::new(policy)?;
+    let options = replay::Options {
+        bag: captured.source().clone(),
+        output: captured.scratch().join("decoded.mcap"),
+        latency: Span::ZERO,
+        golden: None,
+    };
+    let record = replay::run(&mut session, settings, &options, progress)?.record;
+    let made = record.chunks.into_iter().map(|chunk| (chunk.at, Ok(chunk.values)));
+    let refused = record.events.into_iter().filter(|event| event.kind == "refused");
+    let mut chunks: Vec<_> = made.chain(refused.map(|event| (event.at, Err(event.text)))).collect();
+    chunks.sort_by_key(|(at, _)| *at);
+    chunks.truncate(count);
+    Ok(Decoded { columns: record.joints, chunks })
+}
+
+fn compare(captured: &Captured, predicted: Figures, found: &Decoded, reference: &Decoded) -> ActionReport {
+    // Of nothing there are no figures.
+    let none = reference.chunks.iter().all(|(_, chunk)| chunk.is_err()) || found.chunks.iter().all(|(_, c)| c.is_err());
+    let mut figures = if none { Figures::NOT_FINITE } else { Figures::EQUAL };
+    let mut refused = Vec::new();
+    let width = reference.columns.len().max(1);
+    let mut largest: Vec<Option<f64>> = vec![Some(0.0).filter(|_| !none); reference.columns.len()];
+    let by_time: BTreeMap<Stamp, &Result<Vec<f32>, String>> =
+        found.chunks.iter().map(|(at, chunk)| (*at, chunk)).collect();
+    for (at, reference) in &reference.chunks {
+        match (reference, by_time.get(at)) {
+            (Ok(expected), Some(Ok(values))) if expected.len() == values.len() => {
+                let each = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>().into_iter();
+                figures = figures.worse(Figures::between(each(values), each(expected)));
+                for (index, (a, b)) in values.iter().zip(expected).enumerate() {
+                    let difference = Some((f64::from(*a) - f64::from(*b)).abs()).filter(|d| d.is_finite());
+                    if let Some(worst) = largest.get_mut(index % width) {
+                        *worst = worst.zip(difference).map(|(worst, difference)| worst.max(difference));
+                    }
+                }
+            }
+            (Err(reason), _) => refused.push(format!("the reference at {at}: {reason}")),
+            (_, Some(Err(reason))) => refused.push(format!("at {at}: {reason}")),
+            _ => refused.push(format!("at {at}: no chunk")),
+        }
+    }
+    let limits = captured.limits();
+    ActionReport {
+        keys: by_key(captured, &reference.columns, &largest),
+        cosine: figures.cosine,
+        predicted,
+        refused,
+        least_cosine: limits.action_cosine,
+        most_rad: limits.action_rad,
+    }
+}
+
+/// The column of each key that differs most.
+fn by_key(captured: &Captured, columns: &[String], largest: &[Option<f64>]) -> Vec<KeyFigures> {
+    let mut start = 0;
+    let keys = captured.spec().action.keys.iter().map(|(key, width)| {
+        let of = start..(start + width).min(columns.len());
+        start += width;
+        // What is no number is larger than any.
+        let rank = |index: &usize| largest[*index].unwrap_or(f64::INFINITY);
+        let worst = of.max_by(|a, b| rank(a).total_cmp(&rank(b)));
+        KeyFigures {
+            key: key.clone(),
+            column: worst.map(|index| columns[index].clone()).unwrap_or_default(),
+            largest: worst.and_then(|index| largest[index]),
+        }
+    });
+    keys.collect()
+}
+
+/// Actions to be given, and which is next.
+struct Playing {
+    actions: Vec<HostTensor>,
+    next: usize,
+}
+
+/// A pipeline that runs nothing: each inference has the next actions.
+struct Playback {
+    playing: Arc<Mutex<Playing>>,
+    inputs: Vec<TensorSpec>,
+}
+
+impl Run for Playback {
+    fn kind(&self) -> &'static str {
+        "playback"
+    }
+
+    fn prepare(&mut self, _symbols: &Symbols, _repetitions: u32) -> Result<(), engine::Error> {
+        Ok(())
+    }
+
+    fn write(&mut self, _name: &str, _tensor: &HostTensor) -> Result<(), engine::Error> {
+        Ok(())
+    }
+
+    fn place(&mut self, _name: &str) -> Option<&mut [f32]> {
+        None
+    }
+
+    fn execute(&mut self, _times: &mut [StageTime]) -> Result<(), engine::Error> {
+        self.playing.lock().unwrap_or_else(PoisonError::into_inner).next += 1;
+        Ok(())
+    }
+
+    fn inspect(&mut self, _see: &mut dyn FnMut(Made<'_>)) -> Result<(), engine::Error> {
+        self.execute(&mut [])
+    }
+
+    /// Those of the inference that was executed last; past the last, what is there stays.
+    fn read(&mut self, _name: &str, tensor: &mut HostTensor) -> Result<(), engine::Error> {
+        let playing = self.playing.lock().unwrap_or_else(PoisonError::into_inner);
+        let actions = playing.next.checked_sub(1).and_then(|at| playing.actions.get(at)).and_then(HostTensor::as_f32);
+        if let (Some(actions), Some(target)) = (actions, tensor.as_f32_mut())
+            && actions.len() == target.len()
+        {
+            target.copy_from_slice(actions);
+        }
+        Ok(())
+    }
+
+    fn shapes(&self, _see: &mut dyn FnMut(BoundInput<'_>)) {}
+
+    fn host_inputs(&self) -> Vec<TensorSpec> {
+        self.inputs.clone()
+    }
+
+    fn tensor(&self, name: &str) -> Option<&TensorSpec> {
+        self.inputs.iter().find(|input| input.name == name)
+    }
+
+    fn reports(&self) -> &[engine::StageReport] {
+        &[]
+    }
+}

@@ -1,0 +1,241 @@
+//! The evaluation transform of camera frames, as the vendor's processor has it: shortest edge to a fixed length,
+//! centre crop, shortest edge again (all OpenCV `INTER_AREA`), sides to multiples of 28 (Pillow bicubic), and
+//! `(u8 - 127.5) / 127.5` with channels first.
+
+use super::EncodeError;
+use super::resize::{AreaResize, BicubicResize, BicubicRows, CHANNELS, Rows, Size, Window};
+use crate::processor::ImageTransformSpec;
+use vla_base::sys::simd::Simd;
+use vla_messages::Pixels;
+
+/// Sides of the result are multiples of this: two patches of 14 pixels.
+const FACTOR: usize = 28;
+/// Least and most pixels of the result, unless a side is too short or too long.
+const MIN_PIXELS: usize = 4 * FACTOR * FACTOR;
+const MAX_PIXELS: usize = 4096 * FACTOR * FACTOR;
+/// Longest side of the result.
+const MAX_SIDE: usize = 7000;
+/// Greatest ratio of the sides that the vendor's smart resize takes.
+const MAX_RATIO: f64 = 200.0;
+/// Sizes for which a plan is kept. A policy has a handful of cameras; a source that keeps changing its size is planned
+/// anew each time and cannot grow memory.
+const PLANS: usize = 8;
+
+/// Pixels of the result that become one token of the language model.
+pub const PIXELS_PER_TOKEN: usize = FACTOR * FACTOR;
+
+/// Tokens of an image of this size.
+pub fn image_tokens(size: Size) -> usize {
+    size.width * size.height / PIXELS_PER_TOKEN
+}
+
+/// The planned transform. One serves all cameras: it keeps a plan for each frame size.
+#[derive(Clone, Debug)]
+pub struct EvalTransform {
+    spec: ImageTransformSpec,
+    simd: Simd,
+    /// Most recently made last.
+    plans: Vec<Plan>,
+}
+
+#[derive(Clone, Debug)]
+struct Plan {
+    input: Size,
+    first: AreaResize,
+    second: AreaResize,
+    last: BicubicResize,
+    /// A row of the frame, where it is not RGB already.
+    scratch: Vec<u8>,
+}
+
+impl EvalTransform {
+    /// The transform that `spec` describes. Nothing is planned before the first frame.
+    pub fn new(spec: &ImageTransformSpec) -> Self {
+        Self { spec: *spec, simd: Simd::widest(), plans: Vec::new() }
+    }
+
+    /// The same with other instructions than the widest of this machine. The result is the same.
+    pub fn with_simd(self, simd: Simd) -> Self {
+        Self { simd, plans: Vec::new(), ..self }
+    }
+
+    /// Size of the result for a frame of `width` by `height`.
+    ///
+    /// # Errors
+    /// [`EncodeError::Frame`] for an empty frame and for one that is too elongated.
+    pub fn output_size(&self, width: usize, height: usize) -> Result<Size, EncodeError> {
+        Ok(sizes(&self.spec, Size { width, height })?.output)
+    }
+
+    /// Plans frames of `width` by `height` ahead, so that the first of them is as fast as the others.
+    ///
+    /// # Errors
+    /// As [`Self::output_size`].
+    pub fn prepare(&mut self, width: usize, height: usize) -> Result<Size, EncodeError> {
+        let index = self.planned(Size { width, height })?;
+        Ok(self.plans[index].last.size())
+    }
+
+    /// The model's view of `frame`: `[3, H, W]` in [-1, 1] into `out`; returns its width and height.
+    ///
+    /// # Errors
+    /// [`EncodeError::Frame`] as [`Self::output_size`], [`EncodeError::Length`] when `out` is not `3 * H * W` long.
+    pub fn apply(&mut self, frame: &Pixels<'_>, out: &mut [f32]) -> Result<Size, EncodeError> {
+        let index = self.planned(size_of(frame))?;
+        let plan = &mut self.plans[index];
+        let size = plan.last.size();
+        let plane = size.width * size.height;
+        check_length("pixels", CHANNELS * plane, out.len())?;
+        let (red, rest) = out.split_at_mut(plane);
+        let (green, blue) = rest.split_at_mut(plane);
+        let planes = red.chunks_exact_mut(size.width).zip(green.chunks_exact_mut(size.width));
+        let mut rows = plan.over(frame);
+        for (y, ((red, green), blue)) in planes.zip(blue.chunks_exact_mut(size.width)).enumerate() {
+            rows.planes(y, [red, green, blue], normalised);
+        }
+        Ok(size)
+    }
+
+    /// As [`Self::apply`], before the normalisation: 8-bit `[H, W, 3]`.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn apply_u8(&mut self, frame: &Pixels<'_>, out: &mut [u8]) -> Result<Size, EncodeError> {
+        let index = self.planned(size_of(frame))?;
+        let plan = &mut self.plans[index];
+        let size = plan.last.size();
+        check_length("pixels", CHANNELS * size.width * size.height, out.len())?;
+        let mut rows = plan.over(frame);
+        for (y, out) in out.chunks_exact_mut(CHANNELS * size.width).enumerate() {
+            out.copy_from_slice(rows.row(y));
+        }
+        Ok(size)
+    }
+
+    /// Index of the plan for frames of `input`.
+    fn planned(&mut self, input: Size) -> Result<usize, EncodeError> {
+        if let Some(index) = self.plans.iter().position(|plan| plan.input == input) {
+            return Ok(index);
+        }
+        let plan = Plan::new(&self.spec, input, self.simd)?;
+        if self.plans.len() == PLANS {
+            self.plans.remove(0);
+        }
+        self.plans.push(plan);
+        Ok(self.plans.len() - 1)
+    }
+}
+
+impl Plan {
+    fn new(spec: &ImageTransformSpec, input: Size, simd: Simd) -> Result<Self, EncodeError> {
+        let sizes = sizes(spec, input)?;
+        let first = AreaResize::plan(input, sizes.shrunk, sizes.crop);
+        let second = AreaResize::plan(sizes.crop.size, sizes.grown, Window::full(sizes.grown));
+        let last = BicubicResize::plan(sizes.grown, sizes.output);
+        let planned = first.zip(second).zip(last);
+        let ((first, second), last) = planned.ok_or_else(|| frame_error(input, "no recipe to resample it".into()))?;
+        let (first, second, last) = (first.with_simd(simd), second.with_simd(simd), last.with_simd(simd));
+        Ok(Self { input, first, second, last, scratch: vec![0; input.width * CHANNELS] })
+    }
+
+    fn over<'p>(&'p mut self, frame: &'p Pixels<'_>) -> BicubicRows<'p, impl Rows> {
+        let frame = Frame { pixels: frame, scratch: &mut self.scratch };
+        self.last.over(self.second.over(self.first.over(frame)))
+    }
+}
+
+/// `(value - 127.5) / 127.5` for a value from 0 to 255, to the last bit, without the division: 2/255 is
+/// 2 * (2^-8 + 2^-16 + 2^-24 + ...), its first two terms have exact products here, and the rest has some bits to spare.
+#[inline(always)]
+const fn normalised(value: i32) -> f32 {
+    const FIRST: f32 = 257.0 / 32_768.0;
+    const REST: f32 = 65_793.0 / 65_536.0 / 8_388_608.0;
+    let centred = value as f32 - 127.5;
+    centred * FIRST + centred * REST
+}
+
+const _: () = {
+    let mut value = 0;
+    while value <= 255 {
+        assert!(normalised(value) == (value as f32 - 127.5) / 127.5);
+        value += 1;
+    }
+};
+
+struct Frame<'p, 'f> {
+    pixels: &'p Pixels<'f>,
+    scratch: &'p mut [u8],
+}
+
+impl Rows for Frame<'_, '_> {
+    fn row(&mut self, y: usize) -> &[u8] {
+        self.pixels.row_rgb(y, self.scratch)
+    }
+}
+
+/// Sizes along the transform.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Sizes {
+    shrunk: Size,
+    crop: Window,
+    grown: Size,
+    output: Size,
+}
+
+fn sizes(spec: &ImageTransformSpec, input: Size) -> Result<Sizes, EncodeError> {
+    if input.width == 0 || input.height == 0 {
+        return Err(frame_error(input, "expected at least one pixel".into()));
+    }
+    let shrunk = shortest_edge(input, spec.shortest_edge);
+    let crop = centre_crop(shrunk, spec.crop_fraction);
+    let grown = shortest_edge(crop.size, spec.shortest_edge);
+    let ratio = grown.width.max(grown.height) as f64 / grown.width.min(grown.height).max(1) as f64;
+    if ratio > MAX_RATIO {
+        return Err(frame_error(input, format!("expected sides of a ratio of at most {MAX_RATIO}, found {ratio:.1}")));
+    }
+    Ok(Sizes { shrunk, crop, grown, output: smart_resize(grown) })
+}
+
+/// `albumentations.SmallestMaxSize`: the shorter side becomes `edge`, the other keeps the ratio, halves to even.
+fn shortest_edge(size: Size, edge: usize) -> Size {
+    let scale = edge as f64 / size.width.min(size.height) as f64;
+    let scaled = |side: usize| ((side as f64 * scale).round_ties_even() as usize).max(1);
+    if scale == 1.0 { size } else { Size { width: scaled(size.width), height: scaled(size.height) } }
+}
+
+fn centre_crop(size: Size, fraction: f64) -> Window {
+    let kept = |side: usize| ((side as f64 * fraction) as usize).clamp(1, side);
+    let kept = Size { width: kept(size.width), height: kept(size.height) };
+    Window { x: (size.width - kept.width) / 2, y: (size.height - kept.height) / 2, size: kept }
+}
+
+/// The vendor's smart resize: each side to the nearest multiple of 28 on its own, then both down or up when there are
+/// too many pixels or too few.
+fn smart_resize(size: Size) -> Size {
+    let multiples = |sides: f64| sides as usize * FACTOR;
+    let nearest = |side: usize| multiples((side as f64 / FACTOR as f64).round_ties_even()).clamp(FACTOR, MAX_SIDE);
+    let (width, height) = (nearest(size.width), nearest(size.height));
+    if width * height > MAX_PIXELS {
+        let beta = ((width * height) as f64 / MAX_PIXELS as f64).sqrt();
+        let below = |side: usize| multiples((side as f64 / beta / FACTOR as f64).floor()).max(FACTOR);
+        Size { width: below(width), height: below(height) }
+    } else if width * height < MIN_PIXELS {
+        let beta = (MIN_PIXELS as f64 / (size.width * size.height) as f64).sqrt();
+        let above = |side: usize| multiples((side as f64 * beta / FACTOR as f64).ceil()).max(FACTOR);
+        Size { width: above(size.width), height: above(size.height) }
+    } else {
+        Size { width, height }
+    }
+}
+
+fn size_of(frame: &Pixels<'_>) -> Size {
+    Size { width: frame.width, height: frame.height }
+}
+
+fn check_length(what: &'static str, expected: usize, found: usize) -> Result<(), EncodeError> {
+    if expected == found { Ok(()) } else { Err(EncodeError::Length { what, expected, found }) }
+}
+
+fn frame_error(size: Size, reason: String) -> EncodeError {
+    EncodeError::Frame { width: size.width, height: size.height, reason }
+}

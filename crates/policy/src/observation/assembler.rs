@@ -1,0 +1,297 @@
+//! The rules, applied to what the slots hold: a pure function of snapshots and the time.
+
+use std::sync::Arc;
+
+use super::joints::JointsSnapshot;
+use super::slot::Snapshot;
+use super::spec::{InputKind, InputRule, InputSpec, Rules};
+use super::violation::{Breach, Fault};
+use vla_base::time::{Span, Stamp};
+
+/// An input is silent after this many of its mean periods without a message.
+const SILENT_PERIODS: i64 = 3;
+/// Frames in a row that must be the same before a camera can count as stuck: a few slow ones may be.
+const FEWEST_SAME: u64 = 4;
+/// Joints that are named in one breach.
+const NAMED: usize = 4;
+
+/// A stamped input and what its slot holds.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    /// Index of the input.
+    pub input: usize,
+    pub name: Arc<str>,
+    pub kind: InputKind,
+    pub rule: InputRule,
+    pub snapshot: Snapshot,
+    /// Of joint states.
+    pub joints: JointsSnapshot,
+}
+
+impl Candidate {
+    pub fn new(input: usize, spec: &InputSpec) -> Self {
+        Self {
+            input,
+            name: spec.name.as_str().into(),
+            kind: spec.kind,
+            rule: InputRule::age(Span::ZERO, true),
+            snapshot: Snapshot::default(),
+            joints: JointsSnapshot::default(),
+        }
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        self.snapshot.held.as_ref().map(|held| held.0)
+    }
+
+    fn breach(&self, fault: Fault, now: Stamp) -> Breach {
+        let detail = match fault {
+            Fault::Missing => self.joints.without_reading(),
+            Fault::Stale { max_age: limit, .. } | Fault::Stopped { limit, .. } => self.joints.older_than(limit, now),
+            _ => None,
+        };
+        let refusal = self.snapshot.refusal.clone();
+        Breach { input: self.name.clone(), sample: self.kind.sample_name(), fault, detail, refusal }
+    }
+
+    /// Whether messages have ceased to arrive, rather than arriving late. Where only one came, silence for half of
+    /// what the rule allows is taken for it.
+    fn is_silent(&self, now: Stamp, limit: Span) -> bool {
+        let quiet = now - self.snapshot.arrived;
+        match self.snapshot.period {
+            Some(period) => quiet > period.times(SILENT_PERIODS),
+            None => quiet.times(2) > limit,
+        }
+    }
+}
+
+/// What the rules say.
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    /// Breaches that forbid inference.
+    pub breaches: Vec<Breach>,
+    /// Breaches of optional inputs, reported only.
+    pub tolerated: Vec<Breach>,
+}
+
+impl Verdict {
+    pub fn clear(&mut self) {
+        self.breaches.clear();
+        self.tolerated.clear();
+    }
+
+    fn add(&mut self, candidate: &Candidate, fault: Fault, now: Stamp) {
+        // Nothing may stand in for a stream that was never seen, so that is not tolerated of any input.
+        let forbids = candidate.rule.required || fault == Fault::Missing;
+        if forbids { &mut self.breaches } else { &mut self.tolerated }.push(candidate.breach(fault, now));
+    }
+}
+
+/// Adds every breach among the stamped inputs to the verdict: one fault an input, the one that explains the others. Those that
+/// are only out of step come last.
+pub(super) fn judge(candidates: &[Candidate], rules: &Rules, now: Stamp, verdict: &mut Verdict) {
+    for candidate in candidates {
+        if let Some(fault) = own_fault(candidate, rules, now) {
+            verdict.add(candidate, fault, now);
+        }
+        // Nothing may stand in for a stream that was never seen, also where its stamps are only tolerated to be wrong.
+        if candidate.snapshot.ahead.is_some() && candidate.stamp().is_none() && !candidate.rule.required {
+            verdict.add(candidate, Fault::Missing, now);
+        }
+    }
+    let required = || candidates.iter().filter(|c| c.rule.required).filter_map(Candidate::stamp);
+    let (oldest, newest) = (required().min(), required().max());
+    for candidate in candidates {
+        let Some(stamp) = candidate.stamp() else { continue };
+        // A required input is named when it is the one behind; an optional one whichever way it is away.
+        let behind = newest.map_or(Span::ZERO, |newest| newest - stamp);
+        let ahead = oldest.map_or(Span::ZERO, |oldest| stamp - oldest);
+        let skew = if candidate.rule.required { behind } else { behind.max(ahead) };
+        if skew <= rules.max_skew || own_fault(candidate, rules, now).is_some() {
+            continue;
+        }
+        let fault = if behind > rules.max_skew && candidate.is_silent(now, rules.max_skew) {
+            Fault::Stopped { age: stamp.age_at(now).max(behind), limit: rules.max_skew }
+        } else {
+            Fault::Skewed { skew, max_skew: rules.max_skew }
+        };
+        verdict.add(candidate, fault, now);
+    }
+}
+
+/// What is wrong with an input by itself.
+fn own_fault(candidate: &Candidate, rules: &Rules, now: Stamp) -> Option<Fault> {
+    let (snapshot, max_age) = (&candidate.snapshot, candidate.rule.max_age);
+    let tolerance = rules.future_tolerance;
+    // A thread that was held up since it read the clock has not seen a stamp from the future.
+    let latest = now.max(snapshot.arrived);
+    if let Some(stamp) = snapshot.ahead {
+        return Some(Fault::Future { ahead: stamp - latest, tolerance });
+    }
+    let Some(stamp) = candidate.stamp() else { return Some(Fault::Missing) };
+    let (age, ahead) = (stamp.age_at(now), stamp - latest);
+    // Of cameras. Joints may rest: whether they are stuck depends on the plan.
+    let (same, repeats) = snapshot.same;
+    let stuck_after = candidate.rule.stuck_after;
+    if ahead > tolerance {
+        // Held in good faith, before the clock (or the tolerance) was changed.
+        Some(Fault::Future { ahead, tolerance })
+    } else if age > max_age && candidate.is_silent(now, max_age) {
+        Some(Fault::Stopped { age, limit: max_age })
+    } else if age > max_age && snapshot.repeats > 0 {
+        Some(Fault::Frozen { age, max_age, repeats: snapshot.repeats })
+    } else if age > max_age {
+        Some(Fault::Stale { age, max_age })
+    } else if stuck_after > Span::ZERO && same >= stuck_after && repeats >= FEWEST_SAME {
+        Some(Fault::Stuck { same, stuck_after, repeats })
+    } else {
+        None
+    }
+}
+
+/// Names of joints in a sentence: the first few, and how many more.
+pub(super) fn joint_list<'n>(mut names: impl Iterator<Item = &'n String>) -> Option<Arc<str>> {
+    let named: Vec<String> = names.by_ref().take(NAMED).map(|name| format!("`{name}`")).collect();
+    let text = match (named.is_empty(), names.count()) {
+        (true, _) => return None,
+        (false, 0) => named.join(", "),
+        (false, more) => format!("{} and {more} more", named.join(", ")),
+    };
+    Some(text.into())
+}
+
+/// The stamp of the observation: the oldest required input, or the oldest when none is required.
+pub(super) fn observation_stamp(candidates: &[Candidate]) -> Option<Stamp> {
+    let required = candidates.iter().filter(|c| c.rule.required).filter_map(Candidate::stamp).min();
+    required.or_else(|| candidates.iter().filter_map(Candidate::stamp).min())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    const MS: i64 = 1_000_000;
+
+    fn candidate(name: &str, stamp_ms: Option<i64>, max_age_ms: i64, required: bool) -> Candidate {
+        let held = stamp_ms.map(|ms| (Stamp::from_nanos(ms * MS), Bytes::new()));
+        let arrived = held.as_ref().map_or(Stamp::default(), |held| held.0);
+        Candidate {
+            input: 0,
+            name: name.into(),
+            kind: InputKind::Pose,
+            rule: InputRule::age(Span::from_nanos(max_age_ms * MS), required),
+            // Messages come at 1 kHz, so that silence is known at once.
+            snapshot: Snapshot { held, arrived, period: Some(Span::from_nanos(MS)), ..Default::default() },
+            joints: JointsSnapshot::default(),
+        }
+    }
+
+    /// A stream whose messages arrive at 1000 ms, old as they are.
+    fn delayed(candidate: Candidate) -> Candidate {
+        let arrived = Stamp::from_nanos(1000 * MS);
+        Candidate { snapshot: Snapshot { arrived, ..candidate.snapshot }, ..candidate }
+    }
+
+    fn rules(max_skew_ms: i64) -> Rules {
+        Rules {
+            per_input: Vec::new(),
+            max_skew: Span::from_nanos(max_skew_ms * MS),
+            on_violation: crate::observation::OnViolation::Skip,
+            future_tolerance: Span::from_nanos(20 * MS),
+            enable_max_age: Span::ZERO,
+        }
+    }
+
+    fn verdict(candidates: &[Candidate], max_skew_ms: i64, now_ms: i64) -> Verdict {
+        let mut verdict = Verdict::default();
+        judge(candidates, &rules(max_skew_ms), Stamp::from_nanos(now_ms * MS), &mut verdict);
+        verdict
+    }
+
+    fn words(breaches: &[Breach]) -> Vec<String> {
+        breaches.iter().map(|b| format!("{} {}", b.input, b.word())).collect()
+    }
+
+    #[test]
+    fn fresh_inputs_close_together_break_nothing() {
+        let inputs = [candidate("top", Some(960), 100, true), candidate("joints", Some(1000), 50, true)];
+        let verdict = verdict(&inputs, 40, 1010);
+        assert!(verdict.breaches.is_empty() && verdict.tolerated.is_empty());
+        assert_eq!(observation_stamp(&inputs), Some(Stamp::from_nanos(960 * MS)));
+    }
+
+    #[test]
+    fn every_breach_is_listed() {
+        let mut frozen = delayed(candidate("left", Some(500), 100, true));
+        frozen.snapshot.repeats = 15;
+        let mut future = candidate("right", None, 100, true);
+        future.snapshot.ahead = Some(Stamp::from_nanos(5000 * MS));
+        let late = delayed(candidate("top", Some(800), 100, true));
+        let dead = candidate("wrist", Some(800), 100, true);
+        let behind = delayed(candidate("rear", Some(790), 300, true));
+        let newest = candidate("front", Some(1000), 100, true);
+        let inputs = [behind, late, dead, frozen, future, candidate("joints", None, 100, true), newest];
+        let verdict = verdict(&inputs, 200, 1000);
+        assert_eq!(
+            words(&verdict.breaches),
+            ["top stale", "wrist stopped", "left frozen", "right future", "joints missing", "rear skewed"],
+            "one fault an input, those that are only out of step last"
+        );
+    }
+
+    #[test]
+    fn an_optional_input_is_reported_but_must_have_been_seen() {
+        let inputs = [candidate("top", Some(100), 100, false), candidate("joints", Some(1000), 100, true)];
+        let seen = verdict(&inputs, 50, 1000);
+        assert!(seen.breaches.is_empty());
+        assert_eq!(words(&seen.tolerated), ["top stopped"]);
+        let inputs = [candidate("top", Some(1000), 100, false), candidate("joints", Some(900), 100, true)];
+        assert_eq!(words(&verdict(&inputs, 50, 1000).tolerated), ["top skewed"]);
+        let inputs = [candidate("top", None, 100, false), candidate("joints", Some(1000), 100, true)];
+        assert_eq!(words(&verdict(&inputs, 50, 1000).breaches), ["top missing"]);
+    }
+
+    #[test]
+    fn an_optional_input_that_stopped_does_not_age_the_observation() {
+        let inputs = [candidate("top", Some(100), 100, false), candidate("joints", Some(1000), 100, true)];
+        assert_eq!(observation_stamp(&inputs), Some(Stamp::from_nanos(1000 * MS)));
+        let inputs = [candidate("top", Some(100), 100, false), candidate("joints", Some(1000), 100, false)];
+        assert_eq!(observation_stamp(&inputs), Some(Stamp::from_nanos(100 * MS)));
+    }
+
+    #[test]
+    fn ages_and_skew_at_the_bound_are_allowed_and_beyond_are_not() {
+        let inputs = [candidate("top", Some(900), 100, true), candidate("joints", Some(950), 100, true)];
+        assert!(verdict(&inputs, 50, 1000).breaches.is_empty());
+        assert_eq!(words(&verdict(&inputs, 49, 1000).breaches), ["top stopped"]);
+        assert_eq!(words(&verdict(&inputs, 50, 1001).breaches), ["top stopped"]);
+        let inputs = inputs.map(delayed);
+        assert_eq!(words(&verdict(&inputs, 49, 1000).breaches), ["top skewed"]);
+        assert_eq!(words(&verdict(&inputs, 50, 1001).breaches), ["top stale"]);
+    }
+
+    proptest! {
+        /// No breach if and only if every input is there, in time, and close to the others.
+        #[test]
+        fn verdict_is_empty_exactly_when_all_rules_hold(
+            inputs in prop::collection::vec((prop::option::of(0i64..300), 0i64..200), 1..6),
+            max_skew in 0i64..200,
+            now in 0i64..400,
+        ) {
+            let mut candidates: Vec<_> =
+                inputs.iter().map(|&(stamp, max_age)| candidate("x", stamp, max_age, true)).collect();
+            for candidate in &mut candidates {
+                candidate.snapshot.arrived = candidate.snapshot.arrived.min(Stamp::from_nanos(now * MS));
+            }
+            let stamps: Vec<i64> = inputs.iter().filter_map(|i| i.0).collect();
+            let in_time = inputs.iter().all(|&(stamp, max_age)| {
+                stamp.is_some_and(|s| now - s <= max_age && s - now <= 20)
+            });
+            let skew = stamps.iter().max().zip(stamps.iter().min()).map_or(0, |(a, b)| a - b);
+            let expected = in_time && skew <= max_skew;
+            prop_assert_eq!(verdict(&candidates, max_skew, now).breaches.is_empty(), expected);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What a message must be to enter a slot. Runs outside every lock and copies nothing.
+
+use std::sync::Arc;
+
+use super::assembler::joint_list;
+use super::error::Error;
+use super::joints::{JointIndex, Parts, layout};
+use super::spec::{FrameCheck, InputKind, InputSpec, StampSource, Transport};
+use vla_base::time::Stamp;
+use vla_messages::{CompressedImageView, ImageView, JointStateView, PoseStampedView, text};
+
+/// What a good message brings.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Content<'a> {
+    /// A sample with its header stamp; the EXIF orientation of a frame when it is not upright.
+    Stamped(Stamp, Option<u8>),
+    /// An instruction.
+    Text(&'a str),
+}
+
+/// What a joint state brings.
+#[derive(Debug)]
+pub(super) struct JointContent {
+    pub stamp: Stamp,
+    /// Hash of the joint names.
+    pub layout: u64,
+    /// A needed joint whose position is not finite; it is not among the parts.
+    pub refused: Option<Error>,
+}
+
+/// Checks a message of any type but joint states, and gives its stamp, or its text when its type has no header. Compressed frames are
+/// not decoded here: format, codec and size are checked; of raw frames encoding, step and size.
+pub(super) fn check<'a>(
+    spec: &InputSpec,
+    bytes: &'a [u8],
+    received: Stamp,
+    frames: Option<&FrameCheck>,
+) -> Result<Content<'a>, Error> {
+    let refused = |source| message(spec, source);
+    let (mut size, mut turned) = (None, None);
+    let stamp = match spec.kind {
+        InputKind::Camera { transport: Transport::Raw } => {
+            let view = ImageView::parse(bytes).map_err(refused)?;
+            view.pixels().map_err(refused)?;
+            size = Some((view.width, view.height));
+            view.header.stamp
+        }
+        InputKind::Camera { transport: Transport::Compressed } => {
+            let view = CompressedImageView::parse(bytes).map_err(refused)?;
+            let header = view.frame_header().map_err(refused)?;
+            size = header.is_known().then_some((header.width, header.height));
+            turned = Some(header.orientation).filter(|orientation| *orientation != 1);
+            view.header.stamp
+        }
+        InputKind::Joints => JointStateView::parse(bytes).map_err(refused)?.header.stamp,
+        InputKind::Pose => check_pose(spec, bytes)?,
+        InputKind::Instruction => return text(bytes).map(Content::Text).map_err(refused),
+    };
+    if let (Some(check), Some((width, height))) = (frames, size) {
+        check(&spec.name, width, height).map_err(|reason| {
+            let (input, topic) = (spec.name.clone(), spec.topic.clone());
+            Error::FrameSize { input, topic, reason }
+        })?;
+    }
+    stamped(spec, stamp, received).map(|stamp| Content::Stamped(stamp, turned))
+}
+
+/// The time of a sample, from its header or its arrival.
+fn stamped(spec: &InputSpec, stamp: Stamp, received: Stamp) -> Result<Stamp, Error> {
+    match spec.stamp_from {
+        StampSource::Arrival => Ok(received),
+        StampSource::Header if stamp == Stamp::default() => {
+            let (input, topic) = (spec.name.clone(), spec.topic.clone());
+            Err(Error::Unstamped { input, topic, parameter: spec.parameter() })
+        }
+        StampSource::Header => Ok(stamp),
+    }
+}
+
+/// Bytes of a stamped message up to the end of its stamp: encapsulation header, seconds, nanoseconds.
+const STAMPED: usize = 12;
+
+/// Whether two stamped messages are the same bit by bit but for their stamps. Ends at the first difference.
+pub(super) fn same_but_stamp(one: &[u8], other: &[u8]) -> bool {
+    one.get(STAMPED..).is_some_and(|one| Some(one) == other.get(STAMPED..))
+}
+
+fn message(spec: &InputSpec, source: vla_messages::Error) -> Error {
+    Error::Message { input: spec.name.clone(), topic: spec.topic.clone(), source }
+}
+
+/// Checks a joint state and writes the positions of needed joints into `parts`; empty when it has none of them, which is no fault:
+/// other publishers may have them.
+pub(super) fn check_joints(
+    spec: &InputSpec,
+    bytes: &[u8],
+    received: Stamp,
+    index: &JointIndex,
+    parts: &mut Parts,
+) -> Result<JointContent, Error> {
+    parts.clear();
+    let view = JointStateView::parse(bytes).map_err(|source| message(spec, source))?;
+    let (input, topic) = (&spec.name, &spec.topic);
+    let (names, positions) = (view.len(), view.positions().len());
+    if names == 0 {
+        return Err(Error::NoJoints { input: input.clone(), topic: topic.clone() });
+    }
+    let content = JointContent { stamp: view.header.stamp, layout: layout(view.names()), refused: None };
+    if !view.names().any(|name| index.place(name).is_some()) {
+        return Ok(content);
+    }
+    if names != positions {
+        return Err(Error::JointLengths { input: input.clone(), topic: topic.clone(), names, positions });
+    }
+    let stamp = stamped(spec, content.stamp, received)?;
+    let mut refused = None;
+    for (joint, value) in view.names().zip(view.positions()) {
+        let Some(place) = index.place(joint) else { continue };
+        if parts.iter().any(|(before, _)| *before == place) {
+            parts.clear();
+            let (input, topic, joint) = (input.clone(), topic.clone(), joint.to_owned());
+            return Err(Error::DuplicateJoint { input, topic, joint });
+        }
+        if value.is_finite() {
+            parts.push((place, value));
+        } else if refused.is_none() {
+            let (input, topic, joint) = (input.clone(), topic.clone(), joint.to_owned());
+            refused = Some(Error::JointNotFinite { input, topic, joint, value });
+        }
+    }
+    Ok(JointContent { stamp, refused, ..content })
+}
+
+/// Joints of a message in words, at most the first few.
+pub(super) fn joints_of(bytes: &[u8]) -> Option<Arc<str>> {
+    let view = JointStateView::parse(bytes).ok()?;
+    // A name of any length may come from outside.
+    let names: Vec<String> = view.names().map(|name| name.chars().take(64).collect()).collect();
+    joint_list(names.iter())
+}
+
+fn check_pose(spec: &InputSpec, bytes: &[u8]) -> Result<Stamp, Error> {
+    let pose = PoseStampedView::parse(bytes).and_then(PoseStampedView::checked);
+    let header = pose.map_err(|source| message(spec, source))?.header;
+    if !spec.frame_id.is_empty() && header.frame_id != spec.frame_id {
+        return Err(Error::Frame {
+            input: spec.name.clone(),
+            topic: spec.topic.clone(),
+            expected: spec.frame_id.clone(),
+            found: header.frame_id.to_owned(),
+        });
+    }
+    Ok(header.stamp)
+}

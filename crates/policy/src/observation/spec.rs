@@ -1,0 +1,215 @@
+//! What an observation is made of, and the rules that it must keep.
+
+use std::fmt;
+
+use vla_base::time::Span;
+
+/// How a camera's frames travel.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Transport {
+    /// `sensor_msgs/Image`.
+    Raw,
+    /// `sensor_msgs/CompressedImage` (JPEG or PNG).
+    Compressed,
+}
+
+impl Transport {
+    /// The word used in parameters: `raw` or `compressed`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Compressed => "compressed",
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an input carries.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum InputKind {
+    /// One view of the policy.
+    Camera {
+        /// Raw or compressed frames.
+        transport: Transport,
+    },
+    /// `sensor_msgs/JointState`.
+    Joints,
+    /// `geometry_msgs/PoseStamped`, of an end effector.
+    Pose,
+    /// `std_msgs/String`. It has no header: it neither ages nor counts in the skew, the latest holds until replaced.
+    Instruction,
+}
+
+impl InputKind {
+    /// The ROS 2 type that a topic of this kind must have.
+    pub const fn type_name(self) -> &'static str {
+        match self {
+            Self::Camera { transport: Transport::Raw } => "sensor_msgs/msg/Image",
+            Self::Camera { transport: Transport::Compressed } => "sensor_msgs/msg/CompressedImage",
+            Self::Joints => "sensor_msgs/msg/JointState",
+            Self::Pose => "geometry_msgs/msg/PoseStamped",
+            Self::Instruction => "std_msgs/msg/String",
+        }
+    }
+
+    /// What one message of this kind is called.
+    pub const fn sample_name(self) -> &'static str {
+        match self {
+            Self::Camera { .. } => "frame",
+            Self::Joints => "joint state",
+            Self::Pose => "pose",
+            Self::Instruction => "instruction",
+        }
+    }
+
+    /// Whether messages of this kind have a header stamp, and so an age.
+    pub const fn is_stamped(self) -> bool {
+        !matches!(self, Self::Instruction)
+    }
+}
+
+/// One input of the policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InputSpec {
+    /// Camera name of the policy, `joints`, name of a pose, or `instruction`.
+    pub name: String,
+    /// Topic as configured.
+    pub topic: String,
+    /// What it carries.
+    pub kind: InputKind,
+    /// Frame that the messages of a pose must be in; empty: any. Not looked at of other kinds.
+    pub frame_id: String,
+    /// Joints that are taken from joint states. Not looked at of other kinds.
+    pub joints: JointNames,
+    /// Where the time of a sample comes from.
+    pub stamp_from: StampSource,
+}
+
+/// Where the time of a sample comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum StampSource {
+    /// The message's header: the time of capture.
+    #[default]
+    Header,
+    /// The time of arrival (in a bag, the log time): for drivers that do not stamp their messages. Transport is then no part of the
+    /// age.
+    Arrival,
+}
+
+impl StampSource {
+    /// The word used in parameters: `header` or `arrival`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Arrival => "arrival",
+        }
+    }
+}
+
+/// Whether a camera's frames of a width and a height can be used; what is wrong when not.
+pub type FrameCheck = dyn Fn(&str, usize, usize) -> Result<(), String> + Send + Sync;
+
+impl InputSpec {
+    /// The group of parameters that configures it.
+    pub fn parameter(&self) -> String {
+        match self.kind {
+            InputKind::Camera { .. } => format!("inputs.cameras.{}", self.name),
+            InputKind::Pose => format!("inputs.poses.{}", self.name),
+            InputKind::Joints | InputKind::Instruction => format!("inputs.{}", self.name),
+        }
+    }
+}
+
+/// Joints that the policy is concerned with. All others of a joint state are ignored.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct JointNames {
+    /// Read by the policy: an observation needs a fresh position of each.
+    pub read: Vec<String>,
+    /// Moved by the policy: their positions are kept where they are published.
+    pub moved: Vec<String>,
+}
+
+/// A state key that a pose gives: which input, for which key. What of the pose goes where is decided by the key's width.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PoseMap {
+    /// Key in the policy, e.g. `left_eef`.
+    pub key: String,
+    /// Name of the input.
+    pub input: String,
+}
+
+/// Age rule of one input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InputRule {
+    /// Oldest age, by header stamp, at which a sample may be used.
+    pub max_age: Span,
+    /// Whether age and skew of this input forbid inference. When not, they are reported only; the input must still
+    /// have been seen once.
+    pub required: bool,
+    /// For how long, by header stamp, frames may be the same bit by bit under fresh stamps, and joint states while a plan
+    /// moves the joints; zero: for ever. Not looked at of other kinds.
+    pub stuck_after: Span,
+}
+
+impl InputRule {
+    /// An age rule without the rule on frames that are all the same.
+    pub const fn age(max_age: Span, required: bool) -> Self {
+        Self { max_age, required, stuck_after: Span::ZERO }
+    }
+}
+
+/// What the node does when an observation breaks a rule.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum OnViolation {
+    /// No inference this time; counted.
+    Skip,
+    /// Publish nothing new, and say so.
+    Hold,
+    /// Command the current position at zero velocity and refuse until resumed.
+    Stop,
+}
+
+impl OnViolation {
+    /// The word used in parameters: `skip`, `hold` or `stop`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::Hold => "hold",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+impl fmt::Display for OnViolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The rules of an observation. May change between inferences.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// One rule an input, in the order of the [`InputSpec`]s; the instruction's is not used.
+    /// An input without a rule is required at age zero, so a short list forbids inference and cannot loosen it.
+    pub per_input: Vec<InputRule>,
+    /// Largest distance between the header stamps of the required inputs.
+    pub max_skew: Span,
+    /// What the node does on a violation; the assembler only reports.
+    pub on_violation: OnViolation,
+    /// How far a stamp may lie ahead of now, and the clock may step back, before it is not trusted.
+    pub future_tolerance: Span,
+    /// How long a message of the enable switch lets the robot move. Without a switch it is not used.
+    pub enable_max_age: Span,
+}
+
+impl Rules {
+    /// The rule of one input.
+    pub fn of(&self, input: usize) -> InputRule {
+        self.per_input.get(input).copied().unwrap_or(InputRule::age(Span::ZERO, true))
+    }
+}

@@ -1,0 +1,428 @@
+//! `policy.yaml`: what a policy bundle holds and how its stages fit together.
+//!
+//! Parsed in two steps: as typed (`raw`), then checked. Everything wrong is reported at once.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use super::SharedEncoder;
+use super::processor::DeltaRows;
+use vla_base::time::Span;
+use vla_engines as engine;
+
+mod accuracy;
+mod raw;
+
+pub use accuracy::Accuracy;
+
+use raw::{Named, RawAccuracy, RawPolicy, RawStage};
+
+/// Name of the description inside a bundle.
+pub const POLICY_FILE: &str = "policy.yaml";
+
+/// Folder of a bundle's engines, built on the device.
+pub const ENGINES: &str = "engines";
+
+/// Least and greatest time from one action row to the next, in s.
+pub const STEP_S: std::ops::RangeInclusive<f64> = 1e-4..=10.0;
+
+/// The format version that this build reads.
+pub const FORMAT: u32 = 1;
+
+/// Why a bundle cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// The folder has no readable `policy.yaml`.
+    #[error("{}: {source}; expected a policy folder with a {POLICY_FILE} (make one with `vla-trt export` or `vla-trt make-demo-policy`)", path.display())]
+    Missing {
+        /// The file that was looked for.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// It is not the YAML of a policy: a wrong type, an unknown or repeated key, with its place.
+    #[error("{}: {reason}", path.display())]
+    Yaml {
+        /// The file.
+        path: PathBuf,
+        /// The parser's words, with line and column.
+        reason: String,
+    },
+    /// Well-formed, but contradictory or incomplete.
+    #[error("{} cannot be used:\n  {}", path.display(), problems.join("\n  "))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// One line each, with the key's path.
+        problems: Vec<String>,
+    },
+}
+
+/// A checked policy bundle.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicySpec {
+    /// The bundle's folder.
+    pub dir: PathBuf,
+    /// Name, for people.
+    pub name: String,
+    /// `sha256:...` over the bundle's files, written by whoever made it.
+    pub fingerprint: String,
+    /// Camera names in the order of the model's views.
+    pub cameras: Vec<String>,
+    /// State keys and widths in model order.
+    pub state: Vec<(String, usize)>,
+    /// The action chunk.
+    pub action: ActionSpec,
+    /// Tokenizer, prompt and embedding table.
+    pub instruction: InstructionSpec,
+    /// The vendor's processor files.
+    pub processor: ProcessorFiles,
+    /// Denoising step counts.
+    pub denoise: DenoiseSpec,
+    /// How far engines may be from their networks.
+    pub accuracy: Accuracy,
+    /// Stages in run order.
+    pub stages: Vec<engine::Stage>,
+    /// Stages whose networks whoever uses the policy brings: what each is and where from.
+    pub supplied: BTreeMap<String, String>,
+}
+
+/// Shape of what the model predicts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActionSpec {
+    /// Time between rows.
+    pub step: Span,
+    /// Rows that the model predicts.
+    pub horizon: usize,
+    /// Rows that are used.
+    pub rows: usize,
+    /// Columns of the model's action tensor.
+    pub dims: usize,
+    /// Action keys and widths in model order.
+    pub keys: Vec<(String, usize)>,
+    /// What a row of each key with `rep: DELTA` is, as far as the bundle says it.
+    pub deltas: BTreeMap<String, DeltaRows>,
+}
+
+/// Files of the instruction's way to token ids and embedding rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstructionSpec {
+    /// `tokenizer.json`.
+    pub tokenizer: PathBuf,
+    /// Prompt template.
+    pub template: PathBuf,
+    /// Most tokens that the text may have (image tokens not counted).
+    pub max_tokens: usize,
+    /// Safetensors file and tensor of the token embedding, when rows are gathered on the host.
+    pub embedding: Option<(PathBuf, String)>,
+    /// Tokenizer and template, once they are read.
+    pub encoder: SharedEncoder,
+}
+
+/// The vendor's processor files and the embodiment to read from them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessorFiles {
+    /// `processor_config.json`.
+    pub config: PathBuf,
+    /// `statistics.json`.
+    pub statistics: PathBuf,
+    /// Embodiment tag.
+    pub embodiment: String,
+    /// Its row in the per-embodiment weights, for networks that hold those of all.
+    pub embodiment_id: Option<i32>,
+}
+
+/// Step counts that have constants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DenoiseSpec {
+    /// Exported counts.
+    pub steps: Vec<u32>,
+    /// The count used unless a parameter says otherwise.
+    pub default: u32,
+}
+
+impl PolicySpec {
+    /// Reads and checks the bundle in `dir`.
+    ///
+    /// # Errors
+    /// [`SpecError`], with every problem of the bundle at once.
+    pub fn load(dir: &Path) -> Result<Self, SpecError> {
+        let path = dir.join(POLICY_FILE);
+        let text = fs::read_to_string(&path).map_err(|source| SpecError::Missing { path: path.clone(), source })?;
+        Self::parse(dir, &text)
+    }
+
+    /// Checks the text of a `policy.yaml` whose files lie in `dir`.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn parse(dir: &Path, text: &str) -> Result<Self, SpecError> {
+        let path = dir.join(POLICY_FILE);
+        let raw: RawPolicy = serde_yaml::from_str(text)
+            .map_err(|error| SpecError::Yaml { path: path.clone(), reason: error.to_string() })?;
+        let mut checker = Checker { dir, problems: Vec::new() };
+        let spec = checker.policy(raw);
+        if checker.problems.is_empty() {
+            Ok(spec)
+        } else {
+            Err(SpecError::Invalid { path, problems: checker.problems })
+        }
+    }
+
+    /// Whether a chunk may go on from rows of the one before: whether a stage reads `strength`, by which rows are held.
+    pub fn takes_guide(&self) -> bool {
+        let mut inputs = self.stages.iter().flat_map(|stage| &stage.inputs);
+        inputs.any(|input| input.name == "strength" && input.constants.is_none())
+    }
+
+    /// Names of the stages in run order.
+    pub fn stage_names(&self) -> Vec<String> {
+        self.stages.iter().map(|stage| stage.name.clone()).collect()
+    }
+
+    /// Every file that the bundle was made with, relative to it: what the fingerprint is over. Networks that are supplied
+    /// are none of them.
+    pub fn files(&self) -> Vec<String> {
+        let instruction = [&self.instruction.tokenizer, &self.instruction.template];
+        let embedding = self.instruction.embedding.iter().map(|(file, _)| file);
+        let networks =
+            self.stages.iter().filter(|stage| !self.supplied.contains_key(&stage.name)).map(|stage| &stage.onnx);
+        let inputs = self.stages.iter().flat_map(|stage| &stage.inputs);
+        let constants = inputs.filter_map(|input| input.constants.as_ref());
+        let all = instruction.into_iter().chain(embedding).chain([&self.processor.config, &self.processor.statistics]);
+        let relative = |file: &PathBuf| file.strip_prefix(&self.dir).unwrap_or(file).to_string_lossy().into_owned();
+        let mut files: Vec<String> = all.chain(networks).chain(constants).map(relative).collect();
+        files.sort();
+        files.dedup();
+        files
+    }
+
+    /// A stage with the file that engines of this kind load: its network, or `engines/<stage>.engine` of the bundle.
+    pub fn stage_for(&self, stage: &engine::Stage, kind: engine::EngineKind) -> engine::Stage {
+        let file = match kind {
+            engine::EngineKind::Onnx => stage.onnx.clone(),
+            engine::EngineKind::Tensorrt => self.dir.join(ENGINES).join(format!("{}.engine", stage.name)),
+        };
+        engine::Stage { file, ..stage.clone() }
+    }
+
+    /// Every stage as TensorRT loads it.
+    pub fn engine_stages(&self) -> Vec<engine::Stage> {
+        self.stages.iter().map(|stage| self.stage_for(stage, engine::EngineKind::Tensorrt)).collect()
+    }
+
+    /// Supplied networks that lie in the bundle, relative to it.
+    pub fn supplied_files(&self) -> Vec<String> {
+        let supplied =
+            self.stages.iter().filter(|stage| self.supplied.contains_key(&stage.name)).map(|stage| &stage.onnx);
+        let there = supplied.filter(|file| file.is_file()).filter_map(|file| file.strip_prefix(&self.dir).ok());
+        there.map(|file| file.to_string_lossy().into_owned()).collect()
+    }
+
+    /// Largest value of the symbolic dimension `symbol` in any stage's profile.
+    pub fn largest(&self, symbol: &str) -> Option<usize> {
+        let profiles = self.stages.iter().flat_map(|stage| &stage.profile);
+        profiles.filter(|(name, _)| name == symbol).map(|(_, range)| range[2]).max()
+    }
+}
+
+struct Checker<'a> {
+    dir: &'a Path,
+    problems: Vec<String>,
+}
+
+impl Checker<'_> {
+    fn policy(&mut self, raw: RawPolicy) -> PolicySpec {
+        self.check(raw.format == FORMAT, || {
+            format!("format: expected {FORMAT}, found {}; export the policy again with this version", raw.format)
+        });
+        self.check(raw.fingerprint.starts_with("sha256:"), || {
+            format!("fingerprint: expected 'sha256:...', found '{}'", raw.fingerprint)
+        });
+        self.check(!raw.cameras.is_empty(), || "cameras: expected at least one name, found none".into());
+        self.unique("cameras", raw.cameras.iter().map(String::as_str));
+        self.check(raw.state.iter().all(|(_, width)| *width > 0), || "state: a key of width 0".into());
+        self.check_action(&raw);
+        self.unique("stages", raw.stages.iter().map(|stage| stage.name.as_str()));
+        self.check(!raw.stages.is_empty(), || "stages: expected at least one, found none".into());
+        let steps = &raw.denoise.steps;
+        self.check(!steps.is_empty() && steps.iter().all(|&n| n > 0), || {
+            format!("denoise.steps: expected positive counts, found {steps:?}")
+        });
+        self.check(steps.contains(&raw.denoise.default), || {
+            format!("denoise.default: {} is not among the exported step counts {steps:?}", raw.denoise.default)
+        });
+        let embedding = raw.instruction.embedding.as_ref();
+        let embedding =
+            embedding.map(|table| (self.file("instruction.embedding.file", &table.file), table.tensor.clone()));
+        PolicySpec {
+            dir: self.dir.to_owned(),
+            action: ActionSpec {
+                step: Span::from_seconds(raw.action.step_s),
+                horizon: raw.action.horizon,
+                rows: raw.action.rows,
+                dims: raw.action.dims,
+                deltas: raw.action.deltas.0.into_iter().collect(),
+                keys: raw.action.keys.0,
+            },
+            instruction: InstructionSpec {
+                tokenizer: self.file("instruction.tokenizer", &raw.instruction.tokenizer),
+                template: self.file("instruction.template", &raw.instruction.template),
+                max_tokens: raw.instruction.max_tokens,
+                embedding,
+                encoder: SharedEncoder::default(),
+            },
+            processor: ProcessorFiles {
+                config: self.file("processor.config", &raw.processor.config),
+                statistics: self.file("processor.statistics", &raw.processor.statistics),
+                embodiment: raw.processor.embodiment,
+                embodiment_id: raw.processor.embodiment_id,
+            },
+            denoise: DenoiseSpec { steps: raw.denoise.steps, default: raw.denoise.default },
+            accuracy: self.accuracy(raw.accuracy, &raw.stages),
+            supplied: raw
+                .stages
+                .iter()
+                .filter_map(|stage| Some((stage.name.clone(), stage.supplied.clone()?)))
+                .collect(),
+            stages: raw.stages.into_iter().map(|stage| self.stage(stage)).collect(),
+            name: raw.name,
+            fingerprint: raw.fingerprint,
+            cameras: raw.cameras,
+            state: raw.state.0,
+        }
+    }
+
+    fn accuracy(&mut self, raw: RawAccuracy, stages: &[RawStage]) -> Accuracy {
+        let stages: Vec<&str> = stages.iter().map(|stage| stage.name.as_str()).collect();
+        let (accuracy, problems) = Accuracy::checked(raw, &stages);
+        self.problems.extend(problems);
+        accuracy
+    }
+
+    fn check_action(&mut self, raw: &RawPolicy) {
+        let action = &raw.action;
+        self.check(STEP_S.contains(&action.step_s), || {
+            let (least, most) = STEP_S.into_inner();
+            format!("action.step_s: expected {least} to {most} seconds, found {}", action.step_s)
+        });
+        self.check(action.rows > 0 && action.rows <= action.horizon, || {
+            format!("action.rows: expected 1 to horizon ({}), found {}", action.horizon, action.rows)
+        });
+        self.check(action.dims > 0, || "action.dims: expected at least 1, found 0".into());
+        self.check(!action.keys.0.is_empty(), || "action.keys: expected at least one key, found none".into());
+        self.check(action.keys.iter().all(|(_, width)| *width > 0), || "action.keys: a key of width 0".into());
+        for (key, _) in action.deltas.iter() {
+            self.check(action.keys.iter().any(|(known, _)| known == key), || {
+                format!("action.deltas.{key}: expected one of action.keys, found another")
+            });
+        }
+        self.check(raw.instruction.max_tokens > 0, || "instruction.max_tokens: expected at least 1, found 0".into());
+    }
+
+    fn stage(&mut self, raw: RawStage) -> engine::Stage {
+        let at = format!("stages.{}", raw.name);
+        self.check(raw.repeat.as_deref().is_none_or(|group| group == "denoise"), || {
+            format!("{at}.repeat: expected 'denoise', found '{}'", raw.repeat.as_deref().unwrap_or_default())
+        });
+        self.check(!raw.inputs.0.is_empty() && !raw.outputs.0.is_empty(), || {
+            format!("{at}: expected inputs and outputs, found {} and {}", raw.inputs.0.len(), raw.outputs.0.len())
+        });
+        self.profile(&at, &raw.profile);
+        let precision = self.precision(&at, raw.precision.as_deref());
+        for (tensor, name) in raw.rename.iter() {
+            let known = raw.inputs.iter().any(|(n, _)| n == name) || raw.outputs.iter().any(|(n, _)| n == name);
+            self.check(known, || format!("{at}.rename.{tensor}: '{name}' is neither an input nor an output"));
+        }
+        let tensor = |name: &str| {
+            let renamed = raw.rename.iter().find(|(_, here)| *here == name);
+            renamed.map_or(name, |(tensor, _)| tensor).to_owned()
+        };
+        let inputs = raw.inputs.iter().map(|(name, input)| engine::Input {
+            tensor: tensor(name),
+            name: name.to_owned(),
+            dtype: input.dtype,
+            dims: input.dims.clone(),
+            constants: input.constants.as_ref().map(|file| self.file(&format!("{at}.inputs.{name}.constants"), file)),
+        });
+        let inputs = inputs.collect();
+        let outputs = raw.outputs.iter().map(|(name, output)| engine::Output {
+            tensor: tensor(name),
+            name: name.to_owned(),
+            dtype: output.dtype,
+            dims: output.dims.clone(),
+            feeds: output.feeds.clone(),
+        });
+        let outputs = outputs.collect();
+        let file = match raw.supplied {
+            None => self.file(&format!("{at}.onnx"), &raw.onnx),
+            Some(_) => self.inside(&format!("{at}.onnx"), &raw.onnx),
+        };
+        engine::Stage {
+            name: raw.name,
+            onnx: file.clone(),
+            file,
+            repeat: raw.repeat.is_some(),
+            inputs,
+            outputs,
+            precision,
+            profile: raw.profile.0,
+            allow_unverified: false,
+            allow_inaccurate: false,
+        }
+    }
+
+    fn profile(&mut self, at: &str, profile: &Named<[usize; 3]>) {
+        for (symbol, [min, opt, max]) in profile.iter() {
+            self.check(1 <= *min && min <= opt && opt <= max, || {
+                format!("{at}.profile.{symbol}: expected 1 <= min <= opt <= max, found [{min}, {opt}, {max}]")
+            });
+        }
+    }
+
+    /// As it is written everywhere else, whatever order its parts have here.
+    fn precision(&mut self, at: &str, precision: Option<&str>) -> String {
+        let parsed = precision.map_or(Ok(engine::Precision::FP32), str::parse);
+        parsed
+            .unwrap_or_else(|problem| {
+                self.problems.push(format!("{at}.precision: {problem}"));
+                engine::Precision::FP32
+            })
+            .to_string()
+    }
+
+    /// A file of the bundle: inside the folder, and there.
+    fn file(&mut self, key: &str, name: &str) -> PathBuf {
+        let known = self.problems.len();
+        let path = self.inside(key, name);
+        if self.problems.len() == known && !path.is_file() {
+            self.problems.push(format!("{key}: the policy folder has no file '{name}'; copy or export it again"));
+        }
+        path
+    }
+
+    /// A file inside the folder, whether it is there or not.
+    fn inside(&mut self, key: &str, name: &str) -> PathBuf {
+        let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        self.check(!name.is_empty() && inside, || {
+            format!("{key}: expected a file inside the policy folder, found '{name}'")
+        });
+        self.dir.join(name)
+    }
+
+    fn unique<'n>(&mut self, key: &str, names: impl Iterator<Item = &'n str>) {
+        let mut seen = Vec::new();
+        for name in names {
+            self.check(!name.is_empty(), || format!("{key}: an empty name"));
+            self.check(!seen.contains(&name), || format!("{key}: '{name}' is named twice"));
+            seen.push(name);
+        }
+    }
+
+    fn check(&mut self, holds: bool, problem: impl FnOnce() -> String) {
+        if !holds {
+            self.problems.push(problem());
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Joint state and poses to the `state` tensor, and the raw state that relative actions refer to.
+
+use std::ops::Range;
+
+use super::encode::pose::PoseLayout;
+use super::encode::state::StateEncoder;
+use super::plausible::Plausible;
+use super::processor::Processor;
+use super::{Error, PolicySpec};
+use crate::observation::{JointMap, Observation, PoseMap, PoseSample, StateReader};
+use vla_base::tensor::{DType, HostTensor};
+use vla_messages::PoseStampedView;
+
+/// Reads joints by name and poses, in the model's units and layout, and normalises them.
+pub(super) struct State {
+    /// Of the keys that joints give.
+    reader: StateReader,
+    /// What it reads: those keys, one after the other.
+    joints: Vec<f32>,
+    keys: Vec<Key>,
+    encoder: StateEncoder,
+    plausible: Plausible,
+    /// State in model units and order, before normalisation.
+    raw: Vec<f32>,
+    /// `[1, max_state_dim]`
+    tensor: HostTensor,
+}
+
+struct Key {
+    /// Of the raw state.
+    columns: Range<usize>,
+    source: Source,
+}
+
+enum Source {
+    /// Part of what the reader reads.
+    Joints(Range<usize>),
+    Pose {
+        input: String,
+        layout: PoseLayout,
+    },
+}
+
+impl State {
+    /// `joints` and `poses`: what gives each state key; those of joints in model order.
+    ///
+    /// # Errors
+    /// [`Error::StateKey`] for a key that nothing or two things give, or whose width is not that of its source.
+    pub fn new(
+        spec: &PolicySpec,
+        processor: &Processor,
+        joints: &[JointMap],
+        poses: &[PoseMap],
+    ) -> Result<Self, Error> {
+        let (mut start, mut read) = (0, 0);
+        let mut keys = Vec::with_capacity(spec.state.len());
+        let mut maps = Vec::with_capacity(joints.len());
+        for (key, width) in &spec.state {
+            let refused = |found: String| Error::StateKey { key: key.clone(), width: *width, found };
+            let map = joints.iter().find(|map| map.key == *key);
+            let source = match (map, poses.iter().find(|map| map.key == *key)) {
+                (Some(map), None) if map.joints.len() == *width => {
+                    maps.push(map.clone());
+                    read += width;
+                    Source::Joints(read - width..read)
+                }
+                (Some(map), None) => return Err(refused(format!("{} joints", map.joints.len()))),
+                (None, Some(pose)) => {
+                    let layout = PoseLayout::of_width(*width);
+                    let layout = layout.ok_or_else(|| refused(format!("a pose, which has {}", PoseLayout::WIDTHS)))?;
+                    Source::Pose { input: pose.input.clone(), layout }
+                }
+                (Some(_), Some(_)) => return Err(refused("joints and a pose".to_owned())),
+                (None, None) => return Err(refused("neither joints nor a pose".to_owned())),
+            };
+            keys.push(Key { columns: start..start + width, source });
+            start += width;
+        }
+        let encoder = StateEncoder::new(processor)?;
+        let dims = [1, processor.max_state_dim];
+        let tensor = HostTensor::zeros(DType::F32, &dims).ok_or(Error::Internal("f32 zeros"))?;
+        let reader = StateReader::new(&maps)?;
+        let plausible = Plausible::new(processor);
+        Ok(Self { reader, joints: vec![0.0; read], keys, encoder, plausible, raw: vec![0.0; start], tensor })
+    }
+
+    /// State in model units, keys in model order.
+    pub fn raw(&self) -> &[f32] {
+        &self.raw
+    }
+
+    /// The tensor.
+    pub fn tensor(&self) -> &HostTensor {
+        &self.tensor
+    }
+
+    /// Reads the joint state and the poses of one observation.
+    ///
+    /// # Errors
+    /// [`Error::Joints`], [`Error::Pose`] naming what the observation lacks or cannot be used for.
+    pub fn encode(&mut self, observation: &Observation) -> Result<(), Error> {
+        if !self.joints.is_empty() {
+            let sample = observation.joints.as_ref();
+            let sample = sample.ok_or_else(|| Error::Joints("the observation has none".to_owned()))?;
+            self.reader.read(sample, &mut self.joints)?;
+        }
+        for key in &self.keys {
+            let out = self.raw.get_mut(key.columns.clone()).unwrap_or_default();
+            match &key.source {
+                Source::Joints(read) => out.copy_from_slice(&self.joints[read.clone()]),
+                Source::Pose { input, layout } => read_pose(&observation.poses, input, *layout, out)?,
+            }
+        }
+        if let Some(warning) = self.plausible.look(&self.raw) {
+            tracing::warn!("{warning}");
+        }
+        self.encoder.encode(&self.raw, self.tensor.as_f32_mut().unwrap_or_default())?;
+        Ok(())
+    }
+
+    /// Takes the state in model units, keys in model order.
+    pub fn encode_raw(&mut self, raw: &[f32]) -> Result<(), Error> {
+        self.encoder.encode(raw, self.tensor.as_f32_mut().unwrap_or_default())?;
+        self.raw.clear();
+        self.raw.extend_from_slice(raw);
+        Ok(())
+    }
+}
+
+fn read_pose(poses: &[PoseSample], input: &str, layout: PoseLayout, out: &mut [f32]) -> Result<(), Error> {
+    let refused = |reason: String| Error::Pose { input: input.to_owned(), reason };
+    let sample = poses.iter().find(|sample| *sample.name == *input);
+    let sample = sample.ok_or_else(|| refused("the observation has none".to_owned()))?;
+    let pose = PoseStampedView::parse(&sample.bytes).and_then(PoseStampedView::checked);
+    layout.write(&pose.map_err(|error| refused(error.to_string()))?, out);
+    match out.iter().find(|value| !value.is_finite()) {
+        Some(value) => Err(refused(format!("expected a position that single precision holds, found {value} m"))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,66 @@
+//! Chooses the device that an engine kind runs on: the only place that names them all.
+
+use vla_base::tensor::TensorSpec;
+use vla_engines::onnx_runtime::Onnx;
+use vla_engines::{Device, EngineKind, LoadEvent, Pipeline, Pool, Run, Stage};
+use vla_policy::{Error, LoadOptions, Policy, PolicySpec, Progress};
+#[cfg(feature = "tensorrt")]
+use vla_tensorrt::device::{Options, Tensorrt};
+
+/// Loads a policy on the device of its engine kind, in the operator's order, and runs one inference on zeros.
+///
+/// # Errors
+/// [`Error`] naming the file, stage or tensor; nothing stays loaded.
+pub fn load_policy(
+    spec: PolicySpec,
+    options: LoadOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Policy, Error> {
+    let (kind, threads) = (options.engine, options.threads);
+    #[cfg(feature = "tensorrt")]
+    let device_options =
+        Options { launch: options.launch, in_place: None, release_host_copy: options.release_host_copy };
+    let (order, admission) = (options.load_order.clone(), options.admission);
+    let load = &mut |stages: &[Stage], host: &[TensorSpec], progress: &mut dyn FnMut(Progress)| {
+        let mut report = |event| progress(Progress::Engine(event));
+        let request = Load { stages, order: order.as_deref(), host, admission, progress: &mut report };
+        match kind {
+            EngineKind::Onnx => request.on(Onnx::new(threads)?),
+            #[cfg(feature = "tensorrt")]
+            EngineKind::Tensorrt => request.on(Tensorrt::open(device_options)?),
+            #[cfg(not(feature = "tensorrt"))]
+            EngineKind::Tensorrt => Err(Error::NoTensorrt),
+        }
+    };
+    Policy::load(spec, options, load, progress)
+}
+
+/// What engines of this kind could take here, now. Without a driver, or in a program without TensorRT: host memory alone,
+/// [`Pool::device_free`] unknown.
+pub fn pool(kind: EngineKind) -> Pool {
+    match kind {
+        #[cfg(feature = "tensorrt")]
+        EngineKind::Tensorrt => vla_tensorrt::device::memory_here().unwrap_or_else(Pool::host),
+        _ => Pool::host(),
+    }
+}
+
+/// A pipeline to be loaded, on any device.
+struct Load<'l> {
+    stages: &'l [Stage],
+    order: Option<&'l [String]>,
+    host: &'l [TensorSpec],
+    admission: vla_engines::Admission,
+    progress: &'l mut dyn FnMut(LoadEvent),
+}
+
+impl Load<'_> {
+    fn on<D>(self, device: D) -> Result<Box<dyn Run>, Error>
+    where
+        D: Device + 'static,
+        Pipeline<D>: Run,
+    {
+        let Self { stages, order, host, admission, progress } = self;
+        Ok(Box::new(Pipeline::load(device, stages, order, host, admission, progress)?))
+    }
+}

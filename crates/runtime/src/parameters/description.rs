@@ -1,0 +1,67 @@
+//! The robot description that limits come from besides the parameters, as it reaches the node.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::settings::LimitsFrom;
+use vla_motion as chunk;
+use vla_motion::urdf::Description;
+use vla_motion::{Bounds, Merged};
+
+/// A robot description of this size is a mistake (a mesh, a bag).
+const MAX_BYTES: u64 = 64 << 20;
+
+/// What is known of the robot description.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum RobotDescription {
+    /// Limits come from the parameters alone.
+    NotUsed,
+    /// It is to come from there.
+    Awaited { from: String },
+    /// The last that came.
+    Known(Arc<Description>),
+    /// The last that came cannot be used.
+    Unusable(chunk::Error),
+}
+
+impl RobotDescription {
+    /// Before anything was read.
+    pub fn awaited(source: &LimitsFrom) -> Self {
+        match source {
+            LimitsFrom::Nowhere => Self::NotUsed,
+            LimitsFrom::File(path) => Self::Awaited { from: format!("limits_file ({})", path.display()) },
+            LimitsFrom::Topic(topic) => Self::Awaited { from: format!("limits_topic ({topic})") },
+        }
+    }
+
+    /// As this text says.
+    pub fn parse(text: &str) -> Self {
+        Description::parse(text).map_or_else(Self::Unusable, |description| Self::Known(Arc::new(description)))
+    }
+
+    /// The limits that hold for joints with these limits by the parameters.
+    ///
+    /// # Errors
+    /// Why there are none: the description has not come, cannot be used, or contradicts the parameters.
+    pub fn merge(&self, given: &[(String, Bounds)]) -> Result<Merged, chunk::Error> {
+        match self {
+            Self::NotUsed => chunk::merge(given, None),
+            Self::Awaited { from } => Err(chunk::Error::NoDescription { from: from.clone() }),
+            Self::Known(description) => chunk::merge(given, Some(description)),
+            Self::Unusable(error) => Err(error.clone()),
+        }
+    }
+}
+
+/// The text of a URDF file. Names of joints are ASCII in practice, so that a comment in another encoding is no reason to refuse it.
+pub(super) fn read(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    // One byte beyond the limit is enough to know that there is more; a device never ends.
+    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(io::Error::other(format!("more than {} MiB; is it a URDF?", MAX_BYTES >> 20)));
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

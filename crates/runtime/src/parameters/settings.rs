@@ -1,0 +1,211 @@
+//! The parameters as the node uses them: typed, in its own units, and right together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::description::RobotDescription;
+use super::shape::PolicyShape;
+use ros2_parameters::Problems;
+use ros2_parameters::Store;
+use vla_base::time::Span;
+use vla_engines::EngineKind;
+use vla_motion as chunk;
+use vla_motion::{JointBounds, MotionSettings};
+use vla_policy::observation::{InputSpec, JointMap, PoseMap, Rules};
+use vla_policy::processor::DeltaRows;
+
+mod check;
+mod read;
+
+/// One consistent state of all parameters. A change makes a new one; the one in use is never altered.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Settings {
+    /// Folder of the policy bundle.
+    pub policy: PathBuf,
+    /// Which engines, from where, in what order.
+    pub engine: EngineSettings,
+    /// What they may take.
+    pub memory: MemorySettings,
+    /// Cameras in the policy's order, then the joints when any is read or moved, then the poses, then the instruction.
+    pub inputs: Vec<InputSpec>,
+    /// One rule an input, and those of the whole observation.
+    pub rules: Rules,
+    /// Topic of the operator's enable switch; `None`: there is none.
+    pub enable_topic: Option<String>,
+    /// State keys that joints give, in the policy's order.
+    pub state: Vec<JointMap>,
+    /// State keys that poses give, in the policy's order.
+    pub poses: Vec<PoseMap>,
+    /// Action keys that move joints, in the policy's order.
+    pub action: Vec<JointMap>,
+    /// What a row of each action key with `rep: DELTA` is.
+    pub deltas: BTreeMap<String, DeltaRows>,
+    /// Empty: wait for the topic.
+    pub instruction: String,
+    /// Inferences per second; 0: as fast as useful; below: on demand only.
+    pub rate_hz: f64,
+    /// Seed of the initial noise.
+    pub seed: u64,
+    /// One of the exported numbers.
+    pub denoise_steps: u32,
+    /// Time from one action row to the next.
+    pub step: Span,
+    /// Limits in force of every joint that the actions move, in the order of the action keys: the tighter of the parameters' and of
+    /// the robot description's. Or why they are not known: nothing moves then.
+    pub limits: Result<Arc<JointBounds>, chunk::Error>,
+    /// Joints for which the limits of the parameters hold alone although there is a robot description: it lacks them, or has
+    /// placeholders.
+    pub limit_warnings: Vec<String>,
+    /// Where more limits come from.
+    pub limits_from: LimitsFrom,
+    /// Let joints move that have no limit of velocity.
+    pub allow_unlimited: bool,
+    /// How chunks become motion.
+    pub motion: MotionSettings,
+    /// Rows that rtc freezes; `None`: those that will be late, and one.
+    pub rtc_frozen: Option<usize>,
+    /// Rows over which rtc ramps.
+    pub rtc_overlap: usize,
+    /// How long to hold before a stop; `None`: for ever.
+    pub stop_after: Option<Span>,
+    /// Streamed commands.
+    pub command: CommandSettings,
+    /// Real-time priority of watchdog and stream; 0: none.
+    pub realtime_priority: u8,
+    /// `frame_id` of what is published.
+    pub frame_id: String,
+    /// Log every tensor's shape.
+    pub log_shapes: bool,
+    /// `debug`, `info`, `warn`, `error` or `fatal`.
+    pub log_level: String,
+    /// Time from /clock.
+    pub use_sim_time: bool,
+}
+
+/// Which engines run the policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EngineSettings {
+    /// What runs them.
+    pub kind: EngineKind,
+    /// CPU threads of one inference; at least 1.
+    pub threads: usize,
+    /// Record passes as CUDA graphs.
+    pub cuda_graph: bool,
+    /// Loads after a lost device before the node gives up.
+    pub max_restarts: u32,
+    /// Every stage once; `None`: the largest file first.
+    pub load_order: Option<Vec<String>>,
+    /// One entry a stage.
+    pub stages: BTreeMap<String, StageSettings>,
+}
+
+/// One stage's engine.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StageSettings {
+    /// Its file, joined to the policy folder when it was given relative; `None`: the policy's own.
+    pub path: Option<PathBuf>,
+    /// Load it also when its provenance is not proven.
+    pub allow_unverified: bool,
+    /// Load it also when it failed its accuracy gate.
+    pub allow_inaccurate: bool,
+}
+
+/// What the engines may take of the machine's memory, in MiB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemorySettings {
+    /// All engines together; `None`: what is free less the reserve.
+    pub budget_mib: Option<u64>,
+    /// Left to everything else.
+    pub reserve_mib: u64,
+    /// On unified memory: count the page cache as free.
+    pub count_available: bool,
+    /// Give back the copies that TensorRT keeps of its engines in host memory.
+    pub release_host_copy: bool,
+}
+
+/// Where limits come from besides the parameters.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LimitsFrom {
+    /// Nowhere.
+    Nowhere,
+    /// A URDF file.
+    File(PathBuf),
+    /// A topic with a robot description.
+    Topic(String),
+}
+
+/// Commands one at a time.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct CommandSettings {
+    /// Commands per second; 0: none.
+    pub rate_hz: f64,
+    /// The message.
+    pub kind: CommandKind,
+}
+
+/// Message type of streamed commands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CommandKind {
+    /// `sensor_msgs/JointState`.
+    JointState,
+    /// `std_msgs/Float64MultiArray`.
+    MultiArray,
+}
+
+impl Settings {
+    /// Reads the parameters of a node that runs this policy.
+    ///
+    /// # Errors
+    /// Everything that is missing or does not go together. A robot description that contradicts the parameters is none of it:
+    /// it leaves the settings without limits.
+    pub(super) fn from_store(
+        store: &Store,
+        shape: &PolicyShape,
+        description: &RobotDescription,
+    ) -> Result<Self, Problems> {
+        let (settings, mut problems) = read::read(store, shape, description);
+        problems.extend(check::check(&settings, shape));
+        problems.or(settings)
+    }
+
+    /// Where limits come from besides the parameters.
+    pub(super) fn limits_source(store: &Store) -> LimitsFrom {
+        read::limits_source(store)
+    }
+
+    /// The limit in force that is tighter than `value` of the parameter `name`; `None` where none is, and for a parameter that is
+    /// no limit of position or velocity.
+    pub fn tighter_limit(&self, name: &str, value: f64) -> Option<f64> {
+        let (joint, field) = name.strip_prefix("limits.")?.rsplit_once('.')?;
+        let bounds = self.limits.as_ref().ok()?.get(joint)?;
+        match field {
+            "min" => Some(bounds.min).filter(|min| *min > value),
+            "max" => Some(bounds.max).filter(|max| *max < value),
+            "velocity" => Some(bounds.velocity).filter(|velocity| *velocity < value),
+            _ => None,
+        }
+    }
+
+    /// Whether inference runs when it is called for only.
+    pub fn on_demand(&self) -> bool {
+        self.rate_hz < 0.0
+    }
+
+    /// Time from one inference to the next; zero when the next starts at once, or on demand.
+    pub fn period(&self) -> Span {
+        if self.rate_hz > 0.0 { Span::from_seconds(1.0 / self.rate_hz) } else { Span::ZERO }
+    }
+
+    /// How long the watchdog holds before it stops: for ever where nothing is expected, since inference is on demand.
+    pub fn stop_after_when_running(&self) -> Option<Span> {
+        self.stop_after.filter(|_| !self.on_demand())
+    }
+
+    /// Every joint that the policy reads or moves, each once, state first.
+    pub fn joint_names(&self) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        let joints = self.state.iter().chain(&self.action).flat_map(|map| &map.joints);
+        joints.filter(|joint| seen.insert(joint.as_str())).cloned().collect()
+    }
+}

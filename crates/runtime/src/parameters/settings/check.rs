@@ -1,0 +1,121 @@
+//! What a single parameter's declaration cannot see: values that must go together.
+
+use std::collections::BTreeMap;
+
+use super::Settings;
+use crate::parameters::shape::PolicyShape;
+use ros2_parameters::Error;
+use vla_motion::Mode;
+use vla_policy::observation::{InputKind, InputSpec, JointMap, PoseMap};
+
+/// Everything that does not go together.
+pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
+    let mut errors = repeated_joints("state", &settings.state);
+    errors.extend(repeated_joints("action", &settings.action));
+    errors.extend(repeated_topics(&settings.inputs));
+    errors.extend(enable_switch_on_an_input(settings));
+    errors.extend(repeated_inputs(settings));
+    errors.extend(joints_like_columns(settings, shape));
+    errors.extend(instruction_that_does_not_fit(settings, shape));
+    errors.extend(rtc_without_guide(settings, shape));
+    errors
+}
+
+/// A joint belongs to one key of the state, and is moved by one key of the action.
+fn repeated_joints(group: &str, maps: &[JointMap]) -> Vec<Error> {
+    let mut first: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut errors = Vec::new();
+    for map in maps {
+        for joint in &map.joints {
+            let other = *first.entry(joint).or_insert(&map.key);
+            if other != map.key {
+                let names = [&map.key, other].map(|key| format!("{group}.{key}.joints"));
+                let what = format!(
+                    "the joint '{joint}' is in {} and in {}; each joint belongs to one key",
+                    names[1], names[0]
+                );
+                errors.push(Error::Conflict { names: names.into(), what });
+            }
+        }
+    }
+    errors
+}
+
+/// One topic cannot be two inputs: one of the two is a slip of the pen.
+fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
+    let parameter = |input: &InputSpec| match input.kind {
+        InputKind::Camera { .. } => format!("inputs.cameras.{}.topic", input.name),
+        InputKind::Pose => format!("inputs.poses.{}.topic", input.name),
+        InputKind::Joints | InputKind::Instruction => format!("inputs.{}.topic", input.name),
+    };
+    let mut first: BTreeMap<&str, &InputSpec> = BTreeMap::new();
+    let mut errors = Vec::new();
+    for input in inputs {
+        let Some(other) = first.insert(&input.topic, input) else { continue };
+        let names = [parameter(input), parameter(other)];
+        let what =
+            format!("{} and {} are both '{}'; each input needs a topic of its own", names[1], names[0], input.topic);
+        errors.push(Error::Conflict { names: names.into(), what });
+    }
+    errors
+}
+
+/// The switch is a message type of its own.
+fn enable_switch_on_an_input(settings: &Settings) -> Option<Error> {
+    let topic = settings.enable_topic.as_ref()?;
+    let input = settings.inputs.iter().find(|input| input.topic == *topic)?;
+    let what = format!(
+        "inputs.enable.topic is '{topic}', which is the topic of the input '{}' ({}); the switch needs a topic of its own \
+         (std_msgs/msg/Bool)",
+        input.name,
+        input.kind.type_name()
+    );
+    Some(Error::Conflict { names: vec!["inputs.enable.topic".to_owned()], what })
+}
+
+/// Chunks and diagnostics tell inputs apart by name.
+fn repeated_inputs(settings: &Settings) -> Vec<Error> {
+    let clash = |pose: &PoseMap| {
+        let same = |input: &&InputSpec| input.name == pose.input && input.kind != InputKind::Pose;
+        let other = settings.inputs.iter().find(same)?;
+        let name = format!("state.{}.pose", pose.key);
+        let what = format!(
+            "{name} names the pose '{}', which is the name of another input ({}); give the pose a name of its own",
+            pose.input,
+            other.kind.type_name()
+        );
+        Some(Error::Conflict { names: vec![name], what })
+    };
+    settings.poses.iter().filter_map(clash).collect()
+}
+
+/// A column of a chunk has one meaning.
+fn joints_like_columns(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
+    let is_pose = |key: &str| !settings.action.iter().any(|map| map.key == key);
+    let columns = || shape.eef_actions.iter().filter(|eef| is_pose(&eef.key)).flat_map(|eef| &eef.columns);
+    let mut errors = Vec::new();
+    for map in &settings.action {
+        for joint in map.joints.iter().filter(|joint| columns().any(|column| column == *joint)) {
+            let name = format!("action.{}.joints", map.key);
+            let what = format!("{name}: '{joint}' is also the name of a pose's column; rename the joint");
+            errors.push(Error::Conflict { names: vec![name], what });
+        }
+    }
+    errors
+}
+
+/// Rows can be held to a promise only by a policy that is told of it.
+fn rtc_without_guide(settings: &Settings, shape: &PolicyShape) -> Option<Error> {
+    (settings.motion.mode == Mode::Rtc && !shape.takes_guide).then(|| Error::Conflict {
+        names: vec!["handover.mode".to_owned()],
+        what: "handover.mode is rtc, but no stage of the policy reads 'strength', by which promised rows are held; export it again, or \
+               use blend"
+            .to_owned(),
+    })
+}
+
+/// Refused here rather than at every inference.
+fn instruction_that_does_not_fit(settings: &Settings, shape: &PolicyShape) -> Option<Error> {
+    let error = shape.check_instruction(&settings.instruction).err()?;
+    Some(Error::Conflict { names: vec!["instruction".to_owned()], what: format!("parameter 'instruction': {error}") })
+}

@@ -1,0 +1,179 @@
+//! The CUDA side of the TensorRT engine: one context, one stream, plain allocations, timing events.
+//!
+//! `libcuda` is opened at run time by cudarc, which panics when it is missing: [`Cuda::open`] asks first.
+
+use std::sync::Arc;
+
+use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute, CUresult};
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError};
+
+use vla_engines::Error;
+
+/// Errors after which every call of the process's context fails: illegal addresses, traps, lost hardware.
+const STICKY: [CUresult; 14] = [
+    CUresult::CUDA_ERROR_ILLEGAL_ADDRESS,
+    CUresult::CUDA_ERROR_LAUNCH_TIMEOUT,
+    CUresult::CUDA_ERROR_CONTEXT_IS_DESTROYED,
+    CUresult::CUDA_ERROR_ASSERT,
+    CUresult::CUDA_ERROR_HARDWARE_STACK_ERROR,
+    CUresult::CUDA_ERROR_ILLEGAL_INSTRUCTION,
+    CUresult::CUDA_ERROR_MISALIGNED_ADDRESS,
+    CUresult::CUDA_ERROR_INVALID_ADDRESS_SPACE,
+    CUresult::CUDA_ERROR_INVALID_PC,
+    CUresult::CUDA_ERROR_LAUNCH_FAILED,
+    CUresult::CUDA_ERROR_ECC_UNCORRECTABLE,
+    CUresult::CUDA_ERROR_NVLINK_UNCORRECTABLE,
+    CUresult::CUDA_ERROR_SYSTEM_NOT_READY,
+    CUresult::CUDA_ERROR_UNKNOWN,
+];
+
+/// What a driver call was for, in front of the driver's own words; out of memory and a lost device by their own names.
+pub fn failed(action: &str) -> impl FnOnce(DriverError) -> Error {
+    let action = action.to_owned();
+    move |error| match error.0 {
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::OutOfMemory { action, reason: words(error) },
+        code if STICKY.contains(&code) => Error::DeviceLost { reason: format!("{action}: {}", words(error)) },
+        _ => Error::Device { action, reason: words(error) },
+    }
+}
+
+/// The driver's name of an error and its description.
+fn words(error: DriverError) -> String {
+    let text = |words: Result<&std::ffi::CStr, DriverError>| {
+        words.map(|words| words.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    format!("{} ({}, CUDA error {})", text(error.error_string()), text(error.error_name()), error.0 as u32)
+}
+
+/// A device's context and the one stream that everything runs on.
+#[derive(Clone)]
+pub struct Cuda {
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+}
+
+/// What the driver says about the device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Properties {
+    /// Marketing name, e.g. `Orin`.
+    pub name: String,
+    /// Compute capability, major and minor.
+    pub compute_capability: (u32, u32),
+    /// Streaming multiprocessors.
+    pub multiprocessors: u32,
+    /// Whether it shares the host's memory.
+    pub integrated: bool,
+    /// CUDA version that the driver supports, e.g. 12020 for 12.2.
+    pub driver: u32,
+}
+
+impl Cuda {
+    /// Opens the first device.
+    ///
+    /// # Errors
+    /// [`Error::Library`] when there is no CUDA driver, [`Error::Device`] when it has no device.
+    pub fn open() -> Result<Self, Error> {
+        // SAFETY: opens and closes a library; nothing else of CUDA has been called that it could disturb.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(Error::Library {
+                library: "CUDA",
+                reason: "libcuda.so.1 is not on the loader's path".into(),
+                remedy: "Install the NVIDIA driver (on a Jetson: JetPack), or set engine.kind: onnx",
+            });
+        }
+        let context = CudaContext::new(0).map_err(failed("opening the first CUDA device"))?;
+        let stream = context.new_stream().map_err(failed("creating a CUDA stream"))?;
+        Ok(Self { context, stream })
+    }
+
+    /// Makes the context current in this thread: TensorRT works in whatever context is.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with the driver's words.
+    pub fn enter(&self) -> Result<(), Error> {
+        self.context.bind_to_thread().map_err(failed("entering the CUDA context"))
+    }
+
+    /// The context, for owners of its memory.
+    pub fn context(&self) -> &Arc<CudaContext> {
+        &self.context
+    }
+
+    /// The stream.
+    pub fn stream(&self) -> &Arc<CudaStream> {
+        &self.stream
+    }
+
+    /// Waits until everything on the stream is done.
+    ///
+    /// # Errors
+    /// Those of whatever ran.
+    pub fn wait(&self) -> Result<(), Error> {
+        self.stream.synchronize().map_err(failed("waiting for the GPU"))
+    }
+
+    /// Bytes free and in all, as the driver counts them.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with the driver's words.
+    pub fn memory(&self) -> Result<(u64, u64), Error> {
+        let (free, total) = self.context.mem_get_info().map_err(failed("asking for free device memory"))?;
+        Ok((free as u64, total as u64))
+    }
+
+    /// Whether the driver has an entry for an address: memory of its own, or host memory registered with it.
+    pub fn knows(&self, address: usize) -> bool {
+        let mut kind = 0u32;
+        let attribute = sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE;
+        // SAFETY: writes one unsigned int; any address may be asked for, an unknown one is an error code.
+        let status =
+            unsafe { sys::cuPointerGetAttribute((&raw mut kind).cast(), attribute, address as sys::CUdeviceptr) };
+        status == CUresult::CUDA_SUCCESS
+    }
+
+    /// What the driver says about the device.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with the driver's words.
+    pub fn properties(&self) -> Result<Properties, Error> {
+        let ask = || -> Result<Properties, DriverError> {
+            let number = |attribute| Ok(u32::try_from(self.context.attribute(attribute)?).unwrap_or_default());
+            let (major, minor) = self.context.compute_capability()?;
+            let mut driver = 0;
+            // SAFETY: writes one int.
+            unsafe { sys::cuDriverGetVersion(&raw mut driver) }.result()?;
+            Ok(Properties {
+                name: self.context.name()?,
+                compute_capability: (
+                    u32::try_from(major).unwrap_or_default(),
+                    u32::try_from(minor).unwrap_or_default(),
+                ),
+                multiprocessors: number(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+                integrated: number(Attribute::CU_DEVICE_ATTRIBUTE_INTEGRATED)? != 0,
+                driver: u32::try_from(driver).unwrap_or_default(),
+            })
+        };
+        ask().map_err(failed("asking for the device's properties"))
+    }
+
+    /// An event that keeps its time.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with the driver's words.
+    pub fn event(&self) -> Result<CudaEvent, Error> {
+        let flags = sys::CUevent_flags::CU_EVENT_DEFAULT;
+        self.context.new_event(Some(flags)).map_err(failed("creating a CUDA event"))
+    }
+
+    /// Records `event` at the end of the stream. `captured`: the stream is being captured, and the event shall be
+    /// recorded at each replay.
+    ///
+    /// # Errors
+    /// [`Error::Device`] with the driver's words.
+    pub fn record(&self, event: &CudaEvent, captured: bool) -> Result<(), Error> {
+        let flags = if captured { sys::CUevent_record_flags_enum::CU_EVENT_RECORD_EXTERNAL as u32 } else { 0 };
+        // SAFETY: both handles are alive as long as `self` and `event`, and belong to one context.
+        let result = unsafe { sys::cuEventRecordWithFlags(event.cu_event(), self.stream.cu_stream(), flags) };
+        result.result().map_err(failed("recording a CUDA event"))
+    }
+}

@@ -1,0 +1,65 @@
+//! What the device does about the copies that TensorRT keeps of its plans in host memory.
+
+use std::path::Path;
+
+use super::Tensorrt;
+use vla_base::sys::spill::{Access, Spilled};
+use vla_engines::Stage;
+use vla_engines::host_copy::{Error, Found, HostCopy, Watch};
+use vla_engines::provenance::{Release, Verified};
+
+/// What the engine's record says of its host copy, looked at before the load.
+pub(super) enum Expected {
+    /// Nothing is known, or nobody asked.
+    Nothing,
+    /// It cannot be given back.
+    Stays(String),
+    /// It can be; what memory looked like before.
+    Goes(Result<Watch, Error>),
+}
+
+impl Tensorrt {
+    pub(super) fn before_load(&self, verified: &Verified) -> Expected {
+        let trial = verified.provenance().and_then(|record| record.memory.release.as_ref());
+        match trial.filter(|_| self.release_host_copy) {
+            None => Expected::Nothing,
+            Some(Release { works: true, .. }) => Expected::Goes(Watch::begin()),
+            Some(Release { reason, .. }) => Expected::Stays(reason.clone().unwrap_or_default()),
+        }
+    }
+
+    /// The host copy of the plan that was loaded since, out of anonymous memory. Whatever speaks against it leaves it as it
+    /// is.
+    pub(super) fn after_load(&self, stage: &Stage, expected: Expected) -> (HostCopy, Option<Spilled>) {
+        let released = match expected {
+            Expected::Nothing => return (HostCopy::AsLoaded, None),
+            Expected::Stays(reason) => {
+                tracing::warn!("stage '{}': TensorRT's host copy of its engine stays in memory: {reason}", stage.name);
+                return (HostCopy::Kept { reason }, None);
+            }
+            Expected::Goes(watch) => watch.and_then(|watch| self.find_copy(&watch, &stage.file)),
+        };
+        let folder = stage.file.parent().unwrap_or(Path::new("."));
+        // The trial showed that nobody writes; should somebody, the page becomes private memory again.
+        match released.and_then(|found| found.release(folder, Access::AsBefore)) {
+            Ok(spilled) => (HostCopy::Released { bytes: spilled.bytes() }, Some(spilled)),
+            Err(error) => {
+                tracing::warn!("stage '{}': TensorRT's host copy of its engine stays in memory: {error}", stage.name);
+                (HostCopy::Kept { reason: error.to_string() }, None)
+            }
+        }
+    }
+
+    /// The host copy of a plan that was loaded since `watch` began.
+    ///
+    /// # Errors
+    /// [`Error`] saying what was found instead.
+    pub fn find_copy(&self, watch: &Watch, file: &Path) -> Result<Found, Error> {
+        let found = watch.find(file)?;
+        let addresses = found.addresses();
+        // The driver registers memory as a whole; both ends and the middle tell.
+        let middle = addresses.start.midpoint(addresses.end);
+        let known = [addresses.start, middle, addresses.end - 1].iter().any(|at| self.cuda.knows(*at));
+        if known { Err(Error::Registered) } else { Ok(found) }
+    }
+}

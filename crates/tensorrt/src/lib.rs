@@ -1,0 +1,67 @@
+//! TensorRT, as a safe ring over the C++ shim (`csrc/`): library -> runtime -> engine -> context, each keeping the one
+//! before it alive, and the builder. The ring knows no CUDA memory and no stream: addresses and streams come from
+//! outside, which is what its few `unsafe` functions ask promises about.
+//!
+//! [`device`] is the engine kind on top of it: CUDA's side ([`cuda`], blocks, workspace), one stream, one activation
+//! arena, passes as CUDA graphs.
+//!
+//! # Who owns which address, and until when
+//!
+//! TensorRT and CUDA keep raw addresses: an execution context those of its tensors and of its activation memory, a CUDA
+//! graph those of everything that it replays, a plan's host copy those of pages that were mapped anew. None of them keeps
+//! its memory alive. The rules, each held by a type or checked at the call, so that safe code cannot break them:
+//!
+//! - *Objects of TensorRT.* Each handle holds the one it was made from: context -> engine -> runtime -> library. TensorRT
+//!   has one logger, which is never freed; a [`Log`] is registered with it as long as it lives.
+//! - *Tensors* lie in the blocks of a [`device`] workspace, which are allocated once and never move. The contexts that
+//!   have their addresses are fields of the same workspace, declared before the blocks. Dropping a workspace first waits
+//!   for the stream.
+//! - *The arena* for activations belongs to the device; each context's owner holds an `Arc` of it. All plans of a device
+//!   share it, because they run one after the other on the device's one stream; so a workspace runs on the device that
+//!   made it only.
+//! - *A bound engine* carries the number of its workspace and is refused on another. Its places were compared with the
+//!   context's shapes when it was bound, and neither changes afterwards.
+//! - *A recording* (CUDA graph) carries the number of its workspace, and is replayed with that workspace borrowed. While it
+//!   is captured, calls with other workspaces are refused, so that the graph has addresses of that one only.
+//! - *Page-locked memory* is read and written by the GPU between upload and finish. A host call that touches it earlier
+//!   waits first.
+//! - *Tensors in host memory* (shape tensors) are refused by name when a plan is loaded: every address here is the
+//!   device's.
+//! - *A host copy* that was given back stays TensorRT's: it frees the addresses. [`vla_base::sys::spill::Spilled`] looks
+//!   whether they are still those pages before it does anything to them.
+//!
+//! The headers that the shim was compiled against fix the major version; the library is opened at run time, so a
+//! program with this feature starts without TensorRT and says in words what is missing.
+
+#![cfg(feature = "tensorrt")]
+#![expect(unsafe_code, reason = "calls into the C++ shim; every block says why it is sound")]
+
+/// The folder of the headers that the shim was compiled against.
+pub const HEADERS: &str = env!("VLA_TRT_TENSORRT_HEADERS");
+
+mod blocks;
+mod build;
+mod context;
+pub mod cuda;
+pub mod device;
+mod id;
+mod identity;
+mod library;
+mod load;
+mod log;
+mod result;
+mod runtime;
+mod staging;
+mod sys;
+mod tensor;
+mod workspace;
+
+pub use build::{BuildOptions, BuildProgress, Built, Calibrator, Constraints, TacticSources, build, build_calibrated};
+pub use context::Context;
+pub use identity::identity;
+pub use library::{Library, LoadPath, Version};
+pub use log::{Log, Severity, UNSCALED};
+pub use result::{Error, ParseError};
+pub use runtime::{Engine, Runtime};
+pub use staging::Staging;
+pub use tensor::Tensor;

@@ -1,0 +1,118 @@
+//! How an engine file reaches TensorRT: the shim's callbacks over a file that is read once.
+
+use std::ffi::c_void;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::ptr;
+use std::sync::{Mutex, PoisonError};
+
+use super::result::Error;
+use super::sys;
+use vla_base::sys::window::{Mapped, Once};
+
+/// An engine file during a load.
+pub(super) struct Source {
+    size: u64,
+    /// TensorRT may read from threads of its own.
+    state: Mutex<State>,
+}
+
+struct State {
+    /// What TensorRT 8 reads from. In front of the file: pages that are mapped stay in the page cache.
+    mapped: Option<Mapped>,
+    file: Once,
+    /// The first thing that went wrong.
+    failure: Option<io::Error>,
+}
+
+impl Source {
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::Io { action: format!("reading engine {}", path.display()), source };
+        let file = Once::open(path).map_err(failed)?;
+        let size = file.size();
+        if size == 0 {
+            return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is empty")));
+        }
+        Ok(Self { size, state: Mutex::new(State { mapped: None, file, failure: None }) })
+    }
+
+    /// Runs a load; the callbacks may be called until `with` returns.
+    pub(super) fn with_raw<T>(&self, with: impl FnOnce(*const sys::Source) -> T) -> T {
+        let raw = sys::Source { user: ptr::from_ref(self).cast_mut().cast(), size: self.size, map, read };
+        with(&raw const raw)
+    }
+
+    /// Lets go of the file's pages, and tells what went wrong while reading.
+    pub(super) fn close(self, path: &Path) -> Result<(), Error> {
+        let State { mapped, file, failure } = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        drop(mapped);
+        drop(file);
+        match failure {
+            Some(source) => Err(Error::Io { action: format!("reading engine {}", path.display()), source }),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `with`, keeping its first failure; `None` when it failed or panicked, which must not unwind into C++.
+    fn attempt<T>(&self, with: impl FnOnce(&mut State) -> io::Result<T>) -> Option<T> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = catch_unwind(AssertUnwindSafe(|| with(&mut state)));
+        match done.unwrap_or_else(|_| Err(io::Error::other("a panic while reading"))) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                state.failure.get_or_insert(error);
+                None
+            }
+        }
+    }
+}
+
+unsafe extern "C" fn map(user: *mut c_void) -> *const c_void {
+    // SAFETY: `user` is the `Source` of `with_raw`, which outlives the load; it is `Sync`.
+    let source = unsafe { &*user.cast::<Source>() };
+    let mapped = source.attempt(|state| {
+        let mapped = state.file.map()?;
+        let bytes = mapped.as_ptr();
+        state.mapped = Some(mapped);
+        Ok(bytes)
+    });
+    mapped.map_or(ptr::null(), <*const u8>::cast)
+}
+
+unsafe extern "C" fn read(user: *mut c_void, offset: u64, destination: *mut c_void, bytes: u64) -> i64 {
+    // SAFETY: `user` is the `Source` of `with_raw`, which outlives the load; it is `Sync`.
+    let source = unsafe { &*user.cast::<Source>() };
+    let Ok(length) = usize::try_from(bytes) else { return -1 };
+    if destination.is_null() || length == 0 {
+        return if length == 0 { 0 } else { -1 };
+    }
+    // SAFETY: the shim passes host memory of this length for the duration of the call, and nobody else uses it.
+    let buffer = unsafe { std::slice::from_raw_parts_mut(destination.cast::<u8>(), length) };
+    let done = source.attempt(|state| state.file.read_at(buffer, offset));
+    done.and_then(|done| i64::try_from(done).ok()).unwrap_or(-1)
+}
+
+/// Collects what the shim hands out in pieces.
+#[derive(Default)]
+pub(super) struct Taken(pub Vec<u8>);
+
+impl Taken {
+    pub(super) fn user(&mut self) -> *mut c_void {
+        ptr::from_mut(self).cast()
+    }
+}
+
+/// The sink of a [`Taken`].
+pub(super) unsafe extern "C" fn take(user: *mut c_void, data: *const c_void, bytes: u64) -> i32 {
+    let (Ok(length), false) = (usize::try_from(bytes), data.is_null()) else { return -1 };
+    // SAFETY: `user` is the `Taken` whose `user()` went with this function, alive and used by nobody else until the
+    // shim's call returns; `data` holds this many bytes for the duration of this call.
+    let (taken, piece) = unsafe { (&mut *user.cast::<Taken>(), std::slice::from_raw_parts(data.cast::<u8>(), length)) };
+    // A failed reservation is told, not unwound into C++.
+    if taken.0.try_reserve(length).is_err() {
+        return -1;
+    }
+    taken.0.extend_from_slice(piece);
+    0
+}

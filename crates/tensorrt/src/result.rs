@@ -1,0 +1,195 @@
+//! From the shim's status codes to a typed error that carries TensorRT's own words.
+
+use std::ffi::{CStr, c_char};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use super::log::{Log, Mark};
+use super::sys;
+use super::{Library, Version};
+use vla_engines as engine;
+
+/// What TensorRT, its parser or its library refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// libnvinfer or libnvonnxparser cannot be opened.
+    #[error(
+        "TensorRT's library cannot be opened: {reason}. Install TensorRT {} (on a Jetson: sudo apt install \
+         nvidia-tensorrt; elsewhere the packages libnvinfer{0} and libnvonnxparsers{0}, or NVIDIA's archive with its \
+         lib folder in LD_LIBRARY_PATH)",
+        headers.major
+    )]
+    Library {
+        /// The loader's own words.
+        reason: String,
+        /// What this program was built with.
+        headers: Version,
+    },
+    /// The library does not fit the headers that this program was compiled against.
+    #[error(
+        "TensorRT's version does not fit: {reason}. Install TensorRT {headers} or a later {}.x, or build this program \
+         with the headers of the installed one (TENSORRT_INCLUDE_DIR)",
+        headers.major
+    )]
+    Version {
+        /// Both versions, in words.
+        reason: String,
+        /// What this program was built with.
+        headers: Version,
+    },
+    /// TensorRT returned nothing or false.
+    #[error("{reason}{}", log_lines(log))]
+    Refused {
+        /// What was being done.
+        reason: String,
+        /// What TensorRT logged as errors and warnings meanwhile.
+        log: Vec<String>,
+    },
+    /// A name, index or shape that makes no sense to TensorRT.
+    #[error("{0}")]
+    Argument(String),
+    /// This version of TensorRT cannot do it.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The ONNX parser refused the network.
+    #[error("TensorRT's ONNX parser refuses {}:{}", onnx.display(), parse_lines(errors, log))]
+    Parse {
+        /// The file.
+        onnx: PathBuf,
+        /// Every error that the parser reports.
+        errors: Vec<ParseError>,
+        /// What TensorRT logged as errors and warnings meanwhile.
+        log: Vec<String>,
+    },
+    /// A progress callback asked to stop.
+    #[error("the build was cancelled")]
+    Cancelled,
+    /// A file cannot be read or written.
+    #[error("{action}: {source}")]
+    Io {
+        /// What was being done, with the file's name.
+        action: String,
+        /// The system's own words.
+        source: io::Error,
+    },
+    /// A calibration batch could not be made.
+    #[error("calibration failed: {0}")]
+    Calibration(String),
+    /// A C++ exception, or a panic in one of our callbacks.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Error {
+    /// Whether memory was what lacked, by TensorRT's own words.
+    pub fn is_out_of_memory(&self) -> bool {
+        let lines = match self {
+            Self::Refused { log, .. } | Self::Parse { log, .. } => log.as_slice(),
+            // A C++ `bad_alloc`, in the shim's words.
+            Self::Internal(reason) => std::slice::from_ref(reason),
+            _ => return false,
+        };
+        lines.iter().any(|line| {
+            let line = line.to_ascii_lowercase();
+            ["outofmemory", "out of memory", "failed_allocation", "failed allocation", "insufficient memory"]
+                .iter()
+                .any(|words| line.contains(words))
+        })
+    }
+}
+
+impl From<Error> for engine::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Library { .. } | Error::Version { .. } => Self::Library {
+                library: "TensorRT",
+                reason: error.to_string(),
+                remedy: "engine.kind: onnx runs without it",
+            },
+            _ if error.is_out_of_memory() => {
+                Self::OutOfMemory { action: "calling TensorRT".into(), reason: error.to_string() }
+            }
+            _ => Self::Device { action: "calling TensorRT".into(), reason: error.to_string() },
+        }
+    }
+}
+
+/// One error of the ONNX parser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseError {
+    /// Index of the node in the graph, where the error belongs to one.
+    pub node: Option<usize>,
+    /// The node's name: TensorRT's word from 10 on, the ONNX file's before.
+    pub name: Option<String>,
+    /// The node's operator, likewise.
+    pub operator: Option<String>,
+    /// The network's set of standard operators.
+    pub opset: Option<i64>,
+    /// The parser's own words.
+    pub text: String,
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(node) = self.node {
+            write!(f, "node {node}")?;
+            if let Some(name) = &self.name {
+                write!(f, " '{name}'")?;
+            }
+            match (&self.operator, self.opset) {
+                (Some(operator), Some(opset)) => write!(f, " ({operator}, opset {opset})")?,
+                (Some(operator), None) => write!(f, " ({operator})")?,
+                (None, _) => {}
+            }
+            f.write_str(": ")?;
+        }
+        f.write_str(&self.text)
+    }
+}
+
+fn log_lines(log: &[String]) -> String {
+    log.iter().map(|line| format!("\n  TensorRT: {line}")).collect()
+}
+
+fn parse_lines(errors: &[ParseError], log: &[String]) -> String {
+    let errors: String = errors.iter().map(|error| format!("\n  {error}")).collect();
+    let remedy = if errors.is_empty() {
+        ""
+    } else {
+        "\n  Export the network again without these operators or with an opset that this TensorRT knows, or run it with \
+         engine.kind: onnx"
+    };
+    errors + remedy + &log_lines(log)
+}
+
+/// Turns a status into a result. What `log` got since `mark` goes into a refusal.
+pub(super) fn check(status: sys::Status, log: Option<(&Log, Mark)>) -> Result<(), Error> {
+    if status == sys::OK {
+        return Ok(());
+    }
+    // SAFETY: a status other than OK was just returned on this thread, so the shim's text of this thread is set; it is
+    // a NUL-terminated buffer of the thread, copied before any other call into the shim.
+    let reason = unsafe { text(sys::vla_trt_last_error()) }.unwrap_or_default();
+    Err(match status {
+        sys::LIBRARY => Error::Library { reason, headers: Library::headers() },
+        sys::VERSION => Error::Version { reason, headers: Library::headers() },
+        sys::REFUSED => {
+            Error::Refused { reason, log: log.map(|(log, mark)| log.problems_since(mark)).unwrap_or_default() }
+        }
+        sys::ARGUMENT => Error::Argument(reason),
+        sys::UNSUPPORTED => Error::Unsupported(reason),
+        sys::CANCELLED => Error::Cancelled,
+        // PARSE and CALLBACK are completed by the callers that know the file; EXCEPTION is what it says.
+        _ => Error::Internal(reason),
+    })
+}
+
+/// A copy of a C string, or `None` for null. Bytes that are not UTF-8 are replaced.
+///
+/// # Safety
+/// `pointer` is null or points to a NUL-terminated string that lives over this call.
+pub(super) unsafe fn text(pointer: *const c_char) -> Option<String> {
+    // SAFETY: the caller's promise, for a pointer that is not null.
+    (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
+}

@@ -1,0 +1,249 @@
+//! The tensors of one program: what the host writes lies together and moves in one copy, the rest never leaves the
+//! device.
+
+use std::sync::Arc;
+
+use cudarc::driver::{CudaEvent, result};
+
+use super::Context;
+use super::blocks::{ALIGNMENT, DeviceBlock, PinnedBlock};
+use super::cuda::{Cuda, failed};
+use super::id::Id;
+use vla_base::tensor::{Data, HostTensor};
+use vla_engines::{Error, Placement};
+
+/// Every tensor of a program on the device, and the execution contexts that are bound to its shapes.
+pub struct Workspace {
+    // Dropped before the memory that they refer to.
+    pub(super) contexts: Vec<ProgramContext>,
+    places: Vec<Place>,
+    written: Written,
+    /// What only the device touches. Held for its addresses.
+    _inner: DeviceBlock,
+    fetched: PinnedBlock,
+    marks: Vec<CudaEvent>,
+    id: Id,
+    device: Id,
+    cuda: Cuda,
+}
+
+/// Whatever was started on it is waited for: neither a context nor its memory may go before.
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        if let Err(error) = self.cuda.enter().and_then(|()| self.cuda.wait()) {
+            tracing::debug!(%error, "while freeing a program");
+        }
+    }
+}
+
+/// An engine's context in one program: shapes set, addresses those of the bound run that went last.
+pub(super) struct ProgramContext {
+    /// The plan that it is of.
+    pub engine: Id,
+    pub context: Context,
+    /// The bound run whose addresses it has.
+    pub bound: Option<Id>,
+    /// Its activation memory; declared after the context, so dropped after it.
+    pub _arena: Arc<DeviceBlock>,
+}
+
+/// One tensor.
+struct Place {
+    address: u64,
+    dims: Vec<usize>,
+    bytes: usize,
+    /// Where the host writes it, in `written`.
+    written: Option<usize>,
+    /// Where the host reads it, in `fetched`.
+    fetched: Option<usize>,
+}
+
+/// What the host writes before a pass.
+enum Written {
+    /// Copied to the device.
+    Copied { host: PinnedBlock, device: DeviceBlock },
+    /// Read by the device in place: both share one memory.
+    Shared(PinnedBlock),
+}
+
+impl Written {
+    fn host(&mut self) -> &mut [u8] {
+        match self {
+            Self::Copied { host, .. } | Self::Shared(host) => host.as_mut_slice(),
+        }
+    }
+}
+
+impl Workspace {
+    /// `in_place`: the device reads what the host writes where it is (an integrated GPU).
+    pub fn new(cuda: &Cuda, device: Id, placements: &[Placement], marks: usize, in_place: bool) -> Result<Self, Error> {
+        let bytes = |placement: &Placement| placement.dims.iter().product::<usize>() * placement.dtype.size();
+        let total = |of: &dyn Fn(&Placement) -> bool| {
+            placements.iter().filter(|placement| of(placement)).map(|placement| aligned(bytes(placement))).sum()
+        };
+        let host = PinnedBlock::zeroed(cuda, total(&|placement| placement.upload))?;
+        let (written, base) = if in_place {
+            let address = host.device_address()?;
+            (Written::Shared(host), address)
+        } else {
+            let device = DeviceBlock::zeroed(cuda, total(&|placement| placement.upload))?;
+            let address = device.address();
+            (Written::Copied { host, device }, address)
+        };
+        let inner = DeviceBlock::zeroed(cuda, total(&|placement| !placement.upload))?;
+        let fetched = PinnedBlock::zeroed(cuda, total(&|placement| placement.download))?;
+        let (mut at_written, mut at_inner, mut at_fetched) = (0, 0, 0);
+        let places = placements.iter().map(|placement| {
+            let bytes = bytes(placement);
+            let take = |at: &mut usize| std::mem::replace(at, *at + aligned(bytes));
+            let written = placement.upload.then(|| take(&mut at_written));
+            let address = match written {
+                Some(offset) => base + offset as u64,
+                None => inner.address() + take(&mut at_inner) as u64,
+            };
+            let fetched = placement.download.then(|| take(&mut at_fetched));
+            Place { address, dims: placement.dims.clone(), bytes, written, fetched }
+        });
+        let places = places.collect();
+        let marks = (0..marks).map(|_| cuda.event()).collect::<Result<_, _>>()?;
+        let (id, cuda) = (Id::new(), cuda.clone());
+        Ok(Self { contexts: Vec::new(), places, written, _inner: inner, fetched, marks, id, device, cuda })
+    }
+
+    /// Its own number.
+    pub fn id(&self) -> Id {
+        self.id
+    }
+
+    /// The device that made it.
+    pub fn device(&self) -> Id {
+        self.device
+    }
+
+    /// Size of a tensor's place.
+    pub fn bytes(&self, index: usize) -> usize {
+        self.places[index].bytes
+    }
+
+    /// Address of a tensor on the device.
+    pub fn address(&self, index: usize) -> u64 {
+        self.places[index].address
+    }
+
+    /// Dimensions of a tensor.
+    pub fn dims(&self, index: usize) -> &[usize] {
+        &self.places[index].dims
+    }
+
+    /// A moment of the program.
+    pub fn mark(&self, mark: usize) -> &CudaEvent {
+        &self.marks[mark]
+    }
+
+    /// Where the host writes a single-precision tensor.
+    pub fn host_place(&mut self, index: usize) -> Option<&mut [f32]> {
+        let place = &self.places[index];
+        let (offset, bytes) = (place.written?, place.bytes);
+        bytemuck::try_cast_slice_mut(self.written.host().get_mut(offset..offset + bytes)?).ok()
+    }
+
+    /// Writes a tensor: for the next upload where it is uploaded, else at once.
+    pub fn write(&mut self, cuda: &Cuda, index: usize, tensor: &HostTensor) -> Result<(), String> {
+        let place = &self.places[index];
+        let source = bytes_of(tensor.data());
+        if source.len() != place.bytes {
+            return Err(format!("{} bytes", place.bytes));
+        }
+        match place.written {
+            Some(offset) => self.written.host()[offset..offset + source.len()].copy_from_slice(source),
+            None => {
+                let copy = || -> Result<(), Error> {
+                    cuda.enter()?;
+                    cuda.wait()?;
+                    // SAFETY: the tensor's place on the device is that long, and nothing runs on it.
+                    unsafe { result::memcpy_htod_sync(place.address, source) }.map_err(failed("copying to the device"))
+                };
+                copy().map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the one copy of everything that the host wrote.
+    pub fn upload(&mut self, cuda: &Cuda) -> Result<(), Error> {
+        let Written::Copied { host, device } = &self.written else { return Ok(()) };
+        // SAFETY: equally long; both live as long as the workspace, and the host writes no byte before `finish`.
+        unsafe { result::memcpy_htod_async(device.address(), host.as_slice(), cuda.stream().cu_stream()) }
+            .map_err(failed("copying the inputs to the device"))
+    }
+
+    /// Starts the copies of what the host reads.
+    pub fn download(&mut self, cuda: &Cuda) -> Result<(), Error> {
+        for place in &self.places {
+            let Some(offset) = place.fetched else { continue };
+            let target = &mut self.fetched.as_mut_slice()[offset..offset + place.bytes];
+            // SAFETY: equally long; both live as long as the workspace, and the host reads no byte before `finish`.
+            unsafe { result::memcpy_dtoh_async(target, place.address, cuda.stream().cu_stream()) }
+                .map_err(failed("copying the result from the device"))?;
+        }
+        Ok(())
+    }
+
+    /// A tensor that was downloaded.
+    pub fn downloaded(&self, index: usize, tensor: &mut HostTensor) -> Result<(), String> {
+        let place = &self.places[index];
+        let source = place.fetched.and_then(|offset| self.fetched.as_slice().get(offset..offset + place.bytes));
+        let source = source.ok_or("it is not downloaded")?;
+        let target = bytes_of_mut(tensor.data_mut())?;
+        if target.len() != source.len() {
+            return Err(format!("{} bytes", source.len()));
+        }
+        target.copy_from_slice(source);
+        Ok(())
+    }
+
+    /// Any tensor as it is now, once the stream is done.
+    pub fn read(&self, cuda: &Cuda, index: usize, tensor: &mut HostTensor) -> Result<(), String> {
+        let place = &self.places[index];
+        let target = bytes_of_mut(tensor.data_mut())?;
+        if target.len() != place.bytes {
+            return Err(format!("{} bytes", place.bytes));
+        }
+        let mut copy = || -> Result<(), Error> {
+            cuda.enter()?;
+            cuda.wait()?;
+            // SAFETY: the tensor's place on the device is that long, and nothing runs on it.
+            unsafe { result::memcpy_dtoh_sync(target, place.address) }.map_err(failed("copying from the device"))
+        };
+        copy().map_err(|error| error.to_string())
+    }
+}
+
+fn aligned(bytes: usize) -> usize {
+    bytes.next_multiple_of(ALIGNMENT)
+}
+
+fn bytes_of(data: &Data) -> &[u8] {
+    match data {
+        Data::F32(values) => bytemuck::cast_slice(values),
+        Data::F16(values) => bytemuck::cast_slice(values),
+        Data::BF16(values) => bytemuck::cast_slice(values),
+        Data::I32(values) => bytemuck::cast_slice(values),
+        Data::I64(values) => bytemuck::cast_slice(values),
+        Data::U8(values) => values,
+        Data::Bool(values) => bytemuck::cast_slice(values),
+    }
+}
+
+/// Booleans are refused: not every byte is one.
+fn bytes_of_mut(data: &mut Data) -> Result<&mut [u8], String> {
+    match data {
+        Data::F32(values) => Ok(bytemuck::cast_slice_mut(values)),
+        Data::F16(values) => Ok(bytemuck::cast_slice_mut(values)),
+        Data::BF16(values) => Ok(bytemuck::cast_slice_mut(values)),
+        Data::I32(values) => Ok(bytemuck::cast_slice_mut(values)),
+        Data::I64(values) => Ok(bytemuck::cast_slice_mut(values)),
+        Data::U8(values) => Ok(values),
+        Data::Bool(_) => Err("booleans are not read from the device".into()),
+    }
+}

@@ -1,0 +1,179 @@
+//! The command line: one file a subcommand, exit codes in one place.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+
+use vla_runtime::session;
+
+// First, for its macros.
+#[macro_use]
+mod out;
+
+mod absmax;
+mod bar;
+pub mod bench;
+pub mod build;
+mod calibrate;
+pub mod doctor;
+pub mod export;
+pub mod infer;
+pub mod inspect;
+pub mod make_checkpoint;
+pub mod make_demo_policy;
+pub mod plan;
+pub mod prepare_system;
+pub mod replay;
+mod settings;
+pub mod verify;
+
+/// Vision-language-action policies on a robot.
+#[derive(Parser, Debug)]
+#[command(name = "vla-trt", version, propagate_version = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Print what is done in more detail; twice for everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// For the help text; each command's own help says which of them it has.
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 what was compared differs; 4 it does not fit \
+    into memory; 5 done, with something to look at; 6 nothing came of it, such as no chunk, and no output was written. Files \
+    are written whole or not at all. What a closed pipe does not take is dropped, and changes no exit code.";
+
+// What help says stands at the arguments of each.
+#[derive(Subcommand, Debug)]
+enum Command {
+    Adopt(build::Adopt),
+    Bench(bench::Bench),
+    Build(build::Build),
+    Calibrate(calibrate::Calibrate),
+    Doctor(doctor::Doctor),
+    Infer(infer::Infer),
+    Inspect(inspect::Inspect),
+    Export(export::Export),
+    MakeCheckpoint(make_checkpoint::MakeCheckpoint),
+    MakeDemoPolicy(make_demo_policy::MakeDemoPolicy),
+    Plan(plan::Plan),
+    PrepareSystem(prepare_system::PrepareSystem),
+    Replay(replay::Replay),
+    Verify(verify::Verify),
+}
+
+/// How a command ended. Usage errors are clap's own: exit code 2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Exit code 0.
+    Success,
+    /// The command ran, and what it checked differs or is wrong: exit code 3.
+    Differs,
+    /// What was asked does not fit into memory: exit code 4.
+    DoesNotFit,
+    /// The command ran, and what it found should be seen to: exit code 5.
+    Warned,
+    /// The command ran to its end and made nothing; what was at its output's name is still there: exit code 6.
+    Empty,
+    /// Another program was run, and this is its exit code.
+    Command(u8),
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Success => ExitCode::SUCCESS,
+            Outcome::Differs => ExitCode::from(3),
+            Outcome::DoesNotFit => ExitCode::from(4),
+            Outcome::Warned => ExitCode::from(5),
+            Outcome::Empty => ExitCode::from(6),
+            Outcome::Command(code) => ExitCode::from(code),
+        }
+    }
+}
+
+/// Parses the arguments, runs the command, and turns its result into an exit code; errors go to standard error with
+/// their causes, exit code 1.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(cli.verbose);
+    // A file beyond `ulimit -f` is then an error that names it, not the end of the process.
+    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()) {
+        tracing::debug!("SIGXFSZ: {error}");
+    }
+    let result = match cli.command {
+        Command::Adopt(args) => build::adopt(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Build(args) => build::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Infer(args) => infer::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::PrepareSystem(args) => prepare_system::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::MakeCheckpoint(args) => make_checkpoint::run(&args),
+        Command::MakeDemoPolicy(args) => make_demo_policy::run(&args),
+    };
+    let code = match result {
+        Ok(outcome) => outcome.into(),
+        Err(error) => {
+            eprintln!("error: {}", with_causes(&error));
+            failed(&error)
+        }
+    };
+    match out::finish() {
+        Ok(()) => code,
+        Err(error) => {
+            eprintln!("error: writing to standard output: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The exit code of an error.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    let session = error.downcast_ref().is_some_and(session::Error::does_not_fit);
+    let arrays = error.downcast_ref().is_some_and(vla_offline::infer::Error::does_not_fit);
+    let gate = error.downcast_ref().is_some_and(vla_offline::verify::Error::does_not_fit);
+    let recorded = error.downcast_ref().is_some_and(vla_offline::verify::Error::is_empty);
+    let measured = error.downcast_ref().is_some_and(vla_offline::absmax::Error::is_empty);
+    let replayed = error.downcast_ref().is_some_and(vla_offline::replay::Error::is_empty);
+    if session || arrays || gate {
+        Outcome::DoesNotFit.into()
+    } else if recorded || measured || replayed {
+        Outcome::Empty.into()
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// The error and its causes in one text; a cause that a message has in it already is not said again.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("VLA_TRT_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .log_internal_errors(false)
+        .init();
+}

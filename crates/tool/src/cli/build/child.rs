@@ -1,0 +1,208 @@
+//! The process that builds, seen from both ends.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::{Deserialize, Serialize};
+
+use vla_builder as builder;
+use vla_builder::{Built, Probe, Request};
+use vla_engines::memory::{MemoryUse, mib};
+use vla_engines::provenance::Release;
+use vla_tensorrt::{BuildProgress, Severity};
+
+/// How often the parent looks: for the end, for a signal, for memory to show.
+const PERIOD: Duration = Duration::from_millis(100);
+/// CUDA loads a kernel when it is first launched, not all of TensorRT's at once. Read when CUDA starts.
+const MODULE_LOADING: &str = "CUDA_MODULE_LOADING";
+/// Longest phase that is shown.
+const PHASE: usize = 60;
+
+/// What the child says on standard output, a line of JSON each.
+#[derive(Serialize, Deserialize)]
+enum Said {
+    /// What the builder is at.
+    Phase(String),
+    /// The end.
+    Built(Built),
+}
+
+/// Ctrl-C and the service manager's wish, as a flag: the parent cleans up before it ends.
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Watches from now on.
+    pub fn watch() -> anyhow::Result<Self> {
+        let flag = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            // A second one ends at once, whatever is under way.
+            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&flag))
+                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
+                .context("watching for signals")?;
+        }
+        Ok(Self(flag))
+    }
+
+    /// Ends what has no child to end.
+    ///
+    /// # Errors
+    /// Once somebody wanted it.
+    pub fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.wanted(), "stopped: engines that were finished stay, and have no verdict yet");
+        Ok(())
+    }
+
+    fn wanted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Builds in a process of its own, and shows how it goes: time, what the builder says, the child's resident memory and the
+/// machine's free memory.
+pub fn build(request: &Request, stop: &Stop) -> anyhow::Result<Built> {
+    let program = std::env::current_exe().context("finding this program for its child")?;
+    let mut command = Command::new(program);
+    if std::env::var_os(MODULE_LOADING).is_none() {
+        command.env(MODULE_LOADING, "LAZY");
+    }
+    let mut child = command
+        .args(["build", "--here", &serde_json::to_string(request)?])
+        // Only to satisfy the group: what counts is in the JSON.
+        .arg(".")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting the process that builds")?;
+    let phase = Arc::new(Mutex::new(String::new()));
+    let out = child.stdout.take().context("the output of the process that builds")?;
+    let listener = thread::spawn({
+        let phase = Arc::clone(&phase);
+        move || listen(out, &phase)
+    });
+    let bar = ProgressBar::new_spinner().with_style(
+        ProgressStyle::with_template("  {elapsed} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
+    );
+    let mut peak_anonymous = 0;
+    let status = loop {
+        if let Some(status) = child.try_wait().context("waiting for the process that builds")? {
+            break status;
+        }
+        if stop.wanted() {
+            child.kill().context("ending the process that builds")?;
+            child.wait().context("waiting for the process that builds")?;
+            bar.finish_and_clear();
+            bail!(
+                "stopped: {} was not built and nothing of it remains; engines that were finished stay, and the same \
+                 command goes on after them",
+                request.engine.display()
+            );
+        }
+        let theirs = MemoryUse::of(child.id());
+        peak_anonymous = theirs.anonymous.max(peak_anonymous);
+        bar.set_message(format!(
+            "resident {:.0} MiB, free {:.0} MiB  {}",
+            mib(theirs.resident),
+            mib(theirs.available),
+            phase.lock().unwrap_or_else(PoisonError::into_inner)
+        ));
+        thread::sleep(PERIOD);
+    };
+    bar.finish_and_clear();
+    if !status.success() {
+        bail!("{} was not built ({status})", request.engine.display());
+    }
+    let built = listener.join().ok().flatten();
+    let built = built.map(|built| Built { peak_anonymous, ..built });
+    built.with_context(|| format!("the process that built {} ended without its report", request.engine.display()))
+}
+
+/// Follows what the child says, to its end.
+fn listen(out: ChildStdout, phase: &Mutex<String>) -> Option<Built> {
+    let mut built = None;
+    for line in BufReader::new(out).lines() {
+        match serde_json::from_str(&line.ok()?) {
+            Ok(Said::Phase(text)) => *phase.lock().unwrap_or_else(PoisonError::into_inner) = text,
+            Ok(Said::Built(report)) => built = Some(report),
+            Err(error) => tracing::debug!("the process that builds: {error}"),
+        }
+    }
+    built
+}
+
+/// What the child does: builds here and now, and says so.
+pub fn work(request: &Request) -> anyhow::Result<()> {
+    // A build that nobody waits for would go on for an hour, without the lock that its parent held.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .context("asking to end with the parent")?;
+    let mut said = Instant::now() - PERIOD;
+    let built = builder::build(request, &mut |progress| {
+        if let Some(text) = phase(&progress)
+            && said.elapsed() >= PERIOD
+        {
+            said = Instant::now();
+            line(&Said::Phase(text)).is_ok()
+        } else {
+            true
+        }
+    })?;
+    Ok(line(&Said::Built(built))?)
+}
+
+/// Loads and runs an engine in a process of its own, which also tries to give back the runtime's host copy of it.
+pub fn probe(engine: &Path, emulated: bool) -> anyhow::Result<Probe> {
+    let program = std::env::current_exe().context("finding this program for its child")?;
+    let mut command = Command::new(program);
+    command.args(["build", "--probe"]).arg(engine).args(emulated.then_some("--emulated")).arg(".");
+    let out =
+        command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("starting the process that tries")?;
+    let said = String::from_utf8_lossy(&out.stdout);
+    let last = said.lines().rev().find_map(|line| serde_json::from_str::<Probe>(line).ok());
+    let Some(mut probe) = last else { bail!("{} does not run here ({})", engine.display(), out.status) };
+    if !out.status.success() {
+        // Loaded and run, and then gone: the trial.
+        let why = match out.status.signal() {
+            Some(signal_hook::consts::SIGSEGV) => Some("the runtime writes to its host copy"),
+            _ => {
+                tracing::warn!("giving back the host copy of {} was not tried: {}", engine.display(), out.status);
+                None
+            }
+        };
+        probe.memory.release = why.map(Release::failed);
+    }
+    Ok(probe)
+}
+
+/// What that process does: a line of JSON before the trial, one after it.
+pub fn probe_here(engine: &Path, emulated: bool) -> anyhow::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .context("asking to end with the parent")?;
+    let mut first = Ok(());
+    let probe = builder::probe_and_try_release(engine, emulated, &mut |probe| first = line(probe))?;
+    first?;
+    Ok(line(&probe)?)
+}
+
+fn line(what: &impl Serialize) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, what)?;
+    writeln!(out)?;
+    out.flush()
+}
+
+/// A phase by its name; on TensorRT 8, which has none, the last line of its log.
+fn phase(progress: &BuildProgress<'_>) -> Option<String> {
+    let text = match progress {
+        BuildProgress::Begin { phase, parent: None, .. } => phase,
+        BuildProgress::Line { severity: Severity::Info | Severity::Warning, text } => text,
+        _ => return None,
+    };
+    Some(text.chars().take(PHASE).collect())
+}

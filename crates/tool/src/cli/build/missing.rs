@@ -1,0 +1,53 @@
+//! In a build without TensorRT: everything but the building.
+
+use std::path::Path;
+
+use anyhow::bail;
+
+use super::{Adopt, Build, Outcome, chosen, outline};
+use vla_engines::memory::MemoryUse;
+use vla_engines::provenance;
+use vla_policy::PolicySpec;
+
+const WORDS: &str = "this program was built without TensorRT; build it with `cargo build --release --features tensorrt` (or colcon with \
+                     -DVLA_TRT_TENSORRT=ON) where TensorRT's headers are";
+
+pub(super) fn build(args: &Build) -> anyhow::Result<Outcome> {
+    if args.dry_run {
+        return dry_run(args).map(|()| Outcome::Success);
+    }
+    let what = args.single().map_or_else(|| args.policy.clone().unwrap_or_default(), |request| request.onnx);
+    bail!("no engine of {}: {WORDS}", what.display())
+}
+
+/// On this machine's files: what the GPU and TensorRT say is not known.
+fn dry_run(args: &Build) -> anyhow::Result<()> {
+    let show = |mut request: vla_builder::Request| -> anyhow::Result<()> {
+        if args.low_memory_mode {
+            outline::bound(&mut request, MemoryUse::now().available)?;
+        }
+        Ok(outline::print(&request, None)?)
+    };
+    if let Some(request) = args.single() {
+        return show(request);
+    }
+    let spec = PolicySpec::load(args.policy.as_deref().unwrap_or(Path::new(".")))?;
+    for stage in chosen(spec.engine_stages(), args.stages.as_deref())? {
+        match provenance::verify_without_gpu(&stage, Path::new("/")) {
+            Ok(_) => println!(
+                "{}: {} matches its files; GPU and TensorRT are not known here",
+                stage.name,
+                stage.file.display()
+            ),
+            Err(refusal) => {
+                println!("{refusal}");
+                show(args.stage(&stage, args.precision_of(&stage)?))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
+    bail!("{} with network {} ({}): {WORDS}", args.engine.display(), args.onnx.display(), args.precision)
+}

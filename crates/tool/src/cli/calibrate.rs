@@ -1,0 +1,105 @@
+//! `vla-trt calibrate`: what INT8 engines are calibrated on, recorded from a bag.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+
+use super::Outcome;
+use super::settings::{BagArgs, PolicyArgs};
+use super::verify::{bar, show};
+use vla_bags::files_of;
+use vla_base::sys::fs::Outputs;
+use vla_engines::Stage;
+use vla_engines::memory::mib;
+use vla_export::staging::Staging;
+use vla_offline::calibrate;
+use vla_offline::calibrate::Recorded;
+use vla_offline::verify;
+use vla_offline::verify::{Networks, Options};
+use vla_policy::PolicySpec;
+
+/// Record the inputs of every stage's network by running a bag through the policy on ONNX Runtime, as the data that
+/// `vla-trt build --calib-data` calibrates INT8 engines on.
+///
+/// The bag should show what the robot will see: its rooms, its light, its instructions. TensorRT calibrates in one shape;
+/// observations of one instruction have one.
+///
+/// Exit codes: 0 done; 1 an error; 2 wrong arguments; 5 done, with fewer observations than asked for; 6 no observation of the
+/// bag can be used: nothing is written, and what was at the output's name is still there.
+#[derive(clap::Args, Debug)]
+pub struct Calibrate {
+    #[command(flatten)]
+    bag: BagArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    /// Most observations to run on, spread evenly over the bag.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    observations: u16,
+    /// Only these stages.
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    stages: Option<Vec<String>>,
+    /// File to write.
+    #[arg(short, long, value_name = "FILE.npz")]
+    output: PathBuf,
+    /// Folder for recorded tensors, which are gone afterwards. Default: the system's folder for temporary files.
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Whatever keeps the networks from running on the bag; the output is then as it was.
+pub fn run(args: &Calibrate) -> anyhow::Result<Outcome> {
+    let spec = PolicySpec::load(args.policy.dir())?;
+    let names = args.stages.clone().unwrap_or_else(|| spec.stage_names());
+    if let Some(unknown) = names.iter().find(|name| !spec.stage_names().contains(name)) {
+        bail!("--stages: there is no stage '{unknown}'; the policy's stages are {}", spec.stage_names().join(", "));
+    }
+    let settings = args.policy.settings(&spec)?;
+    // Minutes of running the networks come first otherwise.
+    Outputs::default()
+        .file("--output", args.output.as_path())
+        .reading("the bag", files_of(&args.bag.bag))
+        .reading("a file of the policy or its parameters", args.policy.files(&spec, &settings))
+        .check()?;
+    let base = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    let scratch = Staging::scratch(&base.join("vla_trt_calibrate"))?;
+    let options = Options {
+        bag: args.bag.source(),
+        observations: usize::from(args.observations),
+        stages: Some(names.clone()),
+        inner: 0,
+        scratch: scratch.dir().to_owned(),
+    };
+    let bar = bar();
+    let mut networks = Networks::of(&spec, settings.engine.threads).with_paths(&settings);
+    let mut shown = |progress| show(&bar, progress);
+    let captured = verify::capture(&spec, &settings, &options, &mut networks, &Default::default(), &mut shown)?;
+    let stages: Vec<Stage> = spec.stages.iter().filter(|stage| names.contains(&stage.name)).cloned().collect();
+    let written = calibrate::write(&captured, &stages, &args.output, &mut |stage, done, total| {
+        bar.set_message(format!("writing {stage}"));
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    print(&written?);
+    let (found, asked) = (captured.observations(), usize::from(args.observations));
+    println!("{found} observations of {} -> {}", args.bag.bag.display(), args.output.display());
+    if found < asked {
+        tracing::warn!(
+            "{}: expected {asked} observations (--observations), found {found}; record a longer bag, or look with `vla-trt \
+             replay` at why the policy could not run on the others",
+            args.bag.bag.display()
+        );
+        return Ok(Outcome::Warned);
+    }
+    Ok(Outcome::Success)
+}
+
+fn print(recorded: &[Recorded]) {
+    println!("{:16} {:>8} {:>7} {:>9}", "stage", "samples", "inputs", "MiB");
+    for Recorded { stage, samples, inputs, bytes } in recorded {
+        println!("{stage:16} {samples:>8} {inputs:>7} {:>9.1}", mib(*bytes));
+    }
+}

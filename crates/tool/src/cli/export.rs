@@ -1,0 +1,222 @@
+//! `vla-trt export`: a checkpoint to a policy bundle.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+
+use super::Outcome;
+use super::bar::Bar;
+use vla_base::tensor::DType;
+use vla_export as export;
+use vla_export::bundle;
+use vla_export::bundle::{Camera, Request};
+use vla_export::{RopeFrequencies, VisionAttention, backbone_dit, split, vendor};
+use vla_policy::processor::DeltaRows;
+
+/// Write a policy bundle from a GR00T N1.6 checkpoint: ONNX networks, tokenizer and statistics; no PyTorch.
+#[derive(clap::Args, Debug)]
+pub struct Export {
+    /// Checkpoint folder: config.json, safetensors, processor_config.json, statistics.json, embodiment_id.json.
+    #[arg(long)]
+    checkpoint: PathBuf,
+    /// Tokenizer folder (tokenizer.json, or vocab.json, merges.txt and tokenizer_config.json), or a tokenizer.json.
+    #[arg(long)]
+    tokenizer: PathBuf,
+    /// Embodiment tag, as in processor_config.json.
+    #[arg(long)]
+    embodiment: String,
+    /// One of the policy's cameras and the size of its frames, such as front=640x480; once for each.
+    #[arg(long = "camera", value_name = "NAME=WxH", required = true)]
+    cameras: Vec<Camera>,
+    /// Folder to write: new, empty, or an earlier policy bundle.
+    #[arg(short, long)]
+    out: PathBuf,
+    /// Seconds between action rows, such as 0.02 for 50 Hz: the control period of the training data. A checkpoint does not say
+    /// it.
+    #[arg(long, value_name = "SECONDS")]
+    step_s: f64,
+    /// What a row of a joint key with rep DELTA is, once for each such key: the change from the row before (cumulative), or from
+    /// the observed state (from_state). A checkpoint does not say it; the data set's author knows.
+    #[arg(long, value_name = "KEY=cumulative|from_state", value_parser = delta)]
+    delta: Vec<(String, DeltaRows)>,
+    /// How the network is cut into stages. Default: split.
+    #[arg(long, value_enum)]
+    layout: Option<Layout>,
+    /// Write only what stands around a backbone and a DiT of your own (layout backbone-dit).
+    #[arg(long, value_enum)]
+    only: Option<Only>,
+    /// Element type of weights and activations. The ONNX engine runs fp32 and fp16; bf16 is for builders.
+    #[arg(long, value_enum, default_value_t = Precision::Fp32)]
+    dtype: Precision,
+    /// Another element type for one stage, such as vision=fp32.
+    #[arg(long, value_name = "STAGE=TYPE", value_parser = stage_precision)]
+    dtype_of: Vec<(String, Precision)>,
+    /// The backbone's config.json (vision_config, text_config); default: one beside the tokenizer, else N1.6's sizes.
+    #[arg(long, value_name = "FILE")]
+    backbone_config: Option<PathBuf>,
+    /// Rotary frequencies: rounded to bf16 as the vendor's runtime has them, or exact.
+    #[arg(long, value_enum, default_value_t = RopeInvFreq::Bf16)]
+    rope_inv_freq: RopeInvFreq,
+    /// What a patch attends to: its own image, as in the vendor's code, or all, as some forks train.
+    #[arg(long, value_enum, default_value_t = Attention::PerImage)]
+    vision_attention: Attention,
+    /// Denoising step counts that the policy can run; the checkpoint's own is always among them.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8")]
+    steps: Vec<u32>,
+    /// Most text tokens of a prompt, the template's own included.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    max_text_tokens: usize,
+    /// Cut vision, language and step into consecutive stages of at most N blocks, for builders that refuse large graphs.
+    #[arg(long, value_name = "N")]
+    blocks_per_engine: Option<usize>,
+    /// Queries, keys and values in one product each (and gate with up), their weights stacked.
+    #[arg(long)]
+    stacked_projections: bool,
+    /// Make inner tensors outputs too, for comparison with a reference.
+    #[arg(long)]
+    debug_outputs: bool,
+    #[command(flatten)]
+    absmax: super::absmax::Absmax,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Layout {
+    /// vision, language, context, N times step; everything hoisted that can be.
+    Split,
+    /// backbone, state_encoder, N times action_encoder, dit, action_decoder; takes a backbone or DiT of your own.
+    BackboneDit,
+    /// The stages between the six engines of the vendor's own export, which the bundle expects from you.
+    Vendor,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Only {
+    /// Everything but the stages backbone and dit.
+    Head,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum Precision {
+    Fp32,
+    Fp16,
+    Bf16,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum RopeInvFreq {
+    Bf16,
+    Exact,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum Attention {
+    PerImage,
+    CrossView,
+}
+
+impl From<Precision> for DType {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Fp32 => Self::F32,
+            Precision::Fp16 => Self::F16,
+            Precision::Bf16 => Self::BF16,
+        }
+    }
+}
+
+fn stage_precision(text: &str) -> Result<(String, Precision), String> {
+    let expected = || format!("expected STAGE=fp32, fp16 or bf16, found '{text}'");
+    let (stage, precision) = text.split_once('=').ok_or_else(expected)?;
+    let precision = Precision::from_str(precision, false).map_err(|error| format!("{}: {error}", expected()))?;
+    Ok((stage.to_owned(), precision))
+}
+
+fn delta(text: &str) -> Result<(String, DeltaRows), String> {
+    let (key, rows) =
+        text.rsplit_once('=').ok_or_else(|| format!("expected KEY=cumulative or KEY=from_state, found '{text}'"))?;
+    Ok((key.to_owned(), rows.parse()?))
+}
+
+impl Export {
+    fn layout(&self) -> anyhow::Result<export::Layout> {
+        Ok(match (self.layout, self.only) {
+            (None | Some(Layout::Split), None) => split::LAYOUT,
+            (Some(Layout::BackboneDit), None) => backbone_dit::LAYOUT,
+            (Some(Layout::Vendor), None) => vendor::LAYOUT,
+            (None | Some(Layout::BackboneDit), Some(Only::Head)) => backbone_dit::HEAD,
+            (Some(layout), Some(Only::Head)) => anyhow::bail!(
+                "--only head: expected with --layout backbone-dit, found --layout {}; leave --layout out",
+                layout.to_possible_value().unwrap_or_default().get_name()
+            ),
+        })
+    }
+
+    fn request(&self) -> anyhow::Result<Request> {
+        for (index, (key, _)) in self.delta.iter().enumerate() {
+            let twice = self.delta.iter().take(index).any(|(earlier, _)| earlier == key);
+            anyhow::ensure!(!twice, "--delta {key}: expected once, found twice");
+        }
+        let name = self.out.file_name().map_or("policy".into(), |name| name.to_string_lossy().into_owned());
+        Ok(Request {
+            layout: self.layout()?,
+            checkpoint: self.checkpoint.clone(),
+            tokenizer: self.tokenizer.clone(),
+            backbone: self.backbone_config.clone(),
+            embodiment: self.embodiment.clone(),
+            cameras: self.cameras.clone(),
+            about: "GR00T N1.6, exported from a checkpoint.".to_owned(),
+            name,
+            deltas: self.delta.iter().cloned().collect(),
+            step_s: self.step_s,
+            steps: self.steps.clone(),
+            max_text: self.max_text_tokens,
+            usual_text: None,
+            dtype: self.dtype.into(),
+            dtype_of: self
+                .dtype_of
+                .iter()
+                .map(|(stage, dtype)| (stage.clone(), (*dtype).into()))
+                .collect::<BTreeMap<_, _>>(),
+            precision: None,
+            rope: match self.rope_inv_freq {
+                RopeInvFreq::Bf16 => RopeFrequencies::Bf16,
+                RopeInvFreq::Exact => RopeFrequencies::Exact,
+            },
+            attention: match self.vision_attention {
+                Attention::PerImage => VisionAttention::PerImage,
+                Attention::CrossView => VisionAttention::CrossView,
+            },
+            blocks_per_engine: self.blocks_per_engine,
+            stacked_projections: self.stacked_projections,
+            debug_outputs: self.debug_outputs,
+        })
+    }
+}
+
+/// Writes the bundle; prints where it is, what it holds and its fingerprint.
+pub fn run(args: &Export) -> anyhow::Result<Outcome> {
+    let request = args.request()?;
+    let not_exported = || format!("{} was not exported", args.checkpoint.display());
+    // Before minutes of measuring.
+    bundle::check_output(&args.out).with_context(not_exported)?;
+    let measured = args.absmax.measure(&request, &args.out).with_context(not_exported)?;
+    let mut bar = Bar::new();
+    let summary = bundle::write(&request, &args.out, &mut |progress| bar.show(progress)).with_context(not_exported)?;
+    drop(bar);
+    for view in &summary.views {
+        println!("camera {}: {}x{} pixels for the network", view.camera, view.width, view.height);
+    }
+    for (stage, bytes) in &summary.stages {
+        println!("stage {stage}: {:.1} MB", *bytes as f64 / 1e6);
+    }
+    for [stage, file, what] in &summary.supplied {
+        println!("stage {stage}: put {file} into the folder: {what}");
+    }
+    if let Some(report) = measured {
+        super::absmax::publish(&report, &request, &args.out)?;
+    }
+    println!("{} {}", args.out.display(), summary.fingerprint);
+    Ok(Outcome::Success)
+}

@@ -1,0 +1,222 @@
+//! `vla-trt inspect`: what a network or an engine file is.
+
+use std::path::PathBuf;
+
+use super::Outcome;
+use crate::doctor::Machine;
+use crate::inspect;
+use crate::inspect::{EngineReport, Loaded, NetworkReport, Report, Verdict};
+use vla_engines::memory::mib;
+use vla_engines::provenance::Provenance;
+
+/// Say what a network (ONNX) or an engine (TensorRT plan) is: inputs and outputs, profiles, layers by precision, sizes,
+/// where it was built and whether it would be loaded here.
+///
+/// An engine is loaded for a moment where TensorRT and a GPU are there. Exit codes: 0; 1 the file is neither, or cannot be
+/// read; 2 wrong arguments; 3 weights are missing, or an engine does not match this device.
+#[derive(clap::Args, Debug)]
+pub struct Inspect {
+    /// An engine or an ONNX file.
+    file: PathBuf,
+    /// Print one JSON object in place of lines.
+    #[arg(long)]
+    json: bool,
+    /// Value of a symbolic dimension, for the cost of a run; 1 where none is given.
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = dim)]
+    dims: Vec<(String, usize)>,
+    /// Do not load an engine: only its file and its record.
+    #[arg(long)]
+    no_load: bool,
+}
+
+fn dim(text: &str) -> Result<(String, usize), String> {
+    let parts = text.split_once('=').and_then(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
+    parts.ok_or_else(|| format!("expected NAME=N, such as T=64, found '{text}'"))
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`inspect::Error`], JSON that cannot be made.
+pub fn run(args: &Inspect) -> anyhow::Result<Outcome> {
+    let identity = Machine::identity();
+    let mut report = inspect::inspect(&args.file, identity.as_ref(), &args.dims)?;
+    if let Report::Engine(engine) = &mut report
+        && !args.no_load
+    {
+        load(engine);
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        match &report {
+            Report::Network(network) => print!("{}", network_lines(network)),
+            Report::Engine(engine) => print!("{}", engine_lines(engine)),
+        }
+    }
+    let sound = match &report {
+        Report::Network(network) => network.data_files.iter().all(|file| file.bytes.is_some()),
+        Report::Engine(engine) => !matches!(engine.verdict, Verdict::Differs(_)),
+    };
+    Ok(if sound { Outcome::Success } else { Outcome::Differs })
+}
+
+#[cfg(feature = "tensorrt")]
+fn load(engine: &mut EngineReport) {
+    use vla_tensorrt::cuda::Cuda;
+    use vla_tensorrt::{Library, Log};
+
+    // An engine of another device may end the process inside TensorRT.
+    if let Verdict::Differs(_) = engine.verdict {
+        engine.not_loaded = Some("it does not match this device".to_owned());
+        return;
+    }
+    let cuda = Cuda::open().map_err(|error| error.to_string());
+    let loaded = cuda.and_then(|_cuda| {
+        let library = Library::open().map_err(|error| error.to_string())?;
+        inspect::loaded(&library, &Log::new(), &engine.file).map_err(|error| error.to_string())
+    });
+    match loaded {
+        Ok(loaded) => (engine.loaded, engine.not_loaded) = (Some(loaded), None),
+        Err(reason) => engine.not_loaded = Some(reason),
+    }
+}
+
+#[cfg(not(feature = "tensorrt"))]
+fn load(_engine: &mut EngineReport) {}
+
+fn line(text: &mut String, name: &str, value: impl AsRef<str>) {
+    *text += &format!("{name:14}{}\n", value.as_ref());
+}
+
+fn each(text: &mut String, name: &str, values: impl IntoIterator<Item = String>) {
+    for (index, value) in values.into_iter().enumerate() {
+        line(text, if index == 0 { name } else { "" }, value);
+    }
+}
+
+fn network_lines(network: &NetworkReport) -> String {
+    let mut text = String::new();
+    line(&mut text, "network", format!("{}, {} bytes", network.file.display(), network.bytes));
+    line(&mut text, "producer", if network.producer.is_empty() { "not told" } else { &network.producer });
+    line(&mut text, "opsets", network.opsets.join(", "));
+    each(&mut text, "inputs", network.inputs.iter().cloned());
+    each(&mut text, "outputs", network.outputs.iter().cloned());
+    line(&mut text, "symbols", if network.symbols.is_empty() { "none".into() } else { network.symbols.join(", ") });
+    let parameters = network.parameters.iter();
+    each(
+        &mut text,
+        "parameters",
+        parameters.map(|each| format!("{}: {} elements, {} bytes", each.dtype, each.elements, each.bytes)),
+    );
+    let files = network.data_files.iter().map(|data| match data.bytes {
+        Some(bytes) => format!("{}, {bytes} bytes", data.file.display()),
+        None => format!("{} is missing: copy it beside the model", data.file.display()),
+    });
+    each(&mut text, "weights in", files);
+    let count: usize = network.operators.iter().map(|each| each.nodes).sum();
+    let operators: Vec<String> =
+        network.operators.iter().map(|each| format!("{} {}", each.nodes, each.operator)).collect();
+    line(&mut text, "nodes", format!("{count}: {}", operators.join(", ")));
+    line(&mut text, "quantized", if network.quantized { "yes: has Q/DQ nodes" } else { "no Q/DQ nodes" });
+    line(&mut text, "fp32 scope", format!("{} nodes stay in single precision", network.fp32_scope_nodes));
+    let dims: Vec<String> = network.cost_dims.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let dims = if dims.is_empty() { String::new() } else { format!(" at {} (--dim)", dims.join(", ")) };
+    let unknown = match network.cost_unknown.as_slice() {
+        [] => String::new(),
+        unknown => format!("; too low, not worked out: {}", unknown.join(", ")),
+    };
+    let (gflop, live) = (network.flops as f64 / 1e9, mib(network.live_bytes));
+    line(&mut text, "one run", format!("~{gflop:.3} GFLOP, ~{live:.1} MiB between nodes in fp32{dims}{unknown}"));
+    text
+}
+
+fn engine_lines(engine: &EngineReport) -> String {
+    let mut text = String::new();
+    line(&mut text, "engine", format!("{}, {} bytes", engine.file.display(), engine.bytes));
+    line(&mut text, "sha256", &engine.sha256);
+    line(&mut text, "begins with", &engine.begins_with);
+    match &engine.record {
+        Some(record) => record_lines(&mut text, record),
+        None => line(&mut text, "record", engine.record_problem.as_deref().unwrap_or("none")),
+    }
+    match &engine.verdict {
+        Verdict::Matches => line(&mut text, "verdict", "matches this device and its network"),
+        Verdict::FilesMatch => {
+            line(
+                &mut text,
+                "verdict",
+                "its files match; GPU, driver and TensorRT were not compared, they are not known here",
+            );
+        }
+        Verdict::Differs(differences) => {
+            each(&mut text, "verdict", differences.iter().map(|one| format!("differs: {one}")))
+        }
+        Verdict::Unknown => {
+            line(&mut text, "verdict", "nothing says where it was built: it is not loaded unless allowed")
+        }
+    }
+    match &engine.loaded {
+        Some(loaded) => loaded_lines(&mut text, loaded),
+        None => line(&mut text, "not loaded", engine.not_loaded.as_deref().unwrap_or("not asked for")),
+    }
+    text
+}
+
+fn record_lines(text: &mut String, record: &Provenance) {
+    let device = &record.device;
+    let adopted = if record.adopted { ", by another tool" } else { "" };
+    let emulated = if record.emulated { ", emulated" } else { "" };
+    line(text, "built", format!("{} in {:.1} s{adopted}{emulated}", record.built_at, record.build_s));
+    line(text, "for", format!("{}, SM {}, {} SMs", device.gpu, device.sm_version, device.sm_count));
+    let none = "none".to_owned();
+    let (l4t, board) = (device.l4t.as_ref().unwrap_or(&none), device.board.as_ref().unwrap_or(&none));
+    line(text, "board", format!("{board}, L4T {l4t}"));
+    line(text, "with", format!("TensorRT {}, CUDA {}, driver {}", device.tensorrt, device.cuda, device.driver));
+    line(text, "from", format!("{}, sha256 {}", record.onnx.file.display(), record.onnx.sha256));
+    line(text, "precision", &record.precision);
+    each(text, "profiles", record.profiles.iter().map(|(name, profile)| format!("{name} {profile}")));
+    each(text, "flags", record.flags.iter().cloned());
+    if let Some(calibration) = &record.calibration {
+        line(text, "calibration", format!("{}, sha256 {}", calibration.file.display(), calibration.sha256));
+    }
+    let memory = &record.memory;
+    let size =
+        |bytes: Option<u64>| bytes.map_or_else(|| "not told".to_owned(), |bytes| format!("{:.1} MiB", mib(bytes)));
+    let kept = memory.kept_factor.map_or_else(|| "not told".to_owned(), |kept| format!("{kept:.2} of the file"));
+    line(
+        text,
+        "memory",
+        format!(
+            "weights {}, activation {}, host keeps {kept}, highest while loading {}",
+            size(memory.weight_bytes),
+            size(memory.activation_bytes),
+            size(memory.load_peak_bytes)
+        ),
+    );
+    let gate = record
+        .verification
+        .as_ref()
+        .map(|gate| format!("{}: {}", if gate.passed { "passed" } else { "failed" }, gate.summary));
+    line(text, "accuracy gate", gate.as_deref().unwrap_or("not run"));
+}
+
+fn loaded_lines(text: &mut String, loaded: &Loaded) {
+    let tensor = |tensor: &inspect::LoadedTensor| {
+        let host = if tensor.on_host { ", on the host" } else { "" };
+        let profiles: String = tensor.profiles.iter().map(|profile| format!("  {profile}")).collect();
+        format!("{}{host}{profiles}", tensor.tensor)
+    };
+    each(text, "inputs", loaded.inputs.iter().map(tensor));
+    each(text, "outputs", loaded.outputs.iter().map(tensor));
+    let weights = loaded.weight_bytes.map_or_else(|| "not told".to_owned(), |bytes| format!("{:.1} MiB", mib(bytes)));
+    line(text, "on the device", format!("activation {:.1} MiB, weights {weights}", mib(loaded.activation_bytes)));
+    let layers = &loaded.layers;
+    if layers.detailed {
+        let counts = layers.by_precision.iter();
+        each(text, "layers", counts.map(|count| format!("{:5} {:6} {}", count.layers, count.precision, count.kind)));
+    } else {
+        let words = "by name only: the engine was built without detailed layers, precision and type are not in it";
+        line(text, "layers", format!("{} {words}", layers.total));
+    }
+}

@@ -1,0 +1,26 @@
+//! `vla-trt make-demo-policy`: writes the demo policy bundle.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use super::Outcome;
+use vla_export::demo;
+
+/// Write a small policy with seeded weights: GR00T N1.6's shape, runs on one CPU core, moves nothing useful.
+#[derive(clap::Args, Debug)]
+pub struct MakeDemoPolicy {
+    /// Folder to write: new, empty, or an earlier policy bundle.
+    #[arg(short, long)]
+    pub out: PathBuf,
+    /// Seed of the weights; the same seed gives the same bytes.
+    #[arg(long, default_value_t = 7)]
+    pub seed: u64,
+}
+
+/// Writes the bundle and prints where it is and its fingerprint.
+pub fn run(args: &MakeDemoPolicy) -> anyhow::Result<Outcome> {
+    let hash = demo::bundle::write(&args.out, args.seed).context("the demo policy was not written")?;
+    println!("{} {hash}", args.out.display());
+    Ok(Outcome::Success)
+}

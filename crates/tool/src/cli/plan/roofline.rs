@@ -1,0 +1,155 @@
+//! `vla-trt plan --roofline`: the least time of each stage, of an inference, and what others published for the board.
+
+use std::path::Path;
+
+use anyhow::bail;
+
+use super::Plan;
+use super::mixes::Mixed;
+use vla_engines::memory::mib;
+use vla_engines::roofline::{BOARDS, Board, Bound, Machine, Published, Work};
+use vla_engines::{Stage, Symbols};
+use vla_policy::PolicySpec;
+
+/// The clocks that are compared, and what stands beside them.
+pub struct Machines {
+    title: String,
+    /// Heading of a clock, and the machine.
+    modes: Vec<(String, Machine)>,
+    published: &'static [Published],
+}
+
+/// Least time of one inference.
+pub struct InferenceFloor {
+    policy: String,
+    cameras: usize,
+    /// Usual sizes of the symbolic dimensions.
+    sizes: String,
+    mix: String,
+    /// Seconds, one a clock.
+    seconds: Vec<f64>,
+}
+
+impl Machines {
+    /// Those that the arguments name.
+    ///
+    /// # Errors
+    /// A board that is not known, a speed that is none.
+    pub fn new(args: &Plan) -> anyhow::Result<Self> {
+        for (flag, value) in [("--bandwidth-gb-s", args.bandwidth_gb_s), ("--tflops", args.tflops)] {
+            if let Some(value) = value.filter(|value| !(value.is_finite() && *value > 0.0)) {
+                bail!("{flag}: expected a number above 0, found {value}");
+            }
+        }
+        let Some(board) = Board::named(&args.board) else {
+            let names: Vec<&str> = BOARDS.iter().map(|board| board.name).collect();
+            bail!(
+                "--board: '{}' is not known, expected {}; any other machine by --bandwidth-gb-s and --tflops",
+                args.board,
+                names.join(" or ")
+            );
+        };
+        let own = args.bandwidth_gb_s.is_some() || args.tflops.is_some();
+        let gb_s = args.bandwidth_gb_s.unwrap_or(board.gb_s);
+        let mode =
+            |name: &str, tflops: f64| (format!("{tflops} TFLOP/s{name}"), Machine::new(gb_s * 1e9, tflops * 1e12));
+        let modes = match args.tflops {
+            Some(tflops) => vec![mode("", tflops)],
+            None => board.modes.iter().map(|m| mode(&format!(" at {}", m.name), m.fp16_tflops)).collect(),
+        };
+        let title = if own { format!("{gb_s} GB/s") } else { format!("{gb_s} GB/s ({})", board.name) };
+        Ok(Self { title, modes, published: if own { &[] } else { board.published } })
+    }
+
+    /// Prints the stages of a policy in each mix.
+    pub fn print(&self, folder: &Path, spec: &PolicySpec, mixes: &[Mixed], steps: u32) -> Vec<InferenceFloor> {
+        let rates: Vec<&str> = self.modes.iter().map(|(name, _)| name.as_str()).collect();
+        println!(
+            "least time at {} and {} (FP16 dense; INT8 products with weights twice, FP32 an eighth), {steps} denoising steps, \
+             usual sizes\n\
+             a prediction from bytes and operations, not a measurement: weights once a run, inputs, outputs, keys and values; \
+             nothing between layers",
+            self.title,
+            rates.join(", ")
+        );
+        let (sizes, cameras) = (usual_sizes(&spec.stages), spec.cameras.len());
+        let mut floors = Vec::new();
+        for (mix, stages) in mixes {
+            println!("  {mix}, cameras {cameras}, {sizes}");
+            let work: Vec<Work> = stages.iter().filter_map(|stage| Work::of(stage, steps)).collect();
+            let seconds = self.print_stages(&work);
+            let (policy, sizes, mix) = (super::folder_name(folder), sizes.clone(), mix.clone());
+            floors.push(InferenceFloor { policy, cameras, sizes, mix, seconds });
+        }
+        floors
+    }
+
+    /// Prints one row a stage; returns the floors of an inference, one a clock.
+    fn print_stages(&self, work: &[Work]) -> Vec<f64> {
+        let width = work.iter().map(|work| work.stage.len()).max().unwrap_or(0).max("inference".len());
+        print!(
+            "  {:width$} {:>9} {:>4} {:>11} {:>10} {:>9} {:>9}",
+            "stage", "precision", "runs", "weights MiB", "in/out MiB", "GFLOP", "memory ms"
+        );
+        self.modes.iter().for_each(|_| print!(" {:>10} {:>8} {:>7}", "compute ms", "floor ms", "bound"));
+        println!();
+        let mut all = vec![0.0; self.modes.len()];
+        for work in work {
+            let Work { stage, precision, runs, weight_bytes, io_bytes, flops, .. } = work;
+            let memory_s = self.modes.first().map_or(0.0, |(_, machine)| work.on(*machine).memory_s);
+            print!(
+                "  {stage:width$} {precision:>9} {runs:>4} {:>11.1} {:>10.2} {:>9.2} {:>9.3}",
+                mib(*weight_bytes),
+                mib(*io_bytes),
+                *flops as f64 / 1e9,
+                memory_s * 1e3
+            );
+            for ((_, machine), sum) in self.modes.iter().zip(&mut all) {
+                let floor = work.on(*machine);
+                *sum += floor.seconds();
+                let bound = match floor.bound() {
+                    Bound::Memory => "memory",
+                    Bound::Compute => "compute",
+                };
+                print!(" {:>10.3} {:>8.3} {bound:>7}", floor.compute_s * 1e3, floor.seconds() * 1e3);
+            }
+            println!();
+        }
+        print!("  {:width$} {:>9} {:>4} {:>11} {:>10} {:>9} {:>9}", "inference", "", "", "", "", "", "");
+        all.iter().for_each(|seconds| print!(" {:>10} {:>8.3} {:>7}", "", seconds * 1e3, ""));
+        println!();
+        all
+    }
+
+    /// Prints the floors of all policies and mixes side by side, and what others published.
+    pub fn print_summary(&self, floors: &[InferenceFloor]) {
+        println!("\npredicted floor of one inference at {}, ms (a prediction, not a measurement):", self.title);
+        let longest = |of: fn(&InferenceFloor) -> &str| floors.iter().map(|floor| of(floor).len()).max().unwrap_or(0);
+        let (policies, sizes, mixes) = (
+            longest(|floor| &floor.policy).max(6),
+            longest(|floor| &floor.sizes).max(5),
+            longest(|floor| &floor.mix).max(3),
+        );
+        print!("  {:policies$} {:>7} {:sizes$} {:mixes$}", "policy", "cameras", "sizes", "mix");
+        self.modes.iter().for_each(|(name, _)| print!("  {name}"));
+        println!();
+        for floor in floors {
+            print!("  {:policies$} {:>7} {:sizes$} {:mixes$}", floor.policy, floor.cameras, floor.sizes, floor.mix);
+            for ((name, _), seconds) in self.modes.iter().zip(&floor.seconds) {
+                print!("  {:>width$.1}", seconds * 1e3, width = name.len());
+            }
+            println!();
+        }
+        for Published { ms, what } in self.published {
+            println!("  published for this board, not by this project: {ms} ms ({what})");
+        }
+    }
+}
+
+/// As `S 377, T 53`.
+fn usual_sizes(stages: &[Stage]) -> String {
+    let sizes: Symbols =
+        stages.iter().flat_map(|stage| &stage.profile).map(|(name, range)| (name.clone(), range[1])).collect();
+    let sizes: Vec<String> = sizes.iter().map(|(name, size)| format!("{name} {size}")).collect();
+    sizes.join(", ")
+}

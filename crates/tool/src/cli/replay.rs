@@ -1,0 +1,150 @@
+//! `vla-trt replay`: a policy over a recorded bag.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Outcome;
+use super::settings::{BagArgs, PolicyArgs};
+use vla_bags::files_of;
+use vla_base::sys::fs::{Outputs, replace};
+use vla_base::time::Span;
+use vla_engines::LoadEvent;
+use vla_engines::memory::mib;
+use vla_offline::replay;
+use vla_offline::replay::{Summary, report};
+use vla_policy::{PolicySpec, Progress};
+use vla_runtime::session::Session;
+
+/// Run a policy over a recorded bag, without ROS.
+///
+/// Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 the run differs from the golden one; 4 the engines do not fit into
+/// memory; 6 no chunk came of it: the output is not written, and what was at its name is still there.
+#[derive(clap::Args, Debug)]
+pub struct Replay {
+    #[command(flatten)]
+    bag: BagArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    /// Latency between inference and publication to assume.
+    #[arg(long, value_name = "MS", default_value_t = 0.0)]
+    latency_ms: f64,
+    /// MCAP file to write the chunks and trajectories to.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Compare with this bag, an earlier output or a recording of the node: chunks by values, start and step, trajectories
+    /// by every point (not those of a live recording). Exit code 3 and the first difference when they differ.
+    #[arg(long, value_name = "FILE")]
+    golden: Option<PathBuf>,
+    /// Largest difference from the golden values and positions, in rad or m; of velocities, this in a step of the chunk.
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    tolerance: f32,
+    /// Write a self-contained HTML report, also of a run without a chunk.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Whatever keeps the replay from starting or finishing; nothing is then left at the output's name.
+pub fn run(args: &Replay) -> anyhow::Result<Outcome> {
+    if !(args.latency_ms.is_finite() && args.latency_ms >= 0.0) {
+        bail!("--latency-ms: expected milliseconds of 0 or more, found {}", args.latency_ms);
+    }
+    if !(args.tolerance.is_finite() && args.tolerance >= 0.0) {
+        bail!("--tolerance: expected 0 or more, found {}", args.tolerance);
+    }
+    let spec = PolicySpec::load(args.policy.dir())?;
+    let settings = args.policy.settings(&spec)?;
+    Outputs::default()
+        .file("--output", args.output.as_path())
+        .file("--report", args.report.as_deref())
+        .reading("the bag", files_of(&args.bag.bag))
+        .reading("--golden", args.golden.iter().flat_map(|bag| files_of(bag)))
+        .reading("a file of the policy or its parameters", args.policy.files(&spec, &settings))
+        .check()?;
+    let bar = progress_bar();
+    let mut session = Session::load(spec, &settings, &mut |progress| bar.set_message(describe(&progress)))?;
+    bar.set_message("replay");
+    let options = replay::Options {
+        bag: args.bag.source(),
+        output: args.output.clone(),
+        latency: Span::from_millis(args.latency_ms),
+        golden: args.golden.clone().map(|file| (file, args.tolerance)),
+    };
+    let done = replay::run(&mut session, &settings, &options, &mut |fraction| {
+        bar.set_position((fraction * 1000.0) as u64);
+    });
+    bar.finish_and_clear();
+    let summary = done?;
+    print_summary(&summary, args);
+    if let Some(file) = &args.report {
+        let page = report::render(&summary.record);
+        replace(file, page.as_bytes()).context("the report")?;
+        println!("report: {}", file.display());
+    }
+    if summary.is_empty() {
+        return Ok(Outcome::Empty);
+    }
+    if let Some(compared) = &summary.compared {
+        println!("compared with {}: {compared}", args.golden.as_deref().unwrap_or(Path::new("")).display());
+    }
+    if let Some(difference) = &summary.difference {
+        println!("differs from the golden bag: {difference}");
+        return Ok(Outcome::Differs);
+    }
+    Ok(Outcome::Success)
+}
+
+fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::new(1000);
+    let style = ProgressStyle::with_template("{msg:24} [{bar:40}] {percent:>3} % {elapsed}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+    bar
+}
+
+fn describe(progress: &Progress) -> String {
+    match progress {
+        Progress::Planning => "planning".into(),
+        Progress::Engine(LoadEvent::Loading { index, total, stage, bytes }) => {
+            format!("loading {stage} {}/{total} ({:.1} MiB)", index + 1, mib(*bytes))
+        }
+        Progress::Engine(LoadEvent::Loaded(report)) => format!("loaded {}", report.stage),
+        Progress::WarmUp => "warm-up".into(),
+    }
+}
+
+fn print_summary(summary: &Summary, args: &Replay) {
+    let record = &summary.record;
+    let violations = record.events.iter().filter(|event| event.kind == "violation").count();
+    let refused = record.events.len() - violations;
+    match record.chunks.len() {
+        0 if args.output.exists() => println!("no chunk: {} stays as it was", args.output.display()),
+        0 => println!("no chunk: {} is not written", args.output.display()),
+        1 => println!("1 chunk -> {}", args.output.display()),
+        count => println!("{count} chunks -> {}", args.output.display()),
+    }
+    println!(
+        "without a chunk: {violations} violation{}, {refused} refused, {} unchanged, {} stopped, {} before every input had come",
+        if violations == 1 { "" } else { "s" },
+        record.unchanged,
+        record.stopped,
+        record.waiting
+    );
+    if let (Some(median), Some(p99)) = (record.latency(0.5), record.latency(0.99)) {
+        println!("inference: median {:.1} ms, p99 {:.1} ms", median.as_secs_f64() * 1e3, p99.as_secs_f64() * 1e3);
+    }
+    let clamped = record.clamped();
+    let joints: Vec<String> = clamped.by_name(&record.moved).map(|(joint, count)| format!("{joint} {count}")).collect();
+    let joints = if joints.is_empty() { String::new() } else { format!(" ({})", joints.join(", ")) };
+    println!("clamped to position limits: {} values{joints}", clamped.total);
+    if let Some(reason) = &record.no_trajectories {
+        println!("no trajectories: {reason}");
+    }
+    record.reasons(3).iter().for_each(|reason| println!("  {reason}"));
+    if record.events.len() > 3 {
+        println!("  and {} more", record.events.len() - 3);
+    }
+}

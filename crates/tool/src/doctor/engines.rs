@@ -1,0 +1,147 @@
+//! A policy on this machine: its networks, the verdict on each engine, whether it fits.
+
+use std::path::Path;
+
+use super::{Finding, Machine, memory};
+use vla_engines::memory::mib;
+use vla_engines::onnx::Network;
+use vla_engines::provenance;
+use vla_engines::provenance::{Difference, Provenance, Refusal, Verified};
+use vla_engines::{EngineKind, Stage, pipeline};
+use vla_policy::PolicySpec;
+
+pub(super) fn examine(machine: &Machine, dir: &Path) -> Vec<Finding> {
+    let spec = match PolicySpec::load(dir) {
+        Ok(spec) => spec,
+        Err(error) => {
+            let remedy = "mend what it names, or name another folder; vla-trt export writes a whole one";
+            return vec![Finding::error("policy", error.to_string()).todo(remedy)];
+        }
+    };
+    let stages = spec.engine_stages();
+    let mut findings = vec![Finding::ok("policy", format!("{}: {} stages", spec.name, stages.len()))];
+    for stage in &stages {
+        findings.extend(network(&spec, stage));
+        findings.push(engine(machine, stage));
+    }
+    findings.extend(machine.is_unified().then(|| fits(machine, dir, &stages)));
+    findings
+}
+
+/// A network that cannot be used, or whose weights are not beside it.
+fn network(spec: &PolicySpec, stage: &Stage) -> Option<Finding> {
+    let remedy = match spec.supplied.get(&stage.name) {
+        Some(what) => format!("put {what} at {}", stage.onnx.display()),
+        None => "export the policy again, or copy the whole folder".to_owned(),
+    };
+    let finding = match Network::open(&stage.onnx) {
+        Err(error) => Finding::error("network", error.to_string()),
+        Ok(network) => {
+            let missing: Vec<String> = network
+                .data_files
+                .iter()
+                .filter(|file| !file.is_file())
+                .map(|file| file.display().to_string())
+                .collect();
+            if missing.is_empty() {
+                return None;
+            }
+            Finding::error(
+                "network",
+                format!("{}: its weights are not there: {}", stage.onnx.display(), missing.join(", ")),
+            )
+        }
+    };
+    Some(finding.of(&stage.name).todo(remedy))
+}
+
+/// The verdict that loading would come to.
+fn engine(machine: &Machine, stage: &Stage) -> Finding {
+    const CHECK: &str = "engine";
+    let verdict = match &machine.identity {
+        Some(device) => provenance::verify(stage, device),
+        None => provenance::verify_without_gpu(stage, machine.root.path()),
+    };
+    let finding = match verdict {
+        Ok(Verified::Proven(record)) if machine.identity.is_some() => Finding::ok(
+            CHECK,
+            format!(
+                "{} matches, {}, built {}; {}",
+                stage.file.display(),
+                record.precision,
+                record.built_at,
+                accuracy(&record)
+            ),
+        ),
+        Ok(Verified::Proven(record)) => Finding::info(
+            CHECK,
+            format!(
+                "{}: its files match; GPU, driver and TensorRT were not compared, they are not known here; {}",
+                stage.file.display(),
+                accuracy(&record)
+            ),
+        ),
+        Ok(Verified::Unproven | Verified::Unneeded) => {
+            Finding::warning(CHECK, format!("{}: nothing says where it was built", stage.file.display()))
+        }
+        Err(refusal) => refused(machine, refusal),
+    };
+    finding.of(&stage.name)
+}
+
+/// What is known of how close its results are to its network's.
+fn accuracy(record: &Provenance) -> String {
+    match &record.verification {
+        Some(found) => format!("accuracy: {}, {} observations, {}", found.summary, found.observations, found.at),
+        None => "accuracy not verified (vla-trt verify)".to_owned(),
+    }
+}
+
+fn refused(machine: &Machine, refusal: Refusal) -> Finding {
+    const CHECK: &str = "engine";
+    match refusal {
+        Refusal::NoEngine { engine, build, .. } => {
+            let text = format!("there is no engine {}", engine.display());
+            let here = machine.is_jetson() || machine.gpu.is_ok();
+            if here { Finding::warning(CHECK, text) } else { Finding::info(CHECK, text) }.todo(build)
+        }
+        Refusal::Mismatch { engine, differences, build, .. } => {
+            let each = differences
+                .iter()
+                .map(|Difference { what, built, here }| format!("{what} (engine: {built}, here: {here})"));
+            let each = each.collect::<Vec<_>>().join(", ");
+            Finding::error(CHECK, format!("{} does not match this device and these files: {each}", engine.display()))
+                .todo(build)
+        }
+        Refusal::Inaccurate { stage, engine, figures, build } => {
+            let remedy = format!(
+                "another precision in policy.yaml, or more calibration samples, then {build}; or allow it by name: \
+                 engines.{stage}.allow_inaccurate: true"
+            );
+            Finding::error(CHECK, format!("{} failed its accuracy gate: {figures}", engine.display())).todo(remedy)
+        }
+        // The first line says what is wrong, the others what to do.
+        other => {
+            let text = other.to_string();
+            let (finding, remedy) = text.split_once('\n').unwrap_or((&text, "see the finding"));
+            Finding::error(CHECK, finding).todo(remedy)
+        }
+    }
+}
+
+/// The plan of all engines against what is free now.
+fn fits(machine: &Machine, dir: &Path, stages: &[Stage]) -> Finding {
+    const CHECK: &str = "fits";
+    let plan = match pipeline::plan(EngineKind::Tensorrt, stages, None, true) {
+        Ok(plan) => plan,
+        Err(error) => return Finding::info(CHECK, format!("not planned: {error}")).todo("mend the findings above"),
+    };
+    let (needed, free) = (plan.smallest_budget(), memory::available(&machine.root));
+    let text = format!("all engines need {:.0} MiB, {:.0} MiB are free", mib(needed), mib(free));
+    if needed > free {
+        Finding::error(CHECK, text)
+            .todo(format!("vla-trt plan {} says who takes what and what would help", dir.display()))
+    } else {
+        Finding::ok(CHECK, text)
+    }
+}

@@ -1,0 +1,128 @@
+//! What a file is that a policy is made of: a network (ONNX) or an engine (a TensorRT plan), as one report.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+mod engine;
+mod layers;
+mod network;
+
+#[cfg(feature = "tensorrt")]
+pub use engine::loaded;
+pub use engine::{EngineReport, Loaded, LoadedTensor, Verdict};
+pub use layers::{LayerCount, Layers};
+pub use network::{DataFile, NetworkReport, Operator, Parameters};
+
+use vla_engines::onnx;
+use vla_engines::onnx::Network;
+use vla_engines::provenance::{DeviceIdentity, Provenance};
+
+/// Version of the JSON form.
+pub const FORMAT: u32 = 1;
+/// What a plan of TensorRT 8 and later begins with.
+const PLAN: &[u8] = b"ftrt";
+/// Names of engines.
+const ENGINE_ENDINGS: &[&str] = &["engine", "plan", "trt"];
+
+/// Why a file cannot be told about.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// It is named as a network and is none that can be used.
+    #[error("{} (it begins with {looks})", source)]
+    Network {
+        /// What is wrong.
+        source: onnx::Error,
+        /// What its first bytes look like.
+        looks: String,
+    },
+    /// It is neither.
+    #[error(
+        "{}: neither a network nor an engine: it begins with {looks}; expected an ONNX file, or a TensorRT engine (it \
+         begins with 'ftrt', or has {} beside it)", path.display(), Provenance::path(path).display()
+    )]
+    Neither {
+        /// The file.
+        path: PathBuf,
+        /// What its first bytes look like.
+        looks: String,
+    },
+}
+
+/// What was found.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Report {
+    /// An ONNX file.
+    Network(Box<NetworkReport>),
+    /// An engine.
+    Engine(Box<EngineReport>),
+}
+
+/// Reads a network's description, or an engine's file and record. `device` is this device, where it can be asked;
+/// `dims` are values of symbolic dimensions for the cost of a run.
+///
+/// # Errors
+/// [`Error`].
+pub fn inspect(path: &Path, device: Option<&DeviceIdentity>, dims: &[(String, usize)]) -> Result<Report, Error> {
+    let fail = |source| Error::Io { path: path.to_owned(), source };
+    let mut first = Vec::new();
+    if !std::fs::metadata(path).map_err(fail)?.is_file() {
+        let reason = "not a file; to look at a whole policy: vla-trt doctor POLICY";
+        return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, reason)));
+    }
+    File::open(path).map_err(fail)?.take(64).read_to_end(&mut first).map_err(fail)?;
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let is_named_engine = ENGINE_ENDINGS.contains(&ending.as_str());
+    if first.starts_with(PLAN) || is_named_engine || Provenance::path(path).exists() {
+        return engine::report(path, looks(&first), device)
+            .map(|report| Report::Engine(Box::new(report)))
+            .map_err(fail);
+    }
+    match Network::open(path) {
+        Ok(network) => Ok(Report::Network(Box::new(network::report(&network, dims)))),
+        Err(source) if ending == "onnx" => Err(Error::Network { source, looks: looks(&first) }),
+        Err(onnx::Error::Io { source, .. }) => Err(fail(source)),
+        Err(onnx::Error::Invalid { .. }) => Err(Error::Neither { path: path.to_owned(), looks: looks(&first) }),
+    }
+}
+
+/// What first bytes look like, in words.
+fn looks(first: &[u8]) -> String {
+    const KNOWN: &[(&[u8], &str)] = &[
+        (PLAN, "'ftrt', as TensorRT engines do"),
+        (b"PK\x03\x04", "'PK', as zip archives do (.npz, PyTorch's .pt)"),
+        (b"\x1f\x8b", "1f 8b, as gzip files do: unpack it"),
+        (b"\x28\xb5\x2f\xfd", "28 b5 2f fd, as zstd files do: unpack it"),
+        (b"\x7fELF", "7f 'ELF', as programs and libraries do"),
+        (b"\x80\x02", "80 02, as Python pickles do (PyTorch's .pt)"),
+        (b"\x89HDF", "89 'HDF', as HDF5 files do"),
+        (b"version https://git-lfs", "'version https://git-lfs': a pointer in place of the file; run git lfs pull"),
+        (b"<!DOCTYPE", "'<!DOCTYPE', as web pages do: a download that went wrong"),
+        (b"<html", "'<html', as web pages do: a download that went wrong"),
+    ];
+    if first.is_empty() {
+        return "nothing, it is empty".to_owned();
+    }
+    if let Some((_, words)) = KNOWN.iter().find(|(start, _)| first.starts_with(start)) {
+        return (*words).to_owned();
+    }
+    if first.get(8) == Some(&b'{') && first.get(4..8) == Some(&[0; 4]) {
+        return "a length and '{', as safetensors do".to_owned();
+    }
+    let start = &first[..first.len().min(16)];
+    if start.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
+        return format!("the text {:?}", String::from_utf8_lossy(start));
+    }
+    start.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,6 @@
+//! The command line tool `vla-trt`.
+
+pub mod cli;
+pub mod doctor;
+pub mod inspect;
+pub mod prepare;

@@ -1,0 +1,15 @@
+//! The tool as a process: arguments in, files, text and exit codes out.
+
+mod absmax;
+mod build_command;
+mod calibrate;
+mod cli;
+mod doctor;
+mod export_command;
+mod export_modes;
+mod infer_command;
+mod inspect;
+mod outputs;
+mod plan_command;
+mod prepare;
+mod verify;

@@ -1,0 +1,188 @@
+//! `/diagnostics`: six statuses, once a second and at once when one gets better or worse.
+
+mod hardware;
+mod status;
+mod tasks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use r2r::diagnostic_msgs::msg::DiagnosticArray;
+use r2r::std_msgs::msg::Header;
+use r2r::{Node, Publisher, QosProfile};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::clock::RosClock;
+use super::convert::time;
+use super::error::Error;
+use super::fault::Fault;
+use super::graph::{Finding, Found};
+use super::latest::Latest;
+use super::logging::Logging;
+use super::operator::Operator;
+use super::phase::Phase;
+use super::report::Report;
+use super::watch::Pulse;
+use status::Severity;
+use vla_base::time::{Span, Stamp};
+use vla_engines::memory::MemoryUse;
+use vla_policy::PolicySpec;
+use vla_policy::observation::{Breach, EnableSwitch, InputStatistics, Inputs};
+use vla_runtime::parameters::Settings;
+use vla_runtime::session::{Control, MotionStatus};
+
+/// A status is published at least this often.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Severities are looked at this often, so that a change is seen at once.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What the statuses are made of, at one moment.
+struct Snapshot {
+    now: Stamp,
+    simulated: bool,
+    clock_jumps: u64,
+    phase: Phase,
+    settings: Arc<Settings>,
+    policy: String,
+    fingerprint: String,
+    inputs: Vec<InputStatistics>,
+    /// What is wrong with the inputs, and whether it forbids inference.
+    faults: Vec<(Breach, bool)>,
+    instruction: Option<Arc<str>>,
+    report: Report,
+    motion: Option<MotionStatus>,
+    /// `~/stop` was called, and there is no motion yet that could be stopped.
+    stop_waits: bool,
+    enable: Option<EnableSwitch>,
+    memory: MemoryUse,
+    log_dropped: u64,
+    lines_lost: u64,
+    fault: Option<Arc<str>>,
+    /// What is wrong in the ROS graph.
+    found: Arc<[Finding]>,
+    /// Longest time between two looks of the watchdog, lately.
+    watchdog_gap: Span,
+}
+
+/// Where diagnostics look.
+#[derive(Clone)]
+pub struct Sources {
+    /// ROS time.
+    pub clock: RosClock,
+    /// What the node does.
+    pub phase: Arc<Latest<Phase>>,
+    /// What is in force.
+    pub settings: Arc<Latest<Arc<Settings>>>,
+    /// The inputs' counters.
+    pub inputs: Arc<Inputs>,
+    /// The inference thread's figures.
+    pub report: Arc<Latest<Report>>,
+    /// The motion, once a policy is loaded.
+    pub control: Arc<Latest<Option<Arc<Control>>>>,
+    /// `~/stop`.
+    pub operator: Arc<Operator>,
+    /// The logger's counter.
+    pub logging: Logging,
+    /// The policy.
+    pub policy: Arc<PolicySpec>,
+    /// Why the node ends, when it does so by itself.
+    pub fault: Arc<Fault>,
+    /// How regularly the watchdog looks.
+    pub pulse: Arc<Pulse>,
+    /// What is wrong in the ROS graph.
+    pub found: Found,
+}
+
+impl Sources {
+    fn snapshot(&self, memory: MemoryUse, watchdog_gap: Span) -> Snapshot {
+        let (settings, report) = (self.settings.get(), self.report.get());
+        let now = self.clock.now();
+        // What runs; before the first load, what the description says.
+        let running = report.engines.as_deref().map(|engines| (engines.policy.clone(), engines.fingerprint.clone()));
+        let (policy, fingerprint) =
+            running.unwrap_or_else(|| (self.policy.name.clone(), self.policy.fingerprint.clone()));
+        let control = self.control.get();
+        let mut faults = self.inputs.faults(now, &settings.rules);
+        let stuck = control.as_ref().and_then(|control| control.check_joints(now).err());
+        faults.extend(stuck.into_iter().flat_map(|violation| violation.breaches).map(|breach| (breach, true)));
+        Snapshot {
+            motion: control.map(|control| control.status(&settings)),
+            stop_waits: self.operator.is_waiting(),
+            enable: self.inputs.enable_switch(),
+            faults,
+            now,
+            simulated: self.clock.simulated(),
+            clock_jumps: self.inputs.clock_jumps(),
+            phase: self.phase.get(),
+            settings,
+            policy,
+            fingerprint,
+            inputs: self.inputs.statistics(now),
+            instruction: self.inputs.instruction(),
+            report,
+            memory,
+            log_dropped: self.logging.dropped(),
+            lines_lost: self.logging.lines_lost(),
+            fault: self.fault.reason(),
+            found: self.found.get(),
+            watchdog_gap,
+        }
+    }
+}
+
+/// The publisher of `/diagnostics`.
+pub struct Diagnostics {
+    publisher: Publisher<DiagnosticArray>,
+    node: String,
+    hardware_id: String,
+}
+
+impl Diagnostics {
+    /// Creates the topic with the QoS of diagnostic_updater.
+    ///
+    /// # Errors
+    /// When the middleware refuses the name.
+    pub fn create(node: &mut Node) -> Result<Self, Error> {
+        let topic = "/diagnostics";
+        let publisher = node.create_publisher(topic, QosProfile::default());
+        let publisher = publisher.map_err(|e| Error::endpoint("topic", topic, e))?;
+        let name = node.fully_qualified_name().map_err(|source| Error::Node { name: String::new(), source })?;
+        // As diagnostic_updater names them, with the namespace, so that two arms differ.
+        let node = name.trim_start_matches('/').to_owned();
+        Ok(Self { publisher, node, hardware_id: hardware::id() })
+    }
+
+    /// Publishes until the task is aborted.
+    pub async fn run(self, sources: Sources) {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut published: Option<([Severity; 6], Instant)> = None;
+        let mut memory = (MemoryUse::now(), Instant::now());
+        let mut gap = Span::ZERO;
+        loop {
+            look.tick().await;
+            // Two files of /proc: once a period is enough.
+            if memory.1.elapsed() >= PERIOD {
+                memory = (MemoryUse::now(), Instant::now());
+            }
+            gap = gap.max(sources.pulse.take_longest());
+            let snapshot = sources.snapshot(memory.0, gap);
+            let statuses = tasks::all(&snapshot);
+            let severities = statuses.each_ref().map(|status| status.severity());
+            // A little early rather than a look late: the rate is then one a second, not one in 1.1 s.
+            let due = |at: Instant| at.elapsed() + LOOK / 2 >= PERIOD;
+            if published.is_some_and(|(before, at)| before == severities && !due(at)) {
+                continue;
+            }
+            published = Some((severities, Instant::now()));
+            gap = Span::ZERO;
+            let status = statuses.map(|status| status.into_message(&self.node, &self.hardware_id)).into();
+            let header = Header { stamp: time(snapshot.now), frame_id: String::new() };
+            if let Err(error) = self.publisher.publish(&DiagnosticArray { header, status }) {
+                tracing::debug!(%error, "diagnostics not published");
+            } else if snapshot.fault.is_some() {
+                sources.fault.set_told();
+            }
+        }
+    }
+}

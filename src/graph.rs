@@ -1,0 +1,174 @@
+//! Who else publishes what the node reads and writes: the ROS graph, asked once a second on the thread that spins the node.
+
+mod finding;
+mod layouts;
+mod names;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use r2r::Node;
+use r2r::qos::{DurabilityPolicy, ReliabilityPolicy};
+
+pub use finding::{Finding, Publisher};
+pub use layouts::Layouts;
+pub use names::Names;
+
+use super::latest::Latest;
+use vla_policy::observation::{InputKind, InputSpec, Violation};
+
+/// From one look to the next.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Looks for which fewer sets of joint names than publishers must arrive: one that starts is in the graph before it sends.
+const LOOKS: u32 = 3;
+/// Topics that move the robot. The node has one publisher on each.
+const COMMANDS: [&str; 2] = ["~/joint_trajectory", "~/joint_command"];
+/// Topics on which every node has one publisher, this one included.
+const EVERY_NODE: [&str; 2] = ["/parameter_events", "/diagnostics"];
+
+/// What the last look found, for diagnostics and the log.
+pub type Found = Arc<Latest<Arc<[Finding]>>>;
+
+/// The look at the graph.
+pub struct Graph {
+    names: Names,
+    inputs: Vec<(InputSpec, String)>,
+    /// Joints that the policy reads or moves.
+    joints: BTreeSet<String>,
+    layouts: Arc<Layouts>,
+    found: Found,
+    due: Instant,
+    /// Looks in a row at which fewer sets of names than publishers arrived.
+    short: u32,
+}
+
+/// Publishers by topic, as one look finds them.
+type Topics = BTreeMap<String, Vec<Publisher>>;
+
+impl Graph {
+    /// For a node of these names that has these inputs.
+    pub fn new(names: Names, inputs: &[InputSpec], joints: Vec<String>, layouts: Arc<Layouts>, found: Found) -> Self {
+        let inputs = inputs.iter().map(|input| (input.clone(), names.resolve(&input.topic))).collect();
+        Self { names, inputs, joints: joints.into_iter().collect(), layouts, found, due: Instant::now(), short: 0 }
+    }
+
+    /// Looks when a look is due, and logs what is new.
+    pub fn look(&mut self, node: &Node) {
+        let now = Instant::now();
+        if now < self.due {
+            return;
+        }
+        self.due = now + PERIOD;
+        let own = COMMANDS.iter().chain(&EVERY_NODE).map(|topic| self.names.resolve(topic));
+        let topics: BTreeSet<String> = self.inputs.iter().map(|(_, topic)| topic.clone()).chain(own).collect();
+        let publishers = |topic: String| {
+            // Only a node that is gone, or no memory, makes this fail; the next look is in a second.
+            let found = node.get_publishers_info_by_topic(&topic, false).unwrap_or_default();
+            let publishers = found.into_iter().map(|info| Publisher {
+                node: format!("{}/{}", info.node_namespace.trim_end_matches('/'), info.node_name),
+                type_name: info.topic_type,
+                // What the middleware does not tell is no reason to complain.
+                transient_local: info.qos_profile.durability != DurabilityPolicy::Volatile,
+                reliable: info.qos_profile.reliability != ReliabilityPolicy::BestEffort,
+            });
+            (topic, publishers.collect())
+        };
+        let topics: Topics = topics.into_iter().map(publishers).collect();
+        let findings: Arc<[Finding]> = self.judge(&topics, &self.layouts.sets(now)).into();
+        let before = self.found.get();
+        for new in findings.iter().filter(|finding| !before.contains(finding)) {
+            tracing::warn!("{new}");
+        }
+        for over in before.iter().filter(|finding| !findings.contains(finding)) {
+            tracing::info!("no longer: {over}");
+        }
+        self.found.set(findings);
+    }
+
+    /// Everything that is not as it should be.
+    fn judge(&mut self, topics: &Topics, sets: &[Arc<[String]>]) -> Vec<Finding> {
+        let of = |topic: &str| topics.get(topic).map(Vec::as_slice).unwrap_or_default();
+        let mut findings = Vec::new();
+        let mut short = 0;
+        for (input, topic) in &self.inputs {
+            let (usable, other): (Vec<_>, Vec<_>) =
+                of(topic).iter().partition(|publisher| publisher.type_name == input.kind.type_name());
+            if !other.is_empty() {
+                findings.push(Finding::OtherType {
+                    input: input.clone(),
+                    topic: topic.clone(),
+                    found: other.iter().map(|publisher| publisher.type_name.clone()).collect(),
+                    nodes: other.iter().map(|publisher| publisher.node.clone()).collect(),
+                });
+            }
+            let deaf = |publisher: &&&Publisher| !(publisher.transient_local && publisher.reliable);
+            let deaf: BTreeSet<String> = usable.iter().filter(deaf).map(|publisher| publisher.node.clone()).collect();
+            if input.kind == InputKind::Instruction && !deaf.is_empty() {
+                findings.push(Finding::OtherQos { input: input.clone(), topic: topic.clone(), nodes: deaf });
+            }
+            let nodes: Vec<String> = usable.iter().map(|publisher| publisher.node.clone()).collect();
+            if nodes.len() < 2 {
+                continue;
+            }
+            if input.kind != InputKind::Joints {
+                findings.push(Finding::Sources { input: input.clone(), topic: topic.clone(), nodes });
+                continue;
+            }
+            let joints = shared(sets, &self.joints);
+            if joints.is_empty() && !sets.is_empty() && sets.len() < nodes.len() {
+                short = self.short + 1;
+            }
+            if !joints.is_empty() || short >= LOOKS {
+                findings.push(Finding::SameJoints { topic: topic.clone(), nodes, joints, sets: sets.len() });
+            }
+        }
+        self.short = short;
+        findings.extend(self.commanders(topics));
+        findings
+    }
+
+    fn commanders(&self, topics: &Topics) -> Vec<Finding> {
+        let own = self.names.node();
+        let mut findings = Vec::new();
+        let mut doubled = false;
+        for topic in COMMANDS.iter().chain(&EVERY_NODE) {
+            let topic = self.names.resolve(topic);
+            let publishers = topics.get(&topic).map(Vec::as_slice).unwrap_or_default();
+            doubled |= publishers.iter().filter(|publisher| publisher.node == own).count() > 1;
+        }
+        for topic in COMMANDS {
+            let topic = self.names.resolve(topic);
+            let publishers = topics.get(&topic).map(Vec::as_slice).unwrap_or_default();
+            let others = publishers.iter().filter(|publisher| publisher.node != own);
+            let nodes: BTreeSet<String> = others.map(|publisher| publisher.node.clone()).collect();
+            if !nodes.is_empty() {
+                findings.push(Finding::Commander { topic, nodes });
+            }
+        }
+        if doubled {
+            findings.push(Finding::SameName { node: own });
+        }
+        findings
+    }
+}
+
+/// Those of `joints` that are in more than one of the sets.
+fn shared(sets: &[Arc<[String]>], joints: &BTreeSet<String>) -> BTreeSet<String> {
+    let of = |joint: &&String| sets.iter().filter(|set| set.contains(joint)).count() > 1;
+    joints.iter().filter(of).cloned().collect()
+}
+
+/// A violation in words, and for inputs from which nothing comes what the graph knows about that.
+pub fn explained(violation: &Violation, findings: &[Finding]) -> String {
+    let mut text = violation.to_string();
+    for finding in findings.iter().filter(|finding| finding.explains_silence()) {
+        if violation.breaches.iter().any(|breach| finding.input() == Some(&*breach.input)) {
+            text += &format!("; {finding}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

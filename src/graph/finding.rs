@@ -1,0 +1,178 @@
+//! What the graph says about a topic that is not as it should be, and what to do about it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use vla_policy::observation::{InputKind, InputSpec, Transport};
+
+/// A publisher in the graph.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Publisher {
+    /// Its node, with namespace.
+    pub node: String,
+    /// Its message type.
+    pub type_name: String,
+    /// Keeps its last messages for a subscriber that comes later.
+    pub transient_local: bool,
+    /// Sends again what was lost.
+    pub reliable: bool,
+}
+
+/// Something that is not as it should be. Two of them are equal as long as nothing changes: no figure in it moves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Finding {
+    /// Messages of another type on an input's topic are never received.
+    OtherType {
+        /// The input.
+        input: InputSpec,
+        /// Its topic in the graph.
+        topic: String,
+        /// The types found, each once.
+        found: BTreeSet<String>,
+        /// Who publishes them.
+        nodes: BTreeSet<String>,
+    },
+    /// A publisher that the middleware does not connect to the input.
+    OtherQos {
+        /// The input.
+        input: InputSpec,
+        /// Its topic in the graph.
+        topic: String,
+        /// Who publishes.
+        nodes: BTreeSet<String>,
+    },
+    /// An input that has more than one source.
+    Sources {
+        /// The input.
+        input: InputSpec,
+        /// Its topic in the graph.
+        topic: String,
+        /// Every publisher.
+        nodes: Vec<String>,
+    },
+    /// A joint that comes from more than one source.
+    SameJoints {
+        /// The topic of the joint states in the graph.
+        topic: String,
+        /// Every publisher.
+        nodes: Vec<String>,
+        /// The joints that are in more than one set of names; empty when fewer sets arrive than there are publishers.
+        joints: BTreeSet<String>,
+        /// Sets of names that arrive.
+        sets: usize,
+    },
+    /// Somebody else commands the robot.
+    Commander {
+        /// The topic in the graph.
+        topic: String,
+        /// Who.
+        nodes: BTreeSet<String>,
+    },
+    /// Another node of this node's name.
+    SameName {
+        /// The name.
+        node: String,
+    },
+}
+
+impl Finding {
+    /// The name of the input that it is about.
+    pub fn input(&self) -> Option<&str> {
+        match self {
+            Self::OtherType { input, .. } | Self::OtherQos { input, .. } | Self::Sources { input, .. } => {
+                Some(&input.name)
+            }
+            Self::SameJoints { .. } => Some("joints"),
+            Self::Commander { .. } | Self::SameName { .. } => None,
+        }
+    }
+
+    /// Whether it says why messages of its input do not arrive.
+    pub fn explains_silence(&self) -> bool {
+        matches!(self, Self::OtherType { .. } | Self::OtherQos { .. })
+    }
+}
+
+/// The parameters of an input.
+fn prefix(input: &InputSpec) -> String {
+    match input.kind {
+        InputKind::Camera { .. } => format!("inputs.cameras.{}", input.name),
+        InputKind::Joints => "inputs.joints".to_owned(),
+        InputKind::Pose => format!("inputs.poses.{}", input.name),
+        InputKind::Instruction => "inputs.instruction".to_owned(),
+    }
+}
+
+/// The transport that receives what was found in place of it.
+fn other_transport(input: &InputSpec, found: &BTreeSet<String>) -> Option<&'static str> {
+    let InputKind::Camera { transport } = input.kind else { return None };
+    let (other, word) = match transport {
+        Transport::Raw => (Transport::Compressed, "compressed"),
+        Transport::Compressed => (Transport::Raw, "raw"),
+    };
+    found.contains(InputKind::Camera { transport: other }.type_name()).then_some(word)
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherType { input, topic, found, nodes } => {
+                let expected = input.kind.type_name();
+                let (name, prefix) = (&input.name, prefix(input));
+                let (found_types, nodes) = (list(found), list(nodes));
+                write!(
+                    f,
+                    "{name}: expected {expected} on {topic}, found {found_types} from {nodes}; start the node with "
+                )?;
+                if let Some(transport) = other_transport(input, found) {
+                    write!(f, "{prefix}.transport: {transport}, or with ")?;
+                }
+                write!(f, "{prefix}.topic: a topic of the expected type")
+            }
+            Self::OtherQos { input, topic, nodes } => write!(
+                f,
+                "{}: {} on {topic} is not received: the topic wants reliable and transient local publishers \
+                 (ros2 topic pub --qos-reliability reliable --qos-durability transient_local)",
+                input.name,
+                list(nodes)
+            ),
+            Self::Sources { input, topic, nodes } => write!(
+                f,
+                "{}: {topic} has {} publishers: {}; their messages are mixed, so stop all but one, or start the node with \
+                 another {}.topic",
+                input.name,
+                nodes.len(),
+                list(nodes),
+                prefix(input)
+            ),
+            Self::SameJoints { topic, nodes, joints, .. } if !joints.is_empty() => write!(
+                f,
+                "joints: {} on {topic} comes from more than one of the {} publishers {}; let each joint have one source",
+                list(joints),
+                nodes.len(),
+                list(nodes)
+            ),
+            Self::SameJoints { topic, nodes, sets, .. } => write!(
+                f,
+                "joints: {topic} has {} publishers ({}) and {sets} sets of joint names arrive: some of them send the same joints, or \
+                 send nothing; let each joint have one source",
+                nodes.len(),
+                list(nodes)
+            ),
+            Self::Commander { topic, nodes } => write!(
+                f,
+                "{topic} is commanded by {}, too: the robot follows whichever came last; stop it, or remap one of both topics",
+                list(nodes)
+            ),
+            Self::SameName { node } => write!(
+                f,
+                "another node is named {node}: parameters, services and commands of both are mixed; stop it, or start one with \
+                 another name (-r __node:=NAME) or namespace (-r __ns:=/NAMESPACE)"
+            ),
+        }
+    }
+}
+
+fn list<'a>(words: impl IntoIterator<Item = &'a String>) -> String {
+    words.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}

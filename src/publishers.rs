@@ -1,0 +1,45 @@
+//! Topics out: `~/action_chunk` and `~/joint_trajectory`, written by [`vla_messages`] so that a replay's bytes are the same.
+
+use r2r::{Node, PublisherUntyped, QosProfile};
+
+use super::error::Error;
+use super::trajectory::Trajectories;
+use vla_messages::{ActionChunkMessage, JointTrajectoryMessage};
+
+/// The policy's output. Owned by the inference thread; buffers are reused.
+pub struct Publishers {
+    chunk: PublisherUntyped,
+    trajectory: Trajectories,
+    bytes: Vec<u8>,
+}
+
+impl Publishers {
+    /// Creates the topic of chunks, reliable with depth 10.
+    ///
+    /// # Errors
+    /// When the middleware refuses a name, or the type was not built in.
+    pub fn create(node: &mut Node, trajectory: Trajectories) -> Result<Self, Error> {
+        let mut publisher = |name: &str, type_name: &str| {
+            let publisher = node.create_publisher_untyped(name, type_name, QosProfile::default());
+            publisher.map_err(|e| Error::endpoint("topic", name, e))
+        };
+        Ok(Self { chunk: publisher("~/action_chunk", ActionChunkMessage::TYPE)?, trajectory, bytes: Vec::new() })
+    }
+
+    /// Publishes a chunk.
+    ///
+    /// # Errors
+    /// r2r's code when the middleware refuses the message.
+    pub fn chunk(&mut self, message: &ActionChunkMessage) -> Result<(), r2r::Error> {
+        message.write(&mut self.bytes);
+        self.chunk.publish_raw(&self.bytes)
+    }
+
+    /// Publishes the trajectory of a plan.
+    ///
+    /// # Errors
+    /// r2r's code when the middleware refuses the message.
+    pub fn trajectory(&self, plan: u64, message: &JointTrajectoryMessage) -> Result<(), r2r::Error> {
+        self.trajectory.publish(plan, message)
+    }
+}

@@ -1,0 +1,114 @@
+//! What the inference thread says about itself; diagnostics read the latest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use vla_base::time::{Span, Stamp};
+use vla_engines::{StageReport, StageTime};
+use vla_motion::Clamped;
+use vla_policy::LoadedFiles;
+
+/// Counters since the start and figures of the last cycle. Small, and copied once a cycle.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The loaded policy; `None` while there is none.
+    pub engines: Option<Arc<Engines>>,
+    /// Loads after a lost device, since the start or the last `~/reload`.
+    pub restarts: u32,
+    /// Files of the loaded policy that are other ones on disk by now.
+    pub changed_on_disk: Option<Arc<str>>,
+    /// Why the device was lost the last time.
+    pub lost: Option<Arc<str>>,
+    /// Chunks published.
+    pub published: u64,
+    /// Cycles without a new sample, so without inference.
+    pub unchanged: u64,
+    /// Cycles before every input had come once, or before the operator enabled the first motion.
+    pub waiting: u64,
+    /// Cycles that a violation kept from inference.
+    pub violations: u64,
+    /// Inferences whose result was refused, or that failed.
+    pub refused: u64,
+    /// Chunks that a stop, a hold or the end of the node came before.
+    pub superseded: u64,
+    /// Messages that the middleware did not take.
+    pub unpublished: u64,
+    /// Values clamped to the joints' position limits.
+    pub clamped: Clamped,
+    /// Reason of the last violation or refusal, when the last cycle had one.
+    pub trouble: Option<Trouble>,
+    /// The last chunk.
+    pub last: Option<LastChunk>,
+}
+
+/// What kept the last cycle from publishing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trouble {
+    /// Where it happened.
+    pub kind: TroubleKind,
+    /// In words, with figures.
+    pub reason: Arc<str>,
+    /// Input and fault, of a violation: what stays the same while the figures change.
+    pub about: Vec<(Arc<str>, &'static str)>,
+}
+
+/// Where trouble happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TroubleKind {
+    /// Not every input has come yet since the start, or the operator has not enabled the robot.
+    Waiting,
+    /// An input broke a rule.
+    Violation,
+    /// What was inferred from could not be used, or what came out: a violation, too, but one that only an inference finds.
+    Unfit,
+    /// Inference failed, or its chunk came too late.
+    Refused,
+    /// The middleware did not take the message.
+    Unpublished,
+}
+
+impl Trouble {
+    /// Trouble of a kind that has nothing to tell apart.
+    pub fn new(kind: TroubleKind, reason: &str) -> Self {
+        Self { kind, reason: reason.into(), about: Vec::new() }
+    }
+
+    /// Whether both are the same trouble, a cycle later.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.about == other.about
+    }
+}
+
+/// What was loaded.
+#[derive(Clone, Debug)]
+pub struct Engines {
+    /// The policy's name.
+    pub policy: String,
+    /// Of the bytes that run.
+    pub fingerprint: String,
+    /// The files that they were read from.
+    pub files: LoadedFiles,
+    /// `onnx` or `tensorrt`.
+    pub kind: String,
+    /// In load order.
+    pub stages: Vec<StageReport>,
+    /// From the first byte to ready.
+    pub duration: Duration,
+}
+
+/// Figures of one published chunk.
+#[derive(Clone, Debug, Default)]
+pub struct LastChunk {
+    /// Stamp of the observation it answers.
+    pub observation: Stamp,
+    /// Rows of the chunk.
+    pub rows: usize,
+    /// Rows already late when it was published.
+    pub late_rows: u32,
+    /// Values clamped in it.
+    pub clamped: u64,
+    /// From the observation to the published message, steady clock.
+    pub latency: Span,
+    /// Encoding, each stage, decoding: in order.
+    pub parts: Vec<StageTime>,
+}

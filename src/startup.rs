@@ -1,0 +1,198 @@
+//! From a checked command line to a running node.
+
+use std::sync::Arc;
+
+use r2r::Node;
+use tokio::sync::mpsc;
+
+use super::args::{Arguments, Override};
+use super::brake::Brake;
+use super::calls::Intake;
+use super::clock::RosClock;
+use super::context::{self, DEFAULT_NAME};
+use super::description::Description;
+use super::diagnostics::{self, Diagnostics};
+use super::error::Error;
+use super::fault::Fault;
+use super::graph::{Found, Graph, Layouts, Names};
+use super::inference::{Inference, Shared};
+use super::latest::Latest;
+use super::logging::{Logging, Record};
+use super::operator::{EnableTopic, Operator};
+use super::parameters::{Effects, ParameterServices, Parameters, set_level};
+use super::phase::Phase;
+use super::policy_files;
+use super::publishers::Publishers;
+use super::report::Report;
+use super::requests::Requests;
+use super::rosout::Rosout;
+use super::services::Services;
+use super::shared_memory;
+use super::shutdown::Running;
+use super::spin::Spin;
+use super::stream::Stream;
+use super::subscriptions::Subscriptions;
+use super::trajectory::Trajectories;
+use super::watch::{Pulse, Watch};
+use super::worker::{Ends, Worker};
+use vla_policy::PolicySpec;
+use vla_policy::observation::Inputs;
+use vla_runtime::parameters as rules;
+use vla_runtime::parameters::{NodeName, Overrides, PolicyShape, Value};
+
+/// Starts the node. Parameters, diagnostics and services serve from here on; the policy loads on its own thread.
+///
+/// # Errors
+/// Whatever is wrong with the arguments, the parameter files, the policy's description or the names.
+pub fn start(arguments: &Arguments, logging: Logging, records: mpsc::Receiver<Record>) -> Result<Running, Error> {
+    // Twice: here for the words, since rcl panics or is silent over a file it does not like, and below for the node
+    // whose name only rcl knows.
+    overrides(arguments, NodeName::new("/", DEFAULT_NAME)?)?;
+    // Before the node has a segment of its own.
+    shared_memory::warn_of_stale();
+    let node = context::create_node()?;
+    logging.set_name(node.logger());
+    let mut given = overrides(arguments, node_name(&node)?)?;
+    for warning in given.warnings() {
+        tracing::warn!("{warning}");
+    }
+    if let (None, Some(level)) = (given.get("log_level"), arguments.log_level(node.logger())) {
+        given.set("log_level", Value::String(level.name().to_owned()));
+    }
+    let policy = Arc::new(PolicySpec::load(&given.policy()?)?);
+    let shape = PolicyShape::load(&policy)?;
+    let mut parameters = rules::Parameters::new(shape.clone(), &given)?;
+    parameters.read_limits_file()?;
+    for warning in &parameters.settings().limit_warnings {
+        tracing::warn!("{warning}");
+    }
+    set_level(&logging, &parameters.settings().log_level);
+    Builder { node, policy, shape, parameters, logging }.build(arguments, records)
+}
+
+fn overrides(arguments: &Arguments, node: NodeName) -> Result<Overrides, Error> {
+    let mut overrides = Overrides::new(node);
+    for given in &arguments.overrides {
+        match given {
+            Override::File(path) => overrides.add_file(path)?,
+            Override::Assignment { node, name, value } => overrides.assign(node.as_deref(), name, value)?,
+        }
+    }
+    Ok(overrides)
+}
+
+fn node_name(node: &Node) -> Result<NodeName, Error> {
+    let unnamed = |source| Error::Node { name: DEFAULT_NAME.to_owned(), source };
+    Ok(NodeName::new(&node.namespace().map_err(unnamed)?, &node.name().map_err(unnamed)?)?)
+}
+
+struct Builder {
+    node: Node,
+    policy: Arc<PolicySpec>,
+    shape: PolicyShape,
+    parameters: rules::Parameters,
+    logging: Logging,
+}
+
+impl Builder {
+    /// Creates every endpoint, then the threads and tasks.
+    fn build(self, arguments: &Arguments, mut records: mpsc::Receiver<Record>) -> Result<Running, Error> {
+        let Self { mut node, policy, shape, parameters, logging } = self;
+        let settings = parameters.settings().clone();
+        let clock = RosClock::of(&mut node, settings.use_sim_time)?;
+        let inputs = Inputs::new(settings.inputs.clone());
+        let enable = EnableTopic::create(&mut node, &settings)?;
+        let inputs = Arc::new(if enable.is_some() { inputs.with_enable_switch() } else { inputs });
+        inputs.set_instruction(&settings.instruction);
+        let subscriptions = Subscriptions::create(&mut node, &settings.inputs)?;
+        let trajectories = Trajectories::create(&mut node)?;
+        let publishers = Publishers::create(&mut node, trajectories.clone())?;
+        let description = Description::create(&mut node, &settings)?;
+        let mut intake = Intake::default();
+        let services = Services::create(&mut node, &mut intake)?;
+        let parameter_services = ParameterServices::create(&mut node, &mut intake)?;
+        let diagnostics = Diagnostics::create(&mut node)?;
+        let rosout = if arguments.rosout_logs { Some(Rosout::create(&mut node)?) } else { None };
+        let kind = settings.command.kind;
+        let settings = Arc::new(Latest::new(settings));
+        let control = Arc::new(Latest::new(None));
+        let stream = Stream::create(&mut node, kind, control.clone(), settings.clone(), clock.clone())?;
+        let operator = Operator::new(control.clone(), settings.clone(), clock.clone(), trajectories.clone());
+        let operator = Arc::new(operator);
+        let requests = Arc::new(Requests::default());
+        let effects = Effects {
+            settings: settings.clone(),
+            inputs: inputs.clone(),
+            logging: logging.clone(),
+            requests: requests.clone(),
+        };
+        let parameters = Parameters::create(&mut node, parameters, effects, clock.clone())?;
+        let (layouts, found) = (Arc::new(Layouts::default()), Found::default());
+        let names = node_name(&node)?;
+        let names = Names::new(names.namespace(), names.name(), &arguments.remaps);
+        let joints = settings.get().joint_names();
+        let graph = Graph::new(names, inputs.specs(), joints, layouts.clone(), found.clone());
+        let shared = Shared {
+            settings: settings.clone(),
+            inputs: inputs.clone(),
+            requests: requests.clone(),
+            phase: Arc::new(Latest::new(Phase::Planning)),
+            report: Arc::new(Latest::new(Report::default())),
+            control: control.clone(),
+            operator: operator.clone(),
+            clock: clock.clone(),
+            found: found.clone(),
+        };
+        let watch = Watch {
+            control: control.clone(),
+            settings: settings.clone(),
+            inputs: inputs.clone(),
+            clock: clock.clone(),
+            trajectories: trajectories.clone(),
+            pulse: Arc::new(Pulse::default()),
+        };
+        let brake = Brake { control: control.clone(), settings: settings.clone(), clock: clock.clone(), trajectories };
+        let fault = Arc::new(Fault::default());
+        let sources = diagnostics::Sources {
+            clock: clock.clone(),
+            phase: shared.phase.clone(),
+            settings: settings.clone(),
+            inputs: inputs.clone(),
+            report: shared.report.clone(),
+            control: control.clone(),
+            operator: operator.clone(),
+            logging: logging.clone(),
+            policy: policy.clone(),
+            fault: fault.clone(),
+            pulse: watch.pulse.clone(),
+            found: found.clone(),
+        };
+        tracing::info!("node {} runs policy {}", node.fully_qualified_name().unwrap_or_default(), policy.dir.display());
+
+        // Nothing below needs the node itself.
+        let (ends, ended) = Ends::channel();
+        let spin = Spin::start(node, intake, graph, &ends)?;
+        let parameters = Arc::new(parameters);
+        parameters.announce();
+        let mut tasks = subscriptions.drain_into(&inputs, &clock, &layouts);
+        tasks.extend(services.serve(&requests, &shared.phase, &operator));
+        tasks.extend(parameter_services.serve(&parameters));
+        tasks.extend(enable.map(|enable| tokio::spawn(enable.run(inputs.clone(), clock.clone()))));
+        tasks.push(tokio::spawn(diagnostics.run(sources)));
+        tasks.push(tokio::spawn(policy_files::watch(shared.report.clone())));
+        tasks.push(tokio::spawn(async move {
+            match rosout {
+                Some(rosout) => rosout.run(&mut records).await,
+                None => while records.recv().await.is_some() {},
+            }
+        }));
+        if let Some(description) = description {
+            tasks.push(tokio::spawn(description.run(parameters.clone())));
+        }
+        let watch = Worker::start("watchdog", &ends, move |told| watch.run(told))?;
+        let stream = Worker::start("stream", &ends, move |told| stream.run(told))?;
+        let inference = Inference::start(policy.dir.clone(), shape, shared, publishers, &ends)?;
+        let tasks = tasks.into_iter().collect();
+        Ok(Running { spin, inference, watch, stream, ends: ended, brake, tasks, requests, logging, fault })
+    }
+}

@@ -1,0 +1,78 @@
+//! Topics in: serialized bytes from r2r into the latest-value slots.
+//!
+//! r2r's stream holds ten messages and drops the NEWEST when it is full, so one
+//! task a topic does nothing but empty it; what is old is dropped in the slot.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use r2r::{Node, QosProfile};
+use tokio::task::JoinHandle;
+
+use super::clock::RosClock;
+use super::error::Error;
+use super::graph::Layouts;
+use vla_policy::observation::{InputKind, InputSpec, Inputs};
+
+/// A topic that sends rubbish is named in the log this often, not at its own rate; the counter has every message.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
+
+type Messages = Box<dyn Stream<Item = Vec<u8>> + Send + Unpin>;
+
+/// One subscription an input, created but not yet drained.
+pub struct Subscriptions(Vec<Messages>);
+
+impl Subscriptions {
+    /// Subscribes to every input.
+    ///
+    /// # Errors
+    /// When the middleware refuses a name.
+    pub fn create(node: &mut Node, inputs: &[InputSpec]) -> Result<Self, Error> {
+        let subscribe = |input: &InputSpec| {
+            let messages = node.subscribe_raw(&input.topic, input.kind.type_name(), qos(input.kind));
+            let messages = messages.map_err(|e| Error::endpoint("topic", &input.topic, e))?;
+            Ok(Box::new(messages) as Messages)
+        };
+        inputs.iter().map(subscribe).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Starts one task a topic.
+    pub fn drain_into(self, inputs: &Arc<Inputs>, clock: &RosClock, layouts: &Arc<Layouts>) -> Vec<JoinHandle<()>> {
+        let drain = |(index, messages): (usize, Messages)| {
+            let joints = inputs.specs().get(index).is_some_and(|input| input.kind == InputKind::Joints);
+            let layouts = joints.then(|| layouts.clone());
+            tokio::spawn(drain(index, messages, inputs.clone(), clock.clone(), layouts))
+        };
+        self.0.into_iter().enumerate().map(drain).collect()
+    }
+}
+
+/// Sensors: whatever reliability the driver offers. The instruction: kept for a node that starts after it was given.
+fn qos(kind: InputKind) -> QosProfile {
+    match kind {
+        InputKind::Camera { .. } | InputKind::Joints | InputKind::Pose => QosProfile::sensor_data(),
+        InputKind::Instruction => QosProfile::default().keep_last(1).reliable().transient_local(),
+    }
+}
+
+async fn drain(
+    index: usize,
+    mut messages: Messages,
+    inputs: Arc<Inputs>,
+    clock: RosClock,
+    layouts: Option<Arc<Layouts>>,
+) {
+    let mut complained: Option<Instant> = None;
+    while let Some(message) = messages.next().await {
+        if let Some(layouts) = &layouts {
+            layouts.note(&message, Instant::now());
+        }
+        let Err(error) = inputs.offer(index, Bytes::from(message), clock.now()) else { continue };
+        if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
+            complained = Some(Instant::now());
+            tracing::warn!("message refused: {error}");
+        }
+    }
+}

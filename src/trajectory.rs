@@ -1,0 +1,56 @@
+//! `~/joint_trajectory`, written by the inference thread and the watchdog.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use r2r::{Node, PublisherUntyped, QosProfile};
+
+use super::error::Error;
+use vla_messages::JointTrajectoryMessage;
+
+/// What is said when a way to rest could not be published.
+pub fn untold(error: &r2r::Error) -> String {
+    format!(
+        "the robot was NOT told to stop: the middleware did not take the trajectory ({error}). What it follows ends at rest by itself \
+         within max_blind_s; use the hardware stop if that is too late"
+    )
+}
+
+/// The topic. The lock keeps messages in the order of their plans: a controller follows the last that it hears.
+#[derive(Clone)]
+pub struct Trajectories(Arc<Mutex<Output>>);
+
+struct Output {
+    publisher: PublisherUntyped,
+    bytes: Vec<u8>,
+    /// Of the plan published last.
+    last: u64,
+}
+
+impl Trajectories {
+    /// Creates the topic, reliable with depth 10.
+    ///
+    /// # Errors
+    /// When the middleware refuses the name.
+    pub fn create(node: &mut Node) -> Result<Self, Error> {
+        let name = "~/joint_trajectory";
+        let publisher = node.create_publisher_untyped(name, JointTrajectoryMessage::TYPE, QosProfile::default());
+        let publisher = publisher.map_err(|e| Error::endpoint("topic", name, e))?;
+        Ok(Self(Arc::new(Mutex::new(Output { publisher, bytes: Vec::new(), last: 0 }))))
+    }
+
+    /// Publishes the trajectory of a plan ([`Plan::sequence`](vla_motion::Plan::sequence)), unless that of a newer one was
+    /// published meanwhile: a stop that came while this one was on its way. Stamps do not tell: in simulation both may be equal.
+    ///
+    /// # Errors
+    /// r2r's code when the middleware refuses the message.
+    pub fn publish(&self, plan: u64, message: &JointTrajectoryMessage) -> Result<(), r2r::Error> {
+        let mut output = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Output { publisher, bytes, last } = &mut *output;
+        if plan < *last {
+            return Ok(());
+        }
+        *last = plan;
+        message.write(bytes);
+        publisher.publish_raw(bytes)
+    }
+}

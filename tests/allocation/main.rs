@@ -1,0 +1,299 @@
+//! The way from message bytes to a chunk's messages allocates nothing after warm-up.
+//!
+//! Counted by the allocator itself, on the thread under test only. Not counted: the reference count that `Bytes` makes
+//! when a message is shared for the first time (here before the count, in the node with the message itself).
+#![allow(unsafe_code)]
+
+use vla_trt_tests::demo;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use bytes::Bytes;
+use vla_base::time::{Span, Stamp};
+use vla_messages::{ActionChunkMessage, HeaderView, PoseStampedView, write};
+use vla_motion as chunk;
+use vla_motion::{
+    Bounds, Chunk, Clamped, JointBounds, Mode, Motion, MotionSettings, NewChunk, Publication, TrajectoryBuffer,
+};
+use vla_policy::decode::ActionDecoder;
+use vla_policy::encode::pose::PoseLayout;
+use vla_policy::encode::state::StateEncoder;
+use vla_policy::observation::{
+    InputKind, InputRule, InputSpec, Inputs, JointMap, JointNames, JointSample, Observation, OnViolation, Rules,
+    StampSource, StateReader, Transport,
+};
+use vla_policy::processor::{
+    ActionKey, ActionScaling, Conversion, ImageTransformSpec, PoseFormat, Processor, StateEncoding, StateKey,
+};
+use vla_runtime::session::Control;
+
+thread_local! {
+    // `const`: reading it allocates nothing, so the allocator may.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call goes on to the system allocator with its arguments unchanged; counting touches a thread-local
+// `Cell` that needs neither allocation nor destruction.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps `GlobalAlloc::alloc`'s contract, which is `System`'s.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above; `pointer` came from `System`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: as above; `pointer` came from `System`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations_of(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.with(Cell::get);
+    work();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+const STEP: Span = Span::from_nanos(20_000_000);
+const PERIOD: i64 = 100_000_000;
+const NAMES: [&str; 4] = ["waist", "elbow", "wrist", "finger"];
+
+/// Everything that the node keeps from inference to inference.
+struct Loop {
+    inputs: Inputs,
+    rules: Rules,
+    observation: Observation,
+    reader: StateReader,
+    newest: JointSample,
+    state: [f32; 4],
+    pose: [f32; 9],
+    chunk: Chunk,
+    bounds: JointBounds,
+    clamped: Clamped,
+    message: ActionChunkMessage,
+    motion: Motion,
+    command: ([f64; 4], [f64; 4]),
+    trajectory: TrajectoryBuffer,
+    bytes: Vec<u8>,
+}
+
+impl Loop {
+    fn new() -> Self {
+        let camera = |name: &str| InputSpec {
+            name: name.into(),
+            topic: format!("/{name}"),
+            kind: InputKind::Camera { transport: Transport::Raw },
+            frame_id: String::new(),
+            joints: JointNames::default(),
+            stamp_from: StampSource::Header,
+        };
+        let names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
+        let joints = JointNames { read: names.clone(), moved: names.clone() };
+        let joints = InputSpec { kind: InputKind::Joints, joints, ..camera("joints") };
+        let pose = InputSpec { kind: InputKind::Pose, frame_id: "base".into(), ..camera("eef") };
+        let inputs = Inputs::new(vec![camera("top"), camera("wrist"), joints, pose]);
+        inputs.set_instruction("pick up the cube");
+        let mut columns = names.clone();
+        columns.extend((0..9).map(|index| format!("eef.{index}")));
+        let elbow = Bounds { velocity: 1.0, acceleration: 8.0, ..Bounds::default() };
+        let limited = NAMES.iter().map(|joint| (*joint, Bounds { min: -0.2, max: 0.2, ..Bounds::default() }));
+        let bounds = JointBounds::new(&names, limited.chain([("elbow", elbow)])).expect("valid bounds");
+        let mut motion = Motion::new(names.as_slice().into());
+        motion.set_bounds(bounds.clone());
+        Self {
+            inputs,
+            rules: Rules {
+                per_input: vec![InputRule::age(Span::from_nanos(PERIOD), true); 4],
+                max_skew: Span::from_nanos(PERIOD),
+                on_violation: OnViolation::Skip,
+                future_tolerance: STEP,
+                enable_max_age: Span::ZERO,
+            },
+            observation: Observation::default(),
+            motion,
+            command: Default::default(),
+            reader: StateReader::new(&[JointMap::identity("arm", names)]).expect("a valid map"),
+            newest: JointSample::default(),
+            state: [0.0; 4],
+            pose: [0.0; 9],
+            bounds,
+            chunk: Chunk {
+                names: columns.into(),
+                poses: std::iter::once(4..13).collect(),
+                rows: 16,
+                step: STEP,
+                seed: 1,
+                ..Chunk::default()
+            },
+            clamped: Clamped::default(),
+            message: ActionChunkMessage::default(),
+            trajectory: TrajectoryBuffer::default(),
+            bytes: Vec::new(),
+        }
+    }
+
+    /// One turn, up to the bytes that are published. The chunk stands in for what inference leaves in it.
+    fn turn(&mut self, sequence: u64, messages: &[Bytes; 4]) {
+        let stamp = stamp(sequence);
+        for (input, bytes) in messages.iter().enumerate() {
+            self.inputs.offer(input, bytes.clone(), stamp + STEP).expect("a good message");
+        }
+        // As the watch thread does.
+        self.inputs.check(stamp + STEP, &self.rules).expect("fresh inputs");
+        assert!(self.inputs.read_joints(&mut self.newest));
+        self.inputs.assemble_into(stamp + STEP, &self.rules, &mut self.observation).expect("fresh inputs");
+        let joints = self.observation.joints.as_ref().expect("a joint state");
+        self.reader.read(joints, &mut self.state).expect("all joints");
+        let pose = PoseStampedView::parse(&self.observation.poses[0].bytes).and_then(PoseStampedView::checked);
+        PoseLayout::Rot6d.write(&pose.expect("a good pose"), &mut self.pose);
+
+        let chunk = &mut self.chunk;
+        chunk.observation_stamp = self.observation.stamp;
+        chunk.inputs.clear();
+        chunk.inputs.extend(self.observation.identity().map(|(name, stamp)| (name.clone(), stamp)));
+        chunk.values.clear();
+        for row in 0..16 {
+            chunk.values.extend((0..4).map(|i| self.state[i] + (4 * row + i) as f32 / 100.0));
+            chunk.values.extend(self.pose);
+        }
+
+        chunk::finite(chunk).expect("finite values");
+        self.bounds.clamp(chunk, &mut self.clamped).expect("its own limits");
+        // Another number of late rows every turn, so that trajectories shrink and grow.
+        let late = STEP.times((sequence % 13) as i64);
+        let scheduled = chunk::schedule(chunk, stamp + late).expect("rows in time");
+        let publication =
+            Publication { sequence, frame_id: "", inference_latency: late, policy_fingerprint: "sha256:0123" };
+        chunk::action_chunk_message(chunk, &scheduled, &publication, &mut self.message).expect("a whole chunk");
+        // Every mode in turn, and a hold now and then.
+        let mode = [Mode::Replace, Mode::Blend, Mode::Ensemble, Mode::Ensemble, Mode::Rtc][(sequence / 3 % 5) as usize];
+        let settings = MotionSettings { mode, ..MotionSettings::default() };
+        let measured = self.state.map(f64::from);
+        let (now, measured) = (stamp + late, Some(&measured[..]));
+        let new = NewChunk { chunk, now, clamped: 0, measured, frozen: (3, 4) };
+        self.motion.take(&new, &settings).expect("a plan").write(now, &mut self.trajectory);
+        if sequence.is_multiple_of(7) {
+            self.motion.hold(now + STEP, &settings).expect("a plan").write(now + STEP, &mut self.trajectory);
+        }
+        let plan = self.motion.plan().expect("a plan");
+        assert!(plan.sample(now + STEP, &mut self.command.0, &mut self.command.1));
+        let trajectory = self.trajectory.message();
+        assert!(!trajectory.points.is_empty());
+        assert_eq!((trajectory.joint_names.len(), self.message.names.len()), (4, 13));
+        trajectory.write(&mut self.bytes);
+        self.message.write(&mut self.bytes);
+    }
+}
+
+fn stamp(sequence: u64) -> Stamp {
+    Stamp::from_nanos((sequence as i64 + 1) * PERIOD)
+}
+
+fn messages(sequence: u64) -> [Bytes; 4] {
+    let stamp = stamp(sequence);
+    let header = HeaderView { stamp, frame_id: "base" };
+    let image = || write::image(header, 4, 2, "rgb8", 12, &[7; 24]);
+    let joints = write::joint_state(header, &NAMES, &[0.1, -0.1, 0.0, 0.05], &[], &[]);
+    let pose = write::pose_stamped(header, [0.1, 0.2, 0.3], [0.0, 0.0, 0.6, 0.8]);
+    let messages = [image(), image(), joints, pose].map(Bytes::from);
+    // The first clone makes the shared reference count.
+    messages.iter().for_each(|bytes| drop(bytes.clone()));
+    messages
+}
+
+#[test]
+fn a_turn_of_the_loop_allocates_nothing_after_warm_up() {
+    // Once through every meeting of mode (15 turns), late rows (13) and hold (7).
+    const WARM_UP: u64 = 15 * 13 * 7;
+    let arriving: Vec<[Bytes; 4]> = (0..3000).map(messages).collect();
+    let mut node = Loop::new();
+    let mut turns = (0..).zip(&arriving);
+    let warming = allocations_of(|| turns.by_ref().take(WARM_UP as usize).for_each(|(n, m)| node.turn(n, m)));
+    assert!(warming > 0, "the counter counts");
+    let steady = allocations_of(|| turns.for_each(|(n, m)| node.turn(n, m)));
+    assert_eq!(steady, 0, "allocations in {} turns", arriving.len() - WARM_UP as usize);
+    assert!(node.clamped.total > 0, "the last chunk was clamped");
+}
+
+#[test]
+fn a_look_of_the_watch_thread_at_new_joint_states_allocates_nothing() {
+    let policy = demo::policy();
+    let limited = demo::settings(policy.path(), &[]).joint_names();
+    let limited: Vec<String> = limited.iter().map(|joint| format!("limits.{joint}.velocity:=1.0")).collect();
+    let settings = demo::settings(policy.path(), &limited.iter().map(String::as_str).collect::<Vec<_>>());
+    let (names, inputs) = (settings.joint_names(), Inputs::new(settings.inputs.clone()));
+    let control = Control::new(names.as_slice().into());
+    control.apply(&settings);
+    let (rows, at) = (40, |ms: i64| Stamp::from_nanos(ms * 1_000_000));
+    let chunk = Chunk {
+        names: names.as_slice().into(),
+        rows,
+        values: (0..rows).flat_map(|row| vec![row as f32 / 1000.0; names.len()]).collect(),
+        observation_stamp: at(1000),
+        step: STEP,
+        ..Chunk::default()
+    };
+    let (standing, mut out) = (vec![0.0; names.len()], TrajectoryBuffer::default());
+    let measured = Some(standing.as_slice());
+    let new = NewChunk { chunk: &chunk, now: at(1000), clamped: 0, measured, frozen: (0, 0) };
+    control.take(&new, 0, &settings, &mut out).expect("a plan");
+    let joints = inputs.specs().iter().position(|spec| spec.kind == InputKind::Joints).expect("joints");
+    let name: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut look = |ms: i64| {
+        let header = HeaderView { stamp: at(ms), frame_id: "" };
+        let bytes = write::joint_state(header, &name, &standing, &[], &[]);
+        inputs.offer(joints, bytes.into(), at(ms)).expect("a good message");
+        let mut braked = Default::default();
+        let allocations =
+            allocations_of(|| braked = control.watch(at(ms), &inputs, &settings, &mut out).braked.entered());
+        assert!(!braked, "it follows");
+        allocations
+    };
+    look(1010);
+    assert_eq!((1020..1300).step_by(10).map(&mut look).sum::<u64>(), 0);
+    assert!(control.state().is_moving());
+}
+
+#[test]
+fn state_encoder_and_action_decoder_allocate_nothing() {
+    let pose = Conversion::ComposePose { state: 0, format: PoseFormat::Rotvec };
+    let scaling = ActionScaling::Range { low: vec![-1.0; 9], high: vec![1.0; 9] };
+    let processor = Processor {
+        embodiment: "robot".into(),
+        cameras: vec!["top".into()],
+        state: vec![StateKey { name: "pose".into(), width: 9, encoding: StateEncoding::SinCos }],
+        state_deltas: vec![0],
+        clip_state: true,
+        action: vec![ActionKey { name: "pose".into(), width: 9, scaling, conversion: pose, eef: None }],
+        action_deltas: (0..16).collect(),
+        max_state_dim: 128,
+        max_action_dim: 128,
+        max_action_horizon: 50,
+        image: ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 },
+        formalize: true,
+    };
+    let mut encoder = StateEncoder::new(&processor).expect("an encoder");
+    let mut decoder = ActionDecoder::new(&processor).expect("a decoder");
+    let raw = [0.1, 0.2, 0.3, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+    let (mut state, actions, mut decoded) = ([0.0; 128], vec![0.1; 50 * 128], vec![0.0; 16 * 6]);
+    let mut actions: Vec<f32> = (0..).zip(actions).map(|(i, x): (i32, f32)| x * (i % 7) as f32).collect();
+    let allocations = allocations_of(|| {
+        for _ in 0..3 {
+            encoder.encode(&raw, &mut state).expect("encodes");
+            decoder.decode(&actions, &raw, &mut decoded).expect("decodes");
+            decoder.encode(&decoded, &raw, &mut actions).expect("encodes");
+        }
+    });
+    assert_eq!(allocations, 0);
+}

@@ -1,0 +1,9 @@
+//! Checkpoints to bundles, and single inferences of them.
+
+mod checkpoint_config;
+mod fuzz_export;
+mod fuzz_infer;
+mod infer;
+mod oracle_export;
+mod oracle_infer;
+mod split_layout;

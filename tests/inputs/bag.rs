@@ -1,0 +1,8 @@
+//! Bags as files: what is read, in which order, and what is said about the ones that are broken.
+
+pub mod fixture;
+mod folder;
+mod mcap_files;
+mod properties;
+mod sqlite;
+mod writer;

@@ -1,0 +1,510 @@
+//! A refused inference is a violation, and a stop ends only when all is well: at the level of the session, on real ONNX Runtime.
+
+use vla_trt_tests::demo;
+
+use std::fs;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tempfile::TempDir;
+use vla_base::time::Stamp;
+use vla_messages::{HeaderView, JointTrajectoryMessage, TrajectoryPoint, write};
+use vla_motion::{TrajectoryBuffer, WatchdogState};
+use vla_policy::PolicySpec;
+use vla_policy::observation::{InputKind, Inputs, OnViolation};
+use vla_runtime::parameters::Settings;
+use vla_runtime::session::{Braked, NotWell, Outcome, RefusalKind, Session};
+
+/// Time of an inference in these tests, in ms.
+const INFERENCE: i64 = 30;
+
+fn at(ms: i64) -> Stamp {
+    Stamp::from_nanos(1_760_000_000_000_000_000 + ms * 1_000_000)
+}
+
+/// A grey picture of the demo policy's shape.
+fn picture() -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, 64, 48);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.write_header().expect("a header").write_image_data(&[90; 64 * 48 * 3]).expect("pixels");
+    file
+}
+
+/// The demo policy, and one whose output is NaN. Their files are read when an inference runs, too.
+struct Policies {
+    good: TempDir,
+    nan: TempDir,
+}
+
+impl Policies {
+    fn new() -> Rc<Self> {
+        let (good, nan) = (demo::policy(), tempfile::tempdir().expect("a folder"));
+        for file in fs::read_dir(good.path()).expect("the policy") {
+            let file = file.expect("a file");
+            fs::copy(file.path(), nan.path().join(file.file_name())).expect("a copy");
+        }
+        let constants = nan.path().join("modulation.safetensors");
+        let mut bytes = fs::read(&constants).expect("hoisted constants");
+        let header = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize + 8;
+        bytes[header..].chunks_exact_mut(4).for_each(|value| value.copy_from_slice(&f32::NAN.to_le_bytes()));
+        fs::write(&constants, bytes).expect("the changed file");
+        Rc::new(Self { good, nan })
+    }
+}
+
+/// The node's loop without the node: the demo robot of `config/aloha.yaml`.
+struct Robot {
+    session: Session,
+    settings: Arc<Settings>,
+    inputs: Inputs,
+    joints: Vec<String>,
+    picture: Vec<u8>,
+    policies: Rc<Policies>,
+}
+
+impl Robot {
+    fn new(assignments: &[&str]) -> Self {
+        Self::of(&Policies::new(), assignments)
+    }
+
+    fn of(policies: &Rc<Policies>, assignments: &[&str]) -> Self {
+        // The cameras of these tests show one picture.
+        let still =
+            ["top", "left_wrist", "right_wrist"].map(|camera| format!("inputs.cameras.{camera}.stuck_after_ms:=0.0"));
+        let assignments: Vec<&str> = still.iter().map(String::as_str).chain(assignments.iter().copied()).collect();
+        let settings = demo::settings(policies.good.path(), &assignments);
+        let spec = PolicySpec::load(policies.good.path()).expect("the policy");
+        let session = Session::load(spec, &settings, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
+        let inputs = Inputs::new(settings.inputs.clone());
+        let inputs = if settings.enable_topic.is_some() { inputs.with_enable_switch() } else { inputs };
+        inputs.set_instruction("pick up the red cube");
+        let joints = settings.joint_names();
+        Self { session, settings, inputs, joints, picture: picture(), policies: Rc::clone(policies) }
+    }
+
+    /// Offers every stamped input, all of one stamp.
+    fn sense(&self, now: i64) {
+        (0..self.settings.inputs.len()).for_each(|input| self.offer(input, now));
+    }
+
+    /// Offers the joint state alone.
+    fn sense_joints(&self, now: i64) {
+        let joints = self.settings.inputs.iter().position(|input| input.kind == InputKind::Joints);
+        self.offer(joints.expect("joints"), now);
+    }
+
+    fn offer(&self, input: usize, now: i64) {
+        let header = HeaderView { stamp: at(now), frame_id: "" };
+        let bytes = match self.settings.inputs[input].kind {
+            InputKind::Camera { .. } => write::compressed_image(header, "png", &self.picture),
+            InputKind::Joints => write::joint_state(header, &self.joints, &vec![0.1; self.joints.len()], &[], &[]),
+            InputKind::Pose | InputKind::Instruction => return,
+        };
+        self.inputs.offer(input, Bytes::from(bytes), at(now)).expect("a good message");
+    }
+
+    /// A cycle whose inference takes [`INFERENCE`].
+    fn cycle(&mut self, now: i64) -> Outcome<'_> {
+        self.session.cycle(at(now), &self.inputs, &self.settings, false, &mut || at(now + INFERENCE))
+    }
+
+    fn chunk(&mut self, now: i64) -> JointTrajectoryMessage {
+        match self.cycle(now) {
+            Outcome::Published(published) => published.trajectory.expect("it moves joints").clone(),
+            other => panic!("expected a chunk, found {other:?}"),
+        }
+    }
+
+    fn resume(&mut self, now: i64) -> Result<bool, NotWell> {
+        self.session.resume(&self.inputs, &self.settings, &mut || at(now))
+    }
+
+    fn state(&self) -> WatchdogState {
+        self.session.control().state()
+    }
+}
+
+/// Spoils what the next inference is given.
+type Spoil = fn(&mut Robot);
+
+/// Each way to be refused, with a word of its reason.
+const REFUSALS: [(Spoil, &str); 3] = [
+    (|robot| robot.picture.truncate(40), "cut short"),
+    (|robot| robot.inputs.set_instruction(&"pick up the red cube ".repeat(2000)), "tokens"),
+    (spoil_policy, "NaN"),
+];
+
+/// Loads a policy whose output is NaN in the place of the one that runs, as after a lost device: the motion goes on.
+fn spoil_policy(robot: &mut Robot) {
+    let policies = Rc::clone(&robot.policies);
+    load(robot, policies.nan.path());
+}
+
+/// Loads another policy with the motion of the one before.
+fn load(robot: &mut Robot, policy: &Path) {
+    let spec = PolicySpec::load(policy).expect("the policy");
+    let mut session = Session::load(spec, &robot.settings, &mut |_| {}).expect("loads");
+    session.adopt(robot.session.control());
+    robot.session = session;
+}
+
+fn mend(robot: &mut Robot) {
+    let policies = Rc::clone(&robot.policies);
+    if robot.session.policy().spec().dir != policies.good.path() {
+        load(robot, policies.good.path());
+    }
+    robot.joints = robot.settings.joint_names();
+    robot.picture = picture();
+    robot.inputs.set_instruction("pick up the red cube");
+}
+
+/// Position of a joint at a knot of a trajectory.
+fn position_at(trajectory: &JointTrajectoryMessage, joint: usize, knot: Stamp) -> f64 {
+    let is_it = |point: &&TrajectoryPoint| trajectory.stamp + point.time_from_start == knot;
+    trajectory.points.iter().find(is_it).expect("a knot of it").positions[joint]
+}
+
+#[test]
+fn every_kind_of_refused_inference_brakes_now_and_latches_with_stop() {
+    let policies = Policies::new();
+    for (spoil, word) in REFUSALS {
+        let mut robot = Robot::of(&policies, &["inputs.on_violation:=stop", "max_blind_s:=2.0"]);
+        robot.sense(1000);
+        let before = robot.chunk(1000);
+        spoil(&mut robot);
+        robot.sense(1100);
+        let Outcome::Refused { refusal, brake } = robot.cycle(1100) else { panic!("{word}: expected a refusal") };
+        assert_eq!(refusal.kind(), RefusalKind::Violation, "{refusal}");
+        assert!(refusal.to_string().contains(word), "{word}: {refusal}");
+        assert_eq!((brake.action, brake.braked), (OnViolation::Stop, Braked::Braking), "{word}");
+        let stop = brake.stop.expect("a way to rest").clone();
+        // From when the refusal was known, and not from when the inference began: the robot went on meanwhile.
+        assert_eq!(stop.stamp, at(1100 + INFERENCE));
+        let first = stop.points.first().expect("points");
+        let there = position_at(&before, 0, stop.stamp + first.time_from_start);
+        assert!((first.positions[0] - there).abs() < 1e-6, "{word}: no jump: {} {there}", first.positions[0]);
+        let last = stop.points.last().expect("points");
+        assert!(last.velocities.iter().all(|velocity| *velocity == 0.0), "{word}: at rest");
+        let end = |trajectory: &JointTrajectoryMessage| {
+            trajectory.stamp + trajectory.points.last().expect("points").time_from_start
+        };
+        assert!(end(&stop) < end(&before), "{word}: sooner than the plan ran out");
+        assert_eq!(robot.state(), WatchdogState::Stopped);
+        let reason = robot.session.control().status(&robot.settings).reason;
+        assert!(reason.as_deref().is_some_and(|reason| reason.contains(word)), "{word}: {reason:?}");
+
+        mend(&mut robot);
+        robot.sense(1300);
+        assert!(matches!(robot.cycle(1300), Outcome::Stopped), "{word}: it stays, whatever comes");
+    }
+}
+
+#[test]
+fn a_joint_without_a_sample_within_its_age_brakes_by_name_and_one_message_without_it_does_not() {
+    let mut robot = Robot::new(&["inputs.on_violation:=stop", "max_blind_s:=2.0", "inputs.joints.max_age_ms:=150.0"]);
+    robot.sense(1000);
+    robot.chunk(1000);
+    robot.joints.retain(|joint| joint != "left_elbow");
+    robot.sense(1100);
+    robot.chunk(1100);
+    robot.sense(1200);
+    let Outcome::Violation { violation, brake } = robot.cycle(1200) else { panic!("expected a violation") };
+    assert!(violation.to_string().contains("left_elbow"), "{violation}");
+    assert_eq!((brake.action, brake.braked), (OnViolation::Stop, Braked::Braking));
+    let stop = brake.stop.expect("a way to rest");
+    assert!(stop.points.last().expect("points").velocities.iter().all(|velocity| *velocity == 0.0));
+    assert_eq!(robot.state(), WatchdogState::Stopped);
+    assert!(robot.resume(1210).expect_err("not well").to_string().contains("left_elbow"));
+    mend(&mut robot);
+    robot.sense(1300);
+    assert!(matches!(robot.cycle(1300), Outcome::Stopped), "nothing moves by itself");
+    assert!(robot.resume(1310).expect("well"));
+}
+
+#[test]
+fn every_kind_of_refused_inference_brakes_with_hold_and_the_next_good_one_goes_on() {
+    let policies = Policies::new();
+    for (spoil, word) in REFUSALS {
+        let mut robot = Robot::of(&policies, &["inputs.on_violation:=hold", "max_blind_s:=2.0"]);
+        robot.sense(1000);
+        robot.chunk(1000);
+        spoil(&mut robot);
+        robot.sense(1100);
+        let Outcome::Refused { brake, .. } = robot.cycle(1100) else { panic!("{word}: expected a refusal") };
+        assert_eq!((brake.action, brake.braked), (OnViolation::Hold, Braked::Braking), "{word}");
+        robot.sense(1150);
+        let Outcome::Refused { brake, .. } = robot.cycle(1150) else { panic!("{word}: expected a refusal") };
+        assert!(brake.stop.is_none(), "{word}: told once");
+        assert_eq!(robot.state(), WatchdogState::Holding);
+        mend(&mut robot);
+        robot.sense(1300);
+        robot.chunk(1300);
+        assert_eq!(robot.state(), WatchdogState::Running, "{word}");
+    }
+}
+
+#[test]
+fn with_skip_a_refused_inference_leaves_the_motion_to_run_out() {
+    let mut robot = Robot::new(&["inputs.on_violation:=skip"]);
+    robot.sense(1000);
+    robot.chunk(1000);
+    robot.picture.truncate(40);
+    robot.sense(1100);
+    let Outcome::Refused { refusal, brake } = robot.cycle(1100) else { panic!("expected a refusal") };
+    assert_eq!(refusal.kind(), RefusalKind::Violation);
+    assert_eq!((brake.action, brake.braked), (OnViolation::Skip, Braked::NotNeeded));
+    assert!(brake.stop.is_none() && robot.state().is_moving());
+}
+
+#[test]
+fn a_refusal_before_anything_moved_stops_nothing() {
+    let mut robot = Robot::new(&["inputs.on_violation:=stop"]);
+    robot.picture.truncate(40);
+    robot.sense(1000);
+    let Outcome::Refused { brake, .. } = robot.cycle(1000) else { panic!("expected a refusal") };
+    assert_eq!((brake.action, brake.braked), (OnViolation::Skip, Braked::NotNeeded));
+    assert_eq!(robot.state(), WatchdogState::Idle);
+}
+
+#[test]
+fn a_stop_that_an_inference_finds_reason_for_ends_only_when_a_trial_inference_is_good() {
+    let policies = Policies::new();
+    for (spoil, word) in REFUSALS {
+        let mut robot = Robot::of(&policies, &["inputs.on_violation:=stop"]);
+        robot.sense(1000);
+        robot.chunk(1000);
+        spoil(&mut robot);
+        robot.sense(1100);
+        assert!(matches!(robot.cycle(1100), Outcome::Refused { .. }), "{word}");
+        robot.sense(2000);
+        // The inputs keep every rule: only an inference finds what is wrong.
+        let refused = robot.resume(2000).expect_err("not well");
+        assert!(matches!(refused, NotWell::Refused(_)) && refused.to_string().contains(word), "{word}: {refused}");
+        assert_eq!(robot.state(), WatchdogState::Stopped);
+        mend(&mut robot);
+        robot.sense(3000);
+        assert!(matches!(robot.cycle(3000), Outcome::Stopped), "{word}: nothing moves by itself");
+        assert!(robot.resume(3010).expect("well"), "{word}");
+        robot.sense(3100);
+        robot.chunk(3100);
+    }
+}
+
+#[test]
+fn a_stop_does_not_end_while_an_input_breaks_a_rule_and_says_which() {
+    let policies = Policies::new();
+    for rule in ["skip", "hold", "stop"] {
+        let mut robot =
+            Robot::of(&policies, &[&format!("inputs.on_violation:={rule}"), "watchdog.stop_after_ms:=200.0"]);
+        robot.sense(1000);
+        robot.chunk(1000);
+        let mut out = TrajectoryBuffer::default();
+        for now in (1100..3000).step_by(10) {
+            robot.session.control().watch(at(now), &robot.inputs, &robot.settings, &mut out);
+        }
+        assert_eq!(robot.state(), WatchdogState::Stopped, "{rule}");
+        robot.sense_joints(3000);
+        let refused = robot.resume(3000).expect_err("no camera").to_string();
+        assert!(refused.contains("top stopped: no frame for 2000 ms (at most 500 ms)"), "{rule}: {refused}");
+        assert_eq!(robot.state(), WatchdogState::Stopped, "{rule}");
+        robot.sense(3100);
+        assert!(matches!(robot.cycle(3100), Outcome::Stopped), "{rule}: nothing moves by itself later");
+        assert!(robot.resume(3110).expect("well"), "{rule}");
+        assert!(!robot.resume(3120).expect("was not stopped"), "{rule}");
+    }
+}
+
+#[test]
+fn an_input_that_fails_between_the_resume_and_the_first_motion_stops_again() {
+    let mut robot = Robot::new(&["inputs.on_violation:=stop"]);
+    robot.sense(1000);
+    robot.chunk(1000);
+    let mut out = TrajectoryBuffer::default();
+    let watched = robot.session.control().watch(at(1600), &robot.inputs, &robot.settings, &mut out);
+    assert!(watched.braked.entered());
+    robot.sense(2000);
+    assert!(robot.resume(2000).expect("well"));
+    assert_eq!(robot.state(), WatchdogState::Idle);
+    let watched = robot.session.control().watch(at(2600), &robot.inputs, &robot.settings, &mut out);
+    assert_eq!((watched.braked, robot.state()), (Braked::AtRest, WatchdogState::Stopped));
+    robot.sense(2700);
+    assert!(matches!(robot.cycle(2700), Outcome::Stopped), "it was resumed to inputs that were well");
+}
+
+#[test]
+fn a_stop_while_it_is_tried_whether_all_is_well_is_the_later_wish() {
+    let mut robot = Robot::new(&[]);
+    robot.sense(1000);
+    robot.chunk(1000);
+    let mut out = TrajectoryBuffer::default();
+    let control = Arc::clone(robot.session.control());
+    let stop = |now: i64, out: &mut TrajectoryBuffer| control.stop(at(now), &"~/stop was called", &robot.settings, out);
+    assert_eq!(stop(1100, &mut out), Braked::Braking);
+    robot.sense(2000);
+    let mut readings = 0;
+    // The clock is read last after the trial inference.
+    let mut clock = || {
+        readings += 1;
+        if readings == 3 {
+            assert_eq!(stop(2030, &mut out), Braked::Already);
+        }
+        at(2000)
+    };
+    let refused = robot.session.resume(&robot.inputs, &robot.settings, &mut clock).expect_err("stopped again");
+    assert!(matches!(refused, NotWell::StoppedAgain), "{refused}");
+    assert_eq!((readings, robot.state()), (3, WatchdogState::Stopped));
+}
+
+#[test]
+fn a_stop_while_an_inference_runs_keeps_its_chunk_from_moving_the_robot_and_is_no_alarm() {
+    let mut robot = Robot::new(&[]);
+    robot.sense(1000);
+    robot.chunk(1000);
+    robot.sense(1100);
+    let control = Arc::clone(robot.session.control());
+    let (settings, inputs) = (&robot.settings, &robot.inputs);
+    let mut out = TrajectoryBuffer::default();
+    let mut published_at = || {
+        control.stop(at(1120), &"~/stop was called", settings, &mut out);
+        at(1130)
+    };
+    let outcome = robot.session.cycle(at(1100), inputs, settings, false, &mut published_at);
+    let Outcome::Refused { refusal, brake } = outcome else { panic!("expected a refusal, found {outcome:?}") };
+    assert_eq!((refusal.kind(), brake.braked), (RefusalKind::Superseded, Braked::NotNeeded));
+}
+
+/// Another order of the left arm's joints, which makes other joints of a motion.
+const ORDER: &str = "action.left_arm.joints:=[left_shoulder, left_waist, left_elbow, left_forearm_roll, left_wrist_angle, left_wrist_rotate]";
+
+#[test]
+fn a_stop_stays_over_a_load_of_a_policy_of_other_joints() {
+    let robot = Robot::new(&[]);
+    let mut out = TrajectoryBuffer::default();
+    robot.session.control().stop(at(1000), &"~/stop was called", &robot.settings, &mut out);
+    let mut other = Robot::new(&[ORDER]);
+    other.session.adopt(robot.session.control());
+    other.sense(1100);
+    assert!(matches!(other.cycle(1100), Outcome::Stopped));
+    let reason = other.session.control().status(&other.settings).reason;
+    assert_eq!(reason.as_deref(), Some("~/stop was called"));
+}
+
+#[test]
+fn inputs_that_are_still_starting_are_no_violation_and_one_that_goes_is() {
+    let mut robot = Robot::new(&[]);
+    robot.inputs.set_instruction("");
+    robot.offer(0, 1000);
+    let Outcome::Waiting(missing) = robot.cycle(1000) else { panic!("not every input has come") };
+    assert!(missing.to_string().contains("joints missing"), "{missing}");
+    assert!(missing.to_string().contains("set the parameter `instruction`"), "{missing}");
+    robot.inputs.set_instruction("pick up the red cube");
+    robot.sense(1100);
+    robot.chunk(1100);
+    robot.sense_joints(1700);
+    assert!(matches!(robot.cycle(1700), Outcome::Violation { .. }));
+}
+
+#[test]
+fn an_input_that_comes_and_cannot_be_used_is_a_violation_from_the_start() {
+    let mut robot = Robot::new(&[]);
+    (0..3).for_each(|camera| robot.offer(camera, 1000));
+    let nameless = write::joint_state::<&str>(HeaderView { stamp: at(1000), frame_id: "" }, &[], &[], &[], &[]);
+    assert!(robot.inputs.offer(3, nameless.into(), at(1000)).is_err());
+    let Outcome::Violation { violation, .. } = robot.cycle(1000) else { panic!("expected a violation") };
+    assert!(
+        violation.to_string().contains("joints missing (no usable message yet) [last message refused"),
+        "{violation}"
+    );
+}
+
+#[test]
+fn inputs_that_all_came_once_and_do_not_fit_together_are_a_violation_from_the_start() {
+    let mut robot = Robot::new(&[]);
+    robot.sense(1000);
+    robot.sense_joints(1600);
+    assert!(matches!(robot.cycle(1600), Outcome::Violation { .. }));
+}
+
+const SWITCH: [&str; 2] = ["inputs.enable.topic:=/enable", "inputs.enable.max_age_ms:=200.0"];
+
+#[test]
+fn with_an_enable_switch_nothing_moves_before_it_is_on_and_that_is_no_violation() {
+    let mut robot = Robot::new(&SWITCH);
+    robot.sense(1000);
+    let Outcome::Waiting(off) = robot.cycle(1000) else { panic!("the switch was never heard") };
+    assert_eq!(off.to_string(), "enable off (no message yet on inputs.enable.topic)");
+    robot.inputs.offer_enable(false, at(1010));
+    let Outcome::Waiting(off) = robot.cycle(1020) else { panic!("the switch is off") };
+    assert!(off.to_string().contains("is false"), "{off}");
+    assert_eq!(robot.state(), WatchdogState::Idle);
+    robot.inputs.offer_enable(true, at(1030));
+    robot.chunk(1040);
+}
+
+#[test]
+fn an_enable_switch_that_is_let_go_or_falls_silent_stops_whatever_the_rule_for_inputs_is() {
+    let policies = Policies::new();
+    for (rule, let_go, reason) in
+        [("skip", true, "is false"), ("hold", false, "201.0 ms ago"), ("stop", false, "201.0 ms ago")]
+    {
+        let mut robot = Robot::of(&policies, &[SWITCH[0], SWITCH[1], &format!("inputs.on_violation:={rule}")]);
+        robot.inputs.offer_enable(true, at(1000));
+        robot.sense(1000);
+        robot.chunk(1000);
+        let mut out = TrajectoryBuffer::default();
+        let mut watch = |robot: &Robot, now| {
+            let watched = robot.session.control().watch(at(now), &robot.inputs, &robot.settings, &mut out);
+            watched.braked
+        };
+        robot.sense(1150);
+        assert_eq!(watch(&robot, 1200), Braked::NotNeeded, "{rule}");
+        if let_go {
+            robot.inputs.offer_enable(false, at(1201));
+        }
+        assert_eq!(watch(&robot, 1201), Braked::Braking, "{rule}");
+        assert_eq!(robot.state(), WatchdogState::Stopped);
+        let status = robot.session.control().status(&robot.settings);
+        assert!(status.reason.as_deref().is_some_and(|text| text.contains(reason)), "{rule}: {:?}", status.reason);
+        // Pressed again it moves nothing by itself, and without it nothing is resumed.
+        robot.sense(2000);
+        assert!(robot.resume(2000).expect_err("off").to_string().starts_with("enable off"), "{rule}");
+        robot.inputs.offer_enable(true, at(2010));
+        assert!(matches!(robot.cycle(2020), Outcome::Stopped), "{rule}");
+        assert!(robot.resume(2030).expect("well"), "{rule}");
+        robot.inputs.offer_enable(true, at(2100));
+        robot.sense(2100);
+        robot.chunk(2100);
+    }
+}
+
+#[test]
+fn a_switch_let_go_during_an_inference_keeps_its_chunk_back() {
+    let mut robot = Robot::new(&SWITCH);
+    robot.inputs.offer_enable(true, at(1000));
+    robot.sense(1000);
+    let inputs = &robot.inputs;
+    let mut published_at = || {
+        inputs.offer_enable(false, at(1020));
+        at(1030)
+    };
+    let outcome = robot.session.cycle(at(1000), inputs, &robot.settings, false, &mut published_at);
+    assert!(matches!(outcome, Outcome::Waiting(_)), "nothing moved yet: {outcome:?}");
+    robot.inputs.offer_enable(true, at(1040));
+    robot.sense(1050);
+    robot.chunk(1050);
+    robot.sense(1100);
+    let inputs = &robot.inputs;
+    let mut published_at = || {
+        inputs.offer_enable(false, at(1120));
+        at(1130)
+    };
+    match robot.session.cycle(at(1100), inputs, &robot.settings, false, &mut published_at) {
+        Outcome::Violation { brake, .. } => assert_eq!(brake.braked, Braked::Braking),
+        other => panic!("expected a violation, found {other:?}"),
+    }
+    assert_eq!(robot.state(), WatchdogState::Stopped);
+}

@@ -1,0 +1,19 @@
+//! Observation to action chunk, against the vendor's vectors.
+
+mod deltas;
+mod demo_policy;
+mod eef;
+mod fuzz_codec;
+mod fuzz_policy;
+mod fuzz_processor;
+mod guided;
+mod layouts;
+mod mixed_views;
+mod oracle_codec;
+mod oracle_processor;
+mod policy_spec;
+mod processor;
+mod prompt;
+mod resize;
+mod resize_paths;
+mod state_action;
