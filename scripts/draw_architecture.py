@@ -125,7 +125,7 @@ def offline(draw):
     draw.box(30, 446, 124, 82, 'checkpoint', ['GR00T N1.6,', 'tokenizer'])
     draw.box(184, 446, 110, 82, 'export', [], 'vla_export', 'offline')
     draw.box(324, 446, 176, 82, 'policy bundle', ['policy.yaml, ONNX,', 'tokenizer, statistics'])
-    draw.box(530, 446, 176, 82, 'build, verify', ['on the robot: engines,', 'accuracy against ONNX'], 'vla_tensorrt, vla_offline', 'offline')
+    draw.box(530, 446, 176, 82, 'build, verify', ['on the robot: engines,', 'accuracy against ONNX'], 'vla_builder, vla_offline', 'offline')
     draw.box(742, 446, 168, 82, 'engines', ['each with a record', 'of where it was built'])
     for start, end in ((154, 183), (294, 323), (500, 529), (706, 741)):
         draw.arrow((start, 487), (end, 487))
