@@ -19,8 +19,9 @@ mod calibrate;
 pub mod doctor;
 pub mod export;
 pub mod infer;
+mod init_params;
 pub mod inspect;
-pub mod make_checkpoint;
+mod make_checkpoint;
 pub mod make_demo_policy;
 pub mod plan;
 pub mod prepare_system;
@@ -53,6 +54,7 @@ enum Command {
     Calibrate(calibrate::Calibrate),
     Doctor(doctor::Doctor),
     Infer(infer::Infer),
+    InitParams(init_params::InitParams),
     Inspect(inspect::Inspect),
     Export(export::Export),
     MakeCheckpoint(make_checkpoint::MakeCheckpoint),
@@ -109,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Infer(args) => infer::run(&args),
+        Command::InitParams(args) => init_params::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::PrepareSystem(args) => prepare_system::run(&args),

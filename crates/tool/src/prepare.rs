@@ -7,7 +7,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::doctor::{PowerModes, Root};
+use crate::doctor::PowerModes;
+use crate::root::Root;
 
 mod guard;
 mod runner;

@@ -6,7 +6,8 @@ use std::io::Write as _;
 use super::runner::Runner;
 use super::state::{State, Store};
 use super::{Change, Error, Plan, survey};
-use crate::doctor::{PowerModes, Root};
+use crate::doctor::PowerModes;
+use crate::root::Root;
 
 /// Puts back what was changed when it is dropped. [`Self::restore`] does the same and tells how it went.
 #[derive(Debug)]

@@ -10,7 +10,8 @@ use vla_engines::provenance::{
 };
 use vla_engines::{Precision, Stage};
 use vla_policy::PolicySpec;
-use vla_trt::doctor::{Gpu, Machine, Root, Unknown};
+use vla_trt::doctor::{Gpu, Machine, Unknown};
+use vla_trt::root::Root;
 
 use vla_trt_tests::demo;
 
