@@ -10,7 +10,7 @@ use vla_trt::cli::doctor::{lines, outcome};
 use vla_trt::doctor::{Finding, Report, Severity, Unknown, examine};
 
 use vla_trt_tests::demo;
-mod machines;
+pub(crate) mod machines;
 
 use machines::{ORIN_NX, build, built, orin_nx, orin_nx_identity, pc, write};
 
