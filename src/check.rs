@@ -19,7 +19,7 @@ use crate::subscriptions::{Messages, Subscriptions};
 use vla_base::time::{Span, Stamp};
 use vla_policy::{FrameSizes, PolicySpec};
 use vla_runtime::check;
-use vla_runtime::check::{Finding, InputCheck, Origin, Severity};
+use vla_runtime::check::{Finding, InputCheck, MessageSource, Severity};
 use vla_runtime::parameters::{NodeName, Overrides, Parameters, PolicyShape};
 
 /// How long the topics are listened to.
@@ -29,9 +29,9 @@ const SLICE: Duration = Duration::from_millis(10);
 
 /// The table of findings.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Report {
+pub struct CheckTable {
     /// As it is printed.
-    pub table: String,
+    pub text: String,
     /// Whether there is neither an error nor a warning.
     pub is_well: bool,
 }
@@ -40,7 +40,7 @@ pub struct Report {
 ///
 /// # Errors
 /// Arguments, parameters or a policy with which the node would not start either.
-pub fn run(arguments: &Arguments) -> Result<Report, Error> {
+pub fn run(arguments: &Arguments) -> Result<CheckTable, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("ros").enable_all().build();
     let runtime = runtime.map_err(|source| Error::Runtime { what: "the async runtime", source })?;
     let findings = {
@@ -50,7 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Error> {
     runtime.shutdown_timeout(Duration::from_millis(100));
     let findings = findings?;
     let is_well = findings.iter().all(|finding| finding.severity < Severity::Warning);
-    Ok(Report { table: check::table(&findings), is_well })
+    Ok(CheckTable { text: check::table(&findings), is_well })
 }
 
 fn examine(arguments: &Arguments) -> Result<Vec<Finding>, Error> {
@@ -81,8 +81,9 @@ fn examine(arguments: &Arguments) -> Result<Vec<Finding>, Error> {
     findings.extend(time_findings(&clock));
     let names = Names::new(name.namespace(), name.name(), &arguments.remaps);
     let topics = graph::topics(&node, &names, &settings.inputs);
-    let origin = Origin::Graph { now: clock.now(), listened: Span::from_seconds(started.elapsed().as_secs_f64()) };
-    findings.extend(inputs.judge(&settings, &topics, origin));
+    let source =
+        MessageSource::Graph { now: clock.now(), listened: Span::from_seconds(started.elapsed().as_secs_f64()) };
+    findings.extend(inputs.judge(&settings, &topics, source));
     findings.extend(graph::commanders(&node, &names));
     Ok(findings)
 }

@@ -44,8 +44,8 @@ fn run(arguments: &Arguments) -> ExitCode {
 /// Prints the findings of `--check`; the exit code says whether all is well.
 fn check(arguments: &Arguments) -> ExitCode {
     let result = ros::check::run(arguments);
-    let is_well = result.as_ref().is_ok_and(|report| report.is_well);
-    let printed = result.and_then(|report| print(&report.table));
+    let is_well = result.as_ref().is_ok_and(|table| table.is_well);
+    let printed = result.and_then(|table| print(&table.text));
     match code(&printed) {
         0 if !is_well => ExitCode::from(1),
         code => ExitCode::from(code),

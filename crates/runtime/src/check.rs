@@ -9,7 +9,7 @@ mod parameters;
 
 use serde::Serialize;
 
-pub use inputs::{InputCheck, Origin, Publisher, Topic};
+pub use inputs::{InputCheck, InputPublisher, InputTopic, MessageSource};
 pub use parameters::settings;
 
 /// How bad a finding is. Ordered.

@@ -13,21 +13,21 @@ mod out;
 
 mod absmax;
 mod bar;
-pub mod bench;
-pub mod build;
+mod bench;
+mod build;
 mod calibrate;
 pub mod doctor;
-pub mod export;
-pub mod infer;
+mod export;
+mod infer;
 mod init_params;
-pub mod inspect;
+mod inspect;
 mod make_checkpoint;
-pub mod make_demo_policy;
-pub mod plan;
-pub mod prepare_system;
-pub mod replay;
+mod make_demo_policy;
+mod plan;
+mod prepare_system;
+mod replay;
 mod settings;
-pub mod verify;
+mod verify;
 
 /// Vision-language-action policies on a robot.
 #[derive(Parser, Debug)]
@@ -41,9 +41,9 @@ pub struct Cli {
 }
 
 /// For the help text; each command's own help says which of them it has.
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 what was compared differs; 4 it does not fit \
-    into memory; 5 done, with something to look at; 6 nothing came of it, such as no chunk, and no output was written. Files \
-    are written whole or not at all. What a closed pipe does not take is dropped, and changes no exit code.";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 compared results differ; 4 it does not fit into \
+    memory; 5 done, with warnings; 6 no result, such as no chunk, and no output was written. Files are written completely or \
+    not at all. Output to a closed pipe is dropped and changes no exit code.";
 
 // What help says stands at the arguments of each.
 #[derive(Subcommand, Debug)]

@@ -16,7 +16,7 @@ const LIMITS: [&str; 6] = [
 ];
 
 /// The text of `robot.yaml` for the policy in the folder `policy`.
-pub fn render(shape: &PolicyShape, policy: &str) -> String {
+pub(crate) fn render(shape: &PolicyShape, policy: &str) -> String {
     let mut page = Page::default();
     page.header(policy);
     page.entry(4, "engine.kind: onnx", "onnx: on the CPU; tensorrt: engines built by `vla-trt build`");

@@ -24,7 +24,7 @@ const PROFILE: &str =
 
 /// Where the messages come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Origin {
+pub enum MessageSource {
     /// The topics of a running ROS graph.
     Graph {
         /// ROS time at the end.
@@ -38,7 +38,7 @@ pub enum Origin {
 
 /// A publisher of a topic. A bag has one for each message type of a topic.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Publisher {
+pub struct InputPublisher {
     /// Its node with namespace; `None` in a bag.
     pub node: Option<String>,
     /// Its message type.
@@ -51,11 +51,11 @@ pub struct Publisher {
 
 /// The topic of an input, as the graph or the bag has it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Topic {
+pub struct InputTopic {
     /// Its full name.
     pub name: String,
     /// Its publishers; empty when there is no such topic.
-    pub publishers: Vec<Publisher>,
+    pub publishers: Vec<InputPublisher>,
     /// Other topics of the input's message type.
     pub others: Vec<String>,
 }
@@ -123,11 +123,11 @@ impl InputCheck {
     }
 
     /// Findings about every input, in their order, then about the joints. `topics` has one entry an input.
-    pub fn judge(&self, settings: &Settings, topics: &[Topic], origin: Origin) -> Vec<Finding> {
+    pub fn judge(&self, settings: &Settings, topics: &[InputTopic], source: MessageSource) -> Vec<Finding> {
         let last = self.arrivals.iter().filter_map(|arrivals| lock(arrivals).span).map(|(_, last)| last).max();
-        let now = match origin {
-            Origin::Graph { now, .. } => now,
-            Origin::Bag => last.unwrap_or_default(),
+        let now = match source {
+            MessageSource::Graph { now, .. } => now,
+            MessageSource::Bag => last.unwrap_or_default(),
         };
         let statistics = self.inputs.statistics(now);
         let mut findings = Vec::new();
@@ -139,7 +139,7 @@ impl InputCheck {
             let arrivals = lock(arrivals);
             joints_seen.extend(arrivals.joints.iter().cloned());
             let rule = settings.rules.of(index);
-            let look = Look { input, topic, arrivals: &arrivals, statistics, rule, origin, settings };
+            let look = Look { input, topic, arrivals: &arrivals, statistics, rule, source, settings };
             findings.extend(look.findings().into_iter().map(|finding| finding.of(&input.name)));
         }
         findings.extend(joints::judge(settings, &joints_seen));
@@ -150,18 +150,18 @@ impl InputCheck {
 /// One input with everything that is known of it.
 struct Look<'a> {
     input: &'a InputSpec,
-    topic: &'a Topic,
+    topic: &'a InputTopic,
     arrivals: &'a Arrivals,
     statistics: &'a InputStatistics,
     rule: InputRule,
-    origin: Origin,
+    source: MessageSource,
     settings: &'a Settings,
 }
 
 impl Look<'_> {
     fn findings(&self) -> Vec<Finding> {
         let expected = self.input.kind.type_name();
-        let (usable, other): (Vec<&Publisher>, Vec<&Publisher>) =
+        let (usable, other): (Vec<&InputPublisher>, Vec<&InputPublisher>) =
             self.topic.publishers.iter().partition(|publisher| publisher.type_name == expected);
         let mut findings = Vec::new();
         if !other.is_empty() {
@@ -191,7 +191,7 @@ impl Look<'_> {
         findings
     }
 
-    fn arrives(&self, publishers: &[&Publisher]) -> Finding {
+    fn arrives(&self, publishers: &[&InputPublisher]) -> Finding {
         let mut text = format!("{}: {}{}", self.topic.name, self.input.kind.type_name(), from(publishers));
         if let Some(period) = self.arrivals.period().filter(|_| self.input.kind != InputKind::Instruction) {
             text += &format!(", {:.1} Hz", 1.0 / period.seconds());
@@ -204,9 +204,9 @@ impl Look<'_> {
 
     fn no_publisher(&self) -> Finding {
         let (name, expected, parameter) = (&self.topic.name, self.input.kind.type_name(), self.input.parameter());
-        let what = match self.origin {
-            Origin::Graph { .. } => format!("{name} ({expected}) has no publisher"),
-            Origin::Bag => format!("{name} ({expected}) is not in the bag"),
+        let what = match self.source {
+            MessageSource::Graph { .. } => format!("{name} ({expected}) has no publisher"),
+            MessageSource::Bag => format!("{name} ({expected}) is not in the bag"),
         };
         if self.input.kind == InputKind::Instruction {
             return if self.settings.instruction.trim().is_empty() {
@@ -221,11 +221,11 @@ impl Look<'_> {
             [] => "no topic has this type".to_owned(),
             names => format!("topics of this type: {}", names.join(", ")),
         };
-        let start = if self.origin == Origin::Bag { "" } else { "start its driver, or " };
+        let start = if self.source == MessageSource::Bag { "" } else { "start its driver, or " };
         Finding::error(CHECK, what).todo(format!("{start}set {parameter}.topic; {others}"))
     }
 
-    fn other_type(&self, publishers: &[&Publisher]) -> Finding {
+    fn other_type(&self, publishers: &[&InputPublisher]) -> Finding {
         let types: BTreeSet<&str> = publishers.iter().map(|publisher| publisher.type_name.as_str()).collect();
         let types: Vec<&str> = types.into_iter().collect();
         let (name, expected, parameter) = (&self.topic.name, self.input.kind.type_name(), self.input.parameter());
@@ -246,10 +246,11 @@ impl Look<'_> {
     }
 
     /// A publisher that the middleware does not connect: only the instruction asks for more than best effort.
-    fn incompatible(&self, publishers: &[&Publisher]) -> Option<Finding> {
-        let lacks =
-            |publisher: &&&Publisher| publisher.reliable == Some(false) || publisher.transient_local == Some(false);
-        let deaf: Vec<&Publisher> = publishers.iter().filter(lacks).copied().collect();
+    fn incompatible(&self, publishers: &[&InputPublisher]) -> Option<Finding> {
+        let lacks = |publisher: &&&InputPublisher| {
+            publisher.reliable == Some(false) || publisher.transient_local == Some(false)
+        };
+        let deaf: Vec<&InputPublisher> = publishers.iter().filter(lacks).copied().collect();
         (self.input.kind == InputKind::Instruction && !deaf.is_empty()).then(|| {
             Finding::error(
                 CHECK,
@@ -263,12 +264,12 @@ impl Look<'_> {
         })
     }
 
-    fn silent(&self, publishers: &[&Publisher]) -> Finding {
+    fn silent(&self, publishers: &[&InputPublisher]) -> Finding {
         let name = &self.topic.name;
-        match self.origin {
-            Origin::Bag => Finding::error(CHECK, format!("{name} has no message in the bag"))
+        match self.source {
+            MessageSource::Bag => Finding::error(CHECK, format!("{name} has no message in the bag"))
                 .todo(format!("record it again, or set {}.topic", self.input.parameter())),
-            Origin::Graph { listened, .. } => {
+            MessageSource::Graph { listened, .. } => {
                 let what = format!("no message on {name} in {:.0} s{}", listened.seconds(), from(publishers));
                 Finding::error(CHECK, what).todo(match self.input.kind {
                     InputKind::Camera { transport: Transport::Raw } => PROFILE,
@@ -305,7 +306,7 @@ impl Look<'_> {
 
     /// In a graph: whether the newest stamp is one of now.
     fn age(&self) -> Option<Finding> {
-        let Origin::Graph { now, .. } = self.origin else { return None };
+        let MessageSource::Graph { now, .. } = self.source else { return None };
         let (name, parameter) = (&self.topic.name, self.input.parameter());
         if self.statistics.future > 0 {
             let what = format!("{name}: {} stamps are ahead of this machine's clock", self.statistics.future);
@@ -331,13 +332,13 @@ fn lock(arrivals: &Mutex<Arrivals>) -> MutexGuard<'_, Arrivals> {
 }
 
 /// ` from /camera (best effort)`, or nothing for a bag.
-fn from(publishers: &[&Publisher]) -> String {
+fn from(publishers: &[&InputPublisher]) -> String {
     let nodes = nodes(publishers);
     if nodes.is_empty() { nodes } else { format!(" from {nodes}") }
 }
 
-fn nodes(publishers: &[&Publisher]) -> String {
-    let one = |publisher: &&Publisher| {
+fn nodes(publishers: &[&InputPublisher]) -> String {
+    let one = |publisher: &&InputPublisher| {
         let node = publisher.node.as_ref()?;
         Some(match publisher.reliable {
             Some(true) => format!("{node} (reliable)"),
