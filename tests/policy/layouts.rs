@@ -329,7 +329,7 @@ fn a_network_of_other_sizes_is_refused_with_both() {
         backbone_dit::LAYOUT.write_stages(vendor.weights, &network, vendor.options, &two).expect("writes");
     });
     let error = run(&spec, Files::from([("backbone".to_owned(), two.join("backbone.onnx"))])).expect_err("two views");
-    says(&error, &["'pixel_values'", "policy.yaml says [3, 3, 112, 140]", "the network has [2, 3, 112, 140]"]);
+    says(&error, &["'pixel_values'", "the stage describes [3, 3, 112, 140]", "the network has [2, 3, 112, 140]"]);
 
     // And a description of two views for three cameras.
     request.layout = split::LAYOUT;

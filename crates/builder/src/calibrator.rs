@@ -6,7 +6,7 @@ use super::scales::group;
 use super::{Error, Request, Scales};
 use crate::calibration::Calibration;
 use vla_base::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
-use vla_engines::Placement;
+use vla_engines::BufferSpec;
 use vla_engines::onnx::Network;
 use vla_tensorrt::cuda::Cuda;
 use vla_tensorrt::{Calibrator, Staging};
@@ -69,15 +69,15 @@ impl<'a> Recorded<'a> {
         };
         let inputs = network.inputs.clone();
         let dims: Vec<Vec<usize>> = inputs.iter().map(|input| input.dims.iter().map(size).collect()).collect();
-        let placements: Vec<Placement> = inputs
+        let buffers: Vec<BufferSpec> = inputs
             .iter()
             .zip(&dims)
             .map(|(input, dims)| {
                 let dtype = if narrow && input.dtype == DType::I64 { DType::I32 } else { input.dtype };
-                Placement { dtype, dims: dims.clone(), upload: true, download: false }
+                BufferSpec { dtype, dims: dims.clone(), upload: true, download: false }
             })
             .collect();
-        let staging = Staging::new(cuda, &placements)?;
+        let staging = Staging::new(cuda, &buffers)?;
         let done = Calibrated::default();
         let samples = Samples { file, inputs, dims, narrow, staging, sample: Vec::new(), done };
         Ok(Self { scales, onnx_sha256, tensorrt, cache: None, samples: Some(samples) })
@@ -145,9 +145,10 @@ impl Samples {
         }
         for (index, tensor) in self.sample.iter().enumerate() {
             let narrowed = if self.narrow { narrowed(tensor)? } else { None };
-            self.staging.write(index, narrowed.as_ref().unwrap_or(tensor))?;
+            let written = self.staging.write(index, narrowed.as_ref().unwrap_or(tensor));
+            written.map_err(|error| error.to_string())?;
         }
-        self.staging.upload()?;
+        self.staging.upload().map_err(|error| error.to_string())?;
         self.done.samples += 1;
         Ok(true)
     }

@@ -98,7 +98,7 @@ pub enum Error {
         free: u64,
     },
     /// TensorRT or CUDA.
-    #[error(transparent)]
+    #[error("{0}")]
     Engine(#[from] engine::Error),
     /// The builder refused. Its own words and the last lines of its log.
     #[error("TensorRT did not build {}: {reason}", onnx.display())]
@@ -109,12 +109,12 @@ pub enum Error {
         reason: String,
     },
     /// The engine that was built or is to be adopted does not run cleanly.
-    #[error("{}: {reason}", engine.display())]
+    #[error("{}: {source}", engine.display())]
     Unclean {
         /// The engine.
         engine: PathBuf,
         /// What was wrong with its one run.
-        reason: String,
+        source: engine::Cause,
     },
     /// A file to write cannot be begun or put in place.
     #[error(transparent)]

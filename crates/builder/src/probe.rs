@@ -12,8 +12,8 @@ use vla_engines::host_copy::Watch;
 use vla_engines::memory::{AnonymousPeak, MemoryUse};
 use vla_engines::profile::Profile;
 use vla_engines::provenance::{DeviceIdentity, Memory};
-use vla_engines::{Device as _, Launch, Placement};
-use vla_tensorrt::device::{Options, Plan, Tensorrt};
+use vla_engines::{Backend as _, BufferSpec, Cause, Launch};
+use vla_tensorrt::device::{LoadedEngine, Options, Tensorrt};
 
 /// Device memory is taken in blocks of megabytes, however small an engine is.
 const ROUNDING: u64 = 64 << 20;
@@ -59,7 +59,7 @@ pub(super) struct Alone<'e> {
     pub(super) engine: &'e Path,
     /// Size of its file.
     pub(super) bytes: u64,
-    pub(super) plan: Plan,
+    pub(super) loaded: LoadedEngine,
     pub(super) device: Tensorrt,
     /// Memory before it was loaded.
     pub(super) watch: Result<Watch, host_copy::Error>,
@@ -78,7 +78,7 @@ impl<'e> Alone<'e> {
         let before = MemoryUse::now();
         let watch = Watch::begin();
         let peak = AnonymousPeak::watch();
-        let mut plan = device.load_file("probe", engine)?;
+        let mut loaded = device.load_file("probe", engine)?;
         let peak = peak.stop();
         let after = MemoryUse::now();
         let (free_after, _) = device.cuda().memory()?;
@@ -86,19 +86,19 @@ impl<'e> Alone<'e> {
         let kept = after.anonymous.saturating_sub(before.anonymous);
         let memory = Memory {
             kept_factor: Some(factor(kept, bytes)),
-            activation_bytes: Some(plan.activation_bytes()),
+            activation_bytes: Some(loaded.activation_bytes()),
             weight_bytes: believable(free_before.saturating_sub(free_after), bytes),
             load_peak_bytes: Some(peak.saturating_sub(before.anonymous)),
             ..Memory::default()
         };
-        let probe = Probe { device: device.identity().clone(), memory, profiles: plan.profiles() };
+        let probe = Probe { device: device.identity().clone(), memory, profiles: loaded.profiles() };
         // Asked before anything runs: such an engine ends in `Cask unknown internal error`.
         if let Some(words) = device.other_model().filter(|_| !emulated) {
             let reason = format!("it was built on another module ({words}); build it on this device");
-            return Err(Error::Unclean { engine: engine.to_owned(), reason });
+            return Err(Error::Unclean { engine: engine.to_owned(), source: reason.into() });
         }
-        let outputs = outputs(&mut device, &mut plan, engine)?;
-        Ok(Self { engine, bytes, plan, device, watch, outputs, kept, probe })
+        let outputs = outputs(&mut device, &mut loaded, engine)?;
+        Ok(Self { engine, bytes, loaded, device, watch, outputs, kept, probe })
     }
 }
 
@@ -114,48 +114,52 @@ pub(super) fn factor(part: u64, bytes: u64) -> f64 {
 }
 
 /// One run on small numbers in the usual shapes, in a context of its own: every output, all of them finite.
-pub(super) fn outputs(device: &mut Tensorrt, plan: &mut Plan, engine: &Path) -> Result<Vec<HostTensor>, Error> {
-    let (inputs, outputs) = (device.inputs(plan).to_vec(), device.outputs(plan).to_vec());
-    let usual = plan.profiles();
-    let mut placements = Vec::new();
+pub(super) fn outputs(
+    device: &mut Tensorrt,
+    loaded: &mut LoadedEngine,
+    engine: &Path,
+) -> Result<Vec<HostTensor>, Error> {
+    let (inputs, outputs) = (device.inputs(loaded).to_vec(), device.outputs(loaded).to_vec());
+    let usual = loaded.profiles();
+    let mut buffers = Vec::new();
     let mut named = Vec::new();
     for spec in &inputs {
         let fixed = || spec.dims.iter().map(fixed_or_one).collect();
         let dims: Vec<usize> = usual.get(&spec.name).map_or_else(fixed, |profile| profile.opt.clone());
-        named.push((spec.name.clone(), placements.len()));
-        placements.push(Placement { dtype: spec.dtype, dims, upload: true, download: false });
+        named.push((spec.name.clone(), buffers.len()));
+        buffers.push(BufferSpec { dtype: spec.dtype, dims, upload: true, download: false });
     }
     let shapes: Vec<(String, Vec<usize>)> =
-        named.iter().map(|(name, at)| (name.clone(), placements[*at].dims.clone())).collect();
-    let made = device.output_shapes(plan, &shapes)?;
-    let first_output = placements.len();
+        named.iter().map(|(name, at)| (name.clone(), buffers[*at].dims.clone())).collect();
+    let made = device.output_shapes(loaded, &shapes)?;
+    let first_output = buffers.len();
     for (spec, dims) in outputs.iter().zip(made) {
-        placements.push(Placement { dtype: spec.dtype, dims, upload: false, download: false });
+        buffers.push(BufferSpec { dtype: spec.dtype, dims, upload: false, download: false });
     }
     let results: Vec<(String, usize)> =
         (first_output..).zip(&outputs).map(|(at, spec)| (spec.name.clone(), at)).collect();
-    let mut workspace = device.workspace(&placements, 0)?;
+    let mut workspace = device.workspace(&buffers, 0)?;
     for (spec, (_, at)) in inputs.iter().zip(&named) {
-        if let Some(tensor) = small_numbers(spec.dtype, &placements[*at].dims) {
-            device.write(&mut workspace, *at, &tensor).map_err(|reason| failed(engine, reason))?;
+        if let Some(tensor) = small_numbers(spec.dtype, &buffers[*at].dims) {
+            device.write(&mut workspace, *at, &tensor).map_err(|error| failed(engine, error))?;
         }
     }
-    let mut bound = device.bind(plan, &mut workspace, &named, &results)?;
+    let mut bound = device.bind(loaded, &mut workspace, &named, &results)?;
     device.upload(&mut workspace)?;
-    device.run(plan, &mut bound, &mut workspace).map_err(|reason| failed(engine, reason))?;
+    device.run(loaded, &mut bound, &mut workspace).map_err(|error| failed(engine, error))?;
     device.finish()?;
     let mut made = Vec::with_capacity(outputs.len());
     for (spec, (_, at)) in outputs.iter().zip(&results) {
-        let Some(mut tensor) = HostTensor::zeros(spec.dtype, &placements[*at].dims) else { continue };
-        device.read(&workspace, *at, &mut tensor).map_err(|reason| failed(engine, reason))?;
+        let Some(mut tensor) = HostTensor::zeros(spec.dtype, &buffers[*at].dims) else { continue };
+        device.read(&workspace, *at, &mut tensor).map_err(|error| failed(engine, error))?;
         check_finite(spec, &tensor).map_err(|reason| failed(engine, reason))?;
         made.push(tensor);
     }
     Ok(made)
 }
 
-fn failed(engine: &Path, reason: String) -> Error {
-    Error::Unclean { engine: engine.to_owned(), reason }
+fn failed(engine: &Path, source: impl Into<Cause>) -> Error {
+    Error::Unclean { engine: engine.to_owned(), source: source.into() }
 }
 
 fn fixed_or_one(dim: &Dim) -> usize {

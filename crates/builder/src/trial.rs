@@ -17,7 +17,7 @@ impl Alone<'_> {
     /// the same, bit by bit. Ends the process by `SIGSEGV` when somebody writes. A copy that cannot be given back is no error.
     /// `None` when the moment was against it (a full disk): the next `adopt` or build tries again.
     pub(super) fn try_release(&mut self) -> Result<Option<Release>, Error> {
-        if outputs(&mut self.device, &mut self.plan, self.engine)? != self.outputs {
+        if outputs(&mut self.device, &mut self.loaded, self.engine)? != self.outputs {
             return Ok(Some(Release::failed(
                 "the engine's results differ from run to run, so that nothing can be compared",
             )));
@@ -31,7 +31,7 @@ impl Alone<'_> {
             Err(error) => return Ok(Some(Release::failed(error.to_string()))),
         };
         for _ in 0..RUNS {
-            if outputs(&mut self.device, &mut self.plan, self.engine)? != self.outputs {
+            if outputs(&mut self.device, &mut self.loaded, self.engine)? != self.outputs {
                 spilled.allow_writing().map_err(Error::io(self.engine))?;
                 return Ok(Some(Release::failed("the engine's results change when its host copy is given back")));
             }

@@ -15,7 +15,7 @@ use vla_engines::Precision;
 use vla_engines::memory::MemoryUse;
 use vla_engines::onnx::{FP32_SCOPE, Network};
 use vla_engines::profile::Profile;
-use vla_engines::provenance::{OWN_KERNELS_FLAG, OnnxIdentity};
+use vla_engines::provenance::{BuildSettings, OnnxIdentity};
 use vla_tensorrt as tensorrt;
 use vla_tensorrt::cuda::Cuda;
 use vla_tensorrt::{BuildOptions, BuildProgress, Library, Log, TacticSources, UNSCALED};
@@ -36,8 +36,8 @@ pub struct Built {
     pub duration: Duration,
     /// Layers of the network before fusion.
     pub layers: usize,
-    /// Builder flags and settings, for the record.
-    pub flags: Vec<String>,
+    /// Settings of the builder, for the record.
+    pub flags: BuildSettings,
     /// Whether a timing cache was there, of this device, version and network.
     pub timing_cache_used: bool,
     /// What INT8 scales were measured on; `None` without a calibration, or with one from a cache.
@@ -104,7 +104,7 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
         bytes: built.bytes,
         duration: started.elapsed(),
         layers: built.layers,
-        flags: flags(&options),
+        flags: settings(&options),
         timing_cache_used: built.timing_cache_used && !heard.cache_refused && given,
         calibrated: recorded.as_ref().and_then(Recorded::done),
         unscaled: heard.unscaled,
@@ -211,21 +211,21 @@ fn timing_cache(request: &Request) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(Error::io(path))
 }
 
-/// What is not as TensorRT has it by itself.
-fn flags(options: &BuildOptions) -> Vec<String> {
-    let mut flags = Vec::new();
-    let mut on = |set: bool, flag: &str| flags.extend(set.then(|| flag.to_owned()));
-    on(options.int8, "INT8");
-    on(options.bf16, "BF16");
-    on(options.fp16, "FP16");
-    on(!options.fp32_layers.is_empty(), "FP32 layers held");
-    on(!options.tf32, "no TF32");
-    on(options.share_profiles, "PROFILE_SHARING_0806");
-    on(options.faster_dynamic_shapes, "FASTER_DYNAMIC_SHAPES_0805");
-    on(options.tactic_sources == Some(OWN_KERNELS), OWN_KERNELS_FLAG);
-    flags.extend(options.aux_streams.map(|count| format!("aux streams {count}")));
-    flags.extend(options.tactic_dram_bytes.map(|bytes| format!("tactic memory {} MiB", bytes >> 20)));
-    flags.extend(options.workspace_bytes.map(|bytes| format!("workspace {} MiB", bytes >> 20)));
-    flags.extend(options.optimization_level.map(|level| format!("optimisation level {level}")));
-    flags
+/// Settings that differ from TensorRT's defaults.
+fn settings(options: &BuildOptions) -> BuildSettings {
+    BuildSettings {
+        int8: options.int8,
+        bf16: options.bf16,
+        fp16: options.fp16,
+        fp32_layers: !options.fp32_layers.is_empty(),
+        no_tf32: !options.tf32,
+        share_profiles: options.share_profiles,
+        faster_dynamic_shapes: options.faster_dynamic_shapes,
+        own_kernels: options.tactic_sources == Some(OWN_KERNELS),
+        aux_streams: options.aux_streams,
+        tactic_memory_mib: options.tactic_dram_bytes.map(|bytes| bytes >> 20),
+        workspace_mib: options.workspace_bytes.map(|bytes| bytes >> 20),
+        optimization_level: options.optimization_level,
+        other: Vec::new(),
+    }
 }

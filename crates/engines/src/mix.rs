@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::graph::Stage;
 use super::precision::Precision;
-use super::wiring::Stage;
 
 /// A precision for every stage.
 ///

@@ -17,18 +17,18 @@ mod check;
 mod device;
 pub mod figures;
 pub mod hash;
+mod rejection;
 mod release;
+mod settings;
 mod time;
 mod verification;
 
-pub(super) use check::bad_record;
-pub use check::{
-    Difference, OTHER_MODEL, Refusal, Verified, check, check_accuracy, other_model, rebuild_command, verify,
-    verify_without_gpu,
-};
+pub use check::{OTHER_MODEL, ProvenanceStatus, check, check_accuracy, other_model, verify, verify_without_gpu};
 pub use device::{DeviceIdentity, board, l4t};
 pub use hash::{FileMark, OnnxIdentity, network_files};
+pub use rejection::{Difference, Reason, Rejection};
 pub use release::{Release, kernel};
+pub use settings::BuildSettings;
 pub use time::rfc3339;
 pub use verification::{Figures, TensorFigures, Verification};
 
@@ -36,8 +36,6 @@ pub use verification::{Figures, TensorFigures, Verification};
 pub const FORMAT: u32 = 1;
 /// A record is a few kilobytes; more is no record.
 const LARGEST: u64 = 1 << 20;
-/// Among a record's flags: the engine uses no kernels of cuBLAS, cuBLASLt and cuDNN.
-pub const OWN_KERNELS_FLAG: &str = "own kernels only";
 /// More than any runtime keeps of a plan.
 const LARGEST_FACTOR: f64 = 16.0;
 
@@ -101,9 +99,9 @@ pub struct Provenance {
     /// Each input's profile, by the network's own name.
     #[serde(default)]
     pub profiles: BTreeMap<String, Profile>,
-    /// Builder flags and settings, in the builder's words.
+    /// Settings of the builder.
     #[serde(default)]
-    pub flags: Vec<String>,
+    pub flags: BuildSettings,
     /// What INT8 scales came from.
     #[serde(default)]
     pub calibration: Option<Calibration>,

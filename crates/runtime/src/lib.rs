@@ -2,4 +2,5 @@
 
 pub mod devices;
 pub mod parameters;
+pub mod remedies;
 pub mod session;

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::{Figure, Footprint, READ_WINDOW};
 use crate::Error;
+use crate::graph::{Stage, Symbols};
 use crate::onnx::{Network, cost};
 use crate::provenance::Provenance;
-use crate::wiring::{Stage, Symbols};
 use vla_base::tensor::{DType, Dim};
 
 /// TensorRT 8.6 keeps a host copy as large as the plan; versions that were not measured are taken to do the same.
@@ -189,7 +189,7 @@ fn size_of(stage: &Stage, file: &Path) -> Result<u64, Error> {
     let found = fs::metadata(file).map_err(|error| Error::Load {
         stage: stage.name.clone(),
         file: file.to_owned(),
-        reason: error.to_string(),
+        source: error.into(),
     });
     Ok(found?.len())
 }

@@ -1,8 +1,8 @@
 //! Footprints in load order: what is held before, during and after each load, and what the engines need to run.
 
 use super::pool::{Admission, Pool};
-use super::refusal::{Cause, Refusal};
-use super::{Advice, Footprint, Growth};
+use super::shortage::{Limit, Shortage};
+use super::{Alternatives, Footprint, Growth};
 
 /// Least margin for what no figure covers: allocators' rounding, kernels that a runtime loads.
 const LEAST_MARGIN: u64 = 16 << 20;
@@ -63,7 +63,7 @@ pub struct Step {
 
 /// The engines in load order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Plan {
+pub struct MemoryPlan {
     /// One a stage, in load order.
     pub stages: Vec<Footprint>,
     /// What loading each stage took, as far as they are loaded.
@@ -72,7 +72,7 @@ pub struct Plan {
     pub shared_arena: bool,
 }
 
-impl Plan {
+impl MemoryPlan {
     /// A plan of which nothing is loaded yet.
     pub fn new(stages: Vec<Footprint>, shared_arena: bool) -> Self {
         Self { stages, measured: Vec::new(), shared_arena }
@@ -124,7 +124,7 @@ impl Plan {
         (self.peak_from(0).total / MARGIN_PART).max(LEAST_MARGIN)
     }
 
-    /// Smallest `memory.budget_mib`, in bytes, that admits this plan.
+    /// Smallest budget, in bytes, that admits this plan.
     pub fn smallest_budget(&self) -> u64 {
         self.peak_from(0).total.saturating_add(self.margin())
     }
@@ -142,24 +142,24 @@ impl Plan {
     /// `None`: only the budget is looked at, for a machine that is not this one.
     ///
     /// # Errors
-    /// [`Refusal`] with the bound that breaks first, who holds what, and what would fit.
-    pub fn admit(&self, admission: Admission, pool: Option<Pool>) -> Result<(), Box<Refusal>> {
-        match self.broken_bound(admission, pool) {
+    /// [`Shortage`] with the bound that breaks first, who holds what, and what would fit.
+    pub fn admit(&self, admission: Admission, pool: Option<Pool>) -> Result<(), Box<Shortage>> {
+        match self.exceeded_limit(admission, pool) {
             None => Ok(()),
-            Some(cause) => Err(self.refuse(cause, admission, pool)),
+            Some(limit) => Err(self.shortage(limit, admission, pool)),
         }
     }
 
-    /// A refusal for a reason of its own, such as a runtime that found no memory.
-    pub fn refuse(&self, cause: Cause, admission: Admission, pool: Option<Pool>) -> Box<Refusal> {
+    /// The report of a shortage, such as a failed allocation of a runtime.
+    pub fn shortage(&self, limit: Limit, admission: Admission, pool: Option<Pool>) -> Box<Shortage> {
         let next = self.measured.len();
         let stage = self.stages.get(next).map(|stage| stage.stage.clone());
-        let advice = Advice::new(self, &cause, admission, pool);
-        Box::new(Refusal { stage, cause, plan: self.clone(), advice })
+        let alternatives = Alternatives::new(self, &limit, admission, pool);
+        Box::new(Shortage { stage, limit, plan: self.clone(), alternatives })
     }
 
     /// The first bound that what is still to come breaks.
-    pub(super) fn broken_bound(&self, admission: Admission, pool: Option<Pool>) -> Option<Cause> {
+    pub(super) fn exceeded_limit(&self, admission: Admission, pool: Option<Pool>) -> Option<Limit> {
         let next = self.measured.len();
         let (held, margin) = (self.held(), self.margin());
         let peak = self.peak_from(next);
@@ -171,7 +171,7 @@ impl Plan {
             // Simulated machines have no pool of their own to leave the reserve in.
             let allowed = if pool.is_some() { budget } else { budget.saturating_sub(admission.reserve) };
             if let Some((needed, allowed)) = breaks(needed, allowed) {
-                return Some(Cause::Budget { needed, allowed });
+                return Some(Limit::Budget { needed, allowed });
             }
         }
         let pool = pool?;
@@ -179,16 +179,16 @@ impl Plan {
             let needed = peak.total.saturating_sub(held.total()).saturating_add(margin);
             let free = pool.free(admission.count_available);
             let allowed = free.saturating_sub(admission.reserve);
-            return breaks(needed, allowed).map(|(needed, _)| Cause::Machine { needed, free });
+            return breaks(needed, allowed).map(|(needed, _)| Limit::Machine { needed, free });
         }
         let device_free = pool.device_free.unwrap_or(0);
         let needed = peak.device.saturating_sub(held.device).saturating_add(margin);
         if breaks(needed, device_free).is_some() {
-            return Some(Cause::Device { needed, free: device_free });
+            return Some(Limit::Device { needed, free: device_free });
         }
         let needed = peak.host.saturating_sub(held.host).saturating_add(margin);
         let allowed = pool.available.saturating_sub(admission.reserve);
-        breaks(needed, allowed).map(|(needed, _)| Cause::Machine { needed, free: pool.available })
+        breaks(needed, allowed).map(|(needed, _)| Limit::Machine { needed, free: pool.available })
     }
 
     fn measured_kept(&self) -> u64 {

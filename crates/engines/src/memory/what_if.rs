@@ -1,6 +1,6 @@
 //! The same engines under other circumstances: another host copy, another order.
 
-use super::{Admission, Figure, Footprint, Plan, Pool};
+use super::{Admission, Figure, Footprint, MemoryPlan, Pool};
 
 /// In which load orders a plan is admitted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,7 +13,7 @@ pub enum Fit {
     None,
 }
 
-impl Plan {
+impl MemoryPlan {
     /// Nothing loaded, a runtime that keeps `factor` of each engine's file on the host; where an engine's record says what
     /// it keeps, that stays.
     pub fn with_host_copies(&self, factor: f64) -> Self {
@@ -38,9 +38,9 @@ impl Plan {
     /// In which orders it is admitted. Orders differ by what a load needs for a moment only: no order is worse than
     /// that of [`Self::best_order`] from behind, by the same argument.
     pub fn fit(&self, admission: Admission, pool: Option<Pool>) -> Fit {
-        if self.worst_order().broken_bound(admission, pool).is_none() {
+        if self.worst_order().exceeded_limit(admission, pool).is_none() {
             Fit::AnyOrder
-        } else if self.best_order().broken_bound(admission, pool).is_none() {
+        } else if self.best_order().exceeded_limit(admission, pool).is_none() {
             Fit::BestOrder
         } else {
             Fit::None

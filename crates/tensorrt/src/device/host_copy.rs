@@ -6,7 +6,7 @@ use super::Tensorrt;
 use vla_base::sys::spill::{Access, Spilled};
 use vla_engines::Stage;
 use vla_engines::host_copy::{Error, Found, HostCopy, Watch};
-use vla_engines::provenance::{Release, Verified};
+use vla_engines::provenance::{ProvenanceStatus, Release};
 
 /// What the engine's record says of its host copy, looked at before the load.
 pub(super) enum Expected {
@@ -19,8 +19,8 @@ pub(super) enum Expected {
 }
 
 impl Tensorrt {
-    pub(super) fn before_load(&self, verified: &Verified) -> Expected {
-        let trial = verified.provenance().and_then(|record| record.memory.release.as_ref());
+    pub(super) fn before_load(&self, status: &ProvenanceStatus) -> Expected {
+        let trial = status.provenance().and_then(|record| record.memory.release.as_ref());
         match trial.filter(|_| self.release_host_copy) {
             None => Expected::Nothing,
             Some(Release { works: true, .. }) => Expected::Goes(Watch::begin()),

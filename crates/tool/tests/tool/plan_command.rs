@@ -276,7 +276,7 @@ fn released_copies_count_once_and_make_the_load_order_matter() {
         host_copy: Figure::estimated(mib << 20),
         ..Footprint::default()
     };
-    let kept = memory::Plan::new(vec![footprint("small", 100), footprint("large", 1000)], true);
+    let kept = memory::MemoryPlan::new(vec![footprint("small", 100), footprint("large", 1000)], true);
     assert_eq!(kept.with_host_copies(0.5).running().host, 550 << 20);
     let budget = |mib: u64| Admission { budget: Some(mib << 20), reserve: 0, ..Admission::default() };
     // Kept: 2 x 1100, and a margin of a twentieth.

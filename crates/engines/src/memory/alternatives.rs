@@ -1,0 +1,84 @@
+//! Changes that would make the engines fit, with their figures.
+
+use super::plan::MemoryPlan;
+use super::pool::{Admission, Pool};
+use super::shortage::Limit;
+
+/// Changes that lower what the engines need or raise what they may use. All figures are bytes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Alternatives {
+    /// Bytes missing.
+    pub missing: u64,
+    /// The reserve in force, bytes.
+    pub reserve: u64,
+    /// Another load order and the bytes that its worst moment needs less.
+    pub order: Option<(Vec<String>, u64)>,
+    /// Whether that order is enough by itself.
+    pub order_fits: bool,
+    /// Bytes that profiles ending at their usual sizes would need less; `None`: not known.
+    pub profile: Option<u64>,
+    /// Largest reserve that fits, bytes; `None`: none does, or the reserve is not what is in the way.
+    pub fitting_reserve: Option<u64>,
+    /// Smallest budget that fits, bytes, when the budget is in the way.
+    pub fitting_budget: Option<u64>,
+    /// Bytes of page cache that the GPU driver does not count as free and `MemAvailable` does, where these would be
+    /// enough.
+    pub page_cache: Option<u64>,
+    /// The GPU takes its memory from the host's, or engines run there: other programs compete for the same.
+    pub unified: bool,
+}
+
+impl Alternatives {
+    pub(super) fn new(plan: &MemoryPlan, limit: &Limit, admission: Admission, pool: Option<Pool>) -> Self {
+        let mut alternatives = Self {
+            reserve: admission.reserve,
+            unified: pool.is_none_or(Pool::unified),
+            profile: plan
+                .at_usual_sizes()
+                .map(|smaller| plan.peak_from(0).total.saturating_sub(smaller.peak_from(0).total)),
+            ..Self::default()
+        };
+        match *limit {
+            Limit::Budget { needed, allowed } => {
+                alternatives.missing = needed.saturating_sub(allowed);
+                let reserve = if pool.is_some() { 0 } else { admission.reserve };
+                alternatives.fitting_budget = Some(needed.saturating_add(reserve));
+            }
+            Limit::Machine { needed, free } => {
+                alternatives.missing = needed.saturating_sub(free.saturating_sub(admission.reserve));
+                alternatives.fitting_reserve = free.checked_sub(needed);
+            }
+            Limit::Device { needed, free } => alternatives.missing = needed.saturating_sub(free),
+            Limit::Runtime { .. } => {}
+        }
+        alternatives.find_order(plan, admission, pool);
+        alternatives.page_cache = pool.and_then(|pool| Self::page_cache(plan, limit, admission, pool));
+        alternatives
+    }
+
+    /// What the page cache holds, when the device's figure is what refuses and `MemAvailable` would admit.
+    fn page_cache(plan: &MemoryPlan, limit: &Limit, admission: Admission, pool: Pool) -> Option<u64> {
+        let counted = Admission { count_available: true, ..admission };
+        let refuses = matches!(limit, Limit::Machine { .. }) && !admission.count_available;
+        let cached = pool.free(true).saturating_sub(pool.free(false));
+        (refuses && cached > 0 && plan.exceeded_limit(counted, Some(pool)).is_none()).then_some(cached)
+    }
+
+    /// The best order, when it lowers the worst moment. What is loaded already would be freed, so it starts anew: the
+    /// pool then has what is held now besides.
+    fn find_order(&mut self, plan: &MemoryPlan, admission: Admission, pool: Option<Pool>) {
+        let best = plan.best_order();
+        let gain = plan.peak_from(0).total.saturating_sub(best.peak_from(0).total);
+        if gain == 0 {
+            return;
+        }
+        let freed = plan.measured.iter().map(|growth| growth.kept()).fold(0, u64::saturating_add);
+        let emptied = pool.map(|pool| Pool {
+            available: pool.available.saturating_add(freed),
+            device_free: pool.device_free.map(|free| free.saturating_add(freed)),
+            ..pool
+        });
+        self.order_fits = best.exceeded_limit(admission, emptied).is_none();
+        self.order = Some((best.order().into_iter().map(str::to_owned).collect(), gain));
+    }
+}
