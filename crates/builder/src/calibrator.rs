@@ -1,4 +1,4 @@
-//! Recorded inputs on their way to the builder: one sample at a time on the device, in one shape.
+//! RecordedInputs inputs on their way to the builder: one sample at a time on the device, in one shape.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub struct Calibrated {
 }
 
 /// Gives the builder a cache, or samples whose scales it then stores.
-pub struct Recorded<'a> {
+pub(crate) struct RecordedInputs<'a> {
     scales: &'a Scales,
     onnx_sha256: &'a str,
     tensorrt: String,
@@ -41,9 +41,9 @@ struct Samples {
     done: Calibrated,
 }
 
-impl<'a> Recorded<'a> {
+impl<'a> RecordedInputs<'a> {
     /// One that gives `cache`.
-    pub fn cached(scales: &'a Scales, cache: Vec<u8>) -> Self {
+    pub(crate) fn cached(scales: &'a Scales, cache: Vec<u8>) -> Self {
         Self { scales, onnx_sha256: "", tensorrt: String::new(), cache: Some(cache), samples: None }
     }
 
@@ -51,7 +51,7 @@ impl<'a> Recorded<'a> {
     ///
     /// # Errors
     /// [`Error::Request`] for inputs that cannot be read, [`Error::Engine`] when the device has no room for a sample.
-    pub fn open(
+    pub(crate) fn open(
         request: &Request,
         scales: &'a Scales,
         data: &Path,
@@ -84,19 +84,19 @@ impl<'a> Recorded<'a> {
     }
 
     /// The shape of every input, in the network's order; empty when a cache is used.
-    pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
+    pub(crate) fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
         self.samples.iter().flat_map(|samples| {
             samples.inputs.iter().zip(&samples.dims).map(|(input, dims)| (input.name.as_str(), dims.as_slice()))
         })
     }
 
     /// What was run; `None` when a cache was used.
-    pub fn done(&self) -> Option<Calibrated> {
+    pub(crate) fn done(&self) -> Option<Calibrated> {
         self.samples.as_ref().map(|samples| samples.done)
     }
 }
 
-impl Calibrator for Recorded<'_> {
+impl Calibrator for RecordedInputs<'_> {
     fn batch_size(&self) -> usize {
         let dims = self.samples.as_ref().and_then(|samples| samples.dims.first()?.first().copied());
         dims.unwrap_or(1)

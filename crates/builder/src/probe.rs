@@ -1,4 +1,4 @@
-//! One engine loaded and run once, alone: whether it runs cleanly, and what it takes.
+//! Loads one engine in a separate process and runs it once: checks its outputs and measures its memory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use vla_base::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
 use vla_engines::host_copy;
-use vla_engines::host_copy::Watch;
+use vla_engines::host_copy::MappingSnapshot;
 use vla_engines::memory::{AnonymousPeak, MemoryUse};
 use vla_engines::profile::Profile;
 use vla_engines::provenance::{DeviceIdentity, Memory};
@@ -18,12 +18,12 @@ use vla_tensorrt::device::{LoadedEngine, Options, Tensorrt};
 /// Device memory is taken in blocks of megabytes, however small an engine is.
 const ROUNDING: u64 = 64 << 20;
 
-/// What one load and one run of an engine showed.
+/// Measurements of one load and one run of an engine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Probe {
     /// The device that it ran on.
     pub device: DeviceIdentity,
-    /// What it takes.
+    /// Its memory.
     pub memory: Memory,
     /// Each input's profile, by the engine's own name.
     pub profiles: BTreeMap<String, Profile>,
@@ -39,14 +39,14 @@ pub fn probe(engine: &Path, emulated: bool) -> Result<Probe, Error> {
     Ok(Alone::load(engine, emulated)?.probe)
 }
 
-/// As [`probe`], tells what it found so far, and then tries to give back the runtime's host copy of the engine, if it has one
-/// worth it. For a process of its own: a runtime that writes to its copy ends it by `SIGSEGV`.
+/// As [`probe`]: reports the measurements to `progress`, then tests whether the runtime's host copy of the engine can be
+/// released, if it is large enough. Call it in a separate process: a runtime that writes to its copy ends it by `SIGSEGV`.
 ///
 /// # Errors
 /// As [`probe`].
-pub fn probe_and_try_release(engine: &Path, emulated: bool, told: &mut dyn FnMut(&Probe)) -> Result<Probe, Error> {
+pub fn probe_and_try_release(engine: &Path, emulated: bool, progress: &mut dyn FnMut(&Probe)) -> Result<Probe, Error> {
     let mut alone = Alone::load(engine, emulated)?;
-    told(&alone.probe);
+    progress(&alone.probe);
     let kept = alone.probe.memory.kept_factor.unwrap_or_default() * alone.bytes as f64;
     if kept >= host_copy::LEAST as f64 {
         alone.probe.memory.release = alone.try_release()?;
@@ -62,7 +62,7 @@ pub(super) struct Alone<'e> {
     pub(super) loaded: LoadedEngine,
     pub(super) device: Tensorrt,
     /// Memory before it was loaded.
-    pub(super) watch: Result<Watch, host_copy::Error>,
+    pub(super) watch: Result<MappingSnapshot, host_copy::Error>,
     /// What it made of small numbers.
     pub(super) outputs: Vec<HostTensor>,
     /// Anonymous memory that it kept, in bytes.
@@ -76,7 +76,7 @@ impl<'e> Alone<'e> {
         drop(device.load_file("probe", engine)?);
         let (free_before, _) = device.cuda().memory()?;
         let before = MemoryUse::now();
-        let watch = Watch::begin();
+        let watch = MappingSnapshot::take();
         let peak = AnonymousPeak::watch();
         let mut loaded = device.load_file("probe", engine)?;
         let peak = peak.stop();
@@ -94,7 +94,7 @@ impl<'e> Alone<'e> {
         let probe = Probe { device: device.identity().clone(), memory, profiles: loaded.profiles() };
         // Asked before anything runs: such an engine ends in `Cask unknown internal error`.
         if let Some(words) = device.other_model().filter(|_| !emulated) {
-            let reason = format!("it was built on another module ({words}); build it on this device");
+            let reason = format!("it was built on another GPU model ({words}); build it on this device");
             return Err(Error::Unclean { engine: engine.to_owned(), source: reason.into() });
         }
         let outputs = outputs(&mut device, &mut loaded, engine)?;
@@ -113,7 +113,7 @@ pub(super) fn factor(part: u64, bytes: u64) -> f64 {
     (part as f64 / bytes.max(1) as f64 * 1000.0).round() / 1000.0
 }
 
-/// One run on small numbers in the usual shapes, in a context of its own: every output, all of them finite.
+/// The outputs of one run on small numbers in the optimal shapes, in a new context; all are finite.
 pub(super) fn outputs(
     device: &mut Tensorrt,
     loaded: &mut LoadedEngine,

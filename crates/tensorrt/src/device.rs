@@ -1,4 +1,4 @@
-//! TensorRT as an engine kind: engines loaded one after the other, one stream, one activation arena for all of them,
+//! TensorRT as an engine kind: engines loaded one after the other, one stream and one activation arena for all of them,
 //! whole passes replayed as CUDA graphs.
 
 use std::path::Path;
@@ -9,7 +9,7 @@ use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use super::blocks::DeviceBlock;
 use super::cuda::{Cuda, failed};
 use super::id::Id;
-use super::workspace::{ProgramContext, Workspace};
+use super::workspace::{InstanceContext, Workspace};
 use super::{Library, Log, Runtime, identity};
 use vla_base::tensor::TensorSpec;
 use vla_engines::host_copy::HostCopy;
@@ -45,7 +45,7 @@ impl Default for Options {
 pub struct Tensorrt {
     // Dropped in this order: the runtime before the memory that its engines were given, the context last.
     runtime: Runtime,
-    /// One block for the activations of whichever engine runs: made when the first program is, for the largest.
+    /// Activation memory of the running engine: allocated with the first instance, for the largest engine.
     arena: Option<Arc<DeviceBlock>>,
     largest_activation: u64,
     log: Log,
@@ -205,7 +205,7 @@ impl Tensorrt {
         // dropped after it; engines of this device run one after the other on one stream, and `check_workspace` keeps
         // those of other devices away.
         unsafe { context.set_activation(arena.address(), arena.bytes() as u64) }?;
-        workspace.contexts.push(ProgramContext { engine: engine.id, context, bound: None, _arena: arena });
+        workspace.contexts.push(InstanceContext { engine: engine.id, context, bound: None, _arena: arena });
         Ok(workspace.contexts.len() - 1)
     }
 

@@ -1,4 +1,4 @@
-//! The tensors of one program: what the host writes lies together and moves in one copy, the rest never leaves the
+//! The tensors of one pipeline instance: what the host writes lies together and moves in one copy, the rest never leaves the
 //! device.
 
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use super::id::Id;
 use vla_base::tensor::{Data, HostTensor};
 use vla_engines::{BufferSpec, Error};
 
-/// Every tensor of a program on the device, and the execution contexts that are bound to its shapes.
+/// Every tensor of an instance on the device, and the execution contexts that are bound to its shapes.
 pub struct Workspace {
     // Dropped before the memory that they refer to.
-    pub(super) contexts: Vec<ProgramContext>,
+    pub(super) contexts: Vec<InstanceContext>,
     places: Vec<Buffer>,
     written: Written,
     /// What only the device touches. Held for its addresses.
@@ -31,13 +31,13 @@ pub struct Workspace {
 impl Drop for Workspace {
     fn drop(&mut self) {
         if let Err(error) = self.cuda.enter().and_then(|()| self.cuda.wait()) {
-            tracing::debug!(%error, "while freeing a program");
+            tracing::debug!(%error, "while freeing an instance");
         }
     }
 }
 
-/// An engine's context in one program: shapes set, addresses those of the bound run that went last.
-pub(super) struct ProgramContext {
+/// An engine's context in one instance: shapes set, addresses those of the bound run that went last.
+pub(super) struct InstanceContext {
     /// The plan that it is of.
     pub engine: Id,
     pub context: Context,

@@ -119,8 +119,8 @@ impl Given {
         self.feed(pipeline);
         let mut made = Vec::new();
         let run = pipeline.inspect(&mut |tensor| {
-            let repetition = tensor.repetition.map_or_else(String::new, |repetition| format!("[{repetition}]"));
-            made.push((format!("{}{repetition}", tensor.name), tensor.tensor));
+            let iteration = tensor.iteration.map_or_else(String::new, |iteration| format!("[{iteration}]"));
+            made.push((format!("{}{iteration}", tensor.name), tensor.tensor));
         });
         run.unwrap_or_else(|error| panic!("{error}"));
         made

@@ -154,3 +154,22 @@ fn a_failed_run_lists_the_likely_causes_of_an_engine_that_is_tied_to_a_device() 
     assert!(place("2. an") < place("3. INT8"));
     assert_eq!(remedy(&Error::Enqueue(Box::new(failure(None)))), None, "ONNX files have no profile and no scales");
 }
+
+#[test]
+fn stages_that_do_not_fit_together_are_corrected_in_policy_yaml_or_built_again() {
+    use graph::{Problem, Role};
+    let (stage, tensor) = ("step".to_owned(), "output".to_owned());
+    let missing = Problem::MissingTensor {
+        stage: stage.clone(),
+        file: "step.onnx".into(),
+        role: Role::Output,
+        tensor,
+        found: vec!["model_output".into()],
+    };
+    let text = remedy(&Error::Graph { problems: vec![missing] }).expect("a remedy");
+    assert!(text.contains("policy.yaml") && text.contains("`rename`") && !text.contains("profile"), "{text}");
+    let narrow =
+        Problem::NarrowProfile { stage, input: "x".into(), built: "[1]..[4]".into(), required: "[S 1..8]".into() };
+    let text = remedy(&Error::Graph { problems: vec![narrow] }).expect("a remedy");
+    assert!(text.contains("`profile`") && !text.contains("rename"), "{text}");
+}

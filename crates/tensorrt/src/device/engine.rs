@@ -21,7 +21,7 @@ pub struct LoadedEngine {
     /// Of each input.
     pub(super) profiles: Vec<Option<Profile>>,
     pub(super) host_copy: HostCopy,
-    /// The host copy, where it was given back.
+    /// The host copy, where it was released.
     pub(super) spilled: Option<Spilled>,
 }
 

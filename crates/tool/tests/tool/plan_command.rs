@@ -229,7 +229,11 @@ fn a_board_a_mix_or_a_factor_that_is_none_is_told_with_what_there_is() {
     let policy = demo::policy();
     for (args, exit, words) in [
         (&["--roofline", "--board", "orin"][..], 1, "expected orin-nx-16 or agx-orin-64"),
-        (&["--mix", "fp16,dit=int8"], 1, "names 'dit', the stages are vision, language, context, step"),
+        (
+            &["--mix", "fp16,dit=int8"],
+            1,
+            "names 'dit', which is no stage; the stages are vision, language, context, step",
+        ),
         (&["--mix", "fp12"], 2, "expected fp32, or int8"),
         (&["--mix", "step=fp16"], 2, "a precision for all stages first"),
         (&["--mix", "fp16", "--engine-kind", "onnx"], 1, "compares TensorRT engines"),

@@ -154,8 +154,8 @@ impl Work<'_> {
     fn can(&self, request: &Request) -> Result<(), builder::Error> {
         match request.precision.lacking(self.device) {
             None => Ok(()),
-            Some(reason) => {
-                Err(builder::Error::Precision { onnx: request.onnx.clone(), precision: request.precision, reason })
+            Some(lacking) => {
+                Err(builder::Error::Precision { onnx: request.onnx.clone(), precision: request.precision, lacking })
             }
         }
     }
