@@ -7,24 +7,23 @@ use super::shortage::Limit;
 /// Changes that lower what the engines need or raise what they may use. All figures are bytes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Alternatives {
-    /// Bytes missing.
+    /// Missing memory.
     pub missing: u64,
-    /// The reserve in force, bytes.
+    /// The reserve in force.
     pub reserve: u64,
-    /// Another load order and the bytes that its worst moment needs less.
+    /// A load order with a lower peak, and the difference.
     pub order: Option<(Vec<String>, u64)>,
-    /// Whether that order is enough by itself.
+    /// Whether that order alone is enough.
     pub order_fits: bool,
-    /// Bytes that profiles ending at their usual sizes would need less; `None`: not known.
+    /// Saving of profiles whose maximum is their optimal size; `None`: not known.
     pub profile: Option<u64>,
-    /// Largest reserve that fits, bytes; `None`: none does, or the reserve is not what is in the way.
+    /// Largest reserve that fits; `None`: none does, or the reserve is not the exceeded limit.
     pub fitting_reserve: Option<u64>,
-    /// Smallest budget that fits, bytes, when the budget is in the way.
+    /// Smallest budget that fits, when the budget is the exceeded limit.
     pub fitting_budget: Option<u64>,
-    /// Bytes of page cache that the GPU driver does not count as free and `MemAvailable` does, where these would be
-    /// enough.
+    /// Page cache that `MemAvailable` counts as free and the GPU driver does not, where it would be enough.
     pub page_cache: Option<u64>,
-    /// The GPU takes its memory from the host's, or engines run there: other programs compete for the same.
+    /// GPU and CPU share one memory, or engines run on the CPU: other programs compete for it.
     pub unified: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The same engines under other circumstances: another host copy, another order.
+//! The same engines with another host copy or in another load order.
 
 use super::{Admission, Figure, Footprint, MemoryPlan, Pool};
 
@@ -14,8 +14,7 @@ pub enum Fit {
 }
 
 impl MemoryPlan {
-    /// Nothing loaded, a runtime that keeps `factor` of each engine's file on the host; where an engine's record says what
-    /// it keeps, that stays.
+    /// Nothing loaded, with a host copy of `factor` times each engine's file; figures of records are kept.
     pub fn with_host_copies(&self, factor: f64) -> Self {
         self.changed(|stage| {
             if stage.host_copy.origin == super::Origin::Estimated {
@@ -24,8 +23,8 @@ impl MemoryPlan {
         })
     }
 
-    /// Nothing loaded, a runtime that makes a host copy as large as the file, of which all but `factor` is let go of as
-    /// soon as the engine is loaded: the whole copy is there in one load at a time.
+    /// Nothing loaded, with a host copy as large as the file of which all but `factor` is released after the load: the whole
+    /// copy exists for one engine at a time.
     pub fn with_released_host_copies(&self, factor: f64) -> Self {
         self.changed(|stage| {
             let kept = part(stage.file.bytes, factor);
@@ -47,7 +46,7 @@ impl MemoryPlan {
         }
     }
 
-    /// The same stages, nothing loaded, in the order in which the highest moment is highest.
+    /// The same stages, nothing loaded, in the load order with the highest peak.
     pub fn worst_order(&self) -> Self {
         let mut worst = self.best_order();
         worst.stages.reverse();
