@@ -210,3 +210,28 @@ impl Error {
         self.class() == ErrorClass::DoesNotFit
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_have_the_names_that_diagnostics_publish() {
+        let lost = Error::DeviceLost { source: "CUDA error 700".into() };
+        let memory = Error::OutOfMemory { action: "loading".into(), source: "CUDA error 2".into() };
+        let provenance = Error::Provenance { rejections: Vec::new() };
+        let names = [lost, memory, provenance, Error::NotPrepared].map(|error| error.class().name());
+        assert_eq!(names, ["device_lost", "does_not_fit", "wrong_provenance", "other"]);
+    }
+
+    #[test]
+    fn an_error_keeps_its_source() {
+        let error = Error::Load {
+            stage: "vision".into(),
+            file: "vision.onnx".into(),
+            source: std::io::Error::from(std::io::ErrorKind::NotFound).into(),
+        };
+        let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<std::io::Error>());
+        assert_eq!(source.map(std::io::Error::kind), Some(std::io::ErrorKind::NotFound));
+    }
+}
