@@ -85,7 +85,7 @@ impl Onnx {
         }
         let files: Vec<PathBuf> = std::iter::once(file.to_owned()).chain(data).collect();
         let root = file.parent().unwrap_or(Path::new(""));
-        let copies = private::Folder::copy(root, &files).map_err(|error| error.to_string())?;
+        let copies = private::PrivateFolder::copy(root, &files).map_err(|error| error.to_string())?;
         builder.commit_from_file(copies.file(file)).map_err(text)
     }
 }

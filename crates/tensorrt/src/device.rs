@@ -14,7 +14,7 @@ use super::cuda::{Cuda, failed};
 use super::id::Id;
 use super::workspace::{ProgramContext, Workspace};
 use super::{Engine, Library, Log, Runtime, identity};
-use vla_base::sys::spill::Spilled;
+use vla_base::sys::remap::RemappedMemory;
 use vla_base::tensor::{Dim, HostTensor, TensorSpec};
 use vla_engines::host_copy::HostCopy;
 use vla_engines::memory::{Footprint, Pool};
@@ -76,7 +76,7 @@ pub struct Plan {
     profiles: Vec<Option<Profile>>,
     host_copy: HostCopy,
     /// The host copy, where it was given back.
-    spilled: Option<Spilled>,
+    remapped: Option<RemappedMemory>,
 }
 
 impl Plan {
@@ -195,8 +195,8 @@ impl Tensorrt {
         let specs = |tensors: &[super::Tensor]| tensors.iter().map(|tensor| tensor.spec.clone()).collect();
         let profiles = engine.inputs().iter().map(|input| input.profile.clone()).collect();
         let (inputs, outputs) = (specs(engine.inputs()), specs(engine.outputs()));
-        let (id, host_copy, spilled) = (Id::new(), HostCopy::AsLoaded, None);
-        Ok(Plan { id, stage: stage.to_owned(), engine, inputs, outputs, profiles, host_copy, spilled })
+        let (id, host_copy, remapped) = (Id::new(), HostCopy::AsLoaded, None);
+        Ok(Plan { id, stage: stage.to_owned(), engine, inputs, outputs, profiles, host_copy, remapped })
     }
 
     /// Shapes of the plan's outputs, in its order, when its inputs have these.
@@ -304,7 +304,7 @@ impl Device for Tensorrt {
     fn load(&mut self, stage: &Stage, verified: &Verified) -> Result<Plan, Error> {
         let copy = self.before_load(verified);
         let mut plan = self.load_file(&stage.name, &stage.file)?;
-        (plan.host_copy, plan.spilled) = self.after_load(stage, copy);
+        (plan.host_copy, plan.remapped) = self.after_load(stage, copy);
         let words = self.log.other_device();
         provenance::other_model(stage, verified, words.as_deref())
             .map_err(|refusal| Error::Provenance { refusals: vec![refusal] })?;
@@ -317,7 +317,7 @@ impl Device for Tensorrt {
 
     /// TensorRT reads all of its host copy when a context is made, and nothing of it after that.
     fn settle(&self, plan: &Plan) {
-        if let Some(Err(error)) = plan.spilled.as_ref().map(Spilled::let_go) {
+        if let Some(Err(error)) = plan.remapped.as_ref().map(RemappedMemory::page_out) {
             tracing::debug!(stage = %plan.stage, %error, "pages of its host copy stay until memory is short");
         }
     }

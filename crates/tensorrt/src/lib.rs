@@ -27,7 +27,7 @@
 //!   waits first.
 //! - *Tensors in host memory* (shape tensors) are refused by name when a plan is loaded: every address here is the
 //!   device's.
-//! - *A host copy* that was given back stays TensorRT's: it frees the addresses. [`vla_base::sys::spill::Spilled`] looks
+//! - *A host copy* that was given back stays TensorRT's: it frees the addresses. [`vla_base::sys::remap::RemappedMemory`] looks
 //!   whether they are still those pages before it does anything to them.
 //!
 //! The headers that the shim was compiled against fix the major version; the library is opened at run time, so a
