@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-pub mod formalise;
 pub mod image;
+pub mod normalise_text;
 pub mod pose;
 pub mod prompt;
 pub mod resize;

@@ -10,7 +10,7 @@ use vla_base::tensor::HostTensor;
 /// The instruction in force and its tensors.
 pub(super) struct Text {
     files: InstructionSpec,
-    formalize: bool,
+    normalise_text: bool,
     embedding: Option<EmbeddingTable>,
     image_tokens: Vec<usize>,
     current: Option<String>,
@@ -21,11 +21,11 @@ impl Text {
     /// Loads tokenizer, template and embedding table.
     pub fn new(spec: &PolicySpec, processor: &Processor, image_tokens: Vec<usize>) -> Result<Self, Error> {
         let files = &spec.instruction;
-        files.load(processor.formalize)?;
+        files.load(processor.normalise_text)?;
         let embedding =
             files.embedding.as_ref().map(|(file, tensor)| EmbeddingTable::open(file, tensor)).transpose()?;
-        let (files, formalize) = (files.clone(), processor.formalize);
-        Ok(Self { files, formalize, embedding, image_tokens, current: None, tensors: Vec::new() })
+        let (files, normalise_text) = (files.clone(), processor.normalise_text);
+        Ok(Self { files, normalise_text, embedding, image_tokens, current: None, tensors: Vec::new() })
     }
 
     /// Makes `instruction` the current one; nothing is done when it is so already.
@@ -33,7 +33,7 @@ impl Text {
         if self.current.as_deref() == Some(instruction) {
             return Ok(());
         }
-        let prompt = self.files.encode(instruction, &self.image_tokens, self.formalize)?;
+        let prompt = self.files.encode(instruction, &self.image_tokens, self.normalise_text)?;
         self.tensors = self.tensors_of(prompt)?;
         self.current = Some(instruction.to_owned());
         Ok(())

@@ -72,7 +72,7 @@ impl Checker {
             max_action_dim: kwargs.max_action_dim,
             max_action_horizon: kwargs.max_action_horizon,
             image: image?,
-            formalize: kwargs.formalize_language,
+            normalise_text: kwargs.formalize_language,
         };
         self.totals(&processor);
         Some(processor)
