@@ -46,7 +46,7 @@ impl State {
     ///
     /// # Errors
     /// [`Error::StateKey`] for a key with no source, with two sources, or with another width than its source.
-    pub fn new(
+    pub(crate) fn new(
         spec: &PolicySpec,
         processor: &Processor,
         joints: &[JointMap],
@@ -85,12 +85,12 @@ impl State {
     }
 
     /// State in model units, keys in model order.
-    pub fn raw(&self) -> &[f32] {
+    pub(crate) fn raw(&self) -> &[f32] {
         &self.raw
     }
 
     /// The tensor.
-    pub fn tensor(&self) -> &HostTensor {
+    pub(crate) fn tensor(&self) -> &HostTensor {
         &self.tensor
     }
 
@@ -98,7 +98,7 @@ impl State {
     ///
     /// # Errors
     /// [`Error::Joints`], [`Error::Pose`] naming the joint or pose.
-    pub fn encode(&mut self, observation: &Observation) -> Result<&[f32], Error> {
+    pub(crate) fn encode(&mut self, observation: &Observation) -> Result<&[f32], Error> {
         if !self.joints.is_empty() {
             let sample = observation.joints.as_ref();
             let sample = sample.ok_or(observation::Error::NoSample)?;
@@ -119,7 +119,7 @@ impl State {
     }
 
     /// Normalises a state in model units, keys in model order; returns it.
-    pub fn encode_raw(&mut self, raw: &[f32]) -> Result<&[f32], Error> {
+    pub(crate) fn encode_raw(&mut self, raw: &[f32]) -> Result<&[f32], Error> {
         self.encoder.encode(raw, self.tensor.as_f32_mut().unwrap_or_default())?;
         self.raw.clear();
         self.raw.extend_from_slice(raw);

@@ -19,7 +19,7 @@ pub(super) struct Text {
 
 impl Text {
     /// Loads tokenizer, template and embedding table.
-    pub fn new(spec: &PolicySpec, processor: &Processor, image_tokens: Vec<usize>) -> Result<Self, Error> {
+    pub(crate) fn new(spec: &PolicySpec, processor: &Processor, image_tokens: Vec<usize>) -> Result<Self, Error> {
         let files = &spec.instruction;
         files.load(processor.normalise_text)?;
         let embedding =
@@ -29,7 +29,7 @@ impl Text {
     }
 
     /// Makes `instruction` the current one; nothing is done when it is so already.
-    pub fn set(&mut self, instruction: &str) -> Result<(), Error> {
+    pub(crate) fn set(&mut self, instruction: &str) -> Result<(), Error> {
         if self.current.as_deref() == Some(instruction) {
             return Ok(());
         }
@@ -40,12 +40,12 @@ impl Text {
     }
 
     /// A tensor by its name.
-    pub fn tensor(&self, name: &str) -> Option<&HostTensor> {
+    pub(crate) fn tensor(&self, name: &str) -> Option<&HostTensor> {
         self.tensors.iter().find(|(held, _)| *held == name).map(|(_, tensor)| tensor)
     }
 
     /// Every tensor.
-    pub fn tensors(&self) -> impl Iterator<Item = (&'static str, &HostTensor)> {
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&'static str, &HostTensor)> {
         self.tensors.iter().map(|(name, tensor)| (*name, tensor))
     }
 

@@ -30,7 +30,7 @@ struct Key {
 }
 
 impl UnitCheck {
-    pub fn new(processor: &Processor) -> Self {
+    pub(crate) fn new(processor: &Processor) -> Self {
         let mut start = 0;
         let mut keys = Vec::with_capacity(processor.state.len());
         for key in &processor.state {
@@ -56,7 +56,7 @@ impl UnitCheck {
     }
 
     /// A warning about the first key far outside its range, once a key. `raw`: the state in model units and order.
-    pub fn check(&mut self, raw: &[f32]) -> Option<String> {
+    pub(crate) fn check(&mut self, raw: &[f32]) -> Option<String> {
         let Self { keys } = self;
         for key in keys.iter_mut().filter(|key| !key.reported) {
             let values = raw.get(key.columns.clone()).unwrap_or_default();

@@ -59,7 +59,7 @@ impl Views {
     ///
     /// # Errors
     /// [`Error::NoPixels`] naming a camera that no stage reads, or that two inputs read.
-    pub fn new(spec: &PolicySpec, processor: &Processor, host_inputs: &[TensorSpec]) -> Result<Self, Error> {
+    pub(crate) fn new(spec: &PolicySpec, processor: &Processor, host_inputs: &[TensorSpec]) -> Result<Self, Error> {
         let (mut tensors, mut views) = (Vec::new(), Vec::new());
         for input in host_inputs {
             let cameras: Vec<&String> = match input.name.strip_prefix(STACKED) {
@@ -92,17 +92,17 @@ impl Views {
     }
 
     /// Image tokens of each view.
-    pub fn image_tokens(&self) -> Vec<usize> {
+    pub(crate) fn image_tokens(&self) -> Vec<usize> {
         self.views.iter().map(|view| image_tokens(view.target.size)).collect()
     }
 
     /// Dimensions of a tensor by its name.
-    pub fn dims(&self, name: &str) -> Option<&[usize]> {
+    pub(crate) fn dims(&self, name: &str) -> Option<&[usize]> {
         self.tensors.iter().find(|tensor| tensor.name == name).map(|tensor| tensor.dims.as_slice())
     }
 
     /// Decodes, resamples and normalises one frame of every camera, in the policy's order, into the prepared pipeline.
-    pub fn encode(&mut self, samples: &[CameraSample], pipeline: &mut dyn Run) -> Result<(), Error> {
+    pub(crate) fn encode(&mut self, samples: &[CameraSample], pipeline: &mut dyn Run) -> Result<(), Error> {
         self.check_count(samples.len())?;
         for (view, sample) in self.views.iter_mut().zip(samples) {
             let frame = match sample.transport {
@@ -118,13 +118,13 @@ impl Views {
     }
 
     /// Sets every pixel to zero.
-    pub fn encode_zeros(&mut self, pipeline: &mut dyn Run) -> Result<(), Error> {
+    pub(crate) fn encode_zeros(&mut self, pipeline: &mut dyn Run) -> Result<(), Error> {
         self.tensors.iter_mut().try_for_each(|tensor| tensor.values(pipeline).map(|values| values.fill(0.0)))?;
         self.write_converted(pipeline)
     }
 
     /// As [`Self::encode`] for decoded frames, with the intermediate images of each. Allocates.
-    pub fn trace(&mut self, frames: &[Pixels<'_>], pipeline: &mut dyn Run) -> Result<Vec<TracedView>, Error> {
+    pub(crate) fn trace(&mut self, frames: &[Pixels<'_>], pipeline: &mut dyn Run) -> Result<Vec<TracedView>, Error> {
         self.check_count(frames.len())?;
         let mut traced = Vec::with_capacity(frames.len());
         for (view, frame) in self.views.iter_mut().zip(frames) {
@@ -137,7 +137,7 @@ impl Views {
     }
 
     /// Copies of every tensor as encoded last. Allocates.
-    pub fn copies(&mut self, pipeline: &mut dyn Run) -> Result<Vec<(String, HostTensor)>, Error> {
+    pub(crate) fn copies(&mut self, pipeline: &mut dyn Run) -> Result<Vec<(String, HostTensor)>, Error> {
         let copy = |tensor: &mut PixelTensor| {
             let values = tensor.values(pipeline)?.to_vec();
             let values = HostTensor::from_f32(&tensor.dims, values).ok_or(Error::Internal("a tensor of its size"))?;

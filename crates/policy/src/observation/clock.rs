@@ -32,10 +32,12 @@ impl Default for Clock {
 
 impl Clock {
     /// Records a reading and returns the run that it belongs to.
-    pub fn advance(&mut self, reader: &mut ClockReader, now: Stamp) -> u64 {
+    pub(crate) fn advance(&mut self, reader: &mut ClockReader, now: Stamp) -> u64 {
         match reader.last {
             // Another reader has detected this step. An earlier reading, by a delayed thread, does not belong to the new run.
-            _ if reader.epoch < self.epoch => reader.last = self.latest.map_or(Some(now), |latest| Some(latest.min(now))),
+            _ if reader.epoch < self.epoch => {
+                reader.last = self.latest.map_or(Some(now), |latest| Some(latest.min(now)))
+            }
             Some(last) if now < last - self.tolerance => {
                 self.epoch += 1;
                 self.unreported = Some(last - now);
@@ -51,20 +53,20 @@ impl Clock {
     }
 
     /// How far the clock went back since the last call, if it did.
-    pub fn take_jump(&mut self) -> Option<Span> {
+    pub(crate) fn take_jump(&mut self) -> Option<Span> {
         self.unreported.take()
     }
 
-    pub fn set_tolerance(&mut self, tolerance: Span) {
+    pub(crate) fn set_tolerance(&mut self, tolerance: Span) {
         self.tolerance = tolerance;
     }
 
-    pub fn tolerance(&self) -> Span {
+    pub(crate) fn tolerance(&self) -> Span {
         self.tolerance
     }
 
     /// Number of times the clock went back.
-    pub fn jumps(&self) -> u64 {
+    pub(crate) fn jumps(&self) -> u64 {
         self.epoch
     }
 }

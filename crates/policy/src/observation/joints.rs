@@ -82,7 +82,7 @@ pub(super) struct JointsSnapshot {
 impl JointsSnapshot {
     /// Joints that an observation needs and that no message had, with the joints of the messages; `None` before the first
     /// message with a joint.
-    pub fn without_reading(&self) -> Option<Arc<str>> {
+    pub(crate) fn without_reading(&self) -> Option<Arc<str>> {
         if self.readings.iter().all(Option::is_none) && self.others.is_none() {
             return None;
         }
@@ -96,7 +96,7 @@ impl JointsSnapshot {
     }
 
     /// Joints that the policy reads and whose readings are older than `limit` at `now`; `None` where all are.
-    pub fn older_than(&self, limit: Span, now: Stamp) -> Option<Arc<str>> {
+    pub(crate) fn older_than(&self, limit: Span, now: Stamp) -> Option<Arc<str>> {
         let old = |reading: &Option<JointReading>| reading.is_some_and(|reading| reading.stamp.age_at(now) > limit);
         if self.readings.iter().take(self.read).all(old) {
             return None;
@@ -106,7 +106,7 @@ impl JointsSnapshot {
     }
 
     /// Writes the readings into a sample that is reused.
-    pub fn copy_into(&self, name: Arc<str>, stamp: Stamp, index: &JointIndex, out: &mut JointSample) {
+    pub(crate) fn copy_into(&self, name: Arc<str>, stamp: Stamp, index: &JointIndex, out: &mut JointSample) {
         (out.name, out.stamp, out.sequence) = (name, stamp, self.sequence);
         if !Arc::ptr_eq(&out.joints, &index.names) {
             out.joints = Arc::clone(&index.names);
@@ -142,7 +142,7 @@ pub(super) struct JointIndex {
 }
 
 impl JointIndex {
-    pub fn new(joints: &JointNames) -> Self {
+    pub(crate) fn new(joints: &JointNames) -> Self {
         let (mut names, mut positions) = (Vec::new(), HashMap::new());
         let mut add = |name: &String| {
             positions.entry(name.clone()).or_insert_with(|| {
@@ -156,11 +156,11 @@ impl JointIndex {
         Self { names: names.into(), read, positions }
     }
 
-    pub fn position(&self, name: &str) -> Option<usize> {
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
         self.positions.get(name).copied()
     }
 
-    pub fn table(&self) -> JointTable {
+    pub(crate) fn table(&self) -> JointTable {
         JointTable {
             names: Arc::clone(&self.names),
             read: self.read,
@@ -188,7 +188,7 @@ pub(super) fn layout<'n>(names: impl Iterator<Item = &'n str>) -> u64 {
 
 impl JointTable {
     /// Accepts the needed joints of one message.
-    pub fn offer(&mut self, parts: &[(usize, f64)], arrived: Arrived, tolerance: Span) {
+    pub(crate) fn offer(&mut self, parts: &[(usize, f64)], arrived: Arrived, tolerance: Span) {
         let message = if arrived.counted {
             self.stream.counts.received += 1;
             self.messages += 1;
@@ -217,7 +217,7 @@ impl JointTable {
     }
 
     /// Counts a message without any needed joint; `others` is called once for the joints that it has.
-    pub fn ignore(&mut self, others: impl FnOnce() -> Option<Arc<str>>) {
+    pub(crate) fn ignore(&mut self, others: impl FnOnce() -> Option<Arc<str>>) {
         self.stream.counts.received += 1;
         self.stream.counts.unneeded += 1;
         if self.others.is_none() {
@@ -226,12 +226,12 @@ impl JointTable {
     }
 
     /// Accounting of the messages.
-    pub fn stream(&mut self) -> &mut Stream {
+    pub(crate) fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }
 
     /// Drops the samples of an earlier run of the clock.
-    pub fn enter_epoch(&mut self, epoch: u64) {
+    pub(crate) fn enter_epoch(&mut self, epoch: u64) {
         if !self.stream.enter_epoch(epoch) {
             return;
         }
@@ -245,7 +245,7 @@ impl JointTable {
     }
 
     /// State at `now`. Samples that were ahead of the clock are accepted once the clock has reached them.
-    pub fn snapshot(&mut self, now: Stamp, tolerance: Span, into: &mut Snapshot, joints: &mut JointsSnapshot) {
+    pub(crate) fn snapshot(&mut self, now: Stamp, tolerance: Span, into: &mut Snapshot, joints: &mut JointsSnapshot) {
         self.reach(now, tolerance);
         joints.readings.clear();
         joints.readings.extend(self.joints.iter().map(|joint| joint.held.map(|held| held.reading)));
@@ -271,7 +271,7 @@ impl JointTable {
     }
 
     /// The newest readings, whatever their age, when there are newer ones than `sequence`.
-    pub fn read_into(&self, sequence: &mut u64, readings: &mut Vec<Option<JointReading>>) {
+    pub(crate) fn read_into(&self, sequence: &mut u64, readings: &mut Vec<Option<JointReading>>) {
         if *sequence == self.sequence && readings.len() == self.joints.len() {
             return;
         }
@@ -281,7 +281,7 @@ impl JointTable {
     }
 
     /// Records that the samples of a snapshot went into an observation.
-    pub fn mark_used(&mut self, snapshot: &JointsSnapshot) {
+    pub(crate) fn mark_used(&mut self, snapshot: &JointsSnapshot) {
         for (at, &(message, used)) in snapshot.messages.iter().enumerate() {
             let again = snapshot.messages.iter().take(at).any(|before| before.0 == message);
             if used || message == 0 || again {
@@ -303,7 +303,7 @@ impl JointTable {
 
     /// Stamp of the oldest needed joint; `None` until each has a sample. For a policy that reads no joint: the oldest of those
     /// with a sample.
-    pub fn stamp(&self) -> Option<Stamp> {
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
         oldest(self.joints.iter().map(|joint| joint.held.map(|held| held.reading.stamp)), self.read)
     }
 
@@ -314,7 +314,7 @@ impl JointTable {
     }
 
     /// Joints in messages of several layouts, which come from several publishers.
-    pub fn shared(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn shared(&self) -> impl Iterator<Item = &String> {
         let shared = |joint: &Joint| joint.switches >= SHARED_AFTER;
         self.names.iter().zip(&self.joints).filter(move |(_, joint)| shared(joint)).map(|(name, _)| name)
     }

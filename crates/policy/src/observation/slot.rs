@@ -66,7 +66,7 @@ pub(super) struct Slot {
 
 impl Slot {
     /// Accepts a message. Returns the sample that it displaces, to be freed outside the lock.
-    pub fn offer(&mut self, sample: Sample, tolerance: Span) -> Option<Sample> {
+    pub(crate) fn offer(&mut self, sample: Sample, tolerance: Span) -> Option<Sample> {
         self.stream.counts.received += 1;
         self.arrived = sample.received;
         if sample.stamp > sample.received + tolerance {
@@ -78,23 +78,23 @@ impl Slot {
     }
 
     /// Accepts a message of a type without header: the latest arrival wins.
-    pub fn offer_latest(&mut self, sample: Sample) {
+    pub(crate) fn offer_latest(&mut self, sample: Sample) {
         self.stream.counts.received += 1;
         self.hold(sample);
     }
 
     /// Whether a frame with an EXIF orientation is the first one.
-    pub fn report_rotation(&mut self) -> bool {
+    pub(crate) fn report_rotation(&mut self) -> bool {
         !std::mem::replace(&mut self.rotation_reported, true)
     }
 
     /// Accounting of the messages.
-    pub fn stream(&mut self) -> &mut Stream {
+    pub(crate) fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }
 
     /// Drops the samples of an earlier run of the clock.
-    pub fn enter_epoch(&mut self, epoch: u64) -> Option<Sample> {
+    pub(crate) fn enter_epoch(&mut self, epoch: u64) -> Option<Sample> {
         if !self.stream.enter_epoch(epoch) {
             return None;
         }
@@ -104,7 +104,7 @@ impl Slot {
     }
 
     /// State at `now`. A message that was ahead of the clock is accepted once the clock has reached it.
-    pub fn snapshot(&mut self, now: Stamp, tolerance: Span, into: &mut Snapshot) -> Option<Sample> {
+    pub(crate) fn snapshot(&mut self, now: Stamp, tolerance: Span, into: &mut Snapshot) -> Option<Sample> {
         let reached = self.ahead.take_if(|sample| sample.stamp <= now + tolerance);
         let displaced = reached.and_then(|sample| {
             self.stream.counts.future -= 1;
@@ -123,7 +123,7 @@ impl Slot {
     }
 
     /// Records that the sample of a snapshot went into an observation.
-    pub fn mark_used(&mut self, stamp: Stamp, used_before: bool) {
+    pub(crate) fn mark_used(&mut self, stamp: Stamp, used_before: bool) {
         if used_before {
             return;
         }
@@ -136,7 +136,7 @@ impl Slot {
     }
 
     /// The held sample.
-    pub fn latest(&self) -> Option<&Sample> {
+    pub(crate) fn latest(&self) -> Option<&Sample> {
         self.held.as_ref().map(|held| &held.sample)
     }
 

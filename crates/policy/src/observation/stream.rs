@@ -38,7 +38,7 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Counts a message that did not pass the checks of its type.
-    pub fn refuse(&mut self, reason: Arc<str>) {
+    pub(crate) fn refuse(&mut self, reason: Arc<str>) {
         self.counts.received += 1;
         self.counts.refused += 1;
         self.last_refusal = Some(reason);
@@ -46,12 +46,12 @@ impl Stream {
     }
 
     /// Records that a newer sample is held.
-    pub fn held(&mut self) {
+    pub(crate) fn held(&mut self) {
         self.refused_since_held = false;
     }
 
     /// Enters a run of the clock. False when it was entered before.
-    pub fn enter_epoch(&mut self, epoch: u64) -> bool {
+    pub(crate) fn enter_epoch(&mut self, epoch: u64) -> bool {
         let entered = epoch > self.epoch;
         if entered {
             self.epoch = epoch;
@@ -61,12 +61,12 @@ impl Stream {
     }
 
     /// Why the messages since the held sample were refused, if they were.
-    pub fn refusal_since_held(&self) -> Option<Arc<str>> {
+    pub(crate) fn refusal_since_held(&self) -> Option<Arc<str>> {
         self.last_refusal.clone().filter(|_| self.refused_since_held)
     }
 
     /// Statistics as of `now`; `last_stamp` is that of the held sample.
-    pub fn statistics(
+    pub(crate) fn statistics(
         &self,
         (name, topic): &(Arc<str>, Arc<str>),
         last_stamp: Option<Stamp>,

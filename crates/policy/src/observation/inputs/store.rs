@@ -28,7 +28,7 @@ pub(super) struct JointStore {
 }
 
 impl Store {
-    pub fn new(spec: &InputSpec) -> Self {
+    pub(crate) fn new(spec: &InputSpec) -> Self {
         if spec.kind != InputKind::Joints {
             return Self::Latest(Mutex::default());
         }
@@ -37,7 +37,7 @@ impl Store {
         Self::Joints(JointStore { table: Mutex::new(index.table()), index, parts })
     }
 
-    pub fn refuse(&self, error: &Error) {
+    pub(crate) fn refuse(&self, error: &Error) {
         match self {
             Self::Latest(slot) => {
                 let reason = error.to_string().into();
@@ -47,7 +47,7 @@ impl Store {
         }
     }
 
-    pub fn statistics(&self, names: &(Arc<str>, Arc<str>), now: Stamp) -> InputStatistics {
+    pub(crate) fn statistics(&self, names: &(Arc<str>, Arc<str>), now: Stamp) -> InputStatistics {
         match self {
             Self::Latest(slot) => {
                 let mut slot = lock(slot);
@@ -65,7 +65,7 @@ impl Store {
 }
 
 impl JointStore {
-    pub fn refuse(&self, error: &Error) {
+    pub(crate) fn refuse(&self, error: &Error) {
         let reason = error.to_string().into();
         lock(&self.table).stream().refuse(reason);
     }

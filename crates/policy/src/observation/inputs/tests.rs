@@ -309,14 +309,12 @@ fn poses_that_are_no_rotation_not_finite_or_of_another_frame_are_refused_with_th
     let inputs = poses();
     use vla_messages::Error as Message;
     let bad: [(Bytes, fn(&Error) -> bool); 5] = [
-        (
-            pose(ms(1), "base", [0.0; 4]),
-            |error| matches!(error, Error::Message { source: Message::Quaternion { .. }, .. }),
-        ),
-        (
-            pose(ms(1), "base", [f64::NAN, 0.0, 0.0, 1.0]),
-            |error| matches!(error, Error::Message { source: Message::NotFinite { .. }, .. }),
-        ),
+        (pose(ms(1), "base", [0.0; 4]), |error| {
+            matches!(error, Error::Message { source: Message::Quaternion { .. }, .. })
+        }),
+        (pose(ms(1), "base", [f64::NAN, 0.0, 0.0, 1.0]), |error| {
+            matches!(error, Error::Message { source: Message::NotFinite { .. }, .. })
+        }),
         (
             pose(ms(1), "world", UPRIGHT),
             |error| matches!(error, Error::Frame { expected, found, .. } if expected == "base" && found == "world"),
