@@ -4,6 +4,7 @@ mod absmax;
 mod build_command;
 mod calibrate;
 mod cli;
+mod compatibility;
 mod doctor;
 mod export_command;
 mod export_modes;
