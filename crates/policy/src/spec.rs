@@ -36,9 +36,9 @@ pub enum SpecError {
     /// The folder has no readable `policy.yaml`.
     #[error("{}: {source}; expected a policy folder with a {POLICY_FILE} (make one with `vla-trt export` or `vla-trt make-demo-policy`)", path.display())]
     Missing {
-        /// The file that was looked for.
+        /// The missing file.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         source: std::io::Error,
     },
     /// It is not the YAML of a policy: a wrong type, an unknown or repeated key, with its place.
@@ -46,7 +46,7 @@ pub enum SpecError {
     Yaml {
         /// The file.
         path: PathBuf,
-        /// The parser's words, with line and column.
+        /// The parser's error, with line and column.
         reason: String,
     },
     /// Well-formed, but contradictory or incomplete.
@@ -66,7 +66,7 @@ pub struct PolicySpec {
     pub dir: PathBuf,
     /// Name, for people.
     pub name: String,
-    /// `sha256:...` over the bundle's files, written by whoever made it.
+    /// `sha256:...` over the bundle's files, written by the exporter.
     pub fingerprint: String,
     /// Camera names in the order of the model's views.
     pub cameras: Vec<String>,
@@ -84,7 +84,7 @@ pub struct PolicySpec {
     pub accuracy: Accuracy,
     /// Stages in run order.
     pub stages: Vec<Stage>,
-    /// Stages whose networks whoever uses the policy brings: what each is and where from.
+    /// Stages whose network is not in the bundle and must be provided by the user: description and expected source.
     pub supplied: BTreeMap<String, String>,
 }
 
@@ -170,7 +170,7 @@ impl PolicySpec {
         }
     }
 
-    /// Whether a chunk may go on from rows of the one before: whether a stage reads `strength`, by which rows are held.
+    /// Whether inference accepts an action prefix: whether a stage reads `strength`, the guidance weights.
     pub fn accepts_prefix(&self) -> bool {
         let mut inputs = self.stages.iter().flat_map(|stage| &stage.inputs);
         inputs.any(|input| input.name == "strength" && input.constants.is_none())
@@ -181,8 +181,7 @@ impl PolicySpec {
         self.stages.iter().map(|stage| stage.name.clone()).collect()
     }
 
-    /// Every file that the bundle was made with, relative to it: what the fingerprint is over. Networks that are supplied
-    /// are none of them.
+    /// Every file of the exported bundle, relative to it, as in the fingerprint. Networks provided by the user are not included.
     pub fn files(&self) -> Vec<String> {
         let instruction = [&self.instruction.tokenizer, &self.instruction.template];
         let embedding = self.instruction.embedding.iter().map(|(file, _)| file);
@@ -212,7 +211,7 @@ impl PolicySpec {
         self.stages.iter().map(|stage| self.stage_for(stage, EngineKind::Tensorrt)).collect()
     }
 
-    /// Supplied networks that lie in the bundle, relative to it.
+    /// Networks provided by the user that are in the bundle's folder, relative to it.
     pub fn supplied_files(&self) -> Vec<String> {
         let supplied =
             self.stages.iter().filter(|stage| self.supplied.contains_key(&stage.name)).map(|stage| &stage.onnx);

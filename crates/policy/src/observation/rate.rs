@@ -2,7 +2,7 @@
 
 use vla_base::time::{Span, Stamp};
 
-/// Samples looked at: two seconds of a 30 Hz camera, a third of a second of 200 Hz joints.
+/// Window in samples: two seconds of a 30 Hz camera, a third of a second of 200 Hz joints.
 const WINDOW: usize = 64;
 /// Samples below which a rate would say nothing.
 const FEWEST: usize = 8;
