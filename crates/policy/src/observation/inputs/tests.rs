@@ -361,7 +361,7 @@ fn without_joints_and_poses_the_state_is_missing() {
 #[test]
 fn an_index_that_no_input_has_is_refused() {
     let error = inputs().offer(9, Bytes::new(), ms(1)).expect_err("four inputs");
-    assert_eq!(error.to_string(), "no input has index 9: 4 inputs are configured");
+    assert!(matches!(error, Error::UnknownInput { index: 9, count: 4 }), "{error}");
 }
 
 #[test]

@@ -76,14 +76,15 @@ fn a_stamp_ahead_within_the_tolerance_is_held_at_once() {
 }
 
 #[test]
-fn a_refusal_is_told_until_the_next_good_message() {
+fn a_refusal_is_reported_until_the_next_valid_message() {
     let mut slot = Slot::default();
     slot.offer(sample(100, 100), TOLERANCE);
     slot.stream.refuse("bad".into());
     assert_eq!(snapshot(&mut slot, 110).refusal.as_deref(), Some("bad"));
     slot.offer(sample(120, 120), TOLERANCE);
     assert_eq!(snapshot(&mut slot, 130).refusal, None);
-    assert_eq!(slot.stream.refusal_since_held().as_deref(), Some("bad"));
+    let statistics = slot.stream.statistics(&("top".into(), "/top".into()), None, Stamp::from_nanos(130));
+    assert_eq!(statistics.last_refusal.as_deref(), Some("bad"), "statistics keep it");
 }
 
 #[test]
