@@ -239,7 +239,7 @@ fn the_head_says_what_it_lacks_and_runs_with_it() {
 
     let error = run(&head, Files::new()).expect_err("two networks are missing");
     says(&error, &["stage 'backbone'", "backbone_model.onnx", "stage 'dit'", "dit_model.onnx", "engines.dit.path"]);
-    says(&error, &["export_onnx_n1d6.py", "weights that lie beside it"]);
+    says(&error, &["export_onnx_n1d6.py", "weight files"]);
 
     // Weights lie beside a network under the name that it gives them.
     for (from, to) in [("backbone.onnx", "backbone_model.onnx"), ("dit.onnx", "dit_model.onnx")] {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Error;
 use super::probe::{Alone, factor, outputs};
-use vla_base::sys::spill::{Access, Spilled};
+use vla_base::sys::remap::{Access, RemappedMemory};
 use vla_engines::host_copy;
 use vla_engines::provenance::{Release, kernel};
 
@@ -22,8 +22,8 @@ impl Alone<'_> {
                 "the engine's results differ from run to run, so they cannot be compared",
             )));
         }
-        let spilled = match self.spill() {
-            Ok(spilled) => spilled,
+        let remapped = match self.remap() {
+            Ok(remapped) => remapped,
             Err(error) if error.is_passing() => {
                 tracing::warn!("releasing the host copy of {} was not tested: {error}", self.engine.display());
                 return Ok(None);
@@ -32,23 +32,23 @@ impl Alone<'_> {
         };
         for _ in 0..RUNS {
             if outputs(&mut self.device, &mut self.loaded, self.engine)? != self.outputs {
-                spilled.allow_writing().map_err(Error::io(self.engine))?;
+                remapped.allow_writing().map_err(Error::io(self.engine))?;
                 return Ok(Some(Release::failed("the engine's results change when its host copy is released")));
             }
         }
-        let resident = spilled.resident().map_err(Error::io(self.engine))?;
+        let resident = remapped.resident().map_err(Error::io(self.engine))?;
         // The runtime may write to it when it frees it.
-        spilled.allow_writing().map_err(Error::io(self.engine))?;
+        remapped.allow_writing().map_err(Error::io(self.engine))?;
         Ok(Some(Release {
             works: true,
-            kept_factor: Some(factor(self.kept.saturating_sub(spilled.bytes()), self.bytes)),
+            kept_factor: Some(factor(self.kept.saturating_sub(remapped.bytes()), self.bytes)),
             touched_bytes: resident.touched,
             reason: None,
             kernel: kernel(),
         }))
     }
 
-    fn spill(&mut self) -> Result<Spilled, host_copy::Error> {
+    fn remap(&mut self) -> Result<RemappedMemory, host_copy::Error> {
         let watch = self.watch.as_ref().map_err(|error| std::io::Error::other(error.to_string()))?;
         let found = self.device.find_copy(watch, self.engine)?;
         found.release(self.engine.parent().unwrap_or(Path::new(".")), Access::ReadOnly)

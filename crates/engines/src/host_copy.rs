@@ -16,10 +16,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use vla_base::sys::allocator;
-use vla_base::sys::regions::Anonymous;
-use vla_base::sys::spill;
-use vla_base::sys::spill::{Access, PAGE, Spilled, spill};
-use vla_base::sys::window::Once;
+use vla_base::sys::mappings::PrivateMappings;
+use vla_base::sys::remap;
+use vla_base::sys::remap::{Access, PAGE, RemappedMemory, remap_to_file};
+use vla_base::sys::streamed::StreamedFile;
 
 /// Smaller copies stay. From 32 MiB on (`DEFAULT_MMAP_THRESHOLD_MAX`) glibc gives every block a mapping of its own and takes
 /// it away when it is freed; smaller ones lie among others, and what was freed may still hold the same bytes.
@@ -84,13 +84,13 @@ pub enum Error {
     Io(#[from] io::Error),
     /// It could not be put into a file.
     #[error(transparent)]
-    Spill(#[from] spill::Error),
+    Remap(#[from] remap::Error),
 }
 
 impl Error {
     /// Whether it says something of this moment, such as a full disk, and not of the engine.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Io(_) | Self::Spill(_) | Self::Allocator(_))
+        matches!(self, Self::Io(_) | Self::Remap(_) | Self::Allocator(_))
     }
 }
 
@@ -113,7 +113,7 @@ pub enum HostCopy {
 }
 
 /// The private mappings of this process before an engine is deserialized.
-pub struct MappingSnapshot(Anonymous);
+pub struct MappingSnapshot(PrivateMappings);
 
 impl MappingSnapshot {
     /// Takes the snapshot. Call it right before deserializing, with no other load running.
@@ -122,7 +122,7 @@ impl MappingSnapshot {
     /// [`Error::Allocator`]; whatever reading `/proc/self/maps` gives.
     pub fn take() -> Result<Self, Error> {
         allocator::is_glibc().map_err(Error::Allocator)?;
-        Ok(Self(Anonymous::now()?))
+        Ok(Self(PrivateMappings::now()?))
     }
 
     /// The copy of the engine file `plan` among the mappings that appeared since: whole pages of it.
@@ -134,7 +134,7 @@ impl MappingSnapshot {
         if bytes < LEAST {
             return Err(Error::Small { bytes });
         }
-        let now = Anonymous::now()?;
+        let now = PrivateMappings::now()?;
         let mut new = now.since(&self.0);
         new.sort_by_key(|range| std::cmp::Reverse(range.len()));
         let largest = new.first().map_or(0, |range| range.len() as u64);
@@ -146,13 +146,13 @@ impl MappingSnapshot {
         if regions.is_empty() {
             return Err(Error::NoRegion { plan: bytes, largest });
         }
-        let samples = Sample::of(&mut Once::open(plan)?)?;
+        let samples = Sample::of(&mut StreamedFile::open(plan)?)?;
         if samples.len() < LEAST_SAMPLES {
             return Err(Error::OtherBytes { matching: 0, samples: samples.len() });
         }
         let memory = File::open("/proc/self/mem")?;
         // Opened anew: it lets go of what lies behind it, from its own beginning on.
-        let mut file = Once::open(plan)?;
+        let mut file = StreamedFile::open(plan)?;
         let mut best = 0;
         for (region, new) in regions {
             match copy_in(&region, &memory, &mut file, &samples)? {
@@ -179,9 +179,9 @@ impl Found {
     /// Moves its pages to an unnamed file in `folder`. The engine must not run meanwhile.
     ///
     /// # Errors
-    /// [`Error::Spill`]; the copy is then as it was.
-    pub fn release(self, folder: &Path, access: Access) -> Result<Spilled, Error> {
-        Ok(spill(self.0, folder, access)?)
+    /// [`Error::Remap`]; the copy is then as it was.
+    pub fn release(self, folder: &Path, access: Access) -> Result<RemappedMemory, Error> {
+        Ok(remap_to_file(self.0, folder, access)?)
     }
 }
 
@@ -193,7 +193,7 @@ struct Sample {
 
 impl Sample {
     /// Samples at even distances through the plan; those of padding are left out.
-    fn of(file: &mut Once) -> io::Result<Vec<Self>> {
+    fn of(file: &mut StreamedFile) -> io::Result<Vec<Self>> {
         let mut samples = Vec::with_capacity(SAMPLES as usize);
         for index in 0..SAMPLES {
             let mut sample = Self { offset: file.size() / SAMPLES * index, bytes: [0; SAMPLE] };
@@ -212,7 +212,7 @@ impl Sample {
 fn copy_in(
     region: &Range<usize>,
     memory: &File,
-    plan: &mut Once,
+    plan: &mut StreamedFile,
     samples: &[Sample],
 ) -> io::Result<Result<Range<usize>, usize>> {
     let difference = (region.len() as u64).abs_diff(plan.size());
@@ -267,7 +267,7 @@ fn matching(memory: &File, region: &Range<usize>, shift: i64, samples: &[Sample]
 
 /// The longest run of pages in `region` that are the plan's own bytes, `shift` further: every byte is compared, so that
 /// nothing of another owner beside the copy is taken for it.
-fn equal_pages(memory: &File, plan: &mut Once, region: &Range<usize>, shift: i64) -> io::Result<Range<usize>> {
+fn equal_pages(memory: &File, plan: &mut StreamedFile, region: &Range<usize>, shift: i64) -> io::Result<Range<usize>> {
     let start = usize::try_from(shift).unwrap_or(0).max(region.start).next_multiple_of(PAGE);
     let end = usize::try_from(shift + plan.size() as i64).unwrap_or(0).min(region.end) / PAGE * PAGE;
     let (mut best, mut run) = (start..start, start..start);

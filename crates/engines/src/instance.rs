@@ -51,7 +51,7 @@ impl<B: Backend> Instance<B> {
         symbols: &Symbols,
         iterations: u32,
     ) -> Result<Self, Error> {
-        // Once: the shapes of an instance never change, and tensors of other shapes are refused when they are written.
+        // StreamedFile: the shapes of an instance never change, and tensors of other shapes are refused when they are written.
         check::inputs(backend, engines, graph, symbols)?;
         let (layout, buffers) = Layout::new(graph, symbols, iterations)?;
         let order = order(graph, iterations as usize);

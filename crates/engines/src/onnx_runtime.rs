@@ -81,7 +81,7 @@ impl Onnx {
         }
         let files: Vec<PathBuf> = std::iter::once(file.to_owned()).chain(data).collect();
         let root = file.parent().unwrap_or(Path::new(""));
-        let copies = private::Folder::copy(root, &files)?;
+        let copies = private::PrivateFolder::copy(root, &files)?;
         Ok(builder.commit_from_file(copies.file(file))?)
     }
 }

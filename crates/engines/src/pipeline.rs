@@ -79,7 +79,7 @@ where
             None => {
                 self.instances.truncate(MAX_INSTANCES - 1);
                 let instance = self.instance(symbols, iterations).map_err(|error| self.judge(error))?;
-                // Once: for later instructions the system decides which pages to keep.
+                // StreamedFile: for later instructions the system decides which pages to keep.
                 if self.instances.is_empty() {
                     self.engines.iter().for_each(|engine| self.backend.release_load_memory(engine));
                 }

@@ -14,7 +14,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use vla_base::sys::spill::Access;
+use vla_base::sys::remap::Access;
 use vla_engines::host_copy::MappingSnapshot;
 use vla_engines::memory::{AnonymousPeak, MemoryUse, mib};
 use vla_tensorrt::device::{Options, Tensorrt};
@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         drop(whole);
         if release {
             let found = device.find_copy(&appeared, &engine)?;
-            found.release(engine.parent().unwrap_or(Path::new(".")), Access::AsBefore)?;
+            found.release(engine.parent().unwrap_or(Path::new(".")), Access::ReadWrite)?;
         }
         let peak = watch.stop();
         let (left, _) = device.cuda().memory()?;

@@ -139,8 +139,8 @@ impl Tensorrt {
         let specs = |tensors: &[super::Tensor]| tensors.iter().map(|tensor| tensor.spec.clone()).collect();
         let profiles = engine.inputs().iter().map(|input| input.profile.clone()).collect();
         let (inputs, outputs) = (specs(engine.inputs()), specs(engine.outputs()));
-        let (id, host_copy, spilled) = (Id::new(), HostCopy::AsLoaded, None);
-        Ok(LoadedEngine { id, stage: stage.to_owned(), handle: engine, inputs, outputs, profiles, host_copy, spilled })
+        let (id, host_copy, remapped) = (Id::new(), HostCopy::AsLoaded, None);
+        Ok(LoadedEngine { id, stage: stage.to_owned(), handle: engine, inputs, outputs, profiles, host_copy, remapped })
     }
 
     /// Shapes of the engine's outputs, in its order, when its inputs have these.

@@ -39,7 +39,7 @@
 //!   waits first.
 //! - *Tensors in host memory* (shape tensors) are refused by name when an engine is loaded: every address here is the
 //!   device's.
-//! - *A host copy* that was released stays TensorRT's: it frees the addresses. [`vla_base::sys::spill::Spilled`] checks that
+//! - *A host copy* that was released stays TensorRT's: it frees the addresses. [`vla_base::sys::remap::RemappedMemory`] checks that
 //!   they are still the same pages before every operation on them.
 //!
 //! The headers that the shim was compiled against fix the major version; the library is opened at run time, so a

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::result::Error;
 use super::sys;
-use vla_base::sys::window::{Mapped, Once};
+use vla_base::sys::streamed::{Mapped, StreamedFile};
 
 /// An engine file during a load.
 pub(super) struct EngineFile {
@@ -21,7 +21,7 @@ pub(super) struct EngineFile {
 struct State {
     /// What TensorRT 8 reads from. In front of the file: pages that are mapped stay in the page cache.
     mapped: Option<Mapped>,
-    file: Once,
+    file: StreamedFile,
     /// The first thing that went wrong.
     failure: Option<io::Error>,
 }
@@ -29,7 +29,7 @@ struct State {
 impl EngineFile {
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Io { action: format!("reading engine {}", path.display()), source };
-        let file = Once::open(path).map_err(failed)?;
+        let file = StreamedFile::open(path).map_err(failed)?;
         let size = file.size();
         if size == 0 {
             return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is empty")));

@@ -54,8 +54,8 @@ fn the_copy_is_found_at_its_distance_and_released_with_its_bytes() {
         let own = block.as_ptr() as usize + front..block.as_ptr() as usize + block.len();
         assert!(own.start <= addresses.start && addresses.end <= own.end, "{addresses:x?} in {own:x?}");
         assert!(addresses.len() + 2 * PAGE > own.len(), "only the pages at its ends are left out");
-        let spilled = found.release(bench.dir.path(), Access::ReadOnly).expect("released");
-        assert_eq!(spilled.resident().expect("smaps").anonymous, 0);
+        let remapped = found.release(bench.dir.path(), Access::ReadOnly).expect("released");
+        assert_eq!(remapped.resident().expect("smaps").anonymous, 0);
         assert!(block[front..] == fs::read(&plan).expect("read")[left_out..], "the bytes are the plan's");
     }
 }
@@ -67,7 +67,7 @@ fn a_copy_that_took_addresses_of_another_block_is_found_whole() {
     // The first part was there already, as part of memory that was given back and taken again.
     let block = copy_of(&plan, 277, 0);
     let end = block.as_ptr() as usize + block.len();
-    let before = Anonymous::now().expect("maps");
+    let before = PrivateMappings::now().expect("maps");
     let watch = MappingSnapshot(before.without(block.as_ptr() as usize + (5 << 20)..end.next_multiple_of(4096)));
     let found = watch.find(&plan).expect("found");
     assert!(found.addresses().len() + 2 * PAGE > BYTES, "{:x?} of {BYTES} bytes", found.addresses());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::graph::Stage;
 use crate::memory::{Admission, MemoryPlan, Pool, Shortage, mib};
 use crate::provenance::network_files;
-use vla_base::sys::window::leave_page_cache;
+use vla_base::sys::streamed::evict_from_page_cache;
 
 /// As [`MemoryPlan::admit`]. Where the only thing in the way is the page cache, the pages of the stages' own files are dropped
 /// from it and the pool is asked once more: a bundle that was just copied to a robot is all there.
@@ -25,7 +25,7 @@ pub fn admit(
         mib(cached)
     );
     for file in files(stages) {
-        if let Err(error) = leave_page_cache(&file) {
+        if let Err(error) = evict_from_page_cache(&file) {
             tracing::debug!(%error, "{} stays in the page cache", file.display());
         }
     }

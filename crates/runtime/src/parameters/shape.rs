@@ -27,7 +27,7 @@ pub struct PolicyShape {
     /// Time from one action row to the next.
     pub step: Span,
     /// Whether it takes up what was promised before, which `handover.mode: rtc` needs.
-    pub takes_guide: bool,
+    pub accepts_prefix: bool,
     /// Tells whether an instruction fits; `None`: nothing is known, and every one is taken.
     pub instruction: Option<InstructionCheck>,
 }
@@ -65,8 +65,8 @@ impl PolicyShape {
             denoise_steps: spec.denoise.steps.clone(),
             default_steps: spec.denoise.default,
             step: spec.action.step,
-            takes_guide: spec.takes_guide(),
-            instruction: Some(InstructionCheck::new(spec, processor.formalize)),
+            accepts_prefix: spec.accepts_prefix(),
+            instruction: Some(InstructionCheck::new(spec, processor.normalise_text)),
         })
     }
 
@@ -111,7 +111,7 @@ impl PolicyShape {
                 ("denoise.steps", format!("{:?}", shape.denoise_steps)),
                 ("denoise.default", shape.default_steps.to_string()),
                 ("action.step_s", format!("{} s", shape.step.seconds())),
-                ("inputs for rtc", shape.takes_guide.to_string()),
+                ("inputs for rtc", shape.accepts_prefix.to_string()),
                 ("action keys of deltas", deltas(&shape.deltas)),
             ]
         };
@@ -136,7 +136,7 @@ mod tests {
             denoise_steps: vec![4],
             default_steps: 4,
             step: Span::from_millis(50.0),
-            takes_guide: false,
+            accepts_prefix: false,
             instruction: None,
             deltas: Vec::new(),
         };

@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_a_violation_and_a_machine_that_fails_or_a_stop_meanwhile_is_none() {
         let of = |error: policy::Error| Refusal::from(error).kind();
-        assert_eq!(of(policy::Error::Joints("left_elbow is missing".into())), RefusalKind::Violation);
+        assert_eq!(of(policy::Error::Joints(vla_policy::observation::Error::NoSample)), RefusalKind::Violation);
         assert_eq!(of(policy::Error::InstructionTooLong { max: 8, found: 9 }), RefusalKind::Violation);
         let camera = policy::Error::Camera { camera: "top".into(), reason: "no JPEG".into() };
         assert_eq!(of(camera), RefusalKind::Violation);

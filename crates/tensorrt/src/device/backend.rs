@@ -7,7 +7,7 @@ use crate::Library;
 use crate::cuda::failed;
 use crate::id::Id;
 use crate::workspace::Workspace;
-use vla_base::sys::spill::Spilled;
+use vla_base::sys::remap::RemappedMemory;
 use vla_base::tensor::{HostTensor, TensorSpec};
 use vla_engines::host_copy::HostCopy;
 use vla_engines::memory::{Footprint, Pool};
@@ -44,7 +44,7 @@ impl Backend for Tensorrt {
     fn load(&mut self, stage: &Stage, status: &ProvenanceStatus) -> Result<LoadedEngine, Error> {
         let copy = self.before_load(status);
         let mut engine = self.load_file(&stage.name, &stage.file)?;
-        (engine.host_copy, engine.spilled) = self.after_load(stage, copy);
+        (engine.host_copy, engine.remapped) = self.after_load(stage, copy);
         let warning = self.log.other_device();
         provenance::other_model(stage, status, warning.as_deref())?;
         Ok(engine)
@@ -56,7 +56,7 @@ impl Backend for Tensorrt {
 
     /// TensorRT reads all of its host copy when a context is made, and nothing of it after that.
     fn release_load_memory(&self, engine: &LoadedEngine) {
-        if let Some(Err(error)) = engine.spilled.as_ref().map(Spilled::let_go) {
+        if let Some(Err(error)) = engine.remapped.as_ref().map(RemappedMemory::page_out) {
             tracing::debug!(stage = %engine.stage, %error, "pages of its host copy stay until memory is short");
         }
     }

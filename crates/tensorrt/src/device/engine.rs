@@ -6,7 +6,7 @@ use cudarc::driver::CudaGraph;
 
 use crate::Engine;
 use crate::id::Id;
-use vla_base::sys::spill::Spilled;
+use vla_base::sys::remap::RemappedMemory;
 use vla_base::tensor::{Dim, TensorSpec};
 use vla_engines::host_copy::HostCopy;
 use vla_engines::profile::Profile;
@@ -22,7 +22,7 @@ pub struct LoadedEngine {
     pub(super) profiles: Vec<Option<Profile>>,
     pub(super) host_copy: HostCopy,
     /// The host copy, where it was released.
-    pub(super) spilled: Option<Spilled>,
+    pub(super) remapped: Option<RemappedMemory>,
 }
 
 impl LoadedEngine {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Tensorrt;
-use vla_base::sys::spill::{Access, Spilled};
+use vla_base::sys::remap::{Access, RemappedMemory};
 use vla_engines::Stage;
 use vla_engines::host_copy::{Error, Found, HostCopy, MappingSnapshot};
 use vla_engines::provenance::{ProvenanceStatus, Release};
@@ -29,7 +29,7 @@ impl Tensorrt {
     }
 
     /// Releases the host copy of the engine that was loaded since. A failure leaves it in memory.
-    pub(super) fn after_load(&self, stage: &Stage, expected: Expected) -> (HostCopy, Option<Spilled>) {
+    pub(super) fn after_load(&self, stage: &Stage, expected: Expected) -> (HostCopy, Option<RemappedMemory>) {
         let released = match expected {
             Expected::Nothing => return (HostCopy::AsLoaded, None),
             Expected::Stays(reason) => {
@@ -40,8 +40,8 @@ impl Tensorrt {
         };
         let folder = stage.file.parent().unwrap_or(Path::new("."));
         // The trial showed that nothing writes to it; a write would make its page private memory again.
-        match released.and_then(|found| found.release(folder, Access::AsBefore)) {
-            Ok(spilled) => (HostCopy::Released { bytes: spilled.bytes() }, Some(spilled)),
+        match released.and_then(|found| found.release(folder, Access::ReadWrite)) {
+            Ok(remapped) => (HostCopy::Released { bytes: remapped.bytes() }, Some(remapped)),
             Err(error) => {
                 tracing::warn!("stage '{}': TensorRT's host copy of its engine stays in memory: {error}", stage.name);
                 (HostCopy::Kept { reason: error.to_string() }, None)

@@ -117,7 +117,7 @@ fn what_cannot_be_recorded_is_told_before_anything_is_written() {
     let file = out.path().join("calib.npz");
     for (bag, file, more, told) in [
         (demo::bag(), file.clone(), &["--stages", "visoin"][..], "there is no stage 'visoin'; the policy's stages are"),
-        (demo::bag(), out.path().join("no/calib.npz"), &[], "there is no such folder"),
+        (demo::bag(), out.path().join("no/calib.npz"), &[], "does not exist"),
         (out.path().join("no_bag"), file.clone(), &[], "no_bag"),
         (demo::bag(), file.clone(), &["-p", "inputs.joints.topic:=/nobody"], "no topic /nobody"),
     ] {
