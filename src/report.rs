@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vla_base::time::{Span, Stamp};
-use vla_engines::{StageReport, StageTime};
+use vla_engines::{ErrorClass, StageReport, StageTime};
 use vla_motion::Clamped;
 use vla_policy::LoadedFiles;
 
@@ -50,6 +50,8 @@ pub struct Trouble {
     pub reason: Arc<str>,
     /// Input and fault, of a violation: what stays the same while the figures change.
     pub about: Vec<(Arc<str>, &'static str)>,
+    /// Class of an error of the engines.
+    pub class: ErrorClass,
 }
 
 /// Where trouble happened.
@@ -70,7 +72,7 @@ pub enum TroubleKind {
 impl Trouble {
     /// Trouble of a kind that has nothing to tell apart.
     pub fn new(kind: TroubleKind, reason: &str) -> Self {
-        Self { kind, reason: reason.into(), about: Vec::new() }
+        Self { kind, reason: reason.into(), about: Vec::new(), class: ErrorClass::Other }
     }
 
     /// Whether both are the same trouble, a cycle later.

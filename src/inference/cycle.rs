@@ -11,7 +11,8 @@ use vla_engines::StageTime;
 use vla_policy::Timings;
 use vla_policy::observation::Violation;
 use vla_runtime::parameters::Settings;
-use vla_runtime::session::{Brake, Braked, Outcome, Published, RefusalKind, Session};
+use vla_runtime::remedies;
+use vla_runtime::session::{Brake, Braked, Outcome, Published, Refusal, RefusalKind, Session};
 
 /// What came of a cycle, for whoever called for it.
 pub(super) struct Answer {
@@ -61,9 +62,9 @@ impl Worker {
                 Answer::no(format!("{action}: {reason}"))
             }
             Outcome::Refused { refusal, brake } => {
-                let (reason, kind, lost) = (refusal.to_string(), refusal.kind(), refusal.is_sticky());
+                let (reason, kind, lost) = (remedies::described(&refusal), refusal.kind(), refusal.is_sticky());
                 let (action, braked) = (brake.action, self.brake(&brake));
-                self.refused(kind, &reason, braked);
+                self.refused(&refusal, &reason, braked);
                 match kind {
                     RefusalKind::Violation => Answer::no(format!("{action}: {reason}")),
                     RefusalKind::Superseded | RefusalKind::Failure => Answer { lost, ..Answer::no(reason) },
@@ -102,7 +103,8 @@ impl Worker {
     }
 
     /// Counts a refusal and says what it was.
-    pub(super) fn refused(&self, kind: RefusalKind, reason: &str, braked: Braked) {
+    pub(super) fn refused(&self, refusal: &Refusal, reason: &str, braked: Braked) {
+        let (kind, class) = (refusal.kind(), remedies::class(refusal));
         let count = |report: &mut Report| match kind {
             RefusalKind::Superseded => report.superseded += 1,
             RefusalKind::Violation | RefusalKind::Failure => report.refused += 1,
@@ -111,7 +113,9 @@ impl Worker {
         match kind {
             RefusalKind::Superseded => tracing::debug!("chunk not used: {reason}"),
             RefusalKind::Violation => self.trouble(Trouble::new(TroubleKind::Unfit, reason), braked),
-            RefusalKind::Failure => self.trouble(Trouble::new(TroubleKind::Refused, reason), braked),
+            RefusalKind::Failure => {
+                self.trouble(Trouble { class, ..Trouble::new(TroubleKind::Refused, reason) }, braked)
+            }
         }
     }
 

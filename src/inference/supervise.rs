@@ -1,5 +1,16 @@
 //! Load, serve, load again: what happens when loading is refused or the device is lost.
 
+use vla_engines::ErrorClass;
+
+/// Why no policy is loaded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// Class of the error.
+    pub class: ErrorClass,
+    /// The error and what to do about it.
+    pub reason: String,
+}
+
 /// Why serving ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum End {
@@ -10,7 +21,7 @@ pub enum End {
     /// The policy is to be loaded again from its folder.
     Reload,
     /// The policy is gone for another reason.
-    Failed(String),
+    Failed(Failure),
 }
 
 /// What is supervised: the policy, its engines, and who asks for them.
@@ -19,7 +30,7 @@ pub trait Room {
     type Session;
 
     /// Loads it; the reason when that is refused, with nothing left behind.
-    fn load(&mut self) -> Result<Self::Session, String>;
+    fn load(&mut self) -> Result<Self::Session, Failure>;
 
     /// Runs until something ends it. The session is gone afterwards.
     fn serve(&mut self, session: Self::Session) -> End;
@@ -31,7 +42,7 @@ pub trait Room {
     fn restarting(&mut self, restarts: u32, reason: &str);
 
     /// Waits with no policy until a reload is asked for; false at the end of the node.
-    fn degraded(&mut self, reason: &str) -> bool;
+    fn degraded(&mut self, failure: &Failure) -> bool;
 }
 
 /// Runs until the node ends. A lost device is loaded again at most [`Room::max_restarts`] times between two reloads;
@@ -41,9 +52,9 @@ pub fn supervise(room: &mut impl Room) {
     loop {
         let end = match room.load() {
             Ok(session) => room.serve(session),
-            Err(reason) => End::Failed(reason),
+            Err(failure) => End::Failed(failure),
         };
-        let reason = match end {
+        let failure = match end {
             End::Shutdown => return,
             End::Reload => {
                 restarts = 0;
@@ -54,10 +65,13 @@ pub fn supervise(room: &mut impl Room) {
                 room.restarting(restarts, &reason);
                 continue;
             }
-            End::DeviceLost(reason) => format!("{reason}\nloaded again {restarts} times already (engine.max_restarts)"),
-            End::Failed(reason) => reason,
+            End::DeviceLost(reason) => Failure {
+                class: ErrorClass::DeviceLost,
+                reason: format!("{reason}\nloaded again {restarts} times already (engine.max_restarts)"),
+            },
+            End::Failed(failure) => failure,
         };
-        if !room.degraded(&reason) {
+        if !room.degraded(&failure) {
             return;
         }
         restarts = 0;
@@ -75,15 +89,20 @@ mod tests {
         reloads: usize,
         max_restarts: u32,
         diary: Vec<String>,
+        classes: Vec<ErrorClass>,
+    }
+
+    fn failure(reason: &str) -> Failure {
+        Failure { class: ErrorClass::DoesNotFit, reason: reason.to_owned() }
     }
 
     impl Room for StandIn {
         type Session = ();
 
-        fn load(&mut self) -> Result<(), String> {
+        fn load(&mut self) -> Result<(), Failure> {
             self.diary.push("load".into());
             let next = if self.loads.is_empty() { Ok(()) } else { self.loads.remove(0) };
-            next.map_err(str::to_owned)
+            next.map_err(failure)
         }
 
         fn serve(&mut self, (): ()) -> End {
@@ -98,17 +117,23 @@ mod tests {
             self.diary.push(format!("restart {restarts}: {reason}"));
         }
 
-        fn degraded(&mut self, reason: &str) -> bool {
-            self.diary.push(format!("degraded: {reason}"));
+        fn degraded(&mut self, failure: &Failure) -> bool {
+            self.diary.push(format!("degraded: {}", failure.reason));
+            self.classes.push(failure.class);
             self.reloads = self.reloads.wrapping_sub(1);
             self.reloads != usize::MAX
         }
     }
 
-    fn run(loads: &[Result<(), &'static str>], ends: &[End], reloads: usize, max_restarts: u32) -> Vec<String> {
-        let mut room = StandIn { loads: loads.to_vec(), ends: ends.to_vec(), reloads, max_restarts, diary: Vec::new() };
+    fn supervised(loads: &[Result<(), &'static str>], ends: &[End], reloads: usize, max_restarts: u32) -> StandIn {
+        let (loads, ends, diary, classes) = (loads.to_vec(), ends.to_vec(), Vec::new(), Vec::new());
+        let mut room = StandIn { loads, ends, reloads, max_restarts, diary, classes };
         supervise(&mut room);
-        room.diary
+        room
+    }
+
+    fn run(loads: &[Result<(), &'static str>], ends: &[End], reloads: usize, max_restarts: u32) -> Vec<String> {
+        supervised(loads, ends, reloads, max_restarts).diary
     }
 
     fn lost() -> End {
@@ -166,8 +191,14 @@ mod tests {
     }
 
     #[test]
+    fn the_class_of_the_error_tells_a_lost_device_from_a_refused_load() {
+        assert_eq!(supervised(&[], &[lost()], 0, 0).classes, [ErrorClass::DeviceLost]);
+        assert_eq!(supervised(&[Err("too large")], &[], 0, 3).classes, [ErrorClass::DoesNotFit]);
+    }
+
+    #[test]
     fn the_end_of_the_node_ends_everything() {
         assert_eq!(run(&[], &[End::Shutdown], 5, 3), ["load"]);
-        assert_eq!(run(&[], &[End::Failed("a bug".into())], 0, 3), ["load", "degraded: a bug"]);
+        assert_eq!(run(&[], &[End::Failed(failure("a bug"))], 0, 3), ["load", "degraded: a bug"]);
     }
 }

@@ -16,8 +16,8 @@ pub enum Error {
     /// The vendor's processor files.
     #[error(transparent)]
     Processor(#[from] processor::ProcessorError),
-    /// The engine room.
-    #[error(transparent)]
+    /// Loading or running the engines.
+    #[error("{0}")]
     Engine(#[from] engine::Error),
     /// Image, instruction or state could not be encoded.
     #[error(transparent)]

@@ -73,7 +73,7 @@ impl Policy {
                 see(&spec.name, None, tensor);
             }
         }
-        self.pipeline.inspect(&mut |made| see(made.name, made.repetition, &made.tensor))?;
+        self.pipeline.inspect(&mut |made| see(made.name, made.iteration, &made.tensor))?;
         self.pipeline.read(&self.output, &mut self.given.actions)?;
         see(names::ACTIONS, None, &self.given.actions);
         self.show_decoded(see)

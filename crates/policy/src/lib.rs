@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::observation::{JointMap, Observation, PoseMap};
 use vla_base::tensor::{HostTensor, TensorSpec};
 use vla_engines as engine;
-use vla_engines::{Admission, EngineKind, Launch, LoadEvent, Run, StageReport, StageTime, Symbols};
+use vla_engines::{Admission, EngineKind, Inference, Launch, LoadEvent, StageReport, StageTime, Symbols};
 use vla_messages as message;
 use vla_motion::Chunk;
 
@@ -96,7 +96,7 @@ pub enum Progress {
 
 /// Loads stages that take what the host offers.
 pub type LoadPipeline<'l> =
-    &'l mut dyn FnMut(&[engine::Stage], &[TensorSpec], &mut dyn FnMut(Progress)) -> Result<Box<dyn Run>, Error>;
+    &'l mut dyn FnMut(&[engine::Stage], &[TensorSpec], &mut dyn FnMut(Progress)) -> Result<Box<dyn Inference>, Error>;
 
 /// Where the time of one inference went.
 #[derive(Clone, Debug, Default)]
@@ -129,7 +129,7 @@ impl Timings {
 /// A loaded policy.
 pub struct Policy {
     spec: PolicySpec,
-    pipeline: Box<dyn Run>,
+    pipeline: Box<dyn Inference>,
     /// The host tensors that the pipeline reads, in its order.
     host_inputs: Vec<TensorSpec>,
     views: Views,

@@ -6,7 +6,7 @@ use super::processor::Processor;
 use super::{Error, PolicySpec, frames};
 use crate::observation::{CameraSample, Transport};
 use vla_base::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
-use vla_engines::Run;
+use vla_engines::Inference;
 use vla_messages::{CompressedImageView, FrameDecoder, ImageView, Pixels};
 
 /// Name of the tensor of all views.
@@ -103,7 +103,7 @@ impl Views {
 
     /// Decodes, resamples and normalises one frame of every camera, given in the policy's order, into the prepared
     /// program of `pipeline`.
-    pub fn encode(&mut self, samples: &[CameraSample], pipeline: &mut dyn Run) -> Result<(), Error> {
+    pub fn encode(&mut self, samples: &[CameraSample], pipeline: &mut dyn Inference) -> Result<(), Error> {
         self.check_count(samples.len())?;
         for (view, sample) in self.views.iter_mut().zip(samples) {
             let frame = match sample.transport {
@@ -119,14 +119,14 @@ impl Views {
     }
 
     /// Zeros in place of every frame.
-    pub fn encode_zeros(&mut self, pipeline: &mut dyn Run) -> Result<(), Error> {
+    pub fn encode_zeros(&mut self, pipeline: &mut dyn Inference) -> Result<(), Error> {
         self.tensors.iter_mut().try_for_each(|tensor| tensor.values(pipeline).map(|values| values.fill(0.0)))?;
         self.hand_over(pipeline)
     }
 
     /// As [`Self::encode`] for frames that are decoded already, and what each became on the way. For inspection:
     /// allocates.
-    pub fn inspect(&mut self, frames: &[Pixels<'_>], pipeline: &mut dyn Run) -> Result<Vec<Inspected>, Error> {
+    pub fn inspect(&mut self, frames: &[Pixels<'_>], pipeline: &mut dyn Inference) -> Result<Vec<Inspected>, Error> {
         self.check_count(frames.len())?;
         let mut inspected = Vec::with_capacity(frames.len());
         for (view, frame) in self.views.iter_mut().zip(frames) {
@@ -139,7 +139,7 @@ impl Views {
     }
 
     /// Every tensor as it was encoded last. For inspection: copies.
-    pub fn copies(&mut self, pipeline: &mut dyn Run) -> Result<Vec<(String, HostTensor)>, Error> {
+    pub fn copies(&mut self, pipeline: &mut dyn Inference) -> Result<Vec<(String, HostTensor)>, Error> {
         let copy = |tensor: &mut PixelTensor| {
             let values = tensor.values(pipeline)?.to_vec();
             let values = HostTensor::from_f32(&tensor.dims, values).ok_or(Error::Internal("a tensor of its size"))?;
@@ -149,7 +149,7 @@ impl Views {
     }
 
     /// Tensors that the engine does not take as they are.
-    fn hand_over(&self, pipeline: &mut dyn Run) -> Result<(), Error> {
+    fn hand_over(&self, pipeline: &mut dyn Inference) -> Result<(), Error> {
         for tensor in &self.tensors {
             if let Some(held) = &tensor.held {
                 pipeline.write(&tensor.name, held)?;
@@ -176,8 +176,8 @@ pub(super) struct Inspected {
 
 impl PixelTensor {
     /// Where its elements belong.
-    fn values<'p>(&'p mut self, pipeline: &'p mut dyn Run) -> Result<&'p mut [f32], Error> {
-        if let Some(values) = pipeline.place(&self.name) {
+    fn values<'p>(&'p mut self, pipeline: &'p mut dyn Inference) -> Result<&'p mut [f32], Error> {
+        if let Some(values) = pipeline.input_buffer_mut(&self.name) {
             return Ok(values);
         }
         if self.held.is_none() {

@@ -3,4 +3,5 @@
 pub mod check;
 pub mod devices;
 pub mod parameters;
+pub mod remedies;
 pub mod session;

@@ -2,7 +2,7 @@
 
 use vla_base::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
 use vla_engines::onnx_runtime::Onnx;
-use vla_engines::{Admission, Pipeline, Run, Stage, StageTime, Symbols};
+use vla_engines::{Admission, Inference, Pipeline, Stage, StageTime, Symbols};
 use vla_export::backbone_dit;
 use vla_policy::PolicySpec;
 

@@ -79,8 +79,8 @@ mod tests {
     #[test]
     fn only_a_lost_device_asks_for_the_engines_to_be_loaded_again() {
         let refusal = |error| Refusal::from(policy::Error::Engine(error));
-        assert!(refusal(engine::Error::DeviceLost { reason: "error 700".into() }).is_sticky());
-        let passing = engine::Error::Device { action: "reading".into(), reason: "busy".into() };
+        assert!(refusal(engine::Error::DeviceLost { source: "error 700".into() }).is_sticky());
+        let passing = engine::Error::Device { action: "reading".into(), source: "busy".into() };
         assert!(!refusal(passing).is_sticky());
         assert!(!Refusal::from(policy::Error::NoTensorrt).is_sticky());
     }
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(of(policy::Error::InstructionTooLong { max: 8, found: 9 }), RefusalKind::Violation);
         let camera = policy::Error::Camera { camera: "top".into(), reason: "no JPEG".into() };
         assert_eq!(of(camera), RefusalKind::Violation);
-        let lost = engine::Error::DeviceLost { reason: "error 700".into() };
+        let lost = engine::Error::DeviceLost { source: "error 700".into() };
         assert_eq!(of(lost.into()), RefusalKind::Failure);
         let of = |error: chunk::Error| Refusal::from(error).kind();
         assert_eq!(of(chunk::Error::NotFinite { row: 0, joint: "a".into(), value: f32::NAN }), RefusalKind::Violation);

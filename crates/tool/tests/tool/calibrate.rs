@@ -11,7 +11,7 @@ use vla_base::tensor::{Dim, HostTensor, TensorSpec};
 use vla_builder::calibration::Calibration;
 use vla_engines::onnx::Network;
 use vla_engines::onnx_runtime::Onnx;
-use vla_engines::{Admission, Pipeline, Run, Stage, StageTime, Symbols};
+use vla_engines::{Admission, Inference, Pipeline, Stage, StageTime, Symbols};
 use vla_policy::PolicySpec;
 
 fn command(policy: &Path, bag: &Path, output: &Path, more: &[&str]) -> Output {
