@@ -11,9 +11,10 @@ use mcap::records::MessageHeader;
 use mcap::{WriteOptions, Writer};
 use vla_bags::BagReader;
 use vla_base::time::Span;
+use vla_offline::Error;
 use vla_offline::replay;
 use vla_offline::replay::source::Recording;
-use vla_offline::replay::{BagClock, Error, Options, Source, Summary};
+use vla_offline::replay::{BagClock, BagSource, Options, Summary};
 use vla_policy::PolicySpec;
 use vla_runtime::parameters::Settings;
 use vla_runtime::session::Session;
@@ -107,7 +108,7 @@ impl Bench {
         let spec = PolicySpec::load(self.policy.path()).expect("the demo policy");
         let mut session = Session::load(spec, &settings, &mut |_| {}).expect("the demo policy loads");
         let options = Options {
-            bag: Source { bag: self.bag(messages), clock },
+            bag: BagSource { bag: self.bag(messages), clock },
             output: self.scratch.path().join("chunks.mcap"),
             latency: Span::from_millis(5.0),
             golden: None,

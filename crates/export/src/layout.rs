@@ -214,7 +214,7 @@ impl Writer<'_> {
             let value = net.graph.cast(&value, net.edge(&name));
             net.graph.output(&name, &value)?;
         }
-        graph.absmax()?;
+        graph.add_activation_ranges()?;
         let mut stage = Stage {
             dtype,
             repeat: place.repeat,

@@ -4,7 +4,7 @@
 //! mistake is reported where it is made and not by a runtime later. Weights go straight to the external data file
 //! and never gather in memory. The same calls give the same bytes.
 
-pub mod absmax;
+pub mod activation_range;
 pub mod external;
 pub mod graph;
 pub mod ops;

@@ -6,49 +6,16 @@
 
 use std::path::Path;
 
-use crate::verify;
-use crate::verify::Captured;
+use crate::Error;
+use crate::verify::ReferenceRun;
 use vla_base::tensor::{DType, HostTensor};
 use vla_engines::Stage;
-use vla_engines::onnx;
 use vla_engines::onnx::Network;
 use vla_npz as npz;
 
-/// Recording failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Running the bag through the networks.
-    #[error(transparent)]
-    Capture(Box<verify::Error>),
-    /// A network's description.
-    #[error(transparent)]
-    Onnx(#[from] onnx::Error),
-    /// Writing the arrays.
-    #[error(transparent)]
-    Npz(#[from] npz::Error),
-    /// A tensor that the network takes in a type that it does not become.
-    #[error("stage '{stage}', input '{tensor}': expected {expected}, found {found}; export the policy again")]
-    Type {
-        /// The stage.
-        stage: String,
-        /// The network's own name of it.
-        tensor: String,
-        /// The network's type.
-        expected: DType,
-        /// The recorded one.
-        found: DType,
-    },
-}
-
-impl From<verify::Error> for Error {
-    fn from(error: verify::Error) -> Self {
-        Self::Capture(Box::new(error))
-    }
-}
-
-/// What was recorded of one stage.
+/// The samples that were written of one stage.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Recorded {
+pub struct StageSamples {
     /// The stage.
     pub stage: String,
     /// Its runs.
@@ -65,11 +32,11 @@ pub struct Recorded {
 /// # Errors
 /// [`Error`]; nothing is then at the name that was not there before.
 pub fn write(
-    captured: &Captured,
+    captured: &ReferenceRun,
     stages: &[Stage],
     file: &Path,
     progress: &mut dyn FnMut(&str, usize, usize),
-) -> Result<Vec<Recorded>, Error> {
+) -> Result<Vec<StageSamples>, Error> {
     let mut needed = 0u64;
     for stage in stages {
         needed = needed.saturating_add(Inputs::of(stage)?.bytes(captured)?);
@@ -88,7 +55,7 @@ pub fn write(
             }
             progress(&stage.name, sample + 1, runs.len());
         }
-        all.push(Recorded { stage: stage.name.clone(), samples: runs.len(), inputs: stage.inputs.len(), bytes });
+        all.push(StageSamples { stage: stage.name.clone(), samples: runs.len(), inputs: stage.inputs.len(), bytes });
     }
     arrays.finish()?;
     Ok(all)
@@ -106,7 +73,7 @@ impl<'s> Inputs<'s> {
     }
 
     /// Bytes of all samples, by the first.
-    fn bytes(&self, captured: &Captured) -> Result<u64, Error> {
+    fn bytes(&self, captured: &ReferenceRun) -> Result<u64, Error> {
         let runs = captured.runs(self.stage);
         let Some(first) = runs.first() else { return Ok(0) };
         let mut bytes = 0;

@@ -6,7 +6,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{ACTION_CHUNK_TOPIC, Error, JOINT_TRAJECTORY_TOPIC};
+use super::{ACTION_CHUNK_TOPIC, JOINT_TRAJECTORY_TOPIC};
+use crate::Error;
 use vla_bags::BagReader;
 use vla_messages::{ActionChunkMessage, JointTrajectoryMessage};
 
@@ -84,7 +85,7 @@ impl Golden {
     /// When one of both cannot be read.
     pub fn compare(&self, output: &Path) -> Result<(Compared, Option<Difference>), Error> {
         let bag = BagReader::open(output)?;
-        let topic = |name| bag.find(name).ok_or(Error::Internal("the output lacks a topic of its own"));
+        let topic = |name| bag.find(name).ok_or_else(|| Error::Internal(format!("no topic {name} in the output")));
         let mut step_s = f64::NAN;
         let differ = |expected: &[u8], found: &[u8]| {
             let (expected, found) = (ActionChunkMessage::parse(expected)?, ActionChunkMessage::parse(found)?);

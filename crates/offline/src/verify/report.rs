@@ -10,7 +10,7 @@ use vla_engines::provenance::figures::{show, show_cosine};
 use vla_engines::provenance::{Figures, TensorFigures, Verification};
 
 /// Version of the JSON form.
-pub const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 
 /// One stage.
 #[derive(Clone, PartialEq, Debug, Serialize)]
