@@ -147,6 +147,7 @@ def test_concurrent_clients_get_an_answer_each(robot, parameters):
     assert all(len(f.result().values) == 1 for f in futures)
 
 
+@pytest.mark.alone
 def test_a_burst_of_two_hundred_calls_from_one_client_is_answered_each(robot, parameters):
     calls = [
         (GetParameters, "get_parameters", GetParameters.Request(names=["seed"]), lambda r: len(r.values) == 1),
@@ -162,6 +163,7 @@ def test_a_burst_of_two_hundred_calls_from_one_client_is_answered_each(robot, pa
         assert all(good(f.result()) for f in futures)
 
 
+@pytest.mark.alone
 def test_a_client_that_reads_only_after_its_burst_gets_every_answer(node, domain):
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=domain)
