@@ -148,7 +148,7 @@ fn run(
         let mut runner = Runner::load(environment, &stage.files.model);
         let repetitions = if stage.repeat { STEPS } else { 1 };
         for repetition in 0..repetitions as usize {
-            for (input, _) in stage.inputs.iter().filter(|(_, s)| matches!(s, split::Source::Constants(_))) {
+            for (input, _) in stage.inputs.iter().filter(|(_, s)| matches!(s, split::InputSource::Constants(_))) {
                 let table = constants.tensor(&format!("{}.{STEPS}", input.name)).expect("table");
                 let row: usize = table.shape()[1..].iter().product();
                 let values = table.data()[repetition * row * 4..][..row * 4].chunks_exact(4);

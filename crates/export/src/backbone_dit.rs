@@ -7,12 +7,13 @@
 //! [`HEAD`] writes what stands around the two: the policy expects `backbone` and `dit` from whoever uses it.
 
 use super::layers::actions::{self, Euler};
-use super::layers::hoist::ActionFold;
 use super::layers::language::{self, Length};
+use super::layers::step_constants::ActionFold;
 use super::layers::vision::{ViewGroup, vision};
 use super::layers::{Net, dit, fixed};
 use super::layout::{
-    Layout, Network, Place, STEPS, Supplied, Writer, ids, named, rows, sequence, spec, stacked, write_steps,
+    Layout, Network, STEPS, StageOptions, SuppliedNetwork, Writer, ids, named, rows, sequence, spec, stacked,
+    write_steps,
 };
 use super::model::Head;
 use super::onnx::Value;
@@ -59,16 +60,16 @@ fn write(writer: &mut Writer<'_>, network: &Network<'_>, head_only: bool) -> Res
         writer.edges("backbone", &["backbone_features"]);
         writer.edges("dit", &["sa_embs", "vl_embs", "output"]);
     }
-    let place = Place { part: "backbone", rename: &[("pixel_values", "pixels")], ..Place::default() };
+    let place = StageOptions { part: "backbone", rename: &[("pixel_values", "pixels")], ..StageOptions::default() };
     if head_only {
         let supplied = supplied_backbone(writer, model, &group);
         writer.supplied(place, vec![range.clone()], supplied);
     } else {
         writer.stage(place, vec![range.clone()], |net| backbone(net, network, &group))?;
     }
-    let once = |part| Place { part, ..Place::default() };
+    let once = |part| StageOptions { part, ..StageOptions::default() };
     writer.stage(once("state_encoder"), vec![range.clone()], |net| state_encoder(net, model))?;
-    let step = |part| Place { part, repeat: true, ..Place::default() };
+    let step = |part| StageOptions { part, repeat: true, ..StageOptions::default() };
     writer.stage(step("action_encoder"), vec![], |net| action_encoder(net, head))?;
     if head_only {
         let supplied = supplied_dit(writer, model, DIT);
@@ -160,9 +161,9 @@ fn action_decoder(net: &mut Net<'_>, head: &Head) -> Result<Vec<(String, Value)>
     Ok(named([("next_actions", net.batched(&next)?)]))
 }
 
-fn supplied_backbone(writer: &Writer<'_>, model: &Model, group: &ViewGroup) -> Supplied<'static> {
+fn supplied_backbone(writer: &Writer<'_>, model: &Model, group: &ViewGroup) -> SuppliedNetwork<'static> {
     let pixels = fixed([group.views, 3, group.height, group.width]);
-    Supplied {
+    SuppliedNetwork {
         file: BACKBONE.0,
         what: BACKBONE.1,
         inputs: vec![
@@ -179,9 +180,9 @@ pub fn supplied_dit(
     writer: &Writer<'_>,
     model: &Model,
     (file, what): (&'static str, &'static str),
-) -> Supplied<'static> {
+) -> SuppliedNetwork<'static> {
     let head = &model.head;
-    Supplied {
+    SuppliedNetwork {
         file,
         what,
         inputs: vec![

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::checkpoint::{Backbone, Checkpoint, Config, foreign};
-use super::layout::{Layout, Network, Stage};
+use super::layout::{ExportedStage, Layout, Network};
 use super::policy_yaml::{Description, POLICY_YAML};
 use super::progress::{Metered, Progress};
 use super::staging::{self, Staging, require_room};
@@ -26,9 +26,9 @@ pub mod embodiment;
 mod layout;
 mod prompts;
 
-/// Files of a bundle beside its networks.
-/// What a folder of ours is, in words.
+/// What [`Error::OccupiedFolder`] expects.
 const KIND: &str = "a policy bundle";
+/// Files of a bundle beside its networks.
 const TOKENIZER: &str = "tokenizer.json";
 const TEMPLATE: &str = "prompt.json";
 const PROCESSOR: &str = "processor_config.json";
@@ -119,7 +119,7 @@ pub struct Summary {
     pub views: Vec<View>,
     /// Stages in run order that were written, each with the bytes of its files.
     pub stages: Vec<(String, u64)>,
-    /// Stages whose networks the bundle expects from whoever uses it: the stage, its file, what that is.
+    /// Stages whose network the user provides: the stage, its file, a description.
     pub supplied: Vec<[String; 3]>,
 }
 
@@ -157,7 +157,7 @@ pub fn fill_measured(request: &Request, dir: &Path, report: &mut dyn FnMut(Progr
 
 fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
     write_json(&prompts::template(), &dir.join(TEMPLATE))?;
-    let plan = Plan::new(request, &dir.join(TEMPLATE))?;
+    let plan = ExportPlan::new(request, &dir.join(TEMPLATE))?;
     let inside = request.tokenizer.join(TOKENIZER);
     match (request.tokenizer.is_file(), inside.is_file()) {
         (true, _) => copy(&request.tokenizer, &dir.join(TOKENIZER))?,
@@ -194,8 +194,8 @@ fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Pr
     Ok(Summary { fingerprint, views: plan.views, stages: sizes, supplied: supplied.collect() })
 }
 
-/// A request that can be fulfilled.
-struct Plan {
+/// A request that has passed every check, and what it was made from.
+struct ExportPlan {
     checkpoint: Checkpoint,
     model: Model,
     processor: Processor,
@@ -205,7 +205,7 @@ struct Plan {
     default_steps: u32,
 }
 
-impl Plan {
+impl ExportPlan {
     fn new(request: &Request, template: &Path) -> Result<Self, Error> {
         let dir = &request.checkpoint;
         if !request.tokenizer.exists() {
@@ -258,7 +258,7 @@ impl Plan {
     }
 
     /// Writes `policy.yaml`; returns the fingerprint.
-    fn describe(&self, request: &Request, stages: &[Stage], dir: &Path) -> Result<String, Error> {
+    fn describe(&self, request: &Request, stages: &[ExportedStage], dir: &Path) -> Result<String, Error> {
         let cameras: Vec<&str> = self.processor.cameras.iter().map(String::as_str).collect();
         let state: Vec<_> = self.processor.state.iter().map(|key| (key.name.as_str(), key.width)).collect();
         let action: Vec<_> = self.processor.action.iter().map(|key| (key.name.as_str(), key.decoded_width())).collect();
@@ -430,7 +430,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
 }
 
 /// Bytes of a stage's files.
-fn bytes_of(stage: &Stage) -> Result<u64, Error> {
+fn bytes_of(stage: &ExportedStage) -> Result<u64, Error> {
     let mut sum = 0;
     for path in std::iter::once(&stage.files.model).chain(&stage.files.data) {
         sum += fs::metadata(path).map_err(Error::io(path))?.len();

@@ -7,10 +7,10 @@ pub mod actions;
 pub mod attention;
 pub mod context;
 pub mod dit;
-pub mod hoist;
 pub mod language;
 pub mod rope;
 pub mod step;
+pub mod step_constants;
 pub mod vision;
 
 use std::collections::BTreeMap;

@@ -4,6 +4,8 @@
 //! source of weights ([`weights::Weights`]): a checkpoint or seeded numbers. A [`layout`] ([`split`], [`backbone_dit`],
 //! [`vendor`]) cuts it into the stages that a policy runs and [`policy_yaml`] writes the description around them. [`demo`] is a policy made of seeded numbers.
 
+#![deny(unreachable_pub)]
+
 pub mod backbone_dit;
 pub mod bundle;
 pub mod checkpoint;
@@ -12,15 +14,15 @@ pub mod error;
 pub mod inventory;
 pub mod layers;
 pub mod layout;
-pub mod make_checkpoint;
 pub mod model;
 pub mod onnx;
 pub mod policy_yaml;
 pub mod position_table;
 pub mod progress;
-pub mod seeded;
+pub mod random_weights;
 pub mod split;
 pub mod staging;
+pub mod synthetic_checkpoint;
 pub mod tensor_file;
 pub mod vendor;
 pub mod weights;

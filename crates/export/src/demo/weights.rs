@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::carry;
 use crate::inventory::inventory;
-use crate::seeded::{fill, values};
+use crate::random_weights::{fill, values};
 use crate::weights::{Weight, Weights};
 use crate::{Error, Model};
 use vla_base::tensor::DType;

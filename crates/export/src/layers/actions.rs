@@ -1,6 +1,6 @@
 //! What stands around the DiT: state encoder, action encoder, decoder and the Euler update, for one embodiment.
 
-use super::hoist::{ActionFold, action_times};
+use super::step_constants::{ActionFold, action_times};
 use super::{Net, fixed};
 use crate::Error;
 use crate::model::Head;

@@ -2,7 +2,7 @@
 
 use super::Net;
 use super::attention::Heads;
-use super::hoist::{TIME_CHANNELS, dit_times};
+use super::step_constants::{TIME_CHANNELS, dit_times};
 use crate::model::{Attends, Head};
 use crate::onnx::Value;
 use crate::weights::Weight;

@@ -1,10 +1,10 @@
-//! One denoising step: action encoder, AlternateVLDiT, decoder and the Euler update, all that is constant hoisted.
+//! One denoising step: action encoder, AlternateVLDiT, decoder and the Euler update, with folded constants.
 
 use std::ops::Range;
 
 use super::actions::{self, Euler};
 use super::dit::{self, Keys, Modulation};
-use super::hoist::{ActionFold, ModulationRows};
+use super::step_constants::{ActionFold, ModulationRows};
 use super::{Net, fixed};
 use crate::model::{Attends, Head};
 use crate::onnx::Value;

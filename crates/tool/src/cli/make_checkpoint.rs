@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use super::Outcome;
 use super::bar::Bar;
-use vla_export::make_checkpoint;
+use vla_export::synthetic_checkpoint;
 
 /// Write a GR00T N1.6 checkpoint with seeded weights: what tests and measurements use in place of a trained one.
 #[derive(clap::Args, Debug)]
@@ -36,12 +36,12 @@ enum Size {
 /// Writes the checkpoint and prints where it is.
 pub fn run(args: &MakeCheckpoint) -> anyhow::Result<Outcome> {
     let size = match args.size {
-        Size::Demo => make_checkpoint::Size::Demo,
-        Size::Mid => make_checkpoint::Size::Mid,
-        Size::N1d6 => make_checkpoint::Size::N1d6,
+        Size::Demo => synthetic_checkpoint::Size::Demo,
+        Size::Mid => synthetic_checkpoint::Size::Mid,
+        Size::N1d6 => synthetic_checkpoint::Size::N1d6,
     };
     let mut bar = Bar::new();
-    let bytes = make_checkpoint::write(size, args.seed, &args.out, &mut |progress| bar.show(progress))
+    let bytes = synthetic_checkpoint::write(size, args.seed, &args.out, &mut |progress| bar.show(progress))
         .context("the checkpoint was not written")?;
     drop(bar);
     println!("{} {:.1} MB of weights", args.out.display(), bytes as f64 / 1e6);

@@ -11,9 +11,9 @@ use safetensors::SafeTensors;
 use tempfile::TempDir;
 use vla_export::bundle;
 use vla_export::bundle::Request;
-use vla_export::make_checkpoint;
-use vla_export::make_checkpoint::{Size, TOKENIZER};
 use vla_export::onnx::activation_range::MeasuredTensor;
+use vla_export::synthetic_checkpoint;
+use vla_export::synthetic_checkpoint::{Size, TOKENIZER};
 use vla_offline::activation_range;
 use vla_offline::activation_range::{Fp16, Options, Report, StageReport};
 use vla_policy::PolicySpec;
@@ -27,7 +27,7 @@ const Q_NORM: &str = "backbone.model.language_model.model.layers.1.self_attn.q_n
 /// A checkpoint with the demo's weights, some of them scaled.
 fn checkpoint(scaled: &[(&str, f32)]) -> TempDir {
     let dir = tempfile::tempdir().expect("scratch");
-    make_checkpoint::fill_folder(Size::Demo, 7, dir.path(), u64::MAX, &mut |_| {}).expect("a checkpoint");
+    synthetic_checkpoint::fill_folder(Size::Demo, 7, dir.path(), u64::MAX, &mut |_| {}).expect("a checkpoint");
     let file = dir.path().join("model.safetensors");
     let mut bytes = fs::read(&file).expect("weights");
     let (header, metadata) = SafeTensors::read_metadata(&bytes).expect("safetensors");

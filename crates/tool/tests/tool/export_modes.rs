@@ -15,8 +15,8 @@ use vla_base::tensor::HostTensor;
 use vla_engines::onnx::Network;
 use vla_export::bundle;
 use vla_export::bundle::Request;
-use vla_export::make_checkpoint;
-use vla_export::make_checkpoint::{Size, TOKENIZER};
+use vla_export::synthetic_checkpoint;
+use vla_export::synthetic_checkpoint::{Size, TOKENIZER};
 use vla_offline::infer;
 use vla_offline::infer::Inputs;
 use vla_policy::PolicySpec;
@@ -31,7 +31,7 @@ struct Bench(TempDir);
 impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("scratch");
-        make_checkpoint::fill_folder(Size::Demo, 7, dir.path(), u64::MAX, &mut |_| {}).expect("a checkpoint");
+        synthetic_checkpoint::fill_folder(Size::Demo, 7, dir.path(), u64::MAX, &mut |_| {}).expect("a checkpoint");
         Self(dir)
     }
 

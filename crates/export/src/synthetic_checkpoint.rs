@@ -17,7 +17,7 @@ use super::demo::{self, statistics, tokenizer};
 use super::inventory::inventory;
 use super::model::{Head, Language, Model, Vision};
 use super::progress::Progress;
-use super::seeded::{Numbers, fill};
+use super::random_weights::{Numbers, fill};
 use super::staging::{Staging, require_room};
 use super::weights::Weights as _;
 use vla_base::tensor::DType;
