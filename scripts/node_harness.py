@@ -159,11 +159,12 @@ class LoggedProcess(Process):
         self.read_log.set()
         super().__init__(command, detached, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                          pipesize=4096)
-        self._copier = threading.Thread(target=self._copy, args=("ab" if append else "wb",), daemon=True)
+        out = open(self.log, "ab" if append else "wb", buffering=0)
+        self._copier = threading.Thread(target=self._copy, args=(out,), daemon=True)
         self._copier.start()
 
-    def _copy(self, mode):
-        with open(self.log, mode, buffering=0) as out:
+    def _copy(self, out):
+        with out:
             while self.read_log.wait() and (text := os.read(self.process.stdout.fileno(), 4096)):
                 out.write(text)
 

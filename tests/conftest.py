@@ -3,9 +3,10 @@
 The live tests wait most of the time, so they run side by side; each file has its ROS domain and stays in one worker.
 Tests marked `alone` assert rates or answer under load and run afterwards:
 
-    python3 -m pytest tests/python tests/ros -n 6 --dist loadfile -m "not alone"
+    python3 -m pytest tests/python tests/ros -n 4 --dist loadfile -m "not alone"
     python3 -m pytest tests/python tests/ros -m alone
-    .cache/sim/bin/python3 -m pytest tests/sim -n 3 --dist loadgroup
+
+tests/sim runs one after the other: its physics keep to the wall clock.
 """
 
 import pathlib

@@ -11,13 +11,6 @@ sys.path.insert(0, str(ROOT))
 from node_harness import find_executable  # noqa: E402
 
 
-def pytest_collection_modifyitems(items):
-    """The trials that share a node are one group of pytest-xdist's loadgroup; each other test is a group by itself."""
-    for item in items:
-        if "outcomes" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("outcomes"))
-
-
 @pytest.fixture(scope="session")
 def node():
     """The node's executable."""
