@@ -12,10 +12,10 @@ use vla_policy::fingerprint;
 use vla_policy::processor::DeltaRows;
 
 /// Name of the description inside a bundle.
-pub const POLICY_YAML: &str = "policy.yaml";
+pub(crate) const POLICY_YAML: &str = "policy.yaml";
 
 /// What a bundle is, beside its stages. File names are relative to the bundle.
-pub struct Description<'a> {
+pub(crate) struct Description<'a> {
     /// Comment at the top, one line.
     pub about: &'a str,
     /// Name of the policy.
@@ -77,7 +77,7 @@ impl Description<'_> {
     }
 
     /// Writes `policy.yaml` into `dir`, where all other files are already; returns the fingerprint over those.
-    pub fn write(&self, stages: &[ExportedStage], dir: &Path) -> Result<String, Error> {
+    pub(crate) fn write(&self, stages: &[ExportedStage], dir: &Path) -> Result<String, Error> {
         let files = self.files(stages);
         let hash = fingerprint(dir, &files.iter().map(String::as_str).collect::<Vec<_>>())
             .map_err(|error| Error::Io { path: error.path, source: error.source })?;
