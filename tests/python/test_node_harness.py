@@ -63,4 +63,5 @@ def test_a_detached_process_ends_with_its_parent():
 def test_a_running_process_has_no_exit_code():
     process = Process(["sleep", "60"])
     assert process.code() is None
-    assert process.end() == -signal.SIGINT
+    process.kill()
+    assert process.code() == process.end() == -signal.SIGKILL
