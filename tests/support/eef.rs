@@ -10,7 +10,6 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 use vla_base::time::Stamp;
-use vla_export as export;
 use vla_export::demo::{EMBODIMENT, bundle};
 use vla_export::synthetic_checkpoint;
 use vla_messages::{HeaderView, write};
@@ -66,7 +65,7 @@ pub fn policy(change: impl FnOnce(&mut Json, &mut Json)) -> (TempDir, PathBuf) {
         fs::write(checkpoint.join(name), content.to_string()).expect("writes");
     }
     let out = scratch.path().join("policy");
-    export::bundle::write(&bundle::request(&checkpoint), &out, &mut |_| {}).expect("exports");
+    vla_export::bundle::write(&bundle::request(&checkpoint), &out, &mut |_| {}).expect("exports");
     (scratch, out)
 }
 

@@ -12,7 +12,6 @@ use vla_export::bundle;
 use vla_export::bundle::{Camera, Request};
 use vla_export::checkpoint::Checkpoint;
 use vla_export::{Layout, Options, RopeFrequencies, View, VisionAttention, vendor};
-use vla_npz as npz;
 use vla_offline::infer;
 use vla_offline::infer::Inputs;
 use vla_policy::PolicySpec;
@@ -96,7 +95,7 @@ impl Observation {
     /// The arrays that `vla-trt infer` takes, through a file.
     fn arrays(&self, scratch: &Path) -> Arrays {
         let path = scratch.join("inputs.npz");
-        let mut writer = npz::Writer::create(&path).expect("a file");
+        let mut writer = vla_npz::Writer::create(&path).expect("a file");
         for camera in &self.cameras {
             writer.add(&format!("image.{camera}"), &self.image("raw", camera)).expect("written");
         }
@@ -107,7 +106,7 @@ impl Observation {
         let text = self.instruction.clone().into_bytes();
         writer.add("instruction", &HostTensor::from_u8(&[text.len()], text).expect("whole")).expect("written");
         writer.finish().expect("written");
-        npz::read(&path).expect("read")
+        vla_npz::read(&path).expect("read")
     }
 }
 
@@ -193,10 +192,10 @@ impl Bench {
         let inputs = Inputs::new(observation.arrays(self.scratch.path()), &spec).expect("arrays that fit");
         let mut policy = infer::load(spec, 1, &mut |_| {}).expect("loads");
         let dump = self.scratch.path().join("dump.npz");
-        let mut writer = npz::Writer::create(&dump).expect("a file");
+        let mut writer = vla_npz::Writer::create(&dump).expect("a file");
         infer::run(&mut policy, &inputs, &mut |name, tensor| Ok(writer.add(name, tensor)?)).expect("runs");
         writer.finish().expect("written");
-        npz::read(&dump).expect("read")
+        vla_npz::read(&dump).expect("read")
     }
 }
 

@@ -4,7 +4,7 @@
 //! `dit_model.onnx` made elsewhere fits. Ids, masks and time buckets are INT32: TensorRT 8 reads no INT64, and BOOL is
 //! no type of a network's edge everywhere.
 //!
-//! [`HEAD`] writes what stands around the two: the policy expects `backbone` and `dit` from whoever uses it.
+//! [`HEAD`] writes the layers around the two; the user of the policy provides `backbone` and `dit`.
 
 use super::layers::actions::{self, Euler};
 use super::layers::language::{self, Length};

@@ -1,4 +1,4 @@
-//! How far an export is, by the bytes of the weights that it reads.
+//! Progress of an export, in bytes of the weights that it reads.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -7,14 +7,14 @@ use super::inventory::inventory;
 use super::weights::{Weight, Weights};
 use super::{Error, Model};
 
-/// What an export is doing.
+/// The current part of an export.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
-    /// Reading and writing weights: bytes of them behind it, and of all.
+    /// Weights are read and written.
     Weights {
-        /// Behind it.
+        /// Bytes so far.
         done: u64,
-        /// All.
+        /// Bytes of all weights.
         total: u64,
     },
     /// Reading what was written once more, for the fingerprint.

@@ -1,10 +1,10 @@
-//! Seeded numbers in place of trained weights: the same on every machine, each tensor independent of the others.
+//! Random weights from a seed: the same on every machine, each tensor independent of the others.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
 
-/// What an untrained weight of this name and shape is filled with.
+/// Distribution of an untrained weight.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Fill {
     /// Gains of norms.

@@ -1,4 +1,5 @@
-//! How large the tensors inside a policy get on a recorded bag, and what of it half precision cannot hold.
+//! Activation ranges: the largest magnitude of every tensor inside a policy on a recorded bag, and which of them FP16
+//! cannot hold.
 //!
 //! A bundle of [measured](vla_export::bundle::fill_measured) networks runs on ONNX Runtime in single precision. The
 //! bag goes through [`crate::observations`], as in the node, with a pipeline that only keeps what it is given;
@@ -26,7 +27,7 @@ pub struct Options {
     pub observations: usize,
 }
 
-/// How far a measurement is.
+/// Progress of a measurement.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Progress {
     /// Fraction of the bag that is read.

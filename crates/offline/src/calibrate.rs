@@ -1,4 +1,4 @@
-//! Inputs of every stage, recorded by running a bag through the policy's networks: what INT8 engines are calibrated on.
+//! Calibration data of INT8 engines: the inputs of every stage, recorded by running a bag through the policy's networks.
 //!
 //! The bag goes through the same encode as on the robot and each network runs alone in single precision
 //! ([`crate::verify::capture`]); what each was given goes into one `.npz` as `STAGE/TENSOR/0000`, `STAGE/TENSOR/0001`, ...
@@ -11,7 +11,6 @@ use crate::verify::ReferenceRun;
 use vla_base::tensor::{DType, HostTensor};
 use vla_engines::Stage;
 use vla_engines::onnx::Network;
-use vla_npz as npz;
 
 /// The samples that were written of one stage.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,8 +25,8 @@ pub struct StageSamples {
     pub bytes: u64,
 }
 
-/// Writes the inputs of `stages` to `file`, which stands under its name only once it is whole. `progress` is told the
-/// stage, and samples written of how many.
+/// Writes the inputs of `stages` to `file`, which appears only once it is complete. `progress`
+/// receives the stage, the samples written so far and their number.
 ///
 /// # Errors
 /// [`Error`]; nothing is then at the name that was not there before.
@@ -41,7 +40,7 @@ pub fn write(
     for stage in stages {
         needed = needed.saturating_add(Inputs::of(stage)?.bytes(captured)?);
     }
-    let mut arrays = npz::Writer::create_for(file, needed)?;
+    let mut arrays = vla_npz::Writer::create_for(file, needed)?;
     let mut all = Vec::with_capacity(stages.len());
     for stage in stages {
         let inputs = Inputs::of(stage)?;

@@ -1,4 +1,4 @@
-//! The accuracy gate: a policy's engines held against its networks on ONNX Runtime, with inputs recorded in a bag.
+//! The accuracy gate: compares a policy's engines with its networks on ONNX Runtime, on inputs recorded in a bag.
 //!
 //! Two comparisons. *Stage by stage*: each stage of the candidate alone on exactly what the reference gave the same stage,
 //! so that a difference is that stage's own ([`stage()`]). *The whole chain*: the candidate's pipeline as the robot runs it,
@@ -67,11 +67,11 @@ pub struct Options {
     pub stages: Option<Vec<String>>,
     /// Most tensors inside each network to compare as well.
     pub inner: usize,
-    /// A folder for what is thrown away afterwards: a few hundred megabytes for a policy of full size.
+    /// A folder for temporary files: a few hundred megabytes for a policy of full size.
     pub scratch: PathBuf,
 }
 
-/// How far a verification is.
+/// Progress of a verification.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Progress {
     /// Fraction of the bag that is read.
@@ -105,7 +105,7 @@ pub enum Progress {
     Decode(f64),
 }
 
-/// Holds a candidate against the networks of `spec`, as the node with these settings would run it.
+/// Compares a candidate with the networks of `spec`, as the node with these settings would run it.
 ///
 /// # Errors
 /// [`Error`], naming the topic, joint, stage or file. A candidate that is too far off is no error: [`Report::passed`].
@@ -134,7 +134,7 @@ pub fn run(
     Ok(report(&captured, reports, chain, candidate.name()))
 }
 
-/// Joins what was found of stages and chain.
+/// Joins the reports of stages and chain.
 pub fn report(
     captured: &ReferenceRun,
     stages: Vec<StageReport>,

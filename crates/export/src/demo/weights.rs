@@ -1,4 +1,4 @@
-//! The demo's weights: seeded everywhere, arranged where a policy that nobody trained would be useless to look at.
+//! The demo's weights: random from a seed, and set by hand where the actions of an untrained policy would show nothing.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

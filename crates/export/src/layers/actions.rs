@@ -1,4 +1,4 @@
-//! What stands around the DiT: state encoder, action encoder, decoder and the Euler update, for one embodiment.
+//! The layers around the DiT: state encoder, action encoder, decoder and the Euler update, for one embodiment.
 
 use super::step_constants::{ActionFold, action_times};
 use super::{Net, fixed};

@@ -63,7 +63,7 @@ pub fn step(net: &mut Net<'_>, model: &Model, images: usize, blocks: Range<usize
     }
 }
 
-/// Output projection and decoder on the action rows; what they make of the state row nobody reads.
+/// Output projection and decoder on the action rows; the row of the state has no output.
 fn velocity(
     net: &mut Net<'_>,
     head: &Head,

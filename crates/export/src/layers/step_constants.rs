@@ -1,4 +1,5 @@
-//! What depends on the step count alone, computed at export: AdaLN modulation and the time half of the action encoder.
+//! Constant folding over the denoising steps: AdaLN modulation and the time half of the action encoder depend on the step
+//! count alone and are computed at export.
 //!
 //! Formulas: the DiT's sinusoid is `[cos, sin]` with divisor `half - 1`, the action encoder's is `[sin, cos]` with
 //! divisor `half`; blocks store scale before shift, the output shift before scale.

@@ -1,6 +1,6 @@
-//! How large the tensors inside a network get: nodes that put out the largest magnitude of each.
+//! Activation ranges: nodes that output the largest magnitude of every tensor inside a network.
 //!
-//! Reduced inside the graph, so that a runtime keeps no tensor longer than it would without.
+//! The reduction is part of the graph, so a runtime keeps no tensor longer than without it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use vla_base::tensor::{DType, Dim};
 
 /// Prefix of the output of a measured graph; the graph's name follows.
 pub const OUTPUT: &str = "absmax.";
-/// Key of the model's metadata that says which tensors the output is of.
+/// Key of the model's metadata with the list of the measured tensors.
 const METADATA: &str = "absmax";
 /// Operators whose result can be larger than what they are given; a cast is an operand of another stage or of the host.
 const GROWING: [&str; 8] = ["Add", "Cast", "Div", "Gemm", "LayerNormalization", "MatMul", "Mul", "Pow"];
@@ -95,7 +95,7 @@ impl Graph {
 /// For every value that a node reads: whether each way from it leads to [`LIMITING`] operators. Not so an output.
 fn limited(nodes: &[Node], outputs: impl Iterator<Item = usize>) -> BTreeMap<usize, bool> {
     let mut limited: BTreeMap<usize, bool> = outputs.map(|id| (id, false)).collect();
-    // A node stands after those that make its inputs.
+    // Nodes are sorted: a node comes after those that make its inputs.
     for node in nodes.iter().rev() {
         let passes = ["Add", "Div", "Mul", "Pow"].contains(&node.operator)
             && node.outputs.iter().all(|id| limited.get(id).copied().unwrap_or_default());

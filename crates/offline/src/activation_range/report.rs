@@ -1,4 +1,4 @@
-//! What was measured, held against what half precision holds.
+//! Measured activation ranges compared with the range of half precision.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -92,7 +92,7 @@ impl StageReport {
         self.count(Fp16::Leaves) > 0
     }
 
-    /// In one line, whether half precision holds the stage.
+    /// One line: whether the stage fits half precision.
     pub fn verdict(&self) -> String {
         let tensors = self.largest_first();
         let Some((tensor, absmax)) = tensors.iter().find(|(tensor, _)| !tensor.saturates) else {

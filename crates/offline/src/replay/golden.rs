@@ -1,4 +1,4 @@
-//! What this replay would have a robot do, against what an earlier one would.
+//! Comparison of a replay's output with that of an earlier one.
 //!
 //! Chunks are compared by values and due times, and trajectories point by point, so that latency, hand-over and limits show
 //! by their effect. Both files are read side by side, so that memory holds one message of each.

@@ -1,4 +1,4 @@
-//! A bag as a replay reads it: the topics of the policy's inputs, on the clock that was chosen.
+//! The bag of a replay: the topics of the policy's inputs, on the chosen clock.
 //!
 //! A recorder logs the time of arrival on its own clock. Samples carry the time of their sender. Where the two are the same
 //! clock, the log is the time that a node would have seen. A simulator's stamps begin at zero while its recorder's clock shows
@@ -298,7 +298,7 @@ fn join_topics(bag: &BagReader, settings: &Settings, path: &Path) -> Result<Vec<
         if let Some((topic, found)) = of_type(expected).or_else(|| of_type("")) {
             if found.type_name.is_empty() {
                 tracing::warn!(
-                    "the bag does not say the type of {name}; it is read as {expected} for input '{}'",
+                    "the bag has no type of topic {name}; it is read as {expected} for input '{}'",
                     spec.name
                 );
             }

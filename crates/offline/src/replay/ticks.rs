@@ -1,4 +1,4 @@
-//! When a replay infers.
+//! Inference times of a replay.
 
 use vla_base::time::{Span, Stamp};
 
@@ -11,8 +11,8 @@ pub(super) const LONGEST_SILENCE: Span = Span::from_nanos(10_000_000_000);
 /// [`LONGEST_SILENCE`] after the last message and begins again with the next. The number of inferences is bounded by the
 /// messages, not by their stamps.
 ///
-/// The first inference waits for a message of every input, but no longer than a period: an input that never comes is told of by the
-/// inferences.
+/// The first inference waits for a message of every input, but no longer than a period: the inferences
+/// then report an input that never comes.
 pub(super) struct Ticks {
     period_s: f64,
     first: Option<Stamp>,
@@ -60,7 +60,7 @@ impl Ticks {
     pub(super) fn message(&mut self, time: Stamp, starts: bool) {
         if let Some(last) = self.last.filter(|last| is_gap(*last, time)) {
             if self.gaps == 0 {
-                tracing::warn!(from = %last, to = %time, "the bag has a gap without any input; inference goes on behind it");
+                tracing::warn!(from = %last, to = %time, "the bag has a gap without any input; inference continues after it");
             }
             self.gaps += 1;
         }

@@ -1,4 +1,4 @@
-//! What is held against the networks: something that loads the stages of a policy.
+//! Candidates of a comparison: engines, or the networks of another export.
 
 use std::path::Path;
 

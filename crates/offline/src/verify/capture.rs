@@ -1,4 +1,4 @@
-//! The reference: what every stage's network was given and made, for every observation of a bag.
+//! The reference: inputs and outputs of every stage's network, for every observation of a bag.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -291,7 +291,7 @@ impl ReferenceRun {
         self.host_tensor(observation, &self.output)
     }
 
-    /// The host tensors that the stages take, for a pipeline that only stands in.
+    /// The host tensors that the stages take, for a pipeline that runs no network.
     pub(super) fn host_inputs(&self, stages: &[Stage]) -> Vec<TensorSpec> {
         observations::host_inputs(stages)
     }
