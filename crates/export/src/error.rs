@@ -149,7 +149,7 @@ pub enum Error {
     },
     /// Files of the weights are missing.
     #[error(
-        "{}: expected {total} safetensors files, {} of them are missing: {}; name the folder of a complete, unpacked GR00T N1.6 checkpoint",
+        "{}: {} of {total} safetensors files are missing: {}; name the folder of a complete, unpacked GR00T N1.6 checkpoint",
         dir.display(), missing.len(), missing.join(", ")
     )]
     MissingShards {

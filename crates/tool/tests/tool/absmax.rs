@@ -233,7 +233,7 @@ fn what_cannot_be_measured_is_refused_in_words_and_nothing_is_written() {
             ]
             .concat(),
             6,
-            &["expected observations", "nobody", "set topics, ages and joints"],
+            &["expected observations", "nobody", "inputs.*.max_age_ms"],
         ),
     ];
     for (more, code, expected) in cases {
