@@ -176,7 +176,7 @@ fn supplied_backbone(writer: &Writer<'_>, model: &Model, group: &ViewGroup) -> S
 }
 
 /// The DiT with the vendor's edges, as `file`, which is `what`.
-pub fn supplied_dit(
+pub(crate) fn supplied_dit(
     writer: &Writer<'_>,
     model: &Model,
     (file, what): (&'static str, &'static str),

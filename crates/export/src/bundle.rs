@@ -300,7 +300,7 @@ fn backbone(request: &Request) -> Result<Backbone, Error> {
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn write_json(value: &Value, path: &Path) -> Result<(), Error> {
+pub(crate) fn write_json(value: &Value, path: &Path) -> Result<(), Error> {
     let fail = |source| Error::Json { path: path.to_path_buf(), source };
     let mut text = serde_json::to_vec_pretty(&sorted(value)).map_err(fail)?;
     text.push(b'\n');

@@ -131,7 +131,7 @@ impl Layout {
     ///
     /// # Errors
     /// As [`Self::write_stages`].
-    pub fn write_measured_stages(
+    pub(crate) fn write_measured_stages(
         &self,
         weights: &dyn Weights,
         network: &Network<'_>,
@@ -291,7 +291,7 @@ pub const STEPS: (&str, &[&str]) = ("steps.safetensors", &["timestep", "dt"]);
 ///
 /// # Errors
 /// Of the file.
-pub fn write_steps(head: &Head, options: &Options, dir: &Path) -> Result<(), Error> {
+pub(crate) fn write_steps(head: &Head, options: &Options, dir: &Path) -> Result<(), Error> {
     let mut tensors = Vec::new();
     for &count in &options.steps {
         tensors.push(timesteps(head, count));
@@ -308,7 +308,7 @@ pub fn timesteps(head: &Head, count: u32) -> Weight<'static> {
 }
 
 /// `dt.<n>` `[n, 1]`.
-pub fn euler_steps(count: u32) -> Weight<'static> {
+pub(crate) fn euler_steps(count: u32) -> Weight<'static> {
     let n = count as usize;
     Weight::computed(&format!("dt.{count}"), &[n, 1], &vec![(1.0 / f64::from(count)) as f32; n])
 }

@@ -27,7 +27,7 @@ pub mod backbone_dit;
 pub mod bundle;
 pub mod checkpoint;
 pub mod demo;
-pub mod error;
+mod error;
 pub mod inventory;
 pub mod layers;
 pub mod layout;

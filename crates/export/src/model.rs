@@ -103,7 +103,7 @@ impl Head {
     }
 
     /// Channels inside the feed-forward parts of the DiT.
-    pub fn feed_forward(&self) -> usize {
+    pub(crate) fn feed_forward(&self) -> usize {
         4 * self.width
     }
 }

@@ -5,10 +5,10 @@
 //! and never gather in memory. The same calls give the same bytes.
 
 pub mod activation_range;
-pub mod external;
-pub mod graph;
-pub mod ops;
-pub mod shape;
+pub(crate) mod external;
+pub(crate) mod graph;
+pub(crate) mod ops;
+pub(crate) mod shape;
 
 pub use graph::{Graph, Value};
 

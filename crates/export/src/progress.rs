@@ -22,7 +22,7 @@ pub enum Progress {
 }
 
 /// Weights that report when one is read for the first time.
-pub struct Metered<'a> {
+pub(crate) struct Metered<'a> {
     inner: &'a dyn Weights,
     total: u64,
     elements: u64,
@@ -37,7 +37,7 @@ struct State<'a> {
 
 impl<'a> Metered<'a> {
     /// Reports on those weights of `model` that are `read`; of one that holds all embodiments, the share of one counts.
-    pub fn new(
+    pub(crate) fn new(
         inner: &'a dyn Weights,
         model: &Model,
         read: fn(&str) -> bool,
@@ -59,7 +59,7 @@ impl<'a> Metered<'a> {
     }
 
     /// Numbers that the weights have together.
-    pub fn elements(&self) -> u64 {
+    pub(crate) fn elements(&self) -> u64 {
         self.elements
     }
 }

@@ -76,7 +76,7 @@ impl Staging {
 ///
 /// # Errors
 /// [`Error::Output`].
-pub fn require_room(dir: &Path, bytes: u64) -> Result<(), Error> {
+pub(crate) fn require_room(dir: &Path, bytes: u64) -> Result<(), Error> {
     // Its own name is a temporary one.
     let folder = dir.parent().unwrap_or(dir);
     Ok(require_space(folder, folder, bytes)?)

@@ -16,7 +16,12 @@ use vla_base::tensor::{DType, Dim};
 /// `[horizon, dims]` f32 and `state_features` `[1, width]`, else what the stage before gives. To the last: `actions`,
 /// `dt` `[1]` and `strength` `[horizon]` f32, and `next_actions` `[horizon, dims]` f32:
 /// `actions + dt * strength * velocity`; else `step.<next block>` `[1 + horizon, width]`.
-pub fn step(net: &mut Net<'_>, model: &Model, images: usize, blocks: Range<usize>) -> Result<(String, Value), Error> {
+pub(crate) fn step(
+    net: &mut Net<'_>,
+    model: &Model,
+    images: usize,
+    blocks: Range<usize>,
+) -> Result<(String, Value), Error> {
     let head = &model.head;
     let inner = |block: usize| format!("step.{block}");
     let (first, last) = (blocks.start == 0, blocks.end == head.blocks);

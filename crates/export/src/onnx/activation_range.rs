@@ -41,7 +41,7 @@ impl Graph {
     ///
     /// # Errors
     /// None that input can cause.
-    pub fn add_activation_ranges(&mut self) -> Result<(), Error> {
+    pub(crate) fn add_activation_ranges(&mut self) -> Result<(), Error> {
         if !self.is_measured() {
             return Ok(());
         }

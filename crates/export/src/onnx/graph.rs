@@ -16,7 +16,7 @@ use crate::Error;
 use vla_base::tensor::{DType, Dim, TensorSpec, display_dims};
 
 /// Operator set of everything written here: TensorRT 8.6 and later read it.
-pub const OPSET: i64 = 17;
+pub(crate) const OPSET: i64 = 17;
 /// File format version that goes with [`OPSET`].
 const IR_VERSION: i64 = 8;
 /// Initializers of fewer bytes stay inside the model file, where shape inference can see them.
@@ -123,7 +123,7 @@ impl Graph {
     }
 
     /// Whether [`Graph::measured`] was asked for.
-    pub fn is_measured(&self) -> bool {
+    pub(crate) fn is_measured(&self) -> bool {
         self.measured
     }
 

@@ -76,7 +76,7 @@ pub struct StageReport {
 
 impl StageReport {
     /// Largest first; what is no number before all.
-    pub fn largest_first(&self) -> Vec<(&MeasuredTensor, f32)> {
+    pub(crate) fn largest_first(&self) -> Vec<(&MeasuredTensor, f32)> {
         let mut tensors: Vec<_> = self.tensors.iter().map(|(tensor, absmax)| (tensor, *absmax)).collect();
         tensors.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         tensors

@@ -12,7 +12,7 @@ pub const IMAGE: &str = "image.";
 /// Prefix of a key's raw state.
 pub const STATE: &str = "state_raw.";
 /// Initial actions.
-pub const NOISE: &str = "noise";
+pub(crate) const NOISE: &str = "noise";
 /// The instruction's UTF-8 bytes.
 pub const INSTRUCTION: &str = "instruction";
 /// Number of denoising steps.

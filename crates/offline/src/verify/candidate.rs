@@ -101,7 +101,7 @@ impl Candidate for Networks {
 pub(super) const INNER: &str = "inner:";
 
 /// A tensor inside a network as an output of its stage: `tensor` is the network's own description of it.
-pub fn inner_output(weight: &str, tensor: &TensorSpec) -> Output {
+pub(crate) fn inner_output(weight: &str, tensor: &TensorSpec) -> Output {
     Output {
         tensor: tensor.name.clone(),
         name: format!("{INNER}{weight}"),
