@@ -7,6 +7,7 @@
 pub mod args;
 mod brake;
 mod calls;
+pub mod check;
 mod clock;
 mod console;
 mod context;

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Ok(Command::Help) => print(USAGE),
         Ok(Command::Version) => print(concat!("vla_trt_node ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Run(arguments)) => return run(&arguments),
+        Ok(Command::Check(arguments)) => return check(&arguments),
         Err(error) => Err(error.into()),
     };
     ExitCode::from(code(&done))
@@ -37,6 +38,17 @@ fn run(arguments: &Arguments) -> ExitCode {
         Ended::Whole => ExitCode::from(code),
         // A thread still runs inside an engine: exit handlers would pull its library from under it.
         Ended::Busy => vla_base::sys::exit_now(code),
+    }
+}
+
+/// Prints the findings of `--check`; the exit code says whether all is well.
+fn check(arguments: &Arguments) -> ExitCode {
+    let result = ros::check::run(arguments);
+    let is_well = result.as_ref().is_ok_and(|table| table.is_well);
+    let printed = result.and_then(|table| print(&table.text));
+    match code(&printed) {
+        0 if !is_well => ExitCode::from(1),
+        code => ExitCode::from(code),
     }
 }
 

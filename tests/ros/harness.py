@@ -64,7 +64,7 @@ class Node(Process):
     """A running `vla_trt_node`, whose stderr is kept line by line."""
 
     def __init__(self, executable, folder, params, arguments=(), name="/vla_trt", bare=False, prefix=(),
-                 stderr=subprocess.PIPE, env=None):
+                 stderr=subprocess.PIPE, env=None, cwd=None):
         self.name = name
         command = [*prefix, executable]
         if not bare:
@@ -72,7 +72,7 @@ class Node(Process):
             file.write_text(yaml.safe_dump({"/**": {"ros__parameters": {**parameters(), **params}}}))
             command += ["--ros-args", "--params-file", file]
         super().__init__([*command, *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True,
-                         env={**os.environ, **(env or {})})
+                         env={**os.environ, **(env or {})}, cwd=cwd)
         self.lines = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
