@@ -145,7 +145,7 @@ def _set(**faults):
 
 
 def _fill_stderr(loop):
-    """Nobody reads the node's log any more, and the node is made to say more than the pipe takes."""
+    """Stops reading the node's log and makes it log more than the pipe takes."""
     loop.node.read_log.clear()
     loop.set("log_level", "debug")
     for seed in range(100):

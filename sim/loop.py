@@ -1,17 +1,12 @@
 """A real node in closed loop with the simulated robot: episodes, faults, and what is measured of them."""
 
-import os
 import pathlib
-import signal
-import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
-import rclpy
 import yaml
-from diagnostic_msgs.msg import DiagnosticArray
+from node_harness import Client, Diagnostics, LoggedProcess, isolate_ros, node_command, wait_until_ready
 from rcl_interfaces.msg import Log
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
@@ -25,62 +20,12 @@ from .robot import Robot
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "config" / "aloha_reach.yaml"
-READY_WITHIN_S = 60.0
+#: Seconds for the answer of a service.
+ANSWERED_WITHIN_S = 5.0
 #: Seconds without joint states after which the node has stopped: their greatest age, and a little.
 SILENT_S = 0.45
 #: watchdog.stop_after_ms in the episodes, the node's own default.
 STOP_AFTER_MS = 10_000.0
-
-
-def unused_domain():
-    """A ROS domain whose UDP ports nobody on this machine has open."""
-    ports = set()
-    for table in ("/proc/net/udp", "/proc/net/udp6"):
-        path = pathlib.Path(table)
-        lines = path.read_text().splitlines()[1:] if path.exists() else []
-        ports |= {int(line.split()[1].rsplit(":", 1)[1], 16) for line in lines}
-    domains = [d for d in range(1, 101) if not any(7400 + 250 * d <= port < 7650 + 250 * d for port in ports)]
-    return domains[os.getpid() % len(domains)] if domains else 0
-
-
-class Node:
-    """The process `vla_trt_node`, with a log.
-
-    The log is copied from a pipe of one page. `read_log` cleared: nobody reads the pipe any more, and it is full after a few lines.
-    """
-
-    def __init__(self, executable, policy, parameters, log, config=CONFIG):
-        command = [str(executable), "--ros-args", "--params-file", str(config), "-p", f"policy:={policy}"]
-        for name, value in parameters.items():
-            command += ["-p", f"{name}:={value}"]
-        self.log = pathlib.Path(log)
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        self.read_log = threading.Event()
-        self.read_log.set()
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                        pipesize=4096)
-        self._copier = threading.Thread(target=self._copy, daemon=True)
-        self._copier.start()
-
-    def _copy(self):
-        with open(self.log, "ab", buffering=0) as out:
-            while self.read_log.wait() and (text := os.read(self.process.stdout.fileno(), 4096)):
-                out.write(text)
-
-    def kill(self):
-        """kill -9."""
-        self.process.kill()
-        self.process.wait()
-
-    def end(self):
-        """SIGINT, then whatever is needed."""
-        self.read_log.set()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(5)
-            except subprocess.TimeoutExpired:
-                self.kill()
 
 
 def jumps(hand_overs, chunks_at):
@@ -94,7 +39,7 @@ def jumps(hand_overs, chunks_at):
 
 
 class Loop:
-    """Robot, node and ears, for one setting."""
+    """Robot, node and a client of the node, for one setting."""
 
     def __init__(self, executable, policy, mode="blend", latency_ms=0.0, parameters=None, sim_time=False,
                  log=ROOT / "out" / "closed_loop" / "node.log", compressed=False, config=CONFIG):
@@ -106,21 +51,14 @@ class Loop:
         self.parameters.setdefault("use_sim_time", str(sim_time).lower())
         self.parameters.setdefault("handover.mode", mode)
         self.limits = yaml.safe_load(CONFIG.read_text())["/**"]["ros__parameters"].get("limits", {})
-        self.arguments = (executable, policy, self.parameters, log, config)
-        # A domain of its own, on this host only, for the robot here and for the node.
-        os.environ["ROS_DOMAIN_ID"] = str(unused_domain())
-        os.environ["ROS_LOCALHOST_ONLY" if os.environ.get("ROS_DISTRO") == "humble" else "ROS_AUTOMATIC_DISCOVERY_RANGE"] = \
-            "1" if os.environ.get("ROS_DISTRO") == "humble" else "LOCALHOST"
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context, domain_id=int(os.environ["ROS_DOMAIN_ID"]))
-        self.robot = Robot(FIRST_SEED, latency_ms * 1e-3, compressed, sim_time, self.context, record=True)
-        self.chunks, self.statuses, self.warnings = [], {}, []
-        node = self.robot.node
-        node.create_subscription(ActionChunk, "/vla_trt/action_chunk", self._on_chunk, 50)
-        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
-        node.create_subscription(Log, "/rosout", self._on_log, 1000)
-        self._triggers = {name: node.create_client(Trigger, f"/vla_trt/{name}") for name in ("infer_once", "resume", "stop")}
-        self._set = node.create_client(SetParameters, "/vla_trt/set_parameters")
+        self.command = node_command(executable, config, policy=policy, **self.parameters)
+        self.log = log
+        self.client = Client("closed_loop", isolate_ros())
+        self.robot = Robot(FIRST_SEED, latency_ms * 1e-3, compressed, sim_time, self.client.context, record=True)
+        self.chunks, self.warnings = [], []
+        self.client.subscribe("/vla_trt/action_chunk", ActionChunk, self._on_chunk, 50)
+        self.client.subscribe("/rosout", Log, self._on_log, 1000)
+        self.diagnostics = Diagnostics(self.client)
         self.node = None
 
     def __enter__(self):
@@ -135,50 +73,30 @@ class Loop:
         if self.node is not None:
             self.node.end()
         self.robot.close()
-        self.context.try_shutdown()
+        self.client.close()
 
     def start_node(self, wait=True):
         """Starts the node, and waits until its policy is loaded."""
-        self.statuses = {}
+        self.diagnostics.clear()
         self.chunks.clear()
-        self.node = Node(*self.arguments)
-        deadline = time.monotonic() + READY_WITHIN_S
-        while wait and self.phase() != "ready":
-            if self.node.process.poll() is not None or time.monotonic() > deadline:
-                tail = "\n".join(self.node.log.read_text(errors="replace").splitlines()[-15:])
-                raise RuntimeError(f"the node is not ready (phase {self.phase() or 'unknown'}):\n{tail}")
-            time.sleep(0.05)
+        self.node = LoggedProcess("The node", self.command, self.log, append=True)
+        if wait:
+            wait_until_ready(self.node, self.diagnostics)
 
     def _on_chunk(self, chunk):
         self.chunks.append((self.robot.scene.time, chunk))
-
-    def _on_diagnostics(self, array):
-        for status in array.status:
-            prefix, _, name = status.name.rpartition(": ")
-            if prefix.endswith("vla_trt"):
-                self.statuses[name] = {pair.key: pair.value for pair in status.values} | {"": status.message}
 
     def _on_log(self, log):
         if log.name == "vla_trt" and log.level >= 30:  # WARN
             self.warnings.append((self.robot.scene.time, log.msg))
 
     def phase(self):
-        """The node's own word for how it is."""
-        return self.statuses.get("inference", {}).get("phase", "")
-
-    def _call(self, client, request):
-        """A service's answer, or None within 5 s."""
-        if not client.wait_for_service(5.0):
-            return None
-        answer = client.call_async(request)
-        deadline = time.monotonic() + 5.0
-        while not answer.done() and time.monotonic() < deadline:
-            time.sleep(0.001)
-        return answer.result() if answer.done() else None
+        """The node's phase in its diagnostics."""
+        return self.diagnostics.phase()
 
     def trigger(self, name):
         """Calls ~/infer_once, ~/resume or ~/stop; its answer, or None within 5 s."""
-        return self._call(self._triggers[name], Trigger.Request())
+        return self.client.request(f"/vla_trt/{name}", Trigger, timeout=ANSWERED_WITHIN_S)
 
     def resume(self):
         """~/resume; whether the node was stopped and goes on."""
@@ -187,8 +105,8 @@ class Loop:
 
     def set(self, name, value):
         """Sets a parameter of the node; whether it answered."""
-        answer = self._call(self._set, SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()]))
-        return answer is not None
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        return self.client.request("/vla_trt/set_parameters", SetParameters, request, ANSWERED_WITHIN_S) is not None
 
     def begin(self, seed, instruction=task.REACH):
         """A new episode; returns the scene's time at which it begins.
@@ -250,7 +168,7 @@ class Loop:
             setting.episodes.append(self.episode(seed))
             show(setting.episodes[-1])
         time.sleep(1.1)  # the last diagnostics
-        setting.clamped = int(self.statuses.get("output", {}).get("values clamped", 0))
+        setting.clamped = int(self.diagnostics.values("output").get("values clamped", 0))
         setting.slips = self.robot.slips
         setting.outside = sum(episode.outside for episode in setting.episodes)
         return setting

@@ -62,7 +62,7 @@ class Robot:
         self.faults = Faults()
         self.seed, self.record = seed, record
         self.slips, self.refused, self.error = 0, 0, None
-        self.deaf, self._since = False, -np.inf  #: obey nobody; or only what is stamped later
+        self.deaf, self._since = False, -np.inf  #: ignore commands; or those with an earlier stamp
         self.frames = None  #: a list to which (time, picture) are appended, for animations
         self.frame_size, self.frame_hz = (320, 240), 12
         self._random = random.Random(seed)
@@ -149,7 +149,7 @@ class Robot:
     def _run(self):
         try:
             self._simulate()
-        except Exception as error:  # shown to whoever waits for the robot
+        except Exception as error:  # raised again where the robot is waited for
             self.error = error
             self._ready.set()
             raise

@@ -120,7 +120,7 @@ class Scene:
         return self
 
     def place(self, joints, cube, angle=0.0):
-        """Puts everything where it is told, at rest."""
+        """Sets all positions, at rest."""
         mujoco.mj_resetData(self.model, self.data)
         fingers = self._finger(np.asarray(joints)[self._grippers])
         self.data.qpos[self._at] = np.where(self._grippers, 0.0, joints)

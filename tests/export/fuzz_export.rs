@@ -8,7 +8,7 @@ use vla_base::tensor::DType;
 use vla_export::bundle::{Camera, embodiment};
 use vla_export::checkpoint::{Backbone, Checkpoint, Config};
 use vla_export::inventory::inventory;
-use vla_export::make_checkpoint::shards;
+use vla_export::synthetic_checkpoint::shards;
 use vla_export::weights::Weights;
 use vla_policy::processor::ProcessorConfig;
 

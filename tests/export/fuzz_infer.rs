@@ -7,7 +7,6 @@ use std::io::Cursor;
 use std::path::Path;
 
 use vla_base::tensor::HostTensor;
-use vla_npz as npz;
 use vla_npz::npy;
 
 fn arrays() -> Vec<HostTensor> {
@@ -32,15 +31,15 @@ fn no_bytes_make_the_reader_of_npy_panic() {
 fn no_bytes_make_the_reader_of_npz_panic() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("seed.npz");
-    let mut writer = npz::Writer::create(&path).expect("a file");
+    let mut writer = vla_npz::Writer::create(&path).expect("a file");
     for (index, array) in arrays().iter().enumerate() {
         writer.add(&format!("a{index}"), array).expect("written");
     }
     writer.finish().expect("written");
     let seed = std::fs::read(&path).expect("the file");
     fuzz::check!(3_000, vec![seed]).for_each(|bytes: &[u8]| {
-        if let Ok(arrays) = npz::parse(Cursor::new(bytes), Path::new("fuzzed.npz")) {
-            assert!(arrays.len() <= npz::MAX_ARRAYS);
+        if let Ok(arrays) = vla_npz::parse(Cursor::new(bytes), Path::new("fuzzed.npz")) {
+            assert!(arrays.len() <= vla_npz::MAX_ARRAYS);
         }
     });
 }

@@ -12,7 +12,6 @@ use std::path::Path;
 use demo_pipeline::{Demo, Inputs as BelowProcessor};
 use vla_base::tensor::{Data, HostTensor};
 use vla_messages::{PixelFormat, Pixels};
-use vla_npz as npz;
 use vla_npz::npy;
 use vla_offline::infer;
 use vla_offline::infer::Inputs;
@@ -217,16 +216,16 @@ fn an_archive_unpacks_no_more_than_its_headers_account_for() {
     member.resize(64 << 20, 0);
     let bomb = zipped("a.npy", &member);
     assert!(bomb.len() < 1 << 20, "packed");
-    let error = npz::parse(Cursor::new(bomb), Path::new("bomb.npz")).expect_err("refused").to_string();
+    let error = vla_npz::parse(Cursor::new(bomb), Path::new("bomb.npz")).expect_err("refused").to_string();
     assert!(error.contains("'a'") && error.contains("f32 [1, 2]"), "{error}");
     let read: usize = error.split_whitespace().filter_map(|word| word.parse().ok()).max().expect("a count of bytes");
     assert!(read < 1 << 18, "64 MiB are not unpacked to see that 8 bytes are wanted: {error}");
 
-    let text = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({},), }}", npz::MAX_BYTES + 1);
+    let text = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({},), }}", vla_npz::MAX_BYTES + 1);
     let mut huge = b"\x93NUMPY\x01\x00".to_vec();
     huge.extend_from_slice(&(text.len() as u16).to_le_bytes());
     huge.extend_from_slice(text.as_bytes());
-    let error = npz::parse(Cursor::new(zipped("b.npy", &huge)), Path::new("huge.npz")).expect_err("refused");
+    let error = vla_npz::parse(Cursor::new(zipped("b.npy", &huge)), Path::new("huge.npz")).expect_err("refused");
     assert!(error.to_string().contains("at most 1024 MiB"), "{error}");
 }
 
@@ -234,11 +233,11 @@ fn an_archive_unpacks_no_more_than_its_headers_account_for() {
 fn a_dump_that_is_not_finished_leaves_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("dump.npz");
-    let mut writer = npz::Writer::create(&path).expect("a file");
+    let mut writer = vla_npz::Writer::create(&path).expect("a file");
     writer.add("a", &HostTensor::default()).expect("written");
     drop(writer);
     assert_eq!(std::fs::read_dir(dir.path()).expect("the folder").count(), 0);
     File::create(&path).expect("a file").write_all(b"PK").expect("written");
-    let error = npz::read(&path).expect_err("refused").to_string();
+    let error = vla_npz::read(&path).expect_err("refused").to_string();
     assert!(error.contains("dump.npz") && error.contains("numpy.savez"), "{error}");
 }

@@ -4,6 +4,6 @@ mod checkpoint_config;
 mod fuzz_export;
 mod fuzz_infer;
 mod infer;
-mod oracle_export;
-mod oracle_infer;
+mod reference_export;
+mod reference_infer;
 mod split_layout;

@@ -411,7 +411,7 @@ fn load_error(policy: &Path) -> String {
 
 #[test]
 fn nan_in_the_output_refuses_every_chunk_and_says_so() {
-    // Every value of the hoisted constants becomes NaN, behind the safetensors header.
+    // Every value of the folded constants becomes NaN, behind the safetensors header.
     let policy = tampered("modulation.safetensors", |mut bytes| {
         let header = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize + 8;
         bytes[header..].chunks_exact_mut(4).for_each(|value| value.copy_from_slice(&f32::NAN.to_le_bytes()));

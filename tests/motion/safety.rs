@@ -48,7 +48,7 @@ impl Policies {
             fs::copy(file.path(), nan.path().join(file.file_name())).expect("a copy");
         }
         let constants = nan.path().join("modulation.safetensors");
-        let mut bytes = fs::read(&constants).expect("hoisted constants");
+        let mut bytes = fs::read(&constants).expect("folded constants");
         let header = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize + 8;
         bytes[header..].chunks_exact_mut(4).for_each(|value| value.copy_from_slice(&f32::NAN.to_le_bytes()));
         fs::write(&constants, bytes).expect("the changed file");

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use vla_base::time::Span;
 use vla_export::demo::EMBODIMENT;
-use vla_export::{bundle, demo as demo_policy, make_checkpoint};
+use vla_export::{bundle, demo as demo_policy, synthetic_checkpoint};
 use vla_offline::replay;
 use vla_offline::replay::Options;
 use vla_policy::PolicySpec;
@@ -32,7 +32,8 @@ fn policy() -> (TempDir, PathBuf) {
     let scratch = tempfile::tempdir().expect("a folder");
     let checkpoint = scratch.path().join("checkpoint");
     fs::create_dir(&checkpoint).expect("folder");
-    make_checkpoint::fill_folder(make_checkpoint::Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {}).expect("writes");
+    synthetic_checkpoint::fill_folder(synthetic_checkpoint::Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {})
+        .expect("writes");
     let edit = |name: &str, change: &dyn Fn(&mut Value)| {
         let path = checkpoint.join(name);
         let mut json: Value = serde_json::from_slice(&fs::read(&path).expect("a file")).expect("JSON");

@@ -8,7 +8,7 @@ use vla_export as export;
 use vla_export::bundle::Request;
 use vla_export::demo;
 use vla_export::demo::{bundle, used_columns};
-use vla_export::make_checkpoint;
+use vla_export::synthetic_checkpoint;
 use vla_policy::PolicySpec;
 use vla_policy::encode::image::EvalTransform;
 use vla_policy::fingerprint;
@@ -182,7 +182,8 @@ fn cut_into_more_stages_the_policy_does_the_same() {
     let scratch = tempfile::tempdir().expect("scratch");
     let checkpoint = scratch.path().join("checkpoint");
     fs::create_dir(&checkpoint).expect("folder");
-    make_checkpoint::fill_folder(make_checkpoint::Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {}).expect("writes");
+    synthetic_checkpoint::fill_folder(synthetic_checkpoint::Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {})
+        .expect("writes");
     let run = |blocks: Option<usize>| {
         let dir = scratch.path().join(format!("{blocks:?}"));
         let request = Request { blocks_per_engine: blocks, ..bundle::request(&checkpoint) };

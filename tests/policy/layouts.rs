@@ -9,8 +9,8 @@ use vla_base::tensor::{DType, HostTensor};
 use vla_export::bundle;
 use vla_export::bundle::{Camera, Request};
 use vla_export::checkpoint::Checkpoint;
-use vla_export::make_checkpoint;
-use vla_export::make_checkpoint::{Size, TOKENIZER};
+use vla_export::synthetic_checkpoint;
+use vla_export::synthetic_checkpoint::{Size, TOKENIZER};
 use vla_export::{Layout, Model, Options, RopeFrequencies, View, VisionAttention, backbone_dit, demo, split, vendor};
 use vla_offline::infer;
 use vla_offline::infer::Inputs;
@@ -50,7 +50,7 @@ impl Bench {
         let scratch = tempfile::tempdir().expect("scratch");
         let dir = scratch.path().join("checkpoint");
         fs::create_dir(&dir).expect("a folder");
-        make_checkpoint::fill_folder(Size::Demo, 7, &dir, u64::MAX, &mut |_| {}).expect("a checkpoint");
+        synthetic_checkpoint::fill_folder(Size::Demo, 7, &dir, u64::MAX, &mut |_| {}).expect("a checkpoint");
         let checkpoint = Checkpoint::open(&dir).expect("opens");
         let model = checkpoint.model(&dir.join(TOKENIZER).join("config.json")).expect("sizes");
         Self { scratch, checkpoint, model }

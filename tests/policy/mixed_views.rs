@@ -8,8 +8,8 @@ use vla_base::tensor::{DType, HostTensor};
 use vla_export::bundle;
 use vla_export::bundle::{Camera, Request};
 use vla_export::demo;
-use vla_export::make_checkpoint;
-use vla_export::make_checkpoint::{Size, TOKENIZER};
+use vla_export::synthetic_checkpoint;
+use vla_export::synthetic_checkpoint::{Size, TOKENIZER};
 use vla_export::{RopeFrequencies, VisionAttention, split};
 use vla_offline::infer;
 use vla_offline::infer::Inputs;
@@ -27,7 +27,7 @@ fn export(scratch: &Path, sizes: [(usize, usize); 3]) -> PolicySpec {
     let checkpoint = scratch.join("checkpoint");
     if !checkpoint.exists() {
         fs::create_dir(&checkpoint).expect("a folder");
-        make_checkpoint::fill_folder(Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {}).expect("a checkpoint");
+        synthetic_checkpoint::fill_folder(Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {}).expect("a checkpoint");
     }
     let camera = |(name, (width, height)): (&&str, (usize, usize))| Camera { name: (*name).to_owned(), width, height };
     let request = Request {

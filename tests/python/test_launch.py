@@ -5,6 +5,7 @@ import os
 import pathlib
 
 import pytest
+from node_harness import unused_domain
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -73,7 +74,7 @@ def values_after(flag, words):
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch, tmp_path):
-    monkeypatch.setenv("ROS_DOMAIN_ID", "59")
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(unused_domain()))
     monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "log"))
     for variable in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
         monkeypatch.delenv(variable, raising=False)

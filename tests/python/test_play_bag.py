@@ -1,6 +1,5 @@
 """scripts/play_bag.py, listened to by rclpy. Skipped aloud where rclpy or rosbags is missing."""
 
-import importlib.util
 import os
 import pathlib
 import pty
@@ -11,7 +10,9 @@ import subprocess
 import sys
 import time
 
+import play_bag
 import pytest
+from node_harness import isolate_ros
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "play_bag.py"
@@ -39,11 +40,6 @@ from std_msgs.msg import String  # noqa: E402
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 RELIABLE = QoSProfile(depth=1000)
-
-_spec = importlib.util.spec_from_file_location("play_bag", SCRIPT)
-play_bag = importlib.util.module_from_spec(_spec)
-sys.modules["play_bag"] = play_bag
-_spec.loader.exec_module(play_bag)
 
 
 # ------------------------------------------------------------------------------------------------- bags to play
@@ -102,10 +98,7 @@ def steady(count, step_ns, topic="/test/joints"):
 @pytest.fixture(scope="module", autouse=True)
 def domain():
     """A domain of this process, on this host only."""
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    if os.environ.get("ROS_DISTRO") == "humble":
-        os.environ["ROS_LOCALHOST_ONLY"] = "1"
-    os.environ["ROS_DOMAIN_ID"] = str(70 + os.getpid() % 30)
+    isolate_ros()
     rclpy.init()
     yield
     rclpy.shutdown()

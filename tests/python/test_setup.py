@@ -63,7 +63,7 @@ def test_no_cargo(machine):
 def test_a_cargo_that_is_too_old_is_told_with_both_versions(machine):
     machine.fake("cargo", "echo 'cargo 1.75.0 (1d8b05cdd 2023-11-20)'")
     wanted = next(line.split('"')[1] for line in (ROOT / "Cargo.toml").read_text().splitlines()
-                  if line.startswith("rust-version"))
+                  if line.startswith("rust-version = "))
     said = machine.setup()
     assert "1.75.0" in said and wanted in said and "rustup update" in said
 

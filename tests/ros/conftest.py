@@ -10,7 +10,6 @@ Environment:
 
 import os
 import pathlib
-import random
 import subprocess
 import sys
 
@@ -19,8 +18,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-# Nothing leaves this host, and each test file has a domain of its own.
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+from node_harness import find_executable, isolate_ros  # noqa: E402
 
 missing = []
 try:
@@ -34,32 +32,8 @@ else:
         missing.append(f"the built messages of vla_trt ({error}); colcon build, then source install/setup.bash")
 
 
-def _find(name, variable):
-    given = os.environ.get(variable)
-    if given:
-        return pathlib.Path(given)
-    prefixes = [pathlib.Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(":") if p]
-    places = [prefix / "lib" / "vla_trt" / name for prefix in prefixes]
-    places += [ROOT / "target" / profile / name for profile in ("release", "colcon", "debug")]
-    if os.environ.get("VLA_TRT_NODE"):
-        places.insert(0, pathlib.Path(os.environ["VLA_TRT_NODE"]).with_name(name))
-    return next((place for place in places if place.exists()), None)
-
-
-def _unused_domain():
-    ports = set()
-    for table in ("/proc/net/udp", "/proc/net/udp6"):
-        path = pathlib.Path(table)
-        lines = path.read_text().splitlines()[1:] if path.exists() else []
-        ports |= {int(line.split()[1].rsplit(":", 1)[1], 16) for line in lines}
-    # RTPS: domain d uses the 250 ports from 7400 + 250 d. Above 100 they reach into the ephemeral ones.
-    unused = [d for d in range(1, 101) if not any(7400 + 250 * d <= port < 7650 + 250 * d for port in ports)]
-    # Two runs that start at the same moment should not choose the same.
-    return random.choice(unused)
-
-
-NODE = _find("vla_trt_node", "VLA_TRT_NODE")
-TOOL = _find("vla-trt", "VLA_TRT_TOOL")
+NODE = find_executable("vla_trt_node", "VLA_TRT_NODE")
+TOOL = find_executable("vla-trt", "VLA_TRT_TOOL")
 if NODE is None:
     missing.append("vla_trt_node; colcon build, or set VLA_TRT_NODE")
 elif TOOL is None:
@@ -102,17 +76,15 @@ else:
 
     @pytest.fixture(scope="module", autouse=True)
     def domain():
-        """A ROS domain for this file that nobody on this machine uses, so that nobody else is heard."""
-        number = _unused_domain()
-        os.environ["ROS_DOMAIN_ID"] = str(number)
-        return number
+        """A ROS domain for this file that no other process of this machine uses; nothing leaves this host."""
+        return isolate_ros()
 
     @pytest.fixture(scope="module")
     def robot(domain):
         """The other side of the topics."""
         from harness import Robot
 
-        robot = Robot(domain)
+        robot = Robot(domain=domain)
         yield robot
         robot.close()
 

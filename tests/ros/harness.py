@@ -1,15 +1,16 @@
-"""The node as a process, and the robot around it as an rclpy node."""
+"""The robot of the live tests: its parameters and inputs, and what the tests expect of the node's topics and services.
+
+The processes, ROS domains and the ROS 2 client are those of scripts/node_harness.py.
+"""
 
 import os
 import pathlib
-import signal
 import subprocess
 import threading
-import time
 
-import rclpy
 import yaml
 from diagnostic_msgs.msg import DiagnosticArray
+from node_harness import PATIENCE_S, Client, Process, seconds, statuses, values, wait_for  # noqa: F401
 from rcl_interfaces.msg import Log, Parameter, ParameterEvent
 from rcl_interfaces.srv import (
     DescribeParameters,
@@ -19,7 +20,6 @@ from rcl_interfaces.srv import (
     SetParameters,
     SetParametersAtomically,
 )
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter as Value
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
@@ -34,8 +34,7 @@ JOINTS = [f"{side}_{joint}" for side in SIDES for joint in
           ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate", "gripper")]
 LATCHED = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
-# A debug build on a busy machine: it may take long, and chunks must not be late for that.
-PATIENCE_S = 30.0
+# A debug build on a busy machine: chunks must not be late for that.
 STEP_S = 0.25
 
 
@@ -61,30 +60,19 @@ def parameters():
     return values
 
 
-def wait_for(condition, what, timeout=PATIENCE_S):
-    """Waits until the condition gives something true, and returns that."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"not within {timeout:.0f} s: {what() if callable(what) else what}")
-
-
-class Node:
-    """A running `vla_trt_node`."""
+class Node(Process):
+    """A running `vla_trt_node`, whose stderr is kept line by line."""
 
     def __init__(self, executable, folder, params, arguments=(), name="/vla_trt", bare=False, prefix=(),
                  stderr=subprocess.PIPE, env=None, cwd=None):
         self.name = name
-        command = [*prefix, str(executable)]
+        command = [*prefix, executable]
         if not bare:
             file = pathlib.Path(folder) / "params.yaml"
             file.write_text(yaml.safe_dump({"/**": {"ros__parameters": {**parameters(), **params}}}))
-            command += ["--ros-args", "--params-file", str(file)]
-        self.process = subprocess.Popen(command + [str(a) for a in arguments], stdout=subprocess.PIPE, stderr=stderr,
-                                        text=True, env={**os.environ, **(env or {})}, cwd=cwd)
+            command += ["--ros-args", "--params-file", file]
+        super().__init__([*command, *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True,
+                         env={**os.environ, **(env or {})}, cwd=cwd)
         self.lines = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -105,66 +93,14 @@ class Node:
         self.wait_for_log(" ready: ")
 
     def wait(self, timeout=PATIENCE_S):
-        """Waits for the end and returns the exit code."""
-        code = self.process.wait(timeout)
+        """Waits for the end and the last line of stderr; returns the exit code."""
+        code = super().wait(timeout)
         self._reader.join(timeout)
         return code
 
-    def signal(self, number):
-        """Sends a signal and returns (exit code, seconds it took)."""
-        begun = time.monotonic()
-        self.process.send_signal(number)
-        code = self.wait()
-        return code, time.monotonic() - begun
 
-    def end(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            try:
-                self.process.wait(5)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
-
-class Robot:
-    """Cameras, joints and ears: publishes the inputs at a steady rate and keeps what the node says."""
-
-    def __init__(self, domain):
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context, domain_id=domain)
-        self.node = rclpy.create_node("robot", context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin, daemon=True)
-        self._heard = {}
-        self._clients = {}
-        self._publishers = {}
-        self._thread.start()
-
-    def _spin(self):
-        try:
-            self.executor.spin()
-        except rclpy.executors.ExternalShutdownException:
-            pass
-
-    def close(self):
-        self.executor.shutdown()
-        self.context.try_shutdown()
-        self._thread.join(5)
-
-    # Listening
-
-    def listen(self, topic, kind, qos=10):
-        """Subscribes; returns the list that messages are appended to. A second call gives a new list."""
-        heard = []
-        self._heard.setdefault((topic, kind), []).append(heard)
-        if len(self._heard[(topic, kind)]) == 1:
-            def hear(message):
-                for listener in self._heard[(topic, kind)]:
-                    listener.append(message)
-            self.node.create_subscription(kind, topic, hear, qos)
-        return heard
+class Robot(Client):
+    """The other side of the node's topics and services."""
 
     def chunks(self, node="/vla_trt"):
         return self.listen(f"{node}/action_chunk", ActionChunk)
@@ -181,27 +117,9 @@ class Robot:
     def rosout(self):
         return self.listen("/rosout", Log, LATCHED)
 
-    # Speaking
-
-    def publisher(self, topic, kind, qos):
-        key = (topic, kind)
-        if key not in self._publishers:
-            self._publishers[key] = self.node.create_publisher(kind, topic, qos)
-        return self._publishers[key]
-
     def instruct(self, text, topic="/instruction"):
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.publisher(topic, String, qos).publish(String(data=text))
-
-    def call(self, service, kind, request=None):
-        """Calls a service and returns its response."""
-        if service not in self._clients:
-            self._clients[service] = self.node.create_client(kind, service)
-        client = self._clients[service]
-        assert client.wait_for_service(PATIENCE_S), f"no service {service}"
-        future = client.call_async(request or kind.Request())
-        wait_for(future.done, f"answer of {service}")
-        return future.result()
 
     def trigger(self, service):
         return self.call(service, Trigger)
@@ -315,16 +233,3 @@ def messages(values):
         value if isinstance(value, Parameter) else Value(name.replace("__", "."), value=value).to_parameter_msg()
         for name, value in values.items()
     ]
-
-
-def statuses(array):
-    """{task: status} of one DiagnosticArray of one node."""
-    return {status.name.split(": ", 1)[1]: status for status in array.status}
-
-
-def values(status):
-    return {pair.key: pair.value for pair in status.values}
-
-
-def seconds(stamp):
-    return stamp.sec + stamp.nanosec * 1e-9

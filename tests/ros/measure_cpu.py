@@ -17,11 +17,9 @@ import tempfile
 import threading
 import time
 
-os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-os.environ.setdefault("ROS_DOMAIN_ID", "59")
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parents[2] / "scripts")]
 
-from conftest import NODE
+from conftest import NODE, isolate_ros
 from harness import CAMERAS, JOINTS, Node, Robot, statuses, values, wait_for
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
@@ -42,7 +40,7 @@ rclpy.spin(node)
 
 
 def publish(robot, stop):
-    """Keeps the topics busy until told to stop."""
+    """Publishes cameras and joint states until `stop` is set."""
     pixels = array.array("B", os.urandom(3 * WIDTH * HEIGHT))
     images = {camera: Image(width=WIDTH, height=HEIGHT, encoding="rgb8", step=3 * WIDTH, data=pixels)
               for camera in CAMERAS}
@@ -79,7 +77,7 @@ def main():
     parser.add_argument("--policy", required=True)
     parser.add_argument("--seconds", type=float, default=20.0)
     options = parser.parse_args()
-    robot = Robot(int(os.environ["ROS_DOMAIN_ID"]))
+    robot = Robot(domain=isolate_ros())
     stop = threading.Event()
     publisher = threading.Thread(target=publish, args=(robot, stop))
     publisher.start()

@@ -61,6 +61,7 @@ def test_figures_carry_their_unit_and_all_is_well_while_inputs_come(robot, node)
     assert int(values(array["output"])["chunks published"]) > 0
 
 
+@pytest.mark.alone
 def test_once_a_second_and_at_once_when_a_level_changes(robot, node):
     heard = robot.diagnostics()
     with Feed(robot) as feed:

@@ -3,6 +3,7 @@
 import signal
 import time
 
+import pytest
 from harness import JOINTS, Feed, Parameters, seconds, statuses, values, wait_for
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
@@ -16,6 +17,7 @@ def chunk_after(chunks, node):
     wait_for(lambda: len(chunks) > count, lambda: f"a chunk\n{node.log}")
 
 
+@pytest.mark.alone
 def test_commands_are_streamed_at_their_rate_and_blend_joins_where_replace_jumps(robot, start):
     # Without limits, which smooth both modes alike.
     unlimited = {f"limits.{name}.velocity": float("inf") for name in JOINTS} | {"motion.allow_unlimited": True}

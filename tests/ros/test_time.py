@@ -49,6 +49,7 @@ def test_without_a_clock_the_node_says_what_it_waits_for(robot, node):
     wait_for(lambda: heard and "/clock" in statuses(heard[-1])["inputs"].message, "the hint")
 
 
+@pytest.mark.alone
 def test_stamps_and_ticks_follow_the_clock(robot, node):
     clock = SimulatedClock(robot, speed=0.5)
     try:

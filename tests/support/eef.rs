@@ -10,9 +10,8 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 use vla_base::time::Stamp;
-use vla_export as export;
 use vla_export::demo::{EMBODIMENT, bundle};
-use vla_export::make_checkpoint;
+use vla_export::synthetic_checkpoint;
 use vla_messages::{HeaderView, write};
 use vla_policy::PolicySpec;
 use vla_policy::observation::{InputKind, InputSpec};
@@ -54,7 +53,8 @@ pub fn policy(change: impl FnOnce(&mut Json, &mut Json)) -> (TempDir, PathBuf) {
     let scratch = tempfile::tempdir().expect("a temporary folder");
     let checkpoint = scratch.path().join("checkpoint");
     fs::create_dir(&checkpoint).expect("folder");
-    make_checkpoint::fill_folder(make_checkpoint::Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {}).expect("writes");
+    synthetic_checkpoint::fill_folder(synthetic_checkpoint::Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {})
+        .expect("writes");
     let fixture = crate::root().join("tests/data/eef");
     let read = |name: &str| -> Json {
         serde_json::from_slice(&fs::read(fixture.join(name)).expect("a checked-in file")).expect("JSON")
@@ -65,7 +65,7 @@ pub fn policy(change: impl FnOnce(&mut Json, &mut Json)) -> (TempDir, PathBuf) {
         fs::write(checkpoint.join(name), content.to_string()).expect("writes");
     }
     let out = scratch.path().join("policy");
-    export::bundle::write(&bundle::request(&checkpoint), &out, &mut |_| {}).expect("exports");
+    vla_export::bundle::write(&bundle::request(&checkpoint), &out, &mut |_| {}).expect("exports");
     (scratch, out)
 }
 

@@ -8,8 +8,8 @@ pub mod demo_pipeline;
 pub mod eef;
 pub mod fuzz;
 pub mod onnx_runtime;
-pub mod oracle_bench;
 pub mod processor;
+pub mod reference_bench;
 pub mod small_tokenizer;
 pub mod vendor;
 

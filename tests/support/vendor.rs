@@ -7,7 +7,7 @@ use std::path::Path;
 
 use prost::Message as _;
 use vla_base::tensor::{DType, Dim};
-use vla_export::layers::{Net, dit, hoist, language, vision};
+use vla_export::layers::{Net, dit, language, step_constants, vision};
 use vla_export::layout::stacked;
 use vla_export::onnx::proto::{DimensionProto, ModelProto, ValueInfoProto};
 use vla_export::onnx::{Graph, Value};
@@ -123,7 +123,7 @@ impl Vendor<'_> {
             let time = net.graph.cast(&time, DType::I32);
             let id = embodiment(net)?;
             let actions = net.unbatched(&actions)?;
-            let table = hoist::action_times(head.width, head.timestep_buckets);
+            let table = step_constants::action_times(head.width, head.timestep_buckets);
             let table = net.place(&Weight::computed("times", &[head.timestep_buckets, head.width], &table))?;
             let time = net.graph.gather(&table, &time)?;
             let time = net.graph.expand(&time, &fixed([head.horizon, head.width]))?;

@@ -4,15 +4,16 @@
 //! `dit_model.onnx` made elsewhere fits. Ids, masks and time buckets are INT32: TensorRT 8 reads no INT64, and BOOL is
 //! no type of a network's edge everywhere.
 //!
-//! [`HEAD`] writes what stands around the two: the policy expects `backbone` and `dit` from whoever uses it.
+//! [`HEAD`] writes the layers around the two; the user of the policy provides `backbone` and `dit`.
 
 use super::layers::actions::{self, Euler};
-use super::layers::hoist::ActionFold;
 use super::layers::language::{self, Length};
+use super::layers::step_constants::ActionFold;
 use super::layers::vision::{ViewGroup, vision};
 use super::layers::{Net, dit, fixed};
 use super::layout::{
-    Layout, Network, Place, STEPS, Supplied, Writer, ids, named, rows, sequence, spec, stacked, write_steps,
+    Layout, Network, STEPS, StageOptions, SuppliedNetwork, Writer, ids, named, rows, sequence, spec, stacked,
+    write_steps,
 };
 use super::model::Head;
 use super::onnx::Value;
@@ -59,16 +60,16 @@ fn write(writer: &mut Writer<'_>, network: &Network<'_>, head_only: bool) -> Res
         writer.edges("backbone", &["backbone_features"]);
         writer.edges("dit", &["sa_embs", "vl_embs", "output"]);
     }
-    let place = Place { part: "backbone", rename: &[("pixel_values", "pixels")], ..Place::default() };
+    let place = StageOptions { part: "backbone", rename: &[("pixel_values", "pixels")], ..StageOptions::default() };
     if head_only {
         let supplied = supplied_backbone(writer, model, &group);
         writer.supplied(place, vec![range.clone()], supplied);
     } else {
         writer.stage(place, vec![range.clone()], |net| backbone(net, network, &group))?;
     }
-    let once = |part| Place { part, ..Place::default() };
+    let once = |part| StageOptions { part, ..StageOptions::default() };
     writer.stage(once("state_encoder"), vec![range.clone()], |net| state_encoder(net, model))?;
-    let step = |part| Place { part, repeat: true, ..Place::default() };
+    let step = |part| StageOptions { part, repeat: true, ..StageOptions::default() };
     writer.stage(step("action_encoder"), vec![], |net| action_encoder(net, head))?;
     if head_only {
         let supplied = supplied_dit(writer, model, DIT);
@@ -160,9 +161,9 @@ fn action_decoder(net: &mut Net<'_>, head: &Head) -> Result<Vec<(String, Value)>
     Ok(named([("next_actions", net.batched(&next)?)]))
 }
 
-fn supplied_backbone(writer: &Writer<'_>, model: &Model, group: &ViewGroup) -> Supplied<'static> {
+fn supplied_backbone(writer: &Writer<'_>, model: &Model, group: &ViewGroup) -> SuppliedNetwork<'static> {
     let pixels = fixed([group.views, 3, group.height, group.width]);
-    Supplied {
+    SuppliedNetwork {
         file: BACKBONE.0,
         what: BACKBONE.1,
         inputs: vec![
@@ -175,13 +176,13 @@ fn supplied_backbone(writer: &Writer<'_>, model: &Model, group: &ViewGroup) -> S
 }
 
 /// The DiT with the vendor's edges, as `file`, which is `what`.
-pub fn supplied_dit(
+pub(crate) fn supplied_dit(
     writer: &Writer<'_>,
     model: &Model,
     (file, what): (&'static str, &'static str),
-) -> Supplied<'static> {
+) -> SuppliedNetwork<'static> {
     let head = &model.head;
-    Supplied {
+    SuppliedNetwork {
         file,
         what,
         inputs: vec![

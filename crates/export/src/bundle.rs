@@ -8,27 +8,24 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::checkpoint::{Backbone, Checkpoint, Config, foreign};
-use super::layout::{Layout, Network, Stage};
+use super::layout::{ExportedStage, Layout, Network};
 use super::policy_yaml::{Description, POLICY_YAML};
 use super::progress::{Metered, Progress};
 use super::staging::{self, Staging, require_room};
 use super::weights::Weights as _;
 use super::{Error, Model, Options, RopeFrequencies, View, VisionAttention, split, tensor_file};
 use vla_base::tensor::DType;
-use vla_base::time::Span;
-use vla_policy::encode::image::EvalTransform;
 use vla_policy::encode::prompt::save_tokenizer;
-use vla_policy::encode::resize::Size;
 use vla_policy::processor::{DeltaRows, Processor, ProcessorConfig, Statistics};
-use vla_policy::spec::STEP_S;
 
 pub mod embodiment;
 mod layout;
+mod options;
 mod prompts;
 
-/// Files of a bundle beside its networks.
-/// What a folder of ours is, in words.
+/// What [`Error::OccupiedFolder`] expects.
 const KIND: &str = "a policy bundle";
+/// Files of a bundle beside its networks.
 const TOKENIZER: &str = "tokenizer.json";
 const TEMPLATE: &str = "prompt.json";
 const PROCESSOR: &str = "processor_config.json";
@@ -119,7 +116,7 @@ pub struct Summary {
     pub views: Vec<View>,
     /// Stages in run order that were written, each with the bytes of its files.
     pub stages: Vec<(String, u64)>,
-    /// Stages whose networks the bundle expects from whoever uses it: the stage, its file, what that is.
+    /// Stages whose network the user provides: the stage, its file, a description.
     pub supplied: Vec<[String; 3]>,
 }
 
@@ -157,7 +154,7 @@ pub fn fill_measured(request: &Request, dir: &Path, report: &mut dyn FnMut(Progr
 
 fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
     write_json(&prompts::template(), &dir.join(TEMPLATE))?;
-    let plan = Plan::new(request, &dir.join(TEMPLATE))?;
+    let plan = ExportPlan::new(request, &dir.join(TEMPLATE))?;
     let inside = request.tokenizer.join(TOKENIZER);
     match (request.tokenizer.is_file(), inside.is_file()) {
         (true, _) => copy(&request.tokenizer, &dir.join(TOKENIZER))?,
@@ -194,8 +191,8 @@ fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Pr
     Ok(Summary { fingerprint, views: plan.views, stages: sizes, supplied: supplied.collect() })
 }
 
-/// A request that can be fulfilled.
-struct Plan {
+/// A request that has passed every check, and what it was made from.
+struct ExportPlan {
     checkpoint: Checkpoint,
     model: Model,
     processor: Processor,
@@ -205,7 +202,7 @@ struct Plan {
     default_steps: u32,
 }
 
-impl Plan {
+impl ExportPlan {
     fn new(request: &Request, template: &Path) -> Result<Self, Error> {
         let dir = &request.checkpoint;
         if !request.tokenizer.exists() {
@@ -226,9 +223,9 @@ impl Plan {
         let mut problems = Vec::new();
         let deltas = processor.set_deltas(&request.deltas, |key, rows| format!("--delta {key}={rows}"));
         problems.extend(deltas.err().into_iter().flatten());
-        check_sizes(&model, &processor, &mut problems);
-        check_options(request, &mut problems);
-        let views = views(request, &processor, &mut problems);
+        options::check_sizes(&model, &processor, &mut problems);
+        options::check(request, &mut problems);
+        let views = options::views(request, &processor, &mut problems);
         layout::check(request, &views, &mut problems);
         if !problems.is_empty() {
             return Err(Error::Request { problems });
@@ -238,7 +235,7 @@ impl Plan {
         let checkpoint = Checkpoint::open(dir)?;
         checkpoint.check(&model)?;
         // The count of the vendor's own inference is always among them, and the policy's default.
-        let usual = u32::try_from(config.inference_steps).ok().filter(|usual| *usual <= MOST_STEPS);
+        let usual = u32::try_from(config.inference_steps).ok().filter(|usual| *usual <= options::MOST_STEPS);
         let mut steps = request.steps.clone();
         steps.extend(usual.filter(|usual| !request.steps.contains(usual)));
         let options = Options {
@@ -258,7 +255,7 @@ impl Plan {
     }
 
     /// Writes `policy.yaml`; returns the fingerprint.
-    fn describe(&self, request: &Request, stages: &[Stage], dir: &Path) -> Result<String, Error> {
+    fn describe(&self, request: &Request, stages: &[ExportedStage], dir: &Path) -> Result<String, Error> {
         let cameras: Vec<&str> = self.processor.cameras.iter().map(String::as_str).collect();
         let state: Vec<_> = self.processor.state.iter().map(|key| (key.name.as_str(), key.width)).collect();
         let action: Vec<_> = self.processor.action.iter().map(|key| (key.name.as_str(), key.decoded_width())).collect();
@@ -299,108 +296,11 @@ fn backbone(request: &Request) -> Result<Backbone, Error> {
     Ok(beside.unwrap_or_else(Backbone::n1d6))
 }
 
-/// Processor and network agree.
-fn check_sizes(model: &Model, processor: &Processor, problems: &mut Vec<String>) {
-    let head = &model.head;
-    let mut equal = |key: &str, config: usize, found: usize| {
-        if config != found {
-            problems.push(format!("{PROCESSOR}: {key}: expected {config} as in config.json, found {found}"));
-        }
-    };
-    equal("max_state_dim", head.state_dims, processor.max_state_dim);
-    equal("max_action_dim", head.action_dims, processor.max_action_dim);
-    if processor.rows() > head.horizon {
-        problems.push(format!(
-            "{PROCESSOR}: action.delta_indices: expected at most {} (config.json's action_horizon), found {}",
-            head.horizon,
-            processor.rows()
-        ));
-    }
-    if processor.state_deltas != [0] {
-        problems.push(format!(
-            "{PROCESSOR}: state.delta_indices: expected [0], found {:?}; a history of states is not computed here",
-            processor.state_deltas
-        ));
-    }
-}
-
-fn check_options(request: &Request, problems: &mut Vec<String>) {
-    problems.extend(step_problem(request.step_s));
-    let mut counts = request.steps.clone();
-    counts.sort_unstable();
-    counts.dedup();
-    let valid = counts.len() == request.steps.len() && counts.iter().all(|count| (1..=MOST_STEPS).contains(count));
-    if counts.is_empty() || !valid {
-        problems.push(format!("--steps: expected different counts from 1 to {MOST_STEPS}, found {:?}", request.steps));
-    }
-    if request.max_text > MOST_TEXT_TOKENS {
-        problems.push(format!("--max-text-tokens: expected at most {MOST_TEXT_TOKENS}, found {}", request.max_text));
-    }
-    if request.blocks_per_engine == Some(0) {
-        problems.push("--blocks-per-engine: expected at least 1, found 0".to_owned());
-    }
-}
-
-/// Longest control period of a data set, in s: the slowest ones that policies are trained on have about 1 Hz.
-const LONGEST_PERIOD_S: f64 = 1.0;
-
-/// Why `--step-s` is no control period; a number of milliseconds is the usual reason.
-fn step_problem(step_s: f64) -> Option<String> {
-    let periods = *STEP_S.start()..=LONGEST_PERIOD_S;
-    if periods.contains(&step_s) {
-        return None;
-    }
-    let seconds = Span::from_millis(step_s).seconds();
-    let hint = if step_s > LONGEST_PERIOD_S && periods.contains(&seconds) {
-        format!("; for {step_s} ms give --step-s {seconds}")
-    } else {
-        String::new()
-    };
-    let (least, most) = periods.into_inner();
-    Some(format!("--step-s: expected seconds between action rows, {least} to {most}, found {step_s}{hint}"))
-}
-
-/// Positions that the language model was trained for; each has a row in the networks.
-const MOST_TEXT_TOKENS: usize = 1 << 15;
-
-/// Most denoising steps: each has its own rows of constants.
-const MOST_STEPS: u32 = 100;
-
-/// The policy's cameras at the sizes that the vendor's transform makes of their frames.
-fn views(request: &Request, processor: &Processor, problems: &mut Vec<String>) -> Vec<View> {
-    let expected = || processor.cameras.join(", ");
-    for (index, camera) in request.cameras.iter().enumerate() {
-        if !processor.cameras.contains(&camera.name) {
-            problems.push(format!(
-                "--camera {}: expected the policy's cameras ({}), found another",
-                camera.name,
-                expected()
-            ));
-        }
-        if request.cameras[..index].iter().any(|earlier| earlier.name == camera.name) {
-            problems.push(format!("--camera {}: expected once, found twice", camera.name));
-        }
-    }
-    let transform = EvalTransform::new(&processor.image);
-    let mut views = Vec::new();
-    for name in &processor.cameras {
-        let Some(camera) = request.cameras.iter().find(|camera| camera.name == *name) else {
-            problems.push(format!("--camera {name}=WIDTHxHEIGHT is missing; the policy's cameras are {}", expected()));
-            continue;
-        };
-        match transform.output_size(camera.width, camera.height) {
-            Ok(Size { width, height }) => views.push(View { camera: name.clone(), width, height }),
-            Err(error) => problems.push(format!("--camera {name}: {error}")),
-        }
-    }
-    views
-}
-
 /// Pretty, keys sorted, whatever order serde_json keeps them in in this build.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn write_json(value: &Value, path: &Path) -> Result<(), Error> {
+pub(crate) fn write_json(value: &Value, path: &Path) -> Result<(), Error> {
     let fail = |source| Error::Json { path: path.to_path_buf(), source };
     let mut text = serde_json::to_vec_pretty(&sorted(value)).map_err(fail)?;
     text.push(b'\n');
@@ -430,7 +330,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
 }
 
 /// Bytes of a stage's files.
-fn bytes_of(stage: &Stage) -> Result<u64, Error> {
+fn bytes_of(stage: &ExportedStage) -> Result<u64, Error> {
     let mut sum = 0;
     for path in std::iter::once(&stage.files.model).chain(&stage.files.data) {
         sum += fs::metadata(path).map_err(Error::io(path))?.len();

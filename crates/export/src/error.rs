@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use vla_base::tensor::DType;
 
-/// An error of the export room.
+/// Why a bundle or a checkpoint cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file could not be read or written.
@@ -18,12 +18,12 @@ pub enum Error {
     },
     /// The folder is no checkpoint.
     #[error(
-        "{} is not there; name the folder of a GR00T N1.6 checkpoint, with config.json, safetensors, processor_config.json \
-         and statistics.json",
+        "{}: expected a file of a GR00T N1.6 checkpoint, found none; name the folder of a GR00T N1.6 checkpoint, with \
+         config.json, safetensors, processor_config.json and statistics.json",
         path.display()
     )]
     NoCheckpoint {
-        /// What every checkpoint has.
+        /// A file that every checkpoint has.
         path: PathBuf,
     },
     /// The folder is a checkpoint of another trainer.
@@ -35,28 +35,30 @@ pub enum Error {
     NotACheckpoint {
         /// The folder.
         dir: PathBuf,
-        /// What it is.
+        /// The kind of checkpoint.
         found: String,
     },
-    /// Files that stand for others.
+    /// Pointers of git-lfs in place of the files.
     #[error(
-        "{}: a git-lfs pointer, not the file itself: run `git lfs pull` in the folder that was cloned",
+        "{}: a git-lfs pointer in place of the file; run `git lfs pull` in the cloned folder",
         files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
     )]
     Pointers {
         /// Each of them.
         files: Vec<PathBuf>,
     },
-    /// A weight is not there.
-    #[error("weight `{name}` is missing from {origin}; is this a complete GR00T N1.6 checkpoint?")]
+    /// A weight is missing.
+    #[error("weight `{name}`: expected in {origin}, found none; name a complete GR00T N1.6 checkpoint")]
     MissingWeight {
         /// Name of the weight.
         name: String,
         /// Where it was looked for.
         origin: String,
     },
-    /// A weight has another shape than the sizes in the configuration say.
-    #[error("weight `{name}`: expected shape {expected}, found {found}; the sizes given do not fit this checkpoint")]
+    /// A weight has another shape than the configured sizes.
+    #[error(
+        "weight `{name}`: expected shape {expected}, found {found}; name the checkpoint whose config.json has these sizes"
+    )]
     WeightShape {
         /// Name of the weight.
         name: String,
@@ -66,7 +68,7 @@ pub enum Error {
         found: String,
     },
     /// A weight is stored in an element type that is not a floating-point number.
-    #[error("weight `{name}`: expected f32, f16 or bf16 elements, found {found}")]
+    #[error("weight `{name}`: expected f32, f16 or bf16 elements, found {found}; export an unquantised checkpoint")]
     WeightType {
         /// Name of the weight.
         name: String,
@@ -86,17 +88,17 @@ pub enum Error {
         found: String,
     },
     /// A name is used twice in one graph.
-    #[error("the graph already has a value `{name}`: {found}; expected {expected}")]
+    #[error("value `{name}` of the graph: expected {expected}, found another value of this name: {found}")]
     DuplicateName {
         /// The name.
         name: String,
-        /// What is asked for.
+        /// The new value.
         expected: String,
-        /// What is there.
+        /// The value of this name.
         found: String,
     },
-    /// An initializer's bytes do not add up.
-    #[error("initializer `{name}`: expected {expected} bytes, {found} were written")]
+    /// An initializer has another number of bytes than its shape and type.
+    #[error("initializer `{name}`: expected {expected} bytes, found {found}")]
     InitializerSize {
         /// Name of the initializer.
         name: String,
@@ -105,8 +107,8 @@ pub enum Error {
         /// Bytes written.
         found: u64,
     },
-    /// A conversion that makes no sense for a weight.
-    #[error("weight `{name}`: cannot write {from} elements as {to}; choose f32, f16 or bf16")]
+    /// A weight cannot be converted to this type.
+    #[error("weight `{name}`: {from} elements cannot be written as {to}; choose f32, f16 or bf16")]
     Conversion {
         /// Name of the weight.
         name: String,
@@ -115,28 +117,28 @@ pub enum Error {
         /// Element type asked for.
         to: DType,
     },
-    /// A configuration value that this exporter does not serve.
+    /// A configuration value that this exporter does not support.
     #[error("{file}: `{key}`: expected {expected}, found {found}")]
     Config {
         /// File or structure.
         file: String,
         /// Path of the key.
         key: String,
-        /// What is served.
+        /// Supported values.
         expected: String,
-        /// What is there.
+        /// The value in the file.
         found: String,
     },
-    /// A safetensors file cannot be understood.
-    #[error("{}: not a readable safetensors file: {source}; is the download complete?", path.display())]
+    /// A safetensors file cannot be parsed.
+    #[error("{}: expected a safetensors file, found: {source}; copy or download it again", path.display())]
     SafeTensors {
         /// File.
         path: PathBuf,
         /// The parser's reason.
         source: safetensors::SafeTensorError,
     },
-    /// A safetensors file is shorter or longer than its header says.
-    #[error("{}: expected {expected} bytes as its header says, found {found}; copy or download it again", path.display())]
+    /// A safetensors file has another size than its header describes.
+    #[error("{}: expected {expected} bytes by its header, found {found}; copy or download it again", path.display())]
     Truncated {
         /// File.
         path: PathBuf,
@@ -145,20 +147,20 @@ pub enum Error {
         /// Bytes of the file.
         found: usize,
     },
-    /// Files of the weights are not there.
+    /// Files of the weights are missing.
     #[error(
-        "{}: missing of its safetensors files ({total}): {}; name the folder of a whole GR00T N1.6 checkpoint, unpacked",
-        dir.display(), missing.join(", ")
+        "{}: {} of {total} safetensors files are missing: {}; name the folder of a complete, unpacked GR00T N1.6 checkpoint",
+        dir.display(), missing.len(), missing.join(", ")
     )]
     MissingShards {
         /// Checkpoint folder.
         dir: PathBuf,
-        /// Files that are not there.
+        /// The missing files.
         missing: Vec<String>,
         /// Files that the index names.
         total: usize,
     },
-    /// A configuration file is well-formed, but not one that this build serves.
+    /// A configuration file is well-formed, but its values are not supported.
     #[error("{} cannot be used:\n  {}", path.display(), problems.join("\n  "))]
     Invalid {
         /// File.
@@ -166,7 +168,7 @@ pub enum Error {
         /// One line each, with the key's path.
         problems: Vec<String>,
     },
-    /// The checkpoint's weights are not those of a network of the configured sizes.
+    /// The checkpoint's weights do not fit the configured sizes.
     #[error(
         "{}: the weights do not fit the configured sizes (config.json, --backbone-config):\n  {}",
         path.display(), problems.join("\n  ")
@@ -177,7 +179,7 @@ pub enum Error {
         /// One line each, with the weight's name.
         problems: Vec<String>,
     },
-    /// An embodiment that the checkpoint does not know.
+    /// The checkpoint has no such embodiment.
     #[error("embodiment `{tag}`: {reason}")]
     Embodiment {
         /// Tag.
@@ -185,8 +187,8 @@ pub enum Error {
         /// What was expected, what was found.
         reason: String,
     },
-    /// Something asked for that cannot be done, every problem on a line.
-    #[error("the export cannot be done as asked:\n  {}", problems.join("\n  "))]
+    /// Options that cannot be combined or do not fit the checkpoint.
+    #[error("these options of the export cannot be used:\n  {}", problems.join("\n  "))]
     Request {
         /// One line each, with the option's name.
         problems: Vec<String>,
@@ -203,7 +205,7 @@ pub enum Error {
     /// Tokenizer or image transform cannot be used.
     #[error(transparent)]
     Encode(#[from] vla_policy::encode::EncodeError),
-    /// A JSON file cannot be understood.
+    /// A JSON file cannot be parsed.
     #[error("{}: {source}", path.display())]
     Json {
         /// File.
@@ -211,8 +213,8 @@ pub enum Error {
         /// The parser's reason.
         source: serde_json::Error,
     },
-    /// A network that was written to be measured cannot be read.
-    #[error("{}: expected a network written for --absmax-from: {reason}", path.display())]
+    /// A network for the measurement of activation ranges cannot be read.
+    #[error("{}: expected a network that --absmax-from wrote, {reason}; run the export again", path.display())]
     Measured {
         /// File.
         path: PathBuf,
@@ -227,17 +229,17 @@ pub enum Error {
         /// The library's reason.
         reason: String,
     },
-    /// A file to write cannot be begun or put in place.
+    /// An output file cannot be created or moved into place.
     #[error(transparent)]
     Output(#[from] vla_base::sys::fs::Error),
     /// The output folder holds something else.
-    #[error("{} exists and is not {kind} (no {mark} in it); name an empty or new folder", path.display())]
+    #[error("{}: expected a new or empty folder, or {kind} (with {mark} in it), found other files; name another folder", path.display())]
     OccupiedFolder {
         /// Folder.
         path: PathBuf,
-        /// What it should be.
+        /// The expected kind of folder.
         kind: &'static str,
-        /// File that would say so.
+        /// The file that marks this kind.
         mark: &'static str,
     },
 }

@@ -99,7 +99,7 @@ impl List {
         self.embodied("action_head.action_decoder.layer2", count, head.hidden, head.action_dims);
         let dit = "action_head.model";
         let time = format!("{dit}.timestep_encoder.timestep_embedder");
-        self.linear(&format!("{time}.linear_1"), super::layers::hoist::TIME_CHANNELS, width, true);
+        self.linear(&format!("{time}.linear_1"), super::layers::step_constants::TIME_CHANNELS, width, true);
         self.linear(&format!("{time}.linear_2"), width, width, true);
         for index in 0..head.blocks {
             let block = format!("{dit}.transformer_blocks.{index}");

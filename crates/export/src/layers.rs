@@ -3,14 +3,14 @@
 //! Architecture and formulas: NVIDIA Isaac-GR00T at commit 4e62473 (N1.6), as run. Activations are `[rows, channels]`
 //! throughout, attention is `[images, heads, rows, channels]`.
 
-pub mod actions;
-pub mod attention;
-pub mod context;
+pub(crate) mod actions;
+pub(crate) mod attention;
+pub(crate) mod context;
 pub mod dit;
-pub mod hoist;
 pub mod language;
-pub mod rope;
-pub mod step;
+pub(crate) mod rope;
+pub(crate) mod step;
+pub mod step_constants;
 pub mod vision;
 
 use std::collections::BTreeMap;
@@ -93,7 +93,7 @@ impl Net<'_> {
     }
 
     /// One embodiment's share of a per-embodiment weight.
-    pub fn embodiment_weight(&mut self, name: &str, dims: &[usize]) -> Result<Value, Error> {
+    pub(crate) fn embodiment_weight(&mut self, name: &str, dims: &[usize]) -> Result<Value, Error> {
         let weight = self.weights.get(name)?;
         let share = weight.entry(self.options.embodiment)?.shaped(dims)?;
         self.place(&share)
@@ -115,7 +115,7 @@ impl Net<'_> {
 
     /// Linear layers `<name>.<part>` of the same input, each to its own number of channels: one product with their weights
     /// stacked when the export was asked for it, else one each.
-    pub fn linears(
+    pub(crate) fn linears(
         &mut self,
         x: &Value,
         name: &str,
@@ -153,7 +153,7 @@ impl Net<'_> {
     }
 
     /// `CategorySpecificLinear` for the export's embodiment: `<name>.W` `[from, to]` and `<name>.b` `[to]`.
-    pub fn embodiment_linear(&mut self, x: &Value, name: &str, from: usize, to: usize) -> Result<Value, Error> {
+    pub(crate) fn embodiment_linear(&mut self, x: &Value, name: &str, from: usize, to: usize) -> Result<Value, Error> {
         let weight = self.embodiment_weight(&format!("{name}.W"), &[from, to])?;
         let bias = self.embodiment_weight(&format!("{name}.b"), &[to])?;
         self.graph.gemm(x, &weight, Some(&bias), false)
@@ -167,14 +167,14 @@ impl Net<'_> {
     }
 
     /// LayerNorm without learned weights.
-    pub fn plain_norm(&mut self, x: &Value, width: usize, eps: f32) -> Result<Value, Error> {
+    pub(crate) fn plain_norm(&mut self, x: &Value, width: usize, eps: f32) -> Result<Value, Error> {
         let ones = self.place(&Weight::computed(&format!("ones[{width}]"), &[width], &vec![1.0; width]))?;
         let zeros = self.place(&Weight::computed(&format!("zeros[{width}]"), &[width], &vec![0.0; width]))?;
         self.graph.layer_norm(x, &ones, &zeros, eps)
     }
 
     /// RMSNorm along the last axis, the mean of squares in single precision whatever the export's type.
-    pub fn rms_norm(&mut self, x: &Value, name: &str, width: usize, eps: f32) -> Result<Value, Error> {
+    pub(crate) fn rms_norm(&mut self, x: &Value, name: &str, width: usize, eps: f32) -> Result<Value, Error> {
         let weight = self.weight(&format!("{name}.weight"), &[width])?;
         let wide = self.graph.cast(x, DType::F32);
         let square = self.graph.mul(&wide, &wide)?;

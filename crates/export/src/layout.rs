@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::layers::Net;
-use super::layers::hoist::bucket;
+use super::layers::step_constants::bucket;
 use super::layers::vision::ViewGroup;
 use super::model::Head;
 use super::onnx::graph::GraphFiles;
@@ -54,19 +54,19 @@ pub struct Network<'a> {
 
 /// One stage as written: its files and its edges.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Stage {
+pub struct ExportedStage {
     /// Name of the stage.
     pub name: String,
     /// Model and weights.
     pub files: GraphFiles,
-    /// What the model is and where from, when whoever uses the policy brings it.
+    /// For a network that the user provides: description and expected source.
     pub supplied: Option<String>,
     /// Element type of its weights and activations; of its edges when it is supplied.
     pub dtype: DType,
     /// Whether it runs once a denoising step.
     pub repeat: bool,
     /// Inputs by the policy's names and where they come from.
-    pub inputs: Vec<(TensorSpec, Source)>,
+    pub inputs: Vec<(TensorSpec, InputSource)>,
     /// Outputs by the policy's names, and the input that an output feeds at the next repetition.
     pub outputs: Vec<(TensorSpec, Option<String>)>,
     /// The network's names that differ from the policy's.
@@ -77,7 +77,7 @@ pub struct Stage {
 
 /// Where a stage's input comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Source {
+pub enum InputSource {
     /// Encode on the host.
     Host,
     /// A stage before it.
@@ -86,9 +86,9 @@ pub enum Source {
     Constants(&'static str),
 }
 
-/// What a stage is called and how it is run.
+/// Name of a stage and how it runs.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Place<'a> {
+pub struct StageOptions<'a> {
     /// Name without what cuts append; names the element type.
     pub part: &'a str,
     /// Appended to the name.
@@ -99,11 +99,11 @@ pub struct Place<'a> {
     pub rename: &'a [(&'a str, &'a str)],
 }
 
-/// A network that whoever uses the policy brings.
-pub struct Supplied<'a> {
+/// A network that is not in the bundle; the user provides it.
+pub struct SuppliedNetwork<'a> {
     /// File that is expected in the bundle.
     pub file: &'a str,
-    /// What it is and where from.
+    /// Description and expected source.
     pub what: &'a str,
     /// Inputs by the policy's names.
     pub inputs: Vec<TensorSpec>,
@@ -122,7 +122,7 @@ impl Layout {
         network: &Network<'_>,
         options: &Options,
         dir: &Path,
-    ) -> Result<Vec<Stage>, Error> {
+    ) -> Result<Vec<ExportedStage>, Error> {
         self.write(weights, network, options, dir, false)
     }
 
@@ -131,13 +131,13 @@ impl Layout {
     ///
     /// # Errors
     /// As [`Self::write_stages`].
-    pub fn write_measured_stages(
+    pub(crate) fn write_measured_stages(
         &self,
         weights: &dyn Weights,
         network: &Network<'_>,
         options: &Options,
         dir: &Path,
-    ) -> Result<Vec<Stage>, Error> {
+    ) -> Result<Vec<ExportedStage>, Error> {
         let options = Options { dtype: DType::F16, dtype_of: BTreeMap::new(), ..options.clone() };
         self.write(weights, network, &options, dir, true)
     }
@@ -149,7 +149,7 @@ impl Layout {
         options: &Options,
         dir: &Path,
         measured: bool,
-    ) -> Result<Vec<Stage>, Error> {
+    ) -> Result<Vec<ExportedStage>, Error> {
         let (edges, stages) = (BTreeMap::new(), Vec::new());
         let mut writer = Writer { layout: self, weights, options, dir, measured, edges, stages };
         (self.write)(&mut writer, network)?;
@@ -171,7 +171,7 @@ pub struct Writer<'a> {
     /// Element types of the tensors between stages that are not in single precision.
     edges: BTreeMap<String, DType>,
     /// Written so far, in run order.
-    pub stages: Vec<Stage>,
+    pub stages: Vec<ExportedStage>,
 }
 
 impl Writer<'_> {
@@ -198,7 +198,7 @@ impl Writer<'_> {
     /// Of `build`, or of the files.
     pub fn stage(
         &mut self,
-        place: Place<'_>,
+        place: StageOptions<'_>,
         profile: Vec<Range>,
         build: impl FnOnce(&mut Net<'_>) -> Result<Vec<(String, Value)>, Error>,
     ) -> Result<(), Error> {
@@ -214,8 +214,8 @@ impl Writer<'_> {
             let value = net.graph.cast(&value, net.edge(&name));
             net.graph.output(&name, &value)?;
         }
-        graph.absmax()?;
-        let mut stage = Stage {
+        graph.add_activation_ranges()?;
+        let mut stage = ExportedStage {
             dtype,
             repeat: place.repeat,
             inputs: Vec::new(),
@@ -243,8 +243,8 @@ impl Writer<'_> {
     }
 
     /// Adds a stage whose network is supplied.
-    pub fn supplied(&mut self, place: Place<'_>, profile: Vec<Range>, network: Supplied<'_>) {
-        let mut stage = Stage {
+    pub fn supplied(&mut self, place: StageOptions<'_>, profile: Vec<Range>, network: SuppliedNetwork<'_>) {
+        let mut stage = ExportedStage {
             name: place.part.to_owned(),
             files: GraphFiles { model: self.dir.join(network.file), data: None },
             supplied: Some(network.what.to_owned()),
@@ -262,7 +262,7 @@ impl Writer<'_> {
     /// Says where each input comes from and what each output feeds.
     fn join(
         &self,
-        stage: &mut Stage,
+        stage: &mut ExportedStage,
         inputs: impl Iterator<Item = TensorSpec>,
         outputs: impl Iterator<Item = TensorSpec>,
     ) {
@@ -271,9 +271,9 @@ impl Writer<'_> {
         stage.inputs = inputs
             .map(|input| {
                 let source = match input.name.as_str() {
-                    name if constants.contains(&name) => Source::Constants(file),
-                    name if made(name) => Source::Stage,
-                    _ => Source::Host,
+                    name if constants.contains(&name) => InputSource::Constants(file),
+                    name if made(name) => InputSource::Stage,
+                    _ => InputSource::Host,
                 };
                 (input, source)
             })
@@ -291,7 +291,7 @@ pub const STEPS: (&str, &[&str]) = ("steps.safetensors", &["timestep", "dt"]);
 ///
 /// # Errors
 /// Of the file.
-pub fn write_steps(head: &Head, options: &Options, dir: &Path) -> Result<(), Error> {
+pub(crate) fn write_steps(head: &Head, options: &Options, dir: &Path) -> Result<(), Error> {
     let mut tensors = Vec::new();
     for &count in &options.steps {
         tensors.push(timesteps(head, count));
@@ -308,7 +308,7 @@ pub fn timesteps(head: &Head, count: u32) -> Weight<'static> {
 }
 
 /// `dt.<n>` `[n, 1]`.
-pub fn euler_steps(count: u32) -> Weight<'static> {
+pub(crate) fn euler_steps(count: u32) -> Weight<'static> {
     let n = count as usize;
     Weight::computed(&format!("dt.{count}"), &[n, 1], &vec![(1.0 / f64::from(count)) as f32; n])
 }

@@ -1,27 +1,46 @@
-//! Network weights to a policy bundle: ONNX pieces without PyTorch, and the demo policy.
+//! A GR00T N1.6 checkpoint to a policy bundle: ONNX networks, constants and `policy.yaml`, without PyTorch.
 //!
-//! [`layers`] holds the network as functions on an [`onnx::Graph`], parameterised by sizes ([`model`]) and by a
-//! source of weights ([`weights::Weights`]): a checkpoint or seeded numbers. A [`layout`] ([`split`], [`backbone_dit`],
-//! [`vendor`]) cuts it into the stages that a policy runs and [`policy_yaml`] writes the description around them. [`demo`] is a policy made of seeded numbers.
+//! Input: a checkpoint folder (safetensors, `config.json`, `processor_config.json`, `statistics.json`), a tokenizer, and
+//! the robot's cameras ([`bundle::Request`]). Output: a folder that the node loads ([`bundle::write`]).
+//!
+//! - [`layers`]: the network as functions on an [`onnx::Graph`], by sizes ([`model`]) and a source of [`weights`]
+//! - [`layout`]: how the network is cut into the stages of a policy ([`split`], [`backbone_dit`], [`vendor`])
+//! - [`checkpoint`], [`inventory`]: the weights that a checkpoint must have
+//! - [`synthetic_checkpoint`], [`demo`]: checkpoints and a policy with random weights, for tests and measurements
+//!
+//! ```
+//! use vla_base::tensor::DType;
+//! use vla_export::inventory::inventory;
+//! use vla_export::synthetic_checkpoint::shards;
+//! use vla_export::Model;
+//!
+//! // The released model: 3.3 billion parameters, which BF16 stores in two files of at most 5 GB.
+//! let model = Model::n1d6();
+//! let parameters: usize = inventory(&model).iter().map(|(_, dims)| dims.iter().product::<usize>()).sum();
+//! assert!(parameters > 2_900_000_000);
+//! assert_eq!(shards(&model, DType::BF16, 5_000_000_000).len(), 2);
+//! ```
+
+#![deny(unreachable_pub)]
 
 pub mod backbone_dit;
 pub mod bundle;
 pub mod checkpoint;
 pub mod demo;
-pub mod error;
+mod error;
 pub mod inventory;
 pub mod layers;
 pub mod layout;
-pub mod make_checkpoint;
 pub mod model;
 pub mod onnx;
-pub mod policy_yaml;
-pub mod position_table;
+mod policy_yaml;
+mod position_table;
 pub mod progress;
-pub mod seeded;
+mod random_weights;
 pub mod split;
 pub mod staging;
-pub mod tensor_file;
+pub mod synthetic_checkpoint;
+mod tensor_file;
 pub mod vendor;
 pub mod weights;
 

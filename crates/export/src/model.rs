@@ -75,7 +75,7 @@ pub struct Head {
     pub positions: Option<usize>,
     /// Buckets of the flow's time axis.
     pub timestep_buckets: usize,
-    /// Whether a LayerNorm stands between language model and head.
+    /// Whether there is a LayerNorm between language model and head.
     pub vlln: bool,
 }
 
@@ -103,7 +103,7 @@ impl Head {
     }
 
     /// Channels inside the feed-forward parts of the DiT.
-    pub fn feed_forward(&self) -> usize {
+    pub(crate) fn feed_forward(&self) -> usize {
         4 * self.width
     }
 }

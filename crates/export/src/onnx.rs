@@ -4,11 +4,11 @@
 //! mistake is reported where it is made and not by a runtime later. Weights go straight to the external data file
 //! and never gather in memory. The same calls give the same bytes.
 
-pub mod absmax;
-pub mod external;
-pub mod graph;
-pub mod ops;
-pub mod shape;
+pub mod activation_range;
+pub(crate) mod external;
+pub(crate) mod graph;
+pub(crate) mod ops;
+pub(crate) mod shape;
 
 pub use graph::{Graph, Value};
 

@@ -6,16 +6,16 @@ use std::fs;
 use std::path::Path;
 
 use super::Error;
-use super::layout::{Source, Stage};
+use super::layout::{ExportedStage, InputSource};
 use vla_base::tensor::{DType, TensorSpec, display_dims};
 use vla_policy::fingerprint;
 use vla_policy::processor::DeltaRows;
 
 /// Name of the description inside a bundle.
-pub const POLICY_YAML: &str = "policy.yaml";
+pub(crate) const POLICY_YAML: &str = "policy.yaml";
 
 /// What a bundle is, beside its stages. File names are relative to the bundle.
-pub struct Description<'a> {
+pub(crate) struct Description<'a> {
     /// Comment at the top, one line.
     pub about: &'a str,
     /// Name of the policy.
@@ -60,7 +60,7 @@ pub struct Description<'a> {
 
 impl Description<'_> {
     /// Names of the files that the bundle consists of, weights files of the networks aside.
-    fn files(&self, stages: &[Stage]) -> Vec<String> {
+    fn files(&self, stages: &[ExportedStage]) -> Vec<String> {
         let named = [self.tokenizer, self.template, self.config, self.statistics];
         let named = named.into_iter().chain(self.embedding.map(|(file, _)| file));
         let mut files: Vec<String> = named.map(str::to_owned).collect();
@@ -69,7 +69,7 @@ impl Description<'_> {
                 files.push(model_file(stage));
             }
             files.extend(stage.inputs.iter().filter_map(|(_, source)| match source {
-                Source::Constants(file) => Some((*file).to_owned()),
+                InputSource::Constants(file) => Some((*file).to_owned()),
                 _ => None,
             }));
         }
@@ -77,7 +77,7 @@ impl Description<'_> {
     }
 
     /// Writes `policy.yaml` into `dir`, where all other files are already; returns the fingerprint over those.
-    pub fn write(&self, stages: &[Stage], dir: &Path) -> Result<String, Error> {
+    pub(crate) fn write(&self, stages: &[ExportedStage], dir: &Path) -> Result<String, Error> {
         let files = self.files(stages);
         let hash = fingerprint(dir, &files.iter().map(String::as_str).collect::<Vec<_>>())
             .map_err(|error| Error::Io { path: error.path, source: error.source })?;
@@ -86,7 +86,7 @@ impl Description<'_> {
         Ok(hash)
     }
 
-    fn text(&self, stages: &[Stage], hash: &str) -> String {
+    fn text(&self, stages: &[ExportedStage], hash: &str) -> String {
         let named = |keys: &[(&str, usize)]| {
             keys.iter().map(|(key, width)| format!("{}: {width}", scalar(key))).collect::<Vec<_>>().join(", ")
         };
@@ -153,7 +153,7 @@ impl Description<'_> {
         if keys.is_empty() { String::new() } else { format!(", deltas: {{{}}}", keys.join(", ")) }
     }
 
-    fn stage(&self, stage: &Stage) -> String {
+    fn stage(&self, stage: &ExportedStage) -> String {
         let mut lines = vec![format!("  - name: {}", stage.name), format!("    onnx: {}", model_file(stage))];
         if let Some(what) = &stage.supplied {
             lines.insert(0, format!("  # Yours: put the file here, or name it with engines.{}.path.", stage.name));
@@ -166,9 +166,9 @@ impl Description<'_> {
         lines.push("    inputs:".to_owned());
         for (spec, source) in &stage.inputs {
             let entry = match source {
-                Source::Stage if stage.supplied.is_none() => "{}".to_owned(),
-                Source::Host | Source::Stage => described(spec, ""),
-                Source::Constants(file) => described(spec, &format!(", constants: {file}")),
+                InputSource::Stage if stage.supplied.is_none() => "{}".to_owned(),
+                InputSource::Host | InputSource::Stage => described(spec, ""),
+                InputSource::Constants(file) => described(spec, &format!(", constants: {file}")),
             };
             lines.push(format!("      {}: {entry}", scalar(&spec.name)));
         }
@@ -222,7 +222,7 @@ fn described(spec: &TensorSpec, more: &str) -> String {
     format!("{{dtype: {}, dims: {}{more}}}", spec.dtype, display_dims(&spec.dims))
 }
 
-fn model_file(stage: &Stage) -> String {
+fn model_file(stage: &ExportedStage) -> String {
     stage.files.model.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
@@ -264,13 +264,13 @@ mod tests {
     fn outputs_named_after_cameras_are_quoted_where_yaml_needs_it() {
         let camera = ["rows.cam: a", "rows.cam #1", "- x"];
         let spec = |name: &str| TensorSpec { name: name.to_owned(), dtype: DType::F32, dims: Vec::new() };
-        let stage = Stage {
+        let stage = ExportedStage {
             name: "vision".to_owned(),
             files: crate::onnx::graph::GraphFiles { model: "vision.onnx".into(), data: None },
             supplied: None,
             dtype: DType::F32,
             repeat: false,
-            inputs: vec![(spec("pixels.cam: a"), Source::Host)],
+            inputs: vec![(spec("pixels.cam: a"), InputSource::Host)],
             outputs: camera.iter().map(|name| (spec(name), Some("a: b".to_owned()))).collect(),
             rename: vec![("x: y".to_owned(), "rows.cam: a".to_owned())],
             profile: Vec::new(),

@@ -2,7 +2,7 @@
 
 /// Bilinear resampling with antialiasing, `align_corners = false`, of a `[from.0 * from.1, channels]` table to
 /// `[to.0 * to.1, channels]`: PyTorch's `interpolate(mode="bilinear", antialias=True)`.
-pub fn resize_bilinear(table: &[f32], from: (usize, usize), channels: usize, to: (usize, usize)) -> Vec<f32> {
+pub(crate) fn resize_bilinear(table: &[f32], from: (usize, usize), channels: usize, to: (usize, usize)) -> Vec<f32> {
     let (rows, columns) = (taps(from.0, to.0), taps(from.1, to.1));
     let mut out = Vec::with_capacity(to.0 * to.1 * channels);
     for row in &rows {

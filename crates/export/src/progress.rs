@@ -1,4 +1,4 @@
-//! How far an export is, by the bytes of the weights that it reads.
+//! Progress of an export, in bytes of the weights that it reads.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -7,14 +7,14 @@ use super::inventory::inventory;
 use super::weights::{Weight, Weights};
 use super::{Error, Model};
 
-/// What an export is doing.
+/// The current part of an export.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
-    /// Reading and writing weights: bytes of them behind it, and of all.
+    /// Weights are read and written.
     Weights {
-        /// Behind it.
+        /// Bytes so far.
         done: u64,
-        /// All.
+        /// Bytes of all weights.
         total: u64,
     },
     /// Reading what was written once more, for the fingerprint.
@@ -22,7 +22,7 @@ pub enum Progress {
 }
 
 /// Weights that report when one is read for the first time.
-pub struct Metered<'a> {
+pub(crate) struct Metered<'a> {
     inner: &'a dyn Weights,
     total: u64,
     elements: u64,
@@ -37,7 +37,7 @@ struct State<'a> {
 
 impl<'a> Metered<'a> {
     /// Reports on those weights of `model` that are `read`; of one that holds all embodiments, the share of one counts.
-    pub fn new(
+    pub(crate) fn new(
         inner: &'a dyn Weights,
         model: &Model,
         read: fn(&str) -> bool,
@@ -59,7 +59,7 @@ impl<'a> Metered<'a> {
     }
 
     /// Numbers that the weights have together.
-    pub fn elements(&self) -> u64 {
+    pub(crate) fn elements(&self) -> u64 {
         self.elements
     }
 }

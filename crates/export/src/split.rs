@@ -1,4 +1,4 @@
-//! The `split` layout: `vision`, `language`, `context`, N times `step`, with everything hoisted that can be.
+//! The `split` layout: `vision`, `language`, `context`, N times `step`, with all that depends on the step count alone folded into constants.
 //!
 //! Names at the edges: `pixels` (or `pixels.<camera>` when views differ in size), `image_rows`, `text_rows`,
 //! `positions`, `vl_embs`, `text_index`, `image_index`, `state`, `k<i>` and `v<i>` of cross-attention block `i`,
@@ -11,15 +11,15 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::layers::hoist::{ModulationRows, bucket, modulation, time_embedding};
+use super::layers::step_constants::{ModulationRows, bucket, modulation, time_embedding};
 use super::layers::vision::{ViewGroup, vision};
 use super::layers::{context, language, step};
-use super::layout::{Layout, Network, Place, Writer, euler_steps, sequence, timesteps};
+use super::layout::{Layout, Network, StageOptions, Writer, euler_steps, sequence, timesteps};
 use super::model::Attends;
 use super::weights::{Weight, Weights};
 use super::{Error, Model, Options, View, tensor_file};
 
-pub use super::layout::{Source, Stage};
+pub use super::layout::{ExportedStage, InputSource};
 
 /// File of the constants that change from step to step.
 pub const CONSTANTS: &str = "modulation.safetensors";
@@ -75,7 +75,7 @@ pub fn write(
     options: &Options,
     views: &[View],
     dir: &Path,
-) -> Result<Vec<Stage>, Error> {
+) -> Result<Vec<ExportedStage>, Error> {
     // No stage reads an id.
     LAYOUT.write_stages(weights, &Network { model, views, image_token: 0 }, options, dir)
 }
@@ -89,23 +89,23 @@ fn stages(writer: &mut Writer<'_>, network: &Network<'_>) -> Result<(), Error> {
 
     let cuts = |blocks| cuts(blocks, options.blocks_per_engine);
     for (suffix, layers) in cuts(model.vision.layers) {
-        let place = Place { part: "vision", suffix: &suffix, ..Place::default() };
+        let place = StageOptions { part: "vision", suffix: &suffix, ..StageOptions::default() };
         writer.stage(place, vec![], |net| vision(net, model, &groups, layers))?;
     }
     for (suffix, layers) in cuts(model.language.layers) {
         // Symbols of the stage's own inputs alone.
         let text = (layers.start == 0).then(|| text.clone());
         let profile = text.into_iter().chain([sequence.clone()]).collect();
-        let place = Place { part: "language", suffix: &suffix, ..Place::default() };
+        let place = StageOptions { part: "language", suffix: &suffix, ..StageOptions::default() };
         writer
             .stage(place, profile, |net| language::language(net, model, images, layers).map(|output| vec![output]))?;
     }
-    let place = Place { part: "context", ..Place::default() };
+    let place = StageOptions { part: "context", ..StageOptions::default() };
     writer.stage(place, vec![text.clone(), sequence], |net| context::context(net, model, images))?;
     for (suffix, blocks) in cuts(model.head.blocks) {
         let reads_text = blocks.clone().any(|block| model.head.attends(block) == Attends::Text);
         let profile = reads_text.then(|| text.clone()).into_iter().collect();
-        let place = Place { part: "step", suffix: &suffix, repeat: true, ..Place::default() };
+        let place = StageOptions { part: "step", suffix: &suffix, repeat: true, ..StageOptions::default() };
         writer.stage(place, profile, |net| step::step(net, model, images, blocks).map(|output| vec![output]))?;
     }
     write_constants(writer.weights, model, options, &writer.dir.join(CONSTANTS))

@@ -1,4 +1,4 @@
-//! Folders that are whole or not there: files are made beside the target and moved in at the end.
+//! Output folders that appear complete or not at all: files are made beside the target and moved in at the end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::Error;
 use vla_base::sys::fs::{Outputs, ScratchFolder, Target, is_temporary, move_to, require_space};
 
-/// A folder under construction, beside its target or inside it where it is there already. It goes away when it is dropped, whatever happened; one whose process was
-/// killed goes when the next is made there.
+/// A folder under construction, beside its target, or inside the target where that exists. It is removed when it is
+/// dropped; the folder of a killed process is removed when the next one is made.
 pub struct Staging {
     out: PathBuf,
     partial: ScratchFolder,
@@ -76,7 +76,7 @@ impl Staging {
 ///
 /// # Errors
 /// [`Error::Output`].
-pub fn require_room(dir: &Path, bytes: u64) -> Result<(), Error> {
+pub(crate) fn require_room(dir: &Path, bytes: u64) -> Result<(), Error> {
     // Its own name is a temporary one.
     let folder = dir.parent().unwrap_or(dir);
     Ok(require_space(folder, folder, bytes)?)

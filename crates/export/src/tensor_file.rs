@@ -22,7 +22,7 @@ struct Entry<'a> {
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::DuplicateName`] when two tensors have one name.
-pub fn write(tensors: &[Weight<'_>], path: &Path) -> Result<(), Error> {
+pub(crate) fn write(tensors: &[Weight<'_>], path: &Path) -> Result<(), Error> {
     let mut ordered: Vec<&Weight<'_>> = tensors.iter().collect();
     ordered.sort_by(|a, b| b.dtype.size().cmp(&a.dtype.size()).then(a.name.cmp(&b.name)));
     let mut header = BTreeMap::new();

@@ -10,7 +10,8 @@ use super::layers::actions::{self, Euler};
 use super::layers::vision::{self, ViewGroup};
 use super::layers::{Net, fixed, language};
 use super::layout::{
-    Layout, Network, Place, STEPS, Supplied, Writer, ids, named, rows, sequence, spec, stacked, write_steps,
+    Layout, Network, STEPS, StageOptions, SuppliedNetwork, Writer, ids, named, rows, sequence, spec, stacked,
+    write_steps,
 };
 use super::model::Head;
 use super::onnx::Value;
@@ -76,17 +77,17 @@ fn tokens_to_features(writer: &mut Writer<'_>, model: &Model, group: &ViewGroup)
     let images = group.rows(&model.vision);
     let (text, all) = (("T".to_owned(), writer.options.text), sequence(writer.options, images));
     let patches = [group.views, group.patches(&model.vision) / group.views.max(1), model.vision.width];
-    let vit = Supplied {
+    let vit = SuppliedNetwork {
         file: "vit_bf16.onnx",
         what: VIT,
         inputs: vec![spec("pixels", DType::F32, &fixed([group.views, 3, group.height, group.width]))],
         outputs: vec![writer.between("vit_out", fixed(patches).to_vec())],
     };
     let rename: &[_] = &[("pixel_values", "pixels"), ("vit_embeds", "vit_out")];
-    writer.supplied(Place { part: "vit", rename, ..Place::default() }, vec![], vit);
-    let place = Place { part: "embeddings", ..Place::default() };
+    writer.supplied(StageOptions { part: "vit", rename, ..StageOptions::default() }, vec![], vit);
+    let place = StageOptions { part: "embeddings", ..StageOptions::default() };
     writer.stage(place, vec![text, all.clone()], |net| embeddings(net, model, group, patches))?;
-    let llm = Supplied {
+    let llm = SuppliedNetwork {
         file: "llm_bf16.onnx",
         what: LLM,
         inputs: vec![
@@ -96,8 +97,8 @@ fn tokens_to_features(writer: &mut Writer<'_>, model: &Model, group: &ViewGroup)
         outputs: vec![writer.between("backbone_features", rows(channels).to_vec())],
     };
     let rename: &[_] = &[("embeddings", "backbone_features")];
-    writer.supplied(Place { part: "llm", rename, ..Place::default() }, vec![all.clone()], llm);
-    writer.stage(Place { part: "vlln", ..Place::default() }, vec![all], |net| {
+    writer.supplied(StageOptions { part: "llm", rename, ..StageOptions::default() }, vec![all.clone()], llm);
+    writer.stage(StageOptions { part: "vlln", ..StageOptions::default() }, vec![all], |net| {
         let features = net.float_input("backbone_features", &rows(channels))?;
         let features = net.unbatched(&features)?;
         let vl_embs = language::vlln(net, model, &features)?;
@@ -126,7 +127,7 @@ fn embeddings(
 
 fn state(writer: &mut Writer<'_>, model: &Model) {
     let head = &model.head;
-    let encoder = Supplied {
+    let encoder = SuppliedNetwork {
         file: "state_encoder.onnx",
         what: STATE_ENCODER,
         inputs: vec![
@@ -136,12 +137,12 @@ fn state(writer: &mut Writer<'_>, model: &Model) {
         outputs: vec![writer.between("state_features", fixed([1, 1, head.width]).to_vec())],
     };
     let rename: &[_] = &[("output", "state_features")];
-    writer.supplied(Place { part: "state_encoder", rename, ..Place::default() }, vec![], encoder);
+    writer.supplied(StageOptions { part: "state_encoder", rename, ..StageOptions::default() }, vec![], encoder);
 }
 
 fn denoise(writer: &mut Writer<'_>, model: &Model, range: (String, [usize; 3])) -> Result<(), Error> {
     let head = &model.head;
-    let step = |part, rename| Place { part, repeat: true, rename, ..Place::default() };
+    let step = |part, rename| StageOptions { part, repeat: true, rename, ..StageOptions::default() };
     let chunk = fixed([1, head.horizon, head.action_dims]);
     // The actions themselves stay in single precision; another type is made of them at each step.
     let single = writer.dtype("action_encoder") == DType::F32;
@@ -151,7 +152,7 @@ fn denoise(writer: &mut Writer<'_>, model: &Model, range: (String, [usize; 3])) 
             Ok(named([("noisy_actions", net.graph.input("actions", DType::F32, &chunk)?)]))
         })?;
     }
-    let encoder = Supplied {
+    let encoder = SuppliedNetwork {
         file: "action_encoder.onnx",
         what: ACTION_ENCODER,
         inputs: vec![
@@ -167,7 +168,7 @@ fn denoise(writer: &mut Writer<'_>, model: &Model, range: (String, [usize; 3])) 
     writer.stage(step("tokens", &[]), vec![], |net| tokens(net, head))?;
     let dit = supplied_dit(writer, model, DIT);
     writer.supplied(step("dit", &[]), vec![range], dit);
-    let decoder = Supplied {
+    let decoder = SuppliedNetwork {
         file: "action_decoder.onnx",
         what: ACTION_DECODER,
         inputs: vec![

@@ -130,7 +130,7 @@ impl Weight<'_> {
     }
 
     /// Writes the elements as `dtype` (f32, f16 or bf16), converting a bounded number at a time.
-    pub fn write_as(&self, dtype: DType, out: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn write_as(&self, dtype: DType, out: &mut dyn Write) -> io::Result<()> {
         if dtype == self.dtype {
             return out.write_all(&self.data);
         }

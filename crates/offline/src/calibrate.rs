@@ -1,4 +1,4 @@
-//! Inputs of every stage, recorded by running a bag through the policy's networks: what INT8 engines are calibrated on.
+//! Calibration data of INT8 engines: the inputs of every stage, recorded by running a bag through the policy's networks.
 //!
 //! The bag goes through the same encode as on the robot and each network runs alone in single precision
 //! ([`crate::verify::capture`]); what each was given goes into one `.npz` as `STAGE/TENSOR/0000`, `STAGE/TENSOR/0001`, ...
@@ -6,49 +6,15 @@
 
 use std::path::Path;
 
-use crate::verify;
-use crate::verify::Captured;
+use crate::Error;
+use crate::verify::ReferenceRun;
 use vla_base::tensor::{DType, HostTensor};
 use vla_engines::Stage;
-use vla_engines::onnx;
 use vla_engines::onnx::Network;
-use vla_npz as npz;
 
-/// Recording failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Running the bag through the networks.
-    #[error(transparent)]
-    Capture(Box<verify::Error>),
-    /// A network's description.
-    #[error(transparent)]
-    Onnx(#[from] onnx::Error),
-    /// Writing the arrays.
-    #[error(transparent)]
-    Npz(#[from] npz::Error),
-    /// A tensor that the network takes in a type that it does not become.
-    #[error("stage '{stage}', input '{tensor}': expected {expected}, found {found}; export the policy again")]
-    Type {
-        /// The stage.
-        stage: String,
-        /// The network's own name of it.
-        tensor: String,
-        /// The network's type.
-        expected: DType,
-        /// The recorded one.
-        found: DType,
-    },
-}
-
-impl From<verify::Error> for Error {
-    fn from(error: verify::Error) -> Self {
-        Self::Capture(Box::new(error))
-    }
-}
-
-/// What was recorded of one stage.
+/// The samples that were written of one stage.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Recorded {
+pub struct StageSamples {
     /// The stage.
     pub stage: String,
     /// Its runs.
@@ -59,22 +25,22 @@ pub struct Recorded {
     pub bytes: u64,
 }
 
-/// Writes the inputs of `stages` to `file`, which stands under its name only once it is whole. `progress` is told the
-/// stage, and samples written of how many.
+/// Writes the inputs of `stages` to `file`, which appears only once it is complete. `progress`
+/// receives the stage, the samples written so far and their number.
 ///
 /// # Errors
 /// [`Error`]; nothing is then at the name that was not there before.
 pub fn write(
-    captured: &Captured,
+    captured: &ReferenceRun,
     stages: &[Stage],
     file: &Path,
     progress: &mut dyn FnMut(&str, usize, usize),
-) -> Result<Vec<Recorded>, Error> {
+) -> Result<Vec<StageSamples>, Error> {
     let mut needed = 0u64;
     for stage in stages {
         needed = needed.saturating_add(Inputs::of(stage)?.bytes(captured)?);
     }
-    let mut arrays = npz::Writer::create_for(file, needed)?;
+    let mut arrays = vla_npz::Writer::create_for(file, needed)?;
     let mut all = Vec::with_capacity(stages.len());
     for stage in stages {
         let inputs = Inputs::of(stage)?;
@@ -88,7 +54,7 @@ pub fn write(
             }
             progress(&stage.name, sample + 1, runs.len());
         }
-        all.push(Recorded { stage: stage.name.clone(), samples: runs.len(), inputs: stage.inputs.len(), bytes });
+        all.push(StageSamples { stage: stage.name.clone(), samples: runs.len(), inputs: stage.inputs.len(), bytes });
     }
     arrays.finish()?;
     Ok(all)
@@ -106,7 +72,7 @@ impl<'s> Inputs<'s> {
     }
 
     /// Bytes of all samples, by the first.
-    fn bytes(&self, captured: &Captured) -> Result<u64, Error> {
+    fn bytes(&self, captured: &ReferenceRun) -> Result<u64, Error> {
         let runs = captured.runs(self.stage);
         let Some(first) = runs.first() else { return Ok(0) };
         let mut bytes = 0;

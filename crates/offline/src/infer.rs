@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::Error;
 use vla_base::tensor::HostTensor;
 use vla_engines::{Admission, EngineKind, Launch};
-use vla_npz as npz;
-use vla_policy as policy;
 use vla_policy::observation::JointMap;
 use vla_policy::trace::ArrayInputs;
 use vla_policy::{LoadOptions, Policy, PolicySpec, Progress};
@@ -15,46 +14,6 @@ pub mod inputs;
 mod names;
 
 pub use inputs::Inputs;
-
-/// Why arrays cannot be read, used or written.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A file of arrays.
-    #[error(transparent)]
-    Npz(#[from] npz::Error),
-    /// An array cannot be used.
-    #[error("array '{name}': {reason}")]
-    Array {
-        /// Its name.
-        name: String,
-        /// What was expected and found.
-        reason: String,
-    },
-    /// The arrays are not what the policy takes.
-    #[error("the arrays do not fit the policy:\n  {}", problems.join("\n  "))]
-    Inputs {
-        /// One line each, with the array's name.
-        problems: Vec<String>,
-    },
-    /// A network is given for a stage that there is not.
-    #[error("the policy has no stage '{stage}'; its stages are {stages}")]
-    Stage {
-        /// Named.
-        stage: String,
-        /// The policy's.
-        stages: String,
-    },
-    /// The policy.
-    #[error(transparent)]
-    Policy(#[from] policy::Error),
-}
-
-impl Error {
-    /// Whether the engines were refused, or failed, for want of memory.
-    pub fn does_not_fit(&self) -> bool {
-        matches!(self, Self::Policy(error) if error.does_not_fit())
-    }
-}
 
 /// Loads a policy that is given its state as arrays: no joint has a name.
 ///
@@ -76,7 +35,7 @@ pub fn load_with(
 ) -> Result<Policy, Error> {
     let stages = spec.stage_names();
     if let Some(stage) = stage_files.keys().find(|stage| !stages.contains(stage)) {
-        return Err(Error::Stage { stage: stage.clone(), stages: stages.join(", ") });
+        return Err(Error::no_stage(stage, "the policy".to_owned(), stages.iter().map(String::as_str)));
     }
     let elements = |(key, width): &(String, usize)| {
         JointMap::identity(key.clone(), (0..*width).map(|index| format!("{key}[{index}]")).collect())

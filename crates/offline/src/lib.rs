@@ -1,8 +1,37 @@
-//! Policies on recorded data: replay, calibration data, verification of engines, single inferences.
+//! Policies on recorded data.
+//!
+//! Input: a policy bundle, the node's parameters, and a rosbag2 bag (or named arrays). Output, by module:
+//!
+//! - [`replay`]: the action chunks and trajectories that a node would have published, as an MCAP bag and an HTML report
+//! - [`calibrate`]: the inputs of every stage, as `.npz` for INT8 calibration
+//! - [`verify`]: TensorRT engines compared with the ONNX networks, stage by stage and as decoded actions
+//! - [`activation_range`]: the largest magnitude of every inner tensor, and which of them FP16 cannot hold
+//! - [`infer`]: every named tensor of one inference
+//!
+//! All of them run the node's own code from bytes to chunk, on the bag's clock and without ROS.
+//!
+//! ```
+//! use vla_offline::verify::{Trial, propose};
+//! use vla_engines::provenance::Figures;
+//!
+//! let trial = |precision: &str, passed| Trial {
+//!     stage: "vision".into(),
+//!     precision: precision.into(),
+//!     figures: Figures::EQUAL,
+//!     passed,
+//! };
+//! let proposal = propose(vec![trial("int8+fp16", false), trial("fp16", true), trial("fp32", true)]);
+//! assert_eq!(proposal.of("vision"), Some("fp16"));
+//! ```
 
-pub mod absmax;
+#![deny(unreachable_pub)]
+
+pub mod activation_range;
 pub mod calibrate;
+mod error;
 pub mod infer;
-pub mod recorded;
+mod observations;
 pub mod replay;
 pub mod verify;
+
+pub use error::Error;

@@ -6,9 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::Error;
 use vla_bags::{BagWriter, TopicId};
 use vla_base::time::{Span, Stamp};
-use vla_messages as message;
 use vla_messages::{ActionChunkMessage, JointStateView, JointTrajectoryMessage, schema};
 use vla_policy::FrameSizes;
 use vla_policy::observation::{InputKind, Inputs, Observation};
@@ -26,7 +26,7 @@ mod ticks;
 use complaints::Complaints;
 use golden::{Compared, Golden};
 use record::{ChunkRecord, Event, Record};
-pub use source::{BagClock, Source};
+pub use source::{BagClock, BagSource};
 use source::{Recording, TimedMessage};
 use ticks::Ticks;
 
@@ -35,88 +35,11 @@ pub const ACTION_CHUNK_TOPIC: &str = "/vla_trt/action_chunk";
 /// The trajectory topic.
 pub const JOINT_TRAJECTORY_TOPIC: &str = "/vla_trt/joint_trajectory";
 
-/// Replay failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Reading or writing a bag.
-    #[error(transparent)]
-    Bag(#[from] vla_bags::Error),
-    /// The bag lacks what the policy reads. Names every missing topic and what the bag has.
-    #[error("{}:\n  {}", bag.display(), problems.join("\n  "))]
-    Topics {
-        /// The bag.
-        bag: PathBuf,
-        /// One line each.
-        problems: Vec<String>,
-    },
-    /// Header stamps are not of the log's clock, and it is not said which counts.
-    #[error(
-        "{}: expected header stamps of the log's clock, found those of another:\n  {}\n{}--clock header replays on the header \
-         stamps, --clock log on the log times; choose one",
-        bag.display(), inputs.join("\n  "),
-        simulated.as_ref().map(|topic| format!("The bag has {topic}, as simulators publish it. ")).unwrap_or_default()
-    )]
-    TwoClocks {
-        /// The bag.
-        bag: PathBuf,
-        /// Each input whose stamps are not of the log's clock, with one of both.
-        inputs: Vec<String>,
-        /// The topic with a simulator's time.
-        simulated: Option<String>,
-    },
-    /// Header stamps that show no time.
-    #[error("{}: --clock header: expected header stamps of one clock in every input, but {reason}; choose --clock log", bag.display())]
-    HeaderClock {
-        /// The bag.
-        bag: PathBuf,
-        /// What is wrong with them.
-        reason: String,
-    },
-    /// A replay runs at a rate.
-    #[error("rate_hz is 0 or below (no rate of its own); a replay needs one: set rate_hz in the parameters")]
-    NoRate,
-    /// The policy's description.
-    #[error(transparent)]
-    Policy(#[from] vla_policy::Error),
-    /// A message of the golden bag.
-    #[error("golden bag {}: {source}", file.display())]
-    Golden {
-        /// The bag.
-        file: PathBuf,
-        /// What is wrong with it.
-        source: message::Error,
-    },
-    /// No moment of the bag has every input of the policy.
-    #[error(
-        "{}: no moment has a usable message of every input (at the end: {reason}); record every input topic, and set \
-         inputs.*.max_age_ms and inputs.max_skew_ms to what the robot's streams have", bag.display()
-    )]
-    NoObservation {
-        /// The bag.
-        bag: PathBuf,
-        /// What was wrong with the inputs at the last look.
-        reason: String,
-    },
-    /// An inference that was to be measured gave no chunk.
-    #[error("the policy gave no chunk: {0}")]
-    Refused(String),
-    /// Two input topics of the settings are one.
-    #[error("internal error: {0}")]
-    Internal(&'static str),
-}
-
-impl Error {
-    /// Whether the run came to its end and nothing came of it.
-    pub fn is_empty(&self) -> bool {
-        matches!(self, Self::NoObservation { .. } | Self::Refused(_))
-    }
-}
-
 /// What to replay and where to.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Bag to read.
-    pub bag: Source,
+    pub bag: BagSource,
     /// MCAP file to write.
     pub output: PathBuf,
     /// Latency assumed between inference and publication.
@@ -143,8 +66,36 @@ impl Summary {
     }
 }
 
-/// Replays `options.bag` through `session`. `progress` is told the fraction of the bag that is done. The output file is put
-/// in place when it holds a chunk; after a run without one, what was at its name is still there.
+/// Receives what a replay publishes, in order, each message with the time at which a node would publish it.
+pub(crate) trait Sink {
+    /// An action chunk.
+    ///
+    /// # Errors
+    /// When it cannot be written; the replay then ends.
+    fn chunk(&mut self, at: Stamp, chunk: &ActionChunkMessage) -> Result<(), Error>;
+
+    /// A trajectory of the joints that may be moved.
+    ///
+    /// # Errors
+    /// When it cannot be written; the replay then ends.
+    fn trajectory(&mut self, at: Stamp, trajectory: &JointTrajectoryMessage) -> Result<(), Error>;
+}
+
+/// Drops all messages: the [`Record`] is enough.
+pub(crate) struct Discard;
+
+impl Sink for Discard {
+    fn chunk(&mut self, _at: Stamp, _chunk: &ActionChunkMessage) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn trajectory(&mut self, _at: Stamp, _trajectory: &JointTrajectoryMessage) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Replays `options.bag` through `session` into an MCAP file. `progress` receives the fraction of the bag that is done. The
+/// output file is put in place when it holds a chunk; a run without one leaves an earlier file as it is.
 ///
 /// # Errors
 /// [`Error`]; the output file then does not appear.
@@ -158,25 +109,44 @@ pub fn run(
         return Err(Error::NoRate);
     }
     let recording = Recording::open(&options.bag, settings)?;
+    let golden = options.golden.as_ref().map(|(file, tolerance)| Golden::open(file, *tolerance)).transpose()?;
+    let mut output = Output::create(&options.output)?;
+    let record = drive(&recording, session, settings, options.latency, &mut output, progress)?;
+    if !record.chunks.is_empty() {
+        output.writer.finish()?;
+    }
+    let compared = golden.filter(|_| !record.chunks.is_empty()).map(|golden| golden.compare(&options.output));
+    let (compared, difference) = compared.transpose()?.unzip();
+    Ok(Summary { record, compared, difference: difference.flatten() })
+}
+
+/// Replays a bag through `session` and gives what it publishes to `sink`. `latency`: between inference and publication.
+/// `progress` receives the fraction of the bag that is done.
+///
+/// # Errors
+/// [`Error::NoRate`]; a bag that cannot be read; the first error of `sink`.
+pub(crate) fn drive(
+    recording: &Recording,
+    session: &mut Session,
+    settings: &Settings,
+    latency: Span,
+    sink: &mut dyn Sink,
+    progress: &mut dyn FnMut(f64),
+) -> Result<Record, Error> {
+    if settings.rate_hz <= 0.0 {
+        return Err(Error::NoRate);
+    }
     let inputs = Inputs::new(settings.inputs.clone());
     inputs.set_frame_check(FrameSizes::load(session.policy().spec()).map_err(vla_policy::Error::from)?.into_check());
     if !settings.instruction.is_empty() {
         inputs.set_instruction(&settings.instruction);
     }
     session.apply(settings);
-    session.assume_latency(options.latency);
-    let golden = options.golden.as_ref().map(|(file, tolerance)| Golden::open(file, *tolerance)).transpose()?;
-    let mut replay = Replay {
-        record: Record::new(session, settings),
-        session,
-        settings,
-        inputs,
-        latency: options.latency,
-        output: Output::create(&options.output)?,
-        complaints: Complaints::default(),
-        last: recording.bounds().0,
-    };
+    session.assume_latency(latency);
     let (start, end) = recording.bounds();
+    let record = Record::new(session, settings);
+    let complaints = Complaints::default();
+    let mut replay = Replay { session, settings, inputs, latency, sink, record, complaints, last: start };
     let mut ticks = Ticks::new(settings.rate_hz);
     let mut last = start;
     for message in recording.messages()? {
@@ -205,10 +175,7 @@ pub fn run(
         );
     }
     progress(1.0);
-    let record = replay.finish()?;
-    let compared = golden.filter(|_| !record.chunks.is_empty()).map(|golden| golden.compare(&options.output));
-    let (compared, difference) = compared.transpose()?.unzip();
-    Ok(Summary { record, compared, difference: difference.flatten() })
+    Ok(replay.finish())
 }
 
 struct Replay<'a> {
@@ -216,7 +183,7 @@ struct Replay<'a> {
     settings: &'a Settings,
     inputs: Inputs,
     latency: Span,
-    output: Output,
+    sink: &'a mut dyn Sink,
     record: Record,
     complaints: Complaints,
     /// Log time of the last message.
@@ -248,9 +215,9 @@ impl Replay<'_> {
         match outcome {
             Outcome::Published(published) => {
                 let at = now + latency;
-                self.output.chunk(at, published.chunk)?;
+                self.sink.chunk(at, published.chunk)?;
                 if let Some(trajectory) = published.trajectory {
-                    self.output.trajectory(at, trajectory)?;
+                    self.sink.trajectory(at, trajectory)?;
                 }
                 self.record.chunk(chunk_record(now, &published));
             }
@@ -258,26 +225,28 @@ impl Replay<'_> {
             Outcome::Stopped => self.record.stopped += 1,
             Outcome::Waiting(violation) => self.record.waiting(&violation),
             Outcome::Violation { violation, brake } => {
-                self.output.stop(&brake)?;
+                stop(self.sink, &brake)?;
                 self.record.event(Event::violation(now, &violation));
             }
             Outcome::Refused { refusal, brake } => {
-                self.output.stop(&brake)?;
+                stop(self.sink, &brake)?;
                 self.record.event(Event::refusal(now, &refusal.to_string()));
             }
         }
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Record, Error> {
+    fn finish(mut self) -> Record {
         self.complaints.lines().for_each(|line| tracing::warn!("{line}"));
         self.record.inputs = self.inputs.statistics(self.last);
         self.record.no_trajectories = self.session.control().status(self.settings).forbidden;
-        if !self.record.chunks.is_empty() {
-            self.output.writer.finish()?;
-        }
-        Ok(self.record)
+        self.record
     }
+}
+
+/// Gives the trajectory that brings the robot to rest to the sink, at the time at which the node would publish it.
+fn stop(sink: &mut dyn Sink, brake: &Brake<'_>) -> Result<(), Error> {
+    brake.stop.map_or(Ok(()), |stop| sink.trajectory(stop.stamp, stop))
 }
 
 fn chunk_record(now: Stamp, published: &Published<'_>) -> ChunkRecord {
@@ -309,22 +278,19 @@ impl Output {
     fn create(path: &Path) -> Result<Self, Error> {
         let mut writer = BagWriter::create(path)?;
         let mut topic = |name, type_name| -> Result<TopicId, Error> {
-            let text = schema::text(type_name).ok_or(Error::Internal("a type without a schema"))?;
+            let text = schema::text(type_name).ok_or_else(|| Error::Internal(format!("no schema of {type_name}")))?;
             Ok(writer.add_topic(name, type_name, text)?)
         };
         let chunks = topic(ACTION_CHUNK_TOPIC, ActionChunkMessage::TYPE)?;
         let trajectories = topic(JOINT_TRAJECTORY_TOPIC, JointTrajectoryMessage::TYPE)?;
         Ok(Self { writer, chunks, trajectories, buffer: Vec::new() })
     }
+}
 
+impl Sink for Output {
     fn chunk(&mut self, at: Stamp, message: &ActionChunkMessage) -> Result<(), Error> {
         message.write(&mut self.buffer);
         Ok(self.writer.write(self.chunks, at, &self.buffer)?)
-    }
-
-    /// The way to rest, at the time at which the node would publish it.
-    fn stop(&mut self, brake: &Brake<'_>) -> Result<(), Error> {
-        brake.stop.map_or(Ok(()), |stop| self.trajectory(stop.stamp, stop))
     }
 
     fn trajectory(&mut self, at: Stamp, message: &JointTrajectoryMessage) -> Result<(), Error> {

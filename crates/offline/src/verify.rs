@@ -1,4 +1,4 @@
-//! The accuracy gate: a policy's engines held against its networks on ONNX Runtime, with inputs recorded in a bag.
+//! The accuracy gate: compares a policy's engines with its networks on ONNX Runtime, on inputs recorded in a bag.
 //!
 //! Two comparisons. *Stage by stage*: each stage of the candidate alone on exactly what the reference gave the same stage,
 //! so that a difference is that stage's own ([`stage()`]). *The whole chain*: the candidate's pipeline as the robot runs it,
@@ -34,16 +34,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::replay::Source;
-use crate::{recorded, replay};
-use vla_base::tensor::display_dims;
-use vla_engines as engine;
-use vla_engines::onnx;
-use vla_engines::provenance;
+use crate::Error;
+use crate::replay::BagSource;
 use vla_engines::provenance::{Provenance, Verification, rfc3339};
-use vla_policy as policy;
 use vla_policy::PolicySpec;
-use vla_policy::observation;
+use vla_policy::spec::POLICY_FILE;
 use vla_runtime::parameters::Settings;
 
 mod actions;
@@ -56,146 +51,27 @@ mod store;
 
 pub use actions::actions;
 pub use candidate::{Candidate, Networks};
-pub use capture::{Captured, RunAt, capture};
+pub use capture::{ReferenceRun, StageRun, capture};
 pub use proposal::{Proposal, Trial, propose};
 pub use report::{ActionReport, KeyFigures, Report, StageReport};
 pub use stages::stage;
-
-/// Verifying failed: nothing is known of the candidate.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Reading the bag.
-    #[error(transparent)]
-    Recorded(#[from] recorded::Error),
-    /// Replaying it for the decoded actions.
-    #[error(transparent)]
-    Replay(#[from] replay::Error),
-    /// The policy's description, encoding or decoding.
-    #[error(transparent)]
-    Policy(#[from] policy::Error),
-    /// Joints of the actions.
-    #[error(transparent)]
-    Joints(#[from] observation::Error),
-    /// Loading or running a stage.
-    #[error("{0}")]
-    Engine(#[from] engine::Error),
-    /// Reading a network, or writing it with more outputs.
-    #[error(transparent)]
-    Onnx(#[from] onnx::Error),
-    /// An engine's record.
-    #[error(transparent)]
-    Provenance(#[from] provenance::Error),
-    /// The record of an engine is not there.
-    #[error("{}: there is no record to write the verdict into ({} is missing); build or adopt the engine", engine.display(), Provenance::path(engine).display())]
-    NoRecord {
-        /// The engine.
-        engine: PathBuf,
-    },
-    /// A stage that one side does not have.
-    #[error("there is no stage '{stage}' in {whose}; its stages are {stages}")]
-    Stage {
-        /// Named.
-        stage: String,
-        /// Where it was looked for.
-        whose: String,
-        /// Those that there are.
-        stages: String,
-    },
-    /// Files of the candidate that are not there.
-    #[error("there is nothing to verify:\n  {}", missing.join("\n  "))]
-    Missing {
-        /// One line each: the stage, the file, what to do.
-        missing: Vec<String>,
-    },
-    /// The candidate's stage is another one than the reference's.
-    #[error(
-        "stage '{stage}' of the candidate is not the one of the policy: {problem}; compare exports of one checkpoint"
-    )]
-    Unlike {
-        /// The stage.
-        stage: String,
-        /// What is different.
-        problem: String,
-    },
-    /// A tensor of another size.
-    #[error(
-        "stage '{stage}', tensor '{tensor}': expected as many elements as {}, found {}; compare exports of one checkpoint",
-        display_dims(expected),
-        display_dims(found)
-    )]
-    Shape {
-        /// The stage.
-        stage: String,
-        /// The tensor.
-        tensor: String,
-        /// Dimensions of the reference's.
-        expected: Vec<usize>,
-        /// Dimensions of the candidate's.
-        found: Vec<usize>,
-    },
-    /// A file in the scratch folder, or a bag that is hashed.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's words.
-        source: std::io::Error,
-    },
-    /// A tensor that was recorded is not there: a bug of ours.
-    #[error("internal error: tensor '{tensor}' was not recorded")]
-    Lost {
-        /// The tensor.
-        tensor: String,
-    },
-    /// This build has no TensorRT.
-    #[error(
-        "TensorRT is not part of this build, so that there are no engines to verify; build with the feature `tensorrt`, or \
-         give --engine-kind onnx --candidate POLICY to compare another export"
-    )]
-    NoTensorrt,
-}
-
-impl Error {
-    fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { path, source }
-    }
-
-    /// Whether the candidate does not fit into the memory that it may take.
-    pub fn does_not_fit(&self) -> bool {
-        match self {
-            Self::Engine(error) => error.does_not_fit(),
-            Self::Policy(error) => error.does_not_fit(),
-            _ => false,
-        }
-    }
-
-    /// Whether the bag was read to its end and gave no observation.
-    pub fn is_empty(&self) -> bool {
-        match self {
-            Self::Recorded(error) => error.is_empty(),
-            Self::Replay(error) => error.is_empty(),
-            _ => false,
-        }
-    }
-}
 
 /// What to verify on.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Bag to take observations from.
-    pub bag: Source,
+    pub bag: BagSource,
     /// Most observations, spread evenly over the bag; at least 1.
     pub observations: usize,
     /// These stages alone, without the whole chain; `None`: all.
     pub stages: Option<Vec<String>>,
     /// Most tensors inside each network to compare as well.
     pub inner: usize,
-    /// A folder for what is thrown away afterwards: a few hundred megabytes for a policy of full size.
+    /// A folder for temporary files: a few hundred megabytes for a policy of full size.
     pub scratch: PathBuf,
 }
 
-/// How far a verification is.
+/// Progress of a verification.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Progress {
     /// Fraction of the bag that is read.
@@ -229,7 +105,7 @@ pub enum Progress {
     Decode(f64),
 }
 
-/// Holds a candidate against the networks of `spec`, as the node with these settings would run it.
+/// Compares a candidate with the networks of `spec`, as the node with these settings would run it.
 ///
 /// # Errors
 /// [`Error`], naming the topic, joint, stage or file. A candidate that is too far off is no error: [`Report::passed`].
@@ -243,7 +119,7 @@ pub fn run(
     let mut reference = Networks::of(spec, settings.engine.threads).with_paths(settings);
     let stages = options.stages.clone().unwrap_or_else(|| spec.stage_names());
     for stage in &stages {
-        stages::find(&spec.stages, stage, || spec.dir.join(policy::spec::POLICY_FILE).display().to_string())?;
+        stages::find(&spec.stages, stage, || spec.dir.join(POLICY_FILE).display().to_string())?;
     }
     present(candidate, &stages)?;
     let checkpoints = checkpoints(&reference, candidate, &stages, options.inner)?;
@@ -258,9 +134,9 @@ pub fn run(
     Ok(report(&captured, reports, chain, candidate.name()))
 }
 
-/// Joins what was found of stages and chain.
+/// Joins the reports of stages and chain.
 pub fn report(
-    captured: &Captured,
+    captured: &ReferenceRun,
     stages: Vec<StageReport>,
     actions: Option<ActionReport>,
     candidate: String,
@@ -299,7 +175,7 @@ fn present(candidate: &dyn Candidate, stages: &[String]) -> Result<(), Error> {
         if !stage.file.is_file() {
             let file = stage.file.display();
             missing.push(format!(
-                "stage '{name}': there is no {file}; build it (vla-trt build), or leave it out (--stages)"
+                "stage '{name}': expected {file}, found no file; build it (vla-trt build), or leave it out (--stages)"
             ));
         }
     }

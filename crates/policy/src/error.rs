@@ -16,7 +16,7 @@ pub enum Error {
     #[error(transparent)]
     Processor(#[from] processor::ProcessorError),
     /// The inference pipeline.
-    #[error(transparent)]
+    #[error("{0}")]
     Engine(#[from] vla_engines::Error),
     /// Image, instruction or state could not be encoded.
     #[error(transparent)]

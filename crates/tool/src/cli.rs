@@ -140,14 +140,10 @@ pub fn main() -> ExitCode {
 /// The exit code of an error.
 fn failed(error: &anyhow::Error) -> ExitCode {
     let session = error.downcast_ref().is_some_and(session::Error::does_not_fit);
-    let arrays = error.downcast_ref().is_some_and(vla_offline::infer::Error::does_not_fit);
-    let gate = error.downcast_ref().is_some_and(vla_offline::verify::Error::does_not_fit);
-    let recorded = error.downcast_ref().is_some_and(vla_offline::verify::Error::is_empty);
-    let measured = error.downcast_ref().is_some_and(vla_offline::absmax::Error::is_empty);
-    let replayed = error.downcast_ref().is_some_and(vla_offline::replay::Error::is_empty);
-    if session || arrays || gate {
+    let offline = error.downcast_ref::<vla_offline::Error>();
+    if session || offline.is_some_and(vla_offline::Error::does_not_fit) {
         Outcome::DoesNotFit.into()
-    } else if recorded || measured || replayed {
+    } else if offline.is_some_and(vla_offline::Error::is_empty) {
         Outcome::Empty.into()
     } else {
         ExitCode::FAILURE

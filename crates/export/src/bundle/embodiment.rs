@@ -43,7 +43,7 @@ pub fn row(dir: &Path, tag: &str, rows: usize, config: &ProcessorConfig) -> Resu
     let listed = if path.is_file() {
         parse(&path, &fs::read(&path).map_err(Error::io(&path))?)?
     } else {
-        tracing::warn!("{} is not there; the vendor's table of embodiments is used", path.display());
+        tracing::warn!("{}: no such file; the rows of the vendor's own table of embodiments are used", path.display());
         BTreeMap::new()
     };
     row_of(&listed, tag, rows, config)
@@ -72,7 +72,7 @@ pub fn row_of(
     let row = match (listed.get(tag), known) {
         (Some(row), _) => *row,
         (None, Some(row)) => {
-            tracing::info!("embodiment {tag} is not in {FILE}; row {row} of the vendor's table is used");
+            tracing::info!("{FILE} has no embodiment {tag}; row {row} of the vendor's own table is used");
             row
         }
         (None, None) => {

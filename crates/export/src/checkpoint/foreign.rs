@@ -1,4 +1,4 @@
-//! Folders that are no checkpoint of this kind although their files have its names: told before any of them is read.
+//! Recognises checkpoints of other trainers and git-lfs pointers before any file is read.
 
 use std::fs::{self, File};
 use std::io::Read;

@@ -300,7 +300,7 @@ impl Keys<'_> {
         }
     }
 
-    /// A size from 1 on; 1 stands in for one that is missing or wrong.
+    /// A size of at least 1; 1 where it is missing or invalid, which is reported.
     fn size(&mut self, key: &str, default: Option<usize>) -> usize {
         let found = match (self.get(key), default) {
             (None, Some(default)) => return default,
@@ -346,7 +346,7 @@ impl Keys<'_> {
         }
     }
 
-    /// A text; `None` when the key is absent or null. What is no text is given as it stands in the file.
+    /// A text; `None` when the key is absent or null. Another type is given as JSON.
     fn text(&self, key: &str) -> Option<String> {
         match self.get(key)? {
             Value::Null => None,

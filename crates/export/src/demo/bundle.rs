@@ -6,9 +6,9 @@ use std::path::Path;
 use super::{CAMERAS, EMBODIMENT, STEP_S, STEPS, TEXT};
 use crate::bundle;
 use crate::bundle::{Camera, Request};
-use crate::make_checkpoint;
-use crate::make_checkpoint::Size;
 use crate::staging::Staging;
+use crate::synthetic_checkpoint;
+use crate::synthetic_checkpoint::Size;
 use crate::{Error, RopeFrequencies, VisionAttention, split};
 use vla_base::tensor::DType;
 
@@ -22,7 +22,7 @@ const FRAME: (usize, usize) = (640, 480);
 pub fn write(out: &Path, seed: u64) -> Result<String, Error> {
     let checkpoint = Staging::scratch(out)?;
     let dir = checkpoint.dir();
-    make_checkpoint::fill_folder(Size::Demo, seed, dir, u64::MAX, &mut |_| {})?;
+    synthetic_checkpoint::fill_folder(Size::Demo, seed, dir, u64::MAX, &mut |_| {})?;
     bundle::write(&request(dir), out, &mut |_| {}).map(|summary| summary.fingerprint)
 }
 
@@ -32,7 +32,7 @@ pub fn request(dir: &Path) -> Request {
     let [fewest, usual, most] = TEXT;
     Request {
         checkpoint: dir.to_path_buf(),
-        tokenizer: dir.join(make_checkpoint::TOKENIZER),
+        tokenizer: dir.join(synthetic_checkpoint::TOKENIZER),
         backbone: None,
         embodiment: EMBODIMENT.0.to_owned(),
         cameras: CAMERAS.iter().map(camera).collect(),

@@ -9,7 +9,7 @@
 
 use super::weights::DemoWeights;
 use crate::Error;
-use crate::layers::hoist::time_embedding;
+use crate::layers::step_constants::time_embedding;
 
 /// Weight of the carried action in its channel, against about 1 in the others.
 const CARRY: f32 = 0.5;

@@ -76,7 +76,7 @@ pub fn tokenizer() -> (Value, usize) {
     (tokenizer, first_special + SPECIAL.len())
 }
 
-/// The character that stands for a byte in byte-level BPE: itself when it prints, else one from U+0100 on.
+/// The character of a byte in byte-level BPE: itself when it prints, else one from U+0100 on.
 fn visible(byte: u8) -> char {
     let prints = |b: u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     if prints(byte) {

@@ -1,11 +1,11 @@
-//! The demo's weights: seeded everywhere, arranged where a policy that nobody trained would be useless to look at.
+//! The demo's weights: random from a seed, and set by hand where the actions of an untrained policy would show nothing.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::{carry, used_columns};
 use crate::inventory::inventory;
-use crate::seeded::{fill, values};
+use crate::random_weights::{fill, values};
 use crate::weights::{Weight, Weights};
 use crate::{Error, Model};
 use vla_base::tensor::DType;

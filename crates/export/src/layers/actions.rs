@@ -1,6 +1,6 @@
-//! What stands around the DiT: state encoder, action encoder, decoder and the Euler update, for one embodiment.
+//! The layers around the DiT: state encoder, action encoder, decoder and the Euler update, for one embodiment.
 
-use super::hoist::{ActionFold, action_times};
+use super::step_constants::{ActionFold, action_times};
 use super::{Net, fixed};
 use crate::Error;
 use crate::model::Head;
@@ -14,7 +14,7 @@ const ACTION: &str = "action_head.action_encoder";
 const DECODER: &str = "action_head.action_decoder";
 
 /// `state` `[1, dims]` to `state_features` `[1, width]`.
-pub fn encode_state(net: &mut Net<'_>, head: &Head, state: &Value) -> Result<Value, Error> {
+pub(crate) fn encode_state(net: &mut Net<'_>, head: &Head, state: &Value) -> Result<Value, Error> {
     net.part("state_encoder", |net| {
         let inner = net.embodiment_linear(state, &format!("{STATE}.layer1"), head.state_dims, head.hidden)?;
         let inner = net.graph.relu(&inner);
@@ -23,7 +23,7 @@ pub fn encode_state(net: &mut Net<'_>, head: &Head, state: &Value) -> Result<Val
 }
 
 /// `silu(a M + shift) W3 + (b3 + positions)`: `[horizon, dims]` to `[horizon, width]`; `shift` gives `m_i` of the step.
-pub fn encode_actions(
+pub(crate) fn encode_actions(
     net: &mut Net<'_>,
     head: &Head,
     actions: &Value,
@@ -48,7 +48,7 @@ pub fn encode_actions(
 
 /// `m_i` `[1, width]` of the time bucket `timestep` (INT32 `[1]`). The sinusoid is a table: an angle of hundreds of
 /// radians does not survive half precision.
-pub fn time_shift(net: &mut Net<'_>, head: &Head, fold: &ActionFold, timestep: &Value) -> Result<Value, Error> {
+pub(crate) fn time_shift(net: &mut Net<'_>, head: &Head, fold: &ActionFold, timestep: &Value) -> Result<Value, Error> {
     let times = action_times(head.width, head.timestep_buckets);
     let times = net.place(&Weight::computed("action_encoder.times", &[head.timestep_buckets, head.width], &times))?;
     let time = net.graph.gather(&times, timestep)?;
@@ -58,7 +58,7 @@ pub fn time_shift(net: &mut Net<'_>, head: &Head, fold: &ActionFold, timestep: &
 }
 
 /// `features` `[horizon, width]` of actions with their position rows.
-pub fn add_positions(net: &mut Net<'_>, head: &Head, features: &Value) -> Result<Value, Error> {
+pub(crate) fn add_positions(net: &mut Net<'_>, head: &Head, features: &Value) -> Result<Value, Error> {
     let Some(rows) = head.positions else { return Ok(features.clone()) };
     let table = net.weights.get("action_head.position_embedding.weight")?.shaped(&[rows, head.width])?;
     let mut used = table.rows(0, head.horizon)?;
@@ -68,14 +68,14 @@ pub fn add_positions(net: &mut Net<'_>, head: &Head, features: &Value) -> Result
 }
 
 /// Velocity `[rows, dims]` of the DiT's output `[rows, output]`.
-pub fn decode_actions(net: &mut Net<'_>, head: &Head, features: &Value) -> Result<Value, Error> {
+pub(crate) fn decode_actions(net: &mut Net<'_>, head: &Head, features: &Value) -> Result<Value, Error> {
     let inner = net.embodiment_linear(features, &format!("{DECODER}.layer1"), head.output, head.hidden)?;
     let inner = net.graph.relu(&inner);
     net.embodiment_linear(&inner, &format!("{DECODER}.layer2"), head.hidden, head.action_dims)
 }
 
 /// What an Euler update takes, all in single precision.
-pub struct Euler {
+pub(crate) struct Euler {
     /// `[horizon, dims]`
     pub actions: Value,
     /// `[1]`
@@ -86,13 +86,13 @@ pub struct Euler {
 
 impl Euler {
     /// The inputs `dt` and `strength` beside `actions`.
-    pub fn inputs(net: &mut Net<'_>, head: &Head, actions: Value) -> Result<Self, Error> {
+    pub(crate) fn inputs(net: &mut Net<'_>, head: &Head, actions: Value) -> Result<Self, Error> {
         let dt = net.graph.input("dt", DType::F32, &fixed([1]))?;
         Ok(Self { actions, dt, strength: net.graph.input("strength", DType::F32, &fixed([head.horizon]))? })
     }
 
     /// `actions + dt * strength * velocity`, in single precision whatever the engine is built in ([`FP32_SCOPE`]).
-    pub fn update(&self, net: &mut Net<'_>, head: &Head, velocity: &Value) -> Result<Value, Error> {
+    pub(crate) fn update(&self, net: &mut Net<'_>, head: &Head, velocity: &Value) -> Result<Value, Error> {
         net.graph.enter(FP32_SCOPE);
         let next = self.next(net, head, velocity);
         net.graph.leave();

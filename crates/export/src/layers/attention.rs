@@ -18,7 +18,7 @@ pub struct Heads {
 
 impl Net<'_> {
     /// What a mask adds to a score that does not count, the type's lowest half, and to one that does.
-    pub fn hidden_and_visible(&mut self) -> Result<(Value, Value), Error> {
+    pub(crate) fn hidden_and_visible(&mut self) -> Result<(Value, Value), Error> {
         let dtype = self.dtype();
         let lowest = if self.graph.storage(dtype) == DType::F16 { -32_752.0 } else { f32::MIN / 2.0 };
         let hidden = self.graph.scalar(lowest, dtype)?;
@@ -26,13 +26,13 @@ impl Net<'_> {
     }
 
     /// `[groups * rows, heads * dim]` to `[groups, heads, rows, dim]`.
-    pub fn to_heads(&mut self, x: &Value, heads: Heads) -> Result<Value, Error> {
+    pub(crate) fn split_heads(&mut self, x: &Value, heads: Heads) -> Result<Value, Error> {
         let split = self.by_head(x, heads)?;
         self.graph.transpose(&split, &[0, 2, 1, 3])
     }
 
     /// `[groups * rows, heads * dim]` to `[groups, rows, heads, dim]`.
-    pub fn by_head(&mut self, x: &Value, heads: Heads) -> Result<Value, Error> {
+    pub(crate) fn by_head(&mut self, x: &Value, heads: Heads) -> Result<Value, Error> {
         let Heads { groups, count, dim } = heads;
         let rows = match x.dim(0) {
             Some(Dim::Fixed(n)) => Dim::Fixed(n / groups),

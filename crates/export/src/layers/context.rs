@@ -12,7 +12,7 @@ use vla_base::tensor::{DType, Dim};
 
 /// Outputs of the context stage, named: `k<i>` and `v<i>` `[1, heads, rows, head_dim]` of each cross-attention block
 /// `i`, and `state_features` `[1, width]`.
-pub fn context(net: &mut Net<'_>, model: &Model, images: usize) -> Result<Vec<(String, Value)>, Error> {
+pub(crate) fn context(net: &mut Net<'_>, model: &Model, images: usize) -> Result<Vec<(String, Value)>, Error> {
     let (head, tokens) = (&model.head, model.language.width);
     let symbol = |name: &str| Dim::Symbol(name.to_owned());
     let vl_embs = net.float_input("vl_embs", &[symbol("S"), Dim::Fixed(tokens)])?;
@@ -34,7 +34,7 @@ pub fn context(net: &mut Net<'_>, model: &Model, images: usize) -> Result<Vec<(S
             let value = net.part(format!("block.{index}"), |net| {
                 let name = format!("action_head.model.transformer_blocks.{index}.attn1.{part}");
                 let value = net.linear(rows, &name, tokens, head.width, true)?;
-                net.to_heads(&value, heads)
+                net.split_heads(&value, heads)
             })?;
             outputs.push((format!("{short}{index}"), value));
         }

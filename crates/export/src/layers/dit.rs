@@ -2,7 +2,7 @@
 
 use super::Net;
 use super::attention::Heads;
-use super::hoist::{TIME_CHANNELS, dit_times};
+use super::step_constants::{TIME_CHANNELS, dit_times};
 use crate::model::{Attends, Head};
 use crate::onnx::Value;
 use crate::weights::Weight;
@@ -10,7 +10,7 @@ use crate::{Error, Model};
 use vla_base::tensor::Dim;
 
 /// Prefix of the DiT's weights.
-pub const DIT: &str = "action_head.model";
+pub(crate) const DIT: &str = "action_head.model";
 /// Epsilon of the norms inside the blocks.
 const BLOCK_EPS: f32 = 1e-5;
 /// Epsilon of the norm before the output projection.
@@ -67,7 +67,7 @@ pub fn block(
     let mut project = |rows: &Value, channels: usize, parts: &[&str]| {
         let parts: Vec<_> = parts.iter().map(|part| (*part, width)).collect();
         let rows = net.linears(rows, &format!("{name}.attn1"), &parts, channels, true)?;
-        rows.iter().map(|rows| net.to_heads(rows, heads)).collect::<Result<Vec<_>, _>>()
+        rows.iter().map(|rows| net.split_heads(rows, heads)).collect::<Result<Vec<_>, _>>()
     };
     let mixed = match keys {
         Keys::Made(k, v) => {
@@ -113,7 +113,12 @@ fn modulated(
 }
 
 /// Output projection of `[tokens, width]` to `[tokens, output]`.
-pub fn project_out(net: &mut Net<'_>, head: &Head, x: &Value, modulation: &Modulation<'_>) -> Result<Value, Error> {
+pub(crate) fn project_out(
+    net: &mut Net<'_>,
+    head: &Head,
+    x: &Value,
+    modulation: &Modulation<'_>,
+) -> Result<Value, Error> {
     let normed = modulated(net, x, head.width, OUTPUT_EPS, modulation)?;
     net.linear(&normed, &format!("{DIT}.proj_out_2"), head.width, head.output, true)
 }

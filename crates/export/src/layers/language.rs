@@ -93,7 +93,7 @@ pub fn vlln(net: &mut Net<'_>, model: &Model, features: &Value) -> Result<Value,
 
 /// Rows `[S, width]` of tokens `ids` (INT32 `[S]`) from the embedding; those of the token `image` are the image rows
 /// `[images, width]` in their order. `most`: most tokens.
-pub fn embed(
+pub(crate) fn embed(
     net: &mut Net<'_>,
     language: &Language,
     ids: &Value,
@@ -202,7 +202,7 @@ fn attention(
     };
     let q = turned("q", &rows[0], query_heads)?;
     let k = turned("k", &rows[1], key_heads)?;
-    let v = net.to_heads(&rows[2], key_heads)?;
+    let v = net.split_heads(&rows[2], key_heads)?;
     let (k, v) = (repeat(net, language, &k)?, repeat(net, language, &v)?);
     let mixed = net.attention(&q, &k, &v, query_heads, Some(mask))?;
     net.linear(&mixed, &format!("{name}.o_proj"), language.heads * head_dim, width, false)

@@ -16,7 +16,7 @@ pub struct Rotation {
 }
 
 /// Rotary frequencies `theta^(-2i / head_dim)`, in single precision as transformers computes them.
-pub fn frequencies(language: &Language, rounding: RopeFrequencies) -> Vec<f32> {
+pub(crate) fn frequencies(language: &Language, rounding: RopeFrequencies) -> Vec<f32> {
     let dim = language.head_dim;
     (0..dim / 2)
         .map(|i| {

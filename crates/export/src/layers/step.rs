@@ -1,10 +1,10 @@
-//! One denoising step: action encoder, AlternateVLDiT, decoder and the Euler update, all that is constant hoisted.
+//! One denoising step: action encoder, AlternateVLDiT, decoder and the Euler update, with folded constants.
 
 use std::ops::Range;
 
 use super::actions::{self, Euler};
 use super::dit::{self, Keys, Modulation};
-use super::hoist::{ActionFold, ModulationRows};
+use super::step_constants::{ActionFold, ModulationRows};
 use super::{Net, fixed};
 use crate::model::{Attends, Head};
 use crate::onnx::Value;
@@ -16,7 +16,12 @@ use vla_base::tensor::{DType, Dim};
 /// `[horizon, dims]` f32 and `state_features` `[1, width]`, else what the stage before gives. To the last: `actions`,
 /// `dt` `[1]` and `strength` `[horizon]` f32, and `next_actions` `[horizon, dims]` f32:
 /// `actions + dt * strength * velocity`; else `step.<next block>` `[1 + horizon, width]`.
-pub fn step(net: &mut Net<'_>, model: &Model, images: usize, blocks: Range<usize>) -> Result<(String, Value), Error> {
+pub(crate) fn step(
+    net: &mut Net<'_>,
+    model: &Model,
+    images: usize,
+    blocks: Range<usize>,
+) -> Result<(String, Value), Error> {
     let head = &model.head;
     let inner = |block: usize| format!("step.{block}");
     let (first, last) = (blocks.start == 0, blocks.end == head.blocks);
@@ -63,7 +68,7 @@ pub fn step(net: &mut Net<'_>, model: &Model, images: usize, blocks: Range<usize
     }
 }
 
-/// Output projection and decoder on the action rows; what they make of the state row nobody reads.
+/// Output projection and decoder on the action rows; the row of the state has no output.
 fn velocity(
     net: &mut Net<'_>,
     head: &Head,

@@ -181,7 +181,7 @@ fn layer(net: &mut Net<'_>, vision: &Vision, x: &Value, index: usize, groups: us
     let normed = net.layer_norm(x, &format!("{name}.layer_norm1"), width, eps)?;
     let parts = ["q_proj", "k_proj", "v_proj"].map(|part| (part, width));
     let rows = net.linears(&normed, &format!("{name}.self_attn"), &parts, width, true)?;
-    let by_head = rows.iter().map(|rows| net.to_heads(rows, heads)).collect::<Result<Vec<_>, _>>()?;
+    let by_head = rows.iter().map(|rows| net.split_heads(rows, heads)).collect::<Result<Vec<_>, _>>()?;
     let mixed = net.attention(&by_head[0], &by_head[1], &by_head[2], heads, None)?;
     let out = net.linear(&mixed, &format!("{name}.self_attn.out_proj"), width, width, true)?;
     let x = net.graph.add(x, &out)?;

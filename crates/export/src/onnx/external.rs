@@ -11,7 +11,7 @@ use crate::Error;
 const ALIGNMENT: u64 = 4096;
 
 /// Streams weights into `<model>.data`; the file is created with the first weight.
-pub struct ExternalData {
+pub(crate) struct ExternalData {
     path: PathBuf,
     file: Option<BufWriter<File>>,
     len: u64,
@@ -19,14 +19,14 @@ pub struct ExternalData {
 
 impl ExternalData {
     /// For the model file at `model`.
-    pub fn beside(model: &Path) -> Self {
+    pub(crate) fn beside(model: &Path) -> Self {
         let mut name = model.file_name().unwrap_or_default().to_os_string();
         name.push(".data");
         Self { path: model.with_file_name(name), file: None, len: 0 }
     }
 
     /// Appends what `write` writes, aligned, and returns where it lies: ONNX's `location`, `offset` and `length`.
-    pub fn append(
+    pub(crate) fn append(
         &mut self,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(Vec<StringStringEntryProto>, u64), Error> {
@@ -49,7 +49,7 @@ impl ExternalData {
     }
 
     /// Flushes to disk; the path when anything was written.
-    pub fn finish(self) -> Result<Option<PathBuf>, Error> {
+    pub(crate) fn finish(self) -> Result<Option<PathBuf>, Error> {
         let Some(file) = self.file else { return Ok(None) };
         let file = file.into_inner().map_err(|error| Error::io(&self.path)(error.into_error()))?;
         file.sync_all().map_err(Error::io(&self.path))?;
@@ -58,7 +58,7 @@ impl ExternalData {
 }
 
 /// Counts what goes through.
-pub struct Counter<W> {
+pub(crate) struct Counter<W> {
     /// Where it goes.
     pub inner: W,
     /// Bytes so far.

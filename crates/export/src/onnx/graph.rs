@@ -16,7 +16,7 @@ use crate::Error;
 use vla_base::tensor::{DType, Dim, TensorSpec, display_dims};
 
 /// Operator set of everything written here: TensorRT 8.6 and later read it.
-pub const OPSET: i64 = 17;
+pub(crate) const OPSET: i64 = 17;
 /// File format version that goes with [`OPSET`].
 const IR_VERSION: i64 = 8;
 /// Initializers of fewer bytes stay inside the model file, where shape inference can see them.
@@ -117,13 +117,13 @@ impl Graph {
     }
 
     /// Makes this a graph that is measured: built as in half precision, and everything half precision in it is held in
-    /// single precision, so that nothing overflows. [`Graph::absmax`] then puts out how large it got.
+    /// single precision, so that nothing overflows. [`Graph::add_activation_ranges`] then puts out how large it got.
     pub fn measured(&mut self) {
         self.measured = true;
     }
 
     /// Whether [`Graph::measured`] was asked for.
-    pub fn is_measured(&self) -> bool {
+    pub(crate) fn is_measured(&self) -> bool {
         self.measured
     }
 

@@ -40,7 +40,7 @@ impl Graph {
     }
 
     /// An INT32 scalar constant.
-    pub fn scalar_i32(&mut self, value: i32) -> Result<Value, Error> {
+    pub(crate) fn scalar_i32(&mut self, value: i32) -> Result<Value, Error> {
         self.bytes(&format!("scalar[{value}]i32"), DType::I32, &[], &value.to_le_bytes())
     }
 
@@ -62,12 +62,12 @@ impl Graph {
     }
 
     /// `a * b`, broadcasting.
-    pub fn mul(&mut self, a: &Value, b: &Value) -> Result<Value, Error> {
+    pub(crate) fn mul(&mut self, a: &Value, b: &Value) -> Result<Value, Error> {
         self.elementwise("Mul", a, b, None)
     }
 
     /// `a / b`, broadcasting.
-    pub fn div(&mut self, a: &Value, b: &Value) -> Result<Value, Error> {
+    pub(crate) fn div(&mut self, a: &Value, b: &Value) -> Result<Value, Error> {
         self.elementwise("Div", a, b, None)
     }
 
@@ -129,7 +129,7 @@ impl Graph {
     }
 
     /// Exact GELU, `x/2 (1 + erf(x / sqrt 2))`, in the order that runtimes recognise and fuse.
-    pub fn gelu_erf(&mut self, x: &Value) -> Result<Value, Error> {
+    pub(crate) fn gelu_erf(&mut self, x: &Value) -> Result<Value, Error> {
         let root = self.scalar(std::f32::consts::SQRT_2, x.dtype())?;
         let one = self.scalar(1.0, x.dtype())?;
         let scaled = self.div(x, &root)?;
@@ -140,7 +140,7 @@ impl Graph {
     }
 
     /// GELU by tanh, `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`, in the order that runtimes recognise and fuse.
-    pub fn gelu_tanh(&mut self, x: &Value) -> Result<Value, Error> {
+    pub(crate) fn gelu_tanh(&mut self, x: &Value) -> Result<Value, Error> {
         let three = self.scalar(3.0, x.dtype())?;
         let one = self.scalar(1.0, x.dtype())?;
         let cube = self.elementwise("Pow", x, &three, None)?;
@@ -287,12 +287,12 @@ impl Graph {
     }
 
     /// Softmax along the last axis.
-    pub fn softmax(&mut self, x: &Value) -> Value {
+    pub(crate) fn softmax(&mut self, x: &Value) -> Value {
         self.node("Softmax", &[x], vec![("axis", Attribute::Int(-1))], x.dtype(), x.dims().to_vec())
     }
 
     /// Mean along the last axis, kept as size 1.
-    pub fn mean_last(&mut self, x: &Value) -> Result<Value, Error> {
+    pub(crate) fn mean_last(&mut self, x: &Value) -> Result<Value, Error> {
         let Some(last) = x.dims().len().checked_sub(1) else {
             return Err(self.misfit("ReduceMean", "at least one axis", &[x]));
         };

@@ -3,7 +3,7 @@
 use vla_base::tensor::Dim;
 
 /// NumPy broadcasting. A symbol fits itself and 1.
-pub fn broadcast(a: &[Dim], b: &[Dim]) -> Option<Vec<Dim>> {
+pub(crate) fn broadcast(a: &[Dim], b: &[Dim]) -> Option<Vec<Dim>> {
     let rank = a.len().max(b.len());
     let at = |dims: &[Dim], i: usize| (i + dims.len()).checked_sub(rank).map_or(Dim::Fixed(1), |j| dims[j].clone());
     (0..rank)
@@ -17,7 +17,7 @@ pub fn broadcast(a: &[Dim], b: &[Dim]) -> Option<Vec<Dim>> {
 }
 
 /// Matrix product over the last two axes, broadcasting the others.
-pub fn matmul(a: &[Dim], b: &[Dim]) -> Option<Vec<Dim>> {
+pub(crate) fn matmul(a: &[Dim], b: &[Dim]) -> Option<Vec<Dim>> {
     let ([batch_a @ .., m, k], [batch_b @ .., k_b, n]) = (a, b) else { return None };
     if k != k_b {
         return None;
@@ -28,7 +28,7 @@ pub fn matmul(a: &[Dim], b: &[Dim]) -> Option<Vec<Dim>> {
 }
 
 /// The constant that turns `from` into `to`: sizes, 0 for an axis kept in place, at most one -1.
-pub fn reshape(from: &[Dim], to: &[Dim]) -> Option<Vec<i64>> {
+pub(crate) fn reshape(from: &[Dim], to: &[Dim]) -> Option<Vec<i64>> {
     let split = |dims: &[Dim]| {
         let mut count = 1_usize;
         let mut symbols = Vec::new();
@@ -61,7 +61,7 @@ pub fn reshape(from: &[Dim], to: &[Dim]) -> Option<Vec<i64>> {
 }
 
 /// Shapes joined along `axis`. The sum with a symbol is a new symbol, e.g. `T+60`.
-pub fn concat(shapes: &[&[Dim]], axis: usize) -> Option<Vec<Dim>> {
+pub(crate) fn concat(shapes: &[&[Dim]], axis: usize) -> Option<Vec<Dim>> {
     let (first, rest) = shapes.split_first()?;
     let mut dims = first.to_vec();
     for other in rest {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Error;
+use crate::Error;
 use vla_base::tensor::{DType, Data, HostTensor, display_dims};
 use vla_messages::{PixelFormat, Pixels};
 use vla_policy::PolicySpec;
@@ -12,7 +12,7 @@ pub const IMAGE: &str = "image.";
 /// Prefix of a key's raw state.
 pub const STATE: &str = "state_raw.";
 /// Initial actions.
-pub const NOISE: &str = "noise";
+pub(crate) const NOISE: &str = "noise";
 /// The instruction's UTF-8 bytes.
 pub const INSTRUCTION: &str = "instruction";
 /// Number of denoising steps.
@@ -39,7 +39,7 @@ impl Inputs {
     /// `instruction` u8 `[bytes]` and, where it is given, `steps` i32 or i64 of one element.
     ///
     /// # Errors
-    /// [`Error::Inputs`] with every array that is missing, unknown, or of another type, shape or content.
+    /// [`Error::Arrays`] with every array that is missing, unknown, or of another type, shape or content.
     pub fn new(arrays: BTreeMap<String, HostTensor>, spec: &PolicySpec) -> Result<Self, Error> {
         let mut taker = Taker { arrays, expected: Vec::new(), problems: Vec::new() };
         let images = spec.cameras.iter().map(|camera| {
@@ -164,6 +164,6 @@ impl Taker {
         let known = self.expected.join(", ");
         let unknown = self.arrays.keys().map(|name| format!("'{name}': no such array is known; known are {known}"));
         self.problems.extend(unknown.collect::<Vec<_>>());
-        if self.problems.is_empty() { Ok(()) } else { Err(Error::Inputs { problems: self.problems }) }
+        if self.problems.is_empty() { Ok(()) } else { Err(Error::Arrays { problems: self.problems }) }
     }
 }

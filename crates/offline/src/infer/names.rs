@@ -24,7 +24,7 @@ pub(super) struct Naming {
 }
 
 impl Naming {
-    pub fn new(output: &str, steps: u32) -> Self {
+    pub(super) fn new(output: &str, steps: u32) -> Self {
         Self {
             output: output.to_owned(),
             steps,
@@ -36,7 +36,7 @@ impl Naming {
     }
 
     /// Gives `tensor` on under its names.
-    pub fn name(&mut self, name: &str, repetition: Option<usize>, tensor: &HostTensor, give: Give<'_>) {
+    pub(super) fn name(&mut self, name: &str, repetition: Option<usize>, tensor: &HostTensor, give: Give<'_>) {
         let prefix = repetition.map(|index| format!("step{index}.")).unwrap_or_default();
         let tensor = &as_rows(name, tensor.to_single().into_owned());
         match (name, repetition) {
@@ -59,7 +59,7 @@ impl Naming {
     }
 
     /// Gives on what no network showed.
-    pub fn finish(mut self, give: Give<'_>) {
+    pub(super) fn finish(mut self, give: Give<'_>) {
         let sizes = std::mem::take(&mut self.image_sizes);
         if let Some(sizes) = HostTensor::from_i64(&[sizes.len() / 2, 2], sizes) {
             self.give("image_sizes".into(), &sizes, give);

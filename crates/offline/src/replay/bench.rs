@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::BagSource;
 use super::complaints::Complaints;
 use super::source::{Recording, TimedMessage};
-use super::{Error, Source};
+use crate::Error;
 use vla_policy::Timings;
 use vla_policy::observation::Inputs;
 use vla_runtime::parameters::Settings;
@@ -40,7 +41,7 @@ impl Latencies {
 pub fn run(
     session: &mut Session,
     settings: &Settings,
-    source: &Source,
+    source: &BagSource,
     warm_up: usize,
     count: usize,
 ) -> Result<Latencies, Error> {
@@ -50,7 +51,7 @@ pub fn run(
         inputs.set_instruction(&settings.instruction);
     }
     session.apply(settings);
-    let (mut now, mut reason, mut complaints) = (None, "no message".to_owned(), Complaints::default());
+    let (mut now, mut reason, mut complaints) = (None, "no message of an input".to_owned(), Complaints::default());
     for message in recording.messages()? {
         let TimedMessage { time, message } = message?;
         for input in recording.inputs(message.topic) {
@@ -69,7 +70,7 @@ pub fn run(
         }
     }
     complaints.lines().for_each(|line| tracing::warn!("{line}"));
-    let now = now.ok_or_else(|| Error::NoObservation { bag: source.bag.clone(), reason })?;
+    let now = now.ok_or_else(|| Error::NoObservation { bag: source.bag.clone(), reasons: vec![reason] })?;
     let mut latencies = Latencies { inferences: Vec::with_capacity(count) };
     for index in 0..warm_up + count {
         match session.cycle(now, &inputs, settings, true, &mut || now) {

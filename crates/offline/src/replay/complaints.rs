@@ -1,11 +1,11 @@
-//! Messages that an input refuses, said once for each reason and counted: a bag has as many as a robot has frames.
+//! Refused messages: one log line for each reason, and a count at the end.
 
 use std::collections::BTreeMap;
 use std::mem::{Discriminant, discriminant};
 
 use vla_policy::observation::Error;
 
-/// What was refused so far.
+/// Refused messages so far.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
     /// By input; the reasons in the order in which they came.

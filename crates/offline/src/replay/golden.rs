@@ -1,4 +1,4 @@
-//! What this replay would have a robot do, against what an earlier one would.
+//! Comparison of a replay's output with that of an earlier one.
 //!
 //! Chunks are compared by values and due times, and trajectories point by point, so that latency, hand-over and limits show
 //! by their effect. Both files are read side by side, so that memory holds one message of each.
@@ -6,7 +6,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{ACTION_CHUNK_TOPIC, Error, JOINT_TRAJECTORY_TOPIC};
+use super::{ACTION_CHUNK_TOPIC, JOINT_TRAJECTORY_TOPIC};
+use crate::Error;
 use vla_bags::BagReader;
 use vla_messages::{ActionChunkMessage, JointTrajectoryMessage};
 
@@ -84,7 +85,7 @@ impl Golden {
     /// When one of both cannot be read.
     pub fn compare(&self, output: &Path) -> Result<(Compared, Option<Difference>), Error> {
         let bag = BagReader::open(output)?;
-        let topic = |name| bag.find(name).ok_or(Error::Internal("the output lacks a topic of its own"));
+        let topic = |name| bag.find(name).ok_or_else(|| Error::Internal(format!("no topic {name} in the output")));
         let mut step_s = f64::NAN;
         let differ = |expected: &[u8], found: &[u8]| {
             let (expected, found) = (ActionChunkMessage::parse(expected)?, ActionChunkMessage::parse(found)?);

@@ -1,4 +1,4 @@
-//! What a replay remembers for its summary and report.
+//! Record of a replay, for its summary and report.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -17,7 +17,7 @@ const STYLE: &str = include_str!("report/style.css");
 
 /// The page.
 pub fn render(record: &Record) -> String {
-    // "</" would end the script element that holds the data, whatever it stands in.
+    // "</" would end the script element that holds the data, also inside a JSON string.
     let data = data(record).to_string().replace("</", "<\\/");
     TEMPLATE.replace("/*STYLE*/", STYLE).replace("/*SCRIPT*/", SCRIPT).replace("/*DATA*/", &data)
 }

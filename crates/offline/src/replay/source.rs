@@ -1,4 +1,4 @@
-//! A bag as a replay reads it: the topics of the policy's inputs, on the clock that was chosen.
+//! The bag of a replay: the topics of the policy's inputs, on the chosen clock.
 //!
 //! A recorder logs the time of arrival on its own clock. Samples carry the time of their sender. Where the two are the same
 //! clock, the log is the time that a node would have seen. A simulator's stamps begin at zero while its recorder's clock shows
@@ -9,8 +9,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::Error;
 use super::ticks::{LONGEST_SILENCE, is_gap};
+use crate::Error;
 use vla_bags::{BagMessage, BagReader, Messages};
 use vla_base::time::{Span, Stamp};
 use vla_messages::header_stamp;
@@ -48,14 +48,14 @@ impl FromStr for BagClock {
 
 /// A bag, and how it is read.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Source {
+pub struct BagSource {
     /// The bag: a file or a folder.
     pub bag: PathBuf,
     /// The clock; `None`: the log's, where the header stamps are of the same.
     pub clock: Option<BagClock>,
 }
 
-impl<P: Into<PathBuf>> From<P> for Source {
+impl<P: Into<PathBuf>> From<P> for BagSource {
     fn from(bag: P) -> Self {
         Self { bag: bag.into(), clock: None }
     }
@@ -77,7 +77,7 @@ impl Recording {
     ///
     /// # Errors
     /// A bag that cannot be read, lacks a topic, or whose header stamps and log are of two clocks while none is chosen.
-    pub fn open(source: &Source, settings: &Settings) -> Result<Self, Error> {
+    pub fn open(source: &BagSource, settings: &Settings) -> Result<Self, Error> {
         let bag = BagReader::open(&source.bag)?;
         let topics = join_topics(&bag, settings, &source.bag)?;
         let mut stamped = vec![None; bag.topics().len()];
@@ -298,7 +298,7 @@ fn join_topics(bag: &BagReader, settings: &Settings, path: &Path) -> Result<Vec<
         if let Some((topic, found)) = of_type(expected).or_else(|| of_type("")) {
             if found.type_name.is_empty() {
                 tracing::warn!(
-                    "the bag does not say the type of {name}; it is read as {expected} for input '{}'",
+                    "the bag has no type of topic {name}; it is read as {expected} for input '{}'",
                     spec.name
                 );
             }

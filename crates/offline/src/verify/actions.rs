@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::capture::Captured;
+use super::capture::ReferenceRun;
 use super::report::{ActionReport, KeyFigures};
-use super::{Candidate, Error, Progress};
+use super::{Candidate, Progress};
+use crate::Error;
 use crate::replay;
+use crate::replay::Discard;
+use crate::replay::source::Recording;
 use vla_base::tensor::{HostTensor, TensorSpec};
 use vla_base::time::{Span, Stamp};
-use vla_engines as engine;
 use vla_engines::provenance::Figures;
 use vla_engines::{BoundInput, Inference, Stage, StageOutput, StageTime, Symbols};
 use vla_policy::Policy;
@@ -22,7 +24,7 @@ use vla_runtime::session::Session;
 /// # Errors
 /// [`Error`] naming the stage, tensor or file.
 pub fn actions(
-    captured: &Captured,
+    captured: &ReferenceRun,
     candidate: &mut dyn Candidate,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<ActionReport, Error> {
@@ -70,7 +72,7 @@ struct Decoded {
 
 /// The chunks that a session makes of the bag when its pipeline gives these actions, one after the other. Limits of
 /// joints are left out: they would hide differences.
-fn decode(captured: &Captured, actions: Vec<HostTensor>, progress: &mut dyn FnMut(f64)) -> Result<Decoded, Error> {
+fn decode(captured: &ReferenceRun, actions: Vec<HostTensor>, progress: &mut dyn FnMut(f64)) -> Result<Decoded, Error> {
     let count = actions.len();
     let playing = Arc::new(Mutex::new(Playing { actions, next: 0 }));
     let settings = captured.settings();
@@ -83,13 +85,8 @@ fn decode(captured: &Captured, actions: Vec<HostTensor>, progress: &mut dyn FnMu
     // The warm-up took the first.
     playing.lock().unwrap_or_else(PoisonError::into_inner).next = 0;
     let mut session = Session::new(policy)?;
-    let options = replay::Options {
-        bag: captured.source().clone(),
-        output: captured.scratch().join("decoded.mcap"),
-        latency: Span::ZERO,
-        golden: None,
-    };
-    let record = replay::run(&mut session, settings, &options, progress)?.record;
+    let recording = Recording::open(captured.source(), settings)?;
+    let record = replay::drive(&recording, &mut session, settings, Span::ZERO, &mut Discard, progress)?;
     let made = record.chunks.into_iter().map(|chunk| (chunk.at, Ok(chunk.values)));
     let refused = record.events.into_iter().filter(|event| event.kind == "refused");
     let mut chunks: Vec<_> = made.chain(refused.map(|event| (event.at, Err(event.text)))).collect();
@@ -98,7 +95,7 @@ fn decode(captured: &Captured, actions: Vec<HostTensor>, progress: &mut dyn FnMu
     Ok(Decoded { columns: record.joints, chunks })
 }
 
-fn compare(captured: &Captured, predicted: Figures, found: &Decoded, reference: &Decoded) -> ActionReport {
+fn compare(captured: &ReferenceRun, predicted: Figures, found: &Decoded, reference: &Decoded) -> ActionReport {
     // Of nothing there are no figures.
     let none = reference.chunks.iter().all(|(_, chunk)| chunk.is_err()) || found.chunks.iter().all(|(_, c)| c.is_err());
     let mut figures = if none { Figures::NOT_FINITE } else { Figures::EQUAL };
@@ -136,7 +133,7 @@ fn compare(captured: &Captured, predicted: Figures, found: &Decoded, reference: 
 }
 
 /// The column of each key that differs most.
-fn by_key(captured: &Captured, columns: &[String], largest: &[Option<f64>]) -> Vec<KeyFigures> {
+fn by_key(captured: &ReferenceRun, columns: &[String], largest: &[Option<f64>]) -> Vec<KeyFigures> {
     let mut start = 0;
     let keys = captured.spec().action.keys.iter().map(|(key, width)| {
         let of = start..(start + width).min(columns.len());
@@ -170,11 +167,11 @@ impl Inference for Playback {
         "playback"
     }
 
-    fn prepare(&mut self, _symbols: &Symbols, _repetitions: u32) -> Result<(), engine::Error> {
+    fn prepare(&mut self, _symbols: &Symbols, _repetitions: u32) -> Result<(), vla_engines::Error> {
         Ok(())
     }
 
-    fn write(&mut self, _name: &str, _tensor: &HostTensor) -> Result<(), engine::Error> {
+    fn write(&mut self, _name: &str, _tensor: &HostTensor) -> Result<(), vla_engines::Error> {
         Ok(())
     }
 
@@ -182,17 +179,17 @@ impl Inference for Playback {
         None
     }
 
-    fn execute(&mut self, _times: &mut [StageTime]) -> Result<(), engine::Error> {
+    fn execute(&mut self, _times: &mut [StageTime]) -> Result<(), vla_engines::Error> {
         self.playing.lock().unwrap_or_else(PoisonError::into_inner).next += 1;
         Ok(())
     }
 
-    fn inspect(&mut self, _see: &mut dyn FnMut(StageOutput<'_>)) -> Result<(), engine::Error> {
+    fn inspect(&mut self, _see: &mut dyn FnMut(StageOutput<'_>)) -> Result<(), vla_engines::Error> {
         self.execute(&mut [])
     }
 
     /// Those of the inference that was executed last; past the last, what is there stays.
-    fn read(&mut self, _name: &str, tensor: &mut HostTensor) -> Result<(), engine::Error> {
+    fn read(&mut self, _name: &str, tensor: &mut HostTensor) -> Result<(), vla_engines::Error> {
         let playing = self.playing.lock().unwrap_or_else(PoisonError::into_inner);
         let actions = playing.next.checked_sub(1).and_then(|at| playing.actions.get(at)).and_then(HostTensor::as_f32);
         if let (Some(actions), Some(target)) = (actions, tensor.as_f32_mut())
@@ -213,7 +210,7 @@ impl Inference for Playback {
         self.inputs.iter().find(|input| input.name == name)
     }
 
-    fn reports(&self) -> &[engine::StageReport] {
+    fn reports(&self) -> &[vla_engines::StageReport] {
         &[]
     }
 }

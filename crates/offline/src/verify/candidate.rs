@@ -1,10 +1,9 @@
-//! What is held against the networks: something that loads the stages of a policy.
+//! Candidates of a comparison: engines, or the networks of another export.
 
 use std::path::Path;
 
-use super::Error;
+use crate::Error;
 use vla_base::tensor::TensorSpec;
-use vla_engines as engine;
 use vla_engines::onnx::{Inner, Network};
 use vla_engines::onnx_runtime::Onnx;
 use vla_engines::{Admission, EngineKind, Inference, Output, Pipeline, Stage};
@@ -24,7 +23,7 @@ pub trait Candidate {
     ///
     /// # Errors
     /// As [`Pipeline::load`].
-    fn load(&mut self, stages: &[Stage], host: &[TensorSpec]) -> Result<Box<dyn Inference>, engine::Error>;
+    fn load(&mut self, stages: &[Stage], host: &[TensorSpec]) -> Result<Box<dyn Inference>, vla_engines::Error>;
 
     /// Tensors inside a stage that it can put out beside the outputs, each by the weight that makes it
     /// ([`vla_engines::onnx::Inner`]), in their order; none, where an engine was not built so.
@@ -78,7 +77,7 @@ impl Candidate for Networks {
         &self.stages
     }
 
-    fn load(&mut self, stages: &[Stage], host: &[TensorSpec]) -> Result<Box<dyn Inference>, engine::Error> {
+    fn load(&mut self, stages: &[Stage], host: &[TensorSpec]) -> Result<Box<dyn Inference>, vla_engines::Error> {
         let device = Onnx::new(self.threads)?.without_prepacking();
         Ok(Box::new(Pipeline::load(device, stages, None, host, Admission::default(), &mut |_| {})?))
     }
@@ -102,7 +101,7 @@ impl Candidate for Networks {
 pub(super) const INNER: &str = "inner:";
 
 /// A tensor inside a network as an output of its stage: `tensor` is the network's own description of it.
-pub fn inner_output(weight: &str, tensor: &TensorSpec) -> Output {
+pub(crate) fn inner_output(weight: &str, tensor: &TensorSpec) -> Output {
     Output {
         tensor: tensor.name.clone(),
         name: format!("{INNER}{weight}"),
@@ -118,7 +117,7 @@ pub fn inner_output(weight: &str, tensor: &TensorSpec) -> Output {
 pub struct Engines {
     stages: Vec<Stage>,
     admission: Admission,
-    launch: engine::Launch,
+    launch: vla_engines::Launch,
 }
 
 #[cfg(feature = "tensorrt")]
@@ -141,7 +140,7 @@ impl Candidate for Engines {
         &self.stages
     }
 
-    fn load(&mut self, stages: &[Stage], host: &[TensorSpec]) -> Result<Box<dyn Inference>, engine::Error> {
+    fn load(&mut self, stages: &[Stage], host: &[TensorSpec]) -> Result<Box<dyn Inference>, vla_engines::Error> {
         use vla_tensorrt::device::{Options, Tensorrt};
         let device = Tensorrt::open(Options { launch: self.launch, ..Options::default() })?;
         Ok(Box::new(Pipeline::load(device, stages, None, host, self.admission, &mut |_| {})?))

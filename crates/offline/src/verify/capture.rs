@@ -1,4 +1,4 @@
-//! The reference: what every stage's network was given and made, for every observation of a bag.
+//! The reference: inputs and outputs of every stage's network, for every observation of a bag.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,9 +9,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::stages::find;
 use super::store::Store;
-use super::{Candidate, Error, Options, Progress};
-use crate::recorded;
-use crate::replay::Source;
+use super::{Candidate, Options, Progress};
+use crate::Error;
+use crate::observations;
+use crate::replay::BagSource;
 use vla_base::tensor::{DType, HostTensor, TensorSpec};
 use vla_engines::provenance::hash;
 use vla_engines::{EngineKind, Stage, StageOutput, Symbols};
@@ -21,10 +22,10 @@ use vla_runtime::parameters::Settings;
 use vla_runtime::session;
 
 /// The recorded tensors of the reference, and what they were made of.
-pub struct Captured {
+pub struct ReferenceRun {
     spec: PolicySpec,
     settings: Settings,
-    source: Source,
+    source: BagSource,
     bag_sha256: String,
     scratch: PathBuf,
     /// The tensor that holds the actions after each repetition.
@@ -35,19 +36,19 @@ pub struct Captured {
     specs: BTreeMap<String, TensorSpec>,
     host_types: BTreeMap<String, DType>,
     inner: BTreeMap<String, Vec<String>>,
-    moments: Vec<Moment>,
+    moments: Vec<ObservationShape>,
     store: Store,
 }
 
 /// One observation.
-struct Moment {
+struct ObservationShape {
     symbols: Symbols,
     steps: u32,
 }
 
 /// One run of a stage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RunAt {
+pub struct StageRun {
     /// Which observation.
     pub observation: usize,
     /// The denoising step; `None` outside the repeated group.
@@ -66,17 +67,12 @@ pub fn capture(
     reference: &mut dyn Candidate,
     inner: &BTreeMap<String, Vec<String>>,
     progress: &mut dyn FnMut(Progress),
-) -> Result<Captured, Error> {
+) -> Result<ReferenceRun, Error> {
     let settings = &for_networks(settings);
     let bag_sha256 = bag_sha256(&options.bag.bag)?;
-    let found = recorded::observations(
-        spec.clone(),
-        settings,
-        &options.bag,
-        options.observations,
-        &options.scratch,
-        &mut |done| progress(Progress::Replay(done)),
-    )?;
+    let found = observations::record(spec.clone(), settings, &options.bag, options.observations, &mut |done| {
+        progress(Progress::Replay(done))
+    })?;
     let mut store = Store::create(&options.scratch)?;
     let mut moments = Vec::with_capacity(found.observations.len());
     let mut host_types = BTreeMap::new();
@@ -85,9 +81,9 @@ pub fn capture(
             store.put(at, None, name, tensor)?;
             host_types.insert(name.clone(), tensor.dtype());
         }
-        moments.push(Moment { symbols: observation.symbols, steps: observation.steps });
+        moments.push(ObservationShape { symbols: observation.symbols, steps: observation.steps });
     }
-    let mut captured = Captured {
+    let mut captured = ReferenceRun {
         output: output(spec)?,
         spec: spec.clone(),
         settings: found.settings,
@@ -114,7 +110,7 @@ pub fn capture(
     Ok(captured)
 }
 
-impl Captured {
+impl ReferenceRun {
     /// Runs one group of the reference's stages on every observation and keeps what it makes.
     fn run(
         &mut self,
@@ -129,7 +125,7 @@ impl Captured {
         let shown = group.iter().map(|stage| self.showing(stage, reference)).collect::<Result<Vec<_>, _>>()?;
         let mut pipeline = reference.load(&shown, offered)?;
         for at in 0..total {
-            let Moment { symbols, steps } = &self.moments[at];
+            let ObservationShape { symbols, steps } = &self.moments[at];
             pipeline.prepare(symbols, *steps)?;
             let mut inputs: Vec<String> = pipeline.host_inputs().into_iter().map(|input| input.name).collect();
             inputs.sort_unstable();
@@ -185,7 +181,7 @@ impl Captured {
     }
 
     /// The bag and how it is read.
-    pub(super) fn source(&self) -> &Source {
+    pub(super) fn source(&self) -> &BagSource {
         &self.source
     }
 
@@ -241,12 +237,12 @@ impl Captured {
     }
 
     /// Every run of a stage.
-    pub fn runs(&self, stage: &Stage) -> Vec<RunAt> {
-        let of = |(observation, moment): (usize, &Moment)| -> Vec<RunAt> {
+    pub fn runs(&self, stage: &Stage) -> Vec<StageRun> {
+        let of = |(observation, moment): (usize, &ObservationShape)| -> Vec<StageRun> {
             if stage.repeat {
-                (0..moment.steps as usize).map(|step| RunAt { observation, repetition: Some(step) }).collect()
+                (0..moment.steps as usize).map(|step| StageRun { observation, repetition: Some(step) }).collect()
             } else {
-                vec![RunAt { observation, repetition: None }]
+                vec![StageRun { observation, repetition: None }]
             }
         };
         self.moments.iter().enumerate().flat_map(of).collect()
@@ -256,9 +252,9 @@ impl Captured {
     /// before the group or by the host, or left by the last step. `name`: the pipeline's.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Lost`] for a stage that was not run.
-    pub fn input(&self, run: RunAt, name: &str) -> Result<HostTensor, Error> {
-        let RunAt { observation, repetition } = run;
+    /// [`Error::Io`]; [`Error::Internal`] for a stage that was not run.
+    pub fn input(&self, run: StageRun, name: &str) -> Result<HostTensor, Error> {
+        let StageRun { observation, repetition } = run;
         let get = |repetition, name: &str| self.store.get(observation, repetition, name);
         if let Some(step) = repetition {
             if let Some(tensor) = get(Some(step), name)? {
@@ -286,7 +282,7 @@ impl Captured {
     }
 
     /// What a run of a stage made.
-    pub(super) fn output_of(&self, run: RunAt, name: &str) -> Result<HostTensor, Error> {
+    pub(super) fn output_of(&self, run: StageRun, name: &str) -> Result<HostTensor, Error> {
         self.store.get(run.observation, run.repetition, name)?.ok_or_else(|| self.lost(name))
     }
 
@@ -295,13 +291,13 @@ impl Captured {
         self.host_tensor(observation, &self.output)
     }
 
-    /// The host tensors that the stages take, for a pipeline that only stands in.
+    /// The host tensors that the stages take, for a pipeline that runs no network.
     pub(super) fn host_inputs(&self, stages: &[Stage]) -> Vec<TensorSpec> {
-        recorded::host_inputs(stages)
+        observations::host_inputs(stages)
     }
 
     pub(super) fn lost(&self, tensor: &str) -> Error {
-        Error::Lost { tensor: tensor.to_owned() }
+        Error::Internal(format!("tensor '{tensor}' was not recorded"))
     }
 }
 
@@ -324,7 +320,7 @@ fn output(spec: &PolicySpec) -> Result<String, Error> {
     Ok(closing.next_back().map(|output| output.name.clone()).ok_or(vla_policy::Error::NoLoop)?)
 }
 
-/// See [`Captured::bag_sha256`].
+/// See [`ReferenceRun::bag_sha256`].
 fn bag_sha256(bag: &Path) -> Result<String, Error> {
     if !bag.is_dir() {
         return hash::file_sha256(bag).map_err(Error::io(bag));

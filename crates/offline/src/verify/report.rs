@@ -1,4 +1,4 @@
-//! What was found, held against the policy's limits.
+//! The figures of a verification compared with the policy's limits.
 
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use vla_engines::provenance::figures::{show, show_cosine};
 use vla_engines::provenance::{Figures, TensorFigures, Verification};
 
 /// Version of the JSON form.
-pub const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 
 /// One stage.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -44,13 +44,13 @@ impl StageReport {
         Trial { stage, precision, figures: self.worst(), passed: self.passed() }
     }
 
-    /// The output that is furthest below its limit, or closest to it, in words.
+    /// One line: the output that is furthest below its limit, or closest to it.
     pub fn summary(&self) -> String {
         let margin = |tensor: &&TensorFigures| {
             tensor.figures.cosine.unwrap_or(f64::NEG_INFINITY) - tensor.least_cosine.unwrap_or(0.0)
         };
         let Some(tensor) = self.outputs.iter().min_by(|a, b| margin(a).total_cmp(&margin(b))) else {
-            return "nothing was compared".to_owned();
+            return "no output was compared".to_owned();
         };
         let sign = if tensor.passes() { ">=" } else { "<" };
         let Figures { cosine, max_abs, relative } = tensor.figures;
@@ -113,7 +113,7 @@ impl ActionReport {
         key.largest.is_some_and(|largest| largest <= self.most_rad)
     }
 
-    /// What decided, in words.
+    /// One line: the figure that decided.
     pub fn summary(&self) -> String {
         if let Some(reason) = self.refused.first() {
             return format!("{} chunks were refused, the first {reason}", self.refused.len());
@@ -140,7 +140,7 @@ pub struct Report {
     pub policy: String,
     /// Its fingerprint.
     pub fingerprint: String,
-    /// What was held against its networks.
+    /// The candidate that was compared with its networks.
     pub candidate: String,
     /// When, RFC 3339 in UTC.
     pub at: String,
@@ -157,7 +157,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Stages that failed. When each passes alone and the whole chain does not, all of them: none can be told apart.
+    /// Stages that failed. When each passes alone and the whole chain does not, all of them: the cause cannot be attributed to one.
     pub fn failed(&self) -> Vec<&str> {
         let failed: Vec<&str> =
             self.stages.iter().filter(|stage| !stage.passed()).map(|stage| stage.stage.as_str()).collect();

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::candidate::INNER;
-use super::capture::{Captured, RunAt};
+use super::capture::{ReferenceRun, StageRun};
 use super::report::StageReport;
-use super::{Candidate, Error, Progress};
+use super::{Candidate, Progress};
+use crate::Error;
 use vla_base::tensor::{DType, TensorSpec};
 use vla_engines::provenance::{Figures, TensorFigures};
 use vla_engines::{Inference, Output, Stage, StageOutput};
@@ -18,7 +19,7 @@ type Worst = BTreeMap<String, Figures>;
 /// # Errors
 /// [`Error`] naming the stage, tensor or file.
 pub fn stage(
-    captured: &Captured,
+    captured: &ReferenceRun,
     name: &str,
     candidate: &mut dyn Candidate,
     progress: &mut dyn FnMut(Progress),
@@ -56,9 +57,9 @@ pub fn stage(
 
 /// One run beside the reference's, output by output.
 fn compare(
-    captured: &Captured,
+    captured: &ReferenceRun,
     stage: &str,
-    run: RunAt,
+    run: StageRun,
     pipeline: &mut dyn Inference,
     worst: &mut Worst,
 ) -> Result<(), Error> {
@@ -91,12 +92,11 @@ fn compare(
 }
 
 /// A stage by its name.
-pub(super) fn find<'s>(stages: &'s [Stage], name: &str, whose: impl Fn() -> String) -> Result<&'s Stage, Error> {
-    stages.iter().find(|stage| stage.name == name).ok_or_else(|| Error::Stage {
-        stage: name.to_owned(),
-        whose: whose(),
-        stages: stages.iter().map(|stage| stage.name.clone()).collect::<Vec<_>>().join(", "),
-    })
+pub(super) fn find<'s>(stages: &'s [Stage], name: &str, owner: impl Fn() -> String) -> Result<&'s Stage, Error> {
+    stages
+        .iter()
+        .find(|stage| stage.name == name)
+        .ok_or_else(|| Error::no_stage(name, owner(), stages.iter().map(|stage| stage.name.as_str())))
 }
 
 /// The stage with every input given and no loop, and those of its outputs that the reference has too.

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use crate::Error;
 use vla_base::tensor::{DType, Data, HostTensor};
 
 /// Which tensor: of an observation, and in the repeated group of a repetition.
@@ -34,7 +34,7 @@ pub(super) struct Store {
 
 impl Store {
     /// A new file in `folder`.
-    pub fn create(folder: &Path) -> Result<Self, Error> {
+    pub(super) fn create(folder: &Path) -> Result<Self, Error> {
         let path = folder.join("tensors");
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&path);
         let file = file.map_err(Error::io(&path))?;
@@ -42,7 +42,7 @@ impl Store {
     }
 
     /// Keeps a tensor.
-    pub fn put(
+    pub(super) fn put(
         &mut self,
         observation: usize,
         repetition: Option<usize>,
@@ -70,7 +70,12 @@ impl Store {
     }
 
     /// Reads a tensor back; `None` when it was not kept.
-    pub fn get(&self, observation: usize, repetition: Option<usize>, name: &str) -> Result<Option<HostTensor>, Error> {
+    pub(super) fn get(
+        &self,
+        observation: usize,
+        repetition: Option<usize>,
+        name: &str,
+    ) -> Result<Option<HostTensor>, Error> {
         let key = Key { observation, repetition, name: name.to_owned() };
         let Some(entry) = self.entries.get(&key) else { return Ok(None) };
         // It was counted when it was kept.

@@ -12,9 +12,9 @@ use vla_base::tensor::DType;
 use vla_export::bundle;
 use vla_export::bundle::Request;
 use vla_export::staging::Staging;
-use vla_offline::absmax;
-use vla_offline::absmax::{Options, Progress, Report};
-use vla_offline::replay::{BagClock, Source};
+use vla_offline::activation_range;
+use vla_offline::activation_range::{Options, Progress, Report};
+use vla_offline::replay::{BagClock, BagSource};
 use vla_policy::PolicySpec;
 use vla_runtime::parameters::Settings;
 
@@ -60,14 +60,13 @@ impl Absmax {
         let spec = PolicySpec::load(scratch.dir())?;
         let settings: Arc<Settings> = settings(&spec, self.absmax_params.as_deref(), &self.absmax_param)?;
         let options = Options {
-            bag: Source { bag: bag.clone(), clock: self.absmax_clock },
+            bag: BagSource { bag: bag.clone(), clock: self.absmax_clock },
             observations: usize::from(self.absmax_observations),
-            scratch: scratch.dir().to_owned(),
         };
         let bar = ProgressBar::new(0);
         let style = ProgressStyle::with_template("{msg:24} [{bar:40}] {pos}/{len} {elapsed}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
-        let report = absmax::measure(spec, &settings, &options, &mut |progress| show(&bar, progress));
+        let report = activation_range::measure(spec, &settings, &options, &mut |progress| show(&bar, progress));
         bar.finish_and_clear();
         Ok(Some(report?))
     }

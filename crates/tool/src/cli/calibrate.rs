@@ -13,7 +13,7 @@ use vla_engines::Stage;
 use vla_engines::memory::mib;
 use vla_export::staging::Staging;
 use vla_offline::calibrate;
-use vla_offline::calibrate::Recorded;
+use vla_offline::calibrate::StageSamples;
 use vla_offline::verify;
 use vla_offline::verify::{Networks, Options};
 use vla_policy::PolicySpec;
@@ -98,9 +98,9 @@ pub(crate) fn run(args: &Calibrate) -> anyhow::Result<Outcome> {
     Ok(Outcome::Success)
 }
 
-fn print(recorded: &[Recorded]) {
+fn print(recorded: &[StageSamples]) {
     println!("{:16} {:>8} {:>7} {:>9}", "stage", "samples", "inputs", "MiB");
-    for Recorded { stage, samples, inputs, bytes } in recorded {
+    for StageSamples { stage, samples, inputs, bytes } in recorded {
         println!("{stage:16} {samples:>8} {inputs:>7} {:>9.1}", mib(*bytes));
     }
 }

@@ -9,8 +9,8 @@ use super::Outcome;
 use super::bar::Bar;
 use vla_export::bundle::Camera;
 use vla_export::demo::EMBODIMENT;
-use vla_export::make_checkpoint;
-use vla_export::make_checkpoint::{KeyWidth, RobotShape, TOKENIZER};
+use vla_export::synthetic_checkpoint;
+use vla_export::synthetic_checkpoint::{KeyWidth, RobotShape, TOKENIZER};
 
 /// Write a GR00T N1.6 checkpoint with seeded (untrained) weights, to try a robot or measure without a trained one.
 ///
@@ -53,7 +53,7 @@ enum Size {
     N1d6,
 }
 
-impl From<Size> for make_checkpoint::Size {
+impl From<Size> for synthetic_checkpoint::Size {
     fn from(size: Size) -> Self {
         match size {
             Size::Demo => Self::Demo,
@@ -81,8 +81,8 @@ pub(crate) fn run(args: &MakeCheckpoint) -> anyhow::Result<Outcome> {
     let mut bar = Bar::new();
     let mut report = |progress| bar.show(progress);
     let written = match (&shape, args.size) {
-        (Some(shape), _) => make_checkpoint::write_shape(shape, args.seed, &args.out, &mut report),
-        (None, Some(size)) => make_checkpoint::write(size.into(), args.seed, &args.out, &mut report),
+        (Some(shape), _) => synthetic_checkpoint::write_shape(shape, args.seed, &args.out, &mut report),
+        (None, Some(size)) => synthetic_checkpoint::write(size.into(), args.seed, &args.out, &mut report),
         (None, None) => anyhow::bail!("expected --size, or --camera, --state, --action and --rate"),
     };
     let bytes = written.context("the checkpoint was not written")?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use vla_offline::replay::{BagClock, Source};
+use vla_offline::replay::{BagClock, BagSource};
 use vla_policy::PolicySpec;
 use vla_policy::spec::POLICY_FILE;
 use vla_runtime::parameters::{LimitsFrom, NodeName, Overrides, Parameters, PolicyShape, Settings, Value};
@@ -21,8 +21,8 @@ pub(crate) struct BagArgs {
 
 impl BagArgs {
     /// The bag and how it is read.
-    pub(crate) fn source(&self) -> Source {
-        Source { bag: self.bag.clone(), clock: self.clock }
+    pub(crate) fn source(&self) -> BagSource {
+        BagSource { bag: self.bag.clone(), clock: self.clock }
     }
 }
 

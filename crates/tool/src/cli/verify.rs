@@ -12,7 +12,7 @@ use vla_bags::files_of;
 use vla_base::sys::fs::{Outputs, replace};
 use vla_engines::EngineKind;
 use vla_export::staging::Staging;
-use vla_offline::replay::{BagClock, Source};
+use vla_offline::replay::{BagClock, BagSource};
 use vla_offline::verify;
 use vla_offline::verify::{Candidate, Options, Progress, Report, candidate};
 use vla_policy::PolicySpec;
@@ -94,7 +94,7 @@ pub(crate) fn run(args: &Verify) -> anyhow::Result<Outcome> {
     let base = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = Staging::scratch(&base.join("vla_trt_verify"))?;
     let options = Options {
-        bag: Source { bag: args.bag.clone(), clock: args.clock },
+        bag: BagSource { bag: args.bag.clone(), clock: args.clock },
         observations: usize::from(args.observations),
         stages: args.stages.clone(),
         inner: usize::from(args.internal),
@@ -139,7 +139,7 @@ fn record(candidate: &dyn Candidate, report: &Report) -> anyhow::Result<()> {
     for stage in candidate.stages() {
         let Some(verification) = report.verification(&stage.name) else { continue };
         match verify::record(&stage.file, &verification) {
-            Err(error @ verify::Error::NoRecord { .. }) => tracing::warn!("{error}"),
+            Err(error @ vla_offline::Error::NoRecord { .. }) => tracing::warn!("{error}"),
             written => written?,
         }
     }

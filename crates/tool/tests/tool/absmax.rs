@@ -11,11 +11,11 @@ use safetensors::SafeTensors;
 use tempfile::TempDir;
 use vla_export::bundle;
 use vla_export::bundle::Request;
-use vla_export::make_checkpoint;
-use vla_export::make_checkpoint::{Size, TOKENIZER};
-use vla_export::onnx::absmax::Measured;
-use vla_offline::absmax;
-use vla_offline::absmax::{Fp16, Options, Report, StageReport};
+use vla_export::onnx::activation_range::MeasuredTensor;
+use vla_export::synthetic_checkpoint;
+use vla_export::synthetic_checkpoint::{Size, TOKENIZER};
+use vla_offline::activation_range;
+use vla_offline::activation_range::{Fp16, Options, Report, StageReport};
 use vla_policy::PolicySpec;
 
 /// FP16's largest number.
@@ -27,7 +27,7 @@ const Q_NORM: &str = "backbone.model.language_model.model.layers.1.self_attn.q_n
 /// A checkpoint with the demo's weights, some of them scaled.
 fn checkpoint(scaled: &[(&str, f32)]) -> TempDir {
     let dir = tempfile::tempdir().expect("scratch");
-    make_checkpoint::fill_folder(Size::Demo, 7, dir.path(), u64::MAX, &mut |_| {}).expect("a checkpoint");
+    synthetic_checkpoint::fill_folder(Size::Demo, 7, dir.path(), u64::MAX, &mut |_| {}).expect("a checkpoint");
     let file = dir.path().join("model.safetensors");
     let mut bytes = fs::read(&file).expect("weights");
     let (header, metadata) = SafeTensors::read_metadata(&bytes).expect("safetensors");
@@ -51,9 +51,10 @@ fn measure(request: &Request, observations: usize) -> Report {
     bundle::fill_measured(request, scratch.path(), &mut |_| {}).expect("exports");
     let settings = demo::settings(scratch.path(), &[]);
     let spec = PolicySpec::load(scratch.path()).expect("a policy");
-    let options = Options { bag: demo::bag().into(), observations, scratch: scratch.path().to_owned() };
+    let options = Options { bag: demo::bag().into(), observations };
     let mut seen = Vec::new();
-    let report = absmax::measure(spec, &settings, &options, &mut |progress| seen.push(progress)).expect("measured");
+    let report =
+        activation_range::measure(spec, &settings, &options, &mut |progress| seen.push(progress)).expect("measured");
     assert!(!seen.is_empty());
     report
 }
@@ -69,7 +70,7 @@ fn product(report: &Report, weight: &str) -> f32 {
     found.next().unwrap_or_else(|| panic!("no product with {weight}")).1
 }
 
-fn beyond(stage: &StageReport) -> Vec<&Measured> {
+fn beyond(stage: &StageReport) -> Vec<&MeasuredTensor> {
     stage.tensors.iter().filter(|(_, absmax)| *absmax > LARGEST).map(|(tensor, _)| tensor).collect()
 }
 
@@ -111,7 +112,7 @@ fn the_layer_whose_weights_are_too_large_is_named_with_its_size_and_no_other() {
     for tensor in beyond(vision) {
         assert!(tensor.tensor.starts_with("vision/pixels/layers.1/"), "{tensor:?}");
     }
-    let leaving: Vec<&Measured> = beyond(vision).into_iter().filter(|tensor| !tensor.saturates).collect();
+    let leaving: Vec<&MeasuredTensor> = beyond(vision).into_iter().filter(|tensor| !tensor.saturates).collect();
     assert_eq!(leaving[0].weight.as_ref(), Some(&weight), "the first of {leaving:?}");
     assert!(leaving.len() <= 3, "the product, and half of it and the whole inside the GELU: {leaving:?}");
     let words = format!("leaves FP16's range: {} ", leaving[0].tensor);
@@ -232,7 +233,7 @@ fn what_cannot_be_measured_is_refused_in_words_and_nothing_is_written() {
             ]
             .concat(),
             6,
-            &["expected observations", "nobody", "set topics, ages and joints"],
+            &["expected observations", "nobody", "inputs.*.max_age_ms"],
         ),
     ];
     for (more, code, expected) in cases {

@@ -11,9 +11,9 @@ use vla_engines::{Admission, Pipeline};
 use vla_export::bundle;
 use vla_export::bundle::{Camera, Request};
 use vla_export::demo;
-use vla_export::make_checkpoint;
-use vla_export::make_checkpoint::{Size, TOKENIZER};
 use vla_export::progress::Progress;
+use vla_export::synthetic_checkpoint;
+use vla_export::synthetic_checkpoint::{Size, TOKENIZER};
 use vla_export::{RopeFrequencies, VisionAttention, split};
 use vla_policy::PolicySpec;
 use vla_policy::encode::prompt::PromptEncoder;
@@ -32,7 +32,7 @@ impl Bench {
         let scratch = tempfile::tempdir().expect("scratch");
         let dir = scratch.path().join("checkpoint");
         fs::create_dir(&dir).expect("folder");
-        make_checkpoint::fill_folder(Size::Demo, 7, &dir, most, &mut |_| {}).expect("checkpoint");
+        synthetic_checkpoint::fill_folder(Size::Demo, 7, &dir, most, &mut |_| {}).expect("checkpoint");
         let request = request(&dir, &dir.join(TOKENIZER), demo::EMBODIMENT.0, &demo::CAMERAS);
         Self { scratch, request }
     }

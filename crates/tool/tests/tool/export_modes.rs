@@ -15,8 +15,8 @@ use vla_base::tensor::HostTensor;
 use vla_engines::onnx::Network;
 use vla_export::bundle;
 use vla_export::bundle::Request;
-use vla_export::make_checkpoint;
-use vla_export::make_checkpoint::{Size, TOKENIZER};
+use vla_export::synthetic_checkpoint;
+use vla_export::synthetic_checkpoint::{Size, TOKENIZER};
 use vla_offline::infer;
 use vla_offline::infer::Inputs;
 use vla_policy::PolicySpec;
@@ -31,7 +31,7 @@ struct Bench(TempDir);
 impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("scratch");
-        make_checkpoint::fill_folder(Size::Demo, 7, dir.path(), u64::MAX, &mut |_| {}).expect("a checkpoint");
+        synthetic_checkpoint::fill_folder(Size::Demo, 7, dir.path(), u64::MAX, &mut |_| {}).expect("a checkpoint");
         Self(dir)
     }
 
@@ -214,8 +214,8 @@ fn said(change: impl FnOnce(&Bench)) -> String {
 fn files_that_are_missing_are_said_once_with_what_to_name_instead() {
     let remove = |file: &'static str| move |bench: &Bench| fs::remove_file(bench.file(file)).expect("removed");
     let cases: [(String, &[&str]); 4] = [
-        (said(remove("config.json")), &["config.json is not there", "folder of a GR00T N1.6 checkpoint"]),
-        (said(remove("model.safetensors")), &["missing", "model.safetensors", "whole GR00T N1.6 checkpoint"]),
+        (said(remove("config.json")), &["config.json: expected a file of a GR00T N1.6 checkpoint"]),
+        (said(remove("model.safetensors")), &["missing", "model.safetensors", "GR00T N1.6 checkpoint"]),
         (said(remove("statistics.json")), &["statistics.json", "No such file"]),
         (
             said(|bench| fs::remove_dir_all(bench.file(TOKENIZER)).expect("removed")),
@@ -239,7 +239,7 @@ fn hostile_headers_end_in_words() {
         with_length(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551615]}}"#),
     ] {
         let text = said(|bench| fs::write(bench.file("model.safetensors"), &header).expect("written"));
-        assert!(text.contains("model.safetensors") || text.contains("is missing from"), "{text}");
+        assert!(text.contains("model.safetensors") || text.contains("weight `"), "{text}");
         assert!(!text.contains("panicked"), "{text}");
     }
 }

@@ -12,8 +12,8 @@ use vla_bags::{BagReader, BagWriter, TopicId};
 use vla_base::tensor::DType;
 use vla_engines::onnx::proto::{ModelProto, TensorProto};
 use vla_export::bundle;
-use vla_export::make_checkpoint;
-use vla_export::make_checkpoint::Size;
+use vla_export::synthetic_checkpoint;
+use vla_export::synthetic_checkpoint::Size;
 use vla_messages::schema;
 use vla_offline::verify;
 use vla_offline::verify::{Candidate as _, Networks, Options};
@@ -58,7 +58,7 @@ fn change(policy: &Path, network: &str, with: impl Fn(f32) -> f32) -> String {
 /// The demo policy exported in half precision.
 fn half_precision() -> TempDir {
     let (checkpoint, out) = (tempfile::tempdir().expect("scratch"), tempfile::tempdir().expect("scratch"));
-    make_checkpoint::fill_folder(Size::Demo, 7, checkpoint.path(), u64::MAX, &mut |_| {}).expect("a checkpoint");
+    synthetic_checkpoint::fill_folder(Size::Demo, 7, checkpoint.path(), u64::MAX, &mut |_| {}).expect("a checkpoint");
     let mut request = vla_export::demo::bundle::request(checkpoint.path());
     request.dtype = DType::F16;
     bundle::write(&request, out.path(), &mut |_| {}).expect("exports");

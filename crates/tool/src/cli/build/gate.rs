@@ -16,10 +16,10 @@ use vla_engines::provenance;
 use vla_engines::provenance::Provenance;
 use vla_engines::{Precision, Stage};
 use vla_export::staging::Staging;
-use vla_offline::replay::Source;
+use vla_offline::replay::BagSource;
 use vla_offline::verify;
 use vla_offline::verify::candidate::Engines;
-use vla_offline::verify::{ActionReport, Captured, Networks, Options, StageReport, Trial};
+use vla_offline::verify::{ActionReport, Networks, Options, ReferenceRun, StageReport, Trial};
 use vla_policy::PolicySpec;
 use vla_runtime::parameters::Settings;
 
@@ -36,7 +36,7 @@ struct Tried {
 struct Gate<'w> {
     work: &'w Work<'w>,
     settings: &'w Settings,
-    captured: Captured,
+    captured: ReferenceRun,
     bar: ProgressBar,
     trials: Vec<Trial>,
 }
@@ -47,7 +47,7 @@ pub(super) fn run(work: &Work<'_>, spec: &PolicySpec, bag_file: &Path) -> anyhow
     let settings = settings(spec, work.args.params.as_deref(), &work.args.param)?;
     let scratch = Staging::scratch(&std::env::temp_dir().join("vla_trt_build"))?;
     let options = Options {
-        bag: Source { bag: bag_file.to_owned(), clock: work.args.clock },
+        bag: BagSource { bag: bag_file.to_owned(), clock: work.args.clock },
         observations: usize::from(work.args.observations),
         stages: None,
         inner: 0,

@@ -1,4 +1,5 @@
-//! The oracle's tiny checkpoint through export and `infer`, both through files.
+//! The tiny checkpoint with tensors that NVIDIA's own code computed (`oracle/` of the shared folder), through export and
+//! `infer`, both through files.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,7 +12,6 @@ use vla_export::bundle;
 use vla_export::bundle::{Camera, Request};
 use vla_export::checkpoint::Checkpoint;
 use vla_export::{Layout, Options, RopeFrequencies, View, VisionAttention, vendor};
-use vla_npz as npz;
 use vla_offline::infer;
 use vla_offline::infer::Inputs;
 use vla_policy::PolicySpec;
@@ -20,21 +20,29 @@ use crate::vendor::Vendor;
 
 pub type Arrays = BTreeMap<String, HostTensor>;
 
-fn shared() -> Option<PathBuf> {
-    let shared = crate::shared();
-    if !shared.join("oracle/tiny").is_dir() {
-        eprintln!("SKIPPED: no oracle at {}; set VLA_TRT_SHARED to the folder that holds it", shared.display());
-        return None;
+/// The folder of the reference tensors, or `None` after saying so.
+pub fn reference_data() -> Option<PathBuf> {
+    let folder = crate::shared().join("oracle");
+    if folder.join("tiny").is_dir() {
+        return Some(folder);
     }
+    eprintln!(
+        "SKIPPED: no reference tensors at {}; set VLA_TRT_SHARED to the folder that holds oracle/",
+        folder.display()
+    );
+    None
+}
+
+fn reference_and_runtime() -> Option<PathBuf> {
     if std::env::var_os("ORT_DYLIB_PATH").is_none() {
         eprintln!("SKIPPED: ORT_DYLIB_PATH does not name ONNX Runtime's library");
         return None;
     }
-    Some(shared.join("oracle"))
+    reference_data()
 }
 
 /// The tiny checkpoint with its shards unpacked.
-fn unpack(tiny: &Path, to: &Path) {
+pub fn unpack(tiny: &Path, to: &Path) {
     for entry in fs::read_dir(tiny.join("ckpt")).expect("checkpoint") {
         let path = entry.expect("entry").path();
         let name = path.file_name().expect("name").to_string_lossy().into_owned();
@@ -55,7 +63,7 @@ fn png(path: &Path) -> HostTensor {
     HostTensor::from_u8(&[info.height as usize, info.width as usize, 3], rgb).expect("rgb")
 }
 
-/// One observation of the oracle.
+/// One observation with the reference tensors.
 pub struct Observation {
     dir: PathBuf,
     pub cameras: Vec<String>,
@@ -65,7 +73,7 @@ pub struct Observation {
 }
 
 impl Observation {
-    fn load(dir: PathBuf) -> Self {
+    pub fn load(dir: PathBuf) -> Self {
         let meta: Value = serde_json::from_slice(&fs::read(dir.join("meta.json")).expect("meta")).expect("json");
         let text = |value: &Value| value.as_str().expect("text").to_owned();
         let bytes = fs::read(dir.join("tensors.safetensors")).expect("tensors");
@@ -87,7 +95,7 @@ impl Observation {
     /// The arrays that `vla-trt infer` takes, through a file.
     fn arrays(&self, scratch: &Path) -> Arrays {
         let path = scratch.join("inputs.npz");
-        let mut writer = npz::Writer::create(&path).expect("a file");
+        let mut writer = vla_npz::Writer::create(&path).expect("a file");
         for camera in &self.cameras {
             writer.add(&format!("image.{camera}"), &self.image("raw", camera)).expect("written");
         }
@@ -98,7 +106,7 @@ impl Observation {
         let text = self.instruction.clone().into_bytes();
         writer.add("instruction", &HostTensor::from_u8(&[text.len()], text).expect("whole")).expect("written");
         writer.finish().expect("written");
-        npz::read(&path).expect("read")
+        vla_npz::read(&path).expect("read")
     }
 }
 
@@ -123,25 +131,25 @@ pub struct Export {
 }
 
 pub struct Bench {
-    oracle: PathBuf,
+    reference: PathBuf,
     scratch: tempfile::TempDir,
     tag: String,
 }
 
 impl Bench {
     pub fn new() -> Option<Self> {
-        let oracle = shared()?;
+        let reference = reference_and_runtime()?;
         let scratch = tempfile::tempdir().expect("scratch");
         let checkpoint = scratch.path().join("checkpoint");
         fs::create_dir(&checkpoint).expect("a folder");
-        unpack(&oracle.join("tiny"), &checkpoint);
-        let manifest = fs::read(oracle.join("tiny/manifest.json")).expect("manifest");
+        unpack(&reference.join("tiny"), &checkpoint);
+        let manifest = fs::read(reference.join("tiny/manifest.json")).expect("manifest");
         let manifest: Value = serde_json::from_slice(&manifest).expect("json");
-        Some(Self { tag: manifest["embodiment_tag"].as_str().expect("tag").to_owned(), oracle, scratch })
+        Some(Self { tag: manifest["embodiment_tag"].as_str().expect("tag").to_owned(), reference, scratch })
     }
 
     pub fn observation(&self, index: usize) -> Observation {
-        Observation::load(self.oracle.join(format!("tiny/obs{index}")))
+        Observation::load(self.reference.join(format!("tiny/obs{index}")))
     }
 
     /// Exports for the sizes of the observation's frames and runs it.
@@ -152,13 +160,13 @@ impl Bench {
             Camera { name: name.clone(), width: dims[1], height: dims[0] }
         };
         let request = Request {
-            tokenizer: self.oracle.join("tokenizer"),
+            tokenizer: self.reference.join("tokenizer"),
             backbone: Some(checkpoint.join("eagle_dims.json")),
             checkpoint,
             embodiment: self.tag.clone(),
             cameras: observation.cameras.iter().map(camera).collect(),
-            name: "oracle".to_owned(),
-            about: "The oracle's tiny checkpoint.".to_owned(),
+            name: "reference".to_owned(),
+            about: "The reference's tiny checkpoint.".to_owned(),
             layout: export.layout,
             deltas: BTreeMap::new(),
             step_s: 0.02,
@@ -184,10 +192,10 @@ impl Bench {
         let inputs = Inputs::new(observation.arrays(self.scratch.path()), &spec).expect("arrays that fit");
         let mut policy = infer::load(spec, 1, &mut |_| {}).expect("loads");
         let dump = self.scratch.path().join("dump.npz");
-        let mut writer = npz::Writer::create(&dump).expect("a file");
+        let mut writer = vla_npz::Writer::create(&dump).expect("a file");
         infer::run(&mut policy, &inputs, &mut |name, tensor| Ok(writer.add(name, tensor)?)).expect("runs");
         writer.finish().expect("written");
-        npz::read(&dump).expect("read")
+        vla_npz::read(&dump).expect("read")
     }
 }
 

@@ -1,12 +1,12 @@
-//! Seeded numbers in place of trained weights: the same on every machine, each tensor independent of the others.
+//! Random weights from a seed: the same on every machine, each tensor independent of the others.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
 
-/// What an untrained weight of this name and shape is filled with.
+/// Distribution of an untrained weight.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Fill {
+pub(crate) enum Fill {
     /// Gains of norms.
     Ones,
     /// Biases.
@@ -16,7 +16,7 @@ pub enum Fill {
 }
 
 /// The usual start of training: norms 1, biases 0, matrices `gain / sqrt(inputs)`, tables `gain`.
-pub fn fill(name: &str, dims: &[usize], gain: f64) -> Fill {
+pub(crate) fn fill(name: &str, dims: &[usize], gain: f64) -> Fill {
     match dims {
         _ if name.ends_with(".b") || name.ends_with(".bias") => Fill::Zeros,
         [_] => Fill::Ones,
@@ -29,20 +29,20 @@ pub fn fill(name: &str, dims: &[usize], gain: f64) -> Fill {
 
 /// `count` values for the weight `name`. Uniform numbers: nothing but multiplications, so no machine's mathematics
 /// library shows in the bytes.
-pub fn values(seed: u64, name: &str, count: usize, fill: Fill) -> Vec<f32> {
+pub(crate) fn values(seed: u64, name: &str, count: usize, fill: Fill) -> Vec<f32> {
     let mut numbers = Numbers::new(seed, name, fill);
     (0..count).map(|_| numbers.next()).collect()
 }
 
 /// The values of [`values`], one at a time: for weights that should not lie in memory.
-pub struct Numbers {
+pub(crate) struct Numbers {
     generator: ChaCha8Rng,
     fill: Fill,
 }
 
 impl Numbers {
     /// Those of the weight `name`.
-    pub fn new(seed: u64, name: &str, fill: Fill) -> Self {
+    pub(crate) fn new(seed: u64, name: &str, fill: Fill) -> Self {
         let mut key = Sha256::new();
         key.update(seed.to_le_bytes());
         key.update(name.as_bytes());
@@ -50,8 +50,7 @@ impl Numbers {
     }
 
     /// The next value.
-    #[expect(clippy::should_implement_trait, reason = "there is always a next one")]
-    pub fn next(&mut self) -> f32 {
+    pub(crate) fn next(&mut self) -> f32 {
         match self.fill {
             Fill::Ones => 1.0,
             Fill::Zeros => 0.0,

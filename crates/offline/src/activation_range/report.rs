@@ -1,11 +1,11 @@
-//! What was measured, held against what half precision holds.
+//! Measured activation ranges compared with the range of half precision.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 
-use super::Error;
-use vla_export::onnx::absmax::Measured;
+use crate::Error;
+use vla_export::onnx::activation_range::MeasuredTensor;
 
 /// Largest number of FP16.
 const LARGEST: f32 = 65_504.0;
@@ -43,7 +43,7 @@ impl Fp16 {
         }
     }
 
-    fn of(tensor: &Measured, absmax: f32) -> Self {
+    fn of(tensor: &MeasuredTensor, absmax: f32) -> Self {
         match (absmax <= LARGEST, tensor.saturates) {
             (false, true) if !absmax.is_nan() => Self::Saturates,
             (false, _) => Self::Leaves,
@@ -71,12 +71,12 @@ pub struct StageReport {
     /// Name of the stage.
     pub name: String,
     /// In the network's order, with the largest magnitude over all observations and steps.
-    pub tensors: Vec<(Measured, f32)>,
+    pub tensors: Vec<(MeasuredTensor, f32)>,
 }
 
 impl StageReport {
     /// Largest first; what is no number before all.
-    pub fn largest_first(&self) -> Vec<(&Measured, f32)> {
+    pub(crate) fn largest_first(&self) -> Vec<(&MeasuredTensor, f32)> {
         let mut tensors: Vec<_> = self.tensors.iter().map(|(tensor, absmax)| (tensor, *absmax)).collect();
         tensors.sort_by(|(_, a), (_, b)| b.total_cmp(a));
         tensors
@@ -92,7 +92,7 @@ impl StageReport {
         self.count(Fp16::Leaves) > 0
     }
 
-    /// In one line, whether half precision holds the stage.
+    /// One line: whether the stage fits half precision.
     pub fn verdict(&self) -> String {
         let tensors = self.largest_first();
         let Some((tensor, absmax)) = tensors.iter().find(|(tensor, _)| !tensor.saturates) else {
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     fn stage(values: &[(f32, bool)]) -> StageReport {
-        let measured = |i: usize, saturates| Measured { tensor: format!("t{i}"), weight: None, saturates };
+        let measured = |i: usize, saturates| MeasuredTensor { tensor: format!("t{i}"), weight: None, saturates };
         let tensors = values.iter().enumerate().map(|(i, (absmax, saturates))| (measured(i, *saturates), *absmax));
         StageReport { name: "s".into(), tensors: tensors.collect() }
     }

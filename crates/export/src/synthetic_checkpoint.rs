@@ -1,4 +1,4 @@
-//! A checkpoint in the vendor's layout with seeded weights: what tests and measurements use in place of a trained one.
+//! A checkpoint in the vendor's layout with random weights from a seed, for tests and measurements.
 //!
 //! Weights are computed and written a piece at a time, so 6.6 GB of them need no more memory than a few.
 
@@ -18,7 +18,7 @@ use super::demo::{self, tokenizer};
 use super::inventory::inventory;
 use super::model::{Head, Language, Model, Vision};
 use super::progress::Progress;
-use super::seeded::{Numbers, fill};
+use super::random_weights::{Numbers, fill};
 use super::staging::{Staging, require_room};
 use super::weights::Weights as _;
 use vla_base::tensor::DType;
@@ -30,7 +30,7 @@ pub use shape::{KeyWidth, RobotShape};
 /// Folder of the tokenizer and of the backbone's configuration inside the checkpoint's. The vendor keeps both in its
 /// code tree.
 pub const TOKENIZER: &str = "tokenizer";
-/// File that says that a folder was made here and may be replaced.
+/// File that marks a folder as made by this command: it may be replaced.
 const MARK: &str = "made_by_vla_trt.txt";
 /// Bytes of weights in a shard at most, as the vendor's trainer splits them.
 const SHARD: u64 = 5_000_000_000;
@@ -103,7 +103,7 @@ pub fn shards(model: &Model, dtype: DType, most: u64) -> Vec<Vec<Entry>> {
     shards
 }
 
-/// What a checkpoint holds and inference never reads: the vision tower's pooling head and the language model's output.
+/// Weights of a checkpoint that inference never reads: the vision tower's pooling head and the language model's output.
 fn unread(model: &Model) -> Vec<(String, Vec<usize>)> {
     let (Vision { width, mlp, .. }, language) = (model.vision.clone(), &model.language);
     let head = |name: &str| format!("backbone.model.vision_model.vision_model.head.{name}");
@@ -180,8 +180,7 @@ fn fill_with(
     write_json(&files.statistics(), &dir.join("statistics.json"))?;
     write_json(&json!({demo::EMBODIMENT.0: demo::EMBODIMENT.1}), &dir.join("embodiment_id.json"))?;
     let mark = dir.join(MARK);
-    let text =
-        format!("Seeded weights, seed {seed}, written by vla_trt {}. Trained by nobody.\n", env!("CARGO_PKG_VERSION"));
+    let text = format!("Random weights, seed {seed}, written by vla_trt {}. Not trained.\n", env!("CARGO_PKG_VERSION"));
     fs::write(&mark, text).map_err(Error::io(&mark))?;
 
     let shards = shards(&model, dtype, most);

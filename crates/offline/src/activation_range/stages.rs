@@ -1,11 +1,12 @@
 //! Runs a policy on many observations with one stage loaded at a time.
 
-use super::{Error, Progress};
-use crate::recorded::Observation;
+use super::Progress;
+use crate::Error;
+use crate::observations::Observation;
 use vla_base::tensor::TensorSpec;
 use vla_engines::onnx_runtime::Onnx;
 use vla_engines::{Admission, Inference as _, Pipeline, Stage, StageOutput};
-use vla_export::onnx::absmax::OUTPUT;
+use vla_export::onnx::activation_range::OUTPUT;
 use vla_policy::PolicySpec;
 
 /// Given a stage's name and the maxima of one of its runs.
@@ -13,7 +14,7 @@ type Take<'t> = &'t mut dyn FnMut(&str, &[f32]) -> Result<(), Error>;
 
 /// Runs every stage on every observation; `take` is given the maxima of a stage each time that it ran. `host`: what the
 /// host offers. The repeated stages run together.
-pub fn run(
+pub(super) fn run(
     spec: &PolicySpec,
     threads: usize,
     host: Vec<TensorSpec>,

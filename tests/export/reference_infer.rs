@@ -1,15 +1,15 @@
 //! A checkpoint through export and `infer`, from raw images to decoded actions, against what NVIDIA's own code computed
-//! (`shared/oracle`). Prints the tables of docs/fidelity.md.
+//! (`oracle/` of the shared folder). Prints the tables of docs/fidelity.md.
 //!
-//! Skipped, aloud, where the oracle or ONNX Runtime is not there.
+//! Skipped, aloud, where the reference tensors or ONNX Runtime is not there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use vla_base::tensor::{DType, Data, HostTensor};
 use vla_export::{Layout, RopeFrequencies, VisionAttention, backbone_dit, split, vendor};
 
-use oracle_bench::{Arrays, Bench, Export, Observation};
-use vla_trt_tests::oracle_bench;
+use reference_bench::{Arrays, Bench, Export, Observation};
+use vla_trt_tests::reference_bench;
 
 /// Largest norm of a difference over the norm of the reference, single precision.
 const RELATIVE: f64 = 1e-4;
@@ -83,7 +83,7 @@ impl Table {
     }
 }
 
-/// Every tensor of the oracle that the dump has; those that it has not by name.
+/// Every reference tensor that the dump has; those that it has not by name.
 fn compare(table: &mut Table, index: usize, observation: &Observation, found: &Arrays, limits: Limits) -> Vec<String> {
     for camera in &observation.cameras {
         let apart = match (found[&format!("proc.{camera}")].data(), observation.image("proc", camera).data()) {
@@ -122,7 +122,7 @@ fn has_no_equivalent(layout: Layout, name: &str) -> bool {
     layout.name == vendor::LAYOUT.name && inside.iter().any(|start| name.starts_with(start))
 }
 
-/// Names of the oracle's tensors, without the step, that the dump lacks; but for those of other runs of the model.
+/// Names of the reference tensors, without the step, that the dump lacks; but for those of other runs of the model.
 fn without_an_equivalent(absent: &[String]) -> BTreeSet<&str> {
     let of_this_run = absent.iter().filter(|name| !name.contains("bf16"));
     of_this_run.map(|name| name.rsplit('.').next().unwrap_or_default()).collect()
@@ -193,7 +193,7 @@ fn half_precision_stays_within_its_limit() {
     }
 }
 
-/// How far `found` is from the vendor's own run with per-image attention, in the words of the oracle's meta.json.
+/// How far `found` is from the vendor's own run with per-image attention, as the reference's meta.json has it.
 fn apart(found: &HostTensor, per_image: &HostTensor) -> [(&'static str, f64); 3] {
     let pairs = || found.as_f32().expect("f32").iter().zip(per_image.as_f32().expect("f32"));
     let pairs = || pairs().map(|(found, reference)| (f64::from(*found), f64::from(*reference)));
@@ -204,7 +204,7 @@ fn apart(found: &HostTensor, per_image: &HostTensor) -> [(&'static str, f64); 3]
     [("cos", cos), ("max_abs", largest), ("rms", rms)]
 }
 
-/// The oracle holds no cross-view tensors, but how far the vendor's are from the per-image ones, on all observations:
+/// The reference has no cross-view tensors, but how far the vendor's are from the per-image ones, on all observations:
 /// by its cosine, largest and root mean square difference of the actions, and the largest of the vision network.
 #[test]
 fn cross_view_attention_moves_actions_and_vision_as_far_as_it_moves_the_vendors() {

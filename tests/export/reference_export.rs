@@ -1,13 +1,13 @@
-//! The exported network against tensors computed with NVIDIA's own code (see the oracle's README), on ONNX Runtime in
+//! The exported network against tensors computed with NVIDIA's own code (see the README in `oracle/` of the shared folder), on ONNX Runtime in
 //! single precision: every tensor within 1e-4 relative (norm of the difference over norm of the reference).
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use ort::environment::Environment;
 use safetensors::SafeTensors;
-use vla_base::tensor::{DType, HostTensor};
+use vla_base::tensor::{DType, Data, HostTensor};
 use vla_export::checkpoint::Checkpoint;
 use vla_export::inventory::inventory;
 use vla_export::weights::Weights;
@@ -15,81 +15,31 @@ use vla_export::{Model, Options, RopeFrequencies, View, VisionAttention, split};
 
 use onnx_runtime::Runner;
 use vla_trt_tests::onnx_runtime;
+use vla_trt_tests::reference_bench::{Observation, reference_data, unpack};
 
 const IMAGE_TOKEN: i64 = 151_669;
 const TOLERANCE: f64 = 1e-4;
 const STEPS: u32 = 4;
 
-fn oracle() -> Option<PathBuf> {
-    let shared = vla_trt_tests::shared();
-    let tiny = shared.join("oracle/tiny");
-    if tiny.is_dir() {
-        return Some(tiny);
-    }
-    eprintln!("SKIPPED: no oracle at {}", tiny.display());
-    None
+/// The frames as the vendor's processor made them, and their pixels as the network takes them.
+fn views(observation: &Observation) -> (Vec<View>, Vec<Vec<f32>>) {
+    let view = |camera: &String| {
+        let image = observation.image("proc", camera);
+        let (&[height, width, _], Data::U8(rgb)) = (image.dims(), image.data()) else { panic!("{:?}", image.dims()) };
+        let plane = |channel: usize| rgb.iter().skip(channel).step_by(3).map(|u| (f32::from(*u) - 127.5) / 127.5);
+        (View { camera: camera.clone(), width, height }, (0..3).flat_map(plane).collect())
+    };
+    observation.cameras.iter().map(view).unzip()
 }
 
-/// The tiny checkpoint with its shards unpacked.
-fn unpack(tiny: &Path, to: &Path) {
-    for entry in fs::read_dir(tiny.join("ckpt")).expect("checkpoint") {
-        let path = entry.expect("entry").path();
-        let name = path.file_name().expect("name").to_string_lossy().into_owned();
-        if let Some(plain) = name.strip_suffix(".gz") {
-            let mut source = flate2::read::GzDecoder::new(File::open(&path).expect("shard"));
-            let mut target = File::create(to.join(plain)).expect("scratch");
-            std::io::copy(&mut source, &mut target).expect("gunzip");
-        } else if path.is_file() {
-            fs::copy(&path, to.join(name)).expect("copy");
-        }
-    }
-}
-
-/// One observation of the oracle.
-struct Observation {
-    bytes: Vec<u8>,
-    views: Vec<View>,
-    pixels: Vec<Vec<f32>>,
-    meta: serde_json::Value,
-}
-
-impl Observation {
-    fn load(dir: &Path) -> Self {
-        let meta: serde_json::Value =
-            serde_json::from_slice(&fs::read(dir.join("meta.json")).expect("meta")).expect("json");
-        let cameras = meta["cameras"].as_array().expect("cameras").iter().map(|c| c.as_str().expect("name").to_owned());
-        let mut views = Vec::new();
-        let mut pixels = Vec::new();
-        for camera in cameras {
-            let file = std::io::BufReader::new(File::open(dir.join(format!("proc_{camera}.png"))).expect("image"));
-            let mut reader = png::Decoder::new(file).read_info().expect("png");
-            let mut rgb = vec![0; reader.output_buffer_size().expect("size")];
-            let info = reader.next_frame(&mut rgb).expect("frame");
-            let (width, height) = (info.width as usize, info.height as usize);
-            let plane = |channel: usize| rgb.iter().skip(channel).step_by(3).map(|u| (f32::from(*u) - 127.5) / 127.5);
-            pixels.push((0..3).flat_map(plane).collect());
-            views.push(View { camera, width, height });
-        }
-        Self { bytes: fs::read(dir.join("tensors.safetensors")).expect("tensors"), views, pixels, meta }
-    }
-
-    fn f32(&self, name: &str) -> HostTensor {
-        let tensors = SafeTensors::deserialize(&self.bytes).expect("safetensors");
-        let view = tensors.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        HostTensor::from_f32(view.shape(), values.collect()).expect("whole")
-    }
-
-    fn ids(&self) -> Vec<i64> {
-        let tensors = SafeTensors::deserialize(&self.bytes).expect("safetensors");
-        let view = tensors.tensor("input_ids").expect("ids");
-        view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().expect("eight"))).collect()
-    }
+fn ids(observation: &Observation) -> &[i64] {
+    let Data::I64(ids) = observation.tensors["input_ids"].data() else { panic!("ids") };
+    ids
 }
 
 /// What encode offers to the stages.
 fn host_tensors(observation: &Observation, weights: &dyn Weights, model: &Model) -> BTreeMap<String, HostTensor> {
-    let ids = observation.ids();
+    let ids = ids(observation);
     let width = model.language.width;
     let table = weights.get("backbone.model.language_model.model.embed_tokens.weight").expect("table");
     let (mut text, mut image, mut positions, mut rows) = (vec![], vec![], vec![], vec![]);
@@ -110,20 +60,21 @@ fn host_tensors(observation: &Observation, weights: &dyn Weights, model: &Model)
         ("text_index".to_owned(), i32s(text)),
         ("image_index".to_owned(), i32s(image)),
         ("positions".to_owned(), i32s(positions)),
-        ("state".to_owned(), observation.f32("state_normalized")),
-        ("actions".to_owned(), observation.f32("noise")),
+        ("state".to_owned(), observation.tensors["state_normalized"].clone()),
+        ("actions".to_owned(), observation.tensors["noise"].clone()),
         (
             "strength".to_owned(),
             HostTensor::from_f32(&[model.head.horizon], vec![1.0; model.head.horizon]).expect("whole"),
         ),
     ]);
-    let groups = split::view_groups(model, &observation.views).expect("views");
+    let (views, pixels) = views(observation);
+    let groups = split::view_groups(model, &views).expect("views");
     if let [group] = groups.as_slice() {
-        let all = observation.pixels.concat();
+        let all = pixels.concat();
         let dims = [group.views, 3, group.height, group.width];
         tensors.insert(group.input.clone(), HostTensor::from_f32(&dims, all).expect("whole"));
     } else {
-        for (group, pixels) in groups.iter().zip(&observation.pixels) {
+        for (group, pixels) in groups.iter().zip(&pixels) {
             let dims = [1, 3, group.height, group.width];
             tensors.insert(group.input.clone(), HostTensor::from_f32(&dims, pixels.clone()).expect("whole"));
         }
@@ -140,7 +91,7 @@ fn run(
     model: &Model,
     options: &Options,
 ) -> BTreeMap<String, HostTensor> {
-    let stages = split::write(weights, model, options, &observation.views, dir).expect("export");
+    let stages = split::write(weights, model, options, &views(observation).0, dir).expect("export");
     let mut tensors = host_tensors(observation, weights, model);
     let constants = fs::read(dir.join(split::CONSTANTS)).expect("constants");
     let constants = SafeTensors::deserialize(&constants).expect("constants");
@@ -148,7 +99,7 @@ fn run(
         let mut runner = Runner::load(environment, &stage.files.model);
         let repetitions = if stage.repeat { STEPS } else { 1 };
         for repetition in 0..repetitions as usize {
-            for (input, _) in stage.inputs.iter().filter(|(_, s)| matches!(s, split::Source::Constants(_))) {
+            for (input, _) in stage.inputs.iter().filter(|(_, s)| matches!(s, split::InputSource::Constants(_))) {
                 let table = constants.tensor(&format!("{}.{STEPS}", input.name)).expect("table");
                 let row: usize = table.shape()[1..].iter().product();
                 let values = table.data()[repetition * row * 4..][..row * 4].chunks_exact(4);
@@ -203,7 +154,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Option<Self> {
-        let tiny = oracle()?;
+        let tiny = reference_data()?.join("tiny");
         let environment = onnx_runtime::environment()?;
         let scratch = tempfile::tempdir().expect("scratch");
         unpack(&tiny, scratch.path());
@@ -213,7 +164,7 @@ impl Bench {
     }
 
     fn observation(&self, index: usize) -> Observation {
-        Observation::load(&self.tiny.join(format!("obs{index}")))
+        Observation::load(self.tiny.join(format!("obs{index}")))
     }
 
     fn run(&self, observation: &Observation, options: &Options) -> BTreeMap<String, HostTensor> {
@@ -250,18 +201,18 @@ fn every_stage_gives_the_vendors_tensors() {
             ("state_features", "state_features"),
             ("next_actions", "action_pred"),
         ] {
-            check(&label, &found, &[(name, &observation.f32(reference))]);
+            check(&label, &found, &[(name, &observation.tensors[reference])]);
         }
         for step in 0..STEPS {
             for (name, reference) in [("sa_embs", "sa_embs"), ("velocity", "velocity"), ("next_actions", "actions_out")]
             {
-                let reference = observation.f32(&format!("step{step}.{reference}"));
-                check(&label, &found, &[(&format!("step{step}.{name}"), &reference)]);
+                let reference = &observation.tensors[&format!("step{step}.{reference}")];
+                check(&label, &found, &[(&format!("step{step}.{name}"), reference)]);
             }
             for block in 0..bench.model.head.blocks {
                 if index == 0 || step == 0 || step == 3 {
                     let name = format!("step{step}.block{block}");
-                    check(&label, &found, &[(&name, &observation.f32(&name))]);
+                    check(&label, &found, &[(&name, &observation.tensors[&name])]);
                 }
             }
         }
@@ -278,7 +229,7 @@ fn half_precision_stays_near(bench: &Bench) {
     let exact = options(RopeFrequencies::Exact, VisionAttention::PerImage);
     let found = bench.run(&observation, &Options { dtype: DType::F16, ..exact });
     for (name, reference) in [("image_rows", "mlp1_out"), ("vl_embs", "vl_embs"), ("next_actions", "action_pred")] {
-        let error = relative(&found[name], &observation.f32(reference));
+        let error = relative(&found[name], &observation.tensors[reference]);
         eprintln!("f16 {name}: {error:.2e}");
         assert!(error < 5e-3, "f16 {name}: {error:.2e}");
     }
@@ -287,7 +238,7 @@ fn half_precision_stays_near(bench: &Bench) {
 /// The checkpoint's own list of names is what the inventory says, but for what inference never reads.
 #[test]
 fn the_inventory_is_what_a_checkpoint_holds() {
-    let Some(tiny) = oracle() else { return };
+    let Some(tiny) = reference_data().map(|folder| folder.join("tiny")) else { return };
     let scratch = tempfile::tempdir().expect("scratch");
     unpack(&tiny, scratch.path());
     let checkpoint = Checkpoint::open(scratch.path()).expect("checkpoint");
@@ -306,17 +257,17 @@ fn the_inventory_is_what_a_checkpoint_holds() {
 fn rounded_frequencies_give_the_vendors_runtime(bench: &Bench, observation: &Observation, label: &str) {
     let found = bench.run(observation, &options(RopeFrequencies::Bf16, VisionAttention::PerImage));
     let label = format!("{label} bf16 inv_freq");
-    let features = observation.f32("backbone_features_bf16invfreq");
-    let actions = observation.f32("action_pred_bf16invfreq");
-    check(&label, &found, &[("backbone_features", &features), ("next_actions", &actions)]);
-    assert!(relative(&found["backbone_features"], &observation.f32("backbone_features")) > 10.0 * TOLERANCE);
+    let features = &observation.tensors["backbone_features_bf16invfreq"];
+    let actions = &observation.tensors["action_pred_bf16invfreq"];
+    check(&label, &found, &[("backbone_features", features), ("next_actions", actions)]);
+    assert!(relative(&found["backbone_features"], &observation.tensors["backbone_features"]) > 10.0 * TOLERANCE);
 }
 
-/// The oracle holds no cross-view tensors, but how far they are from the per-image ones.
+/// The reference has no cross-view tensors, but how far they are from the per-image ones.
 fn cross_view_attention_differs_as_the_vendors_does(bench: &Bench) {
     let observation = bench.observation(0);
     let found = bench.run(&observation, &options(RopeFrequencies::Exact, VisionAttention::CrossView));
-    let reference = observation.f32("action_pred");
+    let reference = &observation.tensors["action_pred"];
     let pairs = found["next_actions"].as_f32().expect("f32").iter().zip(reference.as_f32().expect("f32"));
     let largest = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     let expected = observation.meta["crossview_vs_perimage_action_pred"]["max_abs"].as_f64().expect("number");

@@ -1,6 +1,6 @@
-//! How large the tensors inside a network get: nodes that put out the largest magnitude of each.
+//! Activation ranges: nodes that output the largest magnitude of every tensor inside a network.
 //!
-//! Reduced inside the graph, so that a runtime keeps no tensor longer than it would without.
+//! The reduction is part of the graph, so a runtime keeps no tensor longer than without it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use vla_base::tensor::{DType, Dim};
 
 /// Prefix of the output of a measured graph; the graph's name follows.
 pub const OUTPUT: &str = "absmax.";
-/// Key of the model's metadata that says which tensors the output is of.
+/// Key of the model's metadata with the list of the measured tensors.
 const METADATA: &str = "absmax";
 /// Operators whose result can be larger than what they are given; a cast is an operand of another stage or of the host.
 const GROWING: [&str; 8] = ["Add", "Cast", "Div", "Gemm", "LayerNormalization", "MatMul", "Mul", "Pow"];
@@ -25,7 +25,7 @@ const LIMITING: [&str; 3] = ["Erf", "Sigmoid", "Tanh"];
 
 /// One tensor of a network.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Measured {
+pub struct MeasuredTensor {
     /// Its name, as in the same network in half precision.
     pub tensor: String,
     /// The weight that it is a product with.
@@ -41,7 +41,7 @@ impl Graph {
     ///
     /// # Errors
     /// None that input can cause.
-    pub fn absmax(&mut self) -> Result<(), Error> {
+    pub(crate) fn add_activation_ranges(&mut self) -> Result<(), Error> {
         if !self.is_measured() {
             return Ok(());
         }
@@ -50,14 +50,14 @@ impl Graph {
             self.nodes.iter().flat_map(|node| node.outputs.iter().map(|id| (*id, node.operator))).collect();
         let masked = |node: &Node| node.inputs.iter().any(|id| made_by.get(id) == Some(&"Where"));
         let grown = |node: &&Node| node.dtype == DType::F16 && GROWING.contains(&node.operator) && !masked(node);
-        let found: Vec<(usize, Measured)> = self
+        let found: Vec<(usize, MeasuredTensor)> = self
             .nodes
             .iter()
             .filter(grown)
             .flat_map(|node| node.outputs.iter().map(move |id| (*id, node)))
             .map(|(id, node)| {
                 let weight = node.inputs.get(1).filter(|_| node.operator == "Gemm");
-                let measured = Measured {
+                let measured = MeasuredTensor {
                     tensor: self.names[id].clone(),
                     weight: weight.map(|weight| self.names[*weight].clone()),
                     saturates: limited.get(&id).copied().unwrap_or_default(),
@@ -86,7 +86,7 @@ impl Graph {
         }
         self.leave();
         self.output(&name, &joined)?;
-        let measured: Vec<Measured> = found.into_iter().map(|(_, measured)| measured).collect();
+        let measured: Vec<MeasuredTensor> = found.into_iter().map(|(_, measured)| measured).collect();
         self.note(METADATA, serde_json::json!(measured).to_string());
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Graph {
 /// For every value that a node reads: whether each way from it leads to [`LIMITING`] operators. Not so an output.
 fn limited(nodes: &[Node], outputs: impl Iterator<Item = usize>) -> BTreeMap<usize, bool> {
     let mut limited: BTreeMap<usize, bool> = outputs.map(|id| (id, false)).collect();
-    // A node stands after those that make its inputs.
+    // Nodes are sorted: a node comes after those that make its inputs.
     for node in nodes.iter().rev() {
         let passes = ["Add", "Div", "Mul", "Pow"].contains(&node.operator)
             && node.outputs.iter().all(|id| limited.get(id).copied().unwrap_or_default());
@@ -111,7 +111,7 @@ fn limited(nodes: &[Node], outputs: impl Iterator<Item = usize>) -> BTreeMap<usi
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Measured`] when the file is no such model.
-pub fn read(model: &Path) -> Result<Vec<Measured>, Error> {
+pub fn read(model: &Path) -> Result<Vec<MeasuredTensor>, Error> {
     let bytes = fs::read(model).map_err(Error::io(model))?;
     let fail = |reason: String| Error::Measured { path: model.to_path_buf(), reason };
     let model = ModelProto::decode(bytes.as_slice()).map_err(|error| fail(error.to_string()))?;
@@ -156,7 +156,7 @@ mod tests {
         let half = graph(dir.path(), DType::F16, false);
         let names = half.names.clone();
         let mut graph = graph(dir.path(), DType::F16, true);
-        graph.absmax().expect("measured");
+        graph.add_activation_ranges().expect("measured");
         // Joined one by one after the last of them is made: nothing else keeps ONNX Runtime from keeping all tensors.
         let last: Vec<(&str, usize)> =
             graph.nodes.iter().rev().take(11).map(|node| (node.operator, node.inputs.len())).collect();
@@ -164,7 +164,7 @@ mod tests {
         let model = graph.finish().expect("written").model;
         let found = read(&model).expect("reads");
         assert!(found.iter().all(|measured| names.contains(&measured.tensor)), "{found:?} in {names:?}");
-        let operator = |measured: &Measured| {
+        let operator = |measured: &MeasuredTensor| {
             let name = measured.tensor.strip_prefix("part/").expect("in the graph").split('_').next();
             name.expect("an operator").to_owned()
         };
@@ -181,7 +181,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("scratch");
         for (dtype, measured) in [(DType::F32, true), (DType::F16, false)] {
             let mut graph = graph(dir.path(), dtype, measured);
-            graph.absmax().expect("nothing to measure");
+            graph.add_activation_ranges().expect("nothing to measure");
             assert_eq!(graph.outputs().len(), 2);
             assert_eq!(read(&graph.finish().expect("written").model).expect("reads"), []);
         }

@@ -1,22 +1,18 @@
-//! The host tensors of a bag's observations: what encode makes of them, in front of the engines.
+//! The host tensors of a bag's observations: the output of encode, which is the input of the engines.
 //!
-//! The bag goes through [`crate::replay`] and [`Session`] as in the node, with a pipeline that runs nothing and keeps what
-//! it is given.
+//! The bag goes through [`crate::replay`] and [`Session`] as in the node, with a pipeline that records its inputs and runs
+//! no network.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::Error;
 use crate::replay;
-pub use crate::replay::Source;
 use crate::replay::source::Recording;
-use vla_bags as bag;
+use crate::replay::{BagSource, Discard};
 use vla_base::tensor::{DType, HostTensor, TensorSpec};
 use vla_base::time::Span;
-use vla_engines as engine;
 use vla_engines::{BoundInput, EngineKind, Inference, Stage, StageOutput, StageReport, StageTime, Symbols};
-use vla_policy as policy;
-use vla_policy::observation;
 use vla_policy::{LoadOptions, Policy, PolicySpec};
 use vla_runtime::parameters::Settings;
 use vla_runtime::session;
@@ -25,129 +21,86 @@ use vla_runtime::session::Session;
 /// Events of a replay that a message shows.
 const EVENTS_SHOWN: usize = 3;
 
-/// Recording failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The bag.
-    #[error(transparent)]
-    Bag(#[from] bag::Error),
-    /// Replaying it.
-    #[error(transparent)]
-    Replay(#[from] replay::Error),
-    /// The policy's description or encoding.
-    #[error(transparent)]
-    Policy(#[from] policy::Error),
-    /// Joints of the actions.
-    #[error(transparent)]
-    Joints(#[from] observation::Error),
-    /// No observation of the bag was complete.
-    #[error(
-        "{}: expected observations that the policy can run on, found none{}; set topics, ages and joints in the \
-         parameters as the bag has them, and the instruction where the bag has none",
-        bag.display(), reasons.iter().map(|reason| format!("\n  {reason}")).collect::<String>()
-    )]
-    NoObservation {
-        /// The bag.
-        bag: PathBuf,
-        /// What was wrong with the first.
-        reasons: Vec<String>,
-    },
-}
-
-impl Error {
-    /// Whether the bag was read to its end and gave no observation.
-    pub fn is_empty(&self) -> bool {
-        match self {
-            Self::NoObservation { .. } => true,
-            Self::Replay(error) => error.is_empty(),
-            _ => false,
-        }
-    }
-}
-
-/// What was recorded.
-pub struct Recorded {
+/// Observations of a bag, as the networks receive them.
+pub(crate) struct RecordedObservations {
     /// In the bag's order; at least one.
-    pub observations: Vec<Observation>,
-    /// What the host offers to the stages.
-    pub host: Vec<TensorSpec>,
-    /// The settings, slowed down to the observations that were asked for.
-    pub settings: Settings,
+    pub(crate) observations: Vec<Observation>,
+    /// Tensors that the host offers to the stages.
+    pub(crate) host: Vec<TensorSpec>,
+    /// The settings, with the rate lowered to the number of observations.
+    pub(crate) settings: Settings,
 }
 
-/// Replays the bag of `source` as the node with these settings would and keeps at most `most` observations, spread evenly over it.
-/// `scratch`: a folder for what is thrown away. `progress`: the fraction of the bag that is read.
+/// Replays the bag of `source` as the node with these settings would and records at most `most` observations, spread
+/// evenly over it. `progress` receives the fraction of the bag that is read.
 ///
 /// # Errors
 /// [`Error`], naming the topic, joint or file.
-pub fn observations(
+pub(crate) fn record(
     spec: PolicySpec,
     settings: &Settings,
-    source: &Source,
+    source: &BagSource,
     most: usize,
-    scratch: &Path,
     progress: &mut dyn FnMut(f64),
-) -> Result<Recorded, Error> {
-    let covered = Recording::open(source, settings)?.covered()?;
-    let captured = Captured::new(most);
+) -> Result<RecordedObservations, Error> {
+    let recording = Recording::open(source, settings)?;
+    let covered = recording.covered()?;
+    let recorder = TensorRecorder::new(most);
     let mut host = Vec::new();
-    let load = &mut |stages: &[Stage], offered: &[_], _: &mut dyn FnMut(policy::Progress)| {
+    let load = &mut |stages: &[Stage], offered: &[_], _: &mut dyn FnMut(vla_policy::Progress)| {
         host = offered.to_vec();
-        Ok(captured.pipeline(stages))
+        Ok(recorder.pipeline(stages))
     };
     let options = LoadOptions { engine: EngineKind::Onnx, ..session::load_options(settings) };
     let policy = Policy::load(spec, options, load, &mut |_| {})?;
     // The warm-up on zeros is no observation.
-    captured.clear();
+    recorder.clear();
     let mut session = Session::new(policy)?;
     // One more than asked for: at the first, most inputs have not come yet.
     let rate_hz = most as f64 / covered.seconds().max(1e-3);
     let slower = settings.rate_hz <= 0.0 || rate_hz < settings.rate_hz;
     let rate_hz = if slower { rate_hz } else { settings.rate_hz };
-    // The motion is thrown away, so that no joint needs a limit.
+    // Nothing is moved, so no joint needs a limit.
     let settings = Settings { rate_hz, allow_unlimited: true, ..settings.clone() };
-    let replay_options =
-        replay::Options { bag: source.clone(), output: scratch.join("chunks.mcap"), latency: Span::ZERO, golden: None };
-    let summary = replay::run(&mut session, &settings, &replay_options, progress)?;
-    let observations = captured.take();
+    let replayed = replay::drive(&recording, &mut session, &settings, Span::ZERO, &mut Discard, progress)?;
+    let observations = recorder.take();
     if observations.is_empty() {
-        let reasons = summary.record.reasons(EVENTS_SHOWN);
-        return Err(Error::NoObservation { bag: source.bag.clone(), reasons });
+        return Err(Error::NoObservation { bag: source.bag.clone(), reasons: replayed.reasons(EVENTS_SHOWN) });
     }
-    Ok(Recorded { observations, host, settings })
+    Ok(RecordedObservations { observations, host, settings })
 }
 
 /// The host tensors of one inference.
 #[derive(Clone, Default, Debug)]
-pub struct Observation {
+pub(crate) struct Observation {
     /// Values of the symbolic dimensions.
-    pub symbols: Symbols,
+    pub(crate) symbols: Symbols,
     /// Denoising steps.
-    pub steps: u32,
+    pub(crate) steps: u32,
     /// By name.
-    pub tensors: BTreeMap<String, HostTensor>,
+    pub(crate) tensors: BTreeMap<String, HostTensor>,
 }
 
-/// What was captured.
-struct Captured {
+/// Collects the inputs of the pipelines that it makes.
+struct TensorRecorder {
     observations: Arc<Mutex<Vec<Observation>>>,
     most: usize,
 }
 
-impl Captured {
+impl TensorRecorder {
     /// Keeps at most `most` observations.
     fn new(most: usize) -> Self {
         Self { observations: Arc::default(), most }
     }
 
-    /// A pipeline that adds to these what it is given.
+    /// A pipeline that records its inputs here.
     fn pipeline(&self, stages: &[Stage]) -> Box<dyn Inference> {
         let observations = Arc::clone(&self.observations);
         let inputs = host_inputs(stages);
-        Box::new(Capture { observations, most: self.most, inputs, next: Observation::default() })
+        Box::new(RecordingPipeline { observations, most: self.most, inputs, next: Observation::default() })
     }
 
-    /// Forgets all.
+    /// Drops all observations.
     fn clear(&self) {
         locked(&self.observations).clear();
     }
@@ -162,8 +115,8 @@ fn locked(observations: &Mutex<Vec<Observation>>) -> MutexGuard<'_, Vec<Observat
     observations.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the stages take from the host: what is described with type and shape and no stage makes.
-pub fn host_inputs(stages: &[Stage]) -> Vec<TensorSpec> {
+/// Inputs of the stages from the host: those that are described with a shape and are no stage's output.
+pub(crate) fn host_inputs(stages: &[Stage]) -> Vec<TensorSpec> {
     let mut inputs: Vec<TensorSpec> = Vec::new();
     let made = |name: &str| stages.iter().any(|stage| stage.outputs.iter().any(|output| output.name == name));
     for input in stages.iter().flat_map(|stage| &stage.inputs).filter(|input| input.constants.is_none()) {
@@ -176,35 +129,35 @@ pub fn host_inputs(stages: &[Stage]) -> Vec<TensorSpec> {
     inputs
 }
 
-struct Capture {
+struct RecordingPipeline {
     observations: Arc<Mutex<Vec<Observation>>>,
     most: usize,
     inputs: Vec<TensorSpec>,
     next: Observation,
 }
 
-impl Inference for Capture {
+impl Inference for RecordingPipeline {
     fn kind(&self) -> &'static str {
-        "capture"
+        "recording"
     }
 
-    fn prepare(&mut self, symbols: &Symbols, repetitions: u32) -> Result<(), engine::Error> {
+    fn prepare(&mut self, symbols: &Symbols, repetitions: u32) -> Result<(), vla_engines::Error> {
         self.next.symbols.clone_from(symbols);
         self.next.steps = repetitions;
         Ok(())
     }
 
-    fn write(&mut self, name: &str, tensor: &HostTensor) -> Result<(), engine::Error> {
+    fn write(&mut self, name: &str, tensor: &HostTensor) -> Result<(), vla_engines::Error> {
         self.next.tensors.insert(name.to_owned(), tensor.clone());
         Ok(())
     }
 
-    /// Everything comes by [`Run::write`], to be kept.
+    /// None: every input comes by [`Run::write`], which records it.
     fn input_buffer_mut(&mut self, _name: &str) -> Option<&mut [f32]> {
         None
     }
 
-    fn execute(&mut self, _times: &mut [StageTime]) -> Result<(), engine::Error> {
+    fn execute(&mut self, _times: &mut [StageTime]) -> Result<(), vla_engines::Error> {
         let mut observations = locked(&self.observations);
         if observations.len() < self.most {
             observations.push(std::mem::take(&mut self.next));
@@ -212,12 +165,12 @@ impl Inference for Capture {
         Ok(())
     }
 
-    fn inspect(&mut self, _see: &mut dyn FnMut(StageOutput<'_>)) -> Result<(), engine::Error> {
+    fn inspect(&mut self, _see: &mut dyn FnMut(StageOutput<'_>)) -> Result<(), vla_engines::Error> {
         self.execute(&mut [])
     }
 
     /// Leaves the tensor as it is: the actions are then the noise.
-    fn read(&mut self, _name: &str, _tensor: &mut HostTensor) -> Result<(), engine::Error> {
+    fn read(&mut self, _name: &str, _tensor: &mut HostTensor) -> Result<(), vla_engines::Error> {
         Ok(())
     }
 

@@ -1,4 +1,5 @@
-//! What depends on the step count alone, computed at export: AdaLN modulation and the time half of the action encoder.
+//! Constant folding over the denoising steps: AdaLN modulation and the time half of the action encoder depend on the step
+//! count alone and are computed at export.
 //!
 //! Formulas: the DiT's sinusoid is `[cos, sin]` with divisor `half - 1`, the action encoder's is `[sin, cos]` with
 //! divisor `half`; blocks store scale before shift, the output shift before scale.
@@ -11,7 +12,7 @@ use crate::model::Head;
 use crate::weights::{Weight, Weights};
 
 /// Channels of the DiT's timestep sinusoid.
-pub const TIME_CHANNELS: usize = 256;
+pub(crate) const TIME_CHANNELS: usize = 256;
 const DIT: &str = "action_head.model";
 const ENCODER: &str = "action_head.action_encoder";
 
@@ -49,7 +50,7 @@ impl ModulationRows {
 }
 
 /// Time bucket of step `index` of `steps`, truncated in double precision as the vendor's code does.
-pub fn bucket(index: u32, steps: u32, buckets: usize) -> u64 {
+pub(crate) fn bucket(index: u32, steps: u32, buckets: usize) -> u64 {
     (f64::from(index) / f64::from(steps) * buckets as f64) as u64
 }
 
@@ -97,7 +98,7 @@ fn modulation_at(weights: &dyn Weights, head: &Head, fold: &ActionFold, time: f6
 }
 
 /// `temb` `[width]` at a time bucket.
-pub fn time_embedding(weights: &dyn Weights, head: &Head, time: f64) -> Result<Vec<f64>, Error> {
+pub(crate) fn time_embedding(weights: &dyn Weights, head: &Head, time: f64) -> Result<Vec<f64>, Error> {
     const NAME: &str = "action_head.model.timestep_encoder.timestep_embedder";
     let inner = silu(linear(weights, &format!("{NAME}.linear_1"), &dit_time(time), head.width)?);
     linear(weights, &format!("{NAME}.linear_2"), &inner, head.width)
@@ -111,7 +112,7 @@ fn dit_time(time: f64) -> Vec<f64> {
 }
 
 /// The DiT's sinusoids `[buckets, TIME_CHANNELS]` at every time bucket.
-pub fn dit_times(buckets: usize) -> Vec<f32> {
+pub(crate) fn dit_times(buckets: usize) -> Vec<f32> {
     (0..buckets).flat_map(|bucket| dit_time(bucket as f64)).map(|value| value as f32).collect()
 }
 

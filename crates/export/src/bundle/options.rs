@@ -1,0 +1,105 @@
+//! Checks of a request's options against the checkpoint, and the views of its cameras.
+
+use super::{PROCESSOR, Request};
+use crate::{Model, View};
+use vla_base::time::Span;
+use vla_policy::encode::image::EvalTransform;
+use vla_policy::encode::resize::Size;
+use vla_policy::processor::Processor;
+use vla_policy::spec::STEP_S;
+
+/// Longest control period of a data set, in s: the slowest ones that policies are trained on have about 1 Hz.
+const LONGEST_PERIOD_S: f64 = 1.0;
+/// Positions that the language model was trained for; each has a row in the networks.
+const MOST_TEXT_TOKENS: usize = 1 << 15;
+/// Most denoising steps: each has its own rows of constants.
+pub(super) const MOST_STEPS: u32 = 100;
+
+/// Sizes of the processor and the network.
+pub(super) fn check_sizes(model: &Model, processor: &Processor, problems: &mut Vec<String>) {
+    let head = &model.head;
+    let mut equal = |key: &str, config: usize, found: usize| {
+        if config != found {
+            problems.push(format!("{PROCESSOR}: {key}: expected {config} as in config.json, found {found}"));
+        }
+    };
+    equal("max_state_dim", head.state_dims, processor.max_state_dim);
+    equal("max_action_dim", head.action_dims, processor.max_action_dim);
+    if processor.rows() > head.horizon {
+        problems.push(format!(
+            "{PROCESSOR}: action.delta_indices: expected at most {} (config.json's action_horizon), found {}",
+            head.horizon,
+            processor.rows()
+        ));
+    }
+    if processor.state_deltas != [0] {
+        problems.push(format!(
+            "{PROCESSOR}: state.delta_indices: expected [0], found {:?}; a history of states is not computed here",
+            processor.state_deltas
+        ));
+    }
+}
+
+/// The options by themselves.
+pub(super) fn check(request: &Request, problems: &mut Vec<String>) {
+    problems.extend(step_problem(request.step_s));
+    let mut counts = request.steps.clone();
+    counts.sort_unstable();
+    counts.dedup();
+    let valid = counts.len() == request.steps.len() && counts.iter().all(|count| (1..=MOST_STEPS).contains(count));
+    if counts.is_empty() || !valid {
+        problems.push(format!("--steps: expected different counts from 1 to {MOST_STEPS}, found {:?}", request.steps));
+    }
+    if request.max_text > MOST_TEXT_TOKENS {
+        problems.push(format!("--max-text-tokens: expected at most {MOST_TEXT_TOKENS}, found {}", request.max_text));
+    }
+    if request.blocks_per_engine == Some(0) {
+        problems.push("--blocks-per-engine: expected at least 1, found 0".to_owned());
+    }
+}
+
+/// Why `--step-s` is no control period; a number of milliseconds is the usual reason.
+fn step_problem(step_s: f64) -> Option<String> {
+    let periods = *STEP_S.start()..=LONGEST_PERIOD_S;
+    if periods.contains(&step_s) {
+        return None;
+    }
+    let seconds = Span::from_millis(step_s).seconds();
+    let hint = if step_s > LONGEST_PERIOD_S && periods.contains(&seconds) {
+        format!("; for {step_s} ms give --step-s {seconds}")
+    } else {
+        String::new()
+    };
+    let (least, most) = periods.into_inner();
+    Some(format!("--step-s: expected seconds between action rows, {least} to {most}, found {step_s}{hint}"))
+}
+
+/// The policy's cameras at the sizes that the vendor's transform makes of their frames.
+pub(super) fn views(request: &Request, processor: &Processor, problems: &mut Vec<String>) -> Vec<View> {
+    let expected = || processor.cameras.join(", ");
+    for (index, camera) in request.cameras.iter().enumerate() {
+        if !processor.cameras.contains(&camera.name) {
+            problems.push(format!(
+                "--camera {}: expected the policy's cameras ({}), found another",
+                camera.name,
+                expected()
+            ));
+        }
+        if request.cameras[..index].iter().any(|earlier| earlier.name == camera.name) {
+            problems.push(format!("--camera {}: expected once, found twice", camera.name));
+        }
+    }
+    let transform = EvalTransform::new(&processor.image);
+    let mut views = Vec::new();
+    for name in &processor.cameras {
+        let Some(camera) = request.cameras.iter().find(|camera| camera.name == *name) else {
+            problems.push(format!("--camera {name}=WIDTHxHEIGHT is missing; the policy's cameras are {}", expected()));
+            continue;
+        };
+        match transform.output_size(camera.width, camera.height) {
+            Ok(Size { width, height }) => views.push(View { camera: name.clone(), width, height }),
+            Err(error) => problems.push(format!("--camera {name}: {error}")),
+        }
+    }
+    views
+}

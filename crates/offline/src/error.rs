@@ -1,0 +1,228 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+use vla_base::tensor::{DType, display_dims};
+use vla_engines::provenance::Provenance;
+
+/// Why a policy cannot run on recorded data, or its output cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Reading or writing a bag.
+    #[error(transparent)]
+    Bag(#[from] vla_bags::Error),
+    /// The bag lacks topics that the policy reads.
+    #[error("{}:\n  {}", bag.display(), problems.join("\n  "))]
+    Topics {
+        /// The bag.
+        bag: PathBuf,
+        /// One line for each missing topic, and one with the topics of the bag.
+        problems: Vec<String>,
+    },
+    /// Header stamps and log times are of two clocks, and none of them is chosen.
+    #[error(
+        "{}: expected header stamps and log times of one clock, found two clocks:\n  {}\n{}--clock header replays on the header \
+         stamps, --clock log on the log times; choose one",
+        bag.display(), inputs.join("\n  "),
+        simulated.as_ref().map(|topic| format!("The bag has {topic}, as simulators publish it. ")).unwrap_or_default()
+    )]
+    TwoClocks {
+        /// The bag.
+        bag: PathBuf,
+        /// Each input whose stamps are not of the log's clock, with one stamp and its log time.
+        inputs: Vec<String>,
+        /// The topic with a simulator's time.
+        simulated: Option<String>,
+    },
+    /// Header stamps give no time.
+    #[error("{}: --clock header: expected header stamps of one clock in every input, but {reason}; choose --clock log", bag.display())]
+    HeaderClock {
+        /// The bag.
+        bag: PathBuf,
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// A replay needs a rate.
+    #[error(
+        "rate_hz: expected a rate above 0, since a replay infers at this rate; found 0 or less: set rate_hz in the parameters"
+    )]
+    NoRate,
+    /// A message of the golden bag.
+    #[error("golden bag {}: {source}", file.display())]
+    Golden {
+        /// The bag.
+        file: PathBuf,
+        /// What is wrong with the message.
+        source: vla_messages::Error,
+    },
+    /// The bag was read to its end and gave no observation that the policy can run on.
+    #[error(
+        "{}: expected observations that the policy can run on, found none{}; record every input topic, and set topics, \
+         joints, inputs.*.max_age_ms and inputs.max_skew_ms in the parameters as the bag has them, and the instruction \
+         where the bag has none",
+        bag.display(), reasons.iter().map(|reason| format!("\n  {reason}")).collect::<String>()
+    )]
+    NoObservation {
+        /// The bag.
+        bag: PathBuf,
+        /// What was wrong with the first ones.
+        reasons: Vec<String>,
+    },
+    /// An inference that was to be measured gave no chunk.
+    #[error("the policy gave no chunk: {0}")]
+    Refused(String),
+
+    /// The policy's description, encoding or decoding.
+    #[error(transparent)]
+    Policy(#[from] vla_policy::Error),
+    /// Joints of the actions.
+    #[error(transparent)]
+    Joints(#[from] vla_policy::observation::Error),
+    /// Loading or running a stage.
+    #[error("{0}")]
+    Engine(#[from] vla_engines::Error),
+    /// Reading a network, or writing it with more outputs.
+    #[error(transparent)]
+    Onnx(#[from] vla_engines::onnx::Error),
+    /// The description of a network that was exported for the measurement of activation ranges.
+    #[error(transparent)]
+    Export(#[from] vla_export::Error),
+    /// An engine's record.
+    #[error(transparent)]
+    Provenance(#[from] vla_engines::provenance::Error),
+    /// The engine has no record.
+    #[error(
+        "{}: expected the record {} to write the verdict into, found none; build or adopt the engine",
+        engine.display(),
+        Provenance::path(engine).display()
+    )]
+    NoRecord {
+        /// The engine.
+        engine: PathBuf,
+    },
+    /// A stage name that a policy or candidate does not have.
+    #[error("no stage '{stage}' in {owner}; its stages are {stages}")]
+    Stage {
+        /// The name.
+        stage: String,
+        /// The policy or candidate.
+        owner: String,
+        /// Its stages.
+        stages: String,
+    },
+    /// Files of the candidate are missing.
+    #[error("engines or networks are missing:\n  {}", missing.join("\n  "))]
+    Missing {
+        /// One line each: the stage, the file, what to do.
+        missing: Vec<String>,
+    },
+    /// The candidate's stage differs from the reference's.
+    #[error(
+        "stage '{stage}' of the candidate is not the one of the policy: {problem}; compare exports of one checkpoint"
+    )]
+    Unlike {
+        /// The stage.
+        stage: String,
+        /// The difference.
+        problem: String,
+    },
+    /// A tensor of the candidate has another size.
+    #[error(
+        "stage '{stage}', tensor '{tensor}': expected as many elements as {}, found {}; compare exports of one checkpoint",
+        display_dims(expected),
+        display_dims(found)
+    )]
+    Shape {
+        /// The stage.
+        stage: String,
+        /// The tensor.
+        tensor: String,
+        /// Dimensions of the reference's.
+        expected: Vec<usize>,
+        /// Dimensions of the candidate's.
+        found: Vec<usize>,
+    },
+    /// A recorded tensor cannot be converted to the network's type.
+    #[error("stage '{stage}', input '{tensor}': expected {expected}, found {found}; export the policy again")]
+    Type {
+        /// The stage.
+        stage: String,
+        /// The network's own name of the tensor.
+        tensor: String,
+        /// The network's type.
+        expected: DType,
+        /// The recorded type.
+        found: DType,
+    },
+    /// A network put out another number of maxima than its description has.
+    #[error("stage '{stage}': expected {expected} maxima, found {found}; export it again")]
+    Maxima {
+        /// The stage.
+        stage: String,
+        /// Tensors in the description.
+        expected: usize,
+        /// Maxima of the run.
+        found: usize,
+    },
+    /// This build has no TensorRT.
+    #[error(
+        "this build has no TensorRT, so it cannot load engines; build with the feature `tensorrt`, or give --engine-kind onnx \
+         --candidate POLICY to compare another export"
+    )]
+    NoTensorrt,
+
+    /// A file of arrays.
+    #[error(transparent)]
+    Npz(#[from] vla_npz::Error),
+    /// An array cannot be used.
+    #[error("array '{name}': {reason}")]
+    Array {
+        /// Its name.
+        name: String,
+        /// What was expected and found.
+        reason: String,
+    },
+    /// The arrays do not fit the policy.
+    #[error("the arrays do not fit the policy:\n  {}", problems.join("\n  "))]
+    Arrays {
+        /// One line each, with the array's name.
+        problems: Vec<String>,
+    },
+    /// A file in the scratch folder, or a bag that is hashed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A defect of this program.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+
+    /// The error of a stage name that is not among `stages` of `owner`.
+    pub(crate) fn no_stage<'s>(stage: &str, owner: String, stages: impl IntoIterator<Item = &'s str>) -> Self {
+        let stages = stages.into_iter().collect::<Vec<_>>().join(", ");
+        Self::Stage { stage: stage.to_owned(), owner, stages }
+    }
+
+    /// Whether a stage does not fit into the memory that it may use.
+    pub fn does_not_fit(&self) -> bool {
+        match self {
+            Self::Engine(error) => error.does_not_fit(),
+            Self::Policy(error) => error.does_not_fit(),
+            _ => false,
+        }
+    }
+
+    /// Whether the bag was read to its end and the policy gave nothing.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::NoObservation { .. } | Self::Refused(_))
+    }
+}
