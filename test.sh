@@ -119,13 +119,15 @@ explore() {
   PROPTEST_RNG_SEED=$seed PROPTEST_CASES=${PROPTEST_CASES:-2000} rust_tests
 }
 
-python_tests() {
+python_tests() { # in parallel, then those that need the machine to themselves
   set +u
   . "$root/install/setup.bash"
   set -u
-  local folders=()
-  for folder in tests/python tests/ros; do [ ! -d "$folder" ] || folders+=("$folder"); done
-  PYTHONDONTWRITEBYTECODE=1 "$VLA_TRT_PYTHON" -m pytest -p no:cacheprovider -ra "${folders[@]}"
+  local pytest=("$VLA_TRT_PYTHON" -m pytest -p no:cacheprovider -ra tests/python tests/ros)
+  local status=0
+  PYTHONDONTWRITEBYTECODE=1 "${pytest[@]}" -n 4 --dist loadfile -m "not alone" || status=$?
+  PYTHONDONTWRITEBYTECODE=1 "${pytest[@]}" -m alone || status=$?
+  return "$status"
 }
 
 sim_tests() { # the closed loop: physics, rendering, the real node

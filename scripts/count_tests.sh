@@ -45,9 +45,14 @@ count_cargo_test() {
 # pytest: "3 passed, 1 failed, 2 skipped in 1.2s"
 count_pytest() {
   local passed failed skipped errors
-  passed=$(number_before "$1" passed) failed=$(number_before "$1" failed) skipped=$(number_before "$1" skipped)
-  errors=$(number_before "$1" 'errors?')
+  passed=$(sum_before "$1" passed) failed=$(sum_before "$1" failed) skipped=$(sum_before "$1" skipped)
+  errors=$(sum_before "$1" 'errors?')
   failed=$((failed + errors))
   [ "$2" -eq 0 ] || [ "$failed" -gt 0 ] || failed=1
   say "$passed $failed $skipped"
+}
+
+# The sum over the summaries of several runs: lines "=== 12 passed, 1 skipped in 3.4s ===".
+sum_before() { # log word
+  { grep -aE '^=+ .* in [0-9.]+s' "$1" | grep -aoE "[0-9]+ $2" || true; } | awk '{ n += $1 } END { print n + 0 }'
 }

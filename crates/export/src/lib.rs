@@ -21,7 +21,6 @@
 //! assert_eq!(shards(&model, DType::BF16, 5_000_000_000).len(), 2);
 //! ```
 
-#![deny(unreachable_pub)]
 
 pub mod backbone_dit;
 pub mod bundle;

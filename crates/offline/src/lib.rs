@@ -24,7 +24,6 @@
 //! assert_eq!(proposal.of("vision"), Some("fp16"));
 //! ```
 
-#![deny(unreachable_pub)]
 
 pub mod activation_range;
 pub mod calibrate;
