@@ -98,7 +98,7 @@ pub enum Command {
 #[derive(Debug, PartialEq, Eq, Clone)]
 pub struct Arguments {
     /// Parameter files and single parameters in the order typed; later ones win.
-    pub overrides: Vec<Override>,
+    pub overrides: Vec<ParameterArgument>,
     /// Rules for topic names, in the order typed; the first that matches wins. rcl applies them; here they tell what a topic is
     /// called in the graph.
     pub remaps: Vec<Remap>,
@@ -123,7 +123,7 @@ pub struct Remap {
 
 /// One source of parameter values.
 #[derive(Debug, PartialEq, Eq, Clone)]
-pub enum Override {
+pub enum ParameterArgument {
     /// `--params-file FILE`.
     File(PathBuf),
     /// `-p [NODE:]NAME:=VALUE`.
@@ -189,7 +189,7 @@ impl Arguments {
             match flag.as_str() {
                 "--" => return Ok(()),
                 "--ros-args" => {}
-                "--params-file" => self.overrides.push(Override::File(value("FILE")?.into())),
+                "--params-file" => self.overrides.push(ParameterArgument::File(value("FILE")?.into())),
                 "-p" | "--param" => self.overrides.push(assignment(&flag, &value("NAME:=VALUE")?)?),
                 "-r" | "--remap" => self.remaps.push(remap(&flag, &value("FROM:=TO")?)?),
                 "--log-level" => self.log_levels.push(log_level(&value("LEVEL")?)?),
@@ -208,7 +208,7 @@ impl Arguments {
     }
 }
 
-fn assignment(flag: &str, rule: &str) -> Result<Override, UsageError> {
+fn assignment(flag: &str, rule: &str) -> Result<ParameterArgument, UsageError> {
     let malformed = || UsageError::Malformed {
         flag: flag.to_owned(),
         found: rule.to_owned(),
@@ -222,7 +222,7 @@ fn assignment(flag: &str, rule: &str) -> Result<Override, UsageError> {
     if name.is_empty() || value.is_empty() || node.is_some_and(str::is_empty) {
         return Err(malformed());
     }
-    Ok(Override::Assignment { node: node.map(str::to_owned), name: name.to_owned(), value: value.to_owned() })
+    Ok(ParameterArgument::Assignment { node: node.map(str::to_owned), name: name.to_owned(), value: value.to_owned() })
 }
 
 fn remap(flag: &str, rule: &str) -> Result<Remap, UsageError> {
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn overrides_keep_their_order_and_their_node() {
         let parsed = arguments("--ros-args --params-file a.yaml -p rate_hz:=2 --params-file b.yaml -p left:seed:=3 --");
-        let assignment = |node: Option<&str>, name: &str, value: &str| Override::Assignment {
+        let assignment = |node: Option<&str>, name: &str, value: &str| ParameterArgument::Assignment {
             node: node.map(str::to_owned),
             name: name.to_owned(),
             value: value.to_owned(),
@@ -295,9 +295,9 @@ mod tests {
         assert_eq!(
             parsed.overrides,
             [
-                Override::File("a.yaml".into()),
+                ParameterArgument::File("a.yaml".into()),
                 assignment(None, "rate_hz", "2"),
-                Override::File("b.yaml".into()),
+                ParameterArgument::File("b.yaml".into()),
                 assignment(Some("left"), "seed", "3"),
             ]
         );
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn a_value_may_hold_the_separator() {
         let parsed = arguments("--ros-args -p instruction:=a:=b");
-        assert!(matches!(&parsed.overrides[..], [Override::Assignment { value, .. }] if value == "a:=b"));
+        assert!(matches!(&parsed.overrides[..], [ParameterArgument::Assignment { value, .. }] if value == "a:=b"));
     }
 
     #[test]

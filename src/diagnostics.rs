@@ -15,14 +15,14 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::clock::RosClock;
 use super::convert::time;
 use super::error::Error;
-use super::fault::Fault;
 use super::graph::{Finding, Found};
 use super::latest::Latest;
 use super::logging::Logging;
 use super::operator::Operator;
 use super::phase::Phase;
 use super::report::Report;
-use super::watch::Pulse;
+use super::shutdown_reason::ShutdownReason;
+use super::watchdog::PollGap;
 use status::Severity;
 use vla_base::time::{Span, Stamp};
 use vla_engines::memory::MemoryUse;
@@ -86,9 +86,9 @@ pub struct Sources {
     /// The policy.
     pub policy: Arc<PolicySpec>,
     /// Why the node ends, when it does so by itself.
-    pub fault: Arc<Fault>,
+    pub fault: Arc<ShutdownReason>,
     /// How regularly the watchdog looks.
-    pub pulse: Arc<Pulse>,
+    pub pulse: Arc<PollGap>,
     /// What is wrong in the ROS graph.
     pub found: Found,
 }
@@ -181,7 +181,7 @@ impl Diagnostics {
             if let Err(error) = self.publisher.publish(&DiagnosticArray { header, status }) {
                 tracing::debug!(%error, "diagnostics not published");
             } else if snapshot.fault.is_some() {
-                sources.fault.set_told();
+                sources.fault.set_published();
             }
         }
     }

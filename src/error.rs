@@ -1,7 +1,7 @@
 //! What ends the node with an error, in words.
 
 use super::args::UsageError;
-use super::worker::ThreadEnd;
+use super::threads::ThreadEnd;
 use vla_policy::processor::ProcessorError;
 use vla_policy::spec::SpecError;
 use vla_runtime::parameters;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use r2r::Node;
 use r2r::qos::{DurabilityPolicy, ReliabilityPolicy};
 
-pub use finding::{Finding, Publisher};
+pub use finding::{Finding, PublisherInfo};
 pub use layouts::Layouts;
 pub use names::Names;
 
@@ -44,7 +44,7 @@ pub struct Graph {
 }
 
 /// Publishers by topic, as one look finds them.
-type Topics = BTreeMap<String, Vec<Publisher>>;
+type Topics = BTreeMap<String, Vec<PublisherInfo>>;
 
 impl Graph {
     /// For a node of these names that has these inputs.
@@ -65,7 +65,7 @@ impl Graph {
         let publishers = |topic: String| {
             // Only a node that is gone, or no memory, makes this fail; the next look is in a second.
             let found = node.get_publishers_info_by_topic(&topic, false).unwrap_or_default();
-            let publishers = found.into_iter().map(|info| Publisher {
+            let publishers = found.into_iter().map(|info| PublisherInfo {
                 node: format!("{}/{}", info.node_namespace.trim_end_matches('/'), info.node_name),
                 type_name: info.topic_type,
                 // What the middleware does not tell is no reason to complain.
@@ -102,7 +102,7 @@ impl Graph {
                     nodes: other.iter().map(|publisher| publisher.node.clone()).collect(),
                 });
             }
-            let deaf = |publisher: &&&Publisher| !(publisher.transient_local && publisher.reliable);
+            let deaf = |publisher: &&&PublisherInfo| !(publisher.transient_local && publisher.reliable);
             let deaf: BTreeSet<String> = usable.iter().filter(deaf).map(|publisher| publisher.node.clone()).collect();
             if input.kind == InputKind::Instruction && !deaf.is_empty() {
                 findings.push(Finding::OtherQos { input: input.clone(), topic: topic.clone(), nodes: deaf });

@@ -23,9 +23,9 @@ use super::phase::{Phase, Remedy};
 use super::publishers::Publishers;
 use super::report::Report;
 use super::requests::{Action, Request, Requests, Wake};
+use super::threads::{ThreadEnds, join_until};
 use super::ticker::Ticker;
-use super::worker::{Ends, join_until};
-use supervise::{End, Room, supervise};
+use supervise::{End, PolicyLifecycle, supervise};
 use vla_base::time::Stamp;
 use vla_policy::observation::Inputs;
 use vla_runtime::parameters::{PolicyShape, Settings};
@@ -73,9 +73,10 @@ impl Inference {
         shape: PolicyShape,
         shared: Shared,
         publishers: Publishers,
-        ends: &Ends,
+        ends: &ThreadEnds,
     ) -> Result<Self, Error> {
-        let worker = Worker { folder, shape, shared, publishers, ticker: Ticker::default(), started: Instant::now() };
+        let worker =
+            InferenceWorker { folder, shape, shared, publishers, ticker: Ticker::default(), started: Instant::now() };
         Ok(Self { thread: ends.spawn("inference", || worker.run())? })
     }
 
@@ -85,7 +86,7 @@ impl Inference {
     }
 }
 
-struct Worker {
+struct InferenceWorker {
     folder: PathBuf,
     shape: PolicyShape,
     shared: Shared,
@@ -95,12 +96,12 @@ struct Worker {
     started: Instant,
 }
 
-impl Worker {
+impl InferenceWorker {
     fn run(self) {
         let requests = Arc::clone(&self.shared.requests);
-        let mut room = EngineRoom { worker: self, asked: None, remedy: Remedy::default() };
-        supervise(&mut room);
-        for request in room.asked.into_iter().chain(requests.drain()) {
+        let mut lifecycle = InferenceLifecycle { worker: self, asked: None, remedy: Remedy::default() };
+        supervise(&mut lifecycle);
+        for request in lifecycle.asked.into_iter().chain(requests.drain()) {
             request.answer(false, "the node is shutting down");
         }
     }
@@ -160,7 +161,7 @@ impl Worker {
     /// Goes on with the motion of the session before, when there was one, and shows it to watchdog and stream.
     fn share_motion(&self, session: &mut Session, settings: &Settings) {
         if let Some(control) = self.shared.control.get() {
-            session.adopt(&control);
+            session.continue_motion(&control);
         }
         session.apply(settings);
         self.shared.control.set(Some(Arc::clone(session.control())));
@@ -181,7 +182,7 @@ impl Worker {
         None
     }
 
-    /// Ends a stop, when all is well; the reason when the device was lost over it.
+    /// ThreadEnds a stop, when all is well; the reason when the device was lost over it.
     fn resume(&mut self, request: Request, session: &mut Session, settings: &Settings) -> Option<String> {
         let shared = &self.shared;
         match session.resume(&shared.inputs, settings, &mut || shared.clock.now()) {
@@ -227,15 +228,15 @@ impl Worker {
 }
 
 /// The thread's work as [`supervise`] sees it.
-struct EngineRoom {
-    worker: Worker,
+struct InferenceLifecycle {
+    worker: InferenceWorker,
     /// `~/reload`, waiting for the answer that only the next load can give.
     asked: Option<Request>,
     /// What helps after the last load that failed.
     remedy: Remedy,
 }
 
-impl EngineRoom {
+impl InferenceLifecycle {
     fn answer(&mut self, success: bool, message: &str) {
         if let Some(request) = self.asked.take() {
             request.answer(success, message);
@@ -247,7 +248,7 @@ impl EngineRoom {
     }
 }
 
-impl Room for EngineRoom {
+impl PolicyLifecycle for InferenceLifecycle {
     type Session = Session;
 
     fn load(&mut self) -> Result<Session, String> {

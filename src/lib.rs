@@ -5,16 +5,14 @@
 //! one short list of calls, and no lock is held over inference.
 
 pub mod args;
-mod brake;
-mod calls;
+mod call_queue;
 mod clock;
 mod console;
 mod context;
 mod convert;
-mod description;
+mod description_topic;
 mod diagnostics;
 mod error;
-mod fault;
 mod graph;
 mod inference;
 mod latest;
@@ -33,22 +31,24 @@ mod rosout;
 mod services;
 mod shared_memory;
 mod shutdown;
+mod shutdown_brake;
+mod shutdown_reason;
 mod signals;
 mod spin;
 mod startup;
 mod stream;
 mod subscriptions;
+mod threads;
 mod ticker;
 mod trajectory;
-mod watch;
-mod worker;
+mod watchdog;
 
 use std::time::Duration;
 
 pub use console::Console;
 pub use error::Error;
 pub use level::Level;
-pub use shutdown::Ended;
+pub use shutdown::Shutdown;
 
 use args::Arguments;
 use context::DEFAULT_NAME;
@@ -63,7 +63,7 @@ pub struct Outcome {
     /// Why it did not start, or which part of it ended by itself.
     pub result: Result<(), Error>,
     /// Whether every thread is gone.
-    pub ended: Ended,
+    pub shutdown: Shutdown,
 }
 
 /// Runs the node until SIGINT, SIGTERM or SIGHUP, or until a part of it ends that should not.
@@ -79,13 +79,13 @@ pub fn run(arguments: &Arguments) -> Outcome {
         Ok(runtime) => runtime,
         Err(source) => {
             let result = Err(Error::Runtime { what: "the async runtime", source });
-            return Outcome { result, ended: Ended::Whole };
+            return Outcome { result, shutdown: Shutdown::Clean };
         }
     };
     let outcome = runtime.block_on(async {
         match start(arguments, logging, records) {
             Ok((running, signals)) => until_the_end(running, signals).await,
-            Err(error) => Outcome { result: Err(error), ended: Ended::Whole },
+            Err(error) => Outcome { result: Err(error), shutdown: Shutdown::Clean },
         }
     });
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -110,6 +110,6 @@ async fn until_the_end(mut running: Running, mut signals: Signals) -> Outcome {
         }
         fault = running.fault() => Some(fault),
     };
-    let ended = running.shut_down(fault.as_ref()).await;
-    Outcome { result: fault.map_or(Ok(()), Err), ended }
+    let shutdown = running.shut_down(fault.as_ref()).await;
+    Outcome { result: fault.map_or(Ok(()), Err), shutdown }
 }

@@ -5,9 +5,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use vla_trt_node as ros;
 use vla_trt_node::args::{Arguments, Command, USAGE};
-use vla_trt_node::{Console, Ended, Error};
+use vla_trt_node::{Console, Error, Shutdown};
 
 /// How long the last lines may take to a reader of stderr that is slow, or gone.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -28,15 +27,15 @@ fn run(arguments: &Arguments) -> ExitCode {
     if let Err(error) = &console {
         say(error);
     }
-    let outcome = ros::run(arguments);
+    let outcome = vla_trt_node::run(arguments);
     let code = code(&outcome.result);
     if let Ok(console) = console {
         console.flush(LAST_WORDS);
     }
-    match outcome.ended {
-        Ended::Whole => ExitCode::from(code),
+    match outcome.shutdown {
+        Shutdown::Clean => ExitCode::from(code),
         // A thread still runs inside an engine: exit handlers would pull its library from under it.
-        Ended::Busy => vla_base::sys::exit_now(code),
+        Shutdown::Detached => vla_base::sys::exit_now(code),
     }
 }
 

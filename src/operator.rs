@@ -12,9 +12,9 @@ use r2r::{Node, QosProfile};
 use super::clock::RosClock;
 use super::error::Error;
 use super::latest::Latest;
-use super::trajectory::{Trajectories, untold};
-use vla_motion::TrajectoryBuffer;
+use super::trajectory::{Trajectories, stop_not_published};
 use vla_policy::observation::Inputs;
+use vla_runtime::messages::TrajectoryBuffer;
 use vla_runtime::parameters::Settings;
 use vla_runtime::session::{Braked, Control};
 
@@ -85,8 +85,8 @@ impl Operator {
         let mut trajectory = self.trajectory.lock().unwrap_or_else(PoisonError::into_inner);
         let braked = control.stop(self.clock.now(), &REASON, &settings, &mut trajectory);
         if braked.must_publish() {
-            let sent = self.trajectories.publish(trajectory.plan(), trajectory.message());
-            sent.map_err(|error| untold(&error)).inspect_err(|error| tracing::error!("{error}"))?;
+            let sent = self.trajectories.publish(trajectory.plan_sequence(), trajectory.message());
+            sent.map_err(|error| stop_not_published(&error)).inspect_err(|error| tracing::error!("{error}"))?;
         }
         let done = match braked {
             Braked::Braking => {

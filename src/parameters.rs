@@ -3,7 +3,7 @@
 //! r2r's own handler takes any name and any type, so it is not used: [`vla_runtime::parameters`] decides, this module carries.
 
 mod convert;
-mod pace;
+mod pacer;
 mod services;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,6 @@ use super::logging::Logging;
 use super::requests::Requests;
 use convert::parameter_message;
 use vla_policy::observation::Inputs;
-use vla_runtime::parameters as rules;
 use vla_runtime::parameters::{Change, Settings, Store, Value};
 
 /// What a change of a parameter reaches.
@@ -37,7 +36,7 @@ pub struct Effects {
 }
 
 /// The node's parameters. The lock keeps changes and their events in one order; it is held for microseconds.
-pub struct Parameters {
+pub struct ParameterServer {
     state: Mutex<State>,
     effects: Effects,
     clock: RosClock,
@@ -45,18 +44,18 @@ pub struct Parameters {
 }
 
 struct State {
-    parameters: rules::Parameters,
+    parameters: vla_runtime::parameters::Parameters,
     events: Publisher<ParameterEvent>,
 }
 
-impl Parameters {
+impl ParameterServer {
     /// Creates `/parameter_events` and holds `parameters`, whose settings are those in `effects`.
     ///
     /// # Errors
     /// When the middleware refuses the topic.
     pub fn create(
         node: &mut Node,
-        parameters: rules::Parameters,
+        parameters: vla_runtime::parameters::Parameters,
         effects: Effects,
         clock: RosClock,
     ) -> Result<Self, Error> {
@@ -124,7 +123,7 @@ impl Parameters {
             }
         }
         effects.settings.set(settings.clone());
-        effects.requests.ring();
+        effects.requests.notify();
     }
 
     fn event(&self) -> ParameterEvent {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vla_base::time::{Span, Stamp};
 use vla_engines::{StageReport, StageTime};
-use vla_motion::Clamped;
+use vla_motion::ClampCounts;
 use vla_policy::LoadedFiles;
 
 /// Counters since the start and figures of the last cycle. Small, and copied once a cycle.
@@ -34,27 +34,27 @@ pub struct Report {
     /// Messages that the middleware did not take.
     pub unpublished: u64,
     /// Values clamped to the joints' position limits.
-    pub clamped: Clamped,
+    pub clamped: ClampCounts,
     /// Reason of the last violation or refusal, when the last cycle had one.
-    pub trouble: Option<Trouble>,
+    pub fault: Option<CycleFault>,
     /// The last chunk.
     pub last: Option<LastChunk>,
 }
 
 /// What kept the last cycle from publishing.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trouble {
+pub struct CycleFault {
     /// Where it happened.
-    pub kind: TroubleKind,
+    pub kind: CycleFaultKind,
     /// In words, with figures.
     pub reason: Arc<str>,
     /// Input and fault, of a violation: what stays the same while the figures change.
     pub about: Vec<(Arc<str>, &'static str)>,
 }
 
-/// Where trouble happened.
+/// Where fault happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TroubleKind {
+pub enum CycleFaultKind {
     /// Not every input has come yet since the start, or the operator has not enabled the robot.
     Waiting,
     /// An input broke a rule.
@@ -67,13 +67,13 @@ pub enum TroubleKind {
     Unpublished,
 }
 
-impl Trouble {
-    /// Trouble of a kind that has nothing to tell apart.
-    pub fn new(kind: TroubleKind, reason: &str) -> Self {
+impl CycleFault {
+    /// CycleFault of a kind that has nothing to tell apart.
+    pub fn new(kind: CycleFaultKind, reason: &str) -> Self {
         Self { kind, reason: reason.into(), about: Vec::new() }
     }
 
-    /// Whether both are the same trouble, a cycle later.
+    /// Whether both are the same fault, a cycle later.
     pub fn is_like(&self, other: &Self) -> bool {
         self.kind == other.kind && self.about == other.about
     }

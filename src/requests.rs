@@ -60,17 +60,17 @@ pub enum Wake {
     Time,
 }
 
-/// The inference thread's letter box.
+/// The inference thread's request queue.
 #[derive(Default)]
 pub struct Requests {
     state: Mutex<State>,
-    bell: Condvar,
+    condvar: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     shutdown: bool,
-    rung: bool,
+    notified: bool,
     waiting: VecDeque<Request>,
 }
 
@@ -87,7 +87,7 @@ impl Requests {
             }
         };
         match refused {
-            None => self.bell.notify_one(),
+            None => self.condvar.notify_one(),
             Some((request, true)) => request.answer(false, "the node is shutting down"),
             Some((request, false)) => {
                 request.answer(false, format!("{WAITING} requests are waiting already; call again later"));
@@ -96,32 +96,32 @@ impl Requests {
     }
 
     /// Wakes the thread because the settings changed.
-    pub fn ring(&self) {
-        self.lock().rung = true;
-        self.bell.notify_one();
+    pub fn notify(&self) {
+        self.lock().notified = true;
+        self.condvar.notify_one();
     }
 
     /// Tells the thread to end. What waits is answered by [`Requests::drain`].
     pub fn shut_down(&self) {
         self.lock().shutdown = true;
-        self.bell.notify_all();
+        self.condvar.notify_all();
     }
 
     /// Waits for a request, at most `limit` (`None`: as long as it takes).
     pub fn wait(&self, limit: Option<Duration>) -> Wake {
         let mut state = self.lock();
-        let idle = |state: &mut State| !state.shutdown && !state.rung && state.waiting.is_empty();
+        let idle = |state: &mut State| !state.shutdown && !state.notified && state.waiting.is_empty();
         state = match limit {
             Some(limit) => {
-                let waited = self.bell.wait_timeout_while(state, limit, idle);
+                let waited = self.condvar.wait_timeout_while(state, limit, idle);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             }
-            None => self.bell.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
+            None => self.condvar.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
         };
         if state.shutdown {
             return Wake::Shutdown;
         }
-        state.rung = false;
+        state.notified = false;
         state.waiting.pop_front().map_or(Wake::Time, Wake::Request)
     }
 

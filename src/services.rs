@@ -8,7 +8,7 @@ use r2r::std_srvs::srv::Trigger;
 use r2r::{Node, QosProfile, ServiceRequest};
 use tokio::runtime::Handle;
 
-use super::calls::Intake;
+use super::call_queue::Intake;
 use super::error::Error;
 use super::latest::Latest;
 use super::operator::Operator;

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use r2r::Node;
 
-use super::calls::Intake;
+use super::call_queue::Intake;
 use super::error::Error;
 use super::graph::Graph;
-use super::worker::{Ends, StillRunning, join_until};
+use super::threads::{StillRunning, ThreadEnds, join_until};
 
 /// How long the thread may be deaf to [`Spin::stop`].
 const SLICE: Duration = Duration::from_millis(50);
@@ -26,7 +26,7 @@ impl Spin {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(mut node: Node, mut intake: Intake, mut graph: Graph, ends: &Ends) -> Result<Self, Error> {
+    pub fn start(mut node: Node, mut intake: Intake, mut graph: Graph, ends: &ThreadEnds) -> Result<Self, Error> {
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();
         let run = move || {
@@ -40,7 +40,7 @@ impl Spin {
         Ok(Self { stop, thread: ends.spawn("spin", run)? })
     }
 
-    /// Ends the thread and gives the node back, to be dropped by the caller; `None` when the thread panicked.
+    /// ThreadEnds the thread and gives the node back, to be dropped by the caller; `None` when the thread panicked.
     ///
     /// The thread must be gone before the node is, and the node before the process: anything else is a crash in rcl.
     ///

@@ -5,21 +5,19 @@ use std::sync::Arc;
 use r2r::Node;
 use tokio::sync::mpsc;
 
-use super::args::{Arguments, Override};
-use super::brake::Brake;
-use super::calls::Intake;
+use super::args::{Arguments, ParameterArgument};
+use super::call_queue::Intake;
 use super::clock::RosClock;
 use super::context::{self, DEFAULT_NAME};
-use super::description::Description;
+use super::description_topic::DescriptionTopic;
 use super::diagnostics::{self, Diagnostics};
 use super::error::Error;
-use super::fault::Fault;
 use super::graph::{Found, Graph, Layouts, Names};
 use super::inference::{Inference, Shared};
 use super::latest::Latest;
 use super::logging::{Logging, Record};
 use super::operator::{EnableTopic, Operator};
-use super::parameters::{Effects, ParameterServices, Parameters, set_level};
+use super::parameters::{Effects, ParameterServer, ParameterServices, set_level};
 use super::phase::Phase;
 use super::policy_files;
 use super::publishers::Publishers;
@@ -29,15 +27,16 @@ use super::rosout::Rosout;
 use super::services::Services;
 use super::shared_memory;
 use super::shutdown::Running;
+use super::shutdown_brake::ShutdownBrake;
+use super::shutdown_reason::ShutdownReason;
 use super::spin::Spin;
 use super::stream::Stream;
 use super::subscriptions::Subscriptions;
+use super::threads::{StoppableThread, ThreadEnds};
 use super::trajectory::Trajectories;
-use super::watch::{Pulse, Watch};
-use super::worker::{Ends, Worker};
+use super::watchdog::{PollGap, WatchdogThread};
 use vla_policy::PolicySpec;
 use vla_policy::observation::Inputs;
-use vla_runtime::parameters as rules;
 use vla_runtime::parameters::{NodeName, Overrides, PolicyShape, Value};
 
 /// Starts the node. Parameters, diagnostics and services serve from here on; the policy loads on its own thread.
@@ -61,7 +60,7 @@ pub fn start(arguments: &Arguments, logging: Logging, records: mpsc::Receiver<Re
     }
     let policy = Arc::new(PolicySpec::load(&given.policy()?)?);
     let shape = PolicyShape::load(&policy)?;
-    let mut parameters = rules::Parameters::new(shape.clone(), &given)?;
+    let mut parameters = vla_runtime::parameters::Parameters::new(shape.clone(), &given)?;
     parameters.read_limits_file()?;
     for warning in &parameters.settings().limit_warnings {
         tracing::warn!("{warning}");
@@ -74,8 +73,8 @@ fn overrides(arguments: &Arguments, node: NodeName) -> Result<Overrides, Error> 
     let mut overrides = Overrides::new(node);
     for given in &arguments.overrides {
         match given {
-            Override::File(path) => overrides.add_file(path)?,
-            Override::Assignment { node, name, value } => overrides.assign(node.as_deref(), name, value)?,
+            ParameterArgument::File(path) => overrides.add_file(path)?,
+            ParameterArgument::Assignment { node, name, value } => overrides.assign(node.as_deref(), name, value)?,
         }
     }
     Ok(overrides)
@@ -90,7 +89,7 @@ struct Builder {
     node: Node,
     policy: Arc<PolicySpec>,
     shape: PolicyShape,
-    parameters: rules::Parameters,
+    parameters: vla_runtime::parameters::Parameters,
     logging: Logging,
 }
 
@@ -107,7 +106,7 @@ impl Builder {
         let subscriptions = Subscriptions::create(&mut node, &settings.inputs)?;
         let trajectories = Trajectories::create(&mut node)?;
         let publishers = Publishers::create(&mut node, trajectories.clone())?;
-        let description = Description::create(&mut node, &settings)?;
+        let description = DescriptionTopic::create(&mut node, &settings)?;
         let mut intake = Intake::default();
         let services = Services::create(&mut node, &mut intake)?;
         let parameter_services = ParameterServices::create(&mut node, &mut intake)?;
@@ -126,7 +125,7 @@ impl Builder {
             logging: logging.clone(),
             requests: requests.clone(),
         };
-        let parameters = Parameters::create(&mut node, parameters, effects, clock.clone())?;
+        let parameters = ParameterServer::create(&mut node, parameters, effects, clock.clone())?;
         let (layouts, found) = (Arc::new(Layouts::default()), Found::default());
         let names = node_name(&node)?;
         let names = Names::new(names.namespace(), names.name(), &arguments.remaps);
@@ -143,16 +142,17 @@ impl Builder {
             clock: clock.clone(),
             found: found.clone(),
         };
-        let watch = Watch {
+        let watch = WatchdogThread {
             control: control.clone(),
             settings: settings.clone(),
             inputs: inputs.clone(),
             clock: clock.clone(),
             trajectories: trajectories.clone(),
-            pulse: Arc::new(Pulse::default()),
+            pulse: Arc::new(PollGap::default()),
         };
-        let brake = Brake { control: control.clone(), settings: settings.clone(), clock: clock.clone(), trajectories };
-        let fault = Arc::new(Fault::default());
+        let brake =
+            ShutdownBrake { control: control.clone(), settings: settings.clone(), clock: clock.clone(), trajectories };
+        let fault = Arc::new(ShutdownReason::default());
         let sources = diagnostics::Sources {
             clock: clock.clone(),
             phase: shared.phase.clone(),
@@ -170,7 +170,7 @@ impl Builder {
         tracing::info!("node {} runs policy {}", node.fully_qualified_name().unwrap_or_default(), policy.dir.display());
 
         // Nothing below needs the node itself.
-        let (ends, ended) = Ends::channel();
+        let (ends, ended) = ThreadEnds::channel();
         let spin = Spin::start(node, intake, graph, &ends)?;
         let parameters = Arc::new(parameters);
         parameters.announce();
@@ -189,8 +189,8 @@ impl Builder {
         if let Some(description) = description {
             tasks.push(tokio::spawn(description.run(parameters.clone())));
         }
-        let watch = Worker::start("watchdog", &ends, move |told| watch.run(told))?;
-        let stream = Worker::start("stream", &ends, move |told| stream.run(told))?;
+        let watch = StoppableThread::start("watchdog", &ends, move |stop| watch.run(stop))?;
+        let stream = StoppableThread::start("stream", &ends, move |stop| stream.run(stop))?;
         let inference = Inference::start(policy.dir.clone(), shape, shared, publishers, &ends)?;
         let tasks = tasks.into_iter().collect();
         Ok(Running { spin, inference, watch, stream, ends: ended, brake, tasks, requests, logging, fault })

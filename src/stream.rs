@@ -14,7 +14,7 @@ use super::realtime;
 use super::ticker::Ticker;
 use vla_base::time::Stamp;
 use vla_messages::{HeaderView, write};
-use vla_motion::{Plan, WatchdogState};
+use vla_motion::{MotionPlan, WatchdogState};
 use vla_runtime::parameters::{CommandKind, Settings};
 use vla_runtime::session::Control;
 
@@ -60,10 +60,10 @@ impl Stream {
     }
 
     /// Streams until told to end.
-    pub fn run(mut self, told: &AtomicBool) {
+    pub fn run(mut self, stop: &AtomicBool) {
         let mut ticker = Ticker::default();
         realtime::apply("stream", self.settings.get().realtime_priority);
-        while !told.load(Ordering::Relaxed) {
+        while !stop.load(Ordering::Relaxed) {
             let rate = self.settings.get().command.rate_hz;
             let simulated = self.clock.simulated();
             let now = if simulated { self.clock.now() } else { Stamp::default() + self.started.elapsed().into() };
@@ -94,7 +94,7 @@ impl Stream {
         }
     }
 
-    fn publish(&mut self, plan: &Plan, now: Stamp) -> Result<(), r2r::Error> {
+    fn publish(&mut self, plan: &MotionPlan, now: Stamp) -> Result<(), r2r::Error> {
         let names = plan.names();
         self.positions.resize(names.len(), 0.0);
         self.velocities.resize(names.len(), 0.0);

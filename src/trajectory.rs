@@ -8,7 +8,7 @@ use super::error::Error;
 use vla_messages::JointTrajectoryMessage;
 
 /// What is said when a way to rest could not be published.
-pub fn untold(error: &r2r::Error) -> String {
+pub fn stop_not_published(error: &r2r::Error) -> String {
     format!(
         "the robot was NOT told to stop: the middleware did not take the trajectory ({error}). What it follows ends at rest by itself \
          within max_blind_s; use the hardware stop if that is too late"
@@ -38,7 +38,7 @@ impl Trajectories {
         Ok(Self(Arc::new(Mutex::new(Output { publisher, bytes: Vec::new(), last: 0 }))))
     }
 
-    /// Publishes the trajectory of a plan ([`Plan::sequence`](vla_motion::Plan::sequence)), unless that of a newer one was
+    /// Publishes the trajectory of a plan ([`MotionPlan::sequence`](vla_motion::MotionPlan::sequence)), unless that of a newer one was
     /// published meanwhile: a stop that came while this one was on its way. Stamps do not tell: in simulation both may be equal.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use super::Snapshot;
 use super::status::{Severity, Status};
 use crate::phase::{Phase, brief};
-use crate::report::{Trouble, TroubleKind};
+use crate::report::{CycleFault, CycleFaultKind};
 use vla_base::time::Stamp;
 use vla_engines::memory::{MemoryUse, mib};
 use vla_engines::{HostCopy, StageReport};
@@ -57,7 +57,7 @@ fn inputs(snapshot: &Snapshot) -> Status {
         status.raise(Severity::Warn, LOSS_HINT);
     }
     enable(&mut status, snapshot);
-    if let Some(Trouble { kind: TroubleKind::Unfit, reason, .. }) = &snapshot.report.trouble {
+    if let Some(CycleFault { kind: CycleFaultKind::Unfit, reason, .. }) = &snapshot.report.fault {
         status.raise(Severity::Error, format!("the last inference was refused: {reason}"));
     }
     for finding in snapshot.found.iter().filter(|finding| finding.input().is_some()) {
@@ -221,25 +221,25 @@ fn inference(snapshot: &Snapshot) -> Status {
     match phase {
         Phase::Degraded { .. } => status.raise(Severity::Error, "degraded: no policy is loaded"),
         Phase::Planning | Phase::Loading { .. } | Phase::WarmUp => status.raise(Severity::Warn, phase.to_string()),
-        Phase::Ready => match &report.trouble {
+        Phase::Ready => match &report.fault {
             _ if stopped(snapshot).is_some() => {
                 let reason = stopped(snapshot).unwrap_or_default();
                 status.raise(Severity::Error, format!("stopped: {reason}; call ~/resume"));
             }
-            Some(Trouble { kind: TroubleKind::Waiting, reason, .. }) => {
+            Some(CycleFault { kind: CycleFaultKind::Waiting, reason, .. }) => {
                 status.raise(Severity::Warn, format!("waiting for inputs: {reason}"));
             }
-            Some(Trouble { kind: TroubleKind::Violation, reason, .. }) => {
+            Some(CycleFault { kind: CycleFaultKind::Violation, reason, .. }) => {
                 status.raise(Severity::Warn, format!("{}: {reason}", snapshot.settings.rules.on_violation));
             }
-            Some(Trouble { kind: TroubleKind::Unfit, reason, .. }) => {
+            Some(CycleFault { kind: CycleFaultKind::Unfit, reason, .. }) => {
                 let action = snapshot.settings.rules.on_violation;
                 status.raise(Severity::Error, format!("{action}: inference refused: {reason}"));
             }
-            Some(Trouble { kind: TroubleKind::Refused, reason, .. }) => {
+            Some(CycleFault { kind: CycleFaultKind::Refused, reason, .. }) => {
                 status.raise(Severity::Error, format!("chunk refused: {reason}"));
             }
-            Some(Trouble { kind: TroubleKind::Unpublished, .. }) | None => {}
+            Some(CycleFault { kind: CycleFaultKind::Unpublished, .. }) | None => {}
         },
     }
     status.value("phase", word(snapshot));
@@ -275,7 +275,7 @@ fn output(snapshot: &Snapshot) -> Status {
     let mut status = Status::new("output");
     let report = &snapshot.report;
     status.summary(if report.last.is_some() { "publishing" } else { "nothing published yet" });
-    if let Some(Trouble { kind: TroubleKind::Unpublished, reason, .. }) = &report.trouble {
+    if let Some(CycleFault { kind: CycleFaultKind::Unpublished, reason, .. }) = &report.fault {
         status.raise(Severity::Error, format!("the middleware did not take the last message: {reason}"));
     }
     if let Some(last) = &report.last {

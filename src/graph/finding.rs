@@ -7,7 +7,7 @@ use vla_policy::observation::{InputKind, InputSpec, Transport};
 
 /// A publisher in the graph.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Publisher {
+pub struct PublisherInfo {
     /// Its node, with namespace.
     pub node: String,
     /// Its message type.

@@ -14,7 +14,7 @@ pub enum End {
 }
 
 /// What is supervised: the policy, its engines, and who asks for them.
-pub trait Room {
+pub trait PolicyLifecycle {
     /// A loaded policy. Dropping it frees its engines.
     type Session;
 
@@ -34,13 +34,13 @@ pub trait Room {
     fn degraded(&mut self, reason: &str) -> bool;
 }
 
-/// Runs until the node ends. A lost device is loaded again at most [`Room::max_restarts`] times between two reloads;
+/// Runs until the node ends. A lost device is loaded again at most [`PolicyLifecycle::max_restarts`] times between two reloads;
 /// a refused load waits for a reload.
-pub fn supervise(room: &mut impl Room) {
+pub fn supervise(lifecycle: &mut impl PolicyLifecycle) {
     let mut restarts = 0;
     loop {
-        let end = match room.load() {
-            Ok(session) => room.serve(session),
+        let end = match lifecycle.load() {
+            Ok(session) => lifecycle.serve(session),
             Err(reason) => End::Failed(reason),
         };
         let reason = match end {
@@ -49,15 +49,15 @@ pub fn supervise(room: &mut impl Room) {
                 restarts = 0;
                 continue;
             }
-            End::DeviceLost(reason) if restarts < room.max_restarts() => {
+            End::DeviceLost(reason) if restarts < lifecycle.max_restarts() => {
                 restarts += 1;
-                room.restarting(restarts, &reason);
+                lifecycle.restarting(restarts, &reason);
                 continue;
             }
             End::DeviceLost(reason) => format!("{reason}\nloaded again {restarts} times already (engine.max_restarts)"),
             End::Failed(reason) => reason,
         };
-        if !room.degraded(&reason) {
+        if !lifecycle.degraded(&reason) {
             return;
         }
         restarts = 0;
@@ -68,20 +68,20 @@ pub fn supervise(room: &mut impl Room) {
 mod tests {
     use super::*;
 
-    /// A stand-in room: each load and each session end as written down beforehand, and everything is noted.
-    struct StandIn {
+    /// A stand-in lifecycle: each load and each session end as written down beforehand, and everything is noted.
+    struct Scripted {
         loads: Vec<Result<(), &'static str>>,
         ends: Vec<End>,
         reloads: usize,
         max_restarts: u32,
-        diary: Vec<String>,
+        log: Vec<String>,
     }
 
-    impl Room for StandIn {
+    impl PolicyLifecycle for Scripted {
         type Session = ();
 
         fn load(&mut self) -> Result<(), String> {
-            self.diary.push("load".into());
+            self.log.push("load".into());
             let next = if self.loads.is_empty() { Ok(()) } else { self.loads.remove(0) };
             next.map_err(str::to_owned)
         }
@@ -95,20 +95,21 @@ mod tests {
         }
 
         fn restarting(&mut self, restarts: u32, reason: &str) {
-            self.diary.push(format!("restart {restarts}: {reason}"));
+            self.log.push(format!("restart {restarts}: {reason}"));
         }
 
         fn degraded(&mut self, reason: &str) -> bool {
-            self.diary.push(format!("degraded: {reason}"));
+            self.log.push(format!("degraded: {reason}"));
             self.reloads = self.reloads.wrapping_sub(1);
             self.reloads != usize::MAX
         }
     }
 
     fn run(loads: &[Result<(), &'static str>], ends: &[End], reloads: usize, max_restarts: u32) -> Vec<String> {
-        let mut room = StandIn { loads: loads.to_vec(), ends: ends.to_vec(), reloads, max_restarts, diary: Vec::new() };
-        supervise(&mut room);
-        room.diary
+        let mut lifecycle =
+            Scripted { loads: loads.to_vec(), ends: ends.to_vec(), reloads, max_restarts, log: Vec::new() };
+        supervise(&mut lifecycle);
+        lifecycle.log
     }
 
     fn lost() -> End {
@@ -136,8 +137,8 @@ mod tests {
 
     #[test]
     fn a_reload_gives_the_restarts_anew() {
-        let diary = run(&[], &[lost(), lost(), lost()], 1, 1);
-        assert_eq!(diary.iter().filter(|entry| entry.starts_with("restart 1")).count(), 2, "{diary:?}");
+        let log = run(&[], &[lost(), lost(), lost()], 1, 1);
+        assert_eq!(log.iter().filter(|entry| entry.starts_with("restart 1")).count(), 2, "{log:?}");
     }
 
     #[test]
@@ -150,8 +151,8 @@ mod tests {
         );
         assert_eq!(run(&loads, &[End::Reload], 1, 0), ["load", "load", "degraded: no such stage", "load"]);
         // The restarts of before are forgotten.
-        let diary = run(&[], &[lost(), End::Reload, lost()], 0, 1);
-        assert_eq!(diary.iter().filter(|entry| entry.starts_with("restart 1")).count(), 2, "{diary:?}");
+        let log = run(&[], &[lost(), End::Reload, lost()], 0, 1);
+        assert_eq!(log.iter().filter(|entry| entry.starts_with("restart 1")).count(), 2, "{log:?}");
     }
 
     #[test]
@@ -161,8 +162,8 @@ mod tests {
 
     #[test]
     fn a_load_that_fails_after_a_lost_device_ends_the_restarts() {
-        let diary = run(&[Ok(()), Err("no GPU")], &[lost()], 0, 3);
-        assert_eq!(diary, ["load", "restart 1: CUDA error 700", "load", "degraded: no GPU"]);
+        let log = run(&[Ok(()), Err("no GPU")], &[lost()], 0, 3);
+        assert_eq!(log, ["load", "restart 1: CUDA error 700", "load", "degraded: no GPU"]);
     }
 
     #[test]

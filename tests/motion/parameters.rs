@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use vla_base::time::Span;
-use vla_motion::{Bounds, Mode};
+use vla_motion::{JointLimits, TransitionMode};
 use vla_policy::PolicySpec;
 use vla_policy::observation::{InputKind, OnViolation, Transport};
 use vla_policy::processor::DeltaRows;
@@ -61,7 +61,7 @@ fn one_problem(arguments: &[&str]) -> String {
     problems.to_string()
 }
 
-fn limits(settings: &Settings) -> &[Bounds] {
+fn limits(settings: &Settings) -> &[JointLimits] {
     settings.limits.as_ref().expect("limits of the parameters").per_joint()
 }
 
@@ -463,17 +463,17 @@ fn refusals_of_live_changes_say_why() {
 fn motion_is_configured_live_and_rtc_needs_a_policy_that_takes_promised_rows() {
     let mut parameters = parameters(&["limits.left_waist.velocity:=1.5", "limits.left_waist.acceleration:=4"]);
     let settings = parameters.settings();
-    assert_eq!((settings.motion.mode, settings.motion.blend), (Mode::Blend, Span::from_millis(100.0)));
+    assert_eq!((settings.motion.mode, settings.motion.blend), (TransitionMode::Blend, Span::from_millis(100.0)));
     let limit = limits(settings)[0];
     assert_eq!((limit.velocity, limit.acceleration, limit.jerk), (1.5, 4.0, f64::INFINITY));
     assert_eq!((settings.rtc_frozen, settings.limits_from.clone()), (None, LimitsFrom::Nowhere));
     parameters.set("handover.mode", Value::String("ensemble".into())).expect("live");
-    assert_eq!(parameters.settings().motion.mode, Mode::Ensemble);
+    assert_eq!(parameters.settings().motion.mode, TransitionMode::Ensemble);
     let reason = parameters.set("handover.mode", Value::String("rtc".into())).expect_err("no guide");
     assert!(reason.contains("'strength'") && reason.contains("use blend"), "{reason}");
     let guided = PolicyShape { takes_guide: true, ..shape() };
     let parameters = Parameters::new(guided, &overrides(&["handover.mode:=rtc"])).expect("a policy that takes them");
-    assert_eq!(parameters.settings().motion.mode, Mode::Rtc);
+    assert_eq!(parameters.settings().motion.mode, TransitionMode::Rtc);
     assert!(one_problem(&["limits.left_waist.velocity:=0"]).contains("limits.left_waist.velocity"));
     assert!(one_problem(&["limits_from:=file"]).contains("limits_file"));
 }

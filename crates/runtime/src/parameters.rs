@@ -18,7 +18,6 @@ mod shape;
 use std::sync::Arc;
 
 use description::RobotDescription;
-use vla_motion as chunk;
 
 pub use declarations::declarations;
 pub use reference::reference;
@@ -90,7 +89,7 @@ impl Parameters {
     ///
     /// # Errors
     /// Why it cannot be used, naming the joints.
-    pub fn describe(&mut self, text: &str) -> Result<(), chunk::Error> {
+    pub fn describe(&mut self, text: &str) -> Result<(), vla_motion::Error> {
         self.description = RobotDescription::parse(text);
         // The store alone gave settings before.
         if let Ok(settings) = Settings::from_store(&self.store, &self.shape, &self.description) {

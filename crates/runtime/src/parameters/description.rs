@@ -6,9 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::settings::LimitsFrom;
-use vla_motion as chunk;
 use vla_motion::urdf::Description;
-use vla_motion::{Bounds, Merged};
+use vla_motion::{JointLimits, MergedLimits, merge_limits};
 
 /// A robot description of this size is a mistake (a mesh, a bag).
 const MAX_BYTES: u64 = 64 << 20;
@@ -23,7 +22,7 @@ pub(super) enum RobotDescription {
     /// The last that came.
     Known(Arc<Description>),
     /// The last that came cannot be used.
-    Unusable(chunk::Error),
+    Unusable(vla_motion::Error),
 }
 
 impl RobotDescription {
@@ -45,11 +44,11 @@ impl RobotDescription {
     ///
     /// # Errors
     /// Why there are none: the description has not come, cannot be used, or contradicts the parameters.
-    pub fn merge(&self, given: &[(String, Bounds)]) -> Result<Merged, chunk::Error> {
+    pub fn merge(&self, given: &[(String, JointLimits)]) -> Result<MergedLimits, vla_motion::Error> {
         match self {
-            Self::NotUsed => chunk::merge(given, None),
-            Self::Awaited { from } => Err(chunk::Error::NoDescription { from: from.clone() }),
-            Self::Known(description) => chunk::merge(given, Some(description)),
+            Self::NotUsed => merge_limits(given, None),
+            Self::Awaited { from } => Err(vla_motion::Error::NoDescription { from: from.clone() }),
+            Self::Known(description) => merge_limits(given, Some(description)),
             Self::Unusable(error) => Err(error.clone()),
         }
     }

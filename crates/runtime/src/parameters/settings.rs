@@ -10,8 +10,7 @@ use ros2_parameters::Problems;
 use ros2_parameters::Store;
 use vla_base::time::Span;
 use vla_engines::EngineKind;
-use vla_motion as chunk;
-use vla_motion::{JointBounds, MotionSettings};
+use vla_motion::{MotionLimits, MotionSettings};
 use vla_policy::observation::{InputSpec, JointMap, PoseMap, Rules};
 use vla_policy::processor::DeltaRows;
 
@@ -53,7 +52,7 @@ pub struct Settings {
     pub step: Span,
     /// Limits in force of every joint that the actions move, in the order of the action keys: the tighter of the parameters' and of
     /// the robot description's. Or why they are not known: nothing moves then.
-    pub limits: Result<Arc<JointBounds>, chunk::Error>,
+    pub limits: Result<Arc<MotionLimits>, vla_motion::Error>,
     /// Joints for which the limits of the parameters hold alone although there is a robot description: it lacks them, or has
     /// placeholders.
     pub limit_warnings: Vec<String>,
@@ -178,11 +177,11 @@ impl Settings {
     /// no limit of position or velocity.
     pub fn tighter_limit(&self, name: &str, value: f64) -> Option<f64> {
         let (joint, field) = name.strip_prefix("limits.")?.rsplit_once('.')?;
-        let bounds = self.limits.as_ref().ok()?.get(joint)?;
+        let limits = self.limits.as_ref().ok()?.get(joint)?;
         match field {
-            "min" => Some(bounds.min).filter(|min| *min > value),
-            "max" => Some(bounds.max).filter(|max| *max < value),
-            "velocity" => Some(bounds.velocity).filter(|velocity| *velocity < value),
+            "min" => Some(limits.min).filter(|min| *min > value),
+            "max" => Some(limits.max).filter(|max| *max < value),
+            "velocity" => Some(limits.velocity).filter(|velocity| *velocity < value),
             _ => None,
         }
     }

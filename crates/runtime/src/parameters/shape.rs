@@ -1,7 +1,6 @@
 //! What the parameters need to know of a policy.
 
 use vla_base::time::Span;
-use vla_policy as policy;
 use vla_policy::processor::{DeltaRows, Processor, ProcessorError};
 use vla_policy::{InstructionCheck, PolicySpec};
 
@@ -79,7 +78,7 @@ impl PolicyShape {
     ///
     /// # Errors
     /// What does not fit, or that the policy's tokenizer cannot be read.
-    pub fn check_instruction(&self, instruction: &str) -> Result<(), policy::Error> {
+    pub fn check_instruction(&self, instruction: &str) -> Result<(), vla_policy::Error> {
         match &self.instruction {
             Some(check) if !instruction.is_empty() => check.check(instruction),
             _ => Ok(()),

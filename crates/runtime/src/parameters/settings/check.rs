@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Settings;
 use crate::parameters::shape::PolicyShape;
 use ros2_parameters::Error;
-use vla_motion::Mode;
+use vla_motion::TransitionMode;
 use vla_policy::observation::{InputKind, InputSpec, JointMap, PoseMap};
 
 /// Everything that does not go together.
@@ -106,7 +106,7 @@ fn joints_like_columns(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
 
 /// Rows can be held to a promise only by a policy that is told of it.
 fn rtc_without_guide(settings: &Settings, shape: &PolicyShape) -> Option<Error> {
-    (settings.motion.mode == Mode::Rtc && !shape.takes_guide).then(|| Error::Conflict {
+    (settings.motion.mode == TransitionMode::Rtc && !shape.takes_guide).then(|| Error::Conflict {
         names: vec!["handover.mode".to_owned()],
         what: "handover.mode is rtc, but no stage of the policy reads 'strength', by which promised rows are held; export it again, or \
                use blend"

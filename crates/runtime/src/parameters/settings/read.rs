@@ -44,7 +44,7 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
     let policy = reader.policy();
     let given = reader.limits(&action);
     let (limits, limit_warnings) = match description.merge(&given) {
-        Ok(merged) => (Ok(Arc::new(merged.bounds)), merged.warnings),
+        Ok(merged) => (Ok(Arc::new(merged.limits)), merged.warnings),
         Err(error) => (Err(error), Vec::new()),
     };
     let settings = Settings {

@@ -5,17 +5,17 @@ use crate::parameters::settings::{CommandKind, CommandSettings, LimitsFrom};
 use ros2_parameters::Error;
 use ros2_parameters::double;
 use vla_base::time::Span;
-use vla_motion::{Bounds, JointKind, Mode, MotionSettings};
+use vla_motion::{JointKind, JointLimits, MotionSettings, TransitionMode};
 use vla_policy::observation::JointMap;
 
 impl Reader<'_> {
     pub(super) fn motion(&mut self) -> MotionSettings {
         MotionSettings {
             mode: match self.text("handover.mode").as_str() {
-                "replace" => Mode::Replace,
-                "ensemble" => Mode::Ensemble,
-                "rtc" => Mode::Rtc,
-                _ => Mode::Blend,
+                "replace" => TransitionMode::Replace,
+                "ensemble" => TransitionMode::Ensemble,
+                "rtc" => TransitionMode::Rtc,
+                _ => TransitionMode::Blend,
             },
             blend: Span::from_millis(self.double("handover.blend_ms")),
             ensemble_decay: self.double("handover.ensemble_decay"),
@@ -53,8 +53,8 @@ impl Reader<'_> {
     }
 
     /// Limits by the parameters, each joint once. Infinite where there is none.
-    pub(super) fn limits(&mut self, action: &[JointMap]) -> Vec<(String, Bounds)> {
-        let mut limits: Vec<(String, Bounds)> = Vec::new();
+    pub(super) fn limits(&mut self, action: &[JointMap]) -> Vec<(String, JointLimits)> {
+        let mut limits: Vec<(String, JointLimits)> = Vec::new();
         for joint in action.iter().flat_map(|map| &map.joints) {
             if limits.iter().any(|(limited, _)| limited == joint) {
                 continue;
@@ -68,7 +68,7 @@ impl Reader<'_> {
             }
             let continuous = self.flag(&format!("limits.{joint}.continuous"));
             let kind = if continuous { JointKind::Continuous } else { JointKind::default() };
-            limits.push((joint.clone(), Bounds { min, max, velocity, acceleration, jerk, tracking_error, kind }));
+            limits.push((joint.clone(), JointLimits { min, max, velocity, acceleration, jerk, tracking_error, kind }));
         }
         limits
     }

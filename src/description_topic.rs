@@ -7,13 +7,13 @@ use r2r::std_msgs::msg::String as Text;
 use r2r::{Node, QosProfile};
 
 use super::error::Error;
-use super::parameters::Parameters;
+use super::parameters::ParameterServer;
 use vla_runtime::parameters::{LimitsFrom, Settings};
 
 /// The subscription.
-pub struct Description(Box<dyn Stream<Item = Text> + Send + Unpin>);
+pub struct DescriptionTopic(Box<dyn Stream<Item = Text> + Send + Unpin>);
 
-impl Description {
+impl DescriptionTopic {
     /// Subscribes where the settings ask for it, as robot_state_publisher publishes: reliable, transient local.
     ///
     /// # Errors
@@ -26,7 +26,7 @@ impl Description {
     }
 
     /// Hands every description that comes on to the parameters, which merge its limits with theirs.
-    pub async fn run(mut self, parameters: Arc<Parameters>) {
+    pub async fn run(mut self, parameters: Arc<ParameterServer>) {
         while let Some(message) = self.0.next().await {
             parameters.describe(&message.data);
         }

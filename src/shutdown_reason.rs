@@ -7,12 +7,12 @@ use super::latest::Latest;
 
 /// What failed, and whether the last diagnostics said so.
 #[derive(Debug, Default)]
-pub struct Fault {
+pub struct ShutdownReason {
     reason: Latest<Option<Arc<str>>>,
-    told: AtomicBool,
+    published: AtomicBool,
 }
 
-impl Fault {
+impl ShutdownReason {
     /// The node ends for this reason.
     pub fn set(&self, reason: &str) {
         self.reason.set(Some(reason.into()));
@@ -24,12 +24,12 @@ impl Fault {
     }
 
     /// It was published.
-    pub fn set_told(&self) {
-        self.told.store(true, Ordering::Relaxed);
+    pub fn set_published(&self) {
+        self.published.store(true, Ordering::Relaxed);
     }
 
     /// Whether it was published.
-    pub fn is_told(&self) -> bool {
-        self.told.load(Ordering::Relaxed)
+    pub fn is_published(&self) -> bool {
+        self.published.load(Ordering::Relaxed)
     }
 }

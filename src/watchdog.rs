@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use super::clock::RosClock;
 use super::latest::Latest;
 use super::realtime;
-use super::trajectory::{Trajectories, untold};
+use super::trajectory::{Trajectories, stop_not_published};
 use vla_base::time::{Span, Stamp};
-use vla_motion::{TrajectoryBuffer, WatchdogState};
+use vla_motion::WatchdogState;
 use vla_policy::observation::Inputs;
+use vla_runtime::messages::TrajectoryBuffer;
 use vla_runtime::parameters::Settings;
 use vla_runtime::session::{Braked, Control, MotionStatus};
 
@@ -23,7 +24,7 @@ const LENGTH_LOOKS: u64 = 100;
 
 /// What was seen last, so that only what is new is told.
 #[derive(Default)]
-struct Seen {
+struct LastPoll {
     state: WatchdogState,
     /// When it was entered.
     since: Stamp,
@@ -32,7 +33,7 @@ struct Seen {
 }
 
 /// What the thread works with.
-pub struct Watch {
+pub struct WatchdogThread {
     /// The motion; `None` before the first policy is loaded.
     pub control: Arc<Latest<Option<Arc<Control>>>>,
     /// What is in force.
@@ -44,14 +45,14 @@ pub struct Watch {
     /// Stops go here.
     pub trajectories: Trajectories,
     /// How regularly it looks.
-    pub pulse: Arc<Pulse>,
+    pub pulse: Arc<PollGap>,
 }
 
 /// How regularly the watchdog looks, for diagnostics.
 #[derive(Debug, Default)]
-pub struct Pulse(AtomicU64);
+pub struct PollGap(AtomicU64);
 
-impl Pulse {
+impl PollGap {
     fn beat(&self, gap: Duration) {
         self.0.fetch_max(u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
@@ -62,14 +63,14 @@ impl Pulse {
     }
 }
 
-impl Watch {
+impl WatchdogThread {
     /// Looks until told to end.
-    pub fn run(self, told: &AtomicBool) {
+    pub fn run(self, stop: &AtomicBool) {
         let mut trajectory = TrajectoryBuffer::default();
-        let mut seen = Seen::default();
+        let mut seen = LastPoll::default();
         realtime::apply("watchdog", self.settings.get().realtime_priority);
         let mut looked = Instant::now();
-        while !told.load(Ordering::Relaxed) {
+        while !stop.load(Ordering::Relaxed) {
             thread::sleep(LOOK);
             self.pulse.beat(looked.elapsed());
             looked = Instant::now();
@@ -81,13 +82,13 @@ impl Watch {
 
     /// Publishes the way to rest, where there is one.
     fn publish(&self, braked: Braked, trajectory: &TrajectoryBuffer) {
-        let publish = || self.trajectories.publish(trajectory.plan(), trajectory.message());
+        let publish = || self.trajectories.publish(trajectory.plan_sequence(), trajectory.message());
         if let Some(Err(error)) = braked.must_publish().then(publish) {
-            tracing::error!("{}", untold(&error));
+            tracing::error!("{}", stop_not_published(&error));
         }
     }
 
-    fn look(&self, control: &Control, trajectory: &mut TrajectoryBuffer, seen: &mut Seen) {
+    fn look(&self, control: &Control, trajectory: &mut TrajectoryBuffer, seen: &mut LastPoll) {
         let settings = self.settings.get();
         let watched = control.watch(self.clock.now(), &self.inputs, &settings, trajectory);
         self.publish(watched.braked, trajectory);
@@ -106,7 +107,7 @@ impl Watch {
     }
 
     /// Warns once when chunks are too short for what inference takes.
-    fn look_at_length(&self, control: &Control, settings: &Settings, seen: &mut Seen) {
+    fn look_at_length(&self, control: &Control, settings: &Settings, seen: &mut LastPoll) {
         let too_short = control.status(settings).too_short;
         if let Some(reason) = too_short.as_ref().filter(|_| !seen.too_short) {
             tracing::warn!("{reason}");

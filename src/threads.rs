@@ -34,9 +34,9 @@ impl fmt::Display for ThreadEnd {
 
 /// Where threads report their ends.
 #[derive(Clone)]
-pub struct Ends(UnboundedSender<ThreadEnd>);
+pub struct ThreadEnds(UnboundedSender<ThreadEnd>);
 
-impl Ends {
+impl ThreadEnds {
     /// A place to report to, and where reports come out. There are as many as threads.
     pub fn channel() -> (Self, UnboundedReceiver<ThreadEnd>) {
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -52,7 +52,7 @@ impl Ends {
         thread: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<JoinHandle<T>, Error> {
-        let report = Report { thread, ends: self.clone() };
+        let report = EndReport { thread, ends: self.clone() };
         let run = move || {
             // Dropped after everything that the work owns, also by a panic.
             let _report = report;
@@ -62,12 +62,12 @@ impl Ends {
     }
 }
 
-struct Report {
+struct EndReport {
     thread: &'static str,
-    ends: Ends,
+    ends: ThreadEnds,
 }
 
-impl Drop for Report {
+impl Drop for EndReport {
     fn drop(&mut self) {
         let end = ThreadEnd { thread: self.thread, panicked: thread::panicking() };
         // Nobody listens when the node has ended already.
@@ -94,19 +94,19 @@ pub fn join_until<T>(thread: JoinHandle<T>, deadline: Instant) -> Result<Option<
 }
 
 /// A thread that can be told to end.
-pub struct Worker {
+pub struct StoppableThread {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
-impl Worker {
+impl StoppableThread {
     /// Starts `work`, which looks at the flag at least every few hundredths of a second.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub fn start(
         name: &'static str,
-        ends: &Ends,
+        ends: &ThreadEnds,
         work: impl FnOnce(&AtomicBool) + Send + 'static,
     ) -> Result<Self, Error> {
         let stop = Arc::new(AtomicBool::new(false));
@@ -114,7 +114,7 @@ impl Worker {
         Ok(Self { stop, thread: ends.spawn(name, move || work(&flag))? })
     }
 
-    /// Ends it and waits until `deadline`; false when it is still running then.
+    /// ThreadEnds it and waits until `deadline`; false when it is still running then.
     pub fn stop(self, deadline: Instant) -> bool {
         self.stop.store(true, Ordering::Relaxed);
         join_until(self.thread, deadline).is_ok()
@@ -131,9 +131,9 @@ mod tests {
 
     #[test]
     fn a_thread_that_hangs_holds_nobody_up() {
-        let (ends, _reports) = Ends::channel();
+        let (ends, _reports) = ThreadEnds::channel();
         let (release, held) = std::sync::mpsc::channel::<()>();
-        let hangs = Worker::start("stream", &ends, move |_| {
+        let hangs = StoppableThread::start("stream", &ends, move |_| {
             held.recv().ok();
         })
         .expect("a thread");
@@ -143,10 +143,10 @@ mod tests {
 
     #[test]
     fn a_thread_that_panics_and_one_that_returns_are_reported_by_name() {
-        let (ends, mut reports) = Ends::channel();
-        let panics = Worker::start("watchdog", &ends, |_| panic!("a fault of this test")).expect("a thread");
+        let (ends, mut reports) = ThreadEnds::channel();
+        let panics = StoppableThread::start("watchdog", &ends, |_| panic!("a fault of this test")).expect("a thread");
         assert_eq!(reports.blocking_recv(), Some(ThreadEnd { thread: "watchdog", panicked: true }));
-        let returns = Worker::start("stream", &ends, |_| {}).expect("a thread");
+        let returns = StoppableThread::start("stream", &ends, |_| {}).expect("a thread");
         let end = reports.blocking_recv().expect("a report");
         assert_eq!(end.to_string(), "the stream thread returned");
         assert!(panics.stop(soon()) && returns.stop(soon()));
@@ -154,13 +154,13 @@ mod tests {
 
     #[test]
     fn a_thread_that_runs_reports_nothing_until_it_is_stopped() {
-        let (ends, mut reports) = Ends::channel();
+        let (ends, mut reports) = ThreadEnds::channel();
         let runs = |flag: &AtomicBool| {
             while !flag.load(Ordering::Relaxed) {
                 thread::yield_now();
             }
         };
-        let worker = Worker::start("stream", &ends, runs).expect("a thread");
+        let worker = StoppableThread::start("stream", &ends, runs).expect("a thread");
         assert!(reports.try_recv().is_err());
         assert!(worker.stop(soon()));
         assert_eq!(reports.try_recv(), Ok(ThreadEnd { thread: "stream", panicked: false }));

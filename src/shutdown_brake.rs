@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::clock::RosClock;
 use super::latest::Latest;
-use super::trajectory::{Trajectories, untold};
+use super::trajectory::{Trajectories, stop_not_published};
 use vla_base::time::Stamp;
 use vla_messages::JointTrajectoryMessage;
-use vla_motion::TrajectoryBuffer;
+use vla_runtime::messages::TrajectoryBuffer;
 use vla_runtime::parameters::Settings;
 use vla_runtime::session::Control;
 
@@ -18,7 +18,7 @@ const LONGEST_STOP_S: f64 = 4.0;
 const MARGIN: Duration = Duration::from_millis(250);
 
 /// Everything that braking needs. It waits for no other thread of the node, so it works when any of them is gone.
-pub struct Brake {
+pub struct ShutdownBrake {
     /// The motion; `None` before the first policy is loaded.
     pub control: Arc<Latest<Option<Arc<Control>>>>,
     /// What is in force.
@@ -29,13 +29,13 @@ pub struct Brake {
     pub trajectories: Trajectories,
 }
 
-impl Brake {
+impl ShutdownBrake {
     /// Brings what moves to rest; no chunk moves anything afterwards.
     pub fn apply(&self) {
         let Some(control) = self.control.get() else { return };
         let publish = |plan, message: &JointTrajectoryMessage| self.trajectories.publish(plan, message);
         if let Err(error) = end_motion(&control, self.clock.now(), &self.settings.get(), publish) {
-            tracing::error!("{}", untold(&error));
+            tracing::error!("{}", stop_not_published(&error));
         }
     }
 
@@ -52,7 +52,7 @@ impl Brake {
     }
 }
 
-/// Ends the motion and hands on the stop, where anything moves.
+/// ThreadEnds the motion and hands on the stop, where anything moves.
 fn end_motion<E>(
     control: &Control,
     now: Stamp,
@@ -60,7 +60,11 @@ fn end_motion<E>(
     publish: impl FnOnce(u64, &JointTrajectoryMessage) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut stop = TrajectoryBuffer::default();
-    if control.end(now, settings, &mut stop).must_publish() { publish(stop.plan(), stop.message()) } else { Ok(()) }
+    if control.end(now, settings, &mut stop).must_publish() {
+        publish(stop.plan_sequence(), stop.message())
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
