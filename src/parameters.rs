@@ -21,7 +21,7 @@ use super::logging::Logging;
 use super::requests::Requests;
 use convert::parameter_message;
 use vla_policy::observation::Inputs;
-use vla_runtime::parameters::{Change, Settings, Store, Value};
+use vla_runtime::parameters::{Change, Settings, Store, Value, names};
 
 /// What a change of a parameter reaches.
 pub struct Effects {
@@ -117,8 +117,8 @@ impl ParameterServer {
         for change in made {
             match change.name.as_str() {
                 // Also when the value is the same as before: the last to speak wins, and that is the parameter.
-                "instruction" => effects.inputs.set_instruction(&settings.instruction),
-                "log_level" => set_level(&effects.logging, &settings.log_level),
+                names::INSTRUCTION => effects.inputs.set_instruction(&settings.instruction),
+                names::LOG_LEVEL => set_level(&effects.logging, &settings.log_level),
                 _ => {}
             }
         }

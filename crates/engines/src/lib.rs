@@ -33,9 +33,10 @@ pub use provenance::Verified;
 pub use wiring::{Input, Output, Stage, Symbols};
 
 /// What runs a policy's stages.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum EngineKind {
     /// ONNX Runtime on the CPU.
+    #[default]
     Onnx,
     /// TensorRT engines built on this device.
     Tensorrt,

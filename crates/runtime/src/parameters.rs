@@ -14,6 +14,7 @@ mod description;
 mod reference;
 mod settings;
 mod shape;
+mod table;
 
 use std::sync::Arc;
 
@@ -27,6 +28,16 @@ pub use ros2_parameters::{
 };
 pub use settings::{CommandKind, CommandSettings, EngineSettings, LimitsFrom, MemorySettings, Settings, StageSettings};
 pub use shape::{EefAction, PolicyShape};
+
+/// Names of parameters that take effect outside the settings, too.
+pub mod names {
+    use super::table::node;
+
+    /// The instruction, where a topic may replace the parameter.
+    pub const INSTRUCTION: &str = node::INSTRUCTION.name;
+    /// The logger's level.
+    pub const LOG_LEVEL: &str = node::LOG_LEVEL.name;
+}
 
 /// The parameters of one running node.
 ///

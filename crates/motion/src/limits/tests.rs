@@ -82,7 +82,7 @@ fn limits_that_leave_no_room_between_the_sources_are_refused_by_name() {
     for own in [between(2.0, 3.0), between(f64::NEG_INFINITY, -9.0), between(1.0, f64::INFINITY)] {
         let found = problems(&given(&[("a", own)]), &described);
         assert!(
-            found.len() == 1 && found[0].starts_with("joint `a`: ") && found[0].contains("leave no room"),
+            found.len() == 1 && found[0].starts_with("joint `a`: ") && found[0].contains("do not overlap"),
             "{found:?}"
         );
     }
@@ -93,15 +93,18 @@ fn a_moved_joint_that_the_description_lacks_or_has_twice_is_refused_by_name() {
     let limit = "lower='-1' upper='1' velocity='2'";
     let described = description(&[("a", limit), ("a", limit)]);
     let found = problems(&given(&[("a", JointLimits::default()), ("b", JointLimits::default())]), &described);
-    assert!(found.len() == 2 && found[0].contains("`a`: lines 2 and 3: described twice"), "{found:?}");
+    assert!(
+        found.len() == 2 && found[0].contains("`a`: lines 2 and 3: the robot description has the joint twice"),
+        "{found:?}"
+    );
     assert!(found[1].starts_with("joint `b`: not in the robot description"), "{found:?}");
     let described = description(&[("a", limit)]);
     let joints = given(&[("a", JointLimits::default()), ("b", between(-1.0, 1.0))]);
     let merged = merge_limits(&joints, Some(&described))
         .expect("the parameters' limits are enough for a joint that is in no URDF");
-    assert_eq!(merged.warnings, ["joint `b`: not in the robot description: limits.<joint> hold alone"]);
+    assert_eq!(merged.warnings, ["joint `b`: not in the robot description: only limits.<joint> hold"]);
     let found = problems(&given(&[("b", between(-1.0, 1.0)), ("c", between(-1.0, 1.0))]), &described);
-    assert_eq!(found, ["the robot description has none of the joints b, c; is it this robot's?"]);
+    assert_eq!(found, ["the robot description has none of the joints b, c; check that it is this robot's description"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::description::RobotDescription;
 use super::shape::PolicyShape;
+use super::table::keys;
 use ros2_parameters::Problems;
 use ros2_parameters::Store;
 use vla_base::time::Span;
@@ -144,9 +145,10 @@ pub struct CommandSettings {
 }
 
 /// Message type of streamed commands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum CommandKind {
     /// `sensor_msgs/JointState`.
+    #[default]
     JointState,
     /// `std_msgs/Float64MultiArray`.
     MultiArray,
@@ -176,12 +178,12 @@ impl Settings {
     /// The limit in force that is tighter than `value` of the parameter `name`; `None` where none is, and for a parameter that is
     /// no limit of position or velocity.
     pub fn tighter_limit(&self, name: &str, value: f64) -> Option<f64> {
-        let (joint, field) = name.strip_prefix("limits.")?.rsplit_once('.')?;
+        let (joint, _) = name.strip_prefix("limits.")?.rsplit_once('.')?;
         let limits = self.limits.as_ref().ok()?.get(joint)?;
-        match field {
-            "min" => Some(limits.min).filter(|min| *min > value),
-            "max" => Some(limits.max).filter(|max| *max < value),
-            "velocity" => Some(limits.velocity).filter(|velocity| *velocity < value),
+        match name {
+            _ if name == keys::MIN.name_of(joint) => Some(limits.min).filter(|min| *min > value),
+            _ if name == keys::MAX.name_of(joint) => Some(limits.max).filter(|max| *max < value),
+            _ if name == keys::VELOCITY.name_of(joint) => Some(limits.velocity).filter(|velocity| *velocity < value),
             _ => None,
         }
     }
