@@ -2,9 +2,6 @@
 
 use std::sync::Arc;
 
-use r2r::Node;
-use tokio::sync::mpsc;
-
 use super::args::{Arguments, ParameterArgument};
 use super::call_queue::Intake;
 use super::clock::RosClock;
@@ -15,7 +12,7 @@ use super::error::Error;
 use super::graph::{Found, Graph, Layouts, Names};
 use super::inference::{Inference, Shared};
 use super::latest::Latest;
-use super::logging::{Logging, Record};
+use super::logging::{Logging, Records};
 use super::operator::{EnableTopic, Operator};
 use super::parameters::{Effects, ParameterServer, ParameterServices, set_level};
 use super::phase::Phase;
@@ -35,6 +32,7 @@ use super::subscriptions::Subscriptions;
 use super::threads::{StoppableThread, ThreadEnds};
 use super::trajectory::Trajectories;
 use super::watchdog::{PollGap, WatchdogThread};
+use r2r::Node;
 use vla_policy::PolicySpec;
 use vla_policy::observation::Inputs;
 use vla_runtime::parameters::{NodeName, Overrides, PolicyShape, Value};
@@ -42,12 +40,12 @@ use vla_runtime::parameters::{NodeName, Overrides, PolicyShape, Value};
 /// Starts the node. Parameters, diagnostics and services serve from here on; the policy loads on its own thread.
 ///
 /// # Errors
-/// Whatever is wrong with the arguments, the parameter files, the policy's description or the names.
-pub fn start(arguments: &Arguments, logging: Logging, records: mpsc::Receiver<Record>) -> Result<Running, Error> {
-    // Twice: here for the words, since rcl panics or is silent over a file it does not like, and below for the node
-    // whose name only rcl knows.
+/// The first problem with the arguments, the parameter files, the policy's description or the names.
+pub fn start(arguments: &Arguments, logging: Logging, records: Records) -> Result<Running, Error> {
+    // Twice: here for the messages, since rcl panics or stays silent about a file that it cannot use, and below for the node's
+    // final name, which only rcl knows.
     overrides(arguments, NodeName::new("/", DEFAULT_NAME)?)?;
-    // Before the node has a segment of its own.
+    // Before the node has its own segment.
     shared_memory::warn_of_stale();
     let node = context::create_node()?;
     logging.set_name(node.logger());
@@ -95,7 +93,7 @@ struct Builder {
 
 impl Builder {
     /// Creates every endpoint, then the threads and tasks.
-    fn build(self, arguments: &Arguments, mut records: mpsc::Receiver<Record>) -> Result<Running, Error> {
+    fn build(self, arguments: &Arguments, mut records: Records) -> Result<Running, Error> {
         let Self { mut node, policy, shape, parameters, logging } = self;
         let settings = parameters.settings().clone();
         let clock = RosClock::of(&mut node, settings.use_sim_time)?;
