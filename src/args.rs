@@ -1,8 +1,8 @@
-//! The command line of the node, checked before anything of ROS is touched.
+//! The command line of the node, checked before ROS is initialised.
 //!
 //! r2r hands the process's own arguments to `rcl_init` and panics when that
-//! fails, and `rcl` takes an unknown flag in silence; so the same grammar is read
-//! here first, and what is wrong is said in words.
+//! fails, and `rcl` ignores an unknown flag; so the same grammar is parsed here first, with an
+//! error message for each mistake.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -83,7 +83,7 @@ pub enum UsageError {
     },
 }
 
-/// What the command line asks for.
+/// The request of the command line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     /// Run the node.
@@ -99,8 +99,8 @@ pub enum Command {
 pub struct Arguments {
     /// Parameter files and single parameters in the order typed; later ones win.
     pub overrides: Vec<ParameterArgument>,
-    /// Rules for topic names, in the order typed; the first that matches wins. rcl applies them; here they tell what a topic is
-    /// called in the graph.
+    /// Rules for topic names, in the order typed; the first that matches wins. rcl applies them; here they give the name of a topic
+    /// in the graph.
     pub remaps: Vec<Remap>,
     /// `(logger, level)`; no logger means every one.
     pub log_levels: Vec<(Option<String>, Level)>,
@@ -159,7 +159,7 @@ impl Command {
     /// Reads a command line (the program's name first).
     ///
     /// # Errors
-    /// The first argument that `rcl` would not understand, or would take in silence.
+    /// The first argument that `rcl` would not understand, or would ignore.
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, UsageError> {
         let mut words = Vec::new();
         for (index, word) in arguments.into_iter().enumerate() {

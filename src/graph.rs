@@ -1,4 +1,4 @@
-//! Who else publishes what the node reads and writes: the ROS graph, asked once a second on the thread that spins the node.
+//! Checks the ROS graph once a second for publishers that disturb the node's topics. Runs on the thread that spins the node.
 
 mod finding;
 mod layouts;
@@ -18,7 +18,7 @@ pub use names::Names;
 use super::latest::Latest;
 use vla_policy::observation::{InputKind, InputSpec, Violation};
 
-/// From one look to the next.
+/// Time between two checks.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Looks for which fewer sets of joint names than publishers must arrive: one that starts is in the graph before it sends.
 const LOOKS: u32 = 3;
@@ -27,10 +27,10 @@ const COMMANDS: [&str; 2] = ["~/joint_trajectory", "~/joint_command"];
 /// Topics on which every node has one publisher, this one included.
 const EVERY_NODE: [&str; 2] = ["/parameter_events", "/diagnostics"];
 
-/// What the last look found, for diagnostics and the log.
+/// Findings of the last check, for diagnostics and log.
 pub type Found = Arc<Latest<Arc<[Finding]>>>;
 
-/// The look at the graph.
+/// The check of the graph.
 pub struct Graph {
     names: Names,
     inputs: Vec<(InputSpec, String)>,
@@ -43,7 +43,7 @@ pub struct Graph {
     short: u32,
 }
 
-/// Publishers by topic, as one look finds them.
+/// Publishers by topic, as one check finds them.
 type Topics = BTreeMap<String, Vec<PublisherInfo>>;
 
 impl Graph {
@@ -53,7 +53,7 @@ impl Graph {
         Self { names, inputs, joints: joints.into_iter().collect(), layouts, found, due: Instant::now(), short: 0 }
     }
 
-    /// Looks when a look is due, and logs what is new.
+    /// Checks when a check is due, and logs what is new.
     pub fn look(&mut self, node: &Node) {
         let now = Instant::now();
         if now < self.due {
@@ -63,12 +63,12 @@ impl Graph {
         let own = COMMANDS.iter().chain(&EVERY_NODE).map(|topic| self.names.resolve(topic));
         let topics: BTreeSet<String> = self.inputs.iter().map(|(_, topic)| topic.clone()).chain(own).collect();
         let publishers = |topic: String| {
-            // Only a node that is gone, or no memory, makes this fail; the next look is in a second.
+            // Fails only without memory or without the node; the next check is in a second.
             let found = node.get_publishers_info_by_topic(&topic, false).unwrap_or_default();
             let publishers = found.into_iter().map(|info| PublisherInfo {
                 node: format!("{}/{}", info.node_namespace.trim_end_matches('/'), info.node_name),
                 type_name: info.topic_type,
-                // What the middleware does not tell is no reason to complain.
+                // A policy that the middleware does not report counts as fitting.
                 transient_local: info.qos_profile.durability != DurabilityPolicy::Volatile,
                 reliable: info.qos_profile.reliability != ReliabilityPolicy::BestEffort,
             });
@@ -86,7 +86,7 @@ impl Graph {
         self.found.set(findings);
     }
 
-    /// Everything that is not as it should be.
+    /// All findings.
     fn judge(&mut self, topics: &Topics, sets: &[Arc<[String]>]) -> Vec<Finding> {
         let of = |topic: &str| topics.get(topic).map(Vec::as_slice).unwrap_or_default();
         let mut findings = Vec::new();
@@ -159,7 +159,7 @@ fn shared(sets: &[Arc<[String]>], joints: &BTreeSet<String>) -> BTreeSet<String>
     joints.iter().filter(of).cloned().collect()
 }
 
-/// A violation in words, and for inputs from which nothing comes what the graph knows about that.
+/// A violation as text, with the findings that explain a silent input.
 pub fn explained(violation: &Violation, findings: &[Finding]) -> String {
     let mut text = violation.to_string();
     for finding in findings.iter().filter(|finding| finding.explains_silence()) {

@@ -1,7 +1,7 @@
 //! The inference thread: the only owner of the policy.
 //!
-//! It loads the policy, runs one cycle at each tick or call, and publishes. Nothing
-//! waits for it and it waits for nobody: what goes in and out are latest-value slots.
+//! It loads the policy, runs one cycle at each tick or call, and publishes. It shares latest-value slots with the other
+//! threads; none waits for another.
 
 mod cycle;
 mod load;
@@ -31,21 +31,21 @@ use vla_policy::observation::Inputs;
 use vla_runtime::parameters::{PolicyShape, Settings};
 use vla_runtime::session::{Braked, Control, Refusal, Session};
 
-/// In simulation the clock may run at any speed, so the time of the next tick is looked at this often.
-const SIMULATED_LOOK: Duration = Duration::from_millis(2);
+/// Polling interval in simulation, where the clock may run at any speed.
+const SIMULATED_POLL: Duration = Duration::from_millis(2);
 
 /// What the thread shares with the rest of the node.
 #[derive(Clone)]
 pub struct Shared {
-    /// What is in force.
+    /// Settings in force.
     pub settings: Arc<Latest<Arc<Settings>>>,
-    /// Samples.
+    /// Newest samples.
     pub inputs: Arc<Inputs>,
-    /// What is asked of the thread.
+    /// Requests to the thread.
     pub requests: Arc<Requests>,
-    /// What it does.
+    /// Phase of the node.
     pub phase: Arc<Latest<Phase>>,
-    /// What it counted.
+    /// Counters and figures.
     pub report: Arc<Latest<Report>>,
     /// The motion, once a policy is loaded.
     pub control: Arc<Latest<Option<Arc<Control>>>>,
@@ -53,7 +53,7 @@ pub struct Shared {
     pub operator: Arc<Operator>,
     /// ROS time.
     pub clock: RosClock,
-    /// What is wrong in the ROS graph.
+    /// Problems in the ROS graph.
     pub found: Found,
 }
 
@@ -92,7 +92,7 @@ struct InferenceWorker {
     shared: Shared,
     publishers: Publishers,
     ticker: Ticker,
-    /// Of the steady clock that the ticker runs on unless time is simulated.
+    /// Start of the steady clock for the ticker, unless time is simulated.
     started: Instant,
 }
 
@@ -122,7 +122,7 @@ impl InferenceWorker {
 
     /// Runs cycles until the node ends, the device is lost, or `~/reload` is called, which goes to `asked`.
     fn serve(&mut self, mut session: Session, asked: &mut Option<Request>) -> End {
-        // Those that it was loaded with, or newer ones.
+        // The settings of the load, or newer ones.
         let mut settings = self.shared.settings.get();
         self.share_motion(&mut session, &settings);
         loop {
@@ -140,7 +140,7 @@ impl InferenceWorker {
                     return End::Reload;
                 }
                 Wake::Request(request) => {
-                    if let Some(reason) = self.obey(request, &mut session, &settings) {
+                    if let Some(reason) = self.handle(request, &mut session, &settings) {
                         return End::DeviceLost(reason);
                     }
                 }
@@ -158,18 +158,18 @@ impl InferenceWorker {
         }
     }
 
-    /// Goes on with the motion of the session before, when there was one, and shows it to watchdog and stream.
+    /// Continues the motion of the session before, if any, and shares it with watchdog and stream.
     fn share_motion(&self, session: &mut Session, settings: &Settings) {
         if let Some(control) = self.shared.control.get() {
             session.continue_motion(&control);
         }
         session.apply(settings);
         self.shared.control.set(Some(Arc::clone(session.control())));
-        self.shared.operator.hand_over(session.control());
+        self.shared.operator.apply_waiting_stop(session.control());
     }
 
-    /// Does what is asked; the reason when that lost the device.
-    fn obey(&mut self, request: Request, session: &mut Session, settings: &Settings) -> Option<String> {
+    /// Handles a request; returns the reason when the device was lost.
+    fn handle(&mut self, request: Request, session: &mut Session, settings: &Settings) -> Option<String> {
         match request.action {
             Action::Infer => {
                 let answer = self.cycle(session, settings, true);
@@ -177,7 +177,7 @@ impl InferenceWorker {
                 return answer.lost.then_some(answer.message);
             }
             Action::Resume => return self.resume(request, session, settings),
-            Action::Reload => request.answer(false, "internal error: a reload is not obeyed here"),
+            Action::Reload => request.answer(false, "internal error: a reload is handled elsewhere"),
         }
         None
     }
@@ -191,7 +191,7 @@ impl InferenceWorker {
                 tracing::info!("resumed");
                 request.answer(
                     true,
-                    "resumed; the next fresh observation is inferred, and motion starts from where the joints are",
+                    "resumed; inference continues with the next fresh observation, and motion starts at the measured positions",
                 );
             }
             Ok(false) => request.answer(true, "nothing to resume: the node was not stopped"),
@@ -202,7 +202,7 @@ impl InferenceWorker {
                 if let Some(refusal) = reason.refusal() {
                     self.refused(refusal.kind(), &text, Braked::Already);
                 }
-                request.answer(false, format!("still stopped: {text}; mend it and call ~/resume again"));
+                request.answer(false, format!("still stopped: {text}; fix it and call ~/resume again"));
                 return lost.then_some(text);
             }
         }
@@ -214,10 +214,10 @@ impl InferenceWorker {
         let now = self.ticker_now();
         let left = self.ticker.due_in(now, settings.rate_hz)?;
         let left = Duration::from_nanos(u64::try_from(left.nanos()).unwrap_or_default());
-        Some(if self.shared.clock.simulated() { left.min(SIMULATED_LOOK) } else { left })
+        Some(if self.shared.clock.simulated() { left.min(SIMULATED_POLL) } else { left })
     }
 
-    /// ROS time in simulation; else a steady clock, which nobody can set.
+    /// ROS time in simulation; else a steady clock, which cannot be set.
     fn ticker_now(&self) -> Stamp {
         if self.shared.clock.simulated() {
             self.shared.clock.now()
@@ -230,9 +230,9 @@ impl InferenceWorker {
 /// The thread's work as [`supervise`] sees it.
 struct InferenceLifecycle {
     worker: InferenceWorker,
-    /// `~/reload`, waiting for the answer that only the next load can give.
+    /// The call of `~/reload` that is answered after the next load.
     asked: Option<Request>,
-    /// What helps after the last load that failed.
+    /// Remedy after the last failed load.
     remedy: Remedy,
 }
 
@@ -253,7 +253,7 @@ impl PolicyLifecycle for InferenceLifecycle {
 
     fn load(&mut self) -> Result<Session, String> {
         self.remedy = Remedy::Reload;
-        // Nothing moves on a policy that is not loaded, and ~/reload may load another: a panic is a refusal here.
+        // No policy is loaded, so no joint moves, and ~/reload may load another: a panic is a refusal here.
         let loaded = panic::catch_unwind(AssertUnwindSafe(|| {
             load::load(&self.worker.folder, &self.worker.shape, &self.worker.shared)
         }));
@@ -271,7 +271,7 @@ impl PolicyLifecycle for InferenceLifecycle {
     fn serve(&mut self, session: Session) -> End {
         self.shared().phase.set(Phase::Ready);
         self.answer(true, "the policy is loaded");
-        // A panic here ends the thread and with it the node: what state the session was left in is not known.
+        // A panic here ends the thread and the node: the state of the session is unknown.
         let end = self.worker.serve(session, &mut self.asked);
         self.shared().report.update(|report| (report.engines, report.changed_on_disk) = (None, None));
         if end == End::Reload {
@@ -286,7 +286,7 @@ impl PolicyLifecycle for InferenceLifecycle {
     }
 
     fn restarting(&mut self, restarts: u32, reason: &str) {
-        tracing::error!("loading the engines again, for the {restarts}. time of {}: {reason}", self.max_restarts());
+        tracing::error!("loading the engines again, {restarts} of at most {} times: {reason}", self.max_restarts());
         self.shared().report.update(|report| {
             report.restarts = restarts;
             report.lost = Some(reason.into());

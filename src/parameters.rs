@@ -1,6 +1,6 @@
 //! Parameters served as rclcpp serves them: six services and `/parameter_events`.
 //!
-//! r2r's own handler takes any name and any type, so it is not used: [`vla_runtime::parameters`] decides, this module carries.
+//! r2r's own handler takes any name and any type, so it is not used: [`vla_runtime::parameters`] decides, this module converts and publishes.
 
 mod convert;
 mod pacer;
@@ -23,13 +23,13 @@ use convert::parameter_message;
 use vla_policy::observation::Inputs;
 use vla_runtime::parameters::{Change, Settings, Store, Value, names};
 
-/// What a change of a parameter reaches.
+/// Receivers of a parameter change.
 pub struct Effects {
-    /// What the inference thread takes at its next cycle.
+    /// Settings for the next cycle of the inference thread.
     pub settings: Arc<Latest<Arc<Settings>>>,
-    /// The instruction goes here, where a topic may overrule it.
+    /// The instruction, which a topic may replace.
     pub inputs: Arc<Inputs>,
-    /// The log level goes here.
+    /// The log level.
     pub logging: Logging,
     /// The inference thread is woken: it may wait for a tick of the old rate.
     pub requests: Arc<Requests>,
@@ -104,8 +104,10 @@ impl ParameterServer {
         self.apply(&[], &settings);
         drop(state);
         match described {
-            Ok(()) => tracing::info!("limits taken from the robot's description"),
-            Err(error) => tracing::error!("nothing moves: limits of the robot's description not taken: {error}"),
+            Ok(()) => tracing::info!("limits of the robot description are in force"),
+            Err(error) => {
+                tracing::error!("no joint may move: the limits of the robot description cannot be used: {error}")
+            }
         }
         for warning in &settings.limit_warnings {
             tracing::warn!("{warning}");
@@ -116,7 +118,7 @@ impl ParameterServer {
         let effects = &self.effects;
         for change in made {
             match change.name.as_str() {
-                // Also when the value is the same as before: the last to speak wins, and that is the parameter.
+                // Also when the value is the same as before: the latest of topic and parameter holds.
                 names::INSTRUCTION => effects.inputs.set_instruction(&settings.instruction),
                 names::LOG_LEVEL => set_level(&effects.logging, &settings.log_level),
                 _ => {}
@@ -144,7 +146,7 @@ impl State {
     }
 }
 
-/// Of two limits the tighter holds; says so when that is not the one that was set.
+/// Of two limits the tighter holds; warns when that is not the one that was set.
 fn warn_of_tighter_limit(change: &Change, settings: &Settings) {
     let Value::Double(set) = change.new else { return };
     if let Some(tighter) = settings.tighter_limit(&change.name, set) {

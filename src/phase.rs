@@ -1,4 +1,4 @@
-//! What the node is doing, as one word and its details.
+//! Phase of the node.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub enum Phase {
     WarmUp,
     /// Inferring, or waiting to be asked.
     Ready,
-    /// No policy: loading failed.
+    /// No policy is loaded: the load failed.
     Degraded {
         /// What failed.
         reason: String,
@@ -29,13 +29,13 @@ pub enum Phase {
     },
 }
 
-/// What helps after a load that failed.
+/// Remedy after a failed load.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Remedy {
-    /// Files, memory and parameters may have changed meanwhile.
+    /// `~/reload`, after a change of files, memory or parameters.
     #[default]
     Reload,
-    /// Nothing that can be changed while the node runs.
+    /// Only a restart of the node.
     Restart,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Reload => "~/reload tries again",
-            Self::Restart => "~/reload cannot help, start the node again",
+            Self::Restart => "~/reload cannot help; restart the node",
         })
     }
 }
@@ -52,7 +52,7 @@ impl fmt::Display for Remedy {
 pub fn brief(report: &str) -> String {
     let mut lines = report.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut text = lines.next().unwrap_or_default().to_owned();
-    // A heading says nothing without what stands below it.
+    // A heading needs its first item.
     if text.ends_with(':')
         && let Some(first) = lines.next()
     {

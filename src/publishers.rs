@@ -1,4 +1,4 @@
-//! Topics out: `~/action_chunk` and `~/joint_trajectory`, written by [`vla_messages`] so that a replay's bytes are the same.
+//! Output topics: `~/action_chunk` and `~/joint_trajectory`, serialised by [`vla_messages`] as in a replay.
 
 use r2r::{Node, PublisherUntyped, QosProfile};
 

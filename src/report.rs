@@ -1,4 +1,4 @@
-//! What the inference thread says about itself; diagnostics read the latest.
+//! Counters and figures of the inference thread, for diagnostics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub struct Report {
     pub engines: Option<Arc<Engines>>,
     /// Loads after a lost device, since the start or the last `~/reload`.
     pub restarts: u32,
-    /// Files of the loaded policy that are other ones on disk by now.
+    /// Files of the loaded policy that have changed on disk.
     pub changed_on_disk: Option<Arc<str>>,
     /// Why the device was lost the last time.
     pub lost: Option<Arc<str>>,
@@ -23,15 +23,15 @@ pub struct Report {
     pub published: u64,
     /// Cycles without a new sample, so without inference.
     pub unchanged: u64,
-    /// Cycles before every input had come once, or before the operator enabled the first motion.
+    /// Cycles before every input had arrived once, or before the operator enabled the first motion.
     pub waiting: u64,
     /// Cycles that a violation kept from inference.
     pub violations: u64,
     /// Inferences whose result was refused, or that failed.
     pub refused: u64,
-    /// Chunks that a stop, a hold or the end of the node came before.
+    /// Chunks that were superseded by a stop, a hold or the shutdown.
     pub superseded: u64,
-    /// Messages that the middleware did not take.
+    /// Messages that the middleware refused.
     pub unpublished: u64,
     /// Values clamped to the joints' position limits.
     pub clamped: ClampCounts,
@@ -41,34 +41,34 @@ pub struct Report {
     pub last: Option<LastChunk>,
 }
 
-/// What kept the last cycle from publishing.
+/// Why the last cycle published nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CycleFault {
     /// Where it happened.
     pub kind: CycleFaultKind,
-    /// In words, with figures.
+    /// Text with figures.
     pub reason: Arc<str>,
-    /// Input and fault, of a violation: what stays the same while the figures change.
+    /// Inputs and their faults, of a violation. They stay the same while the figures change.
     pub about: Vec<(Arc<str>, &'static str)>,
 }
 
-/// Where fault happened.
+/// Kind of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CycleFaultKind {
-    /// Not every input has come yet since the start, or the operator has not enabled the robot.
+    /// An input has not arrived since the start, or the operator has not enabled motion.
     Waiting,
     /// An input broke a rule.
     Violation,
-    /// What was inferred from could not be used, or what came out: a violation, too, but one that only an inference finds.
+    /// Inputs or result of the inference cannot be used: a violation that only an inference finds.
     Unfit,
     /// Inference failed, or its chunk came too late.
     Refused,
-    /// The middleware did not take the message.
+    /// The middleware refused the message.
     Unpublished,
 }
 
 impl CycleFault {
-    /// CycleFault of a kind that has nothing to tell apart.
+    /// A fault without inputs.
     pub fn new(kind: CycleFaultKind, reason: &str) -> Self {
         Self { kind, reason: reason.into(), about: Vec::new() }
     }
@@ -79,14 +79,14 @@ impl CycleFault {
     }
 }
 
-/// What was loaded.
+/// The loaded policy.
 #[derive(Clone, Debug)]
 pub struct Engines {
     /// The policy's name.
     pub policy: String,
-    /// Of the bytes that run.
+    /// Fingerprint of the loaded bytes.
     pub fingerprint: String,
-    /// The files that they were read from.
+    /// Files that they were read from.
     pub files: LoadedFiles,
     /// `onnx` or `tensorrt`.
     pub kind: String,

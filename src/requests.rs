@@ -1,4 +1,4 @@
-//! What is asked of the inference thread: a short bounded list, and the bell that wakes it.
+//! Requests to the inference thread: a short bounded queue and the condition variable that wakes it.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use super::respond::respond;
 /// Requests that may wait; the next one is refused at once.
 const WAITING: usize = 16;
 
-/// What a service of the node asks for.
+/// A request of a service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
     /// `~/infer_once`: one inference, even when nothing changed.
@@ -25,38 +25,38 @@ pub enum Action {
     Reload,
 }
 
-/// One call, to be answered when it is done.
+/// One call, answered when it is done.
 pub struct Request {
-    /// What is asked.
+    /// The request.
     pub action: Action,
     call: ServiceRequest<Trigger::Service>,
     runtime: Handle,
 }
 
 impl Request {
-    /// A call that came in; `runtime` sends its response again where need be.
+    /// A call; `runtime` sends its response again if necessary.
     pub fn new(action: Action, call: ServiceRequest<Trigger::Service>, runtime: Handle) -> Self {
         Self { action, call, runtime }
     }
 
-    /// Answers the call. A caller that is gone is not an error.
+    /// Answers the call. A caller that has ended is not an error.
     pub fn answer(self, success: bool, message: impl Into<String>) {
         answer(&self.runtime, self.call, success, message);
     }
 }
 
-/// Answers a call. A caller that is gone is not an error.
+/// Answers a call. A caller that has ended is not an error.
 pub fn answer(runtime: &Handle, call: ServiceRequest<Trigger::Service>, success: bool, message: impl Into<String>) {
     respond(runtime, call, Trigger::Response { success, message: clean(message) });
 }
 
 /// Why [`Requests::wait`] returned.
 pub enum Wake {
-    /// The node ends.
+    /// The node shuts down.
     Shutdown,
     /// A service was called.
     Request(Request),
-    /// The time given is over, or the settings changed.
+    /// The limit has passed, or the settings changed.
     Time,
 }
 
@@ -75,7 +75,7 @@ struct State {
 }
 
 impl Requests {
-    /// Leaves a request, or answers it with a refusal when too many wait.
+    /// Queues a request, or refuses it when too many wait.
     pub fn post(&self, request: Request) {
         let refused = {
             let mut state = self.lock();
@@ -101,13 +101,13 @@ impl Requests {
         self.condvar.notify_one();
     }
 
-    /// Tells the thread to end. What waits is answered by [`Requests::drain`].
+    /// Asks the thread to end. It answers the waiting requests ([`Requests::drain`]).
     pub fn shut_down(&self) {
         self.lock().shutdown = true;
         self.condvar.notify_all();
     }
 
-    /// Waits for a request, at most `limit` (`None`: as long as it takes).
+    /// Waits for a request, at most `limit` (`None`: no limit).
     pub fn wait(&self, limit: Option<Duration>) -> Wake {
         let mut state = self.lock();
         let idle = |state: &mut State| !state.shutdown && !state.notified && state.waiting.is_empty();
@@ -125,7 +125,7 @@ impl Requests {
         state.waiting.pop_front().map_or(Wake::Time, Wake::Request)
     }
 
-    /// Takes everything that waits.
+    /// Takes all waiting requests.
     pub fn drain(&self) -> Vec<Request> {
         self.lock().waiting.drain(..).collect()
     }

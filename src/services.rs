@@ -22,7 +22,7 @@ type Calls = Receiver<ServiceRequest<Trigger::Service>>;
 
 /// The services, created but not yet served.
 pub struct Services {
-    /// What the inference thread answers.
+    /// Calls that the inference thread answers.
     asked: Vec<(Action, Calls)>,
     stop: Calls,
 }
@@ -46,8 +46,7 @@ impl Services {
         Ok(Self { asked, stop: create("~/stop")? })
     }
 
-    /// Hands every call to the inference thread, which answers it; what it could not answer for seconds is answered here, and so is
-    /// `~/stop`, which waits for nothing.
+    /// Queues every call for the inference thread. Calls during a load, and `~/stop`, are answered at once.
     pub fn serve(
         self,
         requests: &Arc<Requests>,
@@ -60,7 +59,7 @@ impl Services {
                 while let Some(call) = calls.next().await {
                     let request = Request::new(action, call, Handle::current());
                     match phase.get() {
-                        // The thread is busy loading and would leave the caller waiting.
+                        // The thread is busy loading; the caller would wait for seconds.
                         phase @ (Phase::Planning | Phase::Loading { .. } | Phase::WarmUp) => {
                             request
                                 .answer(false, format!("not ready: {phase}; call again when /diagnostics says ready"));

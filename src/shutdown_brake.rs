@@ -1,4 +1,4 @@
-//! The brake at the end of the node: what moves is brought to rest now, and not when its plan runs out.
+//! The brake at shutdown: the robot is brought to rest at once, not when its plan ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,25 +12,25 @@ use vla_runtime::messages::TrajectoryBuffer;
 use vla_runtime::parameters::Settings;
 use vla_runtime::session::Control;
 
-/// Longest stop that the end of the node waits for, s: launch systems kill what takes longer.
+/// Longest wait for a stop at shutdown, s: launch systems kill a node that takes longer.
 const LONGEST_STOP_S: f64 = 4.0;
-/// What a stop may take beyond its plan.
+/// Extra time for a stop beyond its plan.
 const MARGIN: Duration = Duration::from_millis(250);
 
-/// Everything that braking needs. It waits for no other thread of the node, so it works when any of them is gone.
+/// Brakes without waiting for another thread of the node, so it works after the end of any of them.
 pub struct ShutdownBrake {
     /// The motion; `None` before the first policy is loaded.
     pub control: Arc<Latest<Option<Arc<Control>>>>,
-    /// What is in force.
+    /// Settings in force.
     pub settings: Arc<Latest<Arc<Settings>>>,
     /// ROS time.
     pub clock: RosClock,
-    /// The stop goes here.
+    /// Publishes the stop.
     pub trajectories: Trajectories,
 }
 
 impl ShutdownBrake {
-    /// Brings what moves to rest; no chunk moves anything afterwards.
+    /// Brings the robot to rest; every later chunk is refused.
     pub fn apply(&self) {
         let Some(control) = self.control.get() else { return };
         let publish = |plan, message: &JointTrajectoryMessage| self.trajectories.publish(plan, message);
@@ -45,7 +45,7 @@ impl ShutdownBrake {
         Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_STOP_S)) + MARGIN
     }
 
-    /// Whether a plan still runs: a robot that follows single commands is on its way to rest.
+    /// Whether a plan still runs: a robot that follows single commands has not come to rest.
     pub fn moves(&self) -> bool {
         let plan = self.control.get().and_then(|control| control.plan());
         plan.is_some_and(|plan| self.clock.now() < plan.end())

@@ -1,11 +1,11 @@
-//! Why the node ends by itself, for `/diagnostics`.
+//! Why the node shuts down by itself, for `/diagnostics`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::latest::Latest;
 
-/// What failed, and whether the last diagnostics said so.
+/// The fault, and whether diagnostics published it.
 #[derive(Debug, Default)]
 pub struct ShutdownReason {
     reason: Latest<Option<Arc<str>>>,
@@ -13,17 +13,17 @@ pub struct ShutdownReason {
 }
 
 impl ShutdownReason {
-    /// The node ends for this reason.
+    /// Sets the reason.
     pub fn set(&self, reason: &str) {
         self.reason.set(Some(reason.into()));
     }
 
-    /// The reason, when the node ends for one.
+    /// The reason, if the node shuts down by itself.
     pub fn reason(&self) -> Option<Arc<str>> {
         self.reason.get()
     }
 
-    /// It was published.
+    /// Marks the reason as published.
     pub fn set_published(&self) {
         self.published.store(true, Ordering::Relaxed);
     }

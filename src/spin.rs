@@ -12,7 +12,7 @@ use super::error::Error;
 use super::graph::Graph;
 use super::threads::{StillRunning, ThreadEnds, join_until};
 
-/// How long the thread may be deaf to [`Spin::stop`].
+/// Longest time until the thread notices [`Spin::stop`].
 const SLICE: Duration = Duration::from_millis(50);
 
 /// The running thread.

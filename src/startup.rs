@@ -146,7 +146,7 @@ impl Builder {
             inputs: inputs.clone(),
             clock: clock.clone(),
             trajectories: trajectories.clone(),
-            pulse: Arc::new(PollGap::default()),
+            poll_gap: Arc::new(PollGap::default()),
         };
         let brake =
             ShutdownBrake { control: control.clone(), settings: settings.clone(), clock: clock.clone(), trajectories };
@@ -162,7 +162,7 @@ impl Builder {
             logging: logging.clone(),
             policy: policy.clone(),
             fault: fault.clone(),
-            pulse: watch.pulse.clone(),
+            poll_gap: watch.poll_gap.clone(),
             found: found.clone(),
         };
         tracing::info!("node {} runs policy {}", node.fully_qualified_name().unwrap_or_default(), policy.dir.display());

@@ -18,10 +18,10 @@ use vla_motion::{MotionPlan, WatchdogState};
 use vla_runtime::parameters::{CommandKind, Settings};
 use vla_runtime::session::Control;
 
-/// How long the thread may be deaf to a new rate, to the end of the node and, in simulation, to the clock.
-const LOOK: Duration = Duration::from_millis(50);
+/// Longest time until the thread notices a new rate or the stop flag.
+const POLL: Duration = Duration::from_millis(50);
 /// The same in simulation, where the clock may run at any speed.
-const SIMULATED_LOOK: Duration = Duration::from_millis(1);
+const SIMULATED_POLL: Duration = Duration::from_millis(1);
 
 /// The topic and what it is filled from.
 pub struct Stream {
@@ -59,7 +59,7 @@ impl Stream {
         Ok(Self { publisher, kind, control, settings, clock, started: Instant::now(), positions, velocities, bytes })
     }
 
-    /// Streams until told to end.
+    /// Streams until `stop` is set.
     pub fn run(mut self, stop: &AtomicBool) {
         let mut ticker = Ticker::default();
         realtime::apply("stream", self.settings.get().realtime_priority);
@@ -74,18 +74,18 @@ impl Stream {
                     ticker.tick(now, rate);
                     self.send();
                 }
-                Some(left) => thread::sleep(left.min(if simulated { SIMULATED_LOOK } else { LOOK })),
-                None => thread::sleep(LOOK),
+                Some(left) => thread::sleep(left.min(if simulated { SIMULATED_POLL } else { POLL })),
+                None => thread::sleep(POLL),
             }
         }
     }
 
-    /// Sends the command of this moment. Nothing where nothing moves or is held: before the first chunk, and when a stop is over.
+    /// Publishes the present command. Publishes nothing before the first chunk and after a stop has ended.
     fn send(&mut self) {
         let Some(control) = self.control.get() else { return };
         let Some(plan) = control.plan() else { return };
         let now = self.clock.now();
-        // Idle with a plan: resumed while it still came to rest.
+        // Idle with a plan: resumed while the robot was still coming to rest.
         if now > plan.end() && matches!(control.state(), WatchdogState::Stopped | WatchdogState::Idle) {
             return;
         }
@@ -98,7 +98,7 @@ impl Stream {
         let names = plan.names();
         self.positions.resize(names.len(), 0.0);
         self.velocities.resize(names.len(), 0.0);
-        // Before its first knot: the clock went back, and the watchdog forgets this plan.
+        // Before its first sample: the clock was set back, and the watchdog discards this plan.
         if !plan.sample(now, &mut self.positions, &mut self.velocities) {
             return Ok(());
         }

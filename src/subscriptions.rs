@@ -1,7 +1,7 @@
-//! Topics in: serialized bytes from r2r into the latest-value slots.
+//! Input topics: serialised bytes from r2r into the latest-value slots.
 //!
 //! r2r's stream holds ten messages and drops the NEWEST when it is full, so one
-//! task a topic does nothing but empty it; what is old is dropped in the slot.
+//! task a topic only empties it; the slot drops older messages.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use super::error::Error;
 use super::graph::Layouts;
 use vla_policy::observation::{InputKind, InputSpec, Inputs};
 
-/// A topic that sends rubbish is named in the log this often, not at its own rate; the counter has every message.
+/// Refused messages of a topic are logged this often; the counter counts each.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
 
 type Messages = Box<dyn Stream<Item = Vec<u8>> + Send + Unpin>;
@@ -49,7 +49,7 @@ impl Subscriptions {
     }
 }
 
-/// Sensors: whatever reliability the driver offers. The instruction: kept for a node that starts after it was given.
+/// Sensors: any reliability that the driver offers. The instruction: kept for a node that starts later.
 fn qos(kind: InputKind) -> QosProfile {
     match kind {
         InputKind::Camera { .. } | InputKind::Joints | InputKind::Pose => QosProfile::sensor_data(),

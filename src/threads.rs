@@ -1,7 +1,7 @@
-//! The node's threads, and how their ends are seen.
+//! The node's threads and the supervision of their ends.
 //!
-//! Every thread of the node outlives it. One that ends by itself, by a panic or by returning, reports that; [`super::run`] waits
-//! for the report, brakes the robot, and ends the process with an error.
+//! Every thread runs until the node stops it. A thread that panics or returns before reports its end; [`super::run`] waits for such a
+//! report, brakes the robot, and ends with an error.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::error::Error;
 
-/// A thread that ends is looked at this often.
+/// Polling interval while waiting for the end of a thread.
 const JOIN_POLL: Duration = Duration::from_millis(5);
 
 /// A thread that ended.
@@ -21,7 +21,7 @@ const JOIN_POLL: Duration = Duration::from_millis(5);
 pub struct ThreadEnd {
     /// Its name.
     pub thread: &'static str,
-    /// By a panic, whose words are in the log; else it returned.
+    /// Whether it panicked (the log has the message) or returned.
     pub panicked: bool,
 }
 
@@ -32,18 +32,18 @@ impl fmt::Display for ThreadEnd {
     }
 }
 
-/// Where threads report their ends.
+/// Sends the reports of ending threads.
 #[derive(Clone)]
 pub struct ThreadEnds(UnboundedSender<ThreadEnd>);
 
 impl ThreadEnds {
-    /// A place to report to, and where reports come out. There are as many as threads.
+    /// The sending and the receiving end of the reports. There is at most one a thread.
     pub fn channel() -> (Self, UnboundedReceiver<ThreadEnd>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self(sender), receiver)
     }
 
-    /// Starts a thread whose end is reported, however it comes.
+    /// Starts a thread whose end is reported, also after a panic.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -70,7 +70,7 @@ struct EndReport {
 impl Drop for EndReport {
     fn drop(&mut self) {
         let end = ThreadEnd { thread: self.thread, panicked: thread::panicking() };
-        // Nobody listens when the node has ended already.
+        // Fails only after the node has ended.
         self.ends.0.send(end).ok();
     }
 }
@@ -82,7 +82,7 @@ pub struct StillRunning;
 /// Waits for the end of a thread until `deadline`; `None` when it panicked, which it has reported itself.
 ///
 /// # Errors
-/// When it is still running then. It goes on without anybody who could wait for it.
+/// When it is still running at the deadline. It is detached then.
 pub fn join_until<T>(thread: JoinHandle<T>, deadline: Instant) -> Result<Option<T>, StillRunning> {
     while !thread.is_finished() {
         if Instant::now() >= deadline {
@@ -93,14 +93,14 @@ pub fn join_until<T>(thread: JoinHandle<T>, deadline: Instant) -> Result<Option<
     Ok(thread.join().ok())
 }
 
-/// A thread that can be told to end.
+/// A thread with a stop flag.
 pub struct StoppableThread {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl StoppableThread {
-    /// Starts `work`, which looks at the flag at least every few hundredths of a second.
+    /// Starts `work`, which must check the flag every few hundredths of a second.
     ///
     /// # Errors
     /// When the system gives no thread.
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_hangs_holds_nobody_up() {
+    fn a_thread_that_hangs_does_not_block_its_stop() {
         let (ends, _reports) = ThreadEnds::channel();
         let (release, held) = std::sync::mpsc::channel::<()>();
         let hangs = StoppableThread::start("stream", &ends, move |_| {

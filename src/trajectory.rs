@@ -7,15 +7,15 @@ use r2r::{Node, PublisherUntyped, QosProfile};
 use super::error::Error;
 use vla_messages::JointTrajectoryMessage;
 
-/// What is said when a way to rest could not be published.
+/// Message for a stop that could not be published.
 pub fn stop_not_published(error: &r2r::Error) -> String {
     format!(
-        "the robot was NOT told to stop: the middleware did not take the trajectory ({error}). What it follows ends at rest by itself \
-         within max_blind_s; use the hardware stop if that is too late"
+        "the stop was NOT published: the middleware refused the trajectory ({error}). The trajectory that the robot follows ends at rest by \
+         itself within max_blind_s; use the hardware stop if that is too late"
     )
 }
 
-/// The topic. The lock keeps messages in the order of their plans: a controller follows the last that it hears.
+/// The topic. The lock keeps messages in the order of their plans: a controller follows the last one that it receives.
 #[derive(Clone)]
 pub struct Trajectories(Arc<Mutex<Output>>);
 
@@ -39,7 +39,7 @@ impl Trajectories {
     }
 
     /// Publishes the trajectory of a plan ([`MotionPlan::sequence`](vla_motion::MotionPlan::sequence)), unless that of a newer one was
-    /// published meanwhile: a stop that came while this one was on its way. Stamps do not tell: in simulation both may be equal.
+    /// published already, such as a stop. Stamps do not order them: in simulation both may be equal.
     ///
     /// # Errors
     /// r2r's code when the middleware refuses the message.

@@ -1,4 +1,4 @@
-//! The watchdog's thread: it looks at the motion and its inputs whether or not an inference runs.
+//! The watchdog thread: checks motion and inputs every 10 ms, independently of the inference.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,71 +16,71 @@ use vla_runtime::messages::TrajectoryBuffer;
 use vla_runtime::parameters::Settings;
 use vla_runtime::session::{Braked, Control, MotionStatus};
 
-/// From look to look.
-const LOOK: Duration = Duration::from_millis(10);
+/// Polling interval.
+const PERIOD: Duration = Duration::from_millis(10);
 
-/// Looks from one look at the length of chunks to the next.
-const LENGTH_LOOKS: u64 = 100;
+/// Polls between two checks of the chunks' length.
+const LENGTH_POLLS: u64 = 100;
 
-/// What was seen last, so that only what is new is told.
+/// State at the last poll, so that only changes are logged.
 #[derive(Default)]
 struct LastPoll {
     state: WatchdogState,
     /// When it was entered.
     since: Stamp,
     too_short: bool,
-    looks: u64,
+    polls: u64,
 }
 
-/// What the thread works with.
+/// The thread's data.
 pub struct WatchdogThread {
     /// The motion; `None` before the first policy is loaded.
     pub control: Arc<Latest<Option<Arc<Control>>>>,
-    /// What is in force.
+    /// Settings in force.
     pub settings: Arc<Latest<Arc<Settings>>>,
-    /// Samples.
+    /// Newest samples.
     pub inputs: Arc<Inputs>,
     /// ROS time.
     pub clock: RosClock,
-    /// Stops go here.
+    /// Publishes stops.
     pub trajectories: Trajectories,
-    /// How regularly it looks.
-    pub pulse: Arc<PollGap>,
+    /// Longest time between two polls, for diagnostics.
+    pub poll_gap: Arc<PollGap>,
 }
 
-/// How regularly the watchdog looks, for diagnostics.
+/// Longest time between two polls of the watchdog, for diagnostics.
 #[derive(Debug, Default)]
 pub struct PollGap(AtomicU64);
 
 impl PollGap {
-    fn beat(&self, gap: Duration) {
+    fn record(&self, gap: Duration) {
         self.0.fetch_max(u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// The longest time between two looks since this was asked last.
+    /// The longest time between two polls since the last call.
     pub fn take_longest(&self) -> Span {
         Span::from_nanos(i64::try_from(self.0.swap(0, Ordering::Relaxed)).unwrap_or(i64::MAX))
     }
 }
 
 impl WatchdogThread {
-    /// Looks until told to end.
+    /// Polls until `stop` is set.
     pub fn run(self, stop: &AtomicBool) {
         let mut trajectory = TrajectoryBuffer::default();
-        let mut seen = LastPoll::default();
+        let mut last = LastPoll::default();
         realtime::apply("watchdog", self.settings.get().realtime_priority);
-        let mut looked = Instant::now();
+        let mut last_poll = Instant::now();
         while !stop.load(Ordering::Relaxed) {
-            thread::sleep(LOOK);
-            self.pulse.beat(looked.elapsed());
-            looked = Instant::now();
+            thread::sleep(PERIOD);
+            self.poll_gap.record(last_poll.elapsed());
+            last_poll = Instant::now();
             if let Some(control) = self.control.get() {
-                self.look(&control, &mut trajectory, &mut seen);
+                self.poll(&control, &mut trajectory, &mut last);
             }
         }
     }
 
-    /// Publishes the way to rest, where there is one.
+    /// Publishes the stop, if there is one.
     fn publish(&self, braked: Braked, trajectory: &TrajectoryBuffer) {
         let publish = || self.trajectories.publish(trajectory.plan_sequence(), trajectory.message());
         if let Some(Err(error)) = braked.must_publish().then(publish) {
@@ -88,44 +88,44 @@ impl WatchdogThread {
         }
     }
 
-    fn look(&self, control: &Control, trajectory: &mut TrajectoryBuffer, seen: &mut LastPoll) {
+    fn poll(&self, control: &Control, trajectory: &mut TrajectoryBuffer, last: &mut LastPoll) {
         let settings = self.settings.get();
         let watched = control.watch(self.clock.now(), &self.inputs, &settings, trajectory);
         self.publish(watched.braked, trajectory);
-        seen.looks += 1;
-        if seen.looks.is_multiple_of(LENGTH_LOOKS) {
-            self.look_at_length(control, &settings, seen);
+        last.polls += 1;
+        if last.polls.is_multiple_of(LENGTH_POLLS) {
+            self.check_length(control, &settings, last);
         }
         let (now, since) = control.state_since();
-        let before = std::mem::replace(&mut seen.state, now);
-        let entered = std::mem::replace(&mut seen.since, since);
-        // A stop that was ended and entered again between two looks is another one.
+        let before = std::mem::replace(&mut last.state, now);
+        let entered = std::mem::replace(&mut last.since, since);
+        // A stop that was ended and entered again between two polls is a new one.
         if now == before && (now != WatchdogState::Stopped || since == entered) {
             return;
         }
-        tell(&control.status(&settings), before);
+        log_change(&control.status(&settings), before);
     }
 
-    /// Warns once when chunks are too short for what inference takes.
-    fn look_at_length(&self, control: &Control, settings: &Settings, seen: &mut LastPoll) {
+    /// Warns once when chunks are too short for the latency.
+    fn check_length(&self, control: &Control, settings: &Settings, last: &mut LastPoll) {
         let too_short = control.status(settings).too_short;
-        if let Some(reason) = too_short.as_ref().filter(|_| !seen.too_short) {
+        if let Some(reason) = too_short.as_ref().filter(|_| !last.too_short) {
             tracing::warn!("{reason}");
         }
-        seen.too_short = too_short.is_some();
+        last.too_short = too_short.is_some();
     }
 }
 
-/// Logs what the motion has come to, and why. This is the one place that does, whatever held or stopped it.
-fn tell(motion: &MotionStatus, before: WatchdogState) {
+/// Logs a change of the motion's state and its reason. The only place that does, for every cause.
+fn log_change(motion: &MotionStatus, before: WatchdogState) {
     let reason = motion.reason.as_deref().unwrap_or("no reason given");
     match motion.state {
         WatchdogState::Holding if motion.expected => tracing::info!("motion at rest: {reason}"),
         WatchdogState::Holding => tracing::warn!("motion held: {reason}"),
         WatchdogState::Stopped if motion.expected => tracing::warn!("stopped: {reason}; call ~/resume"),
         WatchdogState::Stopped => tracing::error!("stopped: {reason}; call ~/resume"),
-        WatchdogState::Running if before == WatchdogState::Holding => tracing::info!("motion goes on"),
-        WatchdogState::Idle if before != WatchdogState::Stopped => tracing::warn!("motion given up: {reason}"),
+        WatchdogState::Running if before == WatchdogState::Holding => tracing::info!("motion resumed"),
+        WatchdogState::Idle if before != WatchdogState::Stopped => tracing::warn!("motion discarded: {reason}"),
         WatchdogState::Idle | WatchdogState::Running | WatchdogState::Late => {}
     }
 }

@@ -1,4 +1,4 @@
-//! The statuses, each a function of what is known at one moment.
+//! The statuses, each a function of one snapshot.
 
 use super::Snapshot;
 use super::status::{Severity, Status};
@@ -64,13 +64,13 @@ fn inputs(snapshot: &Snapshot) -> Status {
         status.raise(Severity::Warn, finding.to_string());
     }
     if snapshot.simulated && snapshot.now == Stamp::default() {
-        status.raise(Severity::Warn, "use_sim_time is set and nothing came on /clock yet");
+        status.raise(Severity::Warn, "use_sim_time is set, but no /clock message has arrived yet");
     }
     status.value("clock jumps back", snapshot.clock_jumps);
     status
 }
 
-/// The operator's switch. Off is how it stands before work begins; a motion that it stopped is told by the status of the motion.
+/// The operator's switch. Off is normal before work begins; the status of the motion reports a stop by the switch.
 fn enable(status: &mut Status, snapshot: &Snapshot) {
     let Some(switch) = snapshot.enable else { return };
     let rules = &snapshot.settings.rules;
@@ -78,7 +78,7 @@ fn enable(status: &mut Status, snapshot: &Snapshot) {
         None => status.value("enable", "on"),
         Some(breach) => {
             status.value("enable", "off");
-            status.raise(Severity::Warn, format!("{breach}: nothing moves"));
+            status.raise(Severity::Warn, format!("{breach}: the robot does not move"));
         }
     }
     status.millis("enable age", switch.last.map(|(_, received)| received.age_at(snapshot.now)));
@@ -143,7 +143,10 @@ fn engines(snapshot: &Snapshot) -> Status {
     }
     if let Some(files) = &snapshot.report.changed_on_disk {
         status.value("changed on disk", files);
-        status.raise(Severity::Warn, format!("the policy on disk differs; ~/reload takes it ({files})"));
+        status.raise(
+            Severity::Warn,
+            format!("the policy on disk differs from the loaded one; ~/reload loads it ({files})"),
+        );
     }
     if let Some(engines) = &snapshot.report.engines {
         status.value("kind", &engines.kind);
@@ -154,7 +157,7 @@ fn engines(snapshot: &Snapshot) -> Status {
             status.value(format!("{} load time (s)", stage.stage), format_args!("{:.2}", stage.duration.as_secs_f64()));
             host_copy(&mut status, stage);
             if stage.unproven {
-                let text = format!("{}: nothing says where its engine was built (allow_unverified)", stage.stage);
+                let text = format!("{}: its engine has no provenance file (allow_unverified)", stage.stage);
                 status.raise(Severity::Warn, text);
             }
             if stage.inaccurate {
@@ -166,7 +169,7 @@ fn engines(snapshot: &Snapshot) -> Status {
     status
 }
 
-/// What became of the runtime's host copy of an engine. One that stays although it was planned to go is worth a look.
+/// The runtime's host copy of an engine. A copy that stays although its release was planned is a warning.
 fn host_copy(status: &mut Status, stage: &StageReport) {
     match &stage.host_copy {
         HostCopy::AsLoaded => {}
@@ -265,7 +268,7 @@ fn stopped(snapshot: &Snapshot) -> Option<&str> {
     Some(motion.reason.as_deref().unwrap_or("no reason given"))
 }
 
-/// The word for what the node does; `stopped` where nothing else keeps it from moving.
+/// The phase as a word; `stopped` where only a stop prevents motion.
 fn word(snapshot: &Snapshot) -> &'static str {
     let stopped = snapshot.phase == Phase::Ready && stopped(snapshot).is_some();
     if stopped { "stopped" } else { snapshot.phase.word() }
@@ -276,7 +279,7 @@ fn output(snapshot: &Snapshot) -> Status {
     let report = &snapshot.report;
     status.summary(if report.last.is_some() { "publishing" } else { "nothing published yet" });
     if let Some(CycleFault { kind: CycleFaultKind::Unpublished, reason, .. }) = &report.fault {
-        status.raise(Severity::Error, format!("the middleware did not take the last message: {reason}"));
+        status.raise(Severity::Error, format!("the middleware refused the last message: {reason}"));
     }
     if let Some(last) = &report.last {
         if last.clamped > 0 {

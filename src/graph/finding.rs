@@ -1,4 +1,4 @@
-//! What the graph says about a topic that is not as it should be, and what to do about it.
+//! Problems of a topic in the ROS graph, and what to do about them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,7 +18,7 @@ pub struct PublisherInfo {
     pub reliable: bool,
 }
 
-/// Something that is not as it should be. Two of them are equal as long as nothing changes: no figure in it moves.
+/// A problem in the graph. It has no changing figures, so that two equal ones are the same problem.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Finding {
     /// Messages of another type on an input's topic are never received.
@@ -61,7 +61,7 @@ pub enum Finding {
         /// Sets of names that arrive.
         sets: usize,
     },
-    /// Somebody else commands the robot.
+    /// Another node commands the robot.
     Commander {
         /// The topic in the graph.
         topic: String,
@@ -161,7 +161,7 @@ impl fmt::Display for Finding {
             ),
             Self::Commander { topic, nodes } => write!(
                 f,
-                "{topic} is commanded by {}, too: the robot follows whichever came last; stop it, or remap one of both topics",
+                "{topic} is commanded by {}, too: the robot follows the last message of both; stop the other node, or remap one of the topics",
                 list(nodes)
             ),
             Self::SameName { node } => write!(

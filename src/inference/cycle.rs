@@ -1,4 +1,4 @@
-//! One cycle: run the session, publish what it made, say how it went.
+//! One cycle: run the session, publish the result, report it.
 
 use std::time::Instant;
 
@@ -13,11 +13,11 @@ use vla_policy::observation::Violation;
 use vla_runtime::parameters::Settings;
 use vla_runtime::session::{BrakeResponse, Braked, CycleOutcome, PublishedChunk, RefusalKind, Session};
 
-/// What came of a cycle, for whoever called for it.
+/// Answer of a cycle to the caller of `~/infer_once`.
 pub(super) struct Answer {
     /// Whether a chunk is out (or would be the same as the last).
     pub success: bool,
-    /// In words.
+    /// For the caller.
     pub message: String,
     /// The device is lost: every later cycle would fail too.
     pub lost: bool,
@@ -92,7 +92,7 @@ impl InferenceWorker {
                         Answer::yes(text)
                     }
                     Err(error) => {
-                        let reason = format!("the middleware did not take the chunk: {error}");
+                        let reason = format!("the middleware refused the chunk: {error}");
                         self.report_fault(
                             CycleFault::new(CycleFaultKind::Unpublished, &error.to_string()),
                             Braked::NotNeeded,
@@ -104,7 +104,7 @@ impl InferenceWorker {
         }
     }
 
-    /// Counts a refusal and says what it was.
+    /// Counts and reports a refusal.
     pub(super) fn refused(&self, kind: RefusalKind, reason: &str, braked: Braked) {
         let count = |report: &mut Report| match kind {
             RefusalKind::Superseded => report.superseded += 1,
@@ -118,7 +118,7 @@ impl InferenceWorker {
         }
     }
 
-    /// Publishes the way to rest.
+    /// Publishes the stop.
     fn brake(&self, brake: &BrakeResponse<'_>) -> Braked {
         if let Some(Err(error)) = brake.stop.map(|stop| self.publishers.trajectory(brake.plan_sequence, stop)) {
             self.shared.report.update(|report| report.unpublished += 1);
@@ -127,8 +127,8 @@ impl InferenceWorker {
         brake.braked
     }
 
-    /// Remembers what is wrong and logs it when it is new; the figures in the text change with every cycle. What has just held or
-    /// stopped the motion is logged by the watchdog as its reason.
+    /// Stores a fault and logs it when it is new; the figures in its text change with every cycle. The watchdog logs a fault that has
+    /// just held or stopped the motion.
     fn report_fault(&self, fault: CycleFault, braked: Braked) {
         let mut is_new = false;
         self.shared.report.update(|report| {
@@ -161,14 +161,14 @@ impl InferenceWorker {
         self.shared.report.update(|report| over = report.fault.take_if(|fault| is_over(fault)));
         if let Some(fault) = over {
             match fault.kind {
-                CycleFaultKind::Waiting => tracing::info!("every input has come"),
-                _ => tracing::info!("going on after: {}", fault.reason),
+                CycleFaultKind::Waiting => tracing::info!("every input has arrived"),
+                _ => tracing::info!("recovered from: {}", fault.reason),
             }
         }
     }
 }
 
-/// A violation as what went wrong: the same inputs with the same faults are the same fault, whatever the figures.
+/// A violation as a fault: the same inputs with the same faults are one fault, whatever the figures.
 fn of_inputs(kind: CycleFaultKind, violation: &Violation, reason: &str) -> CycleFault {
     let about = violation.breaches.iter().map(|breach| (breach.input.clone(), breach.word())).collect();
     CycleFault { about, ..CycleFault::new(kind, reason) }

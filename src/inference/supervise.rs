@@ -1,19 +1,19 @@
-//! Load, serve, load again: what happens when loading is refused or the device is lost.
+//! Loading, serving and reloading, after a refused load or a lost device.
 
 /// Why serving ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum End {
     /// The node ends.
     Shutdown,
-    /// Every call to the device fails until it is made anew.
+    /// Every call to the device fails until it is created again.
     DeviceLost(String),
     /// The policy is to be loaded again from its folder.
     Reload,
-    /// The policy is gone for another reason.
+    /// The policy failed for another reason.
     Failed(String),
 }
 
-/// What is supervised: the policy, its engines, and who asks for them.
+/// The policy and its engines, as the supervision uses them.
 pub trait PolicyLifecycle {
     /// A loaded policy. Dropping it frees its engines.
     type Session;
@@ -24,13 +24,13 @@ pub trait PolicyLifecycle {
     /// Runs until something ends it. The session is gone afterwards.
     fn serve(&mut self, session: Self::Session) -> End;
 
-    /// How many loads a lost device gets, now.
+    /// Most reloads after a lost device, by the present settings.
     fn max_restarts(&self) -> u32;
 
-    /// Told before a load after a lost device, the `restarts`-th since the start or the last reload.
+    /// Called before a reload after a lost device, the `restarts`-th since the start or the last `~/reload`.
     fn restarting(&mut self, restarts: u32, reason: &str);
 
-    /// Waits with no policy until a reload is asked for; false at the end of the node.
+    /// Waits without a policy for `~/reload`; false at shutdown.
     fn degraded(&mut self, reason: &str) -> bool;
 }
 

@@ -1,4 +1,4 @@
-//! How fast the parameter services answer.
+//! Rate of the parameter services' answers.
 //!
 //! A client keeps ten answers that it has not read (the middleware's default for services), and loses the oldest when another comes. One
 //! that sends its calls in a burst reads nothing meanwhile, and a busy one in Python may be away for a tenth of a second. So a
@@ -15,7 +15,7 @@ const QUIET: Duration = Duration::from_millis(20);
 /// A burst that does not end is answered all the same.
 const LONGEST_BURST: Duration = Duration::from_secs(1);
 
-/// One service's pacer.
+/// Pacing of one service.
 #[derive(Debug, Default)]
 pub(super) struct ResponsePacer {
     /// When the answers given so far would be over, one an interval.
@@ -27,7 +27,7 @@ pub(super) struct ResponsePacer {
 }
 
 impl ResponsePacer {
-    /// A call came.
+    /// A call arrived.
     pub(super) fn came(&mut self, now: Instant) {
         self.came = Some(now);
     }

@@ -227,7 +227,7 @@ fn after_a_tracking_error_motion_begins_at_rest_where_the_joints_are() {
     let end = robot.control().plan().expect("the stop").end();
     robot.sense(end - ms(10));
     let early = robot.cycle(end - ms(10), 5).expect_err("it still brakes");
-    assert!(early.contains("held"), "{early}");
+    assert!(early.contains("before the motion was stopped"), "{early}");
     robot.sense(end + ms(10));
     let (_, trajectory) = robot.cycle(end + ms(10), 20).expect("at rest");
     assert_eq!(first(&trajectory), (robot.positions.as_slice(), true));

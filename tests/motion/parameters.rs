@@ -162,7 +162,7 @@ fn a_fault_is_reported_once_and_not_again_by_what_follows_from_it() {
 fn what_must_be_given_is_asked_for_by_name() {
     let mut given = Overrides::new(NodeName::new("/", "vla_trt").expect("valid name"));
     given.add_text("other.yaml", "/other_node: {ros__parameters: {rate_hz: 1.0}}").expect("readable");
-    assert_eq!(given.warnings(), ["other.yaml gives /vla_trt nothing: its sections are /other_node"]);
+    assert_eq!(given.warnings(), ["other.yaml has no section for the node /vla_trt: its sections are /other_node"]);
     let problems = Parameters::new(shape(), &given).expect_err("nothing given");
     let missing: Vec<&str> = problems.iter().flat_map(|error| error.names()).map(String::as_str).collect();
     let keys = ["left_arm", "left_gripper", "right_arm", "right_gripper"].map(|key| format!("state.{key}.joints"));
@@ -354,7 +354,7 @@ fn names_of_poses_are_names_of_their_own() {
     assert_eq!(problems.len(), 1, "it does not want for joints, too: {problems}");
     let problem = eef_problems(&["state.hand.pose:=joints"]);
     let clash = "state.hand.pose names the pose 'joints', which is the name of another input (sensor_msgs/msg/JointState); \
-                 give the pose a name of its own";
+                 give the pose another name";
     assert_eq!(problem, [clash]);
     let problem = eef_problems(&["inputs.poses.palm.topic:=/palm"]);
     let unused = "-p inputs.poses.palm.topic:=/palm: there is no parameter 'inputs.poses.palm.topic': no state key takes the \
