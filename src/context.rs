@@ -16,7 +16,7 @@ pub const DEFAULT_NAME: &str = "vla_trt";
 ///
 /// # Errors
 /// [`Error::Context`] with rcl's reason, [`Error::Node`].
-pub fn create_node() -> Result<Node, Error> {
+pub(crate) fn create_node() -> Result<Node, Error> {
     let context = create_context()?;
     Node::create(context, DEFAULT_NAME, "").map_err(|source| Error::Node { name: DEFAULT_NAME.to_owned(), source })
 }
@@ -35,7 +35,7 @@ fn create_context() -> Result<Context, Error> {
 }
 
 /// The message of a panic.
-pub fn panic_text(payload: &(dyn Any + Send)) -> &str {
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given")
 }

@@ -66,7 +66,7 @@ struct Snapshot {
 
 /// Sources of the diagnostics.
 #[derive(Clone)]
-pub struct Sources {
+pub(crate) struct Sources {
     /// ROS time.
     pub clock: RosClock,
     /// Phase of the node.
@@ -131,7 +131,7 @@ impl Sources {
 }
 
 /// The publisher of `/diagnostics`.
-pub struct Diagnostics {
+pub(crate) struct Diagnostics {
     publisher: Publisher<DiagnosticArray>,
     node: String,
     hardware_id: String,
@@ -142,7 +142,7 @@ impl Diagnostics {
     ///
     /// # Errors
     /// When the middleware refuses the name.
-    pub fn create(node: &mut Node) -> Result<Self, Error> {
+    pub(crate) fn create(node: &mut Node) -> Result<Self, Error> {
         let topic = "/diagnostics";
         let publisher = node.create_publisher(topic, QosProfile::default());
         let publisher = publisher.map_err(|e| Error::endpoint("topic", topic, e))?;
@@ -153,7 +153,7 @@ impl Diagnostics {
     }
 
     /// Publishes until the task is aborted.
-    pub async fn run(self, sources: Sources) {
+    pub(crate) async fn run(self, sources: Sources) {
         let mut poll = tokio::time::interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut published: Option<([Severity; 6], Instant)> = None;

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use r2r::Node;
 use r2r::qos::{DurabilityPolicy, ReliabilityPolicy};
 
-pub use finding::{Finding, PublisherInfo};
-pub use layouts::Layouts;
-pub use names::Names;
+pub(crate) use finding::{Finding, PublisherInfo};
+pub(crate) use layouts::Layouts;
+pub(crate) use names::Names;
 
 use super::latest::Latest;
 use vla_policy::observation::{InputKind, InputSpec, Violation};
@@ -28,10 +28,10 @@ const COMMANDS: [&str; 2] = ["~/joint_trajectory", "~/joint_command"];
 const EVERY_NODE: [&str; 2] = ["/parameter_events", "/diagnostics"];
 
 /// Findings of the last check, for diagnostics and log.
-pub type Found = Arc<Latest<Arc<[Finding]>>>;
+pub(crate) type Found = Arc<Latest<Arc<[Finding]>>>;
 
 /// The check of the graph.
-pub struct Graph {
+pub(crate) struct Graph {
     names: Names,
     inputs: Vec<(InputSpec, String)>,
     /// Joints that the policy reads or moves.
@@ -48,13 +48,19 @@ type Topics = BTreeMap<String, Vec<PublisherInfo>>;
 
 impl Graph {
     /// For a node of these names that has these inputs.
-    pub fn new(names: Names, inputs: &[InputSpec], joints: Vec<String>, layouts: Arc<Layouts>, found: Found) -> Self {
+    pub(crate) fn new(
+        names: Names,
+        inputs: &[InputSpec],
+        joints: Vec<String>,
+        layouts: Arc<Layouts>,
+        found: Found,
+    ) -> Self {
         let inputs = inputs.iter().map(|input| (input.clone(), names.resolve(&input.topic))).collect();
         Self { names, inputs, joints: joints.into_iter().collect(), layouts, found, due: Instant::now(), short: 0 }
     }
 
     /// Checks when a check is due, and logs what is new.
-    pub fn look(&mut self, node: &Node) {
+    pub(crate) fn look(&mut self, node: &Node) {
         let now = Instant::now();
         if now < self.due {
             return;
@@ -160,7 +166,7 @@ fn shared(sets: &[Arc<[String]>], joints: &BTreeSet<String>) -> BTreeSet<String>
 }
 
 /// A violation as text, with the findings that explain a silent input.
-pub fn explained(violation: &Violation, findings: &[Finding]) -> String {
+pub(crate) fn explained(violation: &Violation, findings: &[Finding]) -> String {
     let mut text = violation.to_string();
     for finding in findings.iter().filter(|finding| finding.explains_silence()) {
         if violation.breaches.iter().any(|breach| finding.input() == Some(&*breach.input)) {

@@ -36,7 +36,7 @@ const SIMULATED_POLL: Duration = Duration::from_millis(2);
 
 /// What the thread shares with the rest of the node.
 #[derive(Clone)]
-pub struct Shared {
+pub(crate) struct Shared {
     /// Settings in force.
     pub settings: Arc<Latest<Arc<Settings>>>,
     /// Newest samples.
@@ -58,7 +58,7 @@ pub struct Shared {
 }
 
 /// The running thread.
-pub struct Inference {
+pub(crate) struct Inference {
     thread: JoinHandle<()>,
 }
 
@@ -68,7 +68,7 @@ impl Inference {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(
+    pub(crate) fn start(
         folder: PathBuf,
         shape: PolicyShape,
         shared: Shared,
@@ -81,7 +81,7 @@ impl Inference {
     }
 
     /// Waits for the end of the thread until `deadline`; false when an inference or a load is still running then.
-    pub fn join(self, deadline: Instant) -> bool {
+    pub(crate) fn join(self, deadline: Instant) -> bool {
         join_until(self.thread, deadline).is_ok()
     }
 }

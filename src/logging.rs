@@ -23,7 +23,7 @@ use lines::Lines;
 use vla_base::time::Stamp;
 
 /// Events waiting for /rosout; as many as the publisher keeps for late subscribers.
-pub const QUEUE: usize = 1000;
+pub(crate) const QUEUE: usize = 1000;
 
 /// The logger's name until the node has one.
 const UNNAMED: &str = "vla_trt";

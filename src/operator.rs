@@ -22,7 +22,7 @@ use vla_runtime::session::{Braked, Control};
 const REASON: &str = "~/stop was called";
 
 /// The operator's stop.
-pub struct Operator {
+pub(crate) struct Operator {
     control: Arc<Latest<Option<Arc<Control>>>>,
     settings: Arc<Latest<Arc<Settings>>>,
     clock: RosClock,
@@ -34,7 +34,7 @@ pub struct Operator {
 
 impl Operator {
     /// Stops the motion that `control` has at the time of the call.
-    pub fn new(
+    pub(crate) fn new(
         control: Arc<Latest<Option<Arc<Control>>>>,
         settings: Arc<Latest<Arc<Settings>>>,
         clock: RosClock,
@@ -47,7 +47,7 @@ impl Operator {
     ///
     /// # Errors
     /// When the stop could not be published.
-    pub fn stop(&self) -> Result<String, String> {
+    pub(crate) fn stop(&self) -> Result<String, String> {
         // Before the motion is read: a policy that becomes ready in between starts stopped.
         self.waiting.store(true, Ordering::SeqCst);
         let Some(mut control) = self.control.get() else {
@@ -68,12 +68,12 @@ impl Operator {
     }
 
     /// Whether a stop waits for a policy.
-    pub fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         self.waiting.load(Ordering::SeqCst)
     }
 
     /// Stops the motion of a policy that was loaded after the call of `~/stop`. Call it after this motion is shared.
-    pub fn apply_waiting_stop(&self, control: &Control) {
+    pub(crate) fn apply_waiting_stop(&self, control: &Control) {
         if self.waiting.swap(false, Ordering::SeqCst)
             && let Err(error) = self.brake(control)
         {
@@ -112,14 +112,14 @@ impl Operator {
 }
 
 /// The subscription to the enable switch, created but not yet drained.
-pub struct EnableTopic(Box<dyn Stream<Item = Bool> + Send + Unpin>);
+pub(crate) struct EnableTopic(Box<dyn Stream<Item = Bool> + Send + Unpin>);
 
 impl EnableTopic {
     /// Subscribes where the settings name a topic: best effort and volatile, which every publisher offers, and only the newest.
     ///
     /// # Errors
     /// When the middleware refuses the name.
-    pub fn create(node: &mut Node, settings: &Settings) -> Result<Option<Self>, Error> {
+    pub(crate) fn create(node: &mut Node, settings: &Settings) -> Result<Option<Self>, Error> {
         let Some(topic) = &settings.enable_topic else { return Ok(None) };
         let qos = QosProfile::sensor_data().keep_last(1);
         let messages = node.subscribe::<Bool>(topic, qos).map_err(|e| Error::endpoint("topic", topic, e))?;
@@ -127,7 +127,7 @@ impl EnableTopic {
     }
 
     /// Stores every message; the watchdog checks it.
-    pub async fn run(mut self, inputs: Arc<Inputs>, clock: RosClock) {
+    pub(crate) async fn run(mut self, inputs: Arc<Inputs>, clock: RosClock) {
         while let Some(message) = self.0.next().await {
             inputs.offer_enable(message.data, clock.now());
         }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use r2r::rcl_interfaces::msg::ParameterEvent;
 use r2r::{Node, Publisher, QosProfile};
 
-pub use services::ParameterServices;
+pub(crate) use services::ParameterServices;
 
 use super::clock::RosClock;
 use super::convert::time;
@@ -24,7 +24,7 @@ use vla_policy::observation::Inputs;
 use vla_runtime::parameters::{Change, Settings, Store, Value, names};
 
 /// Receivers of a parameter change.
-pub struct Effects {
+pub(crate) struct Effects {
     /// Settings for the next cycle of the inference thread.
     pub settings: Arc<Latest<Arc<Settings>>>,
     /// The instruction, which a topic may replace.
@@ -36,7 +36,7 @@ pub struct Effects {
 }
 
 /// The node's parameters. The lock keeps changes and their events in one order; it is held for microseconds.
-pub struct ParameterServer {
+pub(crate) struct ParameterServer {
     state: Mutex<State>,
     effects: Effects,
     clock: RosClock,
@@ -53,7 +53,7 @@ impl ParameterServer {
     ///
     /// # Errors
     /// When the middleware refuses the topic.
-    pub fn create(
+    pub(crate) fn create(
         node: &mut Node,
         parameters: vla_runtime::parameters::Parameters,
         effects: Effects,
@@ -67,7 +67,7 @@ impl ParameterServer {
     }
 
     /// Announces every parameter as new, once.
-    pub fn announce(&self) {
+    pub(crate) fn announce(&self) {
         let state = self.lock();
         let store = state.parameters.store();
         let message = |name: &str| store.get(name).map(|value| parameter_message(name, value));
@@ -97,7 +97,7 @@ impl ParameterServer {
     }
 
     /// Takes a robot description that came on its topic; its limits are in force from the next cycle on.
-    pub fn describe(&self, text: &str) {
+    pub(crate) fn describe(&self, text: &str) {
         let mut state = self.lock();
         let described = state.parameters.describe(text);
         let settings = Arc::clone(state.parameters.settings());
@@ -155,7 +155,7 @@ fn warn_of_tighter_limit(change: &Change, settings: &Settings) {
 }
 
 /// Sets the level that the parameter names; its declaration allows levels only.
-pub fn set_level(logging: &Logging, word: &str) {
+pub(crate) fn set_level(logging: &Logging, word: &str) {
     match word.parse() {
         Ok(level) => logging.set_level(level),
         Err(unknown) => tracing::warn!("{unknown}"),

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The node's phase; shown by `/diagnostics` and in refusals of services.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Working out what has to be loaded.
     Planning,
     /// Loading engine `index` of `total`.
@@ -31,7 +31,7 @@ pub enum Phase {
 
 /// Remedy after a failed load.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Remedy {
+pub(crate) enum Remedy {
     /// `~/reload`, after a change of files, memory or parameters.
     #[default]
     Reload,
@@ -49,7 +49,7 @@ impl fmt::Display for Remedy {
 }
 
 /// The first line of a report, for where one line is shown; the log has the rest.
-pub fn brief(report: &str) -> String {
+pub(crate) fn brief(report: &str) -> String {
     let mut lines = report.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut text = lines.next().unwrap_or_default().to_owned();
     // A heading needs its first item.
@@ -66,7 +66,7 @@ pub fn brief(report: &str) -> String {
 
 impl Phase {
     /// The word for diagnostics.
-    pub const fn word(&self) -> &'static str {
+    pub(crate) const fn word(&self) -> &'static str {
         match self {
             Self::Planning => "planning",
             Self::Loading { .. } => "loading",

@@ -13,7 +13,7 @@ use super::report::{Engines, Report};
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Runs until the task is aborted; stores its findings in `report` and logs new ones.
-pub async fn watch(report: Arc<Latest<Report>>) {
+pub(crate) async fn watch(report: Arc<Latest<Report>>) {
     let mut look = tokio::time::interval(PERIOD);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -10,7 +10,7 @@ use vla_policy::LoadedFiles;
 
 /// Counters since the start and figures of the last cycle. Small, and copied once a cycle.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     /// The loaded policy; `None` while there is none.
     pub engines: Option<Arc<Engines>>,
     /// Loads after a lost device, since the start or the last `~/reload`.
@@ -43,7 +43,7 @@ pub struct Report {
 
 /// Why the last cycle published nothing.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CycleFault {
+pub(crate) struct CycleFault {
     /// Where it happened.
     pub kind: CycleFaultKind,
     /// Text with figures.
@@ -54,7 +54,7 @@ pub struct CycleFault {
 
 /// Kind of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CycleFaultKind {
+pub(crate) enum CycleFaultKind {
     /// An input has not arrived since the start, or the operator has not enabled motion.
     Waiting,
     /// An input broke a rule.
@@ -69,19 +69,19 @@ pub enum CycleFaultKind {
 
 impl CycleFault {
     /// A fault without inputs.
-    pub fn new(kind: CycleFaultKind, reason: &str) -> Self {
+    pub(crate) fn new(kind: CycleFaultKind, reason: &str) -> Self {
         Self { kind, reason: reason.into(), about: Vec::new() }
     }
 
     /// Whether both are the same fault, a cycle later.
-    pub fn is_like(&self, other: &Self) -> bool {
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
         self.kind == other.kind && self.about == other.about
     }
 }
 
 /// The loaded policy.
 #[derive(Clone, Debug)]
-pub struct Engines {
+pub(crate) struct Engines {
     /// The policy's name.
     pub policy: String,
     /// Fingerprint of the loaded bytes.
@@ -98,7 +98,7 @@ pub struct Engines {
 
 /// Figures of one published chunk.
 #[derive(Clone, Debug, Default)]
-pub struct LastChunk {
+pub(crate) struct LastChunk {
     /// Stamp of the observation it answers.
     pub observation: Stamp,
     /// Rows of the chunk.

@@ -16,7 +16,7 @@ const WAITING: usize = 16;
 
 /// A request of a service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Action {
+pub(crate) enum Action {
     /// `~/infer_once`: one inference, even when nothing changed.
     Infer,
     /// `~/resume`: go on after a stop.
@@ -26,7 +26,7 @@ pub enum Action {
 }
 
 /// One call, answered when it is done.
-pub struct Request {
+pub(crate) struct Request {
     /// The request.
     pub action: Action,
     call: ServiceRequest<Trigger::Service>,
@@ -35,23 +35,28 @@ pub struct Request {
 
 impl Request {
     /// A call; `runtime` sends its response again if necessary.
-    pub fn new(action: Action, call: ServiceRequest<Trigger::Service>, runtime: Handle) -> Self {
+    pub(crate) fn new(action: Action, call: ServiceRequest<Trigger::Service>, runtime: Handle) -> Self {
         Self { action, call, runtime }
     }
 
     /// Answers the call. A caller that has ended is not an error.
-    pub fn answer(self, success: bool, message: impl Into<String>) {
+    pub(crate) fn answer(self, success: bool, message: impl Into<String>) {
         answer(&self.runtime, self.call, success, message);
     }
 }
 
 /// Answers a call. A caller that has ended is not an error.
-pub fn answer(runtime: &Handle, call: ServiceRequest<Trigger::Service>, success: bool, message: impl Into<String>) {
+pub(crate) fn answer(
+    runtime: &Handle,
+    call: ServiceRequest<Trigger::Service>,
+    success: bool,
+    message: impl Into<String>,
+) {
     respond(runtime, call, Trigger::Response { success, message: clean(message) });
 }
 
 /// Why [`Requests::wait`] returned.
-pub enum Wake {
+pub(crate) enum Wake {
     /// The node shuts down.
     Shutdown,
     /// A service was called.
@@ -62,7 +67,7 @@ pub enum Wake {
 
 /// The inference thread's request queue.
 #[derive(Default)]
-pub struct Requests {
+pub(crate) struct Requests {
     state: Mutex<State>,
     condvar: Condvar,
 }
@@ -76,7 +81,7 @@ struct State {
 
 impl Requests {
     /// Queues a request, or refuses it when too many wait.
-    pub fn post(&self, request: Request) {
+    pub(crate) fn post(&self, request: Request) {
         let refused = {
             let mut state = self.lock();
             if state.shutdown || state.waiting.len() >= WAITING {
@@ -96,19 +101,19 @@ impl Requests {
     }
 
     /// Wakes the thread because the settings changed.
-    pub fn notify(&self) {
+    pub(crate) fn notify(&self) {
         self.lock().notified = true;
         self.condvar.notify_one();
     }
 
     /// Asks the thread to end. It answers the waiting requests ([`Requests::drain`]).
-    pub fn shut_down(&self) {
+    pub(crate) fn shut_down(&self) {
         self.lock().shutdown = true;
         self.condvar.notify_all();
     }
 
     /// Waits for a request, at most `limit` (`None`: no limit).
-    pub fn wait(&self, limit: Option<Duration>) -> Wake {
+    pub(crate) fn wait(&self, limit: Option<Duration>) -> Wake {
         let mut state = self.lock();
         let idle = |state: &mut State| !state.shutdown && !state.notified && state.waiting.is_empty();
         state = match limit {
@@ -126,7 +131,7 @@ impl Requests {
     }
 
     /// Takes all waiting requests.
-    pub fn drain(&self) -> Vec<Request> {
+    pub(crate) fn drain(&self) -> Vec<Request> {
         self.lock().waiting.drain(..).collect()
     }
 

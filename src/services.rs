@@ -21,7 +21,7 @@ const CALLS: usize = 100;
 type Calls = Receiver<ServiceRequest<Trigger::Service>>;
 
 /// The services, created but not yet served.
-pub struct Services {
+pub(crate) struct Services {
     /// Calls that the inference thread answers.
     asked: Vec<(Action, Calls)>,
     stop: Calls,
@@ -32,7 +32,7 @@ impl Services {
     ///
     /// # Errors
     /// When the middleware refuses a name.
-    pub fn create(node: &mut Node, intake: &mut Intake) -> Result<Self, Error> {
+    pub(crate) fn create(node: &mut Node, intake: &mut Intake) -> Result<Self, Error> {
         let mut create = |name: &'static str| {
             let calls = node.create_service::<Trigger::Service>(name, QosProfile::services_default().keep_last(CALLS));
             calls.map(|calls| intake.queue(name, calls)).map_err(|e| Error::endpoint("service", name, e))
@@ -47,7 +47,7 @@ impl Services {
     }
 
     /// Queues every call for the inference thread. Calls during a load, and `~/stop`, are answered at once.
-    pub fn serve(
+    pub(crate) fn serve(
         self,
         requests: &Arc<Requests>,
         phase: &Arc<Latest<Phase>>,

@@ -27,7 +27,7 @@ const THREAD_END: Duration = Duration::from_millis(200);
 const POLL: Duration = Duration::from_millis(5);
 
 /// Everything that runs.
-pub struct Running {
+pub(crate) struct Running {
     /// The r2r node.
     pub spin: Spin,
     /// The policy.
@@ -61,7 +61,7 @@ pub enum Shutdown {
 
 impl Running {
     /// Waits for the end of a thread or task that should run as long as the node.
-    pub async fn fault(&mut self) -> Error {
+    pub(crate) async fn fault(&mut self) -> Error {
         tokio::select! {
             Some(end) = self.ends.recv() => Error::ThreadEnded(end),
             // It returned, or panicked, and then the log has the message.
@@ -70,7 +70,7 @@ impl Running {
     }
 
     /// Ends everything, after a signal or after a fault.
-    pub async fn shut_down(self, fault: Option<&Error>) -> Shutdown {
+    pub(crate) async fn shut_down(self, fault: Option<&Error>) -> Shutdown {
         // The robot first, whichever thread has ended: every later chunk is refused.
         self.brake.apply();
         let braked = Instant::now();

@@ -18,7 +18,7 @@ const LONGEST_STOP_S: f64 = 4.0;
 const MARGIN: Duration = Duration::from_millis(250);
 
 /// Brakes without waiting for another thread of the node, so it works after the end of any of them.
-pub struct ShutdownBrake {
+pub(crate) struct ShutdownBrake {
     /// The motion; `None` before the first policy is loaded.
     pub control: Arc<Latest<Option<Arc<Control>>>>,
     /// Settings in force.
@@ -31,7 +31,7 @@ pub struct ShutdownBrake {
 
 impl ShutdownBrake {
     /// Brings the robot to rest; every later chunk is refused.
-    pub fn apply(&self) {
+    pub(crate) fn apply(&self) {
         let Some(control) = self.control.get() else { return };
         let publish = |plan, message: &JointTrajectoryMessage| self.trajectories.publish(plan, message);
         if let Err(error) = end_motion(&control, self.clock.now(), &self.settings.get(), publish) {
@@ -40,13 +40,13 @@ impl ShutdownBrake {
     }
 
     /// How long the stop may take.
-    pub fn longest(&self) -> Duration {
+    pub(crate) fn longest(&self) -> Duration {
         let seconds = self.settings.get().motion.max_blind.seconds() / 2.0;
         Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_STOP_S)) + MARGIN
     }
 
     /// Whether a plan still runs: a robot that follows single commands has not come to rest.
-    pub fn moves(&self) -> bool {
+    pub(crate) fn moves(&self) -> bool {
         let plan = self.control.get().and_then(|control| control.plan());
         plan.is_some_and(|plan| self.clock.now() < plan.end())
     }

@@ -7,29 +7,29 @@ use super::latest::Latest;
 
 /// The fault, and whether diagnostics published it.
 #[derive(Debug, Default)]
-pub struct ShutdownReason {
+pub(crate) struct ShutdownReason {
     reason: Latest<Option<Arc<str>>>,
     published: AtomicBool,
 }
 
 impl ShutdownReason {
     /// Sets the reason.
-    pub fn set(&self, reason: &str) {
+    pub(crate) fn set(&self, reason: &str) {
         self.reason.set(Some(reason.into()));
     }
 
     /// The reason, if the node shuts down by itself.
-    pub fn reason(&self) -> Option<Arc<str>> {
+    pub(crate) fn reason(&self) -> Option<Arc<str>> {
         self.reason.get()
     }
 
     /// Marks the reason as published.
-    pub fn set_published(&self) {
+    pub(crate) fn set_published(&self) {
         self.published.store(true, Ordering::Relaxed);
     }
 
     /// Whether it was published.
-    pub fn is_published(&self) -> bool {
+    pub(crate) fn is_published(&self) -> bool {
         self.published.load(Ordering::Relaxed)
     }
 }

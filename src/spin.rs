@@ -16,7 +16,7 @@ use super::threads::{StillRunning, ThreadEnds, join_until};
 const SLICE: Duration = Duration::from_millis(50);
 
 /// The running thread.
-pub struct Spin {
+pub(crate) struct Spin {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Node>,
 }
@@ -26,7 +26,12 @@ impl Spin {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(mut node: Node, mut intake: Intake, mut graph: Graph, ends: &ThreadEnds) -> Result<Self, Error> {
+    pub(crate) fn start(
+        mut node: Node,
+        mut intake: Intake,
+        mut graph: Graph,
+        ends: &ThreadEnds,
+    ) -> Result<Self, Error> {
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();
         let run = move || {
@@ -46,7 +51,7 @@ impl Spin {
     ///
     /// # Errors
     /// When the thread has not ended by the deadline: it keeps the node.
-    pub fn stop(self, deadline: Instant) -> Result<Option<Node>, StillRunning> {
+    pub(crate) fn stop(self, deadline: Instant) -> Result<Option<Node>, StillRunning> {
         self.stop.store(true, Ordering::Relaxed);
         join_until(self.thread, deadline)
     }

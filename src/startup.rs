@@ -41,7 +41,7 @@ use vla_runtime::parameters::{NodeName, Overrides, PolicyShape, Value};
 ///
 /// # Errors
 /// The first problem with the arguments, the parameter files, the policy's description or the names.
-pub fn start(arguments: &Arguments, logging: Logging, records: Records) -> Result<Running, Error> {
+pub(crate) fn start(arguments: &Arguments, logging: Logging, records: Records) -> Result<Running, Error> {
     // Twice: here for the messages, since rcl panics or stays silent about a file that it cannot use, and below for the node's
     // final name, which only rcl knows.
     overrides(arguments, NodeName::new("/", DEFAULT_NAME)?)?;

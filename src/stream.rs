@@ -24,7 +24,7 @@ const POLL: Duration = Duration::from_millis(50);
 const SIMULATED_POLL: Duration = Duration::from_millis(1);
 
 /// The topic and what it is filled from.
-pub struct Stream {
+pub(crate) struct Stream {
     publisher: PublisherUntyped,
     kind: CommandKind,
     control: Arc<Latest<Option<Arc<Control>>>>,
@@ -41,7 +41,7 @@ impl Stream {
     ///
     /// # Errors
     /// When the middleware refuses the name.
-    pub fn create(
+    pub(crate) fn create(
         node: &mut Node,
         kind: CommandKind,
         control: Arc<Latest<Option<Arc<Control>>>>,
@@ -60,7 +60,7 @@ impl Stream {
     }
 
     /// Streams until `stop` is set.
-    pub fn run(mut self, stop: &AtomicBool) {
+    pub(crate) fn run(mut self, stop: &AtomicBool) {
         let mut ticker = Ticker::default();
         realtime::apply("stream", self.settings.get().realtime_priority);
         while !stop.load(Ordering::Relaxed) {

@@ -22,14 +22,14 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
 type Messages = Box<dyn Stream<Item = Vec<u8>> + Send + Unpin>;
 
 /// One subscription an input, created but not yet drained.
-pub struct Subscriptions(Vec<Messages>);
+pub(crate) struct Subscriptions(Vec<Messages>);
 
 impl Subscriptions {
     /// Subscribes to every input.
     ///
     /// # Errors
     /// When the middleware refuses a name.
-    pub fn create(node: &mut Node, inputs: &[InputSpec]) -> Result<Self, Error> {
+    pub(crate) fn create(node: &mut Node, inputs: &[InputSpec]) -> Result<Self, Error> {
         let subscribe = |input: &InputSpec| {
             let messages = node.subscribe_raw(&input.topic, input.kind.type_name(), qos(input.kind));
             let messages = messages.map_err(|e| Error::endpoint("topic", &input.topic, e))?;
@@ -39,7 +39,12 @@ impl Subscriptions {
     }
 
     /// Starts one task a topic.
-    pub fn drain_into(self, inputs: &Arc<Inputs>, clock: &RosClock, layouts: &Arc<Layouts>) -> Vec<JoinHandle<()>> {
+    pub(crate) fn drain_into(
+        self,
+        inputs: &Arc<Inputs>,
+        clock: &RosClock,
+        layouts: &Arc<Layouts>,
+    ) -> Vec<JoinHandle<()>> {
         let drain = |(index, messages): (usize, Messages)| {
             let joints = inputs.specs().get(index).is_some_and(|input| input.kind == InputKind::Joints);
             let layouts = joints.then(|| layouts.clone());

@@ -34,11 +34,11 @@ impl fmt::Display for ThreadEnd {
 
 /// Sends the reports of ending threads.
 #[derive(Clone)]
-pub struct ThreadEnds(UnboundedSender<ThreadEnd>);
+pub(crate) struct ThreadEnds(UnboundedSender<ThreadEnd>);
 
 impl ThreadEnds {
     /// The sending and the receiving end of the reports. There is at most one a thread.
-    pub fn channel() -> (Self, UnboundedReceiver<ThreadEnd>) {
+    pub(crate) fn channel() -> (Self, UnboundedReceiver<ThreadEnd>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self(sender), receiver)
     }
@@ -47,7 +47,7 @@ impl ThreadEnds {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn spawn<T: Send + 'static>(
+    pub(crate) fn spawn<T: Send + 'static>(
         &self,
         thread: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
@@ -77,13 +77,13 @@ impl Drop for EndReport {
 
 /// A thread did not end in time.
 #[derive(Debug)]
-pub struct StillRunning;
+pub(crate) struct StillRunning;
 
 /// Waits for the end of a thread until `deadline`; `None` when it panicked, which it has reported itself.
 ///
 /// # Errors
 /// When it is still running at the deadline. It is detached then.
-pub fn join_until<T>(thread: JoinHandle<T>, deadline: Instant) -> Result<Option<T>, StillRunning> {
+pub(crate) fn join_until<T>(thread: JoinHandle<T>, deadline: Instant) -> Result<Option<T>, StillRunning> {
     while !thread.is_finished() {
         if Instant::now() >= deadline {
             return Err(StillRunning);
@@ -94,7 +94,7 @@ pub fn join_until<T>(thread: JoinHandle<T>, deadline: Instant) -> Result<Option<
 }
 
 /// A thread with a stop flag.
-pub struct StoppableThread {
+pub(crate) struct StoppableThread {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
@@ -104,7 +104,7 @@ impl StoppableThread {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(
+    pub(crate) fn start(
         name: &'static str,
         ends: &ThreadEnds,
         work: impl FnOnce(&AtomicBool) + Send + 'static,
@@ -115,7 +115,7 @@ impl StoppableThread {
     }
 
     /// ThreadEnds it and waits until `deadline`; false when it is still running then.
-    pub fn stop(self, deadline: Instant) -> bool {
+    pub(crate) fn stop(self, deadline: Instant) -> bool {
         self.stop.store(true, Ordering::Relaxed);
         join_until(self.thread, deadline).is_ok()
     }

@@ -8,7 +8,7 @@ use super::error::Error;
 use vla_messages::JointTrajectoryMessage;
 
 /// Message for a stop that could not be published.
-pub fn stop_not_published(error: &r2r::Error) -> String {
+pub(crate) fn stop_not_published(error: &r2r::Error) -> String {
     format!(
         "the stop was NOT published: the middleware refused the trajectory ({error}). The trajectory that the robot follows ends at rest by \
          itself within max_blind_s; use the hardware stop if that is too late"
@@ -17,7 +17,7 @@ pub fn stop_not_published(error: &r2r::Error) -> String {
 
 /// The topic. The lock keeps messages in the order of their plans: a controller follows the last one that it receives.
 #[derive(Clone)]
-pub struct Trajectories(Arc<Mutex<Output>>);
+pub(crate) struct Trajectories(Arc<Mutex<Output>>);
 
 struct Output {
     publisher: PublisherUntyped,
@@ -31,7 +31,7 @@ impl Trajectories {
     ///
     /// # Errors
     /// When the middleware refuses the name.
-    pub fn create(node: &mut Node) -> Result<Self, Error> {
+    pub(crate) fn create(node: &mut Node) -> Result<Self, Error> {
         let name = "~/joint_trajectory";
         let publisher = node.create_publisher_untyped(name, JointTrajectoryMessage::TYPE, QosProfile::default());
         let publisher = publisher.map_err(|e| Error::endpoint("topic", name, e))?;
@@ -43,7 +43,7 @@ impl Trajectories {
     ///
     /// # Errors
     /// r2r's code when the middleware refuses the message.
-    pub fn publish(&self, plan: u64, message: &JointTrajectoryMessage) -> Result<(), r2r::Error> {
+    pub(crate) fn publish(&self, plan: u64, message: &JointTrajectoryMessage) -> Result<(), r2r::Error> {
         let mut output = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Output { publisher, bytes, last } = &mut *output;
         if plan < *last {

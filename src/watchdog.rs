@@ -33,7 +33,7 @@ struct LastPoll {
 }
 
 /// The thread's data.
-pub struct WatchdogThread {
+pub(crate) struct WatchdogThread {
     /// The motion; `None` before the first policy is loaded.
     pub control: Arc<Latest<Option<Arc<Control>>>>,
     /// Settings in force.
@@ -50,7 +50,7 @@ pub struct WatchdogThread {
 
 /// Longest time between two polls of the watchdog, for diagnostics.
 #[derive(Debug, Default)]
-pub struct PollGap(AtomicU64);
+pub(crate) struct PollGap(AtomicU64);
 
 impl PollGap {
     fn record(&self, gap: Duration) {
@@ -58,14 +58,14 @@ impl PollGap {
     }
 
     /// The longest time between two polls since the last call.
-    pub fn take_longest(&self) -> Span {
+    pub(crate) fn take_longest(&self) -> Span {
         Span::from_nanos(i64::try_from(self.0.swap(0, Ordering::Relaxed)).unwrap_or(i64::MAX))
     }
 }
 
 impl WatchdogThread {
     /// Polls until `stop` is set.
-    pub fn run(self, stop: &AtomicBool) {
+    pub(crate) fn run(self, stop: &AtomicBool) {
         let mut trajectory = TrajectoryBuffer::default();
         let mut last = LastPoll::default();
         realtime::apply("watchdog", self.settings.get().realtime_priority);

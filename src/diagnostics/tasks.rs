@@ -17,7 +17,7 @@ const LOSS_HINT: &str =
     "frames above 512 KB need a larger Fast DDS shared-memory segment on both sides: see config/fastdds_shm.xml";
 
 /// Every status at this moment.
-pub fn all(snapshot: &Snapshot) -> [Status; 6] {
+pub(crate) fn all(snapshot: &Snapshot) -> [Status; 6] {
     [
         inputs(snapshot),
         engines(snapshot),

@@ -7,7 +7,7 @@ use vla_policy::observation::{InputKind, InputSpec, Transport};
 
 /// A publisher in the graph.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PublisherInfo {
+pub(crate) struct PublisherInfo {
     /// Its node, with namespace.
     pub node: String,
     /// Its message type.
@@ -20,7 +20,7 @@ pub struct PublisherInfo {
 
 /// A problem in the graph. It has no changing figures, so that two equal ones are the same problem.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Finding {
+pub(crate) enum Finding {
     /// Messages of another type on an input's topic are never received.
     OtherType {
         /// The input.
@@ -77,7 +77,7 @@ pub enum Finding {
 
 impl Finding {
     /// The name of the input that it is about.
-    pub fn input(&self) -> Option<&str> {
+    pub(crate) fn input(&self) -> Option<&str> {
         match self {
             Self::OtherType { input, .. } | Self::OtherQos { input, .. } | Self::Sources { input, .. } => {
                 Some(&input.name)
@@ -88,7 +88,7 @@ impl Finding {
     }
 
     /// Whether it says why messages of its input do not arrive.
-    pub fn explains_silence(&self) -> bool {
+    pub(crate) fn explains_silence(&self) -> bool {
         matches!(self, Self::OtherType { .. } | Self::OtherQos { .. })
     }
 }

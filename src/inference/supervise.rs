@@ -2,7 +2,7 @@
 
 /// Why serving ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum End {
+pub(crate) enum End {
     /// The node ends.
     Shutdown,
     /// Every call to the device fails until it is created again.
@@ -14,7 +14,7 @@ pub enum End {
 }
 
 /// The policy and its engines, as the supervision uses them.
-pub trait PolicyLifecycle {
+pub(crate) trait PolicyLifecycle {
     /// A loaded policy. Dropping it frees its engines.
     type Session;
 
@@ -36,7 +36,7 @@ pub trait PolicyLifecycle {
 
 /// Runs until the node ends. A lost device is loaded again at most [`PolicyLifecycle::max_restarts`] times between two reloads;
 /// a refused load waits for a reload.
-pub fn supervise(lifecycle: &mut impl PolicyLifecycle) {
+pub(crate) fn supervise(lifecycle: &mut impl PolicyLifecycle) {
     let mut restarts = 0;
     loop {
         let end = match lifecycle.load() {

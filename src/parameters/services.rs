@@ -26,7 +26,7 @@ use vla_runtime::parameters::Value;
 type Calls<S> = Receiver<ServiceRequest<S>>;
 
 /// The services, created but not yet served.
-pub struct ParameterServices {
+pub(crate) struct ParameterServices {
     describe: Calls<DescribeParameters::Service>,
     get: Calls<GetParameters::Service>,
     get_types: Calls<GetParameterTypes::Service>,
@@ -40,7 +40,7 @@ impl ParameterServices {
     ///
     /// # Errors
     /// When the middleware refuses a name.
-    pub fn create(node: &mut Node, intake: &mut Intake) -> Result<Self, Error> {
+    pub(crate) fn create(node: &mut Node, intake: &mut Intake) -> Result<Self, Error> {
         Ok(Self {
             describe: create(node, intake, "~/describe_parameters")?,
             get: create(node, intake, "~/get_parameters")?,
@@ -52,7 +52,7 @@ impl ParameterServices {
     }
 
     /// Starts one task a service.
-    pub fn serve(self, parameters: &Arc<ParameterServer>) -> Vec<JoinHandle<()>> {
+    pub(crate) fn serve(self, parameters: &Arc<ParameterServer>) -> Vec<JoinHandle<()>> {
         vec![
             answer(self.describe, parameters, |parameters, request| {
                 let descriptors = parameters

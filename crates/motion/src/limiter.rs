@@ -53,7 +53,7 @@ pub(super) struct JointLimiter {
 impl JointLimiter {
     /// `stop_within`: time in s that a stop may take. A joint that brakes too slowly for it is kept slow enough; one without a
     /// limit of acceleration takes [`STOP_WITHIN`] of it.
-    pub fn new(limits: JointLimits, stop_within: f64) -> Self {
+    pub(crate) fn new(limits: JointLimits, stop_within: f64) -> Self {
         let stop = Some(limits.acceleration).filter(|limit| limit.is_finite());
         Self {
             limits,
@@ -65,12 +65,12 @@ impl JointLimiter {
     }
 
     /// The position inside the limits that is nearest to `position`.
-    pub fn inside(&self, position: f64) -> f64 {
+    pub(crate) fn inside(&self, position: f64) -> f64 {
         position.max(self.limits.min).min(self.limits.max)
     }
 
     /// One step towards the reference (position and velocity of the next sample), and the limit that kept it from reaching it.
-    pub fn follow(&self, from: Kinematics, position: f64, velocity: f64) -> (Kinematics, Option<LimitKind>) {
+    pub(crate) fn follow(&self, from: Kinematics, position: f64, velocity: f64) -> (Kinematics, Option<LimitKind>) {
         match self.direct(from, position, velocity) {
             Ok(to) => (to, None),
             Err(limited) => (self.towards(from, position, velocity), Some(limited)),
@@ -78,18 +78,18 @@ impl JointLimiter {
     }
 
     /// Steps of a stop from this velocity.
-    pub fn stopping_steps(&self, velocity: f64) -> i64 {
+    pub(crate) fn stopping_steps(&self, velocity: f64) -> i64 {
         let change = self.braking(velocity) * DT;
         if velocity == 0.0 { 0 } else { ((velocity.abs() / change - 1e-9).ceil() as i64).max(1) }
     }
 
     /// Deceleration to stop with from this velocity.
-    pub fn braking(&self, velocity: f64) -> f64 {
+    pub(crate) fn braking(&self, velocity: f64) -> f64 {
         self.stop.unwrap_or(velocity.abs() / self.stop_within).min(self.acceleration)
     }
 
     /// One step of a stop with this deceleration.
-    pub fn brake(&self, from: Kinematics, deceleration: f64) -> Kinematics {
+    pub(crate) fn brake(&self, from: Kinematics, deceleration: f64) -> Kinematics {
         let left = from.velocity.abs() - deceleration * DT;
         // What rounding leaves is not another step.
         if left > deceleration * DT * 1e-9 {

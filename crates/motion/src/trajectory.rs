@@ -20,23 +20,23 @@ pub(super) struct SampledTrajectory {
 
 impl SampledTrajectory {
     /// Empties it; the next row is that of tick `first`.
-    pub fn restart(&mut self, first: i64, joints: usize) {
+    pub(crate) fn restart(&mut self, first: i64, joints: usize) {
         (self.first, self.joints) = (first, joints);
         self.positions.clear();
         self.velocities.clear();
     }
 
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.positions.len().checked_div(self.joints).unwrap_or(0)
     }
 
     /// Tick of the last row; one before the first when there is none.
-    pub fn last(&self) -> i64 {
+    pub(crate) fn last(&self) -> i64 {
         self.first + self.rows() as i64 - 1
     }
 
     /// Position and velocity at a tick. Outside the rows: the position of the nearest row, at rest.
-    pub fn at(&self, tick: i64, joint: usize) -> (f64, f64) {
+    pub(crate) fn at(&self, tick: i64, joint: usize) -> (f64, f64) {
         let row = tick.clamp(self.first, self.last().max(self.first));
         let index = (row - self.first) as usize * self.joints + joint;
         let position = self.positions.get(index).copied().unwrap_or_default();
@@ -44,19 +44,19 @@ impl SampledTrajectory {
         (position, velocity)
     }
 
-    pub fn push(&mut self, position: f64, velocity: f64) {
+    pub(crate) fn push(&mut self, position: f64, velocity: f64) {
         self.positions.push(position);
         self.velocities.push(velocity);
     }
 
     /// Drops all but the first `rows`.
-    pub fn keep_first(&mut self, rows: usize) {
+    pub(crate) fn keep_first(&mut self, rows: usize) {
         self.positions.truncate(rows * self.joints);
         self.velocities.truncate(rows * self.joints);
     }
 
     /// Drops all but the last `rows`.
-    pub fn keep_last(&mut self, rows: usize) {
+    pub(crate) fn keep_last(&mut self, rows: usize) {
         let over = self.rows().saturating_sub(rows);
         self.first += over as i64;
         self.positions.drain(..over * self.joints);
@@ -64,7 +64,7 @@ impl SampledTrajectory {
     }
 
     /// Appends the sample of another trajectory.
-    pub fn push_row(&mut self, other: &Self, tick: i64) {
+    pub(crate) fn push_row(&mut self, other: &Self, tick: i64) {
         for joint in 0..self.joints {
             let (position, velocity) = other.at(tick, joint);
             self.push(position, velocity);

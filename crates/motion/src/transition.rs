@@ -43,7 +43,7 @@ impl TransitionMode {
 
 /// The rows of the new chunk that `rtc` freezes and ramps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Frozen {
+pub(crate) struct Frozen {
     /// Last tick of the reference that stays as committed.
     pub(super) until: i64,
     /// Last tick of the ramp.
@@ -108,12 +108,12 @@ pub(super) struct EnsembleWindow {
 }
 
 impl EnsembleWindow {
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.spare.extend(self.references.drain(..));
     }
 
     /// Adds the newest reference and drops those that are over.
-    pub fn push(&mut self, reference: &SampledTrajectory) {
+    pub(crate) fn push(&mut self, reference: &SampledTrajectory) {
         while self.references.len() >= WINDOW || self.references.front().is_some_and(|old| old.last() < reference.first)
         {
             self.spare.extend(self.references.pop_front());
@@ -126,7 +126,7 @@ impl EnsembleWindow {
     }
 
     /// Drops the newest.
-    pub fn pop(&mut self) {
+    pub(crate) fn pop(&mut self) {
         self.spare.extend(self.references.pop_back());
     }
 
@@ -134,7 +134,7 @@ impl EnsembleWindow {
     ///
     /// The i-th oldest member that has the sample weighs `exp(-decay * i)`, as in ACT. A member fades out over the last `fade` of its
     /// rows, so that its end is no jump.
-    pub fn average(&self, reference: &mut SampledTrajectory, decay: f64, fade: Span) {
+    pub(crate) fn average(&self, reference: &mut SampledTrajectory, decay: f64, fade: Span) {
         let joints = reference.joints.max(1);
         for (row, positions) in reference.positions.chunks_exact_mut(joints).enumerate() {
             let tick = reference.first + row as i64;

@@ -27,7 +27,7 @@ pub(super) enum RobotDescription {
 
 impl RobotDescription {
     /// Before anything was read.
-    pub fn awaited(source: &LimitsFrom) -> Self {
+    pub(crate) fn awaited(source: &LimitsFrom) -> Self {
         match source {
             LimitsFrom::Nowhere => Self::NotUsed,
             LimitsFrom::File(path) => Self::Awaited { from: format!("limits_file ({})", path.display()) },
@@ -36,7 +36,7 @@ impl RobotDescription {
     }
 
     /// Parses a URDF.
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         Description::parse(text).map_or_else(Self::Unusable, |description| Self::Known(Arc::new(description)))
     }
 
@@ -44,7 +44,7 @@ impl RobotDescription {
     ///
     /// # Errors
     /// Why there are none: the description has not arrived, cannot be used, or contradicts the parameters.
-    pub fn merge(&self, given: &[(String, JointLimits)]) -> Result<MergedLimits, vla_motion::Error> {
+    pub(crate) fn merge(&self, given: &[(String, JointLimits)]) -> Result<MergedLimits, vla_motion::Error> {
         match self {
             Self::NotUsed => merge_limits(given, None),
             Self::Awaited { from } => Err(vla_motion::Error::NoDescription { from: from.clone() }),

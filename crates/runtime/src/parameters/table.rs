@@ -178,22 +178,22 @@ impl<T> Param<T> {
     }
 
     /// The name for one camera, key, joint, ...
-    pub fn name_of(&self, instance: &str) -> String {
+    pub(crate) fn name_of(&self, instance: &str) -> String {
         self.name.replace("{}", instance)
     }
 
     /// The declaration of a parameter that exists once.
-    pub fn declare(&self) -> Declaration {
+    pub(crate) fn declare(&self) -> Declaration {
         self.declare_as("", "")
     }
 
     /// The declaration for one camera, key, joint, ...
-    pub fn declare_of(&self, instance: &str) -> Declaration {
+    pub(crate) fn declare_of(&self, instance: &str) -> Declaration {
         self.declare_as(instance, instance)
     }
 
     /// The declaration with different texts for `{}` in the name and in the description.
-    pub fn declare_as(&self, name: &str, subject: &str) -> Declaration {
+    pub(crate) fn declare_as(&self, name: &str, subject: &str) -> Declaration {
         Declaration {
             name: self.name_of(name),
             default: self.default.value_of(name),
@@ -204,17 +204,17 @@ impl<T> Param<T> {
     }
 
     /// What the node makes of a value; `None` for a value that the declaration does not allow.
-    pub fn convert(&self, value: &Value) -> Option<T> {
+    pub(crate) fn convert(&self, value: &Value) -> Option<T> {
         (self.convert)(value)
     }
 
     /// Whether a value has the parameter's type.
-    pub fn has_type(&self, value: &Value) -> bool {
+    pub(crate) fn has_type(&self, value: &Value) -> bool {
         value.kind() == self.default.value_of("").kind()
     }
 
     /// The allowed values, for the refusal of another.
-    pub fn expected(&self) -> String {
+    pub(crate) fn expected(&self) -> String {
         self.allowed.constraint().text()
     }
 }

@@ -45,14 +45,14 @@ struct Found {
 
 impl StuckJoints {
     /// Starts over: no joint is checked.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.commanded.fill(None);
         self.found = None;
     }
 
     /// Called while no plan moves the joints. A stuck driver stays stuck until its joint states change: the arm is elsewhere, and a
     /// motion that started at the reported positions would jump.
-    pub fn rest(&mut self, inputs: &Inputs) {
+    pub(crate) fn rest(&mut self, inputs: &Inputs) {
         self.commanded.fill(None);
         let Some(found) = &self.found else { return };
         let (joint, since) = (found.joint, found.since);
@@ -65,7 +65,7 @@ impl StuckJoints {
     }
 
     /// The breach of a stuck joint, if any.
-    pub fn found(&self) -> Option<Breach> {
+    pub(crate) fn found(&self) -> Option<Breach> {
         self.found.as_ref().map(|found| found.breach.clone())
     }
 
@@ -75,7 +75,7 @@ impl StuckJoints {
 
     /// Checks the newest joint states at `now`, while `plan` is followed. Finds a joint that the plan has moved while, for `after` since
     /// then, neither its position nor any other in the same message changed.
-    pub fn check(&mut self, now: Stamp, inputs: &Inputs, joints: &[String], plan: &MotionPlan, after: Span) {
+    pub(crate) fn check(&mut self, now: Stamp, inputs: &Inputs, joints: &[String], plan: &MotionPlan, after: Span) {
         self.found = None;
         if !inputs.read_joints(&mut self.sample) {
             return;

@@ -9,7 +9,7 @@ use vla_policy::observation::{OnViolation, StampSource, Transport};
 use crate::parameters::settings::CommandKind;
 
 /// An enum that a parameter names by words. They are the declaration's allowed values, and the only ones that are read.
-pub trait Words: Copy + 'static {
+pub(crate) trait Words: Copy + 'static {
     /// Every value, in the order of the documentation.
     const ALL: &'static [Self];
 
@@ -19,7 +19,7 @@ pub trait Words: Copy + 'static {
 
 /// Source of limits besides the parameters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum LimitsSource {
+pub(crate) enum LimitsSource {
     /// No other source.
     #[default]
     None,

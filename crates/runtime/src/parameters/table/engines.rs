@@ -6,14 +6,14 @@ use vla_engines::EngineKind;
 /// A number of MiB that no machine reaches.
 const MOST_MIB: i64 = 1 << 24;
 
-pub const KIND: Param<EngineKind> = Param::word(
+pub(crate) const KIND: Param<EngineKind> = Param::word(
     "engine.kind",
     "onnx",
     "Runtime of the policy: TensorRT engines built on this device, or ONNX Runtime on the CPU.",
 )
 .fixed();
 
-pub const THREADS: Param<usize> = Param::integer(
+pub(crate) const THREADS: Param<usize> = Param::integer(
     "engine.threads",
     1,
     (1, 256),
@@ -21,13 +21,13 @@ pub const THREADS: Param<usize> = Param::integer(
 )
 .fixed();
 
-pub const CUDA_GRAPH: Param<bool> = Param::flag(
+pub(crate) const CUDA_GRAPH: Param<bool> = Param::flag(
     "engine.cuda_graph",
     true,
     "Record a whole inference as one CUDA graph after its first run (tensorrt). false: launch every engine separately.",
 );
 
-pub const MAX_RESTARTS: Param<u32> = Param::integer(
+pub(crate) const MAX_RESTARTS: Param<u32> = Param::integer(
     "engine.max_restarts",
     3,
     (0, 1000),
@@ -36,12 +36,12 @@ pub const MAX_RESTARTS: Param<u32> = Param::integer(
 );
 
 /// The allowed values are the policy's stages.
-pub const LOAD_ORDER: Param<Vec<String>> = Param::strings(
+pub(crate) const LOAD_ORDER: Param<Vec<String>> = Param::strings(
     "engines.load_order",
     "Order in which the engines are loaded, at the next load. Empty: the largest file first.",
 );
 
-pub const BUDGET_MIB: Param<Option<u64>> = Param::integer_or_off(
+pub(crate) const BUDGET_MIB: Param<Option<u64>> = Param::integer_or_off(
     "memory.budget_mib",
     0,
     (0, MOST_MIB),
@@ -49,28 +49,28 @@ pub const BUDGET_MIB: Param<Option<u64>> = Param::integer_or_off(
      memory.reserve_mib. `vla-trt plan` prints how much a policy needs.",
 );
 
-pub const RESERVE_MIB: Param<u64> = Param::integer(
+pub(crate) const RESERVE_MIB: Param<u64> = Param::integer(
     "memory.reserve_mib",
     512,
     (0, MOST_MIB),
     "Memory left to the system, the cameras and the other nodes, in MiB; at the next load.",
 );
 
-pub const COUNT_AVAILABLE: Param<bool> = Param::flag(
+pub(crate) const COUNT_AVAILABLE: Param<bool> = Param::flag(
     "memory.count_available",
     false,
     "Where GPU and CPU share one memory: use MemAvailable of /proc/meminfo as the free memory, page cache included, in place of the \
      GPU driver's figure, which excludes it (docs/memory.md); at the next load.",
 );
 
-pub const RELEASE_HOST_COPY: Param<bool> = Param::flag(
+pub(crate) const RELEASE_HOST_COPY: Param<bool> = Param::flag(
     "memory.release_host_copy",
     true,
     "Release the copy that TensorRT keeps of an engine in host memory, where a trial at its build showed that this is safe \
      (docs/memory.md): it moves to an unnamed file beside the engine; at the next load. false: the copy stays in memory.",
 );
 
-pub const PATH: Param<Option<String>> = Param::text_or_none(
+pub(crate) const PATH: Param<Option<String>> = Param::text_or_none(
     "engines.{}.path",
     Allowed::Any,
     "File of the engine of stage {}, absolute or relative to the policy folder. Empty: engines/{}.engine, or for engine.kind onnx the \
@@ -78,14 +78,14 @@ pub const PATH: Param<Option<String>> = Param::text_or_none(
 )
 .fixed();
 
-pub const ALLOW_UNVERIFIED: Param<bool> = Param::flag(
+pub(crate) const ALLOW_UNVERIFIED: Param<bool> = Param::flag(
     "engines.{}.allow_unverified",
     false,
     "Load the engine of stage {} also when it has no provenance file, at the next load; warns at every start. An engine whose \
      provenance differs is still refused.",
 );
 
-pub const ALLOW_INACCURATE: Param<bool> = Param::flag(
+pub(crate) const ALLOW_INACCURATE: Param<bool> = Param::flag(
     "engines.{}.allow_inaccurate",
     false,
     "Load the engine of stage {} also when it failed its accuracy gate (`vla-trt verify`), at the next load; warns at every start.",

@@ -4,7 +4,7 @@ use super::{Allowed, LONGEST_MS, Param};
 use vla_base::time::Span;
 use vla_policy::observation::{OnViolation, StampSource, Transport};
 
-pub const CAMERA_TOPIC: Param<String> = Param::text(
+pub(crate) const CAMERA_TOPIC: Param<String> = Param::text(
     "inputs.cameras.{}.topic",
     "camera/{}/image_raw",
     Allowed::Topic,
@@ -12,7 +12,7 @@ pub const CAMERA_TOPIC: Param<String> = Param::text(
 )
 .fixed();
 
-pub const CAMERA_TRANSPORT: Param<Transport> = Param::word(
+pub(crate) const CAMERA_TRANSPORT: Param<Transport> = Param::word(
     "inputs.cameras.{}.transport",
     "raw",
     "Message type of the view {}: raw is sensor_msgs/Image, compressed is sensor_msgs/CompressedImage.",
@@ -20,7 +20,7 @@ pub const CAMERA_TRANSPORT: Param<Transport> = Param::word(
 .fixed();
 
 /// Two seconds: no sensor's noise repeats bit by bit for so long, while a codec may repeat a frame now and then.
-pub const CAMERA_STUCK_AFTER: Param<Span> = Param::millis(
+pub(crate) const CAMERA_STUCK_AFTER: Param<Span> = Param::millis(
     "inputs.cameras.{}.stuck_after_ms",
     2000.0,
     (0.0, LONGEST_MS),
@@ -28,7 +28,7 @@ pub const CAMERA_STUCK_AFTER: Param<Span> = Param::millis(
      for a simulated camera and a scene in which nothing moves.",
 );
 
-pub const JOINTS_TOPIC: Param<String> = Param::text(
+pub(crate) const JOINTS_TOPIC: Param<String> = Param::text(
     "inputs.joints.topic",
     "joint_states",
     Allowed::Topic,
@@ -38,7 +38,7 @@ pub const JOINTS_TOPIC: Param<String> = Param::text(
 .fixed();
 
 /// One second: the plan has then moved the joints by more than an encoder's step, and drives follow several times faster.
-pub const JOINTS_STUCK_AFTER: Param<Span> = Param::millis(
+pub(crate) const JOINTS_STUCK_AFTER: Param<Span> = Param::millis(
     "inputs.joints.stuck_after_ms",
     1000.0,
     (0.0, LONGEST_MS),
@@ -46,7 +46,7 @@ pub const JOINTS_STUCK_AFTER: Param<Span> = Param::millis(
      limit.",
 );
 
-pub const POSE_TOPIC: Param<String> = Param::text(
+pub(crate) const POSE_TOPIC: Param<String> = Param::text(
     "inputs.poses.{}.topic",
     "{}/pose",
     Allowed::Topic,
@@ -54,7 +54,7 @@ pub const POSE_TOPIC: Param<String> = Param::text(
 )
 .fixed();
 
-pub const POSE_FRAME_ID: Param<String> = Param::text(
+pub(crate) const POSE_FRAME_ID: Param<String> = Param::text(
     "inputs.poses.{}.frame_id",
     "",
     Allowed::Any,
@@ -62,7 +62,7 @@ pub const POSE_FRAME_ID: Param<String> = Param::text(
 )
 .fixed();
 
-pub const INSTRUCTION_TOPIC: Param<String> = Param::text(
+pub(crate) const INSTRUCTION_TOPIC: Param<String> = Param::text(
     "inputs.instruction.topic",
     "instruction",
     Allowed::Topic,
@@ -71,7 +71,7 @@ pub const INSTRUCTION_TOPIC: Param<String> = Param::text(
 .fixed();
 
 /// Name: the input's prefix. Description: what is sampled.
-pub const STAMP: Param<StampSource> = Param::word(
+pub(crate) const STAMP: Param<StampSource> = Param::word(
     "{}.stamp",
     "header",
     "Time from which the age of {} counts: header, the time of capture in header.stamp, or arrival, for a driver that does not stamp its \
@@ -80,7 +80,7 @@ pub const STAMP: Param<StampSource> = Param::word(
 .fixed();
 
 /// As [`STAMP`]; the default depends on the input.
-pub const MAX_AGE: Param<Span> = Param::millis(
+pub(crate) const MAX_AGE: Param<Span> = Param::millis(
     "{}.max_age_ms",
     100.0,
     (1.0, LONGEST_MS),
@@ -88,14 +88,14 @@ pub const MAX_AGE: Param<Span> = Param::millis(
 );
 
 /// As [`STAMP`].
-pub const REQUIRED: Param<bool> = Param::flag(
+pub(crate) const REQUIRED: Param<bool> = Param::flag(
     "{}.required",
     true,
     "true: no inference while {} is older than max_age_ms. false: inference continues with an old one, and diagnostics warn. Either way \
      one must have arrived since the start.",
 );
 
-pub const ENABLE_TOPIC: Param<Option<String>> = Param::text_or_none(
+pub(crate) const ENABLE_TOPIC: Param<Option<String>> = Param::text_or_none(
     "inputs.enable.topic",
     Allowed::OptionalTopic,
     "Topic of the operator's enable switch (dead-man switch, std_msgs/Bool). The robot moves only while it is true; false, or no message \
@@ -103,7 +103,7 @@ pub const ENABLE_TOPIC: Param<Option<String>> = Param::text_or_none(
 )
 .fixed();
 
-pub const ENABLE_MAX_AGE: Param<Span> = Param::millis(
+pub(crate) const ENABLE_MAX_AGE: Param<Span> = Param::millis(
     "inputs.enable.max_age_ms",
     500.0,
     (20.0, 10_000.0),
@@ -111,21 +111,21 @@ pub const ENABLE_MAX_AGE: Param<Span> = Param::millis(
      often.",
 );
 
-pub const MAX_SKEW: Param<Span> = Param::millis(
+pub(crate) const MAX_SKEW: Param<Span> = Param::millis(
     "inputs.max_skew_ms",
     100.0,
     (0.0, LONGEST_MS),
     "Largest distance in ms between the stamps of the required inputs of one observation.",
 );
 
-pub const FUTURE_TOLERANCE: Param<Span> = Param::millis(
+pub(crate) const FUTURE_TOLERANCE: Param<Span> = Param::millis(
     "inputs.future_tolerance_ms",
     20.0,
     (0.0, LONGEST_MS),
     "How far in ms a stamp may be ahead of the clock, and how far the clock may step back, before stamps are refused.",
 );
 
-pub const ON_VIOLATION: Param<OnViolation> = Param::word(
+pub(crate) const ON_VIOLATION: Param<OnViolation> = Param::word(
     "inputs.on_violation",
     "skip",
     "Reaction when an input is missing, too old, frozen, stuck or out of step, or when an inference is refused for its inputs or its \

@@ -4,14 +4,14 @@ use super::{Allowed, Param, Preset, convert};
 use vla_policy::processor::DeltaRows;
 
 /// The number of joints is the key's width.
-pub const STATE_JOINTS: Param<Vec<String>> = Param::strings(
+pub(crate) const STATE_JOINTS: Param<Vec<String>> = Param::strings(
     "state.{}.joints",
     "Joints of the state {}, by their names in JointState, in the policy's order. Either joints or a pose are required.",
 )
 .fixed();
 
 /// The declaration adds the widths of poses.
-pub const STATE_POSE: Param<Option<String>> = Param::text_or_none(
+pub(crate) const STATE_POSE: Param<Option<String>> = Param::text_or_none(
     "state.{}.pose",
     Allowed::InputName,
     "Name of the pose that gives the state {}, instead of joints; inputs.poses.NAME configures its source. The width of the key decides \
@@ -19,28 +19,28 @@ pub const STATE_POSE: Param<Option<String>> = Param::text_or_none(
 )
 .fixed();
 
-pub const STATE_SCALE: Param<Vec<f64>> =
+pub(crate) const STATE_SCALE: Param<Vec<f64>> =
     Param::doubles("state.{}.scale", "Factor of each joint: model = joint * scale + offset, joint in rad or m.")
         .fixed();
 
-pub const STATE_OFFSET: Param<Vec<f64>> =
+pub(crate) const STATE_OFFSET: Param<Vec<f64>> =
     Param::doubles("state.{}.offset", "Offset of each joint, in the model's unit.").fixed();
 
 /// The declaration adds what an empty list means.
-pub const ACTION_JOINTS: Param<Vec<String>> =
+pub(crate) const ACTION_JOINTS: Param<Vec<String>> =
     Param::strings("action.{}.joints", "Joints that the action {} moves, in the policy's order. ").fixed();
 
 /// As [`ACTION_JOINTS`].
-pub const ACTION_SCALE: Param<Vec<f64>> =
+pub(crate) const ACTION_SCALE: Param<Vec<f64>> =
     Param::doubles("action.{}.scale", "Factor of each joint: joint = (model - offset) / scale, joint in rad or m. ")
         .fixed();
 
 /// As [`ACTION_JOINTS`].
-pub const ACTION_OFFSET: Param<Vec<f64>> =
+pub(crate) const ACTION_OFFSET: Param<Vec<f64>> =
     Param::doubles("action.{}.offset", "Offset of each joint, in the model's unit. ").fixed();
 
 /// Default and allowed values depend on policy.yaml; empty where neither it nor the parameter decides.
-pub const ACTION_DELTA: Param<Option<DeltaRows>> = Param::new(
+pub(crate) const ACTION_DELTA: Param<Option<DeltaRows>> = Param::new(
     "action.{}.delta",
     Preset::Text(""),
     Allowed::ByPolicy,
@@ -54,7 +54,7 @@ pub const ACTION_DELTA: Param<Option<DeltaRows>> = Param::new(
 )
 .fixed();
 
-pub const MIN: Param<f64> = Param::new(
+pub(crate) const MIN: Param<f64> = Param::new(
     "limits.{}.min",
     Preset::Double(f64::NEG_INFINITY),
     Allowed::NotNan,
@@ -62,7 +62,7 @@ pub const MIN: Param<f64> = Param::new(
     convert::float,
 );
 
-pub const MAX: Param<f64> = Param::new(
+pub(crate) const MAX: Param<f64> = Param::new(
     "limits.{}.max",
     Preset::Double(f64::INFINITY),
     Allowed::NotNan,
@@ -73,24 +73,24 @@ pub const MAX: Param<f64> = Param::new(
 /// Above zero.
 const RATE: (f64, f64) = (1e-6, f64::INFINITY);
 
-pub const VELOCITY: Param<f64> =
+pub(crate) const VELOCITY: Param<f64> =
     Param::double("limits.{}.velocity", f64::INFINITY, RATE, "Greatest speed of {}, in rad/s or m/s. .inf: none.");
 
-pub const ACCELERATION: Param<f64> = Param::double(
+pub(crate) const ACCELERATION: Param<f64> = Param::double(
     "limits.{}.acceleration",
     f64::INFINITY,
     RATE,
     "Greatest acceleration of {}, stops included, in rad/s² or m/s². .inf: none.",
 );
 
-pub const JERK: Param<f64> = Param::double(
+pub(crate) const JERK: Param<f64> = Param::double(
     "limits.{}.jerk",
     f64::INFINITY,
     RATE,
     "Greatest jerk of {} while it follows rows, in rad/s³ or m/s³; the other limits and stops take precedence. .inf: none.",
 );
 
-pub const TRACKING_ERROR: Param<Option<f64>> = Param::double_or_off(
+pub(crate) const TRACKING_ERROR: Param<Option<f64>> = Param::double_or_off(
     "limits.{}.tracking_error",
     0.0,
     (0.0, f64::INFINITY),
@@ -98,7 +98,7 @@ pub const TRACKING_ERROR: Param<Option<f64>> = Param::double_or_off(
      0.5 rad, or 0.1 m for a joint that the robot description calls prismatic. .inf: any, as for a gripper that closes on objects.",
 );
 
-pub const CONTINUOUS: Param<bool> = Param::flag(
+pub(crate) const CONTINUOUS: Param<bool> = Param::flag(
     "limits.{}.continuous",
     false,
     "{} turns without end: positions that differ by a whole turn are the same, and motion takes the short way. The same holds for a joint \

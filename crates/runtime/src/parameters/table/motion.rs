@@ -5,7 +5,7 @@ use crate::parameters::settings::CommandKind;
 use vla_base::time::Span;
 use vla_motion::TransitionMode;
 
-pub const MODE: Param<TransitionMode> = Param::word(
+pub(crate) const MODE: Param<TransitionMode> = Param::word(
     "handover.mode",
     "blend",
     "How a new chunk takes over from the trajectory before. replace: at once. blend: over handover.blend_ms. ensemble: the weighted mean \
@@ -13,7 +13,7 @@ pub const MODE: Param<TransitionMode> = Param::word(
      action prefix.",
 );
 
-pub const BLEND: Param<Span> = Param::millis(
+pub(crate) const BLEND: Param<Span> = Param::millis(
     "handover.blend_ms",
     100.0,
     (0.0, 10_000.0),
@@ -21,7 +21,7 @@ pub const BLEND: Param<Span> = Param::millis(
      between two chunks, or the motion lags.",
 );
 
-pub const ENSEMBLE_DECAY: Param<f64> = Param::double(
+pub(crate) const ENSEMBLE_DECAY: Param<f64> = Param::double(
     "handover.ensemble_decay",
     0.01,
     (0.0, 100.0),
@@ -29,21 +29,21 @@ pub const ENSEMBLE_DECAY: Param<f64> = Param::double(
      oldest chunk has.",
 );
 
-pub const RTC_FROZEN: Param<Option<usize>> = Param::integer_or_off(
+pub(crate) const RTC_FROZEN: Param<Option<usize>> = Param::integer_or_off(
     "handover.rtc_frozen",
     0,
     (0, 1000),
     "Rows that rtc keeps as committed. 0: one more than the measured latency (95th percentile) makes late.",
 );
 
-pub const RTC_OVERLAP: Param<usize> = Param::integer(
+pub(crate) const RTC_OVERLAP: Param<usize> = Param::integer(
     "handover.rtc_overlap",
     8,
     (0, 1000),
     "Rows after the frozen ones over which rtc ramps from the committed trajectory to the new one.",
 );
 
-pub const MAX_BLIND: Param<Span> = Param::seconds(
+pub(crate) const MAX_BLIND: Param<Span> = Param::seconds(
     "max_blind_s",
     0.5,
     (0.1, 10.0),
@@ -51,14 +51,14 @@ pub const MAX_BLIND: Param<Span> = Param::seconds(
      the stop, so a joint with a limit of acceleration a is kept below a * max_blind_s / 2.",
 );
 
-pub const STOP_AFTER: Param<Option<Span>> = Param::millis_or_off(
+pub(crate) const STOP_AFTER: Param<Option<Span>> = Param::millis_or_off(
     "watchdog.stop_after_ms",
     10_000.0,
     (0.0, LONGEST_MS),
     "How long in ms the robot may hold without a new chunk before it is stopped and ~/resume is needed. 0: no limit.",
 );
 
-pub const ALLOW_UNLIMITED: Param<bool> = Param::flag(
+pub(crate) const ALLOW_UNLIMITED: Param<bool> = Param::flag(
     "motion.allow_unlimited",
     false,
     "Let joints move that have no limit of velocity, from limits.<joint>.velocity or limits_from. false: while one joint has none, chunks \
@@ -66,7 +66,7 @@ pub const ALLOW_UNLIMITED: Param<bool> = Param::flag(
 )
 .fixed();
 
-pub const REFUSE_AFTER: Param<Option<u64>> = Param::integer_or_off(
+pub(crate) const REFUSE_AFTER: Param<Option<u64>> = Param::integer_or_off(
     "clamps.refuse_after",
     0,
     (0, 1_000_000),
@@ -74,7 +74,7 @@ pub const REFUSE_AFTER: Param<Option<u64>> = Param::integer_or_off(
      count. 0: any number.",
 );
 
-pub const REALTIME_PRIORITY: Param<u8> = Param::integer(
+pub(crate) const REALTIME_PRIORITY: Param<u8> = Param::integer(
     "realtime.priority",
     0,
     (0, 99),
@@ -83,14 +83,14 @@ pub const REALTIME_PRIORITY: Param<u8> = Param::integer(
 )
 .fixed();
 
-pub const COMMAND_RATE_HZ: Param<f64> = Param::double(
+pub(crate) const COMMAND_RATE_HZ: Param<f64> = Param::double(
     "command_rate_hz",
     0.0,
     (0.0, 1000.0),
     "Single commands per second on ~/joint_command, interpolated from the motion. 0: none, only ~/joint_trajectory.",
 );
 
-pub const COMMAND_TYPE: Param<CommandKind> = Param::word(
+pub(crate) const COMMAND_TYPE: Param<CommandKind> = Param::word(
     "command_type",
     "joint_state",
     "Message of ~/joint_command: sensor_msgs/JointState with names, positions and velocities, or std_msgs/Float64MultiArray with the \
@@ -98,7 +98,7 @@ pub const COMMAND_TYPE: Param<CommandKind> = Param::word(
 )
 .fixed();
 
-pub const LIMITS_FROM: Param<LimitsSource> = Param::word(
+pub(crate) const LIMITS_FROM: Param<LimitsSource> = Param::word(
     "limits_from",
     "none",
     "Source of limits of position and velocity besides limits.<joint>: none, a URDF file, or the topic of a robot description. Of two \
@@ -107,10 +107,10 @@ pub const LIMITS_FROM: Param<LimitsSource> = Param::word(
 )
 .fixed();
 
-pub const LIMITS_FILE: Param<String> =
+pub(crate) const LIMITS_FILE: Param<String> =
     Param::text("limits_file", "", Allowed::Any, "The URDF file of limits_from: file.").fixed();
 
-pub const LIMITS_TOPIC: Param<String> = Param::text(
+pub(crate) const LIMITS_TOPIC: Param<String> = Param::text(
     "limits_topic",
     "robot_description",
     Allowed::Topic,

@@ -4,7 +4,7 @@ use super::{Allowed, Param};
 use vla_base::time::Span;
 use vla_policy::spec::STEP_S;
 
-pub const POLICY: Param<String> = Param::text(
+pub(crate) const POLICY: Param<String> = Param::text(
     "policy",
     "",
     Allowed::Any,
@@ -12,37 +12,37 @@ pub const POLICY: Param<String> = Param::text(
 )
 .fixed();
 
-pub const USE_SIM_TIME: Param<bool> =
+pub(crate) const USE_SIM_TIME: Param<bool> =
     Param::flag("use_sim_time", false, "Take the time from /clock instead of the system.").fixed();
 
-pub const FRAME_ID: Param<String> = Param::text(
+pub(crate) const FRAME_ID: Param<String> = Param::text(
     "frame_id",
     "",
     Allowed::Any,
     "frame_id in the header of published chunks: the frame of the poses in them, if any.",
 );
 
-pub const LOG_LEVEL: Param<String> = Param::text(
+pub(crate) const LOG_LEVEL: Param<String> = Param::text(
     "log_level",
     "info",
     Allowed::OneOf(&["debug", "info", "warn", "error", "fatal"]),
     "Least severe messages that are logged to the console and to /rosout.",
 );
 
-pub const LOG_SHAPES: Param<bool> = Param::flag(
+pub(crate) const LOG_SHAPES: Param<bool> = Param::flag(
     "log_shapes",
     false,
     "Log name, type and shape of every tensor at each inference. For debugging: the log grows quickly.",
 );
 
-pub const INSTRUCTION: Param<String> = Param::text(
+pub(crate) const INSTRUCTION: Param<String> = Param::text(
     "instruction",
     "",
     Allowed::Any,
     "The task for the robot, in natural language. Empty: wait for the instruction topic.",
 );
 
-pub const RATE_HZ: Param<f64> = Param::double(
+pub(crate) const RATE_HZ: Param<f64> = Param::double(
     "rate_hz",
     5.0,
     (-1.0, 1000.0),
@@ -50,7 +50,7 @@ pub const RATE_HZ: Param<f64> = Param::double(
      observation has arrived. -1: only on demand (~/infer_once).",
 );
 
-pub const SEED: Param<u64> = Param::integer(
+pub(crate) const SEED: Param<u64> = Param::integer(
     "seed",
     0,
     (0, i64::MAX),
@@ -58,7 +58,7 @@ pub const SEED: Param<u64> = Param::integer(
 );
 
 /// Default and allowed values are the policy's.
-pub const DENOISE_STEPS: Param<u32> = Param::integer(
+pub(crate) const DENOISE_STEPS: Param<u32> = Param::integer(
     "denoise.steps",
     1,
     (1, i64::MAX),
@@ -66,7 +66,7 @@ pub const DENOISE_STEPS: Param<u32> = Param::integer(
 );
 
 /// The default is the policy's.
-pub const STEP: Param<Span> = Param::seconds(
+pub(crate) const STEP: Param<Span> = Param::seconds(
     "action.step_s",
     1.0,
     (*STEP_S.start(), *STEP_S.end()),
