@@ -51,8 +51,13 @@ everything() {
   with_ros with_tensorrt cargo "$command" --locked --workspace --features tensorrt "$@"
 }
 
-# Packages whose code differs without the feature `tensorrt`.
-switched=(-p vla_builder -p vla_runtime -p vla_offline -p vla-trt)
+# The same without the feature `tensorrt`. The workspace as a whole, always: with other packages chosen, cargo gives shared dependencies
+# other features and compiles them again.
+without_tensorrt() {
+  local command=$1
+  shift
+  with_ros cargo "$command" --locked --workspace "$@"
+}
 
 deny() {
   local tools="$cache/tools"
@@ -97,13 +102,13 @@ if cargo nextest --version >/dev/null 2>&1; then
   count_rust=count_nextest
   rust_tests() { with_ros with_tensorrt cargo nextest run --locked --workspace --features tensorrt; }
   rust_tests_without_tensorrt() {
-    cargo nextest run --locked -p vla-trt --test tool -E 'test(/^(build_command|verify|doctor)::/)'
+    with_ros cargo nextest run --locked --workspace --test tool -E 'test(/^(build_command|verify|doctor)::/)'
   }
 else
   count_rust=count_cargo_test
-  rust_tests() { with_ros with_tensorrt cargo test --locked --workspace --features tensorrt --no-fail-fast --lib --bins --tests -- --show-output; }
+  rust_tests() { everything test --no-fail-fast --lib --bins --tests -- --show-output; }
   rust_tests_without_tensorrt() {
-    cargo test --locked -p vla-trt --test tool --no-fail-fast -- --show-output build_command:: verify:: doctor::
+    without_tensorrt test --test tool --no-fail-fast -- --show-output build_command:: verify:: doctor::
   }
 fi
 
@@ -155,11 +160,11 @@ case "${1:-}" in
     step headers-aarch64 "TensorRT shim for aarch64" count_one "$root/scripts/check_headers.sh" --aarch64
     step build "colcon build" count_one "$root/scripts/build.sh"
     step clippy "Lints" count_one everything clippy --all-targets -- -D warnings
-    step clippy-plain "Lints, without TensorRT" count_one cargo clippy --locked "${switched[@]}" --all-targets -- -D warnings
+    step clippy-plain "Lints, without TensorRT" count_one without_tensorrt clippy --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" step doc "Documentation" count_one everything doc --no-deps
     step rust "Rust tests" "$count_rust" rust_tests
     step rust-plain "Rust tests, without TensorRT" "$count_rust" rust_tests_without_tensorrt
-    step doctest "Documentation examples" count_cargo_test cargo test --locked --doc
+    step doctest "Documentation examples" count_cargo_test everything test --doc
     step python "Python tests, live node" count_pytest python_tests
     step sim "Closed loop in simulation" count_pytest sim_tests
     ;;

@@ -13,9 +13,11 @@ use super::level::{Level, UnknownLevel};
 pub const USAGE: &str = "\
 Runs a vision-language-action policy as a ROS 2 node.
 
-Usage: vla_trt_node [--ros-args [ROS ARGUMENTS] [--]]
+Usage: vla_trt_node [--check] [--ros-args [ROS ARGUMENTS] [--]]
 
 Options:
+      --check    Listen to the robot's topics for 5 s, compare them with the parameters and the policy, print
+                 one line a finding and end; loads no engine
   -h, --help     Print this help
   -V, --version  Print the version
 
@@ -29,7 +31,7 @@ ROS arguments:
   --enable-external-lib-logs, --disable-external-lib-logs
 
 Exit codes: 0 ended by SIGINT, SIGTERM or SIGHUP, after braking; 1 did not start; 2 wrong command line;
-  3 a part of the node ended by itself, after braking.
+  3 a part of the node ended by itself, after braking. With --check: 0 all is well; 1 otherwise.
 
 The parameter 'policy' (the folder of a policy bundle) has no default:
   vla_trt_node --ros-args -p policy:=out/demo/policy
@@ -88,6 +90,8 @@ pub enum UsageError {
 pub enum Command {
     /// Run the node.
     Run(Arguments),
+    /// Compare the running ROS graph with the parameters, and end.
+    Check(Arguments),
     /// Print [`USAGE`].
     Help,
     /// Print the version.
@@ -168,15 +172,17 @@ impl Command {
         }
         let mut words = words.into_iter().skip(1);
         let mut parsed = Arguments::new();
+        let mut check = false;
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--ros-args" => parsed.ros_section(&mut words)?,
+                "--check" => check = true,
                 "-h" | "--help" => return Ok(Self::Help),
                 "-V" | "--version" => return Ok(Self::Version),
                 _ => return Err(UsageError::Unexpected(word)),
             }
         }
-        Ok(Self::Run(parsed))
+        Ok(if check { Self::Check(parsed) } else { Self::Run(parsed) })
     }
 }
 
@@ -301,6 +307,17 @@ mod tests {
                 assignment(Some("left"), "seed", "3"),
             ]
         );
+    }
+
+    #[test]
+    fn a_check_takes_the_same_ros_arguments() {
+        for line in ["--check --ros-args -p rate_hz:=2", "--ros-args -p rate_hz:=2 -- --check"] {
+            match parse(line) {
+                Ok(Command::Check(found)) => assert_eq!(found, arguments("--ros-args -p rate_hz:=2"), "{line}"),
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+        assert!(parse("--ros-args --check").is_err());
     }
 
     #[test]

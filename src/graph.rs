@@ -23,7 +23,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Looks for which fewer sets of joint names than publishers must arrive: one that starts is in the graph before it sends.
 const LOOKS: u32 = 3;
 /// Topics that move the robot. The node has one publisher on each.
-const COMMANDS: [&str; 2] = ["~/joint_trajectory", "~/joint_command"];
+pub(crate) const COMMANDS: [&str; 2] = ["~/joint_trajectory", "~/joint_command"];
 /// Topics on which every node has one publisher, this one included.
 const EVERY_NODE: [&str; 2] = ["/parameter_events", "/diagnostics"];
 
@@ -69,16 +69,8 @@ impl Graph {
         let own = COMMANDS.iter().chain(&EVERY_NODE).map(|topic| self.names.resolve(topic));
         let topics: BTreeSet<String> = self.inputs.iter().map(|(_, topic)| topic.clone()).chain(own).collect();
         let publishers = |topic: String| {
-            // Fails only without memory or without the node; the next check is in a second.
-            let found = node.get_publishers_info_by_topic(&topic, false).unwrap_or_default();
-            let publishers = found.into_iter().map(|info| PublisherInfo {
-                node: format!("{}/{}", info.node_namespace.trim_end_matches('/'), info.node_name),
-                type_name: info.topic_type,
-                // A policy that the middleware does not report counts as fitting.
-                transient_local: info.qos_profile.durability != DurabilityPolicy::Volatile,
-                reliable: info.qos_profile.reliability != ReliabilityPolicy::BestEffort,
-            });
-            (topic, publishers.collect())
+            let found = publishers(node, &topic);
+            (topic, found)
         };
         let topics: Topics = topics.into_iter().map(publishers).collect();
         let findings: Arc<[Finding]> = self.judge(&topics, &self.layouts.sets(now)).into();
@@ -157,6 +149,20 @@ impl Graph {
         }
         findings
     }
+}
+
+/// The publishers of a topic, by its name in the graph.
+pub(crate) fn publishers(node: &Node, topic: &str) -> Vec<PublisherInfo> {
+    // Fails only without memory or without the node; the next check is in a second.
+    let found = node.get_publishers_info_by_topic(topic, false).unwrap_or_default();
+    let publishers = found.into_iter().map(|info| PublisherInfo {
+        node: format!("{}/{}", info.node_namespace.trim_end_matches('/'), info.node_name),
+        type_name: info.topic_type,
+        // A policy that the middleware does not report counts as fitting.
+        transient_local: info.qos_profile.durability != DurabilityPolicy::Volatile,
+        reliable: info.qos_profile.reliability != ReliabilityPolicy::BestEffort,
+    });
+    publishers.collect()
 }
 
 /// Those of `joints` that are in more than one of the sets.

@@ -13,6 +13,7 @@
 
 pub mod args;
 mod call_queue;
+pub mod check;
 mod clock;
 mod console;
 mod context;

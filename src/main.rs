@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Ok(Command::Help) => print(USAGE),
         Ok(Command::Version) => print(concat!("vla_trt_node ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Run(arguments)) => return run(&arguments),
+        Ok(Command::Check(arguments)) => return check(&arguments),
         Err(error) => Err(error.into()),
     };
     ExitCode::from(code(&done))
@@ -62,6 +63,17 @@ fn run_node(arguments: &Arguments) -> Outcome {
     });
     runtime.shutdown_timeout(RUNTIME_TIME);
     outcome
+}
+
+/// Prints the findings of `--check`; the exit code says whether all is well.
+fn check(arguments: &Arguments) -> ExitCode {
+    let result = vla_trt_node::check::run(arguments);
+    let is_well = result.as_ref().is_ok_and(|table| table.is_well);
+    let printed = result.and_then(|table| print(&table.text));
+    match code(&printed) {
+        0 if !is_well => ExitCode::from(1),
+        code => ExitCode::from(code),
+    }
 }
 
 /// Prints the error, if any, and returns the exit code.

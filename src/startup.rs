@@ -67,7 +67,8 @@ pub(crate) fn start(arguments: &Arguments, logging: Logging, records: Records) -
     Builder { node, policy, shape, parameters, logging }.build(arguments, records)
 }
 
-fn overrides(arguments: &Arguments, node: NodeName) -> Result<Overrides, Error> {
+/// What the command line gives a node of this name.
+pub(crate) fn overrides(arguments: &Arguments, node: NodeName) -> Result<Overrides, Error> {
     let mut overrides = Overrides::new(node);
     for given in &arguments.overrides {
         match given {
@@ -78,7 +79,8 @@ fn overrides(arguments: &Arguments, node: NodeName) -> Result<Overrides, Error> 
     Ok(overrides)
 }
 
-fn node_name(node: &Node) -> Result<NodeName, Error> {
+/// The node's name and namespace after remapping.
+pub(crate) fn node_name(node: &Node) -> Result<NodeName, Error> {
     let unnamed = |source| Error::Node { name: DEFAULT_NAME.to_owned(), source };
     Ok(NodeName::new(&node.namespace().map_err(unnamed)?, &node.name().map_err(unnamed)?)?)
 }

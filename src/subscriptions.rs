@@ -19,7 +19,8 @@ use vla_policy::observation::{InputKind, InputSpec, Inputs};
 /// Refused messages of a topic are logged this often; the counter counts each.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
 
-type Messages = Box<dyn Stream<Item = Vec<u8>> + Send + Unpin>;
+/// Serialized messages of one topic.
+pub(crate) type Messages = Box<dyn Stream<Item = Vec<u8>> + Send + Unpin>;
 
 /// One subscription an input, created but not yet drained.
 pub(crate) struct Subscriptions(Vec<Messages>);
@@ -36,6 +37,11 @@ impl Subscriptions {
             Ok(Box::new(messages) as Messages)
         };
         inputs.iter().map(subscribe).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The messages of each input, for a reader of its own.
+    pub(crate) fn into_messages(self) -> Vec<Messages> {
+        self.0
     }
 
     /// Starts one task a topic.

@@ -76,7 +76,7 @@ class Node:
     """A running `vla_trt_node`."""
 
     def __init__(self, executable, folder, params, arguments=(), name="/vla_trt", bare=False, prefix=(),
-                 stderr=subprocess.PIPE, env=None):
+                 stderr=subprocess.PIPE, env=None, cwd=None):
         self.name = name
         command = [*prefix, str(executable)]
         if not bare:
@@ -84,7 +84,7 @@ class Node:
             file.write_text(yaml.safe_dump({"/**": {"ros__parameters": {**parameters(), **params}}}))
             command += ["--ros-args", "--params-file", str(file)]
         self.process = subprocess.Popen(command + [str(a) for a in arguments], stdout=subprocess.PIPE, stderr=stderr,
-                                        text=True, env={**os.environ, **(env or {})})
+                                        text=True, env={**os.environ, **(env or {})}, cwd=cwd)
         self.lines = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -38,6 +38,13 @@ pub fn used_columns() -> usize {
 
 /// Sizes; `vocab` is the tokenizer's.
 pub fn model(vocab: usize) -> Model {
+    model_for(used_columns(), vocab)
+}
+
+/// As [`model`], with an action head as wide as `columns` used action columns need: each takes two of the hidden units ([`carry`]),
+/// and as many are left to the seeded rest of the head.
+pub(crate) fn model_for(columns: usize, vocab: usize) -> Model {
+    let times = columns.div_ceil(24).max(1);
     Model {
         vision: Vision { width: 64, mlp: 128, layers: 2, heads: 4, patch: 14, table: 16, eps: 1e-6 },
         language: Language {
@@ -52,10 +59,10 @@ pub fn model(vocab: usize) -> Model {
             vocab,
         },
         head: Head {
-            width: 96,
-            hidden: 96,
-            output: 96,
-            heads: 6,
+            width: 96 * times,
+            hidden: 96 * times,
+            output: 96 * times,
+            heads: 6 * times,
             head_dim: 16,
             blocks: 4,
             text_every: 2,

@@ -191,6 +191,12 @@ pub enum Error {
         /// One line each, with the option's name.
         problems: Vec<String>,
     },
+    /// A robot's shape that no checkpoint can have.
+    #[error("no checkpoint can be made for this robot:\n  {}", problems.join("\n  "))]
+    Shape {
+        /// One line each, with the option's name.
+        problems: Vec<String>,
+    },
     /// The checkpoint's processor cannot be used.
     #[error(transparent)]
     Processor(#[from] vla_policy::processor::ProcessorError),

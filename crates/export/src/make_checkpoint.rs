@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 
 use super::Error;
 use super::bundle::write_json;
+use super::demo::statistics::ProcessorFiles;
 use super::demo::weights::DemoWeights;
-use super::demo::{self, statistics, tokenizer};
+use super::demo::{self, tokenizer};
 use super::inventory::inventory;
 use super::model::{Head, Language, Model, Vision};
 use super::progress::Progress;
@@ -21,6 +22,10 @@ use super::seeded::{Numbers, fill};
 use super::staging::{Staging, require_room};
 use super::weights::Weights as _;
 use vla_base::tensor::DType;
+
+mod shape;
+
+pub use shape::{KeyWidth, RobotShape};
 
 /// Folder of the tokenizer and of the backbone's configuration inside the checkpoint's. The vendor keeps both in its
 /// code tree.
@@ -44,6 +49,29 @@ pub enum Size {
     Mid,
     /// The real dimensions of GR00T N1.6, in bf16.
     N1d6,
+}
+
+/// What a checkpoint is made of, besides its seed.
+struct Design {
+    model: Model,
+    dtype: DType,
+    /// Shortest image edge, pixels.
+    shortest_edge: usize,
+    /// Used action columns of weights that are arranged as the demo's; `None`: plain seeded weights.
+    arranged_columns: Option<usize>,
+    files: ProcessorFiles,
+}
+
+impl Size {
+    fn design(self, vocab: usize) -> Design {
+        let (model, dtype, shortest_edge) = match self {
+            Self::Demo => (demo::model(vocab), DType::F32, demo::SHORTEST_EDGE),
+            Self::Mid => (mid(vocab), DType::BF16, SHORTEST_EDGE),
+            Self::N1d6 => (Model::n1d6(), DType::BF16, SHORTEST_EDGE),
+        };
+        let arranged_columns = (self == Self::Demo).then(demo::used_columns);
+        Design { model, dtype, shortest_edge, arranged_columns, files: ProcessorFiles::demo() }
+    }
 }
 
 /// One weight to be written.
@@ -106,6 +134,19 @@ pub fn write(size: Size, seed: u64, out: &Path, report: &mut dyn FnMut(Progress)
     Ok(bytes)
 }
 
+/// Writes a small checkpoint for a robot of this shape, as [`write()`] does.
+///
+/// # Errors
+/// [`Error::Shape`]; as [`write()`].
+pub fn write_shape(shape: &RobotShape, seed: u64, out: &Path, report: &mut dyn FnMut(Progress)) -> Result<u64, Error> {
+    shape.check()?;
+    let staging = Staging::beside(out, "a checkpoint made by this command", MARK)?;
+    let (tokenizer, vocab) = tokenizer::tokenizer();
+    let bytes = fill_with(shape.design(vocab), &tokenizer, seed, staging.dir(), SHARD, report)?;
+    staging.finish()?;
+    Ok(bytes)
+}
+
 /// As [`write()`], straight into the folder `dir`, with shards of at most `most` bytes.
 ///
 /// # Errors
@@ -118,18 +159,25 @@ pub fn fill_folder(
     report: &mut dyn FnMut(Progress),
 ) -> Result<u64, Error> {
     let (tokenizer, vocab) = tokenizer::tokenizer();
-    let (model, dtype, edge) = match size {
-        Size::Demo => (demo::model(vocab), DType::F32, demo::SHORTEST_EDGE),
-        Size::Mid => (mid(vocab), DType::BF16, SHORTEST_EDGE),
-        Size::N1d6 => (Model::n1d6(), DType::BF16, SHORTEST_EDGE),
-    };
+    fill_with(size.design(vocab), &tokenizer, seed, dir, most, report)
+}
+
+fn fill_with(
+    design: Design,
+    tokenizer: &Value,
+    seed: u64,
+    dir: &Path,
+    most: u64,
+    report: &mut dyn FnMut(Progress),
+) -> Result<u64, Error> {
+    let Design { model, dtype, shortest_edge, arranged_columns, files } = design;
     let folder = dir.join(TOKENIZER);
     fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-    write_json(&tokenizer, &folder.join("tokenizer.json"))?;
+    write_json(tokenizer, &folder.join("tokenizer.json"))?;
     write_json(&backbone(&model), &folder.join("config.json"))?;
     write_json(&config(&model), &dir.join("config.json"))?;
-    write_json(&statistics::processor_config(edge), &dir.join("processor_config.json"))?;
-    write_json(&statistics::statistics(), &dir.join("statistics.json"))?;
+    write_json(&files.processor_config(shortest_edge), &dir.join("processor_config.json"))?;
+    write_json(&files.statistics(), &dir.join("statistics.json"))?;
     write_json(&json!({demo::EMBODIMENT.0: demo::EMBODIMENT.1}), &dir.join("embodiment_id.json"))?;
     let mark = dir.join(MARK);
     let text =
@@ -137,7 +185,7 @@ pub fn fill_folder(
     fs::write(&mark, text).map_err(Error::io(&mark))?;
 
     let shards = shards(&model, dtype, most);
-    let arranged = (size == Size::Demo).then(|| DemoWeights::new(seed, model));
+    let arranged = arranged_columns.map(|columns| DemoWeights::with_columns(seed, model, columns));
     let total = shards.iter().flatten().map(|entry| entry.bytes).sum();
     require_room(dir, total)?;
     let mut writer = Writer { seed, dtype, arranged, done: 0, total, report };

@@ -42,6 +42,7 @@
 //! # }
 //! ```
 
+pub mod check;
 pub mod devices;
 pub mod messages;
 pub mod parameters;

@@ -11,6 +11,7 @@
 
 mod declarations;
 mod description;
+mod placeholder;
 mod reference;
 mod settings;
 mod shape;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use description::RobotDescription;
 
 pub use declarations::declarations;
+pub use placeholder::PLACEHOLDER;
 pub use reference::reference;
 pub use ros2_parameters::{
     Change, Constraint, Declaration, Descriptor, Error, Listing, NodeName, NodePattern, Origin, Override, Overrides,
@@ -59,6 +61,10 @@ impl Parameters {
     /// A robot description is not read here: with `limits_from: file` call [`Parameters::read_limits_file`], with `topic`
     /// [`Parameters::describe`]. Until then the settings have no limits, and no joint moves.
     pub fn new(shape: PolicyShape, overrides: &Overrides) -> Result<Self, Problems> {
+        let unfilled = placeholder::unfilled(overrides);
+        if !unfilled.is_empty() {
+            return Err(unfilled);
+        }
         let declarations = declarations(&shape, overrides);
         let (store, mut problems) = Store::declare_with_problems(declarations, overrides.given());
         let description = RobotDescription::awaited(&Settings::limits_source(&store));

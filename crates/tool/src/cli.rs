@@ -13,20 +13,21 @@ mod out;
 
 mod absmax;
 mod bar;
-pub mod bench;
-pub mod build;
+mod bench;
+mod build;
 mod calibrate;
 pub mod doctor;
-pub mod export;
-pub mod infer;
-pub mod inspect;
-pub mod make_checkpoint;
-pub mod make_demo_policy;
-pub mod plan;
-pub mod prepare_system;
-pub mod replay;
+mod export;
+mod infer;
+mod init_params;
+mod inspect;
+mod make_checkpoint;
+mod make_demo_policy;
+mod plan;
+mod prepare_system;
+mod replay;
 mod settings;
-pub mod verify;
+mod verify;
 
 /// Vision-language-action policies on a robot.
 #[derive(Parser, Debug)]
@@ -40,9 +41,9 @@ pub struct Cli {
 }
 
 /// For the help text; each command's own help says which of them it has.
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 what was compared differs; 4 it does not fit \
-    into memory; 5 done, with something to look at; 6 nothing came of it, such as no chunk, and no output was written. Files \
-    are written whole or not at all. What a closed pipe does not take is dropped, and changes no exit code.";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 compared results differ; 4 it does not fit into \
+    memory; 5 done, with warnings; 6 no result, such as no chunk, and no output was written. Files are written completely or \
+    not at all. Output to a closed pipe is dropped and changes no exit code.";
 
 // What help says stands at the arguments of each.
 #[derive(Subcommand, Debug)]
@@ -53,6 +54,7 @@ enum Command {
     Calibrate(calibrate::Calibrate),
     Doctor(doctor::Doctor),
     Infer(infer::Infer),
+    InitParams(init_params::InitParams),
     Inspect(inspect::Inspect),
     Export(export::Export),
     MakeCheckpoint(make_checkpoint::MakeCheckpoint),
@@ -109,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Infer(args) => infer::run(&args),
+        Command::InitParams(args) => init_params::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::PrepareSystem(args) => prepare_system::run(&args),

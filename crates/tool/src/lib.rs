@@ -1,6 +1,35 @@
-//! The command line tool `vla-trt`.
+//! The command line tool `vla-trt`, as a library, so that tests reach its parts.
+//!
+//! Input: arguments, and the files that they name (checkpoints, policies, parameter files, bags, engines). Output: files that are
+//! written completely or not at all, lines or JSON on standard output, errors with their causes on standard error, and an exit code
+//! of [`cli::Outcome`]. [`cli`] has one module a subcommand and no logic of its own; the work is done by the other crates, and here
+//! by [`doctor`] (checks a machine, a policy and a robot's parameters), [`inspect`] (describes a network or an engine) and
+//! [`prepare`] (sets a machine up for a build and restores it). Both checks of a machine read its files below a [`root::Root`].
+//!
+//! ```
+//! use vla_trt::doctor::{Machine, Severity, Unknown, examine};
+//! use vla_trt::root::Root;
+//!
+//! // A machine without GPU, TensorRT, ONNX Runtime and ROS, whose `/` is an empty folder.
+//! let missing = || Unknown::missing("not on the loader's path", "install it");
+//! let machine = Machine {
+//!     root: Root::new("/nonexistent"),
+//!     environment: [].into(),
+//!     gpu: Err(missing()),
+//!     tensorrt: Err(missing()),
+//!     identity: None,
+//!     onnx_runtime: Err(missing()),
+//!     topics: Err(missing()),
+//! };
+//! let report = examine(&machine, None, None);
+//! let onnx = report.findings.iter().find(|finding| finding.check == "onnx runtime").expect("a finding");
+//! assert_eq!(onnx.severity, Severity::Warning);
+//! assert_eq!(onnx.remedy.as_deref(), Some("install it"));
+//! ```
 
 pub mod cli;
 pub mod doctor;
 pub mod inspect;
 pub mod prepare;
+mod robot_yaml;
+pub mod root;

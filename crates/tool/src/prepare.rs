@@ -7,7 +7,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::doctor::{PowerModes, Root};
+use crate::doctor::PowerModes;
+use crate::root::Root;
 
 mod guard;
 mod runner;
@@ -32,7 +33,7 @@ pub enum Error {
         holder: String,
     },
     /// The note of what is to be put back cannot be read or written.
-    #[error("{}: {reason}; nothing is changed that could not be put back", path.display())]
+    #[error("{}: {reason}; nothing was changed, because it could not be restored", path.display())]
     State {
         /// The file.
         path: PathBuf,
@@ -81,14 +82,14 @@ struct Step {
 ///
 /// Displays as one line a step, with its reason and its cost; without the rights of root, with the command to run.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct Preparation {
     root: Root,
     is_root: bool,
     modes: PowerModes,
     steps: Vec<Step>,
 }
 
-impl Plan {
+impl Preparation {
     /// Looks at the machine below `root`, for the user of this process. Changes nothing, runs nothing.
     pub fn of(root: &Path) -> Self {
         Self::for_user(root, rustix::process::geteuid().as_raw())
@@ -118,7 +119,7 @@ impl Plan {
     }
 }
 
-impl fmt::Display for Plan {
+impl fmt::Display for Preparation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, step) in self.steps.iter().enumerate() {
             if index > 0 {

@@ -5,6 +5,7 @@ use std::fmt;
 use super::mib;
 use super::plan::Plan;
 use super::pool::{Admission, Pool};
+use super::precision::LowerPrecision;
 use super::refusal::Cause;
 
 /// Remedies of a refusal.
@@ -27,6 +28,8 @@ pub struct Advice {
     /// Bytes of page cache that the GPU driver does not count as free and `MemAvailable` does, where these would be
     /// enough.
     pub page_cache: Option<u64>,
+    /// Stages whose engines would be smaller in a lower precision.
+    pub lower_precision: LowerPrecision,
     /// The GPU takes its memory from the host's, or engines run there: other programs compete for the same.
     pub unified: bool,
 }
@@ -35,6 +38,7 @@ impl Advice {
     pub(super) fn new(plan: &Plan, cause: &Cause, admission: Admission, pool: Option<Pool>) -> Self {
         let mut advice = Self {
             reserve: admission.reserve,
+            lower_precision: LowerPrecision::of(&plan.stages),
             unified: pool.is_none_or(Pool::unified),
             profile: plan
                 .at_usual_sizes()
@@ -127,7 +131,9 @@ impl fmt::Display for Advice {
             }
             None => {}
         }
-        writeln!(f, "    smaller engines: fp16 or int8 instead of fp32 (precision in policy.yaml, then build again)")?;
+        if let Some(remedy) = self.lower_precision.remedy() {
+            writeln!(f, "    {remedy}")?;
+        }
         if self.unified {
             writeln!(
                 f,

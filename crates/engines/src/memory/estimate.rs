@@ -108,6 +108,7 @@ impl Footprint {
             transient: Figure::declared(file.bytes.min(READ_WINDOW).saturating_add(loaded - kept)),
             // A built engine's arena is what it is; what a smaller profile would need is only estimated.
             at_usual: estimate.map(|(most, usual)| (stated.map_or(usual, |stated| scaled(stated, usual, most)), 0)),
+            precision: stage.precision.parse().ok(),
             ..Self::default()
         })
     }

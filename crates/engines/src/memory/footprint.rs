@@ -1,5 +1,6 @@
 //! What one stage takes.
 
+use crate::Precision;
 use std::fmt;
 use std::ops::AddAssign;
 
@@ -93,6 +94,8 @@ pub struct Footprint {
     pub transient: Figure,
     /// Activation and I/O if the profile ended at its usual size instead; `None` when that is not known.
     pub at_usual: Option<(u64, u64)>,
+    /// Precision of a TensorRT engine in policy.yaml; `None` where it is not one.
+    pub precision: Option<Precision>,
 }
 
 impl Footprint {

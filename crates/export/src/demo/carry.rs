@@ -7,7 +7,6 @@
 //! solved for at the exported times, gives the factor `1 / (1 - t)`. Pairs of opposite units pass a value through
 //! SiLU and ReLU unchanged: `silu(x) - silu(-x) = x = relu(x) - relu(-x)`.
 
-use super::used_columns;
 use super::weights::DemoWeights;
 use crate::Error;
 use crate::layers::hoist::time_embedding;
@@ -29,7 +28,7 @@ const EIGHTH: f64 = 0.125;
 /// Rewrites the entries of weight `name` that carry or pull; leaves all others.
 pub(super) fn arrange(demo: &DemoWeights, name: &str, dims: &[usize], values: &mut [f32]) -> Result<(), Error> {
     let head = &demo.model.head;
-    let used = used_columns();
+    let used = demo.columns;
     let short = name.strip_prefix("action_head.").unwrap_or(name);
     // As stored, `[.., rows, columns]`.
     let columns = dims.last().copied().unwrap_or(1);

@@ -11,69 +11,111 @@ const ARM: [(f64, f64); 6] = [(-0.8, 0.8), (-1.8, 0.2), (0.6, 1.6), (-1.3, 1.3),
 const GRIPPER: [(f64, f64); 1] = [(0.0, 1.0)];
 /// How far an arm joint moves at most from row to row, rad.
 const STRIDE: f64 = 0.004;
+/// Share of a frame that the evaluation transform keeps.
+pub(crate) const CROP: f64 = 0.95;
 
-fn is_arm(key: &str) -> bool {
-    key.ends_with("_arm")
+/// A state or action key in the processor's files.
+pub(crate) struct JointKey {
+    /// Its name.
+    pub(crate) name: String,
+    /// Whether its actions are relative to the state.
+    pub(crate) relative: bool,
+    /// Range of each value.
+    pub(crate) ranges: Vec<(f64, f64)>,
 }
 
-/// `processor_config.json`: arms relative, grippers absolute, the vendor's evaluation transform.
-pub fn processor_config(shortest_edge: usize) -> Value {
-    let keys: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
-    let modality = |keys: &[&str], deltas: Vec<usize>, actions: Value| {
-        json!({"delta_indices": deltas, "modality_keys": keys, "sin_cos_embedding_keys": null,
-               "mean_std_embedding_keys": null, "action_configs": actions})
-    };
-    let actions: Vec<Value> = keys
-        .iter()
-        .map(|key| {
-            let rep = if is_arm(key) { "RELATIVE" } else { "ABSOLUTE" };
-            json!({"rep": rep, "type": "NON_EEF", "format": "DEFAULT", "state_key": null})
-        })
-        .collect();
-    let modalities = json!({
-        "video": modality(&CAMERAS, vec![0], Value::Null),
-        "state": modality(&keys, vec![0], Value::Null),
-        "action": modality(&keys, (0..ROWS).collect(), json!(actions)),
-        "language": modality(&["annotation.human.task_description"], vec![0], Value::Null),
-    });
-    json!({
-        "processor_class": "Gr00tN1d6Processor",
-        "processor_kwargs": {
-            "modality_configs": {EMBODIMENT.0: modalities},
-            "image_crop_size": null,
-            "image_target_size": null,
-            "use_albumentations": true,
-            "random_rotation_angle": null,
-            "color_jitter_params": null,
-            "shortest_image_edge": shortest_edge,
-            "crop_fraction": 0.95,
-            "model_name": "nvidia/Eagle-Block2A-2B-v2",
-            "model_type": "eagle",
-            "formalize_language": true,
-            "max_state_dim": DIMS,
-            "max_action_dim": DIMS,
-            "max_action_horizon": HORIZON,
-            "use_percentiles": false,
-            "clip_outliers": true,
-            "apply_sincos_state_encoding": true,
-            "use_relative_action": true,
-        }
-    })
+/// What `processor_config.json` and `statistics.json` are written from.
+pub(crate) struct ProcessorFiles {
+    /// Cameras, in the policy's order.
+    pub(crate) cameras: Vec<String>,
+    /// State keys, in the policy's order.
+    pub(crate) state: Vec<JointKey>,
+    /// Action keys, in the policy's order.
+    pub(crate) action: Vec<JointKey>,
+    /// How far a joint of a relative key moves at most from row to row, rad.
+    pub(crate) stride: f64,
 }
 
-/// `statistics.json`: absolute ranges of every key, and per row the range of the arms' motion.
-pub fn statistics() -> Value {
-    let mut absolute = Map::new();
-    let mut relative = Map::new();
-    for (key, _) in KEYS {
-        let ranges: &[(f64, f64)] = if is_arm(key) { &ARM } else { &GRIPPER };
-        absolute.insert(key.to_owned(), entry(ranges, |lo, hi, share| json!(round(lo + share * (hi - lo)))));
-        if is_arm(key) {
-            let rows = |at: f64| (1..=ROWS).map(|row| json!(round(at * STRIDE * row as f64))).collect::<Vec<Value>>();
-            relative.insert(key.to_owned(), per_row(ranges.len(), &rows));
-        }
+impl ProcessorFiles {
+    /// The demo's: arms relative, grippers absolute.
+    pub(crate) fn demo() -> Self {
+        let keys = || {
+            let key = |(name, _): (&str, usize)| {
+                let relative = name.ends_with("_arm");
+                JointKey {
+                    name: name.to_owned(),
+                    relative,
+                    ranges: if relative { ARM.to_vec() } else { GRIPPER.to_vec() },
+                }
+            };
+            KEYS.into_iter().map(key).collect()
+        };
+        Self { cameras: CAMERAS.map(str::to_owned).to_vec(), state: keys(), action: keys(), stride: STRIDE }
     }
-    json!({EMBODIMENT.0: {"state": absolute, "action": absolute, "relative_action": relative}})
+
+    /// `processor_config.json` with the vendor's evaluation transform.
+    pub(crate) fn processor_config(&self, shortest_edge: usize) -> Value {
+        let modality = |keys: Vec<&str>, deltas: Vec<usize>, actions: Value| {
+            json!({"delta_indices": deltas, "modality_keys": keys, "sin_cos_embedding_keys": null,
+                   "mean_std_embedding_keys": null, "action_configs": actions})
+        };
+        let action = |key: &JointKey| {
+            let rep = if key.relative { "RELATIVE" } else { "ABSOLUTE" };
+            json!({"rep": rep, "type": "NON_EEF", "format": "DEFAULT", "state_key": null})
+        };
+        let actions: Vec<Value> = self.action.iter().map(action).collect();
+        let cameras = self.cameras.iter().map(String::as_str).collect();
+        let modalities = json!({
+            "video": modality(cameras, vec![0], Value::Null),
+            "state": modality(names(&self.state), vec![0], Value::Null),
+            "action": modality(names(&self.action), (0..ROWS).collect(), json!(actions)),
+            "language": modality(vec!["annotation.human.task_description"], vec![0], Value::Null),
+        });
+        json!({
+            "processor_class": "Gr00tN1d6Processor",
+            "processor_kwargs": {
+                "modality_configs": {EMBODIMENT.0: modalities},
+                "image_crop_size": null,
+                "image_target_size": null,
+                "use_albumentations": true,
+                "random_rotation_angle": null,
+                "color_jitter_params": null,
+                "shortest_image_edge": shortest_edge,
+                "crop_fraction": CROP,
+                "model_name": "nvidia/Eagle-Block2A-2B-v2",
+                "model_type": "eagle",
+                "formalize_language": true,
+                "max_state_dim": DIMS,
+                "max_action_dim": DIMS,
+                "max_action_horizon": HORIZON,
+                "use_percentiles": false,
+                "clip_outliers": true,
+                "apply_sincos_state_encoding": true,
+                "use_relative_action": true,
+            }
+        })
+    }
+
+    /// `statistics.json`: absolute ranges of every key, and per row the range of the motion of relative ones.
+    pub(crate) fn statistics(&self) -> Value {
+        let absolute = |keys: &[JointKey]| -> Map<String, Value> {
+            let one = |key: &JointKey| {
+                (key.name.clone(), entry(&key.ranges, |lo, hi, share| json!(round(lo + share * (hi - lo)))))
+            };
+            keys.iter().map(one).collect()
+        };
+        let rows = |at: f64| (1..=ROWS).map(|row| json!(round(at * self.stride * row as f64))).collect::<Vec<Value>>();
+        let relative = self.action.iter().filter(|key| key.relative);
+        let relative: Map<String, Value> =
+            relative.map(|key| (key.name.clone(), per_row(key.ranges.len(), &rows))).collect();
+        json!({EMBODIMENT.0: {
+            "state": absolute(&self.state), "action": absolute(&self.action), "relative_action": relative
+        }})
+    }
+}
+
+fn names(keys: &[JointKey]) -> Vec<&str> {
+    keys.iter().map(|key| key.name.as_str()).collect()
 }
 
 fn entry(ranges: &[(f64, f64)], at: impl Fn(f64, f64, f64) -> Value) -> Value {

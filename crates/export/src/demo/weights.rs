@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::carry;
+use super::{carry, used_columns};
 use crate::inventory::inventory;
 use crate::seeded::{fill, values};
 use crate::weights::{Weight, Weights};
@@ -14,13 +14,20 @@ use vla_base::tensor::DType;
 pub struct DemoWeights {
     seed: u64,
     pub(super) model: Model,
+    /// Used action columns.
+    pub(super) columns: usize,
     shapes: BTreeMap<String, Vec<usize>>,
 }
 
 impl DemoWeights {
     /// Every weight is a function of `seed` and its name.
     pub fn new(seed: u64, model: Model) -> Self {
-        Self { seed, shapes: inventory(&model).into_iter().collect(), model }
+        Self::with_columns(seed, model, used_columns())
+    }
+
+    /// As [`Self::new`], for a robot with this many action columns.
+    pub(crate) fn with_columns(seed: u64, model: Model, columns: usize) -> Self {
+        Self { seed, shapes: inventory(&model).into_iter().collect(), model, columns }
     }
 }
 

@@ -23,9 +23,9 @@ const FILE: &str = "absmax.csv";
 
 /// Options of the measurement.
 #[derive(clap::Args, Debug)]
-pub struct Absmax {
+pub(crate) struct Absmax {
     /// Run the network over this bag on ONNX Runtime in FP32, record the largest magnitude of each inner tensor in
-    /// absmax.csv of the bundle, and say which stages FP16 cannot hold. Needs --absmax-params.
+    /// absmax.csv of the bundle, and print which stages FP16 cannot represent. Needs --absmax-params.
     #[arg(long, value_name = "BAG", requires = "absmax_params")]
     absmax_from: Option<PathBuf>,
     /// The clock that counts where that bag's header stamps and log times are of two clocks.
@@ -38,17 +38,17 @@ pub struct Absmax {
     /// Set one of these parameters, as the node's `-p` does; may be given several times.
     #[arg(long, value_name = "NAME:=VALUE", requires = "absmax_from")]
     absmax_param: Vec<String>,
-    /// Most observations to run on, spread evenly over the bag.
+    /// Observations at most, spread evenly over the bag.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
     absmax_observations: u16,
 }
 
 impl Absmax {
-    /// Measures when it was asked for. Everything it writes is gone afterwards; a policy in `out` is not touched.
+    /// Measures if requested. Its temporary files are deleted at the end; a policy in `out` is not changed.
     ///
     /// # Errors
     /// Bag or parameters that cannot be used, before anything is exported; whatever keeps the network from running.
-    pub fn measure(&self, request: &Request, out: &Path) -> anyhow::Result<Option<Report>> {
+    pub(crate) fn measure(&self, request: &Request, out: &Path) -> anyhow::Result<Option<Report>> {
         let Some(bag) = &self.absmax_from else { return Ok(None) };
         // Export takes minutes: what can be wrong is looked at before.
         BagReader::open(bag)?;
@@ -88,7 +88,7 @@ fn show(bar: &ProgressBar, progress: Progress) {
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn publish(report: &Report, request: &Request, out: &Path) -> anyhow::Result<()> {
+pub(crate) fn publish(report: &Report, request: &Request, out: &Path) -> anyhow::Result<()> {
     let path = out.join(FILE);
     vla_base::sys::fs::replace(&path, report.csv().as_bytes())?;
     print!("{report}");

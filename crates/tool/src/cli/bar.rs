@@ -5,18 +5,18 @@ use indicatif::{ProgressBar, ProgressStyle};
 use vla_export::progress::Progress;
 
 /// Bytes, rate and time left on standard error; nothing where that is no terminal.
-pub struct Bar(ProgressBar);
+pub(crate) struct Bar(ProgressBar);
 
 impl Bar {
     /// An empty bar.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let style = "{msg:12} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}";
         let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
         Self(ProgressBar::new(0).with_style(style))
     }
 
     /// Shows how far the work is.
-    pub fn show(&mut self, progress: Progress) {
+    pub(crate) fn show(&mut self, progress: Progress) {
         match progress {
             Progress::Weights { done, total } => {
                 self.0.set_message("weights");

@@ -18,7 +18,7 @@ use vla_runtime::session::Session;
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments; 4 the engines do not fit into memory; 6 no observation of the bag gave a
 /// chunk.
 #[derive(clap::Args, Debug)]
-pub struct Bench {
+pub(crate) struct Bench {
     #[command(flatten)]
     bag: BagArgs,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub struct Bench {
 ///
 /// # Errors
 /// Whatever keeps the policy from loading or inferring.
-pub fn run(args: &Bench) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &Bench) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(args.policy.dir())?;
     let settings = args.policy.settings(&spec)?;
     if args.compare_launch {

@@ -17,13 +17,13 @@ mod imp;
 mod imp;
 mod outline;
 
-/// Build TensorRT engines on this device: of one network, or of every stage of a policy that lacks one.
+/// Build TensorRT engines on this device: of one network, or of every stage of a policy that has none.
 ///
-/// Each engine is built in a process of its own, loaded and run once, and gets a provenance file. What is finished stays
-/// when a build is stopped, and the same command goes on after it.
+/// Each engine is built in a separate process, loaded and run once, and gets a provenance file. Finished engines stay when a
+/// build is stopped, and the same command continues with the next.
 #[derive(clap::Args, Debug)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["policy", "onnx"]))]
-pub struct Build {
+pub(crate) struct Build {
     /// Policy folder: builds every stage whose engine is missing or does not match, one after the other.
     policy: Option<PathBuf>,
     /// Only these stages of the policy.
@@ -41,11 +41,11 @@ pub struct Build {
     /// Range of a symbolic dimension of the network; once for each.
     #[arg(long = "profile", value_name = "NAME=MIN:OPT:MAX", value_parser = range, conflicts_with = "policy")]
     profile: Vec<(String, Range)>,
-    /// Largest value of any symbolic dimension: bounds --profile, and stands for 1:N:N where there is none. A policy has
-    /// its ranges in policy.yaml.
+    /// Largest value of any symbolic dimension: limits --profile, and means 1:N:N for a dimension without one. The ranges of a
+    /// policy are in policy.yaml.
     #[arg(long, value_name = "N", conflicts_with = "policy")]
     max_seq_len: Option<usize>,
-    /// Inputs that INT8 is calibrated on (.npz): an array a name with samples on the leading axis, or name/0000,
+    /// Inputs for INT8 calibration (.npz): one array for each name with samples on the leading axis, or name/0000,
     /// name/0001, ...; `vla-trt calibrate` records them for every stage of a policy.
     #[arg(long, value_name = "FILE")]
     calib_data: Option<PathBuf>,
@@ -60,17 +60,17 @@ pub struct Build {
     /// of one file a stage.
     #[arg(long, value_name = "FILE")]
     timing_cache: Option<PathBuf>,
-    /// Most scratch memory that a tactic may take.
+    /// Scratch memory of a tactic (kernel implementation) at most.
     #[arg(long, value_name = "MIB")]
     workspace_mib: Option<u64>,
-    /// How long to look for fast tactics, 0 to 5.
+    /// How long TensorRT searches for fast tactics, 0 (short) to 5.
     #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=5))]
     opt_level: Option<u8>,
-    /// Bound what the builder takes by what is free, and say what each bound costs.
+    /// Limit the builder's memory to what is free, and print what each limit costs.
     #[arg(long)]
     low_memory_mode: bool,
-    /// Hold every engine against its network on this bag at the end (as `vla-trt verify` does), build one that is too far
-    /// off in the next precision, and say what to write into policy.yaml. Needs --params.
+    /// Compare every engine with its network on this bag at the end (as `vla-trt verify` does), build one that deviates too much
+    /// again in the next precision, and print what to write into policy.yaml. Needs --params.
     #[arg(long, value_name = "BAG", conflicts_with = "onnx")]
     bag: Option<PathBuf>,
     /// The clock that counts where that bag's header stamps and log times are of two clocks.
@@ -89,14 +89,15 @@ pub struct Build {
     /// policy.yaml says.
     #[arg(long, requires = "bag")]
     propose: bool,
-    /// Drop page caches, set the highest power mode and clocks, and put back what was changed at the end; prints the
-    /// commands where it may not (`vla-trt prepare-system`).
+    /// Drop page caches and set maximum power mode and clocks for the build, then restore the previous settings. Without the
+    /// necessary privileges, print the commands instead (`vla-trt prepare-system`).
     #[arg(long)]
     prepare_system: bool,
-    /// Say what would be built and how, and build nothing.
+    /// Print what would be built and how, and build nothing.
     #[arg(long)]
     dry_run: bool,
-    /// This device emulates the module that the engines are for.
+    /// This device is a larger Jetson that emulates the module that will run the engines. The record says so, and the module
+    /// accepts the engines although the board differs; the number of SMs must be the same.
     #[arg(long)]
     emulated: bool,
     /// Build here and now what this JSON says: what the command gives its own child.
@@ -109,7 +110,7 @@ pub struct Build {
 
 /// Write the provenance file of an engine that another tool built on this very device, after loading and running it.
 #[derive(clap::Args, Debug)]
-pub struct Adopt {
+pub(crate) struct Adopt {
     /// The engine.
     engine: PathBuf,
     /// The network that it was built from.
@@ -215,7 +216,7 @@ impl Build {
 ///
 /// # Errors
 /// What keeps an engine from being built; engines that were built before it stay.
-pub fn run(args: &Build) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &Build) -> anyhow::Result<Outcome> {
     imp::build(args)
 }
 
@@ -223,6 +224,6 @@ pub fn run(args: &Build) -> anyhow::Result<Outcome> {
 ///
 /// # Errors
 /// What keeps the engine from loading or running.
-pub fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
+pub(crate) fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
     imp::adopt(args)
 }

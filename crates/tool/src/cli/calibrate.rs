@@ -18,21 +18,22 @@ use vla_offline::verify;
 use vla_offline::verify::{Networks, Options};
 use vla_policy::PolicySpec;
 
-/// Record the inputs of every stage's network by running a bag through the policy on ONNX Runtime, as the data that
-/// `vla-trt build --calib-data` calibrates INT8 engines on.
+/// Record the inputs of every stage's network by running a bag through the policy on ONNX Runtime, as calibration data for INT8
+/// engines (`vla-trt build --calib-data`).
 ///
-/// The bag should show what the robot will see: its rooms, its light, its instructions. TensorRT calibrates in one shape;
-/// observations of one instruction have one.
+/// The bag should show what the robot will see: its rooms, its light, its instructions. TensorRT calibrates with inputs of one
+/// shape, and the number of text tokens is part of it: record with one instruction, or with instructions of the same number of
+/// tokens.
 ///
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments; 5 done, with fewer observations than asked for; 6 no observation of the
 /// bag can be used: nothing is written, and what was at the output's name is still there.
 #[derive(clap::Args, Debug)]
-pub struct Calibrate {
+pub(crate) struct Calibrate {
     #[command(flatten)]
     bag: BagArgs,
     #[command(flatten)]
     policy: PolicyArgs,
-    /// Most observations to run on, spread evenly over the bag.
+    /// Observations at most, spread evenly over the bag.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
     observations: u16,
     /// Only these stages.
@@ -41,7 +42,7 @@ pub struct Calibrate {
     /// File to write.
     #[arg(short, long, value_name = "FILE.npz")]
     output: PathBuf,
-    /// Folder for recorded tensors, which are gone afterwards. Default: the system's folder for temporary files.
+    /// Folder for recorded tensors; they are deleted at the end. Default: the system's folder for temporary files.
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
 }
@@ -50,7 +51,7 @@ pub struct Calibrate {
 ///
 /// # Errors
 /// Whatever keeps the networks from running on the bag; the output is then as it was.
-pub fn run(args: &Calibrate) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &Calibrate) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(args.policy.dir())?;
     let names = args.stages.clone().unwrap_or_else(|| spec.stage_names());
     if let Some(unknown) = names.iter().find(|name| !spec.stage_names().contains(name)) {

@@ -1,20 +1,30 @@
-//! `vla-trt doctor`: what this machine, and a policy on it, look like before anything is loaded.
+//! `vla-trt doctor`: checks this machine, a policy on it and a robot's parameters, before anything is loaded.
 
 use std::path::PathBuf;
 
 use super::Outcome;
 use crate::doctor;
-use crate::doctor::{Finding, Machine, Report, Severity};
+use crate::doctor::{Machine, Report, Robot, Severity};
+use vla_runtime::check::table;
 
-/// Say what is wrong with this machine, and with a policy on it, one line a finding with what to do beside it.
+/// Check this machine, and a policy on it; one line a finding, with its remedy.
 ///
-/// Looks at GPU, board, JetPack and L4T, driver, TensorRT, power mode, clocks, memory, swap, desktop, ONNX Runtime and the
-/// ROS environment, and holds every engine of the policy against this device, as loading would. Changes nothing. Exit
-/// codes: 0 nothing worse than info; 1 the command failed; 2 wrong arguments; 3 an error was found; 5 warnings were found.
+/// Checks GPU, board, JetPack and L4T, driver, TensorRT, power mode, clocks, memory, swap, desktop, ONNX Runtime and the ROS
+/// environment, and whether every engine of the policy would load on this device. With --params it checks the robot's parameters
+/// against the policy (names, types, ranges, limits of the joints) and the Fast DDS profile for its cameras; with --bag it checks
+/// them against the topics, types, rates and joint names of a recording. Changes nothing. `vla_trt_node --check` checks the running
+/// topics. Exit codes: 0 nothing worse than info; 1 the command failed; 2 wrong arguments; 3 an error was found; 5 warnings were
+/// found.
 #[derive(clap::Args, Debug)]
 pub struct Doctor {
     /// Policy folder.
     policy: Option<PathBuf>,
+    /// The robot's parameters for the policy: the node's YAML file.
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    params: Option<PathBuf>,
+    /// A recording of the robot: an .mcap or .db3 file, or a folder with metadata.yaml.
+    #[arg(long, value_name = "BAG", requires = "params")]
+    bag: Option<PathBuf>,
     /// Print one JSON object in place of lines.
     #[arg(long)]
     json: bool,
@@ -25,7 +35,8 @@ pub struct Doctor {
 /// # Errors
 /// JSON that cannot be made.
 pub fn run(args: &Doctor) -> anyhow::Result<Outcome> {
-    let report = doctor::examine(&Machine::this(), args.policy.as_deref());
+    let robot = args.params.clone().map(|params| Robot { params, bag: args.bag.clone() });
+    let report = doctor::examine(&Machine::this(), args.policy.as_deref(), robot.as_ref());
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -34,7 +45,7 @@ pub fn run(args: &Doctor) -> anyhow::Result<Outcome> {
     Ok(outcome(report.severity))
 }
 
-/// How a report ends the command.
+/// The exit code of a report.
 pub fn outcome(severity: Severity) -> Outcome {
     match severity {
         Severity::Ok | Severity::Info => Outcome::Success,
@@ -43,18 +54,7 @@ pub fn outcome(severity: Severity) -> Outcome {
     }
 }
 
-/// A report for people: one line a finding, and a last one that counts.
+/// A report as text: one line a finding, and a last one that counts.
 pub fn lines(report: &Report) -> String {
-    let title = |finding: &Finding| match &finding.subject {
-        Some(subject) => format!("{} {subject}", finding.check),
-        None => finding.check.to_owned(),
-    };
-    let width = report.findings.iter().map(|finding| title(finding).len()).max().unwrap_or(0);
-    let mut text = String::new();
-    for finding in &report.findings {
-        let remedy = finding.remedy.iter().map(|remedy| format!("  -> {remedy}")).collect::<String>();
-        text += &format!("{:7}  {:width$}  {}{remedy}\n", finding.severity.name(), title(finding), finding.finding);
-    }
-    let count = |severity: Severity| report.findings.iter().filter(|finding| finding.severity == severity).count();
-    text + &format!("errors: {}, warnings: {}\n", count(Severity::Error), count(Severity::Warning))
+    table(&report.findings)
 }

@@ -17,7 +17,7 @@ use vla_policy::processor::DeltaRows;
 
 /// Write a policy bundle from a GR00T N1.6 checkpoint: ONNX networks, tokenizer and statistics; no PyTorch.
 #[derive(clap::Args, Debug)]
-pub struct Export {
+pub(crate) struct Export {
     /// Checkpoint folder: config.json, safetensors, processor_config.json, statistics.json, embodiment_id.json.
     #[arg(long)]
     checkpoint: PathBuf,
@@ -33,18 +33,18 @@ pub struct Export {
     /// Folder to write: new, empty, or an earlier policy bundle.
     #[arg(short, long)]
     out: PathBuf,
-    /// Seconds between action rows, such as 0.02 for 50 Hz: the control period of the training data. A checkpoint does not say
-    /// it.
+    /// Seconds between action rows, such as 0.02 for 50 Hz: the control period of the training data. A checkpoint does not
+    /// contain it.
     #[arg(long, value_name = "SECONDS")]
     step_s: f64,
     /// What a row of a joint key with rep DELTA is, once for each such key: the change from the row before (cumulative), or from
-    /// the observed state (from_state). A checkpoint does not say it; the data set's author knows.
+    /// the observed state (from_state). A checkpoint does not contain it; ask the author of the data set.
     #[arg(long, value_name = "KEY=cumulative|from_state", value_parser = delta)]
     delta: Vec<(String, DeltaRows)>,
-    /// How the network is cut into stages. Default: split.
+    /// How the network is divided into stages. Default: split.
     #[arg(long, value_enum)]
     layout: Option<Layout>,
-    /// Write only what stands around a backbone and a DiT of your own (layout backbone-dit).
+    /// Write only these stages, for a bundle whose backbone and DiT networks you supply yourself (layout backbone-dit).
     #[arg(long, value_enum)]
     only: Option<Only>,
     /// Element type of weights and activations. The ONNX engine runs fp32 and fp16; bf16 is for builders.
@@ -65,16 +65,18 @@ pub struct Export {
     /// Denoising step counts that the policy can run; the checkpoint's own is always among them.
     #[arg(long, value_delimiter = ',', default_value = "1,2,4,8")]
     steps: Vec<u32>,
-    /// Most text tokens of a prompt, the template's own included.
+    /// Text tokens of a prompt at most, with those of the template.
     #[arg(long, value_name = "N", default_value_t = 256)]
     max_text_tokens: usize,
-    /// Cut vision, language and step into consecutive stages of at most N blocks, for builders that refuse large graphs.
+    /// Divide vision, language and step into consecutive stages of at most N blocks, for TensorRT versions that fail on large
+    /// graphs (8 with TensorRT 8.6).
     #[arg(long, value_name = "N")]
     blocks_per_engine: Option<usize>,
-    /// Queries, keys and values in one product each (and gate with up), their weights stacked.
+    /// Compute query, key and value of each attention in one matrix product with stacked weights (also gate and up of each MLP):
+    /// fewer and larger kernels. For comparing speed; results differ by rounding only.
     #[arg(long)]
     stacked_projections: bool,
-    /// Make inner tensors outputs too, for comparison with a reference.
+    /// Also output inner tensors, for comparison with a reference.
     #[arg(long)]
     debug_outputs: bool,
     #[command(flatten)]
@@ -83,17 +85,17 @@ pub struct Export {
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
 enum Layout {
-    /// vision, language, context, N times step; everything hoisted that can be.
+    /// vision, language, context, N times step. What does not change between denoising steps is computed once, in context.
     Split,
-    /// backbone, state_encoder, N times action_encoder, dit, action_decoder; takes a backbone or DiT of your own.
+    /// backbone, state_encoder, N times action_encoder, dit, action_decoder. Backbone and DiT can be networks that you supply.
     BackboneDit,
-    /// The stages between the six engines of the vendor's own export, which the bundle expects from you.
+    /// Only the stages between the six engines of the vendor's export; you supply the engines.
     Vendor,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
 enum Only {
-    /// Everything but the stages backbone and dit.
+    /// All stages but backbone and dit.
     Head,
 }
 
@@ -196,7 +198,7 @@ impl Export {
 }
 
 /// Writes the bundle; prints where it is, what it holds and its fingerprint.
-pub fn run(args: &Export) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &Export) -> anyhow::Result<Outcome> {
     let request = args.request()?;
     let not_exported = || format!("{} was not exported", args.checkpoint.display());
     // Before minutes of measuring.

@@ -17,7 +17,7 @@ use vla_policy::PolicySpec;
 ///
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments.
 #[derive(clap::Args, Debug)]
-pub struct Infer {
+pub(crate) struct Infer {
     /// Policy folder.
     #[arg(long, value_name = "DIR")]
     policy: PathBuf,
@@ -27,7 +27,7 @@ pub struct Infer {
     /// Where to write the tensors.
     #[arg(long, value_name = "FILE.npz")]
     dump: PathBuf,
-    /// Network that stands in for a stage's own, such as dit=dit_model.onnx; once for each.
+    /// Network that replaces a stage's, such as dit=dit_model.onnx; once for each.
     #[arg(long = "stage", value_name = "STAGE=FILE", value_parser = stage_file)]
     stages: Vec<(String, PathBuf)>,
     /// Threads of the inference.
@@ -39,7 +39,7 @@ pub struct Infer {
 ///
 /// # Errors
 /// Whatever keeps the policy from running on the arrays; nothing is then written at the dump's name.
-pub fn run(args: &Infer) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &Infer) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(&args.policy)?;
     Outputs::default()
         .file("--dump", args.dump.as_path())

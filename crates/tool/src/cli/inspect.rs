@@ -9,13 +9,13 @@ use crate::inspect::{EngineReport, Loaded, NetworkReport, Report, Verdict};
 use vla_engines::memory::mib;
 use vla_engines::provenance::Provenance;
 
-/// Say what a network (ONNX) or an engine (TensorRT plan) is: inputs and outputs, profiles, layers by precision, sizes,
-/// where it was built and whether it would be loaded here.
+/// Describe a network (ONNX) or an engine (TensorRT plan): inputs and outputs, profiles, layers by precision, sizes, where it
+/// was built and whether it would be loaded here.
 ///
-/// An engine is loaded for a moment where TensorRT and a GPU are there. Exit codes: 0; 1 the file is neither, or cannot be
+/// An engine is loaded temporarily where TensorRT and a GPU are present. Exit codes: 0; 1 the file is neither, or cannot be
 /// read; 2 wrong arguments; 3 weights are missing, or an engine does not match this device.
 #[derive(clap::Args, Debug)]
-pub struct Inspect {
+pub(crate) struct Inspect {
     /// An engine or an ONNX file.
     file: PathBuf,
     /// Print one JSON object in place of lines.
@@ -38,7 +38,7 @@ fn dim(text: &str) -> Result<(String, usize), String> {
 ///
 /// # Errors
 /// [`inspect::Error`], JSON that cannot be made.
-pub fn run(args: &Inspect) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &Inspect) -> anyhow::Result<Outcome> {
     let identity = Machine::identity();
     let mut report = inspect::inspect(&args.file, identity.as_ref(), &args.dims)?;
     if let Report::Engine(engine) = &mut report

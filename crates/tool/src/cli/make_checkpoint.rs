@@ -7,14 +7,34 @@ use clap::ValueEnum;
 
 use super::Outcome;
 use super::bar::Bar;
+use vla_export::bundle::Camera;
+use vla_export::demo::EMBODIMENT;
 use vla_export::make_checkpoint;
+use vla_export::make_checkpoint::{KeyWidth, RobotShape, TOKENIZER};
 
-/// Write a GR00T N1.6 checkpoint with seeded weights: what tests and measurements use in place of a trained one.
+/// Write a GR00T N1.6 checkpoint with seeded (untrained) weights, to try a robot or measure without a trained one.
+///
+/// Either --size, for the demo's robot (ALOHA: two arms, three cameras), or --camera, --state, --action and --rate, for a small
+/// checkpoint of any robot's shape: the demo's network with your cameras, keys and widths. Keys with `gripper` in their name go
+/// from 0 to 1, all others are joints in rad. Prints the export command that belongs to a robot's shape.
 #[derive(clap::Args, Debug)]
-pub struct MakeCheckpoint {
+#[command(group(clap::ArgGroup::new("robot").required(true).args(["size", "cameras"])))]
+pub(crate) struct MakeCheckpoint {
     /// Which checkpoint.
-    #[arg(long, value_enum)]
-    size: Size,
+    #[arg(long, value_enum, conflicts_with_all = ["cameras", "state", "action", "rate"])]
+    size: Option<Size>,
+    /// A camera and the size of its frames, such as front=640x480; once for each.
+    #[arg(long = "camera", value_name = "NAME=WxH", requires_all = ["state", "action", "rate"])]
+    cameras: Vec<Camera>,
+    /// A state key and its number of joints, such as arm=6; once for each, in the policy's order.
+    #[arg(long, value_name = "KEY=WIDTH", requires = "cameras")]
+    state: Vec<KeyWidth>,
+    /// An action key and its number of joints, such as arm=6; once for each, in the policy's order.
+    #[arg(long, value_name = "KEY=WIDTH", requires = "cameras")]
+    action: Vec<KeyWidth>,
+    /// Action rows per second, in Hz: the robot's control rate.
+    #[arg(long, value_name = "HZ", requires = "cameras")]
+    rate: Option<f64>,
     /// Seed of the weights; the same seed gives the same bytes.
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -33,17 +53,56 @@ enum Size {
     N1d6,
 }
 
+impl From<Size> for make_checkpoint::Size {
+    fn from(size: Size) -> Self {
+        match size {
+            Size::Demo => Self::Demo,
+            Size::Mid => Self::Mid,
+            Size::N1d6 => Self::N1d6,
+        }
+    }
+}
+
+impl MakeCheckpoint {
+    /// The robot's shape; `None` where `--size` is given. clap ensures that one of both is complete.
+    fn shape(&self) -> Option<RobotShape> {
+        let rate_hz = self.rate.filter(|_| self.size.is_none())?;
+        let (cameras, state, action) = (self.cameras.clone(), self.state.clone(), self.action.clone());
+        Some(RobotShape { cameras, state, action, rate_hz })
+    }
+}
+
 /// Writes the checkpoint and prints where it is.
-pub fn run(args: &MakeCheckpoint) -> anyhow::Result<Outcome> {
-    let size = match args.size {
-        Size::Demo => make_checkpoint::Size::Demo,
-        Size::Mid => make_checkpoint::Size::Mid,
-        Size::N1d6 => make_checkpoint::Size::N1d6,
-    };
+///
+/// # Errors
+/// A robot's shape that no checkpoint can have; files that cannot be written.
+pub(crate) fn run(args: &MakeCheckpoint) -> anyhow::Result<Outcome> {
+    let shape = args.shape();
     let mut bar = Bar::new();
-    let bytes = make_checkpoint::write(size, args.seed, &args.out, &mut |progress| bar.show(progress))
-        .context("the checkpoint was not written")?;
+    let mut report = |progress| bar.show(progress);
+    let written = match (&shape, args.size) {
+        (Some(shape), _) => make_checkpoint::write_shape(shape, args.seed, &args.out, &mut report),
+        (None, Some(size)) => make_checkpoint::write(size.into(), args.seed, &args.out, &mut report),
+        (None, None) => anyhow::bail!("expected --size, or --camera, --state, --action and --rate"),
+    };
+    let bytes = written.context("the checkpoint was not written")?;
     drop(bar);
     println!("{} {:.1} MB of weights", args.out.display(), bytes as f64 / 1e6);
+    if let Some(shape) = &shape {
+        println!("next: {}", export_command(shape, &args.out));
+    }
     Ok(Outcome::Success)
+}
+
+/// The export that belongs to the checkpoint: what a checkpoint does not say (frame sizes, rate) is in it.
+fn export_command(shape: &RobotShape, checkpoint: &std::path::Path) -> String {
+    let camera = |camera: &Camera| format!(" --camera {}={}x{}", camera.name, camera.width, camera.height);
+    let cameras: String = shape.cameras.iter().map(camera).collect();
+    format!(
+        "vla-trt export --checkpoint {} --tokenizer {} --embodiment {}{cameras} --step-s {} -o my_policy",
+        checkpoint.display(),
+        checkpoint.join(TOKENIZER).display(),
+        EMBODIMENT.0,
+        shape.step_s(),
+    )
 }

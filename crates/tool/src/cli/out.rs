@@ -28,12 +28,12 @@ macro_rules! eprintln {
 }
 
 /// Writes to standard output.
-pub fn stdout(text: fmt::Arguments<'_>) {
+pub(crate) fn stdout(text: fmt::Arguments<'_>) {
     keep(io::stdout().lock().write_fmt(text));
 }
 
 /// Writes to standard error. There is nowhere to say that it failed.
-pub fn stderr(text: fmt::Arguments<'_>) {
+pub(crate) fn stderr(text: fmt::Arguments<'_>) {
     io::stderr().lock().write_fmt(text).unwrap_or_default();
 }
 
@@ -41,7 +41,7 @@ pub fn stderr(text: fmt::Arguments<'_>) {
 ///
 /// # Errors
 /// The first one that is no closed pipe.
-pub fn finish() -> io::Result<()> {
+pub(crate) fn finish() -> io::Result<()> {
     keep(io::stdout().lock().flush());
     LOST.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take().map_or(Ok(()), Err)
 }

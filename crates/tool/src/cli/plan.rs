@@ -17,21 +17,21 @@ mod roofline;
 /// Left to everything else on this machine unless said otherwise, as the node's `memory.reserve_mib`.
 const RESERVE_MIB: u64 = 512;
 
-/// Say what policies take of memory, stage by stage in load order, and whether they fit. Nothing is loaded.
+/// Print the memory that policies need, stage by stage in load order, and whether they fit. Nothing is loaded.
 ///
-/// Figures with `~` are estimates: of an engine that is not built yet, weights are those of the network in the
-/// precision of policy.yaml, and activation is what is alive between its nodes at the profile's maximum (a runtime that
-/// fuses nodes needs less). Exit codes: 0 each fits; 1 an error; 2 wrong arguments; 4 one does not fit.
+/// Figures with `~` are estimates. For an engine that is not built yet, weights are those of the network in the precision of
+/// policy.yaml, and activation is the largest sum of live tensors at the profile's maximum (a runtime that fuses nodes needs
+/// less). Exit codes: 0 all fit; 1 an error; 2 wrong arguments; 4 one does not fit.
 #[derive(clap::Args, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Policy folders. Networks are exported for a number of cameras: to compare numbers, name a policy for each.
     #[arg(required = true, value_name = "POLICY")]
     policies: Vec<PathBuf>,
-    /// Plan for a machine whose engines may take this much, host and GPU memory being one; default: this machine, as it
-    /// is now.
+    /// Plan for a machine with this much memory for engines, shared by host and GPU. Default: this machine, with what is free
+    /// now.
     #[arg(long, value_name = "N")]
     budget_mib: Option<u64>,
-    /// Leave this much to everything else; default: 512, and 0 with --budget-mib.
+    /// Memory that is left to other programs. Default: 512, and 0 with --budget-mib.
     #[arg(long, value_name = "N")]
     reserve_mib: Option<u64>,
     /// Plan as with memory.count_available:=true: where GPU and CPU share one memory, the page cache counts as free.
@@ -46,18 +46,19 @@ pub struct Plan {
     /// What runs the stages.
     #[arg(long, value_enum, default_value_t = Kind::Tensorrt)]
     engine_kind: Kind,
-    /// Compare precisions, without changing the policy: one for all stages, then those of stages that differ, as in
-    /// `fp16` or `fp16,step=int8+fp16`. Repeat it. Prints in which load orders each is admitted, and with --roofline the
-    /// floors of each.
+    /// Compare precisions without changing the policy: one for all stages, then those of stages that differ, such as
+    /// `fp16` or `fp16,step=int8+fp16`; may be repeated. Prints in which load orders each fits, and with --roofline the least
+    /// times of each.
     #[arg(long, value_name = "MIX")]
     mix: Vec<Mix>,
-    /// Part of each engine's file that its runtime keeps on the host, for engines without a record of it.
+    /// Estimate of TensorRT's host copy of an engine, as a share of the engine's file (1: the whole file), for engines whose
+    /// record does not contain it.
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     kept_factor: f64,
-    /// The same where the host copy is released after loading, for --mix.
+    /// Estimate of what remains of that copy after it was released, as a share of the engine's file, for --mix.
     #[arg(long, value_name = "X", default_value_t = 0.1)]
     released_factor: f64,
-    /// Add the least time of each stage by bytes and operations.
+    /// Also print the least time of each stage that memory bandwidth and arithmetic allow.
     #[arg(long)]
     roofline: bool,
     /// Board for --roofline: orin-nx-16, agx-orin-64.
@@ -87,7 +88,7 @@ enum Kind {
 ///
 /// # Errors
 /// A policy that cannot be read, a load order that is none, a board or a mix that names what is not there.
-pub fn run(args: &Plan) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &Plan) -> anyhow::Result<Outcome> {
     check_factors(args)?;
     let machines = roofline::Machines::new(args)?;
     let (kind, name) = match args.engine_kind {

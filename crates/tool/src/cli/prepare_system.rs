@@ -12,25 +12,25 @@ use anyhow::Context as _;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::Outcome;
-use crate::prepare::Plan;
+use crate::prepare::Preparation;
 
 /// How often signals and the command are looked at.
 const PERIOD: Duration = Duration::from_millis(20);
 /// How long a command has to end by the Ctrl-C that the terminal gave it too.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Make this machine ready for a build or a measurement: highest power mode and held clocks (on a Jetson), page caches
-/// dropped; desktop, swap and zram are reported.
+/// Prepare this machine for a build or a measurement: set maximum power mode and fixed clocks (on a Jetson), drop page caches;
+/// report desktop, swap and zram.
 ///
-/// Runs COMMAND, or waits for Ctrl-C, and then puts back what it changed, after an error, Ctrl-C or SIGTERM too. After
-/// SIGKILL the next run puts it back. Without the rights of root it prints the commands and runs COMMAND all the same.
-/// Ends with COMMAND's exit code; 1 when it could not be run or something was not put back; 2 wrong arguments.
+/// Runs COMMAND, or waits for Ctrl-C, and then restores what it changed, also after an error, Ctrl-C or SIGTERM. After SIGKILL
+/// the next run restores it. Without root privileges it prints the commands and still runs COMMAND. Exit codes: COMMAND's; 1
+/// when it could not be run or something was not restored; 2 wrong arguments.
 #[derive(clap::Args, Debug)]
-pub struct PrepareSystem {
-    /// Say what would be done, and do nothing.
+pub(crate) struct PrepareSystem {
+    /// Print what would be done, and do nothing.
     #[arg(long, conflicts_with = "command")]
     dry_run: bool,
-    /// A folder that stands for /.
+    /// A folder to use as /.
     #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
     root: PathBuf,
     /// The user to act as, where the root is a folder.
@@ -65,10 +65,10 @@ impl Signals {
 ///
 /// # Errors
 /// Another run under way, a command that does not start, something that was not put back.
-pub fn run(args: &PrepareSystem) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &PrepareSystem) -> anyhow::Result<Outcome> {
     let plan = match args.uid {
-        Some(uid) => Plan::for_user(&args.root, uid),
-        None => Plan::of(&args.root),
+        Some(uid) => Preparation::for_user(&args.root, uid),
+        None => Preparation::of(&args.root),
     };
     eprintln!("{plan}");
     if args.dry_run {

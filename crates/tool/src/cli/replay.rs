@@ -20,14 +20,15 @@ use vla_runtime::session::Session;
 /// Run a policy over a recorded bag, without ROS.
 ///
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 the run differs from the golden one; 4 the engines do not fit into
-/// memory; 6 no chunk came of it: the output is not written, and what was at its name is still there.
+/// memory; 6 there was no chunk: the output is not written, and a file of its name is kept.
 #[derive(clap::Args, Debug)]
-pub struct Replay {
+pub(crate) struct Replay {
     #[command(flatten)]
     bag: BagArgs,
     #[command(flatten)]
     policy: PolicyArgs,
-    /// Latency between inference and publication to assume.
+    /// Latency from observation to publication that the replay assumes. The inference time measured in the replay is printed and
+    /// not used, so that the same bag gives the same bytes: give the robot's own latency to see how many rows would be late.
     #[arg(long, value_name = "MS", default_value_t = 0.0)]
     latency_ms: f64,
     /// MCAP file to write the chunks and trajectories to.
@@ -49,7 +50,7 @@ pub struct Replay {
 ///
 /// # Errors
 /// Whatever keeps the replay from starting or finishing; nothing is then left at the output's name.
-pub fn run(args: &Replay) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &Replay) -> anyhow::Result<Outcome> {
     if !(args.latency_ms.is_finite() && args.latency_ms >= 0.0) {
         bail!("--latency-ms: expected milliseconds of 0 or more, found {}", args.latency_ms);
     }

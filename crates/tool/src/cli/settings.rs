@@ -10,25 +10,25 @@ use vla_runtime::parameters::{LimitsFrom, NodeName, Overrides, Parameters, Polic
 
 /// A bag on the command line, as several commands take it.
 #[derive(clap::Args, Debug)]
-pub struct BagArgs {
+pub(crate) struct BagArgs {
     /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
     pub bag: PathBuf,
-    /// The clock that counts where header stamps and log times are of two clocks, as in a simulator's bag: header replays on
-    /// the header stamps, log on the log times. Default: the log's, and an error where the two differ.
+    /// The clock to use where header stamps and log times are of different clocks, as in a simulator's bag: header or log.
+    /// Default: log, and an error where the two differ.
     #[arg(long, value_name = "header|log")]
     clock: Option<BagClock>,
 }
 
 impl BagArgs {
     /// The bag and how it is read.
-    pub fn source(&self) -> Source {
+    pub(crate) fn source(&self) -> Source {
         Source { bag: self.bag.clone(), clock: self.clock }
     }
 }
 
 /// Where the policy is and how its node would be configured, as several commands take it.
 #[derive(clap::Args, Debug)]
-pub struct PolicyArgs {
+pub(crate) struct PolicyArgs {
     /// Policy folder.
     #[arg(long, value_name = "DIR")]
     policy: PathBuf,
@@ -42,12 +42,12 @@ pub struct PolicyArgs {
 
 impl PolicyArgs {
     /// The policy folder.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.policy
     }
 
     /// The files that the policy, its parameters and what these name are read from.
-    pub fn files(&self, spec: &PolicySpec, settings: &Settings) -> Vec<PathBuf> {
+    pub(crate) fn files(&self, spec: &PolicySpec, settings: &Settings) -> Vec<PathBuf> {
         let mut files = files(spec);
         files.extend(parameter_files(settings, self.params.as_deref()));
         files
@@ -57,13 +57,13 @@ impl PolicyArgs {
     ///
     /// # Errors
     /// Every parameter that is unknown, out of range or missing.
-    pub fn settings(&self, spec: &PolicySpec) -> anyhow::Result<Arc<Settings>> {
+    pub(crate) fn settings(&self, spec: &PolicySpec) -> anyhow::Result<Arc<Settings>> {
         settings(spec, self.params.as_deref(), &self.param)
     }
 }
 
 /// The files that a policy is read from: none of them may be an output.
-pub fn files(spec: &PolicySpec) -> Vec<PathBuf> {
+pub(crate) fn files(spec: &PolicySpec) -> Vec<PathBuf> {
     let bundle = spec.files().into_iter().map(|name| spec.dir.join(name));
     let stages = spec.stages.iter().flat_map(|stage| {
         let mut weights = stage.onnx.clone().into_os_string();
@@ -74,7 +74,7 @@ pub fn files(spec: &PolicySpec) -> Vec<PathBuf> {
 }
 
 /// The file of the parameters, and those that they name.
-pub fn parameter_files(settings: &Settings, params: Option<&Path>) -> Vec<PathBuf> {
+pub(crate) fn parameter_files(settings: &Settings, params: Option<&Path>) -> Vec<PathBuf> {
     let description = if let LimitsFrom::File(file) = &settings.limits_from { Some(file.clone()) } else { None };
     let engines = settings.engine.stages.values().filter_map(|stage| stage.path.clone());
     params.map(Path::to_owned).into_iter().chain(description).chain(engines).collect()
@@ -84,7 +84,7 @@ pub fn parameter_files(settings: &Settings, params: Option<&Path>) -> Vec<PathBu
 ///
 /// # Errors
 /// A file or an argument that cannot be read.
-pub fn overrides(params: Option<&Path>, assignments: &[String]) -> anyhow::Result<Overrides> {
+pub(crate) fn overrides(params: Option<&Path>, assignments: &[String]) -> anyhow::Result<Overrides> {
     let mut overrides = Overrides::new(NodeName::new("/", "vla_trt")?);
     if let Some(file) = params {
         overrides.add_file(file)?;
@@ -99,7 +99,11 @@ pub fn overrides(params: Option<&Path>, assignments: &[String]) -> anyhow::Resul
 ///
 /// # Errors
 /// As [`overrides`], everything that does not fit the policy, and a robot description that cannot be used.
-pub fn settings(spec: &PolicySpec, params: Option<&Path>, assignments: &[String]) -> anyhow::Result<Arc<Settings>> {
+pub(crate) fn settings(
+    spec: &PolicySpec,
+    params: Option<&Path>,
+    assignments: &[String],
+) -> anyhow::Result<Arc<Settings>> {
     let mut overrides = overrides(params, assignments)?;
     for warning in overrides.warnings() {
         tracing::warn!("{warning}");

@@ -18,17 +18,17 @@ use vla_offline::verify::{Candidate, Options, Progress, Report, candidate};
 use vla_policy::PolicySpec;
 use vla_runtime::parameters::Settings;
 
-/// Hold a policy's engines against its networks on ONNX Runtime, with inputs recorded in a bag.
+/// Compare a policy's engines with its networks on ONNX Runtime, with inputs recorded in a bag.
 ///
-/// Every stage alone on what the reference gave it, then the whole chain down to decoded actions. Limits are those of
+/// Compares every stage alone on the reference's inputs, then the whole chain down to decoded actions. Limits are those of
 /// policy.yaml (accuracy), or cosine 0.999 for vision, language and context, 0.99 for denoising stages and the chunk, and
-/// 0.01 rad. The verdict goes into each engine's provenance file; an engine that failed is not loaded unless
+/// 0.01 rad. The verdict is written into each engine's provenance file; an engine that failed is not loaded unless
 /// engines.STAGE.allow_inaccurate is true.
 ///
-/// Exit codes: 0 everything within its limits; 1 an error; 2 wrong arguments; 3 something is not; 4 it does not fit into
+/// Exit codes: 0 everything is within its limits; 1 an error; 2 wrong arguments; 3 something is not; 4 it does not fit into
 /// memory; 6 no observation of the bag can be used, and there is no verdict.
 #[derive(clap::Args, Debug)]
-pub struct Verify {
+pub(crate) struct Verify {
     /// Policy folder.
     policy: PathBuf,
     /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
@@ -43,27 +43,27 @@ pub struct Verify {
     /// Set one parameter, as the node's `-p` does; may be given several times.
     #[arg(short = 'p', long = "param", value_name = "NAME:=VALUE")]
     param: Vec<String>,
-    /// Most observations to run on, spread evenly over the bag.
+    /// Observations at most, spread evenly over the bag.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
     observations: u16,
     /// Only these stages, without the whole chain.
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     stages: Option<Vec<String>>,
-    /// Compare up to so many tensors inside each network as well, where both sides can put them out.
+    /// Also compare up to N tensors inside each network, where both sides can output them.
     #[arg(long, value_name = "N", default_value_t = 0)]
     internal: u16,
-    /// What is held against the networks: the policy's TensorRT engines, or with --candidate other networks.
+    /// What is compared with the networks: the policy's TensorRT engines, or with --candidate other networks.
     #[arg(long, value_enum, default_value_t = Kind::Tensorrt)]
     engine_kind: Kind,
-    /// Folder of another bundle of the same policy, such as an export in FP16, to be held against this one's networks in
-    /// place of its own engines.
+    /// Folder of another bundle of the same policy, such as an export in FP16, to compare with this one's networks in place of
+    /// its engines.
     #[arg(long, value_name = "POLICY", required_if_eq("engine_kind", "onnx"))]
     candidate: Option<PathBuf>,
-    /// Write everything that was found as JSON.
+    /// Write all results as JSON.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Folder for recorded tensors, which are gone afterwards: some 100 MB for a policy of full size. Default: the
-    /// system's folder for temporary files.
+    /// Folder for recorded tensors, about 100 MB for a policy of full size; they are deleted at the end. Default: the system's
+    /// folder for temporary files.
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
 }
@@ -81,7 +81,7 @@ enum Kind {
 ///
 /// # Errors
 /// Whatever keeps the two sides from being compared; no verdict is written then.
-pub fn run(args: &Verify) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &Verify) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(&args.policy)?;
     let settings = settings(&spec, args.params.as_deref(), &args.param)?;
     Outputs::default()

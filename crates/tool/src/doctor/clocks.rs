@@ -1,6 +1,7 @@
 //! Power mode and clocks.
 
-use super::{Finding, Machine, Root};
+use super::{Finding, Machine};
+use crate::root::Root;
 
 const CPU: &str = "/sys/devices/system/cpu/cpu0/cpufreq";
 const DEVFREQ: &str = "/sys/class/devfreq";

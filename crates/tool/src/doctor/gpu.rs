@@ -1,6 +1,7 @@
 //! GPU, board, L4T and JetPack, driver, TensorRT.
 
-use super::{Finding, Machine, Root, Unknown};
+use super::{Finding, Machine, Unknown};
+use crate::root::Root;
 use vla_engines::provenance;
 
 /// Where libraries of NVIDIA lie on JetPack and on Debian and Ubuntu.

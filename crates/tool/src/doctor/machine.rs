@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::Root;
+use crate::root::Root;
 use vla_engines::onnx_runtime::Onnx;
 use vla_engines::provenance;
 use vla_engines::provenance::DeviceIdentity;

@@ -1,6 +1,7 @@
 //! Free memory, swap and zram, the desktop.
 
-use super::{Finding, Machine, Root};
+use super::{Finding, Machine};
+use crate::root::Root;
 use vla_engines::memory::{field, mib};
 
 /// Less than this share of the memory free is worth a word where engines share it.

@@ -8,7 +8,7 @@ const LAST_DOMAIN: u32 = 232;
 const LAST_SAFE_DOMAIN: u32 = 101;
 /// Fast DDS: ROS 2's default.
 const FAST_DDS: &str = "rmw_fastrtps_cpp";
-const PROFILES: &str = "FASTRTPS_DEFAULT_PROFILES_FILE";
+pub(super) const PROFILES: &str = "FASTRTPS_DEFAULT_PROFILES_FILE";
 
 pub(super) fn examine(machine: &Machine) -> Vec<Finding> {
     let mut findings = vec![distro(machine)];
@@ -38,6 +38,11 @@ fn distro(machine: &Machine) -> Finding {
     }
 }
 
+/// Whether ROS here talks through Fast DDS.
+pub(super) fn uses_fast_dds(machine: &Machine) -> bool {
+    machine.variable("RMW_IMPLEMENTATION").unwrap_or(FAST_DDS) == FAST_DDS
+}
+
 fn middleware(machine: &Machine) -> Finding {
     const CHECK: &str = "rmw";
     let set = machine.variable("RMW_IMPLEMENTATION");
@@ -45,7 +50,7 @@ fn middleware(machine: &Machine) -> Finding {
         || format!("RMW_IMPLEMENTATION is not set: the default, {FAST_DDS}"),
         |set| format!("RMW_IMPLEMENTATION {set}"),
     );
-    if set.unwrap_or(FAST_DDS) != FAST_DDS {
+    if !uses_fast_dds(machine) {
         return Finding::ok(CHECK, words);
     }
     match machine.variable(PROFILES) {

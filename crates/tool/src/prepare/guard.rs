@@ -5,8 +5,9 @@ use std::io::Write as _;
 
 use super::runner::Runner;
 use super::state::{State, Store};
-use super::{Change, Error, Plan, survey};
-use crate::doctor::{PowerModes, Root};
+use super::{Change, Error, Preparation, survey};
+use crate::doctor::PowerModes;
+use crate::root::Root;
 
 /// Puts back what was changed when it is dropped. [`Self::restore`] does the same and tells how it went.
 #[derive(Debug)]
@@ -19,9 +20,9 @@ pub struct Guard {
     done: Vec<String>,
 }
 
-pub(super) fn apply(plan: Plan) -> Result<Guard, Error> {
+pub(super) fn apply(plan: Preparation) -> Result<Guard, Error> {
     let changes = plan.changes_something();
-    let Plan { root, modes, steps, .. } = plan;
+    let Preparation { root, modes, steps, .. } = plan;
     let mut guard = Guard { root, modes, state: State::default(), store: None, done: Vec::new() };
     if !changes {
         return Ok(guard);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use crate::doctor::Root;
+use crate::root::Root;
 
 /// Where it is noted, below the root.
 pub const STATE: &str = "/var/lib/vla_trt/prepare-system.json";

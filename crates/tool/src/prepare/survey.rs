@@ -2,7 +2,8 @@
 
 use super::runner::Runner;
 use super::{Change, STATE, Step};
-use crate::doctor::{PowerModes, Root, desktop_programs, swaps};
+use crate::doctor::{PowerModes, desktop_programs, swaps};
+use crate::root::Root;
 use vla_engines::memory::{field, mib};
 
 /// In the order in which they are done: caches last, so that what the programs read goes too.

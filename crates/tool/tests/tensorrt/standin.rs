@@ -35,7 +35,7 @@ const RUNTIME_CLASSES: &[&str] = &[
 const PARSER_CLASSES: &[&str] = &["IParser", "IParserError"];
 
 /// A folder with the stand-in's libnvinfer, libnvonnxparser and libcuda, compiled once for all tests.
-pub fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     let sources = shim().join("csrc/standin");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("standin-{:016x}", digest(&sources)));
     fs::create_dir_all(&folder).expect("a folder under target");
@@ -63,7 +63,7 @@ pub fn folder() -> PathBuf {
 }
 
 /// A library that tells a version and has nothing else, as `name` in `folder`.
-pub fn library_of_version(folder: &Path, name: &str, packed: u32) {
+pub(crate) fn library_of_version(folder: &Path, name: &str, packed: u32) {
     let source = write(folder, "version.cc", &format!("extern \"C\" int getInferLibVersion() {{ return {packed}; }}"));
     let out = folder.join(name).display().to_string();
     compiler(folder, &["-shared", "-fPIC", "-o", &out], &[&source]);

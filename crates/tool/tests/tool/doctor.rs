@@ -10,7 +10,7 @@ use vla_trt::cli::doctor::{lines, outcome};
 use vla_trt::doctor::{Finding, Report, Severity, Unknown, examine};
 
 use vla_trt_tests::demo;
-mod machines;
+pub(crate) mod machines;
 
 use machines::{ORIN_NX, build, built, orin_nx, orin_nx_identity, pc, write};
 
@@ -40,7 +40,7 @@ fn remedy(finding: &Finding) -> &str {
 fn an_orin_nx_as_it_should_be_has_nothing_worse_than_ok() {
     let (_root, machine) = orin_nx();
     let (policy, _) = built(&orin_nx_identity());
-    let report = examine(&machine, Some(policy.path()));
+    let report = examine(&machine, Some(policy.path()), None);
     assert_eq!(report.severity, Severity::Ok, "{}", lines(&report));
     is(find(&report, "gpu"), Severity::Ok, &["Orin, SM 8.7, 8 SMs, CUDA 12.6", "shares"]);
     is(find(&report, "board"), Severity::Ok, &[ORIN_NX]);
@@ -72,7 +72,7 @@ fn the_verdict_of_the_accuracy_gate_is_told_and_a_failed_one_is_an_error_with_wa
     };
     verify::record(engine("vision"), &verdict(true, "image_rows cosine 0.999900 >= 0.999")).expect("written");
     verify::record(engine("step"), &verdict(false, "next_actions cosine 0.710000 < 0.99")).expect("written");
-    let report = examine(&machine, Some(policy.path()));
+    let report = examine(&machine, Some(policy.path()), None);
     let passed = ["accuracy: image_rows cosine 0.999900 >= 0.999, 8 observations, 2026-01-02T03:04:05Z"];
     is(of(&report, "engine", "vision"), Severity::Ok, &passed);
     is(of(&report, "engine", "context"), Severity::Ok, &["accuracy not verified"]);
@@ -84,7 +84,7 @@ fn the_verdict_of_the_accuracy_gate_is_told_and_a_failed_one_is_an_error_with_wa
     }
     // A later verdict replaces the first; an engine that another tool built has no record to hold one.
     verify::record(engine("step"), &verdict(true, "fine")).expect("written");
-    is(of(&examine(&machine, Some(policy.path())), "engine", "step"), Severity::Ok, &["accuracy: fine"]);
+    is(of(&examine(&machine, Some(policy.path()), None), "engine", "step"), Severity::Ok, &["accuracy: fine"]);
     fs::remove_file(Provenance::path(engine("step"))).expect("removed");
     let error = verify::record(engine("step"), &verdict(true, "fine")).expect_err("no record").to_string();
     assert!(error.contains("step.engine.provenance.json is missing"), "{error}");
@@ -94,7 +94,7 @@ fn the_verdict_of_the_accuracy_gate_is_told_and_a_failed_one_is_an_error_with_wa
 fn a_pc_without_cuda_says_so_and_that_it_runs_all_the_same() {
     let (_root, machine) = pc();
     let policy = demo::policy();
-    let report = examine(&machine, Some(policy.path()));
+    let report = examine(&machine, Some(policy.path()), None);
     assert_eq!(report.severity, Severity::Info, "{}", lines(&report));
     is(find(&report, "gpu"), Severity::Info, &["CUDA is absent", "libcuda.so.1", "ONNX Runtime"]);
     assert_eq!(remedy(find(&report, "gpu")), "install libcuda.so.1");
@@ -115,14 +115,14 @@ fn what_is_missing_on_a_jetson_is_an_error_that_is_none_on_a_pc() {
     let missing = Unknown::missing("not on the loader's path", "sudo apt install nvidia-jetpack");
     (machine.gpu, machine.identity) = (Err(missing.clone()), None);
     machine.tensorrt = Err(missing.clone());
-    let report = examine(&machine, None);
+    let report = examine(&machine, None, None);
     is(find(&report, "gpu"), Severity::Error, &["CUDA is absent"]);
     is(find(&report, "tensorrt"), Severity::Error, &["TensorRT 10.3.0 lies at", "but: not on the loader's path"]);
     fs::remove_dir_all(root.path().join("usr")).expect("removed");
-    let report = examine(&machine, None);
+    let report = examine(&machine, None, None);
     is(find(&report, "tensorrt"), Severity::Error, &["no TensorRT library opens"]);
     machine.tensorrt = Err(Unknown { skipped: true, ..missing });
-    is(find(&examine(&machine, None), "tensorrt"), Severity::Warning, &["not looked at"]);
+    is(find(&examine(&machine, None, None), "tensorrt"), Severity::Warning, &["not looked at"]);
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_slow_mode_free_clocks_a_desktop_little_memory_and_no_swap_are_told_with_the
     write(root, "proc/812/comm", "gnome-shell\n");
     write(root, "proc/self/comm", "Xorg\n");
     machine.onnx_runtime = Err(Unknown::missing("libonnxruntime.so: cannot open", "run scripts/setup.sh"));
-    let report = examine(&machine, None);
+    let report = examine(&machine, None, None);
     assert_eq!(report.severity, Severity::Warning);
     is(find(&report, "power mode"), Severity::Warning, &["15W (nvpmodel mode 2)", "slower than MAXN_SUPER"]);
     assert!(remedy(find(&report, "power mode")).starts_with("sudo nvpmodel -m 0"));
@@ -148,7 +148,7 @@ fn a_slow_mode_free_clocks_a_desktop_little_memory_and_no_swap_are_told_with_the
     assert!(!find(&report, "desktop").finding.contains("Xorg"), "only processes by number");
     is(find(&report, "onnx runtime"), Severity::Warning, &["cannot open"]);
     write(root, "proc/swaps", "Filename Type Size Used Priority\n/dev/zram0 partition 4096 0 5\n");
-    is(find(&examine(&machine, None), "swap"), Severity::Info, &["0 MiB on disk, 4 MiB zram"]);
+    is(find(&examine(&machine, None, None), "swap"), Severity::Info, &["0 MiB on disk, 4 MiB zram"]);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn files_that_hold_anything_else_are_told_and_do_not_end_it() {
         fs::write(root.path().join(file), [0xff, b':', 0, b'\n', b'<', 0xfe]).expect("written");
     }
     write(root.path(), "etc/nv_tegra_release", "nonsense");
-    let report = examine(&machine, None);
+    let report = examine(&machine, None, None);
     is(find(&report, "power mode"), Severity::Warning, &["not known"]);
     is(find(&report, "memory"), Severity::Warning, &["does not say"]);
     is(find(&report, "l4t"), Severity::Warning, &["a Jetson without"]);
@@ -182,7 +182,7 @@ fn jetpack_is_told_by_the_release_where_the_package_is_not_installed() {
         ("# R39 (release), REVISION: 2.1, GCID: 1\n", "L4T 39.2.1, JetPack 7.2"),
     ] {
         write(root.path(), "etc/nv_tegra_release", release);
-        is(find(&examine(&machine, None), "l4t"), Severity::Ok, &[words]);
+        is(find(&examine(&machine, None, None), "l4t"), Severity::Ok, &[words]);
     }
 }
 
@@ -190,7 +190,7 @@ fn jetpack_is_told_by_the_release_where_the_package_is_not_installed() {
 fn a_release_of_l4t_that_refuses_large_allocations_is_a_warning_with_what_to_do() {
     let (root, machine) = orin_nx();
     write(root.path(), "etc/nv_tegra_release", "# R36 (release), REVISION: 4.7, GCID: 42132812\n");
-    let report = examine(&machine, None);
+    let report = examine(&machine, None, None);
     is(find(&report, "l4t"), Severity::Warning, &["L4T 36.4.7", "large GPU allocations are refused"]);
     assert!(remedy(find(&report, "l4t")).contains("drop_caches"), "{report:#?}");
 }
@@ -206,7 +206,7 @@ fn a_damaged_engine_another_modules_engine_and_a_missing_one_each_get_their_verd
     build(stage("language"), &DeviceIdentity { sm_count: 16, ..orin_nx_identity() });
     fs::remove_file(&stage("vision").file).expect("removed");
     fs::remove_file(Provenance::path(&stage("context").file)).expect("removed");
-    let report = examine(&machine, Some(policy.path()));
+    let report = examine(&machine, Some(policy.path()), None);
     assert_eq!(report.severity, Severity::Error);
     is(of(&report, "engine", "step"), Severity::Error, &["engine sha256 (changed or damaged)"]);
     is(of(&report, "engine", "language"), Severity::Error, &["SM count (engine: 16, here: 8)"]);
@@ -224,10 +224,10 @@ fn without_cuda_an_engines_files_l4t_and_board_are_still_compared() {
     let (root, mut machine) = orin_nx();
     (machine.gpu, machine.identity) = (Err(Unknown::skipped("built without it", "build with it")), None);
     let (policy, _) = built(&orin_nx_identity());
-    let report = examine(&machine, Some(policy.path()));
+    let report = examine(&machine, Some(policy.path()), None);
     is(of(&report, "engine", "step"), Severity::Info, &["its files match", "were not compared"]);
     write(root.path(), "etc/nv_tegra_release", "# R36 (release), REVISION: 3.0, GCID: 1\n");
-    let report = examine(&machine, Some(policy.path()));
+    let report = examine(&machine, Some(policy.path()), None);
     is(of(&report, "engine", "step"), Severity::Error, &["L4T (engine: 36.4.3, here: 36.3.0)"]);
 }
 
@@ -236,7 +236,7 @@ fn a_missing_network_missing_weights_and_a_policy_that_is_none_are_errors() {
     let (root, machine) = orin_nx();
     let policy = demo::policy();
     fs::remove_file(policy.path().join("language.onnx.data")).expect("removed");
-    let report = examine(&machine, Some(policy.path()));
+    let report = examine(&machine, Some(policy.path()), None);
     is(of(&report, "network", "language"), Severity::Error, &["its weights are not there", "language.onnx.data"]);
     assert!(
         report
@@ -245,12 +245,12 @@ fn a_missing_network_missing_weights_and_a_policy_that_is_none_are_errors() {
             .all(|finding| finding.check != "network" || finding.subject.as_deref() == Some("language"))
     );
     fs::write(policy.path().join("step.onnx"), [0xff; 9]).expect("written");
-    is(of(&examine(&machine, Some(policy.path())), "network", "step"), Severity::Error, &["not an ONNX model"]);
+    is(of(&examine(&machine, Some(policy.path()), None), "network", "step"), Severity::Error, &["not an ONNX model"]);
     fs::remove_file(policy.path().join("vision.onnx")).expect("removed");
-    is(find(&examine(&machine, Some(policy.path())), "policy"), Severity::Error, &["no file 'vision.onnx'"]);
+    is(find(&examine(&machine, Some(policy.path()), None), "policy"), Severity::Error, &["no file 'vision.onnx'"]);
     let empty = root.path().join("empty");
     fs::create_dir_all(&empty).expect("made");
-    is(find(&examine(&machine, Some(&empty)), "policy"), Severity::Error, &["policy.yaml"]);
+    is(find(&examine(&machine, Some(&empty), None), "policy"), Severity::Error, &["policy.yaml"]);
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn a_policy_larger_than_what_is_free_does_not_fit() {
     let (root, machine) = orin_nx();
     let (policy, _) = built(&orin_nx_identity());
     write(root.path(), "proc/meminfo", "MemTotal: 16000000 kB\nMemAvailable: 1024 kB\n");
-    let report = examine(&machine, Some(policy.path()));
+    let report = examine(&machine, Some(policy.path()), None);
     is(find(&report, "fits"), Severity::Error, &["1 MiB are free"]);
     assert!(remedy(find(&report, "fits")).contains("vla-trt plan"));
 }
@@ -268,7 +268,7 @@ fn a_ros_environment_that_will_not_work_is_told() {
     let (_root, mut machine) = orin_nx();
     let mut with = |name: &str, value: &str| {
         let before = machine.environment.insert(name.into(), value.into());
-        let report = examine(&machine, None);
+        let report = examine(&machine, None, None);
         before.map(|value| machine.environment.insert(name.into(), value));
         report
     };
@@ -282,14 +282,14 @@ fn a_ros_environment_that_will_not_work_is_told() {
     is(find(&with("FASTRTPS_DEFAULT_PROFILES_FILE", "/no.xml"), "rmw"), Severity::Error, &["/no.xml"]);
     is(find(&with("FASTRTPS_DEFAULT_PROFILES_FILE", ""), "rmw"), Severity::Info, &["512 KB"]);
     machine.topics = Ok(Vec::new());
-    is(find(&examine(&machine, None), "topics"), Severity::Warning, &["none is seen"]);
+    is(find(&examine(&machine, None, None), "topics"), Severity::Warning, &["none is seen"]);
 }
 
 #[test]
 fn every_finding_is_one_line_with_what_to_do_beside_it() {
     let (_root, mut machine) = pc();
     machine.gpu = Err(Unknown::missing("two\nlines", "do\n  this"));
-    let report = examine(&machine, None);
+    let report = examine(&machine, None, None);
     let text = lines(&report);
     assert_eq!(text.lines().count(), report.findings.len() + 1, "{text}");
     assert!(text.contains("CUDA is absent: two lines;") && text.contains("  -> do this\n"), "{text}");

@@ -346,13 +346,9 @@ fn a_run_without_a_chunk_exits_6_and_the_earlier_output_stays() {
     let mut verify = bench.verify();
     expect(&run(verify.args(NO_CHUNK)), 6, &["nobody"]);
     for command in ["replay", "bench", "verify", "calibrate"] {
-        expect(&run(Command::new(env!("CARGO_BIN_EXE_vla-trt")).args([command, "--help"])), 0, &["6 no "]);
+        expect(&run(Command::new(env!("CARGO_BIN_EXE_vla-trt")).args([command, "--help"])), 0, &["; 6 "]);
     }
-    expect(
-        &run(Command::new(env!("CARGO_BIN_EXE_vla-trt")).arg("--help")),
-        0,
-        &["Exit codes: 0 done", "6 nothing came"],
-    );
+    expect(&run(Command::new(env!("CARGO_BIN_EXE_vla-trt")).arg("--help")), 0, &["Exit codes: 0 done", "; 6 "]);
 }
 
 #[test]

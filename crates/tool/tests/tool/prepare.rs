@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use vla_trt::prepare::{Error, Plan, STATE};
+use vla_trt::prepare::{Error, Preparation, STATE};
 
 /// `nvpmodel`: keeps its mode as the real one does; mode 1 needs a reboot and asks.
 const NVPMODEL: &str = r#"#!/bin/sh
@@ -135,7 +135,7 @@ fn signal(child: &Child, signal: Signal) {
 #[test]
 fn a_jetson_is_prepared_and_put_back_in_reverse_order() {
     let jetson = Jetson::new();
-    let guard = Plan::for_user(jetson.root(), 0).apply().expect("prepared");
+    let guard = Preparation::for_user(jetson.root(), 0).apply().expect("prepared");
     assert!(jetson.is_prepared() && jetson.has_note());
     assert_eq!(jetson.read("proc/sys/vm/drop_caches"), "3");
     assert_eq!(guard.done()[0], "power mode 15W (2) -> MAXN_SUPER (0)");
@@ -156,7 +156,7 @@ fn a_jetson_is_prepared_and_put_back_in_reverse_order() {
 #[test]
 fn a_guard_that_is_dropped_puts_everything_back() {
     let jetson = Jetson::new();
-    drop(Plan::for_user(jetson.root(), 0).apply().expect("prepared"));
+    drop(Preparation::for_user(jetson.root(), 0).apply().expect("prepared"));
     jetson.is_as_it_was();
 }
 
@@ -197,7 +197,7 @@ fn who_is_not_root_gets_the_commands_and_the_command_runs_all_the_same() {
 fn a_machine_without_the_programs_says_what_a_jetson_would_do() {
     let jetson = Jetson::new();
     fs::remove_dir_all(jetson.root().join("usr")).expect("removed");
-    let plan = Plan::for_user(jetson.root(), 0);
+    let plan = Preparation::for_user(jetson.root(), 0);
     let text = plan.to_string();
     assert!(text.contains("no nvpmodel here; on a Jetson") && text.contains("no jetson_clocks here"), "{text}");
     let guard = plan.apply().expect("prepared");
@@ -210,7 +210,7 @@ fn a_machine_without_the_programs_says_what_a_jetson_would_do() {
 fn the_highest_mode_is_left_alone() {
     let jetson = Jetson::new();
     jetson.write("var/lib/nvpmodel/status", "pmode:0000\n");
-    let plan = Plan::for_user(jetson.root(), 0);
+    let plan = Preparation::for_user(jetson.root(), 0);
     assert!(plan.to_string().contains("MAXN_SUPER (0) already, left as it is"), "{plan}");
     plan.apply().expect("prepared").restore().expect("put back");
     assert!(jetson.calls().iter().all(|call| !call.starts_with("nvpmodel")), "{:?}", jetson.calls());
@@ -223,7 +223,7 @@ fn caches_that_cannot_be_dropped_are_told_and_the_rest_is_done() {
     // A folder refuses the write to root as well, as a read-only /proc does.
     fs::remove_file(jetson.root().join("proc/sys/vm/drop_caches")).expect("removed");
     fs::create_dir(jetson.root().join("proc/sys/vm/drop_caches")).expect("a folder");
-    let guard = Plan::for_user(jetson.root(), 0).apply().expect("prepared");
+    let guard = Preparation::for_user(jetson.root(), 0).apply().expect("prepared");
     assert!(jetson.is_prepared());
     let last = guard.done().last().expect("a line");
     assert!(last.starts_with("not done: page caches:") && last.contains("drop_caches"), "{last}");
@@ -235,7 +235,7 @@ fn caches_that_cannot_be_dropped_are_told_and_the_rest_is_done() {
 fn a_mode_that_needs_a_reboot_is_declined_and_told() {
     let jetson = Jetson::new();
     jetson.write("needs_reboot", "");
-    let guard = Plan::for_user(jetson.root(), 0).apply().expect("prepared");
+    let guard = Preparation::for_user(jetson.root(), 0).apply().expect("prepared");
     assert!(guard.done()[0].contains("needs a reboot, which was declined"), "{:?}", guard.done());
     assert!(jetson.calls().contains(&"answered no".to_owned()), "{:?}", jetson.calls());
     guard.restore().expect("put back");
@@ -246,7 +246,7 @@ fn a_mode_that_needs_a_reboot_is_declined_and_told() {
 fn clocks_that_fail_half_way_are_put_back() {
     let jetson = Jetson::new();
     jetson.write("clocks_fail", "");
-    let guard = Plan::for_user(jetson.root(), 0).apply().expect("prepared");
+    let guard = Preparation::for_user(jetson.root(), 0).apply().expect("prepared");
     assert!(guard.done()[1].starts_with("not done: jetson_clocks failed"), "{:?}", guard.done());
     guard.restore().expect("put back");
     assert!(jetson.calls().contains(&"jetson_clocks --restore".to_owned()));
@@ -290,7 +290,7 @@ fn sigterm_ends_the_command_first_and_puts_the_machine_back() {
 fn the_run_after_a_killed_one_puts_the_machine_back() {
     let jetson = Jetson::new();
     let mut child = jetson.start(&[]);
-    let busy = Plan::for_user(jetson.root(), 0).apply().expect_err("another run");
+    let busy = Preparation::for_user(jetson.root(), 0).apply().expect_err("another run");
     assert!(matches!(&busy, Error::Busy { holder, .. } if *holder == child.id().to_string()), "{busy}");
     signal(&child, Signal::KILL);
     child.wait().expect("ended");
@@ -304,7 +304,7 @@ fn the_run_after_a_killed_one_puts_the_machine_back() {
 #[test]
 fn what_cannot_be_put_back_is_an_error_with_the_command_and_the_note_stays() {
     let jetson = Jetson::new();
-    let guard = Plan::for_user(jetson.root(), 0).apply().expect("prepared");
+    let guard = Preparation::for_user(jetson.root(), 0).apply().expect("prepared");
     jetson.write("stuck", "");
     let error = guard.restore().expect_err("stuck").to_string();
     assert!(error.contains("NVPM ERROR: stuck") && error.contains("by hand: sudo nvpmodel -m 2"), "{error}");
@@ -318,7 +318,7 @@ fn what_cannot_be_put_back_is_an_error_with_the_command_and_the_note_stays() {
 fn a_note_that_is_damaged_stops_before_anything_is_changed() {
     let jetson = Jetson::new();
     jetson.write(STATE.trim_start_matches('/'), "{");
-    let error = Plan::for_user(jetson.root(), 0).apply().expect_err("damaged");
+    let error = Preparation::for_user(jetson.root(), 0).apply().expect_err("damaged");
     assert!(matches!(error, Error::State { .. }) && error.to_string().contains("by hand"), "{error}");
     assert!(jetson.calls().is_empty());
 }

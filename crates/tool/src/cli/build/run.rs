@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use super::{Adopt, Build, Outcome, chosen, outline};
-use crate::prepare::{Guard, Plan};
+use crate::prepare::{Guard, Preparation};
 use vla_builder as builder;
 use vla_builder::{Built, Origin, Request, Target};
 use vla_engines::Stage;
@@ -59,7 +59,7 @@ where
 
 /// Makes the machine ready, and says what was done or would be.
 fn prepare(dry_run: bool) -> anyhow::Result<Option<Guard>> {
-    let plan = Plan::of(Path::new("/"));
+    let plan = Preparation::of(Path::new("/"));
     println!("{plan}");
     if dry_run {
         return Ok(None);

@@ -8,13 +8,13 @@ use vla_engines::memory::{Fit, mib};
 use vla_engines::{EngineKind, Mix, Stage};
 
 /// A mix and the stages in it.
-pub type Mixed = (String, Vec<Stage>);
+pub(crate) type Mixed = (String, Vec<Stage>);
 
 /// The stages in each mix.
 ///
 /// # Errors
 /// A mix that names a stage that is not there.
-pub fn stages(mixes: &[Mix], stages: &[Stage]) -> anyhow::Result<Vec<Mixed>> {
+pub(crate) fn stages(mixes: &[Mix], stages: &[Stage]) -> anyhow::Result<Vec<Mixed>> {
     let of = |mix: &Mix| Ok((mix.to_string(), mix.apply(stages).map_err(|words| anyhow!("--mix: {words}"))?));
     mixes.iter().map(of).collect()
 }
@@ -23,7 +23,7 @@ pub fn stages(mixes: &[Mix], stages: &[Stage]) -> anyhow::Result<Vec<Mixed>> {
 ///
 /// # Errors
 /// A load order that is none, or a file that is missing.
-pub fn print(args: &Plan, kind: EngineKind, mixes: &[Mixed]) -> anyhow::Result<()> {
+pub(crate) fn print(args: &Plan, kind: EngineKind, mixes: &[Mixed]) -> anyhow::Result<()> {
     let (admission, pool) = super::bounds(args, kind);
     let allowed = match (admission.budget, pool) {
         (None, Some(pool)) => format!("{:.0} MiB free here", mib(pool.free(admission.count_available))),

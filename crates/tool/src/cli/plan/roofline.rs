@@ -12,7 +12,7 @@ use vla_engines::{Stage, Symbols};
 use vla_policy::PolicySpec;
 
 /// The clocks that are compared, and what stands beside them.
-pub struct Machines {
+pub(crate) struct Machines {
     title: String,
     /// Heading of a clock, and the machine.
     modes: Vec<(String, Machine)>,
@@ -20,7 +20,7 @@ pub struct Machines {
 }
 
 /// Least time of one inference.
-pub struct InferenceFloor {
+pub(crate) struct InferenceFloor {
     policy: String,
     cameras: usize,
     /// Usual sizes of the symbolic dimensions.
@@ -35,7 +35,7 @@ impl Machines {
     ///
     /// # Errors
     /// A board that is not known, a speed that is none.
-    pub fn new(args: &Plan) -> anyhow::Result<Self> {
+    pub(crate) fn new(args: &Plan) -> anyhow::Result<Self> {
         for (flag, value) in [("--bandwidth-gb-s", args.bandwidth_gb_s), ("--tflops", args.tflops)] {
             if let Some(value) = value.filter(|value| !(value.is_finite() && *value > 0.0)) {
                 bail!("{flag}: expected a number above 0, found {value}");
@@ -62,7 +62,7 @@ impl Machines {
     }
 
     /// Prints the stages of a policy in each mix.
-    pub fn print(&self, folder: &Path, spec: &PolicySpec, mixes: &[Mixed], steps: u32) -> Vec<InferenceFloor> {
+    pub(crate) fn print(&self, folder: &Path, spec: &PolicySpec, mixes: &[Mixed], steps: u32) -> Vec<InferenceFloor> {
         let rates: Vec<&str> = self.modes.iter().map(|(name, _)| name.as_str()).collect();
         println!(
             "least time at {} and {} (FP16 dense; INT8 products with weights twice, FP32 an eighth), {steps} denoising steps, \
@@ -122,7 +122,7 @@ impl Machines {
     }
 
     /// Prints the floors of all policies and mixes side by side, and what others published.
-    pub fn print_summary(&self, floors: &[InferenceFloor]) {
+    pub(crate) fn print_summary(&self, floors: &[InferenceFloor]) {
         println!("\npredicted floor of one inference at {}, ms (a prediction, not a measurement):", self.title);
         let longest = |of: fn(&InferenceFloor) -> &str| floors.iter().map(|floor| of(floor).len()).max().unwrap_or(0);
         let (policies, sizes, mixes) = (

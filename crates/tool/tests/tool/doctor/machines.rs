@@ -10,21 +10,22 @@ use vla_engines::provenance::{
 };
 use vla_engines::{Precision, Stage};
 use vla_policy::PolicySpec;
-use vla_trt::doctor::{Gpu, Machine, Root, Unknown};
+use vla_trt::doctor::{Gpu, Machine, Unknown};
+use vla_trt::root::Root;
 
 use vla_trt_tests::demo;
 
-pub const ORIN_NX: &str = "NVIDIA Jetson Orin NX Engineering Reference Developer Kit";
+pub(crate) const ORIN_NX: &str = "NVIDIA Jetson Orin NX Engineering Reference Developer Kit";
 
 /// Writes a file and the folders above it.
-pub fn write(root: &Path, file: &str, text: &str) {
+pub(crate) fn write(root: &Path, file: &str, text: &str) {
     let path = root.join(file);
     fs::create_dir_all(path.parent().expect("a folder")).expect("made");
     fs::write(path, text).expect("written");
 }
 
 /// What CUDA and TensorRT say on it.
-pub fn orin_nx_identity() -> DeviceIdentity {
+pub(crate) fn orin_nx_identity() -> DeviceIdentity {
     DeviceIdentity {
         tensorrt: "10.3.0".into(),
         gpu: "Orin".into(),
@@ -38,7 +39,7 @@ pub fn orin_nx_identity() -> DeviceIdentity {
 }
 
 /// The files of an Orin NX as it should be, and a machine over them.
-pub fn orin_nx() -> (TempDir, Machine) {
+pub(crate) fn orin_nx() -> (TempDir, Machine) {
     let dir = tempfile::tempdir().expect("a folder");
     let root = dir.path();
     write(root, "etc/nv_tegra_release", "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic\n");
@@ -89,7 +90,7 @@ pub fn orin_nx() -> (TempDir, Machine) {
 }
 
 /// A PC without anything of NVIDIA's and without ROS.
-pub fn pc() -> (TempDir, Machine) {
+pub(crate) fn pc() -> (TempDir, Machine) {
     let dir = tempfile::tempdir().expect("a folder");
     write(dir.path(), "proc/meminfo", "MemTotal:       32000000 kB\nMemAvailable:    2000000 kB\n");
     write(dir.path(), "proc/swaps", "Filename Type Size Used Priority\n");
@@ -109,7 +110,7 @@ pub fn pc() -> (TempDir, Machine) {
 }
 
 /// Gives a stage an engine of some bytes with a record of this device.
-pub fn build(stage: &Stage, device: &DeviceIdentity) {
+pub(crate) fn build(stage: &Stage, device: &DeviceIdentity) {
     fs::create_dir_all(stage.file.parent().expect("a folder")).expect("made");
     fs::write(&stage.file, format!("engine of {}", stage.name)).expect("written");
     let profiles = Request {
@@ -144,7 +145,7 @@ pub fn build(stage: &Stage, device: &DeviceIdentity) {
 }
 
 /// The demo policy with an engine for every stage.
-pub fn built(device: &DeviceIdentity) -> (TempDir, Vec<Stage>) {
+pub(crate) fn built(device: &DeviceIdentity) -> (TempDir, Vec<Stage>) {
     let policy = demo::policy();
     let stages = PolicySpec::load(policy.path()).expect("loads").engine_stages();
     stages.iter().for_each(|stage| build(stage, device));

@@ -1,10 +1,10 @@
-//! The file system of a machine, or a folder that looks like one.
+//! The file system of a machine, or a folder laid out like one, for `doctor` and `prepare`.
 
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// Most of a file that is read: the package list of a full desktop has about 10 MiB.
+/// Bytes of a file that are read at most: the package list of a full desktop has about 10 MiB.
 const LARGEST: u64 = 64 << 20;
 
 /// Where `/` is.

@@ -1,0 +1,350 @@
+//! The inputs of a policy as they arrive, compared with what the parameters expect.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::{Finding, joints};
+use crate::parameters::Settings;
+use vla_base::time::{Span, Stamp};
+use vla_messages::JointStateView;
+use vla_policy::observation::{
+    FrameCheck, InputKind, InputRule, InputSpec, InputStatistics, Inputs, StampSource, Transport,
+};
+
+const CHECK: &str = "input";
+/// Messages that Fast DDS's default shared memory does not hold.
+const LARGE: usize = 512 * 1024;
+/// Topics of the right type that a remedy lists at most.
+const LISTED: usize = 6;
+/// Why large images get lost.
+const PROFILE: &str =
+    "export FASTRTPS_DEFAULT_PROFILES_FILE=<vla_trt>/config/fastdds_shm.xml for the camera's driver and the node";
+
+/// Where the messages come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MessageSource {
+    /// The topics of a running ROS graph.
+    Graph {
+        /// ROS time at the end.
+        now: Stamp,
+        /// How long was listened.
+        listened: Span,
+    },
+    /// A recorded bag.
+    Bag,
+}
+
+/// A publisher of a topic. A bag has one for each message type of a topic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InputPublisher {
+    /// Its node with namespace; `None` in a bag.
+    pub node: Option<String>,
+    /// Its message type.
+    pub type_name: String,
+    /// Whether it resends lost messages; `None` where it is not known.
+    pub reliable: Option<bool>,
+    /// Whether it keeps its last message for later subscribers; `None` where it is not known.
+    pub transient_local: Option<bool>,
+}
+
+/// The topic of an input, as the graph or the bag has it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct InputTopic {
+    /// Its full name.
+    pub name: String,
+    /// Its publishers; empty when there is no such topic.
+    pub publishers: Vec<InputPublisher>,
+    /// Other topics of the input's message type.
+    pub others: Vec<String>,
+}
+
+/// Listens to the inputs of a policy and judges what arrived.
+pub struct InputCheck {
+    inputs: Inputs,
+    arrivals: Vec<Mutex<Arrivals>>,
+}
+
+/// What arrived on one topic.
+#[derive(Default)]
+struct Arrivals {
+    messages: u64,
+    /// Bytes of the largest message.
+    largest: usize,
+    /// Receive times of the first and the last message.
+    span: Option<(Stamp, Stamp)>,
+    /// Names in joint states.
+    joints: BTreeSet<String>,
+}
+
+impl Arrivals {
+    /// Mean time between messages; `None` for fewer than two.
+    fn period(&self) -> Option<Span> {
+        let (first, last) = self.span?;
+        let gaps = i64::try_from(self.messages.checked_sub(1)?).ok().filter(|gaps| *gaps > 0)?;
+        Some(Span::from_nanos((last - first).nanos() / gaps)).filter(|period| *period > Span::ZERO)
+    }
+}
+
+impl InputCheck {
+    /// For a node with these settings whose policy takes frames that `frames` accepts.
+    pub fn new(settings: &Settings, frames: Arc<FrameCheck>) -> Self {
+        let inputs = Inputs::new(settings.inputs.clone());
+        inputs.set_frame_check(frames);
+        Self { inputs, arrivals: settings.inputs.iter().map(|_| Mutex::default()).collect() }
+    }
+
+    /// Takes one serialized message of the input `index` of [`Settings::inputs`] that was received at `received`.
+    pub fn offer(&self, index: usize, bytes: Bytes, received: Stamp) {
+        let Some(mut arrivals) = self.arrivals.get(index).map(lock) else { return };
+        arrivals.messages += 1;
+        arrivals.largest = arrivals.largest.max(bytes.len());
+        let first = arrivals.span.map_or(received, |(first, _)| first);
+        arrivals.span = Some((first, received));
+        let is_joints = self.inputs.specs().get(index).is_some_and(|input| input.kind == InputKind::Joints);
+        if let (true, Ok(view)) = (is_joints, JointStateView::parse(&bytes)) {
+            for name in view.names() {
+                if !arrivals.joints.contains(name) {
+                    arrivals.joints.insert(name.to_owned());
+                }
+            }
+        }
+        drop(arrivals);
+        // A refused message is counted with its reason: see `judge`.
+        self.inputs.offer(index, bytes, received).ok();
+    }
+
+    /// Bytes of the largest raw camera frame.
+    pub fn largest_raw_frame(&self) -> usize {
+        let raw = |input: &InputSpec| input.kind == InputKind::Camera { transport: Transport::Raw };
+        let of_raw = self.inputs.specs().iter().zip(&self.arrivals).filter(|(input, _)| raw(input));
+        of_raw.map(|(_, arrivals)| lock(arrivals).largest).max().unwrap_or(0)
+    }
+
+    /// Findings about every input, in their order, then about the joints. `topics` has one entry an input.
+    pub fn judge(&self, settings: &Settings, topics: &[InputTopic], source: MessageSource) -> Vec<Finding> {
+        let last = self.arrivals.iter().filter_map(|arrivals| lock(arrivals).span).map(|(_, last)| last).max();
+        let now = match source {
+            MessageSource::Graph { now, .. } => now,
+            MessageSource::Bag => last.unwrap_or_default(),
+        };
+        let statistics = self.inputs.statistics(now);
+        let mut findings = Vec::new();
+        let mut joints_seen = BTreeSet::new();
+        for (index, (input, topic)) in settings.inputs.iter().zip(topics).enumerate() {
+            let (Some(arrivals), Some(statistics)) = (self.arrivals.get(index), statistics.get(index)) else {
+                continue;
+            };
+            let arrivals = lock(arrivals);
+            joints_seen.extend(arrivals.joints.iter().cloned());
+            let rule = settings.rules.of(index);
+            let look = Look { input, topic, arrivals: &arrivals, statistics, rule, source, settings };
+            findings.extend(look.findings().into_iter().map(|finding| finding.of(&input.name)));
+        }
+        findings.extend(joints::judge(settings, &joints_seen));
+        findings
+    }
+}
+
+/// One input with everything that is known of it.
+struct Look<'a> {
+    input: &'a InputSpec,
+    topic: &'a InputTopic,
+    arrivals: &'a Arrivals,
+    statistics: &'a InputStatistics,
+    rule: InputRule,
+    source: MessageSource,
+    settings: &'a Settings,
+}
+
+impl Look<'_> {
+    fn findings(&self) -> Vec<Finding> {
+        let expected = self.input.kind.type_name();
+        let (usable, other): (Vec<&InputPublisher>, Vec<&InputPublisher>) =
+            self.topic.publishers.iter().partition(|publisher| publisher.type_name == expected);
+        let mut findings = Vec::new();
+        if !other.is_empty() {
+            findings.push(self.other_type(&other));
+        }
+        if usable.is_empty() {
+            findings.extend(other.is_empty().then(|| self.no_publisher()));
+            return findings;
+        }
+        findings.extend(self.incompatible(&usable));
+        if self.input.kind == InputKind::Instruction {
+            findings.extend(findings.is_empty().then(|| self.arrives(&usable)));
+            return findings;
+        }
+        if usable.len() > 1 && self.input.kind != InputKind::Joints {
+            let what = format!("{} has {} publishers ({})", self.topic.name, usable.len(), nodes(&usable));
+            findings.push(Finding::warning(CHECK, what).todo("stop all but one: their messages are mixed"));
+        }
+        if self.arrivals.messages == 0 {
+            findings.push(self.silent(&usable));
+            return findings;
+        }
+        findings.extend(self.refused());
+        findings.extend(self.rate());
+        findings.extend(self.age());
+        findings.extend(findings.is_empty().then(|| self.arrives(&usable)));
+        findings
+    }
+
+    fn arrives(&self, publishers: &[&InputPublisher]) -> Finding {
+        let mut text = format!("{}: {}{}", self.topic.name, self.input.kind.type_name(), from(publishers));
+        if let Some(period) = self.arrivals.period().filter(|_| self.input.kind != InputKind::Instruction) {
+            text += &format!(", {:.1} Hz", 1.0 / period.seconds());
+        }
+        if self.arrivals.largest >= LARGE / 8 {
+            text += &format!(", {} KiB a message", self.arrivals.largest / 1024);
+        }
+        Finding::ok(CHECK, text)
+    }
+
+    fn no_publisher(&self) -> Finding {
+        let (name, expected, parameter) = (&self.topic.name, self.input.kind.type_name(), self.input.parameter());
+        let what = match self.source {
+            MessageSource::Graph { .. } => format!("{name} ({expected}) has no publisher"),
+            MessageSource::Bag => format!("{name} ({expected}) is not in the bag"),
+        };
+        if self.input.kind == InputKind::Instruction {
+            return if self.settings.instruction.trim().is_empty() {
+                Finding::warning(CHECK, format!("{what}, and the parameter 'instruction' is empty"))
+                    .todo("set the parameter 'instruction', or publish on the topic: inference waits for one of both")
+            } else {
+                Finding::ok(CHECK, format!("'{}' (parameter 'instruction')", self.settings.instruction))
+            };
+        }
+        let others: Vec<&str> = self.topic.others.iter().map(String::as_str).take(LISTED).collect();
+        let others = match others.as_slice() {
+            [] => "no topic has this type".to_owned(),
+            names => format!("topics of this type: {}", names.join(", ")),
+        };
+        let start = if self.source == MessageSource::Bag { "" } else { "start its driver, or " };
+        Finding::error(CHECK, what).todo(format!("{start}set {parameter}.topic; {others}"))
+    }
+
+    fn other_type(&self, publishers: &[&InputPublisher]) -> Finding {
+        let types: BTreeSet<&str> = publishers.iter().map(|publisher| publisher.type_name.as_str()).collect();
+        let types: Vec<&str> = types.into_iter().collect();
+        let (name, expected, parameter) = (&self.topic.name, self.input.kind.type_name(), self.input.parameter());
+        let what = format!("{name}: expected {expected}, found {}{}", types.join(", "), from(publishers));
+        let other = match self.input.kind {
+            InputKind::Camera { transport: Transport::Raw } => Some((Transport::Compressed, "compressed")),
+            InputKind::Camera { transport: Transport::Compressed } => Some((Transport::Raw, "raw")),
+            _ => None,
+        };
+        let fits = |(transport, _): &(Transport, &str)| {
+            types.contains(&InputKind::Camera { transport: *transport }.type_name())
+        };
+        let remedy = match other.filter(fits) {
+            Some((_, word)) => format!("set {parameter}.transport: {word}, or {parameter}.topic"),
+            None => format!("set {parameter}.topic to a topic of the expected type"),
+        };
+        Finding::error(CHECK, what).todo(remedy)
+    }
+
+    /// A publisher that the middleware does not connect: only the instruction asks for more than best effort.
+    fn incompatible(&self, publishers: &[&InputPublisher]) -> Option<Finding> {
+        let lacks = |publisher: &&&InputPublisher| {
+            publisher.reliable == Some(false) || publisher.transient_local == Some(false)
+        };
+        let deaf: Vec<&InputPublisher> = publishers.iter().filter(lacks).copied().collect();
+        (self.input.kind == InputKind::Instruction && !deaf.is_empty()).then(|| {
+            Finding::error(
+                CHECK,
+                format!(
+                    "{}: expected reliable and transient local QoS, found less from {}",
+                    self.topic.name,
+                    nodes(&deaf)
+                ),
+            )
+            .todo("ros2 topic pub --qos-reliability reliable --qos-durability transient_local")
+        })
+    }
+
+    fn silent(&self, publishers: &[&InputPublisher]) -> Finding {
+        let name = &self.topic.name;
+        match self.source {
+            MessageSource::Bag => Finding::error(CHECK, format!("{name} has no message in the bag"))
+                .todo(format!("record it again, or set {}.topic", self.input.parameter())),
+            MessageSource::Graph { listened, .. } => {
+                let what = format!("no message on {name} in {:.0} s{}", listened.seconds(), from(publishers));
+                Finding::error(CHECK, what).todo(match self.input.kind {
+                    InputKind::Camera { transport: Transport::Raw } => PROFILE,
+                    _ => "check that its publisher runs (ros2 topic hz)",
+                })
+            }
+        }
+    }
+
+    fn refused(&self) -> Option<Finding> {
+        let (refused, all) = (self.statistics.refused, self.arrivals.messages);
+        let reason = self.statistics.last_refusal.as_deref().filter(|_| refused > 0)?;
+        let what = format!("{refused} of {all} messages on {} are refused: {reason}", self.topic.name);
+        let finding = if refused == all { Finding::error(CHECK, what) } else { Finding::warning(CHECK, what) };
+        Some(finding.todo("correct the messages at their source, or the parameters of the input"))
+    }
+
+    fn rate(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let name = &self.topic.name;
+        let is_camera = matches!(self.input.kind, InputKind::Camera { .. });
+        if let Some(rate) = self.statistics.rate.filter(|rate| rate.is_losing() && is_camera) {
+            let what = format!("{name}: {:.1} of {:.1} Hz arrive", rate.arrival_hz, rate.source_hz);
+            findings.push(Finding::warning(CHECK, what).todo(PROFILE));
+        }
+        if let Some(period) = self.arrivals.period().filter(|period| *period > self.rule.max_age) {
+            let (period, allowed) = (period.seconds() * 1e3, self.rule.max_age.seconds() * 1e3);
+            let what = format!("{name}: a message every {period:.0} ms, and older than {allowed:.0} ms is too old");
+            let remedy = format!("set {}.max_age_ms to about {:.0}", self.input.parameter(), 2.0 * period);
+            findings.push(Finding::warning(CHECK, what).todo(remedy));
+        }
+        findings
+    }
+
+    /// In a graph: whether the newest stamp is one of now.
+    fn age(&self) -> Option<Finding> {
+        let MessageSource::Graph { now, .. } = self.source else { return None };
+        let (name, parameter) = (&self.topic.name, self.input.parameter());
+        if self.statistics.future > 0 {
+            let what = format!("{name}: {} stamps are ahead of this machine's clock", self.statistics.future);
+            return Some(Finding::warning(CHECK, what).todo("synchronise the clocks (chrony), or set use_sim_time"));
+        }
+        let age = self.statistics.age_at(now).filter(|age| *age > self.rule.max_age)?;
+        let what = format!(
+            "{name}: the newest sample is {:.0} ms old by its stamp, allowed are {:.0} ms",
+            age.seconds() * 1e3,
+            self.rule.max_age.seconds() * 1e3
+        );
+        let zero = self.statistics.last_stamp == Some(Stamp::default()) && self.input.stamp_from == StampSource::Header;
+        Some(Finding::error(CHECK, what).todo(if zero {
+            format!("the driver sets no stamp: set {parameter}.stamp: arrival")
+        } else {
+            format!("check that its source still runs and that the clocks agree, or raise {parameter}.max_age_ms")
+        }))
+    }
+}
+
+fn lock(arrivals: &Mutex<Arrivals>) -> MutexGuard<'_, Arrivals> {
+    arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// ` from /camera (best effort)`, or nothing for a bag.
+fn from(publishers: &[&InputPublisher]) -> String {
+    let nodes = nodes(publishers);
+    if nodes.is_empty() { nodes } else { format!(" from {nodes}") }
+}
+
+fn nodes(publishers: &[&InputPublisher]) -> String {
+    let one = |publisher: &&InputPublisher| {
+        let node = publisher.node.as_ref()?;
+        Some(match publisher.reliable {
+            Some(true) => format!("{node} (reliable)"),
+            Some(false) => format!("{node} (best effort)"),
+            None => node.clone(),
+        })
+    };
+    publishers.iter().filter_map(one).collect::<Vec<_>>().join(", ")
+}
