@@ -357,7 +357,7 @@ fn names_of_poses_are_names_of_their_own() {
                  give the pose another name";
     assert_eq!(problem, [clash]);
     let problem = eef_problems(&["inputs.poses.palm.topic:=/palm"]);
-    let unused = "-p inputs.poses.palm.topic:=/palm: there is no parameter 'inputs.poses.palm.topic': no state key takes the \
+    let unused = "-p inputs.poses.palm.topic:=/palm: there is no parameter 'inputs.poses.palm.topic': no state key uses the \
                   pose 'palm'; name it in state.<key>.pose";
     assert_eq!(problem, [unused]);
     let problem = eef_problems(&["inputs.poses.tcp.frame:=base"]);
