@@ -25,10 +25,12 @@ use super::report::Report;
 use super::requests::{Action, Request, Requests, Wake};
 use super::threads::{ThreadEnds, join_until};
 use super::ticker::Ticker;
-use supervise::{End, PolicyLifecycle, supervise};
+use supervise::{End, Failure, PolicyLifecycle, supervise};
 use vla_base::time::Stamp;
+use vla_engines::ErrorClass;
 use vla_policy::observation::Inputs;
 use vla_runtime::parameters::{PolicyShape, Settings};
+use vla_runtime::remedies;
 use vla_runtime::session::{Braked, Control, Refusal, Session};
 
 /// Polling interval in simulation, where the clock may run at any speed.
@@ -200,7 +202,7 @@ impl InferenceWorker {
                 tracing::warn!("not resumed: {text}");
                 let lost = reason.refusal().is_some_and(Refusal::is_sticky);
                 if let Some(refusal) = reason.refusal() {
-                    self.refused(refusal.kind(), &text, Braked::Already);
+                    self.refused(refusal, &text, Braked::Already);
                 }
                 request.answer(false, format!("still stopped: {text}; fix it and call ~/resume again"));
                 return lost.then_some(text);
@@ -251,7 +253,7 @@ impl InferenceLifecycle {
 impl PolicyLifecycle for InferenceLifecycle {
     type Session = Session;
 
-    fn load(&mut self) -> Result<Session, String> {
+    fn load(&mut self) -> Result<Session, Failure> {
         self.remedy = Remedy::Reload;
         // No policy is loaded, so no joint moves, and ~/reload may load another: a panic is a refusal here.
         let loaded = panic::catch_unwind(AssertUnwindSafe(|| {
@@ -262,9 +264,12 @@ impl PolicyLifecycle for InferenceLifecycle {
                 if error.needs_restart() {
                     self.remedy = Remedy::Restart;
                 }
-                error.to_string()
+                Failure { class: remedies::class(&error), reason: remedies::described(&error) }
             }),
-            Err(payload) => Err(format!("loading panicked, which is a bug: {}", panic_text(payload.as_ref()))),
+            Err(payload) => {
+                let reason = format!("loading panicked, which is a bug: {}", panic_text(payload.as_ref()));
+                Err(Failure { class: ErrorClass::Other, reason })
+            }
         }
     }
 
@@ -293,10 +298,10 @@ impl PolicyLifecycle for InferenceLifecycle {
         });
     }
 
-    fn degraded(&mut self, reason: &str) -> bool {
-        let remedy = self.remedy;
+    fn degraded(&mut self, failure: &Failure) -> bool {
+        let (remedy, Failure { class, reason }) = (self.remedy, failure);
         tracing::error!("no policy: {reason}\n{remedy}");
-        self.shared().phase.set(Phase::Degraded { reason: reason.to_owned(), remedy });
+        self.shared().phase.set(Phase::Degraded { class: *class, reason: reason.clone(), remedy });
         self.answer(false, reason);
         self.asked = self.worker.wait_for_reload(reason, remedy);
         if self.asked.is_some() {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use vla_engines::ErrorClass;
+
 /// The node's phase; shown by `/diagnostics` and in refusals of services.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Phase {
@@ -22,6 +24,8 @@ pub(crate) enum Phase {
     Ready,
     /// No policy is loaded: the load failed.
     Degraded {
+        /// Class of the error.
+        class: ErrorClass,
         /// What failed.
         reason: String,
         /// What to do.
@@ -98,7 +102,7 @@ mod tests {
         assert_eq!(brief("do not fit together:\n  a is f32"), "do not fit together: a is f32");
         assert_eq!(brief("do not fit:\n  a\n  b"), "do not fit: a (more in the log)");
         assert_eq!(brief(""), "");
-        let phase = Phase::Degraded { reason: "x\ny".into(), remedy: Remedy::Reload };
+        let phase = Phase::Degraded { class: ErrorClass::Other, reason: "x\ny".into(), remedy: Remedy::Reload };
         assert_eq!(phase.to_string(), "degraded: x (more in the log)");
     }
 }

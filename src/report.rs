@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vla_base::time::{Span, Stamp};
-use vla_engines::{StageReport, StageTime};
+use vla_engines::{ErrorClass, StageReport, StageTime};
 use vla_motion::ClampCounts;
 use vla_policy::LoadedFiles;
 
@@ -50,6 +50,8 @@ pub(crate) struct CycleFault {
     pub reason: Arc<str>,
     /// Inputs and their faults, of a violation. They stay the same while the figures change.
     pub about: Vec<(Arc<str>, &'static str)>,
+    /// Class of an error of the engines.
+    pub class: ErrorClass,
 }
 
 /// Kind of a fault.
@@ -68,9 +70,9 @@ pub(crate) enum CycleFaultKind {
 }
 
 impl CycleFault {
-    /// A fault without inputs.
-    pub(crate) fn new(kind: CycleFaultKind, reason: &str) -> Self {
-        Self { kind, reason: reason.into(), about: Vec::new() }
+    /// CycleFault of a kind that has nothing to tell apart.
+    pub fn new(kind: CycleFaultKind, reason: &str) -> Self {
+        Self { kind, reason: reason.into(), about: Vec::new(), class: ErrorClass::Other }
     }
 
     /// Whether both are the same fault, a cycle later.

@@ -15,7 +15,7 @@ mod shim {
         ["csrc/tensorrt_shim.cc", "csrc/tensorrt_load.cc", "csrc/tensorrt_build.cc", "csrc/tensorrt_config.cc"];
     const HEADERS: [&str; 2] = ["NvInfer.h", "NvOnnxParser.h"];
 
-    pub fn compile() {
+    pub(super) fn compile() {
         println!("cargo::rerun-if-env-changed=TENSORRT_INCLUDE_DIR");
         println!("cargo::rerun-if-changed=csrc");
         let folder = find_headers().unwrap_or_else(|words| {

@@ -126,7 +126,8 @@ fn engines(snapshot: &Snapshot) -> Status {
     let phase = &snapshot.phase;
     status.summary("loaded");
     match phase {
-        Phase::Degraded { reason, remedy } => {
+        Phase::Degraded { class, reason, remedy } => {
+            status.value("error", class.name());
             status.raise(Severity::Error, format!("{}; {remedy}", brief(reason)));
         }
         Phase::Planning | Phase::Loading { .. } | Phase::WarmUp => status.raise(Severity::Warn, phase.to_string()),
@@ -156,8 +157,8 @@ fn engines(snapshot: &Snapshot) -> Status {
             status.value(format!("{} file (MiB)", stage.stage), format_args!("{file:.2}"));
             status.value(format!("{} load time (s)", stage.stage), format_args!("{:.2}", stage.duration.as_secs_f64()));
             host_copy(&mut status, stage);
-            if stage.unproven {
-                let text = format!("{}: its engine has no provenance file (allow_unverified)", stage.stage);
+            if stage.unverified {
+                let text = format!("{}: no record says where its engine was built (allow_unverified)", stage.stage);
                 status.raise(Severity::Warn, text);
             }
             if stage.inaccurate {
@@ -244,6 +245,9 @@ fn inference(snapshot: &Snapshot) -> Status {
             }
             Some(CycleFault { kind: CycleFaultKind::Unpublished, .. }) | None => {}
         },
+    }
+    if let Some(CycleFault { kind: CycleFaultKind::Refused, class, .. }) = &report.fault {
+        status.value("error", class.name());
     }
     status.value("phase", word(snapshot));
     status.value("rate (Hz)", snapshot.settings.rate_hz);

@@ -11,7 +11,8 @@ use vla_engines::StageTime;
 use vla_policy::Timings;
 use vla_policy::observation::Violation;
 use vla_runtime::parameters::Settings;
-use vla_runtime::session::{BrakeResponse, Braked, CycleOutcome, PublishedChunk, RefusalKind, Session};
+use vla_runtime::remedies;
+use vla_runtime::session::{BrakeResponse, Braked, CycleOutcome, PublishedChunk, Refusal, RefusalKind, Session};
 
 /// Answer of a cycle to the caller of `~/infer_once`.
 pub(super) struct Answer {
@@ -61,9 +62,9 @@ impl InferenceWorker {
                 Answer::no(format!("{action}: {reason}"))
             }
             CycleOutcome::Refused { refusal, brake } => {
-                let (reason, kind, lost) = (refusal.to_string(), refusal.kind(), refusal.is_sticky());
+                let (reason, kind, lost) = (remedies::described(&refusal), refusal.kind(), refusal.is_sticky());
                 let (action, braked) = (brake.action, self.brake(&brake));
-                self.refused(kind, &reason, braked);
+                self.refused(&refusal, &reason, braked);
                 match kind {
                     RefusalKind::Violation => Answer::no(format!("{action}: {reason}")),
                     RefusalKind::Superseded | RefusalKind::Failure => Answer { lost, ..Answer::no(reason) },
@@ -104,8 +105,9 @@ impl InferenceWorker {
         }
     }
 
-    /// Counts and reports a refusal.
-    pub(super) fn refused(&self, kind: RefusalKind, reason: &str, braked: Braked) {
+    /// Counts a refusal and says what it was.
+    pub(super) fn refused(&self, refusal: &Refusal, reason: &str, braked: Braked) {
+        let (kind, class) = (refusal.kind(), remedies::class(refusal));
         let count = |report: &mut Report| match kind {
             RefusalKind::Superseded => report.superseded += 1,
             RefusalKind::Violation | RefusalKind::Failure => report.refused += 1,
@@ -114,7 +116,9 @@ impl InferenceWorker {
         match kind {
             RefusalKind::Superseded => tracing::debug!("chunk not used: {reason}"),
             RefusalKind::Violation => self.report_fault(CycleFault::new(CycleFaultKind::Unfit, reason), braked),
-            RefusalKind::Failure => self.report_fault(CycleFault::new(CycleFaultKind::Refused, reason), braked),
+            RefusalKind::Failure => {
+                self.report_fault(CycleFault { class, ..CycleFault::new(CycleFaultKind::Refused, reason) }, braked)
+            }
         }
     }
 

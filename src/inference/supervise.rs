@@ -1,5 +1,16 @@
 //! Loading, serving and reloading, after a refused load or a lost device.
 
+use vla_engines::ErrorClass;
+
+/// Why no policy is loaded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// Class of the error.
+    pub class: ErrorClass,
+    /// The error and what to do about it.
+    pub reason: String,
+}
+
 /// Why serving ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum End {
@@ -9,8 +20,8 @@ pub(crate) enum End {
     DeviceLost(String),
     /// The policy is to be loaded again from its folder.
     Reload,
-    /// The policy failed for another reason.
-    Failed(String),
+    /// The policy is gone for another reason.
+    Failed(Failure),
 }
 
 /// The policy and its engines, as the supervision uses them.
@@ -19,7 +30,7 @@ pub(crate) trait PolicyLifecycle {
     type Session;
 
     /// Loads it; the reason when that is refused, with nothing left behind.
-    fn load(&mut self) -> Result<Self::Session, String>;
+    fn load(&mut self) -> Result<Self::Session, Failure>;
 
     /// Runs until something ends it. The session is gone afterwards.
     fn serve(&mut self, session: Self::Session) -> End;
@@ -30,8 +41,8 @@ pub(crate) trait PolicyLifecycle {
     /// Called before a reload after a lost device, the `restarts`-th since the start or the last `~/reload`.
     fn restarting(&mut self, restarts: u32, reason: &str);
 
-    /// Waits without a policy for `~/reload`; false at shutdown.
-    fn degraded(&mut self, reason: &str) -> bool;
+    /// Waits with no policy until a reload is asked for; false at the end of the node.
+    fn degraded(&mut self, failure: &Failure) -> bool;
 }
 
 /// Runs until the node ends. A lost device is loaded again at most [`PolicyLifecycle::max_restarts`] times between two reloads;
@@ -41,9 +52,9 @@ pub(crate) fn supervise(lifecycle: &mut impl PolicyLifecycle) {
     loop {
         let end = match lifecycle.load() {
             Ok(session) => lifecycle.serve(session),
-            Err(reason) => End::Failed(reason),
+            Err(failure) => End::Failed(failure),
         };
-        let reason = match end {
+        let failure = match end {
             End::Shutdown => return,
             End::Reload => {
                 restarts = 0;
@@ -54,10 +65,13 @@ pub(crate) fn supervise(lifecycle: &mut impl PolicyLifecycle) {
                 lifecycle.restarting(restarts, &reason);
                 continue;
             }
-            End::DeviceLost(reason) => format!("{reason}\nloaded again {restarts} times already (engine.max_restarts)"),
-            End::Failed(reason) => reason,
+            End::DeviceLost(reason) => Failure {
+                class: ErrorClass::DeviceLost,
+                reason: format!("{reason}\nloaded again {restarts} times already (engine.max_restarts)"),
+            },
+            End::Failed(failure) => failure,
         };
-        if !lifecycle.degraded(&reason) {
+        if !lifecycle.degraded(&failure) {
             return;
         }
         restarts = 0;
@@ -75,15 +89,20 @@ mod tests {
         reloads: usize,
         max_restarts: u32,
         log: Vec<String>,
+        classes: Vec<ErrorClass>,
+    }
+
+    fn failure(reason: &str) -> Failure {
+        Failure { class: ErrorClass::DoesNotFit, reason: reason.to_owned() }
     }
 
     impl PolicyLifecycle for Scripted {
         type Session = ();
 
-        fn load(&mut self) -> Result<(), String> {
+        fn load(&mut self) -> Result<(), Failure> {
             self.log.push("load".into());
             let next = if self.loads.is_empty() { Ok(()) } else { self.loads.remove(0) };
-            next.map_err(str::to_owned)
+            next.map_err(failure)
         }
 
         fn serve(&mut self, (): ()) -> End {
@@ -98,18 +117,23 @@ mod tests {
             self.log.push(format!("restart {restarts}: {reason}"));
         }
 
-        fn degraded(&mut self, reason: &str) -> bool {
-            self.log.push(format!("degraded: {reason}"));
+        fn degraded(&mut self, failure: &Failure) -> bool {
+            self.log.push(format!("degraded: {}", failure.reason));
+            self.classes.push(failure.class);
             self.reloads = self.reloads.wrapping_sub(1);
             self.reloads != usize::MAX
         }
     }
 
-    fn run(loads: &[Result<(), &'static str>], ends: &[End], reloads: usize, max_restarts: u32) -> Vec<String> {
-        let mut lifecycle =
-            Scripted { loads: loads.to_vec(), ends: ends.to_vec(), reloads, max_restarts, log: Vec::new() };
+    fn supervised(loads: &[Result<(), &'static str>], ends: &[End], reloads: usize, max_restarts: u32) -> Scripted {
+        let (loads, ends, log, classes) = (loads.to_vec(), ends.to_vec(), Vec::new(), Vec::new());
+        let mut lifecycle = Scripted { loads, ends, reloads, max_restarts, log, classes };
         supervise(&mut lifecycle);
-        lifecycle.log
+        lifecycle
+    }
+
+    fn run(loads: &[Result<(), &'static str>], ends: &[End], reloads: usize, max_restarts: u32) -> Vec<String> {
+        supervised(loads, ends, reloads, max_restarts).log
     }
 
     fn lost() -> End {
@@ -167,8 +191,14 @@ mod tests {
     }
 
     #[test]
+    fn the_class_of_the_error_tells_a_lost_device_from_a_refused_load() {
+        assert_eq!(supervised(&[], &[lost()], 0, 0).classes, [ErrorClass::DeviceLost]);
+        assert_eq!(supervised(&[Err("too large")], &[], 0, 3).classes, [ErrorClass::DoesNotFit]);
+    }
+
+    #[test]
     fn the_end_of_the_node_ends_everything() {
         assert_eq!(run(&[], &[End::Shutdown], 5, 3), ["load"]);
-        assert_eq!(run(&[], &[End::Failed("a bug".into())], 0, 3), ["load", "degraded: a bug"]);
+        assert_eq!(run(&[], &[End::Failed(failure("a bug"))], 0, 3), ["load", "degraded: a bug"]);
     }
 }

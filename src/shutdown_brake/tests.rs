@@ -19,7 +19,7 @@ fn settings() -> Arc<Settings> {
         denoise_steps: vec![4],
         default_steps: 4,
         step: Span::from_millis(20.0),
-        takes_guide: false,
+        accepts_prefix: false,
         instruction: None,
         deltas: Vec::new(),
     };

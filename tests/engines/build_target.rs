@@ -47,9 +47,8 @@ fn a_second_build_of_an_engine_is_refused_by_the_process_that_is_at_it() {
     let (dir, request) = small();
     let first = Target::take(&request).expect("free");
     let error = Target::take(&request).expect_err("taken");
-    let words = error.to_string();
-    assert!(matches!(error, Error::Busy { .. }), "{error:?}");
-    assert!(words.contains(&format!("built by process {} already", std::process::id())), "{words}");
+    let Error::Busy { holder, .. } = error else { panic!("{error:?}") };
+    assert_eq!(holder, std::process::id().to_string());
     let other = Request { engine: dir.path().join("engines/other.engine"), ..request.clone() };
     drop(Target::take(&other).expect("another engine is another place"));
     drop(first);
@@ -81,7 +80,6 @@ fn a_disk_without_room_for_the_weights_is_refused_first_by_what_is_needed_and_fr
     let Error::Space { needed, free, .. } = error else { panic!("{error:?}") };
     assert_eq!(needed, (1 << 62) + (64 << 20));
     assert!(free > 0 && free < needed);
-    assert!(error.to_string().contains("MiB free; make room, or choose another folder"), "{error}");
     let half = Target::take(&Request { precision: Precision::FP16, ..request }).expect_err("nor half as large");
     let Error::Space { needed, .. } = half else { panic!("{half:?}") };
     assert_eq!(needed, (1 << 61) + (64 << 20));

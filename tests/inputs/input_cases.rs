@@ -220,6 +220,6 @@ fn joint_states_without_stamps_are_taken_by_time_of_arrival_where_that_is_chosen
     let refused = run(&mut unstamped, &[]);
     assert!(refused.chunks.is_empty());
     let reason = refused.inputs[3].last_refusal.as_deref().expect("refused");
-    assert!(reason.ends_with("or take the time of arrival with inputs.joints.stamp: arrival"), "{reason}");
+    assert!(reason.contains("inputs.joints.stamp: arrival"), "{reason}");
     assert!(run(&mut unstamped, &["inputs.joints.stamp:=arrival"]).chunks.len() >= 20);
 }

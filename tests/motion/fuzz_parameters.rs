@@ -57,7 +57,7 @@ fn shape() -> PolicyShape {
         denoise_steps: vec![1, 4],
         default_steps: 4,
         step: Span::from_millis(20.0),
-        takes_guide: false,
+        accepts_prefix: false,
         instruction: None,
     }
 }

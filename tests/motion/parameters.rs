@@ -32,7 +32,7 @@ fn shape() -> PolicyShape {
         denoise_steps: vec![1, 2, 4, 8],
         default_steps: 4,
         step: Span::from_millis(20.0),
-        takes_guide: false,
+        accepts_prefix: false,
         instruction: None,
     }
 }
@@ -471,7 +471,7 @@ fn motion_is_configured_live_and_rtc_needs_a_policy_that_takes_promised_rows() {
     assert_eq!(parameters.settings().motion.mode, TransitionMode::Ensemble);
     let reason = parameters.set("handover.mode", Value::String("rtc".into())).expect_err("no guide");
     assert!(reason.contains("'strength'") && reason.contains("use blend"), "{reason}");
-    let guided = PolicyShape { takes_guide: true, ..shape() };
+    let guided = PolicyShape { accepts_prefix: true, ..shape() };
     let parameters = Parameters::new(guided, &overrides(&["handover.mode:=rtc"])).expect("a policy that takes them");
     assert_eq!(parameters.settings().motion.mode, TransitionMode::Rtc);
     assert!(one_problem(&["limits.left_waist.velocity:=0"]).contains("limits.left_waist.velocity"));

@@ -439,7 +439,7 @@ fn a_network_with_another_shape_or_name_than_policy_yaml_is_refused_with_both() 
         text(policy.path()).replace("strength: {dtype: f32, dims: [50]}", "strength: {dtype: f32, dims: [49]}");
     fs::write(policy.path().join("policy.yaml"), changed).expect("write");
     let error = load_error(policy.path());
-    assert!(error.contains("'strength': policy.yaml says [49], the network has [50]"), "{error}");
+    assert!(error.contains("'strength': the stage describes [49], the network has [50]"), "{error}");
 
     let policy = demo::policy();
     let changed = text(policy.path()).replace("state_features:", "state_feature:");
@@ -463,7 +463,7 @@ fn engines_beyond_the_memory_budget_are_refused_before_loading() {
     let settings = demo::settings(policy.path(), &["memory.budget_mib:=1"]);
     let spec = PolicySpec::load(policy.path()).expect("the demo policy");
     let error = Session::load(spec, &settings, &mut |_| {}).err().expect("1 MiB is too little");
-    assert!(error.does_not_fit() && error.to_string().contains("1.0 MiB allowed by memory.budget_mib"), "{error}");
+    assert!(error.does_not_fit() && error.to_string().contains("1.0 MiB allowed by the memory budget"), "{error}");
 }
 
 #[test]

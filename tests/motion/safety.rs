@@ -134,7 +134,7 @@ type Spoil = fn(&mut Robot);
 
 /// Each way to be refused, with a word of its reason.
 const REFUSALS: [(Spoil, &str); 3] = [
-    (|robot| robot.picture.truncate(40), "cut short"),
+    (|robot| robot.picture.truncate(40), "truncated"),
     (|robot| robot.inputs.set_instruction(&"pick up the red cube ".repeat(2000)), "tokens"),
     (spoil_policy, "NaN"),
 ];

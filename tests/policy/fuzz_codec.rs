@@ -26,8 +26,8 @@ impl Files {
         Self { _dir: dir, tokenizer, template }
     }
 
-    fn load(&self, formalize: bool) -> Option<PromptEncoder> {
-        PromptEncoder::load(&self.tokenizer, &self.template, formalize).ok()
+    fn load(&self, normalise_text: bool) -> Option<PromptEncoder> {
+        PromptEncoder::load(&self.tokenizer, &self.template, normalise_text).ok()
     }
 }
 
@@ -53,7 +53,7 @@ fn no_instruction_breaks_the_prompt_encoder() {
     fuzz::check!(4_000, seeds).for_each(|bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
         let mut encoders = encoders.lock().expect("no panic before");
-        assert!(encode(&mut encoders.0, &text), "any text is words once it is formalised: {text:?}");
+        assert!(encode(&mut encoders.0, &text), "any text is words once it is normalised: {text:?}");
         encode(&mut encoders.1, &text);
     });
 }

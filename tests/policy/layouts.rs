@@ -208,7 +208,7 @@ fn a_dit_with_other_edges_is_refused_unless_the_head_is_exported_for_it() {
         bench.vendor(inside, edge, |vendor| vendor.dit(&dit));
         let files = Files::from([("dit".to_owned(), dit.clone())]);
         let error = run(&spec, files.clone()).expect_err("other edges");
-        says(&error, &["stage 'dit' wants 'sa_embs' as", &edge.to_string(), "but it is f32 [1, 51, 96]"]);
+        says(&error, &["stage 'dit' reads 'sa_embs' as", &edge.to_string(), "but it is f32 [1, 51, 96]"]);
 
         let mut request = bench.request(backbone_dit::HEAD);
         request.dtype_of.insert("dit".to_owned(), edge);
@@ -239,7 +239,7 @@ fn the_head_says_what_it_lacks_and_runs_with_it() {
 
     let error = run(&head, Files::new()).expect_err("two networks are missing");
     says(&error, &["stage 'backbone'", "backbone_model.onnx", "stage 'dit'", "dit_model.onnx", "engines.dit.path"]);
-    says(&error, &["export_onnx_n1d6.py", "weights that lie beside it"]);
+    says(&error, &["export_onnx_n1d6.py", "weight files"]);
 
     // Weights lie beside a network under the name that it gives them.
     for (from, to) in [("backbone.onnx", "backbone_model.onnx"), ("dit.onnx", "dit_model.onnx")] {
@@ -317,7 +317,7 @@ fn a_network_of_other_sizes_is_refused_with_both() {
     let decoder = bench.scratch.path().join("decoder.onnx");
     bench.vendor(DType::F32, DType::F32, |vendor| vendor.action_decoder(&decoder));
     let error = run(&spec, Files::from([("action_decoder".to_owned(), decoder)])).expect_err("other names");
-    says(&error, &["stage 'action_decoder'", "has no input 'output'; it has model_output, embodiment_id", "rename"]);
+    says(&error, &["stage 'action_decoder'", "has no input 'output'; it has model_output, embodiment_id"]);
 
     // A backbone for two views in a policy of three cameras.
     let mut request = bench.request(backbone_dit::LAYOUT);
@@ -329,7 +329,7 @@ fn a_network_of_other_sizes_is_refused_with_both() {
         backbone_dit::LAYOUT.write_stages(vendor.weights, &network, vendor.options, &two).expect("writes");
     });
     let error = run(&spec, Files::from([("backbone".to_owned(), two.join("backbone.onnx"))])).expect_err("two views");
-    says(&error, &["'pixel_values'", "policy.yaml says [3, 3, 112, 140]", "the network has [2, 3, 112, 140]"]);
+    says(&error, &["'pixel_values'", "the stage describes [3, 3, 112, 140]", "the network has [2, 3, 112, 140]"]);
 
     // And a description of two views for three cameras.
     request.layout = split::LAYOUT;

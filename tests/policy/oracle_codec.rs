@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use vla_policy::decode::ActionDecoder;
-use vla_policy::encode::formalise::{formalise, is_space, is_word};
+use vla_policy::encode::normalise_text::{is_space, is_word, normalise_text};
 use vla_policy::encode::prompt::{MAX_INSTRUCTION_BYTES, Prompt, PromptEncoder};
 use vla_policy::encode::state::StateEncoder;
 use vla_policy::processor::{Conversion, Processor, ProcessorConfig, StateEncoding, Statistics};
@@ -61,16 +61,18 @@ fn template() -> tempfile::NamedTempFile {
 /// Compares every list of the oracle for this tokenizer; returns how many there were.
 fn compare_ids(oracle: &Path, tokenizer: &Path) -> usize {
     let template = template();
-    let load = |formalize| PromptEncoder::load(tokenizer, template.path(), formalize).expect("the vendor's tokenizer");
+    let load = |normalise_text| {
+        PromptEncoder::load(tokenizer, template.path(), normalise_text).expect("the vendor's tokenizer")
+    };
     let (mut formal, mut plain) = (load(true), load(false));
     let (mut compared, mut tokens) = (0, 0);
     for item in array(&json(&oracle.join("transforms/tokens.json")), "items") {
         let instruction = text(item, "instruction");
-        let mut compare = |encoder: &mut PromptEncoder, key: &str, views: usize, formalised: &str| {
+        let mut compare = |encoder: &mut PromptEncoder, key: &str, views: usize, normalised: &str| {
             let Some(expected) = ids(item, key) else { return };
             let prompt = encoder.encode(instruction, &vec![VIEW; views]).expect("encodes");
             assert_eq!(prompt.ids, expected, "{key} of {instruction:?}");
-            assert_eq!(prompt.formalised, formalised);
+            assert_eq!(prompt.normalised, normalised);
             assert_partition(&prompt);
             compared += 1;
             tokens += expected.len();
@@ -94,7 +96,7 @@ fn assert_partition(prompt: &Prompt) {
 }
 
 #[test]
-fn every_prompt_has_the_vendors_ids_for_1_2_and_3_cameras_and_without_formalising() {
+fn every_prompt_has_the_vendors_ids_for_1_2_and_3_cameras_and_without_normalising() {
     let Some(oracle) = oracle() else { return };
     assert_eq!(compare_ids(&oracle, &oracle.join("tokenizer/tokenizer.json")), 15 * 3 + 14);
 }
@@ -110,7 +112,7 @@ fn a_folder_of_vocabulary_and_merges_gives_the_same_ids() {
 }
 
 #[test]
-fn image_placeholders_are_refused_unless_formalised_and_other_tokens_are_their_ids() {
+fn image_placeholders_are_refused_unless_normalised_and_other_tokens_are_their_ids() {
     let Some(oracle) = oracle() else { return };
     let (tokenizer, template) = (oracle.join("tokenizer"), template());
     let mut plain = PromptEncoder::load(&tokenizer, template.path(), false).expect("the vendor's tokenizer");
@@ -152,10 +154,10 @@ fn long_texts_encode_and_runs_of_white_space_are_cut_where_the_vendors_expressio
 }
 
 #[test]
-fn formalised_texts_are_the_vendors() {
+fn normalised_texts_are_the_vendors() {
     let Some(oracle) = oracle() else { return };
     for item in array(&json(&oracle.join("transforms/tokens.json")), "items") {
-        assert_eq!(formalise(text(item, "instruction")), text(item, "formalized"));
+        assert_eq!(normalise_text(text(item, "instruction")), text(item, "formalized"));
     }
 }
 

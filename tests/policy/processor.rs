@@ -44,7 +44,7 @@ fn both_files_make_one_processor() {
     let processor = processor(&config(), &statistics()).expect("valid");
     assert_eq!(processor.cameras, ["top", "wrist"]);
     assert_eq!(processor.image, ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 });
-    assert!(processor.formalize && processor.clip_state);
+    assert!(processor.normalise_text && processor.clip_state);
     let widths: Vec<(&str, usize)> = processor.state.iter().map(|key| (key.name.as_str(), key.width)).collect();
     assert_eq!(widths, [("arm", 2), ("gripper", 1)]);
     assert_eq!(processor.state[0].encoding, StateEncoding::Range { low: vec![-1.5, -2.0], high: vec![1.5, 2.0] });
@@ -167,7 +167,7 @@ fn absent_keys_take_the_defaults_of_the_vendors_class() {
     let processor = processor(&config, &statistics()).expect("valid");
     assert_eq!(processor.image, ImageTransformSpec { shortest_edge: 512, crop_fraction: 0.95 });
     assert_eq!((processor.max_state_dim, processor.max_action_dim, processor.max_action_horizon), (29, 29, 40));
-    assert!(processor.formalize && processor.clip_state);
+    assert!(processor.normalise_text && processor.clip_state);
     assert!(processor.action.iter().all(|key| key.conversion == Conversion::Absolute), "use_relative_action is false");
     assert!(
         problems(|kwargs, _| drop(kwargs.as_object_mut().expect("object").remove("use_albumentations")))[0]

@@ -25,8 +25,8 @@ impl Files {
         self.0.path().join(name)
     }
 
-    fn load(&self, formalize: bool) -> PromptEncoder {
-        PromptEncoder::load(&self.path("tokenizer.json"), &self.path("prompt.json"), formalize).expect("loads")
+    fn load(&self, normalise_text: bool) -> PromptEncoder {
+        PromptEncoder::load(&self.path("tokenizer.json"), &self.path("prompt.json"), normalise_text).expect("loads")
     }
 
     fn refusal(&self) -> String {
@@ -35,8 +35,8 @@ impl Files {
     }
 }
 
-fn encoder(formalize: bool) -> PromptEncoder {
-    Files::new(&tokenizer(), &template()).load(formalize)
+fn encoder(normalise_text: bool) -> PromptEncoder {
+    Files::new(&tokenizer(), &template()).load(normalise_text)
 }
 
 /// Id of an entry or of a special token.
@@ -59,7 +59,7 @@ fn the_instruction_stands_between_template_and_views_and_merges_across_its_ends(
     let expected = ["pick", "Ġ", "up", "Ġ", "the", "Ġcube", "<", "i", "m", "a", "g", "e", "Ġ", "1", ">", "<img>"];
     let image = ["<IMG_CONTEXT>", "<IMG_CONTEXT>", "</img>", "<|im_end|>", "Ċ"];
     assert_eq!(tokens(&prompt), expected.into_iter().chain(image).map(id).collect::<Vec<_>>());
-    assert_eq!(prompt.formalised, "pick up the cube");
+    assert_eq!(prompt.normalised, "pick up the cube");
     // A space at the end joins the bracket after it: one piece " <" instead of "<".
     let spaced = encoder(true).encode("cube ", &[0]).expect("encodes");
     assert_eq!(tokens(&spaced)[..2], ["cube", "Ġ<"].map(id));
@@ -78,9 +78,9 @@ fn image_positions_are_those_of_the_context_token_view_after_view() {
 }
 
 #[test]
-fn without_formalising_the_text_is_as_given_and_no_image_may_stand_in_it() {
+fn without_normalising_the_text_is_as_given_and_no_image_may_stand_in_it() {
     let mut plain = encoder(false);
-    assert_eq!(plain.encode("Pick up!", &[]).expect("plain text").formalised, "Pick up!");
+    assert_eq!(plain.encode("Pick up!", &[]).expect("plain text").normalised, "Pick up!");
     for hostile in ["<IMG_CONTEXT>", "a<IMG_CONTEXT>b", "<image-1>", "x <video-07> y"] {
         let error = plain.encode(hostile, &[1]).expect_err(hostile).to_string();
         assert!(error.starts_with("instruction: expected text without images, found <"), "{error}");
@@ -93,7 +93,7 @@ fn without_formalising_the_text_is_as_given_and_no_image_may_stand_in_it() {
 }
 
 #[test]
-fn without_formalising_special_tokens_in_the_text_become_their_ids_and_leave_the_image_rows_alone() {
+fn without_normalising_special_tokens_in_the_text_become_their_ids_and_leave_the_image_rows_alone() {
     let mut plain = encoder(false);
     let without = plain.encode("", &[2]).expect("plain text");
     for token in ["<|im_end|>", "<|im_start|>", "<img>", "</img>"] {

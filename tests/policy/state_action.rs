@@ -23,7 +23,7 @@ fn processor(state: Vec<StateKey>, action: Vec<ActionKey>) -> Processor {
         max_action_dim: 16,
         max_action_horizon: 8,
         image: ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 },
-        formalize: true,
+        normalise_text: true,
     }
 }
 

@@ -37,6 +37,7 @@ def test_engines_beyond_the_budget_leave_the_node_degraded_with_the_table_in_the
 def test_degraded_is_one_line_in_diagnostics(robot, short):
     engines = _statuses(robot, lambda tasks: tasks["engines"].level == b"\x02")["engines"]
     assert values(engines)["phase"] == "degraded"
+    assert values(engines)["error"] == "does_not_fit"
     assert "not enough memory to load stage" in engines.message and "(more in the log)" in engines.message
     assert "\n" not in engines.message and "worst moment" not in engines.message
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use vla_base::tensor::{HostTensor, TensorSpec};
 use vla_engines::onnx_runtime::Onnx;
-use vla_engines::{Admission, Pipeline, Run, StageTime, Symbols};
+use vla_engines::{Admission, Inference, Pipeline, StageTime, Symbols};
 use vla_export::demo;
 use vla_policy::spec::PolicySpec;
 

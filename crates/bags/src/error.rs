@@ -1,4 +1,4 @@
-//! Everything that can be wrong with a bag, in words: which file, what was expected, what was found, what to do.
+//! Errors of bags: the file, the expected and the found value, and the remedy.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ pub enum Error {
     /// The operating system refused.
     #[error("cannot {doing} {path}: {source}")]
     Io {
-        /// What was being done, as a verb.
+        /// The operation that failed, as a verb.
         doing: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The system's own reason.
+        /// The system's error.
         source: io::Error,
     },
     /// The file is something else.
@@ -22,40 +22,40 @@ pub enum Error {
     NotABag {
         /// The file or folder.
         path: PathBuf,
-        /// What a bag would be.
+        /// Kinds of bag.
         expected: &'static str,
-        /// What is there.
+        /// Value found.
         found: String,
-        /// What to do next.
+        /// Remedy.
         advice: String,
     },
-    /// A readable bag without a message in it.
+    /// A bag without messages.
     #[error(
-        "{path} is empty: expected at least one message, found {found}; record again, and look at `ros2 topic hz` first"
+        "{path} is empty: expected at least one message, found {found}; check the topics with `ros2 topic hz` and record again"
     )]
     Empty {
         /// The bag.
         path: PathBuf,
-        /// How it is empty.
+        /// Content found.
         found: String,
     },
-    /// The file ends before its content does.
+    /// The file is truncated.
     #[error(
-        "{path} is cut off: the {what} at byte {offset} needs {needed} bytes, {available} are left; \
-         the recorder did not finish the file: {advice}"
+        "{path} is truncated: the {what} at byte {offset} needs {needed} bytes, found {available}; the recorder did not \
+         finish the file; {advice}"
     )]
     Truncated {
         /// The file.
         path: PathBuf,
-        /// What is incomplete.
+        /// The incomplete part.
         what: &'static str,
-        /// Where it begins, in bytes from the start of the file.
+        /// Its offset in the file, in bytes.
         offset: u64,
-        /// Bytes that it needs.
+        /// Bytes needed.
         needed: u64,
-        /// Bytes that there are.
+        /// Bytes found.
         available: u64,
-        /// What to do next.
+        /// Remedy.
         advice: String,
     },
     /// The file contradicts itself.
@@ -63,99 +63,98 @@ pub enum Error {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Where in it.
+        /// Position in the file.
         place: String,
-        /// What should be there.
+        /// Value expected.
         expected: String,
-        /// What is there.
+        /// Value found.
         found: String,
-        /// What to do next.
+        /// Remedy.
         advice: Box<str>,
     },
-    /// metadata.yaml does not say what it must.
+    /// An entry of metadata.yaml is missing or invalid.
     #[error("{path}: expected {expected}, found {found}; {advice}")]
     Metadata {
         /// The metadata.yaml.
         path: PathBuf,
-        /// The key and what it should hold.
+        /// The key and its expected value.
         expected: String,
-        /// What it holds.
+        /// Value found.
         found: String,
-        /// What to do next.
+        /// Remedy.
         advice: String,
     },
-    /// metadata.yaml lists a file that is not there.
+    /// metadata.yaml lists a missing file.
     #[error(
-        "{metadata} lists '{file}': expected it beside metadata.yaml, found {found}; put the file back, or write the \
-         metadata anew with `ros2 bag reindex`"
+        "{metadata} lists '{file}': expected it beside metadata.yaml, found {found}; restore the file, or rewrite the \
+         metadata with `ros2 bag reindex`"
     )]
     MissingFile {
         /// The metadata.yaml.
         metadata: PathBuf,
-        /// The file as it is listed.
+        /// The listed file.
         file: String,
-        /// What is there instead.
+        /// Object found instead.
         found: String,
     },
-    /// Packed in a way that is not read here.
+    /// Unsupported compression.
     #[error("{path}: expected {expected} in {place}, found {found}; {advice}")]
     Compression {
         /// The file.
         path: PathBuf,
-        /// What is packed.
+        /// The compressed part.
         place: String,
-        /// The compressions that are read.
+        /// Supported compressions.
         expected: &'static str,
         /// The compression found.
         found: String,
-        /// What to do next.
+        /// Remedy.
         advice: &'static str,
     },
-    /// A file that is packed as a whole cannot be unpacked.
-    #[error("cannot unpack {path} to a temporary file in {folder}: {source}; {advice}")]
+    /// A file that is compressed as a whole cannot be decompressed.
+    #[error("cannot decompress {path} to a temporary file in {folder}: {source}; {advice}")]
     Unpacking {
-        /// The packed file.
+        /// The compressed file.
         path: PathBuf,
-        /// Where to.
+        /// Folder of the temporary file.
         folder: String,
-        /// What the decoder or the system says.
+        /// Error of the decoder or the system.
         source: io::Error,
-        /// What to do next.
+        /// Remedy.
         advice: &'static str,
     },
-    /// Unpacks to more than is plausible.
+    /// Decompresses to more than the limit.
     #[error(
-        "{path}: {place} unpacks to {size}, expected at most {limit} bytes; \
-         this is a damaged or hostile file, or a bag that must be rewritten in smaller chunks (`ros2 bag convert`)"
+        "{path}: {place} decompresses to {size}, expected at most {limit} bytes; the file is damaged, or must be rewritten in \
+         smaller chunks (`ros2 bag convert`)"
     )]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// What is packed.
+        /// The compressed part.
         place: String,
-        /// Its size in words.
+        /// Its size.
         size: String,
         /// The limit, in bytes.
         limit: u64,
     },
     /// One topic, two types.
     #[error(
-        "{path}: topic {topic} was expected to have one type, found '{first}' and '{second}'; \
-         separate them with `ros2 bag convert`"
+        "{path}: topic {topic}: expected one type, found '{first}' and '{second}'; separate them with `ros2 bag convert`"
     )]
     ConflictingTypes {
         /// The bag.
         path: PathBuf,
         /// The topic.
         topic: String,
-        /// Its type (and serialization) where it was first seen.
+        /// Its first type (and serialization).
         first: String,
         /// The other one.
         second: String,
     },
     /// Messages of a topic are not CDR.
     #[error(
-        "{path}: messages of topic {topic} were expected to be serialized as 'cdr', found '{found}'; \
+        "{path}: topic {topic}: expected messages serialized as 'cdr', found '{found}'; \
          convert the bag to ROS 2 (`rosbags-convert` reads ROS 1 bags) or leave the topic out"
     )]
     Serialization {
@@ -167,25 +166,25 @@ pub enum Error {
         found: String,
     },
     /// A caller's topic index.
-    #[error("{path}: no topic with index {index}, expected less than {count}")]
+    #[error("{path}: expected the index of one of {count} topics, found {index}")]
     UnknownTopic {
         /// The bag.
         path: PathBuf,
-        /// The index asked for.
+        /// The index.
         index: usize,
-        /// The topics there are.
+        /// Number of topics.
         count: usize,
     },
     /// SQLite refused.
     #[error("cannot {doing} {path}: {source}; {advice}")]
     Sqlite {
-        /// What was being done, as a verb.
+        /// The operation that failed, as a verb.
         doing: &'static str,
         /// The database.
         path: PathBuf,
-        /// SQLite's own reason.
+        /// SQLite's error.
         source: Box<rusqlite::Error>,
-        /// What to do next.
+        /// Remedy.
         advice: String,
     },
     /// The MCAP library refused to write.
@@ -193,10 +192,10 @@ pub enum Error {
     Write {
         /// The bag being written.
         path: PathBuf,
-        /// The library's reason.
+        /// The library's error.
         source: Box<mcap::McapError>,
     },
-    /// The file to write cannot be begun or put in place.
+    /// The output file cannot be created or replaced.
     #[error(transparent)]
     Output(#[from] vla_base::sys::fs::Error),
     /// A stamp that MCAP cannot hold.

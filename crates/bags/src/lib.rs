@@ -1,9 +1,27 @@
-//! Recorded bags: MCAP and rosbag2 SQLite in, MCAP out.
+//! ROS 2 bags: reads MCAP and rosbag2's SQLite files, writes MCAP.
 //!
-//! [`BagReader`] gives messages as serialized bytes in log-time order, so that a replay enters by the same door as
-//! a live topic. An MCAP file is mapped; messages of its unpacked chunks are slices of the mapping, without a copy.
-//! [`BagWriter`] writes one MCAP file that `ros2 bag`, Foxglove and the Python readers open; the same calls give the
-//! same bytes, and nothing stands at the final name until it is whole.
+//! [`BagReader`] returns serialized messages in log-time order, as a topic delivers them. An MCAP file is mapped, and messages
+//! of uncompressed chunks are slices of the mapping ([`bytes::Bytes`]); that, and errors that name the damaged record of a
+//! truncated file, is why it does not use `mcap`'s own indexed reader. [`BagWriter`] writes one MCAP file that `ros2 bag`,
+//! Foxglove and the Python readers open; the same calls give the same bytes, and the file appears only when it is complete.
+//!
+//! ```
+//! use vla_bags::{BagReader, BagWriter};
+//! use vla_base::time::Stamp;
+//!
+//! let file = std::env::temp_dir().join(format!("vla_bags-{}.mcap", std::process::id()));
+//! let mut writer = BagWriter::create(&file)?;
+//! let topic = writer.add_topic("/task", "std_msgs/msg/String", "string data")?;
+//! writer.write(topic, Stamp::from_nanos(20), &[0, 1, 0, 0, 3, 0, 0, 0, b'g', b'o', 0])?;
+//! writer.finish()?;
+//!
+//! let bag = BagReader::open(&file)?;
+//! let task = bag.find("/task").ok_or("a topic")?;
+//! let message = bag.messages(&[task])?.next().ok_or("a message")??;
+//! assert_eq!(message.log_time, Stamp::from_nanos(20));
+//! std::fs::remove_file(&file)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod error;
 mod mcap;
@@ -30,7 +48,7 @@ use self::unpacked::Unpacked;
 pub use self::writer::{BagWriter, Qos, TopicId};
 use vla_base::time::Stamp;
 
-/// A recorded topic. A name that comes with two types, or serializations, is two topics: each may be read without the other.
+/// A recorded topic. A name with two types or serializations is two topics, each of which can be read separately.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
     /// Full name, e.g. `/joint_states`.
@@ -39,7 +57,7 @@ pub struct Topic {
     pub type_name: String,
     /// Serialization of its messages; only `cdr` can be read.
     pub serialization: String,
-    /// Messages, when the bag says so without being read through (not for a bare .db3 file).
+    /// Number of messages, if the bag states it (a bare .db3 file does not).
     pub count: Option<u64>,
 }
 
@@ -48,14 +66,14 @@ pub struct Topic {
 pub struct BagMessage {
     /// Index into [`BagReader::topics`].
     pub topic: usize,
-    /// When the recorder received it.
+    /// Time at which the recorder received it.
     pub log_time: Stamp,
     /// The serialized message, with its CDR encapsulation header. May share (and keep alive) a mapped file or an
     /// unpacked chunk.
     pub data: Bytes,
 }
 
-/// An opened bag: its topics and bounds, and any number of passes over its messages.
+/// An open bag: topics, time bounds, and any number of iterations over its messages.
 #[derive(Debug)]
 pub struct BagReader {
     path: PathBuf,
@@ -81,7 +99,7 @@ enum Storage {
     Sqlite(SqliteFile),
 }
 
-/// The files of a bag: itself, or metadata.yaml and what it lists. Whether they are a bag is seen when it is opened.
+/// The files of a bag: itself, or metadata.yaml and the files that it lists. Does not check that they are a bag.
 pub fn files_of(path: &Path) -> Vec<PathBuf> {
     if !path.is_dir() {
         return vec![path.to_path_buf()];
@@ -95,8 +113,8 @@ impl BagReader {
     ///
     /// # Errors
     ///
-    /// Whatever is wrong with the bag: see [`Error`]. A bag without a message is an error; a file that was cut off
-    /// is refused rather than read in part. An MCAP file without an index is read through once.
+    /// See [`Error`]. A bag without messages is an error, and a truncated file is refused. An MCAP file without an index is read
+    /// completely once.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let attributes = std::fs::metadata(path).map_err(Error::io("open", path))?;
         let Metadata { files, message_zstd, counts, types } = if attributes.is_dir() {
@@ -130,13 +148,13 @@ impl BagReader {
         Ok(bag)
     }
 
-    /// Adds a file; gives the log times of its first and last message.
+    /// Adds a file; returns the log times of its first and last message.
     fn add(&mut self, path: &Path, types: &BTreeMap<String, String>) -> Result<Option<(Stamp, Stamp)>, Error> {
         let packed = is_packed(path)?.then(|| Unpacked::of(path)).transpose()?;
-        let place = packed.as_ref().map_or_else(|| path.to_path_buf(), Unpacked::path);
-        let (storage, mut topics, count, bounds) = match sniff(path, &place)? {
+        let content = packed.as_ref().map_or_else(|| path.to_path_buf(), Unpacked::path);
+        let (storage, mut topics, count, bounds) = match detect(path, &content)? {
             Kind::Mcap => {
-                let bytes = vla_base::sys::map::map(&place).map_err(Error::io("map", path))?;
+                let bytes = vla_base::sys::map::map(&content).map_err(Error::io("map", path))?;
                 let file = McapFile::open(path, bytes)?;
                 let (topics, count, bounds) = (file.topics.clone(), file.message_count, file.bounds);
                 (Storage::Mcap(file), topics, count, bounds)
@@ -207,7 +225,7 @@ impl BagReader {
     }
 }
 
-/// Adds a topic to a list, or its count to the one of the same name, type and serialization; gives its index.
+/// Adds a topic to a list, or its count to the topic of the same name, type and serialization; returns its index.
 fn merge_topic(topics: &mut Vec<Topic>, topic: Topic) -> usize {
     let is_same = |known: &Topic| {
         known.name == topic.name && known.type_name == topic.type_name && known.serialization == topic.serialization
@@ -222,7 +240,7 @@ fn merge_topic(topics: &mut Vec<Topic>, topic: Topic) -> usize {
     })
 }
 
-/// Whether the file is packed as a whole.
+/// Whether the file is compressed as a whole.
 fn is_packed(path: &Path) -> Result<bool, Error> {
     let attributes = std::fs::metadata(path).map_err(Error::io("open", path))?;
     Ok(attributes.is_file() && unpack::is_zstd(&head(path)?))
@@ -241,11 +259,11 @@ enum Kind {
     Sqlite,
 }
 
-/// Tells the storage by the first bytes: names are often wrong, and the error can say what the file is. `place`: where its
-/// plain bytes are; `path` is for messages.
-fn sniff(path: &Path, place: &Path) -> Result<Kind, Error> {
-    let attributes = std::fs::metadata(place).map_err(Error::io("open", path))?;
-    let head = if attributes.is_file() { head(place)? } else { Vec::new() };
+/// Detects the storage from the first bytes, because file names are often wrong. `content`: path of the decompressed bytes;
+/// `path` is for messages.
+fn detect(path: &Path, content: &Path) -> Result<Kind, Error> {
+    let attributes = std::fs::metadata(content).map_err(Error::io("open", path))?;
+    let head = if attributes.is_file() { head(content)? } else { Vec::new() };
     if head.starts_with(mcap::MAGIC) {
         return Ok(Kind::Mcap);
     }
@@ -259,15 +277,15 @@ fn sniff(path: &Path, place: &Path) -> Result<Kind, Error> {
     let (found, advice) = if !attributes.is_file() {
         ("neither a file nor a folder".to_owned(), "give the path of a bag".to_owned())
     } else if head.starts_with(b"#ROSBAG") {
-        let advice = format!("convert it: `rosbags-convert --src {name} --dst FOLDER`");
+        let advice = format!("convert it with `rosbags-convert --src {name} --dst FOLDER`");
         ("a ROS 1 bag".to_owned(), advice)
     } else if unpack::is_zstd(&head) {
         (
-            "a zstd-packed file in a zstd-packed file".to_owned(),
-            format!("unpack it: `zstd -d {name} -o UNPACKED` and open that"),
+            "a zstd file in a zstd file".to_owned(),
+            format!("decompress it (`zstd -d {name} -o FILE`) and open the result"),
         )
     } else if head.starts_with(&[0x1f, 0x8b]) {
-        ("a gzip-packed file".to_owned(), format!("unpack it: `gunzip -k {name}` and open that"))
+        ("a gzip file".to_owned(), format!("decompress it (`gunzip -k {name}`) and open the result"))
     } else {
         (format!("first bytes '{}'", head.escape_ascii()), "give the path of a .mcap or .db3 file".to_owned())
     };

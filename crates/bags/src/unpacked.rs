@@ -1,6 +1,6 @@
-//! Files that are packed as a whole (rosbag2's `--compression-mode file`): unpacked to a file without a name.
+//! Bags compressed as a whole file (rosbag2's `--compression-mode file`), decompressed to an unnamed file.
 //!
-//! Neither memory nor a folder holds the unpacked bytes: the system frees them with the last handle, however the process ends.
+//! The decompressed bytes take no memory and no name: the system deletes them with the last handle, however the process ends.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -8,56 +8,54 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD};
+use vla_base::sys::disk::{RESERVE, is_in_memory, unnamed_file};
+use vla_base::sys::fs::free_space;
 
 use super::Error;
 
-/// Bytes that are unpacked at a time.
+/// Bytes decompressed at a time.
 const STEP: usize = 1 << 20;
-/// Free space that stays on the disk.
-const RESERVE: u64 = 256 << 20;
-/// The disk is asked again after so many steps.
+/// Steps between two checks of the free space.
 const STEPS: usize = 64;
-/// `f_type` of file systems that live in memory: `TMPFS_MAGIC`, `RAMFS_MAGIC`.
-const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
-/// For large files that need not outlive the system.
+/// Folder of large temporary files.
 const LARGE_TEMPORARY: &str = "/var/tmp";
 
-/// What to do where there is no place for the unpacked file.
-const ADVICE: &str = "set TMPDIR to a folder of a disk with room, or unpack the file by hand (`zstd -d FILE.zstd -o FILE`) and open that";
+/// Remedy for a disk without room for the decompressed file.
+const ADVICE: &str = "set TMPDIR to a folder on a disk with room, or decompress the file (`zstd -d FILE.zstd -o FILE`) and open the result";
 
-/// The plain bytes of a packed file.
+/// The decompressed content of a file.
 #[derive(Debug)]
 pub(super) struct Unpacked {
-    /// The packed file, for messages.
+    /// The compressed file, for messages.
     packed: PathBuf,
     folder: PathBuf,
     file: File,
 }
 
 impl Unpacked {
-    /// Unpacks a zstd file.
+    /// Decompresses a zstd file.
     ///
     /// # Errors
-    /// [`Error::Unpacking`] when it is cut or damaged, or the disk has no room; nothing is left then.
+    /// [`Error::Unpacking`] when it is truncated or damaged, or the disk has no room; nothing is left then.
     pub(super) fn of(packed: &Path) -> Result<Self, Error> {
         let folder = folder();
         let source = File::open(packed).map_err(Error::io("open", packed))?;
         let place = || folder.display().to_string();
-        let file = unnamed(&folder).map_err(|source| unpacking(packed, place(), source))?;
+        let file = unnamed_file(&folder).map_err(|source| unpacking(packed, place(), source))?;
         let decoder = zstd::stream::read::Decoder::new(source).map_err(Error::io("read", packed))?;
         copy(decoder, &file, &folder).map_err(|source| unpacking(packed, place(), source))?;
-        tracing::debug!(bag = %packed.display(), folder = %folder.display(), "unpacked to a temporary file without a name");
+        tracing::debug!(bag = %packed.display(), folder = %folder.display(), "decompressed to an unnamed temporary file");
         Ok(Self { packed: packed.to_path_buf(), folder, file })
     }
 
-    /// Where the plain bytes can be opened while this is held.
+    /// Path of the decompressed file, valid while this value exists.
     pub(super) fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 
-    /// Gives the file a name for as long as `open` takes: SQLite looks a file up by its real name. The system gives a name
-    /// once only.
+    /// Gives the file a name while `open` runs, because SQLite resolves the real name of a file. The system gives a name only
+    /// once.
     pub(super) fn with_name<T>(self, open: impl FnOnce(&Path) -> Result<T, Error>) -> Result<T, Error> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -71,33 +69,24 @@ impl Unpacked {
     }
 }
 
-/// The folder for temporary files: not one that lives in memory, where another is known.
+/// The folder for temporary files: `/var/tmp` where the usual one is in memory.
 fn folder() -> PathBuf {
     let usual = std::env::temp_dir();
-    let in_memory = |folder: &Path| {
-        rustix::fs::statfs(folder)
-            .is_ok_and(|system| IN_MEMORY.contains(&u64::from_ne_bytes(system.f_type.to_ne_bytes())))
-    };
+    let in_memory = |folder: &Path| is_in_memory(folder).unwrap_or_default();
     let large = Path::new(LARGE_TEMPORARY);
     if in_memory(&usual) && large.is_dir() && !in_memory(large) { large.to_path_buf() } else { usual }
 }
 
-fn unnamed(folder: &Path) -> io::Result<File> {
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    Ok(File::from(rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR)?))
-}
-
-/// Ends with an error before the disk is full: a small file may unpack to any size.
+/// Fails before the disk is full: a small file may decompress to any size.
 fn copy(mut from: impl Read, mut to: &File, folder: &Path) -> io::Result<()> {
     let mut buffer = vec![0; STEP];
     for step in 0.. {
         if step % STEPS == 0 {
-            let disk = rustix::fs::statvfs(folder)?;
-            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let free = free_space(folder)?;
             let needed = RESERVE + (STEPS * STEP) as u64;
             if free < needed {
-                let words = format!("expected {} MiB free to go on, found {} MiB", needed >> 20, free >> 20);
-                return Err(io::Error::new(io::ErrorKind::StorageFull, words));
+                let found = format!("expected {} MiB free to continue, found {} MiB", needed >> 20, free >> 20);
+                return Err(io::Error::new(io::ErrorKind::StorageFull, found));
             }
         }
         let length = from.read(&mut buffer)?;

@@ -1,4 +1,4 @@
-//! The vocabulary of engines: element types, dimensions, tensor descriptions and host tensors.
+//! Tensors: element types, dimensions, descriptions of engine inputs and outputs, and tensors in host memory.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,11 +14,11 @@ pub enum DType {
     F32,
     /// IEEE 754 half precision.
     F16,
-    /// bfloat16: only at the edge of foreign networks, never computed with on the host, but converted to.
+    /// bfloat16. The host converts to it but does not compute with it.
     BF16,
-    /// 32-bit signed integer: ids and indices of our own exports.
+    /// 32-bit signed integer: ids and indices of exported policies.
     I32,
-    /// 64-bit signed integer: ids of foreign exports.
+    /// 64-bit signed integer: ids of other exporters' networks.
     I64,
     /// Unsigned byte.
     U8,
@@ -70,7 +70,7 @@ impl fmt::Display for DType {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Dim {
-    /// Known when the policy is written.
+    /// A number.
     Fixed(usize),
     /// Named, e.g. `T` for text tokens.
     Symbol(String),
@@ -91,8 +91,8 @@ impl PartialEq<usize> for Dim {
     }
 }
 
-/// The last `rank` dimensions where all before them are 1: a batch of one is the same memory. All dimensions where
-/// there are no more than `rank`; `None` where what stands before is more than 1.
+/// The last `rank` dimensions, if all dimensions before them are 1 (a batch of one has the same memory layout). All
+/// dimensions if there are at most `rank`; `None` if a leading dimension is not 1.
 pub fn without_batch<D: PartialEq<usize>>(dims: &[D], rank: usize) -> Option<&[D]> {
     let (batch, rest) = dims.split_at(dims.len().saturating_sub(rank));
     batch.iter().all(|dim| *dim == 1).then_some(rest)
@@ -101,7 +101,7 @@ pub fn without_batch<D: PartialEq<usize>>(dims: &[D], rank: usize) -> Option<&[D
 /// Name, element type and dimensions of one input or output of an engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TensorSpec {
-    /// The engine's own name of the tensor.
+    /// The tensor's name in the engine.
     pub name: String,
     /// Element type.
     pub dtype: DType,
@@ -155,7 +155,7 @@ impl Default for HostTensor {
 }
 
 impl HostTensor {
-    /// A tensor of zeros; `None` when the elements cannot be counted.
+    /// A tensor of zeros; `None` when the element count overflows.
     pub fn zeros(dtype: DType, dims: &[usize]) -> Option<Self> {
         let n = dims.iter().try_fold(1_usize, |n, dim| n.checked_mul(*dim))?;
         let data = match dtype {
@@ -208,7 +208,7 @@ impl HostTensor {
         }
     }
 
-    /// As single precision where it is a wider or narrower float, else as it is.
+    /// Converts f16 and bf16 to single precision; other types stay as they are.
     pub fn to_single(&self) -> Cow<'_, Self> {
         let values: Vec<f32> = match &self.data {
             Data::F16(values) => values.iter().map(|v| v.to_f32()).collect(),
@@ -241,7 +241,7 @@ impl HostTensor {
         &self.data
     }
 
-    /// The elements, to be written.
+    /// The elements, mutable.
     pub fn data_mut(&mut self) -> &mut Data {
         &mut self.data
     }
@@ -254,7 +254,7 @@ impl HostTensor {
         }
     }
 
-    /// The elements when they are single precision, to be written.
+    /// The elements when they are single precision, mutable.
     pub fn as_f32_mut(&mut self) -> Option<&mut [f32]> {
         match &mut self.data {
             Data::F32(values) => Some(values),
@@ -265,14 +265,6 @@ impl HostTensor {
     /// The elements when they are 32-bit integers.
     pub fn as_i32(&self) -> Option<&[i32]> {
         match &self.data {
-            Data::I32(values) => Some(values),
-            _ => None,
-        }
-    }
-
-    /// The elements when they are 32-bit integers, to be written.
-    pub fn as_i32_mut(&mut self) -> Option<&mut [i32]> {
-        match &mut self.data {
             Data::I32(values) => Some(values),
             _ => None,
         }
@@ -294,7 +286,7 @@ mod tests {
     const ALL: [DType; 7] = [DType::F32, DType::F16, DType::BF16, DType::I32, DType::I64, DType::U8, DType::Bool];
 
     #[test]
-    fn what_is_said_to_convert_does() {
+    fn converts_to_and_convert_into_agree() {
         for (from, to) in ALL.iter().flat_map(|from| ALL.map(|to| (*from, to))).filter(|(from, to)| from != to) {
             let source = HostTensor::zeros(from, &[2, 3]).expect("small");
             let mut target = HostTensor::zeros(to, &[6]).expect("small");

@@ -1,4 +1,4 @@
-//! Recorded inputs on their way to the builder: one sample at a time on the device, in one shape.
+//! RecordedInputs inputs on their way to the builder: one sample at a time on the device, in one shape.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::scales::group;
 use super::{Error, Request, Scales};
 use crate::calibration::Calibration;
 use vla_base::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
-use vla_engines::Placement;
+use vla_engines::BufferSpec;
 use vla_engines::onnx::Network;
 use vla_tensorrt::cuda::Cuda;
 use vla_tensorrt::{Calibrator, Staging};
@@ -21,7 +21,7 @@ pub struct Calibrated {
 }
 
 /// Gives the builder a cache, or samples whose scales it then stores.
-pub struct Recorded<'a> {
+pub(crate) struct RecordedInputs<'a> {
     scales: &'a Scales,
     onnx_sha256: &'a str,
     tensorrt: String,
@@ -41,9 +41,9 @@ struct Samples {
     done: Calibrated,
 }
 
-impl<'a> Recorded<'a> {
+impl<'a> RecordedInputs<'a> {
     /// One that gives `cache`.
-    pub fn cached(scales: &'a Scales, cache: Vec<u8>) -> Self {
+    pub(crate) fn cached(scales: &'a Scales, cache: Vec<u8>) -> Self {
         Self { scales, onnx_sha256: "", tensorrt: String::new(), cache: Some(cache), samples: None }
     }
 
@@ -51,7 +51,7 @@ impl<'a> Recorded<'a> {
     ///
     /// # Errors
     /// [`Error::Request`] for inputs that cannot be read, [`Error::Engine`] when the device has no room for a sample.
-    pub fn open(
+    pub(crate) fn open(
         request: &Request,
         scales: &'a Scales,
         data: &Path,
@@ -69,34 +69,34 @@ impl<'a> Recorded<'a> {
         };
         let inputs = network.inputs.clone();
         let dims: Vec<Vec<usize>> = inputs.iter().map(|input| input.dims.iter().map(size).collect()).collect();
-        let placements: Vec<Placement> = inputs
+        let buffers: Vec<BufferSpec> = inputs
             .iter()
             .zip(&dims)
             .map(|(input, dims)| {
                 let dtype = if narrow && input.dtype == DType::I64 { DType::I32 } else { input.dtype };
-                Placement { dtype, dims: dims.clone(), upload: true, download: false }
+                BufferSpec { dtype, dims: dims.clone(), upload: true, download: false }
             })
             .collect();
-        let staging = Staging::new(cuda, &placements)?;
+        let staging = Staging::new(cuda, &buffers)?;
         let done = Calibrated::default();
         let samples = Samples { file, inputs, dims, narrow, staging, sample: Vec::new(), done };
         Ok(Self { scales, onnx_sha256, tensorrt, cache: None, samples: Some(samples) })
     }
 
     /// The shape of every input, in the network's order; empty when a cache is used.
-    pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
+    pub(crate) fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
         self.samples.iter().flat_map(|samples| {
             samples.inputs.iter().zip(&samples.dims).map(|(input, dims)| (input.name.as_str(), dims.as_slice()))
         })
     }
 
     /// What was run; `None` when a cache was used.
-    pub fn done(&self) -> Option<Calibrated> {
+    pub(crate) fn done(&self) -> Option<Calibrated> {
         self.samples.as_ref().map(|samples| samples.done)
     }
 }
 
-impl Calibrator for Recorded<'_> {
+impl Calibrator for RecordedInputs<'_> {
     fn batch_size(&self) -> usize {
         let dims = self.samples.as_ref().and_then(|samples| samples.dims.first()?.first().copied());
         dims.unwrap_or(1)
@@ -145,9 +145,10 @@ impl Samples {
         }
         for (index, tensor) in self.sample.iter().enumerate() {
             let narrowed = if self.narrow { narrowed(tensor)? } else { None };
-            self.staging.write(index, narrowed.as_ref().unwrap_or(tensor))?;
+            let written = self.staging.write(index, narrowed.as_ref().unwrap_or(tensor));
+            written.map_err(|error| error.to_string())?;
         }
-        self.staging.upload()?;
+        self.staging.upload().map_err(|error| error.to_string())?;
         self.done.samples += 1;
         Ok(true)
     }

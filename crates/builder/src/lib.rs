@@ -1,13 +1,28 @@
-//! ONNX to a TensorRT engine on this device, with the record of where and from what it was built.
+//! Builds a TensorRT engine from an ONNX file on this device, and writes its provenance record.
 //!
-//! Building takes far more memory than running, and what a builder took is not all given back while its process lives.
-//! So a build is two processes: a child that builds and ends, and its parent, which then loads the engine once, runs
-//! it once, measures what it keeps and writes the record.
+//! Input: a [`Request`] (network, engine file, precision, ranges of the symbolic dimensions, effort, and for INT8 the
+//! [`calibration`] data). Output: the engine and its record. Without the feature `tensorrt` requests, calibration data and
+//! low-memory limits are checked, and nothing is built.
+//!
+//! A builder needs far more memory than the engine, and does not return all of it while its process lives. So a build is
+//! two processes: a child builds and ends; its parent then loads the engine, runs it once, measures its memory and writes
+//! the record.
+//!
+//! ```
+//! use vla_base::tensor::{DType, Dim, TensorSpec};
+//! use vla_builder::Request;
+//!
+//! // `vla-trt build --max-seq-len 256`: the range of every symbolic dimension.
+//! let request = Request { longest: Some(256), ..Request::default() };
+//! let tokens = TensorSpec { name: "tokens".into(), dtype: DType::I32, dims: vec![Dim::Symbol("T".into())] };
+//! assert_eq!(request.ranges(&[tokens])["T"], [1, 256, 256]);
+//! ```
 
 use std::path::{Path, PathBuf};
 
 use vla_engines as engine;
 use vla_engines::memory::mib;
+use vla_engines::precision::Lacking;
 use vla_engines::{Precision, provenance};
 
 pub mod calibration;
@@ -62,18 +77,18 @@ pub enum Error {
         source: std::io::Error,
     },
     /// This device or this TensorRT has no such precision.
-    #[error("{} cannot be built in {precision} here: {reason}", onnx.display())]
+    #[error("{} cannot be built in {precision} on this device: {lacking}; {}", onnx.display(), instead(lacking))]
     Precision {
         /// The network.
         onnx: PathBuf,
-        /// What it was to compute in.
+        /// Requested precision.
         precision: Precision,
-        /// What is lacking, and what to do.
-        reason: String,
+        /// What the device lacks.
+        lacking: Lacking,
     },
     /// Another process builds the same engine.
     #[error(
-        "{} is being built by process {holder} already; wait for it (its lock is {}, and goes with the process)",
+        "process {holder} is building {} already; wait until it ends (lock file: {}, released when the process ends)",
         engine.display(), lock.display()
     )]
     Busy {
@@ -86,7 +101,7 @@ pub enum Error {
     },
     /// The disk is full, or would be.
     #[error(
-        "{}: an engine of {:.1} MiB may be written there, and the disk has {:.1} MiB free; make room, or choose another \
+        "{}: an engine of up to {:.1} MiB needs more than the {:.1} MiB that are free on the disk; free space, or choose another \
          folder", folder.display(), mib(*needed), mib(*free)
     )]
     Space {
@@ -98,7 +113,7 @@ pub enum Error {
         free: u64,
     },
     /// TensorRT or CUDA.
-    #[error(transparent)]
+    #[error("{0}")]
     Engine(#[from] engine::Error),
     /// The builder refused. Its own words and the last lines of its log.
     #[error("TensorRT did not build {}: {reason}", onnx.display())]
@@ -109,12 +124,12 @@ pub enum Error {
         reason: String,
     },
     /// The engine that was built or is to be adopted does not run cleanly.
-    #[error("{}: {reason}", engine.display())]
+    #[error("{}: {source}", engine.display())]
     Unclean {
         /// The engine.
         engine: PathBuf,
         /// What was wrong with its one run.
-        reason: String,
+        source: engine::Cause,
     },
     /// A file to write cannot be begun or put in place.
     #[error(transparent)]
@@ -133,6 +148,18 @@ pub fn device() -> Result<provenance::DeviceIdentity, engine::Error> {
     let cuda = vla_tensorrt::cuda::Cuda::open()?;
     let library = vla_tensorrt::Library::open()?;
     vla_tensorrt::identity(&cuda, library.version())
+}
+
+/// Advice for a precision that this device does not support.
+fn instead(lacking: &Lacking) -> &'static str {
+    match lacking {
+        Lacking::BuilderPrecision { .. } => {
+            "export the network in the types that it is to run in (vla-trt export --dtype fp16; INT8 as QuantizeLinear and \
+             DequantizeLinear nodes) and build it with --precision fp32"
+        }
+        Lacking::Bf16Version { .. } => "build in fp16, or in fp32 what fp16 cannot hold",
+        Lacking::Bf16Gpu { .. } => "build in fp16",
+    }
 }
 
 /// Writes a file, whole or not at all, and its folder where that is missing.

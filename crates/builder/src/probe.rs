@@ -1,4 +1,4 @@
-//! One engine loaded and run once, alone: whether it runs cleanly, and what it takes.
+//! Loads one engine in a separate process and runs it once: checks its outputs and measures its memory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,22 +8,22 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use vla_base::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
 use vla_engines::host_copy;
-use vla_engines::host_copy::Watch;
+use vla_engines::host_copy::MappingSnapshot;
 use vla_engines::memory::{AnonymousPeak, MemoryUse};
 use vla_engines::profile::Profile;
 use vla_engines::provenance::{DeviceIdentity, Memory};
-use vla_engines::{Device as _, Launch, Placement};
-use vla_tensorrt::device::{Options, Plan, Tensorrt};
+use vla_engines::{Backend as _, BufferSpec, Cause, Launch};
+use vla_tensorrt::device::{LoadedEngine, Options, Tensorrt};
 
 /// Device memory is taken in blocks of megabytes, however small an engine is.
 const ROUNDING: u64 = 64 << 20;
 
-/// What one load and one run of an engine showed.
+/// Measurements of one load and one run of an engine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Probe {
     /// The device that it ran on.
     pub device: DeviceIdentity,
-    /// What it takes.
+    /// Its memory.
     pub memory: Memory,
     /// Each input's profile, by the engine's own name.
     pub profiles: BTreeMap<String, Profile>,
@@ -39,14 +39,14 @@ pub fn probe(engine: &Path, emulated: bool) -> Result<Probe, Error> {
     Ok(Alone::load(engine, emulated)?.probe)
 }
 
-/// As [`probe`], tells what it found so far, and then tries to give back the runtime's host copy of the engine, if it has one
-/// worth it. For a process of its own: a runtime that writes to its copy ends it by `SIGSEGV`.
+/// As [`probe`]: reports the measurements to `progress`, then tests whether the runtime's host copy of the engine can be
+/// released, if it is large enough. Call it in a separate process: a runtime that writes to its copy ends it by `SIGSEGV`.
 ///
 /// # Errors
 /// As [`probe`].
-pub fn probe_and_try_release(engine: &Path, emulated: bool, told: &mut dyn FnMut(&Probe)) -> Result<Probe, Error> {
+pub fn probe_and_try_release(engine: &Path, emulated: bool, progress: &mut dyn FnMut(&Probe)) -> Result<Probe, Error> {
     let mut alone = Alone::load(engine, emulated)?;
-    told(&alone.probe);
+    progress(&alone.probe);
     let kept = alone.probe.memory.kept_factor.unwrap_or_default() * alone.bytes as f64;
     if kept >= host_copy::LEAST as f64 {
         alone.probe.memory.release = alone.try_release()?;
@@ -59,10 +59,10 @@ pub(super) struct Alone<'e> {
     pub(super) engine: &'e Path,
     /// Size of its file.
     pub(super) bytes: u64,
-    pub(super) plan: Plan,
+    pub(super) loaded: LoadedEngine,
     pub(super) device: Tensorrt,
     /// Memory before it was loaded.
-    pub(super) watch: Result<Watch, host_copy::Error>,
+    pub(super) watch: Result<MappingSnapshot, host_copy::Error>,
     /// What it made of small numbers.
     pub(super) outputs: Vec<HostTensor>,
     /// Anonymous memory that it kept, in bytes.
@@ -76,9 +76,9 @@ impl<'e> Alone<'e> {
         drop(device.load_file("probe", engine)?);
         let (free_before, _) = device.cuda().memory()?;
         let before = MemoryUse::now();
-        let watch = Watch::begin();
+        let watch = MappingSnapshot::take();
         let peak = AnonymousPeak::watch();
-        let mut plan = device.load_file("probe", engine)?;
+        let mut loaded = device.load_file("probe", engine)?;
         let peak = peak.stop();
         let after = MemoryUse::now();
         let (free_after, _) = device.cuda().memory()?;
@@ -86,19 +86,19 @@ impl<'e> Alone<'e> {
         let kept = after.anonymous.saturating_sub(before.anonymous);
         let memory = Memory {
             kept_factor: Some(factor(kept, bytes)),
-            activation_bytes: Some(plan.activation_bytes()),
+            activation_bytes: Some(loaded.activation_bytes()),
             weight_bytes: believable(free_before.saturating_sub(free_after), bytes),
             load_peak_bytes: Some(peak.saturating_sub(before.anonymous)),
             ..Memory::default()
         };
-        let probe = Probe { device: device.identity().clone(), memory, profiles: plan.profiles() };
+        let probe = Probe { device: device.identity().clone(), memory, profiles: loaded.profiles() };
         // Asked before anything runs: such an engine ends in `Cask unknown internal error`.
         if let Some(words) = device.other_model().filter(|_| !emulated) {
-            let reason = format!("it was built on another module ({words}); build it on this device");
-            return Err(Error::Unclean { engine: engine.to_owned(), reason });
+            let reason = format!("it was built on another GPU model ({words}); build it on this device");
+            return Err(Error::Unclean { engine: engine.to_owned(), source: reason.into() });
         }
-        let outputs = outputs(&mut device, &mut plan, engine)?;
-        Ok(Self { engine, bytes, plan, device, watch, outputs, kept, probe })
+        let outputs = outputs(&mut device, &mut loaded, engine)?;
+        Ok(Self { engine, bytes, loaded, device, watch, outputs, kept, probe })
     }
 }
 
@@ -113,49 +113,53 @@ pub(super) fn factor(part: u64, bytes: u64) -> f64 {
     (part as f64 / bytes.max(1) as f64 * 1000.0).round() / 1000.0
 }
 
-/// One run on small numbers in the usual shapes, in a context of its own: every output, all of them finite.
-pub(super) fn outputs(device: &mut Tensorrt, plan: &mut Plan, engine: &Path) -> Result<Vec<HostTensor>, Error> {
-    let (inputs, outputs) = (device.inputs(plan).to_vec(), device.outputs(plan).to_vec());
-    let usual = plan.profiles();
-    let mut placements = Vec::new();
+/// The outputs of one run on small numbers in the optimal shapes, in a new context; all are finite.
+pub(super) fn outputs(
+    device: &mut Tensorrt,
+    loaded: &mut LoadedEngine,
+    engine: &Path,
+) -> Result<Vec<HostTensor>, Error> {
+    let (inputs, outputs) = (device.inputs(loaded).to_vec(), device.outputs(loaded).to_vec());
+    let usual = loaded.profiles();
+    let mut buffers = Vec::new();
     let mut named = Vec::new();
     for spec in &inputs {
         let fixed = || spec.dims.iter().map(fixed_or_one).collect();
         let dims: Vec<usize> = usual.get(&spec.name).map_or_else(fixed, |profile| profile.opt.clone());
-        named.push((spec.name.clone(), placements.len()));
-        placements.push(Placement { dtype: spec.dtype, dims, upload: true, download: false });
+        named.push((spec.name.clone(), buffers.len()));
+        buffers.push(BufferSpec { dtype: spec.dtype, dims, upload: true, download: false });
     }
     let shapes: Vec<(String, Vec<usize>)> =
-        named.iter().map(|(name, at)| (name.clone(), placements[*at].dims.clone())).collect();
-    let made = device.output_shapes(plan, &shapes)?;
-    let first_output = placements.len();
+        named.iter().map(|(name, at)| (name.clone(), buffers[*at].dims.clone())).collect();
+    let made = device.output_shapes(loaded, &shapes)?;
+    let first_output = buffers.len();
     for (spec, dims) in outputs.iter().zip(made) {
-        placements.push(Placement { dtype: spec.dtype, dims, upload: false, download: false });
+        buffers.push(BufferSpec { dtype: spec.dtype, dims, upload: false, download: false });
     }
     let results: Vec<(String, usize)> =
         (first_output..).zip(&outputs).map(|(at, spec)| (spec.name.clone(), at)).collect();
-    let mut workspace = device.workspace(&placements, 0)?;
+    let mut workspace = device.workspace(&buffers, 0)?;
     for (spec, (_, at)) in inputs.iter().zip(&named) {
-        if let Some(tensor) = small_numbers(spec.dtype, &placements[*at].dims) {
-            device.write(&mut workspace, *at, &tensor).map_err(|reason| failed(engine, reason))?;
+        if let Some(tensor) = small_numbers(spec.dtype, &buffers[*at].dims) {
+            device.write(&mut workspace, *at, &tensor).map_err(|error| failed(engine, error))?;
         }
     }
-    let mut bound = device.bind(plan, &mut workspace, &named, &results)?;
+    let mut bound = device.bind(loaded, &mut workspace, &named, &results)?;
     device.upload(&mut workspace)?;
-    device.run(plan, &mut bound, &mut workspace).map_err(|reason| failed(engine, reason))?;
+    device.run(loaded, &mut bound, &mut workspace).map_err(|error| failed(engine, error))?;
     device.finish()?;
     let mut made = Vec::with_capacity(outputs.len());
     for (spec, (_, at)) in outputs.iter().zip(&results) {
-        let Some(mut tensor) = HostTensor::zeros(spec.dtype, &placements[*at].dims) else { continue };
-        device.read(&workspace, *at, &mut tensor).map_err(|reason| failed(engine, reason))?;
+        let Some(mut tensor) = HostTensor::zeros(spec.dtype, &buffers[*at].dims) else { continue };
+        device.read(&workspace, *at, &mut tensor).map_err(|error| failed(engine, error))?;
         check_finite(spec, &tensor).map_err(|reason| failed(engine, reason))?;
         made.push(tensor);
     }
     Ok(made)
 }
 
-fn failed(engine: &Path, reason: String) -> Error {
-    Error::Unclean { engine: engine.to_owned(), reason }
+fn failed(engine: &Path, source: impl Into<Cause>) -> Error {
+    Error::Unclean { engine: engine.to_owned(), source: source.into() }
 }
 
 fn fixed_or_one(dim: &Dim) -> usize {

@@ -5,15 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use super::{Error, Probe, Scales};
 use vla_engines::provenance;
-use vla_engines::provenance::{Calibration, EngineIdentity, FORMAT, OnnxIdentity, Provenance, hash};
+use vla_engines::provenance::{BuildSettings, Calibration, EngineIdentity, FORMAT, OnnxIdentity, Provenance, hash};
 
 /// How an engine came to be.
 #[derive(Clone, Debug, Default)]
 pub struct Origin<'a> {
-    /// As in policy.yaml.
+    /// Precision as the policy names it, e.g. `int8+fp16`.
     pub precision: &'a str,
-    /// Builder flags and settings.
-    pub flags: Vec<String>,
+    /// Settings of the builder.
+    pub flags: BuildSettings,
     /// What INT8 scales came from: the cache and, where it is known, the recorded inputs.
     pub scales: Option<&'a Scales>,
     /// Highest anonymous memory of the process that built, in bytes; 0: not known.
@@ -33,7 +33,8 @@ pub struct Origin<'a> {
 pub fn record(engine: &Path, onnx: &Path, origin: &Origin<'_>, probe: Probe) -> Result<Provenance, Error> {
     let Probe { device, mut memory, profiles } = probe;
     memory.build_peak_bytes = (origin.peak_anonymous > 0).then_some(origin.peak_anonymous);
-    let network = OnnxIdentity::of(onnx).map_err(|reason| Error::Unclean { engine: engine.to_owned(), reason })?;
+    let network =
+        OnnxIdentity::of(onnx).map_err(|reason| Error::Unclean { engine: engine.to_owned(), source: reason.into() })?;
     let bytes = std::fs::metadata(engine).map_err(Error::io(engine))?.len();
     let sha256 = hash::file_sha256(engine).map_err(Error::io(engine))?;
     let record = Provenance {

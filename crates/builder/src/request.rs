@@ -1,4 +1,4 @@
-//! What is to be built, checked against the network before any library is opened.
+//! A request for one engine, checked against the network before any library is opened.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use vla_engines::Precision;
 use vla_engines::onnx::Network;
 use vla_engines::profile::Profile;
 
-/// Smallest, usual and largest value of a symbolic dimension.
+/// Smallest, optimal and largest value of a symbolic dimension.
 pub type Range = [usize; 3];
 
 /// One engine to be built.
@@ -19,9 +19,9 @@ pub type Range = [usize; 3];
 pub struct Request {
     /// The network.
     pub onnx: PathBuf,
-    /// Where the engine goes.
+    /// The engine file to write.
     pub engine: PathBuf,
-    /// What it computes in.
+    /// Precision of the engine.
     pub precision: Precision,
     /// Values of the network's symbolic dimensions, by name.
     pub profile: BTreeMap<String, Range>,
@@ -29,22 +29,22 @@ pub struct Request {
     pub longest: Option<usize>,
     /// Name of the network's arrays in recorded inputs of several networks; `None`: its file's stem.
     pub group: Option<String>,
-    /// Where the scales of INT8 come from, unless the network has its own.
+    /// Source of the INT8 scales, unless the network has scales.
     pub scales: Option<Scales>,
     /// Tactic timings of earlier builds; read when it is there, written when the build is done.
     pub timing_cache: Option<PathBuf>,
-    /// What the builder may take.
+    /// Limits of the builder.
     pub effort: Effort,
 }
 
-/// What the builder may take and try. The default leaves everything to it.
+/// Limits of the builder. The default sets none.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Effort {
-    /// Scratch memory that a tactic may take, in bytes.
+    /// Limit of the scratch memory of a tactic, in bytes.
     pub workspace: Option<u64>,
-    /// Device memory that trying tactics out may take, in bytes.
+    /// Limit of the device memory while tactics are timed, in bytes.
     pub tactic_memory: Option<u64>,
-    /// How long the builder looks for fast tactics, 0 to 5.
+    /// Optimisation level, 0 to 5: higher levels time more tactics.
     pub level: Option<u8>,
     /// Only kernels of TensorRT itself: cuBLAS, cuBLASLt and cuDNN are not loaded.
     pub own_kernels: bool,

@@ -1,4 +1,4 @@
-//! The right to write one engine: nobody else does meanwhile, there is room for it, and nothing half-written stays.
+//! Exclusive access to one engine file: a lock, a check of the free disk space, and no partial file after a failure.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};

@@ -1,4 +1,4 @@
-//! The builder's own work: a network parsed, tactics timed, the plan written. Runs in a process of its own.
+//! One build: parses the network, times tactics, writes the engine. Runs in a separate process.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::calibrator::{Calibrated, Recorded};
+use super::calibrator::{Calibrated, RecordedInputs};
 use super::{Decision, Error, Request, Scales};
 use vla_base::sys::fs::Replacement;
 use vla_engines as engine;
@@ -15,7 +15,7 @@ use vla_engines::Precision;
 use vla_engines::memory::MemoryUse;
 use vla_engines::onnx::{FP32_SCOPE, Network};
 use vla_engines::profile::Profile;
-use vla_engines::provenance::{OWN_KERNELS_FLAG, OnnxIdentity};
+use vla_engines::provenance::{BuildSettings, OnnxIdentity};
 use vla_tensorrt as tensorrt;
 use vla_tensorrt::cuda::Cuda;
 use vla_tensorrt::{BuildOptions, BuildProgress, Library, Log, TacticSources, UNSCALED};
@@ -36,8 +36,8 @@ pub struct Built {
     pub duration: Duration,
     /// Layers of the network before fusion.
     pub layers: usize,
-    /// Builder flags and settings, for the record.
-    pub flags: Vec<String>,
+    /// Settings of the builder, for the record.
+    pub flags: BuildSettings,
     /// Whether a timing cache was there, of this device, version and network.
     pub timing_cache_used: bool,
     /// What INT8 scales were measured on; `None` without a calibration, or with one from a cache.
@@ -65,8 +65,8 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
     cuda.enter()?;
     let library = Library::open().map_err(engine::Error::from)?;
     let device = tensorrt::identity(&cuda, library.version())?;
-    if let Some(reason) = request.precision.lacking(&device) {
-        return Err(Error::Precision { onnx: request.onnx.clone(), precision: request.precision, reason });
+    if let Some(lacking) = request.precision.lacking(&device) {
+        return Err(Error::Precision { onnx: request.onnx.clone(), precision: request.precision, lacking });
     }
     let identity = identity_for_scales(request)?;
     let here = (&cuda, device.tensorrt.clone(), library.version().major < 10);
@@ -81,9 +81,9 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
     }
     let mut out = BufWriter::with_capacity(1 << 20, Replacement::create(&request.engine)?);
-    let mut heard = Heard::default();
+    let mut figures = LogFigures::default();
     let mut watched = |what: BuildProgress<'_>| {
-        heard.take(&what);
+        figures.take(&what);
         progress(what)
     };
     let log = Log::new();
@@ -104,17 +104,17 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
         bytes: built.bytes,
         duration: started.elapsed(),
         layers: built.layers,
-        flags: flags(&options),
-        timing_cache_used: built.timing_cache_used && !heard.cache_refused && given,
-        calibrated: recorded.as_ref().and_then(Recorded::done),
-        unscaled: heard.unscaled,
+        flags: settings(&options),
+        timing_cache_used: built.timing_cache_used && !figures.cache_refused && given,
+        calibrated: recorded.as_ref().and_then(RecordedInputs::done),
+        unscaled: figures.unscaled,
         peak_resident: MemoryUse::now().peak_resident,
         peak_anonymous: 0,
-        peak_device: heard.peak_device,
+        peak_device: figures.peak_device,
     })
 }
 
-/// The network's hash, which a calibration cache is held against.
+/// Hash of the network, which is compared with that of a calibration cache.
 fn identity_for_scales(request: &Request) -> Result<Option<OnnxIdentity>, Error> {
     let wanted = request.scales.is_some();
     let identity = wanted.then(|| OnnxIdentity::of(&request.onnx)).transpose();
@@ -128,15 +128,15 @@ fn scales_of<'a>(
     network: &Network,
     onnx_sha256: &'a str,
     here: (&Cuda, String, bool),
-) -> Result<Recorded<'a>, Error> {
+) -> Result<RecordedInputs<'a>, Error> {
     let problem = |problem| Error::Request { onnx: request.onnx.clone(), problems: vec![problem] };
     match (scales.decide(network, onnx_sha256, &here.1).map_err(problem)?, &scales.data) {
-        (Decision::Use(cache), _) => Ok(Recorded::cached(scales, cache)),
+        (Decision::Use(cache), _) => Ok(RecordedInputs::cached(scales, cache)),
         (Decision::Calibrate { stale }, Some(data)) => {
             if let Some(stale) = stale {
                 tracing::warn!("calibration cache {} is made anew: {stale}", scales.cache.display());
             }
-            Recorded::open(request, scales, data, network, onnx_sha256, here)
+            RecordedInputs::open(request, scales, data, network, onnx_sha256, here)
         }
         (Decision::Calibrate { .. }, None) => Err(problem("there are no recorded inputs to calibrate on".to_owned())),
     }
@@ -146,12 +146,12 @@ fn options(
     request: &Request,
     network: &Network,
     profiles: BTreeMap<String, Profile>,
-    recorded: Option<&Recorded<'_>>,
+    recorded: Option<&RecordedInputs<'_>>,
     timing_cache: Vec<u8>,
 ) -> BuildOptions {
     let Precision { int8, bf16, fp16 } = request.precision;
     let effort = &request.effort;
-    let shapes = recorded.into_iter().flat_map(Recorded::shapes);
+    let shapes = recorded.into_iter().flat_map(RecordedInputs::shapes);
     let open = shapes.filter(|(name, _)| profiles.contains_key(*name));
     let shapes: BTreeMap<String, Vec<usize>> = open.map(|(name, dims)| (name.to_owned(), dims.to_vec())).collect();
     BuildOptions {
@@ -171,15 +171,15 @@ fn options(
     }
 }
 
-/// What the builder says on the way that belongs in the report.
+/// Figures of the report that come from the builder's log.
 #[derive(Default)]
-struct Heard {
+struct LogFigures {
     cache_refused: bool,
     unscaled: usize,
     peak_device: Option<u64>,
 }
 
-impl Heard {
+impl LogFigures {
     fn take(&mut self, what: &BuildProgress<'_>) {
         let BuildProgress::Line { text, .. } = what else { return };
         self.cache_refused |= text.contains(CACHE_REFUSED);
@@ -211,21 +211,21 @@ fn timing_cache(request: &Request) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(Error::io(path))
 }
 
-/// What is not as TensorRT has it by itself.
-fn flags(options: &BuildOptions) -> Vec<String> {
-    let mut flags = Vec::new();
-    let mut on = |set: bool, flag: &str| flags.extend(set.then(|| flag.to_owned()));
-    on(options.int8, "INT8");
-    on(options.bf16, "BF16");
-    on(options.fp16, "FP16");
-    on(!options.fp32_layers.is_empty(), "FP32 layers held");
-    on(!options.tf32, "no TF32");
-    on(options.share_profiles, "PROFILE_SHARING_0806");
-    on(options.faster_dynamic_shapes, "FASTER_DYNAMIC_SHAPES_0805");
-    on(options.tactic_sources == Some(OWN_KERNELS), OWN_KERNELS_FLAG);
-    flags.extend(options.aux_streams.map(|count| format!("aux streams {count}")));
-    flags.extend(options.tactic_dram_bytes.map(|bytes| format!("tactic memory {} MiB", bytes >> 20)));
-    flags.extend(options.workspace_bytes.map(|bytes| format!("workspace {} MiB", bytes >> 20)));
-    flags.extend(options.optimization_level.map(|level| format!("optimisation level {level}")));
-    flags
+/// Settings that differ from TensorRT's defaults.
+fn settings(options: &BuildOptions) -> BuildSettings {
+    BuildSettings {
+        int8: options.int8,
+        bf16: options.bf16,
+        fp16: options.fp16,
+        fp32_layers: !options.fp32_layers.is_empty(),
+        no_tf32: !options.tf32,
+        share_profiles: options.share_profiles,
+        faster_dynamic_shapes: options.faster_dynamic_shapes,
+        own_kernels: options.tactic_sources == Some(OWN_KERNELS),
+        aux_streams: options.aux_streams,
+        tactic_memory_mib: options.tactic_dram_bytes.map(|bytes| bytes >> 20),
+        workspace_mib: options.workspace_bytes.map(|bytes| bytes >> 20),
+        optimization_level: options.optimization_level,
+        other: Vec::new(),
+    }
 }

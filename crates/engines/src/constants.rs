@@ -1,7 +1,6 @@
-//! Tables of constants: inputs that are known beforehand, a row for each repetition.
+//! Tables of constants: inputs that are known beforehand, with a row for each iteration.
 //!
-//! Their files are read once, when the pipeline is loaded: a program that is made later, for an instruction of another
-//! length, has the same constants as the first.
+//! Their files are read once, when the pipeline is loaded, so every instance of it has the same constants.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use bytes::Bytes;
 use safetensors::{Dtype, SafeTensors};
 
 use super::Error;
-use super::wiring::{Source, Wiring};
+use super::graph::{Graph, TensorOrigin};
 use vla_base::sys::private;
 use vla_base::tensor::{Data, HostTensor};
 
@@ -23,15 +22,15 @@ impl Tables {
     ///
     /// # Errors
     /// [`Error::Constants`] naming the first that cannot be read.
-    pub fn read(wiring: &Wiring) -> Result<Self, Error> {
+    pub(crate) fn read(graph: &Graph) -> Result<Self, Error> {
         let mut tables = BTreeMap::new();
-        for tensor in &wiring.tensors {
-            let Source::Constants(file) = &tensor.source else { continue };
+        for tensor in &graph.tensors {
+            let TensorOrigin::Constants(file) = &tensor.origin else { continue };
             if !tables.contains_key(file) {
-                let fail = |reason: std::io::Error| Error::Constants {
+                let fail = |source: std::io::Error| Error::Constants {
                     input: tensor.spec.name.clone(),
                     file: file.clone(),
-                    reason: reason.to_string(),
+                    source: source.into(),
                 };
                 tables.insert(file.clone(), private::read(file).map_err(fail)?);
             }
@@ -44,10 +43,10 @@ impl Tables {
         SafeTensors::deserialize(bytes).map_err(|error| format!("not a safetensors file: {error}"))
     }
 
-    /// Tensor `<input>.<repetitions>` of `file`, its first dimension the repetitions.
-    pub fn table(&self, file: &Path, input: &str, repetitions: u32) -> Result<HostTensor, String> {
+    /// Tensor `<input>.<iterations>` of `file`, its first dimension the iterations.
+    pub(crate) fn table(&self, file: &Path, input: &str, iterations: u32) -> Result<HostTensor, String> {
         let tables = self.file(file)?;
-        let name = format!("{input}.{repetitions}");
+        let name = format!("{input}.{iterations}");
         let Ok(view) = tables.tensor(&name) else {
             return Err(format!("no tensor '{name}'; it has {}", tables.names().join(", ")));
         };
@@ -57,28 +56,32 @@ impl Tables {
             Dtype::I32 => HostTensor::from_i32(view.shape(), elements.iter().map(|b| i32::from_le_bytes(*b)).collect()),
             _ => None,
         };
-        table.filter(|table| table.dims().first() == Some(&(repetitions as usize))).ok_or_else(|| {
+        table.filter(|table| table.dims().first() == Some(&(iterations as usize))).ok_or_else(|| {
             format!(
-                "tensor '{name}' should be F32 or I32 with {repetitions} rows, found {:?} {:?}",
+                "tensor '{name}' should be F32 or I32 with {iterations} rows, found {:?} {:?}",
                 view.dtype(),
                 view.shape()
             )
         })
     }
 
-    /// What the files hold for this number of repetitions and no stage reads: name and rows of each.
-    pub fn unread(&self, wiring: &Wiring, repetitions: u32) -> Result<Vec<(String, Vec<HostTensor>)>, Error> {
+    /// What the files hold for this number of iterations and no stage reads: name and rows of each.
+    pub(crate) fn unread(&self, graph: &Graph, iterations: u32) -> Result<Vec<(String, Vec<HostTensor>)>, Error> {
         let mut found = Vec::new();
         for file in self.0.keys() {
-            let of_file = |tensor: &&super::wiring::Tensor| tensor.source == Source::Constants(file.clone());
-            let input = wiring.tensors.iter().find(of_file).map(|tensor| tensor.spec.name.clone());
-            let fail = |reason| Error::Constants { input: input.unwrap_or_default(), file: file.clone(), reason };
+            let of_file = |tensor: &&super::graph::GraphTensor| tensor.origin == TensorOrigin::Constants(file.clone());
+            let input = graph.tensors.iter().find(of_file).map(|tensor| tensor.spec.name.clone());
+            let fail = |reason: String| Error::Constants {
+                input: input.unwrap_or_default(),
+                file: file.clone(),
+                source: reason.into(),
+            };
             let tables = self.file(file).map_err(fail)?;
-            let suffix = format!(".{repetitions}");
+            let suffix = format!(".{iterations}");
             let of_this_count = tables.names().into_iter().filter_map(|name| name.strip_suffix(suffix.as_str()));
-            for name in of_this_count.filter(|name| wiring.tensors.iter().all(|tensor| tensor.spec.name != *name)) {
+            for name in of_this_count.filter(|name| graph.tensors.iter().all(|tensor| tensor.spec.name != *name)) {
                 // Tables of other types are none of ours.
-                if let Ok(table) = self.table(file, name, repetitions) {
+                if let Ok(table) = self.table(file, name, iterations) {
                     found.push((name.to_owned(), rows(&table)));
                 }
             }

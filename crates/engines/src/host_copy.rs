@@ -1,9 +1,9 @@
-//! The copy of a plan that a runtime keeps in host memory after it deserialized it: found, and given back.
+//! Finds the copy of an engine file that a runtime keeps in host memory after deserializing it, and releases its pages.
 //!
-//! TensorRT 8.6 keeps every plan whole in anonymous memory and never reads it again (docs/memory.md). On a machine whose CPU and
-//! GPU share their memory that doubles what an engine costs, and nothing but swap could take it back. So the copy is put
-//! into a file without a name, beside the engine, and that file is mapped over the copy's own addresses: the runtime still
-//! owns it, reads it and frees it, but its pages are clean pages of a file, which the system drops when it needs them.
+//! TensorRT 8.6 keeps every engine file whole in anonymous memory and never reads it again (docs/memory.md). On a machine whose
+//! CPU and GPU share their memory that doubles the memory of an engine, and only swap could reclaim it. So the copy is written
+//! to an unnamed file beside the engine, and that file is mapped over the same addresses: the runtime still owns, reads and
+//! frees the memory, but its pages are clean pages of a file, which the kernel can evict.
 //!
 //! Nothing is guessed. The copy must have appeared while the plan was deserialized, in private memory of no file, and what is
 //! given back is whole pages that hold the plan's own bytes, in order, at one distance: all of them are compared. That nobody writes to it is proven when the engine is built: a process
@@ -16,10 +16,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use vla_base::sys::allocator;
-use vla_base::sys::regions::Anonymous;
-use vla_base::sys::spill;
-use vla_base::sys::spill::{Access, PAGE, Spilled, spill};
-use vla_base::sys::window::Once;
+use vla_base::sys::mappings::PrivateMappings;
+use vla_base::sys::remap;
+use vla_base::sys::remap::{Access, PAGE, RemappedMemory, remap_to_file};
+use vla_base::sys::streamed::StreamedFile;
 
 /// Smaller copies stay. From 32 MiB on (`DEFAULT_MMAP_THRESHOLD_MAX`) glibc gives every block a mapping of its own and takes
 /// it away when it is freed; smaller ones lie among others, and what was freed may still hold the same bytes.
@@ -45,14 +45,15 @@ const REACH: usize = 32 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The plan is small.
-    #[error("the plan has {bytes} bytes; a copy below {LEAST} is left as it is")]
+    #[error("the engine file has {bytes} bytes; copies below {LEAST} bytes are not released")]
     Small {
         /// Size of the plan.
         bytes: u64,
     },
     /// Nothing as large as the plan appeared.
     #[error(
-        "no private memory as large as the plan ({plan} bytes) appeared while it was deserialized; the largest has {largest}"
+        "no private mapping as large as the engine file ({plan} bytes) appeared while it was deserialized; the largest has {largest} \
+         bytes"
     )]
     NoRegion {
         /// Size of the plan.
@@ -62,7 +63,7 @@ pub enum Error {
     },
     /// What appeared is not the plan.
     #[error(
-        "the memory that appeared while the plan was deserialized does not hold the plan's bytes ({matching} of {samples} samples)"
+        "the memory that appeared while the engine was deserialized does not contain the engine file ({matching} of {samples} samples)"
     )]
     OtherBytes {
         /// Samples of the plan found in it, at one distance.
@@ -71,58 +72,60 @@ pub enum Error {
         samples: usize,
     },
     /// Another allocator may hand the addresses out again without unmapping them, and take them for its own kind of memory.
-    #[error("this process's allocator is not glibc's: {0}. Start the program without LD_PRELOAD of another allocator")]
+    #[error(
+        "the allocator of this process is not glibc's: {0}; start the program without LD_PRELOAD of another allocator"
+    )]
     Allocator(String),
     /// The driver knows the memory: the GPU may read it, by addresses that would not follow.
-    #[error("the CUDA driver has the copy registered for the GPU")]
+    #[error("the copy is registered with the CUDA driver")]
     Registered,
     /// The plan or this process's mappings cannot be read.
     #[error("{0}")]
     Io(#[from] io::Error),
     /// It could not be put into a file.
     #[error(transparent)]
-    Spill(#[from] spill::Error),
+    Remap(#[from] remap::Error),
 }
 
 impl Error {
     /// Whether it says something of this moment, such as a full disk, and not of the engine.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Io(_) | Self::Spill(_) | Self::Allocator(_))
+        matches!(self, Self::Io(_) | Self::Remap(_) | Self::Allocator(_))
     }
 }
 
 /// What became of the host copy of a loaded engine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum HostCopy {
-    /// Not looked for: the runtime keeps none, or nobody asked.
+    /// Not looked for: the runtime keeps none, or releasing is off.
     #[default]
     AsLoaded,
-    /// Its pages are a file's now.
+    /// Its pages belong to a file.
     Released {
         /// Bytes.
         bytes: u64,
     },
-    /// It was to be given back and stays.
+    /// It was to be released, and could not be.
     Kept {
         /// Why.
         reason: String,
     },
 }
 
-/// Looks at this process's memory before a plan is deserialized.
-pub struct Watch(Anonymous);
+/// The private mappings of this process before an engine is deserialized.
+pub struct MappingSnapshot(PrivateMappings);
 
-impl Watch {
-    /// Call it right before deserializing, with no other load under way.
+impl MappingSnapshot {
+    /// Takes the snapshot. Call it right before deserializing, with no other load running.
     ///
     /// # Errors
     /// [`Error::Allocator`]; whatever reading `/proc/self/maps` gives.
-    pub fn begin() -> Result<Self, Error> {
+    pub fn take() -> Result<Self, Error> {
         allocator::is_glibc().map_err(Error::Allocator)?;
-        Ok(Self(Anonymous::now()?))
+        Ok(Self(PrivateMappings::now()?))
     }
 
-    /// The copy of `plan` in what appeared since: whole pages of it.
+    /// The copy of the engine file `plan` among the mappings that appeared since: whole pages of it.
     ///
     /// # Errors
     /// [`Error`] saying what was found instead.
@@ -131,7 +134,7 @@ impl Watch {
         if bytes < LEAST {
             return Err(Error::Small { bytes });
         }
-        let now = Anonymous::now()?;
+        let now = PrivateMappings::now()?;
         let mut new = now.since(&self.0);
         new.sort_by_key(|range| std::cmp::Reverse(range.len()));
         let largest = new.first().map_or(0, |range| range.len() as u64);
@@ -143,18 +146,18 @@ impl Watch {
         if regions.is_empty() {
             return Err(Error::NoRegion { plan: bytes, largest });
         }
-        let samples = Sample::of(&mut Once::open(plan)?)?;
+        let samples = Sample::of(&mut StreamedFile::open(plan)?)?;
         if samples.len() < LEAST_SAMPLES {
             return Err(Error::OtherBytes { matching: 0, samples: samples.len() });
         }
         let memory = File::open("/proc/self/mem")?;
         // Opened anew: it lets go of what lies behind it, from its own beginning on.
-        let mut file = Once::open(plan)?;
+        let mut file = StreamedFile::open(plan)?;
         let mut best = 0;
         for (region, new) in regions {
             match copy_in(&region, &memory, &mut file, &samples)? {
                 Ok(copy) if overlap(&copy, &new) >= copy.len() / 2 => return Ok(Found(copy)),
-                // What was there before is somebody else's.
+                // Memory that existed before is not the copy.
                 Ok(_) => {}
                 Err(matching) => best = best.max(matching),
             }
@@ -163,7 +166,7 @@ impl Watch {
     }
 }
 
-/// The copy of a plan: whole pages of the runtime's own memory.
+/// The copy of an engine file: whole pages of the runtime's memory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found(Range<usize>);
 
@@ -173,12 +176,12 @@ impl Found {
         self.0.clone()
     }
 
-    /// Gives it to a file without a name in `folder`. Nobody may run the engine meanwhile.
+    /// Moves its pages to an unnamed file in `folder`. The engine must not run meanwhile.
     ///
     /// # Errors
-    /// [`Error::Spill`]; the copy is then as it was.
-    pub fn release(self, folder: &Path, access: Access) -> Result<Spilled, Error> {
-        Ok(spill(self.0, folder, access)?)
+    /// [`Error::Remap`]; the copy is then as it was.
+    pub fn release(self, folder: &Path, access: Access) -> Result<RemappedMemory, Error> {
+        Ok(remap_to_file(self.0, folder, access)?)
     }
 }
 
@@ -190,7 +193,7 @@ struct Sample {
 
 impl Sample {
     /// Samples at even distances through the plan; those of padding are left out.
-    fn of(file: &mut Once) -> io::Result<Vec<Self>> {
+    fn of(file: &mut StreamedFile) -> io::Result<Vec<Self>> {
         let mut samples = Vec::with_capacity(SAMPLES as usize);
         for index in 0..SAMPLES {
             let mut sample = Self { offset: file.size() / SAMPLES * index, bytes: [0; SAMPLE] };
@@ -209,7 +212,7 @@ impl Sample {
 fn copy_in(
     region: &Range<usize>,
     memory: &File,
-    plan: &mut Once,
+    plan: &mut StreamedFile,
     samples: &[Sample],
 ) -> io::Result<Result<Range<usize>, usize>> {
     let difference = (region.len() as u64).abs_diff(plan.size());
@@ -264,7 +267,7 @@ fn matching(memory: &File, region: &Range<usize>, shift: i64, samples: &[Sample]
 
 /// The longest run of pages in `region` that are the plan's own bytes, `shift` further: every byte is compared, so that
 /// nothing of another owner beside the copy is taken for it.
-fn equal_pages(memory: &File, plan: &mut Once, region: &Range<usize>, shift: i64) -> io::Result<Range<usize>> {
+fn equal_pages(memory: &File, plan: &mut StreamedFile, region: &Range<usize>, shift: i64) -> io::Result<Range<usize>> {
     let start = usize::try_from(shift).unwrap_or(0).max(region.start).next_multiple_of(PAGE);
     let end = usize::try_from(shift + plan.size() as i64).unwrap_or(0).min(region.end) / PAGE * PAGE;
     let (mut best, mut run) = (start..start, start..start);

@@ -1,29 +1,31 @@
-//! Memory: what is there, what each stage takes, whether the engines fit in the order in which they are loaded, and
-//! what would make them fit.
+//! Memory: free memory, the needs of each stage, whether the engines fit in their load order, and changes that would
+//! make them fit.
 //!
-//! All of it is arithmetic on plain values: [`Pool`] says what a machine has, [`Footprint`] what a stage takes,
-//! [`Plan`] puts the footprints in load order, and [`Plan::admit`] holds them against the pool. A device fills the
-//! values in. On a Jetson the GPU allocates from the machine's only memory, so there is one pool; a card of its own is
-//! judged apart from the host.
+//! All of it is arithmetic on plain values: [`Pool`] is the memory of a machine, [`Footprint`] that of a stage,
+//! [`MemoryPlan`] puts the footprints in load order, and [`MemoryPlan::admit`] compares them with the pool. A backend
+//! provides the values. On a Jetson the GPU allocates from the memory of the host, so there is one pool; the memory of a
+//! discrete GPU is checked separately.
 
-mod advice;
+mod alternatives;
 pub mod estimate;
 mod footprint;
 mod peak;
 mod plan;
 mod pool;
 mod precision;
-mod refusal;
+mod shortage;
+mod table;
 mod usage;
 mod what_if;
 
-pub use advice::Advice;
+pub use alternatives::Alternatives;
 pub use footprint::{Figure, Footprint, Origin, READ_WINDOW};
 pub use peak::AnonymousPeak;
-pub use plan::{Peak, Plan, Step, Usage};
+pub use plan::{MemoryPlan, Peak, Step, Usage};
 pub use pool::{Admission, Pool};
 pub use precision::LowerPrecision;
-pub use refusal::{Cause, Refusal, Timeline};
+pub use shortage::{Limit, Shortage};
+pub use table::Timeline;
 pub use usage::{Growth, MemoryUse, field};
 pub use what_if::Fit;
 

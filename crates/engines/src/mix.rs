@@ -3,12 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::graph::Stage;
 use super::precision::Precision;
-use super::wiring::Stage;
 
 /// A precision for every stage.
 ///
-/// Text: `fp16`, or with stages that differ `fp16,step=int8+fp16`. A name stands for a stage, and for all the pieces that it
+/// Text: `fp16`, or with stages that differ `fp16,step=int8+fp16`. A name means a stage, or all pieces that it
 /// is cut into (`step_0`, `step_1`, ..); a later one wins.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mix {
@@ -26,7 +26,10 @@ impl Mix {
         let no_stage = |(name, _): &&(String, Precision)| !stages.iter().any(|stage| stands_for(name, &stage.name));
         if let Some((name, _)) = self.of.iter().find(no_stage) {
             let names: Vec<&str> = stages.iter().map(|stage| stage.name.as_str()).collect();
-            return Err(format!("the mix '{self}' names '{name}', the stages are {}", names.join(", ")));
+            return Err(format!(
+                "the mix '{self}' names '{name}', which is no stage; the stages are {}",
+                names.join(", ")
+            ));
         }
         Ok(stages.iter().map(|stage| self.stage(stage)).collect())
     }

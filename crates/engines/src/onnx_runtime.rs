@@ -14,13 +14,10 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{IoBinding, Session};
 use ort::value::{DynTensor, Outlet, TensorElementType, ValueType};
 
-use super::{Device, Error, Footprint, Placement, Stage, Verified};
+use super::{Backend, BufferSpec, Cause, Error, Footprint, ProvenanceStatus, RuntimeLibrary, Stage};
 use crate::onnx::Network;
 use vla_base::sys::private;
 use vla_base::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
-
-const REMEDY: &str = "Install ONNX Runtime 1.20 or newer (pip install onnxruntime; scripts/setup.sh does it) and set \
-                      ORT_DYLIB_PATH to its libonnxruntime.so";
 
 /// ONNX Runtime's CPU provider.
 pub struct Onnx {
@@ -36,10 +33,10 @@ pub struct OnnxEngine {
     outputs: Vec<TensorSpec>,
 }
 
-/// Tensors in host memory, and moments.
+/// Tensors in host memory, and timing events.
 pub struct Workspace {
     tensors: Vec<DynTensor>,
-    marks: Vec<Instant>,
+    events: Vec<Instant>,
 }
 
 impl Onnx {
@@ -47,7 +44,7 @@ impl Onnx {
     /// the same on both sides of a comparison.
     ///
     /// # Errors
-    /// [`Error::Library`] with what to install.
+    /// [`Error::Library`].
     pub fn new(threads: usize) -> Result<Self, Error> {
         Ok(Self { environment: environment()?, threads: threads.max(1), in_place: false })
     }
@@ -71,22 +68,21 @@ impl Onnx {
 
     /// A session of the network in `file`. ONNX Runtime maps files of weights and keeps them mapped, so it gets a
     /// private copy of them, whose names are gone when this returns.
-    fn session(&self, file: &Path) -> Result<Session, String> {
-        let text = |error: ort::Error| error.to_string();
-        let mut builder = self.builder().map_err(text)?;
+    fn session(&self, file: &Path) -> Result<Session, Cause> {
+        let mut builder = self.builder()?;
         if self.in_place {
-            return builder.commit_from_file(file).map_err(text);
+            return Ok(builder.commit_from_file(file)?);
         }
-        let model = private::read(file).map_err(|error| error.to_string())?;
+        let model = private::read(file)?;
         // What is no network is refused by ONNX Runtime, in its own words.
         let data = Network::decode(file, model.clone()).map(|network| network.data_files).unwrap_or_default();
         if data.is_empty() {
-            return builder.commit_from_memory(&model).map_err(text);
+            return Ok(builder.commit_from_memory(&model)?);
         }
         let files: Vec<PathBuf> = std::iter::once(file.to_owned()).chain(data).collect();
         let root = file.parent().unwrap_or(Path::new(""));
-        let copies = private::Folder::copy(root, &files).map_err(|error| error.to_string())?;
-        builder.commit_from_file(copies.file(file)).map_err(text)
+        let copies = private::PrivateFolder::copy(root, &files)?;
+        Ok(builder.commit_from_file(copies.file(file))?)
     }
 }
 
@@ -98,20 +94,19 @@ fn environment() -> Result<Environment, Error> {
         return Ok(environment.clone());
     }
     let path = std::env::var_os("ORT_DYLIB_PATH").map_or_else(|| PathBuf::from("libonnxruntime.so"), PathBuf::from);
-    let fail = |reason: String| Error::Library {
-        library: "ONNX Runtime",
-        reason: format!("{}: {reason}", path.display()),
-        remedy: REMEDY,
+    let fail = |error: &dyn std::fmt::Display| Error::Library {
+        library: RuntimeLibrary::OnnxRuntime,
+        source: format!("{}: {error}", path.display()).into(),
     };
     let environment = ort::init_from(&path)
-        .map_err(|error| fail(error.to_string()))?
+        .map_err(|error| fail(&error))?
         .with_telemetry(false)
         .build()
-        .map_err(|error| fail(error.to_string()))?;
+        .map_err(|error| fail(&error))?;
     Ok(opened.insert(environment).clone())
 }
 
-impl Device for Onnx {
+impl Backend for Onnx {
     type Engine = OnnxEngine;
     type Workspace = Workspace;
     type Bound = IoBinding;
@@ -122,15 +117,15 @@ impl Device for Onnx {
         "onnx"
     }
 
-    fn footprint(&self, stage: &Stage, _verified: &Verified) -> Result<Footprint, Error> {
+    fn footprint(&self, stage: &Stage, _verified: &ProvenanceStatus) -> Result<Footprint, Error> {
         Footprint::of_onnx(stage)
     }
 
-    fn load(&mut self, stage: &Stage, _verified: &Verified) -> Result<OnnxEngine, Error> {
-        let fail = |reason: String| Error::Load { stage: stage.name.clone(), file: stage.file.clone(), reason };
+    fn load(&mut self, stage: &Stage, _verified: &ProvenanceStatus) -> Result<OnnxEngine, Error> {
+        let fail = |source: Cause| Error::Load { stage: stage.name.clone(), file: stage.file.clone(), source };
         let session = self.session(&stage.file).map_err(fail)?;
-        let inputs = describe(session.inputs()).map_err(fail)?;
-        let outputs = describe(session.outputs()).map_err(fail)?;
+        let inputs = describe(session.inputs()).map_err(|reason| fail(reason.into()))?;
+        let outputs = describe(session.outputs()).map_err(|reason| fail(reason.into()))?;
         Ok(OnnxEngine { session, inputs, outputs })
     }
 
@@ -142,18 +137,18 @@ impl Device for Onnx {
         &engine.outputs
     }
 
-    fn workspace(&mut self, tensors: &[Placement], marks: usize) -> Result<Workspace, Error> {
-        let allocate = |placement: &Placement| {
-            let Placement { dtype, dims, .. } = placement;
+    fn workspace(&mut self, buffers: &[BufferSpec], events: usize) -> Result<Workspace, Error> {
+        let allocate = |buffer: &BufferSpec| {
+            let BufferSpec { dtype, dims, .. } = buffer;
             DynTensor::new(&Allocator::default(), element_type(*dtype), dims.as_slice()).map_err(|error| {
                 Error::Device {
                     action: format!("allocating {dtype} {}", vla_base::tensor::display_dims(dims)),
-                    reason: error.to_string(),
+                    source: error.into(),
                 }
             })
         };
-        let tensors = tensors.iter().map(allocate).collect::<Result<_, _>>()?;
-        Ok(Workspace { tensors, marks: vec![Instant::now(); marks] })
+        let tensors = buffers.iter().map(allocate).collect::<Result<_, _>>()?;
+        Ok(Workspace { tensors, events: vec![Instant::now(); events] })
     }
 
     fn bind(
@@ -165,7 +160,7 @@ impl Device for Onnx {
     ) -> Result<IoBinding, Error> {
         let fail = |tensor: &str, error: ort::Error| Error::Device {
             action: format!("binding '{tensor}'"),
-            reason: error.to_string(),
+            source: error.into(),
         };
         let mut bound = engine.session.create_binding().map_err(|error| fail("", error))?;
         for (tensor, index) in inputs {
@@ -177,7 +172,7 @@ impl Device for Onnx {
         Ok(bound)
     }
 
-    fn write(&mut self, workspace: &mut Workspace, index: usize, tensor: &HostTensor) -> Result<(), String> {
+    fn write(&mut self, workspace: &mut Workspace, index: usize, tensor: &HostTensor) -> Result<(), Error> {
         let buffer = &mut workspace.tensors[index];
         match tensor.data() {
             Data::F32(values) => copy_in(buffer, values),
@@ -190,7 +185,7 @@ impl Device for Onnx {
         }
     }
 
-    fn place<'w>(&mut self, workspace: &'w mut Workspace, index: usize) -> Option<&'w mut [f32]> {
+    fn input_buffer_mut<'w>(&mut self, workspace: &'w mut Workspace, index: usize) -> Option<&'w mut [f32]> {
         workspace.tensors[index].try_extract_tensor_mut::<f32>().ok().map(|(_, values)| values)
     }
 
@@ -198,12 +193,13 @@ impl Device for Onnx {
         Ok(())
     }
 
-    fn run(&mut self, engine: &mut OnnxEngine, bound: &mut IoBinding, _: &mut Workspace) -> Result<(), String> {
-        engine.session.run_binding(bound).map(drop).map_err(|error| error.to_string())
+    fn run(&mut self, engine: &mut OnnxEngine, bound: &mut IoBinding, _: &mut Workspace) -> Result<(), Error> {
+        let run = engine.session.run_binding(bound).map(drop);
+        run.map_err(|error| Error::Device { action: "running the network".to_owned(), source: error.into() })
     }
 
-    fn mark(&mut self, workspace: &mut Workspace, mark: usize) -> Result<(), Error> {
-        workspace.marks[mark] = Instant::now();
+    fn record_event(&mut self, workspace: &mut Workspace, event: usize) -> Result<(), Error> {
+        workspace.events[event] = Instant::now();
         Ok(())
     }
 
@@ -215,15 +211,15 @@ impl Device for Onnx {
         Ok(())
     }
 
-    fn between(&self, workspace: &Workspace, mark: usize) -> Duration {
-        workspace.marks[mark + 1].duration_since(workspace.marks[mark])
+    fn elapsed(&self, workspace: &Workspace, event: usize) -> Duration {
+        workspace.events[event + 1].duration_since(workspace.events[event])
     }
 
-    fn downloaded(&self, workspace: &Workspace, index: usize, tensor: &mut HostTensor) -> Result<(), String> {
+    fn downloaded(&self, workspace: &Workspace, index: usize, tensor: &mut HostTensor) -> Result<(), Error> {
         copy(&workspace.tensors[index], tensor)
     }
 
-    fn read(&mut self, workspace: &Workspace, index: usize, tensor: &mut HostTensor) -> Result<(), String> {
+    fn read(&mut self, workspace: &Workspace, index: usize, tensor: &mut HostTensor) -> Result<(), Error> {
         copy(&workspace.tensors[index], tensor)
     }
 
@@ -232,7 +228,7 @@ impl Device for Onnx {
     }
 }
 
-fn copy(buffer: &DynTensor, tensor: &mut HostTensor) -> Result<(), String> {
+fn copy(buffer: &DynTensor, tensor: &mut HostTensor) -> Result<(), Error> {
     match tensor.data_mut() {
         Data::F32(values) => copy_out(buffer, values),
         Data::F16(values) => copy_out(buffer, values),
@@ -244,28 +240,36 @@ fn copy(buffer: &DynTensor, tensor: &mut HostTensor) -> Result<(), String> {
     }
 }
 
-fn copy_in<T>(buffer: &mut DynTensor, values: &[T]) -> Result<(), String>
+fn copy_in<T>(buffer: &mut DynTensor, values: &[T]) -> Result<(), Error>
 where
     T: ort::value::PrimitiveTensorElementType + Copy + std::fmt::Debug,
 {
-    let (_, target) = buffer.try_extract_tensor_mut::<T>().map_err(|error| error.to_string())?;
+    let (_, target) = buffer.try_extract_tensor_mut::<T>().map_err(another_type)?;
     if target.len() != values.len() {
-        return Err(format!("{} elements", target.len()));
+        return Err(size(target.len(), values.len()));
     }
     target.copy_from_slice(values);
     Ok(())
 }
 
-fn copy_out<T>(buffer: &DynTensor, values: &mut [T]) -> Result<(), String>
+fn copy_out<T>(buffer: &DynTensor, values: &mut [T]) -> Result<(), Error>
 where
     T: ort::value::PrimitiveTensorElementType + Copy + std::fmt::Debug,
 {
-    let (_, source) = buffer.try_extract_tensor::<T>().map_err(|error| error.to_string())?;
+    let (_, source) = buffer.try_extract_tensor::<T>().map_err(another_type)?;
     if source.len() != values.len() {
-        return Err(format!("{} elements", source.len()));
+        return Err(size(source.len(), values.len()));
     }
     values.copy_from_slice(source);
     Ok(())
+}
+
+fn another_type(error: ort::Error) -> Error {
+    Error::Device { action: "accessing a tensor".to_owned(), source: error.into() }
+}
+
+fn size(buffer: usize, tensor: usize) -> Error {
+    Error::BufferSize { expected: format!("{buffer} elements"), found: format!("{tensor} elements") }
 }
 
 fn element_type(dtype: DType) -> TensorElementType {

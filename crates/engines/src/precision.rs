@@ -48,31 +48,21 @@ impl Precision {
         self == Self::FP32
     }
 
-    /// Why `device` cannot build this, in words; `None` when it can as far as versions tell. Whether the GPU computes
-    /// INT8 and FP16 faster than FP32 is asked of the builder itself.
-    pub fn lacking(self, device: &DeviceIdentity) -> Option<String> {
+    /// What `device` lacks to build this; `None` when its versions allow it. Whether the GPU computes INT8 and FP16 faster
+    /// than FP32 is known to the builder only.
+    pub fn lacking(self, device: &DeviceIdentity) -> Option<Lacking> {
         let major = number(&device.tensorrt);
         let sm = device.sm_version.split_once('.').map(|(major, minor)| (number(major), number(minor)));
         let flags = self.int8 || self.bf16 || self.fp16;
         if major >= 11 && flags {
-            return Some(format!(
-                "TensorRT {} takes types from the network alone and has no calibration: export the network in the types \
-                 that it is to run in (vla-trt export --dtype fp16; INT8 as QuantizeLinear and DequantizeLinear nodes) \
-                 and build it with --precision fp32",
-                device.tensorrt
-            ));
+            return Some(Lacking::BuilderPrecision { tensorrt: device.tensorrt.clone() });
         }
         if self.bf16 && major < 9 {
-            return Some(format!(
-                "bf16 needs TensorRT 9 or newer, here is {}: build in fp16, or in fp32 what fp16 cannot hold",
-                device.tensorrt
-            ));
+            return Some(Lacking::Bf16Version { tensorrt: device.tensorrt.clone() });
         }
         if self.bf16 && sm.is_some_and(|sm| sm < (8, 0)) {
-            return Some(format!(
-                "{} (compute capability {}) has no bf16, which begins with 8.0: build in fp16",
-                device.gpu, device.sm_version
-            ));
+            let (gpu, sm_version) = (device.gpu.clone(), device.sm_version.clone());
+            return Some(Lacking::Bf16Gpu { gpu, sm_version });
         }
         None
     }
@@ -86,6 +76,31 @@ impl Precision {
             Self { .. } => Some(Self::FP32),
         }
     }
+}
+
+/// What a device lacks for a precision.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Lacking {
+    /// From TensorRT 11 on, element types come from the network, and there is no calibration.
+    #[error("TensorRT {tensorrt} takes element types from the network alone and has no calibration")]
+    BuilderPrecision {
+        /// Version of TensorRT.
+        tensorrt: String,
+    },
+    /// TensorRT before 9 has no bf16.
+    #[error("bf16 needs TensorRT 9 or newer, found {tensorrt}")]
+    Bf16Version {
+        /// Version of TensorRT.
+        tensorrt: String,
+    },
+    /// The GPU has no bf16.
+    #[error("bf16 needs compute capability 8.0 or higher, found {sm_version} ({gpu})")]
+    Bf16Gpu {
+        /// Name of the GPU.
+        gpu: String,
+        /// Its compute capability.
+        sm_version: String,
+    },
 }
 
 /// The leading digits.
@@ -108,7 +123,9 @@ impl FromStr for Precision {
                 "int8" => &mut precision.int8,
                 "bf16" => &mut precision.bf16,
                 "fp16" => &mut precision.fp16,
-                "fp32" => return Err(format!("{EXPECTED}; fp32 stands alone, it is always allowed: found '{text}'")),
+                "fp32" => {
+                    return Err(format!("{EXPECTED}; fp32 is always allowed and is not combined: found '{text}'"));
+                }
                 other => {
                     let reason = NOT_BUILT.iter().find(|(names, _)| names.contains(&other));
                     let reason = reason.map_or(String::new(), |(_, reason)| format!(" ({other}: {reason})"));
@@ -177,7 +194,7 @@ mod tests {
             ("", "found ''"),
             ("int9", "found 'int9'"),
             ("fp16+fp16", "fp16 twice"),
-            ("int8+fp32", "fp32 stands alone"),
+            ("int8+fp32", "fp32 is always allowed"),
             ("fp8", "compute capability 8.9"),
             ("nvfp4+fp16", "compute capability 10.0"),
         ] {
@@ -187,13 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_version_or_gpu_lacks_is_refused_with_what_to_do() {
+    fn what_a_version_or_gpu_lacks_is_named() {
         let bf16 = Precision { bf16: true, ..Precision::FP32 };
         let lacking = |precision: Precision, tensorrt: &str, sm: &str| precision.lacking(&device(tensorrt, sm));
-        assert!(lacking(bf16, "8.6.1", "8.7").is_some_and(|words| words.contains("needs TensorRT 9")));
+        assert!(matches!(lacking(bf16, "8.6.1", "8.7"), Some(Lacking::Bf16Version { .. })));
         assert_eq!(lacking(bf16, "10.3.0", "8.7"), None);
-        assert!(lacking(bf16, "10.3.0", "7.2").is_some_and(|words| words.contains("begins with 8.0")));
-        assert!(lacking(Precision::INT8_FP16, "11.0.0", "8.7").is_some_and(|words| words.contains("no calibration")));
+        assert!(matches!(lacking(bf16, "10.3.0", "7.2"), Some(Lacking::Bf16Gpu { .. })));
+        let int8 = lacking(Precision::INT8_FP16, "11.0.0", "8.7");
+        assert!(matches!(int8, Some(Lacking::BuilderPrecision { .. })));
         assert_eq!(lacking(Precision::FP32, "11.0.0", "8.7"), None);
         assert_eq!(lacking(Precision::INT8_FP16, "8.6.1", "8.7"), None);
     }

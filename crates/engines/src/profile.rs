@@ -1,25 +1,25 @@
-//! What shapes an engine takes: held against policy.yaml at load, and against every input before it is enqueued.
+//! Optimisation profiles: the shapes that an engine accepts. They are compared with the stage's description at load, and
+//! with every input before it is enqueued.
 //!
-//! A shape outside the optimisation profile makes TensorRT fail late and in strange words, so the device never sees
-//! one.
+//! TensorRT reports a shape outside the profile late and unclearly, so such a shape is refused before it is enqueued.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::wiring::Stage;
+use super::graph::{Problem, Stage};
 use vla_base::tensor::{DType, Dim, TensorSpec, display_dims};
 
 mod failure;
 
 pub use failure::{EnqueueFailure, TensorShape};
 
-/// Smallest, usual and largest dimensions of one input.
+/// Optimisation profile of one input: smallest, optimal and largest dimensions.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Profile {
     /// Smallest.
     pub min: Vec<usize>,
-    /// Those that it is fastest for.
+    /// The dimensions that the engine is fastest for.
     pub opt: Vec<usize>,
     /// Largest.
     pub max: Vec<usize>,
@@ -52,7 +52,7 @@ impl Profile {
     }
 }
 
-/// An input that an engine does not take.
+/// An input that is outside what an engine accepts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
     /// The engine's stage.
@@ -70,7 +70,7 @@ pub enum Fault {
     Dimension {
         /// Its place, from 0.
         axis: usize,
-        /// Its name in policy.yaml, when it has one.
+        /// Its name in the description of the stage, when it has one.
         symbol: Option<String>,
         /// What it is.
         value: usize,
@@ -102,25 +102,17 @@ impl fmt::Display for Violation {
         match fault {
             Fault::Dimension { axis, symbol, value, min, max } => {
                 let name = symbol.as_ref().map_or_else(String::new, |symbol| format!(" ({symbol})"));
-                write!(f, "dimension {axis}{name} is {value}, the engine's profile takes {min} to {max}; ")?;
-                match symbol {
-                    Some(symbol) => {
-                        write!(f, "use a shorter input, or build the engine with a profile of {symbol} that has it")
-                    }
-                    None => f.write_str("use another input, or build the engine with a profile that has it"),
-                }
+                write!(f, "dimension {axis}{name} is {value}, the engine's profile takes {min} to {max}")
             }
-            Fault::Rank { found, expected } => {
-                write!(f, "{found} dimensions, the engine takes {expected}; export and build it again")
-            }
-            Fault::Type { found, expected } => {
-                write!(f, "element type {found}, the engine takes {expected}; export and build it again")
-            }
+            Fault::Rank { found, expected } => write!(f, "{found} dimensions, the engine takes {expected}"),
+            Fault::Type { found, expected } => write!(f, "element type {found}, the engine takes {expected}"),
         }
     }
 }
 
-/// What an engine says of one of its inputs.
+impl std::error::Error for Violation {}
+
+/// What an engine accepts for one of its inputs.
 #[derive(Clone, Copy, Debug)]
 pub struct Accepts<'e> {
     /// The engine's own description.
@@ -129,8 +121,7 @@ pub struct Accepts<'e> {
     pub profile: Option<&'e Profile>,
 }
 
-/// Checks an input before it is enqueued. `described` carries policy.yaml's names of the dimensions. Allocates only
-/// for a violation.
+/// Checks an input before it is enqueued. `described` has the names of the dimensions. Allocates only for a violation.
 ///
 /// # Errors
 /// [`Violation`] with the first thing that is wrong.
@@ -164,14 +155,24 @@ pub fn check(
     Err(refuse(Fault::Dimension { axis, symbol, value, min, max }))
 }
 
-/// Whether an element type of policy.yaml (or of an ONNX file) is what an engine has. TensorRT before 10 has no 64-bit
-/// integers: it takes those of a network as 32-bit ones, and so must whoever feeds it.
+/// Whether a described element type (or that of an ONNX file) is the engine's. TensorRT before 10 has no 64-bit integers:
+/// those of a network are 32-bit integers in its engine, and the host must write them as such.
 pub fn same_type(described: DType, engine: DType, narrows_int64: bool) -> bool {
     described == engine || narrows_int64 && described == DType::I64 && engine == DType::I32
 }
 
-/// Inputs whose profile does not have all the sizes that policy.yaml promises: (tensor, profile, what is promised).
-pub fn uncovered<'p>(stage: &Stage, profile_of: impl Fn(&str) -> Option<&'p Profile>) -> Vec<(String, String, String)> {
+/// An input whose profile is narrower than its description.
+pub(crate) struct Uncovered {
+    /// The engine's name of the input.
+    pub input: String,
+    /// Smallest and largest dimensions of the profile.
+    pub built: String,
+    /// Dimensions of the description, with the range of each symbol.
+    pub required: String,
+}
+
+/// Inputs whose profile does not contain every size of the description.
+pub(crate) fn uncovered<'p>(stage: &Stage, profile_of: impl Fn(&str) -> Option<&'p Profile>) -> Vec<Uncovered> {
     let mut problems = Vec::new();
     for input in &stage.inputs {
         let (Some(profile), Some(dims)) = (profile_of(&input.tensor), &input.dims) else { continue };
@@ -191,27 +192,24 @@ pub fn uncovered<'p>(stage: &Stage, profile_of: impl Fn(&str) -> Option<&'p Prof
                 (Dim::Symbol(name), Some((least, most))) => format!("{name} {least}..{most}"),
                 (dim, _) => dim.to_string(),
             });
-            let wanted = display_dims(&shown.collect::<Vec<_>>());
+            let required = display_dims(&shown.collect::<Vec<_>>());
             let built = format!("{}..{}", display_dims(&profile.min), display_dims(&profile.max));
-            problems.push((input.tensor.clone(), built, wanted));
+            problems.push(Uncovered { input: input.tensor.clone(), built, required });
         }
     }
     problems
 }
 
-/// What is wrong with the profiles of a loaded engine, one line each; names, types and ranks are the wiring's to check.
-pub fn problems<'p>(stage: &Stage, profile_of: impl Fn(&str) -> Option<&'p Profile>) -> Vec<String> {
-    let unsound = stage.inputs.iter().filter_map(|input| {
-        let profile = profile_of(&input.tensor).filter(|profile| !profile.is_sound())?;
-        Some(format!("stage '{}', input '{}': the engine's profile {profile} is in no order", stage.name, input.tensor))
+/// Problems with the profiles of a loaded engine; names, types and ranks are checked with the graph.
+pub(crate) fn problems<'p>(stage: &Stage, profile_of: impl Fn(&str) -> Option<&'p Profile>) -> Vec<Problem> {
+    let unordered = stage.inputs.iter().filter_map(|input| {
+        let profile = profile_of(&input.tensor).filter(|profile| !profile.is_sound())?.clone();
+        Some(Problem::UnorderedProfile { stage: stage.name.clone(), input: input.tensor.clone(), profile })
     });
-    let uncovered = uncovered(stage, &profile_of).into_iter().map(|(tensor, built, wanted)| {
-        format!(
-            "stage '{}', input '{tensor}': the engine's profile takes {built}, policy.yaml promises {wanted}; build it again",
-            stage.name
-        )
+    let narrow = uncovered(stage, &profile_of).into_iter().map(|Uncovered { input, built, required }| {
+        Problem::NarrowProfile { stage: stage.name.clone(), input, built, required }
     });
-    unsound.chain(uncovered).collect()
+    unordered.chain(narrow).collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! Where an engine was built, from what and for what; what does not match is refused before it is deserialized.
+//! The provenance record of an engine: device, network and settings of its build. An engine that does not match is rejected
+//! before it is deserialized.
 //!
-//! A TensorRT plan is tied to the GPU model (SM version and SM count), to TensorRT's and CUDA's or L4T's version, and
-//! of course to its network. One built elsewhere may load, warn, and die at its first inference. So every engine has
-//! `<engine>.provenance.json` beside it, written by `vla-trt build` and `vla-trt adopt`.
+//! A TensorRT engine is tied to the GPU model (SM version and SM count), to the versions of TensorRT and of CUDA or L4T, and
+//! to its network. An engine of another device may load with a warning and fail at its first inference. So every engine has
+//! a record `<engine>.provenance.json` beside it, written when it is built or registered.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,18 +18,18 @@ mod check;
 mod device;
 pub mod figures;
 pub mod hash;
+mod rejection;
 mod release;
+mod settings;
 mod time;
 mod verification;
 
-pub(super) use check::bad_record;
-pub use check::{
-    Difference, OTHER_MODEL, Refusal, Verified, check, check_accuracy, other_model, rebuild_command, verify,
-    verify_without_gpu,
-};
+pub use check::{OTHER_MODEL, ProvenanceStatus, check, check_accuracy, other_model, verify, verify_without_gpu};
 pub use device::{DeviceIdentity, board, l4t};
 pub use hash::{FileMark, OnnxIdentity, network_files};
+pub use rejection::{Difference, Reason, Rejection};
 pub use release::{Release, kernel};
+pub use settings::BuildSettings;
 pub use time::rfc3339;
 pub use verification::{Figures, TensorFigures, Verification};
 
@@ -36,12 +37,10 @@ pub use verification::{Figures, TensorFigures, Verification};
 pub const FORMAT: u32 = 1;
 /// A record is a few kilobytes; more is no record.
 const LARGEST: u64 = 1 << 20;
-/// Among a record's flags: the engine uses no kernels of cuBLAS, cuBLASLt and cuDNN.
-pub const OWN_KERNELS_FLAG: &str = "own kernels only";
-/// More than any runtime keeps of a plan.
+/// Largest plausible multiple of the engine's size that a runtime keeps in host memory.
 const LARGEST_FACTOR: f64 = 16.0;
 
-/// Why a provenance file cannot be read or written.
+/// A record cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be read or written.
@@ -91,19 +90,19 @@ pub struct Provenance {
     /// Built on a larger module that emulated the device above (flashed or set so by nvpmodel).
     #[serde(default)]
     pub emulated: bool,
-    /// Written for an engine that another tool built (`vla-trt adopt`).
+    /// Written for an engine that another tool built.
     #[serde(default)]
     pub adopted: bool,
     /// The network.
     pub onnx: OnnxIdentity,
-    /// As in policy.yaml, e.g. `fp16` or `int8+fp16`.
+    /// Precision as the policy names it, e.g. `fp16` or `int8+fp16`.
     pub precision: String,
     /// Each input's profile, by the network's own name.
     #[serde(default)]
     pub profiles: BTreeMap<String, Profile>,
-    /// Builder flags and settings, in the builder's words.
+    /// Settings of the builder.
     #[serde(default)]
-    pub flags: Vec<String>,
+    pub flags: BuildSettings,
     /// What INT8 scales came from.
     #[serde(default)]
     pub calibration: Option<Calibration>,
@@ -114,10 +113,10 @@ pub struct Provenance {
     /// How long it took, seconds.
     #[serde(default)]
     pub build_s: f64,
-    /// What the engine takes.
+    /// Memory of the engine.
     #[serde(default)]
     pub memory: Memory,
-    /// Whether its results were held against the network's, and how far apart they were.
+    /// Verdict of its accuracy gate, with the figures.
     #[serde(default)]
     pub verification: Option<Verification>,
 }
@@ -143,13 +142,13 @@ pub struct EngineIdentity {
     pub bytes: u64,
 }
 
-/// What an engine takes, as far as it was asked or measured.
+/// Memory of an engine, as far as it was stated or measured.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Memory {
     /// Host memory that the runtime keeps after deserializing, as a multiple of the engine's size.
     pub kept_factor: Option<f64>,
-    /// Whether that copy can be given back, and what is kept then; `None`: not tried.
+    /// Whether that copy can be released, and the memory that is kept then; `None`: not tested.
     pub release: Option<Release>,
     /// Activation memory that the runtime asks for.
     pub activation_bytes: Option<u64>,

@@ -6,8 +6,8 @@
 //! layers of a stage is taken to cost nothing, and both memory and arithmetic to be busy at their peak all the time: a
 //! real engine is slower.
 
+use super::graph::Stage;
 use super::memory::estimate::{self, Size};
-use super::wiring::Stage;
 use crate::onnx::cost;
 
 mod board;

@@ -68,7 +68,7 @@ impl ActionChunkMessage {
     /// Reads a serialized message.
     ///
     /// # Errors
-    /// Not plain CDR, cut short, text that is not UTF-8, or [`Error::Length`] when names and stamps of the inputs, or
+    /// Not plain CDR, truncated, text that is not UTF-8, or [`Error::Length`] when names and stamps of the inputs, or
     /// values and `horizon` x `names`, do not match.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(Self::TYPE, bytes)?;

@@ -25,7 +25,7 @@ impl<'a> CompressedImageView<'a> {
     /// Reads a message in place. The frame itself is not looked at.
     ///
     /// # Errors
-    /// Not plain CDR, cut short, or text that is not UTF-8.
+    /// Not plain CDR, truncated, or text that is not UTF-8.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(Self::TYPE, bytes)?;
         Ok(Self { header: reader.header()?, format: reader.string("format")?, data: reader.bytes("data")? })

@@ -1,4 +1,4 @@
-//! What can be wrong with a message.
+//! Errors of messages and frames.
 
 use std::str::Utf8Error;
 
@@ -11,7 +11,7 @@ pub enum Error {
     /// Not plain CDR.
     #[error(
         "{message}: encapsulation {found}, expected 00 00 or 00 01 (plain CDR, as rosbag2, Fast DDS and Cyclone DDS \
-         write it): is this a serialized ROS 2 message of that type?"
+         write it); check that this is a serialized ROS 2 message of that type"
     )]
     Encapsulation {
         /// Message type.
@@ -21,8 +21,8 @@ pub enum Error {
     },
     /// A field ends beyond the message.
     #[error(
-        "{message}: `{field}` at byte {offset} needs {needed} bytes, found {left}: the message is cut short or is of \
-         another type"
+        "{message}: `{field}` at byte {offset} needs {needed} bytes, found {left}: the message is truncated or of another \
+         type"
     )]
     Truncated {
         /// Message type.
@@ -33,13 +33,13 @@ pub enum Error {
         offset: usize,
         /// Bytes that the field takes.
         needed: usize,
-        /// Bytes that are there.
+        /// Bytes found.
         left: usize,
     },
     /// A sequence announces more elements than its message can hold.
     #[error(
         "{message}: `{field}` announces {count} elements of at least {element} bytes each, found {left} bytes: the \
-         message is cut short or is of another type"
+         message is truncated or of another type"
     )]
     Sequence {
         /// Message type.
@@ -50,7 +50,7 @@ pub enum Error {
         count: usize,
         /// Smallest size of one element, bytes.
         element: usize,
-        /// Bytes that are there.
+        /// Bytes found.
         left: usize,
     },
     /// A string is not UTF-8.
@@ -60,7 +60,7 @@ pub enum Error {
         message: String,
         /// Field, dotted.
         field: &'static str,
-        /// Where it ceases to be UTF-8.
+        /// Position of the first invalid byte.
         source: Utf8Error,
     },
     /// A time or duration with a second or more of nanoseconds.
@@ -70,7 +70,7 @@ pub enum Error {
         message: String,
         /// Field, dotted.
         field: &'static str,
-        /// What was found.
+        /// Value found.
         nanosec: u32,
     },
     /// Two arrays of one message that belong together differ in length.
@@ -80,11 +80,11 @@ pub enum Error {
         message: String,
         /// Field, dotted.
         field: &'static str,
-        /// Elements that are there.
+        /// Elements found.
         found: usize,
-        /// Elements that other fields ask for.
+        /// Elements expected from other fields.
         expected: usize,
-        /// Which other fields.
+        /// These fields.
         why: &'static str,
     },
     /// NaN or an infinity.
@@ -94,13 +94,13 @@ pub enum Error {
         message: String,
         /// Field, dotted.
         field: &'static str,
-        /// What was found.
+        /// Value found.
         found: String,
     },
     /// A quaternion that is no rotation.
     #[error(
-        "{message}: `pose.orientation` has length {found}, expected 1 (within {QUATERNION_TOLERANCE}): it is no rotation; \
-         let the sender fill in x, y, z and w of a unit quaternion"
+        "{message}: `pose.orientation` has length {found}, expected 1 (within {QUATERNION_TOLERANCE}): it is not a rotation; \
+         set x, y, z and w of a unit quaternion in the sender"
     )]
     Quaternion {
         /// Message type.
@@ -108,9 +108,9 @@ pub enum Error {
         /// Its length.
         found: String,
     },
-    /// An image encoding that is not read.
+    /// An unsupported image encoding.
     #[error(
-        "image encoding `{found}` is not supported, expected one of {}: republish the camera in one of them",
+        "image encoding `{found}` is not supported, expected one of {}; set one of them in the camera driver",
         known()
     )]
     Encoding {
@@ -118,7 +118,7 @@ pub enum Error {
         found: String,
     },
     /// No pixels.
-    #[error("image is {width}x{height}, expected at least 1x1: is the camera running?")]
+    #[error("image is {width}x{height}, expected at least 1x1; check that the camera is running")]
     Empty {
         /// Columns.
         width: usize,
@@ -126,7 +126,7 @@ pub enum Error {
         height: usize,
     },
     /// More pixels than [`MAX_PIXELS`].
-    #[error("image is {width}x{height}, expected at most {MAX_PIXELS} pixels: lower the camera's resolution")]
+    #[error("image is {width}x{height}, expected at most {MAX_PIXELS} pixels; lower the camera's resolution")]
     TooLarge {
         /// Columns.
         width: usize,
@@ -157,7 +157,7 @@ pub enum Error {
         /// Bytes that a row of this layout takes.
         expected: usize,
     },
-    /// Fewer bytes than step and height ask for.
+    /// Fewer bytes than step times height.
     #[error("{format} image {width}x{height} with `step` {step} has {found} bytes of data, expected {expected}")]
     Data {
         /// Layout.
@@ -168,9 +168,9 @@ pub enum Error {
         height: usize,
         /// Bytes a row.
         step: usize,
-        /// Bytes that are there.
+        /// Bytes found.
         found: usize,
-        /// Bytes that step and height ask for.
+        /// Bytes expected from step and height.
         expected: usize,
     },
     /// Neither JPEG nor PNG.
@@ -184,49 +184,49 @@ pub enum Error {
         /// First bytes in hexadecimal, or "nothing".
         magic: String,
     },
-    /// Compressed data whose `format` names pixels that are no colours.
-    #[error("compressed image with format `{format}` is {what}, expected a colour or grey picture: {cure}")]
+    /// Compressed data whose `format` is not of a colour or grey image.
+    #[error("compressed image with format `{format}` is {what}, expected a colour or grey image; {cure}")]
     NoPicture {
         /// The message's `format`, at most its first 64 characters.
         format: String,
-        /// What it is.
+        /// Kind found.
         what: &'static str,
-        /// What to do.
+        /// Remedy.
         cure: &'static str,
     },
-    /// Compressed data of a kind that holds no camera colours.
+    /// Compressed data in an unsupported colour space.
     #[error("{codec} frame is {found}, expected {expected}")]
     Colours {
         /// JPEG or PNG.
         codec: &'static str,
-        /// What it is.
+        /// Kind found.
         found: &'static str,
-        /// What is read.
+        /// Kinds supported.
         expected: &'static str,
     },
     /// Damaged compressed data.
-    #[error("{codec} frame of {length} bytes is damaged or cut short: {reason}: the frame is dropped")]
+    #[error("{codec} frame of {length} bytes is damaged or truncated and is dropped: {reason}")]
     Damaged {
         /// JPEG or PNG.
         codec: &'static str,
         /// Bytes of compressed data.
         length: usize,
-        /// The decoder's own words.
+        /// The decoder's error.
         reason: String,
     },
 }
 
-/// The encodings that are read, for messages.
+/// The supported encodings.
 fn known() -> String {
     PixelFormat::ENCODINGS.map(|(name, _)| name).join(", ")
 }
 
-/// Text of a foreign message, short enough to be shown.
+/// Text of a received message, truncated for display.
 pub(super) fn shown(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
-/// At most eight first bytes in hexadecimal.
+/// The first bytes in hexadecimal, at most eight.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }

@@ -40,7 +40,7 @@ impl FrameDecoder {
     ///
     /// # Errors
     /// Those of [`CompressedImageView::frame_header`], [`Error::Colours`] for CMYK JPEG, 16-bit and animated PNG,
-    /// [`Error::Damaged`] when it is cut short or corrupt: a frame with a damaged row is refused, not shown in grey.
+    /// [`Error::Damaged`] when it is truncated or corrupt. A frame with a damaged row is refused, not filled with grey.
     pub fn decode<'b>(&'b mut self, image: &CompressedImageView<'_>) -> Result<Pixels<'b>, Error> {
         let (format, width, height) = match image.frame_header()?.codec {
             Codec::Jpeg => self.decode_jpeg(image.data)?,

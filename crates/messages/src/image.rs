@@ -29,7 +29,7 @@ impl<'a> ImageView<'a> {
     /// Reads a message in place.
     ///
     /// # Errors
-    /// Not plain CDR, cut short, or text that is not UTF-8.
+    /// Not plain CDR, truncated, or text that is not UTF-8.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(Self::TYPE, bytes)?;
         let header = reader.header()?;
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(
             refusal(1, 1, "bayer_rggb8", 1, 1),
             "image encoding `bayer_rggb8` is not supported, expected one of rgb8, bgr8, rgba8, bgra8, mono8, uyvy, \
-             yuv422, yuyv, yuv422_yuy2, nv12, nv21: republish the camera in one of them"
+             yuv422, yuyv, yuv422_yuy2, nv12, nv21; set one of them in the camera driver"
         );
         assert!(refusal(1, 1, &"x".repeat(9000), 1, 1).len() < 300);
     }

@@ -26,7 +26,7 @@ impl<'a> JointStateView<'a> {
     /// Reads a message in place.
     ///
     /// # Errors
-    /// Not plain CDR, cut short, or a name that is not UTF-8.
+    /// Not plain CDR, truncated, or a name that is not UTF-8.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(Self::TYPE, bytes)?;
         let header = reader.header()?;

@@ -52,7 +52,7 @@ impl JointTrajectoryMessage {
     /// Reads a serialized message.
     ///
     /// # Errors
-    /// Not plain CDR, cut short, or text that is not UTF-8.
+    /// Not plain CDR, truncated, or text that is not UTF-8.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(Self::TYPE, bytes)?;
         let header = reader.header()?;

@@ -1,13 +1,15 @@
-//! ROS 2 messages as serialized bytes: borrowed views of what comes in, writers of what goes out.
+//! ROS 2 messages without ROS: borrowed views of serialized messages, and writers that serialize them.
 //!
-//! A topic and a bag deliver the same bytes (plain CDR, XCDR1, with its 4-byte encapsulation header), so one set of
-//! views serves both. A view checks every length against the bytes that are there, copies nothing and allocates
-//! nothing; image data stay where they are until a row is asked for ([`Pixels::row_rgb`]). Outgoing messages are
-//! written here too, so that the node and a replay emit identical bytes.
+//! Input: the bytes of a topic or a bag, plain CDR (XCDR1) with its 4-byte encapsulation header, little- or big-endian. A view
+//! checks every length against the bytes, and copies and allocates nothing; an image row is converted when it is read
+//! ([`Pixels::row_rgb`]). [`FrameDecoder`] decodes JPEG and PNG to the pixels that OpenCV and Pillow give.
+//!
+//! Output: CDR bytes ([`write`], [`ActionChunkMessage`], [`JointTrajectoryMessage`]), the same from the node and a replay, and
+//! the message definitions for bags ([`schema`]).
 //!
 //! ```
-//! use vla_trt::message::{HeaderView, ImageView, write};
-//! use vla_trt::time::Stamp;
+//! use vla_base::time::Stamp;
+//! use vla_messages::{HeaderView, ImageView, write};
 //!
 //! let header = HeaderView { stamp: Stamp::from_nanos(1_000_000_020), frame_id: "top" };
 //! let bytes = write::image(header, 2, 1, "bgr8", 6, &[1, 2, 3, 4, 5, 6]);
@@ -15,7 +17,7 @@
 //! let image = ImageView::parse(&bytes)?;
 //! assert_eq!(image.header, header);
 //! assert_eq!(image.pixels()?.row_rgb(0, &mut [0; 6]), [3, 2, 1, 6, 5, 4]);
-//! # Ok::<(), vla_trt::message::Error>(())
+//! # Ok::<(), vla_messages::Error>(())
 //! ```
 
 mod action_chunk;

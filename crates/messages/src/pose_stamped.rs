@@ -26,7 +26,7 @@ impl<'a> PoseStampedView<'a> {
     /// Reads a message in place. Any numbers are taken.
     ///
     /// # Errors
-    /// Not plain CDR, cut short, or a frame that is not UTF-8.
+    /// Not plain CDR, truncated, or a frame that is not UTF-8.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(Self::TYPE, bytes)?;
         let header = reader.header()?;
@@ -106,8 +106,8 @@ mod tests {
         let refusal = |position, orientation| view(position, orientation).checked().expect_err("refused").to_string();
         assert_eq!(
             refusal([0.0; 3], [0.0; 4]),
-            "geometry_msgs/msg/PoseStamped: `pose.orientation` has length 0, expected 1 (within 0.01): it is no rotation; \
-             let the sender fill in x, y, z and w of a unit quaternion"
+            "geometry_msgs/msg/PoseStamped: `pose.orientation` has length 0, expected 1 (within 0.01): it is not a rotation; \
+             set x, y, z and w of a unit quaternion in the sender"
         );
         assert!(refusal([0.0; 3], [0.0, 0.0, 0.0, 1.02]).contains("has length 1.02, expected 1"));
         assert!(refusal([0.0; 3], [f64::MAX; 4]).contains("has length inf, expected 1"));

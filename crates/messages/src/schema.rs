@@ -1,7 +1,7 @@
-//! Message definitions for the schemas of MCAP bags (encoding "ros2msg"): the type's own fields, then those of every
-//! type inside it, as rosbag2 writes them, so that other tools read our bags without having this package.
+//! Message definitions for the schemas of MCAP bags (encoding "ros2msg"): the fields of the type, then those of every nested
+//! type, as rosbag2 writes them, so that other tools read the bags without this package.
 
-/// The rule that divides the parts of a definition.
+/// Separator of the parts of a definition.
 macro_rules! rule {
     () => {
         "================================================================================\n"

@@ -1,9 +1,9 @@
-//! Writers of single messages: commands of the node, and what others send, for tests, benchmarks and fixtures.
+//! Writers of standard messages: the node's outputs, and inputs for tests, benchmarks and fixtures.
 
 use super::cdr::Writer;
 use super::header::HeaderView;
 
-/// A `sensor_msgs/Image`. `step` is in bytes; nothing is checked, so that faulty images can be made too.
+/// A `sensor_msgs/Image`. `step` is in bytes; nothing is checked, so that invalid images can be written too.
 pub fn image(header: HeaderView<'_>, width: u32, height: u32, encoding: &str, step: u32, data: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(data.len() + header.frame_id.len() + encoding.len() + 64);
     let mut writer = Writer::new(&mut out);

@@ -1,4 +1,24 @@
-//! A `.npz` file: a zip archive of `.npy` arrays, stored or deflated.
+//! NumPy files: `.npz` archives (stored or deflated) and `.npy` arrays, to and from [`HostTensor`].
+//!
+//! Input is not trusted: [`read`] takes the size of an array from its own header, limits every header, and refuses an archive
+//! that would unpack to more than [`MAX_BYTES`] before unpacking it. [`Writer`] puts the file at its name only when it is
+//! complete, with the same bytes for the same arrays.
+//!
+//! `npyz`, the maintained crate for the format, does not give these guarantees: in version 0.9.1 a header announces its own
+//! buffer of up to 4 GiB, and dimensions are multiplied without an overflow check. It decodes element by element.
+//!
+//! ```
+//! use vla_base::tensor::HostTensor;
+//!
+//! let file = std::env::temp_dir().join(format!("vla_npz-{}.npz", std::process::id()));
+//! let state = HostTensor::from_f32(&[1, 2], vec![0.5, -0.5]).ok_or("two values")?;
+//! let mut writer = vla_npz::Writer::create(&file)?;
+//! writer.add("state", &state)?;
+//! writer.finish()?;
+//! assert_eq!(vla_npz::read(&file)?["state"], state);
+//! std::fs::remove_file(&file)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,25 +41,25 @@ pub enum Error {
     Archive {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and what was expected.
+        /// The reason, with the expected value.
         reason: String,
     },
-    /// The file to write cannot be begun or put in place.
+    /// The output file cannot be created or replaced.
     #[error(transparent)]
     Output(#[from] vla_base::sys::fs::Error),
     /// Arrays of the file cannot be read.
     #[error("{}", problems.iter().map(|(name, reason)| format!("array '{name}': {reason}")).collect::<Vec<_>>().join("\n  "))]
     Arrays {
-        /// Names, and what was expected and found.
+        /// Names and reasons, with the expected and the found value.
         problems: Vec<(String, String)>,
     },
 }
 
-/// Most arrays read of one file.
+/// Largest number of arrays in a file.
 pub const MAX_ARRAYS: usize = 1024;
-/// Most bytes read of all arrays together, unpacked: several camera frames of the largest size.
+/// Largest unpacked size of all arrays together: several camera frames of the largest size.
 pub const MAX_BYTES: u64 = 1 << 30;
-/// Read before the size of an array is known from its own header.
+/// Bytes read to get an array's header.
 const FIRST_BYTES: u64 = 1 << 17;
 
 /// Reads every array of a file.
@@ -52,7 +72,7 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, HostTensor>, Error> {
     parse(BufReader::new(file), path)
 }
 
-/// As [`read`], from anything that can be read; `path` is for messages.
+/// As [`read`], from any reader; `path` is for messages.
 ///
 /// # Errors
 /// As [`read`].
@@ -70,7 +90,7 @@ pub fn parse(source: impl Read + Seek, path: &Path) -> Result<BTreeMap<String, H
         let mut member = archive.by_index(index).map_err(|error| fail(format!("array {index}: {error}")))?;
         let name = member.name().map_err(|error| fail(format!("array {index}: {error}")))?.into_owned();
         let name = name.strip_suffix(".npy").unwrap_or(&name).to_owned();
-        let once = "expected it once, found it twice".to_owned();
+        let once = "expected one array of this name, found two".to_owned();
         match array(&mut member, &mut left) {
             Err(reason) => problems.push((name, reason)),
             Ok(_) if arrays.contains_key(&name) => problems.push((name, once)),
@@ -82,12 +102,12 @@ pub fn parse(source: impl Read + Seek, path: &Path) -> Result<BTreeMap<String, H
     if problems.is_empty() { Ok(arrays) } else { Err(Error::Arrays { problems }) }
 }
 
-/// Reads one array. What an archive says about sizes is not believed: no more is unpacked than the array's own header
-/// accounts for, and than is `left` for all arrays.
+/// Reads one array. Sizes in the archive are not trusted: it unpacks at most the size of the array's own header, and at most
+/// the bytes `left` for all arrays.
 fn array(member: &mut impl Read, left: &mut u64) -> Result<HostTensor, String> {
     let mut bytes = Vec::new();
     let mut unpack = |limit: u64, bytes: &mut Vec<u8>| {
-        member.by_ref().take(limit).read_to_end(bytes).map_err(|error| format!("it cannot be unpacked: {error}"))
+        member.by_ref().take(limit).read_to_end(bytes).map_err(|error| format!("cannot be unpacked: {error}"))
     };
     unpack(FIRST_BYTES.min(*left + 1), &mut bytes)?;
     let header = npy::Header::parse(&bytes)?;
@@ -97,14 +117,12 @@ fn array(member: &mut impl Read, left: &mut u64) -> Result<HostTensor, String> {
         return Err(format!("expected arrays of at most {} MiB together, found {dtype} {dims}", MAX_BYTES >> 20));
     };
     *left -= whole;
-    // One more than there should be, so that a surplus is seen.
+    // One byte more than expected, to detect a surplus.
     unpack((whole + 1).saturating_sub(bytes.len() as u64), &mut bytes)?;
     npy::parse(&bytes)
 }
 
-/// Writes arrays one after the other, stored, as `numpy.savez` does.
-///
-/// The file stands under its name only once [`Self::finish`] returned.
+/// Writes arrays uncompressed, as `numpy.savez` does. The file appears under its name when [`Self::finish`] returns.
 pub struct Writer {
     archive: ZipWriter<BufWriter<Replacement>>,
     path: PathBuf,
@@ -119,7 +137,7 @@ impl Writer {
         Self::create_for(path, 0)
     }
 
-    /// As [`create`](Self::create), for arrays of so many bytes together.
+    /// As [`create`](Self::create), for arrays of `bytes` together.
     ///
     /// # Errors
     /// [`Error::Output`] when it cannot be created, or the disk has no room for it.
@@ -131,7 +149,7 @@ impl Writer {
     /// Writes one array.
     ///
     /// # Errors
-    /// [`Error::Archive`] when it cannot be written, or a name comes twice.
+    /// [`Error::Archive`] when it cannot be written, or the name exists.
     pub fn add(&mut self, name: &str, tensor: &HostTensor) -> Result<(), Error> {
         let bytes = npy::write(tensor);
         let options = SimpleFileOptions::default()
@@ -144,10 +162,10 @@ impl Writer {
             .map_err(|reason| Error::Archive { path: self.path.clone(), reason: format!("array '{name}': {reason}") })
     }
 
-    /// Puts the file at its name.
+    /// Completes the file and puts it at its name.
     ///
     /// # Errors
-    /// [`Error::Archive`] and [`Error::Output`] when it cannot be written out; what was at the name is then still there.
+    /// [`Error::Archive`] and [`Error::Output`] when it cannot be written; a previous file is then unchanged.
     pub fn finish(self) -> Result<(), Error> {
         let Self { archive, path } = self;
         let written = archive.finish().map_err(std::io::Error::from);

@@ -1,26 +1,25 @@
-//! One array of NumPy's `.npy` format (versions 1 to 3): a header in the notation of a Python dictionary, then the
-//! elements, little-endian, last index fastest.
+//! NumPy's `.npy` format (versions 1 to 3): a header (a Python dictionary literal), then the elements, little-endian, row-major.
 
 use half::f16;
 
 use vla_base::tensor::{DType, Data, HostTensor};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
-/// Longest header read; those that NumPy writes for plain arrays have 118 bytes.
+/// Largest header; NumPy's headers of plain arrays have 118 bytes.
 const MAX_HEADER: usize = 1 << 16;
-/// Most dimensions; NumPy's own limit is 64.
+/// Largest number of dimensions; NumPy's limit is 64.
 const MAX_RANK: usize = 32;
-/// The elements start at a multiple of this.
+/// Alignment of the elements in the file.
 const ALIGNMENT: usize = 64;
 
-/// What an array's header says, and where its elements start.
+/// Header of an array.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Element type.
     pub dtype: DType,
     /// Dimensions, outermost first.
     pub dims: Vec<usize>,
-    /// Bytes before the elements.
+    /// Offset of the elements in bytes.
     pub length: usize,
 }
 
@@ -28,7 +27,7 @@ impl Header {
     /// Reads the header at the start of `bytes`.
     ///
     /// # Errors
-    /// What is wrong with it, in words: not the format, an element type that no tensor has, Fortran order.
+    /// The reason: another format, an unsupported element type, Fortran order.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let not_npy = || "expected a .npy array (\\x93NUMPY), found other bytes".to_owned();
         let rest = bytes.strip_prefix(MAGIC).ok_or_else(not_npy)?;
@@ -41,13 +40,13 @@ impl Header {
         if size > MAX_HEADER {
             return Err(format!("expected a .npy header of at most {MAX_HEADER} bytes, found {size}"));
         }
-        let text = bytes.get(start..start + size).ok_or_else(|| "the .npy header is cut off".to_owned())?;
-        let text = std::str::from_utf8(text).map_err(|error| format!("the .npy header is no text: {error}"))?;
+        let text = bytes.get(start..start + size).ok_or_else(|| "the .npy header is truncated".to_owned())?;
+        let text = std::str::from_utf8(text).map_err(|error| format!("the .npy header is not text: {error}"))?;
         let (dtype, dims) = dictionary(text)?;
         Ok(Self { dtype, dims, length: start + size })
     }
 
-    /// Bytes of all elements; `None` when that is beyond what can be counted.
+    /// Bytes of all elements; `None` on overflow.
     pub fn data_bytes(&self) -> Option<usize> {
         self.dims.iter().try_fold(self.dtype.size(), |bytes, &n| bytes.checked_mul(n))
     }
@@ -56,16 +55,16 @@ impl Header {
 /// Reads a whole array.
 ///
 /// # Errors
-/// As [`Header::parse`], and when the elements are more or fewer than the header says.
+/// As [`Header::parse`], and when the number of elements differs from the header.
 pub fn parse(bytes: &[u8]) -> Result<HostTensor, String> {
     let header = Header::parse(bytes)?;
     elements(header.dtype, &header.dims, bytes.get(header.length..).unwrap_or_default())
 }
 
-/// A tensor from its elements as they lie in a file.
+/// A tensor from the bytes of its elements.
 ///
 /// # Errors
-/// When they are more or fewer than its dimensions say, and for a type that NumPy does not have.
+/// When the number of elements differs from the dimensions, and for a type that NumPy does not have.
 pub fn elements(dtype: DType, dims: &[usize], data: &[u8]) -> Result<HostTensor, String> {
     let bytes = dims.iter().try_fold(dtype.size(), |bytes, &n| bytes.checked_mul(n));
     if bytes != Some(data.len()) {
@@ -73,7 +72,7 @@ pub fn elements(dtype: DType, dims: &[usize], data: &[u8]) -> Result<HostTensor,
         return Err(format!("expected the elements of {dtype} {dims}, found {} bytes", data.len()));
     }
     let tensor = HostTensor::zeros(dtype, dims);
-    let mut tensor = tensor.ok_or_else(|| format!("{dtype} is not read on the host"))?;
+    let mut tensor = tensor.ok_or_else(|| format!("{dtype} is not supported"))?;
     match tensor.data_mut() {
         Data::F32(values) => fill(values, data, f32::from_le_bytes),
         Data::F16(values) => fill(values, data, f16::from_le_bytes),
@@ -91,7 +90,7 @@ fn fill<T, const N: usize>(values: &mut [T], data: &[u8], from: impl Fn([u8; N])
     values.iter_mut().zip(elements).for_each(|(value, bytes)| *value = from(*bytes));
 }
 
-/// The array as the bytes of a `.npy` file; bfloat16, which NumPy does not have, as single precision.
+/// A tensor as a `.npy` file. bfloat16, which NumPy does not have, becomes single precision.
 pub fn write(tensor: &HostTensor) -> Vec<u8> {
     let (descr, data) = match tensor.data() {
         Data::F32(values) => ("<f4", values.iter().flat_map(|v| v.to_le_bytes()).collect()),
@@ -131,8 +130,8 @@ fn dictionary(text: &str) -> Result<(DType, Vec<usize>), String> {
         let after = after.trim_start().strip_prefix(':').ok_or_else(fail)?.trim_start();
         let after = match key {
             "descr" if dtype.is_none() => {
-                let (descr, after) = quoted(after)
-                    .ok_or_else(|| "expected an array of one element type, found a structured one".to_owned())?;
+                let (descr, after) =
+                    quoted(after).ok_or_else(|| "expected a plain element type, found a structured one".to_owned())?;
                 dtype = Some(element_type(descr)?);
                 after
             }
@@ -159,7 +158,7 @@ fn dictionary(text: &str) -> Result<(DType, Vec<usize>), String> {
     match (dtype, order, dims) {
         (Some(dtype), Some("False"), Some(dims)) => Ok((dtype, dims)),
         (Some(_), Some("True"), Some(_)) => {
-            Err("expected rows one after the other, found Fortran order; save numpy.ascontiguousarray(x)".to_owned())
+            Err("expected C order, found Fortran order; save numpy.ascontiguousarray(x)".to_owned())
         }
         _ => Err(fail()),
     }

@@ -26,7 +26,7 @@ pub enum Error {
     #[error(transparent)]
     Recorded(#[from] recorded::Error),
     /// Running the networks.
-    #[error(transparent)]
+    #[error("{0}")]
     Engine(#[from] engine::Error),
     /// The networks' own description.
     #[error(transparent)]

@@ -7,8 +7,8 @@ use vla_base::tensor::HostTensor;
 use vla_engines::{Admission, EngineKind, Launch};
 use vla_npz as npz;
 use vla_policy as policy;
-use vla_policy::inspect::Arrays;
 use vla_policy::observation::JointMap;
+use vla_policy::trace::ArrayInputs;
 use vla_policy::{LoadOptions, Policy, PolicySpec, Progress};
 
 pub mod inputs;
@@ -121,13 +121,13 @@ pub fn run(
     for (name, tensor) in &inputs.echoed {
         give(name, tensor);
     }
-    let arrays = Arrays {
+    let arrays = ArrayInputs {
         frames: inputs.frames()?,
         state: &inputs.state,
         instruction: &inputs.instruction,
         noise: inputs.noise.as_f32().unwrap_or_default(),
     };
-    policy.inspect(&arrays, steps, &mut |name, repetition, tensor| naming.name(name, repetition, tensor, &mut give))?;
+    policy.trace(&arrays, steps, &mut |name, repetition, tensor| naming.name(name, repetition, tensor, &mut give))?;
     naming.finish(&mut give);
     failed.map_or(Ok(()), Err)
 }

@@ -14,7 +14,7 @@ use vla_bags as bag;
 use vla_base::tensor::{DType, HostTensor, TensorSpec};
 use vla_base::time::Span;
 use vla_engines as engine;
-use vla_engines::{BoundInput, EngineKind, Made, Run, Stage, StageReport, StageTime, Symbols};
+use vla_engines::{BoundInput, EngineKind, Inference, Stage, StageOutput, StageReport, StageTime, Symbols};
 use vla_policy as policy;
 use vla_policy::observation;
 use vla_policy::{LoadOptions, Policy, PolicySpec};
@@ -141,7 +141,7 @@ impl Captured {
     }
 
     /// A pipeline that adds to these what it is given.
-    fn pipeline(&self, stages: &[Stage]) -> Box<dyn Run> {
+    fn pipeline(&self, stages: &[Stage]) -> Box<dyn Inference> {
         let observations = Arc::clone(&self.observations);
         let inputs = host_inputs(stages);
         Box::new(Capture { observations, most: self.most, inputs, next: Observation::default() })
@@ -183,7 +183,7 @@ struct Capture {
     next: Observation,
 }
 
-impl Run for Capture {
+impl Inference for Capture {
     fn kind(&self) -> &'static str {
         "capture"
     }
@@ -200,7 +200,7 @@ impl Run for Capture {
     }
 
     /// Everything comes by [`Run::write`], to be kept.
-    fn place(&mut self, _name: &str) -> Option<&mut [f32]> {
+    fn input_buffer_mut(&mut self, _name: &str) -> Option<&mut [f32]> {
         None
     }
 
@@ -212,7 +212,7 @@ impl Run for Capture {
         Ok(())
     }
 
-    fn inspect(&mut self, _see: &mut dyn FnMut(Made<'_>)) -> Result<(), engine::Error> {
+    fn inspect(&mut self, _see: &mut dyn FnMut(StageOutput<'_>)) -> Result<(), engine::Error> {
         self.execute(&mut [])
     }
 

@@ -77,7 +77,7 @@ pub enum Error {
     #[error(transparent)]
     Joints(#[from] observation::Error),
     /// Loading or running a stage.
-    #[error(transparent)]
+    #[error("{0}")]
     Engine(#[from] engine::Error),
     /// Reading a network, or writing it with more outputs.
     #[error(transparent)]

@@ -1,11 +1,10 @@
-//! A bundle as it is loaded: its fingerprint, its stages' files, the tensor that closes its loop.
+//! A bundle to load: its fingerprint, the files of its stages, the output of its denoising loop.
 
 use super::{Error, LoadOptions, PolicySpec, fingerprint};
-use vla_engines as engine;
-use vla_engines::EngineKind;
+use vla_engines::{EngineKind, Stage};
 
-/// Chunks carry the fingerprint of the files that made them: one that policy.yaml does not know is said and replaced,
-/// and networks that were put into the bundle count.
+/// Replaces the fingerprint of policy.yaml by that of the files that are loaded, with a warning when they differ. Networks that
+/// were added to the bundle count.
 pub(super) fn with_true_fingerprint(mut spec: PolicySpec) -> Result<PolicySpec, Error> {
     let files = spec.files();
     let found = fingerprint(&spec.dir, &files.iter().map(String::as_str).collect::<Vec<_>>())?;
@@ -13,7 +12,7 @@ pub(super) fn with_true_fingerprint(mut spec: PolicySpec) -> Result<PolicySpec, 
         tracing::warn!(
             expected = %spec.fingerprint,
             %found,
-            "files of the policy changed since it was made; chunks carry the fingerprint of what is there now"
+            "files of the policy changed since it was exported; chunks carry the fingerprint of the current files"
         );
         spec.fingerprint = found;
     }
@@ -26,7 +25,7 @@ pub(super) fn with_true_fingerprint(mut spec: PolicySpec) -> Result<PolicySpec, 
 }
 
 /// The bundle's stages with the files that this engine kind loads.
-pub(super) fn stages(spec: &PolicySpec, options: &LoadOptions) -> Result<Vec<engine::Stage>, Error> {
+pub(super) fn stages(spec: &PolicySpec, options: &LoadOptions) -> Result<Vec<Stage>, Error> {
     let mut missing = Vec::new();
     let mut stages = Vec::with_capacity(spec.stages.len());
     for described in &spec.stages {
@@ -35,7 +34,7 @@ pub(super) fn stages(spec: &PolicySpec, options: &LoadOptions) -> Result<Vec<eng
             stage.file.clone_from(file);
         }
         if options.engine == EngineKind::Onnx {
-            // The network that is loaded is the one that is planned for.
+            // The loaded network is also the one in the memory plan.
             stage.onnx.clone_from(&stage.file);
         }
         stage.allow_unverified = options.allow_unverified.contains(&stage.name);
@@ -43,8 +42,8 @@ pub(super) fn stages(spec: &PolicySpec, options: &LoadOptions) -> Result<Vec<eng
         let absent = options.engine == EngineKind::Onnx && !stage.file.is_file();
         if let Some(what) = spec.supplied.get(&stage.name).filter(|_| absent) {
             missing.push(format!(
-                "stage '{name}': expected {}, found no such file: {what}. Put it there, with the weights that lie beside \
-                 it, or set engines.{name}.path",
+                "stage '{name}': {} does not exist: {what}. Copy it there with its weight files, or set \
+                 engines.{name}.path",
                 stage.file.display(),
                 name = stage.name
             ));
@@ -54,7 +53,7 @@ pub(super) fn stages(spec: &PolicySpec, options: &LoadOptions) -> Result<Vec<eng
     if missing.is_empty() { Ok(stages) } else { Err(Error::Supplied { missing }) }
 }
 
-/// The tensor that holds the actions after the last repetition: the one that feeds `actions`.
+/// The tensor of the actions after the last denoising step: the one that feeds `actions`.
 pub(super) fn final_output(spec: &PolicySpec) -> Result<String, Error> {
     let outputs = spec.stages.iter().flat_map(|stage| &stage.outputs);
     let mut feeding = outputs.filter(|output| output.feeds.as_deref() == Some("actions"));

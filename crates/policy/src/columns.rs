@@ -23,7 +23,7 @@ impl Columns {
     ///
     /// # Errors
     /// [`Error::ActionKey`] when a key has neither, or another number of joints than values.
-    pub fn new(processor: &Processor, maps: &[JointMap]) -> Result<Self, Error> {
+    pub(crate) fn new(processor: &Processor, maps: &[JointMap]) -> Result<Self, Error> {
         let (mut names, mut poses, mut joints) = (Vec::new(), Vec::new(), Vec::new());
         for key in &processor.action {
             let (start, width) = (names.len(), key.decoded_width());
@@ -46,12 +46,12 @@ impl Columns {
     }
 
     /// Model units to those of the joints, in rows of these columns. Poses are in m and rad already.
-    pub fn to_joints(&self, values: &mut [f32]) {
+    pub(crate) fn to_joints(&self, values: &mut [f32]) {
         self.convert(values, JointMap::to_joint);
     }
 
     /// The other way.
-    pub fn to_model(&self, values: &mut [f32]) {
+    pub(crate) fn to_model(&self, values: &mut [f32]) {
         self.convert(values, JointMap::to_model);
     }
 

@@ -1,7 +1,7 @@
 //! From predicted rows to joint values and poses.
 //!
-//! Every row of a relative key refers to the same raw state: that of the observation which the prediction is for. Cumulative
-//! deltas start from it, and each row goes on from the one before.
+//! Every row of a relative key refers to the raw state of the observation of the prediction. Cumulative deltas start from it,
+//! and each row continues the previous one.
 
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ use pose::{POSE, Pose};
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum DecodeError {
     /// A slice does not fit.
-    #[error("{what}: expected {expected} values, found {found}; its length must be that of the policy's processor")]
+    #[error("{what}: expected {expected} values, found {found}; use the lengths of the policy's processor")]
     Length {
         /// Whose length.
         what: &'static str,
@@ -37,26 +37,26 @@ pub enum DecodeError {
         /// What there is.
         found: String,
     },
-    /// Nothing says what a row of the key's deltas is added to.
+    /// The meaning of the key's delta rows is not given.
     #[error(
-        "action key '{key}': expected what a row of its deltas is (cumulative or from_state), found nothing; set action.{key}.delta"
+        "action key '{key}': expected the meaning of its delta rows (cumulative or from_state), found none; set action.{key}.delta"
     )]
     Delta {
         /// The key.
         key: String,
     },
-    /// The reference pose is none.
+    /// The reference pose has no rotation.
     #[error(
-        "action key '{key}': expected a reference pose with a 6D rotation, found six values without direction or not \
-         finite; check the pose or joint state that feeds it"
+        "action key '{key}': expected a reference pose with a 6D rotation, found six values that are zero, parallel or not \
+         finite; check the pose or joint state of the key"
     )]
     Reference {
         /// The key.
         key: String,
     },
-    /// A predicted pose is none.
+    /// A predicted pose has no rotation.
     #[error(
-        "action key '{key}', row {row}: expected a pose with a 6D rotation, found six values without direction or not \
+        "action key '{key}', row {row}: expected a pose with a 6D rotation, found six values that are zero, parallel or not \
          finite; the prediction cannot be used"
     )]
     Rotation {

@@ -20,7 +20,7 @@ pub(super) struct EmbeddingTable {
 
 impl EmbeddingTable {
     /// Copies `tensor` of a safetensors file; a large one costs disk space, not memory ([`vla_base::sys::private`]).
-    pub fn open(file: &Path, tensor: &str) -> Result<Self, Error> {
+    pub(crate) fn open(file: &Path, tensor: &str) -> Result<Self, Error> {
         let fail = |reason: String| Error::Embedding { file: file.to_owned(), reason };
         let copy = vla_base::sys::private::read(file).map_err(|error| fail(error.to_string()))?;
         let tensors = SafeTensors::deserialize(&copy).map_err(|error| fail(error.to_string()))?;
@@ -39,12 +39,12 @@ impl EmbeddingTable {
     }
 
     /// Values in a row.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
     }
 
     /// Appends the row of token `id`.
-    pub fn gather(&self, id: i32, out: &mut Vec<f32>) -> Result<(), Error> {
+    pub(crate) fn gather(&self, id: i32, out: &mut Vec<f32>) -> Result<(), Error> {
         let size = if self.dtype == Dtype::F32 { 4 } else { 2 };
         let bytes = usize::try_from(id).ok().filter(|id| *id < self.rows).and_then(|id| {
             let start = id * self.width * size;

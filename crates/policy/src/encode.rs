@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-pub mod formalise;
 pub mod image;
+pub mod normalise_text;
 pub mod pose;
 pub mod prompt;
 pub mod resize;
@@ -14,14 +14,14 @@ pub use image::EvalTransform;
 /// Why an observation or a file cannot be encoded.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
-    /// A frame that the model's transform has no result for.
+    /// A frame that the model's transform cannot resample.
     #[error("frame of {width}x{height}: {reason}")]
     Frame {
         /// Pixels a row.
         width: usize,
         /// Rows.
         height: usize,
-        /// What was expected.
+        /// The expected value.
         reason: String,
     },
     /// The caller's buffer does not fit.
@@ -39,13 +39,13 @@ pub enum EncodeError {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and what was expected.
+        /// The reason, with the expected value.
         reason: String,
     },
-    /// A token that the prompt is made with is none of the tokenizer's.
+    /// A token of the prompt that is not in the tokenizer's vocabulary.
     #[error(
-        "{}: expected '{token}', which {} names, as one token of its own; {found}; use the tokenizer that the language \
-         model was trained with",
+        "{}: expected '{token}' of {} as a single token; {found}; use the tokenizer that the language model was \
+         trained with",
         tokenizer.display(),
         template.display()
     )]
@@ -59,15 +59,15 @@ pub enum EncodeError {
         /// What the tokenizer has instead.
         found: &'static str,
     },
-    /// An instruction that the model cannot be given.
+    /// An instruction that the model does not accept.
     #[error("instruction: {reason}")]
     Instruction {
-        /// What was expected, what was found, what to do.
+        /// Expected and found value, and the remedy.
         reason: String,
     },
     /// The prompt has another number of places for image rows than there are image rows.
     #[error(
-        "prompt: expected {expected} image tokens, the tokenizer makes {found}; check that tokenizer and template belong \
+        "prompt: expected {expected} image tokens, found {found} from the tokenizer; check that tokenizer and template belong \
          to the same model"
     )]
     ImageTokens {
@@ -76,10 +76,10 @@ pub enum EncodeError {
         /// Places for them.
         found: usize,
     },
-    /// The model takes states of earlier observations.
+    /// The model reads states of earlier observations.
     #[error(
-        "state delta_indices: expected [0] (the state of the observation), found {found:?}; a history of states is not \
-         computed here: export a policy that was trained without it"
+        "state delta_indices: expected [0] (the state of the observation), found {found:?}; a history of states is \
+         not supported; export a policy that was trained without it"
     )]
     StateHistory {
         /// The indices.

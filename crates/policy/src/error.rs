@@ -1,11 +1,10 @@
-//! What can be wrong with a policy or one of its inferences.
+//! Errors of loading and running a policy.
 
 use std::path::PathBuf;
 
 use super::processor::Processor;
 use super::spec::{PolicySpec, SpecError};
-use super::{decode, encode, processor};
-use vla_engines as engine;
+use super::{decode, encode, observation, processor};
 
 /// Loading or running a policy failed.
 #[derive(Debug, thiserror::Error)]
@@ -16,27 +15,27 @@ pub enum Error {
     /// The vendor's processor files.
     #[error(transparent)]
     Processor(#[from] processor::ProcessorError),
-    /// The engine room.
+    /// The inference pipeline.
     #[error(transparent)]
-    Engine(#[from] engine::Error),
+    Engine(#[from] vla_engines::Error),
     /// Image, instruction or state could not be encoded.
     #[error(transparent)]
     Encode(#[from] encode::EncodeError),
     /// The predicted actions could not be decoded.
     #[error(transparent)]
     Decode(#[from] decode::DecodeError),
-    /// Networks that the policy does not bring are not there.
-    #[error("networks that this policy does not bring are missing:\n  {}", missing.join("\n  "))]
+    /// Networks that the bundle does not contain are missing.
+    #[error("networks that are not part of this policy are missing:\n  {}", missing.join("\n  "))]
     Supplied {
-        /// One line each: the stage, the file, what it is and where it comes from.
+        /// One line each: stage, file, description and source.
         missing: Vec<String>,
     },
     /// A file of the bundle cannot be read.
     #[error("a file of the policy cannot be read: {0}")]
     Fingerprint(#[from] super::fingerprint::FingerprintError),
-    /// The policy would run with another fingerprint than its chunks carry.
+    /// Files changed while they were loaded, so that the fingerprint in the chunks would be wrong.
     #[error(
-        "files of the policy were written while it was loaded: {}; load it again when the copy is complete (the node: \
+        "files of the policy changed while it was loaded: {}; load it again when they are complete (on a node: \
          ~/reload)",
         files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
     )]
@@ -45,12 +44,12 @@ pub enum Error {
         files: Vec<PathBuf>,
     },
     /// policy.yaml and the processor's files contradict each other.
-    #[error("policy.yaml and the processor's files disagree:\n  {}", problems.join("\n  "))]
+    #[error("policy.yaml and the processor's files contradict each other:\n  {}", problems.join("\n  "))]
     Disagree {
         /// One line each.
         problems: Vec<String>,
     },
-    /// Nothing says what deltas of the actions are, or it is said of others.
+    /// The meaning of delta actions is missing, or given for a key without them.
     #[error("the policy's actions cannot be used:\n  {}", problems.join("\n  "))]
     Deltas {
         /// One line each.
@@ -61,7 +60,7 @@ pub enum Error {
     Camera {
         /// The camera.
         camera: String,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
     /// Another number of frames than views.
@@ -74,26 +73,26 @@ pub enum Error {
     },
     /// The joint state cannot be used.
     #[error("joint state: {0}")]
-    Joints(String),
+    Joints(#[from] observation::Error),
     /// A pose cannot be used.
     #[error("pose '{input}': {reason}")]
     Pose {
         /// Name of the input.
         input: String,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
-    /// A state key that nothing fits.
+    /// A state key without a fitting source.
     #[error(
-        "state key '{key}' has {width} values; expected state.{key}.joints with as many, or a pose of that width in \
-         state.{key}.pose, found {found}"
+        "state key '{key}' has {width} values; expected as many joints in state.{key}.joints, or a pose of that width in \
+         state.{key}.pose; found {found}"
     )]
     StateKey {
         /// The key.
         key: String,
         /// Its width.
         width: usize,
-        /// What was given.
+        /// The sources found.
         found: String,
     },
     /// An action key whose columns have no names.
@@ -103,7 +102,7 @@ pub enum Error {
         key: String,
         /// Its decoded width.
         width: usize,
-        /// How many were given.
+        /// Number of names found.
         found: String,
     },
     /// The embedding table cannot be used.
@@ -111,13 +110,11 @@ pub enum Error {
     Embedding {
         /// Its file.
         file: PathBuf,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
-    /// More text than the engines take.
-    #[error(
-        "the instruction needs {found} tokens with the prompt around it, the policy takes at most {max}; shorten it"
-    )]
+    /// The instruction has more tokens than the engines accept.
+    #[error("the instruction has {found} tokens including the prompt, expected at most {max}; shorten the instruction")]
     InstructionTooLong {
         /// `instruction.max_tokens`.
         max: usize,
@@ -125,33 +122,33 @@ pub enum Error {
         found: usize,
     },
     /// A step count without constants.
-    #[error("denoise.steps: {found} was not exported; this policy has {exported:?}")]
+    #[error("denoise.steps: expected one of the exported counts {exported:?}, found {found}")]
     Steps {
-        /// Wanted.
+        /// Count requested.
         found: u32,
-        /// Available.
+        /// Exported counts.
         exported: Vec<u32>,
     },
     /// A stage reads a tensor that encode does not make for this policy.
-    #[error("a stage reads '{name}', which needs `instruction.embedding` in policy.yaml or does not exist")]
+    #[error("a stage reads the tensor '{name}', which does not exist or needs `instruction.embedding` in policy.yaml")]
     HostTensor {
         /// The tensor.
         name: String,
     },
-    /// A host tensor does not have the shape that a stage wants.
-    #[error("tensor '{name}': the stage wants {expected}, the policy's files make {found}")]
+    /// A host tensor has another shape than the stage's input.
+    #[error("tensor '{name}': the stage expects {expected}, the policy's files give {found}")]
     HostShape {
         /// The tensor.
         name: String,
-        /// Wanted.
+        /// The stage's shape.
         expected: String,
-        /// Made.
+        /// The shape of the host tensor.
         found: String,
     },
-    /// A camera's images go nowhere, or to two places.
+    /// A camera whose images no stage input, or more than one, reads.
     #[error(
-        "camera '{camera}': expected one stage input that takes its images, `pixels` [views, 3, height, width] or \
-         `pixels.{camera}` [1, 3, height, width], height and width being numbers; found {inputs}"
+        "camera '{camera}': expected one stage input that reads its images, `pixels` [views, 3, height, width] or \
+         `pixels.{camera}` [1, 3, height, width] with a fixed height and width; found {inputs}"
     )]
     NoPixels {
         /// The camera.
@@ -167,41 +164,43 @@ pub enum Error {
         /// Values given.
         found: usize,
     },
-    /// The rows that a chunk is to begin with cannot be used.
-    #[error("guide: {0}")]
-    Guide(String),
+    /// The rows that a chunk is to continue cannot be used.
+    #[error("action prefix: {0}")]
+    Prefix(String),
     /// No stage closes the denoising loop.
-    #[error("no stage has an output that feeds 'actions': add `feeds: actions` to the step's output in policy.yaml")]
+    #[error(
+        "no stage has an output that feeds 'actions'; add `feeds: actions` to the output of the denoising step in policy.yaml"
+    )]
     NoLoop,
     /// This build has no TensorRT.
     #[error(
-        "engine.kind: tensorrt is not part of this build; start with engine.kind: onnx, or build with TensorRT ({})",
+        "this build has no TensorRT (engine.kind: tensorrt); set engine.kind: onnx, or build with TensorRT ({})",
         with_tensorrt(option_env!("VLA_TRT_BUILT_BY"))
     )]
     NoTensorrt,
-    /// A bug of ours.
+    /// A bug in this program.
     #[error("internal error: {0}")]
     Internal(&'static str),
 }
 
 impl Error {
-    /// Whether every later inference fails too until the policy is loaded again.
+    /// Whether every later inference fails until the policy is loaded again.
     pub fn is_sticky(&self) -> bool {
         matches!(self, Self::Engine(error) if error.is_sticky())
     }
 
-    /// Whether every later load fails too, whatever files and live parameters become meanwhile.
+    /// Whether every later load fails, whatever files and live parameters change.
     pub fn needs_restart(&self) -> bool {
         matches!(self, Self::NoTensorrt)
     }
 
-    /// Whether the engines were refused, or failed, for want of memory.
+    /// Whether the engines were refused, or failed, for lack of memory.
     pub fn does_not_fit(&self) -> bool {
         matches!(self, Self::Engine(error) if error.does_not_fit())
     }
 }
 
-/// How to build this program with TensorRT, by what built it (cmake/cargo_build.sh.in says so).
+/// Command that builds this program with TensorRT. `built_by` is set by cmake/cargo_build.sh.in.
 fn with_tensorrt(built_by: Option<&str>) -> &'static str {
     match built_by {
         Some("colcon") => "colcon build --cmake-args -DVLA_TRT_TENSORRT=ON",
@@ -209,12 +208,12 @@ fn with_tensorrt(built_by: Option<&str>) -> &'static str {
     }
 }
 
-/// Compares what both descriptions say.
+/// Compares policy.yaml with the processor's files.
 pub(super) fn agree(spec: &PolicySpec, processor: &Processor) -> Result<(), Error> {
     let mut problems = Vec::new();
     let mut compare = |what: &str, yaml: String, files: String| {
         if yaml != files {
-            problems.push(format!("{what}: policy.yaml says {yaml}, the processor says {files}"));
+            problems.push(format!("{what}: {yaml} in policy.yaml, {files} in the processor's files"));
         }
     };
     let keys = |keys: &mut dyn Iterator<Item = (&String, usize)>| {
@@ -239,7 +238,7 @@ mod tests {
         assert!(with_tensorrt(Some("colcon")).contains("-DVLA_TRT_TENSORRT=ON"));
         assert!(with_tensorrt(None).contains("--features tensorrt"));
         let text = Error::NoTensorrt.to_string();
-        assert!(text.contains("engine.kind: onnx") && text.contains("build with TensorRT ("), "{text}");
+        assert!(text.contains("engine.kind: onnx") && text.contains("TensorRT ("), "{text}");
         assert!(Error::NoTensorrt.needs_restart() && !Error::NoLoop.needs_restart());
     }
 }

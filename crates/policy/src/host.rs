@@ -1,14 +1,14 @@
-//! The tensors that encode offers to the stages, by name.
+//! Host tensors: everything but pixels that the stages read, by name.
 
-use super::Error;
-use super::spec::{ActionSpec, PolicySpec};
+use super::actions::{ActionCodec, ActionInputs};
+use super::observation::Observation;
+use super::spec::PolicySpec;
 use super::state::State;
 use super::text::Text;
-use super::views;
-use vla_base::tensor::{DType, Dim, HostTensor, TensorSpec, display_dims, without_batch};
-use vla_engines::Symbols;
+use super::{ActionPrefix, Error, noise, views};
+use vla_base::tensor::{DType, Dim, HostTensor, TensorSpec};
 
-/// What encode offers to the stages.
+/// The host tensors that a stage may read.
 pub(super) fn host_specs(spec: &PolicySpec) -> Vec<TensorSpec> {
     let symbol = |name: &str| Dim::Symbol(name.into());
     let fixed = |n: usize| Dim::Fixed(n);
@@ -31,66 +31,96 @@ pub(super) fn host_specs(spec: &PolicySpec) -> Vec<TensorSpec> {
     offered
 }
 
-/// Host tensors that no part of an observation makes.
-pub(super) struct Given {
-    /// Noise before an inference, actions after it: `[horizon, dims]`.
-    pub actions: HostTensor,
-    /// How much of each row's velocity is taken: `[horizon]`.
-    pub strength: HostTensor,
-    embodiment: Option<HostTensor>,
+/// Host tensors, allocated once and encoded for each inference.
+pub(super) struct HostInputs {
+    pub(super) text: Text,
+    pub(super) state: State,
+    pub(super) actions: ActionInputs,
 }
 
-impl Given {
-    pub fn new(spec: &PolicySpec) -> Result<Self, Error> {
-        let ActionSpec { horizon, dims, .. } = spec.action;
-        let filled = |dims: &[usize], value| {
-            let values = vec![value; dims.iter().product()];
-            HostTensor::from_f32(dims, values).ok_or(Error::Internal("as many values as elements"))
+/// The host tensors of one inference. Exists only after all of them were encoded.
+#[derive(Clone, Copy)]
+pub(super) struct Encoded<'h>(&'h HostInputs);
+
+impl HostInputs {
+    /// Encodes the instruction, the state and the start of the denoising loop.
+    ///
+    /// # Errors
+    /// [`Error`] naming the joint, pose or prefix that cannot be encoded.
+    pub(super) fn encode(
+        &mut self,
+        observation: &Observation,
+        seed: u64,
+        prefix: Option<&ActionPrefix<'_>>,
+        codec: &mut ActionCodec,
+    ) -> Result<Encoded<'_>, Error> {
+        self.text.set(&observation.instruction)?;
+        let raw_state = self.state.encode(observation)?;
+        let identity = observation.identity().map(|(name, stamp)| (name.as_ref(), stamp));
+        let noise = |values: &mut [f32]| {
+            noise::fill(values, seed, identity);
+            Ok(())
         };
-        let embodiment = spec.processor.embodiment_id.and_then(|id| HostTensor::from_i32(&[1], vec![id]));
-        Ok(Self { actions: filled(&[horizon, dims], 0.0)?, strength: filled(&[horizon], 1.0)?, embodiment })
+        self.actions.set(noise, prefix, raw_state, codec)?;
+        Ok(Encoded(self))
     }
 
-    pub fn tensor(&self, name: &str) -> Option<&HostTensor> {
+    /// As [`Self::encode`], from values instead of an observation.
+    ///
+    /// # Errors
+    /// As [`Self::encode`]; [`Error::Noise`] when the noise has another length.
+    pub(super) fn encode_values(
+        &mut self,
+        instruction: &str,
+        state: &[f32],
+        noise: &[f32],
+        codec: &mut ActionCodec,
+    ) -> Result<Encoded<'_>, Error> {
+        self.text.set(instruction)?;
+        let raw_state = self.state.encode_raw(state)?;
+        let copy = |values: &mut [f32]| {
+            if values.len() != noise.len() {
+                return Err(Error::Noise { expected: values.len(), found: noise.len() });
+            }
+            values.copy_from_slice(noise);
+            Ok(())
+        };
+        self.actions.set(copy, None, raw_state, codec)?;
+        Ok(Encoded(self))
+    }
+
+    /// As [`Self::encode`], with an empty instruction and zeros, for warming up.
+    ///
+    /// # Errors
+    /// [`Error`] of the tokenizer and the prompt.
+    pub(super) fn encode_empty(&mut self) -> Result<Encoded<'_>, Error> {
+        self.text.set("")?;
+        Ok(Encoded(self))
+    }
+}
+
+impl<'h> Encoded<'h> {
+    /// A tensor by its name.
+    pub(super) fn tensor(self, name: &str) -> Option<&'h HostTensor> {
+        let HostInputs { text, state, actions } = self.0;
         match name {
-            "actions" => Some(&self.actions),
-            "strength" => Some(&self.strength),
-            "embodiment_id" => self.embodiment.as_ref(),
-            _ => None,
+            "state" => Some(state.tensor()),
+            _ => actions.tensor(name).or_else(|| text.tensor(name)),
         }
     }
-}
 
-/// A tensor that encode holds itself; pixels go straight to the engine.
-pub(super) fn host_tensor<'t>(
-    text: &'t Text,
-    state: &'t State,
-    given: &'t Given,
-    name: &str,
-) -> Option<&'t HostTensor> {
-    match name {
-        "state" => Some(state.tensor()),
-        _ => given.tensor(name).or_else(|| text.tensor(name)),
+    /// Tensors of the instruction.
+    pub(super) fn text(self) -> impl Iterator<Item = (&'static str, &'h HostTensor)> {
+        self.0.text.tensors()
     }
-}
 
-/// Gives the symbols of `spec` the values that `dims` have.
-pub(super) fn unify(symbols: &mut Symbols, spec: &TensorSpec, dims: &[usize]) -> Result<(), Error> {
-    let mismatch =
-        || Error::HostShape { name: spec.name.clone(), expected: display_dims(&spec.dims), found: display_dims(dims) };
-    let rank = spec.dims.len().min(dims.len());
-    let expected = without_batch(&spec.dims, rank).ok_or_else(mismatch)?;
-    for (dim, &n) in expected.iter().zip(without_batch(dims, rank).ok_or_else(mismatch)?) {
-        match dim {
-            Dim::Fixed(expected) if *expected != n => return Err(mismatch()),
-            Dim::Fixed(_) => {}
-            Dim::Symbol(name) => match symbols.get_mut(name) {
-                Some(value) => *value = n,
-                None => {
-                    symbols.insert(name.clone(), n);
-                }
-            },
-        }
+    /// The state before normalisation, in model units and order.
+    pub(super) fn raw_state(self) -> &'h [f32] {
+        self.0.state.raw()
     }
-    Ok(())
+
+    /// The first `rows` rows of the action prefix, in model units.
+    pub(super) fn prefix(self, rows: usize) -> &'h [f32] {
+        self.0.actions.prefix(rows)
+    }
 }

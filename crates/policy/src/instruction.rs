@@ -31,16 +31,16 @@ impl InstructionSpec {
     ///
     /// # Errors
     /// As [`PromptEncoder::load`].
-    pub fn load(&self, formalize: bool) -> Result<(), EncodeError> {
-        self.with_encoder(formalize, |_| ())
+    pub fn load(&self, normalise_text: bool) -> Result<(), EncodeError> {
+        self.with_encoder(normalise_text, |_| ())
     }
 
     /// The prompt of an instruction that fits the policy; `image_tokens` as in [`PromptEncoder::encode`].
     ///
     /// # Errors
     /// [`Error::InstructionTooLong`], and as [`PromptEncoder::load`] and [`PromptEncoder::encode`].
-    pub fn encode(&self, instruction: &str, image_tokens: &[usize], formalize: bool) -> Result<Prompt, Error> {
-        let prompt = self.with_encoder(formalize, |encoder| encoder.encode(instruction, image_tokens))??;
+    pub fn encode(&self, instruction: &str, image_tokens: &[usize], normalise_text: bool) -> Result<Prompt, Error> {
+        let prompt = self.with_encoder(normalise_text, |encoder| encoder.encode(instruction, image_tokens))??;
         let found = prompt.text_positions.len();
         if found > self.max_tokens {
             Err(Error::InstructionTooLong { max: self.max_tokens, found })
@@ -49,13 +49,17 @@ impl InstructionSpec {
         }
     }
 
-    fn with_encoder<T>(&self, formalize: bool, work: impl FnOnce(&mut PromptEncoder) -> T) -> Result<T, EncodeError> {
+    fn with_encoder<T>(
+        &self,
+        normalise_text: bool,
+        work: impl FnOnce(&mut PromptEncoder) -> T,
+    ) -> Result<T, EncodeError> {
         // An encoder has no state that a panic could leave half done: its text is made anew each time.
         let mut encoder = self.encoder.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(encoder) = encoder.as_mut() {
             return Ok(work(encoder));
         }
-        let loaded = PromptEncoder::load(&self.tokenizer, &self.template, formalize)?;
+        let loaded = PromptEncoder::load(&self.tokenizer, &self.template, normalise_text)?;
         Ok(work(encoder.insert(loaded)))
     }
 }
@@ -65,13 +69,13 @@ impl InstructionSpec {
 pub struct InstructionCheck {
     files: InstructionSpec,
     views: usize,
-    formalize: bool,
+    normalise_text: bool,
 }
 
 impl InstructionCheck {
-    /// Of this policy, whose processor says `formalize`. Reads nothing yet.
-    pub fn new(spec: &PolicySpec, formalize: bool) -> Self {
-        Self { files: spec.instruction.clone(), views: spec.cameras.len(), formalize }
+    /// Of this policy, whose processor says `normalise_text`. Reads nothing yet.
+    pub fn new(spec: &PolicySpec, normalise_text: bool) -> Self {
+        Self { files: spec.instruction.clone(), views: spec.cameras.len(), normalise_text }
     }
 
     /// Refuses what the policy would refuse at every inference. Images are no part of the text's length, so one row stands for
@@ -80,6 +84,6 @@ impl InstructionCheck {
     /// # Errors
     /// As [`InstructionSpec::encode`].
     pub fn check(&self, instruction: &str) -> Result<(), Error> {
-        self.files.encode(instruction, &vec![1; self.views], self.formalize).map(drop)
+        self.files.encode(instruction, &vec![1; self.views], self.normalise_text).map(drop)
     }
 }

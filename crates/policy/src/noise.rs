@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use vla_base::time::Stamp;
 
 /// Fills `values` with independent draws from the standard normal distribution.
-pub fn fill<'n>(values: &mut [f32], seed: u64, identity: impl Iterator<Item = (&'n str, Stamp)>) {
+pub(crate) fn fill<'n>(values: &mut [f32], seed: u64, identity: impl Iterator<Item = (&'n str, Stamp)>) {
     let mut key = Sha256::new();
     key.update(seed.to_le_bytes());
     for (name, stamp) in identity {

@@ -1,10 +1,9 @@
-//! Observation: the latest sample of each input, checked for age and skew by header stamp.
+//! Observations: the latest sample of each input, checked for age and skew by header stamp.
 //!
-//! Topic tasks (or a bag) offer serialized messages to [`Inputs`]; the inference thread asks it for an
-//! [`Observation`]. Nothing queues between them: an input holds one sample, and the freshest by header stamp wins; joint states hold one of each joint.
-//! What breaks a rule comes back as a [`Violation`] that lists every breach; a missing stream is never replaced by
-//! zeros. [`StateReader`] then takes the policy's state out of the joints, by name; poses of end effectors are
-//! read by the policy room, which knows their layout.
+//! Topic tasks (or a bag) offer serialized messages to [`Inputs`]; the inference thread assembles an [`Observation`] from it.
+//! There is no queue: an input holds one sample, the freshest by header stamp; joint states hold one for each joint. Violated
+//! rules are returned as a [`Violation`] that lists every breach; a missing stream is never replaced by zeros. [`StateReader`]
+//! reads the policy's state from the joints, by name.
 
 mod assembler;
 mod clock;
@@ -20,6 +19,7 @@ mod slot;
 mod spec;
 mod state_reader;
 mod statistics;
+mod stream;
 mod violation;
 
 pub use enable::EnableSwitch;

@@ -84,7 +84,7 @@ pub struct Processor {
     /// How frames become pixels.
     pub image: ImageTransformSpec,
     /// The instruction is lower-cased and stripped of punctuation.
-    pub formalize: bool,
+    pub normalise_text: bool,
 }
 
 /// One group of state values.

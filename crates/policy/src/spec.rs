@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use super::SharedEncoder;
 use super::processor::DeltaRows;
 use vla_base::time::Span;
-use vla_engines as engine;
+use vla_engines::{EngineKind, Input, Output, Precision, Stage};
 
 mod accuracy;
 mod raw;
@@ -36,9 +36,9 @@ pub enum SpecError {
     /// The folder has no readable `policy.yaml`.
     #[error("{}: {source}; expected a policy folder with a {POLICY_FILE} (make one with `vla-trt export` or `vla-trt make-demo-policy`)", path.display())]
     Missing {
-        /// The file that was looked for.
+        /// The missing file.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         source: std::io::Error,
     },
     /// It is not the YAML of a policy: a wrong type, an unknown or repeated key, with its place.
@@ -46,7 +46,7 @@ pub enum SpecError {
     Yaml {
         /// The file.
         path: PathBuf,
-        /// The parser's words, with line and column.
+        /// The parser's error, with line and column.
         reason: String,
     },
     /// Well-formed, but contradictory or incomplete.
@@ -66,7 +66,7 @@ pub struct PolicySpec {
     pub dir: PathBuf,
     /// Name, for people.
     pub name: String,
-    /// `sha256:...` over the bundle's files, written by whoever made it.
+    /// `sha256:...` over the bundle's files, written by the exporter.
     pub fingerprint: String,
     /// Camera names in the order of the model's views.
     pub cameras: Vec<String>,
@@ -83,8 +83,8 @@ pub struct PolicySpec {
     /// How far engines may be from their networks.
     pub accuracy: Accuracy,
     /// Stages in run order.
-    pub stages: Vec<engine::Stage>,
-    /// Stages whose networks whoever uses the policy brings: what each is and where from.
+    pub stages: Vec<Stage>,
+    /// Stages whose network is not in the bundle and must be provided by the user: description and expected source.
     pub supplied: BTreeMap<String, String>,
 }
 
@@ -170,8 +170,8 @@ impl PolicySpec {
         }
     }
 
-    /// Whether a chunk may go on from rows of the one before: whether a stage reads `strength`, by which rows are held.
-    pub fn takes_guide(&self) -> bool {
+    /// Whether inference accepts an action prefix: whether a stage reads `strength`, the guidance weights.
+    pub fn accepts_prefix(&self) -> bool {
         let mut inputs = self.stages.iter().flat_map(|stage| &stage.inputs);
         inputs.any(|input| input.name == "strength" && input.constants.is_none())
     }
@@ -181,8 +181,7 @@ impl PolicySpec {
         self.stages.iter().map(|stage| stage.name.clone()).collect()
     }
 
-    /// Every file that the bundle was made with, relative to it: what the fingerprint is over. Networks that are supplied
-    /// are none of them.
+    /// Every file of the exported bundle, relative to it, as in the fingerprint. Networks provided by the user are not included.
     pub fn files(&self) -> Vec<String> {
         let instruction = [&self.instruction.tokenizer, &self.instruction.template];
         let embedding = self.instruction.embedding.iter().map(|(file, _)| file);
@@ -199,20 +198,20 @@ impl PolicySpec {
     }
 
     /// A stage with the file that engines of this kind load: its network, or `engines/<stage>.engine` of the bundle.
-    pub fn stage_for(&self, stage: &engine::Stage, kind: engine::EngineKind) -> engine::Stage {
+    pub fn stage_for(&self, stage: &Stage, kind: EngineKind) -> Stage {
         let file = match kind {
-            engine::EngineKind::Onnx => stage.onnx.clone(),
-            engine::EngineKind::Tensorrt => self.dir.join(ENGINES).join(format!("{}.engine", stage.name)),
+            EngineKind::Onnx => stage.onnx.clone(),
+            EngineKind::Tensorrt => self.dir.join(ENGINES).join(format!("{}.engine", stage.name)),
         };
-        engine::Stage { file, ..stage.clone() }
+        Stage { file, ..stage.clone() }
     }
 
     /// Every stage as TensorRT loads it.
-    pub fn engine_stages(&self) -> Vec<engine::Stage> {
-        self.stages.iter().map(|stage| self.stage_for(stage, engine::EngineKind::Tensorrt)).collect()
+    pub fn engine_stages(&self) -> Vec<Stage> {
+        self.stages.iter().map(|stage| self.stage_for(stage, EngineKind::Tensorrt)).collect()
     }
 
-    /// Supplied networks that lie in the bundle, relative to it.
+    /// Networks provided by the user that are in the bundle's folder, relative to it.
     pub fn supplied_files(&self) -> Vec<String> {
         let supplied =
             self.stages.iter().filter(|stage| self.supplied.contains_key(&stage.name)).map(|stage| &stage.onnx);
@@ -321,7 +320,7 @@ impl Checker<'_> {
         self.check(raw.instruction.max_tokens > 0, || "instruction.max_tokens: expected at least 1, found 0".into());
     }
 
-    fn stage(&mut self, raw: RawStage) -> engine::Stage {
+    fn stage(&mut self, raw: RawStage) -> Stage {
         let at = format!("stages.{}", raw.name);
         self.check(raw.repeat.as_deref().is_none_or(|group| group == "denoise"), || {
             format!("{at}.repeat: expected 'denoise', found '{}'", raw.repeat.as_deref().unwrap_or_default())
@@ -339,7 +338,7 @@ impl Checker<'_> {
             let renamed = raw.rename.iter().find(|(_, here)| *here == name);
             renamed.map_or(name, |(tensor, _)| tensor).to_owned()
         };
-        let inputs = raw.inputs.iter().map(|(name, input)| engine::Input {
+        let inputs = raw.inputs.iter().map(|(name, input)| Input {
             tensor: tensor(name),
             name: name.to_owned(),
             dtype: input.dtype,
@@ -347,7 +346,7 @@ impl Checker<'_> {
             constants: input.constants.as_ref().map(|file| self.file(&format!("{at}.inputs.{name}.constants"), file)),
         });
         let inputs = inputs.collect();
-        let outputs = raw.outputs.iter().map(|(name, output)| engine::Output {
+        let outputs = raw.outputs.iter().map(|(name, output)| Output {
             tensor: tensor(name),
             name: name.to_owned(),
             dtype: output.dtype,
@@ -359,7 +358,7 @@ impl Checker<'_> {
             None => self.file(&format!("{at}.onnx"), &raw.onnx),
             Some(_) => self.inside(&format!("{at}.onnx"), &raw.onnx),
         };
-        engine::Stage {
+        Stage {
             name: raw.name,
             onnx: file.clone(),
             file,
@@ -383,11 +382,11 @@ impl Checker<'_> {
 
     /// As it is written everywhere else, whatever order its parts have here.
     fn precision(&mut self, at: &str, precision: Option<&str>) -> String {
-        let parsed = precision.map_or(Ok(engine::Precision::FP32), str::parse);
+        let parsed = precision.map_or(Ok(Precision::FP32), str::parse);
         parsed
             .unwrap_or_else(|problem| {
                 self.problems.push(format!("{at}.precision: {problem}"));
-                engine::Precision::FP32
+                Precision::FP32
             })
             .to_string()
     }

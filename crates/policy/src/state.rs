@@ -4,22 +4,22 @@ use std::ops::Range;
 
 use super::encode::pose::PoseLayout;
 use super::encode::state::StateEncoder;
-use super::plausible::Plausible;
 use super::processor::Processor;
+use super::unit_check::UnitCheck;
 use super::{Error, PolicySpec};
-use crate::observation::{JointMap, Observation, PoseMap, PoseSample, StateReader};
+use crate::observation::{self, JointMap, Observation, PoseMap, PoseSample, StateReader};
 use vla_base::tensor::{DType, HostTensor};
 use vla_messages::PoseStampedView;
 
 /// Reads joints by name and poses, in the model's units and layout, and normalises them.
 pub(super) struct State {
-    /// Of the keys that joints give.
+    /// Of the keys that are read from joints.
     reader: StateReader,
-    /// What it reads: those keys, one after the other.
+    /// Values of these keys, concatenated.
     joints: Vec<f32>,
     keys: Vec<Key>,
     encoder: StateEncoder,
-    plausible: Plausible,
+    units: UnitCheck,
     /// State in model units and order, before normalisation.
     raw: Vec<f32>,
     /// `[1, max_state_dim]`
@@ -27,13 +27,13 @@ pub(super) struct State {
 }
 
 struct Key {
-    /// Of the raw state.
+    /// Columns of the raw state.
     columns: Range<usize>,
-    source: Source,
+    source: StateSource,
 }
 
-enum Source {
-    /// Part of what the reader reads.
+enum StateSource {
+    /// Range of the reader's values.
     Joints(Range<usize>),
     Pose {
         input: String,
@@ -42,11 +42,11 @@ enum Source {
 }
 
 impl State {
-    /// `joints` and `poses`: what gives each state key; those of joints in model order.
+    /// `joints` and `poses`: the source of each state key; those of joints in model order.
     ///
     /// # Errors
-    /// [`Error::StateKey`] for a key that nothing or two things give, or whose width is not that of its source.
-    pub fn new(
+    /// [`Error::StateKey`] for a key with no source, with two sources, or with another width than its source.
+    pub(crate) fn new(
         spec: &PolicySpec,
         processor: &Processor,
         joints: &[JointMap],
@@ -62,16 +62,16 @@ impl State {
                 (Some(map), None) if map.joints.len() == *width => {
                     maps.push(map.clone());
                     read += width;
-                    Source::Joints(read - width..read)
+                    StateSource::Joints(read - width..read)
                 }
                 (Some(map), None) => return Err(refused(format!("{} joints", map.joints.len()))),
                 (None, Some(pose)) => {
                     let layout = PoseLayout::of_width(*width);
                     let layout = layout.ok_or_else(|| refused(format!("a pose, which has {}", PoseLayout::WIDTHS)))?;
-                    Source::Pose { input: pose.input.clone(), layout }
+                    StateSource::Pose { input: pose.input.clone(), layout }
                 }
-                (Some(_), Some(_)) => return Err(refused("joints and a pose".to_owned())),
-                (None, None) => return Err(refused("neither joints nor a pose".to_owned())),
+                (Some(_), Some(_)) => return Err(refused("both".to_owned())),
+                (None, None) => return Err(refused("neither".to_owned())),
             };
             keys.push(Key { columns: start..start + width, source });
             start += width;
@@ -80,61 +80,61 @@ impl State {
         let dims = [1, processor.max_state_dim];
         let tensor = HostTensor::zeros(DType::F32, &dims).ok_or(Error::Internal("f32 zeros"))?;
         let reader = StateReader::new(&maps)?;
-        let plausible = Plausible::new(processor);
-        Ok(Self { reader, joints: vec![0.0; read], keys, encoder, plausible, raw: vec![0.0; start], tensor })
+        let units = UnitCheck::new(processor);
+        Ok(Self { reader, joints: vec![0.0; read], keys, encoder, units, raw: vec![0.0; start], tensor })
     }
 
     /// State in model units, keys in model order.
-    pub fn raw(&self) -> &[f32] {
+    pub(crate) fn raw(&self) -> &[f32] {
         &self.raw
     }
 
     /// The tensor.
-    pub fn tensor(&self) -> &HostTensor {
+    pub(crate) fn tensor(&self) -> &HostTensor {
         &self.tensor
     }
 
-    /// Reads the joint state and the poses of one observation.
+    /// Reads and normalises the joint state and the poses of an observation; returns the state in model units.
     ///
     /// # Errors
-    /// [`Error::Joints`], [`Error::Pose`] naming what the observation lacks or cannot be used for.
-    pub fn encode(&mut self, observation: &Observation) -> Result<(), Error> {
+    /// [`Error::Joints`], [`Error::Pose`] naming the joint or pose.
+    pub(crate) fn encode(&mut self, observation: &Observation) -> Result<&[f32], Error> {
         if !self.joints.is_empty() {
             let sample = observation.joints.as_ref();
-            let sample = sample.ok_or_else(|| Error::Joints("the observation has none".to_owned()))?;
+            let sample = sample.ok_or(observation::Error::NoSample)?;
             self.reader.read(sample, &mut self.joints)?;
         }
         for key in &self.keys {
             let out = self.raw.get_mut(key.columns.clone()).unwrap_or_default();
             match &key.source {
-                Source::Joints(read) => out.copy_from_slice(&self.joints[read.clone()]),
-                Source::Pose { input, layout } => read_pose(&observation.poses, input, *layout, out)?,
+                StateSource::Joints(read) => out.copy_from_slice(&self.joints[read.clone()]),
+                StateSource::Pose { input, layout } => read_pose(&observation.poses, input, *layout, out)?,
             }
         }
-        if let Some(warning) = self.plausible.look(&self.raw) {
+        if let Some(warning) = self.units.check(&self.raw) {
             tracing::warn!("{warning}");
         }
         self.encoder.encode(&self.raw, self.tensor.as_f32_mut().unwrap_or_default())?;
-        Ok(())
+        Ok(&self.raw)
     }
 
-    /// Takes the state in model units, keys in model order.
-    pub fn encode_raw(&mut self, raw: &[f32]) -> Result<(), Error> {
+    /// Normalises a state in model units, keys in model order; returns it.
+    pub(crate) fn encode_raw(&mut self, raw: &[f32]) -> Result<&[f32], Error> {
         self.encoder.encode(raw, self.tensor.as_f32_mut().unwrap_or_default())?;
         self.raw.clear();
         self.raw.extend_from_slice(raw);
-        Ok(())
+        Ok(&self.raw)
     }
 }
 
 fn read_pose(poses: &[PoseSample], input: &str, layout: PoseLayout, out: &mut [f32]) -> Result<(), Error> {
     let refused = |reason: String| Error::Pose { input: input.to_owned(), reason };
     let sample = poses.iter().find(|sample| *sample.name == *input);
-    let sample = sample.ok_or_else(|| refused("the observation has none".to_owned()))?;
+    let sample = sample.ok_or_else(|| refused("expected a sample in the observation, found none".to_owned()))?;
     let pose = PoseStampedView::parse(&sample.bytes).and_then(PoseStampedView::checked);
     layout.write(&pose.map_err(|error| refused(error.to_string()))?, out);
     match out.iter().find(|value| !value.is_finite()) {
-        Some(value) => Err(refused(format!("expected a position that single precision holds, found {value} m"))),
+        Some(value) => Err(refused(format!("expected a position in the range of single precision, found {value} m"))),
         None => Ok(()),
     }
 }

@@ -10,7 +10,7 @@ use vla_base::tensor::HostTensor;
 /// The instruction in force and its tensors.
 pub(super) struct Text {
     files: InstructionSpec,
-    formalize: bool,
+    normalise_text: bool,
     embedding: Option<EmbeddingTable>,
     image_tokens: Vec<usize>,
     current: Option<String>,
@@ -19,33 +19,33 @@ pub(super) struct Text {
 
 impl Text {
     /// Loads tokenizer, template and embedding table.
-    pub fn new(spec: &PolicySpec, processor: &Processor, image_tokens: Vec<usize>) -> Result<Self, Error> {
+    pub(crate) fn new(spec: &PolicySpec, processor: &Processor, image_tokens: Vec<usize>) -> Result<Self, Error> {
         let files = &spec.instruction;
-        files.load(processor.formalize)?;
+        files.load(processor.normalise_text)?;
         let embedding =
             files.embedding.as_ref().map(|(file, tensor)| EmbeddingTable::open(file, tensor)).transpose()?;
-        let (files, formalize) = (files.clone(), processor.formalize);
-        Ok(Self { files, formalize, embedding, image_tokens, current: None, tensors: Vec::new() })
+        let (files, normalise_text) = (files.clone(), processor.normalise_text);
+        Ok(Self { files, normalise_text, embedding, image_tokens, current: None, tensors: Vec::new() })
     }
 
     /// Makes `instruction` the current one; nothing is done when it is so already.
-    pub fn set(&mut self, instruction: &str) -> Result<(), Error> {
+    pub(crate) fn set(&mut self, instruction: &str) -> Result<(), Error> {
         if self.current.as_deref() == Some(instruction) {
             return Ok(());
         }
-        let prompt = self.files.encode(instruction, &self.image_tokens, self.formalize)?;
+        let prompt = self.files.encode(instruction, &self.image_tokens, self.normalise_text)?;
         self.tensors = self.tensors_of(prompt)?;
         self.current = Some(instruction.to_owned());
         Ok(())
     }
 
     /// A tensor by its name.
-    pub fn tensor(&self, name: &str) -> Option<&HostTensor> {
+    pub(crate) fn tensor(&self, name: &str) -> Option<&HostTensor> {
         self.tensors.iter().find(|(held, _)| *held == name).map(|(_, tensor)| tensor)
     }
 
     /// Every tensor.
-    pub fn tensors(&self) -> impl Iterator<Item = (&'static str, &HostTensor)> {
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&'static str, &HostTensor)> {
         self.tensors.iter().map(|(name, tensor)| (*name, tensor))
     }
 

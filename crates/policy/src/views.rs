@@ -6,45 +6,45 @@ use super::processor::Processor;
 use super::{Error, PolicySpec, frames};
 use crate::observation::{CameraSample, Transport};
 use vla_base::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
-use vla_engines::Run;
+use vla_engines::Inference;
 use vla_messages::{CompressedImageView, FrameDecoder, ImageView, Pixels};
 
 /// Name of the tensor of all views.
 pub(super) const STACKED: &str = "pixels";
 
-/// Every view of the policy, with what its frames are decoded and resampled through.
+/// The views of a policy, each with its decoder and its resampler.
 pub(super) struct Views {
     views: Vec<View>,
     tensors: Vec<PixelTensor>,
 }
 
-/// What the stages read. The frames' last resampling step writes into the engine's own memory.
+/// A tensor that a stage reads. The last resampling step writes directly into the engine's memory.
 struct PixelTensor {
     name: String,
     /// `[views, 3, height, width]`
     dims: [usize; 4],
-    /// For networks that take pixels in another type than single precision.
-    held: Option<HostTensor>,
+    /// For networks that read pixels in another type than single precision.
+    converted: Option<HostTensor>,
 }
 
 struct View {
     decoder: FrameDecoder,
-    slot: Slot,
+    target: ViewTarget,
 }
 
-/// Where the frames of a camera go. Apart from the decoder, whose frame is borrowed on the way.
-struct Slot {
+/// Target of a camera's frames. Separate from the decoder, whose frame is borrowed meanwhile.
+struct ViewTarget {
     camera: String,
     transform: EvalTransform,
-    /// What the frames become.
+    /// Size after resampling.
     size: Size,
-    /// The tensor that this view is a part of.
+    /// Index of the tensor.
     tensor: usize,
-    /// Its place among that tensor's views.
-    place: usize,
+    /// Index of the view in the tensor.
+    index: usize,
 }
 
-/// The pixel tensors that a stage may read.
+/// Pixel tensors that a stage may read.
 pub(super) fn offered(spec: &PolicySpec) -> Vec<TensorSpec> {
     let of = |name: String, views| {
         let dims = vec![Dim::Fixed(views), Dim::Fixed(3), Dim::Symbol("height".into()), Dim::Symbol("width".into())];
@@ -55,11 +55,11 @@ pub(super) fn offered(spec: &PolicySpec) -> Vec<TensorSpec> {
 }
 
 impl Views {
-    /// Views of the sizes that the stages' pixel inputs have.
+    /// Views with the sizes of the stages' pixel inputs.
     ///
     /// # Errors
     /// [`Error::NoPixels`] naming a camera that no stage reads, or that two inputs read.
-    pub fn new(spec: &PolicySpec, processor: &Processor, host_inputs: &[TensorSpec]) -> Result<Self, Error> {
+    pub(crate) fn new(spec: &PolicySpec, processor: &Processor, host_inputs: &[TensorSpec]) -> Result<Self, Error> {
         let (mut tensors, mut views) = (Vec::new(), Vec::new());
         for input in host_inputs {
             let cameras: Vec<&String> = match input.name.strip_prefix(STACKED) {
@@ -68,22 +68,22 @@ impl Views {
                 None => continue,
             };
             let [_, _, Dim::Fixed(height), Dim::Fixed(width)] = *input.dims.as_slice() else { continue };
-            for (place, camera) in cameras.iter().enumerate() {
-                let slot = Slot {
+            for (index, camera) in cameras.iter().enumerate() {
+                let target = ViewTarget {
                     camera: (*camera).clone(),
                     transform: EvalTransform::new(&processor.image),
                     size: Size { width, height },
                     tensor: tensors.len(),
-                    place,
+                    index,
                 };
-                views.push(View { decoder: FrameDecoder::new(), slot });
+                views.push(View { decoder: FrameDecoder::new(), target });
             }
             let dims = [cameras.len(), 3, height, width];
-            tensors.push(PixelTensor { name: input.name.clone(), dims, held: None });
+            tensors.push(PixelTensor { name: input.name.clone(), dims, converted: None });
         }
-        views.sort_by_key(|view| spec.cameras.iter().position(|camera| *camera == view.slot.camera));
+        views.sort_by_key(|view| spec.cameras.iter().position(|camera| *camera == view.target.camera));
         for camera in &spec.cameras {
-            let inputs = views.iter().filter(|view| view.slot.camera == *camera).count();
+            let inputs = views.iter().filter(|view| view.target.camera == *camera).count();
             if inputs != 1 {
                 return Err(Error::NoPixels { camera: camera.clone(), inputs });
             }
@@ -92,18 +92,17 @@ impl Views {
     }
 
     /// Image tokens of each view.
-    pub fn image_tokens(&self) -> Vec<usize> {
-        self.views.iter().map(|view| image_tokens(view.slot.size)).collect()
+    pub(crate) fn image_tokens(&self) -> Vec<usize> {
+        self.views.iter().map(|view| image_tokens(view.target.size)).collect()
     }
 
     /// Dimensions of a tensor by its name.
-    pub fn dims(&self, name: &str) -> Option<&[usize]> {
+    pub(crate) fn dims(&self, name: &str) -> Option<&[usize]> {
         self.tensors.iter().find(|tensor| tensor.name == name).map(|tensor| tensor.dims.as_slice())
     }
 
-    /// Decodes, resamples and normalises one frame of every camera, given in the policy's order, into the prepared
-    /// program of `pipeline`.
-    pub fn encode(&mut self, samples: &[CameraSample], pipeline: &mut dyn Run) -> Result<(), Error> {
+    /// Decodes, resamples and normalises one frame of every camera, in the policy's order, into the prepared pipeline.
+    pub(crate) fn encode(&mut self, samples: &[CameraSample], pipeline: &mut dyn Inference) -> Result<(), Error> {
         self.check_count(samples.len())?;
         for (view, sample) in self.views.iter_mut().zip(samples) {
             let frame = match sample.transport {
@@ -112,34 +111,37 @@ impl Views {
                     CompressedImageView::parse(&sample.bytes).and_then(|image| view.decoder.decode(&image))
                 }
             };
-            let frame = frame.map_err(|error| failure(&view.slot.camera, error.to_string()))?;
-            view.slot.convert(&frame, self.tensors[view.slot.tensor].values(pipeline)?)?;
+            let frame = frame.map_err(|error| failure(&view.target.camera, error.to_string()))?;
+            view.target.convert(&frame, self.tensors[view.target.tensor].values(pipeline)?)?;
         }
-        self.hand_over(pipeline)
+        self.write_converted(pipeline)
     }
 
-    /// Zeros in place of every frame.
-    pub fn encode_zeros(&mut self, pipeline: &mut dyn Run) -> Result<(), Error> {
+    /// Sets every pixel to zero.
+    pub(crate) fn encode_zeros(&mut self, pipeline: &mut dyn Inference) -> Result<(), Error> {
         self.tensors.iter_mut().try_for_each(|tensor| tensor.values(pipeline).map(|values| values.fill(0.0)))?;
-        self.hand_over(pipeline)
+        self.write_converted(pipeline)
     }
 
-    /// As [`Self::encode`] for frames that are decoded already, and what each became on the way. For inspection:
-    /// allocates.
-    pub fn inspect(&mut self, frames: &[Pixels<'_>], pipeline: &mut dyn Run) -> Result<Vec<Inspected>, Error> {
+    /// As [`Self::encode`] for decoded frames, with the intermediate images of each. Allocates.
+    pub(crate) fn trace(
+        &mut self,
+        frames: &[Pixels<'_>],
+        pipeline: &mut dyn Inference,
+    ) -> Result<Vec<TracedView>, Error> {
         self.check_count(frames.len())?;
-        let mut inspected = Vec::with_capacity(frames.len());
+        let mut traced = Vec::with_capacity(frames.len());
         for (view, frame) in self.views.iter_mut().zip(frames) {
-            let values = self.tensors[view.slot.tensor].values(pipeline)?;
-            view.slot.convert(frame, &mut *values)?;
-            inspected.push(view.slot.inspect(frame, values)?);
+            let values = self.tensors[view.target.tensor].values(pipeline)?;
+            view.target.convert(frame, &mut *values)?;
+            traced.push(view.target.trace(frame, values)?);
         }
-        self.hand_over(pipeline)?;
-        Ok(inspected)
+        self.write_converted(pipeline)?;
+        Ok(traced)
     }
 
-    /// Every tensor as it was encoded last. For inspection: copies.
-    pub fn copies(&mut self, pipeline: &mut dyn Run) -> Result<Vec<(String, HostTensor)>, Error> {
+    /// Copies of every tensor as encoded last. Allocates.
+    pub(crate) fn copies(&mut self, pipeline: &mut dyn Inference) -> Result<Vec<(String, HostTensor)>, Error> {
         let copy = |tensor: &mut PixelTensor| {
             let values = tensor.values(pipeline)?.to_vec();
             let values = HostTensor::from_f32(&tensor.dims, values).ok_or(Error::Internal("a tensor of its size"))?;
@@ -148,11 +150,11 @@ impl Views {
         self.tensors.iter_mut().map(copy).collect()
     }
 
-    /// Tensors that the engine does not take as they are.
-    fn hand_over(&self, pipeline: &mut dyn Run) -> Result<(), Error> {
+    /// Writes the tensors that the engine converts.
+    fn write_converted(&self, pipeline: &mut dyn Inference) -> Result<(), Error> {
         for tensor in &self.tensors {
-            if let Some(held) = &tensor.held {
-                pipeline.write(&tensor.name, held)?;
+            if let Some(values) = &tensor.converted {
+                pipeline.write(&tensor.name, values)?;
             }
         }
         Ok(())
@@ -164,8 +166,8 @@ impl Views {
     }
 }
 
-/// One view on its way into the model.
-pub(super) struct Inspected {
+/// Intermediate images of one view.
+pub(super) struct TracedView {
     /// The camera.
     pub camera: String,
     /// After resampling: 8-bit `[height, width, 3]`.
@@ -175,40 +177,40 @@ pub(super) struct Inspected {
 }
 
 impl PixelTensor {
-    /// Where its elements belong.
-    fn values<'p>(&'p mut self, pipeline: &'p mut dyn Run) -> Result<&'p mut [f32], Error> {
-        if let Some(values) = pipeline.place(&self.name) {
+    /// The elements, in the engine's memory where it reads single precision.
+    fn values<'p>(&'p mut self, pipeline: &'p mut dyn Inference) -> Result<&'p mut [f32], Error> {
+        if let Some(values) = pipeline.input_buffer_mut(&self.name) {
             return Ok(values);
         }
-        if self.held.is_none() {
-            self.held = HostTensor::zeros(DType::F32, &self.dims);
+        if self.converted.is_none() {
+            self.converted = HostTensor::zeros(DType::F32, &self.dims);
         }
-        self.held.as_mut().and_then(HostTensor::as_f32_mut).ok_or(Error::Internal("f32 zeros"))
+        self.converted.as_mut().and_then(HostTensor::as_f32_mut).ok_or(Error::Internal("f32 zeros"))
     }
 }
 
-impl Slot {
-    /// `tensor`: the whole tensor that this view is a part of.
+impl ViewTarget {
+    /// `tensor`: the elements of the whole tensor.
     fn convert(&mut self, frame: &Pixels<'_>, tensor: &mut [f32]) -> Result<(), Error> {
         let fail = |reason: String| failure(&self.camera, reason);
         let Size { width, height } = self.size;
         frames::expect(&self.transform, self.size, frame.width, frame.height).map_err(fail)?;
-        let out = tensor.chunks_exact_mut(3 * height * width).nth(self.place);
+        let out = tensor.chunks_exact_mut(3 * height * width).nth(self.index);
         let out = out.ok_or(Error::Internal("a pixel tensor holds all its views"))?;
         self.transform.apply(frame, out).map(drop).map_err(|error| fail(error.to_string()))
     }
 
-    fn inspect(&mut self, frame: &Pixels<'_>, tensor: &[f32]) -> Result<Inspected, Error> {
+    fn trace(&mut self, frame: &Pixels<'_>, tensor: &[f32]) -> Result<TracedView, Error> {
         let Size { width, height } = self.size;
         let mut resampled = HostTensor::zeros(DType::U8, &[height, width, 3]).ok_or(Error::Internal("u8 zeros"))?;
         if let Data::U8(out) = resampled.data_mut() {
             let done = self.transform.apply_u8(frame, out);
             done.map_err(|error| failure(&self.camera, error.to_string()))?;
         }
-        let part = tensor.chunks_exact(3 * height * width).nth(self.place).unwrap_or_default();
+        let part = tensor.chunks_exact(3 * height * width).nth(self.index).unwrap_or_default();
         let normalised = HostTensor::from_f32(&[3, height, width], part.to_vec());
         let normalised = normalised.ok_or(Error::Internal("a pixel tensor holds all its views"))?;
-        Ok(Inspected { camera: self.camera.clone(), resampled, normalised })
+        Ok(TracedView { camera: self.camera.clone(), resampled, normalised })
     }
 }
 

@@ -1,8 +1,8 @@
-//! Chooses the device that an engine kind runs on: the only place that names them all.
+//! Chooses the backend of an engine kind: the only place that names them all.
 
 use vla_base::tensor::TensorSpec;
 use vla_engines::onnx_runtime::Onnx;
-use vla_engines::{Device, EngineKind, LoadEvent, Pipeline, Pool, Run, Stage};
+use vla_engines::{Backend, EngineKind, Inference, LoadEvent, Pipeline, Pool, Stage};
 use vla_policy::{Error, LoadOptions, Policy, PolicySpec, Progress};
 #[cfg(feature = "tensorrt")]
 use vla_tensorrt::device::{Options, Tensorrt};
@@ -55,12 +55,12 @@ struct Load<'l> {
 }
 
 impl Load<'_> {
-    fn on<D>(self, device: D) -> Result<Box<dyn Run>, Error>
+    fn on<B>(self, backend: B) -> Result<Box<dyn Inference>, Error>
     where
-        D: Device + 'static,
-        Pipeline<D>: Run,
+        B: Backend + 'static,
+        Pipeline<B>: Inference,
     {
         let Self { stages, order, host, admission, progress } = self;
-        Ok(Box::new(Pipeline::load(device, stages, order, host, admission, progress)?))
+        Ok(Box::new(Pipeline::load(backend, stages, order, host, admission, progress)?))
     }
 }

@@ -25,7 +25,7 @@
 //!     denoise_steps: vec![4],
 //!     default_steps: 4,
 //!     step: Span::from_millis(50.0),
-//!     takes_guide: false,
+//!     accepts_prefix: false,
 //!     instruction: None,
 //! };
 //! let mut overrides = Overrides::new(NodeName::new("/", "vla_trt")?);
@@ -46,4 +46,5 @@ pub mod check;
 pub mod devices;
 pub mod messages;
 pub mod parameters;
+pub mod remedies;
 pub mod session;

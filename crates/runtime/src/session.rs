@@ -11,7 +11,7 @@ use vla_messages::ActionChunkMessage;
 use vla_motion::{Chunk, ClampCounts, NewChunk, TransitionMode, WatchdogState, schedule};
 use vla_policy::observation;
 use vla_policy::observation::{Inputs, Observation, OnViolation, StateReader, Violation};
-use vla_policy::{Guide, LoadOptions, Policy, PolicySpec, Progress, Timings};
+use vla_policy::{ActionPrefix, LoadOptions, Policy, PolicySpec, Progress, Timings};
 
 mod control;
 mod options;
@@ -310,12 +310,12 @@ impl Session {
             _ => (0, 0),
         };
         let overlap = frozen + ramped;
-        let guide = Guide { previous: &self.committed_rows, frozen, overlap };
-        self.policy.infer_guided(
+        let prefix = ActionPrefix { previous: &self.committed_rows, frozen, overlap };
+        self.policy.infer_with_prefix(
             &self.observation,
             settings.seed,
             settings.denoise_steps,
-            Some(&guide).filter(|_| overlap > 0),
+            Some(&prefix).filter(|_| overlap > 0),
             &mut self.chunk,
             &mut self.timings,
         )?;

@@ -14,8 +14,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use vla_base::sys::spill::Access;
-use vla_engines::host_copy::Watch;
+use vla_base::sys::remap::Access;
+use vla_engines::host_copy::MappingSnapshot;
 use vla_engines::memory::{AnonymousPeak, MemoryUse, mib};
 use vla_tensorrt::device::{Options, Tensorrt};
 
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let bytes = std::fs::metadata(&engine)?.len();
         let (free, _) = device.cuda().memory()?;
         let (before, begun) = (MemoryUse::now().anonymous, Instant::now());
-        let appeared = Watch::begin()?;
+        let appeared = MappingSnapshot::take()?;
         let watch = AnonymousPeak::watch();
         // Held over the load, as `f.read()` in the argument of a deserialize call is.
         let whole = read_all.then(|| std::fs::read(&engine)).transpose()?;
@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         drop(whole);
         if release {
             let found = device.find_copy(&appeared, &engine)?;
-            found.release(engine.parent().unwrap_or(Path::new(".")), Access::AsBefore)?;
+            found.release(engine.parent().unwrap_or(Path::new(".")), Access::ReadWrite)?;
         }
         let peak = watch.stop();
         let (left, _) = device.cuda().memory()?;

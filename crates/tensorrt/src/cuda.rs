@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute, CUresult};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError};
 
-use vla_engines::Error;
+use vla_engines::{Error, RuntimeLibrary};
 
 /// Errors after which every call of the process's context fails: illegal addresses, traps, lost hardware.
 const STICKY: [CUresult; 14] = [
@@ -27,13 +27,13 @@ const STICKY: [CUresult; 14] = [
     CUresult::CUDA_ERROR_UNKNOWN,
 ];
 
-/// What a driver call was for, in front of the driver's own words; out of memory and a lost device by their own names.
+/// The error of a driver call, classified: out of memory, device lost, or another failure of `action`.
 pub fn failed(action: &str) -> impl FnOnce(DriverError) -> Error {
     let action = action.to_owned();
     move |error| match error.0 {
-        CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::OutOfMemory { action, reason: words(error) },
-        code if STICKY.contains(&code) => Error::DeviceLost { reason: format!("{action}: {}", words(error)) },
-        _ => Error::Device { action, reason: words(error) },
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::OutOfMemory { action, source: words(error).into() },
+        code if STICKY.contains(&code) => Error::DeviceLost { source: format!("{action}: {}", words(error)).into() },
+        _ => Error::Device { action, source: words(error).into() },
     }
 }
 
@@ -76,9 +76,8 @@ impl Cuda {
         // SAFETY: opens and closes a library; nothing else of CUDA has been called that it could disturb.
         if !unsafe { sys::is_culib_present() } {
             return Err(Error::Library {
-                library: "CUDA",
-                reason: "libcuda.so.1 is not on the loader's path".into(),
-                remedy: "Install the NVIDIA driver (on a Jetson: JetPack), or set engine.kind: onnx",
+                library: RuntimeLibrary::Cuda,
+                source: "libcuda.so.1 is not on the loader's path".into(),
             });
         }
         let context = CudaContext::new(0).map_err(failed("opening the first CUDA device"))?;
@@ -89,7 +88,7 @@ impl Cuda {
     /// Makes the context current in this thread: TensorRT works in whatever context is.
     ///
     /// # Errors
-    /// [`Error::Device`] with the driver's words.
+    /// [`Error::Device`] with the driver's message.
     pub fn enter(&self) -> Result<(), Error> {
         self.context.bind_to_thread().map_err(failed("entering the CUDA context"))
     }
@@ -115,7 +114,7 @@ impl Cuda {
     /// Bytes free and in all, as the driver counts them.
     ///
     /// # Errors
-    /// [`Error::Device`] with the driver's words.
+    /// [`Error::Device`] with the driver's message.
     pub fn memory(&self) -> Result<(u64, u64), Error> {
         let (free, total) = self.context.mem_get_info().map_err(failed("asking for free device memory"))?;
         Ok((free as u64, total as u64))
@@ -134,7 +133,7 @@ impl Cuda {
     /// What the driver says about the device.
     ///
     /// # Errors
-    /// [`Error::Device`] with the driver's words.
+    /// [`Error::Device`] with the driver's message.
     pub fn properties(&self) -> Result<Properties, Error> {
         let ask = || -> Result<Properties, DriverError> {
             let number = |attribute| Ok(u32::try_from(self.context.attribute(attribute)?).unwrap_or_default());
@@ -159,7 +158,7 @@ impl Cuda {
     /// An event that keeps its time.
     ///
     /// # Errors
-    /// [`Error::Device`] with the driver's words.
+    /// [`Error::Device`] with the driver's message.
     pub fn event(&self) -> Result<CudaEvent, Error> {
         let flags = sys::CUevent_flags::CU_EVENT_DEFAULT;
         self.context.new_event(Some(flags)).map_err(failed("creating a CUDA event"))
@@ -169,7 +168,7 @@ impl Cuda {
     /// recorded at each replay.
     ///
     /// # Errors
-    /// [`Error::Device`] with the driver's words.
+    /// [`Error::Device`] with the driver's message.
     pub fn record(&self, event: &CudaEvent, captured: bool) -> Result<(), Error> {
         let flags = if captured { sys::CUevent_record_flags_enum::CU_EVENT_RECORD_EXTERNAL as u32 } else { 0 };
         // SAFETY: both handles are alive as long as `self` and `event`, and belong to one context.

@@ -1,4 +1,4 @@
-//! Numbers by which the engine kind recognises what belongs together.
+//! Identifiers of engines, workspaces and bindings, to check that they belong together.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

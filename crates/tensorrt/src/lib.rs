@@ -1,14 +1,26 @@
-//! TensorRT, as a safe ring over the C++ shim (`csrc/`): library -> runtime -> engine -> context, each keeping the one
-//! before it alive, and the builder. The ring knows no CUDA memory and no stream: addresses and streams come from
-//! outside, which is what its few `unsafe` functions ask promises about.
+//! TensorRT in Rust: safe wrappers of a C++ shim (`csrc/`), and the backend that runs engines on a GPU.
 //!
-//! [`device`] is the engine kind on top of it: CUDA's side ([`cuda`], blocks, workspace), one stream, one activation
-//! arena, passes as CUDA graphs.
+//! Input: an ONNX file for [`build()`], an engine file for [`device::Tensorrt`], which implements [`vla_engines::Backend`].
+//! Output: an engine file; a loaded engine that runs on one CUDA stream, its passes recorded as CUDA graphs.
+//!
+//! The wrappers are library -> runtime -> engine -> context, each of which keeps the one before it alive, and the builder.
+//! They know no CUDA memory and no stream: the few `unsafe` functions take addresses and streams from the caller. The
+//! backend adds those: [`cuda`], memory blocks, workspaces, one activation arena for all engines.
+//!
+//! ```
+//! use vla_tensorrt::Library;
+//!
+//! match Library::open() {
+//!     Ok(library) => assert_eq!(library.version().major, Library::headers().major),
+//!     // The error says what to install.
+//!     Err(error) => assert!(error.to_string().contains("Install TensorRT")),
+//! }
+//! ```
 //!
 //! # Who owns which address, and until when
 //!
 //! TensorRT and CUDA keep raw addresses: an execution context those of its tensors and of its activation memory, a CUDA
-//! graph those of everything that it replays, a plan's host copy those of pages that were mapped anew. None of them keeps
+//! graph those of everything that it replays, an engine's host copy those of pages that were remapped. None of them keeps
 //! its memory alive. The rules, each held by a type or checked at the call, so that safe code cannot break them:
 //!
 //! - *Objects of TensorRT.* Each handle holds the one it was made from: context -> engine -> runtime -> library. TensorRT
@@ -25,13 +37,13 @@
 //!   is captured, calls with other workspaces are refused, so that the graph has addresses of that one only.
 //! - *Page-locked memory* is read and written by the GPU between upload and finish. A host call that touches it earlier
 //!   waits first.
-//! - *Tensors in host memory* (shape tensors) are refused by name when a plan is loaded: every address here is the
+//! - *Tensors in host memory* (shape tensors) are refused by name when an engine is loaded: every address here is the
 //!   device's.
-//! - *A host copy* that was given back stays TensorRT's: it frees the addresses. [`vla_base::sys::spill::Spilled`] looks
-//!   whether they are still those pages before it does anything to them.
+//! - *A host copy* that was released stays TensorRT's: it frees the addresses. [`vla_base::sys::remap::RemappedMemory`] checks that
+//!   they are still the same pages before every operation on them.
 //!
 //! The headers that the shim was compiled against fix the major version; the library is opened at run time, so a
-//! program with this feature starts without TensorRT and says in words what is missing.
+//! program with this feature starts without TensorRT and reports what is missing.
 
 #![cfg(feature = "tensorrt")]
 #![expect(unsafe_code, reason = "calls into the C++ shim; every block says why it is sound")]

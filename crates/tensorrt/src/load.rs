@@ -1,4 +1,4 @@
-//! How an engine file reaches TensorRT: the shim's callbacks over a file that is read once.
+//! Reads an engine file for TensorRT: callbacks of the shim over a file that is read once.
 
 use std::ffi::c_void;
 use std::io;
@@ -9,27 +9,27 @@ use std::sync::{Mutex, PoisonError};
 
 use super::result::Error;
 use super::sys;
-use vla_base::sys::window::{Mapped, Once};
+use vla_base::sys::streamed::{Mapped, StreamedFile};
 
 /// An engine file during a load.
-pub(super) struct Source {
+pub(super) struct EngineFile {
     size: u64,
-    /// TensorRT may read from threads of its own.
+    /// TensorRT may read from other threads.
     state: Mutex<State>,
 }
 
 struct State {
     /// What TensorRT 8 reads from. In front of the file: pages that are mapped stay in the page cache.
     mapped: Option<Mapped>,
-    file: Once,
+    file: StreamedFile,
     /// The first thing that went wrong.
     failure: Option<io::Error>,
 }
 
-impl Source {
+impl EngineFile {
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Io { action: format!("reading engine {}", path.display()), source };
-        let file = Once::open(path).map_err(failed)?;
+        let file = StreamedFile::open(path).map_err(failed)?;
         let size = file.size();
         if size == 0 {
             return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is empty")));
@@ -43,7 +43,7 @@ impl Source {
         with(&raw const raw)
     }
 
-    /// Lets go of the file's pages, and tells what went wrong while reading.
+    /// Releases the file's pages; the first error while reading, if any.
     pub(super) fn close(self, path: &Path) -> Result<(), Error> {
         let State { mapped, file, failure } = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         drop(mapped);
@@ -69,8 +69,8 @@ impl Source {
 }
 
 unsafe extern "C" fn map(user: *mut c_void) -> *const c_void {
-    // SAFETY: `user` is the `Source` of `with_raw`, which outlives the load; it is `Sync`.
-    let source = unsafe { &*user.cast::<Source>() };
+    // SAFETY: `user` is the `EngineFile` of `with_raw`, which outlives the load; it is `Sync`.
+    let source = unsafe { &*user.cast::<EngineFile>() };
     let mapped = source.attempt(|state| {
         let mapped = state.file.map()?;
         let bytes = mapped.as_ptr();
@@ -81,8 +81,8 @@ unsafe extern "C" fn map(user: *mut c_void) -> *const c_void {
 }
 
 unsafe extern "C" fn read(user: *mut c_void, offset: u64, destination: *mut c_void, bytes: u64) -> i64 {
-    // SAFETY: `user` is the `Source` of `with_raw`, which outlives the load; it is `Sync`.
-    let source = unsafe { &*user.cast::<Source>() };
+    // SAFETY: `user` is the `EngineFile` of `with_raw`, which outlives the load; it is `Sync`.
+    let source = unsafe { &*user.cast::<EngineFile>() };
     let Ok(length) = usize::try_from(bytes) else { return -1 };
     if destination.is_null() || length == 0 {
         return if length == 0 { 0 } else { -1 };
@@ -93,26 +93,27 @@ unsafe extern "C" fn read(user: *mut c_void, offset: u64, destination: *mut c_vo
     done.and_then(|done| i64::try_from(done).ok()).unwrap_or(-1)
 }
 
-/// Collects what the shim hands out in pieces.
+/// Collects data that the shim passes in pieces.
 #[derive(Default)]
-pub(super) struct Taken(pub Vec<u8>);
+pub(super) struct Collected(pub Vec<u8>);
 
-impl Taken {
+impl Collected {
     pub(super) fn user(&mut self) -> *mut c_void {
         ptr::from_mut(self).cast()
     }
 }
 
-/// The sink of a [`Taken`].
-pub(super) unsafe extern "C" fn take(user: *mut c_void, data: *const c_void, bytes: u64) -> i32 {
+/// The sink of a [`Collected`].
+pub(super) unsafe extern "C" fn collect(user: *mut c_void, data: *const c_void, bytes: u64) -> i32 {
     let (Ok(length), false) = (usize::try_from(bytes), data.is_null()) else { return -1 };
-    // SAFETY: `user` is the `Taken` whose `user()` went with this function, alive and used by nobody else until the
+    // SAFETY: `user` is the `Collected` whose `user()` went with this function, alive and used by nobody else until the
     // shim's call returns; `data` holds this many bytes for the duration of this call.
-    let (taken, piece) = unsafe { (&mut *user.cast::<Taken>(), std::slice::from_raw_parts(data.cast::<u8>(), length)) };
-    // A failed reservation is told, not unwound into C++.
-    if taken.0.try_reserve(length).is_err() {
+    let (collected, piece) =
+        unsafe { (&mut *user.cast::<Collected>(), std::slice::from_raw_parts(data.cast::<u8>(), length)) };
+    // A failed reservation is an error code: a panic must not unwind into C++.
+    if collected.0.try_reserve(length).is_err() {
         return -1;
     }
-    taken.0.extend_from_slice(piece);
+    collected.0.extend_from_slice(piece);
     0
 }

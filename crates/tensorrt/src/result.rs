@@ -102,15 +102,13 @@ impl Error {
 impl From<Error> for engine::Error {
     fn from(error: Error) -> Self {
         match error {
-            Error::Library { .. } | Error::Version { .. } => Self::Library {
-                library: "TensorRT",
-                reason: error.to_string(),
-                remedy: "engine.kind: onnx runs without it",
-            },
-            _ if error.is_out_of_memory() => {
-                Self::OutOfMemory { action: "calling TensorRT".into(), reason: error.to_string() }
+            Error::Library { .. } | Error::Version { .. } => {
+                Self::Library { library: engine::RuntimeLibrary::Tensorrt, source: error.into() }
             }
-            _ => Self::Device { action: "calling TensorRT".into(), reason: error.to_string() },
+            _ if error.is_out_of_memory() => {
+                Self::OutOfMemory { action: "calling TensorRT".into(), source: error.into() }
+            }
+            _ => Self::Device { action: "calling TensorRT".into(), source: error.into() },
         }
     }
 }
@@ -158,7 +156,7 @@ fn parse_lines(errors: &[ParseError], log: &[String]) -> String {
         ""
     } else {
         "\n  Export the network again without these operators or with an opset that this TensorRT knows, or run it with \
-         engine.kind: onnx"
+         ONNX Runtime"
     };
     errors + remedy + &log_lines(log)
 }

@@ -1,4 +1,4 @@
-//! Runtime and engine: owners of the C++ objects, loading, and what an engine tells about itself.
+//! Runtime and engine: owners of the C++ objects, loading, and the description of an engine.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::context::Context;
 use super::library::not_null;
-use super::load::{Source, Taken, take};
+use super::load::{Collected, EngineFile, collect};
 use super::log::Log;
 use super::result::{Error, check, text};
 use super::tensor::{self, Described, Tensor};
@@ -68,7 +68,7 @@ impl Runtime {
     /// whose inputs or outputs are of a type or layout that is not carried here.
     pub fn load(&self, file: &Path) -> Result<Engine, Error> {
         let log = &self.0.log;
-        let source = Source::open(file)?;
+        let source = EngineFile::open(file)?;
         let mark = log.mark();
         let mut engine = ptr::null_mut();
         let status = {
@@ -253,11 +253,12 @@ impl Engine {
     /// [`Error::Refused`] with TensorRT's log lines.
     pub fn inspect(&self) -> Result<String, Error> {
         let mark = self.handle.log().mark();
-        let mut taken = Taken::default();
-        // SAFETY: a live engine; `take` gets the `Taken` whose address goes with it, which outlives the call.
-        let status = self.handle.exclusive(|engine| unsafe { sys::vla_trt_engine_inspect(engine, take, taken.user()) });
+        let mut collected = Collected::default();
+        // SAFETY: a live engine; `collect` gets the `Collected` whose address goes with it, which outlives the call.
+        let status =
+            self.handle.exclusive(|engine| unsafe { sys::vla_trt_engine_inspect(engine, collect, collected.user()) });
         check(status, Some((self.handle.log(), mark)))?;
-        Ok(String::from_utf8_lossy(&taken.0).into_owned())
+        Ok(String::from_utf8_lossy(&collected.0).into_owned())
     }
 
     /// Whether every input and output lies on the device. A shape input, or a shape output, is read or written by the

@@ -1,10 +1,10 @@
-//! Tensors put on the device for somebody else to read: what a calibration gives the builder.
+//! Tensors on the device that the builder reads during calibration.
 
 use super::cuda::Cuda;
 use super::id::Id;
 use super::workspace::Workspace;
 use vla_base::tensor::HostTensor;
-use vla_engines::{Error, Placement};
+use vla_engines::{BufferSpec, Error};
 
 /// Tensors of fixed shapes on the device, written from the host.
 pub struct Staging {
@@ -13,34 +13,35 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Room for all tensors, zeroed.
+    /// Allocates and clears all tensors.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::Device`].
-    pub fn new(cuda: &Cuda, tensors: &[Placement]) -> Result<Self, Error> {
-        // Of no device: nothing runs on it.
-        Ok(Self { workspace: Workspace::new(cuda, Id::new(), tensors, 0, false)?, cuda: cuda.clone() })
+    pub fn new(cuda: &Cuda, buffers: &[BufferSpec]) -> Result<Self, Error> {
+        // The id belongs to no device: nothing runs on this workspace.
+        Ok(Self { workspace: Workspace::new(cuda, Id::new(), buffers, 0, false)?, cuda: cuda.clone() })
     }
 
-    /// Where a tensor lies on the device.
+    /// Address of a tensor on the device.
     pub fn address(&self, index: usize) -> u64 {
         self.workspace.address(index)
     }
 
-    /// Puts a tensor where [`Self::upload`] takes it.
+    /// Copies a tensor into the buffer of the next [`Self::upload`].
     ///
     /// # Errors
-    /// The size that is expected.
-    pub fn write(&mut self, index: usize, tensor: &HostTensor) -> Result<(), String> {
+    /// [`Error::BufferSize`].
+    pub fn write(&mut self, index: usize, tensor: &HostTensor) -> Result<(), Error> {
         self.workspace.write(&self.cuda, index, tensor)
     }
 
-    /// Moves everything that was written to the device, and waits for it.
+    /// Copies everything that was written to the device, and waits for it.
     ///
     /// # Errors
-    /// The driver's words.
-    pub fn upload(&mut self) -> Result<(), String> {
-        let moved = self.cuda.enter().and_then(|()| self.workspace.upload(&self.cuda)).and_then(|()| self.cuda.wait());
-        moved.map_err(|error| error.to_string())
+    /// [`Error::Device`], [`Error::DeviceLost`].
+    pub fn upload(&mut self) -> Result<(), Error> {
+        self.cuda.enter()?;
+        self.workspace.upload(&self.cuda)?;
+        self.cuda.wait()
     }
 }

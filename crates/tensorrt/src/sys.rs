@@ -4,13 +4,13 @@ use std::ffi::{c_char, c_void};
 use std::marker::{PhantomData, PhantomPinned};
 
 /// TensorRT's highest tensor rank.
-pub const MAX_RANK: usize = 8;
+pub(crate) const MAX_RANK: usize = 8;
 
 macro_rules! opaque {
     ($($name:ident),*) => { $(
         #[doc = "Opaque, only ever behind a pointer; neither `Send` nor `Sync` by itself."]
         #[repr(C)]
-        pub struct $name {
+        pub(crate) struct $name {
             _data: [u8; 0],
             _marker: PhantomData<(*mut u8, PhantomPinned)>,
         }
@@ -19,20 +19,20 @@ macro_rules! opaque {
 
 opaque!(Library, Logger, Runtime, Engine, Context, Build);
 
-pub type Status = i32;
-pub const OK: Status = 0;
-pub const LIBRARY: Status = 1;
-pub const VERSION: Status = 2;
-pub const REFUSED: Status = 3;
-pub const ARGUMENT: Status = 4;
-pub const UNSUPPORTED: Status = 5;
-pub const PARSE: Status = 6;
-pub const CANCELLED: Status = 7;
-pub const CALLBACK: Status = 8;
+pub(crate) type Status = i32;
+pub(crate) const OK: Status = 0;
+pub(crate) const LIBRARY: Status = 1;
+pub(crate) const VERSION: Status = 2;
+pub(crate) const REFUSED: Status = 3;
+pub(crate) const ARGUMENT: Status = 4;
+pub(crate) const UNSUPPORTED: Status = 5;
+pub(crate) const PARSE: Status = 6;
+pub(crate) const CANCELLED: Status = 7;
+pub(crate) const CALLBACK: Status = 8;
 
-pub type LogFn = unsafe extern "C" fn(user: *mut c_void, severity: i32, text: *const c_char);
-pub type SinkFn = unsafe extern "C" fn(user: *mut c_void, data: *const c_void, bytes: u64) -> i32;
-pub type ProgressFn =
+pub(crate) type LogFn = unsafe extern "C" fn(user: *mut c_void, severity: i32, text: *const c_char);
+pub(crate) type SinkFn = unsafe extern "C" fn(user: *mut c_void, data: *const c_void, bytes: u64) -> i32;
+pub(crate) type ProgressFn =
     unsafe extern "C" fn(user: *mut c_void, kind: i32, phase: *const c_char, parent: *const c_char, number: i32) -> i32;
 
 #[repr(C)]
@@ -44,7 +44,7 @@ pub struct RawVersion {
 }
 
 #[repr(C)]
-pub struct Source {
+pub(crate) struct Source {
     pub user: *mut c_void,
     pub size: u64,
     pub map: unsafe extern "C" fn(user: *mut c_void) -> *const c_void,
@@ -52,7 +52,7 @@ pub struct Source {
 }
 
 #[repr(C)]
-pub struct EngineInfo {
+pub(crate) struct EngineInfo {
     pub name: *const c_char,
     pub tensors: i32,
     pub layers: i32,
@@ -64,7 +64,7 @@ pub struct EngineInfo {
 }
 
 #[repr(C)]
-pub struct RawTensor {
+pub(crate) struct RawTensor {
     pub name: *const c_char,
     pub is_input: i32,
     pub dtype: i32,
@@ -77,7 +77,7 @@ pub struct RawTensor {
 
 #[repr(C)]
 #[derive(Default)]
-pub struct Range {
+pub(crate) struct Range {
     pub rank: i32,
     pub min: [i64; MAX_RANK],
     pub opt: [i64; MAX_RANK],
@@ -85,14 +85,14 @@ pub struct Range {
 }
 
 #[repr(C)]
-pub struct RawWeight {
+pub(crate) struct RawWeight {
     pub name: *const c_char,
     pub data: *const c_void,
     pub bytes: u64,
 }
 
 #[repr(C)]
-pub struct RawParserError {
+pub(crate) struct RawParserError {
     pub code: i32,
     pub node: i32,
     pub line: i32,
@@ -105,7 +105,7 @@ pub struct RawParserError {
 
 #[repr(C)]
 #[derive(Default)]
-pub struct NetworkInfo {
+pub(crate) struct NetworkInfo {
     pub inputs: i32,
     pub outputs: i32,
     pub layers: i32,
@@ -113,7 +113,7 @@ pub struct NetworkInfo {
 }
 
 #[repr(C)]
-pub struct RawCalibrator {
+pub(crate) struct RawCalibrator {
     pub user: *mut c_void,
     pub batch_size: i32,
     pub batch: unsafe extern "C" fn(
@@ -127,69 +127,74 @@ pub struct RawCalibrator {
     pub cache_size: u64,
 }
 
-pub const FLAG_FP16: i32 = 0;
-pub const FLAG_BF16: i32 = 1;
-pub const FLAG_INT8: i32 = 2;
-pub const FLAG_TF32: i32 = 3;
-pub const FLAG_OBEY_PRECISION: i32 = 4;
-pub const FLAG_PREFER_PRECISION: i32 = 5;
-pub const FLAG_MONITOR_MEMORY: i32 = 6;
+pub(crate) const FLAG_FP16: i32 = 0;
+pub(crate) const FLAG_BF16: i32 = 1;
+pub(crate) const FLAG_INT8: i32 = 2;
+pub(crate) const FLAG_TF32: i32 = 3;
+pub(crate) const FLAG_OBEY_PRECISION: i32 = 4;
+pub(crate) const FLAG_PREFER_PRECISION: i32 = 5;
+pub(crate) const FLAG_MONITOR_MEMORY: i32 = 6;
 
-pub const POOL_WORKSPACE: i32 = 0;
-pub const POOL_TACTIC_DRAM: i32 = 1;
+pub(crate) const POOL_WORKSPACE: i32 = 0;
+pub(crate) const POOL_TACTIC_DRAM: i32 = 1;
 
-pub const PREVIEW_SHARE_PROFILES: i32 = 0;
-pub const PREVIEW_FASTER_DYNAMIC_SHAPES: i32 = 1;
+pub(crate) const PREVIEW_SHARE_PROFILES: i32 = 0;
+pub(crate) const PREVIEW_FASTER_DYNAMIC_SHAPES: i32 = 1;
 
 unsafe extern "C" {
-    pub fn vla_trt_last_error() -> *const c_char;
+    pub(crate) fn vla_trt_last_error() -> *const c_char;
 
-    pub fn vla_trt_headers_version(out: *mut RawVersion);
-    pub fn vla_trt_library_open(folder: *const c_char, out: *mut *mut Library) -> Status;
-    pub fn vla_trt_library_version(library: *const Library, out: *mut RawVersion);
-    pub fn vla_trt_library_free(library: *mut Library);
+    pub(crate) fn vla_trt_headers_version(out: *mut RawVersion);
+    pub(crate) fn vla_trt_library_open(folder: *const c_char, out: *mut *mut Library) -> Status;
+    pub(crate) fn vla_trt_library_version(library: *const Library, out: *mut RawVersion);
+    pub(crate) fn vla_trt_library_free(library: *mut Library);
 
-    pub fn vla_trt_logger_new(log: LogFn, user: *mut c_void, max_severity: i32, out: *mut *mut Logger) -> Status;
-    pub fn vla_trt_logger_free(logger: *mut Logger);
-    pub fn vla_trt_log_trace(trace: LogFn, max_severity: i32) -> Status;
-
-    pub fn vla_trt_runtime_new(library: *const Library, out: *mut *mut Runtime) -> Status;
-    pub fn vla_trt_runtime_free(runtime: *mut Runtime);
-
-    pub fn vla_trt_load_path() -> i32;
-    pub fn vla_trt_engine_load(runtime: *mut Runtime, source: *const Source, out: *mut *mut Engine) -> Status;
-    pub fn vla_trt_engine_free(engine: *mut Engine);
-    pub fn vla_trt_engine_describe(engine: *const Engine, out: *mut EngineInfo) -> Status;
-    pub fn vla_trt_engine_tensor(engine: *const Engine, index: i32, out: *mut RawTensor) -> Status;
-    pub fn vla_trt_engine_profile(engine: *const Engine, input: *const c_char, profile: i32, out: *mut Range)
+    pub(crate) fn vla_trt_logger_new(log: LogFn, user: *mut c_void, max_severity: i32, out: *mut *mut Logger)
     -> Status;
-    pub fn vla_trt_engine_profile_activation(engine: *const Engine, profile: i32, out: *mut i64) -> Status;
-    pub fn vla_trt_engine_inspect(engine: *const Engine, sink: SinkFn, user: *mut c_void) -> Status;
+    pub(crate) fn vla_trt_logger_free(logger: *mut Logger);
+    pub(crate) fn vla_trt_log_trace(trace: LogFn, max_severity: i32) -> Status;
 
-    pub fn vla_trt_context_new(engine: *mut Engine, profile: i32, out: *mut *mut Context) -> Status;
-    pub fn vla_trt_context_free(context: *mut Context);
-    pub fn vla_trt_context_set_memory(context: *mut Context, address: u64, bytes: u64) -> Status;
-    pub fn vla_trt_context_set_shape(
+    pub(crate) fn vla_trt_runtime_new(library: *const Library, out: *mut *mut Runtime) -> Status;
+    pub(crate) fn vla_trt_runtime_free(runtime: *mut Runtime);
+
+    pub(crate) fn vla_trt_load_path() -> i32;
+    pub(crate) fn vla_trt_engine_load(runtime: *mut Runtime, source: *const Source, out: *mut *mut Engine) -> Status;
+    pub(crate) fn vla_trt_engine_free(engine: *mut Engine);
+    pub(crate) fn vla_trt_engine_describe(engine: *const Engine, out: *mut EngineInfo) -> Status;
+    pub(crate) fn vla_trt_engine_tensor(engine: *const Engine, index: i32, out: *mut RawTensor) -> Status;
+    pub(crate) fn vla_trt_engine_profile(
+        engine: *const Engine,
+        input: *const c_char,
+        profile: i32,
+        out: *mut Range,
+    ) -> Status;
+    pub(crate) fn vla_trt_engine_profile_activation(engine: *const Engine, profile: i32, out: *mut i64) -> Status;
+    pub(crate) fn vla_trt_engine_inspect(engine: *const Engine, sink: SinkFn, user: *mut c_void) -> Status;
+
+    pub(crate) fn vla_trt_context_new(engine: *mut Engine, profile: i32, out: *mut *mut Context) -> Status;
+    pub(crate) fn vla_trt_context_free(context: *mut Context);
+    pub(crate) fn vla_trt_context_set_memory(context: *mut Context, address: u64, bytes: u64) -> Status;
+    pub(crate) fn vla_trt_context_set_shape(
         context: *mut Context,
         input: *const c_char,
         rank: i32,
         dims: *const i64,
     ) -> Status;
-    pub fn vla_trt_context_shape(
+    pub(crate) fn vla_trt_context_shape(
         context: *const Context,
         tensor: *const c_char,
         rank: *mut i32,
         dims: *mut i64,
     ) -> Status;
-    pub fn vla_trt_context_set_address(context: *mut Context, tensor: *const c_char, address: u64) -> Status;
-    pub fn vla_trt_context_missing(context: *mut Context, names: *mut *const c_char, count: *mut i32) -> Status;
-    pub fn vla_trt_context_enqueue(context: *mut Context, stream: *mut c_void) -> Status;
+    pub(crate) fn vla_trt_context_set_address(context: *mut Context, tensor: *const c_char, address: u64) -> Status;
+    pub(crate) fn vla_trt_context_missing(context: *mut Context, names: *mut *const c_char, count: *mut i32) -> Status;
+    pub(crate) fn vla_trt_context_enqueue(context: *mut Context, stream: *mut c_void) -> Status;
 
-    pub fn vla_trt_build_new(library: *const Library, strongly_typed: i32, out: *mut *mut Build) -> Status;
-    pub fn vla_trt_build_free(build: *mut Build);
-    pub fn vla_trt_build_parse(build: *mut Build, onnx: *const c_char) -> Status;
-    pub fn vla_trt_maps_weights() -> i32;
-    pub fn vla_trt_build_parse_mapped(
+    pub(crate) fn vla_trt_build_new(library: *const Library, strongly_typed: i32, out: *mut *mut Build) -> Status;
+    pub(crate) fn vla_trt_build_free(build: *mut Build);
+    pub(crate) fn vla_trt_build_parse(build: *mut Build, onnx: *const c_char) -> Status;
+    pub(crate) fn vla_trt_maps_weights() -> i32;
+    pub(crate) fn vla_trt_build_parse_mapped(
         build: *mut Build,
         onnx: *const c_char,
         model: *const c_void,
@@ -197,32 +202,33 @@ unsafe extern "C" {
         weights: *const RawWeight,
         count: u64,
     ) -> Status;
-    pub fn vla_trt_build_parser_error(build: *const Build, index: i32, out: *mut RawParserError) -> Status;
-    pub fn vla_trt_build_network(build: *const Build, out: *mut NetworkInfo) -> Status;
-    pub fn vla_trt_build_tensor(build: *const Build, is_input: i32, index: i32, out: *mut RawTensor) -> Status;
-    pub fn vla_trt_build_layer_name(build: *const Build, index: i32, out: *mut *const c_char) -> Status;
-    pub fn vla_trt_build_layer_precision(build: *mut Build, index: i32, dtype: i32, applied: *mut i32) -> Status;
-    pub fn vla_trt_build_mark_output(build: *mut Build, tensor: *const c_char) -> Status;
-    pub fn vla_trt_build_flag(build: *mut Build, flag: i32, on: i32) -> Status;
-    pub fn vla_trt_build_platform_has(build: *const Build, flag: i32) -> i32;
-    pub fn vla_trt_build_pool(build: *mut Build, pool: i32, bytes: u64) -> Status;
-    pub fn vla_trt_build_level(build: *mut Build, level: i32) -> Status;
-    pub fn vla_trt_build_aux_streams(build: *mut Build, streams: i32) -> Status;
-    pub fn vla_trt_build_verbosity(build: *mut Build, detailed: i32) -> Status;
-    pub fn vla_trt_build_tactic_sources(build: *mut Build, mask: u32) -> Status;
-    pub fn vla_trt_build_preview(build: *mut Build, feature: i32, on: i32) -> Status;
-    pub fn vla_trt_build_profile_add(build: *mut Build, index: *mut i32) -> Status;
-    pub fn vla_trt_build_profile_set(
+    pub(crate) fn vla_trt_build_parser_error(build: *const Build, index: i32, out: *mut RawParserError) -> Status;
+    pub(crate) fn vla_trt_build_network(build: *const Build, out: *mut NetworkInfo) -> Status;
+    pub(crate) fn vla_trt_build_tensor(build: *const Build, is_input: i32, index: i32, out: *mut RawTensor) -> Status;
+    pub(crate) fn vla_trt_build_layer_name(build: *const Build, index: i32, out: *mut *const c_char) -> Status;
+    pub(crate) fn vla_trt_build_layer_precision(build: *mut Build, index: i32, dtype: i32, applied: *mut i32)
+    -> Status;
+    pub(crate) fn vla_trt_build_mark_output(build: *mut Build, tensor: *const c_char) -> Status;
+    pub(crate) fn vla_trt_build_flag(build: *mut Build, flag: i32, on: i32) -> Status;
+    pub(crate) fn vla_trt_build_platform_has(build: *const Build, flag: i32) -> i32;
+    pub(crate) fn vla_trt_build_pool(build: *mut Build, pool: i32, bytes: u64) -> Status;
+    pub(crate) fn vla_trt_build_level(build: *mut Build, level: i32) -> Status;
+    pub(crate) fn vla_trt_build_aux_streams(build: *mut Build, streams: i32) -> Status;
+    pub(crate) fn vla_trt_build_verbosity(build: *mut Build, detailed: i32) -> Status;
+    pub(crate) fn vla_trt_build_tactic_sources(build: *mut Build, mask: u32) -> Status;
+    pub(crate) fn vla_trt_build_preview(build: *mut Build, feature: i32, on: i32) -> Status;
+    pub(crate) fn vla_trt_build_profile_add(build: *mut Build, index: *mut i32) -> Status;
+    pub(crate) fn vla_trt_build_profile_set(
         build: *mut Build,
         index: i32,
         input: *const c_char,
         range: *const Range,
     ) -> Status;
-    pub fn vla_trt_build_profile_commit(build: *mut Build, index: i32) -> Status;
-    pub fn vla_trt_build_profile_calibrates(build: *mut Build, index: i32) -> Status;
-    pub fn vla_trt_build_timing_cache(build: *mut Build, data: *const c_void, size: u64) -> Status;
-    pub fn vla_trt_build_timing_cache_out(build: *const Build, sink: SinkFn, user: *mut c_void) -> Status;
-    pub fn vla_trt_build_calibrator(build: *mut Build, calibrator: *const RawCalibrator) -> Status;
-    pub fn vla_trt_build_progress(build: *mut Build, progress: ProgressFn, user: *mut c_void) -> Status;
-    pub fn vla_trt_build_run(build: *mut Build, sink: SinkFn, user: *mut c_void) -> Status;
+    pub(crate) fn vla_trt_build_profile_commit(build: *mut Build, index: i32) -> Status;
+    pub(crate) fn vla_trt_build_profile_calibrates(build: *mut Build, index: i32) -> Status;
+    pub(crate) fn vla_trt_build_timing_cache(build: *mut Build, data: *const c_void, size: u64) -> Status;
+    pub(crate) fn vla_trt_build_timing_cache_out(build: *const Build, sink: SinkFn, user: *mut c_void) -> Status;
+    pub(crate) fn vla_trt_build_calibrator(build: *mut Build, calibrator: *const RawCalibrator) -> Status;
+    pub(crate) fn vla_trt_build_progress(build: *mut Build, progress: ProgressFn, user: *mut c_void) -> Status;
+    pub(crate) fn vla_trt_build_run(build: *mut Build, sink: SinkFn, user: *mut c_void) -> Status;
 }

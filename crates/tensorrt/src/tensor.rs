@@ -1,4 +1,4 @@
-//! An engine's inputs and outputs in the engine room's own words.
+//! Inputs and outputs of an engine, as `vla_engines` describes tensors.
 
 use std::ffi::{CStr, CString};
 
@@ -62,7 +62,7 @@ pub(super) fn raw_dims(dims: &[usize]) -> Result<[i64; sys::MAX_RANK], Error> {
     Ok(raw)
 }
 
-/// What the shim tells about a tensor, with its name kept for later calls.
+/// Description of a tensor from the shim, with its name for later calls.
 pub(super) struct Described {
     pub name: CString,
     pub is_input: bool,
@@ -92,7 +92,7 @@ fn rank_of(raw: i32) -> Result<usize, Error> {
     usize::try_from(raw)
         .ok()
         .filter(|rank| *rank <= sys::MAX_RANK)
-        .ok_or_else(|| Error::Internal(format!("TensorRT tells a rank of {raw}")))
+        .ok_or_else(|| Error::Internal(format!("TensorRT reports rank {raw}")))
 }
 
 /// `nvinfer1::DataType`; its numbers have been the same in every version.

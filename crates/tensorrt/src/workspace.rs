@@ -1,4 +1,4 @@
-//! The tensors of one program: what the host writes lies together and moves in one copy, the rest never leaves the
+//! The tensors of one pipeline instance: what the host writes lies together and moves in one copy, the rest never leaves the
 //! device.
 
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use super::blocks::{ALIGNMENT, DeviceBlock, PinnedBlock};
 use super::cuda::{Cuda, failed};
 use super::id::Id;
 use vla_base::tensor::{Data, HostTensor};
-use vla_engines::{Error, Placement};
+use vla_engines::{BufferSpec, Error};
 
-/// Every tensor of a program on the device, and the execution contexts that are bound to its shapes.
+/// Every tensor of an instance on the device, and the execution contexts that are bound to its shapes.
 pub struct Workspace {
     // Dropped before the memory that they refer to.
-    pub(super) contexts: Vec<ProgramContext>,
-    places: Vec<Place>,
+    pub(super) contexts: Vec<InstanceContext>,
+    places: Vec<Buffer>,
     written: Written,
     /// What only the device touches. Held for its addresses.
     _inner: DeviceBlock,
     fetched: PinnedBlock,
-    marks: Vec<CudaEvent>,
+    events: Vec<CudaEvent>,
     id: Id,
     device: Id,
     cuda: Cuda,
@@ -31,13 +31,13 @@ pub struct Workspace {
 impl Drop for Workspace {
     fn drop(&mut self) {
         if let Err(error) = self.cuda.enter().and_then(|()| self.cuda.wait()) {
-            tracing::debug!(%error, "while freeing a program");
+            tracing::debug!(%error, "while freeing an instance");
         }
     }
 }
 
-/// An engine's context in one program: shapes set, addresses those of the bound run that went last.
-pub(super) struct ProgramContext {
+/// An engine's context in one instance: shapes set, addresses those of the bound run that went last.
+pub(super) struct InstanceContext {
     /// The plan that it is of.
     pub engine: Id,
     pub context: Context,
@@ -48,7 +48,7 @@ pub(super) struct ProgramContext {
 }
 
 /// One tensor.
-struct Place {
+struct Buffer {
     address: u64,
     dims: Vec<usize>,
     bytes: usize,
@@ -76,38 +76,38 @@ impl Written {
 
 impl Workspace {
     /// `in_place`: the device reads what the host writes where it is (an integrated GPU).
-    pub fn new(cuda: &Cuda, device: Id, placements: &[Placement], marks: usize, in_place: bool) -> Result<Self, Error> {
-        let bytes = |placement: &Placement| placement.dims.iter().product::<usize>() * placement.dtype.size();
-        let total = |of: &dyn Fn(&Placement) -> bool| {
-            placements.iter().filter(|placement| of(placement)).map(|placement| aligned(bytes(placement))).sum()
+    pub fn new(cuda: &Cuda, device: Id, buffers: &[BufferSpec], events: usize, in_place: bool) -> Result<Self, Error> {
+        let bytes = |buffer: &BufferSpec| buffer.dims.iter().product::<usize>() * buffer.dtype.size();
+        let total = |of: &dyn Fn(&BufferSpec) -> bool| {
+            buffers.iter().filter(|buffer| of(buffer)).map(|buffer| aligned(bytes(buffer))).sum()
         };
-        let host = PinnedBlock::zeroed(cuda, total(&|placement| placement.upload))?;
+        let host = PinnedBlock::zeroed(cuda, total(&|buffer| buffer.upload))?;
         let (written, base) = if in_place {
             let address = host.device_address()?;
             (Written::Shared(host), address)
         } else {
-            let device = DeviceBlock::zeroed(cuda, total(&|placement| placement.upload))?;
+            let device = DeviceBlock::zeroed(cuda, total(&|buffer| buffer.upload))?;
             let address = device.address();
             (Written::Copied { host, device }, address)
         };
-        let inner = DeviceBlock::zeroed(cuda, total(&|placement| !placement.upload))?;
-        let fetched = PinnedBlock::zeroed(cuda, total(&|placement| placement.download))?;
+        let inner = DeviceBlock::zeroed(cuda, total(&|buffer| !buffer.upload))?;
+        let fetched = PinnedBlock::zeroed(cuda, total(&|buffer| buffer.download))?;
         let (mut at_written, mut at_inner, mut at_fetched) = (0, 0, 0);
-        let places = placements.iter().map(|placement| {
-            let bytes = bytes(placement);
+        let places = buffers.iter().map(|buffer| {
+            let bytes = bytes(buffer);
             let take = |at: &mut usize| std::mem::replace(at, *at + aligned(bytes));
-            let written = placement.upload.then(|| take(&mut at_written));
+            let written = buffer.upload.then(|| take(&mut at_written));
             let address = match written {
                 Some(offset) => base + offset as u64,
                 None => inner.address() + take(&mut at_inner) as u64,
             };
-            let fetched = placement.download.then(|| take(&mut at_fetched));
-            Place { address, dims: placement.dims.clone(), bytes, written, fetched }
+            let fetched = buffer.download.then(|| take(&mut at_fetched));
+            Buffer { address, dims: buffer.dims.clone(), bytes, written, fetched }
         });
         let places = places.collect();
-        let marks = (0..marks).map(|_| cuda.event()).collect::<Result<_, _>>()?;
+        let events = (0..events).map(|_| cuda.event()).collect::<Result<_, _>>()?;
         let (id, cuda) = (Id::new(), cuda.clone());
-        Ok(Self { contexts: Vec::new(), places, written, _inner: inner, fetched, marks, id, device, cuda })
+        Ok(Self { contexts: Vec::new(), places, written, _inner: inner, fetched, events, id, device, cuda })
     }
 
     /// Its own number.
@@ -120,7 +120,7 @@ impl Workspace {
         self.device
     }
 
-    /// Size of a tensor's place.
+    /// Size of a tensor's buffer.
     pub fn bytes(&self, index: usize) -> usize {
         self.places[index].bytes
     }
@@ -135,35 +135,32 @@ impl Workspace {
         &self.places[index].dims
     }
 
-    /// A moment of the program.
-    pub fn mark(&self, mark: usize) -> &CudaEvent {
-        &self.marks[mark]
+    /// A timing event.
+    pub fn event(&self, event: usize) -> &CudaEvent {
+        &self.events[event]
     }
 
-    /// Where the host writes a single-precision tensor.
-    pub fn host_place(&mut self, index: usize) -> Option<&mut [f32]> {
+    /// The upload buffer of an `f32` tensor.
+    pub fn input_buffer_mut(&mut self, index: usize) -> Option<&mut [f32]> {
         let place = &self.places[index];
         let (offset, bytes) = (place.written?, place.bytes);
         bytemuck::try_cast_slice_mut(self.written.host().get_mut(offset..offset + bytes)?).ok()
     }
 
     /// Writes a tensor: for the next upload where it is uploaded, else at once.
-    pub fn write(&mut self, cuda: &Cuda, index: usize, tensor: &HostTensor) -> Result<(), String> {
+    pub fn write(&mut self, cuda: &Cuda, index: usize, tensor: &HostTensor) -> Result<(), Error> {
         let place = &self.places[index];
         let source = bytes_of(tensor.data());
         if source.len() != place.bytes {
-            return Err(format!("{} bytes", place.bytes));
+            return Err(size(place.bytes, source.len()));
         }
         match place.written {
             Some(offset) => self.written.host()[offset..offset + source.len()].copy_from_slice(source),
             None => {
-                let copy = || -> Result<(), Error> {
-                    cuda.enter()?;
-                    cuda.wait()?;
-                    // SAFETY: the tensor's place on the device is that long, and nothing runs on it.
-                    unsafe { result::memcpy_htod_sync(place.address, source) }.map_err(failed("copying to the device"))
-                };
-                copy().map_err(|error| error.to_string())?;
+                cuda.enter()?;
+                cuda.wait()?;
+                // SAFETY: the tensor's buffer on the device is that long, and nothing runs on it.
+                unsafe { result::memcpy_htod_sync(place.address, source) }.map_err(failed("copying to the device"))?;
             }
         }
         Ok(())
@@ -190,33 +187,38 @@ impl Workspace {
     }
 
     /// A tensor that was downloaded.
-    pub fn downloaded(&self, index: usize, tensor: &mut HostTensor) -> Result<(), String> {
+    pub fn downloaded(&self, index: usize, tensor: &mut HostTensor) -> Result<(), Error> {
         let place = &self.places[index];
         let source = place.fetched.and_then(|offset| self.fetched.as_slice().get(offset..offset + place.bytes));
-        let source = source.ok_or("it is not downloaded")?;
+        let source = source.ok_or_else(|| unreadable("it is not downloaded"))?;
         let target = bytes_of_mut(tensor.data_mut())?;
         if target.len() != source.len() {
-            return Err(format!("{} bytes", source.len()));
+            return Err(size(source.len(), target.len()));
         }
         target.copy_from_slice(source);
         Ok(())
     }
 
     /// Any tensor as it is now, once the stream is done.
-    pub fn read(&self, cuda: &Cuda, index: usize, tensor: &mut HostTensor) -> Result<(), String> {
+    pub fn read(&self, cuda: &Cuda, index: usize, tensor: &mut HostTensor) -> Result<(), Error> {
         let place = &self.places[index];
         let target = bytes_of_mut(tensor.data_mut())?;
         if target.len() != place.bytes {
-            return Err(format!("{} bytes", place.bytes));
+            return Err(size(place.bytes, target.len()));
         }
-        let mut copy = || -> Result<(), Error> {
-            cuda.enter()?;
-            cuda.wait()?;
-            // SAFETY: the tensor's place on the device is that long, and nothing runs on it.
-            unsafe { result::memcpy_dtoh_sync(target, place.address) }.map_err(failed("copying from the device"))
-        };
-        copy().map_err(|error| error.to_string())
+        cuda.enter()?;
+        cuda.wait()?;
+        // SAFETY: the tensor's buffer on the device is that long, and nothing runs on it.
+        unsafe { result::memcpy_dtoh_sync(target, place.address) }.map_err(failed("copying from the device"))
     }
+}
+
+fn size(buffer: usize, tensor: usize) -> Error {
+    Error::BufferSize { expected: format!("{buffer} bytes"), found: format!("{tensor} bytes") }
+}
+
+fn unreadable(reason: &str) -> Error {
+    Error::Device { action: "reading a tensor".to_owned(), source: reason.into() }
 }
 
 fn aligned(bytes: usize) -> usize {
@@ -236,7 +238,7 @@ fn bytes_of(data: &Data) -> &[u8] {
 }
 
 /// Booleans are refused: not every byte is one.
-fn bytes_of_mut(data: &mut Data) -> Result<&mut [u8], String> {
+fn bytes_of_mut(data: &mut Data) -> Result<&mut [u8], Error> {
     match data {
         Data::F32(values) => Ok(bytemuck::cast_slice_mut(values)),
         Data::F16(values) => Ok(bytemuck::cast_slice_mut(values)),
@@ -244,6 +246,6 @@ fn bytes_of_mut(data: &mut Data) -> Result<&mut [u8], String> {
         Data::I32(values) => Ok(bytemuck::cast_slice_mut(values)),
         Data::I64(values) => Ok(bytemuck::cast_slice_mut(values)),
         Data::U8(values) => Ok(values),
-        Data::Bool(_) => Err("booleans are not read from the device".into()),
+        Data::Bool(_) => Err(unreadable("booleans are not read from the device")),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
-use vla_runtime::session;
+use vla_runtime::{remedies, session};
 
 // First, for its macros.
 #[macro_use]
@@ -124,7 +124,7 @@ pub fn main() -> ExitCode {
     let code = match result {
         Ok(outcome) => outcome.into(),
         Err(error) => {
-            eprintln!("error: {}", with_causes(&error));
+            eprintln!("error: {}", with_remedy(&error));
             failed(&error)
         }
     };
@@ -151,6 +151,15 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         Outcome::Empty.into()
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// The error with its causes, and what to do where it is one of the engines.
+fn with_remedy(error: &anyhow::Error) -> String {
+    let text = with_causes(error);
+    match remedies::find(error.as_ref()).and_then(remedies::remedy) {
+        Some(remedy) => format!("{text}\n{remedy}"),
+        None => text,
     }
 }
 

@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 use vla_base::tensor::TensorSpec;
-use vla_engines::memory::Plan;
+use vla_engines::memory::MemoryPlan;
 use vla_engines::onnx_runtime::Onnx;
-use vla_engines::{Admission, EngineKind, Error, Launch, LoadEvent, Pipeline, Run, Stage, pipeline};
+use vla_engines::{Admission, EngineKind, Error, Inference, Launch, LoadEvent, Pipeline, Stage, pipeline};
 use vla_policy::PolicySpec;
 #[cfg(feature = "tensorrt")]
 use vla_tensorrt::device::{Options, Tensorrt};
@@ -102,7 +102,7 @@ impl Bench {
     }
 
     /// The plan of loading them.
-    pub fn plan(&self) -> Plan {
+    pub fn plan(&self) -> MemoryPlan {
         pipeline::plan(self.kind.engine(), &self.stages(), None, true).expect("a plan")
     }
 
@@ -112,7 +112,7 @@ impl Bench {
         stages: &[Stage],
         how: Load<'_>,
         progress: &mut dyn FnMut(LoadEvent),
-    ) -> Result<Box<dyn Run>, Error> {
+    ) -> Result<Box<dyn Inference>, Error> {
         let (host, Load { order, admission, .. }) = (host(stages), how);
         match self.kind {
             Kind::Onnx => Ok(Box::new(Pipeline::load(Onnx::new(1)?, stages, order, &host, admission, progress)?)),
@@ -126,7 +126,7 @@ impl Bench {
     }
 
     /// The policy's stages, which must load.
-    pub fn load(&self, how: Load<'_>) -> Box<dyn Run> {
+    pub fn load(&self, how: Load<'_>) -> Box<dyn Inference> {
         self.load_stages(&self.stages(), how, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"))
     }
 }

@@ -2,7 +2,7 @@
 
 use safetensors::SafeTensors;
 use vla_base::tensor::{DType, HostTensor};
-use vla_engines::{Run, StageTime, Symbols};
+use vla_engines::{Inference, StageTime, Symbols};
 use vla_export::demo;
 
 use super::bench::Bench;
@@ -100,7 +100,7 @@ impl Given {
     }
 
     /// Prepares a pipeline for these inputs and writes them.
-    pub fn feed(&self, pipeline: &mut dyn Run) {
+    pub fn feed(&self, pipeline: &mut dyn Inference) {
         pipeline.prepare(&self.symbols(), self.steps).unwrap_or_else(|error| panic!("{error}"));
         for (name, tensor) in self.tensors() {
             pipeline.write(name, &tensor).unwrap_or_else(|error| panic!("{error}"));
@@ -108,19 +108,19 @@ impl Given {
     }
 
     /// The denoised actions `[horizon, dims]`.
-    pub fn run(&self, pipeline: &mut dyn Run) -> Vec<f32> {
+    pub fn run(&self, pipeline: &mut dyn Inference) -> Vec<f32> {
         self.feed(pipeline);
         execute(pipeline);
         result(pipeline)
     }
 
     /// Every tensor on the way with its repetition, by an inspected run.
-    pub fn inspect(&self, pipeline: &mut dyn Run) -> Vec<(String, HostTensor)> {
+    pub fn inspect(&self, pipeline: &mut dyn Inference) -> Vec<(String, HostTensor)> {
         self.feed(pipeline);
         let mut made = Vec::new();
         let run = pipeline.inspect(&mut |tensor| {
-            let repetition = tensor.repetition.map_or_else(String::new, |repetition| format!("[{repetition}]"));
-            made.push((format!("{}{repetition}", tensor.name), tensor.tensor));
+            let iteration = tensor.iteration.map_or_else(String::new, |iteration| format!("[{iteration}]"));
+            made.push((format!("{}{iteration}", tensor.name), tensor.tensor));
         });
         run.unwrap_or_else(|error| panic!("{error}"));
         made
@@ -128,7 +128,7 @@ impl Given {
 }
 
 /// Runs what was prepared and written.
-pub fn execute(pipeline: &mut dyn Run) -> Vec<StageTime> {
+pub fn execute(pipeline: &mut dyn Inference) -> Vec<StageTime> {
     let mut times: Vec<StageTime> =
         STAGES.iter().map(|stage| StageTime { stage: (*stage).to_owned(), ..StageTime::default() }).collect();
     pipeline.execute(&mut times).unwrap_or_else(|error| panic!("{error}"));
@@ -136,7 +136,7 @@ pub fn execute(pipeline: &mut dyn Run) -> Vec<StageTime> {
 }
 
 /// The denoised actions as they are now.
-pub fn result(pipeline: &mut dyn Run) -> Vec<f32> {
+pub fn result(pipeline: &mut dyn Inference) -> Vec<f32> {
     let mut actions = HostTensor::zeros(DType::F32, &[demo::HORIZON, demo::DIMS]).expect("small");
     pipeline.read(RESULT, &mut actions).unwrap_or_else(|error| panic!("{error}"));
     let actions = actions.as_f32().expect("f32").to_vec();

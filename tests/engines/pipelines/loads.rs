@@ -34,7 +34,7 @@ pub fn every_load_order_gives_the_same_bits_and_anything_else_is_refused(bench: 
         let mut pipeline = bench.load(Load { order: Some(&order), ..Load::default() });
         let loaded: Vec<&str> = pipeline.reports().iter().map(|report| report.stage.as_str()).collect();
         assert_eq!(loaded, order);
-        assert!(pipeline.reports().iter().all(|report| report.bytes > 0 && !report.unproven));
+        assert!(pipeline.reports().iter().all(|report| report.bytes > 0 && !report.unverified));
         assert_same_bits(&given.run(&mut *pipeline), &expected, &order.join(", "));
     }
     let refusals: [(&[&str], &str); 3] = [
@@ -60,11 +60,11 @@ pub fn the_smallest_budget_loads_and_a_byte_less_loads_nothing(bench: &Bench) {
     };
     for budget in [smallest - 1, smallest / 2, 0] {
         let error = refused(bench, within(budget));
-        let Error::DoesNotFit(refusal) = &error else { panic!("{error:?}") };
-        assert!(refusal.missing() >= smallest - budget, "{} of {}", refusal.missing(), smallest - budget);
+        let Error::DoesNotFit(shortage) = &error else { panic!("{error:?}") };
+        assert!(shortage.missing() >= smallest - budget, "{} of {}", shortage.missing(), smallest - budget);
         let text = error.to_string();
         assert!(text.starts_with(&format!("not enough memory to load stage '{first}': ")), "{text}");
-        assert!(text.contains("allowed by memory.budget_mib") && text.contains("smallest budget"), "{text}");
+        assert!(text.contains("allowed by the memory budget") && text.contains("smallest budget"), "{text}");
         assert!(STAGES.iter().all(|stage| text.contains(&format!("\n  {stage} "))), "a row a stage: {text}");
     }
     let given = Given::usual(bench);
@@ -80,12 +80,12 @@ pub fn a_network_that_differs_from_its_description_is_refused_whole(bench: &Benc
     stages[at("context")].inputs.retain(|input| input.name != "state");
     stages[at("step")].outputs[0].feeds = Some("noise".into());
     let error = bench.load_stages(&stages, Load::default(), &mut |_| {}).err().expect("refused");
-    assert!(matches!(error, Error::Wiring { .. }), "{error:?}");
+    assert!(matches!(error, Error::Graph { .. }), "{error:?}");
     let text = error.to_string();
     for words in [
         "stage 'vision': ",
         "has no output 'image_row'; it has image_rows",
-        "stage 'context': the network wants an input 'state: f32 [1, 128]' that policy.yaml does not describe",
+        "stage 'context': the network has an input 'state: f32 [1, 128]' that the stage does not describe",
         "stage 'step': output 'next_actions' feeds 'noise', which no stage reads",
     ] {
         assert!(text.contains(words), "'{words}' is not in {text}");

@@ -7,7 +7,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use vla_base::tensor::{DType, Dim, HostTensor};
 use vla_engines::onnx_runtime::{Onnx, OnnxEngine};
-use vla_engines::{Device as _, Placement, Stage, Verified};
+use vla_engines::{Backend as _, BufferSpec, ProvenanceStatus, Stage};
 
 use super::bench::Bench;
 use super::given::{Given, RESULT};
@@ -24,7 +24,8 @@ impl Reference {
     pub fn of(bench: &Bench) -> Self {
         let mut device = Onnx::new(1).expect("ONNX Runtime");
         let mut load = |stage: Stage| {
-            let network = device.load(&stage, &Verified::Unneeded).unwrap_or_else(|error| panic!("{error}"));
+            let network =
+                device.load(&stage, &ProvenanceStatus::NotApplicable).unwrap_or_else(|error| panic!("{error}"));
             (stage, network)
         };
         let networks = bench.spec().stages.into_iter().map(&mut load).collect();
@@ -80,13 +81,13 @@ impl Reference {
             .iter()
             .map(|output| (output.name.clone(), output.dims.iter().map(size).collect()))
             .collect();
-        let place = |dtype, dims: &[usize]| Placement { dtype, dims: dims.to_vec(), upload: true, download: true };
-        let placements: Vec<Placement> = inputs
+        let place = |dtype, dims: &[usize]| BufferSpec { dtype, dims: dims.to_vec(), upload: true, download: true };
+        let buffers: Vec<BufferSpec> = inputs
             .iter()
             .map(|(_, tensor)| place(tensor.dtype(), tensor.dims()))
             .chain(outputs.iter().map(|(_, dims)| place(DType::F32, dims)))
             .collect();
-        let mut workspace = device.workspace(&placements, 0).expect("memory");
+        let mut workspace = device.workspace(&buffers, 0).expect("memory");
         for (index, (_, tensor)) in inputs.iter().enumerate() {
             device.write(&mut workspace, index, tensor).expect("the same size");
         }

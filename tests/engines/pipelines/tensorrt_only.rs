@@ -9,10 +9,11 @@ use tempfile::TempDir;
 use vla_engines::Precision;
 use vla_engines::profile::Fault;
 use vla_engines::provenance::Provenance;
-use vla_engines::{Error, Launch, Run, Stage, Symbols};
+use vla_engines::{Error, Inference, Launch, Stage, Symbols};
 use vla_export::demo;
 use vla_policy::PolicySpec;
 use vla_policy::spec::ENGINES;
+use vla_runtime::remedies::described;
 
 use super::bench::{Bench, Kind, Load};
 use super::given::{Given, IMAGE_TOKENS, STAGES, assert_same_bits};
@@ -65,7 +66,7 @@ impl Copied {
         self
     }
 
-    fn load(&self, bench: &Bench) -> Box<dyn Run> {
+    fn load(&self, bench: &Bench) -> Box<dyn Inference> {
         bench.load_stages(&self.stages, Load::default(), &mut |_| {}).unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -74,7 +75,7 @@ impl Copied {
         let error = bench.load_stages(&self.stages, Load::default(), &mut |event| panic!("{event:?}")).err();
         let error = error.expect("refused");
         assert!(matches!(error, Error::Provenance { .. }) && !error.does_not_fit(), "{error:?}");
-        error.to_string()
+        described(&error)
     }
 }
 
@@ -111,13 +112,7 @@ fn a_size_outside_the_profile_is_refused_by_engine_tensor_and_dimension_and_the_
         assert_eq!((violation.stage.as_str(), violation.tensor.as_str()), ("language", "text_rows"));
         let symbol = Some("T".to_owned());
         assert_eq!(violation.fault, Fault::Dimension { axis: 0, symbol, value: text, min: least, max: most });
-        assert_eq!(
-            error.to_string(),
-            format!(
-                "engine 'language', input 'text_rows': dimension 0 (T) is {text}, the engine's profile takes 16 to 192; \
-                 use a shorter input, or build the engine with a profile of T that has it"
-            )
-        );
+        assert_says(&described(&error), &["use a shorter input, or build the engine with a profile of T"]);
         execute_again(&mut *pipeline, &given, &first);
     }
     // A sequence of its own length beside text that fits.
@@ -127,7 +122,7 @@ fn a_size_outside_the_profile_is_refused_by_engine_tensor_and_dimension_and_the_
     execute_again(&mut *pipeline, &given, &first);
 }
 
-fn execute_again(pipeline: &mut dyn Run, given: &Given, expected: &[f32]) {
+fn execute_again(pipeline: &mut dyn Inference, given: &Given, expected: &[f32]) {
     assert_same_bits(&given.run(pipeline), expected, "after a refused size");
 }
 
@@ -193,7 +188,7 @@ fn an_engine_without_a_record_is_refused_with_three_ways_out() {
     assert_says(
         &text,
         &[
-            &format!("stage 'vision': nothing says where {} was built", engine.display()),
+            &format!("stage 'vision': no record says where {} was built", engine.display()),
             &format!("vla-trt build --onnx {}", copied.folder.path().join("vision.onnx").display()),
             &format!("vla-trt adopt {} --onnx ", engine.display()),
             "set engines.vision.allow_unverified: true",
@@ -210,7 +205,7 @@ fn an_engine_without_a_record_loads_where_that_is_allowed_and_is_told_apart() {
     let copied = Copied::of(&bench).without_records(true);
     let mut pipeline = copied.load(&bench);
     assert_eq!(pipeline.reports().len(), STAGES.len());
-    assert!(pipeline.reports().iter().all(|report| report.unproven));
+    assert!(pipeline.reports().iter().all(|report| report.unverified));
     assert_same_bits(&given.run(&mut *pipeline), &expected, "unverified");
 }
 
@@ -224,9 +219,9 @@ fn a_truncated_engine_is_refused_before_tensorrt_sees_it() {
         &copied.refused_unseen(&bench),
         &[
             "stage 'step': ",
-            "was not built for this device and these files: 1 thing differs",
+            "was not built for this device and these files: 1 property differs",
             &format!("engine size (truncated)  engine: {} bytes, here: {} bytes", bytes.len(), bytes.len() / 2),
-            "build it again on this device:\n  vla-trt build --onnx ",
+            "build the engine again on this device:\n  vla-trt build --onnx ",
             " --precision fp32 --profile T=16:64:192",
         ],
     );
@@ -239,7 +234,7 @@ fn a_flipped_bit_in_an_engine_is_refused_before_tensorrt_sees_it() {
     flip_a_bit(&copied.engine("language"));
     assert_says(
         &copied.refused_unseen(&bench),
-        &["stage 'language': ", ": 1 thing differs", "engine sha256 (changed or damaged)  engine: "],
+        &["stage 'language': ", ": 1 property differs", "engine sha256 (changed or damaged)  engine: "],
     );
 }
 
@@ -255,7 +250,7 @@ fn an_engine_of_another_number_of_multiprocessors_is_refused_with_both_numbers()
     assert!(here > 0);
     assert_says(
         &copied.refused_unseen(&bench),
-        &["stage 'step': ", ": 1 thing differs", &format!("SM count  engine: {}, here: {here}", here + 8)],
+        &["stage 'step': ", ": 1 property differs", &format!("SM count  engine: {}, here: {here}", here + 8)],
     );
 }
 
@@ -272,7 +267,7 @@ fn whatever_else_of_the_device_differs_is_named() {
         &copied.refused_unseen(&bench),
         &[
             "stage 'vision': ",
-            ": 3 things differ",
+            ": 3 properties differ",
             "TensorRT  engine: 8.5.2, here: ",
             "GPU       engine: Orin, here: ",
             "L4T       engine: 36.4.3, here: ",
@@ -287,7 +282,7 @@ fn a_network_that_changed_after_the_build_is_refused() {
     flip_a_bit(&copied.folder.path().join("step.onnx.data"));
     assert_says(
         &copied.refused_unseen(&bench),
-        &["stage 'step': ", ": 1 thing differs", "ONNX sha256 (exported again)  engine: "],
+        &["stage 'step': ", ": 1 property differs", "ONNX sha256 (exported again)  engine: "],
     );
 }
 
@@ -298,7 +293,7 @@ fn an_engine_of_another_precision_than_the_policys_is_refused() {
     copied.stage("context").precision = "fp16".into();
     assert_says(
         &copied.refused_unseen(&bench),
-        &["stage 'context': ", "precision  engine: fp32, here: fp16 (policy.yaml)", " --precision fp16 "],
+        &["stage 'context': ", "precision  engine: fp32, here: fp16 (policy)", " --precision fp16 "],
     );
 }
 
@@ -311,17 +306,17 @@ fn an_engine_whose_profile_is_narrower_than_the_policys_is_refused() {
         &copied.refused_unseen(&bench),
         &[
             "stage 'language': ",
-            "profile of text_rows  engine: [16, 96]..[192, 96], here: [T 16..256, 96] (policy.yaml)",
+            "profile of text_rows  engine: [16, 96]..[192, 96], here: [T 16..256, 96] (policy)",
             " --profile T=16:64:256",
         ],
     );
     // Without a record the engine itself is asked, once it is loaded.
     let copied = copied.without_records(true);
     let error = bench.load_stages(&copied.stages, Load::default(), &mut |_| {}).err().expect("refused");
-    assert!(matches!(error, Error::Wiring { .. }), "{error:?}");
+    assert!(matches!(error, Error::Graph { .. }), "{error:?}");
     assert_says(
         &error.to_string(),
-        &["stage 'language', input 'text_rows': the engine's profile takes [16, 96]..[192, 96], policy.yaml promises"],
+        &["stage 'language', input 'text_rows': the engine's profile accepts [16, 96]..[192, 96], the policy needs"],
     );
 }
 
@@ -339,7 +334,7 @@ fn every_stage_that_is_wrong_is_named_at_once_and_a_mended_bundle_loads() {
             "stage 'vision': there is no engine ",
             "stage 'language': ",
             "not a provenance record: ",
-            "stage 'context': nothing says where ",
+            "stage 'context': no record says where ",
             "stage 'step': ",
             "here: 100 bytes",
         ],

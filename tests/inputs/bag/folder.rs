@@ -122,7 +122,7 @@ fn compression_that_is_not_read_is_named_with_the_way_out() {
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("bag.db3.zstd"), b"\x28\xb5\x2f\xfd").expect("written");
     metadata(dir.path(), &["bag.db3.zstd"], "  compression_format: zstd\n  compression_mode: FILE\n");
-    assert_says(&read(dir.path()).expect_err("cut"), &["cannot unpack", "bag.db3.zstd", "TMPDIR", "zstd -d"]);
+    assert_says(&read(dir.path()).expect_err("cut"), &["decompress", "bag.db3.zstd", "TMPDIR", "zstd -d"]);
     metadata(dir.path(), &["bag.db3.zstd"], "  compression_format: lz4\n  compression_mode: FILE\n");
     assert_says(&read(dir.path()).expect_err("packed"), &["metadata.yaml", "'file' (lz4)", "ros2 bag convert"]);
     metadata(dir.path(), &["bag.db3.zstd"], "  compression_format: lz4\n  compression_mode: MESSAGE\n");

@@ -62,7 +62,8 @@ fn only_the_topics_asked_for_come() {
         sorted(&messages).into_iter().filter(|message| message.0 == TEXT).map(|message| message.1).collect();
     assert_eq!(times, expected);
     assert_eq!(bag.messages(&[]).expect("messages").count(), 0);
-    assert_says(&bag.messages(&[7]).err().expect("no such topic"), &["index 7", "2"]);
+    let error = bag.messages(&[7]).err().expect("no such topic");
+    assert!(matches!(error, vla_bags::Error::UnknownTopic { index: 7, count: 2, .. }), "{error}");
 }
 
 #[test]
@@ -89,7 +90,7 @@ fn a_file_cut_anywhere_is_refused_with_the_place_and_the_way_to_save_it() {
         match length {
             0 => assert_says(&error, &["bag.mcap", "empty", "0 bytes"]),
             1..8 => assert_says(&error, &["bag.mcap", "not a ROS 2 bag"]),
-            _ => assert_says(&error, &["bag.mcap", "cut off", "mcap recover"]),
+            _ => assert_says(&error, &["bag.mcap", "truncated", "mcap recover"]),
         }
     }
 }
@@ -146,7 +147,8 @@ fn first_chunk(bytes: &[u8]) -> usize {
 
 #[test]
 fn a_chunk_that_claims_to_unpack_to_everything_is_refused_without_taking_memory() {
-    for (compression, words) in [(None, "unpacked bytes"), (Some(Compression::Zstd), "unpacks to 18446744073709551615")]
+    for (compression, words) in
+        [(None, "unpacked bytes"), (Some(Compression::Zstd), "decompresses to 18446744073709551615")]
     {
         let mut bytes = mcap_bytes(options().compression(compression), &jumbled(12));
         let at = first_chunk(&bytes) + 16;
@@ -171,10 +173,10 @@ fn a_chunk_that_lies_about_its_first_time_does_not_spoil_the_order() {
 #[test]
 fn other_kinds_of_files_are_named() {
     let cases: [(&[u8], &[&str]); 5] = [
-        (b"", &["empty", "0 bytes", "record again"]),
+        (b"", &["empty", "0 bytes"]),
         (b"#ROSBAG V2.0\n....", &["ROS 1 bag", "rosbags-convert"]),
-        (&[0x28, 0xb5, 0x2f, 0xfd, 0, 0], &["cannot unpack", "incomplete frame", "zstd -d"]),
-        (&[0x1f, 0x8b, 8, 0], &["gzip-packed", "gunzip"]),
+        (&[0x28, 0xb5, 0x2f, 0xfd, 0, 0], &["decompress", "incomplete frame", "zstd -d"]),
+        (&[0x1f, 0x8b, 8, 0], &["gzip", "gunzip"]),
         (b"PK\x03\x04 something", &["first bytes 'PK\\x03\\x04", "expected an MCAP or an SQLite file"]),
     ];
     for (bytes, words) in cases {

@@ -105,7 +105,7 @@ fn a_file_cut_anywhere_is_refused() {
     let bytes = std::fs::read(&path).expect("the bytes");
     for length in [16, 50, 99, 100, 4000, 4096, bytes.len() / 2, bytes.len() - 1] {
         let (_dir, path) = file("cut.db3", &bytes[..length]);
-        assert_says(&read(&path).expect_err("a cut file"), &["cut.db3", "cut off", ".recover"]);
+        assert_says(&read(&path).expect_err("a cut file"), &["cut.db3", "truncated", ".recover"]);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use vla_base::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
 use vla_engines::onnx_runtime::Onnx;
-use vla_engines::{Admission, Pipeline, Run, Stage, StageTime, Symbols};
+use vla_engines::{Admission, Inference, Pipeline, Stage, StageTime, Symbols};
 use vla_export::backbone_dit;
 use vla_policy::PolicySpec;
 
@@ -104,7 +104,9 @@ fn padding_changes_nothing_of_what_is_no_padding() {
     // The masks are read: one token more of the images, one more that counts.
     for (mask, at) in [("image_mask", 0), ("backbone_attention_mask", length)] {
         let mut changed = inputs.clone();
-        let values = changed.get_mut(mask).and_then(HostTensor::as_i32_mut).expect("i32");
+        let Some(Data::I32(values)) = changed.get_mut(mask).map(HostTensor::data_mut) else {
+            panic!("{mask} is no i32")
+        };
         values[at] = 1 - values[at];
         assert!(!same(&changed), "{mask}");
     }

@@ -1,12 +1,14 @@
-//! Files that a program writes: every one is written beside its target under a temporary name and then renamed, so that a
-//! reader finds the old content or the new one, never a part.
+//! Output files: each is written under a temporary name beside its target and then renamed, so that a reader finds the old
+//! content or the new one, never a part.
 //!
-//! Crates for this (`tempfile`, `atomic-write-file`) make the temporary file, but leave the rest to the caller: they
-//! replace device nodes, fifos and symlinks, do not keep an owner, and cannot tell the temporary of a running process from
-//! one that a killed process left.
+//! Crates for this (`tempfile`, `atomic-write-file`) create the temporary file only: they replace device nodes, fifos and
+//! symlinks, do not keep the owner, and cannot distinguish the temporary file of a running process from one that a killed
+//! process left.
 
 use std::io;
 use std::path::{Path, PathBuf};
+
+use super::disk::or_working_folder;
 
 mod outputs;
 mod replacement;
@@ -20,29 +22,29 @@ pub use replacement::{Replacement, move_to, replace};
 pub use target::{Identity, Target};
 pub use temporary::{SUFFIX, ScratchFolder, clear_stale, is_temporary};
 
-/// Space that must be there before a file of unknown size is begun, in bytes.
+/// Free space required before a file of unknown size is created, in bytes.
 const LEAST_SPACE: u64 = 256 << 10;
 
 /// Why a file cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The name belongs to something that a file must not replace.
+    /// The name belongs to an object that a file must not replace.
     #[error("{}: expected the name of a file, found {found}; choose another name", path.display())]
     NoFile {
         /// The output.
         path: PathBuf,
-        /// What is there: a device node, a fifo, a socket, a folder.
+        /// Kind of the object: a device node, a fifo, a socket, a folder.
         found: &'static str,
     },
     /// Symlinks that lead to each other.
-    #[error("{}: expected a file behind this symlink, found symlinks that lead in a circle; remove them or choose another name", path.display())]
+    #[error("{}: expected a symlink to a file, found a cycle of symlinks; remove them or choose another name", path.display())]
     LinkLoop {
         /// The output.
         path: PathBuf,
     },
     /// The folder is missing.
-    #[error("{}: there is no such folder for {}; make it first", folder.display(), path.display())]
+    #[error("folder {} of the output {} does not exist; create it first", folder.display(), path.display())]
     NoFolder {
         /// The folder.
         folder: PathBuf,
@@ -56,26 +58,26 @@ pub enum Error {
         folder: PathBuf,
         /// The output.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         source: io::Error,
     },
     /// The disk is full, or would be.
     #[error(
-        "{}: expected {} free on the disk of {}, found {}; make room there or choose another folder",
-        path.display(), in_words(*needed), folder.display(), in_words(*free)
+        "{}: expected {} free on the disk of {}, found {}; free some space or choose another folder",
+        path.display(), size(*needed), folder.display(), size(*free)
     )]
     Space {
         /// The output.
         path: PathBuf,
         /// Its folder.
         folder: PathBuf,
-        /// Bytes that it takes.
+        /// Bytes needed.
         needed: u64,
-        /// Bytes that are free.
+        /// Bytes free.
         free: u64,
     },
     /// A limit of this process or user on what may be written.
-    #[error("{}: {} could not be reserved in {}: {source}; look at `ulimit -f` and the disk quota", path.display(), in_words(*needed), folder.display())]
+    #[error("{}: {} could not be reserved in {}: {source}; check `ulimit -f` and the disk quota", path.display(), size(*needed), folder.display())]
     Quota {
         /// The output.
         path: PathBuf,
@@ -83,11 +85,11 @@ pub enum Error {
         folder: PathBuf,
         /// Bytes that were tried.
         needed: u64,
-        /// The system's words.
+        /// The system's error.
         source: io::Error,
     },
-    /// One file under two roles.
-    #[error("{output} {}: this is the same file as {other} {}; choose another name", path.display(), same.display())]
+    /// An output that is also another output or an input.
+    #[error("{output} {} is the same file as {other} {}; choose another name", path.display(), same.display())]
     SameFile {
         /// Role of the output.
         output: String,
@@ -95,17 +97,17 @@ pub enum Error {
         path: PathBuf,
         /// Role of the other file.
         other: String,
-        /// The other file, as it was given.
+        /// The other file, as given.
         same: PathBuf,
     },
     /// The system refused.
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {
-        /// What was being done, as a verb.
+        /// The operation that failed, as a verb.
         doing: &'static str,
         /// The file.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -117,14 +119,13 @@ impl Error {
     }
 }
 
-/// Bytes that this process may still write to the disk of `folder`; an empty path is the working folder.
+/// Bytes that this process can still write to the disk of `folder`; an empty path is the working folder.
 ///
 /// # Errors
-/// The system's words.
+/// The system's error.
 pub fn free_space(folder: &Path) -> io::Result<u64> {
-    let at = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let disk = rustix::fs::statvfs(at)?;
-    // Some blocks are kept for the administrator.
+    let disk = rustix::fs::statvfs(or_working_folder(folder))?;
+    // Some blocks are reserved for root.
     let blocks = if rustix::process::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };
     Ok(blocks.saturating_mul(disk.f_frsize))
 }
@@ -134,7 +135,7 @@ pub fn free_space(folder: &Path) -> io::Result<u64> {
 /// # Errors
 /// [`Error::Space`], [`Error::Io`].
 pub fn require_space(path: &Path, folder: &Path, bytes: u64) -> Result<(), Error> {
-    let free = free_space(folder).map_err(Error::io("ask for the free space of", folder))?;
+    let free = free_space(folder).map_err(Error::io("determine the free space of", folder))?;
     if free >= bytes {
         return Ok(());
     }
@@ -146,7 +147,7 @@ pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn in_words(bytes: u64) -> String {
+fn size(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} bytes"),
         1024..1_048_576 => format!("{:.0} KiB", bytes as f64 / 1024.0),

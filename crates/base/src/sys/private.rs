@@ -1,10 +1,9 @@
 //! Private copies of files.
 //!
-//! A process that maps a file runs on what is written into it later, and gets `SIGBUS` when the file is cut short. So
-//! what must stay as it was loaded is copied first: small files into memory, large ones into a file that has no name
-//! ([`read`]), or, for a library that opens files by their paths, into a folder that is removed as soon as the library
-//! has them open ([`Folder`]). The pages of a large copy are pages of a file: the kernel can drop and read them again, so
-//! a copy costs disk space, not memory.
+//! A process that maps a file sees later writes to it, and gets `SIGBUS` when the file is truncated. Files whose content
+//! must stay as loaded are therefore copied first: small files into memory, large ones into an unnamed file ([`read`]),
+//! or, for a library that opens files by path, into a folder that is removed once the library has them open
+//! ([`PrivateFolder`]). The kernel can evict and reload the pages of a large copy, so it costs disk space, not memory.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -16,27 +15,27 @@ use bytes::Bytes;
 
 use super::disk;
 use super::map::map_unnamed;
-use super::window::{Once, dont_need};
+use super::streamed::{StreamedFile, evict};
 
 /// Files up to this size are copied into memory.
 const IN_MEMORY: u64 = 16 << 20;
-/// Bytes that are copied at a time.
+/// Bytes copied at a time.
 const PIECE: usize = 4 << 20;
-/// Begin of the name of a [`Folder`]; the process's number follows.
+/// Start of the name of a [`PrivateFolder`]; the process id follows.
 const PREFIX: &str = ".vla_trt-weights-";
 
-/// The whole content of a regular file, as it is now. What becomes of the file later does not matter.
+/// Copies the whole content of a regular file. Later changes of the file do not reach the copy.
 ///
 /// # Errors
-/// Whatever reading gives; [`io::ErrorKind::InvalidInput`] when `path` is a folder, pipe or device;
-/// [`io::ErrorKind::UnexpectedEof`] when the file is cut short meanwhile.
+/// Errors of reading; [`io::ErrorKind::InvalidInput`] when `path` is a folder, pipe or device;
+/// [`io::ErrorKind::UnexpectedEof`] when the file is truncated meanwhile.
 pub fn read(path: &Path) -> io::Result<Bytes> {
-    let mut file = Once::open(path)?;
+    let mut file = StreamedFile::open(path)?;
     if file.size() > IN_MEMORY {
         match unnamed_beside(path, file.size()) {
             Ok(copy) => return copy_into(&mut file, &copy),
             Err(reasons) => tracing::warn!(
-                "the private copy of {} takes {} MiB of memory, for want of a disk to put it on: {reasons}",
+                "the private copy of {} takes {} MiB of memory, because no disk has room for it: {reasons}",
                 path.display(),
                 file.size() >> 20
             ),
@@ -45,18 +44,18 @@ pub fn read(path: &Path) -> io::Result<Bytes> {
     let mut bytes = vec![0; usize::try_from(file.size()).map_err(io::Error::other)?];
     match file.read_at(&mut bytes, 0)? {
         read if read == bytes.len() => Ok(bytes.into()),
-        _ => Err(cut_short()),
+        _ => Err(truncated()),
     }
 }
 
-fn copy_into(file: &mut Once, copy: &File) -> io::Result<Bytes> {
+fn copy_into(file: &mut StreamedFile, copy: &File) -> io::Result<Bytes> {
     let (mut piece, mut done) = (vec![0; PIECE], 0);
     while done < file.size() {
         let read = file.read_at(&mut piece, done)?;
-        // No further than its size when it was opened: the copy has room for that.
+        // At most the size at opening, for which the copy has room.
         let wanted = usize::try_from(file.size() - done).unwrap_or(usize::MAX).min(read);
         if wanted == 0 {
-            return Err(cut_short());
+            return Err(truncated());
         }
         copy.write_all_at(&piece[..wanted], done)?;
         done += wanted as u64;
@@ -64,21 +63,21 @@ fn copy_into(file: &mut Once, copy: &File) -> io::Result<Bytes> {
     map_unnamed(copy)
 }
 
-fn cut_short() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was read")
+fn truncated() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the file was truncated while it was read")
 }
 
-/// Folders where a copy may lie, best first: beside the original is on the same disk.
-fn places(original: &Path) -> [PathBuf; 3] {
+/// Folders for a copy, best first: beside the original is on the same disk.
+fn candidate_folders(original: &Path) -> [PathBuf; 3] {
     let beside = original.parent().unwrap_or(Path::new("")).to_owned();
     [beside, "/var/tmp".into(), std::env::temp_dir()]
 }
 
-/// The first of `places` where `make` succeeds; else every reason.
-fn first<T>(places: &[PathBuf], mut make: impl FnMut(&Path) -> Result<T, String>) -> Result<T, String> {
+/// The result in the first folder where `make` succeeds; otherwise all reasons.
+fn first<T>(folders: &[PathBuf], mut make: impl FnMut(&Path) -> Result<T, String>) -> Result<T, String> {
     let mut reasons: Vec<String> = Vec::new();
-    for place in places {
-        match make(place) {
+    for folder in folders {
+        match make(folder) {
             Ok(made) => return Ok(made),
             Err(reason) if reasons.contains(&reason) => {}
             Err(reason) => reasons.push(reason),
@@ -88,43 +87,42 @@ fn first<T>(places: &[PathBuf], mut make: impl FnMut(&Path) -> Result<T, String>
 }
 
 fn unnamed_beside(original: &Path, bytes: u64) -> Result<File, String> {
-    first(&places(original), |place| disk::unnamed(place, bytes).map_err(|error| error.to_string()))
+    first(&candidate_folders(original), |folder| disk::reserved_file(folder, bytes).map_err(|error| error.to_string()))
 }
 
-/// Copies of files under their own names, in a private folder. Dropped as soon as the library that needs the paths
-/// has the files open: what is mapped of them stays, what has a name goes.
+/// Copies of files under their own names, in a private folder, removed on drop. Drop it as soon as the library that needs
+/// the paths has the files open; its mappings stay valid.
 #[derive(Debug)]
-pub struct Folder {
+pub struct PrivateFolder {
     path: PathBuf,
     root: PathBuf,
-    /// Locked as long as the process lives, so that another one does not clear it away.
+    /// Locked as long as the process lives, so that no other process removes the folder.
     _lock: File,
 }
 
-impl Folder {
-    /// Copies `files`, all of which lie below `root`. A folder that a killed process left behind in the same place is
-    /// removed.
+impl PrivateFolder {
+    /// Copies `files`, all of them below `root`. Removes folders that a killed process left in the same place.
     ///
     /// # Errors
-    /// What cannot be read, or no disk with room for the copy, with the reason of each.
+    /// A file that cannot be read; no disk with room for the copy, with the reason for each.
     pub fn copy(root: &Path, files: &[PathBuf]) -> io::Result<Self> {
         let sizes = files.iter().map(|file| fs::metadata(file).map_err(of(file)).map(|meta| meta.len()));
         let bytes = sizes.sum::<io::Result<u64>>()?;
         let near = files.first().map_or(root, PathBuf::as_path);
-        let made = first(&places(near), |place| {
-            disk::has_room(place, bytes).map_err(|error| error.to_string())?;
+        let made = first(&candidate_folders(near), |place| {
+            disk::require_room(place, bytes).map_err(|error| error.to_string())?;
             Self::make(place, root).map_err(|error| format!("{}: {error}", place.display()))
         });
         let folder = made.or_else(|reasons| {
             let place = std::env::temp_dir();
-            // Small ones also where files live in memory.
+            // Small copies may also take memory.
             match Some(&place).filter(|_| bytes <= IN_MEMORY).map(|place| Self::make(place, root)) {
                 Some(Ok(folder)) => Ok(folder),
                 _ => Err(io::Error::new(
                     io::ErrorKind::StorageFull,
                     format!(
-                        "a private copy of {:.1} MiB of weights has no place: {reasons}; make room, or set TMPDIR to a \
-                         folder on a disk",
+                        "no disk has room for a private copy of {:.1} MiB of weights: {reasons}; free some space, or set \
+                         TMPDIR to a folder on a disk",
                         bytes as f64 / 1_048_576.0
                     ),
                 )),
@@ -137,7 +135,7 @@ impl Folder {
             }
             fs::copy(file, &copy).map_err(of(file))?;
             if let Ok(original) = File::open(file) {
-                dont_need(&original, 0);
+                evict(&original, 0);
             }
         }
         Ok(folder)
@@ -160,10 +158,10 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for PrivateFolder {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.path) {
-            tracing::warn!("a private copy of weights stays behind: {}: {error}", self.path.display());
+            tracing::warn!("cannot remove the private copy of weights {}: {error}", self.path.display());
         }
     }
 }
@@ -172,17 +170,17 @@ fn of(file: &Path) -> impl FnOnce(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("{}: {error}", file.display()))
 }
 
-/// Removes folders of processes that are no more.
+/// Removes the folders of processes that have ended.
 fn clear(place: &Path) {
     let Ok(entries) = fs::read_dir(place) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|rest| rest.split('-').next());
         let Some(owner) = owner.filter(|owner| owner.parse::<u32>().is_ok()) else { continue };
-        // A process of another container has another number here, and holds its lock.
+        // A process of another container has another id here, and holds its lock.
         let ended = !Path::new("/proc").join(owner).exists();
         if ended && File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok()) {
-            tracing::info!("removing {}, left behind by a process that was killed", entry.path().display());
+            tracing::info!("removing {}, left by a process that was killed", entry.path().display());
             fs::remove_dir_all(entry.path()).unwrap_or_else(|error| tracing::debug!(%error, "not removed"));
         }
     }
@@ -207,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_keeps_its_bytes_when_its_file_is_overwritten_and_cut_short() {
+    fn a_copy_keeps_its_bytes_when_its_file_is_overwritten_and_truncated() {
         for bytes in [1000, IN_MEMORY as usize + 3 * PIECE / 2] {
             let dir = folder();
             let (path, content) = file(dir.path(), bytes);
@@ -228,7 +226,7 @@ mod tests {
         let copy = read(&path).expect("copied");
         let range = copy.as_ptr() as usize..copy.as_ptr() as usize + copy.len();
         assert!(copy.iter().map(|byte| u64::from(*byte)).sum::<u64>() > 0, "every page is touched");
-        let resident = crate::sys::regions::Resident::of(&range).expect("smaps");
+        let resident = crate::sys::mappings::Resident::of(&range).expect("smaps");
         assert!(resident.touched >= IN_MEMORY && resident.anonymous == 0, "{resident:?}");
     }
 
@@ -246,7 +244,7 @@ mod tests {
         fs::create_dir(dir.path().join("below")).expect("a folder");
         let below = dir.path().join("below/b");
         fs::write(&below, "b").expect("written");
-        let copies = Folder::copy(dir.path(), &[weights.clone(), below.clone()]).expect("copied");
+        let copies = PrivateFolder::copy(dir.path(), &[weights.clone(), below.clone()]).expect("copied");
         let at = copies.file(&weights);
         assert!(at != weights && at.file_name() == weights.file_name(), "{}", at.display());
         assert_eq!(fs::metadata(at.parent().expect("a folder")).expect("there").permissions().mode() & 0o777, 0o700);
@@ -266,9 +264,9 @@ mod tests {
         let left = dir.path().join(format!("{PREFIX}{}-0", u32::MAX));
         fs::create_dir(&left).expect("a folder");
         fs::write(left.join("weights"), "x").expect("written");
-        let mine = Folder::copy(dir.path(), std::slice::from_ref(&weights)).expect("copied");
+        let mine = PrivateFolder::copy(dir.path(), std::slice::from_ref(&weights)).expect("copied");
         assert!(!left.exists());
-        let second = Folder::copy(dir.path(), std::slice::from_ref(&weights)).expect("copied");
+        let second = PrivateFolder::copy(dir.path(), std::slice::from_ref(&weights)).expect("copied");
         assert!(mine.file(&weights).exists() && second.file(&weights).exists());
     }
 }

@@ -2,10 +2,10 @@
 
 use std::io;
 
-/// Runs the calling thread before every thread without real-time priority, and before those with less: `SCHED_FIFO`.
+/// Gives the calling thread a real-time priority (`SCHED_FIFO`), ahead of all threads with a lower one or none.
 ///
 /// # Errors
-/// From the system, which wants the limit `rtprio` or `CAP_SYS_NICE` for it; for a priority outside 1 to 99.
+/// The system's error: without the limit `rtprio` or `CAP_SYS_NICE`, and for a priority outside 1 to 99.
 pub fn run_as_real_time(priority: u8) -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: priority.into() };
     // SAFETY: the handle is the calling thread's own, and the parameters are only read.

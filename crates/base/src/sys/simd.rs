@@ -1,20 +1,19 @@
-//! Loops compiled twice: once for every machine of the architecture, once for the wider vector registers that most
-//! x86-64 machines have. Which one runs is decided at run time.
+//! SIMD dispatch at run time: loops compiled once for the baseline of the architecture and once for AVX2.
 //!
-//! Nothing here computes: a [`Kernel`] is plain Rust that the compiler vectorises. Vectorising neither reorders sums nor
-//! contracts a product and a sum, so all paths give the same bits. On aarch64 the portable path is the NEON one.
+//! A [`Kernel`] is plain Rust that the compiler vectorises. Vectorisation neither reorders sums nor fuses a product and a
+//! sum, so all paths give the same bits. On aarch64 the portable path uses NEON.
 
-/// Plain loops over contiguous memory. `run` and all that it calls must be `#[inline(always)]`: what is not inlined is
-/// compiled for every machine.
+/// Loops over contiguous memory. `run` and every function it calls must be `#[inline(always)]`: a function that is not
+/// inlined is compiled for the baseline only.
 pub trait Kernel {
-    /// What it makes.
+    /// Result.
     type Output;
 
-    /// Does the work.
+    /// Runs the loops.
     fn run(self) -> Self::Output;
 }
 
-/// A set of instructions that kernels are compiled for. One that is there is one that this machine has.
+/// An instruction set that this machine supports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Simd(Level);
 
@@ -26,10 +25,10 @@ enum Level {
 }
 
 impl Simd {
-    /// What every machine of the architecture has: SSE2 or NEON.
+    /// The baseline of the architecture: SSE2 or NEON.
     pub const PORTABLE: Self = Self(Level::Portable);
 
-    /// The widest that this machine has.
+    /// The widest that this machine supports.
     pub fn widest() -> Self {
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") {
@@ -38,12 +37,12 @@ impl Simd {
         Self::PORTABLE
     }
 
-    /// Runs `kernel` compiled for these instructions.
+    /// Runs `kernel` compiled for this instruction set.
     #[inline]
     pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
             Level::Portable => kernel.run(),
-            // SAFETY: `widest` makes this value, and only after it found AVX2 on this machine.
+            // SAFETY: only `widest` makes this value, after it detected AVX2 on this machine.
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => unsafe { run_avx2(kernel) },
         }

@@ -68,7 +68,7 @@ impl Column {
     ///
     /// # Errors
     /// In words, naming the array.
-    pub fn open(
+    pub(crate) fn open(
         path: &Path,
         archive: &mut ZipArchive<BufReader<File>>,
         spec: &TensorSpec,
@@ -90,17 +90,17 @@ impl Column {
     }
 
     /// The input.
-    pub fn spec(&self) -> &TensorSpec {
+    pub(crate) fn spec(&self) -> &TensorSpec {
         &self.spec
     }
 
     /// The input's name.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.spec.name
     }
 
     /// Number of samples.
-    pub fn samples(&self) -> usize {
+    pub(crate) fn samples(&self) -> usize {
         match &self.source {
             Source::Stacked(stacked) => stacked.samples,
             Source::Each(each) => each.len(),
@@ -108,7 +108,7 @@ impl Column {
     }
 
     /// Name of the array that holds a sample.
-    pub fn array(&self, sample: usize) -> String {
+    pub(crate) fn array(&self, sample: usize) -> String {
         match &self.source {
             Source::Stacked(stacked) => stacked.name.clone(),
             Source::Each(each) => each.get(sample).map(|each| each.name.clone()).unwrap_or_default(),
@@ -116,7 +116,7 @@ impl Column {
     }
 
     /// Dimensions of a sample.
-    pub fn dims(&self, sample: usize) -> &[usize] {
+    pub(crate) fn dims(&self, sample: usize) -> &[usize] {
         match &self.source {
             Source::Stacked(stacked) => &stacked.dims,
             Source::Each(each) => each.get(sample).map_or(&[], |each| &each.dims),
@@ -124,7 +124,7 @@ impl Column {
     }
 
     /// Reads a sample; those of one array must be read in order.
-    pub fn read(
+    pub(crate) fn read(
         &mut self,
         archive: &mut ZipArchive<BufReader<File>>,
         sample: usize,
@@ -155,7 +155,7 @@ impl Column {
     }
 
     /// Back to the first sample.
-    pub fn rewind(&mut self) {
+    pub(crate) fn rewind(&mut self) {
         if let Source::Stacked(stacked) = &mut self.source {
             (stacked.open, stacked.read) = (None, 0);
         }

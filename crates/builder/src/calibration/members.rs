@@ -26,7 +26,7 @@ pub(super) enum Found {
 }
 
 impl Members {
-    pub fn of<R: std::io::Read + std::io::Seek>(
+    pub(crate) fn of<R: std::io::Read + std::io::Seek>(
         archive: &ZipArchive<R>,
         inputs: &[TensorSpec],
         group: Option<&str>,
@@ -64,7 +64,7 @@ impl Members {
     }
 
     /// What belongs to `input`.
-    pub fn find(&self, input: &TensorSpec) -> Result<Found, String> {
+    pub(crate) fn find(&self, input: &TensorSpec) -> Result<Found, String> {
         let name = format!("{}{}", self.prefix, input.name);
         if let Some(twice) = self.twice.iter().find(|twice| **twice == name || twice.starts_with(&format!("{name}/"))) {
             return Err(format!("array '{twice}': expected it once, found it twice"));

@@ -47,15 +47,15 @@ fn the_copy_is_found_at_its_distance_and_released_with_its_bytes() {
     for (front, left_out) in [(277, 0), (16, 900_000), (1_000_001, 0), (277, 2_900_000)] {
         let bench = Bench::new();
         let plan = bench.plan(BYTES);
-        let watch = Watch::begin().expect("maps");
+        let watch = MappingSnapshot::take().expect("maps");
         let block = copy_of(&plan, front, left_out);
         let found = watch.find(&plan).unwrap_or_else(|error| panic!("{front}, {left_out}: {error}"));
         let addresses = found.addresses();
         let own = block.as_ptr() as usize + front..block.as_ptr() as usize + block.len();
         assert!(own.start <= addresses.start && addresses.end <= own.end, "{addresses:x?} in {own:x?}");
         assert!(addresses.len() + 2 * PAGE > own.len(), "only the pages at its ends are left out");
-        let spilled = found.release(bench.dir.path(), Access::ReadOnly).expect("released");
-        assert_eq!(spilled.resident().expect("smaps").anonymous, 0);
+        let remapped = found.release(bench.dir.path(), Access::ReadOnly).expect("released");
+        assert_eq!(remapped.resident().expect("smaps").anonymous, 0);
         assert!(block[front..] == fs::read(&plan).expect("read")[left_out..], "the bytes are the plan's");
     }
 }
@@ -67,8 +67,8 @@ fn a_copy_that_took_addresses_of_another_block_is_found_whole() {
     // The first part was there already, as part of memory that was given back and taken again.
     let block = copy_of(&plan, 277, 0);
     let end = block.as_ptr() as usize + block.len();
-    let before = Anonymous::now().expect("maps");
-    let watch = Watch(before.without(block.as_ptr() as usize + (5 << 20)..end.next_multiple_of(4096)));
+    let before = PrivateMappings::now().expect("maps");
+    let watch = MappingSnapshot(before.without(block.as_ptr() as usize + (5 << 20)..end.next_multiple_of(4096)));
     let found = watch.find(&plan).expect("found");
     assert!(found.addresses().len() + 2 * PAGE > BYTES, "{:x?} of {BYTES} bytes", found.addresses());
 }
@@ -77,7 +77,7 @@ fn a_copy_that_took_addresses_of_another_block_is_found_whole() {
 fn memory_that_holds_other_bytes_is_no_copy() {
     let bench = Bench::new();
     let plan = bench.plan(BYTES);
-    let watch = Watch::begin().expect("maps");
+    let watch = MappingSnapshot::take().expect("maps");
     let mut block = copy_of(&plan, 277, 0);
     let at = block.len() / 2;
     block[at..at + BYTES / 8].fill(7);
@@ -90,7 +90,7 @@ fn memory_that_holds_other_bytes_is_no_copy() {
 fn what_lies_beside_the_copy_is_left_alone() {
     let bench = Bench::new();
     let plan = bench.plan(BYTES);
-    let watch = Watch::begin().expect("maps");
+    let watch = MappingSnapshot::take().expect("maps");
     // The last 2 MB of the plan are not in the copy; another owner's bytes follow it in the same mapping.
     let mut block = copy_of(&plan, 277, 0);
     let end = block.len() - 2_000_000;
@@ -105,7 +105,7 @@ fn without_new_memory_of_that_size_nothing_is_found() {
     let bench = Bench::new();
     let plan = bench.plan(BYTES);
     let block = copy_of(&plan, 0, 0);
-    let watch = Watch::begin().expect("maps");
+    let watch = MappingSnapshot::take().expect("maps");
     // It was there before: another engine's, say.
     assert!(matches!(watch.find(&plan), Err(Error::NoRegion { .. })));
     drop(block);
@@ -115,6 +115,6 @@ fn without_new_memory_of_that_size_nothing_is_found() {
 fn a_small_plan_is_left_alone() {
     let bench = Bench::new();
     let plan = bench.plan(4096);
-    let error = Watch::begin().expect("maps").find(&plan).expect_err("small");
+    let error = MappingSnapshot::take().expect("maps").find(&plan).expect_err("small");
     assert!(matches!(error, Error::Small { bytes: 4096 }), "{error}");
 }

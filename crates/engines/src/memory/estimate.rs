@@ -1,19 +1,19 @@
-//! Footprints worked out from files: what is known before anything is loaded.
+//! Footprints estimated from files, before anything is loaded.
 
 use std::fs;
 use std::path::Path;
 
 use super::{Figure, Footprint, READ_WINDOW};
 use crate::Error;
+use crate::graph::{Stage, Symbols};
 use crate::onnx::{Network, cost};
 use crate::provenance::Provenance;
-use crate::wiring::{Stage, Symbols};
 use vla_base::tensor::{DType, Dim};
 
-/// TensorRT 8.6 keeps a host copy as large as the plan; versions that were not measured are taken to do the same.
+/// TensorRT 8.6 keeps a host copy as large as the engine file; other versions are assumed to do the same.
 const HOST_COPY: f64 = 1.0;
 
-/// Which end of a stage's profile.
+/// A size of a stage's profile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Size {
     /// Smallest.
@@ -76,9 +76,9 @@ impl Footprint {
         })
     }
 
-    /// A stage on TensorRT: from its engine and provenance where they are there, else from the network and the
-    /// precision of policy.yaml. With `release`, the runtime's host copy is given back where a trial showed that it can
-    /// be: then it counts while the engine is loaded, and what the trial kept counts after it.
+    /// A stage on TensorRT: from its engine and record where they exist, else from the network and the stage's precision.
+    /// With `release`, the runtime's host copy is released where a test showed that this works: it then counts while the
+    /// engine is loaded, and the part that the test kept counts afterwards.
     ///
     /// # Errors
     /// [`Error::Load`] when neither engine nor network can be read.
@@ -159,7 +159,7 @@ pub fn add_io(stages: &[Stage], footprints: &mut [Footprint]) {
     }
 }
 
-/// Bytes of all inputs and outputs of one run, whoever makes them; `constants` are one row here.
+/// Bytes of all inputs and outputs of one run; `constants` count one row.
 pub fn traffic(stage: &Stage, network: Option<&Network>, size: Size) -> u64 {
     let symbols = symbols(stage, network, size);
     let bytes = |tensor: &str, dtype, dims| tensor_bytes(network, tensor, dtype, dims, &symbols);
@@ -190,7 +190,7 @@ fn size_of(stage: &Stage, file: &Path) -> Result<u64, Error> {
     let found = fs::metadata(file).map_err(|error| Error::Load {
         stage: stage.name.clone(),
         file: file.to_owned(),
-        reason: error.to_string(),
+        source: error.into(),
     });
     Ok(found?.len())
 }

@@ -1,4 +1,4 @@
-//! What one stage takes.
+//! Memory of one stage.
 
 use crate::Precision;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::ops::AddAssign;
 /// Bytes of a file that are resident while it is read in windows.
 pub const READ_WINDOW: u64 = 64 << 20;
 
-/// Where a figure comes from, the surest first.
+/// Source of a figure, the most reliable first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
@@ -16,7 +16,7 @@ pub enum Origin {
     Measured,
     /// Stated by the runtime or the policy.
     Declared,
-    /// Worked out from the network.
+    /// Estimated from the network.
     Estimated,
 }
 
@@ -30,12 +30,12 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A number of bytes and where it comes from.
+/// A number of bytes with its source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Figure {
     /// Bytes.
     pub bytes: u64,
-    /// Where they come from.
+    /// Their source.
     pub origin: Origin,
 }
 
@@ -50,7 +50,7 @@ impl Figure {
         Self { bytes, origin: Origin::Declared }
     }
 
-    /// Worked out.
+    /// Estimated from the network.
     pub const fn estimated(bytes: u64) -> Self {
         Self { bytes, origin: Origin::Estimated }
     }
@@ -83,7 +83,7 @@ pub struct Footprint {
     pub file: Figure,
     /// Weights where the engine runs. They stay.
     pub weights: Figure,
-    /// What the runtime keeps on the host beside them. It stays.
+    /// Host memory that the runtime keeps beside them. It stays.
     pub host_copy: Figure,
     /// Values between the engine's layers while it runs, at the profile's maximum.
     pub activation: Figure,
@@ -99,7 +99,7 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// What stays after loading.
+    /// Memory that stays after loading.
     pub fn kept(&self) -> u64 {
         self.weights.bytes.saturating_add(self.host_copy.bytes)
     }

@@ -10,7 +10,7 @@ use super::MemoryUse;
 /// How often it is read. Copies of gigabytes take far longer.
 const PERIOD: Duration = Duration::from_millis(2);
 
-/// Watches anonymous memory from a thread of its own until it is stopped.
+/// Samples the anonymous memory of this process in a thread until it is stopped.
 pub struct AnonymousPeak {
     shared: Arc<Shared>,
     watcher: Option<JoinHandle<()>>,

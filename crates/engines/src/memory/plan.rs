@@ -1,12 +1,12 @@
-//! Footprints in load order: what is held before, during and after each load, and what the engines need to run.
+//! Footprints in load order: memory before, during and after each load, and while the engines run.
 
 use super::pool::{Admission, Pool};
-use super::refusal::{Cause, Refusal};
-use super::{Advice, Footprint, Growth};
+use super::shortage::{Limit, Shortage};
+use super::{Alternatives, Footprint, Growth};
 
-/// Least margin for what no figure covers: allocators' rounding, kernels that a runtime loads.
+/// Smallest margin for allocations that are not itemised: rounding of allocators, kernels that a runtime loads.
 const LEAST_MARGIN: u64 = 16 << 20;
-/// The margin is this part of what is needed.
+/// The margin is the peak divided by this.
 const MARGIN_PART: u64 = 20;
 
 /// Memory in two places, in bytes.
@@ -19,7 +19,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Both: what counts in a unified pool.
+    /// Both together, as in a unified pool.
     pub fn total(self) -> u64 {
         self.host.saturating_add(self.device)
     }
@@ -29,7 +29,7 @@ impl Usage {
     }
 }
 
-/// The worst moments, in bytes; those of the host and of the device need not be the same.
+/// Peaks in bytes; those of host and device may occur at different times.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Peak {
     /// Most on the host.
@@ -61,19 +61,19 @@ pub struct Step {
     pub after: Usage,
 }
 
-/// The engines in load order.
+/// Memory of the engines in load order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Plan {
+pub struct MemoryPlan {
     /// One a stage, in load order.
     pub stages: Vec<Footprint>,
-    /// What loading each stage took, as far as they are loaded.
+    /// Measured memory of the loaded stages.
     pub measured: Vec<Growth>,
     /// All stages share one activation arena, as large as the largest needs; else each keeps its own.
     pub shared_arena: bool,
 }
 
-impl Plan {
-    /// A plan of which nothing is loaded yet.
+impl MemoryPlan {
+    /// A plan with nothing loaded.
     pub fn new(stages: Vec<Footprint>, shared_arena: bool) -> Self {
         Self { stages, measured: Vec::new(), shared_arena }
     }
@@ -96,7 +96,7 @@ impl Plan {
         self.stages.iter().map(step).collect()
     }
 
-    /// What the engines take while they run, after the last load.
+    /// Memory of the running engines, after the last load.
     pub fn running(&self) -> Usage {
         let held = self.steps().last().map(|step| step.after).unwrap_or_default();
         held.plus(Usage { host: 0, device: self.activation().saturating_add(self.io()) })
@@ -113,23 +113,23 @@ impl Plan {
         self.stages.iter().map(|stage| stage.io.bytes).fold(0, u64::saturating_add)
     }
 
-    /// Held at the worst moment from load `next` on (`next` = number of stages: only running).
+    /// Peak from load `next` on (`next` = number of stages: only running).
     pub fn peak_from(&self, next: usize) -> Peak {
         let running = Peak::default().with(self.running());
         self.steps().iter().skip(next).fold(running, |peak, step| peak.with(step.peak))
     }
 
-    /// What no figure covers.
+    /// Margin for allocations that are not itemised: 5 %, at least 16 MiB.
     pub fn margin(&self) -> u64 {
         (self.peak_from(0).total / MARGIN_PART).max(LEAST_MARGIN)
     }
 
-    /// Smallest `memory.budget_mib`, in bytes, that admits this plan.
+    /// Smallest budget, in bytes, that admits this plan.
     pub fn smallest_budget(&self) -> u64 {
         self.peak_from(0).total.saturating_add(self.margin())
     }
 
-    /// Held by the stages loaded so far, by the plan.
+    /// Planned memory of the loaded stages.
     fn held(&self) -> Usage {
         self.measured
             .len()
@@ -138,40 +138,40 @@ impl Plan {
             .map_or_else(Usage::default, |s| s.after)
     }
 
-    /// Whether what is still to be loaded fits. `pool` is the machine as it is now, that is with what is loaded in it;
-    /// `None`: only the budget is looked at, for a machine that is not this one.
+    /// Checks that the stages that are not loaded yet fit. `pool` is the current memory of the machine, with the loaded stages
+    /// in it; `None`: only the budget is checked, for another machine.
     ///
     /// # Errors
-    /// [`Refusal`] with the bound that breaks first, who holds what, and what would fit.
-    pub fn admit(&self, admission: Admission, pool: Option<Pool>) -> Result<(), Box<Refusal>> {
-        match self.broken_bound(admission, pool) {
+    /// [`Shortage`] with the first exceeded limit, the plan, and changes that would help.
+    pub fn admit(&self, admission: Admission, pool: Option<Pool>) -> Result<(), Box<Shortage>> {
+        match self.exceeded_limit(admission, pool) {
             None => Ok(()),
-            Some(cause) => Err(self.refuse(cause, admission, pool)),
+            Some(limit) => Err(self.shortage(limit, admission, pool)),
         }
     }
 
-    /// A refusal for a reason of its own, such as a runtime that found no memory.
-    pub fn refuse(&self, cause: Cause, admission: Admission, pool: Option<Pool>) -> Box<Refusal> {
+    /// The report of a shortage, such as a failed allocation of a runtime.
+    pub fn shortage(&self, limit: Limit, admission: Admission, pool: Option<Pool>) -> Box<Shortage> {
         let next = self.measured.len();
         let stage = self.stages.get(next).map(|stage| stage.stage.clone());
-        let advice = Advice::new(self, &cause, admission, pool);
-        Box::new(Refusal { stage, cause, plan: self.clone(), advice })
+        let alternatives = Alternatives::new(self, &limit, admission, pool);
+        Box::new(Shortage { stage, limit, plan: self.clone(), alternatives })
     }
 
-    /// The first bound that what is still to come breaks.
-    pub(super) fn broken_bound(&self, admission: Admission, pool: Option<Pool>) -> Option<Cause> {
+    /// The first limit that the remaining loads exceed.
+    pub(super) fn exceeded_limit(&self, admission: Admission, pool: Option<Pool>) -> Option<Limit> {
         let next = self.measured.len();
         let (held, margin) = (self.held(), self.margin());
         let peak = self.peak_from(next);
         let breaks = |needed: u64, allowed: u64| (needed > allowed).then_some((needed, allowed));
         if let Some(budget) = admission.budget {
-            // The margin stands for what was measured beyond the plan, up to its size.
+            // The margin covers memory that was measured beyond the plan, up to its size.
             let beyond = self.measured_kept().saturating_sub(held.total());
             let needed = peak.total.saturating_add(beyond.max(margin));
-            // Simulated machines have no pool of their own to leave the reserve in.
+            // A budget for another machine includes the reserve.
             let allowed = if pool.is_some() { budget } else { budget.saturating_sub(admission.reserve) };
             if let Some((needed, allowed)) = breaks(needed, allowed) {
-                return Some(Cause::Budget { needed, allowed });
+                return Some(Limit::Budget { needed, allowed });
             }
         }
         let pool = pool?;
@@ -179,33 +179,32 @@ impl Plan {
             let needed = peak.total.saturating_sub(held.total()).saturating_add(margin);
             let free = pool.free(admission.count_available);
             let allowed = free.saturating_sub(admission.reserve);
-            return breaks(needed, allowed).map(|(needed, _)| Cause::Machine { needed, free });
+            return breaks(needed, allowed).map(|(needed, _)| Limit::Machine { needed, free });
         }
         let device_free = pool.device_free.unwrap_or(0);
         let needed = peak.device.saturating_sub(held.device).saturating_add(margin);
         if breaks(needed, device_free).is_some() {
-            return Some(Cause::Device { needed, free: device_free });
+            return Some(Limit::Device { needed, free: device_free });
         }
         let needed = peak.host.saturating_sub(held.host).saturating_add(margin);
         let allowed = pool.available.saturating_sub(admission.reserve);
-        breaks(needed, allowed).map(|(needed, _)| Cause::Machine { needed, free: pool.available })
+        breaks(needed, allowed).map(|(needed, _)| Limit::Machine { needed, free: pool.available })
     }
 
     fn measured_kept(&self) -> u64 {
         self.measured.iter().map(|growth| growth.kept()).fold(0, u64::saturating_add)
     }
 
-    /// The same stages, nothing loaded, in the order in which the highest moment is lowest: what a load needs only
-    /// for a moment goes first, while little is held. Swapping two neighbours that stand the other way round never
-    /// raises the higher of their two peaks, so no order does better.
+    /// The same stages, nothing loaded, in the load order with the lowest peak: stages with the largest temporary memory
+    /// first, while little else is resident. Swapping two neighbours that are in the other order never raises the higher of
+    /// their two peaks, so this order is optimal.
     pub fn best_order(&self) -> Self {
         let mut stages = self.stages.clone();
         stages.sort_by_key(|stage| std::cmp::Reverse(stage.transient.bytes));
         Self::new(stages, self.shared_arena)
     }
 
-    /// The same stages, nothing loaded, as if each profile ended at its usual size; `None` when that is known of no
-    /// stage.
+    /// The same stages, nothing loaded, with each profile's maximum at its optimal size; `None` when no stage has that figure.
     pub fn at_usual_sizes(&self) -> Option<Self> {
         let mut smaller = Self::new(self.stages.clone(), self.shared_arena);
         for stage in &mut smaller.stages {

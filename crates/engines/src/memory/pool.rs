@@ -1,15 +1,15 @@
-//! What a machine has: one pool, or a host and a device.
+//! Memory of a machine: one pool, or a host and a device.
 
 use super::MemoryUse;
 
-/// Memory of a machine at one moment, in bytes.
+/// Memory of a machine at one time, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pool {
-    /// What the host could still give without swapping (`MemAvailable`).
+    /// Memory of the host that is available without swapping (`MemAvailable`).
     pub available: u64,
     /// Memory of the host.
     pub total: u64,
-    /// What the device says is free (`cudaMemGetInfo`); `None`: engines run in host memory.
+    /// Free memory of the device (`cudaMemGetInfo`); `None`: engines run in host memory.
     pub device_free: Option<u64>,
     /// Memory that the device can use.
     pub device_total: Option<u64>,
@@ -40,13 +40,13 @@ impl Pool {
     }
 }
 
-/// What the operator lets the engines take, in bytes.
+/// Limits of the operator for the engines' memory, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Admission {
-    /// All engines together, host and device memory added: a simulated unified pool. `None`: whatever is free.
+    /// Limit for all engines, host and device memory added. `None`: the free memory.
     pub budget: Option<u64>,
-    /// Left to everything else.
+    /// Memory that stays free for other programs.
     pub reserve: u64,
-    /// On unified memory: take `MemAvailable` for what is free, where the GPU driver's figure leaves out the page cache.
+    /// On unified memory: count `MemAvailable` as free, although the GPU driver does not count the page cache.
     pub count_available: bool,
 }

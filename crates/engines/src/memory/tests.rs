@@ -16,13 +16,13 @@ fn stage(name: &str, weights: u64, transient: u64) -> Footprint {
 }
 
 /// The user's own two engines on 16 GB: 3.08 GB and 2.2 GB, each kept twice, read window 64 MiB.
-fn two_engines() -> Plan {
+fn two_engines() -> MemoryPlan {
     let mut backbone = stage("backbone", 3080, 64);
     backbone.activation = Figure::declared(400 * MIB);
     let mut dit = stage("dit", 2200, 64);
     dit.activation = Figure::declared(150 * MIB);
     dit.io = Figure::declared(10 * MIB);
-    Plan::new(vec![backbone, dit], true)
+    MemoryPlan::new(vec![backbone, dit], true)
 }
 
 fn integrated(available: u64, device_free: u64) -> Pool {
@@ -49,7 +49,7 @@ fn each_load_adds_weights_and_copy_and_peaks_by_what_it_needs_for_a_moment() {
 #[test]
 fn engines_that_keep_their_own_activation_add_it_up() {
     let shared = two_engines();
-    let each = Plan { shared_arena: false, ..shared.clone() };
+    let each = MemoryPlan { shared_arena: false, ..shared.clone() };
     assert_eq!(shared.activation() / MIB, 400);
     assert_eq!(each.activation() / MIB, 550);
 }
@@ -64,8 +64,8 @@ fn on_an_integrated_gpu_host_and_device_are_one_pool_and_are_not_added() {
     assert!(plan.admit(reserve, Some(integrated(enough, enough))).is_ok());
     // Each figure alone would hold half of it: were they added it would pass.
     for pool in [integrated(enough - 2, 15_000), integrated(15_000, enough - 2)] {
-        let refusal = plan.admit(reserve, Some(pool)).expect_err("one pool");
-        assert!(matches!(refusal.cause, Cause::Machine { .. }), "{refusal}");
+        let shortage = plan.admit(reserve, Some(pool)).expect_err("one pool");
+        assert!(matches!(shortage.limit, Limit::Machine { .. }), "{shortage}");
     }
 }
 
@@ -76,10 +76,13 @@ fn a_card_of_its_own_and_its_host_are_judged_apart() {
     let none = Admission::default();
     // Weights 5280, activation 400, I/O 10 on the card; copies 5280 and a window of 64 on the host; margin 548.
     assert!(plan.admit(none, card(5280 + 64 + 549, 5690 + 549)).is_ok());
-    let refusal = plan.admit(none, card(20_000, 5690 + 547)).expect_err("the card is full");
-    assert!(matches!(refusal.cause, Cause::Device { .. }) && refusal.to_string().contains("on the GPU"), "{refusal}");
-    let refusal = plan.admit(none, card(5280 + 64 + 547, 20_000)).expect_err("the host is full");
-    assert!(matches!(refusal.cause, Cause::Machine { .. }), "{refusal}");
+    let shortage = plan.admit(none, card(20_000, 5690 + 547)).expect_err("the card is full");
+    assert!(
+        matches!(shortage.limit, Limit::Device { .. }) && shortage.to_string().contains("on the GPU"),
+        "{shortage}"
+    );
+    let shortage = plan.admit(none, card(5280 + 64 + 547, 20_000)).expect_err("the host is full");
+    assert!(matches!(shortage.limit, Limit::Machine { .. }), "{shortage}");
 }
 
 #[test]
@@ -87,8 +90,8 @@ fn the_smallest_budget_admits_and_a_byte_less_does_not() {
     let plan = two_engines();
     let budget = |budget| Admission { budget: Some(budget), reserve: 0, ..Admission::default() };
     assert!(plan.admit(budget(plan.smallest_budget()), None).is_ok());
-    let refusal = plan.admit(budget(plan.smallest_budget() - 1), None).expect_err("a byte is missing");
-    assert_eq!(refusal.missing(), 1);
+    let shortage = plan.admit(budget(plan.smallest_budget() - 1), None).expect_err("a byte is missing");
+    assert_eq!(shortage.missing(), 1);
     // The reserve is left free inside a simulated machine, and in the real one beside the budget.
     let both = Admission { budget: Some(plan.smallest_budget()), reserve: MIB, ..Admission::default() };
     assert!(plan.admit(both, None).is_err());
@@ -112,49 +115,43 @@ fn what_is_loaded_is_in_the_pools_figure_and_not_counted_twice() {
     plan.measured.push(Growth { resident: 0, anonymous: 6160 << 20, device: None });
     let to_come = 10_970 - 6160 + 548;
     assert!(plan.admit(Admission::default(), Some(integrated(to_come + 1, to_come + 1))).is_ok());
-    let refusal = plan.admit(Admission::default(), Some(integrated(to_come - 1, to_come - 1))).expect_err("short");
-    assert_eq!(refusal.stage.as_deref(), Some("dit"));
-    let text = refusal.to_string();
+    let shortage = plan.admit(Admission::default(), Some(integrated(to_come - 1, to_come - 1))).expect_err("short");
+    assert_eq!(shortage.stage.as_deref(), Some("dit"));
+    let text = shortage.to_string();
     assert!(text.contains("loaded") && text.contains("next") && text.contains("6160.0"), "{text}");
 }
 
 #[test]
-fn a_refusal_names_another_order_that_fits_and_one_that_is_worse_is_not_named() {
+fn a_shortage_names_another_order_that_fits_and_one_that_is_worse_is_not_named() {
     // Without streaming the whole file is beside its copies: small first piles it on top of everything.
-    let plan = Plan::new(vec![stage("small", 100, 100), stage("large", 1000, 1000)], true);
+    let plan = MemoryPlan::new(vec![stage("small", 100, 100), stage("large", 1000, 1000)], true);
     let better = plan.best_order();
     assert_eq!(better.order(), ["large", "small"]);
     let budget = Admission { budget: Some(better.smallest_budget()), reserve: 0, ..Admission::default() };
-    let refusal = plan.admit(budget, None).expect_err("the order matters");
-    let text = refusal.to_string();
-    assert!(text.contains("engines.load_order: [large, small] needs 200.0 MiB less (enough)"), "{text}");
-    let text = better
-        .admit(Admission { budget: Some(MIB), reserve: 0, ..Admission::default() }, None)
-        .expect_err("tiny")
-        .to_string();
-    assert!(text.contains("another load order: no, none needs less"), "{text}");
+    let shortage = plan.admit(budget, None).expect_err("the order matters");
+    let order = vec!["large".to_owned(), "small".to_owned()];
+    assert_eq!(shortage.alternatives.order, Some((order, 200 * MIB)));
+    assert!(shortage.alternatives.order_fits);
+    let tiny = Admission { budget: Some(MIB), reserve: 0, ..Admission::default() };
+    assert_eq!(better.admit(tiny, None).expect_err("tiny").alternatives.order, None);
 }
 
 #[test]
-fn a_refusal_says_what_a_lower_profile_a_smaller_reserve_and_a_larger_budget_would_do() {
+fn a_shortage_says_what_a_lower_profile_a_smaller_reserve_and_a_larger_budget_would_do() {
     let mut plan = two_engines();
     plan.stages[0].at_usual = Some((300 * MIB, 0));
-    let refusal = plan
+    let shortage = plan
         .admit(Admission { budget: Some(10_000 * MIB), reserve: 0, ..Admission::default() }, None)
         .expect_err("too small");
-    let text = refusal.to_string();
-    assert!(text.contains("up to 100.0 MiB less, at their usual sizes (not enough by itself)"), "{text}");
-    let smallest = plan.smallest_budget().div_ceil(MIB);
-    assert!(text.contains(&format!("memory.budget_mib: {smallest} or more")), "{text}");
-    assert!(text.contains("never swapped") && text.contains("desktop"), "{text}");
+    assert_eq!(shortage.alternatives.profile, Some(100 * MIB));
+    assert!(shortage.missing() > 100 * MIB, "a lower profile is not enough by itself");
+    assert_eq!(shortage.alternatives.fitting_budget, Some(plan.smallest_budget()));
+    assert!(shortage.alternatives.unified);
     let reserve = Admission { budget: None, reserve: 2000 * MIB, ..Admission::default() };
-    let text = plan.admit(reserve, Some(integrated(12_000, 13_000))).expect_err("reserve").to_string();
-    assert!(
-        text.contains(&format!("memory.reserve_mib: {} or less", (12_000 * MIB - plan.smallest_budget()) >> 20)),
-        "{text}"
-    );
-    let text = plan.admit(reserve, Some(integrated(6000, 6000))).expect_err("small machine").to_string();
-    assert!(text.contains("not even 0 is enough"), "{text}");
+    let shortage = plan.admit(reserve, Some(integrated(12_000, 13_000))).expect_err("reserve");
+    assert_eq!(shortage.alternatives.fitting_reserve, Some(12_000 * MIB - plan.smallest_budget()));
+    let shortage = plan.admit(reserve, Some(integrated(6000, 6000))).expect_err("small machine");
+    assert_eq!(shortage.alternatives.fitting_reserve, None, "not even 0 is enough");
 }
 
 #[test]
@@ -167,14 +164,15 @@ fn estimates_are_marked_and_a_sum_with_an_estimate_is_one() {
 
 #[test]
 fn a_runtime_that_found_no_memory_gives_the_same_report() {
-    let cause = Cause::Runtime { action: "deserializing".into(), reason: "CUDA error 2".into() };
-    let refusal = two_engines().refuse(cause, Admission::default(), Some(integrated(100, 100)));
-    let text = refusal.to_string();
+    let limit = Limit::Runtime { action: "deserializing".into(), source: "CUDA error 2".into() };
+    let shortage = two_engines().shortage(limit, Admission::default(), Some(integrated(100, 100)));
+    let text = shortage.to_string();
     assert!(text.starts_with("not enough memory to load stage 'backbone': deserializing: CUDA error 2\n"), "{text}");
-    assert!(text.contains("all engines") && text.contains("what would help"), "{text}");
+    assert!(text.contains("all engines"), "{text}");
+    assert_eq!(std::error::Error::source(&*shortage).map(ToString::to_string).as_deref(), Some("CUDA error 2"));
 }
 
-fn plans() -> impl Strategy<Value = Plan> {
+fn plans() -> impl Strategy<Value = MemoryPlan> {
     let sizes = proptest::collection::vec((0u64..4000, 0u64..4000, 0u64..3000, 0u64..500, 0u64..100), 1..6);
     (sizes, any::<bool>()).prop_map(|(sizes, shared)| {
         let stages = sizes.into_iter().enumerate().map(|(at, (weights, copy, transient, activation, io))| Footprint {
@@ -186,7 +184,7 @@ fn plans() -> impl Strategy<Value = Plan> {
             io: Figure::declared(io),
             ..Footprint::default()
         });
-        Plan::new(stages.collect(), shared)
+        MemoryPlan::new(stages.collect(), shared)
     })
 }
 
@@ -209,7 +207,7 @@ proptest! {
     fn no_order_has_a_lower_worst_moment_than_the_best_order(plan in plans()) {
         let best = plan.best_order().peak_from(0);
         for order in orders(&plan.stages) {
-            let other = Plan::new(order, plan.shared_arena).peak_from(0);
+            let other = MemoryPlan::new(order, plan.shared_arena).peak_from(0);
             prop_assert!(best.total <= other.total && best.host <= other.host && best.device <= other.device);
         }
     }

@@ -1,4 +1,4 @@
-//! What this process and this machine use of memory, read from `/proc`.
+//! Memory use of this process and this machine, from `/proc`.
 
 use std::fs;
 
@@ -43,7 +43,7 @@ impl MemoryUse {
     }
 }
 
-/// What loading a stage changed, in bytes; negative when memory was given back meanwhile.
+/// Change of memory by loading a stage, in bytes; negative when memory was freed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Growth {
     /// Of this process's resident set.
@@ -55,7 +55,7 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// What the load keeps: anonymous memory and the device's. Pages of files are not counted, the system can drop
+    /// Memory that the load keeps: anonymous and device memory. Pages of files are not counted, because the system can evict
     /// them.
     pub fn kept(self) -> u64 {
         let device = self.device.unwrap_or(0).max(0);

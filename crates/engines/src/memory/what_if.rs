@@ -1,6 +1,6 @@
-//! The same engines under other circumstances: another host copy, another order.
+//! The same engines with another host copy or in another load order.
 
-use super::{Admission, Figure, Footprint, Plan, Pool};
+use super::{Admission, Figure, Footprint, MemoryPlan, Pool};
 
 /// In which load orders a plan is admitted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,9 +13,8 @@ pub enum Fit {
     None,
 }
 
-impl Plan {
-    /// Nothing loaded, a runtime that keeps `factor` of each engine's file on the host; where an engine's record says what
-    /// it keeps, that stays.
+impl MemoryPlan {
+    /// Nothing loaded, with a host copy of `factor` times each engine's file; figures of records are kept.
     pub fn with_host_copies(&self, factor: f64) -> Self {
         self.changed(|stage| {
             if stage.host_copy.origin == super::Origin::Estimated {
@@ -24,8 +23,8 @@ impl Plan {
         })
     }
 
-    /// Nothing loaded, a runtime that makes a host copy as large as the file, of which all but `factor` is let go of as
-    /// soon as the engine is loaded: the whole copy is there in one load at a time.
+    /// Nothing loaded, with a host copy as large as the file of which all but `factor` is released after the load: the whole
+    /// copy exists for one engine at a time.
     pub fn with_released_host_copies(&self, factor: f64) -> Self {
         self.changed(|stage| {
             let kept = part(stage.file.bytes, factor);
@@ -38,16 +37,16 @@ impl Plan {
     /// In which orders it is admitted. Orders differ by what a load needs for a moment only: no order is worse than
     /// that of [`Self::best_order`] from behind, by the same argument.
     pub fn fit(&self, admission: Admission, pool: Option<Pool>) -> Fit {
-        if self.worst_order().broken_bound(admission, pool).is_none() {
+        if self.worst_order().exceeded_limit(admission, pool).is_none() {
             Fit::AnyOrder
-        } else if self.best_order().broken_bound(admission, pool).is_none() {
+        } else if self.best_order().exceeded_limit(admission, pool).is_none() {
             Fit::BestOrder
         } else {
             Fit::None
         }
     }
 
-    /// The same stages, nothing loaded, in the order in which the highest moment is highest.
+    /// The same stages, nothing loaded, in the load order with the highest peak.
     pub fn worst_order(&self) -> Self {
         let mut worst = self.best_order();
         worst.stages.reverse();

@@ -180,7 +180,7 @@ impl<'n> Live<'n> {
         self.most = self.most.max(self.now);
         for name in node.input.iter().chain(&node.output) {
             let owner = self.owner.get(name.as_str()).copied().unwrap_or(name);
-            // What nobody reads is free at once.
+            // A value without a reader is freed at once.
             if self.last_use.get(owner).is_none_or(|last| *last <= place) {
                 self.now = self.now.saturating_sub(self.held.insert(owner, 0).unwrap_or(0));
             }

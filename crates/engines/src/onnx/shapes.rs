@@ -25,7 +25,7 @@ pub(super) struct Known {
 
 impl Known {
     /// Number of elements, saturating.
-    pub fn elements(&self) -> u64 {
+    pub(crate) fn elements(&self) -> u64 {
         self.dims.iter().fold(1, |product: u64, dim| product.saturating_mul(*dim as u64))
     }
 }
@@ -39,7 +39,7 @@ pub(super) struct Shapes<'g> {
 
 impl<'g> Shapes<'g> {
     /// With the graph's inputs and weights known. A symbol without a value counts as 1.
-    pub fn new(graph: &'g GraphProto, symbols: &'g BTreeMap<String, usize>) -> Self {
+    pub(crate) fn new(graph: &'g GraphProto, symbols: &'g BTreeMap<String, usize>) -> Self {
         let noted = graph.value_info.iter().chain(&graph.output).map(|value| (value.name(), value)).collect();
         let mut shapes = Self { known: HashMap::new(), noted, symbols };
         for input in &graph.input {
@@ -54,12 +54,12 @@ impl<'g> Shapes<'g> {
     }
 
     /// What is known of a value; nodes before it must have been followed.
-    pub fn get(&self, name: &str) -> Option<&Known> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Known> {
         self.known.get(name)
     }
 
     /// Works out a node's outputs; false when one of them stays unknown.
-    pub fn follow(&mut self, node: &'g NodeProto) -> bool {
+    pub(crate) fn follow(&mut self, node: &'g NodeProto) -> bool {
         let inputs: Vec<Option<&Known>> = node.input.iter().map(|name| self.get(name)).collect();
         let mut found = rules::outputs(node, &inputs).unwrap_or_default().into_iter();
         let mut all = true;

@@ -2,30 +2,30 @@
 
 use std::path::PathBuf;
 
-use crate::memory::{Admission, Plan, Pool, Refusal, mib};
+use crate::graph::Stage;
+use crate::memory::{Admission, MemoryPlan, Pool, Shortage, mib};
 use crate::provenance::network_files;
-use crate::wiring::Stage;
-use vla_base::sys::window::leave_page_cache;
+use vla_base::sys::streamed::evict_from_page_cache;
 
-/// As [`Plan::admit`]. Where the only thing in the way is the page cache, the pages of the stages' own files are dropped
+/// As [`MemoryPlan::admit`]. Where the only thing in the way is the page cache, the pages of the stages' own files are dropped
 /// from it and the pool is asked once more: a bundle that was just copied to a robot is all there.
 ///
 /// # Errors
-/// [`Refusal`], of the second look where there were two.
+/// [`Shortage`], of the second look where there were two.
 pub fn admit(
-    plan: &Plan,
+    plan: &MemoryPlan,
     admission: Admission,
     stages: &[Stage],
     pool: &mut dyn FnMut() -> Pool,
-) -> Result<(), Box<Refusal>> {
-    let Err(refusal) = plan.admit(admission, Some(pool())) else { return Ok(()) };
-    let Some(cached) = refusal.advice.page_cache else { return Err(refusal) };
+) -> Result<(), Box<Shortage>> {
+    let Err(shortage) = plan.admit(admission, Some(pool())) else { return Ok(()) };
+    let Some(cached) = shortage.alternatives.page_cache else { return Err(shortage) };
     tracing::info!(
         "the page cache holds {:.1} MiB that the GPU driver does not count as free; dropping the policy's own files from it",
         mib(cached)
     );
     for file in files(stages) {
-        if let Err(error) = leave_page_cache(&file) {
+        if let Err(error) = evict_from_page_cache(&file) {
             tracing::debug!(%error, "{} stays in the page cache", file.display());
         }
     }

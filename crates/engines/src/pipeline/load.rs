@@ -1,56 +1,54 @@
-//! Verify, plan, admit, load, measure: stage by stage, with nothing left behind by a refusal.
+//! Verifies, plans, admits, loads and measures the stages. An error leaves nothing loaded.
 
 use std::time::Instant;
 
-use super::{LoadEvent, Pipeline, StageReport, admit};
+use super::{Pipeline, admit};
 use crate::constants::Tables;
-use crate::memory::{Admission, Cause, Footprint, Growth, MemoryUse, Plan, Pool, estimate};
-use crate::provenance;
-use crate::provenance::{Provenance, Verified};
-use crate::wiring::{Stage, Wiring};
-use crate::{Device, EngineKind, Error, Health, profile};
+use crate::graph::{Graph, Stage};
+use crate::memory::{Admission, Footprint, Growth, Limit, MemoryPlan, MemoryUse, Pool, estimate};
+use crate::provenance::{Provenance, ProvenanceStatus, Reason, Rejection};
+use crate::{Backend, EngineKind, Error, LoadEvent, LoadOrderProblem, StageReport, profile};
 use vla_base::tensor::TensorSpec;
 
-impl<D: Device> Pipeline<D> {
-    /// Loads `stages` (given in run order) in `load_order`, default: largest file first. First every engine is
-    /// verified and the whole plan is admitted, then one after the other is admitted again with what is free by then,
-    /// loaded and measured.
+impl<B: Backend> Pipeline<B> {
+    /// Loads `stages` (in run order) in `load_order`; default: largest file first. First every engine is verified and the
+    /// whole plan is admitted. Then each stage is admitted again with the memory that is free by then, loaded and measured.
     ///
     /// # Errors
     /// [`Error::LoadOrder`] and [`Error::Provenance`] before anything is loaded; [`Error::DoesNotFit`];
-    /// [`Error::Load`] naming stage and file; [`Error::Wiring`] with every mismatch between networks, description,
-    /// profiles and host. What was loaded by then is freed, the last first.
+    /// [`Error::Load`] naming stage and file; [`Error::Graph`] with every mismatch between networks, description,
+    /// profiles and host. Engines that were loaded by then are freed, the last first.
     pub fn load(
-        mut device: D,
+        mut backend: B,
         stages: &[Stage],
         load_order: Option<&[String]>,
         host: &[TensorSpec],
         admission: Admission,
         progress: &mut dyn FnMut(LoadEvent),
     ) -> Result<Self, Error> {
-        let verified = verify(&mut device, stages)?;
-        let footprints = footprints(&device, stages, &verified)?;
+        let verified = verify(&mut backend, stages)?;
+        let footprints = footprints(&backend, stages, &verified)?;
         let order = order(stages, &footprints, load_order)?;
         let planned = order.iter().map(|&at| footprints[at].clone()).collect();
-        let mut plan = Plan::new(planned, device.shares_activation());
+        let mut plan = MemoryPlan::new(planned, backend.shares_activation());
         let mut loaded = Loaded(Vec::with_capacity(stages.len()));
         let mut reports = Vec::with_capacity(stages.len());
         for (index, &position) in order.iter().enumerate() {
             let (stage, planned) = (&stages[position], &footprints[position]);
             let bytes = planned.file.bytes;
             progress(LoadEvent::Loading { index, total: order.len(), stage: stage.name.clone(), bytes });
-            admit(&plan, admission, stages, &mut || device.pool()).map_err(Error::DoesNotFit)?;
-            let (before, started) = (Moment::of(&device), Instant::now());
+            admit(&plan, admission, stages, &mut || backend.pool()).map_err(Error::DoesNotFit)?;
+            let (before, started) = (Moment::of(&backend), Instant::now());
             let engine =
-                device.load(stage, &verified[position]).map_err(|error| judge(error, &mut device, &plan, admission))?;
+                backend.load(stage, &verified[position]).map_err(|error| judge(error, &backend, &plan, admission))?;
             loaded.0.push((position, engine));
             let report = StageReport {
                 stage: stage.name.clone(),
                 bytes,
                 planned: planned.clone(),
-                measured: Moment::of(&device).since(&before),
-                host_copy: device.host_copy(&loaded.0[index].1),
-                unproven: verified[position] == Verified::Unproven,
+                measured: Moment::of(&backend).since(&before),
+                host_copy: backend.host_copy(&loaded.0[index].1),
+                unverified: verified[position] == ProvenanceStatus::Unverified,
                 inaccurate: verified[position].inaccuracy().is_some(),
                 duration: started.elapsed(),
             };
@@ -58,24 +56,29 @@ impl<D: Device> Pipeline<D> {
             reports.push(report.clone());
             progress(LoadEvent::Loaded(Box::new(report)));
         }
-        let wiring = join(&device, stages, &loaded.by_position(), host, &verified)?;
-        let tables = Tables::read(&wiring)?;
+        let graph = connect(&backend, stages, &loaded.by_position(), host, &verified)?;
+        let tables = Tables::read(&graph)?;
         let engines = loaded.in_run_order();
-        Ok(Self { programs: Vec::new(), engines, wiring, tables, reports, plan, admission, device })
+        Ok(Self { instances: Vec::new(), engines, graph, tables, reports, plan, admission, backend })
     }
 }
 
-/// The plan of loading `stages` (given in run order), without a device: from their files, and from the engines' records
-/// as far as they are there. With `release`, host copies are given back where the records say that they can be. Nothing is
-/// verified.
+/// The memory plan of `stages` (in run order) without a backend: from their files, and from the records of engines that
+/// have one. With `release`, host copies are released where the records allow it. Nothing is verified.
 ///
 /// # Errors
 /// [`Error::LoadOrder`]; [`Error::Load`] when a file is missing; [`Error::Provenance`] when a record cannot be read.
-pub fn plan(kind: EngineKind, stages: &[Stage], load_order: Option<&[String]>, release: bool) -> Result<Plan, Error> {
+pub fn plan(
+    kind: EngineKind,
+    stages: &[Stage],
+    load_order: Option<&[String]>,
+    release: bool,
+) -> Result<MemoryPlan, Error> {
     let footprint = |stage: &Stage| match kind {
         EngineKind::Onnx => Footprint::of_onnx(stage),
         EngineKind::Tensorrt => {
-            let record = Provenance::read(&stage.file).map_err(|error| provenance::bad_record(stage, &error))?;
+            let record = Provenance::read(&stage.file);
+            let record = record.map_err(|error| Rejection::new(stage, None, Reason::BadRecord(error)))?;
             Footprint::of_tensorrt(stage, record.as_ref(), release)
         }
     };
@@ -83,7 +86,7 @@ pub fn plan(kind: EngineKind, stages: &[Stage], load_order: Option<&[String]>, r
     estimate::add_io(stages, &mut footprints);
     let order = order(stages, &footprints, load_order)?;
     let planned = order.iter().map(|&at| footprints[at].clone()).collect();
-    Ok(Plan::new(planned, kind == EngineKind::Tensorrt))
+    Ok(MemoryPlan::new(planned, kind == EngineKind::Tensorrt))
 }
 
 /// Engines in load order; freed in the opposite one.
@@ -109,103 +112,101 @@ impl<E> Drop for Loaded<E> {
     }
 }
 
-/// Every engine's origin, all refusals at once.
-fn verify<D: Device>(device: &mut D, stages: &[Stage]) -> Result<Vec<Verified>, Error> {
-    let (mut all, mut refused) = (Vec::with_capacity(stages.len()), Vec::new());
+/// Verifies every engine: all rejections at once.
+fn verify<B: Backend>(backend: &mut B, stages: &[Stage]) -> Result<Vec<ProvenanceStatus>, Error> {
+    let (mut all, mut rejected) = (Vec::with_capacity(stages.len()), Vec::new());
     for stage in stages {
-        match device.verify(stage) {
+        match backend.verify(stage) {
             Ok(verified) => {
-                if verified == Verified::Unproven {
+                if verified == ProvenanceStatus::Unverified {
                     tracing::warn!(
-                        "stage '{}': nothing says where {} was built; loaded because engines.{}.allow_unverified is true",
+                        "stage '{}': no record says where {} was built; loaded because allow_unverified is set for the stage",
                         stage.name,
-                        stage.file.display(),
-                        stage.name
+                        stage.file.display()
                     );
                 }
                 if let Some(figures) = verified.inaccuracy() {
                     tracing::warn!(
-                        "stage '{}': {} failed its accuracy gate ({figures}); loaded because engines.{}.allow_inaccurate is true",
+                        "stage '{}': {} failed its accuracy gate ({figures}); loaded because allow_inaccurate is set for the \
+                         stage",
                         stage.name,
-                        stage.file.display(),
-                        stage.name
+                        stage.file.display()
                     );
                 }
                 all.push(verified);
             }
-            Err(Error::Provenance { refusals }) => refused.extend(refusals),
+            Err(Error::Provenance { rejections }) => rejected.extend(rejections),
             Err(error) => return Err(error),
         }
     }
-    if refused.is_empty() { Ok(all) } else { Err(Error::Provenance { refusals: refused }) }
+    if rejected.is_empty() { Ok(all) } else { Err(Error::Provenance { rejections: rejected }) }
 }
 
-/// What each stage takes, in run order.
-fn footprints<D: Device>(device: &D, stages: &[Stage], verified: &[Verified]) -> Result<Vec<Footprint>, Error> {
-    let each = stages.iter().zip(verified).map(|(stage, verified)| device.footprint(stage, verified));
+/// Memory of each stage, in run order.
+fn footprints<B: Backend>(
+    backend: &B,
+    stages: &[Stage],
+    verified: &[ProvenanceStatus],
+) -> Result<Vec<Footprint>, Error> {
+    let each = stages.iter().zip(verified).map(|(stage, verified)| backend.footprint(stage, verified));
     let mut footprints = each.collect::<Result<Vec<_>, _>>()?;
     estimate::add_io(stages, &mut footprints);
     Ok(footprints)
 }
 
-/// Joins the stages, and holds the engines' profiles against policy.yaml: every problem of both.
-fn join<D: Device>(
-    device: &D,
+/// Connects the stages and compares the engines' profiles with the descriptions: every problem of both.
+fn connect<B: Backend>(
+    backend: &B,
     stages: &[Stage],
-    engines: &[&D::Engine],
+    engines: &[&B::Engine],
     host: &[TensorSpec],
-    verified: &[Verified],
-) -> Result<Wiring, Error> {
-    let networks: Vec<_> = engines.iter().map(|engine| (device.inputs(engine), device.outputs(engine))).collect();
-    let joined = Wiring::join(stages, &networks, host, device.narrows_int64());
+    verified: &[ProvenanceStatus],
+) -> Result<Graph, Error> {
+    let networks: Vec<_> = engines.iter().map(|engine| (backend.inputs(engine), backend.outputs(engine))).collect();
+    let graph = Graph::build(stages, &networks, host, backend.narrows_int64());
     let profiles = stages.iter().zip(engines);
-    let mut problems: Vec<String> = profiles
-        .flat_map(|(stage, engine)| profile::problems(stage, |tensor| device.tensor_profile(engine, tensor)))
+    let mut problems: Vec<_> = profiles
+        .flat_map(|(stage, engine)| profile::problems(stage, |tensor| backend.tensor_profile(engine, tensor)))
         .collect();
-    match joined {
-        Err(Error::Wiring { problems: mut all }) => {
+    match graph {
+        Err(Error::Graph { problems: mut all }) => {
             all.append(&mut problems);
-            Err(Error::Wiring { problems: all })
+            Err(Error::Graph { problems: all })
         }
-        Ok(_) if !problems.is_empty() => Err(Error::Wiring { problems }),
-        joined => joined.map(|mut wiring| {
-            for (stage, verified) in wiring.stages.iter_mut().zip(verified) {
-                stage.proven = match verified {
-                    Verified::Unneeded => None,
-                    Verified::Proven(_) => Some(true),
-                    Verified::Unproven => Some(false),
+        Ok(_) if !problems.is_empty() => Err(Error::Graph { problems }),
+        graph => graph.map(|mut graph| {
+            for (stage, verified) in graph.stages.iter_mut().zip(verified) {
+                stage.verified = match verified {
+                    ProvenanceStatus::NotApplicable => None,
+                    ProvenanceStatus::Verified(_) => Some(true),
+                    ProvenanceStatus::Unverified => Some(false),
                 };
             }
-            wiring
+            graph
         }),
     }
 }
 
-/// What a failed call means: a lost device, or the report of what holds the memory.
-pub(super) fn judge<D: Device>(error: Error, device: &mut D, plan: &Plan, admission: Admission) -> Error {
-    // Asked of every failure, so that one that nobody asks about is not taken for the next.
-    let health = device.take_health();
-    let wanting = |action: String, reason: String| {
-        Error::DoesNotFit(plan.refuse(Cause::Runtime { action, reason }, admission, Some(device.pool())))
-    };
-    match (health, error) {
-        (_, error @ (Error::DoesNotFit(_) | Error::DeviceLost { .. })) => error,
-        (Health::Lost, error) => Error::DeviceLost { reason: error.to_string() },
-        (_, Error::OutOfMemory { action, reason }) => wanting(action, reason),
-        (Health::OutOfMemory, error @ Error::Enqueue(_)) => wanting("out of memory".into(), error.to_string()),
-        (Health::OutOfMemory | Health::Sound, error) => error,
+/// Adds the report of the plan to a failed allocation.
+pub(super) fn judge<B: Backend>(error: Error, backend: &B, plan: &MemoryPlan, admission: Admission) -> Error {
+    match error {
+        Error::OutOfMemory { action, source } => {
+            let limit = Limit::Runtime { action, source };
+            Error::DoesNotFit(plan.shortage(limit, admission, Some(backend.pool())))
+        }
+        error => error,
     }
 }
 
-/// Memory at one moment.
+/// Memory at one time.
 struct Moment {
     process: MemoryUse,
     pool: Pool,
 }
 
 impl Moment {
-    fn of<D: Device>(device: &D) -> Self {
-        Self { process: MemoryUse::now(), pool: device.pool() }
+    fn of<B: Backend>(backend: &B) -> Self {
+        Self { process: MemoryUse::now(), pool: backend.pool() }
     }
 
     fn since(&self, before: &Self) -> Growth {
@@ -231,20 +232,22 @@ fn order(stages: &[Stage], footprints: &[Footprint], wanted: Option<&[String]>) 
         order.sort_by_key(|&index| std::cmp::Reverse(footprints[index].file.bytes));
         return Ok(order);
     };
-    let fail =
-        |problem: String| Error::LoadOrder { problem, stages: stages.iter().map(|stage| stage.name.clone()).collect() };
+    let fail = |problem: LoadOrderProblem| Error::LoadOrder {
+        problem,
+        stages: stages.iter().map(|stage| stage.name.clone()).collect(),
+    };
     let mut order = Vec::with_capacity(stages.len());
     for name in wanted {
         let Some(index) = stages.iter().position(|stage| stage.name == *name) else {
-            return Err(fail(format!("'{name}' is no stage")));
+            return Err(fail(LoadOrderProblem::Unknown(name.clone())));
         };
         if order.contains(&index) {
-            return Err(fail(format!("'{name}' is named twice")));
+            return Err(fail(LoadOrderProblem::Repeated(name.clone())));
         }
         order.push(index);
     }
     match stages.iter().enumerate().find(|(index, _)| !order.contains(index)) {
-        Some((_, missing)) => Err(fail(format!("'{}' is missing", missing.name))),
+        Some((_, missing)) => Err(fail(LoadOrderProblem::Missing(missing.name.clone()))),
         None => Ok(order),
     }
 }

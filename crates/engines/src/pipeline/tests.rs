@@ -1,15 +1,16 @@
-//! The load loop and the checks before a run, on a stand-in device that fails where it is told to.
+//! The load loop and the checks before a run, on a stand-in backend that fails where it is told to.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::*;
-use crate::memory::{Cause, Figure, Pool};
+use crate::graph::{Input, Output, Stage};
+use crate::memory::{Figure, Footprint, Limit, Pool};
 use crate::profile::Profile;
-use crate::provenance::{Refusal, Verified};
-use crate::wiring::{Input, Output, Stage};
-use crate::{Health, Placement};
+use crate::provenance::{ProvenanceStatus, Reason, Rejection};
+use crate::{BufferSpec, ErrorClass};
 use vla_base::tensor::{DType, Dim};
 
 const MIB: u64 = 1 << 20;
@@ -17,7 +18,7 @@ const MIB: u64 = 1 << 20;
 /// What a stand-in engine says when it is loaded, run or dropped.
 type Diary = Rc<RefCell<Vec<String>>>;
 
-/// A stand-in for a device: no memory is taken, nothing is computed.
+/// A stand-in for a backend: no memory is taken, nothing is computed.
 #[derive(Default)]
 struct StandIn {
     diary: Diary,
@@ -28,10 +29,9 @@ struct StandIn {
     available: Vec<u64>,
     /// Free by the driver of an integrated GPU, MiB, at each question; the last stays. Empty: no such GPU.
     device_free: RefCell<Vec<u64>>,
-    run: Option<(&'static str, Health)>,
+    run: Option<(&'static str, ErrorClass)>,
     /// What waiting for a pass ends with.
     finish: Option<Error>,
-    health: Health,
     /// Buffers that may live at once.
     buffers: Option<usize>,
     live: Rc<()>,
@@ -50,7 +50,7 @@ impl Drop for Engine {
     }
 }
 
-impl Device for StandIn {
+impl Backend for StandIn {
     type Engine = Engine;
     /// One count a tensor, so that those alive can be counted.
     type Workspace = Vec<Rc<()>>;
@@ -70,27 +70,24 @@ impl Device for StandIn {
         Pool { device_free: free.map(|free| free * MIB), integrated: free.is_some(), ..pool }
     }
 
-    fn verify(&mut self, stage: &Stage) -> Result<Verified, Error> {
+    fn verify(&mut self, stage: &Stage) -> Result<ProvenanceStatus, Error> {
         self.diary.borrow_mut().push(format!("verify {}", stage.name));
         if self.unverified.contains(&stage.name.as_str()) {
-            let (engine, build) = (stage.file.clone(), "build".to_owned());
-            return Err(Error::Provenance {
-                refusals: vec![Refusal::NoEngine { stage: stage.name.clone(), engine, build }],
-            });
+            return Err(Rejection::new(stage, None, Reason::NoEngine).into());
         }
-        Ok(Verified::Unneeded)
+        Ok(ProvenanceStatus::NotApplicable)
     }
 
-    fn footprint(&self, stage: &Stage, _verified: &Verified) -> Result<Footprint, Error> {
+    fn footprint(&self, stage: &Stage, _verified: &ProvenanceStatus) -> Result<Footprint, Error> {
         let weights = if stage.name == "vision" { 100 } else { 300 };
         let figure = Figure::measured(weights * MIB);
         Ok(Footprint { stage: stage.name.clone(), file: figure, weights: figure, ..Footprint::default() })
     }
 
-    fn load(&mut self, stage: &Stage, _verified: &Verified) -> Result<Engine, Error> {
+    fn load(&mut self, stage: &Stage, _verified: &ProvenanceStatus) -> Result<Engine, Error> {
         self.diary.borrow_mut().push(format!("load {}", stage.name));
         if self.no_memory_for == Some(stage.name.as_str()) {
-            return Err(Error::OutOfMemory { action: "deserializing".into(), reason: "error 2".into() });
+            return Err(Error::OutOfMemory { action: "deserializing".into(), source: "error 2".into() });
         }
         let described = |name: &str, dims: &Option<Vec<Dim>>| TensorSpec {
             name: name.to_owned(),
@@ -119,20 +116,16 @@ impl Device for StandIn {
         Some(Box::leak(Box::new(found)))
     }
 
-    fn take_health(&mut self) -> Health {
-        std::mem::take(&mut self.health)
-    }
-
-    fn last_words(&self) -> Vec<String> {
+    fn log_tail(&self) -> Vec<String> {
         vec!["Cask unknown internal error".into()]
     }
 
-    fn workspace(&mut self, tensors: &[Placement], _marks: usize) -> Result<Self::Workspace, Error> {
+    fn workspace(&mut self, tensors: &[BufferSpec], _events: usize) -> Result<Self::Workspace, Error> {
         let mut workspace = Vec::new();
         for _ in tensors {
             self.diary.borrow_mut().push("allocate".into());
             if self.buffers.is_some_and(|most| Rc::strong_count(&self.live) > most) {
-                return Err(Error::OutOfMemory { action: "allocating".into(), reason: "error 2".into() });
+                return Err(Error::OutOfMemory { action: "allocating".into(), source: "error 2".into() });
             }
             workspace.push(Rc::clone(&self.live));
         }
@@ -149,21 +142,23 @@ impl Device for StandIn {
         Ok(())
     }
 
-    fn run(&mut self, engine: &mut Engine, _bound: &mut (), _workspace: &mut Self::Workspace) -> Result<(), String> {
+    fn run(&mut self, engine: &mut Engine, _bound: &mut (), _workspace: &mut Self::Workspace) -> Result<(), Error> {
+        let (action, source) = ("running".to_owned(), "enqueueV3 failed".into());
         match self.run {
-            Some((stage, health)) if stage == engine.name => {
-                self.health = health;
-                Err("enqueueV3 failed".into())
-            }
+            Some((stage, class)) if stage == engine.name => Err(match class {
+                ErrorClass::DeviceLost => Error::DeviceLost { source },
+                ErrorClass::DoesNotFit => Error::OutOfMemory { action, source },
+                ErrorClass::WrongProvenance | ErrorClass::Other => Error::Device { action, source },
+            }),
             _ => Ok(()),
         }
     }
 
-    fn write(&mut self, _: &mut Self::Workspace, _index: usize, _tensor: &HostTensor) -> Result<(), String> {
+    fn write(&mut self, _: &mut Self::Workspace, _index: usize, _tensor: &HostTensor) -> Result<(), Error> {
         Ok(())
     }
 
-    fn place<'w>(&mut self, _: &'w mut Self::Workspace, _index: usize) -> Option<&'w mut [f32]> {
+    fn input_buffer_mut<'w>(&mut self, _: &'w mut Self::Workspace, _index: usize) -> Option<&'w mut [f32]> {
         None
     }
 
@@ -171,7 +166,7 @@ impl Device for StandIn {
         Ok(())
     }
 
-    fn mark(&mut self, _: &mut Self::Workspace, _mark: usize) -> Result<(), Error> {
+    fn record_event(&mut self, _: &mut Self::Workspace, _event: usize) -> Result<(), Error> {
         Ok(())
     }
 
@@ -179,15 +174,15 @@ impl Device for StandIn {
         Ok(())
     }
 
-    fn between(&self, _: &Self::Workspace, _mark: usize) -> Duration {
+    fn elapsed(&self, _: &Self::Workspace, _event: usize) -> Duration {
         Duration::ZERO
     }
 
-    fn downloaded(&self, _: &Self::Workspace, _index: usize, _tensor: &mut HostTensor) -> Result<(), String> {
+    fn downloaded(&self, _: &Self::Workspace, _index: usize, _tensor: &mut HostTensor) -> Result<(), Error> {
         Ok(())
     }
 
-    fn read(&mut self, _: &Self::Workspace, _index: usize, _tensor: &mut HostTensor) -> Result<(), String> {
+    fn read(&mut self, _: &Self::Workspace, _index: usize, _tensor: &mut HostTensor) -> Result<(), Error> {
         Ok(())
     }
 
@@ -228,18 +223,18 @@ fn stages() -> Vec<Stage> {
     vec![stage("vision", "pixels", "rows", dims()), stage("language", "rows", "embeddings", dims())]
 }
 
-fn load_with(device: StandIn, order: Option<&[String]>, admission: Admission) -> Result<Pipeline<StandIn>, Error> {
+fn load_with(backend: StandIn, order: Option<&[String]>, admission: Admission) -> Result<Pipeline<StandIn>, Error> {
     let dims = vec![Dim::Symbol("S".into()), Dim::Fixed(2)];
     let host = [TensorSpec { name: "pixels".into(), dtype: DType::F32, dims }];
-    Pipeline::load(device, &stages(), order, &host, admission, &mut |_| {})
+    Pipeline::load(backend, &stages(), order, &host, admission, &mut |_| {})
 }
 
-fn loaded(device: StandIn) -> Pipeline<StandIn> {
-    load_with(device, None, Admission::default()).unwrap_or_else(|error| panic!("{error}"))
+fn loaded(backend: StandIn) -> Pipeline<StandIn> {
+    load_with(backend, None, Admission::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn refused(device: StandIn, admission: Admission) -> Error {
-    load_with(device, None, admission).err().expect("refused")
+fn refused(backend: StandIn, admission: Admission) -> Error {
+    load_with(backend, None, admission).err().expect("refused")
 }
 
 fn symbols(s: usize) -> Symbols {
@@ -247,15 +242,15 @@ fn symbols(s: usize) -> Symbols {
 }
 
 fn execute(pipeline: &mut Pipeline<StandIn>) -> Result<(), Error> {
-    let Pipeline { programs, device, engines, wiring, .. } = pipeline;
-    let run = programs[0].execute(device, engines, wiring, &mut []);
+    let Pipeline { instances, backend, engines, graph, .. } = pipeline;
+    let run = instances[0].execute(backend, engines, graph, &mut []);
     run.map_err(|error| pipeline.judge(error))
 }
 
 fn prepare(pipeline: &mut Pipeline<StandIn>, s: usize) -> Result<(), Error> {
-    let program = pipeline.program(&symbols(s), 1);
-    let program = program.map_err(|error| pipeline.judge(error))?;
-    pipeline.programs.insert(0, program);
+    let instance = pipeline.instance(&symbols(s), 1);
+    let instance = instance.map_err(|error| pipeline.judge(error))?;
+    pipeline.instances.insert(0, instance);
     Ok(())
 }
 
@@ -273,8 +268,8 @@ fn every_stage_is_verified_before_the_first_is_loaded_and_the_largest_is_loaded_
 #[test]
 fn what_verification_finds_is_told_of_all_stages_and_nothing_is_loaded() {
     let diary = Diary::default();
-    let device = StandIn { diary: Rc::clone(&diary), unverified: vec!["vision", "language"], ..StandIn::default() };
-    let text = refused(device, Admission::default()).to_string();
+    let backend = StandIn { diary: Rc::clone(&diary), unverified: vec!["vision", "language"], ..StandIn::default() };
+    let text = refused(backend, Admission::default()).to_string();
     assert!(text.contains("stage 'vision'") && text.contains("stage 'language'"), "{text}");
     assert_eq!(*diary.borrow(), ["verify vision", "verify language"]);
 }
@@ -291,11 +286,11 @@ fn a_budget_that_the_whole_plan_breaks_is_refused_before_the_first_load() {
 #[test]
 fn a_runtime_without_memory_frees_what_was_loaded_last_first_and_gives_the_table() {
     let diary = Diary::default();
-    let device = StandIn { diary: Rc::clone(&diary), no_memory_for: Some("vision"), ..StandIn::default() };
-    let Error::DoesNotFit(refusal) = refused(device, Admission::default()) else { panic!("a refusal") };
-    assert_eq!(refusal.stage.as_deref(), Some("vision"));
-    assert!(matches!(refusal.cause, Cause::Runtime { .. }), "{refusal}");
-    assert!(refusal.to_string().contains("loaded"), "{refusal}");
+    let backend = StandIn { diary: Rc::clone(&diary), no_memory_for: Some("vision"), ..StandIn::default() };
+    let Error::DoesNotFit(shortage) = refused(backend, Admission::default()) else { panic!("a refusal") };
+    assert_eq!(shortage.stage.as_deref(), Some("vision"));
+    assert!(matches!(shortage.limit, Limit::Runtime { .. }), "{shortage}");
+    assert!(shortage.to_string().contains("loaded"), "{shortage}");
     assert_eq!(diary.borrow()[2..], ["load language", "load vision", "free language"]);
 }
 
@@ -304,10 +299,10 @@ fn engines_are_freed_in_the_opposite_order_of_loading_when_the_stages_do_not_fit
     let profile = || Some(Profile { min: vec![1, 2], opt: vec![2, 2], max: vec![4, 2] });
     for order in [["vision", "language"], ["language", "vision"]] {
         let diary = Diary::default();
-        let device = StandIn { diary: Rc::clone(&diary), profile: profile(), ..StandIn::default() };
+        let backend = StandIn { diary: Rc::clone(&diary), profile: profile(), ..StandIn::default() };
         let names = order.map(str::to_owned);
-        let error = load_with(device, Some(&names), Admission::default()).err().expect("refused").to_string();
-        assert!(error.contains("profile takes [1, 2]..[4, 2], policy.yaml promises [S 1..8, 2]"), "{error}");
+        let error = load_with(backend, Some(&names), Admission::default()).err().expect("refused").to_string();
+        assert!(error.contains("profile accepts [1, 2]..[4, 2], the policy needs [S 1..8, 2]"), "{error}");
         let [first, second] = order;
         let loads =
             [format!("load {first}"), format!("load {second}"), format!("free {second}"), format!("free {first}")];
@@ -329,7 +324,7 @@ fn a_size_outside_the_profile_is_refused_before_the_device_allocates() {
 
 #[test]
 fn a_failing_run_is_told_with_shapes_and_the_runtimes_last_words() {
-    let mut pipeline = loaded(StandIn { run: Some(("language", Health::Sound)), ..StandIn::default() });
+    let mut pipeline = loaded(StandIn { run: Some(("language", ErrorClass::Other)), ..StandIn::default() });
     prepare(&mut pipeline, 3).expect("prepares");
     let error = execute(&mut pipeline).expect_err("the second stage fails");
     assert!(!error.is_sticky());
@@ -340,9 +335,9 @@ fn a_failing_run_is_told_with_shapes_and_the_runtimes_last_words() {
 
 #[test]
 fn a_pass_that_fails_on_the_device_is_told_with_every_stages_shapes() {
-    let reason = || "CUDA error 719".to_owned();
-    let failed = Error::Device { action: "waiting for the GPU".into(), reason: reason() };
-    for (error, sticky) in [(failed, false), (Error::DeviceLost { reason: reason() }, true)] {
+    let reason = || "CUDA error 719".into();
+    let failed = Error::Device { action: "waiting for the GPU".into(), source: reason() };
+    for (error, sticky) in [(failed, false), (Error::DeviceLost { source: reason() }, true)] {
         let mut pipeline = loaded(StandIn { finish: Some(error), ..StandIn::default() });
         prepare(&mut pipeline, 3).expect("prepares");
         let error = execute(&mut pipeline).expect_err("fails after it was enqueued");
@@ -359,7 +354,7 @@ fn a_pass_that_fails_on_the_device_is_told_with_every_stages_shapes() {
 #[test]
 fn a_run_without_memory_does_not_make_a_later_refusal_one_of_memory() {
     let profile = Profile { min: vec![1, 2], opt: vec![4, 2], max: vec![8, 2] };
-    let run = Some(("vision", Health::OutOfMemory));
+    let run = Some(("vision", ErrorClass::DoesNotFit));
     let mut pipeline = loaded(StandIn { run, profile: Some(profile), ..StandIn::default() });
     prepare(&mut pipeline, 3).expect("prepares");
     assert!(execute(&mut pipeline).expect_err("no memory").does_not_fit());
@@ -369,19 +364,19 @@ fn a_run_without_memory_does_not_make_a_later_refusal_one_of_memory() {
 
 #[test]
 fn a_run_without_memory_does_not_make_a_later_failure_of_the_device_one_of_memory() {
-    let mut pipeline = loaded(StandIn { run: Some(("vision", Health::OutOfMemory)), ..StandIn::default() });
+    let mut pipeline = loaded(StandIn { run: Some(("vision", ErrorClass::DoesNotFit)), ..StandIn::default() });
     prepare(&mut pipeline, 3).expect("prepares");
     assert!(execute(&mut pipeline).expect_err("no memory").does_not_fit());
-    // The next pass is enqueued, and fails on the device for another reason.
-    pipeline.device.run = None;
-    pipeline.device.finish = Some(Error::Device { action: "waiting for the GPU".into(), reason: "busy".into() });
-    let error = execute(&mut pipeline).expect_err("fails on the device");
+    // The next pass is enqueued, and fails on the backend for another reason.
+    pipeline.backend.run = None;
+    pipeline.backend.finish = Some(Error::Device { action: "waiting for the GPU".into(), source: "busy".into() });
+    let error = execute(&mut pipeline).expect_err("fails on the backend");
     assert!(matches!(error, Error::Enqueue(_)), "{error:?}");
 }
 
 #[test]
 fn a_pass_that_finds_no_memory_on_the_device_is_told_so_with_the_table() {
-    let finish = Some(Error::OutOfMemory { action: "launching a CUDA graph".into(), reason: "error 2".into() });
+    let finish = Some(Error::OutOfMemory { action: "launching a CUDA graph".into(), source: "error 2".into() });
     let mut pipeline = loaded(StandIn { finish, ..StandIn::default() });
     prepare(&mut pipeline, 3).expect("prepares");
     let error = execute(&mut pipeline).expect_err("no memory");
@@ -392,8 +387,8 @@ fn a_pass_that_finds_no_memory_on_the_device_is_told_so_with_the_table() {
 fn a_loaded_pipeline_frees_the_engine_loaded_last_first() {
     for order in [["vision", "language"], ["language", "vision"]] {
         let diary = Diary::default();
-        let device = StandIn { diary: Rc::clone(&diary), ..StandIn::default() };
-        let pipeline = load_with(device, Some(&order.map(str::to_owned)), Admission::default());
+        let backend = StandIn { diary: Rc::clone(&diary), ..StandIn::default() };
+        let pipeline = load_with(backend, Some(&order.map(str::to_owned)), Admission::default());
         drop(pipeline.unwrap_or_else(|error| panic!("{error}")));
         let [first, second] = order;
         assert_eq!(diary.borrow()[4..], [format!("free {second}"), format!("free {first}")]);
@@ -402,7 +397,7 @@ fn a_loaded_pipeline_frees_the_engine_loaded_last_first() {
 
 #[test]
 fn a_lost_device_is_sticky_and_keeps_the_reason() {
-    let mut pipeline = loaded(StandIn { run: Some(("vision", Health::Lost)), ..StandIn::default() });
+    let mut pipeline = loaded(StandIn { run: Some(("vision", ErrorClass::DeviceLost)), ..StandIn::default() });
     prepare(&mut pipeline, 3).expect("prepares");
     let error = execute(&mut pipeline).expect_err("lost");
     assert!(error.is_sticky() && error.to_string().contains("enqueueV3 failed"), "{error}");
@@ -410,7 +405,7 @@ fn a_lost_device_is_sticky_and_keeps_the_reason() {
 
 #[test]
 fn a_run_without_memory_gives_the_table() {
-    let mut pipeline = loaded(StandIn { run: Some(("vision", Health::OutOfMemory)), ..StandIn::default() });
+    let mut pipeline = loaded(StandIn { run: Some(("vision", ErrorClass::DoesNotFit)), ..StandIn::default() });
     prepare(&mut pipeline, 3).expect("prepares");
     let error = execute(&mut pipeline).expect_err("no memory");
     assert!(error.does_not_fit() && error.to_string().contains("to run the loaded engines"), "{error}");
@@ -418,12 +413,12 @@ fn a_run_without_memory_gives_the_table() {
 
 #[test]
 fn another_instructions_buffers_make_room_for_a_new_one() {
-    // Three tensors a program: the fourth buffer is one too many.
+    // Three tensors a instance: the fourth buffer is one too many.
     let mut pipeline = loaded(StandIn { buffers: Some(4), ..StandIn::default() });
     prepare(&mut pipeline, 3).expect("prepares");
-    prepare(&mut pipeline, 4).expect("after the first program's buffers are freed");
-    assert_eq!(pipeline.programs.len(), 1);
-    pipeline.device.buffers = Some(2);
+    prepare(&mut pipeline, 4).expect("after the first instance's buffers are freed");
+    assert_eq!(pipeline.instances.len(), 1);
+    pipeline.backend.buffers = Some(2);
     let error = prepare(&mut pipeline, 5).expect_err("too little for one");
     assert!(error.does_not_fit(), "{error}");
 }
@@ -433,12 +428,12 @@ fn where_only_the_page_cache_is_in_the_way_it_is_named_and_the_pool_is_asked_onc
     let shares = |device_free: &[u64]| StandIn { device_free: device_free.to_vec().into(), ..StandIn::default() };
     // After the policy's own pages were dropped, the driver counts enough.
     load_with(shares(&[100, 1000]), None, Admission::default()).map(drop).expect("fits at the second look");
-    let Error::DoesNotFit(refusal) = refused(shares(&[100, 200, 1000]), Admission::default()) else {
+    let Error::DoesNotFit(shortage) = refused(shares(&[100, 200, 1000]), Admission::default()) else {
         panic!("refused")
     };
-    let text = refusal.to_string();
+    let text = shortage.to_string();
     assert!(text.contains("200.0 MiB free by the GPU driver's count, without 1048376.0 MiB of page cache"), "{text}");
-    assert!(text.contains("memory.count_available: true") && text.contains("drop_caches"), "{text}");
+    assert!(shortage.alternatives.page_cache.is_some(), "{text}");
     let counted = Admission { count_available: true, ..Admission::default() };
     load_with(shares(&[100]), None, counted).map(drop).expect("MemAvailable counts");
     // Where MemAvailable is not enough either, the page cache is no remedy.
@@ -449,9 +444,9 @@ fn where_only_the_page_cache_is_in_the_way_it_is_named_and_the_pool_is_asked_onc
 #[test]
 fn a_machine_that_shrinks_between_two_loads_refuses_the_second_and_frees_the_first() {
     let diary = Diary::default();
-    // Enough for 400, a margin of 20 and some bytes of I/O at first; then another program takes what was left.
-    let device = StandIn { diary: Rc::clone(&diary), available: vec![421, 119], ..StandIn::default() };
-    let text = refused(device, Admission::default()).to_string();
+    // Enough for 400, a margin of 20 and some bytes of I/O at first; then another instance takes what was left.
+    let backend = StandIn { diary: Rc::clone(&diary), available: vec![421, 119], ..StandIn::default() };
+    let text = refused(backend, Admission::default()).to_string();
     assert!(text.contains("stage 'vision': 120.0 MiB still to come, 119.0 MiB free"), "{text}");
     assert_eq!(diary.borrow()[2..], ["load language", "free language"]);
     loaded(StandIn { available: vec![421, 121], ..StandIn::default() });

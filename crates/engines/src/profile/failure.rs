@@ -1,68 +1,66 @@
-//! What is known when an engine fails while it runs.
+//! The report of an engine that failed while it ran.
 
+use std::error::Error;
 use std::fmt;
 
 use vla_base::tensor::{DType, display_dims};
 
 use super::Profile;
+use crate::error::Cause;
+use crate::graph::Role;
 
 /// A tensor as it was bound when a run failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TensorShape {
-    /// `input` or `output`.
-    pub role: &'static str,
-    /// The engine's own name of it.
+    /// Input or output.
+    pub role: Role,
+    /// The engine's name of it.
     pub name: String,
     /// Element type.
     pub dtype: DType,
     /// Dimensions.
     pub dims: Vec<usize>,
-    /// What the engine takes there.
+    /// What the engine accepts.
     pub profile: Option<Profile>,
 }
 
 /// An engine failed while it ran.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub struct EnqueueFailure {
     /// The engine's stage.
     pub stage: String,
-    /// Which repetition of it; `None` outside the repeated group.
-    pub repetition: Option<usize>,
-    /// The runtime's own words.
-    pub reason: String,
-    /// Every tensor that was bound.
+    /// Iteration of a repeated stage.
+    pub iteration: Option<usize>,
+    /// Error of the runtime.
+    pub source: Cause,
+    /// Every bound tensor.
     pub tensors: Vec<TensorShape>,
     /// Last lines of the runtime's log, oldest first.
     pub log: Vec<String>,
-    /// Whether the engine's origin is proven; `None`: it is not tied to a device.
-    pub proven: Option<bool>,
+    /// Whether the engine has a matching record; `None`: it is not tied to a device.
+    pub verified: Option<bool>,
 }
 
 impl fmt::Display for EnqueueFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let repetition = self.repetition.map_or_else(String::new, |repetition| format!(" (repetition {repetition})"));
-        write!(f, "stage '{}'{repetition} failed while running: {}", self.stage, self.reason)?;
+        let iteration = self.iteration.map_or_else(String::new, |iteration| format!(" (iteration {iteration})"));
+        write!(f, "stage '{}'{iteration} failed while running: {}", self.stage, self.source)?;
         for TensorShape { role, name, dtype, dims, profile } in &self.tensors {
             let takes = profile.as_ref().map_or_else(String::new, |profile| format!(", the engine takes {profile}"));
             write!(f, "\n  {role:6} {name}: {dtype} {}{takes}", display_dims(dims))?;
         }
         if !self.log.is_empty() {
-            write!(f, "\n  the runtime's last words:")?;
+            write!(f, "\n  last lines of the runtime's log:")?;
             for line in &self.log {
                 write!(f, "\n    {line}")?;
             }
         }
-        let provenance = match self.proven {
-            None => return Ok(()),
-            Some(true) => "its record matches this device",
-            Some(false) => "nothing proves that it was built on this device: build it here",
-        };
-        write!(
-            f,
-            "\n  likely causes, in this order:\
-             \n    1. a shape at the edge of the optimisation profile: compare the shapes above, build with another --profile\
-             \n    2. an engine of another device ({provenance})\
-             \n    3. INT8 scales of another network: calibrate and build again"
-        )
+        Ok(())
+    }
+}
+
+impl Error for EnqueueFailure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.source.as_ref())
     }
 }

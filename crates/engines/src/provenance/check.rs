@@ -1,48 +1,31 @@
-//! A record against this device and these files.
+//! Compares a record with this device and these files.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::device::BOARD;
-use super::{DeviceIdentity, OWN_KERNELS_FLAG, Provenance, board, hash, l4t};
-use crate::onnx::Network;
-use crate::wiring::Stage;
-use crate::{Error, profile};
+use super::rejection::{Difference, Reason, Rejection};
+use super::{DeviceIdentity, Provenance, board, hash, l4t};
+use crate::graph::Stage;
+use crate::profile;
+use crate::profile::Uncovered;
 
-/// What TensorRT says of a plan from another module, in every version that is known.
+/// Part of TensorRT's warning about an engine that another GPU model built, equal in every known version.
 pub const OTHER_MODEL: &str = "different models of devices";
 
-/// One thing that differs.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Difference {
-    /// What.
-    pub what: String,
-    /// In the engine's record.
-    pub built: String,
-    /// On this device, in these files.
-    pub here: String,
-}
-
-impl Difference {
-    fn new(what: impl Into<String>, built: impl Into<String>, here: impl Into<String>) -> Self {
-        Self { what: what.into(), built: built.into(), here: here.into() }
-    }
-}
-
-/// What verification found out about an engine that may be loaded.
+/// Result of verifying an engine that may be loaded.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub enum Verified {
-    /// Not an engine that is tied to a device: an ONNX file.
+pub enum ProvenanceStatus {
+    /// Not tied to a device: an ONNX file.
     #[default]
-    Unneeded,
+    NotApplicable,
     /// Built on this device from these files.
-    Proven(Box<Provenance>),
-    /// Nothing says where it was built, and the operator allows that.
-    Unproven,
+    Verified(Box<Provenance>),
+    /// Without a record, which the operator allows.
+    Unverified,
 }
 
-impl Verified {
-    /// What was found when its results were held against its network's and were too far from them.
+impl ProvenanceStatus {
+    /// Figures of its failed accuracy gate.
     pub fn inaccuracy(&self) -> Option<&str> {
         let verification = self.provenance()?.verification.as_ref().filter(|verification| !verification.passed)?;
         Some(&verification.summary)
@@ -51,131 +34,9 @@ impl Verified {
     /// The record, when there is one.
     pub fn provenance(&self) -> Option<&Provenance> {
         match self {
-            Self::Proven(provenance) => Some(provenance),
-            Self::Unneeded | Self::Unproven => None,
+            Self::Verified(provenance) => Some(provenance),
+            Self::NotApplicable | Self::Unverified => None,
         }
-    }
-}
-
-/// An engine that is not loaded.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Refusal {
-    /// There is no engine file.
-    NoEngine {
-        /// Stage.
-        stage: String,
-        /// Where it was looked for.
-        engine: PathBuf,
-        /// Command that builds it.
-        build: String,
-    },
-    /// There is no record beside it.
-    NoRecord {
-        /// Stage.
-        stage: String,
-        /// The engine.
-        engine: PathBuf,
-        /// Command that builds it again.
-        build: String,
-        /// Command that writes a record for an engine that was built on this device.
-        adopt: String,
-    },
-    /// The record cannot be used.
-    BadRecord {
-        /// Stage.
-        stage: String,
-        /// What is wrong, with the file.
-        reason: String,
-        /// Command that builds it again.
-        build: String,
-    },
-    /// It differs from this device or these files.
-    Mismatch {
-        /// Stage.
-        stage: String,
-        /// The engine.
-        engine: PathBuf,
-        /// Everything that differs.
-        differences: Vec<Difference>,
-        /// Command that builds it again.
-        build: String,
-    },
-    /// Its results are further from its network's than the policy allows.
-    Inaccurate {
-        /// Stage.
-        stage: String,
-        /// The engine.
-        engine: PathBuf,
-        /// The figures with their limits, and when they were taken.
-        figures: String,
-        /// Command that builds it again, in the precision that it has.
-        build: String,
-    },
-    /// TensorRT itself says that the engine comes from another module.
-    OtherModel {
-        /// Stage.
-        stage: String,
-        /// The engine.
-        engine: PathBuf,
-        /// TensorRT's own words.
-        words: String,
-        /// Command that builds it again.
-        build: String,
-    },
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoEngine { stage, engine, build } => {
-                write!(f, "stage '{stage}': there is no engine {}; build it:\n  {build}", engine.display())
-            }
-            Self::NoRecord { stage, engine, build, adopt } => write!(
-                f,
-                "stage '{stage}': nothing says where {} was built ({} is missing). Build it here:\n  {build}\nor, if it was \
-                 built on this very device with another tool:\n  {adopt}\nor set engines.{stage}.allow_unverified: true to \
-                 load it unverified",
-                engine.display(),
-                Provenance::path(engine).display()
-            ),
-            Self::BadRecord { stage, reason, build } => {
-                write!(f, "stage '{stage}': {reason}; build the engine again:\n  {build}")
-            }
-            Self::Mismatch { stage, engine, differences, build } => {
-                let plural = if differences.len() == 1 { "thing differs" } else { "things differ" };
-                writeln!(
-                    f,
-                    "stage '{stage}': {} was not built for this device and these files: {} {plural}",
-                    engine.display(),
-                    differences.len()
-                )?;
-                let width = differences.iter().map(|difference| difference.what.len()).max().unwrap_or(0);
-                for Difference { what, built, here } in differences {
-                    writeln!(f, "  {what:width$}  engine: {built}, here: {here}")?;
-                }
-                write!(f, "build it again on this device:\n  {build}")
-            }
-            Self::Inaccurate { stage, engine, figures, build } => write!(
-                f,
-                "stage '{stage}': {} is less accurate than policy.yaml allows: {figures}. Build it in another precision \
-                 (stages.{stage}.precision in policy.yaml: fp16 or fp32 where int8 does not hold, fp32 where fp16 does not), \
-                 or with more calibration samples:\n  {build}\nor set engines.{stage}.allow_inaccurate: true to load it all \
-                 the same",
-                engine.display()
-            ),
-            Self::OtherModel { stage, engine, words, build } => write!(
-                f,
-                "stage '{stage}': TensorRT says that {} comes from another module: {words}. Such an engine loads and dies at \
-                 its first inference; build it again on this device:\n  {build}",
-                engine.display()
-            ),
-        }
-    }
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        Self::Provenance { refusals: vec![refusal] }
     }
 }
 
@@ -183,58 +44,44 @@ impl From<Refusal> for Error {
 /// pages do not stay in the page cache), and one of the network when its files changed since the build.
 ///
 /// # Errors
-/// [`Refusal`] with everything that is wrong and the command that mends it.
-pub fn verify(stage: &Stage, device: &DeviceIdentity) -> Result<Verified, Refusal> {
+/// [`Rejection`] with everything that is wrong.
+pub fn verify(stage: &Stage, device: &DeviceIdentity) -> Result<ProvenanceStatus, Rejection> {
     verify_on(stage, |_| device.clone())
 }
 
-/// Verifies as [`verify`] on a machine whose GPU cannot be asked: its files, L4T and board below `root` are compared,
-/// what only CUDA and TensorRT tell is taken from the record.
+/// Verifies as [`verify`] on a machine without GPU access: files, L4T and board below `root` are compared; the properties
+/// that only CUDA and TensorRT report are assumed to match.
 ///
 /// # Errors
 /// As [`verify`].
-pub fn verify_without_gpu(stage: &Stage, root: &Path) -> Result<Verified, Refusal> {
+pub fn verify_without_gpu(stage: &Stage, root: &Path) -> Result<ProvenanceStatus, Rejection> {
     verify_on(stage, |built| DeviceIdentity { l4t: l4t(root), board: board(root), ..built.clone() })
 }
 
-/// `device` says what this device is, given the one of the record.
-fn verify_on(stage: &Stage, device: impl Fn(&DeviceIdentity) -> DeviceIdentity) -> Result<Verified, Refusal> {
-    let build = || rebuild_command(stage, None);
-    let name = || stage.name.clone();
+/// `device` gives this device's identity, from the one in the record.
+fn verify_on(stage: &Stage, device: impl Fn(&DeviceIdentity) -> DeviceIdentity) -> Result<ProvenanceStatus, Rejection> {
+    let reject = |reason| Err(Rejection::new(stage, None, reason));
     if !stage.file.is_file() {
-        return Err(Refusal::NoEngine { stage: name(), engine: stage.file.clone(), build: build() });
+        return reject(Reason::NoEngine);
     }
     match Provenance::read(&stage.file) {
         Ok(Some(record)) => {
             check(&record, &device(&record.device), stage)?;
             check_accuracy(&record, stage)?;
-            Ok(Verified::Proven(Box::new(record)))
+            Ok(ProvenanceStatus::Verified(Box::new(record)))
         }
-        Ok(None) if stage.allow_unverified => Ok(Verified::Unproven),
-        Ok(None) => {
-            let adopt = format!("vla-trt adopt {} --onnx {}", quoted(&stage.file), quoted(&stage.onnx));
-            Err(Refusal::NoRecord { stage: name(), engine: stage.file.clone(), build: build(), adopt })
-        }
-        Err(error) => Err(unreadable(stage, &error)),
+        Ok(None) if stage.allow_unverified => Ok(ProvenanceStatus::Unverified),
+        Ok(None) => reject(Reason::NoRecord),
+        Err(error) => reject(Reason::BadRecord(error)),
     }
-}
-
-fn unreadable(stage: &Stage, error: &super::Error) -> Refusal {
-    let build = rebuild_command(stage, None);
-    Refusal::BadRecord { stage: stage.name.clone(), reason: error.to_string(), build }
-}
-
-/// A record that cannot be read, as an error of the engine room.
-pub(crate) fn bad_record(stage: &Stage, error: &super::Error) -> Error {
-    unreadable(stage, error).into()
 }
 
 /// Compares a record with this device, the engine file and the network, cheapest first; files are hashed only when
 /// their sizes agree.
 ///
 /// # Errors
-/// [`Refusal::Mismatch`] with every difference.
-pub fn check(record: &Provenance, device: &DeviceIdentity, stage: &Stage) -> Result<(), Refusal> {
+/// [`Reason::Mismatch`] with every difference.
+pub fn check(record: &Provenance, device: &DeviceIdentity, stage: &Stage) -> Result<(), Rejection> {
     let mut differences = Vec::new();
     for ((what, built), (_, here)) in record.device.properties().into_iter().zip(device.properties()) {
         // A larger module that emulated this one is another board with the same GPU.
@@ -244,10 +91,10 @@ pub fn check(record: &Provenance, device: &DeviceIdentity, stage: &Stage) -> Res
         }
     }
     if record.precision != stage.precision {
-        differences.push(Difference::new("precision", &record.precision, format!("{} (policy.yaml)", stage.precision)));
+        differences.push(Difference::new("precision", &record.precision, format!("{} (policy)", stage.precision)));
     }
-    for (tensor, built, wanted) in profile::uncovered(stage, |tensor| record.profiles.get(tensor)) {
-        differences.push(Difference::new(format!("profile of {tensor}"), built, format!("{wanted} (policy.yaml)")));
+    for Uncovered { input, built, required } in profile::uncovered(stage, |tensor| record.profiles.get(tensor)) {
+        differences.push(Difference::new(format!("profile of {input}"), built, format!("{required} (policy)")));
     }
     differences.extend(engine_difference(record, &stage.file));
     differences.extend(network_difference(record, &stage.onnx));
@@ -255,24 +102,19 @@ pub fn check(record: &Provenance, device: &DeviceIdentity, stage: &Stage) -> Res
     if differences.is_empty() {
         return Ok(());
     }
-    let build = rebuild_command(stage, Some(record));
-    Err(Refusal::Mismatch { stage: stage.name.clone(), engine: stage.file.clone(), differences, build })
+    Err(Rejection::new(stage, Some(record), Reason::Mismatch(differences)))
 }
 
-/// Refuses an engine that failed its accuracy gate, unless the stage allows it by name. An engine that was not held
-/// against its network is not refused.
+/// Rejects an engine that failed its accuracy gate, unless the stage allows it. An engine without a verdict is accepted.
 ///
 /// # Errors
-/// [`Refusal::Inaccurate`].
-pub fn check_accuracy(record: &Provenance, stage: &Stage) -> Result<(), Refusal> {
+/// [`Reason::Inaccurate`].
+pub fn check_accuracy(record: &Provenance, stage: &Stage) -> Result<(), Rejection> {
     let failed = record.verification.as_ref().filter(|verification| !verification.passed);
-    let Some(failed) = failed.filter(|_| !stage.allow_inaccurate) else { return Ok(()) };
-    Err(Refusal::Inaccurate {
-        stage: stage.name.clone(),
-        engine: stage.file.clone(),
-        figures: format!("{} ({} observations, {})", failed.summary, failed.observations, failed.at),
-        build: rebuild_command(stage, Some(record)),
-    })
+    if failed.is_none() || stage.allow_inaccurate {
+        return Ok(());
+    }
+    Err(Rejection::new(stage, Some(record), Reason::Inaccurate))
 }
 
 fn engine_difference(record: &Provenance, engine: &Path) -> Option<Difference> {
@@ -309,77 +151,20 @@ fn calibration_difference(record: &Provenance, engine: &Path) -> Option<Differen
     (sha256 != calibration.sha256).then(|| Difference::new(what, &calibration.sha256, sha256))
 }
 
-/// Holds what TensorRT's logger said while an engine was deserialized against its record: the warning about another
-/// module refuses the engine unless it was built under emulation of this one.
+/// Rejects an engine for which TensorRT logged the warning about another GPU model while it was deserialized, unless its
+/// record says that it was built under emulation of this one.
 ///
 /// # Errors
-/// [`Refusal::OtherModel`].
+/// [`Reason::OtherModel`].
 pub fn other_model<'l>(
     stage: &Stage,
-    verified: &Verified,
+    verified: &ProvenanceStatus,
     log: impl IntoIterator<Item = &'l str>,
-) -> Result<(), Refusal> {
-    let Some(words) = log.into_iter().find(|line| line.contains(OTHER_MODEL)) else { return Ok(()) };
+) -> Result<(), Rejection> {
+    let Some(line) = log.into_iter().find(|line| line.contains(OTHER_MODEL)) else { return Ok(()) };
     if verified.provenance().is_some_and(|record| record.emulated) {
         return Ok(());
     }
-    let build = rebuild_command(stage, verified.provenance());
-    Err(Refusal::OtherModel { stage: stage.name.clone(), engine: stage.file.clone(), words: words.to_owned(), build })
-}
-
-/// The command that builds the engine of a stage here, with everything that policy.yaml and the record say of it.
-pub fn rebuild_command(stage: &Stage, record: Option<&Provenance>) -> String {
-    let mut command = format!(
-        "vla-trt build --onnx {} --engine {} --precision {}",
-        quoted(&stage.onnx),
-        quoted(&stage.file),
-        stage.precision
-    );
-    for (symbol, [min, opt, max]) in &stage.profile {
-        command += &format!(" --profile {}={min}:{opt}:{max}", quoted(Path::new(symbol)));
-    }
-    let flags = record.map_or(&[][..], |record| &record.flags);
-    let value = |prefix: &str| flags.iter().find_map(|flag| flag.strip_prefix(prefix)).filter(|value| is_number(value));
-    if let Some(level) = value("optimisation level ") {
-        command += &format!(" --opt-level {level}");
-    }
-    let workspace = flags.iter().find_map(|flag| flag.strip_prefix("workspace ")?.strip_suffix(" MiB"));
-    if let Some(mib) = workspace.filter(|mib| is_number(mib)) {
-        command += &format!(" --workspace-mib {mib}");
-    }
-    if flags.iter().any(|flag| flag == OWN_KERNELS_FLAG) {
-        command += " --low-memory-mode";
-    }
-    if stage.precision.split('+').any(|part| part == "int8") {
-        command += &scales(stage, record);
-    }
-    command
-}
-
-/// Where INT8 scales come from: as the record has it, else a file that is still to be recorded.
-fn scales(stage: &Stage, record: Option<&Provenance>) -> String {
-    let is_stem = stage.onnx.file_stem().is_some_and(|stem| stem == stage.name.as_str());
-    let named = if is_stem { String::new() } else { format!(" --calib-stage {}", quoted(Path::new(&stage.name))) };
-    let Some(calibration) = record.and_then(|record| record.calibration.as_ref()) else {
-        let own = Network::open(&stage.onnx).is_ok_and(|network| network.is_quantized());
-        return if own { String::new() } else { format!(" --calib-data calib.npz{named}") };
-    };
-    let cache = stage.file.parent().unwrap_or(Path::new("")).join(&calibration.file);
-    let data = calibration.data.as_deref().map(|data| format!(" --calib-data {}{named}", quoted(data)));
-    format!("{} --calib-cache {}", data.unwrap_or_default(), quoted(&cache))
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.into_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+    let reason = Reason::OtherModel { line: line.to_owned() };
+    Err(Rejection::new(stage, verified.provenance(), reason))
 }

@@ -1,4 +1,4 @@
-//! What an engine is tied to: the device and its software.
+//! The device and software that an engine is tied to.
 
 use std::fs;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub struct DeviceIdentity {
 }
 
 impl DeviceIdentity {
-    /// Every property: name in the record, value in words.
+    /// Every property: its name in the record and its value as text.
     pub(super) fn properties(&self) -> [(&'static str, String); 8] {
         let none = || "none".to_owned();
         [

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::onnx::Network;
-use vla_base::sys::window::Once;
+use vla_base::sys::streamed::StreamedFile;
 
 /// How much of a file is held at a time.
 const PIECE: usize = 1 << 20;
@@ -112,7 +112,7 @@ pub fn network_files(model: &Path) -> Result<Vec<PathBuf>, String> {
 /// # Errors
 /// The system's words.
 pub fn file_sha256(path: &Path) -> io::Result<String> {
-    let mut file = Once::open(path)?;
+    let mut file = StreamedFile::open(path)?;
     let (mut sha256, mut piece, mut offset) = (Sha256::new(), vec![0; PIECE], 0);
     loop {
         match file.read_at(&mut piece, offset)? {

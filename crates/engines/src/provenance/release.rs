@@ -1,11 +1,11 @@
-//! What a trial of giving back the runtime's host copy of an engine showed.
+//! Result of the test whether the runtime's host copy of an engine can be released.
 
 use serde::{Deserialize, Serialize};
 
-/// Result of a trial, made by a process of its own: the copy was mapped read-only from a file, the engine run again.
+/// Result of the test, in a separate process: the copy was mapped read-only from a file, and the engine ran again.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Release {
-    /// The copy was found, nobody wrote to it, and the engine's results stayed the same, bit by bit.
+    /// The copy was found, nothing wrote to it, and the engine's results stayed equal, bit by bit.
     pub works: bool,
     /// Anonymous memory that is kept with the copy released, as a multiple of the engine's size.
     #[serde(default)]

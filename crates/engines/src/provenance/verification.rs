@@ -1,4 +1,4 @@
-//! What became of holding an engine's results against its network's.
+//! Verdict of the accuracy gate: an engine's results compared with its network's.
 
 use serde::{Deserialize, Serialize};
 

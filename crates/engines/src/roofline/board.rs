@@ -11,7 +11,7 @@ pub struct Mode {
     pub fp16_tflops: f64,
 }
 
-/// A latency that somebody else published for the board: what a prediction stands beside.
+/// A latency that others published for the board, for comparison with a prediction.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Published {
     /// Milliseconds of one inference.

@@ -270,7 +270,7 @@ mod tests {
         let error = reader(&[0, 1, 0, 0, 0xff, 0xff, 0xff, 0xff, b'h']).string("format").expect_err("refused");
         assert_eq!(
             error.to_string(),
-            "test/Type: `format` at byte 8 needs 4294967295 bytes, found 1: the message is cut short or is of another type"
+            "test/Type: `format` at byte 8 needs 4294967295 bytes, found 1: the message is truncated or of another type"
         );
     }
 
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "test/Type: `position` announces 2147483648 elements of at least 8 bytes each, found 3 bytes: the message \
-             is cut short or is of another type"
+             is truncated or of another type"
         );
         // The length fits, the padding before the first element does not.
         let bytes = [0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

@@ -22,7 +22,7 @@ impl<'a> Writer<'a> {
         Self { out, order: Order::Little }
     }
 
-    /// The same for a big-endian message, as foreign senders may write it.
+    /// As [`Self::new`] for a big-endian message, which the readers accept too.
     pub fn big_endian(out: &'a mut Vec<u8>) -> Self {
         out.clear();
         out.extend_from_slice(&[0; HEADER]);

@@ -4,7 +4,7 @@ use super::{Error, Progress};
 use crate::recorded::Observation;
 use vla_base::tensor::TensorSpec;
 use vla_engines::onnx_runtime::Onnx;
-use vla_engines::{Admission, Made, Pipeline, Run as _, Stage};
+use vla_engines::{Admission, Inference as _, Pipeline, Stage, StageOutput};
 use vla_export::onnx::absmax::OUTPUT;
 use vla_policy::PolicySpec;
 
@@ -41,7 +41,7 @@ pub fn run(
                 }
             }
             let mut refused = Ok(());
-            pipeline.inspect(&mut |made: Made<'_>| {
+            pipeline.inspect(&mut |made: StageOutput<'_>| {
                 if let (Some(stage), Some(maxima)) = (made.name.strip_prefix(OUTPUT), made.tensor.as_f32()) {
                     if refused.is_ok() {
                         refused = take(stage, maxima);

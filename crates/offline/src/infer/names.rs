@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use vla_base::tensor::{Data, HostTensor};
-use vla_policy::inspect::names::{DECODED, PIXEL_VALUES};
+use vla_policy::trace::names::{DECODED, PIXEL_VALUES};
 
 /// Where a named tensor goes.
 type Give<'g> = &'g mut dyn FnMut(&str, &HostTensor);

@@ -12,7 +12,7 @@ use vla_base::tensor::{HostTensor, TensorSpec};
 use vla_base::time::{Span, Stamp};
 use vla_engines as engine;
 use vla_engines::provenance::Figures;
-use vla_engines::{BoundInput, Made, Run, Stage, StageTime, Symbols};
+use vla_engines::{BoundInput, Inference, Stage, StageOutput, StageTime, Symbols};
 use vla_policy::Policy;
 use vla_runtime::session::Session;
 
@@ -75,7 +75,8 @@ fn decode(captured: &Captured, actions: Vec<HostTensor>, progress: &mut dyn FnMu
     let playing = Arc::new(Mutex::new(Playing { actions, next: 0 }));
     let settings = captured.settings();
     let load = &mut |stages: &[Stage], _: &[TensorSpec], _: &mut dyn FnMut(_)| {
-        Ok(Box::new(Playback { playing: Arc::clone(&playing), inputs: captured.host_inputs(stages) }) as Box<dyn Run>)
+        Ok(Box::new(Playback { playing: Arc::clone(&playing), inputs: captured.host_inputs(stages) })
+            as Box<dyn Inference>)
     };
     let options = captured.load_options();
     let policy = Policy::load(captured.spec().clone(), options, load, &mut |_| {})?;
@@ -164,7 +165,7 @@ struct Playback {
     inputs: Vec<TensorSpec>,
 }
 
-impl Run for Playback {
+impl Inference for Playback {
     fn kind(&self) -> &'static str {
         "playback"
     }
@@ -177,7 +178,7 @@ impl Run for Playback {
         Ok(())
     }
 
-    fn place(&mut self, _name: &str) -> Option<&mut [f32]> {
+    fn input_buffer_mut(&mut self, _name: &str) -> Option<&mut [f32]> {
         None
     }
 
@@ -186,7 +187,7 @@ impl Run for Playback {
         Ok(())
     }
 
-    fn inspect(&mut self, _see: &mut dyn FnMut(Made<'_>)) -> Result<(), engine::Error> {
+    fn inspect(&mut self, _see: &mut dyn FnMut(StageOutput<'_>)) -> Result<(), engine::Error> {
         self.execute(&mut [])
     }
 

@@ -7,7 +7,7 @@ use vla_base::tensor::TensorSpec;
 use vla_engines as engine;
 use vla_engines::onnx::{Inner, Network};
 use vla_engines::onnx_runtime::Onnx;
-use vla_engines::{Admission, EngineKind, Output, Pipeline, Run, Stage};
+use vla_engines::{Admission, EngineKind, Inference, Output, Pipeline, Stage};
 use vla_policy::PolicySpec;
 use vla_runtime::parameters::Settings;
 
@@ -24,7 +24,7 @@ pub trait Candidate {
     ///
     /// # Errors
     /// As [`Pipeline::load`].
-    fn load(&mut self, stages: &[Stage], host: &[TensorSpec]) -> Result<Box<dyn Run>, engine::Error>;
+    fn load(&mut self, stages: &[Stage], host: &[TensorSpec]) -> Result<Box<dyn Inference>, engine::Error>;
 
     /// Tensors inside a stage that it can put out beside the outputs, each by the weight that makes it
     /// ([`vla_engines::onnx::Inner`]), in their order; none, where an engine was not built so.
@@ -78,7 +78,7 @@ impl Candidate for Networks {
         &self.stages
     }
 
-    fn load(&mut self, stages: &[Stage], host: &[TensorSpec]) -> Result<Box<dyn Run>, engine::Error> {
+    fn load(&mut self, stages: &[Stage], host: &[TensorSpec]) -> Result<Box<dyn Inference>, engine::Error> {
         let device = Onnx::new(self.threads)?.without_prepacking();
         Ok(Box::new(Pipeline::load(device, stages, None, host, Admission::default(), &mut |_| {})?))
     }
@@ -141,7 +141,7 @@ impl Candidate for Engines {
         &self.stages
     }
 
-    fn load(&mut self, stages: &[Stage], host: &[TensorSpec]) -> Result<Box<dyn Run>, engine::Error> {
+    fn load(&mut self, stages: &[Stage], host: &[TensorSpec]) -> Result<Box<dyn Inference>, engine::Error> {
         use vla_tensorrt::device::{Options, Tensorrt};
         let device = Tensorrt::open(Options { launch: self.launch, ..Options::default() })?;
         Ok(Box::new(Pipeline::load(device, stages, None, host, self.admission, &mut |_| {})?))

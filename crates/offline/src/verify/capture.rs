@@ -14,7 +14,7 @@ use crate::recorded;
 use crate::replay::Source;
 use vla_base::tensor::{DType, HostTensor, TensorSpec};
 use vla_engines::provenance::hash;
-use vla_engines::{EngineKind, Made, Stage, Symbols};
+use vla_engines::{EngineKind, Stage, StageOutput, Symbols};
 use vla_policy::spec::Accuracy;
 use vla_policy::{LoadOptions, PolicySpec};
 use vla_runtime::parameters::Settings;
@@ -138,9 +138,9 @@ impl Captured {
                 pipeline.write(&input, &self.host_tensor(at, &input)?)?;
             }
             let (store, mut kept) = (&mut self.store, Ok(()));
-            pipeline.inspect(&mut |made: Made<'_>| {
+            pipeline.inspect(&mut |made: StageOutput<'_>| {
                 if kept.is_ok() {
-                    kept = store.put(at, made.repetition, made.name, &made.tensor);
+                    kept = store.put(at, made.iteration, made.name, &made.tensor);
                 }
             })?;
             kept?;

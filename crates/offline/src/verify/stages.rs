@@ -8,7 +8,7 @@ use super::report::StageReport;
 use super::{Candidate, Error, Progress};
 use vla_base::tensor::{DType, TensorSpec};
 use vla_engines::provenance::{Figures, TensorFigures};
-use vla_engines::{Made, Output, Run, Stage};
+use vla_engines::{Inference, Output, Stage, StageOutput};
 
 /// The worst figures of each output, by the pipeline's name.
 type Worst = BTreeMap<String, Figures>;
@@ -59,7 +59,7 @@ fn compare(
     captured: &Captured,
     stage: &str,
     run: RunAt,
-    pipeline: &mut dyn Run,
+    pipeline: &mut dyn Inference,
     worst: &mut Worst,
 ) -> Result<(), Error> {
     pipeline.prepare(captured.symbols(run.observation), 1)?;
@@ -69,7 +69,7 @@ fn compare(
         pipeline.write(&input, &captured.input(run, &input)?.to_single())?;
     }
     let mut failed = Ok(());
-    pipeline.inspect(&mut |made: Made<'_>| {
+    pipeline.inspect(&mut |made: StageOutput<'_>| {
         let compared = captured.output_of(run, made.name).and_then(|reference| {
             Figures::of(&made.tensor, &reference).ok_or_else(|| Error::Shape {
                 stage: stage.to_owned(),

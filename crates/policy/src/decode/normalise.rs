@@ -48,7 +48,7 @@ pub(super) struct Scaling {
 
 impl Scaling {
     /// `Err` holds the length of a table that is neither `width` nor `rows * width` long, or unlike the other.
-    pub fn new(scaling: &ActionScaling, rows: usize, width: usize) -> Result<Self, usize> {
+    pub(crate) fn new(scaling: &ActionScaling, rows: usize, width: usize) -> Result<Self, usize> {
         let (first, second) = match scaling {
             ActionScaling::MeanStd { mean, std } => (mean, std),
             ActionScaling::Range { low, high } => (low, high),
@@ -68,14 +68,14 @@ impl Scaling {
     }
 
     /// One row of the key; as many values as the shorter of `predicted` and `out` has, at most the key's width.
-    pub fn apply(&self, row: usize, predicted: &[f32], out: &mut [f64]) {
+    pub(crate) fn apply(&self, row: usize, predicted: &[f32], out: &mut [f64]) {
         for ((channel, &x), y) in self.row(row).zip(predicted).zip(out) {
             *y = channel.apply(x);
         }
     }
 
     /// The other way: physical values to what predicts them.
-    pub fn invert(&self, row: usize, physical: &[f64], out: &mut [f32]) {
+    pub(crate) fn invert(&self, row: usize, physical: &[f64], out: &mut [f32]) {
         for ((channel, &y), x) in self.row(row).zip(physical).zip(out) {
             *x = channel.invert(y);
         }

@@ -24,7 +24,7 @@ pub(super) struct Pose {
 impl Pose {
     /// `x y z`, then the first two rows of the rotation matrix, which need to be neither long nor square to each other
     /// (Gram-Schmidt). `None` when they span no plane or are not finite.
-    pub fn from_rot6d(values: &[f64; POSE]) -> Option<Self> {
+    pub(crate) fn from_rot6d(values: &[f64; POSE]) -> Option<Self> {
         let &[x, y, z, r00, r01, r02, r10, r11, r12] = values;
         let (first, second) = (Vector3::new(r00, r01, r02), Vector3::new(r10, r11, r12));
         let row0 = direction(first, DIRECTION)?;
@@ -34,7 +34,7 @@ impl Pose {
     }
 
     /// `self`, which is in the frame of `reference`, in the frame that `reference` is in.
-    pub fn in_frame_of(&self, reference: &Self) -> Self {
+    pub(crate) fn in_frame_of(&self, reference: &Self) -> Self {
         Self {
             position: reference.position + reference.rotation * self.position,
             rotation: reference.rotation * self.rotation,
@@ -42,19 +42,19 @@ impl Pose {
     }
 
     /// `self`, which is in the frame that `reference` is in, in the frame of `reference`: undoes [`Self::in_frame_of`].
-    pub fn relative_to(&self, reference: &Self) -> Self {
+    pub(crate) fn relative_to(&self, reference: &Self) -> Self {
         let back = reference.rotation.transpose();
         Self { position: back * (self.position - reference.position), rotation: back * self.rotation }
     }
 
     /// Position and 6D rotation.
-    pub fn to_rot6d(self) -> [f64; POSE] {
+    pub(crate) fn to_rot6d(self) -> [f64; POSE] {
         let (p, r) = (&self.position, &self.rotation);
         [p.x, p.y, p.z, r.m11, r.m12, r.m13, r.m21, r.m22, r.m23]
     }
 
     /// What [`Self::write`] wrote. `None` for another number of values, and for a rotation that is none.
-    pub fn read(format: PoseFormat, values: &[f32]) -> Option<Self> {
+    pub(crate) fn read(format: PoseFormat, values: &[f32]) -> Option<Self> {
         let value = |at: usize| values.get(at).copied().map(f64::from).filter(|value| value.is_finite());
         let rotation = |first: [usize; 3], second: [usize; 3], position: [usize; 3]| {
             let [p, a, b] = [position, first, second].map(|at| at.map(|at| value(at).unwrap_or(f64::NAN)));
@@ -74,7 +74,7 @@ impl Pose {
     }
 
     /// Writes the pose; as many values as the format has and `out` holds.
-    pub fn write(&self, format: PoseFormat, out: &mut [f32]) {
+    pub(crate) fn write(&self, format: PoseFormat, out: &mut [f32]) {
         let (p, r) = (&self.position, &self.rotation);
         let mut values = [0.0; LONGEST];
         let length = match format {

@@ -35,11 +35,11 @@ pub struct EvalTransform {
     spec: ImageTransformSpec,
     simd: Simd,
     /// Most recently made last.
-    plans: Vec<Plan>,
+    plans: Vec<ResizePlan>,
 }
 
 #[derive(Clone, Debug)]
-struct Plan {
+struct ResizePlan {
     input: Size,
     first: AreaResize,
     second: AreaResize,
@@ -117,7 +117,7 @@ impl EvalTransform {
         if let Some(index) = self.plans.iter().position(|plan| plan.input == input) {
             return Ok(index);
         }
-        let plan = Plan::new(&self.spec, input, self.simd)?;
+        let plan = ResizePlan::new(&self.spec, input, self.simd)?;
         if self.plans.len() == PLANS {
             self.plans.remove(0);
         }
@@ -126,7 +126,7 @@ impl EvalTransform {
     }
 }
 
-impl Plan {
+impl ResizePlan {
     fn new(spec: &ImageTransformSpec, input: Size, simd: Simd) -> Result<Self, EncodeError> {
         let sizes = sizes(spec, input)?;
         let first = AreaResize::plan(input, sizes.shrunk, sizes.crop);

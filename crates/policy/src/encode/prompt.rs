@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tokenizers::Tokenizer;
 
 use super::EncodeError;
-use super::formalise::formalise;
+use super::normalise_text::normalise_text;
 
 mod template;
 mod tokenizer;
@@ -40,7 +40,7 @@ pub struct Prompt {
     /// Positions that image rows take, ascending: all rows of the first view, then those of the second.
     pub image_positions: Vec<i32>,
     /// The instruction as the model gets it.
-    pub formalised: String,
+    pub normalised: String,
 }
 
 /// Tokenizer and template of one policy.
@@ -48,20 +48,20 @@ pub struct PromptEncoder {
     tokenizer: Tokenizer,
     template: Template,
     context: u32,
-    formalize: bool,
+    normalise_text: bool,
     /// The rendered prompt.
     text: String,
 }
 
 impl PromptEncoder {
     /// Reads `tokenizer` (a `tokenizer.json`, or a folder with it or with `vocab.json`, `merges.txt` and
-    /// `tokenizer_config.json`) and `template` (a `prompt.json`). With `formalize` instructions are cleaned up as the
+    /// `tokenizer_config.json`) and `template` (a `prompt.json`). With `normalise_text` instructions are cleaned up as the
     /// vendor's processor does.
     ///
     /// # Errors
     /// [`EncodeError::File`] for a file that cannot be used, [`EncodeError::Token`] for a token that the template names
     /// and the tokenizer does not have.
-    pub fn load(tokenizer: &Path, template: &Path, formalize: bool) -> Result<Self, EncodeError> {
+    pub fn load(tokenizer: &Path, template: &Path, normalise_text: bool) -> Result<Self, EncodeError> {
         let files = [tokenizer, template].map(Path::to_owned);
         let template = Template::load(template)?;
         let tokenizer = tokenizer::load(tokenizer)?;
@@ -69,7 +69,7 @@ impl PromptEncoder {
         for token in template.named_tokens() {
             single(&tokenizer, &token, &files)?;
         }
-        Ok(Self { tokenizer, template, context, formalize, text: String::new() })
+        Ok(Self { tokenizer, template, context, normalise_text, text: String::new() })
     }
 
     /// The prompt of `instruction` and of one view for each of `image_tokens_per_view`, which has that many image rows.
@@ -84,28 +84,28 @@ impl PromptEncoder {
                 instruction.len()
             )));
         }
-        let formalised = if self.formalize { formalise(instruction) } else { instruction.to_owned() };
-        if let Some(found) = self.image_in(&formalised) {
+        let normalised = if self.normalise_text { normalise_text(instruction) } else { instruction.to_owned() };
+        if let Some(found) = self.image_in(&normalised) {
             return Err(refused(format!(
                 "expected text without images, found {found}, which stands for rows of an image; leave it out"
             )));
         }
         let rows = image_tokens_per_view.iter().fold(0_usize, |sum, &rows| sum.saturating_add(rows));
-        let length = self.template.length(formalised.len(), image_tokens_per_view);
+        let length = self.template.length(normalised.len(), image_tokens_per_view);
         if length.is_none_or(|length| length > MAX_PROMPT_BYTES) {
             return Err(refused(format!(
                 "expected a prompt of at most {MAX_PROMPT_BYTES} bytes, found one with {rows} image rows; \
                  check the image size that the policy's vision stage takes"
             )));
         }
-        self.template.render(&formalised, image_tokens_per_view, &mut self.text);
+        self.template.render(&normalised, image_tokens_per_view, &mut self.text);
         let encoding = tokenizer::encode(&self.tokenizer, &self.text);
         let encoding = encoding.map_err(|error| refused(format!("the tokenizer gives up: {error}")))?;
         let mut prompt = Prompt {
             ids: Vec::with_capacity(encoding.len()),
             text_positions: Vec::with_capacity(encoding.len().saturating_sub(rows)),
             image_positions: Vec::with_capacity(rows),
-            formalised,
+            normalised,
         };
         for (position, &id) in (0..).zip(encoding.get_ids()) {
             let places = if id == self.context { &mut prompt.image_positions } else { &mut prompt.text_positions };

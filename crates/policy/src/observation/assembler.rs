@@ -29,7 +29,7 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    pub fn new(input: usize, spec: &InputSpec) -> Self {
+    pub(crate) fn new(input: usize, spec: &InputSpec) -> Self {
         Self {
             input,
             name: spec.name.as_str().into(),
@@ -75,7 +75,7 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.breaches.clear();
         self.tolerated.clear();
     }

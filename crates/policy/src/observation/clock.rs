@@ -1,4 +1,4 @@
-//! Notices when ROS time goes back: simulated time reset, a bag that loops, a host clock that was set.
+//! Detects ROS time going back: simulated time that is reset, a bag that loops, a host clock that is set.
 
 use vla_base::time::{Span, Stamp};
 
@@ -9,17 +9,17 @@ const DEFAULT_TOLERANCE: Span = Span::from_nanos(100_000_000);
 #[derive(Debug)]
 pub(super) struct Clock {
     epoch: u64,
-    /// Latest reading of this run by any watch that belongs to it.
+    /// Latest reading of this run by any reader.
     latest: Option<Stamp>,
-    /// Distance of the last step back, until it has been reported.
+    /// Size of the last step back, until it is reported.
     unreported: Option<Span>,
     tolerance: Span,
 }
 
-/// One reader of the clock. Time is compared with what the same thread read before and never across threads: a task
-/// that was held up between reading the clock and offering its message has not seen time go back.
+/// One thread's reader of the clock. A reading is compared only with earlier readings of the same thread: for a thread that
+/// was delayed between reading the clock and offering its message, time has not gone back.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(super) struct ClockReader {
     epoch: u64,
     last: Option<Stamp>,
 }
@@ -31,41 +31,42 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Takes note of what a watch reads and returns the run that it belongs to.
-    pub fn advance(&mut self, watch: &mut Watch, now: Stamp) -> u64 {
-        match watch.last {
-            // Another watch has noticed this step already. A reading from before it, by a thread that was held up since, is no
-            // reading of the new run.
-            _ if watch.epoch < self.epoch => watch.last = self.latest.map_or(Some(now), |latest| Some(latest.min(now))),
+    /// Records a reading and returns the run that it belongs to.
+    pub(crate) fn advance(&mut self, reader: &mut ClockReader, now: Stamp) -> u64 {
+        match reader.last {
+            // Another reader has detected this step. An earlier reading, by a delayed thread, does not belong to the new run.
+            _ if reader.epoch < self.epoch => {
+                reader.last = self.latest.map_or(Some(now), |latest| Some(latest.min(now)))
+            }
             Some(last) if now < last - self.tolerance => {
                 self.epoch += 1;
                 self.unreported = Some(last - now);
-                (watch.last, self.latest) = (Some(now), Some(now));
+                (reader.last, self.latest) = (Some(now), Some(now));
             }
             last => {
-                watch.last = last.max(Some(now));
-                self.latest = self.latest.max(watch.last);
+                reader.last = last.max(Some(now));
+                self.latest = self.latest.max(reader.last);
             }
         }
-        watch.epoch = self.epoch;
+        reader.epoch = self.epoch;
         self.epoch
     }
 
-    /// How far the clock went back since the last call, when it did.
-    pub fn take_jump(&mut self) -> Option<Span> {
+    /// How far the clock went back since the last call, if it did.
+    pub(crate) fn take_jump(&mut self) -> Option<Span> {
         self.unreported.take()
     }
 
-    pub fn set_tolerance(&mut self, tolerance: Span) {
+    pub(crate) fn set_tolerance(&mut self, tolerance: Span) {
         self.tolerance = tolerance;
     }
 
-    pub fn tolerance(&self) -> Span {
+    pub(crate) fn tolerance(&self) -> Span {
         self.tolerance
     }
 
-    /// Times that the clock went back.
-    pub fn jumps(&self) -> u64 {
+    /// Number of times the clock went back.
+    pub(crate) fn jumps(&self) -> u64 {
         self.epoch
     }
 }
@@ -86,19 +87,19 @@ mod tests {
 
     #[test]
     fn a_step_back_is_a_new_run_reported_once_and_jitter_is_not() {
-        let (mut clock, mut watch) = (clock(), Watch::default());
-        assert_eq!([100, 95, 90].map(|now| clock.advance(&mut watch, at(now))), [0, 0, 0]);
+        let (mut clock, mut reader) = (clock(), ClockReader::default());
+        assert_eq!([100, 95, 90].map(|now| clock.advance(&mut reader, at(now))), [0, 0, 0]);
         assert_eq!(clock.take_jump(), None);
-        assert_eq!([40, 50].map(|now| clock.advance(&mut watch, at(now))), [1, 1]);
+        assert_eq!([40, 50].map(|now| clock.advance(&mut reader, at(now))), [1, 1]);
         assert_eq!((clock.take_jump(), clock.take_jump()), (Some(Span::from_nanos(60)), None));
     }
 
     #[test]
     fn one_step_back_seen_by_every_watch_is_one_new_run() {
-        let (mut clock, mut watches) = (clock(), [Watch::default(), Watch::default()]);
+        let (mut clock, mut readers) = (clock(), [ClockReader::default(), ClockReader::default()]);
         for now in [100, 40, 60] {
-            for watch in &mut watches {
-                clock.advance(watch, at(now));
+            for reader in &mut readers {
+                clock.advance(reader, at(now));
             }
         }
         assert_eq!(clock.jumps(), 1);
@@ -106,20 +107,20 @@ mod tests {
 
     #[test]
     fn a_reading_from_before_a_step_back_that_is_noted_after_it_is_not_another_step() {
-        let (mut clock, mut watches) = (clock(), [Watch::default(), Watch::default()]);
-        for (watch, now) in [(0, 1000), (1, 1001), (0, 20), (1, 1002), (1, 25), (0, 40), (1, 45)] {
-            clock.advance(&mut watches[watch], at(now));
+        let (mut clock, mut readers) = (clock(), [ClockReader::default(), ClockReader::default()]);
+        for (reader, now) in [(0, 1000), (1, 1001), (0, 20), (1, 1002), (1, 25), (0, 40), (1, 45)] {
+            clock.advance(&mut readers[reader], at(now));
         }
         assert_eq!(clock.jumps(), 1);
-        clock.advance(&mut watches[1], at(5));
+        clock.advance(&mut readers[1], at(5));
         assert_eq!(clock.jumps(), 2, "a second step is seen");
     }
 
     #[test]
-    fn a_task_that_was_held_up_has_not_seen_time_go_back() {
-        let (mut clock, mut watches) = (clock(), [Watch::default(), Watch::default()]);
-        clock.advance(&mut watches[0], at(100));
-        clock.advance(&mut watches[1], at(20));
+    fn for_a_delayed_thread_time_has_not_gone_back() {
+        let (mut clock, mut readers) = (clock(), [ClockReader::default(), ClockReader::default()]);
+        clock.advance(&mut readers[0], at(100));
+        clock.advance(&mut readers[1], at(20));
         assert_eq!(clock.jumps(), 0);
     }
 }

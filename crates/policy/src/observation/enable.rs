@@ -1,4 +1,4 @@
-//! The operator's enable switch (dead-man switch): messages that say true let the robot move, as long as they keep coming.
+//! The operator's enable switch (dead-man switch): the robot may move while true messages keep arriving.
 //!
 //! `std_msgs/Bool` has no stamp, so a message ages from its arrival. It is on the clock of everything else: a clock that is set back by less
 //! than the allowed age makes a message last longer by as much, at most twice as long in all; one set back further ends it.
@@ -6,17 +6,17 @@
 use super::violation::{Breach, Fault, Off};
 use vla_base::time::{Span, Stamp};
 
-/// What was heard of the switch last.
+/// State of the enable switch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct EnableSwitch {
-    /// Messages that came.
+    /// Messages received.
     pub received: u64,
-    /// What the last one says and when it came.
+    /// Value and arrival time of the last message.
     pub last: Option<(bool, Stamp)>,
 }
 
 impl EnableSwitch {
-    /// Takes up a message that came at `received`.
+    /// Accepts a message that arrived at `received`.
     pub(super) fn offer(&mut self, on: bool, received: Stamp) {
         self.received += 1;
         self.last = Some((on, received));

@@ -1,13 +1,11 @@
-//! Why a message or a joint map was refused.
+//! Errors of inputs: refused messages, joint maps and states.
 
-use vla_messages as message;
-
-/// Errors of the observation room. Each names the input, what was expected and what was found.
+/// Errors of inputs. Each names the input, the expected and the found value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// An index that no input has.
-    #[error("no input has index {index}: {count} inputs are configured")]
+    #[error("expected the index of one of {count} inputs, found {index}")]
     UnknownInput {
         /// Index offered.
         index: usize,
@@ -21,14 +19,13 @@ pub enum Error {
         input: String,
         /// Its topic.
         topic: String,
-        /// What the message room found.
-        source: message::Error,
+        /// Error of parsing the message.
+        source: vla_messages::Error,
     },
-    /// A header stamp of zero, which no clock would give.
+    /// A header stamp of zero, which means that the driver did not set it.
     #[error(
-        "input `{input}` on topic `{topic}`: expected the time of capture in header.stamp, found zero; \
-         age cannot be told, so let the driver stamp its messages, or take the time of arrival with \
-         {parameter}.stamp: arrival"
+        "input `{input}` on topic `{topic}`: expected the time of capture in header.stamp, found zero, so its \
+         age is unknown; set the stamp in the driver, or use the time of arrival with {parameter}.stamp: arrival"
     )]
     Unstamped {
         /// Input.
@@ -38,14 +35,14 @@ pub enum Error {
         /// The group of its parameters.
         parameter: String,
     },
-    /// A frame of a size that the policy does not take.
+    /// A frame of a size that the policy does not accept.
     #[error("input `{input}` on topic `{topic}`: {reason}")]
     FrameSize {
         /// Input.
         input: String,
         /// Its topic.
         topic: String,
-        /// What is wrong, and the size to set.
+        /// The reason, and the size to set.
         reason: String,
     },
     /// A joint state without joints.
@@ -56,7 +53,7 @@ pub enum Error {
         /// Its topic.
         topic: String,
     },
-    /// Names and positions that do not go together.
+    /// Different numbers of names and positions.
     #[error(
         "input `{input}` on topic `{topic}`: expected as many positions as names, found {names} names and \
          {positions} positions"
@@ -71,10 +68,10 @@ pub enum Error {
         /// Number of positions.
         positions: usize,
     },
-    /// A position of a needed joint that is NaN or infinite. The message's other joints are taken.
+    /// A position of a needed joint that is NaN or infinite. The message's other joints are used.
     #[error(
-        "input `{input}` on topic `{topic}`: expected a finite position of joint `{joint}`, found {value}; its position before \
-         stays"
+        "input `{input}` on topic `{topic}`: expected a finite position of joint `{joint}`, found {value}; its previous \
+         position is kept"
     )]
     JointNotFinite {
         /// Input.
@@ -89,22 +86,22 @@ pub enum Error {
     /// A pose in another frame than the policy's.
     #[error(
         "input `{input}` on topic `{topic}`: expected poses in the frame `{expected}` (inputs.poses.{input}.frame_id), found \
-         the frame `{found}`; publish the pose in the frame that the policy was trained in"
+         `{found}`; publish the pose in the frame used in training"
     )]
     Frame {
         /// Input.
         input: String,
         /// Its topic.
         topic: String,
-        /// Frame configured.
+        /// Configured frame.
         expected: String,
         /// Frame of the message.
         found: String,
     },
     /// A joint that the policy reads or moves, twice in one message.
     #[error(
-        "input `{input}` on topic `{topic}`: the message has joint `{joint}` more than once, expected one position of each \
-         joint; let its publisher send each joint once"
+        "input `{input}` on topic `{topic}`: expected one position of each joint, found joint `{joint}` more than once \
+         in the message; correct its publisher"
     )]
     DuplicateJoint {
         /// Input.
@@ -114,7 +111,10 @@ pub enum Error {
         /// Joint.
         joint: String,
     },
-    /// Joints of the policy's state that no message had.
+    /// An observation without a joint state.
+    #[error("expected a sample in the observation, found none")]
+    NoSample,
+    /// Joints of the policy's state without a position.
     #[error("no position of {} in the joint states", list(missing))]
     MissingJoints {
         /// Every missing joint.
@@ -130,7 +130,7 @@ pub enum Error {
         /// Model value.
         value: f64,
     },
-    /// Joints, scales and offsets of a key that do not go together, or a scale that cannot be undone.
+    /// Different numbers of joints, scales and offsets of a key, or a scale that has no inverse.
     #[error(
         "`state.{key}`: expected one finite, non-zero scale and one finite offset for each of its {joints} joints, \
          found scales {scale:?} and offsets {offset:?}"

@@ -1,4 +1,4 @@
-//! The inputs, shared between whoever receives messages and whoever runs the policy.
+//! The inputs, shared between the threads that receive messages and the one that runs the policy.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 
 use super::assembler::{self, Candidate, Verdict};
-use super::clock::{Clock, Watch};
+use super::clock::{Clock, ClockReader};
 use super::enable::EnableSwitch;
 use super::error::Error;
 use super::intake::{self, Content};
@@ -22,12 +22,12 @@ mod store;
 
 use store::{JointStore, Store, lock};
 
-/// One latest-value slot an input, behind a mutex each. A lock is held to move a few words, never to parse, copy,
-/// allocate or free a message, so a topic task and the inference thread cannot hold each other up; swapping pointers
-/// without a lock would not keep sample and counters together. Wrap it in an `Arc` to share it.
+/// One latest-value slot for each input, each behind a mutex. A lock is held to move a few words, never to parse, copy,
+/// allocate or free a message, so topic tasks and the inference thread do not block each other; a lock-free pointer swap
+/// would not keep sample and counters consistent. Share it in an `Arc`.
 ///
-/// [`Inputs::assemble_into`] belongs to one thread, the one that infers: it reads the clock. [`Inputs::check`] and
-/// [`Inputs::read_joints`] may be called from any other and wait for no assembly.
+/// Call [`Inputs::assemble_into`] from one thread only, the inference thread. [`Inputs::check`] and [`Inputs::read_joints`]
+/// may be called from any other thread and do not wait for an assembly.
 pub struct Inputs {
     specs: Vec<InputSpec>,
     frames: Mutex<Option<Arc<FrameCheck>>>,
@@ -38,9 +38,9 @@ pub struct Inputs {
     enable: Option<Mutex<EnableSwitch>>,
     /// The one lock taken under another (a slot's, or a scratch's).
     clock: Mutex<Clock>,
-    /// Reused by every assembly.
-    assembly: Mutex<(Scratch, Watch)>,
-    /// Reused by every check, so that a check never waits for an assembly.
+    /// Buffers and clock reader of the assembling thread.
+    assembly: Mutex<(Scratch, ClockReader)>,
+    /// Buffers of checks, so that a check never waits for an assembly.
     checking: Mutex<Scratch>,
 }
 
@@ -51,9 +51,8 @@ struct Scratch {
 }
 
 impl Inputs {
-    /// Inputs in the policy's order of cameras. At most one of kind `Joints` is meant; with several, the first is used,
-    /// and without it there must be a pose: the state comes from somewhere. Inputs of kind `Instruction` all set the one
-    /// instruction.
+    /// Inputs with the cameras in the policy's order. Of several inputs of kind `Joints` the first is used; without one, a pose
+    /// is required. All inputs of kind `Instruction` set the same instruction.
     pub fn new(specs: Vec<InputSpec>) -> Self {
         Self {
             names: specs.iter().map(|spec| (spec.name.as_str().into(), spec.topic.as_str().into())).collect(),
@@ -68,13 +67,13 @@ impl Inputs {
         }
     }
 
-    /// Lets the robot move only while [`Inputs::offer_enable`] hears true.
+    /// Allows motion only while [`Inputs::offer_enable`] receives true.
     pub fn with_enable_switch(mut self) -> Self {
         self.enable = Some(Mutex::default());
         self
     }
 
-    /// Refuses frames of other sizes than the policy's from now on, as they arrive and not at each inference.
+    /// Refuses frames whose size the policy does not accept, from now on and on arrival.
     pub fn set_frame_check(&self, check: Arc<FrameCheck>) {
         *lock(&self.frames) = Some(check);
     }
@@ -84,9 +83,9 @@ impl Inputs {
         &self.specs
     }
 
-    /// Takes up one serialized message that arrived at ROS time `received`. What is broken, empty or not finite is
-    /// refused and counted, and an earlier good sample stays. Of a joint state with a needed joint that is not finite, the
-    /// other joints are taken. Call it from one task an input: it reads the clock.
+    /// Accepts a serialized message that arrived at ROS time `received`. Invalid, empty and not finite messages are refused
+    /// and counted, and the previous valid sample stays. Of a joint state in which a needed joint is not finite, the other
+    /// joints are used. Call it from one task for each input.
     ///
     /// # Errors
     /// Why the message, or a part of it, was refused.
@@ -102,10 +101,10 @@ impl Inputs {
         let content = intake::check(spec, &bytes, received, frames.as_deref());
         let stamp = match content.inspect_err(|error| store.refuse(error))? {
             Content::Stamped(stamp, turned) => {
-                if let Some(orientation) = turned.filter(|_| lock(slot).tell_turned()) {
+                if let Some(orientation) = turned.filter(|_| lock(slot).report_rotation()) {
                     tracing::warn!(
-                        "input `{}` on topic `{}`: its frames have the EXIF orientation {orientation}; their pixels are used as they \
-                         are stored, which is right when the policy's training data were, too: else turn the pictures at the camera",
+                        "input `{}` on topic `{}`: frames have the EXIF orientation {orientation}, which is ignored; if the policy's \
+                         training data were rotated, rotate the image at the camera",
                         spec.name,
                         spec.topic
                     );
@@ -119,16 +118,16 @@ impl Inputs {
             }
         };
         // The held frame is shared for the comparison, which is made without the lock.
-        let held = lock(slot).latest().map(|held| held.bytes.clone());
+        let held = lock(slot).latest().map(|sample| sample.bytes.clone());
         let same = held.is_some_and(|held| intake::same_but_stamp(&held, &bytes));
         let sample = Sample { stamp, received, bytes, same };
-        let (forgotten, displaced) = {
+        let (outdated, displaced) = {
             let mut slot = lock(slot);
-            let (epoch, tolerance) = self.read_clock(slot.watch(), received);
+            let (epoch, tolerance) = self.read_clock(&mut slot.stream().clock, received);
             (slot.enter_epoch(epoch), slot.offer(sample, tolerance))
         };
-        // The lock is gone: a frame of megabytes may go back to the system now.
-        drop((forgotten, displaced));
+        // Freed after the lock is released, because frames are large.
+        drop((outdated, displaced));
         Ok(())
     }
 
@@ -144,19 +143,19 @@ impl Inputs {
         }
         let (stamp, layout, counted) = (content.stamp, content.layout, content.refused.is_none());
         let mut table = lock(&joints.table);
-        let (epoch, tolerance) = self.read_clock(table.watch(), received);
+        let (epoch, tolerance) = self.read_clock(&mut table.stream().clock, received);
         table.enter_epoch(epoch);
         table.offer(&parts, Arrived { stamp, received, layout, counted }, tolerance);
         content.refused.map_or(Ok(()), Err)
     }
 
-    fn read_clock(&self, watch: &mut Watch, now: Stamp) -> (u64, Span) {
+    fn read_clock(&self, reader: &mut ClockReader, now: Stamp) -> (u64, Span) {
         let mut clock = lock(&self.clock);
-        (clock.advance(watch, now), clock.tolerance())
+        (clock.advance(reader, now), clock.tolerance())
     }
 
-    /// Sets the instruction (the parameter's path). The latest wins, whether from here or from a topic; the empty
-    /// text takes the instruction away, and inference with it.
+    /// Sets the instruction (from the parameter). The latest wins, from here or from a topic; the empty text removes the
+    /// instruction, so that no inference is possible.
     pub fn set_instruction(&self, text: &str) {
         let mut held = lock(&self.instruction);
         if held.as_deref() != Some(text) {
@@ -169,9 +168,9 @@ impl Inputs {
         lock(&self.instruction).clone().filter(|text| !text.trim().is_empty())
     }
 
-    /// Copies the newest position of every joint that the policy reads or moves, whatever its age: look at the stamps. Where
-    /// nothing is newer than `out` it is left alone. False when there is no input of joint states. Takes one short lock and, into a
-    /// sample that is reused, allocates nothing.
+    /// Copies the newest position of every joint that the policy reads or moves, whatever its age (check the stamps). `out`
+    /// stays unchanged if nothing is newer. False without an input of joint states. Takes one short lock; allocates nothing if
+    /// `out` is reused.
     pub fn read_joints(&self, out: &mut JointSample) -> bool {
         let Some((joints, (name, _))) = self.joints().and_then(|at| Some((self.joint_store(at)?, self.names.get(at)?)))
         else {
@@ -187,22 +186,22 @@ impl Inputs {
         true
     }
 
-    /// Takes up a message of the operator's switch that came at ROS time `received`.
+    /// Accepts a message of the enable switch that arrived at ROS time `received`.
     pub fn offer_enable(&self, on: bool, received: Stamp) {
         if let Some(enable) = &self.enable {
             lock(enable).offer(on, received);
         }
     }
 
-    /// The operator's switch as heard last; `None` where there is none.
+    /// Last state of the enable switch; `None` without a switch.
     pub fn enable_switch(&self) -> Option<EnableSwitch> {
         self.enable.as_ref().map(|enable| *lock(enable))
     }
 
-    /// Whether the operator lets the robot move at `now`. Always, where there is no switch.
+    /// Checks that the enable switch allows motion at `now`. Always without a switch.
     ///
     /// # Errors
-    /// What the switch says, or does not say.
+    /// [`Violation`] with the state of the switch.
     pub fn check_enable(&self, now: Stamp, rules: &Rules) -> Result<(), Violation> {
         let breach = self.enable_switch().and_then(|switch| switch.check(now, rules.enable_max_age));
         breach.map_or(Ok(()), |breach| Err(Violation { at: now, breaches: vec![breach] }))
@@ -218,18 +217,18 @@ impl Inputs {
     /// [`Inputs::assemble`] into an observation that is reused; on a violation it is left as it was.
     pub fn assemble_into(&self, now: Stamp, rules: &Rules, out: &mut Observation) -> Result<(), Violation> {
         let mut assembly = lock(&self.assembly);
-        let (Scratch { candidates, verdict }, watch) = &mut *assembly;
+        let (Scratch { candidates, verdict }, reader) = &mut *assembly;
         let (epoch, jump) = {
             let mut clock = lock(&self.clock);
             clock.set_tolerance(rules.future_tolerance);
-            (clock.advance(watch, now), clock.take_jump())
+            (clock.advance(reader, now), clock.take_jump())
         };
         verdict.clear();
         if let Some(back) = jump {
             let fault = Fault::ClockWentBack { back, tolerance: rules.future_tolerance };
             verdict.breaches.push(Breach::new("clock", fault));
         }
-        self.look(now, epoch, rules, candidates);
+        self.snapshot(now, epoch, rules, candidates);
         assembler::judge(candidates, rules, now, verdict);
         let instruction = self.instruction();
         self.judge_others(now, rules, instruction.is_some(), verdict);
@@ -247,14 +246,14 @@ impl Inputs {
         Ok(())
     }
 
-    /// Whether [`Inputs::assemble`] would have an observation at `now`. Takes nothing: no sample counts as used, and the clock is
-    /// left to those that read it, so `now` may be older than what other threads have read meanwhile.
+    /// Checks that [`Inputs::assemble`] would succeed at `now`. Counts no sample as used and does not record `now` as a reading of
+    /// the clock, so `now` may be older than readings of other threads.
     pub fn check(&self, now: Stamp, rules: &Rules) -> Result<(), Violation> {
         let mut checking = lock(&self.checking);
         let Scratch { candidates, verdict } = &mut *checking;
         let epoch = lock(&self.clock).jumps();
         verdict.clear();
-        self.look(now, epoch, rules, candidates);
+        self.snapshot(now, epoch, rules, candidates);
         assembler::judge(candidates, rules, now, verdict);
         self.judge_others(now, rules, self.instruction().is_some(), verdict);
         candidates.iter_mut().for_each(|candidate| candidate.snapshot.held = None);
@@ -264,21 +263,21 @@ impl Inputs {
         }
     }
 
-    /// Everything that is wrong with the inputs at `now`, with whether it forbids inference; for diagnostics. As [`Inputs::check`], it
-    /// takes nothing.
+    /// Every fault of the inputs at `now`, each with whether it forbids inference; for diagnostics. Counts nothing, as
+    /// [`Inputs::check`].
     pub fn faults(&self, now: Stamp, rules: &Rules) -> Vec<(Breach, bool)> {
         let mut checking = lock(&self.checking);
         let Scratch { candidates, verdict } = &mut *checking;
         let epoch = lock(&self.clock).jumps();
         verdict.clear();
-        self.look(now, epoch, rules, candidates);
+        self.snapshot(now, epoch, rules, candidates);
         assembler::judge(candidates, rules, now, verdict);
         candidates.iter_mut().for_each(|candidate| candidate.snapshot.held = None);
         let forbidding = std::mem::take(&mut verdict.breaches).into_iter().map(|breach| (breach, true));
         forbidding.chain(verdict.tolerated.drain(..).map(|breach| (breach, false))).collect()
     }
 
-    /// What is missing besides the samples of the inputs, and what the operator's switch says.
+    /// Adds faults that are not of one sample: no state input, no instruction, the enable switch.
     fn judge_others(&self, now: Stamp, rules: &Rules, instructed: bool, verdict: &mut Verdict) {
         let stateless = !self.specs.iter().any(|spec| matches!(spec.kind, InputKind::Joints | InputKind::Pose));
         let missing = [(stateless, "joints", Fault::Missing), (!instructed, "instruction", Fault::NoInstruction)];
@@ -293,7 +292,7 @@ impl Inputs {
         self.names.iter().zip(&self.stores).map(|(names, store)| store.statistics(names, now)).collect()
     }
 
-    /// Times that ROS time went back.
+    /// Number of times ROS time went back.
     pub fn clock_jumps(&self) -> u64 {
         lock(&self.clock).jumps()
     }
@@ -310,7 +309,7 @@ impl Inputs {
     }
 
     /// Snapshots of the slots of stamped inputs, in the order of the inputs.
-    fn look(&self, now: Stamp, epoch: u64, rules: &Rules, candidates: &mut Vec<Candidate>) {
+    fn snapshot(&self, now: Stamp, epoch: u64, rules: &Rules, candidates: &mut Vec<Candidate>) {
         if candidates.is_empty() {
             let stamped = self.specs.iter().enumerate().filter(|(_, spec)| spec.kind.is_stamped());
             candidates.extend(stamped.map(|(input, spec)| Candidate::new(input, spec)));

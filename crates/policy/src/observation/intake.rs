@@ -1,4 +1,4 @@
-//! What a message must be to enter a slot. Runs outside every lock and copies nothing.
+//! Checks of incoming messages. Run without a lock and copy nothing.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use super::spec::{FrameCheck, InputKind, InputSpec, StampSource, Transport};
 use vla_base::time::Stamp;
 use vla_messages::{CompressedImageView, ImageView, JointStateView, PoseStampedView, text};
 
-/// What a good message brings.
+/// Content of a valid message.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Content<'a> {
-    /// A sample with its header stamp; the EXIF orientation of a frame when it is not upright.
+    /// A sample with its header stamp, and the EXIF orientation of a frame that is not upright.
     Stamped(Stamp, Option<u8>),
     /// An instruction.
     Text(&'a str),
 }
 
-/// What a joint state brings.
+/// Content of a valid joint state.
 #[derive(Debug)]
 pub(super) struct JointContent {
     pub stamp: Stamp,
@@ -28,8 +28,8 @@ pub(super) struct JointContent {
     pub refused: Option<Error>,
 }
 
-/// Checks a message of any type but joint states, and gives its stamp, or its text when its type has no header. Compressed frames are
-/// not decoded here: format, codec and size are checked; of raw frames encoding, step and size.
+/// Checks a message of any type but joint states; returns its stamp, or its text if the type has no header. Of compressed
+/// frames it checks format, codec and size without decoding; of raw frames encoding, step and size.
 pub(super) fn check<'a>(
     spec: &InputSpec,
     bytes: &'a [u8],
@@ -89,8 +89,8 @@ fn message(spec: &InputSpec, source: vla_messages::Error) -> Error {
     Error::Message { input: spec.name.clone(), topic: spec.topic.clone(), source }
 }
 
-/// Checks a joint state and writes the positions of needed joints into `parts`; empty when it has none of them, which is no fault:
-/// other publishers may have them.
+/// Checks a joint state and writes the positions of needed joints into `parts`, which stays empty if it has none of them
+/// (other publishers may).
 pub(super) fn check_joints(
     spec: &InputSpec,
     bytes: &[u8],
@@ -106,7 +106,7 @@ pub(super) fn check_joints(
         return Err(Error::NoJoints { input: input.clone(), topic: topic.clone() });
     }
     let content = JointContent { stamp: view.header.stamp, layout: layout(view.names()), refused: None };
-    if !view.names().any(|name| index.place(name).is_some()) {
+    if !view.names().any(|name| index.position(name).is_some()) {
         return Ok(content);
     }
     if names != positions {
@@ -115,14 +115,14 @@ pub(super) fn check_joints(
     let stamp = stamped(spec, content.stamp, received)?;
     let mut refused = None;
     for (joint, value) in view.names().zip(view.positions()) {
-        let Some(place) = index.place(joint) else { continue };
-        if parts.iter().any(|(before, _)| *before == place) {
+        let Some(at) = index.position(joint) else { continue };
+        if parts.iter().any(|(before, _)| *before == at) {
             parts.clear();
             let (input, topic, joint) = (input.clone(), topic.clone(), joint.to_owned());
             return Err(Error::DuplicateJoint { input, topic, joint });
         }
         if value.is_finite() {
-            parts.push((place, value));
+            parts.push((at, value));
         } else if refused.is_none() {
             let (input, topic, joint) = (input.clone(), topic.clone(), joint.to_owned());
             refused = Some(Error::JointNotFinite { input, topic, joint, value });
@@ -131,10 +131,10 @@ pub(super) fn check_joints(
     Ok(JointContent { stamp, refused, ..content })
 }
 
-/// Joints of a message in words, at most the first few.
+/// The first joints of a message, as a list for messages.
 pub(super) fn joints_of(bytes: &[u8]) -> Option<Arc<str>> {
     let view = JointStateView::parse(bytes).ok()?;
-    // A name of any length may come from outside.
+    // Senders may use names of any length.
     let names: Vec<String> = view.names().map(|name| name.chars().take(64).collect()).collect();
     joint_list(names.iter())
 }

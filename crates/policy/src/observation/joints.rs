@@ -1,5 +1,5 @@
-//! Joint states merged by joint: any number of publishers may share the topic, each with its own joints and its own clock
-//! period. Only the joints that the policy reads or moves are kept, so no publisher can make the table grow.
+//! Joint states merged by joint: several publishers may share the topic, each with its own joints and rate. Only the joints
+//! that the policy reads or moves are kept, so no publisher can make the table grow.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,15 +8,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::assembler::joint_list;
-use super::clock::Watch;
 use super::order::{Arrival, Order};
-use super::rate::RateWindow;
 use super::sample::{JointReading, JointSample};
-use super::slot::{Counts, Snapshot};
+use super::slot::Snapshot;
 use super::spec::JointNames;
+use super::stream::Stream;
 use vla_base::time::{Span, Stamp};
 
-/// A driver that was silent for so long was started again: what it sends then is no repetition.
+/// A silence after which a driver counts as restarted: equal positions after it are no repetition.
 const PAUSE: Span = Span::from_nanos(1_000_000_000);
 
 /// A joint that changes its message layout this often is sent by several publishers.
@@ -33,7 +32,7 @@ pub(super) struct Arrived {
     pub received: Stamp,
     /// Hash of the message's joint names in order.
     pub layout: u64,
-    /// Whether the message counts by what becomes of it. One that was refused in part is counted as refused.
+    /// Whether the message is counted by its outcome. A message that was refused in part is counted as refused.
     pub counted: bool,
 }
 
@@ -65,7 +64,7 @@ struct Joint {
     switches: u32,
 }
 
-/// What an assembler sees of the table.
+/// State of the table for the assembler.
 #[derive(Clone, Debug, Default)]
 pub(super) struct JointsSnapshot {
     names: Arc<[String]>,
@@ -81,9 +80,9 @@ pub(super) struct JointsSnapshot {
 }
 
 impl JointsSnapshot {
-    /// Joints that an observation needs and that no message had, with what the messages have instead; `None` where no message
-    /// with any joint came.
-    pub fn without_reading(&self) -> Option<Arc<str>> {
+    /// Joints that an observation needs and that no message had, with the joints of the messages; `None` before the first
+    /// message with a joint.
+    pub(crate) fn without_reading(&self) -> Option<Arc<str>> {
         if self.readings.iter().all(Option::is_none) && self.others.is_none() {
             return None;
         }
@@ -97,7 +96,7 @@ impl JointsSnapshot {
     }
 
     /// Joints that the policy reads and whose readings are older than `limit` at `now`; `None` where all are.
-    pub fn older_than(&self, limit: Span, now: Stamp) -> Option<Arc<str>> {
+    pub(crate) fn older_than(&self, limit: Span, now: Stamp) -> Option<Arc<str>> {
         let old = |reading: &Option<JointReading>| reading.is_some_and(|reading| reading.stamp.age_at(now) > limit);
         if self.readings.iter().take(self.read).all(old) {
             return None;
@@ -107,7 +106,7 @@ impl JointsSnapshot {
     }
 
     /// Writes the readings into a sample that is reused.
-    pub fn copy_into(&self, name: Arc<str>, stamp: Stamp, index: &JointIndex, out: &mut JointSample) {
+    pub(crate) fn copy_into(&self, name: Arc<str>, stamp: Stamp, index: &JointIndex, out: &mut JointSample) {
         (out.name, out.stamp, out.sequence) = (name, stamp, self.sequence);
         if !Arc::ptr_eq(&out.joints, &index.names) {
             out.joints = Arc::clone(&index.names);
@@ -123,36 +122,30 @@ pub(super) struct JointTable {
     /// The first `read` of the names are read by the policy, the others are only moved.
     read: usize,
     joints: Vec<Joint>,
-    epoch: u64,
-    /// Messages taken so far.
+    stream: Stream,
+    /// Messages accepted so far.
     messages: u64,
     /// Changes so far.
     sequence: u64,
-    counts: Counts,
-    last_refusal: Option<Arc<str>>,
-    refused_since_held: bool,
-    rate: RateWindow,
-    last_age: Option<Span>,
-    watch: Watch,
-    /// Reused when samples that were ahead are taken up.
+    /// Reused when samples that were ahead are accepted.
     reached: Parts,
-    /// Joints of the first message that had none of the names, in words.
+    /// Joints of the first message without any of the names.
     others: Option<Arc<str>>,
 }
 
-/// Where needed joints stand in the table. Shared without a lock.
+/// Index of the needed joints in the table. Shared without a lock.
 #[derive(Debug)]
 pub(super) struct JointIndex {
     pub names: Arc<[String]>,
     read: usize,
-    places: HashMap<String, usize>,
+    positions: HashMap<String, usize>,
 }
 
 impl JointIndex {
-    pub fn new(joints: &JointNames) -> Self {
-        let (mut names, mut places) = (Vec::new(), HashMap::new());
+    pub(crate) fn new(joints: &JointNames) -> Self {
+        let (mut names, mut positions) = (Vec::new(), HashMap::new());
         let mut add = |name: &String| {
-            places.entry(name.clone()).or_insert_with(|| {
+            positions.entry(name.clone()).or_insert_with(|| {
                 names.push(name.clone());
                 names.len() - 1
             });
@@ -160,27 +153,21 @@ impl JointIndex {
         joints.read.iter().for_each(&mut add);
         let read = names_so_far(&joints.read);
         joints.moved.iter().for_each(&mut add);
-        Self { names: names.into(), read, places }
+        Self { names: names.into(), read, positions }
     }
 
-    pub fn place(&self, name: &str) -> Option<usize> {
-        self.places.get(name).copied()
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        self.positions.get(name).copied()
     }
 
-    pub fn table(&self) -> JointTable {
+    pub(crate) fn table(&self) -> JointTable {
         JointTable {
             names: Arc::clone(&self.names),
             read: self.read,
             joints: vec![Joint::default(); self.names.len()],
-            epoch: 0,
             messages: 0,
             sequence: 0,
-            counts: Counts::default(),
-            last_refusal: None,
-            refused_since_held: false,
-            rate: RateWindow::default(),
-            last_age: None,
-            watch: Watch::default(),
+            stream: Stream::default(),
             reached: Parts::with_capacity(self.names.len()),
             others: None,
         }
@@ -200,10 +187,10 @@ pub(super) fn layout<'n>(names: impl Iterator<Item = &'n str>) -> u64 {
 }
 
 impl JointTable {
-    /// Takes up the needed joints of one message.
-    pub fn offer(&mut self, parts: &[(usize, f64)], arrived: Arrived, tolerance: Span) {
+    /// Accepts the needed joints of one message.
+    pub(crate) fn offer(&mut self, parts: &[(usize, f64)], arrived: Arrived, tolerance: Span) {
         let message = if arrived.counted {
-            self.counts.received += 1;
+            self.stream.counts.received += 1;
             self.messages += 1;
             self.messages
         } else {
@@ -223,41 +210,31 @@ impl JointTable {
                 let Some(joint) = self.joints.get_mut(joint) else { continue };
                 joint.ahead = Some(Ahead { position, arrived, message });
             }
-            self.counts.future += u64::from(message > 0);
+            self.stream.counts.future += u64::from(message > 0);
         } else {
             self.accept(parts, arrived, message);
         }
     }
 
-    /// Counts a message that did not pass the checks of its type.
-    pub fn refuse(&mut self, reason: Arc<str>) {
-        self.counts.received += 1;
-        self.counts.refused += 1;
-        self.last_refusal = Some(reason);
-        self.refused_since_held = true;
-    }
-
-    /// Counts a message that has none of the joints; `others` is asked once for the joints that it has.
-    pub fn ignore(&mut self, others: impl FnOnce() -> Option<Arc<str>>) {
-        self.counts.received += 1;
-        self.counts.unneeded += 1;
+    /// Counts a message without any needed joint; `others` is called once for the joints that it has.
+    pub(crate) fn ignore(&mut self, others: impl FnOnce() -> Option<Arc<str>>) {
+        self.stream.counts.received += 1;
+        self.stream.counts.unneeded += 1;
         if self.others.is_none() {
             self.others = others();
         }
     }
 
-    /// What this input's arrivals tell of the clock.
-    pub fn watch(&mut self) -> &mut Watch {
-        &mut self.watch
+    /// Accounting of the messages.
+    pub(crate) fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
     }
 
-    /// Forgets the samples of an earlier run of the clock.
-    pub fn enter_epoch(&mut self, epoch: u64) {
-        if epoch <= self.epoch {
+    /// Drops the samples of an earlier run of the clock.
+    pub(crate) fn enter_epoch(&mut self, epoch: u64) {
+        if !self.stream.enter_epoch(epoch) {
             return;
         }
-        self.epoch = epoch;
-        self.rate.clear();
         for at in 0..self.joints.len() {
             let Some(joint) = self.joints.get_mut(at) else { continue };
             let held = joint.held.take();
@@ -267,8 +244,8 @@ impl JointTable {
         self.sequence += 1;
     }
 
-    /// What is there at `now`. Samples that were ahead of the clock are taken up when the clock has reached them.
-    pub fn snapshot(&mut self, now: Stamp, tolerance: Span, into: &mut Snapshot, joints: &mut JointsSnapshot) {
+    /// State at `now`. Samples that were ahead of the clock are accepted once the clock has reached them.
+    pub(crate) fn snapshot(&mut self, now: Stamp, tolerance: Span, into: &mut Snapshot, joints: &mut JointsSnapshot) {
         self.reach(now, tolerance);
         joints.readings.clear();
         joints.readings.extend(self.joints.iter().map(|joint| joint.held.map(|held| held.reading)));
@@ -281,20 +258,20 @@ impl JointTable {
             joints.names = Arc::clone(&self.names);
         }
         let stamp = self.stamp();
-        self.last_age = stamp.map(|stamp| stamp.age_at(now));
+        self.stream.last_age = stamp.map(|stamp| stamp.age_at(now));
         let oldest = || self.joints.iter().filter(|joint| stamp.is_some() && joint.order.held() == stamp);
         into.held = stamp.map(|stamp| (stamp, Bytes::new()));
         into.used = false;
         into.repeats = oldest().map(|joint| joint.order.repeats()).max().unwrap_or(0);
         into.arrived = oldest().map(|joint| joint.arrived).max().unwrap_or(now);
-        into.period = self.rate.period();
+        into.period = self.stream.rate.period();
         into.same = Default::default();
         into.ahead = self.ahead();
-        into.refusal = self.last_refusal.clone().filter(|_| self.refused_since_held);
+        into.refusal = self.stream.refusal_since_held();
     }
 
     /// The newest readings, whatever their age, when there are newer ones than `sequence`.
-    pub fn read_into(&self, sequence: &mut u64, readings: &mut Vec<Option<JointReading>>) {
+    pub(crate) fn read_into(&self, sequence: &mut u64, readings: &mut Vec<Option<JointReading>>) {
         if *sequence == self.sequence && readings.len() == self.joints.len() {
             return;
         }
@@ -304,13 +281,13 @@ impl JointTable {
     }
 
     /// Records that the samples of a snapshot went into an observation.
-    pub fn mark_used(&mut self, seen: &JointsSnapshot) {
-        for (at, &(message, used)) in seen.messages.iter().enumerate() {
-            let again = seen.messages.iter().take(at).any(|before| before.0 == message);
+    pub(crate) fn mark_used(&mut self, snapshot: &JointsSnapshot) {
+        for (at, &(message, used)) in snapshot.messages.iter().enumerate() {
+            let again = snapshot.messages.iter().take(at).any(|before| before.0 == message);
             if used || message == 0 || again {
                 continue;
             }
-            self.counts.used += 1;
+            self.stream.counts.used += 1;
             let mut held = false;
             for mine in self.joints.iter_mut().filter_map(|joint| joint.held.as_mut()) {
                 if mine.message == message {
@@ -319,43 +296,27 @@ impl JointTable {
             }
             if !held {
                 // Replaced between the snapshot and now, and counted as never used.
-                self.counts.overwritten = self.counts.overwritten.saturating_sub(1);
+                self.stream.counts.overwritten = self.stream.counts.overwritten.saturating_sub(1);
             }
         }
     }
 
-    /// Stamp of the oldest of the needed joints; `None` until each has been seen. Of a policy that reads no joint: the
-    /// oldest of those that were seen.
-    pub fn stamp(&self) -> Option<Stamp> {
+    /// Stamp of the oldest needed joint; `None` until each has a sample. For a policy that reads no joint: the oldest of those
+    /// with a sample.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
         oldest(self.joints.iter().map(|joint| joint.held.map(|held| held.reading.stamp)), self.read)
     }
 
-    /// Largest stamp of the samples that lie too far ahead of the clock.
+    /// Largest stamp of the samples that are too far ahead of the clock.
     fn ahead(&self) -> Option<Stamp> {
         let needed = if self.read > 0 { self.read } else { self.joints.len() };
         self.joints.iter().take(needed).filter_map(|joint| joint.ahead.map(|ahead| ahead.arrived.stamp)).max()
     }
 
-    /// Joints that messages of several layouts carry: those of several publishers.
-    pub fn shared(&self) -> impl Iterator<Item = &String> {
+    /// Joints in messages of several layouts, which come from several publishers.
+    pub(crate) fn shared(&self) -> impl Iterator<Item = &String> {
         let shared = |joint: &Joint| joint.switches >= SHARED_AFTER;
         self.names.iter().zip(&self.joints).filter(move |(_, joint)| shared(joint)).map(|(name, _)| name)
-    }
-
-    pub fn counts(&self) -> Counts {
-        self.counts
-    }
-
-    pub fn last_refusal(&self) -> Option<Arc<str>> {
-        self.last_refusal.clone()
-    }
-
-    pub fn last_age(&self) -> Option<Span> {
-        self.last_age
-    }
-
-    pub fn rate(&self) -> &RateWindow {
-        &self.rate
     }
 
     /// Merges the parts of one message. It counts by the best of them.
@@ -385,21 +346,23 @@ impl JointTable {
         }
         self.sequence += u64::from(newer);
         if restarted {
-            self.rate.clear();
+            self.stream.rate.clear();
         }
         // The rate is that of the first joint's publisher: stamps of several publishers say nothing together.
         if first {
-            self.rate.push(arrived.stamp, arrived.received);
+            self.stream.rate.push(arrived.stamp, arrived.received);
         }
         if message == 0 {
             return;
         }
-        self.refused_since_held &= !newer;
-        self.counts.restarts += u64::from(restarted);
+        if newer {
+            self.stream.held();
+        }
+        self.stream.counts.restarts += u64::from(restarted);
         match (newer, repeat) {
             (true, _) => {}
-            (false, true) => self.counts.repeated += 1,
-            (false, false) => self.counts.out_of_order += 1,
+            (false, true) => self.stream.counts.repeated += 1,
+            (false, false) => self.stream.counts.out_of_order += 1,
         }
     }
 
@@ -408,11 +371,11 @@ impl JointTable {
         let Some(Held { message, used: false, .. }) = displaced else { return };
         let elsewhere = self.joints.iter().any(|joint| joint.held.is_some_and(|held| held.message == message));
         if message > 0 && !elsewhere {
-            self.counts.overwritten += 1;
+            self.stream.counts.overwritten += 1;
         }
     }
 
-    /// Takes up what was ahead of the clock, message by message.
+    /// Accepts samples that were ahead of the clock, message by message.
     fn reach(&mut self, now: Stamp, tolerance: Span) {
         let reached = |ahead: &Ahead| ahead.arrived.stamp <= now + tolerance;
         while let Some(first) = self.joints.iter().filter_map(|joint| joint.ahead).find(reached) {
@@ -422,14 +385,14 @@ impl JointTable {
             parts.clear();
             let joints = self.joints.iter_mut().enumerate();
             parts.extend(joints.filter_map(|(at, joint)| Some((at, joint.ahead.take_if(of_message)?.position))));
-            self.counts.future -= u64::from(first.message > 0);
+            self.stream.counts.future -= u64::from(first.message > 0);
             self.accept(&parts, first.arrived, first.message);
             self.reached = parts;
         }
     }
 }
 
-/// Oldest stamp of the first `read` joints, each of which must be there; with `read` 0, of any that are.
+/// Oldest stamp of the first `read` joints, `None` if one is missing; with `read` 0, of any.
 pub(super) fn oldest(stamps: impl Iterator<Item = Option<Stamp>>, read: usize) -> Option<Stamp> {
     if read == 0 {
         return stamps.flatten().min();

@@ -32,7 +32,7 @@ pub(super) struct Order {
 
 impl Order {
     /// Takes note of a stamp.
-    pub fn arrive(&mut self, stamp: Stamp) -> Arrival {
+    pub(crate) fn arrive(&mut self, stamp: Stamp) -> Arrival {
         let arrival = match self.held {
             Some(held) if stamp == held => {
                 self.repeats += 1;
@@ -54,12 +54,12 @@ impl Order {
     }
 
     /// The stamp that is held.
-    pub fn held(&self) -> Option<Stamp> {
+    pub(crate) fn held(&self) -> Option<Stamp> {
         self.held
     }
 
     /// Samples since the held one that carried its stamp.
-    pub fn repeats(&self) -> u64 {
+    pub(crate) fn repeats(&self) -> u64 {
         self.repeats
     }
 }

@@ -2,7 +2,7 @@
 
 use vla_base::time::{Span, Stamp};
 
-/// Samples looked at: two seconds of a 30 Hz camera, a third of a second of 200 Hz joints.
+/// Window in samples: two seconds of a 30 Hz camera, a third of a second of 200 Hz joints.
 const WINDOW: usize = 64;
 /// Samples below which a rate would say nothing.
 const FEWEST: usize = 8;
@@ -51,7 +51,7 @@ impl Default for RateWindow {
 }
 
 impl RateWindow {
-    pub fn push(&mut self, stamp: Stamp, received: Stamp) {
+    pub(crate) fn push(&mut self, stamp: Stamp, received: Stamp) {
         if let Some(entry) = self.ring.get_mut(self.next) {
             *entry = (stamp, received);
         }
@@ -59,13 +59,13 @@ impl RateWindow {
         self.len = (self.len + 1).min(WINDOW);
     }
 
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.len = 0;
         self.next = 0;
     }
 
     /// Mean time from one arrival to the next; `None` with fewer than two samples.
-    pub fn period(&self) -> Option<Span> {
+    pub(crate) fn period(&self) -> Option<Span> {
         if self.len < 2 {
             return None;
         }
@@ -80,7 +80,7 @@ impl RateWindow {
     }
 
     /// The rates as of `now`; `None` with too few samples, or when they all came at one time.
-    pub fn measure(&self, now: Stamp) -> Option<InputRate> {
+    pub(crate) fn measure(&self, now: Stamp) -> Option<InputRate> {
         let period = self.period().filter(|_| self.len >= FEWEST)?;
         let entries = || self.entries();
         if now - entries().last()?.1 > period.times(CEASED_PERIODS).max(CEASED_AFTER) {

@@ -1,4 +1,4 @@
-//! What an observation is made of, and the rules that it must keep.
+//! The inputs of an observation, and its rules.
 
 use std::fmt;
 
@@ -83,9 +83,9 @@ pub struct InputSpec {
     pub topic: String,
     /// What it carries.
     pub kind: InputKind,
-    /// Frame that the messages of a pose must be in; empty: any. Not looked at of other kinds.
+    /// Frame that the messages of a pose must be in; empty: any. Ignored for other kinds.
     pub frame_id: String,
-    /// Joints that are taken from joint states. Not looked at of other kinds.
+    /// Joints read from joint states. Ignored for other kinds.
     pub joints: JointNames,
     /// Where the time of a sample comes from.
     pub stamp_from: StampSource,
@@ -153,7 +153,7 @@ pub struct InputRule {
     /// have been seen once.
     pub required: bool,
     /// For how long, by header stamp, frames may be the same bit by bit under fresh stamps, and joint states while a plan
-    /// moves the joints; zero: for ever. Not looked at of other kinds.
+    /// moves the joints; zero: unlimited. Ignored for other kinds.
     pub stuck_after: Span,
 }
 

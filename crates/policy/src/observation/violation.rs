@@ -49,7 +49,7 @@ pub enum Fault {
         repeats: u64,
     },
     /// The last message's stamp lies ahead of now, so it is not trusted: the clock of its source is wrong, or with
-    /// `use_sim_time` nobody publishes /clock.
+    /// `use_sim_time` /clock is not published.
     Future {
         /// How far ahead of now.
         ahead: Span,
@@ -267,7 +267,7 @@ impl Violation {
     }
 }
 
-/// Simulated time that nobody publishes stays at zero.
+/// Simulated time is zero until /clock is published.
 fn no_clock(at: Stamp) -> &'static str {
     if at == Stamp::default() { "; ROS time is zero: with use_sim_time something must publish /clock" } else { "" }
 }

@@ -72,7 +72,7 @@ impl Checker {
             max_action_dim: kwargs.max_action_dim,
             max_action_horizon: kwargs.max_action_horizon,
             image: image?,
-            formalize: kwargs.formalize_language,
+            normalise_text: kwargs.formalize_language,
         };
         self.totals(&processor);
         Some(processor)
@@ -245,11 +245,8 @@ impl Checker {
                 }
             };
             let config_at = format!("{at}.action_configs[{index}]");
-            let conversion = config.and_then(|config| match config.rep {
-                Representation::Relative if relative.is_some() => self.relative(&config_at, name, width, config, state),
-                Representation::Delta => self.delta(&config_at, name, width, config, state),
-                Representation::Relative | Representation::Absolute => None,
-            });
+            let changes = config.filter(|config| relative.is_some() || config.rep == Representation::Delta);
+            let conversion = changes.and_then(|config| self.conversion(&config_at, name, width, config, state));
             let scaling = match relative {
                 None => scaling(self, &absolute, kwargs.use_percentiles),
                 Some(_) => {
@@ -266,8 +263,9 @@ impl Checker {
         keys
     }
 
-    /// What a relative key is added to, or composed with.
-    fn relative(
+    /// How rows of a key become absolute; `None` for absolute rows and after a problem. The meaning of delta rows is not in the
+    /// files.
+    fn conversion(
         &mut self,
         at: &str,
         name: &str,
@@ -275,54 +273,32 @@ impl Checker {
         config: &RawActionConfig,
         state: Option<&[StateKey]>,
     ) -> Option<Conversion> {
-        let state = self.reference(at, name, width, config, state)?;
-        match config.kind {
-            ActionType::NonEef => {
-                self.default_format(at, "relative", config);
-                Some(Conversion::AddState { state })
-            }
-            ActionType::Eef => {
-                self.check(width == POSE_WIDTH, || {
-                    format!(
-                        "{at}: a relative EEF key has {POSE_WIDTH} values (position and 6D rotation), found {width}"
-                    )
-                });
-                let format = match config.format {
-                    ActionFormat::Default => PoseFormat::Matrix,
-                    ActionFormat::XyzRot6d => PoseFormat::Rot6d,
-                    ActionFormat::XyzRotvec => PoseFormat::Rotvec,
-                };
-                Some(Conversion::ComposePose { state, format })
-            }
-        }
-    }
-
-    /// What a key of deltas is added to. What its rows are, the files do not say.
-    fn delta(
-        &mut self,
-        at: &str,
-        name: &str,
-        width: usize,
-        config: &RawActionConfig,
-        state: Option<&[StateKey]>,
-    ) -> Option<Conversion> {
-        self.check(config.kind == ActionType::NonEef, || {
-            format!(
+        let delta = config.rep == Representation::Delta;
+        if config.kind == ActionType::Eef && delta {
+            self.problems.push(format!(
                 "{at}: '{name}' is an end effector's (EEF) with rep: DELTA, expected RELATIVE or ABSOLUTE; deltas of poses \
-                 are not computed here: train with one of the two"
-            )
-        });
-        if config.kind == ActionType::Eef {
+                 are not supported: train with one of the two"
+            ));
             return None;
         }
-        self.default_format(at, "DELTA", config);
-        Some(Conversion::Delta { state: self.reference(at, name, width, config, state)?, rows: None })
-    }
-
-    fn default_format(&mut self, at: &str, rep: &str, config: &RawActionConfig) {
-        self.check(config.format == ActionFormat::Default, || {
-            format!("{at}.format: expected DEFAULT for a {rep} NON_EEF key, found {:?}", config.format)
+        let state = self.reference(at, name, width, config, state);
+        if config.kind == ActionType::NonEef {
+            let rep = if delta { "DELTA" } else { "relative" };
+            self.check(config.format == ActionFormat::Default, || {
+                format!("{at}.format: expected DEFAULT for a {rep} NON_EEF key, found {:?}", config.format)
+            });
+            let state = state?;
+            return Some(if delta { Conversion::Delta { state, rows: None } } else { Conversion::AddState { state } });
+        }
+        self.check(width == POSE_WIDTH, || {
+            format!("{at}: a relative EEF key has {POSE_WIDTH} values (position and 6D rotation), found {width}")
         });
+        let format = match config.format {
+            ActionFormat::Default => PoseFormat::Matrix,
+            ActionFormat::XyzRot6d => PoseFormat::Rot6d,
+            ActionFormat::XyzRotvec => PoseFormat::Rotvec,
+        };
+        Some(Conversion::ComposePose { state: state?, format })
     }
 
     /// The state key, of the same width, that actions of the key `name` are changes of.

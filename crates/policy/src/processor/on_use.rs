@@ -32,7 +32,7 @@ impl<'de, T> Deserialize<'de> for OnUse<T> {
 impl<T: DeserializeOwned> OnUse<T> {
     /// # Errors
     /// The parser's words; line and column are counted from where the value begins.
-    pub fn read(&self) -> Result<T, String> {
+    pub(crate) fn read(&self) -> Result<T, String> {
         serde_json::from_str(self.text.get()).map_err(|error| error.to_string())
     }
 }

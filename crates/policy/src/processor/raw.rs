@@ -17,12 +17,12 @@ use super::on_use::{Number, OnUse};
 pub(super) struct Keyed<T>(pub Vec<(String, T)>);
 
 impl<T> Keyed<T> {
-    pub fn get(&self, key: &str) -> Option<&T> {
+    pub(crate) fn get(&self, key: &str) -> Option<&T> {
         self.0.iter().find(|(held, _)| held == key).map(|(_, value)| value)
     }
 
     /// The keys, for a message.
-    pub fn names(&self) -> String {
+    pub(crate) fn names(&self) -> String {
         let names: Vec<&str> = self.0.iter().map(|(name, _)| name.as_str()).collect();
         if names.is_empty() { "none".into() } else { names.join(", ") }
     }
@@ -107,25 +107,25 @@ pub(super) struct RawKwargs {
 
 /// What the vendor's processor class takes for a key that the file does not have.
 mod defaults {
-    pub fn shortest_image_edge() -> Option<usize> {
+    pub(crate) fn shortest_image_edge() -> Option<usize> {
         Some(512)
     }
-    pub fn crop_fraction() -> Option<f64> {
+    pub(crate) fn crop_fraction() -> Option<f64> {
         Some(0.95)
     }
-    pub fn model_name() -> String {
+    pub(crate) fn model_name() -> String {
         super::super::MODEL_NAME.into()
     }
-    pub fn model_type() -> String {
+    pub(crate) fn model_type() -> String {
         super::super::MODEL_TYPE.into()
     }
-    pub fn yes() -> bool {
+    pub(crate) fn yes() -> bool {
         true
     }
-    pub fn max_dim() -> usize {
+    pub(crate) fn max_dim() -> usize {
         29
     }
-    pub fn max_action_horizon() -> usize {
+    pub(crate) fn max_action_horizon() -> usize {
         40
     }
 }

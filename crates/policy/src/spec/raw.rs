@@ -19,7 +19,7 @@ impl<T> Default for Named<T> {
 }
 
 impl<T> Named<T> {
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }
 }

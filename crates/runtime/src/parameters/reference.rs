@@ -108,7 +108,7 @@ fn listed() -> Vec<Declaration> {
         denoise_steps: vec![4],
         default_steps: 4,
         step: Span::from_millis(20.0),
-        takes_guide: true,
+        accepts_prefix: true,
         instruction: None,
     };
     let Ok(node) = NodeName::new("/", "vla_trt") else { return Vec::new() };

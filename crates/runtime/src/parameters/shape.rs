@@ -25,8 +25,8 @@ pub struct PolicyShape {
     pub default_steps: u32,
     /// Time from one action row to the next.
     pub step: Span,
-    /// Whether it takes an action prefix, which `handover.mode: rtc` needs.
-    pub takes_guide: bool,
+    /// Whether it accepts an action prefix, which `handover.mode: rtc` needs.
+    pub accepts_prefix: bool,
     /// Check of an instruction's length; `None`: every instruction is accepted.
     pub instruction: Option<InstructionCheck>,
 }
@@ -64,8 +64,8 @@ impl PolicyShape {
             denoise_steps: spec.denoise.steps.clone(),
             default_steps: spec.denoise.default,
             step: spec.action.step,
-            takes_guide: spec.takes_guide(),
-            instruction: Some(InstructionCheck::new(spec, processor.formalize)),
+            accepts_prefix: spec.accepts_prefix(),
+            instruction: Some(InstructionCheck::new(spec, processor.normalise_text)),
         })
     }
 
@@ -110,7 +110,7 @@ impl PolicyShape {
                 ("denoise.steps", format!("{:?}", shape.denoise_steps)),
                 ("denoise.default", shape.default_steps.to_string()),
                 ("action.step_s", format!("{} s", shape.step.seconds())),
-                ("inputs for rtc", shape.takes_guide.to_string()),
+                ("inputs for rtc", shape.accepts_prefix.to_string()),
                 ("action keys of deltas", deltas(&shape.deltas)),
             ]
         };
@@ -135,7 +135,7 @@ mod tests {
             denoise_steps: vec![4],
             default_steps: 4,
             step: Span::from_millis(50.0),
-            takes_guide: false,
+            accepts_prefix: false,
             instruction: None,
             deltas: Vec::new(),
         };

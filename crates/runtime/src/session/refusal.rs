@@ -76,8 +76,8 @@ mod tests {
     #[test]
     fn only_a_lost_device_asks_for_the_engines_to_be_loaded_again() {
         let refusal = |error| Refusal::from(vla_policy::Error::Engine(error));
-        assert!(refusal(vla_engines::Error::DeviceLost { reason: "error 700".into() }).is_sticky());
-        let passing = vla_engines::Error::Device { action: "reading".into(), reason: "busy".into() };
+        assert!(refusal(vla_engines::Error::DeviceLost { source: "error 700".into() }).is_sticky());
+        let passing = vla_engines::Error::Device { action: "reading".into(), source: "busy".into() };
         assert!(!refusal(passing).is_sticky());
         assert!(!Refusal::from(vla_policy::Error::NoTensorrt).is_sticky());
     }
@@ -85,11 +85,11 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_a_violation_and_a_machine_that_fails_or_a_stop_meanwhile_is_none() {
         let of = |error: vla_policy::Error| Refusal::from(error).kind();
-        assert_eq!(of(vla_policy::Error::Joints("left_elbow is missing".into())), RefusalKind::Violation);
+        assert_eq!(of(vla_policy::Error::Joints(vla_policy::observation::Error::NoSample)), RefusalKind::Violation);
         assert_eq!(of(vla_policy::Error::InstructionTooLong { max: 8, found: 9 }), RefusalKind::Violation);
         let camera = vla_policy::Error::Camera { camera: "top".into(), reason: "no JPEG".into() };
         assert_eq!(of(camera), RefusalKind::Violation);
-        let lost = vla_engines::Error::DeviceLost { reason: "error 700".into() };
+        let lost = vla_engines::Error::DeviceLost { source: "error 700".into() };
         assert_eq!(of(lost.into()), RefusalKind::Failure);
         let of = |error: vla_motion::Error| Refusal::from(error).kind();
         assert_eq!(

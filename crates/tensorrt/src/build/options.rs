@@ -1,4 +1,4 @@
-//! What a build may be told.
+//! Options of a build.
 
 use std::collections::BTreeMap;
 
@@ -10,9 +10,9 @@ pub enum Constraints {
     /// Nothing, unless some layer is held in single precision: then as [`Self::Obey`].
     #[default]
     Ignore,
-    /// Taken where possible, with a warning where not.
+    /// Applied where possible, with a warning where not.
     Prefer,
-    /// Taken, or the build fails.
+    /// Applied, or the build fails.
     Obey,
 }
 

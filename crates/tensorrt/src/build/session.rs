@@ -11,7 +11,7 @@ use super::nodes::name_nodes;
 use super::options::{BuildOptions, Constraints, fits};
 use super::weights::MappedWeights;
 use crate::library::{c_path, not_null};
-use crate::load::{Taken, take};
+use crate::load::{Collected, collect};
 use crate::log::{Log, Logger};
 use crate::result::{Error, ParseError, check, text};
 use crate::tensor::Described;
@@ -335,10 +335,10 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn timing_cache_out(&mut self) -> Result<Vec<u8>, Error> {
-        let mut taken = Taken::default();
-        // SAFETY: a live build; `take` gets the `Taken` whose address goes with it, which outlives the call.
-        self.call(|build| unsafe { sys::vla_trt_build_timing_cache_out(build, take, taken.user()) })?;
-        Ok(taken.0)
+        let mut collected = Collected::default();
+        // SAFETY: a live build; `collect` gets the `Collected` whose address goes with it, which outlives the call.
+        self.call(|build| unsafe { sys::vla_trt_build_timing_cache_out(build, collect, collected.user()) })?;
+        Ok(collected.0)
     }
 
     /// `calibration` must outlive the session's run; `build::run` holds both.

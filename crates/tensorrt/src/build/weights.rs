@@ -22,7 +22,7 @@ pub(super) struct MappedWeights {
 impl MappedWeights {
     /// `None` where nothing lies outside the model's file, this TensorRT cannot take it so (before 10.13), or a file is not
     /// as the model says: the parser's own reading then tells what is wrong.
-    pub fn open(onnx: &Path) -> Option<Self> {
+    pub(crate) fn open(onnx: &Path) -> Option<Self> {
         // SAFETY: a constant of the shim.
         if unsafe { sys::vla_trt_maps_weights() } == 0 {
             return None;
@@ -47,7 +47,7 @@ impl MappedWeights {
     }
 
     /// For the shim; the addresses live as long as `self`.
-    pub fn raw(&self) -> Vec<sys::RawWeight> {
+    pub(crate) fn raw(&self) -> Vec<sys::RawWeight> {
         let pairs = self.names.iter().zip(&self.data);
         pairs
             .map(|(name, data)| sys::RawWeight {

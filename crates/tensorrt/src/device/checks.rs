@@ -1,20 +1,20 @@
-//! What keeps calls in the wrong order, or with parts that do not belong together, from becoming undefined behaviour.
+//! Checks that keep calls in the wrong order, or with parts of different owners, from being undefined behaviour.
 
-use super::{Plan, Tensorrt};
+use super::{LoadedEngine, Tensorrt};
 use crate::workspace::Workspace;
-use vla_engines::{Device as _, Error};
+use vla_engines::{Backend as _, Error};
 
 impl Tensorrt {
-    /// Whether the place of each tensor is as large as the shape that the context has of it.
-    pub(super) fn check_places(
-        plan: &Plan,
+    /// Refuses a buffer that is smaller than the shape that the context has for its tensor.
+    pub(super) fn check_buffers(
+        engine: &LoadedEngine,
         workspace: &Workspace,
         at: usize,
         tensors: &[(String, usize)],
     ) -> Result<(), Error> {
         let context = &workspace.contexts[at].context;
         for (tensor, index) in tensors {
-            let mut specs = plan.inputs.iter().chain(&plan.outputs);
+            let mut specs = engine.inputs.iter().chain(&engine.outputs);
             let size = specs.find(|spec| spec.name == *tensor).map_or(1, |spec| spec.dtype.size());
             let dims = context.shape(tensor)?;
             let mut extents = dims.iter().map(|extent| usize::try_from(*extent).ok());
@@ -22,8 +22,8 @@ impl Tensorrt {
             let found = workspace.bytes(*index);
             if needed.is_none_or(|needed| needed > found) {
                 return Err(Error::Device {
-                    action: format!("binding tensor '{tensor}' of engine '{}'", plan.stage),
-                    reason: format!("its shape {dims:?} does not fit its place of {found} bytes"),
+                    action: format!("binding tensor '{tensor}' of engine '{}'", engine.stage),
+                    source: format!("its shape {dims:?} does not fit its buffer of {found} bytes").into(),
                 });
             }
         }
@@ -37,13 +37,13 @@ impl Tensorrt {
             Some(captured) if captured != workspace.id() => "another workspace is being captured",
             _ => return Ok(()),
         };
-        Err(Error::Device { action: action.to_owned(), reason: reason.to_owned() })
+        Err(Error::Device { action: action.to_owned(), source: reason.into() })
     }
 
-    /// Waits for what was started and not waited for, before the host touches memory that the GPU uses.
-    pub(super) fn wait_if_busy(&mut self) -> Result<(), String> {
+    /// Waits for work that was started, before the host accesses memory that the GPU uses.
+    pub(super) fn wait_if_busy(&mut self) -> Result<(), Error> {
         if self.busy && self.capturing.is_none() {
-            self.finish().map_err(|error| error.to_string())?;
+            self.finish()?;
         }
         Ok(())
     }

@@ -1,36 +1,35 @@
-//! What the device does about the copies that TensorRT keeps of its plans in host memory.
+//! Releases the copies that TensorRT keeps of its engines in host memory.
 
 use std::path::Path;
 
 use super::Tensorrt;
-use vla_base::sys::spill::{Access, Spilled};
+use vla_base::sys::remap::{Access, RemappedMemory};
 use vla_engines::Stage;
-use vla_engines::host_copy::{Error, Found, HostCopy, Watch};
-use vla_engines::provenance::{Release, Verified};
+use vla_engines::host_copy::{Error, Found, HostCopy, MappingSnapshot};
+use vla_engines::provenance::{ProvenanceStatus, Release};
 
-/// What the engine's record says of its host copy, looked at before the load.
+/// The host copy of an engine according to its record, before the load.
 pub(super) enum Expected {
-    /// Nothing is known, or nobody asked.
+    /// Nothing is known, or releasing is off.
     Nothing,
-    /// It cannot be given back.
+    /// It cannot be released.
     Stays(String),
-    /// It can be; what memory looked like before.
-    Goes(Result<Watch, Error>),
+    /// It can be released; the mappings before the load.
+    Goes(Result<MappingSnapshot, Error>),
 }
 
 impl Tensorrt {
-    pub(super) fn before_load(&self, verified: &Verified) -> Expected {
-        let trial = verified.provenance().and_then(|record| record.memory.release.as_ref());
+    pub(super) fn before_load(&self, status: &ProvenanceStatus) -> Expected {
+        let trial = status.provenance().and_then(|record| record.memory.release.as_ref());
         match trial.filter(|_| self.release_host_copy) {
             None => Expected::Nothing,
-            Some(Release { works: true, .. }) => Expected::Goes(Watch::begin()),
+            Some(Release { works: true, .. }) => Expected::Goes(MappingSnapshot::take()),
             Some(Release { reason, .. }) => Expected::Stays(reason.clone().unwrap_or_default()),
         }
     }
 
-    /// The host copy of the plan that was loaded since, out of anonymous memory. Whatever speaks against it leaves it as it
-    /// is.
-    pub(super) fn after_load(&self, stage: &Stage, expected: Expected) -> (HostCopy, Option<Spilled>) {
+    /// Releases the host copy of the engine that was loaded since. A failure leaves it in memory.
+    pub(super) fn after_load(&self, stage: &Stage, expected: Expected) -> (HostCopy, Option<RemappedMemory>) {
         let released = match expected {
             Expected::Nothing => return (HostCopy::AsLoaded, None),
             Expected::Stays(reason) => {
@@ -40,9 +39,9 @@ impl Tensorrt {
             Expected::Goes(watch) => watch.and_then(|watch| self.find_copy(&watch, &stage.file)),
         };
         let folder = stage.file.parent().unwrap_or(Path::new("."));
-        // The trial showed that nobody writes; should somebody, the page becomes private memory again.
-        match released.and_then(|found| found.release(folder, Access::AsBefore)) {
-            Ok(spilled) => (HostCopy::Released { bytes: spilled.bytes() }, Some(spilled)),
+        // The trial showed that nothing writes to it; a write would make its page private memory again.
+        match released.and_then(|found| found.release(folder, Access::ReadWrite)) {
+            Ok(remapped) => (HostCopy::Released { bytes: remapped.bytes() }, Some(remapped)),
             Err(error) => {
                 tracing::warn!("stage '{}': TensorRT's host copy of its engine stays in memory: {error}", stage.name);
                 (HostCopy::Kept { reason: error.to_string() }, None)
@@ -54,7 +53,7 @@ impl Tensorrt {
     ///
     /// # Errors
     /// [`Error`] saying what was found instead.
-    pub fn find_copy(&self, watch: &Watch, file: &Path) -> Result<Found, Error> {
+    pub fn find_copy(&self, watch: &MappingSnapshot, file: &Path) -> Result<Found, Error> {
         let found = watch.find(file)?;
         let addresses = found.addresses();
         // The driver registers memory as a whole; both ends and the middle tell.

@@ -176,7 +176,7 @@ fn record_lines(text: &mut String, record: &Provenance) {
     line(text, "from", format!("{}, sha256 {}", record.onnx.file.display(), record.onnx.sha256));
     line(text, "precision", &record.precision);
     each(text, "profiles", record.profiles.iter().map(|(name, profile)| format!("{name} {profile}")));
-    each(text, "flags", record.flags.iter().cloned());
+    each(text, "flags", record.flags.phrases());
     if let Some(calibration) = &record.calibration {
         line(text, "calibration", format!("{}, sha256 {}", calibration.file.display(), calibration.sha256));
     }

@@ -10,6 +10,7 @@ use vla_engines::memory::{Admission, Pool, estimate, mib};
 use vla_engines::onnx::cost;
 use vla_engines::{EngineKind, Mix, Stage, pipeline};
 use vla_policy::PolicySpec;
+use vla_runtime::remedies;
 
 mod mixes;
 mod roofline;
@@ -136,7 +137,7 @@ fn check_factors(args: &Plan) -> anyhow::Result<()> {
 }
 
 /// The plan of these stages, in the order that was asked for; with `release`, host copies given back where that was tried.
-fn planned(args: &Plan, kind: EngineKind, stages: &[Stage], release: bool) -> anyhow::Result<memory::Plan> {
+fn planned(args: &Plan, kind: EngineKind, stages: &[Stage], release: bool) -> anyhow::Result<memory::MemoryPlan> {
     let plan = pipeline::plan(kind, stages, args.order.as_deref(), release)?;
     Ok(if kind == EngineKind::Tensorrt { plan.with_host_copies(args.kept_factor) } else { plan })
 }
@@ -158,7 +159,7 @@ fn folder_name(folder: &Path) -> String {
 }
 
 /// Prints the plan and the verdict.
-fn judge(args: &Plan, plan: &memory::Plan, stages: &[Stage], kind: EngineKind) -> bool {
+fn judge(args: &Plan, plan: &memory::MemoryPlan, stages: &[Stage], kind: EngineKind) -> bool {
     let (admission, pool) = bounds(args, kind);
     let reserve_mib = mib(admission.reserve);
     if kind == EngineKind::Tensorrt && pool.is_some_and(|pool| pool.device_free.is_none()) {
@@ -185,8 +186,8 @@ fn judge(args: &Plan, plan: &memory::Plan, stages: &[Stage], kind: EngineKind) -
             }
             true
         }
-        Err(refusal) => {
-            println!("does not fit: {refusal}");
+        Err(shortage) => {
+            println!("does not fit: {shortage}\n{}", remedies::shortage(&shortage));
             false
         }
     }
@@ -196,7 +197,7 @@ fn to_bytes(mib: u64) -> u64 {
     mib.saturating_mul(1 << 20)
 }
 
-fn print_notes(plan: &memory::Plan, stages: &[Stage], kind: EngineKind) {
+fn print_notes(plan: &memory::MemoryPlan, stages: &[Stage], kind: EngineKind) {
     let unbuilt: Vec<&str> =
         stages.iter().filter(|stage| !stage.file.is_file()).map(|stage| stage.name.as_str()).collect();
     if kind == EngineKind::Tensorrt && !unbuilt.is_empty() {

@@ -6,9 +6,11 @@ use super::{Finding, Machine, memory};
 use vla_engines::memory::mib;
 use vla_engines::onnx::Network;
 use vla_engines::provenance;
-use vla_engines::provenance::{Difference, Provenance, Refusal, Verified};
+use vla_engines::provenance::{Difference, Provenance, ProvenanceStatus, Reason, Rejection};
 use vla_engines::{EngineKind, Stage, pipeline};
 use vla_policy::PolicySpec;
+use vla_runtime::remedies;
+use vla_runtime::remedies::command;
 
 pub(super) fn examine(machine: &Machine, dir: &Path) -> Vec<Finding> {
     let spec = match PolicySpec::load(dir) {
@@ -63,7 +65,7 @@ fn engine(machine: &Machine, stage: &Stage) -> Finding {
         None => provenance::verify_without_gpu(stage, machine.root.path()),
     };
     let finding = match verdict {
-        Ok(Verified::Proven(record)) if machine.identity.is_some() => Finding::ok(
+        Ok(ProvenanceStatus::Verified(record)) if machine.identity.is_some() => Finding::ok(
             CHECK,
             format!(
                 "{} matches, {}, built {}; {}",
@@ -73,7 +75,7 @@ fn engine(machine: &Machine, stage: &Stage) -> Finding {
                 accuracy(&record)
             ),
         ),
-        Ok(Verified::Proven(record)) => Finding::info(
+        Ok(ProvenanceStatus::Verified(record)) => Finding::info(
             CHECK,
             format!(
                 "{}: its files match; GPU, driver and TensorRT were not compared, they are not known here; {}",
@@ -81,10 +83,10 @@ fn engine(machine: &Machine, stage: &Stage) -> Finding {
                 accuracy(&record)
             ),
         ),
-        Ok(Verified::Unproven | Verified::Unneeded) => {
+        Ok(ProvenanceStatus::Unverified | ProvenanceStatus::NotApplicable) => {
             Finding::warning(CHECK, format!("{}: nothing says where it was built", stage.file.display()))
         }
-        Err(refusal) => refused(machine, refusal),
+        Err(rejection) => rejected(machine, &rejection),
     };
     finding.of(&stage.name)
 }
@@ -97,34 +99,33 @@ fn accuracy(record: &Provenance) -> String {
     }
 }
 
-fn refused(machine: &Machine, refusal: Refusal) -> Finding {
+fn rejected(machine: &Machine, rejection: &Rejection) -> Finding {
     const CHECK: &str = "engine";
-    match refusal {
-        Refusal::NoEngine { engine, build, .. } => {
-            let text = format!("there is no engine {}", engine.display());
+    let (engine, stage) = (rejection.stage.file.display(), &rejection.stage.name);
+    let build = || command::build(&rejection.stage, rejection.record.as_deref());
+    match &rejection.reason {
+        Reason::NoEngine => {
             let here = machine.is_jetson() || machine.gpu.is_ok();
-            if here { Finding::warning(CHECK, text) } else { Finding::info(CHECK, text) }.todo(build)
+            let text = rejection.problem();
+            if here { Finding::warning(CHECK, text) } else { Finding::info(CHECK, text) }.todo(build())
         }
-        Refusal::Mismatch { engine, differences, build, .. } => {
+        Reason::Mismatch(differences) => {
             let each = differences
                 .iter()
                 .map(|Difference { what, built, here }| format!("{what} (engine: {built}, here: {here})"));
             let each = each.collect::<Vec<_>>().join(", ");
-            Finding::error(CHECK, format!("{} does not match this device and these files: {each}", engine.display()))
-                .todo(build)
+            Finding::error(CHECK, format!("{engine} does not match this device and these files: {each}")).todo(build())
         }
-        Refusal::Inaccurate { stage, engine, figures, build } => {
+        Reason::Inaccurate => {
             let remedy = format!(
-                "another precision in policy.yaml, or more calibration samples, then {build}; or allow it by name: \
-                 engines.{stage}.allow_inaccurate: true"
+                "another precision in policy.yaml, or more calibration samples, then {}; or allow it by name: \
+                 engines.{stage}.allow_inaccurate: true",
+                build()
             );
-            Finding::error(CHECK, format!("{} failed its accuracy gate: {figures}", engine.display())).todo(remedy)
+            Finding::error(CHECK, format!("{engine} failed its accuracy gate: {}", rejection.figures())).todo(remedy)
         }
-        // The first line says what is wrong, the others what to do.
-        other => {
-            let text = other.to_string();
-            let (finding, remedy) = text.split_once('\n').unwrap_or((&text, "see the finding"));
-            Finding::error(CHECK, finding).todo(remedy)
+        Reason::NoRecord | Reason::BadRecord(_) | Reason::OtherModel { .. } => {
+            Finding::error(CHECK, rejection.problem()).todo(remedies::rejection(rejection))
         }
     }
 }

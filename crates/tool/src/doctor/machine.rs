@@ -9,6 +9,7 @@ use crate::root::Root;
 use vla_engines::onnx_runtime::Onnx;
 use vla_engines::provenance;
 use vla_engines::provenance::DeviceIdentity;
+use vla_runtime::remedies;
 
 /// How long `ros2 topic list` may take.
 const TOPICS_LIMIT: Duration = Duration::from_secs(15);
@@ -73,7 +74,9 @@ impl Unknown {
 impl From<vla_engines::Error> for Unknown {
     fn from(error: vla_engines::Error) -> Self {
         match error {
-            vla_engines::Error::Library { reason, remedy, .. } => Self::missing(reason, remedy),
+            vla_engines::Error::Library { library, source } => {
+                Self::missing(source.to_string(), remedies::library(library))
+            }
             other => Self::missing(other.to_string(), "see the reason"),
         }
     }

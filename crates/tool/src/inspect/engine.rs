@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{FORMAT, Layers};
 use vla_engines::Stage;
 use vla_engines::provenance;
-use vla_engines::provenance::{DeviceIdentity, Difference, Provenance, Refusal, hash};
+use vla_engines::provenance::{DeviceIdentity, Difference, Provenance, Reason, hash};
 
 /// An engine.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -126,11 +126,13 @@ fn verdict(path: &Path, record: &Provenance, device: Option<&DeviceIdentity>) ->
     match result {
         Ok(_) if device.is_some() => Verdict::Matches,
         Ok(_) => Verdict::FilesMatch,
-        Err(Refusal::Mismatch { differences, .. }) => {
-            let words = |Difference { what, built, here }: Difference| format!("{what}: engine: {built}, here: {here}");
-            Verdict::Differs(differences.into_iter().map(words).collect())
-        }
-        Err(other) => Verdict::Differs(vec![other.to_string()]),
+        Err(rejection) => match rejection.reason {
+            Reason::Mismatch(differences) => {
+                let line = |Difference { what, built, here }| format!("{what}: engine: {built}, here: {here}");
+                Verdict::Differs(differences.into_iter().map(line).collect())
+            }
+            _ => Verdict::Differs(vec![rejection.to_string()]),
+        },
     }
 }
 

@@ -11,7 +11,7 @@ use vla_base::tensor::{Dim, HostTensor, TensorSpec};
 use vla_builder::calibration::Calibration;
 use vla_engines::onnx::Network;
 use vla_engines::onnx_runtime::Onnx;
-use vla_engines::{Admission, Pipeline, Run, Stage, StageTime, Symbols};
+use vla_engines::{Admission, Inference, Pipeline, Stage, StageTime, Symbols};
 use vla_policy::PolicySpec;
 
 fn command(policy: &Path, bag: &Path, output: &Path, more: &[&str]) -> Output {
@@ -117,7 +117,7 @@ fn what_cannot_be_recorded_is_told_before_anything_is_written() {
     let file = out.path().join("calib.npz");
     for (bag, file, more, told) in [
         (demo::bag(), file.clone(), &["--stages", "visoin"][..], "there is no stage 'visoin'; the policy's stages are"),
-        (demo::bag(), out.path().join("no/calib.npz"), &[], "there is no such folder"),
+        (demo::bag(), out.path().join("no/calib.npz"), &[], "does not exist"),
         (out.path().join("no_bag"), file.clone(), &[], "no_bag"),
         (demo::bag(), file.clone(), &["-p", "inputs.joints.topic:=/nobody"], "no topic /nobody"),
     ] {

@@ -211,7 +211,7 @@ fn a_damaged_engine_another_modules_engine_and_a_missing_one_each_get_their_verd
     is(of(&report, "engine", "step"), Severity::Error, &["engine sha256 (changed or damaged)"]);
     is(of(&report, "engine", "language"), Severity::Error, &["SM count (engine: 16, here: 8)"]);
     is(of(&report, "engine", "vision"), Severity::Warning, &["there is no engine"]);
-    is(of(&report, "engine", "context"), Severity::Error, &["nothing says where"]);
+    is(of(&report, "engine", "context"), Severity::Error, &["no record says where"]);
     for stage in ["step", "language", "vision", "context"] {
         let todo = remedy(of(&report, "engine", stage));
         assert!(todo.contains("vla-trt build --onnx ") && todo.contains(stage), "{todo}");

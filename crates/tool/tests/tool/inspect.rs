@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use vla_engines::provenance::{DeviceIdentity, EngineIdentity, Memory, OnnxIdentity, Provenance, hash};
+use vla_engines::provenance::{BuildSettings, DeviceIdentity, EngineIdentity, Memory, OnnxIdentity, Provenance, hash};
 
 use vla_trt_tests::demo;
 
@@ -47,7 +47,7 @@ fn engine(dir: &Path, network: &Path) -> std::path::PathBuf {
         onnx: OnnxIdentity::of(network).expect("hashed"),
         precision: text("fp16"),
         profiles: BTreeMap::new(),
-        flags: vec![text("optimisation level 3")],
+        flags: BuildSettings { optimization_level: Some(3), ..BuildSettings::default() },
         calibration: None,
         engine: EngineIdentity { sha256: hash::file_sha256(&engine).expect("hashed"), bytes: 17 },
         built_at: text("2026-01-02T03:04:05Z"),

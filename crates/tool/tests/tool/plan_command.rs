@@ -229,7 +229,11 @@ fn a_board_a_mix_or_a_factor_that_is_none_is_told_with_what_there_is() {
     let policy = demo::policy();
     for (args, exit, words) in [
         (&["--roofline", "--board", "orin"][..], 1, "expected orin-nx-16 or agx-orin-64"),
-        (&["--mix", "fp16,dit=int8"], 1, "names 'dit', the stages are vision, language, context, step"),
+        (
+            &["--mix", "fp16,dit=int8"],
+            1,
+            "names 'dit', which is no stage; the stages are vision, language, context, step",
+        ),
         (&["--mix", "fp12"], 2, "expected fp32, or int8"),
         (&["--mix", "step=fp16"], 2, "a precision for all stages first"),
         (&["--mix", "fp16", "--engine-kind", "onnx"], 1, "compares TensorRT engines"),
@@ -276,7 +280,7 @@ fn released_copies_count_once_and_make_the_load_order_matter() {
         host_copy: Figure::estimated(mib << 20),
         ..Footprint::default()
     };
-    let kept = memory::Plan::new(vec![footprint("small", 100), footprint("large", 1000)], true);
+    let kept = memory::MemoryPlan::new(vec![footprint("small", 100), footprint("large", 1000)], true);
     assert_eq!(kept.with_host_copies(0.5).running().host, 550 << 20);
     let budget = |mib: u64| Admission { budget: Some(mib << 20), reserve: 0, ..Admission::default() };
     // Kept: 2 x 1100, and a margin of a twentieth.

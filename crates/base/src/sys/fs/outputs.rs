@@ -1,10 +1,10 @@
-//! What one command writes, looked at before anything runs.
+//! Output files of a command, checked before it starts.
 
 use std::path::{Path, PathBuf};
 
 use super::{Error, Identity, Replacement, Target};
 
-/// The files that a command writes and reads, each with its role in words.
+/// The files that a command writes and reads, each with its role.
 #[derive(Debug, Default)]
 pub struct Outputs {
     outputs: Vec<(&'static str, PathBuf)>,
@@ -12,21 +12,21 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// A file that is written, when it is asked for. `role`: such as `--report`.
+    /// Adds an output, if given. `role`: such as `--report`.
     #[must_use]
     pub fn file<'p>(mut self, role: &'static str, path: impl Into<Option<&'p Path>>) -> Self {
         self.outputs.extend(path.into().map(|path| (role, path.to_owned())));
         self
     }
 
-    /// Files that are read. One that is not there is for its reader to refuse.
+    /// Adds inputs. A missing input is reported by its reader.
     #[must_use]
     pub fn reading<P: AsRef<Path>>(mut self, role: &'static str, paths: impl IntoIterator<Item = P>) -> Self {
         self.inputs.extend(paths.into_iter().map(|path| (role, path.as_ref().to_owned())));
         self
     }
 
-    /// Whether each can be written, and none is another output or an input, whatever links lead to it.
+    /// Checks that each output can be written, and that none is another output or an input, through any links.
     ///
     /// # Errors
     /// Those of [`Replacement::create`] and [`Error::SameFile`].
@@ -49,7 +49,7 @@ impl Outputs {
             }
             known.push((role, path, identity));
         }
-        // Tried, not asked: permissions, read-only mounts, quotas and full disks all show.
+        // Created and dropped, which finds permissions, read-only mounts, quotas and full disks.
         self.outputs.iter().try_for_each(|(_, path)| Replacement::create(path).map(drop))
     }
 }

@@ -1,4 +1,4 @@
-//! One file, written beside its target and put at its name when it is whole.
+//! One file, written beside its target and renamed to it when complete.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
@@ -11,10 +11,10 @@ use rustix::io::Errno;
 use super::target::{Target, kind};
 use super::{Error, LEAST_SPACE, clear_stale, free_space, require_space, temporary};
 
-/// Access rights beyond the nine bits, where there are any.
+/// Extended attribute of the access control list.
 const ACL: &str = "system.posix_acl_access";
 
-/// The next content of a file, under a temporary name until [`commit`](Self::commit); dropped before, it is gone.
+/// The new content of a file, under a temporary name until [`commit`](Self::commit); deleted when dropped before.
 #[derive(Debug)]
 pub struct Replacement {
     given: PathBuf,
@@ -26,8 +26,8 @@ pub struct Replacement {
 }
 
 impl Replacement {
-    /// Begins the next content of `path`. A symlink is followed, and stays; permissions and owner of a file that is there
-    /// are taken over, as far as this user may give a file away. What killed processes left in the folder goes.
+    /// Starts the new content of `path`. A symlink is followed, and stays; permissions and owner of an existing file are kept,
+    /// as far as this user is allowed to. Removes temporary files of killed processes from the folder.
     ///
     /// # Errors
     /// Those of [`Target::of`]; [`Error::Unwritable`] when no file can be made there; [`Error::Space`] and
@@ -36,7 +36,7 @@ impl Replacement {
         Self::create_for(path, 0)
     }
 
-    /// As [`create`](Self::create), for a file that takes `bytes`.
+    /// As [`create`](Self::create), for a file of `bytes`.
     ///
     /// # Errors
     /// As [`create`](Self::create), and [`Error::Space`] when the disk has less.
@@ -60,39 +60,39 @@ impl Replacement {
             committed: false,
         };
         if let Some(there) = target.existing() {
-            new.take_over(there)?;
+            new.copy_attributes(there)?;
         }
         new.reserve(&target, bytes)?;
         Ok(new)
     }
 
-    /// Whether there is room: asked where much is needed, tried where little is, which also finds quotas and limits.
+    /// Checks for room: compares `bytes` with the free space, and reserves a little to detect quotas and limits.
     fn reserve(&self, target: &Target, bytes: u64) -> Result<(), Error> {
         require_space(&self.given, &self.folder, bytes)?;
         let tried = if bytes == 0 { LEAST_SPACE } else { bytes.min(LEAST_SPACE) };
         match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, tried) {
             Ok(()) => self.file.set_len(0).map_err(Error::io("write", &self.given)),
             Err(full @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(no_room(target, tried, full.into())),
-            // Not every file system can be asked.
+            // Not every file system supports it.
             Err(_) => Ok(()),
         }
     }
 
-    /// Gives the new file the owner and the permissions of the one that is there.
-    fn take_over(&self, there: &Metadata) -> Result<(), Error> {
-        let own = self.file.metadata().map_err(Error::io("look at", &self.temporary))?;
+    /// Gives the new file the owner and the permissions of the existing one.
+    fn copy_attributes(&self, there: &Metadata) -> Result<(), Error> {
+        let own = self.file.metadata().map_err(Error::io("read the attributes of", &self.temporary))?;
         let (owner, group) = (there.uid() != own.uid(), there.gid() != own.gid());
         let given = |owner, group| std::os::unix::fs::fchown(&self.file, owner, group);
         if owner && given(Some(there.uid()), None).is_err() {
             tracing::warn!(
-                "{}: it belongs to user {}, and only root can keep that; the new file belongs to user {}",
+                "{}: only root can keep its owner, user {}; the new file belongs to user {}",
                 self.given.display(),
                 there.uid(),
                 own.uid()
             );
         }
         if group && let Err(error) = given(None, Some(there.gid())) {
-            tracing::warn!("{}: its group {} is not kept: {error}", self.given.display(), there.gid());
+            tracing::warn!("{}: cannot keep its group {}: {error}", self.given.display(), there.gid());
         }
         let permissions = fs::Permissions::from_mode(there.mode() & 0o777);
         self.file.set_permissions(permissions).map_err(Error::io("set the permissions of", &self.temporary))?;
@@ -100,26 +100,26 @@ impl Replacement {
         if let Ok(length) = rustix::fs::getxattr(&self.target, ACL, list.as_mut_slice()) {
             list.truncate(length);
             if let Err(error) = rustix::fs::fsetxattr(&self.file, ACL, &list, XattrFlags::empty()) {
-                tracing::warn!("{}: its access control list is not kept: {error}", self.given.display());
+                tracing::warn!("{}: cannot keep its access control list: {error}", self.given.display());
             }
         }
         Ok(())
     }
 
-    /// The file that will have this content.
+    /// The target file.
     pub fn path(&self) -> &Path {
         &self.target
     }
 
-    /// Brings the content to the disk and puts it at its name.
+    /// Syncs the content to the disk and renames it to the target.
     ///
     /// # Errors
-    /// [`Error::NoFile`] when something else took the name meanwhile, [`Error::Io`]; what was at the name is then still
-    /// there.
+    /// [`Error::NoFile`] when the name was taken by another kind of object meanwhile, [`Error::Io`]; the old content is
+    /// then still there.
     pub fn commit(mut self) -> Result<(), Error> {
         self.file.sync_all().map_err(Error::io("write", &self.given))?;
         refuse_other(&self.given, &self.target)?;
-        fs::rename(&self.temporary, &self.target).map_err(Error::io("put in place", &self.given))?;
+        fs::rename(&self.temporary, &self.target).map_err(Error::io("replace", &self.given))?;
         self.committed = true;
         sync_folder(&self.folder);
         Ok(())
@@ -148,12 +148,12 @@ impl Drop for Replacement {
             return;
         }
         if let Err(error) = fs::remove_file(&self.temporary) {
-            tracing::warn!("{} could not be removed: {error}", self.temporary.display());
+            tracing::warn!("cannot remove {}: {error}", self.temporary.display());
         }
     }
 }
 
-/// Replaces the content of `path` by `bytes`, whole or not at all.
+/// Replaces the content of `path` by `bytes`, completely or not at all.
 ///
 /// # Errors
 /// As [`Replacement::create_for`] and [`Replacement::commit`].
@@ -163,7 +163,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     file.commit()
 }
 
-/// Moves a whole file to `path`, as [`replace`] would write it there: a symlink stays, and what is no plain file is refused.
+/// Moves a file to `path` as [`replace`] writes it: a symlink stays, and an object that is no plain file is refused.
 ///
 /// # Errors
 /// Those of [`Target::of`] and [`Error::Io`]; for another disk those of [`Replacement`].
@@ -180,7 +180,7 @@ pub fn move_to(from: &Path, path: &Path) -> Result<(), Error> {
             file.commit()?;
             return fs::remove_file(from).map_err(Error::io("remove", from));
         }
-        Err(error) => return Err(Error::io("put in place", path)(error)),
+        Err(error) => return Err(Error::io("replace", path)(error)),
     }
     sync_folder(target.folder());
     Ok(())
@@ -193,7 +193,7 @@ fn refuse_other(given: &Path, target: &Path) -> Result<(), Error> {
     }
 }
 
-/// The new name itself. A folder that cannot be synced (some network mounts) keeps the file.
+/// Syncs the new name. A folder that cannot be synced (some network mounts) keeps the file.
 fn sync_folder(folder: &Path) {
     if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
         tracing::debug!(%error, folder = %folder.display(), "sync");

@@ -1,4 +1,4 @@
-//! Where an output goes: the file behind its symlinks, and what is there now.
+//! The target of an output: the file behind its symlinks, and its current state.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -14,10 +14,10 @@ use super::{Error, folder_of};
 /// Symlinks that are followed, as the kernel does.
 const MOST_LINKS: usize = 40;
 
-/// The place that an output takes: a plain file, or a name that is free.
+/// The target of an output: a plain file, or a free name.
 #[derive(Debug)]
 pub struct Target {
-    /// The output as it was given.
+    /// The output path as given.
     given: PathBuf,
     /// Folder of the file itself, without symlinks.
     folder: PathBuf,
@@ -26,12 +26,12 @@ pub struct Target {
     existing: Option<Metadata>,
 }
 
-/// What tells files apart: paths do not, for there are links.
+/// Identity of a file. Paths do not identify files, because there are links.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Identity {
     /// Device and inode.
     File(u64, u64),
-    /// Device and inode of the folder, and a name that is free in it.
+    /// Device and inode of the folder, and a free name in it.
     Free(u64, u64, OsString),
 }
 
@@ -39,8 +39,8 @@ impl Target {
     /// Follows `path`'s symlinks, a dangling one to where it points.
     ///
     /// # Errors
-    /// [`Error::NoFile`] for a device node, a fifo, a socket, a folder and a file that is a mount of its own;
-    /// [`Error::LinkLoop`]; [`Error::NoFolder`]; [`Error::Io`] when the system does not let us look.
+    /// [`Error::NoFile`] for a device node, a fifo, a socket, a folder and a file that is itself a mount point;
+    /// [`Error::LinkLoop`]; [`Error::NoFolder`]; [`Error::Io`] when the path cannot be examined.
     pub fn of(path: &Path) -> Result<Self, Error> {
         let given = || path.to_owned();
         let no_file = |found| Err(Error::NoFile { path: given(), found });
@@ -52,25 +52,25 @@ impl Target {
                 let file = fs::canonicalize(path).map_err(Error::io("find", path))?;
                 if is_mount(&file) {
                     return no_file(
-                        "a file that is mounted by itself, as containers do; it cannot be replaced, so mount its folder",
+                        "a file that is a mount point (as in containers), which cannot be replaced; mount its folder instead",
                     );
                 }
                 let folder = folder_of(&file).to_owned();
                 Ok(Self { given: given(), folder, path: file, existing: Some(there) })
             }
             Ok(there) => no_file(kind(&there)),
-            // What ends in a slash names a folder, also one that is not there.
+            // A path that ends in a slash names a folder, also one that does not exist.
             Err(_) if path.as_os_str().as_bytes().ends_with(b"/") => no_file("the name of a folder"),
             Err(error) if error.kind() == ErrorKind::NotFound => Self::free(path),
             Err(error) if is_loop(&error) => Err(Error::LinkLoop { path: given() }),
             Err(error) if error.kind() == ErrorKind::NotADirectory => {
                 Err(Error::NoFolder { folder: folder_of(path).to_owned(), path: given() })
             }
-            Err(error) => Err(Error::io("look at", path)(error)),
+            Err(error) => Err(Error::io("read the attributes of", path)(error)),
         }
     }
 
-    /// A name with nothing behind it: itself, or where a dangling symlink points.
+    /// A free name: the path itself, or the target of a dangling symlink.
     fn free(path: &Path) -> Result<Self, Error> {
         let mut file = path.to_owned();
         for _ in 0..MOST_LINKS {
@@ -90,7 +90,7 @@ impl Target {
         Ok(Self { given: path.to_owned(), path: real.join(name), folder: real, existing: None })
     }
 
-    /// The output as it was given.
+    /// The output path as given.
     pub fn given(&self) -> &Path {
         &self.given
     }
@@ -105,12 +105,12 @@ impl Target {
         &self.path
     }
 
-    /// The file that is there now.
+    /// Attributes of the existing file.
     pub fn existing(&self) -> Option<&Metadata> {
         self.existing.as_ref()
     }
 
-    /// What tells this place from others.
+    /// Identity of this target.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -118,19 +118,19 @@ impl Target {
         if let Some(there) = &self.existing {
             return Ok(Identity::File(there.dev(), there.ino()));
         }
-        let folder = fs::metadata(&self.folder).map_err(Error::io("look at", &self.folder))?;
+        let folder = fs::metadata(&self.folder).map_err(Error::io("read the attributes of", &self.folder))?;
         Ok(Identity::Free(folder.dev(), folder.ino(), self.path.file_name().unwrap_or_default().to_owned()))
     }
 }
 
 impl Identity {
-    /// Of a file that is read; `None` when it is not there.
+    /// Identity of an input file; `None` when it does not exist.
     pub fn of_input(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|there| Self::File(there.dev(), there.ino()))
     }
 }
 
-/// What is no plain file, in words.
+/// Kind of an object that is no plain file.
 pub(super) fn kind(there: &Metadata) -> &'static str {
     let kind = there.file_type();
     if kind.is_dir() {
@@ -142,7 +142,7 @@ pub(super) fn kind(there: &Metadata) -> &'static str {
     } else if kind.is_char_device() || kind.is_block_device() {
         "a device node"
     } else {
-        "something that is no plain file"
+        "an object that is no plain file"
     }
 }
 
@@ -150,7 +150,7 @@ fn is_loop(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
 }
 
-/// A file that a container mounts has no name that could be given to another file. Linux before 5.8 does not say.
+/// Whether the file is a mount point, which cannot be renamed over. Linux before 5.8 does not report it.
 fn is_mount(file: &Path) -> bool {
     let found = rustix::fs::statx(CWD, file, AtFlags::empty(), StatxFlags::empty());
     found.is_ok_and(|found| {

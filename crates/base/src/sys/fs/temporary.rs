@@ -1,7 +1,7 @@
 //! Temporary files and folders beside their target, and the removal of those that a killed process left.
 //!
-//! Their names end in [`SUFFIX`], and the process that owns one holds a lock on it. The lock is the kernel's and ends with the
-//! process, however that ends: what has such a name and no lock is nobody's.
+//! Their names end in [`SUFFIX`], and the process that owns one holds a kernel lock on it, which ends with the process. A
+//! file of such a name without a lock is stale.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
@@ -15,12 +15,12 @@ use rustix::fs::OFlags;
 
 use super::{Error, folder_of};
 
-/// What the names of temporary files and folders end in.
+/// Suffix of the names of temporary files and folders.
 pub const SUFFIX: &str = ".vla_trt-partial";
 /// Longest file name of the usual file systems, in bytes.
 const LONGEST_NAME: usize = 255;
 
-/// Makes a new temporary with `make` in `folder` and locks it. `name`: what it will be called in the end.
+/// Creates a temporary file with `make` in `folder` and locks it. `name`: its final name.
 pub(super) fn create(
     folder: &Path,
     name: &OsStr,
@@ -33,7 +33,7 @@ pub(super) fn create(
             Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
             Err(error) => return Err(error),
         };
-        // Waits at most for a process that looks whether this one is stale, and may have removed it for that.
+        // Waits at most for a process that checks whether this file is stale, and may have removed it.
         let locked = loop {
             match file.lock() {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -43,7 +43,7 @@ pub(super) fn create(
         match locked {
             Ok(()) if !is_at(&file, &path) => {}
             Ok(()) => return Ok((path, file)),
-            // A file system without locks: nobody can lock it to remove it, either.
+            // A file system without locks: no other process can lock it to remove it, either.
             Err(error) => {
                 tracing::debug!("{} is not locked: {error}", path.display());
                 return Ok((path, file));
@@ -52,7 +52,7 @@ pub(super) fn create(
     }
 }
 
-/// `.NAME.PID-COUNT.vla_trt-partial`, the name cut where it would be too long.
+/// `.NAME.PID-COUNT.vla_trt-partial`, with the name truncated to the longest file name.
 fn next_name(name: &OsStr) -> OsString {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let tail = format!(".{}-{}{SUFFIX}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -75,8 +75,8 @@ pub fn is_temporary(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b".") && name.as_bytes().ends_with(SUFFIX.as_bytes())
 }
 
-/// Removes the temporary files and folders in `folder` that belong to no running process. What cannot be removed, such as
-/// another user's, stays.
+/// Removes the temporary files and folders in `folder` that belong to no running process. Those that cannot be removed, such
+/// as another user's, stay.
 pub fn clear_stale(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
@@ -92,7 +92,7 @@ pub fn clear_stale(folder: &Path) {
     }
 }
 
-/// Whether it was nobody's and is gone.
+/// Removes a stale file or folder. False when a running process owns it.
 fn remove_unlocked(path: &Path) -> io::Result<bool> {
     let kind = fs::symlink_metadata(path)?.file_type();
     if !(kind.is_file() || kind.is_dir()) {
@@ -116,7 +116,7 @@ fn remove_unlocked(path: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// A new folder for files that are thrown away or moved elsewhere. It goes when this is dropped.
+/// A temporary folder, removed on drop.
 #[derive(Debug)]
 pub struct ScratchFolder {
     path: PathBuf,
@@ -124,8 +124,8 @@ pub struct ScratchFolder {
 }
 
 impl ScratchFolder {
-    /// For `path`: a new folder beside it, named after it, or inside it where it is a folder. Missing folders above it are
-    /// made. What killed processes left there goes.
+    /// Creates a folder beside `path`, named after it, or inside `path` if that is a folder. Missing parents are created, and
+    /// temporary files of killed processes removed.
     ///
     /// # Errors
     /// [`Error::Unwritable`].
@@ -154,7 +154,7 @@ impl ScratchFolder {
 impl Drop for ScratchFolder {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.path) {
-            tracing::warn!("{} could not be removed: {error}", self.path.display());
+            tracing::warn!("cannot remove {}: {error}", self.path.display());
         }
     }
 }

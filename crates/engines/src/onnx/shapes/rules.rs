@@ -6,7 +6,7 @@ use crate::onnx::proto::NodeProto;
 type Inputs<'k> = [Option<&'k Known>];
 
 /// Outputs of a node in order; `None` when its operator, or an input that it needs, is unknown.
-pub fn outputs(node: &NodeProto, inputs: &Inputs<'_>) -> Option<Vec<Known>> {
+pub(crate) fn outputs(node: &NodeProto, inputs: &Inputs<'_>) -> Option<Vec<Known>> {
     let at = |index: usize| inputs.get(index).copied().flatten();
     let one = |known: Known| Some(vec![known]);
     match node.op_type() {

@@ -31,7 +31,7 @@ pub(super) struct Template {
 }
 
 impl Template {
-    pub fn load(path: &Path) -> Result<Self, EncodeError> {
+    pub(crate) fn load(path: &Path) -> Result<Self, EncodeError> {
         let fail = |reason: String| EncodeError::File { path: path.to_owned(), reason };
         let bytes = fs::read(path).map_err(|error| fail(error.to_string()))?;
         let raw: Raw = serde_json::from_slice(&bytes).map_err(|error| {
@@ -63,13 +63,13 @@ impl Template {
     }
 
     /// The token that stands for one image row.
-    pub fn context(&self) -> &str {
+    pub(crate) fn context(&self) -> &str {
         &self.context
     }
 
     /// What the template itself writes with angle brackets around and no white space within: names of tokens, such as
     /// `<|im_start|>` and `<img>`, as opposed to words such as `<image 1>`.
-    pub fn named_tokens(&self) -> Vec<String> {
+    pub(crate) fn named_tokens(&self) -> Vec<String> {
         let mut text = String::new();
         self.render("\n", &[0], &mut text);
         let mut tokens = Vec::new();
@@ -86,7 +86,7 @@ impl Template {
     }
 
     /// Bytes of the prompt with an instruction of `instruction` bytes; `None` when it is beyond counting.
-    pub fn length(&self, instruction: usize, image_tokens: &[usize]) -> Option<usize> {
+    pub(crate) fn length(&self, instruction: usize, image_tokens: &[usize]) -> Option<usize> {
         /// Decimal digits of the largest number of a view.
         const DIGITS: usize = 20;
         let parts = || self.image.iter().flatten();
@@ -97,7 +97,7 @@ impl Template {
     }
 
     /// Replaces `out` with the whole prompt. Views are numbered from 1.
-    pub fn render(&self, instruction: &str, image_tokens: &[usize], out: &mut String) {
+    pub(crate) fn render(&self, instruction: &str, image_tokens: &[usize], out: &mut String) {
         out.clear();
         out.push_str(&self.before);
         out.push_str(instruction);

@@ -30,7 +30,7 @@ pub(super) struct Enlarge {
 }
 
 impl Enlarge {
-    pub fn plan(input: Size, output: Size, window: Window) -> Self {
+    pub(crate) fn plan(input: Size, output: Size, window: Window) -> Self {
         let mut columns = Pairs::plan(input.width, output.width, window.x, window.size.width);
         let first = columns.index.first().copied().unwrap_or_default();
         let last = columns.index.last().copied().unwrap_or_default();
@@ -58,12 +58,12 @@ impl Enlarge {
     }
 
     /// Forgets the image before.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.across.clear();
     }
 
     #[inline(always)]
-    pub fn row<R: Rows>(&mut self, source: &mut R, y: usize) {
+    pub(crate) fn row<R: Rows>(&mut self, source: &mut R, y: usize) {
         let upper = self.rows.index[y];
         let lower = (upper + 1).min(self.last_row);
         for row in [upper, lower] {
@@ -95,7 +95,7 @@ impl Enlarge {
         }
     }
 
-    pub fn out(&self) -> &[u8] {
+    pub(crate) fn out(&self) -> &[u8] {
         &self.out
     }
 }

@@ -16,14 +16,14 @@ pub(super) struct Reduce {
 }
 
 impl Reduce {
-    pub fn plan(input: Size, output: Size, window: Window) -> Self {
+    pub(crate) fn plan(input: Size, output: Size, window: Window) -> Self {
         let (columns, rows) = (input.width / output.width, input.height / output.height);
         let samples = window.size.width * CHANNELS;
         Self { columns, rows, x: window.x, y: window.y, sums: vec![0; samples * columns], out: vec![0; samples] }
     }
 
     #[inline(always)]
-    pub fn row<R: Rows>(&mut self, source: &mut R, y: usize) {
+    pub(crate) fn row<R: Rows>(&mut self, source: &mut R, y: usize) {
         let first = self.x * self.columns * CHANNELS;
         self.sums.fill(0);
         for block_row in 0..self.rows {
@@ -44,7 +44,7 @@ impl Reduce {
         }
     }
 
-    pub fn out(&self) -> &[u8] {
+    pub(crate) fn out(&self) -> &[u8] {
         &self.out
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct Shrink {
 }
 
 impl Shrink {
-    pub fn plan(input: Size, output: Size, window: Window) -> Self {
+    pub(crate) fn plan(input: Size, output: Size, window: Window) -> Self {
         let columns = Cells::plan(input.width, output.width, window.x, window.size.width);
         let rows = Cells::plan(input.height, output.height, window.y, window.size.height);
         let first = columns.first.first().copied().unwrap_or_default();
@@ -64,12 +64,12 @@ impl Shrink {
     }
 
     /// Forgets the image before.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.input.clear();
     }
 
     #[inline(always)]
-    pub fn row<R: Rows>(&mut self, source: &mut R, y: usize) {
+    pub(crate) fn row<R: Rows>(&mut self, source: &mut R, y: usize) {
         let first = self.rows.first[y];
         let weights = self.rows.of(y);
         for row in first..first + weights.len() {
@@ -101,7 +101,7 @@ impl Shrink {
         self.settle(y);
     }
 
-    pub fn out(&self) -> &[u8] {
+    pub(crate) fn out(&self) -> &[u8] {
         &self.out
     }
 

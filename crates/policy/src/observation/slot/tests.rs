@@ -27,7 +27,7 @@ fn freshest_by_stamp_wins_whatever_the_order_of_arrival() {
         slot.offer(sample(stamp, received), TOLERANCE);
     }
     assert_eq!(held(&slot), Some(300));
-    let counts = slot.counts();
+    let counts = slot.stream.counts;
     assert_eq!((counts.received, counts.overwritten, counts.out_of_order), (3, 1, 1));
 }
 
@@ -40,7 +40,7 @@ fn a_sample_that_was_used_does_not_count_as_overwritten() {
     let again = snapshot(&mut slot, 120);
     slot.mark_used(Stamp::from_nanos(100), again.used);
     slot.offer(sample(200, 200), TOLERANCE);
-    let counts = slot.counts();
+    let counts = slot.stream.counts;
     assert_eq!((counts.used, counts.overwritten), (1, 0));
 }
 
@@ -51,7 +51,7 @@ fn a_sample_replaced_while_it_was_being_assembled_counts_as_used() {
     let seen = snapshot(&mut slot, 110);
     slot.offer(sample(200, 200), TOLERANCE);
     slot.mark_used(Stamp::from_nanos(100), seen.used);
-    let counts = slot.counts();
+    let counts = slot.stream.counts;
     assert_eq!((counts.used, counts.overwritten), (1, 0));
 }
 
@@ -62,7 +62,7 @@ fn equal_stamps_are_repeats_and_do_not_replace() {
         slot.offer(sample(100, received), TOLERANCE);
     }
     let seen = snapshot(&mut slot, 300);
-    assert_eq!((seen.repeats, slot.counts().repeated), (2, 2));
+    assert_eq!((seen.repeats, slot.stream.counts.repeated), (2, 2));
     assert_eq!(slot.latest().map(|s| s.received.nanos()), Some(100));
 }
 
@@ -70,20 +70,21 @@ fn equal_stamps_are_repeats_and_do_not_replace() {
 fn a_stamp_ahead_within_the_tolerance_is_held_at_once() {
     let mut slot = Slot::default();
     slot.offer(sample(110, 100), TOLERANCE);
-    assert_eq!((held(&slot), slot.counts().future), (Some(110), 0));
+    assert_eq!((held(&slot), slot.stream.counts.future), (Some(110), 0));
     slot.offer(sample(211, 200), TOLERANCE);
-    assert_eq!((held(&slot), slot.counts().future), (Some(110), 1));
+    assert_eq!((held(&slot), slot.stream.counts.future), (Some(110), 1));
 }
 
 #[test]
-fn a_refusal_is_told_until_the_next_good_message() {
+fn a_refusal_is_reported_until_the_next_valid_message() {
     let mut slot = Slot::default();
     slot.offer(sample(100, 100), TOLERANCE);
-    slot.refuse("bad".into());
+    slot.stream.refuse("bad".into());
     assert_eq!(snapshot(&mut slot, 110).refusal.as_deref(), Some("bad"));
     slot.offer(sample(120, 120), TOLERANCE);
     assert_eq!(snapshot(&mut slot, 130).refusal, None);
-    assert_eq!(slot.last_refusal().as_deref(), Some("bad"));
+    let statistics = slot.stream.statistics(&("top".into(), "/top".into()), None, Stamp::from_nanos(130));
+    assert_eq!(statistics.last_refusal.as_deref(), Some("bad"), "statistics keep it");
 }
 
 #[test]
@@ -94,7 +95,7 @@ fn one_wild_stamp_is_set_aside_and_the_next_good_message_clears_it() {
     assert_eq!(snapshot(&mut slot, 110).ahead, Some(Stamp::from_nanos(9_000_000)));
     slot.offer(sample(120, 120), TOLERANCE);
     let seen = snapshot(&mut slot, 120);
-    assert_eq!((seen.ahead, held(&slot), slot.counts().future), (None, Some(120), 1));
+    assert_eq!((seen.ahead, held(&slot), slot.stream.counts.future), (None, Some(120), 1));
 }
 
 #[test]
@@ -103,7 +104,7 @@ fn a_message_ahead_of_a_lagging_clock_is_taken_up_once_the_clock_is_there() {
     slot.offer(sample(200, 100), TOLERANCE);
     assert_eq!(snapshot(&mut slot, 180).held, None);
     let seen = snapshot(&mut slot, 190);
-    assert_eq!((seen.held.map(|h| h.0.nanos()), seen.ahead, slot.counts().future), (Some(200), None, 0));
+    assert_eq!((seen.held.map(|h| h.0.nanos()), seen.ahead, slot.stream.counts.future), (Some(200), None, 0));
 }
 
 #[test]
@@ -115,7 +116,7 @@ fn a_source_whose_clock_was_set_back_is_followed_after_a_run_of_advancing_stamps
         slot.offer(sample(500 + i, 1_000_001 + i), TOLERANCE);
     }
     assert_eq!(held(&slot), Some(500 + i64::from(RESTART_AFTER) - 1));
-    assert_eq!(slot.counts().restarts, 1);
+    assert_eq!(slot.stream.counts.restarts, 1);
 }
 
 #[test]
@@ -125,7 +126,7 @@ fn older_messages_that_do_not_advance_never_replace_the_held_one() {
     for i in 0..50 {
         slot.offer(sample(900 - i, 1_001 + i), TOLERANCE);
     }
-    assert_eq!((held(&slot), slot.counts().out_of_order), (Some(1_000), 50));
+    assert_eq!((held(&slot), slot.stream.counts.out_of_order), (Some(1_000), 50));
 }
 
 #[test]
@@ -135,9 +136,9 @@ fn a_new_epoch_forgets_the_old_run_and_lets_its_smaller_stamps_in() {
     for i in 1..20 {
         slot.offer(sample(1_000 + i, 1_000 + i), TOLERANCE);
     }
-    assert!(slot.rate().period().is_some());
+    assert!(slot.stream.rate.period().is_some());
     slot.enter_epoch(1);
-    assert_eq!((held(&slot), slot.rate().period()), (None, None));
+    assert_eq!((held(&slot), slot.stream.rate.period()), (None, None));
     slot.offer(sample(5, 5), TOLERANCE);
     slot.enter_epoch(1);
     assert_eq!(held(&slot), Some(5));
@@ -152,7 +153,7 @@ proptest! {
         for (what, stamp, at) in steps {
             match what {
                 0..=2 => drop(slot.offer(sample(stamp, at), TOLERANCE)),
-                3 => slot.refuse("bad".into()),
+                3 => slot.stream.refuse("bad".into()),
                 4 => {
                     epoch += u64::from(stamp < 10);
                     slot.enter_epoch(epoch);
@@ -167,7 +168,7 @@ proptest! {
                     }
                 }
             }
-            let c = slot.counts();
+            let c = slot.stream.counts;
             let pending = u64::from(slot.held.as_ref().is_some_and(|held| !held.used));
             prop_assert_eq!(
                 c.received,
@@ -184,8 +185,8 @@ proptest! {
         for stamp in stamps {
             slot.offer(sample(stamp, 1000), TOLERANCE);
             let now_held = held(&slot).unwrap_or(-1);
-            prop_assert!(now_held >= last || slot.counts().restarts > restarts);
-            (last, restarts) = (now_held, slot.counts().restarts);
+            prop_assert!(now_held >= last || slot.stream.counts.restarts > restarts);
+            (last, restarts) = (now_held, slot.stream.counts.restarts);
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct KeyStatistics<'s> {
 
 impl<'s> KeyStatistics<'s> {
     /// One table for all rows; it gives the key's width.
-    pub fn of_key(at: &'s str, values: RawValues<Vec<Number>>) -> Self {
+    pub(crate) fn of_key(at: &'s str, values: RawValues<Vec<Number>>) -> Self {
         let RawValues { min, max, mean, std, q01, q99 } = values;
         let width = min.len();
         let [min, max, mean, std] = [min, max, mean, std].map(|table| vec![table]);
@@ -31,7 +31,7 @@ impl<'s> KeyStatistics<'s> {
     }
 
     /// A table for each of `rows` action rows.
-    pub fn of_rows(at: &'s str, values: RawValues<Vec<Vec<Number>>>, rows: usize, width: usize) -> Self {
+    pub(crate) fn of_rows(at: &'s str, values: RawValues<Vec<Vec<Number>>>, rows: usize, width: usize) -> Self {
         Self { at, width, rows: Some(rows), values }
     }
 

@@ -105,7 +105,7 @@ fn joints_like_columns(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
 
 /// rtc needs a policy that takes an action prefix.
 fn rtc_without_guide(settings: &Settings, shape: &PolicyShape) -> Option<Error> {
-    (settings.motion.mode == TransitionMode::Rtc && !shape.takes_guide).then(|| Error::Conflict {
+    (settings.motion.mode == TransitionMode::Rtc && !shape.accepts_prefix).then(|| Error::Conflict {
         names: vec!["handover.mode".to_owned()],
         what: "handover.mode is rtc, but no stage of the policy reads 'strength', the guidance weight of the action prefix; export the \
                policy again, or use blend"

@@ -8,6 +8,7 @@ use super::{Adopt, Build, Outcome, chosen, outline};
 use vla_engines::memory::MemoryUse;
 use vla_engines::provenance;
 use vla_policy::PolicySpec;
+use vla_runtime::remedies;
 
 const WORDS: &str = "this program was built without TensorRT; build it with `cargo build --release --features tensorrt` (or colcon with \
                      -DVLA_TRT_TENSORRT=ON) where TensorRT's headers are";
@@ -39,8 +40,8 @@ fn dry_run(args: &Build) -> anyhow::Result<()> {
                 stage.name,
                 stage.file.display()
             ),
-            Err(refusal) => {
-                println!("{refusal}");
+            Err(rejection) => {
+                println!("{rejection}\n{}", remedies::rejection(&rejection));
                 show(args.stage(&stage, args.precision_of(&stage)?))?;
             }
         }

@@ -105,14 +105,14 @@ impl Work<'_> {
             let title = format!("{} of {}: {}", index + 1, stages.len(), stage.name);
             // With a bag, one that was found inaccurate is looked at again at the end.
             let looked_at = Stage { allow_inaccurate: self.args.bag.is_some(), ..stage.clone() };
-            let refusal = match provenance::verify(&looked_at, self.device) {
+            let rejection = match provenance::verify(&looked_at, self.device) {
                 Ok(_) => {
                     println!("{title}: {} matches", stage.file.display());
                     continue;
                 }
-                Err(refusal) => refusal,
+                Err(rejection) => rejection,
             };
-            println!("{title}: {refusal}");
+            println!("{title}: {rejection}");
             self.one(self.args.stage(stage, self.args.precision_of(stage)?))?;
         }
         Ok(())
@@ -154,8 +154,8 @@ impl Work<'_> {
     fn can(&self, request: &Request) -> Result<(), builder::Error> {
         match request.precision.lacking(self.device) {
             None => Ok(()),
-            Some(reason) => {
-                Err(builder::Error::Precision { onnx: request.onnx.clone(), precision: request.precision, reason })
+            Some(lacking) => {
+                Err(builder::Error::Precision { onnx: request.onnx.clone(), precision: request.precision, lacking })
             }
         }
     }

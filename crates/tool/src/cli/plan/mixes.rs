@@ -53,7 +53,7 @@ pub(crate) fn print(args: &Plan, kind: EngineKind, mixes: &[Mixed]) -> anyhow::R
     Ok(())
 }
 
-fn print_row(name: &str, width: usize, copies: &str, plan: &memory::Plan, fit: Fit) {
+fn print_row(name: &str, width: usize, copies: &str, plan: &memory::MemoryPlan, fit: Fit) {
     let (running, best) = (plan.running(), plan.best_order());
     let weights: u64 = plan.stages.iter().map(|stage| stage.weights.bytes).fold(0, u64::saturating_add);
     println!(

@@ -6,7 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use vla_builder::Request;
 use vla_engines::provenance::{
-    DeviceIdentity, EngineIdentity, FORMAT, Memory, OnnxIdentity, Provenance, hash, rfc3339,
+    BuildSettings, DeviceIdentity, EngineIdentity, FORMAT, Memory, OnnxIdentity, Provenance, hash, rfc3339,
 };
 use vla_engines::{Precision, Stage};
 use vla_policy::PolicySpec;
@@ -130,7 +130,7 @@ pub(crate) fn build(stage: &Stage, device: &DeviceIdentity) {
         onnx: OnnxIdentity::of(&stage.onnx).expect("hashes"),
         precision: stage.precision.clone(),
         profiles,
-        flags: Vec::new(),
+        flags: BuildSettings::default(),
         calibration: None,
         engine: EngineIdentity {
             sha256: hash::file_sha256(&stage.file).expect("hashes"),

@@ -1,5 +1,5 @@
-//! This process's own memory as the kernel lists it: which addresses are private memory backed by no file, and how much
-//! of a range is resident.
+//! Memory mappings of this process (`/proc/self/maps`, `smaps`): private memory not backed by a file, and the resident part
+//! of a range.
 
 use std::fs;
 use std::io;
@@ -7,15 +7,15 @@ use std::ops::Range;
 
 const KIB: usize = 1024;
 
-/// Addresses of private, writable memory backed by no file, ascending; neighbours are joined.
+/// Address ranges of private, writable memory not backed by a file, ascending; adjacent ranges are joined.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Anonymous(Vec<Range<usize>>);
+pub struct PrivateMappings(Vec<Range<usize>>);
 
-impl Anonymous {
-    /// Those of this process now.
+impl PrivateMappings {
+    /// The mappings of this process now.
     ///
     /// # Errors
-    /// Whatever reading `/proc/self/maps` gives.
+    /// Errors of reading `/proc/self/maps`.
     pub fn now() -> io::Result<Self> {
         Ok(Self::parse(&fs::read_to_string("/proc/self/maps")?))
     }
@@ -31,7 +31,7 @@ impl Anonymous {
         Self(all)
     }
 
-    /// What is there and was not in `before`.
+    /// Ranges that are not in `before`.
     pub fn since(&self, before: &Self) -> Vec<Range<usize>> {
         let mut new = Vec::new();
         for range in &self.0 {
@@ -49,12 +49,12 @@ impl Anonymous {
         new
     }
 
-    /// The same without a range.
+    /// These ranges without `range`.
     pub fn without(&self, range: Range<usize>) -> Self {
         Self(self.since(&Self(vec![range])))
     }
 
-    /// `range` with up to `reach` bytes of such memory on either side of it.
+    /// `range`, extended by up to `reach` bytes on either side within its mapping.
     pub fn around(&self, range: &Range<usize>, reach: usize) -> Range<usize> {
         let holding = self.0.iter().find(|one| one.start <= range.start && range.end <= one.end);
         holding.map_or_else(
@@ -63,14 +63,14 @@ impl Anonymous {
         )
     }
 
-    /// Whether all of `range` is such memory.
+    /// Whether all of `range` is private memory.
     pub fn holds(&self, range: &Range<usize>) -> bool {
         self.0.iter().any(|one| one.start <= range.start && range.end <= one.end)
     }
 }
 
-/// The addresses of a line of `/proc/self/maps` (`start-end perms offset device inode path`) that is private, writable and
-/// of no file; the stack is none.
+/// The addresses of a line of `/proc/self/maps` (`start-end perms offset device inode path`) if it is private, writable and
+/// not backed by a file; `None` for the stack.
 fn anonymous(line: &str) -> Option<Range<usize>> {
     let mut words = line.split_ascii_whitespace();
     let range = addresses(words.next()?)?;
@@ -87,22 +87,22 @@ pub(super) fn addresses(word: &str) -> Option<Range<usize>> {
     Some(usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?)
 }
 
-/// What of a range the kernel holds for this process, in bytes.
+/// The resident part of a range, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Resident {
-    /// In memory and in the page table: touched since it was mapped.
+    /// In memory and in the page table: accessed since it was mapped.
     pub touched: u64,
-    /// Of it, private copies that no file backs.
+    /// Of these, private copies not backed by a file.
     pub anonymous: u64,
     /// Held in memory by `mlock`.
     pub locked: u64,
 }
 
 impl Resident {
-    /// Of the mappings that lie in `range`, or of which it is part.
+    /// The resident bytes of all mappings that overlap `range`.
     ///
     /// # Errors
-    /// Whatever reading `/proc/self/smaps` gives.
+    /// Errors of reading `/proc/self/smaps`.
     pub fn of(range: &Range<usize>) -> io::Result<Self> {
         Ok(Self::parse(&fs::read_to_string("/proc/self/smaps")?, range))
     }
@@ -145,8 +145,8 @@ c000-d000 rw-p 00000000 00:00 0  [stack]
 
     #[test]
     fn only_private_writable_memory_of_no_file_counts_and_neighbours_are_one() {
-        let now = Anonymous::parse(MAPS);
-        assert_eq!(now, Anonymous(vec![0x1000..0x4000, 0xa000..0xb000]));
+        let now = PrivateMappings::parse(MAPS);
+        assert_eq!(now, PrivateMappings(vec![0x1000..0x4000, 0xa000..0xb000]));
         assert!(now.holds(&(0x2000..0x3800)));
         assert!(!now.holds(&(0x3000..0x4800)));
         assert_eq!(now.around(&(0x2000..0x3000), 0x800), 0x1800..0x3800);
@@ -155,18 +155,18 @@ c000-d000 rw-p 00000000 00:00 0  [stack]
 
     #[test]
     fn what_is_new_is_cut_out_of_what_was_there() {
-        let before = Anonymous(vec![0x2000..0x3000, 0xa000..0xb000]);
-        let new = Anonymous::parse(MAPS).since(&before);
+        let before = PrivateMappings(vec![0x2000..0x3000, 0xa000..0xb000]);
+        let new = PrivateMappings::parse(MAPS).since(&before);
         assert_eq!(new, [0x1000..0x2000, 0x3000..0x4000]);
-        assert!(Anonymous::parse(MAPS).since(&Anonymous::parse(MAPS)).is_empty());
+        assert!(PrivateMappings::parse(MAPS).since(&PrivateMappings::parse(MAPS)).is_empty());
     }
 
     #[test]
     fn a_touched_block_is_resident_and_shows_up_as_new() {
-        let before = Anonymous::now().expect("maps");
+        let before = PrivateMappings::now().expect("maps");
         let block = vec![7u8; 48 << 20];
         let range = block.as_ptr() as usize..block.as_ptr() as usize + block.len();
-        let new = Anonymous::now().expect("maps").since(&before);
+        let new = PrivateMappings::now().expect("maps").since(&before);
         assert!(new.iter().any(|new| new.start <= range.start && range.end <= new.end), "{range:x?} in {new:x?}");
         let resident = Resident::of(&range).expect("smaps");
         assert!(resident.anonymous >= 47 << 20 && resident.touched >= resident.anonymous, "{resident:?}");

@@ -1,110 +1,14 @@
-//! Why the engines do not fit, as a report: who holds what, what is missing, what would fit.
+//! The memory plan as text: a table of the stages, and the loads one after the other.
 
 use std::fmt;
 
-use super::plan::Plan;
-use super::{Advice, Figure, Growth, mib};
-
-/// Which bound breaks, in bytes.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Cause {
-    /// The operator's budget.
-    Budget {
-        /// Held and still to come at the worst moment, margin included.
-        needed: u64,
-        /// The budget (less the reserve, where the budget stands for a whole machine).
-        allowed: u64,
-    },
-    /// The machine's memory (host, or the one pool of an integrated GPU).
-    Machine {
-        /// Still to come at the worst moment, margin included.
-        needed: u64,
-        /// Free now, the reserve not yet taken off.
-        free: u64,
-    },
-    /// The memory of a GPU that has its own.
-    Device {
-        /// Still to come at the worst moment, margin included.
-        needed: u64,
-        /// Free now.
-        free: u64,
-    },
-    /// The runtime asked for memory and got none.
-    Runtime {
-        /// What was being done.
-        action: String,
-        /// The runtime's own words.
-        reason: String,
-    },
-}
-
-/// The engines do not fit. Printed as a table.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal {
-    /// The stage that was to be loaded next; `None`: all are loaded.
-    pub stage: Option<String>,
-    /// Which bound breaks.
-    pub cause: Cause,
-    /// What each stage takes, and what is loaded.
-    pub plan: Plan,
-    /// What would fit.
-    pub advice: Advice,
-}
-
-impl Refusal {
-    /// Bytes that are missing; 0 when a runtime ran out and did not say by how much.
-    pub fn missing(&self) -> u64 {
-        self.advice.missing
-    }
-
-    /// One line, for diagnostics and for the first line of the report.
-    pub fn summary(&self) -> String {
-        let what = match &self.stage {
-            Some(stage) => format!("not enough memory to load stage '{stage}'"),
-            None => "not enough memory to run the loaded engines".to_owned(),
-        };
-        // Rounded up: what is missing is never nothing.
-        let missing = (mib(self.missing()) * 10.0).ceil() / 10.0;
-        match &self.cause {
-            Cause::Budget { needed, allowed } => format!(
-                "{what}: {:.1} MiB needed, {:.1} MiB allowed by memory.budget_mib, {missing:.1} MiB missing",
-                mib(*needed),
-                mib(*allowed)
-            ),
-            Cause::Machine { needed, free } => {
-                let reserve = mib(self.advice.reserve);
-                let cached = self.advice.page_cache.map_or_else(String::new, |bytes| {
-                    format!(" by the GPU driver's count, without {:.1} MiB of page cache,", mib(bytes))
-                });
-                format!(
-                    "{what}: {:.1} MiB still to come, {:.1} MiB free{cached} of which memory.reserve_mib keeps {reserve:.1} \
-                     MiB, {missing:.1} MiB missing",
-                    mib(*needed),
-                    mib(*free)
-                )
-            }
-            Cause::Device { needed, free } => format!(
-                "{what}: {:.1} MiB still to come on the GPU, {:.1} MiB free there, {missing:.1} MiB missing",
-                mib(*needed),
-                mib(*free)
-            ),
-            Cause::Runtime { action, reason } => format!("{what}: {action}: {reason}"),
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.summary())?;
-        write!(f, "{}", self.plan)?;
-        write!(f, "{}", self.advice)
-    }
-}
+use super::plan::MemoryPlan;
+use super::{Figure, Growth, mib};
 
 const HEADINGS: [&str; 8] = ["file", "weights", "host copy", "activation", "in/out", "loading", "kept", "measured"];
 
 /// The table: a row a stage in load order, then what counts once for all of them. Figures in MiB, `~`: estimated.
-impl fmt::Display for Plan {
+impl fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.stages.iter().map(|stage| stage.stage.len()).max().unwrap_or(0).max("all engines".len());
         write!(f, "  {:width$}", "MiB")?;
@@ -131,7 +35,7 @@ impl fmt::Display for Plan {
     }
 }
 
-impl Plan {
+impl MemoryPlan {
     fn write_sums(&self, f: &mut fmt::Formatter<'_>, width: usize) -> fmt::Result {
         let mut sums = [Figure::default(); 7];
         for stage in &self.stages {
@@ -169,10 +73,10 @@ impl Plan {
     }
 }
 
-/// What is held before, during and after each load, and what is still to come; as [`Plan::timeline`] shows it.
-pub struct Timeline<'p>(&'p Plan);
+/// What is held before, during and after each load, and what is still to come; as [`MemoryPlan::timeline`] shows it.
+pub struct Timeline<'p>(&'p MemoryPlan);
 
-impl Plan {
+impl MemoryPlan {
     /// The loads one after the other, for people.
     pub fn timeline(&self) -> Timeline<'_> {
         Timeline(self)

@@ -18,21 +18,21 @@ fn block() -> (Vec<u8>, Range<usize>) {
 }
 
 #[test]
-fn spilled_memory_reads_the_same_is_no_longer_anonymous_and_frees_as_ever() {
+fn remapped_memory_reads_the_same_is_not_anonymous_and_can_be_freed() {
     let (block, range) = block();
     let copy = block.clone();
     let before = Resident::of(&range).expect("smaps");
     assert!(before.anonymous >= range.len() as u64, "{before:?}");
     let dir = folder();
-    let spilled = spill(range.clone(), dir.path(), Access::ReadOnly).expect("spilled");
-    assert_eq!(spilled.bytes(), range.len() as u64);
-    assert_eq!(spilled.resident().expect("smaps"), Resident::default(), "nothing of it was touched yet");
+    let remapped = remap_to_file(range.clone(), dir.path(), Access::ReadOnly).expect("remapped");
+    assert_eq!(remapped.bytes(), range.len() as u64);
+    assert_eq!(remapped.resident().expect("smaps"), Resident::default(), "nothing of it was touched yet");
     assert_eq!(std::fs::read_dir(dir.path()).expect("listed").count(), 0, "the file has no name");
     assert!(block == copy, "the bytes are the same");
-    let after = spilled.resident().expect("smaps");
+    let after = remapped.resident().expect("smaps");
     assert!(after.touched >= range.len() as u64 && after.anonymous == 0, "{after:?}");
-    spilled.let_go().expect("advised");
-    let after = spilled.resident().expect("smaps");
+    remapped.page_out().expect("advised");
+    let after = remapped.resident().expect("smaps");
     assert!(after.touched < range.len() as u64 / 4, "most of its pages are gone: {after:?}");
     assert!(block == copy, "and are read again");
     drop(block);
@@ -40,7 +40,7 @@ fn spilled_memory_reads_the_same_is_no_longer_anonymous_and_frees_as_ever() {
 
 #[test]
 fn writing_is_possible_where_it_is_allowed_and_stays_in_memory() {
-    for access in [Access::ReadOnly, Access::AsBefore] {
+    for access in [Access::ReadOnly, Access::ReadWrite] {
         written_to(access);
     }
 }
@@ -48,17 +48,17 @@ fn writing_is_possible_where_it_is_allowed_and_stays_in_memory() {
 fn written_to(access: Access) {
     let (mut block, range) = block();
     let dir = folder();
-    let spilled = spill(range.clone(), dir.path(), access).expect("spilled");
+    let remapped = remap_to_file(range.clone(), dir.path(), access).expect("remapped");
     if access == Access::ReadOnly {
-        spilled.allow_writing().expect("unprotected");
+        remapped.allow_writing().expect("unprotected");
     }
     let at = range.start + 3 * PAGE + 17 - block.as_ptr() as usize;
     let (old, neighbour) = (block[at], block[at + 1]);
     block[at] = !old;
     assert_eq!((block[at], block[at + 1]), (!old, neighbour));
-    spilled.let_go().expect("advised");
+    remapped.page_out().expect("advised");
     assert_eq!((block[at], block[at + 1]), (!old, neighbour), "what was written stays");
-    let resident = spilled.resident().expect("smaps");
+    let resident = remapped.resident().expect("smaps");
     assert!((1..=PAGE as u64).contains(&resident.anonymous), "one page became private: {resident:?}");
 }
 
@@ -67,31 +67,31 @@ fn addresses_that_are_not_whole_pages_of_private_memory_are_refused() {
     let (block, range) = block();
     let dir = folder();
     let odd = range.start + 1..range.end;
-    assert!(matches!(spill(odd, dir.path(), Access::AsBefore), Err(Error::NotPrivate { .. })));
+    assert!(matches!(remap_to_file(odd, dir.path(), Access::ReadWrite), Err(Error::NotPrivate { .. })));
     let beyond = range.start..range.end + (1 << 40);
-    assert!(matches!(spill(beyond, dir.path(), Access::AsBefore), Err(Error::NotPrivate { .. })));
+    assert!(matches!(remap_to_file(beyond, dir.path(), Access::ReadWrite), Err(Error::NotPrivate { .. })));
     drop(block);
 }
 
 #[test]
 fn a_file_system_in_memory_is_refused_and_the_memory_stays_as_it_is() {
     let shm = Path::new("/dev/shm");
-    if rustix::fs::statfs(shm).map_or(true, |system| system.f_type.to_ne_bytes() != disk::IN_MEMORY[0].to_ne_bytes()) {
+    if !disk::is_in_memory(shm).unwrap_or_default() {
         eprintln!("SKIPPED: /dev/shm is no tmpfs here");
         return;
     }
     let (mut block, range) = block();
-    let error = spill(range.clone(), shm, Access::AsBefore).expect_err("it would be memory");
-    assert!(error.to_string().contains("/dev/shm is on a file system that lives in memory"), "{error}");
+    let error = remap_to_file(range.clone(), shm, Access::ReadWrite).expect_err("it would be memory");
+    assert!(matches!(error, Error::Disk(disk::Error::InMemory { .. })), "{error}");
     block[PAGE] = 1;
     assert!(Resident::of(&range).expect("smaps").anonymous >= range.len() as u64);
 }
 
-/// A window that is being given to a file, as [`spill`] does it, with a kernel that fails.
-fn move_first_window(range: &Range<usize>, dir: &Path, remap: Remap) -> io::Result<()> {
-    let file = disk::unnamed(dir, range.len() as u64).expect("a file");
+/// Moves one window as [`remap_to_file`] does, with a kernel that fails.
+fn move_first_window(range: &Range<usize>, dir: &Path, move_mapping: MoveMapping) -> io::Result<()> {
+    let file = disk::reserved_file(dir, range.len() as u64).expect("a file");
     let memory = File::open("/proc/self/mem").expect("this process's memory");
-    move_window(&memory, &file, range, &(range.start..range.start + WINDOW), Access::AsBefore, remap)
+    move_window(&memory, &file, range, &(range.start..range.start + WINDOW), Access::ReadWrite, move_mapping)
 }
 
 /// What the kernel does when it finds no memory for page tables after it took the old pages away.
@@ -124,16 +124,16 @@ fn a_move_that_fails_before_anything_was_taken_away_leaves_the_memory_as_it_is()
     let error = move_first_window(&range, dir.path(), refuse).expect_err("refused");
     assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::NOMEM.raw_os_error()));
     assert!(block == copy);
-    // As `spill` does after a failure.
+    // As `remap_to_file` does after a failure.
     protect(&range, MprotectFlags::READ | MprotectFlags::WRITE).expect("writable again");
-    assert!(Anonymous::now().expect("maps").holds(&range), "it is private memory of no file, as before");
+    assert!(PrivateMappings::now().expect("maps").holds(&range), "it is private memory of no file, as before");
 }
 
 /// The end of the test below, in a process of its own.
 const HOLED: &str = "VLA_TRT_TEST_LEAVES_A_HOLE";
 
 #[test]
-fn a_hole_that_cannot_be_filled_ends_the_process_and_says_why() {
+fn a_hole_that_cannot_be_filled_ends_the_process_with_the_reason() {
     /// Takes the window away, and another thread's mapping takes its place.
     fn take_away_for_good(staged: *mut c_void, window: &Range<usize>) -> io::Result<()> {
         let error = take_away(staged, window);
@@ -150,7 +150,7 @@ fn a_hole_that_cannot_be_filled_ends_the_process_and_says_why() {
         eprintln!("went on: {ended:?}");
         std::process::exit(0);
     }
-    let name = "sys::spill::tests::a_hole_that_cannot_be_filled_ends_the_process_and_says_why";
+    let name = "sys::remap::tests::a_hole_that_cannot_be_filled_ends_the_process_with_the_reason";
     let own = std::env::current_exe().expect("this program");
     let output = Command::new(own).args([name, "--exact", "--test-threads", "1"]).env(HOLED, "1").output();
     let output = output.expect("it ran");
@@ -163,12 +163,13 @@ fn a_hole_that_cannot_be_filled_ends_the_process_and_says_why() {
 fn memory_that_its_owner_freed_is_not_touched_any_more() {
     let (block, range) = block();
     let dir = folder();
-    let spilled = spill(range.clone(), dir.path(), Access::ReadOnly).expect("spilled");
-    spilled.allow_writing().expect("still there");
+    let remapped = remap_to_file(range.clone(), dir.path(), Access::ReadOnly).expect("remapped");
+    remapped.allow_writing().expect("still there");
     drop(block);
-    for refused in [spilled.let_go(), spilled.allow_writing()] {
+    for refused in [remapped.page_out(), remapped.allow_writing()] {
         let error = refused.expect_err("freed");
-        assert!(error.to_string().contains("their owner freed them"), "{error}");
+        let found = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+        assert!(matches!(found, Some(Error::Freed { .. })), "{error}");
     }
     // Also where something else lies there by now.
     let (place, protection) = (range.start as *mut _, ProtFlags::READ);
@@ -177,26 +178,26 @@ fn memory_that_its_owner_freed_is_not_touched_any_more() {
         rustix::mm::mmap_anonymous(place, range.len(), protection, MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE)
     };
     if other.is_ok() {
-        spilled.allow_writing().expect_err("another's memory");
+        remapped.allow_writing().expect_err("another's memory");
         // SAFETY: the mapping made above.
         unsafe { rustix::mm::munmap(place, range.len()) }.expect("unmapped");
     }
 }
 
 /// The end of the test below, in a process of its own.
-const WRITER: &str = "VLA_TRT_TEST_WRITES_TO_SPILLED_MEMORY";
+const WRITER: &str = "VLA_TRT_TEST_WRITES_TO_REMAPPED_MEMORY";
 
 #[test]
-fn whoever_writes_before_it_is_allowed_ends_the_process() {
+fn a_write_before_it_is_allowed_ends_the_process() {
     if std::env::var_os(WRITER).is_some() {
         let (mut block, range) = block();
         let dir = folder();
-        spill(range.clone(), dir.path(), Access::ReadOnly).expect("spilled");
+        remap_to_file(range.clone(), dir.path(), Access::ReadOnly).expect("remapped");
         let at = range.start - block.as_ptr() as usize;
         block[at] = 1;
         std::process::exit(0);
     }
-    let name = "sys::spill::tests::whoever_writes_before_it_is_allowed_ends_the_process";
+    let name = "sys::remap::tests::a_write_before_it_is_allowed_ends_the_process";
     let own = std::env::current_exe().expect("this program");
     let status = Command::new(own).args([name, "--exact", "--test-threads", "1"]).env(WRITER, "1").output();
     let status = status.expect("it ran").status;

@@ -1,19 +1,20 @@
-//! A state far outside what the policy was trained on: degrees for radians, millimetres for metres, a wrong scale.
+//! Warns once about a state far outside the training data: degrees instead of radians, millimetres instead of metres, a wrong
+//! scale.
 
 use std::f64::consts::PI;
 use std::ops::Range;
 
 use super::processor::{Processor, StateEncoding};
 
-/// How far outside the training range a value may be, in widths of its key's widest range. Robots stray beyond the 99th percentile of
-/// their training data; degrees are 57 times the radians.
+/// Tolerance outside the training range, in widths of the key's widest range. Robots exceed the 99th percentile of their
+/// training data; degrees are 57 times the radians.
 const FAR: f64 = 3.0;
-/// Standard deviations that the range of a key has on either side, where the processor has no range.
+/// Standard deviations on either side that count as the range of a key without one.
 const SPREAD: f64 = 3.0;
 
 /// The ranges of the training data, key by key.
 #[derive(Debug)]
-pub(super) struct Plausible {
+pub(super) struct UnitCheck {
     keys: Vec<Key>,
 }
 
@@ -23,13 +24,13 @@ struct Key {
     columns: Range<usize>,
     low: Vec<f64>,
     high: Vec<f64>,
-    /// How far outside is far.
+    /// Tolerance outside the range.
     margin: f64,
-    told: bool,
+    reported: bool,
 }
 
-impl Plausible {
-    pub fn new(processor: &Processor) -> Self {
+impl UnitCheck {
+    pub(crate) fn new(processor: &Processor) -> Self {
         let mut start = 0;
         let mut keys = Vec::with_capacity(processor.state.len());
         for key in &processor.state {
@@ -39,25 +40,25 @@ impl Plausible {
                 mean.iter().zip(std).map(|(mean, std)| mean + sign * SPREAD * std).collect()
             };
             let (low, high) = match &key.encoding {
-                // Sine and cosine are of angles.
+                // An angle.
                 StateEncoding::SinCos => (vec![-PI; key.width], vec![PI; key.width]),
                 StateEncoding::MeanStd { mean, std } => (spread(-1.0, mean, std), spread(1.0, mean, std)),
                 StateEncoding::Range { low, high } => (low.clone(), high.clone()),
             };
             let widths = low.iter().zip(&high).map(|(low, high)| high - low).filter(|width| width.is_finite());
             let margin = FAR * widths.fold(0.0, f64::max);
-            // A key that was constant in training says nothing of units.
+            // A key that was constant in training has no range to compare with.
             if margin > 0.0 {
-                keys.push(Key { name: key.name.clone(), columns, low, high, margin, told: false });
+                keys.push(Key { name: key.name.clone(), columns, low, high, margin, reported: false });
             }
         }
         Self { keys }
     }
 
-    /// The first far value of a key that was not told of before, in words. `raw`: the state in model units and order.
-    pub fn look(&mut self, raw: &[f32]) -> Option<String> {
+    /// A warning about the first key far outside its range, once a key. `raw`: the state in model units and order.
+    pub(crate) fn check(&mut self, raw: &[f32]) -> Option<String> {
         let Self { keys } = self;
-        for key in keys.iter_mut().filter(|key| !key.told) {
+        for key in keys.iter_mut().filter(|key| !key.reported) {
             let values = raw.get(key.columns.clone()).unwrap_or_default();
             let ranges = key.low.iter().zip(&key.high);
             let far = |(value, (low, high)): (&f32, (&f64, &f64))| {
@@ -65,12 +66,12 @@ impl Plausible {
                 value < low - key.margin || value > high + key.margin
             };
             let Some(at) = values.iter().zip(ranges).position(far) else { continue };
-            key.told = true;
+            key.reported = true;
             let (name, value) = (&key.name, values.get(at).copied().unwrap_or_default());
             let (low, high) = (key.low.get(at).copied()?, key.high.get(at).copied()?);
             return Some(format!(
                 "state '{name}': value {at} is {value}, far outside the training data ({low:.3} to {high:.3}); expected the units of \
-                 the training data: is it in degrees instead of radians, or are state.{name}.scale and .offset wrong? (told once)"
+                 the training data; check for degrees instead of radians, and state.{name}.scale and .offset (reported once)"
             ));
         }
         None
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
     use crate::processor::{ImageTransformSpec, StateKey};
 
-    fn plausible() -> Plausible {
+    fn units() -> UnitCheck {
         let key = |name: &str, encoding| StateKey { name: name.into(), width: 2, encoding };
         let state = vec![
             key("arm", StateEncoding::Range { low: vec![-1.0, 0.0], high: vec![1.0, 0.0] }),
@@ -90,7 +91,7 @@ mod tests {
             key("base", StateEncoding::SinCos),
             key("idle", StateEncoding::Range { low: vec![0.5; 2], high: vec![0.5; 2] }),
         ];
-        Plausible::new(&Processor {
+        UnitCheck::new(&Processor {
             embodiment: "robot".into(),
             cameras: Vec::new(),
             state,
@@ -102,30 +103,28 @@ mod tests {
             max_action_dim: 16,
             max_action_horizon: 16,
             image: ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 },
-            formalize: true,
+            normalise_text: true,
         })
     }
 
     #[test]
-    fn degrees_for_radians_are_told_once_by_key() {
-        let mut plausible = plausible();
+    fn degrees_for_radians_are_reported_once_by_key() {
+        let mut units = units();
         let degrees = [30.0, 0.0, 0.02, 0.02, 0.1, 0.1, 9.0, 9.0];
-        assert_eq!(
-            plausible.look(&degrees).as_deref(),
-            Some(
-                "state 'arm': value 0 is 30, far outside the training data (-1.000 to 1.000); expected the units of the training \
-                 data: is it in degrees instead of radians, or are state.arm.scale and .offset wrong? (told once)"
-            )
+        let warning = units.check(&degrees).expect("a warning");
+        assert!(
+            warning.starts_with("state 'arm': value 0 is 30,") && warning.contains("(-1.000 to 1.000)"),
+            "{warning}"
         );
-        assert_eq!(plausible.look(&degrees), None);
+        assert_eq!(units.check(&degrees), None);
         let millimetres = [0.0, 0.0, 0.02, 20.0, 90.0, 0.0, 9.0, 9.0];
-        assert!(plausible.look(&millimetres).is_some_and(|text| text.starts_with("state 'hand': value 1 is 20,")));
-        assert!(plausible.look(&millimetres).is_some_and(|text| text.starts_with("state 'base': value 0 is 90,")));
-        assert_eq!(plausible.look(&millimetres), None);
+        assert!(units.check(&millimetres).is_some_and(|text| text.starts_with("state 'hand': value 1 is 20,")));
+        assert!(units.check(&millimetres).is_some_and(|text| text.starts_with("state 'base': value 0 is 90,")));
+        assert_eq!(units.check(&millimetres), None);
     }
 
     #[test]
-    fn a_robot_that_strays_from_its_training_data_is_not_told_of() {
-        assert_eq!(plausible().look(&[3.5, -2.0, 0.1, -0.1, 6.2, -6.2, -3.0, 3.0]), None);
+    fn a_state_near_its_training_data_is_not_reported() {
+        assert_eq!(units().check(&[3.5, -2.0, 0.1, -0.1, 6.2, -6.2, -3.0, 3.0]), None);
     }
 }

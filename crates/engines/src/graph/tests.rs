@@ -48,18 +48,18 @@ fn two_stages() -> Pieces {
     (stages, networks, vec![spec("pixels", &[3, 4]), spec("actions", &[5, 6])])
 }
 
-fn join((stages, networks, host): &Pieces) -> Result<Wiring, String> {
+fn join((stages, networks, host): &Pieces) -> Result<Graph, String> {
     let networks: Vec<_> = networks.iter().map(|(inputs, outputs)| (inputs.as_slice(), outputs.as_slice())).collect();
-    Wiring::join(stages, &networks, host, false).map_err(|error| error.to_string())
+    Graph::build(stages, &networks, host, false).map_err(|error| error.to_string())
 }
 
 #[test]
 fn inputs_are_found_by_name_and_the_loop_is_closed() {
-    let wiring = join(&two_stages()).expect("joins");
-    let (next, actions) = (wiring.find("next").expect("next"), wiring.find("actions").expect("actions"));
-    assert_eq!(wiring.tensors[next].feeds, Some(actions));
-    assert_eq!(wiring.tensors[actions].source, Source::Host);
-    assert_eq!(wiring.stages[1].inputs[0], ("rows".to_owned(), wiring.find("rows").expect("rows")));
+    let graph = join(&two_stages()).expect("joins");
+    let (next, actions) = (graph.find("next").expect("next"), graph.find("actions").expect("actions"));
+    assert_eq!(graph.tensors[next].carried_to, Some(actions));
+    assert_eq!(graph.tensors[actions].origin, TensorOrigin::Host);
+    assert_eq!(graph.stages[1].inputs[0], ("rows".to_owned(), graph.find("rows").expect("rows")));
 }
 
 #[test]
@@ -81,9 +81,9 @@ fn every_mismatch_is_reported_at_once() {
     policy.1[1].0.push(spec("state", &[1]));
     policy.1[1].0.push(spec("surprise", &[1]));
     let error = join(&policy).expect_err("three problems");
-    assert!(error.contains("'pixels': policy.yaml says [3, 4], the network has [3, 5]"), "{error}");
-    assert!(error.contains("nothing makes its input 'state'"), "{error}");
-    assert!(error.contains("wants an input 'surprise: f32 [1]' that policy.yaml does not describe"), "{error}");
+    assert!(error.contains("'pixels': the stage describes [3, 4], the network has [3, 5]"), "{error}");
+    assert!(error.contains("no earlier stage makes its input 'state'"), "{error}");
+    assert!(error.contains("has an input 'surprise: f32 [1]' that the stage does not describe"), "{error}");
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn another_element_type_between_two_stages_is_refused() {
     let mut policy = two_stages();
     policy.1[1].0[0].dtype = DType::F16;
     let error = join(&policy).expect_err("rows is f32");
-    assert!(error.contains("wants 'rows' as f16 [2, 8], but it is f32 [2, 8]"), "{error}");
+    assert!(error.contains("reads 'rows' as f16 [2, 8], but it is f32 [2, 8]"), "{error}");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_loop_of_another_shape_and_a_stage_inside_the_group_are_refused() {
     policy.1.push((vec![spec("next", &[5, 6])], vec![spec("m", &[1])]));
     policy.0.push(stage("again", true, vec![input("m")], vec![output("n")]));
     policy.1.push((vec![spec("m", &[1])], vec![spec("n", &[1])]));
-    assert!(join(&policy).expect_err("group").contains("'middle' stands inside the repeated group"));
+    assert!(join(&policy).expect_err("group").contains("'middle' is between repeated stages"));
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_symbol_without_a_value_is_named_with_those_that_have_one() {
     let spec = TensorSpec { name: "text".into(), dtype: DType::F32, dims: vec![Dim::Symbol("T".into())] };
     let symbols = Symbols::from([("S".to_owned(), 3)]);
     let error = resolve(&spec, &symbols).expect_err("T is unknown").to_string();
-    assert!(error.contains("'text': dimension 'T' has no value; known are S"), "{error}");
+    assert!(error.contains("'text': dimension 'T' has no value; dimensions with a value: S"), "{error}");
 }
 
 #[test]
@@ -130,13 +130,13 @@ fn what_the_host_makes_is_read_in_several_types_and_with_a_batch_axis() {
         networks.insert(0, (vec![mask], vec![spec(&format!("of {name}"), &[1])]));
     }
     host.push(TensorSpec { dtype: DType::I32, ..spec("mask", &[4]) });
-    let wiring = join(&(stages.clone(), networks.clone(), host.clone())).expect("joins");
-    let found: Vec<&TensorSpec> = wiring.find_all("mask").map(|at| &wiring.tensors[at].spec).collect();
+    let graph = join(&(stages.clone(), networks.clone(), host.clone())).expect("joins");
+    let found: Vec<&TensorSpec> = graph.find_all("mask").map(|at| &graph.tensors[at].spec).collect();
     assert_eq!(found.len(), 2, "a buffer for each: {found:?}");
 
     networks[0].0[0].dtype = DType::F32;
     let error = join(&(stages, networks, host)).expect_err("no conversion");
-    assert!(error.contains("wants 'mask' as f32 [4], but the host makes i32 [4]"), "{error}");
+    assert!(error.contains("reads 'mask' as f32 [4], but the host makes i32 [4]"), "{error}");
 }
 
 #[test]
@@ -148,8 +148,8 @@ fn a_type_in_the_description_is_the_hosts_where_the_network_converts_and_the_net
     policy.0[0].outputs[0].dtype = Some(DType::F32);
     policy.1[0].1[0].dtype = DType::BF16;
     let error = join(&policy).expect_err("rows are not");
-    assert!(error.contains("tensor 'rows': policy.yaml says f32, the network has bf16"), "{error}");
-    assert!(error.contains("wants 'rows' as f32 [2, 8], but it is bf16 [2, 8]; a stage reads in place"), "{error}");
+    assert!(error.contains("tensor 'rows': the stage describes f32, the network has bf16"), "{error}");
+    assert!(error.contains("reads 'rows' as f32 [2, 8], but it is bf16 [2, 8]; stages share the buffer"), "{error}");
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_batch_axis_between_two_stages_is_refused() {
     let mut policy = two_stages();
     policy.1[1].0[0].dims.insert(0, Dim::Fixed(1));
     let error = join(&policy).expect_err("rows have no batch axis");
-    assert!(error.contains("wants 'rows' as f32 [1, 2, 8], but it is f32 [2, 8]"), "{error}");
+    assert!(error.contains("reads 'rows' as f32 [1, 2, 8], but it is f32 [2, 8]"), "{error}");
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_tensor_that_closes_a_loop_is_read_in_one_type() {
 }
 
 #[test]
-fn int64_of_policy_yaml_is_int32_of_an_engine_kind_that_has_no_other() {
+fn int64_of_a_description_is_int32_of_an_engine_kind_that_has_no_other() {
     let (mut stages, mut networks, mut host) = two_stages();
     host[0].dtype = DType::I32;
     stages[0].inputs[0].dtype = Some(DType::I64);
@@ -182,9 +182,9 @@ fn int64_of_policy_yaml_is_int32_of_an_engine_kind_that_has_no_other() {
     let join = |narrows: bool| {
         let networks: Vec<_> =
             networks.iter().map(|(inputs, outputs)| (inputs.as_slice(), outputs.as_slice())).collect();
-        Wiring::join(&stages, &networks, &host, narrows).map(drop).map_err(|error| error.to_string())
+        Graph::build(&stages, &networks, &host, narrows).map(drop).map_err(|error| error.to_string())
     };
     let error = join(false).expect_err("another type");
-    assert!(error.contains("policy.yaml says i64, the network has i32"), "{error}");
+    assert!(error.contains("the stage describes i64, the network has i32"), "{error}");
     join(true).expect("TensorRT before 10");
 }

@@ -11,7 +11,7 @@ use safetensors::tensor::TensorView;
 use vla_base::time::Stamp;
 use vla_motion::Chunk;
 use vla_policy::observation::{Inputs, Observation};
-use vla_policy::{Error, Guide, Policy, PolicySpec, Timings};
+use vla_policy::{ActionPrefix, Error, Policy, PolicySpec, Timings};
 use vla_runtime::parameters::Settings;
 use vla_runtime::session;
 
@@ -54,14 +54,14 @@ impl Bench {
         observation
     }
 
-    fn try_infer(&mut self, seen: &Observation, steps: u32, guide: Option<&Guide<'_>>) -> Result<Chunk, Error> {
+    fn try_infer(&mut self, seen: &Observation, steps: u32, prefix: Option<&ActionPrefix<'_>>) -> Result<Chunk, Error> {
         let mut chunk = self.policy.new_chunk();
-        self.policy.infer_guided(seen, 7, steps, guide, &mut chunk, &mut Timings::default())?;
+        self.policy.infer_with_prefix(seen, 7, steps, prefix, &mut chunk, &mut Timings::default())?;
         Ok(chunk)
     }
 
-    fn infer(&mut self, seen: &Observation, steps: u32, guide: Option<&Guide<'_>>) -> Chunk {
-        self.try_infer(seen, steps, guide).unwrap_or_else(|error| panic!("{error}"))
+    fn infer(&mut self, seen: &Observation, steps: u32, prefix: Option<&ActionPrefix<'_>>) -> Chunk {
+        self.try_infer(seen, steps, prefix).unwrap_or_else(|error| panic!("{error}"))
     }
 }
 
@@ -72,15 +72,15 @@ fn row(chunk: &[f32], width: usize, row: usize) -> &[f32] {
 #[test]
 fn without_a_guide_a_chunk_is_the_same_bit_by_bit_before_and_after_guided_ones() {
     let mut bench = Bench::new(|_| {});
-    assert!(bench.policy.takes_guide());
+    assert!(bench.policy.accepts_prefix());
     let seen = bench.observe(0.4, 0.0);
     let mut before = bench.policy.new_chunk();
     bench.policy.infer(&seen, 7, 4, &mut before, &mut Timings::default()).expect("infers");
-    let guide = Guide { previous: &before.values[2 * before.width()..], frozen: 3, overlap: 9 };
-    let guided = bench.infer(&seen, 4, Some(&guide));
-    assert_ne!(guided.values, before.values);
+    let prefix = ActionPrefix { previous: &before.values[2 * before.width()..], frozen: 3, overlap: 9 };
+    let continued = bench.infer(&seen, 4, Some(&prefix));
+    assert_ne!(continued.values, before.values);
     assert_eq!(bench.infer(&seen, 4, None).values, before.values);
-    let nothing = Guide { previous: &[], frozen: 0, overlap: 0 };
+    let nothing = ActionPrefix { previous: &[], frozen: 0, overlap: 0 };
     assert_eq!(bench.infer(&seen, 4, Some(&nothing)).values, before.values);
 }
 
@@ -92,12 +92,12 @@ fn frozen_rows_are_those_of_the_chunk_before_and_the_rest_is_new() {
     let (width, later) = (previous.width(), bench.observe(0.401, 0.002));
     let shifted = &previous.values[4 * width..];
     let free = bench.infer(&later, 4, None);
-    let guided = bench.infer(&later, 4, Some(&Guide { previous: shifted, frozen: 5, overlap: 12 }));
-    assert_eq!(guided.values[..5 * width], shifted[..5 * width]);
-    for at in 5..guided.rows {
-        assert_ne!(row(&guided.values, width, at), row(&free.values, width, at), "rows see each other, row {at}");
+    let continued = bench.infer(&later, 4, Some(&ActionPrefix { previous: shifted, frozen: 5, overlap: 12 }));
+    assert_eq!(continued.values[..5 * width], shifted[..5 * width]);
+    for at in 5..continued.rows {
+        assert_ne!(row(&continued.values, width, at), row(&free.values, width, at), "rows see each other, row {at}");
     }
-    assert_ne!(row(&guided.values, width, 5), row(shifted, width, 5));
+    assert_ne!(row(&continued.values, width, 5), row(shifted, width, 5));
 }
 
 #[test]
@@ -108,9 +108,10 @@ fn rows_of_the_ramp_start_where_the_chunk_before_was_and_take_their_part_of_the_
     // Another state: relative rows are expressed against it first. In one step every row goes straight.
     let (width, later) = (previous.width(), bench.observe(0.402, 0.0005));
     let shifted = &previous.values[4 * width..];
-    let guided =
-        |bench: &mut Bench, frozen| bench.infer(&later, 1, Some(&Guide { previous: shifted, frozen, overlap: 12 }));
-    let (small, large) = (guided(&mut bench, 6), guided(&mut bench, 0));
+    let continued = |bench: &mut Bench, frozen| {
+        bench.infer(&later, 1, Some(&ActionPrefix { previous: shifted, frozen, overlap: 12 }))
+    };
+    let (small, large) = (continued(&mut bench, 6), continued(&mut bench, 0));
     let part = |row: usize, frozen: usize| 1.0 - (-6.0 * (row + 1 - frozen) as f32 / (13 - frozen) as f32).exp();
     let mut straight = 0;
     for at in 6..12 {
@@ -143,11 +144,11 @@ fn a_policy_whose_networks_take_no_strength_says_so_and_runs_unguided() {
         safetensors::serialize_to_file(tables, None, &folder.join("strength.safetensors")).expect("written");
     });
     let seen = bench.observe(0.4, 0.0);
-    assert!(!bench.policy.takes_guide());
+    assert!(!bench.policy.accepts_prefix());
     let chunk = bench.infer(&seen, 4, None);
-    let guide = Guide { previous: &chunk.values, frozen: 1, overlap: 2 };
-    let refused = bench.try_infer(&seen, 4, Some(&guide)).expect_err("no strength").to_string();
-    assert!(refused.contains("reads 'strength'") && refused.contains("export it again"), "{refused}");
+    let prefix = ActionPrefix { previous: &chunk.values, frozen: 1, overlap: 2 };
+    let refused = bench.try_infer(&seen, 4, Some(&prefix)).expect_err("no strength").to_string();
+    assert!(refused.contains("reads 'strength'") && refused.contains("export"), "{refused}");
     // All of the velocity is what strength 1 is.
     assert_eq!(chunk.values, Bench::new(|_| {}).infer(&seen, 4, None).values);
 }

@@ -1,0 +1,58 @@
+//! Buffers of an instance, and the order of its runs.
+
+use super::BufferSpec;
+use crate::Error;
+use crate::graph::{Graph, Symbols, TensorOrigin, resolve};
+
+/// Dimensions and buffers of the tensors of an instance.
+pub(super) struct Layout {
+    /// For each tensor: its dimensions.
+    pub dims: Vec<Vec<usize>>,
+    /// For each tensor: its buffer in the workspace, or one for each iteration for constants.
+    pub buffers: Vec<Vec<usize>>,
+}
+
+impl Layout {
+    pub(crate) fn new(graph: &Graph, symbols: &Symbols, iterations: u32) -> Result<(Self, Vec<BufferSpec>), Error> {
+        let mut layout = Self { dims: Vec::new(), buffers: Vec::new() };
+        let mut specs = Vec::new();
+        for tensor in &graph.tensors {
+            let dims = resolve(&tensor.spec, symbols)?;
+            let count = if matches!(tensor.origin, TensorOrigin::Constants(_)) { iterations as usize } else { 1 };
+            let upload = tensor.origin == TensorOrigin::Host;
+            let spec = BufferSpec { dtype: tensor.spec.dtype, dims: dims.clone(), upload, download: false };
+            layout.buffers.push((specs.len()..specs.len() + count).collect());
+            specs.extend(std::iter::repeat_n(spec, count));
+            layout.dims.push(dims);
+        }
+        if let Some(result) = graph.result() {
+            let buffer = layout.buffer(graph, result, (iterations as usize).saturating_sub(1));
+            specs[buffer].download = true;
+        }
+        Ok((layout, specs))
+    }
+
+    /// Buffer of a tensor in an iteration. Constants have one for each iteration. A loop-carried output and its target swap
+    /// theirs at every iteration, so that the loop closes without a copy.
+    pub(crate) fn buffer(&self, graph: &Graph, tensor: usize, iteration: usize) -> usize {
+        if matches!(graph.tensors[tensor].origin, TensorOrigin::Constants(_)) {
+            return self.buffers[tensor][iteration];
+        }
+        let source = || graph.tensors.iter().position(|other| other.carried_to == Some(tensor));
+        match graph.tensors[tensor].carried_to.or_else(source) {
+            Some(partner) if iteration % 2 == 1 => self.buffers[partner][0],
+            _ => self.buffers[tensor][0],
+        }
+    }
+}
+
+/// Stages with their iterations, in run order.
+pub(super) fn order(graph: &Graph, iterations: usize) -> Vec<(usize, usize)> {
+    let stages = graph.stages.len();
+    let group = graph.stages.iter().position(|stage| stage.repeat);
+    let Some(first) = group else { return (0..stages).map(|stage| (stage, 0)).collect() };
+    let after = graph.stages.iter().rposition(|stage| stage.repeat).map_or(first, |last| last + 1);
+    let repeated = (0..iterations).flat_map(|iteration| (first..after).map(move |stage| (stage, iteration)));
+    let last = iterations.saturating_sub(1);
+    (0..first).map(|stage| (stage, 0)).chain(repeated).chain((after..stages).map(|stage| (stage, last))).collect()
+}
