@@ -1,8 +1,8 @@
-//! The command line of the node, checked before anything of ROS is touched.
+//! The command line of the node, checked before ROS is initialised.
 //!
 //! r2r hands the process's own arguments to `rcl_init` and panics when that
-//! fails, and `rcl` takes an unknown flag in silence; so the same grammar is read
-//! here first, and what is wrong is said in words.
+//! fails, and `rcl` ignores an unknown flag; so the same grammar is parsed here first, with an
+//! error message for each mistake.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -85,7 +85,7 @@ pub enum UsageError {
     },
 }
 
-/// What the command line asks for.
+/// The request of the command line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     /// Run the node.
@@ -102,9 +102,9 @@ pub enum Command {
 #[derive(Debug, PartialEq, Eq, Clone)]
 pub struct Arguments {
     /// Parameter files and single parameters in the order typed; later ones win.
-    pub overrides: Vec<Override>,
-    /// Rules for topic names, in the order typed; the first that matches wins. rcl applies them; here they tell what a topic is
-    /// called in the graph.
+    pub overrides: Vec<ParameterArgument>,
+    /// Rules for topic names, in the order typed; the first that matches wins. rcl applies them; here they give the name of a topic
+    /// in the graph.
     pub remaps: Vec<Remap>,
     /// `(logger, level)`; no logger means every one.
     pub log_levels: Vec<(Option<String>, Level)>,
@@ -127,7 +127,7 @@ pub struct Remap {
 
 /// One source of parameter values.
 #[derive(Debug, PartialEq, Eq, Clone)]
-pub enum Override {
+pub enum ParameterArgument {
     /// `--params-file FILE`.
     File(PathBuf),
     /// `-p [NODE:]NAME:=VALUE`.
@@ -163,7 +163,7 @@ impl Command {
     /// Reads a command line (the program's name first).
     ///
     /// # Errors
-    /// The first argument that `rcl` would not understand, or would take in silence.
+    /// The first argument that `rcl` would not understand, or would ignore.
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, UsageError> {
         let mut words = Vec::new();
         for (index, word) in arguments.into_iter().enumerate() {
@@ -195,7 +195,7 @@ impl Arguments {
             match flag.as_str() {
                 "--" => return Ok(()),
                 "--ros-args" => {}
-                "--params-file" => self.overrides.push(Override::File(value("FILE")?.into())),
+                "--params-file" => self.overrides.push(ParameterArgument::File(value("FILE")?.into())),
                 "-p" | "--param" => self.overrides.push(assignment(&flag, &value("NAME:=VALUE")?)?),
                 "-r" | "--remap" => self.remaps.push(remap(&flag, &value("FROM:=TO")?)?),
                 "--log-level" => self.log_levels.push(log_level(&value("LEVEL")?)?),
@@ -214,7 +214,7 @@ impl Arguments {
     }
 }
 
-fn assignment(flag: &str, rule: &str) -> Result<Override, UsageError> {
+fn assignment(flag: &str, rule: &str) -> Result<ParameterArgument, UsageError> {
     let malformed = || UsageError::Malformed {
         flag: flag.to_owned(),
         found: rule.to_owned(),
@@ -228,7 +228,7 @@ fn assignment(flag: &str, rule: &str) -> Result<Override, UsageError> {
     if name.is_empty() || value.is_empty() || node.is_some_and(str::is_empty) {
         return Err(malformed());
     }
-    Ok(Override::Assignment { node: node.map(str::to_owned), name: name.to_owned(), value: value.to_owned() })
+    Ok(ParameterArgument::Assignment { node: node.map(str::to_owned), name: name.to_owned(), value: value.to_owned() })
 }
 
 fn remap(flag: &str, rule: &str) -> Result<Remap, UsageError> {
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn overrides_keep_their_order_and_their_node() {
         let parsed = arguments("--ros-args --params-file a.yaml -p rate_hz:=2 --params-file b.yaml -p left:seed:=3 --");
-        let assignment = |node: Option<&str>, name: &str, value: &str| Override::Assignment {
+        let assignment = |node: Option<&str>, name: &str, value: &str| ParameterArgument::Assignment {
             node: node.map(str::to_owned),
             name: name.to_owned(),
             value: value.to_owned(),
@@ -301,9 +301,9 @@ mod tests {
         assert_eq!(
             parsed.overrides,
             [
-                Override::File("a.yaml".into()),
+                ParameterArgument::File("a.yaml".into()),
                 assignment(None, "rate_hz", "2"),
-                Override::File("b.yaml".into()),
+                ParameterArgument::File("b.yaml".into()),
                 assignment(Some("left"), "seed", "3"),
             ]
         );
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn a_value_may_hold_the_separator() {
         let parsed = arguments("--ros-args -p instruction:=a:=b");
-        assert!(matches!(&parsed.overrides[..], [Override::Assignment { value, .. }] if value == "a:=b"));
+        assert!(matches!(&parsed.overrides[..], [ParameterArgument::Assignment { value, .. }] if value == "a:=b"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ r2r::assert_compiled_with_use_sim_time_support!();
 
 /// Reads ROS time. Cheap to clone; the lock is r2r's own and held for one reading.
 #[derive(Clone)]
-pub struct RosClock {
+pub(crate) struct RosClock {
     clock: Arc<Mutex<Clock>>,
     simulated: bool,
 }
@@ -21,7 +21,7 @@ impl RosClock {
     ///
     /// # Errors
     /// When `/clock` cannot be subscribed to.
-    pub fn of(node: &mut Node, simulated: bool) -> Result<Self, Error> {
+    pub(crate) fn of(node: &mut Node, simulated: bool) -> Result<Self, Error> {
         if simulated {
             let source = node.get_time_source();
             source.enable_sim_time(node).map_err(|e| Error::endpoint("topic", "/clock", e))?;
@@ -30,7 +30,7 @@ impl RosClock {
     }
 
     /// The time now; zero in simulation until the first `/clock` message.
-    pub fn now(&self) -> Stamp {
+    pub(crate) fn now(&self) -> Stamp {
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         // Only an uninitialised clock fails to read; the age checks then refuse every input.
         let now = clock.get_now().unwrap_or_default();
@@ -38,7 +38,7 @@ impl RosClock {
     }
 
     /// Whether time comes from `/clock`.
-    pub fn simulated(&self) -> bool {
+    pub(crate) fn simulated(&self) -> bool {
         self.simulated
     }
 }

@@ -1,7 +1,7 @@
 //! Standard output and standard error that block no thread of the node.
 //!
-//! A pipe, a terminal or a socket that nobody reads blocks whoever writes to it: a thread of ours that logs, but also rcl, Fast
-//! DDS and ONNX Runtime, which write to the console themselves. So both streams lead into a pipe whose write end never
+//! A pipe, terminal or socket without a reader blocks every writer: our logging threads, but also rcl, Fast DDS and ONNX Runtime,
+//! which write to the console themselves. So both streams lead into a pipe whose write end never
 //! blocks, and one thread each passes on what is in it. When the reader stalls, that thread waits alone; what finds the pipe full
 //! is lost and, where it is ours, counted ([`super::logging`]).
 //!
@@ -140,7 +140,7 @@ fn put(target: &OwnedFd, mut bytes: &[u8]) {
         match write(target, bytes) {
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
             Err(Errno::INTR) => {}
-            // A parent that made its end non-blocking: wait here, where nobody waits for us.
+            // The parent made its end non-blocking: wait on this thread, which blocks no other.
             Err(Errno::AGAIN) => drop(poll(&mut [PollFd::new(target, PollFlags::OUT)], None)),
             Err(_) => return,
         }

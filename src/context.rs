@@ -1,4 +1,4 @@
-//! The ROS context and the node, with r2r's panics turned into words.
+//! The ROS context and the node, with r2r's panics turned into errors.
 
 use std::any::Any;
 use std::panic;
@@ -12,11 +12,11 @@ pub const DEFAULT_NAME: &str = "vla_trt";
 
 /// Initialises ROS from the process's arguments (checked before by [`super::args`]) and creates the node.
 ///
-/// Call once, before other threads: the panic hook is exchanged meanwhile.
+/// Call once, before other threads: the panic hook is replaced for the time of the call.
 ///
 /// # Errors
 /// [`Error::Context`] with rcl's reason, [`Error::Node`].
-pub fn create_node() -> Result<Node, Error> {
+pub(crate) fn create_node() -> Result<Node, Error> {
     let context = create_context()?;
     Node::create(context, DEFAULT_NAME, "").map_err(|source| Error::Node { name: DEFAULT_NAME.to_owned(), source })
 }
@@ -34,8 +34,8 @@ fn create_context() -> Result<Context, Error> {
     }
 }
 
-/// The words of a panic.
-pub fn panic_text(payload: &(dyn Any + Send)) -> &str {
+/// The message of a panic.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given")
 }

@@ -5,13 +5,13 @@ use r2r::builtin_interfaces::msg::Time;
 use vla_base::time::Stamp;
 
 /// `builtin_interfaces/Time`.
-pub fn time(stamp: Stamp) -> Time {
+pub(crate) fn time(stamp: Stamp) -> Time {
     let (sec, nanosec) = stamp.parts();
     Time { sec, nanosec }
 }
 
 /// `text` without NUL characters: a string field ends at the first one, and r2r panics over it.
-pub fn clean(text: impl Into<String>) -> String {
+pub(crate) fn clean(text: impl Into<String>) -> String {
     let text = text.into();
     if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }

@@ -15,14 +15,14 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::clock::RosClock;
 use super::convert::time;
 use super::error::Error;
-use super::fault::Fault;
 use super::graph::{Finding, Found};
 use super::latest::Latest;
 use super::logging::Logging;
 use super::operator::Operator;
 use super::phase::Phase;
 use super::report::Report;
-use super::watch::Pulse;
+use super::shutdown_reason::ShutdownReason;
+use super::watchdog::PollGap;
 use status::Severity;
 use vla_base::time::{Span, Stamp};
 use vla_engines::memory::MemoryUse;
@@ -33,10 +33,10 @@ use vla_runtime::session::{Control, MotionStatus};
 
 /// A status is published at least this often.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Severities are looked at this often, so that a change is seen at once.
-const LOOK: Duration = Duration::from_millis(100);
+/// Severities are checked this often, so that a change is published at once.
+const POLL: Duration = Duration::from_millis(100);
 
-/// What the statuses are made of, at one moment.
+/// The data of the statuses at one moment.
 struct Snapshot {
     now: Stamp,
     simulated: bool,
@@ -46,32 +46,32 @@ struct Snapshot {
     policy: String,
     fingerprint: String,
     inputs: Vec<InputStatistics>,
-    /// What is wrong with the inputs, and whether it forbids inference.
+    /// Faults of the inputs, and whether each forbids inference.
     faults: Vec<(Breach, bool)>,
     instruction: Option<Arc<str>>,
     report: Report,
     motion: Option<MotionStatus>,
-    /// `~/stop` was called, and there is no motion yet that could be stopped.
+    /// `~/stop` was called before a policy was loaded.
     stop_waits: bool,
     enable: Option<EnableSwitch>,
     memory: MemoryUse,
     log_dropped: u64,
     lines_lost: u64,
     fault: Option<Arc<str>>,
-    /// What is wrong in the ROS graph.
+    /// Problems in the ROS graph.
     found: Arc<[Finding]>,
-    /// Longest time between two looks of the watchdog, lately.
+    /// Longest time between two polls of the watchdog since the last message.
     watchdog_gap: Span,
 }
 
-/// Where diagnostics look.
+/// Sources of the diagnostics.
 #[derive(Clone)]
-pub struct Sources {
+pub(crate) struct Sources {
     /// ROS time.
     pub clock: RosClock,
-    /// What the node does.
+    /// Phase of the node.
     pub phase: Arc<Latest<Phase>>,
-    /// What is in force.
+    /// Settings in force.
     pub settings: Arc<Latest<Arc<Settings>>>,
     /// The inputs' counters.
     pub inputs: Arc<Inputs>,
@@ -86,10 +86,10 @@ pub struct Sources {
     /// The policy.
     pub policy: Arc<PolicySpec>,
     /// Why the node ends, when it does so by itself.
-    pub fault: Arc<Fault>,
-    /// How regularly the watchdog looks.
-    pub pulse: Arc<Pulse>,
-    /// What is wrong in the ROS graph.
+    pub fault: Arc<ShutdownReason>,
+    /// Longest time between two polls of the watchdog.
+    pub poll_gap: Arc<PollGap>,
+    /// Problems in the ROS graph.
     pub found: Found,
 }
 
@@ -97,7 +97,7 @@ impl Sources {
     fn snapshot(&self, memory: MemoryUse, watchdog_gap: Span) -> Snapshot {
         let (settings, report) = (self.settings.get(), self.report.get());
         let now = self.clock.now();
-        // What runs; before the first load, what the description says.
+        // The loaded policy; before the first load, the description on disk.
         let running = report.engines.as_deref().map(|engines| (engines.policy.clone(), engines.fingerprint.clone()));
         let (policy, fingerprint) =
             running.unwrap_or_else(|| (self.policy.name.clone(), self.policy.fingerprint.clone()));
@@ -131,7 +131,7 @@ impl Sources {
 }
 
 /// The publisher of `/diagnostics`.
-pub struct Diagnostics {
+pub(crate) struct Diagnostics {
     publisher: Publisher<DiagnosticArray>,
     node: String,
     hardware_id: String,
@@ -142,7 +142,7 @@ impl Diagnostics {
     ///
     /// # Errors
     /// When the middleware refuses the name.
-    pub fn create(node: &mut Node) -> Result<Self, Error> {
+    pub(crate) fn create(node: &mut Node) -> Result<Self, Error> {
         let topic = "/diagnostics";
         let publisher = node.create_publisher(topic, QosProfile::default());
         let publisher = publisher.map_err(|e| Error::endpoint("topic", topic, e))?;
@@ -153,24 +153,24 @@ impl Diagnostics {
     }
 
     /// Publishes until the task is aborted.
-    pub async fn run(self, sources: Sources) {
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pub(crate) async fn run(self, sources: Sources) {
+        let mut poll = tokio::time::interval(POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut published: Option<([Severity; 6], Instant)> = None;
         let mut memory = (MemoryUse::now(), Instant::now());
         let mut gap = Span::ZERO;
         loop {
-            look.tick().await;
+            poll.tick().await;
             // Two files of /proc: once a period is enough.
             if memory.1.elapsed() >= PERIOD {
                 memory = (MemoryUse::now(), Instant::now());
             }
-            gap = gap.max(sources.pulse.take_longest());
+            gap = gap.max(sources.poll_gap.take_longest());
             let snapshot = sources.snapshot(memory.0, gap);
             let statuses = tasks::all(&snapshot);
             let severities = statuses.each_ref().map(|status| status.severity());
-            // A little early rather than a look late: the rate is then one a second, not one in 1.1 s.
-            let due = |at: Instant| at.elapsed() + LOOK / 2 >= PERIOD;
+            // Half a poll early, so that the rate is one a second and not one in 1.1 s.
+            let due = |at: Instant| at.elapsed() + POLL / 2 >= PERIOD;
             if published.is_some_and(|(before, at)| before == severities && !due(at)) {
                 continue;
             }
@@ -181,7 +181,7 @@ impl Diagnostics {
             if let Err(error) = self.publisher.publish(&DiagnosticArray { header, status }) {
                 tracing::debug!(%error, "diagnostics not published");
             } else if snapshot.fault.is_some() {
-                sources.fault.set_told();
+                sources.fault.set_published();
             }
         }
     }

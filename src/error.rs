@@ -1,7 +1,7 @@
-//! What ends the node with an error, in words.
+//! Errors that end the node.
 
 use super::args::UsageError;
-use super::worker::ThreadEnd;
+use super::threads::ThreadEnd;
 use vla_policy::processor::ProcessorError;
 use vla_policy::spec::SpecError;
 use vla_runtime::parameters;
@@ -18,7 +18,7 @@ pub enum Error {
         "ROS 2 did not start: {reason}; check the ROS arguments, RMW_IMPLEMENTATION, ROS_DOMAIN_ID and that ROS 2 is sourced"
     )]
     Context {
-        /// rcl's own words.
+        /// rcl's message.
         reason: String,
     },
     /// The node's name or namespace.
@@ -66,11 +66,11 @@ pub enum Error {
         /// From the operating system.
         source: std::io::Error,
     },
-    /// A thread that should outlive the node ended.
-    #[error("{0}, which is a bug; the robot was told to brake, and the log above has the thread's last words")]
+    /// A thread ended that should run as long as the node.
+    #[error("{0}, which is a bug; the robot was braked; the log above has the thread's message")]
     ThreadEnded(ThreadEnd),
-    /// A task that should outlive the node ended.
-    #[error("a topic, service or diagnostics task ended, which is a bug; the robot was told to brake")]
+    /// A task ended that should run as long as the node.
+    #[error("a topic, service or diagnostics task ended, which is a bug; the robot was braked")]
     TaskEnded,
 }
 

@@ -1,4 +1,4 @@
-//! Who else publishes what the node reads and writes: the ROS graph, asked once a second on the thread that spins the node.
+//! Checks the ROS graph once a second for publishers that disturb the node's topics. Runs on the thread that spins the node.
 
 mod finding;
 mod layouts;
@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use r2r::Node;
 use r2r::qos::{DurabilityPolicy, ReliabilityPolicy};
 
-pub use finding::{Finding, Publisher};
-pub use layouts::Layouts;
-pub use names::Names;
+pub(crate) use finding::{Finding, PublisherInfo};
+pub(crate) use layouts::Layouts;
+pub(crate) use names::Names;
 
 use super::latest::Latest;
 use vla_policy::observation::{InputKind, InputSpec, Violation};
 
-/// From one look to the next.
+/// Time between two checks.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Looks for which fewer sets of joint names than publishers must arrive: one that starts is in the graph before it sends.
 const LOOKS: u32 = 3;
@@ -27,11 +27,11 @@ pub(crate) const COMMANDS: [&str; 2] = ["~/joint_trajectory", "~/joint_command"]
 /// Topics on which every node has one publisher, this one included.
 const EVERY_NODE: [&str; 2] = ["/parameter_events", "/diagnostics"];
 
-/// What the last look found, for diagnostics and the log.
-pub type Found = Arc<Latest<Arc<[Finding]>>>;
+/// Findings of the last check, for diagnostics and log.
+pub(crate) type Found = Arc<Latest<Arc<[Finding]>>>;
 
-/// The look at the graph.
-pub struct Graph {
+/// The check of the graph.
+pub(crate) struct Graph {
     names: Names,
     inputs: Vec<(InputSpec, String)>,
     /// Joints that the policy reads or moves.
@@ -43,18 +43,24 @@ pub struct Graph {
     short: u32,
 }
 
-/// Publishers by topic, as one look finds them.
-type Topics = BTreeMap<String, Vec<Publisher>>;
+/// Publishers by topic, as one check finds them.
+type Topics = BTreeMap<String, Vec<PublisherInfo>>;
 
 impl Graph {
     /// For a node of these names that has these inputs.
-    pub fn new(names: Names, inputs: &[InputSpec], joints: Vec<String>, layouts: Arc<Layouts>, found: Found) -> Self {
+    pub(crate) fn new(
+        names: Names,
+        inputs: &[InputSpec],
+        joints: Vec<String>,
+        layouts: Arc<Layouts>,
+        found: Found,
+    ) -> Self {
         let inputs = inputs.iter().map(|input| (input.clone(), names.resolve(&input.topic))).collect();
         Self { names, inputs, joints: joints.into_iter().collect(), layouts, found, due: Instant::now(), short: 0 }
     }
 
-    /// Looks when a look is due, and logs what is new.
-    pub fn look(&mut self, node: &Node) {
+    /// Checks when a check is due, and logs what is new.
+    pub(crate) fn look(&mut self, node: &Node) {
         let now = Instant::now();
         if now < self.due {
             return;
@@ -78,7 +84,7 @@ impl Graph {
         self.found.set(findings);
     }
 
-    /// Everything that is not as it should be.
+    /// All findings.
     fn judge(&mut self, topics: &Topics, sets: &[Arc<[String]>]) -> Vec<Finding> {
         let of = |topic: &str| topics.get(topic).map(Vec::as_slice).unwrap_or_default();
         let mut findings = Vec::new();
@@ -94,7 +100,7 @@ impl Graph {
                     nodes: other.iter().map(|publisher| publisher.node.clone()).collect(),
                 });
             }
-            let deaf = |publisher: &&&Publisher| !(publisher.transient_local && publisher.reliable);
+            let deaf = |publisher: &&&PublisherInfo| !(publisher.transient_local && publisher.reliable);
             let deaf: BTreeSet<String> = usable.iter().filter(deaf).map(|publisher| publisher.node.clone()).collect();
             if input.kind == InputKind::Instruction && !deaf.is_empty() {
                 findings.push(Finding::OtherQos { input: input.clone(), topic: topic.clone(), nodes: deaf });
@@ -146,13 +152,13 @@ impl Graph {
 }
 
 /// The publishers of a topic, by its name in the graph.
-pub(crate) fn publishers(node: &Node, topic: &str) -> Vec<Publisher> {
-    // Only a node that is gone, or no memory, makes this fail; the next look is in a second.
+pub(crate) fn publishers(node: &Node, topic: &str) -> Vec<PublisherInfo> {
+    // Fails only without memory or without the node; the next check is in a second.
     let found = node.get_publishers_info_by_topic(topic, false).unwrap_or_default();
-    let publishers = found.into_iter().map(|info| Publisher {
+    let publishers = found.into_iter().map(|info| PublisherInfo {
         node: format!("{}/{}", info.node_namespace.trim_end_matches('/'), info.node_name),
         type_name: info.topic_type,
-        // What the middleware does not tell is no reason to complain.
+        // A policy that the middleware does not report counts as fitting.
         transient_local: info.qos_profile.durability != DurabilityPolicy::Volatile,
         reliable: info.qos_profile.reliability != ReliabilityPolicy::BestEffort,
     });
@@ -165,8 +171,8 @@ fn shared(sets: &[Arc<[String]>], joints: &BTreeSet<String>) -> BTreeSet<String>
     joints.iter().filter(of).cloned().collect()
 }
 
-/// A violation in words, and for inputs from which nothing comes what the graph knows about that.
-pub fn explained(violation: &Violation, findings: &[Finding]) -> String {
+/// A violation as text, with the findings that explain a silent input.
+pub(crate) fn explained(violation: &Violation, findings: &[Finding]) -> String {
     let mut text = violation.to_string();
     for finding in findings.iter().filter(|finding| finding.explains_silence()) {
         if violation.breaches.iter().any(|breach| finding.input() == Some(&*breach.input)) {

@@ -1,7 +1,7 @@
 //! The inference thread: the only owner of the policy.
 //!
-//! It loads the policy, runs one cycle at each tick or call, and publishes. Nothing
-//! waits for it and it waits for nobody: what goes in and out are latest-value slots.
+//! It loads the policy, runs one cycle at each tick or call, and publishes. It shares latest-value slots with the other
+//! threads; none waits for another.
 
 mod cycle;
 mod load;
@@ -23,9 +23,9 @@ use super::phase::{Phase, Remedy};
 use super::publishers::Publishers;
 use super::report::Report;
 use super::requests::{Action, Request, Requests, Wake};
+use super::threads::{ThreadEnds, join_until};
 use super::ticker::Ticker;
-use super::worker::{Ends, join_until};
-use supervise::{End, Failure, Room, supervise};
+use supervise::{End, Failure, PolicyLifecycle, supervise};
 use vla_base::time::Stamp;
 use vla_engines::ErrorClass;
 use vla_policy::observation::Inputs;
@@ -33,21 +33,21 @@ use vla_runtime::parameters::{PolicyShape, Settings};
 use vla_runtime::remedies;
 use vla_runtime::session::{Braked, Control, Refusal, Session};
 
-/// In simulation the clock may run at any speed, so the time of the next tick is looked at this often.
-const SIMULATED_LOOK: Duration = Duration::from_millis(2);
+/// Polling interval in simulation, where the clock may run at any speed.
+const SIMULATED_POLL: Duration = Duration::from_millis(2);
 
 /// What the thread shares with the rest of the node.
 #[derive(Clone)]
-pub struct Shared {
-    /// What is in force.
+pub(crate) struct Shared {
+    /// Settings in force.
     pub settings: Arc<Latest<Arc<Settings>>>,
-    /// Samples.
+    /// Newest samples.
     pub inputs: Arc<Inputs>,
-    /// What is asked of the thread.
+    /// Requests to the thread.
     pub requests: Arc<Requests>,
-    /// What it does.
+    /// Phase of the node.
     pub phase: Arc<Latest<Phase>>,
-    /// What it counted.
+    /// Counters and figures.
     pub report: Arc<Latest<Report>>,
     /// The motion, once a policy is loaded.
     pub control: Arc<Latest<Option<Arc<Control>>>>,
@@ -55,12 +55,12 @@ pub struct Shared {
     pub operator: Arc<Operator>,
     /// ROS time.
     pub clock: RosClock,
-    /// What is wrong in the ROS graph.
+    /// Problems in the ROS graph.
     pub found: Found,
 }
 
 /// The running thread.
-pub struct Inference {
+pub(crate) struct Inference {
     thread: JoinHandle<()>,
 }
 
@@ -70,39 +70,40 @@ impl Inference {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(
+    pub(crate) fn start(
         folder: PathBuf,
         shape: PolicyShape,
         shared: Shared,
         publishers: Publishers,
-        ends: &Ends,
+        ends: &ThreadEnds,
     ) -> Result<Self, Error> {
-        let worker = Worker { folder, shape, shared, publishers, ticker: Ticker::default(), started: Instant::now() };
+        let worker =
+            InferenceWorker { folder, shape, shared, publishers, ticker: Ticker::default(), started: Instant::now() };
         Ok(Self { thread: ends.spawn("inference", || worker.run())? })
     }
 
     /// Waits for the end of the thread until `deadline`; false when an inference or a load is still running then.
-    pub fn join(self, deadline: Instant) -> bool {
+    pub(crate) fn join(self, deadline: Instant) -> bool {
         join_until(self.thread, deadline).is_ok()
     }
 }
 
-struct Worker {
+struct InferenceWorker {
     folder: PathBuf,
     shape: PolicyShape,
     shared: Shared,
     publishers: Publishers,
     ticker: Ticker,
-    /// Of the steady clock that the ticker runs on unless time is simulated.
+    /// Start of the steady clock for the ticker, unless time is simulated.
     started: Instant,
 }
 
-impl Worker {
+impl InferenceWorker {
     fn run(self) {
         let requests = Arc::clone(&self.shared.requests);
-        let mut room = EngineRoom { worker: self, asked: None, remedy: Remedy::default() };
-        supervise(&mut room);
-        for request in room.asked.into_iter().chain(requests.drain()) {
+        let mut lifecycle = InferenceLifecycle { worker: self, asked: None, remedy: Remedy::default() };
+        supervise(&mut lifecycle);
+        for request in lifecycle.asked.into_iter().chain(requests.drain()) {
             request.answer(false, "the node is shutting down");
         }
     }
@@ -123,7 +124,7 @@ impl Worker {
 
     /// Runs cycles until the node ends, the device is lost, or `~/reload` is called, which goes to `asked`.
     fn serve(&mut self, mut session: Session, asked: &mut Option<Request>) -> End {
-        // Those that it was loaded with, or newer ones.
+        // The settings of the load, or newer ones.
         let mut settings = self.shared.settings.get();
         self.share_motion(&mut session, &settings);
         loop {
@@ -141,7 +142,7 @@ impl Worker {
                     return End::Reload;
                 }
                 Wake::Request(request) => {
-                    if let Some(reason) = self.obey(request, &mut session, &settings) {
+                    if let Some(reason) = self.handle(request, &mut session, &settings) {
                         return End::DeviceLost(reason);
                     }
                 }
@@ -159,18 +160,18 @@ impl Worker {
         }
     }
 
-    /// Goes on with the motion of the session before, when there was one, and shows it to watchdog and stream.
+    /// Continues the motion of the session before, if any, and shares it with watchdog and stream.
     fn share_motion(&self, session: &mut Session, settings: &Settings) {
         if let Some(control) = self.shared.control.get() {
-            session.adopt(&control);
+            session.continue_motion(&control);
         }
         session.apply(settings);
         self.shared.control.set(Some(Arc::clone(session.control())));
-        self.shared.operator.hand_over(session.control());
+        self.shared.operator.apply_waiting_stop(session.control());
     }
 
-    /// Does what is asked; the reason when that lost the device.
-    fn obey(&mut self, request: Request, session: &mut Session, settings: &Settings) -> Option<String> {
+    /// Handles a request; returns the reason when the device was lost.
+    fn handle(&mut self, request: Request, session: &mut Session, settings: &Settings) -> Option<String> {
         match request.action {
             Action::Infer => {
                 let answer = self.cycle(session, settings, true);
@@ -178,12 +179,12 @@ impl Worker {
                 return answer.lost.then_some(answer.message);
             }
             Action::Resume => return self.resume(request, session, settings),
-            Action::Reload => request.answer(false, "internal error: a reload is not obeyed here"),
+            Action::Reload => request.answer(false, "internal error: a reload is handled elsewhere"),
         }
         None
     }
 
-    /// Ends a stop, when all is well; the reason when the device was lost over it.
+    /// ThreadEnds a stop, when all is well; the reason when the device was lost over it.
     fn resume(&mut self, request: Request, session: &mut Session, settings: &Settings) -> Option<String> {
         let shared = &self.shared;
         match session.resume(&shared.inputs, settings, &mut || shared.clock.now()) {
@@ -192,7 +193,7 @@ impl Worker {
                 tracing::info!("resumed");
                 request.answer(
                     true,
-                    "resumed; the next fresh observation is inferred, and motion starts from where the joints are",
+                    "resumed; inference continues with the next fresh observation, and motion starts at the measured positions",
                 );
             }
             Ok(false) => request.answer(true, "nothing to resume: the node was not stopped"),
@@ -203,7 +204,7 @@ impl Worker {
                 if let Some(refusal) = reason.refusal() {
                     self.refused(refusal, &text, Braked::Already);
                 }
-                request.answer(false, format!("still stopped: {text}; mend it and call ~/resume again"));
+                request.answer(false, format!("still stopped: {text}; fix it and call ~/resume again"));
                 return lost.then_some(text);
             }
         }
@@ -215,10 +216,10 @@ impl Worker {
         let now = self.ticker_now();
         let left = self.ticker.due_in(now, settings.rate_hz)?;
         let left = Duration::from_nanos(u64::try_from(left.nanos()).unwrap_or_default());
-        Some(if self.shared.clock.simulated() { left.min(SIMULATED_LOOK) } else { left })
+        Some(if self.shared.clock.simulated() { left.min(SIMULATED_POLL) } else { left })
     }
 
-    /// ROS time in simulation; else a steady clock, which nobody can set.
+    /// ROS time in simulation; else a steady clock, which cannot be set.
     fn ticker_now(&self) -> Stamp {
         if self.shared.clock.simulated() {
             self.shared.clock.now()
@@ -229,15 +230,15 @@ impl Worker {
 }
 
 /// The thread's work as [`supervise`] sees it.
-struct EngineRoom {
-    worker: Worker,
-    /// `~/reload`, waiting for the answer that only the next load can give.
+struct InferenceLifecycle {
+    worker: InferenceWorker,
+    /// The call of `~/reload` that is answered after the next load.
     asked: Option<Request>,
-    /// What helps after the last load that failed.
+    /// Remedy after the last failed load.
     remedy: Remedy,
 }
 
-impl EngineRoom {
+impl InferenceLifecycle {
     fn answer(&mut self, success: bool, message: &str) {
         if let Some(request) = self.asked.take() {
             request.answer(success, message);
@@ -249,12 +250,12 @@ impl EngineRoom {
     }
 }
 
-impl Room for EngineRoom {
+impl PolicyLifecycle for InferenceLifecycle {
     type Session = Session;
 
     fn load(&mut self) -> Result<Session, Failure> {
         self.remedy = Remedy::Reload;
-        // Nothing moves on a policy that is not loaded, and ~/reload may load another: a panic is a refusal here.
+        // No policy is loaded, so no joint moves, and ~/reload may load another: a panic is a refusal here.
         let loaded = panic::catch_unwind(AssertUnwindSafe(|| {
             load::load(&self.worker.folder, &self.worker.shape, &self.worker.shared)
         }));
@@ -275,7 +276,7 @@ impl Room for EngineRoom {
     fn serve(&mut self, session: Session) -> End {
         self.shared().phase.set(Phase::Ready);
         self.answer(true, "the policy is loaded");
-        // A panic here ends the thread and with it the node: what state the session was left in is not known.
+        // A panic here ends the thread and the node: the state of the session is unknown.
         let end = self.worker.serve(session, &mut self.asked);
         self.shared().report.update(|report| (report.engines, report.changed_on_disk) = (None, None));
         if end == End::Reload {
@@ -290,7 +291,7 @@ impl Room for EngineRoom {
     }
 
     fn restarting(&mut self, restarts: u32, reason: &str) {
-        tracing::error!("loading the engines again, for the {restarts}. time of {}: {reason}", self.max_restarts());
+        tracing::error!("loading the engines again, {restarts} of at most {} times: {reason}", self.max_restarts());
         self.shared().report.update(|report| {
             report.restarts = restarts;
             report.lost = Some(reason.into());

@@ -4,26 +4,26 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Holds the newest value. The lock is held for one clone or one store, never over work.
 #[derive(Debug, Default)]
-pub struct Latest<T>(Mutex<T>);
+pub(crate) struct Latest<T>(Mutex<T>);
 
 impl<T: Clone> Latest<T> {
     /// A slot that holds `value`.
-    pub fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         Self(Mutex::new(value))
     }
 
     /// The newest value.
-    pub fn get(&self) -> T {
+    pub(crate) fn get(&self) -> T {
         self.lock().clone()
     }
 
     /// Puts `value` in the place of what was there.
-    pub fn set(&self, value: T) {
+    pub(crate) fn set(&self, value: T) {
         *self.lock() = value;
     }
 
     /// Changes the value in place; `change` must be short.
-    pub fn update(&self, change: impl FnOnce(&mut T)) {
+    pub(crate) fn update(&self, change: impl FnOnce(&mut T)) {
         change(&mut self.lock());
     }
 

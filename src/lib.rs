@@ -1,21 +1,26 @@
-//! The ROS 2 node: topics, parameters, services and diagnostics around [`vla_runtime::session`]. The only user of r2r.
+//! The ROS 2 node `vla_trt_node`: topics, parameters, services and diagnostics around [`vla_runtime::session`].
 //!
-//! Threads: r2r's node spins on one; tokio tasks drain one topic or serve one service each;
-//! one thread owns the policy, one watches the motion and one streams commands. Between them there are latest-value slots and
-//! one short list of calls, and no lock is held over inference.
+//! In: camera frames, joint states, poses and an instruction from topics; parameters; service calls. Out: `~/action_chunk`,
+//! `~/joint_trajectory`, `~/joint_command`, `/diagnostics` and `/rosout`. The only user of r2r; the robot logic is in
+//! [`vla_runtime`] and runs without ROS, too (`vla-trt replay`).
+//!
+//! Threads: one spins r2r's node; one owns the policy; the watchdog checks the motion every 10 ms; one streams commands. Tokio tasks
+//! drain one topic or serve one service each. Threads share latest-value slots and one short request queue; no lock is held over an
+//! inference.
+//!
+//! [`run`] runs the node until its `shutdown` future ends. The binary owns what is global to the process: the async runtime, the
+//! logger and panic hook ([`Logging`]), the signal handlers ([`Signals`]) and the standard streams ([`Console`]).
 
 pub mod args;
-mod brake;
-mod calls;
+mod call_queue;
 pub mod check;
 mod clock;
 mod console;
 mod context;
 mod convert;
-mod description;
+mod description_topic;
 mod diagnostics;
 mod error;
-mod fault;
 mod graph;
 mod inference;
 mod latest;
@@ -34,83 +39,67 @@ mod rosout;
 mod services;
 mod shared_memory;
 mod shutdown;
+mod shutdown_brake;
+mod shutdown_reason;
 mod signals;
 mod spin;
 mod startup;
 mod stream;
 mod subscriptions;
+mod threads;
 mod ticker;
 mod trajectory;
-mod watch;
-mod worker;
+mod watchdog;
 
-use std::time::Duration;
+use std::future::Future;
 
 pub use console::Console;
+pub use context::DEFAULT_NAME;
 pub use error::Error;
 pub use level::Level;
-pub use shutdown::Ended;
+pub use logging::{Logging, Records};
+pub use shutdown::Shutdown;
+pub use signals::Signals;
 
 use args::Arguments;
-use context::DEFAULT_NAME;
-use logging::{Logging, Record};
-use shutdown::Running;
-use signals::Signals;
-use tokio::sync::mpsc;
 
 /// How the node ended.
 #[derive(Debug)]
 pub struct Outcome {
     /// Why it did not start, or which part of it ended by itself.
     pub result: Result<(), Error>,
-    /// Whether every thread is gone.
-    pub ended: Ended,
+    /// Whether every thread has ended.
+    pub shutdown: Shutdown,
 }
 
-/// Runs the node until SIGINT, SIGTERM or SIGHUP, or until a part of it ends that should not.
-pub fn run(arguments: &Arguments) -> Outcome {
-    let level = arguments.log_level(DEFAULT_NAME).unwrap_or_default();
-    let (logging, records) = Logging::new(level, arguments.console_logs);
-    logging.install();
-    Logging::log_panics();
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    // Tasks only move bytes and short messages: two workers, whatever the machine.
-    let runtime = runtime.worker_threads(2).thread_name("ros").enable_all().build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(source) => {
-            let result = Err(Error::Runtime { what: "the async runtime", source });
-            return Outcome { result, ended: Ended::Whole };
-        }
-    };
-    let outcome = runtime.block_on(async {
-        match start(arguments, logging, records) {
-            Ok((running, signals)) => until_the_end(running, signals).await,
-            Err(error) => Outcome { result: Err(error), ended: Ended::Whole },
-        }
-    });
-    runtime.shutdown_timeout(Duration::from_millis(100));
-    outcome
+impl Outcome {
+    /// The node did not start; none of its threads is running.
+    pub fn not_started(error: Error) -> Self {
+        Self { result: Err(error), shutdown: Shutdown::Clean }
+    }
 }
 
-fn start(
+/// Runs the node until `shutdown` ends, with the reason for the log, or until a thread or task ends that should not. Then brakes the
+/// robot and ends every thread. Call it inside a multi-threaded tokio runtime.
+///
+/// `records` is the queue of `logging`, which the node publishes on /rosout.
+pub async fn run(
     arguments: &Arguments,
     logging: Logging,
-    records: mpsc::Receiver<Record>,
-) -> Result<(Running, Signals), Error> {
-    // Before everything else: a signal that comes meanwhile is remembered.
-    let signals = Signals::install()?;
-    Ok((startup::start(arguments, logging, records)?, signals))
-}
-
-async fn until_the_end(mut running: Running, mut signals: Signals) -> Outcome {
+    records: Records,
+    shutdown: impl Future<Output = &'static str>,
+) -> Outcome {
+    let mut running = match startup::start(arguments, logging, records) {
+        Ok(running) => running,
+        Err(error) => return Outcome::not_started(error),
+    };
     let fault = tokio::select! {
-        name = signals.next() => {
-            tracing::info!("{name}: shutting down");
+        reason = shutdown => {
+            tracing::info!("{reason}: shutting down");
             None
         }
         fault = running.fault() => Some(fault),
     };
-    let ended = running.shut_down(fault.as_ref()).await;
-    Outcome { result: fault.map_or(Ok(()), Err), ended }
+    let shutdown = running.shut_down(fault.as_ref()).await;
+    Outcome { result: fault.map_or(Ok(()), Err), shutdown }
 }

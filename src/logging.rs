@@ -1,7 +1,7 @@
 //! Logs: `tracing` events to stderr in ROS 2's format, and into a bounded queue for /rosout.
 //!
 //! r2r publishes nothing on /rosout, so the node does (see [`super::rosout`]). Logging never waits: a full queue drops the event
-//! and counts it, and so does a stderr that nobody reads (see [`super::console`]).
+//! and counts it, and so does a stderr without a reader (see [`super::console`]).
 
 mod lines;
 
@@ -23,7 +23,7 @@ use lines::Lines;
 use vla_base::time::Stamp;
 
 /// Events waiting for /rosout; as many as the publisher keeps for late subscribers.
-pub const QUEUE: usize = 1000;
+pub(crate) const QUEUE: usize = 1000;
 
 /// The logger's name until the node has one.
 const UNNAMED: &str = "vla_trt";
@@ -47,6 +47,9 @@ pub struct Record {
     pub function: String,
 }
 
+/// The receiving end of the logger's queue, for /rosout.
+pub type Records = mpsc::Receiver<Record>;
+
 /// The handle to change the level and to give the logger its name.
 #[derive(Clone)]
 pub struct Logging(Arc<Shared>);
@@ -62,7 +65,7 @@ struct Shared {
 
 impl Logging {
     /// A logger at `level` and the receiving end of its queue, not installed yet.
-    pub fn new(level: Level, console: bool) -> (Self, mpsc::Receiver<Record>) {
+    pub fn new(level: Level, console: bool) -> (Self, Records) {
         let (queue, records) = mpsc::channel(QUEUE);
         let shared = Shared {
             level: AtomicU8::new(level.number()),
@@ -78,20 +81,20 @@ impl Logging {
     /// Makes this the logger of the process (of `tracing` and of the `log` crate, which r2r uses).
     /// Nothing happens when there is one already.
     pub fn install(&self) {
-        // Only a second installation fails, and then logs already go somewhere.
+        // Only a second installation fails; the first logger then stays.
         tracing_subscriber::registry().with(RosLayer(self.clone())).try_init().ok();
     }
 
-    /// Sends panics to the log, in place of the hook that prints them: a thread that panics ends in the same way whether
-    /// or not anybody reads stderr, and /rosout has its last words. With RUST_BACKTRACE as always.
+    /// Logs panics, in place of the hook that prints them: a thread that panics then ends the same way with and without a reader of
+    /// stderr, and /rosout has the panic's message. RUST_BACKTRACE works as usual.
     pub fn log_panics() {
         panic::set_hook(Box::new(|info| {
             let thread = thread::current();
-            let (name, words) = (thread.name().unwrap_or("without a name"), panic_text(info.payload()));
+            let (name, message) = (thread.name().unwrap_or("without a name"), panic_text(info.payload()));
             let place = info.location().map_or_else(String::new, |place| format!(" at {place}"));
             let trace = Backtrace::capture();
             let trace = if trace.status() == BacktraceStatus::Captured { format!("\n{trace}") } else { String::new() };
-            tracing::error!("thread '{name}' panicked{place}, which is a bug: {words}{trace}");
+            tracing::error!("thread '{name}' panicked{place}, which is a bug: {message}{trace}");
         }));
     }
 
@@ -115,7 +118,7 @@ impl Logging {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
-    /// Log lines that did not reach stderr because nobody read it.
+    /// Log lines that did not reach stderr because its reader stalled.
     pub fn lines_lost(&self) -> u64 {
         self.0.lines.lost()
     }
@@ -131,7 +134,7 @@ impl Logging {
 
     fn enabled(&self, level: Level, target: &str) -> bool {
         let asked = self.level();
-        // Libraries are quieter by one step: their chatter at info is not the robot's.
+        // Libraries log from warnings on: their messages at info are not about the robot.
         let own = OWN.iter().any(|prefix| target.starts_with(prefix));
         level >= if own || asked == Level::Debug { asked } else { asked.max(Level::Warn) }
     }
@@ -168,7 +171,7 @@ impl<S: tracing::Subscriber> Layer<S> for RosLayer {
         if !self.0.enabled(level, target) {
             return;
         }
-        // What r2r says about a failed publish must not be published again.
+        // r2r's message about a failed publish must not be published again.
         let to_rosout = !target.starts_with("r2r");
         let record = Record {
             stamp: wall_clock(),

@@ -1,6 +1,6 @@
-//! What an operator stops the robot with: `~/stop`, and the enable switch.
+//! The operator's controls: `~/stop` and the enable switch.
 //!
-//! Neither waits for the inference thread, which may be in an inference or a load. Neither replaces a hardware emergency stop.
+//! Neither waits for the inference thread, which may be busy. Neither replaces a hardware emergency stop.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,29 +12,29 @@ use r2r::{Node, QosProfile};
 use super::clock::RosClock;
 use super::error::Error;
 use super::latest::Latest;
-use super::trajectory::{Trajectories, untold};
-use vla_motion::TrajectoryBuffer;
+use super::trajectory::{Trajectories, stop_not_published};
 use vla_policy::observation::Inputs;
+use vla_runtime::messages::TrajectoryBuffer;
 use vla_runtime::parameters::Settings;
 use vla_runtime::session::{Braked, Control};
 
-/// Why the motion is stopped by it.
+/// Reason of the stop.
 const REASON: &str = "~/stop was called";
 
 /// The operator's stop.
-pub struct Operator {
+pub(crate) struct Operator {
     control: Arc<Latest<Option<Arc<Control>>>>,
     settings: Arc<Latest<Arc<Settings>>>,
     clock: RosClock,
     trajectories: Trajectories,
     trajectory: Mutex<TrajectoryBuffer>,
-    /// A stop that was asked for while there was no motion to be stopped: the policy that is loaded next begins with it.
+    /// `~/stop` was called before a policy was loaded: the next policy starts stopped.
     waiting: AtomicBool,
 }
 
 impl Operator {
-    /// Stops the motion of `control`, whichever it is then.
-    pub fn new(
+    /// Stops the motion that `control` has at the time of the call.
+    pub(crate) fn new(
         control: Arc<Latest<Option<Arc<Control>>>>,
         settings: Arc<Latest<Arc<Settings>>>,
         clock: RosClock,
@@ -43,17 +43,18 @@ impl Operator {
         Self { control, settings, clock, trajectories, trajectory: Mutex::default(), waiting: AtomicBool::new(false) }
     }
 
-    /// Brakes now and until `~/resume`. What was done, in words.
+    /// Brakes and stops until `~/resume`. Returns the answer for the caller.
     ///
     /// # Errors
-    /// When the robot moves and could not be told.
-    pub fn stop(&self) -> Result<String, String> {
-        // Before the look at the motion: a policy that is ready between the two takes it up.
+    /// When the stop could not be published.
+    pub(crate) fn stop(&self) -> Result<String, String> {
+        // Before the motion is read: a policy that becomes ready in between starts stopped.
         self.waiting.store(true, Ordering::SeqCst);
         let Some(mut control) = self.control.get() else {
             tracing::warn!("{REASON}; the policy starts stopped");
             return Ok(
-                "stopped: no policy is loaded yet; when it is, nothing moves until ~/resume is called".to_owned()
+                "stopped: no policy is loaded yet; once it is, the robot does not move until ~/resume is called"
+                    .to_owned(),
             );
         };
         let mut done = self.brake(&control);
@@ -66,13 +67,13 @@ impl Operator {
         done
     }
 
-    /// Whether a stop waits for the policy.
-    pub fn is_waiting(&self) -> bool {
+    /// Whether a stop waits for a policy.
+    pub(crate) fn is_waiting(&self) -> bool {
         self.waiting.load(Ordering::SeqCst)
     }
 
-    /// Stops the motion of a policy that was loaded after the stop was asked for. Call it once others see this motion.
-    pub fn hand_over(&self, control: &Control) {
+    /// Stops the motion of a policy that was loaded after the call of `~/stop`. Call it after this motion is shared.
+    pub(crate) fn apply_waiting_stop(&self, control: &Control) {
         if self.waiting.swap(false, Ordering::SeqCst)
             && let Err(error) = self.brake(control)
         {
@@ -85,8 +86,8 @@ impl Operator {
         let mut trajectory = self.trajectory.lock().unwrap_or_else(PoisonError::into_inner);
         let braked = control.stop(self.clock.now(), &REASON, &settings, &mut trajectory);
         if braked.must_publish() {
-            let sent = self.trajectories.publish(trajectory.plan(), trajectory.message());
-            sent.map_err(|error| untold(&error)).inspect_err(|error| tracing::error!("{error}"))?;
+            let sent = self.trajectories.publish(trajectory.plan_sequence(), trajectory.message());
+            sent.map_err(|error| stop_not_published(&error)).inspect_err(|error| tracing::error!("{error}"))?;
         }
         let done = match braked {
             Braked::Braking => {
@@ -96,38 +97,37 @@ impl Operator {
             }
             Braked::AtRest => "stopped: no motion was in force".to_owned(),
             Braked::NoJoints => {
-                "stopped: no more chunks are published; the policy moves no joint, so what follows its poses must \
-                                 come to rest by itself"
+                "stopped: no more chunks are published; the policy moves no joint, so the controller of its poses must \
+                 come to rest by itself"
                     .to_owned()
             }
             Braked::Unplanned => {
-                "stopped: no faster way to rest could be computed than the end of the motion in force, within \
-                                  max_blind_s"
+                "stopped: no faster stop could be computed; the trajectory in force ends at rest within max_blind_s"
                     .to_owned()
             }
             Braked::Already | Braked::NotNeeded => "stopped already".to_owned(),
         };
-        Ok(format!("{done}; ~/resume goes on"))
+        Ok(format!("{done}; ~/resume ends the stop"))
     }
 }
 
 /// The subscription to the enable switch, created but not yet drained.
-pub struct EnableTopic(Box<dyn Stream<Item = Bool> + Send + Unpin>);
+pub(crate) struct EnableTopic(Box<dyn Stream<Item = Bool> + Send + Unpin>);
 
 impl EnableTopic {
     /// Subscribes where the settings name a topic: best effort and volatile, which every publisher offers, and only the newest.
     ///
     /// # Errors
     /// When the middleware refuses the name.
-    pub fn create(node: &mut Node, settings: &Settings) -> Result<Option<Self>, Error> {
+    pub(crate) fn create(node: &mut Node, settings: &Settings) -> Result<Option<Self>, Error> {
         let Some(topic) = &settings.enable_topic else { return Ok(None) };
         let qos = QosProfile::sensor_data().keep_last(1);
         let messages = node.subscribe::<Bool>(topic, qos).map_err(|e| Error::endpoint("topic", topic, e))?;
         Ok(Some(Self(Box::new(messages))))
     }
 
-    /// Hands every message on; the watchdog looks at it.
-    pub async fn run(mut self, inputs: Arc<Inputs>, clock: RosClock) {
+    /// Stores every message; the watchdog checks it.
+    pub(crate) async fn run(mut self, inputs: Arc<Inputs>, clock: RosClock) {
         while let Some(message) = self.0.next().await {
             inputs.offer_enable(message.data, clock.now());
         }

@@ -1,9 +1,9 @@
 //! Parameters served as rclcpp serves them: six services and `/parameter_events`.
 //!
-//! r2r's own handler takes any name and any type, so it is not used: [`vla_runtime::parameters`] decides, this module carries.
+//! r2r's own handler takes any name and any type, so it is not used: [`vla_runtime::parameters`] decides, this module converts and publishes.
 
 mod convert;
-mod pace;
+mod pacer;
 mod services;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use r2r::rcl_interfaces::msg::ParameterEvent;
 use r2r::{Node, Publisher, QosProfile};
 
-pub use services::ParameterServices;
+pub(crate) use services::ParameterServices;
 
 use super::clock::RosClock;
 use super::convert::time;
@@ -21,23 +21,22 @@ use super::logging::Logging;
 use super::requests::Requests;
 use convert::parameter_message;
 use vla_policy::observation::Inputs;
-use vla_runtime::parameters as rules;
-use vla_runtime::parameters::{Change, Settings, Store, Value};
+use vla_runtime::parameters::{Change, Settings, Store, Value, names};
 
-/// What a change of a parameter reaches.
-pub struct Effects {
-    /// What the inference thread takes at its next cycle.
+/// Receivers of a parameter change.
+pub(crate) struct Effects {
+    /// Settings for the next cycle of the inference thread.
     pub settings: Arc<Latest<Arc<Settings>>>,
-    /// The instruction goes here, where a topic may overrule it.
+    /// The instruction, which a topic may replace.
     pub inputs: Arc<Inputs>,
-    /// The log level goes here.
+    /// The log level.
     pub logging: Logging,
     /// The inference thread is woken: it may wait for a tick of the old rate.
     pub requests: Arc<Requests>,
 }
 
 /// The node's parameters. The lock keeps changes and their events in one order; it is held for microseconds.
-pub struct Parameters {
+pub(crate) struct ParameterServer {
     state: Mutex<State>,
     effects: Effects,
     clock: RosClock,
@@ -45,18 +44,18 @@ pub struct Parameters {
 }
 
 struct State {
-    parameters: rules::Parameters,
+    parameters: vla_runtime::parameters::Parameters,
     events: Publisher<ParameterEvent>,
 }
 
-impl Parameters {
+impl ParameterServer {
     /// Creates `/parameter_events` and holds `parameters`, whose settings are those in `effects`.
     ///
     /// # Errors
     /// When the middleware refuses the topic.
-    pub fn create(
+    pub(crate) fn create(
         node: &mut Node,
-        parameters: rules::Parameters,
+        parameters: vla_runtime::parameters::Parameters,
         effects: Effects,
         clock: RosClock,
     ) -> Result<Self, Error> {
@@ -68,7 +67,7 @@ impl Parameters {
     }
 
     /// Announces every parameter as new, once.
-    pub fn announce(&self) {
+    pub(crate) fn announce(&self) {
         let state = self.lock();
         let store = state.parameters.store();
         let message = |name: &str| store.get(name).map(|value| parameter_message(name, value));
@@ -98,15 +97,17 @@ impl Parameters {
     }
 
     /// Takes a robot description that came on its topic; its limits are in force from the next cycle on.
-    pub fn describe(&self, text: &str) {
+    pub(crate) fn describe(&self, text: &str) {
         let mut state = self.lock();
         let described = state.parameters.describe(text);
         let settings = Arc::clone(state.parameters.settings());
         self.apply(&[], &settings);
         drop(state);
         match described {
-            Ok(()) => tracing::info!("limits taken from the robot's description"),
-            Err(error) => tracing::error!("nothing moves: limits of the robot's description not taken: {error}"),
+            Ok(()) => tracing::info!("limits of the robot description are in force"),
+            Err(error) => {
+                tracing::error!("no joint may move: the limits of the robot description cannot be used: {error}")
+            }
         }
         for warning in &settings.limit_warnings {
             tracing::warn!("{warning}");
@@ -117,14 +118,14 @@ impl Parameters {
         let effects = &self.effects;
         for change in made {
             match change.name.as_str() {
-                // Also when the value is the same as before: the last to speak wins, and that is the parameter.
-                "instruction" => effects.inputs.set_instruction(&settings.instruction),
-                "log_level" => set_level(&effects.logging, &settings.log_level),
+                // Also when the value is the same as before: the latest of topic and parameter holds.
+                names::INSTRUCTION => effects.inputs.set_instruction(&settings.instruction),
+                names::LOG_LEVEL => set_level(&effects.logging, &settings.log_level),
                 _ => {}
             }
         }
         effects.settings.set(settings.clone());
-        effects.requests.ring();
+        effects.requests.notify();
     }
 
     fn event(&self) -> ParameterEvent {
@@ -145,7 +146,7 @@ impl State {
     }
 }
 
-/// Of two limits the tighter holds; says so when that is not the one that was set.
+/// Of two limits the tighter holds; warns when that is not the one that was set.
 fn warn_of_tighter_limit(change: &Change, settings: &Settings) {
     let Value::Double(set) = change.new else { return };
     if let Some(tighter) = settings.tighter_limit(&change.name, set) {
@@ -154,7 +155,7 @@ fn warn_of_tighter_limit(change: &Change, settings: &Settings) {
 }
 
 /// Sets the level that the parameter names; its declaration allows levels only.
-pub fn set_level(logging: &Logging, word: &str) {
+pub(crate) fn set_level(logging: &Logging, word: &str) {
     match word.parse() {
         Ok(level) => logging.set_level(level),
         Err(unknown) => tracing::warn!("{unknown}"),

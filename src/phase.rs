@@ -1,4 +1,4 @@
-//! What the node is doing, as one word and its details.
+//! Phase of the node.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use vla_engines::ErrorClass;
 
 /// The node's phase; shown by `/diagnostics` and in refusals of services.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Working out what has to be loaded.
     Planning,
     /// Loading engine `index` of `total`.
@@ -22,7 +22,7 @@ pub enum Phase {
     WarmUp,
     /// Inferring, or waiting to be asked.
     Ready,
-    /// No policy: loading failed.
+    /// No policy is loaded: the load failed.
     Degraded {
         /// Class of the error.
         class: ErrorClass,
@@ -33,13 +33,13 @@ pub enum Phase {
     },
 }
 
-/// What helps after a load that failed.
+/// Remedy after a failed load.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Remedy {
-    /// Files, memory and parameters may have changed meanwhile.
+pub(crate) enum Remedy {
+    /// `~/reload`, after a change of files, memory or parameters.
     #[default]
     Reload,
-    /// Nothing that can be changed while the node runs.
+    /// Only a restart of the node.
     Restart,
 }
 
@@ -47,16 +47,16 @@ impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Reload => "~/reload tries again",
-            Self::Restart => "~/reload cannot help, start the node again",
+            Self::Restart => "~/reload cannot help; restart the node",
         })
     }
 }
 
 /// The first line of a report, for where one line is shown; the log has the rest.
-pub fn brief(report: &str) -> String {
+pub(crate) fn brief(report: &str) -> String {
     let mut lines = report.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut text = lines.next().unwrap_or_default().to_owned();
-    // A heading says nothing without what stands below it.
+    // A heading needs its first item.
     if text.ends_with(':')
         && let Some(first) = lines.next()
     {
@@ -70,7 +70,7 @@ pub fn brief(report: &str) -> String {
 
 impl Phase {
     /// The word for diagnostics.
-    pub const fn word(&self) -> &'static str {
+    pub(crate) const fn word(&self) -> &'static str {
         match self {
             Self::Planning => "planning",
             Self::Loading { .. } => "loading",

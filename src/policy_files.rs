@@ -1,4 +1,4 @@
-//! Looks once a second whether the loaded policy's files are still the same on disk. What runs does not change with them.
+//! Checks once a second whether the files of the loaded policy have changed on disk. The loaded policy does not change with them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use tokio::time::MissedTickBehavior;
 use super::latest::Latest;
 use super::report::{Engines, Report};
 
-/// Between two looks.
+/// Time between two checks.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Runs until the task is aborted; what it finds goes into `report`, and into the log when it is new.
-pub async fn watch(report: Arc<Latest<Report>>) {
+/// Runs until the task is aborted; stores its findings in `report` and logs new ones.
+pub(crate) async fn watch(report: Arc<Latest<Report>>) {
     let mut look = tokio::time::interval(PERIOD);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         look.tick().await;
         let Some(engines) = report.get().engines else { continue };
-        // A disk that does not answer holds up a thread of its own, and no other task.
+        // On a blocking thread: a slow disk delays no other task.
         let looked = Arc::clone(&engines);
         let Ok(found) = tokio::task::spawn_blocking(move || changed(&looked)).await else { continue };
         note(&report, &engines, found);
@@ -32,7 +32,7 @@ fn changed(engines: &Engines) -> Option<Arc<str>> {
     (!changed.is_empty()).then(|| changed.into_iter().map(name).collect::<Vec<_>>().join(", ").into())
 }
 
-/// Keeps what was found, unless another policy was loaded meanwhile.
+/// Stores the finding, unless another policy was loaded meanwhile.
 fn note(report: &Latest<Report>, engines: &Arc<Engines>, found: Option<Arc<str>>) {
     let mut is_new = false;
     report.update(|report| {
@@ -43,11 +43,10 @@ fn note(report: &Latest<Report>, engines: &Arc<Engines>, found: Option<Arc<str>>
     });
     match found.filter(|_| is_new) {
         Some(files) => tracing::warn!(
-            "the policy on disk differs; ~/reload takes it. Changed since it was loaded: {files}. What runs is what was \
-             loaded, {}",
+            "the policy on disk differs from the loaded one ({}); ~/reload loads it. Changed files: {files}",
             engines.fingerprint
         ),
-        None if is_new => tracing::info!("the policy on disk is again the one that runs"),
+        None if is_new => tracing::info!("the policy on disk equals the loaded one again"),
         None => {}
     }
 }

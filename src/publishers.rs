@@ -1,4 +1,4 @@
-//! Topics out: `~/action_chunk` and `~/joint_trajectory`, written by [`vla_messages`] so that a replay's bytes are the same.
+//! Output topics: `~/action_chunk` and `~/joint_trajectory`, serialised by [`vla_messages`] as in a replay.
 
 use r2r::{Node, PublisherUntyped, QosProfile};
 
@@ -7,7 +7,7 @@ use super::trajectory::Trajectories;
 use vla_messages::{ActionChunkMessage, JointTrajectoryMessage};
 
 /// The policy's output. Owned by the inference thread; buffers are reused.
-pub struct Publishers {
+pub(crate) struct Publishers {
     chunk: PublisherUntyped,
     trajectory: Trajectories,
     bytes: Vec<u8>,
@@ -18,7 +18,7 @@ impl Publishers {
     ///
     /// # Errors
     /// When the middleware refuses a name, or the type was not built in.
-    pub fn create(node: &mut Node, trajectory: Trajectories) -> Result<Self, Error> {
+    pub(crate) fn create(node: &mut Node, trajectory: Trajectories) -> Result<Self, Error> {
         let mut publisher = |name: &str, type_name: &str| {
             let publisher = node.create_publisher_untyped(name, type_name, QosProfile::default());
             publisher.map_err(|e| Error::endpoint("topic", name, e))
@@ -30,7 +30,7 @@ impl Publishers {
     ///
     /// # Errors
     /// r2r's code when the middleware refuses the message.
-    pub fn chunk(&mut self, message: &ActionChunkMessage) -> Result<(), r2r::Error> {
+    pub(crate) fn chunk(&mut self, message: &ActionChunkMessage) -> Result<(), r2r::Error> {
         message.write(&mut self.bytes);
         self.chunk.publish_raw(&self.bytes)
     }
@@ -39,7 +39,7 @@ impl Publishers {
     ///
     /// # Errors
     /// r2r's code when the middleware refuses the message.
-    pub fn trajectory(&self, plan: u64, message: &JointTrajectoryMessage) -> Result<(), r2r::Error> {
+    pub(crate) fn trajectory(&self, plan: u64, message: &JointTrajectoryMessage) -> Result<(), r2r::Error> {
         self.trajectory.publish(plan, message)
     }
 }

@@ -2,8 +2,8 @@
 
 use vla_base::sys::run_as_real_time;
 
-/// Gives the calling thread this priority; 0 asks for none. A refusal is told, with what to set, and the thread goes on without.
-pub fn apply(thread: &str, priority: u8) {
+/// Gives the calling thread this priority; 0 asks for none. A refusal is a warning that says what to set; the thread then runs without it.
+pub(crate) fn apply(thread: &str, priority: u8) {
     if priority == 0 {
         return;
     }

@@ -1,21 +1,21 @@
-//! What the inference thread says about itself; diagnostics read the latest.
+//! Counters and figures of the inference thread, for diagnostics.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use vla_base::time::{Span, Stamp};
 use vla_engines::{ErrorClass, StageReport, StageTime};
-use vla_motion::Clamped;
+use vla_motion::ClampCounts;
 use vla_policy::LoadedFiles;
 
 /// Counters since the start and figures of the last cycle. Small, and copied once a cycle.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     /// The loaded policy; `None` while there is none.
     pub engines: Option<Arc<Engines>>,
     /// Loads after a lost device, since the start or the last `~/reload`.
     pub restarts: u32,
-    /// Files of the loaded policy that are other ones on disk by now.
+    /// Files of the loaded policy that have changed on disk.
     pub changed_on_disk: Option<Arc<str>>,
     /// Why the device was lost the last time.
     pub lost: Option<Arc<str>>,
@@ -23,72 +23,72 @@ pub struct Report {
     pub published: u64,
     /// Cycles without a new sample, so without inference.
     pub unchanged: u64,
-    /// Cycles before every input had come once, or before the operator enabled the first motion.
+    /// Cycles before every input had arrived once, or before the operator enabled the first motion.
     pub waiting: u64,
     /// Cycles that a violation kept from inference.
     pub violations: u64,
     /// Inferences whose result was refused, or that failed.
     pub refused: u64,
-    /// Chunks that a stop, a hold or the end of the node came before.
+    /// Chunks that were superseded by a stop, a hold or the shutdown.
     pub superseded: u64,
-    /// Messages that the middleware did not take.
+    /// Messages that the middleware refused.
     pub unpublished: u64,
     /// Values clamped to the joints' position limits.
-    pub clamped: Clamped,
+    pub clamped: ClampCounts,
     /// Reason of the last violation or refusal, when the last cycle had one.
-    pub trouble: Option<Trouble>,
+    pub fault: Option<CycleFault>,
     /// The last chunk.
     pub last: Option<LastChunk>,
 }
 
-/// What kept the last cycle from publishing.
+/// Why the last cycle published nothing.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trouble {
+pub(crate) struct CycleFault {
     /// Where it happened.
-    pub kind: TroubleKind,
-    /// In words, with figures.
+    pub kind: CycleFaultKind,
+    /// Text with figures.
     pub reason: Arc<str>,
-    /// Input and fault, of a violation: what stays the same while the figures change.
+    /// Inputs and their faults, of a violation. They stay the same while the figures change.
     pub about: Vec<(Arc<str>, &'static str)>,
     /// Class of an error of the engines.
     pub class: ErrorClass,
 }
 
-/// Where trouble happened.
+/// Kind of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TroubleKind {
-    /// Not every input has come yet since the start, or the operator has not enabled the robot.
+pub(crate) enum CycleFaultKind {
+    /// An input has not arrived since the start, or the operator has not enabled motion.
     Waiting,
     /// An input broke a rule.
     Violation,
-    /// What was inferred from could not be used, or what came out: a violation, too, but one that only an inference finds.
+    /// Inputs or result of the inference cannot be used: a violation that only an inference finds.
     Unfit,
     /// Inference failed, or its chunk came too late.
     Refused,
-    /// The middleware did not take the message.
+    /// The middleware refused the message.
     Unpublished,
 }
 
-impl Trouble {
-    /// Trouble of a kind that has nothing to tell apart.
-    pub fn new(kind: TroubleKind, reason: &str) -> Self {
+impl CycleFault {
+    /// CycleFault of a kind that has nothing to tell apart.
+    pub fn new(kind: CycleFaultKind, reason: &str) -> Self {
         Self { kind, reason: reason.into(), about: Vec::new(), class: ErrorClass::Other }
     }
 
-    /// Whether both are the same trouble, a cycle later.
-    pub fn is_like(&self, other: &Self) -> bool {
+    /// Whether both are the same fault, a cycle later.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
         self.kind == other.kind && self.about == other.about
     }
 }
 
-/// What was loaded.
+/// The loaded policy.
 #[derive(Clone, Debug)]
-pub struct Engines {
+pub(crate) struct Engines {
     /// The policy's name.
     pub policy: String,
-    /// Of the bytes that run.
+    /// Fingerprint of the loaded bytes.
     pub fingerprint: String,
-    /// The files that they were read from.
+    /// Files that they were read from.
     pub files: LoadedFiles,
     /// `onnx` or `tensorrt`.
     pub kind: String,
@@ -100,7 +100,7 @@ pub struct Engines {
 
 /// Figures of one published chunk.
 #[derive(Clone, Debug, Default)]
-pub struct LastChunk {
+pub(crate) struct LastChunk {
     /// Stamp of the observation it answers.
     pub observation: Stamp,
     /// Rows of the chunk.

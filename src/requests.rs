@@ -1,4 +1,4 @@
-//! What is asked of the inference thread: a short bounded list, and the bell that wakes it.
+//! Requests to the inference thread: a short bounded queue and the condition variable that wakes it.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,9 +14,9 @@ use super::respond::respond;
 /// Requests that may wait; the next one is refused at once.
 const WAITING: usize = 16;
 
-/// What a service of the node asks for.
+/// A request of a service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Action {
+pub(crate) enum Action {
     /// `~/infer_once`: one inference, even when nothing changed.
     Infer,
     /// `~/resume`: go on after a stop.
@@ -25,58 +25,63 @@ pub enum Action {
     Reload,
 }
 
-/// One call, to be answered when it is done.
-pub struct Request {
-    /// What is asked.
+/// One call, answered when it is done.
+pub(crate) struct Request {
+    /// The request.
     pub action: Action,
     call: ServiceRequest<Trigger::Service>,
     runtime: Handle,
 }
 
 impl Request {
-    /// A call that came in; `runtime` sends its response again where need be.
-    pub fn new(action: Action, call: ServiceRequest<Trigger::Service>, runtime: Handle) -> Self {
+    /// A call; `runtime` sends its response again if necessary.
+    pub(crate) fn new(action: Action, call: ServiceRequest<Trigger::Service>, runtime: Handle) -> Self {
         Self { action, call, runtime }
     }
 
-    /// Answers the call. A caller that is gone is not an error.
-    pub fn answer(self, success: bool, message: impl Into<String>) {
+    /// Answers the call. A caller that has ended is not an error.
+    pub(crate) fn answer(self, success: bool, message: impl Into<String>) {
         answer(&self.runtime, self.call, success, message);
     }
 }
 
-/// Answers a call. A caller that is gone is not an error.
-pub fn answer(runtime: &Handle, call: ServiceRequest<Trigger::Service>, success: bool, message: impl Into<String>) {
+/// Answers a call. A caller that has ended is not an error.
+pub(crate) fn answer(
+    runtime: &Handle,
+    call: ServiceRequest<Trigger::Service>,
+    success: bool,
+    message: impl Into<String>,
+) {
     respond(runtime, call, Trigger::Response { success, message: clean(message) });
 }
 
 /// Why [`Requests::wait`] returned.
-pub enum Wake {
-    /// The node ends.
+pub(crate) enum Wake {
+    /// The node shuts down.
     Shutdown,
     /// A service was called.
     Request(Request),
-    /// The time given is over, or the settings changed.
+    /// The limit has passed, or the settings changed.
     Time,
 }
 
-/// The inference thread's letter box.
+/// The inference thread's request queue.
 #[derive(Default)]
-pub struct Requests {
+pub(crate) struct Requests {
     state: Mutex<State>,
-    bell: Condvar,
+    condvar: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     shutdown: bool,
-    rung: bool,
+    notified: bool,
     waiting: VecDeque<Request>,
 }
 
 impl Requests {
-    /// Leaves a request, or answers it with a refusal when too many wait.
-    pub fn post(&self, request: Request) {
+    /// Queues a request, or refuses it when too many wait.
+    pub(crate) fn post(&self, request: Request) {
         let refused = {
             let mut state = self.lock();
             if state.shutdown || state.waiting.len() >= WAITING {
@@ -87,7 +92,7 @@ impl Requests {
             }
         };
         match refused {
-            None => self.bell.notify_one(),
+            None => self.condvar.notify_one(),
             Some((request, true)) => request.answer(false, "the node is shutting down"),
             Some((request, false)) => {
                 request.answer(false, format!("{WAITING} requests are waiting already; call again later"));
@@ -96,37 +101,37 @@ impl Requests {
     }
 
     /// Wakes the thread because the settings changed.
-    pub fn ring(&self) {
-        self.lock().rung = true;
-        self.bell.notify_one();
+    pub(crate) fn notify(&self) {
+        self.lock().notified = true;
+        self.condvar.notify_one();
     }
 
-    /// Tells the thread to end. What waits is answered by [`Requests::drain`].
-    pub fn shut_down(&self) {
+    /// Asks the thread to end. It answers the waiting requests ([`Requests::drain`]).
+    pub(crate) fn shut_down(&self) {
         self.lock().shutdown = true;
-        self.bell.notify_all();
+        self.condvar.notify_all();
     }
 
-    /// Waits for a request, at most `limit` (`None`: as long as it takes).
-    pub fn wait(&self, limit: Option<Duration>) -> Wake {
+    /// Waits for a request, at most `limit` (`None`: no limit).
+    pub(crate) fn wait(&self, limit: Option<Duration>) -> Wake {
         let mut state = self.lock();
-        let idle = |state: &mut State| !state.shutdown && !state.rung && state.waiting.is_empty();
+        let idle = |state: &mut State| !state.shutdown && !state.notified && state.waiting.is_empty();
         state = match limit {
             Some(limit) => {
-                let waited = self.bell.wait_timeout_while(state, limit, idle);
+                let waited = self.condvar.wait_timeout_while(state, limit, idle);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             }
-            None => self.bell.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
+            None => self.condvar.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner),
         };
         if state.shutdown {
             return Wake::Shutdown;
         }
-        state.rung = false;
+        state.notified = false;
         state.waiting.pop_front().map_or(Wake::Time, Wake::Request)
     }
 
-    /// Takes everything that waits.
-    pub fn drain(&self) -> Vec<Request> {
+    /// Takes all waiting requests.
+    pub(crate) fn drain(&self) -> Vec<Request> {
         self.lock().waiting.drain(..).collect()
     }
 

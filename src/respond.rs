@@ -14,7 +14,7 @@ const PERIOD: Duration = Duration::from_millis(250);
 const ATTEMPTS: u32 = 20;
 
 /// Sends `response`. A caller that is gone is not an error; one that is never discovered is a warning.
-pub fn respond<S>(runtime: &Handle, call: ServiceRequest<S>, response: S::Response)
+pub(crate) fn respond<S>(runtime: &Handle, call: ServiceRequest<S>, response: S::Response)
 where
     S: WrappedServiceTypeSupport + 'static,
     S::Request: Clone + Send,

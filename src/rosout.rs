@@ -10,7 +10,7 @@ use super::logging::{QUEUE, Record};
 
 /// The publisher of /rosout.
 #[derive(Clone)]
-pub struct Rosout {
+pub(crate) struct Rosout {
     publisher: Publisher<Log>,
     name: String,
 }
@@ -20,7 +20,7 @@ impl Rosout {
     ///
     /// # Errors
     /// When the middleware refuses the topic.
-    pub fn create(node: &mut Node) -> Result<Self, Error> {
+    pub(crate) fn create(node: &mut Node) -> Result<Self, Error> {
         let name = clean(node.logger());
         let qos = QosProfile::default().keep_last(QUEUE).reliable().transient_local();
         let publisher = node.create_publisher("/rosout", qos).map_err(|e| Error::endpoint("topic", "/rosout", e))?;
@@ -28,7 +28,7 @@ impl Rosout {
     }
 
     /// Publishes one record. A failure is not logged: that would end here again.
-    pub fn publish(&self, record: Record) {
+    pub(crate) fn publish(&self, record: Record) {
         let log = Log {
             stamp: time(record.stamp),
             level: record.level.number(),
@@ -42,7 +42,7 @@ impl Rosout {
     }
 
     /// Publishes what comes until the queue closes or the task is aborted.
-    pub async fn run(self, records: &mut mpsc::Receiver<Record>) {
+    pub(crate) async fn run(self, records: &mut mpsc::Receiver<Record>) {
         while let Some(record) = records.recv().await {
             self.publish(record);
         }

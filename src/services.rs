@@ -8,7 +8,7 @@ use r2r::std_srvs::srv::Trigger;
 use r2r::{Node, QosProfile, ServiceRequest};
 use tokio::runtime::Handle;
 
-use super::calls::Intake;
+use super::call_queue::Intake;
 use super::error::Error;
 use super::latest::Latest;
 use super::operator::Operator;
@@ -21,8 +21,8 @@ const CALLS: usize = 100;
 type Calls = Receiver<ServiceRequest<Trigger::Service>>;
 
 /// The services, created but not yet served.
-pub struct Services {
-    /// What the inference thread answers.
+pub(crate) struct Services {
+    /// Calls that the inference thread answers.
     asked: Vec<(Action, Calls)>,
     stop: Calls,
 }
@@ -32,7 +32,7 @@ impl Services {
     ///
     /// # Errors
     /// When the middleware refuses a name.
-    pub fn create(node: &mut Node, intake: &mut Intake) -> Result<Self, Error> {
+    pub(crate) fn create(node: &mut Node, intake: &mut Intake) -> Result<Self, Error> {
         let mut create = |name: &'static str| {
             let calls = node.create_service::<Trigger::Service>(name, QosProfile::services_default().keep_last(CALLS));
             calls.map(|calls| intake.queue(name, calls)).map_err(|e| Error::endpoint("service", name, e))
@@ -46,9 +46,8 @@ impl Services {
         Ok(Self { asked, stop: create("~/stop")? })
     }
 
-    /// Hands every call to the inference thread, which answers it; what it could not answer for seconds is answered here, and so is
-    /// `~/stop`, which waits for nothing.
-    pub fn serve(
+    /// Queues every call for the inference thread. Calls during a load, and `~/stop`, are answered at once.
+    pub(crate) fn serve(
         self,
         requests: &Arc<Requests>,
         phase: &Arc<Latest<Phase>>,
@@ -60,7 +59,7 @@ impl Services {
                 while let Some(call) = calls.next().await {
                     let request = Request::new(action, call, Handle::current());
                     match phase.get() {
-                        // The thread is busy loading and would leave the caller waiting.
+                        // The thread is busy loading; the caller would wait for seconds.
                         phase @ (Phase::Planning | Phase::Loading { .. } | Phase::WarmUp) => {
                             request
                                 .answer(false, format!("not ready: {phase}; call again when /diagnostics says ready"));

@@ -26,7 +26,7 @@ const NAMED: usize = 4;
 
 /// Segments without an owner.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Stale {
+pub(crate) struct Stale {
     /// Their names, sorted.
     segments: Vec<String>,
     /// What they hold, in bytes.
@@ -34,7 +34,7 @@ pub struct Stale {
 }
 
 /// Warns of segments without an owner, with the command that removes them.
-pub fn warn_of_stale() {
+pub(crate) fn warn_of_stale() {
     if let Some(warning) = Stale::find(Path::new(FOLDER), SystemTime::now()).warning(FOLDER) {
         tracing::warn!("{warning}");
     }

@@ -1,4 +1,4 @@
-//! The order in which the node comes apart.
+//! Shutting the node down, in order.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,70 +8,70 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
-use super::brake::Brake;
 use super::error::Error;
-use super::fault::Fault;
 use super::inference::Inference;
 use super::logging::Logging;
 use super::requests::Requests;
+use super::shutdown_brake::ShutdownBrake;
+use super::shutdown_reason::ShutdownReason;
 use super::spin::Spin;
-use super::worker::{ThreadEnd, Worker};
+use super::threads::{StoppableThread, ThreadEnd};
 
-/// How long an inference or a load may still run. With the rest of the shutdown it stays below 2 s.
+/// Longest wait for an inference or a load. The whole shutdown stays below 2 s.
 const GRACE: Duration = Duration::from_millis(1200);
-/// How long the last log messages, and the last diagnostics after a fault, may take.
-const LAST_WORDS: Duration = Duration::from_millis(300);
-/// How long a thread that only sleeps and publishes may take to end.
-const SHORT: Duration = Duration::from_millis(200);
-/// What is waited for is looked at this often.
+/// Longest wait for the last log messages, and the last diagnostics after a fault.
+const LAST_MESSAGES: Duration = Duration::from_millis(300);
+/// Longest wait for the end of a thread that only sleeps and publishes.
+const THREAD_END: Duration = Duration::from_millis(200);
+/// Polling interval of every wait.
 const POLL: Duration = Duration::from_millis(5);
 
 /// Everything that runs.
-pub struct Running {
+pub(crate) struct Running {
     /// The r2r node.
     pub spin: Spin,
     /// The policy.
     pub inference: Inference,
     /// The watchdog's thread.
-    pub watch: Worker,
+    pub watch: StoppableThread,
     /// The thread that streams commands.
-    pub stream: Worker,
+    pub stream: StoppableThread,
     /// Where threads report that they ended.
     pub ends: UnboundedReceiver<ThreadEnd>,
     /// Brings the motion to rest.
-    pub brake: Brake,
+    pub brake: ShutdownBrake,
     /// Topic, service, diagnostics and log tasks.
     pub tasks: FuturesUnordered<JoinHandle<()>>,
-    /// The inference thread's letter box.
+    /// The inference thread's request queue.
     pub requests: Arc<Requests>,
     /// The logger.
     pub logging: Logging,
-    /// What diagnostics say of the end.
-    pub fault: Arc<Fault>,
+    /// Why the node ends, for diagnostics.
+    pub fault: Arc<ShutdownReason>,
 }
 
-/// Whether every thread is gone.
+/// Whether every thread has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ended {
+pub enum Shutdown {
     /// All of them.
-    Whole,
-    /// One did not end in time, most likely within an inference or a load. The process must not run exit handlers under it.
-    Busy,
+    Clean,
+    /// A thread did not end in time, most likely in an inference or a load. The process must end without exit handlers.
+    Detached,
 }
 
 impl Running {
-    /// Returns when a thread or a task ended that should outlive the node.
-    pub async fn fault(&mut self) -> Error {
+    /// Waits for the end of a thread or task that should run as long as the node.
+    pub(crate) async fn fault(&mut self) -> Error {
         tokio::select! {
             Some(end) = self.ends.recv() => Error::ThreadEnded(end),
-            // Cancelled by nobody: it returned, or panicked, and then the log has its words.
+            // It returned, or panicked, and then the log has the message.
             _ = self.tasks.next() => Error::TaskEnded,
         }
     }
 
-    /// Takes everything down, after a signal or after a fault.
-    pub async fn shut_down(self, fault: Option<&Error>) -> Ended {
-        // First of all the robot, whichever thread is gone: no chunk passes after it.
+    /// Ends everything, after a signal or after a fault.
+    pub(crate) async fn shut_down(self, fault: Option<&Error>) -> Shutdown {
+        // The robot first, whichever thread has ended: every later chunk is refused.
         self.brake.apply();
         let braked = Instant::now();
         self.requests.shut_down();
@@ -79,29 +79,29 @@ impl Running {
             tracing::error!("{fault}");
             self.fault.set(&fault.to_string());
         }
-        let mut whole = self.watch.stop(Instant::now() + SHORT);
-        // The node spins on meanwhile, so that callers get their refusals.
+        let mut clean = self.watch.stop(Instant::now() + THREAD_END);
+        // The node keeps spinning, so that callers get their refusals.
         let deadline = Instant::now() + GRACE;
         let inference = self.inference;
         let joined = tokio::task::spawn_blocking(move || inference.join(deadline)).await;
         if !joined.unwrap_or(false) {
-            whole = false;
-            tracing::warn!("an inference or a load is still running; ending without it");
+            clean = false;
+            tracing::warn!("an inference or a load is still running; the node ends without waiting for it");
         }
-        // Who follows single commands is taken to the rest.
+        // A robot that follows single commands is streamed to its rest.
         wait_until(braked + self.brake.longest(), || !self.brake.moves()).await;
-        whole &= self.stream.stop(Instant::now() + SHORT);
-        let said = || self.logging.pending() == 0 && (fault.is_none() || self.fault.is_told());
-        wait_until(Instant::now() + LAST_WORDS, said).await;
-        let node = self.spin.stop(Instant::now() + SHORT);
-        whole &= node.is_ok();
+        clean &= self.stream.stop(Instant::now() + THREAD_END);
+        let published = || self.logging.pending() == 0 && (fault.is_none() || self.fault.is_published());
+        wait_until(Instant::now() + LAST_MESSAGES, published).await;
+        let node = self.spin.stop(Instant::now() + THREAD_END);
+        clean &= node.is_ok();
         for task in self.tasks {
             task.abort();
-            // Cancelled, or ended before: either way it no longer uses the node.
+            // Cancelled, or ended before: it no longer uses the node.
             task.await.ok();
         }
         drop(node);
-        if whole { Ended::Whole } else { Ended::Busy }
+        if clean { Shutdown::Clean } else { Shutdown::Detached }
     }
 }
 

@@ -1,32 +1,32 @@
-//! The signals that end the node: it brakes first, whichever came.
+//! The signals that end the node.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::error::Error;
 
-/// SIGINT, SIGTERM and SIGHUP, remembered from the moment this exists.
+/// Handlers of SIGINT, SIGTERM and SIGHUP. A signal that arrives before [`Signals::next`] is kept.
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    /// `None` where the parent has it ignored (`nohup`): the node then outlives its terminal.
+    /// `None` where the parent ignores it (`nohup`): the node then outlives its terminal.
     hangup: Option<Signal>,
 }
 
 impl Signals {
-    /// Takes the signals over. Call it inside the runtime.
+    /// Installs the handlers. Call it inside the runtime.
     ///
     /// # Errors
     /// When the system refuses.
     pub fn install() -> Result<Self, Error> {
         let take = |kind| signal(kind).map_err(|source| Error::Runtime { what: "the signal handler", source });
-        // Asked before the handler, which would end it.
+        // Read before the handler replaces it.
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let hangup =
             (!ignores(&status, SignalKind::hangup().as_raw_value())).then(|| take(SignalKind::hangup())).transpose()?;
         Ok(Self { interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())?, hangup })
     }
 
-    /// Returns the name of the first that comes.
+    /// Waits for a signal and returns its name.
     pub async fn next(&mut self) -> &'static str {
         let hangup = async {
             match &mut self.hangup {

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use r2r::Node;
 
-use super::calls::Intake;
+use super::call_queue::Intake;
 use super::error::Error;
 use super::graph::Graph;
-use super::worker::{Ends, StillRunning, join_until};
+use super::threads::{StillRunning, ThreadEnds, join_until};
 
-/// How long the thread may be deaf to [`Spin::stop`].
+/// Longest time until the thread notices [`Spin::stop`].
 const SLICE: Duration = Duration::from_millis(50);
 
 /// The running thread.
-pub struct Spin {
+pub(crate) struct Spin {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Node>,
 }
@@ -26,7 +26,12 @@ impl Spin {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(mut node: Node, mut intake: Intake, mut graph: Graph, ends: &Ends) -> Result<Self, Error> {
+    pub(crate) fn start(
+        mut node: Node,
+        mut intake: Intake,
+        mut graph: Graph,
+        ends: &ThreadEnds,
+    ) -> Result<Self, Error> {
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();
         let run = move || {
@@ -40,13 +45,13 @@ impl Spin {
         Ok(Self { stop, thread: ends.spawn("spin", run)? })
     }
 
-    /// Ends the thread and gives the node back, to be dropped by the caller; `None` when the thread panicked.
+    /// ThreadEnds the thread and gives the node back, to be dropped by the caller; `None` when the thread panicked.
     ///
     /// The thread must be gone before the node is, and the node before the process: anything else is a crash in rcl.
     ///
     /// # Errors
     /// When the thread has not ended by the deadline: it keeps the node.
-    pub fn stop(self, deadline: Instant) -> Result<Option<Node>, StillRunning> {
+    pub(crate) fn stop(self, deadline: Instant) -> Result<Option<Node>, StillRunning> {
         self.stop.store(true, Ordering::Relaxed);
         join_until(self.thread, deadline)
     }

@@ -2,24 +2,19 @@
 
 use std::sync::Arc;
 
-use r2r::Node;
-use tokio::sync::mpsc;
-
-use super::args::{Arguments, Override};
-use super::brake::Brake;
-use super::calls::Intake;
+use super::args::{Arguments, ParameterArgument};
+use super::call_queue::Intake;
 use super::clock::RosClock;
 use super::context::{self, DEFAULT_NAME};
-use super::description::Description;
+use super::description_topic::DescriptionTopic;
 use super::diagnostics::{self, Diagnostics};
 use super::error::Error;
-use super::fault::Fault;
 use super::graph::{Found, Graph, Layouts, Names};
 use super::inference::{Inference, Shared};
 use super::latest::Latest;
-use super::logging::{Logging, Record};
+use super::logging::{Logging, Records};
 use super::operator::{EnableTopic, Operator};
-use super::parameters::{Effects, ParameterServices, Parameters, set_level};
+use super::parameters::{Effects, ParameterServer, ParameterServices, set_level};
 use super::phase::Phase;
 use super::policy_files;
 use super::publishers::Publishers;
@@ -29,26 +24,28 @@ use super::rosout::Rosout;
 use super::services::Services;
 use super::shared_memory;
 use super::shutdown::Running;
+use super::shutdown_brake::ShutdownBrake;
+use super::shutdown_reason::ShutdownReason;
 use super::spin::Spin;
 use super::stream::Stream;
 use super::subscriptions::Subscriptions;
+use super::threads::{StoppableThread, ThreadEnds};
 use super::trajectory::Trajectories;
-use super::watch::{Pulse, Watch};
-use super::worker::{Ends, Worker};
+use super::watchdog::{PollGap, WatchdogThread};
+use r2r::Node;
 use vla_policy::PolicySpec;
 use vla_policy::observation::Inputs;
-use vla_runtime::parameters as rules;
 use vla_runtime::parameters::{NodeName, Overrides, PolicyShape, Value};
 
 /// Starts the node. Parameters, diagnostics and services serve from here on; the policy loads on its own thread.
 ///
 /// # Errors
-/// Whatever is wrong with the arguments, the parameter files, the policy's description or the names.
-pub fn start(arguments: &Arguments, logging: Logging, records: mpsc::Receiver<Record>) -> Result<Running, Error> {
-    // Twice: here for the words, since rcl panics or is silent over a file it does not like, and below for the node
-    // whose name only rcl knows.
+/// The first problem with the arguments, the parameter files, the policy's description or the names.
+pub(crate) fn start(arguments: &Arguments, logging: Logging, records: Records) -> Result<Running, Error> {
+    // Twice: here for the messages, since rcl panics or stays silent about a file that it cannot use, and below for the node's
+    // final name, which only rcl knows.
     overrides(arguments, NodeName::new("/", DEFAULT_NAME)?)?;
-    // Before the node has a segment of its own.
+    // Before the node has its own segment.
     shared_memory::warn_of_stale();
     let node = context::create_node()?;
     logging.set_name(node.logger());
@@ -61,7 +58,7 @@ pub fn start(arguments: &Arguments, logging: Logging, records: mpsc::Receiver<Re
     }
     let policy = Arc::new(PolicySpec::load(&given.policy()?)?);
     let shape = PolicyShape::load(&policy)?;
-    let mut parameters = rules::Parameters::new(shape.clone(), &given)?;
+    let mut parameters = vla_runtime::parameters::Parameters::new(shape.clone(), &given)?;
     parameters.read_limits_file()?;
     for warning in &parameters.settings().limit_warnings {
         tracing::warn!("{warning}");
@@ -75,8 +72,8 @@ pub(crate) fn overrides(arguments: &Arguments, node: NodeName) -> Result<Overrid
     let mut overrides = Overrides::new(node);
     for given in &arguments.overrides {
         match given {
-            Override::File(path) => overrides.add_file(path)?,
-            Override::Assignment { node, name, value } => overrides.assign(node.as_deref(), name, value)?,
+            ParameterArgument::File(path) => overrides.add_file(path)?,
+            ParameterArgument::Assignment { node, name, value } => overrides.assign(node.as_deref(), name, value)?,
         }
     }
     Ok(overrides)
@@ -92,13 +89,13 @@ struct Builder {
     node: Node,
     policy: Arc<PolicySpec>,
     shape: PolicyShape,
-    parameters: rules::Parameters,
+    parameters: vla_runtime::parameters::Parameters,
     logging: Logging,
 }
 
 impl Builder {
     /// Creates every endpoint, then the threads and tasks.
-    fn build(self, arguments: &Arguments, mut records: mpsc::Receiver<Record>) -> Result<Running, Error> {
+    fn build(self, arguments: &Arguments, mut records: Records) -> Result<Running, Error> {
         let Self { mut node, policy, shape, parameters, logging } = self;
         let settings = parameters.settings().clone();
         let clock = RosClock::of(&mut node, settings.use_sim_time)?;
@@ -109,7 +106,7 @@ impl Builder {
         let subscriptions = Subscriptions::create(&mut node, &settings.inputs)?;
         let trajectories = Trajectories::create(&mut node)?;
         let publishers = Publishers::create(&mut node, trajectories.clone())?;
-        let description = Description::create(&mut node, &settings)?;
+        let description = DescriptionTopic::create(&mut node, &settings)?;
         let mut intake = Intake::default();
         let services = Services::create(&mut node, &mut intake)?;
         let parameter_services = ParameterServices::create(&mut node, &mut intake)?;
@@ -128,7 +125,7 @@ impl Builder {
             logging: logging.clone(),
             requests: requests.clone(),
         };
-        let parameters = Parameters::create(&mut node, parameters, effects, clock.clone())?;
+        let parameters = ParameterServer::create(&mut node, parameters, effects, clock.clone())?;
         let (layouts, found) = (Arc::new(Layouts::default()), Found::default());
         let names = node_name(&node)?;
         let names = Names::new(names.namespace(), names.name(), &arguments.remaps);
@@ -145,16 +142,17 @@ impl Builder {
             clock: clock.clone(),
             found: found.clone(),
         };
-        let watch = Watch {
+        let watch = WatchdogThread {
             control: control.clone(),
             settings: settings.clone(),
             inputs: inputs.clone(),
             clock: clock.clone(),
             trajectories: trajectories.clone(),
-            pulse: Arc::new(Pulse::default()),
+            poll_gap: Arc::new(PollGap::default()),
         };
-        let brake = Brake { control: control.clone(), settings: settings.clone(), clock: clock.clone(), trajectories };
-        let fault = Arc::new(Fault::default());
+        let brake =
+            ShutdownBrake { control: control.clone(), settings: settings.clone(), clock: clock.clone(), trajectories };
+        let fault = Arc::new(ShutdownReason::default());
         let sources = diagnostics::Sources {
             clock: clock.clone(),
             phase: shared.phase.clone(),
@@ -166,13 +164,13 @@ impl Builder {
             logging: logging.clone(),
             policy: policy.clone(),
             fault: fault.clone(),
-            pulse: watch.pulse.clone(),
+            poll_gap: watch.poll_gap.clone(),
             found: found.clone(),
         };
         tracing::info!("node {} runs policy {}", node.fully_qualified_name().unwrap_or_default(), policy.dir.display());
 
         // Nothing below needs the node itself.
-        let (ends, ended) = Ends::channel();
+        let (ends, ended) = ThreadEnds::channel();
         let spin = Spin::start(node, intake, graph, &ends)?;
         let parameters = Arc::new(parameters);
         parameters.announce();
@@ -191,8 +189,8 @@ impl Builder {
         if let Some(description) = description {
             tasks.push(tokio::spawn(description.run(parameters.clone())));
         }
-        let watch = Worker::start("watchdog", &ends, move |told| watch.run(told))?;
-        let stream = Worker::start("stream", &ends, move |told| stream.run(told))?;
+        let watch = StoppableThread::start("watchdog", &ends, move |stop| watch.run(stop))?;
+        let stream = StoppableThread::start("stream", &ends, move |stop| stream.run(stop))?;
         let inference = Inference::start(policy.dir.clone(), shape, shared, publishers, &ends)?;
         let tasks = tasks.into_iter().collect();
         Ok(Running { spin, inference, watch, stream, ends: ended, brake, tasks, requests, logging, fault })

@@ -14,17 +14,17 @@ use super::realtime;
 use super::ticker::Ticker;
 use vla_base::time::Stamp;
 use vla_messages::{HeaderView, write};
-use vla_motion::{Plan, WatchdogState};
+use vla_motion::{MotionPlan, WatchdogState};
 use vla_runtime::parameters::{CommandKind, Settings};
 use vla_runtime::session::Control;
 
-/// How long the thread may be deaf to a new rate, to the end of the node and, in simulation, to the clock.
-const LOOK: Duration = Duration::from_millis(50);
+/// Longest time until the thread notices a new rate or the stop flag.
+const POLL: Duration = Duration::from_millis(50);
 /// The same in simulation, where the clock may run at any speed.
-const SIMULATED_LOOK: Duration = Duration::from_millis(1);
+const SIMULATED_POLL: Duration = Duration::from_millis(1);
 
 /// The topic and what it is filled from.
-pub struct Stream {
+pub(crate) struct Stream {
     publisher: PublisherUntyped,
     kind: CommandKind,
     control: Arc<Latest<Option<Arc<Control>>>>,
@@ -41,7 +41,7 @@ impl Stream {
     ///
     /// # Errors
     /// When the middleware refuses the name.
-    pub fn create(
+    pub(crate) fn create(
         node: &mut Node,
         kind: CommandKind,
         control: Arc<Latest<Option<Arc<Control>>>>,
@@ -59,11 +59,11 @@ impl Stream {
         Ok(Self { publisher, kind, control, settings, clock, started: Instant::now(), positions, velocities, bytes })
     }
 
-    /// Streams until told to end.
-    pub fn run(mut self, told: &AtomicBool) {
+    /// Streams until `stop` is set.
+    pub(crate) fn run(mut self, stop: &AtomicBool) {
         let mut ticker = Ticker::default();
         realtime::apply("stream", self.settings.get().realtime_priority);
-        while !told.load(Ordering::Relaxed) {
+        while !stop.load(Ordering::Relaxed) {
             let rate = self.settings.get().command.rate_hz;
             let simulated = self.clock.simulated();
             let now = if simulated { self.clock.now() } else { Stamp::default() + self.started.elapsed().into() };
@@ -74,18 +74,18 @@ impl Stream {
                     ticker.tick(now, rate);
                     self.send();
                 }
-                Some(left) => thread::sleep(left.min(if simulated { SIMULATED_LOOK } else { LOOK })),
-                None => thread::sleep(LOOK),
+                Some(left) => thread::sleep(left.min(if simulated { SIMULATED_POLL } else { POLL })),
+                None => thread::sleep(POLL),
             }
         }
     }
 
-    /// Sends the command of this moment. Nothing where nothing moves or is held: before the first chunk, and when a stop is over.
+    /// Publishes the present command. Publishes nothing before the first chunk and after a stop has ended.
     fn send(&mut self) {
         let Some(control) = self.control.get() else { return };
         let Some(plan) = control.plan() else { return };
         let now = self.clock.now();
-        // Idle with a plan: resumed while it still came to rest.
+        // Idle with a plan: resumed while the robot was still coming to rest.
         if now > plan.end() && matches!(control.state(), WatchdogState::Stopped | WatchdogState::Idle) {
             return;
         }
@@ -94,11 +94,11 @@ impl Stream {
         }
     }
 
-    fn publish(&mut self, plan: &Plan, now: Stamp) -> Result<(), r2r::Error> {
+    fn publish(&mut self, plan: &MotionPlan, now: Stamp) -> Result<(), r2r::Error> {
         let names = plan.names();
         self.positions.resize(names.len(), 0.0);
         self.velocities.resize(names.len(), 0.0);
-        // Before its first knot: the clock went back, and the watchdog forgets this plan.
+        // Before its first sample: the clock was set back, and the watchdog discards this plan.
         if !plan.sample(now, &mut self.positions, &mut self.velocities) {
             return Ok(());
         }

@@ -1,7 +1,7 @@
-//! Topics in: serialized bytes from r2r into the latest-value slots.
+//! Input topics: serialised bytes from r2r into the latest-value slots.
 //!
 //! r2r's stream holds ten messages and drops the NEWEST when it is full, so one
-//! task a topic does nothing but empty it; what is old is dropped in the slot.
+//! task a topic only empties it; the slot drops older messages.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,21 +16,21 @@ use super::error::Error;
 use super::graph::Layouts;
 use vla_policy::observation::{InputKind, InputSpec, Inputs};
 
-/// A topic that sends rubbish is named in the log this often, not at its own rate; the counter has every message.
+/// Refused messages of a topic are logged this often; the counter counts each.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
 
 /// Serialized messages of one topic.
 pub(crate) type Messages = Box<dyn Stream<Item = Vec<u8>> + Send + Unpin>;
 
 /// One subscription an input, created but not yet drained.
-pub struct Subscriptions(Vec<Messages>);
+pub(crate) struct Subscriptions(Vec<Messages>);
 
 impl Subscriptions {
     /// Subscribes to every input.
     ///
     /// # Errors
     /// When the middleware refuses a name.
-    pub fn create(node: &mut Node, inputs: &[InputSpec]) -> Result<Self, Error> {
+    pub(crate) fn create(node: &mut Node, inputs: &[InputSpec]) -> Result<Self, Error> {
         let subscribe = |input: &InputSpec| {
             let messages = node.subscribe_raw(&input.topic, input.kind.type_name(), qos(input.kind));
             let messages = messages.map_err(|e| Error::endpoint("topic", &input.topic, e))?;
@@ -45,7 +45,12 @@ impl Subscriptions {
     }
 
     /// Starts one task a topic.
-    pub fn drain_into(self, inputs: &Arc<Inputs>, clock: &RosClock, layouts: &Arc<Layouts>) -> Vec<JoinHandle<()>> {
+    pub(crate) fn drain_into(
+        self,
+        inputs: &Arc<Inputs>,
+        clock: &RosClock,
+        layouts: &Arc<Layouts>,
+    ) -> Vec<JoinHandle<()>> {
         let drain = |(index, messages): (usize, Messages)| {
             let joints = inputs.specs().get(index).is_some_and(|input| input.kind == InputKind::Joints);
             let layouts = joints.then(|| layouts.clone());
@@ -55,7 +60,7 @@ impl Subscriptions {
     }
 }
 
-/// Sensors: whatever reliability the driver offers. The instruction: kept for a node that starts after it was given.
+/// Sensors: any reliability that the driver offers. The instruction: kept for a node that starts later.
 fn qos(kind: InputKind) -> QosProfile {
     match kind {
         InputKind::Camera { .. } | InputKind::Joints | InputKind::Pose => QosProfile::sensor_data(),

@@ -7,7 +7,7 @@ const AT_ONCE: Span = Span::from_nanos(5_000_000);
 
 /// A timer whose rate may change at any time. It knows no clock: the caller gives it the time, steady or simulated.
 #[derive(Debug, Default)]
-pub struct Ticker {
+pub(crate) struct Ticker {
     last: Option<Stamp>,
     /// Due time of the tick after `last`, which drifts from it when a tick is late.
     next: Option<(Stamp, Span)>,
@@ -16,7 +16,7 @@ pub struct Ticker {
 impl Ticker {
     /// How long until the next tick; `None` when `rate_hz` is below 0 (on demand only), zero when it is due. At 0 it is due at once
     /// after work that took longer than [`AT_ONCE`], and after less again in that time: nothing new had come.
-    pub fn due_in(&mut self, now: Stamp, rate_hz: f64) -> Option<Span> {
+    pub(crate) fn due_in(&mut self, now: Stamp, rate_hz: f64) -> Option<Span> {
         let period = period(rate_hz)?;
         let went_back = self.last.is_some_and(|last| now < last);
         let due = match (self.last, self.next) {
@@ -32,7 +32,7 @@ impl Ticker {
     }
 
     /// Records a tick at `now`. Ticks that were missed meanwhile are left out, not made up for.
-    pub fn tick(&mut self, now: Stamp, rate_hz: f64) {
+    pub(crate) fn tick(&mut self, now: Stamp, rate_hz: f64) {
         let Some(period) = period(rate_hz) else { return };
         let on_grid = self.next.filter(|&(_, of)| of == period).map(|(due, _)| due + period);
         let next = on_grid.filter(|&next| next > now).unwrap_or(now + period);

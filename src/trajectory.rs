@@ -7,17 +7,17 @@ use r2r::{Node, PublisherUntyped, QosProfile};
 use super::error::Error;
 use vla_messages::JointTrajectoryMessage;
 
-/// What is said when a way to rest could not be published.
-pub fn untold(error: &r2r::Error) -> String {
+/// Message for a stop that could not be published.
+pub(crate) fn stop_not_published(error: &r2r::Error) -> String {
     format!(
-        "the robot was NOT told to stop: the middleware did not take the trajectory ({error}). What it follows ends at rest by itself \
-         within max_blind_s; use the hardware stop if that is too late"
+        "the stop was NOT published: the middleware refused the trajectory ({error}). The trajectory that the robot follows ends at rest by \
+         itself within max_blind_s; use the hardware stop if that is too late"
     )
 }
 
-/// The topic. The lock keeps messages in the order of their plans: a controller follows the last that it hears.
+/// The topic. The lock keeps messages in the order of their plans: a controller follows the last one that it receives.
 #[derive(Clone)]
-pub struct Trajectories(Arc<Mutex<Output>>);
+pub(crate) struct Trajectories(Arc<Mutex<Output>>);
 
 struct Output {
     publisher: PublisherUntyped,
@@ -31,19 +31,19 @@ impl Trajectories {
     ///
     /// # Errors
     /// When the middleware refuses the name.
-    pub fn create(node: &mut Node) -> Result<Self, Error> {
+    pub(crate) fn create(node: &mut Node) -> Result<Self, Error> {
         let name = "~/joint_trajectory";
         let publisher = node.create_publisher_untyped(name, JointTrajectoryMessage::TYPE, QosProfile::default());
         let publisher = publisher.map_err(|e| Error::endpoint("topic", name, e))?;
         Ok(Self(Arc::new(Mutex::new(Output { publisher, bytes: Vec::new(), last: 0 }))))
     }
 
-    /// Publishes the trajectory of a plan ([`Plan::sequence`](vla_motion::Plan::sequence)), unless that of a newer one was
-    /// published meanwhile: a stop that came while this one was on its way. Stamps do not tell: in simulation both may be equal.
+    /// Publishes the trajectory of a plan ([`MotionPlan::sequence`](vla_motion::MotionPlan::sequence)), unless that of a newer one was
+    /// published already, such as a stop. Stamps do not order them: in simulation both may be equal.
     ///
     /// # Errors
     /// r2r's code when the middleware refuses the message.
-    pub fn publish(&self, plan: u64, message: &JointTrajectoryMessage) -> Result<(), r2r::Error> {
+    pub(crate) fn publish(&self, plan: u64, message: &JointTrajectoryMessage) -> Result<(), r2r::Error> {
         let mut output = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Output { publisher, bytes, last } = &mut *output;
         if plan < *last {

@@ -3,7 +3,7 @@
 use std::fs;
 
 /// The board's model from the device tree (Jetson and other ARM boards), else the host's name.
-pub fn id() -> String {
+pub(crate) fn id() -> String {
     let read = |path| fs::read_to_string(path).ok().map(|text| tidy(&text)).filter(|text| !text.is_empty());
     read("/proc/device-tree/model")
         .or_else(|| read("/proc/sys/kernel/hostname"))

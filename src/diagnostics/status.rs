@@ -10,7 +10,7 @@ use vla_base::time::Span;
 /// How bad; the numbers are those of `DiagnosticStatus`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 #[repr(u8)]
-pub enum Severity {
+pub(crate) enum Severity {
     /// As it should be.
     #[default]
     Ok = 0,
@@ -22,7 +22,7 @@ pub enum Severity {
 
 /// A status: the worst severity raised, every remark, and figures with their unit in the key.
 #[derive(Debug, Default)]
-pub struct Status {
+pub(crate) struct Status {
     task: &'static str,
     severity: Severity,
     summary: String,
@@ -32,39 +32,39 @@ pub struct Status {
 
 impl Status {
     /// An empty status of `task`, e.g. `inputs`.
-    pub fn new(task: &'static str) -> Self {
+    pub(crate) fn new(task: &'static str) -> Self {
         Self { task, ..Self::default() }
     }
 
     /// What is shown when nothing was raised.
-    pub fn summary(&mut self, text: impl Into<String>) {
+    pub(crate) fn summary(&mut self, text: impl Into<String>) {
         self.summary = text.into();
     }
 
     /// Adds a remark and raises the severity.
-    pub fn raise(&mut self, severity: Severity, remark: impl Into<String>) {
+    pub(crate) fn raise(&mut self, severity: Severity, remark: impl Into<String>) {
         self.severity = self.severity.max(severity);
         self.remarks.push(remark.into());
     }
 
     /// Adds a figure.
-    pub fn value(&mut self, key: impl Into<String>, value: impl Display) {
+    pub(crate) fn value(&mut self, key: impl Into<String>, value: impl Display) {
         self.values.push((key.into(), value.to_string()));
     }
 
     /// Adds a time in milliseconds; the key carries the unit.
-    pub fn millis(&mut self, key: &str, span: Option<Span>) {
+    pub(crate) fn millis(&mut self, key: &str, span: Option<Span>) {
         let shown = span.map_or_else(|| "none".to_owned(), |span| format!("{:.1}", span.millis()));
         self.value(format!("{key} (ms)"), shown);
     }
 
     /// How bad it is.
-    pub fn severity(&self) -> Severity {
+    pub(crate) fn severity(&self) -> Severity {
         self.severity
     }
 
     /// As a message: `<node>: <task>`.
-    pub fn into_message(self, node: &str, hardware_id: &str) -> DiagnosticStatus {
+    pub(crate) fn into_message(self, node: &str, hardware_id: &str) -> DiagnosticStatus {
         let message = if self.remarks.is_empty() { self.summary } else { self.remarks.join("; ") };
         let value = |(key, value): (String, String)| KeyValue { key: clean(key), value: clean(value) };
         DiagnosticStatus {

@@ -1,9 +1,9 @@
-//! The statuses, each a function of what is known at one moment.
+//! The statuses, each a function of one snapshot.
 
 use super::Snapshot;
 use super::status::{Severity, Status};
 use crate::phase::{Phase, brief};
-use crate::report::{Trouble, TroubleKind};
+use crate::report::{CycleFault, CycleFaultKind};
 use vla_base::time::Stamp;
 use vla_engines::memory::{MemoryUse, mib};
 use vla_engines::{HostCopy, StageReport};
@@ -17,7 +17,7 @@ const LOSS_HINT: &str =
     "frames above 512 KB need a larger Fast DDS shared-memory segment on both sides: see config/fastdds_shm.xml";
 
 /// Every status at this moment.
-pub fn all(snapshot: &Snapshot) -> [Status; 6] {
+pub(crate) fn all(snapshot: &Snapshot) -> [Status; 6] {
     [
         inputs(snapshot),
         engines(snapshot),
@@ -57,20 +57,20 @@ fn inputs(snapshot: &Snapshot) -> Status {
         status.raise(Severity::Warn, LOSS_HINT);
     }
     enable(&mut status, snapshot);
-    if let Some(Trouble { kind: TroubleKind::Unfit, reason, .. }) = &snapshot.report.trouble {
+    if let Some(CycleFault { kind: CycleFaultKind::Unfit, reason, .. }) = &snapshot.report.fault {
         status.raise(Severity::Error, format!("the last inference was refused: {reason}"));
     }
     for finding in snapshot.found.iter().filter(|finding| finding.input().is_some()) {
         status.raise(Severity::Warn, finding.to_string());
     }
     if snapshot.simulated && snapshot.now == Stamp::default() {
-        status.raise(Severity::Warn, "use_sim_time is set and nothing came on /clock yet");
+        status.raise(Severity::Warn, "use_sim_time is set, but no /clock message has arrived yet");
     }
     status.value("clock jumps back", snapshot.clock_jumps);
     status
 }
 
-/// The operator's switch. Off is how it stands before work begins; a motion that it stopped is told by the status of the motion.
+/// The operator's switch. Off is normal before work begins; the status of the motion reports a stop by the switch.
 fn enable(status: &mut Status, snapshot: &Snapshot) {
     let Some(switch) = snapshot.enable else { return };
     let rules = &snapshot.settings.rules;
@@ -78,7 +78,7 @@ fn enable(status: &mut Status, snapshot: &Snapshot) {
         None => status.value("enable", "on"),
         Some(breach) => {
             status.value("enable", "off");
-            status.raise(Severity::Warn, format!("{breach}: nothing moves"));
+            status.raise(Severity::Warn, format!("{breach}: the robot does not move"));
         }
     }
     status.millis("enable age", switch.last.map(|(_, received)| received.age_at(snapshot.now)));
@@ -144,7 +144,10 @@ fn engines(snapshot: &Snapshot) -> Status {
     }
     if let Some(files) = &snapshot.report.changed_on_disk {
         status.value("changed on disk", files);
-        status.raise(Severity::Warn, format!("the policy on disk differs; ~/reload takes it ({files})"));
+        status.raise(
+            Severity::Warn,
+            format!("the policy on disk differs from the loaded one; ~/reload loads it ({files})"),
+        );
     }
     if let Some(engines) = &snapshot.report.engines {
         status.value("kind", &engines.kind);
@@ -167,7 +170,7 @@ fn engines(snapshot: &Snapshot) -> Status {
     status
 }
 
-/// What became of the runtime's host copy of an engine. One that stays although it was planned to go is worth a look.
+/// The runtime's host copy of an engine. A copy that stays although its release was planned is a warning.
 fn host_copy(status: &mut Status, stage: &StageReport) {
     match &stage.host_copy {
         HostCopy::AsLoaded => {}
@@ -222,28 +225,28 @@ fn inference(snapshot: &Snapshot) -> Status {
     match phase {
         Phase::Degraded { .. } => status.raise(Severity::Error, "degraded: no policy is loaded"),
         Phase::Planning | Phase::Loading { .. } | Phase::WarmUp => status.raise(Severity::Warn, phase.to_string()),
-        Phase::Ready => match &report.trouble {
+        Phase::Ready => match &report.fault {
             _ if stopped(snapshot).is_some() => {
                 let reason = stopped(snapshot).unwrap_or_default();
                 status.raise(Severity::Error, format!("stopped: {reason}; call ~/resume"));
             }
-            Some(Trouble { kind: TroubleKind::Waiting, reason, .. }) => {
+            Some(CycleFault { kind: CycleFaultKind::Waiting, reason, .. }) => {
                 status.raise(Severity::Warn, format!("waiting for inputs: {reason}"));
             }
-            Some(Trouble { kind: TroubleKind::Violation, reason, .. }) => {
+            Some(CycleFault { kind: CycleFaultKind::Violation, reason, .. }) => {
                 status.raise(Severity::Warn, format!("{}: {reason}", snapshot.settings.rules.on_violation));
             }
-            Some(Trouble { kind: TroubleKind::Unfit, reason, .. }) => {
+            Some(CycleFault { kind: CycleFaultKind::Unfit, reason, .. }) => {
                 let action = snapshot.settings.rules.on_violation;
                 status.raise(Severity::Error, format!("{action}: inference refused: {reason}"));
             }
-            Some(Trouble { kind: TroubleKind::Refused, reason, .. }) => {
+            Some(CycleFault { kind: CycleFaultKind::Refused, reason, .. }) => {
                 status.raise(Severity::Error, format!("chunk refused: {reason}"));
             }
-            Some(Trouble { kind: TroubleKind::Unpublished, .. }) | None => {}
+            Some(CycleFault { kind: CycleFaultKind::Unpublished, .. }) | None => {}
         },
     }
-    if let Some(Trouble { kind: TroubleKind::Refused, class, .. }) = &report.trouble {
+    if let Some(CycleFault { kind: CycleFaultKind::Refused, class, .. }) = &report.fault {
         status.value("error", class.name());
     }
     status.value("phase", word(snapshot));
@@ -269,7 +272,7 @@ fn stopped(snapshot: &Snapshot) -> Option<&str> {
     Some(motion.reason.as_deref().unwrap_or("no reason given"))
 }
 
-/// The word for what the node does; `stopped` where nothing else keeps it from moving.
+/// The phase as a word; `stopped` where only a stop prevents motion.
 fn word(snapshot: &Snapshot) -> &'static str {
     let stopped = snapshot.phase == Phase::Ready && stopped(snapshot).is_some();
     if stopped { "stopped" } else { snapshot.phase.word() }
@@ -279,8 +282,8 @@ fn output(snapshot: &Snapshot) -> Status {
     let mut status = Status::new("output");
     let report = &snapshot.report;
     status.summary(if report.last.is_some() { "publishing" } else { "nothing published yet" });
-    if let Some(Trouble { kind: TroubleKind::Unpublished, reason, .. }) = &report.trouble {
-        status.raise(Severity::Error, format!("the middleware did not take the last message: {reason}"));
+    if let Some(CycleFault { kind: CycleFaultKind::Unpublished, reason, .. }) = &report.fault {
+        status.raise(Severity::Error, format!("the middleware refused the last message: {reason}"));
     }
     if let Some(last) = &report.last {
         if last.clamped > 0 {

@@ -1,4 +1,4 @@
-//! What the graph says about a topic that is not as it should be, and what to do about it.
+//! Problems of a topic in the ROS graph, and what to do about them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,7 +7,7 @@ use vla_policy::observation::{InputKind, InputSpec, Transport};
 
 /// A publisher in the graph.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Publisher {
+pub(crate) struct PublisherInfo {
     /// Its node, with namespace.
     pub node: String,
     /// Its message type.
@@ -18,9 +18,9 @@ pub struct Publisher {
     pub reliable: bool,
 }
 
-/// Something that is not as it should be. Two of them are equal as long as nothing changes: no figure in it moves.
+/// A problem in the graph. It has no changing figures, so that two equal ones are the same problem.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Finding {
+pub(crate) enum Finding {
     /// Messages of another type on an input's topic are never received.
     OtherType {
         /// The input.
@@ -61,7 +61,7 @@ pub enum Finding {
         /// Sets of names that arrive.
         sets: usize,
     },
-    /// Somebody else commands the robot.
+    /// Another node commands the robot.
     Commander {
         /// The topic in the graph.
         topic: String,
@@ -77,7 +77,7 @@ pub enum Finding {
 
 impl Finding {
     /// The name of the input that it is about.
-    pub fn input(&self) -> Option<&str> {
+    pub(crate) fn input(&self) -> Option<&str> {
         match self {
             Self::OtherType { input, .. } | Self::OtherQos { input, .. } | Self::Sources { input, .. } => {
                 Some(&input.name)
@@ -88,7 +88,7 @@ impl Finding {
     }
 
     /// Whether it says why messages of its input do not arrive.
-    pub fn explains_silence(&self) -> bool {
+    pub(crate) fn explains_silence(&self) -> bool {
         matches!(self, Self::OtherType { .. } | Self::OtherQos { .. })
     }
 }
@@ -161,7 +161,7 @@ impl fmt::Display for Finding {
             ),
             Self::Commander { topic, nodes } => write!(
                 f,
-                "{topic} is commanded by {}, too: the robot follows whichever came last; stop it, or remap one of both topics",
+                "{topic} is commanded by {}, too: the robot follows the last message of both; stop the other node, or remap one of the topics",
                 list(nodes)
             ),
             Self::SameName { node } => write!(

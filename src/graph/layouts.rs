@@ -15,7 +15,7 @@ const MOST: usize = 32;
 
 /// The sets of names that arrived lately.
 #[derive(Debug, Default)]
-pub struct Layouts(Mutex<Vec<Layout>>);
+pub(crate) struct Layouts(Mutex<Vec<Layout>>);
 
 #[derive(Clone, Debug)]
 struct Layout {
@@ -26,7 +26,7 @@ struct Layout {
 
 impl Layouts {
     /// Notes a joint state. What is no joint state is refused elsewhere.
-    pub fn note(&self, bytes: &[u8], now: Instant) {
+    pub(crate) fn note(&self, bytes: &[u8], now: Instant) {
         let Ok(view) = JointStateView::parse(bytes) else { return };
         let mut hasher = DefaultHasher::new();
         view.names().for_each(|name| name.hash(&mut hasher));
@@ -43,7 +43,7 @@ impl Layouts {
     }
 
     /// The sets that are not forgotten.
-    pub fn sets(&self, now: Instant) -> Vec<Arc<[String]>> {
+    pub(crate) fn sets(&self, now: Instant) -> Vec<Arc<[String]>> {
         let layouts = self.lock();
         let lately = layouts.iter().filter(|layout| now.duration_since(layout.seen) < LASTS);
         lately.map(|layout| layout.names.clone()).collect()

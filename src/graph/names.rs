@@ -4,7 +4,7 @@ use crate::args::Remap;
 
 /// Resolves names for one node.
 #[derive(Clone, Debug)]
-pub struct Names {
+pub(crate) struct Names {
     namespace: String,
     node: String,
     remaps: Vec<Remap>,
@@ -12,19 +12,19 @@ pub struct Names {
 
 impl Names {
     /// For the node of this name and namespace, both as they are after remapping. The rules keep the order of the command line.
-    pub fn new(namespace: &str, node: &str, remaps: &[Remap]) -> Self {
+    pub(crate) fn new(namespace: &str, node: &str, remaps: &[Remap]) -> Self {
         let of_node = |rule: &&Remap| rule.node.as_deref().is_none_or(|of| of == node);
         let remaps = remaps.iter().filter(of_node).cloned().collect();
         Self { namespace: namespace.trim_end_matches('/').to_owned(), node: node.to_owned(), remaps }
     }
 
     /// The node's own name with its namespace.
-    pub fn node(&self) -> String {
+    pub(crate) fn node(&self) -> String {
         format!("{}/{}", self.namespace, self.node)
     }
 
     /// A topic's name in the graph: expanded, then replaced by the first rule that matches.
-    pub fn resolve(&self, topic: &str) -> String {
+    pub(crate) fn resolve(&self, topic: &str) -> String {
         let name = self.expand(topic);
         let rule = self.remaps.iter().find(|rule| self.expand(&rule.from) == name);
         rule.map_or(name, |rule| self.expand(&rule.to))

@@ -27,12 +27,12 @@ fn graph() -> Graph {
     Graph::new(Names::new("/", "vla_trt", &[]), &inputs, joints, Arc::default(), Arc::default())
 }
 
-fn of(node: &str, type_name: &str) -> Publisher {
-    Publisher { node: node.to_owned(), type_name: type_name.to_owned(), transient_local: false, reliable: true }
+fn of(node: &str, type_name: &str) -> PublisherInfo {
+    PublisherInfo { node: node.to_owned(), type_name: type_name.to_owned(), transient_local: false, reliable: true }
 }
 
 /// What every look finds: the node itself.
-fn topics<const N: usize>(others: [(&str, Publisher); N]) -> Topics {
+fn topics<const N: usize>(others: [(&str, PublisherInfo); N]) -> Topics {
     let mut topics = Topics::new();
     let own = ["/vla_trt/joint_trajectory", "/vla_trt/joint_command", "/parameter_events", "/diagnostics"];
     for topic in own {
@@ -54,7 +54,7 @@ fn texts(findings: &[Finding]) -> Vec<String> {
 
 #[test]
 fn one_source_of_everything_and_other_nodes_elsewhere_are_as_they_should_be() {
-    let latched = Publisher { transient_local: true, ..of("/ui", "std_msgs/msg/String") };
+    let latched = PublisherInfo { transient_local: true, ..of("/ui", "std_msgs/msg/String") };
     let topics = topics([
         ("/top", of("/camera", IMAGE)),
         ("/joints", of("/driver", JOINTS)),
@@ -86,7 +86,7 @@ fn a_publisher_of_another_type_is_named_with_both_types_and_the_transport_that_t
 
 #[test]
 fn a_second_source_of_a_camera_or_instruction_is_named() {
-    let latched = |node| Publisher { transient_local: true, ..of(node, "std_msgs/msg/String") };
+    let latched = |node| PublisherInfo { transient_local: true, ..of(node, "std_msgs/msg/String") };
     let topics = topics([
         ("/top", of("/camera", IMAGE)),
         ("/top", of("/bag", IMAGE)),

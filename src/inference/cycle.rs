@@ -1,24 +1,24 @@
-//! One cycle: run the session, publish what it made, say how it went.
+//! One cycle: run the session, publish the result, report it.
 
 use std::time::Instant;
 
-use super::Worker;
+use super::InferenceWorker;
 use crate::graph;
-use crate::report::{LastChunk, Report, Trouble, TroubleKind};
-use crate::trajectory::untold;
+use crate::report::{CycleFault, CycleFaultKind, LastChunk, Report};
+use crate::trajectory::stop_not_published;
 use vla_base::time::Span;
 use vla_engines::StageTime;
 use vla_policy::Timings;
 use vla_policy::observation::Violation;
 use vla_runtime::parameters::Settings;
 use vla_runtime::remedies;
-use vla_runtime::session::{Brake, Braked, Outcome, Published, Refusal, RefusalKind, Session};
+use vla_runtime::session::{BrakeResponse, Braked, CycleOutcome, PublishedChunk, Refusal, RefusalKind, Session};
 
-/// What came of a cycle, for whoever called for it.
+/// Answer of a cycle to the caller of `~/infer_once`.
 pub(super) struct Answer {
     /// Whether a chunk is out (or would be the same as the last).
     pub success: bool,
-    /// In words.
+    /// For the caller.
     pub message: String,
     /// The device is lost: every later cycle would fail too.
     pub lost: bool,
@@ -34,7 +34,7 @@ impl Answer {
     }
 }
 
-impl Worker {
+impl InferenceWorker {
     /// Runs one cycle; `force` infers even when nothing changed.
     pub(super) fn cycle(&mut self, session: &mut Session, settings: &Settings, force: bool) -> Answer {
         let started = Instant::now();
@@ -42,26 +42,26 @@ impl Worker {
         let clock = &shared.clock;
         let outcome = session.cycle(clock.now(), &shared.inputs, settings, force, &mut || clock.now());
         match outcome {
-            Outcome::Unchanged => {
+            CycleOutcome::Unchanged => {
                 shared.report.update(|report| report.unchanged += 1);
-                self.recovered_from(&[TroubleKind::Waiting, TroubleKind::Violation]);
+                self.recovered_from(&[CycleFaultKind::Waiting, CycleFaultKind::Violation]);
                 Answer::yes("nothing changed since the last chunk")
             }
-            Outcome::Stopped => Answer::no("stopped; call ~/resume"),
-            Outcome::Waiting(violation) => {
+            CycleOutcome::Stopped => Answer::no("stopped; call ~/resume"),
+            CycleOutcome::Waiting(violation) => {
                 shared.report.update(|report| report.waiting += 1);
                 let reason = graph::explained(&violation, &shared.found.get());
-                self.trouble(of_inputs(TroubleKind::Waiting, &violation, &reason), Braked::NotNeeded);
+                self.report_fault(of_inputs(CycleFaultKind::Waiting, &violation, &reason), Braked::NotNeeded);
                 Answer::no(format!("waiting: {reason}"))
             }
-            Outcome::Violation { violation, brake } => {
+            CycleOutcome::Violation { violation, brake } => {
                 shared.report.update(|report| report.violations += 1);
                 let reason = graph::explained(&violation, &shared.found.get());
                 let (action, braked) = (brake.action, self.brake(&brake));
-                self.trouble(of_inputs(TroubleKind::Violation, &violation, &reason), braked);
+                self.report_fault(of_inputs(CycleFaultKind::Violation, &violation, &reason), braked);
                 Answer::no(format!("{action}: {reason}"))
             }
-            Outcome::Refused { refusal, brake } => {
+            CycleOutcome::Refused { refusal, brake } => {
                 let (reason, kind, lost) = (remedies::described(&refusal), refusal.kind(), refusal.is_sticky());
                 let (action, braked) = (brake.action, self.brake(&brake));
                 self.refused(&refusal, &reason, braked);
@@ -70,10 +70,10 @@ impl Worker {
                     RefusalKind::Superseded | RefusalKind::Failure => Answer { lost, ..Answer::no(reason) },
                 }
             }
-            Outcome::Published(published) => {
+            CycleOutcome::Published(published) => {
                 let sent = self.publishers.chunk(published.chunk);
                 let sent = match published.trajectory {
-                    Some(trajectory) => sent.and(self.publishers.trajectory(published.plan, trajectory)),
+                    Some(trajectory) => sent.and(self.publishers.trajectory(published.plan_sequence, trajectory)),
                     None => sent,
                 };
                 let last = last_chunk(&published, started.elapsed().into());
@@ -93,8 +93,11 @@ impl Worker {
                         Answer::yes(text)
                     }
                     Err(error) => {
-                        let reason = format!("the middleware did not take the chunk: {error}");
-                        self.trouble(Trouble::new(TroubleKind::Unpublished, &error.to_string()), Braked::NotNeeded);
+                        let reason = format!("the middleware refused the chunk: {error}");
+                        self.report_fault(
+                            CycleFault::new(CycleFaultKind::Unpublished, &error.to_string()),
+                            Braked::NotNeeded,
+                        );
                         Answer::no(reason)
                     }
                 }
@@ -112,71 +115,71 @@ impl Worker {
         self.shared.report.update(count);
         match kind {
             RefusalKind::Superseded => tracing::debug!("chunk not used: {reason}"),
-            RefusalKind::Violation => self.trouble(Trouble::new(TroubleKind::Unfit, reason), braked),
+            RefusalKind::Violation => self.report_fault(CycleFault::new(CycleFaultKind::Unfit, reason), braked),
             RefusalKind::Failure => {
-                self.trouble(Trouble { class, ..Trouble::new(TroubleKind::Refused, reason) }, braked)
+                self.report_fault(CycleFault { class, ..CycleFault::new(CycleFaultKind::Refused, reason) }, braked)
             }
         }
     }
 
-    /// Publishes the way to rest.
-    fn brake(&self, brake: &Brake<'_>) -> Braked {
-        if let Some(Err(error)) = brake.stop.map(|stop| self.publishers.trajectory(brake.plan, stop)) {
+    /// Publishes the stop.
+    fn brake(&self, brake: &BrakeResponse<'_>) -> Braked {
+        if let Some(Err(error)) = brake.stop.map(|stop| self.publishers.trajectory(brake.plan_sequence, stop)) {
             self.shared.report.update(|report| report.unpublished += 1);
-            tracing::error!("{}", untold(&error));
+            tracing::error!("{}", stop_not_published(&error));
         }
         brake.braked
     }
 
-    /// Remembers what is wrong and logs it when it is new; the figures in the text change with every cycle. What has just held or
-    /// stopped the motion is logged by the watchdog as its reason.
-    fn trouble(&self, trouble: Trouble, braked: Braked) {
+    /// Stores a fault and logs it when it is new; the figures in its text change with every cycle. The watchdog logs a fault that has
+    /// just held or stopped the motion.
+    fn report_fault(&self, fault: CycleFault, braked: Braked) {
         let mut is_new = false;
         self.shared.report.update(|report| {
-            is_new = report.trouble.as_ref().is_none_or(|before| !before.is_like(&trouble));
-            report.trouble = Some(trouble.clone());
+            is_new = report.fault.as_ref().is_none_or(|before| !before.is_like(&fault));
+            report.fault = Some(fault.clone());
         });
         if !is_new || braked.entered() {
             return;
         }
-        let reason = &trouble.reason;
-        match trouble.kind {
-            TroubleKind::Waiting => tracing::info!("waiting for inputs: {reason}"),
-            TroubleKind::Violation => tracing::warn!("no inference: {reason}"),
-            TroubleKind::Unfit => tracing::error!("inference refused: {reason}"),
-            TroubleKind::Refused => tracing::error!("chunk refused: {reason}"),
-            TroubleKind::Unpublished => tracing::error!("chunk not published: {reason}"),
+        let reason = &fault.reason;
+        match fault.kind {
+            CycleFaultKind::Waiting => tracing::info!("waiting for inputs: {reason}"),
+            CycleFaultKind::Violation => tracing::warn!("no inference: {reason}"),
+            CycleFaultKind::Unfit => tracing::error!("inference refused: {reason}"),
+            CycleFaultKind::Refused => tracing::error!("chunk refused: {reason}"),
+            CycleFaultKind::Unpublished => tracing::error!("chunk not published: {reason}"),
         }
     }
 
     pub(super) fn recovered(&self) {
-        self.end_trouble(|_| true);
+        self.end_fault(|_| true);
     }
 
-    fn recovered_from(&self, kinds: &[TroubleKind]) {
-        self.end_trouble(|trouble| kinds.contains(&trouble.kind));
+    fn recovered_from(&self, kinds: &[CycleFaultKind]) {
+        self.end_fault(|fault| kinds.contains(&fault.kind));
     }
 
-    fn end_trouble(&self, is_over: impl Fn(&Trouble) -> bool) {
+    fn end_fault(&self, is_over: impl Fn(&CycleFault) -> bool) {
         let mut over = None;
-        self.shared.report.update(|report| over = report.trouble.take_if(|trouble| is_over(trouble)));
-        if let Some(trouble) = over {
-            match trouble.kind {
-                TroubleKind::Waiting => tracing::info!("every input has come"),
-                _ => tracing::info!("going on after: {}", trouble.reason),
+        self.shared.report.update(|report| over = report.fault.take_if(|fault| is_over(fault)));
+        if let Some(fault) = over {
+            match fault.kind {
+                CycleFaultKind::Waiting => tracing::info!("every input has arrived"),
+                _ => tracing::info!("recovered from: {}", fault.reason),
             }
         }
     }
 }
 
-/// A violation as what went wrong: the same inputs with the same faults are the same trouble, whatever the figures.
-fn of_inputs(kind: TroubleKind, violation: &Violation, reason: &str) -> Trouble {
+/// A violation as a fault: the same inputs with the same faults are one fault, whatever the figures.
+fn of_inputs(kind: CycleFaultKind, violation: &Violation, reason: &str) -> CycleFault {
     let about = violation.breaches.iter().map(|breach| (breach.input.clone(), breach.word())).collect();
-    Trouble { about, ..Trouble::new(kind, reason) }
+    CycleFault { about, ..CycleFault::new(kind, reason) }
 }
 
-fn last_chunk(published: &Published<'_>, latency: Span) -> LastChunk {
-    let Published { chunk, trajectory: _, plan: _, timings, clamped, observation: _ } = published;
+fn last_chunk(published: &PublishedChunk<'_>, latency: Span) -> LastChunk {
+    let PublishedChunk { chunk, trajectory: _, plan_sequence: _, timings, clamped, observation: _ } = published;
     LastChunk {
         observation: chunk.stamp,
         rows: chunk.horizon as usize,
@@ -193,7 +196,7 @@ fn parts(timings: &Timings) -> Vec<StageTime> {
     encode.chain(timings.stages.iter().cloned()).chain([part("decode", timings.decode)]).collect()
 }
 
-fn describe(published: &Published<'_>, last: &LastChunk) -> String {
+fn describe(published: &PublishedChunk<'_>, last: &LastChunk) -> String {
     let chunk = published.chunk;
     format!(
         "chunk {}: observation {}, {} rows of {} columns, {} late, {} values clamped, {:.1} ms",

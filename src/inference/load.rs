@@ -1,4 +1,4 @@
-//! Loading the policy, told step by step to diagnostics and the log.
+//! Loading the policy, with progress in diagnostics and log.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -33,19 +33,19 @@ impl Error {
     }
 }
 
-/// Reads the policy's description anew and loads the policy with the settings in force.
+/// Reads the policy's description again and loads the policy with the settings in force.
 ///
 /// # Errors
-/// What failed, in the policy's words; a description for which the node's parameters were not declared.
+/// The error of the policy; a description that does not fit the declared parameters.
 pub(super) fn load(folder: &Path, shape: &PolicyShape, shared: &Shared) -> Result<Session, Error> {
     let started = Instant::now();
     shared.phase.set(Phase::Planning);
     let settings = shared.settings.get();
     let spec = described(folder, shape).map_err(Error::Description)?;
-    // Frames of another size are refused as they arrive, and the input is in error before anything is inferred.
+    // Frames of another size are refused on arrival, so that the input is in error before the first inference.
     let frames = FrameSizes::load(&spec).map_err(|error| Error::Description(error.to_string()))?;
     shared.inputs.set_frame_check(frames.into_check());
-    let mut progress = |step: Progress| tell(shared, &step);
+    let mut progress = |step: Progress| report_progress(shared, &step);
     let session = Session::load(spec, &settings, &mut progress)?;
     let policy = session.policy();
     let engines = Engines {
@@ -62,7 +62,7 @@ pub(super) fn load(folder: &Path, shape: &PolicyShape, shared: &Shared) -> Resul
     Ok(session)
 }
 
-/// The policy as it is on disk now. The parameters were declared for `shape`, which only a new start can change.
+/// The policy on disk. The parameters were declared for `shape`, which only a restart can change.
 fn described(folder: &Path, shape: &PolicyShape) -> Result<PolicySpec, String> {
     let spec = PolicySpec::load(folder).map_err(|error| error.to_string())?;
     let differences = shape.differences(&PolicyShape::load(&spec).map_err(|error| error.to_string())?);
@@ -70,14 +70,14 @@ fn described(folder: &Path, shape: &PolicyShape) -> Result<PolicySpec, String> {
         return Ok(spec);
     }
     Err(format!(
-        "{} no longer fits the parameters that this node declared at its start: {}; restart the node, or put the former \
-         policy back and call ~/reload",
+        "{} no longer fits the parameters that this node declared at its start: {}; restart the node, or restore the former \
+         policy and call ~/reload",
         folder.join(POLICY_FILE).display(),
         differences.join("; ")
     ))
 }
 
-fn tell(shared: &Shared, step: &Progress) {
+fn report_progress(shared: &Shared, step: &Progress) {
     match step {
         Progress::Planning => shared.phase.set(Phase::Planning),
         Progress::WarmUp => shared.phase.set(Phase::WarmUp),

@@ -1,4 +1,4 @@
-//! Load, serve, load again: what happens when loading is refused or the device is lost.
+//! Loading, serving and reloading, after a refused load or a lost device.
 
 use vla_engines::ErrorClass;
 
@@ -13,10 +13,10 @@ pub struct Failure {
 
 /// Why serving ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum End {
+pub(crate) enum End {
     /// The node ends.
     Shutdown,
-    /// Every call to the device fails until it is made anew.
+    /// Every call to the device fails until it is created again.
     DeviceLost(String),
     /// The policy is to be loaded again from its folder.
     Reload,
@@ -24,8 +24,8 @@ pub enum End {
     Failed(Failure),
 }
 
-/// What is supervised: the policy, its engines, and who asks for them.
-pub trait Room {
+/// The policy and its engines, as the supervision uses them.
+pub(crate) trait PolicyLifecycle {
     /// A loaded policy. Dropping it frees its engines.
     type Session;
 
@@ -35,23 +35,23 @@ pub trait Room {
     /// Runs until something ends it. The session is gone afterwards.
     fn serve(&mut self, session: Self::Session) -> End;
 
-    /// How many loads a lost device gets, now.
+    /// Most reloads after a lost device, by the present settings.
     fn max_restarts(&self) -> u32;
 
-    /// Told before a load after a lost device, the `restarts`-th since the start or the last reload.
+    /// Called before a reload after a lost device, the `restarts`-th since the start or the last `~/reload`.
     fn restarting(&mut self, restarts: u32, reason: &str);
 
     /// Waits with no policy until a reload is asked for; false at the end of the node.
     fn degraded(&mut self, failure: &Failure) -> bool;
 }
 
-/// Runs until the node ends. A lost device is loaded again at most [`Room::max_restarts`] times between two reloads;
+/// Runs until the node ends. A lost device is loaded again at most [`PolicyLifecycle::max_restarts`] times between two reloads;
 /// a refused load waits for a reload.
-pub fn supervise(room: &mut impl Room) {
+pub(crate) fn supervise(lifecycle: &mut impl PolicyLifecycle) {
     let mut restarts = 0;
     loop {
-        let end = match room.load() {
-            Ok(session) => room.serve(session),
+        let end = match lifecycle.load() {
+            Ok(session) => lifecycle.serve(session),
             Err(failure) => End::Failed(failure),
         };
         let failure = match end {
@@ -60,9 +60,9 @@ pub fn supervise(room: &mut impl Room) {
                 restarts = 0;
                 continue;
             }
-            End::DeviceLost(reason) if restarts < room.max_restarts() => {
+            End::DeviceLost(reason) if restarts < lifecycle.max_restarts() => {
                 restarts += 1;
-                room.restarting(restarts, &reason);
+                lifecycle.restarting(restarts, &reason);
                 continue;
             }
             End::DeviceLost(reason) => Failure {
@@ -71,7 +71,7 @@ pub fn supervise(room: &mut impl Room) {
             },
             End::Failed(failure) => failure,
         };
-        if !room.degraded(&failure) {
+        if !lifecycle.degraded(&failure) {
             return;
         }
         restarts = 0;
@@ -82,13 +82,13 @@ pub fn supervise(room: &mut impl Room) {
 mod tests {
     use super::*;
 
-    /// A stand-in room: each load and each session end as written down beforehand, and everything is noted.
-    struct StandIn {
+    /// A stand-in lifecycle: each load and each session end as written down beforehand, and everything is noted.
+    struct Scripted {
         loads: Vec<Result<(), &'static str>>,
         ends: Vec<End>,
         reloads: usize,
         max_restarts: u32,
-        diary: Vec<String>,
+        log: Vec<String>,
         classes: Vec<ErrorClass>,
     }
 
@@ -96,11 +96,11 @@ mod tests {
         Failure { class: ErrorClass::DoesNotFit, reason: reason.to_owned() }
     }
 
-    impl Room for StandIn {
+    impl PolicyLifecycle for Scripted {
         type Session = ();
 
         fn load(&mut self) -> Result<(), Failure> {
-            self.diary.push("load".into());
+            self.log.push("load".into());
             let next = if self.loads.is_empty() { Ok(()) } else { self.loads.remove(0) };
             next.map_err(failure)
         }
@@ -114,26 +114,26 @@ mod tests {
         }
 
         fn restarting(&mut self, restarts: u32, reason: &str) {
-            self.diary.push(format!("restart {restarts}: {reason}"));
+            self.log.push(format!("restart {restarts}: {reason}"));
         }
 
         fn degraded(&mut self, failure: &Failure) -> bool {
-            self.diary.push(format!("degraded: {}", failure.reason));
+            self.log.push(format!("degraded: {}", failure.reason));
             self.classes.push(failure.class);
             self.reloads = self.reloads.wrapping_sub(1);
             self.reloads != usize::MAX
         }
     }
 
-    fn supervised(loads: &[Result<(), &'static str>], ends: &[End], reloads: usize, max_restarts: u32) -> StandIn {
-        let (loads, ends, diary, classes) = (loads.to_vec(), ends.to_vec(), Vec::new(), Vec::new());
-        let mut room = StandIn { loads, ends, reloads, max_restarts, diary, classes };
-        supervise(&mut room);
-        room
+    fn supervised(loads: &[Result<(), &'static str>], ends: &[End], reloads: usize, max_restarts: u32) -> Scripted {
+        let (loads, ends, log, classes) = (loads.to_vec(), ends.to_vec(), Vec::new(), Vec::new());
+        let mut lifecycle = Scripted { loads, ends, reloads, max_restarts, log, classes };
+        supervise(&mut lifecycle);
+        lifecycle
     }
 
     fn run(loads: &[Result<(), &'static str>], ends: &[End], reloads: usize, max_restarts: u32) -> Vec<String> {
-        supervised(loads, ends, reloads, max_restarts).diary
+        supervised(loads, ends, reloads, max_restarts).log
     }
 
     fn lost() -> End {
@@ -161,8 +161,8 @@ mod tests {
 
     #[test]
     fn a_reload_gives_the_restarts_anew() {
-        let diary = run(&[], &[lost(), lost(), lost()], 1, 1);
-        assert_eq!(diary.iter().filter(|entry| entry.starts_with("restart 1")).count(), 2, "{diary:?}");
+        let log = run(&[], &[lost(), lost(), lost()], 1, 1);
+        assert_eq!(log.iter().filter(|entry| entry.starts_with("restart 1")).count(), 2, "{log:?}");
     }
 
     #[test]
@@ -175,8 +175,8 @@ mod tests {
         );
         assert_eq!(run(&loads, &[End::Reload], 1, 0), ["load", "load", "degraded: no such stage", "load"]);
         // The restarts of before are forgotten.
-        let diary = run(&[], &[lost(), End::Reload, lost()], 0, 1);
-        assert_eq!(diary.iter().filter(|entry| entry.starts_with("restart 1")).count(), 2, "{diary:?}");
+        let log = run(&[], &[lost(), End::Reload, lost()], 0, 1);
+        assert_eq!(log.iter().filter(|entry| entry.starts_with("restart 1")).count(), 2, "{log:?}");
     }
 
     #[test]
@@ -186,8 +186,8 @@ mod tests {
 
     #[test]
     fn a_load_that_fails_after_a_lost_device_ends_the_restarts() {
-        let diary = run(&[Ok(()), Err("no GPU")], &[lost()], 0, 3);
-        assert_eq!(diary, ["load", "restart 1: CUDA error 700", "load", "degraded: no GPU"]);
+        let log = run(&[Ok(()), Err("no GPU")], &[lost()], 0, 3);
+        assert_eq!(log, ["load", "restart 1: CUDA error 700", "load", "degraded: no GPU"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(super) struct Lines {
     lost: AtomicU64,
     /// Of them, those that no line in the stream speaks of yet.
-    untold: AtomicU64,
+    unreported: AtomicU64,
     /// The last line that was written is there in part.
     cut: AtomicBool,
 }
@@ -24,13 +24,13 @@ impl Lines {
     /// Writes `line`, and before it `gap(n)` when `n` lines were lost since the last. A closed stream loses nothing that
     /// anybody waits for: it is not counted.
     pub(super) fn write(&self, stream: &mut dyn Write, line: &str, gap: impl FnOnce(u64) -> String) {
-        let untold = self.untold.load(Ordering::Relaxed);
+        let unreported = self.unreported.load(Ordering::Relaxed);
         let mut text = String::new();
         if self.cut.load(Ordering::Relaxed) {
             text.push('\n');
         }
-        if untold > 0 {
-            text += &gap(untold);
+        if unreported > 0 {
+            text += &gap(unreported);
         }
         text += line;
         let mut rest = text.as_bytes();
@@ -41,7 +41,7 @@ impl Lines {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.lost.fetch_add(1, Ordering::Relaxed);
-                    self.untold.fetch_add(1, Ordering::Relaxed);
+                    self.unreported.fetch_add(1, Ordering::Relaxed);
                     if rest.len() < text.len() {
                         self.cut.store(true, Ordering::Relaxed);
                     }
@@ -50,7 +50,7 @@ impl Lines {
                 Err(_) => return,
             }
         }
-        self.untold.fetch_sub(untold, Ordering::Relaxed);
+        self.unreported.fetch_sub(unreported, Ordering::Relaxed);
         self.cut.store(false, Ordering::Relaxed);
     }
 }

@@ -6,7 +6,7 @@ use crate::convert::clean;
 use vla_runtime::parameters::{Descriptor, Value, ValueType};
 
 /// A value as a message.
-pub fn value_message(value: &Value) -> msg::ParameterValue {
+pub(crate) fn value_message(value: &Value) -> msg::ParameterValue {
     let mut message = msg::ParameterValue { type_: value.kind().id(), ..Default::default() };
     match value {
         Value::NotSet => {}
@@ -27,7 +27,7 @@ pub fn value_message(value: &Value) -> msg::ParameterValue {
 ///
 /// # Errors
 /// The message's type number when there is no such type.
-pub fn value(message: msg::ParameterValue) -> Result<Value, String> {
+pub(crate) fn value(message: msg::ParameterValue) -> Result<Value, String> {
     let kinds = [
         (ValueType::NotSet, Value::NotSet),
         (ValueType::Bool, Value::Bool(message.bool_value)),
@@ -47,12 +47,12 @@ pub fn value(message: msg::ParameterValue) -> Result<Value, String> {
 }
 
 /// A named value as a message.
-pub fn parameter_message(name: &str, value: &Value) -> msg::Parameter {
+pub(crate) fn parameter_message(name: &str, value: &Value) -> msg::Parameter {
     msg::Parameter { name: clean(name), value: value_message(value) }
 }
 
 /// A descriptor as a message.
-pub fn descriptor_message(descriptor: &Descriptor<'_>) -> msg::ParameterDescriptor {
+pub(crate) fn descriptor_message(descriptor: &Descriptor<'_>) -> msg::ParameterDescriptor {
     let integer = |(from_value, to_value, step)| msg::IntegerRange { from_value, to_value, step };
     let double = |(from_value, to_value, step)| msg::FloatingPointRange { from_value, to_value, step };
     msg::ParameterDescriptor {

@@ -14,10 +14,10 @@ use r2r::{Node, QosProfile, ServiceRequest, WrappedServiceTypeSupport};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use super::Parameters;
+use super::ParameterServer;
 use super::convert::{descriptor_message, value, value_message};
-use super::pace::Pace;
-use crate::calls::{Intake, WAITING};
+use super::pacer::ResponsePacer;
+use crate::call_queue::{Intake, WAITING};
 use crate::convert::clean;
 use crate::error::Error;
 use crate::respond::respond;
@@ -26,7 +26,7 @@ use vla_runtime::parameters::Value;
 type Calls<S> = Receiver<ServiceRequest<S>>;
 
 /// The services, created but not yet served.
-pub struct ParameterServices {
+pub(crate) struct ParameterServices {
     describe: Calls<DescribeParameters::Service>,
     get: Calls<GetParameters::Service>,
     get_types: Calls<GetParameterTypes::Service>,
@@ -40,7 +40,7 @@ impl ParameterServices {
     ///
     /// # Errors
     /// When the middleware refuses a name.
-    pub fn create(node: &mut Node, intake: &mut Intake) -> Result<Self, Error> {
+    pub(crate) fn create(node: &mut Node, intake: &mut Intake) -> Result<Self, Error> {
         Ok(Self {
             describe: create(node, intake, "~/describe_parameters")?,
             get: create(node, intake, "~/get_parameters")?,
@@ -52,7 +52,7 @@ impl ParameterServices {
     }
 
     /// Starts one task a service.
-    pub fn serve(self, parameters: &Arc<Parameters>) -> Vec<JoinHandle<()>> {
+    pub(crate) fn serve(self, parameters: &Arc<ParameterServer>) -> Vec<JoinHandle<()>> {
         vec![
             answer(self.describe, parameters, |parameters, request| {
                 let descriptors = parameters
@@ -98,8 +98,8 @@ fn create<S: WrappedServiceTypeSupport + 'static>(
 
 fn answer<S>(
     mut calls: Calls<S>,
-    parameters: &Arc<Parameters>,
-    mut handle: impl FnMut(&Parameters, S::Request) -> S::Response + Send + 'static,
+    parameters: &Arc<ParameterServer>,
+    mut handle: impl FnMut(&ParameterServer, S::Request) -> S::Response + Send + 'static,
 ) -> JoinHandle<()>
 where
     S: WrappedServiceTypeSupport + 'static,
@@ -108,28 +108,28 @@ where
 {
     let parameters = parameters.clone();
     tokio::spawn(async move {
-        let (mut waiting, mut pace) = (VecDeque::new(), Pace::default());
+        let (mut waiting, mut pacer) = (VecDeque::new(), ResponsePacer::default());
         loop {
             if waiting.is_empty() {
                 let Some(call) = calls.next().await else { return };
                 waiting.push_back(call);
-                pace.came(Instant::now());
+                pacer.came(Instant::now());
             }
             while waiting.len() < WAITING
                 && let Some(Some(call)) = calls.next().now_or_never()
             {
                 waiting.push_back(call);
-                pace.came(Instant::now());
+                pacer.came(Instant::now());
             }
             let now = Instant::now();
-            let wait = pace.wait(waiting.len(), now);
+            let wait = pacer.wait(waiting.len(), now);
             if !wait.is_zero() {
                 // What comes meanwhile counts.
                 tokio::time::sleep(wait).await;
                 continue;
             }
             let Some(call) = waiting.pop_front() else { continue };
-            pace.answered(now);
+            pacer.answered(now);
             let response = handle(&parameters, call.message.clone());
             respond(&Handle::current(), call, response);
         }

@@ -12,9 +12,8 @@ use std::cell::Cell;
 use bytes::Bytes;
 use vla_base::time::{Span, Stamp};
 use vla_messages::{ActionChunkMessage, HeaderView, PoseStampedView, write};
-use vla_motion as chunk;
 use vla_motion::{
-    Bounds, Chunk, Clamped, JointBounds, Mode, Motion, MotionSettings, NewChunk, Publication, TrajectoryBuffer,
+    Chunk, ClampCounts, JointLimits, Motion, MotionLimits, MotionSettings, NewChunk, TransitionMode, schedule,
 };
 use vla_policy::decode::ActionDecoder;
 use vla_policy::encode::pose::PoseLayout;
@@ -26,6 +25,7 @@ use vla_policy::observation::{
 use vla_policy::processor::{
     ActionKey, ActionScaling, Conversion, ImageTransformSpec, PoseFormat, Processor, StateEncoding, StateKey,
 };
+use vla_runtime::messages::{Publication, TrajectoryBuffer, write_action_chunk};
 use vla_runtime::session::Control;
 
 thread_local! {
@@ -79,8 +79,8 @@ struct Loop {
     state: [f32; 4],
     pose: [f32; 9],
     chunk: Chunk,
-    bounds: JointBounds,
-    clamped: Clamped,
+    bounds: MotionLimits,
+    clamped: ClampCounts,
     message: ActionChunkMessage,
     motion: Motion,
     command: ([f64; 4], [f64; 4]),
@@ -106,11 +106,11 @@ impl Loop {
         inputs.set_instruction("pick up the cube");
         let mut columns = names.clone();
         columns.extend((0..9).map(|index| format!("eef.{index}")));
-        let elbow = Bounds { velocity: 1.0, acceleration: 8.0, ..Bounds::default() };
-        let limited = NAMES.iter().map(|joint| (*joint, Bounds { min: -0.2, max: 0.2, ..Bounds::default() }));
-        let bounds = JointBounds::new(&names, limited.chain([("elbow", elbow)])).expect("valid bounds");
+        let elbow = JointLimits { velocity: 1.0, acceleration: 8.0, ..JointLimits::default() };
+        let limited = NAMES.iter().map(|joint| (*joint, JointLimits { min: -0.2, max: 0.2, ..JointLimits::default() }));
+        let bounds = MotionLimits::new(&names, limited.chain([("elbow", elbow)])).expect("valid bounds");
         let mut motion = Motion::new(names.as_slice().into());
-        motion.set_bounds(bounds.clone());
+        motion.set_limits(bounds.clone());
         Self {
             inputs,
             rules: Rules {
@@ -136,7 +136,7 @@ impl Loop {
                 seed: 1,
                 ..Chunk::default()
             },
-            clamped: Clamped::default(),
+            clamped: ClampCounts::default(),
             message: ActionChunkMessage::default(),
             trajectory: TrajectoryBuffer::default(),
             bytes: Vec::new(),
@@ -168,23 +168,30 @@ impl Loop {
             chunk.values.extend(self.pose);
         }
 
-        chunk::finite(chunk).expect("finite values");
+        chunk.check_finite().expect("finite values");
         self.bounds.clamp(chunk, &mut self.clamped).expect("its own limits");
         // Another number of late rows every turn, so that trajectories shrink and grow.
         let late = STEP.times((sequence % 13) as i64);
-        let scheduled = chunk::schedule(chunk, stamp + late).expect("rows in time");
+        let scheduled = schedule(chunk, stamp + late).expect("rows in time");
         let publication =
             Publication { sequence, frame_id: "", inference_latency: late, policy_fingerprint: "sha256:0123" };
-        chunk::action_chunk_message(chunk, &scheduled, &publication, &mut self.message).expect("a whole chunk");
+        write_action_chunk(chunk, &scheduled, &publication, &mut self.message).expect("a whole chunk");
         // Every mode in turn, and a hold now and then.
-        let mode = [Mode::Replace, Mode::Blend, Mode::Ensemble, Mode::Ensemble, Mode::Rtc][(sequence / 3 % 5) as usize];
+        let mode = [
+            TransitionMode::Replace,
+            TransitionMode::Blend,
+            TransitionMode::Ensemble,
+            TransitionMode::Ensemble,
+            TransitionMode::Rtc,
+        ][(sequence / 3 % 5) as usize];
         let settings = MotionSettings { mode, ..MotionSettings::default() };
         let measured = self.state.map(f64::from);
         let (now, measured) = (stamp + late, Some(&measured[..]));
         let new = NewChunk { chunk, now, clamped: 0, measured, frozen: (3, 4) };
-        self.motion.take(&new, &settings).expect("a plan").write(now, &mut self.trajectory);
+        self.trajectory.fill(self.motion.plan_chunk(&new, &settings).expect("a plan"), now);
         if sequence.is_multiple_of(7) {
-            self.motion.hold(now + STEP, &settings).expect("a plan").write(now + STEP, &mut self.trajectory);
+            let stop = self.motion.hold(now + STEP, &settings).expect("a finite stop").expect("a plan");
+            self.trajectory.fill(stop, now + STEP);
         }
         let plan = self.motion.plan().expect("a plan");
         assert!(plan.sample(now + STEP, &mut self.command.0, &mut self.command.1));
@@ -247,7 +254,7 @@ fn a_look_of_the_watch_thread_at_new_joint_states_allocates_nothing() {
     let (standing, mut out) = (vec![0.0; names.len()], TrajectoryBuffer::default());
     let measured = Some(standing.as_slice());
     let new = NewChunk { chunk: &chunk, now: at(1000), clamped: 0, measured, frozen: (0, 0) };
-    control.take(&new, 0, &settings, &mut out).expect("a plan");
+    control.accept_chunk(&new, 0, &settings, &mut out).expect("a plan");
     let joints = inputs.specs().iter().position(|spec| spec.kind == InputKind::Joints).expect("joints");
     let name: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut look = |ms: i64| {

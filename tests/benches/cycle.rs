@@ -14,7 +14,7 @@ use vla_base::time::Stamp;
 use vla_messages::{HeaderView, write};
 use vla_policy::PolicySpec;
 use vla_policy::observation::{InputKind, Inputs};
-use vla_runtime::session::{Outcome, Session};
+use vla_runtime::session::{CycleOutcome, Session};
 use vla_trt_tests::demo;
 
 const NOW: Stamp = Stamp::from_nanos(1_760_000_000_000_000_000);
@@ -59,7 +59,7 @@ fn cycle(criterion: &mut Criterion) {
     let policy = demo::policy();
     let (mut session, inputs, settings) = session(policy.path());
     let mut timed = |pick: fn(&vla_policy::Timings) -> Duration| {
-        let Outcome::Published(published) = session.cycle(NOW, &inputs, &settings, true, &mut || NOW) else {
+        let CycleOutcome::Published(published) = session.cycle(NOW, &inputs, &settings, true, &mut || NOW) else {
             panic!("a chunk")
         };
         pick(published.timings)

@@ -18,7 +18,7 @@ use vla_engines::memory::mib;
 use vla_policy::PolicySpec;
 use vla_policy::observation::Inputs;
 use vla_runtime::parameters::{NodeName, Overrides, Parameters, PolicyShape, Settings, Value};
-use vla_runtime::session::{Outcome, Session};
+use vla_runtime::session::{CycleOutcome, Session};
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -61,7 +61,7 @@ fn pass(
             inputs.offer(input, message.data.clone(), message.log_time)?;
         }
         let now = message.log_time;
-        if let Outcome::Published(_) = session.cycle(now, &inputs, settings, true, &mut || now) {
+        if let CycleOutcome::Published(_) = session.cycle(now, &inputs, settings, true, &mut || now) {
             let bytes = MemoryUse::now().resident;
             resident.push(bytes as f64);
             if resident.len().is_multiple_of((count / 10).max(1)) {

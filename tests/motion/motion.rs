@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use vla_base::time::{Span, Stamp};
 use vla_messages::{HeaderView, write};
-use vla_motion::{Chunk, Error, NewChunk, TrajectoryBuffer, WatchdogState};
+use vla_motion::{Chunk, Error, NewChunk, WatchdogState};
 use vla_policy::observation::{InputKind, Inputs, OnViolation};
+use vla_runtime::messages::TrajectoryBuffer;
 use vla_runtime::parameters::{Parameters, Settings, Value};
 use vla_runtime::session::{Braked, Control};
 
@@ -79,7 +80,7 @@ impl Robot {
             ..Chunk::default()
         };
         let new = NewChunk { chunk: &chunk, now: at(now), clamped: 0, measured: Some(&[0.0, 0.0]), frozen: (0, 0) };
-        self.control.take(&new, 0, &self.settings, &mut self.out)
+        self.control.accept_chunk(&new, 0, &self.settings, &mut self.out)
     }
 
     fn watch(&mut self, now: i64) -> (WatchdogState, bool) {
@@ -200,7 +201,7 @@ fn one_joint_that_is_blocked_while_the_others_rest_is_no_driver_that_is_stuck() 
                 ..Chunk::default()
             };
             let new = NewChunk { chunk: &chunk, now: at(now), clamped: 0, measured: Some(&[0.0, 0.0]), frozen: (0, 0) };
-            robot.control.take(&new, 0, &robot.settings, &mut robot.out).expect("in force");
+            robot.control.accept_chunk(&new, 0, &robot.settings, &mut robot.out).expect("in force");
         }
         assert_ne!(robot.watch(now).0, WatchdogState::Holding, "{now}");
     }
@@ -344,11 +345,11 @@ fn what_is_at_rest_is_stopped_without_being_sent_anywhere() {
     robot.chunk(10_000, 10_020).expect("in force");
     let end = robot.control.plan().expect("moves").end().nanos() / 1_000_000;
     robot.control.poll(at(end + 500), &robot.settings);
-    let plan = robot.out.plan();
+    let plan = robot.out.plan_sequence();
     let Robot { control, settings, out, .. } = &mut robot;
     // A hand may have moved the arm since the plan was over.
     assert_eq!(control.brake(at(end + 510), OnViolation::Stop, &"why", settings, out), Braked::AtRest);
-    assert_eq!(robot.out.plan(), plan, "no trajectory was written");
+    assert_eq!(robot.out.plan_sequence(), plan, "no trajectory was written");
     assert_eq!(robot.control.state(), WatchdogState::Stopped);
 }
 
@@ -419,7 +420,7 @@ fn a_change_that_contradicts_the_description_is_refused_and_blocks_no_later_one(
     let before = Arc::clone(parameters.settings());
     let reason =
         parameters.set("limits.left_waist.max", Value::Double(-2.0)).expect_err("below the description's lower");
-    assert!(reason.contains("`left_waist`") && reason.contains("leave no room"), "{reason}");
+    assert!(reason.contains("`left_waist`") && reason.contains("do not overlap"), "{reason}");
     assert_eq!(*parameters.settings(), before);
     parameters.set("action.step_s", Value::Double(0.1)).expect("in force");
     assert_eq!(parameters.settings().step, Span::from_millis(100.0));

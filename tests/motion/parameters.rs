@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use vla_base::time::Span;
-use vla_motion::{Bounds, Mode};
+use vla_motion::{JointLimits, TransitionMode};
 use vla_policy::PolicySpec;
 use vla_policy::observation::{InputKind, OnViolation, Transport};
 use vla_policy::processor::DeltaRows;
@@ -61,7 +61,7 @@ fn one_problem(arguments: &[&str]) -> String {
     problems.to_string()
 }
 
-fn limits(settings: &Settings) -> &[Bounds] {
+fn limits(settings: &Settings) -> &[JointLimits] {
     settings.limits.as_ref().expect("limits of the parameters").per_joint()
 }
 
@@ -162,7 +162,7 @@ fn a_fault_is_reported_once_and_not_again_by_what_follows_from_it() {
 fn what_must_be_given_is_asked_for_by_name() {
     let mut given = Overrides::new(NodeName::new("/", "vla_trt").expect("valid name"));
     given.add_text("other.yaml", "/other_node: {ros__parameters: {rate_hz: 1.0}}").expect("readable");
-    assert_eq!(given.warnings(), ["other.yaml gives /vla_trt nothing: its sections are /other_node"]);
+    assert_eq!(given.warnings(), ["other.yaml has no section for the node /vla_trt: its sections are /other_node"]);
     let problems = Parameters::new(shape(), &given).expect_err("nothing given");
     let missing: Vec<&str> = problems.iter().flat_map(|error| error.names()).map(String::as_str).collect();
     let keys = ["left_arm", "left_gripper", "right_arm", "right_gripper"].map(|key| format!("state.{key}.joints"));
@@ -354,10 +354,10 @@ fn names_of_poses_are_names_of_their_own() {
     assert_eq!(problems.len(), 1, "it does not want for joints, too: {problems}");
     let problem = eef_problems(&["state.hand.pose:=joints"]);
     let clash = "state.hand.pose names the pose 'joints', which is the name of another input (sensor_msgs/msg/JointState); \
-                 give the pose a name of its own";
+                 give the pose another name";
     assert_eq!(problem, [clash]);
     let problem = eef_problems(&["inputs.poses.palm.topic:=/palm"]);
-    let unused = "-p inputs.poses.palm.topic:=/palm: there is no parameter 'inputs.poses.palm.topic': no state key takes the \
+    let unused = "-p inputs.poses.palm.topic:=/palm: there is no parameter 'inputs.poses.palm.topic': no state key uses the \
                   pose 'palm'; name it in state.<key>.pose";
     assert_eq!(problem, [unused]);
     let problem = eef_problems(&["inputs.poses.tcp.frame:=base"]);
@@ -463,17 +463,17 @@ fn refusals_of_live_changes_say_why() {
 fn motion_is_configured_live_and_rtc_needs_a_policy_that_takes_promised_rows() {
     let mut parameters = parameters(&["limits.left_waist.velocity:=1.5", "limits.left_waist.acceleration:=4"]);
     let settings = parameters.settings();
-    assert_eq!((settings.motion.mode, settings.motion.blend), (Mode::Blend, Span::from_millis(100.0)));
+    assert_eq!((settings.motion.mode, settings.motion.blend), (TransitionMode::Blend, Span::from_millis(100.0)));
     let limit = limits(settings)[0];
     assert_eq!((limit.velocity, limit.acceleration, limit.jerk), (1.5, 4.0, f64::INFINITY));
     assert_eq!((settings.rtc_frozen, settings.limits_from.clone()), (None, LimitsFrom::Nowhere));
     parameters.set("handover.mode", Value::String("ensemble".into())).expect("live");
-    assert_eq!(parameters.settings().motion.mode, Mode::Ensemble);
+    assert_eq!(parameters.settings().motion.mode, TransitionMode::Ensemble);
     let reason = parameters.set("handover.mode", Value::String("rtc".into())).expect_err("no guide");
     assert!(reason.contains("'strength'") && reason.contains("use blend"), "{reason}");
     let guided = PolicyShape { accepts_prefix: true, ..shape() };
     let parameters = Parameters::new(guided, &overrides(&["handover.mode:=rtc"])).expect("a policy that takes them");
-    assert_eq!(parameters.settings().motion.mode, Mode::Rtc);
+    assert_eq!(parameters.settings().motion.mode, TransitionMode::Rtc);
     assert!(one_problem(&["limits.left_waist.velocity:=0"]).contains("limits.left_waist.velocity"));
     assert!(one_problem(&["limits_from:=file"]).contains("limits_file"));
 }

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use vla_bags::{BagReader, BagWriter, TopicId};
 use vla_base::time::Span;
 use vla_messages::{ActionChunkMessage, JointTrajectoryMessage, schema, write};
-use vla_motion as chunk;
 use vla_offline::replay;
 use vla_offline::replay::golden::{Compared, Difference, LeftOut};
 use vla_offline::replay::{Options, Summary, report};
@@ -485,7 +484,10 @@ fn a_violation_with_stop_comes_to_rest_once_and_nothing_moves_after() {
     let shared = (0..motion.points.len()).find(|&index| at(motion, index) == at(stop, 0)).expect("a common knot");
     assert_eq!(motion.points[shared].positions, stop.points[0].positions);
     let last = |trajectory: &JointTrajectoryMessage| at(trajectory, trajectory.points.len() - 1);
-    assert!(last(stop) <= last(motion) && last(stop) <= stop.stamp + chunk::STOP_WITHIN + chunk::GRID.times(2));
+    assert!(
+        last(stop) <= last(motion)
+            && last(stop) <= stop.stamp + vla_motion::STOP_WITHIN + vla_motion::SAMPLE_PERIOD.times(2)
+    );
     assert!(stop.points.last().is_some_and(|point| point.velocities.iter().all(|velocity| *velocity == 0.0)));
 }
 

@@ -11,11 +11,12 @@ use bytes::Bytes;
 use tempfile::TempDir;
 use vla_base::time::Stamp;
 use vla_messages::{HeaderView, JointTrajectoryMessage, TrajectoryPoint, write};
-use vla_motion::{TrajectoryBuffer, WatchdogState};
+use vla_motion::WatchdogState;
 use vla_policy::PolicySpec;
 use vla_policy::observation::{InputKind, Inputs, OnViolation};
+use vla_runtime::messages::TrajectoryBuffer;
 use vla_runtime::parameters::Settings;
-use vla_runtime::session::{Braked, NotWell, Outcome, RefusalKind, Session};
+use vla_runtime::session::{Braked, CycleOutcome, RefusalKind, ResumeError, Session};
 
 /// Time of an inference in these tests, in ms.
 const INFERENCE: i64 = 30;
@@ -108,18 +109,18 @@ impl Robot {
     }
 
     /// A cycle whose inference takes [`INFERENCE`].
-    fn cycle(&mut self, now: i64) -> Outcome<'_> {
+    fn cycle(&mut self, now: i64) -> CycleOutcome<'_> {
         self.session.cycle(at(now), &self.inputs, &self.settings, false, &mut || at(now + INFERENCE))
     }
 
     fn chunk(&mut self, now: i64) -> JointTrajectoryMessage {
         match self.cycle(now) {
-            Outcome::Published(published) => published.trajectory.expect("it moves joints").clone(),
+            CycleOutcome::Published(published) => published.trajectory.expect("it moves joints").clone(),
             other => panic!("expected a chunk, found {other:?}"),
         }
     }
 
-    fn resume(&mut self, now: i64) -> Result<bool, NotWell> {
+    fn resume(&mut self, now: i64) -> Result<bool, ResumeError> {
         self.session.resume(&self.inputs, &self.settings, &mut || at(now))
     }
 
@@ -148,7 +149,7 @@ fn spoil_policy(robot: &mut Robot) {
 fn load(robot: &mut Robot, policy: &Path) {
     let spec = PolicySpec::load(policy).expect("the policy");
     let mut session = Session::load(spec, &robot.settings, &mut |_| {}).expect("loads");
-    session.adopt(robot.session.control());
+    session.continue_motion(robot.session.control());
     robot.session = session;
 }
 
@@ -177,7 +178,7 @@ fn every_kind_of_refused_inference_brakes_now_and_latches_with_stop() {
         let before = robot.chunk(1000);
         spoil(&mut robot);
         robot.sense(1100);
-        let Outcome::Refused { refusal, brake } = robot.cycle(1100) else { panic!("{word}: expected a refusal") };
+        let CycleOutcome::Refused { refusal, brake } = robot.cycle(1100) else { panic!("{word}: expected a refusal") };
         assert_eq!(refusal.kind(), RefusalKind::Violation, "{refusal}");
         assert!(refusal.to_string().contains(word), "{word}: {refusal}");
         assert_eq!((brake.action, brake.braked), (OnViolation::Stop, Braked::Braking), "{word}");
@@ -199,7 +200,7 @@ fn every_kind_of_refused_inference_brakes_now_and_latches_with_stop() {
 
         mend(&mut robot);
         robot.sense(1300);
-        assert!(matches!(robot.cycle(1300), Outcome::Stopped), "{word}: it stays, whatever comes");
+        assert!(matches!(robot.cycle(1300), CycleOutcome::Stopped), "{word}: it stays, whatever comes");
     }
 }
 
@@ -212,7 +213,7 @@ fn a_joint_without_a_sample_within_its_age_brakes_by_name_and_one_message_withou
     robot.sense(1100);
     robot.chunk(1100);
     robot.sense(1200);
-    let Outcome::Violation { violation, brake } = robot.cycle(1200) else { panic!("expected a violation") };
+    let CycleOutcome::Violation { violation, brake } = robot.cycle(1200) else { panic!("expected a violation") };
     assert!(violation.to_string().contains("left_elbow"), "{violation}");
     assert_eq!((brake.action, brake.braked), (OnViolation::Stop, Braked::Braking));
     let stop = brake.stop.expect("a way to rest");
@@ -221,7 +222,7 @@ fn a_joint_without_a_sample_within_its_age_brakes_by_name_and_one_message_withou
     assert!(robot.resume(1210).expect_err("not well").to_string().contains("left_elbow"));
     mend(&mut robot);
     robot.sense(1300);
-    assert!(matches!(robot.cycle(1300), Outcome::Stopped), "nothing moves by itself");
+    assert!(matches!(robot.cycle(1300), CycleOutcome::Stopped), "nothing moves by itself");
     assert!(robot.resume(1310).expect("well"));
 }
 
@@ -234,10 +235,10 @@ fn every_kind_of_refused_inference_brakes_with_hold_and_the_next_good_one_goes_o
         robot.chunk(1000);
         spoil(&mut robot);
         robot.sense(1100);
-        let Outcome::Refused { brake, .. } = robot.cycle(1100) else { panic!("{word}: expected a refusal") };
+        let CycleOutcome::Refused { brake, .. } = robot.cycle(1100) else { panic!("{word}: expected a refusal") };
         assert_eq!((brake.action, brake.braked), (OnViolation::Hold, Braked::Braking), "{word}");
         robot.sense(1150);
-        let Outcome::Refused { brake, .. } = robot.cycle(1150) else { panic!("{word}: expected a refusal") };
+        let CycleOutcome::Refused { brake, .. } = robot.cycle(1150) else { panic!("{word}: expected a refusal") };
         assert!(brake.stop.is_none(), "{word}: told once");
         assert_eq!(robot.state(), WatchdogState::Holding);
         mend(&mut robot);
@@ -254,7 +255,7 @@ fn with_skip_a_refused_inference_leaves_the_motion_to_run_out() {
     robot.chunk(1000);
     robot.picture.truncate(40);
     robot.sense(1100);
-    let Outcome::Refused { refusal, brake } = robot.cycle(1100) else { panic!("expected a refusal") };
+    let CycleOutcome::Refused { refusal, brake } = robot.cycle(1100) else { panic!("expected a refusal") };
     assert_eq!(refusal.kind(), RefusalKind::Violation);
     assert_eq!((brake.action, brake.braked), (OnViolation::Skip, Braked::NotNeeded));
     assert!(brake.stop.is_none() && robot.state().is_moving());
@@ -265,7 +266,7 @@ fn a_refusal_before_anything_moved_stops_nothing() {
     let mut robot = Robot::new(&["inputs.on_violation:=stop"]);
     robot.picture.truncate(40);
     robot.sense(1000);
-    let Outcome::Refused { brake, .. } = robot.cycle(1000) else { panic!("expected a refusal") };
+    let CycleOutcome::Refused { brake, .. } = robot.cycle(1000) else { panic!("expected a refusal") };
     assert_eq!((brake.action, brake.braked), (OnViolation::Skip, Braked::NotNeeded));
     assert_eq!(robot.state(), WatchdogState::Idle);
 }
@@ -279,15 +280,15 @@ fn a_stop_that_an_inference_finds_reason_for_ends_only_when_a_trial_inference_is
         robot.chunk(1000);
         spoil(&mut robot);
         robot.sense(1100);
-        assert!(matches!(robot.cycle(1100), Outcome::Refused { .. }), "{word}");
+        assert!(matches!(robot.cycle(1100), CycleOutcome::Refused { .. }), "{word}");
         robot.sense(2000);
         // The inputs keep every rule: only an inference finds what is wrong.
         let refused = robot.resume(2000).expect_err("not well");
-        assert!(matches!(refused, NotWell::Refused(_)) && refused.to_string().contains(word), "{word}: {refused}");
+        assert!(matches!(refused, ResumeError::Refused(_)) && refused.to_string().contains(word), "{word}: {refused}");
         assert_eq!(robot.state(), WatchdogState::Stopped);
         mend(&mut robot);
         robot.sense(3000);
-        assert!(matches!(robot.cycle(3000), Outcome::Stopped), "{word}: nothing moves by itself");
+        assert!(matches!(robot.cycle(3000), CycleOutcome::Stopped), "{word}: nothing moves by itself");
         assert!(robot.resume(3010).expect("well"), "{word}");
         robot.sense(3100);
         robot.chunk(3100);
@@ -312,7 +313,7 @@ fn a_stop_does_not_end_while_an_input_breaks_a_rule_and_says_which() {
         assert!(refused.contains("top stopped: no frame for 2000 ms (at most 500 ms)"), "{rule}: {refused}");
         assert_eq!(robot.state(), WatchdogState::Stopped, "{rule}");
         robot.sense(3100);
-        assert!(matches!(robot.cycle(3100), Outcome::Stopped), "{rule}: nothing moves by itself later");
+        assert!(matches!(robot.cycle(3100), CycleOutcome::Stopped), "{rule}: nothing moves by itself later");
         assert!(robot.resume(3110).expect("well"), "{rule}");
         assert!(!robot.resume(3120).expect("was not stopped"), "{rule}");
     }
@@ -332,7 +333,7 @@ fn an_input_that_fails_between_the_resume_and_the_first_motion_stops_again() {
     let watched = robot.session.control().watch(at(2600), &robot.inputs, &robot.settings, &mut out);
     assert_eq!((watched.braked, robot.state()), (Braked::AtRest, WatchdogState::Stopped));
     robot.sense(2700);
-    assert!(matches!(robot.cycle(2700), Outcome::Stopped), "it was resumed to inputs that were well");
+    assert!(matches!(robot.cycle(2700), CycleOutcome::Stopped), "it was resumed to inputs that were well");
 }
 
 #[test]
@@ -355,7 +356,7 @@ fn a_stop_while_it_is_tried_whether_all_is_well_is_the_later_wish() {
         at(2000)
     };
     let refused = robot.session.resume(&robot.inputs, &robot.settings, &mut clock).expect_err("stopped again");
-    assert!(matches!(refused, NotWell::StoppedAgain), "{refused}");
+    assert!(matches!(refused, ResumeError::StoppedAgain), "{refused}");
     assert_eq!((readings, robot.state()), (3, WatchdogState::Stopped));
 }
 
@@ -373,7 +374,7 @@ fn a_stop_while_an_inference_runs_keeps_its_chunk_from_moving_the_robot_and_is_n
         at(1130)
     };
     let outcome = robot.session.cycle(at(1100), inputs, settings, false, &mut published_at);
-    let Outcome::Refused { refusal, brake } = outcome else { panic!("expected a refusal, found {outcome:?}") };
+    let CycleOutcome::Refused { refusal, brake } = outcome else { panic!("expected a refusal, found {outcome:?}") };
     assert_eq!((refusal.kind(), brake.braked), (RefusalKind::Superseded, Braked::NotNeeded));
 }
 
@@ -386,9 +387,9 @@ fn a_stop_stays_over_a_load_of_a_policy_of_other_joints() {
     let mut out = TrajectoryBuffer::default();
     robot.session.control().stop(at(1000), &"~/stop was called", &robot.settings, &mut out);
     let mut other = Robot::new(&[ORDER]);
-    other.session.adopt(robot.session.control());
+    other.session.continue_motion(robot.session.control());
     other.sense(1100);
-    assert!(matches!(other.cycle(1100), Outcome::Stopped));
+    assert!(matches!(other.cycle(1100), CycleOutcome::Stopped));
     let reason = other.session.control().status(&other.settings).reason;
     assert_eq!(reason.as_deref(), Some("~/stop was called"));
 }
@@ -398,14 +399,14 @@ fn inputs_that_are_still_starting_are_no_violation_and_one_that_goes_is() {
     let mut robot = Robot::new(&[]);
     robot.inputs.set_instruction("");
     robot.offer(0, 1000);
-    let Outcome::Waiting(missing) = robot.cycle(1000) else { panic!("not every input has come") };
+    let CycleOutcome::Waiting(missing) = robot.cycle(1000) else { panic!("not every input has come") };
     assert!(missing.to_string().contains("joints missing"), "{missing}");
     assert!(missing.to_string().contains("set the parameter `instruction`"), "{missing}");
     robot.inputs.set_instruction("pick up the red cube");
     robot.sense(1100);
     robot.chunk(1100);
     robot.sense_joints(1700);
-    assert!(matches!(robot.cycle(1700), Outcome::Violation { .. }));
+    assert!(matches!(robot.cycle(1700), CycleOutcome::Violation { .. }));
 }
 
 #[test]
@@ -414,7 +415,7 @@ fn an_input_that_comes_and_cannot_be_used_is_a_violation_from_the_start() {
     (0..3).for_each(|camera| robot.offer(camera, 1000));
     let nameless = write::joint_state::<&str>(HeaderView { stamp: at(1000), frame_id: "" }, &[], &[], &[], &[]);
     assert!(robot.inputs.offer(3, nameless.into(), at(1000)).is_err());
-    let Outcome::Violation { violation, .. } = robot.cycle(1000) else { panic!("expected a violation") };
+    let CycleOutcome::Violation { violation, .. } = robot.cycle(1000) else { panic!("expected a violation") };
     assert!(
         violation.to_string().contains("joints missing (no usable message yet) [last message refused"),
         "{violation}"
@@ -426,7 +427,7 @@ fn inputs_that_all_came_once_and_do_not_fit_together_are_a_violation_from_the_st
     let mut robot = Robot::new(&[]);
     robot.sense(1000);
     robot.sense_joints(1600);
-    assert!(matches!(robot.cycle(1600), Outcome::Violation { .. }));
+    assert!(matches!(robot.cycle(1600), CycleOutcome::Violation { .. }));
 }
 
 const SWITCH: [&str; 2] = ["inputs.enable.topic:=/enable", "inputs.enable.max_age_ms:=200.0"];
@@ -435,10 +436,10 @@ const SWITCH: [&str; 2] = ["inputs.enable.topic:=/enable", "inputs.enable.max_ag
 fn with_an_enable_switch_nothing_moves_before_it_is_on_and_that_is_no_violation() {
     let mut robot = Robot::new(&SWITCH);
     robot.sense(1000);
-    let Outcome::Waiting(off) = robot.cycle(1000) else { panic!("the switch was never heard") };
+    let CycleOutcome::Waiting(off) = robot.cycle(1000) else { panic!("the switch was never heard") };
     assert_eq!(off.to_string(), "enable off (no message yet on inputs.enable.topic)");
     robot.inputs.offer_enable(false, at(1010));
-    let Outcome::Waiting(off) = robot.cycle(1020) else { panic!("the switch is off") };
+    let CycleOutcome::Waiting(off) = robot.cycle(1020) else { panic!("the switch is off") };
     assert!(off.to_string().contains("is false"), "{off}");
     assert_eq!(robot.state(), WatchdogState::Idle);
     robot.inputs.offer_enable(true, at(1030));
@@ -473,7 +474,7 @@ fn an_enable_switch_that_is_let_go_or_falls_silent_stops_whatever_the_rule_for_i
         robot.sense(2000);
         assert!(robot.resume(2000).expect_err("off").to_string().starts_with("enable off"), "{rule}");
         robot.inputs.offer_enable(true, at(2010));
-        assert!(matches!(robot.cycle(2020), Outcome::Stopped), "{rule}");
+        assert!(matches!(robot.cycle(2020), CycleOutcome::Stopped), "{rule}");
         assert!(robot.resume(2030).expect("well"), "{rule}");
         robot.inputs.offer_enable(true, at(2100));
         robot.sense(2100);
@@ -492,7 +493,7 @@ fn a_switch_let_go_during_an_inference_keeps_its_chunk_back() {
         at(1030)
     };
     let outcome = robot.session.cycle(at(1000), inputs, &robot.settings, false, &mut published_at);
-    assert!(matches!(outcome, Outcome::Waiting(_)), "nothing moved yet: {outcome:?}");
+    assert!(matches!(outcome, CycleOutcome::Waiting(_)), "nothing moved yet: {outcome:?}");
     robot.inputs.offer_enable(true, at(1040));
     robot.sense(1050);
     robot.chunk(1050);
@@ -503,7 +504,7 @@ fn a_switch_let_go_during_an_inference_keeps_its_chunk_back() {
         at(1130)
     };
     match robot.session.cycle(at(1100), inputs, &robot.settings, false, &mut published_at) {
-        Outcome::Violation { brake, .. } => assert_eq!(brake.braked, Braked::Braking),
+        CycleOutcome::Violation { brake, .. } => assert_eq!(brake.braked, Braked::Braking),
         other => panic!("expected a violation, found {other:?}"),
     }
     assert_eq!(robot.state(), WatchdogState::Stopped);

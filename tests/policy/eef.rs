@@ -17,7 +17,7 @@ use vla_offline::replay::Options;
 use vla_policy::PolicySpec;
 use vla_policy::observation::{InputKind, Inputs};
 use vla_runtime::parameters::Settings;
-use vla_runtime::session::{Braked, Outcome, Session};
+use vla_runtime::session::{Braked, CycleOutcome, Session};
 
 const NOW: Stamp = Stamp::from_nanos(1_760_000_000_000_000_000);
 const IDENTITY: Pose = ([0.0; 3], [0.0, 0.0, 0.0, 1.0]);
@@ -67,14 +67,14 @@ impl Robot {
         self.settings.inputs.iter().position(|input| input.kind == InputKind::Pose).expect("a pose")
     }
 
-    fn cycle(&mut self, now: Stamp) -> Outcome<'_> {
+    fn cycle(&mut self, now: Stamp) -> CycleOutcome<'_> {
         self.session.cycle(now, &self.inputs, &self.settings, false, &mut || now)
     }
 
     /// The chunk and the trajectory of a cycle that must have both.
     fn chunk(&mut self, now: Stamp) -> (ActionChunkMessage, JointTrajectoryMessage) {
         match self.cycle(now) {
-            Outcome::Published(published) => {
+            CycleOutcome::Published(published) => {
                 (published.chunk.clone(), published.trajectory.expect("it moves joints").clone())
             }
             other => panic!("expected a chunk, found {other:?}"),
@@ -258,7 +258,7 @@ fn the_pose_is_part_of_the_observations_identity_and_a_new_one_is_a_new_observat
     let (first, _) = robot.chunk(NOW + ms(1.0));
     assert_eq!(first.input_names, ["top", "left_wrist", "right_wrist", "joints", "left_tool"]);
     assert_eq!(first.input_stamps, [NOW; 5]);
-    assert!(matches!(robot.cycle(NOW + ms(2.0)), Outcome::Unchanged));
+    assert!(matches!(robot.cycle(NOW + ms(2.0)), CycleOutcome::Unchanged));
     let (pose, later) = (robot.pose_input(), NOW + ms(10.0));
     let bytes = message(&robot.settings.inputs[pose], later, tool(), &POSITIONS).expect("a pose");
     robot.inputs.offer(pose, bytes, later).expect("a good pose");
@@ -273,7 +273,7 @@ fn a_pose_that_is_old_missing_or_in_another_frame_forbids_inference_in_words() {
     let mut robot = Robot::new(&policy, &[]);
     let pose = robot.pose_input();
     let violation = |robot: &mut Robot, now: Stamp| match robot.cycle(now) {
-        Outcome::Violation { violation, .. } => violation.to_string(),
+        CycleOutcome::Violation { violation, .. } => violation.to_string(),
         other => panic!("expected a violation, found {other:?}"),
     };
     robot.sense(NOW, tool());
@@ -331,7 +331,7 @@ fn limits_and_the_stop_are_for_the_joints_alone() {
     }
     let rest = trajectory.points.last().expect("points");
     // The pose is too old, and the motion goes on.
-    let Outcome::Violation { brake, .. } = robot.cycle(NOW + ms(250.0)) else { panic!("a violation") };
+    let CycleOutcome::Violation { brake, .. } = robot.cycle(NOW + ms(250.0)) else { panic!("a violation") };
     let stop = brake.stop.expect("a stop");
     assert_eq!(stop.joint_names, JOINTS);
     let last = stop.points.last().expect("points");
@@ -381,10 +381,10 @@ fn a_policy_without_joints_needs_no_joint_states_and_has_no_trajectory() {
     inputs.set_instruction(&settings.instruction);
     let mut robot = Robot { session, settings, inputs };
     robot.sense(NOW, tool());
-    let Outcome::Published(published) = robot.cycle(NOW) else { panic!("a chunk") };
+    let CycleOutcome::Published(published) = robot.cycle(NOW) else { panic!("a chunk") };
     assert_eq!((published.chunk.names.len(), published.trajectory), (POSE, None));
     assert_eq!(published.chunk.input_names, ["top", "left_wrist", "right_wrist", "left_tool"]);
-    let Outcome::Violation { brake, .. } = robot.cycle(NOW + ms(5000.0)) else { panic!("all inputs are old") };
+    let CycleOutcome::Violation { brake, .. } = robot.cycle(NOW + ms(5000.0)) else { panic!("all inputs are old") };
     assert_eq!((brake.braked, brake.stop), (Braked::NoJoints, None));
     assert!(robot.session.is_stopped());
 }
@@ -398,10 +398,10 @@ fn a_policy_that_reads_joints_and_moves_none_has_no_trajectory_and_no_stop() {
     });
     let mut robot = Robot::new(&policy, &["inputs.on_violation:=stop"]);
     robot.sense(NOW, tool());
-    let Outcome::Published(published) = robot.cycle(NOW) else { panic!("a chunk") };
+    let CycleOutcome::Published(published) = robot.cycle(NOW) else { panic!("a chunk") };
     assert_eq!((published.chunk.names.len(), published.trajectory), (POSE, None));
     assert_eq!(published.chunk.input_names[3..], ["joints", "left_tool"]);
-    let Outcome::Violation { brake, .. } = robot.cycle(NOW + ms(5000.0)) else { panic!("all inputs are old") };
+    let CycleOutcome::Violation { brake, .. } = robot.cycle(NOW + ms(5000.0)) else { panic!("all inputs are old") };
     assert_eq!((brake.braked, brake.stop), (Braked::NoJoints, None));
     assert!(robot.session.is_stopped());
 }

@@ -192,10 +192,10 @@ def test_limits_come_from_the_robots_description_and_nothing_moves_before_it(rob
     node.wait_until_ready()
     trajectories = robot.trajectories("/described/vla_trt")
     with Feed(robot, namespace="/described"):
-        node.wait_for_log("none has come on limits_topic (robot_description)")
+        node.wait_for_log("limits_topic (robot_description)")
         assert not trajectories
         robot.instruct(URDF, topic="/described/robot_description")
-        node.wait_for_log("limits taken from the robot's description")
+        node.wait_for_log("limits of the robot description are in force")
         wait_for(lambda: len(trajectories) > 4, lambda: f"trajectories\n{node.log}")
     points = [point for trajectory in trajectories for point in trajectory.points]
     assert max(abs(position) for point in points for position in point.positions) <= 1.5 + 1e-9

@@ -60,9 +60,10 @@ pub use profile::Profile;
 pub use provenance::ProvenanceStatus;
 
 /// What runs a policy's stages.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum EngineKind {
     /// ONNX Runtime on the CPU.
+    #[default]
     Onnx,
     /// TensorRT engines built on this device.
     Tensorrt,

@@ -21,7 +21,6 @@
 //! assert_eq!(shards(&model, DType::BF16, 5_000_000_000).len(), 2);
 //! ```
 
-
 pub mod backbone_dit;
 pub mod bundle;
 pub mod checkpoint;

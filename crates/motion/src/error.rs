@@ -1,12 +1,12 @@
-//! Why a chunk was refused.
+//! Why a chunk, its limits or a robot description was refused.
 
 use vla_base::time::{Span, Stamp};
 
-/// Errors of the chunk room. Each names what was expected and what was found.
+/// Each message names what was expected, what was found and what to change.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Values that do not fill rows and joints.
+    /// The values do not fill the rows and columns.
     #[error("chunk: expected {rows} rows of {joints} joints, at least one of each, found {values} values")]
     Shape {
         /// Rows.
@@ -16,13 +16,13 @@ pub enum Error {
         /// Values.
         values: usize,
     },
-    /// A step that does not lead forward.
+    /// The step from row to row is not above zero.
     #[error("chunk: expected a step above zero from row to row, found {} ms; set action.step_s", .step.millis())]
     Step {
         /// Step found.
         step: Span,
     },
-    /// NaN or an infinity among the values.
+    /// A value is NaN or infinite.
     #[error("chunk: row {row}, joint `{joint}`: expected a finite position, found {value}; the chunk is not published")]
     NotFinite {
         /// Row.
@@ -32,10 +32,10 @@ pub enum Error {
         /// Value found.
         value: f32,
     },
-    /// Every row was due before it could be published.
+    /// Every row was due before the chunk could be published.
     #[error(
-        "chunk is wholly late: its {rows} rows were due from {start} to {end}, now is {now}, {} ms after the last; \
-         inference takes longer than rows x step covers: use fewer denoising steps, a lower rate_hz or fresher inputs",
+        "every row of the chunk is late: {rows} rows were due from {start} to {end}, now is {now}, {} ms after the last row; \
+         inference takes longer than the chunk covers (rows x step): use fewer denoising steps, a lower rate_hz or fresher inputs",
         (*.now - *.end).millis()
     )]
     WhollyLate {
@@ -48,33 +48,36 @@ pub enum Error {
         /// Time of publication.
         now: Stamp,
     },
-    /// Limits made for other joints.
-    #[error("limits are for {limits} joints, the chunk has {joints}; make them from the chunk's own names")]
+    /// The limits are those of other joints.
+    #[error(
+        "the limits are for {limits} joints, but the chunk has {joints}; make the limits from the names in the chunk"
+    )]
     LimitWidth {
         /// Joints of the limits.
         limits: usize,
         /// Joints of the chunk.
         joints: usize,
     },
-    /// Limits are to come from a robot description, and there is none yet.
+    /// The limits come from a robot description that has not arrived.
     #[error(
-        "no robot description yet: none has come on {from}, and nothing moves without its limits; is it published there?"
+        "no robot description received from {from}; the robot does not move without its limits. Check that the description is \
+         published there"
     )]
     NoDescription {
         /// The parameter and what it names.
         from: String,
     },
-    /// Limits that cannot be kept; every problem.
+    /// The limits contradict each other or are missing; every problem.
     #[error("limits: {}", .problems.join("; "))]
     Limits {
         /// One line a problem.
         problems: Vec<String>,
     },
-    /// A chunk that covers less time than it should.
+    /// The chunk covers less time than latency and period need.
     #[error(
         "a chunk covers {} ms ({rows} rows of {} ms), which is less than {} ms, twice the sum of latency ({} ms) and period \
-         ({} ms): a chunk that is lost or late leaves a gap; use fewer denoise.steps or a faster engine, a higher rate_hz \
-         (0: as fast as useful), or a longer action.step_s",
+         ({} ms): one lost or late chunk leaves a gap in the motion; use fewer denoise.steps or a faster engine, a higher \
+         rate_hz (0: one inference after the other), or a longer action.step_s",
         covered(*.rows, *.step), .step.millis(), 2.0 * (.latency.millis() + .period.millis()), .latency.millis(),
         .period.millis()
     )]
@@ -88,10 +91,10 @@ pub enum Error {
         /// From inference to inference.
         period: Span,
     },
-    /// No measured position to start at.
+    /// There is no fresh measured position to start from.
     #[error(
-        "motion starts at the measured positions of {joints}: expected a fresh one of each, found {found}; does the driver \
-         publish all of them on inputs.joints.topic?"
+        "motion starts at the measured positions of {joints}: expected a fresh position of each, found {found}; check that the \
+         driver publishes all of them on inputs.joints.topic"
     )]
     NoStart {
         /// Joints that are moved.
@@ -99,13 +102,13 @@ pub enum Error {
         /// What was found instead.
         found: String,
     },
-    /// A joint state that changed by a turn.
+    /// A joint state changed by about a turn.
     #[error("{0}; the chunk does not move the robot")]
     TurnJump(String),
-    /// An observation that is not made yet.
+    /// The observation is stamped in the future.
     #[error(
         "the observation ({observation}) is {} ms ahead of the clock ({now}), {} ms are allowed (inputs.future_tolerance_ms): \
-         the clock was set back meanwhile, or the clocks of sensor and node differ; the next one goes on",
+         the clock was set back meanwhile, or the clocks of sensor and node differ; motion continues with the next chunk",
         (*.observation - *.now).millis(), .tolerance.millis()
     )]
     FromFuture {
@@ -117,31 +120,36 @@ pub enum Error {
         tolerance: Span,
     },
     /// The clock was set back while a chunk was made.
-    #[error("the clock was set back from {before} to {now}; the next chunk goes on once the robot is at rest")]
+    #[error(
+        "the clock was set back from {before} to {now}; motion continues with the next chunk once the robot is at rest"
+    )]
     SetBack {
         /// Time of publication.
         now: Stamp,
         /// What it showed before.
         before: Stamp,
     },
-    /// The node ends.
-    #[error("the node ends: nothing moves any more")]
+    /// The node is shutting down.
+    #[error("the node is shutting down: no chunk moves the robot")]
     Ending,
     /// Stopped.
-    #[error("stopped: nothing moves until ~/resume is called")]
+    #[error("stopped: the robot does not move until ~/resume is called")]
     Stopped,
-    /// An observation from before a hold, or from before the end of a stop.
-    #[error("the observation ({observation}) is from before the motion was held ({held}); the next fresh one goes on")]
+    /// The observation was taken before a hold, or before the end of a stop.
+    #[error(
+        "observation {observation} was taken before the motion was stopped at {held}, so its chunk is ignored; motion resumes with \
+         the next newer observation"
+    )]
     BeforeHold {
         /// Stamp of the observation.
         observation: Stamp,
-        /// When it was held, or came to rest.
+        /// When the motion was held or came to rest.
         held: Stamp,
     },
-    /// Too many chunks met limits.
+    /// Too many consecutive chunks met limits.
     #[error(
-        "{chunks} chunks in a row met a limit, at most {limit} may (clamps.refuse_after); most often joint `{worst}`: is the \
-         policy made for this robot, and are limits.{worst} right?"
+        "{chunks} chunks in a row met a limit, at most {limit} may (clamps.refuse_after); most often joint `{worst}`: check that \
+         the policy was trained for this robot, and limits.{worst}"
     )]
     Limited {
         /// In a row, this one included.
@@ -151,10 +159,10 @@ pub enum Error {
         /// Joint that met limits most often.
         worst: String,
     },
-    /// The motion could not be computed.
-    #[error("the plan holds a value that is not finite; it is not published, and the one before ends at rest")]
+    /// The computed plan has a value that is not finite.
+    #[error("the new motion plan has a value that is not finite, so it is not published; the plan before ends at rest")]
     PlanNotFinite,
-    /// A robot description that cannot be used.
+    /// The robot description cannot be used.
     #[error("robot description: {reason}")]
     Urdf {
         /// What is wrong and where.

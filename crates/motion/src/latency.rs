@@ -3,9 +3,9 @@
 use super::error::Error;
 use vla_base::time::Span;
 
-/// Latencies that are remembered.
-const REMEMBERED: usize = 100;
-/// Fewer say little.
+/// Number of latencies that are kept.
+const KEPT: usize = 100;
+/// Fewer are not enough for a judgement.
 const ENOUGH: usize = 5;
 /// Up to so many the 95th percentile is the largest of all, or nearly so.
 const FEW: usize = 40;
@@ -13,28 +13,28 @@ const FEW: usize = 40;
 /// The last latencies, in a ring.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Latencies {
-    ring: [Span; REMEMBERED],
+    ring: [Span; KEPT],
     count: usize,
 }
 
 impl Default for Latencies {
     fn default() -> Self {
-        Self { ring: [Span::ZERO; REMEMBERED], count: 0 }
+        Self { ring: [Span::ZERO; KEPT], count: 0 }
     }
 }
 
 impl Latencies {
-    /// Takes one up in the place of the oldest.
+    /// Adds one in the place of the oldest.
     ///
     /// The first inferences of a cold start may take many times as long as all others (memory that is touched first, clocks that
     /// rise). While there are few, those at the beginning that are more than twice the median are dropped.
     pub fn push(&mut self, latency: Span) {
-        let at = self.count % REMEMBERED;
+        let at = self.count % KEPT;
         if let Some(entry) = self.ring.get_mut(at) {
             *entry = latency.max(Span::ZERO);
         }
         // A multiple of the ring less, before it could overflow.
-        self.count = if self.count >= usize::MAX - 1 { REMEMBERED } else { self.count + 1 };
+        self.count = if self.count >= usize::MAX - 1 { KEPT } else { self.count + 1 };
         while self.count <= FEW && self.begins_with_an_outlier() {
             self.ring.copy_within(1..self.count, 0);
             self.count -= 1;
@@ -50,9 +50,9 @@ impl Latencies {
         self.ring.first().is_some_and(|&first| first > median.times(2))
     }
 
-    /// The 95th percentile of those remembered, nearest rank; `None` without any.
+    /// The 95th percentile of those kept, nearest rank; `None` without any.
     pub fn p95(&self) -> Option<Span> {
-        let known = self.count.min(REMEMBERED);
+        let known = self.count.min(KEPT);
         let mut sorted = self.ring;
         let sorted = sorted.get_mut(..known)?;
         sorted.sort_unstable();
@@ -60,7 +60,7 @@ impl Latencies {
     }
 
     /// Whether there are enough to judge by.
-    pub fn is_telling(&self) -> bool {
+    pub fn is_significant(&self) -> bool {
         self.count >= ENOUGH
     }
 
@@ -77,7 +77,7 @@ impl Latencies {
 ///
 /// # Errors
 /// [`Error::TooShort`] with what to change.
-pub fn covers(rows: usize, step: Span, latency: Span, period: Span) -> Result<(), Error> {
+pub fn check_horizon(rows: usize, step: Span, latency: Span, period: Span) -> Result<(), Error> {
     let covered = step.times(i64::try_from(rows).unwrap_or(i64::MAX));
     let needed = Span::from_nanos(latency.nanos().saturating_add(period.nanos())).times(2);
     if covered >= needed { Ok(()) } else { Err(Error::TooShort { rows, step, latency, period }) }
@@ -115,9 +115,9 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_too_short_for_its_latency_is_told_with_what_to_change() {
-        assert_eq!(covers(40, ms(20), ms(200), ms(200)), Ok(()));
-        let error = covers(16, ms(20), ms(150), ms(200)).expect_err("320 ms against 700 ms");
+    fn a_chunk_too_short_for_its_latency_is_refused_with_what_to_change() {
+        assert_eq!(check_horizon(40, ms(20), ms(200), ms(200)), Ok(()));
+        let error = check_horizon(16, ms(20), ms(150), ms(200)).expect_err("320 ms against 700 ms");
         let text = error.to_string();
         for part in ["16 rows", "320 ms", "700 ms", "150 ms", "rate_hz", "denoise.steps"] {
             assert!(text.contains(part), "{text} lacks {part}");

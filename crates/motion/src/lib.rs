@@ -1,24 +1,62 @@
-//! Chunk: what the policy wants, turned into what a controller may do.
+//! Action chunks to trajectories that a controller can follow.
 //!
-//! A [`Chunk`] is refused when it holds a value that is not finite, clamped to the position limits of its [`JointBounds`], given due times
-//! by its observation stamp, and written into a message with the rows that are already late counted. Its joints become
-//! [`Motion`]: one [`Plan`] after the other on a common grid in time, each joined to the one before, inside the same
-//! bounds and with a stop at its end. Everything is a value here: no clock, no I/O.
+//! In: [`Chunk`]s, the policy's joint positions in rows of equal time step, and measured joint positions. Out: [`MotionPlan`]s,
+//! positions and velocities every 10 ms that keep the joints' position, velocity, acceleration and jerk limits and end at rest.
+//!
+//! - [`MotionLimits`] are merged from parameters and a robot description ([`urdf`]); they clamp the rows of a chunk.
+//! - [`schedule`] computes due times and counts the rows that are late at publication.
+//! - [`Motion`] makes one plan after the other. A [`TransitionMode`] says how a new chunk takes over from the committed trajectory.
+//! - [`Watchdog`] decides when missing chunks hold or stop the robot. [`Measured`] and [`Motion::deviation`] compare the measured
+//!   positions with the plan.
+//!
+//! No clock, no I/O, no ROS: the caller passes in times and values, and publishes.
+//!
+//! ```
+//! use vla_base::time::{Span, Stamp};
+//! use vla_motion::{Chunk, JointLimits, Motion, MotionLimits, MotionSettings, NewChunk};
+//!
+//! # fn main() -> Result<(), vla_motion::Error> {
+//! let joints = ["elbow".to_owned()];
+//! let limits = JointLimits { velocity: 1.0, acceleration: 5.0, ..JointLimits::default() };
+//! let mut motion = Motion::new(joints.as_slice().into());
+//! motion.set_limits(MotionLimits::new(&joints, [("elbow", limits)])?);
+//!
+//! // Sixteen rows, 50 ms apart, that ask for 0.3 rad.
+//! let observed = Stamp::from_nanos(1_000_000_000);
+//! let chunk = Chunk {
+//!     names: joints.as_slice().into(),
+//!     rows: 16,
+//!     values: vec![0.3; 16],
+//!     observation_stamp: observed,
+//!     step: Span::from_millis(50.0),
+//!     ..Chunk::default()
+//! };
+//! chunk.check_finite()?;
+//! let now = observed + Span::from_millis(40.0);
+//! let new = NewChunk { chunk: &chunk, now, clamped: 0, measured: Some(&[0.0]), frozen: (0, 0) };
+//! let settings = MotionSettings { max_blind: Span::from_seconds(2.0), ..MotionSettings::default() };
+//! let plan = motion.plan_chunk(&new, &settings)?;
+//!
+//! let (mut position, mut velocity) = ([0.0], [0.0]);
+//! assert!(plan.sample(plan.end(), &mut position, &mut velocity));
+//! assert!((position[0] - 0.3).abs() < 1e-3 && velocity[0] == 0.0);
+//! # Ok(())
+//! # }
+//! ```
 
-mod bounds;
 mod error;
 mod grid;
-mod handover;
 mod latency;
+mod limiter;
+mod limits;
 mod measured;
 mod motion;
-mod outgoing;
-mod pace;
-mod plan;
 mod published;
 mod reference;
 mod schedule;
 mod tracking;
+mod trajectory;
+mod transition;
 mod turns;
 pub mod urdf;
 mod watchdog;
@@ -26,18 +64,20 @@ mod watchdog;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use bounds::{Bounds, Clamped, JointBounds, JointKind, LimitCounts, Limited, Merged, merge};
 pub use error::Error;
-pub use grid::{GRID, SET_BACK};
-pub use handover::{Frozen, Mode};
-pub use latency::{Latencies, covers};
+pub use grid::{CLOCK_TOLERANCE, SAMPLE_PERIOD};
+pub use latency::{Latencies, check_horizon};
+pub use limiter::STOP_WITHIN;
+pub use limits::{
+    ClampCounts, JointKind, JointLimits, LimitCounts, LimitKind, MergedLimits, MotionLimits, merge_limits,
+};
 pub use measured::{Measured, TurnJump};
 pub use motion::{Motion, MotionSettings, NewChunk};
-pub use outgoing::{Publication, STOP_WITHIN, action_chunk_message};
-pub use plan::{Plan, TrajectoryBuffer};
 pub use published::PublishedRows;
 pub use schedule::{Scheduled, schedule};
 pub use tracking::{Deviation, TRACKING_LATENCY};
+pub use trajectory::{MotionPlan, PlanPoint};
+pub use transition::TransitionMode;
 pub use watchdog::{Watchdog, WatchdogState};
 
 use vla_base::time::{Span, Stamp};
@@ -48,7 +88,7 @@ use vla_base::time::{Span, Stamp};
 pub struct Chunk {
     /// One a column: joint names, and `<key>.x`, ... for the poses.
     pub names: Arc<[String]>,
-    /// Columns that are no joints, ascending. They take no limits and are in no trajectory. Empty: all are joints.
+    /// Columns that are not joints, ascending. They have no limits and are in no trajectory. Empty: all are joints.
     pub poses: Arc<[Range<usize>]>,
     /// Number of rows.
     pub rows: usize,
@@ -58,7 +98,7 @@ pub struct Chunk {
     pub observation_stamp: Stamp,
     /// Name and header stamp of each input: the observation's identity.
     pub inputs: Vec<(Arc<str>, Stamp)>,
-    /// Seed that the noise was drawn from.
+    /// Seed of the initial noise.
     pub seed: u64,
     /// Time from one row to the next.
     pub step: Span,
@@ -76,7 +116,7 @@ impl Chunk {
         columns.iter().enumerate().filter(move |(index, _)| is_joint(index)).map(|(_, value)| value)
     }
 
-    /// When row `i` is due: `observation_stamp + (i + 1) * step`.
+    /// Due time of row `row`: `observation_stamp + (row + 1) * step`.
     pub fn due(&self, row: usize) -> Stamp {
         self.observation_stamp + self.step.times(i64::try_from(row).unwrap_or(i64::MAX).saturating_add(1))
     }
@@ -87,25 +127,31 @@ impl Chunk {
         self.values.get(start..start.checked_add(self.width())?).filter(|_| i < self.rows)
     }
 
-    /// Refuses a chunk whose values do not fill its rows and joints, and one without any.
+    /// Checks that the values fill rows and columns, and that there is at least one.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
     pub fn check(&self) -> Result<(), Error> {
         let (rows, joints, values) = (self.rows, self.width(), self.values.len());
         let whole = values > 0 && rows.checked_mul(joints) == Some(values);
         if whole { Ok(()) } else { Err(Error::Shape { rows, joints, values }) }
     }
-}
 
-/// Refuses a chunk that holds NaN or an infinity, by row and joint (or pose column) of the first.
-pub fn finite(chunk: &Chunk) -> Result<(), Error> {
-    chunk.check()?;
-    for (row, values) in chunk.values.chunks_exact(chunk.width()).enumerate() {
-        for (joint, &value) in chunk.names.iter().zip(values) {
-            if !value.is_finite() {
-                return Err(Error::NotFinite { row, joint: joint.clone(), value });
+    /// Checks that every value is finite.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] with row and column of the first NaN or infinity, [`Error::Shape`].
+    pub fn check_finite(&self) -> Result<(), Error> {
+        self.check()?;
+        for (row, values) in self.values.chunks_exact(self.width()).enumerate() {
+            for (joint, &value) in self.names.iter().zip(values) {
+                if !value.is_finite() {
+                    return Err(Error::NotFinite { row, joint: joint.clone(), value });
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Where the joints are, followed from sample to sample.
+//! Measured joint positions, unwrapped from sample to sample.
 
 use std::f64::consts::PI;
 
-use super::bounds::JointKind;
+use super::limits::JointKind;
 use super::turns::nearest_turn;
 use vla_base::time::{Span, Stamp};
 
@@ -48,9 +48,9 @@ impl Measured {
         Self { samples: vec![None; joints] }
     }
 
-    /// Takes up a sample of one joint, unless it has the stamp of the one before. `followed`: the commanded position at its stamp,
+    /// Stores a sample of one joint, unless it has the stamp of the one before. `followed`: the commanded position at its stamp,
     /// while a plan is followed. A continuous joint is unwrapped against it, else against the sample before.
-    pub fn take(
+    pub fn update(
         &mut self,
         joint: usize,
         (stamp, raw): (Stamp, f64),
@@ -109,7 +109,7 @@ mod tests {
     fn follow(kind: JointKind, samples: &[(i64, f64)]) -> (Vec<f64>, usize) {
         let (mut measured, mut jumps) = (Measured::new(1), 0);
         let mut take = |&(ms, raw): &(i64, f64)| {
-            jumps += usize::from(measured.take(0, (at(ms), raw), kind, None).is_some());
+            jumps += usize::from(measured.update(0, (at(ms), raw), kind, None).is_some());
             measured.get(0).map_or(f64::NAN, |(_, position)| position)
         };
         let positions = samples.iter().map(&mut take).collect();
@@ -128,8 +128,8 @@ mod tests {
     #[test]
     fn a_continuous_joint_is_unwrapped_against_the_plan_while_one_is_followed() {
         let mut measured = Measured::new(1);
-        measured.take(0, (at(0), 3.0), JointKind::Continuous, None);
-        measured.take(0, (at(5000), -3.0), JointKind::Continuous, Some(3.3));
+        measured.update(0, (at(0), 3.0), JointKind::Continuous, None);
+        measured.update(0, (at(5000), -3.0), JointKind::Continuous, Some(3.3));
         assert_eq!(measured.get(0), Some((at(5000), -3.0 + TAU)));
         assert_eq!(measured.turns(0, -3.1, JointKind::Continuous), (-3.1 + TAU) + 3.1);
         assert_eq!(measured.turns(0, -3.1, JointKind::Revolute), 0.0);
@@ -148,18 +148,18 @@ mod tests {
     fn a_sample_that_comes_again_changes_nothing_and_a_clock_set_back_starts_anew() {
         let mut measured = Measured::new(1);
         for (ms, position, expected) in [(10_000, 1.0, 1.0), (10_000, 0.8, 1.0), (9_990, 0.9, 0.9), (5_000, 0.7, 0.7)] {
-            measured.take(0, (at(ms), position), JointKind::Revolute, None);
+            measured.update(0, (at(ms), position), JointKind::Revolute, None);
             assert_eq!(measured.get(0).map(|(_, position)| position), Some(expected), "{ms}");
         }
     }
 
     #[test]
-    fn the_joint_that_has_no_fresh_sample_is_told_from_the_others() {
+    fn the_joint_without_a_fresh_sample_is_named() {
         let mut measured = Measured::new(2);
         let max_age = Span::from_millis(100.0);
-        measured.take(0, (at(1000), 1.0), JointKind::Revolute, None);
+        measured.update(0, (at(1000), 1.0), JointKind::Revolute, None);
         assert_eq!(measured.not_fresh(at(1000), max_age), Some((1, None)));
-        measured.take(1, (at(900), 1.0), JointKind::Revolute, None);
+        measured.update(1, (at(900), 1.0), JointKind::Revolute, None);
         assert_eq!(measured.not_fresh(at(1000), max_age), None);
         assert_eq!(measured.not_fresh(at(1010), max_age), Some((1, Some(Span::from_millis(110.0)))));
     }

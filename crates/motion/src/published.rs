@@ -1,4 +1,4 @@
-//! The last chunk that left, as far as a later one is told of it.
+//! The last published chunk, from which the action prefix of the next one is taken.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Chunk;
 use vla_base::time::{Span, Stamp};
 
-/// Rows of the last published chunk. A chunk that was refused never gets in. Refilled in place.
+/// Rows of the last published chunk. A refused chunk is never stored. Refilled in place.
 #[derive(Clone, Debug, Default)]
 pub struct PublishedRows {
     values: Vec<f32>,
@@ -18,7 +18,7 @@ pub struct PublishedRows {
 }
 
 impl PublishedRows {
-    /// Takes up a chunk that is published.
+    /// Stores a chunk that is published.
     pub fn set(&mut self, chunk: &Chunk) {
         self.values.clear();
         self.values.extend_from_slice(&chunk.values);
@@ -27,7 +27,7 @@ impl PublishedRows {
         (self.stamp, self.step) = (chunk.observation_stamp, chunk.step);
     }
 
-    /// Forgets it.
+    /// Drops the stored chunk.
     pub fn clear(&mut self) {
         (self.rows, self.width) = (0, 0);
         self.values.clear();
@@ -38,14 +38,14 @@ impl PublishedRows {
         self.width
     }
 
-    /// Its rows from the one on that is due when row 0 of a chunk of an observation at `seen` is, each with its due time. None for
+    /// Its rows from the one on that is due when row 0 of a chunk observed at `observed_at` is due, each with its due time. None for
     /// a chunk of another `step`.
-    pub fn from(&self, seen: Stamp, step: Span) -> impl Iterator<Item = (Stamp, &[f32])> {
+    pub fn rows_from(&self, observed_at: Stamp, step: Span) -> impl Iterator<Item = (Stamp, &[f32])> {
         let whole = if step == self.step { self.rows } else { 0 };
         let step = self.step.nanos().max(1);
-        let shift = usize::try_from(((seen - self.stamp).nanos() + step / 2) / step).unwrap_or(0);
+        let shift = usize::try_from(((observed_at - self.stamp).nanos() + step / 2) / step).unwrap_or(0);
         let rows = self.values.chunks_exact(self.width.max(1)).take(whole).skip(shift);
-        (1..).zip(rows).map(move |(row, values)| (seen + self.step.times(row), values))
+        (1..).zip(rows).map(move |(row, values)| (observed_at + self.step.times(row), values))
     }
 
     /// Whether a column is no joint.

@@ -1,13 +1,13 @@
-//! How far the joints are from what they are commanded.
+//! Tracking error: distance between measured and commanded positions.
 
-use super::bounds::JointKind;
-use super::grid::{DT, GRID, stamp_of, tick_at};
+use super::grid::{DT, SAMPLE_PERIOD, stamp_of, tick_at};
+use super::limits::JointKind;
 use super::measured::Measured;
 use super::motion::Motion;
-use super::plan::hermite;
+use super::trajectory::hermite;
 use vla_base::time::{Span, Stamp};
 
-/// Time by which a controller may lag behind its commands: transport, its own cycle and the way of the joint state back.
+/// Time by which a measured position may lag behind its command: transport, controller cycle and the joint state's way back.
 pub const TRACKING_LATENCY: Span = Span::from_nanos(200_000_000);
 
 /// A joint that does not follow its plan.
@@ -34,23 +34,23 @@ impl std::fmt::Display for Deviation {
         write!(
             f,
             "joint `{joint}` does not follow its plan: measured {measured:.3} {unit}, planned {planned:.3} {unit}, tracking error \
-             {error:.3} {unit}, allowed {allowed:.3} {unit} (limits.{joint}.tracking_error); is it blocked or moved by hand, or \
-             does its controller not follow?"
+             {error:.3} {unit}, allowed {allowed:.3} {unit} (limits.{joint}.tracking_error); check that the joint is free and that \
+             its controller follows the trajectory"
         )
     }
 }
 
 impl Motion {
-    /// Position that a joint is commanded, or was commanded, at a time; `None` without a plan.
+    /// Commanded position of a joint at a time, also in the past; `None` without a plan.
     pub fn commanded(&self, at: Stamp, joint: usize) -> Option<f64> {
         let plan = self.plan()?;
-        let (tick, track) = (tick_at(at), &plan.track);
-        if joint >= track.joints {
+        let (tick, trajectory) = (tick_at(at), &plan.trajectory);
+        if joint >= trajectory.joints {
             return None;
         }
-        let knot = |tick: i64| if tick < track.first { self.past() } else { track }.at(tick, joint);
-        let share = (at - stamp_of(tick)).nanos() as f64 / GRID.nanos() as f64;
-        Some(hermite(knot(tick), knot(tick + 1), share, DT).0)
+        let sample = |tick: i64| if tick < trajectory.first { self.past() } else { trajectory }.at(tick, joint);
+        let share = (at - stamp_of(tick)).nanos() as f64 / SAMPLE_PERIOD.nanos() as f64;
+        Some(hermite(sample(tick), sample(tick + 1), share, DT).0)
     }
 
     /// The joint that is furthest beyond its allowed tracking error. A measured position is compared with every position that was
@@ -59,31 +59,31 @@ impl Motion {
         let mut worst: Option<(usize, f64)> = None;
         for joint in 0..self.names().len() {
             let Some((stamp, position)) = measured.get(joint) else { continue };
-            // Nothing is commanded any more, or what was is forgotten: an old sample is for the age of the input to find.
-            if self.is_over(stamp) || !self.remembers(stamp) {
+            // The plan is over, or the command is no longer known: the age check of the input finds an old sample.
+            if self.is_over(stamp) || !self.knows_command_at(stamp) {
                 continue;
             }
             let error = self.tracking_error(stamp, joint, position)?;
-            let excess = error - self.bounds().of(joint).tracking_error();
+            let excess = error - self.limits().of(joint).tracking_error();
             if excess > 0.0 && worst.is_none_or(|(_, most)| excess > most) {
                 worst = Some((joint, excess));
             }
         }
         let (joint, _) = worst?;
-        let (bounds, (stamp, measured)) = (self.bounds().of(joint), measured.get(joint)?);
+        let (limits, (stamp, measured)) = (self.limits().of(joint), measured.get(joint)?);
         Some(Deviation {
             joint: self.names().get(joint)?.clone(),
             planned: self.commanded(stamp, joint)?,
             measured,
             error: self.tracking_error(stamp, joint, measured)?,
-            allowed: bounds.tracking_error(),
-            kind: bounds.kind,
+            allowed: limits.tracking_error(),
+            kind: limits.kind,
         })
     }
 
-    /// Whether it is known what was commanded at a time.
-    fn remembers(&self, at: Stamp) -> bool {
-        let first = self.plan().map_or(i64::MAX, |plan| plan.track.first);
+    /// Whether the command of a time is still known.
+    fn knows_command_at(&self, at: Stamp) -> bool {
+        let first = self.plan().map_or(i64::MAX, |plan| plan.trajectory.first);
         let past = self.past();
         tick_at(at) >= if past.rows() > 0 { past.first.min(first) } else { first }
     }
@@ -92,8 +92,8 @@ impl Motion {
     fn tracking_error(&self, stamp: Stamp, joint: usize, position: f64) -> Option<f64> {
         let oldest = stamp - TRACKING_LATENCY;
         let ends = [self.commanded(oldest, joint)?, self.commanded(stamp, joint)?];
-        let knots = (tick_at(oldest) + 1..=tick_at(stamp)).filter_map(|tick| self.commanded(stamp_of(tick), joint));
-        let (low, high) = knots.chain(ends).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), commanded| {
+        let samples = (tick_at(oldest) + 1..=tick_at(stamp)).filter_map(|tick| self.commanded(stamp_of(tick), joint));
+        let (low, high) = samples.chain(ends).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), commanded| {
             (low.min(commanded), high.max(commanded))
         });
         Some((low - position).max(position - high).max(0.0))

@@ -3,7 +3,7 @@
 use std::f64::consts::TAU;
 
 use super::Chunk;
-use super::bounds::{Bounds, JointBounds, JointKind};
+use super::limits::{JointKind, JointLimits, MotionLimits};
 
 /// `position`, moved by whole turns to within half a turn of `reference`; itself when it is there already, or when `reference`
 /// is not finite.
@@ -14,14 +14,14 @@ pub(super) fn nearest_turn(position: f64, reference: f64) -> f64 {
 
 /// Unwraps the columns of continuous joints: each row to within half a turn of the row before, the first one to within half a
 /// turn of `from(joint)`. So a target on the other side of half a turn is reached by the short way.
-pub(super) fn unwrap_rows(chunk: &mut Chunk, bounds: &JointBounds, from: impl Fn(usize) -> Option<f64>) {
+pub(super) fn unwrap_rows(chunk: &mut Chunk, limits: &MotionLimits, from: impl Fn(usize) -> Option<f64>) {
     let (width, mut joint) = (chunk.width(), 0);
     for column in 0..width {
         if chunk.poses.iter().any(|range| range.contains(&column)) {
             continue;
         }
-        if bounds.of(joint).kind == JointKind::Continuous {
-            let Bounds { min, max, .. } = bounds.of(joint);
+        if limits.of(joint).kind == JointKind::Continuous {
+            let JointLimits { min, max, .. } = limits.of(joint);
             let fits = |position: f64| (min..=max).contains(&position);
             let mut before = from(joint);
             for value in chunk.values.iter_mut().skip(column).step_by(width) {
@@ -58,9 +58,9 @@ mod tests {
     #[test]
     fn a_target_that_the_short_way_cannot_reach_within_the_limits_is_left_to_the_long_one() {
         let mut chunk = chunk(&["wrist"], &[-2.8, -2.9, -3.0, 2.9]);
-        let wrist = Bounds { min: -2.95, max: 2.95, kind: JointKind::Continuous, ..Bounds::default() };
-        let bounds = JointBounds::new(&["wrist".to_owned()], [("wrist", wrist)]).expect("valid");
-        unwrap_rows(&mut chunk, &bounds, |_| Some(2.8));
+        let wrist = JointLimits { min: -2.95, max: 2.95, kind: JointKind::Continuous, ..JointLimits::default() };
+        let limits = MotionLimits::new(&["wrist".to_owned()], [("wrist", wrist)]).expect("valid");
+        unwrap_rows(&mut chunk, &limits, |_| Some(2.8));
         assert_eq!(chunk.values, [-2.8, -2.9, -3.0, 2.9], "{:?}", chunk.values);
     }
 
@@ -69,9 +69,9 @@ mod tests {
         let mut chunk = chunk(&["wheel", "x", "arm"], &[-3.1, 9.0, 3.1, -3.0, 9.0, -3.1, 3.0, 9.0, 3.1]);
         chunk.poses = std::iter::once(1..2).collect();
         let names = ["wheel".to_owned(), "arm".to_owned()];
-        let wheel = Bounds { kind: JointKind::Continuous, ..Bounds::default() };
-        let bounds = JointBounds::new(&names, [("wheel", wheel)]).expect("valid");
-        unwrap_rows(&mut chunk, &bounds, |joint| [Some(PI), Some(PI)][joint]);
+        let wheel = JointLimits { kind: JointKind::Continuous, ..JointLimits::default() };
+        let limits = MotionLimits::new(&names, [("wheel", wheel)]).expect("valid");
+        unwrap_rows(&mut chunk, &limits, |joint| [Some(PI), Some(PI)][joint]);
         let wheel: Vec<f32> = chunk.values.iter().step_by(3).copied().collect();
         let expected = [-3.1f32, -3.0, 3.0].map(f64::from);
         let expected = [expected[0] + TAU, expected[1] + TAU, expected[2]].map(|value| value as f32);

@@ -1,4 +1,4 @@
-//! Whether chunks keep coming, and what follows when they do not.
+//! Watchdog: brakes and stops when no new chunk arrives in time.
 //!
 //! ```text
 //! idle -> running -> late -> holding -> stopped
@@ -6,28 +6,28 @@
 //!            +--------+---------+      ~/resume -> idle
 //! ```
 //!
-//! It decides; [`super::Motion`] makes the stops. Every plan ends at rest by itself, so holding needs no message when a plan
-//! runs out, and a node that is killed is in this state for its controller.
+//! The watchdog decides; [`super::Motion`] computes the stops. Every plan ends at rest by itself, so holding needs no message when
+//! a plan runs out, and the robot of a killed node comes to rest, too.
 
 use std::fmt;
 
 use super::error::Error;
-use super::grid::SET_BACK;
+use super::grid::CLOCK_TOLERANCE;
 use vla_base::time::{Span, Stamp};
 
-/// What the robot is told.
+/// Whether the robot follows a chunk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum WatchdogState {
-    /// Nothing since the start, or since a stop was ended.
+    /// No chunk since the start, or since the last resume.
     #[default]
     Idle,
-    /// It follows a chunk, and the next is not due yet.
+    /// The robot follows a chunk, and the next is not due yet.
     Running,
-    /// It follows a chunk, and the next should have come.
+    /// The robot follows a chunk, and the next one is overdue.
     Late,
-    /// It comes to rest, or is at rest, and goes on with the next chunk.
+    /// The robot comes to rest or is at rest, and moves again with the next chunk.
     Holding,
-    /// It is at rest until `~/resume`.
+    /// The robot comes to rest or is at rest until `~/resume`.
     Stopped,
 }
 
@@ -43,7 +43,7 @@ impl WatchdogState {
         }
     }
 
-    /// Whether it follows a chunk.
+    /// Whether the robot follows a chunk.
     pub const fn is_moving(self) -> bool {
         matches!(self, Self::Running | Self::Late)
     }
@@ -55,23 +55,23 @@ impl fmt::Display for WatchdogState {
     }
 }
 
-/// From one look to the next; a longer way is the clock's doing.
-const LEAP: Span = Span::from_nanos(1_000_000_000);
+/// Longest time between two polls; after a longer one the clock was set, or the process stood still.
+const LONGEST_GAP: Span = Span::from_nanos(1_000_000_000);
 
-/// The state machine. Time is given to it.
+/// The state machine. The caller passes in the time.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Watchdog {
     state: WatchdogState,
     since: Stamp,
     next_due: Stamp,
     runs_out: Stamp,
-    /// Last look at the time.
-    looked: Stamp,
-    /// Last look of the thread that watches the clock.
-    watched: Stamp,
-    /// Chunks of observations up to here are from before a hold that a violation asked for, or from before a rest.
+    /// Time of the last poll.
+    last_poll: Stamp,
+    /// Last clock reading of the watchdog thread.
+    last_clock_poll: Stamp,
+    /// Observations up to here were taken before a hold or before the robot came to rest; their chunks are refused.
     stale_until: Option<Stamp>,
-    /// The next good chunk moves the robot, and no start of the inputs is waited for any more: it moved before, or was resumed.
+    /// The robot moved since the start, or a stop was ended: from then on a missing input is a fault, not a start.
     armed: bool,
 }
 
@@ -86,7 +86,7 @@ impl Watchdog {
         self.since
     }
 
-    /// Whether something has moved since the start, or a stop was ended: from then on a fault is one, also at rest.
+    /// Whether the robot moved since the start, or a stop was ended: from then on a fault counts as one also at rest.
     pub fn is_armed(&self) -> bool {
         self.armed
     }
@@ -94,11 +94,11 @@ impl Watchdog {
     /// Whether a chunk of this observation may move the robot.
     ///
     /// # Errors
-    /// [`Error::Stopped`] until [`Watchdog::resume`]; [`Error::BeforeHold`] for what was seen before a violation was;
-    /// [`Error::SetBack`] at a time `now` from before the last look at the clock.
+    /// [`Error::Stopped`] until [`Watchdog::resume`]; [`Error::BeforeHold`] for an observation from before a hold;
+    /// [`Error::SetBack`] when `now` is before the last clock reading.
     pub fn admit(&self, observation: Stamp, now: Stamp) -> Result<(), Error> {
-        if now < self.watched - SET_BACK {
-            return Err(Error::SetBack { now, before: self.watched });
+        if now < self.last_clock_poll - CLOCK_TOLERANCE {
+            return Err(Error::SetBack { now, before: self.last_clock_poll });
         }
         match (self.state, self.stale_until) {
             (WatchdogState::Stopped, _) => Err(Error::Stopped),
@@ -109,24 +109,24 @@ impl Watchdog {
 
     /// A plan came into force at `now` that stops by itself from `runs_out` on; the next is expected by `next_due`.
     pub fn planned(&mut self, now: Stamp, next_due: Stamp, runs_out: Stamp) {
-        (self.next_due, self.runs_out, self.looked, self.stale_until) = (next_due, runs_out, now, None);
+        (self.next_due, self.runs_out, self.last_poll, self.stale_until) = (next_due, runs_out, now, None);
         self.armed = true;
         self.enter(WatchdogState::Running, now);
     }
 
-    /// The time goes on. The new state when it changed.
+    /// Advances the time. Returns the new state when it changed.
     ///
-    /// `stop_after`: how long it may hold before it stops; `None`: for ever.
+    /// `stop_after`: longest time in [`WatchdogState::Holding`] before [`WatchdogState::Stopped`]; `None`: no limit.
     pub fn poll(&mut self, now: Stamp, stop_after: Option<Span>) -> Option<WatchdogState> {
         let before = self.state;
-        // Nobody looked for so long: the clock was set, or everything stood still. That was no silence.
-        let leapt = now - self.looked > LEAP;
+        // After so long a gap the missing chunks are not the policy's fault.
+        let long_gap = now - self.last_poll > LONGEST_GAP;
         if self.state.is_moving() && now >= self.runs_out {
-            self.enter(WatchdogState::Holding, if leapt { now } else { self.runs_out });
-        } else if leapt && self.state == WatchdogState::Holding {
-            self.since = self.since + (now - self.looked);
+            self.enter(WatchdogState::Holding, if long_gap { now } else { self.runs_out });
+        } else if long_gap && self.state == WatchdogState::Holding {
+            self.since = self.since + (now - self.last_poll);
         }
-        self.looked = now;
+        self.last_poll = now;
         if self.state == WatchdogState::Running && now > self.next_due {
             self.enter(WatchdogState::Late, self.next_due);
         }
@@ -136,15 +136,15 @@ impl Watchdog {
         (self.state != before).then_some(self.state)
     }
 
-    /// Looks whether the clock was set back, and returns what it showed before. Always from the same thread: two threads that read
-    /// the clock and then wait for each other see it go back, too.
+    /// Returns the previous clock reading when the clock was set back. Call it from one thread only: two threads that read the clock
+    /// and then wait for a lock see it go back, too.
     pub fn set_back(&mut self, now: Stamp) -> Option<Stamp> {
-        let before = std::mem::replace(&mut self.watched, now);
-        (now < before - SET_BACK).then_some(before)
+        let before = std::mem::replace(&mut self.last_clock_poll, now);
+        (now < before - CLOCK_TOLERANCE).then_some(before)
     }
 
-    /// After the clock was set back nothing is known of what was promised. The robot is at rest by `rest`, and what is seen up to
-    /// then does not move it; `stop`: nothing does. The new state when it changed.
+    /// Restarts after the clock was set back. The robot is at rest by `rest`; chunks of observations up to then are refused. `stop`:
+    /// all chunks are, until [`Watchdog::resume`]. Returns the new state when it changed.
     pub fn start_over(&mut self, now: Stamp, rest: Stamp, stop: bool) -> Option<WatchdogState> {
         let before = self.state;
         let state = match before {
@@ -153,11 +153,11 @@ impl Watchdog {
             _ => WatchdogState::Idle,
         };
         let (armed, stale_until) = (self.armed, Some(rest));
-        *self = Self { state, since: now, looked: now, watched: now, stale_until, armed, ..Self::default() };
+        *self = Self { state, since: now, last_poll: now, last_clock_poll: now, stale_until, armed, ..Self::default() };
         (state != before).then_some(state)
     }
 
-    /// A violation asks for a hold; true when there is motion to be stopped.
+    /// Holds because of a violation; true when there is motion to stop.
     pub fn hold(&mut self, now: Stamp) -> bool {
         let moves = self.state.is_moving();
         if moves {
@@ -167,31 +167,31 @@ impl Watchdog {
         moves
     }
 
-    /// What is seen up to `rest`, when the robot that brakes has come to rest, does not move it.
-    pub fn wait_for(&mut self, rest: Stamp) {
+    /// Refuses chunks of observations up to `rest`, the time at which the braking robot is at rest.
+    pub fn ignore_until(&mut self, rest: Stamp) {
         self.stale_until = self.stale_until.max(Some(rest));
     }
 
-    /// A violation asks for a stop; true when it is entered. Before anything moved there is nothing to stop; after a stop was ended
-    /// there is, though nothing may have moved since: who ended it is told again.
+    /// Stops because of a violation; true when the state is entered. Does nothing before the first motion. After a resume it stops
+    /// also before anything moves, so that the operator who resumed sees the fault.
     pub fn stop(&mut self, now: Stamp) -> bool {
         self.armed && self.latch(now)
     }
 
-    /// The operator asks for a stop; true when it is entered, whatever moved before.
+    /// Stops because the operator asked; true when the state is entered. Works also before the first motion.
     pub fn latch(&mut self, now: Stamp) -> bool {
         let enters = self.state != WatchdogState::Stopped;
         self.enter(WatchdogState::Stopped, now);
         enters
     }
 
-    /// Ends a stop that comes to `rest` then; true when there was one. What was seen before it, or in motion, is not moved on.
+    /// Ends a stop whose motion is at rest by `rest`; true when there was one. Chunks of observations from before that are refused.
     pub fn resume(&mut self, now: Stamp, rest: Stamp) -> bool {
         let stopped = self.state == WatchdogState::Stopped;
         if stopped {
             let stale = self.stale_until.unwrap_or(rest).max(rest).max(self.since);
-            let (watched, stale_until) = (self.watched, Some(stale));
-            *self = Self { since: now, watched, stale_until, armed: true, ..Self::default() };
+            let (last_clock_poll, stale_until) = (self.last_clock_poll, Some(stale));
+            *self = Self { since: now, last_clock_poll, stale_until, armed: true, ..Self::default() };
         }
         stopped
     }

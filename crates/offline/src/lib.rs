@@ -24,7 +24,6 @@
 //! assert_eq!(proposal.of("vision"), Some("fp16"));
 //! ```
 
-
 pub mod activation_range;
 pub mod calibrate;
 mod error;

@@ -13,7 +13,7 @@ use vla_messages::{ActionChunkMessage, JointStateView, JointTrajectoryMessage, s
 use vla_policy::FrameSizes;
 use vla_policy::observation::{InputKind, Inputs, Observation};
 use vla_runtime::parameters::Settings;
-use vla_runtime::session::{Brake, Outcome, Published, Session};
+use vla_runtime::session::{BrakeResponse, CycleOutcome, PublishedChunk, Session};
 
 pub mod bench;
 mod complaints;
@@ -213,7 +213,7 @@ impl Replay<'_> {
         let latency = self.latency;
         let outcome = self.session.cycle(now, &self.inputs, self.settings, false, &mut || now + latency);
         match outcome {
-            Outcome::Published(published) => {
+            CycleOutcome::Published(published) => {
                 let at = now + latency;
                 self.sink.chunk(at, published.chunk)?;
                 if let Some(trajectory) = published.trajectory {
@@ -221,14 +221,14 @@ impl Replay<'_> {
                 }
                 self.record.chunk(chunk_record(now, &published));
             }
-            Outcome::Unchanged => self.record.unchanged += 1,
-            Outcome::Stopped => self.record.stopped += 1,
-            Outcome::Waiting(violation) => self.record.waiting(&violation),
-            Outcome::Violation { violation, brake } => {
+            CycleOutcome::Unchanged => self.record.unchanged += 1,
+            CycleOutcome::Stopped => self.record.stopped += 1,
+            CycleOutcome::Waiting(violation) => self.record.waiting(&violation),
+            CycleOutcome::Violation { violation, brake } => {
                 stop(self.sink, &brake)?;
                 self.record.event(Event::violation(now, &violation));
             }
-            Outcome::Refused { refusal, brake } => {
+            CycleOutcome::Refused { refusal, brake } => {
                 stop(self.sink, &brake)?;
                 self.record.event(Event::refusal(now, &refusal.to_string()));
             }
@@ -245,11 +245,11 @@ impl Replay<'_> {
 }
 
 /// Gives the trajectory that brings the robot to rest to the sink, at the time at which the node would publish it.
-fn stop(sink: &mut dyn Sink, brake: &Brake<'_>) -> Result<(), Error> {
+fn stop(sink: &mut dyn Sink, brake: &BrakeResponse<'_>) -> Result<(), Error> {
     brake.stop.map_or(Ok(()), |stop| sink.trajectory(stop.stamp, stop))
 }
 
-fn chunk_record(now: Stamp, published: &Published<'_>) -> ChunkRecord {
+fn chunk_record(now: Stamp, published: &PublishedChunk<'_>) -> ChunkRecord {
     let observation: &Observation = published.observation;
     ChunkRecord {
         at: now,

@@ -72,7 +72,7 @@ pub enum Constraint {
 }
 
 impl Constraint {
-    /// In words, for `additional_constraints` and for refusals; empty when there is none.
+    /// As text, for `additional_constraints` and for refusals; empty when there is none.
     pub fn text(&self) -> String {
         match self {
             Self::None => String::new(),
@@ -160,7 +160,7 @@ impl Constraint {
             reasons.push(format!("'{name}' is in it twice"));
         }
         if let Some(name) = found.iter().find(|name| !words.contains(name)) {
-            reasons.push(format!("there is no '{name}'"));
+            reasons.push(format!("'{name}' is not one of them"));
         }
         let missing: Vec<&str> = words.iter().filter(|word| !found.contains(word)).map(String::as_str).collect();
         if !missing.is_empty() {
@@ -314,7 +314,7 @@ mod tests {
         assert!(order.check(&Value::StringArray(strings(&["step", "vision", "language"]))).is_ok());
         assert_eq!(
             order.check(&Value::StringArray(strings(&["vision", "vision", "stop"]))).expect_err("refused"),
-            "'vision' is in it twice, there is no 'stop', language, step missing from it; \
+            "'vision' is in it twice, 'stop' is not one of them, language, step missing from it; \
              expected empty, or each of vision, language, step exactly once"
         );
     }

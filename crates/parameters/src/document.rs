@@ -48,7 +48,7 @@ pub(super) enum Unreadable {
 
 impl Node {
     /// What it is, for a message.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
             Self::Bool(_) => "a bool",

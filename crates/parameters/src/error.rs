@@ -1,25 +1,25 @@
-//! What can be wrong with parameters, in words.
+//! Problems with parameters.
 
 use std::fmt;
 
 use super::value::{Value, ValueType};
 
-/// Most problems that one report lists; a file of nothing but mistakes stays readable.
+/// Most problems that one report lists.
 const LISTED: usize = 50;
 
-/// After this many nobody reads on, and looking for the names that were meant takes its time.
+/// Checking stops after this many problems: finding the nearest known names takes time.
 pub(super) const ENOUGH: usize = 4 * LISTED;
 
 /// A line of a parameter file.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct SourceLocation {
     /// The file as given.
     pub file: String,
-    /// Counted from one; `None` where YAML does not say.
+    /// Counted from one; `None` where the YAML parser does not report it.
     pub line: Option<usize>,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             Some(line) => write!(f, "{}:{line}", self.file),
@@ -31,11 +31,11 @@ impl fmt::Display for Place {
 /// Where a value came from.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Origin {
-    /// A live change, or the declared default: nothing to point at.
+    /// A live change, or the declared default.
     #[default]
     Unnamed,
     /// A parameter file.
-    File(Place),
+    File(SourceLocation),
     /// An argument of the command line, as typed.
     Argument(String),
 }
@@ -51,7 +51,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong with the parameters.
+/// One problem with the parameters.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -60,11 +60,11 @@ pub enum Error {
     Unreadable {
         /// The path as given.
         file: String,
-        /// What the system says.
+        /// The system's message.
         reason: String,
     },
     /// The file is longer or holds more than a parameter file does.
-    #[error("the parameter file {file} has more than {limit}; is it a parameter file?")]
+    #[error("the parameter file {file} has more than {limit}; check that it is a parameter file")]
     TooLarge {
         /// The path as given.
         file: String,
@@ -82,9 +82,9 @@ pub enum Error {
     /// Not YAML.
     #[error("{place}: not valid YAML: {message}")]
     Syntax {
-        /// Where the reader gave up.
-        place: Place,
-        /// What it says.
+        /// Where reading stopped.
+        place: SourceLocation,
+        /// The parser's message.
         message: String,
     },
     /// The file does not have the form of a ROS 2 parameter file.
@@ -93,7 +93,7 @@ pub enum Error {
     )]
     Form {
         /// Where.
-        place: Place,
+        place: SourceLocation,
         /// What was found instead.
         what: String,
     },
@@ -101,7 +101,7 @@ pub enum Error {
     #[error("{place}: the section '{section}' names no node: {reason}; write it like /namespace/node, /*/node or /**")]
     Section {
         /// Where.
-        place: Place,
+        place: SourceLocation,
         /// The name, with the keys above it.
         section: String,
         /// Which part is wrong.
@@ -121,13 +121,13 @@ pub enum Error {
     #[error("{place}: '{key}' is given twice, first on line {first}; keep one of the two")]
     Duplicate {
         /// The second time.
-        place: Place,
+        place: SourceLocation,
         /// Full path of the key.
         key: String,
         /// Line of the first time.
         first: usize,
     },
-    /// A value that is no parameter value at all.
+    /// A value of no parameter type.
     #[error("{origin}'{name}' {reason}")]
     BadValue {
         /// Where.
@@ -179,13 +179,13 @@ pub enum Error {
         /// What is allowed.
         rule: String,
     },
-    /// A change of what is fixed at start.
+    /// A live change of a read-only parameter.
     #[error("parameter '{name}' is read-only while the node runs: set it in the parameter file and restart")]
     ReadOnly {
         /// The parameter.
         name: String,
     },
-    /// A value taken away.
+    /// A value was unset.
     #[error("parameter '{name}' cannot be unset: it is of type {expected}; set a value instead")]
     Unset {
         /// The parameter.
@@ -193,7 +193,7 @@ pub enum Error {
         /// Its type.
         expected: ValueType,
     },
-    /// An atomic change of nothing.
+    /// An atomic change without parameters.
     #[error("no parameter was given to set")]
     NothingToSet,
     /// Two declarations of one name: the policy uses a name twice.
@@ -210,12 +210,12 @@ pub enum Error {
         /// What to give.
         needs: String,
     },
-    /// Values that are each right but do not go together.
+    /// Values that are each valid but contradict each other.
     #[error("{what}")]
     Conflict {
         /// The parameters, the one to change first.
         names: Vec<String>,
-        /// What does not go together, and what to do.
+        /// The contradiction, and what to do.
         what: String,
     },
 }
@@ -238,7 +238,7 @@ impl Error {
     }
 }
 
-/// Everything that is wrong, reported at once. Never empty when it is an error.
+/// All problems, reported at once. Never empty when it is an error.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Problems(Vec<Error>);
 
@@ -248,12 +248,12 @@ impl Problems {
         self.0.iter()
     }
 
-    /// How many there are.
+    /// Number of problems.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -263,7 +263,7 @@ impl Problems {
         self.0.push(error);
     }
 
-    /// Adds all of the others, but those about parameters that already have a problem: a follow-up says nothing new.
+    /// Adds the other problems, except those about parameters that already have one: they are consequences of it.
     pub fn extend_without_follow_ups(&mut self, others: Problems) {
         let known: Vec<String> = self.0.iter().flat_map(Error::names).cloned().collect();
         self.0.extend(others.0.into_iter().filter(|error| !error.names().iter().any(|name| known.contains(name))));

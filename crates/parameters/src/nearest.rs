@@ -1,4 +1,4 @@
-//! What a mistyped parameter name was meant to be.
+//! The known name nearest to a mistyped one.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ const LONGEST: usize = 200;
 /// Most names that a hint lists.
 const LISTED: usize = 12;
 
-/// The known name that `name` was most likely meant to be, if one is close.
+/// The known name nearest to `name`, if one is close.
 ///
 /// Close means: few enough edits in the parts that differ (a third of their length; a swap of neighbours counts once),
 /// parts left out (`max_skew_ms` for `inputs.max_skew_ms`), or words left out at the end (`rate` for `rate_hz`).

@@ -23,8 +23,7 @@ pub struct Override {
 
 /// All values given from outside that are meant for one node, in the order given.
 ///
-/// The order decides and nothing else: the later of two values wins, whether it stands in a later section, a later
-/// file or a later `-p`. (`rcl` merges sections of the same name across files into the first of them, so that there a
+/// Only the order decides: the later of two values wins, in a later section, a later file or a later `-p`. (`rcl` merges sections of the same name across files into the first of them, so that there a
 /// `-p` can lose against a file; that is not repeated here.)
 #[derive(Clone, PartialEq, Debug)]
 pub struct Overrides {
@@ -34,7 +33,7 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// None yet, for this node.
+    /// No overrides yet, for this node.
     pub fn new(node: NodeName) -> Self {
         Self { node, given: Vec::new(), warnings: Vec::new() }
     }
@@ -42,7 +41,7 @@ impl Overrides {
     /// Adds what a parameter file gives this node.
     ///
     /// # Errors
-    /// A file that cannot be read, and everything in it that is not a parameter file's.
+    /// A file that cannot be read, and everything in it that is not valid in a parameter file.
     pub fn add_file(&mut self, path: &Path) -> Result<(), Problems> {
         let file = path.display().to_string();
         let unreadable = |reason: std::io::Error| Error::Unreadable { file: file.clone(), reason: reason.to_string() };
@@ -66,12 +65,12 @@ impl Overrides {
     /// Adds what the text of a parameter file gives this node; `file` names it in messages.
     ///
     /// # Errors
-    /// Everything in it that is not a parameter file's.
+    /// Everything in it that is not valid in a parameter file.
     pub fn add_text(&mut self, file: &str, text: &str) -> Result<(), Problems> {
         let parsed = yaml::parse(text, file, &self.node)?;
         if parsed.matched == 0 {
             self.warnings.push(format!(
-                "{file} gives {} nothing: its sections are {}",
+                "{file} has no section for the node {}: its sections are {}",
                 self.node,
                 if parsed.sections.is_empty() { "none".to_owned() } else { parsed.sections.join(", ") }
             ));
@@ -93,7 +92,7 @@ impl Overrides {
         }
     }
 
-    /// As [`Overrides::add_argument`], taken apart already. A node name without slashes is a base name and meant in
+    /// As [`Overrides::add_argument`], from its parts. A node name without slashes is a base name and meant in
     /// any namespace.
     ///
     /// # Errors
@@ -264,7 +263,7 @@ mod tests {
         let message = given.policy().expect_err("none").to_string();
         assert!(
             message.contains("-p policy:=")
-                && message.contains("a.yaml gives /robot/vla_trt nothing: its sections are /other"),
+                && message.contains("a.yaml has no section for the node /robot/vla_trt: its sections are /other"),
             "{message}"
         );
         given.add_argument("policy:=5").expect("valid");

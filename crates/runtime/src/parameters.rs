@@ -1,13 +1,13 @@
-//! Parameters with the semantics of rclcpp and without ROS: the node's six services and `vla-trt replay --params` share
-//! all of it.
+//! The node's parameters, for its six services and for `vla-trt replay --params`.
 //!
 //! ```text
 //! --params-file, -p  -> Overrides  (names, values, where they were given)
-//! the policy's shape -> declarations -> Store  (types, ranges, read-only; every change is all or nothing)
-//! Store, robot description -> Settings   (typed, in the node's own units, right together)
+//! the policy's shape, the table -> declarations -> Store  (types, ranges, read-only; every change is all or nothing)
+//! Store, robot description -> Settings   (typed, in the node's own units, consistent)
 //! ```
 //!
-//! [`Parameters`] holds them together: whatever is accepted, at start or live, has passed every check and is in force.
+//! [`Parameters`] keeps store and settings together: a value that is accepted, at the start or live, has passed every check and is in
+//! force.
 
 mod declarations;
 mod description;
@@ -15,21 +15,31 @@ mod placeholder;
 mod reference;
 mod settings;
 mod shape;
+mod table;
 
 use std::sync::Arc;
 
 use description::RobotDescription;
-use vla_motion as chunk;
 
 pub use declarations::declarations;
 pub use placeholder::PLACEHOLDER;
 pub use reference::reference;
 pub use ros2_parameters::{
     Change, Constraint, Declaration, Descriptor, Error, Listing, NodeName, NodePattern, Origin, Override, Overrides,
-    Place, Problems, Store, Value, ValueType, check_topic, nearest, yaml,
+    Problems, SourceLocation, Store, Value, ValueType, check_topic, nearest, yaml,
 };
 pub use settings::{CommandKind, CommandSettings, EngineSettings, LimitsFrom, MemorySettings, Settings, StageSettings};
 pub use shape::{EefAction, PolicyShape};
+
+/// Names of parameters that take effect outside the settings, too.
+pub mod names {
+    use super::table::node;
+
+    /// The instruction, where a topic may replace the parameter.
+    pub const INSTRUCTION: &str = node::INSTRUCTION.name;
+    /// The logger's level.
+    pub const LOG_LEVEL: &str = node::LOG_LEVEL.name;
+}
 
 /// The parameters of one running node.
 ///
@@ -46,11 +56,10 @@ impl Parameters {
     /// Declares the parameters of a node that runs a policy of this shape and gives them their first values.
     ///
     /// # Errors
-    /// Everything that is wrong: unknown names, wrong types, forbidden and missing values, values that do not go
-    /// together; and what an override file may have been meant to give.
+    /// All problems: unknown names with the nearest known one, wrong types, forbidden, missing and contradicting values.
     ///
     /// A robot description is not read here: with `limits_from: file` call [`Parameters::read_limits_file`], with `topic`
-    /// [`Parameters::describe`]. Until then the settings have no limits, and nothing moves.
+    /// [`Parameters::describe`]. Until then the settings have no limits, and no joint moves.
     pub fn new(shape: PolicyShape, overrides: &Overrides) -> Result<Self, Problems> {
         let unfilled = placeholder::unfilled(overrides);
         if !unfilled.is_empty() {
@@ -91,12 +100,12 @@ impl Parameters {
         self.describe(&text).map_err(|error| refused(error.to_string()))
     }
 
-    /// Takes a robot description, with `limits_from: file` or `topic`. The last one counts: when it cannot be used, the settings have
-    /// no limits and nothing moves until another comes, or parameters are set with which it can.
+    /// Applies a robot description, with `limits_from: file` or `topic`. The last one counts: when it cannot be used, the settings have
+    /// no limits and no joint moves until another arrives, or parameters are set that it does not contradict.
     ///
     /// # Errors
     /// Why it cannot be used, naming the joints.
-    pub fn describe(&mut self, text: &str) -> Result<(), chunk::Error> {
+    pub fn describe(&mut self, text: &str) -> Result<(), vla_motion::Error> {
         self.description = RobotDescription::parse(text);
         // The store alone gave settings before.
         if let Ok(settings) = Settings::from_store(&self.store, &self.shape, &self.description) {
@@ -105,8 +114,7 @@ impl Parameters {
         self.settings.limits.as_ref().map(drop).map_err(Clone::clone)
     }
 
-    /// Does without a robot description that only a topic could bring: the limits of the parameters hold alone. True when one was
-    /// asked for.
+    /// Continues without a robot description from a topic: only the limits of the parameters hold. True when one was configured.
     pub fn do_without_description(&mut self) -> bool {
         let asked = matches!(self.settings.limits_from, LimitsFrom::Topic(_));
         if asked {
@@ -148,7 +156,7 @@ impl Parameters {
 fn explained(problems: Problems) -> Problems {
     let problems = without_limits_of_unknown_joints(problems);
     let wrong: Vec<String> = problems.iter().flat_map(Error::names).cloned().collect();
-    // A key whose pose was refused does not want for joints.
+    // A key whose pose was refused needs no joints.
     let wants_pose = |error: &Error| match error {
         Error::Missing { name, .. } => name.strip_suffix(".joints").is_some_and(|key| {
             let pose = format!("{key}.pose");
@@ -161,16 +169,16 @@ fn explained(problems: Problems) -> Problems {
     explained
 }
 
-/// A pose is an input only where a state key names it, which no similar name would tell.
+/// A pose is an input only where a state key names it; the hint says so.
 fn with_use_of_pose(error: Error) -> Error {
     match error {
         Error::Unknown { origin, name, hint } => {
             let pose = name.strip_prefix("inputs.poses.").and_then(|rest| rest.split('.').next());
-            // A hint that knows the pose, or one of nearly that name, says more.
+            // A hint with the pose, or with one of a similar name, is more helpful.
             let helps =
                 |pose: &str| hint.starts_with("did you mean") || hint.contains(&format!("'inputs.poses.{pose}'"));
             let hint = match pose.filter(|pose| !helps(pose)) {
-                Some(pose) => format!("no state key takes the pose '{pose}'; name it in state.<key>.pose"),
+                Some(pose) => format!("no state key uses the pose '{pose}'; name it in state.<key>.pose"),
                 None => hint,
             };
             Error::Unknown { origin, name, hint }

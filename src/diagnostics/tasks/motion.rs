@@ -1,4 +1,4 @@
-//! The motion: what the robot is told, how late, and which limits it meets.
+//! Status of the motion: state, lateness, limits.
 
 use super::super::Snapshot;
 use super::super::status::{Severity, Status};
@@ -15,7 +15,7 @@ pub(super) fn motion(snapshot: &Snapshot) -> Status {
         if snapshot.stop_waits {
             status.raise(
                 Severity::Error,
-                "~/stop was called before a policy was loaded: it starts stopped; call ~/resume then",
+                "~/stop was called before a policy was loaded: the policy starts stopped; call ~/resume then",
             );
         }
         return status;
@@ -24,9 +24,9 @@ pub(super) fn motion(snapshot: &Snapshot) -> Status {
     let reason = motion.reason.as_deref().unwrap_or("no reason given");
     match motion.state {
         WatchdogState::Idle | WatchdogState::Running => {}
-        // No chunk is due that nobody asks for.
+        // On demand no chunk is due.
         WatchdogState::Late if snapshot.settings.on_demand() => {}
-        WatchdogState::Late => status.raise(Severity::Warn, "late: the next chunk should have come"),
+        WatchdogState::Late => status.raise(Severity::Warn, "late: the next chunk is overdue"),
         WatchdogState::Holding if motion.expected => {}
         WatchdogState::Holding => status.raise(Severity::Warn, format!("holding: {reason}")),
         WatchdogState::Stopped => status.raise(Severity::Error, format!("stopped: {reason}; call ~/resume")),

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use vla_base::time::Stamp;
 use vla_engines::{Admission, EngineKind, Launch};
 use vla_messages::{HeaderView, write};
-use vla_motion as chunk;
 use vla_policy::observation::{CameraSample, JointMap, JointSample, Observation, Transport};
 use vla_policy::{ActionPrefix, Error, LoadOptions, Policy, PolicySpec, Timings};
 
@@ -73,7 +72,7 @@ fn observation(spec: &PolicySpec, instruction: &str, shade: usize) -> Observatio
 fn infer(policy: &mut Policy, observation: &Observation, seed: u64, steps: u32) -> Result<Vec<f32>, Error> {
     let (mut made, mut timings) = (policy.new_chunk(), Timings::default());
     policy.infer(observation, seed, steps, &mut made, &mut timings)?;
-    chunk::finite(&made).expect("finite values");
+    made.check_finite().expect("finite values");
     assert_eq!(timings.stages.iter().map(|time| time.stage.as_str()).collect::<Vec<_>>(), STAGES);
     assert!(timings.stages.iter().all(|time| !time.time.is_zero()) && timings.run <= timings.total, "{timings:?}");
     Ok(made.values)

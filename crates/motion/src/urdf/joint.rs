@@ -1,10 +1,10 @@
-//! One joint of a robot description: what it states, and what holds for a joint that is moved.
+//! One joint of a robot description, and the limits that follow from it for a joint that is moved.
 //!
 //! The specification (<https://wiki.ros.org/urdf/XML/joint>): `<limit>` is required for revolute and prismatic joints, `lower`
 //! and `upper` are 0 where they are left out. Exporters write zeros for limits that they do not know. Such a placeholder is
 //! no limit, and above all no position to drive to.
 
-use crate::bounds::{Bounds, JointKind};
+use crate::limits::{JointKind, JointLimits};
 
 /// Numbers of an element inside `<joint>`.
 pub(super) fn attributes(element: &str) -> &'static [&'static str] {
@@ -105,12 +105,12 @@ impl Joint {
     }
 
     /// The limits that hold for the moved joint by this description, beside `own`, those of the parameters. Findings go to `found`.
-    pub(crate) fn bounds(&self, own: &Bounds, found: &mut impl FnMut(Finding)) -> Bounds {
-        let mut bounds = Bounds::default();
+    pub(crate) fn limits(&self, own: &JointLimits, found: &mut impl FnMut(Finding)) -> JointLimits {
+        let mut limits = JointLimits::default();
         self.faults.iter().for_each(|fault| found(Finding::Problem(fault.clone())));
         match &self.kind {
             // A number that cannot be read is no zero.
-            _ if !self.faults.is_empty() => return bounds,
+            _ if !self.faults.is_empty() => return limits,
             JointType::Other(word) => {
                 found(Finding::Problem(format!(
                     "type is '{word}' in the robot description, expected revolute, prismatic or continuous: a joint of another type \
@@ -118,25 +118,25 @@ impl Joint {
                 )));
             }
             JointType::Moves(kind) => {
-                bounds.kind = *kind;
+                limits.kind = *kind;
                 if *kind != JointKind::Continuous {
-                    (bounds.min, bounds.max) = self.position(own, found);
+                    (limits.min, limits.max) = self.position(own, found);
                 }
             }
         }
         if let Some(velocity) = self.limit.and_then(|limit| limit.velocity) {
             if velocity > 0.0 {
-                bounds.velocity = velocity;
+                limits.velocity = velocity;
             } else {
-                let what = format!("velocity = {velocity} in the robot description is a placeholder and no limit");
+                let what = format!("velocity = {velocity} in the robot description is a placeholder, not a limit");
                 replaced(own.velocity.is_finite(), &what, "limits.<joint>.velocity", found);
             }
         }
-        bounds
+        limits
     }
 
     /// Least and greatest position of a joint that has both by the specification.
-    fn position(&self, own: &Bounds, found: &mut impl FnMut(Finding)) -> (f64, f64) {
+    fn position(&self, own: &JointLimits, found: &mut impl FnMut(Finding)) -> (f64, f64) {
         let open = (f64::NEG_INFINITY, f64::INFINITY);
         let given = own.kind == JointKind::Continuous || (own.min.is_finite() && own.max.is_finite());
         let needed = "limits.<joint>.min and limits.<joint>.max (or limits.<joint>.continuous)";
@@ -158,7 +158,7 @@ impl Joint {
             return open;
         }
         if lower == upper {
-            let what = "lower = upper = 0 in the robot description is a placeholder and no limit";
+            let what = "lower = upper = 0 in the robot description is a placeholder, not a limit";
             replaced(given, what, needed, found);
             return self.soft(open, found);
         }
@@ -177,7 +177,8 @@ impl Joint {
             return (low, high);
         }
         let what =
-            "the soft limits of <safety_controller> leave no room in the robot description; correct it".to_owned();
+            "the soft limits of <safety_controller> in the robot description do not overlap the limits; correct them"
+                .to_owned();
         found(Finding::Problem(what));
         (lower, upper)
     }

@@ -3,24 +3,24 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::bounds::{Bounds, JointKind};
+use crate::limits::{JointKind, JointLimits};
 
 /// Limits of joint `a` beside `own`, with the findings.
-fn bounds(text: &str, own: Bounds) -> (Bounds, Vec<Finding>) {
+fn limits(text: &str, own: JointLimits) -> (JointLimits, Vec<Finding>) {
     let description = Description::parse(text).unwrap_or_else(|error| panic!("{error}"));
     let joint = description.joints("a").next().expect("joint a");
     let mut found = Vec::new();
-    let bounds = joint.bounds(&own, &mut |finding| found.push(finding));
-    (bounds, found)
+    let limits = joint.limits(&own, &mut |finding| found.push(finding));
+    (limits, found)
 }
 
 /// The same of a joint with this type and content.
-fn of(kind: &str, content: &str, own: Bounds) -> (Bounds, Vec<Finding>) {
-    bounds(&format!("<robot><joint name='a' type='{kind}'>{content}</joint></robot>"), own)
+fn of(kind: &str, content: &str, own: JointLimits) -> (JointLimits, Vec<Finding>) {
+    limits(&format!("<robot><joint name='a' type='{kind}'>{content}</joint></robot>"), own)
 }
 
 fn problem(kind: &str, content: &str) -> String {
-    match of(kind, content, Bounds::default()).1.as_slice() {
+    match of(kind, content, JointLimits::default()).1.as_slice() {
         [Finding::Problem(what)] => what.clone(),
         other => panic!("expected one problem, found {other:?}"),
     }
@@ -40,39 +40,43 @@ fn limits_are_read_by_joint_and_what_a_continuous_joint_has_is_its_speed() {
           <ros2_control name="x" type="system"><joint name="a"><limit lower="9"/></joint></ros2_control>
           <transmission name="t"><joint name="a"/></transmission>
         </robot>"#;
-    let none = Bounds::default();
-    assert_eq!(bounds(text, none), (Bounds { min: -3.1, max: 3.1, velocity: 2.5, ..none }, vec![]));
+    let none = JointLimits::default();
+    assert_eq!(limits(text, none), (JointLimits { min: -3.1, max: 3.1, velocity: 2.5, ..none }, vec![]));
     let wheel = of("continuous", "<limit effort='1' lower='-1' upper='1' velocity='7'/>", none);
-    assert_eq!(wheel, (Bounds { velocity: 7.0, kind: JointKind::Continuous, ..none }, vec![]));
+    assert_eq!(wheel, (JointLimits { velocity: 7.0, kind: JointKind::Continuous, ..none }, vec![]));
     let finger = of("prismatic", "<limit upper='0.04' velocity='inf'/>", none);
     let kind = JointKind::Prismatic;
-    assert_eq!(finger, (Bounds { min: 0.0, max: 0.04, kind, ..none }, vec![]), "a lower limit that is left out is 0");
+    assert_eq!(
+        finger,
+        (JointLimits { min: 0.0, max: 0.04, kind, ..none }, vec![]),
+        "a lower limit that is left out is 0"
+    );
 }
 
 #[test]
 fn elements_of_simulators_without_their_namespace_and_loose_text_are_passed_over() {
     let text = "\u{feff}<!-- made -- by hand --><robot>\n<gazebo><gz:system gz:name=\"x\"/>a & b</gazebo>\n\
                 <joint name=\"a\" type=\"revolute\"><limit lower=\"-1\" upper=\"1\" velocity=\"2\"/></joint></robot>";
-    assert_eq!(bounds(text, Bounds::default()).0.velocity, 2.0);
+    assert_eq!(limits(text, JointLimits::default()).0.velocity, 2.0);
 }
 
 #[test]
 fn placeholders_are_no_limits_unless_the_parameters_replace_them() {
     let zeros = "<limit lower='0' upper='-0.0' velocity='0' effort='0'/>";
-    let (limits, found) = of("revolute", zeros, Bounds::default());
-    assert_eq!(limits, Bounds::default(), "never a position to drive to");
+    let (limits, found) = of("revolute", zeros, JointLimits::default());
+    assert_eq!(limits, JointLimits::default(), "never a position to drive to");
     assert!(
         matches!(found.as_slice(), [Finding::Problem(a), Finding::Problem(b)]
         if a.contains("set limits.<joint>.min and limits.<joint>.max") && b.contains("set limits.<joint>.velocity")),
         "{found:?}"
     );
-    let given = Bounds { min: -1.0, max: 1.0, velocity: 2.0, ..Bounds::default() };
+    let given = JointLimits { min: -1.0, max: 1.0, velocity: 2.0, ..JointLimits::default() };
     let (limits, found) = of("prismatic", zeros, given);
     assert_eq!((limits.min, limits.max, limits.velocity), (f64::NEG_INFINITY, f64::INFINITY, f64::INFINITY));
     assert!(matches!(found.as_slice(), [Finding::Warning(_), Finding::Warning(_)]), "{found:?}");
-    let (_, found) = of("revolute", zeros, Bounds { max: 1.0, ..given });
+    let (_, found) = of("revolute", zeros, JointLimits { max: 1.0, ..given });
     assert_eq!(found.len(), 2, "both sides are needed in place of both zeros");
-    let (_, found) = of("revolute", zeros, Bounds { max: f64::INFINITY, ..given });
+    let (_, found) = of("revolute", zeros, JointLimits { max: f64::INFINITY, ..given });
     assert!(matches!(found.as_slice(), [Finding::Problem(_), Finding::Warning(_)]), "{found:?}");
     assert!(problem("revolute", "<limit effort='1' velocity='1'/>").contains("lower = upper = 0"));
     assert!(problem("revolute", "").contains("no <limit>"));
@@ -81,7 +85,7 @@ fn placeholders_are_no_limits_unless_the_parameters_replace_them() {
 
 #[test]
 fn a_joint_that_cannot_be_moved_is_a_problem_whatever_the_parameters_say() {
-    let given = Bounds { min: -1.0, max: 1.0, velocity: 2.0, ..Bounds::default() };
+    let given = JointLimits { min: -1.0, max: 1.0, velocity: 2.0, ..JointLimits::default() };
     for (kind, content, says) in [
         ("revolute", "<limit lower='0.5' upper='0.5' velocity='1'/>", "the joint is locked"),
         ("revolute", "<limit lower='3.1' upper='-3.1' velocity='1'/>", "lower 3.1 is above upper -3.1"),
@@ -101,7 +105,7 @@ fn soft_limits_are_kept_where_they_are_tighter() {
     let soft = |attributes: &str| {
         let limit = "<limit lower='-3' upper='3' velocity='1'/>";
         let (limits, found) =
-            of("revolute", &format!("{limit}<safety_controller k_velocity='1' {attributes}/>"), Bounds::default());
+            of("revolute", &format!("{limit}<safety_controller k_velocity='1' {attributes}/>"), JointLimits::default());
         (limits.min, limits.max, found.len())
     };
     assert_eq!(soft("soft_lower_limit='-2' soft_upper_limit='2.5'"), (-2.0, 2.5, 0));
@@ -124,12 +128,12 @@ fn what_is_no_description_is_refused_with_its_line() {
 }
 
 proptest! {
-    /// Whatever the text, it is read or refused in words.
+    /// Any text is read or refused with an error.
     #[test]
     fn no_text_breaks_the_reader(text in "(<robot><joint name='a' type='revolute'><limit )?.{0,40}(/></joint></robot>)?") {
         match Description::parse(&text) {
             Ok(description) => description.joints("a").for_each(|joint| {
-                joint.bounds(&Bounds::default(), &mut |_| ());
+                joint.limits(&JointLimits::default(), &mut |_| ());
             }),
             Err(error) => prop_assert!(error.to_string().starts_with("robot description: ")),
         }
@@ -139,7 +143,7 @@ proptest! {
     #[test]
     fn limits_are_kept_or_found(lower in -4i32..4, upper in -4i32..4, velocity in -2i32..3) {
         let content = format!("<limit lower='{lower}' upper='{upper}' velocity='{velocity}'/>");
-        let (limits, found) = of("revolute", &content, Bounds::default());
+        let (limits, found) = of("revolute", &content, JointLimits::default());
         let good = lower < upper && velocity > 0;
         prop_assert_eq!(found.is_empty(), good);
         if good {

@@ -9,7 +9,7 @@ use crate::Error;
 use vla_policy::Timings;
 use vla_policy::observation::Inputs;
 use vla_runtime::parameters::Settings;
-use vla_runtime::session::{Outcome, Session};
+use vla_runtime::session::{CycleOutcome, Session};
 
 /// Where the time of every counted inference went.
 #[derive(Clone, Debug, Default)]
@@ -60,13 +60,15 @@ pub fn run(
             }
         }
         match session.cycle(time, &inputs, settings, true, &mut || time) {
-            Outcome::Published(_) => {
+            CycleOutcome::Published(_) => {
                 now = Some(time);
                 break;
             }
-            Outcome::Refused { refusal, .. } => return Err(Error::Refused(refusal.to_string())),
-            Outcome::Waiting(violation) | Outcome::Violation { violation, .. } => reason = violation.to_string(),
-            Outcome::Unchanged | Outcome::Stopped => {}
+            CycleOutcome::Refused { refusal, .. } => return Err(Error::Refused(refusal.to_string())),
+            CycleOutcome::Waiting(violation) | CycleOutcome::Violation { violation, .. } => {
+                reason = violation.to_string()
+            }
+            CycleOutcome::Unchanged | CycleOutcome::Stopped => {}
         }
     }
     complaints.lines().for_each(|line| tracing::warn!("{line}"));
@@ -74,8 +76,10 @@ pub fn run(
     let mut latencies = Latencies { inferences: Vec::with_capacity(count) };
     for index in 0..warm_up + count {
         match session.cycle(now, &inputs, settings, true, &mut || now) {
-            Outcome::Published(published) if index >= warm_up => latencies.inferences.push(published.timings.clone()),
-            Outcome::Published(_) => {}
+            CycleOutcome::Published(published) if index >= warm_up => {
+                latencies.inferences.push(published.timings.clone())
+            }
+            CycleOutcome::Published(_) => {}
             other => return Err(Error::Refused(format!("{other:?}"))),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vla_base::time::{Span, Stamp};
 use vla_messages::JointStateView;
-use vla_motion::Clamped;
+use vla_motion::ClampCounts;
 use vla_policy::observation::{InputStatistics, Violation};
 use vla_runtime::parameters::Settings;
 use vla_runtime::session::Session;
@@ -26,7 +26,7 @@ pub struct ChunkRecord {
     /// Age of each stamped input at the inference, in the order of [`Record::input_names`].
     pub ages: Vec<Span>,
     /// Values clamped to position limits.
-    pub clamped: Clamped,
+    pub clamped: ClampCounts,
     /// Wall-clock times of this inference.
     pub encode: Duration,
     /// One a stage, in run order.
@@ -88,7 +88,7 @@ pub struct Record {
     pub waiting: u64,
     /// See there.
     pub waited_for: String,
-    /// Joints that may be moved, in the order of [`Clamped::per_joint`].
+    /// Joints that may be moved, in the order of [`ClampCounts::per_joint`].
     pub moved: Arc<[String]>,
     /// Why there are no trajectories, when no joint may move.
     pub no_trajectories: Option<Arc<str>>,
@@ -142,8 +142,8 @@ impl Record {
     }
 
     /// Values that were clamped to position limits, of all chunks.
-    pub fn clamped(&self) -> Clamped {
-        let mut all = Clamped::default();
+    pub fn clamped(&self) -> ClampCounts {
+        let mut all = ClampCounts::default();
         self.chunks.iter().for_each(|chunk| all.add(&chunk.clamped));
         all
     }

@@ -5,9 +5,10 @@ use std::fmt;
 use vla_base::time::Span;
 
 /// How a camera's frames travel.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Transport {
     /// `sensor_msgs/Image`.
+    #[default]
     Raw,
     /// `sensor_msgs/CompressedImage` (JPEG or PNG).
     Compressed,
@@ -164,9 +165,10 @@ impl InputRule {
 }
 
 /// What the node does when an observation breaks a rule.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum OnViolation {
     /// No inference this time; counted.
+    #[default]
     Skip,
     /// Publish nothing new, and say so.
     Hold,

@@ -1,4 +1,4 @@
-//! The robot description that limits come from besides the parameters, as it reaches the node.
+//! The robot description as a source of limits besides the parameters.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,29 +6,28 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::settings::LimitsFrom;
-use vla_motion as chunk;
 use vla_motion::urdf::Description;
-use vla_motion::{Bounds, Merged};
+use vla_motion::{JointLimits, MergedLimits, merge_limits};
 
 /// A robot description of this size is a mistake (a mesh, a bag).
 const MAX_BYTES: u64 = 64 << 20;
 
-/// What is known of the robot description.
+/// State of the robot description.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum RobotDescription {
     /// Limits come from the parameters alone.
     NotUsed,
-    /// It is to come from there.
+    /// It has not arrived.
     Awaited { from: String },
-    /// The last that came.
+    /// The last one.
     Known(Arc<Description>),
-    /// The last that came cannot be used.
-    Unusable(chunk::Error),
+    /// The last one cannot be used.
+    Unusable(vla_motion::Error),
 }
 
 impl RobotDescription {
     /// Before anything was read.
-    pub fn awaited(source: &LimitsFrom) -> Self {
+    pub(crate) fn awaited(source: &LimitsFrom) -> Self {
         match source {
             LimitsFrom::Nowhere => Self::NotUsed,
             LimitsFrom::File(path) => Self::Awaited { from: format!("limits_file ({})", path.display()) },
@@ -36,20 +35,20 @@ impl RobotDescription {
         }
     }
 
-    /// As this text says.
-    pub fn parse(text: &str) -> Self {
+    /// Parses a URDF.
+    pub(crate) fn parse(text: &str) -> Self {
         Description::parse(text).map_or_else(Self::Unusable, |description| Self::Known(Arc::new(description)))
     }
 
-    /// The limits that hold for joints with these limits by the parameters.
+    /// Merges the limits of the parameters, `given`, with those of the description.
     ///
     /// # Errors
-    /// Why there are none: the description has not come, cannot be used, or contradicts the parameters.
-    pub fn merge(&self, given: &[(String, Bounds)]) -> Result<Merged, chunk::Error> {
+    /// Why there are none: the description has not arrived, cannot be used, or contradicts the parameters.
+    pub(crate) fn merge(&self, given: &[(String, JointLimits)]) -> Result<MergedLimits, vla_motion::Error> {
         match self {
-            Self::NotUsed => chunk::merge(given, None),
-            Self::Awaited { from } => Err(chunk::Error::NoDescription { from: from.clone() }),
-            Self::Known(description) => chunk::merge(given, Some(description)),
+            Self::NotUsed => merge_limits(given, None),
+            Self::Awaited { from } => Err(vla_motion::Error::NoDescription { from: from.clone() }),
+            Self::Known(description) => merge_limits(given, Some(description)),
             Self::Unusable(error) => Err(error.clone()),
         }
     }
@@ -61,7 +60,7 @@ pub(super) fn read(path: &Path) -> io::Result<String> {
     // One byte beyond the limit is enough to know that there is more; a device never ends.
     File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(io::Error::other(format!("more than {} MiB; is it a URDF?", MAX_BYTES >> 20)));
+        return Err(io::Error::other(format!("more than {} MiB; check that it is a URDF", MAX_BYTES >> 20)));
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -2,16 +2,14 @@
 
 use super::declarations::declarations;
 use super::shape::PolicyShape;
-use ros2_parameters::NodeName;
-use ros2_parameters::Overrides;
-use ros2_parameters::Value;
-use ros2_parameters::{Constraint, Declaration};
+use super::table::node;
+use ros2_parameters::{Constraint, Declaration, NodeName, Overrides, Value};
 use vla_base::time::Span;
 
 const HEAD: &str = "\
 # Parameters
 
-<!-- Made from src/parameters/declarations.rs by `VLA_TRT_BLESS=1 cargo test --test parameters`. -->
+<!-- Made from crates/runtime/src/parameters/table by `VLA_TRT_BLESS=1 cargo nextest run -p vla_trt_tests --test motion -E 'test(/parameters/)'`. -->
 
 `<camera>`, `<key>`, `<stage>`, `<joint>` and `<pose>` stand for the names that the policy, the joint lists and
 `state.<key>.pose` give; `N` is the width of the key. *Live* parameters may change while the node runs and take effect at the next inference, those of
@@ -30,7 +28,7 @@ of them. A key that is not relative may be given joints all the same, and then m
 
 const COLUMNS: &str = "| Parameter | Type | Default | Allowed | Live | |\n|---|---|---|---|---|---|\n";
 
-/// Width that the reference shows as `N`: no other number in it is the same.
+/// Width that the reference shows as `N`: a number that does not appear elsewhere in it.
 const WIDTH: usize = 7919;
 
 /// The whole page.
@@ -59,7 +57,7 @@ fn row(declaration: &Declaration) -> String {
         other if other.is_empty_array() => "empty".to_owned(),
         other => format!("`{other}`"),
     };
-    let default = if declaration.name == "action.step_s" || declaration.name == "denoise.steps" {
+    let default = if [node::STEP.name, node::DENOISE_STEPS.name].contains(&declaration.name.as_str()) {
         "the policy's".to_owned()
     } else {
         default
@@ -92,7 +90,7 @@ fn title(name: &str) -> &'static str {
             "Motion"
         }
         Some("limits_from" | "limits_file" | "limits_topic") => "Motion",
-        Some("action") if name != "action.step_s" => "Joints and poses",
+        Some("action") if name != node::STEP.name => "Joints and poses",
         Some("policy" | "use_sim_time" | "frame_id" | "log_level" | "log_shapes") => "Node",
         _ => "Inference",
     }

@@ -1,4 +1,4 @@
-//! The parameters as the node uses them: typed, in its own units, and right together.
+//! The parameters as the node uses them: typed, in its own units, and consistent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use super::description::RobotDescription;
 use super::shape::PolicyShape;
+use super::table::keys;
 use ros2_parameters::Problems;
 use ros2_parameters::Store;
 use vla_base::time::Span;
 use vla_engines::EngineKind;
-use vla_motion as chunk;
-use vla_motion::{JointBounds, MotionSettings};
+use vla_motion::{MotionLimits, MotionSettings};
 use vla_policy::observation::{InputSpec, JointMap, PoseMap, Rules};
 use vla_policy::processor::DeltaRows;
 
@@ -23,15 +23,15 @@ mod read;
 pub struct Settings {
     /// Folder of the policy bundle.
     pub policy: PathBuf,
-    /// Which engines, from where, in what order.
+    /// Engines, their files and load order.
     pub engine: EngineSettings,
-    /// What they may take.
+    /// Memory budget of the engines.
     pub memory: MemorySettings,
     /// Cameras in the policy's order, then the joints when any is read or moved, then the poses, then the instruction.
     pub inputs: Vec<InputSpec>,
     /// One rule an input, and those of the whole observation.
     pub rules: Rules,
-    /// Topic of the operator's enable switch; `None`: there is none.
+    /// Topic of the operator's enable switch; `None`: no switch.
     pub enable_topic: Option<String>,
     /// State keys that joints give, in the policy's order.
     pub state: Vec<JointMap>,
@@ -52,28 +52,27 @@ pub struct Settings {
     /// Time from one action row to the next.
     pub step: Span,
     /// Limits in force of every joint that the actions move, in the order of the action keys: the tighter of the parameters' and of
-    /// the robot description's. Or why they are not known: nothing moves then.
-    pub limits: Result<Arc<JointBounds>, chunk::Error>,
-    /// Joints for which the limits of the parameters hold alone although there is a robot description: it lacks them, or has
-    /// placeholders.
+    /// the robot description's. Or why they are not known: then no joint moves.
+    pub limits: Result<Arc<MotionLimits>, vla_motion::Error>,
+    /// Joints for which only the parameters' limits hold: the robot description lacks them, or has placeholders.
     pub limit_warnings: Vec<String>,
-    /// Where more limits come from.
+    /// Source of limits besides the parameters.
     pub limits_from: LimitsFrom,
     /// Let joints move that have no limit of velocity.
     pub allow_unlimited: bool,
     /// How chunks become motion.
     pub motion: MotionSettings,
-    /// Rows that rtc freezes; `None`: those that will be late, and one.
+    /// Rows that rtc freezes; `None`: one more than will be late.
     pub rtc_frozen: Option<usize>,
     /// Rows over which rtc ramps.
     pub rtc_overlap: usize,
-    /// How long to hold before a stop; `None`: for ever.
+    /// Longest hold before a stop; `None`: no limit.
     pub stop_after: Option<Span>,
     /// Streamed commands.
     pub command: CommandSettings,
     /// Real-time priority of watchdog and stream; 0: none.
     pub realtime_priority: u8,
-    /// `frame_id` of what is published.
+    /// `frame_id` of published chunks.
     pub frame_id: String,
     /// Log every tensor's shape.
     pub log_shapes: bool,
@@ -86,7 +85,7 @@ pub struct Settings {
 /// Which engines run the policy.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EngineSettings {
-    /// What runs them.
+    /// The runtime.
     pub kind: EngineKind,
     /// CPU threads of one inference; at least 1.
     pub threads: usize,
@@ -105,7 +104,7 @@ pub struct EngineSettings {
 pub struct StageSettings {
     /// Its file, joined to the policy folder when it was given relative; `None`: the policy's own.
     pub path: Option<PathBuf>,
-    /// Load it also when its provenance is not proven.
+    /// Load it also without a provenance file.
     pub allow_unverified: bool,
     /// Load it also when it failed its accuracy gate.
     pub allow_inaccurate: bool,
@@ -116,15 +115,15 @@ pub struct StageSettings {
 pub struct MemorySettings {
     /// All engines together; `None`: what is free less the reserve.
     pub budget_mib: Option<u64>,
-    /// Left to everything else.
+    /// Left to the rest of the system.
     pub reserve_mib: u64,
     /// On unified memory: count the page cache as free.
     pub count_available: bool,
-    /// Give back the copies that TensorRT keeps of its engines in host memory.
+    /// Release the copies that TensorRT keeps of its engines in host memory.
     pub release_host_copy: bool,
 }
 
-/// Where limits come from besides the parameters.
+/// Source of limits besides the parameters.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LimitsFrom {
     /// Nowhere.
@@ -135,7 +134,7 @@ pub enum LimitsFrom {
     Topic(String),
 }
 
-/// Commands one at a time.
+/// Streamed commands.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct CommandSettings {
     /// Commands per second; 0: none.
@@ -145,9 +144,10 @@ pub struct CommandSettings {
 }
 
 /// Message type of streamed commands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum CommandKind {
     /// `sensor_msgs/JointState`.
+    #[default]
     JointState,
     /// `std_msgs/Float64MultiArray`.
     MultiArray,
@@ -157,8 +157,8 @@ impl Settings {
     /// Reads the parameters of a node that runs this policy.
     ///
     /// # Errors
-    /// Everything that is missing or does not go together. A robot description that contradicts the parameters is none of it:
-    /// it leaves the settings without limits.
+    /// All missing and contradicting values. A robot description that contradicts the parameters is not one of them: it leaves the
+    /// settings without limits.
     pub(super) fn from_store(
         store: &Store,
         shape: &PolicyShape,
@@ -169,7 +169,7 @@ impl Settings {
         problems.or(settings)
     }
 
-    /// Where limits come from besides the parameters.
+    /// Source of limits besides the parameters.
     pub(super) fn limits_source(store: &Store) -> LimitsFrom {
         read::limits_source(store)
     }
@@ -177,17 +177,17 @@ impl Settings {
     /// The limit in force that is tighter than `value` of the parameter `name`; `None` where none is, and for a parameter that is
     /// no limit of position or velocity.
     pub fn tighter_limit(&self, name: &str, value: f64) -> Option<f64> {
-        let (joint, field) = name.strip_prefix("limits.")?.rsplit_once('.')?;
-        let bounds = self.limits.as_ref().ok()?.get(joint)?;
-        match field {
-            "min" => Some(bounds.min).filter(|min| *min > value),
-            "max" => Some(bounds.max).filter(|max| *max < value),
-            "velocity" => Some(bounds.velocity).filter(|velocity| *velocity < value),
+        let (joint, _) = name.strip_prefix("limits.")?.rsplit_once('.')?;
+        let limits = self.limits.as_ref().ok()?.get(joint)?;
+        match name {
+            _ if name == keys::MIN.name_of(joint) => Some(limits.min).filter(|min| *min > value),
+            _ if name == keys::MAX.name_of(joint) => Some(limits.max).filter(|max| *max < value),
+            _ if name == keys::VELOCITY.name_of(joint) => Some(limits.velocity).filter(|velocity| *velocity < value),
             _ => None,
         }
     }
 
-    /// Whether inference runs when it is called for only.
+    /// Whether inference runs on demand only (`~/infer_once`).
     pub fn on_demand(&self) -> bool {
         self.rate_hz < 0.0
     }
@@ -197,7 +197,7 @@ impl Settings {
         if self.rate_hz > 0.0 { Span::from_seconds(1.0 / self.rate_hz) } else { Span::ZERO }
     }
 
-    /// How long the watchdog holds before it stops: for ever where nothing is expected, since inference is on demand.
+    /// Longest hold before the watchdog stops; `None`, no limit, when inference is on demand.
     pub fn stop_after_when_running(&self) -> Option<Span> {
         self.stop_after.filter(|_| !self.on_demand())
     }

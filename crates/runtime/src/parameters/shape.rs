@@ -1,7 +1,6 @@
-//! What the parameters need to know of a policy.
+//! The part of a policy's description that decides its parameters.
 
 use vla_base::time::Span;
-use vla_policy as policy;
 use vla_policy::processor::{DeltaRows, Processor, ProcessorError};
 use vla_policy::{InstructionCheck, PolicySpec};
 
@@ -14,21 +13,21 @@ pub struct PolicyShape {
     pub state: Vec<(String, usize)>,
     /// Action keys with their widths, in the policy's order.
     pub action_keys: Vec<(String, usize)>,
-    /// Those of them that are an end effector's.
+    /// Those of them that are poses of an end effector.
     pub eef_actions: Vec<EefAction>,
-    /// Those of them that predict deltas, and what policy.yaml says of their rows.
+    /// Those of them that predict deltas, with the meaning of their rows by policy.yaml.
     pub deltas: Vec<(String, Option<DeltaRows>)>,
     /// Stage names, in run order.
     pub stages: Vec<String>,
     /// Numbers of denoising steps that the policy was exported for.
     pub denoise_steps: Vec<u32>,
-    /// The one it takes unless told otherwise.
+    /// The default one.
     pub default_steps: u32,
     /// Time from one action row to the next.
     pub step: Span,
-    /// Whether it takes up what was promised before, which `handover.mode: rtc` needs.
+    /// Whether it accepts an action prefix, which `handover.mode: rtc` needs.
     pub accepts_prefix: bool,
-    /// Tells whether an instruction fits; `None`: nothing is known, and every one is taken.
+    /// Check of an instruction's length; `None`: every instruction is accepted.
     pub instruction: Option<InstructionCheck>,
 }
 
@@ -39,7 +38,7 @@ pub struct EefAction {
     pub key: String,
     /// Its columns: `<key>.x`, ...
     pub columns: Vec<String>,
-    /// The values are composed with a pose of the state, so they can be nothing but a pose.
+    /// The values are composed with a pose of the state, so they cannot be joints.
     pub relative: bool,
 }
 
@@ -79,7 +78,7 @@ impl PolicyShape {
     ///
     /// # Errors
     /// What does not fit, or that the policy's tokenizer cannot be read.
-    pub fn check_instruction(&self, instruction: &str) -> Result<(), policy::Error> {
+    pub fn check_instruction(&self, instruction: &str) -> Result<(), vla_policy::Error> {
         match &self.instruction {
             Some(check) if !instruction.is_empty() => check.check(instruction),
             _ => Ok(()),
@@ -97,7 +96,7 @@ impl PolicyShape {
         };
         let deltas = |keys: &[(String, Option<DeltaRows>)]| {
             let one = |(key, rows): &(String, Option<DeltaRows>)| {
-                format!("{key}: {}", rows.map_or("not said", DeltaRows::word))
+                format!("{key}: {}", rows.map_or("not given", DeltaRows::word))
             };
             keys.iter().map(one).collect::<Vec<_>>().join(", ")
         };

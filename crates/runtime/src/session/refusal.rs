@@ -1,19 +1,17 @@
-//! Why a cycle had no chunk to publish although its observation kept the rules, and what that means for the motion.
+//! Why a cycle published no chunk although its observation kept the rules, and what that means for the motion.
 
-use vla_motion as chunk;
-use vla_policy as policy;
 use vla_policy::observation::Violation;
 
-/// Why a cycle had no chunk to publish.
+/// Why a cycle published no chunk.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// Encode, engines or decode failed.
     #[error("{0}")]
-    Policy(#[from] policy::Error),
+    Policy(#[from] vla_policy::Error),
     /// The chunk must not be published, or must not move the robot.
     #[error("{0}")]
-    Chunk(#[from] chunk::Error),
-    /// The operator let go of the enable switch while it was inferred.
+    Chunk(#[from] vla_motion::Error),
+    /// The operator released the enable switch during the inference.
     #[error("{0}")]
     NotEnabled(Violation),
 }
@@ -21,11 +19,11 @@ pub enum Refusal {
 /// What a refusal means for the motion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RefusalKind {
-    /// What was inferred from is not fit to be used, or what came out is not: `inputs.on_violation` says what follows.
+    /// The inputs or the result of the inference cannot be used: `inputs.on_violation` decides.
     Violation,
-    /// Nothing is wrong with it, but the motion was stopped, held or ended while it was inferred.
+    /// The motion was stopped, held or ended during the inference. Not a fault of the chunk.
     Superseded,
-    /// The machine failed or was too slow. The plan in force ends at rest by itself, and the watchdog sees that no chunk comes.
+    /// The machine failed or was too slow. The plan in force ends at rest by itself, and the watchdog reacts to the missing chunk.
     Failure,
 }
 
@@ -35,7 +33,7 @@ impl Refusal {
         matches!(self, Self::Policy(error) if error.is_sticky())
     }
 
-    /// What it means for the motion.
+    /// Its meaning for the motion.
     pub fn kind(&self) -> RefusalKind {
         match self {
             Self::NotEnabled(_) => RefusalKind::Violation,
@@ -45,8 +43,8 @@ impl Refusal {
     }
 }
 
-fn of_policy(error: &policy::Error) -> RefusalKind {
-    use policy::Error as E;
+fn of_policy(error: &vla_policy::Error) -> RefusalKind {
+    use vla_policy::Error as E;
     match error {
         E::Encode(_)
         | E::Decode(_)
@@ -60,8 +58,8 @@ fn of_policy(error: &policy::Error) -> RefusalKind {
     }
 }
 
-fn of_chunk(error: &chunk::Error) -> RefusalKind {
-    use chunk::Error as E;
+fn of_chunk(error: &vla_motion::Error) -> RefusalKind {
+    use vla_motion::Error as E;
     match error {
         E::Stopped | E::Ending | E::BeforeHold { .. } | E::SetBack { .. } => RefusalKind::Superseded,
         // Late, or nothing may move yet.
@@ -74,34 +72,36 @@ fn of_chunk(error: &chunk::Error) -> RefusalKind {
 mod tests {
     use super::*;
     use vla_base::time::Stamp;
-    use vla_engines as engine;
 
     #[test]
     fn only_a_lost_device_asks_for_the_engines_to_be_loaded_again() {
-        let refusal = |error| Refusal::from(policy::Error::Engine(error));
-        assert!(refusal(engine::Error::DeviceLost { source: "error 700".into() }).is_sticky());
-        let passing = engine::Error::Device { action: "reading".into(), source: "busy".into() };
+        let refusal = |error| Refusal::from(vla_policy::Error::Engine(error));
+        assert!(refusal(vla_engines::Error::DeviceLost { source: "error 700".into() }).is_sticky());
+        let passing = vla_engines::Error::Device { action: "reading".into(), source: "busy".into() };
         assert!(!refusal(passing).is_sticky());
-        assert!(!Refusal::from(policy::Error::NoTensorrt).is_sticky());
+        assert!(!Refusal::from(vla_policy::Error::NoTensorrt).is_sticky());
     }
 
     #[test]
     fn what_cannot_be_used_is_a_violation_and_a_machine_that_fails_or_a_stop_meanwhile_is_none() {
-        let of = |error: policy::Error| Refusal::from(error).kind();
-        assert_eq!(of(policy::Error::Joints(vla_policy::observation::Error::NoSample)), RefusalKind::Violation);
-        assert_eq!(of(policy::Error::InstructionTooLong { max: 8, found: 9 }), RefusalKind::Violation);
-        let camera = policy::Error::Camera { camera: "top".into(), reason: "no JPEG".into() };
+        let of = |error: vla_policy::Error| Refusal::from(error).kind();
+        assert_eq!(of(vla_policy::Error::Joints(vla_policy::observation::Error::NoSample)), RefusalKind::Violation);
+        assert_eq!(of(vla_policy::Error::InstructionTooLong { max: 8, found: 9 }), RefusalKind::Violation);
+        let camera = vla_policy::Error::Camera { camera: "top".into(), reason: "no JPEG".into() };
         assert_eq!(of(camera), RefusalKind::Violation);
-        let lost = engine::Error::DeviceLost { source: "error 700".into() };
+        let lost = vla_engines::Error::DeviceLost { source: "error 700".into() };
         assert_eq!(of(lost.into()), RefusalKind::Failure);
-        let of = |error: chunk::Error| Refusal::from(error).kind();
-        assert_eq!(of(chunk::Error::NotFinite { row: 0, joint: "a".into(), value: f32::NAN }), RefusalKind::Violation);
+        let of = |error: vla_motion::Error| Refusal::from(error).kind();
         assert_eq!(
-            of(chunk::Error::NoStart { joints: "a".into(), found: "none of `a`".into() }),
+            of(vla_motion::Error::NotFinite { row: 0, joint: "a".into(), value: f32::NAN }),
             RefusalKind::Violation
         );
-        assert_eq!(of(chunk::Error::Ending), RefusalKind::Superseded);
+        assert_eq!(
+            of(vla_motion::Error::NoStart { joints: "a".into(), found: "none of `a`".into() }),
+            RefusalKind::Violation
+        );
+        assert_eq!(of(vla_motion::Error::Ending), RefusalKind::Superseded);
         let (observation, held) = (Stamp::default(), Stamp::default());
-        assert_eq!(of(chunk::Error::BeforeHold { observation, held }), RefusalKind::Superseded);
+        assert_eq!(of(vla_motion::Error::BeforeHold { observation, held }), RefusalKind::Superseded);
     }
 }

@@ -1,14 +1,14 @@
-//! What a single parameter's declaration cannot see: values that must go together.
+//! Checks of several parameters together.
 
 use std::collections::BTreeMap;
 
 use super::Settings;
 use crate::parameters::shape::PolicyShape;
 use ros2_parameters::Error;
-use vla_motion::Mode;
+use vla_motion::TransitionMode;
 use vla_policy::observation::{InputKind, InputSpec, JointMap, PoseMap};
 
-/// Everything that does not go together.
+/// All contradictions.
 pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
     let mut errors = repeated_joints("state", &settings.state);
     errors.extend(repeated_joints("action", &settings.action));
@@ -41,7 +41,7 @@ fn repeated_joints(group: &str, maps: &[JointMap]) -> Vec<Error> {
     errors
 }
 
-/// One topic cannot be two inputs: one of the two is a slip of the pen.
+/// Two inputs cannot share a topic.
 fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
     let parameter = |input: &InputSpec| match input.kind {
         InputKind::Camera { .. } => format!("inputs.cameras.{}.topic", input.name),
@@ -53,19 +53,18 @@ fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
     for input in inputs {
         let Some(other) = first.insert(&input.topic, input) else { continue };
         let names = [parameter(input), parameter(other)];
-        let what =
-            format!("{} and {} are both '{}'; each input needs a topic of its own", names[1], names[0], input.topic);
+        let what = format!("{} and {} are both '{}'; each input needs its own topic", names[1], names[0], input.topic);
         errors.push(Error::Conflict { names: names.into(), what });
     }
     errors
 }
 
-/// The switch is a message type of its own.
+/// The enable switch has another message type than every input.
 fn enable_switch_on_an_input(settings: &Settings) -> Option<Error> {
     let topic = settings.enable_topic.as_ref()?;
     let input = settings.inputs.iter().find(|input| input.topic == *topic)?;
     let what = format!(
-        "inputs.enable.topic is '{topic}', which is the topic of the input '{}' ({}); the switch needs a topic of its own \
+        "inputs.enable.topic is '{topic}', which is the topic of the input '{}' ({}); the switch needs its own topic \
          (std_msgs/msg/Bool)",
         input.name,
         input.kind.type_name()
@@ -80,7 +79,7 @@ fn repeated_inputs(settings: &Settings) -> Vec<Error> {
         let other = settings.inputs.iter().find(same)?;
         let name = format!("state.{}.pose", pose.key);
         let what = format!(
-            "{name} names the pose '{}', which is the name of another input ({}); give the pose a name of its own",
+            "{name} names the pose '{}', which is the name of another input ({}); give the pose another name",
             pose.input,
             other.kind.type_name()
         );
@@ -104,17 +103,17 @@ fn joints_like_columns(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
     errors
 }
 
-/// Rows can be held to a promise only by a policy that is told of it.
+/// rtc needs a policy that takes an action prefix.
 fn rtc_without_guide(settings: &Settings, shape: &PolicyShape) -> Option<Error> {
-    (settings.motion.mode == Mode::Rtc && !shape.accepts_prefix).then(|| Error::Conflict {
+    (settings.motion.mode == TransitionMode::Rtc && !shape.accepts_prefix).then(|| Error::Conflict {
         names: vec!["handover.mode".to_owned()],
-        what: "handover.mode is rtc, but no stage of the policy reads 'strength', by which promised rows are held; export it again, or \
-               use blend"
+        what: "handover.mode is rtc, but no stage of the policy reads 'strength', the guidance weight of the action prefix; export the \
+               policy again, or use blend"
             .to_owned(),
     })
 }
 
-/// Refused here rather than at every inference.
+/// Refused here and not at every inference.
 fn instruction_that_does_not_fit(settings: &Settings, shape: &PolicyShape) -> Option<Error> {
     let error = shape.check_instruction(&settings.instruction).err()?;
     Some(Error::Conflict { names: vec!["instruction".to_owned()], what: format!("parameter 'instruction': {error}") })

@@ -1,22 +1,23 @@
-//! Where the joints are, and whether they follow the plan.
+//! Measured joint positions, and whether they follow the plan.
 
 use std::sync::Arc;
 
-use super::{Braked, Control, State, Watched, lock};
+use super::{Braked, Control, State, WatchReport, lock};
+use crate::messages::TrajectoryBuffer;
 use crate::parameters::Settings;
 use vla_base::time::{Span, Stamp};
-use vla_motion::{Chunk, TrajectoryBuffer, TurnJump};
+use vla_motion::{Chunk, TurnJump};
 use vla_policy::observation::{Breach, Fault, InputKind, Inputs, JointSample, OnViolation, Violation};
 
-/// The newest joint sample. A lock of its own: the motion's is not held while the inputs are read.
+/// The newest joint sample. It has its own lock, so that `state` is not held while the inputs are read.
 #[derive(Debug, Default)]
 pub(super) struct JointSensor {
     sample: JointSample,
     /// Number of the sample used last.
     used: u64,
-    /// Where each joint of the motion stands in the sample.
-    places: Vec<Option<usize>>,
-    /// Names that the places were found among.
+    /// Index of each joint of the motion in the sample.
+    indices: Vec<Option<usize>>,
+    /// Joint names that the indices refer to.
     names: Arc<[String]>,
 }
 
@@ -28,8 +29,8 @@ impl JointSensor {
         }
         if !Arc::ptr_eq(&self.names, &self.sample.joints) {
             self.names = Arc::clone(&self.sample.joints);
-            let place = |joint: &String| self.sample.joints.iter().position(|name| name == joint);
-            self.places = joints.iter().map(place).collect();
+            let index = |joint: &String| self.sample.joints.iter().position(|name| name == joint);
+            self.indices = joints.iter().map(index).collect();
         }
         std::mem::replace(&mut self.used, self.sample.sequence) != self.sample.sequence
     }
@@ -37,14 +38,14 @@ impl JointSensor {
     /// Stamp and position of each joint of the motion that has been seen, by its index.
     fn readings(&self) -> impl Iterator<Item = (usize, (Stamp, f64))> {
         let reading =
-            |place: &Option<usize>| self.sample.get((*place)?).map(|reading| (reading.stamp, reading.position));
-        self.places.iter().map(reading).enumerate().filter_map(|(joint, reading)| Some((joint, reading?)))
+            |index: &Option<usize>| self.sample.get((*index)?).map(|reading| (reading.stamp, reading.position));
+        self.indices.iter().map(reading).enumerate().filter_map(|(joint, reading)| Some((joint, reading?)))
     }
 }
 
 impl Control {
-    /// Takes up the newest joint states; true when one of them is new.
-    pub fn sense(&self, inputs: &Inputs) -> bool {
+    /// Reads the newest joint states; true when one of them is new.
+    pub fn read_joint_states(&self, inputs: &Inputs) -> bool {
         let mut sensor = lock(&self.sensor);
         if !sensor.read(inputs, &self.joints) {
             return false;
@@ -53,10 +54,10 @@ impl Control {
         let State { motion, measured, jump, .. } = &mut *state;
         for (joint, reading) in sensor.readings() {
             let followed = motion.followed(reading.0, joint);
-            let found = measured.take(joint, reading, motion.bounds().of(joint).kind, followed);
+            let found = measured.update(joint, reading, motion.limits().of(joint).kind, followed);
             *jump = jump.take().or(found);
         }
-        // Whichever thread reads a sample, the watchdog compares it with the plan.
+        // Any thread may read a sample; the watchdog thread compares it with the plan.
         state.unchecked = true;
         true
     }
@@ -94,57 +95,63 @@ impl Control {
         }
     }
 
-    /// Unwraps the columns of continuous joints in a chunk. `seen`: the joints' positions in the observation, as the driver
+    /// Unwraps the columns of continuous joints in a chunk. `observed`: the joints' positions in the observation, as the driver
     /// published them; empty when not known.
-    pub fn unwrap(&self, chunk: &mut Chunk, seen: &[f64]) {
+    pub fn unwrap(&self, chunk: &mut Chunk, observed: &[f64]) {
         let state = self.lock();
         let State { motion, measured, .. } = &*state;
-        let from = |joint| seen.get(joint).map(|&raw| raw + measured.turns(joint, raw, motion.bounds().of(joint).kind));
+        let from =
+            |joint| observed.get(joint).map(|&raw| raw + measured.turns(joint, raw, motion.limits().of(joint).kind));
         motion.unwrap(chunk, from);
     }
 
-    /// Brings the robot to rest when a joint state changed by about a turn since the last call: the plan is in other turns than the
-    /// joint.
-    pub fn turned(&self, now: Stamp, settings: &Settings, out: &mut TrajectoryBuffer) -> Option<(Violation, Braked)> {
+    /// Brings the robot to rest when a joint state changed by about a turn since the last call: plan and joint then count turns
+    /// differently.
+    pub fn take_turn_jump(
+        &self,
+        now: Stamp,
+        settings: &Settings,
+        out: &mut TrajectoryBuffer,
+    ) -> Option<(Violation, Braked)> {
         let jump = self.lock().jump.take()?;
-        let detail = Some(self.describe_jump(&jump).into());
+        let detail = Some(self.jump_text(&jump).into());
         let breach = Breach { detail, ..Breach::new("joints", Fault::TurnJump) };
         let violation = Violation { at: now, breaches: vec![breach] };
         let braked = self.brake_to_rest(now, violation.action(&settings.rules), &violation, settings, out);
         Some((violation, braked))
     }
 
-    /// Looks at the joints while they move: whether one jumped by a turn, and whether all are where the plan has them.
+    /// Checks the joints while they move: for a jump of a turn and for the tracking error.
     pub(super) fn watch_joints(
         &self,
         now: Stamp,
         inputs: &Inputs,
         settings: &Settings,
         out: &mut TrajectoryBuffer,
-    ) -> Option<Watched> {
-        self.sense(inputs);
+    ) -> Option<WatchReport> {
+        self.read_joint_states(inputs);
         if !self.poll(now, settings).is_moving() {
             return None;
         }
-        if let Some((violation, braked)) = self.turned(now, settings, out) {
-            return Some(Watched { braked, violation: Some(violation) });
+        if let Some((violation, braked)) = self.take_turn_jump(now, settings, out) {
+            return Some(WatchReport { braked, violation: Some(violation) });
         }
         let deviation = {
             let mut state = self.lock();
             let State { motion, measured, unchecked, .. } = &mut *state;
             std::mem::take(unchecked).then(|| motion.deviation(measured)).flatten()?
         };
-        // The plan is not what happens: going on with it is no choice, whatever the settings say about inputs.
+        // A robot that does not follow its plan must brake, whatever the settings say about inputs.
         let action = match settings.rules.on_violation {
             OnViolation::Skip => OnViolation::Hold,
             action => action,
         };
         let braked = self.brake_to_rest(now, action, &deviation, settings, out);
-        Some(Watched { braked, violation: None })
+        Some(WatchReport { braked, violation: None })
     }
 
-    /// Whether the joint states went with the plan at the last call of [`Control::watch`]: those of a driver that is stuck repeat bit by
-    /// bit while the plan moves the joints. In a replay, where nothing follows the plan, nobody watches.
+    /// Whether the joint states changed with the plan at the last call of [`Control::watch`]: those of a stuck driver repeat bit by bit
+    /// while the plan moves the joints. A replay, where no robot follows the plan, does not call it.
     ///
     /// # Errors
     /// The violation, when `inputs.joints.stuck_after_ms` has passed, and until the joint states change again.
@@ -161,25 +168,25 @@ impl Control {
         let after = input.map_or(Span::ZERO, |input| settings.rules.of(input).stuck_after);
         let mut stuck = lock(&self.stuck);
         match plan.filter(|_| after > Span::ZERO) {
-            Some(plan) => stuck.look(now, inputs, &self.joints, &plan, after),
+            Some(plan) => stuck.check(now, inputs, &self.joints, &plan, after),
             None if after > Span::ZERO => stuck.rest(inputs),
             None => stuck.reset(),
         }
     }
 
-    /// A jump in words.
-    pub(super) fn describe_jump(&self, jump: &TurnJump) -> String {
+    /// A jump as a sentence.
+    pub(super) fn jump_text(&self, jump: &TurnJump) -> String {
         let TurnJump { joint, from, to, within } = *jump;
         let name = self.joints.get(joint).map_or("", String::as_str);
         format!(
-            "joint `{name}` went from {from:.3} to {to:.3} rad between two samples {:.0} ms apart, about a turn; if it turns \
-             without end, set limits.{name}.continuous",
+            "joint `{name}` went from {from:.3} to {to:.3} rad between two samples {:.0} ms apart, about a turn; if the joint \
+             is continuous, set limits.{name}.continuous",
             within.millis()
         )
     }
 }
 
-/// Oldest joint state that says where the joints are.
+/// Greatest age at which a measured position is used.
 fn max_age(settings: &Settings) -> Span {
     let joints = settings.inputs.iter().position(|input| input.kind == InputKind::Joints);
     joints.map_or(Span::ZERO, |index| settings.rules.of(index).max_age)

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::worker::{Ends, Worker};
+use crate::threads::{StoppableThread, ThreadEnds};
 use vla_base::time::Span;
 use vla_motion::{Chunk, NewChunk};
+use vla_runtime::messages::TrajectoryBuffer;
 use vla_runtime::parameters::{NodeName, Overrides, Parameters, PolicyShape};
 
 fn settings() -> Arc<Settings> {
@@ -50,7 +51,7 @@ fn moving(settings: &Settings, now: Stamp) -> Control {
         ..Chunk::default()
     };
     let new = NewChunk { chunk: &chunk, now, clamped: 0, measured: Some(&[0.0, 0.0]), frozen: (0, 0) };
-    control.take(&new, 0, settings, &mut TrajectoryBuffer::default()).expect("a chunk in force");
+    control.accept_chunk(&new, 0, settings, &mut TrajectoryBuffer::default()).expect("a chunk in force");
     control
 }
 
@@ -58,8 +59,8 @@ fn moving(settings: &Settings, now: Stamp) -> Control {
 fn a_watchdog_that_panics_is_reported_and_the_robot_is_told_to_rest() {
     let (settings, start) = (settings(), Stamp::from_nanos(1_000_000_000));
     let control = moving(&settings, start);
-    let (ends, mut reports) = Ends::channel();
-    let watchdog = Worker::start("watchdog", &ends, |_| panic!("a fault of this test")).expect("a thread");
+    let (ends, mut reports) = ThreadEnds::channel();
+    let watchdog = StoppableThread::start("watchdog", &ends, |_| panic!("a fault of this test")).expect("a thread");
 
     let end = reports.blocking_recv().expect("a report");
     assert_eq!((end.thread, end.panicked), ("watchdog", true));
@@ -79,7 +80,7 @@ fn a_watchdog_that_panics_is_reported_and_the_robot_is_told_to_rest() {
     // Nothing moves after it: the next chunk is refused.
     let chunk = Chunk { rows: 1, observation_stamp: now, step: Span::from_millis(20.0), ..Chunk::default() };
     let new = NewChunk { chunk: &chunk, now, clamped: 0, measured: None, frozen: (0, 0) };
-    assert!(control.take(&new, 0, &settings, &mut TrajectoryBuffer::default()).is_err());
+    assert!(control.accept_chunk(&new, 0, &settings, &mut TrajectoryBuffer::default()).is_err());
     assert!(watchdog.stop(Instant::now() + Duration::from_secs(60)));
 }
 

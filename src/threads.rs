@@ -1,7 +1,7 @@
-//! The node's threads, and how their ends are seen.
+//! The node's threads and the supervision of their ends.
 //!
-//! Every thread of the node outlives it. One that ends by itself, by a panic or by returning, reports that; [`super::run`] waits
-//! for the report, brakes the robot, and ends the process with an error.
+//! Every thread runs until the node stops it. A thread that panics or returns before reports its end; [`super::run`] waits for such a
+//! report, brakes the robot, and ends with an error.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use super::error::Error;
 
-/// A thread that ends is looked at this often.
+/// Polling interval while waiting for the end of a thread.
 const JOIN_POLL: Duration = Duration::from_millis(5);
 
 /// A thread that ended.
@@ -21,7 +21,7 @@ const JOIN_POLL: Duration = Duration::from_millis(5);
 pub struct ThreadEnd {
     /// Its name.
     pub thread: &'static str,
-    /// By a panic, whose words are in the log; else it returned.
+    /// Whether it panicked (the log has the message) or returned.
     pub panicked: bool,
 }
 
@@ -32,27 +32,27 @@ impl fmt::Display for ThreadEnd {
     }
 }
 
-/// Where threads report their ends.
+/// Sends the reports of ending threads.
 #[derive(Clone)]
-pub struct Ends(UnboundedSender<ThreadEnd>);
+pub(crate) struct ThreadEnds(UnboundedSender<ThreadEnd>);
 
-impl Ends {
-    /// A place to report to, and where reports come out. There are as many as threads.
-    pub fn channel() -> (Self, UnboundedReceiver<ThreadEnd>) {
+impl ThreadEnds {
+    /// The sending and the receiving end of the reports. There is at most one a thread.
+    pub(crate) fn channel() -> (Self, UnboundedReceiver<ThreadEnd>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self(sender), receiver)
     }
 
-    /// Starts a thread whose end is reported, however it comes.
+    /// Starts a thread whose end is reported, also after a panic.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn spawn<T: Send + 'static>(
+    pub(crate) fn spawn<T: Send + 'static>(
         &self,
         thread: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<JoinHandle<T>, Error> {
-        let report = Report { thread, ends: self.clone() };
+        let report = EndReport { thread, ends: self.clone() };
         let run = move || {
             // Dropped after everything that the work owns, also by a panic.
             let _report = report;
@@ -62,28 +62,28 @@ impl Ends {
     }
 }
 
-struct Report {
+struct EndReport {
     thread: &'static str,
-    ends: Ends,
+    ends: ThreadEnds,
 }
 
-impl Drop for Report {
+impl Drop for EndReport {
     fn drop(&mut self) {
         let end = ThreadEnd { thread: self.thread, panicked: thread::panicking() };
-        // Nobody listens when the node has ended already.
+        // Fails only after the node has ended.
         self.ends.0.send(end).ok();
     }
 }
 
 /// A thread did not end in time.
 #[derive(Debug)]
-pub struct StillRunning;
+pub(crate) struct StillRunning;
 
 /// Waits for the end of a thread until `deadline`; `None` when it panicked, which it has reported itself.
 ///
 /// # Errors
-/// When it is still running then. It goes on without anybody who could wait for it.
-pub fn join_until<T>(thread: JoinHandle<T>, deadline: Instant) -> Result<Option<T>, StillRunning> {
+/// When it is still running at the deadline. It is detached then.
+pub(crate) fn join_until<T>(thread: JoinHandle<T>, deadline: Instant) -> Result<Option<T>, StillRunning> {
     while !thread.is_finished() {
         if Instant::now() >= deadline {
             return Err(StillRunning);
@@ -93,20 +93,20 @@ pub fn join_until<T>(thread: JoinHandle<T>, deadline: Instant) -> Result<Option<
     Ok(thread.join().ok())
 }
 
-/// A thread that can be told to end.
-pub struct Worker {
+/// A thread with a stop flag.
+pub(crate) struct StoppableThread {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
-impl Worker {
-    /// Starts `work`, which looks at the flag at least every few hundredths of a second.
+impl StoppableThread {
+    /// Starts `work`, which must check the flag every few hundredths of a second.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(
+    pub(crate) fn start(
         name: &'static str,
-        ends: &Ends,
+        ends: &ThreadEnds,
         work: impl FnOnce(&AtomicBool) + Send + 'static,
     ) -> Result<Self, Error> {
         let stop = Arc::new(AtomicBool::new(false));
@@ -114,8 +114,8 @@ impl Worker {
         Ok(Self { stop, thread: ends.spawn(name, move || work(&flag))? })
     }
 
-    /// Ends it and waits until `deadline`; false when it is still running then.
-    pub fn stop(self, deadline: Instant) -> bool {
+    /// ThreadEnds it and waits until `deadline`; false when it is still running then.
+    pub(crate) fn stop(self, deadline: Instant) -> bool {
         self.stop.store(true, Ordering::Relaxed);
         join_until(self.thread, deadline).is_ok()
     }
@@ -130,10 +130,10 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_hangs_holds_nobody_up() {
-        let (ends, _reports) = Ends::channel();
+    fn a_thread_that_hangs_does_not_block_its_stop() {
+        let (ends, _reports) = ThreadEnds::channel();
         let (release, held) = std::sync::mpsc::channel::<()>();
-        let hangs = Worker::start("stream", &ends, move |_| {
+        let hangs = StoppableThread::start("stream", &ends, move |_| {
             held.recv().ok();
         })
         .expect("a thread");
@@ -143,10 +143,10 @@ mod tests {
 
     #[test]
     fn a_thread_that_panics_and_one_that_returns_are_reported_by_name() {
-        let (ends, mut reports) = Ends::channel();
-        let panics = Worker::start("watchdog", &ends, |_| panic!("a fault of this test")).expect("a thread");
+        let (ends, mut reports) = ThreadEnds::channel();
+        let panics = StoppableThread::start("watchdog", &ends, |_| panic!("a fault of this test")).expect("a thread");
         assert_eq!(reports.blocking_recv(), Some(ThreadEnd { thread: "watchdog", panicked: true }));
-        let returns = Worker::start("stream", &ends, |_| {}).expect("a thread");
+        let returns = StoppableThread::start("stream", &ends, |_| {}).expect("a thread");
         let end = reports.blocking_recv().expect("a report");
         assert_eq!(end.to_string(), "the stream thread returned");
         assert!(panics.stop(soon()) && returns.stop(soon()));
@@ -154,13 +154,13 @@ mod tests {
 
     #[test]
     fn a_thread_that_runs_reports_nothing_until_it_is_stopped() {
-        let (ends, mut reports) = Ends::channel();
+        let (ends, mut reports) = ThreadEnds::channel();
         let runs = |flag: &AtomicBool| {
             while !flag.load(Ordering::Relaxed) {
                 thread::yield_now();
             }
         };
-        let worker = Worker::start("stream", &ends, runs).expect("a thread");
+        let worker = StoppableThread::start("stream", &ends, runs).expect("a thread");
         assert!(reports.try_recv().is_err());
         assert!(worker.stop(soon()));
         assert_eq!(reports.try_recv(), Ok(ThreadEnd { thread: "stream", panicked: false }));

@@ -1,4 +1,4 @@
-//! What a joint may do: position, velocity, acceleration, jerk. One [`JointBounds`] limits the rows of a chunk and the motion that
+//! What a joint may do: position, velocity, acceleration, jerk. One [`MotionLimits`] limits the rows of a chunk and the motion that
 //! follows them.
 
 use std::f64::consts::TAU;
@@ -12,7 +12,7 @@ mod merge;
 #[cfg(test)]
 mod tests;
 
-pub use merge::{Merged, merge};
+pub use merge::{MergedLimits, merge_limits};
 
 /// Acceleration of a joint that has no limit, rad/s² or m/s²: so high that no policy's rows reach it, and finite, so that one
 /// way of moving serves all joints.
@@ -35,7 +35,7 @@ pub enum JointKind {
 
 /// Limits of one joint in rad (or m), s. Infinite where there is none.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Bounds {
+pub struct JointLimits {
     /// Least position.
     pub min: f64,
     /// Greatest position.
@@ -52,7 +52,7 @@ pub struct Bounds {
     pub kind: JointKind,
 }
 
-impl Default for Bounds {
+impl Default for JointLimits {
     fn default() -> Self {
         Self {
             min: f64::NEG_INFINITY,
@@ -66,7 +66,7 @@ impl Default for Bounds {
     }
 }
 
-impl Bounds {
+impl JointLimits {
     /// Both limits at once: the tighter of each.
     pub fn tighter(&self, other: &Self) -> Self {
         Self {
@@ -122,48 +122,48 @@ impl Bounds {
     }
 }
 
-/// The bounds of every joint of a plan, in its order.
+/// The limits of every joint of a plan, in its order.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct JointBounds {
+pub struct MotionLimits {
     names: Arc<[String]>,
-    joints: Vec<Bounds>,
+    joints: Vec<JointLimits>,
     /// Position limits of a chunk's values.
     rows: Vec<(f32, f32)>,
 }
 
-impl JointBounds {
-    /// Bounds of the joints `names`. A joint that is given twice takes the tighter of each limit; one that is not given has
+impl MotionLimits {
+    /// JointLimits of the joints `names`. A joint that is given twice takes the tighter of each limit; one that is not given has
     /// none.
     ///
     /// # Errors
     /// [`Error::Limits`] with every joint that is unknown and every limit that cannot be kept.
-    pub fn new<'a>(names: &[String], given: impl IntoIterator<Item = (&'a str, Bounds)>) -> Result<Self, Error> {
-        let mut all = vec![Bounds::default(); names.len()];
+    pub fn new<'a>(names: &[String], given: impl IntoIterator<Item = (&'a str, JointLimits)>) -> Result<Self, Error> {
+        let mut all = vec![JointLimits::default(); names.len()];
         let mut problems = Vec::new();
-        for (joint, bounds) in given {
+        for (joint, limits) in given {
             match names.iter().position(|name| name == joint).and_then(|index| all.get_mut(index)) {
                 None => problems.push(format!("unknown joint `{joint}`, expected one of {names:?}")),
-                Some(entry) => *entry = entry.tighter(&bounds),
+                Some(entry) => *entry = entry.tighter(&limits),
             }
         }
-        all.iter_mut().for_each(|bounds| *bounds = bounds.without_whole_turns());
+        all.iter_mut().for_each(|limits| *limits = limits.without_whole_turns());
         let wrong = names.iter().zip(&all).filter_map(|(name, b)| Some(format!("joint `{name}`: {}", b.problem()?)));
         problems.extend(wrong);
         if problems.is_empty() { Ok(Self::of_all(names.into(), all)) } else { Err(Error::Limits { problems }) }
     }
 
-    fn of_all(names: Arc<[String]>, joints: Vec<Bounds>) -> Self {
+    fn of_all(names: Arc<[String]>, joints: Vec<JointLimits>) -> Self {
         let rows = joints.iter().map(|joint| inward(joint.min, joint.max)).collect();
         Self { names, joints, rows }
     }
 
-    /// Those of the joints `names`, in that order. A joint that is not among them has no bounds.
+    /// Those of the joints `names`, in that order. A joint that is not among them has no limits.
     pub fn select(&self, names: &Arc<[String]>) -> Self {
         Self::of_all(Arc::clone(names), names.iter().map(|name| self.get(name).unwrap_or_default()).collect())
     }
 
     /// One entry a joint.
-    pub fn per_joint(&self) -> &[Bounds] {
+    pub fn per_joint(&self) -> &[JointLimits] {
         &self.joints
     }
 
@@ -173,19 +173,19 @@ impl JointBounds {
     }
 
     /// Of a joint by its name.
-    pub fn get(&self, joint: &str) -> Option<Bounds> {
+    pub fn get(&self, joint: &str) -> Option<JointLimits> {
         let index = self.names.iter().position(|name| name == joint)?;
         self.joints.get(index).copied()
     }
 
     /// Joints without a limit of velocity.
     pub fn without_velocity(&self) -> impl Iterator<Item = &str> {
-        let unlimited = |(name, bounds): (_, &Bounds)| bounds.velocity.is_infinite().then_some(name);
+        let unlimited = |(name, limits): (_, &JointLimits)| limits.velocity.is_infinite().then_some(name);
         self.names.iter().map(String::as_str).zip(&self.joints).filter_map(unlimited)
     }
 
     /// Of joint `index`; none beyond the last.
-    pub fn of(&self, index: usize) -> Bounds {
+    pub fn of(&self, index: usize) -> JointLimits {
         self.joints.get(index).copied().unwrap_or_default()
     }
 
@@ -194,7 +194,7 @@ impl JointBounds {
     ///
     /// # Errors
     /// [`Error::Shape`] and [`Error::LimitWidth`] for a chunk that has not these joints.
-    pub fn clamp(&self, chunk: &mut Chunk, clamped: &mut Clamped) -> Result<(), Error> {
+    pub fn clamp(&self, chunk: &mut Chunk, clamped: &mut ClampCounts) -> Result<(), Error> {
         chunk.check()?;
         let width = chunk.width();
         let joints = width - chunk.poses.iter().map(ExactSizeIterator::len).sum::<usize>().min(width);
@@ -230,14 +230,14 @@ fn inward(min: f64, max: f64) -> (f32, f32) {
 
 /// How many values of one chunk were brought inside position limits.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Clamped {
+pub struct ClampCounts {
     /// All of them: the sum of `per_joint`.
     pub total: u64,
     /// One entry a joint, in the order of the chunk's joints.
     pub per_joint: Vec<u64>,
 }
 
-impl Clamped {
+impl ClampCounts {
     fn restart(&mut self, joints: usize) {
         self.total = 0;
         self.per_joint.clear();
@@ -259,7 +259,7 @@ impl Clamped {
 
 /// Which limit kept a joint from following.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Limited {
+pub enum LimitKind {
     /// Position.
     Position,
     /// Velocity.
@@ -273,13 +273,13 @@ pub enum Limited {
 /// How often each limit was met, since it was made. One entry a joint.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LimitCounts {
-    /// Knots of the reference beyond a position limit, and knots held back by one.
+    /// Samples of the reference beyond a position limit, and samples held back by one.
     pub position: Vec<u64>,
-    /// Knots held back.
+    /// Samples held back.
     pub velocity: Vec<u64>,
-    /// Knots held back.
+    /// Samples held back.
     pub acceleration: Vec<u64>,
-    /// Knots held back.
+    /// Samples held back.
     pub jerk: Vec<u64>,
     /// Chunks in which any limit was met.
     pub chunks: u64,
@@ -296,12 +296,12 @@ impl LimitCounts {
         }
     }
 
-    pub(super) fn add(&mut self, joint: usize, kind: Limited, by: u64) {
+    pub(super) fn add(&mut self, joint: usize, kind: LimitKind, by: u64) {
         let counts = match kind {
-            Limited::Position => &mut self.position,
-            Limited::Velocity => &mut self.velocity,
-            Limited::Acceleration => &mut self.acceleration,
-            Limited::Jerk => &mut self.jerk,
+            LimitKind::Position => &mut self.position,
+            LimitKind::Velocity => &mut self.velocity,
+            LimitKind::Acceleration => &mut self.acceleration,
+            LimitKind::Jerk => &mut self.jerk,
         };
         if let Some(count) = counts.get_mut(joint) {
             *count += by;

@@ -7,18 +7,18 @@ use r2r::std_msgs::msg::String as Text;
 use r2r::{Node, QosProfile};
 
 use super::error::Error;
-use super::parameters::Parameters;
+use super::parameters::ParameterServer;
 use vla_runtime::parameters::{LimitsFrom, Settings};
 
 /// The subscription.
-pub struct Description(Box<dyn Stream<Item = Text> + Send + Unpin>);
+pub(crate) struct DescriptionTopic(Box<dyn Stream<Item = Text> + Send + Unpin>);
 
-impl Description {
+impl DescriptionTopic {
     /// Subscribes where the settings ask for it, as robot_state_publisher publishes: reliable, transient local.
     ///
     /// # Errors
     /// When the middleware refuses the name.
-    pub fn create(node: &mut Node, settings: &Settings) -> Result<Option<Self>, Error> {
+    pub(crate) fn create(node: &mut Node, settings: &Settings) -> Result<Option<Self>, Error> {
         let LimitsFrom::Topic(topic) = &settings.limits_from else { return Ok(None) };
         let qos = QosProfile::default().keep_last(1).reliable().transient_local();
         let messages = node.subscribe::<Text>(topic, qos).map_err(|e| Error::endpoint("topic", topic, e))?;
@@ -26,7 +26,7 @@ impl Description {
     }
 
     /// Hands every description that comes on to the parameters, which merge its limits with theirs.
-    pub async fn run(mut self, parameters: Arc<Parameters>) {
+    pub(crate) async fn run(mut self, parameters: Arc<ParameterServer>) {
         while let Some(message) = self.0.next().await {
             parameters.describe(&message.data);
         }

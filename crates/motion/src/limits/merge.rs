@@ -1,17 +1,17 @@
-//! Limits of parameters and of a robot description, made one.
+//! Merges the limits of the parameters with those of a robot description.
 
 use std::collections::BTreeMap;
 
-use super::{Bounds, JointBounds};
+use super::{JointLimits, MotionLimits};
 use crate::error::Error;
 use crate::urdf::{Description, Finding};
 
-/// The limits that hold.
+/// The limits in force.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Merged {
-    /// Of every moved joint, the tighter of both sources.
-    pub bounds: JointBounds,
-    /// Joints for which the parameters hold alone: the description lacks them, or has placeholders.
+pub struct MergedLimits {
+    /// The tighter of both sources for every moved joint.
+    pub limits: MotionLimits,
+    /// Joints for which only the parameters' limits hold: the description lacks them, or has placeholders.
     pub warnings: Vec<String>,
 }
 
@@ -21,7 +21,7 @@ pub struct Merged {
 /// # Errors
 /// [`Error::Limits`] naming every joint whose limits contradict each other, and with a description every one that it locks, that
 /// it has a placeholder for, or that neither source limits; also a description that has none of the joints.
-pub fn merge(given: &[(String, Bounds)], description: Option<&Description>) -> Result<Merged, Error> {
+pub fn merge_limits(given: &[(String, JointLimits)], description: Option<&Description>) -> Result<MergedLimits, Error> {
     let mut found = Findings::default();
     let mut names = Vec::with_capacity(given.len());
     let mut all = Vec::with_capacity(given.len());
@@ -39,40 +39,42 @@ pub fn merge(given: &[(String, Bounds)], description: Option<&Description>) -> R
     let (mut problems, warnings) = found.sentences();
     if !given.is_empty() && problems.is_empty() && description.is_some_and(lacks) {
         let joints: Vec<&str> = given.iter().map(|(joint, _)| joint.as_str()).collect();
-        problems
-            .push(format!("the robot description has none of the joints {}; is it this robot's?", joints.join(", ")));
+        problems.push(format!(
+            "the robot description has none of the joints {}; check that it is this robot's description",
+            joints.join(", ")
+        ));
     }
     if problems.is_empty() {
-        let all = all.into_iter().map(Bounds::without_whole_turns).collect();
-        Ok(Merged { bounds: JointBounds::of_all(names.into(), all), warnings })
+        let all = all.into_iter().map(JointLimits::without_whole_turns).collect();
+        Ok(MergedLimits { limits: MotionLimits::of_all(names.into(), all), warnings })
     } else {
         Err(Error::Limits { problems })
     }
 }
 
-fn described(joint: &str, own: &Bounds, description: &Description, found: &mut Findings) -> Bounds {
+fn described(joint: &str, own: &JointLimits, description: &Description, found: &mut Findings) -> JointLimits {
     let mut entries = description.joints(joint);
     let (Some(entry), second) = (entries.next(), entries.next()) else {
         found.add(joint, if own.is_unlimited() {
-            let what = "not in the robot description, and without limits.<joint>.min, max or velocity; is it this robot's?";
+            let what = "not in the robot description, and without limits.<joint>.min, max or velocity; check that it is this robot's description";
             Finding::Problem(what.to_owned())
         } else {
-            Finding::Warning("not in the robot description: limits.<joint> hold alone".to_owned())
+            Finding::Warning("not in the robot description: only limits.<joint> hold".to_owned())
         });
         return *own;
     };
     if let Some(second) = second {
         let what =
-            format!("lines {} and {}: described twice in the robot description; keep one", entry.line, second.line);
+            format!("lines {} and {}: the robot description has the joint twice; keep one", entry.line, second.line);
         found.add(joint, Finding::Problem(what));
     }
     let before = found.problems();
-    let its = entry.bounds(own, &mut |finding| found.add(joint, finding));
+    let its = entry.limits(own, &mut |finding| found.add(joint, finding));
     let both = own.tighter(&its);
-    // What a faulty description leaves open contradicts nothing.
+    // After another problem of this joint a contradiction would only repeat it.
     if found.problems() == before && both.min >= both.max {
         let what = format!(
-            "limits.<joint> {} to {} and the robot description's {} to {} leave no room; set limits.<joint>.min and \
+            "limits.<joint> {} to {} and the robot description's {} to {} do not overlap; set limits.<joint>.min and \
              limits.<joint>.max inside the description's",
             own.min, own.max, its.min, its.max
         );

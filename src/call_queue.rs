@@ -8,15 +8,15 @@ use futures::channel::mpsc::{self, Receiver};
 use futures::{FutureExt, Stream, StreamExt};
 
 /// Calls of one service that may wait: as many as the middleware keeps for `QosProfile::parameters()`.
-pub const WAITING: usize = 1000;
+pub(crate) const WAITING: usize = 1000;
 
 /// What the spin thread does after each spin.
 #[derive(Default)]
-pub struct Intake(Vec<Box<dyn FnMut() + Send>>);
+pub(crate) struct Intake(Vec<Box<dyn FnMut() + Send>>);
 
 impl Intake {
     /// A stream that loses none of the calls of `service` as long as fewer than [`WAITING`] wait.
-    pub fn queue<T: Send + 'static>(
+    pub(crate) fn queue<T: Send + 'static>(
         &mut self,
         service: &'static str,
         mut calls: impl Stream<Item = T> + Send + Unpin + 'static,
@@ -38,7 +38,7 @@ impl Intake {
     }
 
     /// Moves every call that came with the last spin.
-    pub fn empty(&mut self) {
+    pub(crate) fn empty(&mut self) {
         self.0.iter_mut().for_each(|empty| empty());
     }
 }

@@ -1,4 +1,4 @@
-//! How fast the parameter services answer.
+//! Rate of the parameter services' answers.
 //!
 //! A client keeps ten answers that it has not read (the middleware's default for services), and loses the oldest when another comes. One
 //! that sends its calls in a burst reads nothing meanwhile, and a busy one in Python may be away for a tenth of a second. So a
@@ -15,9 +15,9 @@ const QUIET: Duration = Duration::from_millis(20);
 /// A burst that does not end is answered all the same.
 const LONGEST_BURST: Duration = Duration::from_secs(1);
 
-/// One service's pace.
+/// Pacing of one service.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct ResponsePacer {
     /// When the answers given so far would be over, one an interval.
     over: Option<Instant>,
     /// When the last call came.
@@ -26,8 +26,8 @@ pub(super) struct Pace {
     crowded: Option<Instant>,
 }
 
-impl Pace {
-    /// A call came.
+impl ResponsePacer {
+    /// A call arrived.
     pub(super) fn came(&mut self, now: Instant) {
         self.came = Some(now);
     }
@@ -58,17 +58,17 @@ mod tests {
 
     /// When the answers to calls that come at `times` go out, as the task of a service gives them.
     fn answers(times: &[Duration]) -> Vec<Duration> {
-        let (mut pace, start) = (Pace::default(), Instant::now());
+        let (mut pacer, start) = (ResponsePacer::default(), Instant::now());
         let (mut now, mut came, mut given) = (start, 0, Vec::new());
         while given.len() < times.len() {
             while times.get(came).is_some_and(|&time| start + time <= now) {
-                pace.came(start + times[came]);
+                pacer.came(start + times[came]);
                 came += 1;
             }
             let waiting = came - given.len();
-            let wait = if waiting == 0 { start + times[came] - now } else { pace.wait(waiting, now) };
+            let wait = if waiting == 0 { start + times[came] - now } else { pacer.wait(waiting, now) };
             if waiting > 0 && wait.is_zero() {
-                pace.answered(now);
+                pacer.answered(now);
                 given.push(now - start);
             }
             now += wait;

@@ -1,0 +1,154 @@
+//! From parameter values to the node's own types.
+
+use ros2_parameters::Value;
+use vla_base::time::Span;
+use vla_engines::EngineKind;
+use vla_motion::TransitionMode;
+use vla_policy::observation::{OnViolation, StampSource, Transport};
+
+use crate::parameters::settings::CommandKind;
+
+/// An enum that a parameter names by words. They are the declaration's allowed values, and the only ones that are read.
+pub(crate) trait Words: Copy + 'static {
+    /// Every value, in the order of the documentation.
+    const ALL: &'static [Self];
+
+    /// The word of a value.
+    fn as_word(self) -> &'static str;
+}
+
+/// Source of limits besides the parameters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum LimitsSource {
+    /// No other source.
+    #[default]
+    None,
+    /// A URDF file.
+    File,
+    /// The topic of a robot description.
+    Topic,
+}
+
+impl Words for LimitsSource {
+    const ALL: &'static [Self] = &[Self::None, Self::File, Self::Topic];
+
+    fn as_word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::File => "file",
+            Self::Topic => "topic",
+        }
+    }
+}
+
+impl Words for EngineKind {
+    const ALL: &'static [Self] = &[Self::Tensorrt, Self::Onnx];
+
+    fn as_word(self) -> &'static str {
+        match self {
+            Self::Tensorrt => "tensorrt",
+            Self::Onnx => "onnx",
+        }
+    }
+}
+
+impl Words for Transport {
+    const ALL: &'static [Self] = &[Self::Raw, Self::Compressed];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for StampSource {
+    const ALL: &'static [Self] = &[Self::Header, Self::Arrival];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for OnViolation {
+    const ALL: &'static [Self] = &[Self::Skip, Self::Hold, Self::Stop];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for TransitionMode {
+    const ALL: &'static [Self] = &[Self::Replace, Self::Blend, Self::Ensemble, Self::Rtc];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for CommandKind {
+    const ALL: &'static [Self] = &[Self::JointState, Self::MultiArray];
+
+    fn as_word(self) -> &'static str {
+        match self {
+            Self::JointState => "joint_state",
+            Self::MultiArray => "multi_array",
+        }
+    }
+}
+
+/// Every word of an enum.
+pub(super) fn words<T: Words>() -> Vec<String> {
+    T::ALL.iter().map(|value| value.as_word().to_owned()).collect()
+}
+
+pub(super) fn word<T: Words>(value: &Value) -> Option<T> {
+    let Value::String(word) = value else { return None };
+    T::ALL.iter().copied().find(|value| value.as_word() == word)
+}
+
+pub(super) fn flag(value: &Value) -> Option<bool> {
+    if let Value::Bool(value) = value { Some(*value) } else { None }
+}
+
+pub(super) fn integer<T: TryFrom<i64>>(value: &Value) -> Option<T> {
+    if let Value::Integer(value) = value { T::try_from(*value).ok() } else { None }
+}
+
+pub(super) fn integer_or_off<T: TryFrom<i64>>(value: &Value) -> Option<Option<T>> {
+    if let Value::Integer(0) = value { Some(None) } else { integer(value).map(Some) }
+}
+
+pub(super) fn float(value: &Value) -> Option<f64> {
+    if let Value::Double(value) = value { Some(*value) } else { None }
+}
+
+pub(super) fn float_or_off(value: &Value) -> Option<Option<f64>> {
+    float(value).map(|value| Some(value).filter(|&value| value > 0.0))
+}
+
+pub(super) fn seconds(value: &Value) -> Option<Span> {
+    float(value).map(Span::from_seconds)
+}
+
+pub(super) fn millis(value: &Value) -> Option<Span> {
+    float(value).map(Span::from_millis)
+}
+
+pub(super) fn millis_or_off(value: &Value) -> Option<Option<Span>> {
+    millis(value).map(|span| Some(span).filter(|&span| span > Span::ZERO))
+}
+
+pub(super) fn text(value: &Value) -> Option<String> {
+    if let Value::String(value) = value { Some(value.clone()) } else { None }
+}
+
+pub(super) fn text_or_none(value: &Value) -> Option<Option<String>> {
+    text(value).map(|text| Some(text).filter(|text| !text.is_empty()))
+}
+
+pub(super) fn strings(value: &Value) -> Option<Vec<String>> {
+    if let Value::StringArray(value) = value { Some(value.clone()) } else { None }
+}
+
+pub(super) fn floats(value: &Value) -> Option<Vec<f64>> {
+    if let Value::DoubleArray(value) = value { Some(value.clone()) } else { None }
+}

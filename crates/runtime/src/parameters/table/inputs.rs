@@ -1,0 +1,134 @@
+//! Parameters of inputs. `{}` is a camera, a pose or the prefix of an input.
+
+use super::{Allowed, LONGEST_MS, Param};
+use vla_base::time::Span;
+use vla_policy::observation::{OnViolation, StampSource, Transport};
+
+pub(crate) const CAMERA_TOPIC: Param<String> = Param::text(
+    "inputs.cameras.{}.topic",
+    "camera/{}/image_raw",
+    Allowed::Topic,
+    "Topic of the view {}. Compressed frames have a separate topic, usually .../compressed.",
+)
+.fixed();
+
+pub(crate) const CAMERA_TRANSPORT: Param<Transport> = Param::word(
+    "inputs.cameras.{}.transport",
+    "raw",
+    "Message type of the view {}: raw is sensor_msgs/Image, compressed is sensor_msgs/CompressedImage.",
+)
+.fixed();
+
+/// Two seconds: no sensor's noise repeats bit by bit for so long, while a codec may repeat a frame now and then.
+pub(crate) const CAMERA_STUCK_AFTER: Param<Span> = Param::millis(
+    "inputs.cameras.{}.stuck_after_ms",
+    2000.0,
+    (0.0, LONGEST_MS),
+    "Longest time in ms, by header stamp, for which frames of the view {} may be the same bit by bit under new stamps. 0: no limit, \
+     for a simulated camera and a scene in which nothing moves.",
+);
+
+pub(crate) const JOINTS_TOPIC: Param<String> = Param::text(
+    "inputs.joints.topic",
+    "joint_states",
+    Allowed::Topic,
+    "Topic of the joint states (sensor_msgs/JointState). Joints are found by name and merged by joint: their order is free, and \
+     several publishers may share the topic.",
+)
+.fixed();
+
+/// One second: the plan has then moved the joints by more than an encoder's step, and drives follow several times faster.
+pub(crate) const JOINTS_STUCK_AFTER: Param<Span> = Param::millis(
+    "inputs.joints.stuck_after_ms",
+    1000.0,
+    (0.0, LONGEST_MS),
+    "Longest time in ms for which the joint states of a publisher may repeat bit by bit while the plan moves one of their joints. 0: no \
+     limit.",
+);
+
+pub(crate) const POSE_TOPIC: Param<String> = Param::text(
+    "inputs.poses.{}.topic",
+    "{}/pose",
+    Allowed::Topic,
+    "Topic of the pose {} (geometry_msgs/PoseStamped): position in m, orientation as a unit quaternion.",
+)
+.fixed();
+
+pub(crate) const POSE_FRAME_ID: Param<String> = Param::text(
+    "inputs.poses.{}.frame_id",
+    "",
+    Allowed::Any,
+    "Frame that the pose {} must be in; a message of another frame is refused. Empty: any.",
+)
+.fixed();
+
+pub(crate) const INSTRUCTION_TOPIC: Param<String> = Param::text(
+    "inputs.instruction.topic",
+    "instruction",
+    Allowed::Topic,
+    "Topic of the instruction (std_msgs/String, reliable, transient local). The latest of topic and parameter holds.",
+)
+.fixed();
+
+/// Name: the input's prefix. Description: what is sampled.
+pub(crate) const STAMP: Param<StampSource> = Param::word(
+    "{}.stamp",
+    "header",
+    "Time from which the age of {} counts: header, the time of capture in header.stamp, or arrival, for a driver that does not stamp its \
+     messages (header.stamp is zero); the time in transport is then not included.",
+)
+.fixed();
+
+/// As [`STAMP`]; the default depends on the input.
+pub(crate) const MAX_AGE: Param<Span> = Param::millis(
+    "{}.max_age_ms",
+    100.0,
+    (1.0, LONGEST_MS),
+    "Greatest age in ms, by header stamp, at which {} is used.",
+);
+
+/// As [`STAMP`].
+pub(crate) const REQUIRED: Param<bool> = Param::flag(
+    "{}.required",
+    true,
+    "true: no inference while {} is older than max_age_ms. false: inference continues with an old one, and diagnostics warn. Either way \
+     one must have arrived since the start.",
+);
+
+pub(crate) const ENABLE_TOPIC: Param<Option<String>> = Param::text_or_none(
+    "inputs.enable.topic",
+    Allowed::OptionalTopic,
+    "Topic of the operator's enable switch (dead-man switch, std_msgs/Bool). The robot moves only while it is true; false, or no message \
+     for inputs.enable.max_age_ms, brakes and stops until ~/resume is called. Empty: no switch. It replaces no hardware emergency stop.",
+)
+.fixed();
+
+pub(crate) const ENABLE_MAX_AGE: Param<Span> = Param::millis(
+    "inputs.enable.max_age_ms",
+    500.0,
+    (20.0, 10_000.0),
+    "Longest time in ms, from its arrival, for which a message of the enable switch allows motion. Publish it at least three times as \
+     often.",
+);
+
+pub(crate) const MAX_SKEW: Param<Span> = Param::millis(
+    "inputs.max_skew_ms",
+    100.0,
+    (0.0, LONGEST_MS),
+    "Largest distance in ms between the stamps of the required inputs of one observation.",
+);
+
+pub(crate) const FUTURE_TOLERANCE: Param<Span> = Param::millis(
+    "inputs.future_tolerance_ms",
+    20.0,
+    (0.0, LONGEST_MS),
+    "How far in ms a stamp may be ahead of the clock, and how far the clock may step back, before stamps are refused.",
+);
+
+pub(crate) const ON_VIOLATION: Param<OnViolation> = Param::word(
+    "inputs.on_violation",
+    "skip",
+    "Reaction when an input is missing, too old, frozen, stuck or out of step, or when an inference is refused for its inputs or its \
+     result (a missing joint, a frame that does not decode, an instruction that does not fit, values that are not finite). skip: no \
+     inference this time. hold: brake now and resume with the next good chunk. stop: brake now and stop until ~/resume is called.",
+);
