@@ -71,7 +71,7 @@ pub(crate) enum CycleFaultKind {
 
 impl CycleFault {
     /// CycleFault of a kind that has nothing to tell apart.
-    pub fn new(kind: CycleFaultKind, reason: &str) -> Self {
+    pub(crate) fn new(kind: CycleFaultKind, reason: &str) -> Self {
         Self { kind, reason: reason.into(), about: Vec::new(), class: ErrorClass::Other }
     }
 

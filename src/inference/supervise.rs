@@ -4,7 +4,7 @@ use vla_engines::ErrorClass;
 
 /// Why no policy is loaded.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Failure {
+pub(super) struct Failure {
     /// Class of the error.
     pub class: ErrorClass,
     /// The error and what to do about it.

@@ -23,7 +23,7 @@ use bench::{Bench, Kind};
 
 /// What results may differ by from the reference. Two runs on the same engines differ by nothing, whatever the kind.
 #[derive(Clone, Copy, Debug)]
-pub struct Tolerance {
+pub(crate) struct Tolerance {
     /// Of any output: norm of the difference over norm of the reference.
     pub outputs: f64,
     /// Of a value that is to be kept: part of itself.
@@ -32,7 +32,7 @@ pub struct Tolerance {
 
 impl Kind {
     /// By what the engines compute in.
-    pub fn tolerance(self) -> Tolerance {
+    pub(crate) fn tolerance(self) -> Tolerance {
         match self {
             // The same networks on the same library, run one by one.
             Self::Onnx => Tolerance { outputs: 0.0, kept: 0.0 },

@@ -1,6 +1,6 @@
 //! Bags as files: what is read, in which order, and what is said about the ones that are broken.
 
-pub mod fixture;
+pub(crate) mod fixture;
 mod folder;
 mod mcap_files;
 mod properties;

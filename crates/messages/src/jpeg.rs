@@ -41,7 +41,7 @@ pub(crate) struct JpegHeader {
 
 impl JpegHeader {
     /// Reads the segments up to the first scan; what is missing there is zero.
-    pub fn parse(data: &[u8]) -> Self {
+    pub(crate) fn parse(data: &[u8]) -> Self {
         let (mut frame, mut orientation) = (Frame::default(), 1);
         for segment in Segments::new(data) {
             match segment.marker {

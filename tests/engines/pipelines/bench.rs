@@ -18,7 +18,7 @@ use vla_trt_tests::demo;
 
 /// What runs the stages, and in what it computes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub(super) enum Kind {
     /// ONNX Runtime, single precision.
     Onnx,
     /// TensorRT.
@@ -28,7 +28,7 @@ pub enum Kind {
 
 impl Kind {
     /// As the settings name it.
-    pub fn engine(self) -> EngineKind {
+    pub(super) fn engine(self) -> EngineKind {
         match self {
             Self::Onnx => EngineKind::Onnx,
             #[cfg(feature = "tensorrt")]
@@ -40,7 +40,7 @@ impl Kind {
 /// How stages are loaded.
 #[derive(Clone, Copy)]
 #[cfg_attr(not(feature = "tensorrt"), expect(dead_code, reason = "ONNX Runtime has neither choice"))]
-pub struct Load<'l> {
+pub(super) struct Load<'l> {
     pub order: Option<&'l [String]>,
     pub admission: Admission,
     /// Record passes where the kind can.
@@ -56,7 +56,7 @@ impl Default for Load<'_> {
 }
 
 /// One engine kind with a bundle of the demo policy.
-pub struct Bench {
+pub(super) struct Bench {
     pub kind: Kind,
     dir: PathBuf,
     /// Of the bundles that a test has to itself.
@@ -67,7 +67,7 @@ pub struct Bench {
 
 impl Bench {
     /// `None`, said aloud, where a library is missing.
-    pub fn open(kind: Kind) -> Option<Self> {
+    pub(super) fn open(kind: Kind) -> Option<Self> {
         static TURN: Mutex<()> = Mutex::new(());
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         demo::point_at_onnx_runtime();
@@ -87,27 +87,27 @@ impl Bench {
 
     /// The bundle's folder.
     #[cfg(feature = "tensorrt")]
-    pub fn dir(&self) -> &Path {
+    pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    pub fn spec(&self) -> PolicySpec {
+    pub(super) fn spec(&self) -> PolicySpec {
         PolicySpec::load(&self.dir).expect("the demo policy's description")
     }
 
     /// The stages as this kind loads them.
-    pub fn stages(&self) -> Vec<Stage> {
+    pub(super) fn stages(&self) -> Vec<Stage> {
         let spec = self.spec();
         spec.stages.iter().map(|stage| spec.stage_for(stage, self.kind.engine())).collect()
     }
 
     /// The plan of loading them.
-    pub fn plan(&self) -> MemoryPlan {
+    pub(super) fn plan(&self) -> MemoryPlan {
         pipeline::plan(self.kind.engine(), &self.stages(), None, true).expect("a plan")
     }
 
     /// Loads `stages`; `progress` is told of each.
-    pub fn load_stages(
+    pub(super) fn load_stages(
         &self,
         stages: &[Stage],
         how: Load<'_>,
@@ -126,7 +126,7 @@ impl Bench {
     }
 
     /// The policy's stages, which must load.
-    pub fn load(&self, how: Load<'_>) -> Box<dyn Inference> {
+    pub(super) fn load(&self, how: Load<'_>) -> Box<dyn Inference> {
         self.load_stages(&self.stages(), how, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"))
     }
 }

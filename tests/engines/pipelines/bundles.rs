@@ -17,7 +17,7 @@ const SEED: u64 = 7;
 const LEVEL: u8 = 1;
 
 /// The bundle whose stages are all of `precision`.
-pub fn of(precision: Precision) -> PathBuf {
+pub(super) fn of(precision: Precision) -> PathBuf {
     static SINGLE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     static HALF: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let held = if precision.is_fp32() { &SINGLE } else { &HALF };

@@ -13,7 +13,7 @@ const SMALLEST_HALF: f32 = 1.0 / 16384.0;
 /// Outputs of the stages in run order.
 const OUTPUTS: [&str; 8] = ["image_rows", "vl_embs", "k0", "v0", "k2", "v2", "state_features", RESULT];
 
-pub fn every_output_of_every_stage_is_that_of_the_networks(bench: &Bench) {
+pub(super) fn every_output_of_every_stage_is_that_of_the_networks(bench: &Bench) {
     let (mut pipeline, mut reference) = (bench.load(Load::default()), Reference::of(bench));
     for steps in demo::STEPS {
         let given = Given::usual(bench).with_steps(steps);
@@ -31,7 +31,7 @@ pub fn every_output_of_every_stage_is_that_of_the_networks(bench: &Bench) {
     }
 }
 
-pub fn the_same_input_gives_the_same_bits_and_every_step_count_its_own_result(bench: &Bench) {
+pub(super) fn the_same_input_gives_the_same_bits_and_every_step_count_its_own_result(bench: &Bench) {
     let (mut pipeline, mut reference) = (bench.load(Load::default()), Reference::of(bench));
     let usual = Given::usual(bench);
     let mut results: Vec<Vec<f32>> = Vec::new();
@@ -50,7 +50,7 @@ pub fn the_same_input_gives_the_same_bits_and_every_step_count_its_own_result(be
 }
 
 /// The first pass of a program runs step by step; where the kind records, the later ones are a recording.
-pub fn a_recorded_pass_gives_the_bits_of_one_run_step_by_step(bench: &Bench) {
+pub(super) fn a_recorded_pass_gives_the_bits_of_one_run_step_by_step(bench: &Bench) {
     let mut recording = bench.load(Load::default());
     let given = Given::usual(bench);
     let first = given.run(&mut *recording);
@@ -67,7 +67,7 @@ pub fn a_recorded_pass_gives_the_bits_of_one_run_step_by_step(bench: &Bench) {
     assert_same_bits(&from_recording, &other.run(&mut *plain), "other inputs through a recording");
 }
 
-pub fn another_instruction_in_between_changes_nothing(bench: &Bench) {
+pub(super) fn another_instruction_in_between_changes_nothing(bench: &Bench) {
     let (mut pipeline, mut reference) = (bench.load(Load::default()), Reference::of(bench));
     let a = Given::usual(bench);
     let b = a.with_text(23).with_salt(3);
@@ -79,7 +79,7 @@ pub fn another_instruction_in_between_changes_nothing(bench: &Bench) {
     }
 }
 
-pub fn more_lengths_than_programs_are_kept_come_back_to_the_same_bits(bench: &Bench) {
+pub(super) fn more_lengths_than_programs_are_kept_come_back_to_the_same_bits(bench: &Bench) {
     let (mut pipeline, mut reference) = (bench.load(Load::default()), Reference::of(bench));
     let [least, usual, most] = demo::TEXT;
     let lengths = [least, 31, usual, 100, 151, most];
@@ -98,7 +98,7 @@ pub fn more_lengths_than_programs_are_kept_come_back_to_the_same_bits(bench: &Be
     assert_same_bits(&given(least).run(&mut *pipeline), &results[0], "the shortest after all others");
 }
 
-pub fn rows_of_strength_zero_keep_their_noise(bench: &Bench) {
+pub(super) fn rows_of_strength_zero_keep_their_noise(bench: &Bench) {
     let mut pipeline = bench.load(Load::default());
     let kept = bench.kind.tolerance().kept;
     // An odd and an even count: the loop ends in either of its two buffers.
@@ -122,7 +122,7 @@ pub fn rows_of_strength_zero_keep_their_noise(bench: &Bench) {
     }
 }
 
-pub fn host_tensors_that_do_not_fit_are_refused_by_name_and_the_pipeline_goes_on(bench: &Bench) {
+pub(super) fn host_tensors_that_do_not_fit_are_refused_by_name_and_the_pipeline_goes_on(bench: &Bench) {
     let mut pipeline = bench.load(Load::default());
     let given = Given::usual(bench);
     let first = given.run(&mut *pipeline);
@@ -184,7 +184,7 @@ pub fn host_tensors_that_do_not_fit_are_refused_by_name_and_the_pipeline_goes_on
     assert_same_bits(&result(&mut *pipeline), &first, "after the refusals");
 }
 
-pub fn what_the_host_puts_in_place_is_what_it_would_have_written(bench: &Bench) {
+pub(super) fn what_the_host_puts_in_place_is_what_it_would_have_written(bench: &Bench) {
     let mut pipeline = bench.load(Load::default());
     let given = Given::usual(bench);
     let written = given.run(&mut *pipeline);
@@ -208,7 +208,7 @@ pub fn what_the_host_puts_in_place_is_what_it_would_have_written(bench: &Bench) 
     assert!(pipeline.input_buffer_mut("velocity").is_none(), "a place for a tensor that there is not");
 }
 
-pub fn what_is_inspected_is_what_is_executed(bench: &Bench) {
+pub(super) fn what_is_inspected_is_what_is_executed(bench: &Bench) {
     let mut pipeline = bench.load(Load::default());
     for steps in demo::STEPS {
         let given = Given::usual(bench).with_steps(steps).with_salt(u64::from(steps));
@@ -234,7 +234,7 @@ pub fn what_is_inspected_is_what_is_executed(bench: &Bench) {
     }
 }
 
-pub fn nothing_runs_before_a_program_is_prepared_and_a_new_program_holds_zeros(bench: &Bench) {
+pub(super) fn nothing_runs_before_a_program_is_prepared_and_a_new_program_holds_zeros(bench: &Bench) {
     let mut pipeline = bench.load(Load::default());
     let given = Given::usual(bench);
     let mut actions = HostTensor::zeros(DType::F32, &[demo::HORIZON, demo::DIMS]).expect("small");
@@ -269,7 +269,7 @@ fn shown(pipeline: &dyn Inference, expected: usize) {
     assert!(expected == 0 || inputs.contains(&"language.text_rows [64, 96]".to_owned()), "{inputs:?}");
 }
 
-pub fn every_stage_has_a_time_in_every_pass(bench: &Bench) {
+pub(super) fn every_stage_has_a_time_in_every_pass(bench: &Bench) {
     let mut pipeline = bench.load(Load::default());
     let given = Given::usual(bench);
     for pass in 1..=3 {

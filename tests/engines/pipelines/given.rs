@@ -8,15 +8,15 @@ use vla_export::demo;
 use super::bench::Bench;
 
 /// Tokens of all views.
-pub const IMAGE_TOKENS: usize = 60;
+pub(super) const IMAGE_TOKENS: usize = 60;
 /// Text before the images.
 const BEFORE: usize = 8;
-pub const RESULT: &str = "next_actions";
-pub const STAGES: [&str; 4] = ["vision", "language", "context", "step"];
+pub(super) const RESULT: &str = "next_actions";
+pub(super) const STAGES: [&str; 4] = ["vision", "language", "context", "step"];
 
 /// The inputs of one inference.
 #[derive(Clone, Debug)]
-pub struct Given {
+pub(super) struct Given {
     pub steps: u32,
     /// Text tokens.
     pub text: usize,
@@ -30,7 +30,7 @@ pub struct Given {
 
 impl Given {
     /// Inputs of the usual length and the default number of steps.
-    pub fn usual(bench: &Bench) -> Self {
+    pub(super) fn usual(bench: &Bench) -> Self {
         let spec = bench.spec();
         let (file, name) = spec.instruction.embedding.as_ref().expect("the demo policy has a table");
         let bytes = std::fs::read(file).expect("the embedding's file");
@@ -41,35 +41,35 @@ impl Given {
         Self { steps: spec.denoise.default, text: demo::TEXT[1], salt: 1, strength: vec![1.0; demo::HORIZON], table }
     }
 
-    pub fn with_steps(&self, steps: u32) -> Self {
+    pub(super) fn with_steps(&self, steps: u32) -> Self {
         Self { steps, ..self.clone() }
     }
 
-    pub fn with_text(&self, text: usize) -> Self {
+    pub(super) fn with_text(&self, text: usize) -> Self {
         Self { text, ..self.clone() }
     }
 
-    pub fn with_salt(&self, salt: u64) -> Self {
+    pub(super) fn with_salt(&self, salt: u64) -> Self {
         Self { salt, ..self.clone() }
     }
 
-    pub fn with_strength(&self, strength: Vec<f32>) -> Self {
+    pub(super) fn with_strength(&self, strength: Vec<f32>) -> Self {
         Self { strength, ..self.clone() }
     }
 
-    pub fn symbols(&self) -> Symbols {
+    pub(super) fn symbols(&self) -> Symbols {
         [("T".to_owned(), self.text), ("S".to_owned(), self.text + IMAGE_TOKENS)].into()
     }
 
     /// Close to the normal distribution that the flow starts from.
-    pub fn noise(&self) -> Vec<f32> {
+    pub(super) fn noise(&self) -> Vec<f32> {
         let draws: Vec<Vec<f32>> =
             (0..3).map(|draw| scattered(demo::HORIZON * demo::DIMS, self.salt * 16 + draw)).collect();
         (0..demo::HORIZON * demo::DIMS).map(|at| draws.iter().map(|draw| draw[at]).sum()).collect()
     }
 
     /// Every host tensor by its name.
-    pub fn tensors(&self) -> Vec<(&'static str, HostTensor)> {
+    pub(super) fn tensors(&self) -> Vec<(&'static str, HostTensor)> {
         let floats = |dims: &[usize], values| HostTensor::from_f32(dims, values).expect("whole");
         let ints = |values: Vec<i32>| HostTensor::from_i32(&[values.len()], values).expect("whole");
         let [tokens, width] = *self.table.dims() else { panic!("the table has two dimensions") };
@@ -100,7 +100,7 @@ impl Given {
     }
 
     /// Prepares a pipeline for these inputs and writes them.
-    pub fn feed(&self, pipeline: &mut dyn Inference) {
+    pub(super) fn feed(&self, pipeline: &mut dyn Inference) {
         pipeline.prepare(&self.symbols(), self.steps).unwrap_or_else(|error| panic!("{error}"));
         for (name, tensor) in self.tensors() {
             pipeline.write(name, &tensor).unwrap_or_else(|error| panic!("{error}"));
@@ -108,14 +108,14 @@ impl Given {
     }
 
     /// The denoised actions `[horizon, dims]`.
-    pub fn run(&self, pipeline: &mut dyn Inference) -> Vec<f32> {
+    pub(super) fn run(&self, pipeline: &mut dyn Inference) -> Vec<f32> {
         self.feed(pipeline);
         execute(pipeline);
         result(pipeline)
     }
 
     /// Every tensor on the way with its repetition, by an inspected run.
-    pub fn inspect(&self, pipeline: &mut dyn Inference) -> Vec<(String, HostTensor)> {
+    pub(super) fn inspect(&self, pipeline: &mut dyn Inference) -> Vec<(String, HostTensor)> {
         self.feed(pipeline);
         let mut made = Vec::new();
         let run = pipeline.inspect(&mut |tensor| {
@@ -128,7 +128,7 @@ impl Given {
 }
 
 /// Runs what was prepared and written.
-pub fn execute(pipeline: &mut dyn Inference) -> Vec<StageTime> {
+pub(super) fn execute(pipeline: &mut dyn Inference) -> Vec<StageTime> {
     let mut times: Vec<StageTime> =
         STAGES.iter().map(|stage| StageTime { stage: (*stage).to_owned(), ..StageTime::default() }).collect();
     pipeline.execute(&mut times).unwrap_or_else(|error| panic!("{error}"));
@@ -136,7 +136,7 @@ pub fn execute(pipeline: &mut dyn Inference) -> Vec<StageTime> {
 }
 
 /// The denoised actions as they are now.
-pub fn result(pipeline: &mut dyn Inference) -> Vec<f32> {
+pub(super) fn result(pipeline: &mut dyn Inference) -> Vec<f32> {
     let mut actions = HostTensor::zeros(DType::F32, &[demo::HORIZON, demo::DIMS]).expect("small");
     pipeline.read(RESULT, &mut actions).unwrap_or_else(|error| panic!("{error}"));
     let actions = actions.as_f32().expect("f32").to_vec();
@@ -156,7 +156,7 @@ fn scattered(count: usize, salt: u64) -> Vec<f32> {
 }
 
 /// Norm of the difference over norm of the reference.
-pub fn distance(found: &[f32], reference: &[f32]) -> f64 {
+pub(super) fn distance(found: &[f32], reference: &[f32]) -> f64 {
     assert_eq!(found.len(), reference.len());
     let square = |value: f64| value * value;
     let difference: f64 = found.iter().zip(reference).map(|(a, b)| square(f64::from(*a) - f64::from(*b))).sum();
@@ -166,7 +166,7 @@ pub fn distance(found: &[f32], reference: &[f32]) -> f64 {
 
 /// Panics unless every value has the same bits.
 #[track_caller]
-pub fn assert_same_bits(found: &[f32], expected: &[f32], what: &str) {
+pub(super) fn assert_same_bits(found: &[f32], expected: &[f32], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let differing = found.iter().zip(expected).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
     assert_eq!(
@@ -180,7 +180,7 @@ pub fn assert_same_bits(found: &[f32], expected: &[f32], what: &str) {
 
 /// Panics unless `found` is within the kind's tolerance.
 #[track_caller]
-pub fn assert_close(bench: &Bench, found: &[f32], reference: &[f32], what: &str) {
+pub(super) fn assert_close(bench: &Bench, found: &[f32], reference: &[f32], what: &str) {
     let (distance, most) = (distance(found, reference), bench.kind.tolerance().outputs);
     eprintln!("{:?}, {what}: {distance:.2e} of {most:.0e}", bench.kind);
     assert!(distance <= most, "{what}: {distance:e} from the reference, at most {most:e}");

@@ -27,7 +27,7 @@ fn permutations(items: &[String]) -> Vec<Vec<String>> {
     all
 }
 
-pub fn every_load_order_gives_the_same_bits_and_anything_else_is_refused(bench: &Bench) {
+pub(super) fn every_load_order_gives_the_same_bits_and_anything_else_is_refused(bench: &Bench) {
     let given = Given::usual(bench);
     let expected = given.run(&mut *bench.load(Load::default()));
     for order in orders(bench.kind) {
@@ -51,7 +51,7 @@ pub fn every_load_order_gives_the_same_bits_and_anything_else_is_refused(bench: 
     }
 }
 
-pub fn the_smallest_budget_loads_and_a_byte_less_loads_nothing(bench: &Bench) {
+pub(super) fn the_smallest_budget_loads_and_a_byte_less_loads_nothing(bench: &Bench) {
     let plan = bench.plan();
     let (smallest, first) = (plan.smallest_budget(), plan.order()[0].to_owned());
     let within = |budget| Load {
@@ -73,7 +73,7 @@ pub fn the_smallest_budget_loads_and_a_byte_less_loads_nothing(bench: &Bench) {
     assert_same_bits(&given.run(&mut *pipeline), &expected, "within the smallest budget");
 }
 
-pub fn a_network_that_differs_from_its_description_is_refused_whole(bench: &Bench) {
+pub(super) fn a_network_that_differs_from_its_description_is_refused_whole(bench: &Bench) {
     let mut stages = bench.stages();
     let at = |name: &str| STAGES.iter().position(|stage| *stage == name).expect("a stage");
     stages[at("vision")].outputs[0].tensor = "image_row".into();

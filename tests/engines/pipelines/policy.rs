@@ -82,7 +82,7 @@ fn chunk_of(policy: &mut Policy, observation: &Observation, seed: u64, steps: u3
     infer(policy, observation, seed, steps).unwrap_or_else(|error| panic!("{error}"))
 }
 
-pub fn a_policy_gives_the_chunk_of_the_reference_and_the_same_bits_again(bench: &Bench) {
+pub(super) fn a_policy_gives_the_chunk_of_the_reference_and_the_same_bits_again(bench: &Bench) {
     let spec = bench.spec();
     let (mut policy, mut reference) = (load(&spec, bench.kind.engine()), load(&spec, EngineKind::Onnx));
     let expected = if bench.kind.engine() == EngineKind::Onnx { "onnx" } else { "tensorrt" };
@@ -108,7 +108,7 @@ pub fn a_policy_gives_the_chunk_of_the_reference_and_the_same_bits_again(bench: 
     assert_same_bits(&chunk_of(&mut load(&spec, bench.kind.engine()), &red, SEED, 4), &first, "loaded again");
 }
 
-pub fn a_guided_chunk_is_that_of_the_reference_and_leaves_the_next_unguided(bench: &Bench) {
+pub(super) fn a_guided_chunk_is_that_of_the_reference_and_leaves_the_next_unguided(bench: &Bench) {
     let spec = bench.spec();
     let (mut policy, mut reference) = (load(&spec, bench.kind.engine()), load(&spec, EngineKind::Onnx));
     let seen = observation(&spec, "pick up the red cube", 0);
@@ -129,7 +129,7 @@ pub fn a_guided_chunk_is_that_of_the_reference_and_leaves_the_next_unguided(benc
     assert_same_bits(&chunk_of(&mut policy, &seen, SEED, 4), &first, "without a prefix, again");
 }
 
-pub fn what_a_policy_refuses_leaves_it_as_it_was(bench: &Bench) {
+pub(super) fn what_a_policy_refuses_leaves_it_as_it_was(bench: &Bench) {
     let spec = bench.spec();
     let mut policy = load(&spec, bench.kind.engine());
     let good = observation(&spec, "pick up the red cube", 0);
@@ -162,7 +162,7 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
-pub fn what_becomes_of_the_files_of_a_loaded_policy_does_not_reach_it(bench: &Bench) {
+pub(super) fn what_becomes_of_the_files_of_a_loaded_policy_does_not_reach_it(bench: &Bench) {
     let original = bench.spec();
     let scratch = tempfile::tempdir().expect("a folder");
     for file in files_below(&original.dir) {
@@ -204,7 +204,7 @@ pub fn what_becomes_of_the_files_of_a_loaded_policy_does_not_reach_it(bench: &Be
     assert_eq!(policy.spec().fingerprint, reference.spec().fingerprint, "the fingerprint is of what runs");
 }
 
-pub fn a_policy_that_is_loaded_again_has_the_weights_and_the_fingerprint_of_the_disk(bench: &Bench) {
+pub(super) fn a_policy_that_is_loaded_again_has_the_weights_and_the_fingerprint_of_the_disk(bench: &Bench) {
     if bench.kind.engine() != EngineKind::Onnx {
         return; // An engine of other weights than its network's is refused: that is another test.
     }

@@ -14,14 +14,14 @@ use super::given::{Given, RESULT};
 
 type Named = BTreeMap<String, HostTensor>;
 
-pub struct Reference {
+pub(super) struct Reference {
     device: Onnx,
     /// In run order.
     networks: Vec<(Stage, OnnxEngine)>,
 }
 
 impl Reference {
-    pub fn of(bench: &Bench) -> Self {
+    pub(super) fn of(bench: &Bench) -> Self {
         let mut device = Onnx::new(1).expect("ONNX Runtime");
         let mut load = |stage: Stage| {
             let network =
@@ -33,13 +33,13 @@ impl Reference {
     }
 
     /// The denoised actions `[horizon, dims]`.
-    pub fn run(&mut self, given: &Given) -> Vec<f32> {
+    pub(super) fn run(&mut self, given: &Given) -> Vec<f32> {
         let last = format!("{RESULT}[{}]", given.steps - 1);
         self.inspect(given)[&last].as_f32().expect("f32").to_vec()
     }
 
     /// Every output, and the constants of every step.
-    pub fn inspect(&mut self, given: &Given) -> Named {
+    pub(super) fn inspect(&mut self, given: &Given) -> Named {
         let mut known: Named = given.tensors().into_iter().map(|(name, tensor)| (name.to_owned(), tensor)).collect();
         let mut made = Named::new();
         let repeats: Vec<bool> = self.networks.iter().map(|(stage, _)| stage.repeat).collect();

@@ -10,18 +10,18 @@ use rusqlite::Connection;
 use vla_bags::{BagReader, Error, Topic};
 
 /// A message as the tests see it: topic, log time (ns), data.
-pub type Message = (String, i64, Vec<u8>);
+pub(crate) type Message = (String, i64, Vec<u8>);
 
-pub const JOINTS: &str = "/joint_states";
-pub const TEXT: &str = "/instruction";
+pub(crate) const JOINTS: &str = "/joint_states";
+pub(crate) const TEXT: &str = "/instruction";
 
 /// The project's sample bag.
-pub fn sample() -> PathBuf {
+pub(crate) fn sample() -> PathBuf {
     vla_trt_tests::root().join("data/aloha_cube")
 }
 
 /// A payload that looks like CDR and can be found again in a file.
-pub fn payload(number: usize, length: usize) -> Vec<u8> {
+pub(crate) fn payload(number: usize, length: usize) -> Vec<u8> {
     let mut data = vec![0, 1, 0, 0];
     data.extend_from_slice(&(number as u64).to_le_bytes());
     data.extend((0..length).map(|byte| (byte * 31 + number * 7) as u8));
@@ -29,7 +29,7 @@ pub fn payload(number: usize, length: usize) -> Vec<u8> {
 }
 
 /// Messages of two topics whose times jump back now and then, with equal times among them.
-pub fn jumbled(count: usize) -> Vec<Message> {
+pub(crate) fn jumbled(count: usize) -> Vec<Message> {
     (0..count)
         .map(|i| {
             let topic = if i % 3 == 0 { TEXT } else { JOINTS };
@@ -40,14 +40,14 @@ pub fn jumbled(count: usize) -> Vec<Message> {
 }
 
 /// Log-time order, equal times as they were written.
-pub fn sorted(messages: &[Message]) -> Vec<Message> {
+pub(crate) fn sorted(messages: &[Message]) -> Vec<Message> {
     let mut sorted = messages.to_vec();
     sorted.sort_by_key(|message| message.1);
     sorted
 }
 
 /// An MCAP file with these messages, in this order.
-pub fn mcap_bytes(options: WriteOptions, messages: &[Message]) -> Vec<u8> {
+pub(crate) fn mcap_bytes(options: WriteOptions, messages: &[Message]) -> Vec<u8> {
     let mut writer = Writer::with_options(Cursor::new(Vec::new()), options.profile("ros2")).expect("a writer");
     let mut channels = BTreeMap::new();
     for (number, (topic, time, data)) in messages.iter().enumerate() {
@@ -65,7 +65,7 @@ pub fn mcap_bytes(options: WriteOptions, messages: &[Message]) -> Vec<u8> {
 }
 
 /// All messages of an opened bag.
-pub fn read_all(bag: &BagReader) -> Result<Vec<Message>, Error> {
+pub(crate) fn read_all(bag: &BagReader) -> Result<Vec<Message>, Error> {
     let topics: Vec<usize> = (0..bag.topics().len()).collect();
     bag.messages(&topics)?
         .map(|message| {
@@ -76,12 +76,12 @@ pub fn read_all(bag: &BagReader) -> Result<Vec<Message>, Error> {
 }
 
 /// Opens and reads everything.
-pub fn read(path: &Path) -> Result<Vec<Message>, Error> {
+pub(crate) fn read(path: &Path) -> Result<Vec<Message>, Error> {
     read_all(&BagReader::open(path)?)
 }
 
 /// Writes a file into a new folder; the folder lives as long as the first value.
-pub fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+pub(crate) fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join(name);
     std::fs::write(&path, bytes).expect("written");
@@ -90,7 +90,7 @@ pub fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
 
 /// Fails unless the error's text holds every one of these.
 #[track_caller]
-pub fn assert_says(error: &Error, words: &[&str]) {
+pub(crate) fn assert_says(error: &Error, words: &[&str]) {
     let text = error.to_string();
     for word in words {
         assert!(text.contains(word), "expected '{word}' in: {text}");
@@ -99,7 +99,7 @@ pub fn assert_says(error: &Error, words: &[&str]) {
 
 /// The only place of these bytes in a file.
 #[track_caller]
-pub fn place_of(bytes: &[u8], part: &[u8]) -> usize {
+pub(crate) fn place_of(bytes: &[u8], part: &[u8]) -> usize {
     let places: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(part)).collect();
     assert_eq!(places.len(), 1, "places of the part: {places:?}");
     places[0]
@@ -119,7 +119,7 @@ const SCHEMA: &str = "
     INSERT INTO schema VALUES (4, 'jazzy');";
 
 /// A .db3 file with these messages, in this order.
-pub fn write_sqlite(path: &Path, topics: &[Topic], messages: &[Message]) {
+pub(crate) fn write_sqlite(path: &Path, topics: &[Topic], messages: &[Message]) {
     let mut connection = Connection::open(path).expect("a database");
     // Nothing is synced: the tests write thousands of these.
     connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = MEMORY").expect("settings");
@@ -138,7 +138,7 @@ pub fn write_sqlite(path: &Path, topics: &[Topic], messages: &[Message]) {
 }
 
 /// The topics of [`jumbled`].
-pub fn two_topics() -> Vec<Topic> {
+pub(crate) fn two_topics() -> Vec<Topic> {
     [(TEXT, "std_msgs/msg/String"), (JOINTS, "sensor_msgs/msg/JointState")]
         .map(|(name, type_name)| Topic {
             name: name.to_owned(),

@@ -36,11 +36,11 @@ enum Said {
 }
 
 /// Ctrl-C and the service manager's wish, as a flag: the parent cleans up before it ends.
-pub struct Stop(Arc<AtomicBool>);
+pub(super) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
     /// Watches from now on.
-    pub fn watch() -> anyhow::Result<Self> {
+    pub(super) fn watch() -> anyhow::Result<Self> {
         let flag = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             // A second one ends at once, whatever is under way.
@@ -55,7 +55,7 @@ impl Stop {
     ///
     /// # Errors
     /// Once somebody wanted it.
-    pub fn check(&self) -> anyhow::Result<()> {
+    pub(super) fn check(&self) -> anyhow::Result<()> {
         anyhow::ensure!(!self.wanted(), "stopped: engines that were finished stay, and have no verdict yet");
         Ok(())
     }
@@ -67,7 +67,7 @@ impl Stop {
 
 /// Builds in a process of its own, and shows how it goes: time, what the builder says, the child's resident memory and the
 /// machine's free memory.
-pub fn build(request: &Request, stop: &Stop) -> anyhow::Result<Built> {
+pub(super) fn build(request: &Request, stop: &Stop) -> anyhow::Result<Built> {
     let program = std::env::current_exe().context("finding this program for its child")?;
     let mut command = Command::new(program);
     if std::env::var_os(MODULE_LOADING).is_none() {
@@ -138,7 +138,7 @@ fn listen(out: ChildStdout, phase: &Mutex<String>) -> Option<Built> {
 }
 
 /// What the child does: builds here and now, and says so.
-pub fn work(request: &Request) -> anyhow::Result<()> {
+pub(super) fn work(request: &Request) -> anyhow::Result<()> {
     // A build that nobody waits for would go on for an hour, without the lock that its parent held.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .context("asking to end with the parent")?;
@@ -157,7 +157,7 @@ pub fn work(request: &Request) -> anyhow::Result<()> {
 }
 
 /// Loads and runs an engine in a process of its own, which also tries to give back the runtime's host copy of it.
-pub fn probe(engine: &Path, emulated: bool) -> anyhow::Result<Probe> {
+pub(super) fn probe(engine: &Path, emulated: bool) -> anyhow::Result<Probe> {
     let program = std::env::current_exe().context("finding this program for its child")?;
     let mut command = Command::new(program);
     command.args(["build", "--probe"]).arg(engine).args(emulated.then_some("--emulated")).arg(".");
@@ -181,7 +181,7 @@ pub fn probe(engine: &Path, emulated: bool) -> anyhow::Result<Probe> {
 }
 
 /// What that process does: a line of JSON before the trial, one after it.
-pub fn probe_here(engine: &Path, emulated: bool) -> anyhow::Result<()> {
+pub(super) fn probe_here(engine: &Path, emulated: bool) -> anyhow::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .context("asking to end with the parent")?;
     let mut first = Ok(());
