@@ -20,10 +20,16 @@ use vla_runtime::session::Session;
 pub(super) enum Error {
     /// The policy or its engines.
     #[error(transparent)]
-    Session(#[from] session::Error),
+    Session(Box<session::Error>),
     /// Its description.
     #[error("{0}")]
     Description(String),
+}
+
+impl From<session::Error> for Error {
+    fn from(error: session::Error) -> Self {
+        Self::Session(Box::new(error))
+    }
 }
 
 impl Error {
