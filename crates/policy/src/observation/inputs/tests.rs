@@ -22,6 +22,9 @@ const _: () = {
     shared_between_threads::<Inputs>();
 };
 
+/// Whether an error is the expected one.
+type IsError = fn(&Error) -> bool;
+
 fn ms(ms: i64) -> Stamp {
     Stamp::from_nanos(ms * 1_000_000)
 }
@@ -308,7 +311,7 @@ fn poses_have_the_rules_of_joints_and_stand_in_the_identity_behind_them() {
 fn poses_that_are_no_rotation_not_finite_or_of_another_frame_are_refused_with_the_reason_and_counted() {
     let inputs = poses();
     use vla_messages::Error as Message;
-    let bad: [(Bytes, fn(&Error) -> bool); 5] = [
+    let bad: [(Bytes, IsError); 5] = [
         (pose(ms(1), "base", [0.0; 4]), |error| {
             matches!(error, Error::Message { source: Message::Quaternion { .. }, .. })
         }),

@@ -6,7 +6,7 @@ use super::*;
 fn joint_states_that_are_empty_not_finite_or_uneven_are_refused_with_the_reason_and_counted() {
     let inputs = inputs();
     let uneven = write::joint_state(header(ms(1)), &["waist", "b"], &[0.0], &[], &[]);
-    let bad: [(Bytes, fn(&Error) -> bool); 6] = [
+    let bad: [(Bytes, IsError); 6] = [
         (joints(ms(1), &[]), |error| matches!(error, Error::NoJoints { .. })),
         (
             joints(ms(1), &[0.0, f64::NAN]),
