@@ -1,5 +1,7 @@
 //! Chunks to motion: parameters, limits, safety, replay.
 
+#[expect(unsafe_code, reason = "an allocator that counts")]
+mod allocation;
 mod fuzz_parameters;
 mod measured_motion;
 mod motion;

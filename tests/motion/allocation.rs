@@ -2,7 +2,6 @@
 //!
 //! Counted by the allocator itself, on the thread under test only. Not counted: the reference count that `Bytes` makes
 //! when a message is shared for the first time (here before the count, in the node with the message itself).
-#![allow(unsafe_code)]
 
 use vla_trt_tests::demo;
 
