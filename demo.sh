@@ -21,9 +21,19 @@ set +u
 . "$cache/env.sh"
 set -u
 
+# The simulator's packages are fetched meanwhile; step 3 runs its set-up again and reports what is missing.
+build() {
+  local simulator status=0
+  scripts/setup_sim.sh >"$cache/log/setup-sim.log" 2>&1 &
+  simulator=$!
+  scripts/build.sh || status=$?
+  wait "$simulator" || true
+  return "$status"
+}
+
 title "2. Build"
 [ -e install/setup.bash ] || say "The first build compiles every dependency: several minutes on two cores."
-logged "Building" "$cache/log/build.log" scripts/build.sh ||
+logged "Building" "$cache/log/build.log" build ||
   die "The package was not built." "The whole log: .cache/log/build.log. Mend what it names and run ./demo.sh again."
 [ "$took" -lt 10 ] || say "Built in $(seconds_as_text "$took")."
 set +u

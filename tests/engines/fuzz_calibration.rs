@@ -4,13 +4,12 @@ use vla_trt_tests::fuzz;
 
 use vla_base::tensor::{DType, Dim, HostTensor, TensorSpec};
 use vla_builder::calibration::Calibration;
-use vla_npz as npz;
 
 #[test]
 fn no_bytes_make_the_reader_of_recorded_inputs_panic() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("seed.npz");
-    let mut writer = npz::Writer::create(&path).expect("a file");
+    let mut writer = vla_npz::Writer::create(&path).expect("a file");
     let stacked = HostTensor::from_f32(&[2, 3, 1], vec![0.5; 6]).expect("whole");
     writer.add("rows", &stacked).expect("written");
     for sample in 0..2 {

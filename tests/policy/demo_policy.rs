@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use vla_export as export;
 use vla_export::bundle::Request;
 use vla_export::demo;
 use vla_export::demo::{bundle, used_columns};
@@ -187,7 +186,7 @@ fn cut_into_more_stages_the_policy_does_the_same() {
     let run = |blocks: Option<usize>| {
         let dir = scratch.path().join(format!("{blocks:?}"));
         let request = Request { blocks_per_engine: blocks, ..bundle::request(&checkpoint) };
-        export::bundle::write(&request, &dir, &mut |_| {}).expect("exports");
+        vla_export::bundle::write(&request, &dir, &mut |_| {}).expect("exports");
         let names = PolicySpec::load(&dir).expect("a policy").stage_names();
         (names, Demo::load(&dir).run(&inputs()))
     };

@@ -20,7 +20,6 @@
 
 use std::path::{Path, PathBuf};
 
-use vla_engines as engine;
 use vla_engines::memory::mib;
 use vla_engines::precision::Lacking;
 use vla_engines::{Precision, provenance};
@@ -114,7 +113,7 @@ pub enum Error {
     },
     /// TensorRT or CUDA.
     #[error("{0}")]
-    Engine(#[from] engine::Error),
+    Engine(#[from] vla_engines::Error),
     /// The builder refused. Its own words and the last lines of its log.
     #[error("TensorRT did not build {}: {reason}", onnx.display())]
     Builder {
@@ -129,7 +128,7 @@ pub enum Error {
         /// The engine.
         engine: PathBuf,
         /// What was wrong with its one run.
-        source: engine::Cause,
+        source: vla_engines::Cause,
     },
     /// A file to write cannot be begun or put in place.
     #[error(transparent)]
@@ -142,9 +141,9 @@ pub enum Error {
 /// The device that engines are built for: this one.
 ///
 /// # Errors
-/// [`engine::Error::Library`] when CUDA or TensorRT is missing.
+/// [`vla_engines::Error::Library`] when CUDA or TensorRT is missing.
 #[cfg(feature = "tensorrt")]
-pub fn device() -> Result<provenance::DeviceIdentity, engine::Error> {
+pub fn device() -> Result<provenance::DeviceIdentity, vla_engines::Error> {
     let cuda = vla_tensorrt::cuda::Cuda::open()?;
     let library = vla_tensorrt::Library::open()?;
     vla_tensorrt::identity(&cuda, library.version())

@@ -10,13 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::calibrator::{Calibrated, RecordedInputs};
 use super::{Decision, Error, Request, Scales};
 use vla_base::sys::fs::Replacement;
-use vla_engines as engine;
 use vla_engines::Precision;
 use vla_engines::memory::MemoryUse;
 use vla_engines::onnx::{FP32_SCOPE, Network};
 use vla_engines::profile::Profile;
 use vla_engines::provenance::{BuildSettings, OnnxIdentity};
-use vla_tensorrt as tensorrt;
 use vla_tensorrt::cuda::Cuda;
 use vla_tensorrt::{BuildOptions, BuildProgress, Library, Log, TacticSources, UNSCALED};
 
@@ -63,8 +61,8 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
     let network = Network::open(&request.onnx)?;
     let cuda = Cuda::open()?;
     cuda.enter()?;
-    let library = Library::open().map_err(engine::Error::from)?;
-    let device = tensorrt::identity(&cuda, library.version())?;
+    let library = Library::open().map_err(vla_engines::Error::from)?;
+    let device = vla_tensorrt::identity(&cuda, library.version())?;
     if let Some(lacking) = request.precision.lacking(&device) {
         return Err(Error::Precision { onnx: request.onnx.clone(), precision: request.precision, lacking });
     }
@@ -90,9 +88,9 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
     let built = match &mut recorded {
         Some(recorded) => {
             let onnx = &request.onnx;
-            tensorrt::build_calibrated(&library, &log, onnx, &options, recorded, &mut out, &mut watched)
+            vla_tensorrt::build_calibrated(&library, &log, onnx, &options, recorded, &mut out, &mut watched)
         }
-        None => tensorrt::build(&library, &log, &request.onnx, &options, &mut out, &mut watched),
+        None => vla_tensorrt::build(&library, &log, &request.onnx, &options, &mut out, &mut watched),
     };
     let built = built.map_err(|error| refused(request, &error))?;
     let file = out.into_inner().map_err(|error| Error::io(&request.engine)(error.into_error()))?;
@@ -201,7 +199,7 @@ fn fp32_layers(request: &Request, network: &Network) -> Vec<String> {
     if scoped { vec![format!("*/{FP32_SCOPE}/*")] } else { Vec::new() }
 }
 
-fn refused(request: &Request, error: &tensorrt::Error) -> Error {
+fn refused(request: &Request, error: &vla_tensorrt::Error) -> Error {
     Error::Builder { onnx: request.onnx.clone(), reason: error.to_string() }
 }
 

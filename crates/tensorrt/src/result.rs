@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use super::log::{Log, Mark};
 use super::sys;
 use super::{Library, Version};
-use vla_engines as engine;
 
 /// What TensorRT, its parser or its library refused.
 #[derive(Debug, thiserror::Error)]
@@ -99,11 +98,11 @@ impl Error {
     }
 }
 
-impl From<Error> for engine::Error {
+impl From<Error> for vla_engines::Error {
     fn from(error: Error) -> Self {
         match error {
             Error::Library { .. } | Error::Version { .. } => {
-                Self::Library { library: engine::RuntimeLibrary::Tensorrt, source: error.into() }
+                Self::Library { library: vla_engines::RuntimeLibrary::Tensorrt, source: error.into() }
             }
             _ if error.is_out_of_memory() => {
                 Self::OutOfMemory { action: "calling TensorRT".into(), source: error.into() }

@@ -3,7 +3,6 @@ use std::path::Path;
 use super::*;
 use vla_engines::memory::{Admission, Figure, Footprint, MemoryPlan, Pool};
 use vla_engines::{LoadOrderProblem, Stage};
-use vla_policy as policy;
 
 fn stage(precision: &str) -> Stage {
     Stage {
@@ -42,12 +41,12 @@ const BUILD: &str = "vla-trt build --onnx /robot/language.onnx --engine /robot/e
 #[test]
 fn the_error_of_the_engines_is_found_below_every_error_above_it() {
     let order = || Error::LoadOrder { problem: LoadOrderProblem::Missing("a".into()), stages: vec!["a".into()] };
-    let policy = policy::Error::from(order());
+    let policy = vla_policy::Error::from(order());
     assert!(matches!(find(&policy), Some(Error::LoadOrder { .. })));
     let session = crate::session::Error::from(policy);
     let text = described(&session);
     assert!(text.starts_with(&session.to_string()) && text.contains("engines.load_order"), "{text}");
-    let refusal = crate::session::Refusal::from(policy::Error::from(Error::DeviceLost { source: "719".into() }));
+    let refusal = crate::session::Refusal::from(vla_policy::Error::from(Error::DeviceLost { source: "719".into() }));
     assert_eq!(class(&refusal), ErrorClass::DeviceLost);
     assert_eq!(class(&std::io::Error::other("disk")), ErrorClass::Other);
     assert_eq!(described(&std::io::Error::other("disk")), "disk");

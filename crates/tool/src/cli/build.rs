@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use super::Outcome;
 use vla_builder::{Effort, Range, Request, Scales};
-use vla_engines as engine;
 use vla_engines::{Precision, Stage};
 use vla_offline::replay::BagClock;
 
@@ -165,7 +164,7 @@ impl Build {
     }
 
     /// One stage of a policy, in a precision that may be another than policy.yaml's.
-    fn stage(&self, stage: &engine::Stage, precision: Precision) -> Request {
+    fn stage(&self, stage: &vla_engines::Stage, precision: Precision) -> Request {
         // One file a network: TensorRT 8.6 refuses what it knows of another network's fused kernels, and then all of it.
         let file = |dir: &PathBuf, kind: &str| dir.join(format!("{}-{precision}.{kind}", stage.name));
         let cache = self.calib_cache.as_ref().map(|dir| file(dir, "calibration"));
@@ -183,14 +182,14 @@ impl Build {
     }
 
     /// What policy.yaml says of a stage.
-    fn precision_of(&self, stage: &engine::Stage) -> anyhow::Result<Precision> {
+    fn precision_of(&self, stage: &vla_engines::Stage) -> anyhow::Result<Precision> {
         let parsed = stage.precision.parse();
         parsed.map_err(|words: String| anyhow::anyhow!("policy.yaml, stage {}: precision: {words}", stage.name))
     }
 
     /// What the gate tries first.
     #[cfg(feature = "tensorrt")]
-    fn first(&self, stage: &engine::Stage) -> anyhow::Result<Precision> {
+    fn first(&self, stage: &vla_engines::Stage) -> anyhow::Result<Precision> {
         match (self.propose, &self.calib_data) {
             (false, _) => self.precision_of(stage),
             (true, Some(_)) => Ok(Precision::INT8_FP16),

@@ -9,7 +9,6 @@ use clap::ValueEnum;
 use super::Outcome;
 use super::bar::Bar;
 use vla_base::tensor::DType;
-use vla_export as export;
 use vla_export::bundle;
 use vla_export::bundle::{Camera, Request};
 use vla_export::{RopeFrequencies, VisionAttention, backbone_dit, split, vendor};
@@ -142,7 +141,7 @@ fn delta(text: &str) -> Result<(String, DeltaRows), String> {
 }
 
 impl Export {
-    fn layout(&self) -> anyhow::Result<export::Layout> {
+    fn layout(&self) -> anyhow::Result<vla_export::Layout> {
         Ok(match (self.layout, self.only) {
             (None | Some(Layout::Split), None) => split::LAYOUT,
             (Some(Layout::BackboneDit), None) => backbone_dit::LAYOUT,

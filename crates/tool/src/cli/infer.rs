@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use super::Outcome;
 use super::settings::files;
 use vla_base::sys::fs::Outputs;
-use vla_npz as npz;
 use vla_offline::infer;
 use vla_offline::infer::Inputs;
 use vla_policy::PolicySpec;
@@ -47,10 +46,10 @@ pub(crate) fn run(args: &Infer) -> anyhow::Result<Outcome> {
         .reading("--stage", args.stages.iter().map(|(_, file)| file))
         .reading("a file of the policy", files(&spec))
         .check()?;
-    let inputs = Inputs::new(npz::read(&args.inputs)?, &spec)?;
+    let inputs = Inputs::new(vla_npz::read(&args.inputs)?, &spec)?;
     let stages = args.stages.iter().cloned().collect();
     let mut policy = infer::load_with(spec, stages, args.threads, &mut |_| {})?;
-    let mut dump = npz::Writer::create(&args.dump)?;
+    let mut dump = vla_npz::Writer::create(&args.dump)?;
     let mut count = 0;
     infer::run(&mut policy, &inputs, &mut |name, tensor| {
         count += 1;

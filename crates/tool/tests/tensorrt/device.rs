@@ -5,7 +5,6 @@ use std::process::Command;
 
 use super::*;
 use vla_base::tensor::{DType, HostTensor};
-use vla_engines as engine;
 use vla_engines::{Backend as _, BufferSpec};
 use vla_tensorrt::device::{LoadedEngine, Options, Tensorrt};
 
@@ -64,7 +63,7 @@ fn a_pass_runs_and_is_recorded_and_replayed_on_its_own_workspace() {
         let mut bound = device.bind(&mut plan, &mut workspace, &inputs, &outputs).expect("bound");
         let rows = HostTensor::from_f32(&[2, 4], (0..8u8).map(f32::from).collect()).expect("whole");
         device.write(&mut workspace, 0, &rows).expect("written");
-        let mut pass = |device: &mut Tensorrt, workspace: &mut _| -> Result<(), engine::Error> {
+        let mut pass = |device: &mut Tensorrt, workspace: &mut _| -> Result<(), vla_engines::Error> {
             device.upload(workspace)?;
             device.run(&mut plan, &mut bound, workspace).expect("runs");
             device.download(workspace)
@@ -89,7 +88,7 @@ fn a_bound_engine_and_a_recording_are_refused_on_another_workspace() {
         let (inputs, outputs) = bound_to(&INPUTS_AND_OUTPUTS);
         let mut bound = device.bind(&mut plan, &mut first, &inputs, &outputs).expect("bound");
         let mut recording = {
-            let mut pass = |device: &mut Tensorrt, workspace: &mut _| -> Result<(), engine::Error> {
+            let mut pass = |device: &mut Tensorrt, workspace: &mut _| -> Result<(), vla_engines::Error> {
                 device.run(&mut plan, &mut bound, workspace).expect("runs");
                 Ok(())
             };
@@ -116,7 +115,7 @@ fn a_capture_takes_no_other_workspace_and_a_workspace_no_other_device() {
         let [captured, stranger] = &mut workspaces;
         let mut bound = device.bind(&mut plan, stranger, &inputs, &outputs).expect("bound");
         let mut seen = None;
-        let mut pass = |device: &mut Tensorrt, _: &mut _| -> Result<(), engine::Error> {
+        let mut pass = |device: &mut Tensorrt, _: &mut _| -> Result<(), vla_engines::Error> {
             seen = device.run(&mut plan, &mut bound, stranger).err();
             device.upload(stranger)
         };
@@ -153,7 +152,7 @@ fn an_engine_with_tensors_in_host_memory_is_refused_by_name_when_it_is_loaded() 
         let (bench, mut device) = (Bench::new(), open());
         let file = bench.file("shape.engine", &toy_with(&["input size i32 2 host shape"]));
         let error = device.load_file("resize", &file).map(drop).expect_err("refused");
-        let engine::Error::Load { stage, source, .. } = &error else { panic!("{error:?}") };
+        let vla_engines::Error::Load { stage, source, .. } = &error else { panic!("{error:?}") };
         assert_eq!(stage, "resize");
         assert!(source.to_string().starts_with("'size' of the engine lies in host memory"), "{source}");
     });
@@ -170,7 +169,7 @@ fn a_failed_enqueue_is_no_lost_device_while_the_driver_answers() {
         let mut bound = device.bind(&mut plan, &mut workspace, &inputs, &outputs).expect("bound");
         let error = device.run(&mut plan, &mut bound, &mut workspace).expect_err("refused");
         assert!(error.to_string().contains("[cask] unknown internal error"), "{error}");
-        assert_eq!(error.class(), engine::ErrorClass::Other, "the stand-in's device is not lost");
+        assert_eq!(error.class(), vla_engines::ErrorClass::Other, "the stand-in's device is not lost");
     });
 }
 

@@ -13,7 +13,6 @@ use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use vla_builder as builder;
 use vla_builder::{Built, Probe, Request};
 use vla_engines::memory::{MemoryUse, mib};
 use vla_engines::provenance::Release;
@@ -143,7 +142,7 @@ pub(super) fn work(request: &Request) -> anyhow::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .context("asking to end with the parent")?;
     let mut said = Instant::now() - PERIOD;
-    let built = builder::build(request, &mut |progress| {
+    let built = vla_builder::build(request, &mut |progress| {
         if let Some(text) = phase(&progress)
             && said.elapsed() >= PERIOD
         {
@@ -185,7 +184,7 @@ pub(super) fn probe_here(engine: &Path, emulated: bool) -> anyhow::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .context("asking to end with the parent")?;
     let mut first = Ok(());
-    let probe = builder::probe_and_try_release(engine, emulated, &mut |probe| first = line(probe))?;
+    let probe = vla_builder::probe_and_try_release(engine, emulated, &mut |probe| first = line(probe))?;
     first?;
     Ok(line(&probe)?)
 }

@@ -6,7 +6,6 @@ use anyhow::Context as _;
 
 use super::{Adopt, Build, Outcome, chosen, outline};
 use crate::prepare::{Guard, Preparation};
-use vla_builder as builder;
 use vla_builder::{Built, Origin, Request, Target};
 use vla_engines::Stage;
 use vla_engines::memory::{MemoryUse, mib};
@@ -72,7 +71,7 @@ fn prepare(dry_run: bool) -> anyhow::Result<Option<Guard>> {
 }
 
 fn engines(args: &Build, stop: &Stop) -> anyhow::Result<Outcome> {
-    let work = Work { args, device: &builder::device()?, stop };
+    let work = Work { args, device: &vla_builder::device()?, stop };
     if let Some(request) = args.single() {
         return work.one(request).map(|()| Outcome::Success);
     }
@@ -143,7 +142,7 @@ impl Work<'_> {
         let probe = child::probe(&request.engine, self.args.emulated)?;
         // The signal went to the child, too.
         self.stop.check()?;
-        let record = builder::record(&request.engine, &request.onnx, &origin, probe)?;
+        let record = vla_builder::record(&request.engine, &request.onnx, &origin, probe)?;
         drop(target);
         print_build(&request, &built);
         print_memory(&record);
@@ -151,11 +150,11 @@ impl Work<'_> {
     }
 
     /// Refuses what this device lacks before a process is started for it.
-    fn can(&self, request: &Request) -> Result<(), builder::Error> {
+    fn can(&self, request: &Request) -> Result<(), vla_builder::Error> {
         match request.precision.lacking(self.device) {
             None => Ok(()),
             Some(lacking) => {
-                Err(builder::Error::Precision { onnx: request.onnx.clone(), precision: request.precision, lacking })
+                Err(vla_builder::Error::Precision { onnx: request.onnx.clone(), precision: request.precision, lacking })
             }
         }
     }
@@ -244,7 +243,7 @@ fn print_memory(record: &Provenance) {
 pub(super) fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
     let precision = args.precision.to_string();
     let origin = Origin { precision: &precision, adopted: true, ..Origin::default() };
-    let record = builder::record(&args.engine, &args.onnx, &origin, child::probe(&args.engine, false)?)?;
+    let record = vla_builder::record(&args.engine, &args.onnx, &origin, child::probe(&args.engine, false)?)?;
     println!(
         "{}: loads and runs here; its record is {}",
         args.engine.display(),
