@@ -141,7 +141,7 @@ pub fn write(request: &Request, out: &Path, report: &mut dyn FnMut(Progress)) ->
     Ok(summary)
 }
 
-/// Fills the folder `dir` with a bundle of [measured](super::layout::Layout::write_measured_stages) networks, which runs as
+/// Fills the folder `dir` with a bundle of measured networks, which runs as
 /// any other.
 ///
 /// # Errors

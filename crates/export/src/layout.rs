@@ -284,7 +284,7 @@ impl Writer<'_> {
     }
 }
 
-/// File and tensors of [`write_steps`].
+/// File and tensors of `write_steps`.
 pub const STEPS: (&str, &[&str]) = ("steps.safetensors", &["timestep", "dt"]);
 
 /// `timestep.<n>` INT32 `[n, 1]` and `dt.<n>` `[n, 1]` for every step count `n`.

@@ -88,7 +88,7 @@ impl Weight<'_> {
         self.len() == 0
     }
 
-    /// The elements as single precision. For weights of moderate size; large ones are streamed by [`Self::write_as`].
+    /// The elements as single precision. For weights of moderate size; large ones are streamed by `Self::write_as`.
     pub fn to_f32(&self) -> Vec<f32> {
         let mut values = Vec::with_capacity(self.len());
         match self.dtype {

@@ -4,7 +4,7 @@
 //! checks every length against the bytes, and copies and allocates nothing; an image row is converted when it is read
 //! ([`Pixels::row_rgb`]). [`FrameDecoder`] decodes JPEG and PNG to the pixels that OpenCV and Pillow give.
 //!
-//! Output: CDR bytes ([`write`], [`ActionChunkMessage`], [`JointTrajectoryMessage`]), the same from the node and a replay, and
+//! Output: CDR bytes ([`mod@write`], [`ActionChunkMessage`], [`JointTrajectoryMessage`]), the same from the node and a replay, and
 //! the message definitions for bags ([`schema`]).
 //!
 //! ```

@@ -190,7 +190,7 @@ impl MotionLimits {
     }
 
     /// Brings every value of a joint inside its position limits; pose columns stay as they are. `clamped` is made to tell what
-    /// was changed in this chunk. NaN stays NaN: check [`super::finite`] first.
+    /// was changed in this chunk. NaN stays NaN: check `super::finite` first.
     ///
     /// # Errors
     /// [`Error::Shape`] and [`Error::LimitWidth`] for a chunk that has not these joints.

@@ -2,7 +2,7 @@
 //! cannot hold.
 //!
 //! A bundle of [measured](vla_export::bundle::fill_measured) networks runs on ONNX Runtime in single precision. The
-//! bag goes through [`crate::observations`], as in the node, with a pipeline that only keeps what it is given;
+//! bag goes through `crate::observations`, as in the node, with a pipeline that only keeps what it is given;
 //! then each stage is loaded alone and run on all of it, so that memory holds one stage and running maxima.
 
 use crate::Error;

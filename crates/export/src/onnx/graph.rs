@@ -117,7 +117,7 @@ impl Graph {
     }
 
     /// Makes this a graph that is measured: built as in half precision, and everything half precision in it is held in
-    /// single precision, so that nothing overflows. [`Graph::add_activation_ranges`] then puts out how large it got.
+    /// single precision, so that nothing overflows. `Graph::add_activation_ranges` then puts out how large it got.
     pub fn measured(&mut self) {
         self.measured = true;
     }

@@ -35,7 +35,7 @@ pub trait Candidate {
     }
 
     /// The stage with a file that puts out these tensors too, of those that [`Self::inner`] gave, each with its
-    /// [`inner_output`] among the stage's outputs. What it writes goes to `folder`.
+    /// `inner_output` among the stage's outputs. What it writes goes to `folder`.
     ///
     /// # Errors
     /// A file that cannot be written.
