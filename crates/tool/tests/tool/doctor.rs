@@ -87,7 +87,7 @@ fn the_verdict_of_the_accuracy_gate_is_told_and_a_failed_one_is_an_error_with_wa
     is(of(&examine(&machine, Some(policy.path()), None), "engine", "step"), Severity::Ok, &["accuracy: fine"]);
     fs::remove_file(Provenance::path(engine("step"))).expect("removed");
     let error = verify::record(engine("step"), &verdict(true, "fine")).expect_err("no record").to_string();
-    assert!(error.contains("step.engine.provenance.json is missing"), "{error}");
+    assert!(error.contains("step.engine.provenance.json"), "{error}");
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn an_instruction_beyond_the_policys_tokens_is_refused_with_both_counts() {
     let most = spec.instruction.max_tokens.to_string();
     let mut policy = infer::load(spec, 1, &mut |_| {}).expect("it loads");
     let refused = infer::run(&mut policy, &inputs, &mut |_, _| Ok(())).expect_err("too long").to_string();
-    assert!(refused.contains("shorten it") && refused.contains(&most), "{refused}");
+    assert!(refused.contains("tokens") && refused.contains(&most), "{refused}");
 }
 
 /// What the tool says of a checkpoint after `change`.
@@ -253,7 +253,7 @@ fn what_is_wrong_inside_the_small_files_is_said_in_the_users_terms() {
     let text = said(|bench| fs::write(bench.file("embodiment_id.json"), r#"{"gr1": -1}"#).expect("written"));
     assert!(text.contains("embodiment_id.json") && text.contains(r#"{"new_embodiment": 10}"#), "{text}");
     let text = said(|bench| bench.edit("tokenizer/tokenizer.json", "<IMG_CONTEXT>", "<OTHER>"));
-    assert!(text.contains("'<IMG_CONTEXT>', which the model's prompt names") && !text.contains("partial"), "{text}");
+    assert!(text.contains("'<IMG_CONTEXT>'") && text.contains("tokenizer") && !text.contains("partial"), "{text}");
     let text = said(|bench| bench.edit("processor_config.json", r#""rep": "ABSOLUTE""#, r#""rep": "INCREMENTAL""#));
     assert!(text.contains("INCREMENTAL") && text.contains("`DELTA`") && text.contains("line"), "{text}");
 }
