@@ -240,7 +240,7 @@ def test_a_description_that_contradicts_the_parameters_is_an_error_and_nothing_m
     heard = robot.diagnostics()
     with Feed(robot, namespace="/contradicted"):
         robot.instruct(NARROW, topic="/contradicted/robot_description")
-        node.wait_for_log("limits of the robot's description not taken: ")
+        node.wait_for_log("the robot description cannot be used: limits: joint `left_waist`")
 
         def error():
             ours = [a for a in heard if a.status and a.status[0].name.startswith("contradicted/vla_trt:")]
