@@ -3,7 +3,7 @@
 //! Skipped, aloud, where the oracle is not there.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -12,26 +12,11 @@ use vla_policy::encode::normalise_text::{is_space, is_word, normalise_text};
 use vla_policy::encode::prompt::{MAX_INSTRUCTION_BYTES, Prompt, PromptEncoder};
 use vla_policy::encode::state::StateEncoder;
 use vla_policy::processor::{Conversion, Processor, ProcessorConfig, StateEncoding, Statistics};
+use vla_trt_tests::vectors::{json, oracle};
 
 /// Image rows of a 336x252 view.
 const VIEW: usize = 108;
 const IMAGE_TOKEN: i32 = 151_669;
-
-/// The oracle's folder, or `None` after saying so.
-fn oracle() -> Option<PathBuf> {
-    let shared = vla_trt_tests::shared();
-    let oracle = shared.join("oracle");
-    if oracle.is_dir() {
-        return Some(oracle);
-    }
-    eprintln!("SKIPPED: no oracle at {}; set VLA_TRT_SHARED to the folder that holds it", oracle.display());
-    None
-}
-
-fn json(path: &Path) -> Value {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
 
 fn array<'v>(value: &'v Value, key: &str) -> &'v [Value] {
     value[key].as_array().unwrap_or_else(|| panic!("{key}: an array"))

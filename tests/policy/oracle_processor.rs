@@ -3,7 +3,7 @@
 //! Skipped, aloud, where the oracle is not there.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 use vla_messages::{PixelFormat, Pixels};
@@ -11,25 +11,10 @@ use vla_policy::encode::EvalTransform;
 use vla_policy::encode::image::image_tokens;
 use vla_policy::encode::resize::{AreaResize, BicubicResize, Packed, Rows, Size, Window};
 use vla_policy::processor::ImageTransformSpec;
+use vla_trt_tests::vectors::{json, oracle};
 
 /// What the released checkpoints use.
 const TRANSFORM: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 };
-
-/// The oracle's folder, or `None` after saying so.
-fn oracle() -> Option<PathBuf> {
-    let shared = vla_trt_tests::shared();
-    let oracle = shared.join("oracle");
-    if oracle.is_dir() {
-        return Some(oracle);
-    }
-    eprintln!("SKIPPED: no oracle at {}; set VLA_TRT_SHARED to the folder that holds it", oracle.display());
-    None
-}
-
-fn json(path: &Path) -> Value {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
 
 /// An RGB image in memory.
 struct Image {

@@ -11,6 +11,7 @@ pub mod onnx_runtime;
 pub mod processor;
 pub mod reference_bench;
 pub mod small_tokenizer;
+pub mod vectors;
 pub mod vendor;
 
 /// The repository.

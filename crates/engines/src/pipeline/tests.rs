@@ -1,4 +1,4 @@
-//! The load loop and the checks before a run, on a stand-in backend that fails where it is told to.
+//! The load loop and the checks before a run, on a fake backend that fails at a chosen call.
 
 use std::cell::RefCell;
 use std::convert::Infallible;

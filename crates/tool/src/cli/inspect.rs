@@ -98,7 +98,7 @@ fn each(text: &mut String, name: &str, values: impl IntoIterator<Item = String>)
 fn network_lines(network: &NetworkReport) -> String {
     let mut text = String::new();
     line(&mut text, "network", format!("{}, {} bytes", network.file.display(), network.bytes));
-    line(&mut text, "producer", if network.producer.is_empty() { "not told" } else { &network.producer });
+    line(&mut text, "producer", if network.producer.is_empty() { "unknown" } else { &network.producer });
     line(&mut text, "opsets", network.opsets.join(", "));
     each(&mut text, "inputs", network.inputs.iter().cloned());
     each(&mut text, "outputs", network.outputs.iter().cloned());
@@ -182,8 +182,8 @@ fn record_lines(text: &mut String, record: &Provenance) {
     }
     let memory = &record.memory;
     let size =
-        |bytes: Option<u64>| bytes.map_or_else(|| "not told".to_owned(), |bytes| format!("{:.1} MiB", mib(bytes)));
-    let kept = memory.kept_factor.map_or_else(|| "not told".to_owned(), |kept| format!("{kept:.2} of the file"));
+        |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{:.1} MiB", mib(bytes)));
+    let kept = memory.kept_factor.map_or_else(|| "unknown".to_owned(), |kept| format!("{kept:.2} of the file"));
     line(
         text,
         "memory",
@@ -209,7 +209,7 @@ fn loaded_lines(text: &mut String, loaded: &Loaded) {
     };
     each(text, "inputs", loaded.inputs.iter().map(tensor));
     each(text, "outputs", loaded.outputs.iter().map(tensor));
-    let weights = loaded.weight_bytes.map_or_else(|| "not told".to_owned(), |bytes| format!("{:.1} MiB", mib(bytes)));
+    let weights = loaded.weight_bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{:.1} MiB", mib(bytes)));
     line(text, "on the device", format!("activation {:.1} MiB, weights {weights}", mib(loaded.activation_bytes)));
     let layers = &loaded.layers;
     if layers.detailed {

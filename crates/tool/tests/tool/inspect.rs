@@ -106,7 +106,7 @@ fn weights_that_are_missing_are_named_with_exit_code_3() {
     fs::write(&path, model.encode_to_vec()).expect("written");
     let (code, text, _) = inspect(&path, &[]);
     assert_eq!(code, Some(3));
-    has(&text, &["big.data is missing", "f16: 8 elements, 16 bytes", "producer      not told"]);
+    has(&text, &["big.data is missing", "f16: 8 elements, 16 bytes", "producer      unknown"]);
     fs::write(dir.path().join("big.data"), [0; 16]).expect("written");
     let (code, text, _) = inspect(&path, &[]);
     assert_eq!(code, Some(0));
