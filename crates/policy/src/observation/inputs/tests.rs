@@ -14,6 +14,8 @@ use vla_messages::{HeaderView, write};
 
 mod faults;
 mod joints;
+mod pairing;
+mod topics;
 
 const TOP: usize = 0;
 const WRIST: usize = 1;
@@ -44,9 +46,10 @@ fn inputs() -> Inputs {
         frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
+        history: Span::ZERO,
     };
     let read = vec!["waist".to_owned(), "elbow".to_owned()];
-    let names = JointNames { read, moved: vec!["finger".to_owned()] };
+    let names = JointNames { read, moved: vec!["finger".to_owned()], ..JointNames::default() };
     Inputs::new(vec![
         camera("top"),
         camera("wrist"),
@@ -62,6 +65,7 @@ fn rules() -> Rules {
         on_violation: OnViolation::Skip,
         future_tolerance: span(20),
         enable_max_age: span(200),
+        ..Rules::default()
     }
 }
 
@@ -270,6 +274,7 @@ fn poses() -> Inputs {
         frame_id: frame_id.into(),
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
+        history: Span::ZERO,
     };
     let inputs = Inputs::new(vec![
         spec("top", InputKind::Camera { transport: Transport::Raw }, ""),
