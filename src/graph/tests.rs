@@ -1,5 +1,5 @@
 use super::*;
-use vla_base::time::Stamp;
+use vla_base::time::{Span, Stamp};
 use vla_policy::observation::{Breach, Fault, JointNames, StampSource, Transport};
 
 const IMAGE: &str = "sensor_msgs/msg/Image";
@@ -13,6 +13,7 @@ fn input(name: &str, kind: InputKind) -> InputSpec {
         frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::default(),
+        history: Span::ZERO,
     }
 }
 

@@ -46,13 +46,15 @@ fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
     let parameter = |input: &InputSpec| match input.kind {
         InputKind::Camera { .. } => format!("inputs.cameras.{}.topic", input.name),
         InputKind::Pose => format!("inputs.poses.{}.topic", input.name),
+        InputKind::Joints if input.topics.len() > 1 => "inputs.joints.topics".to_owned(),
         InputKind::Joints | InputKind::Instruction => format!("inputs.{}.topic", input.name),
     };
     let mut first: BTreeMap<&str, &InputSpec> = BTreeMap::new();
     let mut errors = Vec::new();
     for input in inputs {
         for topic in &input.topics {
-            let Some(other) = first.insert(topic, input) else { continue };
+            // One that is in a list twice is refused there.
+            let Some(other) = first.insert(topic, input).filter(|other| other.name != input.name) else { continue };
             let names = [parameter(input), parameter(other)];
             let what = format!("{} and {} are both '{topic}'; each input needs its own topic", names[1], names[0]);
             errors.push(Error::Conflict { names: names.into(), what });

@@ -12,6 +12,7 @@ use ros2_parameters::{Error, Origin, Problems, Store, hint};
 use vla_base::time::Span;
 use vla_policy::observation::{InputKind, InputRule, InputSpec, JointMap, JointNames, PoseMap, Rules, StampSource};
 
+mod joint_inputs;
 mod key_maps;
 mod motion_settings;
 
@@ -32,11 +33,12 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
             None => action.push(reader.action(key, *width, &state)),
         }
     }
-    let joints = JointNames { read: joint_names(&state), moved: joint_names(&action) };
-    let inputs = reader.inputs(shape, joints, &poses);
+    let history = reader.state_history(shape);
+    let inputs = reader.inputs(shape, &state, &action, &poses, history.first().copied().unwrap_or_default());
     let (inputs, per_input) = inputs.into_iter().unzip();
     let policy = reader.policy();
     let given = reader.limits(&action);
+    let continuous = joint_inputs::continuous(&given, &state, description);
     let (limits, limit_warnings) = match description.merge(&given) {
         Ok(merged) => (Ok(Arc::new(merged.limits)), merged.warnings),
         Err(error) => (Err(error), Vec::new()),
@@ -46,7 +48,7 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         policy,
         memory: reader.memory(),
         inputs,
-        rules: reader.rules(per_input),
+        rules: Rules { state_history: history, continuous, ..reader.rules(per_input) },
         enable_topic: reader.get(&inputs::ENABLE_TOPIC),
         limits,
         limit_warnings,
@@ -84,11 +86,6 @@ pub(super) fn limits_source(store: &Store) -> LimitsFrom {
 enum StateSource {
     Joints(JointMap),
     Pose(PoseMap),
-}
-
-/// Joints of all keys.
-fn joint_names(maps: &[JointMap]) -> Vec<String> {
-    maps.iter().flat_map(|map| &map.joints).cloned().collect()
 }
 
 struct Reader<'a> {
@@ -135,8 +132,21 @@ impl Reader<'_> {
         }
     }
 
-    /// Each input with its rule.
-    fn inputs(&mut self, shape: &PolicyShape, joints: JointNames, poses: &[PoseMap]) -> Vec<(InputSpec, InputRule)> {
+    /// Times before the observation's at which the policy takes the state as well, the longest first.
+    fn state_history(&mut self, shape: &PolicyShape) -> Vec<Span> {
+        let step: Span = self.get(&node::STEP);
+        shape.state_history.iter().filter(|steps| **steps < 0).map(|steps| step.times(-steps)).collect()
+    }
+
+    /// Each input with its rule. `earliest`: how far back the policy takes the state.
+    fn inputs(
+        &mut self,
+        shape: &PolicyShape,
+        state: &[JointMap],
+        action: &[JointMap],
+        poses: &[PoseMap],
+        earliest: Span,
+    ) -> Vec<(InputSpec, InputRule)> {
         let mut all = Vec::with_capacity(shape.cameras.len() + poses.len() + 2);
         for camera in &shape.cameras {
             let prefix = format!("inputs.cameras.{camera}");
@@ -149,12 +159,12 @@ impl Reader<'_> {
                 rule,
             ));
         }
-        if joints != JointNames::default() {
-            let prefix = "inputs.joints";
-            let stamp_from = self.get_of(&inputs::STAMP, prefix);
-            let topic = self.get(&inputs::JOINTS_TOPIC);
-            let rule = InputRule { stuck_after: self.get(&inputs::JOINTS_STUCK_AFTER), ..self.rule(prefix) };
-            all.push((InputSpec { joints, stamp_from, ..spec("joints", topic, InputKind::Joints) }, rule));
+        // The oldest frame that is allowed, and the earliest state from there.
+        let oldest_frame = all.iter().map(|(_, rule)| rule.max_age).max().unwrap_or_default();
+        let history = Span::from_nanos(oldest_frame.nanos().saturating_add(earliest.nanos()));
+        if let Some(joints) = self.joint_states(state, action, history) {
+            let rule = InputRule { stuck_after: self.get(&inputs::JOINTS_STUCK_AFTER), ..self.rule("inputs.joints") };
+            all.push((joints, rule));
         }
         for (index, PoseMap { input, .. }) in poses.iter().enumerate() {
             // Several keys may take one pose.
@@ -166,7 +176,7 @@ impl Reader<'_> {
             let stamp_from = self.get_of(&inputs::STAMP, &prefix);
             let topic = self.get_of(&inputs::POSE_TOPIC, input);
             let rule = self.rule(&prefix);
-            all.push((InputSpec { frame_id, stamp_from, ..spec(input, topic, InputKind::Pose) }, rule));
+            all.push((InputSpec { frame_id, stamp_from, history, ..spec(input, topic, InputKind::Pose) }, rule));
         }
         // An instruction has no stamp: its rule only keeps the indices aligned.
         let topic = self.get(&inputs::INSTRUCTION_TOPIC);
@@ -181,6 +191,8 @@ impl Reader<'_> {
             on_violation: self.get(&inputs::ON_VIOLATION),
             future_tolerance: self.get(&inputs::FUTURE_TOLERANCE),
             enable_max_age: self.get(&inputs::ENABLE_MAX_AGE),
+            pairing: self.get(&inputs::PAIRING),
+            ..Rules::default()
         }
     }
 
@@ -222,5 +234,6 @@ impl Reader<'_> {
 /// An input without joints and frame, stamped by its header.
 fn spec(name: &str, topic: String, kind: InputKind) -> InputSpec {
     let (name, frame_id, joints) = (name.to_owned(), String::new(), JointNames::default());
-    InputSpec { name, topics: vec![topic], kind, frame_id, joints, stamp_from: StampSource::Header }
+    let (stamp_from, history) = (StampSource::Header, Span::ZERO);
+    InputSpec { name, topics: vec![topic], kind, frame_id, joints, stamp_from, history }
 }

@@ -105,7 +105,7 @@ impl Reader<'_> {
         }
     }
 
-    fn conflict(&mut self, names: &[&str], what: String) {
+    pub(super) fn conflict(&mut self, names: &[&str], what: String) {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         self.problems.push(Error::Conflict { names, what });
     }
