@@ -117,6 +117,11 @@ impl MotionPlan {
         stamp_of(self.trajectory.last())
     }
 
+    /// When it takes over from the plan before.
+    pub fn takes_over_at(&self) -> Stamp {
+        stamp_of(self.from)
+    }
+
     /// When it was made.
     pub fn created_at(&self) -> Stamp {
         self.created_at

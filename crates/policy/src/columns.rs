@@ -1,5 +1,6 @@
 //! The columns of a chunk: which are joints, under what names, and in whose units.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,11 +20,11 @@ pub(super) struct Columns {
 
 impl Columns {
     /// `maps`: the joints of the keys that move joints. A key of an end effector may be given joints, too: then its values
-    /// are theirs.
+    /// are theirs. `plain`: keys of other values than joints, with a number a column.
     ///
     /// # Errors
     /// [`Error::ActionKey`] when a key has neither, or another number of joints than values.
-    pub(crate) fn new(processor: &Processor, maps: &[JointMap]) -> Result<Self, Error> {
+    pub(crate) fn new(processor: &Processor, maps: &[JointMap], plain: &BTreeSet<String>) -> Result<Self, Error> {
         let (mut names, mut poses, mut joints) = (Vec::new(), Vec::new(), Vec::new());
         for key in &processor.action {
             let (start, width) = (names.len(), key.decoded_width());
@@ -37,6 +38,10 @@ impl Columns {
                 }
                 (None, Some(columns)) => {
                     names.extend(columns);
+                    poses.push(start..names.len());
+                }
+                (None, None) if plain.contains(&key.name) => {
+                    names.extend((0..width).map(|index| format!("{}.{index}", key.name)));
                     poses.push(start..names.len());
                 }
                 (None, None) => return Err(refused("none".to_owned())),

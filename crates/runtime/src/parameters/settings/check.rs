@@ -8,6 +8,8 @@ use ros2_parameters::Error;
 use vla_motion::TransitionMode;
 use vla_policy::observation::{InputKind, InputSpec, JointMap, PoseMap};
 
+mod outputs;
+
 /// All contradictions.
 pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
     let mut errors = repeated_joints("state", &settings.state);
@@ -18,6 +20,7 @@ pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
     errors.extend(joints_like_columns(settings, shape));
     errors.extend(instruction_that_does_not_fit(settings, shape));
     errors.extend(rtc_without_guide(settings, shape));
+    errors.extend(outputs::check(settings, shape));
     errors
 }
 

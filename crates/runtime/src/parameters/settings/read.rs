@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{EngineSettings, LimitsFrom, MemorySettings, Settings, StageSettings};
+use super::{EngineSettings, LimitsFrom, MemorySettings, OutputSettings, Settings, StageSettings};
 use crate::parameters::description::RobotDescription;
 use crate::parameters::shape::PolicyShape;
 use crate::parameters::table::{Param, engines, inputs, motion, node};
@@ -14,6 +14,7 @@ use vla_policy::observation::{InputKind, InputRule, InputSpec, JointMap, JointNa
 
 mod key_maps;
 mod motion_settings;
+mod outputs;
 
 /// Reads everything; what is missing is reported and empty in the settings.
 pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescription) -> (Settings, Problems) {
@@ -25,10 +26,12 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
             StateSource::Pose(map) => poses.push(map),
         }
     }
-    let mut action = Vec::new();
+    let raw_outputs = reader.raw_outputs();
+    let (mut action, mut column_keys) = (Vec::new(), Vec::new());
     for (key, width) in &shape.action_keys {
         match shape.eef_action(key) {
             Some(eef) => action.extend(reader.eef_action(eef, *width)),
+            None if reader.is_column(key, &raw_outputs, &state) => column_keys.push(key.clone()),
             None => action.push(reader.action(key, *width, &state)),
         }
     }
@@ -41,7 +44,10 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         Ok(merged) => (Ok(Arc::new(merged.limits)), merged.warnings),
         Err(error) => (Err(error), Vec::new()),
     };
+    let outputs = reader.outputs(raw_outputs, shape, &action);
     let settings = Settings {
+        outputs,
+        column_keys,
         engine: reader.engine(&policy, shape),
         policy,
         memory: reader.memory(),
