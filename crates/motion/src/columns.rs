@@ -179,13 +179,15 @@ impl ColumnMotion {
                 for column in &group.columns {
                     let at = chunk.names.iter().position(|name| name == column);
                     let value = at.and_then(|at| values.get(at)).copied();
-                    let value = value.ok_or_else(|| Error::NoColumn { output: group.name.clone(), column: column.clone() })?;
+                    let value =
+                        value.ok_or_else(|| Error::NoColumn { output: group.name.clone(), column: column.clone() })?;
                     raw.push(f64::from(value));
                 }
                 match &group.kind {
                     ColumnKind::Velocity { .. } => out.extend_from_slice(raw),
                     ColumnKind::Pose(layout) => {
-                        let pose = layout.read(raw).ok_or_else(|| Error::NotAPose { output: group.name.clone(), row })?;
+                        let pose =
+                            layout.read(raw).ok_or_else(|| Error::NotAPose { output: group.name.clone(), row })?;
                         out.extend_from_slice(&pose);
                     }
                 }

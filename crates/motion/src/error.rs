@@ -103,7 +103,9 @@ pub enum Error {
         found: String,
     },
     /// A column that an output takes is not in the chunk.
-    #[error("output `{output}`: expected the column `{column}` in the chunk, found none; restart the node with the policy's keys")]
+    #[error(
+        "output `{output}`: expected the column `{column}` in the chunk, found none; restart the node with the policy's keys"
+    )]
     NoColumn {
         /// Name of the output.
         output: String,
@@ -111,7 +113,9 @@ pub enum Error {
         column: String,
     },
     /// The values of an end effector are no position and rotation.
-    #[error("output `{output}`: row {row} of the chunk is no pose: its rotation has no direction; the chunk is not published")]
+    #[error(
+        "output `{output}`: row {row} of the chunk is no pose: its rotation has no direction; the chunk is not published"
+    )]
     NotAPose {
         /// Name of the output.
         output: String,

@@ -149,6 +149,16 @@ impl MotionPlan {
         true
     }
 
+    /// Position of one joint at `at`; `None` before the first sample and for a joint that is none of the plan's.
+    pub fn sample_joint(&self, at: Stamp, joint: usize) -> Option<f64> {
+        let tick = tick_at(at);
+        if joint >= self.trajectory.joints || self.trajectory.rows() == 0 || tick < self.trajectory.first {
+            return None;
+        }
+        let share = (at - stamp_of(tick)).nanos() as f64 / SAMPLE_PERIOD.nanos() as f64;
+        Some(hermite(self.trajectory.at(tick, joint), self.trajectory.at(tick + 1, joint), share, DT).0)
+    }
+
     /// The samples after `now`, strictly increasing in time; the last one is at rest. Of a plan that is over: the last one.
     pub fn points_after(&self, now: Stamp) -> impl ExactSizeIterator<Item = PlanPoint<'_>> {
         let SampledTrajectory { first, joints, .. } = self.trajectory;

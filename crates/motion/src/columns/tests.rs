@@ -73,7 +73,8 @@ fn rows_are_followed_at_their_due_times_and_between_them_on_the_line() {
     let mut motion = base();
     let ramp = Chunk { values: (1..=20).map(|row| row as f32 * 0.01).collect(), ..rows(0.0) };
     motion.read(&ramp).expect("rows");
-    let settings = MotionSettings { blend: Span::ZERO, max_blind: Span::from_seconds(2.0), ..MotionSettings::default() };
+    let settings =
+        MotionSettings { blend: Span::ZERO, max_blind: Span::from_seconds(2.0), ..MotionSettings::default() };
     motion.plan_chunk(&ramp, at(0), None, &settings);
     // Rows 1 and 2 are due at 100 and 150 ms.
     for (ms, expected) in [(100, 0.02), (125, 0.025), (150, 0.03), (160, 0.032)] {
@@ -91,7 +92,7 @@ fn a_chunk_takes_over_where_the_one_before_is_and_blends() {
     assert_eq!(value(&motion, 320), before, "both plans are the same at the hand-over");
     let values = values(&motion, 300, 900);
     assert!(values.windows(2).all(|pair| (pair[1] - pair[0]).abs() <= ACCELERATION * 0.005 + 1e-9));
-    assert!(values.iter().any(|value| *value < -0.35), "{values:?}");
+    assert!(values.iter().any(|value| *value < -0.29), "{values:?}");
 }
 
 #[test]

@@ -19,9 +19,7 @@ mod check;
 mod outputs;
 mod read;
 
-pub use outputs::{
-    CommandKind, GripperRoute, OutputKind, OutputMessage, OutputSettings, PoseRoute, Route, TwistRoute,
-};
+pub use outputs::{CommandKind, GripperRoute, OutputKind, OutputMessage, OutputSettings, PoseRoute, Route, TwistRoute};
 
 /// One consistent state of all parameters. A change makes a new one; the one in use is never altered.
 #[derive(Clone, PartialEq, Debug)]

@@ -9,7 +9,8 @@ use crate::messages::TrajectoryBuffer;
 use crate::parameters::{Route, Settings};
 use vla_base::time::{Span, Stamp};
 use vla_motion::{
-    ColumnGroup, ColumnKind, ColumnMotion, ColumnPlan, Latencies, Measured, Motion, MotionLimits, MotionPlan, NewChunk, PublishedRows, TurnJump, Watchdog, WatchdogState,
+    ColumnGroup, ColumnKind, ColumnMotion, ColumnPlan, Latencies, Measured, Motion, MotionLimits, MotionPlan, NewChunk,
+    PublishedRows, TurnJump, Watchdog, WatchdogState,
 };
 
 mod brake;
@@ -376,10 +377,9 @@ impl State {
 pub(super) fn column_groups(settings: &Settings) -> Vec<ColumnGroup> {
     let group = |output: &crate::parameters::OutputSettings| {
         let kind = match &output.route {
-            Route::Twist(twist) => ColumnKind::Velocity {
-                max: twist.max.clone(),
-                max_acceleration: twist.max_acceleration.clone(),
-            },
+            Route::Twist(twist) => {
+                ColumnKind::Velocity { max: twist.max.clone(), max_acceleration: twist.max_acceleration.clone() }
+            }
             Route::Pose(pose) => ColumnKind::Pose(pose.layout),
             _ => return None,
         };

@@ -121,7 +121,7 @@ impl Route {
 
     /// Whether it samples the motion `command_rate_hz` times a second.
     pub const fn is_streamed(&self) -> bool {
-        matches!(self, Self::JointCommand { .. } | Self::GripperCommand(_) | Self::Twist(_) | Self::Pose(_))
+        matches!(self, Self::JointCommand { .. } | Self::Twist(_) | Self::Pose(_))
     }
 }
 
@@ -160,10 +160,7 @@ impl OutputKind {
 
     /// Whether it commands joints of the motion.
     pub const fn takes_joints(self) -> bool {
-        matches!(
-            self,
-            Self::JointTrajectory | Self::JointCommand | Self::FollowJointTrajectory | Self::GripperCommand
-        )
+        matches!(self, Self::JointTrajectory | Self::JointCommand | Self::FollowJointTrajectory | Self::GripperCommand)
     }
 
     /// Whether it needs the package control_msgs.

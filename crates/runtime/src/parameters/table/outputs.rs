@@ -106,13 +106,9 @@ pub(crate) const TOLERANCE: Param<f64> = Param::double(
 )
 .fixed();
 
-pub(crate) const MAX_RATE_HZ: Param<f64> = Param::double(
-    "outputs.{}.max_rate_hz",
-    5.0,
-    (0.1, 1000.0),
-    "Most goals per second that the gripper {} receives.",
-)
-.fixed();
+pub(crate) const MAX_RATE_HZ: Param<f64> =
+    Param::double("outputs.{}.max_rate_hz", 5.0, (0.1, 1000.0), "Most goals per second that the gripper {} receives.")
+        .fixed();
 
 pub(crate) const MAX_EFFORT: Param<f64> = Param::double(
     "outputs.{}.max_effort",

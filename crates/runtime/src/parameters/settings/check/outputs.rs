@@ -36,8 +36,7 @@ fn shared(settings: &Settings, of: impl Fn(&OutputSettings) -> Vec<String>, what
         for one in of(output) {
             let Some(other) = first.insert(one.clone(), &output.name) else { continue };
             let names = vec![outputs::KIND.name_of(other), outputs::KIND.name_of(&output.name)];
-            let what =
-                format!("the outputs '{other}' and '{}' both {what} '{one}'; each needs its own", output.name);
+            let what = format!("the outputs '{other}' and '{}' both {what} '{one}'; each needs its own", output.name);
             errors.push(Error::Conflict { names, what });
         }
     }

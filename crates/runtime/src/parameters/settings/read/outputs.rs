@@ -1,9 +1,7 @@
 //! Settings of the outputs: which joints and columns each route commands.
 
 use super::{OutputSettings, Reader};
-use crate::parameters::settings::{
-    CommandKind, GripperRoute, OutputKind, OutputMessage, PoseRoute, Route, TwistRoute,
-};
+use crate::parameters::settings::{CommandKind, GripperRoute, OutputKind, OutputMessage, PoseRoute, Route, TwistRoute};
 use crate::parameters::shape::PolicyShape;
 use crate::parameters::table::{keys, node, outputs};
 use ros2_parameters::Error;
@@ -43,7 +41,8 @@ impl Reader<'_> {
         let mut all = Vec::new();
         for name in names {
             if !is_name(&name) {
-                let what = "has a name with other characters than letters, digits and '_'; rename the output".to_owned();
+                let what =
+                    "has a name with other characters than letters, digits and '_'; rename the output".to_owned();
                 self.refuse_output(&name, &outputs::KIND.name_of(&name), what);
                 continue;
             }
@@ -65,9 +64,8 @@ impl Reader<'_> {
     pub(super) fn is_column(&mut self, key: &str, outputs: &[RawOutput], state: &[JointMap]) -> bool {
         let given = !self.get_of(&keys::ACTION_JOINTS, key).is_empty();
         let has_state = state.iter().any(|map| map.key == key && !map.joints.is_empty());
-        let is_column = |output: &RawOutput| {
-            output.takes_velocity_of(key) || (output.takes_columns_of(key) && !has_state)
-        };
+        let is_column =
+            |output: &RawOutput| output.takes_velocity_of(key) || (output.takes_columns_of(key) && !has_state);
         !given && outputs.iter().any(is_column)
     }
 
@@ -139,7 +137,8 @@ impl Reader<'_> {
         for key in keys {
             let Some(map) = action.iter().find(|map| map.key == *key) else {
                 let is_pose = shape.eef_action(key).is_some();
-                let what = if is_pose { "the pose of an end effector" } else { "a velocity or a column of another output" };
+                let what =
+                    if is_pose { "the pose of an end effector" } else { "a velocity or a column of another output" };
                 let what = format!(
                     "names '{key}', which is {what} and moves no joint; a {} commands joints. Give '{key}' an output of \
                      kind pose, twist or column",
