@@ -13,8 +13,8 @@ use vla_runtime::session::{Braked, Control};
 
 /// Longest wait for a stop at shutdown, s: launch systems kill a node that takes longer.
 const LONGEST_STOP_S: f64 = 4.0;
-/// Extra time for a stop beyond its plan.
-const MARGIN: Duration = Duration::from_millis(250);
+/// Extra time for a stop beyond its plan: the hand-over, and goals that are cancelled after it.
+const MARGIN: Duration = Duration::from_millis(500);
 
 /// Time after the end of a plan of velocities in which zeros are sent.
 const LAST_ZEROS: Span = Span::from_nanos(100_000_000);
