@@ -268,7 +268,7 @@ fn eef_problems(arguments: &[&str]) -> Vec<String> {
 fn a_pose_is_an_input_where_state_keys_name_it_and_its_freshness_is_live() {
     let mut parameters = eef_parameters(EEF, &[]).unwrap_or_else(|problems| panic!("{problems}"));
     let settings = parameters.settings();
-    let inputs: Vec<(&str, &str)> = settings.inputs.iter().map(|i| (i.name.as_str(), i.topic.as_str())).collect();
+    let inputs: Vec<(&str, &str)> = settings.inputs.iter().map(|i| (i.name.as_str(), i.topics[0].as_str())).collect();
     // Two keys take one pose: one input.
     let expected = [
         ("top", "camera/top/image_raw"),
