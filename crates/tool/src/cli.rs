@@ -48,21 +48,21 @@ const EXIT_CODES: &str = "Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 c
 // What help says stands at the arguments of each.
 #[derive(Subcommand, Debug)]
 enum Command {
-    Adopt(build::Adopt),
-    Bench(bench::Bench),
-    Build(build::Build),
-    Calibrate(calibrate::Calibrate),
-    Doctor(doctor::Doctor),
-    Infer(infer::Infer),
-    InitParams(init_params::InitParams),
-    Inspect(inspect::Inspect),
-    Export(export::Export),
-    MakeCheckpoint(make_checkpoint::MakeCheckpoint),
-    MakeDemoPolicy(make_demo_policy::MakeDemoPolicy),
-    Plan(plan::Plan),
-    PrepareSystem(prepare_system::PrepareSystem),
-    Replay(replay::Replay),
-    Verify(verify::Verify),
+    Adopt(build::AdoptArguments),
+    Bench(bench::BenchArguments),
+    Build(build::BuildArguments),
+    Calibrate(calibrate::CalibrateArguments),
+    Doctor(doctor::DoctorArguments),
+    Infer(infer::InferArguments),
+    InitParams(init_params::InitParamsArguments),
+    Inspect(inspect::InspectArguments),
+    Export(export::ExportArguments),
+    MakeCheckpoint(make_checkpoint::MakeCheckpointArguments),
+    MakeDemoPolicy(make_demo_policy::MakeDemoPolicyArguments),
+    Plan(plan::PlanArguments),
+    PrepareSystem(prepare_system::PrepareSystemArguments),
+    Replay(replay::ReplayArguments),
+    Verify(verify::VerifyArguments),
 }
 
 /// How a command ended. Usage errors are clap's own: exit code 2.

@@ -19,10 +19,10 @@ const FIRST_BYTES: u64 = 1 << 17;
 /// One input's samples.
 pub(super) struct Column {
     spec: TensorSpec,
-    source: Source,
+    arrays: SampleArrays,
 }
 
-enum Source {
+enum SampleArrays {
     /// All in one array.
     Stacked(Stacked),
     /// An array each.
@@ -39,7 +39,7 @@ struct Each {
 struct Stacked {
     name: String,
     path: PathBuf,
-    place: Place,
+    data: MemberData,
     dtype: DType,
     samples: usize,
     dims: Vec<usize>,
@@ -53,7 +53,7 @@ type Unpacked = CrcReader<Box<dyn Read + Send>>;
 
 /// Where a member lies in the file.
 #[derive(Clone, Copy)]
-struct Place {
+struct MemberData {
     start: u64,
     packed: u64,
     deflated: bool,
@@ -74,8 +74,8 @@ impl Column {
         spec: &TensorSpec,
         found: Found,
     ) -> Result<Self, String> {
-        let source = match found {
-            Found::Stacked(name, member) => Source::Stacked(stacked(path, archive, spec, name, member)?),
+        let arrays = match found {
+            Found::Stacked(name, member) => SampleArrays::Stacked(stacked(path, archive, spec, name, member)?),
             Found::Each(members) => {
                 let mut each = Vec::with_capacity(members.len());
                 for (name, member) in members {
@@ -83,10 +83,10 @@ impl Column {
                     fits(spec, &name, header.dtype, &header.dims, &spec.dims)?;
                     each.push(Each { name, member, dims: header.dims });
                 }
-                Source::Each(each)
+                SampleArrays::Each(each)
             }
         };
-        Ok(Self { spec: spec.clone(), source })
+        Ok(Self { spec: spec.clone(), arrays })
     }
 
     /// The input.
@@ -101,25 +101,25 @@ impl Column {
 
     /// Number of samples.
     pub(crate) fn samples(&self) -> usize {
-        match &self.source {
-            Source::Stacked(stacked) => stacked.samples,
-            Source::Each(each) => each.len(),
+        match &self.arrays {
+            SampleArrays::Stacked(stacked) => stacked.samples,
+            SampleArrays::Each(each) => each.len(),
         }
     }
 
     /// Name of the array that holds a sample.
     pub(crate) fn array(&self, sample: usize) -> String {
-        match &self.source {
-            Source::Stacked(stacked) => stacked.name.clone(),
-            Source::Each(each) => each.get(sample).map(|each| each.name.clone()).unwrap_or_default(),
+        match &self.arrays {
+            SampleArrays::Stacked(stacked) => stacked.name.clone(),
+            SampleArrays::Each(each) => each.get(sample).map(|each| each.name.clone()).unwrap_or_default(),
         }
     }
 
     /// Dimensions of a sample.
     pub(crate) fn dims(&self, sample: usize) -> &[usize] {
-        match &self.source {
-            Source::Stacked(stacked) => &stacked.dims,
-            Source::Each(each) => each.get(sample).map_or(&[], |each| &each.dims),
+        match &self.arrays {
+            SampleArrays::Stacked(stacked) => &stacked.dims,
+            SampleArrays::Each(each) => each.get(sample).map_or(&[], |each| &each.dims),
         }
     }
 
@@ -135,9 +135,9 @@ impl Column {
             Dim::Symbol(symbol) => symbols.get(symbol).copied().unwrap_or_default(),
         };
         let dims: Vec<usize> = self.spec.dims.iter().map(size).collect();
-        let tensor = match &mut self.source {
-            Source::Stacked(stacked) => stacked.next(&dims)?,
-            Source::Each(each) => {
+        let tensor = match &mut self.arrays {
+            SampleArrays::Stacked(stacked) => stacked.next(&dims)?,
+            SampleArrays::Each(each) => {
                 let each = each.get(sample).ok_or_else(|| "there is no such sample".to_owned())?;
                 whole(archive, each)?
             }
@@ -156,14 +156,14 @@ impl Column {
 
     /// Back to the first sample.
     pub(crate) fn rewind(&mut self) {
-        if let Source::Stacked(stacked) = &mut self.source {
+        if let SampleArrays::Stacked(stacked) = &mut self.arrays {
             (stacked.open, stacked.read) = (None, 0);
         }
     }
 }
 
 /// The header of a member, and where the member lies.
-fn header(archive: &mut ZipArchive<BufReader<File>>, member: usize) -> Result<(npy::Header, Place), String> {
+fn header(archive: &mut ZipArchive<BufReader<File>>, member: usize) -> Result<(npy::Header, MemberData), String> {
     let mut member = archive.by_index(member).map_err(|error| format!("it cannot be read: {error}"))?;
     let deflated = match member.compression() {
         CompressionMethod::Stored => false,
@@ -182,8 +182,8 @@ fn header(archive: &mut ZipArchive<BufReader<File>>, member: usize) -> Result<(n
         return Err(format!("expected the elements of {dtype} {dims}, found {size} bytes"));
     }
     let start = start.ok_or_else(|| "it has no place in the archive".to_owned())?;
-    let place = Place { start, packed, deflated, header: header.length as u64, crc32 };
-    Ok((header, place))
+    let data = MemberData { start, packed, deflated, header: header.length as u64, crc32 };
+    Ok((header, data))
 }
 
 fn stacked(
@@ -193,7 +193,7 @@ fn stacked(
     name: String,
     member: usize,
 ) -> Result<Stacked, String> {
-    let (header, place) = header(archive, member).map_err(|reason| format!("array '{name}': {reason}"))?;
+    let (header, data) = header(archive, member).map_err(|reason| format!("array '{name}': {reason}"))?;
     // Samples beside the input's own dimensions, or in place of one that is always 1.
     let instead = header.dims.len() == spec.dims.len() && spec.dims.first() == Some(&Dim::Fixed(1));
     let mut wanted = spec.dims.clone();
@@ -217,7 +217,7 @@ fn stacked(
         return Err(format!("array '{name}': expected 1 to {MAX_SAMPLES} samples, found {samples}"));
     }
     let dims = if instead { std::iter::once(1).chain(rest.iter().copied()).collect() } else { rest.to_vec() };
-    Ok(Stacked { name, path: path.to_owned(), place, dtype: header.dtype, samples, dims, open: None, read: 0 })
+    Ok(Stacked { name, path: path.to_owned(), data, dtype: header.dtype, samples, dims, open: None, read: 0 })
 }
 
 /// Whether an array of this type and shape can be the input.
@@ -262,20 +262,20 @@ impl Stacked {
         let unpack = |error: std::io::Error| format!("it cannot be unpacked: {error}");
         let open = match &mut self.open {
             Some(open) => open,
-            closed => closed.insert(self.place.open(&self.path).map_err(unpack)?),
+            closed => closed.insert(self.data.open(&self.path).map_err(unpack)?),
         };
         let elements: usize = self.dims.iter().product();
         let mut bytes = vec![0; elements * self.dtype.size()];
         open.read_exact(&mut bytes).map_err(unpack)?;
         self.read += 1;
-        if self.read == self.samples && open.crc().sum() != self.place.crc32 {
+        if self.read == self.samples && open.crc().sum() != self.data.crc32 {
             return Err("the array's checksum is wrong: the file is damaged, record it again".to_owned());
         }
         npy::elements(self.dtype, dims, &bytes)
     }
 }
 
-impl Place {
+impl MemberData {
     /// The elements, from the first on.
     fn open(self, path: &Path) -> std::io::Result<Unpacked> {
         let mut file = File::open(path)?;

@@ -18,7 +18,7 @@ use vla_runtime::session::Session;
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments; 4 the engines do not fit into memory; 6 no observation of the bag gave a
 /// chunk.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Bench {
+pub(crate) struct BenchArguments {
     #[command(flatten)]
     bag: BagArgs,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(crate) struct Bench {
 ///
 /// # Errors
 /// Whatever keeps the policy from loading or inferring.
-pub(crate) fn run(args: &Bench) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &BenchArguments) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(args.policy.dir())?;
     let settings = args.policy.settings(&spec)?;
     if args.compare_launch {
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Bench) -> anyhow::Result<Outcome> {
     Ok(Outcome::Success)
 }
 
-fn heading(args: &Bench, session: &Session, settings: &Settings) {
+fn heading(args: &BenchArguments, session: &Session, settings: &Settings) {
     println!(
         "{} inferences of {} on {}, {} denoising steps; milliseconds",
         args.count,
@@ -81,7 +81,7 @@ fn heading(args: &Bench, session: &Session, settings: &Settings) {
 }
 
 /// One policy loaded and measured for each way, one after the other, so that only one is in memory.
-fn compare(args: &Bench, spec: &PolicySpec, settings: &Settings) -> anyhow::Result<Outcome> {
+fn compare(args: &BenchArguments, spec: &PolicySpec, settings: &Settings) -> anyhow::Result<Outcome> {
     let ways = [
         ("one graph", Launch::Graph),
         ("engine by engine", Launch::StepByStep),

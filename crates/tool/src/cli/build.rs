@@ -22,7 +22,7 @@ mod outline;
 /// build is stopped, and the same command continues with the next.
 #[derive(clap::Args, Debug)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["policy", "onnx"]))]
-pub(crate) struct Build {
+pub(crate) struct BuildArguments {
     /// Policy folder: builds every stage whose engine is missing or does not match, one after the other.
     policy: Option<PathBuf>,
     /// Only these stages of the policy.
@@ -109,7 +109,7 @@ pub(crate) struct Build {
 
 /// Write the provenance file of an engine that another tool built on this very device, after loading and running it.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Adopt {
+pub(crate) struct AdoptArguments {
     /// The engine.
     engine: PathBuf,
     /// The network that it was built from.
@@ -146,7 +146,7 @@ fn chosen(stages: Vec<Stage>, names: Option<&[String]>) -> anyhow::Result<Vec<St
     Ok(stages.into_iter().filter(|stage| names.contains(&stage.name)).collect())
 }
 
-impl Build {
+impl BuildArguments {
     /// The one network that the arguments name.
     fn single(&self) -> Option<Request> {
         let engine = self.engine.clone()?;
@@ -215,7 +215,7 @@ impl Build {
 ///
 /// # Errors
 /// What keeps an engine from being built; engines that were built before it stay.
-pub(crate) fn run(args: &Build) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &BuildArguments) -> anyhow::Result<Outcome> {
     imp::build(args)
 }
 
@@ -223,6 +223,6 @@ pub(crate) fn run(args: &Build) -> anyhow::Result<Outcome> {
 ///
 /// # Errors
 /// What keeps the engine from loading or running.
-pub(crate) fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
+pub(crate) fn adopt(args: &AdoptArguments) -> anyhow::Result<Outcome> {
     imp::adopt(args)
 }

@@ -28,7 +28,7 @@ use vla_policy::PolicySpec;
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments; 5 done, with fewer observations than asked for; 6 no observation of the
 /// bag can be used: nothing is written, and what was at the output's name is still there.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Calibrate {
+pub(crate) struct CalibrateArguments {
     #[command(flatten)]
     bag: BagArgs,
     #[command(flatten)]
@@ -51,7 +51,7 @@ pub(crate) struct Calibrate {
 ///
 /// # Errors
 /// Whatever keeps the networks from running on the bag; the output is then as it was.
-pub(crate) fn run(args: &Calibrate) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &CalibrateArguments) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(args.policy.dir())?;
     let names = args.stages.clone().unwrap_or_else(|| spec.stage_names());
     if let Some(unknown) = names.iter().find(|name| !spec.stage_names().contains(name)) {

@@ -16,7 +16,7 @@ use vla_runtime::check::table;
 /// topics. Exit codes: 0 nothing worse than info; 1 the command failed; 2 wrong arguments; 3 an error was found; 5 warnings were
 /// found.
 #[derive(clap::Args, Debug)]
-pub struct Doctor {
+pub struct DoctorArguments {
     /// Policy folder.
     policy: Option<PathBuf>,
     /// The robot's parameters for the policy: the node's YAML file.
@@ -34,7 +34,7 @@ pub struct Doctor {
 ///
 /// # Errors
 /// JSON that cannot be made.
-pub fn run(args: &Doctor) -> anyhow::Result<Outcome> {
+pub fn run(args: &DoctorArguments) -> anyhow::Result<Outcome> {
     let robot = args.params.clone().map(|params| Robot { params, bag: args.bag.clone() });
     let report = doctor::examine(&Machine::this(), args.policy.as_deref(), robot.as_ref());
     if args.json {

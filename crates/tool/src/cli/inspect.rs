@@ -15,7 +15,7 @@ use vla_engines::provenance::Provenance;
 /// An engine is loaded temporarily where TensorRT and a GPU are present. Exit codes: 0; 1 the file is neither, or cannot be
 /// read; 2 wrong arguments; 3 weights are missing, or an engine does not match this device.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Inspect {
+pub(crate) struct InspectArguments {
     /// An engine or an ONNX file.
     file: PathBuf,
     /// Print one JSON object in place of lines.
@@ -38,7 +38,7 @@ fn dim(text: &str) -> Result<(String, usize), String> {
 ///
 /// # Errors
 /// [`inspect::Error`], JSON that cannot be made.
-pub(crate) fn run(args: &Inspect) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &InspectArguments) -> anyhow::Result<Outcome> {
     let identity = Machine::identity();
     let mut report = inspect::inspect(&args.file, identity.as_ref(), &args.dims)?;
     if let Report::Engine(engine) = &mut report

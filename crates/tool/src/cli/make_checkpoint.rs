@@ -19,7 +19,7 @@ use vla_export::synthetic_checkpoint::{KeyWidth, RobotShape, TOKENIZER};
 /// from 0 to 1, all others are joints in rad. Prints the export command that belongs to a robot's shape.
 #[derive(clap::Args, Debug)]
 #[command(group(clap::ArgGroup::new("robot").required(true).args(["size", "cameras"])))]
-pub(crate) struct MakeCheckpoint {
+pub(crate) struct MakeCheckpointArguments {
     /// Which checkpoint.
     #[arg(long, value_enum, conflicts_with_all = ["cameras", "state", "action", "rate"])]
     size: Option<Size>,
@@ -63,7 +63,7 @@ impl From<Size> for synthetic_checkpoint::Size {
     }
 }
 
-impl MakeCheckpoint {
+impl MakeCheckpointArguments {
     /// The robot's shape; `None` where `--size` is given. clap ensures that one of both is complete.
     fn shape(&self) -> Option<RobotShape> {
         let rate_hz = self.rate.filter(|_| self.size.is_none())?;
@@ -76,7 +76,7 @@ impl MakeCheckpoint {
 ///
 /// # Errors
 /// A robot's shape that no checkpoint can have; files that cannot be written.
-pub(crate) fn run(args: &MakeCheckpoint) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &MakeCheckpointArguments) -> anyhow::Result<Outcome> {
     let shape = args.shape();
     let mut bar = Bar::new();
     let mut report = |progress| bar.show(progress);

@@ -24,7 +24,7 @@ const RESERVE_MIB: u64 = 512;
 /// policy.yaml, and activation is the largest sum of live tensors at the profile's maximum (a runtime that fuses nodes needs
 /// less). Exit codes: 0 all fit; 1 an error; 2 wrong arguments; 4 one does not fit.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct PlanArguments {
     /// Policy folders. Networks are exported for a number of cameras: to compare numbers, name a policy for each.
     #[arg(required = true, value_name = "POLICY")]
     policies: Vec<PathBuf>,
@@ -89,7 +89,7 @@ enum Kind {
 ///
 /// # Errors
 /// A policy that cannot be read, a load order that is none, a board or a mix that names what is not there.
-pub(crate) fn run(args: &Plan) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &PlanArguments) -> anyhow::Result<Outcome> {
     check_factors(args)?;
     let machines = roofline::Machines::new(args)?;
     let (kind, name) = match args.engine_kind {
@@ -127,7 +127,7 @@ pub(crate) fn run(args: &Plan) -> anyhow::Result<Outcome> {
     Ok(if all_fit { Outcome::Success } else { Outcome::DoesNotFit })
 }
 
-fn check_factors(args: &Plan) -> anyhow::Result<()> {
+fn check_factors(args: &PlanArguments) -> anyhow::Result<()> {
     for (flag, value) in [("--kept-factor", args.kept_factor), ("--released-factor", args.released_factor)] {
         if !(0.0..=4.0).contains(&value) {
             bail!("{flag}: expected a part of the engine's file from 0 to 4, found {value}");
@@ -137,13 +137,18 @@ fn check_factors(args: &Plan) -> anyhow::Result<()> {
 }
 
 /// The plan of these stages, in the order that was asked for; with `release`, host copies given back where that was tried.
-fn planned(args: &Plan, kind: EngineKind, stages: &[Stage], release: bool) -> anyhow::Result<memory::MemoryPlan> {
+fn planned(
+    args: &PlanArguments,
+    kind: EngineKind,
+    stages: &[Stage],
+    release: bool,
+) -> anyhow::Result<memory::MemoryPlan> {
     let plan = pipeline::plan(kind, stages, args.order.as_deref(), release)?;
     Ok(if kind == EngineKind::Tensorrt { plan.with_host_copies(args.kept_factor) } else { plan })
 }
 
 /// What the engines may take, and where: a budget stands for another machine, of which this one's memory says nothing.
-fn bounds(args: &Plan, kind: EngineKind) -> (Admission, Option<Pool>) {
+fn bounds(args: &PlanArguments, kind: EngineKind) -> (Admission, Option<Pool>) {
     let reserve_mib = args.reserve_mib.unwrap_or(if args.budget_mib.is_some() { 0 } else { RESERVE_MIB });
     let admission = Admission {
         budget: args.budget_mib.map(to_bytes),
@@ -159,7 +164,7 @@ fn folder_name(folder: &Path) -> String {
 }
 
 /// Prints the plan and the verdict.
-fn judge(args: &Plan, plan: &memory::MemoryPlan, stages: &[Stage], kind: EngineKind) -> bool {
+fn judge(args: &PlanArguments, plan: &memory::MemoryPlan, stages: &[Stage], kind: EngineKind) -> bool {
     let (admission, pool) = bounds(args, kind);
     let reserve_mib = mib(admission.reserve);
     if kind == EngineKind::Tensorrt && pool.is_some_and(|pool| pool.device_free.is_none()) {

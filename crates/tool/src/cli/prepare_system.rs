@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// the next run restores it. Without root privileges it prints the commands and still runs COMMAND. Exit codes: COMMAND's; 1
 /// when it could not be run or something was not restored; 2 wrong arguments.
 #[derive(clap::Args, Debug)]
-pub(crate) struct PrepareSystem {
+pub(crate) struct PrepareSystemArguments {
     /// Print what would be done, and do nothing.
     #[arg(long, conflicts_with = "command")]
     dry_run: bool,
@@ -65,7 +65,7 @@ impl Signals {
 ///
 /// # Errors
 /// Another run under way, a command that does not start, something that was not put back.
-pub(crate) fn run(args: &PrepareSystem) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &PrepareSystemArguments) -> anyhow::Result<Outcome> {
     let plan = match args.uid {
         Some(uid) => Preparation::for_user(&args.root, uid),
         None => Preparation::of(&args.root),

@@ -28,7 +28,7 @@ use vla_runtime::parameters::Settings;
 /// Exit codes: 0 everything is within its limits; 1 an error; 2 wrong arguments; 3 something is not; 4 it does not fit into
 /// memory; 6 no observation of the bag can be used, and there is no verdict.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Verify {
+pub(crate) struct VerifyArguments {
     /// Policy folder.
     policy: PathBuf,
     /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
@@ -81,7 +81,7 @@ enum Kind {
 ///
 /// # Errors
 /// Whatever keeps the two sides from being compared; no verdict is written then.
-pub(crate) fn run(args: &Verify) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &VerifyArguments) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(&args.policy)?;
     let settings = settings(&spec, args.params.as_deref(), &args.param)?;
     Outputs::default()
@@ -115,7 +115,7 @@ pub(crate) fn run(args: &Verify) -> anyhow::Result<Outcome> {
     Ok(if report.passed { Outcome::Success } else { Outcome::Differs })
 }
 
-impl Verify {
+impl VerifyArguments {
     fn candidate(&self, spec: &PolicySpec, settings: &Arc<Settings>) -> anyhow::Result<Box<dyn Candidate>> {
         let kind = match self.engine_kind {
             Kind::Tensorrt => EngineKind::Tensorrt,

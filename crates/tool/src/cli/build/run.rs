@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::{Adopt, Build, Outcome, chosen, outline};
+use super::{AdoptArguments, BuildArguments, Outcome, chosen, outline};
 use crate::prepare::{Guard, Preparation};
 use vla_builder::{Built, Origin, Request, Target};
 use vla_engines::Stage;
@@ -22,7 +22,7 @@ mod gate;
 
 use child::Stop;
 
-pub(super) fn build(args: &Build) -> anyhow::Result<Outcome> {
+pub(super) fn build(args: &BuildArguments) -> anyhow::Result<Outcome> {
     if let Some(request) = &args.here {
         return child::work(&serde_json::from_str(request).context("--here")?).map(|()| Outcome::Success);
     }
@@ -70,7 +70,7 @@ fn prepare(dry_run: bool) -> anyhow::Result<Option<Guard>> {
     Ok(Some(guard))
 }
 
-fn engines(args: &Build, stop: &Stop) -> anyhow::Result<Outcome> {
+fn engines(args: &BuildArguments, stop: &Stop) -> anyhow::Result<Outcome> {
     let work = Work { args, device: &vla_builder::device()?, stop };
     if let Some(request) = args.single() {
         return work.one(request).map(|()| Outcome::Success);
@@ -91,7 +91,7 @@ fn engines(args: &Build, stop: &Stop) -> anyhow::Result<Outcome> {
 
 /// What all engines of one command share.
 struct Work<'a> {
-    args: &'a Build,
+    args: &'a BuildArguments,
     device: &'a DeviceIdentity,
     stop: &'a Stop,
 }
@@ -240,7 +240,7 @@ fn print_memory(record: &Provenance) {
     }
 }
 
-pub(super) fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
+pub(super) fn adopt(args: &AdoptArguments) -> anyhow::Result<Outcome> {
     let precision = args.precision.to_string();
     let origin = Origin { precision: &precision, adopted: true, ..Origin::default() };
     let record = vla_builder::record(&args.engine, &args.onnx, &origin, child::probe(&args.engine, false)?)?;

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use super::Plan;
-use super::mixes::Mixed;
+use super::PlanArguments;
+use super::mixes::MixStages;
 use vla_engines::memory::mib;
 use vla_engines::roofline::{BOARDS, Board, Bound, Machine, Published, Work};
 use vla_engines::{Stage, Symbols};
@@ -35,7 +35,7 @@ impl Machines {
     ///
     /// # Errors
     /// A board that is not known, a speed that is none.
-    pub(crate) fn new(args: &Plan) -> anyhow::Result<Self> {
+    pub(crate) fn new(args: &PlanArguments) -> anyhow::Result<Self> {
         for (flag, value) in [("--bandwidth-gb-s", args.bandwidth_gb_s), ("--tflops", args.tflops)] {
             if let Some(value) = value.filter(|value| !(value.is_finite() && *value > 0.0)) {
                 bail!("{flag}: expected a number above 0, found {value}");
@@ -62,7 +62,13 @@ impl Machines {
     }
 
     /// Prints the stages of a policy in each mix.
-    pub(crate) fn print(&self, folder: &Path, spec: &PolicySpec, mixes: &[Mixed], steps: u32) -> Vec<InferenceFloor> {
+    pub(crate) fn print(
+        &self,
+        folder: &Path,
+        spec: &PolicySpec,
+        mixes: &[MixStages],
+        steps: u32,
+    ) -> Vec<InferenceFloor> {
         let rates: Vec<&str> = self.modes.iter().map(|(name, _)| name.as_str()).collect();
         println!(
             "least time at {} and {} (FP16 dense; INT8 products with weights twice, FP32 an eighth), {steps} denoising steps, \
