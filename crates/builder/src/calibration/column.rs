@@ -13,7 +13,7 @@ use super::{MAX_BYTES, MAX_SAMPLES, Symbols};
 use vla_base::tensor::{DType, Data, Dim, HostTensor, TensorSpec, display_dims};
 use vla_npz::npy;
 
-/// Read of a member before the size of its header is known.
+/// Bytes of a member that are read to parse its header.
 const FIRST_BYTES: u64 = 1 << 17;
 
 /// One input's samples.
@@ -23,9 +23,9 @@ pub(super) struct Column {
 }
 
 enum SampleArrays {
-    /// All in one array.
+    /// One array for all samples.
     Stacked(Stacked),
-    /// An array each.
+    /// One array per sample.
     Each(Vec<Each>),
 }
 
@@ -35,7 +35,7 @@ struct Each {
     dims: Vec<usize>,
 }
 
-/// An array whose leading axis is the samples, unpacked as it is read.
+/// An array with the samples on its leading axis, decompressed while it is read.
 struct Stacked {
     name: String,
     path: PathBuf,
@@ -44,30 +44,30 @@ struct Stacked {
     samples: usize,
     dims: Vec<usize>,
     open: Option<Unpacked>,
-    /// Samples read since it was opened.
+    /// Samples read since `open` was set.
     read: usize,
 }
 
-/// A member's bytes as they are unpacked, with their checksum so far.
+/// Decompressing reader of a member, with the checksum of the bytes read so far.
 type Unpacked = CrcReader<Box<dyn Read + Send>>;
 
-/// Where a member lies in the file.
+/// Position and encoding of an archive member's data.
 #[derive(Clone, Copy)]
 struct MemberData {
     start: u64,
     packed: u64,
     deflated: bool,
-    /// Bytes before the elements.
+    /// Length of the `.npy` header in bytes.
     header: u64,
-    /// Checksum of all of it, unpacked.
+    /// Checksum of the whole decompressed member.
     crc32: u32,
 }
 
 impl Column {
-    /// Reads the headers of an input's arrays and holds them against its description.
+    /// Reads the headers of an input's arrays and checks them against its description.
     ///
     /// # Errors
-    /// In words, naming the array.
+    /// A message that names the array.
     pub(crate) fn open(
         path: &Path,
         archive: &mut ZipArchive<BufReader<File>>,
@@ -123,7 +123,7 @@ impl Column {
         }
     }
 
-    /// Reads a sample; those of one array must be read in order.
+    /// Reads a sample. Samples of a stacked array must be read in order.
     pub(crate) fn read(
         &mut self,
         archive: &mut ZipArchive<BufReader<File>>,
@@ -154,7 +154,7 @@ impl Column {
         Ok(wanted)
     }
 
-    /// Back to the first sample.
+    /// Returns to the first sample.
     pub(crate) fn rewind(&mut self) {
         if let SampleArrays::Stacked(stacked) = &mut self.arrays {
             (stacked.open, stacked.read) = (None, 0);
@@ -162,7 +162,7 @@ impl Column {
     }
 }
 
-/// The header of a member, and where the member lies.
+/// Reads a member's header and the location of its data.
 fn header(archive: &mut ZipArchive<BufReader<File>>, member: usize) -> Result<(npy::Header, MemberData), String> {
     let mut member = archive.by_index(member).map_err(|error| format!("it cannot be read: {error}"))?;
     let deflated = match member.compression() {
@@ -194,7 +194,7 @@ fn stacked(
     member: usize,
 ) -> Result<Stacked, String> {
     let (header, data) = header(archive, member).map_err(|reason| format!("array '{name}': {reason}"))?;
-    // Samples beside the input's own dimensions, or in place of one that is always 1.
+    // The sample axis is either additional, or replaces a leading dimension that is always 1.
     let instead = header.dims.len() == spec.dims.len() && spec.dims.first() == Some(&Dim::Fixed(1));
     let mut wanted = spec.dims.clone();
     if instead {
@@ -220,7 +220,7 @@ fn stacked(
     Ok(Stacked { name, path: path.to_owned(), data, dtype: header.dtype, samples, dims, open: None, read: 0 })
 }
 
-/// Whether an array of this type and shape can be the input.
+/// Checks that an array of this type and shape fits the input.
 fn fits(spec: &TensorSpec, name: &str, dtype: DType, dims: &[usize], wanted: &[Dim]) -> Result<(), String> {
     let same = |(size, dim): (&usize, &Dim)| match dim {
         Dim::Fixed(n) => size == n,
@@ -246,12 +246,12 @@ fn fits(spec: &TensorSpec, name: &str, dtype: DType, dims: &[usize], wanted: &[D
     Ok(())
 }
 
-/// An array of its own.
+/// Reads the array of one sample.
 fn whole(archive: &mut ZipArchive<BufReader<File>>, each: &Each) -> Result<HostTensor, String> {
     let member = archive.by_index(each.member).map_err(|error| format!("it cannot be read: {error}"))?;
     let mut bytes = Vec::new();
-    // What it says of its size was held against its header when the file was opened.
-    // One more, so that the end is met, where the checksum is compared.
+    // `header` checked the size when the file was opened.
+    // One byte more, to reach the end of the member, where the archive reader compares the checksum.
     let limit = member.size().saturating_add(1);
     member.take(limit).read_to_end(&mut bytes).map_err(|error| format!("it cannot be unpacked: {error}"))?;
     npy::parse(&bytes)
@@ -276,7 +276,7 @@ impl Stacked {
 }
 
 impl MemberData {
-    /// The elements, from the first on.
+    /// Opens a reader at the first element.
     fn open(self, path: &Path) -> std::io::Result<Unpacked> {
         let mut file = File::open(path)?;
         file.seek(SeekFrom::Start(self.start))?;
@@ -289,7 +289,7 @@ impl MemberData {
     }
 }
 
-/// A value that is not finite would become a scale of everything.
+/// Refuses values that are not finite: one of them would determine the scale of the whole tensor.
 fn finite(tensor: &HostTensor) -> Result<(), String> {
     let bad = match tensor.data() {
         Data::F32(values) => values.iter().position(|value| !value.is_finite()),

@@ -198,7 +198,7 @@ pub(super) fn judge<B: Backend>(error: Error, backend: &B, plan: &MemoryPlan, ad
     }
 }
 
-/// Memory at one time.
+/// Memory of this process and of the machine at one time.
 struct MemorySnapshot {
     process: MemoryUse,
     pool: Pool,

@@ -38,7 +38,7 @@ pub(crate) struct BenchArguments {
 /// Runs the command: a table of median and 99th percentile of every part.
 ///
 /// # Errors
-/// Whatever keeps the policy from loading or inferring.
+/// Errors of loading or running the policy.
 pub(crate) fn run(args: &BenchArguments) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(args.policy.dir())?;
     let settings = args.policy.settings(&spec)?;
@@ -103,7 +103,7 @@ fn compare(args: &BenchArguments, spec: &PolicySpec, settings: &Settings) -> any
     Ok(Outcome::Success)
 }
 
-/// What the process holds now, and what became of the engines' host copies.
+/// Memory of the process now, and the state of the engines' host copies.
 fn print_memory(reports: &[StageReport]) {
     let files: u64 = reports.iter().map(|report| report.bytes).sum();
     let kept: u64 = reports.iter().map(|report| u64::try_from(report.measured.anonymous).unwrap_or(0)).sum();

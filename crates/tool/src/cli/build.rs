@@ -1,4 +1,4 @@
-//! `vla-trt build` and `vla-trt adopt`: engines for this device, with the record of where they were built.
+//! `vla-trt build` and `vla-trt adopt`: engines for this device, with their provenance records.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -136,7 +136,7 @@ fn range(text: &str) -> Result<(String, Range), String> {
     }
 }
 
-/// The stages of a policy that `--stages` asks for, or all.
+/// The stages of a policy that `--stages` names; default: all.
 fn chosen(stages: Vec<Stage>, names: Option<&[String]>) -> anyhow::Result<Vec<Stage>> {
     let Some(names) = names else { return Ok(stages) };
     let known: Vec<String> = stages.iter().map(|stage| stage.name.clone()).collect();
@@ -163,9 +163,9 @@ impl BuildArguments {
         })
     }
 
-    /// One stage of a policy, in a precision that may be another than policy.yaml's.
+    /// The request for one stage of a policy, in a precision that may differ from policy.yaml.
     fn stage(&self, stage: &vla_engines::Stage, precision: Precision) -> Request {
-        // One file a network: TensorRT 8.6 refuses what it knows of another network's fused kernels, and then all of it.
+        // One file per network: TensorRT 8.6 refuses the whole cache if it contains fused kernels of another network.
         let file = |dir: &PathBuf, kind: &str| dir.join(format!("{}-{precision}.{kind}", stage.name));
         let cache = self.calib_cache.as_ref().map(|dir| file(dir, "calibration"));
         Request {
@@ -187,7 +187,7 @@ impl BuildArguments {
         parsed.map_err(|words: String| anyhow::anyhow!("policy.yaml, stage {}: precision: {words}", stage.name))
     }
 
-    /// What the gate tries first.
+    /// The first precision of the accuracy gate.
     #[cfg(feature = "tensorrt")]
     fn first(&self, stage: &vla_engines::Stage) -> anyhow::Result<Precision> {
         match (self.propose, &self.calib_data) {
@@ -197,7 +197,7 @@ impl BuildArguments {
         }
     }
 
-    /// What was asked for, and the cache of an earlier build.
+    /// Sources of the INT8 scales: the arguments, and the cache of an earlier build.
     fn scales(&self, precision: Precision, cache: Option<PathBuf>, engine: &Path) -> Option<Scales> {
         let data = self.calib_data.clone();
         let beside = Scales::beside(engine);
@@ -214,7 +214,7 @@ impl BuildArguments {
 /// Runs `build`.
 ///
 /// # Errors
-/// What keeps an engine from being built; engines that were built before it stay.
+/// Errors of a build; engines that were built before stay.
 pub(crate) fn run(args: &BuildArguments) -> anyhow::Result<Outcome> {
     imp::build(args)
 }
@@ -222,7 +222,7 @@ pub(crate) fn run(args: &BuildArguments) -> anyhow::Result<Outcome> {
 /// Runs `adopt`.
 ///
 /// # Errors
-/// What keeps the engine from loading or running.
+/// Errors of loading or running the engine.
 pub(crate) fn adopt(args: &AdoptArguments) -> anyhow::Result<Outcome> {
     imp::adopt(args)
 }

@@ -1,4 +1,4 @@
-//! `vla-trt calibrate`: what INT8 engines are calibrated on, recorded from a bag.
+//! `vla-trt calibrate`: records calibration data for INT8 engines from a bag.
 
 use std::path::PathBuf;
 
@@ -50,7 +50,7 @@ pub(crate) struct CalibrateArguments {
 /// Runs the command.
 ///
 /// # Errors
-/// Whatever keeps the networks from running on the bag; the output is then as it was.
+/// Errors of running the networks on the bag; the output file is then unchanged.
 pub(crate) fn run(args: &CalibrateArguments) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(args.policy.dir())?;
     let names = args.stages.clone().unwrap_or_else(|| spec.stage_names());
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &CalibrateArguments) -> anyhow::Result<Outcome> {
         bail!("--stages: there is no stage '{unknown}'; the policy's stages are {}", spec.stage_names().join(", "));
     }
     let settings = args.policy.settings(&spec)?;
-    // Minutes of running the networks come first otherwise.
+    // Checked before the networks run for minutes.
     Outputs::default()
         .file("--output", args.output.as_path())
         .reading("the bag", files_of(&args.bag.bag))

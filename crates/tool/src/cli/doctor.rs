@@ -33,7 +33,7 @@ pub struct DoctorArguments {
 /// Runs the command.
 ///
 /// # Errors
-/// JSON that cannot be made.
+/// Errors of writing JSON.
 pub fn run(args: &DoctorArguments) -> anyhow::Result<Outcome> {
     let robot = args.params.clone().map(|params| Robot { params, bag: args.bag.clone() });
     let report = doctor::examine(&Machine::this(), args.policy.as_deref(), robot.as_ref());
@@ -54,7 +54,7 @@ pub fn outcome(severity: Severity) -> Outcome {
     }
 }
 
-/// A report as text: one line a finding, and a last one that counts.
+/// A report as text: one line per finding, and a summary line.
 pub fn lines(report: &Report) -> String {
     table(&report.findings)
 }

@@ -196,11 +196,11 @@ impl ExportArguments {
     }
 }
 
-/// Writes the bundle; prints where it is, what it holds and its fingerprint.
+/// Writes the bundle; prints its path, contents and fingerprint.
 pub(crate) fn run(args: &ExportArguments) -> anyhow::Result<Outcome> {
     let request = args.request()?;
     let not_exported = || format!("{} was not exported", args.checkpoint.display());
-    // Before minutes of measuring.
+    // Checked before the measurement, which takes minutes.
     bundle::check_output(&args.out).with_context(not_exported)?;
     let measured = args.absmax.measure(&request, &args.out).with_context(not_exported)?;
     let mut bar = Bar::new();

@@ -37,7 +37,7 @@ pub(crate) struct InferArguments {
 /// Runs the command.
 ///
 /// # Errors
-/// Whatever keeps the policy from running on the arrays; nothing is then written at the dump's name.
+/// Errors of running the policy on the arrays; the output file is then not written.
 pub(crate) fn run(args: &InferArguments) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(&args.policy)?;
     Outputs::default()

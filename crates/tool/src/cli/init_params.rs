@@ -1,4 +1,4 @@
-//! `vla-trt init-params`: a parameter file for a policy, to be filled in.
+//! `vla-trt init-params`: writes a parameter file with placeholders for a policy.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! `vla-trt inspect`: what a network or an engine file is.
+//! `vla-trt inspect`: describes a network or an engine file.
 
 use std::path::PathBuf;
 
@@ -37,7 +37,7 @@ fn dim(text: &str) -> Result<(String, usize), String> {
 /// Runs the command.
 ///
 /// # Errors
-/// [`inspect::Error`], JSON that cannot be made.
+/// [`inspect::Error`]; errors of writing JSON.
 pub(crate) fn run(args: &InspectArguments) -> anyhow::Result<Outcome> {
     let identity = Machine::identity();
     let mut report = inspect::inspect(&args.file, identity.as_ref(), &args.dims)?;
@@ -66,7 +66,7 @@ fn load(engine: &mut EngineReport) {
     use vla_tensorrt::cuda::Cuda;
     use vla_tensorrt::{Library, Log};
 
-    // An engine of another device may end the process inside TensorRT.
+    // An engine of another device may crash the process inside TensorRT.
     if let Verdict::Differs(_) = engine.verdict {
         engine.not_loaded = Some("it does not match this device".to_owned());
         return;

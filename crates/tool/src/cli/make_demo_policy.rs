@@ -18,7 +18,7 @@ pub(crate) struct MakeDemoPolicyArguments {
     pub seed: u64,
 }
 
-/// Writes the bundle and prints where it is and its fingerprint.
+/// Writes the bundle and prints its path and fingerprint.
 pub(crate) fn run(args: &MakeDemoPolicyArguments) -> anyhow::Result<Outcome> {
     let hash = demo::bundle::write(&args.out, args.seed).context("the demo policy was not written")?;
     println!("{} {hash}", args.out.display());

@@ -1,4 +1,4 @@
-//! `vla-trt plan`: what a policy takes and whether it fits, without loading it.
+//! `vla-trt plan`: the memory that a policy needs and whether it fits, without loading it.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use vla_runtime::remedies;
 mod mixes;
 mod roofline;
 
-/// Left to everything else on this machine unless said otherwise, as the node's `memory.reserve_mib`.
+/// Default reserve for other programs on this machine, equal to that of the node's `memory.reserve_mib`.
 const RESERVE_MIB: u64 = 512;
 
 /// Print the memory that policies need, stage by stage in load order, and whether they fit. Nothing is loaded.
@@ -88,7 +88,7 @@ enum Kind {
 /// Runs the command.
 ///
 /// # Errors
-/// A policy that cannot be read, a load order that is none, a board or a mix that names what is not there.
+/// A policy that cannot be read, an invalid load order, an unknown board, or a mix with an unknown stage.
 pub(crate) fn run(args: &PlanArguments) -> anyhow::Result<Outcome> {
     check_factors(args)?;
     let machines = roofline::Machines::new(args)?;
@@ -136,7 +136,7 @@ fn check_factors(args: &PlanArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The plan of these stages, in the order that was asked for; with `release`, host copies given back where that was tried.
+/// The plan of these stages in the requested order; with `release`, host copies are released where the records allow it.
 fn planned(
     args: &PlanArguments,
     kind: EngineKind,
@@ -147,7 +147,7 @@ fn planned(
     Ok(if kind == EngineKind::Tensorrt { plan.with_host_copies(args.kept_factor) } else { plan })
 }
 
-/// What the engines may take, and where: a budget stands for another machine, of which this one's memory says nothing.
+/// The admission rule and the memory of this machine; no memory with a budget, which describes another machine.
 fn bounds(args: &PlanArguments, kind: EngineKind) -> (Admission, Option<Pool>) {
     let reserve_mib = args.reserve_mib.unwrap_or(if args.budget_mib.is_some() { 0 } else { RESERVE_MIB });
     let admission = Admission {
@@ -158,7 +158,7 @@ fn bounds(args: &PlanArguments, kind: EngineKind) -> (Admission, Option<Pool>) {
     (admission, if args.budget_mib.is_some() { None } else { Some(vla_runtime::devices::pool(kind)) })
 }
 
-/// A policy by its folder, which tells exports of one checkpoint apart.
+/// A policy by its folder, which distinguishes exports of one checkpoint.
 fn folder_name(folder: &Path) -> String {
     folder.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())
 }

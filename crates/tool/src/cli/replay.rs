@@ -1,4 +1,4 @@
-//! `vla-trt replay`: a policy over a recorded bag.
+//! `vla-trt replay`: runs a policy on a recorded bag.
 
 use std::path::{Path, PathBuf};
 
@@ -49,7 +49,7 @@ pub(crate) struct ReplayArguments {
 /// Runs the command.
 ///
 /// # Errors
-/// Whatever keeps the replay from starting or finishing; nothing is then left at the output's name.
+/// Errors of the replay; the output file is then not written.
 pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
     if !(args.latency_ms.is_finite() && args.latency_ms >= 0.0) {
         bail!("--latency-ms: expected milliseconds of 0 or more, found {}", args.latency_ms);

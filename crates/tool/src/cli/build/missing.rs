@@ -1,4 +1,4 @@
-//! In a build without TensorRT: everything but the building.
+//! `build` and `adopt` in a program without TensorRT: checks and `--dry-run` only.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(super) fn build(args: &BuildArguments) -> anyhow::Result<Outcome> {
     bail!("no engine of {}: {WORDS}", what.display())
 }
 
-/// On this machine's files: what the GPU and TensorRT say is not known.
+/// Verifies by this machine's files only; properties that the GPU and TensorRT report are unknown.
 fn dry_run(args: &BuildArguments) -> anyhow::Result<()> {
     let show = |mut request: vla_builder::Request| -> anyhow::Result<()> {
         if args.low_memory_mode {
