@@ -57,7 +57,7 @@ pub(crate) fn run(args: &BenchArguments) -> anyhow::Result<Outcome> {
     println!("{:24} {:>10} {:>10}", "", "median", "p99");
     row(&latencies, "whole inference", |timings| timings.total);
     row(&latencies, "  encode", |timings| timings.encode);
-    row(&latencies, "  engine room", |timings| timings.run);
+    row(&latencies, "  pipeline", |timings| timings.run);
     for (index, stage) in latencies.stages().into_iter().enumerate() {
         row(&latencies, &format!("    {stage}"), |timings| {
             timings.stages.get(index).map_or(Duration::ZERO, |stage| stage.time)
@@ -95,7 +95,7 @@ fn compare(args: &BenchArguments, spec: &PolicySpec, settings: &Settings) -> any
             bench::run(&mut session, settings, &args.bag.source(), args.warm_up as usize, args.count as usize)?;
         if first.is_none() {
             heading(args, &session, settings);
-            println!("{:24} {:>10} {:>10} {:>10}", "engine room", "median", "p99", "ratio");
+            println!("{:24} {:>10} {:>10} {:>10}", "pipeline", "median", "p99", "ratio");
         }
         let [median, p99] = [0.5, 0.99].map(|quantile| milliseconds(&latencies, quantile, |timings| timings.run));
         println!("{name:24} {median:10.3} {p99:10.3} {:10.3}", median / *first.get_or_insert(median));
