@@ -16,7 +16,7 @@ pub(crate) use layouts::Layouts;
 pub(crate) use names::Names;
 
 use super::latest::Latest;
-use vla_policy::observation::{InputKind, InputSpec, Violation};
+use vla_policy::observation::{InputKind, InputSpec, InputTopic, Violation};
 
 /// Time between two checks.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -55,7 +55,12 @@ impl Graph {
         layouts: Arc<Layouts>,
         found: Found,
     ) -> Self {
-        let inputs = inputs.iter().map(|input| (input.clone(), names.resolve(&input.topic))).collect();
+        // Of inputs that share a topic the first is named.
+        let first = |topic: InputTopic| {
+            let input = topic.inputs.first().and_then(|index| inputs.get(*index))?;
+            Some((input.clone(), names.resolve(&topic.name)))
+        };
+        let inputs = InputTopic::of(inputs).into_iter().filter_map(first).collect();
         Self { names, inputs, joints: joints.into_iter().collect(), layouts, found, due: Instant::now(), short: 0 }
     }
 

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::clock::RosClock;
 use super::error::Error;
 use super::graph::Layouts;
-use vla_policy::observation::{InputKind, InputSpec, Inputs};
+use vla_policy::observation::{InputKind, InputTopic, Inputs};
 
 /// Refused messages of a topic are logged this often; the counter counts each.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
@@ -22,24 +22,24 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
 /// Serialized messages of one topic.
 pub(crate) type Messages = Box<dyn Stream<Item = Vec<u8>> + Send + Unpin>;
 
-/// One subscription an input, created but not yet drained.
+/// One subscription a topic, created but not yet drained.
 pub(crate) struct Subscriptions(Vec<Messages>);
 
 impl Subscriptions {
-    /// Subscribes to every input.
+    /// Subscribes to the topics of the inputs, in their order.
     ///
     /// # Errors
     /// When the middleware refuses a name.
-    pub(crate) fn create(node: &mut Node, inputs: &[InputSpec]) -> Result<Self, Error> {
-        let subscribe = |input: &InputSpec| {
-            let messages = node.subscribe_raw(&input.topic, input.kind.type_name(), qos(input.kind));
-            let messages = messages.map_err(|e| Error::endpoint("topic", &input.topic, e))?;
+    pub(crate) fn create(node: &mut Node, topics: &[InputTopic]) -> Result<Self, Error> {
+        let subscribe = |topic: &InputTopic| {
+            let messages = node.subscribe_raw(&topic.name, topic.kind.type_name(), qos(topic.kind));
+            let messages = messages.map_err(|e| Error::endpoint("topic", &*topic.name, e))?;
             Ok(Box::new(messages) as Messages)
         };
-        inputs.iter().map(subscribe).collect::<Result<_, _>>().map(Self)
+        topics.iter().map(subscribe).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The messages of each input, for a reader of its own.
+    /// The messages of each topic, for another reader.
     pub(crate) fn into_messages(self) -> Vec<Messages> {
         self.0
     }
@@ -52,7 +52,7 @@ impl Subscriptions {
         layouts: &Arc<Layouts>,
     ) -> Vec<JoinHandle<()>> {
         let drain = |(index, messages): (usize, Messages)| {
-            let joints = inputs.specs().get(index).is_some_and(|input| input.kind == InputKind::Joints);
+            let joints = inputs.topics().get(index).is_some_and(|topic| topic.kind == InputKind::Joints);
             let layouts = joints.then(|| layouts.clone());
             tokio::spawn(drain(index, messages, inputs.clone(), clock.clone(), layouts))
         };

@@ -8,7 +8,7 @@ const JOINTS: &str = "sensor_msgs/msg/JointState";
 fn input(name: &str, kind: InputKind) -> InputSpec {
     InputSpec {
         name: name.to_owned(),
-        topic: name.to_owned(),
+        topics: vec![name.to_owned()],
         kind,
         frame_id: String::new(),
         joints: JointNames::default(),
