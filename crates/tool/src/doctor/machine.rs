@@ -158,8 +158,10 @@ fn topics(environment: &BTreeMap<String, String>) -> Result<Vec<String>, Unknown
     let mut command = Command::new("ros2");
     command.args(["topic", "list", "-t", "--no-daemon", "--spin-time", "2"]).stdin(Stdio::null());
     let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    // The ROS 2 wheels have no `ros2`.
+    let without = "run vla_trt_node --check with the robot's parameters instead: it looks at the topics itself";
     let child =
-        child.map_err(|error| Unknown::skipped(format!("not looked at, ros2 does not start: {error}"), remedy))?;
+        child.map_err(|error| Unknown::skipped(format!("not looked at, ros2 does not start: {error}"), without))?;
     let text = finish(child).map_err(|reason| Unknown::skipped(format!("ros2 topic list {reason}"), remedy))?;
     Ok(text.lines().map(str::trim).filter(|line| line.starts_with('/')).map(str::to_owned).collect())
 }
