@@ -16,7 +16,7 @@ use vla_export::synthetic_checkpoint::{KeyWidth, RobotShape, TOKENIZER};
 ///
 /// Either --size, for the demo's robot (ALOHA: two arms, three cameras), or --camera, --state, --action and --rate, for a small
 /// checkpoint of any robot's shape: the demo's network with your cameras, keys and widths. Keys with `gripper` in their name go
-/// from 0 to 1, all others are joints in rad. Prints the export command that belongs to a robot's shape.
+/// from 0 to 1, KEY=pose is the pose of an end effector, all others are joints in rad. Prints the export command that belongs to a robot's shape.
 #[derive(clap::Args, Debug)]
 #[command(group(clap::ArgGroup::new("robot").required(true).args(["size", "cameras"])))]
 pub(crate) struct MakeCheckpointArguments {
@@ -26,10 +26,10 @@ pub(crate) struct MakeCheckpointArguments {
     /// A camera and the size of its frames, such as front=640x480; once for each.
     #[arg(long = "camera", value_name = "NAME=WxH", requires_all = ["state", "action", "rate"])]
     cameras: Vec<Camera>,
-    /// A state key and its number of joints, such as arm=6; once for each, in the policy's order.
+    /// A state key and its number of joints, such as arm=6, or KEY=pose; once for each, in the policy's order.
     #[arg(long, value_name = "KEY=WIDTH", requires = "cameras")]
     state: Vec<KeyWidth>,
-    /// An action key and its number of joints, such as arm=6; once for each, in the policy's order.
+    /// An action key and its number of joints, such as arm=6, or KEY=pose; once for each, in the policy's order.
     #[arg(long, value_name = "KEY=WIDTH", requires = "cameras")]
     action: Vec<KeyWidth>,
     /// Action rows per second, in Hz: the robot's control rate.
