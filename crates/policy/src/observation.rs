@@ -20,6 +20,7 @@ mod spec;
 mod state_reader;
 mod statistics;
 mod stream;
+pub mod transforms;
 mod violation;
 
 pub use enable::EnableSwitch;
