@@ -63,6 +63,7 @@ fn any_message_is_taken_or_refused_and_counted() {
             topics: vec!["/topic".into()],
             kind,
             frame_id: frame_id(),
+            child_frame_id: "tool".into(),
             joints: joints.clone(),
             stamp_from: StampSource::Header,
         };

@@ -94,6 +94,7 @@ impl Loop {
             topics: vec![format!("/{name}")],
             kind: InputKind::Camera { transport: Transport::Raw },
             frame_id: String::new(),
+            child_frame_id: String::new(),
             joints: JointNames::default(),
             stamp_from: StampSource::Header,
         };

@@ -25,13 +25,13 @@ pub mod transforms;
 mod violation;
 
 pub use enable::EnableSwitch;
-pub use error::Error;
+pub use error::{Error, TransformError};
 pub use inputs::Inputs;
 pub use pose::Pose;
 pub use rate::InputRate;
 pub use sample::{CameraSample, JointReading, JointSample, Observation, PoseSample};
 pub use spec::{
-    FrameCheck, InputKind, InputRule, InputSpec, InputTopic, JointNames, OnViolation, PoseMap, Rules, StampSource,
+    FrameCheck, InputKind, InputRule, InputSpec, InputTopic, JointNames, OnViolation, Rules, StampSource,
     Transport,
 };
 pub use state_reader::{JointMap, StateReader};
