@@ -19,7 +19,7 @@ from geometry_msgs.msg import TransformStamped
 ERRORS = {tf2_py.LookupException: "lookup", tf2_py.ConnectivityException: "connectivity",
           tf2_py.ExtrapolationException: "extrapolation"}
 SECOND = 10**9
-START = 1_700_000_000 * SECOND
+START = 1000 * SECOND  # tf2_py takes times as doubles in seconds: those of today are rounded to a quarter of a microsecond
 
 
 class Scenario:
