@@ -44,7 +44,7 @@ pub use action_chunk::ActionChunkMessage;
 pub use compressed_image::{CompressedImageView, FrameHeader};
 pub use error::Error;
 pub use frame_decoder::FrameDecoder;
-pub use header::{HeaderView, header_stamp};
+pub use header::{HeaderView, header_stamp, sample_stamp};
 pub use image::ImageView;
 pub use joint_state::JointStateView;
 pub use joint_trajectory::{JointTrajectoryMessage, TrajectoryPoint};
