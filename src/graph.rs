@@ -125,6 +125,9 @@ impl Graph {
             if nodes.len() < 2 {
                 continue;
             }
+            if input.kind == InputKind::Transform {
+                continue;
+            }
             if input.kind != InputKind::Joints {
                 findings.push(Finding::Sources { input: input.clone(), topic: topic.clone(), nodes });
                 continue;

@@ -11,6 +11,7 @@ fn input(name: &str, kind: InputKind) -> InputSpec {
         topics: vec![name.to_owned()],
         kind,
         frame_id: String::new(),
+        child_frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::default(),
     }

@@ -7,7 +7,8 @@ use vla_base::tensor::TensorSpec;
 use vla_engines::{Admission, EngineKind, Inference, Launch, LoadEvent, Stage};
 
 use super::Error;
-use super::observation::{JointMap, PoseMap};
+use super::encode::pose::PoseMap;
+use super::observation::JointMap;
 use super::processor::DeltaRows;
 
 /// The operator's options for loading a policy.

@@ -69,6 +69,8 @@ fn inputs(shape: &PolicyShape) -> Vec<Declaration> {
     all.extend(freshness("inputs.joints", "the position of a joint that the policy reads"));
     all.extend([
         inputs::JOINTS_STUCK_AFTER.declare(),
+        inputs::TF_TOPIC.declare(),
+        inputs::TF_STATIC_TOPIC.declare(),
         inputs::INSTRUCTION_TOPIC.declare(),
         inputs::ENABLE_TOPIC.declare(),
         inputs::ENABLE_MAX_AGE.declare(),

@@ -12,7 +12,8 @@ use ros2_parameters::Store;
 use vla_base::time::Span;
 use vla_engines::EngineKind;
 use vla_motion::{MotionLimits, MotionSettings};
-use vla_policy::observation::{InputSpec, JointMap, PoseMap, Rules};
+use vla_policy::encode::pose::PoseMap;
+use vla_policy::observation::{InputSpec, JointMap, Rules};
 use vla_policy::processor::DeltaRows;
 
 mod check;

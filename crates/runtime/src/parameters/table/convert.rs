@@ -4,6 +4,7 @@ use ros2_parameters::Value;
 use vla_base::time::Span;
 use vla_engines::EngineKind;
 use vla_motion::TransitionMode;
+use vla_policy::encode::pose::EulerOrder;
 use vla_policy::observation::{OnViolation, StampSource, Transport};
 
 use crate::parameters::settings::{CommandKind, OutputKind, OutputMessage};
@@ -27,6 +28,35 @@ pub(crate) enum LimitsSource {
     File,
     /// The topic of a robot description.
     Topic,
+}
+
+/// Message that gives a pose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum PoseSource {
+    /// `geometry_msgs/PoseStamped`.
+    #[default]
+    Pose,
+    /// `nav_msgs/Odometry`.
+    Odometry,
+    /// `tf2_msgs/TFMessage`.
+    Tf,
+}
+
+impl Words for PoseSource {
+    const ALL: &'static [Self] = &[Self::Pose, Self::Odometry, Self::Tf];
+
+    fn as_word(self) -> &'static str {
+        match self {
+            Self::Pose => "pose",
+            Self::Odometry => "odometry",
+            Self::Tf => "tf",
+        }
+    }
+}
+
+/// The orders of Euler angles.
+pub(super) fn euler_words() -> Vec<String> {
+    EulerOrder::words().map(str::to_owned).collect()
 }
 
 impl Words for LimitsSource {
