@@ -9,6 +9,7 @@ use super::joints::JointsSnapshot;
 use super::pose::Pose;
 use super::slot::Snapshot;
 use super::spec::{InputKind, InputRule, InputSpec, Pairing, Rules};
+use super::transforms::{Common, LookupError};
 use super::violation::{Breach, Fault};
 use vla_base::time::{Span, Stamp};
 
@@ -40,6 +41,8 @@ pub(super) struct Candidate {
     pub sampled_poses: Vec<Pose>,
     /// Why there is no sample of such a time, and which time it is.
     pub absent: Option<(Absent, Stamp, usize)>,
+    /// Of a transform that is missing or old: the newest time of its chain, or why there is none.
+    pub chain: Option<Result<Option<Common>, LookupError>>,
 }
 
 impl Candidate {
@@ -56,6 +59,7 @@ impl Candidate {
             at: None,
             sampled_poses: Vec::new(),
             absent: None,
+            chain: None,
         }
     }
 
@@ -66,7 +70,7 @@ impl Candidate {
 
     /// Whether it is a part of the state.
     pub(crate) fn is_state(&self) -> bool {
-        matches!(self.kind, InputKind::Joints | InputKind::Pose)
+        !matches!(self.kind, InputKind::Camera { .. } | InputKind::Instruction)
     }
 
     /// Drops the frame: the memory of one that was replaced is to be free.
@@ -76,6 +80,7 @@ impl Candidate {
 
     fn breach(&self, fault: Fault, now: Stamp) -> Breach {
         let detail = match fault {
+            _ if self.kind == InputKind::Transform => self.chain_detail(),
             Fault::Missing => self.joints.without_reading(),
             Fault::Stale { max_age: limit, .. } | Fault::Stopped { limit, .. } => self.joints.older_than(limit, now),
             Fault::TwoTopics => self.joints.ambiguous().map(|(joint, one, other)| {
@@ -91,6 +96,20 @@ impl Candidate {
         };
         let refusal = self.snapshot.refusal.clone();
         Breach { input: self.name.clone(), sample: self.kind.sample_name(), fault, detail, refusal }
+    }
+
+    /// What is wrong with the chain of a transform: the frame that is not there, or whose newest transform is the oldest.
+    fn chain_detail(&self) -> Option<Arc<str>> {
+        match self.chain.as_ref()? {
+            Ok(Some(common)) => Some(format!("`{}`", common.frame).into()),
+            Ok(None) => Some("every transform between the two frames is static, so the pose has no time".into()),
+            Err(error) => Some(error.to_string().into()),
+        }
+    }
+
+    /// Whether the frames of a transform are known and no chain joins them.
+    fn is_disconnected(&self) -> bool {
+        matches!(self.chain, Some(Err(LookupError::Disconnected { .. } | LookupError::Loop { .. })))
     }
 
     /// Whether messages have ceased to arrive, rather than arriving late. Where only one came, silence for half of
@@ -122,7 +141,8 @@ impl Verdict {
     fn add(&mut self, candidate: &Candidate, fault: Fault, now: Stamp) {
         // Nothing may stand in for a stream that was never seen, so that is not tolerated of any input.
         let unusable =
-            matches!(fault, Fault::Missing | Fault::TwoTopics | Fault::ShortHistory { .. } | Fault::Gap { .. });
+            matches!(fault, Fault::Missing | Fault::TwoTopics | Fault::ShortHistory { .. } | Fault::Gap { .. })
+                || fault == Fault::Disconnected && candidate.stamp().is_none();
         let forbids = candidate.rule.required || unusable;
         if forbids { &mut self.breaches } else { &mut self.tolerated }.push(candidate.breach(fault, now));
     }
@@ -175,6 +195,9 @@ fn own_fault(candidate: &Candidate, rules: &Rules, now: Stamp) -> Option<Fault> 
     let latest = now.max(snapshot.arrived);
     if let Some(stamp) = snapshot.ahead {
         return Some(Fault::Future { ahead: stamp - latest, tolerance });
+    }
+    if candidate.is_disconnected() {
+        return Some(Fault::Disconnected);
     }
     let Some(stamp) = candidate.stamp() else { return Some(Fault::Missing) };
     let (age, ahead) = (stamp.age_at(now), stamp - latest);
@@ -264,6 +287,7 @@ mod tests {
             topics: Vec::new(),
             kind: InputKind::Pose,
             frame_id: String::new(),
+            child_frame_id: String::new(),
             joints: Default::default(),
             stamp_from: Default::default(),
             history: Span::ZERO,

@@ -11,6 +11,8 @@ use vla_base::time::{Span, Stamp};
 pub enum Fault {
     /// No usable message since the start, or since the clock went back.
     Missing,
+    /// No chain of transforms joins the two frames of a pose.
+    Disconnected,
     /// No instruction was given, by parameter or topic.
     NoInstruction,
     /// The operator's enable switch does not let the robot move.
@@ -132,8 +134,8 @@ impl Breach {
     /// The bound that was broken; `None` where there is none (missing).
     pub fn expected(&self) -> Option<Span> {
         match self.fault {
-            Fault::Missing | Fault::NoInstruction | Fault::TurnJump | Fault::Off(Off::Never | Off::Released) => None,
-            Fault::TwoTopics => None,
+            Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::TurnJump | Fault::TwoTopics => None,
+            Fault::Off(Off::Never | Off::Released) => None,
             Fault::ShortHistory { asked, .. } => Some(asked),
             Fault::Gap { max_gap, .. } => Some(max_gap),
             Fault::Off(Off::Old { max_age, .. }) => Some(max_age),
@@ -148,8 +150,8 @@ impl Breach {
     /// What was found in its place; `None` where nothing was (missing).
     pub fn found(&self) -> Option<Span> {
         match self.fault {
-            Fault::Missing | Fault::NoInstruction | Fault::TurnJump | Fault::Off(Off::Never | Off::Released) => None,
-            Fault::TwoTopics => None,
+            Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::TurnJump | Fault::TwoTopics => None,
+            Fault::Off(Off::Never | Off::Released) => None,
             Fault::ShortHistory { reach, .. } => Some(reach),
             Fault::Gap { gap, .. } => Some(gap),
             Fault::Off(Off::Old { age, .. }) => Some(age),
@@ -165,6 +167,7 @@ impl Breach {
     pub const fn word(&self) -> &'static str {
         match self.fault {
             Fault::Missing | Fault::NoInstruction => "missing",
+            Fault::Disconnected => "disconnected",
             Fault::Off(_) => "off",
             Fault::Stopped { .. } => "stopped",
             Fault::Stale { .. } => "stale",
@@ -184,7 +187,13 @@ impl Breach {
 impl Breach {
     /// Nothing came yet: what to do about it depends on the input.
     fn write_missing(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&*self.input, &self.detail) {
+        match (self.sample, &self.detail) {
+            ("transform", Some(reason)) => write!(
+                f,
+                ": {reason}; publish it on inputs.tf.topic or inputs.tf.static_topic, or set inputs.poses.{0}.frame_id and \
+                 inputs.poses.{0}.child_frame_id to frames of the robot",
+                self.input
+            ),
             (_, Some(joints)) => write!(
                 f,
                 ": no position of {joints}; publish them there, set inputs.joints.topics to the topics that have them, or set state.<key>.joints to the names \
@@ -197,7 +206,7 @@ impl Breach {
     fn write_fault(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { input, sample, .. } = self;
         match self.fault {
-            Fault::Missing => self.write_missing(f),
+            Fault::Missing | Fault::Disconnected => self.write_missing(f),
             Fault::NoInstruction => f.write_str(
                 ": set the parameter `instruction`, or publish a std_msgs/String on inputs.instruction.topic",
             ),
@@ -300,8 +309,10 @@ impl Violation {
     /// Whether an input has not come yet, does not reach back far enough yet, or the operator has not enabled the robot: before the first motion that is no fault. One that
     /// came and could not be used is.
     pub fn is_of_start(&self) -> bool {
-        let not_here =
-            |fault| matches!(fault, Fault::Missing | Fault::NoInstruction | Fault::Off(_) | Fault::ShortHistory { .. });
+        let not_here = |fault| {
+            let absent = matches!(fault, Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::Off(_));
+            absent || matches!(fault, Fault::ShortHistory { .. })
+        };
         let unusable = |breach: &Breach| breach.refusal.is_some() || matches!(breach.fault, Fault::Future { .. });
         self.breaches.iter().any(|breach| not_here(breach.fault)) && !self.breaches.iter().any(unusable)
     }

@@ -87,6 +87,7 @@ mod tests {
             topics: vec!["/left".into(), "/right".into()],
             kind: InputKind::Joints,
             frame_id: String::new(),
+            child_frame_id: String::new(),
             joints,
             stamp_from: StampSource::Header,
             history: Default::default(),

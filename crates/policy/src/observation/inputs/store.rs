@@ -42,7 +42,9 @@ impl Store {
         let history = spec.history.max(HISTORY);
         match spec.kind {
             InputKind::Camera { .. } => Self::Frames(Mutex::default()),
-            InputKind::Pose => Self::Poses(Mutex::new(Slot::with_history(history))),
+            InputKind::Pose | InputKind::Odometry | InputKind::Transform => {
+                Self::Poses(Mutex::new(Slot::with_history(history)))
+            }
             InputKind::Instruction => Self::Text(Mutex::default()),
             InputKind::Joints => {
                 let index = JointIndex::new(spec);

@@ -16,6 +16,7 @@ mod faults;
 mod joints;
 mod pairing;
 mod topics;
+mod transforms;
 
 const TOP: usize = 0;
 const WRIST: usize = 1;
@@ -44,6 +45,7 @@ fn inputs() -> Inputs {
         topics: vec![format!("/{name}/image")],
         kind: InputKind::Camera { transport: Transport::Raw },
         frame_id: String::new(),
+        child_frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
         history: Span::ZERO,
@@ -272,6 +274,7 @@ fn poses() -> Inputs {
         topics: vec![format!("/{name}")],
         kind,
         frame_id: frame_id.into(),
+        child_frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
         history: Span::ZERO,
