@@ -8,15 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use r2r::Node;
 use r2r::qos::{DurabilityPolicy, ReliabilityPolicy};
+use r2r::{Node, QosProfile};
 
 pub(crate) use finding::{Finding, PublisherInfo};
 pub(crate) use layouts::Layouts;
-pub(crate) use names::Names;
+pub(crate) use names::{Names, rules};
 
 use super::latest::Latest;
 use vla_policy::observation::{InputKind, InputSpec, Violation};
+use vla_runtime::parameters::{DeliveryQos, Durability, Reliability, SubscriptionQos};
 
 /// Time between two checks.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -33,7 +34,7 @@ pub(crate) type Found = Arc<Latest<Arc<[Finding]>>>;
 /// The check of the graph.
 pub(crate) struct Graph {
     names: Names,
-    inputs: Vec<(InputSpec, String)>,
+    inputs: Vec<Watched>,
     /// Joints that the policy reads or moves.
     joints: BTreeSet<String>,
     layouts: Arc<Layouts>,
@@ -41,6 +42,15 @@ pub(crate) struct Graph {
     due: Instant,
     /// Looks in a row at which fewer sets of names than publishers arrived.
     short: u32,
+}
+
+/// An input.
+struct Watched {
+    input: InputSpec,
+    /// Its topic in the graph.
+    topic: String,
+    /// What a publisher has to offer to be heard.
+    required: DeliveryQos,
 }
 
 /// Publishers by topic, as one check finds them.
@@ -51,11 +61,17 @@ impl Graph {
     pub(crate) fn new(
         names: Names,
         inputs: &[InputSpec],
+        qos: &BTreeMap<String, SubscriptionQos>,
         joints: Vec<String>,
         layouts: Arc<Layouts>,
         found: Found,
     ) -> Self {
-        let inputs = inputs.iter().map(|input| (input.clone(), names.resolve(&input.topic))).collect();
+        let watched = |input: &InputSpec| {
+            let topic = names.resolve(&input.topic);
+            let required = qos.get(&topic).copied().unwrap_or_default().required(input.kind);
+            Watched { input: input.clone(), topic, required }
+        };
+        let inputs = inputs.iter().map(watched).collect();
         Self { names, inputs, joints: joints.into_iter().collect(), layouts, found, due: Instant::now(), short: 0 }
     }
 
@@ -67,7 +83,7 @@ impl Graph {
         }
         self.due = now + PERIOD;
         let own = COMMANDS.iter().chain(&EVERY_NODE).map(|topic| self.names.resolve(topic));
-        let topics: BTreeSet<String> = self.inputs.iter().map(|(_, topic)| topic.clone()).chain(own).collect();
+        let topics: BTreeSet<String> = self.inputs.iter().map(|watched| watched.topic.clone()).chain(own).collect();
         let publishers = |topic: String| {
             let found = publishers(node, &topic);
             (topic, found)
@@ -89,7 +105,7 @@ impl Graph {
         let of = |topic: &str| topics.get(topic).map(Vec::as_slice).unwrap_or_default();
         let mut findings = Vec::new();
         let mut short = 0;
-        for (input, topic) in &self.inputs {
+        for Watched { input, topic, required } in &self.inputs {
             let (usable, other): (Vec<_>, Vec<_>) =
                 of(topic).iter().partition(|publisher| publisher.type_name == input.kind.type_name());
             if !other.is_empty() {
@@ -100,10 +116,14 @@ impl Graph {
                     nodes: other.iter().map(|publisher| publisher.node.clone()).collect(),
                 });
             }
-            let deaf = |publisher: &&&PublisherInfo| !(publisher.transient_local && publisher.reliable);
-            let deaf: BTreeSet<String> = usable.iter().filter(deaf).map(|publisher| publisher.node.clone()).collect();
-            if input.kind == InputKind::Instruction && !deaf.is_empty() {
-                findings.push(Finding::OtherQos { input: input.clone(), topic: topic.clone(), nodes: deaf });
+            let unheard: Vec<_> = usable.iter().filter(|publisher| !required.accepts(publisher.offered)).collect();
+            if !unheard.is_empty() {
+                findings.push(Finding::OtherQos {
+                    input: input.clone(),
+                    topic: topic.clone(),
+                    required: *required,
+                    offered: unheard.iter().map(|publisher| (publisher.offered, publisher.node.clone())).collect(),
+                });
             }
             let nodes: Vec<String> = usable.iter().map(|publisher| publisher.node.clone()).collect();
             if nodes.len() < 2 {
@@ -158,11 +178,25 @@ pub(crate) fn publishers(node: &Node, topic: &str) -> Vec<PublisherInfo> {
     let publishers = found.into_iter().map(|info| PublisherInfo {
         node: format!("{}/{}", info.node_namespace.trim_end_matches('/'), info.node_name),
         type_name: info.topic_type,
-        // A policy that the middleware does not report counts as fitting.
-        transient_local: info.qos_profile.durability != DurabilityPolicy::Volatile,
-        reliable: info.qos_profile.reliability != ReliabilityPolicy::BestEffort,
+        offered: offered(&info.qos_profile),
     });
     publishers.collect()
+}
+
+/// What a publisher offers. A policy that the middleware does not report is its own to know.
+fn offered(profile: &QosProfile) -> DeliveryQos {
+    DeliveryQos {
+        reliability: match profile.reliability {
+            ReliabilityPolicy::BestEffort => Reliability::BestEffort,
+            ReliabilityPolicy::Reliable => Reliability::Reliable,
+            _ => Reliability::SystemDefault,
+        },
+        durability: match profile.durability {
+            DurabilityPolicy::Volatile => Durability::Volatile,
+            DurabilityPolicy::TransientLocal => Durability::TransientLocal,
+            _ => Durability::SystemDefault,
+        },
+    }
 }
 
 /// Those of `joints` that are in more than one of the sets.

@@ -9,7 +9,7 @@ use super::context::{self, DEFAULT_NAME};
 use super::description_topic::DescriptionTopic;
 use super::diagnostics::{self, Diagnostics};
 use super::error::Error;
-use super::graph::{Found, Graph, Layouts, Names};
+use super::graph::{Found, Graph, Layouts, Names, rules};
 use super::inference::{Inference, Shared};
 use super::latest::Latest;
 use super::logging::{Logging, Records};
@@ -60,6 +60,9 @@ pub(crate) fn start(arguments: &Arguments, logging: Logging, records: Records) -
     let shape = PolicyShape::load(&policy)?;
     let mut parameters = vla_runtime::parameters::Parameters::new(shape.clone(), &given)?;
     parameters.read_limits_file()?;
+    if let Some(ignored) = parameters.ignored() {
+        tracing::warn!("{ignored}");
+    }
     for warning in &parameters.settings().limit_warnings {
         tracing::warn!("{warning}");
     }
@@ -69,7 +72,8 @@ pub(crate) fn start(arguments: &Arguments, logging: Logging, records: Records) -
 
 /// What the command line gives a node of this name.
 pub(crate) fn overrides(arguments: &Arguments, node: NodeName) -> Result<Overrides, Error> {
-    let mut overrides = Overrides::new(node);
+    let remaps = rules(&node, &arguments.remaps);
+    let mut overrides = Overrides::new(node).with_remaps(remaps);
     for given in &arguments.overrides {
         match given {
             ParameterArgument::File(path) => overrides.add_file(path)?,
@@ -100,10 +104,11 @@ impl Builder {
         let settings = parameters.settings().clone();
         let clock = RosClock::of(&mut node, settings.use_sim_time)?;
         let inputs = Inputs::new(settings.inputs.clone());
-        let enable = EnableTopic::create(&mut node, &settings)?;
+        let names = Names::new(node_name(&node)?, &arguments.remaps);
+        let enable = EnableTopic::create(&mut node, &names, &settings)?;
         let inputs = Arc::new(if enable.is_some() { inputs.with_enable_switch() } else { inputs });
         inputs.set_instruction(&settings.instruction);
-        let subscriptions = Subscriptions::create(&mut node, &settings.inputs)?;
+        let subscriptions = Subscriptions::create(&mut node, &names, &settings)?;
         let trajectories = Trajectories::create(&mut node)?;
         let publishers = Publishers::create(&mut node, trajectories.clone())?;
         let description = DescriptionTopic::create(&mut node, &settings)?;
@@ -127,10 +132,8 @@ impl Builder {
         };
         let parameters = ParameterServer::create(&mut node, parameters, effects, clock.clone())?;
         let (layouts, found) = (Arc::new(Layouts::default()), Found::default());
-        let names = node_name(&node)?;
-        let names = Names::new(names.namespace(), names.name(), &arguments.remaps);
         let joints = settings.get().joint_names();
-        let graph = Graph::new(names, inputs.specs(), joints, layouts.clone(), found.clone());
+        let graph = Graph::new(names, inputs.specs(), &settings.get().qos, joints, layouts.clone(), found.clone());
         let shared = Shared {
             settings: settings.clone(),
             inputs: inputs.clone(),

@@ -8,13 +8,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use r2r::qos::{DurabilityPolicy, HistoryPolicy, ReliabilityPolicy};
 use r2r::{Node, QosProfile};
 use tokio::task::JoinHandle;
 
 use super::clock::RosClock;
 use super::error::Error;
-use super::graph::Layouts;
+use super::graph::{Layouts, Names};
+use super::latched;
 use vla_policy::observation::{InputKind, InputSpec, Inputs};
+use vla_runtime::parameters::{DeliveryQos, Durability, History, Reliability, Settings, SubscriptionQos};
 
 /// Refused messages of a topic are logged this often; the counter counts each.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
@@ -26,17 +29,16 @@ pub(crate) type Messages = Box<dyn Stream<Item = Vec<u8>> + Send + Unpin>;
 pub(crate) struct Subscriptions(Vec<Messages>);
 
 impl Subscriptions {
-    /// Subscribes to every input.
+    /// Subscribes to every input with the QoS of its topic.
     ///
     /// # Errors
     /// When the middleware refuses a name.
-    pub(crate) fn create(node: &mut Node, inputs: &[InputSpec]) -> Result<Self, Error> {
+    pub(crate) fn create(node: &mut Node, names: &Names, settings: &Settings) -> Result<Self, Error> {
         let subscribe = |input: &InputSpec| {
-            let messages = node.subscribe_raw(&input.topic, input.kind.type_name(), qos(input.kind));
-            let messages = messages.map_err(|e| Error::endpoint("topic", &input.topic, e))?;
-            Ok(Box::new(messages) as Messages)
+            let qos = settings.qos.get(&names.resolve(&input.topic)).copied().unwrap_or_default();
+            subscribe(node, input, qos)
         };
-        inputs.iter().map(subscribe).collect::<Result<_, _>>().map(Self)
+        settings.inputs.iter().map(subscribe).collect::<Result<_, _>>().map(Self)
     }
 
     /// The messages of each input, for a reader of its own.
@@ -60,12 +62,37 @@ impl Subscriptions {
     }
 }
 
-/// Sensors: any reliability that the driver offers. The instruction: kept for a node that starts later.
-fn qos(kind: InputKind) -> QosProfile {
-    match kind {
-        InputKind::Camera { .. } | InputKind::Joints | InputKind::Pose => QosProfile::sensor_data(),
-        InputKind::Instruction => QosProfile::default().keep_last(1).reliable().transient_local(),
+/// The messages of one topic. An instruction is heard from latched and from volatile publishers.
+fn subscribe(node: &mut Node, input: &InputSpec, qos: SubscriptionQos) -> Result<Messages, Error> {
+    let mut subscribe = |delivery: DeliveryQos| {
+        let profile = profile(SubscriptionQos { delivery, ..qos });
+        let messages = node.subscribe_raw(&input.topic, input.kind.type_name(), profile);
+        messages.map_err(|e| Error::endpoint("topic", &input.topic, e))
+    };
+    let messages = subscribe(qos.delivery)?;
+    if !qos.has_volatile_twin(input.kind) {
+        return Ok(Box::new(messages));
     }
+    Ok(Box::new(latched::merge(messages, subscribe(qos.required(input.kind))?)))
+}
+
+/// As r2r takes it.
+pub(crate) fn profile(qos: SubscriptionQos) -> QosProfile {
+    let reliability = match qos.delivery.reliability {
+        Reliability::BestEffort => ReliabilityPolicy::BestEffort,
+        Reliability::Reliable => ReliabilityPolicy::Reliable,
+        Reliability::SystemDefault => ReliabilityPolicy::SystemDefault,
+    };
+    let durability = match qos.delivery.durability {
+        Durability::Volatile => DurabilityPolicy::Volatile,
+        Durability::TransientLocal => DurabilityPolicy::TransientLocal,
+        Durability::SystemDefault => DurabilityPolicy::SystemDefault,
+    };
+    let history = match qos.history {
+        History::KeepLast => HistoryPolicy::KeepLast,
+        History::SystemDefault => HistoryPolicy::SystemDefault,
+    };
+    QosProfile::default().keep_last(qos.depth).history(history).reliability(reliability).durability(durability)
 }
 
 async fn drain(

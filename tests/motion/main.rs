@@ -6,5 +6,7 @@ mod fuzz_parameters;
 mod measured_motion;
 mod motion;
 mod parameters;
+mod qos;
 mod replay;
 mod safety;
+mod shared_file;

@@ -16,7 +16,10 @@ use vla_policy::observation::{InputSpec, JointMap, PoseMap, Rules};
 use vla_policy::processor::DeltaRows;
 
 mod check;
+mod qos;
 mod read;
+
+pub use qos::{DeliveryQos, Durability, History, Reliability, SubscriptionQos};
 
 /// One consistent state of all parameters. A change makes a new one; the one in use is never altered.
 #[derive(Clone, PartialEq, Debug)]
@@ -29,6 +32,8 @@ pub struct Settings {
     pub memory: MemorySettings,
     /// Cameras in the policy's order, then the joints when any is read or moved, then the poses, then the instruction.
     pub inputs: Vec<InputSpec>,
+    /// QoS of every topic that an input may name, by the topic's name in the ROS graph.
+    pub qos: BTreeMap<String, SubscriptionQos>,
     /// One rule an input, and those of the whole observation.
     pub rules: Rules,
     /// Topic of the operator's enable switch; `None`: no switch.

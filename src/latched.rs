@@ -1,0 +1,178 @@
+//! Hears a topic from latched (transient local) and from volatile publishers, as one stream.
+//!
+//! A transient local subscription gets what a publisher sent before it, and hears no volatile publisher; a volatile one hears every
+//! publisher, and nothing from before it. So there is one of each. A live message of a latched publisher then arrives twice, in any order
+//! with those of other publishers. The volatile subscription decides: it has every live message, in order. What only the other one has is
+//! from before, so it counts until the first live message.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, stream};
+use tokio::time::{Instant, sleep_until};
+
+/// How long the second copy of a live message may take.
+const HELD: Duration = Duration::from_millis(100);
+/// For how long a live message is known as such to a second copy that comes after it.
+const KNOWN: Duration = Duration::from_secs(1);
+/// Live messages that are known at a time, at most.
+const MOST: usize = 16;
+
+/// One stream of both subscriptions: every live message once, and the latched one where no live one follows within 100 ms. It ends with
+/// both.
+pub(crate) fn merge<S>(latched: S, live: S) -> impl Stream<Item = Vec<u8>> + Send + Unpin
+where
+    S: Stream<Item = Vec<u8>> + Send + Unpin + 'static,
+{
+    Box::pin(stream::unfold(
+        (latched.fuse(), live.fuse(), Copies::default()),
+        |(mut latched, mut live, mut copies)| async {
+            let message = loop {
+                // Without a held message the timer is not polled.
+                let (due, holds) = (copies.due().unwrap_or_else(Instant::now), copies.due().is_some());
+                tokio::select! {
+                    biased;
+                    Some(message) = live.next() => break copies.live(message, Instant::now()),
+                    Some(message) = latched.next() => copies.latched(message, Instant::now()),
+                    () = sleep_until(due), if holds => match copies.take() {
+                        Some(message) => break message,
+                        None => continue,
+                    },
+                    else => return None,
+                }
+            };
+            Some((message, (latched, live, copies)))
+        },
+    ))
+}
+
+/// What arrived lately, to tell second copies.
+#[derive(Debug, Default)]
+struct Copies {
+    recent: VecDeque<(Vec<u8>, Instant)>,
+    /// A latched message, and when it is due unless a live one comes.
+    held: Option<(Vec<u8>, Instant)>,
+}
+
+impl Copies {
+    fn live(&mut self, message: Vec<u8>, now: Instant) -> Vec<u8> {
+        // A copy of this message or of a later one that is still to come; or from before all live ones.
+        self.held = None;
+        if self.recent.len() == MOST {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((message.clone(), now));
+        message
+    }
+
+    fn latched(&mut self, message: Vec<u8>, now: Instant) {
+        self.recent.retain(|(_, arrived)| now.duration_since(*arrived) < KNOWN);
+        let is_copy = self.recent.iter().any(|(live, _)| *live == message);
+        self.held = (!is_copy).then_some((message, now + HELD));
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.held.as_ref().map(|(_, due)| *due)
+    }
+
+    fn take(&mut self) -> Option<Vec<u8>> {
+        self.held.take().map(|(message, _)| message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::channel::mpsc::{UnboundedSender, unbounded};
+
+    type Sender = UnboundedSender<Vec<u8>>;
+
+    /// Both subscriptions and the messages that come out, on a clock that moves only while all wait.
+    fn subscriptions() -> (Sender, Sender, impl Stream<Item = Vec<u8>> + Unpin) {
+        let ((latched, of_latched), (live, of_live)) = (unbounded(), unbounded());
+        (latched, live, merge(of_latched, of_live))
+    }
+
+    fn send(to: &Sender, message: &str) {
+        to.unbounded_send(message.as_bytes().to_vec()).expect("the stream is there");
+    }
+
+    /// Everything that comes within a second.
+    async fn heard(from: &mut (impl Stream<Item = Vec<u8>> + Unpin)) -> Vec<String> {
+        let mut all = Vec::new();
+        while let Ok(Some(message)) = tokio::time::timeout(Duration::from_secs(1), from.next()).await {
+            all.push(String::from_utf8(message).expect("text"));
+        }
+        all
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_from_before_the_subscription_is_heard() {
+        let (latched, _live, mut merged) = subscriptions();
+        send(&latched, "pick");
+        assert_eq!(heard(&mut merged).await, ["pick"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_of_a_volatile_publisher_is_heard() {
+        let (_latched, live, mut merged) = subscriptions();
+        send(&live, "pick");
+        assert_eq!(heard(&mut merged).await, ["pick"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_live_message_of_a_latched_publisher_is_heard_once_whichever_copy_comes_first() {
+        let (latched, live, mut merged) = subscriptions();
+        send(&latched, "pick");
+        tokio::time::sleep(HELD / 2).await;
+        send(&live, "pick");
+        assert_eq!(heard(&mut merged).await, ["pick"]);
+        send(&live, "place");
+        assert_eq!(heard(&mut merged).await, ["place"]);
+        send(&live, "wave");
+        tokio::time::sleep(HELD * 2).await;
+        send(&latched, "wave");
+        assert_eq!(heard(&mut merged).await, ["wave"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_that_comes_late_does_not_displace_a_newer_message() {
+        let (latched, live, mut merged) = subscriptions();
+        for message in ["pick", "stop"] {
+            send(&live, message);
+        }
+        assert_eq!(merged.next().await.as_deref(), Some(b"pick".as_slice()));
+        assert_eq!(merged.next().await.as_deref(), Some(b"stop".as_slice()));
+        send(&latched, "pick");
+        assert_eq!(heard(&mut merged).await, Vec::<String>::new());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_from_before_gives_way_to_a_live_one() {
+        let (latched, live, mut merged) = subscriptions();
+        send(&latched, "yesterday");
+        tokio::time::sleep(HELD / 2).await;
+        send(&live, "now");
+        assert_eq!(heard(&mut merged).await, ["now"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_message_sent_again_is_heard_again() {
+        let (latched, live, mut merged) = subscriptions();
+        for _ in 0..2 {
+            send(&live, "pick");
+            send(&latched, "pick");
+            assert_eq!(heard(&mut merged).await, ["pick"]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_ends_with_both_and_not_before_a_held_message_is_out() {
+        let (latched, live, mut merged) = subscriptions();
+        drop(live);
+        send(&latched, "pick");
+        drop(latched);
+        assert_eq!(merged.next().await.as_deref(), Some(b"pick".as_slice()));
+        assert_eq!(merged.next().await, None);
+    }
+}
