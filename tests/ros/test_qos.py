@@ -130,11 +130,11 @@ def test_an_override_is_named_after_the_topic_in_the_graph(robot, start):
     assert subscription.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
 
 
-@pytest.mark.parametrize(("policy", "value"), [
+@pytest.mark.parametrize(("which", "value"), [
     ("reliability", "relaible"), ("durability", "latched"), ("history", "keep_all"), ("depth", -1), ("depth", "all"),
 ])
-def test_a_word_that_is_no_policy_ends_the_start_with_the_parameters_name(start, policy, value):
-    name = f"qos_overrides./joint_states.subscription.{policy}"
+def test_a_word_that_is_no_policy_ends_the_start_with_the_parameters_name(start, which, value):
+    name = f"qos_overrides./joint_states.subscription.{which}"
     node = start({name: value})
     assert node.wait(ENDS_S) == 1 and name in node.log, node.log
 
