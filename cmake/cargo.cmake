@@ -1,16 +1,17 @@
 # Builds the cargo package beside CMakeLists.txt against message packages, our own among them, and installs its
 # executables to lib/<project>.
 #
-#   vla_trt_cargo(INTERFACES <package>... [TENSORRT] [TOOL])
+#   vla_trt_cargo(INTERFACES <package>... [OPTIONAL <package>...] [TENSORRT] [TOOL])
 #
 # Call it after rosidl_generate_interfaces(). INTERFACES: message packages found with find_package, closed under
-# nesting (r2r resolves nothing). TENSORRT: with the Cargo feature `tensorrt`. TOOL: the command line tool vla-trt too.
+# nesting (r2r resolves nothing). OPTIONAL: those of them that the node can do without; it is compiled with the cfg
+# `has_<package>`. TENSORRT: with the Cargo feature `tensorrt`. TOOL: the command line tool vla-trt too.
 #
 # Reads the cache variables VLA_TRT_CARGO_PROFILE and VLA_TRT_CARGO_TARGET_DIR.
 #
 # r2r is told where messages are by environment variables only (r2r_common, get_wanted_messages), so messages that
 # are generated but not yet installed can be used from the build tree. A folder in the build tree, cargo_prefix,
-# has the shape of an install prefix as far as r2r looks: lib/ and share/<project>/msg/*.idl.
+# has the shape of an install prefix as far as r2r looks: lib/ and share/<project>/{msg,action}/*.idl.
 
 # A colon separated path list without our own install prefix, which holds an earlier build of ourselves.
 # A merged install prefix stays: the packages that we depend on are in it too.
@@ -28,27 +29,29 @@ function(_vla_trt_without_own_prefix value out)
   set(${out} "${folders}" PARENT_SCOPE)
 endfunction()
 
-# share/<project>/msg in the staged prefix: exactly the .idl files that belong to today's .msg files.
+# share/<project>/{msg,action} in the staged prefix: exactly the .idl files that belong to today's .msg and .action files.
 function(_vla_trt_stage_messages prefix out_digest)
-  file(GLOB messages CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/msg/*.msg")
-  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${messages})
   file(REMOVE_RECURSE "${prefix}")
-  file(MAKE_DIRECTORY "${prefix}/share/${PROJECT_NAME}/msg")
-  file(CREATE_LINK "${CMAKE_CURRENT_BINARY_DIR}" "${prefix}/lib" SYMBOLIC)
   set(digests "")
-  foreach(message IN LISTS messages)
-    get_filename_component(name "${message}" NAME_WE)
-    set(idl "${CMAKE_CURRENT_BINARY_DIR}/rosidl_adapter/${PROJECT_NAME}/msg/${name}.idl")
-    file(CREATE_LINK "${idl}" "${prefix}/share/${PROJECT_NAME}/msg/${name}.idl" SYMBOLIC)
-    file(SHA256 "${message}" digest)
-    string(APPEND digests "${name}=${digest}\n")
+  foreach(kind msg action)
+    file(GLOB definitions CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${kind}/*.${kind}")
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${definitions})
+    file(MAKE_DIRECTORY "${prefix}/share/${PROJECT_NAME}/${kind}")
+    foreach(definition IN LISTS definitions)
+      get_filename_component(name "${definition}" NAME_WE)
+      set(idl "${CMAKE_CURRENT_BINARY_DIR}/rosidl_adapter/${PROJECT_NAME}/${kind}/${name}.idl")
+      file(CREATE_LINK "${idl}" "${prefix}/share/${PROJECT_NAME}/${kind}/${name}.idl" SYMBOLIC)
+      file(SHA256 "${definition}" digest)
+      string(APPEND digests "${kind}/${name}=${digest}\n")
+    endforeach()
   endforeach()
+  file(CREATE_LINK "${CMAKE_CURRENT_BINARY_DIR}" "${prefix}/lib" SYMBOLIC)
   string(SHA256 digest "${digests}")
   set(${out_digest} "${digest}" PARENT_SCOPE)
 endfunction()
 
 function(vla_trt_cargo)
-  cmake_parse_arguments(ARG "TENSORRT;TOOL" "" "INTERFACES" ${ARGN})
+  cmake_parse_arguments(ARG "TENSORRT;TOOL" "" "INTERFACES;OPTIONAL" ${ARGN})
 
   find_program(VLA_TRT_CARGO_COMMAND cargo HINTS "$ENV{CARGO_HOME}/bin" "$ENV{HOME}/.cargo/bin")
   if(NOT VLA_TRT_CARGO_COMMAND)
@@ -96,6 +99,8 @@ function(vla_trt_cargo)
     set(VLA_TRT_CARGO_FEATURES "--features tensorrt")
     set(VLA_TRT_CARGO_TENSORRT_ENV "export TENSORRT_INCLUDE_DIR=\"${TENSORRT_INCLUDE_DIR}\"")
   endif()
+
+  list(JOIN ARG_OPTIONAL " " VLA_TRT_CARGO_OPTIONAL_INTERFACES)
 
   set(VLA_TRT_CARGO_ENV "${CMAKE_CURRENT_BINARY_DIR}/cargo_env.sh")
   set(VLA_TRT_CARGO_LOG "${CMAKE_CURRENT_BINARY_DIR}/cargo.log")

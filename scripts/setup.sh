@@ -145,8 +145,8 @@ find_ros() {
 
 # What the node is built from and the demo runs with; ros-<distro>-ros-base brings all of it.
 ros_packages='ament_cmake rosidl_default_generators rclpy rcl rcl_action rcl_yaml_param_parser rmw_implementation
-  action_msgs builtin_interfaces diagnostic_msgs geometry_msgs rcl_interfaces rosgraph_msgs sensor_msgs std_msgs
-  std_srvs trajectory_msgs unique_identifier_msgs'
+  action_msgs builtin_interfaces diagnostic_msgs geometry_msgs lifecycle_msgs nav_msgs rcl_interfaces rosgraph_msgs
+  sensor_msgs std_msgs std_srvs trajectory_msgs unique_identifier_msgs'
 
 check_ros_packages() {
   local package prefix found missing=()
@@ -208,6 +208,37 @@ make_wheels_prefix() { # python
   logged "ROS 2 Jazzy from wheels" "$cache/log/ros.log" \
     "$root/scripts/make_ros_prefix.sh" "$cache/ros" "$1" ||
     die "ROS 2 could not be made out of its wheels." "Run this again; or install ROS 2 Jazzy or Humble and source it."
+}
+
+# Message packages that are on no registry, for tests and demo: those that the ROS 2 here lacks (tests/ros/interfaces).
+make_interfaces() {
+  local package prefix found missing=() interfaces="$cache/interfaces"
+  for package in control_msgs tf2_msgs; do
+    found=''
+    while read -r prefix; do
+      [ ! -d "$prefix/share/$package" ] || found=1
+    done <<<"$ros_prefixes"
+    [ -n "$found" ] || missing+=("$package")
+  done
+  rm -rf "$interfaces"
+  [ ${#missing[@]} -gt 0 ] || return 0
+  logged "Message packages for tests: ${missing[*]}" "$cache/log/interfaces.log" build_interfaces "$interfaces" "${missing[@]}" ||
+    die "The message packages in tests/ros/interfaces could not be built."
+}
+
+build_interfaces() { # folder package...
+  local folder=$1
+  shift
+  mkdir -p "$folder"
+  touch "$folder/COLCON_IGNORE"
+  (
+    set +u
+    # shellcheck disable=SC1091
+    . "$cache/env.sh"
+    colcon --log-base "$folder/log" build --base-paths "$root/tests/ros/interfaces" --build-base "$folder/build" \
+      --install-base "$folder/install" --merge-install --packages-select "$@"
+  )
+  rm -rf "$folder/build" "$folder/log"
 }
 
 # --- 4. ONNX Runtime --------------------------------------------------------------------------------------------
@@ -277,6 +308,7 @@ write_env() { # python
       installed) say ". /opt/ros/$ros_distro/setup.bash" ;;
       wheels) say ". '$cache/ros/setup.bash'" ;;
     esac
+    [ ! -d "$cache/interfaces/install" ] || say ". '$cache/interfaces/install/setup.bash'"
     say "export ORT_DYLIB_PATH='$ort_library'"
     say "export VLA_TRT_PYTHON='$1'"
     say "export VLA_TRT_ROS='$ros_kind $ros_distro $(tr '\n' ':' <<<"$ros_prefixes")'"
@@ -300,7 +332,8 @@ main() {
   [ -n "$python" ] || python=$(wheel_python) # apt-get may have brought it
 
   # Unchanged since the last complete run: only the files are looked at.
-  key=$(cat "$root"/scripts/{setup.sh,make_ros_prefix.sh,ros_wheels.txt,requirements.txt} <(say "$root $ros_kind $ros_prefixes $python ${ORT_DYLIB_PATH:-}") | sha256sum)
+  key=$(cat "$root"/scripts/{setup.sh,make_ros_prefix.sh,ros_wheels.txt,requirements.txt} \
+    <(find "$root/tests/ros/interfaces" -type f | sort | xargs cat) <(say "$root $ros_kind $ros_prefixes $python ${ORT_DYLIB_PATH:-}") | sha256sum)
   if [ -e "$cache/env.sh" ] && [ "$(cat "$cache/setup.key" 2>/dev/null)" = "$key" ] && setup_is_whole; then
     fetch_crates
     return
@@ -317,6 +350,8 @@ main() {
     python="$cache/venv/bin/python3"
   fi
   check_onnxruntime "$python"
+  write_env "$python"
+  make_interfaces
   write_env "$python"
   fetch_crates
   say "$key" >"$cache/setup.key"

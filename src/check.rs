@@ -67,7 +67,7 @@ fn examine(arguments: &Arguments) -> Result<Vec<Finding>, Error> {
     let clock = RosClock::of(&mut node, settings.use_sim_time)?;
     let inputs = Arc::new(InputCheck::new(&settings, FrameSizes::load(&spec)?.into_check()));
     let names = Names::new(name, &arguments.remaps);
-    let messages = Subscriptions::create(&mut node, &names, &settings)?.into_messages();
+    let messages = Subscriptions::create(&mut node, inputs.topics(), &names, &settings)?.into_messages();
     let tasks: Vec<_> = messages
         .into_iter()
         .enumerate()
@@ -80,7 +80,7 @@ fn examine(arguments: &Arguments) -> Result<Vec<Finding>, Error> {
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
 
     findings.extend(time_findings(&clock));
-    let topics = graph::topics(&node, &names, &settings.inputs);
+    let topics = graph::topics(&node, &names, inputs.topics());
     let source =
         MessageSource::Graph { now: clock.now(), listened: Span::from_seconds(started.elapsed().as_secs_f64()) };
     findings.extend(inputs.judge(&settings, &topics, source));

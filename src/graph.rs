@@ -16,7 +16,7 @@ pub(crate) use layouts::Layouts;
 pub(crate) use names::{Names, rules};
 
 use super::latest::Latest;
-use vla_policy::observation::{InputKind, InputSpec, Violation};
+use vla_policy::observation::{InputKind, InputSpec, InputTopic, Violation};
 use vla_runtime::parameters::{DeliveryQos, Durability, Reliability, SubscriptionQos};
 
 /// Time between two checks.
@@ -66,12 +66,14 @@ impl Graph {
         layouts: Arc<Layouts>,
         found: Found,
     ) -> Self {
-        let watched = |input: &InputSpec| {
-            let topic = names.resolve(&input.topic);
+        // Of inputs that share a topic the first is named.
+        let first = |topic: InputTopic| {
+            let input = topic.inputs.first().and_then(|index| inputs.get(*index))?.clone();
+            let topic = names.resolve(&topic.name);
             let required = qos.get(&topic).copied().unwrap_or_default().required(input.kind);
-            Watched { input: input.clone(), topic, required }
+            Some(Watched { input, topic, required })
         };
-        let inputs = inputs.iter().map(watched).collect();
+        let inputs = InputTopic::of(inputs).into_iter().filter_map(first).collect();
         Self { names, inputs, joints: joints.into_iter().collect(), layouts, found, due: Instant::now(), short: 0 }
     }
 

@@ -124,7 +124,7 @@ impl EnableTopic {
     /// When the middleware refuses the name.
     pub(crate) fn create(node: &mut Node, names: &Names, settings: &Settings) -> Result<Option<Self>, Error> {
         let Some(topic) = &settings.enable_topic else { return Ok(None) };
-        let qos = profile(settings.qos.get(&names.resolve(topic)).copied().unwrap_or_default());
+        let qos = profile(settings.qos_of(&names.resolve(topic)));
         let messages = node.subscribe::<Bool>(topic, qos).map_err(|e| Error::endpoint("topic", topic, e))?;
         Ok(Some(Self(Box::new(messages))))
     }

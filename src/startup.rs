@@ -108,7 +108,7 @@ impl Builder {
         let enable = EnableTopic::create(&mut node, &names, &settings)?;
         let inputs = Arc::new(if enable.is_some() { inputs.with_enable_switch() } else { inputs });
         inputs.set_instruction(&settings.instruction);
-        let subscriptions = Subscriptions::create(&mut node, &names, &settings)?;
+        let subscriptions = Subscriptions::create(&mut node, inputs.topics(), &names, &settings)?;
         let trajectories = Trajectories::create(&mut node)?;
         let publishers = Publishers::create(&mut node, trajectories.clone())?;
         let description = DescriptionTopic::create(&mut node, &settings)?;

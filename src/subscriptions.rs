@@ -16,7 +16,7 @@ use super::clock::RosClock;
 use super::error::Error;
 use super::graph::{Layouts, Names};
 use super::latched;
-use vla_policy::observation::{InputKind, InputSpec, Inputs};
+use vla_policy::observation::{InputKind, InputTopic, Inputs};
 use vla_runtime::parameters::{DeliveryQos, Durability, History, Reliability, Settings, SubscriptionQos};
 
 /// Refused messages of a topic are logged this often; the counter counts each.
@@ -25,23 +25,25 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
 /// Serialized messages of one topic.
 pub(crate) type Messages = Box<dyn Stream<Item = Vec<u8>> + Send + Unpin>;
 
-/// One subscription an input, created but not yet drained.
+/// One subscription a topic, created but not yet drained.
 pub(crate) struct Subscriptions(Vec<Messages>);
 
 impl Subscriptions {
-    /// Subscribes to every input with the QoS of its topic.
+    /// Subscribes to the topics of the inputs, in their order, each with its QoS of the settings.
     ///
     /// # Errors
     /// When the middleware refuses a name.
-    pub(crate) fn create(node: &mut Node, names: &Names, settings: &Settings) -> Result<Self, Error> {
-        let subscribe = |input: &InputSpec| {
-            let qos = settings.qos.get(&names.resolve(&input.topic)).copied().unwrap_or_default();
-            subscribe(node, input, qos)
-        };
-        settings.inputs.iter().map(subscribe).collect::<Result<_, _>>().map(Self)
+    pub(crate) fn create(
+        node: &mut Node,
+        topics: &[InputTopic],
+        names: &Names,
+        settings: &Settings,
+    ) -> Result<Self, Error> {
+        let subscribe = |topic: &InputTopic| subscribe(node, topic, settings.qos_of(&names.resolve(&topic.name)));
+        topics.iter().map(subscribe).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The messages of each input, for a reader of its own.
+    /// The messages of each topic, for another reader.
     pub(crate) fn into_messages(self) -> Vec<Messages> {
         self.0
     }
@@ -54,7 +56,7 @@ impl Subscriptions {
         layouts: &Arc<Layouts>,
     ) -> Vec<JoinHandle<()>> {
         let drain = |(index, messages): (usize, Messages)| {
-            let joints = inputs.specs().get(index).is_some_and(|input| input.kind == InputKind::Joints);
+            let joints = inputs.topics().get(index).is_some_and(|topic| topic.kind == InputKind::Joints);
             let layouts = joints.then(|| layouts.clone());
             tokio::spawn(drain(index, messages, inputs.clone(), clock.clone(), layouts))
         };
@@ -63,17 +65,17 @@ impl Subscriptions {
 }
 
 /// The messages of one topic. An instruction is heard from latched and from volatile publishers.
-fn subscribe(node: &mut Node, input: &InputSpec, qos: SubscriptionQos) -> Result<Messages, Error> {
+fn subscribe(node: &mut Node, topic: &InputTopic, qos: SubscriptionQos) -> Result<Messages, Error> {
     let mut subscribe = |delivery: DeliveryQos| {
         let profile = profile(SubscriptionQos { delivery, ..qos });
-        let messages = node.subscribe_raw(&input.topic, input.kind.type_name(), profile);
-        messages.map_err(|e| Error::endpoint("topic", &input.topic, e))
+        let messages = node.subscribe_raw(&topic.name, topic.kind.type_name(), profile);
+        messages.map_err(|e| Error::endpoint("topic", &*topic.name, e))
     };
     let messages = subscribe(qos.delivery)?;
-    if !qos.has_volatile_twin(input.kind) {
+    if !qos.has_volatile_twin(topic.kind) {
         return Ok(Box::new(messages));
     }
-    Ok(Box::new(latched::merge(messages, subscribe(qos.required(input.kind))?)))
+    Ok(Box::new(latched::merge(messages, subscribe(qos.required(topic.kind))?)))
 }
 
 /// As r2r takes it.

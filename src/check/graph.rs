@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 use r2r::Node;
 
 use crate::graph::{COMMANDS, Names, publishers};
-use vla_policy::observation::InputSpec;
-use vla_runtime::check::{Finding, InputPublisher, InputTopic};
+use vla_policy::observation;
+use vla_runtime::check::{Finding, InputPublisher, TopicPublishers};
 
-/// One entry an input: its topic with its publishers, and the other topics of its type.
-pub(super) fn topics(node: &Node, names: &Names, inputs: &[InputSpec]) -> Vec<InputTopic> {
+/// One entry for each topic of the inputs: the topic with its publishers, and the other topics of its type.
+pub(super) fn topics(node: &Node, names: &Names, inputs: &[observation::InputTopic]) -> Vec<TopicPublishers> {
     // Only a node that has ended, or a lack of memory, makes this fail; no topic is then found.
     let all = node.get_topic_names_and_types().unwrap_or_default();
-    let topic = |input: &InputSpec| {
-        let name = names.resolve(&input.topic);
+    let topic = |input: &observation::InputTopic| {
+        let name = names.resolve(&input.name);
         let found = publishers(node, &name).into_iter().map(|publisher| InputPublisher {
             node: Some(publisher.node),
             type_name: publisher.type_name,
@@ -25,7 +25,7 @@ pub(super) fn topics(node: &Node, names: &Names, inputs: &[InputSpec]) -> Vec<In
         let is_candidate = |other: &String| *other != name && !publishers(node, other).is_empty();
         let of_type = all.iter().filter(|(_, types)| has_type(types)).map(|(other, _)| other.clone());
         let others: BTreeSet<String> = of_type.filter(is_candidate).collect();
-        InputTopic { publishers: found.collect(), others: others.into_iter().collect(), name }
+        TopicPublishers { publishers: found.collect(), others: others.into_iter().collect(), name }
     };
     inputs.iter().map(topic).collect()
 }

@@ -10,7 +10,7 @@ const TEXT: &str = "std_msgs/msg/String";
 fn input(name: &str, kind: InputKind) -> InputSpec {
     InputSpec {
         name: name.to_owned(),
-        topic: name.to_owned(),
+        topics: vec![name.to_owned()],
         kind,
         frame_id: String::new(),
         joints: JointNames::default(),

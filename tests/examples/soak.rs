@@ -53,12 +53,12 @@ fn pass(
 ) -> anyhow::Result<()> {
     let inputs = Inputs::new(settings.inputs.clone());
     let topic = |name: &str| bag.topics().iter().position(|topic| topic.name == name);
-    let topics: Vec<Option<usize>> = settings.inputs.iter().map(|input| topic(&input.topic)).collect();
+    let topics: Vec<Option<usize>> = inputs.topics().iter().map(|input| topic(&input.name)).collect();
     let wanted: Vec<usize> = topics.iter().flatten().copied().collect();
     for message in bag.messages(&wanted)? {
         let message = message?;
-        for input in (0..topics.len()).filter(|input| topics[*input] == Some(message.topic)) {
-            inputs.offer(input, message.data.clone(), message.log_time)?;
+        for topic in (0..topics.len()).filter(|topic| topics[*topic] == Some(message.topic)) {
+            inputs.offer(topic, message.data.clone(), message.log_time)?;
         }
         let now = message.log_time;
         if let CycleOutcome::Published(_) = session.cycle(now, &inputs, settings, true, &mut || now) {

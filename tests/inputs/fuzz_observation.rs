@@ -60,7 +60,7 @@ fn any_message_is_taken_or_refused_and_counted() {
         let joints = JointNames { read: vec!["elbow".into()], moved: vec!["waist".into()] };
         let spec = |kind| InputSpec {
             name: "input".into(),
-            topic: "/topic".into(),
+            topics: vec!["/topic".into()],
             kind,
             frame_id: frame_id(),
             joints: joints.clone(),

@@ -91,7 +91,7 @@ impl Loop {
     fn new() -> Self {
         let camera = |name: &str| InputSpec {
             name: name.into(),
-            topic: format!("/{name}"),
+            topics: vec![format!("/{name}")],
             kind: InputKind::Camera { transport: Transport::Raw },
             frame_id: String::new(),
             joints: JointNames::default(),

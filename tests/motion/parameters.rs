@@ -114,7 +114,7 @@ fn the_sample_robots_file_fits_the_sample_bag() {
     }
     let parameters = parameters(&[]);
     for input in &parameters.settings().inputs {
-        let wanted = (input.topic.clone(), input.kind.type_name().to_owned());
+        let wanted = (input.topic_list(), input.kind.type_name().to_owned());
         assert!(topics.contains(&wanted), "{wanted:?} is not in {topics:?}");
     }
     assert_eq!(parameters.settings().joint_names().into_iter().collect::<BTreeSet<_>>(), joints);

@@ -414,11 +414,11 @@ fn write_bag(file: &Path, settings: &Settings, without: &str) {
     let topics: Vec<_> = settings
         .inputs
         .iter()
-        .filter(|input| input.kind != InputKind::Instruction && input.topic != without)
+        .filter(|input| input.kind != InputKind::Instruction && input.topics != [without])
         .map(|input| {
             let type_name = input.kind.type_name();
             let text = schema::text(type_name).expect("a definition");
-            (input, writer.add_topic(&input.topic, type_name, text).expect("a topic"))
+            (input, writer.add_topic(&input.topic_list(), type_name, text).expect("a topic"))
         })
         .collect();
     for sample in 0..10 {

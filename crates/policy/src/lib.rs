@@ -15,7 +15,7 @@
 //! let arm = JointNames { read: vec!["shoulder".into()], moved: vec![] };
 //! let joints = InputSpec {
 //!     name: "joints".into(),
-//!     topic: "/joint_states".into(),
+//!     topics: vec!["/joint_states".into()],
 //!     kind: InputKind::Joints,
 //!     frame_id: String::new(),
 //!     joints: arm,

@@ -9,7 +9,7 @@ mod parameters;
 
 use serde::Serialize;
 
-pub use inputs::{InputCheck, InputPublisher, InputTopic, MessageSource};
+pub use inputs::{InputCheck, InputPublisher, MessageSource, TopicPublishers};
 pub use parameters::settings;
 
 /// How bad a finding is. Ordered.

@@ -14,7 +14,7 @@ use crate::Error;
 use vla_bags::{BagMessage, BagReader, Messages};
 use vla_base::time::{Span, Stamp};
 use vla_messages::header_stamp;
-use vla_policy::observation::InputKind;
+use vla_policy::observation::{InputKind, InputTopic};
 use vla_runtime::parameters::Settings;
 
 /// No sample takes longer than this from its sender to the recorder.
@@ -64,8 +64,10 @@ impl<P: Into<PathBuf>> From<P> for BagSource {
 /// A bag opened for the inputs of a policy.
 pub struct Recording {
     bag: BagReader,
-    /// Topic of the bag and input of the settings.
+    /// Topic of the bag and topic of the inputs ([`InputTopic::of`]).
     topics: Vec<(usize, usize)>,
+    /// Topics of the inputs, with the name of the first input of each.
+    inputs: Vec<(InputTopic, String)>,
     /// Message type of each topic of the bag that is read for its stamps.
     stamped: Vec<Option<&'static str>>,
     /// The first header stamp, when the replay runs on those.
@@ -79,17 +81,18 @@ impl Recording {
     /// A bag that cannot be read, lacks a topic, or whose header stamps and log are of two clocks while none is chosen.
     pub fn open(source: &BagSource, settings: &Settings) -> Result<Self, Error> {
         let bag = BagReader::open(&source.bag)?;
-        let topics = join_topics(&bag, settings, &source.bag)?;
+        let inputs = input_topics(settings);
+        let topics = join_topics(&bag, settings, &inputs, &source.bag)?;
         let mut stamped = vec![None; bag.topics().len()];
         for (topic, input) in &topics {
-            let kind = settings.inputs.get(*input).map(|spec| spec.kind).filter(|kind| kind.is_stamped());
+            let kind = inputs.get(*input).map(|(topic, _)| topic.kind).filter(|kind| kind.is_stamped());
             if let (Some(kind), Some(slot)) = (kind, stamped.get_mut(*topic)) {
                 *slot = Some(kind.type_name());
             }
         }
-        let mut recording = Self { bag, topics, stamped, start: None };
+        let mut recording = Self { bag, topics, inputs, stamped, start: None };
         if source.clock != Some(BagClock::Log) {
-            let clocks = recording.clocks(settings)?;
+            let clocks = recording.clocks()?;
             match source.clock {
                 Some(_) => recording.start = Some(header_start(&source.bag, &clocks)?),
                 None => one_clock(&recording.bag, &clocks)?,
@@ -98,7 +101,7 @@ impl Recording {
         Ok(recording)
     }
 
-    /// The inputs that read this topic of the bag.
+    /// The topics of the inputs ([`Inputs::topics`](vla_policy::observation::Inputs::topics)) that this topic of the bag gives.
     pub fn inputs(&self, topic: usize) -> impl Iterator<Item = usize> {
         self.topics.iter().filter(move |(wanted, _)| *wanted == topic).map(|(_, input)| *input)
     }
@@ -149,9 +152,9 @@ impl Recording {
     }
 
     /// The first samples of each input that have a stamp.
-    fn clocks(&self, settings: &Settings) -> Result<Vec<InputClock>, Error> {
+    fn clocks(&self) -> Result<Vec<InputClock>, Error> {
         let stamped = self.topics.iter().filter(|(topic, _)| self.is_stamped(*topic));
-        let named = stamped.filter_map(|(topic, input)| Some((*topic, settings.inputs.get(*input)?.name.clone())));
+        let named = stamped.filter_map(|(topic, input)| Some((*topic, self.inputs.get(*input)?.1.clone())));
         let mut clocks: Vec<_> = named.map(|(topic, name)| InputClock { topic, name, samples: Vec::new() }).collect();
         for message in self.raw()?.take(MESSAGES) {
             if clocks.iter().all(|clock| clock.samples.len() >= SAMPLES) {
@@ -284,38 +287,43 @@ impl HeaderClock {
     }
 }
 
-/// (topic of the bag, input of the settings) for every input; a bag may do without the instruction topic when the
+/// The topics of the inputs, each with the name of its first input.
+fn input_topics(settings: &Settings) -> Vec<(InputTopic, String)> {
+    let named = |topic: InputTopic| {
+        let first = topic.inputs.first().and_then(|index| settings.inputs.get(*index))?;
+        Some((topic, first.name.clone()))
+    };
+    InputTopic::of(&settings.inputs).into_iter().filter_map(named).collect()
+}
+
+/// (topic of the bag, topic of the inputs) for every topic of the inputs; a bag may do without the instruction topic when the
 /// parameters give one. A topic without a type is taken for what is expected of it.
-fn join_topics(bag: &BagReader, settings: &Settings, path: &Path) -> Result<Vec<(usize, usize)>, Error> {
+fn join_topics(
+    bag: &BagReader,
+    settings: &Settings,
+    inputs: &[(InputTopic, String)],
+    path: &Path,
+) -> Result<Vec<(usize, usize)>, Error> {
     let mut joined = Vec::new();
     let mut problems = Vec::new();
-    for (input, spec) in settings.inputs.iter().enumerate() {
-        let expected = spec.kind.type_name();
+    for (index, (topic, input)) in inputs.iter().enumerate() {
+        let expected = topic.kind.type_name();
         // A relative topic of the settings is what a node in the root namespace would subscribe.
-        let name = if spec.topic.starts_with('/') { spec.topic.clone() } else { format!("/{}", spec.topic) };
+        let name = if topic.name.starts_with('/') { topic.name.to_string() } else { format!("/{}", topic.name) };
         let named: Vec<_> = bag.topics().iter().enumerate().filter(|(_, topic)| topic.name == name).collect();
         let of_type = |type_name: &str| named.iter().find(|(_, topic)| topic.type_name == type_name);
-        if let Some((topic, found)) = of_type(expected).or_else(|| of_type("")) {
+        if let Some((found_at, found)) = of_type(expected).or_else(|| of_type("")) {
             if found.type_name.is_empty() {
-                tracing::warn!(
-                    "the bag has no type of topic {name}; it is read as {expected} for input '{}'",
-                    spec.name
-                );
+                tracing::warn!("the bag has no type of topic {name}; it is read as {expected} for input '{input}'");
             }
             if named.len() > 1 {
-                tracing::warn!(
-                    "the bag has {name} with several types; only {expected} is read for input '{}'",
-                    spec.name
-                );
+                tracing::warn!("the bag has {name} with several types; only {expected} is read for input '{input}'");
             }
-            joined.push((*topic, input));
+            joined.push((*found_at, index));
         } else if let Some((_, found)) = named.first() {
-            problems.push(format!(
-                "topic {name}: expected {expected} for input '{}', found {}",
-                spec.name, found.type_name
-            ));
-        } else if spec.kind != InputKind::Instruction {
-            problems.push(format!("no topic {name} ({expected}) for input '{}'", spec.name));
+            problems.push(format!("topic {name}: expected {expected} for input '{input}', found {}", found.type_name));
+        } else if topic.kind != InputKind::Instruction {
+            problems.push(format!("no topic {name} ({expected}) for input '{input}'"));
         } else if settings.instruction.is_empty() {
             problems.push(format!(
                 "no topic {name} ({expected}) and no instruction: set the parameter `instruction`, or record the topic"

@@ -4,12 +4,12 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An index that no input has.
-    #[error("expected the index of one of {count} inputs, found {index}")]
-    UnknownInput {
+    /// An index that no topic has.
+    #[error("expected the index of one of {count} topics of the inputs, found {index}")]
+    UnknownTopic {
         /// Index offered.
         index: usize,
-        /// Number of inputs.
+        /// Number of topics.
         count: usize,
     },
     /// The bytes are not a message of the input's type.

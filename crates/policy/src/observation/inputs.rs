@@ -9,11 +9,11 @@ use super::assembler::{self, Candidate, Verdict};
 use super::clock::{Clock, ClockReader};
 use super::enable::EnableSwitch;
 use super::error::Error;
-use super::intake::{self, Content};
+use super::intake::{self, Content, Source};
 use super::joints::Arrived;
 use super::sample::{CameraSample, JointSample, Observation, PoseSample};
 use super::slot::Sample;
-use super::spec::{FrameCheck, InputKind, InputSpec, Rules};
+use super::spec::{FrameCheck, InputKind, InputSpec, InputTopic, Rules};
 use super::statistics::InputStatistics;
 use super::violation::{Breach, Fault, Violation};
 use vla_base::time::{Span, Stamp};
@@ -30,6 +30,7 @@ use store::{JointStore, Store, lock};
 /// may be called from any other thread and do not wait for an assembly.
 pub struct Inputs {
     specs: Vec<InputSpec>,
+    topics: Vec<InputTopic>,
     frames: Mutex<Option<Arc<FrameCheck>>>,
     names: Vec<(Arc<str>, Arc<str>)>,
     stores: Vec<Store>,
@@ -55,7 +56,8 @@ impl Inputs {
     /// is required. All inputs of kind `Instruction` set the same instruction.
     pub fn new(specs: Vec<InputSpec>) -> Self {
         Self {
-            names: specs.iter().map(|spec| (spec.name.as_str().into(), spec.topic.as_str().into())).collect(),
+            names: specs.iter().map(|spec| (spec.name.as_str().into(), spec.topic_list().into())).collect(),
+            topics: InputTopic::of(&specs),
             stores: specs.iter().map(Store::new).collect(),
             instruction: Mutex::default(),
             enable: None,
@@ -83,22 +85,34 @@ impl Inputs {
         &self.specs
     }
 
-    /// Accepts a serialized message that arrived at ROS time `received`. Invalid, empty and not finite messages are refused
-    /// and counted, and the previous valid sample stays. Of a joint state in which a needed joint is not finite, the other
-    /// joints are used. Call it from one task for each input.
+    /// The topics of the inputs, each once. Their indices are those of [`Inputs::offer`].
+    pub fn topics(&self) -> &[InputTopic] {
+        &self.topics
+    }
+
+    /// Accepts a serialized message of one of the [`Inputs::topics`] that arrived at ROS time `received`, for every input that
+    /// names the topic. Invalid, empty and not finite messages are refused and counted, and the previous valid sample stays. Of a
+    /// joint state in which a needed joint is not finite, the other joints are used. Call it from one task for each topic.
     ///
     /// # Errors
-    /// Why the message, or a part of it, was refused.
-    pub fn offer(&self, input: usize, bytes: Bytes, received: Stamp) -> Result<(), Error> {
-        let (Some(spec), Some(store)) = (self.specs.get(input), self.stores.get(input)) else {
-            return Err(Error::UnknownInput { index: input, count: self.specs.len() });
-        };
+    /// Why the message, or a part of it, was refused: the first reason, where several inputs refuse it.
+    pub fn offer(&self, topic: usize, bytes: Bytes, received: Stamp) -> Result<(), Error> {
+        let unknown = || Error::UnknownTopic { index: topic, count: self.topics.len() };
+        let topic = self.topics.get(topic).ok_or_else(unknown)?;
+        let offered = topic.inputs.iter().map(|&input| self.offer_to(input, &topic.name, &bytes, received));
+        offered.fold(Ok(()), Result::and)
+    }
+
+    /// Accepts a message for one of the inputs of its topic.
+    fn offer_to(&self, input: usize, topic: &str, bytes: &Bytes, received: Stamp) -> Result<(), Error> {
+        let (Some(spec), Some(store)) = (self.specs.get(input), self.stores.get(input)) else { return Ok(()) };
+        let source = Source { spec, topic, received };
         let slot = match store {
             Store::Latest(slot) => slot,
-            Store::Joints(joints) => return self.offer_joints(spec, joints, &bytes, received),
+            Store::Joints(joints) => return self.offer_joints(&source, joints, bytes),
         };
         let frames = lock(&self.frames).clone();
-        let content = intake::check(spec, &bytes, received, frames.as_deref());
+        let content = intake::check(&source, bytes, frames.as_deref());
         let stamp = match content.inspect_err(|error| store.refuse(error))? {
             Content::Stamped(stamp, turned) => {
                 if let Some(orientation) = turned.filter(|_| lock(slot).report_rotation()) {
@@ -106,7 +120,7 @@ impl Inputs {
                         "input `{}` on topic `{}`: frames have the EXIF orientation {orientation}, which is ignored; if the policy's \
                          training data were rotated, rotate the image at the camera",
                         spec.name,
-                        spec.topic
+                        topic
                     );
                 }
                 stamp
@@ -119,8 +133,8 @@ impl Inputs {
         };
         // The held frame is shared for the comparison, which is made without the lock.
         let held = lock(slot).latest().map(|sample| sample.bytes.clone());
-        let same = held.is_some_and(|held| intake::same_but_stamp(&held, &bytes));
-        let sample = Sample { stamp, received, bytes, same };
+        let same = held.is_some_and(|held| intake::same_but_stamp(&held, bytes));
+        let sample = Sample { stamp, received, bytes: bytes.clone(), same };
         let (outdated, displaced) = {
             let mut slot = lock(slot);
             let (epoch, tolerance) = self.read_clock(&mut slot.stream().clock, received);
@@ -131,9 +145,10 @@ impl Inputs {
         Ok(())
     }
 
-    fn offer_joints(&self, spec: &InputSpec, joints: &JointStore, bytes: &[u8], received: Stamp) -> Result<(), Error> {
+    fn offer_joints(&self, source: &Source<'_>, joints: &JointStore, bytes: &[u8]) -> Result<(), Error> {
+        let received = source.received;
         let mut parts = lock(&joints.parts);
-        let content = intake::check_joints(spec, bytes, received, &joints.index, &mut parts);
+        let content = intake::check_joints(source, bytes, &joints.index, &mut parts);
         let content = content.inspect_err(|error| joints.refuse(error))?;
         if let Some(error) = &content.refused {
             joints.refuse(error);

@@ -9,6 +9,41 @@ use super::spec::{FrameCheck, InputKind, InputSpec, StampSource, Transport};
 use vla_base::time::Stamp;
 use vla_messages::{CompressedImageView, ImageView, JointStateView, PoseStampedView, text};
 
+/// Where a message comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source<'a> {
+    /// The input that it is for.
+    pub spec: &'a InputSpec,
+    /// The topic that it came on.
+    pub topic: &'a str,
+    /// ROS time of arrival.
+    pub received: Stamp,
+}
+
+impl Source<'_> {
+    /// Names of input and topic, for an error.
+    fn names(&self) -> (String, String) {
+        (self.spec.name.clone(), self.topic.to_owned())
+    }
+
+    fn message(&self, source: vla_messages::Error) -> Error {
+        let (input, topic) = self.names();
+        Error::Message { input, topic, source }
+    }
+
+    /// The time of a sample, from its header or its arrival.
+    fn stamp(&self, stamp: Stamp) -> Result<Stamp, Error> {
+        match self.spec.stamp_from {
+            StampSource::Arrival => Ok(self.received),
+            StampSource::Header if stamp == Stamp::default() => {
+                let (input, topic) = self.names();
+                Err(Error::Unstamped { input, topic, parameter: self.spec.parameter() })
+            }
+            StampSource::Header => Ok(stamp),
+        }
+    }
+}
+
 /// Content of a valid message.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Content<'a> {
@@ -31,12 +66,12 @@ pub(super) struct JointContent {
 /// Checks a message of any type but joint states; returns its stamp, or its text if the type has no header. Of compressed
 /// frames it checks format, codec and size without decoding; of raw frames encoding, step and size.
 pub(super) fn check<'a>(
-    spec: &InputSpec,
+    source: &Source<'_>,
     bytes: &'a [u8],
-    received: Stamp,
     frames: Option<&FrameCheck>,
 ) -> Result<Content<'a>, Error> {
-    let refused = |source| message(spec, source);
+    let spec = source.spec;
+    let refused = |error| source.message(error);
     let (mut size, mut turned) = (None, None);
     let stamp = match spec.kind {
         InputKind::Camera { transport: Transport::Raw } => {
@@ -53,28 +88,16 @@ pub(super) fn check<'a>(
             view.header.stamp
         }
         InputKind::Joints => JointStateView::parse(bytes).map_err(refused)?.header.stamp,
-        InputKind::Pose => check_pose(spec, bytes)?,
+        InputKind::Pose => check_pose(source, bytes)?,
         InputKind::Instruction => return text(bytes).map(Content::Text).map_err(refused),
     };
     if let (Some(check), Some((width, height))) = (frames, size) {
         check(&spec.name, width, height).map_err(|reason| {
-            let (input, topic) = (spec.name.clone(), spec.topic.clone());
+            let (input, topic) = source.names();
             Error::FrameSize { input, topic, reason }
         })?;
     }
-    stamped(spec, stamp, received).map(|stamp| Content::Stamped(stamp, turned))
-}
-
-/// The time of a sample, from its header or its arrival.
-fn stamped(spec: &InputSpec, stamp: Stamp, received: Stamp) -> Result<Stamp, Error> {
-    match spec.stamp_from {
-        StampSource::Arrival => Ok(received),
-        StampSource::Header if stamp == Stamp::default() => {
-            let (input, topic) = (spec.name.clone(), spec.topic.clone());
-            Err(Error::Unstamped { input, topic, parameter: spec.parameter() })
-        }
-        StampSource::Header => Ok(stamp),
-    }
+    source.stamp(stamp).map(|stamp| Content::Stamped(stamp, turned))
 }
 
 /// Bytes of a stamped message up to the end of its stamp: encapsulation header, seconds, nanoseconds.
@@ -85,46 +108,42 @@ pub(super) fn same_but_stamp(one: &[u8], other: &[u8]) -> bool {
     one.get(STAMPED..).is_some_and(|one| Some(one) == other.get(STAMPED..))
 }
 
-fn message(spec: &InputSpec, source: vla_messages::Error) -> Error {
-    Error::Message { input: spec.name.clone(), topic: spec.topic.clone(), source }
-}
-
 /// Checks a joint state and writes the positions of needed joints into `parts`, which stays empty if it has none of them
 /// (other publishers may).
 pub(super) fn check_joints(
-    spec: &InputSpec,
+    source: &Source<'_>,
     bytes: &[u8],
-    received: Stamp,
     index: &JointIndex,
     parts: &mut Parts,
 ) -> Result<JointContent, Error> {
     parts.clear();
-    let view = JointStateView::parse(bytes).map_err(|source| message(spec, source))?;
-    let (input, topic) = (&spec.name, &spec.topic);
+    let view = JointStateView::parse(bytes).map_err(|error| source.message(error))?;
     let (names, positions) = (view.len(), view.positions().len());
     if names == 0 {
-        return Err(Error::NoJoints { input: input.clone(), topic: topic.clone() });
+        let (input, topic) = source.names();
+        return Err(Error::NoJoints { input, topic });
     }
     let content = JointContent { stamp: view.header.stamp, layout: layout(view.names()), refused: None };
     if !view.names().any(|name| index.position(name).is_some()) {
         return Ok(content);
     }
     if names != positions {
-        return Err(Error::JointLengths { input: input.clone(), topic: topic.clone(), names, positions });
+        let (input, topic) = source.names();
+        return Err(Error::JointLengths { input, topic, names, positions });
     }
-    let stamp = stamped(spec, content.stamp, received)?;
+    let stamp = source.stamp(content.stamp)?;
     let mut refused = None;
     for (joint, value) in view.names().zip(view.positions()) {
         let Some(at) = index.position(joint) else { continue };
         if parts.iter().any(|(before, _)| *before == at) {
             parts.clear();
-            let (input, topic, joint) = (input.clone(), topic.clone(), joint.to_owned());
+            let ((input, topic), joint) = (source.names(), joint.to_owned());
             return Err(Error::DuplicateJoint { input, topic, joint });
         }
         if value.is_finite() {
             parts.push((at, value));
         } else if refused.is_none() {
-            let (input, topic, joint) = (input.clone(), topic.clone(), joint.to_owned());
+            let ((input, topic), joint) = (source.names(), joint.to_owned());
             refused = Some(Error::JointNotFinite { input, topic, joint, value });
         }
     }
@@ -139,16 +158,14 @@ pub(super) fn joints_of(bytes: &[u8]) -> Option<Arc<str>> {
     joint_list(names.iter())
 }
 
-fn check_pose(spec: &InputSpec, bytes: &[u8]) -> Result<Stamp, Error> {
+fn check_pose(source: &Source<'_>, bytes: &[u8]) -> Result<Stamp, Error> {
+    let spec = source.spec;
     let pose = PoseStampedView::parse(bytes).and_then(PoseStampedView::checked);
-    let header = pose.map_err(|source| message(spec, source))?.header;
+    let header = pose.map_err(|error| source.message(error))?.header;
     if !spec.frame_id.is_empty() && header.frame_id != spec.frame_id {
-        return Err(Error::Frame {
-            input: spec.name.clone(),
-            topic: spec.topic.clone(),
-            expected: spec.frame_id.clone(),
-            found: header.frame_id.to_owned(),
-        });
+        let (input, topic) = source.names();
+        let (expected, found) = (spec.frame_id.clone(), header.frame_id.to_owned());
+        return Err(Error::Frame { input, topic, expected, found });
     }
     Ok(header.stamp)
 }

@@ -1,6 +1,7 @@
 //! The inputs of an observation, and its rules.
 
 use std::fmt;
+use std::sync::Arc;
 
 use vla_base::time::Span;
 
@@ -79,8 +80,9 @@ impl InputKind {
 pub struct InputSpec {
     /// Camera name of the policy, `joints`, name of a pose, or `instruction`.
     pub name: String,
-    /// Topic as configured.
-    pub topic: String,
+    /// Topics as configured, all of the kind's type: of joint states any number, of other kinds one. Several inputs may share a
+    /// topic.
+    pub topics: Vec<String>,
     /// What it carries.
     pub kind: InputKind,
     /// Frame that the messages of a pose must be in; empty: any. Ignored for other kinds.
@@ -89,6 +91,35 @@ pub struct InputSpec {
     pub joints: JointNames,
     /// Where the time of a sample comes from.
     pub stamp_from: StampSource,
+}
+
+/// A topic to subscribe to: its messages are offered to every input that names it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InputTopic {
+    /// Topic as configured.
+    pub name: Arc<str>,
+    /// What it carries.
+    pub kind: InputKind,
+    /// Indices of the inputs, ascending; never empty.
+    pub inputs: Vec<usize>,
+}
+
+impl InputTopic {
+    /// The topics of the inputs, in their order; a topic that several inputs of one message type name is listed once.
+    pub fn of(specs: &[InputSpec]) -> Vec<Self> {
+        let mut topics: Vec<Self> = Vec::new();
+        for (input, spec) in specs.iter().enumerate() {
+            for name in &spec.topics {
+                let same = |topic: &&mut Self| *topic.name == **name && topic.kind.type_name() == spec.kind.type_name();
+                match topics.iter_mut().find(same) {
+                    Some(topic) if topic.inputs.contains(&input) => {}
+                    Some(topic) => topic.inputs.push(input),
+                    None => topics.push(Self { name: name.as_str().into(), kind: spec.kind, inputs: vec![input] }),
+                }
+            }
+        }
+        topics
+    }
 }
 
 /// Where the time of a sample comes from.
@@ -116,6 +147,11 @@ impl StampSource {
 pub type FrameCheck = dyn Fn(&str, usize, usize) -> Result<(), String> + Send + Sync;
 
 impl InputSpec {
+    /// The topics as one text.
+    pub fn topic_list(&self) -> String {
+        self.topics.join(", ")
+    }
+
     /// The group of parameters that configures it.
     pub fn parameter(&self) -> String {
         match self.kind {

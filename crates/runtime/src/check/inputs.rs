@@ -10,7 +10,7 @@ use crate::parameters::{DeliveryQos, Reliability, Settings};
 use vla_base::time::{Span, Stamp};
 use vla_messages::JointStateView;
 use vla_policy::observation::{
-    FrameCheck, InputKind, InputRule, InputSpec, InputStatistics, Inputs, StampSource, Transport,
+    FrameCheck, InputKind, InputRule, InputSpec, InputStatistics, InputTopic, Inputs, StampSource, Transport,
 };
 
 const CHECK: &str = "input";
@@ -49,7 +49,7 @@ pub struct InputPublisher {
 
 /// The topic of an input, as the graph or the bag has it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct InputTopic {
+pub struct TopicPublishers {
     /// Its full name.
     pub name: String,
     /// Its publishers; empty when there is no such topic.
@@ -90,17 +90,23 @@ impl InputCheck {
     pub fn new(settings: &Settings, frames: Arc<FrameCheck>) -> Self {
         let inputs = Inputs::new(settings.inputs.clone());
         inputs.set_frame_check(frames);
-        Self { inputs, arrivals: settings.inputs.iter().map(|_| Mutex::default()).collect() }
+        let arrivals = inputs.topics().iter().map(|_| Mutex::default()).collect();
+        Self { inputs, arrivals }
     }
 
-    /// Takes one serialized message of the input `index` of [`Settings::inputs`] that was received at `received`.
+    /// The topics of the inputs, each once: the order of [`InputCheck::offer`] and [`InputCheck::judge`].
+    pub fn topics(&self) -> &[InputTopic] {
+        self.inputs.topics()
+    }
+
+    /// Takes one serialized message of the topic `index` of [`InputCheck::topics`] that was received at `received`.
     pub fn offer(&self, index: usize, bytes: Bytes, received: Stamp) {
         let Some(mut arrivals) = self.arrivals.get(index).map(lock) else { return };
         arrivals.messages += 1;
         arrivals.largest = arrivals.largest.max(bytes.len());
         let first = arrivals.span.map_or(received, |(first, _)| first);
         arrivals.span = Some((first, received));
-        let is_joints = self.inputs.specs().get(index).is_some_and(|input| input.kind == InputKind::Joints);
+        let is_joints = self.topics().get(index).is_some_and(|topic| topic.kind == InputKind::Joints);
         if let (true, Ok(view)) = (is_joints, JointStateView::parse(&bytes)) {
             for name in view.names() {
                 if !arrivals.joints.contains(name) {
@@ -115,13 +121,14 @@ impl InputCheck {
 
     /// Bytes of the largest raw camera frame.
     pub fn largest_raw_frame(&self) -> usize {
-        let raw = |input: &InputSpec| input.kind == InputKind::Camera { transport: Transport::Raw };
-        let of_raw = self.inputs.specs().iter().zip(&self.arrivals).filter(|(input, _)| raw(input));
+        let raw = |topic: &InputTopic| topic.kind == InputKind::Camera { transport: Transport::Raw };
+        let of_raw = self.topics().iter().zip(&self.arrivals).filter(|(topic, _)| raw(topic));
         of_raw.map(|(_, arrivals)| lock(arrivals).largest).max().unwrap_or(0)
     }
 
-    /// Findings about every input, in their order, then about the joints. `topics` has one entry an input.
-    pub fn judge(&self, settings: &Settings, topics: &[InputTopic], source: MessageSource) -> Vec<Finding> {
+    /// Findings about every input, in their order, then about the joints. `topics` has one entry for each
+    /// of [`InputCheck::topics`].
+    pub fn judge(&self, settings: &Settings, topics: &[TopicPublishers], source: MessageSource) -> Vec<Finding> {
         let last = self.arrivals.iter().filter_map(|arrivals| lock(arrivals).span).map(|(_, last)| last).max();
         let now = match source {
             MessageSource::Graph { now, .. } => now,
@@ -130,13 +137,14 @@ impl InputCheck {
         let statistics = self.inputs.statistics(now);
         let mut findings = Vec::new();
         let mut joints_seen = BTreeSet::new();
-        for (index, (input, topic)) in settings.inputs.iter().zip(topics).enumerate() {
-            let (Some(arrivals), Some(statistics)) = (self.arrivals.get(index), statistics.get(index)) else {
-                continue;
-            };
+        for ((topic, found), arrivals) in self.topics().iter().zip(topics).zip(&self.arrivals) {
+            let of_first = topic.inputs.first().and_then(|&index| {
+                Some((settings.inputs.get(index)?, statistics.get(index)?, settings.rules.of(index)))
+            });
+            let Some((input, statistics, rule)) = of_first else { continue };
             let arrivals = lock(arrivals);
             joints_seen.extend(arrivals.joints.iter().cloned());
-            let rule = settings.rules.of(index);
+            let topic = found;
             let look = Look { input, topic, arrivals: &arrivals, statistics, rule, source, settings };
             findings.extend(look.findings().into_iter().map(|finding| finding.of(&input.name)));
         }
@@ -148,7 +156,7 @@ impl InputCheck {
 /// One input with everything that is known of it.
 struct Look<'a> {
     input: &'a InputSpec,
-    topic: &'a InputTopic,
+    topic: &'a TopicPublishers,
     arrivals: &'a Arrivals,
     statistics: &'a InputStatistics,
     rule: InputRule,

@@ -192,6 +192,11 @@ impl Settings {
         }
     }
 
+    /// QoS of the subscription to a topic, by its name in the ROS graph.
+    pub fn qos_of(&self, topic: &str) -> SubscriptionQos {
+        self.qos.get(topic).copied().unwrap_or_default()
+    }
+
     /// Whether inference runs on demand only (`~/infer_once`).
     pub fn on_demand(&self) -> bool {
         self.rate_hz < 0.0

@@ -9,7 +9,7 @@ use vla_engines::EngineKind;
 use vla_policy::observation::{InputKind, InputSpec, Transport};
 use vla_policy::{FrameSizes, PolicySpec};
 use vla_runtime::check;
-use vla_runtime::check::{InputCheck, InputPublisher, InputTopic, MessageSource};
+use vla_runtime::check::{InputCheck, InputPublisher, MessageSource, TopicPublishers};
 use vla_runtime::parameters::{NodeName, Overrides, Parameters, PolicyShape, Problems, Settings, Value};
 
 /// What Fast DDS's default shared memory holds.
@@ -118,11 +118,11 @@ fn listen(bag: &Path, spec: &PolicySpec, settings: &Settings) -> anyhow::Result<
     let reader = BagReader::open(bag)?;
     let node = NodeName::new("/", "vla_trt")?;
     let check = InputCheck::new(settings, FrameSizes::load(spec)?.into_check());
-    let topics: Vec<InputTopic> =
-        settings.inputs.iter().map(|input| topic(&reader, node.expand(&input.topic), input.kind.type_name())).collect();
-    // The topic in the bag of each input that has the input's type.
-    let readable: Vec<(usize, usize)> = settings
-        .inputs
+    let topics: Vec<TopicPublishers> =
+        check.topics().iter().map(|input| topic(&reader, node.expand(&input.name), input.kind.type_name())).collect();
+    // The topic in the bag of each topic that has the input's type.
+    let readable: Vec<(usize, usize)> = check
+        .topics()
         .iter()
         .zip(&topics)
         .enumerate()
@@ -141,11 +141,11 @@ fn listen(bag: &Path, spec: &PolicySpec, settings: &Settings) -> anyhow::Result<
     Ok((check.judge(settings, &topics, MessageSource::Bag), check.largest_raw_frame()))
 }
 
-fn topic(bag: &BagReader, name: String, type_name: &str) -> InputTopic {
+fn topic(bag: &BagReader, name: String, type_name: &str) -> TopicPublishers {
     let of_type = bag.topics().iter().filter(|topic| topic.type_name == type_name);
     let others = of_type.map(|topic| topic.name.clone()).filter(|other| *other != name).collect();
     let found = bag.topics().iter().filter(|topic| topic.name == name);
     let publisher =
         |topic: &vla_bags::Topic| InputPublisher { node: None, type_name: topic.type_name.clone(), offered: None };
-    InputTopic { publishers: found.map(publisher).collect(), name, others }
+    TopicPublishers { publishers: found.map(publisher).collect(), name, others }
 }

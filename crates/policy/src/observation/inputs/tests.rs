@@ -36,7 +36,7 @@ fn span(ms: i64) -> Span {
 fn inputs() -> Inputs {
     let camera = |name: &str| InputSpec {
         name: name.into(),
-        topic: format!("/{name}/image"),
+        topics: vec![format!("/{name}/image")],
         kind: InputKind::Camera { transport: Transport::Raw },
         frame_id: String::new(),
         joints: JointNames::default(),
@@ -47,8 +47,8 @@ fn inputs() -> Inputs {
     Inputs::new(vec![
         camera("top"),
         camera("wrist"),
-        InputSpec { kind: InputKind::Joints, topic: "/joint_states".into(), joints: names, ..camera("joints") },
-        InputSpec { kind: InputKind::Instruction, topic: "/instruction".into(), ..camera("instruction") },
+        InputSpec { kind: InputKind::Joints, topics: vec!["/joint_states".into()], joints: names, ..camera("joints") },
+        InputSpec { kind: InputKind::Instruction, topics: vec!["/instruction".into()], ..camera("instruction") },
     ])
 }
 
@@ -262,7 +262,7 @@ fn pose(stamp: Stamp, frame_id: &'static str, orientation: [f64; 4]) -> Bytes {
 fn poses() -> Inputs {
     let spec = |name: &str, kind, frame_id: &str| InputSpec {
         name: name.into(),
-        topic: format!("/{name}"),
+        topics: vec![format!("/{name}")],
         kind,
         frame_id: frame_id.into(),
         joints: JointNames::default(),
@@ -364,7 +364,7 @@ fn without_joints_and_poses_the_state_is_missing() {
 #[test]
 fn an_index_that_no_input_has_is_refused() {
     let error = inputs().offer(9, Bytes::new(), ms(1)).expect_err("four inputs");
-    assert!(matches!(error, Error::UnknownInput { index: 9, count: 4 }), "{error}");
+    assert!(matches!(error, Error::UnknownTopic { index: 9, count: 4 }), "{error}");
 }
 
 #[test]

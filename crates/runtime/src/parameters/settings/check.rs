@@ -51,10 +51,12 @@ fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
     let mut first: BTreeMap<&str, &InputSpec> = BTreeMap::new();
     let mut errors = Vec::new();
     for input in inputs {
-        let Some(other) = first.insert(&input.topic, input) else { continue };
-        let names = [parameter(input), parameter(other)];
-        let what = format!("{} and {} are both '{}'; each input needs its own topic", names[1], names[0], input.topic);
-        errors.push(Error::Conflict { names: names.into(), what });
+        for topic in &input.topics {
+            let Some(other) = first.insert(topic, input) else { continue };
+            let names = [parameter(input), parameter(other)];
+            let what = format!("{} and {} are both '{topic}'; each input needs its own topic", names[1], names[0]);
+            errors.push(Error::Conflict { names: names.into(), what });
+        }
     }
     errors
 }
@@ -62,7 +64,7 @@ fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
 /// The enable switch has another message type than every input.
 fn enable_switch_on_an_input(settings: &Settings) -> Option<Error> {
     let topic = settings.enable_topic.as_ref()?;
-    let input = settings.inputs.iter().find(|input| input.topic == *topic)?;
+    let input = settings.inputs.iter().find(|input| input.topics.contains(topic))?;
     let what = format!(
         "inputs.enable.topic is '{topic}', which is the topic of the input '{}' ({}); the switch needs its own topic \
          (std_msgs/msg/Bool)",

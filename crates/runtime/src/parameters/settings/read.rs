@@ -224,5 +224,5 @@ impl Reader<'_> {
 /// An input without joints and frame, stamped by its header.
 fn spec(name: &str, topic: String, kind: InputKind) -> InputSpec {
     let (name, frame_id, joints) = (name.to_owned(), String::new(), JointNames::default());
-    InputSpec { name, topic, kind, frame_id, joints, stamp_from: StampSource::Header }
+    InputSpec { name, topics: vec![topic], kind, frame_id, joints, stamp_from: StampSource::Header }
 }
