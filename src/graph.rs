@@ -25,6 +25,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 const LOOKS: u32 = 3;
 /// Topics that move the robot. The node has one publisher on each.
 pub(crate) const COMMANDS: [&str; 2] = ["~/joint_trajectory", "~/joint_command"];
+/// Message type of the enable switch.
+const ENABLE_TYPE: &str = "std_msgs/msg/Bool";
 /// Topics on which every node has one publisher, this one included.
 const EVERY_NODE: [&str; 2] = ["/parameter_events", "/diagnostics"];
 
@@ -35,6 +37,8 @@ pub(crate) type Found = Arc<Latest<Arc<[Finding]>>>;
 pub(crate) struct Graph {
     names: Names,
     inputs: Vec<Watched>,
+    /// The topic of the enable switch in the graph, and what a publisher has to offer to be heard.
+    enable: Option<(String, DeliveryQos)>,
     /// Joints that the policy reads or moves.
     joints: BTreeSet<String>,
     layouts: Arc<Layouts>,
@@ -74,7 +78,13 @@ impl Graph {
             Some(Watched { input, topic, required })
         };
         let inputs = InputTopic::of(inputs).into_iter().filter_map(first).collect();
-        Self { names, inputs, joints: joints.into_iter().collect(), layouts, found, due: Instant::now(), short: 0 }
+        let joints = joints.into_iter().collect();
+        Self { names, inputs, enable: None, joints, layouts, found, due: Instant::now(), short: 0 }
+    }
+
+    /// The same that also checks the enable switch: its topic in the graph, and the QoS of the subscription.
+    pub(crate) fn with_enable(self, enable: Option<(String, SubscriptionQos)>) -> Self {
+        Self { enable: enable.map(|(topic, qos)| (topic, qos.delivery)), ..self }
     }
 
     /// Checks when a check is due, and logs what is new.
@@ -85,7 +95,9 @@ impl Graph {
         }
         self.due = now + PERIOD;
         let own = COMMANDS.iter().chain(&EVERY_NODE).map(|topic| self.names.resolve(topic));
-        let topics: BTreeSet<String> = self.inputs.iter().map(|watched| watched.topic.clone()).chain(own).collect();
+        let enable = self.enable.iter().map(|(topic, _)| topic.clone());
+        let inputs = self.inputs.iter().map(|watched| watched.topic.clone());
+        let topics: BTreeSet<String> = inputs.chain(enable).chain(own).collect();
         let publishers = |topic: String| {
             let found = publishers(node, &topic);
             (topic, found)
@@ -118,15 +130,7 @@ impl Graph {
                     nodes: other.iter().map(|publisher| publisher.node.clone()).collect(),
                 });
             }
-            let unheard: Vec<_> = usable.iter().filter(|publisher| !required.accepts(publisher.offered)).collect();
-            if !unheard.is_empty() {
-                findings.push(Finding::OtherQos {
-                    input: input.clone(),
-                    topic: topic.clone(),
-                    required: *required,
-                    offered: unheard.iter().map(|publisher| (publisher.offered, publisher.node.clone())).collect(),
-                });
-            }
+            findings.extend(unheard(&input.name, topic, *required, &usable));
             let nodes: Vec<String> = usable.iter().map(|publisher| publisher.node.clone()).collect();
             if nodes.len() < 2 {
                 continue;
@@ -144,6 +148,10 @@ impl Graph {
             }
         }
         self.short = short;
+        if let Some((topic, required)) = &self.enable {
+            let switches: Vec<_> = of(topic).iter().filter(|publisher| publisher.type_name == ENABLE_TYPE).collect();
+            findings.extend(unheard("enable", topic, *required, &switches));
+        }
         findings.extend(self.commanders(topics));
         findings
     }
@@ -171,6 +179,14 @@ impl Graph {
         }
         findings
     }
+}
+
+/// Those of an input's publishers that the middleware does not connect with its subscription.
+fn unheard(input: &str, topic: &str, required: DeliveryQos, publishers: &[&PublisherInfo]) -> Option<Finding> {
+    let refused = publishers.iter().filter(|publisher| !required.accepts(publisher.offered));
+    let offered: BTreeSet<_> = refused.map(|publisher| (publisher.offered, publisher.node.clone())).collect();
+    let (input, topic) = (input.to_owned(), topic.to_owned());
+    (!offered.is_empty()).then_some(Finding::OtherQos { input, topic, required, offered })
 }
 
 /// The publishers of a topic, by its name in the graph.

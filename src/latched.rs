@@ -2,8 +2,8 @@
 //!
 //! A transient local subscription gets what a publisher sent before it, and hears no volatile publisher; a volatile one hears every
 //! publisher, and nothing from before it. So there is one of each. A live message of a latched publisher then arrives twice, in any order
-//! with those of other publishers. The volatile subscription decides: it has every live message, in order. What only the other one has is
-//! from before, so it counts until the first live message.
+//! with those of other publishers. The volatile subscription decides: it has every live message, in order. What only the other one has was
+//! sent before the two were connected. It counts, too, unless a live message follows at once.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -32,8 +32,9 @@ where
                 let (due, holds) = (copies.due().unwrap_or_else(Instant::now), copies.due().is_some());
                 tokio::select! {
                     biased;
-                    Some(message) = live.next() => break copies.live(message, Instant::now()),
+                    // First, so that a live message that waits as well takes precedence over it.
                     Some(message) = latched.next() => copies.latched(message, Instant::now()),
+                    Some(message) = live.next() => break copies.live(message, Instant::now()),
                     () = sleep_until(due), if holds => match copies.take() {
                         Some(message) => break message,
                         None => continue,

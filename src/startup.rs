@@ -133,7 +133,10 @@ impl Builder {
         let parameters = ParameterServer::create(&mut node, parameters, effects, clock.clone())?;
         let (layouts, found) = (Arc::new(Layouts::default()), Found::default());
         let joints = settings.get().joint_names();
+        let enable_qos = |topic: &String| (names.resolve(topic), settings.get().qos_of(&names.resolve(topic)));
+        let switch = settings.get().enable_topic.as_ref().map(enable_qos);
         let graph = Graph::new(names, inputs.specs(), &settings.get().qos, joints, layouts.clone(), found.clone());
+        let graph = graph.with_enable(switch);
         let shared = Shared {
             settings: settings.clone(),
             inputs: inputs.clone(),

@@ -33,8 +33,8 @@ pub(crate) enum Finding {
     },
     /// A publisher that the middleware does not connect to the input.
     OtherQos {
-        /// The input.
-        input: InputSpec,
+        /// The name of the input, or `enable`.
+        input: String,
         /// Its topic in the graph.
         topic: String,
         /// What the input needs.
@@ -80,9 +80,8 @@ impl Finding {
     /// The name of the input that it is about.
     pub(crate) fn input(&self) -> Option<&str> {
         match self {
-            Self::OtherType { input, .. } | Self::OtherQos { input, .. } | Self::Sources { input, .. } => {
-                Some(&input.name)
-            }
+            Self::OtherType { input, .. } | Self::Sources { input, .. } => Some(&input.name),
+            Self::OtherQos { input, .. } => Some(input),
             Self::SameJoints { .. } => Some("joints"),
             Self::Commander { .. } | Self::SameName { .. } => None,
         }
@@ -144,7 +143,7 @@ impl fmt::Display for Finding {
                 write!(f, "{prefix}.topic: a topic of the expected type")
             }
             Self::OtherQos { input, topic, required, offered } => {
-                write!(f, "{}: {topic} is not received from ", input.name)?;
+                write!(f, "{input}: {topic} is not received from ")?;
                 for (index, (offered, node)) in offered.iter().enumerate() {
                     write!(f, "{}{node} (offered: {offered})", if index == 0 { "" } else { ", " })?;
                 }

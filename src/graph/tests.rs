@@ -147,6 +147,17 @@ fn an_instruction_is_heard_from_volatile_and_latched_publishers_and_not_from_los
 }
 
 #[test]
+fn an_enable_switch_that_is_not_heard_is_named() {
+    let delivery = DeliveryQos { reliability: Reliability::Reliable, durability: Durability::Volatile };
+    let qos = SubscriptionQos { delivery, ..SubscriptionQos::default() };
+    let mut graph = graph().with_enable(Some(("/enable".to_owned(), qos)));
+    let pedal = |reliability| offering("/pedal", ENABLE_TYPE, reliability, Durability::Volatile);
+    assert_eq!(graph.judge(&topics([("/enable", pedal(Reliability::Reliable))]), &[]), []);
+    let findings = graph.judge(&topics([("/enable", pedal(Reliability::BestEffort))]), &[]);
+    assert_eq!(findings.iter().map(Finding::input).collect::<Vec<_>>(), [Some("enable")]);
+}
+
+#[test]
 fn a_policy_that_the_middleware_does_not_report_counts_as_fitting() {
     let unknown = offering("/camera", IMAGE, Reliability::SystemDefault, Durability::SystemDefault);
     assert_eq!(graph().judge(&topics([("/top", unknown)]), &[]), []);
