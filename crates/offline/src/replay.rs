@@ -66,7 +66,7 @@ impl Summary {
     }
 }
 
-/// Receives what a replay publishes, in order, each message with the time at which a node would publish it.
+/// Receives the messages of a replay in order, each with the time at which a node would publish it.
 pub(crate) trait Sink {
     /// An action chunk.
     ///
@@ -95,7 +95,7 @@ impl Sink for Discard {
 }
 
 /// Replays `options.bag` through `session` into an MCAP file. `progress` receives the fraction of the bag that is done. The
-/// output file is put in place when it holds a chunk; a run without one leaves an earlier file as it is.
+/// output file is created if it contains a chunk; otherwise an earlier file is unchanged.
 ///
 /// # Errors
 /// [`Error`]; the output file then does not appear.
@@ -120,7 +120,7 @@ pub fn run(
     Ok(Summary { record, compared, difference: difference.flatten() })
 }
 
-/// Replays a bag through `session` and gives what it publishes to `sink`. `latency`: between inference and publication.
+/// Replays a bag through `session` and passes its messages to `sink`. `latency`: between inference and publication.
 /// `progress` receives the fraction of the bag that is done.
 ///
 /// # Errors

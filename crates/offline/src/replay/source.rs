@@ -17,7 +17,7 @@ use vla_messages::header_stamp;
 use vla_policy::observation::{InputKind, InputTopic};
 use vla_runtime::parameters::Settings;
 
-/// No sample takes longer than this from its sender to the recorder.
+/// Maximum plausible delay from a sample's sender to the recorder.
 const LONGEST_DELAY: Span = Span::from_nanos(60_000_000_000);
 /// Samples of each input that show its clock, and messages that are looked through for them.
 const SAMPLES: usize = 9;

@@ -18,6 +18,8 @@ const CHECK: &str = "input";
 const LARGE: usize = 512 * 1024;
 /// Topics of the right type that a remedy lists at most.
 const LISTED: usize = 6;
+/// Names the profile of Fast DDS.
+const PROFILES: &str = "FASTRTPS_DEFAULT_PROFILES_FILE";
 /// Why large images get lost.
 const PROFILE: &str =
     "export FASTRTPS_DEFAULT_PROFILES_FILE=<vla_trt>/config/fastdds_shm.xml for the camera's driver and the node";
@@ -195,6 +197,7 @@ impl Look<'_> {
         findings.extend(self.refused());
         findings.extend(self.rate());
         findings.extend(self.age());
+        findings.extend(self.large_frames());
         findings.extend(findings.is_empty().then(|| self.arrives(&usable)));
         findings
     }
@@ -306,6 +309,19 @@ impl Look<'_> {
             findings.push(Finding::warning(CHECK, what).todo(remedy));
         }
         findings
+    }
+
+    /// In a graph: raw frames that Fast DDS's default shared memory does not hold, and no profile is set. Listening alone rarely loses
+    /// one; a node that also infers does.
+    fn large_frames(&self) -> Option<Finding> {
+        let raw = self.input.kind == InputKind::Camera { transport: Transport::Raw };
+        let in_graph = matches!(self.source, MessageSource::Graph { .. });
+        let large = raw && in_graph && self.arrivals.largest >= LARGE && std::env::var_os(PROFILES).is_none();
+        large.then(|| {
+            let size = self.arrivals.largest / 1024;
+            let what = format!("{}: frames of {size} KiB, and {PROFILES} is not set", self.topic.name);
+            Finding::warning(CHECK, what).todo(PROFILE)
+        })
     }
 
     /// In a graph: whether the newest stamp is one of now.
