@@ -74,7 +74,7 @@ impl Graph {
         let first = |topic: InputTopic| {
             let input = topic.inputs.first().and_then(|index| inputs.get(*index))?.clone();
             let topic = names.resolve(&topic.name);
-            let required = qos.get(&topic).copied().unwrap_or_default().required(input.kind);
+            let required = qos.get(&topic).unwrap_or(&SubscriptionQos::SENSOR).required(input.kind);
             Some(Watched { input, topic, required })
         };
         let inputs = InputTopic::of(inputs).into_iter().filter_map(first).collect();

@@ -33,7 +33,7 @@ fn graph() -> Graph {
     ];
     let qos = qos.map(|(topic, reliability, durability)| {
         let delivery = DeliveryQos { reliability, durability };
-        (topic.to_owned(), SubscriptionQos { delivery, ..SubscriptionQos::default() })
+        (topic.to_owned(), SubscriptionQos { delivery, ..SubscriptionQos::SENSOR })
     });
     Graph::new(names(&[]), &inputs, &qos.into(), joints, Arc::default(), Arc::default())
 }
@@ -149,7 +149,7 @@ fn an_instruction_is_heard_from_volatile_and_latched_publishers_and_not_from_los
 #[test]
 fn an_enable_switch_that_is_not_heard_is_named() {
     let delivery = DeliveryQos { reliability: Reliability::Reliable, durability: Durability::Volatile };
-    let qos = SubscriptionQos { delivery, ..SubscriptionQos::default() };
+    let qos = SubscriptionQos { delivery, ..SubscriptionQos::SENSOR };
     let mut graph = graph().with_enable(Some(("/enable".to_owned(), qos)));
     let pedal = |reliability| offering("/pedal", ENABLE_TYPE, reliability, Durability::Volatile);
     assert_eq!(graph.judge(&topics([("/enable", pedal(Reliability::Reliable))]), &[]), []);

@@ -1,6 +1,7 @@
 //! `docs/parameters.md`: the reference, made from the declarations.
 
 use super::declarations::{declarations, qos};
+use super::settings::SubscriptionQos;
 use super::shape::PolicyShape;
 use super::table::node;
 use ros2_parameters::{Constraint, Declaration, NodeName, Overrides, Value};
@@ -119,7 +120,7 @@ fn listed() -> Vec<Declaration> {
     let mut all = declarations(&shape, &overrides);
     // One topic stands for all.
     all.retain(|declaration| !declaration.name.starts_with("qos_overrides."));
-    all.extend(qos::subscription("<topic>", qos::SENSOR));
+    all.extend(qos::subscription("<topic>", SubscriptionQos::SENSOR));
     // One group each, in the order in which a reader meets them.
     all.sort_by_key(|declaration| {
         ["Node", "Inference", "Inputs", "Joints and poses", "Motion", "Engines and memory"]

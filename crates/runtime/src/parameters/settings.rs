@@ -194,7 +194,7 @@ impl Settings {
 
     /// QoS of the subscription to a topic, by its name in the ROS graph.
     pub fn qos_of(&self, topic: &str) -> SubscriptionQos {
-        self.qos.get(topic).copied().unwrap_or_default()
+        self.qos.get(topic).copied().unwrap_or(SubscriptionQos::SENSOR)
     }
 
     /// Whether inference runs on demand only (`~/infer_once`).

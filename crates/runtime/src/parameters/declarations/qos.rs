@@ -1,25 +1,8 @@
 //! Declares the QoS of every subscription to an input, as rclcpp does it for a topic with QoS overriding options.
 
-use crate::parameters::settings::{DeliveryQos, Durability, History, Reliability, SubscriptionQos};
+use crate::parameters::settings::SubscriptionQos;
 use crate::parameters::table::{inputs, qos};
 use ros2_parameters::{Declaration, Overrides, Value, check_topic};
-
-/// Frames, joint states and poses: every publisher is heard, and the newest counts.
-pub(in crate::parameters) const SENSOR: SubscriptionQos = SubscriptionQos {
-    delivery: DeliveryQos { reliability: Reliability::BestEffort, durability: Durability::Volatile },
-    history: History::KeepLast,
-    depth: 5,
-};
-
-/// Once in a while, and none may be lost; also from before the node started.
-const INSTRUCTION: SubscriptionQos = SubscriptionQos {
-    delivery: DeliveryQos { reliability: Reliability::Reliable, durability: Durability::TransientLocal },
-    history: History::KeepLast,
-    depth: 1,
-};
-
-/// As sensors, and an older state of the switch is worth nothing.
-const ENABLE: SubscriptionQos = SubscriptionQos { depth: 1, ..SENSOR };
 
 /// One group a topic that the declared inputs name, in the order of the inputs.
 pub(super) fn subscriptions(declared: &[Declaration], overrides: &Overrides) -> Vec<Declaration> {
@@ -55,9 +38,9 @@ pub(in crate::parameters) fn subscription(topic: &str, default: SubscriptionQos)
 /// The profile of the topic that this parameter names, unless it is overridden.
 fn default_of(parameter: &str) -> SubscriptionQos {
     match parameter {
-        _ if parameter == inputs::INSTRUCTION_TOPIC.name => INSTRUCTION,
-        _ if parameter == inputs::ENABLE_TOPIC.name => ENABLE,
-        _ => SENSOR,
+        _ if parameter == inputs::INSTRUCTION_TOPIC.name => SubscriptionQos::INSTRUCTION,
+        _ if parameter == inputs::ENABLE_TOPIC.name => SubscriptionQos::ENABLE,
+        _ => SubscriptionQos::SENSOR,
     }
 }
 

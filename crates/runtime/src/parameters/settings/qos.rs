@@ -48,7 +48,7 @@ pub struct DeliveryQos {
 }
 
 /// The profile of a subscription.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SubscriptionQos {
     /// What a publisher has to offer.
     pub delivery: DeliveryQos,
@@ -59,6 +59,23 @@ pub struct SubscriptionQos {
 }
 
 impl SubscriptionQos {
+    /// Frames, joint states and poses: every publisher is heard, and the newest message counts.
+    pub const SENSOR: Self = Self {
+        delivery: DeliveryQos { reliability: Reliability::BestEffort, durability: Durability::Volatile },
+        history: History::KeepLast,
+        depth: 5,
+    };
+
+    /// As sensors; an older state of the switch is worth nothing.
+    pub const ENABLE: Self = Self { depth: 1, ..Self::SENSOR };
+
+    /// Sent once in a while, and none may be lost; also from before the node started.
+    pub const INSTRUCTION: Self = Self {
+        delivery: DeliveryQos { reliability: Reliability::Reliable, durability: Durability::TransientLocal },
+        depth: 1,
+        ..Self::SENSOR
+    };
+
     /// Whether a topic has a volatile subscription beside this one. An instruction is to be heard from publishers of both durabilities,
     /// which no single subscription does.
     pub fn has_volatile_twin(self, kind: InputKind) -> bool {
