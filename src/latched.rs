@@ -85,95 +85,136 @@ impl Copies {
 mod tests {
     use super::*;
     use futures::channel::mpsc::{UnboundedSender, unbounded};
+    use std::sync::{Arc, Mutex};
 
-    type Sender = UnboundedSender<Vec<u8>>;
-
-    /// Both subscriptions and the messages that come out, on a clock that moves only while all wait.
-    fn subscriptions() -> (Sender, Sender, impl Stream<Item = Vec<u8>> + Unpin) {
-        let ((latched, of_latched), (live, of_live)) = (unbounded(), unbounded());
-        (latched, live, merge(of_latched, of_live))
+    /// Both subscriptions, and what their reader has heard. The clock moves only while all wait.
+    struct Topic {
+        latched: UnboundedSender<Vec<u8>>,
+        live: UnboundedSender<Vec<u8>>,
+        heard: Arc<Mutex<Vec<String>>>,
     }
 
-    fn send(to: &Sender, message: &str) {
-        to.unbounded_send(message.as_bytes().to_vec()).expect("the stream is there");
-    }
-
-    /// Everything that comes within a second.
-    async fn heard(from: &mut (impl Stream<Item = Vec<u8>> + Unpin)) -> Vec<String> {
-        let mut all = Vec::new();
-        while let Ok(Some(message)) = tokio::time::timeout(Duration::from_secs(1), from.next()).await {
-            all.push(String::from_utf8(message).expect("text"));
+    impl Topic {
+        fn new() -> Self {
+            let ((latched, of_latched), (live, of_live)) = (unbounded(), unbounded());
+            let heard = Arc::<Mutex<Vec<String>>>::default();
+            let (mut merged, hears) = (merge(of_latched, of_live), heard.clone());
+            tokio::spawn(async move {
+                while let Some(message) = merged.next().await {
+                    hears.lock().expect("no panic").push(String::from_utf8(message).expect("text"));
+                }
+                hears.lock().expect("no panic").push("end".to_owned());
+            });
+            Self { latched, live, heard }
         }
-        all
+
+        fn latched(&self, message: &str) {
+            self.latched.unbounded_send(message.as_bytes().to_vec()).expect("a reader");
+        }
+
+        fn live(&self, message: &str) {
+            self.live.unbounded_send(message.as_bytes().to_vec()).expect("a reader");
+        }
+
+        /// What was heard since the last call and comes in this time.
+        async fn heard_in(&self, time: Duration) -> Vec<String> {
+            tokio::time::sleep(time).await;
+            std::mem::take(&mut *self.heard.lock().expect("no panic"))
+        }
     }
+
+    const SOON: Duration = Duration::from_millis(10);
+    const LATER: Duration = Duration::from_millis(500);
+    const NOTHING: [&str; 0] = [];
 
     #[tokio::test(start_paused = true)]
     async fn a_message_from_before_the_subscription_is_heard() {
-        let (latched, _live, mut merged) = subscriptions();
-        send(&latched, "pick");
-        assert_eq!(heard(&mut merged).await, ["pick"]);
+        let topic = Topic::new();
+        topic.latched("pick");
+        assert_eq!(topic.heard_in(LATER).await, ["pick"]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_message_of_a_volatile_publisher_is_heard() {
-        let (_latched, live, mut merged) = subscriptions();
-        send(&live, "pick");
-        assert_eq!(heard(&mut merged).await, ["pick"]);
+    async fn a_message_of_a_volatile_publisher_is_heard_at_once() {
+        let topic = Topic::new();
+        topic.live("pick");
+        assert_eq!(topic.heard_in(SOON).await, ["pick"]);
+        assert_eq!(topic.heard_in(LATER).await, NOTHING);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_live_message_of_a_latched_publisher_is_heard_once_whichever_copy_comes_first() {
-        let (latched, live, mut merged) = subscriptions();
-        send(&latched, "pick");
-        tokio::time::sleep(HELD / 2).await;
-        send(&live, "pick");
-        assert_eq!(heard(&mut merged).await, ["pick"]);
-        send(&live, "place");
-        assert_eq!(heard(&mut merged).await, ["place"]);
-        send(&live, "wave");
-        tokio::time::sleep(HELD * 2).await;
-        send(&latched, "wave");
-        assert_eq!(heard(&mut merged).await, ["wave"]);
+        let topic = Topic::new();
+        topic.latched("pick");
+        assert_eq!(topic.heard_in(SOON).await, NOTHING);
+        topic.live("pick");
+        assert_eq!(topic.heard_in(SOON).await, ["pick"]);
+        assert_eq!(topic.heard_in(LATER).await, NOTHING);
+        topic.live("wave");
+        assert_eq!(topic.heard_in(SOON).await, ["wave"]);
+        topic.latched("wave");
+        assert_eq!(topic.heard_in(LATER).await, NOTHING);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_copy_that_comes_late_does_not_displace_a_newer_message() {
-        let (latched, live, mut merged) = subscriptions();
-        for message in ["pick", "stop"] {
-            send(&live, message);
-        }
-        assert_eq!(merged.next().await.as_deref(), Some(b"pick".as_slice()));
-        assert_eq!(merged.next().await.as_deref(), Some(b"stop".as_slice()));
-        send(&latched, "pick");
-        assert_eq!(heard(&mut merged).await, Vec::<String>::new());
+        let topic = Topic::new();
+        topic.live("pick");
+        topic.live("stop");
+        assert_eq!(topic.heard_in(LATER).await, ["pick", "stop"]);
+        topic.latched("pick");
+        assert_eq!(topic.heard_in(LATER).await, NOTHING);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_message_from_before_gives_way_to_a_live_one() {
-        let (latched, live, mut merged) = subscriptions();
-        send(&latched, "yesterday");
-        tokio::time::sleep(HELD / 2).await;
-        send(&live, "now");
-        assert_eq!(heard(&mut merged).await, ["now"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_same_message_sent_again_is_heard_again() {
-        let (latched, live, mut merged) = subscriptions();
-        for _ in 0..2 {
-            send(&live, "pick");
-            send(&latched, "pick");
-            assert_eq!(heard(&mut merged).await, ["pick"]);
+        for pause in [Duration::ZERO, SOON] {
+            let topic = Topic::new();
+            topic.latched("yesterday");
+            tokio::time::sleep(pause).await;
+            topic.live("now");
+            assert_eq!(topic.heard_in(LATER).await, ["now"], "{pause:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_latched_publisher_that_appears_later_is_heard() {
+        let topic = Topic::new();
+        topic.live("pick");
+        assert_eq!(topic.heard_in(LATER).await, ["pick"]);
+        // Sent before its publisher was connected: no live copy comes.
+        topic.latched("place");
+        assert_eq!(topic.heard_in(LATER).await, ["place"]);
+        // The same text as a live message of long ago.
+        tokio::time::sleep(KNOWN).await;
+        topic.latched("pick");
+        assert_eq!(topic.heard_in(LATER).await, ["pick"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_message_sent_again_is_heard_again() {
+        let topic = Topic::new();
+        for _ in 0..2 {
+            topic.live("pick");
+            topic.latched("pick");
+            assert_eq!(topic.heard_in(LATER).await, ["pick"]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_live_messages_are_all_heard_in_order() {
+        let topic = Topic::new();
+        let sent: Vec<String> = (0..2 * MOST).map(|index| index.to_string()).collect();
+        sent.iter().for_each(|message| topic.live(message));
+        assert_eq!(topic.heard_in(SOON).await, sent);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn it_ends_with_both_and_not_before_a_held_message_is_out() {
-        let (latched, live, mut merged) = subscriptions();
-        drop(live);
-        send(&latched, "pick");
-        drop(latched);
-        assert_eq!(merged.next().await.as_deref(), Some(b"pick".as_slice()));
-        assert_eq!(merged.next().await, None);
+        let mut topic = Topic::new();
+        topic.live.disconnect();
+        topic.latched("pick");
+        topic.latched.disconnect();
+        assert_eq!(topic.heard_in(LATER).await, ["pick", "end"]);
     }
 }
