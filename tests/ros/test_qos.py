@@ -90,8 +90,9 @@ def test_a_publisher_that_does_not_match_is_named_with_both_profiles_until_one_t
     node.wait_until_ready()
     described, = Parameters(robot, "/strict/vla_trt").describe(parameter)
     assert described.read_only and described.description and "reliable" in described.additional_constraints
-    subscription, = robot.node.get_subscriptions_info_by_topic(topic)
-    assert subscription.qos_profile.reliability == ReliabilityPolicy.RELIABLE
+    for camera, reliability in (("top", ReliabilityPolicy.RELIABLE), ("left_wrist", ReliabilityPolicy.BEST_EFFORT)):
+        subscription, = robot.node.get_subscriptions_info_by_topic(f"/strict/camera/{camera}/image_raw")
+        assert subscription.qos_profile.reliability == reliability, camera
     heard = robot.diagnostics()
     camera = other("camera")
     lossy = camera.create_publisher(Image, topic, LOSSY)
