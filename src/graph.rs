@@ -23,8 +23,6 @@ use vla_runtime::parameters::{DeliveryQos, Durability, Reliability, Subscription
 const PERIOD: Duration = Duration::from_secs(1);
 /// Looks for which fewer sets of joint names than publishers must arrive: one that starts is in the graph before it sends.
 const LOOKS: u32 = 3;
-/// Topics that move the robot. The node has one publisher on each.
-pub(crate) const COMMANDS: [&str; 2] = ["~/joint_trajectory", "~/joint_command"];
 /// Message type of the enable switch.
 const ENABLE_TYPE: &str = "std_msgs/msg/Bool";
 /// Topics on which every node has one publisher, this one included.
@@ -36,6 +34,8 @@ pub(crate) type Found = Arc<Latest<Arc<[Finding]>>>;
 /// The check of the graph.
 pub(crate) struct Graph {
     names: Names,
+    /// Topics that move the robot. The node has one publisher on each.
+    commands: Vec<String>,
     inputs: Vec<Watched>,
     /// The topic of the enable switch in the graph, and what a publisher has to offer to be heard.
     enable: Option<(String, DeliveryQos)>,
@@ -61,9 +61,10 @@ struct Watched {
 type Topics = BTreeMap<String, Vec<PublisherInfo>>;
 
 impl Graph {
-    /// For a node of these names that has these inputs.
+    /// For a node of these names that has these inputs and commands the robot on these topics.
     pub(crate) fn new(
         names: Names,
+        commands: &[String],
         inputs: &[InputSpec],
         qos: &BTreeMap<String, SubscriptionQos>,
         joints: Vec<String>,
@@ -78,13 +79,14 @@ impl Graph {
             Some(Watched { input, topic, required })
         };
         let inputs = InputTopic::of(inputs).into_iter().filter_map(first).collect();
+        let commands = commands.iter().map(|topic| names.resolve(topic)).collect();
         let joints = joints.into_iter().collect();
-        Self { names, inputs, enable: None, joints, layouts, found, due: Instant::now(), short: 0 }
+        Self { names, commands, inputs, enable: None, joints, layouts, found, due: Instant::now(), short: 0 }
     }
 
-    /// The same that also checks the enable switch: its topic in the graph, and the QoS of the subscription.
-    pub(crate) fn with_enable(self, enable: Option<(String, SubscriptionQos)>) -> Self {
-        Self { enable: enable.map(|(topic, qos)| (topic, qos.delivery)), ..self }
+    /// The same that also checks the enable switch: the QoS of its subscription, and its topic in the graph.
+    pub(crate) fn with_enable(self, enable: Option<(SubscriptionQos, String)>) -> Self {
+        Self { enable: enable.map(|(qos, topic)| (topic, qos.delivery)), ..self }
     }
 
     /// Checks when a check is due, and logs what is new.
@@ -94,7 +96,7 @@ impl Graph {
             return;
         }
         self.due = now + PERIOD;
-        let own = COMMANDS.iter().chain(&EVERY_NODE).map(|topic| self.names.resolve(topic));
+        let own = self.commands.iter().cloned().chain(EVERY_NODE.map(|topic| self.names.resolve(topic)));
         let enable = self.enable.iter().map(|(topic, _)| topic.clone());
         let inputs = self.inputs.iter().map(|watched| watched.topic.clone());
         let topics: BTreeSet<String> = inputs.chain(enable).chain(own).collect();
@@ -135,6 +137,9 @@ impl Graph {
             if nodes.len() < 2 {
                 continue;
             }
+            if input.kind == InputKind::Transform {
+                continue;
+            }
             if input.kind != InputKind::Joints {
                 findings.push(Finding::Sources { input: input.clone(), topic: topic.clone(), nodes });
                 continue;
@@ -160,13 +165,11 @@ impl Graph {
         let own = self.names.node();
         let mut findings = Vec::new();
         let mut doubled = false;
-        for topic in COMMANDS.iter().chain(&EVERY_NODE) {
-            let topic = self.names.resolve(topic);
+        for topic in self.commands.iter().cloned().chain(EVERY_NODE.map(|topic| self.names.resolve(topic))) {
             let publishers = topics.get(&topic).map(Vec::as_slice).unwrap_or_default();
             doubled |= publishers.iter().filter(|publisher| publisher.node == own).count() > 1;
         }
-        for topic in COMMANDS {
-            let topic = self.names.resolve(topic);
+        for topic in self.commands.iter().cloned() {
             let publishers = topics.get(&topic).map(Vec::as_slice).unwrap_or_default();
             let others = publishers.iter().filter(|publisher| publisher.node != own);
             let nodes: BTreeSet<String> = others.map(|publisher| publisher.node.clone()).collect();

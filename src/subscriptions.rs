@@ -32,7 +32,7 @@ impl Subscriptions {
     /// Subscribes to the topics of the inputs, in their order, each with its QoS of the settings.
     ///
     /// # Errors
-    /// When the middleware refuses a name.
+    /// When the middleware refuses a name, or the node was built without the message's package.
     pub(crate) fn create(
         node: &mut Node,
         topics: &[InputTopic],
@@ -64,8 +64,17 @@ impl Subscriptions {
     }
 }
 
+/// Packages that the node can be built without (CMakeLists.txt).
+fn check_built_in(topic: &InputTopic) -> Result<(), Error> {
+    if topic.kind != InputKind::Transform || cfg!(has_tf2_msgs) {
+        return Ok(());
+    }
+    Err(Error::Package { needed_by: "inputs.poses.<name>.source: tf", package: "tf2_msgs" })
+}
+
 /// The messages of one topic. An instruction is heard from latched and from volatile publishers.
 fn subscribe(node: &mut Node, topic: &InputTopic, qos: SubscriptionQos) -> Result<Messages, Error> {
+    check_built_in(topic)?;
     let mut subscribe = |delivery: DeliveryQos| {
         let profile = profile(SubscriptionQos { delivery, ..qos });
         let messages = node.subscribe_raw(&topic.name, topic.kind.type_name(), profile);

@@ -13,6 +13,7 @@ fn input(name: &str, kind: InputKind) -> InputSpec {
         topics: vec![name.to_owned()],
         kind,
         frame_id: String::new(),
+        child_frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::default(),
     }
@@ -35,7 +36,8 @@ fn graph() -> Graph {
         let delivery = DeliveryQos { reliability, durability };
         (topic.to_owned(), SubscriptionQos { delivery, ..SubscriptionQos::SENSOR })
     });
-    Graph::new(names(&[]), &inputs, &qos.into(), joints, Arc::default(), Arc::default())
+    let commands = ["~/joint_trajectory", "~/joint_command"].map(str::to_owned);
+    Graph::new(names(&[]), &commands, &inputs, &qos.into(), joints, Arc::default(), Arc::default())
 }
 
 fn names(remaps: &[crate::args::Remap]) -> Names {
@@ -150,7 +152,7 @@ fn an_instruction_is_heard_from_volatile_and_latched_publishers_and_not_from_los
 fn an_enable_switch_that_is_not_heard_is_named() {
     let delivery = DeliveryQos { reliability: Reliability::Reliable, durability: Durability::Volatile };
     let qos = SubscriptionQos { delivery, ..SubscriptionQos::SENSOR };
-    let mut graph = graph().with_enable(Some(("/enable".to_owned(), qos)));
+    let mut graph = graph().with_enable(Some((qos, "/enable".to_owned())));
     let pedal = |reliability| offering("/pedal", ENABLE_TYPE, reliability, Durability::Volatile);
     assert_eq!(graph.judge(&topics([("/enable", pedal(Reliability::Reliable))]), &[]), []);
     let findings = graph.judge(&topics([("/enable", pedal(Reliability::BestEffort))]), &[]);

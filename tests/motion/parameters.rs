@@ -645,7 +645,7 @@ fn an_enable_switch_is_off_by_default_and_has_a_topic_of_its_own() {
     let given = parameters(&["inputs.enable.topic:=/operator/enable", "inputs.enable.max_age_ms:=250.0"]);
     assert_eq!(given.settings().enable_topic.as_deref(), Some("/operator/enable"));
     assert_eq!(given.settings().rules.enable_max_age, Span::from_millis(250.0));
-    let joints = given.settings().inputs[3].topic_list().clone();
+    let joints = given.settings().inputs[3].topics[0].clone();
     let problem = one_problem(&[&format!("inputs.enable.topic:={joints}")]);
     assert!(problem.contains("which is the topic of the input 'joints'"), "{problem}");
     assert!(one_problem(&["inputs.enable.topic:=a b"]).contains("inputs.enable.topic"));

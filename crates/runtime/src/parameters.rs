@@ -30,8 +30,9 @@ pub use ros2_parameters::{
     Overrides, Problems, SourceLocation, Store, Value, ValueType, check_topic, nearest, yaml,
 };
 pub use settings::{
-    CommandKind, CommandSettings, DeliveryQos, Durability, EngineSettings, History, LimitsFrom, MemorySettings,
-    Reliability, Settings, StageSettings, SubscriptionQos,
+    CommandKind, CommandSettings, DeliveryQos, Durability, EngineSettings, GripperRoute, History, LimitsFrom,
+    MemorySettings, OutputKind, OutputMessage, OutputSettings, PoseRoute, Reliability, Route, Settings, StageSettings,
+    SubscriptionQos, TwistRoute,
 };
 pub use shape::{EefAction, PolicyShape};
 

@@ -39,6 +39,8 @@ pub(in crate::parameters) fn subscription(topic: &str, default: SubscriptionQos)
 fn default_of(parameter: &str) -> SubscriptionQos {
     match parameter {
         _ if parameter == inputs::INSTRUCTION_TOPIC.name => SubscriptionQos::INSTRUCTION,
+        _ if parameter == inputs::TF_TOPIC.name => SubscriptionQos::TRANSFORMS,
+        _ if parameter == inputs::TF_STATIC_TOPIC.name => SubscriptionQos::STATIC_TRANSFORMS,
         _ if parameter == inputs::ENABLE_TOPIC.name => SubscriptionQos::ENABLE,
         _ => SubscriptionQos::SENSOR,
     }
@@ -46,7 +48,8 @@ fn default_of(parameter: &str) -> SubscriptionQos {
 
 /// Whether a parameter holds the topic, or the topics, of an input.
 fn names_topics(parameter: &str) -> bool {
-    parameter.starts_with("inputs.") && (parameter.ends_with(".topic") || parameter.ends_with(".topics"))
+    let last = parameter.rsplit('.').next();
+    parameter.starts_with("inputs.") && matches!(last, Some("topic" | "topics" | "static_topic"))
 }
 
 /// The topics that a parameter will hold. What it cannot hold is refused when it is declared.

@@ -76,6 +76,12 @@ impl SubscriptionQos {
         ..Self::SENSOR
     };
 
+    /// Each message is a part of a tree; as tf2 subscribes them, but from every publisher.
+    pub const TRANSFORMS: Self = Self { depth: 100, ..Self::SENSOR };
+
+    /// As [`Self::TRANSFORMS`], and sent once.
+    pub const STATIC_TRANSFORMS: Self = Self { depth: Self::TRANSFORMS.depth, ..Self::INSTRUCTION };
+
     /// Whether a topic has a volatile subscription beside this one. An instruction is to be heard from publishers of both durabilities,
     /// which no single subscription does.
     pub fn has_volatile_twin(self, kind: InputKind) -> bool {
