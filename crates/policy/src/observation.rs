@@ -31,8 +31,7 @@ pub use pose::Pose;
 pub use rate::InputRate;
 pub use sample::{CameraSample, JointReading, JointSample, Observation, PoseSample};
 pub use spec::{
-    FrameCheck, InputKind, InputRule, InputSpec, InputTopic, JointNames, OnViolation, Rules, StampSource,
-    Transport,
+    FrameCheck, InputKind, InputRule, InputSpec, InputTopic, JointNames, OnViolation, Rules, StampSource, Transport,
 };
 pub use state_reader::{JointMap, StateReader};
 pub use statistics::InputStatistics;

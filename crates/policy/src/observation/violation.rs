@@ -267,7 +267,8 @@ impl Violation {
     /// Whether an input has not come yet, or the operator has not enabled the robot: before the first motion that is no fault. One that
     /// came and could not be used is.
     pub fn is_of_start(&self) -> bool {
-        let not_here = |fault| matches!(fault, Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::Off(_));
+        let not_here =
+            |fault| matches!(fault, Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::Off(_));
         let unusable = |breach: &Breach| breach.refusal.is_some() || matches!(breach.fault, Fault::Future { .. });
         self.breaches.iter().any(|breach| not_here(breach.fault)) && !self.breaches.iter().any(unusable)
     }

@@ -6,13 +6,14 @@ use ros2_parameters::{Constraint, Declaration, Overrides, Value};
 
 mod keys;
 mod outputs;
+pub(super) mod qos;
 
 /// Greatest age of a camera's frames by default, in ms; of joint states and poses it is half of that.
 const CAMERA_MAX_AGE_MS: f64 = 200.0;
 
 /// Every parameter of a node that runs this policy.
 ///
-/// Overrides decide which parameters exist where parameters name something: joints have limits, and poses are inputs.
+/// Overrides decide which parameters exist where parameters name something: joints have limits, poses are inputs, and topics have QoS.
 pub fn declarations(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declaration> {
     let mut all = vec![
         node::POLICY.declare(),
@@ -30,6 +31,7 @@ pub fn declarations(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declarati
     all.extend(motion());
     all.extend(outputs::outputs(overrides));
     all.extend(keys::limits(shape, overrides));
+    all.extend(qos::subscriptions(&all, overrides));
     all
 }
 

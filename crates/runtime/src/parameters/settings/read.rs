@@ -17,6 +17,7 @@ mod key_maps;
 mod motion_settings;
 mod outputs;
 mod poses;
+mod qos;
 
 /// Reads everything; what is missing is reported and empty in the settings.
 pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescription) -> (Settings, Problems) {
@@ -55,6 +56,7 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         policy,
         memory: reader.memory(),
         inputs,
+        qos: reader.subscription_qos(),
         rules: reader.rules(per_input),
         enable_topic: reader.get(&inputs::ENABLE_TOPIC),
         limits,

@@ -7,7 +7,7 @@ use vla_motion::TransitionMode;
 use vla_policy::encode::pose::EulerOrder;
 use vla_policy::observation::{OnViolation, StampSource, Transport};
 
-use crate::parameters::settings::{CommandKind, OutputKind, OutputMessage};
+use crate::parameters::settings::{CommandKind, Durability, History, OutputKind, OutputMessage, Reliability};
 
 /// An enum that a parameter names by words. They are the declaration's allowed values, and the only ones that are read.
 pub(crate) trait Words: Copy + 'static {
@@ -92,6 +92,30 @@ impl Words for Transport {
 
 impl Words for StampSource {
     const ALL: &'static [Self] = &[Self::Header, Self::Arrival];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for Reliability {
+    const ALL: &'static [Self] = &[Self::BestEffort, Self::Reliable, Self::SystemDefault];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for Durability {
+    const ALL: &'static [Self] = &[Self::Volatile, Self::TransientLocal, Self::SystemDefault];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for History {
+    const ALL: &'static [Self] = &[Self::KeepLast, Self::SystemDefault];
 
     fn as_word(self) -> &'static str {
         self.as_str()

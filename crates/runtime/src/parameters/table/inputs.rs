@@ -136,7 +136,7 @@ pub(crate) const INSTRUCTION_TOPIC: Param<String> = Param::text(
     "inputs.instruction.topic",
     "instruction",
     Allowed::Topic,
-    "Topic of the instruction (std_msgs/String, reliable, transient local). The latest of topic and parameter holds.",
+    "Topic of the instruction (std_msgs/String, reliable; volatile and transient local publishers). The latest of topic and parameter holds.",
 )
 .fixed();
 
