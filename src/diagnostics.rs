@@ -17,11 +17,13 @@ use super::convert::time;
 use super::error::Error;
 use super::graph::{Finding, Found};
 use super::latest::Latest;
+use super::lifecycle::{Lifecycle, State};
 use super::logging::Logging;
 use super::operator::Operator;
 use super::phase::Phase;
 use super::report::Report;
 use super::shutdown_reason::ShutdownReason;
+use super::task::{CurrentTask, TaskStatus};
 use super::watchdog::PollGap;
 use status::Severity;
 use vla_base::time::{Span, Stamp};
@@ -62,6 +64,8 @@ struct Snapshot {
     found: Arc<[Finding]>,
     /// Longest time between two polls of the watchdog since the last message.
     watchdog_gap: Span,
+    lifecycle: State,
+    task: Option<TaskStatus>,
 }
 
 /// Sources of the diagnostics.
@@ -91,6 +95,10 @@ pub(crate) struct Sources {
     pub poll_gap: Arc<PollGap>,
     /// Problems in the ROS graph.
     pub found: Found,
+    /// State of the life cycle.
+    pub lifecycle: Arc<Lifecycle>,
+    /// The running task of `~/run`.
+    pub task: CurrentTask,
 }
 
 impl Sources {
@@ -126,6 +134,8 @@ impl Sources {
             fault: self.fault.reason(),
             found: self.found.get(),
             watchdog_gap,
+            lifecycle: self.lifecycle.state(),
+            task: self.task.get(),
         }
     }
 }

@@ -41,8 +41,7 @@ impl ShutdownBrake {
 
     /// How long the stop may take.
     pub(crate) fn longest(&self) -> Duration {
-        let seconds = self.settings.get().motion.max_blind.seconds() / 2.0;
-        Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_STOP_S)) + MARGIN
+        longest_stop(&self.settings.get())
     }
 
     /// Whether a plan still runs: a robot that follows single commands has not come to rest.
@@ -50,6 +49,12 @@ impl ShutdownBrake {
         let plan = self.control.get().and_then(|control| control.plan());
         plan.is_some_and(|plan| self.clock.now() < plan.end())
     }
+}
+
+/// Longest time that a stop may take with these settings.
+pub(crate) fn longest_stop(settings: &Settings) -> Duration {
+    let seconds = settings.motion.max_blind.seconds() / 2.0;
+    Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_STOP_S)) + MARGIN
 }
 
 /// ThreadEnds the motion and hands on the stop, where anything moves.

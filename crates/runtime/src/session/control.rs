@@ -9,12 +9,13 @@ use crate::messages::TrajectoryBuffer;
 use crate::parameters::Settings;
 use vla_base::time::{Span, Stamp};
 use vla_motion::{
-    Latencies, Measured, Motion, MotionLimits, MotionPlan, NewChunk, PublishedRows, TurnJump, Watchdog, WatchdogState,
+    CLOCK_TOLERANCE, Latencies, Measured, Motion, MotionLimits, MotionPlan, NewChunk, PublishedRows, TurnJump, Watchdog, WatchdogState,
 };
 
 mod brake;
 mod sensing;
 mod status;
+mod suspend;
 
 pub use brake::{Braked, WatchReport};
 use sensing::JointSensor;
@@ -76,6 +77,8 @@ struct State {
     forbidden: Option<Arc<str>>,
     /// The node shuts down: every later chunk is refused.
     ending: bool,
+    /// Why every chunk is refused until [`Control::release`]; `None` while chunks may move the robot.
+    suspended: Option<Arc<str>>,
 }
 
 /// Why the motion is held or stopped.
@@ -122,6 +125,7 @@ impl Control {
             limits: Ok(Arc::new(MotionLimits::default().select(&joints))),
             forbidden: (!joints.is_empty()).then(|| NO_SETTINGS.into()),
             ending: false,
+            suspended: None,
         };
         Self {
             joints,
@@ -212,9 +216,12 @@ impl Control {
         if let Some(jump) = &state.jump {
             return Err(vla_motion::Error::TurnJump(self.jump_text(jump)));
         }
-        let State { motion, watchdog, latencies, shape, limits, forbidden, ending, published, .. } = &mut *state;
+        let State { motion, watchdog, latencies, shape, limits, forbidden, ending, suspended, published, .. } = &mut *state;
         if *ending {
             return Err(vla_motion::Error::Ending);
+        }
+        if let Some(reason) = suspended {
+            return Err(vla_motion::Error::Suspended { reason: Arc::clone(reason) });
         }
         if let Err(error) = limits {
             return Err(error.clone());
@@ -286,7 +293,9 @@ impl Control {
     }
 
     fn poll_watchdog(&self, state: &mut State, now: Stamp, settings: &Settings) {
-        if let Some(entered) = state.watchdog.poll(now, settings.stop_after_when_running()) {
+        // A suspended robot waits for no chunk.
+        let stop_after = settings.stop_after_when_running().filter(|_| state.suspended.is_none());
+        if let Some(entered) = state.watchdog.poll(now, stop_after) {
             state.entered(entered, settings.on_demand());
         }
     }
@@ -297,6 +306,13 @@ impl Control {
 }
 
 impl State {
+    /// When the plan in force is at rest; `now` without one.
+    fn rest(&self, now: Stamp) -> Stamp {
+        // The end of a plan from before the clock was set back is in the future of the new clock.
+        let plan = self.motion.plan().filter(|plan| plan.created_at() <= now + CLOCK_TOLERANCE);
+        plan.map_or(now, |plan| plan.end())
+    }
+
     /// Discards the plan and the published rows.
     fn reset(&mut self) {
         self.motion.reset();

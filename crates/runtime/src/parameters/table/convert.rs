@@ -6,7 +6,7 @@ use vla_engines::EngineKind;
 use vla_motion::TransitionMode;
 use vla_policy::observation::{OnViolation, StampSource, Transport};
 
-use crate::parameters::settings::CommandKind;
+use crate::parameters::settings::{CommandKind, SecondGoal};
 
 /// An enum that a parameter names by words. They are the declaration's allowed values, and the only ones that are read.
 pub(crate) trait Words: Copy + 'static {
@@ -81,6 +81,17 @@ impl Words for TransitionMode {
 
     fn as_word(self) -> &'static str {
         self.as_str()
+    }
+}
+
+impl Words for SecondGoal {
+    const ALL: &'static [Self] = &[Self::Refuse, Self::Queue];
+
+    fn as_word(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Queue => "queue",
+        }
     }
 }
 

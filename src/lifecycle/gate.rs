@@ -1,0 +1,132 @@
+//! The gate of the motion: whether chunks may move the robot, by life cycle and by task.
+//!
+//! Closing it brings the robot to rest at once, without the inference thread, as `~/stop` does; but nothing latches.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::clock::RosClock;
+use crate::latest::Latest;
+use crate::operator::Operator;
+use crate::shutdown_brake::longest_stop;
+use vla_runtime::parameters::Settings;
+use vla_runtime::session::Control;
+
+/// Interval at which a wait for the rest looks.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Who closes the gate. It is open when neither does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Closer {
+    /// The node is not active.
+    Lifecycle,
+    /// No task runs.
+    Task,
+}
+
+/// Why the gate is closed, by closer.
+#[derive(Default)]
+struct Reasons {
+    lifecycle: Option<Arc<str>>,
+    task: Option<Arc<str>>,
+}
+
+impl Reasons {
+    fn of(&mut self, closer: Closer) -> &mut Option<Arc<str>> {
+        match closer {
+            Closer::Lifecycle => &mut self.lifecycle,
+            Closer::Task => &mut self.task,
+        }
+    }
+
+    fn first(&self) -> Option<&Arc<str>> {
+        self.lifecycle.as_ref().or(self.task.as_ref())
+    }
+}
+
+/// See the module.
+pub(crate) struct MotionGate {
+    /// Held while the motion is suspended or released, so that the motion agrees with the reasons.
+    reasons: Mutex<Reasons>,
+    control: Arc<Latest<Option<Arc<Control>>>>,
+    operator: Arc<Operator>,
+    settings: Arc<Latest<Arc<Settings>>>,
+    clock: RosClock,
+}
+
+impl MotionGate {
+    /// A gate of the motion that `control` has at each time, open.
+    pub(crate) fn new(
+        control: Arc<Latest<Option<Arc<Control>>>>,
+        operator: Arc<Operator>,
+        settings: Arc<Latest<Arc<Settings>>>,
+        clock: RosClock,
+    ) -> Self {
+        Self { reasons: Mutex::default(), control, operator, settings, clock }
+    }
+
+    /// Brings the robot to rest; no chunk moves it until the gate is open.
+    pub(crate) fn close(&self, closer: Closer, reason: &str) {
+        let mut reasons = self.lock();
+        *reasons.of(closer) = Some(reason.into());
+        if let Some(control) = self.control.get() {
+            self.suspend(&reasons, &control);
+        }
+    }
+
+    /// Ends what `closer` closed; chunks move the robot again when the other one leaves the gate open, too.
+    pub(crate) fn open(&self, closer: Closer) {
+        let mut reasons = self.lock();
+        *reasons.of(closer) = None;
+        let Some(control) = self.control.get() else { return };
+        match reasons.first() {
+            Some(_) => self.suspend(&reasons, &control),
+            None => drop(control.release(self.clock.now())),
+        }
+    }
+
+    /// Applies the gate to the motion of a policy that was just loaded. Call it after the motion is shared and before its first chunk.
+    pub(crate) fn apply(&self, control: &Control) {
+        self.suspend(&self.lock(), control);
+    }
+
+    /// Why no chunk moves the robot; `None` when the gate is open.
+    pub(crate) fn reason(&self) -> Option<Arc<str>> {
+        self.lock().first().cloned()
+    }
+
+    /// Why `closer` closed the gate.
+    pub(crate) fn reason_of(&self, closer: Closer) -> Option<Arc<str>> {
+        self.lock().of(closer).clone()
+    }
+
+    /// Whether the motion is over.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let plan = self.control.get().and_then(|control| control.plan());
+        plan.is_none_or(|plan| self.clock.now() >= plan.end())
+    }
+
+    /// Longest time that a stop may take.
+    pub(crate) fn longest_stop(&self) -> Duration {
+        longest_stop(&self.settings.get())
+    }
+
+    /// Waits until the motion is over; no longer than a stop may take, since simulated time may stand still.
+    pub(crate) async fn rest(&self) {
+        let deadline = Instant::now() + self.longest_stop();
+        while !self.is_at_rest() && Instant::now() < deadline {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn suspend(&self, reasons: &Reasons, control: &Control) {
+        if let Some(reason) = reasons.first() {
+            // An error is logged there; the plan in force ends by itself.
+            self.operator.suspend(control, reason).ok();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Reasons> {
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
