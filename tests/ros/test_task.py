@@ -256,7 +256,8 @@ def test_a_task_whose_client_is_gone_ends_at_rest(robot, start, domain):
         client.destroy()
         planner.close()
         actor.node.wait_for_log("no action client is left")
-        assert actor.braked() and silence(actor.chunks, actor.trajectories)
+        wait_for(actor.braked, "the rest")
+        assert silence(actor.chunks, actor.trajectories)
 
 
 def test_the_end_of_the_node_ends_the_task_with_a_result(robot, start):
