@@ -217,10 +217,14 @@ impl InferenceWorker {
             Ok(true) => {
                 self.recovered();
                 tracing::info!("resumed");
-                request.answer(
-                    true,
-                    "resumed; inference continues with the next fresh observation, and motion starts at the measured positions",
-                );
+                let text = match shared.gate.reason() {
+                    None => {
+                        "resumed; inference continues with the next fresh observation, and motion starts at the measured positions"
+                            .to_owned()
+                    }
+                    Some(reason) => format!("resumed; nothing moves yet: {reason}"),
+                };
+                request.answer(true, text);
             }
             Ok(false) => request.answer(true, "nothing to resume: the node was not stopped"),
             Err(reason) => {

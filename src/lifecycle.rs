@@ -48,7 +48,7 @@ impl Lifecycle {
         let topic = "~/transition_event";
         let events = node.create_publisher(topic, QosProfile::default());
         let events = events.map_err(|e| Error::endpoint("topic", topic, e))?;
-        gate.close(Closer::Lifecycle, reason(State::Unconfigured));
+        gate.close_after_plan(Closer::Lifecycle, reason(State::Unconfigured));
         let inner = Inner { events, state: State::Unconfigured, lost: false, restored: None };
         Ok(Self { inner: Mutex::new(inner), clock, gate })
     }
@@ -64,7 +64,7 @@ impl Lifecycle {
     }
 
     /// The policy is gone although nobody asked for it: the device is lost, or a reload failed. Ends in unconfigured, by way of
-    /// errorprocessing; `~/reload` then restores the present state.
+    /// errorprocessing; `~/reload` then restores the present state. The plan in force ends at rest by itself.
     pub(crate) fn lost(&self) {
         let mut inner = self.lock();
         match inner.state {
@@ -123,7 +123,7 @@ impl Lifecycle {
     /// From active or inactive to unconfigured, because there is no policy any more.
     fn process_error(&self, inner: &mut Inner) {
         inner.restored = Some(inner.state);
-        self.gate.close(Closer::Lifecycle, reason(State::Unconfigured));
+        self.gate.close_after_plan(Closer::Lifecycle, reason(State::Unconfigured));
         let first = if inner.state == State::Active { "deactivate" } else { "cleanup" };
         if let Some(transition) = states::requested(inner.state, 0, first) {
             self.enter(inner, transition);
@@ -139,7 +139,7 @@ impl Lifecycle {
     fn enter(&self, inner: &mut Inner, transition: &Transition) {
         inner.state = transition.goal;
         if transition.goal.is_primary() && transition.goal != State::Active {
-            self.gate.close(Closer::Lifecycle, reason(transition.goal));
+            self.gate.close_after_plan(Closer::Lifecycle, reason(transition.goal));
         }
         let Transition { id, label, start, goal } = transition;
         tracing::info!("life cycle: {} -> {} ({label})", start.label(), goal.label());

@@ -69,8 +69,18 @@ impl MotionGate {
     pub(crate) fn close(&self, closer: Closer, reason: &str) {
         let mut reasons = self.lock();
         *reasons.of(closer) = Some(reason.into());
+        if let (Some(control), Some(reason)) = (self.control.get(), reasons.first()) {
+            // An error is logged there; the plan in force ends by itself.
+            self.operator.suspend(&control, reason).ok();
+        }
+    }
+
+    /// As [`MotionGate::close`], without a brake: the plan in force, if any, ends by itself.
+    pub(crate) fn close_after_plan(&self, closer: Closer, reason: &str) {
+        let mut reasons = self.lock();
+        *reasons.of(closer) = Some(reason.into());
         if let Some(control) = self.control.get() {
-            self.suspend(&reasons, &control);
+            refuse_chunks(&reasons, &control);
         }
     }
 
@@ -79,15 +89,14 @@ impl MotionGate {
         let mut reasons = self.lock();
         *reasons.of(closer) = None;
         let Some(control) = self.control.get() else { return };
-        match reasons.first() {
-            Some(_) => self.suspend(&reasons, &control),
-            None => drop(control.release(self.clock.now())),
+        if !refuse_chunks(&reasons, &control) {
+            control.release(self.clock.now());
         }
     }
 
     /// Applies the gate to the motion of a policy that was just loaded. Call it after the motion is shared and before its first chunk.
     pub(crate) fn apply(&self, control: &Control) {
-        self.suspend(&self.lock(), control);
+        refuse_chunks(&self.lock(), control);
     }
 
     /// Why no chunk moves the robot; `None` when the gate is open.
@@ -119,14 +128,12 @@ impl MotionGate {
         }
     }
 
-    fn suspend(&self, reasons: &Reasons, control: &Control) {
-        if let Some(reason) = reasons.first() {
-            // An error is logged there; the plan in force ends by itself.
-            self.operator.suspend(control, reason).ok();
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Reasons> {
         self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Gives the motion the reason of the closed gate; false when the gate is open.
+fn refuse_chunks(reasons: &Reasons, control: &Control) -> bool {
+    reasons.first().inspect(|reason| control.refuse_chunks(reason)).is_some()
 }

@@ -37,20 +37,18 @@ fn a_suspension_brakes_refuses_chunks_and_is_no_fault() {
     robot.sense(1200);
     let outcome = robot.cycle(1200);
     let CycleOutcome::Refused { refusal, brake } = outcome else { panic!("expected a refusal, found {outcome:?}") };
-    assert_eq!((refusal.kind(), brake.braked), (RefusalKind::Superseded, Braked::NotNeeded));
+    assert_eq!((refusal.kind(), brake.stop.is_none()), (RefusalKind::Superseded, true));
     let mut out = TrajectoryBuffer::default();
     assert_eq!(robot.session.control().suspend(at(1300), &inactive(), &robot.settings, &mut out), Braked::Already);
 }
 
 #[test]
-fn after_the_release_motion_starts_at_the_measured_positions_with_inputs_from_after_the_rest() {
+fn after_the_release_motion_starts_at_the_measured_positions() {
     let mut robot = moving(&[]);
     suspend(&robot, 1100);
     let control = Arc::clone(robot.session.control());
     assert!(control.release(at(9000)) && !control.release(at(9000)));
     assert_eq!((robot.state(), control.suspended()), (WatchdogState::Idle, None));
-    robot.sense(8990);
-    assert!(matches!(robot.cycle(9010), CycleOutcome::Refused { .. }), "inputs from before the release");
     robot.sense(9100);
     let trajectory = robot.chunk(9100);
     // The drivers of these tests report 0.1 all the time.
@@ -67,6 +65,37 @@ fn a_release_while_the_robot_still_brakes_waits_for_its_rest() {
     assert!(matches!(robot.cycle(before), CycleOutcome::Refused { .. }));
     robot.sense(before + 20);
     robot.chunk(before + 20);
+}
+
+#[test]
+fn a_suspension_of_a_robot_at_rest_makes_no_observation_stale() {
+    let mut robot = moving(&[]);
+    let control = Arc::clone(robot.session.control());
+    assert_eq!(control.poll(at(5000), &robot.settings), WatchdogState::Holding, "the plan ran out");
+    robot.sense(5000);
+    let mut out = TrajectoryBuffer::default();
+    assert_eq!(control.suspend(at(5005), &inactive(), &robot.settings, &mut out), Braked::Already);
+    control.release(at(5010));
+    robot.chunk(5020);
+}
+
+#[test]
+fn without_a_brake_the_plan_runs_on_is_watched_and_takes_the_next_chunk_after_the_release() {
+    let mut robot = moving(&[STOP]);
+    let control = Arc::clone(robot.session.control());
+    control.refuse_chunks(&inactive());
+    robot.sense(1100);
+    assert!(matches!(robot.cycle(1100), CycleOutcome::Refused { .. }));
+    assert!(robot.state().is_moving());
+    control.release(at(1150));
+    robot.sense(1200);
+    robot.chunk(1200);
+
+    control.refuse_chunks(&inactive());
+    let mut out = TrajectoryBuffer::default();
+    let watched = control.watch(at(1450), &robot.inputs, &robot.settings, &mut out);
+    assert!(watched.violation.is_some(), "inputs of 250 ms ago while the robot moves");
+    assert_eq!(robot.state(), WatchdogState::Stopped);
 }
 
 #[test]

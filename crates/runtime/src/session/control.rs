@@ -20,6 +20,7 @@ mod suspend;
 pub use brake::{Braked, WatchReport};
 use sensing::JointSensor;
 pub use status::MotionStatus;
+use suspend::Suspension;
 
 /// Why no joint may move before the first settings.
 const NO_SETTINGS: &str = "no limits have been set yet";
@@ -77,8 +78,8 @@ struct State {
     forbidden: Option<Arc<str>>,
     /// The node shuts down: every later chunk is refused.
     ending: bool,
-    /// Why every chunk is refused until [`Control::release`]; `None` while chunks may move the robot.
-    suspended: Option<Arc<str>>,
+    /// Every chunk is refused until [`Control::release`]; `None` while chunks may move the robot.
+    suspended: Option<Suspension>,
 }
 
 /// Why the motion is held or stopped.
@@ -220,7 +221,7 @@ impl Control {
         if *ending {
             return Err(vla_motion::Error::Ending);
         }
-        if let Some(reason) = suspended {
+        if let Some(Suspension { reason, .. }) = suspended {
             return Err(vla_motion::Error::Suspended { reason: Arc::clone(reason) });
         }
         if let Err(error) = limits {

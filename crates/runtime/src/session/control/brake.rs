@@ -91,7 +91,7 @@ impl Control {
         settings: &Settings,
         out: &mut TrajectoryBuffer,
     ) -> Braked {
-        if state.suspended.is_some() {
+        if state.suspended.is_some() && !state.watchdog.state().is_moving() {
             // Braking or at rest, and no chunk moves the robot: an input that is lost meanwhile is no reason to latch.
             return Braked::Already;
         }
@@ -197,7 +197,8 @@ impl Control {
     fn poll_armed(&self, now: Stamp, settings: &Settings) -> bool {
         let mut state = self.lock();
         self.poll_watchdog(&mut state, now, settings);
-        state.suspended.is_none() && state.watchdog.is_armed() && state.watchdog.state() != WatchdogState::Stopped
+        let watched = state.suspended.is_none() || state.watchdog.state().is_moving();
+        watched && state.watchdog.is_armed() && state.watchdog.state() != WatchdogState::Stopped
     }
 
     /// Handles a backward clock jump: discards the plan. The controller still finishes the trajectory it has.

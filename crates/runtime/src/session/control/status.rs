@@ -66,7 +66,7 @@ impl Control {
             counts: state.motion.counts().clone(),
             end: state.motion.plan().map(|plan| plan.end()),
             too_short,
-            suspended: state.suspended.clone(),
+            suspended: state.suspended.as_ref().map(|suspension| Arc::clone(&suspension.reason)),
             forbidden: state.forbidden.clone(),
         }
     }
