@@ -107,7 +107,8 @@ struct InferenceWorker {
 impl InferenceWorker {
     fn run(self) {
         let requests = Arc::clone(&self.shared.requests);
-        let mut lifecycle = InferenceLifecycle { worker: self, asked: None, remedy: Remedy::default(), loaded: MemoryUse::default() };
+        let mut lifecycle =
+            InferenceLifecycle { worker: self, asked: None, remedy: Remedy::default(), loaded: MemoryUse::default() };
         supervise(&mut lifecycle);
         for request in lifecycle.asked.into_iter().chain(requests.drain()) {
             request.answer(false, "the node is shutting down");

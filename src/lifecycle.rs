@@ -87,7 +87,10 @@ impl Lifecycle {
                 false => Vec::new(),
             };
             let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
-            return Err(format!("transition {asked} refused in the state {}; available: {offered}", inner.state.label()));
+            return Err(format!(
+                "transition {asked} refused in the state {}; available: {offered}",
+                inner.state.label()
+            ));
         };
         match transition.goal {
             // Whatever else fails, the robot brakes.

@@ -89,11 +89,7 @@ impl Services {
 }
 
 /// Repeats a load that failed; before the first configure there is nothing to repeat.
-fn reload_unconfigured(
-    call: ServiceRequest<Trigger::Service>,
-    lifecycle: &Lifecycle,
-    reloads: &mpsc::Sender<Reload>,
-) {
+fn reload_unconfigured(call: ServiceRequest<Trigger::Service>, lifecycle: &Lifecycle, reloads: &mpsc::Sender<Reload>) {
     let (call, text) = match lifecycle.restored() {
         None => (call, "the node is unconfigured; configure it (~/change_state)"),
         Some(_) => match reloads.try_send(Reload(call)) {

@@ -223,6 +223,19 @@ impl Builder {
         let stream = StoppableThread::start("stream", &ends, move |stop| stream.run(stop))?;
         let inference = Inference::start(policy.dir.clone(), shape, shared, publishers, &ends)?;
         let tasks = tasks.into_iter().collect();
-        Ok(Running { spin, inference, watch, stream, ends: ended, brake, tasks, requests, logging, fault, gate, current_task })
+        Ok(Running {
+            spin,
+            inference,
+            watch,
+            stream,
+            ends: ended,
+            brake,
+            tasks,
+            requests,
+            logging,
+            fault,
+            gate,
+            current_task,
+        })
     }
 }

@@ -38,7 +38,9 @@ fn inputs(snapshot: &Snapshot) -> Status {
             match &snapshot.instruction {
                 Some(instruction) => status.value("instruction", instruction),
                 // The next task brings its own.
-                None if snapshot.settings.task.required && snapshot.task.is_none() => status.value("instruction", "none"),
+                None if snapshot.settings.task.required && snapshot.task.is_none() => {
+                    status.value("instruction", "none")
+                }
                 None => {
                     let text =
                         format!("no instruction: set the parameter `instruction`, or publish it on {}", input.topic);

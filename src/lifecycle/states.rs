@@ -219,6 +219,8 @@ mod tests {
         ] {
             assert_eq!(goals(state), expected.map(Some), "{state:?}");
         }
-        assert!(State::ALL.iter().filter(|state| state.is_primary()).all(|state| ended(*state, Outcome::Success).is_none()));
+        assert!(
+            State::ALL.iter().filter(|state| state.is_primary()).all(|state| ended(*state, Outcome::Success).is_none())
+        );
     }
 }

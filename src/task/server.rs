@@ -315,7 +315,8 @@ impl Work {
     fn result(&mut self, call: ResultCall) {
         let id = identity(&call.message.goal_id);
         if let Some((call, result)) = self.goals.ask(&id, call) {
-            let (status, result) = result.map_or((0, Run::Result::default()), |(status, result)| (status as i8, result));
+            let (status, result) =
+                result.map_or((0, Run::Result::default()), |(status, result)| (status as i8, result));
             respond(&Handle::current(), call, Run::GetResult::Response { status, result });
         }
     }

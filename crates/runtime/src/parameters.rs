@@ -29,7 +29,8 @@ pub use ros2_parameters::{
     Problems, SourceLocation, Store, Value, ValueType, check_topic, nearest, yaml,
 };
 pub use settings::{
-    CommandKind, CommandSettings, EngineSettings, LimitsFrom, MemorySettings, SecondGoal, Settings, StageSettings, TaskSettings,
+    CommandKind, CommandSettings, EngineSettings, LimitsFrom, MemorySettings, SecondGoal, Settings, StageSettings,
+    TaskSettings,
 };
 pub use shape::{EefAction, PolicyShape};
 

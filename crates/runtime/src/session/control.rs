@@ -9,7 +9,8 @@ use crate::messages::TrajectoryBuffer;
 use crate::parameters::Settings;
 use vla_base::time::{Span, Stamp};
 use vla_motion::{
-    CLOCK_TOLERANCE, Latencies, Measured, Motion, MotionLimits, MotionPlan, NewChunk, PublishedRows, TurnJump, Watchdog, WatchdogState,
+    CLOCK_TOLERANCE, Latencies, Measured, Motion, MotionLimits, MotionPlan, NewChunk, PublishedRows, TurnJump,
+    Watchdog, WatchdogState,
 };
 
 mod brake;
@@ -217,7 +218,8 @@ impl Control {
         if let Some(jump) = &state.jump {
             return Err(vla_motion::Error::TurnJump(self.jump_text(jump)));
         }
-        let State { motion, watchdog, latencies, shape, limits, forbidden, ending, suspended, published, .. } = &mut *state;
+        let State { motion, watchdog, latencies, shape, limits, forbidden, ending, suspended, published, .. } =
+            &mut *state;
         if *ending {
             return Err(vla_motion::Error::Ending);
         }

@@ -72,7 +72,10 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         log_level: reader.get(&node::LOG_LEVEL),
         use_sim_time: reader.get(&node::USE_SIM_TIME),
         autostart: reader.get(&node::AUTOSTART),
-        task: TaskSettings { required: reader.get(&node::TASK_REQUIRED), second_goal: reader.get(&node::TASK_SECOND_GOAL) },
+        task: TaskSettings {
+            required: reader.get(&node::TASK_REQUIRED),
+            second_goal: reader.get(&node::TASK_SECOND_GOAL),
+        },
     };
     (settings, reader.problems)
 }
