@@ -20,6 +20,7 @@ use super::latest::Latest;
 use super::lifecycle::{Lifecycle, State};
 use super::logging::Logging;
 use super::operator::Operator;
+use super::outputs::{Outputs, RouteState};
 use super::phase::Phase;
 use super::report::Report;
 use super::shutdown_reason::ShutdownReason;
@@ -62,6 +63,8 @@ struct Snapshot {
     fault: Option<Arc<str>>,
     /// Problems in the ROS graph.
     found: Arc<[Finding]>,
+    /// The routes of the motion, where outputs are given.
+    outputs: Vec<RouteState>,
     /// Longest time between two polls of the watchdog since the last message.
     watchdog_gap: Span,
     lifecycle: State,
@@ -99,6 +102,8 @@ pub(crate) struct Sources {
     pub lifecycle: Arc<Lifecycle>,
     /// The running task of `~/run`.
     pub task: CurrentTask,
+    /// The routes of the motion.
+    pub outputs: Outputs,
 }
 
 impl Sources {
@@ -133,6 +138,7 @@ impl Sources {
             lines_lost: self.logging.lines_lost(),
             fault: self.fault.reason(),
             found: self.found.get(),
+            outputs: self.outputs.states(),
             watchdog_gap,
             lifecycle: self.lifecycle.state(),
             task: self.task.get(),

@@ -28,6 +28,7 @@ mod level;
 mod lifecycle;
 mod logging;
 mod operator;
+mod outputs;
 mod parameters;
 mod phase;
 mod policy_files;
@@ -50,7 +51,6 @@ mod subscriptions;
 mod task;
 mod threads;
 mod ticker;
-mod trajectory;
 mod watchdog;
 
 use std::future::Future;

@@ -41,7 +41,7 @@ pub(crate) struct Running {
     /// Where threads report that they ended.
     pub ends: UnboundedReceiver<ThreadEnd>,
     /// Brings the motion to rest.
-    pub brake: ShutdownBrake,
+    pub brake: Arc<ShutdownBrake>,
     /// Topic, service, diagnostics and log tasks.
     pub tasks: FuturesUnordered<JoinHandle<()>>,
     /// The inference thread's request queue.

@@ -15,6 +15,7 @@ use super::latest::Latest;
 use super::lifecycle::{Lifecycle, LifecycleServices, Manager, MotionGate};
 use super::logging::{Logging, Records};
 use super::operator::{EnableTopic, Operator};
+use super::outputs::{Outputs, Peers, command_topics};
 use super::parameters::{Effects, ParameterServer, ParameterServices, set_level};
 use super::phase::Phase;
 use super::policy_files;
@@ -32,7 +33,6 @@ use super::stream::Stream;
 use super::subscriptions::Subscriptions;
 use super::task::{TaskEndpoints, TaskServer};
 use super::threads::{StoppableThread, ThreadEnds};
-use super::trajectory::Trajectories;
 use super::watchdog::{PollGap, WatchdogThread};
 use r2r::Node;
 use vla_policy::PolicySpec;
@@ -106,8 +106,6 @@ impl Builder {
         let inputs = Arc::new(if enable.is_some() { inputs.with_enable_switch() } else { inputs });
         inputs.set_instruction(&settings.instruction);
         let subscriptions = Subscriptions::create(&mut node, inputs.topics())?;
-        let trajectories = Trajectories::create(&mut node)?;
-        let publishers = Publishers::create(&mut node, trajectories.clone())?;
         let description = DescriptionTopic::create(&mut node, &settings)?;
         let mut intake = Intake::default();
         let services = Services::create(&mut node, &mut intake)?;
@@ -116,13 +114,23 @@ impl Builder {
         let parameter_services = ParameterServices::create(&mut node, &mut intake)?;
         let diagnostics = Diagnostics::create(&mut node)?;
         let rosout = if arguments.rosout_logs { Some(Rosout::create(&mut node)?) } else { None };
-        let (kind, autostart) = (settings.command.kind, settings.autostart);
+        let autostart = settings.autostart;
         let settings = Arc::new(Latest::new(settings));
         let control = Arc::new(Latest::new(None));
-        let stream = Stream::create(&mut node, kind, control.clone(), settings.clone(), clock.clone())?;
-        let operator = Operator::new(control.clone(), settings.clone(), clock.clone(), trajectories.clone());
+        let peers = Peers { control: control.clone(), settings: settings.clone(), clock: clock.clone() };
+        let (outputs, output_tasks) = Outputs::create(&mut node, peers)?;
+        let publishers = Publishers::create(&mut node, outputs.clone())?;
+        let stream = Stream::create(&mut node, control.clone(), settings.clone(), clock.clone())?;
+        let operator = Operator::new(control.clone(), settings.clone(), clock.clone(), outputs.clone());
         let operator = Arc::new(operator);
-        let gate = Arc::new(MotionGate::new(control.clone(), operator.clone(), settings.clone(), clock.clone()));
+        let brake = Arc::new(ShutdownBrake {
+            control: control.clone(),
+            settings: settings.clone(),
+            clock: clock.clone(),
+            outputs: outputs.clone(),
+        });
+        let gate = MotionGate::new(control.clone(), operator.clone(), brake.clone(), clock.clone());
+        let gate = Arc::new(gate);
         let lifecycle = Arc::new(Lifecycle::create(&mut node, clock.clone(), gate.clone())?);
         let requests = Arc::new(Requests::default());
         let effects = Effects {
@@ -136,7 +144,8 @@ impl Builder {
         let names = node_name(&node)?;
         let names = Names::new(names.namespace(), names.name(), &arguments.remaps);
         let joints = settings.get().joint_names();
-        let graph = Graph::new(names, inputs.specs(), joints, layouts.clone(), found.clone());
+        let graph =
+            Graph::new(names, &command_topics(&settings.get()), inputs.specs(), joints, layouts.clone(), found.clone());
         let shared = Shared {
             settings: settings.clone(),
             inputs: inputs.clone(),
@@ -155,11 +164,9 @@ impl Builder {
             settings: settings.clone(),
             inputs: inputs.clone(),
             clock: clock.clone(),
-            trajectories: trajectories.clone(),
+            outputs: outputs.clone(),
             poll_gap: Arc::new(PollGap::default()),
         };
-        let brake =
-            ShutdownBrake { control: control.clone(), settings: settings.clone(), clock: clock.clone(), trajectories };
         let tasks = TaskServer {
             endpoints,
             settings: settings.clone(),
@@ -191,6 +198,7 @@ impl Builder {
             fault: fault.clone(),
             poll_gap: watch.poll_gap.clone(),
             found: found.clone(),
+            outputs,
             lifecycle: lifecycle.clone(),
             task: current_task.clone(),
         };
@@ -209,6 +217,7 @@ impl Builder {
         tasks.extend(parameter_services.serve(&parameters));
         tasks.extend(enable.map(|enable| tokio::spawn(enable.run(inputs.clone(), clock.clone()))));
         tasks.push(tokio::spawn(diagnostics.run(sources)));
+        tasks.extend(output_tasks.start());
         tasks.push(tokio::spawn(policy_files::watch(shared.report.clone())));
         tasks.push(tokio::spawn(async move {
             match rosout {

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use crate::clock::RosClock;
 use crate::latest::Latest;
 use crate::operator::Operator;
-use crate::shutdown_brake::longest_stop;
-use vla_runtime::parameters::Settings;
+use crate::shutdown_brake::ShutdownBrake;
 use vla_runtime::session::Control;
 
 /// Interval at which a wait for the rest looks.
@@ -50,19 +49,19 @@ pub(crate) struct MotionGate {
     reasons: Mutex<Reasons>,
     control: Arc<Latest<Option<Arc<Control>>>>,
     operator: Arc<Operator>,
-    settings: Arc<Latest<Arc<Settings>>>,
+    brake: Arc<ShutdownBrake>,
     clock: RosClock,
 }
 
 impl MotionGate {
-    /// A gate of the motion that `control` has at each time, open.
+    /// A gate of the motion that `control` has at each time, open. `brake` says whether it is at rest.
     pub(crate) fn new(
         control: Arc<Latest<Option<Arc<Control>>>>,
         operator: Arc<Operator>,
-        settings: Arc<Latest<Arc<Settings>>>,
+        brake: Arc<ShutdownBrake>,
         clock: RosClock,
     ) -> Self {
-        Self { reasons: Mutex::default(), control, operator, settings, clock }
+        Self { reasons: Mutex::default(), control, operator, brake, clock }
     }
 
     /// Brings the robot to rest; no chunk moves it until the gate is open.
@@ -109,15 +108,14 @@ impl MotionGate {
         self.lock().of(closer).clone()
     }
 
-    /// Whether the motion is over.
+    /// Whether the motion is over on every route.
     pub(crate) fn is_at_rest(&self) -> bool {
-        let plan = self.control.get().and_then(|control| control.plan());
-        plan.is_none_or(|plan| self.clock.now() >= plan.end())
+        !self.brake.moves()
     }
 
     /// Longest time that a stop may take.
     pub(crate) fn longest_stop(&self) -> Duration {
-        longest_stop(&self.settings.get())
+        self.brake.longest()
     }
 
     /// Waits until the motion is over; no longer than a stop may take, since simulated time may stand still.

@@ -150,6 +150,8 @@ impl RunningTask {
     pub(super) fn phase(&self, view: &View<'_>) -> &'static str {
         match view.motion.map(|motion| motion.state) {
             _ if self.ending.is_some() => "stopping",
+            // An output takes no commands, or limits are missing.
+            _ if view.motion.is_some_and(|motion| motion.forbidden.is_some()) => "waiting",
             Some(WatchdogState::Running | WatchdogState::Late) => "running",
             Some(WatchdogState::Holding | WatchdogState::Stopped) => "held",
             Some(WatchdogState::Idle) | None => "waiting",

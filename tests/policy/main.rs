@@ -17,3 +17,4 @@ mod prompt;
 mod resize;
 mod resize_paths;
 mod state_action;
+mod transforms;

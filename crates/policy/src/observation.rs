@@ -13,6 +13,7 @@ mod inputs;
 mod intake;
 mod joints;
 mod order;
+mod pose;
 mod rate;
 mod sample;
 mod slot;
@@ -20,15 +21,17 @@ mod spec;
 mod state_reader;
 mod statistics;
 mod stream;
+pub mod transforms;
 mod violation;
 
 pub use enable::EnableSwitch;
-pub use error::Error;
+pub use error::{Error, TransformError};
 pub use inputs::Inputs;
+pub use pose::Pose;
 pub use rate::InputRate;
 pub use sample::{CameraSample, JointReading, JointSample, Observation, PoseSample};
 pub use spec::{
-    FrameCheck, InputKind, InputRule, InputSpec, InputTopic, JointNames, OnViolation, PoseMap, Rules, StampSource,
+    FrameCheck, InputKind, InputRule, InputSpec, InputTopic, JointNames, OnViolation, Rules, StampSource,
     Transport,
 };
 pub use state_reader::{JointMap, StateReader};

@@ -29,8 +29,8 @@ pub use ros2_parameters::{
     Problems, SourceLocation, Store, Value, ValueType, check_topic, nearest, yaml,
 };
 pub use settings::{
-    CommandKind, CommandSettings, EngineSettings, LimitsFrom, MemorySettings, SecondGoal, Settings, StageSettings,
-    TaskSettings,
+    CommandKind, CommandSettings, EngineSettings, GripperRoute, LimitsFrom, MemorySettings, OutputKind, OutputMessage,
+    OutputSettings, PoseRoute, Route, SecondGoal, Settings, StageSettings, TaskSettings, TwistRoute,
 };
 pub use shape::{EefAction, PolicyShape};
 

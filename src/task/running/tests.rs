@@ -58,6 +58,8 @@ fn a_hold_does_not_end_a_task() {
     let held = MotionStatus { state: WatchdogState::Holding, ..moving() };
     assert_eq!(task.over(&view(101.0, &report, &held), Instant::now()), None);
     assert_eq!(task.phase(&view(101.0, &report, &held)), "held");
+    let unready = MotionStatus { forbidden: Some("no server".into()), ..moving() };
+    assert_eq!(task.phase(&view(101.0, &report, &unready)), "waiting");
 }
 
 #[test]

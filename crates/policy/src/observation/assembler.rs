@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::joints::JointsSnapshot;
+use super::pose::Pose;
 use super::slot::Snapshot;
 use super::spec::{InputKind, InputRule, InputSpec, Rules};
+use super::transforms::{Common, LookupError};
 use super::violation::{Breach, Fault};
 use vla_base::time::{Span, Stamp};
 
@@ -24,8 +28,14 @@ pub(super) struct Candidate {
     pub kind: InputKind,
     pub rule: InputRule,
     pub snapshot: Snapshot,
+    /// Of a camera: the newest frame.
+    pub frame: Bytes,
+    /// Of a pose: the newest.
+    pub pose: Option<Pose>,
     /// Of joint states.
     pub joints: JointsSnapshot,
+    /// Of a transform that is missing or old: the newest time of its chain, or why there is none.
+    pub chain: Option<Result<Option<Common>, LookupError>>,
 }
 
 impl Candidate {
@@ -36,22 +46,45 @@ impl Candidate {
             kind: spec.kind,
             rule: InputRule::age(Span::ZERO, true),
             snapshot: Snapshot::default(),
+            frame: Bytes::new(),
+            pose: None,
             joints: JointsSnapshot::default(),
+            chain: None,
         }
     }
 
     fn stamp(&self) -> Option<Stamp> {
-        self.snapshot.held.as_ref().map(|held| held.0)
+        self.snapshot.stamp
+    }
+
+    /// Drops the frame: the memory of one that was replaced is to be free.
+    pub(crate) fn release(&mut self) {
+        self.frame = Bytes::new();
     }
 
     fn breach(&self, fault: Fault, now: Stamp) -> Breach {
         let detail = match fault {
+            _ if self.kind == InputKind::Transform => self.chain_detail(),
             Fault::Missing => self.joints.without_reading(),
             Fault::Stale { max_age: limit, .. } | Fault::Stopped { limit, .. } => self.joints.older_than(limit, now),
             _ => None,
         };
         let refusal = self.snapshot.refusal.clone();
         Breach { input: self.name.clone(), sample: self.kind.sample_name(), fault, detail, refusal }
+    }
+
+    /// What is wrong with the chain of a transform: the frame that is not there, or whose newest transform is the oldest.
+    fn chain_detail(&self) -> Option<Arc<str>> {
+        match self.chain.as_ref()? {
+            Ok(Some(common)) => Some(format!("`{}`", common.frame).into()),
+            Ok(None) => Some("every transform between the two frames is static, so the pose has no time".into()),
+            Err(error) => Some(error.to_string().into()),
+        }
+    }
+
+    /// Whether the frames of a transform are known and no chain joins them.
+    fn is_disconnected(&self) -> bool {
+        matches!(self.chain, Some(Err(LookupError::Disconnected { .. } | LookupError::Loop { .. })))
     }
 
     /// Whether messages have ceased to arrive, rather than arriving late. Where only one came, silence for half of
@@ -82,7 +115,8 @@ impl Verdict {
 
     fn add(&mut self, candidate: &Candidate, fault: Fault, now: Stamp) {
         // Nothing may stand in for a stream that was never seen, so that is not tolerated of any input.
-        let forbids = candidate.rule.required || fault == Fault::Missing;
+        let unseen = fault == Fault::Missing || fault == Fault::Disconnected && candidate.stamp().is_none();
+        let forbids = candidate.rule.required || unseen;
         if forbids { &mut self.breaches } else { &mut self.tolerated }.push(candidate.breach(fault, now));
     }
 }
@@ -128,6 +162,9 @@ fn own_fault(candidate: &Candidate, rules: &Rules, now: Stamp) -> Option<Fault> 
     if let Some(stamp) = snapshot.ahead {
         return Some(Fault::Future { ahead: stamp - latest, tolerance });
     }
+    if candidate.is_disconnected() {
+        return Some(Fault::Disconnected);
+    }
     let Some(stamp) = candidate.stamp() else { return Some(Fault::Missing) };
     let (age, ahead) = (stamp.age_at(now), stamp - latest);
     // Of cameras. Joints may rest: whether they are stuck depends on the plan.
@@ -169,22 +206,24 @@ pub(super) fn observation_stamp(candidates: &[Candidate]) -> Option<Stamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
     use proptest::prelude::*;
 
     const MS: i64 = 1_000_000;
 
     fn candidate(name: &str, stamp_ms: Option<i64>, max_age_ms: i64, required: bool) -> Candidate {
-        let held = stamp_ms.map(|ms| (Stamp::from_nanos(ms * MS), Bytes::new()));
-        let arrived = held.as_ref().map_or(Stamp::default(), |held| held.0);
+        let stamp = stamp_ms.map(|ms| Stamp::from_nanos(ms * MS));
+        let arrived = stamp.unwrap_or_default();
         Candidate {
             input: 0,
             name: name.into(),
             kind: InputKind::Pose,
             rule: InputRule::age(Span::from_nanos(max_age_ms * MS), required),
             // Messages come at 1 kHz, so that silence is known at once.
-            snapshot: Snapshot { held, arrived, period: Some(Span::from_nanos(MS)), ..Default::default() },
+            snapshot: Snapshot { stamp, arrived, period: Some(Span::from_nanos(MS)), ..Default::default() },
+            frame: Bytes::new(),
+            pose: None,
             joints: JointsSnapshot::default(),
+            chain: None,
         }
     }
 

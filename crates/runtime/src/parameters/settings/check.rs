@@ -6,7 +6,10 @@ use super::Settings;
 use crate::parameters::shape::PolicyShape;
 use ros2_parameters::Error;
 use vla_motion::TransitionMode;
-use vla_policy::observation::{InputKind, InputSpec, JointMap, PoseMap};
+use vla_policy::encode::pose::PoseMap;
+use vla_policy::observation::{InputKind, InputSpec, JointMap};
+
+mod outputs;
 
 /// All contradictions.
 pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
@@ -18,6 +21,7 @@ pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
     errors.extend(joints_like_columns(settings, shape));
     errors.extend(instruction_that_does_not_fit(settings, shape));
     errors.extend(rtc_without_guide(settings, shape));
+    errors.extend(outputs::check(settings, shape));
     errors
 }
 
@@ -43,17 +47,16 @@ fn repeated_joints(group: &str, maps: &[JointMap]) -> Vec<Error> {
 
 /// Two inputs cannot share a topic.
 fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
-    let parameter = |input: &InputSpec| match input.kind {
-        InputKind::Camera { .. } => format!("inputs.cameras.{}.topic", input.name),
-        InputKind::Pose => format!("inputs.poses.{}.topic", input.name),
-        InputKind::Joints | InputKind::Instruction => format!("inputs.{}.topic", input.name),
-    };
     let mut first: BTreeMap<&str, &InputSpec> = BTreeMap::new();
     let mut errors = Vec::new();
     for input in inputs {
         for topic in &input.topics {
             let Some(other) = first.insert(topic, input) else { continue };
-            let names = [parameter(input), parameter(other)];
+            // Every pose from TF has the same two topics.
+            if input.kind == InputKind::Transform && other.kind == InputKind::Transform && input.name != other.name {
+                continue;
+            }
+            let names = [input.topic_parameter(), other.topic_parameter()];
             let what = format!("{} and {} are both '{topic}'; each input needs its own topic", names[1], names[0]);
             errors.push(Error::Conflict { names: names.into(), what });
         }
@@ -77,7 +80,7 @@ fn enable_switch_on_an_input(settings: &Settings) -> Option<Error> {
 /// Chunks and diagnostics tell inputs apart by name.
 fn repeated_inputs(settings: &Settings) -> Vec<Error> {
     let clash = |pose: &PoseMap| {
-        let same = |input: &&InputSpec| input.name == pose.input && input.kind != InputKind::Pose;
+        let same = |input: &&InputSpec| input.name == pose.input && !input.kind.is_pose();
         let other = settings.inputs.iter().find(same)?;
         let name = format!("state.{}.pose", pose.key);
         let what = format!(

@@ -206,6 +206,10 @@ impl Control {
         let mut state = self.lock();
         let before = state.watchdog.set_back(now)?;
         let left = lock(&self.plan).take().map_or(Span::ZERO, |plan| plan.end() - before).max(Span::ZERO);
+        // Columns are sent one by one: they come to rest on the new clock.
+        state.columns.set_back(before, now);
+        *lock(&self.column_plan) = state.columns.plan().cloned();
+        let left = state.columns.plan().map_or(left, |plan| left.max(plan.end() - now));
         state.reset();
         let stop = settings.rules.on_violation == OnViolation::Stop && state.suspended.is_none();
         if state.watchdog.start_over(now, now + left, stop).is_none() {
@@ -227,6 +231,9 @@ impl Control {
     ) -> Braked {
         state.reason = Some(reason);
         state.count();
+        if state.columns.hold(now) {
+            *lock(&self.column_plan) = state.columns.plan().cloned();
+        }
         if state.motion.names().is_empty() {
             return Braked::NoJoints;
         }

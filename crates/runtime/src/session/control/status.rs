@@ -38,7 +38,7 @@ pub struct MotionStatus {
     pub too_short: Option<String>,
     /// Why every chunk is refused until the motion is released: the node is inactive, or no task runs. No fault.
     pub suspended: Option<Arc<str>>,
-    /// Why no joint may move, and which parameter to set; `None` when all may.
+    /// Why no joint may move, and what to do about it; `None` when all may.
     pub forbidden: Option<Arc<str>>,
 }
 
@@ -67,7 +67,7 @@ impl Control {
             end: state.motion.plan().map(|plan| plan.end()),
             too_short,
             suspended: state.suspended.as_ref().map(|suspension| Arc::clone(&suspension.reason)),
-            forbidden: state.forbidden.clone(),
+            forbidden: state.forbidden.clone().or_else(|| state.unready.clone()),
         }
     }
 }
