@@ -15,6 +15,7 @@ use super::graph::Names;
 use super::latest::Latest;
 use super::outputs::{Outputs, stop_not_published};
 use super::subscriptions::profile;
+use vla_base::time::Stamp;
 use vla_policy::observation::Inputs;
 use vla_runtime::messages::TrajectoryBuffer;
 use vla_runtime::parameters::Settings;
@@ -83,18 +84,32 @@ impl Operator {
         }
     }
 
-    fn brake(&self, control: &Control) -> Result<String, String> {
+    /// Brings the motion to rest and refuses chunks until it is released; latches nothing.
+    ///
+    /// # Errors
+    /// When the stop could not be published.
+    pub(crate) fn suspend(&self, control: &Control, reason: &Arc<str>) -> Result<(), String> {
+        self.publish(|now, settings, out| control.suspend(now, reason, settings, out)).map(drop)
+    }
+
+    /// Publishes the stop that `brake` writes. Returns its result and the duration of the stop in ms.
+    fn publish(
+        &self,
+        brake: impl FnOnce(Stamp, &Settings, &mut TrajectoryBuffer) -> Braked,
+    ) -> Result<(Braked, f64), String> {
         let settings = self.settings.get();
         let mut trajectory = self.trajectory.lock().unwrap_or_else(PoisonError::into_inner);
-        let braked = control.stop(self.clock.now(), &REASON, &settings, &mut trajectory);
+        let braked = brake(self.clock.now(), &settings, &mut trajectory);
         let sent = self.outputs.brake(braked, &trajectory);
         sent.map_err(|error| stop_not_published(&error)).inspect_err(|error| tracing::error!("{error}"))?;
+        let points = &trajectory.message().points;
+        Ok((braked, points.last().map_or(0.0, |point| point.time_from_start.millis())))
+    }
+
+    fn brake(&self, control: &Control) -> Result<String, String> {
+        let (braked, takes) = self.publish(|now, settings, out| control.stop(now, &REASON, settings, out))?;
         let done = match braked {
-            Braked::Braking => {
-                let points = &trajectory.message().points;
-                let takes = points.last().map_or(0.0, |point| point.time_from_start.millis());
-                format!("stopped: the robot comes to rest within {takes:.0} ms")
-            }
+            Braked::Braking => format!("stopped: the robot comes to rest within {takes:.0} ms"),
             Braked::AtRest => "stopped: no motion was in force".to_owned(),
             Braked::NoJoints if control.column_plan().is_some() => "stopped: every output comes to rest".to_owned(),
             Braked::NoJoints => {

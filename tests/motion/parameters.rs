@@ -635,7 +635,7 @@ fn what_may_change_while_the_node_runs_is_this_and_no_more() {
     for input in ["cameras.top", "cameras.left_wrist", "cameras.right_wrist", "joints"] {
         expected.extend(["max_age_ms", "required", "stuck_after_ms"].map(|field| format!("inputs.{input}.{field}")));
     }
-    expected.insert("inputs.enable.max_age_ms".to_owned());
+    expected.extend(["inputs.enable.max_age_ms", "task.second_goal"].map(str::to_owned));
     assert_eq!(live, expected);
 }
 

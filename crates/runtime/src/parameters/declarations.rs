@@ -18,6 +18,7 @@ pub fn declarations(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declarati
     let mut all = vec![
         node::POLICY.declare(),
         node::USE_SIM_TIME.declare(),
+        node::AUTOSTART.declare(),
         node::FRAME_ID.declare(),
         node::LOG_LEVEL.declare(),
         node::LOG_SHAPES.declare(),
@@ -104,6 +105,8 @@ fn inference(shape: &PolicyShape) -> Vec<Declaration> {
             ..node::DENOISE_STEPS.declare()
         },
         Declaration { default: Value::Double(shape.step.seconds()), ..node::STEP.declare() },
+        node::TASK_REQUIRED.declare(),
+        node::TASK_SECOND_GOAL.declare(),
     ]
 }
 

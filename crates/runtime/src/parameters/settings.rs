@@ -92,6 +92,29 @@ pub struct Settings {
     pub log_level: String,
     /// Time from /clock.
     pub use_sim_time: bool,
+    /// Configure and activate at the start, without a life cycle manager.
+    pub autostart: bool,
+    /// Tasks of the action `~/run`.
+    pub task: TaskSettings,
+}
+
+/// Tasks of the action `~/run`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TaskSettings {
+    /// The robot moves only while a task runs.
+    pub required: bool,
+    /// What happens to a goal while another task runs.
+    pub second_goal: SecondGoal,
+}
+
+/// What happens to a goal while another task runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SecondGoal {
+    /// It is rejected.
+    #[default]
+    Refuse,
+    /// It begins when the tasks before it have ended.
+    Queue,
 }
 
 /// Which engines run the policy.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{EngineSettings, LimitsFrom, MemorySettings, OutputSettings, Settings, StageSettings};
+use super::{EngineSettings, LimitsFrom, MemorySettings, OutputSettings, Settings, StageSettings, TaskSettings};
 use crate::parameters::description::RobotDescription;
 use crate::parameters::shape::PolicyShape;
 use crate::parameters::table::{Param, engines, inputs, motion, node};
@@ -82,6 +82,11 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         log_shapes: reader.get(&node::LOG_SHAPES),
         log_level: reader.get(&node::LOG_LEVEL),
         use_sim_time: reader.get(&node::USE_SIM_TIME),
+        autostart: reader.get(&node::AUTOSTART),
+        task: TaskSettings {
+            required: reader.get(&node::TASK_REQUIRED),
+            second_goal: reader.get(&node::TASK_SECOND_GOAL),
+        },
     };
     (settings, reader.problems)
 }

@@ -7,7 +7,9 @@ use vla_motion::TransitionMode;
 use vla_policy::encode::pose::EulerOrder;
 use vla_policy::observation::{OnViolation, StampSource, Transport};
 
-use crate::parameters::settings::{CommandKind, Durability, History, OutputKind, OutputMessage, Reliability};
+use crate::parameters::settings::{
+    CommandKind, Durability, History, OutputKind, OutputMessage, Reliability, SecondGoal,
+};
 
 /// An enum that a parameter names by words. They are the declaration's allowed values, and the only ones that are read.
 pub(crate) trait Words: Copy + 'static {
@@ -135,6 +137,17 @@ impl Words for TransitionMode {
 
     fn as_word(self) -> &'static str {
         self.as_str()
+    }
+}
+
+impl Words for SecondGoal {
+    const ALL: &'static [Self] = &[Self::Refuse, Self::Queue];
+
+    fn as_word(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Queue => "queue",
+        }
     }
 }
 

@@ -28,6 +28,7 @@ fn every_word_of_an_enum_is_allowed_and_read_and_no_other() {
     reads_its_words::<TransitionMode>(&motion::MODE);
     reads_its_words(&motion::COMMAND_TYPE);
     reads_its_words(&motion::LIMITS_FROM);
+    reads_its_words(&node::TASK_SECOND_GOAL);
 }
 
 #[test]
