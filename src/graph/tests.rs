@@ -13,6 +13,7 @@ fn input(name: &str, kind: InputKind) -> InputSpec {
         frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::default(),
+        frames: Default::default(),
     }
 }
 

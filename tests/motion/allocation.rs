@@ -96,6 +96,7 @@ impl Loop {
             frame_id: String::new(),
             joints: JointNames::default(),
             stamp_from: StampSource::Header,
+            frames: Default::default(),
         };
         let names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
         let joints = JointNames { read: names.clone(), moved: names.clone() };

@@ -21,6 +21,7 @@
 //! ```
 
 mod action_chunk;
+mod bayer;
 pub mod cdr;
 mod compressed_image;
 mod error;
@@ -30,6 +31,7 @@ mod image;
 mod joint_state;
 mod joint_trajectory;
 mod jpeg;
+mod orientation;
 mod pixels;
 mod pose_stamped;
 pub mod schema;
@@ -38,6 +40,7 @@ pub mod write;
 mod yuv;
 
 pub use action_chunk::ActionChunkMessage;
+pub use bayer::BayerPattern;
 pub use compressed_image::{CompressedImageView, FrameHeader};
 pub use error::Error;
 pub use frame_decoder::FrameDecoder;

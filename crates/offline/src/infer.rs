@@ -52,6 +52,7 @@ pub fn load_with(
         deltas: BTreeMap::new(),
         denoise_steps: spec.denoise.default,
         threads,
+        encode_threads: 1,
         launch: Launch::Graph,
         release_host_copy: true,
         admission: Admission::default(),

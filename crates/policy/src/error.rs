@@ -63,6 +63,12 @@ pub enum Error {
         /// The reason.
         reason: String,
     },
+    /// A thread that encodes frames cannot be started.
+    #[error("a thread that encodes camera frames cannot be started: {source}; set encode.threads to 1")]
+    Threads {
+        /// The system's error.
+        source: std::io::Error,
+    },
     /// Another number of frames than views.
     #[error("expected one frame of each of {expected} cameras, found {found}")]
     Cameras {

@@ -8,7 +8,8 @@ use vla_messages::Pixels;
 use super::Error;
 use super::host::Encoded;
 use super::observation::CameraSample;
-use super::views::{TracedView, Views};
+use super::encode::frames::TracedImage;
+use super::views::Views;
 
 /// The inference pipeline and the views that feed it.
 pub(super) struct Networks {
@@ -73,7 +74,7 @@ impl<'n> Prepared<'n> {
     }
 
     /// As [`Self::with_frames`] from decoded frames, with the intermediate images of each. Allocates.
-    pub(super) fn with_pixels(self, frames: &[Pixels<'_>]) -> Result<(Ready<'n>, Vec<TracedView>), Error> {
+    pub(super) fn with_pixels(self, frames: &[Pixels<'_>]) -> Result<(Ready<'n>, Vec<TracedImage>), Error> {
         let traced = self.networks.views.trace(frames, &mut *self.networks.pipeline)?;
         Ok((Ready(self), traced))
     }

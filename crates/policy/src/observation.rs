@@ -28,7 +28,7 @@ pub use inputs::Inputs;
 pub use rate::InputRate;
 pub use sample::{CameraSample, JointReading, JointSample, Observation, PoseSample};
 pub use spec::{
-    FrameCheck, InputKind, InputRule, InputSpec, InputTopic, JointNames, OnViolation, PoseMap, Rules, StampSource,
+    Exif, FrameCheck, FrameOptions, InputKind, InputRule, InputSpec, InputTopic, JointNames, OnViolation, PoseMap, Rules, StampSource,
     Transport,
 };
 pub use state_reader::{JointMap, StateReader};

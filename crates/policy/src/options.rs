@@ -35,6 +35,9 @@ pub struct LoadOptions {
     pub denoise_steps: u32,
     /// CPU threads of one inference.
     pub threads: usize,
+    /// CPU threads that encode the frames of one observation, the inference thread among them; 0: one a frame, and no more than
+    /// there are cores.
+    pub encode_threads: usize,
     /// How inferences are launched (TensorRT).
     pub launch: Launch,
     /// Release TensorRT's host copies of the engines where the build verified it.

@@ -22,7 +22,7 @@ use super::views::Views;
 use super::{ActionPrefix, Error, LoadOptions, LoadPipeline, LoadedFiles, PolicySpec, Progress, Timings, error};
 
 /// A loaded policy: encodes an observation, runs the networks and decodes the prediction. Reads no clock, does no I/O and
-/// starts no thread in [`Policy::infer`].
+/// starts no thread in [`Policy::infer`]; the threads that encode frames start with the load.
 pub struct Policy {
     pub(super) spec: PolicySpec,
     pub(super) inputs: HostInputs,
@@ -53,7 +53,7 @@ impl Policy {
         let processor = load_processor(&spec, &options)?;
         let pipeline = load(&stages, &host_specs(&spec), progress)?;
         let host_inputs = pipeline.host_inputs();
-        let views = Views::new(&spec, &processor, &host_inputs)?;
+        let views = Views::new(&spec, &processor, &host_inputs, options.encode_threads)?;
         let codec = ActionCodec {
             decoder: ActionDecoder::new(&processor)?,
             columns: Columns::new(&processor, &options.action)?,
@@ -102,6 +102,11 @@ impl Policy {
     /// Short name of the engine kind.
     pub fn engine_kind(&self) -> &'static str {
         self.networks.pipeline.kind()
+    }
+
+    /// Threads that encode the frames of an observation.
+    pub fn encode_threads(&self) -> usize {
+        self.networks.views.threads()
     }
 
     /// Load report of each stage, in load order.

@@ -1,47 +1,41 @@
 //! Camera frames to the pixel tensors that the stages read: `pixels` with every view, or `pixels.<camera>` with one.
 
-use super::encode::image::{EvalTransform, image_tokens};
+use std::ops::Range;
+
+use super::encode::frames::{FrameEncoder, TracedImage};
+use super::encode::image::image_tokens;
 use super::encode::resize::Size;
 use super::processor::Processor;
-use super::{Error, PolicySpec, frames};
-use crate::observation::{CameraSample, Transport};
-use vla_base::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
+use super::{Error, PolicySpec};
+use crate::observation::CameraSample;
+use vla_base::tensor::{DType, Dim, HostTensor, TensorSpec};
 use vla_engines::Inference;
-use vla_messages::{CompressedImageView, FrameDecoder, ImageView, Pixels};
+use vla_messages::Pixels;
 
 /// Name of the tensor of all views.
 pub(super) const STACKED: &str = "pixels";
 
-/// The views of a policy, each with its decoder and its resampler.
+/// The images of a policy's views, in the order of the prompt.
 pub(super) struct Views {
-    views: Vec<View>,
+    encoder: FrameEncoder,
+    /// The view that each image is of.
+    images: Vec<usize>,
+    /// Sizes of the images.
+    sizes: Vec<Size>,
     tensors: Vec<PixelTensor>,
+    views: usize,
 }
 
-/// A tensor that a stage reads. The last resampling step writes directly into the engine's memory.
+/// A tensor that a stage reads. The last resampling step writes directly into the engine's memory, unless frames of several
+/// tensors are encoded at the same time.
 struct PixelTensor {
     name: String,
-    /// `[views, 3, height, width]`
+    /// `[images, 3, height, width]`
     dims: [usize; 4],
-    /// For networks that read pixels in another type than single precision.
-    converted: Option<HostTensor>,
-}
-
-struct View {
-    decoder: FrameDecoder,
-    target: ViewTarget,
-}
-
-/// Target of a camera's frames. Separate from the decoder, whose frame is borrowed meanwhile.
-struct ViewTarget {
-    camera: String,
-    transform: EvalTransform,
-    /// Size after resampling.
-    size: Size,
-    /// Index of the tensor.
-    tensor: usize,
-    /// Index of the view in the tensor.
-    index: usize,
+    /// Its images.
+    images: Range<usize>,
+    /// For networks that read pixels in another type than single precision, and for several tensors at the same time.
+    own: Option<HostTensor>,
 }
 
 /// Pixel tensors that a stage may read.
@@ -55,45 +49,58 @@ pub(super) fn offered(spec: &PolicySpec) -> Vec<TensorSpec> {
 }
 
 impl Views {
-    /// Views with the sizes of the stages' pixel inputs.
+    /// Views with the sizes of the stages' pixel inputs. `threads`: as [`FrameEncoder::new`].
     ///
     /// # Errors
-    /// [`Error::NoPixels`] naming a camera that no stage reads, or that two inputs read.
-    pub(crate) fn new(spec: &PolicySpec, processor: &Processor, host_inputs: &[TensorSpec]) -> Result<Self, Error> {
-        let (mut tensors, mut views) = (Vec::new(), Vec::new());
+    /// [`Error::NoPixels`] naming a camera that no stage reads, or that two inputs read; [`Error::Threads`].
+    pub(crate) fn new(
+        spec: &PolicySpec,
+        processor: &Processor,
+        host_inputs: &[TensorSpec],
+        threads: usize,
+    ) -> Result<Self, Error> {
+        let mut inputs: Vec<(&TensorSpec, Vec<usize>, Size)> = Vec::new();
         for input in host_inputs {
-            let cameras: Vec<&String> = match input.name.strip_prefix(STACKED) {
-                Some("") => spec.cameras.iter().collect(),
-                Some(rest) => spec.cameras.iter().filter(|camera| rest.strip_prefix('.') == Some(camera)).collect(),
-                None => continue,
+            let named = |(_, camera): &(usize, &String)| match input.name.strip_prefix(STACKED) {
+                Some("") => true,
+                Some(rest) => rest.strip_prefix('.') == Some(camera),
+                None => false,
             };
+            let views: Vec<usize> = spec.cameras.iter().enumerate().filter(named).map(|(view, _)| view).collect();
             let [_, _, Dim::Fixed(height), Dim::Fixed(width)] = *input.dims.as_slice() else { continue };
-            for (index, camera) in cameras.iter().enumerate() {
-                let target = ViewTarget {
-                    camera: (*camera).clone(),
-                    transform: EvalTransform::new(&processor.image),
-                    size: Size { width, height },
-                    tensor: tensors.len(),
-                    index,
-                };
-                views.push(View { decoder: FrameDecoder::new(), target });
+            if !views.is_empty() {
+                inputs.push((input, views, Size { width, height }));
             }
-            let dims = [cameras.len(), 3, height, width];
-            tensors.push(PixelTensor { name: input.name.clone(), dims, converted: None });
         }
-        views.sort_by_key(|view| spec.cameras.iter().position(|camera| *camera == view.target.camera));
-        for camera in &spec.cameras {
-            let inputs = views.iter().filter(|view| view.target.camera == *camera).count();
+        for (view, camera) in spec.cameras.iter().enumerate() {
+            let inputs = inputs.iter().filter(|(_, views, _)| views.contains(&view)).count();
             if inputs != 1 {
                 return Err(Error::NoPixels { camera: camera.clone(), inputs });
             }
         }
-        Ok(Self { views, tensors })
+        inputs.sort_by_key(|(_, views, _)| views.first().copied());
+        let (mut images, mut sizes, mut tensors) = (Vec::new(), Vec::new(), Vec::new());
+        for (input, views, size) in inputs {
+            let start = images.len();
+            images.extend(&views);
+            sizes.resize(images.len(), size);
+            let dims = [views.len(), 3, size.height, size.width];
+            tensors.push(PixelTensor { name: input.name.clone(), dims, images: start..images.len(), own: None });
+        }
+        let cameras = images.iter().filter_map(|&view| spec.cameras.get(view)).cloned();
+        let encoder = FrameEncoder::new(&processor.image, cameras.zip(sizes.iter().copied()), threads);
+        let encoder = encoder.map_err(|source| Error::Threads { source })?;
+        Ok(Self { encoder, images, sizes, tensors, views: spec.cameras.len() })
     }
 
-    /// Image tokens of each view.
+    /// Image tokens of each image.
     pub(crate) fn image_tokens(&self) -> Vec<usize> {
-        self.views.iter().map(|view| image_tokens(view.target.size)).collect()
+        self.sizes.iter().copied().map(image_tokens).collect()
+    }
+
+    /// Threads that encode frames.
+    pub(crate) fn threads(&self) -> usize {
+        self.encoder.threads()
     }
 
     /// Dimensions of a tensor by its name.
@@ -104,23 +111,29 @@ impl Views {
     /// Decodes, resamples and normalises one frame of every camera, in the policy's order, into the prepared pipeline.
     pub(crate) fn encode(&mut self, samples: &[CameraSample], pipeline: &mut dyn Inference) -> Result<(), Error> {
         self.check_count(samples.len())?;
-        for (view, sample) in self.views.iter_mut().zip(samples) {
-            let frame = match sample.transport {
-                Transport::Raw => ImageView::parse(&sample.bytes).and_then(|image| image.pixels()),
-                Transport::Compressed => {
-                    CompressedImageView::parse(&sample.bytes).and_then(|image| view.decoder.decode(&image))
-                }
-            };
-            let frame = frame.map_err(|error| failure(&view.target.camera, error.to_string()))?;
-            view.target.convert(&frame, self.tensors[view.target.tensor].values(pipeline)?)?;
+        let Self { encoder, images, tensors, .. } = self;
+        let frame = |&view: &usize| samples.get(view);
+        if encoder.threads() == 1 || tensors.len() == 1 {
+            for tensor in &mut *tensors {
+                let (range, length) = (tensor.images.clone(), tensor.image_length());
+                let frames = images.get(range.clone()).unwrap_or_default().iter().map(frame);
+                encoder.encode(range, frames, tensor.values(pipeline)?.chunks_exact_mut(length))?;
+            }
+        } else {
+            // The engine lends one buffer at a time.
+            let values = tensors.iter_mut().flat_map(|tensor| {
+                let length = tensor.image_length();
+                tensor.own().into_iter().flat_map(move |values| values.chunks_exact_mut(length))
+            });
+            encoder.encode(0..images.len(), images.iter().map(frame), values)?;
         }
-        self.write_converted(pipeline)
+        self.write_own(pipeline)
     }
 
     /// Sets every pixel to zero.
     pub(crate) fn encode_zeros(&mut self, pipeline: &mut dyn Inference) -> Result<(), Error> {
         self.tensors.iter_mut().try_for_each(|tensor| tensor.values(pipeline).map(|values| values.fill(0.0)))?;
-        self.write_converted(pipeline)
+        self.write_own(pipeline)
     }
 
     /// As [`Self::encode`] for decoded frames, with the intermediate images of each. Allocates.
@@ -128,15 +141,18 @@ impl Views {
         &mut self,
         frames: &[Pixels<'_>],
         pipeline: &mut dyn Inference,
-    ) -> Result<Vec<TracedView>, Error> {
+    ) -> Result<Vec<TracedImage>, Error> {
         self.check_count(frames.len())?;
-        let mut traced = Vec::with_capacity(frames.len());
-        for (view, frame) in self.views.iter_mut().zip(frames) {
-            let values = self.tensors[view.target.tensor].values(pipeline)?;
-            view.target.convert(frame, &mut *values)?;
-            traced.push(view.target.trace(frame, values)?);
+        let Self { encoder, images, tensors, .. } = self;
+        let mut traced = Vec::with_capacity(images.len());
+        for tensor in tensors {
+            let (range, length) = (tensor.images.clone(), tensor.image_length());
+            for (at, values) in range.zip(tensor.values(pipeline)?.chunks_exact_mut(length)) {
+                let frame = images.get(at).and_then(|&view| frames.get(view));
+                traced.push(encoder.trace(at, frame.ok_or(Error::Internal("a frame of each view"))?, values)?);
+            }
         }
-        self.write_converted(pipeline)?;
+        self.write_own(pipeline)?;
         Ok(traced)
     }
 
@@ -150,10 +166,10 @@ impl Views {
         self.tensors.iter_mut().map(copy).collect()
     }
 
-    /// Writes the tensors that the engine converts.
-    fn write_converted(&self, pipeline: &mut dyn Inference) -> Result<(), Error> {
+    /// Writes the tensors that are not in the engine's memory yet.
+    fn write_own(&self, pipeline: &mut dyn Inference) -> Result<(), Error> {
         for tensor in &self.tensors {
-            if let Some(values) = &tensor.converted {
+            if let Some(values) = &tensor.own {
                 pipeline.write(&tensor.name, values)?;
             }
         }
@@ -161,59 +177,33 @@ impl Views {
     }
 
     fn check_count(&self, found: usize) -> Result<(), Error> {
-        let expected = self.views.len();
+        let expected = self.views;
         if expected == found { Ok(()) } else { Err(Error::Cameras { expected, found }) }
     }
 }
 
-/// Intermediate images of one view.
-pub(super) struct TracedView {
-    /// The camera.
-    pub camera: String,
-    /// After resampling: 8-bit `[height, width, 3]`.
-    pub resampled: HostTensor,
-    /// `[3, height, width]` in [-1, 1].
-    pub normalised: HostTensor,
-}
-
 impl PixelTensor {
-    /// The elements, in the engine's memory where it reads single precision.
+    /// Values of one image.
+    fn image_length(&self) -> usize {
+        let [_, channels, height, width] = self.dims;
+        (channels * height * width).max(1)
+    }
+
+    /// The elements: where they were put before, else in the engine's memory where it reads single precision.
     fn values<'p>(&'p mut self, pipeline: &'p mut dyn Inference) -> Result<&'p mut [f32], Error> {
-        if let Some(values) = pipeline.input_buffer_mut(&self.name) {
+        if self.own.is_none()
+            && let Some(values) = pipeline.input_buffer_mut(&self.name)
+        {
             return Ok(values);
         }
-        if self.converted.is_none() {
-            self.converted = HostTensor::zeros(DType::F32, &self.dims);
+        self.own().ok_or(Error::Internal("f32 zeros"))
+    }
+
+    /// The elements in memory of its own.
+    fn own(&mut self) -> Option<&mut [f32]> {
+        if self.own.is_none() {
+            self.own = HostTensor::zeros(DType::F32, &self.dims);
         }
-        self.converted.as_mut().and_then(HostTensor::as_f32_mut).ok_or(Error::Internal("f32 zeros"))
+        self.own.as_mut().and_then(HostTensor::as_f32_mut)
     }
-}
-
-impl ViewTarget {
-    /// `tensor`: the elements of the whole tensor.
-    fn convert(&mut self, frame: &Pixels<'_>, tensor: &mut [f32]) -> Result<(), Error> {
-        let fail = |reason: String| failure(&self.camera, reason);
-        let Size { width, height } = self.size;
-        frames::expect(&self.transform, self.size, frame.width, frame.height).map_err(fail)?;
-        let out = tensor.chunks_exact_mut(3 * height * width).nth(self.index);
-        let out = out.ok_or(Error::Internal("a pixel tensor holds all its views"))?;
-        self.transform.apply(frame, out).map(drop).map_err(|error| fail(error.to_string()))
-    }
-
-    fn trace(&mut self, frame: &Pixels<'_>, tensor: &[f32]) -> Result<TracedView, Error> {
-        let Size { width, height } = self.size;
-        let mut resampled = HostTensor::zeros(DType::U8, &[height, width, 3]).ok_or(Error::Internal("u8 zeros"))?;
-        if let Data::U8(out) = resampled.data_mut() {
-            let done = self.transform.apply_u8(frame, out);
-            done.map_err(|error| failure(&self.camera, error.to_string()))?;
-        }
-        let part = tensor.chunks_exact(3 * height * width).nth(self.index).unwrap_or_default();
-        let normalised = HostTensor::from_f32(&[3, height, width], part.to_vec());
-        let normalised = normalised.ok_or(Error::Internal("a pixel tensor holds all its views"))?;
-        Ok(TracedView { camera: self.camera.clone(), resampled, normalised })
-    }
-}
-
-fn failure(camera: &str, reason: String) -> Error {
-    Error::Camera { camera: camera.to_owned(), reason }
 }

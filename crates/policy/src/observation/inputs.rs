@@ -118,9 +118,10 @@ impl Inputs {
                 if let Some(orientation) = turned.filter(|_| lock(slot).report_rotation()) {
                     tracing::warn!(
                         "input `{}` on topic `{}`: frames have the EXIF orientation {orientation}, which is ignored; if the policy's \
-                         training data were rotated, rotate the image at the camera",
+                         training data were turned upright, set {}.exif: apply",
                         spec.name,
-                        topic
+                        topic,
+                        spec.parameter()
                     );
                 }
                 stamp
@@ -374,7 +375,8 @@ impl Inputs {
             };
             match spec.kind {
                 InputKind::Camera { transport } => {
-                    put(&mut out.cameras, &mut cameras, CameraSample { name, stamp, transport, bytes });
+                    let sample = CameraSample { name, stamp, transport, options: spec.frames, bytes };
+                    put(&mut out.cameras, &mut cameras, sample);
                 }
                 InputKind::Pose => put(&mut out.poses, &mut poses, PoseSample { name, stamp, bytes }),
                 InputKind::Joints | InputKind::Instruction => continue,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::assembler::joint_list;
 use super::error::Error;
 use super::joints::{JointIndex, Parts, layout};
-use super::spec::{FrameCheck, InputKind, InputSpec, StampSource, Transport};
+use super::spec::{Exif, FrameCheck, InputKind, InputSpec, StampSource, Transport};
 use vla_base::time::Stamp;
 use vla_messages::{CompressedImageView, ImageView, JointStateView, PoseStampedView, text};
 
@@ -47,7 +47,7 @@ impl Source<'_> {
 /// Content of a valid message.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Content<'a> {
-    /// A sample with its header stamp, and the EXIF orientation of a frame that is not upright.
+    /// A sample with its header stamp, and the EXIF orientation of a frame that stays turned.
     Stamped(Stamp, Option<u8>),
     /// An instruction.
     Text(&'a str),
@@ -76,15 +76,21 @@ pub(super) fn check<'a>(
     let stamp = match spec.kind {
         InputKind::Camera { transport: Transport::Raw } => {
             let view = ImageView::parse(bytes).map_err(refused)?;
-            view.pixels().map_err(refused)?;
+            view.pixels_as(spec.frames.encoding).map_err(refused)?;
             size = Some((view.width, view.height));
             view.header.stamp
         }
         InputKind::Camera { transport: Transport::Compressed } => {
             let view = CompressedImageView::parse(bytes).map_err(refused)?;
             let header = view.frame_header().map_err(refused)?;
-            size = header.is_known().then_some((header.width, header.height));
-            turned = Some(header.orientation).filter(|orientation| *orientation != 1);
+            let known = || header.is_known();
+            (size, turned) = match spec.frames.exif {
+                Exif::Apply => (known().then(|| header.upright_size()), None),
+                Exif::Ignore => {
+                    let turned = Some(header.orientation).filter(|orientation| *orientation != 1);
+                    (known().then_some((header.width, header.height)), turned)
+                }
+            };
             view.header.stamp
         }
         InputKind::Joints => JointStateView::parse(bytes).map_err(refused)?.header.stamp,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::spec::Transport;
+use super::spec::{FrameOptions, Transport};
 use super::violation::Breach;
 use vla_base::time::Stamp;
 
@@ -17,6 +17,8 @@ pub struct CameraSample {
     pub stamp: Stamp,
     /// `Image` or `CompressedImage`.
     pub transport: Transport,
+    /// How it is read.
+    pub options: FrameOptions,
     /// The whole serialized message, shared with the slot it came from.
     pub bytes: Bytes,
 }

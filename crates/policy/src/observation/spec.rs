@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use vla_base::time::Span;
+use vla_messages::PixelFormat;
 
 /// How a camera's frames travel.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -29,6 +30,35 @@ impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// What is done with the EXIF orientation of a camera's JPEG frames.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Exif {
+    /// Frames are used as they are stored; a camera that sets an orientation is reported once.
+    #[default]
+    Ignore,
+    /// Frames are turned and mirrored to be upright.
+    Apply,
+}
+
+impl Exif {
+    /// The word used in parameters: `ignore` or `apply`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ignore => "ignore",
+            Self::Apply => "apply",
+        }
+    }
+}
+
+/// How the frames of a camera are read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct FrameOptions {
+    /// What the bytes of raw frames are, where their own encoding leaves it open; `None`: as the message says.
+    pub encoding: Option<PixelFormat>,
+    /// Use of the EXIF orientation of compressed frames.
+    pub exif: Exif,
 }
 
 /// What an input carries.
@@ -91,6 +121,8 @@ pub struct InputSpec {
     pub joints: JointNames,
     /// Where the time of a sample comes from.
     pub stamp_from: StampSource,
+    /// How frames are read. Ignored for other kinds than cameras.
+    pub frames: FrameOptions,
 }
 
 /// A topic to subscribe to: its messages are offered to every input that names it.

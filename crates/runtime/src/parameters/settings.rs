@@ -33,6 +33,8 @@ pub struct Settings {
     pub rules: Rules,
     /// Topic of the operator's enable switch; `None`: no switch.
     pub enable_topic: Option<String>,
+    /// Threads that encode camera frames; 0: chosen by their number and that of the CPU cores.
+    pub encode_threads: usize,
     /// State keys that joints give, in the policy's order.
     pub state: Vec<JointMap>,
     /// State keys that poses give, in the policy's order.

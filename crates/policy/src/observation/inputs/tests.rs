@@ -41,6 +41,7 @@ fn inputs() -> Inputs {
         frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
+        frames: Default::default(),
     };
     let read = vec!["waist".to_owned(), "elbow".to_owned()];
     let names = JointNames { read, moved: vec!["finger".to_owned()] };
@@ -267,6 +268,7 @@ fn poses() -> Inputs {
         frame_id: frame_id.into(),
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
+        frames: Default::default(),
     };
     let inputs = Inputs::new(vec![
         spec("top", InputKind::Camera { transport: Transport::Raw }, ""),

@@ -6,13 +6,14 @@ use super::Settings;
 use crate::parameters::shape::PolicyShape;
 use ros2_parameters::Error;
 use vla_motion::TransitionMode;
-use vla_policy::observation::{InputKind, InputSpec, JointMap, PoseMap};
+use vla_policy::observation::{Exif, FrameOptions, InputKind, InputSpec, JointMap, PoseMap, Transport};
 
 /// All contradictions.
 pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
     let mut errors = repeated_joints("state", &settings.state);
     errors.extend(repeated_joints("action", &settings.action));
     errors.extend(repeated_topics(&settings.inputs));
+    errors.extend(settings.inputs.iter().filter_map(frame_option_without_use));
     errors.extend(enable_switch_on_an_input(settings));
     errors.extend(repeated_inputs(settings));
     errors.extend(joints_like_columns(settings, shape));
@@ -59,6 +60,23 @@ fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
         }
     }
     errors
+}
+
+/// An encoding is of raw frames, an EXIF orientation of compressed ones.
+fn frame_option_without_use(input: &InputSpec) -> Option<Error> {
+    let InputKind::Camera { transport } = input.kind else { return None };
+    let (option, value, reason) = match (transport, input.frames) {
+        (Transport::Compressed, FrameOptions { encoding: Some(encoding), .. }) => {
+            ("encoding", encoding.as_str(), "compressed frames have no raw bytes")
+        }
+        (Transport::Raw, FrameOptions { exif: Exif::Apply, .. }) => {
+            ("exif", Exif::Apply.as_str(), "raw frames have no EXIF orientation")
+        }
+        _ => return None,
+    };
+    let names = [option, "transport"].map(|parameter| format!("inputs.cameras.{}.{parameter}", input.name));
+    let what = format!("{} is {value}, but {} is {transport}: {reason}; change one of them", names[0], names[1]);
+    Some(Error::Conflict { names: names.into(), what })
 }
 
 /// The enable switch has another message type than every input.

@@ -10,7 +10,9 @@ use crate::parameters::shape::PolicyShape;
 use crate::parameters::table::{Param, engines, inputs, motion, node};
 use ros2_parameters::{Error, Origin, Problems, Store, hint};
 use vla_base::time::Span;
-use vla_policy::observation::{InputKind, InputRule, InputSpec, JointMap, JointNames, PoseMap, Rules, StampSource};
+use vla_policy::observation::{
+    FrameOptions, InputKind, InputRule, InputSpec, JointMap, JointNames, PoseMap, Rules, StampSource,
+};
 
 mod key_maps;
 mod motion_settings;
@@ -47,6 +49,7 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         memory: reader.memory(),
         inputs,
         rules: reader.rules(per_input),
+        encode_threads: reader.get(&engines::ENCODE_THREADS),
         enable_topic: reader.get(&inputs::ENABLE_TOPIC),
         limits,
         limit_warnings,
@@ -144,10 +147,12 @@ impl Reader<'_> {
             let topic = self.get_of(&inputs::CAMERA_TOPIC, camera);
             let rule =
                 InputRule { stuck_after: self.get_of(&inputs::CAMERA_STUCK_AFTER, camera), ..self.rule(&prefix) };
-            all.push((
-                InputSpec { stamp_from: self.get_of(&inputs::STAMP, &prefix), ..spec(camera, topic, kind) },
-                rule,
-            ));
+            let frames = FrameOptions {
+                encoding: self.get_of(&inputs::CAMERA_ENCODING, camera),
+                exif: self.get_of(&inputs::CAMERA_EXIF, camera),
+            };
+            let stamp_from = self.get_of(&inputs::STAMP, &prefix);
+            all.push((InputSpec { stamp_from, frames, ..spec(camera, topic, kind) }, rule));
         }
         if joints != JointNames::default() {
             let prefix = "inputs.joints";
@@ -219,8 +224,9 @@ impl Reader<'_> {
     }
 }
 
-/// An input without joints and frame, stamped by its header.
+/// An input without joints and frame, stamped by its header, whose frames are read as they say themselves.
 fn spec(name: &str, topic: String, kind: InputKind) -> InputSpec {
     let (name, frame_id, joints) = (name.to_owned(), String::new(), JointNames::default());
-    InputSpec { name, topics: vec![topic], kind, frame_id, joints, stamp_from: StampSource::Header }
+    let frames = FrameOptions::default();
+    InputSpec { name, topics: vec![topic], kind, frame_id, joints, stamp_from: StampSource::Header, frames }
 }
