@@ -10,7 +10,7 @@ use std::cell::Cell;
 
 use bytes::Bytes;
 use vla_base::time::{Span, Stamp};
-use vla_messages::{ActionChunkMessage, HeaderView, PoseStampedView, write};
+use vla_messages::{ActionChunkMessage, HeaderView, write};
 use vla_motion::{
     Chunk, ClampCounts, JointLimits, Motion, MotionLimits, MotionSettings, NewChunk, TransitionMode, schedule,
 };
@@ -155,8 +155,7 @@ impl Loop {
         self.inputs.assemble_into(stamp + STEP, &self.rules, &mut self.observation).expect("fresh inputs");
         let joints = self.observation.joints.as_ref().expect("a joint state");
         self.reader.read(joints, &mut self.state).expect("all joints");
-        let pose = PoseStampedView::parse(&self.observation.poses[0].bytes).and_then(PoseStampedView::checked);
-        PoseLayout::Rot6d.write(&pose.expect("a good pose"), &mut self.pose);
+        PoseLayout::Rot6d.write(&self.observation.poses[0].pose, &mut self.pose);
 
         let chunk = &mut self.chunk;
         chunk.observation_stamp = self.observation.stamp;

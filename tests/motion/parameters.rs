@@ -268,7 +268,7 @@ fn eef_problems(arguments: &[&str]) -> Vec<String> {
 fn a_pose_is_an_input_where_state_keys_name_it_and_its_freshness_is_live() {
     let mut parameters = eef_parameters(EEF, &[]).unwrap_or_else(|problems| panic!("{problems}"));
     let settings = parameters.settings();
-    let inputs: Vec<(&str, &str)> = settings.inputs.iter().map(|i| (i.name.as_str(), i.topic.as_str())).collect();
+    let inputs: Vec<(&str, &str)> = settings.inputs.iter().map(|i| (i.name.as_str(), i.topics[0].as_str())).collect();
     // Two keys take one pose: one input.
     let expected = [
         ("top", "camera/top/image_raw"),
@@ -645,7 +645,7 @@ fn an_enable_switch_is_off_by_default_and_has_a_topic_of_its_own() {
     let given = parameters(&["inputs.enable.topic:=/operator/enable", "inputs.enable.max_age_ms:=250.0"]);
     assert_eq!(given.settings().enable_topic.as_deref(), Some("/operator/enable"));
     assert_eq!(given.settings().rules.enable_max_age, Span::from_millis(250.0));
-    let joints = given.settings().inputs[3].topic.clone();
+    let joints = given.settings().inputs[3].topics[0].clone();
     let problem = one_problem(&[&format!("inputs.enable.topic:={joints}")]);
     assert!(problem.contains("which is the topic of the input 'joints'"), "{problem}");
     assert!(one_problem(&["inputs.enable.topic:=a b"]).contains("inputs.enable.topic"));

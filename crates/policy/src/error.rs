@@ -228,6 +228,7 @@ pub(super) fn agree(spec: &PolicySpec, processor: &Processor) -> Result<(), Erro
     let described = |described: &[(String, usize)]| keys(&mut described.iter().map(|(key, width)| (key, *width)));
     compare("cameras", spec.cameras.join(", "), processor.cameras.join(", "));
     compare("state", described(&spec.state), keys(&mut processor.state.iter().map(|key| (&key.name, key.width))));
+    compare("state_history", format!("{:?}", spec.state_history), format!("{:?}", processor.state_deltas));
     let action = keys(&mut processor.action.iter().map(|key| (&key.name, key.decoded_width())));
     compare("action.keys", described(&spec.action.keys), action);
     compare("action.rows", spec.action.rows.to_string(), processor.rows().to_string());

@@ -13,6 +13,7 @@ mod inputs;
 mod intake;
 mod joints;
 mod order;
+mod pose;
 mod rate;
 mod sample;
 mod slot;
@@ -25,6 +26,7 @@ mod violation;
 pub use enable::EnableSwitch;
 pub use error::Error;
 pub use inputs::Inputs;
+pub use pose::Pose;
 pub use rate::InputRate;
 pub use sample::{CameraSample, JointReading, JointSample, Observation, PoseSample};
 pub use spec::{

@@ -9,7 +9,6 @@ use super::unit_check::UnitCheck;
 use super::{Error, PolicySpec};
 use crate::observation::{self, JointMap, Observation, PoseMap, PoseSample, StateReader};
 use vla_base::tensor::{DType, HostTensor};
-use vla_messages::PoseStampedView;
 
 /// Reads joints by name and poses, in the model's units and layout, and normalises them.
 pub(super) struct State {
@@ -131,8 +130,7 @@ fn read_pose(poses: &[PoseSample], input: &str, layout: PoseLayout, out: &mut [f
     let refused = |reason: String| Error::Pose { input: input.to_owned(), reason };
     let sample = poses.iter().find(|sample| *sample.name == *input);
     let sample = sample.ok_or_else(|| refused("expected a sample in the observation, found none".to_owned()))?;
-    let pose = PoseStampedView::parse(&sample.bytes).and_then(PoseStampedView::checked);
-    layout.write(&pose.map_err(|error| refused(error.to_string()))?, out);
+    layout.write(&sample.pose, out);
     match out.iter().find(|value| !value.is_finite()) {
         Some(value) => Err(refused(format!("expected a position in the range of single precision, found {value} m"))),
         None => Ok(()),

@@ -2,7 +2,7 @@
 
 use nalgebra::{Quaternion, UnitQuaternion, Vector3};
 
-use vla_messages::PoseStampedView;
+use crate::observation::Pose;
 
 /// What of a pose a state key holds. The vendor's files do not say; the key's width does.
 ///
@@ -38,8 +38,8 @@ impl PoseLayout {
         }
     }
 
-    /// Writes a [checked](PoseStampedView::checked) pose; as many values as the layout has and `out` holds.
-    pub fn write(self, pose: &PoseStampedView<'_>, out: &mut [f32]) {
+    /// Writes a pose; as many values as the layout has and `out` holds.
+    pub fn write(self, pose: &Pose, out: &mut [f32]) {
         let ([x, y, z], [i, j, k, w]) = (pose.position, pose.orientation);
         // Unit already; dividing by the length again would change the last bits.
         let rotation = UnitQuaternion::new_unchecked(Quaternion::new(w, i, j, k));
@@ -69,10 +69,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use vla_messages::HeaderView;
 
     fn written<const N: usize>(layout: PoseLayout, orientation: [f64; 4]) -> [f64; N] {
-        let pose = PoseStampedView { header: HeaderView::default(), position: [1.0, 2.0, 3.0], orientation };
+        let pose = Pose { position: [1.0, 2.0, 3.0], orientation };
         let mut out = [f32::NAN; N];
         layout.write(&pose, &mut out);
         out.map(f64::from)

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::joints::JointsSnapshot;
+use super::pose::Pose;
 use super::slot::Snapshot;
 use super::spec::{InputKind, InputRule, InputSpec, Rules};
 use super::violation::{Breach, Fault};
@@ -24,6 +27,10 @@ pub(super) struct Candidate {
     pub kind: InputKind,
     pub rule: InputRule,
     pub snapshot: Snapshot,
+    /// Of a camera: the newest frame.
+    pub frame: Bytes,
+    /// Of a pose: the newest.
+    pub pose: Option<Pose>,
     /// Of joint states.
     pub joints: JointsSnapshot,
 }
@@ -36,12 +43,19 @@ impl Candidate {
             kind: spec.kind,
             rule: InputRule::age(Span::ZERO, true),
             snapshot: Snapshot::default(),
+            frame: Bytes::new(),
+            pose: None,
             joints: JointsSnapshot::default(),
         }
     }
 
     fn stamp(&self) -> Option<Stamp> {
-        self.snapshot.held.as_ref().map(|held| held.0)
+        self.snapshot.stamp
+    }
+
+    /// Drops the frame: the memory of one that was replaced is to be free.
+    pub(crate) fn release(&mut self) {
+        self.frame = Bytes::new();
     }
 
     fn breach(&self, fault: Fault, now: Stamp) -> Breach {
@@ -169,21 +183,22 @@ pub(super) fn observation_stamp(candidates: &[Candidate]) -> Option<Stamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
     use proptest::prelude::*;
 
     const MS: i64 = 1_000_000;
 
     fn candidate(name: &str, stamp_ms: Option<i64>, max_age_ms: i64, required: bool) -> Candidate {
-        let held = stamp_ms.map(|ms| (Stamp::from_nanos(ms * MS), Bytes::new()));
-        let arrived = held.as_ref().map_or(Stamp::default(), |held| held.0);
+        let stamp = stamp_ms.map(|ms| Stamp::from_nanos(ms * MS));
+        let arrived = stamp.unwrap_or_default();
         Candidate {
             input: 0,
             name: name.into(),
             kind: InputKind::Pose,
             rule: InputRule::age(Span::from_nanos(max_age_ms * MS), required),
             // Messages come at 1 kHz, so that silence is known at once.
-            snapshot: Snapshot { held, arrived, period: Some(Span::from_nanos(MS)), ..Default::default() },
+            snapshot: Snapshot { stamp, arrived, period: Some(Span::from_nanos(MS)), ..Default::default() },
+            frame: Bytes::new(),
+            pose: None,
             joints: JointsSnapshot::default(),
         }
     }

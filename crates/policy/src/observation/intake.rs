@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::assembler::joint_list;
 use super::error::Error;
 use super::joints::{JointIndex, Parts, layout};
+use super::pose::Pose;
 use super::spec::{Exif, FrameCheck, InputKind, InputSpec, StampSource, Transport};
 use vla_base::time::Stamp;
 use vla_messages::{CompressedImageView, ImageView, JointStateView, PoseStampedView, text};
@@ -44,15 +45,6 @@ impl Source<'_> {
     }
 }
 
-/// Content of a valid message.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Content<'a> {
-    /// A sample with its header stamp, and the EXIF orientation of a frame that stays turned.
-    Stamped(Stamp, Option<u8>),
-    /// An instruction.
-    Text(&'a str),
-}
-
 /// Content of a valid joint state.
 #[derive(Debug)]
 pub(super) struct JointContent {
@@ -63,47 +55,44 @@ pub(super) struct JointContent {
     pub refused: Option<Error>,
 }
 
-/// Checks a message of any type but joint states; returns its stamp, or its text if the type has no header. Of compressed
-/// frames it checks format, codec and size without decoding; of raw frames encoding, step and size.
-pub(super) fn check<'a>(
+/// Checks a frame; returns its stamp, and its EXIF orientation if it stays turned. Of compressed frames it checks format, codec
+/// and size without decoding; of raw frames encoding, step and size.
+pub(super) fn check_frame(
     source: &Source<'_>,
-    bytes: &'a [u8],
+    bytes: &[u8],
     frames: Option<&FrameCheck>,
-) -> Result<Content<'a>, Error> {
-    let spec = source.spec;
+) -> Result<(Stamp, Option<u8>), Error> {
     let refused = |error| source.message(error);
-    let (mut size, mut turned) = (None, None);
-    let stamp = match spec.kind {
-        InputKind::Camera { transport: Transport::Raw } => {
-            let view = ImageView::parse(bytes).map_err(refused)?;
-            view.pixels_as(spec.frames.encoding).map_err(refused)?;
-            size = Some((view.width, view.height));
-            view.header.stamp
-        }
+    let options = source.spec.frames;
+    let (stamp, size, turned) = match source.spec.kind {
         InputKind::Camera { transport: Transport::Compressed } => {
             let view = CompressedImageView::parse(bytes).map_err(refused)?;
             let header = view.frame_header().map_err(refused)?;
-            let known = || header.is_known();
-            (size, turned) = match spec.frames.exif {
-                Exif::Apply => (known().then(|| header.upright_size()), None),
-                Exif::Ignore => {
-                    let turned = Some(header.orientation).filter(|orientation| *orientation != 1);
-                    (known().then_some((header.width, header.height)), turned)
-                }
+            let (size, turned) = match options.exif {
+                Exif::Apply => (header.upright_size(), None),
+                Exif::Ignore => ((header.width, header.height), Some(header.orientation)),
             };
-            view.header.stamp
+            let turned = turned.filter(|orientation| *orientation != 1);
+            (view.header.stamp, header.is_known().then_some(size), turned)
         }
-        InputKind::Joints => JointStateView::parse(bytes).map_err(refused)?.header.stamp,
-        InputKind::Pose => check_pose(source, bytes)?,
-        InputKind::Instruction => return text(bytes).map(Content::Text).map_err(refused),
+        _ => {
+            let view = ImageView::parse(bytes).map_err(refused)?;
+            view.pixels_as(options.encoding).map_err(refused)?;
+            (view.header.stamp, Some((view.width, view.height)), None)
+        }
     };
     if let (Some(check), Some((width, height))) = (frames, size) {
-        check(&spec.name, width, height).map_err(|reason| {
+        check(&source.spec.name, width, height).map_err(|reason| {
             let (input, topic) = source.names();
             Error::FrameSize { input, topic, reason }
         })?;
     }
-    source.stamp(stamp).map(|stamp| Content::Stamped(stamp, turned))
+    source.stamp(stamp).map(|stamp| (stamp, turned))
+}
+
+/// Checks an instruction; returns its text.
+pub(super) fn check_text<'a>(source: &Source<'_>, bytes: &'a [u8]) -> Result<&'a str, Error> {
+    text(bytes).map_err(|error| source.message(error))
 }
 
 /// Bytes of a stamped message up to the end of its stamp: encapsulation header, seconds, nanoseconds.
@@ -164,14 +153,15 @@ pub(super) fn joints_of(bytes: &[u8]) -> Option<Arc<str>> {
     joint_list(names.iter())
 }
 
-fn check_pose(source: &Source<'_>, bytes: &[u8]) -> Result<Stamp, Error> {
+/// Checks a pose and its frame; returns its stamp and values.
+pub(super) fn check_pose(source: &Source<'_>, bytes: &[u8]) -> Result<(Stamp, Pose), Error> {
     let spec = source.spec;
     let pose = PoseStampedView::parse(bytes).and_then(PoseStampedView::checked);
-    let header = pose.map_err(|error| source.message(error))?.header;
+    let PoseStampedView { header, position, orientation } = pose.map_err(|error| source.message(error))?;
     if !spec.frame_id.is_empty() && header.frame_id != spec.frame_id {
         let (input, topic) = source.names();
         let (expected, found) = (spec.frame_id.clone(), header.frame_id.to_owned());
         return Err(Error::Frame { input, topic, expected, found });
     }
-    Ok(header.stamp)
+    source.stamp(header.stamp).map(|stamp| (stamp, Pose { position, orientation }))
 }

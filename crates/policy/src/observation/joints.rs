@@ -5,8 +5,6 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::assembler::joint_list;
 use super::order::{Arrival, Order};
 use super::sample::{JointReading, JointSample};
@@ -260,7 +258,7 @@ impl JointTable {
         let stamp = self.stamp();
         self.stream.last_age = stamp.map(|stamp| stamp.age_at(now));
         let oldest = || self.joints.iter().filter(|joint| stamp.is_some() && joint.order.held() == stamp);
-        into.held = stamp.map(|stamp| (stamp, Bytes::new()));
+        into.stamp = stamp;
         into.used = false;
         into.repeats = oldest().map(|joint| joint.order.repeats()).max().unwrap_or(0);
         into.arrived = oldest().map(|joint| joint.arrived).max().unwrap_or(now);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::pose::Pose;
 use super::spec::{FrameOptions, Transport};
 use super::violation::Breach;
 use vla_base::time::Stamp;
@@ -63,15 +64,15 @@ impl JointSample {
     }
 }
 
-/// One serialized `geometry_msgs/PoseStamped`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Where an end effector was.
+#[derive(Clone, PartialEq, Debug)]
 pub struct PoseSample {
     /// Name of the input.
     pub name: Arc<str>,
     /// Header stamp.
     pub stamp: Stamp,
-    /// The whole serialized message, shared with the slot it came from.
-    pub bytes: Bytes,
+    /// In the frame that the input's rule asks for; of any frame where it asks for none.
+    pub pose: Pose,
 }
 
 /// What one inference runs on: the freshest sample of every input, all rules kept.

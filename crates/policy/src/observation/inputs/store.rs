@@ -2,8 +2,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+
 use crate::observation::error::Error;
 use crate::observation::joints::{JointIndex, JointTable, Parts};
+use crate::observation::pose::Pose;
 use crate::observation::slot::Slot;
 use crate::observation::spec::{InputKind, InputSpec};
 use crate::observation::statistics::InputStatistics;
@@ -12,8 +15,12 @@ use vla_base::time::Stamp;
 /// State of one input.
 #[derive(Debug)]
 pub(super) enum Store {
-    /// The latest sample.
-    Latest(Mutex<Slot>),
+    /// Frames of a camera, as they were serialized.
+    Frames(Mutex<Slot<Bytes>>),
+    /// Poses.
+    Poses(Mutex<Slot<Pose>>),
+    /// Instructions: only their arrival is kept here.
+    Text(Mutex<Slot<()>>),
     /// The latest position of each joint.
     Joints(JointStore),
 }
@@ -29,31 +36,32 @@ pub(super) struct JointStore {
 
 impl Store {
     pub(crate) fn new(spec: &InputSpec) -> Self {
-        if spec.kind != InputKind::Joints {
-            return Self::Latest(Mutex::default());
+        match spec.kind {
+            InputKind::Camera { .. } => Self::Frames(Mutex::default()),
+            InputKind::Pose => Self::Poses(Mutex::default()),
+            InputKind::Instruction => Self::Text(Mutex::default()),
+            InputKind::Joints => {
+                let index = JointIndex::new(&spec.joints);
+                let parts = Mutex::new(Parts::with_capacity(index.names.len()));
+                Self::Joints(JointStore { table: Mutex::new(index.table()), index, parts })
+            }
         }
-        let index = JointIndex::new(&spec.joints);
-        let parts = Mutex::new(Parts::with_capacity(index.names.len()));
-        Self::Joints(JointStore { table: Mutex::new(index.table()), index, parts })
     }
 
     pub(crate) fn refuse(&self, error: &Error) {
         match self {
-            Self::Latest(slot) => {
-                let reason = error.to_string().into();
-                lock(slot).stream().refuse(reason);
-            }
+            Self::Frames(slot) => refuse(slot, error),
+            Self::Poses(slot) => refuse(slot, error),
+            Self::Text(slot) => refuse(slot, error),
             Self::Joints(joints) => joints.refuse(error),
         }
     }
 
     pub(crate) fn statistics(&self, names: &(Arc<str>, Arc<str>), now: Stamp) -> InputStatistics {
         match self {
-            Self::Latest(slot) => {
-                let mut slot = lock(slot);
-                let stamp = slot.latest().map(|sample| sample.stamp);
-                slot.stream().statistics(names, stamp, now)
-            }
+            Self::Frames(slot) => statistics(slot, names, now),
+            Self::Poses(slot) => statistics(slot, names, now),
+            Self::Text(slot) => statistics(slot, names, now),
             Self::Joints(joints) => {
                 let mut table = lock(&joints.table);
                 let stamp = table.stamp();
@@ -69,6 +77,17 @@ impl JointStore {
         let reason = error.to_string().into();
         lock(&self.table).stream().refuse(reason);
     }
+}
+
+fn refuse<T>(slot: &Mutex<Slot<T>>, error: &Error) {
+    let reason = error.to_string().into();
+    lock(slot).stream().refuse(reason);
+}
+
+fn statistics<T>(slot: &Mutex<Slot<T>>, names: &(Arc<str>, Arc<str>), now: Stamp) -> InputStatistics {
+    let mut slot = lock(slot);
+    let stamp = slot.latest().map(|sample| sample.stamp);
+    slot.stream().statistics(names, stamp, now)
 }
 
 /// Ignores poisoning: every change is one call that cannot panic halfway.

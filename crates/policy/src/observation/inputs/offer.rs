@@ -1,0 +1,110 @@
+//! Messages that arrive, for the inputs that their topic feeds.
+
+use std::sync::Mutex;
+
+use bytes::Bytes;
+
+use super::Inputs;
+use super::store::{JointStore, Store, lock};
+use crate::observation::clock::ClockReader;
+use crate::observation::error::Error;
+use crate::observation::intake::{self, Source};
+use crate::observation::joints::Arrived;
+use crate::observation::pose::Pose;
+use crate::observation::slot::{Sample, Slot};
+use vla_base::time::{Span, Stamp};
+
+impl Inputs {
+    /// Accepts a serialized message of one of the [`Inputs::topics`] that arrived at ROS time `received`, for every input that
+    /// names the topic. Invalid, empty and not finite messages are refused and counted, and the previous valid sample stays. Of a
+    /// joint state in which a needed joint is not finite, the other joints are used. Call it from one task for each topic.
+    ///
+    /// # Errors
+    /// Why the message, or a part of it, was refused: the first reason, where several inputs refuse it.
+    pub fn offer(&self, topic: usize, bytes: Bytes, received: Stamp) -> Result<(), Error> {
+        let unknown = || Error::UnknownTopic { index: topic, count: self.topics.len() };
+        let topic = self.topics.get(topic).ok_or_else(unknown)?;
+        let offered = topic.inputs.iter().map(|&input| self.offer_to(input, &topic.name, &bytes, received));
+        offered.fold(Ok(()), Result::and)
+    }
+
+    /// Accepts a message for one of the inputs of its topic.
+    fn offer_to(&self, input: usize, topic: &str, bytes: &Bytes, received: Stamp) -> Result<(), Error> {
+        let (Some(spec), Some(store)) = (self.specs.get(input), self.stores.get(input)) else { return Ok(()) };
+        let source = Source { spec, topic, received };
+        let offered = match store {
+            Store::Frames(slot) => self.offer_frame(&source, slot, bytes),
+            Store::Poses(slot) => self.offer_pose(&source, slot, bytes),
+            Store::Text(slot) => self.offer_text(&source, slot, bytes),
+            // Refusals of single joints are counted where the others are merged.
+            Store::Joints(joints) => return self.offer_joints(&source, joints, bytes),
+        };
+        offered.inspect_err(|error| store.refuse(error))
+    }
+
+    fn offer_frame(&self, source: &Source<'_>, slot: &Mutex<Slot<Bytes>>, bytes: &Bytes) -> Result<(), Error> {
+        let frames = lock(&self.frames).clone();
+        let (stamp, turned) = intake::check_frame(source, bytes, frames.as_deref())?;
+        if let Some(orientation) = turned.filter(|_| lock(slot).report_rotation()) {
+            tracing::warn!(
+                "input `{}` on topic `{}`: frames have the EXIF orientation {orientation}, which is ignored; if the policy's \
+                 training data were turned upright, set {}.exif: apply",
+                source.spec.name,
+                source.topic,
+                source.spec.parameter()
+            );
+        }
+        // The held frame is shared for the comparison, which is made without the lock.
+        let held = lock(slot).latest().map(|sample| sample.value.clone());
+        let same = held.is_some_and(|held| intake::same_but_stamp(&held, bytes));
+        self.hold(slot, Sample { stamp, received: source.received, value: bytes.clone(), same });
+        Ok(())
+    }
+
+    fn offer_pose(&self, source: &Source<'_>, slot: &Mutex<Slot<Pose>>, bytes: &[u8]) -> Result<(), Error> {
+        let (stamp, pose) = intake::check_pose(source, bytes)?;
+        self.hold(slot, Sample { stamp, received: source.received, value: pose, same: false });
+        Ok(())
+    }
+
+    fn offer_text(&self, source: &Source<'_>, slot: &Mutex<Slot<()>>, bytes: &[u8]) -> Result<(), Error> {
+        self.set_instruction(intake::check_text(source, bytes)?);
+        let received = source.received;
+        lock(slot).offer_latest(Sample { stamp: received, received, value: (), same: false });
+        Ok(())
+    }
+
+    fn hold<T>(&self, slot: &Mutex<Slot<T>>, sample: Sample<T>) {
+        let released = {
+            let mut slot = lock(slot);
+            let (epoch, tolerance) = self.read_clock(&mut slot.stream().clock, sample.received);
+            (slot.enter_epoch(epoch), slot.offer(sample, tolerance))
+        };
+        // Freed after the lock is released, because frames are large.
+        drop(released);
+    }
+
+    fn offer_joints(&self, source: &Source<'_>, joints: &JointStore, bytes: &[u8]) -> Result<(), Error> {
+        let received = source.received;
+        let mut parts = lock(&joints.parts);
+        let content = intake::check_joints(source, bytes, &joints.index, &mut parts);
+        let content = content.inspect_err(|error| joints.refuse(error))?;
+        if let Some(error) = &content.refused {
+            joints.refuse(error);
+        } else if parts.is_empty() {
+            lock(&joints.table).ignore(|| intake::joints_of(bytes));
+            return Ok(());
+        }
+        let (stamp, layout, counted) = (content.stamp, content.layout, content.refused.is_none());
+        let mut table = lock(&joints.table);
+        let (epoch, tolerance) = self.read_clock(&mut table.stream().clock, received);
+        table.enter_epoch(epoch);
+        table.offer(&parts, Arrived { stamp, received, layout, counted }, tolerance);
+        content.refused.map_or(Ok(()), Err)
+    }
+
+    fn read_clock(&self, reader: &mut ClockReader, now: Stamp) -> (u64, Span) {
+        let mut clock = lock(&self.clock);
+        (clock.advance(reader, now), clock.tolerance())
+    }
+}
