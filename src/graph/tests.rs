@@ -14,6 +14,7 @@ fn input(name: &str, kind: InputKind) -> InputSpec {
         joints: JointNames::default(),
         stamp_from: StampSource::default(),
         frames: Default::default(),
+        history: Default::default(),
     }
 }
 

@@ -97,6 +97,7 @@ impl Loop {
             joints: JointNames::default(),
             stamp_from: StampSource::Header,
             frames: Default::default(),
+            history: Default::default(),
         };
         let names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
         let joints = JointNames { read: names.clone(), moved: names.clone() };
@@ -280,6 +281,7 @@ fn state_encoder_and_action_decoder_allocate_nothing() {
         cameras: vec!["top".into()],
         state: vec![StateKey { name: "pose".into(), width: 9, encoding: StateEncoding::SinCos }],
         state_deltas: vec![0],
+        video_deltas: vec![0],
         clip_state: true,
         action: vec![ActionKey { name: "pose".into(), width: 9, scaling, conversion: pose, eef: None }],
         action_deltas: (0..16).collect(),

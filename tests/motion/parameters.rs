@@ -24,6 +24,8 @@ fn shape() -> PolicyShape {
     let strings = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     PolicyShape {
         cameras: strings(&["top", "left_wrist", "right_wrist"]),
+        blank_views: Vec::new(),
+        video_history: vec![0],
         state: keys.clone(),
         action_keys: keys,
         eef_actions: Vec::new(),
@@ -236,6 +238,8 @@ fn eef_shape() -> PolicyShape {
     };
     PolicyShape {
         cameras: vec!["top".into()],
+        blank_views: Vec::new(),
+        video_history: vec![0],
         state: keys(&[("tool", 9), ("hand", 3), ("quaternion", 7), ("gripper", 1)]),
         action_keys: keys(&[("tool", 6), ("jaw", 1), ("gripper", 1), ("quaternion", 7)]),
         eef_actions: vec![

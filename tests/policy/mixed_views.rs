@@ -36,6 +36,7 @@ fn export(scratch: &Path, sizes: [(usize, usize); 3]) -> PolicySpec {
         backbone: None,
         embodiment: demo::EMBODIMENT.0.to_owned(),
         cameras: demo::CAMERAS.iter().zip(sizes).map(camera).collect(),
+        blank_views: Vec::new(),
         name: "mixed".to_owned(),
         about: "Test.".to_owned(),
         layout: split::LAYOUT,

@@ -9,7 +9,12 @@ pub(super) const fn swaps_sides(orientation: u8) -> bool {
 
 /// Writes `pixels` upright as RGB into `out`, and returns their width and height then: the result of Pillow's
 /// `ImageOps.exif_transpose`. `scratch` is a buffer for one row.
-pub(super) fn upright(pixels: &Pixels<'_>, orientation: u8, scratch: &mut Vec<u8>, out: &mut Vec<u8>) -> (usize, usize) {
+pub(super) fn upright(
+    pixels: &Pixels<'_>,
+    orientation: u8,
+    scratch: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+) -> (usize, usize) {
     let (width, height) = (pixels.width, pixels.height);
     let turned = if swaps_sides(orientation) { (height, width) } else { (width, height) };
     scratch.resize(3 * width, 0);
@@ -61,7 +66,8 @@ mod tests {
         ];
         for (orientation, width, letters) in stored {
             let (mut scratch, mut out) = (Vec::new(), Vec::new());
-            let mono = Pixels::new(PixelFormat::Mono8, width, 6 / width, width, letters.as_bytes()).expect("consistent");
+            let mono =
+                Pixels::new(PixelFormat::Mono8, width, 6 / width, width, letters.as_bytes()).expect("consistent");
             assert_eq!(upright(&mono, orientation, &mut scratch, &mut out), (2, 3), "orientation {orientation}");
             let grey: String = out.chunks(3).map(|rgb| char::from(rgb[0])).collect();
             assert_eq!(grey, upright_picture, "orientation {orientation}");

@@ -46,6 +46,7 @@ pub fn load_with(
         stage_files,
         allow_unverified: Default::default(),
         allow_inaccurate: Default::default(),
+        blank_views: Vec::new(),
         state: spec.state.iter().map(elements).collect(),
         poses: Vec::new(),
         action: spec.action.keys.iter().map(elements).collect(),

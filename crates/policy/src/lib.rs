@@ -21,6 +21,7 @@
 //!     joints: arm,
 //!     stamp_from: Default::default(),
 //!     frames: Default::default(),
+//!     history: Default::default(),
 //! };
 //! let inputs = Inputs::new(vec![joints]);
 //! let captured = Stamp::from_nanos(1_000_000_000);

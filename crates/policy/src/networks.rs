@@ -6,9 +6,9 @@ use vla_engines::{BoundInput, Inference, StageTime, Symbols};
 use vla_messages::Pixels;
 
 use super::Error;
-use super::host::Encoded;
-use super::observation::CameraSample;
 use super::encode::frames::TracedImage;
+use super::host::Encoded;
+use super::observation::Observation;
 use super::views::Views;
 
 /// The inference pipeline and the views that feed it.
@@ -61,9 +61,9 @@ impl Networks {
 }
 
 impl<'n> Prepared<'n> {
-    /// Decodes and resamples one frame of every camera, in the policy's order.
-    pub(super) fn with_frames(self, frames: &[CameraSample]) -> Result<Ready<'n>, Error> {
-        self.networks.views.encode(frames, &mut *self.networks.pipeline)?;
+    /// Decodes and resamples the frames of every camera, in the policy's order.
+    pub(super) fn with_frames(self, observed: &Observation) -> Result<Ready<'n>, Error> {
+        self.networks.views.encode(observed, &mut *self.networks.pipeline)?;
         Ok(Ready(self))
     }
 

@@ -23,6 +23,8 @@ pub struct LoadOptions {
     pub allow_unverified: BTreeSet<String>,
     /// Stages whose engines may be loaded although they failed their accuracy check.
     pub allow_inaccurate: BTreeSet<String>,
+    /// Views that no camera gives: they are black.
+    pub blank_views: Vec<String>,
     /// Joints of each state key that is read from joints, in model order.
     pub state: Vec<JointMap>,
     /// State keys that are read from poses.

@@ -53,7 +53,7 @@ impl Policy {
         let processor = load_processor(&spec, &options)?;
         let pipeline = load(&stages, &host_specs(&spec), progress)?;
         let host_inputs = pipeline.host_inputs();
-        let views = Views::new(&spec, &processor, &host_inputs, options.encode_threads)?;
+        let views = Views::new(&spec, &processor, &host_inputs, &options.blank_views, options.encode_threads)?;
         let codec = ActionCodec {
             decoder: ActionDecoder::new(&processor)?,
             columns: Columns::new(&processor, &options.action)?,
@@ -174,7 +174,7 @@ impl Policy {
         }
         timings.resize(&self.spec.stages);
         let encoded = self.inputs.encode(observation, seed, prefix, &mut self.codec)?;
-        let ready = self.networks.prepare(encoded, steps)?.with_frames(&observation.cameras)?;
+        let ready = self.networks.prepare(encoded, steps)?.with_frames(observation)?;
         timings.encode = started.elapsed();
         let running = Instant::now();
         ready.run(&mut timings.stages, &mut self.predicted)?;

@@ -7,7 +7,7 @@ use super::encode::image::image_tokens;
 use super::encode::resize::Size;
 use super::processor::Processor;
 use super::{Error, PolicySpec};
-use crate::observation::CameraSample;
+use crate::observation::{CameraSample, Observation};
 use vla_base::tensor::{DType, Dim, HostTensor, TensorSpec};
 use vla_engines::Inference;
 use vla_messages::Pixels;
@@ -15,15 +15,39 @@ use vla_messages::Pixels;
 /// Name of the tensor of all views.
 pub(super) const STACKED: &str = "pixels";
 
-/// The images of a policy's views, in the order of the prompt.
+/// The images of a policy's views, in the order of the prompt: with frames of several times all views of a time in one tensor,
+/// else all times of a view.
 pub(super) struct Views {
     encoder: FrameEncoder,
-    /// The view that each image is of.
-    images: Vec<usize>,
+    images: Vec<ImageSource>,
     /// Sizes of the images.
     sizes: Vec<Size>,
     tensors: Vec<PixelTensor>,
-    views: usize,
+    /// Views that a camera gives.
+    cameras: usize,
+    /// Frames of each view.
+    times: usize,
+}
+
+/// Where an image comes from.
+#[derive(Clone, Copy)]
+struct ImageSource {
+    view: usize,
+    /// The camera among those that there are; `None`: the view is blank.
+    camera: Option<usize>,
+    /// Index in the policy's history, the last being the newest frame.
+    time: usize,
+}
+
+impl ImageSource {
+    /// Its frame in an observation; `None`: black.
+    fn frame<'o>(self, observed: &'o Observation, times: usize) -> Option<&'o CameraSample> {
+        let earlier = times.saturating_sub(1);
+        match self.time.checked_sub(earlier) {
+            Some(_) => observed.cameras.get(self.camera?),
+            None => observed.earlier_frames.get(self.camera? * earlier + self.time),
+        }
+    }
 }
 
 /// A tensor that a stage reads. The last resampling step writes directly into the engine's memory, unless frames of several
@@ -44,12 +68,14 @@ pub(super) fn offered(spec: &PolicySpec) -> Vec<TensorSpec> {
         let dims = vec![Dim::Fixed(views), Dim::Fixed(3), Dim::Symbol("height".into()), Dim::Symbol("width".into())];
         TensorSpec { name, dtype: DType::F32, dims }
     };
-    let single = spec.cameras.iter().map(|camera| of(format!("{STACKED}.{camera}"), 1));
-    std::iter::once(of(STACKED.into(), spec.cameras.len())).chain(single).collect()
+    let times = spec.video_history.len();
+    let single = spec.cameras.iter().map(|camera| of(format!("{STACKED}.{camera}"), times));
+    std::iter::once(of(STACKED.into(), times * spec.cameras.len())).chain(single).collect()
 }
 
 impl Views {
-    /// Views with the sizes of the stages' pixel inputs. `threads`: as [`FrameEncoder::new`].
+    /// Views with the sizes of the stages' pixel inputs. Those named in `blank` are black and take no frame. `threads`: as
+    /// [`FrameEncoder::new`].
     ///
     /// # Errors
     /// [`Error::NoPixels`] naming a camera that no stage reads, or that two inputs read; [`Error::Threads`].
@@ -57,6 +83,7 @@ impl Views {
         spec: &PolicySpec,
         processor: &Processor,
         host_inputs: &[TensorSpec],
+        blank: &[String],
         threads: usize,
     ) -> Result<Self, Error> {
         let mut inputs: Vec<(&TensorSpec, Vec<usize>, Size)> = Vec::new();
@@ -80,17 +107,25 @@ impl Views {
         }
         inputs.sort_by_key(|(_, views, _)| views.first().copied());
         let (mut images, mut sizes, mut tensors) = (Vec::new(), Vec::new(), Vec::new());
+        let seen = |name: &&String| !blank.contains(name);
+        let camera = |view: usize| {
+            let camera = || spec.cameras.iter().take(view).filter(seen).count();
+            spec.cameras.get(view).filter(seen).map(|_| camera())
+        };
         for (input, views, size) in inputs {
             let start = images.len();
-            images.extend(&views);
+            for time in 0..spec.video_history.len() {
+                images.extend(views.iter().map(|&view| ImageSource { view, camera: camera(view), time }));
+            }
             sizes.resize(images.len(), size);
-            let dims = [views.len(), 3, size.height, size.width];
+            let dims = [images.len() - start, 3, size.height, size.width];
             tensors.push(PixelTensor { name: input.name.clone(), dims, images: start..images.len(), own: None });
         }
-        let cameras = images.iter().filter_map(|&view| spec.cameras.get(view)).cloned();
+        let cameras = images.iter().filter_map(|image| spec.cameras.get(image.view)).cloned();
         let encoder = FrameEncoder::new(&processor.image, cameras.zip(sizes.iter().copied()), threads);
         let encoder = encoder.map_err(|source| Error::Threads { source })?;
-        Ok(Self { encoder, images, sizes, tensors, views: spec.cameras.len() })
+        let cameras = spec.cameras.iter().filter(seen).count();
+        Ok(Self { encoder, images, sizes, tensors, cameras, times: spec.video_history.len() })
     }
 
     /// Image tokens of each image.
@@ -108,11 +143,12 @@ impl Views {
         self.tensors.iter().find(|tensor| tensor.name == name).map(|tensor| tensor.dims.as_slice())
     }
 
-    /// Decodes, resamples and normalises one frame of every camera, in the policy's order, into the prepared pipeline.
-    pub(crate) fn encode(&mut self, samples: &[CameraSample], pipeline: &mut dyn Inference) -> Result<(), Error> {
-        self.check_count(samples.len())?;
-        let Self { encoder, images, tensors, .. } = self;
-        let frame = |&view: &usize| samples.get(view);
+    /// Decodes, resamples and normalises the frames of every camera, in the policy's order, into the prepared pipeline.
+    pub(crate) fn encode(&mut self, observed: &Observation, pipeline: &mut dyn Inference) -> Result<(), Error> {
+        check_count(self.cameras, observed.cameras.len())?;
+        check_count(self.cameras * self.times.saturating_sub(1), observed.earlier_frames.len())?;
+        let Self { encoder, images, tensors, times, .. } = self;
+        let frame = |image: &ImageSource| image.frame(observed, *times);
         if encoder.threads() == 1 || tensors.len() == 1 {
             for tensor in &mut *tensors {
                 let (range, length) = (tensor.images.clone(), tensor.image_length());
@@ -136,19 +172,19 @@ impl Views {
         self.write_own(pipeline)
     }
 
-    /// As [`Self::encode`] for decoded frames, with the intermediate images of each. Allocates.
+    /// As [`Self::encode`] for decoded frames, those of the first view, oldest first, then those of the next, with the intermediate images of each. Allocates.
     pub(crate) fn trace(
         &mut self,
         frames: &[Pixels<'_>],
         pipeline: &mut dyn Inference,
     ) -> Result<Vec<TracedImage>, Error> {
-        self.check_count(frames.len())?;
-        let Self { encoder, images, tensors, .. } = self;
+        let Self { encoder, images, tensors, times, .. } = self;
+        check_count(images.len(), frames.len())?;
         let mut traced = Vec::with_capacity(images.len());
         for tensor in tensors {
             let (range, length) = (tensor.images.clone(), tensor.image_length());
             for (at, values) in range.zip(tensor.values(pipeline)?.chunks_exact_mut(length)) {
-                let frame = images.get(at).and_then(|&view| frames.get(view));
+                let frame = images.get(at).and_then(|image| frames.get(image.view * *times + image.time));
                 traced.push(encoder.trace(at, frame.ok_or(Error::Internal("a frame of each view"))?, values)?);
             }
         }
@@ -175,11 +211,10 @@ impl Views {
         }
         Ok(())
     }
+}
 
-    fn check_count(&self, found: usize) -> Result<(), Error> {
-        let expected = self.views;
-        if expected == found { Ok(()) } else { Err(Error::Cameras { expected, found }) }
-    }
+fn check_count(expected: usize, found: usize) -> Result<(), Error> {
+    if expected == found { Ok(()) } else { Err(Error::Cameras { expected, found }) }
 }
 
 impl PixelTensor {

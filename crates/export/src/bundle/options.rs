@@ -90,6 +90,7 @@ pub(super) fn views(request: &Request, processor: &Processor, problems: &mut Vec
         }
     }
     let transform = EvalTransform::new(&processor.image);
+    let images = processor.video_deltas.len();
     let mut views = Vec::new();
     for name in &processor.cameras {
         let Some(camera) = request.cameras.iter().find(|camera| camera.name == *name) else {
@@ -97,9 +98,27 @@ pub(super) fn views(request: &Request, processor: &Processor, problems: &mut Vec
             continue;
         };
         match transform.output_size(camera.width, camera.height) {
-            Ok(Size { width, height }) => views.push(View { camera: name.clone(), width, height }),
+            Ok(Size { width, height }) => views.push(View { camera: name.clone(), width, height, images }),
             Err(error) => problems.push(format!("--camera {name}: {error}")),
         }
     }
     views
+}
+
+/// Blank views are some of the policy's cameras, and not all of them.
+pub(super) fn check_blank_views(request: &Request, processor: &Processor, problems: &mut Vec<String>) {
+    let blank = &request.blank_views;
+    for (index, name) in blank.iter().enumerate() {
+        if !processor.cameras.contains(name) {
+            let cameras = processor.cameras.join(", ");
+            problems
+                .push(format!("--blank-view {name}: expected one of the policy's cameras ({cameras}), found another"));
+        }
+        if blank.iter().take(index).any(|earlier| earlier == name) {
+            problems.push(format!("--blank-view {name}: expected once, found twice"));
+        }
+    }
+    if processor.cameras.iter().all(|camera| blank.contains(camera)) {
+        problems.push("--blank-view: expected at least one camera that is not blank, found none".to_owned());
+    }
 }

@@ -84,6 +84,8 @@ pub struct Observation {
     pub stamp: Stamp,
     /// The frames, in the order of the policy's views.
     pub cameras: Vec<CameraSample>,
+    /// Earlier frames that the policy reads: those of the first camera, oldest first, then those of the next.
+    pub earlier_frames: Vec<CameraSample>,
     /// Joint state; `None` when the policy reads and moves no joint.
     pub joints: Option<JointSample>,
     /// Poses, in the order of the inputs.

@@ -61,6 +61,31 @@ pub struct FrameOptions {
     pub exif: Exif,
 }
 
+/// Frames that the policy reads beside the newest one.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FrameHistory {
+    /// How long before the newest frame each was captured, the longest time first. Empty: none.
+    pub before: Vec<Span>,
+    /// How far from that time the nearest frame may be.
+    pub tolerance: Span,
+}
+
+impl FrameHistory {
+    /// The frames of a policy that reads those of `deltas`, in control steps of `step` relative to the newest. The nearest may be half
+    /// a step away.
+    pub fn new(deltas: &[i64], step: Span) -> Self {
+        let before = deltas.iter().filter(|delta| **delta < 0).map(|delta| step.times(-delta));
+        Self { before: before.collect(), tolerance: Span::from_nanos(step.nanos() / 2) }
+    }
+
+    /// How far back frames are needed.
+    pub fn length(&self) -> Span {
+        self.before
+            .first()
+            .map_or(Span::ZERO, |longest| Span::from_nanos(longest.nanos().saturating_add(self.tolerance.nanos())))
+    }
+}
+
 /// What an input carries.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum InputKind {
@@ -123,6 +148,8 @@ pub struct InputSpec {
     pub stamp_from: StampSource,
     /// How frames are read. Ignored for other kinds than cameras.
     pub frames: FrameOptions,
+    /// Earlier frames that are kept. Ignored for other kinds than cameras.
+    pub history: FrameHistory,
 }
 
 /// A topic to subscribe to: its messages are offered to every input that names it.

@@ -61,6 +61,7 @@ fn inputs(shape: &PolicyShape) -> Vec<Declaration> {
         all.push(inputs::CAMERA_TRANSPORT.declare_of(camera));
         all.push(inputs::CAMERA_ENCODING.declare_of(camera));
         all.push(inputs::CAMERA_EXIF.declare_of(camera));
+        all.push(inputs::CAMERA_BLANK.declare_of(camera));
         all.push(stamp);
         all.push(Declaration { default: Value::Double(CAMERA_MAX_AGE_MS), ..max_age });
         all.push(required);

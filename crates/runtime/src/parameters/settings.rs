@@ -29,6 +29,8 @@ pub struct Settings {
     pub memory: MemorySettings,
     /// Cameras in the policy's order, then the joints when any is read or moved, then the poses, then the instruction.
     pub inputs: Vec<InputSpec>,
+    /// Views of the policy without a camera: the policy sees black.
+    pub blank_views: Vec<String>,
     /// One rule an input, and those of the whole observation.
     pub rules: Rules,
     /// Topic of the operator's enable switch; `None`: no switch.

@@ -13,6 +13,7 @@ pub fn load_options(settings: &Settings) -> LoadOptions {
         stage_files: stages.iter().filter_map(|(name, s)| Some((name.clone(), s.path.clone()?))).collect(),
         allow_unverified: stages.iter().filter(|(_, s)| s.allow_unverified).map(|(name, _)| name.clone()).collect(),
         allow_inaccurate: stages.iter().filter(|(_, s)| s.allow_inaccurate).map(|(name, _)| name.clone()).collect(),
+        blank_views: settings.blank_views.clone(),
         state: settings.state.clone(),
         poses: settings.poses.clone(),
         action: settings.action.clone(),

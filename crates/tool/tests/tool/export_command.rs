@@ -75,6 +75,7 @@ fn request(checkpoint: &Path, tokenizer: &Path, embodiment: &str, cameras: &[&st
         backbone: None,
         embodiment: embodiment.to_owned(),
         cameras: cameras.iter().map(camera).collect(),
+        blank_views: Vec::new(),
         name: "test".to_owned(),
         about: "Test.".to_owned(),
         layout: split::LAYOUT,

@@ -45,6 +45,7 @@ fn inputs() -> Inputs {
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
         frames: Default::default(),
+        history: Default::default(),
     };
     let read = vec!["waist".to_owned(), "elbow".to_owned()];
     let names = JointNames { read, moved: vec!["finger".to_owned()] };
@@ -272,6 +273,7 @@ fn poses() -> Inputs {
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
         frames: Default::default(),
+        history: Default::default(),
     };
     let inputs = Inputs::new(vec![
         spec("top", InputKind::Camera { transport: Transport::Raw }, ""),

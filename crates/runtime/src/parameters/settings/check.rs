@@ -13,6 +13,7 @@ pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
     let mut errors = repeated_joints("state", &settings.state);
     errors.extend(repeated_joints("action", &settings.action));
     errors.extend(repeated_topics(&settings.inputs));
+    errors.extend(blank_views(settings, shape));
     errors.extend(settings.inputs.iter().filter_map(frame_option_without_use));
     errors.extend(enable_switch_on_an_input(settings));
     errors.extend(repeated_inputs(settings));
@@ -42,7 +43,7 @@ fn repeated_joints(group: &str, maps: &[JointMap]) -> Vec<Error> {
     errors
 }
 
-/// Two inputs cannot share a topic.
+/// Two inputs cannot share a topic, except views of one transport: a camera may give several of them.
 fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
     let parameter = |input: &InputSpec| match input.kind {
         InputKind::Camera { .. } => format!("inputs.cameras.{}.topic", input.name),
@@ -54,10 +55,36 @@ fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
     for input in inputs {
         for topic in &input.topics {
             let Some(other) = first.insert(topic, input) else { continue };
+            if matches!(input.kind, InputKind::Camera { .. }) && input.kind == other.kind {
+                continue;
+            }
             let names = [parameter(input), parameter(other)];
-            let what = format!("{} and {} are both '{topic}'; each input needs its own topic", names[1], names[0]);
+            let what = format!(
+                "{} and {} are both '{topic}'; each input needs its own topic, except views of one transport",
+                names[1], names[0]
+            );
             errors.push(Error::Conflict { names: names.into(), what });
         }
+    }
+    errors
+}
+
+/// A view may be blank where the policy was trained so, and not all of them.
+fn blank_views(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
+    let name = |view: &String| format!("inputs.cameras.{view}.blank");
+    let refused = settings.blank_views.iter().filter(|view| !shape.blank_views.contains(view));
+    let untrained = refused.map(|view| {
+        let what = format!(
+            "{} is true, but the policy was not trained with a black view '{view}' (it is not in blank_views of policy.yaml); connect a \
+             camera, or export the policy with --blank-view {view} if its training data had black frames there",
+            name(view)
+        );
+        Error::Conflict { names: vec![name(view)], what }
+    });
+    let mut errors: Vec<Error> = untrained.collect();
+    if shape.cameras.iter().all(|view| settings.blank_views.contains(view)) {
+        let what = "inputs.cameras.<name>.blank is true for every view; expected at least one camera".to_owned();
+        errors.push(Error::Conflict { names: settings.blank_views.iter().map(name).collect(), what });
     }
     errors
 }

@@ -11,7 +11,7 @@ use crate::parameters::table::{Param, engines, inputs, motion, node};
 use ros2_parameters::{Error, Origin, Problems, Store, hint};
 use vla_base::time::Span;
 use vla_policy::observation::{
-    FrameOptions, InputKind, InputRule, InputSpec, JointMap, JointNames, PoseMap, Rules, StampSource,
+    FrameHistory, FrameOptions, InputKind, InputRule, InputSpec, JointMap, JointNames, PoseMap, Rules, StampSource,
 };
 
 mod key_maps;
@@ -48,6 +48,7 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         policy,
         memory: reader.memory(),
         inputs,
+        blank_views: shape.cameras.iter().filter(|view| reader.get_of(&inputs::CAMERA_BLANK, view)).cloned().collect(),
         rules: reader.rules(per_input),
         encode_threads: reader.get(&engines::ENCODE_THREADS),
         enable_topic: reader.get(&inputs::ENABLE_TOPIC),
@@ -142,6 +143,9 @@ impl Reader<'_> {
     fn inputs(&mut self, shape: &PolicyShape, joints: JointNames, poses: &[PoseMap]) -> Vec<(InputSpec, InputRule)> {
         let mut all = Vec::with_capacity(shape.cameras.len() + poses.len() + 2);
         for camera in &shape.cameras {
+            if self.get_of(&inputs::CAMERA_BLANK, camera) {
+                continue;
+            }
             let prefix = format!("inputs.cameras.{camera}");
             let kind = InputKind::Camera { transport: self.get_of(&inputs::CAMERA_TRANSPORT, camera) };
             let topic = self.get_of(&inputs::CAMERA_TOPIC, camera);
@@ -152,7 +156,8 @@ impl Reader<'_> {
                 exif: self.get_of(&inputs::CAMERA_EXIF, camera),
             };
             let stamp_from = self.get_of(&inputs::STAMP, &prefix);
-            all.push((InputSpec { stamp_from, frames, ..spec(camera, topic, kind) }, rule));
+            let history = FrameHistory::new(&shape.video_history, shape.step);
+            all.push((InputSpec { stamp_from, frames, history, ..spec(camera, topic, kind) }, rule));
         }
         if joints != JointNames::default() {
             let prefix = "inputs.joints";
@@ -227,6 +232,6 @@ impl Reader<'_> {
 /// An input without joints and frame, stamped by its header, whose frames are read as they say themselves.
 fn spec(name: &str, topic: String, kind: InputKind) -> InputSpec {
     let (name, frame_id, joints) = (name.to_owned(), String::new(), JointNames::default());
-    let frames = FrameOptions::default();
-    InputSpec { name, topics: vec![topic], kind, frame_id, joints, stamp_from: StampSource::Header, frames }
+    let (frames, history) = (FrameOptions::default(), FrameHistory::default());
+    InputSpec { name, topics: vec![topic], kind, frame_id, joints, stamp_from: StampSource::Header, frames, history }
 }

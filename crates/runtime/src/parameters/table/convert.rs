@@ -3,8 +3,8 @@
 use ros2_parameters::Value;
 use vla_base::time::Span;
 use vla_engines::EngineKind;
-use vla_motion::TransitionMode;
 use vla_messages::{BayerPattern, PixelFormat};
+use vla_motion::TransitionMode;
 use vla_policy::observation::{Exif, OnViolation, StampSource, Transport};
 
 use crate::parameters::settings::CommandKind;

@@ -37,6 +37,14 @@ pub(crate) const CAMERA_EXIF: Param<Exif> = Param::word(
 )
 .fixed();
 
+pub(crate) const CAMERA_BLANK: Param<bool> = Param::flag(
+    "inputs.cameras.{}.blank",
+    false,
+    "true: the robot has no camera for the view {}. Nothing is subscribed to, and the policy sees black. Allowed only where policy.yaml \
+     lists the view in blank_views, because black frames were a part of the training data.",
+)
+.fixed();
+
 /// Two seconds: no sensor's noise repeats bit by bit for so long, while a codec may repeat a frame now and then.
 pub(crate) const CAMERA_STUCK_AFTER: Param<Span> = Param::millis(
     "inputs.cameras.{}.stuck_after_ms",
