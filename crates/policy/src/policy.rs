@@ -18,7 +18,7 @@ use super::observation::Observation;
 use super::processor::Processor;
 use super::state::State;
 use super::text::Text;
-use super::views::Views;
+use super::views::{ViewOptions, Views};
 use super::{ActionPrefix, Error, LoadOptions, LoadPipeline, LoadedFiles, PolicySpec, Progress, Timings, error};
 
 /// A loaded policy: encodes an observation, runs the networks and decodes the prediction. Reads no clock, does no I/O and
@@ -53,7 +53,17 @@ impl Policy {
         let processor = load_processor(&spec, &options)?;
         let pipeline = load(&stages, &host_specs(&spec), progress)?;
         let host_inputs = pipeline.host_inputs();
-        let views = Views::new(&spec, &processor, &host_inputs, &options.blank_views, options.encode_threads)?;
+        for view in &options.blank_views {
+            tracing::warn!("no camera gives the view `{view}`: the policy sees black in its place");
+        }
+        let views = ViewOptions {
+            cameras: &spec.cameras,
+            blank: &options.blank_views,
+            times: spec.video_history.len(),
+            transform: &processor.image,
+            threads: options.encode_threads,
+        };
+        let views = Views::new(views, &host_inputs)?;
         let codec = ActionCodec {
             decoder: ActionDecoder::new(&processor)?,
             columns: Columns::new(&processor, &options.action)?,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::encode::frames::{FrameEncoder, TracedImage};
 use super::encode::image::image_tokens;
 use super::encode::resize::Size;
-use super::processor::Processor;
+use super::processor::ImageTransformSpec;
 use super::{Error, PolicySpec};
 use crate::observation::{CameraSample, Observation};
 use vla_base::tensor::{DType, Dim, HostTensor, TensorSpec};
@@ -73,19 +73,28 @@ pub(super) fn offered(spec: &PolicySpec) -> Vec<TensorSpec> {
     std::iter::once(of(STACKED.into(), times * spec.cameras.len())).chain(single).collect()
 }
 
+/// What a policy sees.
+#[derive(Clone, Copy)]
+pub(super) struct ViewOptions<'a> {
+    /// Its views, in order.
+    pub cameras: &'a [String],
+    /// Those that are black and take no frame.
+    pub blank: &'a [String],
+    /// Frames of each view.
+    pub times: usize,
+    /// The evaluation transform.
+    pub transform: &'a ImageTransformSpec,
+    /// As [`FrameEncoder::new`].
+    pub threads: usize,
+}
+
 impl Views {
-    /// Views with the sizes of the stages' pixel inputs. Those named in `blank` are black and take no frame. `threads`: as
-    /// [`FrameEncoder::new`].
+    /// Views with the sizes of the stages' pixel inputs.
     ///
     /// # Errors
     /// [`Error::NoPixels`] naming a camera that no stage reads, or that two inputs read; [`Error::Threads`].
-    pub(crate) fn new(
-        spec: &PolicySpec,
-        processor: &Processor,
-        host_inputs: &[TensorSpec],
-        blank: &[String],
-        threads: usize,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(options: ViewOptions<'_>, host_inputs: &[TensorSpec]) -> Result<Self, Error> {
+        let ViewOptions { cameras: names, blank, times, transform, threads } = options;
         let mut inputs: Vec<(&TensorSpec, Vec<usize>, Size)> = Vec::new();
         for input in host_inputs {
             let named = |(_, camera): &(usize, &String)| match input.name.strip_prefix(STACKED) {
@@ -93,13 +102,13 @@ impl Views {
                 Some(rest) => rest.strip_prefix('.') == Some(camera),
                 None => false,
             };
-            let views: Vec<usize> = spec.cameras.iter().enumerate().filter(named).map(|(view, _)| view).collect();
+            let views: Vec<usize> = names.iter().enumerate().filter(named).map(|(view, _)| view).collect();
             let [_, _, Dim::Fixed(height), Dim::Fixed(width)] = *input.dims.as_slice() else { continue };
             if !views.is_empty() {
                 inputs.push((input, views, Size { width, height }));
             }
         }
-        for (view, camera) in spec.cameras.iter().enumerate() {
+        for (view, camera) in names.iter().enumerate() {
             let inputs = inputs.iter().filter(|(_, views, _)| views.contains(&view)).count();
             if inputs != 1 {
                 return Err(Error::NoPixels { camera: camera.clone(), inputs });
@@ -109,23 +118,23 @@ impl Views {
         let (mut images, mut sizes, mut tensors) = (Vec::new(), Vec::new(), Vec::new());
         let seen = |name: &&String| !blank.contains(name);
         let camera = |view: usize| {
-            let camera = || spec.cameras.iter().take(view).filter(seen).count();
-            spec.cameras.get(view).filter(seen).map(|_| camera())
+            let camera = || names.iter().take(view).filter(seen).count();
+            names.get(view).filter(seen).map(|_| camera())
         };
         for (input, views, size) in inputs {
             let start = images.len();
-            for time in 0..spec.video_history.len() {
+            for time in 0..times {
                 images.extend(views.iter().map(|&view| ImageSource { view, camera: camera(view), time }));
             }
             sizes.resize(images.len(), size);
             let dims = [images.len() - start, 3, size.height, size.width];
             tensors.push(PixelTensor { name: input.name.clone(), dims, images: start..images.len(), own: None });
         }
-        let cameras = images.iter().filter_map(|image| spec.cameras.get(image.view)).cloned();
-        let encoder = FrameEncoder::new(&processor.image, cameras.zip(sizes.iter().copied()), threads);
+        let cameras = images.iter().filter_map(|image| names.get(image.view)).cloned();
+        let encoder = FrameEncoder::new(transform, cameras.zip(sizes.iter().copied()), threads);
         let encoder = encoder.map_err(|source| Error::Threads { source })?;
-        let cameras = spec.cameras.iter().filter(seen).count();
-        Ok(Self { encoder, images, sizes, tensors, cameras, times: spec.video_history.len() })
+        let cameras = names.iter().filter(seen).count();
+        Ok(Self { encoder, images, sizes, tensors, cameras, times })
     }
 
     /// Image tokens of each image.
@@ -185,7 +194,11 @@ impl Views {
             let (range, length) = (tensor.images.clone(), tensor.image_length());
             for (at, values) in range.zip(tensor.values(pipeline)?.chunks_exact_mut(length)) {
                 let frame = images.get(at).and_then(|image| frames.get(image.view * *times + image.time));
-                traced.push(encoder.trace(at, frame.ok_or(Error::Internal("a frame of each view"))?, values)?);
+                let mut image = encoder.trace(at, frame.ok_or(Error::Internal("a frame of each view"))?, values)?;
+                if let Some(source) = images.get(at).filter(|_| *times > 1) {
+                    image.camera = format!("{}.{}", image.camera, source.time);
+                }
+                traced.push(image);
             }
         }
         self.write_own(pipeline)?;
@@ -242,3 +255,6 @@ impl PixelTensor {
         self.own.as_mut().and_then(HostTensor::as_f32_mut)
     }
 }
+
+#[cfg(test)]
+mod tests;
