@@ -72,5 +72,6 @@ ${bold}Written:${plain}
   $root/$out/reach.gif      what the robot did
   $root/$out/chunks.mcap    chunks and trajectories as ROS 2 messages
   $root/$out/report.html    open it in a browser
-Next: $tool --help; README.md has the topics and the parameters.
+Next, in this shell: source .cache/env.sh && source install/setup.bash
+Then: $tool --help, or the node without a robot (README.md, "A robot in ten minutes").
 END

@@ -28,6 +28,8 @@ def arguments():
     parser.add_argument("--latency-ms", type=float, action="append", help="more than once for more settings (default: 0)")
     parser.add_argument("--fault", action="append", default=[], help="try this fault instead of episodes; see --faults")
     parser.add_argument("--faults", action="store_true", help="try every fault")
+    parser.add_argument("--actions", action="store_true",
+                        help="drive the arm and the gripper through their controllers' action servers")
     parser.add_argument("--lockstep", action="store_true", help="add the baseline that waits for the policy")
     parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the node")
     parser.add_argument("--no-limits", action="store_true",
@@ -68,7 +70,7 @@ def episodes(options, parameters):
 
     for mode in options.mode or ["blend"]:
         for latency in options.latency_ms or [0.0]:
-            with Loop(options.node, options.policy, mode, latency, parameters) as loop:
+            with Loop(options.node, options.policy, mode, latency, parameters, actions=options.actions) as loop:
                 frames = loop.robot.frames = [] if options.picture else None
                 print(loop.run(options.episodes, show).line(), flush=True)
             if frames:

@@ -91,7 +91,7 @@ pressure() {
     echo 0 >"$group/memory.swap.max" 2>/dev/null
     echo "memory.release_host_copy: $release"
     sh -c "echo \$\$ >$group/cgroup.procs; exec $tool bench $bag $(policy_of "$policy") -p memory.release_host_copy:=$release -n 1000" 2>&1 |
-      grep -vE ' INFO |CUDA lazy' | sed "s/\x1b\[[0-9;]*m//g" | grep -E "whole|engine room|memory|killed|error" 
+      grep -vE ' INFO |CUDA lazy' | sed "s/\x1b\[[0-9;]*m//g" | grep -E "whole|pipeline|memory|killed|error" 
     echo "exit code ${PIPESTATUS[0]}; $(grep -E '^(oom_kill|max) ' "$group/memory.events" | tr '\n' ' ') peak $(($(cat "$group/memory.peak" 2>/dev/null || echo 0) >> 20)) MiB"
     rmdir "$group" 2>/dev/null && mkdir -p "$group"
   done

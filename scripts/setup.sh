@@ -356,6 +356,7 @@ main() {
   fetch_crates
   say "$key" >"$cache/setup.key"
   say "Set up in $(seconds_as_text $((SECONDS - started))): ROS 2 $ros_distro ($ros_kind), ONNX Runtime in ${ort_library#"$root"/}"
+  say "In each shell: source $cache/env.sh"
 }
 
 setup_is_whole() {

@@ -41,6 +41,18 @@ pub enum Error {
         /// r2r's code.
         source: r2r::Error,
     },
+    /// A message package that was not there when the node was built.
+    #[error(
+        "{needed_by} needs the messages of {package}, without which this node was built; install ros-{}-{} and build the node again",
+        distribution(),
+        package.replace('_', "-")
+    )]
+    Package {
+        /// The parameter.
+        needed_by: &'static str,
+        /// The package.
+        package: &'static str,
+    },
     /// Parameters from files and arguments.
     #[error("{0}")]
     Parameters(#[from] Problems),
@@ -65,6 +77,21 @@ pub enum Error {
         what: &'static str,
         /// From the operating system.
         source: std::io::Error,
+    },
+    /// An output whose messages the node was built without.
+    #[error(
+        "output {output}: the kind {kind} needs the package {package}, which was not found when the node was built; run `sudo apt-get \
+         install ros-{distro}-{}` and build the node again", package.replace('_', "-")
+    )]
+    OutputPackage {
+        /// Its name.
+        output: String,
+        /// Its kind.
+        kind: &'static str,
+        /// The package.
+        package: &'static str,
+        /// The ROS distribution.
+        distro: String,
     },
     /// A thread ended that should run as long as the node.
     #[error("{0}, which is a bug; the robot was braked; the log above has the thread's message")]
@@ -94,4 +121,9 @@ impl Error {
             _ => 1,
         }
     }
+}
+
+/// For the names of apt packages.
+fn distribution() -> String {
+    std::env::var("ROS_DISTRO").unwrap_or_else(|_| "<distro>".to_owned())
 }

@@ -29,10 +29,11 @@ impl Subscriptions {
     /// Subscribes to the topics of the inputs, in their order.
     ///
     /// # Errors
-    /// When the middleware refuses a name.
+    /// When the middleware refuses a name, or the node was built without the message's package.
     pub(crate) fn create(node: &mut Node, topics: &[InputTopic]) -> Result<Self, Error> {
         let subscribe = |topic: &InputTopic| {
-            let messages = node.subscribe_raw(&topic.name, topic.kind.type_name(), qos(topic.kind));
+            check_built_in(topic)?;
+            let messages = node.subscribe_raw(&topic.name, topic.kind.type_name(), qos(topic));
             let messages = messages.map_err(|e| Error::endpoint("topic", &*topic.name, e))?;
             Ok(Box::new(messages) as Messages)
         };
@@ -60,10 +61,27 @@ impl Subscriptions {
     }
 }
 
-/// Sensors: any reliability that the driver offers. The instruction: kept for a node that starts later.
-fn qos(kind: InputKind) -> QosProfile {
-    match kind {
-        InputKind::Camera { .. } | InputKind::Joints | InputKind::Pose => QosProfile::sensor_data(),
+/// Packages that the node can be built without (CMakeLists.txt).
+fn check_built_in(topic: &InputTopic) -> Result<(), Error> {
+    if topic.kind != InputKind::Transform || cfg!(has_tf2_msgs) {
+        return Ok(());
+    }
+    Err(Error::Package { needed_by: "inputs.poses.<name>.source: tf", package: "tf2_msgs" })
+}
+
+/// Transforms of one message are parts of a tree: as tf2 subscribes them.
+const TRANSFORMS: usize = 100;
+
+/// Sensors: any reliability that the driver offers. The instruction and static transforms: kept for a node that starts later.
+fn qos(topic: &InputTopic) -> QosProfile {
+    match topic.kind {
+        InputKind::Transform if topic.is_static => {
+            QosProfile::default().keep_last(TRANSFORMS).reliable().transient_local()
+        }
+        InputKind::Transform => QosProfile::sensor_data().keep_last(TRANSFORMS),
+        InputKind::Camera { .. } | InputKind::Joints | InputKind::Pose | InputKind::Odometry => {
+            QosProfile::sensor_data()
+        }
         InputKind::Instruction => QosProfile::default().keep_last(1).reliable().transient_local(),
     }
 }

@@ -30,7 +30,7 @@ mod shim {
 
         let mut build = cc::Build::new();
         build.cpp(true).std("c++17").files(SOURCES).include("csrc/cuda").warnings(true).extra_warnings(true);
-        // TensorRT deprecates a function one major version before it goes; tensorrt_version.h knows when.
+        // TensorRT deprecates a function one major version before removing it; tensorrt_version.h lists when.
         build.flag("-Wno-deprecated-declarations").flag("-fvisibility=hidden");
         // A compiler searches its own folders last, in an order that naming one of them would break.
         if !default_folders().contains(&folder) {
@@ -65,7 +65,7 @@ mod shim {
             PathBuf::from("/usr/local/tensorrt/include"),
             PathBuf::from("/usr/src/tensorrt/include"),
         ];
-        // A folder with one of the two headers names the other, which is a package of its own.
+        // A folder with only one of the two headers: the message names the other one, which is in a separate package.
         if let Some(folder) = usual.iter().find(|folder| missing_in(folder).is_none()) {
             return Ok(folder.clone());
         }

@@ -93,16 +93,6 @@ impl Finding {
     }
 }
 
-/// The parameters of an input.
-fn prefix(input: &InputSpec) -> String {
-    match input.kind {
-        InputKind::Camera { .. } => format!("inputs.cameras.{}", input.name),
-        InputKind::Joints => "inputs.joints".to_owned(),
-        InputKind::Pose => format!("inputs.poses.{}", input.name),
-        InputKind::Instruction => "inputs.instruction".to_owned(),
-    }
-}
-
 /// The transport that receives what was found in place of it.
 fn other_transport(input: &InputSpec, found: &BTreeSet<String>) -> Option<&'static str> {
     let InputKind::Camera { transport } = input.kind else { return None };
@@ -118,7 +108,7 @@ impl fmt::Display for Finding {
         match self {
             Self::OtherType { input, topic, found, nodes } => {
                 let expected = input.kind.type_name();
-                let (name, prefix) = (&input.name, prefix(input));
+                let (name, prefix, parameter) = (&input.name, input.parameter(), input.topic_parameter());
                 let (found_types, nodes) = (list(found), list(nodes));
                 write!(
                     f,
@@ -127,7 +117,7 @@ impl fmt::Display for Finding {
                 if let Some(transport) = other_transport(input, found) {
                     write!(f, "{prefix}.transport: {transport}, or with ")?;
                 }
-                write!(f, "{prefix}.topic: a topic of the expected type")
+                write!(f, "{parameter}: a topic of the expected type")
             }
             Self::OtherQos { input, topic, nodes } => write!(
                 f,
@@ -139,11 +129,11 @@ impl fmt::Display for Finding {
             Self::Sources { input, topic, nodes } => write!(
                 f,
                 "{}: {topic} has {} publishers: {}; their messages are mixed, so stop all but one, or start the node with \
-                 another {}.topic",
+                 another {}",
                 input.name,
                 nodes.len(),
                 list(nodes),
-                prefix(input)
+                input.topic_parameter()
             ),
             Self::SameJoints { topic, nodes, joints, .. } if !joints.is_empty() => write!(
                 f,

@@ -22,6 +22,7 @@ fn camera(name: &str, topic: &str, transport: Transport) -> InputSpec {
         topics: vec![topic.into()],
         kind: InputKind::Camera { transport },
         frame_id: String::new(),
+        child_frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
         frames: FrameOptions::default(),

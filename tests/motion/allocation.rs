@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use vla_base::time::{Span, Stamp};
-use vla_messages::{ActionChunkMessage, HeaderView, write};
+use vla_messages::{ActionChunkMessage, HeaderView, TransformView, write};
 use vla_motion::{
     Chunk, ClampCounts, JointLimits, Motion, MotionLimits, MotionSettings, NewChunk, TransitionMode, schedule,
 };
 use vla_policy::decode::ActionDecoder;
-use vla_policy::encode::pose::PoseLayout;
+use vla_policy::encode::pose::{PoseConvention, PoseLayout};
 use vla_policy::encode::state::StateEncoder;
 use vla_policy::observation::{
     InputKind, InputRule, InputSpec, Inputs, JointMap, JointNames, JointSample, Observation, OnViolation, Rules,
@@ -87,7 +87,8 @@ struct Loop {
     reader: StateReader,
     newest: JointSample,
     state: [f32; 4],
-    pose: [f32; 9],
+    layout: PoseLayout,
+    poses: [[f32; 9]; 2],
     chunk: Chunk,
     bounds: MotionLimits,
     clamped: ClampCounts,
@@ -105,6 +106,7 @@ impl Loop {
             topics: vec![format!("/{name}")],
             kind: InputKind::Camera { transport: Transport::Raw },
             frame_id: String::new(),
+            child_frame_id: String::new(),
             joints: JointNames::default(),
             stamp_from: StampSource::Header,
             frames: Default::default(),
@@ -114,7 +116,16 @@ impl Loop {
         let joints = JointNames { read: names.clone(), moved: names.clone() };
         let joints = InputSpec { kind: InputKind::Joints, joints, ..camera("joints") };
         let pose = InputSpec { kind: InputKind::Pose, frame_id: "base".into(), ..camera("eef") };
-        let inputs = Inputs::new(vec![camera("top"), camera("wrist"), joints, pose]);
+        let tf = InputSpec {
+            kind: InputKind::Transform,
+            topics: vec!["/tf".into(), "/tf_static".into()],
+            frame_id: "base".into(),
+            child_frame_id: "tool".into(),
+            ..camera("tool")
+        };
+        let inputs = Inputs::new(vec![camera("top"), camera("wrist"), joints, pose, tf]);
+        let mount = write::tf_message(&[transform(stamp(0), "hand", "tool")]);
+        inputs.offer(5, mount.into(), stamp(0)).expect("a static transform");
         inputs.set_instruction("pick up the cube");
         let mut columns = names.clone();
         columns.extend((0..9).map(|index| format!("eef.{index}")));
@@ -126,7 +137,7 @@ impl Loop {
         Self {
             inputs,
             rules: Rules {
-                per_input: vec![InputRule::age(Span::from_nanos(PERIOD), true); 4],
+                per_input: vec![InputRule::age(Span::from_nanos(PERIOD), true); 5],
                 max_skew: Span::from_nanos(PERIOD),
                 on_violation: OnViolation::Skip,
                 future_tolerance: STEP,
@@ -138,7 +149,8 @@ impl Loop {
             reader: StateReader::new(&[JointMap::identity("arm", names)]).expect("a valid map"),
             newest: JointSample::default(),
             state: [0.0; 4],
-            pose: [0.0; 9],
+            layout: PoseLayout::of_width(9).expect("a layout"),
+            poses: [[0.0; 9]; 2],
             bounds,
             chunk: Chunk {
                 names: columns.into(),
@@ -156,7 +168,7 @@ impl Loop {
     }
 
     /// One turn, up to the bytes that are published. The chunk stands in for what inference leaves in it.
-    fn turn(&mut self, sequence: u64, messages: &[Bytes; 4]) {
+    fn turn(&mut self, sequence: u64, messages: &[Bytes; 5]) {
         let stamp = stamp(sequence);
         for (input, bytes) in messages.iter().enumerate() {
             self.inputs.offer(input, bytes.clone(), stamp + STEP).expect("a good message");
@@ -167,7 +179,13 @@ impl Loop {
         self.inputs.assemble_into(stamp + STEP, &self.rules, &mut self.observation).expect("fresh inputs");
         let joints = self.observation.joints.as_ref().expect("a joint state");
         self.reader.read(joints, &mut self.state).expect("all joints");
-        PoseLayout::Rot6d.write(&self.observation.poses[0].pose, &mut self.pose);
+        let turned = PoseConvention {
+            tool: PoseConvention::rotation(&[0.0, 0.0, 1.0]).expect("a rotation"),
+            ..PoseConvention::default()
+        };
+        for (sample, values) in self.observation.poses.iter().zip(&mut self.poses) {
+            self.layout.write(&sample.pose, &turned, values);
+        }
 
         let chunk = &mut self.chunk;
         chunk.observation_stamp = self.observation.stamp;
@@ -176,7 +194,7 @@ impl Loop {
         chunk.values.clear();
         for row in 0..16 {
             chunk.values.extend((0..4).map(|i| self.state[i] + (4 * row + i) as f32 / 100.0));
-            chunk.values.extend(self.pose);
+            chunk.values.extend(self.poses[0]);
         }
 
         chunk.check_finite().expect("finite values");
@@ -218,13 +236,19 @@ fn stamp(sequence: u64) -> Stamp {
     Stamp::from_nanos((sequence as i64 + 1) * PERIOD)
 }
 
-fn messages(sequence: u64) -> [Bytes; 4] {
+fn transform<'a>(stamp: Stamp, frame_id: &'a str, child_frame_id: &'a str) -> TransformView<'a> {
+    let header = HeaderView { stamp, frame_id };
+    TransformView { header, child_frame_id, translation: [0.1, 0.2, 0.3], rotation: [0.0, 0.0, 0.6, 0.8] }
+}
+
+fn messages(sequence: u64) -> [Bytes; 5] {
     let stamp = stamp(sequence);
     let header = HeaderView { stamp, frame_id: "base" };
     let image = || write::image(header, 4, 2, "rgb8", 12, &[7; 24]);
     let joints = write::joint_state(header, &NAMES, &[0.1, -0.1, 0.0, 0.05], &[], &[]);
     let pose = write::pose_stamped(header, [0.1, 0.2, 0.3], [0.0, 0.0, 0.6, 0.8]);
-    let messages = [image(), image(), joints, pose].map(Bytes::from);
+    let tf = write::tf_message(&[transform(stamp, "base", "arm"), transform(stamp, "arm", "hand")]);
+    let messages = [image(), image(), joints, pose, tf].map(Bytes::from);
     // The first clone makes the shared reference count.
     messages.iter().for_each(|bytes| drop(bytes.clone()));
     messages
@@ -234,7 +258,7 @@ fn messages(sequence: u64) -> [Bytes; 4] {
 fn a_turn_of_the_loop_allocates_nothing_after_warm_up() {
     // Once through every meeting of mode (15 turns), late rows (13) and hold (7).
     const WARM_UP: u64 = 15 * 13 * 7;
-    let arriving: Vec<[Bytes; 4]> = (0..3000).map(messages).collect();
+    let arriving: Vec<[Bytes; 5]> = (0..3000).map(messages).collect();
     let mut node = Loop::new();
     let mut turns = (0..).zip(&arriving);
     let warming = allocations_of(|| turns.by_ref().take(WARM_UP as usize).for_each(|(n, m)| node.turn(n, m)));

@@ -5,6 +5,7 @@ mod allocation;
 mod fuzz_parameters;
 mod measured_motion;
 mod motion;
+mod outputs;
 mod parameters;
 mod replay;
 mod safety;

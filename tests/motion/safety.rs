@@ -103,7 +103,7 @@ impl Robot {
         let bytes = match self.settings.inputs[input].kind {
             InputKind::Camera { .. } => write::compressed_image(header, "png", &self.picture),
             InputKind::Joints => write::joint_state(header, &self.joints, &vec![0.1; self.joints.len()], &[], &[]),
-            InputKind::Pose | InputKind::Instruction => return,
+            _ => return,
         };
         self.inputs.offer(input, Bytes::from(bytes), at(now)).expect("a good message");
     }

@@ -28,10 +28,8 @@ fn export(scratch: &Path) -> PathBuf {
     let mut config: Value = serde_json::from_slice(&fs::read(&path).expect("written")).expect("JSON");
     config["processor_kwargs"]["modality_configs"][demo::EMBODIMENT.0]["video"]["delta_indices"] = json!(STEPS);
     fs::write(&path, config.to_string()).expect("written");
-    let request = bundle::Request {
-        blank_views: vec![demo::CAMERAS[1].to_owned()],
-        ..demo::bundle::request(&checkpoint)
-    };
+    let request =
+        bundle::Request { blank_views: vec![demo::CAMERAS[1].to_owned()], ..demo::bundle::request(&checkpoint) };
     bundle::write(&request, &out, &mut |_| {}).expect("exports");
     out
 }
@@ -120,7 +118,8 @@ fn images_reach_the_network_by_time_then_view() {
     })
     .expect("runs");
     let pixels = seen["pixels"].as_f32().expect("f32");
-    let greys: Vec<u8> = pixels.chunks(pixels.len() / 6).map(|image| (image[0] * 127.5 + 127.5).round() as u8).collect();
+    let greys: Vec<u8> =
+        pixels.chunks(pixels.len() / 6).map(|image| (image[0] * 127.5 + 127.5).round() as u8).collect();
     assert_eq!(greys, [100, 110, 120, 101, 111, 121]);
     let tokens: usize = seen["image_index"].dims().iter().product();
     assert_eq!(tokens, seen["image_rows"].dims()[0], "a place in the prompt for each row of each image");
@@ -130,7 +129,8 @@ fn images_reach_the_network_by_time_then_view() {
 fn actions(policy: &Path, blank: bool, earlier: u8) -> Vec<f32> {
     let blank_view = format!("inputs.cameras.{}.blank:={blank}", demo::CAMERAS[1]);
     let settings = vla_trt_tests::demo::settings(policy, &["instruction:=push", &blank_view]);
-    let mut session = Session::load(PolicySpec::load(policy).expect("the bundle"), &settings, &mut |_| {}).expect("loads");
+    let mut session =
+        Session::load(PolicySpec::load(policy).expect("the bundle"), &settings, &mut |_| {}).expect("loads");
     let inputs = Inputs::new(settings.inputs.clone());
     inputs.set_instruction("push");
     let names = settings.joint_names();
@@ -185,7 +185,8 @@ fn a_history_that_does_not_reach_back_is_a_violation_and_no_inference() {
     let scratch = tempfile::tempdir().expect("a folder");
     let policy = export(scratch.path());
     let settings = vla_trt_tests::demo::settings(&policy, &["instruction:=push"]);
-    let mut session = Session::load(PolicySpec::load(&policy).expect("the bundle"), &settings, &mut |_| {}).expect("loads");
+    let mut session =
+        Session::load(PolicySpec::load(&policy).expect("the bundle"), &settings, &mut |_| {}).expect("loads");
     let inputs = Inputs::new(settings.inputs.clone());
     let header = HeaderView { stamp: NOW, frame_id: "" };
     for (index, topic) in inputs.topics().iter().enumerate() {

@@ -18,3 +18,4 @@ mod prompt;
 mod resize;
 mod resize_paths;
 mod state_action;
+mod transforms;

@@ -5,12 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use vla_base::tensor::{DType, HostTensor};
+use vla_export::RopeFrequencies;
 use vla_export::bundle;
 use vla_export::bundle::{Camera, Request};
 use vla_export::demo;
 use vla_export::synthetic_checkpoint;
-use vla_export::synthetic_checkpoint::{Size, TOKENIZER};
-use vla_export::{RopeFrequencies, VisionAttention, split};
+use vla_export::synthetic_checkpoint::Size;
 use vla_offline::infer;
 use vla_offline::infer::Inputs;
 use vla_policy::PolicySpec;
@@ -31,28 +31,15 @@ fn export(scratch: &Path, sizes: [(usize, usize); 3]) -> PolicySpec {
     }
     let camera = |(name, (width, height)): (&&str, (usize, usize))| Camera { name: (*name).to_owned(), width, height };
     let request = Request {
-        tokenizer: checkpoint.join(TOKENIZER),
-        checkpoint,
-        backbone: None,
-        embodiment: demo::EMBODIMENT.0.to_owned(),
         cameras: demo::CAMERAS.iter().zip(sizes).map(camera).collect(),
         blank_views: Vec::new(),
         name: "mixed".to_owned(),
-        about: "Test.".to_owned(),
-        layout: split::LAYOUT,
-        deltas: BTreeMap::new(),
-        step_s: 0.02,
         steps: vec![1],
         max_text: 256,
         usual_text: None,
-        dtype: DType::F32,
-        dtype_of: BTreeMap::new(),
         precision: None,
         rope: RopeFrequencies::Exact,
-        attention: VisionAttention::PerImage,
-        blocks_per_engine: None,
-        stacked_projections: false,
-        debug_outputs: false,
+        ..demo::bundle::request(&checkpoint)
     };
     let out = scratch.join("policy");
     bundle::write(&request, &out, &mut |_| {}).expect("exports");

@@ -483,9 +483,8 @@ fn frames_of_several_times_are_read_with_the_newest_as_the_last() {
 #[test]
 fn the_configuration_of_droid_is_read() {
     let wide = |rows: usize, width: usize, value: f64| json!(vec![vec![value; width]; rows]);
-    let table = |low: Value, high: Value| {
-        json!({"min": low, "max": high, "mean": low, "std": high, "q01": low, "q99": high})
-    };
+    let table =
+        |low: Value, high: Value| json!({"min": low, "max": high, "mean": low, "std": high, "q01": low, "q99": high});
     let processor = edited(|kwargs, values| {
         let (joints, gripper) = (table(json!(vec![-2.9; 7]), json!(vec![2.9; 7])), table(json!([0.0]), json!([1.0])));
         let keys = json!(["joint_position", "gripper_position"]);

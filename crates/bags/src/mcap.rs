@@ -64,7 +64,7 @@ impl McapFile {
         Ok(Self { shared, topics, message_count, bounds })
     }
 
-    /// Messages by log time, then place in the file. `wanted[i]` is what topic `i` of this file is called in
+    /// Messages by log time, then position in the file. `wanted[i]` is the index of this file's topic `i` in
     /// [`BagMessage::topic`]; `None` leaves it out.
     pub(super) fn messages(&self, wanted: Vec<Option<usize>>) -> McapMessages {
         McapMessages { shared: Arc::clone(&self.shared), wanted, next_unit: 0, ready: BinaryHeap::new() }

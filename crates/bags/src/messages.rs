@@ -71,7 +71,7 @@ impl Messages<'_> {
         Ok(None)
     }
 
-    /// Fetches the file's next message, opening the file the first time, and queues it; lets go of it at its end.
+    /// Queues the file's next message. Opens the file at the first call and closes it after its last message.
     fn advance(&mut self, file: usize) -> Result<(), Error> {
         let Some(slot) = self.open.get_mut(file) else { return Ok(()) };
         let opened = match slot {
@@ -86,7 +86,7 @@ impl Messages<'_> {
         Ok(())
     }
 
-    /// Unpacks a message that was packed on its own.
+    /// Decompresses a message that was compressed individually.
     fn plain(&self, mut message: BagMessage) -> Result<BagMessage, Error> {
         let packed = unpack::is_zstd(&message.data);
         if !packed && !self.bag.message_zstd {

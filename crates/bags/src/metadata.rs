@@ -152,7 +152,7 @@ fn no_metadata(folder: &Path) -> Error {
     }
 }
 
-/// The bag files that a folder holds, in words.
+/// Lists the bag files in a folder, for error messages.
 fn listing(folder: &Path) -> String {
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .into_iter()

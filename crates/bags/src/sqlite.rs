@@ -68,10 +68,10 @@ impl SqliteFile {
         Ok(file)
     }
 
-    /// Messages by log time, then `id`. `wanted[i]` is what topic `i` of this file is called in
+    /// Messages by log time, then `id`. `wanted[i]` is the index of this file's topic `i` in
     /// [`BagMessage::topic`]; `None` leaves it out.
     pub(super) fn messages(&self, wanted: &[Option<usize>]) -> Result<SqliteMessages, Error> {
-        // A file that lost its name cannot be opened again: each pass unpacks its own.
+        // A deleted file cannot be opened again, so each pass decompresses its own.
         let connection = match self.packed {
             true => Unpacked::of(&self.path)?.with_name(connect)?,
             false => connect(&self.path)?,
@@ -178,7 +178,7 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// The header says how many pages there are: a file cut short is told apart from one damaged inside.
+/// Compares the size with the header's number of pages, to distinguish a truncated file from a damaged one.
 fn check_length(path: &Path) -> Result<(), Error> {
     let io = |source| Error::Io { doing: "read", path: path.to_path_buf(), source };
     let available = std::fs::metadata(path).map_err(io)?.len();
@@ -191,7 +191,7 @@ fn check_length(path: &Path) -> Result<(), Error> {
         let (path, advice) = (path.to_path_buf(), advice(path));
         return Err(Error::Truncated { path, what: "database header", offset: 0, needed: 100, available, advice });
     };
-    // SQLite's own rule for whether the number of pages can be trusted; a page size of 1 means 65536.
+    // SQLite's rule for whether the number of pages is valid; a page size of 1 means 65536.
     let needed = u64::from(if page == 1 { 65536 } else { u32::from(page) }) * u64::from(pages);
     if changes == valid_for && needed > available {
         let (path, advice) = (path.to_path_buf(), advice(path));

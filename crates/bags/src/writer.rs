@@ -69,7 +69,7 @@ struct Written {
 }
 
 impl BagWriter {
-    /// Begins a bag that will stand at `path` (usually ending in `.mcap`); a file there is replaced at the end.
+    /// Creates a bag that replaces `path` (usually ending in `.mcap`) when it is complete.
     ///
     /// # Errors
     ///

@@ -208,7 +208,7 @@ impl HostTensor {
         }
     }
 
-    /// Converts f16 and bf16 to single precision; other types stay as they are.
+    /// Converts f16 and bf16 to single precision; other types are unchanged.
     pub fn to_single(&self) -> Cow<'_, Self> {
         let values: Vec<f32> = match &self.data {
             Data::F16(values) => values.iter().map(|v| v.to_f32()).collect(),

@@ -1,9 +1,9 @@
-//! Recorded inputs of a network: what INT8 is calibrated on, read from an `.npz` one sample at a time.
+//! INT8 calibration data: recorded inputs of a network, read from an `.npz` file one sample at a time.
 //!
-//! For each input either one array of its name with samples on the leading axis, or `NAME/0000`, `NAME/0001`, ... with the
-//! network's own rank, where shapes differ between samples. A file for several networks has their names in front:
-//! `vision/pixels/0000`. Only headers are read when a file is opened, and everything wrong is told at once; after that
-//! memory holds one sample.
+//! Each input is either one array with the input's name and the samples on the leading axis, or, where shapes differ between
+//! samples, one array per sample: `NAME/0000`, `NAME/0001`, ... In a file for several networks, array names have the network's
+//! name as a prefix: `vision/pixels/0000`. Opening a file reads the headers only and reports every problem; afterwards one
+//! sample at a time is in memory.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,15 +20,15 @@ mod members;
 use column::Column;
 use members::Members;
 
-/// Most samples of a file.
+/// Maximum number of samples of a file.
 pub const MAX_SAMPLES: usize = 1 << 20;
-/// Most bytes of one input's sample, unpacked.
+/// Maximum size of one sample of an input, in bytes, decompressed.
 pub const MAX_BYTES: u64 = 1 << 30;
 
 /// Why recorded inputs cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file is no `.npz`.
+    /// The file is not an `.npz` archive.
     #[error("{}: {reason}", path.display())]
     Archive {
         /// The file.
@@ -36,7 +36,7 @@ pub enum Error {
         /// What is wrong, and what was expected.
         reason: String,
     },
-    /// Its arrays are not what the network takes. Every problem is listed.
+    /// The arrays do not match the network's inputs. Lists every problem.
     #[error("{} does not fit the network:\n  {}", path.display(), problems.join("\n  "))]
     Misfit {
         /// The file.
@@ -49,7 +49,7 @@ pub enum Error {
     Sample {
         /// The file.
         path: PathBuf,
-        /// Which, from 0.
+        /// Index of the sample, from 0.
         sample: usize,
         /// The array.
         array: String,
@@ -71,8 +71,8 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// Opens a file for a network with these inputs. `group`: the name in front of the network's arrays where the file
-    /// has those of several; names without it are looked for first.
+    /// Opens a file for a network with these inputs. `group` is the prefix of the network's array names in a file for several
+    /// networks; names without the prefix take precedence.
     ///
     /// # Errors
     /// [`Error::Archive`] for a file that cannot be read as a zip archive, [`Error::Misfit`] with everything that does
@@ -104,7 +104,7 @@ impl Calibration {
         self.symbols.len()
     }
 
-    /// The commonest values of the symbolic dimensions; of several, the larger ones.
+    /// The most frequent values of the symbolic dimensions; the larger ones if several are equally frequent.
     pub fn usual(&self) -> &Symbols {
         static NONE: Symbols = BTreeMap::new();
         let mut counts: BTreeMap<&Symbols, usize> = BTreeMap::new();
@@ -124,14 +124,14 @@ impl Calibration {
         ranges
     }
 
-    /// The next sample's tensors, in the order of the inputs and in their types; false behind the last, and behind an
-    /// error until [`Self::rewind`].
+    /// Reads the next sample's tensors into `into`, in the order and types of the inputs. Returns false after the last sample,
+    /// and after an error until [`Self::rewind`].
     ///
     /// # Errors
-    /// [`Error::Sample`]: it cannot be unpacked, or a value is not finite.
+    /// [`Error::Sample`] if an array cannot be decompressed or a value is not finite.
     pub fn next_sample(&mut self, into: &mut Vec<HostTensor>) -> Result<bool, Error> {
         into.clear();
-        // Behind an error the columns are no longer at one sample: there is nothing more before a rewind.
+        // After an error the columns may be at different samples, so nothing is returned before a rewind.
         let sample = std::mem::replace(&mut self.next, usize::MAX);
         let Some(symbols) = self.symbols.get(sample) else { return Ok(false) };
         for column in &mut self.columns {
@@ -147,14 +147,14 @@ impl Calibration {
         Ok(true)
     }
 
-    /// Back to the first sample.
+    /// Returns to the first sample.
     pub fn rewind(&mut self) {
         self.next = 0;
         self.columns.iter_mut().for_each(Column::rewind);
     }
 }
 
-/// Inputs with different numbers of samples.
+/// The problem of inputs with different numbers of samples.
 fn counts(columns: &[Column]) -> Option<String> {
     let first = columns.first()?;
     columns.iter().any(|column| column.samples() != first.samples()).then(|| {
@@ -163,7 +163,7 @@ fn counts(columns: &[Column]) -> Option<String> {
     })
 }
 
-/// Values of the symbols, for each sample; two inputs must agree on them.
+/// Values of the symbols of each sample. Adds a problem for each symbol that differs between two inputs.
 fn symbols(columns: &[Column], problems: &mut Vec<String>) -> Vec<Symbols> {
     let samples = columns.first().map_or(0, Column::samples);
     let mut all = vec![Symbols::new(); samples];

@@ -1,4 +1,4 @@
-//! RecordedInputs inputs on their way to the builder: one sample at a time on the device, in one shape.
+//! Passes calibration data to the builder: one sample at a time on the device, all of the same shape.
 
 use std::path::Path;
 
@@ -11,16 +11,16 @@ use vla_engines::onnx::Network;
 use vla_tensorrt::cuda::Cuda;
 use vla_tensorrt::{Calibrator, Staging};
 
-/// What a calibration ran on.
+/// Number of samples used by a calibration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Calibrated {
-    /// Samples that were run.
+    /// Samples used.
     pub samples: usize,
-    /// Samples of another shape, which were not: TensorRT calibrates in one.
+    /// Samples skipped because of their shape: TensorRT calibrates with one shape.
     pub passed_over: usize,
 }
 
-/// Gives the builder a cache, or samples whose scales it then stores.
+/// Provides the builder with a calibration cache, or with samples; in the second case it stores the resulting cache.
 pub(crate) struct RecordedInputs<'a> {
     scales: &'a Scales,
     onnx_sha256: &'a str,
@@ -29,7 +29,7 @@ pub(crate) struct RecordedInputs<'a> {
     samples: Option<Samples>,
 }
 
-/// The samples of a file.
+/// Reader of the samples.
 struct Samples {
     file: Calibration,
     inputs: Vec<TensorSpec>,
@@ -42,15 +42,15 @@ struct Samples {
 }
 
 impl<'a> RecordedInputs<'a> {
-    /// One that gives `cache`.
+    /// A calibrator that provides `cache`.
     pub(crate) fn cached(scales: &'a Scales, cache: Vec<u8>) -> Self {
         Self { scales, onnx_sha256: "", tensorrt: String::new(), cache: Some(cache), samples: None }
     }
 
-    /// One that runs the recorded inputs of `request` in the commonest of their shapes, and stores the cache.
+    /// A calibrator that provides the recorded inputs of `request` in their most frequent shape, and stores the cache.
     ///
     /// # Errors
-    /// [`Error::Request`] for inputs that cannot be read, [`Error::Engine`] when the device has no room for a sample.
+    /// [`Error::Request`] if the inputs cannot be read, [`Error::Engine`] if device memory for a sample cannot be allocated.
     pub(crate) fn open(
         request: &Request,
         scales: &'a Scales,
@@ -90,7 +90,7 @@ impl<'a> RecordedInputs<'a> {
         })
     }
 
-    /// What was run; `None` when a cache was used.
+    /// The samples used; `None` when a cache was used.
     pub(crate) fn done(&self) -> Option<Calibrated> {
         self.samples.as_ref().map(|samples| samples.done)
     }
@@ -120,7 +120,7 @@ impl Calibrator for RecordedInputs<'_> {
     }
 
     fn store(&mut self, cache: &[u8]) -> Result<(), String> {
-        // TensorRT writes a cache that it was given, too.
+        // TensorRT also calls this for a cache that it read.
         if self.cache.is_some() {
             return Ok(());
         }
@@ -132,7 +132,7 @@ impl Calibrator for RecordedInputs<'_> {
 }
 
 impl Samples {
-    /// Puts the next sample of the shape on the device; false when there is none left.
+    /// Uploads the next sample of the calibration shape; false after the last one.
     fn advance(&mut self) -> Result<bool, String> {
         loop {
             if !self.file.next_sample(&mut self.sample).map_err(|error| error.to_string())? {
@@ -154,7 +154,7 @@ impl Samples {
     }
 }
 
-/// 64-bit integers as 32-bit ones.
+/// Converts 64-bit integers to 32-bit ones.
 fn narrowed(tensor: &HostTensor) -> Result<Option<HostTensor>, String> {
     let Data::I64(values) = tensor.data() else { return Ok(None) };
     let narrow = values.iter().map(|value| i32::try_from(*value));

@@ -72,17 +72,17 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// This device or this TensorRT has no such precision.
+    /// The device or the TensorRT version does not support the precision.
     #[error("{} cannot be built in {precision} on this device: {lacking}; {}", onnx.display(), instead(lacking))]
     Precision {
         /// The network.
         onnx: PathBuf,
         /// Requested precision.
         precision: Precision,
-        /// What the device lacks.
+        /// Why it is not supported.
         lacking: Lacking,
     },
     /// Another process builds the same engine.
@@ -98,7 +98,7 @@ pub enum Error {
         /// The number of the process.
         holder: String,
     },
-    /// The disk is full, or would be.
+    /// The disk has too little free space for the engine.
     #[error(
         "{}: an engine of up to {:.1} MiB needs more than the {:.1} MiB that are free on the disk; free space, or choose another \
          folder", folder.display(), mib(*needed), mib(*free)
@@ -106,31 +106,31 @@ pub enum Error {
     Space {
         /// The engine's folder.
         folder: PathBuf,
-        /// Bytes that the engine may take.
+        /// Upper estimate of the engine's size in bytes.
         needed: u64,
-        /// Bytes that are free.
+        /// Free bytes.
         free: u64,
     },
     /// TensorRT or CUDA.
     #[error("{0}")]
     Engine(#[from] vla_engines::Error),
-    /// The builder refused. Its own words and the last lines of its log.
+    /// The builder failed. Contains its error and the last lines of its log.
     #[error("TensorRT did not build {}: {reason}", onnx.display())]
     Builder {
         /// The network.
         onnx: PathBuf,
-        /// The builder's words.
+        /// The builder's error.
         reason: String,
     },
-    /// The engine that was built or is to be adopted does not run cleanly.
+    /// The trial run of a built or adopted engine failed.
     #[error("{}: {source}", engine.display())]
     Unclean {
         /// The engine.
         engine: PathBuf,
-        /// What was wrong with its one run.
+        /// What was wrong.
         source: vla_engines::Cause,
     },
-    /// A file to write cannot be begun or put in place.
+    /// An output file cannot be created or renamed to its final name.
     #[error(transparent)]
     Output(#[from] vla_base::sys::fs::Error),
     /// The record cannot be written.
@@ -161,7 +161,7 @@ fn instead(lacking: &Lacking) -> &'static str {
     }
 }
 
-/// Writes a file, whole or not at all, and its folder where that is missing.
+/// Writes a file atomically, and creates its folder if necessary.
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;

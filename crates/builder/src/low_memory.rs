@@ -1,19 +1,19 @@
-//! `--low-memory-mode`: what the builder may take when it shares its memory with everything else, and what that costs.
+//! `--low-memory-mode`: limits of the builder on a machine whose CPU and GPU share memory, and the cost of each limit.
 
 use super::request::Effort;
 use vla_engines::memory::mib;
 use vla_engines::onnx::Network;
 
-/// Most scratch memory: what more would buy is a tactic or two.
+/// Maximum workspace: more memory enables only a few additional tactics.
 const MOST_WORKSPACE: u64 = 1 << 30;
-/// Least: below it, attention at GR00T's width has no tactic at all.
+/// Minimum workspace: with less, TensorRT finds no tactic for attention at GR00T's width.
 const LEAST_WORKSPACE: u64 = 64 << 20;
-/// Copies of the weights that the builder holds at once, in the network's own type: what the parser read, and what it
-/// makes of it.
+/// Copies of the weights, in the network's type, that the builder holds at the same time: the parser's and its own converted
+/// one.
 const WEIGHT_COPIES: u64 = 2;
 
-/// Fills what `effort` leaves to the builder so that a build of `network` stays within `free` bytes. Returns what was
-/// chosen, one line a choice with its cost.
+/// Sets the limits that `effort` leaves open so that a build of `network` stays within `free` bytes. Returns one line per
+/// chosen limit, with its cost.
 pub fn choose(effort: &mut Effort, network: &Network, precision: &str, free: u64) -> Vec<String> {
     let held = network.weight_bytes().saturating_mul(WEIGHT_COPIES).saturating_add(network.weight_bytes_in(precision));
     let left = free.saturating_sub(held);
@@ -61,7 +61,7 @@ pub fn choose(effort: &mut Effort, network: &Network, precision: &str, free: u64
     chosen
 }
 
-/// The largest that is not above `bytes`: TensorRT 8.6 takes nothing else for this pool.
+/// The largest power of two up to `bytes`: TensorRT 8.6 accepts nothing else for this memory pool.
 fn power_of_two(bytes: u64) -> u64 {
     bytes.checked_ilog2().map_or(0, |exponent| 1 << exponent)
 }

@@ -15,32 +15,33 @@ use vla_engines::provenance::{DeviceIdentity, Memory};
 use vla_engines::{Backend as _, BufferSpec, Cause, Launch};
 use vla_tensorrt::device::{LoadedEngine, Options, Tensorrt};
 
-/// Device memory is taken in blocks of megabytes, however small an engine is.
+/// The driver allocates device memory in blocks of megabytes, also for a small engine.
 const ROUNDING: u64 = 64 << 20;
 
 /// Measurements of one load and one run of an engine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Probe {
-    /// The device that it ran on.
+    /// The device.
     pub device: DeviceIdentity,
-    /// Its memory.
+    /// Memory of the engine.
     pub memory: Memory,
-    /// Each input's profile, by the engine's own name.
+    /// Optimisation profile of each input, by the engine's input name.
     pub profiles: BTreeMap<String, Profile>,
 }
 
-/// Loads the engine twice (the first load also pays for what TensorRT sets up once a process; the second is
-/// measured), and runs it once on small numbers in its usual shapes.
+/// Loads the engine twice and runs it once on small values in the optimal shapes. The second load is measured, because the
+/// first includes TensorRT's initialisation of the process.
 ///
 /// # Errors
-/// [`Error::Engine`] when it does not load or run; [`Error::Unclean`] when an output is not finite, or, before it runs,
-/// when TensorRT says that another module built it and `emulated` does not.
+/// [`Error::Engine`] if it does not load or run; [`Error::Unclean`] if an output is not finite, or if TensorRT warns that
+/// another GPU model built it and `emulated` is false (checked before the run).
 pub fn probe(engine: &Path, emulated: bool) -> Result<Probe, Error> {
     Ok(Alone::load(engine, emulated)?.probe)
 }
 
-/// As [`probe`]: reports the measurements to `progress`, then tests whether the runtime's host copy of the engine can be
-/// released, if it is large enough. Call it in a separate process: a runtime that writes to its copy ends it by `SIGSEGV`.
+/// Like [`probe`], and then tests whether the runtime's host copy of the engine can be released, if it is large enough. Reports
+/// the measurements to `progress` before the test. Call it in a separate process: if the runtime writes to its copy, the
+/// process ends by `SIGSEGV`.
 ///
 /// # Errors
 /// As [`probe`].
@@ -54,18 +55,18 @@ pub fn probe_and_try_release(engine: &Path, emulated: bool, progress: &mut dyn F
     Ok(alone.probe)
 }
 
-/// One engine, alone in its process, loaded and run.
+/// A loaded engine after its run; the only one of the process.
 pub(super) struct Alone<'e> {
     pub(super) engine: &'e Path,
     /// Size of its file.
     pub(super) bytes: u64,
     pub(super) loaded: LoadedEngine,
     pub(super) device: Tensorrt,
-    /// Memory before it was loaded.
+    /// Memory before the load.
     pub(super) watch: Result<MappingSnapshot, host_copy::Error>,
-    /// What it made of small numbers.
+    /// Outputs of the run.
     pub(super) outputs: Vec<HostTensor>,
-    /// Anonymous memory that it kept, in bytes.
+    /// Anonymous memory that stayed allocated after the load, in bytes.
     pub(super) kept: u64,
     pub(super) probe: Probe,
 }
@@ -92,7 +93,7 @@ impl<'e> Alone<'e> {
             ..Memory::default()
         };
         let probe = Probe { device: device.identity().clone(), memory, profiles: loaded.profiles() };
-        // Asked before anything runs: such an engine ends in `Cask unknown internal error`.
+        // Checked before the run, which would fail with `Cask unknown internal error`.
         if let Some(words) = device.other_model().filter(|_| !emulated) {
             let reason = format!("it was built on another GPU model ({words}); build it on this device");
             return Err(Error::Unclean { engine: engine.to_owned(), source: reason.into() });
@@ -102,13 +103,13 @@ impl<'e> Alone<'e> {
     }
 }
 
-/// What the device lost, unless other programs took or gave memory meanwhile: an engine's weights are about as large as its
-/// file.
+/// `lost` (the decrease of free device memory) if it is plausible for an engine of this size, whose weights are about as large
+/// as its file; `None` otherwise, because other programs then allocated or freed memory meanwhile.
 fn believable(lost: u64, bytes: u64) -> Option<u64> {
     (bytes - bytes / 10..=bytes.saturating_mul(2) + ROUNDING).contains(&lost).then_some(lost)
 }
 
-/// A multiple of an engine's size, to the thousandth.
+/// `bytes` as a multiple of the engine's size, rounded to three decimals.
 pub(super) fn factor(part: u64, bytes: u64) -> f64 {
     (part as f64 / bytes.max(1) as f64 * 1000.0).round() / 1000.0
 }
@@ -169,7 +170,7 @@ fn fixed_or_one(dim: &Dim) -> usize {
     }
 }
 
-/// Values that no network of ours overflows on; indices are all 0, which is always one.
+/// Small values, on which no exported network overflows. Indices are 0, which is always valid.
 fn small_numbers(dtype: DType, dims: &[usize]) -> Option<HostTensor> {
     let mut tensor = HostTensor::zeros(dtype, dims)?;
     match tensor.data_mut() {

@@ -1,4 +1,4 @@
-//! The provenance record of an engine: what it was built from, and what a probe of it showed.
+//! Writes the provenance record of an engine: the sources of its build, and the measurements of [`crate::probe`].
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -7,26 +7,26 @@ use super::{Error, Probe, Scales};
 use vla_engines::provenance;
 use vla_engines::provenance::{BuildSettings, Calibration, EngineIdentity, FORMAT, OnnxIdentity, Provenance, hash};
 
-/// How an engine came to be.
+/// Sources and settings of an engine's build.
 #[derive(Clone, Debug, Default)]
 pub struct Origin<'a> {
-    /// Precision as the policy names it, e.g. `int8+fp16`.
+    /// Precision in the notation of `policy.yaml`, e.g. `int8+fp16`.
     pub precision: &'a str,
     /// Settings of the builder.
     pub flags: BuildSettings,
-    /// What INT8 scales came from: the cache and, where it is known, the recorded inputs.
+    /// Source of the INT8 scales: the cache and, if known, the recorded inputs.
     pub scales: Option<&'a Scales>,
-    /// Highest anonymous memory of the process that built, in bytes; 0: not known.
+    /// Peak anonymous memory of the build process in bytes; 0 if unknown.
     pub peak_anonymous: u64,
-    /// How long the build took.
+    /// Duration of the build.
     pub duration: Duration,
-    /// Another tool built it.
+    /// Built by another tool.
     pub adopted: bool,
     /// Built on a larger module that emulates this one.
     pub emulated: bool,
 }
 
-/// Hashes `engine` and its network, and writes the record of them and of what the probe showed beside the engine.
+/// Hashes `engine` and its network, and writes the record with the hashes and the probe's measurements beside the engine.
 ///
 /// # Errors
 /// [`Error::Unclean`] for a network that cannot be hashed, [`Error::Record`].
@@ -57,7 +57,7 @@ pub fn record(engine: &Path, onnx: &Path, origin: &Origin<'_>, probe: Probe) -> 
     Ok(record)
 }
 
-/// The cache as the record names it: a file beside the engine by its name alone, so that the folder can be moved.
+/// The cache's path in the record: for a file beside the engine the file name only, so that the folder can be moved.
 fn calibration(engine: &Path, scales: &Scales) -> Result<Calibration, Error> {
     let sha256 = hash::file_sha256(&scales.cache).map_err(Error::io(&scales.cache))?;
     let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io(path));

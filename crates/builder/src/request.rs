@@ -14,7 +14,7 @@ use vla_engines::profile::Profile;
 /// Smallest, optimal and largest value of a symbolic dimension.
 pub type Range = [usize; 3];
 
-/// One engine to be built.
+/// Request to build one engine.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Request {
     /// The network.
@@ -25,13 +25,13 @@ pub struct Request {
     pub precision: Precision,
     /// Values of the network's symbolic dimensions, by name.
     pub profile: BTreeMap<String, Range>,
-    /// Largest value of any symbolic dimension: bounds the ranges above, and is the range of those without one.
+    /// Largest value of any symbolic dimension: limits the ranges above, and gives dimensions without a range `1:N:N`.
     pub longest: Option<usize>,
-    /// Name of the network's arrays in recorded inputs of several networks; `None`: its file's stem.
+    /// Prefix of the network's arrays in a calibration file for several networks; default: the stem of the network's file.
     pub group: Option<String>,
     /// Source of the INT8 scales, unless the network has scales.
     pub scales: Option<Scales>,
-    /// Tactic timings of earlier builds; read when it is there, written when the build is done.
+    /// Timing cache: read if it exists, written after the build.
     pub timing_cache: Option<PathBuf>,
     /// Limits of the builder.
     pub effort: Effort,
@@ -40,13 +40,13 @@ pub struct Request {
 /// Limits of the builder. The default sets none.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Effort {
-    /// Limit of the scratch memory of a tactic, in bytes.
+    /// Limit of a tactic's workspace in bytes.
     pub workspace: Option<u64>,
     /// Limit of the device memory while tactics are timed, in bytes.
     pub tactic_memory: Option<u64>,
     /// Optimisation level, 0 to 5: higher levels time more tactics.
     pub level: Option<u8>,
-    /// Only kernels of TensorRT itself: cuBLAS, cuBLASLt and cuDNN are not loaded.
+    /// Uses TensorRT's own kernels only: cuBLAS, cuBLASLt and cuDNN are not loaded.
     pub own_kernels: bool,
 }
 
@@ -54,8 +54,8 @@ impl Request {
     /// The profile of every input that has a symbolic dimension, by the network's own name.
     ///
     /// # Errors
-    /// [`Error::Request`] listing every symbol without a range, every range without a symbol, every range that is none,
-    /// and what keeps INT8 from having scales; [`Error::Onnx`] when the network cannot be read.
+    /// [`Error::Request`] listing every symbol without a range, every range without a symbol, every invalid range, and missing
+    /// INT8 scales; [`Error::Onnx`] when the network cannot be read.
     pub fn profiles(&self) -> Result<BTreeMap<String, Profile>, Error> {
         let network = Network::open(&self.onnx)?;
         let ranges = self.ranges(&network.inputs);
@@ -71,7 +71,7 @@ impl Request {
         Ok(network.inputs.iter().filter_map(profile).collect())
     }
 
-    /// The range of every symbol that has one.
+    /// The range of every symbol for which one is given or derived.
     pub fn ranges(&self, inputs: &[TensorSpec]) -> BTreeMap<String, Range> {
         let mut ranges = self.profile.clone();
         if let Some(longest) = self.longest {

@@ -1,4 +1,4 @@
-//! Where the scales of INT8 come from: recorded inputs, or the cache of an earlier calibration of the same network.
+//! Sources of INT8 scales: recorded inputs, or the cache of an earlier calibration of the same network.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,22 +12,22 @@ use vla_engines::provenance::hash;
 
 /// The format of [`CacheKey`].
 const FORMAT: u32 = 1;
-/// A cache has a line a tensor; more is none.
+/// Maximum size of a cache, which has one line per tensor.
 const LARGEST: u64 = 64 << 20;
 
-/// Recorded inputs, and the cache of what was made of them.
+/// Recorded inputs and the calibration cache.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Scales {
     /// Inputs of the network, as `vla-trt calibrate` writes them.
     pub data: Option<PathBuf>,
-    /// TensorRT's calibration cache: used when it is of this network, version and data, else written.
+    /// TensorRT's calibration cache: used if it matches network, version and data, otherwise written.
     pub cache: PathBuf,
 }
 
-/// What a calibration cache belongs to: `<cache>.json`.
+/// Identifies the network, version and data of a calibration cache; stored as `<cache>.json`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CacheKey {
-    /// 1.
+    /// Version of this format: 1.
     pub format: u32,
     /// [`vla_engines::provenance::OnnxIdentity::sha256`] of the network.
     pub onnx: String,
@@ -39,28 +39,28 @@ pub struct CacheKey {
     pub cache: String,
 }
 
-/// A cache with its key; one that another tool wrote has none.
+/// A cache with its key; a cache written by another tool has no key.
 type Held = (Vec<u8>, Option<CacheKey>);
 
-/// What is done about a cache.
+/// Whether a cache is used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Decision {
-    /// It is used, and nothing is calibrated.
+    /// The cache is used without a calibration.
     Use(Vec<u8>),
-    /// The network is calibrated on the recorded inputs, and the cache written.
+    /// The network is calibrated on the recorded inputs, and the cache is written.
     Calibrate {
-        /// Why a cache that is there is not used.
+        /// Why an existing cache is not used.
         stale: Option<String>,
     },
 }
 
 impl Scales {
-    /// The cache of an engine when no other is named.
+    /// Default path of an engine's cache.
     pub fn beside(engine: &Path) -> PathBuf {
         with_suffix(engine, "calibration")
     }
 
-    /// What keeps the request from having scales, or makes them pointless.
+    /// Problems of the scales: missing, or not needed.
     pub(super) fn problems(request: &Request, network: &Network) -> Vec<String> {
         let own = network.is_quantized();
         let Some(scales) = &request.scales else {
@@ -89,10 +89,10 @@ impl Scales {
         }
     }
 
-    /// Whether the cache is used or written anew, for a network of this hash on this TensorRT.
+    /// Decides whether the cache is used or written, for a network with this hash on this TensorRT version.
     ///
     /// # Errors
-    /// In words, when the cache cannot be used and there are no inputs to make another from.
+    /// A message, if the cache cannot be used and no recorded inputs are given.
     pub fn decide(&self, network: &Network, onnx_sha256: &str, tensorrt: &str) -> Result<Decision, String> {
         let stale = match self.read() {
             Ok(None) => None,
@@ -128,7 +128,7 @@ impl Scales {
         Ok(Some((cache, key)))
     }
 
-    /// What keeps the cache from being used.
+    /// Why the cache cannot be used; `None` if it can.
     fn differs(
         &self,
         cache: &[u8],
@@ -146,7 +146,7 @@ impl Scales {
             return Some(by);
         }
         let Some(key) = key else {
-            // One that another tool wrote: its tensors tell whose it is.
+            // A cache of another tool has no key: its tensor names are compared with the network's.
             return foreign_tensor(&text, network);
         };
         let sha256 = |data: &PathBuf| hash::file_sha256(data).unwrap_or_default();
@@ -161,10 +161,10 @@ impl Scales {
         broken.or_else(|| (!same_data()).then(|| "it is of other recorded inputs".to_owned()))
     }
 
-    /// Writes the cache with its key.
+    /// Writes the cache and its key.
     ///
     /// # Errors
-    /// In words.
+    /// A message that names the file.
     pub fn store(&self, cache: &[u8], onnx_sha256: &str, tensorrt: &str) -> Result<(), String> {
         let fail = |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let data = self.data.as_ref().map(|data| hash::file_sha256(data).map_err(|error| fail(data, &error)));
@@ -188,7 +188,7 @@ impl CacheKey {
     }
 }
 
-/// Name of the network's arrays in a file that holds those of several.
+/// Prefix of the network's arrays in a file for several networks.
 pub(super) fn group(request: &Request) -> Option<String> {
     let stem = || request.onnx.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     request.group.clone().or_else(stem)
@@ -220,8 +220,8 @@ fn version_of(cache: &str) -> Option<String> {
     })
 }
 
-/// A tensor of the cache that the network does not have. Lines are `name: 3c010a14`; a name may hold colons, and
-/// TensorRT names tensors of its own in brackets.
+/// A tensor of the cache that is not in the network. Lines are `name: 3c010a14`. A name may contain colons; names in brackets
+/// are tensors that TensorRT itself added.
 fn foreign_tensor(cache: &str, network: &Network) -> Option<String> {
     let known = network.tensor_names();
     let mut names = cache.lines().skip(1).filter_map(|line| line.rsplit_once(':')).map(|(name, _)| name.trim());

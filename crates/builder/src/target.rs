@@ -9,13 +9,13 @@ use super::{Error, Request};
 use vla_base::sys::fs::{Outputs, clear_stale, folder_of, free_space};
 use vla_engines::onnx::Network;
 
-/// What an engine has beside its weights: layer descriptions, kernels, constants of fused layers.
+/// Size of an engine's parts other than weights: layer descriptions, kernels, constants of fused layers.
 const BESIDE_WEIGHTS: u64 = 64 << 20;
 
-/// One engine's place on the disk, held until this is dropped.
+/// Exclusive access to an engine's output file until dropped.
 ///
-/// The lock is the kernel's, on a file beside the engine that names the holder's process: it ends with the process,
-/// however that ends.
+/// A kernel lock on a file beside the engine, which contains the process number of the holder. The kernel releases it when the
+/// process ends for any reason.
 #[derive(Debug)]
 pub struct Target {
     engine: PathBuf,
@@ -24,12 +24,12 @@ pub struct Target {
 }
 
 impl Target {
-    /// Takes the place of the request's engine. What a killed build left behind goes.
+    /// Locks the request's engine file, and removes temporary files of a killed build.
     ///
     /// # Errors
-    /// [`Error::Busy`] while another process builds this engine, [`Error::Space`] when its disk has no room for the
-    /// network's weights in the engine's precision, [`Error::Request`] when a file of the network is missing,
-    /// [`Error::Io`] and [`Error::Output`] when a file cannot be written or is the same as another.
+    /// [`Error::Busy`] while another process builds this engine, [`Error::Space`] if the disk has too little space for the
+    /// network's weights in the engine's precision, [`Error::Request`] if a file of the network is missing,
+    /// [`Error::Io`] and [`Error::Output`] if a file cannot be written or is the same as another.
     pub fn take(request: &Request) -> Result<Self, Error> {
         let needed = Self::needed(request)?;
         let engine = request.engine.as_path();
@@ -61,7 +61,7 @@ impl Target {
         Ok(network.weight_bytes_in(&request.precision.to_string()).saturating_add(BESIDE_WEIGHTS))
     }
 
-    /// Makes the folders of what the build writes, and refuses files that cannot be written or are in use otherwise.
+    /// Creates the folders of the output files, and refuses outputs that cannot be written or are also inputs.
     fn look(request: &Request) -> Result<(), Error> {
         let network = Network::open(&request.onnx)?;
         let cache = request.scales.as_ref().map(|scales| scales.cache.as_path());
@@ -80,7 +80,7 @@ impl Target {
         Ok(outputs.check()?)
     }
 
-    /// Removes what is not whole: of this build's child, and of builds that were killed.
+    /// Removes temporary files of this build's child process and of killed builds.
     fn clear(&self) {
         clear_stale(folder_of(&self.engine));
     }
@@ -89,7 +89,7 @@ impl Target {
 impl Drop for Target {
     fn drop(&mut self) {
         self.clear();
-        // Still locked: whoever waits for this very file sees that it has lost its name, and makes a new one.
+        // Removed while locked: a process that waits for this lock finds the file unlinked, and creates a new one.
         if let Err(error) = fs::remove_file(&self.lock) {
             tracing::warn!("{} cannot be removed: {error}", self.lock.display());
         }
@@ -112,7 +112,7 @@ fn hold(engine: &Path, path: &Path) -> Result<File, Error> {
             }
             Err(TryLockError::Error(error)) => return Err(io()(error)),
         }
-        // The one who held it may have removed it between our opening and locking it.
+        // The previous holder may have removed the file after it was opened here and before it was locked.
         let named = fs::metadata(path).map(|meta| meta.ino()).ok();
         if named != Some(file.metadata().map_err(io())?.ino()) {
             continue;

@@ -8,14 +8,14 @@ use vla_base::sys::remap::{Access, RemappedMemory};
 use vla_engines::host_copy;
 use vla_engines::provenance::{Release, kernel};
 
-/// Runs with a read-only copy, each in a new context. A runtime that reads its copy does so when a context is created or
-/// at its first run.
+/// Number of runs with a read-only copy, each in a new context: a runtime that accesses its copy does so when a context is
+/// created or at the context's first run.
 const RUNS: usize = 3;
 
 impl Alone<'_> {
-    /// Maps the host copy read-only from a file, and runs the engine again: nothing may write to it, and every output must
-    /// stay equal, bit by bit. A write ends the process by `SIGSEGV`. A copy that cannot be released is no error.
-    /// `None` after a passing failure, such as a full disk: the next build or registration tries again.
+    /// Maps the host copy read-only from a file and runs the engine again. The test passes if nothing writes to the copy (a
+    /// write ends the process by `SIGSEGV`) and every output is bit-identical. A copy that cannot be released is not an error.
+    /// `None` after a temporary failure, such as a full disk: the next build or registration tries again.
     pub(super) fn try_release(&mut self) -> Result<Option<Release>, Error> {
         if outputs(&mut self.device, &mut self.loaded, self.engine)? != self.outputs {
             return Ok(Some(Release::failed(

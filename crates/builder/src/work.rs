@@ -18,43 +18,43 @@ use vla_engines::provenance::{BuildSettings, OnnxIdentity};
 use vla_tensorrt::cuda::Cuda;
 use vla_tensorrt::{BuildOptions, BuildProgress, Library, Log, TacticSources, UNSCALED};
 
-/// What TensorRT logs when it takes a timing cache and then cannot read the part about fused kernels in it.
+/// TensorRT's log line for a timing cache whose entries about fused kernels it cannot read.
 const CACHE_REFUSED: &str = "timing cache will not be used";
 
-/// TensorRT's own kernels: nothing of other libraries.
+/// Tactic sources without external libraries.
 const OWN_KERNELS: TacticSources =
     TacticSources { cublas: false, cublas_lt: false, cudnn: false, edge_mask: true, jit: true };
 
-/// What a build made, and with which switches.
+/// Results of a build and the settings used.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Built {
     /// Size of the plan.
     pub bytes: u64,
-    /// How long it took.
+    /// Duration.
     pub duration: Duration,
     /// Layers of the network before fusion.
     pub layers: usize,
     /// Settings of the builder, for the record.
     pub flags: BuildSettings,
-    /// Whether a timing cache was there, of this device, version and network.
+    /// Whether a timing cache of this device, version and network was used.
     pub timing_cache_used: bool,
-    /// What INT8 scales were measured on; `None` without a calibration, or with one from a cache.
+    /// Samples used for INT8 calibration; `None` without a calibration or with a cache.
     pub calibrated: Option<Calibrated>,
-    /// Tensors that INT8 has no scale for: layers around them run in another precision.
+    /// Tensors without an INT8 scale: their layers run in another precision.
     pub unscaled: usize,
-    /// Highest resident set of the process that built, in bytes: with the pages of TensorRT's libraries.
+    /// Peak resident set of the build process in bytes, including the pages of TensorRT's libraries.
     pub peak_resident: u64,
-    /// Highest anonymous memory of that process, in bytes, as its parent saw it.
+    /// Peak anonymous memory of that process in bytes, measured by its parent.
     #[serde(default)]
     pub peak_anonymous: u64,
-    /// Most that the builder's allocators took on the device, in bytes, where it says so.
+    /// Peak device memory of the builder's allocators in bytes, if TensorRT logs it.
     pub peak_device: Option<u64>,
 }
 
-/// Builds the engine of `request` and puts it in place, whole or not at all.
+/// Builds the engine of `request`; the file appears only when it is complete.
 ///
 /// # Errors
-/// [`Error::Request`] before any library is opened; [`Error::Precision`]; [`Error::Builder`] with the builder's words.
+/// [`Error::Request`] before any library is opened; [`Error::Precision`]; [`Error::Builder`] with the builder's error.
 pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> bool + Send)) -> Result<Built, Error> {
     let started = Instant::now();
     let profiles = request.profiles()?;
@@ -186,7 +186,7 @@ impl LogFigures {
     }
 }
 
-/// Of TensorRT's line about its allocators' peaks: what they took on the device.
+/// Device memory in TensorRT's log line about the peaks of its allocators.
 fn peak_device(line: &str) -> Option<u64> {
     let (_, peaks) = line.split_once("Peak memory usage of TRT CPU/GPU memory allocators:")?;
     let mib: u64 = peaks.split_once("GPU ")?.1.split_whitespace().next()?.parse().ok()?;
@@ -203,7 +203,7 @@ fn refused(request: &Request, error: &vla_tensorrt::Error) -> Error {
     Error::Builder { onnx: request.onnx.clone(), reason: error.to_string() }
 }
 
-/// The cache of earlier builds; an empty one makes the builder fill it.
+/// The timing cache of earlier builds; the builder fills an empty one.
 fn timing_cache(request: &Request) -> Result<Vec<u8>, Error> {
     let Some(path) = request.timing_cache.as_deref().filter(|path| path.exists()) else { return Ok(Vec::new()) };
     fs::read(path).map_err(Error::io(path))

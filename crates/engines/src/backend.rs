@@ -49,7 +49,7 @@ pub trait Backend {
     /// Loads the network of `stage`; `status` is the result of [`Self::verify`].
     ///
     /// # Errors
-    /// [`Error::Load`]; [`Error::OutOfMemory`]; [`Error::Provenance`] for what only shows while it is loaded.
+    /// [`Error::Load`]; [`Error::OutOfMemory`]; [`Error::Provenance`] for a mismatch that is detected during the load.
     fn load(&mut self, stage: &Stage, status: &ProvenanceStatus) -> Result<Self::Engine, Error>;
 
     /// State of the copy that the runtime keeps of a loaded engine in host memory.
@@ -153,13 +153,13 @@ pub trait Backend {
     /// [`Error::BufferSize`]; [`Error::Device`].
     fn downloaded(&self, workspace: &Self::Workspace, index: usize, tensor: &mut HostTensor) -> Result<(), Error>;
 
-    /// Copies any tensor out as it is now. Waits for the device.
+    /// Copies the current values of any tensor to the host. Waits for the device.
     ///
     /// # Errors
     /// [`Error::BufferSize`]; [`Error::Device`].
     fn read(&mut self, workspace: &Self::Workspace, index: usize, tensor: &mut HostTensor) -> Result<(), Error>;
 
-    /// Records what `pass` starts on `workspace` instead of starting it; `None` when this backend records nothing. A pass
+    /// Records the work that `pass` starts on `workspace` instead of starting it; `None` if this backend cannot record. A pass
     /// that ran before with the same workspace makes the same calls again.
     ///
     /// # Errors

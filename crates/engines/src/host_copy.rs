@@ -5,9 +5,9 @@
 //! to an unnamed file beside the engine, and that file is mapped over the same addresses: the runtime still owns, reads and
 //! frees the memory, but its pages are clean pages of a file, which the kernel can evict.
 //!
-//! Nothing is guessed. The copy must have appeared while the plan was deserialized, in private memory of no file, and what is
-//! given back is whole pages that hold the plan's own bytes, in order, at one distance: all of them are compared. That nobody writes to it is proven when the engine is built: a process
-//! of its own maps it read-only and runs the engine ([`crate::provenance::Release`]).
+//! Safety: the copy must be in private anonymous memory that appeared during deserialization. Only whole pages are released,
+//! and each is compared with the plan: same bytes, same order, one constant offset. That nothing writes to the copy is tested
+//! when the engine is built: a separate process maps it read-only and runs the engine ([`crate::provenance::Release`]).
 
 use std::fs::File;
 use std::io;
@@ -21,27 +21,27 @@ use vla_base::sys::remap;
 use vla_base::sys::remap::{Access, PAGE, RemappedMemory, remap_to_file};
 use vla_base::sys::streamed::StreamedFile;
 
-/// Smaller copies stay. From 32 MiB on (`DEFAULT_MMAP_THRESHOLD_MAX`) glibc gives every block a mapping of its own and takes
-/// it away when it is freed; smaller ones lie among others, and what was freed may still hold the same bytes.
+/// Smaller copies are not released. From 32 MiB on (`DEFAULT_MMAP_THRESHOLD_MAX`) glibc allocates every block as a separate
+/// mapping and unmaps it when it is freed; smaller blocks share a heap, where freed memory may still contain the same bytes.
 pub const LEAST: u64 = 34 << 20;
-/// Places at which the plan is compared with its copy.
+/// Number of samples of the plan that are searched in its copy.
 const SAMPLES: u64 = 64;
-/// Bytes compared at each.
+/// Bytes of a sample.
 const SAMPLE: usize = 64;
-/// Least different bytes of a sample: one of padding is found everywhere.
+/// Minimum number of distinct bytes in a sample: padding would be found everywhere.
 const DISTINCT: usize = 12;
-/// Fewest samples that say anything.
+/// Minimum number of samples.
 const LEAST_SAMPLES: usize = 16;
-/// Bytes that are searched and compared at a time.
+/// Bytes read per search or comparison.
 const PIECE: usize = 4 << 20;
-/// Most of a plan that its copy may lack: this part of it.
+/// The copy may lack at most one part in this many of the plan.
 const LEFT_OUT: u64 = 10;
-/// Bytes that a runtime may put before its copy, beyond the difference of their sizes.
+/// Bytes that a runtime may place before its copy, in addition to the difference of their sizes.
 const SLACK: u64 = 2 << 20;
-/// Memory in front of and behind what appeared is looked at too: a block may take addresses that were another's before.
+/// Distance before and behind new mappings that is searched, too: a block may reuse addresses of an earlier one.
 const REACH: usize = 32 << 20;
 
-/// Why a host copy was left as it is.
+/// Why a host copy was not released.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The plan is small.
@@ -50,7 +50,7 @@ pub enum Error {
         /// Size of the plan.
         bytes: u64,
     },
-    /// Nothing as large as the plan appeared.
+    /// No new mapping is as large as the plan.
     #[error(
         "no private mapping as large as the engine file ({plan} bytes) appeared while it was deserialized; the largest has {largest} \
          bytes"
@@ -58,54 +58,54 @@ pub enum Error {
     NoRegion {
         /// Size of the plan.
         plan: u64,
-        /// Largest range that appeared.
+        /// Size of the largest new range.
         largest: u64,
     },
-    /// What appeared is not the plan.
+    /// The new memory does not contain the plan.
     #[error(
         "the memory that appeared while the engine was deserialized does not contain the engine file ({matching} of {samples} samples)"
     )]
     OtherBytes {
-        /// Samples of the plan found in it, at one distance.
+        /// Samples of the plan found in it at one offset.
         matching: usize,
         /// Samples compared.
         samples: usize,
     },
-    /// Another allocator may hand the addresses out again without unmapping them, and take them for its own kind of memory.
+    /// The allocator is not glibc's: it may reuse the addresses without unmapping them.
     #[error(
         "the allocator of this process is not glibc's: {0}; start the program without LD_PRELOAD of another allocator"
     )]
     Allocator(String),
-    /// The driver knows the memory: the GPU may read it, by addresses that would not follow.
+    /// The memory is registered with the driver: the GPU may access it by addresses that a remapping does not update.
     #[error("the copy is registered with the CUDA driver")]
     Registered,
     /// The plan or this process's mappings cannot be read.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// It could not be put into a file.
+    /// The pages could not be moved to a file.
     #[error(transparent)]
     Remap(#[from] remap::Error),
 }
 
 impl Error {
-    /// Whether it says something of this moment, such as a full disk, and not of the engine.
+    /// Whether the cause is temporary, such as a full disk, and not a property of the engine.
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Io(_) | Self::Remap(_) | Self::Allocator(_))
     }
 }
 
-/// What became of the host copy of a loaded engine.
+/// State of the host copy of a loaded engine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum HostCopy {
-    /// Not looked for: the runtime keeps none, or releasing is off.
+    /// Not searched: the runtime keeps none, or releasing is off.
     #[default]
     AsLoaded,
-    /// Its pages belong to a file.
+    /// Released: its pages belong to a file.
     Released {
         /// Bytes.
         bytes: u64,
     },
-    /// It was to be released, and could not be.
+    /// It could not be released.
     Kept {
         /// Why.
         reason: String,
@@ -119,16 +119,16 @@ impl MappingSnapshot {
     /// Takes the snapshot. Call it right before deserializing, with no other load running.
     ///
     /// # Errors
-    /// [`Error::Allocator`]; whatever reading `/proc/self/maps` gives.
+    /// [`Error::Allocator`]; errors of reading `/proc/self/maps`.
     pub fn take() -> Result<Self, Error> {
         allocator::is_glibc().map_err(Error::Allocator)?;
         Ok(Self(PrivateMappings::now()?))
     }
 
-    /// The copy of the engine file `plan` among the mappings that appeared since: whole pages of it.
+    /// Finds the copy of the engine file `plan` in mappings created since the snapshot: its whole pages.
     ///
     /// # Errors
-    /// [`Error`] saying what was found instead.
+    /// [`Error`] with what was found instead.
     pub fn find(&self, plan: &Path) -> Result<Found, Error> {
         let bytes = std::fs::metadata(plan)?.len();
         if bytes < LEAST {
@@ -141,7 +141,7 @@ impl MappingSnapshot {
         // Most of the copy must be new.
         new.retain(|range| range.len() as u64 >= bytes / 2);
         let regions = new.into_iter().map(|range| (now.around(&range, REACH), range));
-        // What a runtime has no use for after parsing, such as the plan's descriptions, may be missing.
+        // A runtime may drop parts that it needs for parsing only, such as the plan's descriptions.
         let regions: Vec<_> = regions.filter(|(region, _)| region.len() as u64 >= bytes - bytes / LEFT_OUT).collect();
         if regions.is_empty() {
             return Err(Error::NoRegion { plan: bytes, largest });
@@ -151,7 +151,7 @@ impl MappingSnapshot {
             return Err(Error::OtherBytes { matching: 0, samples: samples.len() });
         }
         let memory = File::open("/proc/self/mem")?;
-        // Opened anew: it lets go of what lies behind it, from its own beginning on.
+        // Opened again, because a streamed file drops the pages behind its position.
         let mut file = StreamedFile::open(plan)?;
         let mut best = 0;
         for (region, new) in regions {
@@ -179,7 +179,7 @@ impl Found {
     /// Moves its pages to an unnamed file in `folder`. The engine must not run meanwhile.
     ///
     /// # Errors
-    /// [`Error::Remap`]; the copy is then as it was.
+    /// [`Error::Remap`]; the copy is then unchanged.
     pub fn release(self, folder: &Path, access: Access) -> Result<RemappedMemory, Error> {
         Ok(remap_to_file(self.0, folder, access)?)
     }
@@ -192,7 +192,7 @@ struct Sample {
 }
 
 impl Sample {
-    /// Samples at even distances through the plan; those of padding are left out.
+    /// Samples at even distances in the plan, without those of padding.
     fn of(file: &mut StreamedFile) -> io::Result<Vec<Self>> {
         let mut samples = Vec::with_capacity(SAMPLES as usize);
         for index in 0..SAMPLES {
@@ -208,7 +208,7 @@ impl Sample {
     }
 }
 
-/// The copy of a plan in `region`, or how many samples were found at the distance at which most were.
+/// The copy of a plan in `region`, or the number of samples found at the most frequent offset.
 fn copy_in(
     region: &Range<usize>,
     memory: &File,
@@ -218,7 +218,7 @@ fn copy_in(
     let difference = (region.len() as u64).abs_diff(plan.size());
     let slack = usize::try_from(difference.min(2 * REACH as u64) + SLACK).unwrap_or(usize::MAX);
     let mut most = 0;
-    // Any one sample tells the distance; a few from the middle are tried, in case one is found by chance elsewhere.
+    // One sample determines the offset. A few from the middle are tried, in case one is found elsewhere by chance.
     for sample in samples.iter().skip(samples.len() / 2).take(4) {
         let expected = region.start.saturating_add(usize::try_from(sample.offset).unwrap_or(usize::MAX));
         let around = expected.saturating_sub(slack).max(region.start)..expected.saturating_add(slack).min(region.end);
@@ -237,7 +237,7 @@ fn copy_in(
     Ok(Err(most))
 }
 
-/// Addresses in `range` at which `bytes` are.
+/// Addresses in `range` with the content `bytes`.
 fn found(memory: &File, range: Range<usize>, bytes: &[u8; SAMPLE]) -> io::Result<Vec<usize>> {
     let mut addresses = Vec::new();
     let mut piece = vec![0; PIECE + SAMPLE - 1];
@@ -250,7 +250,7 @@ fn found(memory: &File, range: Range<usize>, bytes: &[u8; SAMPLE]) -> io::Result
     Ok(addresses)
 }
 
-/// Samples that lie `shift` further in this process's memory than in the plan.
+/// Number of samples found at an offset of `shift` between the plan and this process's memory.
 fn matching(memory: &File, region: &Range<usize>, shift: i64, samples: &[Sample]) -> io::Result<usize> {
     let mut count = 0;
     for sample in samples {
@@ -265,8 +265,8 @@ fn matching(memory: &File, region: &Range<usize>, shift: i64, samples: &[Sample]
     Ok(count)
 }
 
-/// The longest run of pages in `region` that are the plan's own bytes, `shift` further: every byte is compared, so that
-/// nothing of another owner beside the copy is taken for it.
+/// The longest run of pages in `region` that equal the plan at offset `shift`. Compares every byte, so that adjacent memory of
+/// another owner is excluded.
 fn equal_pages(memory: &File, plan: &mut StreamedFile, region: &Range<usize>, shift: i64) -> io::Result<Range<usize>> {
     let start = usize::try_from(shift).unwrap_or(0).max(region.start).next_multiple_of(PAGE);
     let end = usize::try_from(shift + plan.size() as i64).unwrap_or(0).min(region.end) / PAGE * PAGE;

@@ -74,7 +74,7 @@ pub trait Inference: Send {
     /// [`Error::Enqueue`] with every shape and the runtime's log; [`Error::DoesNotFit`]; [`Error::DeviceLost`].
     fn execute(&mut self, times: &mut [StageTime]) -> Result<(), Error>;
 
-    /// As [`Self::execute`], and passes every output of a stage to `see` as soon as it is made, and the constants of each
+    /// Like [`Self::execute`], and passes every output of a stage to `see` as soon as it is computed, and the constants of each
     /// iteration. For inspection: copies and allocates.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use layout::{Layout, order};
 
 /// Buffers and bound runs for one (symbols, iterations).
 pub(super) struct Instance<B: Backend> {
-    // Declared in the order in which they must be dropped: what refers to the workspace, then the workspace.
+    // Declared in the order in which they must be dropped: users of the workspace, then the workspace.
     recording: Recording<B::Recording>,
     steps: Vec<Step<B>>,
     workspace: B::Workspace,
@@ -192,7 +192,7 @@ impl<B: Backend> Instance<B> {
         read.map_err(|error| reading(&spec.name, error))
     }
 
-    /// Inputs of every stage as they are bound.
+    /// Bound inputs of every stage.
     pub(crate) fn inputs<'p>(&'p self, graph: &'p Graph) -> impl Iterator<Item = BoundInput<'p>> {
         graph.stages.iter().flat_map(move |stage| {
             stage.inputs.iter().map(move |(tensor, at)| BoundInput {
@@ -243,7 +243,7 @@ impl<B: Backend> Instance<B> {
         Ok(())
     }
 
-    /// As [`Self::execute`], and passes every output to `see` as soon as it is made, and the constants of an iteration before
+    /// Like [`Self::execute`]; passes every output to `see` as soon as it is computed, and the constants of an iteration before
     /// it runs, including those that no stage reads. Copies and allocates.
     pub(crate) fn inspect(
         &mut self,

@@ -101,7 +101,7 @@ pub struct StageOutput<'p> {
     pub tensor: HostTensor,
 }
 
-/// An input of a stage as it is bound.
+/// A bound input of a stage.
 #[derive(Clone, Copy, Debug)]
 pub struct BoundInput<'p> {
     /// The stage.

@@ -1,4 +1,4 @@
-//! ONNX files as they lie on disk: what a network takes, makes, holds and costs, read without a runtime.
+//! Reads ONNX files without a runtime: inputs, outputs, weights and computational cost of a network.
 //!
 //! The file is mapped and weights stay where they are, so a network of gigabytes is read in milliseconds and a few
 //! megabytes. Everything here is an estimate for planning, or a fact of the file; nothing is computed.
@@ -27,7 +27,7 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         source: std::io::Error,
     },
     /// It is no ONNX model, or one that contradicts itself.

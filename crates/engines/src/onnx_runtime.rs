@@ -74,7 +74,7 @@ impl Onnx {
             return Ok(builder.commit_from_file(file)?);
         }
         let model = private::read(file)?;
-        // What is no network is refused by ONNX Runtime, in its own words.
+        // For an invalid network, ONNX Runtime returns the error.
         let data = Network::decode(file, model.clone()).map(|network| network.data_files).unwrap_or_default();
         if data.is_empty() {
             return Ok(builder.commit_from_memory(&model)?);

@@ -52,7 +52,7 @@ impl Profile {
     }
 }
 
-/// An input that is outside what an engine accepts.
+/// An input outside the range of an engine's profile.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
     /// The engine's stage.

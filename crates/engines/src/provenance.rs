@@ -33,11 +33,11 @@ pub use settings::BuildSettings;
 pub use time::rfc3339;
 pub use verification::{Figures, TensorFigures, Verification};
 
-/// The format that this build writes and reads.
+/// Version of the format that this program writes and reads.
 pub const FORMAT: u32 = 1;
-/// A record is a few kilobytes; more is no record.
+/// Maximum size of a record; usual ones have a few kilobytes.
 const LARGEST: u64 = 1 << 20;
-/// Largest plausible multiple of the engine's size that a runtime keeps in host memory.
+/// Largest plausible host memory of a runtime as a multiple of the engine's size.
 const LARGEST_FACTOR: f64 = 16.0;
 
 /// A record cannot be read or written.
@@ -51,18 +51,18 @@ pub enum Error {
         /// The system's words.
         source: io::Error,
     },
-    /// It cannot be put in place.
+    /// The file cannot be created or renamed.
     #[error(transparent)]
     Output(#[from] vla_base::sys::fs::Error),
-    /// It is no provenance record.
+    /// The file is not a provenance record.
     #[error("{}: not a provenance record: {reason}", path.display())]
     Json {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with its place.
+        /// What is wrong, and where.
         reason: String,
     },
-    /// It has a format that this build does not know.
+    /// The format's version is unknown to this program.
     #[error("{}: provenance format {found}, this build reads format {FORMAT}; build the engine again with this version, or use the version that built it", path.display())]
     Format {
         /// The file.
@@ -70,12 +70,12 @@ pub enum Error {
         /// The format found.
         found: u64,
     },
-    /// It contradicts itself.
+    /// The record is inconsistent.
     #[error("{}: not a usable provenance record: {}", path.display(), problems.join("; "))]
     Invalid {
         /// The file.
         path: PathBuf,
-        /// One each.
+        /// One text per problem.
         problems: Vec<String>,
     },
 }
@@ -85,7 +85,7 @@ pub enum Error {
 pub struct Provenance {
     /// [`FORMAT`].
     pub format: u32,
-    /// The device that it was built on.
+    /// The device on which it was built.
     pub device: DeviceIdentity,
     /// Built on a larger module that emulated the device above (flashed or set so by nvpmodel).
     #[serde(default)]
@@ -95,22 +95,22 @@ pub struct Provenance {
     pub adopted: bool,
     /// The network.
     pub onnx: OnnxIdentity,
-    /// Precision as the policy names it, e.g. `fp16` or `int8+fp16`.
+    /// Precision in the notation of `policy.yaml`, e.g. `fp16` or `int8+fp16`.
     pub precision: String,
-    /// Each input's profile, by the network's own name.
+    /// Optimisation profile of each input, by the network's input name.
     #[serde(default)]
     pub profiles: BTreeMap<String, Profile>,
     /// Settings of the builder.
     #[serde(default)]
     pub flags: BuildSettings,
-    /// What INT8 scales came from.
+    /// Source of the INT8 scales.
     #[serde(default)]
     pub calibration: Option<Calibration>,
     /// The engine itself.
     pub engine: EngineIdentity,
     /// When the build ended, RFC 3339 in UTC.
     pub built_at: String,
-    /// How long it took, seconds.
+    /// Duration of the build in seconds.
     #[serde(default)]
     pub build_s: f64,
     /// Memory of the engine.
@@ -124,11 +124,11 @@ pub struct Provenance {
 /// A calibration cache.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Calibration {
-    /// File name, beside the engine or as it was given.
+    /// File name if it is beside the engine, otherwise the given path.
     pub file: PathBuf,
     /// SHA-256 of its content, hex.
     pub sha256: String,
-    /// The recorded inputs that it was made from, where that is known.
+    /// The recorded inputs of the calibration, if known.
     #[serde(default)]
     pub data: Option<PathBuf>,
 }
@@ -138,25 +138,25 @@ pub struct Calibration {
 pub struct EngineIdentity {
     /// SHA-256 of its content, hex.
     pub sha256: String,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
 }
 
-/// Memory of an engine, as far as it was stated or measured.
+/// Memory of an engine, as far as known or measured.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Memory {
     /// Host memory that the runtime keeps after deserializing, as a multiple of the engine's size.
     pub kept_factor: Option<f64>,
-    /// Whether that copy can be released, and the memory that is kept then; `None`: not tested.
+    /// Whether that copy can be released, and the memory that stays allocated then; `None`: not tested.
     pub release: Option<Release>,
-    /// Activation memory that the runtime asks for.
+    /// Activation memory that the runtime requests.
     pub activation_bytes: Option<u64>,
     /// Weights on the device.
     pub weight_bytes: Option<u64>,
-    /// Highest anonymous memory while it was loaded, beyond what it began with.
+    /// Peak increase of anonymous memory during the load.
     pub load_peak_bytes: Option<u64>,
-    /// Highest anonymous memory of the process that built it.
+    /// Peak anonymous memory of the build process.
     pub build_peak_bytes: Option<u64>,
 }
 
@@ -171,7 +171,7 @@ impl Provenance {
     /// Reads the record of `engine`; `None` when there is none.
     ///
     /// # Errors
-    /// [`Error`] when there is a file and it is no record that this build understands.
+    /// [`Error`] if the file exists and is not a valid record.
     pub fn read(engine: &Path) -> Result<Option<Self>, Error> {
         let path = Self::path(engine);
         let fail = |source| Error::Io { path: path.clone(), source };
@@ -206,7 +206,7 @@ impl Provenance {
         if problems.is_empty() { Ok(record) } else { Err(Error::Invalid { path: path.to_owned(), problems }) }
     }
 
-    /// Writes the record of `engine`, whole or not at all.
+    /// Writes the record of `engine` atomically.
     ///
     /// # Errors
     /// [`Error::Output`]; [`Error::Invalid`] for a record that could not be read back.

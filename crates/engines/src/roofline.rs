@@ -29,7 +29,7 @@ impl Machine {
     /// Tensor cores of Orin do eight FP16 operations in the time of one FP32 operation elsewhere.
     const FP16_BY_FP32: f64 = 8.0;
 
-    /// One whose FP32 is an eighth of its FP16, as Orin's is.
+    /// Peak rates of a GPU whose FP32 rate is an eighth of its FP16 rate, as on Orin.
     pub fn new(bytes_per_s: f64, fp16_flops_per_s: f64) -> Self {
         Self { bytes_per_s, fp16_flops_per_s, fp32_flops_per_s: fp16_flops_per_s / Self::FP16_BY_FP32 }
     }

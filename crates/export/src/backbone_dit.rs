@@ -42,7 +42,7 @@ pub const HEAD: Layout = Layout {
     ..LAYOUT
 };
 
-/// File and description of a backbone of one's own.
+/// File and description of a backbone that the user supplies.
 const BACKBONE: (&str, &str) =
     ("backbone_model.onnx", "vision tower and language model up to the final norm, from an export of your own");
 /// Those of a DiT.

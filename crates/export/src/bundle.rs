@@ -193,7 +193,7 @@ fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Pr
     Ok(Summary { fingerprint, views: plan.views, stages: sizes, supplied: supplied.collect() })
 }
 
-/// A request that has passed every check, and what it was made from.
+/// A request that has passed every check, with its inputs.
 struct ExportPlan {
     checkpoint: Checkpoint,
     model: Model,
@@ -301,7 +301,7 @@ fn backbone(request: &Request) -> Result<Backbone, Error> {
     Ok(beside.unwrap_or_else(Backbone::n1d6))
 }
 
-/// Pretty, keys sorted, whatever order serde_json keeps them in in this build.
+/// Indented JSON with sorted keys, independent of the order that serde_json's features select.
 ///
 /// # Errors
 /// [`Error::Io`].

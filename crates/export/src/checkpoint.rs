@@ -147,7 +147,7 @@ impl Shard {
     }
 }
 
-/// Bytes that a safetensors file should have by its own header, for a message.
+/// Size of a safetensors file according to its header, for a message.
 fn described(bytes: &[u8]) -> Option<usize> {
     #[derive(Deserialize)]
     struct Tensor {

@@ -26,7 +26,7 @@ pub const DIMS: usize = 128;
 pub const STEPS: [u32; 4] = [1, 2, 4, 8];
 /// Seconds between rows.
 pub const STEP_S: f64 = 0.02;
-/// Shorter image edge in pixels: what makes the demo run on one slow core.
+/// Shorter image edge in pixels, small enough for one slow core.
 pub(crate) const SHORTEST_EDGE: usize = 112;
 /// Text tokens of a prompt: fewest, usual, most.
 pub const TEXT: [usize; 3] = [16, 64, 192];

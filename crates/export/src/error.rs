@@ -82,7 +82,7 @@ pub enum Error {
         operator: &'static str,
         /// Where in the network.
         scope: String,
-        /// What the operator takes.
+        /// The operator's requirement.
         expected: String,
         /// What it was given.
         found: String,
@@ -232,7 +232,7 @@ pub enum Error {
     /// An output file cannot be created or moved into place.
     #[error(transparent)]
     Output(#[from] vla_base::sys::fs::Error),
-    /// The output folder holds something else.
+    /// The output folder contains other files.
     #[error("{}: expected a new or empty folder, or {kind} (with {mark} in it), found other files; name another folder", path.display())]
     OccupiedFolder {
         /// Folder.

@@ -23,7 +23,7 @@ pub type Range = (String, [usize; 3]);
 pub struct Layout {
     /// Its name, as on the command line.
     pub name: &'static str,
-    /// Stages that may have an element type of their own.
+    /// Stages whose element type can be chosen individually.
     pub stages: &'static [&'static str],
     /// Whether all views go into one tensor and so have one size.
     pub stacked: bool,
@@ -33,7 +33,7 @@ pub struct Layout {
     pub backbone: bool,
     /// Whether rows of the token embedding are gathered on the host.
     pub embedding: bool,
-    /// File of what changes from step to step, and its tensors.
+    /// File of the constants that change from step to step, and its tensors.
     pub constants: (&'static str, &'static [&'static str]),
     /// Which weights it reads.
     pub reads: fn(&str) -> bool,
@@ -48,7 +48,7 @@ pub struct Network<'a> {
     pub model: &'a Model,
     /// Views in the policy's order.
     pub views: &'a [View],
-    /// Id of the token that image rows stand for.
+    /// Id of the token that image rows replace.
     pub image_token: i32,
 }
 
@@ -89,7 +89,7 @@ pub enum InputSource {
 /// Name of a stage and how it runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StageOptions<'a> {
-    /// Name without what cuts append; names the element type.
+    /// Name without the suffix of a divided stage; selects the element type.
     pub part: &'a str,
     /// Appended to the name.
     pub suffix: &'a str,
@@ -259,7 +259,7 @@ impl Writer<'_> {
         self.stages.push(stage);
     }
 
-    /// Says where each input comes from and what each output feeds.
+    /// Sets the source of each input and the destination of each output.
     fn join(
         &self,
         stage: &mut ExportedStage,

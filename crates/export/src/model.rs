@@ -1,4 +1,4 @@
-//! Sizes and switches of GR00T N1.6: what the network functions are parameterised by.
+//! Sizes and switches of GR00T N1.6, the parameters of the network functions.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ pub struct Language {
     pub width: usize,
     /// Channels inside the MLP.
     pub mlp: usize,
-    /// Layers used; a checkpoint holds no others.
+    /// Layers used; a checkpoint contains no others.
     pub layers: usize,
     /// Query heads.
     pub heads: usize,
@@ -91,7 +91,7 @@ pub enum Attends {
 }
 
 impl Head {
-    /// What block `index` attends to: odd blocks to their own tokens, even ones to text and images in turn.
+    /// Attention target of block `index`: odd blocks attend to their own tokens, even ones alternate between text and images.
     pub fn attends(&self, index: usize) -> Attends {
         if index % 2 == 1 {
             Attends::Own
@@ -168,10 +168,10 @@ pub enum RopeFrequencies {
 /// Which patches a patch attends to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum VisionAttention {
-    /// Those of its own image: NVIDIA's code with FlashAttention.
+    /// Patches of the same image, as in NVIDIA's code with FlashAttention.
     #[default]
     PerImage,
-    /// Those of all images, as forks with another attention kernel train.
+    /// Patches of all images, as in forks with another attention kernel.
     CrossView,
 }
 

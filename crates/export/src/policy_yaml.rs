@@ -58,7 +58,7 @@ pub(crate) struct Description<'a> {
     pub steps: &'a [u32],
     /// Step count unless a parameter says otherwise.
     pub default_steps: u32,
-    /// What `build` makes of every stage, where that is not each stage's own element type.
+    /// Precision of every engine; default: each stage's element type.
     pub precision: Option<&'a str>,
 }
 

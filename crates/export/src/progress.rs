@@ -17,7 +17,7 @@ pub enum Progress {
         /// Bytes of all weights.
         total: u64,
     },
-    /// Reading what was written once more, for the fingerprint.
+    /// Reading the written files again, for the fingerprint.
     Fingerprint,
 }
 

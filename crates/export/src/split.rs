@@ -37,7 +37,7 @@ pub const LAYOUT: Layout = Layout {
     write: stages,
 };
 
-/// The views as the vision stage takes them: stacked when all have one size, else one input a camera. With frames of several
+/// Inputs of the vision stage: the stacked views if all have one size, otherwise one input per camera. With frames of several
 /// times, stacked images are ordered by time, then view; those of one camera by time.
 pub fn view_groups(model: &Model, views: &[View]) -> Result<Vec<ViewGroup>, Error> {
     let cell = 2 * model.vision.patch;
@@ -95,7 +95,7 @@ fn stages(writer: &mut Writer<'_>, network: &Network<'_>) -> Result<(), Error> {
         writer.stage(place, vec![], |net| vision(net, model, &groups, layers))?;
     }
     for (suffix, layers) in cuts(model.language.layers) {
-        // Symbols of the stage's own inputs alone.
+        // Symbols of this stage's inputs only.
         let text = (layers.start == 0).then(|| text.clone());
         let profile = text.into_iter().chain([sequence.clone()]).collect();
         let place = StageOptions { part: "language", suffix: &suffix, ..StageOptions::default() };

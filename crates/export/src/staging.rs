@@ -1,4 +1,4 @@
-//! Output folders that appear complete or not at all: files are made beside the target and moved in at the end.
+//! Output folders that appear only when complete: files are written beside the target and moved in at the end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use vla_base::sys::fs::{Outputs, ScratchFolder, Target, is_temporary, move_to, r
 pub struct Staging {
     out: PathBuf,
     partial: ScratchFolder,
-    /// The file that says what the folder is, moved in last.
+    /// The file that identifies the folder, moved in last.
     mark: &'static str,
 }
 
@@ -43,7 +43,7 @@ impl Staging {
     /// Moves everything in. Files of an earlier make that this one does not have stay.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Output`]; without its mark the folder says that it is not whole.
+    /// [`Error::Io`], [`Error::Output`]; an incomplete folder has no mark.
     pub fn finish(self) -> Result<(), Error> {
         let dir = self.dir();
         fs::create_dir_all(&self.out).map_err(Error::io(&self.out))?;
@@ -77,7 +77,7 @@ impl Staging {
 /// # Errors
 /// [`Error::Output`].
 pub(crate) fn require_room(dir: &Path, bytes: u64) -> Result<(), Error> {
-    // Its own name is a temporary one.
+    // The name is a temporary one.
     let folder = dir.parent().unwrap_or(dir);
     Ok(require_space(folder, folder, bytes)?)
 }

@@ -3,7 +3,7 @@
 use std::str::Utf8Error;
 
 use super::pixels::{MAX_PIXELS, PixelFormat};
-use super::pose_stamped::QUATERNION_TOLERANCE;
+use super::pose::QUATERNION_TOLERANCE;
 
 /// Why a message or a frame was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,12 +99,14 @@ pub enum Error {
     },
     /// A quaternion that is no rotation.
     #[error(
-        "{message}: `pose.orientation` has length {found}, expected 1 (within {QUATERNION_TOLERANCE}): it is not a rotation; \
+        "{message}: `{field}` has length {found}, expected 1 (within {QUATERNION_TOLERANCE}): it is not a rotation; \
          set x, y, z and w of a unit quaternion in the sender"
     )]
     Quaternion {
         /// Message type.
         message: String,
+        /// Field, dotted.
+        field: &'static str,
         /// Its length.
         found: String,
     },

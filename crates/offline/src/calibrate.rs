@@ -60,7 +60,7 @@ pub fn write(
     Ok(all)
 }
 
-/// A stage with its network's own description.
+/// A stage with its network's description.
 struct Inputs<'s> {
     stage: &'s Stage,
     network: Network,
@@ -82,7 +82,7 @@ impl<'s> Inputs<'s> {
         Ok(bytes.saturating_mul(runs.len() as u64))
     }
 
-    /// In the type that the network takes. Half precision stays single here: the reader rounds it.
+    /// In the type of the network's input, except that half precision is stored as single: the reader rounds it.
     fn converted(&self, name: &str, tensor: HostTensor) -> Result<HostTensor, Error> {
         let described = self.network.inputs.iter().find(|input| input.name == name);
         let wanted = described.map_or(tensor.dtype(), |input| input.dtype);

@@ -23,7 +23,7 @@ pub fn load(spec: PolicySpec, threads: usize, progress: &mut dyn FnMut(Progress)
     load_with(spec, BTreeMap::new(), threads, progress)
 }
 
-/// As [`load`], with networks that stand in for those of the bundle, by stage.
+/// Like [`load`], with networks that replace those of the bundle, by stage.
 ///
 /// # Errors
 /// As [`load`], and [`Error::Stage`] for a stage that the policy does not have.
@@ -50,6 +50,7 @@ pub fn load_with(
         state: spec.state.iter().map(elements).collect(),
         poses: Vec::new(),
         action: spec.action.keys.iter().map(elements).collect(),
+        columns: Default::default(),
         deltas: BTreeMap::new(),
         denoise_steps: spec.denoise.default,
         threads,

@@ -169,7 +169,7 @@ impl Inference for RecordingPipeline {
         self.execute(&mut [])
     }
 
-    /// Leaves the tensor as it is: the actions are then the noise.
+    /// Leaves the tensor unchanged: the actions are then the noise.
     fn read(&mut self, _name: &str, _tensor: &mut HostTensor) -> Result<(), vla_engines::Error> {
         Ok(())
     }

@@ -66,7 +66,7 @@ impl Summary {
     }
 }
 
-/// Receives what a replay publishes, in order, each message with the time at which a node would publish it.
+/// Receives the messages of a replay in order, each with the time at which a node would publish it.
 pub(crate) trait Sink {
     /// An action chunk.
     ///
@@ -95,7 +95,7 @@ impl Sink for Discard {
 }
 
 /// Replays `options.bag` through `session` into an MCAP file. `progress` receives the fraction of the bag that is done. The
-/// output file is put in place when it holds a chunk; a run without one leaves an earlier file as it is.
+/// output file is created if it contains a chunk; otherwise an earlier file is unchanged.
 ///
 /// # Errors
 /// [`Error`]; the output file then does not appear.
@@ -120,7 +120,7 @@ pub fn run(
     Ok(Summary { record, compared, difference: difference.flatten() })
 }
 
-/// Replays a bag through `session` and gives what it publishes to `sink`. `latency`: between inference and publication.
+/// Replays a bag through `session` and passes its messages to `sink`. `latency`: between inference and publication.
 /// `progress` receives the fraction of the bag that is done.
 ///
 /// # Errors
@@ -196,16 +196,16 @@ impl Replay<'_> {
         self.inputs.check(now, &self.settings.rules).err().is_none_or(|violation| !violation.is_of_start())
     }
 
-    fn offer(&mut self, input: usize, data: bytes::Bytes, log_time: Stamp) {
+    fn offer(&mut self, topic: usize, data: bytes::Bytes, log_time: Stamp) {
         self.last = log_time;
-        if self.settings.inputs.get(input).is_some_and(|spec| spec.kind == InputKind::Joints)
+        if self.inputs.topics().get(topic).is_some_and(|topic| topic.kind == InputKind::Joints)
             && let Ok(state) = JointStateView::parse(&data)
         {
             self.record.joint_state(log_time, &state);
         }
         // A refused message is counted by the input and shown in the report, as in the node.
-        if let Err(error) = self.inputs.offer(input, data, log_time) {
-            self.complaints.take(input, &error);
+        if let Err(error) = self.inputs.offer(topic, data, log_time) {
+            self.complaints.take(topic, &error);
         }
     }
 

@@ -18,6 +18,7 @@
 //!     topics: vec!["/joint_states".into()],
 //!     kind: InputKind::Joints,
 //!     frame_id: String::new(),
+//!     child_frame_id: String::new(),
 //!     joints: arm,
 //!     stamp_from: Default::default(),
 //!     frames: Default::default(),

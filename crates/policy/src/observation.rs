@@ -22,17 +22,18 @@ mod spec;
 mod state_reader;
 mod statistics;
 mod stream;
+pub mod transforms;
 mod violation;
 
 pub use enable::EnableSwitch;
-pub use error::Error;
+pub use error::{Error, TransformError};
 pub use inputs::Inputs;
 pub use pose::Pose;
 pub use rate::InputRate;
 pub use sample::{CameraSample, JointReading, JointSample, Observation, PoseSample};
 pub use spec::{
     Exif, FrameCheck, FrameHistory, FrameOptions, InputKind, InputRule, InputSpec, InputTopic, JointNames, OnViolation,
-    PoseMap, Rules, StampSource, Transport,
+    Rules, StampSource, Transport,
 };
 pub use state_reader::{JointMap, StateReader};
 pub use statistics::InputStatistics;

@@ -66,7 +66,7 @@ impl Policy {
         let views = Views::new(views, &host_inputs)?;
         let codec = ActionCodec {
             decoder: ActionDecoder::new(&processor)?,
-            columns: Columns::new(&processor, &options.action)?,
+            columns: Columns::new(&processor, &options.action, &options.columns, &options.poses)?,
         };
         let inputs = HostInputs {
             text: Text::new(&spec, &processor, views.image_tokens())?,

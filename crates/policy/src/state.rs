@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use super::encode::pose::PoseLayout;
+use super::encode::pose::{PoseConvention, PoseLayout, PoseMap};
 use super::encode::state::StateEncoder;
-use super::processor::Processor;
+use super::processor::{ActionKey, Conversion, Processor};
 use super::unit_check::UnitCheck;
 use super::{Error, PolicySpec};
-use crate::observation::{self, JointMap, Observation, PoseMap, PoseSample, StateReader};
+use crate::observation::{self, JointMap, Observation, PoseSample, StateReader};
 use vla_base::tensor::{DType, HostTensor};
 
 /// Reads joints by name and poses, in the model's units and layout, and normalises them.
@@ -37,6 +37,7 @@ enum StateSource {
     Pose {
         input: String,
         layout: PoseLayout,
+        convention: PoseConvention,
     },
 }
 
@@ -44,7 +45,8 @@ impl State {
     /// `joints` and `poses`: the source of each state key; those of joints in model order.
     ///
     /// # Errors
-    /// [`Error::StateKey`] for a key with no source, with two sources, or with another width than its source.
+    /// [`Error::StateKey`] for a key with no source, with two sources, with another width than its source, or of other parts of a pose
+    /// than the relative actions that refer to it.
     pub(crate) fn new(
         spec: &PolicySpec,
         processor: &Processor,
@@ -65,9 +67,16 @@ impl State {
                 }
                 (Some(map), None) => return Err(refused(format!("{} joints", map.joints.len()))),
                 (None, Some(pose)) => {
-                    let layout = PoseLayout::of_width(*width);
-                    let layout = layout.ok_or_else(|| refused(format!("a pose, which has {}", PoseLayout::WIDTHS)))?;
-                    StateSource::Pose { input: pose.input.clone(), layout }
+                    let layout = PoseLayout::of(&pose.parts, *width).ok_or_else(|| {
+                        refused(match &pose.parts[..] {
+                            [] => format!("a pose, which has {}", PoseLayout::WIDTHS),
+                            parts => format!("{} values of a pose", PoseLayout::of_parts(parts).width()),
+                        })
+                    })?;
+                    if refers_to_pose(processor, key) && Some(&layout) != PoseLayout::of_width(*width).as_ref() {
+                        return Err(refused(format!("{layout}, and relative actions refer to position and rot6d")));
+                    }
+                    StateSource::Pose { input: pose.input.clone(), layout, convention: pose.convention }
                 }
                 (Some(_), Some(_)) => return Err(refused("both".to_owned())),
                 (None, None) => return Err(refused("neither".to_owned())),
@@ -107,7 +116,9 @@ impl State {
             let out = self.raw.get_mut(key.columns.clone()).unwrap_or_default();
             match &key.source {
                 StateSource::Joints(read) => out.copy_from_slice(&self.joints[read.clone()]),
-                StateSource::Pose { input, layout } => read_pose(&observation.poses, input, *layout, out)?,
+                StateSource::Pose { input, layout, convention } => {
+                    read_pose(&observation.poses, input, layout, convention, out)?;
+                }
             }
         }
         if let Some(warning) = self.units.check(&self.raw) {
@@ -126,11 +137,26 @@ impl State {
     }
 }
 
-fn read_pose(poses: &[PoseSample], input: &str, layout: PoseLayout, out: &mut [f32]) -> Result<(), Error> {
+/// Whether actions are poses relative to this state key.
+fn refers_to_pose(processor: &Processor, key: &str) -> bool {
+    let refers = |action: &ActionKey| match action.conversion {
+        Conversion::ComposePose { state, .. } => processor.state.get(state).is_some_and(|state| state.name == key),
+        _ => false,
+    };
+    processor.action.iter().any(refers)
+}
+
+fn read_pose(
+    poses: &[PoseSample],
+    input: &str,
+    layout: &PoseLayout,
+    convention: &PoseConvention,
+    out: &mut [f32],
+) -> Result<(), Error> {
     let refused = |reason: String| Error::Pose { input: input.to_owned(), reason };
     let sample = poses.iter().find(|sample| *sample.name == *input);
     let sample = sample.ok_or_else(|| refused("expected a sample in the observation, found none".to_owned()))?;
-    layout.write(&sample.pose, out);
+    layout.write(&sample.pose, convention, out);
     match out.iter().find(|value| !value.is_finite()) {
         Some(value) => Err(refused(format!("expected a position in the range of single precision, found {value} m"))),
         None => Ok(()),

@@ -60,8 +60,8 @@ pub fn remedy(error: &Error) -> Option<String> {
 pub const fn library(library: RuntimeLibrary) -> &'static str {
     match library {
         RuntimeLibrary::OnnxRuntime => {
-            "install ONNX Runtime 1.20 or newer (pip install onnxruntime; scripts/setup.sh does it) and set ORT_DYLIB_PATH to \
-             its libonnxruntime.so"
+            "source the .cache/env.sh that scripts/setup.sh wrote in the checkout; or install ONNX Runtime 1.20 or newer (pip install \
+             onnxruntime) and set ORT_DYLIB_PATH to its libonnxruntime.so"
         }
         RuntimeLibrary::Tensorrt => "or set engine.kind: onnx, which runs without TensorRT",
         RuntimeLibrary::Cuda => "install the NVIDIA driver (on a Jetson: JetPack), or set engine.kind: onnx",

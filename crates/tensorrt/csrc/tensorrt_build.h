@@ -1,4 +1,4 @@
-// What the builder's two halves (network and run, configuration) share: the callbacks' C++ sides and the handle.
+// Shared by the builder's two source files (network and run; configuration): the C++ side of the callbacks, and the handle.
 #ifndef VLA_TRT_TENSORRT_BUILD_H
 #define VLA_TRT_TENSORRT_BUILD_H
 
@@ -12,7 +12,7 @@ struct Sink {
   vla_trt_sink_fn write;
   void* user;
 
-  // In pieces, so that the writer behind it never holds a second copy.
+  // Passes the plan on in pieces, so that the writer never holds a second copy.
   bool all(void const* data, uint64_t bytes) const {
     constexpr uint64_t kPIECE = 16U << 20U;
     auto const* const from = static_cast<char const*>(data);
@@ -119,8 +119,8 @@ class Writer final : public nvinfer1::IStreamWriter {
 
 }  // namespace vla_trt
 
-// Members are destroyed from the last to the first: parser, configuration and network before the builder that made
-// them, what the configuration points to after it.
+// Members are destroyed from last to first: parser, configuration and network before the builder that created them, and
+// objects that the configuration points to after the configuration.
 struct vla_trt_build {
   std::unique_ptr<nvinfer1::ITimingCache> timing_cache;
 #if VLA_TRT_HAS_CALIBRATOR

@@ -1,4 +1,4 @@
-// What the shim's two parts (running and building engines) share: error text, handles, dimensions.
+// Shared by the shim's two parts (running and building engines): error text, handles, dimensions.
 #ifndef VLA_TRT_TENSORRT_COMMON_H
 #define VLA_TRT_TENSORRT_COMMON_H
 
@@ -18,7 +18,7 @@
 
 namespace vla_trt {
 
-// Keeps the words for vla_trt_last_error and returns the status. Text beyond 4 KiB is cut; nothing is allocated.
+// Stores the text for vla_trt_last_error and returns the status. Text beyond 4 KiB is cut off; nothing is allocated.
 vla_trt_status fail(vla_trt_status status, char const* format, ...) noexcept __attribute__((format(printf, 2, 3)));
 
 // Runs `body`; an exception becomes a status.
@@ -38,7 +38,7 @@ vla_trt_status guarded(char const* what, Body&& body) noexcept {
 // The address of `symbol`, or null.
 void* symbol_of(void* library, char const* symbol) noexcept;
 
-// Opens `name` in `folder` (empty: the loader's search); null on failure, with the loader's words in `why`.
+// Opens `name` in `folder` (empty: the loader's search path); null on failure, with the loader's error in `why`.
 void* open_library(std::string const& folder, std::string const& name, std::string& why);
 
 // False when the rank is negative (TensorRT's "invalid") or above 8.
@@ -77,7 +77,7 @@ struct vla_trt_library {
   vla_trt_version version{};
 };
 
-// Takes what TensorRT logs, as long as it is registered with the dispatcher.
+// Receives TensorRT's log lines while it is registered with the dispatcher.
 struct vla_trt_logger {
   vla_trt_log_fn const call;
   void* const user;
@@ -86,9 +86,9 @@ struct vla_trt_logger {
 
 namespace vla_trt {
 
-// The one logger that TensorRT ever gets from this process. TensorRT keeps the first logger as its global one until the
-// process ends, and logs much through that one, whatever logger a runtime or builder was made with; so a logger for each
-// of them would miss lines from the second on.
+// The only logger that this process passes to TensorRT. TensorRT keeps the first logger as its global one until the process
+// ends and logs many lines through it, independent of the logger that a runtime or builder was created with. With one logger
+// per runtime, all but the first would miss lines.
 class Dispatcher final : public nvinfer1::ILogger {
  public:
   // Never freed: TensorRT has its address until the process ends.
@@ -102,7 +102,7 @@ class Dispatcher final : public nvinfer1::ILogger {
       return;
     }
     auto const level = static_cast<int32_t>(severity);
-    // Held over the calls, so that removing a logger waits for them.
+    // Locked during the calls, so that removing a logger waits for them.
     std::lock_guard<std::mutex> lock(mutex_);
     if (trace_ != nullptr && level <= max_traced_) {
       trace_(nullptr, level, text);

@@ -1,4 +1,4 @@
-// The little of the CUDA driver that the shim calls itself.
+// The functions of the CUDA driver that the shim calls itself.
 #ifndef VLA_TRT_TENSORRT_CUDA_H
 #define VLA_TRT_TENSORRT_CUDA_H
 
@@ -9,8 +9,8 @@
 
 namespace vla_trt {
 
-// What a stream reader needs: where an address lies, a copy, waiting for a stream. Taken from the libcuda that is in the
-// process already; without one there is no device memory to write to.
+// Functions for a stream reader: the memory type of an address, a copy, waiting for a stream. Looked up in the libcuda that the
+// process has loaded; without one there is no device memory to write to.
 class Driver {
  public:
   enum class Memory { kPAGEABLE, kPINNED, kDEVICE };
@@ -27,7 +27,7 @@ class Driver {
     return type == 1 ? Memory::kPINNED : Memory::kDEVICE;  // CU_MEMORYTYPE_HOST
   }
 
-  // Both give a CUresult, 0 when all went well.
+  // Both return a CUresult, 0 on success.
   int copy(void* destination, void const* source, size_t bytes, void* stream) const {
     return copy_(reinterpret_cast<uintptr_t>(destination), source, bytes, stream);
   }
@@ -35,7 +35,7 @@ class Driver {
   int synchronize(void* stream) { return find() ? synchronize_(stream) : 0; }
 
  private:
-  // Asked again until it is there: the library may be loaded by whoever uses it first. It stays in the process.
+  // Looked up again until found, because other code may load the library later. It is never unloaded.
   bool find() {
     if (synchronize_ != nullptr) {
       return true;

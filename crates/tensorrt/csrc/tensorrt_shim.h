@@ -1,10 +1,10 @@
-// C ABI over TensorRT's C++ classes, as small as the engine room needs; src/engine/tensorrt/sys.rs mirrors it line by
-// line. Handles are opaque, every function is noexcept and returns a status, and nothing here decides a policy.
+// Minimal C ABI over TensorRT's C++ classes; ../src/sys.rs mirrors it line by line. Handles are opaque, every function is
+// noexcept and returns a status. Decisions are made in Rust, not here.
 //
 // Compiled against the TensorRT headers of one major version (tensorrt_version.h holds every difference between
 // versions); libnvinfer and libnvonnxparser are opened at run time, so a program with this shim starts without them.
 //
-// Ownership: whoever receives a handle frees it, in the order context, engine, runtime, library; the logger last.
+// Ownership: the caller that receives a handle frees it, in the order context, engine, runtime, library; the logger last.
 // Strings in structs live as long as the handle that they were read from. Threads: no handle may be used by two
 // threads at once; handles may move between threads.
 #ifndef VLA_TRT_TENSORRT_SHIM_H
@@ -36,7 +36,7 @@ enum {
   VLA_TRT_EXCEPTION = 9,    // a C++ exception was caught
 };
 
-// Words for the last status of this thread that was not VLA_TRT_OK. Valid until the next call on this thread.
+// Error text of this thread's last status other than VLA_TRT_OK. Valid until the next call on this thread.
 const char* vla_trt_last_error(void) VLA_TRT_NOEXCEPT;
 
 // --- library ----------------------------------------------------------------------------------------------------
@@ -60,18 +60,18 @@ void vla_trt_library_free(vla_trt_library* library) VLA_TRT_NOEXCEPT;
 
 typedef struct vla_trt_logger vla_trt_logger;
 
-// Severities are TensorRT's: 0 internal error, 1 error, 2 warning, 3 information, 4 verbose. Called from any thread, by
-// one at a time.
+// Severities are TensorRT's: 0 internal error, 1 error, 2 warning, 3 information, 4 verbose. Called from any thread, never
+// concurrently.
 typedef void (*vla_trt_log_fn)(void* user, int32_t severity, const char* text);
 
-// Where every line goes, once, whatever loggers there are; `user` is null.
+// Receives every line once, independent of the registered loggers; `user` is null.
 vla_trt_status vla_trt_log_trace(vla_trt_log_fn trace, int32_t max_severity) VLA_TRT_NOEXCEPT;
 
-// Gets every line up to `max_severity` that TensorRT logs in this process from here on: TensorRT has one logger a process,
-// so lines do not tell which runtime or builder they are of.
+// Receives every line up to `max_severity` that TensorRT logs in this process from now on. TensorRT has one logger per process,
+// so a line cannot be attributed to a runtime or builder.
 vla_trt_status vla_trt_logger_new(vla_trt_log_fn log, void* user, int32_t max_severity,
                                   vla_trt_logger** out) VLA_TRT_NOEXCEPT;
-// After this, `user` is not used any more and no call with it is under way.
+// When this returns, no call with `user` is running and none will follow.
 void vla_trt_logger_free(vla_trt_logger* logger) VLA_TRT_NOEXCEPT;
 
 // --- runtime, engine --------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ vla_trt_status vla_trt_engine_inspect(const vla_trt_engine* engine, vla_trt_sink
 
 typedef struct vla_trt_context vla_trt_context;
 
-// Without activation memory of its own, persistent L2 cache off, on `profile`.
+// On `profile`, without allocating activation memory, persistent L2 cache off.
 vla_trt_status vla_trt_context_new(vla_trt_engine* engine, int32_t profile, vla_trt_context** out) VLA_TRT_NOEXCEPT;
 void vla_trt_context_free(vla_trt_context* context) VLA_TRT_NOEXCEPT;
 vla_trt_status vla_trt_context_set_memory(vla_trt_context* context, uint64_t address, uint64_t bytes) VLA_TRT_NOEXCEPT;
@@ -206,7 +206,7 @@ enum {
   VLA_TRT_FLAG_MONITOR_MEMORY = 6,
 };
 vla_trt_status vla_trt_build_flag(vla_trt_build* build, int32_t flag, int32_t on) VLA_TRT_NOEXCEPT;
-// What the GPU computes fast: VLA_TRT_FLAG_FP16, INT8 or TF32 -> 1 yes, 0 no, -1 not told by this version.
+// Whether the GPU has fast VLA_TRT_FLAG_FP16, INT8 or TF32: 1 yes, 0 no, -1 not reported by this version.
 int32_t vla_trt_build_platform_has(const vla_trt_build* build, int32_t flag) VLA_TRT_NOEXCEPT;
 
 enum { VLA_TRT_POOL_WORKSPACE = 0, VLA_TRT_POOL_TACTIC_DRAM = 1 };
@@ -226,7 +226,7 @@ enum {
 vla_trt_status vla_trt_build_tactic_sources(vla_trt_build* build, uint32_t mask) VLA_TRT_NOEXCEPT;
 
 enum { VLA_TRT_PREVIEW_SHARE_PROFILES = 0, VLA_TRT_PREVIEW_FASTER_DYNAMIC_SHAPES = 1 };
-// Features of 8.6 that later versions always have: there, switching one on is nothing to do, off is unsupported.
+// Preview features of 8.6 that are always on in later versions: there, on has no effect and off is unsupported.
 vla_trt_status vla_trt_build_preview(vla_trt_build* build, int32_t feature, int32_t on) VLA_TRT_NOEXCEPT;
 
 // A profile: added, then one range per dynamic input, then committed. For a shape input the range holds its values.
@@ -245,7 +245,7 @@ vla_trt_status vla_trt_build_timing_cache_out(const vla_trt_build* build, vla_tr
 typedef struct {
   void* user;
   int32_t batch_size;
-  // Writes one device address per name; 1 a batch is there, 0 no more, negative failed (which ends calibration).
+  // Writes one device address per name. Returns 1 with a batch, 0 after the last, negative on failure (ends calibration).
   int32_t (*batch)(void* user, void** addresses, const char* const* names, int32_t count);
   void (*write_cache)(void* user, const void* data, uint64_t size);
   const void* cache;  // read instead of calibrating when cache_size is not 0; copied
@@ -253,13 +253,13 @@ typedef struct {
 } vla_trt_calibrator;
 vla_trt_status vla_trt_build_calibrator(vla_trt_build* build, const vla_trt_calibrator* calibrator) VLA_TRT_NOEXCEPT;
 
-// Called from any of TensorRT's threads, several at once. `kind`: 0 phase begins (number = its steps, parent may be
-// null), 1 step done (number = the step), 2 phase ends. Returning 0 asks to stop, at the next step.
+// Called from any of TensorRT's threads, also concurrently. `kind`: 0 phase begins (number = its steps, parent may be
+// null), 1 step done (number = the step), 2 phase ends. Returning 0 cancels the build at the next step.
 typedef int32_t (*vla_trt_progress_fn)(void* user, int32_t kind, const char* phase, const char* parent, int32_t number);
 // Unsupported before TensorRT 10.
 vla_trt_status vla_trt_build_progress(vla_trt_build* build, vla_trt_progress_fn progress, void* user) VLA_TRT_NOEXCEPT;
 
-// Builds and writes the plan in pieces: as TensorRT makes it from 10.13 on, out of one host buffer before.
+// Builds and writes the plan in pieces: while TensorRT serialises it from 10.13 on, from one host buffer before.
 vla_trt_status vla_trt_build_run(vla_trt_build* build, vla_trt_sink_fn sink, void* user) VLA_TRT_NOEXCEPT;
 
 #ifdef __cplusplus

@@ -15,7 +15,7 @@
 #error "TensorRT 8.6 or newer is needed: TENSORRT_INCLUDE_DIR names older headers"
 #endif
 
-// How an engine is loaded: the one place that decides (vla_trt_load_path tells it).
+// How an engine is loaded; the only definition (vla_trt_load_path returns it).
 #if VLA_TRT_SINCE(10, 7)
 #define VLA_TRT_LOAD_PATH 2  // IStreamReaderV2
 #elif VLA_TRT_SINCE(10, 0)
@@ -52,7 +52,7 @@ inline int64_t activation_bytes(nvinfer1::ICudaEngine const& engine) {
 #endif
 }
 
-// 8.6 tells one size for all profiles.
+// 8.6 reports one size for all profiles.
 inline int64_t activation_bytes(nvinfer1::ICudaEngine const& engine, int32_t profile) {
 #if VLA_TRT_SINCE(10, 1)
   return engine.getDeviceMemorySizeForProfileV2(profile);
@@ -90,7 +90,7 @@ inline void set_memory(nvinfer1::IExecutionContext& context, void* memory, int64
 #endif
 }
 
-// Explicit batch is asked for in 8 and a matter of course later; strong typing is a choice in 10 and the rule in 11.
+// Explicit batch is a flag in 8 and always on later; strong typing is optional in 10 and always on in 11.
 inline bool network_flags(bool strongly_typed, nvinfer1::NetworkDefinitionCreationFlags& flags) {
   using Flag = nvinfer1::NetworkDefinitionCreationFlag;
 #if VLA_TRT_SINCE(11, 0)
@@ -199,7 +199,7 @@ inline bool set_shape_values(nvinfer1::IOptimizationProfile& profile, char const
 #endif
 }
 
-// The node's own names; the parser tells them from 10 on.
+// The node's name and operator; the parser reports them from 10 on.
 inline void node_names(nvonnxparser::IParserError const& error, char const*& name, char const*& op) {
 #if VLA_TRT_SINCE(10, 0)
   name = error.nodeName();

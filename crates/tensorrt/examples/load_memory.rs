@@ -1,6 +1,6 @@
-//! What loading engines costs in host memory: streamed, as vla_trt does it; with TensorRT's own copy given back as well, as
-//! `memory.release_host_copy` has it; or with the whole file read into a buffer first, as scripts do. One process a way,
-//! since what a process gave back it may be given again.
+//! Measures the host memory of loading engines in three ways: streamed, as vla_trt does; streamed and with TensorRT's host copy
+//! released, as with `memory.release_host_copy`; or with the whole file read into a buffer first, as scripts do. Run one
+//! process per way, because a process reuses freed memory.
 //!
 //! ```sh
 //! cargo run --release --features tensorrt --example load_memory -- ENGINE...
@@ -8,8 +8,8 @@
 //! cargo run --release --features tensorrt --example load_memory -- --read-all ENGINE...
 //! ```
 //!
-//! Figures in MiB: size of the file; anonymous memory at the peak of the load and after it, beyond what the process had
-//! before; what the device's free memory lost.
+//! Output in MiB: size of the file; increase of anonymous memory at the peak of the load and after it; decrease of free device
+//! memory.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

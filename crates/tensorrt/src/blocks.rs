@@ -1,4 +1,4 @@
-//! Owned blocks of device and of page-locked host memory, allocated plainly and once.
+//! Owned blocks of device memory and of page-locked host memory, allocated once.
 
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use cudarc::driver::{CudaContext, result};
 use super::cuda::{Cuda, failed};
 use vla_engines::Error;
 
-/// Alignment of tensors inside a block: what TensorRT asks of an address.
+/// Alignment of tensors inside a block, as TensorRT requires.
 pub(crate) const ALIGNMENT: usize = 256;
 
 /// Device memory.
@@ -20,7 +20,7 @@ pub(crate) struct DeviceBlock {
 }
 
 impl DeviceBlock {
-    /// `bytes` of zeros; at least one, so that every block has an address.
+    /// Allocates `bytes` zeroed bytes; at least one, so that every block has an address.
     ///
     /// # Errors
     /// [`Error::Device`]; out of memory included.
@@ -36,12 +36,12 @@ impl DeviceBlock {
         Ok(block)
     }
 
-    /// Address of its first byte on the device.
+    /// Device address of the first byte.
     pub(crate) fn address(&self) -> u64 {
         self.address
     }
 
-    /// Its size.
+    /// Size in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -55,7 +55,7 @@ impl Drop for DeviceBlock {
     }
 }
 
-/// Page-locked host memory: the GPU copies from and to it on its own, or uses it in place.
+/// Page-locked host memory: the GPU copies from and to it asynchronously, or accesses it in place.
 pub(crate) struct PinnedBlock {
     pointer: *mut u8,
     bytes: usize,
@@ -66,7 +66,7 @@ pub(crate) struct PinnedBlock {
 unsafe impl Send for PinnedBlock {}
 
 impl PinnedBlock {
-    /// `bytes` of zeros.
+    /// Allocates `bytes` zeroed bytes.
     ///
     /// # Errors
     /// [`Error::Device`]; out of memory included.
@@ -82,20 +82,20 @@ impl PinnedBlock {
         Ok(Self { pointer, bytes, context: Arc::clone(cuda.context()) })
     }
 
-    /// Its bytes.
+    /// The content.
     pub(crate) fn as_slice(&self) -> &[u8] {
         // SAFETY: initialised, owned, and written by the host by `&mut self` only. The GPU writes it between
         // `download` and `finish` alone, and `finish` comes before every read.
         unsafe { std::slice::from_raw_parts(self.pointer, self.bytes) }
     }
 
-    /// Its bytes, to be written.
+    /// The content, mutable.
     pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
         // SAFETY: as above; the GPU reads it between `upload` and `finish` alone.
         unsafe { std::slice::from_raw_parts_mut(self.pointer, self.bytes) }
     }
 
-    /// Its address for the device: used in place, without a copy.
+    /// Device address of this memory, for access without a copy.
     ///
     /// # Errors
     /// [`Error::Device`] where a device cannot map host memory.

@@ -1,4 +1,4 @@
-//! ONNX -> engine: options in, plan out through a writer, progress on the way.
+//! Builds an engine from an ONNX file: takes options, writes the plan to a writer, reports progress.
 
 mod callbacks;
 mod nodes;
@@ -16,32 +16,32 @@ use super::result::Error;
 use super::{Library, Log, Tensor};
 use session::Session;
 
-/// What a build made.
+/// Results of a build.
 #[derive(Debug)]
 pub struct Built {
-    /// Size of the plan that was written.
+    /// Size of the plan in bytes.
     pub bytes: u64,
-    /// TensorRT's measurements of this device; give them to the next build.
+    /// TensorRT's timing cache; pass it to the next build.
     pub timing_cache: Vec<u8>,
-    /// Whether the timing cache that was given was used: one of another device or version is not.
+    /// Whether the given timing cache was used. A cache of another device or version is not.
     pub timing_cache_used: bool,
-    /// Inputs of the network, by TensorRT's reading of the ONNX file (int64 reads as int32 on 8.x).
+    /// Inputs of the network as TensorRT's parser sees them (int64 becomes int32 on 8.x).
     pub inputs: Vec<Tensor>,
-    /// Its outputs, [`BuildOptions::outputs`] among them.
+    /// Its outputs, including [`BuildOptions::outputs`].
     pub outputs: Vec<Tensor>,
     /// Layers of the network before fusion.
     pub layers: usize,
-    /// Layers that were held in single precision by [`BuildOptions::fp32_layers`].
+    /// Layers kept in single precision by [`BuildOptions::fp32_layers`].
     pub fp32_layers: usize,
 }
 
-/// Builds an engine from an ONNX file; external data is looked for beside it. The plan goes to `out` in pieces.
+/// Builds an engine from an ONNX file with its external data beside it. Writes the plan to `out` in pieces.
 ///
-/// `progress` is called from TensorRT's threads too, one call at a time; returning false cancels the build at its next
-/// step on TensorRT 10 and later. TensorRT 8 has no phases and cannot be cancelled: there only log lines come.
+/// `progress` is also called from TensorRT's threads, one call at a time. Returning false cancels the build at its next step
+/// with TensorRT 10 and later. TensorRT 8 reports log lines only and cannot be cancelled.
 ///
 /// # Errors
-/// [`Error::Parse`] with everything that the parser says, [`Error::Argument`] for options that do not fit the network,
+/// [`Error::Parse`] with every error of the parser, [`Error::Argument`] for options that do not fit the network,
 /// [`Error::Unsupported`] for options that this version lacks, [`Error::Refused`] with TensorRT's log lines,
 /// [`Error::Cancelled`], [`Error::Io`].
 pub fn build(
@@ -80,7 +80,7 @@ fn run(
     out: &mut (dyn Write + Send),
     progress: &mut (dyn FnMut(BuildProgress<'_>) -> bool + Send),
 ) -> Result<Built, Error> {
-    // Asked first: the parser's own words for a missing file are about protobuf.
+    // Checked first: for a missing file the parser reports a protobuf error.
     std::fs::File::open(onnx).map_err(|source| Error::Io { action: format!("reading {}", onnx.display()), source })?;
     let watcher = callbacks::Watcher::new(progress);
     let mut calibration = calibrator.map(callbacks::Calibration::new);
@@ -98,7 +98,7 @@ fn run(
     session.progress(&watcher)?;
     let mut sink = callbacks::Out::new(out);
     let built = session.run(&mut sink);
-    // What our own callbacks met says more than TensorRT's status.
+    // An error from a callback is more specific than TensorRT's status.
     if let Some(reason) = calibration.as_mut().and_then(callbacks::Calibration::failure) {
         return Err(Error::Calibration(reason));
     }

@@ -18,13 +18,13 @@ pub struct Context {
     context: NonNull<sys::Context>,
     names: Arc<[CString]>,
     activation_bytes: u64,
-    /// Whether activation memory was given; an enqueue without would write to nowhere.
+    /// Whether activation memory was set; an enqueue without it would be undefined behaviour.
     has_activation: bool,
     engine: Arc<EngineHandle>,
 }
 
-// SAFETY: a context is not tied to the thread that made it (CUDA's current context is the caller's matter, as for
-// everything on a stream); exclusive use is held by `&mut self`. It is not `Sync`: even reading a shape may update it.
+// SAFETY: a context is not tied to the thread that made it (the caller sets CUDA's current context, as for everything on a
+// stream); `&mut self` ensures exclusive use. It is not `Sync`: even reading a shape may update it.
 unsafe impl Send for Context {}
 
 impl Drop for Context {
@@ -65,7 +65,7 @@ impl Context {
         check(status, Some((self.engine.log(), mark)))
     }
 
-    /// The shape of a tensor, given the input shapes set so far; -1 where it cannot be told yet.
+    /// The shape of a tensor, given the input shapes set so far; -1 for dimensions that are still unknown.
     ///
     /// # Errors
     /// [`Error::Argument`] for an unknown name.
@@ -96,11 +96,11 @@ impl Context {
         Ok(named.map(|&name| unsafe { text(name) }.unwrap_or_else(|| "?".to_owned())).collect())
     }
 
-    /// Sets where a tensor lies: on the device, or on the host for a tensor with `on_host`. Allocates nothing.
+    /// Sets a tensor's address: on the device, or on the host for a tensor with `on_host`. Allocates nothing.
     ///
     /// # Safety
-    /// `address` is aligned to 256 bytes, and from the next enqueue on until its work on the stream is done it holds as
-    /// many bytes as the tensor's shape and type then take, used by nobody else unless the tensor is an input.
+    /// `address` is aligned to 256 bytes. From the next enqueue until its work on the stream is done, it points to memory of
+    /// the tensor's size, which nothing else accesses unless the tensor is an input, which nothing else writes.
     ///
     /// # Errors
     /// [`Error::Argument`] for an unknown name, [`Error::Refused`] with TensorRT's log lines.
@@ -115,8 +115,8 @@ impl Context {
     /// Gives the context its activation memory: at least [`super::Engine::activation_bytes`] on the device.
     ///
     /// # Safety
-    /// `address` is aligned to 256 bytes and holds `bytes` bytes of device memory as long as this context is enqueued;
-    /// while work of this context is under way, nothing else uses it. Contexts that never run at once may share it.
+    /// `address` is aligned to 256 bytes and points to `bytes` bytes of device memory as long as this context is enqueued;
+    /// while work of this context is running, nothing else uses it. Contexts that never run concurrently may share it.
     ///
     /// # Errors
     /// [`Error::Argument`] when it is too small or badly aligned.
@@ -135,12 +135,12 @@ impl Context {
         Ok(())
     }
 
-    /// Puts one run on a stream, and returns before it is done. Allocates nothing here when it succeeds.
+    /// Enqueues one run on a stream and returns before it is done. Allocates nothing if it succeeds.
     ///
     /// # Safety
-    /// `stream` is a live `CUstream` of the current CUDA context; what [`Self::set_address`] and
-    /// [`Self::set_activation`] ask for holds until the work is done; and no work of this context that was put on
-    /// another stream is still under way.
+    /// `stream` is a live `CUstream` of the current CUDA context; the requirements of [`Self::set_address`] and
+    /// [`Self::set_activation`] are met until the work is done; and no work of this context is still running on another
+    /// stream.
     ///
     /// # Errors
     /// [`Error::Refused`] with TensorRT's log lines; [`Error::Argument`] when activation memory was never given.

@@ -1,6 +1,6 @@
 //! The CUDA side of the TensorRT engine: one context, one stream, plain allocations, timing events.
 //!
-//! `libcuda` is opened at run time by cudarc, which panics when it is missing: [`Cuda::open`] asks first.
+//! `libcuda` is opened at run time by cudarc, which panics when it is missing: [`Cuda::open`] checks first.
 
 use std::sync::Arc;
 
@@ -85,7 +85,7 @@ impl Cuda {
         Ok(Self { context, stream })
     }
 
-    /// Makes the context current in this thread: TensorRT works in whatever context is.
+    /// Makes the context current in this thread: TensorRT uses the current context.
     ///
     /// # Errors
     /// [`Error::Device`] with the driver's message.
@@ -106,12 +106,12 @@ impl Cuda {
     /// Waits until everything on the stream is done.
     ///
     /// # Errors
-    /// Those of whatever ran.
+    /// The error of the work on the stream.
     pub fn wait(&self) -> Result<(), Error> {
         self.stream.synchronize().map_err(failed("waiting for the GPU"))
     }
 
-    /// Bytes free and in all, as the driver counts them.
+    /// Free and total bytes, as the driver counts them.
     ///
     /// # Errors
     /// [`Error::Device`] with the driver's message.
@@ -120,11 +120,11 @@ impl Cuda {
         Ok((free as u64, total as u64))
     }
 
-    /// Whether the driver has an entry for an address: memory of its own, or host memory registered with it.
+    /// Whether the driver knows an address: memory that it allocated, or host memory registered with it.
     pub fn knows(&self, address: usize) -> bool {
         let mut kind = 0u32;
         let attribute = sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE;
-        // SAFETY: writes one unsigned int; any address may be asked for, an unknown one is an error code.
+        // SAFETY: writes one unsigned int; any address is allowed, an unknown one gives an error code.
         let status =
             unsafe { sys::cuPointerGetAttribute((&raw mut kind).cast(), attribute, address as sys::CUdeviceptr) };
         status == CUresult::CUDA_SUCCESS

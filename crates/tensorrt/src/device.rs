@@ -1,5 +1,5 @@
-//! TensorRT as an engine kind: engines loaded one after the other, one stream and one activation arena for all of them,
-//! whole passes replayed as CUDA graphs.
+//! The TensorRT backend: loads engines one after the other, shares one stream and one activation arena among them, and replays
+//! whole passes as CUDA graphs.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,9 +29,9 @@ pub use engine::{Bound, LoadedEngine, Recording};
 pub struct Options {
     /// How passes are started.
     pub launch: Launch,
-    /// Let the device read in place what the host writes; `None`: where they share one memory.
+    /// Whether the device reads inputs in place from host memory; `None`: if they share one memory.
     pub in_place: Option<bool>,
-    /// Give back the copy that TensorRT keeps of a engine in host memory, where its record says that this was tried.
+    /// Whether to release TensorRT's host copy of an engine, if the engine's record says that this was tested.
     pub release_host_copy: bool,
 }
 
@@ -57,12 +57,12 @@ pub struct Tensorrt {
     release_host_copy: bool,
     /// The workspace whose pass is being captured.
     capturing: Option<Id>,
-    /// Something was started and not waited for: the host may not touch what the GPU reads or writes.
+    /// Work was started and not waited for: the host must not access memory that the GPU reads or writes.
     busy: bool,
     id: Id,
 }
 
-/// What this machine and its GPU could give now; `None` without a driver. Loads no engine and no TensorRT.
+/// Memory available now on this machine and its GPU; `None` without a driver. Loads no engine and no TensorRT.
 pub fn memory_here() -> Option<Pool> {
     let cuda = Cuda::open().ok()?;
     let integrated = cuda.properties().ok()?.integrated;
@@ -117,15 +117,15 @@ impl Tensorrt {
         &self.identity
     }
 
-    /// What TensorRT said of another module while the last engine was loaded.
+    /// TensorRT's warning about another GPU model, logged while the last engine was loaded.
     pub fn other_model(&self) -> Option<String> {
         self.log.other_device()
     }
 
-    /// Loads a engine whatever its record says.
+    /// Loads an engine without checking its record.
     ///
     /// # Errors
-    /// [`Error::Load`] with TensorRT's words; [`Error::OutOfMemory`].
+    /// [`Error::Load`] with TensorRT's error; [`Error::OutOfMemory`].
     pub fn load_file(&mut self, stage: &str, file: &Path) -> Result<LoadedEngine, Error> {
         self.cuda.enter()?;
         self.log.clear();
@@ -143,10 +143,10 @@ impl Tensorrt {
         Ok(LoadedEngine { id, stage: stage.to_owned(), handle: engine, inputs, outputs, profiles, host_copy, remapped })
     }
 
-    /// Shapes of the engine's outputs, in its order, when its inputs have these.
+    /// Shapes of the engine's outputs, in its order, for these input shapes.
     ///
     /// # Errors
-    /// Those of TensorRT, for shapes that it does not take.
+    /// TensorRT's error for invalid shapes.
     pub fn output_shapes(
         &mut self,
         engine: &LoadedEngine,
@@ -168,8 +168,8 @@ impl Tensorrt {
         engine.outputs.iter().map(shape).collect()
     }
 
-    /// Error of a failed enqueue. TensorRT reports a lost device as any other failure, so the driver is asked, which must
-    /// not happen during a capture.
+    /// Error of a failed enqueue. TensorRT reports a lost device like any other failure, so this asks the driver, which is not
+    /// allowed during a capture.
     fn enqueue_error(&self, error: super::Error) -> Error {
         if self.capturing.is_none() && matches!(self.cuda.wait(), Err(Error::DeviceLost { .. })) {
             return Error::DeviceLost { source: error.into() };
@@ -177,7 +177,7 @@ impl Tensorrt {
         error.into()
     }
 
-    /// The arena, made when it is first asked for. Contexts keep its address, so it never moves.
+    /// The arena, allocated at the first call. Contexts keep its address, so it never moves.
     fn arena(&mut self) -> Result<Arc<DeviceBlock>, Error> {
         if let Some(arena) = &self.arena {
             return Ok(Arc::clone(arena));
@@ -186,7 +186,7 @@ impl Tensorrt {
         Ok(Arc::clone(self.arena.insert(Arc::new(DeviceBlock::zeroed(&self.cuda, bytes)?))))
     }
 
-    /// Index in `workspace` of the engine's context, made with the shapes of `inputs` when it is new.
+    /// Index in `workspace` of the engine's context, created with the shapes of `inputs` if necessary.
     fn context(
         &mut self,
         engine: &LoadedEngine,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Tells devices, plans, workspaces and bound engines of this process apart: no two are ever the same.
+/// Identifier of a device, plan, workspace or bound engine, unique in this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Id(u64);
 

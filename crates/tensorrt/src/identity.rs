@@ -1,4 +1,4 @@
-//! This device as an engine's record names it.
+//! Identity of this device, as stored in engine records.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,10 @@ use super::cuda::Cuda;
 use vla_engines::Error;
 use vla_engines::provenance::{DeviceIdentity, board, l4t};
 
-/// The device, its driver and the TensorRT that is open.
+/// The device, its driver and the opened TensorRT.
 ///
 /// # Errors
-/// [`Error::Device`] with the driver's words.
+/// [`Error::Device`] with the driver's error.
 pub fn identity(cuda: &Cuda, tensorrt: Version) -> Result<DeviceIdentity, Error> {
     let properties = cuda.properties()?;
     let (major, minor) = properties.compute_capability;
@@ -29,7 +29,7 @@ pub fn identity(cuda: &Cuda, tensorrt: Version) -> Result<DeviceIdentity, Error>
     })
 }
 
-/// The kernel driver's version; `None` where the driver does not tell it (some Jetsons: there L4T's version counts).
+/// The kernel driver's version; `None` if the driver does not report it (some Jetsons; L4T's version is compared instead).
 fn driver(root: &Path) -> Option<String> {
     let text = fs::read_to_string(root.join("proc/driver/nvidia/version")).ok()?;
     let numbered = |word: &&str| word.contains('.') && word.split('.').all(|part| part.parse::<u32>().is_ok());

@@ -128,7 +128,7 @@ pub(super) fn c_path(path: &Path) -> Result<CString, Error> {
         .map_err(|error| Error::Argument(format!("path {} holds a NUL byte: {error}", path.display())))
 }
 
-/// A pointer that the shim promised to set.
+/// A pointer that the shim must have set.
 pub(super) fn not_null<T>(pointer: *mut T) -> Result<NonNull<T>, Error> {
     NonNull::new(pointer).ok_or_else(|| Error::Internal("the TensorRT shim returned no handle".to_owned()))
 }

@@ -1,4 +1,4 @@
-//! Reads an engine file for TensorRT: callbacks of the shim over a file that is read once.
+//! Reads an engine file for TensorRT: the shim's callbacks over a file that is read once.
 
 use std::ffi::c_void;
 use std::io;
@@ -19,10 +19,10 @@ pub(super) struct EngineFile {
 }
 
 struct State {
-    /// What TensorRT 8 reads from. In front of the file: pages that are mapped stay in the page cache.
+    /// Mapping for TensorRT 8. Declared before the file, so that it is unmapped first: mapped pages stay in the page cache.
     mapped: Option<Mapped>,
     file: StreamedFile,
-    /// The first thing that went wrong.
+    /// The first error.
     failure: Option<io::Error>,
 }
 
@@ -87,7 +87,7 @@ unsafe extern "C" fn read(user: *mut c_void, offset: u64, destination: *mut c_vo
     if destination.is_null() || length == 0 {
         return if length == 0 { 0 } else { -1 };
     }
-    // SAFETY: the shim passes host memory of this length for the duration of the call, and nobody else uses it.
+    // SAFETY: the shim passes host memory of this length for the duration of the call, and nothing else accesses it.
     let buffer = unsafe { std::slice::from_raw_parts_mut(destination.cast::<u8>(), length) };
     let done = source.attempt(|state| state.file.read_at(buffer, offset));
     done.and_then(|done| i64::try_from(done).ok()).unwrap_or(-1)
@@ -106,8 +106,8 @@ impl Collected {
 /// The sink of a [`Collected`].
 pub(super) unsafe extern "C" fn collect(user: *mut c_void, data: *const c_void, bytes: u64) -> i32 {
     let (Ok(length), false) = (usize::try_from(bytes), data.is_null()) else { return -1 };
-    // SAFETY: `user` is the `Collected` whose `user()` went with this function, alive and used by nobody else until the
-    // shim's call returns; `data` holds this many bytes for the duration of this call.
+    // SAFETY: `user` is the `Collected` whose `user()` was passed with this function, alive and not accessed otherwise until
+    // the shim's call returns; `data` points to this many bytes for the duration of this call.
     let (collected, piece) =
         unsafe { (&mut *user.cast::<Collected>(), std::slice::from_raw_parts(data.cast::<u8>(), length)) };
     // A failed reservation is an error code: a panic must not unwind into C++.

@@ -13,7 +13,7 @@ const TAIL: usize = 64;
 /// [`Severity::Info`] and [`Severity::Verbose`] as TensorRT numbers them.
 const INFORMATION: i32 = 3;
 const VERBOSE: i32 = 4;
-/// What TensorRT says when a plan was built on another model of GPU. It loads all the same and fails later.
+/// Part of TensorRT's warning for a plan built on another GPU model. Such a plan loads, and fails later.
 const OTHER_DEVICE: &str = "across different models of devices";
 
 /// TensorRT's severity of a log line.
@@ -48,7 +48,7 @@ impl Severity {
 #[derive(Clone)]
 pub struct Log(Arc<Owner>);
 
-/// A place in the log, to ask later what came after it.
+/// A position in the log, for [`Log::problems_since`].
 #[derive(Clone, Copy)]
 pub(super) struct Mark(u64);
 
@@ -58,7 +58,7 @@ struct Owner {
     state: Arc<State>,
 }
 
-/// Registered with the C++ side, until it is dropped, for every line that is not verbose.
+/// Registration with the C++ side, until dropped, for every line that is not verbose.
 pub(super) struct Logger(*mut sys::Logger);
 
 // SAFETY: the pointer is used to free the logger only, which the shim allows from any thread.
@@ -112,7 +112,7 @@ impl Default for Log {
 }
 
 impl Log {
-    /// An empty log. Verbose lines are asked of TensorRT only where tracing's level lets them through now.
+    /// An empty log. Requests verbose lines from TensorRT only if tracing's current level includes them.
     pub fn new() -> Self {
         let state = Arc::new(State::default());
         let user = Arc::as_ptr(&state).cast_mut().cast::<c_void>();
@@ -143,7 +143,7 @@ impl Log {
         self.0.state.lines(|lines| Mark(lines.count))
     }
 
-    /// Errors and warnings since `mark`, as far as they are kept.
+    /// Errors and warnings since `mark` that are still kept.
     pub(super) fn problems_since(&self, mark: Mark) -> Vec<String> {
         self.0.state.lines(|lines| {
             let new = usize::try_from(lines.count - mark.0).unwrap_or(TAIL);
@@ -173,13 +173,13 @@ impl State {
     }
 }
 
-/// How TensorRT begins to tell that a tensor got no INT8 scale.
+/// Beginning of TensorRT's warning for a tensor without an INT8 scale.
 pub const UNSCALED: &str = "Missing scale and zero-point for tensor";
 
 /// Forwards a line to tracing at its severity.
 fn trace(severity: Severity, text: &str) {
     match severity {
-        // A warning for each of hundreds of tensors that INT8 leaves out anyhow; the build's report counts them.
+        // TensorRT warns for hundreds of tensors that do not run in INT8; the build's report has their number.
         Severity::Warning if text.starts_with(UNSCALED) => tracing::info!(target: "tensorrt", "{text}"),
         Severity::InternalError | Severity::Error => tracing::error!(target: "tensorrt", "{text}"),
         Severity::Warning => tracing::warn!(target: "tensorrt", "{text}"),
@@ -193,7 +193,7 @@ fn trace(severity: Severity, text: &str) {
 /// # Safety
 /// `line` is null or a NUL-terminated string that lives over this call.
 pub(super) unsafe fn with_line(severity: i32, line: *const c_char, with: impl FnOnce(Severity, &str)) {
-    // A panicking tracing subscriber costs this line, nothing else: there is nobody here to tell.
+    // If a tracing subscriber panics, this line is lost: there is no caller to report it to.
     drop(catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the caller's promise.
         if let Some(line) = unsafe { text(line) } {

@@ -1,4 +1,4 @@
-//! From the shim's status codes to a typed error that carries TensorRT's own words.
+//! Converts the shim's status codes to a typed error with TensorRT's messages.
 
 use std::ffi::{CStr, c_char};
 use std::fmt;
@@ -9,7 +9,7 @@ use super::log::{Log, Mark};
 use super::sys;
 use super::{Library, Version};
 
-/// What TensorRT, its parser or its library refused.
+/// An error of TensorRT, its parser or its library.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// libnvinfer or libnvonnxparser cannot be opened.
@@ -20,9 +20,9 @@ pub enum Error {
         headers.major
     )]
     Library {
-        /// The loader's own words.
+        /// The loader's error.
         reason: String,
-        /// What this program was built with.
+        /// Versions that this program was built with.
         headers: Version,
     },
     /// The library does not fit the headers that this program was compiled against.
@@ -32,9 +32,9 @@ pub enum Error {
         headers.major
     )]
     Version {
-        /// Both versions, in words.
+        /// A message with both versions.
         reason: String,
-        /// What this program was built with.
+        /// Versions that this program was built with.
         headers: Version,
     },
     /// TensorRT returned nothing or false.
@@ -42,10 +42,10 @@ pub enum Error {
     Refused {
         /// What was being done.
         reason: String,
-        /// What TensorRT logged as errors and warnings meanwhile.
+        /// Errors and warnings that TensorRT logged meanwhile.
         log: Vec<String>,
     },
-    /// A name, index or shape that makes no sense to TensorRT.
+    /// A name, index or shape that is not valid for TensorRT.
     #[error("{0}")]
     Argument(String),
     /// This version of TensorRT cannot do it.
@@ -58,10 +58,10 @@ pub enum Error {
         onnx: PathBuf,
         /// Every error that the parser reports.
         errors: Vec<ParseError>,
-        /// What TensorRT logged as errors and warnings meanwhile.
+        /// Errors and warnings that TensorRT logged meanwhile.
         log: Vec<String>,
     },
-    /// A progress callback asked to stop.
+    /// A progress callback cancelled the build.
     #[error("the build was cancelled")]
     Cancelled,
     /// A file cannot be read or written.
@@ -69,10 +69,10 @@ pub enum Error {
     Io {
         /// What was being done, with the file's name.
         action: String,
-        /// The system's own words.
+        /// The system's error.
         source: io::Error,
     },
-    /// A calibration batch could not be made.
+    /// A calibration batch could not be provided.
     #[error("calibration failed: {0}")]
     Calibration(String),
     /// A C++ exception, or a panic in one of our callbacks.
@@ -81,11 +81,11 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether memory was what lacked, by TensorRT's own words.
+    /// Whether TensorRT's messages say that memory could not be allocated.
     pub fn is_out_of_memory(&self) -> bool {
         let lines = match self {
             Self::Refused { log, .. } | Self::Parse { log, .. } => log.as_slice(),
-            // A C++ `bad_alloc`, in the shim's words.
+            // The shim's text for a C++ `bad_alloc`.
             Self::Internal(reason) => std::slice::from_ref(reason),
             _ => return false,
         };
@@ -117,13 +117,13 @@ impl From<Error> for vla_engines::Error {
 pub struct ParseError {
     /// Index of the node in the graph, where the error belongs to one.
     pub node: Option<usize>,
-    /// The node's name: TensorRT's word from 10 on, the ONNX file's before.
+    /// The node's name: from the parser since TensorRT 10, from the ONNX file before.
     pub name: Option<String>,
     /// The node's operator, likewise.
     pub operator: Option<String>,
     /// The network's set of standard operators.
     pub opset: Option<i64>,
-    /// The parser's own words.
+    /// The parser's message.
     pub text: String,
 }
 
@@ -160,7 +160,7 @@ fn parse_lines(errors: &[ParseError], log: &[String]) -> String {
     errors + remedy + &log_lines(log)
 }
 
-/// Turns a status into a result. What `log` got since `mark` goes into a refusal.
+/// Converts a status to a result. [`Error::Refused`] contains the lines of `log` since `mark`.
 pub(super) fn check(status: sys::Status, log: Option<(&Log, Mark)>) -> Result<(), Error> {
     if status == sys::OK {
         return Ok(());
@@ -177,7 +177,7 @@ pub(super) fn check(status: sys::Status, log: Option<(&Log, Mark)>) -> Result<()
         sys::ARGUMENT => Error::Argument(reason),
         sys::UNSUPPORTED => Error::Unsupported(reason),
         sys::CANCELLED => Error::Cancelled,
-        // PARSE and CALLBACK are completed by the callers that know the file; EXCEPTION is what it says.
+        // The callers, which know the file, complete PARSE and CALLBACK; EXCEPTION is a C++ exception.
         _ => Error::Internal(reason),
     })
 }

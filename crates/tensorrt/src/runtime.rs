@@ -19,7 +19,7 @@ pub struct Runtime(Arc<RuntimeHandle>);
 
 struct RuntimeHandle {
     runtime: NonNull<sys::Runtime>,
-    /// TensorRT promises no concurrent use of one runtime.
+    /// TensorRT does not allow concurrent use of one runtime.
     busy: Mutex<()>,
     library: Library,
     log: Log,
@@ -59,13 +59,13 @@ impl Runtime {
         &self.0.library
     }
 
-    /// Deserializes an engine file. The file is read once, from front to back: through a stream reader from
-    /// TensorRT 10 on, out of a mapping before; never as a whole in anonymous memory. Whatever was read or mapped is
-    /// let go of before this returns. The file must not be rewritten in place meanwhile.
+    /// Deserializes an engine file. The file is read once, from front to back: through a stream reader from TensorRT 10 on,
+    /// from a mapping before, and never as a whole into anonymous memory. Buffers and mappings are released before this
+    /// returns. The file must not be modified in place meanwhile.
     ///
     /// # Errors
     /// [`Error::Io`] for the file, [`Error::Refused`] with TensorRT's log lines, [`Error::Unsupported`] for an engine
-    /// whose inputs or outputs are of a type or layout that is not carried here.
+    /// with an unsupported type or layout of an input or output.
     pub fn load(&self, file: &Path) -> Result<Engine, Error> {
         let log = &self.0.log;
         let source = EngineFile::open(file)?;
@@ -73,7 +73,7 @@ impl Runtime {
         let mut engine = ptr::null_mut();
         let status = {
             let _busy = self.0.busy.lock().unwrap_or_else(PoisonError::into_inner);
-            // SAFETY: a live runtime that nobody else uses now; `raw` points into `source`, which outlives the call.
+            // SAFETY: a live runtime, locked by `busy`; `raw` points into `source`, which outlives the call.
             source.with_raw(|raw| unsafe { sys::vla_trt_engine_load(self.0.runtime.as_ptr(), raw, &raw mut engine) })
         };
         let read = source.close(file);
@@ -88,7 +88,7 @@ impl Runtime {
 
 pub(super) struct EngineHandle {
     engine: NonNull<sys::Engine>,
-    /// Contexts are made, and the engine asked, by one thread at a time.
+    /// Serialises the creation of contexts and queries of the engine.
     busy: Mutex<()>,
     runtime: Arc<RuntimeHandle>,
 }
@@ -112,7 +112,7 @@ impl EngineHandle {
         &self.runtime.log
     }
 
-    /// Runs `with` on the engine, nobody else using it meanwhile.
+    /// Runs `with` on the engine under the lock.
     pub(super) fn exclusive<T>(&self, with: impl FnOnce(*mut sys::Engine) -> T) -> T {
         let _busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         with(self.engine.as_ptr())
@@ -125,7 +125,7 @@ pub struct Engine {
     name: String,
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
-    /// Names of inputs and outputs for C, so that the hot path makes none.
+    /// Names of inputs and outputs as C strings, so that the hot path allocates none.
     names: Arc<[CString]>,
     layers: usize,
     profiles: u32,
@@ -199,7 +199,7 @@ impl Engine {
         self.activation_bytes
     }
 
-    /// [`Self::activation_bytes`] of one profile; TensorRT 8.6 tells the largest for each.
+    /// [`Self::activation_bytes`] of one profile; TensorRT 8.6 reports the largest for each.
     ///
     /// # Errors
     /// [`Error::Argument`] when there is no such profile.
@@ -213,7 +213,7 @@ impl Engine {
         Ok(u64::try_from(bytes).unwrap_or_default())
     }
 
-    /// Bytes of weights; told from TensorRT 10.16 on.
+    /// Size of the weights in bytes; reported from TensorRT 10.16 on.
     pub fn weights_bytes(&self) -> Option<u64> {
         self.weights_bytes
     }
@@ -261,11 +261,11 @@ impl Engine {
         Ok(String::from_utf8_lossy(&collected.0).into_owned())
     }
 
-    /// Whether every input and output lies on the device. A shape input, or a shape output, is read or written by the
-    /// CPU: an address on the device would end the process.
+    /// Checks that every input and output is in device memory. The CPU accesses shape inputs and shape outputs: a device
+    /// address would crash the process.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] naming those that do not.
+    /// [`Error::Unsupported`] naming those that are not.
     pub fn check_locations(&self) -> Result<(), Error> {
         let on_host: Vec<String> = self
             .inputs
@@ -285,8 +285,8 @@ impl Engine {
         )))
     }
 
-    /// An execution context on `profile`, without activation memory of its own: [`Context::set_activation`] gives it
-    /// some before the first [`Context::enqueue`].
+    /// An execution context on `profile`. It allocates no activation memory: call [`Context::set_activation`] before the
+    /// first [`Context::enqueue`].
     ///
     /// # Errors
     /// [`Error::Argument`] when there is no such profile, [`Error::Refused`] with TensorRT's log lines.

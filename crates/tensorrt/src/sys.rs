@@ -1,4 +1,4 @@
-//! `csrc/tensorrt_shim.h`, line by line: opaque handles, `repr(C)` structs, functions. What each does is said there.
+//! Declarations of `csrc/tensorrt_shim.h`: opaque handles, `repr(C)` structs, functions. Documented in the header.
 
 use std::ffi::{c_char, c_void};
 use std::marker::{PhantomData, PhantomPinned};

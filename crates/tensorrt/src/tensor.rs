@@ -10,17 +10,17 @@ use vla_engines::profile::Profile;
 /// One input or output of an engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tensor {
-    /// Name, element type and dimensions; a dynamic dimension is `Dim::Symbol("?")`, plans keep no names of them.
+    /// Name, element type and dimensions. A dynamic dimension is `Dim::Symbol("?")`: plans do not contain its name.
     pub spec: TensorSpec,
-    /// What the first optimisation profile allows; inputs only.
+    /// Range in the first optimisation profile; inputs only.
     pub profile: Option<Profile>,
-    /// Whether its address is a host address (shape inputs); everything else lies on the device.
+    /// Whether its address is a host address (shape inputs); all others are device addresses.
     pub on_host: bool,
-    /// Whether its values take part in computing shapes.
+    /// Whether shapes are computed from its values.
     pub is_shape: bool,
 }
 
-/// A profile out of C.
+/// Converts a profile from C.
 pub(super) fn profile_of(range: &sys::Range) -> Result<Profile, Error> {
     let rank = rank_of(range.rank)?;
     let dims = |raw: &[i64; sys::MAX_RANK]| {
@@ -34,7 +34,7 @@ pub(super) fn profile_of(range: &sys::Range) -> Result<Profile, Error> {
     Ok(Profile { min: dims(&range.min)?, opt: dims(&range.opt)?, max: dims(&range.max)? })
 }
 
-/// A profile for C.
+/// Converts a profile to C.
 pub(super) fn range_of(profile: &Profile) -> Result<sys::Range, Error> {
     let Profile { min, opt, max } = profile;
     let rank = opt.len();
@@ -50,7 +50,7 @@ pub(super) fn range_of(profile: &Profile) -> Result<sys::Range, Error> {
     Ok(range)
 }
 
-/// Dimensions for C, without allocating.
+/// Converts dimensions to C without allocating.
 pub(super) fn raw_dims(dims: &[usize]) -> Result<[i64; sys::MAX_RANK], Error> {
     let mut raw = [0; sys::MAX_RANK];
     if dims.len() > raw.len() {

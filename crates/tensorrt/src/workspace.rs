@@ -1,5 +1,5 @@
-//! The tensors of one pipeline instance: what the host writes lies together and moves in one copy, the rest never leaves the
-//! device.
+//! The tensors of one pipeline instance. Tensors that the host writes are contiguous and uploaded in one copy; the others stay
+//! on the device.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use super::id::Id;
 use vla_base::tensor::{Data, HostTensor};
 use vla_engines::{BufferSpec, Error};
 
-/// Every tensor of an instance on the device, and the execution contexts that are bound to its shapes.
+/// All tensors of an instance on the device, and the execution contexts with its shapes.
 pub struct Workspace {
     // Dropped before the memory that they refer to.
     pub(super) contexts: Vec<InstanceContext>,
     places: Vec<Buffer>,
     written: Written,
-    /// What only the device touches. Held for its addresses.
+    /// Memory that only the device accesses. Owned here to keep its addresses valid.
     _inner: DeviceBlock,
     fetched: PinnedBlock,
     events: Vec<CudaEvent>,
@@ -27,7 +27,7 @@ pub struct Workspace {
     cuda: Cuda,
 }
 
-/// Whatever was started on it is waited for: neither a context nor its memory may go before.
+/// Waits for all started work: neither a context nor its memory may be freed before.
 impl Drop for Workspace {
     fn drop(&mut self) {
         if let Err(error) = self.cuda.enter().and_then(|()| self.cuda.wait()) {
@@ -36,12 +36,12 @@ impl Drop for Workspace {
     }
 }
 
-/// An engine's context in one instance: shapes set, addresses those of the bound run that went last.
+/// An engine's context in one instance, with its shapes, and with the addresses of the last bound run.
 pub(super) struct InstanceContext {
-    /// The plan that it is of.
+    /// Its plan.
     pub engine: Id,
     pub context: Context,
-    /// The bound run whose addresses it has.
+    /// The bound run whose addresses are set.
     pub bound: Option<Id>,
     /// Its activation memory; declared after the context, so dropped after it.
     pub _arena: Arc<DeviceBlock>,
@@ -52,17 +52,17 @@ struct Buffer {
     address: u64,
     dims: Vec<usize>,
     bytes: usize,
-    /// Where the host writes it, in `written`.
+    /// Offset in `written`, if the host writes it.
     written: Option<usize>,
-    /// Where the host reads it, in `fetched`.
+    /// Offset in `fetched`, if the host reads it.
     fetched: Option<usize>,
 }
 
-/// What the host writes before a pass.
+/// Tensors that the host writes before a pass.
 enum Written {
     /// Copied to the device.
     Copied { host: PinnedBlock, device: DeviceBlock },
-    /// Read by the device in place: both share one memory.
+    /// Read by the device in place, if both share one memory.
     Shared(PinnedBlock),
 }
 
@@ -75,7 +75,7 @@ impl Written {
 }
 
 impl Workspace {
-    /// `in_place`: the device reads what the host writes where it is (an integrated GPU).
+    /// `in_place`: the device reads the host's buffers directly (an integrated GPU).
     pub fn new(cuda: &Cuda, device: Id, buffers: &[BufferSpec], events: usize, in_place: bool) -> Result<Self, Error> {
         let bytes = |buffer: &BufferSpec| buffer.dims.iter().product::<usize>() * buffer.dtype.size();
         let total = |of: &dyn Fn(&BufferSpec) -> bool| {
@@ -110,12 +110,12 @@ impl Workspace {
         Ok(Self { contexts: Vec::new(), places, written, _inner: inner, fetched, events, id, device, cuda })
     }
 
-    /// Its own number.
+    /// Identifier of this workspace.
     pub fn id(&self) -> Id {
         self.id
     }
 
-    /// The device that made it.
+    /// Identifier of its device.
     pub fn device(&self) -> Id {
         self.device
     }
@@ -147,7 +147,7 @@ impl Workspace {
         bytemuck::try_cast_slice_mut(self.written.host().get_mut(offset..offset + bytes)?).ok()
     }
 
-    /// Writes a tensor: for the next upload where it is uploaded, else at once.
+    /// Writes a tensor: into the upload buffer if it has one, otherwise directly to the device.
     pub fn write(&mut self, cuda: &Cuda, index: usize, tensor: &HostTensor) -> Result<(), Error> {
         let place = &self.places[index];
         let source = bytes_of(tensor.data());
@@ -166,7 +166,7 @@ impl Workspace {
         Ok(())
     }
 
-    /// Starts the one copy of everything that the host wrote.
+    /// Starts the upload of everything that the host wrote, in one copy.
     pub fn upload(&mut self, cuda: &Cuda) -> Result<(), Error> {
         let Written::Copied { host, device } = &self.written else { return Ok(()) };
         // SAFETY: equally long; both live as long as the workspace, and the host writes no byte before `finish`.
@@ -174,7 +174,7 @@ impl Workspace {
             .map_err(failed("copying the inputs to the device"))
     }
 
-    /// Starts the copies of what the host reads.
+    /// Starts the downloads of the tensors that the host reads.
     pub fn download(&mut self, cuda: &Cuda) -> Result<(), Error> {
         for place in &self.places {
             let Some(offset) = place.fetched else { continue };
@@ -186,7 +186,7 @@ impl Workspace {
         Ok(())
     }
 
-    /// A tensor that was downloaded.
+    /// A downloaded tensor.
     pub fn downloaded(&self, index: usize, tensor: &mut HostTensor) -> Result<(), Error> {
         let place = &self.places[index];
         let source = place.fetched.and_then(|offset| self.fetched.as_slice().get(offset..offset + place.bytes));
@@ -199,7 +199,7 @@ impl Workspace {
         Ok(())
     }
 
-    /// Any tensor as it is now, once the stream is done.
+    /// Copies any tensor to the host after waiting for the stream.
     pub fn read(&self, cuda: &Cuda, index: usize, tensor: &mut HostTensor) -> Result<(), Error> {
         let place = &self.places[index];
         let target = bytes_of_mut(tensor.data_mut())?;
@@ -237,7 +237,7 @@ fn bytes_of(data: &Data) -> &[u8] {
     }
 }
 
-/// Booleans are refused: not every byte is one.
+/// Booleans are refused: not every byte value is a valid one.
 fn bytes_of_mut(data: &mut Data) -> Result<&mut [u8], Error> {
     match data {
         Data::F32(values) => Ok(bytemuck::cast_slice_mut(values)),

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use vla_runtime::{remedies, session};
 
-// First, for its macros.
+// First, because the other modules use its macros.
 #[macro_use]
 mod out;
 
@@ -40,29 +40,29 @@ pub struct Cli {
     command: Command,
 }
 
-/// For the help text; each command's own help says which of them it has.
+/// Exit codes for the help text; the help of each command lists its own.
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 compared results differ; 4 it does not fit into \
     memory; 5 done, with warnings; 6 no result, such as no chunk, and no output was written. Files are written completely or \
     not at all. Output to a closed pipe is dropped and changes no exit code.";
 
-// What help says stands at the arguments of each.
+// The help texts are the doc comments of the arguments.
 #[derive(Subcommand, Debug)]
 enum Command {
-    Adopt(build::Adopt),
-    Bench(bench::Bench),
-    Build(build::Build),
-    Calibrate(calibrate::Calibrate),
-    Doctor(doctor::Doctor),
-    Infer(infer::Infer),
-    InitParams(init_params::InitParams),
-    Inspect(inspect::Inspect),
-    Export(export::Export),
-    MakeCheckpoint(make_checkpoint::MakeCheckpoint),
-    MakeDemoPolicy(make_demo_policy::MakeDemoPolicy),
-    Plan(plan::Plan),
-    PrepareSystem(prepare_system::PrepareSystem),
-    Replay(replay::Replay),
-    Verify(verify::Verify),
+    Adopt(build::AdoptArguments),
+    Bench(bench::BenchArguments),
+    Build(build::BuildArguments),
+    Calibrate(calibrate::CalibrateArguments),
+    Doctor(doctor::DoctorArguments),
+    Infer(infer::InferArguments),
+    InitParams(init_params::InitParamsArguments),
+    Inspect(inspect::InspectArguments),
+    Export(export::ExportArguments),
+    MakeCheckpoint(make_checkpoint::MakeCheckpointArguments),
+    MakeDemoPolicy(make_demo_policy::MakeDemoPolicyArguments),
+    Plan(plan::PlanArguments),
+    PrepareSystem(prepare_system::PrepareSystemArguments),
+    Replay(replay::ReplayArguments),
+    Verify(verify::VerifyArguments),
 }
 
 /// How a command ended. Usage errors are clap's own: exit code 2.
@@ -70,15 +70,15 @@ enum Command {
 pub enum Outcome {
     /// Exit code 0.
     Success,
-    /// The command ran, and what it checked differs or is wrong: exit code 3.
+    /// The command ran, and its check found a difference or an error: exit code 3.
     Differs,
-    /// What was asked does not fit into memory: exit code 4.
+    /// The engines do not fit into memory: exit code 4.
     DoesNotFit,
-    /// The command ran, and what it found should be seen to: exit code 5.
+    /// The command ran and has warnings: exit code 5.
     Warned,
-    /// The command ran to its end and made nothing; what was at its output's name is still there: exit code 6.
+    /// The command completed without a result; an existing output file is unchanged: exit code 6.
     Empty,
-    /// Another program was run, and this is its exit code.
+    /// Exit code of a program that the command ran.
     Command(u8),
 }
 
@@ -100,7 +100,7 @@ impl From<Outcome> for ExitCode {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(cli.verbose);
-    // A file beyond `ulimit -f` is then an error that names it, not the end of the process.
+    // So that a file beyond `ulimit -f` gives an error with its name instead of ending the process.
     if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()) {
         tracing::debug!("SIGXFSZ: {error}");
     }
@@ -150,7 +150,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     }
 }
 
-/// The error with its causes, and what to do where it is one of the engines.
+/// The error with its causes, and advice if it is an engine error.
 fn with_remedy(error: &anyhow::Error) -> String {
     let text = with_causes(error);
     match remedies::find(error.as_ref()).and_then(remedies::remedy) {
@@ -159,7 +159,7 @@ fn with_remedy(error: &anyhow::Error) -> String {
     }
 }
 
-/// The error and its causes in one text; a cause that a message has in it already is not said again.
+/// The error and its causes in one text, without causes that a message already contains.
 fn with_causes(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {

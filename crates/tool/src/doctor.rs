@@ -1,5 +1,4 @@
-//! Checks a machine, a policy on it, and a robot's parameters for it, before anything is loaded: one finding a line, with its
-//! remedy.
+//! Checks a machine, a policy on it, and a robot's parameters for it, before anything is loaded. Each finding has a remedy.
 //!
 //! Files are read below a [`Root`](crate::root::Root); everything else (CUDA, libraries that are opened, the environment, topics) is a plain value
 //! in [`Machine`], so that tests lay out a whole robot in a folder.
@@ -26,16 +25,16 @@ pub use vla_runtime::check::{Finding, Severity};
 /// Version of the JSON form.
 pub const FORMAT: u32 = 1;
 
-/// Every finding, in the order in which things depend on each other.
+/// All findings, ordered by dependency.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Report {
     /// [`FORMAT`].
     pub format: u32,
     /// The worst of the findings.
     pub severity: Severity,
-    /// The policy that was looked at.
+    /// The checked policy.
     pub policy: Option<PathBuf>,
-    /// One a line.
+    /// The findings.
     pub findings: Vec<Finding>,
 }
 

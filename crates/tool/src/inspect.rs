@@ -1,4 +1,4 @@
-//! What a file is that a policy is made of: a network (ONNX) or an engine (a TensorRT plan), as one report.
+//! Describes a network (ONNX) or an engine (a TensorRT plan) as a report.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -22,31 +22,31 @@ use vla_engines::provenance::{DeviceIdentity, Provenance};
 
 /// Version of the JSON form.
 pub const FORMAT: u32 = 1;
-/// What a plan of TensorRT 8 and later begins with.
+/// First bytes of a plan of TensorRT 8 and later.
 const PLAN: &[u8] = b"ftrt";
-/// Names of engines.
+/// File name extensions of engines.
 const ENGINE_ENDINGS: &[&str] = &["engine", "plan", "trt"];
 
-/// Why a file cannot be told about.
+/// Why a file cannot be described.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         source: io::Error,
     },
-    /// It is named as a network and is none that can be used.
+    /// The file is named as a network and is not a valid one.
     #[error("{} (it begins with {looks})", source)]
     Network {
         /// What is wrong.
         source: onnx::Error,
-        /// What its first bytes look like.
+        /// File type by its first bytes.
         looks: String,
     },
-    /// It is neither.
+    /// The file is neither.
     #[error(
         "{}: neither a network nor an engine: it begins with {looks}; expected an ONNX file, or a TensorRT engine (it \
          begins with 'ftrt', or has {} beside it)", path.display(), Provenance::path(path).display()
@@ -54,12 +54,12 @@ pub enum Error {
     Neither {
         /// The file.
         path: PathBuf,
-        /// What its first bytes look like.
+        /// File type by its first bytes.
         looks: String,
     },
 }
 
-/// What was found.
+/// The report.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Report {
@@ -69,8 +69,8 @@ pub enum Report {
     Engine(Box<EngineReport>),
 }
 
-/// Reads a network's description, or an engine's file and record. `device` is this device, where it can be asked;
-/// `dims` are values of symbolic dimensions for the cost of a run.
+/// Reads a network's description, or an engine's file and record. `device` is this device, if known; `dims` are values of
+/// symbolic dimensions for the cost of a run.
 ///
 /// # Errors
 /// [`Error`].
@@ -97,7 +97,7 @@ pub fn inspect(path: &Path, device: Option<&DeviceIdentity>, dims: &[(String, us
     }
 }
 
-/// What first bytes look like, in words.
+/// Names the file type by its first bytes.
 fn looks(first: &[u8]) -> String {
     const KNOWN: &[(&[u8], &str)] = &[
         (PLAN, "'ftrt', as TensorRT engines do"),

@@ -2,9 +2,10 @@
 //!
 //! Input: arguments, and the files that they name (checkpoints, policies, parameter files, bags, engines). Output: files that are
 //! written completely or not at all, lines or JSON on standard output, errors with their causes on standard error, and an exit code
-//! of [`cli::Outcome`]. [`cli`] has one module a subcommand and no logic of its own; the work is done by the other crates, and here
-//! by [`doctor`] (checks a machine, a policy and a robot's parameters), [`inspect`] (describes a network or an engine) and
-//! [`prepare`] (sets a machine up for a build and restores it). Both checks of a machine read its files below a [`root::Root`].
+//! of [`cli::Outcome`]. [`cli`] has one module per subcommand; the work is done by the other crates, and in this crate by
+//! [`doctor`] (checks a machine, a policy and a robot's parameters), [`inspect`] (describes a network or an engine) and
+//! [`prepare`] (prepares a machine for a build and restores it). `doctor` and `prepare` read a machine's files below a
+//! [`root::Root`].
 //!
 //! ```
 //! use vla_trt::doctor::{Machine, Severity, Unknown, examine};

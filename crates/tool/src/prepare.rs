@@ -1,8 +1,8 @@
-//! A machine made ready for a build: page caches dropped, the highest power mode, clocks held; all of it put back.
+//! Prepares a machine for a build (drops page caches, sets the highest power mode, fixes clocks) and restores it.
 //!
-//! Every file is read and written below a root folder, every program is one of that root's, so that a Jetson can be
-//! laid out in a folder with shell scripts for `nvpmodel` and `jetson_clocks`. What is to be put back is noted in
-//! [`STATE`] before it is changed: a run that was killed (SIGKILL, loss of power) is put right by the next one.
+//! All files and programs are below a root folder, so that tests can represent a Jetson by a folder with shell scripts for
+//! `nvpmodel` and `jetson_clocks`. The former settings are stored in [`STATE`] before they are changed, so that the next run
+//! restores them if a run was killed (SIGKILL, loss of power).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ mod survey;
 pub use guard::Guard;
 pub use state::STATE;
 
-/// Why a machine was not made ready, or not put back.
+/// Why a machine was not prepared, or not restored.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another process has it ready.
+    /// Another process has prepared the machine.
     #[error(
         "process {holder} has this machine prepared already, and puts it back when it ends; go on without preparing, or \
          wait for it (its lock is {})", lock.display()
@@ -32,7 +32,7 @@ pub enum Error {
         /// The number of the process.
         holder: String,
     },
-    /// The note of what is to be put back cannot be read or written.
+    /// The file with the former settings cannot be read or written.
     #[error("{}: {reason}; nothing was changed, because it could not be restored", path.display())]
     State {
         /// The file.
@@ -40,15 +40,15 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// Something that was changed is not as it was.
+    /// A setting was not restored.
     #[error(
         "this machine is not as it was:\n  {}\nthe next `sudo vla-trt prepare-system -- true` tries again, from {}",
         problems.join("\n  "), path.display()
     )]
     NotRestored {
-        /// One line each, with the command that does it by hand.
+        /// One line per setting, with the command that restores it manually.
         problems: Vec<String>,
-        /// The note that it tries again from.
+        /// The file with the former settings, which the next run uses.
         path: PathBuf,
     },
 }
@@ -56,11 +56,11 @@ pub enum Error {
 /// What a step changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Change {
-    /// Puts back what a killed run changed.
+    /// Restores the settings that a killed run changed.
     Leftover,
     /// Sets this power mode.
     PowerMode(u32),
-    /// Holds the clocks at their highest.
+    /// Fixes the clocks at their maximum.
     Clocks,
     /// Drops page caches.
     Caches,
@@ -70,17 +70,17 @@ enum Change {
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Step {
     what: &'static str,
-    /// `None`: only told, or left as it is.
+    /// `None` for a step that changes nothing.
     change: Option<Change>,
-    /// What is done or was found, why, and what it costs.
+    /// What is changed or was found, the reason and the cost.
     text: String,
-    /// As a user would type it, as root.
+    /// The equivalent shell command for root.
     command: Option<String>,
 }
 
-/// What would be done to a machine, and what only a person should do.
+/// Steps to prepare a machine, and advice about steps that a person should do.
 ///
-/// Displays as one line a step, with its reason and its cost; without the rights of root, with the command to run.
+/// Displays as one line per step, with reason and cost; without root privileges, with the command to run.
 #[derive(Clone, Debug)]
 pub struct Preparation {
     root: Root,
@@ -90,12 +90,12 @@ pub struct Preparation {
 }
 
 impl Preparation {
-    /// Looks at the machine below `root`, for the user of this process. Changes nothing, runs nothing.
+    /// Examines the machine below `root`, for the user of this process. Changes nothing and runs no programs.
     pub fn of(root: &Path) -> Self {
         Self::for_user(root, rustix::process::geteuid().as_raw())
     }
 
-    /// As [`Self::of`] for another user: 0 is root.
+    /// Like [`Self::of`] for another user; 0 is root.
     pub fn for_user(root: &Path, uid: u32) -> Self {
         let root = Root::new(root);
         let modes = PowerModes::of(&root);
@@ -103,17 +103,17 @@ impl Preparation {
         Self { root, is_root: uid == 0, modes, steps }
     }
 
-    /// Whether [`Self::apply`] changes anything: as root, where there is something to change.
+    /// Whether [`Self::apply`] changes anything.
     pub fn changes_something(&self) -> bool {
         self.is_root && self.steps.iter().any(|step| step.change.is_some())
     }
 
-    /// Does it, each step whether or not another one failed; [`Guard::done`] tells what came of each. Without the rights
-    /// of root nothing is done, and the guard has nothing to put back.
+    /// Runs every step, also after a failed one; [`Guard::done`] has the result of each. Without root privileges it changes
+    /// nothing, and the guard has nothing to restore.
     ///
     /// # Errors
-    /// [`Error::Busy`] while another process has the machine prepared; [`Error::State`] when it cannot be noted what is
-    /// to be put back; [`Error::NotRestored`] when what a killed run left cannot be put back.
+    /// [`Error::Busy`] while another process has prepared the machine; [`Error::State`] if the former settings cannot be
+    /// stored; [`Error::NotRestored`] if the settings that a killed run changed cannot be restored.
     pub fn apply(self) -> Result<Guard, Error> {
         guard::apply(self)
     }

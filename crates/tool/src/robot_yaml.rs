@@ -5,7 +5,7 @@ use vla_runtime::parameters::{PLACEHOLDER, PolicyShape};
 /// Column of the comments.
 const COMMENT: usize = 44;
 
-/// What is said of the limits.
+/// Comment about the limits.
 const LIMITS: [&str; 6] = [
     "min, max: least and greatest position, in rad or m; actions beyond them are clamped and counted.",
     "velocity: greatest speed, in rad/s or m/s. No joint moves without it. Begin at a fifth of what the robot can do.",

@@ -4,15 +4,15 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// Bytes of a file that are read at most: the package list of a full desktop has about 10 MiB.
+/// Maximum number of bytes read of a file: the package list of a full desktop has about 10 MiB.
 const LARGEST: u64 = 64 << 20;
 
-/// Where `/` is.
+/// The folder used as `/`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Root(PathBuf);
 
 impl Root {
-    /// A folder that stands for `/`.
+    /// Uses a folder as `/`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
@@ -34,7 +34,7 @@ impl Root {
         Some(String::from_utf8_lossy(&bytes).trim_matches(['\0', ' ', '\n', '\t', '\r']).to_owned())
     }
 
-    /// A file that holds one number.
+    /// A number, the only content of a file.
     pub fn number(&self, path: impl AsRef<Path>) -> Option<u64> {
         self.text(path)?.parse().ok()
     }

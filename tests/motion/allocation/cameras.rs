@@ -69,6 +69,7 @@ fn keeping_earlier_frames_allocates_nothing_after_warm_up() {
         topics: vec!["/top".into()],
         kind: InputKind::Camera { transport: Transport::Raw },
         frame_id: String::new(),
+        child_frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
         frames: FrameOptions::default(),

@@ -36,7 +36,7 @@ pub(super) struct Index {
     pub bounds: Option<(u64, u64)>,
 }
 
-/// Reads the summary, or all records when there is none that can be used.
+/// Reads the summary, or all records without a valid summary.
 pub(super) fn read(path: &Path, file: &Bytes) -> Result<Index, Error> {
     let footer = footer(path, file)?;
     let mut index = match from_summary(path, file, &footer) {
@@ -174,7 +174,7 @@ fn walk(file: &Bytes, end: usize, chunks: &BTreeMap<u64, ChunkIndex>) -> Option<
     (at <= end && used == chunks.len()).then_some(units)
 }
 
-/// Reads every record once: what a file without a summary costs.
+/// Reads every record once, for a file without a summary.
 fn scan(path: &Path, file: &Bytes) -> Result<Index, Error> {
     let mut index = Index { counts: Some(BTreeMap::new()), ..Index::default() };
     let end = file.len() - TAIL;

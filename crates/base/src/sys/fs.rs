@@ -76,7 +76,7 @@ pub enum Error {
         /// Bytes free.
         free: u64,
     },
-    /// A limit of this process or user on what may be written.
+    /// A limit of this process or user on file sizes.
     #[error("{}: {} could not be reserved in {}: {source}; check `ulimit -f` and the disk quota", path.display(), size(*needed), folder.display())]
     Quota {
         /// The output.

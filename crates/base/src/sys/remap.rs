@@ -29,7 +29,7 @@ pub enum Error {
         /// The addresses.
         range: Range<usize>,
     },
-    /// Locked memory stays resident, whatever backs it.
+    /// Locked memory stays resident, also if a file backs it.
     #[error("{locked} of its bytes are locked in memory (mlock), so the system cannot evict them")]
     Locked {
         /// Bytes locked.
@@ -87,7 +87,7 @@ impl RemappedMemory {
     pub fn page_out(&self) -> io::Result<()> {
         self.check()?;
         let advice = rustix::mm::Advice::LinuxPageOut;
-        // SAFETY: the advice changes where the bytes of a mapping are, not which they are, whoever owns it.
+        // SAFETY: the advice changes the location of a mapping's bytes, not their values, so it is safe for any owner.
         unsafe { rustix::mm::madvise(self.range.start as *mut _, self.range.len(), advice) }.map_err(io::Error::from)
     }
 

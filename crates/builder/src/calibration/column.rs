@@ -13,19 +13,19 @@ use super::{MAX_BYTES, MAX_SAMPLES, Symbols};
 use vla_base::tensor::{DType, Data, Dim, HostTensor, TensorSpec, display_dims};
 use vla_npz::npy;
 
-/// Read of a member before the size of its header is known.
+/// Bytes of a member that are read to parse its header.
 const FIRST_BYTES: u64 = 1 << 17;
 
 /// One input's samples.
 pub(super) struct Column {
     spec: TensorSpec,
-    source: Source,
+    arrays: SampleArrays,
 }
 
-enum Source {
-    /// All in one array.
+enum SampleArrays {
+    /// One array for all samples.
     Stacked(Stacked),
-    /// An array each.
+    /// One array per sample.
     Each(Vec<Each>),
 }
 
@@ -35,47 +35,47 @@ struct Each {
     dims: Vec<usize>,
 }
 
-/// An array whose leading axis is the samples, unpacked as it is read.
+/// An array with the samples on its leading axis, decompressed while it is read.
 struct Stacked {
     name: String,
     path: PathBuf,
-    place: Place,
+    data: MemberData,
     dtype: DType,
     samples: usize,
     dims: Vec<usize>,
     open: Option<Unpacked>,
-    /// Samples read since it was opened.
+    /// Samples read since `open` was set.
     read: usize,
 }
 
-/// A member's bytes as they are unpacked, with their checksum so far.
+/// Decompressing reader of a member, with the checksum of the bytes read so far.
 type Unpacked = CrcReader<Box<dyn Read + Send>>;
 
-/// Where a member lies in the file.
+/// Position and encoding of an archive member's data.
 #[derive(Clone, Copy)]
-struct Place {
+struct MemberData {
     start: u64,
     packed: u64,
     deflated: bool,
-    /// Bytes before the elements.
+    /// Length of the `.npy` header in bytes.
     header: u64,
-    /// Checksum of all of it, unpacked.
+    /// Checksum of the whole decompressed member.
     crc32: u32,
 }
 
 impl Column {
-    /// Reads the headers of an input's arrays and holds them against its description.
+    /// Reads the headers of an input's arrays and checks them against its description.
     ///
     /// # Errors
-    /// In words, naming the array.
+    /// A message that names the array.
     pub(crate) fn open(
         path: &Path,
         archive: &mut ZipArchive<BufReader<File>>,
         spec: &TensorSpec,
         found: Found,
     ) -> Result<Self, String> {
-        let source = match found {
-            Found::Stacked(name, member) => Source::Stacked(stacked(path, archive, spec, name, member)?),
+        let arrays = match found {
+            Found::Stacked(name, member) => SampleArrays::Stacked(stacked(path, archive, spec, name, member)?),
             Found::Each(members) => {
                 let mut each = Vec::with_capacity(members.len());
                 for (name, member) in members {
@@ -83,10 +83,10 @@ impl Column {
                     fits(spec, &name, header.dtype, &header.dims, &spec.dims)?;
                     each.push(Each { name, member, dims: header.dims });
                 }
-                Source::Each(each)
+                SampleArrays::Each(each)
             }
         };
-        Ok(Self { spec: spec.clone(), source })
+        Ok(Self { spec: spec.clone(), arrays })
     }
 
     /// The input.
@@ -101,29 +101,29 @@ impl Column {
 
     /// Number of samples.
     pub(crate) fn samples(&self) -> usize {
-        match &self.source {
-            Source::Stacked(stacked) => stacked.samples,
-            Source::Each(each) => each.len(),
+        match &self.arrays {
+            SampleArrays::Stacked(stacked) => stacked.samples,
+            SampleArrays::Each(each) => each.len(),
         }
     }
 
     /// Name of the array that holds a sample.
     pub(crate) fn array(&self, sample: usize) -> String {
-        match &self.source {
-            Source::Stacked(stacked) => stacked.name.clone(),
-            Source::Each(each) => each.get(sample).map(|each| each.name.clone()).unwrap_or_default(),
+        match &self.arrays {
+            SampleArrays::Stacked(stacked) => stacked.name.clone(),
+            SampleArrays::Each(each) => each.get(sample).map(|each| each.name.clone()).unwrap_or_default(),
         }
     }
 
     /// Dimensions of a sample.
     pub(crate) fn dims(&self, sample: usize) -> &[usize] {
-        match &self.source {
-            Source::Stacked(stacked) => &stacked.dims,
-            Source::Each(each) => each.get(sample).map_or(&[], |each| &each.dims),
+        match &self.arrays {
+            SampleArrays::Stacked(stacked) => &stacked.dims,
+            SampleArrays::Each(each) => each.get(sample).map_or(&[], |each| &each.dims),
         }
     }
 
-    /// Reads a sample; those of one array must be read in order.
+    /// Reads a sample. Samples of a stacked array must be read in order.
     pub(crate) fn read(
         &mut self,
         archive: &mut ZipArchive<BufReader<File>>,
@@ -135,9 +135,9 @@ impl Column {
             Dim::Symbol(symbol) => symbols.get(symbol).copied().unwrap_or_default(),
         };
         let dims: Vec<usize> = self.spec.dims.iter().map(size).collect();
-        let tensor = match &mut self.source {
-            Source::Stacked(stacked) => stacked.next(&dims)?,
-            Source::Each(each) => {
+        let tensor = match &mut self.arrays {
+            SampleArrays::Stacked(stacked) => stacked.next(&dims)?,
+            SampleArrays::Each(each) => {
                 let each = each.get(sample).ok_or_else(|| "there is no such sample".to_owned())?;
                 whole(archive, each)?
             }
@@ -154,16 +154,16 @@ impl Column {
         Ok(wanted)
     }
 
-    /// Back to the first sample.
+    /// Returns to the first sample.
     pub(crate) fn rewind(&mut self) {
-        if let Source::Stacked(stacked) = &mut self.source {
+        if let SampleArrays::Stacked(stacked) = &mut self.arrays {
             (stacked.open, stacked.read) = (None, 0);
         }
     }
 }
 
-/// The header of a member, and where the member lies.
-fn header(archive: &mut ZipArchive<BufReader<File>>, member: usize) -> Result<(npy::Header, Place), String> {
+/// Reads a member's header and the location of its data.
+fn header(archive: &mut ZipArchive<BufReader<File>>, member: usize) -> Result<(npy::Header, MemberData), String> {
     let mut member = archive.by_index(member).map_err(|error| format!("it cannot be read: {error}"))?;
     let deflated = match member.compression() {
         CompressionMethod::Stored => false,
@@ -182,8 +182,8 @@ fn header(archive: &mut ZipArchive<BufReader<File>>, member: usize) -> Result<(n
         return Err(format!("expected the elements of {dtype} {dims}, found {size} bytes"));
     }
     let start = start.ok_or_else(|| "it has no place in the archive".to_owned())?;
-    let place = Place { start, packed, deflated, header: header.length as u64, crc32 };
-    Ok((header, place))
+    let data = MemberData { start, packed, deflated, header: header.length as u64, crc32 };
+    Ok((header, data))
 }
 
 fn stacked(
@@ -193,8 +193,8 @@ fn stacked(
     name: String,
     member: usize,
 ) -> Result<Stacked, String> {
-    let (header, place) = header(archive, member).map_err(|reason| format!("array '{name}': {reason}"))?;
-    // Samples beside the input's own dimensions, or in place of one that is always 1.
+    let (header, data) = header(archive, member).map_err(|reason| format!("array '{name}': {reason}"))?;
+    // The sample axis is either additional, or replaces a leading dimension that is always 1.
     let instead = header.dims.len() == spec.dims.len() && spec.dims.first() == Some(&Dim::Fixed(1));
     let mut wanted = spec.dims.clone();
     if instead {
@@ -217,10 +217,10 @@ fn stacked(
         return Err(format!("array '{name}': expected 1 to {MAX_SAMPLES} samples, found {samples}"));
     }
     let dims = if instead { std::iter::once(1).chain(rest.iter().copied()).collect() } else { rest.to_vec() };
-    Ok(Stacked { name, path: path.to_owned(), place, dtype: header.dtype, samples, dims, open: None, read: 0 })
+    Ok(Stacked { name, path: path.to_owned(), data, dtype: header.dtype, samples, dims, open: None, read: 0 })
 }
 
-/// Whether an array of this type and shape can be the input.
+/// Checks that an array of this type and shape fits the input.
 fn fits(spec: &TensorSpec, name: &str, dtype: DType, dims: &[usize], wanted: &[Dim]) -> Result<(), String> {
     let same = |(size, dim): (&usize, &Dim)| match dim {
         Dim::Fixed(n) => size == n,
@@ -246,12 +246,12 @@ fn fits(spec: &TensorSpec, name: &str, dtype: DType, dims: &[usize], wanted: &[D
     Ok(())
 }
 
-/// An array of its own.
+/// Reads the array of one sample.
 fn whole(archive: &mut ZipArchive<BufReader<File>>, each: &Each) -> Result<HostTensor, String> {
     let member = archive.by_index(each.member).map_err(|error| format!("it cannot be read: {error}"))?;
     let mut bytes = Vec::new();
-    // What it says of its size was held against its header when the file was opened.
-    // One more, so that the end is met, where the checksum is compared.
+    // `header` checked the size when the file was opened.
+    // One byte more, to reach the end of the member, where the archive reader compares the checksum.
     let limit = member.size().saturating_add(1);
     member.take(limit).read_to_end(&mut bytes).map_err(|error| format!("it cannot be unpacked: {error}"))?;
     npy::parse(&bytes)
@@ -262,21 +262,21 @@ impl Stacked {
         let unpack = |error: std::io::Error| format!("it cannot be unpacked: {error}");
         let open = match &mut self.open {
             Some(open) => open,
-            closed => closed.insert(self.place.open(&self.path).map_err(unpack)?),
+            closed => closed.insert(self.data.open(&self.path).map_err(unpack)?),
         };
         let elements: usize = self.dims.iter().product();
         let mut bytes = vec![0; elements * self.dtype.size()];
         open.read_exact(&mut bytes).map_err(unpack)?;
         self.read += 1;
-        if self.read == self.samples && open.crc().sum() != self.place.crc32 {
+        if self.read == self.samples && open.crc().sum() != self.data.crc32 {
             return Err("the array's checksum is wrong: the file is damaged, record it again".to_owned());
         }
         npy::elements(self.dtype, dims, &bytes)
     }
 }
 
-impl Place {
-    /// The elements, from the first on.
+impl MemberData {
+    /// Opens a reader at the first element.
     fn open(self, path: &Path) -> std::io::Result<Unpacked> {
         let mut file = File::open(path)?;
         file.seek(SeekFrom::Start(self.start))?;
@@ -289,7 +289,7 @@ impl Place {
     }
 }
 
-/// A value that is not finite would become a scale of everything.
+/// Refuses values that are not finite: one of them would determine the scale of the whole tensor.
 fn finite(tensor: &HostTensor) -> Result<(), String> {
     let bad = match tensor.data() {
         Data::F32(values) => values.iter().position(|value| !value.is_finite()),

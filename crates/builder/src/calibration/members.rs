@@ -7,7 +7,7 @@ use zip::ZipArchive;
 use super::MAX_SAMPLES;
 use vla_base::tensor::TensorSpec;
 
-/// Names or problems that a message shows.
+/// Maximum number of names or problems in a message.
 pub(super) const SHOWN: usize = 12;
 
 /// Members by name, without `.npy`.
@@ -17,7 +17,7 @@ pub(super) struct Members {
     prefix: String,
 }
 
-/// What the archive has of one input.
+/// The arrays of one input in the archive.
 pub(super) enum Found {
     /// One array with all samples: its member.
     Stacked(String, usize),
@@ -33,7 +33,7 @@ impl Members {
     ) -> Self {
         let mut members = Self { by_name: BTreeMap::new(), twice: Vec::new(), prefix: String::new() };
         for (index, name) in archive.file_names().enumerate() {
-            // One without a readable name is no array of ours.
+            // Members without a readable name are ignored.
             let Ok(name) = name else { continue };
             let name = name.strip_suffix(".npy").unwrap_or(&name);
             if members.by_name.insert(name.to_owned(), index).is_some() {
@@ -63,7 +63,7 @@ impl Members {
         })
     }
 
-    /// What belongs to `input`.
+    /// The arrays of `input`.
     pub(crate) fn find(&self, input: &TensorSpec) -> Result<Found, String> {
         let name = format!("{}{}", self.prefix, input.name);
         if let Some(twice) = self.twice.iter().find(|twice| **twice == name || twice.starts_with(&format!("{name}/"))) {
@@ -94,7 +94,7 @@ impl Members {
     }
 
     fn missing(&self, input: &TensorSpec) -> String {
-        // Numbered arrays by the name that they share.
+        // Numbered arrays, grouped by their common name.
         let shared = |name: &str| match name.rsplit_once('/') {
             Some((name, digits)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => format!("{name}/..."),
             _ => name.to_owned(),

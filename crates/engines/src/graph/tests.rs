@@ -28,9 +28,9 @@ fn stage(name: &str, repeat: bool, inputs: Vec<Input>, outputs: Vec<Output>) -> 
     }
 }
 
-/// What a network says of its inputs and outputs.
+/// Inputs and outputs of a network.
 type Network = (Vec<TensorSpec>, Vec<TensorSpec>);
-/// Stages, their networks, and what the host offers.
+/// Stages, their networks, and the host's tensors.
 type Pieces = (Vec<Stage>, Vec<Network>, Vec<TensorSpec>);
 
 /// vision: pixels -> rows; step: rows, actions -> next (feeds actions).

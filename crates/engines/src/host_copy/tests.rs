@@ -1,4 +1,4 @@
-//! With a block in the place of the runtime's copy.
+//! Uses an allocated block as the runtime's copy.
 
 use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use super::*;
 
 const BYTES: usize = (LEAST as usize) + 3 * PAGE + 77;
 
-/// These look at the memory of the whole process: one at a time, also where tests share one.
+/// The tests examine the memory of the whole process, so they run one at a time, also in a shared process.
 static ALONE: Mutex<()> = Mutex::new(());
 
 struct Bench {
@@ -33,7 +33,7 @@ impl Bench {
     }
 }
 
-/// A runtime's memory: something in front, then the plan but for its first bytes.
+/// A runtime's memory: other bytes, then the plan without its first bytes.
 fn copy_of(plan: &Path, front: usize, left_out: usize) -> Vec<u8> {
     let content = fs::read(plan).expect("read");
     let mut block = Vec::with_capacity(front + content.len() - left_out + 4096);
@@ -64,7 +64,7 @@ fn the_copy_is_found_at_its_distance_and_released_with_its_bytes() {
 fn a_copy_that_took_addresses_of_another_block_is_found_whole() {
     let bench = Bench::new();
     let plan = bench.plan(BYTES);
-    // The first part was there already, as part of memory that was given back and taken again.
+    // The first part was mapped before, in memory that was freed and allocated again.
     let block = copy_of(&plan, 277, 0);
     let end = block.as_ptr() as usize + block.len();
     let before = PrivateMappings::now().expect("maps");
@@ -106,7 +106,7 @@ fn without_new_memory_of_that_size_nothing_is_found() {
     let plan = bench.plan(BYTES);
     let block = copy_of(&plan, 0, 0);
     let watch = MappingSnapshot::take().expect("maps");
-    // It was there before: another engine's, say.
+    // It was mapped before, as the copy of another engine would be.
     assert!(matches!(watch.find(&plan), Err(Error::NoRegion { .. })));
     drop(block);
 }

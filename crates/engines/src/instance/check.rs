@@ -83,7 +83,7 @@ fn with_report(error: Error, is_run: bool, report: impl FnOnce(Cause) -> Enqueue
     }
 }
 
-/// Every tensor of a stage as it is bound.
+/// All bound tensors of a stage.
 fn shapes<B: Backend>(
     backend: &B,
     engines: &[B::Engine],

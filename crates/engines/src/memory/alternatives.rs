@@ -5,7 +5,7 @@ use super::pool::{Admission, Pool};
 use super::precision::LowerPrecision;
 use super::shortage::Limit;
 
-/// Changes that lower what the engines need or raise what they may use. All figures are bytes.
+/// Changes that reduce the engines' memory or increase the budget. All figures are bytes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Alternatives {
     /// Missing memory.
@@ -59,7 +59,7 @@ impl Alternatives {
         alternatives
     }
 
-    /// What the page cache holds, when the device's figure is what refuses and `MemAvailable` would admit.
+    /// Size of the page cache, if the device's figure refuses and `MemAvailable` would admit.
     fn page_cache(plan: &MemoryPlan, limit: &Limit, admission: Admission, pool: Pool) -> Option<u64> {
         let counted = Admission { count_available: true, ..admission };
         let refuses = matches!(limit, Limit::Machine { .. }) && !admission.count_available;

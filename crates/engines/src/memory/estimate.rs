@@ -24,7 +24,7 @@ pub enum Size {
     Most = 2,
 }
 
-/// The stage's network file, read for planning; `None` when it is no ONNX model (loading it says why).
+/// The stage's network file, read for planning; `None` if it is not a valid ONNX model (loading it reports why).
 pub fn network(stage: &Stage) -> Option<Network> {
     let read = Network::open(&stage.onnx);
     read.inspect_err(|error| tracing::debug!(stage = %stage.name, %error, "no estimate from the network")).ok()
@@ -106,7 +106,7 @@ impl Footprint {
             host_copy: if factor.is_some() { Figure::measured(kept) } else { Figure::estimated(kept) },
             activation: stated.map_or(Figure::estimated(estimate.map_or(0, |(most, _)| most)), Figure::declared),
             transient: Figure::declared(file.bytes.min(READ_WINDOW).saturating_add(loaded - kept)),
-            // A built engine's arena is what it is; what a smaller profile would need is only estimated.
+            // The arena of a built engine is fixed; the need of a smaller profile is an estimate.
             at_usual: estimate.map(|(most, usual)| (stated.map_or(usual, |stated| scaled(stated, usual, most)), 0)),
             precision: stage.precision.parse().ok(),
             ..Self::default()

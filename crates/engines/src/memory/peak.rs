@@ -46,7 +46,7 @@ impl AnonymousPeak {
     fn end(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         if let Some(watcher) = self.watcher.take() {
-            // It cannot panic; if it did, the peak up to then is what there is.
+            // It cannot panic; if it did, the peak until then is returned.
             watcher.join().unwrap_or_default();
         }
     }

@@ -31,7 +31,7 @@ impl Pool {
 
     /// What a unified pool can still give: on an integrated GPU the smaller of both figures, since each leaves out
     /// something that the other counts (`cudaMemGetInfo` on unified memory is about `MemFree`, without the page cache;
-    /// `MemAvailable` knows nothing of what the driver holds). `count_available`: the page cache counts as free.
+    /// `MemAvailable` does not include the driver's memory). `count_available`: the page cache counts as free.
     pub fn free(self, count_available: bool) -> u64 {
         match self.device_free {
             Some(device) if self.integrated && !count_available => self.available.min(device),

@@ -14,7 +14,7 @@ pub enum Limit {
     Budget {
         /// Held and still to be allocated at the worst moment, margin included.
         needed: u64,
-        /// The budget (less the reserve, where the budget stands for a whole machine).
+        /// The budget (less the reserve, if the budget is that of a whole machine).
         allowed: u64,
     },
     /// The machine's memory (the host's, or the one pool of an integrated GPU).

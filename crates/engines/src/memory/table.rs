@@ -7,7 +7,7 @@ use super::{Figure, Growth, mib};
 
 const HEADINGS: [&str; 8] = ["file", "weights", "host copy", "activation", "in/out", "loading", "kept", "measured"];
 
-/// The table: a row a stage in load order, then what counts once for all of them. Figures in MiB, `~`: estimated.
+/// The table: one row per stage in load order, then the memory shared by all stages. Figures in MiB, `~`: estimated.
 impl fmt::Display for MemoryPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.stages.iter().map(|stage| stage.stage.len()).max().unwrap_or(0).max("all engines".len());
@@ -73,7 +73,7 @@ impl MemoryPlan {
     }
 }
 
-/// What is held before, during and after each load, and what is still to come; as [`MemoryPlan::timeline`] shows it.
+/// Memory before, during and after each load, and memory still to be allocated, from [`MemoryPlan::timeline`].
 pub struct Timeline<'p>(&'p MemoryPlan);
 
 impl MemoryPlan {

@@ -9,7 +9,7 @@ const KIB: u64 = 1024;
 pub struct MemoryUse {
     /// Resident set.
     pub resident: u64,
-    /// Resident pages backed by no file: what nothing but swap can take back.
+    /// Resident pages that are not backed by a file, which only swap can reclaim.
     pub anonymous: u64,
     /// Highest resident set so far.
     pub peak_resident: u64,
@@ -50,7 +50,7 @@ pub struct Growth {
     pub resident: i64,
     /// Of its anonymous memory.
     pub anonymous: i64,
-    /// Of the device's used memory, all processes together; `None` where the device says nothing.
+    /// Used device memory of all processes; `None` if the device does not report it.
     pub device: Option<i64>,
 }
 

@@ -19,7 +19,7 @@ pub struct Cost {
     /// Most bytes of values that are alive between nodes at one moment; inputs, outputs and weights not counted. A
     /// runtime that fuses nodes needs less.
     pub live_bytes: u64,
-    /// Operators whose outputs' sizes could not be worked out, each once; empty: the figures are whole.
+    /// Operators whose output sizes could not be inferred, each once; empty if the figures are complete.
     pub unknown: Vec<String>,
 }
 
@@ -136,7 +136,7 @@ fn flops(node: &NodeProto, inputs: &[Option<&Known>], output: Option<&Known>) ->
 
 /// Values alive between nodes. A value that only shows another one's memory in a new shape takes none.
 struct Live<'n> {
-    /// The value whose memory a name stands for.
+    /// The value whose memory a name refers to.
     owner: HashMap<&'n str, &'n str>,
     /// Node after which the memory of an owner is free.
     last_use: HashMap<&'n str, usize>,

@@ -15,7 +15,7 @@ use super::{Error, Network};
 use vla_base::sys::map;
 use vla_base::tensor::{Dim, TensorSpec};
 
-/// Operators whose results say where two runs of a network part, where one of their inputs is a weight.
+/// Operators whose results, if one input is a weight, locate the first deviation between two runs of a network.
 const TELLING: [&str; 4] = ["Conv", "Gemm", "LayerNormalization", "MatMul"];
 /// Two sizes of each symbolic dimension, far apart: a dimension of a tensor is a symbol when it has the symbol's size
 /// with both. Primes, so that no product of others is taken for one.
@@ -80,7 +80,7 @@ impl Network {
         let target = folder.join(self.path.file_name().unwrap_or_default());
         fs::create_dir_all(folder).map_err(fail(folder))?;
         let model = map::map(&self.path).map_err(fail(&self.path))?;
-        // A field that comes twice is merged, so that what no schema of ours knows of the model stays.
+        // A repeated message field is merged, so that fields unknown to our schema are preserved.
         let graph =
             GraphProto { output: tensors.iter().map(|tensor| described(tensor)).collect(), ..GraphProto::default() };
         let more = ModelProto { graph: Some(graph), ..ModelProto::default() }.encode_to_vec();
@@ -115,7 +115,7 @@ fn symbols(graph: &GraphProto) -> BTreeSet<&str> {
     types.flat_map(|shape| &shape.dim).filter(|dim| dim.dim_value.is_none()).map(DimensionProto::dim_param).collect()
 }
 
-/// A dimension with these sizes in the two probes; `None` when it is none that has a name.
+/// The named dimension with these sizes in the two probes; `None` if there is none.
 fn dim(a: usize, b: usize, sizes: &[BTreeMap<String, usize>; 2]) -> Option<Dim> {
     if a == b {
         return Some(Dim::Fixed(a));

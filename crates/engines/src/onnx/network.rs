@@ -112,12 +112,12 @@ impl Network {
         outside.map(|(tensor, weight)| external(dir, tensor, weight.bytes)).collect::<Result<_, _>>().map_err(fail)
     }
 
-    /// Whether it says by itself how values become 8-bit integers.
+    /// Whether the network contains its INT8 scales (QuantizeLinear or DequantizeLinear nodes).
     pub fn is_quantized(&self) -> bool {
         self.graph.node.iter().any(|node| node.op_type() == "QuantizeLinear")
     }
 
-    /// Names of all tensors: inputs, weights, and what nodes make.
+    /// Names of all tensors: inputs, weights, and outputs of nodes.
     pub fn tensor_names(&self) -> BTreeSet<&str> {
         let inputs = self.inputs.iter().map(|input| input.name.as_str());
         let weights = self.weights.iter().map(|weight| weight.name.as_str());

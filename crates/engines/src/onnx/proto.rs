@@ -140,7 +140,7 @@ pub struct TensorProto {
     /// 64-bit integer elements, when they are not in `raw_data`.
     #[prost(int64, repeated, tag = "7")]
     pub int64_data: Vec<i64>,
-    /// Little-endian elements. A slice of what was decoded: weights of a mapped file are not copied.
+    /// Little-endian elements. A slice of the decoded buffer: weights of a mapped file are not copied.
     #[prost(bytes = "bytes", optional, tag = "9")]
     pub raw_data: Option<Bytes>,
     /// `location`, `offset` and `length` of the bytes when they are in another file.

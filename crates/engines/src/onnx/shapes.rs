@@ -73,7 +73,7 @@ impl<'g> Shapes<'g> {
         all
     }
 
-    /// A declared value with its symbols replaced; `None` for what is no tensor or has no shape.
+    /// A declared value with its symbols replaced; `None` if it is not a tensor or has no shape.
     fn typed(&self, value: &ValueInfoProto) -> Option<Known> {
         let tensor = value.r#type.as_ref()?.tensor_type.as_ref()?;
         let dims = tensor.shape.as_ref()?.dim.iter().map(|dim| match dim.dim_value {

@@ -1,4 +1,4 @@
-//! Admission on a machine whose GPU driver counts the page cache as taken.
+//! Admission on a machine whose GPU driver counts the page cache as used memory.
 
 use std::path::PathBuf;
 
@@ -7,11 +7,11 @@ use crate::memory::{Admission, MemoryPlan, Pool, Shortage, mib};
 use crate::provenance::network_files;
 use vla_base::sys::streamed::evict_from_page_cache;
 
-/// As [`MemoryPlan::admit`]. Where the only thing in the way is the page cache, the pages of the stages' own files are dropped
-/// from it and the pool is asked once more: a bundle that was just copied to a robot is all there.
+/// Like [`MemoryPlan::admit`]. If only the page cache is too large, drops the pages of the stages' files from it and checks
+/// once more: a bundle that was just copied to a robot is completely in the page cache.
 ///
 /// # Errors
-/// [`Shortage`], of the second look where there were two.
+/// [`Shortage`] of the last check.
 pub fn admit(
     plan: &MemoryPlan,
     admission: Admission,
@@ -32,7 +32,7 @@ pub fn admit(
     plan.admit(admission, Some(pool()))
 }
 
-/// Engines, networks and their weights, as far as they are there.
+/// Existing files of engines, networks and their weights.
 fn files(stages: &[Stage]) -> Vec<PathBuf> {
     let engines = stages.iter().map(|stage| stage.file.clone());
     let networks = stages.iter().flat_map(|stage| network_files(&stage.onnx).unwrap_or_default());

@@ -38,7 +38,7 @@ impl<B: Backend> Pipeline<B> {
             let bytes = planned.file.bytes;
             progress(LoadEvent::Loading { index, total: order.len(), stage: stage.name.clone(), bytes });
             admit(&plan, admission, stages, &mut || backend.pool()).map_err(Error::DoesNotFit)?;
-            let (before, started) = (Moment::of(&backend), Instant::now());
+            let (before, started) = (MemorySnapshot::of(&backend), Instant::now());
             let engine =
                 backend.load(stage, &verified[position]).map_err(|error| judge(error, &backend, &plan, admission))?;
             loaded.0.push((position, engine));
@@ -46,7 +46,7 @@ impl<B: Backend> Pipeline<B> {
                 stage: stage.name.clone(),
                 bytes,
                 planned: planned.clone(),
-                measured: Moment::of(&backend).since(&before),
+                measured: MemorySnapshot::of(&backend).since(&before),
                 host_copy: backend.host_copy(&loaded.0[index].1),
                 unverified: verified[position] == ProvenanceStatus::Unverified,
                 inaccurate: verified[position].inaccuracy().is_some(),
@@ -198,13 +198,13 @@ pub(super) fn judge<B: Backend>(error: Error, backend: &B, plan: &MemoryPlan, ad
     }
 }
 
-/// Memory at one time.
-struct Moment {
+/// Memory of this process and of the machine at one time.
+struct MemorySnapshot {
     process: MemoryUse,
     pool: Pool,
 }
 
-impl Moment {
+impl MemorySnapshot {
     fn of<B: Backend>(backend: &B) -> Self {
         Self { process: MemoryUse::now(), pool: backend.pool() }
     }

@@ -15,24 +15,24 @@ use vla_base::tensor::{DType, Dim};
 
 const MIB: u64 = 1 << 20;
 
-/// What a stand-in engine says when it is loaded, run or dropped.
+/// Events of a stand-in engine.
 type Diary = Rc<RefCell<Vec<String>>>;
 
-/// A stand-in for a backend: no memory is taken, nothing is computed.
+/// A stand-in for a backend that allocates nothing and computes nothing.
 #[derive(Default)]
 struct StandIn {
     diary: Diary,
     profile: Option<Profile>,
     unverified: Vec<&'static str>,
     no_memory_for: Option<&'static str>,
-    /// What is free after each load, MiB; the last stays.
+    /// Free memory after each load, MiB; the last value is repeated.
     available: Vec<u64>,
-    /// Free by the driver of an integrated GPU, MiB, at each question; the last stays. Empty: no such GPU.
+    /// Free memory reported by an integrated GPU's driver at each query, MiB; the last value is repeated. Empty: no such GPU.
     device_free: RefCell<Vec<u64>>,
     run: Option<(&'static str, ErrorClass)>,
-    /// What waiting for a pass ends with.
+    /// Result of waiting for a pass.
     finish: Option<Error>,
-    /// Buffers that may live at once.
+    /// Maximum number of live buffers.
     buffers: Option<usize>,
     live: Rc<()>,
 }
@@ -52,7 +52,7 @@ impl Drop for Engine {
 
 impl Backend for StandIn {
     type Engine = Engine;
-    /// One count a tensor, so that those alive can be counted.
+    /// One reference count per tensor, to count live tensors.
     type Workspace = Vec<Rc<()>>;
     type Bound = ();
     type Recording = Infallible;
@@ -111,7 +111,7 @@ impl Backend for StandIn {
     }
 
     fn tensor_profile<'e>(&self, engine: &'e Engine, tensor: &str) -> Option<&'e Profile> {
-        // The engine's own: leaked, since this stand-in holds one for all engines.
+        // Leaked, because this stand-in has one engine type for all engines.
         let found = self.profile.clone().filter(|_| tensor == "rows" && !engine.name.is_empty())?;
         Some(Box::leak(Box::new(found)))
     }
@@ -413,7 +413,7 @@ fn a_run_without_memory_gives_the_table() {
 
 #[test]
 fn another_instructions_buffers_make_room_for_a_new_one() {
-    // Three tensors a instance: the fourth buffer is one too many.
+    // Three tensors per instance: the fourth buffer exceeds the maximum.
     let mut pipeline = loaded(StandIn { buffers: Some(4), ..StandIn::default() });
     prepare(&mut pipeline, 3).expect("prepares");
     prepare(&mut pipeline, 4).expect("after the first instance's buffers are freed");
@@ -436,7 +436,7 @@ fn where_only_the_page_cache_is_in_the_way_it_is_named_and_the_pool_is_asked_onc
     assert!(shortage.alternatives.page_cache.is_some(), "{text}");
     let counted = Admission { count_available: true, ..Admission::default() };
     load_with(shares(&[100]), None, counted).map(drop).expect("MemAvailable counts");
-    // Where MemAvailable is not enough either, the page cache is no remedy.
+    // If MemAvailable is also too small, dropping the page cache does not help.
     let short = StandIn { available: vec![300], ..shares(&[100]) };
     assert!(!refused(short, Admission::default()).to_string().contains("page cache"));
 }
@@ -444,7 +444,7 @@ fn where_only_the_page_cache_is_in_the_way_it_is_named_and_the_pool_is_asked_onc
 #[test]
 fn a_machine_that_shrinks_between_two_loads_refuses_the_second_and_frees_the_first() {
     let diary = Diary::default();
-    // Enough for 400, a margin of 20 and some bytes of I/O at first; then another instance takes what was left.
+    // First enough for 400, a margin of 20 and some bytes of I/O; then another instance uses the rest.
     let backend = StandIn { diary: Rc::clone(&diary), available: vec![421, 119], ..StandIn::default() };
     let text = refused(backend, Admission::default()).to_string();
     assert!(text.contains("stage 'vision': 120.0 MiB still to come, 119.0 MiB free"), "{text}");

@@ -12,7 +12,7 @@ use crate::profile::Uncovered;
 /// Part of TensorRT's warning about an engine that another GPU model built, equal in every known version.
 pub const OTHER_MODEL: &str = "different models of devices";
 
-/// Result of verifying an engine that may be loaded.
+/// Result of a successful verification.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub enum ProvenanceStatus {
     /// Not tied to a device: an ONNX file.
@@ -20,7 +20,7 @@ pub enum ProvenanceStatus {
     NotApplicable,
     /// Built on this device from these files.
     Verified(Box<Provenance>),
-    /// Without a record, which the operator allows.
+    /// No record; allowed by the operator.
     Unverified,
 }
 
@@ -40,11 +40,11 @@ impl ProvenanceStatus {
     }
 }
 
-/// Verifies the engine of a stage before anything of it is read by TensorRT. Cost: one read of the engine (whose
-/// pages do not stay in the page cache), and one of the network when its files changed since the build.
+/// Verifies the engine of a stage before TensorRT reads it. Reads the engine once (without leaving its pages in the page
+/// cache), and the network if its files changed since the build.
 ///
 /// # Errors
-/// [`Rejection`] with everything that is wrong.
+/// [`Rejection`] with every difference.
 pub fn verify(stage: &Stage, device: &DeviceIdentity) -> Result<ProvenanceStatus, Rejection> {
     verify_on(stage, |_| device.clone())
 }
@@ -58,7 +58,7 @@ pub fn verify_without_gpu(stage: &Stage, root: &Path) -> Result<ProvenanceStatus
     verify_on(stage, |built| DeviceIdentity { l4t: l4t(root), board: board(root), ..built.clone() })
 }
 
-/// `device` gives this device's identity, from the one in the record.
+/// `device` returns this device's identity, given the one in the record.
 fn verify_on(stage: &Stage, device: impl Fn(&DeviceIdentity) -> DeviceIdentity) -> Result<ProvenanceStatus, Rejection> {
     let reject = |reason| Err(Rejection::new(stage, None, reason));
     if !stage.file.is_file() {
@@ -84,7 +84,7 @@ fn verify_on(stage: &Stage, device: impl Fn(&DeviceIdentity) -> DeviceIdentity) 
 pub fn check(record: &Provenance, device: &DeviceIdentity, stage: &Stage) -> Result<(), Rejection> {
     let mut differences = Vec::new();
     for ((what, built), (_, here)) in record.device.properties().into_iter().zip(device.properties()) {
-        // A larger module that emulated this one is another board with the same GPU.
+        // An engine built under emulation has the name of the larger module's board.
         let emulated = what == BOARD && record.emulated;
         if built != here && !emulated {
             differences.push(Difference::new(what, built, here));
@@ -142,7 +142,7 @@ fn network_difference(record: &Provenance, model: &Path) -> Option<Difference> {
     }
 }
 
-/// A calibration cache that is still there must be the one that was used.
+/// Compares the calibration cache, if it still exists, with the one used for the build.
 fn calibration_difference(record: &Provenance, engine: &Path) -> Option<Difference> {
     let calibration = record.calibration.as_ref()?;
     let file = engine.parent().unwrap_or(Path::new("")).join(&calibration.file);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// A GPU with what runs on it. Two that are equal take each other's engines.
+/// A GPU with its software. Engines can be exchanged between equal devices.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DeviceIdentity {
     /// TensorRT's version, e.g. `8.6.0`.
@@ -14,7 +14,7 @@ pub struct DeviceIdentity {
     pub gpu: String,
     /// Compute capability, e.g. `8.7`.
     pub sm_version: String,
-    /// Number of streaming multiprocessors: what an AGX Orin and an Orin NX differ in.
+    /// Number of streaming multiprocessors, which differs between an AGX Orin and an Orin NX.
     pub sm_count: u32,
     /// The driver's version.
     pub driver: String,
@@ -23,7 +23,7 @@ pub struct DeviceIdentity {
     /// L4T's version, e.g. `36.4.3`; `None` off Jetson.
     #[serde(default)]
     pub l4t: Option<String>,
-    /// The board by its device tree; `None` where there is none.
+    /// The board's name in the device tree; `None` without a device tree.
     #[serde(default)]
     pub board: Option<String>,
 }

@@ -1,22 +1,22 @@
-//! How far apart two tensors are.
+//! Differences between two tensors: cosine and largest differences.
 
 use super::Figures;
 use vla_base::tensor::{Data, HostTensor};
 
 impl Figures {
-    /// Of nothing: what the first comparison replaces.
+    /// Neutral element of [`Self::worse`].
     pub const EQUAL: Self = Self { cosine: Some(1.0), max_abs: Some(0.0), relative: Some(0.0) };
-    /// Of tensors that are no numbers.
+    /// Figures of tensors with non-finite elements.
     pub const NOT_FINITE: Self = Self { cosine: None, max_abs: None, relative: None };
 
-    /// Of two tensors with as many elements, in double precision. Two zero tensors have cosine 1, one alone has 0.
-    /// `None` when the numbers of elements differ.
+    /// Compares two tensors in double precision. The cosine of two zero tensors is 1, of a zero and a non-zero tensor 0.
+    /// `None` if the numbers of elements differ.
     pub fn of(found: &HostTensor, reference: &HostTensor) -> Option<Self> {
         let count = |tensor: &HostTensor| tensor.dims().iter().product::<usize>();
         (count(found) == count(reference)).then(|| Self::between(elements(found), elements(reference)))
     }
 
-    /// Of two sequences of the same length.
+    /// Compares two sequences of the same length.
     pub fn between(found: impl Iterator<Item = f64>, reference: impl Iterator<Item = f64>) -> Self {
         let (mut product, mut squares) = (0.0, [0.0; 2]);
         let (mut difference, mut largest) = (0.0_f64, 0.0_f64);
@@ -33,7 +33,7 @@ impl Figures {
         let cosine = match squares {
             [0.0, 0.0] => 1.0,
             [0.0, _] | [_, 0.0] => 0.0,
-            // One root of the product: of equal tensors it is exactly what stands above it.
+            // The root of the product, not the product of the roots: for equal tensors it equals the numerator exactly.
             [a, b] => (product / (a * b).sqrt()).clamp(-1.0, 1.0),
         };
         let relative = if difference == 0.0 { 0.0 } else { difference / largest };
@@ -41,7 +41,7 @@ impl Figures {
         Self { cosine: finite(cosine), max_abs: finite(difference), relative: finite(relative) }
     }
 
-    /// The worse of both, figure by figure.
+    /// The worse value of each figure.
     pub fn worse(self, other: Self) -> Self {
         let pair = |a: Option<f64>, b: Option<f64>, pick: fn(f64, f64) -> f64| Some(pick(a?, b?));
         Self {
@@ -52,7 +52,7 @@ impl Figures {
     }
 }
 
-/// Every element in double precision, of whatever type.
+/// Converts the elements of any type to double precision.
 fn elements(tensor: &HostTensor) -> Box<dyn Iterator<Item = f64> + '_> {
     match tensor.data() {
         Data::F32(values) => Box::new(values.iter().map(|v| f64::from(*v))),
@@ -65,7 +65,7 @@ fn elements(tensor: &HostTensor) -> Box<dyn Iterator<Item = f64> + '_> {
     }
 }
 
-/// A figure for people; one that is none is `nan`.
+/// Formats a figure; `nan` for `None`.
 pub fn show(value: Option<f64>) -> String {
     match value {
         None => "nan".to_owned(),
@@ -74,7 +74,7 @@ pub fn show(value: Option<f64>) -> String {
     }
 }
 
-/// A cosine for people: with digits that tell it from 1.
+/// Formats a cosine with enough digits to distinguish it from 1.
 pub fn show_cosine(value: Option<f64>) -> String {
     value.map_or("nan".to_owned(), |value| format!("{value:.6}"))
 }

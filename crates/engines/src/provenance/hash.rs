@@ -1,4 +1,4 @@
-//! Hashes of engines and networks.
+//! SHA-256 hashes of engines and networks.
 
 use std::fs;
 use std::io;
@@ -11,28 +11,28 @@ use sha2::{Digest as _, Sha256};
 use crate::onnx::Network;
 use vla_base::sys::streamed::StreamedFile;
 
-/// How much of a file is held at a time.
+/// Size of the read buffer.
 const PIECE: usize = 1 << 20;
 
-/// A network: one hash over the model and every file of weights that it names.
+/// Identity of a network: one hash over the model and its external data files.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct OnnxIdentity {
-    /// The model file, as it was given to the build.
+    /// Path of the model file as given to the build.
     pub file: PathBuf,
-    /// SHA-256, hex, of the lines `model NUL sha256-of-the-model LF` and, for every file of weights sorted by its
-    /// location in the model, `location NUL sha256 LF`. The model's own name does not count.
+    /// SHA-256, hex, of the lines `model NUL sha256-of-the-model LF` and, for every external data file sorted by its
+    /// location in the model, `location NUL sha256 LF`. Independent of the model's file name.
     pub sha256: String,
-    /// Marks of the files that were hashed, the model first. While they are the same, the hash is not taken again.
+    /// Metadata of the hashed files, the model first. While it is unchanged, the hash is not computed again.
     #[serde(default)]
     pub marks: Vec<FileMark>,
 }
 
-/// What changes whenever a file's content may have changed. The change time cannot be set by programs.
+/// Metadata that changes whenever a file's content may have changed. Programs cannot set the change time.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FileMark {
-    /// Size.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Number of the file in its file system.
+    /// Inode number.
     pub inode: u64,
     /// Modification time, nanoseconds since 1970.
     pub modified_ns: i128,
@@ -41,10 +41,10 @@ pub struct FileMark {
 }
 
 impl FileMark {
-    /// Of a file as it is now.
+    /// Reads the metadata of a file.
     ///
     /// # Errors
-    /// The system's words.
+    /// The system's error.
     pub fn of(path: &Path) -> io::Result<Self> {
         let meta = fs::metadata(path)?;
         let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
@@ -58,10 +58,10 @@ impl FileMark {
 }
 
 impl OnnxIdentity {
-    /// Hashes a network. Reads all of it: about a second for 1 to 2 GB.
+    /// Hashes a network. Reads all its files: about one second for 1 to 2 GB.
     ///
     /// # Errors
-    /// What cannot be read, in words.
+    /// A message that names the file that cannot be read.
     pub fn of(model: &Path) -> Result<Self, String> {
         let files = files(model)?;
         let mut lines = Sha256::new();
@@ -78,10 +78,10 @@ impl OnnxIdentity {
         Ok(Self { file: model.to_owned(), sha256: hex(&lines.finalize()), marks })
     }
 
-    /// The hash of the network at `model`, without reading it when its files still have these marks.
+    /// The hash of the network at `model`; files with unchanged metadata are not read again.
     ///
     /// # Errors
-    /// What cannot be read, in words.
+    /// A message that names the file that cannot be read.
     pub fn current(&self, model: &Path) -> Result<String, String> {
         let files = files(model)?;
         let marks = files.iter().map(|(_, path)| FileMark::of(path)).collect::<io::Result<Vec<_>>>();
@@ -89,7 +89,7 @@ impl OnnxIdentity {
     }
 }
 
-/// The files of a network with their names in the hash: the model, then its data.
+/// The files of a network with their names for the hash: the model, then its external data.
 fn files(model: &Path) -> Result<Vec<(String, PathBuf)>, String> {
     let network = Network::open(model).map_err(|error| error.to_string())?;
     let dir = model.parent().unwrap_or(Path::new(""));
@@ -98,19 +98,19 @@ fn files(model: &Path) -> Result<Vec<(String, PathBuf)>, String> {
     Ok(std::iter::once(("model".to_owned(), model.to_owned())).chain(data).collect())
 }
 
-/// The files of a network: the model, then the files of weights that it names.
+/// The files of a network: the model, then its external data files.
 ///
 /// # Errors
-/// What cannot be read, in words.
+/// A message that names the file that cannot be read.
 pub fn network_files(model: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(files(model)?.into_iter().map(|(_, path)| path).collect())
 }
 
-/// SHA-256 of a file's content, hex; read in pieces that leave the page cache behind it, which on unified memory is
-/// what the GPU's next allocation competes with.
+/// SHA-256 of a file's content, hex. Reads in pieces and drops their pages from the page cache, which competes with GPU
+/// allocations on unified memory.
 ///
 /// # Errors
-/// The system's words.
+/// The system's error.
 pub fn file_sha256(path: &Path) -> io::Result<String> {
     let mut file = StreamedFile::open(path)?;
     let (mut sha256, mut piece, mut offset) = (Sha256::new(), vec![0; PIECE], 0);
@@ -130,12 +130,12 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Lower-case hex.
+/// Formats bytes as lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether a text is a SHA-256 as [`hex`] writes it.
+/// Whether a text is a SHA-256 in the format of [`hex`].
 pub(super) fn is_hex_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }

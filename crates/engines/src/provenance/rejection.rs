@@ -6,12 +6,12 @@ use std::fmt;
 use super::{Error, Provenance};
 use crate::graph::Stage;
 
-/// An engine that must not be loaded, with the data that a new build of it needs.
+/// An engine that must not be loaded, with the data for building it again.
 #[derive(Debug)]
 pub struct Rejection {
     /// Stage of the engine: its files, precision and profiles.
     pub stage: Box<Stage>,
-    /// Record of the engine, where there is one that can be read.
+    /// Record of the engine, if it exists and can be read.
     pub record: Option<Box<Provenance>>,
     /// Why the engine is rejected.
     pub reason: Reason,
@@ -67,7 +67,7 @@ impl Rejection {
         })
     }
 
-    /// What is wrong, without the name of the stage.
+    /// Describes the reason, without the name of the stage.
     pub fn problem(&self) -> String {
         let engine = self.stage.file.display();
         match &self.reason {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Settings that differ from TensorRT's defaults. A record has them as a list of phrases, `flags`.
+/// Settings that differ from TensorRT's defaults. Stored in a record as a list of phrases, `flags`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(from = "Vec<String>", into = "Vec<String>")]
 pub struct BuildSettings {
@@ -30,12 +30,12 @@ pub struct BuildSettings {
     pub workspace_mib: Option<u64>,
     /// Optimisation level of the builder.
     pub optimization_level: Option<u8>,
-    /// Phrases that this version does not know, as they were written.
+    /// Phrases that this version does not know, unchanged.
     pub other: Vec<String>,
 }
 
 impl BuildSettings {
-    /// The settings as a record has them.
+    /// The settings as phrases of a record.
     pub fn phrases(&self) -> Vec<String> {
         let switches = self.switches().into_iter().filter(|(on, _)| *on).map(|(_, phrase)| phrase.to_owned());
         let numbers = [
@@ -60,7 +60,7 @@ impl BuildSettings {
         ]
     }
 
-    /// Whether `phrase` is a setting of this version, which is then set.
+    /// Sets the setting that `phrase` names; false if this version does not know it.
     fn set(&mut self, phrase: &str) -> bool {
         match phrase {
             "INT8" => self.int8 = true,

@@ -2,33 +2,33 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Figures of one comparison, the worst of all its samples. `None`: one of the tensors is not finite somewhere, or the
-/// figure has no value; such a figure holds no limit.
+/// Figures of one comparison, the worst over all samples. `None`: a tensor has a non-finite element, or the figure is
+/// undefined; it then fails every limit.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Figures {
     /// Cosine of the two tensors, flattened.
     pub cosine: Option<f64>,
     /// Largest difference of two elements.
     pub max_abs: Option<f64>,
-    /// That difference as a part of the reference's largest magnitude.
+    /// That difference divided by the reference's largest magnitude.
     pub relative: Option<f64>,
 }
 
-/// One tensor, with the limit that it was held to.
+/// Figures of one tensor, with its limit.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct TensorFigures {
-    /// Name of the tensor in the policy; of one inside the network, the network's own.
+    /// Name of the tensor in the policy; for an inner tensor, its name in the network.
     pub tensor: String,
-    /// How far apart.
+    /// The figures.
     #[serde(flatten)]
     pub figures: Figures,
-    /// Least cosine allowed; `None`: it is only shown.
+    /// Minimum cosine; `None`: shown without a limit.
     #[serde(default)]
     pub least_cosine: Option<f64>,
 }
 
 impl TensorFigures {
-    /// Whether it is within its limit.
+    /// Whether the figures are within the limit.
     pub fn passes(&self) -> bool {
         self.least_cosine.is_none_or(|least| self.figures.cosine.is_some_and(|cosine| cosine >= least))
     }
@@ -37,16 +37,16 @@ impl TensorFigures {
 /// Result of an accuracy gate, for one engine.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Verification {
-    /// Whether every limit held.
+    /// Whether all figures are within their limits.
     pub passed: bool,
-    /// When, RFC 3339 in UTC.
+    /// Time of the comparison, RFC 3339 in UTC.
     pub at: String,
-    /// SHA-256 of the bag that the inputs come from, hex; of a folder, over the names and hashes of its files.
+    /// SHA-256 of the bag with the inputs, hex; for a folder, over the names and hashes of its files.
     pub bag_sha256: String,
-    /// Observations of it.
+    /// Number of observations used.
     pub observations: usize,
-    /// Tensors that the engine makes.
+    /// Outputs of the engine.
     pub tensors: Vec<TensorFigures>,
-    /// The figures that decided, with their limits, in one line.
+    /// The decisive figures with their limits, in one line.
     pub summary: String,
 }

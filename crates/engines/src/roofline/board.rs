@@ -1,4 +1,4 @@
-//! Boards by name, with what their makers state of them.
+//! Boards by name, with the figures that their manufacturers publish.
 
 use super::Machine;
 
@@ -16,7 +16,7 @@ pub struct Mode {
 pub struct Published {
     /// Milliseconds of one inference.
     pub ms: f64,
-    /// Whose, of what, under which conditions.
+    /// Author, network and conditions of the measurement.
     pub what: &'static str,
 }
 

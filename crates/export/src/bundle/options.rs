@@ -12,7 +12,7 @@ use vla_policy::spec::STEP_S;
 const LONGEST_PERIOD_S: f64 = 1.0;
 /// Positions that the language model was trained for; each has a row in the networks.
 const MOST_TEXT_TOKENS: usize = 1 << 15;
-/// Most denoising steps: each has its own rows of constants.
+/// Maximum number of denoising steps: each has its own rows of constants.
 pub(super) const MOST_STEPS: u32 = 100;
 
 /// Sizes of the processor and the network.

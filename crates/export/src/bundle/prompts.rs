@@ -15,11 +15,11 @@ use vla_policy::processor::Processor;
 /// Text tokens of a usual instruction.
 const USUAL_INSTRUCTION: usize = 16;
 
-/// What the tokenizer says about every prompt.
+/// Properties of all prompts, from the tokenizer.
 pub(super) struct Prompts {
     /// Fewest, most usual and most text tokens.
     pub text: [usize; 3],
-    /// Id of the token that image rows stand for.
+    /// Id of the token that image rows replace.
     pub image_token: i32,
 }
 

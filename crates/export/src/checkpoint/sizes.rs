@@ -78,10 +78,10 @@ impl Config {
     }
 }
 
-/// Vision tower and language model, whose sizes no checkpoint holds.
+/// Vision tower and language model, whose sizes are not in a checkpoint.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Backbone {
-    /// File, or words for the built-in sizes.
+    /// The file's name, or a description of the built-in sizes.
     pub origin: String,
     /// Vision tower.
     pub vision: Vision,
@@ -90,10 +90,10 @@ pub struct Backbone {
 }
 
 impl Backbone {
-    /// GR00T N1.6's own.
+    /// The sizes of GR00T N1.6.
     pub fn n1d6() -> Self {
         let Model { vision, language, .. } = Model::n1d6();
-        // Qwen3-1.7B has 28 layers; `select_layer` says how many of them are left.
+        // Qwen3-1.7B has 28 layers; `select_layer` is the number of layers used.
         let language = Language { layers: 28, ..language };
         Self { origin: "GR00T N1.6's own backbone sizes".to_owned(), vision, language }
     }
@@ -375,7 +375,7 @@ impl Keys<'_> {
         let prefix = format!("{}{key}.", self.prefix);
         let result = read(&mut Keys { prefix: &prefix, object, problems: self.problems });
         if wrong {
-            // One line says it; its keys are all missing.
+            // One problem for the object instead of one for each of its keys.
             self.problems.truncate(before);
         }
         result

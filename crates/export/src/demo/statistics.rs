@@ -15,23 +15,28 @@ const STRIDE: f64 = 0.004;
 pub(crate) const CROP: f64 = 0.95;
 
 /// A state or action key in the processor's files.
-pub(crate) struct JointKey {
+pub(crate) struct KeyFiles {
     /// Its name.
     pub(crate) name: String,
     /// Whether its actions are relative to the state.
     pub(crate) relative: bool,
+    /// Whether it is the pose of an end effector: `x y z` in m and two rows of the rotation matrix.
+    pub(crate) pose: bool,
     /// Range of each value.
     pub(crate) ranges: Vec<(f64, f64)>,
 }
+
+/// A pose that is no motion, in the format `XYZ_ROT6D`.
+const NO_MOTION: [f64; 9] = [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
 
 /// What `processor_config.json` and `statistics.json` are written from.
 pub(crate) struct ProcessorFiles {
     /// Cameras, in the policy's order.
     pub(crate) cameras: Vec<String>,
     /// State keys, in the policy's order.
-    pub(crate) state: Vec<JointKey>,
+    pub(crate) state: Vec<KeyFiles>,
     /// Action keys, in the policy's order.
-    pub(crate) action: Vec<JointKey>,
+    pub(crate) action: Vec<KeyFiles>,
     /// How far a joint of a relative key moves at most from row to row, rad.
     pub(crate) stride: f64,
 }
@@ -42,9 +47,10 @@ impl ProcessorFiles {
         let keys = || {
             let key = |(name, _): (&str, usize)| {
                 let relative = name.ends_with("_arm");
-                JointKey {
+                KeyFiles {
                     name: name.to_owned(),
                     relative,
+                    pose: false,
                     ranges: if relative { ARM.to_vec() } else { GRIPPER.to_vec() },
                 }
             };
@@ -59,9 +65,10 @@ impl ProcessorFiles {
             json!({"delta_indices": deltas, "modality_keys": keys, "sin_cos_embedding_keys": null,
                    "mean_std_embedding_keys": null, "action_configs": actions})
         };
-        let action = |key: &JointKey| {
+        let action = |key: &KeyFiles| {
             let rep = if key.relative { "RELATIVE" } else { "ABSOLUTE" };
-            json!({"rep": rep, "type": "NON_EEF", "format": "DEFAULT", "state_key": null})
+            let (kind, format) = if key.pose { ("EEF", "XYZ_ROT6D") } else { ("NON_EEF", "DEFAULT") };
+            json!({"rep": rep, "type": kind, "format": format, "state_key": null})
         };
         let actions: Vec<Value> = self.action.iter().map(action).collect();
         let cameras = self.cameras.iter().map(String::as_str).collect();
@@ -98,23 +105,29 @@ impl ProcessorFiles {
 
     /// `statistics.json`: absolute ranges of every key, and per row the range of the motion of relative ones.
     pub(crate) fn statistics(&self) -> Value {
-        let absolute = |keys: &[JointKey]| -> Map<String, Value> {
-            let one = |key: &JointKey| {
+        let absolute = |keys: &[KeyFiles]| -> Map<String, Value> {
+            let one = |key: &KeyFiles| {
                 (key.name.clone(), entry(&key.ranges, |lo, hi, share| json!(round(lo + share * (hi - lo)))))
             };
             keys.iter().map(one).collect()
         };
-        let rows = |at: f64| (1..=ROWS).map(|row| json!(round(at * self.stride * row as f64))).collect::<Vec<Value>>();
         let relative = self.action.iter().filter(|key| key.relative);
         let relative: Map<String, Value> =
-            relative.map(|key| (key.name.clone(), per_row(key.ranges.len(), &rows))).collect();
+            relative.map(|key| (key.name.clone(), per_row(&key.no_motion(), self.stride))).collect();
         json!({EMBODIMENT.0: {
             "state": absolute(&self.state), "action": absolute(&self.action), "relative_action": relative
         }})
     }
 }
 
-fn names(keys: &[JointKey]) -> Vec<&str> {
+impl KeyFiles {
+    /// The values of a relative action that moves nothing.
+    fn no_motion(&self) -> Vec<f64> {
+        if self.pose { NO_MOTION.to_vec() } else { vec![0.0; self.ranges.len()] }
+    }
+}
+
+fn names(keys: &[KeyFiles]) -> Vec<&str> {
     keys.iter().map(|key| key.name.as_str()).collect()
 }
 
@@ -124,10 +137,13 @@ fn entry(ranges: &[(f64, f64)], at: impl Fn(f64, f64, f64) -> Value) -> Value {
     json!({"min": each(0.0), "max": each(1.0), "mean": each(0.5), "std": deviation, "q01": each(0.01), "q99": each(0.99)})
 }
 
-/// `[rows, joints]` of a range that widens with every row.
-fn per_row(joints: usize, rows: &dyn Fn(f64) -> Vec<Value>) -> Value {
-    let table = |at: f64| rows(at).into_iter().map(|value| vec![value; joints]).collect::<Vec<_>>();
-    json!({"min": table(-1.0), "max": table(1.0), "mean": table(0.0), "std": table(0.5), "q01": table(-0.98), "q99": table(0.98)})
+/// `[rows, values]` of a range around `centre` that widens by `stride` with every row.
+fn per_row(centre: &[f64], stride: f64) -> Value {
+    let row = |row: usize, at: f64| centre.iter().map(|value| round(value + at * stride * row as f64)).collect();
+    let around = |at: f64| (1..=ROWS).map(|index| row(index, at)).collect::<Vec<Vec<f64>>>();
+    let table = |at: f64| json!(around(at));
+    let deviation = (1..=ROWS).map(|row| vec![round(0.5 * stride * row as f64); centre.len()]).collect::<Vec<_>>();
+    json!({"min": table(-1.0), "max": table(1.0), "mean": table(0.0), "std": deviation, "q01": table(-0.98), "q99": table(0.98)})
 }
 
 /// To a tenth of a milliradian, so that the file reads well.

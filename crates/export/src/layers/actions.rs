@@ -74,7 +74,7 @@ pub(crate) fn decode_actions(net: &mut Net<'_>, head: &Head, features: &Value) -
     net.embodiment_linear(&inner, &format!("{DECODER}.layer2"), head.hidden, head.action_dims)
 }
 
-/// What an Euler update takes, all in single precision.
+/// Inputs of an Euler update, all in single precision.
 pub(crate) struct Euler {
     /// `[horizon, dims]`
     pub actions: Value,
@@ -91,7 +91,7 @@ impl Euler {
         Ok(Self { actions, dt, strength: net.graph.input("strength", DType::F32, &fixed([head.horizon]))? })
     }
 
-    /// `actions + dt * strength * velocity`, in single precision whatever the engine is built in ([`FP32_SCOPE`]).
+    /// `actions + dt * strength * velocity`, in single precision for every precision of the engine ([`FP32_SCOPE`]).
     pub(crate) fn update(&self, net: &mut Net<'_>, head: &Head, velocity: &Value) -> Result<Value, Error> {
         net.graph.enter(FP32_SCOPE);
         let next = self.next(net, head, velocity);

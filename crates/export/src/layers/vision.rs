@@ -39,7 +39,7 @@ impl ViewGroup {
         self.views * high * wide
     }
 
-    /// Rows that these views give the language model.
+    /// Number of rows of these views for the language model.
     pub fn rows(&self, vision: &Vision) -> usize {
         let (high, wide) = self.grid(vision);
         self.views * (high / 2) * (wide / 2)
@@ -69,7 +69,7 @@ pub fn vision(
     Ok(vec![("image_rows".to_owned(), join(net, &rows)?)])
 }
 
-/// Name of what is handed over before encoder layer `layer`.
+/// Name of the tensor passed between stages before encoder layer `layer`.
 fn between(layer: usize, group: &ViewGroup) -> String {
     format!("vision.{layer}.{}", group.input)
 }
@@ -155,7 +155,7 @@ fn embed(net: &mut Net<'_>, vision: &Vision, group: &ViewGroup, pixels: &Value) 
     net.graph.reshape(&tokens, &fixed([group.views * high * wide, width]))
 }
 
-/// Encoder layers and, after the last, the norm, on `[groups * patches, width]`: the result, and what each layer made.
+/// Encoder layers and, after the last, the norm, on `[groups * patches, width]`. Returns the result and each layer's output.
 fn encode(
     net: &mut Net<'_>,
     vision: &Vision,

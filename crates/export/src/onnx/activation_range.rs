@@ -18,9 +18,9 @@ use vla_base::tensor::{DType, Dim};
 pub const OUTPUT: &str = "absmax.";
 /// Key of the model's metadata with the list of the measured tensors.
 const METADATA: &str = "absmax";
-/// Operators whose result can be larger than what they are given; a cast is an operand of another stage or of the host.
+/// Operators whose result can be larger than their inputs; a cast is an operand of another stage or of the host.
 const GROWING: [&str; 8] = ["Add", "Cast", "Div", "Gemm", "LayerNormalization", "MatMul", "Mul", "Pow"];
-/// Operators that give the right result for an infinity in place of a large number.
+/// Operators whose result is correct for an infinity in place of a large number.
 const LIMITING: [&str; 3] = ["Erf", "Sigmoid", "Tanh"];
 
 /// One tensor of a network.
@@ -30,7 +30,7 @@ pub struct MeasuredTensor {
     pub tensor: String,
     /// The weight that it is a product with.
     pub weight: Option<String>,
-    /// It only leads to operators that give the right result for an infinity.
+    /// It is used only by operators whose result is correct for an infinity.
     pub saturates: bool,
 }
 

@@ -25,7 +25,7 @@ impl ExternalData {
         Self { path: model.with_file_name(name), file: None, len: 0 }
     }
 
-    /// Appends what `write` writes, aligned, and returns where it lies: ONNX's `location`, `offset` and `length`.
+    /// Appends the output of `write`, aligned, and returns its position: ONNX's `location`, `offset` and `length`.
     pub(crate) fn append(
         &mut self,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -57,9 +57,9 @@ impl ExternalData {
     }
 }
 
-/// Counts what goes through.
+/// Counts the bytes written.
 pub(crate) struct Counter<W> {
-    /// Where it goes.
+    /// The target.
     pub inner: W,
     /// Bytes so far.
     pub written: u64,

@@ -17,7 +17,7 @@ use vla_base::tensor::{DType, Dim, TensorSpec, display_dims};
 
 /// Operator set of everything written here: TensorRT 8.6 and later read it.
 pub(crate) const OPSET: i64 = 17;
-/// File format version that goes with [`OPSET`].
+/// File format version of [`OPSET`].
 const IR_VERSION: i64 = 8;
 /// Initializers of fewer bytes stay inside the model file, where shape inference can see them.
 const INLINE_BELOW: u64 = 1024;
@@ -31,7 +31,7 @@ pub struct Value {
 }
 
 impl Value {
-    /// A value of whatever shape, for operators that take any.
+    /// A value of any shape, for operators that accept any.
     pub(super) fn shapeless(id: usize, dtype: DType) -> Self {
         Self { id, dtype, dims: Vec::new() }
     }
@@ -127,7 +127,7 @@ impl Graph {
         self.measured
     }
 
-    /// The element type in which a value of type `dtype` is held.
+    /// The storage type of a value of type `dtype`.
     pub fn storage(&self, dtype: DType) -> DType {
         if self.measured && dtype == DType::F16 { DType::F32 } else { dtype }
     }

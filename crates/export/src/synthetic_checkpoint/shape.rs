@@ -8,7 +8,7 @@ use super::Design;
 use crate::Error;
 use crate::bundle::Camera;
 use crate::demo;
-use crate::demo::statistics::{JointKey, ProcessorFiles};
+use crate::demo::statistics::{KeyFiles, ProcessorFiles};
 use vla_base::tensor::DType;
 use vla_policy::encode::image::EvalTransform;
 use vla_policy::processor::ImageTransformSpec;
@@ -23,6 +23,15 @@ const GRIPPER: (f64, f64) = (0.0, 1.0);
 /// Speed of the joints in the statistics, rad/s.
 const SPEED: f64 = 0.2;
 
+/// Values of a pose: `x y z` in m and two rows of the rotation matrix.
+const POSE_WIDTH: usize = 9;
+/// Range of a position in the statistics, m.
+const POSITION: (f64, f64) = (-1.0, 1.0);
+/// Range of an entry of a rotation matrix.
+const ROTATION: (f64, f64) = (-1.0, 1.0);
+/// What stands for the width of a pose.
+const POSE: &str = "pose";
+
 /// A state or action key and the number of its values.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyWidth {
@@ -30,32 +39,41 @@ pub struct KeyWidth {
     pub name: String,
     /// Number of values.
     pub width: usize,
+    /// Whether they are the pose of an end effector: `x y z` in m and the first two rows of the rotation matrix.
+    pub pose: bool,
 }
 
 impl FromStr for KeyWidth {
     type Err = String;
 
-    /// `key=WIDTH`.
+    /// `key=WIDTH` or `key=pose`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.rsplit_once('=').and_then(|(name, width)| Some((name, width.parse::<usize>().ok()?)));
+        let width = |width: &str| match width {
+            POSE => Some((POSE_WIDTH, true)),
+            width => Some((width.parse().ok()?, false)),
+        };
+        let parts = text.rsplit_once('=').and_then(|(name, values)| Some((name, width(values)?)));
         match parts {
-            Some((name, width)) if !name.is_empty() => Ok(Self { name: name.to_owned(), width }),
-            _ => Err(format!("expected KEY=WIDTH, such as arm=6, found '{text}'")),
+            Some((name, (width, pose))) if !name.is_empty() => Ok(Self { name: name.to_owned(), width, pose }),
+            _ => Err(format!("expected KEY=WIDTH, such as arm=6, or KEY={POSE}, found '{text}'")),
         }
     }
 }
 
 impl fmt::Display for KeyWidth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.name, self.width)
+        match self.pose {
+            true => write!(f, "{}={POSE}", self.name),
+            false => write!(f, "{}={}", self.name, self.width),
+        }
     }
 }
 
 /// A robot, as a policy sees it.
 ///
 /// The statistics follow the names: a key with `gripper` in its name goes from 0 to 1 and its actions are absolute; the values of
-/// every other key are joints from -1 to 1 rad, and their actions are relative to the state key of the same name and width where
-/// there is one.
+/// every other key are joints from -1 to 1 rad, or a pose within 1 m, and their actions are relative to the state key of the same
+/// name and width where there is one.
 #[derive(Clone, PartialEq, Debug)]
 pub struct RobotShape {
     /// Cameras, in the policy's order.
@@ -123,11 +141,18 @@ impl RobotShape {
 
     fn files(&self) -> ProcessorFiles {
         let key = |key: &KeyWidth| {
-            let gripper = key.name.contains("gripper");
-            JointKey {
+            let gripper = !key.pose && key.name.contains("gripper");
+            let range = |index: usize| match (key.pose, gripper) {
+                (true, _) if index < 3 => POSITION,
+                (true, _) => ROTATION,
+                (false, true) => GRIPPER,
+                (false, false) => JOINT,
+            };
+            KeyFiles {
                 name: key.name.clone(),
                 relative: !gripper && self.state.contains(key),
-                ranges: vec![if gripper { GRIPPER } else { JOINT }; key.width],
+                pose: key.pose,
+                ranges: (0..key.width).map(range).collect(),
             }
         };
         ProcessorFiles {
@@ -242,7 +267,9 @@ mod tests {
 
     #[test]
     fn a_key_is_a_name_and_a_width() {
-        assert_eq!("arm=6".parse(), Ok(KeyWidth { name: "arm".into(), width: 6 }));
+        assert_eq!("arm=6".parse(), Ok(KeyWidth { name: "arm".into(), width: 6, pose: false }));
+        let hand: KeyWidth = "hand=pose".parse().expect("a pose");
+        assert_eq!((hand.width, hand.pose, hand.to_string().as_str()), (9, true, "hand=pose"));
         for text in ["arm", "=6", "arm=", "arm=six", "arm=-1"] {
             assert!(text.parse::<KeyWidth>().is_err(), "{text}");
         }

@@ -21,7 +21,7 @@ const SHOWN: usize = 5;
 pub enum Fp16 {
     /// It becomes infinite, or is no number in single precision already.
     Leaves,
-    /// It becomes infinite, and what it leads to is right all the same: tanh, erf or sigmoid.
+    /// It becomes infinite, and the results are still correct: tanh, erf or sigmoid.
     Saturates,
     /// It fits with a margin below 4.
     Close,
@@ -75,7 +75,7 @@ pub struct StageReport {
 }
 
 impl StageReport {
-    /// Largest first; what is no number before all.
+    /// Largest first, NaN before all.
     pub(crate) fn largest_first(&self) -> Vec<(&MeasuredTensor, f32)> {
         let mut tensors: Vec<_> = self.tensors.iter().map(|(tensor, absmax)| (tensor, *absmax)).collect();
         tensors.sort_by(|(_, a), (_, b)| b.total_cmp(a));
@@ -117,7 +117,7 @@ impl StageReport {
 }
 
 impl Report {
-    /// Adds what a stage gave once.
+    /// Adds the outputs of one run of a stage.
     pub(super) fn take(&mut self, stage: &str, maxima: &[f32]) -> Result<(), Error> {
         let held = self.stages.iter_mut().find(|held| held.name == stage);
         let tensors = held.map(|held| &mut held.tensors[..]).unwrap_or_default();

@@ -30,7 +30,7 @@ pub struct Inputs {
     pub(super) noise: HostTensor,
     /// The policy's default when `None`.
     pub(super) steps: Option<u32>,
-    /// What goes to the outputs as it came.
+    /// Arrays that are copied to the outputs unchanged.
     pub(super) echoed: Vec<(String, HostTensor)>,
 }
 
@@ -105,7 +105,7 @@ impl Taker {
         self.arrays.remove(name)
     }
 
-    /// The array, or an empty one after noting what is wrong.
+    /// The array; an empty one after adding a problem.
     fn take(&mut self, name: &str, dtype: DType, sides: &[Side]) -> HostTensor {
         let wanted = sides.iter().map(|side| match side {
             Side::Any | Side::Maybe => "any".to_owned(),

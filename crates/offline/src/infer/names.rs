@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use vla_base::tensor::{Data, HostTensor};
 use vla_policy::trace::names::{DECODED, PIXEL_VALUES};
 
-/// Where a named tensor goes.
+/// Destination of a named tensor.
 type Give<'g> = &'g mut dyn FnMut(&str, &HostTensor);
 
 /// Names the tensors of one inference, in the order in which they are made.
@@ -14,7 +14,7 @@ pub(super) struct Naming {
     /// Name of the tensor with the actions after a step.
     output: String,
     steps: u32,
-    /// Actions before the step at hand.
+    /// Actions before the current step.
     actions: Option<HostTensor>,
     /// Velocities from the difference of actions, for networks that do not show theirs.
     velocities: Vec<(String, HostTensor)>,
@@ -58,7 +58,7 @@ impl Naming {
         self.give(format!("{prefix}{name}"), tensor, give);
     }
 
-    /// Gives on what no network showed.
+    /// Passes on tensors that no network has as an output.
     pub(super) fn finish(mut self, give: Give<'_>) {
         let sizes = std::mem::take(&mut self.image_sizes);
         if let Some(sizes) = HostTensor::from_i64(&[sizes.len() / 2, 2], sizes) {

@@ -40,7 +40,7 @@ impl Complaints {
         }
     }
 
-    /// One line for each reason that came again, with the number and the last.
+    /// One line for each repeated reason, with the number of repetitions and the last one.
     pub(super) fn lines(&self) -> impl Iterator<Item = String> {
         let again = self.inputs.values().flatten().filter(|complaint| complaint.count > 1);
         again.map(|Complaint { count, last, .. }| format!("{count} messages refused like this one, the last: {last}"))

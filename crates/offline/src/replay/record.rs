@@ -21,7 +21,7 @@ pub struct ChunkRecord {
     pub step: Span,
     /// Rows that were late at publication.
     pub late_rows: u32,
-    /// `[rows, joints]`, rad or m; pose columns as they are named.
+    /// `[rows, joints]`, rad or m; pose columns in the unit of their name.
     pub values: Vec<f32>,
     /// Age of each stamped input at the inference, in the order of [`Record::input_names`].
     pub ages: Vec<Span>,
@@ -44,7 +44,7 @@ pub struct Event {
     pub at: Stamp,
     /// `violation` or `refused`.
     pub kind: &'static str,
-    /// Inputs concerned, with the word for what is wrong.
+    /// Affected inputs, each with its problem.
     pub inputs: Vec<(String, &'static str)>,
     /// The whole text.
     pub text: String,
@@ -84,7 +84,7 @@ pub struct Record {
     pub unchanged: u64,
     /// Cycles while stopped.
     pub stopped: u64,
-    /// Cycles before every input had come once, and what the last of them waited for.
+    /// Cycles before every input had arrived once, and the inputs missing in the last of them.
     pub waiting: u64,
     /// See there.
     pub waited_for: String,

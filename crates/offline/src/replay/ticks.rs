@@ -2,7 +2,7 @@
 
 use vla_base::time::{Span, Stamp};
 
-/// A silence of all inputs beyond which nothing more changes by waiting: what follows is a new beginning.
+/// A gap of all inputs after which the state no longer changes by waiting; the replay restarts after it.
 pub(super) const LONGEST_SILENCE: Span = Span::from_nanos(10_000_000_000);
 
 /// Inference times: the k-th is computed from k, so that no rounding adds up.

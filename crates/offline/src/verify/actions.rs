@@ -188,7 +188,7 @@ impl Inference for Playback {
         self.execute(&mut [])
     }
 
-    /// Those of the inference that was executed last; past the last, what is there stays.
+    /// The actions of the inference that was executed last; after the last one the tensor is unchanged.
     fn read(&mut self, _name: &str, tensor: &mut HostTensor) -> Result<(), vla_engines::Error> {
         let playing = self.playing.lock().unwrap_or_else(PoisonError::into_inner);
         let actions = playing.next.checked_sub(1).and_then(|at| playing.actions.get(at)).and_then(HostTensor::as_f32);

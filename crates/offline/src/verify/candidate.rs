@@ -10,7 +10,7 @@ use vla_engines::{Admission, EngineKind, Inference, Output, Pipeline, Stage};
 use vla_policy::PolicySpec;
 use vla_runtime::parameters::Settings;
 
-/// Loads stages, one alone or all together, on whatever device.
+/// Loads stages, one alone or all together, on any device.
 pub trait Candidate {
     /// What it is, for the report.
     fn name(&self) -> String;

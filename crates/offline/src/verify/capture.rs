@@ -21,14 +21,14 @@ use vla_policy::{LoadOptions, PolicySpec};
 use vla_runtime::parameters::Settings;
 use vla_runtime::session;
 
-/// The recorded tensors of the reference, and what they were made of.
+/// The recorded tensors of the reference, and their sources.
 pub struct ReferenceRun {
     spec: PolicySpec,
     settings: Settings,
     source: BagSource,
     bag_sha256: String,
     scratch: PathBuf,
-    /// The tensor that holds the actions after each repetition.
+    /// The tensor with the actions after each repetition.
     output: String,
     /// What the host offers.
     host: Vec<TensorSpec>,
@@ -111,7 +111,7 @@ pub fn capture(
 }
 
 impl ReferenceRun {
-    /// Runs one group of the reference's stages on every observation and keeps what it makes.
+    /// Runs one group of the reference's stages on every observation and stores its outputs.
     fn run(
         &mut self,
         group: &[Stage],

@@ -14,11 +14,11 @@ pub struct Trial {
     pub precision: String,
     /// The worst of its outputs.
     pub figures: Figures,
-    /// Whether all its limits held.
+    /// Whether all figures are within their limits.
     pub passed: bool,
 }
 
-/// Trials with what is chosen of them.
+/// Trials with the chosen ones.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Proposal {
     trials: Vec<(Trial, bool)>,

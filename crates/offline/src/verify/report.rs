@@ -17,7 +17,7 @@ pub(super) const FORMAT: u32 = 1;
 pub struct StageReport {
     /// Its name.
     pub stage: String,
-    /// What it is to compute in, as the candidate's description says.
+    /// Precision according to the candidate's description.
     pub precision: String,
     /// How often it ran: once an observation, in the repeated group once a denoising step of each.
     pub runs: usize,
@@ -169,7 +169,7 @@ impl Report {
         }
     }
 
-    /// What goes into the record of a stage's engine; `None` for a stage that was not compared.
+    /// The verdict for the record of a stage's engine; `None` for a stage that was not compared.
     pub fn verification(&self, stage: &str) -> Option<Verification> {
         let found = self.stages.iter().find(|found| found.stage == stage)?;
         let passed = !self.failed().contains(&stage);

@@ -1,4 +1,4 @@
-//! One stage of the candidate on what the reference was given: its outputs beside the reference's.
+//! Runs one stage of the candidate on the reference's inputs and compares the outputs.
 
 use std::collections::BTreeMap;
 

@@ -8,6 +8,7 @@ use super::joints::JointsSnapshot;
 use super::pose::Pose;
 use super::slot::{Slot, Snapshot};
 use super::spec::{FrameHistory, InputKind, InputRule, InputSpec, Rules};
+use super::transforms::{Common, LookupError};
 use super::violation::{Breach, Fault};
 use vla_base::time::{Span, Stamp};
 
@@ -39,6 +40,8 @@ pub(super) struct Candidate {
     pub pose: Option<Pose>,
     /// Of joint states.
     pub joints: JointsSnapshot,
+    /// Of a transform that is missing or old: the newest time of its chain, or why there is none.
+    pub chain: Option<Result<Option<Common>, LookupError>>,
 }
 
 impl Candidate {
@@ -55,6 +58,7 @@ impl Candidate {
             gap: None,
             pose: None,
             joints: JointsSnapshot::default(),
+            chain: None,
         }
     }
 
@@ -87,12 +91,27 @@ impl Candidate {
 
     fn breach(&self, fault: Fault, now: Stamp) -> Breach {
         let detail = match fault {
+            _ if self.kind == InputKind::Transform => self.chain_detail(),
             Fault::Missing => self.joints.without_reading(),
             Fault::Stale { max_age: limit, .. } | Fault::Stopped { limit, .. } => self.joints.older_than(limit, now),
             _ => None,
         };
         let refusal = self.snapshot.refusal.clone();
         Breach { input: self.name.clone(), sample: self.kind.sample_name(), fault, detail, refusal }
+    }
+
+    /// What is wrong with the chain of a transform: the frame that is not there, or whose newest transform is the oldest.
+    fn chain_detail(&self) -> Option<Arc<str>> {
+        match self.chain.as_ref()? {
+            Ok(Some(common)) => Some(format!("`{}`", common.frame).into()),
+            Ok(None) => Some("every transform between the two frames is static, so the pose has no time".into()),
+            Err(error) => Some(error.to_string().into()),
+        }
+    }
+
+    /// Whether the frames of a transform are known and no chain joins them.
+    fn is_disconnected(&self) -> bool {
+        matches!(self.chain, Some(Err(LookupError::Disconnected { .. } | LookupError::Loop { .. })))
     }
 
     /// Whether messages have ceased to arrive, rather than arriving late. Where only one came, silence for half of
@@ -123,7 +142,8 @@ impl Verdict {
 
     fn add(&mut self, candidate: &Candidate, fault: Fault, now: Stamp) {
         // Nothing may stand in for a stream that was never seen, so that is not tolerated of any input.
-        let forbids = candidate.rule.required || fault == Fault::Missing;
+        let unseen = fault == Fault::Missing || fault == Fault::Disconnected && candidate.stamp().is_none();
+        let forbids = candidate.rule.required || unseen;
         if forbids { &mut self.breaches } else { &mut self.tolerated }.push(candidate.breach(fault, now));
     }
 }
@@ -168,6 +188,9 @@ fn own_fault(candidate: &Candidate, rules: &Rules, now: Stamp) -> Option<Fault> 
     let latest = now.max(snapshot.arrived);
     if let Some(stamp) = snapshot.ahead {
         return Some(Fault::Future { ahead: stamp - latest, tolerance });
+    }
+    if candidate.is_disconnected() {
+        return Some(Fault::Disconnected);
     }
     let Some(stamp) = candidate.stamp() else { return Some(Fault::Missing) };
     let (age, ahead) = (stamp.age_at(now), stamp - latest);
@@ -230,6 +253,7 @@ mod tests {
             gap: None,
             pose: None,
             joints: JointsSnapshot::default(),
+            chain: None,
         }
     }
 

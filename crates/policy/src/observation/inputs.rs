@@ -12,10 +12,12 @@ use super::violation::Violation;
 use vla_base::time::Stamp;
 
 mod assembly;
+mod frames;
 mod offer;
 mod store;
 
 use assembly::Scratch;
+use frames::Frames;
 use store::{JointStore, Store, lock};
 
 /// One latest-value slot for each input, each behind a mutex. A lock is held to move a few words, never to parse, copy,
@@ -28,6 +30,8 @@ pub struct Inputs {
     specs: Vec<InputSpec>,
     topics: Vec<InputTopic>,
     frames: Mutex<Option<Arc<FrameCheck>>>,
+    /// Coordinate frames, of transforms.
+    frames_of_tf: Frames,
     names: Vec<(Arc<str>, Arc<str>)>,
     stores: Vec<Store>,
     instruction: Mutex<Option<Arc<str>>>,
@@ -55,6 +59,7 @@ impl Inputs {
             assembly: Mutex::default(),
             checking: Mutex::default(),
             frames: Mutex::default(),
+            frames_of_tf: Frames::new(&specs),
             specs,
         }
     }

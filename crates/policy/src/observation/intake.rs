@@ -8,7 +8,7 @@ use super::joints::{JointIndex, Parts, layout};
 use super::pose::Pose;
 use super::spec::{Exif, FrameCheck, InputKind, InputSpec, StampSource, Transport};
 use vla_base::time::Stamp;
-use vla_messages::{CompressedImageView, ImageView, JointStateView, PoseStampedView, text};
+use vla_messages::{CompressedImageView, ImageView, JointStateView, OdometryView, PoseStampedView, text};
 
 /// Where a message comes from.
 #[derive(Clone, Copy, Debug)]
@@ -153,15 +153,28 @@ pub(super) fn joints_of(bytes: &[u8]) -> Option<Arc<str>> {
     joint_list(names.iter())
 }
 
-/// Checks a pose and its frame; returns its stamp and values.
+/// Checks a pose and its frames; returns its stamp and values.
 pub(super) fn check_pose(source: &Source<'_>, bytes: &[u8]) -> Result<(Stamp, Pose), Error> {
+    let refused = |error| source.message(error);
     let spec = source.spec;
-    let pose = PoseStampedView::parse(bytes).and_then(PoseStampedView::checked);
-    let PoseStampedView { header, position, orientation } = pose.map_err(|error| source.message(error))?;
+    let (header, child, pose) = if spec.kind == InputKind::Odometry {
+        let view = OdometryView::parse(bytes).and_then(OdometryView::checked).map_err(refused)?;
+        let OdometryView { header, child_frame_id, position, orientation } = view;
+        (header, child_frame_id, Pose { position, orientation })
+    } else {
+        let view = PoseStampedView::parse(bytes).and_then(PoseStampedView::checked).map_err(refused)?;
+        let PoseStampedView { header, position, orientation } = view;
+        (header, spec.child_frame_id.as_str(), Pose { position, orientation })
+    };
     if !spec.frame_id.is_empty() && header.frame_id != spec.frame_id {
         let (input, topic) = source.names();
         let (expected, found) = (spec.frame_id.clone(), header.frame_id.to_owned());
         return Err(Error::Frame { input, topic, expected, found });
     }
-    source.stamp(header.stamp).map(|stamp| (stamp, Pose { position, orientation }))
+    if !spec.child_frame_id.is_empty() && child != spec.child_frame_id {
+        let (input, topic) = source.names();
+        let (expected, found) = (spec.child_frame_id.clone(), child.to_owned());
+        return Err(Error::ChildFrame { input, topic, expected, found });
+    }
+    source.stamp(header.stamp).map(|stamp| (stamp, pose))
 }

@@ -98,6 +98,10 @@ pub enum InputKind {
     Joints,
     /// `geometry_msgs/PoseStamped`, of an end effector.
     Pose,
+    /// `nav_msgs/Odometry`: the pose of its child frame.
+    Odometry,
+    /// `tf2_msgs/TFMessage`: the pose of a frame, looked up in the tree of all transforms.
+    Transform,
     /// `std_msgs/String`. It has no header: it neither ages nor counts in the skew, the latest holds until replaced.
     Instruction,
 }
@@ -110,6 +114,8 @@ impl InputKind {
             Self::Camera { transport: Transport::Compressed } => "sensor_msgs/msg/CompressedImage",
             Self::Joints => "sensor_msgs/msg/JointState",
             Self::Pose => "geometry_msgs/msg/PoseStamped",
+            Self::Odometry => "nav_msgs/msg/Odometry",
+            Self::Transform => "tf2_msgs/msg/TFMessage",
             Self::Instruction => "std_msgs/msg/String",
         }
     }
@@ -120,8 +126,20 @@ impl InputKind {
             Self::Camera { .. } => "frame",
             Self::Joints => "joint state",
             Self::Pose => "pose",
+            Self::Odometry => "odometry",
+            Self::Transform => "transform",
             Self::Instruction => "instruction",
         }
+    }
+
+    /// Whether it is a pose, of whatever message.
+    pub const fn is_pose(self) -> bool {
+        matches!(self, Self::Pose | Self::Odometry | Self::Transform)
+    }
+
+    /// Whether its topics may have any number of publishers: their messages are merged.
+    pub const fn is_merged(self) -> bool {
+        matches!(self, Self::Joints | Self::Transform)
     }
 
     /// Whether messages of this kind have a header stamp, and so an age.
@@ -135,13 +153,15 @@ impl InputKind {
 pub struct InputSpec {
     /// Camera name of the policy, `joints`, name of a pose, or `instruction`.
     pub name: String,
-    /// Topics as configured, all of the kind's type: of joint states any number, of other kinds one. Several inputs may share a
-    /// topic.
+    /// Topics as configured, all of the kind's type: of joint states any number; of transforms two, that of moving ones and that of
+    /// static ones; of other kinds one. Several inputs may share a topic.
     pub topics: Vec<String>,
     /// What it carries.
     pub kind: InputKind,
-    /// Frame that the messages of a pose must be in; empty: any. Ignored for other kinds.
+    /// Frame that a pose must be in; empty: any. A transform is looked up in it. Ignored for other kinds.
     pub frame_id: String,
+    /// Frame whose pose it is: of odometry, empty for any, and of transforms. Ignored for other kinds.
+    pub child_frame_id: String,
     /// Joints read from joint states. Ignored for other kinds.
     pub joints: JointNames,
     /// Where the time of a sample comes from.
@@ -159,6 +179,8 @@ pub struct InputTopic {
     pub name: Arc<str>,
     /// What it carries.
     pub kind: InputKind,
+    /// Its transforms are static.
+    pub is_static: bool,
     /// Indices of the inputs, ascending; never empty.
     pub inputs: Vec<usize>,
 }
@@ -168,12 +190,13 @@ impl InputTopic {
     pub fn of(specs: &[InputSpec]) -> Vec<Self> {
         let mut topics: Vec<Self> = Vec::new();
         for (input, spec) in specs.iter().enumerate() {
-            for name in &spec.topics {
+            for (index, name) in spec.topics.iter().enumerate() {
+                let (kind, is_static) = (spec.kind, spec.kind == InputKind::Transform && index > 0);
                 let same = |topic: &&mut Self| *topic.name == **name && topic.kind.type_name() == spec.kind.type_name();
                 match topics.iter_mut().find(same) {
                     Some(topic) if topic.inputs.contains(&input) => {}
                     Some(topic) => topic.inputs.push(input),
-                    None => topics.push(Self { name: name.as_str().into(), kind: spec.kind, inputs: vec![input] }),
+                    None => topics.push(Self { name: name.as_str().into(), kind, is_static, inputs: vec![input] }),
                 }
             }
         }
@@ -211,11 +234,19 @@ impl InputSpec {
         self.topics.join(", ")
     }
 
+    /// The parameter that names its topic.
+    pub fn topic_parameter(&self) -> String {
+        match self.kind {
+            InputKind::Transform => "inputs.tf.topic".to_owned(),
+            _ => format!("{}.topic", self.parameter()),
+        }
+    }
+
     /// The group of parameters that configures it.
     pub fn parameter(&self) -> String {
         match self.kind {
             InputKind::Camera { .. } => format!("inputs.cameras.{}", self.name),
-            InputKind::Pose => format!("inputs.poses.{}", self.name),
+            InputKind::Pose | InputKind::Odometry | InputKind::Transform => format!("inputs.poses.{}", self.name),
             InputKind::Joints | InputKind::Instruction => format!("inputs.{}", self.name),
         }
     }
@@ -228,15 +259,6 @@ pub struct JointNames {
     pub read: Vec<String>,
     /// Moved by the policy: their positions are kept where they are published.
     pub moved: Vec<String>,
-}
-
-/// A state key that a pose gives: which input, for which key. What of the pose goes where is decided by the key's width.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PoseMap {
-    /// Key in the policy, e.g. `left_eef`.
-    pub key: String,
-    /// Name of the input.
-    pub input: String,
 }
 
 /// Age rule of one input.

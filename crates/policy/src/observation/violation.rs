@@ -11,6 +11,8 @@ use vla_base::time::{Span, Stamp};
 pub enum Fault {
     /// No usable message since the start, or since the clock went back.
     Missing,
+    /// No chain of transforms joins the two frames of a pose.
+    Disconnected,
     /// No instruction was given, by parameter or topic.
     NoInstruction,
     /// The operator's enable switch does not let the robot move.
@@ -123,7 +125,8 @@ impl Breach {
     /// The bound that was broken; `None` where there is none (missing).
     pub fn expected(&self) -> Option<Span> {
         match self.fault {
-            Fault::Missing | Fault::NoInstruction | Fault::TurnJump | Fault::Off(Off::Never | Off::Released) => None,
+            Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::TurnJump => None,
+            Fault::Off(Off::Never | Off::Released) => None,
             Fault::Off(Off::Old { max_age, .. }) => Some(max_age),
             Fault::Stopped { limit, .. } => Some(limit),
             Fault::Stale { max_age, .. } | Fault::Frozen { max_age, .. } => Some(max_age),
@@ -137,7 +140,8 @@ impl Breach {
     /// What was found in its place; `None` where nothing was (missing).
     pub fn found(&self) -> Option<Span> {
         match self.fault {
-            Fault::Missing | Fault::NoInstruction | Fault::TurnJump | Fault::Off(Off::Never | Off::Released) => None,
+            Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::TurnJump => None,
+            Fault::Off(Off::Never | Off::Released) => None,
             Fault::Off(Off::Old { age, .. }) => Some(age),
             Fault::Stopped { age, .. } | Fault::Stale { age, .. } | Fault::Frozen { age, .. } => Some(age),
             Fault::Stuck { same, .. } => Some(same),
@@ -152,6 +156,7 @@ impl Breach {
     pub const fn word(&self) -> &'static str {
         match self.fault {
             Fault::Missing | Fault::NoInstruction => "missing",
+            Fault::Disconnected => "disconnected",
             Fault::Off(_) => "off",
             Fault::Stopped { .. } => "stopped",
             Fault::Stale { .. } => "stale",
@@ -169,7 +174,13 @@ impl Breach {
 impl Breach {
     /// Nothing came yet: what to do about it depends on the input.
     fn write_missing(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&*self.input, &self.detail) {
+        match (self.sample, &self.detail) {
+            ("transform", Some(reason)) => write!(
+                f,
+                ": {reason}; publish it on inputs.tf.topic or inputs.tf.static_topic, or set inputs.poses.{0}.frame_id and \
+                 inputs.poses.{0}.child_frame_id to frames of the robot",
+                self.input
+            ),
             (_, Some(joints)) => write!(
                 f,
                 ": no position of {joints}; publish them on inputs.joints.topic, or set state.<key>.joints to the names \
@@ -182,7 +193,7 @@ impl Breach {
     fn write_fault(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { input, sample, .. } = self;
         match self.fault {
-            Fault::Missing => self.write_missing(f),
+            Fault::Missing | Fault::Disconnected => self.write_missing(f),
             Fault::NoInstruction => f.write_str(
                 ": set the parameter `instruction`, or publish a std_msgs/String on inputs.instruction.topic",
             ),
@@ -276,8 +287,12 @@ impl Violation {
     /// Whether an input or a part of its history has not come yet, or the operator has not enabled the robot: before the first motion that is no fault. One that
     /// came and could not be used is.
     pub fn is_of_start(&self) -> bool {
-        let not_here =
-            |fault| matches!(fault, Fault::Missing | Fault::NoInstruction | Fault::Off(_) | Fault::NoHistory { .. });
+        let not_here = |fault| match fault {
+            Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::Off(_) | Fault::NoHistory { .. } => {
+                true
+            }
+            _ => false,
+        };
         let unusable = |breach: &Breach| breach.refusal.is_some() || matches!(breach.fault, Fault::Future { .. });
         self.breaches.iter().any(|breach| not_here(breach.fault)) && !self.breaches.iter().any(unusable)
     }

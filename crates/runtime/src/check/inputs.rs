@@ -10,7 +10,7 @@ use crate::parameters::Settings;
 use vla_base::time::{Span, Stamp};
 use vla_messages::JointStateView;
 use vla_policy::observation::{
-    FrameCheck, InputKind, InputRule, InputSpec, InputStatistics, InputTopic, Inputs, StampSource, Transport,
+    Fault, FrameCheck, InputKind, InputRule, InputSpec, InputStatistics, InputTopic, Inputs, StampSource, Transport,
 };
 
 const CHECK: &str = "input";
@@ -18,6 +18,8 @@ const CHECK: &str = "input";
 const LARGE: usize = 512 * 1024;
 /// Topics of the right type that a remedy lists at most.
 const LISTED: usize = 6;
+/// Names the profile of Fast DDS.
+const PROFILES: &str = "FASTRTPS_DEFAULT_PROFILES_FILE";
 /// Why large images get lost.
 const PROFILE: &str =
     "export FASTRTPS_DEFAULT_PROFILES_FILE=<vla_trt>/config/fastdds_shm.xml for the camera's driver and the node";
@@ -139,19 +141,33 @@ impl InputCheck {
         let statistics = self.inputs.statistics(now);
         let mut findings = Vec::new();
         let mut joints_seen = BTreeSet::new();
-        for ((topic, found), arrivals) in self.topics().iter().zip(topics).zip(&self.arrivals) {
-            let of_first = topic.inputs.first().and_then(|&index| {
+        for ((inputs_topic, topic), arrivals) in self.topics().iter().zip(topics).zip(&self.arrivals) {
+            let of_first = inputs_topic.inputs.first().and_then(|&index| {
                 Some((settings.inputs.get(index)?, statistics.get(index)?, settings.rules.of(index)))
             });
             let Some((input, statistics, rule)) = of_first else { continue };
             let arrivals = lock(arrivals);
             joints_seen.extend(arrivals.joints.iter().cloned());
-            let topic = found;
-            let look = Look { input, topic, arrivals: &arrivals, statistics, rule, source, settings };
+            let is_static = inputs_topic.is_static;
+            let look = Look { input, topic, is_static, arrivals: &arrivals, statistics, rule, source, settings };
             findings.extend(look.findings().into_iter().map(|finding| finding.of(&input.name)));
         }
+        findings.extend(self.chains(settings, now));
         findings.extend(joints::judge(settings, &joints_seen));
         findings
+    }
+}
+
+impl InputCheck {
+    /// Poses whose frames are not in the tree of transforms, or not joined in it.
+    fn chains(&self, settings: &Settings, now: Stamp) -> Vec<Finding> {
+        let is_transform =
+            |name: &str| settings.inputs.iter().any(|input| input.kind == InputKind::Transform && input.name == name);
+        let broken = self.inputs.faults(now, &settings.rules).into_iter().filter(|(breach, _)| {
+            matches!(breach.fault, Fault::Missing | Fault::Disconnected) && is_transform(&breach.input)
+        });
+        let remedy = "set frame_id and child_frame_id of the pose, or start the publisher of the missing transform";
+        broken.map(|(breach, _)| Finding::error(CHECK, breach.to_string()).todo(remedy).of(&breach.input)).collect()
     }
 }
 
@@ -159,6 +175,8 @@ impl InputCheck {
 struct Look<'a> {
     input: &'a InputSpec,
     topic: &'a TopicPublishers,
+    /// Its transforms are static: they come once, and need not come.
+    is_static: bool,
     arrivals: &'a Arrivals,
     statistics: &'a InputStatistics,
     rule: InputRule,
@@ -180,11 +198,16 @@ impl Look<'_> {
             return findings;
         }
         findings.extend(self.incompatible(&usable));
+        if self.is_static {
+            findings.extend(self.refused());
+            findings.extend(findings.is_empty().then(|| self.arrives(&usable)));
+            return findings;
+        }
         if self.input.kind == InputKind::Instruction {
             findings.extend(findings.is_empty().then(|| self.arrives(&usable)));
             return findings;
         }
-        if usable.len() > 1 && self.input.kind != InputKind::Joints {
+        if usable.len() > 1 && !self.input.kind.is_merged() {
             let what = format!("{} has {} publishers ({})", self.topic.name, usable.len(), nodes(&usable));
             findings.push(Finding::warning(CHECK, what).todo("stop all but one: their messages are mixed"));
         }
@@ -195,6 +218,7 @@ impl Look<'_> {
         findings.extend(self.refused());
         findings.extend(self.rate());
         findings.extend(self.age());
+        findings.extend(self.large_frames());
         findings.extend(findings.is_empty().then(|| self.arrives(&usable)));
         findings
     }
@@ -211,11 +235,14 @@ impl Look<'_> {
     }
 
     fn no_publisher(&self) -> Finding {
-        let (name, expected, parameter) = (&self.topic.name, self.input.kind.type_name(), self.input.parameter());
+        let (name, expected, parameter) = (&self.topic.name, self.input.kind.type_name(), self.input.topic_parameter());
         let what = match self.source {
             MessageSource::Graph { .. } => format!("{name} ({expected}) has no publisher"),
             MessageSource::Bag => format!("{name} ({expected}) is not in the bag"),
         };
+        if self.is_static {
+            return Finding::ok(CHECK, format!("{name} ({expected}) has no publisher: no transform is static"));
+        }
         if self.input.kind == InputKind::Instruction {
             return if self.settings.instruction.trim().is_empty() {
                 Finding::warning(CHECK, format!("{what}, and the parameter 'instruction' is empty"))
@@ -230,7 +257,7 @@ impl Look<'_> {
             names => format!("topics of this type: {}", names.join(", ")),
         };
         let start = if self.source == MessageSource::Bag { "" } else { "start its driver, or " };
-        Finding::error(CHECK, what).todo(format!("{start}set {parameter}.topic; {others}"))
+        Finding::error(CHECK, what).todo(format!("{start}set {parameter}; {others}"))
     }
 
     fn other_type(&self, publishers: &[&InputPublisher]) -> Finding {
@@ -248,7 +275,7 @@ impl Look<'_> {
         };
         let remedy = match other.filter(fits) {
             Some((_, word)) => format!("set {parameter}.transport: {word}, or {parameter}.topic"),
-            None => format!("set {parameter}.topic to a topic of the expected type"),
+            None => format!("set {} to a topic of the expected type", self.input.topic_parameter()),
         };
         Finding::error(CHECK, what).todo(remedy)
     }
@@ -276,7 +303,7 @@ impl Look<'_> {
         let name = &self.topic.name;
         match self.source {
             MessageSource::Bag => Finding::error(CHECK, format!("{name} has no message in the bag"))
-                .todo(format!("record it again, or set {}.topic", self.input.parameter())),
+                .todo(format!("record it again, or set {}", self.input.topic_parameter())),
             MessageSource::Graph { listened, .. } => {
                 let what = format!("no message on {name} in {:.0} s{}", listened.seconds(), from(publishers));
                 Finding::error(CHECK, what).todo(match self.input.kind {
@@ -310,6 +337,19 @@ impl Look<'_> {
             findings.push(Finding::warning(CHECK, what).todo(remedy));
         }
         findings
+    }
+
+    /// In a graph: raw frames that Fast DDS's default shared memory does not hold, and no profile is set. Listening alone rarely loses
+    /// one; a node that also infers does.
+    fn large_frames(&self) -> Option<Finding> {
+        let raw = self.input.kind == InputKind::Camera { transport: Transport::Raw };
+        let in_graph = matches!(self.source, MessageSource::Graph { .. });
+        let large = raw && in_graph && self.arrivals.largest >= LARGE && std::env::var_os(PROFILES).is_none();
+        large.then(|| {
+            let size = self.arrivals.largest / 1024;
+            let what = format!("{}: frames of {size} KiB, and {PROFILES} is not set", self.topic.name);
+            Finding::warning(CHECK, what).todo(PROFILE)
+        })
     }
 
     /// In a graph: whether the newest stamp is one of now.

@@ -5,6 +5,7 @@ use super::table::{engines, inputs, motion, node};
 use ros2_parameters::{Constraint, Declaration, Overrides, Value};
 
 mod keys;
+mod outputs;
 
 /// Greatest age of a camera's frames by default, in ms; of joint states and poses it is half of that.
 const CAMERA_MAX_AGE_MS: f64 = 200.0;
@@ -27,6 +28,7 @@ pub fn declarations(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declarati
     all.extend(keys::action(shape));
     all.extend(inference(shape));
     all.extend(motion());
+    all.extend(outputs::outputs(overrides));
     all.extend(keys::limits(shape, overrides));
     all
 }
@@ -71,6 +73,8 @@ fn inputs(shape: &PolicyShape) -> Vec<Declaration> {
     all.extend(freshness("inputs.joints", "the position of a joint that the policy reads"));
     all.extend([
         inputs::JOINTS_STUCK_AFTER.declare(),
+        inputs::TF_TOPIC.declare(),
+        inputs::TF_STATIC_TOPIC.declare(),
         inputs::INSTRUCTION_TOPIC.declare(),
         inputs::ENABLE_TOPIC.declare(),
         inputs::ENABLE_MAX_AGE.declare(),

@@ -10,8 +10,9 @@ pub(super) mod inputs;
 pub(super) mod keys;
 pub(super) mod motion;
 pub(super) mod node;
+pub(super) mod outputs;
 
-pub(super) use convert::LimitsSource;
+pub(super) use convert::{LimitsSource, PoseSource};
 use convert::{
     Words, flag, float, float_or_off, floats, integer, integer_or_off, millis, millis_or_off, seconds, strings, text,
     text_or_none, word, words,
@@ -132,6 +133,13 @@ impl Param<Vec<f64>> {
     /// Empty by default.
     const fn doubles(name: &'static str, description: &'static str) -> Self {
         Self::new(name, Preset::NoDoubles, Allowed::ByPolicy, description, floats)
+    }
+}
+
+impl Param<Vec<f64>> {
+    /// Empty by default; the reader checks number and values.
+    const fn numbers(name: &'static str, description: &'static str) -> Self {
+        Self::new(name, Preset::NoDoubles, Allowed::Any, description, floats)
     }
 }
 

@@ -1,9 +1,9 @@
-// STAND-IN for libcuda. Two blocks of ordinary memory play device and pinned memory for stream readers, which have to wait
-// for the stream before each access. Besides, as much of the driver as the engine kind in src/engine/tensorrt/device.rs
-// calls: device memory is host memory, a stream does everything at once, a graph does nothing when it is launched.
-// Copies from and to device memory that is not allocated (any more) fail.
-//   STANDIN_DEVICE_FREE_MIB   what cuMemGetInfo says is free, at each question; the last stays: `100,2000`
-//   STANDIN_INTEGRATED        set: the device shares the host's memory
+// STAND-IN for libcuda. Two blocks of ordinary memory represent device and pinned memory for stream readers, which must wait
+// for the stream before each access. Also implements the part of the driver that ../../src/device.rs calls: device memory is
+// host memory, a stream executes everything at once, launching a graph does nothing.
+// Copies from and to device memory that is not allocated fail.
+//   STANDIN_DEVICE_FREE_MIB   free memory of cuMemGetInfo at each query; the last value is repeated: `100,2000`
+//   STANDIN_INTEGRATED        if set, the device shares the host's memory
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

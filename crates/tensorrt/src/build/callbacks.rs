@@ -1,4 +1,4 @@
-//! What TensorRT calls while it builds: log, progress, calibration, output. Nothing unwinds into C++.
+//! Callbacks from TensorRT during a build: log, progress, calibration, output. No panic unwinds into C++.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::io::{self, Write};
@@ -9,14 +9,14 @@ use std::sync::{Mutex, PoisonError};
 use crate::log::{Severity, with_line};
 use crate::sys;
 
-/// What happens during a build.
+/// An event of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BuildProgress<'a> {
     /// A phase begins. TensorRT 10 and later.
     Begin {
-        /// Its name, unique among those that are under way.
+        /// Its name, unique among the running phases.
         phase: &'a str,
-        /// The phase that it is part of.
+        /// The enclosing phase.
         parent: Option<&'a str>,
         /// Its number of steps.
         steps: u32,
@@ -28,12 +28,12 @@ pub enum BuildProgress<'a> {
         /// Which step.
         step: u32,
     },
-    /// A phase ends, perhaps before its last step.
+    /// A phase ends, possibly before its last step.
     End {
         /// The phase.
         phase: &'a str,
     },
-    /// A line of TensorRT's log, not verbose: all there is on TensorRT 8.
+    /// A line of TensorRT's log, except verbose ones. TensorRT 8 reports no other events.
     Line {
         /// Its severity.
         severity: Severity,
@@ -42,56 +42,56 @@ pub enum BuildProgress<'a> {
     },
 }
 
-/// Where calibration batches come from.
+/// Source of calibration batches.
 pub trait Calibrator {
-    /// Samples in a batch: the outermost dimension of the calibration profile's optimum.
+    /// Samples per batch: the outermost dimension of the calibration profile's optimal shape.
     fn batch_size(&self) -> usize;
 
-    /// Puts the next batch on the device and appends one address for each of `inputs`, in their order; false when there
-    /// is none left. The memory stays as it is until the next call.
+    /// Uploads the next batch and appends one device address for each of `inputs`, in their order; false after the last batch.
+    /// The memory must stay unchanged until the next call.
     ///
     /// # Errors
-    /// In words; calibration and the build end.
+    /// A message; ends calibration and build.
     fn next(&mut self, inputs: &[&str], addresses: &mut Vec<u64>) -> Result<bool, String>;
 
-    /// A cache of an earlier calibration of the same network on the same version, used instead of batches.
+    /// The cache of an earlier calibration of the same network with the same version, to use instead of batches.
     fn cache(&self) -> Option<&[u8]>;
 
-    /// Takes the cache of a calibration.
+    /// Stores the cache of a calibration.
     ///
     /// # Errors
-    /// In words; the build ends.
+    /// A message; ends the build.
     fn store(&mut self, cache: &[u8]) -> Result<(), String>;
 }
 
 type Progress<'a> = &'a mut (dyn FnMut(BuildProgress<'_>) -> bool + Send);
 
-/// Progress of one build, log lines among it.
+/// Passes events of one build, including log lines, to the caller, and remembers a cancellation.
 pub(super) struct Watcher<'a>(Mutex<State<'a>>);
 
 struct State<'a> {
-    tell: Progress<'a>,
+    report: Progress<'a>,
     going: bool,
 }
 
 impl<'a> Watcher<'a> {
-    pub(super) fn new(tell: Progress<'a>) -> Self {
-        Self(Mutex::new(State { tell, going: true }))
+    pub(super) fn new(report: Progress<'a>) -> Self {
+        Self(Mutex::new(State { report, going: true }))
     }
 
     pub(super) fn user(&self) -> *mut c_void {
         ptr::from_ref(self).cast_mut().cast()
     }
 
-    /// Tells the caller; false once the caller wanted to stop (or panicked).
-    fn tell(&self, what: BuildProgress<'_>) -> bool {
+    /// Reports an event to the caller; false once the caller has cancelled (or panicked).
+    fn report(&self, what: BuildProgress<'_>) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let going = catch_unwind(AssertUnwindSafe(|| (state.tell)(what))).unwrap_or(false);
+        let going = catch_unwind(AssertUnwindSafe(|| (state.report)(what))).unwrap_or(false);
         state.going &= going;
         state.going
     }
 
-    /// Whether the caller wanted to stop. TensorRT 8 cannot: there this is asked between the steps of ours.
+    /// Whether the caller has cancelled. TensorRT 8 cannot cancel a build, so this is checked between calls of the shim.
     pub(super) fn stopped(&self) -> bool {
         !self.0.lock().unwrap_or_else(PoisonError::into_inner).going
     }
@@ -104,7 +104,7 @@ pub(super) unsafe extern "C" fn on_line(user: *mut c_void, severity: i32, line: 
     // SAFETY: TensorRT passes a NUL-terminated string for the duration of the call.
     unsafe {
         with_line(severity, line, |severity, text| {
-            watcher.tell(BuildProgress::Line { severity, text });
+            watcher.report(BuildProgress::Line { severity, text });
         });
     }
 }
@@ -121,7 +121,7 @@ pub(super) unsafe extern "C" fn on_progress(
     // SAFETY: names are null or NUL-terminated for the duration of the call.
     let (phase, parent) = unsafe { (borrowed(phase), borrowed(parent)) };
     let (phase, number) = (phase.unwrap_or_default(), u32::try_from(number).unwrap_or_default());
-    let going = watcher.tell(match kind {
+    let going = watcher.report(match kind {
         0 => BuildProgress::Begin { phase, parent, steps: number },
         1 => BuildProgress::Step { phase, step: number },
         _ => BuildProgress::End { phase },
@@ -236,7 +236,7 @@ unsafe extern "C" fn write_cache(user: *mut c_void, data: *const c_void, size: u
     });
 }
 
-/// Where the plan goes.
+/// Writer of the plan.
 pub(super) struct Out<'a>(Mutex<OutState<'a>>);
 
 struct OutState<'a> {

@@ -1,13 +1,13 @@
-//! Nodes that the ONNX parser refuses, by name.
+//! Names of the nodes that the ONNX parser refuses.
 
 use std::path::Path;
 
 use crate::ParseError;
 use vla_engines::onnx::Network;
 
-/// Adds what the parser does not tell, out of the file itself: before TensorRT 10 it gives only the node's number.
+/// Completes the parser's errors from the ONNX file: before TensorRT 10 they contain the node's number only.
 pub(super) fn name_nodes(errors: &mut [ParseError], onnx: &Path) {
-    // A file that cannot be read here either has the parser's own words.
+    // If the file cannot be read, the parser's errors stay unchanged.
     let Ok(network) = Network::open(onnx) else { return };
     let opset = network.opsets.iter().find(|(domain, _)| domain.is_empty() || domain == "ai.onnx");
     for error in errors {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use vla_engines::profile::Profile;
 
-/// What a layer's requested precision means to the builder.
+/// How strictly the builder applies a layer's requested precision.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Constraints {
-    /// Nothing, unless some layer is held in single precision: then as [`Self::Obey`].
+    /// Not at all; with any [`BuildOptions::fp32_layers`] like [`Self::Obey`].
     #[default]
     Ignore,
     /// Applied where possible, with a warning where not.
@@ -16,7 +16,7 @@ pub enum Constraints {
     Obey,
 }
 
-/// Libraries and methods that the builder may take kernels from, beside its own.
+/// Sources of kernels that the builder may use in addition to its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TacticSources {
     /// cuBLAS (before TensorRT 11).
@@ -38,8 +38,8 @@ impl TacticSources {
     }
 }
 
-/// How an engine is built. The default is single precision without TF32, everything else as TensorRT has it, except
-/// that no auxiliary streams are used, so that the engine can be captured in one CUDA graph.
+/// How an engine is built. The default is single precision without TF32 and no auxiliary streams, so that the engine can be
+/// captured in one CUDA graph; everything else is TensorRT's default.
 #[derive(Clone, Debug)]
 pub struct BuildOptions {
     /// Allows half precision. TensorRT 8 and 10.
@@ -50,38 +50,38 @@ pub struct BuildOptions {
     pub int8: bool,
     /// Allows TF32 inside single precision.
     pub tf32: bool,
-    /// Types are the network's own and `fp16`, `bf16`, `int8` must be off. A choice on TensorRT 10, the rule on 11.
+    /// Uses the network's types; `fp16`, `bf16`, `int8` must be off. Optional on TensorRT 10, always on with 11.
     pub strongly_typed: bool,
-    /// What the precision of single layers means.
+    /// How strictly the precision of single layers is applied.
     pub constraints: Constraints,
-    /// Layers held in single precision, by name; `*` stands for any text. TensorRT 8 and 10.
+    /// Names of layers to keep in single precision; `*` matches any text. TensorRT 8 and 10.
     pub fp32_layers: Vec<String>,
-    /// Tensors inside the network that become outputs too, for comparing them.
+    /// Inner tensors to add to the outputs, for comparisons.
     pub outputs: Vec<String>,
-    /// Bound on the scratch memory of any layer, in bytes; TensorRT's default is the whole device memory.
+    /// Limit of any layer's workspace in bytes; TensorRT's default is the whole device memory.
     pub workspace_bytes: Option<u64>,
-    /// Bound on device memory that may be used to try tactics out, in bytes.
+    /// Limit of device memory for timing tactics, in bytes.
     pub tactic_dram_bytes: Option<u64>,
     /// 0 (fast build) to 5 (fast engine); TensorRT's default is 3.
     pub optimization_level: Option<u8>,
-    /// Exactly these sources.
+    /// Sources of tactics; `None`: TensorRT's default.
     pub tactic_sources: Option<TacticSources>,
-    /// Measurements of an earlier build on this device.
+    /// Timing cache of an earlier build on this device.
     pub timing_cache: Option<Vec<u8>>,
     /// Optimisation profiles: each names every dynamic input. For a shape input the profile holds its values.
     pub profiles: Vec<BTreeMap<String, Profile>>,
-    /// Shapes of calibration batches, for every dynamic input; `None`: the usual ones of the first profile. Not a
-    /// profile of the engine.
+    /// Shapes of calibration batches, for every dynamic input; `None`: the optimal ones of the first profile. Not a profile of
+    /// the engine.
     pub calibration_shapes: Option<BTreeMap<String, Vec<usize>>>,
-    /// Contexts of one engine may use one profile at once. A preview feature of 8.6, the rule later.
+    /// Allows several contexts to use one profile at the same time. A preview feature of 8.6, always on later.
     pub share_profiles: bool,
-    /// Compile kernels for dynamic shapes rather than one set per shape. On in 8.6 by default, the rule later.
+    /// Compiles kernels for dynamic shapes instead of one set per shape. Default in 8.6, always on later.
     pub faster_dynamic_shapes: bool,
-    /// Streams beside the one that the engine is put on; `None` leaves it to TensorRT.
+    /// Number of auxiliary streams; `None`: TensorRT's default.
     pub aux_streams: Option<u32>,
-    /// Keeps details of every layer in the plan, for [`crate::Engine::inspect`].
+    /// Stores details of every layer in the plan, for [`crate::Engine::inspect`].
     pub detailed_layers: bool,
-    /// The builder logs what memory it uses. TensorRT 10.7 and later; passed over before.
+    /// Logs the builder's memory use. TensorRT 10.7 and later; ignored before.
     pub monitor_memory: bool,
 }
 
@@ -112,7 +112,7 @@ impl Default for BuildOptions {
     }
 }
 
-/// Whether `name` fits `pattern`, in which `*` stands for any text.
+/// Whether `name` matches `pattern`, in which `*` matches any text.
 pub(super) fn fits(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Weights that lie beside a model's file, mapped for the parser: pages of a file that the system can take back, where
-//! the parser's own reading makes an anonymous copy of every byte.
+//! Maps a model's external weights for the parser. The kernel can evict the pages of a mapped file, whereas the parser itself
+//! would read every byte into anonymous memory.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -11,17 +11,17 @@ use crate::sys;
 use vla_base::sys::map;
 use vla_engines::onnx::Network;
 
-/// A model's file and its weights, mapped. The parser keeps their addresses: this outlives it.
+/// A model's file and its weights, mapped. Must outlive the parser, which keeps their addresses.
 pub(super) struct MappedWeights {
     pub model: Bytes,
     names: Vec<CString>,
-    /// Slices of maps, each of which keeps its file mapped.
+    /// Slices of mappings; each keeps its file mapped.
     data: Vec<Bytes>,
 }
 
 impl MappedWeights {
-    /// `None` where nothing lies outside the model's file, this TensorRT cannot take it so (before 10.13), or a file is not
-    /// as the model says: the parser's own reading then tells what is wrong.
+    /// `None` if the model has no external data, TensorRT is older than 10.13, or a file does not match the model; in the last
+    /// case the parser then reads the file itself and reports the problem.
     pub(crate) fn open(onnx: &Path) -> Option<Self> {
         // SAFETY: a constant of the shim.
         if unsafe { sys::vla_trt_maps_weights() } == 0 {
@@ -46,7 +46,7 @@ impl MappedWeights {
         Some(Self { model: map::map(onnx).ok()?, names, data })
     }
 
-    /// For the shim; the addresses live as long as `self`.
+    /// The weights for the shim; the addresses are valid as long as `self`.
     pub(crate) fn raw(&self) -> Vec<sys::RawWeight> {
         let pairs = self.names.iter().zip(&self.data);
         pairs

@@ -54,7 +54,7 @@ impl Backend for Tensorrt {
         engine.host_copy.clone()
     }
 
-    /// TensorRT reads all of its host copy when a context is made, and nothing of it after that.
+    /// TensorRT reads its whole host copy when a context is created, and never afterwards.
     fn release_load_memory(&self, engine: &LoadedEngine) {
         if let Some(Err(error)) = engine.remapped.as_ref().map(RemappedMemory::page_out) {
             tracing::debug!(stage = %engine.stage, %error, "pages of its host copy stay until memory is short");
@@ -135,7 +135,7 @@ impl Backend for Tensorrt {
         if held.bound != Some(bound.id) {
             for (tensor, address) in &bound.addresses {
                 // SAFETY: addresses of this workspace's own memory (just checked), which lives as long as the context
-                // in it and is freed after the stream was waited for; `bind` checked that each place is as large as
+                // in it and is freed after the stream was waited for; `bind` checked that each buffer is as large as
                 // the tensor's shape in this context, which nothing changes later.
                 unsafe { held.context.set_address(tensor, *address) }?;
             }
@@ -192,7 +192,7 @@ impl Backend for Tensorrt {
         match self.capture(workspace, pass) {
             Ok(recording) => Ok(Some(recording)),
             Err(error) => {
-                // An engine that cannot be captured still runs, step by step.
+                // An engine that cannot be captured still runs by separate enqueues.
                 tracing::warn!(%error, "no CUDA graph of this pass; its engines are started one by one");
                 self.cuda.wait()?;
                 Ok(None)

@@ -1,4 +1,4 @@
-//! Checks that keep calls in the wrong order, or with parts of different owners, from being undefined behaviour.
+//! Checks that prevent undefined behaviour by calls in the wrong order or with objects of different owners.
 
 use super::{LoadedEngine, Tensorrt};
 use crate::workspace::Workspace;
@@ -30,7 +30,7 @@ impl Tensorrt {
         Ok(())
     }
 
-    /// Refuses a workspace of another device, and one that is not being captured while another one is.
+    /// Refuses a workspace of another device, and any other workspace during a capture.
     pub(super) fn check_workspace(&self, workspace: &Workspace, action: &str) -> Result<(), Error> {
         let reason = match self.capturing {
             _ if workspace.device() != self.id => "the workspace is of another device",
@@ -40,7 +40,7 @@ impl Tensorrt {
         Err(Error::Device { action: action.to_owned(), source: reason.into() })
     }
 
-    /// Waits for work that was started, before the host accesses memory that the GPU uses.
+    /// Waits for started work, before the host accesses memory that the GPU uses.
     pub(super) fn wait_if_busy(&mut self) -> Result<(), Error> {
         if self.busy && self.capturing.is_none() {
             self.finish()?;

@@ -1,4 +1,4 @@
-//! A loaded engine, and what is made of it in a workspace.
+//! A loaded engine, and its bound and recorded forms in a workspace.
 
 use std::collections::BTreeMap;
 
@@ -18,20 +18,20 @@ pub struct LoadedEngine {
     pub(super) handle: Engine,
     pub(super) inputs: Vec<TensorSpec>,
     pub(super) outputs: Vec<TensorSpec>,
-    /// Of each input.
+    /// Profile of each input.
     pub(super) profiles: Vec<Option<Profile>>,
     pub(super) host_copy: HostCopy,
-    /// The host copy, where it was released.
+    /// The host copy, if it was released.
     pub(super) remapped: Option<RemappedMemory>,
 }
 
 impl LoadedEngine {
-    /// Activation memory that it needs while it runs, in bytes.
+    /// Activation memory for a run, in bytes.
     pub fn activation_bytes(&self) -> u64 {
         self.handle.activation_bytes()
     }
 
-    /// The profile of every input that has an open dimension, by the engine's own name.
+    /// The profile of every input with a dynamic dimension, by the engine's input name.
     pub fn profiles(&self) -> BTreeMap<String, Profile> {
         let open = |(spec, profile): (&TensorSpec, &Option<Profile>)| {
             let is_open = spec.dims.iter().any(|dim| matches!(dim, Dim::Symbol(_)));
@@ -41,7 +41,7 @@ impl LoadedEngine {
     }
 }
 
-/// A engine joined to tensors of one workspace: their addresses, by the engine's own names. It runs on that workspace only.
+/// An engine bound to tensors of one workspace: their addresses, by the engine's tensor names. Runs on that workspace only.
 pub struct Bound {
     pub(super) id: Id,
     pub(super) workspace: Id,
@@ -50,11 +50,11 @@ pub struct Bound {
     pub(super) addresses: Vec<(String, u64)>,
 }
 
-/// A pass as a CUDA graph. It is replayed on the workspace that it was captured on only.
+/// A pass as a CUDA graph. Replayed only on the workspace on which it was captured.
 pub struct Recording {
     pub(super) graph: CudaGraph,
     pub(super) workspace: Id,
 }
 
-// SAFETY: a graph may be used from any thread, by one at a time; `&mut` on every use sees to that.
+// SAFETY: a graph may be used from any thread, by one at a time; every use takes `&mut`.
 unsafe impl Send for Recording {}

@@ -28,7 +28,7 @@ impl Tensorrt {
         }
     }
 
-    /// Releases the host copy of the engine that was loaded since. A failure leaves it in memory.
+    /// Releases the host copy of the engine loaded since the snapshot. After a failure it stays in memory.
     pub(super) fn after_load(&self, stage: &Stage, expected: Expected) -> (HostCopy, Option<RemappedMemory>) {
         let released = match expected {
             Expected::Nothing => return (HostCopy::AsLoaded, None),
@@ -39,7 +39,7 @@ impl Tensorrt {
             Expected::Goes(watch) => watch.and_then(|watch| self.find_copy(&watch, &stage.file)),
         };
         let folder = stage.file.parent().unwrap_or(Path::new("."));
-        // The trial showed that nothing writes to it; a write would make its page private memory again.
+        // The test at the build showed that nothing writes to it; a write would only make its page private memory again.
         match released.and_then(|found| found.release(folder, Access::ReadWrite)) {
             Ok(remapped) => (HostCopy::Released { bytes: remapped.bytes() }, Some(remapped)),
             Err(error) => {
@@ -49,14 +49,14 @@ impl Tensorrt {
         }
     }
 
-    /// The host copy of a plan that was loaded since `watch` began.
+    /// Finds the host copy of a plan that was loaded since `watch` was taken.
     ///
     /// # Errors
-    /// [`Error`] saying what was found instead.
+    /// [`Error`] with what was found instead.
     pub fn find_copy(&self, watch: &MappingSnapshot, file: &Path) -> Result<Found, Error> {
         let found = watch.find(file)?;
         let addresses = found.addresses();
-        // The driver registers memory as a whole; both ends and the middle tell.
+        // The driver registers whole blocks, so checking both ends and the middle is enough.
         let middle = addresses.start.midpoint(addresses.end);
         let known = [addresses.start, middle, addresses.end - 1].iter().any(|at| self.cuda.knows(*at));
         if known { Err(Error::Registered) } else { Ok(found) }

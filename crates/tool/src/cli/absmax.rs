@@ -1,4 +1,4 @@
-//! `vla-trt export --absmax-from`: what of a policy half precision cannot hold, measured on a bag.
+//! `vla-trt export --absmax-from`: measures on a bag which tensors of a policy exceed the range of half precision.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use vla_offline::replay::{BagClock, BagSource};
 use vla_policy::PolicySpec;
 use vla_runtime::parameters::Settings;
 
-/// File of a bundle with what was measured.
+/// File of a bundle with the measurements.
 const FILE: &str = "absmax.csv";
 
 /// Options of the measurement.
@@ -47,10 +47,10 @@ impl Absmax {
     /// Measures if requested. Its temporary files are deleted at the end; a policy in `out` is not changed.
     ///
     /// # Errors
-    /// Bag or parameters that cannot be used, before anything is exported; whatever keeps the network from running.
+    /// Invalid bag or parameters, before the export starts; errors of running the network.
     pub(crate) fn measure(&self, request: &Request, out: &Path) -> anyhow::Result<Option<Report>> {
         let Some(bag) = &self.absmax_from else { return Ok(None) };
-        // Export takes minutes: what can be wrong is looked at before.
+        // Checked before the export, which takes minutes.
         BagReader::open(bag)?;
         overrides(self.absmax_params.as_deref(), &self.absmax_param)?;
         let scratch = Staging::scratch(out)?;
@@ -82,8 +82,8 @@ fn show(bar: &ProgressBar, progress: Progress) {
     bar.set_position(done);
 }
 
-/// Writes the report into the bundle and prints it, with a warning for each stage that was exported in half precision
-/// and should not have been.
+/// Writes the report into the bundle and prints it, with a warning for each stage that was exported in half precision and
+/// exceeds its range.
 ///
 /// # Errors
 /// When the file cannot be written.

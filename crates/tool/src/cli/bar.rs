@@ -4,7 +4,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use vla_export::progress::Progress;
 
-/// Bytes, rate and time left on standard error; nothing where that is no terminal.
+/// Shows bytes, rate and remaining time on standard error, if that is a terminal.
 pub(crate) struct Bar(ProgressBar);
 
 impl Bar {
@@ -15,7 +15,7 @@ impl Bar {
         Self(ProgressBar::new(0).with_style(style))
     }
 
-    /// Shows how far the work is.
+    /// Updates the bar.
     pub(crate) fn show(&mut self, progress: Progress) {
         match progress {
             Progress::Weights { done, total } => {

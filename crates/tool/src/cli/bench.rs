@@ -18,7 +18,7 @@ use vla_runtime::session::Session;
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments; 4 the engines do not fit into memory; 6 no observation of the bag gave a
 /// chunk.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Bench {
+pub(crate) struct BenchArguments {
     #[command(flatten)]
     bag: BagArgs,
     #[command(flatten)]
@@ -38,8 +38,8 @@ pub(crate) struct Bench {
 /// Runs the command: a table of median and 99th percentile of every part.
 ///
 /// # Errors
-/// Whatever keeps the policy from loading or inferring.
-pub(crate) fn run(args: &Bench) -> anyhow::Result<Outcome> {
+/// Errors of loading or running the policy.
+pub(crate) fn run(args: &BenchArguments) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(args.policy.dir())?;
     let settings = args.policy.settings(&spec)?;
     if args.compare_launch {
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Bench) -> anyhow::Result<Outcome> {
     println!("{:24} {:>10} {:>10}", "", "median", "p99");
     row(&latencies, "whole inference", |timings| timings.total);
     row(&latencies, "  encode", |timings| timings.encode);
-    row(&latencies, "  engine room", |timings| timings.run);
+    row(&latencies, "  pipeline", |timings| timings.run);
     for (index, stage) in latencies.stages().into_iter().enumerate() {
         row(&latencies, &format!("    {stage}"), |timings| {
             timings.stages.get(index).map_or(Duration::ZERO, |stage| stage.time)
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Bench) -> anyhow::Result<Outcome> {
     Ok(Outcome::Success)
 }
 
-fn heading(args: &Bench, session: &Session, settings: &Settings) {
+fn heading(args: &BenchArguments, session: &Session, settings: &Settings) {
     println!(
         "{} inferences of {} on {}, {} denoising steps; milliseconds",
         args.count,
@@ -81,7 +81,7 @@ fn heading(args: &Bench, session: &Session, settings: &Settings) {
 }
 
 /// One policy loaded and measured for each way, one after the other, so that only one is in memory.
-fn compare(args: &Bench, spec: &PolicySpec, settings: &Settings) -> anyhow::Result<Outcome> {
+fn compare(args: &BenchArguments, spec: &PolicySpec, settings: &Settings) -> anyhow::Result<Outcome> {
     let ways = [
         ("one graph", Launch::Graph),
         ("engine by engine", Launch::StepByStep),
@@ -95,7 +95,7 @@ fn compare(args: &Bench, spec: &PolicySpec, settings: &Settings) -> anyhow::Resu
             bench::run(&mut session, settings, &args.bag.source(), args.warm_up as usize, args.count as usize)?;
         if first.is_none() {
             heading(args, &session, settings);
-            println!("{:24} {:>10} {:>10} {:>10}", "engine room", "median", "p99", "ratio");
+            println!("{:24} {:>10} {:>10} {:>10}", "pipeline", "median", "p99", "ratio");
         }
         let [median, p99] = [0.5, 0.99].map(|quantile| milliseconds(&latencies, quantile, |timings| timings.run));
         println!("{name:24} {median:10.3} {p99:10.3} {:10.3}", median / *first.get_or_insert(median));
@@ -103,7 +103,7 @@ fn compare(args: &Bench, spec: &PolicySpec, settings: &Settings) -> anyhow::Resu
     Ok(Outcome::Success)
 }
 
-/// What the process holds now, and what became of the engines' host copies.
+/// Memory of the process now, and the state of the engines' host copies.
 fn print_memory(reports: &[StageReport]) {
     let files: u64 = reports.iter().map(|report| report.bytes).sum();
     let kept: u64 = reports.iter().map(|report| u64::try_from(report.measured.anonymous).unwrap_or(0)).sum();

@@ -1,4 +1,4 @@
-//! `vla-trt build` and `vla-trt adopt`: engines for this device, with the record of where they were built.
+//! `vla-trt build` and `vla-trt adopt`: engines for this device, with their provenance records.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ mod outline;
 /// build is stopped, and the same command continues with the next.
 #[derive(clap::Args, Debug)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["policy", "onnx"]))]
-pub(crate) struct Build {
+pub(crate) struct BuildArguments {
     /// Policy folder: builds every stage whose engine is missing or does not match, one after the other.
     policy: Option<PathBuf>,
     /// Only these stages of the policy.
@@ -109,7 +109,7 @@ pub(crate) struct Build {
 
 /// Write the provenance file of an engine that another tool built on this very device, after loading and running it.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Adopt {
+pub(crate) struct AdoptArguments {
     /// The engine.
     engine: PathBuf,
     /// The network that it was built from.
@@ -136,7 +136,7 @@ fn range(text: &str) -> Result<(String, Range), String> {
     }
 }
 
-/// The stages of a policy that `--stages` asks for, or all.
+/// The stages of a policy that `--stages` names; default: all.
 fn chosen(stages: Vec<Stage>, names: Option<&[String]>) -> anyhow::Result<Vec<Stage>> {
     let Some(names) = names else { return Ok(stages) };
     let known: Vec<String> = stages.iter().map(|stage| stage.name.clone()).collect();
@@ -146,7 +146,7 @@ fn chosen(stages: Vec<Stage>, names: Option<&[String]>) -> anyhow::Result<Vec<St
     Ok(stages.into_iter().filter(|stage| names.contains(&stage.name)).collect())
 }
 
-impl Build {
+impl BuildArguments {
     /// The one network that the arguments name.
     fn single(&self) -> Option<Request> {
         let engine = self.engine.clone()?;
@@ -163,9 +163,9 @@ impl Build {
         })
     }
 
-    /// One stage of a policy, in a precision that may be another than policy.yaml's.
+    /// The request for one stage of a policy, in a precision that may differ from policy.yaml.
     fn stage(&self, stage: &vla_engines::Stage, precision: Precision) -> Request {
-        // One file a network: TensorRT 8.6 refuses what it knows of another network's fused kernels, and then all of it.
+        // One file per network: TensorRT 8.6 refuses the whole cache if it contains fused kernels of another network.
         let file = |dir: &PathBuf, kind: &str| dir.join(format!("{}-{precision}.{kind}", stage.name));
         let cache = self.calib_cache.as_ref().map(|dir| file(dir, "calibration"));
         Request {
@@ -187,7 +187,7 @@ impl Build {
         parsed.map_err(|words: String| anyhow::anyhow!("policy.yaml, stage {}: precision: {words}", stage.name))
     }
 
-    /// What the gate tries first.
+    /// The first precision of the accuracy gate.
     #[cfg(feature = "tensorrt")]
     fn first(&self, stage: &vla_engines::Stage) -> anyhow::Result<Precision> {
         match (self.propose, &self.calib_data) {
@@ -197,7 +197,7 @@ impl Build {
         }
     }
 
-    /// What was asked for, and the cache of an earlier build.
+    /// Sources of the INT8 scales: the arguments, and the cache of an earlier build.
     fn scales(&self, precision: Precision, cache: Option<PathBuf>, engine: &Path) -> Option<Scales> {
         let data = self.calib_data.clone();
         let beside = Scales::beside(engine);
@@ -214,15 +214,15 @@ impl Build {
 /// Runs `build`.
 ///
 /// # Errors
-/// What keeps an engine from being built; engines that were built before it stay.
-pub(crate) fn run(args: &Build) -> anyhow::Result<Outcome> {
+/// Errors of a build; engines that were built before stay.
+pub(crate) fn run(args: &BuildArguments) -> anyhow::Result<Outcome> {
     imp::build(args)
 }
 
 /// Runs `adopt`.
 ///
 /// # Errors
-/// What keeps the engine from loading or running.
-pub(crate) fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
+/// Errors of loading or running the engine.
+pub(crate) fn adopt(args: &AdoptArguments) -> anyhow::Result<Outcome> {
     imp::adopt(args)
 }

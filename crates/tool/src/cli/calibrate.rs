@@ -1,4 +1,4 @@
-//! `vla-trt calibrate`: what INT8 engines are calibrated on, recorded from a bag.
+//! `vla-trt calibrate`: records calibration data for INT8 engines from a bag.
 
 use std::path::PathBuf;
 
@@ -28,7 +28,7 @@ use vla_policy::PolicySpec;
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments; 5 done, with fewer observations than asked for; 6 no observation of the
 /// bag can be used: nothing is written, and what was at the output's name is still there.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Calibrate {
+pub(crate) struct CalibrateArguments {
     #[command(flatten)]
     bag: BagArgs,
     #[command(flatten)]
@@ -50,15 +50,15 @@ pub(crate) struct Calibrate {
 /// Runs the command.
 ///
 /// # Errors
-/// Whatever keeps the networks from running on the bag; the output is then as it was.
-pub(crate) fn run(args: &Calibrate) -> anyhow::Result<Outcome> {
+/// Errors of running the networks on the bag; the output file is then unchanged.
+pub(crate) fn run(args: &CalibrateArguments) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(args.policy.dir())?;
     let names = args.stages.clone().unwrap_or_else(|| spec.stage_names());
     if let Some(unknown) = names.iter().find(|name| !spec.stage_names().contains(name)) {
         bail!("--stages: there is no stage '{unknown}'; the policy's stages are {}", spec.stage_names().join(", "));
     }
     let settings = args.policy.settings(&spec)?;
-    // Minutes of running the networks come first otherwise.
+    // Checked before the networks run for minutes.
     Outputs::default()
         .file("--output", args.output.as_path())
         .reading("the bag", files_of(&args.bag.bag))

@@ -16,7 +16,7 @@ use vla_runtime::check::table;
 /// topics. Exit codes: 0 nothing worse than info; 1 the command failed; 2 wrong arguments; 3 an error was found; 5 warnings were
 /// found.
 #[derive(clap::Args, Debug)]
-pub struct Doctor {
+pub struct DoctorArguments {
     /// Policy folder.
     policy: Option<PathBuf>,
     /// The robot's parameters for the policy: the node's YAML file.
@@ -33,8 +33,8 @@ pub struct Doctor {
 /// Runs the command.
 ///
 /// # Errors
-/// JSON that cannot be made.
-pub fn run(args: &Doctor) -> anyhow::Result<Outcome> {
+/// Errors of writing JSON.
+pub fn run(args: &DoctorArguments) -> anyhow::Result<Outcome> {
     let robot = args.params.clone().map(|params| Robot { params, bag: args.bag.clone() });
     let report = doctor::examine(&Machine::this(), args.policy.as_deref(), robot.as_ref());
     if args.json {
@@ -54,7 +54,7 @@ pub fn outcome(severity: Severity) -> Outcome {
     }
 }
 
-/// A report as text: one line a finding, and a last one that counts.
+/// A report as text: one line per finding, and a summary line.
 pub fn lines(report: &Report) -> String {
     table(&report.findings)
 }

@@ -16,7 +16,7 @@ use vla_policy::processor::DeltaRows;
 
 /// Write a policy bundle from a GR00T N1.6 checkpoint: ONNX networks, tokenizer and statistics; no PyTorch.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Export {
+pub(crate) struct ExportArguments {
     /// Checkpoint folder: config.json, safetensors, processor_config.json, statistics.json, embodiment_id.json.
     #[arg(long)]
     checkpoint: PathBuf,
@@ -144,7 +144,7 @@ fn delta(text: &str) -> Result<(String, DeltaRows), String> {
     Ok((key.to_owned(), rows.parse()?))
 }
 
-impl Export {
+impl ExportArguments {
     fn layout(&self) -> anyhow::Result<vla_export::Layout> {
         Ok(match (self.layout, self.only) {
             (None | Some(Layout::Split), None) => split::LAYOUT,
@@ -201,11 +201,11 @@ impl Export {
     }
 }
 
-/// Writes the bundle; prints where it is, what it holds and its fingerprint.
-pub(crate) fn run(args: &Export) -> anyhow::Result<Outcome> {
+/// Writes the bundle; prints its path, contents and fingerprint.
+pub(crate) fn run(args: &ExportArguments) -> anyhow::Result<Outcome> {
     let request = args.request()?;
     let not_exported = || format!("{} was not exported", args.checkpoint.display());
-    // Before minutes of measuring.
+    // Checked before the measurement, which takes minutes.
     bundle::check_output(&args.out).with_context(not_exported)?;
     let measured = args.absmax.measure(&request, &args.out).with_context(not_exported)?;
     let mut bar = Bar::new();

@@ -16,7 +16,7 @@ use vla_policy::PolicySpec;
 ///
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Infer {
+pub(crate) struct InferArguments {
     /// Policy folder.
     #[arg(long, value_name = "DIR")]
     policy: PathBuf,
@@ -37,8 +37,8 @@ pub(crate) struct Infer {
 /// Runs the command.
 ///
 /// # Errors
-/// Whatever keeps the policy from running on the arrays; nothing is then written at the dump's name.
-pub(crate) fn run(args: &Infer) -> anyhow::Result<Outcome> {
+/// Errors of running the policy on the arrays; the output file is then not written.
+pub(crate) fn run(args: &InferArguments) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(&args.policy)?;
     Outputs::default()
         .file("--dump", args.dump.as_path())

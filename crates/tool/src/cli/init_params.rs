@@ -1,4 +1,4 @@
-//! `vla-trt init-params`: a parameter file for a policy, to be filled in.
+//! `vla-trt init-params`: writes a parameter file with placeholders for a policy.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use vla_runtime::parameters::PolicyShape;
 /// Write the parameter file (robot.yaml) of a policy with a placeholder for everything that only you know of your robot: topics,
 /// joint names, limits. The node refuses the file, naming each placeholder, until all are filled in.
 #[derive(clap::Args, Debug)]
-pub(crate) struct InitParams {
+pub(crate) struct InitParamsArguments {
     /// Policy folder.
     policy: PathBuf,
     /// File to write. One that exists is kept unless --overwrite is given.
@@ -29,7 +29,7 @@ pub(crate) struct InitParams {
 ///
 /// # Errors
 /// A policy that cannot be read, a file that exists or cannot be written.
-pub(crate) fn run(args: &InitParams) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &InitParamsArguments) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(&args.policy)?;
     let shape = PolicyShape::load(&spec)?;
     Outputs::default().file("--output", args.output.as_path()).reading("a file of the policy", files(&spec)).check()?;

@@ -1,4 +1,4 @@
-//! `vla-trt inspect`: what a network or an engine file is.
+//! `vla-trt inspect`: describes a network or an engine file.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use vla_engines::provenance::Provenance;
 /// An engine is loaded temporarily where TensorRT and a GPU are present. Exit codes: 0; 1 the file is neither, or cannot be
 /// read; 2 wrong arguments; 3 weights are missing, or an engine does not match this device.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Inspect {
+pub(crate) struct InspectArguments {
     /// An engine or an ONNX file.
     file: PathBuf,
     /// Print one JSON object in place of lines.
@@ -37,8 +37,8 @@ fn dim(text: &str) -> Result<(String, usize), String> {
 /// Runs the command.
 ///
 /// # Errors
-/// [`inspect::Error`], JSON that cannot be made.
-pub(crate) fn run(args: &Inspect) -> anyhow::Result<Outcome> {
+/// [`inspect::Error`]; errors of writing JSON.
+pub(crate) fn run(args: &InspectArguments) -> anyhow::Result<Outcome> {
     let identity = Machine::identity();
     let mut report = inspect::inspect(&args.file, identity.as_ref(), &args.dims)?;
     if let Report::Engine(engine) = &mut report
@@ -66,7 +66,7 @@ fn load(engine: &mut EngineReport) {
     use vla_tensorrt::cuda::Cuda;
     use vla_tensorrt::{Library, Log};
 
-    // An engine of another device may end the process inside TensorRT.
+    // An engine of another device may crash the process inside TensorRT.
     if let Verdict::Differs(_) = engine.verdict {
         engine.not_loaded = Some("it does not match this device".to_owned());
         return;

@@ -16,20 +16,20 @@ use vla_export::synthetic_checkpoint::{KeyWidth, RobotShape, TOKENIZER};
 ///
 /// Either --size, for the demo's robot (ALOHA: two arms, three cameras), or --camera, --state, --action and --rate, for a small
 /// checkpoint of any robot's shape: the demo's network with your cameras, keys and widths. Keys with `gripper` in their name go
-/// from 0 to 1, all others are joints in rad. Prints the export command that belongs to a robot's shape.
+/// from 0 to 1, KEY=pose is the pose of an end effector, all others are joints in rad. Prints the export command that belongs to a robot's shape.
 #[derive(clap::Args, Debug)]
 #[command(group(clap::ArgGroup::new("robot").required(true).args(["size", "cameras"])))]
-pub(crate) struct MakeCheckpoint {
+pub(crate) struct MakeCheckpointArguments {
     /// Which checkpoint.
     #[arg(long, value_enum, conflicts_with_all = ["cameras", "state", "action", "rate"])]
     size: Option<Size>,
     /// A camera and the size of its frames, such as front=640x480; once for each.
     #[arg(long = "camera", value_name = "NAME=WxH", requires_all = ["state", "action", "rate"])]
     cameras: Vec<Camera>,
-    /// A state key and its number of joints, such as arm=6; once for each, in the policy's order.
+    /// A state key and its number of joints, such as arm=6, or KEY=pose; once for each, in the policy's order.
     #[arg(long, value_name = "KEY=WIDTH", requires = "cameras")]
     state: Vec<KeyWidth>,
-    /// An action key and its number of joints, such as arm=6; once for each, in the policy's order.
+    /// An action key and its number of joints, such as arm=6, or KEY=pose; once for each, in the policy's order.
     #[arg(long, value_name = "KEY=WIDTH", requires = "cameras")]
     action: Vec<KeyWidth>,
     /// Action rows per second, in Hz: the robot's control rate.
@@ -63,8 +63,8 @@ impl From<Size> for synthetic_checkpoint::Size {
     }
 }
 
-impl MakeCheckpoint {
-    /// The robot's shape; `None` where `--size` is given. clap ensures that one of both is complete.
+impl MakeCheckpointArguments {
+    /// The robot's shape; `None` with `--size`. clap ensures that one of both is complete.
     fn shape(&self) -> Option<RobotShape> {
         let rate_hz = self.rate.filter(|_| self.size.is_none())?;
         let (cameras, state, action) = (self.cameras.clone(), self.state.clone(), self.action.clone());
@@ -72,11 +72,11 @@ impl MakeCheckpoint {
     }
 }
 
-/// Writes the checkpoint and prints where it is.
+/// Writes the checkpoint and prints its path.
 ///
 /// # Errors
-/// A robot's shape that no checkpoint can have; files that cannot be written.
-pub(crate) fn run(args: &MakeCheckpoint) -> anyhow::Result<Outcome> {
+/// An invalid robot's shape; files that cannot be written.
+pub(crate) fn run(args: &MakeCheckpointArguments) -> anyhow::Result<Outcome> {
     let shape = args.shape();
     let mut bar = Bar::new();
     let mut report = |progress| bar.show(progress);
@@ -94,7 +94,7 @@ pub(crate) fn run(args: &MakeCheckpoint) -> anyhow::Result<Outcome> {
     Ok(Outcome::Success)
 }
 
-/// The export that belongs to the checkpoint: what a checkpoint does not say (frame sizes, rate) is in it.
+/// The export command for the checkpoint, with the values that a checkpoint does not contain (frame sizes, rate).
 fn export_command(shape: &RobotShape, checkpoint: &std::path::Path) -> String {
     let camera = |camera: &Camera| format!(" --camera {}={}x{}", camera.name, camera.width, camera.height);
     let cameras: String = shape.cameras.iter().map(camera).collect();

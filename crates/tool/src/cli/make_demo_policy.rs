@@ -9,7 +9,7 @@ use vla_export::demo;
 
 /// Write a small policy with seeded weights: GR00T N1.6's shape, runs on one CPU core, moves nothing useful.
 #[derive(clap::Args, Debug)]
-pub(crate) struct MakeDemoPolicy {
+pub(crate) struct MakeDemoPolicyArguments {
     /// Folder to write: new, empty, or an earlier policy bundle.
     #[arg(short, long)]
     pub out: PathBuf,
@@ -18,8 +18,8 @@ pub(crate) struct MakeDemoPolicy {
     pub seed: u64,
 }
 
-/// Writes the bundle and prints where it is and its fingerprint.
-pub(crate) fn run(args: &MakeDemoPolicy) -> anyhow::Result<Outcome> {
+/// Writes the bundle and prints its path and fingerprint.
+pub(crate) fn run(args: &MakeDemoPolicyArguments) -> anyhow::Result<Outcome> {
     let hash = demo::bundle::write(&args.out, args.seed).context("the demo policy was not written")?;
     println!("{} {hash}", args.out.display());
     Ok(Outcome::Success)

@@ -1,17 +1,17 @@
 //! Standard output and standard error of the commands.
 //!
-//! `println!` of the standard library panics when nobody reads any more, as in `vla-trt plan my_policy | head -1`. The
-//! macros of this room, which have the same names, drop what nobody reads: the command still does its work, and its exit
-//! code is that of its work. Output that is lost for another reason, such as a full disk, is an error at the end.
+//! `println!` of the standard library panics when the pipe is closed, as in `vla-trt plan my_policy | head -1`. The macros of
+//! this module, which have the same names, drop output to a closed pipe: the command completes, and its exit code is
+//! unaffected. Output that is lost for another reason, such as a full disk, is an error at the end.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::sync::Mutex;
 
-/// Why output was lost, when it was and somebody wanted it.
+/// The first write error other than a closed pipe.
 static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
 
-/// `print!`, and `println!` with a line's end.
+/// Like the standard library's `print!` and, with a newline, `println!`.
 macro_rules! print {
     ($($text:tt)*) => { $crate::cli::out::stdout(format_args!($($text)*)) };
 }
@@ -22,7 +22,7 @@ macro_rules! println {
     ($($text:tt)*) => { $crate::cli::out::stdout(format_args!("{}\n", format_args!($($text)*))) };
 }
 
-/// See `print!`; to standard error.
+/// See `print!`; writes to standard error.
 macro_rules! eprintln {
     ($($text:tt)*) => { $crate::cli::out::stderr(format_args!("{}\n", format_args!($($text)*))) };
 }
@@ -32,15 +32,15 @@ pub(crate) fn stdout(text: fmt::Arguments<'_>) {
     keep(io::stdout().lock().write_fmt(text));
 }
 
-/// Writes to standard error. There is nowhere to say that it failed.
+/// Writes to standard error. A failure cannot be reported and is ignored.
 pub(crate) fn stderr(text: fmt::Arguments<'_>) {
     io::stderr().lock().write_fmt(text).unwrap_or_default();
 }
 
-/// What became of standard output.
+/// Whether all output was written.
 ///
 /// # Errors
-/// The first one that is no closed pipe.
+/// The first write error other than a closed pipe.
 pub(crate) fn finish() -> io::Result<()> {
     keep(io::stdout().lock().flush());
     LOST.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take().map_or(Ok(()), Err)

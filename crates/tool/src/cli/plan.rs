@@ -1,4 +1,4 @@
-//! `vla-trt plan`: what a policy takes and whether it fits, without loading it.
+//! `vla-trt plan`: the memory that a policy needs and whether it fits, without loading it.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use vla_runtime::remedies;
 mod mixes;
 mod roofline;
 
-/// Left to everything else on this machine unless said otherwise, as the node's `memory.reserve_mib`.
+/// Default reserve for other programs on this machine, equal to that of the node's `memory.reserve_mib`.
 const RESERVE_MIB: u64 = 512;
 
 /// Print the memory that policies need, stage by stage in load order, and whether they fit. Nothing is loaded.
@@ -24,7 +24,7 @@ const RESERVE_MIB: u64 = 512;
 /// policy.yaml, and activation is the largest sum of live tensors at the profile's maximum (a runtime that fuses nodes needs
 /// less). Exit codes: 0 all fit; 1 an error; 2 wrong arguments; 4 one does not fit.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct PlanArguments {
     /// Policy folders. Networks are exported for a number of cameras: to compare numbers, name a policy for each.
     #[arg(required = true, value_name = "POLICY")]
     policies: Vec<PathBuf>,
@@ -88,8 +88,8 @@ enum Kind {
 /// Runs the command.
 ///
 /// # Errors
-/// A policy that cannot be read, a load order that is none, a board or a mix that names what is not there.
-pub(crate) fn run(args: &Plan) -> anyhow::Result<Outcome> {
+/// A policy that cannot be read, an invalid load order, an unknown board, or a mix with an unknown stage.
+pub(crate) fn run(args: &PlanArguments) -> anyhow::Result<Outcome> {
     check_factors(args)?;
     let machines = roofline::Machines::new(args)?;
     let (kind, name) = match args.engine_kind {
@@ -127,7 +127,7 @@ pub(crate) fn run(args: &Plan) -> anyhow::Result<Outcome> {
     Ok(if all_fit { Outcome::Success } else { Outcome::DoesNotFit })
 }
 
-fn check_factors(args: &Plan) -> anyhow::Result<()> {
+fn check_factors(args: &PlanArguments) -> anyhow::Result<()> {
     for (flag, value) in [("--kept-factor", args.kept_factor), ("--released-factor", args.released_factor)] {
         if !(0.0..=4.0).contains(&value) {
             bail!("{flag}: expected a part of the engine's file from 0 to 4, found {value}");
@@ -136,14 +136,19 @@ fn check_factors(args: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The plan of these stages, in the order that was asked for; with `release`, host copies given back where that was tried.
-fn planned(args: &Plan, kind: EngineKind, stages: &[Stage], release: bool) -> anyhow::Result<memory::MemoryPlan> {
+/// The plan of these stages in the requested order; with `release`, host copies are released where the records allow it.
+fn planned(
+    args: &PlanArguments,
+    kind: EngineKind,
+    stages: &[Stage],
+    release: bool,
+) -> anyhow::Result<memory::MemoryPlan> {
     let plan = pipeline::plan(kind, stages, args.order.as_deref(), release)?;
     Ok(if kind == EngineKind::Tensorrt { plan.with_host_copies(args.kept_factor) } else { plan })
 }
 
-/// What the engines may take, and where: a budget stands for another machine, of which this one's memory says nothing.
-fn bounds(args: &Plan, kind: EngineKind) -> (Admission, Option<Pool>) {
+/// The admission rule and the memory of this machine; no memory with a budget, which describes another machine.
+fn bounds(args: &PlanArguments, kind: EngineKind) -> (Admission, Option<Pool>) {
     let reserve_mib = args.reserve_mib.unwrap_or(if args.budget_mib.is_some() { 0 } else { RESERVE_MIB });
     let admission = Admission {
         budget: args.budget_mib.map(to_bytes),
@@ -153,13 +158,13 @@ fn bounds(args: &Plan, kind: EngineKind) -> (Admission, Option<Pool>) {
     (admission, if args.budget_mib.is_some() { None } else { Some(vla_runtime::devices::pool(kind)) })
 }
 
-/// A policy by its folder, which tells exports of one checkpoint apart.
+/// A policy by its folder, which distinguishes exports of one checkpoint.
 fn folder_name(folder: &Path) -> String {
     folder.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 /// Prints the plan and the verdict.
-fn judge(args: &Plan, plan: &memory::MemoryPlan, stages: &[Stage], kind: EngineKind) -> bool {
+fn judge(args: &PlanArguments, plan: &memory::MemoryPlan, stages: &[Stage], kind: EngineKind) -> bool {
     let (admission, pool) = bounds(args, kind);
     let reserve_mib = mib(admission.reserve);
     if kind == EngineKind::Tensorrt && pool.is_some_and(|pool| pool.device_free.is_none()) {

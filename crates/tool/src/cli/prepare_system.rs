@@ -1,4 +1,4 @@
-//! `vla-trt prepare-system`: a machine made ready for builds or measurements, and put back.
+//! `vla-trt prepare-system`: prepares a machine for builds or measurements, and restores it.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -14,9 +14,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::Outcome;
 use crate::prepare::Preparation;
 
-/// How often signals and the command are looked at.
+/// Interval at which signals and the command are checked.
 const PERIOD: Duration = Duration::from_millis(20);
-/// How long a command has to end by the Ctrl-C that the terminal gave it too.
+/// Time for a command to end after a Ctrl-C, which the terminal also sends to it.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Prepare this machine for a build or a measurement: set maximum power mode and fixed clocks (on a Jetson), drop page caches;
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// the next run restores it. Without root privileges it prints the commands and still runs COMMAND. Exit codes: COMMAND's; 1
 /// when it could not be run or something was not restored; 2 wrong arguments.
 #[derive(clap::Args, Debug)]
-pub(crate) struct PrepareSystem {
+pub(crate) struct PrepareSystemArguments {
     /// Print what would be done, and do nothing.
     #[arg(long, conflicts_with = "command")]
     dry_run: bool,
@@ -41,7 +41,7 @@ pub(crate) struct PrepareSystem {
     command: Vec<String>,
 }
 
-/// Signals as flags: this process puts the machine back before it ends.
+/// Signals as flags, so that this process restores the machine before it ends.
 struct Signals {
     interrupted: Arc<AtomicBool>,
     terminated: Arc<AtomicBool>,
@@ -64,8 +64,8 @@ impl Signals {
 /// Runs the command.
 ///
 /// # Errors
-/// Another run under way, a command that does not start, something that was not put back.
-pub(crate) fn run(args: &PrepareSystem) -> anyhow::Result<Outcome> {
+/// Another run is active, the command does not start, or something was not restored.
+pub(crate) fn run(args: &PrepareSystemArguments) -> anyhow::Result<Outcome> {
     let plan = match args.uid {
         Some(uid) => Preparation::for_user(&args.root, uid),
         None => Preparation::of(&args.root),
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &PrepareSystem) -> anyhow::Result<Outcome> {
     if args.dry_run {
         return Ok(Outcome::Success);
     }
-    // Before the first change: a signal that comes during it must not end this process.
+    // Before the first change, so that a signal during it does not end this process.
     let signals = Signals::watch()?;
     let changes = plan.changes_something();
     let guard = plan.apply()?;
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &PrepareSystem) -> anyhow::Result<Outcome> {
     }
     let outcome = match args.command.split_first() {
         Some((program, arguments)) if !signals.any() => command(program, arguments, &signals),
-        // Nothing to put back: nothing to wait for.
+        // Nothing to restore: no need to wait.
         None if changes => {
             eprintln!("waiting for Ctrl-C, then everything is put back");
             while !signals.any() {
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &PrepareSystem) -> anyhow::Result<Outcome> {
     for line in restored.iter().flatten() {
         eprintln!("put back: {line}");
     }
-    // Both may have failed: the command's error is the one to end with.
+    // If both failed, the command's error is returned.
     match (outcome, restored) {
         (Err(error), Err(other)) => {
             eprintln!("error: {other}");
@@ -113,8 +113,8 @@ fn command(program: &str, arguments: &[String], signals: &Signals) -> anyhow::Re
     Ok(Outcome::Command(code(status)))
 }
 
-/// Waits for the command, and hands it SIGTERM: at once when it came here, after a while when it was Ctrl-C, which a
-/// terminal gives to both.
+/// Waits for the command. Forwards SIGTERM at once; after a Ctrl-C, which the terminal sends to both processes, sends SIGTERM
+/// after a delay.
 fn wait(child: &mut Child, signals: &Signals) -> std::io::Result<ExitStatus> {
     let mut interrupted: Option<Instant> = None;
     loop {
@@ -136,7 +136,7 @@ fn wait(child: &mut Child, signals: &Signals) -> std::io::Result<ExitStatus> {
     }
 }
 
-/// As a shell gives it: 128 and the signal's number for a command that a signal ended.
+/// Exit code as in a shell: 128 plus the signal's number if a signal ended the command.
 fn code(status: ExitStatus) -> u8 {
     let number = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     u8::try_from(number).unwrap_or(1)

@@ -1,4 +1,4 @@
-//! `vla-trt replay`: a policy over a recorded bag.
+//! `vla-trt replay`: runs a policy on a recorded bag.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ use vla_runtime::session::Session;
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 the run differs from the golden one; 4 the engines do not fit into
 /// memory; 6 there was no chunk: the output is not written, and a file of its name is kept.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Replay {
+pub(crate) struct ReplayArguments {
     #[command(flatten)]
     bag: BagArgs,
     #[command(flatten)]
@@ -49,8 +49,8 @@ pub(crate) struct Replay {
 /// Runs the command.
 ///
 /// # Errors
-/// Whatever keeps the replay from starting or finishing; nothing is then left at the output's name.
-pub(crate) fn run(args: &Replay) -> anyhow::Result<Outcome> {
+/// Errors of the replay; the output file is then not written.
+pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
     if !(args.latency_ms.is_finite() && args.latency_ms >= 0.0) {
         bail!("--latency-ms: expected milliseconds of 0 or more, found {}", args.latency_ms);
     }
@@ -117,7 +117,7 @@ fn describe(progress: &Progress) -> String {
     }
 }
 
-fn print_summary(summary: &Summary, args: &Replay) {
+fn print_summary(summary: &Summary, args: &ReplayArguments) {
     let record = &summary.record;
     let violations = record.events.iter().filter(|event| event.kind == "violation").count();
     let refused = record.events.len() - violations;

@@ -8,7 +8,7 @@ use vla_policy::PolicySpec;
 use vla_policy::spec::POLICY_FILE;
 use vla_runtime::parameters::{LimitsFrom, NodeName, Overrides, Parameters, PolicyShape, Settings, Value};
 
-/// A bag on the command line, as several commands take it.
+/// Bag arguments, shared by several commands.
 #[derive(clap::Args, Debug)]
 pub(crate) struct BagArgs {
     /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
@@ -26,7 +26,7 @@ impl BagArgs {
     }
 }
 
-/// Where the policy is and how its node would be configured, as several commands take it.
+/// Arguments for a policy and its node's parameters, shared by several commands.
 #[derive(clap::Args, Debug)]
 pub(crate) struct PolicyArgs {
     /// Policy folder.
@@ -46,7 +46,7 @@ impl PolicyArgs {
         &self.policy
     }
 
-    /// The files that the policy, its parameters and what these name are read from.
+    /// The files of the policy, the parameter file, and the files that parameters name.
     pub(crate) fn files(&self, spec: &PolicySpec, settings: &Settings) -> Vec<PathBuf> {
         let mut files = files(spec);
         files.extend(parameter_files(settings, self.params.as_deref()));
@@ -62,7 +62,7 @@ impl PolicyArgs {
     }
 }
 
-/// The files that a policy is read from: none of them may be an output.
+/// The files of a policy: none of them may be an output.
 pub(crate) fn files(spec: &PolicySpec) -> Vec<PathBuf> {
     let bundle = spec.files().into_iter().map(|name| spec.dir.join(name));
     let stages = spec.stages.iter().flat_map(|stage| {
@@ -73,14 +73,14 @@ pub(crate) fn files(spec: &PolicySpec) -> Vec<PathBuf> {
     bundle.chain([spec.dir.join(POLICY_FILE)]).chain(stages).collect()
 }
 
-/// The file of the parameters, and those that they name.
+/// The parameter file, and the files that parameters name.
 pub(crate) fn parameter_files(settings: &Settings, params: Option<&Path>) -> Vec<PathBuf> {
     let description = if let LimitsFrom::File(file) = &settings.limits_from { Some(file.clone()) } else { None };
     let engines = settings.engine.stages.values().filter_map(|stage| stage.path.clone());
     params.map(Path::to_owned).into_iter().chain(description).chain(engines).collect()
 }
 
-/// What a file and `NAME:=VALUE` arguments set for a node named `/vla_trt`.
+/// Parameters that a file and `NAME:=VALUE` arguments set for a node named `/vla_trt`.
 ///
 /// # Errors
 /// A file or an argument that cannot be read.
@@ -95,10 +95,10 @@ pub(crate) fn overrides(params: Option<&Path>, assignments: &[String]) -> anyhow
     Ok(overrides)
 }
 
-/// The settings of a node that runs `spec` with these.
+/// The settings of a node that runs `spec` with these parameters.
 ///
 /// # Errors
-/// As [`overrides`], everything that does not fit the policy, and a robot description that cannot be used.
+/// As [`overrides`], every parameter that does not fit the policy, and an invalid robot description.
 pub(crate) fn settings(
     spec: &PolicySpec,
     params: Option<&Path>,

@@ -1,4 +1,4 @@
-//! `vla-trt verify`: engines against their networks, with inputs of a bag.
+//! `vla-trt verify`: compares engines with their networks on inputs of a bag.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use vla_runtime::parameters::Settings;
 /// Exit codes: 0 everything is within its limits; 1 an error; 2 wrong arguments; 3 something is not; 4 it does not fit into
 /// memory; 6 no observation of the bag can be used, and there is no verdict.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Verify {
+pub(crate) struct VerifyArguments {
     /// Policy folder.
     policy: PathBuf,
     /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
@@ -80,8 +80,8 @@ enum Kind {
 /// Runs the command.
 ///
 /// # Errors
-/// Whatever keeps the two sides from being compared; no verdict is written then.
-pub(crate) fn run(args: &Verify) -> anyhow::Result<Outcome> {
+/// Errors of the comparison; no verdict is then written.
+pub(crate) fn run(args: &VerifyArguments) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(&args.policy)?;
     let settings = settings(&spec, args.params.as_deref(), &args.param)?;
     Outputs::default()
@@ -115,7 +115,7 @@ pub(crate) fn run(args: &Verify) -> anyhow::Result<Outcome> {
     Ok(if report.passed { Outcome::Success } else { Outcome::Differs })
 }
 
-impl Verify {
+impl VerifyArguments {
     fn candidate(&self, spec: &PolicySpec, settings: &Arc<Settings>) -> anyhow::Result<Box<dyn Candidate>> {
         let kind = match self.engine_kind {
             Kind::Tensorrt => EngineKind::Tensorrt,
@@ -123,7 +123,7 @@ impl Verify {
         };
         let Some(dir) = &self.candidate else { return Ok(candidate::of_policy(spec, settings, kind)?) };
         let other = load_other(dir)?;
-        // Files that parameters name are those of the policy itself.
+        // Files that parameters name are those of the policy.
         let mut settings = Settings::clone(settings);
         settings.engine.stages.values_mut().for_each(|stage| stage.path = None);
         Ok(candidate::of_policy(&other, &settings, kind)?)
@@ -134,7 +134,7 @@ fn load_other(dir: &Path) -> anyhow::Result<PolicySpec> {
     PolicySpec::load(dir).context("--candidate")
 }
 
-/// Writes the verdicts beside the engines. One that nothing says where it was built has no record to write into.
+/// Writes the verdicts into the engines' records. An engine without a record is skipped.
 fn record(candidate: &dyn Candidate, report: &Report) -> anyhow::Result<()> {
     for stage in candidate.stages() {
         let Some(verification) = report.verification(&stage.name) else { continue };
@@ -146,7 +146,7 @@ fn record(candidate: &dyn Candidate, report: &Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How far a run of the networks is.
+/// Progress of a run of the networks.
 pub(super) fn bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:28} [{bar:40}] {pos}/{len} {elapsed}");
     ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))

@@ -13,21 +13,21 @@ pub(super) fn examine(machine: &Machine) -> Vec<Finding> {
 /// The power modes of a Jetson.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PowerModes {
-    /// The mode that is set; `None` where nvpmodel has not noted one.
+    /// The current mode; `None` if nvpmodel has not stored one.
     pub now: Option<u32>,
     /// Number and name of each, in the order of `/etc/nvpmodel.conf`.
     pub all: Vec<(u32, String)>,
 }
 
 impl PowerModes {
-    /// Reads nvpmodel's files: the modes, and the one that is set (`pmode:0002`).
+    /// Reads nvpmodel's files: the modes, and the current one (`pmode:0002`).
     pub fn of(root: &Root) -> Self {
         let status = root.text("/var/lib/nvpmodel/status");
         let now = status.as_deref().and_then(|text| text.strip_prefix("pmode:")?.trim().parse::<u32>().ok());
         Self { now, all: modes(&root.text("/etc/nvpmodel.conf").unwrap_or_default()) }
     }
 
-    /// The mode without limits, where the board has one.
+    /// The mode without limits, if the board has one.
     pub fn highest(&self) -> Option<&(u32, String)> {
         let named = |start: &str| self.all.iter().find(|(_, name)| name.starts_with(start));
         named("MAXN_SUPER").or_else(|| named("MAXN"))
@@ -68,7 +68,7 @@ fn modes(text: &str) -> Vec<(u32, String)> {
     lines.filter_map(|line| Some((word(line, "ID=")?.parse().ok()?, word(line, "NAME=")?))).collect()
 }
 
-/// Lowest, present and highest frequency in Hz.
+/// Lowest, current and highest frequency in Hz.
 struct Range {
     name: &'static str,
     now_hz: Option<u64>,

@@ -1,4 +1,4 @@
-//! A policy on this machine: its networks, the verdict on each engine, whether it fits.
+//! Checks of a policy on this machine: networks, verdict on each engine, memory.
 
 use std::path::Path;
 
@@ -30,7 +30,7 @@ pub(super) fn examine(machine: &Machine, dir: &Path) -> Vec<Finding> {
     findings
 }
 
-/// A network that cannot be used, or whose weights are not beside it.
+/// An invalid network, or one whose external data is missing.
 fn network(spec: &PolicySpec, stage: &Stage) -> Option<Finding> {
     let remedy = match spec.supplied.get(&stage.name) {
         Some(what) => format!("put {what} at {}", stage.onnx.display()),
@@ -57,7 +57,7 @@ fn network(spec: &PolicySpec, stage: &Stage) -> Option<Finding> {
     Some(finding.of(&stage.name).todo(remedy))
 }
 
-/// The verdict that loading would come to.
+/// The verdict of loading the engine.
 fn engine(machine: &Machine, stage: &Stage) -> Finding {
     const CHECK: &str = "engine";
     let verdict = match &machine.identity {
@@ -91,7 +91,7 @@ fn engine(machine: &Machine, stage: &Stage) -> Finding {
     finding.of(&stage.name)
 }
 
-/// What is known of how close its results are to its network's.
+/// The recorded accuracy of the engine.
 fn accuracy(record: &Provenance) -> String {
     match &record.verification {
         Some(found) => format!("accuracy: {}, {} observations, {}", found.summary, found.observations, found.at),
@@ -130,7 +130,7 @@ fn rejected(machine: &Machine, rejection: &Rejection) -> Finding {
     }
 }
 
-/// The plan of all engines against what is free now.
+/// Compares the memory plan of all engines with the free memory.
 fn fits(machine: &Machine, dir: &Path, stages: &[Stage]) -> Finding {
     const CHECK: &str = "fits";
     let plan = match pipeline::plan(EngineKind::Tensorrt, stages, None, true) {

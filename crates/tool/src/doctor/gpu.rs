@@ -1,10 +1,10 @@
-//! GPU, board, L4T and JetPack, driver, TensorRT.
+//! Checks of GPU, board, L4T and JetPack, driver, TensorRT.
 
 use super::{Finding, Machine, Unknown};
 use crate::root::Root;
 use vla_engines::provenance;
 
-/// Where libraries of NVIDIA lie on JetPack and on Debian and Ubuntu.
+/// Folders of NVIDIA's libraries on JetPack and on Debian and Ubuntu.
 const LIBRARY_FOLDERS: &[&str] = &[
     "/usr/lib/aarch64-linux-gnu",
     "/usr/lib/aarch64-linux-gnu/nvidia",
@@ -15,7 +15,7 @@ const LIBRARY_FOLDERS: &[&str] = &[
     "/usr/lib",
 ];
 
-/// L4T's release and the JetPack that it came with, where the package list does not say.
+/// JetPack versions by L4T release, for machines whose package list does not contain it.
 const JETPACKS: &[(&str, &str)] = &[
     ("35.1", "5.0.2"),
     ("35.2.1", "5.1"),
@@ -31,14 +31,14 @@ const JETPACKS: &[(&str, &str)] = &[
     ("39.2", "7.2"),
 ];
 
-/// A release of L4T with a fault that keeps engines from loading.
+/// A release of L4T with a defect that prevents engines from loading.
 struct KnownFault {
     l4t: &'static str,
     fault: &'static str,
     todo: &'static str,
 }
 
-/// Faults of L4T that its users reported in public.
+/// Publicly reported defects of L4T.
 const KNOWN_FAULTS: &[KnownFault] = &[KnownFault {
     l4t: "36.4.7",
     fault: "large GPU allocations are refused although memory is free, since its fix of CVE-2025-33177 (public reports: \
@@ -76,7 +76,7 @@ fn gpu(machine: &Machine) -> Finding {
     }
 }
 
-/// On a Jetson a missing piece is wrong; elsewhere policies run on ONNX Runtime.
+/// Severity of a missing component: an error on a Jetson; elsewhere policies run on ONNX Runtime.
 fn absent(machine: &Machine, check: &'static str, what: &str, unknown: &Unknown) -> Finding {
     let Unknown { skipped, reason, remedy } = unknown;
     let text = if *skipped { format!("not looked at: {reason}") } else { format!("{what}: {reason}") };
@@ -124,7 +124,7 @@ fn is_release(l4t: &str, release: &str) -> bool {
     l4t.strip_prefix(release).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The JetPack of an L4T release, by the longest entry that it begins with.
+/// The JetPack of an L4T release, by the longest matching prefix.
 fn jetpack(l4t: &str) -> Option<&'static str> {
     let fits = |release: &str| is_release(l4t, release);
     JETPACKS.iter().filter(|(release, _)| fits(release)).max_by_key(|(release, _)| release.len()).map(|(_, name)| *name)

@@ -1,4 +1,4 @@
-//! What is asked of a machine beyond its files.
+//! Properties of a machine beyond its files.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -11,10 +11,10 @@ use vla_engines::provenance;
 use vla_engines::provenance::DeviceIdentity;
 use vla_runtime::remedies;
 
-/// How long `ros2 topic list` may take.
+/// Timeout of `ros2 topic list`.
 const TOPICS_LIMIT: Duration = Duration::from_secs(15);
 
-/// A machine as it is examined.
+/// Input of the checks: a machine's files and properties.
 #[derive(Clone, Debug)]
 pub struct Machine {
     /// Its files.
@@ -23,13 +23,13 @@ pub struct Machine {
     pub environment: BTreeMap<String, String>,
     /// The first CUDA device.
     pub gpu: Result<Gpu, Unknown>,
-    /// Version of the TensorRT that opens.
+    /// Version of the TensorRT library that can be opened.
     pub tensorrt: Result<String, Unknown>,
     /// GPU, driver and TensorRT as an engine's record names them; `None` where one of them is missing.
     pub identity: Option<DeviceIdentity>,
-    /// The ONNX Runtime library that opens.
+    /// The ONNX Runtime library that can be opened.
     pub onnx_runtime: Result<String, Unknown>,
-    /// Topics that are there now, as `name [type]`.
+    /// Existing topics, as `name [type]`.
     pub topics: Result<Vec<String>, Unknown>,
 }
 
@@ -48,24 +48,24 @@ pub struct Gpu {
     pub cuda: String,
 }
 
-/// Why something is not known or not there.
+/// Why a property is unknown or a component is missing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unknown {
-    /// Not looked at, as against looked for and not found.
+    /// True if it was not examined, false if it was searched and not found.
     pub skipped: bool,
-    /// In words.
+    /// The reason.
     pub reason: String,
     /// What to do.
     pub remedy: String,
 }
 
 impl Unknown {
-    /// Looked for and not found.
+    /// Searched and not found.
     pub fn missing(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { skipped: false, reason: reason.into(), remedy: remedy.into() }
     }
 
-    /// Not looked at.
+    /// Not examined.
     pub fn skipped(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { skipped: true, reason: reason.into(), remedy: remedy.into() }
     }
@@ -83,7 +83,7 @@ impl From<vla_engines::Error> for Unknown {
 }
 
 impl Machine {
-    /// This machine. Opens CUDA, TensorRT and ONNX Runtime, and asks ROS for its topics where ROS is sourced.
+    /// This machine. Opens CUDA, TensorRT and ONNX Runtime, and lists ROS topics if ROS is sourced.
     pub fn this() -> Self {
         let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
         let environment: BTreeMap<String, String> =
@@ -105,13 +105,13 @@ impl Machine {
         self.environment.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
-    /// Whether it is a Jetson, by its L4T or its board.
+    /// Whether it is a Jetson, judged by L4T or board.
     pub(super) fn is_jetson(&self) -> bool {
         provenance::l4t(self.root.path()).is_some()
             || provenance::board(self.root.path()).is_some_and(|board| board.contains("Jetson"))
     }
 
-    /// Whether engines and everything else share one memory.
+    /// Whether CPU and GPU share one memory.
     pub(super) fn is_unified(&self) -> bool {
         self.gpu.as_ref().map_or_else(|_| self.is_jetson(), |gpu| gpu.integrated)
     }
@@ -149,7 +149,7 @@ fn device() -> Device {
     (Err(unknown.clone()), Err(unknown), None)
 }
 
-/// `ros2 topic list -t`: this program itself speaks no ROS.
+/// Runs `ros2 topic list -t`, because this program contains no ROS client.
 fn topics(environment: &BTreeMap<String, String>) -> Result<Vec<String>, Unknown> {
     let remedy = "source ROS 2 in this shell, then: ros2 topic list -t";
     if !environment.contains_key("ROS_DISTRO") {
@@ -158,13 +158,15 @@ fn topics(environment: &BTreeMap<String, String>) -> Result<Vec<String>, Unknown
     let mut command = Command::new("ros2");
     command.args(["topic", "list", "-t", "--no-daemon", "--spin-time", "2"]).stdin(Stdio::null());
     let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    // The ROS 2 wheels have no `ros2`.
+    let without = "run vla_trt_node --check with the robot's parameters instead: it looks at the topics itself";
     let child =
-        child.map_err(|error| Unknown::skipped(format!("not looked at, ros2 does not start: {error}"), remedy))?;
+        child.map_err(|error| Unknown::skipped(format!("not looked at, ros2 does not start: {error}"), without))?;
     let text = finish(child).map_err(|reason| Unknown::skipped(format!("ros2 topic list {reason}"), remedy))?;
     Ok(text.lines().map(str::trim).filter(|line| line.starts_with('/')).map(str::to_owned).collect())
 }
 
-/// The standard output of a child, which is ended when it takes too long.
+/// The standard output of a child process, which is killed at the timeout.
 fn finish(mut child: Child) -> Result<String, String> {
     let started = Instant::now();
     let pipe = child.stdout.take();

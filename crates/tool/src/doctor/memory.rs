@@ -1,13 +1,13 @@
-//! Free memory, swap and zram, the desktop.
+//! Checks of free memory, swap and zram, and the desktop.
 
 use super::{Finding, Machine};
 use crate::root::Root;
 use vla_engines::memory::{field, mib};
 
-/// Less than this share of the memory free is worth a word where engines share it.
+/// With less than this share of the memory free, machines with unified memory get a finding.
 const LITTLE: f64 = 0.5;
 
-/// Programs that a desktop consists of, as `/proc/<pid>/comm` names them.
+/// Programs of desktops, by their name in `/proc/<pid>/comm`.
 const DESKTOP: &[&str] = &[
     "gnome-shell",
     "Xorg",

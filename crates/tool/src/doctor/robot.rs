@@ -1,4 +1,4 @@
-//! A robot's parameters against its policy, and against a recording of its topics.
+//! Checks of a robot's parameters against its policy and a recording of its topics.
 
 use std::path::{Path, PathBuf};
 
@@ -12,21 +12,21 @@ use vla_runtime::check;
 use vla_runtime::check::{InputCheck, InputPublisher, MessageSource, TopicPublishers};
 use vla_runtime::parameters::{NodeName, Overrides, Parameters, PolicyShape, Problems, Settings, Value};
 
-/// What Fast DDS's default shared memory holds.
+/// Size of Fast DDS's default shared memory segment.
 const DEFAULT_SEGMENT: usize = 512 * 1024;
 
-/// What is known of the robot.
+/// Input of the robot's checks.
 #[derive(Clone, Debug)]
 pub struct Robot {
-    /// Its parameters.
+    /// The robot's parameters.
     pub params: PathBuf,
-    /// A recording of its topics.
+    /// A recording of the robot's topics.
     pub bag: Option<PathBuf>,
 }
 
 pub(super) fn examine(machine: &Machine, policy: &Path, robot: &Robot) -> Vec<Finding> {
     const CHECK: &str = "parameters";
-    // Without a policy there is nothing to compare with, and the finding about the policy says so.
+    // Without a policy there is nothing to compare, and the policy has its own finding.
     let Ok(spec) = PolicySpec::load(policy) else { return Vec::new() };
     let file = robot.params.display().to_string();
     let mut findings = Vec::new();
@@ -75,7 +75,7 @@ fn load(spec: &PolicySpec, params: &Path, findings: &mut Vec<Finding>) -> anyhow
     Ok(parameters)
 }
 
-/// One text a problem.
+/// One text per problem.
 fn refusals(error: &anyhow::Error) -> Vec<String> {
     match error.downcast_ref::<Problems>() {
         Some(problems) => problems.iter().map(ToString::to_string).collect(),
@@ -83,7 +83,7 @@ fn refusals(error: &anyhow::Error) -> Vec<String> {
     }
 }
 
-/// Whether the library of `engine.kind` opens.
+/// Whether the library of `engine.kind` can be opened.
 fn engine_kind(machine: &Machine, settings: &Settings) -> Option<Finding> {
     let (word, library) = match settings.engine.kind {
         EngineKind::Tensorrt => ("tensorrt", machine.tensorrt.as_ref()),
@@ -93,12 +93,12 @@ fn engine_kind(machine: &Machine, settings: &Settings) -> Option<Finding> {
     Some(Finding::error("engine.kind", format!("{word}: {}", unknown.reason)).todo(&unknown.remedy))
 }
 
-/// Whether Fast DDS carries the raw frames. `largest`: bytes of the largest one, where a bag says it.
+/// Whether Fast DDS can transport raw frames. `largest`: size of the largest one in the bag, in bytes.
 fn profile(machine: &Machine, inputs: &[InputSpec], largest: Option<usize>) -> Option<Finding> {
     const CHECK: &str = "fast dds profile";
     let raw = |input: &&InputSpec| input.kind == InputKind::Camera { transport: Transport::Raw };
     let cameras: Vec<&str> = inputs.iter().filter(raw).map(|input| input.name.as_str()).collect();
-    // A profile that is named and missing has its finding with the middleware.
+    // A missing profile is a finding of the middleware's check.
     if cameras.is_empty() || !uses_fast_dds(machine) || machine.variable(PROFILES).is_some() {
         return None;
     }
@@ -112,14 +112,14 @@ fn profile(machine: &Machine, inputs: &[InputSpec], largest: Option<usize>) -> O
     Some(Finding::warning(CHECK, what).todo(remedy))
 }
 
-/// Findings of the bag, and the bytes of its largest raw frame.
+/// Findings of the bag, and the size of its largest raw frame in bytes.
 fn listen(bag: &Path, spec: &PolicySpec, settings: &Settings) -> anyhow::Result<(Vec<Finding>, usize)> {
     let reader = BagReader::open(bag)?;
     let node = NodeName::new("/", "vla_trt")?;
     let check = InputCheck::new(settings, FrameSizes::load(spec)?.into_check());
     let topics: Vec<TopicPublishers> =
         check.topics().iter().map(|input| topic(&reader, node.expand(&input.name), input.kind.type_name())).collect();
-    // The topic in the bag of each topic that has the input's type.
+    // The bag's topic of each subscribed topic, if it has the input's type.
     let readable: Vec<(usize, usize)> = check
         .topics()
         .iter()

@@ -1,10 +1,10 @@
-//! The ROS environment of this shell: what a node started from here would have.
+//! Checks of this shell's ROS environment, which a node started here would inherit.
 
 use super::{Finding, Machine};
 
 /// Highest domain whose ports exist (DDS: 7400 + 250 * domain, below 65536).
 const LAST_DOMAIN: u32 = 232;
-/// Above it, ports meet those that Linux hands out by itself.
+/// Above it, ports overlap with Linux's ephemeral ports.
 const LAST_SAFE_DOMAIN: u32 = 101;
 /// Fast DDS: ROS 2's default.
 const FAST_DDS: &str = "rmw_fastrtps_cpp";
@@ -38,7 +38,7 @@ fn distro(machine: &Machine) -> Finding {
     }
 }
 
-/// Whether ROS here talks through Fast DDS.
+/// Whether Fast DDS is the middleware.
 pub(super) fn uses_fast_dds(machine: &Machine) -> bool {
     machine.variable("RMW_IMPLEMENTATION").unwrap_or(FAST_DDS) == FAST_DDS
 }

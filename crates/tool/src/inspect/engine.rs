@@ -1,4 +1,4 @@
-//! An engine: its file and its record, and with TensorRT what it holds.
+//! Report of an engine: file, record, and with TensorRT its contents.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,48 +17,48 @@ pub struct EngineReport {
     pub format: u32,
     /// The file.
     pub file: PathBuf,
-    /// Its size.
+    /// Size in bytes.
     pub bytes: u64,
     /// SHA-256 of its content, hex.
     pub sha256: String,
-    /// What its first bytes look like.
+    /// File type by its first bytes.
     pub begins_with: String,
-    /// Where it was built, from what and for what.
+    /// The provenance record.
     pub record: Option<Provenance>,
     /// Why there is no record.
     pub record_problem: Option<String>,
-    /// Whether it would be loaded here.
+    /// Whether it would be loaded on this device.
     pub verdict: Verdict,
-    /// What TensorRT tells; `None` where it was not loaded.
+    /// TensorRT's description; `None` if it was not loaded.
     pub loaded: Option<Loaded>,
     /// Why it was not loaded.
     pub not_loaded: Option<String>,
 }
 
-/// Whether an engine would be loaded here, apart from what policy.yaml asks of it.
+/// Whether an engine would be loaded on this device, apart from the requirements of policy.yaml.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(tag = "is", content = "differences", rename_all = "snake_case")]
 pub enum Verdict {
     /// Built on this device from these files.
     Matches,
-    /// Its files, L4T and board match; GPU, driver and TensorRT are not known here.
+    /// Its files, L4T and board match; GPU, driver and TensorRT of this machine are unknown.
     FilesMatch,
-    /// What differs, one each as `what: engine: X, here: Y`.
+    /// Differences, each as `property: engine: X, here: Y`.
     Differs(Vec<String>),
-    /// Nothing says where it was built.
+    /// It has no record.
     Unknown,
 }
 
-/// What TensorRT tells of a loaded engine.
+/// TensorRT's description of a loaded engine.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Loaded {
     /// Inputs, with their profiles.
     pub inputs: Vec<LoadedTensor>,
     /// Outputs.
     pub outputs: Vec<LoadedTensor>,
-    /// Device memory that a context needs while it runs, for the largest profile.
+    /// Activation memory of a context for the largest profile, in bytes.
     pub activation_bytes: u64,
-    /// Weights on the device, where this version tells.
+    /// Size of the weights on the device, if this version reports it.
     pub weight_bytes: Option<u64>,
     /// Layers.
     pub layers: Layers,
@@ -69,9 +69,9 @@ pub struct Loaded {
 pub struct LoadedTensor {
     /// As `name: type [dims]`.
     pub tensor: String,
-    /// Ranges as `min..opt..max`, one a profile; outputs have none.
+    /// Ranges as `min..opt..max`, one per profile; outputs have none.
     pub profiles: Vec<String>,
-    /// Its address is a host address.
+    /// Whether it is in host memory.
     pub on_host: bool,
 }
 
@@ -105,7 +105,7 @@ const NOT_LOADED: &str = "not asked for";
 const NOT_LOADED: &str = "this program was built without the feature 'tensorrt'; tensors, profiles and layers are told by \
                           one that was built with it";
 
-/// As loading would come to, with the record in place of policy.yaml.
+/// Verifies like a load, with the values of the record instead of policy.yaml.
 fn verdict(path: &Path, record: &Provenance, device: Option<&DeviceIdentity>) -> Verdict {
     let stage = Stage {
         name: String::new(),
@@ -136,7 +136,7 @@ fn verdict(path: &Path, record: &Provenance, device: Option<&DeviceIdentity>) ->
     }
 }
 
-/// The network as the build was given it, or one of that name beside the engine: a policy's folder may have moved.
+/// The network at the build's path, or one of that name beside the engine, because a policy's folder may have moved.
 fn network(engine: &Path, record: &Provenance) -> PathBuf {
     let given = &record.onnx.file;
     let folder = engine.parent().unwrap_or(Path::new(""));
@@ -145,10 +145,10 @@ fn network(engine: &Path, record: &Provenance) -> PathBuf {
     places.iter().find(|place| place.is_file()).unwrap_or(given).clone()
 }
 
-/// Loads an engine with this library and asks it: takes the memory of the engine for a moment.
+/// Loads an engine with this library and describes it. Temporarily needs the engine's memory.
 ///
 /// # Errors
-/// TensorRT's words.
+/// TensorRT's error.
 #[cfg(feature = "tensorrt")]
 pub fn loaded(
     library: &vla_tensorrt::Library,

@@ -1,11 +1,11 @@
-//! The engine inspector's JSON: how many layers of which kind compute in what.
+//! Parses the JSON of TensorRT's engine inspector: number of layers by kind and precision.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// Words of TensorRT's formats and types, and the precision that they tell. Longer words first.
+/// Keywords in TensorRT's formats and types, with their precision. Longer keywords first.
 const PRECISIONS: &[(&str, &str)] = &[
     ("BF16", "bf16"),
     ("BFloat16", "bf16"),
@@ -29,7 +29,7 @@ const PRECISIONS: &[(&str, &str)] = &[
 pub struct Layers {
     /// Number of layers, fused ones counted once.
     pub total: usize,
-    /// The engine was built with detailed layers; otherwise it holds their names alone, and `by_precision` is empty.
+    /// Whether the engine was built with detailed layers; otherwise it contains names only, and `by_precision` is empty.
     pub detailed: bool,
     /// Most frequent first.
     pub by_precision: Vec<LayerCount>,
@@ -38,7 +38,7 @@ pub struct Layers {
 /// Layers of one kind.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct LayerCount {
-    /// What the layer's first output is made in: `fp32`, `fp16`, `int8`, ...; `?` where the engine does not tell.
+    /// Precision of the layer's first output: `fp32`, `fp16`, `int8`, ...; `?` if the engine does not contain it.
     pub precision: String,
     /// TensorRT's name of the kind.
     pub kind: String,
@@ -50,7 +50,7 @@ impl Layers {
     /// Reads `{"Layers": [...]}`: strings are names, objects are details.
     ///
     /// # Errors
-    /// What is wrong, in words.
+    /// A message.
     pub fn parse(json: &str) -> Result<Self, String> {
         let value: Value = serde_json::from_str(json).map_err(|error| format!("the inspector's JSON: {error}"))?;
         let Some(layers) = value.get("Layers").and_then(Value::as_array) else {

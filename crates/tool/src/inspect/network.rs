@@ -1,4 +1,4 @@
-//! A network, from its file alone.
+//! Report of a network, from its file only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -16,9 +16,9 @@ pub struct NetworkReport {
     pub format: u32,
     /// The file.
     pub file: PathBuf,
-    /// Its size, without weights beside it.
+    /// Size of the file in bytes, without external data.
     pub bytes: u64,
-    /// Tool that wrote it.
+    /// Tool that wrote the file.
     pub producer: String,
     /// Operator sets as `domain version`; `ai.onnx` has the standard operators.
     pub opsets: Vec<String>,
@@ -26,25 +26,25 @@ pub struct NetworkReport {
     pub inputs: Vec<String>,
     /// Outputs, likewise.
     pub outputs: Vec<String>,
-    /// Names of the dimensions that the inputs leave open.
+    /// Names of the inputs' symbolic dimensions.
     pub symbols: Vec<String>,
     /// Weights and constants by element type.
     pub parameters: Vec<Parameters>,
-    /// Files that hold weights.
+    /// Files of external data.
     pub data_files: Vec<DataFile>,
     /// Nodes by operator, most frequent first.
     pub operators: Vec<Operator>,
-    /// QuantizeLinear or DequantizeLinear is among them: scales come from the network, not from calibration.
+    /// Whether the network contains QuantizeLinear or DequantizeLinear nodes, which replace calibration.
     pub quantized: bool,
-    /// Nodes that an engine keeps in single precision.
+    /// Nodes that are kept in single precision in an engine.
     pub fp32_scope_nodes: usize,
-    /// Values of the symbols that the cost is for; 1 where none was given.
+    /// Values of the symbols for the cost; default 1.
     pub cost_dims: BTreeMap<String, usize>,
     /// Operations of one run, two for each multiply-add of MatMul, Gemm and Conv.
     pub flops: u64,
-    /// Most bytes between nodes at one moment, floating values in single precision.
+    /// Peak size of live tensors between nodes in bytes, floating-point values in single precision.
     pub live_bytes: u64,
-    /// Operators whose sizes could not be worked out: with any, both figures are too low.
+    /// Operators whose sizes could not be inferred. If there are any, both figures are too low.
     pub cost_unknown: Vec<String>,
 }
 
@@ -64,11 +64,11 @@ pub struct Parameters {
 pub struct DataFile {
     /// The file.
     pub file: PathBuf,
-    /// Its size; `None`: it is missing.
+    /// Size in bytes; `None` if missing.
     pub bytes: Option<u64>,
 }
 
-/// How often an operator stands in the graph.
+/// Number of nodes of an operator.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Operator {
     /// ONNX's name.

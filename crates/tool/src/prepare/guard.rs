@@ -1,4 +1,4 @@
-//! Does the steps of a plan, and puts back what they changed.
+//! Runs the steps of a plan, and restores what they changed.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -9,13 +9,13 @@ use super::{Change, Error, Preparation, survey};
 use crate::doctor::PowerModes;
 use crate::root::Root;
 
-/// Puts back what was changed when it is dropped. [`Self::restore`] does the same and tells how it went.
+/// Restores the changed settings when dropped. [`Self::restore`] does the same and returns the result.
 #[derive(Debug)]
 pub struct Guard {
     root: Root,
     modes: PowerModes,
     state: State,
-    /// `None`: nothing was changed that could be put back.
+    /// `None` if nothing was changed that can be restored.
     store: Option<Store>,
     done: Vec<String>,
 }
@@ -29,7 +29,7 @@ pub(super) fn apply(plan: Preparation) -> Result<Guard, Error> {
     }
     let mut changes: Vec<Change> = steps.iter().filter_map(|step| step.change).collect();
     if changes.iter().any(|change| *change != Change::Caches) {
-        // Before the first change: who cannot note what to put back changes nothing.
+        // Before the first change: if the former settings cannot be stored, nothing is changed.
         if let Some(line) = guard.leftover()? {
             guard.done.push(line);
             guard.modes = PowerModes::of(&guard.root);
@@ -49,15 +49,15 @@ pub(super) fn apply(plan: Preparation) -> Result<Guard, Error> {
 }
 
 impl Guard {
-    /// What was done and what was not, one line a step.
+    /// Result of each step, one line each.
     pub fn done(&self) -> &[String] {
         &self.done
     }
 
-    /// Puts everything back, clocks before the power mode that they belong to, and tells what was put back.
+    /// Restores all settings, the clocks before the power mode, because they belong to it. Returns one text per setting.
     ///
     /// # Errors
-    /// [`Error::NotRestored`] with everything that is not as it was; the note stays for the next run.
+    /// [`Error::NotRestored`] with every setting that was not restored; the stored settings remain for the next run.
     pub fn restore(mut self) -> Result<Vec<String>, Error> {
         self.put_back()
     }
@@ -79,7 +79,7 @@ impl Guard {
         self.store()?.write(&state)
     }
 
-    /// Puts back what a killed run left; `None` when none left anything.
+    /// Restores the settings that a killed run changed; `None` if there are none.
     fn leftover(&mut self) -> Result<Option<String>, Error> {
         let Some(state) = self.store()?.read()? else { return Ok(None) };
         self.state = state;
@@ -87,7 +87,7 @@ impl Guard {
         Ok(Some(format!("an earlier run was killed; put back: {}", back.join(", "))))
     }
 
-    /// nvpmodel's own word, or the file that it keeps.
+    /// The power mode by nvpmodel's output, or by its status file.
     fn power_mode(&self) -> Option<u32> {
         let asked = self.run("nvpmodel", &["-q"]).ok();
         let number = asked.and_then(|text| text.split_whitespace().next_back()?.parse().ok());
@@ -135,7 +135,7 @@ impl Guard {
     fn hold_clocks(&mut self) -> Result<String, String> {
         let file = self.store().map_err(|error| error.to_string())?.clocks.clone();
         let text = file.to_string_lossy().into_owned();
-        // jetson_clocks asks before it writes over a file.
+        // jetson_clocks asks before it overwrites a file.
         if file.exists() {
             std::fs::remove_file(&file).map_err(|error| format!("clocks: {text}: {error}"))?;
         }
@@ -148,13 +148,13 @@ impl Guard {
             self.state.clocks = false;
             format!("clocks: {error}")
         })?;
-        // Half of it may be done when it fails: what is stored is put back all the same.
+        // It may fail half-way, so the stored clocks are restored in any case.
         self.run("jetson_clocks", &[])?;
         Ok("clocks held at their highest".to_owned())
     }
 
     fn drop_caches(&self) -> Result<String, String> {
-        // Without it only clean pages go; a root without the program has little that is dirty.
+        // Without `sync` only clean pages are dropped; a root without the program has few dirty ones.
         let synced = self.run("sync", &[]);
         let path = self.root.join("/proc/sys/vm/drop_caches");
         let written = OpenOptions::new().write(true).open(&path).and_then(|mut file| file.write_all(b"3\n"));
@@ -187,7 +187,7 @@ impl Guard {
         if let Err(error) = self.note() {
             problems.push(error.to_string());
         }
-        // What could not be put back is the next run's: not tried again when this is dropped.
+        // The next run restores the rest; the destructor does not try again.
         self.state = State::default();
         if problems.is_empty() { Ok(back) } else { Err(Error::NotRestored { problems, path }) }
     }

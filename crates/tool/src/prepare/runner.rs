@@ -1,4 +1,4 @@
-//! The programs of a machine: the one place where any of them is started.
+//! Runs the machine's programs; no other module starts one.
 
 use std::io::{Read, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::root::Root;
 
-/// Where programs are looked for, in this order. Not PATH: what runs as root is the system's own.
+/// Search path of programs. PATH is not used, because only system programs may run as root.
 const FOLDERS: &[&str] = &["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// The slowest, `jetson_clocks --store` on a cold machine, takes a few seconds.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -28,11 +28,11 @@ impl<'r> Runner<'r> {
         FOLDERS.iter().map(|folder| self.0.join(folder).join(program)).find(runs)
     }
 
-    /// Runs a program to its end and gives what it printed. Whatever it asks is answered "no": nvpmodel asks whether to
-    /// reboot. A Ctrl-C at the terminal does not reach it, so that nothing is left half-way.
+    /// Runs a program to its end and returns its output. Answers "no" to every question (nvpmodel asks whether to reboot). A
+    /// Ctrl-C at the terminal does not reach the program, so that it is not interrupted half-way.
     ///
     /// # Errors
-    /// What went wrong, in one line with the command.
+    /// A message in one line, with the command.
     pub(super) fn run(&self, program: &str, arguments: &[&str]) -> Result<String, String> {
         let command = format!("{program} {}", arguments.join(" "));
         let fail = |what: String| format!("{} {what}", command.trim_end());
@@ -51,10 +51,10 @@ impl<'r> Runner<'r> {
     }
 }
 
-/// Waits for a child, which is ended with its own children when it takes too long.
+/// Waits for a child process, which is killed with its children at the timeout.
 fn finish(mut child: Child) -> Result<(ExitStatus, String), String> {
     if let Some(mut input) = child.stdin.take() {
-        // A program that asks nothing has closed it by now.
+        // Fails if the program does not read its input and has already ended.
         input.write_all(b"no\n").unwrap_or_default();
     }
     let readers = (read(child.stdout.take()), read(child.stderr.take()));

@@ -1,4 +1,4 @@
-//! The note of what is to be put back. It outlives this process, and a reboot, as a power mode does.
+//! The stored former settings. The file outlives this process and a reboot, as a power mode does.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
@@ -9,23 +9,23 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use crate::root::Root;
 
-/// Where it is noted, below the root.
+/// Path of the file, below the root.
 pub const STATE: &str = "/var/lib/vla_trt/prepare-system.json";
 const LOCK: &str = "/var/lib/vla_trt/prepare-system.lock";
-/// What `jetson_clocks --store` writes.
+/// File written by `jetson_clocks --store`.
 const CLOCKS: &str = "/var/lib/vla_trt/prepare-system.clocks";
 
-/// What was changed and is not yet put back.
+/// Settings that were changed and are not yet restored.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct State {
     /// The former power mode.
     pub power_mode: Option<u32>,
-    /// The clocks are stored in [`Store::clocks`] and held.
+    /// Whether the clocks are fixed; the former ones are stored in [`Store::clocks`].
     #[serde(default)]
     pub clocks: bool,
 }
 
-/// The note and the right to write it. The lock is the kernel's: it ends with the process, however that ends.
+/// The file, and the lock for writing it. The kernel releases the lock when the process ends for any reason.
 #[derive(Debug)]
 pub(super) struct Store {
     path: PathBuf,
@@ -56,7 +56,7 @@ impl Store {
         &self.path
     }
 
-    /// What a run that was killed left; `None` when it left nothing.
+    /// Settings that a killed run changed; `None` if there are none.
     pub(super) fn read(&self) -> Result<Option<State>, Error> {
         let fail = |reason: String| Error::State {
             path: self.path.clone(),
@@ -74,7 +74,7 @@ impl Store {
         }
     }
 
-    /// Notes it, whole or not at all; a note of nothing is removed.
+    /// Writes the file atomically; removes it if there is nothing to restore.
     pub(super) fn write(&self, state: &State) -> Result<(), Error> {
         let fail = |error: io::Error| Error::State { path: self.path.clone(), reason: error.to_string() };
         if *state == State::default() {

@@ -1,4 +1,4 @@
-//! What a machine is like, as the steps of a plan.
+//! Examines a machine and returns the steps of a plan.
 
 use super::runner::Runner;
 use super::{Change, STATE, Step};
@@ -6,7 +6,7 @@ use crate::doctor::{PowerModes, desktop_programs, swaps};
 use crate::root::Root;
 use vla_engines::memory::{field, mib};
 
-/// In the order in which they are done: caches last, so that what the programs read goes too.
+/// The steps in the order of their execution: caches last, so that pages read by the programs are dropped, too.
 pub(super) fn steps(root: &Root, modes: &PowerModes) -> Vec<Step> {
     let leftover = leftover(root);
     let machine = [desktop(root), swap(root), power_mode(root, modes), clocks(root), caches(root)];
@@ -53,7 +53,7 @@ fn swap(root: &Root) -> Step {
         .names("/sys/block")
         .iter()
         .filter(|name| name.starts_with("zram"))
-        // Third of mm_stat: bytes of memory that the device takes for what it holds.
+        // Third field of mm_stat: memory used by the device in bytes.
         .filter_map(|name| {
             root.text(format!("/sys/block/{name}/mm_stat"))?.split_whitespace().nth(2)?.parse::<u64>().ok()
         })

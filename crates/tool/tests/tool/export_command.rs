@@ -8,13 +8,13 @@ use std::process::Command;
 use vla_base::tensor::{DType, TensorSpec};
 use vla_engines::onnx_runtime::Onnx;
 use vla_engines::{Admission, Pipeline};
+use vla_export::RopeFrequencies;
 use vla_export::bundle;
 use vla_export::bundle::{Camera, Request};
 use vla_export::demo;
 use vla_export::progress::Progress;
 use vla_export::synthetic_checkpoint;
 use vla_export::synthetic_checkpoint::{Size, TOKENIZER};
-use vla_export::{RopeFrequencies, VisionAttention, split};
 use vla_policy::PolicySpec;
 use vla_policy::encode::prompt::PromptEncoder;
 use vla_policy::processor::DeltaRows;
@@ -67,31 +67,22 @@ impl Bench {
     }
 }
 
+/// The demo's export request with another tokenizer, embodiment and cameras, and small settings.
 fn request(checkpoint: &Path, tokenizer: &Path, embodiment: &str, cameras: &[&str]) -> Request {
     let camera = |name: &&str| Camera { name: (*name).to_owned(), width: 640, height: 480 };
     Request {
-        checkpoint: checkpoint.to_path_buf(),
         tokenizer: tokenizer.to_path_buf(),
-        backbone: None,
         embodiment: embodiment.to_owned(),
         cameras: cameras.iter().map(camera).collect(),
         blank_views: Vec::new(),
         name: "test".to_owned(),
         about: "Test.".to_owned(),
-        layout: split::LAYOUT,
-        deltas: BTreeMap::new(),
-        step_s: 0.02,
         steps: vec![1, 4],
         max_text: 256,
         usual_text: None,
-        dtype: DType::F32,
-        dtype_of: BTreeMap::new(),
         precision: None,
         rope: RopeFrequencies::Exact,
-        attention: VisionAttention::PerImage,
-        blocks_per_engine: None,
-        stacked_projections: false,
-        debug_outputs: false,
+        ..demo::bundle::request(checkpoint)
     }
 }
 

@@ -153,7 +153,7 @@ impl Drop for Replacement {
     }
 }
 
-/// Replaces the content of `path` by `bytes`, completely or not at all.
+/// Replaces the content of `path` by `bytes` atomically.
 ///
 /// # Errors
 /// As [`Replacement::create_for`] and [`Replacement::commit`].

@@ -96,7 +96,7 @@ fn move_first_window(range: &Range<usize>, dir: &Path, move_mapping: MoveMapping
 
 /// What the kernel does when it finds no memory for page tables after it took the old pages away.
 fn take_away(_staged: *mut c_void, window: &Range<usize>) -> io::Result<()> {
-    // SAFETY: memory of the test's own block, which reads it only after it was put back.
+    // SAFETY: memory of the test's own block, which is read only after it was mapped again.
     unsafe { rustix::mm::munmap(window.start as *mut _, window.len()) }.expect("unmapped");
     Err(io::Error::from_raw_os_error(rustix::io::Errno::NOMEM.raw_os_error()))
 }
@@ -129,7 +129,7 @@ fn a_move_that_fails_before_anything_was_taken_away_leaves_the_memory_as_it_is()
     assert!(PrivateMappings::now().expect("maps").holds(&range), "it is private memory of no file, as before");
 }
 
-/// The end of the test below, in a process of its own.
+/// The last part of the test below, in a separate process.
 const HOLED: &str = "VLA_TRT_TEST_LEAVES_A_HOLE";
 
 #[test]
@@ -138,7 +138,7 @@ fn a_hole_that_cannot_be_filled_ends_the_process_with_the_reason() {
     fn take_away_for_good(staged: *mut c_void, window: &Range<usize>) -> io::Result<()> {
         let error = take_away(staged, window);
         let (place, protection) = (window.start as *mut _, ProtFlags::READ);
-        // SAFETY: nothing is mapped there any more; nobody reads it.
+        // SAFETY: nothing is mapped there any more, and nothing reads it.
         unsafe { rustix::mm::mmap_anonymous(place, PAGE, protection, MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE) }
             .expect("mapped");
         error
@@ -184,7 +184,7 @@ fn memory_that_its_owner_freed_is_not_touched_any_more() {
     }
 }
 
-/// The end of the test below, in a process of its own.
+/// The last part of the test below, in a separate process.
 const WRITER: &str = "VLA_TRT_TEST_WRITES_TO_REMAPPED_MEMORY";
 
 #[test]

@@ -88,7 +88,7 @@ impl Inputs {
 
     /// Adds faults that are not of one sample: no state input, no instruction, the enable switch.
     fn judge_others(&self, now: Stamp, rules: &Rules, instructed: bool, verdict: &mut Verdict) {
-        let stateless = !self.specs.iter().any(|spec| matches!(spec.kind, InputKind::Joints | InputKind::Pose));
+        let stateless = !self.specs.iter().any(|spec| spec.kind == InputKind::Joints || spec.kind.is_pose());
         let missing = [(stateless, "joints", Fault::Missing), (!instructed, "instruction", Fault::NoInstruction)];
         for (_, name, fault) in missing.into_iter().filter(|(missing, ..)| *missing) {
             verdict.breaches.push(Breach::new(name, fault));
@@ -116,7 +116,10 @@ impl Inputs {
                     drop(released);
                 }
                 Store::Poses(slot) => {
-                    candidate.pose = take(&mut lock(slot), now, epoch, tolerance, &mut candidate.snapshot).0
+                    candidate.pose = take(&mut lock(slot), now, epoch, tolerance, &mut candidate.snapshot).0;
+                    let is_old = |stamp: Stamp| stamp.age_at(now) > candidate.rule.max_age;
+                    let explain = candidate.snapshot.stamp.is_none_or(is_old);
+                    candidate.chain = self.frames_of_tf.latest(candidate.input).filter(|_| explain);
                 }
                 Store::Joints(joints) => {
                     let mut table = lock(&joints.table);

@@ -12,6 +12,7 @@ use crate::observation::intake::{self, Source};
 use crate::observation::joints::Arrived;
 use crate::observation::pose::Pose;
 use crate::observation::slot::{Sample, Slot};
+use crate::observation::spec::InputKind;
 use vla_base::time::{Span, Stamp};
 
 impl Inputs {
@@ -24,6 +25,9 @@ impl Inputs {
     pub fn offer(&self, topic: usize, bytes: Bytes, received: Stamp) -> Result<(), Error> {
         let unknown = || Error::UnknownTopic { index: topic, count: self.topics.len() };
         let topic = self.topics.get(topic).ok_or_else(unknown)?;
+        if topic.kind == InputKind::Transform {
+            return self.offer_transforms(topic, &bytes, received);
+        }
         let offered = topic.inputs.iter().map(|&input| self.offer_to(input, &topic.name, &bytes, received));
         offered.fold(Ok(()), Result::and)
     }
@@ -74,7 +78,7 @@ impl Inputs {
         Ok(())
     }
 
-    fn hold<T>(&self, slot: &Mutex<Slot<T>>, sample: Sample<T>) {
+    pub(super) fn hold<T>(&self, slot: &Mutex<Slot<T>>, sample: Sample<T>) {
         let released = {
             let mut slot = lock(slot);
             let (epoch, tolerance) = self.read_clock(&mut slot.stream().clock, sample.received);
@@ -103,7 +107,7 @@ impl Inputs {
         content.refused.map_or(Ok(()), Err)
     }
 
-    fn read_clock(&self, reader: &mut ClockReader, now: Stamp) -> (u64, Span) {
+    pub(super) fn read_clock(&self, reader: &mut ClockReader, now: Stamp) -> (u64, Span) {
         let mut clock = lock(&self.clock);
         (clock.advance(reader, now), clock.tolerance())
     }

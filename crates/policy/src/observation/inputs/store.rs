@@ -38,7 +38,7 @@ impl Store {
     pub(crate) fn new(spec: &InputSpec) -> Self {
         match spec.kind {
             InputKind::Camera { .. } => Self::Frames(Mutex::new(Slot::with_earlier(spec.history.length()))),
-            InputKind::Pose => Self::Poses(Mutex::default()),
+            InputKind::Pose | InputKind::Odometry | InputKind::Transform => Self::Poses(Mutex::default()),
             InputKind::Instruction => Self::Text(Mutex::default()),
             InputKind::Joints => {
                 let index = JointIndex::new(&spec.joints);

@@ -14,6 +14,7 @@ use vla_messages::{HeaderView, write};
 
 mod faults;
 mod joints;
+mod transforms;
 
 const TOP: usize = 0;
 const WRIST: usize = 1;
@@ -42,6 +43,7 @@ fn inputs() -> Inputs {
         topics: vec![format!("/{name}/image")],
         kind: InputKind::Camera { transport: Transport::Raw },
         frame_id: String::new(),
+        child_frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
         frames: Default::default(),
@@ -270,6 +272,7 @@ fn poses() -> Inputs {
         topics: vec![format!("/{name}")],
         kind,
         frame_id: frame_id.into(),
+        child_frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
         frames: Default::default(),

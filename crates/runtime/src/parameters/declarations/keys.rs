@@ -6,13 +6,22 @@ use super::freshness;
 use crate::parameters::shape::{EefAction, PolicyShape};
 use crate::parameters::table::{inputs, keys};
 use ros2_parameters::{Constraint, Declaration, Overrides, Value};
-use vla_policy::encode::pose::PoseLayout;
+use vla_policy::encode::pose::{PoseLayout, PosePart};
 use vla_policy::processor::DeltaRows;
 
 /// One group an input that state keys name as their pose.
 pub(super) fn pose_inputs(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declaration> {
     let of_pose = |pose: &str| {
-        let mut all = vec![inputs::POSE_TOPIC.declare_of(pose), inputs::POSE_FRAME_ID.declare_of(pose)];
+        let mut all = vec![
+            inputs::POSE_SOURCE.declare_of(pose),
+            inputs::POSE_TOPIC.declare_of(pose),
+            inputs::POSE_FRAME_ID.declare_of(pose),
+            inputs::POSE_CHILD_FRAME_ID.declare_of(pose),
+            inputs::POSE_ROTATE_BASE.declare_of(pose),
+            inputs::POSE_ROTATE_TOOL.declare_of(pose),
+            inputs::POSE_EULER.declare_of(pose),
+            inputs::POSE_QUATERNION_NEAR.declare_of(pose),
+        ];
         all.extend(freshness(&format!("inputs.poses.{pose}"), &format!("a pose {pose}")));
         all
     };
@@ -65,12 +74,17 @@ fn named_poses<'o>(shape: &PolicyShape, overrides: &'o Overrides) -> Vec<&'o str
     all
 }
 
-fn state_key(key: &str, width: usize) -> [Declaration; 4] {
+fn state_key(key: &str, width: usize) -> [Declaration; 5] {
     let mut pose = keys::STATE_POSE.declare_of(key);
     pose.description += &format!("{}.", PoseLayout::WIDTHS);
+    let (single, groups): (Vec<_>, Vec<_>) = PosePart::all().partition(|part| part.width() == 1);
+    let words = |parts: &[PosePart]| parts.iter().map(PosePart::name).collect::<Vec<_>>().join(", ");
+    let mut parts = keys::STATE_POSE_PARTS.declare_of(key);
+    parts.description += &format!("{}. Groups: {}.", words(&single), words(&groups));
     [
         Declaration { constraint: Constraint::Joints { width }, ..keys::STATE_JOINTS.declare_of(key) },
         pose,
+        parts,
         per_joint(keys::STATE_SCALE.declare_of(key), width, true, Some(1.0)),
         per_joint(keys::STATE_OFFSET.declare_of(key), width, false, Some(0.0)),
     ]

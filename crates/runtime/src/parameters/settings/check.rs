@@ -6,7 +6,10 @@ use super::Settings;
 use crate::parameters::shape::PolicyShape;
 use ros2_parameters::Error;
 use vla_motion::TransitionMode;
-use vla_policy::observation::{Exif, FrameOptions, InputKind, InputSpec, JointMap, PoseMap, Transport};
+use vla_policy::encode::pose::PoseMap;
+use vla_policy::observation::{Exif, FrameOptions, InputKind, InputSpec, JointMap, Transport};
+
+mod outputs;
 
 /// All contradictions.
 pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
@@ -20,6 +23,7 @@ pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
     errors.extend(joints_like_columns(settings, shape));
     errors.extend(instruction_that_does_not_fit(settings, shape));
     errors.extend(rtc_without_guide(settings, shape));
+    errors.extend(outputs::check(settings, shape));
     errors
 }
 
@@ -45,20 +49,21 @@ fn repeated_joints(group: &str, maps: &[JointMap]) -> Vec<Error> {
 
 /// Two inputs cannot share a topic, except views of one transport: a camera may give several of them.
 fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
-    let parameter = |input: &InputSpec| match input.kind {
-        InputKind::Camera { .. } => format!("inputs.cameras.{}.topic", input.name),
-        InputKind::Pose => format!("inputs.poses.{}.topic", input.name),
-        InputKind::Joints | InputKind::Instruction => format!("inputs.{}.topic", input.name),
-    };
     let mut first: BTreeMap<&str, &InputSpec> = BTreeMap::new();
     let mut errors = Vec::new();
     for input in inputs {
         for topic in &input.topics {
             let Some(other) = first.insert(topic, input) else { continue };
-            if matches!(input.kind, InputKind::Camera { .. }) && input.kind == other.kind {
+            // Every pose from TF has the same two topics, and a camera may give several views.
+            let may_share = match input.kind {
+                InputKind::Transform => input.name != other.name,
+                InputKind::Camera { .. } => true,
+                _ => false,
+            };
+            if may_share && input.kind == other.kind {
                 continue;
             }
-            let names = [parameter(input), parameter(other)];
+            let names = [input.topic_parameter(), other.topic_parameter()];
             let what = format!(
                 "{} and {} are both '{topic}'; each input needs its own topic, except views of one transport",
                 names[1], names[0]
@@ -122,7 +127,7 @@ fn enable_switch_on_an_input(settings: &Settings) -> Option<Error> {
 /// Chunks and diagnostics tell inputs apart by name.
 fn repeated_inputs(settings: &Settings) -> Vec<Error> {
     let clash = |pose: &PoseMap| {
-        let same = |input: &&InputSpec| input.name == pose.input && input.kind != InputKind::Pose;
+        let same = |input: &&InputSpec| input.name == pose.input && !input.kind.is_pose();
         let other = settings.inputs.iter().find(same)?;
         let name = format!("state.{}.pose", pose.key);
         let what = format!(

@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{EngineSettings, LimitsFrom, MemorySettings, Settings, StageSettings};
+use super::{EngineSettings, LimitsFrom, MemorySettings, OutputSettings, Settings, StageSettings};
 use crate::parameters::description::RobotDescription;
 use crate::parameters::shape::PolicyShape;
 use crate::parameters::table::{Param, engines, inputs, motion, node};
 use ros2_parameters::{Error, Origin, Problems, Store, hint};
 use vla_base::time::Span;
+use vla_policy::encode::pose::PoseMap;
 use vla_policy::observation::{
-    FrameHistory, FrameOptions, InputKind, InputRule, InputSpec, JointMap, JointNames, PoseMap, Rules, StampSource,
+    FrameHistory, FrameOptions, InputKind, InputRule, InputSpec, JointMap, JointNames, Rules, StampSource,
 };
 
 mod key_maps;
 mod motion_settings;
+mod outputs;
+mod poses;
 
 /// Reads everything; what is missing is reported and empty in the settings.
 pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescription) -> (Settings, Problems) {
@@ -27,10 +30,13 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
             StateSource::Pose(map) => poses.push(map),
         }
     }
-    let mut action = Vec::new();
+    reader.pose_conventions(&mut poses);
+    let raw_outputs = reader.raw_outputs();
+    let (mut action, mut column_keys) = (Vec::new(), Vec::new());
     for (key, width) in &shape.action_keys {
         match shape.eef_action(key) {
             Some(eef) => action.extend(reader.eef_action(eef, *width)),
+            None if reader.is_column(key, &raw_outputs, &state) => column_keys.push(key.clone()),
             None => action.push(reader.action(key, *width, &state)),
         }
     }
@@ -43,7 +49,10 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         Ok(merged) => (Ok(Arc::new(merged.limits)), merged.warnings),
         Err(error) => (Err(error), Vec::new()),
     };
+    let outputs = reader.outputs(raw_outputs, shape, &action);
     let settings = Settings {
+        outputs,
+        column_keys,
         engine: reader.engine(&policy, shape),
         policy,
         memory: reader.memory(),
@@ -166,18 +175,7 @@ impl Reader<'_> {
             let rule = InputRule { stuck_after: self.get(&inputs::JOINTS_STUCK_AFTER), ..self.rule(prefix) };
             all.push((InputSpec { joints, stamp_from, ..spec("joints", topic, InputKind::Joints) }, rule));
         }
-        for (index, PoseMap { input, .. }) in poses.iter().enumerate() {
-            // Several keys may take one pose.
-            if poses.iter().take(index).any(|before| before.input == *input) {
-                continue;
-            }
-            let prefix = format!("inputs.poses.{input}");
-            let frame_id = self.get_of(&inputs::POSE_FRAME_ID, input);
-            let stamp_from = self.get_of(&inputs::STAMP, &prefix);
-            let topic = self.get_of(&inputs::POSE_TOPIC, input);
-            let rule = self.rule(&prefix);
-            all.push((InputSpec { frame_id, stamp_from, ..spec(input, topic, InputKind::Pose) }, rule));
-        }
+        all.extend(self.poses(poses));
         // An instruction has no stamp: its rule only keeps the indices aligned.
         let topic = self.get(&inputs::INSTRUCTION_TOPIC);
         all.push((spec("instruction", topic, InputKind::Instruction), InputRule::age(Span::ZERO, true)));
@@ -231,7 +229,8 @@ impl Reader<'_> {
 
 /// An input without joints and frame, stamped by its header, whose frames are read as they say themselves.
 fn spec(name: &str, topic: String, kind: InputKind) -> InputSpec {
-    let (name, frame_id, joints) = (name.to_owned(), String::new(), JointNames::default());
+    let (name, frame_id, child_frame_id) = (name.to_owned(), String::new(), String::new());
+    let (topics, joints, stamp_from) = (vec![topic], JointNames::default(), StampSource::Header);
     let (frames, history) = (FrameOptions::default(), FrameHistory::default());
-    InputSpec { name, topics: vec![topic], kind, frame_id, joints, stamp_from: StampSource::Header, frames, history }
+    InputSpec { name, topics, kind, frame_id, child_frame_id, joints, stamp_from, frames, history }
 }

@@ -5,9 +5,10 @@ use vla_base::time::Span;
 use vla_engines::EngineKind;
 use vla_messages::{BayerPattern, PixelFormat};
 use vla_motion::TransitionMode;
+use vla_policy::encode::pose::EulerOrder;
 use vla_policy::observation::{Exif, OnViolation, StampSource, Transport};
 
-use crate::parameters::settings::CommandKind;
+use crate::parameters::settings::{CommandKind, OutputKind, OutputMessage};
 
 /// An enum that a parameter names by words. They are the declaration's allowed values, and the only ones that are read.
 pub(crate) trait Words: Copy + 'static {
@@ -28,6 +29,35 @@ pub(crate) enum LimitsSource {
     File,
     /// The topic of a robot description.
     Topic,
+}
+
+/// Message that gives a pose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum PoseSource {
+    /// `geometry_msgs/PoseStamped`.
+    #[default]
+    Pose,
+    /// `nav_msgs/Odometry`.
+    Odometry,
+    /// `tf2_msgs/TFMessage`.
+    Tf,
+}
+
+impl Words for PoseSource {
+    const ALL: &'static [Self] = &[Self::Pose, Self::Odometry, Self::Tf];
+
+    fn as_word(self) -> &'static str {
+        match self {
+            Self::Pose => "pose",
+            Self::Odometry => "odometry",
+            Self::Tf => "tf",
+        }
+    }
+}
+
+/// The orders of Euler angles.
+pub(super) fn euler_words() -> Vec<String> {
+    EulerOrder::words().map(str::to_owned).collect()
 }
 
 impl Words for LimitsSource {
@@ -122,6 +152,37 @@ impl Words for CommandKind {
         match self {
             Self::JointState => "joint_state",
             Self::MultiArray => "multi_array",
+        }
+    }
+}
+
+impl Words for OutputKind {
+    const ALL: &'static [Self] = &[
+        Self::JointTrajectory,
+        Self::JointCommand,
+        Self::FollowJointTrajectory,
+        Self::GripperCommand,
+        Self::Twist,
+        Self::Pose,
+        Self::Column,
+    ];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for OutputMessage {
+    const ALL: &'static [Self] =
+        &[Self::Default, Self::JointState, Self::MultiArray, Self::GripperCommand, Self::ParallelGripperCommand];
+
+    fn as_word(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::JointState => "joint_state",
+            Self::MultiArray => "multi_array",
+            Self::GripperCommand => "gripper_command",
+            Self::ParallelGripperCommand => "parallel_gripper_command",
         }
     }
 }

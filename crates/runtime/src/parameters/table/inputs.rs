@@ -1,8 +1,11 @@
 //! Parameters of inputs. `{}` is a camera, a pose or the prefix of an input.
 
-use super::{Allowed, LONGEST_MS, Param};
+use super::convert::{PoseSource, euler_words};
+use super::{Allowed, LONGEST_MS, Param, Preset};
+use ros2_parameters::Value;
 use vla_base::time::Span;
 use vla_messages::PixelFormat;
+use vla_policy::encode::pose::EulerOrder;
 use vla_policy::observation::{Exif, OnViolation, StampSource, Transport};
 
 pub(crate) const CAMERA_TOPIC: Param<String> = Param::text(
@@ -72,11 +75,19 @@ pub(crate) const JOINTS_STUCK_AFTER: Param<Span> = Param::millis(
      limit.",
 );
 
+pub(crate) const POSE_SOURCE: Param<PoseSource> = Param::word(
+    "inputs.poses.{}.source",
+    "pose",
+    "Message of the pose {}: pose is geometry_msgs/PoseStamped, odometry is nav_msgs/Odometry (its pose.pose), tf is looked up in the tree of \
+     /tf and /tf_static (tf2_msgs/TFMessage): the pose of child_frame_id in frame_id.",
+)
+.fixed();
+
 pub(crate) const POSE_TOPIC: Param<String> = Param::text(
     "inputs.poses.{}.topic",
     "{}/pose",
     Allowed::Topic,
-    "Topic of the pose {} (geometry_msgs/PoseStamped): position in m, orientation as a unit quaternion.",
+    "Topic of the pose {} where its source is pose or odometry: position in m, orientation as a unit quaternion.",
 )
 .fixed();
 
@@ -84,7 +95,66 @@ pub(crate) const POSE_FRAME_ID: Param<String> = Param::text(
     "inputs.poses.{}.frame_id",
     "",
     Allowed::Any,
-    "Frame that the pose {} must be in; a message of another frame is refused. Empty: any.",
+    "Frame that the pose {} must be in; a message of another frame is refused. Empty: any. With source tf: the frame in which it is looked \
+     up, required.",
+)
+.fixed();
+
+pub(crate) const POSE_CHILD_FRAME_ID: Param<String> = Param::text(
+    "inputs.poses.{}.child_frame_id",
+    "",
+    Allowed::Any,
+    "Frame whose pose {} is: that of odometry, where a message of another is refused (empty: any), and of tf, required. Not for source pose, \
+     whose messages do not name it.",
+)
+.fixed();
+
+/// As [`POSE_ROTATE_TOOL`].
+pub(crate) const POSE_ROTATE_BASE: Param<Vec<f64>> = Param::numbers(
+    "inputs.poses.{}.rotate_base",
+    "Fixed rotation of the frame that the pose {} is in, applied before the policy sees the pose: rotate_base * pose, position and \
+     orientation. [roll, pitch, yaw] in rad (extrinsic xyz) or a unit quaternion [x, y, z, w]; empty: none. The policy's poses in \
+     ~/action_chunk are turned back.",
+)
+.fixed();
+
+pub(crate) const POSE_ROTATE_TOOL: Param<Vec<f64>> = Param::numbers(
+    "inputs.poses.{}.rotate_tool",
+    "Fixed rotation of the tool of the pose {}: pose * rotate_tool, orientation only. As rotate_base. DROID: [0.5, -0.5, -0.5, 0.5].",
+)
+.fixed();
+
+pub(crate) const POSE_EULER: Param<EulerOrder> = Param::new(
+    "inputs.poses.{}.euler",
+    Preset::Text("extrinsic_xyz"),
+    Allowed::Words(euler_words),
+    "Order in which roll (about x), pitch (about y) and yaw (about z) of the pose {} are applied, about the axes of the fixed frame \
+     (extrinsic) or of the moving one (intrinsic). extrinsic_xyz is the rpy of URDF and tf2, the xyz of scipy.",
+    |value| if let Value::String(word) = value { word.parse().ok() } else { None },
+)
+.fixed();
+
+pub(crate) const POSE_QUATERNION_NEAR: Param<Vec<f64>> = Param::numbers(
+    "inputs.poses.{}.quaternion_near",
+    "Quaternion [x, y, z, w]. q and -q are the same rotation; of the pose {} the one nearer to this is given to the policy, and the rotation \
+     vector is its, with an angle up to 2 pi. Empty: w is not negative, so that rotation vectors are at most pi long. Set it to the middle of \
+     the training data. LIBERO: [1.0, 0.0, 0.0, 0.0], a gripper that points down.",
+)
+.fixed();
+
+pub(crate) const TF_TOPIC: Param<String> = Param::text(
+    "inputs.tf.topic",
+    "/tf",
+    Allowed::Topic,
+    "Topic of the moving transforms (tf2_msgs/TFMessage), where a pose has source tf. One subscription serves every pose.",
+)
+.fixed();
+
+pub(crate) const TF_STATIC_TOPIC: Param<String> = Param::text(
+    "inputs.tf.static_topic",
+    "/tf_static",
+    Allowed::Topic,
+    "Topic of the static transforms (tf2_msgs/TFMessage, reliable, transient local), where a pose has source tf.",
 )
 .fixed();
 

@@ -1,4 +1,4 @@
-//! The process that builds, seen from both ends.
+//! The build process: its parent's and its own part.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
@@ -18,27 +18,27 @@ use vla_engines::memory::{MemoryUse, mib};
 use vla_engines::provenance::Release;
 use vla_tensorrt::{BuildProgress, Severity};
 
-/// How often the parent looks: for the end, for a signal, for memory to show.
+/// Interval at which the parent checks for the end and for signals, and updates the memory display.
 const PERIOD: Duration = Duration::from_millis(100);
-/// CUDA loads a kernel when it is first launched, not all of TensorRT's at once. Read when CUDA starts.
+/// Makes CUDA load a kernel at its first launch instead of all of TensorRT's at the start. Read when CUDA is initialised.
 const MODULE_LOADING: &str = "CUDA_MODULE_LOADING";
-/// Longest phase that is shown.
+/// Maximum length of a displayed phase name.
 const PHASE: usize = 60;
 
-/// What the child says on standard output, a line of JSON each.
+/// Messages of the child on standard output, one line of JSON each.
 #[derive(Serialize, Deserialize)]
 enum Said {
-    /// What the builder is at.
+    /// Current phase of the builder.
     Phase(String),
     /// The end.
     Built(Built),
 }
 
-/// Ctrl-C and the service manager's wish, as a flag: the parent cleans up before it ends.
+/// A flag that SIGINT and SIGTERM set, so that the parent cleans up before it ends.
 pub(super) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Watches from now on.
+    /// Registers the signal handlers.
     pub(super) fn watch() -> anyhow::Result<Self> {
         let flag = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -50,10 +50,10 @@ impl Stop {
         Ok(Self(flag))
     }
 
-    /// Ends what has no child to end.
+    /// Checks the flag between steps that have no child process.
     ///
     /// # Errors
-    /// Once somebody wanted it.
+    /// If a signal has arrived.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         anyhow::ensure!(!self.wanted(), "stopped: engines that were finished stay, and have no verdict yet");
         Ok(())
@@ -64,8 +64,8 @@ impl Stop {
     }
 }
 
-/// Builds in a process of its own, and shows how it goes: time, what the builder says, the child's resident memory and the
-/// machine's free memory.
+/// Builds in a separate process and displays its progress: time, phase, the child's resident memory and the machine's free
+/// memory.
 pub(super) fn build(request: &Request, stop: &Stop) -> anyhow::Result<Built> {
     let program = std::env::current_exe().context("finding this program for its child")?;
     let mut command = Command::new(program);
@@ -74,7 +74,7 @@ pub(super) fn build(request: &Request, stop: &Stop) -> anyhow::Result<Built> {
     }
     let mut child = command
         .args(["build", "--here", &serde_json::to_string(request)?])
-        // Only to satisfy the group: what counts is in the JSON.
+        // Required by the argument group; the child uses the JSON only.
         .arg(".")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -123,7 +123,7 @@ pub(super) fn build(request: &Request, stop: &Stop) -> anyhow::Result<Built> {
     built.with_context(|| format!("the process that built {} ended without its report", request.engine.display()))
 }
 
-/// Follows what the child says, to its end.
+/// Reads the child's messages until it ends.
 fn listen(out: ChildStdout, phase: &Mutex<String>) -> Option<Built> {
     let mut built = None;
     for line in BufReader::new(out).lines() {
@@ -136,9 +136,9 @@ fn listen(out: ChildStdout, phase: &Mutex<String>) -> Option<Built> {
     built
 }
 
-/// What the child does: builds here and now, and says so.
+/// The child's part: builds and reports progress.
 pub(super) fn work(request: &Request) -> anyhow::Result<()> {
-    // A build that nobody waits for would go on for an hour, without the lock that its parent held.
+    // Ends with its parent: otherwise the build could run for an hour without the parent's lock.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .context("asking to end with the parent")?;
     let mut said = Instant::now() - PERIOD;
@@ -155,7 +155,7 @@ pub(super) fn work(request: &Request) -> anyhow::Result<()> {
     Ok(line(&Said::Built(built))?)
 }
 
-/// Loads and runs an engine in a process of its own, which also tries to give back the runtime's host copy of it.
+/// Loads and runs an engine in a separate process, which also tests whether the runtime's host copy can be released.
 pub(super) fn probe(engine: &Path, emulated: bool) -> anyhow::Result<Probe> {
     let program = std::env::current_exe().context("finding this program for its child")?;
     let mut command = Command::new(program);
@@ -166,7 +166,7 @@ pub(super) fn probe(engine: &Path, emulated: bool) -> anyhow::Result<Probe> {
     let last = said.lines().rev().find_map(|line| serde_json::from_str::<Probe>(line).ok());
     let Some(mut probe) = last else { bail!("{} does not run here ({})", engine.display(), out.status) };
     if !out.status.success() {
-        // Loaded and run, and then gone: the trial.
+        // The process measured the engine and then ended during the test of the host copy.
         let why = match out.status.signal() {
             Some(signal_hook::consts::SIGSEGV) => Some("the runtime writes to its host copy"),
             _ => {
@@ -179,7 +179,7 @@ pub(super) fn probe(engine: &Path, emulated: bool) -> anyhow::Result<Probe> {
     Ok(probe)
 }
 
-/// What that process does: a line of JSON before the trial, one after it.
+/// That process's part: prints one line of JSON before the test and one after it.
 pub(super) fn probe_here(engine: &Path, emulated: bool) -> anyhow::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .context("asking to end with the parent")?;
@@ -196,7 +196,7 @@ fn line(what: &impl Serialize) -> std::io::Result<()> {
     out.flush()
 }
 
-/// A phase by its name; on TensorRT 8, which has none, the last line of its log.
+/// Display name of a phase; on TensorRT 8, which has no phases, the last log line.
 fn phase(progress: &BuildProgress<'_>) -> Option<String> {
     let text = match progress {
         BuildProgress::Begin { phase, parent: None, .. } => phase,

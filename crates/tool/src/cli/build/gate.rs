@@ -1,5 +1,5 @@
-//! The accuracy gate behind a build: every engine against its network on a bag, and for one that is too far off the next
-//! precision that is close enough.
+//! The accuracy gate after a build: compares every engine with its network on a bag, and replaces an engine that exceeds its
+//! limits by one in the next precision.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,16 +23,16 @@ use vla_offline::verify::{ActionReport, Networks, Options, ReferenceRun, StageRe
 use vla_policy::PolicySpec;
 use vla_runtime::parameters::Settings;
 
-/// One stage with the engine that is tried for it.
+/// A stage with its candidate engine.
 struct Tried {
-    /// With the file and precision of the engine that is tried.
+    /// The stage, with file and precision of the candidate.
     stage: Stage,
-    /// Where the policy's engine is.
+    /// Path of the policy's engine.
     place: PathBuf,
     report: StageReport,
 }
 
-/// The engines of a policy beside what the bag made of its networks.
+/// The candidate engines of a policy, and the networks' results on the bag.
 struct Gate<'w> {
     work: &'w Work<'w>,
     settings: &'w Settings,
@@ -68,7 +68,7 @@ pub(super) fn run(work: &Work<'_>, spec: &PolicySpec, bag_file: &Path) -> anyhow
 }
 
 impl Gate<'_> {
-    /// The first engine of a stage that is close enough, or the last that there is to try.
+    /// The first engine of a stage within its limits; otherwise the last candidate.
     fn settle(&mut self, stage: &Stage) -> anyhow::Result<Tried> {
         let mut tried = self.attempt(stage, self.work.args.first(stage)?)?;
         while !tried.report.passed() {
@@ -80,7 +80,7 @@ impl Gate<'_> {
         Ok(tried)
     }
 
-    /// The next engine of the same stage; `None` behind single precision.
+    /// The next candidate of the same stage; `None` after single precision.
     fn safer(&mut self, tried: &Tried) -> anyhow::Result<Option<Tried>> {
         let precision: Precision = tried.stage.precision.parse().map_err(anyhow::Error::msg)?;
         let Some(next) = precision.safer() else { return Ok(None) };
@@ -88,15 +88,15 @@ impl Gate<'_> {
         self.attempt(&at, next).map(Some)
     }
 
-    /// Builds the engine of a stage in a precision where it is not there, and compares it. One in another precision than
-    /// the engine in place is built beside it.
+    /// Builds the candidate of a stage if it does not exist, and compares it. A candidate whose precision differs from the
+    /// policy's engine is built beside it.
     fn attempt(&mut self, stage: &Stage, precision: Precision) -> anyhow::Result<Tried> {
         self.work.stop.check()?;
         let place = stage.file.clone();
         let in_place = Provenance::read(&place).ok().flatten().is_some_and(|it| it.precision == precision.to_string());
         let file = if in_place { place.clone() } else { trial_file(&place, precision) };
         let candidate = Stage { file, precision: precision.to_string(), ..stage.clone() };
-        // A verdict of before is no reason not to look again.
+        // An earlier verdict does not prevent a new comparison.
         let known = Stage { allow_inaccurate: true, ..candidate.clone() };
         if provenance::verify(&known, self.work.device).is_err() {
             self.bar.suspend(|| println!("{}: trying {precision}", stage.name));
@@ -111,8 +111,8 @@ impl Gate<'_> {
         Ok(Tried { stage: candidate, place, report })
     }
 
-    /// Compares the actions of all engines together; while they are too far off, the stage that is furthest off gets its
-    /// next precision.
+    /// Compares the actions of all engines together. While they exceed the limit, the stage with the largest deviation gets
+    /// its next precision.
     fn whole_chain(&mut self, tried: &mut [Tried]) -> anyhow::Result<ActionReport> {
         loop {
             self.work.stop.check()?;
@@ -132,7 +132,7 @@ impl Gate<'_> {
         }
     }
 
-    /// Puts what was chosen in its place, writes the verdicts, and says what there is to say.
+    /// Moves the chosen engines to their final paths, writes the verdicts and prints the result.
     fn finish(self, spec: &PolicySpec, tried: Vec<Tried>, actions: ActionReport) -> anyhow::Result<Outcome> {
         let (places, reports): (Vec<(Stage, PathBuf)>, Vec<StageReport>) =
             tried.into_iter().map(|tried| ((tried.stage, tried.place), tried.report)).unzip();
@@ -162,7 +162,7 @@ impl Gate<'_> {
     }
 }
 
-/// Where an engine is built that may not stay.
+/// Path of a candidate engine.
 fn trial_file(place: &Path, precision: Precision) -> PathBuf {
     place.with_extension(format!("trial-{precision}.engine"))
 }
@@ -172,14 +172,14 @@ fn put(file: &Path, place: &Path) -> anyhow::Result<()> {
     if file == place {
         return Ok(());
     }
-    // The record last: an engine under another's record is refused, not run.
+    // The record last: an engine with another engine's record is refused.
     for (from, to) in [(file.to_owned(), place.to_owned()), (Provenance::path(file), Provenance::path(place))] {
         move_to(&from, &to).with_context(|| format!("moving {} to {}", from.display(), to.display()))?;
     }
     Ok(())
 }
 
-/// Removes the engines that were tried and not chosen.
+/// Removes candidates that were not chosen.
 fn clear_trials(place: &Path) -> anyhow::Result<()> {
     for precision in [Precision::INT8_FP16, Precision::FP16, Precision::FP32] {
         let file = trial_file(place, precision);

@@ -1,10 +1,10 @@
-//! In a build without TensorRT: everything but the building.
+//! `build` and `adopt` in a program without TensorRT: checks and `--dry-run` only.
 
 use std::path::Path;
 
 use anyhow::bail;
 
-use super::{Adopt, Build, Outcome, chosen, outline};
+use super::{AdoptArguments, BuildArguments, Outcome, chosen, outline};
 use vla_engines::memory::MemoryUse;
 use vla_engines::provenance;
 use vla_policy::PolicySpec;
@@ -13,7 +13,7 @@ use vla_runtime::remedies;
 const WORDS: &str = "this program was built without TensorRT; build it with `cargo build --release --features tensorrt` (or colcon with \
                      -DVLA_TRT_TENSORRT=ON) where TensorRT's headers are";
 
-pub(super) fn build(args: &Build) -> anyhow::Result<Outcome> {
+pub(super) fn build(args: &BuildArguments) -> anyhow::Result<Outcome> {
     if args.dry_run {
         return dry_run(args).map(|()| Outcome::Success);
     }
@@ -21,8 +21,8 @@ pub(super) fn build(args: &Build) -> anyhow::Result<Outcome> {
     bail!("no engine of {}: {WORDS}", what.display())
 }
 
-/// On this machine's files: what the GPU and TensorRT say is not known.
-fn dry_run(args: &Build) -> anyhow::Result<()> {
+/// Verifies by this machine's files only; properties that the GPU and TensorRT report are unknown.
+fn dry_run(args: &BuildArguments) -> anyhow::Result<()> {
     let show = |mut request: vla_builder::Request| -> anyhow::Result<()> {
         if args.low_memory_mode {
             outline::bound(&mut request, MemoryUse::now().available)?;
@@ -49,6 +49,6 @@ fn dry_run(args: &Build) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
+pub(super) fn adopt(args: &AdoptArguments) -> anyhow::Result<Outcome> {
     bail!("{} with network {} ({}): {WORDS}", args.engine.display(), args.onnx.display(), args.precision)
 }

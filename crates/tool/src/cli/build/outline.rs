@@ -1,4 +1,4 @@
-//! What would be built, and how: what `--dry-run` prints, and the bounds of `--low-memory-mode`.
+//! Description of a planned build: output of `--dry-run`, and the limits of `--low-memory-mode`.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use vla_engines::memory::mib;
 use vla_engines::onnx::Network;
 use vla_engines::provenance::OnnxIdentity;
 
-/// Bounds the request by `free` bytes and says so, a line a choice.
+/// Limits the request to `free` bytes and prints one line per limit.
 pub(super) fn bound(request: &mut Request, free: u64) -> Result<(), Error> {
     let network = Network::open(&request.onnx)?;
     let chosen = low_memory::choose(&mut request.effort, &network, &request.precision.to_string(), free);
@@ -18,10 +18,10 @@ pub(super) fn bound(request: &mut Request, free: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Prints how the request would be built. `tensorrt`: the version that would build it, where that is known.
+/// Prints how the request would be built. `tensorrt`: the version that would build it, if known.
 ///
 /// # Errors
-/// As the build itself would end before it begins.
+/// The errors of a build's checks.
 pub(super) fn print(request: &Request, tensorrt: Option<&str>) -> Result<(), Error> {
     let profiles = request.profiles()?;
     let network = Network::open(&request.onnx)?;

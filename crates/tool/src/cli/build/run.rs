@@ -1,10 +1,10 @@
-//! In a build with TensorRT.
+//! `build` and `adopt` in a program with TensorRT.
 
 use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::{Adopt, Build, Outcome, chosen, outline};
+use super::{AdoptArguments, BuildArguments, Outcome, chosen, outline};
 use crate::prepare::{Guard, Preparation};
 use vla_builder::{Built, Origin, Request, Target};
 use vla_engines::Stage;
@@ -22,7 +22,7 @@ mod gate;
 
 use child::Stop;
 
-pub(super) fn build(args: &Build) -> anyhow::Result<Outcome> {
+pub(super) fn build(args: &BuildArguments) -> anyhow::Result<Outcome> {
     if let Some(request) = &args.here {
         return child::work(&serde_json::from_str(request).context("--here")?).map(|()| Outcome::Success);
     }
@@ -32,7 +32,7 @@ pub(super) fn build(args: &Build) -> anyhow::Result<Outcome> {
     let stop = Stop::watch()?;
     let prepared = if args.prepare_system { prepare(args.dry_run)? } else { None };
     let outcome = engines(args, &stop);
-    // Also after an error or Ctrl-C: what is not put back here is by the guard's end.
+    // Also after an error or Ctrl-C; the guard's destructor restores the rest.
     let restored = prepared.map(Guard::restore).transpose();
     for line in restored.as_ref().ok().into_iter().flatten().flatten() {
         println!("{line}");
@@ -40,8 +40,8 @@ pub(super) fn build(args: &Build) -> anyhow::Result<Outcome> {
     first(outcome, restored)
 }
 
-/// The outcome, unless putting the machine back failed. What the build itself failed with comes first and keeps its exit
-/// code; that the machine was not put back is said in any case.
+/// Combines the outcome of the build with that of restoring the machine. An error of the build takes precedence and keeps its
+/// exit code; a failed restore is printed in any case.
 fn first<T, E>(outcome: anyhow::Result<Outcome>, restored: Result<T, E>) -> anyhow::Result<Outcome>
 where
     E: std::error::Error + Send + Sync + 'static,
@@ -56,7 +56,7 @@ where
     }
 }
 
-/// Makes the machine ready, and says what was done or would be.
+/// Prepares the machine, and prints what was or would be done.
 fn prepare(dry_run: bool) -> anyhow::Result<Option<Guard>> {
     let plan = Preparation::of(Path::new("/"));
     println!("{plan}");
@@ -70,14 +70,14 @@ fn prepare(dry_run: bool) -> anyhow::Result<Option<Guard>> {
     Ok(Some(guard))
 }
 
-fn engines(args: &Build, stop: &Stop) -> anyhow::Result<Outcome> {
+fn engines(args: &BuildArguments, stop: &Stop) -> anyhow::Result<Outcome> {
     let work = Work { args, device: &vla_builder::device()?, stop };
     if let Some(request) = args.single() {
         return work.one(request).map(|()| Outcome::Success);
     }
     let spec = PolicySpec::load(args.policy.as_deref().unwrap_or(Path::new(".")))?;
     match &args.bag {
-        // The gate begins with other precisions than these.
+        // The gate starts with other precisions.
         Some(bag) if args.propose && !args.dry_run => gate::run(&work, &spec, bag),
         bag => {
             work.policy(&spec)?;
@@ -89,9 +89,9 @@ fn engines(args: &Build, stop: &Stop) -> anyhow::Result<Outcome> {
     }
 }
 
-/// What all engines of one command share.
+/// Shared by all engines of one command.
 struct Work<'a> {
-    args: &'a Build,
+    args: &'a BuildArguments,
     device: &'a DeviceIdentity,
     stop: &'a Stop,
 }
@@ -102,7 +102,7 @@ impl Work<'_> {
         let stages = chosen(spec.engine_stages(), self.args.stages.as_deref())?;
         for (index, stage) in stages.iter().enumerate() {
             let title = format!("{} of {}: {}", index + 1, stages.len(), stage.name);
-            // With a bag, one that was found inaccurate is looked at again at the end.
+            // With a bag, the gate compares an inaccurate engine again.
             let looked_at = Stage { allow_inaccurate: self.args.bag.is_some(), ..stage.clone() };
             let rejection = match provenance::verify(&looked_at, self.device) {
                 Ok(_) => {
@@ -140,7 +140,7 @@ impl Work<'_> {
             emulated: self.args.emulated,
         };
         let probe = child::probe(&request.engine, self.args.emulated)?;
-        // The signal went to the child, too.
+        // The child received the signal, too.
         self.stop.check()?;
         let record = vla_builder::record(&request.engine, &request.onnx, &origin, probe)?;
         drop(target);
@@ -149,7 +149,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Refuses what this device lacks before a process is started for it.
+    /// Refuses an unsupported precision before a process is started.
     fn can(&self, request: &Request) -> Result<(), vla_builder::Error> {
         match request.precision.lacking(self.device) {
             None => Ok(()),
@@ -160,7 +160,7 @@ impl Work<'_> {
     }
 }
 
-/// What the builder could have now: on a card with its own memory, the smaller of both.
+/// Memory available to the builder now: on a GPU with dedicated memory, the smaller of host and device memory.
 fn free() -> u64 {
     let host = MemoryUse::now().available;
     memory_here().and_then(|pool| pool.device_free).map_or(host, |device| device.min(host))
@@ -201,11 +201,12 @@ fn print_build(request: &Request, built: &Built) {
     );
 }
 
-/// TensorRT takes INT8 only where it finds it faster. Told by the weights: an engine in INT8 holds a byte for each.
+/// A warning if few layers run in INT8, which TensorRT chooses only where it is faster. Judged by the engine's size, with one
+/// byte per INT8 weight.
 fn hardly_int8(request: &Request, built: &Built) -> Option<String> {
     let network = request.precision.int8.then(|| Network::open(&request.onnx).ok())??;
     let (int8, whole) = (network.weight_bytes_in("int8+fp16"), network.weight_bytes_in("fp16"));
-    // Between the two, where half of the weights are.
+    // The threshold corresponds to half of the weights in INT8.
     (built.bytes > int8.midpoint(whole)).then(|| {
         format!(
             "TensorRT took int8 for few of the weights, if any: they are {:.1} MiB in int8, {:.1} MiB in fp16. Where that is so, \
@@ -240,7 +241,7 @@ fn print_memory(record: &Provenance) {
     }
 }
 
-pub(super) fn adopt(args: &Adopt) -> anyhow::Result<Outcome> {
+pub(super) fn adopt(args: &AdoptArguments) -> anyhow::Result<Outcome> {
     let precision = args.precision.to_string();
     let origin = Origin { precision: &precision, adopted: true, ..Origin::default() };
     let record = vla_builder::record(&args.engine, &args.onnx, &origin, child::probe(&args.engine, false)?)?;

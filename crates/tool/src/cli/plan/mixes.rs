@@ -1,20 +1,20 @@
-//! `vla-trt plan --mix`: in which load orders each mix of precisions is admitted, host copies kept or released.
+//! `vla-trt plan --mix`: in which load orders each mix of precisions is admitted, with host copies kept or released.
 
 use anyhow::anyhow;
 
-use super::Plan;
+use super::PlanArguments;
 use vla_engines::memory;
 use vla_engines::memory::{Fit, mib};
 use vla_engines::{EngineKind, Mix, Stage};
 
-/// A mix and the stages in it.
-pub(crate) type Mixed = (String, Vec<Stage>);
+/// Name of a mix, and the stages with its precisions.
+pub(crate) type MixStages = (String, Vec<Stage>);
 
-/// The stages in each mix.
+/// Applies each mix to the stages.
 ///
 /// # Errors
-/// A mix that names a stage that is not there.
-pub(crate) fn stages(mixes: &[Mix], stages: &[Stage]) -> anyhow::Result<Vec<Mixed>> {
+/// A mix with an unknown stage.
+pub(crate) fn stages(mixes: &[Mix], stages: &[Stage]) -> anyhow::Result<Vec<MixStages>> {
     let of = |mix: &Mix| Ok((mix.to_string(), mix.apply(stages).map_err(|words| anyhow!("--mix: {words}"))?));
     mixes.iter().map(of).collect()
 }
@@ -22,8 +22,8 @@ pub(crate) fn stages(mixes: &[Mix], stages: &[Stage]) -> anyhow::Result<Vec<Mixe
 /// Prints the table.
 ///
 /// # Errors
-/// A load order that is none, or a file that is missing.
-pub(crate) fn print(args: &Plan, kind: EngineKind, mixes: &[Mixed]) -> anyhow::Result<()> {
+/// An invalid load order, or a missing file.
+pub(crate) fn print(args: &PlanArguments, kind: EngineKind, mixes: &[MixStages]) -> anyhow::Result<()> {
     let (admission, pool) = super::bounds(args, kind);
     let allowed = match (admission.budget, pool) {
         (None, Some(pool)) => format!("{:.0} MiB free here", mib(pool.free(admission.count_available))),

@@ -1,17 +1,17 @@
-//! `vla-trt plan --roofline`: the least time of each stage, of an inference, and what others published for the board.
+//! `vla-trt plan --roofline`: the minimum time of each stage and of an inference, and published figures for the board.
 
 use std::path::Path;
 
 use anyhow::bail;
 
-use super::Plan;
-use super::mixes::Mixed;
+use super::PlanArguments;
+use super::mixes::MixStages;
 use vla_engines::memory::mib;
 use vla_engines::roofline::{BOARDS, Board, Bound, Machine, Published, Work};
 use vla_engines::{Stage, Symbols};
 use vla_policy::PolicySpec;
 
-/// The clocks that are compared, and what stands beside them.
+/// The clocks to compare, and the published figures.
 pub(crate) struct Machines {
     title: String,
     /// Heading of a clock, and the machine.
@@ -19,23 +19,23 @@ pub(crate) struct Machines {
     published: &'static [Published],
 }
 
-/// Least time of one inference.
+/// Minimum time of one inference.
 pub(crate) struct InferenceFloor {
     policy: String,
     cameras: usize,
-    /// Usual sizes of the symbolic dimensions.
+    /// Optimal sizes of the symbolic dimensions.
     sizes: String,
     mix: String,
-    /// Seconds, one a clock.
+    /// Seconds per clock.
     seconds: Vec<f64>,
 }
 
 impl Machines {
-    /// Those that the arguments name.
+    /// The clocks that the arguments name.
     ///
     /// # Errors
-    /// A board that is not known, a speed that is none.
-    pub(crate) fn new(args: &Plan) -> anyhow::Result<Self> {
+    /// An unknown board, or an invalid speed.
+    pub(crate) fn new(args: &PlanArguments) -> anyhow::Result<Self> {
         for (flag, value) in [("--bandwidth-gb-s", args.bandwidth_gb_s), ("--tflops", args.tflops)] {
             if let Some(value) = value.filter(|value| !(value.is_finite() && *value > 0.0)) {
                 bail!("{flag}: expected a number above 0, found {value}");
@@ -62,7 +62,13 @@ impl Machines {
     }
 
     /// Prints the stages of a policy in each mix.
-    pub(crate) fn print(&self, folder: &Path, spec: &PolicySpec, mixes: &[Mixed], steps: u32) -> Vec<InferenceFloor> {
+    pub(crate) fn print(
+        &self,
+        folder: &Path,
+        spec: &PolicySpec,
+        mixes: &[MixStages],
+        steps: u32,
+    ) -> Vec<InferenceFloor> {
         let rates: Vec<&str> = self.modes.iter().map(|(name, _)| name.as_str()).collect();
         println!(
             "least time at {} and {} (FP16 dense; INT8 products with weights twice, FP32 an eighth), {steps} denoising steps, \
@@ -84,7 +90,7 @@ impl Machines {
         floors
     }
 
-    /// Prints one row a stage; returns the floors of an inference, one a clock.
+    /// Prints one row per stage; returns the minimum times of an inference, one per clock.
     fn print_stages(&self, work: &[Work]) -> Vec<f64> {
         let width = work.iter().map(|work| work.stage.len()).max().unwrap_or(0).max("inference".len());
         print!(
@@ -121,7 +127,7 @@ impl Machines {
         all
     }
 
-    /// Prints the floors of all policies and mixes side by side, and what others published.
+    /// Prints the minimum times of all policies and mixes side by side, and the published figures.
     pub(crate) fn print_summary(&self, floors: &[InferenceFloor]) {
         println!("\npredicted floor of one inference at {}, ms (a prediction, not a measurement):", self.title);
         let longest = |of: fn(&InferenceFloor) -> &str| floors.iter().map(|floor| of(floor).len()).max().unwrap_or(0);

@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What `ros2 param`, `ros2 topic` and `ros2 service call` do, where `ros2` is not installed; and a robot that is only published.
+
+    scripts/ros.py param set /vla_trt instruction "pick up the red cube"
+    scripts/ros.py param get /vla_trt rate_hz
+    scripts/ros.py param list /vla_trt
+    scripts/ros.py topic list
+    scripts/ros.py topic echo /diagnostics --once
+    scripts/ros.py call /vla_trt/infer_once                 # std_srvs/Trigger
+    scripts/ros.py fake-robot robot.yaml                    # cameras and joints of a parameter file, until Ctrl-C
+
+Needs a sourced ROS 2. Exit code: 0 done, 1 refused or not found, 2 for wrong arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import time
+from pathlib import Path
+
+import rclpy
+import yaml
+from rclpy.executors import ExternalShutdownException
+from rclpy.parameter import Parameter, parameter_value_to_python
+from rclpy.parameter_client import AsyncParameterClient
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image, JointState
+from std_srvs.srv import Trigger
+
+WAIT_S = 10.0
+
+
+class Refused(Exception):
+    """Something that the user can put right; its text says what."""
+
+
+def result(node, future, what):
+    """The answer of a call."""
+    rclpy.spin_until_future_complete(node, future, timeout_sec=WAIT_S)
+    if not future.done():
+        raise Refused(f"{what} did not answer within {WAIT_S:.0f} s")
+    return future.result()
+
+
+# ------------------------------------------------------------------------------------------------ parameters
+
+
+def client_of(node, name):
+    client = AsyncParameterClient(node, name)
+    if not client.wait_for_services(WAIT_S):
+        raise Refused(f"no node {name}: is it running, on this ROS_DOMAIN_ID?")
+    return client
+
+
+def typed(value, kind):
+    """A value as YAML reads it, with the type that the node declared."""
+    if kind is Parameter.Type.STRING:
+        return value
+    read = yaml.safe_load(value)
+    if kind is Parameter.Type.DOUBLE:
+        return float(read)
+    return [float(item) for item in read] if kind is Parameter.Type.DOUBLE_ARRAY else read
+
+
+def param_set(node, arguments):
+    client = client_of(node, arguments.node)
+    held = result(node, client.get_parameters([arguments.name]), arguments.node).values[0]
+    value = typed(arguments.value, Parameter.Type(held.type))
+    answer = result(node, client.set_parameters([Parameter(arguments.name, value=value)]), arguments.node).results[0]
+    if not answer.successful:
+        raise Refused(answer.reason)
+    print(f"{arguments.name}: {value}")
+
+
+def param_get(node, arguments):
+    client = client_of(node, arguments.node)
+    value = result(node, client.get_parameters([arguments.name]), arguments.node).values[0]
+    if value.type == Parameter.Type.NOT_SET.value:
+        raise Refused(f"{arguments.node} has no parameter {arguments.name}")
+    print(parameter_value_to_python(value))
+
+
+def param_list(node, arguments):
+    client = client_of(node, arguments.node)
+    for name in sorted(result(node, client.list_parameters([], 0), arguments.node).result.names):
+        print(name)
+
+
+# ------------------------------------------------------------------------------------------------ topics, services
+
+
+def topics(node):
+    """Name and types of every topic, once the graph is known."""
+    deadline = time.monotonic() + 1.0
+    while time.monotonic() < deadline:
+        rclpy.spin_once(node, timeout_sec=0.1)
+    return dict(node.get_topic_names_and_types())
+
+
+def type_of(name):
+    """The class of a message type: package/msg/Name."""
+    package, kind, name = name.split("/")
+    return getattr(importlib.import_module(f"{package}.{kind}"), name)
+
+
+def topic_list(node, _arguments):
+    for name, types in sorted(topics(node).items()):
+        print(name, ", ".join(types))
+
+
+def topic_echo(node, arguments):
+    types = topics(node).get(arguments.topic)
+    if not types:
+        raise Refused(f"no topic {arguments.topic}: scripts/ros.py topic list shows those that exist")
+    seen = []
+
+    def show(message):
+        print(f"{message}\n---", flush=True)
+        seen.append(message)
+
+    node.create_subscription(type_of(types[0]), arguments.topic, show, qos_profile_sensor_data)
+    while not (arguments.once and seen):
+        rclpy.spin_once(node, timeout_sec=0.2)
+
+
+def call(node, arguments):
+    client = node.create_client(Trigger, arguments.service)
+    if not client.wait_for_service(WAIT_S):
+        raise Refused(f"no service {arguments.service} (std_srvs/Trigger)")
+    answer = result(node, client.call_async(Trigger.Request()), arguments.service)
+    if not answer.success:
+        raise Refused(answer.message)
+    print(answer.message)
+
+
+# ------------------------------------------------------------------------------------------------ a robot
+
+
+def section(path):
+    """The parameters of a file's first node."""
+    document = yaml.safe_load(Path(path).read_text())
+    return next(iter(document.values()))["ros__parameters"]
+
+
+def fake_robot(node, arguments):
+    """Frames that change and joints at rest, on the topics of a parameter file."""
+    parameters = section(arguments.params)
+    inputs = parameters["inputs"]
+    width, height = (int(part) for part in arguments.size.split("x"))
+    cameras = {}
+    for name, camera in inputs.get("cameras", {}).items():
+        if camera.get("transport", "raw") != "raw":
+            raise Refused(f"inputs.cameras.{name}.transport is {camera['transport']}: this robot publishes raw frames only")
+        cameras[name] = node.create_publisher(Image, camera["topic"], qos_profile_sensor_data)
+    joints = list(dict.fromkeys(joint for key in parameters.get("state", {}).values() for joint in key.get("joints", [])))
+    states = node.create_publisher(JointState, inputs.get("joints", {}).get("topic", "joint_states"), qos_profile_sensor_data)
+    count = 0
+
+    def publish():
+        nonlocal count
+        count += 1
+        stamp = node.get_clock().now().to_msg()
+        for publisher in cameras.values():
+            frame = Image(width=width, height=height, encoding="rgb8", step=3 * width, data=bytes([count % 256]) * (3 * width * height))
+            frame.header.stamp = stamp
+            publisher.publish(frame)
+        state = JointState(name=joints, position=[0.0] * len(joints))
+        state.header.stamp = stamp
+        states.publish(state)
+
+    node.create_timer(1.0 / arguments.rate, publish)
+    print(f"{len(cameras)} cameras of {arguments.size}, {len(joints)} joints, {arguments.rate:.0f} Hz; Ctrl-C ends it", flush=True)
+    rclpy.spin(node)
+
+
+def parse(words):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+
+    def command(of, name, run, *positional):
+        added = of.add_parser(name)
+        for argument in positional:
+            added.add_argument(argument)
+        added.set_defaults(run=run)
+        return added
+
+    param = commands.add_parser("param").add_subparsers(required=True)
+    command(param, "set", param_set, "node", "name", "value")
+    command(param, "get", param_get, "node", "name")
+    command(param, "list", param_list, "node")
+    topic = commands.add_parser("topic").add_subparsers(required=True)
+    command(topic, "list", topic_list)
+    command(topic, "echo", topic_echo, "topic").add_argument("--once", action="store_true")
+    command(commands, "call", call, "service")
+    robot = command(commands, "fake-robot", fake_robot, "params")
+    robot.add_argument("--size", default="640x480", help="width x height of every frame")
+    robot.add_argument("--rate", type=float, default=20.0, help="messages a second")
+    return parser.parse_args(words)
+
+
+def main(words):
+    arguments = parse(words)
+    rclpy.init()
+    node = rclpy.create_node("ros_py")
+    try:
+        arguments.run(node, arguments)
+    except Refused as refused:
+        print(f"ros.py: {refused}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
