@@ -86,9 +86,9 @@ fn keeping_earlier_frames_allocates_nothing_after_warm_up() {
         future_tolerance: STEP,
         enable_max_age: Span::ZERO,
     };
-    let arriving: Vec<[Bytes; 4]> = (0..400).map(messages).collect();
+    let arriving: Vec<[Bytes; 5]> = (0..400).map(messages).collect();
     let mut observation = Observation::default();
-    let mut turn = |sequence: u64, messages: &[Bytes; 4]| {
+    let mut turn = |sequence: u64, messages: &[Bytes; 5]| {
         let now = stamp(sequence) + STEP;
         inputs.offer(0, messages[0].clone(), now).expect("a good frame");
         inputs.offer(1, messages[2].clone(), now).expect("a good joint state");
