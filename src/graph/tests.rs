@@ -16,6 +16,8 @@ fn input(name: &str, kind: InputKind) -> InputSpec {
         child_frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::default(),
+        frames: Default::default(),
+        history: Default::default(),
     }
 }
 

@@ -40,6 +40,7 @@ fn engines(shape: &PolicyShape) -> Vec<Declaration> {
     let mut all = vec![
         engines::KIND.declare(),
         engines::THREADS.declare(),
+        engines::ENCODE_THREADS.declare(),
         engines::CUDA_GRAPH.declare(),
         engines::MAX_RESTARTS.declare(),
         Declaration { constraint: Constraint::OrderOf(shape.stages.clone()), ..engines::LOAD_ORDER.declare() },
@@ -63,6 +64,9 @@ fn inputs(shape: &PolicyShape) -> Vec<Declaration> {
         let [stamp, max_age, required] = freshness(&prefix, &sample);
         all.push(inputs::CAMERA_TOPIC.declare_of(camera));
         all.push(inputs::CAMERA_TRANSPORT.declare_of(camera));
+        all.push(inputs::CAMERA_ENCODING.declare_of(camera));
+        all.push(inputs::CAMERA_EXIF.declare_of(camera));
+        all.push(inputs::CAMERA_BLANK.declare_of(camera));
         all.push(stamp);
         all.push(Declaration { default: Value::Double(CAMERA_MAX_AGE_MS), ..max_age });
         all.push(required);

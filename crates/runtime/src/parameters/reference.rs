@@ -104,6 +104,8 @@ fn title(name: &str) -> &'static str {
 fn listed() -> Vec<Declaration> {
     let shape = PolicyShape {
         cameras: vec!["<camera>".to_owned()],
+        blank_views: Vec::new(),
+        video_history: vec![0],
         state: vec![("<key>".to_owned(), WIDTH)],
         action_keys: vec![("<key>".to_owned(), WIDTH)],
         eef_actions: Vec::new(),

@@ -37,10 +37,14 @@ pub struct Settings {
     pub inputs: Vec<InputSpec>,
     /// QoS of every topic that an input may name, by the topic's name in the ROS graph.
     pub qos: BTreeMap<String, SubscriptionQos>,
+    /// Views of the policy without a camera: the policy sees black.
+    pub blank_views: Vec<String>,
     /// One rule an input, and those of the whole observation.
     pub rules: Rules,
     /// Topic of the operator's enable switch; `None`: no switch.
     pub enable_topic: Option<String>,
+    /// Threads that encode camera frames; 0: chosen by their number and that of the CPU cores.
+    pub encode_threads: usize,
     /// State keys that joints give, in the policy's order.
     pub state: Vec<JointMap>,
     /// State keys that poses give, in the policy's order.

@@ -3,9 +3,10 @@
 use ros2_parameters::Value;
 use vla_base::time::Span;
 use vla_engines::EngineKind;
+use vla_messages::{BayerPattern, PixelFormat};
 use vla_motion::TransitionMode;
 use vla_policy::encode::pose::EulerOrder;
-use vla_policy::observation::{OnViolation, StampSource, Transport};
+use vla_policy::observation::{Exif, OnViolation, StampSource, Transport};
 
 use crate::parameters::settings::{
     CommandKind, Durability, History, OutputKind, OutputMessage, Reliability, SecondGoal,
@@ -86,6 +87,36 @@ impl Words for EngineKind {
 
 impl Words for Transport {
     const ALL: &'static [Self] = &[Self::Raw, Self::Compressed];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+/// `None`: as the message says.
+impl Words for Option<PixelFormat> {
+    const ALL: &'static [Self] = &[
+        None,
+        Some(PixelFormat::Rgb8),
+        Some(PixelFormat::Bgr8),
+        Some(PixelFormat::Rgba8),
+        Some(PixelFormat::Bgra8),
+        Some(PixelFormat::Mono8),
+        Some(PixelFormat::Uyvy),
+        Some(PixelFormat::Yuyv),
+        Some(PixelFormat::Bayer8(BayerPattern::Rggb)),
+        Some(PixelFormat::Bayer8(BayerPattern::Bggr)),
+        Some(PixelFormat::Bayer8(BayerPattern::Gbrg)),
+        Some(PixelFormat::Bayer8(BayerPattern::Grbg)),
+    ];
+
+    fn as_word(self) -> &'static str {
+        self.map_or("auto", PixelFormat::as_str)
+    }
+}
+
+impl Words for Exif {
+    const ALL: &'static [Self] = &[Self::Ignore, Self::Apply];
 
     fn as_word(self) -> &'static str {
         self.as_str()
