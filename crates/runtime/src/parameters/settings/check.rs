@@ -54,10 +54,12 @@ fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
     for input in inputs {
         for topic in &input.topics {
             let Some(other) = first.insert(topic, input) else { continue };
-            // Every pose from TF has the same two topics, and a camera may give several views.
+            // Every pose from TF has the same two topics, and a camera may give several views. A topic that is in a list of joint
+            // states twice is refused there.
             let may_share = match input.kind {
                 InputKind::Transform => input.name != other.name,
                 InputKind::Camera { .. } => true,
+                InputKind::Joints => input.name == other.name,
                 _ => false,
             };
             if may_share && input.kind == other.kind {

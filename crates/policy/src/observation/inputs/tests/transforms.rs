@@ -18,6 +18,7 @@ fn spec(name: &str, kind: InputKind, topics: &[&str], frame_id: &str, child_fram
         stamp_from: StampSource::Header,
         frames: Default::default(),
         history: Default::default(),
+        keep: Span::ZERO,
     }
 }
 
