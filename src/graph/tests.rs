@@ -14,6 +14,7 @@ fn input(name: &str, kind: InputKind) -> InputSpec {
         child_frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::default(),
+        history: vla_base::time::Span::ZERO,
     }
 }
 

@@ -98,9 +98,10 @@ impl Loop {
             child_frame_id: String::new(),
             joints: JointNames::default(),
             stamp_from: StampSource::Header,
+            history: Span::ZERO,
         };
         let names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
-        let joints = JointNames { read: names.clone(), moved: names.clone() };
+        let joints = JointNames { read: names.clone(), moved: names.clone(), ..JointNames::default() };
         let joints = InputSpec { kind: InputKind::Joints, joints, ..camera("joints") };
         let pose = InputSpec { kind: InputKind::Pose, frame_id: "base".into(), ..camera("eef") };
         let tf = InputSpec {
@@ -129,6 +130,7 @@ impl Loop {
                 on_violation: OnViolation::Skip,
                 future_tolerance: STEP,
                 enable_max_age: Span::ZERO,
+                ..Rules::default()
             },
             observation: Observation::default(),
             motion,

@@ -9,6 +9,7 @@ mod assembler;
 mod clock;
 mod enable;
 mod error;
+mod history;
 mod inputs;
 mod intake;
 mod joints;
@@ -29,10 +30,10 @@ pub use error::{Error, TransformError};
 pub use inputs::Inputs;
 pub use pose::Pose;
 pub use rate::InputRate;
-pub use sample::{CameraSample, JointReading, JointSample, Observation, PoseSample};
+pub use sample::{CameraSample, JointReading, JointSample, Observation, PoseSample, StateSample};
 pub use spec::{
-    FrameCheck, InputKind, InputRule, InputSpec, InputTopic, JointNames, OnViolation, Rules, StampSource,
-    Transport,
+    FrameCheck, InputKind, InputRule, InputSpec, InputTopic, JointNames, MimicJoint, OnViolation, Pairing, Rules,
+    StampSource, Transport,
 };
 pub use state_reader::{JointMap, StateReader};
 pub use statistics::InputStatistics;

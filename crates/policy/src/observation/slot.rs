@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::history::{Absent, History};
 use super::order::{Arrival, Order};
 use super::stream::Stream;
 use vla_base::time::{Span, Stamp};
@@ -58,6 +59,8 @@ pub(super) struct Slot<T> {
     ahead: Option<Sample<T>>,
     order: Order,
     arrived: Stamp,
+    /// Earlier samples, the held one among them.
+    history: History<T>,
     /// A frame with an EXIF orientation was reported.
     rotation_reported: bool,
 }
@@ -70,12 +73,23 @@ impl<T> Default for Slot<T> {
             ahead: None,
             order: Order::default(),
             arrived: Stamp::default(),
+            history: History::default(),
             rotation_reported: false,
         }
     }
 }
 
-impl<T> Slot<T> {
+impl<T: Clone> Slot<T> {
+    /// A slot that keeps samples for a time.
+    pub(crate) fn with_history(length: Span) -> Self {
+        Self { history: History::new(length), ..Self::default() }
+    }
+
+    /// The value at an earlier time: see [`History::at`].
+    pub(crate) fn at(&self, stamp: Stamp, max_gap: Option<Span>, mix: impl Fn(&T, &T, f64) -> T) -> Result<T, Absent> {
+        self.history.at(stamp, max_gap, mix)
+    }
+
     /// Accepts a message. Returns the sample that it displaces, to be freed outside the lock.
     pub(crate) fn offer(&mut self, sample: Sample<T>, tolerance: Span) -> Option<Sample<T>> {
         self.stream.counts.received += 1;
@@ -110,6 +124,7 @@ impl<T> Slot<T> {
             return None;
         }
         self.ahead = None;
+        self.history.clear();
         self.order = Order::default();
         self.held.take().map(|held| self.retire(held))
     }
@@ -157,6 +172,7 @@ impl<T> Slot<T> {
             Arrival::Restarted => {
                 self.stream.counts.restarts += 1;
                 self.stream.rate.clear();
+                self.history.clear();
             }
             Arrival::Repeat => {
                 self.stream.counts.repeated += 1;
@@ -168,6 +184,9 @@ impl<T> Slot<T> {
             }
         }
         self.stream.rate.push(sample.stamp, sample.received);
+        if self.history.is_kept() {
+            self.history.push(sample.stamp, sample.value.clone());
+        }
         self.hold(sample)
     }
 

@@ -35,7 +35,8 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
             None => action.push(reader.action(key, *width, &state)),
         }
     }
-    let joints = JointNames { read: joint_names(&state), moved: joint_names(&action) };
+    let (read, moved) = (joint_names(&state), joint_names(&action));
+    let joints = JointNames { read, moved, ..JointNames::default() };
     let inputs = reader.inputs(shape, joints, &poses);
     let (inputs, per_input) = inputs.into_iter().unzip();
     let policy = reader.policy();
@@ -173,6 +174,7 @@ impl Reader<'_> {
             on_violation: self.get(&inputs::ON_VIOLATION),
             future_tolerance: self.get(&inputs::FUTURE_TOLERANCE),
             enable_max_age: self.get(&inputs::ENABLE_MAX_AGE),
+            ..Rules::default()
         }
     }
 
@@ -214,6 +216,7 @@ impl Reader<'_> {
 /// An input without joints and frame, stamped by its header.
 fn spec(name: &str, topic: String, kind: InputKind) -> InputSpec {
     let (name, frame_id, child_frame_id) = (name.to_owned(), String::new(), String::new());
-    let (topics, joints, stamp_from) = (vec![topic], JointNames::default(), StampSource::Header);
-    InputSpec { name, topics, kind, frame_id, child_frame_id, joints, stamp_from }
+    let (topics, joints) = (vec![topic], JointNames::default());
+    let (stamp_from, history) = (StampSource::Header, Span::ZERO);
+    InputSpec { name, topics, kind, frame_id, child_frame_id, joints, stamp_from, history }
 }
