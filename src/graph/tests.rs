@@ -1,5 +1,5 @@
 use super::*;
-use vla_base::time::Stamp;
+use vla_base::time::{Span, Stamp};
 use vla_policy::observation::{Breach, Fault, JointNames, StampSource, Transport};
 
 const IMAGE: &str = "sensor_msgs/msg/Image";
@@ -14,7 +14,7 @@ fn input(name: &str, kind: InputKind) -> InputSpec {
         child_frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::default(),
-        history: vla_base::time::Span::ZERO,
+        history: Span::ZERO,
     }
 }
 

@@ -13,6 +13,7 @@ fn settings() -> Arc<Settings> {
     let shape = PolicyShape {
         cameras: vec!["top".into()],
         state: vec![("arm".into(), 2)],
+        state_history: vec![0],
         action_keys: vec![("arm".into(), 2)],
         eef_actions: Vec::new(),
         stages: vec!["step".into()],

@@ -50,6 +50,7 @@ fn shape() -> PolicyShape {
     PolicyShape {
         cameras: vec!["top".into()],
         state: vec![("arm".into(), 2)],
+        state_history: vec![0],
         action_keys: vec![("arm".into(), 2)],
         eef_actions: Vec::new(),
         deltas: Vec::new(),

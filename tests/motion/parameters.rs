@@ -25,6 +25,7 @@ fn shape() -> PolicyShape {
     PolicyShape {
         cameras: strings(&["top", "left_wrist", "right_wrist"]),
         state: keys.clone(),
+        state_history: vec![0],
         action_keys: keys,
         eef_actions: Vec::new(),
         deltas: Vec::new(),
@@ -610,7 +611,8 @@ fn what_may_change_while_the_node_runs_is_this_and_no_more() {
         ["instruction", "rate_hz", "seed", "denoise.steps", "action.step_s", "frame_id", "log_level", "log_shapes"]
             .map(str::to_owned),
     );
-    expected.extend(["max_skew_ms", "future_tolerance_ms", "on_violation"].map(|name| format!("inputs.{name}")));
+    expected
+        .extend(["pairing", "max_skew_ms", "future_tolerance_ms", "on_violation"].map(|name| format!("inputs.{name}")));
     expected
         .extend(["max_blind_s", "watchdog.stop_after_ms", "clamps.refuse_after", "command_rate_hz"].map(str::to_owned));
     expected.extend(

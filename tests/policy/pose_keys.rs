@@ -177,9 +177,9 @@ fn the_state_of_libero_is_a_rotation_vector_beyond_pi_of_a_gripper_that_points_d
     let (_kept, policy) = policy(&["image", "wrist_image"], &state, &ACTION);
     let parameters = "
     inputs.poses.tool: {topic: /tool_pose, frame_id: base, quaternion_near: [1.0, 0.0, 0.0, 0.0]}
-    state.x: {pose: tool, pose_parts: [x]}
-    state.y: {pose: tool, pose_parts: [y]}
-    state.z: {pose: tool, pose_parts: [z]}
+    state.x: {pose: tool, pose_parts: [px]}
+    state.y: {pose: tool, pose_parts: [py]}
+    state.z: {pose: tool, pose_parts: [pz]}
     state.roll: {pose: tool, pose_parts: [rx]}
     state.pitch: {pose: tool, pose_parts: [ry]}
     state.yaw: {pose: tool, pose_parts: [rz]}
@@ -208,9 +208,9 @@ fn the_state_of_simpler_env_widowx_is_rpy_of_a_turned_tool_with_padding() {
     let (_kept, policy) = policy(&["image_0"], &state, &ACTION);
     let parameters = "
     inputs.poses.tool: {source: tf, frame_id: base, child_frame_id: tool, rotate_tool: [0.0, -1.5707963267948966, 0.0]}
-    state.x: {pose: tool, pose_parts: [x]}
-    state.y: {pose: tool, pose_parts: [y]}
-    state.z: {pose: tool, pose_parts: [z]}
+    state.x: {pose: tool, pose_parts: [px]}
+    state.y: {pose: tool, pose_parts: [py]}
+    state.z: {pose: tool, pose_parts: [pz]}
     state.roll: {pose: tool, pose_parts: [roll]}
     state.pitch: {pose: tool, pose_parts: [pitch]}
     state.yaw: {pose: tool, pose_parts: [yaw]}
@@ -238,9 +238,9 @@ fn the_state_of_simpler_env_google_is_a_quaternion_value_by_value() {
     let (_kept, policy) = policy(&["image"], &state, &ACTION);
     let parameters = "
     inputs.poses.tool: {source: odometry, topic: /tool_odometry, frame_id: base, child_frame_id: tool}
-    state.x: {pose: tool, pose_parts: [x]}
-    state.y: {pose: tool, pose_parts: [y]}
-    state.z: {pose: tool, pose_parts: [z]}
+    state.x: {pose: tool, pose_parts: [px]}
+    state.y: {pose: tool, pose_parts: [py]}
+    state.z: {pose: tool, pose_parts: [pz]}
     state.rx: {pose: tool, pose_parts: [qx]}
     state.ry: {pose: tool, pose_parts: [qy]}
     state.rz: {pose: tool, pose_parts: [qz]}

@@ -18,6 +18,7 @@
 //! let shape = PolicyShape {
 //!     cameras: vec!["front".to_owned()],
 //!     state: vec![("arm".to_owned(), 2)],
+//!     state_history: vec![0],
 //!     action_keys: vec![("arm".to_owned(), 2)],
 //!     eef_actions: Vec::new(),
 //!     deltas: Vec::new(),

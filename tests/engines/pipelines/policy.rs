@@ -63,6 +63,7 @@ fn observation(spec: &PolicySpec, instruction: &str, shade: usize) -> Observatio
         cameras: spec.cameras.iter().enumerate().map(camera).collect(),
         joints: Some(JointSample::new("joints", stamp, names, &positions)),
         poses: Vec::new(),
+        history: Vec::new(),
         instruction: instruction.into(),
         assembled_at: stamp,
         tolerated: Vec::new(),

@@ -181,6 +181,7 @@ impl InputSpec {
     pub fn topic_parameter(&self) -> String {
         match self.kind {
             InputKind::Transform => "inputs.tf.topic".to_owned(),
+            InputKind::Joints if self.topics.len() > 1 => "inputs.joints.topics".to_owned(),
             _ => format!("{}.topic", self.parameter()),
         }
     }

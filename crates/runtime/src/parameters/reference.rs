@@ -101,6 +101,7 @@ fn listed() -> Vec<Declaration> {
     let shape = PolicyShape {
         cameras: vec!["<camera>".to_owned()],
         state: vec![("<key>".to_owned(), WIDTH)],
+        state_history: vec![0],
         action_keys: vec![("<key>".to_owned(), WIDTH)],
         eef_actions: Vec::new(),
         deltas: vec![("<key>".to_owned(), None)],

@@ -11,6 +11,8 @@ pub struct PolicyShape {
     pub cameras: Vec<String>,
     /// State keys with their widths, in the policy's order.
     pub state: Vec<(String, usize)>,
+    /// Which samples of the state the policy takes, in control steps relative to the observation: ascending, the last is 0.
+    pub state_history: Vec<i64>,
     /// Action keys with their widths, in the policy's order.
     pub action_keys: Vec<(String, usize)>,
     /// Those of them that are poses of an end effector.
@@ -57,6 +59,7 @@ impl PolicyShape {
         Ok(Self {
             cameras: spec.cameras.clone(),
             state: spec.state.clone(),
+            state_history: spec.state_history.clone(),
             action_keys: spec.action.keys.clone(),
             eef_actions: eef_actions.collect(),
             deltas: deltas.map(|key| (key.name.clone(), spec.action.deltas.get(&key.name).copied())).collect(),
@@ -104,6 +107,7 @@ impl PolicyShape {
             [
                 ("cameras", shape.cameras.join(", ")),
                 ("state", pairs(&shape.state)),
+                ("state_history", format!("{:?}", shape.state_history)),
                 ("action.keys", pairs(&shape.action_keys)),
                 ("action keys of an end effector", eef(&shape.eef_actions)),
                 ("stages", shape.stages.join(", ")),
@@ -129,6 +133,7 @@ mod tests {
         let shape = PolicyShape {
             cameras: vec!["top".into(), "wrist".into()],
             state: vec![("arm".into(), 6)],
+            state_history: vec![0],
             action_keys: vec![("arm".into(), 6)],
             eef_actions: Vec::new(),
             stages: vec!["vision".into()],

@@ -48,9 +48,10 @@ fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
     let mut errors = Vec::new();
     for input in inputs {
         for topic in &input.topics {
-            let Some(other) = first.insert(topic, input) else { continue };
+            // One that is in a list twice is refused there.
+            let Some(other) = first.insert(topic, input).filter(|other| other.name != input.name) else { continue };
             // Every pose from TF has the same two topics.
-            if input.kind == InputKind::Transform && other.kind == InputKind::Transform && input.name != other.name {
+            if input.kind == InputKind::Transform && other.kind == InputKind::Transform {
                 continue;
             }
             let names = [input.topic_parameter(), other.topic_parameter()];

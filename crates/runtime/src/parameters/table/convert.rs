@@ -5,7 +5,7 @@ use vla_base::time::Span;
 use vla_engines::EngineKind;
 use vla_motion::TransitionMode;
 use vla_policy::encode::pose::EulerOrder;
-use vla_policy::observation::{OnViolation, StampSource, Transport};
+use vla_policy::observation::{OnViolation, Pairing, StampSource, Transport};
 
 use crate::parameters::settings::CommandKind;
 
@@ -92,6 +92,14 @@ impl Words for Transport {
 
 impl Words for StampSource {
     const ALL: &'static [Self] = &[Self::Header, Self::Arrival];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for Pairing {
+    const ALL: &'static [Self] = &[Self::Newest, Self::Frame];
 
     fn as_word(self) -> &'static str {
         self.as_str()
