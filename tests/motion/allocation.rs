@@ -178,7 +178,10 @@ impl Loop {
         }
         let joints = self.observation.joints.as_ref().expect("a joint state");
         self.reader.read(joints, &mut self.state).expect("all joints");
-        let turned = PoseConvention { tool: PoseConvention::rotation(&[0.0, 0.0, 1.0]).expect("a rotation"), ..PoseConvention::default() };
+        let turned = PoseConvention {
+            tool: PoseConvention::rotation(&[0.0, 0.0, 1.0]).expect("a rotation"),
+            ..PoseConvention::default()
+        };
         for (sample, values) in self.observation.poses.iter().zip(&mut self.poses) {
             self.layout.write(&sample.pose, &turned, values);
         }

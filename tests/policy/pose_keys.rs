@@ -153,7 +153,8 @@ fn compare(policy: &Path, orientation: [f64; 4], by_pose: &str, values: &[(&str,
     let (names, found) = pose.chunk(policy, &format!("{by_pose}{moved}"));
     assert_eq!(names, MOVED.map(|(name, _)| name));
     let by_joints: String = values.iter().map(|(key, _)| format!("    state.{key}.joints: [is_{key}]\n")).collect();
-    let grippers_only: String = by_pose.lines().filter(|line| line.contains("gripper")).map(|l| format!("{l}\n")).collect();
+    let grippers_only: String =
+        by_pose.lines().filter(|line| line.contains("gripper")).map(|l| format!("{l}\n")).collect();
     let chunk = |values: &[(&str, f64)]| {
         let names: Vec<String> = values.iter().map(|(key, _)| format!("is_{key}")).collect();
         let states = names.iter().zip(values).map(|(name, (_, value))| (name.as_str(), *value));
@@ -318,15 +319,31 @@ fn parameters_of_poses_that_fit_nothing_are_refused_by_name() {
     problem(&policy, &with("topic: /pose", "position"), &["state.x.pose_parts", "names 3"]);
     problem(&policy, &with("topic: /pose", ""), &["state.x.pose", "has 1 values", "state.x.pose_parts"]);
     problem(&policy, &with("topic: /pose", "heading"), &["state.x.pose_parts", "heading", "rot6d"]);
-    problem(&policy, &with("source: tf, frame_id: base", "x"), &["inputs.poses.tool.child_frame_id", "must name two frames"]);
+    problem(
+        &policy,
+        &with("source: tf, frame_id: base", "x"),
+        &["inputs.poses.tool.child_frame_id", "must name two frames"],
+    );
     let tf = "source: tf, frame_id: base, child_frame_id: tool";
-    problem(&policy, &with(&format!("{tf}, stamp: arrival"), "x"), &["inputs.poses.tool.stamp", "take inputs.poses.tool.stamp away"]);
-    problem(&policy, &with("topic: /pose, child_frame_id: tool", "x"), &["inputs.poses.tool.child_frame_id", "inputs.poses.tool.source"]);
+    problem(
+        &policy,
+        &with(&format!("{tf}, stamp: arrival"), "x"),
+        &["inputs.poses.tool.stamp", "take inputs.poses.tool.stamp away"],
+    );
+    problem(
+        &policy,
+        &with("topic: /pose, child_frame_id: tool", "x"),
+        &["inputs.poses.tool.child_frame_id", "inputs.poses.tool.source"],
+    );
     problem(&policy, &with("topic: /pose, rotate_tool: [0.0, 0.0, 0.0, 2.0]", "x"), &["inputs.poses.tool.rotate_tool"]);
     problem(&policy, &with("topic: /pose, rotate_base: [1.0]", "x"), &["inputs.poses.tool.rotate_base"]);
-    problem(&policy, &with("topic: /pose, quaternion_near: [0.0, 0.0, 0.0]", "x"), &["inputs.poses.tool.quaternion_near"]);
+    problem(
+        &policy,
+        &with("topic: /pose, quaternion_near: [0.0, 0.0, 0.0]", "x"),
+        &["inputs.poses.tool.quaternion_near"],
+    );
     problem(&policy, &with("topic: /pose, euler: xyz", "x"), &["inputs.poses.tool.euler", "intrinsic_zyx"]);
     problem(&policy, &with("source: topic", "x"), &["inputs.poses.tool.source", "odometry"]);
     let same = format!("    inputs.tf.static_topic: /tf\n{}", with(tf, "x"));
-    problem(&policy, &format!("\n{}", same.replacen('\n', "", 1)), &["inputs.tf.topic", "/tf"]);
+    problem(&policy, &format!("\n{}", same.replacen('\n', "", 1)), &["inputs.tf.topic", "inputs.tf.static_topic"]);
 }

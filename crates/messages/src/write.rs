@@ -77,12 +77,7 @@ pub fn pose_stamped(header: HeaderView<'_>, position: [f64; 3], orientation: [f6
 }
 
 /// A `nav_msgs/Odometry` at rest: the pose of `child_frame_id`, covariances and twist zero.
-pub fn odometry(
-    header: HeaderView<'_>,
-    child_frame_id: &str,
-    position: [f64; 3],
-    orientation: [f64; 4],
-) -> Vec<u8> {
+pub fn odometry(header: HeaderView<'_>, child_frame_id: &str, position: [f64; 3], orientation: [f64; 4]) -> Vec<u8> {
     let mut out = Vec::with_capacity(header.frame_id.len() + child_frame_id.len() + 736);
     let mut writer = Writer::new(&mut out);
     writer.header(header);

@@ -140,10 +140,9 @@ impl Verdict {
 
     fn add(&mut self, candidate: &Candidate, fault: Fault, now: Stamp) {
         // Nothing may stand in for a stream that was never seen, so that is not tolerated of any input.
-        let unusable = matches!(
-            fault,
-            Fault::Missing | Fault::TwoTopics | Fault::ShortHistory { .. } | Fault::Gap { .. }
-        ) || fault == Fault::Disconnected && candidate.stamp().is_none();
+        let unusable =
+            matches!(fault, Fault::Missing | Fault::TwoTopics | Fault::ShortHistory { .. } | Fault::Gap { .. })
+                || fault == Fault::Disconnected && candidate.stamp().is_none();
         let forbids = candidate.rule.required || unusable;
         if forbids { &mut self.breaches } else { &mut self.tolerated }.push(candidate.breach(fault, now));
     }

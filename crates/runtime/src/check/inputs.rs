@@ -164,9 +164,8 @@ impl InputCheck {
 impl InputCheck {
     /// Poses whose frames are not in the tree of transforms, or not joined in it.
     fn chains(&self, settings: &Settings, now: Stamp) -> Vec<Finding> {
-        let is_transform = |name: &str| {
-            settings.inputs.iter().any(|input| input.kind == InputKind::Transform && input.name == name)
-        };
+        let is_transform =
+            |name: &str| settings.inputs.iter().any(|input| input.kind == InputKind::Transform && input.name == name);
         let broken = self.inputs.faults(now, &settings.rules).into_iter().filter(|(breach, _)| {
             matches!(breach.fault, Fault::Missing | Fault::Disconnected) && is_transform(&breach.input)
         });

@@ -34,7 +34,15 @@ fn tools() -> Inputs {
 
 /// Frames are 100 ms old at most, poses 50 ms, and their skew does not matter.
 fn lenient() -> Rules {
-    Rules { per_input: vec![InputRule::age(span(1000), true), InputRule::age(span(50), true), InputRule::age(span(50), true)], max_skew: span(10_000), ..rules() }
+    Rules {
+        per_input: vec![
+            InputRule::age(span(1000), true),
+            InputRule::age(span(50), true),
+            InputRule::age(span(50), true),
+        ],
+        max_skew: span(10_000),
+        ..rules()
+    }
 }
 
 fn link<'a>(parent: &'a str, child: &'a str, at: i64, x: f64) -> TransformView<'a> {
@@ -100,7 +108,8 @@ fn frames_of_two_trees_are_disconnected_with_both_roots_and_so_is_a_loop() {
     let inputs = tools();
     mounts(&inputs);
     inputs.offer(0, image(ms(1000)), ms(1000)).expect("a good image");
-    let map = [link("map", "left_hand", 1000, 0.0), link("world", "base", 1000, 0.0), link("base", "right_hand", 1000, 0.0)];
+    let map =
+        [link("map", "left_hand", 1000, 0.0), link("world", "base", 1000, 0.0), link("base", "right_hand", 1000, 0.0)];
     send(&inputs, TF, 1000, &map).expect("good transforms");
     assert_eq!(faults(&inputs, 1010), [("left".to_owned(), Fault::Disconnected)]);
     let shown = words(&inputs, 1010);
@@ -224,5 +233,8 @@ fn at_the_time_of_the_frame_transforms_are_looked_up_as_tf2_does() {
     let (pose, angle) = (&observation.poses[0], 0.3_f64);
     assert_eq!(pose.stamp, ms(1010));
     let expected = [1.0 + 0.1 * angle.cos(), 0.1 * angle.sin(), 0.0];
-    assert!(pose.pose.position.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-12), "{pose:?}");
+    assert!(
+        pose.pose.position.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-12),
+        "{pose:?}"
+    );
 }

@@ -51,12 +51,17 @@ impl Reader<'_> {
             }
             InputKind::Transform if spec.topics.first() == spec.topics.last() => {
                 let names = [inputs::TF_TOPIC.name, inputs::TF_STATIC_TOPIC.name];
-                let what = format!("{} and {} are the same topic, which has either moving or static transforms", names[0], names[1]);
+                let what = format!(
+                    "{} and {} are the same topic, which has either moving or static transforms",
+                    names[0], names[1]
+                );
                 self.conflict(&names, what);
             }
             InputKind::Transform if spec.stamp_from == StampSource::Arrival => {
                 let stamp = inputs::STAMP.name_of(&spec.parameter());
-                let what = format!("{stamp} is arrival and {source} is tf; transforms are looked up by their stamps: take {stamp} away");
+                let what = format!(
+                    "{stamp} is arrival and {source} is tf; transforms are looked up by their stamps: take {stamp} away"
+                );
                 self.conflict(&[&stamp, &source], what);
             }
             InputKind::Pose if !child_frame_id.is_empty() => {
@@ -87,7 +92,10 @@ impl Reader<'_> {
             [] => format!("a pose gives {}; name its values in {name}", PoseLayout::WIDTHS),
             parts => format!("{name} names {}", PoseLayout::of_parts(parts).width()),
         };
-        self.no_parts(&[&pose, &name], format!("{pose} is '{input}', but the state '{key}' has {width} values and {found}"))
+        self.no_parts(
+            &[&pose, &name],
+            format!("{pose} is '{input}', but the state '{key}' has {width} values and {found}"),
+        )
     }
 
     fn no_parts(&mut self, names: &[&str], what: String) -> Vec<PosePart> {
