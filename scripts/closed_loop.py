@@ -33,6 +33,8 @@ def arguments():
                         help="inputs.pairing; prints the table of pairings, and more than once compares them")
     parser.add_argument("--fault", action="append", default=[], help="try this fault instead of episodes; see --faults")
     parser.add_argument("--faults", action="store_true", help="try every fault")
+    parser.add_argument("--actions", action="store_true",
+                        help="drive the arm and the gripper through their controllers' action servers")
     parser.add_argument("--lockstep", action="store_true", help="add the baseline that waits for the policy")
     parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the node")
     parser.add_argument("--no-limits", action="store_true",
@@ -73,8 +75,8 @@ def episodes(options, parameters):
 
     settings = itertools.product(options.mode or ["blend"], options.latency_ms or [0.0], options.pairing or ["newest"])
     for mode, latency, pairing in settings:
-        with Loop(options.node, options.policy, mode, latency, parameters, camera_latency_ms=options.camera_latency_ms,
-                  pairing=pairing) as loop:
+        with Loop(options.node, options.policy, mode, latency, parameters, actions=options.actions,
+                  camera_latency_ms=options.camera_latency_ms, pairing=pairing) as loop:
             frames = loop.robot.frames = [] if options.picture else None
             done = loop.run(options.episodes, show)
             print(done.pairing_line() if options.pairing else done.line(), flush=True)

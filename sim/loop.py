@@ -28,6 +28,17 @@ SILENT_S = 0.45
 STOP_AFTER_MS = 10_000.0
 
 
+#: The controllers of the policy's arm, in place of the topic ~/joint_trajectory.
+ACTIONS = {
+    "outputs.arm.kind": "follow_joint_trajectory",
+    "outputs.arm.action": "/right_arm_controller/follow_joint_trajectory",
+    "outputs.arm.keys": "[right_arm]",
+    "outputs.gripper.kind": "gripper_command",
+    "outputs.gripper.action": "/right_gripper_controller/gripper_cmd",
+    "outputs.gripper.keys": "[right_gripper]",
+}
+
+
 def jumps(hand_overs, chunks_at):
     """One jump a hand-over: of a plan its own; of a stream the largest step between one chunk's coming and the next's."""
     plans = [hand_over.jump for hand_over in hand_overs if not hand_over.streamed]
@@ -42,7 +53,7 @@ class Loop:
     """Robot, node and a client of the node, for one setting."""
 
     def __init__(self, executable, policy, mode="blend", latency_ms=0.0, parameters=None, sim_time=False,
-                 log=ROOT / "out" / "closed_loop" / "node.log", compressed=False, config=CONFIG,
+                 log=ROOT / "out" / "closed_loop" / "node.log", compressed=False, config=CONFIG, actions=False,
                  camera_latency_ms=0.0, pairing="newest"):
         self.mode, self.latency_ms, self.policy = mode, latency_ms, pathlib.Path(policy)
         self.parameters = dict(parameters or {})
@@ -56,11 +67,13 @@ class Loop:
             self.parameters.setdefault("inputs.pairing", pairing)
         self.parameters.setdefault("use_sim_time", str(sim_time).lower())
         self.parameters.setdefault("handover.mode", mode)
+        if actions:
+            self.parameters |= ACTIONS
         self.limits = yaml.safe_load(CONFIG.read_text())["/**"]["ros__parameters"].get("limits", {})
         self.command = node_command(executable, config, policy=policy, **self.parameters)
         self.log = log
         self.client = Client("closed_loop", isolate_ros())
-        self.robot = Robot(FIRST_SEED, latency_ms * 1e-3, compressed, sim_time, self.client.context, record=True)
+        self.robot = Robot(FIRST_SEED, latency_ms * 1e-3, compressed, sim_time, self.client.context, record=True, actions=actions)
         self.robot.camera_latency_s = camera_latency_ms * 1e-3
         self.chunks, self.warnings = [], []
         self.client.subscribe("/vla_trt/action_chunk", ActionChunk, self._on_chunk, 50)

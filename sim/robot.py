@@ -4,7 +4,8 @@
     . .cache/env.sh && . install/setup.bash && .cache/sim/bin/python3 -m sim.robot [--seed N] [--sim-time] ...
 
 Publishes joint_states (100 Hz), camera/front/image_raw or its compressed form (10 Hz) and, with --sim-time, /clock;
-follows /vla_trt/joint_trajectory and /vla_trt/joint_command with a position controller at 500 Hz. Physics keep to the
+follows /vla_trt/joint_trajectory and /vla_trt/joint_command, or the goals of four action servers (sim/action_servers.py), with a position
+controller at 500 Hz. Physics keep to the
 wall clock: where the machine cannot, simulated time falls behind and `slips` counts it. Latency is made by holding
 messages back with the stamps that they had when they were taken.
 """
@@ -55,12 +56,13 @@ class Faults:
 class Robot:
     """The robot's node and the thread that simulates it."""
 
-    def __init__(self, seed=0, latency_s=0.0, compressed=False, sim_time=False, context=None, record=False):
+    def __init__(self, seed=0, latency_s=0.0, compressed=False, sim_time=False, context=None, record=False, actions=False):
         self.context = context or rclpy.get_default_context()
         self.node = rclpy.create_node("aloha", context=self.context)
         self.latency_s, self.compressed, self.sim_time = latency_s, compressed, sim_time
         self.faults = Faults()
-        self.seed, self.record = seed, record
+        self.seed, self.record, self.actions = seed, record, actions
+        self.controllers = {}  #: by name, with `actions`
         self.slips, self.refused, self.error = 0, 0, None
         self.deaf, self._since = False, -np.inf  #: ignore commands; or those with an earlier stamp
         self.frames = None  #: a list to which (time, picture) are appended, for animations
@@ -95,6 +97,11 @@ class Robot:
             if self.sim_time else None
         self._instruction = create(String, "instruction", LATCHED)
         self._enable = create(Bool, "enable", qos_profile_sensor_data)
+        if self.actions:
+            from .action_servers import serve
+
+            self.controllers = serve(self.node, self._hear, lambda: self.scene.time)
+            return
         listen = self.node.create_subscription
         listen(JointTrajectory, "/vla_trt/joint_trajectory", self._hear, 10)
         listen(JointState, "/vla_trt/joint_command", self._hear, 50)

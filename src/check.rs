@@ -14,6 +14,7 @@ use crate::context;
 use crate::context::DEFAULT_NAME;
 use crate::error::Error;
 use crate::graph::Names;
+use crate::outputs::command_topics;
 use crate::startup::{node_name, overrides};
 use crate::subscriptions::{Messages, Subscriptions};
 use vla_base::time::{Span, Stamp};
@@ -84,7 +85,7 @@ fn examine(arguments: &Arguments) -> Result<Vec<Finding>, Error> {
     let source =
         MessageSource::Graph { now: clock.now(), listened: Span::from_seconds(started.elapsed().as_secs_f64()) };
     findings.extend(inputs.judge(&settings, &topics, source));
-    findings.extend(graph::commanders(&node, &names));
+    findings.extend(graph::commanders(&node, &names, &command_topics(&settings)));
     Ok(findings)
 }
 

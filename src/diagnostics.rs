@@ -19,6 +19,7 @@ use super::graph::{Finding, Found};
 use super::latest::Latest;
 use super::logging::Logging;
 use super::operator::Operator;
+use super::outputs::{Outputs, RouteState};
 use super::phase::Phase;
 use super::report::Report;
 use super::shutdown_reason::ShutdownReason;
@@ -60,6 +61,8 @@ struct Snapshot {
     fault: Option<Arc<str>>,
     /// Problems in the ROS graph.
     found: Arc<[Finding]>,
+    /// The routes of the motion, where outputs are given.
+    outputs: Vec<RouteState>,
     /// Longest time between two polls of the watchdog since the last message.
     watchdog_gap: Span,
 }
@@ -91,6 +94,8 @@ pub(crate) struct Sources {
     pub poll_gap: Arc<PollGap>,
     /// Problems in the ROS graph.
     pub found: Found,
+    /// The routes of the motion.
+    pub outputs: Outputs,
 }
 
 impl Sources {
@@ -125,6 +130,7 @@ impl Sources {
             lines_lost: self.logging.lines_lost(),
             fault: self.fault.reason(),
             found: self.found.get(),
+            outputs: self.outputs.states(),
             watchdog_gap,
         }
     }

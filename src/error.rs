@@ -78,6 +78,21 @@ pub enum Error {
         /// From the operating system.
         source: std::io::Error,
     },
+    /// An output whose messages the node was built without.
+    #[error(
+        "output {output}: the kind {kind} needs the package {package}, which was not found when the node was built; run `sudo apt-get \
+         install ros-{distro}-{}` and build the node again", package.replace('_', "-")
+    )]
+    OutputPackage {
+        /// Its name.
+        output: String,
+        /// Its kind.
+        kind: &'static str,
+        /// The package.
+        package: &'static str,
+        /// The ROS distribution.
+        distro: String,
+    },
     /// A thread ended that should run as long as the node.
     #[error("{0}, which is a bug; the robot was braked; the log above has the thread's message")]
     ThreadEnded(ThreadEnd),

@@ -22,8 +22,6 @@ use vla_policy::observation::{InputKind, InputSpec, InputTopic, Violation};
 const PERIOD: Duration = Duration::from_secs(1);
 /// Looks for which fewer sets of joint names than publishers must arrive: one that starts is in the graph before it sends.
 const LOOKS: u32 = 3;
-/// Topics that move the robot. The node has one publisher on each.
-pub(crate) const COMMANDS: [&str; 2] = ["~/joint_trajectory", "~/joint_command"];
 /// Topics on which every node has one publisher, this one included.
 const EVERY_NODE: [&str; 2] = ["/parameter_events", "/diagnostics"];
 
@@ -33,6 +31,8 @@ pub(crate) type Found = Arc<Latest<Arc<[Finding]>>>;
 /// The check of the graph.
 pub(crate) struct Graph {
     names: Names,
+    /// Topics that move the robot. The node has one publisher on each.
+    commands: Vec<String>,
     inputs: Vec<(InputSpec, String)>,
     /// Joints that the policy reads or moves.
     joints: BTreeSet<String>,
@@ -47,9 +47,10 @@ pub(crate) struct Graph {
 type Topics = BTreeMap<String, Vec<PublisherInfo>>;
 
 impl Graph {
-    /// For a node of these names that has these inputs.
+    /// For a node of these names that has these inputs and commands the robot on these topics.
     pub(crate) fn new(
         names: Names,
+        commands: &[String],
         inputs: &[InputSpec],
         joints: Vec<String>,
         layouts: Arc<Layouts>,
@@ -61,7 +62,17 @@ impl Graph {
             Some((input.clone(), names.resolve(&topic.name)))
         };
         let inputs = InputTopic::of(inputs).into_iter().filter_map(first).collect();
-        Self { names, inputs, joints: joints.into_iter().collect(), layouts, found, due: Instant::now(), short: 0 }
+        let commands = commands.iter().map(|topic| names.resolve(topic)).collect();
+        Self {
+            names,
+            commands,
+            inputs,
+            joints: joints.into_iter().collect(),
+            layouts,
+            found,
+            due: Instant::now(),
+            short: 0,
+        }
     }
 
     /// Checks when a check is due, and logs what is new.
@@ -71,7 +82,7 @@ impl Graph {
             return;
         }
         self.due = now + PERIOD;
-        let own = COMMANDS.iter().chain(&EVERY_NODE).map(|topic| self.names.resolve(topic));
+        let own = self.commands.iter().cloned().chain(EVERY_NODE.map(|topic| self.names.resolve(topic)));
         let topics: BTreeSet<String> = self.inputs.iter().map(|(_, topic)| topic.clone()).chain(own).collect();
         let publishers = |topic: String| {
             let found = publishers(node, &topic);
@@ -138,13 +149,11 @@ impl Graph {
         let own = self.names.node();
         let mut findings = Vec::new();
         let mut doubled = false;
-        for topic in COMMANDS.iter().chain(&EVERY_NODE) {
-            let topic = self.names.resolve(topic);
+        for topic in self.commands.iter().cloned().chain(EVERY_NODE.map(|topic| self.names.resolve(topic))) {
             let publishers = topics.get(&topic).map(Vec::as_slice).unwrap_or_default();
             doubled |= publishers.iter().filter(|publisher| publisher.node == own).count() > 1;
         }
-        for topic in COMMANDS {
-            let topic = self.names.resolve(topic);
+        for topic in self.commands.iter().cloned() {
             let publishers = topics.get(&topic).map(Vec::as_slice).unwrap_or_default();
             let others = publishers.iter().filter(|publisher| publisher.node != own);
             let nodes: BTreeSet<String> = others.map(|publisher| publisher.node.clone()).collect();

@@ -27,6 +27,7 @@ mod latest;
 mod level;
 mod logging;
 mod operator;
+mod outputs;
 mod parameters;
 mod phase;
 mod policy_files;
@@ -48,7 +49,6 @@ mod stream;
 mod subscriptions;
 mod threads;
 mod ticker;
-mod trajectory;
 mod watchdog;
 
 use std::future::Future;

@@ -12,7 +12,7 @@ use r2r::{Node, QosProfile};
 use super::clock::RosClock;
 use super::error::Error;
 use super::latest::Latest;
-use super::trajectory::{Trajectories, stop_not_published};
+use super::outputs::{Outputs, stop_not_published};
 use vla_policy::observation::Inputs;
 use vla_runtime::messages::TrajectoryBuffer;
 use vla_runtime::parameters::Settings;
@@ -26,7 +26,7 @@ pub(crate) struct Operator {
     control: Arc<Latest<Option<Arc<Control>>>>,
     settings: Arc<Latest<Arc<Settings>>>,
     clock: RosClock,
-    trajectories: Trajectories,
+    outputs: Outputs,
     trajectory: Mutex<TrajectoryBuffer>,
     /// `~/stop` was called before a policy was loaded: the next policy starts stopped.
     waiting: AtomicBool,
@@ -38,9 +38,9 @@ impl Operator {
         control: Arc<Latest<Option<Arc<Control>>>>,
         settings: Arc<Latest<Arc<Settings>>>,
         clock: RosClock,
-        trajectories: Trajectories,
+        outputs: Outputs,
     ) -> Self {
-        Self { control, settings, clock, trajectories, trajectory: Mutex::default(), waiting: AtomicBool::new(false) }
+        Self { control, settings, clock, outputs, trajectory: Mutex::default(), waiting: AtomicBool::new(false) }
     }
 
     /// Brakes and stops until `~/resume`. Returns the answer for the caller.
@@ -85,10 +85,8 @@ impl Operator {
         let settings = self.settings.get();
         let mut trajectory = self.trajectory.lock().unwrap_or_else(PoisonError::into_inner);
         let braked = control.stop(self.clock.now(), &REASON, &settings, &mut trajectory);
-        if braked.must_publish() {
-            let sent = self.trajectories.publish(trajectory.plan_sequence(), trajectory.message());
-            sent.map_err(|error| stop_not_published(&error)).inspect_err(|error| tracing::error!("{error}"))?;
-        }
+        let sent = self.outputs.brake(braked, &trajectory);
+        sent.map_err(|error| stop_not_published(&error)).inspect_err(|error| tracing::error!("{error}"))?;
         let done = match braked {
             Braked::Braking => {
                 let points = &trajectory.message().points;
@@ -96,6 +94,7 @@ impl Operator {
                 format!("stopped: the robot comes to rest within {takes:.0} ms")
             }
             Braked::AtRest => "stopped: no motion was in force".to_owned(),
+            Braked::NoJoints if control.column_plan().is_some() => "stopped: every output comes to rest".to_owned(),
             Braked::NoJoints => {
                 "stopped: no more chunks are published; the policy moves no joint, so the controller of its poses must \
                  come to rest by itself"

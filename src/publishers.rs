@@ -1,15 +1,15 @@
-//! Output topics: `~/action_chunk` and `~/joint_trajectory`, serialised by [`vla_messages`] as in a replay.
+//! Output of a cycle: `~/action_chunk`, and the routes of the motion, serialised by [`vla_messages`] as in a replay.
 
 use r2r::{Node, PublisherUntyped, QosProfile};
 
 use super::error::Error;
-use super::trajectory::Trajectories;
-use vla_messages::{ActionChunkMessage, JointTrajectoryMessage};
+use super::outputs::Outputs;
+use vla_messages::ActionChunkMessage;
 
 /// The policy's output. Owned by the inference thread; buffers are reused.
 pub(crate) struct Publishers {
     chunk: PublisherUntyped,
-    trajectory: Trajectories,
+    outputs: Outputs,
     bytes: Vec<u8>,
 }
 
@@ -18,12 +18,12 @@ impl Publishers {
     ///
     /// # Errors
     /// When the middleware refuses a name, or the type was not built in.
-    pub(crate) fn create(node: &mut Node, trajectory: Trajectories) -> Result<Self, Error> {
+    pub(crate) fn create(node: &mut Node, outputs: Outputs) -> Result<Self, Error> {
         let mut publisher = |name: &str, type_name: &str| {
             let publisher = node.create_publisher_untyped(name, type_name, QosProfile::default());
             publisher.map_err(|e| Error::endpoint("topic", name, e))
         };
-        Ok(Self { chunk: publisher("~/action_chunk", ActionChunkMessage::TYPE)?, trajectory, bytes: Vec::new() })
+        Ok(Self { chunk: publisher("~/action_chunk", ActionChunkMessage::TYPE)?, outputs, bytes: Vec::new() })
     }
 
     /// Publishes a chunk.
@@ -35,11 +35,8 @@ impl Publishers {
         self.chunk.publish_raw(&self.bytes)
     }
 
-    /// Publishes the trajectory of a plan.
-    ///
-    /// # Errors
-    /// r2r's code when the middleware refuses the message.
-    pub(crate) fn trajectory(&self, plan: u64, message: &JointTrajectoryMessage) -> Result<(), r2r::Error> {
-        self.trajectory.publish(plan, message)
+    /// The routes of the motion.
+    pub(crate) fn outputs(&self) -> &Outputs {
+        &self.outputs
     }
 }

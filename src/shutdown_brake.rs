@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use super::clock::RosClock;
 use super::latest::Latest;
-use super::trajectory::{Trajectories, stop_not_published};
-use vla_base::time::Stamp;
-use vla_messages::JointTrajectoryMessage;
+use super::outputs::{Outputs, stop_not_published};
+use vla_base::time::{Span, Stamp};
 use vla_runtime::messages::TrajectoryBuffer;
 use vla_runtime::parameters::Settings;
-use vla_runtime::session::Control;
+use vla_runtime::session::{Braked, Control};
 
 /// Longest wait for a stop at shutdown, s: launch systems kill a node that takes longer.
 const LONGEST_STOP_S: f64 = 4.0;
-/// Extra time for a stop beyond its plan.
-const MARGIN: Duration = Duration::from_millis(250);
+/// Extra time for a stop beyond its plan: the hand-over, and goals that are cancelled after it.
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// Time after the end of a plan of velocities in which zeros are sent.
+const LAST_ZEROS: Span = Span::from_nanos(100_000_000);
 
 /// Brakes without waiting for another thread of the node, so it works after the end of any of them.
 pub(crate) struct ShutdownBrake {
@@ -26,14 +28,14 @@ pub(crate) struct ShutdownBrake {
     /// ROS time.
     pub clock: RosClock,
     /// Publishes the stop.
-    pub trajectories: Trajectories,
+    pub outputs: Outputs,
 }
 
 impl ShutdownBrake {
     /// Brings the robot to rest; every later chunk is refused.
     pub(crate) fn apply(&self) {
         let Some(control) = self.control.get() else { return };
-        let publish = |plan, message: &JointTrajectoryMessage| self.trajectories.publish(plan, message);
+        let publish = |braked, stop: &TrajectoryBuffer| self.outputs.brake(braked, stop);
         if let Err(error) = end_motion(&control, self.clock.now(), &self.settings.get(), publish) {
             tracing::error!("{}", stop_not_published(&error));
         }
@@ -45,10 +47,13 @@ impl ShutdownBrake {
         Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_STOP_S)) + MARGIN
     }
 
-    /// Whether a plan still runs: a robot that follows single commands has not come to rest.
+    /// Whether a plan still runs, or a stop is under way at a server: a robot that follows single commands or goals has not come to rest.
     pub(crate) fn moves(&self) -> bool {
-        let plan = self.control.get().and_then(|control| control.plan());
-        plan.is_some_and(|plan| self.clock.now() < plan.end())
+        let Some(control) = self.control.get() else { return false };
+        let now = self.clock.now();
+        let joints = control.plan().is_some_and(|plan| now < plan.end());
+        let columns = control.column_plan().is_some_and(|plan| now < plan.end() + LAST_ZEROS);
+        joints || columns || !self.outputs.is_settled()
     }
 }
 
@@ -57,14 +62,11 @@ fn end_motion<E>(
     control: &Control,
     now: Stamp,
     settings: &Settings,
-    publish: impl FnOnce(u64, &JointTrajectoryMessage) -> Result<(), E>,
+    publish: impl FnOnce(Braked, &TrajectoryBuffer) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut stop = TrajectoryBuffer::default();
-    if control.end(now, settings, &mut stop).must_publish() {
-        publish(stop.plan_sequence(), stop.message())
-    } else {
-        Ok(())
-    }
+    let braked = control.end(now, settings, &mut stop);
+    if braked.entered() { publish(braked, &stop) } else { Ok(()) }
 }
 
 #[cfg(test)]

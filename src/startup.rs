@@ -14,6 +14,7 @@ use super::inference::{Inference, Shared};
 use super::latest::Latest;
 use super::logging::{Logging, Records};
 use super::operator::{EnableTopic, Operator};
+use super::outputs::{Outputs, Peers, command_topics};
 use super::parameters::{Effects, ParameterServer, ParameterServices, set_level};
 use super::phase::Phase;
 use super::policy_files;
@@ -30,7 +31,6 @@ use super::spin::Spin;
 use super::stream::Stream;
 use super::subscriptions::Subscriptions;
 use super::threads::{StoppableThread, ThreadEnds};
-use super::trajectory::Trajectories;
 use super::watchdog::{PollGap, WatchdogThread};
 use r2r::Node;
 use vla_policy::PolicySpec;
@@ -104,19 +104,19 @@ impl Builder {
         let inputs = Arc::new(if enable.is_some() { inputs.with_enable_switch() } else { inputs });
         inputs.set_instruction(&settings.instruction);
         let subscriptions = Subscriptions::create(&mut node, inputs.topics())?;
-        let trajectories = Trajectories::create(&mut node)?;
-        let publishers = Publishers::create(&mut node, trajectories.clone())?;
         let description = DescriptionTopic::create(&mut node, &settings)?;
         let mut intake = Intake::default();
         let services = Services::create(&mut node, &mut intake)?;
         let parameter_services = ParameterServices::create(&mut node, &mut intake)?;
         let diagnostics = Diagnostics::create(&mut node)?;
         let rosout = if arguments.rosout_logs { Some(Rosout::create(&mut node)?) } else { None };
-        let kind = settings.command.kind;
         let settings = Arc::new(Latest::new(settings));
         let control = Arc::new(Latest::new(None));
-        let stream = Stream::create(&mut node, kind, control.clone(), settings.clone(), clock.clone())?;
-        let operator = Operator::new(control.clone(), settings.clone(), clock.clone(), trajectories.clone());
+        let peers = Peers { control: control.clone(), settings: settings.clone(), clock: clock.clone() };
+        let (outputs, output_tasks) = Outputs::create(&mut node, peers)?;
+        let publishers = Publishers::create(&mut node, outputs.clone())?;
+        let stream = Stream::create(&mut node, control.clone(), settings.clone(), clock.clone())?;
+        let operator = Operator::new(control.clone(), settings.clone(), clock.clone(), outputs.clone());
         let operator = Arc::new(operator);
         let requests = Arc::new(Requests::default());
         let effects = Effects {
@@ -130,7 +130,8 @@ impl Builder {
         let names = node_name(&node)?;
         let names = Names::new(names.namespace(), names.name(), &arguments.remaps);
         let joints = settings.get().joint_names();
-        let graph = Graph::new(names, inputs.specs(), joints, layouts.clone(), found.clone());
+        let graph =
+            Graph::new(names, &command_topics(&settings.get()), inputs.specs(), joints, layouts.clone(), found.clone());
         let shared = Shared {
             settings: settings.clone(),
             inputs: inputs.clone(),
@@ -147,11 +148,15 @@ impl Builder {
             settings: settings.clone(),
             inputs: inputs.clone(),
             clock: clock.clone(),
-            trajectories: trajectories.clone(),
+            outputs: outputs.clone(),
             poll_gap: Arc::new(PollGap::default()),
         };
-        let brake =
-            ShutdownBrake { control: control.clone(), settings: settings.clone(), clock: clock.clone(), trajectories };
+        let brake = ShutdownBrake {
+            control: control.clone(),
+            settings: settings.clone(),
+            clock: clock.clone(),
+            outputs: outputs.clone(),
+        };
         let fault = Arc::new(ShutdownReason::default());
         let sources = diagnostics::Sources {
             clock: clock.clone(),
@@ -166,6 +171,7 @@ impl Builder {
             fault: fault.clone(),
             poll_gap: watch.poll_gap.clone(),
             found: found.clone(),
+            outputs,
         };
         tracing::info!("node {} runs policy {}", node.fully_qualified_name().unwrap_or_default(), policy.dir.display());
 
@@ -179,6 +185,7 @@ impl Builder {
         tasks.extend(parameter_services.serve(&parameters));
         tasks.extend(enable.map(|enable| tokio::spawn(enable.run(inputs.clone(), clock.clone()))));
         tasks.push(tokio::spawn(diagnostics.run(sources)));
+        tasks.extend(output_tasks.start());
         tasks.push(tokio::spawn(policy_files::watch(shared.report.clone())));
         tasks.push(tokio::spawn(async move {
             match rosout {

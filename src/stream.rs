@@ -1,21 +1,25 @@
-//! `~/joint_command`: the motion as single commands, for controllers that take one point at a time.
+//! Routes of single commands, for controllers that take one at a time: joints, the velocity of a base, the pose of an end effector.
+
+mod columns;
+mod joints;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use r2r::{Node, PublisherUntyped, QosProfile};
+use r2r::Node;
 
 use super::clock::RosClock;
 use super::error::Error;
 use super::latest::Latest;
+use super::outputs::COMMAND;
 use super::realtime;
 use super::ticker::Ticker;
+use columns::{PoseCommands, TwistCommands};
+use joints::JointCommands;
 use vla_base::time::Stamp;
-use vla_messages::{HeaderView, write};
-use vla_motion::{MotionPlan, WatchdogState};
-use vla_runtime::parameters::{CommandKind, Settings};
+use vla_runtime::parameters::{Route, Settings};
 use vla_runtime::session::Control;
 
 /// Longest time until the thread notices a new rate or the stop flag.
@@ -23,40 +27,55 @@ const POLL: Duration = Duration::from_millis(50);
 /// The same in simulation, where the clock may run at any speed.
 const SIMULATED_POLL: Duration = Duration::from_millis(1);
 
-/// The topic and what it is filled from.
+/// A topic of single commands.
+trait Commands: Send {
+    /// Publishes the present command, if there is one: after the motion has come to rest there is none.
+    ///
+    /// # Errors
+    /// r2r's code when the middleware refuses the message.
+    fn send(&mut self, control: &Control, now: Stamp) -> Result<(), r2r::Error>;
+}
+
+/// The topics and what they are filled from.
 pub(crate) struct Stream {
-    publisher: PublisherUntyped,
-    kind: CommandKind,
+    topics: Vec<Box<dyn Commands>>,
     control: Arc<Latest<Option<Arc<Control>>>>,
     settings: Arc<Latest<Arc<Settings>>>,
     clock: RosClock,
     started: Instant,
-    positions: Vec<f64>,
-    velocities: Vec<f64>,
-    bytes: Vec<u8>,
 }
 
 impl Stream {
-    /// Creates the topic, reliable with depth 1: a command that could not be sent is not worth sending later.
+    /// Creates the topics of the settings, without outputs `~/joint_command`: reliable with depth 1, since a command that could not be
+    /// sent is not worth sending later.
     ///
     /// # Errors
-    /// When the middleware refuses the name.
+    /// When the middleware refuses a name.
     pub(crate) fn create(
         node: &mut Node,
-        kind: CommandKind,
         control: Arc<Latest<Option<Arc<Control>>>>,
         settings: Arc<Latest<Arc<Settings>>>,
         clock: RosClock,
     ) -> Result<Self, Error> {
-        let name = "~/joint_command";
-        let type_name = match kind {
-            CommandKind::JointState => "sensor_msgs/msg/JointState",
-            CommandKind::MultiArray => "std_msgs/msg/Float64MultiArray",
-        };
-        let publisher = node.create_publisher_untyped(name, type_name, QosProfile::default().keep_last(1));
-        let publisher = publisher.map_err(|e| Error::endpoint("topic", name, e))?;
-        let (positions, velocities, bytes) = Default::default();
-        Ok(Self { publisher, kind, control, settings, clock, started: Instant::now(), positions, velocities, bytes })
+        let now = settings.get();
+        let mut topics: Vec<Box<dyn Commands>> = Vec::new();
+        if now.outputs.is_empty() {
+            topics.push(Box::new(JointCommands::create(node, COMMAND, now.command.kind, None)?));
+        }
+        // As the motion counts them.
+        let mut groups = 0..;
+        let mut group = || groups.next().unwrap_or_default();
+        for output in &now.outputs {
+            match &output.route {
+                Route::JointCommand { topic, kind } => {
+                    topics.push(Box::new(JointCommands::create(node, topic, *kind, Some(&output.joints))?));
+                }
+                Route::Twist(twist) => topics.push(Box::new(TwistCommands::create(node, twist, group())?)),
+                Route::Pose(pose) => topics.push(Box::new(PoseCommands::create(node, pose, group())?)),
+                _ => {}
+            }
+        }
+        Ok(Self { topics, control, settings, clock, started: Instant::now() })
     }
 
     /// Streams until `stop` is set.
@@ -80,35 +99,14 @@ impl Stream {
         }
     }
 
-    /// Publishes the present command. Publishes nothing before the first chunk and after a stop has ended.
+    /// Publishes the present command of every topic.
     fn send(&mut self) {
         let Some(control) = self.control.get() else { return };
-        let Some(plan) = control.plan() else { return };
         let now = self.clock.now();
-        // Idle with a plan: resumed while the robot was still coming to rest.
-        if now > plan.end() && matches!(control.state(), WatchdogState::Stopped | WatchdogState::Idle) {
-            return;
-        }
-        if let Err(error) = self.publish(&plan, now) {
-            tracing::debug!("a command was not published: {error}");
-        }
-    }
-
-    fn publish(&mut self, plan: &MotionPlan, now: Stamp) -> Result<(), r2r::Error> {
-        let names = plan.names();
-        self.positions.resize(names.len(), 0.0);
-        self.velocities.resize(names.len(), 0.0);
-        // Before its first sample: the clock was set back, and the watchdog discards this plan.
-        if !plan.sample(now, &mut self.positions, &mut self.velocities) {
-            return Ok(());
-        }
-        match self.kind {
-            CommandKind::JointState => {
-                let header = HeaderView { stamp: now, frame_id: "" };
-                write::joint_state_into(&mut self.bytes, header, names, &self.positions, &self.velocities, &[]);
+        for topic in &mut self.topics {
+            if let Err(error) = topic.send(&control, now) {
+                tracing::debug!("a command was not published: {error}");
             }
-            CommandKind::MultiArray => write::float64_multi_array_into(&mut self.bytes, &self.positions),
         }
-        self.publisher.publish_raw(&self.bytes)
     }
 }

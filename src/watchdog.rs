@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::clock::RosClock;
 use super::latest::Latest;
+use super::outputs::{Outputs, stop_not_published};
 use super::realtime;
-use super::trajectory::{Trajectories, stop_not_published};
 use vla_base::time::{Span, Stamp};
 use vla_motion::WatchdogState;
 use vla_policy::observation::Inputs;
@@ -43,7 +43,7 @@ pub(crate) struct WatchdogThread {
     /// ROS time.
     pub clock: RosClock,
     /// Publishes stops.
-    pub trajectories: Trajectories,
+    pub outputs: Outputs,
     /// Longest time between two polls, for diagnostics.
     pub poll_gap: Arc<PollGap>,
 }
@@ -82,8 +82,7 @@ impl WatchdogThread {
 
     /// Publishes the stop, if there is one.
     fn publish(&self, braked: Braked, trajectory: &TrajectoryBuffer) {
-        let publish = || self.trajectories.publish(trajectory.plan_sequence(), trajectory.message());
-        if let Some(Err(error)) = braked.must_publish().then(publish) {
+        if let Err(error) = self.outputs.brake(braked, trajectory) {
             tracing::error!("{}", stop_not_published(&error));
         }
     }

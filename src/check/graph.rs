@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use r2r::Node;
 
-use crate::graph::{COMMANDS, Names, publishers};
+use crate::graph::{Names, publishers};
 use vla_policy::observation;
 use vla_runtime::check::{Finding, InputPublisher, TopicPublishers};
 
@@ -32,7 +32,7 @@ pub(super) fn topics(node: &Node, names: &Names, inputs: &[observation::InputTop
 }
 
 /// Other nodes that publish on the topics on which this node commands the robot.
-pub(super) fn commanders(node: &Node, names: &Names) -> Vec<Finding> {
+pub(super) fn commanders(node: &Node, names: &Names, commands: &[String]) -> Vec<Finding> {
     let own = names.node();
     let judge = |topic: &str| {
         let topic = names.resolve(topic);
@@ -44,5 +44,5 @@ pub(super) fn commanders(node: &Node, names: &Names) -> Vec<Finding> {
                 .todo("stop the other publisher, or remap one of the two topics: the robot follows the latest command")
         })
     };
-    COMMANDS.iter().filter_map(|topic| judge(topic)).collect()
+    commands.iter().filter_map(|topic| judge(topic)).collect()
 }

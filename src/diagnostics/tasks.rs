@@ -11,6 +11,7 @@ use vla_motion::WatchdogState;
 use vla_policy::observation::{InputKind, InputSpec, InputStatistics};
 
 mod motion;
+mod outputs;
 
 /// A camera frame above this does not fit Fast DDS's default shared-memory segment.
 const LOSS_HINT: &str =
@@ -300,6 +301,7 @@ fn output(snapshot: &Snapshot) -> Status {
     for finding in snapshot.found.iter().filter(|finding| finding.input().is_none()) {
         status.raise(Severity::Warn, finding.to_string());
     }
+    outputs::routes(&mut status, &snapshot.outputs);
     status.value("chunks published", report.published);
     status.value("messages not taken by the middleware", report.unpublished);
     status.value("values clamped", report.clamped.total);

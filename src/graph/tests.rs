@@ -26,7 +26,8 @@ fn graph() -> Graph {
         input("instruction", InputKind::Instruction),
     ];
     let joints = ["pan", "lift"].map(str::to_owned).to_vec();
-    Graph::new(Names::new("/", "vla_trt", &[]), &inputs, joints, Arc::default(), Arc::default())
+    let commands = ["~/joint_trajectory", "~/joint_command"].map(str::to_owned);
+    Graph::new(Names::new("/", "vla_trt", &[]), &commands, &inputs, joints, Arc::default(), Arc::default())
 }
 
 fn of(node: &str, type_name: &str) -> PublisherInfo {

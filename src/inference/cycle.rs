@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::InferenceWorker;
 use crate::graph;
+use crate::outputs::stop_not_published;
 use crate::report::{CycleFault, CycleFaultKind, LastChunk, Report};
-use crate::trajectory::stop_not_published;
 use vla_base::time::Span;
 use vla_engines::StageTime;
 use vla_policy::Timings;
@@ -38,6 +38,7 @@ impl InferenceWorker {
     /// Runs one cycle; `force` infers even when nothing changed.
     pub(super) fn cycle(&mut self, session: &mut Session, settings: &Settings, force: bool) -> Answer {
         let started = Instant::now();
+        self.publishers.outputs().apply_readiness(session.control());
         let shared = &self.shared;
         let clock = &shared.clock;
         let outcome = session.cycle(clock.now(), &shared.inputs, settings, force, &mut || clock.now());
@@ -73,7 +74,7 @@ impl InferenceWorker {
             CycleOutcome::Published(published) => {
                 let sent = self.publishers.chunk(published.chunk);
                 let sent = match published.trajectory {
-                    Some(trajectory) => sent.and(self.publishers.trajectory(published.plan_sequence, trajectory)),
+                    Some(trajectory) => sent.and(self.publishers.outputs().plan(published.plan_sequence, trajectory)),
                     None => sent,
                 };
                 let last = last_chunk(&published, started.elapsed().into());
@@ -124,7 +125,8 @@ impl InferenceWorker {
 
     /// Publishes the stop.
     fn brake(&self, brake: &BrakeResponse<'_>) -> Braked {
-        if let Some(Err(error)) = brake.stop.map(|stop| self.publishers.trajectory(brake.plan_sequence, stop)) {
+        let stop = brake.stop.map(|stop| (brake.plan_sequence, stop));
+        if let Err(error) = self.publishers.outputs().brake_with(brake.braked, stop) {
             self.shared.report.update(|report| report.unpublished += 1);
             tracing::error!("{}", stop_not_published(&error));
         }

@@ -67,8 +67,9 @@ fn a_watchdog_that_panics_is_reported_and_the_robot_is_told_to_rest() {
     assert_eq!((end.thread, end.panicked), ("watchdog", true));
     let now = start + Span::from_millis(200.0);
     let mut sent = Vec::new();
-    let publish = |plan, message: &JointTrajectoryMessage| {
-        sent.push((plan, message.clone()));
+    let publish = |braked: Braked, stop: &TrajectoryBuffer| {
+        assert!(braked.must_publish());
+        sent.push((stop.plan_sequence(), stop.message().clone()));
         Ok::<(), ()>(())
     };
     end_motion(&control, now, &settings, publish).expect("taken");
@@ -89,6 +90,6 @@ fn a_watchdog_that_panics_is_reported_and_the_robot_is_told_to_rest() {
 fn nothing_is_sent_to_a_robot_that_does_not_move() {
     let settings = settings();
     let control = Control::new(["pan", "lift"].map(str::to_owned).into());
-    let publish = |_, _: &JointTrajectoryMessage| -> Result<(), ()> { panic!("nothing moves") };
+    let publish = |_, _: &TrajectoryBuffer| -> Result<(), ()> { panic!("nothing moves") };
     end_motion(&control, Stamp::from_nanos(1), &settings, publish).expect("nothing to send");
 }

@@ -6,6 +6,7 @@ mod fuzz_parameters;
 mod joint_inputs;
 mod measured_motion;
 mod motion;
+mod outputs;
 mod parameters;
 mod replay;
 mod safety;

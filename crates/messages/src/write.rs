@@ -70,10 +70,22 @@ pub fn float64_multi_array_into(out: &mut Vec<u8>, values: &[f64]) {
 /// A `geometry_msgs/PoseStamped`: x, y, z in m, and the quaternion x, y, z, w.
 pub fn pose_stamped(header: HeaderView<'_>, position: [f64; 3], orientation: [f64; 4]) -> Vec<u8> {
     let mut out = Vec::with_capacity(header.frame_id.len() + 80);
-    let mut writer = Writer::new(&mut out);
+    pose_stamped_into(&mut out, header, position, orientation);
+    out
+}
+
+/// The same in the place of what is in `out`.
+pub fn pose_stamped_into(out: &mut Vec<u8>, header: HeaderView<'_>, position: [f64; 3], orientation: [f64; 4]) {
+    let mut writer = Writer::new(out);
     writer.header(header);
     position.into_iter().chain(orientation).for_each(|value| writer.f64(value));
-    out
+}
+
+/// A `geometry_msgs/TwistStamped` in the place of what is in `out`: linear x, y, z in m/s, angular x, y, z in rad/s.
+pub fn twist_stamped_into(out: &mut Vec<u8>, header: HeaderView<'_>, twist: [f64; 6]) {
+    let mut writer = Writer::new(out);
+    writer.header(header);
+    twist.into_iter().for_each(|value| writer.f64(value));
 }
 
 /// A `nav_msgs/Odometry` at rest: the pose of `child_frame_id`, covariances and twist zero.

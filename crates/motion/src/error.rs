@@ -102,6 +102,26 @@ pub enum Error {
         /// What was found instead.
         found: String,
     },
+    /// A column that an output takes is not in the chunk.
+    #[error(
+        "output `{output}`: expected the column `{column}` in the chunk, found none; restart the node with the policy's keys"
+    )]
+    NoColumn {
+        /// Name of the output.
+        output: String,
+        /// Column that it takes.
+        column: String,
+    },
+    /// The values of an end effector are no position and rotation.
+    #[error(
+        "output `{output}`: row {row} of the chunk is no pose: its rotation has no direction; the chunk is not published"
+    )]
+    NotAPose {
+        /// Name of the output.
+        output: String,
+        /// Row.
+        row: usize,
+    },
     /// A joint state changed by about a turn.
     #[error("{0}; the chunk does not move the robot")]
     TurnJump(String),

@@ -6,6 +6,7 @@
 //! - [`MotionLimits`] are merged from parameters and a robot description ([`urdf`]); they clamp the rows of a chunk.
 //! - [`schedule`] computes due times and counts the rows that are late at publication.
 //! - [`Motion`] makes one plan after the other. A [`TransitionMode`] says how a new chunk takes over from the committed trajectory.
+//! - [`ColumnMotion`] does the same for values that are no joints: the velocity of a base, the pose of an end effector.
 //! - [`Watchdog`] decides when missing chunks hold or stop the robot. [`Measured`] and [`Motion::deviation`] compare the measured
 //!   positions with the plan.
 //!
@@ -44,6 +45,7 @@
 //! # }
 //! ```
 
+mod columns;
 mod error;
 mod grid;
 mod latency;
@@ -64,6 +66,7 @@ mod watchdog;
 use std::ops::Range;
 use std::sync::Arc;
 
+pub use columns::{ColumnGroup, ColumnKind, ColumnMotion, ColumnPlan, PoseColumns};
 pub use error::Error;
 pub use grid::{CLOCK_TOLERANCE, SAMPLE_PERIOD};
 pub use latency::{Latencies, check_horizon};

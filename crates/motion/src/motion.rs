@@ -44,7 +44,7 @@ impl Default for MotionSettings {
 
 impl MotionSettings {
     /// Seconds that a stop may take: half of `max_blind`, so that the other half is motion.
-    fn stop_within(&self) -> f64 {
+    pub(super) fn stop_within(&self) -> f64 {
         (self.max_blind.seconds() / 2.0).max(2.0 * DT)
     }
 }

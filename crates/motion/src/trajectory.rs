@@ -117,6 +117,11 @@ impl MotionPlan {
         stamp_of(self.trajectory.last())
     }
 
+    /// When it takes over from the plan before.
+    pub fn takes_over_at(&self) -> Stamp {
+        stamp_of(self.from)
+    }
+
     /// When it was made.
     pub fn created_at(&self) -> Stamp {
         self.created_at
@@ -142,6 +147,16 @@ impl MotionPlan {
             (*position, *velocity) = hermite(from, to, share, DT);
         }
         true
+    }
+
+    /// Position of one joint at `at`; `None` before the first sample and for a joint that is none of the plan's.
+    pub fn sample_joint(&self, at: Stamp, joint: usize) -> Option<f64> {
+        let tick = tick_at(at);
+        if joint >= self.trajectory.joints || self.trajectory.rows() == 0 || tick < self.trajectory.first {
+            return None;
+        }
+        let share = (at - stamp_of(tick)).nanos() as f64 / SAMPLE_PERIOD.nanos() as f64;
+        Some(hermite(self.trajectory.at(tick, joint), self.trajectory.at(tick + 1, joint), share, DT).0)
     }
 
     /// The samples after `now`, strictly increasing in time; the last one is at rest. Of a plan that is over: the last one.

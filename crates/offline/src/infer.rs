@@ -49,6 +49,7 @@ pub fn load_with(
         state: spec.state.iter().map(elements).collect(),
         poses: Vec::new(),
         action: spec.action.keys.iter().map(elements).collect(),
+        columns: Default::default(),
         deltas: BTreeMap::new(),
         denoise_steps: spec.denoise.default,
         threads,

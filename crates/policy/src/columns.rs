@@ -1,5 +1,6 @@
 //! The columns of a chunk: which are joints, under what names, and in whose units.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -54,11 +55,17 @@ impl TurnedPose {
 
 impl Columns {
     /// `maps`: the joints of the keys that move joints. A key of an end effector may be given joints, too: then its values
-    /// are theirs. `state`: the poses of the state; an end effector's pose leaves in the convention of the one that it belongs to.
+    /// are theirs. `plain`: keys of other values than joints, with a number a column. `state`: the poses of the state; an end effector's
+    /// pose leaves in the convention of the one that it belongs to.
     ///
     /// # Errors
     /// [`Error::ActionKey`] when a key has neither, or another number of joints than values.
-    pub(crate) fn new(processor: &Processor, maps: &[JointMap], state: &[PoseMap]) -> Result<Self, Error> {
+    pub(crate) fn new(
+        processor: &Processor,
+        maps: &[JointMap],
+        plain: &BTreeSet<String>,
+        state: &[PoseMap],
+    ) -> Result<Self, Error> {
         let (mut names, mut poses, mut joints) = (Vec::new(), Vec::new(), Vec::new());
         let mut turned = Vec::new();
         for key in &processor.action {
@@ -75,6 +82,10 @@ impl Columns {
                     names.extend(columns);
                     poses.push(start..names.len());
                     turned.extend(TurnedPose::new(key, start..names.len(), processor, state));
+                }
+                (None, None) if plain.contains(&key.name) => {
+                    names.extend((0..width).map(|index| format!("{}.{index}", key.name)));
+                    poses.push(start..names.len());
                 }
                 (None, None) => return Err(refused("none".to_owned())),
             }

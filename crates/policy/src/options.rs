@@ -30,6 +30,8 @@ pub struct LoadOptions {
     pub poses: Vec<PoseMap>,
     /// Joints of each action key that moves joints, in model order.
     pub action: Vec<JointMap>,
+    /// Action keys that move no joints although they are no end effector's: their columns are `<key>.0`, `<key>.1`, ...
+    pub columns: BTreeSet<String>,
     /// Meaning of the rows of each action key with `rep: DELTA`, where it differs from policy.yaml.
     pub deltas: BTreeMap<String, DeltaRows>,
     /// Step count of the warm-up inference.

@@ -56,7 +56,7 @@ impl Policy {
         let views = Views::new(&spec, &processor, &host_inputs)?;
         let codec = ActionCodec {
             decoder: ActionDecoder::new(&processor)?,
-            columns: Columns::new(&processor, &options.action, &options.poses)?,
+            columns: Columns::new(&processor, &options.action, &options.columns, &options.poses)?,
         };
         let inputs = HostInputs {
             text: Text::new(&spec, &processor, views.image_tokens())?,

@@ -98,6 +98,26 @@ impl TrajectoryBuffer {
     }
 }
 
+/// Writes a trajectory of `joints` alone, in their order and with the same times, into a reused message. A joint that the trajectory
+/// lacks is left out.
+pub fn select_joints(trajectory: &JointTrajectoryMessage, joints: &[String], out: &mut JointTrajectoryMessage) {
+    let index = |joint: &String| trajectory.joint_names.iter().position(|name| name == joint);
+    let found = || joints.iter().filter_map(|joint| Some((joint.as_str(), index(joint)?)));
+    out.stamp = trajectory.stamp;
+    set(&mut out.frame_id, &trajectory.frame_id);
+    set_all(&mut out.joint_names, found().map(|(joint, _)| joint));
+    out.points.resize_with(trajectory.points.len(), TrajectoryPoint::default);
+    for (point, out) in trajectory.points.iter().zip(&mut out.points) {
+        out.time_from_start = point.time_from_start;
+        out.positions.clear();
+        out.velocities.clear();
+        for (_, index) in found() {
+            out.positions.extend(point.positions.get(index));
+            out.velocities.extend(point.velocities.get(index));
+        }
+    }
+}
+
 fn set(out: &mut String, text: &str) {
     out.clear();
     out.push_str(text);

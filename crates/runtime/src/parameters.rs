@@ -28,7 +28,10 @@ pub use ros2_parameters::{
     Change, Constraint, Declaration, Descriptor, Error, Listing, NodeName, NodePattern, Origin, Override, Overrides,
     Problems, SourceLocation, Store, Value, ValueType, check_topic, nearest, yaml,
 };
-pub use settings::{CommandKind, CommandSettings, EngineSettings, LimitsFrom, MemorySettings, Settings, StageSettings};
+pub use settings::{
+    CommandKind, CommandSettings, EngineSettings, GripperRoute, LimitsFrom, MemorySettings, OutputKind, OutputMessage,
+    OutputSettings, PoseRoute, Route, Settings, StageSettings, TwistRoute,
+};
 pub use shape::{EefAction, PolicyShape};
 
 /// Names of parameters that take effect outside the settings, too.

@@ -34,6 +34,7 @@ fn load(spec: &PolicySpec, engine: EngineKind) -> Policy {
         state: spec.state.iter().map(elements).collect(),
         poses: Vec::new(),
         action: spec.action.keys.iter().map(elements).collect(),
+        columns: Default::default(),
         deltas: BTreeMap::new(),
         denoise_steps: spec.denoise.default,
         threads: 1,

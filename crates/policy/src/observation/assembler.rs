@@ -35,14 +35,14 @@ pub(super) struct Candidate {
     pub pose: Option<Pose>,
     /// Of joint states.
     pub joints: JointsSnapshot,
-    /// Of a transform that is missing or old: the newest time of its chain, or why there is none.
-    pub chain: Option<Result<Option<Common>, LookupError>>,
     /// Of joints and poses: the time that they are taken at, where that is not the newest sample's.
     pub at: Option<Stamp>,
     /// Of a pose: at other times than the newest, as [`JointsSnapshot::sampled`].
     pub sampled_poses: Vec<Pose>,
     /// Why there is no sample of such a time, and which time it is.
     pub absent: Option<(Absent, Stamp, usize)>,
+    /// Of a transform that is missing or old: the newest time of its chain, or why there is none.
+    pub chain: Option<Result<Option<Common>, LookupError>>,
 }
 
 impl Candidate {
@@ -56,10 +56,10 @@ impl Candidate {
             frame: Bytes::new(),
             pose: None,
             joints: JointsSnapshot::default(),
-            chain: None,
             at: None,
             sampled_poses: Vec::new(),
             absent: None,
+            chain: None,
         }
     }
 
@@ -70,7 +70,7 @@ impl Candidate {
 
     /// Whether it is a part of the state.
     pub(crate) fn is_state(&self) -> bool {
-        self.kind == InputKind::Joints || self.kind.is_pose()
+        !matches!(self.kind, InputKind::Camera { .. } | InputKind::Instruction)
     }
 
     /// Drops the frame: the memory of one that was replaced is to be free.

@@ -134,9 +134,8 @@ impl Breach {
     /// The bound that was broken; `None` where there is none (missing).
     pub fn expected(&self) -> Option<Span> {
         match self.fault {
-            Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::TurnJump => None,
+            Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::TurnJump | Fault::TwoTopics => None,
             Fault::Off(Off::Never | Off::Released) => None,
-            Fault::TwoTopics => None,
             Fault::ShortHistory { asked, .. } => Some(asked),
             Fault::Gap { max_gap, .. } => Some(max_gap),
             Fault::Off(Off::Old { max_age, .. }) => Some(max_age),
@@ -151,9 +150,8 @@ impl Breach {
     /// What was found in its place; `None` where nothing was (missing).
     pub fn found(&self) -> Option<Span> {
         match self.fault {
-            Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::TurnJump => None,
+            Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::TurnJump | Fault::TwoTopics => None,
             Fault::Off(Off::Never | Off::Released) => None,
-            Fault::TwoTopics => None,
             Fault::ShortHistory { reach, .. } => Some(reach),
             Fault::Gap { gap, .. } => Some(gap),
             Fault::Off(Off::Old { age, .. }) => Some(age),
@@ -312,14 +310,8 @@ impl Violation {
     /// came and could not be used is.
     pub fn is_of_start(&self) -> bool {
         let not_here = |fault| {
-            matches!(
-                fault,
-                Fault::Missing
-                    | Fault::Disconnected
-                    | Fault::NoInstruction
-                    | Fault::Off(_)
-                    | Fault::ShortHistory { .. }
-            )
+            let absent = matches!(fault, Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::Off(_));
+            absent || matches!(fault, Fault::ShortHistory { .. })
         };
         let unusable = |breach: &Breach| breach.refusal.is_some() || matches!(breach.fault, Fault::Future { .. });
         self.breaches.iter().any(|breach| not_here(breach.fault)) && !self.breaches.iter().any(unusable)

@@ -5,6 +5,7 @@ use super::table::{engines, inputs, motion, node};
 use ros2_parameters::{Constraint, Declaration, Overrides, Value};
 
 mod keys;
+mod outputs;
 
 /// Greatest age of a camera's frames by default, in ms; of joint states and poses it is half of that.
 const CAMERA_MAX_AGE_MS: f64 = 200.0;
@@ -28,6 +29,7 @@ pub fn declarations(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declarati
     all.extend(keys::action(shape));
     all.extend(inference(shape));
     all.extend(motion());
+    all.extend(outputs::outputs(overrides));
     all.extend(keys::limits(shape, overrides));
     all
 }

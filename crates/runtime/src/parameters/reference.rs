@@ -12,7 +12,7 @@ const HEAD: &str = "\
 <!-- Made from crates/runtime/src/parameters/table by `VLA_TRT_BLESS=1 cargo nextest run -p vla_trt_tests --test motion -E 'test(/parameters/)'`. -->
 
 `<camera>`, `<key>`, `<stage>`, `<joint>` and `<pose>` stand for the names that the policy, the joint lists and
-`state.<key>.pose` give; `N` is the width of the key. *Live* parameters may change while the node runs and take effect at the next inference, those of
+`state.<key>.pose` give, `<name>` for the name that you give an output; `N` is the width of the key. *Live* parameters may change while the node runs and take effect at the next inference, those of
 engines and memory at the next load (`~/reload`); the others are read-only. Whole numbers are taken for
 doubles, and an empty list for a list of any type. `.inf` and `-.inf` are YAML's infinities. `ros2 param describe` shows
 the same texts.
@@ -86,6 +86,7 @@ fn title(name: &str) -> &'static str {
         Some("engine" | "engines" | "memory") => "Engines and memory",
         Some("inputs") => "Inputs",
         Some("state" | "limits") => "Joints and poses",
+        Some("outputs") => "Outputs",
         Some("handover" | "motion" | "watchdog" | "clamps" | "max_blind_s" | "command_rate_hz" | "command_type") => {
             "Motion"
         }
@@ -116,10 +117,11 @@ fn listed() -> Vec<Declaration> {
     let mut overrides = Overrides::new(node);
     overrides.set("state.<key>.pose", Value::String("<pose>".to_owned()));
     overrides.set("state.<key>.joints", Value::StringArray(vec!["<joint>".to_owned()]));
+    overrides.set("outputs.<name>.kind", Value::String("column".to_owned()));
     let mut all = declarations(&shape, &overrides);
     // One group each, in the order in which a reader meets them.
     all.sort_by_key(|declaration| {
-        ["Node", "Inference", "Inputs", "Joints and poses", "Motion", "Engines and memory"]
+        ["Node", "Inference", "Inputs", "Joints and poses", "Motion", "Outputs", "Engines and memory"]
             .iter()
             .position(|group| *group == title(&declaration.name))
     });

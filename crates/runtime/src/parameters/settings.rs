@@ -17,7 +17,10 @@ use vla_policy::observation::{InputSpec, JointMap, Rules};
 use vla_policy::processor::DeltaRows;
 
 mod check;
+mod outputs;
 mod read;
+
+pub use outputs::{CommandKind, GripperRoute, OutputKind, OutputMessage, OutputSettings, PoseRoute, Route, TwistRoute};
 
 /// One consistent state of all parameters. A change makes a new one; the one in use is never altered.
 #[derive(Clone, PartialEq, Debug)]
@@ -40,6 +43,8 @@ pub struct Settings {
     pub poses: Vec<PoseMap>,
     /// Action keys that move joints, in the policy's order.
     pub action: Vec<JointMap>,
+    /// Action keys that move no joints although they are no end effector's, such as the velocity of a base.
+    pub column_keys: Vec<String>,
     /// What a row of each action key with `rep: DELTA` is.
     pub deltas: BTreeMap<String, DeltaRows>,
     /// Empty: wait for the topic.
@@ -71,6 +76,8 @@ pub struct Settings {
     pub stop_after: Option<Span>,
     /// Streamed commands.
     pub command: CommandSettings,
+    /// Routes to the robot's controllers. Empty: `~/joint_trajectory` and `~/joint_command`.
+    pub outputs: Vec<OutputSettings>,
     /// Real-time priority of watchdog and stream; 0: none.
     pub realtime_priority: u8,
     /// `frame_id` of published chunks.
@@ -142,16 +149,6 @@ pub struct CommandSettings {
     pub rate_hz: f64,
     /// The message.
     pub kind: CommandKind,
-}
-
-/// Message type of streamed commands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum CommandKind {
-    /// `sensor_msgs/JointState`.
-    #[default]
-    JointState,
-    /// `std_msgs/Float64MultiArray`.
-    MultiArray,
 }
 
 impl Settings {

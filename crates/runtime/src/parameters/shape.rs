@@ -77,6 +77,15 @@ impl PolicyShape {
         self.eef_actions.iter().find(|eef| eef.key == key)
     }
 
+    /// Columns of an action key in a chunk where it moves no joints: those of its end effector, or `<key>.0`, `<key>.1`, ...
+    pub fn columns_of(&self, key: &str) -> Vec<String> {
+        if let Some(eef) = self.eef_action(key) {
+            return eef.columns.clone();
+        }
+        let width = self.action_keys.iter().find(|(of, _)| of == key).map_or(0, |(_, width)| *width);
+        (0..width).map(|index| format!("{key}.{index}")).collect()
+    }
+
     /// Refuses an instruction that does not fit the policy. The empty one stands for that of the topic.
     ///
     /// # Errors

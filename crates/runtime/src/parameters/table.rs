@@ -10,6 +10,7 @@ pub(super) mod inputs;
 pub(super) mod keys;
 pub(super) mod motion;
 pub(super) mod node;
+pub(super) mod outputs;
 
 pub(super) use convert::{LimitsSource, PoseSource};
 use convert::{

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::stuck::StuckJoints;
 use crate::messages::TrajectoryBuffer;
-use crate::parameters::Settings;
+use crate::parameters::{Route, Settings};
 use vla_base::time::{Span, Stamp};
 use vla_motion::{
-    Latencies, Measured, Motion, MotionLimits, MotionPlan, NewChunk, PublishedRows, TurnJump, Watchdog, WatchdogState,
+    ColumnGroup, ColumnKind, ColumnMotion, ColumnPlan, Latencies, Measured, Motion, MotionLimits, MotionPlan, NewChunk,
+    PublishedRows, TurnJump, Watchdog, WatchdogState,
 };
 
 mod brake;
@@ -38,6 +39,8 @@ pub struct Control {
     /// The latest plan, a copy of the one in `state`. The command stream reads it up to a thousand times a second and must not wait
     /// for a plan that is being computed; held for one clone of a pointer. Written while `state` is held.
     plan: Mutex<Option<Arc<MotionPlan>>>,
+    /// The same of the columns that outputs take.
+    column_plan: Mutex<Option<Arc<ColumnPlan>>>,
     /// Joint states that repeat while the plan moves the joints. Written by the watchdog thread, read by inference and diagnostics.
     /// Never held together with another lock of this struct.
     stuck: Mutex<StuckJoints>,
@@ -47,6 +50,8 @@ pub struct Control {
 struct State {
     /// The plan in force and what the next one starts from.
     motion: Motion,
+    /// The plan of the columns that outputs take: velocities and poses.
+    columns: ColumnMotion,
     /// Newest position of each joint. Written by the thread that reads a joint state first.
     measured: Measured,
     /// A jump of about a turn between two samples. Set when it is measured, taken by the thread that brakes for it.
@@ -74,6 +79,8 @@ struct State {
     limits: Result<Arc<MotionLimits>, vla_motion::Error>,
     /// Why no joint may move; `None` when all may.
     forbidden: Option<Arc<str>>,
+    /// Why an output takes no commands: nothing may move then. `None` when all do.
+    unready: Option<Arc<str>>,
     /// The node shuts down: every later chunk is refused.
     ending: bool,
 }
@@ -107,6 +114,7 @@ impl Control {
     pub fn new(joints: Arc<[String]>) -> Self {
         let state = State {
             motion: Motion::new(Arc::clone(&joints)),
+            columns: ColumnMotion::default(),
             measured: Measured::new(joints.len()),
             jump: None,
             published: PublishedRows::default(),
@@ -121,6 +129,7 @@ impl Control {
             late_rows: 0,
             limits: Ok(Arc::new(MotionLimits::default().select(&joints))),
             forbidden: (!joints.is_empty()).then(|| NO_SETTINGS.into()),
+            unready: None,
             ending: false,
         };
         Self {
@@ -129,6 +138,7 @@ impl Control {
             stuck: Mutex::default(),
             state: Mutex::new(state),
             plan: Mutex::default(),
+            column_plan: Mutex::default(),
         }
     }
 
@@ -141,6 +151,11 @@ impl Control {
             Err(error) => Some(error.to_string().into()),
         };
         let mut state = self.lock();
+        // Outputs are fixed at the start: this is done once.
+        let groups = column_groups(settings);
+        if **state.columns.groups() != *groups {
+            state.columns = ColumnMotion::new(groups.into());
+        }
         if state.forbidden != forbidden {
             match (&forbidden, state.forbidden.as_deref()) {
                 // At a start the description may still arrive.
@@ -195,6 +210,23 @@ impl Control {
         lock(&self.plan).clone()
     }
 
+    /// The plan of the columns that outputs take.
+    pub fn column_plan(&self) -> Option<Arc<ColumnPlan>> {
+        lock(&self.column_plan).clone()
+    }
+
+    /// Sets why an output takes no commands: until it does, chunks move nothing. `None`: every output takes them.
+    pub fn set_unready(&self, reason: Option<Arc<str>>) {
+        let mut state = self.lock();
+        if state.unready != reason {
+            match &reason {
+                Some(reason) => tracing::warn!("nothing may move: {reason}"),
+                None => tracing::info!("every output takes commands"),
+            }
+            state.unready = reason;
+        }
+    }
+
     /// Puts a chunk in force and writes its trajectory; false when no joint moves: the policy commands none, or none may move
     /// ([`MotionStatus::forbidden`]). `late_rows` of it were late at `new.now`.
     ///
@@ -212,7 +244,9 @@ impl Control {
         if let Some(jump) = &state.jump {
             return Err(vla_motion::Error::TurnJump(self.jump_text(jump)));
         }
-        let State { motion, watchdog, latencies, shape, limits, forbidden, ending, published, .. } = &mut *state;
+        let State {
+            motion, columns, watchdog, latencies, shape, limits, forbidden, unready, ending, published, ..
+        } = &mut *state;
         if *ending {
             return Err(vla_motion::Error::Ending);
         }
@@ -228,15 +262,25 @@ impl Control {
         *shape = ChunkShape { rows: new.chunk.rows, step: new.chunk.step };
         let expected = settings.period().max(latencies.p95().unwrap_or_default());
         let next_due = new.now + expected + Span::from_nanos(expected.nanos() / 4);
-        let moves = !motion.names().is_empty() && forbidden.is_none();
-        if !moves {
-            watchdog.planned(new.now, next_due, new.chunk.due(new.chunk.rows.saturating_sub(1)));
-        } else {
+        let may_move = forbidden.is_none() && unready.is_none();
+        let moves = may_move && !motion.names().is_empty();
+        // What may fail of the columns, before the joints follow the chunk.
+        columns.read(new.chunk)?;
+        let mut runs_out = new.chunk.due(new.chunk.rows.saturating_sub(1));
+        let mut over = None;
+        if moves {
             let plan = motion.plan_chunk(new, &settings.motion)?;
-            watchdog.planned(new.now, next_due, plan.stops_at());
+            (runs_out, over) = (plan.stops_at(), Some(plan.takes_over_at()));
             trajectory.fill(plan, new.now);
             *lock(&self.plan) = Some(Arc::clone(plan));
         }
+        if may_move && !columns.groups().is_empty() {
+            columns.plan_chunk(new.chunk, new.now, over, &settings.motion);
+            let plan = columns.plan();
+            runs_out = plan.filter(|_| !moves).map_or(runs_out, |plan| plan.stops_at());
+            *lock(&self.column_plan) = plan.cloned();
+        }
+        watchdog.planned(new.now, next_due, runs_out);
         published.set(new.chunk);
         state.late_rows += u64::from(late_rows);
         state.reason = None;
@@ -300,6 +344,7 @@ impl State {
     /// Discards the plan and the published rows.
     fn reset(&mut self) {
         self.motion.reset();
+        self.columns.reset();
         self.published.clear();
         self.jump = None;
     }
@@ -326,6 +371,21 @@ impl State {
             _ => {}
         }
     }
+}
+
+/// The columns that outputs take, in the order of the outputs.
+pub(super) fn column_groups(settings: &Settings) -> Vec<ColumnGroup> {
+    let group = |output: &crate::parameters::OutputSettings| {
+        let kind = match &output.route {
+            Route::Twist(twist) => {
+                ColumnKind::Velocity { max: twist.max.clone(), max_acceleration: twist.max_acceleration.clone() }
+            }
+            Route::Pose(pose) => ColumnKind::Pose(pose.layout),
+            _ => return None,
+        };
+        Some(ColumnGroup { name: output.name.clone(), columns: output.columns.clone(), kind })
+    };
+    settings.outputs.iter().filter_map(group).collect()
 }
 
 /// Why no joint may move while one has no limit of velocity.

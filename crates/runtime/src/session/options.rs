@@ -16,6 +16,7 @@ pub fn load_options(settings: &Settings) -> LoadOptions {
         state: settings.state.clone(),
         poses: settings.poses.clone(),
         action: settings.action.clone(),
+        columns: settings.column_keys.iter().cloned().collect(),
         deltas: settings.deltas.clone(),
         denoise_steps: settings.denoise_steps,
         threads: settings.engine.threads,

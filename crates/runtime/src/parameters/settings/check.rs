@@ -9,6 +9,8 @@ use vla_motion::TransitionMode;
 use vla_policy::encode::pose::PoseMap;
 use vla_policy::observation::{InputKind, InputSpec, JointMap};
 
+mod outputs;
+
 /// All contradictions.
 pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
     let mut errors = repeated_joints("state", &settings.state);
@@ -19,6 +21,7 @@ pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
     errors.extend(joints_like_columns(settings, shape));
     errors.extend(instruction_that_does_not_fit(settings, shape));
     errors.extend(rtc_without_guide(settings, shape));
+    errors.extend(outputs::check(settings, shape));
     errors
 }
 
@@ -48,10 +51,10 @@ fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
     let mut errors = Vec::new();
     for input in inputs {
         for topic in &input.topics {
-            // One that is in a list twice is refused there.
-            let Some(other) = first.insert(topic, input).filter(|other| other.name != input.name) else { continue };
-            // Every pose from TF has the same two topics.
-            if input.kind == InputKind::Transform && other.kind == InputKind::Transform {
+            let Some(other) = first.insert(topic, input) else { continue };
+            // One that is in a list twice is refused there; every pose from TF has the same two topics.
+            let is_tf = input.kind == InputKind::Transform && other.kind == InputKind::Transform;
+            if input.name == other.name || is_tf {
                 continue;
             }
             let names = [input.topic_parameter(), other.topic_parameter()];

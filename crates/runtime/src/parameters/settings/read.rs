@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{EngineSettings, LimitsFrom, MemorySettings, Settings, StageSettings};
+use super::{EngineSettings, LimitsFrom, MemorySettings, OutputSettings, Settings, StageSettings};
 use crate::parameters::description::RobotDescription;
 use crate::parameters::shape::PolicyShape;
 use crate::parameters::table::{Param, engines, inputs, motion, node};
@@ -16,6 +16,7 @@ use vla_policy::observation::{InputKind, InputRule, InputSpec, JointMap, JointNa
 mod joint_inputs;
 mod key_maps;
 mod motion_settings;
+mod outputs;
 mod poses;
 
 /// Reads everything; what is missing is reported and empty in the settings.
@@ -29,10 +30,12 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         }
     }
     reader.pose_conventions(&mut poses);
-    let mut action = Vec::new();
+    let raw_outputs = reader.raw_outputs();
+    let (mut action, mut column_keys) = (Vec::new(), Vec::new());
     for (key, width) in &shape.action_keys {
         match shape.eef_action(key) {
             Some(eef) => action.extend(reader.eef_action(eef, *width)),
+            None if reader.is_column(key, &raw_outputs, &state) => column_keys.push(key.clone()),
             None => action.push(reader.action(key, *width, &state)),
         }
     }
@@ -46,7 +49,10 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         Ok(merged) => (Ok(Arc::new(merged.limits)), merged.warnings),
         Err(error) => (Err(error), Vec::new()),
     };
+    let outputs = reader.outputs(raw_outputs, shape, &action);
     let settings = Settings {
+        outputs,
+        column_keys,
         engine: reader.engine(&policy, shape),
         policy,
         memory: reader.memory(),
@@ -226,7 +232,6 @@ impl Reader<'_> {
 /// An input without joints and frame, stamped by its header.
 fn spec(name: &str, topic: String, kind: InputKind) -> InputSpec {
     let (name, frame_id, child_frame_id) = (name.to_owned(), String::new(), String::new());
-    let (topics, joints) = (vec![topic], JointNames::default());
-    let (stamp_from, history) = (StampSource::Header, Span::ZERO);
-    InputSpec { name, topics, kind, frame_id, child_frame_id, joints, stamp_from, history }
+    let (topics, joints, stamp_from) = (vec![topic], JointNames::default(), StampSource::Header);
+    InputSpec { name, topics, kind, frame_id, child_frame_id, joints, stamp_from, history: Span::ZERO }
 }

@@ -7,7 +7,7 @@ use vla_motion::TransitionMode;
 use vla_policy::encode::pose::EulerOrder;
 use vla_policy::observation::{OnViolation, Pairing, StampSource, Transport};
 
-use crate::parameters::settings::CommandKind;
+use crate::parameters::settings::{CommandKind, OutputKind, OutputMessage};
 
 /// An enum that a parameter names by words. They are the declaration's allowed values, and the only ones that are read.
 pub(crate) trait Words: Copy + 'static {
@@ -129,6 +129,37 @@ impl Words for CommandKind {
         match self {
             Self::JointState => "joint_state",
             Self::MultiArray => "multi_array",
+        }
+    }
+}
+
+impl Words for OutputKind {
+    const ALL: &'static [Self] = &[
+        Self::JointTrajectory,
+        Self::JointCommand,
+        Self::FollowJointTrajectory,
+        Self::GripperCommand,
+        Self::Twist,
+        Self::Pose,
+        Self::Column,
+    ];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for OutputMessage {
+    const ALL: &'static [Self] =
+        &[Self::Default, Self::JointState, Self::MultiArray, Self::GripperCommand, Self::ParallelGripperCommand];
+
+    fn as_word(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::JointState => "joint_state",
+            Self::MultiArray => "multi_array",
+            Self::GripperCommand => "gripper_command",
+            Self::ParallelGripperCommand => "parallel_gripper_command",
         }
     }
 }

@@ -169,6 +169,8 @@ impl Control {
         // The end of a plan from before the clock was set back is in the future of the new clock.
         let stop = state.motion.plan().filter(|plan| plan.created_at() <= now + CLOCK_TOLERANCE);
         let rest = stop.map_or(now, |plan| plan.end());
+        let columns = state.columns.plan().filter(|plan| plan.created_at() <= now + CLOCK_TOLERANCE);
+        let rest = columns.map_or(rest, |plan| rest.max(plan.end()));
         let resumed = state.watchdog.resume(now, rest);
         if resumed {
             state.reset();
@@ -203,6 +205,10 @@ impl Control {
         let mut state = self.lock();
         let before = state.watchdog.set_back(now)?;
         let left = lock(&self.plan).take().map_or(Span::ZERO, |plan| plan.end() - before).max(Span::ZERO);
+        // Columns are sent one by one: they come to rest on the new clock.
+        state.columns.set_back(before, now);
+        *lock(&self.column_plan) = state.columns.plan().cloned();
+        let left = state.columns.plan().map_or(left, |plan| left.max(plan.end() - now));
         state.reset();
         let stop = settings.rules.on_violation == OnViolation::Stop;
         if state.watchdog.start_over(now, now + left, stop).is_none() {
@@ -224,6 +230,9 @@ impl Control {
     ) -> Braked {
         state.reason = Some(reason);
         state.count();
+        if state.columns.hold(now) {
+            *lock(&self.column_plan) = state.columns.plan().cloned();
+        }
         if state.motion.names().is_empty() {
             return Braked::NoJoints;
         }

@@ -36,7 +36,7 @@ pub struct MotionStatus {
     pub end: Option<Stamp>,
     /// Why chunks are too short for the latency; `None` when they are not.
     pub too_short: Option<String>,
-    /// Why no joint may move, and which parameter to set; `None` when all may.
+    /// Why no joint may move, and what to do about it; `None` when all may.
     pub forbidden: Option<Arc<str>>,
 }
 
@@ -64,7 +64,7 @@ impl Control {
             counts: state.motion.counts().clone(),
             end: state.motion.plan().map(|plan| plan.end()),
             too_short,
-            forbidden: state.forbidden.clone(),
+            forbidden: state.forbidden.clone().or_else(|| state.unready.clone()),
         }
     }
 }

@@ -23,17 +23,8 @@ impl Reader<'_> {
         let joints = JointNames { read, moved, topic_of, prefixes, mimic };
         self.joints_in_no_topic(&joints, &topics);
         let stamp_from: StampSource = self.get_of(&inputs::STAMP, "inputs.joints");
-        let (name, frame_id) = ("joints".to_owned(), String::new());
-        Some(InputSpec {
-            name,
-            topics,
-            kind: InputKind::Joints,
-            frame_id,
-            child_frame_id: String::new(),
-            joints,
-            stamp_from,
-            history,
-        })
+        let (name, frame_id, child_frame_id) = ("joints".to_owned(), String::new(), String::new());
+        Some(InputSpec { name, topics, kind: InputKind::Joints, frame_id, child_frame_id, joints, stamp_from, history })
     }
 
     fn joint_topics(&mut self) -> Vec<String> {

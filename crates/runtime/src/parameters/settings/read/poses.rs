@@ -7,19 +7,19 @@ use vla_policy::encode::pose::{PoseConvention, PoseLayout, PoseMap, PosePart};
 use vla_policy::observation::{InputKind, InputRule, InputSpec, StampSource};
 
 impl Reader<'_> {
-    /// Each pose with its rule; several keys may take one. `history`: how far back the state may be asked for.
+    /// Each pose with its rule, kept for `history`; several keys may take one.
     pub(super) fn poses(&mut self, poses: &[PoseMap], history: Span) -> Vec<(InputSpec, InputRule)> {
         let mut all: Vec<(InputSpec, InputRule)> = Vec::new();
         for PoseMap { input, .. } in poses {
             if !all.iter().any(|(spec, _)| spec.name == *input) {
-                let (spec, rule) = self.pose(input);
+                let (spec, rule) = self.pose_input(input);
                 all.push((InputSpec { history, ..spec }, rule));
             }
         }
         all
     }
 
-    fn pose(&mut self, input: &str) -> (InputSpec, InputRule) {
+    fn pose_input(&mut self, input: &str) -> (InputSpec, InputRule) {
         let prefix = format!("inputs.poses.{input}");
         let (topics, kind) = match self.get_of(&inputs::POSE_SOURCE, input) {
             PoseSource::Pose => (vec![self.get_of(&inputs::POSE_TOPIC, input)], InputKind::Pose),

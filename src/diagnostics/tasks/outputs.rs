@@ -1,0 +1,28 @@
+//! The routes of the motion in the status of the output.
+
+use super::super::status::{Severity, Status};
+use crate::outputs::RouteState;
+
+/// A group of values a route; a route that takes no commands is an error, as nothing moves meanwhile.
+pub(super) fn routes(status: &mut Status, routes: &[RouteState]) {
+    for route in routes {
+        let name = &route.name;
+        match &route.unready {
+            Some(reason) => status.raise(Severity::Error, format!("nothing moves: {reason}")),
+            None => {}
+        }
+        let target = if route.target.is_empty() { "~/action_chunk" } else { &route.target };
+        let state = if route.unready.is_some() { "takes no commands" } else { route.state };
+        status.value(format!("output {name}"), format_args!("{} on {target}: {state}", route.kind));
+        if let Some(goal) = &route.last_goal {
+            status.value(format!("output {name} last goal"), goal);
+        }
+        if let Some(error) = &route.last_error {
+            status.value(format!("output {name} last error"), error);
+            status.value(format!("output {name} errors"), route.errors);
+        }
+        if let Some(error) = route.tracking_error {
+            status.value(format!("output {name} tracking error (rad or m)"), format_args!("{error:.4}"));
+        }
+    }
+}
