@@ -336,9 +336,10 @@ fn a_key_of_both_joints_and_a_pose_or_of_neither_or_of_another_width_is_refused_
         "state.tool.scale is given, but the state 'tool' comes from a pose, in m and rad; take state.tool.scale away",
         "state.hand.joints and state.hand.pose are both given; the state 'hand' comes from joints or from a pose",
         "state.quaternion.pose is 'tcp', but the state 'quaternion' has 7 values and a pose gives 3 (x, y, z), 6 (x, y, z and \
-         rotation vector) or 9 (x, y, z and two rows of the rotation matrix); list its joints in state.quaternion.joints",
+         rotation vector) or 9 (x, y, z and two rows of the rotation matrix); name its values in state.quaternion.pose_parts",
         "parameter 'state.gripper.joints' is not set: list the 1 joints of the state 'gripper' by their names in \
-         sensor_msgs/JointState, in the policy's order",
+         sensor_msgs/JointState, in the policy's order; or, if a pose has it, name the pose in state.gripper.pose and the \
+         values in state.gripper.pose_parts",
         "action.tool.joints is given, but the action 'tool' is relative to a pose of the state (RELATIVE, EEF): its values are \
          tool.x, tool.y, tool.z, tool.rx, tool.ry, tool.rz, which no joint takes; take action.tool.joints away",
     ];
@@ -370,7 +371,10 @@ fn names_of_poses_are_names_of_their_own() {
     assert!(problem[0].ends_with("did you mean 'inputs.poses.tcp.frame_id'?"), "{problem:?}");
     let problem = eef_problems(&["inputs.poses.tcp.origin:=base"]);
     assert!(
-        problem[0].ends_with("under 'inputs.poses.tcp' there are: frame_id, max_age_ms, required, stamp, topic"),
+        problem[0].ends_with(
+            "under 'inputs.poses.tcp' there are: child_frame_id, euler, frame_id, max_age_ms, quaternion_near, required, \
+             rotate_base, rotate_tool, source, stamp, topic"
+        ),
         "{problem:?}"
     );
     let problem = eef_problems(&["inputs.poses.tcp.topic:=/joint_states", "inputs.joints.topic:=/joint_states"]);

@@ -160,11 +160,13 @@ impl Inputs {
                     }
                 }
                 Store::Poses(slot) => {
-                    let slot = lock(slot);
                     candidate.sampled_poses.clear();
                     for (time, before) in times(rules).enumerate() {
                         let at = state - before;
-                        let found = slot.at(at, max_gap, Pose::interpolate);
+                        // Between two poses from transforms, the transforms themselves are interpolated, as tf2 does.
+                        let looked_up = self.frames_of_tf.at(candidate.input, at);
+                        let found = lock(slot).at(at, max_gap, Pose::interpolate);
+                        let found = found.map(|found| looked_up.unwrap_or(found));
                         candidate.absent = candidate.absent.or(found.err().map(|absent| (absent, at, time)));
                         candidate.sampled_poses.push(found.unwrap_or_default());
                     }

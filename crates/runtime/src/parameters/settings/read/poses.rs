@@ -49,6 +49,14 @@ impl Reader<'_> {
                 );
                 self.conflict(&[&frame, &child], what);
             }
+            InputKind::Transform if spec.topics.first() == spec.topics.last() => {
+                let names = [inputs::TF_TOPIC.name, inputs::TF_STATIC_TOPIC.name];
+                let what = format!(
+                    "{} and {} are the same topic, which has either moving or static transforms",
+                    names[0], names[1]
+                );
+                self.conflict(&names, what);
+            }
             InputKind::Transform if spec.stamp_from == StampSource::Arrival => {
                 let stamp = inputs::STAMP.name_of(&spec.parameter());
                 let what = format!(
