@@ -23,6 +23,7 @@ mod diagnostics;
 mod error;
 mod graph;
 mod inference;
+mod latched;
 mod latest;
 mod level;
 mod lifecycle;

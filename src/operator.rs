@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{Stream, StreamExt};
+use r2r::Node;
 use r2r::std_msgs::msg::Bool;
-use r2r::{Node, QosProfile};
 
 use super::clock::RosClock;
 use super::error::Error;
+use super::graph::Names;
 use super::latest::Latest;
 use super::outputs::{Outputs, stop_not_published};
+use super::subscriptions::profile;
 use vla_base::time::Stamp;
 use vla_policy::observation::Inputs;
 use vla_runtime::messages::TrajectoryBuffer;
@@ -129,13 +131,14 @@ impl Operator {
 pub(crate) struct EnableTopic(Box<dyn Stream<Item = Bool> + Send + Unpin>);
 
 impl EnableTopic {
-    /// Subscribes where the settings name a topic: best effort and volatile, which every publisher offers, and only the newest.
+    /// Subscribes where the settings name a topic: unless overridden best effort and volatile, which every publisher offers, and only
+    /// the newest.
     ///
     /// # Errors
     /// When the middleware refuses the name.
-    pub(crate) fn create(node: &mut Node, settings: &Settings) -> Result<Option<Self>, Error> {
+    pub(crate) fn create(node: &mut Node, names: &Names, settings: &Settings) -> Result<Option<Self>, Error> {
         let Some(topic) = &settings.enable_topic else { return Ok(None) };
-        let qos = QosProfile::sensor_data().keep_last(1);
+        let qos = profile(settings.qos_of(&names.resolve(topic)));
         let messages = node.subscribe::<Bool>(topic, qos).map_err(|e| Error::endpoint("topic", topic, e))?;
         Ok(Some(Self(Box::new(messages))))
     }

@@ -9,7 +9,7 @@ use super::context::{self, DEFAULT_NAME};
 use super::description_topic::DescriptionTopic;
 use super::diagnostics::{self, Diagnostics};
 use super::error::Error;
-use super::graph::{Found, Graph, Layouts, Names};
+use super::graph::{Found, Graph, Layouts, Names, rules};
 use super::inference::{Inference, Shared};
 use super::latest::Latest;
 use super::lifecycle::{Lifecycle, LifecycleServices, Manager, MotionGate};
@@ -62,6 +62,9 @@ pub(crate) fn start(arguments: &Arguments, logging: Logging, records: Records) -
     let shape = PolicyShape::load(&policy)?;
     let mut parameters = vla_runtime::parameters::Parameters::new(shape.clone(), &given)?;
     parameters.read_limits_file()?;
+    if let Some(ignored) = parameters.ignored() {
+        tracing::warn!("{ignored}");
+    }
     for warning in &parameters.settings().limit_warnings {
         tracing::warn!("{warning}");
     }
@@ -71,7 +74,8 @@ pub(crate) fn start(arguments: &Arguments, logging: Logging, records: Records) -
 
 /// What the command line gives a node of this name.
 pub(crate) fn overrides(arguments: &Arguments, node: NodeName) -> Result<Overrides, Error> {
-    let mut overrides = Overrides::new(node);
+    let remaps = rules(&node, &arguments.remaps);
+    let mut overrides = Overrides::new(node).with_remaps(remaps);
     for given in &arguments.overrides {
         match given {
             ParameterArgument::File(path) => overrides.add_file(path)?,
@@ -102,10 +106,11 @@ impl Builder {
         let settings = parameters.settings().clone();
         let clock = RosClock::of(&mut node, settings.use_sim_time)?;
         let inputs = Inputs::new(settings.inputs.clone());
-        let enable = EnableTopic::create(&mut node, &settings)?;
+        let names = Names::new(node_name(&node)?, &arguments.remaps);
+        let enable = EnableTopic::create(&mut node, &names, &settings)?;
         let inputs = Arc::new(if enable.is_some() { inputs.with_enable_switch() } else { inputs });
         inputs.set_instruction(&settings.instruction);
-        let subscriptions = Subscriptions::create(&mut node, inputs.topics())?;
+        let subscriptions = Subscriptions::create(&mut node, inputs.topics(), &names, &settings)?;
         let description = DescriptionTopic::create(&mut node, &settings)?;
         let mut intake = Intake::default();
         let services = Services::create(&mut node, &mut intake)?;
@@ -141,11 +146,12 @@ impl Builder {
         };
         let parameters = ParameterServer::create(&mut node, parameters, effects, clock.clone())?;
         let (layouts, found) = (Arc::new(Layouts::default()), Found::default());
-        let names = node_name(&node)?;
-        let names = Names::new(names.namespace(), names.name(), &arguments.remaps);
-        let joints = settings.get().joint_names();
-        let graph =
-            Graph::new(names, &command_topics(&settings.get()), inputs.specs(), joints, layouts.clone(), found.clone());
+        let fixed = settings.get();
+        let with_qos = |topic: String| (fixed.qos_of(&topic), topic);
+        let switch = fixed.enable_topic.as_ref().map(|topic| with_qos(names.resolve(topic)));
+        let (commands, joints) = (command_topics(&fixed), fixed.joint_names());
+        let graph = Graph::new(names, &commands, inputs.specs(), &fixed.qos, joints, layouts.clone(), found.clone());
+        let graph = graph.with_enable(switch);
         let shared = Shared {
             settings: settings.clone(),
             inputs: inputs.clone(),

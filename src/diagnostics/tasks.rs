@@ -73,6 +73,9 @@ fn inputs(snapshot: &Snapshot) -> Status {
         status.raise(Severity::Warn, "use_sim_time is set, but no /clock message has arrived yet");
     }
     status.value("clock jumps back", snapshot.clock_jumps);
+    if !snapshot.settings.blank_views.is_empty() {
+        status.value("blank views", snapshot.settings.blank_views.join(", "));
+    }
     status
 }
 

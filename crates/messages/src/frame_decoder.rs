@@ -5,6 +5,7 @@ use std::io::Cursor;
 use super::compressed_image::{Codec, CompressedImageView};
 use super::error::Error;
 use super::jpeg;
+use super::orientation::upright;
 use super::pixels::{PixelFormat, Pixels, check_size};
 
 const JPEG: &str = "JPEG";
@@ -16,7 +17,8 @@ const MAX_SCANS: u32 = 500;
 /// Decodes `sensor_msgs/CompressedImage` into a buffer that is kept from frame to frame, one camera or several.
 ///
 /// JPEG goes through libjpeg-turbo with its default settings (accurate integer DCT, smooth chroma upsampling): the
-/// pixels are those of Pillow and OpenCV. EXIF orientation and colour profiles are not applied. PNG: 8 bits a sample
+/// pixels are those of Pillow and OpenCV. Colour profiles are not applied, and the EXIF orientation of a JPEG by
+/// [`Self::decode_upright`] only. PNG: 8 bits a sample
 /// or fewer, palette, grey and alpha included; alpha is dropped.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
@@ -25,6 +27,10 @@ pub struct FrameDecoder {
     buffer: Vec<u8>,
     /// A JPEG without bytes too many in its header, or with the end marker that it lacked.
     mended: Vec<u8>,
+    /// A frame that was turned upright.
+    turned: Vec<u8>,
+    /// One row of it before.
+    row: Vec<u8>,
 }
 
 impl FrameDecoder {
@@ -49,8 +55,24 @@ impl FrameDecoder {
         Pixels::new(format, width, height, width * format.bytes_per_pixel(), &self.buffer)
     }
 
+    /// As [`Self::decode`], turned and mirrored as the frame's EXIF orientation says.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_upright<'b>(&'b mut self, image: &CompressedImageView<'_>) -> Result<Pixels<'b>, Error> {
+        let orientation = image.frame_header()?.orientation;
+        if orientation == 1 {
+            return self.decode(image);
+        }
+        let (mut turned, mut row) = (std::mem::take(&mut self.turned), std::mem::take(&mut self.row));
+        let size = self.decode(image).map(|pixels| upright(&pixels, orientation, &mut row, &mut turned));
+        (self.turned, self.row) = (turned, row);
+        let (width, height) = size?;
+        Pixels::new(PixelFormat::Rgb8, width, height, 3 * width, &self.turned)
+    }
+
     fn decode_jpeg(&mut self, data: &[u8]) -> Result<(PixelFormat, usize, usize), Error> {
-        let Self { jpeg, buffer, mended } = self;
+        let Self { jpeg, buffer, mended, .. } = self;
         let damaged = |error: turbojpeg::Error| damaged_jpeg(data, &error);
         let mut decoder = jpeg.take().map_or_else(new_decompressor, Ok).map_err(damaged)?;
         mended.clear();

@@ -21,6 +21,8 @@
 //!     child_frame_id: String::new(),
 //!     joints: arm,
 //!     stamp_from: Default::default(),
+//!     frames: Default::default(),
+//!     history: Default::default(),
 //! };
 //! let inputs = Inputs::new(vec![joints]);
 //! let captured = Stamp::from_nanos(1_000_000_000);

@@ -7,6 +7,7 @@
 
 mod assembler;
 mod clock;
+mod earlier;
 mod enable;
 mod error;
 mod inputs;
@@ -31,8 +32,8 @@ pub use pose::Pose;
 pub use rate::InputRate;
 pub use sample::{CameraSample, JointReading, JointSample, Observation, PoseSample};
 pub use spec::{
-    FrameCheck, InputKind, InputRule, InputSpec, InputTopic, JointNames, OnViolation, Rules, StampSource,
-    Transport,
+    Exif, FrameCheck, FrameHistory, FrameOptions, InputKind, InputRule, InputSpec, InputTopic, JointNames, OnViolation,
+    Rules, StampSource, Transport,
 };
 pub use state_reader::{JointMap, StateReader};
 pub use statistics::InputStatistics;

@@ -10,7 +10,9 @@ pub enum TransformError {
     #[error(transparent)]
     Message(#[from] vla_messages::Error),
     /// Stamp zero.
-    #[error("the transform of `{child}` has stamp zero, so its age is unknown; set the stamp in its publisher, or publish it as static")]
+    #[error(
+        "the transform of `{child}` has stamp zero, so its age is unknown; set the stamp in its publisher, or publish it as static"
+    )]
     Unstamped {
         /// The frame.
         child: String,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::earlier::Earlier;
 use super::order::{Arrival, Order};
 use super::stream::Stream;
 use vla_base::time::{Span, Stamp};
@@ -58,6 +59,8 @@ pub(super) struct Slot<T> {
     ahead: Option<Sample<T>>,
     order: Order,
     arrived: Stamp,
+    /// Samples that were held before.
+    earlier: Earlier<T>,
     /// A frame with an EXIF orientation was reported.
     rotation_reported: bool,
 }
@@ -70,12 +73,23 @@ impl<T> Default for Slot<T> {
             ahead: None,
             order: Order::default(),
             arrived: Stamp::default(),
+            earlier: Earlier::default(),
             rotation_reported: false,
         }
     }
 }
 
 impl<T> Slot<T> {
+    /// A slot that also keeps samples of `length` before the newest.
+    pub(crate) fn with_earlier(length: Span) -> Self {
+        Self { earlier: Earlier::new(length), ..Self::default() }
+    }
+
+    /// The earlier sample whose stamp is nearest to `stamp`.
+    pub(crate) fn nearest(&self, stamp: Stamp) -> Option<&Sample<T>> {
+        self.earlier.nearest(stamp)
+    }
+
     /// Accepts a message. Returns the sample that it displaces, to be freed outside the lock.
     pub(crate) fn offer(&mut self, sample: Sample<T>, tolerance: Span) -> Option<Sample<T>> {
         self.stream.counts.received += 1;
@@ -110,6 +124,7 @@ impl<T> Slot<T> {
             return None;
         }
         self.ahead = None;
+        self.earlier.clear();
         self.order = Order::default();
         self.held.take().map(|held| self.retire(held))
     }
@@ -157,6 +172,7 @@ impl<T> Slot<T> {
             Arrival::Restarted => {
                 self.stream.counts.restarts += 1;
                 self.stream.rate.clear();
+                self.earlier.clear();
             }
             Arrival::Repeat => {
                 self.stream.counts.repeated += 1;
@@ -177,8 +193,10 @@ impl<T> Slot<T> {
             Some(held) if sample.same && sample.stamp > held.sample.stamp => (held.same.0, held.same.1 + 1),
             _ => (sample.stamp, 0),
         };
-        let displaced = self.held.replace(Held { sample, used: false, same });
-        displaced.map(|held| self.retire(held))
+        let newest = sample.stamp;
+        let displaced = self.held.replace(Held { sample, used: false, same })?;
+        let displaced = self.retire(displaced);
+        self.earlier.push(displaced, newest)
     }
 
     fn retire(&mut self, held: Held<T>) -> Sample<T> {

@@ -9,6 +9,10 @@ use vla_policy::{InstructionCheck, PolicySpec};
 pub struct PolicyShape {
     /// Names of the views, in the policy's order.
     pub cameras: Vec<String>,
+    /// Views that a robot may lack.
+    pub blank_views: Vec<String>,
+    /// Frames of each view, in control steps relative to the newest.
+    pub video_history: Vec<i64>,
     /// State keys with their widths, in the policy's order.
     pub state: Vec<(String, usize)>,
     /// Action keys with their widths, in the policy's order.
@@ -56,6 +60,8 @@ impl PolicyShape {
         let deltas = processor.action.iter().filter(|key| key.delta().is_some());
         Ok(Self {
             cameras: spec.cameras.clone(),
+            blank_views: spec.blank_views.clone(),
+            video_history: spec.video_history.clone(),
             state: spec.state.clone(),
             action_keys: spec.action.keys.clone(),
             eef_actions: eef_actions.collect(),
@@ -112,6 +118,8 @@ impl PolicyShape {
         let text = |shape: &Self| {
             [
                 ("cameras", shape.cameras.join(", ")),
+                ("views that may be blank", shape.blank_views.join(", ")),
+                ("video_history", format!("{:?}", shape.video_history)),
                 ("state", pairs(&shape.state)),
                 ("action.keys", pairs(&shape.action_keys)),
                 ("action keys of an end effector", eef(&shape.eef_actions)),
@@ -137,6 +145,8 @@ mod tests {
     fn only_what_differs_is_named_with_both_values() {
         let shape = PolicyShape {
             cameras: vec!["top".into(), "wrist".into()],
+            blank_views: Vec::new(),
+            video_history: vec![0],
             state: vec![("arm".into(), 6)],
             action_keys: vec![("arm".into(), 6)],
             eef_actions: Vec::new(),

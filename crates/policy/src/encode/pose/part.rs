@@ -9,8 +9,8 @@ use crate::observation::Pose;
 
 /// Names of the values of a pose, in their order in [`Values`].
 const NAMES: [&str; 23] = [
-    "x", "y", "z", "roll", "pitch", "yaw", "qx", "qy", "qz", "qw", "rx", "ry", "rz", "r00", "r01", "r02", "r10", "r11", "r12",
-    "r20", "r21", "r22", "zero",
+    "x", "y", "z", "roll", "pitch", "yaw", "qx", "qy", "qz", "qw", "rx", "ry", "rz", "r00", "r01", "r02", "r10", "r11",
+    "r12", "r20", "r21", "r22", "zero",
 ];
 
 /// Every value that a pose can give.
@@ -104,8 +104,8 @@ pub(super) fn values_of(pose: &Pose, convention: &PoseConvention) -> Values {
     let [roll, pitch, yaw] = convention.euler.angles(&m);
     let [rx, ry, rz] = rotation_vector([qx, qy, qz, qw]);
     [
-        x, y, z, roll, pitch, yaw, qx, qy, qz, qw, rx, ry, rz, m.m11, m.m12, m.m13, m.m21, m.m22, m.m23, m.m31, m.m32, m.m33,
-        0.0,
+        x, y, z, roll, pitch, yaw, qx, qy, qz, qw, rx, ry, rz, m.m11, m.m12, m.m13, m.m21, m.m22, m.m23, m.m31, m.m32,
+        m.m33, 0.0,
     ]
 }
 

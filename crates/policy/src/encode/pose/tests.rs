@@ -51,7 +51,10 @@ fn a_quarter_turn_about_z_is_written_in_every_layout() {
     assert!(close(&of_parts(&["rot6d_columns"], quarter), &[0.0, 1.0, 0.0, -1.0, 0.0, 0.0]));
     let r = FRAC_1_SQRT_2;
     assert!(close(&of_parts(&["z", "quaternion_xyzw", "yaw"], quarter), &[3.0, 0.0, 0.0, r, r, FRAC_PI_2]));
-    assert!(close(&of_parts(&["quaternion_wxyz", "zero", "rz", "r01"], quarter), &[r, 0.0, 0.0, r, 0.0, FRAC_PI_2, -1.0]));
+    assert!(close(
+        &of_parts(&["quaternion_wxyz", "zero", "rz", "r01"], quarter),
+        &[r, 0.0, 0.0, r, 0.0, FRAC_PI_2, -1.0]
+    ));
 }
 
 #[test]
@@ -82,7 +85,10 @@ fn both_signs_of_a_quaternion_are_one_rotation_and_its_angle_is_at_most_pi() {
     assert!(close(&of_width(6, [-sin, 0.0, 0.0, -cos]), &expected));
     assert!(close(&of_width(6, [0.0, 1.0, 0.0, 0.0]), &[1.0, 2.0, 3.0, 0.0, PI, 0.0]));
     assert!(close(&of_width(6, [0.0, 0.0, 0.0, 1.0]), &[1.0, 2.0, 3.0, 0.0, 0.0, 0.0]));
-    assert_eq!(of_parts(&["quaternion_xyzw"], [sin, 0.0, 0.0, cos]), of_parts(&["quaternion_xyzw"], [-sin, 0.0, 0.0, -cos]));
+    assert_eq!(
+        of_parts(&["quaternion_xyzw"], [sin, 0.0, 0.0, cos]),
+        of_parts(&["quaternion_xyzw"], [-sin, 0.0, 0.0, -cos])
+    );
 }
 
 /// A gripper that points down is half a turn from the base: the rotation vectors of LIBERO go on beyond pi (3.46 in its statistics),

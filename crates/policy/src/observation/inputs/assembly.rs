@@ -1,7 +1,5 @@
 //! Observations and violations, from what the inputs hold.
 
-use std::sync::Mutex;
-
 use super::Inputs;
 use super::store::{Store, lock};
 use crate::observation::assembler::{self, Candidate, Verdict};
@@ -110,12 +108,15 @@ impl Inputs {
             let tolerance = rules.future_tolerance;
             match store {
                 Store::Frames(slot) => {
-                    let (frame, released) = take(slot, now, epoch, tolerance, &mut candidate.snapshot);
+                    let mut slot = lock(slot);
+                    let (frame, released) = take(&mut slot, now, epoch, tolerance, &mut candidate.snapshot);
                     candidate.frame = frame.unwrap_or_default();
+                    candidate.take_earlier(&slot);
+                    drop(slot);
                     drop(released);
                 }
                 Store::Poses(slot) => {
-                    candidate.pose = take(slot, now, epoch, tolerance, &mut candidate.snapshot).0;
+                    candidate.pose = take(&mut lock(slot), now, epoch, tolerance, &mut candidate.snapshot).0;
                     let is_old = |stamp: Stamp| stamp.age_at(now) > candidate.rule.max_age;
                     let explain = candidate.snapshot.stamp.is_none_or(is_old);
                     candidate.chain = self.frames_of_tf.latest(candidate.input).filter(|_| explain);
@@ -133,7 +134,7 @@ impl Inputs {
     /// Moves the samples into the observation and counts them as used.
     fn fill(&self, candidates: &mut [Candidate], out: &mut Observation) {
         let joints = self.joints();
-        let (mut cameras, mut poses) = (0, 0);
+        let (mut cameras, mut earlier_frames, mut poses) = (0, 0, 0);
         if joints.is_none() {
             out.joints = None;
         }
@@ -145,7 +146,12 @@ impl Inputs {
             match (store, candidate.kind) {
                 (Store::Frames(slot), InputKind::Camera { transport }) => {
                     let bytes = std::mem::take(&mut candidate.frame);
-                    put(&mut out.cameras, &mut cameras, CameraSample { name, stamp, transport, bytes });
+                    let options = self.specs.get(candidate.input).map_or_else(Default::default, |spec| spec.frames);
+                    for (stamp, bytes) in candidate.earlier.drain(..) {
+                        let earlier = CameraSample { name: name.clone(), stamp, transport, options, bytes };
+                        put(&mut out.earlier_frames, &mut earlier_frames, earlier);
+                    }
+                    put(&mut out.cameras, &mut cameras, CameraSample { name, stamp, transport, options, bytes });
                     lock(slot).mark_used(stamp, used);
                 }
                 (Store::Poses(slot), _) => {
@@ -161,19 +167,19 @@ impl Inputs {
             }
         }
         out.cameras.truncate(cameras);
+        out.earlier_frames.truncate(earlier_frames);
         out.poses.truncate(poses);
     }
 }
 
 /// The newest sample of a slot at `now`, with its state in `into`, and the samples that the slot releases.
 fn take<T: Clone>(
-    slot: &Mutex<Slot<T>>,
+    slot: &mut Slot<T>,
     now: Stamp,
     epoch: u64,
     tolerance: Span,
     into: &mut Snapshot,
 ) -> (Option<T>, [Option<Sample<T>>; 2]) {
-    let mut slot = lock(slot);
     let released = [slot.enter_epoch(epoch), slot.snapshot(now, tolerance, into)];
     (slot.latest().map(|sample| sample.value.clone()), released)
 }

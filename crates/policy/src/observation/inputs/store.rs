@@ -37,7 +37,7 @@ pub(super) struct JointStore {
 impl Store {
     pub(crate) fn new(spec: &InputSpec) -> Self {
         match spec.kind {
-            InputKind::Camera { .. } => Self::Frames(Mutex::default()),
+            InputKind::Camera { .. } => Self::Frames(Mutex::new(Slot::with_earlier(spec.history.length()))),
             InputKind::Pose | InputKind::Odometry | InputKind::Transform => Self::Poses(Mutex::default()),
             InputKind::Instruction => Self::Text(Mutex::default()),
             InputKind::Joints => {

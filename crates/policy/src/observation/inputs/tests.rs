@@ -46,6 +46,8 @@ fn inputs() -> Inputs {
         child_frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
+        frames: Default::default(),
+        history: Default::default(),
     };
     let read = vec!["waist".to_owned(), "elbow".to_owned()];
     let names = JointNames { read, moved: vec!["finger".to_owned()] };
@@ -273,6 +275,8 @@ fn poses() -> Inputs {
         child_frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
+        frames: Default::default(),
+        history: Default::default(),
     };
     let inputs = Inputs::new(vec![
         spec("top", InputKind::Camera { transport: Transport::Raw }, ""),

@@ -9,7 +9,9 @@ use vla_base::time::{Span, Stamp};
 #[non_exhaustive]
 pub enum LinkError {
     /// Parent or child has no name.
-    #[error("expected names of both frames of a transform, found parent `{parent}` and child `{child}`; correct its publisher")]
+    #[error(
+        "expected names of both frames of a transform, found parent `{parent}` and child `{child}`; correct its publisher"
+    )]
     Unnamed {
         /// Parent of the message.
         parent: String,
@@ -36,7 +38,9 @@ pub enum LinkError {
         limit: Span,
     },
     /// The tree is full.
-    #[error("frame `{frame}` is beyond the {limit} frames that are kept; remap inputs.tf.topic to a topic with the robot's frames only")]
+    #[error(
+        "frame `{frame}` is beyond the {limit} frames that are kept; remap inputs.tf.topic to a topic with the robot's frames only"
+    )]
     TooManyFrames {
         /// The frame.
         frame: String,

@@ -93,7 +93,9 @@ impl TransformTree {
 
     /// Whether a transform of this frame is, or may become, part of the route.
     pub(crate) fn concerns(&self, route: &Route, child: &str) -> bool {
-        let (Ok((target, source)), Some(&child)) = (self.ends(route), self.ids.get(super::bare(child))) else { return true };
+        let (Ok((target, source)), Some(&child)) = (self.ends(route), self.ids.get(super::bare(child))) else {
+            return true;
+        };
         let above = |frame| std::iter::successors(Some(frame), |frame| self.newest(*frame).map(|(_, parent)| parent));
         let mut chain = above(target).take(self.frames.len()).chain(above(source).take(self.frames.len()));
         chain.any(|frame| frame == child)

@@ -32,7 +32,10 @@ fn links_that_cannot_be_in_a_tree_are_refused() {
     assert!(matches!(refused(link("arm", "/arm", 1000)), LinkError::OwnParent { frame } if frame == "arm"));
     let ahead = refused(link("base", "arm", 2001));
     assert!(matches!(ahead, LinkError::Ahead { ahead, .. } if ahead == Span::from_millis(1001.0)), "{ahead}");
-    assert_eq!(tree.latest_common(&Route::new("base", "arm")).map(|common| common.map(|c| c.stamp)), Ok(Some(ms(1000))));
+    assert_eq!(
+        tree.latest_common(&Route::new("base", "arm")).map(|common| common.map(|c| c.stamp)),
+        Ok(Some(ms(1000)))
+    );
 }
 
 #[test]
@@ -44,10 +47,14 @@ fn the_slash_of_ros_1_does_not_matter() {
 
 #[test]
 fn the_newest_common_time_names_the_frame_that_holds_it_back() {
-    let tree = tree(&[link("base", "one", 300), link("one", "two", 100), link("two", "tool", 200), fixed("base", "camera")]);
+    let tree =
+        tree(&[link("base", "one", 300), link("one", "two", 100), link("two", "tool", 200), fixed("base", "camera")]);
     let common = |target, source| tree.latest_common(&Route::new(target, source)).expect("connected");
     let two = Some(Common { stamp: ms(100), frame: "two".into() });
-    assert_eq!([common("base", "tool"), common("tool", "base"), common("camera", "tool")], [two.clone(), two.clone(), two]);
+    assert_eq!(
+        [common("base", "tool"), common("tool", "base"), common("camera", "tool")],
+        [two.clone(), two.clone(), two]
+    );
     assert_eq!(common("base", "camera"), None, "static at any time");
     assert_eq!(common("base", "one"), Some(Common { stamp: ms(300), frame: "one".into() }));
 }

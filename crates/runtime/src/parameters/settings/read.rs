@@ -11,12 +11,15 @@ use crate::parameters::table::{Param, engines, inputs, motion, node};
 use ros2_parameters::{Error, Origin, Problems, Store, hint};
 use vla_base::time::Span;
 use vla_policy::encode::pose::PoseMap;
-use vla_policy::observation::{InputKind, InputRule, InputSpec, JointMap, JointNames, Rules, StampSource};
+use vla_policy::observation::{
+    FrameHistory, FrameOptions, InputKind, InputRule, InputSpec, JointMap, JointNames, Rules, StampSource,
+};
 
 mod key_maps;
 mod motion_settings;
 mod outputs;
 mod poses;
+mod qos;
 
 /// Reads everything; what is missing is reported and empty in the settings.
 pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescription) -> (Settings, Problems) {
@@ -55,7 +58,10 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         policy,
         memory: reader.memory(),
         inputs,
+        qos: reader.subscription_qos(),
+        blank_views: shape.cameras.iter().filter(|view| reader.get_of(&inputs::CAMERA_BLANK, view)).cloned().collect(),
         rules: reader.rules(per_input),
+        encode_threads: reader.get(&engines::ENCODE_THREADS),
         enable_topic: reader.get(&inputs::ENABLE_TOPIC),
         limits,
         limit_warnings,
@@ -153,15 +159,21 @@ impl Reader<'_> {
     fn inputs(&mut self, shape: &PolicyShape, joints: JointNames, poses: &[PoseMap]) -> Vec<(InputSpec, InputRule)> {
         let mut all = Vec::with_capacity(shape.cameras.len() + poses.len() + 2);
         for camera in &shape.cameras {
+            if self.get_of(&inputs::CAMERA_BLANK, camera) {
+                continue;
+            }
             let prefix = format!("inputs.cameras.{camera}");
             let kind = InputKind::Camera { transport: self.get_of(&inputs::CAMERA_TRANSPORT, camera) };
             let topic = self.get_of(&inputs::CAMERA_TOPIC, camera);
             let rule =
                 InputRule { stuck_after: self.get_of(&inputs::CAMERA_STUCK_AFTER, camera), ..self.rule(&prefix) };
-            all.push((
-                InputSpec { stamp_from: self.get_of(&inputs::STAMP, &prefix), ..spec(camera, topic, kind) },
-                rule,
-            ));
+            let frames = FrameOptions {
+                encoding: self.get_of(&inputs::CAMERA_ENCODING, camera),
+                exif: self.get_of(&inputs::CAMERA_EXIF, camera),
+            };
+            let stamp_from = self.get_of(&inputs::STAMP, &prefix);
+            let history = FrameHistory::new(&shape.video_history, shape.step);
+            all.push((InputSpec { stamp_from, frames, history, ..spec(camera, topic, kind) }, rule));
         }
         if joints != JointNames::default() {
             let prefix = "inputs.joints";
@@ -222,9 +234,10 @@ impl Reader<'_> {
     }
 }
 
-/// An input without joints and frame, stamped by its header.
+/// An input without joints and frame, stamped by its header, whose frames are read as they say themselves.
 fn spec(name: &str, topic: String, kind: InputKind) -> InputSpec {
     let (name, frame_id, child_frame_id) = (name.to_owned(), String::new(), String::new());
     let (topics, joints, stamp_from) = (vec![topic], JointNames::default(), StampSource::Header);
-    InputSpec { name, topics, kind, frame_id, child_frame_id, joints, stamp_from }
+    let (frames, history) = (FrameOptions::default(), FrameHistory::default());
+    InputSpec { name, topics, kind, frame_id, child_frame_id, joints, stamp_from, frames, history }
 }

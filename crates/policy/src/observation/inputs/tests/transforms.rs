@@ -16,6 +16,8 @@ fn spec(name: &str, kind: InputKind, topics: &[&str], frame_id: &str, child_fram
         child_frame_id: child_frame_id.into(),
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
+        frames: Default::default(),
+        history: Default::default(),
     }
 }
 
@@ -33,7 +35,15 @@ fn tools() -> Inputs {
 
 /// Frames are 100 ms old at most, poses 50 ms, and their skew does not matter.
 fn lenient() -> Rules {
-    Rules { per_input: vec![InputRule::age(span(1000), true), InputRule::age(span(50), true), InputRule::age(span(50), true)], max_skew: span(10_000), ..rules() }
+    Rules {
+        per_input: vec![
+            InputRule::age(span(1000), true),
+            InputRule::age(span(50), true),
+            InputRule::age(span(50), true),
+        ],
+        max_skew: span(10_000),
+        ..rules()
+    }
 }
 
 fn link<'a>(parent: &'a str, child: &'a str, at: i64, x: f64) -> TransformView<'a> {
@@ -99,7 +109,8 @@ fn frames_of_two_trees_are_disconnected_with_both_roots_and_so_is_a_loop() {
     let inputs = tools();
     mounts(&inputs);
     inputs.offer(0, image(ms(1000)), ms(1000)).expect("a good image");
-    let map = [link("map", "left_hand", 1000, 0.0), link("world", "base", 1000, 0.0), link("base", "right_hand", 1000, 0.0)];
+    let map =
+        [link("map", "left_hand", 1000, 0.0), link("world", "base", 1000, 0.0), link("base", "right_hand", 1000, 0.0)];
     send(&inputs, TF, 1000, &map).expect("good transforms");
     assert_eq!(faults(&inputs, 1010), [("left".to_owned(), Fault::Disconnected)]);
     let shown = words(&inputs, 1010);

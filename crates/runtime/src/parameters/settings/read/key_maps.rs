@@ -28,7 +28,12 @@ impl Reader<'_> {
                 [&keys::STATE_SCALE, &keys::STATE_OFFSET],
             );
             let parts = self.pose_parts(key, width, &input);
-            return StateSource::Pose(PoseMap { key: key.to_owned(), input, parts, convention: PoseConvention::default() });
+            return StateSource::Pose(PoseMap {
+                key: key.to_owned(),
+                input,
+                parts,
+                convention: PoseConvention::default(),
+            });
         }
         if joints.is_empty() && width > 0 {
             let mut needs = format!(
@@ -36,7 +41,10 @@ impl Reader<'_> {
             );
             needs += &match PoseLayout::of_width(width) {
                 Some(_) => format!("; or, if it is an end effector's, name its pose in {pose}"),
-                None => format!("; or, if a pose has it, name the pose in {pose} and the values in {}", keys::STATE_POSE_PARTS.name_of(key)),
+                None => format!(
+                    "; or, if a pose has it, name the pose in {pose} and the values in {}",
+                    keys::STATE_POSE_PARTS.name_of(key)
+                ),
             };
             self.problems.push(Error::Missing { name, needs });
         }

@@ -49,7 +49,9 @@ impl Reader<'_> {
             }
             InputKind::Transform if spec.stamp_from == StampSource::Arrival => {
                 let stamp = inputs::STAMP.name_of(&spec.parameter());
-                let what = format!("{stamp} is arrival and {source} is tf; transforms are looked up by their stamps: take {stamp} away");
+                let what = format!(
+                    "{stamp} is arrival and {source} is tf; transforms are looked up by their stamps: take {stamp} away"
+                );
                 self.conflict(&[&stamp, &source], what);
             }
             InputKind::Pose if !child_frame_id.is_empty() => {
@@ -80,7 +82,10 @@ impl Reader<'_> {
             [] => format!("a pose gives {}; name its values in {name}", PoseLayout::WIDTHS),
             parts => format!("{name} names {}", PoseLayout::of_parts(parts).width()),
         };
-        self.no_parts(&[&pose, &name], format!("{pose} is '{input}', but the state '{key}' has {width} values and {found}"))
+        self.no_parts(
+            &[&pose, &name],
+            format!("{pose} is '{input}', but the state '{key}' has {width} values and {found}"),
+        )
     }
 
     fn no_parts(&mut self, names: &[&str], what: String) -> Vec<PosePart> {
