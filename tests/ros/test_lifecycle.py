@@ -6,10 +6,13 @@ import signal
 import time
 
 import pytest
+from geometry_msgs.msg import TwistStamped
 from harness import Feed, seconds, statuses, values, wait_for
 from lifecycle_msgs.msg import Transition, TransitionEvent
 from lifecycle_msgs.srv import ChangeState, GetAvailableStates, GetAvailableTransitions, GetState
 from test_operator import LIMITED, MOVING, alarms, at_rest, grown, silence
+from test_outputs import arm, begin, controller, is_brake  # noqa: F401
+from trajectory_msgs.msg import JointTrajectory
 
 # rcl_lifecycle's default state machine: label, id, state before, state after.
 GRAPH = [
@@ -307,3 +310,26 @@ def test_two_nodes_in_two_namespaces_are_managed_apart(robot, start):
     for manager in managers.values():
         manager.set("shutdown")
         assert manager.state() == "finalized"
+
+
+def test_deactivation_reaches_every_route_and_is_answered_when_all_are_at_rest(robot, start, controller):  # noqa: F811
+    left = controller("/routes/left/follow")
+    left.settles = False
+    base = {"kind": "twist", "keys": ["left_gripper"], "components": ["linear.x"], "topic": "cmd_vel",
+            "frame_id": "base_link", "max": [0.05], "max_acceleration": [0.2]}
+    routes = {"left": arm("left", "/routes/left/follow"), "base": base,
+              "right": {"kind": "joint_trajectory", "keys": ["right_arm", "right_gripper"]}}
+    grippers = {f"limits.left_gripper.{limit}": 5.0 for limit in ("velocity", "acceleration")}
+    node = begin(start, "/routes", routes, **grippers)
+    manager = Manager(robot, "/routes/vla_trt")
+    twists, right = robot.listen("/routes/cmd_vel", TwistStamped), robot.listen("/routes/vla_trt/right", JointTrajectory)
+    with Feed(robot, namespace="/routes"):
+        for _ in range(2):
+            goals, seen = len(left.goals), len(twists)
+            wait_for(lambda: len(left.goals) > goals + 2 and len(twists) > seen + 20, lambda: f"motion\n{node.log}")
+            manager.set("deactivate")
+            assert left.ends[-1] == "canceled", "the server reports no end: what is active is cancelled"
+            assert is_brake(left.trajectories[-1]) and is_brake(right[-1])
+            wait_for(lambda: twists[-1].twist.linear.x == 0.0, "zeros")
+            assert silence(twists, right, left.goals)
+            manager.set("activate")
