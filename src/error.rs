@@ -41,6 +41,18 @@ pub enum Error {
         /// r2r's code.
         source: r2r::Error,
     },
+    /// A message package that was not there when the node was built.
+    #[error(
+        "{needed_by} needs the messages of {package}, without which this node was built; install ros-{}-{} and build the node again",
+        distribution(),
+        package.replace('_', "-")
+    )]
+    Package {
+        /// The parameter.
+        needed_by: &'static str,
+        /// The package.
+        package: &'static str,
+    },
     /// Parameters from files and arguments.
     #[error("{0}")]
     Parameters(#[from] Problems),
@@ -109,4 +121,9 @@ impl Error {
             _ => 1,
         }
     }
+}
+
+/// For the names of apt packages.
+fn distribution() -> String {
+    std::env::var("ROS_DISTRO").unwrap_or_else(|_| "<distro>".to_owned())
 }

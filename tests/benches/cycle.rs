@@ -47,7 +47,7 @@ fn session(policy: &std::path::Path) -> (Session, Inputs, std::sync::Arc<vla_run
         let message = match input.kind {
             InputKind::Camera { .. } => write::compressed_image(header, "jpeg", &jpeg),
             InputKind::Joints => write::joint_state(header, &names, &vec![0.1; names.len()], &[], &[]),
-            InputKind::Pose | InputKind::Instruction => continue,
+            _ => continue,
         };
         inputs.offer(index, Bytes::from(message), NOW).expect("a good message");
     }

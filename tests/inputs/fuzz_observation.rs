@@ -7,17 +7,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use vla_base::time::{Span, Stamp};
-use vla_messages::{HeaderView, PoseStampedView, write};
+use vla_messages::{HeaderView, TransformView, write};
 use vla_policy::observation::{
     InputKind, InputRule, InputSpec, Inputs, JointMap, JointNames, OnViolation, Rules, StampSource, StateReader,
     Transport,
 };
 
-const KINDS: [InputKind; 5] = [
+const KINDS: [InputKind; 7] = [
     InputKind::Camera { transport: Transport::Raw },
     InputKind::Camera { transport: Transport::Compressed },
     InputKind::Joints,
     InputKind::Pose,
+    InputKind::Odometry,
+    InputKind::Transform,
     InputKind::Instruction,
 ];
 
@@ -30,6 +32,11 @@ fn message(kind: usize, stamp: i64, place: usize, byte: u8, cut: usize) -> Vec<u
         1 => write::compressed_image(header, "jpeg", &[0xff, 0xd8, 0xff]),
         2 => write::joint_state(header, &["waist", "elbow"], &[0.5, -0.5], &[], &[]),
         3 => write::pose_stamped(header, [0.5, -0.5, 1.0], [0.0, 0.6, 0.0, 0.8]),
+        4 => write::odometry(header, "tool", [0.5, -0.5, 1.0], [0.0, 0.6, 0.0, 0.8]),
+        5 => {
+            let (translation, rotation) = ([0.5, -0.5, 1.0], [0.0, 0.6, 0.0, 0.8]);
+            write::tf_message(&[TransformView { header, child_frame_id: "tool", translation, rotation }])
+        }
         _ => write::text("pick up the cube"),
     };
     let length = bytes.len();
@@ -48,6 +55,7 @@ fn rules() -> Rules {
         on_violation: OnViolation::Skip,
         future_tolerance: Span::from_nanos(1_000),
         enable_max_age: Span::ZERO,
+        ..Rules::default()
     }
 }
 
@@ -57,14 +65,18 @@ fn any_message_is_taken_or_refused_and_counted() {
     static ASSEMBLED: AtomicU64 = AtomicU64::new(0);
     bolero::check!().with_iterations(5_000).with_type::<Vec<Offer>>().for_each(|offers| {
         let frame_id = || String::from("base");
-        let joints = JointNames { read: vec!["elbow".into()], moved: vec!["waist".into()] };
+        let joints = JointNames { read: vec!["elbow".into()], moved: vec!["waist".into()], ..JointNames::default() };
         let spec = |kind| InputSpec {
             name: "input".into(),
             topics: vec!["/topic".into()],
             kind,
             frame_id: frame_id(),
+            child_frame_id: "tool".into(),
             joints: joints.clone(),
             stamp_from: StampSource::Header,
+            frames: Default::default(),
+            history: Default::default(),
+            keep: Span::ZERO,
         };
         let inputs = Inputs::new(KINDS.map(spec).to_vec());
         let mut reader = StateReader::new(&[JointMap::identity("arm", vec!["elbow".into()])]).expect("a valid map");
@@ -86,14 +98,17 @@ fn any_message_is_taken_or_refused_and_counted() {
             }
             if let Ok(observation) = inputs.assemble(received, &rules()) {
                 ASSEMBLED.fetch_add(1, Ordering::Relaxed);
-                assert_eq!(observation.identity().count(), 4);
+                assert_eq!(observation.identity().count(), 6);
                 assert!(observation.identity().all(|(_, stamp)| stamp >= observation.stamp));
                 let joints = observation.joints.expect("a joint state");
                 if reader.read(&joints, &mut state).is_ok() {
                     assert!(state[0].is_finite());
                 }
-                let pose = PoseStampedView::parse(&observation.poses[0].bytes).and_then(PoseStampedView::checked);
-                assert_eq!(pose.expect("a good pose").header.frame_id, "base");
+                for pose in observation.poses.iter().map(|sample| sample.pose) {
+                    assert!(pose.position.iter().all(|value| value.is_finite()));
+                    let length = pose.orientation.iter().map(|value| value * value).sum::<f64>();
+                    assert!((length - 1.0).abs() < 1e-9, "{pose:?}");
+                }
             }
         }
         for s in inputs.statistics(Stamp::from_nanos(0)) {

@@ -1,25 +1,26 @@
 //! The way from message bytes to a chunk's messages allocates nothing after warm-up.
 //!
-//! Counted by the allocator itself, on the thread under test only. Not counted: the reference count that `Bytes` makes
+//! Counted by the allocator itself, on the thread under test; on every thread where others work for it. Not counted: the reference count that `Bytes` makes
 //! when a message is shared for the first time (here before the count, in the node with the message itself).
 
 use vla_trt_tests::demo;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use vla_base::time::{Span, Stamp};
-use vla_messages::{ActionChunkMessage, HeaderView, PoseStampedView, write};
+use vla_messages::{ActionChunkMessage, HeaderView, TransformView, write};
 use vla_motion::{
     Chunk, ClampCounts, JointLimits, Motion, MotionLimits, MotionSettings, NewChunk, TransitionMode, schedule,
 };
 use vla_policy::decode::ActionDecoder;
-use vla_policy::encode::pose::PoseLayout;
+use vla_policy::encode::pose::{PoseConvention, PoseLayout};
 use vla_policy::encode::state::StateEncoder;
 use vla_policy::observation::{
-    InputKind, InputRule, InputSpec, Inputs, JointMap, JointNames, JointSample, Observation, OnViolation, Rules,
-    StampSource, StateReader, Transport,
+    InputKind, InputRule, InputSpec, Inputs, JointMap, JointNames, JointSample, Observation, OnViolation, Pairing,
+    Rules, StampSource, StateReader, Transport,
 };
 use vla_policy::processor::{
     ActionKey, ActionScaling, Conversion, ImageTransformSpec, PoseFormat, Processor, StateEncoding, StateKey,
@@ -27,9 +28,19 @@ use vla_policy::processor::{
 use vla_runtime::messages::{Publication, TrajectoryBuffer, write_action_chunk};
 use vla_runtime::session::Control;
 
+mod cameras;
+
 thread_local! {
     // `const`: reading it allocates nothing, so the allocator may.
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Of all threads. Each test has a process of its own under nextest; elsewhere those that read it would count each other's.
+static ALL_ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+fn count() {
+    ALLOCATIONS.with(|count| count.set(count.get() + 1));
+    ALL_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
 }
 
 struct Counting;
@@ -38,7 +49,7 @@ struct Counting;
 // `Cell` that needs neither allocation nor destruction.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        count();
         // SAFETY: the caller keeps `GlobalAlloc::alloc`'s contract, which is `System`'s.
         unsafe { System.alloc(layout) }
     }
@@ -49,7 +60,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        count();
         // SAFETY: as above; `pointer` came from `System`.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -76,7 +87,8 @@ struct Loop {
     reader: StateReader,
     newest: JointSample,
     state: [f32; 4],
-    pose: [f32; 9],
+    layout: PoseLayout,
+    poses: [[f32; 9]; 2],
     chunk: Chunk,
     bounds: MotionLimits,
     clamped: ClampCounts,
@@ -88,20 +100,33 @@ struct Loop {
 }
 
 impl Loop {
-    fn new() -> Self {
+    fn new(pairing: Pairing, state_history: Vec<Span>) -> Self {
         let camera = |name: &str| InputSpec {
             name: name.into(),
             topics: vec![format!("/{name}")],
             kind: InputKind::Camera { transport: Transport::Raw },
             frame_id: String::new(),
+            child_frame_id: String::new(),
             joints: JointNames::default(),
             stamp_from: StampSource::Header,
+            frames: Default::default(),
+            history: Default::default(),
+            keep: Span::ZERO,
         };
         let names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
-        let joints = JointNames { read: names.clone(), moved: names.clone() };
+        let joints = JointNames { read: names.clone(), moved: names.clone(), ..JointNames::default() };
         let joints = InputSpec { kind: InputKind::Joints, joints, ..camera("joints") };
         let pose = InputSpec { kind: InputKind::Pose, frame_id: "base".into(), ..camera("eef") };
-        let inputs = Inputs::new(vec![camera("top"), camera("wrist"), joints, pose]);
+        let tf = InputSpec {
+            kind: InputKind::Transform,
+            topics: vec!["/tf".into(), "/tf_static".into()],
+            frame_id: "base".into(),
+            child_frame_id: "tool".into(),
+            ..camera("tool")
+        };
+        let inputs = Inputs::new(vec![camera("top"), camera("wrist"), joints, pose, tf]);
+        let mount = write::tf_message(&[transform(stamp(0), "hand", "tool")]);
+        inputs.offer(5, mount.into(), stamp(0)).expect("a static transform");
         inputs.set_instruction("pick up the cube");
         let mut columns = names.clone();
         columns.extend((0..9).map(|index| format!("eef.{index}")));
@@ -113,11 +138,14 @@ impl Loop {
         Self {
             inputs,
             rules: Rules {
-                per_input: vec![InputRule::age(Span::from_nanos(PERIOD), true); 4],
+                per_input: vec![InputRule::age(Span::from_nanos(PERIOD), true); 5],
                 max_skew: Span::from_nanos(PERIOD),
                 on_violation: OnViolation::Skip,
                 future_tolerance: STEP,
                 enable_max_age: Span::ZERO,
+                pairing,
+                state_history,
+                continuous: vec![NAMES[2].to_owned()].into(),
             },
             observation: Observation::default(),
             motion,
@@ -125,7 +153,8 @@ impl Loop {
             reader: StateReader::new(&[JointMap::identity("arm", names)]).expect("a valid map"),
             newest: JointSample::default(),
             state: [0.0; 4],
-            pose: [0.0; 9],
+            layout: PoseLayout::of_width(9).expect("a layout"),
+            poses: [[0.0; 9]; 2],
             bounds,
             chunk: Chunk {
                 names: columns.into(),
@@ -143,19 +172,32 @@ impl Loop {
     }
 
     /// One turn, up to the bytes that are published. The chunk stands in for what inference leaves in it.
-    fn turn(&mut self, sequence: u64, messages: &[Bytes; 4]) {
+    fn turn(&mut self, sequence: u64, messages: &[Bytes; 5]) {
         let stamp = stamp(sequence);
         for (input, bytes) in messages.iter().enumerate() {
             self.inputs.offer(input, bytes.clone(), stamp + STEP).expect("a good message");
         }
         // As the watch thread does.
-        self.inputs.check(stamp + STEP, &self.rules).expect("fresh inputs");
+        let checked = self.inputs.check(stamp + STEP, &self.rules);
+        if sequence < 3 && checked.is_err() {
+            // The history does not reach back yet.
+            return;
+        }
+        checked.expect("fresh inputs");
         assert!(self.inputs.read_joints(&mut self.newest));
         self.inputs.assemble_into(stamp + STEP, &self.rules, &mut self.observation).expect("fresh inputs");
+        for earlier in &self.observation.history {
+            self.reader.read(earlier.joints.as_ref().expect("a joint state"), &mut self.state).expect("all joints");
+        }
         let joints = self.observation.joints.as_ref().expect("a joint state");
         self.reader.read(joints, &mut self.state).expect("all joints");
-        let pose = PoseStampedView::parse(&self.observation.poses[0].bytes).and_then(PoseStampedView::checked);
-        PoseLayout::Rot6d.write(&pose.expect("a good pose"), &mut self.pose);
+        let turned = PoseConvention {
+            tool: PoseConvention::rotation(&[0.0, 0.0, 1.0]).expect("a rotation"),
+            ..PoseConvention::default()
+        };
+        for (sample, values) in self.observation.poses.iter().zip(&mut self.poses) {
+            self.layout.write(&sample.pose, &turned, values);
+        }
 
         let chunk = &mut self.chunk;
         chunk.observation_stamp = self.observation.stamp;
@@ -164,7 +206,7 @@ impl Loop {
         chunk.values.clear();
         for row in 0..16 {
             chunk.values.extend((0..4).map(|i| self.state[i] + (4 * row + i) as f32 / 100.0));
-            chunk.values.extend(self.pose);
+            chunk.values.extend(self.poses[0]);
         }
 
         chunk.check_finite().expect("finite values");
@@ -206,13 +248,19 @@ fn stamp(sequence: u64) -> Stamp {
     Stamp::from_nanos((sequence as i64 + 1) * PERIOD)
 }
 
-fn messages(sequence: u64) -> [Bytes; 4] {
+fn transform<'a>(stamp: Stamp, frame_id: &'a str, child_frame_id: &'a str) -> TransformView<'a> {
+    let header = HeaderView { stamp, frame_id };
+    TransformView { header, child_frame_id, translation: [0.1, 0.2, 0.3], rotation: [0.0, 0.0, 0.6, 0.8] }
+}
+
+fn messages(sequence: u64) -> [Bytes; 5] {
     let stamp = stamp(sequence);
     let header = HeaderView { stamp, frame_id: "base" };
     let image = || write::image(header, 4, 2, "rgb8", 12, &[7; 24]);
     let joints = write::joint_state(header, &NAMES, &[0.1, -0.1, 0.0, 0.05], &[], &[]);
     let pose = write::pose_stamped(header, [0.1, 0.2, 0.3], [0.0, 0.0, 0.6, 0.8]);
-    let messages = [image(), image(), joints, pose].map(Bytes::from);
+    let tf = write::tf_message(&[transform(stamp, "base", "arm"), transform(stamp, "arm", "hand")]);
+    let messages = [image(), image(), joints, pose, tf].map(Bytes::from);
     // The first clone makes the shared reference count.
     messages.iter().for_each(|bytes| drop(bytes.clone()));
     messages
@@ -220,10 +268,19 @@ fn messages(sequence: u64) -> [Bytes; 4] {
 
 #[test]
 fn a_turn_of_the_loop_allocates_nothing_after_warm_up() {
+    turns_allocate_nothing(Loop::new(Pairing::Newest, Vec::new()));
+}
+
+#[test]
+fn a_turn_with_states_of_the_pictures_time_and_of_earlier_ones_allocates_nothing_after_warm_up() {
+    let history = [210, 100].map(|ms| Span::from_nanos(ms * 1_000_000));
+    turns_allocate_nothing(Loop::new(Pairing::Frame, history.into()));
+}
+
+fn turns_allocate_nothing(mut node: Loop) {
     // Once through every meeting of mode (15 turns), late rows (13) and hold (7).
     const WARM_UP: u64 = 15 * 13 * 7;
-    let arriving: Vec<[Bytes; 4]> = (0..3000).map(messages).collect();
-    let mut node = Loop::new();
+    let arriving: Vec<[Bytes; 5]> = (0..3000).map(messages).collect();
     let mut turns = (0..).zip(&arriving);
     let warming = allocations_of(|| turns.by_ref().take(WARM_UP as usize).for_each(|(n, m)| node.turn(n, m)));
     assert!(warming > 0, "the counter counts");
@@ -280,6 +337,7 @@ fn state_encoder_and_action_decoder_allocate_nothing() {
         cameras: vec!["top".into()],
         state: vec![StateKey { name: "pose".into(), width: 9, encoding: StateEncoding::SinCos }],
         state_deltas: vec![0],
+        video_deltas: vec![0],
         clip_state: true,
         action: vec![ActionKey { name: "pose".into(), width: 9, scaling, conversion: pose, eef: None }],
         action_deltas: (0..16).collect(),

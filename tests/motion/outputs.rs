@@ -17,7 +17,10 @@ fn shape() -> PolicyShape {
     let columns = ["x", "y", "z", "rx", "ry", "rz"].map(|column| format!("tool.{column}")).into();
     PolicyShape {
         cameras: vec!["top".into()],
+        blank_views: Vec::new(),
+        video_history: vec![0],
         state: keys(&[("arm", 2), ("gripper", 1)]),
+        state_history: vec![0],
         action_keys: keys(&[("arm", 2), ("gripper", 1), ("base", 2), ("tool", 6)]),
         eef_actions: vec![EefAction { key: "tool".into(), columns, relative: false }],
         deltas: Vec::new(),

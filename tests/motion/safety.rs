@@ -1,5 +1,7 @@
 //! A refused inference is a violation, and a stop ends only when all is well: at the level of the session, on real ONNX Runtime.
 
+mod suspension;
+
 use vla_trt_tests::demo;
 
 use std::fs;
@@ -103,7 +105,7 @@ impl Robot {
         let bytes = match self.settings.inputs[input].kind {
             InputKind::Camera { .. } => write::compressed_image(header, "png", &self.picture),
             InputKind::Joints => write::joint_state(header, &self.joints, &vec![0.1; self.joints.len()], &[], &[]),
-            InputKind::Pose | InputKind::Instruction => return,
+            _ => return,
         };
         self.inputs.offer(input, Bytes::from(bytes), at(now)).expect("a good message");
     }

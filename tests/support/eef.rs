@@ -104,6 +104,6 @@ pub fn message(input: &InputSpec, stamp: Stamp, (position, orientation): Pose, j
         }
         InputKind::Joints => write::joint_state(header, &JOINTS, joints, &[], &[]),
         InputKind::Pose => write::pose_stamped(header, position, orientation),
-        InputKind::Instruction => return None,
+        InputKind::Odometry | InputKind::Transform | InputKind::Instruction => return None,
     }))
 }

@@ -3,7 +3,7 @@
 use std::str::Utf8Error;
 
 use super::pixels::{MAX_PIXELS, PixelFormat};
-use super::pose_stamped::QUATERNION_TOLERANCE;
+use super::pose::QUATERNION_TOLERANCE;
 
 /// Why a message or a frame was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,12 +99,14 @@ pub enum Error {
     },
     /// A quaternion that is no rotation.
     #[error(
-        "{message}: `pose.orientation` has length {found}, expected 1 (within {QUATERNION_TOLERANCE}): it is not a rotation; \
+        "{message}: `{field}` has length {found}, expected 1 (within {QUATERNION_TOLERANCE}): it is not a rotation; \
          set x, y, z and w of a unit quaternion in the sender"
     )]
     Quaternion {
         /// Message type.
         message: String,
+        /// Field, dotted.
+        field: &'static str,
         /// Its length.
         found: String,
     },
@@ -116,6 +118,26 @@ pub enum Error {
     Encoding {
         /// The message's `encoding`, at most its first 64 characters.
         found: String,
+    },
+    /// An encoding that gives the number of bytes of a pixel and not their meaning.
+    #[error(
+        "image encoding `{found}` does not say which colours the bytes are; set inputs.cameras.<name>.encoding to what the driver \
+         fills in (for 8UC3: rgb8 or bgr8; for 8UC1: mono8 or bayer_rggb8, ...), or set the encoding in the camera driver"
+    )]
+    OpenEncoding {
+        /// The message's `encoding`.
+        found: String,
+    },
+    /// An encoding that contradicts the layout in the parameters.
+    #[error(
+        "image encoding is `{found}`, but inputs.cameras.<name>.encoding says `{layout}`; set it to auto to use the message's own \
+         encoding, or correct one of the two"
+    )]
+    OtherEncoding {
+        /// The message's `encoding`, at most its first 64 characters.
+        found: String,
+        /// Layout of the parameter.
+        layout: PixelFormat,
     },
     /// No pixels.
     #[error("image is {width}x{height}, expected at least 1x1; check that the camera is running")]
@@ -132,6 +154,18 @@ pub enum Error {
         width: usize,
         /// Rows.
         height: usize,
+    },
+    /// Fewer pixels than the layout needs.
+    #[error("{format} image is {width}x{height}, expected at least {least}x{least}")]
+    TooSmall {
+        /// Layout.
+        format: PixelFormat,
+        /// Columns.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// Fewest rows and columns.
+        least: usize,
     },
     /// Subsampled colour on an odd size.
     #[error("{format} image is {width}x{height}, expected an even {side}")]

@@ -21,6 +21,7 @@
 //! ```
 
 mod action_chunk;
+mod bayer;
 pub mod cdr;
 mod compressed_image;
 mod error;
@@ -30,21 +31,29 @@ mod image;
 mod joint_state;
 mod joint_trajectory;
 mod jpeg;
+mod odometry;
+mod orientation;
 mod pixels;
+mod pose;
 mod pose_stamped;
 pub mod schema;
 mod text;
+mod transforms;
 pub mod write;
 mod yuv;
 
 pub use action_chunk::ActionChunkMessage;
+pub use bayer::BayerPattern;
 pub use compressed_image::{CompressedImageView, FrameHeader};
 pub use error::Error;
 pub use frame_decoder::FrameDecoder;
-pub use header::{HeaderView, header_stamp};
+pub use header::{HeaderView, header_stamp, sample_stamp};
 pub use image::ImageView;
 pub use joint_state::JointStateView;
 pub use joint_trajectory::{JointTrajectoryMessage, TrajectoryPoint};
+pub use odometry::OdometryView;
 pub use pixels::{MAX_PIXELS, PixelFormat, Pixels};
-pub use pose_stamped::{PoseStampedView, QUATERNION_TOLERANCE};
+pub use pose::QUATERNION_TOLERANCE;
+pub use pose_stamped::PoseStampedView;
 pub use text::text;
+pub use transforms::{TfMessageView, TransformView};

@@ -3,10 +3,9 @@
 use super::cdr::Reader;
 use super::error::Error;
 use super::header::HeaderView;
+use super::pose::Fields;
 
-/// How far the length of a quaternion may be from 1. Single precision and a few products of rotations stay far below;
-/// beyond, the sender has not filled it in, or sends something else in its place.
-pub const QUATERNION_TOLERANCE: f64 = 0.01;
+const FIELDS: Fields = Fields { position: "pose.position", orientation: "pose.orientation" };
 
 /// A borrowed `geometry_msgs/PoseStamped`, as sent: [`checked`](Self::checked) makes a pose of it that can be used.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -30,36 +29,20 @@ impl<'a> PoseStampedView<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(Self::TYPE, bytes)?;
         let header = reader.header()?;
-        let mut position = [0.0; 3];
-        for value in &mut position {
-            *value = reader.f64("pose.position")?;
-        }
-        let mut orientation = [0.0; 4];
-        for value in &mut orientation {
-            *value = reader.f64("pose.orientation")?;
-        }
+        let (position, orientation) = FIELDS.read(&mut reader)?;
         Ok(Self { header, position, orientation })
     }
 
     /// The same pose with finite numbers and a quaternion of length 1.
     ///
-    /// A length within [`QUATERNION_TOLERANCE`] of 1 is rounding, and is taken out. Any other is refused, above all zero:
+    /// A length within [`QUATERNION_TOLERANCE`](super::QUATERNION_TOLERANCE) of 1 is rounding, and is taken out. Any other is refused, above all zero:
     /// such a message has no orientation, and scaling it up would make one.
     ///
     /// # Errors
     /// [`Error::NotFinite`], [`Error::Quaternion`].
     pub fn checked(self) -> Result<Self, Error> {
-        let fields = [("pose.position", &self.position[..]), ("pose.orientation", &self.orientation[..])];
-        for (field, values) in fields {
-            if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-                return Err(Error::NotFinite { message: Self::TYPE.to_owned(), field, found: value.to_string() });
-            }
-        }
-        let length = self.orientation.iter().map(|value| value * value).sum::<f64>().sqrt();
-        if (length - 1.0).abs() > QUATERNION_TOLERANCE {
-            return Err(Error::Quaternion { message: Self::TYPE.to_owned(), found: length.to_string() });
-        }
-        Ok(Self { orientation: self.orientation.map(|value| value / length), ..self })
+        let orientation = FIELDS.check(Self::TYPE, &self.position, &self.orientation)?;
+        Ok(Self { orientation, ..self })
     }
 }
 
@@ -68,6 +51,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::QUATERNION_TOLERANCE;
     use crate::cdr::Writer;
     use crate::write;
     use vla_base::time::Stamp;

@@ -51,15 +51,55 @@ const JOINT_STATE: &str = concat!(
     header!(),
 );
 
-const POSE_STAMPED: &str = concat!(
-    "std_msgs/Header header\nPose pose\n",
+macro_rules! point {
+    () => {
+        concat!(rule!(), "MSG: geometry_msgs/Point\nfloat64 x\nfloat64 y\nfloat64 z\n")
+    };
+}
+
+macro_rules! quaternion {
+    () => {
+        concat!(rule!(), "MSG: geometry_msgs/Quaternion\nfloat64 x\nfloat64 y\nfloat64 z\nfloat64 w\n")
+    };
+}
+
+macro_rules! vector3 {
+    () => {
+        concat!(rule!(), "MSG: geometry_msgs/Vector3\nfloat64 x\nfloat64 y\nfloat64 z\n")
+    };
+}
+
+macro_rules! pose {
+    () => {
+        concat!(rule!(), "MSG: geometry_msgs/Pose\nPoint position\nQuaternion orientation\n", point!(), quaternion!())
+    };
+}
+
+const POSE_STAMPED: &str = concat!("std_msgs/Header header\nPose pose\n", header!(), pose!());
+
+const ODOMETRY: &str = concat!(
+    "std_msgs/Header header\nstring child_frame_id\n",
+    "geometry_msgs/PoseWithCovariance pose\ngeometry_msgs/TwistWithCovariance twist\n",
     header!(),
     rule!(),
-    "MSG: geometry_msgs/Pose\nPoint position\nQuaternion orientation\n",
+    "MSG: geometry_msgs/PoseWithCovariance\nPose pose\nfloat64[36] covariance\n",
+    pose!(),
     rule!(),
-    "MSG: geometry_msgs/Point\nfloat64 x\nfloat64 y\nfloat64 z\n",
+    "MSG: geometry_msgs/TwistWithCovariance\nTwist twist\nfloat64[36] covariance\n",
     rule!(),
-    "MSG: geometry_msgs/Quaternion\nfloat64 x\nfloat64 y\nfloat64 z\nfloat64 w\n",
+    "MSG: geometry_msgs/Twist\nVector3 linear\nVector3 angular\n",
+    vector3!(),
+);
+
+const TF_MESSAGE: &str = concat!(
+    "geometry_msgs/TransformStamped[] transforms\n",
+    rule!(),
+    "MSG: geometry_msgs/TransformStamped\nstd_msgs/Header header\nstring child_frame_id\nTransform transform\n",
+    header!(),
+    rule!(),
+    "MSG: geometry_msgs/Transform\nVector3 translation\nQuaternion rotation\n",
+    vector3!(),
+    quaternion!(),
 );
 
 /// The complete definition of a type that this crate writes, e.g. "vla_trt/msg/ActionChunk".
@@ -71,6 +111,8 @@ pub fn text(type_name: &str) -> Option<&'static str> {
         "sensor_msgs/msg/CompressedImage" => Some(COMPRESSED_IMAGE),
         "sensor_msgs/msg/JointState" => Some(JOINT_STATE),
         "geometry_msgs/msg/PoseStamped" => Some(POSE_STAMPED),
+        "nav_msgs/msg/Odometry" => Some(ODOMETRY),
+        "tf2_msgs/msg/TFMessage" => Some(TF_MESSAGE),
         "std_msgs/msg/String" => Some("string data\n"),
         _ => None,
     }

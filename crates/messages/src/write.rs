@@ -2,6 +2,7 @@
 
 use super::cdr::Writer;
 use super::header::HeaderView;
+use super::transforms::TransformView;
 
 /// A `sensor_msgs/Image`. `step` is in bytes; nothing is checked, so that invalid images can be written too.
 pub fn image(header: HeaderView<'_>, width: u32, height: u32, encoding: &str, step: u32, data: &[u8]) -> Vec<u8> {
@@ -85,6 +86,31 @@ pub fn twist_stamped_into(out: &mut Vec<u8>, header: HeaderView<'_>, twist: [f64
     let mut writer = Writer::new(out);
     writer.header(header);
     twist.into_iter().for_each(|value| writer.f64(value));
+}
+
+/// A `nav_msgs/Odometry` at rest: the pose of `child_frame_id`, covariances and twist zero.
+pub fn odometry(header: HeaderView<'_>, child_frame_id: &str, position: [f64; 3], orientation: [f64; 4]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(header.frame_id.len() + child_frame_id.len() + 736);
+    let mut writer = Writer::new(&mut out);
+    writer.header(header);
+    writer.string(child_frame_id);
+    position.into_iter().chain(orientation).for_each(|value| writer.f64(value));
+    // Two covariances of 36 values and a twist of 6.
+    (0..36 + 6 + 36).for_each(|_| writer.f64(0.0));
+    out
+}
+
+/// A `tf2_msgs/TFMessage`.
+pub fn tf_message(transforms: &[TransformView<'_>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = Writer::new(&mut out);
+    writer.length(transforms.len());
+    for transform in transforms {
+        writer.header(transform.header);
+        writer.string(transform.child_frame_id);
+        transform.translation.into_iter().chain(transform.rotation).for_each(|value| writer.f64(value));
+    }
+    out
 }
 
 /// A `std_msgs/String`.

@@ -196,16 +196,16 @@ impl Replay<'_> {
         self.inputs.check(now, &self.settings.rules).err().is_none_or(|violation| !violation.is_of_start())
     }
 
-    fn offer(&mut self, input: usize, data: bytes::Bytes, log_time: Stamp) {
+    fn offer(&mut self, topic: usize, data: bytes::Bytes, log_time: Stamp) {
         self.last = log_time;
-        if self.settings.inputs.get(input).is_some_and(|spec| spec.kind == InputKind::Joints)
+        if self.inputs.topics().get(topic).is_some_and(|topic| topic.kind == InputKind::Joints)
             && let Ok(state) = JointStateView::parse(&data)
         {
             self.record.joint_state(log_time, &state);
         }
         // A refused message is counted by the input and shown in the report, as in the node.
-        if let Err(error) = self.inputs.offer(input, data, log_time) {
-            self.complaints.take(input, &error);
+        if let Err(error) = self.inputs.offer(topic, data, log_time) {
+            self.complaints.take(topic, &error);
         }
     }
 

@@ -9,7 +9,7 @@ use super::processor::{ActionKey, Conversion, DeltaRows, PoseFormat, Processor};
 
 mod inverse;
 mod normalise;
-mod pose;
+pub(crate) mod pose;
 
 use normalise::Scaling;
 use pose::{POSE, Pose};

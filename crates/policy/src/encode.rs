@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+pub mod frames;
 pub mod image;
 pub mod normalise_text;
 pub mod pose;
@@ -9,6 +10,7 @@ pub mod prompt;
 pub mod resize;
 pub mod state;
 
+pub use frames::FrameEncoder;
 pub use image::EvalTransform;
 
 /// Why an observation or a file cannot be encoded.
@@ -75,15 +77,6 @@ pub enum EncodeError {
         expected: usize,
         /// Places for them.
         found: usize,
-    },
-    /// The model reads states of earlier observations.
-    #[error(
-        "state delta_indices: expected [0] (the state of the observation), found {found:?}; a history of states is \
-         not supported; export a policy that was trained without it"
-    )]
-    StateHistory {
-        /// The indices.
-        found: Vec<i64>,
     },
     /// A table of statistics has another width than its key.
     #[error(

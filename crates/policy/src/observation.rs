@@ -7,12 +7,15 @@
 
 mod assembler;
 mod clock;
+mod earlier;
 mod enable;
 mod error;
+mod history;
 mod inputs;
 mod intake;
 mod joints;
 mod order;
+mod pose;
 mod rate;
 mod sample;
 mod slot;
@@ -20,16 +23,18 @@ mod spec;
 mod state_reader;
 mod statistics;
 mod stream;
+pub mod transforms;
 mod violation;
 
 pub use enable::EnableSwitch;
-pub use error::Error;
+pub use error::{Error, TransformError};
 pub use inputs::Inputs;
+pub use pose::Pose;
 pub use rate::InputRate;
-pub use sample::{CameraSample, JointReading, JointSample, Observation, PoseSample};
+pub use sample::{CameraSample, JointReading, JointSample, Observation, PoseSample, StateSample};
 pub use spec::{
-    FrameCheck, InputKind, InputRule, InputSpec, InputTopic, JointNames, OnViolation, PoseMap, Rules, StampSource,
-    Transport,
+    Exif, FrameCheck, FrameHistory, FrameOptions, InputKind, InputRule, InputSpec, InputTopic, JointNames, MimicJoint,
+    OnViolation, Pairing, Rules, StampSource, Transport,
 };
 pub use state_reader::{JointMap, StateReader};
 pub use statistics::InputStatistics;

@@ -27,6 +27,9 @@ pub const ENGINES: &str = "engines";
 /// Least and greatest time from one action row to the next, in s.
 pub const STEP_S: std::ops::RangeInclusive<f64> = 1e-4..=10.0;
 
+/// How far a history may go back, in control steps.
+pub const LONGEST_HISTORY: i64 = 1000;
+
 /// The format version that this build reads.
 pub const FORMAT: u32 = 1;
 
@@ -70,8 +73,14 @@ pub struct PolicySpec {
     pub fingerprint: String,
     /// Camera names in the order of the model's views.
     pub cameras: Vec<String>,
+    /// Cameras among them that a robot may lack: their frames were black in a part of the training data.
+    pub blank_views: Vec<String>,
+    /// Which frames of each camera the model takes, in control steps relative to the newest: ascending, the last is 0.
+    pub video_history: Vec<i64>,
     /// State keys and widths in model order.
     pub state: Vec<(String, usize)>,
+    /// Which samples of the state the model takes, as [`Self::video_history`].
+    pub state_history: Vec<i64>,
     /// The action chunk.
     pub action: ActionSpec,
     /// Tokenizer, prompt and embedding table.
@@ -241,7 +250,14 @@ impl Checker<'_> {
         });
         self.check(!raw.cameras.is_empty(), || "cameras: expected at least one name, found none".into());
         self.unique("cameras", raw.cameras.iter().map(String::as_str));
+        for name in &raw.blank_views {
+            self.check(raw.cameras.contains(name), || {
+                format!("blank_views: expected names of cameras, found '{name}'")
+            });
+        }
         self.check(raw.state.iter().all(|(_, width)| *width > 0), || "state: a key of width 0".into());
+        self.history("video_history", &raw.video_history);
+        self.history("state_history", &raw.state_history);
         self.check_action(&raw);
         self.unique("stages", raw.stages.iter().map(|stage| stage.name.as_str()));
         self.check(!raw.stages.is_empty(), || "stages: expected at least one, found none".into());
@@ -289,7 +305,10 @@ impl Checker<'_> {
             name: raw.name,
             fingerprint: raw.fingerprint,
             cameras: raw.cameras,
+            blank_views: raw.blank_views,
+            video_history: raw.video_history,
             state: raw.state.0,
+            state_history: raw.state_history,
         }
     }
 
@@ -298,6 +317,14 @@ impl Checker<'_> {
         let (accuracy, problems) = Accuracy::checked(raw, &stages);
         self.problems.extend(problems);
         accuracy
+    }
+
+    fn history(&mut self, key: &str, steps: &[i64]) {
+        let ascending = steps.windows(2).all(|pair| matches!(pair, [before, after] if before < after));
+        let in_range = steps.first().is_some_and(|first| *first >= -LONGEST_HISTORY);
+        self.check(ascending && in_range && steps.last() == Some(&0), || {
+            format!("{key}: expected ascending control steps from -{LONGEST_HISTORY} to 0, the last 0, found {steps:?}")
+        });
     }
 
     fn check_action(&mut self, raw: &RawPolicy) {

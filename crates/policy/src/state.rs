@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use super::encode::pose::PoseLayout;
+use super::encode::EncodeError;
+use super::encode::pose::{PoseConvention, PoseLayout, PoseMap};
 use super::encode::state::StateEncoder;
-use super::processor::Processor;
+use super::processor::{ActionKey, Conversion, Processor};
 use super::unit_check::UnitCheck;
 use super::{Error, PolicySpec};
-use crate::observation::{self, JointMap, Observation, PoseMap, PoseSample, StateReader};
+use crate::observation::{self, JointMap, JointSample, Observation, PoseSample, StateReader};
 use vla_base::tensor::{DType, HostTensor};
-use vla_messages::PoseStampedView;
 
 /// Reads joints by name and poses, in the model's units and layout, and normalises them.
 pub(super) struct State {
@@ -20,9 +20,11 @@ pub(super) struct State {
     keys: Vec<Key>,
     encoder: StateEncoder,
     units: UnitCheck,
-    /// State in model units and order, before normalisation.
+    /// States in model units and order, before normalisation: one row a time, the observation's own last.
     raw: Vec<f32>,
-    /// `[1, max_state_dim]`
+    /// Values of one row.
+    width: usize,
+    /// `[times, max_state_dim]`; one time without a history.
     tensor: HostTensor,
 }
 
@@ -38,6 +40,7 @@ enum StateSource {
     Pose {
         input: String,
         layout: PoseLayout,
+        convention: PoseConvention,
     },
 }
 
@@ -45,7 +48,8 @@ impl State {
     /// `joints` and `poses`: the source of each state key; those of joints in model order.
     ///
     /// # Errors
-    /// [`Error::StateKey`] for a key with no source, with two sources, or with another width than its source.
+    /// [`Error::StateKey`] for a key with no source, with two sources, with another width than its source, or of other parts of a pose
+    /// than the relative actions that refer to it.
     pub(crate) fn new(
         spec: &PolicySpec,
         processor: &Processor,
@@ -66,9 +70,16 @@ impl State {
                 }
                 (Some(map), None) => return Err(refused(format!("{} joints", map.joints.len()))),
                 (None, Some(pose)) => {
-                    let layout = PoseLayout::of_width(*width);
-                    let layout = layout.ok_or_else(|| refused(format!("a pose, which has {}", PoseLayout::WIDTHS)))?;
-                    StateSource::Pose { input: pose.input.clone(), layout }
+                    let layout = PoseLayout::of(&pose.parts, *width).ok_or_else(|| {
+                        refused(match &pose.parts[..] {
+                            [] => format!("a pose, which has {}", PoseLayout::WIDTHS),
+                            parts => format!("{} values of a pose", PoseLayout::of_parts(parts).width()),
+                        })
+                    })?;
+                    if refers_to_pose(processor, key) && Some(&layout) != PoseLayout::of_width(*width).as_ref() {
+                        return Err(refused(format!("{layout}, and relative actions refer to position and rot6d")));
+                    }
+                    StateSource::Pose { input: pose.input.clone(), layout, convention: pose.convention }
                 }
                 (Some(_), Some(_)) => return Err(refused("both".to_owned())),
                 (None, None) => return Err(refused("neither".to_owned())),
@@ -77,16 +88,18 @@ impl State {
             start += width;
         }
         let encoder = StateEncoder::new(processor)?;
-        let dims = [1, processor.max_state_dim];
+        let times = spec.state_history.len();
+        let dims = [times, processor.max_state_dim];
         let tensor = HostTensor::zeros(DType::F32, &dims).ok_or(Error::Internal("f32 zeros"))?;
         let reader = StateReader::new(&maps)?;
         let units = UnitCheck::new(processor);
-        Ok(Self { reader, joints: vec![0.0; read], keys, encoder, units, raw: vec![0.0; start], tensor })
+        let (joints, raw) = (vec![0.0; read], vec![0.0; times * start]);
+        Ok(Self { reader, joints, keys, encoder, units, raw, width: start, tensor })
     }
 
-    /// State in model units, keys in model order.
+    /// State of the observation's own time in model units, keys in model order.
     pub(crate) fn raw(&self) -> &[f32] {
-        &self.raw
+        self.raw.get(self.raw.len().saturating_sub(self.width)..).unwrap_or_default()
     }
 
     /// The tensor.
@@ -94,45 +107,89 @@ impl State {
         &self.tensor
     }
 
-    /// Reads and normalises the joint state and the poses of an observation; returns the state in model units.
+    /// Reads and normalises the joint states and the poses of an observation; returns the state of its own time in model units.
     ///
     /// # Errors
-    /// [`Error::Joints`], [`Error::Pose`] naming the joint or pose.
+    /// [`Error::Joints`], [`Error::Pose`] naming the joint or pose; [`Error::StateHistory`].
     pub(crate) fn encode(&mut self, observation: &Observation) -> Result<&[f32], Error> {
-        if !self.joints.is_empty() {
-            let sample = observation.joints.as_ref();
-            let sample = sample.ok_or(observation::Error::NoSample)?;
-            self.reader.read(sample, &mut self.joints)?;
+        let (expected, found) = (self.raw.len(), (observation.history.len() + 1) * self.width);
+        if expected != found {
+            return Err(Error::StateHistory {
+                expected: self.tensor.dims().first().copied().unwrap_or(0),
+                found: found / self.width.max(1),
+            });
         }
-        for key in &self.keys {
-            let out = self.raw.get_mut(key.columns.clone()).unwrap_or_default();
-            match &key.source {
-                StateSource::Joints(read) => out.copy_from_slice(&self.joints[read.clone()]),
-                StateSource::Pose { input, layout } => read_pose(&observation.poses, input, *layout, out)?,
-            }
+        for (time, earlier) in observation.history.iter().enumerate() {
+            self.read(time, earlier.joints.as_ref(), &earlier.poses)?;
         }
-        if let Some(warning) = self.units.check(&self.raw) {
+        self.read(observation.history.len(), observation.joints.as_ref(), &observation.poses)?;
+        let newest = self.raw.len().saturating_sub(self.width);
+        if let Some(warning) = self.units.check(self.raw.get(newest..).unwrap_or_default()) {
             tracing::warn!("{warning}");
         }
-        self.encoder.encode(&self.raw, self.tensor.as_f32_mut().unwrap_or_default())?;
-        Ok(&self.raw)
+        self.normalise()
     }
 
-    /// Normalises a state in model units, keys in model order; returns it.
+    /// Normalises states in model units, keys in model order, one row a time; returns the last.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] for another number of values.
     pub(crate) fn encode_raw(&mut self, raw: &[f32]) -> Result<&[f32], Error> {
-        self.encoder.encode(raw, self.tensor.as_f32_mut().unwrap_or_default())?;
-        self.raw.clear();
-        self.raw.extend_from_slice(raw);
-        Ok(&self.raw)
+        let (expected, found) = (self.raw.len(), raw.len());
+        if expected != found {
+            return Err(EncodeError::Length { what: "raw state", expected, found }.into());
+        }
+        self.raw.copy_from_slice(raw);
+        self.normalise()
+    }
+
+    /// Reads the state of one time into its row.
+    fn read(&mut self, time: usize, joints: Option<&JointSample>, poses: &[PoseSample]) -> Result<(), Error> {
+        if !self.joints.is_empty() {
+            self.reader.read(joints.ok_or(observation::Error::NoSample)?, &mut self.joints)?;
+        }
+        let row = self.raw.get_mut(time * self.width..).unwrap_or_default();
+        for key in &self.keys {
+            let out = row.get_mut(key.columns.clone()).unwrap_or_default();
+            match &key.source {
+                StateSource::Joints(read) => out.copy_from_slice(&self.joints[read.clone()]),
+                StateSource::Pose { input, layout, convention } => read_pose(poses, input, layout, convention, out)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn normalise(&mut self) -> Result<&[f32], Error> {
+        let times = self.raw.len() / self.width.max(1);
+        let out = self.tensor.as_f32_mut().unwrap_or_default();
+        let columns = out.len() / times.max(1);
+        for (raw, out) in self.raw.chunks(self.width.max(1)).zip(out.chunks_mut(columns.max(1))) {
+            self.encoder.encode(raw, out)?;
+        }
+        Ok(self.raw())
     }
 }
 
-fn read_pose(poses: &[PoseSample], input: &str, layout: PoseLayout, out: &mut [f32]) -> Result<(), Error> {
+/// Whether actions are poses relative to this state key.
+fn refers_to_pose(processor: &Processor, key: &str) -> bool {
+    let refers = |action: &ActionKey| match action.conversion {
+        Conversion::ComposePose { state, .. } => processor.state.get(state).is_some_and(|state| state.name == key),
+        _ => false,
+    };
+    processor.action.iter().any(refers)
+}
+
+fn read_pose(
+    poses: &[PoseSample],
+    input: &str,
+    layout: &PoseLayout,
+    convention: &PoseConvention,
+    out: &mut [f32],
+) -> Result<(), Error> {
     let refused = |reason: String| Error::Pose { input: input.to_owned(), reason };
     let sample = poses.iter().find(|sample| *sample.name == *input);
     let sample = sample.ok_or_else(|| refused("expected a sample in the observation, found none".to_owned()))?;
-    let pose = PoseStampedView::parse(&sample.bytes).and_then(PoseStampedView::checked);
-    layout.write(&pose.map_err(|error| refused(error.to_string()))?, out);
+    layout.write(&sample.pose, convention, out);
     match out.iter().find(|value| !value.is_finite()) {
         Some(value) => Err(refused(format!("expected a position in the range of single precision, found {value} m"))),
         None => Ok(()),

@@ -13,7 +13,7 @@ use super::ticks::{LONGEST_SILENCE, is_gap};
 use crate::Error;
 use vla_bags::{BagMessage, BagReader, Messages};
 use vla_base::time::{Span, Stamp};
-use vla_messages::header_stamp;
+use vla_messages::sample_stamp;
 use vla_policy::observation::{InputKind, InputTopic};
 use vla_runtime::parameters::Settings;
 
@@ -85,7 +85,9 @@ impl Recording {
         let topics = join_topics(&bag, settings, &inputs, &source.bag)?;
         let mut stamped = vec![None; bag.topics().len()];
         for (topic, input) in &topics {
-            let kind = inputs.get(*input).map(|(topic, _)| topic.kind).filter(|kind| kind.is_stamped());
+            // Static transforms may have been stamped long before the bag.
+            let is_stamped = |topic: &&InputTopic| topic.kind.is_stamped() && !topic.is_static;
+            let kind = inputs.get(*input).map(|(topic, _)| topic).filter(is_stamped).map(|topic| topic.kind);
             if let (Some(kind), Some(slot)) = (kind, stamped.get_mut(*topic)) {
                 *slot = Some(kind.type_name());
             }
@@ -227,7 +229,7 @@ fn are_near(one: Span, other: Span) -> bool {
 /// The stamp of a message of an input that has one; zero was never set.
 fn stamp_of(stamped: &[Option<&'static str>], message: &BagMessage) -> Option<Stamp> {
     let type_name = stamped.get(message.topic).copied().flatten()?;
-    header_stamp(type_name, &message.data).ok().filter(|stamp| *stamp != Stamp::default())
+    sample_stamp(type_name, &message.data).ok().filter(|stamp| *stamp != Stamp::default())
 }
 
 /// A message and its time on the replay's clock.
@@ -322,6 +324,10 @@ fn join_topics(
             joined.push((*found_at, index));
         } else if let Some((_, found)) = named.first() {
             problems.push(format!("topic {name}: expected {expected} for input '{input}', found {}", found.type_name));
+        } else if topic.is_static {
+            tracing::info!(
+                "the bag has no topic {name} ({expected}) for input '{input}'; only moving transforms are known"
+            );
         } else if topic.kind != InputKind::Instruction {
             problems.push(format!("no topic {name} ({expected}) for input '{input}'"));
         } else if settings.instruction.is_empty() {

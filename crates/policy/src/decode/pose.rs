@@ -16,7 +16,7 @@ const SHORTEST: f64 = 1e-150;
 
 /// Position and rotation matrix.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Pose {
+pub(crate) struct Pose {
     position: Vector3<f64>,
     rotation: Matrix3<f64>,
 }
@@ -45,6 +45,11 @@ impl Pose {
     pub(crate) fn relative_to(&self, reference: &Self) -> Self {
         let back = reference.rotation.transpose();
         Self { position: back * (self.position - reference.position), rotation: back * self.rotation }
+    }
+
+    /// The pose with its base and its tool turned: `base * pose * tool`.
+    pub(crate) fn turned(&self, base: &Rotation3<f64>, tool: &Rotation3<f64>) -> Self {
+        Self { position: base * self.position, rotation: base.matrix() * self.rotation * tool.matrix() }
     }
 
     /// Position and 6D rotation.
@@ -234,6 +239,19 @@ mod tests {
                 values[0] = f32::NAN;
                 prop_assert_eq!(Pose::read(format, &values[..length]), None);
             }
+        }
+
+        #[test]
+        fn a_pose_that_was_turned_is_turned_back_by_the_inverses(
+            p in vectors(), r in vectors(), base in vectors(), tool in vectors(), q in vectors()
+        ) {
+            let (pose, base, tool) = (pose(p.into(), r), Rotation3::new(base), Rotation3::new(tool));
+            let turned = pose.turned(&base, &tool);
+            prop_assert!(close(&turned.turned(&base.inverse(), &tool.inverse()).to_rot6d(), &pose.to_rot6d(), 1e-9));
+            // A point of the tool is where it was, seen from the turned base.
+            let point = |pose: &Pose, q: Vector3<f64>| pose.position + pose.rotation * q;
+            let (found, expected) = (point(&turned, tool.inverse() * q), base * point(&pose, q));
+            prop_assert!(close(found.as_slice(), expected.as_slice(), 1e-9));
         }
 
         #[test]

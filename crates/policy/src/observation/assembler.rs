@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::history::Absent;
 use super::joints::JointsSnapshot;
-use super::slot::Snapshot;
-use super::spec::{InputKind, InputRule, InputSpec, Rules};
+use super::pose::Pose;
+use super::slot::{Slot, Snapshot};
+use super::spec::{FrameHistory, InputKind, InputRule, InputSpec, Pairing, Rules};
+use super::transforms::{Common, LookupError};
 use super::violation::{Breach, Fault};
 use vla_base::time::{Span, Stamp};
 
@@ -24,8 +29,26 @@ pub(super) struct Candidate {
     pub kind: InputKind,
     pub rule: InputRule,
     pub snapshot: Snapshot,
+    /// Of a camera: the newest frame.
+    pub frame: Bytes,
+    /// Earlier frames that the policy reads.
+    pub history: FrameHistory,
+    /// As many of them as there are, with their stamps, in that order.
+    pub earlier: Vec<(Stamp, Bytes)>,
+    /// What is wrong with them.
+    pub gap: Option<Fault>,
+    /// Of a pose: the newest.
+    pub pose: Option<Pose>,
     /// Of joint states.
     pub joints: JointsSnapshot,
+    /// Of joints and poses: the time that they are taken at, where that is not the newest sample's.
+    pub at: Option<Stamp>,
+    /// Of a pose: at other times than the newest, as [`JointsSnapshot::sampled`].
+    pub sampled_poses: Vec<Pose>,
+    /// Why there is no sample of such a time, and which time it is.
+    pub absent: Option<(Absent, Stamp, usize)>,
+    /// Of a transform that is missing or old: the newest time of its chain, or why there is none.
+    pub chain: Option<Result<Option<Common>, LookupError>>,
 }
 
 impl Candidate {
@@ -36,22 +59,84 @@ impl Candidate {
             kind: spec.kind,
             rule: InputRule::age(Span::ZERO, true),
             snapshot: Snapshot::default(),
+            frame: Bytes::new(),
+            earlier: Vec::with_capacity(spec.history.before.len()),
+            history: spec.history.clone(),
+            gap: None,
+            pose: None,
             joints: JointsSnapshot::default(),
+            at: None,
+            sampled_poses: Vec::new(),
+            absent: None,
+            chain: None,
         }
     }
 
-    fn stamp(&self) -> Option<Stamp> {
-        self.snapshot.held.as_ref().map(|held| held.0)
+    /// Takes the earlier frames that the policy reads from a camera's slot.
+    pub(crate) fn take_earlier(&mut self, slot: &Slot<Bytes>) {
+        self.earlier.clear();
+        self.gap = None;
+        let Some(newest) = self.stamp() else { return };
+        let tolerance = self.history.tolerance;
+        for &before in &self.history.before {
+            let wanted = newest - before;
+            let nearest = slot.nearest(wanted);
+            let distance = nearest.map(|sample| (sample.stamp - wanted).max(wanted - sample.stamp));
+            match nearest.filter(|_| distance.is_some_and(|distance| distance <= tolerance)) {
+                Some(sample) => self.earlier.push((sample.stamp, sample.value.clone())),
+                None => self.gap = self.gap.or(Some(Fault::NoHistory { before, distance, tolerance })),
+            }
+        }
+    }
+
+    /// Stamp of the newest sample.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.snapshot.stamp
+    }
+
+    /// Whether it is a part of the state.
+    pub(crate) fn is_state(&self) -> bool {
+        !matches!(self.kind, InputKind::Camera { .. } | InputKind::Instruction)
+    }
+
+    /// Drops the frames: the memory of those that were replaced is to be free.
+    pub(crate) fn release(&mut self) {
+        self.frame = Bytes::new();
+        self.earlier.clear();
     }
 
     fn breach(&self, fault: Fault, now: Stamp) -> Breach {
         let detail = match fault {
+            _ if self.kind == InputKind::Transform => self.chain_detail(),
             Fault::Missing => self.joints.without_reading(),
             Fault::Stale { max_age: limit, .. } | Fault::Stopped { limit, .. } => self.joints.older_than(limit, now),
+            Fault::TwoTopics => self.joints.ambiguous().map(|(joint, one, other)| {
+                format!(
+                    "`{joint}` comes on {one} and on {other}; set inputs.joints.topic_of.{joint} to the one that counts"
+                )
+                .into()
+            }),
+            Fault::ShortHistory { .. } | Fault::Gap { .. } => {
+                self.absent.and_then(|(.., time)| self.joints.not_sampled(time))
+            }
             _ => None,
         };
         let refusal = self.snapshot.refusal.clone();
         Breach { input: self.name.clone(), sample: self.kind.sample_name(), fault, detail, refusal }
+    }
+
+    /// What is wrong with the chain of a transform: the frame that is not there, or whose newest transform is the oldest.
+    fn chain_detail(&self) -> Option<Arc<str>> {
+        match self.chain.as_ref()? {
+            Ok(Some(common)) => Some(format!("`{}`", common.frame).into()),
+            Ok(None) => Some("every transform between the two frames is static, so the pose has no time".into()),
+            Err(error) => Some(error.to_string().into()),
+        }
+    }
+
+    /// Whether the frames of a transform are known and no chain joins them.
+    fn is_disconnected(&self) -> bool {
+        matches!(self.chain, Some(Err(LookupError::Disconnected { .. } | LookupError::Loop { .. })))
     }
 
     /// Whether messages have ceased to arrive, rather than arriving late. Where only one came, silence for half of
@@ -82,7 +167,10 @@ impl Verdict {
 
     fn add(&mut self, candidate: &Candidate, fault: Fault, now: Stamp) {
         // Nothing may stand in for a stream that was never seen, so that is not tolerated of any input.
-        let forbids = candidate.rule.required || fault == Fault::Missing;
+        let unusable =
+            matches!(fault, Fault::Missing | Fault::TwoTopics | Fault::ShortHistory { .. } | Fault::Gap { .. })
+                || fault == Fault::Disconnected && candidate.stamp().is_none();
+        let forbids = candidate.rule.required || unusable;
         if forbids { &mut self.breaches } else { &mut self.tolerated }.push(candidate.breach(fault, now));
     }
 }
@@ -91,17 +179,24 @@ impl Verdict {
 /// are only out of step come last.
 pub(super) fn judge(candidates: &[Candidate], rules: &Rules, now: Stamp, verdict: &mut Verdict) {
     for candidate in candidates {
-        if let Some(fault) = own_fault(candidate, rules, now) {
+        let own = own_fault(candidate, rules, now);
+        if let Some(fault) = own {
             verdict.add(candidate, fault, now);
         }
-        // Nothing may stand in for a stream that was never seen, also where its stamps are only tolerated to be wrong.
-        if candidate.snapshot.ahead.is_some() && candidate.stamp().is_none() && !candidate.rule.required {
-            verdict.add(candidate, Fault::Missing, now);
+        // Nothing may stand in for a sample that is not there, also where another fault is tolerated.
+        let absent = match candidate.stamp() {
+            None => Some(Fault::Missing),
+            Some(_) => state_fault(candidate, now),
+        };
+        if let Some(fault) = absent.filter(|fault| !candidate.rule.required && own != Some(*fault)) {
+            verdict.add(candidate, fault, now);
         }
     }
-    let required = || candidates.iter().filter(|c| c.rule.required).filter_map(Candidate::stamp);
+    // Paired with the frames, joints and poses are at one time with the oldest of them.
+    let compared = |c: &&Candidate| rules.pairing == Pairing::Newest || !c.is_state();
+    let required = || candidates.iter().filter(compared).filter(|c| c.rule.required).filter_map(Candidate::stamp);
     let (oldest, newest) = (required().min(), required().max());
-    for candidate in candidates {
+    for candidate in candidates.iter().filter(compared) {
         let Some(stamp) = candidate.stamp() else { continue };
         // A required input is named when it is the one behind; an optional one whichever way it is away.
         let behind = newest.map_or(Span::ZERO, |newest| newest - stamp);
@@ -128,6 +223,9 @@ fn own_fault(candidate: &Candidate, rules: &Rules, now: Stamp) -> Option<Fault> 
     if let Some(stamp) = snapshot.ahead {
         return Some(Fault::Future { ahead: stamp - latest, tolerance });
     }
+    if candidate.is_disconnected() {
+        return Some(Fault::Disconnected);
+    }
     let Some(stamp) = candidate.stamp() else { return Some(Fault::Missing) };
     let (age, ahead) = (stamp.age_at(now), stamp - latest);
     // Of cameras. Joints may rest: whether they are stuck depends on the plan.
@@ -145,7 +243,31 @@ fn own_fault(candidate: &Candidate, rules: &Rules, now: Stamp) -> Option<Fault> 
     } else if stuck_after > Span::ZERO && same >= stuck_after && repeats >= FEWEST_SAME {
         Some(Fault::Stuck { same, stuck_after, repeats })
     } else {
-        None
+        candidate.gap.or_else(|| state_fault(candidate, now))
+    }
+}
+
+/// Why the state at the time that the rules ask for is not known.
+fn state_fault(candidate: &Candidate, now: Stamp) -> Option<Fault> {
+    if candidate.joints.ambiguous().is_some() {
+        return Some(Fault::TwoTopics);
+    }
+    let (absent, at, _) = candidate.absent?;
+    Some(match absent {
+        Absent::TooEarly { oldest } => {
+            Fault::ShortHistory { asked: now - at, reach: oldest.map_or(Span::ZERO, |oldest| now - oldest) }
+        }
+        Absent::Gap { gap } => Fault::Gap { gap, max_gap: candidate.rule.max_age, before: now - at },
+    })
+}
+
+/// Stamp of the oldest frame, required or, where none is, any: what joints and poses are paired with. `None` while a required one is
+/// missing.
+pub(super) fn picture(candidates: &[Candidate]) -> Option<Stamp> {
+    let cameras = || candidates.iter().filter(|c| !c.is_state());
+    match cameras().any(|c| c.rule.required) {
+        true => cameras().filter(|c| c.rule.required).map(Candidate::stamp).min().flatten(),
+        false => cameras().filter_map(Candidate::stamp).min(),
     }
 }
 
@@ -162,29 +284,42 @@ pub(super) fn joint_list<'n>(mut names: impl Iterator<Item = &'n String>) -> Opt
 
 /// The stamp of the observation: the oldest required input, or the oldest when none is required.
 pub(super) fn observation_stamp(candidates: &[Candidate]) -> Option<Stamp> {
-    let required = candidates.iter().filter(|c| c.rule.required).filter_map(Candidate::stamp).min();
-    required.or_else(|| candidates.iter().filter_map(Candidate::stamp).min())
+    let stamp = |c: &Candidate| c.at.or(c.stamp());
+    let required = candidates.iter().filter(|c| c.rule.required).filter_map(stamp).min();
+    required.or_else(|| candidates.iter().filter_map(stamp).min())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
     use proptest::prelude::*;
 
     const MS: i64 = 1_000_000;
 
     fn candidate(name: &str, stamp_ms: Option<i64>, max_age_ms: i64, required: bool) -> Candidate {
-        let held = stamp_ms.map(|ms| (Stamp::from_nanos(ms * MS), Bytes::new()));
-        let arrived = held.as_ref().map_or(Stamp::default(), |held| held.0);
+        let stamp = stamp_ms.map(|ms| Stamp::from_nanos(ms * MS));
+        let arrived = stamp.unwrap_or_default();
         Candidate {
-            input: 0,
             name: name.into(),
-            kind: InputKind::Pose,
             rule: InputRule::age(Span::from_nanos(max_age_ms * MS), required),
             // Messages come at 1 kHz, so that silence is known at once.
-            snapshot: Snapshot { held, arrived, period: Some(Span::from_nanos(MS)), ..Default::default() },
-            joints: JointsSnapshot::default(),
+            snapshot: Snapshot { stamp, arrived, period: Some(Span::from_nanos(MS)), ..Default::default() },
+            ..Candidate::new(0, &pose())
+        }
+    }
+
+    fn pose() -> InputSpec {
+        InputSpec {
+            name: String::new(),
+            topics: Vec::new(),
+            kind: InputKind::Pose,
+            frame_id: String::new(),
+            child_frame_id: String::new(),
+            joints: Default::default(),
+            stamp_from: Default::default(),
+            frames: Default::default(),
+            history: FrameHistory::default(),
+            keep: Span::ZERO,
         }
     }
 
@@ -201,6 +336,7 @@ mod tests {
             on_violation: crate::observation::OnViolation::Skip,
             future_tolerance: Span::from_nanos(20 * MS),
             enable_max_age: Span::ZERO,
+            ..Rules::default()
         }
     }
 

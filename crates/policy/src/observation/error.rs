@@ -1,5 +1,27 @@
 //! Errors of inputs: refused messages, joint maps and states.
 
+use super::transforms::LinkError;
+
+/// Why a transform of a message was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransformError {
+    /// Not a message of its type, or values that are no transform.
+    #[error(transparent)]
+    Message(#[from] vla_messages::Error),
+    /// Stamp zero.
+    #[error(
+        "the transform of `{child}` has stamp zero, so its age is unknown; set the stamp in its publisher, or publish it as static"
+    )]
+    Unstamped {
+        /// The frame.
+        child: String,
+    },
+    /// It does not fit in the tree.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
 /// Errors of inputs. Each names the input, the expected and the found value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -97,6 +119,29 @@ pub enum Error {
         expected: String,
         /// Frame of the message.
         found: String,
+    },
+    /// Odometry of another frame than the policy's.
+    #[error(
+        "input `{input}` on topic `{topic}`: expected the pose of the frame `{expected}` (inputs.poses.{input}.child_frame_id), found \
+         `{found}`; set it to the frame that the policy was trained with"
+    )]
+    ChildFrame {
+        /// Input.
+        input: String,
+        /// Its topic.
+        topic: String,
+        /// Configured frame.
+        expected: String,
+        /// Frame of the message.
+        found: String,
+    },
+    /// A transform that cannot be part of the tree of frames. The message's other transforms are used.
+    #[error("topic `{topic}`: {source}")]
+    Transform {
+        /// The topic.
+        topic: String,
+        /// The reason.
+        source: TransformError,
     },
     /// A joint that the policy reads or moves, twice in one message.
     #[error(

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::assembler::joint_list;
 use super::error::Error;
 use super::joints::{JointIndex, Parts, layout};
-use super::spec::{FrameCheck, InputKind, InputSpec, StampSource, Transport};
+use super::pose::Pose;
+use super::spec::{Exif, FrameCheck, InputKind, InputSpec, StampSource, Transport};
 use vla_base::time::Stamp;
-use vla_messages::{CompressedImageView, ImageView, JointStateView, PoseStampedView, text};
+use vla_messages::{CompressedImageView, ImageView, JointStateView, OdometryView, PoseStampedView, text};
 
 /// Where a message comes from.
 #[derive(Clone, Copy, Debug)]
@@ -44,15 +45,6 @@ impl Source<'_> {
     }
 }
 
-/// Content of a valid message.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Content<'a> {
-    /// A sample with its header stamp, and the EXIF orientation of a frame that is not upright.
-    Stamped(Stamp, Option<u8>),
-    /// An instruction.
-    Text(&'a str),
-}
-
 /// Content of a valid joint state.
 #[derive(Debug)]
 pub(super) struct JointContent {
@@ -63,41 +55,44 @@ pub(super) struct JointContent {
     pub refused: Option<Error>,
 }
 
-/// Checks a message of any type but joint states; returns its stamp, or its text if the type has no header. Of compressed
-/// frames it checks format, codec and size without decoding; of raw frames encoding, step and size.
-pub(super) fn check<'a>(
+/// Checks a frame; returns its stamp, and its EXIF orientation if it stays turned. Of compressed frames it checks format, codec
+/// and size without decoding; of raw frames encoding, step and size.
+pub(super) fn check_frame(
     source: &Source<'_>,
-    bytes: &'a [u8],
+    bytes: &[u8],
     frames: Option<&FrameCheck>,
-) -> Result<Content<'a>, Error> {
-    let spec = source.spec;
+) -> Result<(Stamp, Option<u8>), Error> {
     let refused = |error| source.message(error);
-    let (mut size, mut turned) = (None, None);
-    let stamp = match spec.kind {
-        InputKind::Camera { transport: Transport::Raw } => {
-            let view = ImageView::parse(bytes).map_err(refused)?;
-            view.pixels().map_err(refused)?;
-            size = Some((view.width, view.height));
-            view.header.stamp
-        }
+    let options = source.spec.frames;
+    let (stamp, size, turned) = match source.spec.kind {
         InputKind::Camera { transport: Transport::Compressed } => {
             let view = CompressedImageView::parse(bytes).map_err(refused)?;
             let header = view.frame_header().map_err(refused)?;
-            size = header.is_known().then_some((header.width, header.height));
-            turned = Some(header.orientation).filter(|orientation| *orientation != 1);
-            view.header.stamp
+            let (size, turned) = match options.exif {
+                Exif::Apply => (header.upright_size(), None),
+                Exif::Ignore => ((header.width, header.height), Some(header.orientation)),
+            };
+            let turned = turned.filter(|orientation| *orientation != 1);
+            (view.header.stamp, header.is_known().then_some(size), turned)
         }
-        InputKind::Joints => JointStateView::parse(bytes).map_err(refused)?.header.stamp,
-        InputKind::Pose => check_pose(source, bytes)?,
-        InputKind::Instruction => return text(bytes).map(Content::Text).map_err(refused),
+        _ => {
+            let view = ImageView::parse(bytes).map_err(refused)?;
+            view.pixels_as(options.encoding).map_err(refused)?;
+            (view.header.stamp, Some((view.width, view.height)), None)
+        }
     };
     if let (Some(check), Some((width, height))) = (frames, size) {
-        check(&spec.name, width, height).map_err(|reason| {
+        check(&source.spec.name, width, height).map_err(|reason| {
             let (input, topic) = source.names();
             Error::FrameSize { input, topic, reason }
         })?;
     }
-    source.stamp(stamp).map(|stamp| Content::Stamped(stamp, turned))
+    source.stamp(stamp).map(|stamp| (stamp, turned))
+}
+
+/// Checks an instruction; returns its text.
+pub(super) fn check_text<'a>(source: &Source<'_>, bytes: &'a [u8]) -> Result<&'a str, Error> {
+    text(bytes).map_err(|error| source.message(error))
 }
 
 /// Bytes of a stamped message up to the end of its stamp: encapsulation header, seconds, nanoseconds.
@@ -114,6 +109,7 @@ pub(super) fn check_joints(
     source: &Source<'_>,
     bytes: &[u8],
     index: &JointIndex,
+    topic: usize,
     parts: &mut Parts,
 ) -> Result<JointContent, Error> {
     parts.clear();
@@ -124,7 +120,7 @@ pub(super) fn check_joints(
         return Err(Error::NoJoints { input, topic });
     }
     let content = JointContent { stamp: view.header.stamp, layout: layout(view.names()), refused: None };
-    if !view.names().any(|name| index.position(name).is_some()) {
+    if !view.names().any(|name| index.place(topic, name).is_some()) {
         return Ok(content);
     }
     if names != positions {
@@ -134,7 +130,7 @@ pub(super) fn check_joints(
     let stamp = source.stamp(content.stamp)?;
     let mut refused = None;
     for (joint, value) in view.names().zip(view.positions()) {
-        let Some(at) = index.position(joint) else { continue };
+        let Some(at) = index.place(topic, joint) else { continue };
         if parts.iter().any(|(before, _)| *before == at) {
             parts.clear();
             let ((input, topic), joint) = (source.names(), joint.to_owned());
@@ -147,6 +143,7 @@ pub(super) fn check_joints(
             refused = Some(Error::JointNotFinite { input, topic, joint, value });
         }
     }
+    index.add_mimic(parts);
     Ok(JointContent { stamp, refused, ..content })
 }
 
@@ -158,14 +155,28 @@ pub(super) fn joints_of(bytes: &[u8]) -> Option<Arc<str>> {
     joint_list(names.iter())
 }
 
-fn check_pose(source: &Source<'_>, bytes: &[u8]) -> Result<Stamp, Error> {
+/// Checks a pose and its frames; returns its stamp and values.
+pub(super) fn check_pose(source: &Source<'_>, bytes: &[u8]) -> Result<(Stamp, Pose), Error> {
+    let refused = |error| source.message(error);
     let spec = source.spec;
-    let pose = PoseStampedView::parse(bytes).and_then(PoseStampedView::checked);
-    let header = pose.map_err(|error| source.message(error))?.header;
+    let (header, child, pose) = if spec.kind == InputKind::Odometry {
+        let view = OdometryView::parse(bytes).and_then(OdometryView::checked).map_err(refused)?;
+        let OdometryView { header, child_frame_id, position, orientation } = view;
+        (header, child_frame_id, Pose { position, orientation })
+    } else {
+        let view = PoseStampedView::parse(bytes).and_then(PoseStampedView::checked).map_err(refused)?;
+        let PoseStampedView { header, position, orientation } = view;
+        (header, spec.child_frame_id.as_str(), Pose { position, orientation })
+    };
     if !spec.frame_id.is_empty() && header.frame_id != spec.frame_id {
         let (input, topic) = source.names();
         let (expected, found) = (spec.frame_id.clone(), header.frame_id.to_owned());
         return Err(Error::Frame { input, topic, expected, found });
     }
-    Ok(header.stamp)
+    if !spec.child_frame_id.is_empty() && child != spec.child_frame_id {
+        let (input, topic) = source.names();
+        let (expected, found) = (spec.child_frame_id.clone(), child.to_owned());
+        return Err(Error::ChildFrame { input, topic, expected, found });
+    }
+    source.stamp(header.stamp).map(|stamp| (stamp, pose))
 }

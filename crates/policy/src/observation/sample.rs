@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::spec::Transport;
+use super::pose::Pose;
+use super::spec::{FrameOptions, Transport};
 use super::violation::Breach;
 use vla_base::time::Stamp;
 
@@ -17,6 +18,8 @@ pub struct CameraSample {
     pub stamp: Stamp,
     /// `Image` or `CompressedImage`.
     pub transport: Transport,
+    /// How it is read.
+    pub options: FrameOptions,
     /// The whole serialized message, shared with the slot it came from.
     pub bytes: Bytes,
 }
@@ -61,15 +64,24 @@ impl JointSample {
     }
 }
 
-/// One serialized `geometry_msgs/PoseStamped`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Where an end effector was.
+#[derive(Clone, PartialEq, Debug)]
 pub struct PoseSample {
     /// Name of the input.
     pub name: Arc<str>,
     /// Header stamp.
     pub stamp: Stamp,
-    /// The whole serialized message, shared with the slot it came from.
-    pub bytes: Bytes,
+    /// In the frame that the input's rule asks for; of any frame where it asks for none.
+    pub pose: Pose,
+}
+
+/// Joints and poses of an earlier time.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct StateSample {
+    /// Joint state; `None` when the policy reads and moves no joint.
+    pub joints: Option<JointSample>,
+    /// Poses, in the order of the inputs.
+    pub poses: Vec<PoseSample>,
 }
 
 /// What one inference runs on: the freshest sample of every input, all rules kept.
@@ -81,10 +93,14 @@ pub struct Observation {
     pub stamp: Stamp,
     /// The frames, in the order of the policy's views.
     pub cameras: Vec<CameraSample>,
+    /// Earlier frames that the policy reads: those of the first camera, oldest first, then those of the next.
+    pub earlier_frames: Vec<CameraSample>,
     /// Joint state; `None` when the policy reads and moves no joint.
     pub joints: Option<JointSample>,
     /// Poses, in the order of the inputs.
     pub poses: Vec<PoseSample>,
+    /// Earlier states that the policy takes, in the order of [`Rules::state_history`](super::Rules::state_history).
+    pub history: Vec<StateSample>,
     /// The instruction in force.
     pub instruction: Arc<str>,
     /// ROS time at which the observation was put together.

@@ -2,28 +2,28 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
+use super::earlier::Earlier;
+use super::history::{Absent, History};
 use super::order::{Arrival, Order};
 use super::stream::Stream;
 use vla_base::time::{Span, Stamp};
 
 /// One message that passed the checks of its type.
 #[derive(Clone, Debug)]
-pub(super) struct Sample {
+pub(super) struct Sample<T> {
     /// Header stamp.
     pub stamp: Stamp,
     /// ROS time of arrival.
     pub received: Stamp,
-    /// The whole serialized message.
-    pub bytes: Bytes,
-    /// Whether all but its stamp is bit by bit what the held sample has.
+    /// What is kept of it: the whole serialized message of a frame, the values of a pose.
+    pub value: T,
+    /// Whether all but its stamp is bit by bit what the held sample has. Known of frames only.
     pub same: bool,
 }
 
 #[derive(Debug)]
-struct Held {
-    sample: Sample,
+struct Held<T> {
+    sample: Sample<T>,
     used: bool,
     /// Stamp of the first of the samples in a row that were all the same, and how many came after it.
     same: (Stamp, u64),
@@ -32,8 +32,8 @@ struct Held {
 /// State of a slot for the assembler.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Snapshot {
-    /// Stamp and bytes of the held sample.
-    pub held: Option<(Stamp, Bytes)>,
+    /// Stamp of the held sample.
+    pub stamp: Option<Stamp>,
     /// ROS time at which the last message arrived that was not refused.
     pub arrived: Stamp,
     /// Mean time from one arrival to the next, when two came at least.
@@ -51,22 +51,61 @@ pub(super) struct Snapshot {
 }
 
 /// The slot. Nothing here blocks, parses or allocates.
-#[derive(Debug, Default)]
-pub(super) struct Slot {
+#[derive(Debug)]
+pub(super) struct Slot<T> {
     stream: Stream,
-    held: Option<Held>,
+    held: Option<Held<T>>,
     /// The last message, when its stamp was too far ahead of the clock on arrival: kept apart so that one wrong stamp
     /// cannot block the stream, and accepted once the clock has reached it.
-    ahead: Option<Sample>,
+    ahead: Option<Sample<T>>,
     order: Order,
     arrived: Stamp,
+    /// Frames that were held before.
+    earlier: Earlier<T>,
+    /// Earlier samples, the held one among them, for values between two.
+    history: History<T>,
     /// A frame with an EXIF orientation was reported.
     rotation_reported: bool,
 }
 
-impl Slot {
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self {
+            stream: Stream::default(),
+            held: None,
+            ahead: None,
+            order: Order::default(),
+            arrived: Stamp::default(),
+            earlier: Earlier::default(),
+            history: History::default(),
+            rotation_reported: false,
+        }
+    }
+}
+
+impl<T: Clone> Slot<T> {
+    /// A slot that also keeps samples of `length` before the newest.
+    pub(crate) fn with_earlier(length: Span) -> Self {
+        Self { earlier: Earlier::new(length), ..Self::default() }
+    }
+
+    /// The earlier sample whose stamp is nearest to `stamp`.
+    pub(crate) fn nearest(&self, stamp: Stamp) -> Option<&Sample<T>> {
+        self.earlier.nearest(stamp)
+    }
+
+    /// A slot that keeps samples for a time.
+    pub(crate) fn with_history(length: Span) -> Self {
+        Self { history: History::new(length), ..Self::default() }
+    }
+
+    /// The value at an earlier time: see [`History::at`].
+    pub(crate) fn at(&self, stamp: Stamp, max_gap: Option<Span>, mix: impl Fn(&T, &T, f64) -> T) -> Result<T, Absent> {
+        self.history.at(stamp, max_gap, mix)
+    }
+
     /// Accepts a message. Returns the sample that it displaces, to be freed outside the lock.
-    pub(crate) fn offer(&mut self, sample: Sample, tolerance: Span) -> Option<Sample> {
+    pub(crate) fn offer(&mut self, sample: Sample<T>, tolerance: Span) -> Option<Sample<T>> {
         self.stream.counts.received += 1;
         self.arrived = sample.received;
         if sample.stamp > sample.received + tolerance {
@@ -78,7 +117,7 @@ impl Slot {
     }
 
     /// Accepts a message of a type without header: the latest arrival wins.
-    pub(crate) fn offer_latest(&mut self, sample: Sample) {
+    pub(crate) fn offer_latest(&mut self, sample: Sample<T>) {
         self.stream.counts.received += 1;
         self.hold(sample);
     }
@@ -94,24 +133,26 @@ impl Slot {
     }
 
     /// Drops the samples of an earlier run of the clock.
-    pub(crate) fn enter_epoch(&mut self, epoch: u64) -> Option<Sample> {
+    pub(crate) fn enter_epoch(&mut self, epoch: u64) -> Option<Sample<T>> {
         if !self.stream.enter_epoch(epoch) {
             return None;
         }
         self.ahead = None;
+        self.earlier.clear();
+        self.history.clear();
         self.order = Order::default();
         self.held.take().map(|held| self.retire(held))
     }
 
     /// State at `now`. A message that was ahead of the clock is accepted once the clock has reached it.
-    pub(crate) fn snapshot(&mut self, now: Stamp, tolerance: Span, into: &mut Snapshot) -> Option<Sample> {
+    pub(crate) fn snapshot(&mut self, now: Stamp, tolerance: Span, into: &mut Snapshot) -> Option<Sample<T>> {
         let reached = self.ahead.take_if(|sample| sample.stamp <= now + tolerance);
         let displaced = reached.and_then(|sample| {
             self.stream.counts.future -= 1;
             self.accept(sample)
         });
-        into.held = self.held.as_ref().map(|held| (held.sample.stamp, held.sample.bytes.clone()));
-        self.stream.last_age = into.held.as_ref().map(|held| held.0.age_at(now));
+        into.stamp = self.held.as_ref().map(|held| held.sample.stamp);
+        self.stream.last_age = into.stamp.map(|stamp| stamp.age_at(now));
         into.used = self.held.as_ref().is_some_and(|held| held.used);
         into.repeats = self.order.repeats();
         into.arrived = self.arrived;
@@ -136,16 +177,18 @@ impl Slot {
     }
 
     /// The held sample.
-    pub(crate) fn latest(&self) -> Option<&Sample> {
+    pub(crate) fn latest(&self) -> Option<&Sample<T>> {
         self.held.as_ref().map(|held| &held.sample)
     }
 
-    fn accept(&mut self, sample: Sample) -> Option<Sample> {
+    fn accept(&mut self, sample: Sample<T>) -> Option<Sample<T>> {
         match self.order.arrive(sample.stamp) {
             Arrival::Newer => {}
             Arrival::Restarted => {
                 self.stream.counts.restarts += 1;
                 self.stream.rate.clear();
+                self.earlier.clear();
+                self.history.clear();
             }
             Arrival::Repeat => {
                 self.stream.counts.repeated += 1;
@@ -157,20 +200,25 @@ impl Slot {
             }
         }
         self.stream.rate.push(sample.stamp, sample.received);
+        if self.history.is_kept() {
+            self.history.push(sample.stamp, sample.value.clone());
+        }
         self.hold(sample)
     }
 
-    fn hold(&mut self, sample: Sample) -> Option<Sample> {
+    fn hold(&mut self, sample: Sample<T>) -> Option<Sample<T>> {
         self.stream.held();
         let same = match &self.held {
             Some(held) if sample.same && sample.stamp > held.sample.stamp => (held.same.0, held.same.1 + 1),
             _ => (sample.stamp, 0),
         };
-        let displaced = self.held.replace(Held { sample, used: false, same });
-        displaced.map(|held| self.retire(held))
+        let newest = sample.stamp;
+        let displaced = self.held.replace(Held { sample, used: false, same })?;
+        let displaced = self.retire(displaced);
+        self.earlier.push(displaced, newest)
     }
 
-    fn retire(&mut self, held: Held) -> Sample {
+    fn retire(&mut self, held: Held<T>) -> Sample<T> {
         if !held.used {
             self.stream.counts.overwritten += 1;
         }

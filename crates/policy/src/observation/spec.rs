@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use vla_base::time::Span;
+use vla_messages::PixelFormat;
 
 /// How a camera's frames travel.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -31,6 +32,60 @@ impl fmt::Display for Transport {
     }
 }
 
+/// What is done with the EXIF orientation of a camera's JPEG frames.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Exif {
+    /// Frames are used as they are stored; a camera that sets an orientation is reported once.
+    #[default]
+    Ignore,
+    /// Frames are turned and mirrored to be upright.
+    Apply,
+}
+
+impl Exif {
+    /// The word used in parameters: `ignore` or `apply`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ignore => "ignore",
+            Self::Apply => "apply",
+        }
+    }
+}
+
+/// How the frames of a camera are read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct FrameOptions {
+    /// What the bytes of raw frames are, where their own encoding leaves it open; `None`: as the message says.
+    pub encoding: Option<PixelFormat>,
+    /// Use of the EXIF orientation of compressed frames.
+    pub exif: Exif,
+}
+
+/// Frames that the policy reads beside the newest one.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FrameHistory {
+    /// How long before the newest frame each was captured, the longest time first. Empty: none.
+    pub before: Vec<Span>,
+    /// How far from that time the nearest frame may be.
+    pub tolerance: Span,
+}
+
+impl FrameHistory {
+    /// The frames of a policy that reads those of `deltas`, in control steps of `step` relative to the newest. The nearest may be half
+    /// a step away.
+    pub fn new(deltas: &[i64], step: Span) -> Self {
+        let before = deltas.iter().filter(|delta| **delta < 0).map(|delta| step.times(-delta));
+        Self { before: before.collect(), tolerance: Span::from_nanos(step.nanos() / 2) }
+    }
+
+    /// How far back frames are needed.
+    pub fn length(&self) -> Span {
+        self.before
+            .first()
+            .map_or(Span::ZERO, |longest| Span::from_nanos(longest.nanos().saturating_add(self.tolerance.nanos())))
+    }
+}
+
 /// What an input carries.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum InputKind {
@@ -43,6 +98,10 @@ pub enum InputKind {
     Joints,
     /// `geometry_msgs/PoseStamped`, of an end effector.
     Pose,
+    /// `nav_msgs/Odometry`: the pose of its child frame.
+    Odometry,
+    /// `tf2_msgs/TFMessage`: the pose of a frame, looked up in the tree of all transforms.
+    Transform,
     /// `std_msgs/String`. It has no header: it neither ages nor counts in the skew, the latest holds until replaced.
     Instruction,
 }
@@ -55,6 +114,8 @@ impl InputKind {
             Self::Camera { transport: Transport::Compressed } => "sensor_msgs/msg/CompressedImage",
             Self::Joints => "sensor_msgs/msg/JointState",
             Self::Pose => "geometry_msgs/msg/PoseStamped",
+            Self::Odometry => "nav_msgs/msg/Odometry",
+            Self::Transform => "tf2_msgs/msg/TFMessage",
             Self::Instruction => "std_msgs/msg/String",
         }
     }
@@ -65,8 +126,20 @@ impl InputKind {
             Self::Camera { .. } => "frame",
             Self::Joints => "joint state",
             Self::Pose => "pose",
+            Self::Odometry => "odometry",
+            Self::Transform => "transform",
             Self::Instruction => "instruction",
         }
+    }
+
+    /// Whether it is a pose, of whatever message.
+    pub const fn is_pose(self) -> bool {
+        matches!(self, Self::Pose | Self::Odometry | Self::Transform)
+    }
+
+    /// Whether its topics may have any number of publishers: their messages are merged.
+    pub const fn is_merged(self) -> bool {
+        matches!(self, Self::Joints | Self::Transform)
     }
 
     /// Whether messages of this kind have a header stamp, and so an age.
@@ -76,21 +149,29 @@ impl InputKind {
 }
 
 /// One input of the policy.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct InputSpec {
     /// Camera name of the policy, `joints`, name of a pose, or `instruction`.
     pub name: String,
-    /// Topics as configured, all of the kind's type: of joint states any number, of other kinds one. Several inputs may share a
-    /// topic.
+    /// Topics as configured, all of the kind's type: of joint states any number; of transforms two, that of moving ones and that of
+    /// static ones; of other kinds one. Several inputs may share a topic.
     pub topics: Vec<String>,
     /// What it carries.
     pub kind: InputKind,
-    /// Frame that the messages of a pose must be in; empty: any. Ignored for other kinds.
+    /// Frame that a pose must be in; empty: any. A transform is looked up in it. Ignored for other kinds.
     pub frame_id: String,
+    /// Frame whose pose it is: of odometry, empty for any, and of transforms. Ignored for other kinds.
+    pub child_frame_id: String,
     /// Joints read from joint states. Ignored for other kinds.
     pub joints: JointNames,
     /// Where the time of a sample comes from.
     pub stamp_from: StampSource,
+    /// How frames are read. Ignored for other kinds than cameras.
+    pub frames: FrameOptions,
+    /// Earlier frames that are kept. Ignored for other kinds than cameras.
+    pub history: FrameHistory,
+    /// How long samples of joints and poses are kept; one second where it is less. Ignored for other kinds.
+    pub keep: Span,
 }
 
 /// A topic to subscribe to: its messages are offered to every input that names it.
@@ -100,6 +181,8 @@ pub struct InputTopic {
     pub name: Arc<str>,
     /// What it carries.
     pub kind: InputKind,
+    /// Its transforms are static.
+    pub is_static: bool,
     /// Indices of the inputs, ascending; never empty.
     pub inputs: Vec<usize>,
 }
@@ -109,12 +192,13 @@ impl InputTopic {
     pub fn of(specs: &[InputSpec]) -> Vec<Self> {
         let mut topics: Vec<Self> = Vec::new();
         for (input, spec) in specs.iter().enumerate() {
-            for name in &spec.topics {
+            for (index, name) in spec.topics.iter().enumerate() {
+                let (kind, is_static) = (spec.kind, spec.kind == InputKind::Transform && index > 0);
                 let same = |topic: &&mut Self| *topic.name == **name && topic.kind.type_name() == spec.kind.type_name();
                 match topics.iter_mut().find(same) {
                     Some(topic) if topic.inputs.contains(&input) => {}
                     Some(topic) => topic.inputs.push(input),
-                    None => topics.push(Self { name: name.as_str().into(), kind: spec.kind, inputs: vec![input] }),
+                    None => topics.push(Self { name: name.as_str().into(), kind, is_static, inputs: vec![input] }),
                 }
             }
         }
@@ -152,32 +236,52 @@ impl InputSpec {
         self.topics.join(", ")
     }
 
+    /// The parameter that names its topic.
+    pub fn topic_parameter(&self) -> String {
+        match self.kind {
+            InputKind::Transform => "inputs.tf.topic".to_owned(),
+            InputKind::Joints if self.topics.len() > 1 => "inputs.joints.topics".to_owned(),
+            _ => format!("{}.topic", self.parameter()),
+        }
+    }
+
     /// The group of parameters that configures it.
     pub fn parameter(&self) -> String {
         match self.kind {
             InputKind::Camera { .. } => format!("inputs.cameras.{}", self.name),
-            InputKind::Pose => format!("inputs.poses.{}", self.name),
+            InputKind::Pose | InputKind::Odometry | InputKind::Transform => format!("inputs.poses.{}", self.name),
             InputKind::Joints | InputKind::Instruction => format!("inputs.{}", self.name),
         }
     }
 }
 
 /// Joints that the policy is concerned with. All others of a joint state are ignored.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct JointNames {
     /// Read by the policy: an observation needs a fresh position of each.
     pub read: Vec<String>,
     /// Moved by the policy: their positions are kept where they are published.
     pub moved: Vec<String>,
+    /// Joints that come on several topics, each with the topic that counts for it. A joint without an entry must come on one.
+    pub topic_of: Vec<(String, String)>,
+    /// What stands before the names of each topic's joints here, in the order of the topics; empty: nothing. Two drivers may use the
+    /// same names.
+    pub prefixes: Vec<String>,
+    /// Joints that follow another and are computed from it, whatever the messages say of them.
+    pub mimic: Vec<MimicJoint>,
 }
 
-/// A state key that a pose gives: which input, for which key. What of the pose goes where is decided by the key's width.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PoseMap {
-    /// Key in the policy, e.g. `left_eef`.
-    pub key: String,
-    /// Name of the input.
-    pub input: String,
+/// A joint that follows another, as `<mimic>` in a URDF: `position = multiplier * source + offset`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MimicJoint {
+    /// The joint that follows.
+    pub joint: String,
+    /// The joint that it follows; no mimic joint.
+    pub source: String,
+    /// Factor.
+    pub multiplier: f64,
+    /// In rad or m.
+    pub offset: f64,
 }
 
 /// Age rule of one input.
@@ -230,7 +334,7 @@ impl fmt::Display for OnViolation {
 }
 
 /// The rules of an observation. May change between inferences.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Rules {
     /// One rule an input, in the order of the [`InputSpec`]s; the instruction's is not used.
     /// An input without a rule is required at age zero, so a short list forbids inference and cannot loosen it.
@@ -243,6 +347,33 @@ pub struct Rules {
     pub future_tolerance: Span,
     /// How long a message of the enable switch lets the robot move. Without a switch it is not used.
     pub enable_max_age: Span,
+    /// The time that joints and poses are taken at.
+    pub pairing: Pairing,
+    /// Earlier samples of the state that the policy takes, each as the time before the state's own, the longest first. Empty: none.
+    pub state_history: Vec<Span>,
+    /// Joints that turn without end, as far as the robot's limits say it: between two samples they take the short way.
+    pub continuous: Arc<[String]>,
+}
+
+/// The time that joints and poses of an observation are taken at.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Pairing {
+    /// Each at its newest sample.
+    #[default]
+    Newest,
+    /// All at the stamp of the oldest frame, between the samples around it: as data sets pair frame and state. A camera's latency then
+    /// makes no difference of picture and state.
+    Frame,
+}
+
+impl Pairing {
+    /// The word used in parameters: `newest` or `frame`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Newest => "newest",
+            Self::Frame => "frame",
+        }
+    }
 }
 
 impl Rules {

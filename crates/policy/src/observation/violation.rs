@@ -11,6 +11,8 @@ use vla_base::time::{Span, Stamp};
 pub enum Fault {
     /// No usable message since the start, or since the clock went back.
     Missing,
+    /// No chain of transforms joins the two frames of a pose.
+    Disconnected,
     /// No instruction was given, by parameter or topic.
     NoInstruction,
     /// The operator's enable switch does not let the robot move.
@@ -63,12 +65,39 @@ pub enum Fault {
         /// Largest distance allowed.
         max_skew: Span,
     },
+    /// The camera's frames do not reach back to a time of which the policy reads one, or have a gap there.
+    NoHistory {
+        /// How long before the newest frame.
+        before: Span,
+        /// Distance of the nearest frame from that time; `None` where there is no earlier frame.
+        distance: Option<Span>,
+        /// How far it may be.
+        tolerance: Span,
+    },
     /// ROS time went back. Reported once; samples of the old run are gone.
     ClockWentBack {
         /// How far.
         back: Span,
         /// How far it may step back unnoticed.
         tolerance: Span,
+    },
+    /// A joint comes on two topics, and no parameter says which one counts.
+    TwoTopics,
+    /// The input does not reach back to the time that the observation asks for.
+    ShortHistory {
+        /// Time before now that the observation asks for.
+        asked: Span,
+        /// Time before now of the oldest sample.
+        reach: Span,
+    },
+    /// The samples around the time that the observation asks for are too far apart, or the newest is too far before it.
+    Gap {
+        /// Distance of the samples.
+        gap: Span,
+        /// Largest distance allowed: the input's `max_age_ms`.
+        max_gap: Span,
+        /// Time before now that the observation asks for.
+        before: Span,
     },
     /// The position of a joint that is not continuous changed by about a turn between two samples.
     TurnJump,
@@ -114,26 +143,34 @@ impl Breach {
     /// The bound that was broken; `None` where there is none (missing).
     pub fn expected(&self) -> Option<Span> {
         match self.fault {
-            Fault::Missing | Fault::NoInstruction | Fault::TurnJump | Fault::Off(Off::Never | Off::Released) => None,
+            Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::TurnJump | Fault::TwoTopics => None,
+            Fault::Off(Off::Never | Off::Released) => None,
+            Fault::ShortHistory { asked, .. } => Some(asked),
+            Fault::Gap { max_gap, .. } => Some(max_gap),
             Fault::Off(Off::Old { max_age, .. }) => Some(max_age),
             Fault::Stopped { limit, .. } => Some(limit),
             Fault::Stale { max_age, .. } | Fault::Frozen { max_age, .. } => Some(max_age),
             Fault::Stuck { stuck_after, .. } => Some(stuck_after),
             Fault::Future { tolerance, .. } | Fault::ClockWentBack { tolerance, .. } => Some(tolerance),
             Fault::Skewed { max_skew, .. } => Some(max_skew),
+            Fault::NoHistory { tolerance, .. } => Some(tolerance),
         }
     }
 
     /// What was found in its place; `None` where nothing was (missing).
     pub fn found(&self) -> Option<Span> {
         match self.fault {
-            Fault::Missing | Fault::NoInstruction | Fault::TurnJump | Fault::Off(Off::Never | Off::Released) => None,
+            Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::TurnJump | Fault::TwoTopics => None,
+            Fault::Off(Off::Never | Off::Released) => None,
+            Fault::ShortHistory { reach, .. } => Some(reach),
+            Fault::Gap { gap, .. } => Some(gap),
             Fault::Off(Off::Old { age, .. }) => Some(age),
             Fault::Stopped { age, .. } | Fault::Stale { age, .. } | Fault::Frozen { age, .. } => Some(age),
             Fault::Stuck { same, .. } => Some(same),
             Fault::Future { ahead, .. } => Some(ahead),
             Fault::Skewed { skew, .. } => Some(skew),
             Fault::ClockWentBack { back, .. } => Some(back),
+            Fault::NoHistory { distance, .. } => distance,
         }
     }
 
@@ -141,6 +178,7 @@ impl Breach {
     pub const fn word(&self) -> &'static str {
         match self.fault {
             Fault::Missing | Fault::NoInstruction => "missing",
+            Fault::Disconnected => "disconnected",
             Fault::Off(_) => "off",
             Fault::Stopped { .. } => "stopped",
             Fault::Stale { .. } => "stale",
@@ -148,7 +186,11 @@ impl Breach {
             Fault::Frozen { .. } => "frozen",
             Fault::Future { .. } => "future",
             Fault::Skewed { .. } => "skewed",
+            Fault::NoHistory { .. } => "without history",
             Fault::ClockWentBack { .. } => "went back",
+            Fault::TwoTopics => "ambiguous",
+            Fault::ShortHistory { .. } => "short",
+            Fault::Gap { .. } => "gap",
             Fault::TurnJump => "jumped",
         }
     }
@@ -157,10 +199,16 @@ impl Breach {
 impl Breach {
     /// Nothing came yet: what to do about it depends on the input.
     fn write_missing(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&*self.input, &self.detail) {
+        match (self.sample, &self.detail) {
+            ("transform", Some(reason)) => write!(
+                f,
+                ": {reason}; publish it on inputs.tf.topic or inputs.tf.static_topic, or set inputs.poses.{0}.frame_id and \
+                 inputs.poses.{0}.child_frame_id to frames of the robot",
+                self.input
+            ),
             (_, Some(joints)) => write!(
                 f,
-                ": no position of {joints}; publish them on inputs.joints.topic, or set state.<key>.joints to the names \
+                ": no position of {joints}; publish them there, set inputs.joints.topics to the topics that have them, or set state.<key>.joints to the names \
                  that the robot publishes"
             ),
             (_, None) => f.write_str(" (no usable message yet)"),
@@ -170,7 +218,7 @@ impl Breach {
     fn write_fault(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { input, sample, .. } = self;
         match self.fault {
-            Fault::Missing => self.write_missing(f),
+            Fault::Missing | Fault::Disconnected => self.write_missing(f),
             Fault::NoInstruction => f.write_str(
                 ": set the parameter `instruction`, or publish a std_msgs/String on inputs.instruction.topic",
             ),
@@ -178,6 +226,23 @@ impl Breach {
             Fault::Off(Off::Released) => write!(f, " (the last message on inputs.enable.topic is false)"),
             Fault::Off(Off::Old { age, max_age }) => {
                 write!(f, " (the last message came {} ago, at most {})", Ms(age), Ms(max_age))
+            }
+            Fault::TwoTopics => self.detail.as_ref().map_or(Ok(()), |detail| write!(f, ": {detail}")),
+            Fault::ShortHistory { asked, reach } => {
+                write!(f, " (its history reaches back {}, the observation asks for {} ago", Ms(reach), Ms(asked))?;
+                self.detail.as_ref().map_or(Ok(()), |joints| write!(f, " of {joints}"))?;
+                f.write_str(")")
+            }
+            Fault::Gap { gap, max_gap, before } => {
+                write!(
+                    f,
+                    " ({} between samples around {} ago, at most {} (max_age_ms)",
+                    Ms(gap),
+                    Ms(before),
+                    Ms(max_gap)
+                )?;
+                self.detail.as_ref().map_or(Ok(()), |joints| write!(f, ", of {joints}"))?;
+                f.write_str(")")
             }
             Fault::TurnJump => self.detail.as_ref().map_or(Ok(()), |jump| write!(f, ": {jump}")),
             Fault::Stopped { age, limit } => {
@@ -215,6 +280,14 @@ impl Breach {
                 Ms(tolerance)
             ),
             Fault::Skewed { skew, max_skew } => write!(f, " ({} apart, at most {})", Ms(skew), Ms(max_skew)),
+            Fault::NoHistory { before, distance, tolerance } => {
+                let before = before.millis();
+                write!(f, ": the policy reads a frame {before:.0} ms before the newest, ")?;
+                match distance {
+                    Some(nearest) => write!(f, "the nearest is {} from it (at most {})", Ms(nearest), Ms(tolerance)),
+                    None => write!(f, "there is none before the newest (at most {} from that time)", Ms(tolerance)),
+                }
+            }
             Fault::ClockWentBack { back, tolerance } => write!(f, " (by {}, at most {})", Ms(back), Ms(tolerance)),
         }
     }
@@ -253,10 +326,13 @@ impl Violation {
         }
     }
 
-    /// Whether an input has not come yet, or the operator has not enabled the robot: before the first motion that is no fault. One that
-    /// came and could not be used is.
+    /// Whether an input or a part of its history has not come yet, or the operator has not enabled the robot: before the first motion
+    /// that is no fault. One that came and could not be used is.
     pub fn is_of_start(&self) -> bool {
-        let not_here = |fault| matches!(fault, Fault::Missing | Fault::NoInstruction | Fault::Off(_));
+        let not_here = |fault| {
+            let absent = matches!(fault, Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::Off(_));
+            absent || matches!(fault, Fault::NoHistory { .. } | Fault::ShortHistory { .. })
+        };
         let unusable = |breach: &Breach| breach.refusal.is_some() || matches!(breach.fault, Fault::Future { .. });
         self.breaches.iter().any(|breach| not_here(breach.fault)) && !self.breaches.iter().any(unusable)
     }

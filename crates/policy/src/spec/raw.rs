@@ -50,6 +50,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Named<T> {
     }
 }
 
+/// Without a history.
+fn newest_only() -> Vec<i64> {
+    vec![0]
+}
+
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPolicy {
@@ -57,7 +62,13 @@ pub(super) struct RawPolicy {
     pub name: String,
     pub fingerprint: String,
     pub cameras: Vec<String>,
+    #[serde(default)]
+    pub blank_views: Vec<String>,
+    #[serde(default = "newest_only")]
+    pub video_history: Vec<i64>,
     pub state: Named<usize>,
+    #[serde(default = "newest_only")]
+    pub state_history: Vec<i64>,
     pub action: RawAction,
     pub instruction: RawInstruction,
     pub processor: RawProcessor,

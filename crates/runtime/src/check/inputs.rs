@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{Finding, joints};
-use crate::parameters::Settings;
+use super::joints::JointsSeen;
+use super::{Finding, Severity, joints};
+use crate::parameters::{DeliveryQos, Reliability, Settings};
 use vla_base::time::{Span, Stamp};
 use vla_messages::JointStateView;
 use vla_policy::observation::{
-    FrameCheck, InputKind, InputRule, InputSpec, InputStatistics, InputTopic, Inputs, StampSource, Transport,
+    Fault, FrameCheck, InputKind, InputRule, InputSpec, InputStatistics, InputTopic, Inputs, StampSource, Transport,
 };
 
 const CHECK: &str = "input";
@@ -45,10 +46,8 @@ pub struct InputPublisher {
     pub node: Option<String>,
     /// Its message type.
     pub type_name: String,
-    /// Whether it resends lost messages; `None` where it is not known.
-    pub reliable: Option<bool>,
-    /// Whether it keeps its last message for later subscribers; `None` where it is not known.
-    pub transient_local: Option<bool>,
+    /// Its QoS; `None` in a bag.
+    pub offered: Option<DeliveryQos>,
 }
 
 /// The topic of an input, as the graph or the bag has it.
@@ -140,20 +139,36 @@ impl InputCheck {
         };
         let statistics = self.inputs.statistics(now);
         let mut findings = Vec::new();
-        let mut joints_seen = BTreeSet::new();
-        for ((topic, found), arrivals) in self.topics().iter().zip(topics).zip(&self.arrivals) {
-            let of_first = topic.inputs.first().and_then(|&index| {
+        let mut joints_seen = JointsSeen::default();
+        for ((inputs_topic, topic), arrivals) in self.topics().iter().zip(topics).zip(&self.arrivals) {
+            let of_first = inputs_topic.inputs.first().and_then(|&index| {
                 Some((settings.inputs.get(index)?, statistics.get(index)?, settings.rules.of(index)))
             });
             let Some((input, statistics, rule)) = of_first else { continue };
             let arrivals = lock(arrivals);
-            joints_seen.extend(arrivals.joints.iter().cloned());
-            let topic = found;
-            let look = Look { input, topic, arrivals: &arrivals, statistics, rule, source, settings };
+            if let Some(at) = input.topics.iter().position(|name| *name == *inputs_topic.name) {
+                joints_seen.add(input, at, arrivals.joints.iter());
+            }
+            let is_static = inputs_topic.is_static;
+            let look = Look { input, topic, is_static, arrivals: &arrivals, statistics, rule, source, settings };
             findings.extend(look.findings().into_iter().map(|finding| finding.of(&input.name)));
         }
+        findings.extend(self.chains(settings, now));
         findings.extend(joints::judge(settings, &joints_seen));
         findings
+    }
+}
+
+impl InputCheck {
+    /// Poses whose frames are not in the tree of transforms, or not joined in it.
+    fn chains(&self, settings: &Settings, now: Stamp) -> Vec<Finding> {
+        let is_transform =
+            |name: &str| settings.inputs.iter().any(|input| input.kind == InputKind::Transform && input.name == name);
+        let broken = self.inputs.faults(now, &settings.rules).into_iter().filter(|(breach, _)| {
+            matches!(breach.fault, Fault::Missing | Fault::Disconnected) && is_transform(&breach.input)
+        });
+        let remedy = "set frame_id and child_frame_id of the pose, or start the publisher of the missing transform";
+        broken.map(|(breach, _)| Finding::error(CHECK, breach.to_string()).todo(remedy).of(&breach.input)).collect()
     }
 }
 
@@ -161,6 +176,8 @@ impl InputCheck {
 struct Look<'a> {
     input: &'a InputSpec,
     topic: &'a TopicPublishers,
+    /// Its transforms are static: they come once, and need not come.
+    is_static: bool,
     arrivals: &'a Arrivals,
     statistics: &'a InputStatistics,
     rule: InputRule,
@@ -181,24 +198,33 @@ impl Look<'_> {
             findings.extend(other.is_empty().then(|| self.no_publisher()));
             return findings;
         }
-        findings.extend(self.incompatible(&usable));
+        let unheard = self.incompatible(&usable);
+        let explained = unheard.is_some();
+        findings.extend(unheard);
+        if self.is_static {
+            findings.extend(self.refused());
+            findings.extend(findings.is_empty().then(|| self.arrives(&usable)));
+            return findings;
+        }
         if self.input.kind == InputKind::Instruction {
             findings.extend(findings.is_empty().then(|| self.arrives(&usable)));
             return findings;
         }
-        if usable.len() > 1 && self.input.kind != InputKind::Joints {
+        if usable.len() > 1 && !self.input.kind.is_merged() {
             let what = format!("{} has {} publishers ({})", self.topic.name, usable.len(), nodes(&usable));
             findings.push(Finding::warning(CHECK, what).todo("stop all but one: their messages are mixed"));
         }
         if self.arrivals.messages == 0 {
-            findings.push(self.silent(&usable));
+            findings.extend((!explained).then(|| self.silent(&usable)));
             return findings;
         }
+        findings.extend(self.stamped_by_arrival());
         findings.extend(self.refused());
         findings.extend(self.rate());
         findings.extend(self.age());
         findings.extend(self.large_frames());
-        findings.extend(findings.is_empty().then(|| self.arrives(&usable)));
+        let bad = findings.iter().any(|finding| finding.severity > Severity::Info);
+        findings.extend((!bad).then(|| self.arrives(&usable)));
         findings
     }
 
@@ -214,11 +240,14 @@ impl Look<'_> {
     }
 
     fn no_publisher(&self) -> Finding {
-        let (name, expected, parameter) = (&self.topic.name, self.input.kind.type_name(), self.input.parameter());
+        let (name, expected, parameter) = (&self.topic.name, self.input.kind.type_name(), self.input.topic_parameter());
         let what = match self.source {
             MessageSource::Graph { .. } => format!("{name} ({expected}) has no publisher"),
             MessageSource::Bag => format!("{name} ({expected}) is not in the bag"),
         };
+        if self.is_static {
+            return Finding::ok(CHECK, format!("{name} ({expected}) has no publisher: no transform is static"));
+        }
         if self.input.kind == InputKind::Instruction {
             return if self.settings.instruction.trim().is_empty() {
                 Finding::warning(CHECK, format!("{what}, and the parameter 'instruction' is empty"))
@@ -233,7 +262,7 @@ impl Look<'_> {
             names => format!("topics of this type: {}", names.join(", ")),
         };
         let start = if self.source == MessageSource::Bag { "" } else { "start its driver, or " };
-        Finding::error(CHECK, what).todo(format!("{start}set {parameter}.topic; {others}"))
+        Finding::error(CHECK, what).todo(format!("{start}set {parameter}; {others}"))
     }
 
     fn other_type(&self, publishers: &[&InputPublisher]) -> Finding {
@@ -251,35 +280,31 @@ impl Look<'_> {
         };
         let remedy = match other.filter(fits) {
             Some((_, word)) => format!("set {parameter}.transport: {word}, or {parameter}.topic"),
-            None => format!("set {parameter}.topic to a topic of the expected type"),
+            None => format!("set {} to a topic of the expected type", self.input.topic_parameter()),
         };
         Finding::error(CHECK, what).todo(remedy)
     }
 
-    /// A publisher that the middleware does not connect: only the instruction asks for more than best effort.
+    /// Publishers that the middleware does not connect with the node's subscription.
     fn incompatible(&self, publishers: &[&InputPublisher]) -> Option<Finding> {
-        let lacks = |publisher: &&&InputPublisher| {
-            publisher.reliable == Some(false) || publisher.transient_local == Some(false)
-        };
-        let deaf: Vec<&InputPublisher> = publishers.iter().filter(lacks).copied().collect();
-        (self.input.kind == InputKind::Instruction && !deaf.is_empty()).then(|| {
-            Finding::error(
-                CHECK,
-                format!(
-                    "{}: expected reliable and transient local QoS, found less from {}",
-                    self.topic.name,
-                    nodes(&deaf)
-                ),
-            )
-            .todo("ros2 topic pub --qos-reliability reliable --qos-durability transient_local")
-        })
+        let requested = self.settings.qos.get(&self.topic.name)?.required(self.input.kind);
+        let unheard = publishers.iter().filter_map(|publisher| {
+            let offered = publisher.offered.filter(|offered| !requested.accepts(*offered))?;
+            Some(format!("{} (offered: {offered})", publisher.node.as_deref().unwrap_or_default()))
+        });
+        let unheard: Vec<String> = unheard.collect();
+        let name = &self.topic.name;
+        let what = format!("{name} is not received from {}: the node requests {requested}", unheard.join(", "));
+        let remedy =
+            format!("publish with these policies, or set qos_overrides.{name}.subscription to what is offered");
+        (!unheard.is_empty()).then(|| Finding::error(CHECK, what).todo(remedy))
     }
 
     fn silent(&self, publishers: &[&InputPublisher]) -> Finding {
         let name = &self.topic.name;
         match self.source {
             MessageSource::Bag => Finding::error(CHECK, format!("{name} has no message in the bag"))
-                .todo(format!("record it again, or set {}.topic", self.input.parameter())),
+                .todo(format!("record it again, or set {}", self.input.topic_parameter())),
             MessageSource::Graph { listened, .. } => {
                 let what = format!("no message on {name} in {:.0} s{}", listened.seconds(), from(publishers));
                 Finding::error(CHECK, what).todo(match self.input.kind {
@@ -290,8 +315,21 @@ impl Look<'_> {
         }
     }
 
+    /// Ages then start too late.
+    fn stamped_by_arrival(&self) -> Option<Finding> {
+        (self.input.stamp_from == StampSource::Arrival).then(|| {
+            let (name, parameter) = (&self.topic.name, self.input.parameter());
+            Finding::info(
+                CHECK,
+                format!(
+                    "{name}: ages count from arrival ({parameter}.stamp); the time from capture to arrival is not seen"
+                ),
+            )
+        })
+    }
+
     fn refused(&self) -> Option<Finding> {
-        let (refused, all) = (self.statistics.refused, self.arrivals.messages);
+        let (refused, all) = (self.statistics.refused, self.statistics.received);
         let reason = self.statistics.last_refusal.as_deref().filter(|_| refused > 0)?;
         let what = format!("{refused} of {all} messages on {} are refused: {reason}", self.topic.name);
         let finding = if refused == all { Finding::error(CHECK, what) } else { Finding::warning(CHECK, what) };
@@ -364,10 +402,10 @@ fn from(publishers: &[&InputPublisher]) -> String {
 fn nodes(publishers: &[&InputPublisher]) -> String {
     let one = |publisher: &&InputPublisher| {
         let node = publisher.node.as_ref()?;
-        Some(match publisher.reliable {
-            Some(true) => format!("{node} (reliable)"),
-            Some(false) => format!("{node} (best effort)"),
-            None => node.clone(),
+        Some(match publisher.offered.map(|offered| offered.reliability) {
+            Some(Reliability::Reliable) => format!("{node} (reliable)"),
+            Some(Reliability::BestEffort) => format!("{node} (best effort)"),
+            Some(Reliability::SystemDefault) | None => node.clone(),
         })
     };
     publishers.iter().filter_map(one).collect::<Vec<_>>().join(", ")

@@ -9,8 +9,14 @@ use vla_policy::{InstructionCheck, PolicySpec};
 pub struct PolicyShape {
     /// Names of the views, in the policy's order.
     pub cameras: Vec<String>,
+    /// Views that a robot may lack.
+    pub blank_views: Vec<String>,
+    /// Frames of each view, in control steps relative to the newest.
+    pub video_history: Vec<i64>,
     /// State keys with their widths, in the policy's order.
     pub state: Vec<(String, usize)>,
+    /// Which samples of the state the policy takes, in control steps relative to the observation: ascending, the last is 0.
+    pub state_history: Vec<i64>,
     /// Action keys with their widths, in the policy's order.
     pub action_keys: Vec<(String, usize)>,
     /// Those of them that are poses of an end effector.
@@ -56,7 +62,10 @@ impl PolicyShape {
         let deltas = processor.action.iter().filter(|key| key.delta().is_some());
         Ok(Self {
             cameras: spec.cameras.clone(),
+            blank_views: spec.blank_views.clone(),
+            video_history: spec.video_history.clone(),
             state: spec.state.clone(),
+            state_history: spec.state_history.clone(),
             action_keys: spec.action.keys.clone(),
             eef_actions: eef_actions.collect(),
             deltas: deltas.map(|key| (key.name.clone(), spec.action.deltas.get(&key.name).copied())).collect(),
@@ -112,7 +121,10 @@ impl PolicyShape {
         let text = |shape: &Self| {
             [
                 ("cameras", shape.cameras.join(", ")),
+                ("views that may be blank", shape.blank_views.join(", ")),
+                ("video_history", format!("{:?}", shape.video_history)),
                 ("state", pairs(&shape.state)),
+                ("state_history", format!("{:?}", shape.state_history)),
                 ("action.keys", pairs(&shape.action_keys)),
                 ("action keys of an end effector", eef(&shape.eef_actions)),
                 ("stages", shape.stages.join(", ")),
@@ -137,7 +149,10 @@ mod tests {
     fn only_what_differs_is_named_with_both_values() {
         let shape = PolicyShape {
             cameras: vec!["top".into(), "wrist".into()],
+            blank_views: Vec::new(),
+            video_history: vec![0],
             state: vec![("arm".into(), 6)],
+            state_history: vec![0],
             action_keys: vec![("arm".into(), 6)],
             eef_actions: Vec::new(),
             stages: vec!["vision".into()],

@@ -9,18 +9,20 @@ use crate::messages::TrajectoryBuffer;
 use crate::parameters::Settings;
 use vla_base::time::{Span, Stamp};
 use vla_motion::{
-    ColumnMotion, ColumnPlan, Latencies, Measured, Motion, MotionLimits, MotionPlan, NewChunk, PublishedRows, TurnJump,
-    Watchdog, WatchdogState,
+    CLOCK_TOLERANCE, ColumnMotion, ColumnPlan, Latencies, Measured, Motion, MotionLimits, MotionPlan, NewChunk,
+    PublishedRows, TurnJump, Watchdog, WatchdogState,
 };
 
 mod brake;
 mod outputs;
 mod sensing;
 mod status;
+mod suspend;
 
 pub use brake::{Braked, WatchReport};
 use sensing::JointSensor;
 pub use status::MotionStatus;
+use suspend::Suspension;
 
 /// Why no joint may move before the first settings.
 const NO_SETTINGS: &str = "no limits have been set yet";
@@ -84,6 +86,8 @@ struct State {
     unready: Option<Arc<str>>,
     /// The node shuts down: every later chunk is refused.
     ending: bool,
+    /// Every chunk is refused until [`Control::release`]; `None` while chunks may move the robot.
+    suspended: Option<Suspension>,
 }
 
 /// Why the motion is held or stopped.
@@ -132,6 +136,7 @@ impl Control {
             forbidden: (!joints.is_empty()).then(|| NO_SETTINGS.into()),
             unready: None,
             ending: false,
+            suspended: None,
         };
         Self {
             joints,
@@ -229,10 +234,24 @@ impl Control {
             return Err(vla_motion::Error::TurnJump(self.jump_text(jump)));
         }
         let State {
-            motion, columns, watchdog, latencies, shape, limits, forbidden, unready, ending, published, ..
+            motion,
+            columns,
+            watchdog,
+            latencies,
+            shape,
+            limits,
+            forbidden,
+            unready,
+            ending,
+            suspended,
+            published,
+            ..
         } = &mut *state;
         if *ending {
             return Err(vla_motion::Error::Ending);
+        }
+        if let Some(Suspension { reason, .. }) = suspended {
+            return Err(vla_motion::Error::Suspended { reason: Arc::clone(reason) });
         }
         if let Err(error) = limits {
             return Err(error.clone());
@@ -314,7 +333,9 @@ impl Control {
     }
 
     fn poll_watchdog(&self, state: &mut State, now: Stamp, settings: &Settings) {
-        if let Some(entered) = state.watchdog.poll(now, settings.stop_after_when_running()) {
+        // A suspended robot waits for no chunk.
+        let stop_after = settings.stop_after_when_running().filter(|_| state.suspended.is_none());
+        if let Some(entered) = state.watchdog.poll(now, stop_after) {
             state.entered(entered, settings.on_demand());
         }
     }
@@ -325,6 +346,15 @@ impl Control {
 }
 
 impl State {
+    /// When the plan in force is at rest, of joints and columns; `now` without one.
+    fn rest(&self, now: Stamp) -> Stamp {
+        // The end of a plan from before the clock was set back is in the future of the new clock.
+        let stop = self.motion.plan().filter(|plan| plan.created_at() <= now + CLOCK_TOLERANCE);
+        let rest = stop.map_or(now, |plan| plan.end());
+        let columns = self.columns.plan().filter(|plan| plan.created_at() <= now + CLOCK_TOLERANCE);
+        columns.map_or(rest, |plan| rest.max(plan.end()))
+    }
+
     /// Discards the plan and the published rows.
     fn reset(&mut self) {
         self.motion.reset();

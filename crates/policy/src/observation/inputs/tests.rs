@@ -2,15 +2,21 @@
 
 use std::thread;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::observation::{InputRule, JointNames, JointReading, OnViolation, StampSource, Transport};
+use crate::observation::{
+    Error, InputRule, JointNames, JointReading, Observation, OnViolation, Pose, PoseSample, StampSource, Transport,
+};
 use vla_base::time::Span;
 use vla_messages::{HeaderView, write};
 
 mod faults;
 mod joints;
+mod pairing;
+mod topics;
+mod transforms;
 
 const TOP: usize = 0;
 const WRIST: usize = 1;
@@ -39,11 +45,15 @@ fn inputs() -> Inputs {
         topics: vec![format!("/{name}/image")],
         kind: InputKind::Camera { transport: Transport::Raw },
         frame_id: String::new(),
+        child_frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
+        frames: Default::default(),
+        history: Default::default(),
+        keep: Span::ZERO,
     };
     let read = vec!["waist".to_owned(), "elbow".to_owned()];
-    let names = JointNames { read, moved: vec!["finger".to_owned()] };
+    let names = JointNames { read, moved: vec!["finger".to_owned()], ..JointNames::default() };
     Inputs::new(vec![
         camera("top"),
         camera("wrist"),
@@ -59,6 +69,7 @@ fn rules() -> Rules {
         on_violation: OnViolation::Skip,
         future_tolerance: span(20),
         enable_max_age: span(200),
+        ..Rules::default()
     }
 }
 
@@ -265,8 +276,12 @@ fn poses() -> Inputs {
         topics: vec![format!("/{name}")],
         kind,
         frame_id: frame_id.into(),
+        child_frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
+        frames: Default::default(),
+        history: Default::default(),
+        keep: Span::ZERO,
     };
     let inputs = Inputs::new(vec![
         spec("top", InputKind::Camera { transport: Transport::Raw }, ""),
@@ -290,7 +305,7 @@ fn poses_have_the_rules_of_joints_and_stand_in_the_identity_behind_them() {
     assert_eq!((observation.stamp, observation.joints.as_ref()), (ms(990), None));
     let identity: Vec<_> = observation.identity().map(|(name, stamp)| (name.to_string(), stamp)).collect();
     assert_eq!(identity, [("top".into(), ms(1000)), ("left".into(), ms(990)), ("right".into(), ms(1010))]);
-    assert_eq!(observation.poses[0].bytes, pose(ms(990), "base", UPRIGHT));
+    assert_eq!(observation.poses[0].pose, Pose { position: [0.1, 0.2, 0.3], orientation: UPRIGHT });
     assert_eq!(words(inputs.assemble(ms(1095), &rules())), ["left stopped"]);
     inputs.offer(1, pose(ms(990), "base", UPRIGHT), ms(1094)).expect("a good pose");
     assert_eq!(words(inputs.assemble(ms(1095), &rules())), ["left frozen"]);
@@ -341,7 +356,7 @@ fn poses_that_are_no_rotation_not_finite_or_of_another_frame_are_refused_with_th
 #[test]
 fn an_observation_that_is_reused_keeps_no_joints_and_no_pose_of_other_inputs() {
     let mut observation = ready().assemble(ms(1010), &rules()).expect("all rules kept");
-    let extra = PoseSample { name: "old".into(), stamp: ms(1), bytes: Bytes::new() };
+    let extra = PoseSample { name: "old".into(), stamp: ms(1), pose: Pose::default() };
     observation.poses.extend([extra.clone(), extra.clone(), extra]);
     let inputs = poses();
     inputs.offer(0, image(ms(1000)), ms(1001)).expect("a good image");

@@ -6,15 +6,15 @@ use proptest::prelude::*;
 
 const TOLERANCE: Span = Span::from_nanos(10);
 
-fn sample(stamp: i64, received: i64) -> Sample {
-    Sample { stamp: Stamp::from_nanos(stamp), received: Stamp::from_nanos(received), bytes: Bytes::new(), same: false }
+fn sample(stamp: i64, received: i64) -> Sample<()> {
+    Sample { stamp: Stamp::from_nanos(stamp), received: Stamp::from_nanos(received), value: (), same: false }
 }
 
-fn held(slot: &Slot) -> Option<i64> {
+fn held(slot: &Slot<()>) -> Option<i64> {
     slot.latest().map(|sample| sample.stamp.nanos())
 }
 
-fn snapshot(slot: &mut Slot, now: i64) -> Snapshot {
+fn snapshot(slot: &mut Slot<()>, now: i64) -> Snapshot {
     let mut snapshot = Snapshot::default();
     slot.snapshot(Stamp::from_nanos(now), TOLERANCE, &mut snapshot);
     snapshot
@@ -102,9 +102,9 @@ fn one_wild_stamp_is_set_aside_and_the_next_good_message_clears_it() {
 fn a_message_ahead_of_a_lagging_clock_is_taken_up_once_the_clock_is_there() {
     let mut slot = Slot::default();
     slot.offer(sample(200, 100), TOLERANCE);
-    assert_eq!(snapshot(&mut slot, 180).held, None);
+    assert_eq!(snapshot(&mut slot, 180).stamp, None);
     let seen = snapshot(&mut slot, 190);
-    assert_eq!((seen.held.map(|h| h.0.nanos()), seen.ahead, slot.stream.counts.future), (Some(200), None, 0));
+    assert_eq!((seen.stamp.map(Stamp::nanos), seen.ahead, slot.stream.counts.future), (Some(200), None, 0));
 }
 
 #[test]
@@ -163,7 +163,7 @@ proptest! {
                     if stamp % 2 == 0 {
                         slot.offer(sample(stamp, at), TOLERANCE);
                     }
-                    if let Some((stamp, _)) = seen.held {
+                    if let Some(stamp) = seen.stamp {
                         slot.mark_used(stamp, seen.used);
                     }
                 }

@@ -6,17 +6,62 @@ use super::freshness;
 use crate::parameters::shape::{EefAction, PolicyShape};
 use crate::parameters::table::{inputs, keys};
 use ros2_parameters::{Constraint, Declaration, Overrides, Value};
-use vla_policy::encode::pose::PoseLayout;
+use vla_policy::encode::pose::{PoseLayout, PosePart};
 use vla_policy::processor::DeltaRows;
 
 /// One group an input that state keys name as their pose.
 pub(super) fn pose_inputs(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declaration> {
     let of_pose = |pose: &str| {
-        let mut all = vec![inputs::POSE_TOPIC.declare_of(pose), inputs::POSE_FRAME_ID.declare_of(pose)];
+        let mut all = vec![
+            inputs::POSE_SOURCE.declare_of(pose),
+            inputs::POSE_TOPIC.declare_of(pose),
+            inputs::POSE_FRAME_ID.declare_of(pose),
+            inputs::POSE_CHILD_FRAME_ID.declare_of(pose),
+            inputs::POSE_ROTATE_BASE.declare_of(pose),
+            inputs::POSE_ROTATE_TOOL.declare_of(pose),
+            inputs::POSE_EULER.declare_of(pose),
+            inputs::POSE_QUATERNION_NEAR.declare_of(pose),
+        ];
         all.extend(freshness(&format!("inputs.poses.{pose}"), &format!("a pose {pose}")));
         all
     };
     named_poses(shape, overrides).into_iter().flat_map(of_pose).collect()
+}
+
+/// One group a joint that state or action keys name, or that one of those follows.
+pub(super) fn joint_inputs(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declaration> {
+    let lists = shape.state.iter().map(|(key, _)| keys::STATE_JOINTS.name_of(key));
+    let lists = lists.chain(shape.action_keys.iter().map(|(key, _)| keys::ACTION_JOINTS.name_of(key)));
+    let mut named: Vec<String> = Vec::new();
+    for list in lists {
+        let Some(Value::StringArray(joints)) = overrides.get(&list) else { continue };
+        for joint in joints.iter().filter(|joint| !joint.is_empty()) {
+            if !named.contains(joint) {
+                named.push(joint.clone());
+            }
+        }
+    }
+    let mut all: Vec<Declaration> = Vec::new();
+    let mut followed: Vec<String> = Vec::new();
+    for joint in &named {
+        match overrides.get(&inputs::MIMIC_JOINT.name_of(joint)) {
+            Some(Value::String(source))
+                if !source.is_empty() && !named.contains(source) && !followed.contains(source) =>
+            {
+                followed.push(source.clone());
+            }
+            _ => {}
+        }
+        all.extend([
+            inputs::JOINT_TOPIC.declare_of(joint),
+            inputs::MIMIC_JOINT.declare_of(joint),
+            inputs::MIMIC_MULTIPLIER.declare_of(joint),
+            inputs::MIMIC_OFFSET.declare_of(joint),
+            inputs::MIMIC_COMMANDED.declare_of(joint),
+        ]);
+    }
+    all.extend(followed.iter().map(|joint| inputs::JOINT_TOPIC.declare_of(joint)));
+    all
 }
 
 /// One group a state key.
@@ -65,12 +110,17 @@ fn named_poses<'o>(shape: &PolicyShape, overrides: &'o Overrides) -> Vec<&'o str
     all
 }
 
-fn state_key(key: &str, width: usize) -> [Declaration; 4] {
+fn state_key(key: &str, width: usize) -> [Declaration; 5] {
     let mut pose = keys::STATE_POSE.declare_of(key);
     pose.description += &format!("{}.", PoseLayout::WIDTHS);
+    let (single, groups): (Vec<_>, Vec<_>) = PosePart::all().partition(|part| part.width() == 1);
+    let words = |parts: &[PosePart]| parts.iter().map(PosePart::name).collect::<Vec<_>>().join(", ");
+    let mut parts = keys::STATE_POSE_PARTS.declare_of(key);
+    parts.description += &format!("{}. Groups: {}.", words(&single), words(&groups));
     [
         Declaration { constraint: Constraint::Joints { width }, ..keys::STATE_JOINTS.declare_of(key) },
         pose,
+        parts,
         per_joint(keys::STATE_SCALE.declare_of(key), width, true, Some(1.0)),
         per_joint(keys::STATE_OFFSET.declare_of(key), width, false, Some(0.0)),
     ]

@@ -1,8 +1,12 @@
 //! Parameters of inputs. `{}` is a camera, a pose or the prefix of an input.
 
-use super::{Allowed, LONGEST_MS, Param};
+use super::convert::{PoseSource, euler_words};
+use super::{Allowed, LONGEST_MS, Param, Preset};
+use ros2_parameters::Value;
 use vla_base::time::Span;
-use vla_policy::observation::{OnViolation, StampSource, Transport};
+use vla_messages::PixelFormat;
+use vla_policy::encode::pose::EulerOrder;
+use vla_policy::observation::{Exif, OnViolation, Pairing, StampSource, Transport};
 
 pub(crate) const CAMERA_TOPIC: Param<String> = Param::text(
     "inputs.cameras.{}.topic",
@@ -16,6 +20,31 @@ pub(crate) const CAMERA_TRANSPORT: Param<Transport> = Param::word(
     "inputs.cameras.{}.transport",
     "raw",
     "Message type of the view {}: raw is sensor_msgs/Image, compressed is sensor_msgs/CompressedImage.",
+)
+.fixed();
+
+pub(crate) const CAMERA_ENCODING: Param<Option<PixelFormat>> = Param::word(
+    "inputs.cameras.{}.encoding",
+    "auto",
+    "What the bytes of raw frames of the view {} are. auto: as the message's encoding says. Needed where that is 8UC1, 8UC2, 8UC3 or \
+     8UC4, which give the number of bytes of a pixel and not their meaning, and where a driver calls a Bayer mosaic mono8. A message \
+     with another encoding is refused.",
+)
+.fixed();
+
+pub(crate) const CAMERA_EXIF: Param<Exif> = Param::word(
+    "inputs.cameras.{}.exif",
+    "ignore",
+    "Use of the EXIF orientation in JPEG frames of the view {}. ignore: frames are used as they are stored. apply: they are turned and \
+     mirrored to be upright. Choose what was done with the policy's training data.",
+)
+.fixed();
+
+pub(crate) const CAMERA_BLANK: Param<bool> = Param::flag(
+    "inputs.cameras.{}.blank",
+    false,
+    "true: the robot has no camera for the view {}. Nothing is subscribed to, and the policy sees black. Allowed only where policy.yaml \
+     lists the view in blank_views, because black frames were a part of the training data.",
 )
 .fixed();
 
@@ -37,6 +66,70 @@ pub(crate) const JOINTS_TOPIC: Param<String> = Param::text(
 )
 .fixed();
 
+pub(crate) const JOINTS_TOPICS: Param<Vec<String>> = Param::topics(
+    "inputs.joints.topics",
+    "Topics of the joint states where they come on several, such as those of two arms; in place of inputs.joints.topic. A joint that \
+     comes on two of them needs inputs.joints.topic_of.",
+)
+.fixed();
+
+pub(crate) const JOINTS_PREFIXES: Param<Vec<String>> = Param::strings(
+    "inputs.joints.prefixes",
+    "What the node puts before the joint names of each of inputs.joints.topics, in their order, where two drivers use the same names: \
+     ['left_', 'right_'] makes left_joint1 of the joint1 of the first topic. All other parameters then use the longer names. Empty: \
+     names stay as they are.",
+)
+.fixed();
+
+pub(crate) const JOINT_TOPIC: Param<Option<String>> = Param::text_or_none(
+    "inputs.joints.topic_of.{}",
+    Allowed::OptionalTopic,
+    "The one of inputs.joints.topics whose positions of {} count, where several have it. Empty: {} comes on one topic only; on two, no \
+     inference runs.",
+)
+.fixed();
+
+pub(crate) const MIMIC_JOINT: Param<String> = Param::text(
+    "inputs.joints.mimic.{}.joint",
+    "",
+    Allowed::Any,
+    "The joint that {} follows (<mimic> in a URDF). The position of {} is then computed, whether it is published or not: multiplier * \
+     position + offset. Empty: {} follows none.",
+)
+.fixed();
+
+pub(crate) const MIMIC_MULTIPLIER: Param<f64> = Param::double(
+    "inputs.joints.mimic.{}.multiplier",
+    1.0,
+    (-1e6, 1e6),
+    "Factor from the position of the joint that {} follows to that of {}.",
+)
+.fixed();
+
+pub(crate) const MIMIC_OFFSET: Param<f64> = Param::double(
+    "inputs.joints.mimic.{}.offset",
+    0.0,
+    (-1e6, 1e6),
+    "Position of {} where the joint that it follows is at 0, in rad or m.",
+)
+.fixed();
+
+pub(crate) const MIMIC_COMMANDED: Param<bool> = Param::flag(
+    "inputs.joints.mimic.{}.commanded",
+    false,
+    "Whether an action may move {} although it follows another joint. false: such an action is refused at the start.",
+)
+.fixed();
+
+pub(crate) const PAIRING: Param<Pairing> = Param::word(
+    "inputs.pairing",
+    "newest",
+    "Time at which joints and poses of an observation are taken. newest: each at its newest sample. frame: at the stamp of the oldest \
+     camera frame, interpolated between the samples around it, as most data sets pair pictures and state: a camera's latency then makes \
+     no difference of picture and state, and inputs.max_skew_ms compares the cameras only. Motion starts at the newest positions \
+     either way.",
+);
+
 /// One second: the plan has then moved the joints by more than an encoder's step, and drives follow several times faster.
 pub(crate) const JOINTS_STUCK_AFTER: Param<Span> = Param::millis(
     "inputs.joints.stuck_after_ms",
@@ -46,11 +139,19 @@ pub(crate) const JOINTS_STUCK_AFTER: Param<Span> = Param::millis(
      limit.",
 );
 
+pub(crate) const POSE_SOURCE: Param<PoseSource> = Param::word(
+    "inputs.poses.{}.source",
+    "pose",
+    "Message of the pose {}: pose is geometry_msgs/PoseStamped, odometry is nav_msgs/Odometry (its pose.pose), tf is looked up in the tree of \
+     /tf and /tf_static (tf2_msgs/TFMessage): the pose of child_frame_id in frame_id.",
+)
+.fixed();
+
 pub(crate) const POSE_TOPIC: Param<String> = Param::text(
     "inputs.poses.{}.topic",
     "{}/pose",
     Allowed::Topic,
-    "Topic of the pose {} (geometry_msgs/PoseStamped): position in m, orientation as a unit quaternion.",
+    "Topic of the pose {} where its source is pose or odometry: position in m, orientation as a unit quaternion.",
 )
 .fixed();
 
@@ -58,7 +159,66 @@ pub(crate) const POSE_FRAME_ID: Param<String> = Param::text(
     "inputs.poses.{}.frame_id",
     "",
     Allowed::Any,
-    "Frame that the pose {} must be in; a message of another frame is refused. Empty: any.",
+    "Frame that the pose {} must be in; a message of another frame is refused. Empty: any. With source tf: the frame in which it is looked \
+     up, required.",
+)
+.fixed();
+
+pub(crate) const POSE_CHILD_FRAME_ID: Param<String> = Param::text(
+    "inputs.poses.{}.child_frame_id",
+    "",
+    Allowed::Any,
+    "Frame whose pose {} is: that of odometry, where a message of another is refused (empty: any), and of tf, required. Not for source pose, \
+     whose messages do not name it.",
+)
+.fixed();
+
+/// As [`POSE_ROTATE_TOOL`].
+pub(crate) const POSE_ROTATE_BASE: Param<Vec<f64>> = Param::numbers(
+    "inputs.poses.{}.rotate_base",
+    "Fixed rotation of the frame that the pose {} is in, applied before the policy sees the pose: rotate_base * pose, position and \
+     orientation. [roll, pitch, yaw] in rad (extrinsic xyz) or a unit quaternion [x, y, z, w]; empty: none. The policy's poses in \
+     ~/action_chunk are turned back.",
+)
+.fixed();
+
+pub(crate) const POSE_ROTATE_TOOL: Param<Vec<f64>> = Param::numbers(
+    "inputs.poses.{}.rotate_tool",
+    "Fixed rotation of the tool of the pose {}: pose * rotate_tool, orientation only. As rotate_base. DROID: [0.5, -0.5, -0.5, 0.5].",
+)
+.fixed();
+
+pub(crate) const POSE_EULER: Param<EulerOrder> = Param::new(
+    "inputs.poses.{}.euler",
+    Preset::Text("extrinsic_xyz"),
+    Allowed::Words(euler_words),
+    "Order in which roll (about x), pitch (about y) and yaw (about z) of the pose {} are applied, about the axes of the fixed frame \
+     (extrinsic) or of the moving one (intrinsic). extrinsic_xyz is the rpy of URDF and tf2, the xyz of scipy.",
+    |value| if let Value::String(word) = value { word.parse().ok() } else { None },
+)
+.fixed();
+
+pub(crate) const POSE_QUATERNION_NEAR: Param<Vec<f64>> = Param::numbers(
+    "inputs.poses.{}.quaternion_near",
+    "Quaternion [x, y, z, w]. q and -q are the same rotation; of the pose {} the one nearer to this is given to the policy, and the rotation \
+     vector is its, with an angle up to 2 pi. Empty: w is not negative, so that rotation vectors are at most pi long. Set it to the middle of \
+     the training data. LIBERO: [1.0, 0.0, 0.0, 0.0], a gripper that points down.",
+)
+.fixed();
+
+pub(crate) const TF_TOPIC: Param<String> = Param::text(
+    "inputs.tf.topic",
+    "/tf",
+    Allowed::Topic,
+    "Topic of the moving transforms (tf2_msgs/TFMessage), where a pose has source tf. One subscription serves every pose.",
+)
+.fixed();
+
+pub(crate) const TF_STATIC_TOPIC: Param<String> = Param::text(
+    "inputs.tf.static_topic",
+    "/tf_static",
+    Allowed::Topic,
+    "Topic of the static transforms (tf2_msgs/TFMessage, reliable, transient local), where a pose has source tf.",
 )
 .fixed();
 
@@ -66,7 +226,7 @@ pub(crate) const INSTRUCTION_TOPIC: Param<String> = Param::text(
     "inputs.instruction.topic",
     "instruction",
     Allowed::Topic,
-    "Topic of the instruction (std_msgs/String, reliable, transient local). The latest of topic and parameter holds.",
+    "Topic of the instruction (std_msgs/String, reliable; volatile and transient local publishers). The latest of topic and parameter holds.",
 )
 .fixed();
 

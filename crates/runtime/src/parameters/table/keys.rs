@@ -19,6 +19,14 @@ pub(crate) const STATE_POSE: Param<Option<String>> = Param::text_or_none(
 )
 .fixed();
 
+/// The declaration adds the words.
+pub(crate) const STATE_POSE_PARTS: Param<Vec<String>> = Param::strings(
+    "state.{}.pose_parts",
+    "Parts of its pose that the state {} holds, in the policy's order, such as [px] or [position, quaternion_xyzw]. Empty: by the width of the \
+     key. Single values: ",
+)
+.fixed();
+
 pub(crate) const STATE_SCALE: Param<Vec<f64>> =
     Param::doubles("state.{}.scale", "Factor of each joint: model = joint * scale + offset, joint in rad or m.")
         .fixed();

@@ -6,23 +6,15 @@ use super::{Reader, StateSource};
 use crate::parameters::shape::{EefAction, PolicyShape};
 use crate::parameters::table::{Param, keys};
 use ros2_parameters::Error;
-use vla_policy::encode::pose::PoseLayout;
-use vla_policy::observation::{JointMap, PoseMap};
+use vla_policy::encode::pose::{PoseConvention, PoseLayout, PoseMap};
+use vla_policy::observation::JointMap;
 use vla_policy::processor::DeltaRows;
 
 impl Reader<'_> {
     pub(super) fn state(&mut self, key: &str, width: usize) -> StateSource {
         let (name, pose) = (keys::STATE_JOINTS.name_of(key), keys::STATE_POSE.name_of(key));
         let (joints, input) = (self.get_of(&keys::STATE_JOINTS, key), self.get_of(&keys::STATE_POSE, key));
-        let layout = PoseLayout::of_width(width);
         if let Some(input) = input {
-            if layout.is_none() {
-                let what = format!(
-                    "{pose} is '{input}', but the state '{key}' has {width} values and a pose gives {}; list its joints in {name}",
-                    PoseLayout::WIDTHS
-                );
-                self.conflict(&[&pose], what);
-            }
             if !joints.is_empty() {
                 let what =
                     format!("{name} and {pose} are both given; the state '{key}' comes from joints or from a pose");
@@ -35,15 +27,25 @@ impl Reader<'_> {
                 "comes from a pose, in m and rad",
                 [&keys::STATE_SCALE, &keys::STATE_OFFSET],
             );
-            return StateSource::Pose(PoseMap { key: key.to_owned(), input });
+            let parts = self.pose_parts(key, width, &input);
+            return StateSource::Pose(PoseMap {
+                key: key.to_owned(),
+                input,
+                parts,
+                convention: PoseConvention::default(),
+            });
         }
         if joints.is_empty() && width > 0 {
             let mut needs = format!(
                 "list the {width} joints of the state '{key}' by their names in sensor_msgs/JointState, in the policy's order"
             );
-            if layout.is_some() {
-                needs += &format!("; or, if it is an end effector's, name its pose in {pose}");
-            }
+            needs += &match PoseLayout::of_width(width) {
+                Some(_) => format!("; or, if it is an end effector's, name its pose in {pose}"),
+                None => format!(
+                    "; or, if a pose has it, name the pose in {pose} and the values in {}",
+                    keys::STATE_POSE_PARTS.name_of(key)
+                ),
+            };
             self.problems.push(Error::Missing { name, needs });
         }
         StateSource::Joints(JointMap {
@@ -105,7 +107,7 @@ impl Reader<'_> {
         }
     }
 
-    fn conflict(&mut self, names: &[&str], what: String) {
+    pub(super) fn conflict(&mut self, names: &[&str], what: String) {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         self.problems.push(Error::Conflict { names, what });
     }
