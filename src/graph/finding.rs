@@ -18,7 +18,7 @@ pub(crate) struct PublisherInfo {
 }
 
 /// A problem in the graph. It has no changing figures, so that two equal ones are the same problem.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Finding {
     /// Messages of another type on an input's topic are never received.
     OtherType {

@@ -1,5 +1,5 @@
 use super::*;
-use vla_base::time::Stamp;
+use vla_base::time::{Span, Stamp};
 use vla_policy::observation::{Breach, Fault, JointNames, StampSource, Transport};
 use vla_runtime::parameters::NodeName;
 
@@ -18,6 +18,7 @@ fn input(name: &str, kind: InputKind) -> InputSpec {
         stamp_from: StampSource::default(),
         frames: Default::default(),
         history: Default::default(),
+        keep: Span::ZERO,
     }
 }
 

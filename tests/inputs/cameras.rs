@@ -27,12 +27,13 @@ fn camera(name: &str, topic: &str, transport: Transport) -> InputSpec {
         stamp_from: StampSource::Header,
         frames: FrameOptions::default(),
         history: FrameHistory::default(),
+        keep: Span::ZERO,
     }
 }
 
 /// The cameras, and a joint, since an observation has a state.
 fn inputs(cameras: Vec<InputSpec>) -> Inputs {
-    let joints = JointNames { read: vec!["elbow".into()], moved: Vec::new() };
+    let joints = JointNames { read: vec!["elbow".into()], ..JointNames::default() };
     let joints = InputSpec { kind: InputKind::Joints, joints, ..camera("joints", "/joint_states", Transport::Raw) };
     let inputs = Inputs::new(cameras.into_iter().chain([joints]).collect());
     inputs.set_instruction("push");
@@ -46,6 +47,9 @@ fn rules(cameras: usize) -> Rules {
         on_violation: OnViolation::Skip,
         future_tolerance: span(20),
         enable_max_age: Span::ZERO,
+        pairing: Default::default(),
+        state_history: Vec::new(),
+        continuous: Default::default(),
     }
 }
 
@@ -87,9 +91,9 @@ fn remembering(name: &str, step: i64) -> InputSpec {
 
 #[test]
 fn the_frames_nearest_to_the_policys_times_are_given_at_any_rate() {
-    for (period, expected) in [(10, [270, 770]), (33, [231, 726]), (50, [250, 750]), (7, [266, 763])] {
+    for (period, expected) in [(10, [1270, 1770]), (33, [1231, 1726]), (50, [1250, 1750]), (7, [1266, 1763])] {
         let inputs = inputs(vec![remembering("top", 50)]);
-        let times: Vec<i64> = (0..=1020).step_by(period).collect();
+        let times: Vec<i64> = (1000..=2020).step_by(period).collect();
         times.iter().for_each(|&ms| offer(&inputs, "/top", frame(ms), ms));
         let newest = times[times.len() - 1];
         let observation = assemble(&inputs, 1, newest).expect("a history");
@@ -129,8 +133,8 @@ fn a_history_that_is_too_short_or_has_a_gap_is_a_violation_with_figures() {
 #[test]
 fn frames_are_shared_and_no_more_are_kept_than_the_history_needs() {
     let inputs = inputs(vec![remembering("top", 50)]);
-    let frames: Vec<Bytes> = (0..200).map(|i| frame(20 * i)).collect();
-    for (i, bytes) in (0..).zip(&frames) {
+    let frames: Vec<Bytes> = (1..=200).map(|i| frame(20 * i)).collect();
+    for (i, bytes) in (1..).zip(&frames) {
         offer(&inputs, "/top", bytes.clone(), 20 * i);
     }
     let kept = frames.iter().filter(|bytes| !bytes.is_unique()).count();

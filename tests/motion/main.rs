@@ -3,6 +3,7 @@
 #[expect(unsafe_code, reason = "an allocator that counts")]
 mod allocation;
 mod fuzz_parameters;
+mod joint_inputs;
 mod measured_motion;
 mod motion;
 mod outputs;

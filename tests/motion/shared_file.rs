@@ -6,6 +6,9 @@ use vla_runtime::parameters::{Error, NodeName, Overrides, Parameters, PolicyShap
 fn shape() -> PolicyShape {
     PolicyShape {
         cameras: vec!["top".into()],
+        blank_views: Vec::new(),
+        video_history: vec![0],
+        state_history: vec![0],
         state: vec![("arm".into(), 2)],
         action_keys: vec![("arm".into(), 2)],
         eef_actions: Vec::new(),

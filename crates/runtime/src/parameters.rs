@@ -202,10 +202,12 @@ fn with_use_of_pose(error: Error) -> Error {
     }
 }
 
-/// Where a list of joints is wrong, every limit of its joints is unknown too: one mistake, not a dozen.
+/// Where a list of joints is wrong, every parameter of its joints is unknown too: one mistake, not a dozen.
 fn without_limits_of_unknown_joints(problems: Problems) -> Problems {
     let about_joints = |name: &String| name.ends_with(".joints");
-    let follow_up = |error: &Error| matches!(error, Error::Unknown { name, .. } if name.starts_with("limits."));
+    let of_joints = ["limits.", "inputs.joints.topic_of.", "inputs.joints.mimic."];
+    let of_joint = |name: &String| of_joints.iter().any(|group| name.starts_with(group));
+    let follow_up = |error: &Error| matches!(error, Error::Unknown { name, .. } if of_joint(name));
     if !problems.iter().any(|error| error.names().iter().any(about_joints)) {
         return problems;
     }

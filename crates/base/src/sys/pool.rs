@@ -62,27 +62,11 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Calls `work` once for each job, on whichever thread is free, and returns when all are done. Jobs begin in their
-    /// order. Allocates nothing.
+    /// Calls `work` once on every thread at the same time, and returns when all calls have returned. Allocates nothing.
     ///
     /// # Panics
-    /// When `work` or the iterator panics, after every thread has left them.
-    pub fn for_each<I>(&mut self, jobs: I, work: impl Fn(I::Item) + Sync)
-    where
-        I: Iterator + Send,
-        I::Item: Send,
-    {
-        let jobs = Mutex::new(jobs);
-        let next = || lock(&jobs).next();
-        self.run(&|| {
-            while let Some(job) = next() {
-                work(job);
-            }
-        });
-    }
-
-    /// Calls `work` once on every thread, and returns when all calls have returned.
-    fn run(&mut self, work: &(dyn Fn() + Sync)) {
+    /// When `work` panics on any thread, after all have left it.
+    pub fn run(&mut self, work: &(dyn Fn() + Sync)) {
         if self.workers.is_empty() {
             return work();
         }
@@ -162,8 +146,7 @@ impl Drop for Pool {
     }
 }
 
-/// No panic leaves a state half changed: the work runs outside this lock, and an iterator that panicked yields no more jobs to
-/// a caller that unwinds.
+/// No panic leaves a state half changed: the work runs outside this lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -174,6 +157,20 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::Barrier;
 
+    /// Calls `work` once for each job, on whichever thread is free.
+    fn for_each<I>(pool: &mut Pool, jobs: I, work: impl Fn(I::Item) + Sync)
+    where
+        I: Iterator + Send,
+    {
+        let jobs = Mutex::new(jobs);
+        let next = || lock(&jobs).next();
+        pool.run(&|| {
+            while let Some(job) = next() {
+                work(job);
+            }
+        });
+    }
+
     #[test]
     fn every_job_is_done_once_on_borrowed_data_by_any_number_of_threads() {
         for threads in [0, 1, 2, 5] {
@@ -181,10 +178,10 @@ mod tests {
             assert_eq!(pool.threads(), threads.max(1));
             let mut values = vec![0_u32; 100];
             for round in 1..=50 {
-                pool.for_each(values.iter_mut(), |value| *value += 1);
+                for_each(&mut pool, values.iter_mut(), |value| *value += 1);
                 assert!(values.iter().all(|value| *value == round), "{threads} threads");
             }
-            pool.for_each(std::iter::empty::<()>(), |()| panic!("no job"));
+            for_each(&mut pool, std::iter::empty::<()>(), |()| panic!("no job"));
         }
     }
 
@@ -193,7 +190,7 @@ mod tests {
         let mut pool = Pool::new("test", 3).expect("threads");
         // Nobody passes the barrier before three are there.
         let (barrier, seen) = (Barrier::new(3), Mutex::new(Vec::new()));
-        pool.for_each(0..3, |_| {
+        for_each(&mut pool, 0..3, |_| {
             barrier.wait();
             lock(&seen).push(thread::current().id());
         });
@@ -209,7 +206,7 @@ mod tests {
             let mut done = [false; 8];
             let jobs = done.iter_mut().enumerate();
             let result = catch_unwind(AssertUnwindSafe(|| {
-                pool.for_each(jobs, |(index, done)| {
+                for_each(&mut pool, jobs, |(index, done)| {
                     assert!(index != 3, "job 3");
                     *done = true;
                 });
@@ -217,7 +214,7 @@ mod tests {
             assert!(result.is_err() && !done[3]);
         }
         let mut sum = [0; 4];
-        pool.for_each(sum.iter_mut(), |value| *value = 1);
+        for_each(&mut pool, sum.iter_mut(), |value| *value = 1);
         assert_eq!(sum, [1; 4]);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::image::EvalTransform;
 use super::resize::Size;
@@ -71,8 +72,22 @@ impl FrameEncoder {
         values: impl Iterator<Item = &'v mut [f32]> + Send,
     ) -> Result<(), Error> {
         let images = self.images.get_mut(range).unwrap_or_default();
-        self.pool.for_each(images.iter_mut().zip(frames).zip(values), |((image, frame), values)| {
-            image.error = image.encode(frame, values).err();
+        let jobs = images.iter_mut().zip(frames).zip(values);
+        let jobs = jobs.map(|((image, frame), values)| Job { image, frame, values });
+        let jobs = Mutex::new(Jobs { new: jobs, decoded: [const { None }; MOST_WAITING], waiting: 0 });
+        let next = || lock(&jobs).next();
+        let keep = |job| lock(&jobs).keep(job);
+        self.pool.run(&|| {
+            while let Some(stage) = next() {
+                let convert = match stage {
+                    Stage::Decode(mut job) => {
+                        job.decode();
+                        keep(job)
+                    }
+                    Stage::Convert(job) => Some(job),
+                };
+                convert.into_iter().for_each(Job::convert);
+            }
         });
         images.iter_mut().find_map(|image| image.error.take()).map_or(Ok(()), Err)
     }
@@ -109,30 +124,90 @@ pub(crate) struct TracedImage {
 }
 
 impl Image {
-    fn encode(&mut self, frame: Option<&CameraSample>, values: &mut [f32]) -> Result<(), Error> {
-        let Some(sample) = frame else {
-            values.fill(BLACK);
-            return Ok(());
-        };
-        let Self { camera, decoder, transform, size, .. } = self;
-        let pixels = match sample.transport {
-            Transport::Raw => {
-                ImageView::parse(&sample.bytes).and_then(|image| image.pixels_as(sample.options.encoding))
-            }
-            Transport::Compressed => {
-                CompressedImageView::parse(&sample.bytes).and_then(|image| match sample.options.exif {
-                    Exif::Ignore => decoder.decode(&image),
-                    Exif::Apply => decoder.decode_upright(&image),
-                })
-            }
-        };
-        let pixels = pixels.map_err(|error| failure(camera, error.to_string()))?;
-        convert(camera, transform, *size, &pixels, values)
-    }
-
     fn convert(&mut self, frame: &Pixels<'_>, values: &mut [f32]) -> Result<(), Error> {
         convert(&self.camera, &mut self.transform, self.size, frame, values)
     }
+}
+
+/// The work on one image.
+struct Job<'i, 'f, 'v> {
+    image: &'i mut Image,
+    frame: Option<&'f CameraSample>,
+    values: &'v mut [f32],
+}
+
+impl Job<'_, '_, '_> {
+    /// Decodes a compressed frame into its decoder's memory.
+    fn decode(&mut self) {
+        let Image { camera, decoder, error, .. } = &mut *self.image;
+        *error = None;
+        let Some(sample) = self.frame.filter(|sample| sample.transport == Transport::Compressed) else { return };
+        let decoded = CompressedImageView::parse(&sample.bytes).and_then(|image| match sample.options.exif {
+            Exif::Ignore => decoder.decode(&image),
+            Exif::Apply => decoder.decode_upright(&image),
+        });
+        *error = decoded.err().map(|error| failure(camera, error.to_string()));
+    }
+
+    /// Resamples and normalises the decoded frame.
+    fn convert(self) {
+        let Self { image, frame, values } = self;
+        let Image { camera, decoder, transform, size, error } = image;
+        let converted = match frame {
+            // The decoder has refused it.
+            Some(_) if error.is_some() => return,
+            None => {
+                values.fill(BLACK);
+                return;
+            }
+            Some(sample) if sample.transport == Transport::Compressed => decoder
+                .last()
+                .ok_or(Error::Internal("a decoded frame"))
+                .and_then(|frame| convert(camera, transform, *size, &frame, values)),
+            Some(sample) => ImageView::parse(&sample.bytes)
+                .and_then(|image| image.pixels_as(sample.options.encoding))
+                .map_err(|error| failure(camera, error.to_string()))
+                .and_then(|frame| convert(camera, transform, *size, &frame, values)),
+        };
+        *error = converted.err();
+    }
+}
+
+/// Most decoded images that wait for a thread; further ones are converted where they were decoded.
+const MOST_WAITING: usize = 32;
+
+/// What is left to do. Decoding takes the longest, so it is begun first: two threads then share three images evenly.
+struct Jobs<'i, 'f, 'v, I> {
+    new: I,
+    decoded: [Option<Job<'i, 'f, 'v>>; MOST_WAITING],
+    waiting: usize,
+}
+
+enum Stage<'i, 'f, 'v> {
+    Decode(Job<'i, 'f, 'v>),
+    Convert(Job<'i, 'f, 'v>),
+}
+
+impl<'i, 'f, 'v, I: Iterator<Item = Job<'i, 'f, 'v>>> Jobs<'i, 'f, 'v, I> {
+    fn next(&mut self) -> Option<Stage<'i, 'f, 'v>> {
+        if let Some(job) = self.new.next() {
+            return Some(Stage::Decode(job));
+        }
+        // The latest: its pixels may still be in the cache of the thread that asks.
+        self.waiting = self.waiting.checked_sub(1)?;
+        self.decoded.get_mut(self.waiting)?.take().map(Stage::Convert)
+    }
+
+    /// Keeps a decoded image for whichever thread is free next; gives it back when there is no room.
+    fn keep(&mut self, job: Job<'i, 'f, 'v>) -> Option<Job<'i, 'f, 'v>> {
+        let Some(place) = self.decoded.get_mut(self.waiting) else { return Some(job) };
+        self.waiting += 1;
+        place.replace(job)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Resamples and normalises a frame that must become an image of `size`.

@@ -1,6 +1,7 @@
 //! The inputs, shared between the threads that receive messages and the one that runs the policy.
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use super::clock::{Clock, ClockReader};
@@ -34,6 +35,8 @@ pub struct Inputs {
     frames_of_tf: Frames,
     names: Vec<(Arc<str>, Arc<str>)>,
     stores: Vec<Store>,
+    /// Whether the log has said of an input that its samples are stamped by their arrival.
+    arrival_reported: Vec<AtomicBool>,
     instruction: Mutex<Option<Arc<str>>>,
     /// Instruction of the running task, before every other.
     task: Mutex<Option<Arc<str>>>,
@@ -55,6 +58,7 @@ impl Inputs {
             names: specs.iter().map(|spec| (spec.name.as_str().into(), spec.topic_list().into())).collect(),
             topics: InputTopic::of(&specs),
             stores: specs.iter().map(Store::new).collect(),
+            arrival_reported: specs.iter().map(|_| AtomicBool::default()).collect(),
             instruction: Mutex::default(),
             task: Mutex::default(),
             enable: None,

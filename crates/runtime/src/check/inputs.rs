@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{Finding, joints};
+use super::joints::JointsSeen;
+use super::{Finding, Severity, joints};
 use crate::parameters::{DeliveryQos, Reliability, Settings};
 use vla_base::time::{Span, Stamp};
 use vla_messages::JointStateView;
@@ -138,14 +139,16 @@ impl InputCheck {
         };
         let statistics = self.inputs.statistics(now);
         let mut findings = Vec::new();
-        let mut joints_seen = BTreeSet::new();
+        let mut joints_seen = JointsSeen::default();
         for ((inputs_topic, topic), arrivals) in self.topics().iter().zip(topics).zip(&self.arrivals) {
             let of_first = inputs_topic.inputs.first().and_then(|&index| {
                 Some((settings.inputs.get(index)?, statistics.get(index)?, settings.rules.of(index)))
             });
             let Some((input, statistics, rule)) = of_first else { continue };
             let arrivals = lock(arrivals);
-            joints_seen.extend(arrivals.joints.iter().cloned());
+            if let Some(at) = input.topics.iter().position(|name| *name == *inputs_topic.name) {
+                joints_seen.add(input, at, arrivals.joints.iter());
+            }
             let is_static = inputs_topic.is_static;
             let look = Look { input, topic, is_static, arrivals: &arrivals, statistics, rule, source, settings };
             findings.extend(look.findings().into_iter().map(|finding| finding.of(&input.name)));
@@ -215,11 +218,13 @@ impl Look<'_> {
             findings.extend((!explained).then(|| self.silent(&usable)));
             return findings;
         }
+        findings.extend(self.stamped_by_arrival());
         findings.extend(self.refused());
         findings.extend(self.rate());
         findings.extend(self.age());
         findings.extend(self.large_frames());
-        findings.extend(findings.is_empty().then(|| self.arrives(&usable)));
+        let bad = findings.iter().any(|finding| finding.severity > Severity::Info);
+        findings.extend((!bad).then(|| self.arrives(&usable)));
         findings
     }
 
@@ -310,8 +315,21 @@ impl Look<'_> {
         }
     }
 
+    /// Ages then start too late.
+    fn stamped_by_arrival(&self) -> Option<Finding> {
+        (self.input.stamp_from == StampSource::Arrival).then(|| {
+            let (name, parameter) = (&self.topic.name, self.input.parameter());
+            Finding::info(
+                CHECK,
+                format!(
+                    "{name}: ages count from arrival ({parameter}.stamp); the time from capture to arrival is not seen"
+                ),
+            )
+        })
+    }
+
     fn refused(&self) -> Option<Finding> {
-        let (refused, all) = (self.statistics.refused, self.arrivals.messages);
+        let (refused, all) = (self.statistics.refused, self.statistics.received);
         let reason = self.statistics.last_refusal.as_deref().filter(|_| refused > 0)?;
         let what = format!("{refused} of {all} messages on {} are refused: {reason}", self.topic.name);
         let finding = if refused == all { Finding::error(CHECK, what) } else { Finding::warning(CHECK, what) };

@@ -25,6 +25,7 @@ pub fn declarations(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declarati
     ];
     all.extend(engines(shape));
     all.extend(inputs(shape));
+    all.extend(keys::joint_inputs(shape, overrides));
     all.extend(keys::pose_inputs(shape, overrides));
     all.extend(keys::state(shape));
     all.extend(keys::action(shape));
@@ -73,6 +74,8 @@ fn inputs(shape: &PolicyShape) -> Vec<Declaration> {
         all.push(inputs::CAMERA_STUCK_AFTER.declare_of(camera));
     }
     all.push(inputs::JOINTS_TOPIC.declare());
+    all.push(inputs::JOINTS_TOPICS.declare());
+    all.push(inputs::JOINTS_PREFIXES.declare());
     all.extend(freshness("inputs.joints", "the position of a joint that the policy reads"));
     all.extend([
         inputs::JOINTS_STUCK_AFTER.declare(),
@@ -81,6 +84,7 @@ fn inputs(shape: &PolicyShape) -> Vec<Declaration> {
         inputs::INSTRUCTION_TOPIC.declare(),
         inputs::ENABLE_TOPIC.declare(),
         inputs::ENABLE_MAX_AGE.declare(),
+        inputs::PAIRING.declare(),
         inputs::MAX_SKEW.declare(),
         inputs::FUTURE_TOLERANCE.declare(),
         inputs::ON_VIOLATION.declare(),

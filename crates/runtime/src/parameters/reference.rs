@@ -107,6 +107,7 @@ fn listed() -> Vec<Declaration> {
         blank_views: Vec::new(),
         video_history: vec![0],
         state: vec![("<key>".to_owned(), WIDTH)],
+        state_history: vec![0],
         action_keys: vec![("<key>".to_owned(), WIDTH)],
         eef_actions: Vec::new(),
         deltas: vec![("<key>".to_owned(), None)],

@@ -62,6 +62,7 @@ enum Allowed {
     OneOf(&'static [&'static str]),
     Topic,
     OptionalTopic,
+    Topics,
     InputName,
     /// Depends on the policy: the declaration adds the constraint.
     ByPolicy,
@@ -132,6 +133,11 @@ impl Param<Vec<String>> {
     /// Empty by default.
     const fn strings(name: &'static str, description: &'static str) -> Self {
         Self::new(name, Preset::NoStrings, Allowed::ByPolicy, description, strings)
+    }
+
+    /// Empty by default.
+    const fn topics(name: &'static str, description: &'static str) -> Self {
+        Self::new(name, Preset::NoStrings, Allowed::Topics, description, strings)
     }
 }
 
@@ -258,6 +264,7 @@ impl Allowed {
             Self::OneOf(words) => Constraint::OneOf(words.iter().map(|word| (*word).to_owned()).collect()),
             Self::Topic => Constraint::TopicName,
             Self::OptionalTopic => Constraint::OptionalTopicName,
+            Self::Topics => Constraint::TopicNames,
             Self::InputName => Constraint::InputName,
         }
     }

@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::stuck::StuckJoints;
 use crate::messages::TrajectoryBuffer;
-use crate::parameters::{Route, Settings};
+use crate::parameters::Settings;
 use vla_base::time::{Span, Stamp};
 use vla_motion::{
-    CLOCK_TOLERANCE, ColumnGroup, ColumnKind, ColumnMotion, ColumnPlan, Latencies, Measured, Motion, MotionLimits,
-    MotionPlan, NewChunk, PublishedRows, TurnJump, Watchdog, WatchdogState,
+    CLOCK_TOLERANCE, ColumnMotion, ColumnPlan, Latencies, Measured, Motion, MotionLimits, MotionPlan, NewChunk,
+    PublishedRows, TurnJump, Watchdog, WatchdogState,
 };
 
 mod brake;
+mod outputs;
 mod sensing;
 mod status;
 mod suspend;
@@ -157,7 +158,7 @@ impl Control {
         };
         let mut state = self.lock();
         // Outputs are fixed at the start: this is done once.
-        let groups = column_groups(settings);
+        let groups = outputs::column_groups(settings);
         if **state.columns.groups() != *groups {
             state.columns = ColumnMotion::new(groups.into());
         }
@@ -213,23 +214,6 @@ impl Control {
     /// The plan in force.
     pub fn plan(&self) -> Option<Arc<MotionPlan>> {
         lock(&self.plan).clone()
-    }
-
-    /// The plan of the columns that outputs take.
-    pub fn column_plan(&self) -> Option<Arc<ColumnPlan>> {
-        lock(&self.column_plan).clone()
-    }
-
-    /// Sets why an output takes no commands: until it does, chunks move nothing. `None`: every output takes them.
-    pub fn set_unready(&self, reason: Option<Arc<str>>) {
-        let mut state = self.lock();
-        if state.unready != reason {
-            match &reason {
-                Some(reason) => tracing::warn!("nothing may move: {reason}"),
-                None => tracing::info!("every output takes commands"),
-            }
-            state.unready = reason;
-        }
     }
 
     /// Puts a chunk in force and writes its trajectory; false when no joint moves: the policy commands none, or none may move
@@ -401,21 +385,6 @@ impl State {
             _ => {}
         }
     }
-}
-
-/// The columns that outputs take, in the order of the outputs.
-pub(super) fn column_groups(settings: &Settings) -> Vec<ColumnGroup> {
-    let group = |output: &crate::parameters::OutputSettings| {
-        let kind = match &output.route {
-            Route::Twist(twist) => {
-                ColumnKind::Velocity { max: twist.max.clone(), max_acceleration: twist.max_acceleration.clone() }
-            }
-            Route::Pose(pose) => ColumnKind::Pose(pose.layout),
-            _ => return None,
-        };
-        Some(ColumnGroup { name: output.name.clone(), columns: output.columns.clone(), kind })
-    };
-    settings.outputs.iter().filter_map(group).collect()
 }
 
 /// Why no joint may move while one has no limit of velocity.

@@ -15,6 +15,7 @@ use vla_policy::observation::{
     FrameHistory, FrameOptions, InputKind, InputRule, InputSpec, JointMap, JointNames, Rules, StampSource,
 };
 
+mod joint_inputs;
 mod key_maps;
 mod motion_settings;
 mod outputs;
@@ -41,11 +42,12 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
             None => action.push(reader.action(key, *width, &state)),
         }
     }
-    let joints = JointNames { read: joint_names(&state), moved: joint_names(&action) };
-    let inputs = reader.inputs(shape, joints, &poses);
+    let history = reader.state_history(shape);
+    let inputs = reader.inputs(shape, &state, &action, &poses, history.first().copied().unwrap_or_default());
     let (inputs, per_input) = inputs.into_iter().unzip();
     let policy = reader.policy();
     let given = reader.limits(&action);
+    let continuous = joint_inputs::continuous(&given, &state, description);
     let (limits, limit_warnings) = match description.merge(&given) {
         Ok(merged) => (Ok(Arc::new(merged.limits)), merged.warnings),
         Err(error) => (Err(error), Vec::new()),
@@ -60,7 +62,7 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         inputs,
         qos: reader.subscription_qos(),
         blank_views: shape.cameras.iter().filter(|view| reader.get_of(&inputs::CAMERA_BLANK, view)).cloned().collect(),
-        rules: reader.rules(per_input),
+        rules: Rules { state_history: history, continuous, ..reader.rules(per_input) },
         encode_threads: reader.get(&engines::ENCODE_THREADS),
         enable_topic: reader.get(&inputs::ENABLE_TOPIC),
         limits,
@@ -104,11 +106,6 @@ pub(super) fn limits_source(store: &Store) -> LimitsFrom {
 enum StateSource {
     Joints(JointMap),
     Pose(PoseMap),
-}
-
-/// Joints of all keys.
-fn joint_names(maps: &[JointMap]) -> Vec<String> {
-    maps.iter().flat_map(|map| &map.joints).cloned().collect()
 }
 
 struct Reader<'a> {
@@ -155,8 +152,21 @@ impl Reader<'_> {
         }
     }
 
-    /// Each input with its rule.
-    fn inputs(&mut self, shape: &PolicyShape, joints: JointNames, poses: &[PoseMap]) -> Vec<(InputSpec, InputRule)> {
+    /// Times before the observation's at which the policy takes the state as well, the longest first.
+    fn state_history(&mut self, shape: &PolicyShape) -> Vec<Span> {
+        let step: Span = self.get(&node::STEP);
+        shape.state_history.iter().filter(|steps| **steps < 0).map(|steps| step.times(-steps)).collect()
+    }
+
+    /// Each input with its rule. `earliest`: how far back the policy takes the state.
+    fn inputs(
+        &mut self,
+        shape: &PolicyShape,
+        state: &[JointMap],
+        action: &[JointMap],
+        poses: &[PoseMap],
+        earliest: Span,
+    ) -> Vec<(InputSpec, InputRule)> {
         let mut all = Vec::with_capacity(shape.cameras.len() + poses.len() + 2);
         for camera in &shape.cameras {
             if self.get_of(&inputs::CAMERA_BLANK, camera) {
@@ -175,14 +185,14 @@ impl Reader<'_> {
             let history = FrameHistory::new(&shape.video_history, shape.step);
             all.push((InputSpec { stamp_from, frames, history, ..spec(camera, topic, kind) }, rule));
         }
-        if joints != JointNames::default() {
-            let prefix = "inputs.joints";
-            let stamp_from = self.get_of(&inputs::STAMP, prefix);
-            let topic = self.get(&inputs::JOINTS_TOPIC);
-            let rule = InputRule { stuck_after: self.get(&inputs::JOINTS_STUCK_AFTER), ..self.rule(prefix) };
-            all.push((InputSpec { joints, stamp_from, ..spec("joints", topic, InputKind::Joints) }, rule));
+        // The oldest frame that is allowed, and the earliest state from there.
+        let oldest_frame = all.iter().map(|(_, rule)| rule.max_age).max().unwrap_or_default();
+        let keep = Span::from_nanos(oldest_frame.nanos().saturating_add(earliest.nanos()));
+        if let Some(joints) = self.joint_states(state, action, keep) {
+            let rule = InputRule { stuck_after: self.get(&inputs::JOINTS_STUCK_AFTER), ..self.rule("inputs.joints") };
+            all.push((joints, rule));
         }
-        all.extend(self.poses(poses));
+        all.extend(self.poses(poses, keep));
         // An instruction has no stamp: its rule only keeps the indices aligned.
         let topic = self.get(&inputs::INSTRUCTION_TOPIC);
         all.push((spec("instruction", topic, InputKind::Instruction), InputRule::age(Span::ZERO, true)));
@@ -196,6 +206,8 @@ impl Reader<'_> {
             on_violation: self.get(&inputs::ON_VIOLATION),
             future_tolerance: self.get(&inputs::FUTURE_TOLERANCE),
             enable_max_age: self.get(&inputs::ENABLE_MAX_AGE),
+            pairing: self.get(&inputs::PAIRING),
+            ..Rules::default()
         }
     }
 
@@ -238,6 +250,6 @@ impl Reader<'_> {
 fn spec(name: &str, topic: String, kind: InputKind) -> InputSpec {
     let (name, frame_id, child_frame_id) = (name.to_owned(), String::new(), String::new());
     let (topics, joints, stamp_from) = (vec![topic], JointNames::default(), StampSource::Header);
-    let (frames, history) = (FrameOptions::default(), FrameHistory::default());
-    InputSpec { name, topics, kind, frame_id, child_frame_id, joints, stamp_from, frames, history }
+    let (frames, history, keep) = (FrameOptions::default(), FrameHistory::default(), Span::ZERO);
+    InputSpec { name, topics, kind, frame_id, child_frame_id, joints, stamp_from, frames, history, keep }
 }

@@ -6,7 +6,7 @@ use vla_engines::EngineKind;
 use vla_messages::{BayerPattern, PixelFormat};
 use vla_motion::TransitionMode;
 use vla_policy::encode::pose::EulerOrder;
-use vla_policy::observation::{Exif, OnViolation, StampSource, Transport};
+use vla_policy::observation::{Exif, OnViolation, Pairing, StampSource, Transport};
 
 use crate::parameters::settings::{
     CommandKind, Durability, History, OutputKind, OutputMessage, Reliability, SecondGoal,
@@ -141,6 +141,14 @@ impl Words for Reliability {
 
 impl Words for Durability {
     const ALL: &'static [Self] = &[Self::Volatile, Self::TransientLocal, Self::SystemDefault];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for Pairing {
+    const ALL: &'static [Self] = &[Self::Newest, Self::Frame];
 
     fn as_word(self) -> &'static str {
         self.as_str()
