@@ -1,6 +1,7 @@
 //! What comes in: bags, messages, images, observations, and cases of damaged ones.
 
 mod bag;
+mod cameras;
 mod fuzz_bag;
 mod fuzz_message;
 mod fuzz_observation;

@@ -56,7 +56,9 @@ fn inputs(stamps: [StampSource; 5]) -> Inputs {
         child_frame_id: String::new(),
         joints: JointNames { read: vec!["waist".into()], ..JointNames::default() },
         stamp_from,
-        history: Span::ZERO,
+        frames: Default::default(),
+        history: Default::default(),
+        keep: Span::ZERO,
     });
     let inputs = Inputs::new(specs.collect());
     inputs.set_instruction("go");
@@ -84,7 +86,8 @@ fn every_kind_of_input_can_be_stamped_by_arrival_and_each_is_warned_about_once()
             offer(&inputs, ms(at)).into_iter().for_each(|taken| taken.expect("the arrival is its time"));
         }
     });
-    let warned = |name: &str| lines.iter().filter(|line| line.contains("WARN") && line.contains(&format!("`{name}`"))).count();
+    let warned =
+        |name: &str| lines.iter().filter(|line| line.contains("WARN") && line.contains(&format!("`{name}`"))).count();
     assert_eq!(NAMES.map(warned), [1; 5], "{lines:#?}");
     let rules = Rules { per_input: vec![InputRule::age(Span::from_millis(50.0), true); 5], ..Rules::default() };
     let observation = inputs.assemble(ms(1070), &rules).expect("50 ms old");

@@ -3,6 +3,7 @@
 mod deltas;
 mod demo_policy;
 mod eef;
+mod frame_history;
 mod fuzz_codec;
 mod fuzz_policy;
 mod fuzz_processor;
@@ -11,6 +12,7 @@ mod mixed_views;
 mod oracle_codec;
 mod oracle_processor;
 mod policy_spec;
+mod pose_keys;
 mod prefix;
 mod processor;
 mod prompt;

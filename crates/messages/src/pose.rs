@@ -35,12 +35,7 @@ impl Fields {
     ///
     /// # Errors
     /// [`Error::NotFinite`], [`Error::Quaternion`].
-    pub(super) fn check(
-        self,
-        message: &str,
-        position: &[f64; 3],
-        orientation: &[f64; 4],
-    ) -> Result<[f64; 4], Error> {
+    pub(super) fn check(self, message: &str, position: &[f64; 3], orientation: &[f64; 4]) -> Result<[f64; 4], Error> {
         for (field, values) in [(self.position, &position[..]), (self.orientation, &orientation[..])] {
             if let Some(value) = values.iter().find(|value| !value.is_finite()) {
                 return Err(Error::NotFinite { message: message.to_owned(), field, found: value.to_string() });

@@ -5,7 +5,8 @@ use super::error::Error;
 use super::header::HeaderView;
 use super::pose::Fields;
 
-const FIELDS: Fields = Fields { position: "transforms.transform.translation", orientation: "transforms.transform.rotation" };
+const FIELDS: Fields =
+    Fields { position: "transforms.transform.translation", orientation: "transforms.transform.rotation" };
 /// Stamp, lengths of two strings, seven doubles.
 const SMALLEST: usize = 8 + 4 + 4 + 7 * 8;
 
@@ -79,8 +80,10 @@ impl<'a> TfMessageView<'a> {
 }
 
 fn transform<'a>(reader: &mut Reader<'a>) -> Result<TransformView<'a>, Error> {
-    let header =
-        HeaderView { stamp: reader.stamp("transforms.header.stamp")?, frame_id: reader.string("transforms.header.frame_id")? };
+    let header = HeaderView {
+        stamp: reader.stamp("transforms.header.stamp")?,
+        frame_id: reader.string("transforms.header.frame_id")?,
+    };
     let child_frame_id = reader.string("transforms.child_frame_id")?;
     let (translation, rotation) = FIELDS.read(reader)?;
     Ok(TransformView { header, child_frame_id, translation, rotation })

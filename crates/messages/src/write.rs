@@ -89,12 +89,7 @@ pub fn twist_stamped_into(out: &mut Vec<u8>, header: HeaderView<'_>, twist: [f64
 }
 
 /// A `nav_msgs/Odometry` at rest: the pose of `child_frame_id`, covariances and twist zero.
-pub fn odometry(
-    header: HeaderView<'_>,
-    child_frame_id: &str,
-    position: [f64; 3],
-    orientation: [f64; 4],
-) -> Vec<u8> {
+pub fn odometry(header: HeaderView<'_>, child_frame_id: &str, position: [f64; 3], orientation: [f64; 4]) -> Vec<u8> {
     let mut out = Vec::with_capacity(header.frame_id.len() + child_frame_id.len() + 736);
     let mut writer = Writer::new(&mut out);
     writer.header(header);

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
+use super::Error;
 use super::encode::EncodeError;
 use super::encode::pose::{PoseConvention, PoseLayout, PoseMap};
 use super::encode::state::StateEncoder;
 use super::processor::{ActionKey, Conversion, Processor, StateKey};
 use super::unit_check::UnitCheck;
-use super::Error;
 use crate::observation::{self, JointMap, JointSample, Observation, PoseSample, StateReader};
 use vla_base::tensor::{DType, HostTensor};
 
@@ -50,11 +50,7 @@ impl State {
     /// # Errors
     /// [`Error::StateKey`] for a key with no source, with two sources, with another width than its source, or of other parts of a pose
     /// than the relative actions that refer to it.
-    pub(crate) fn new(
-        processor: &Processor,
-        joints: &[JointMap],
-        poses: &[PoseMap],
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(processor: &Processor, joints: &[JointMap], poses: &[PoseMap]) -> Result<Self, Error> {
         let (mut start, mut read) = (0, 0);
         let mut keys = Vec::with_capacity(processor.state.len());
         let mut maps = Vec::with_capacity(joints.len());
@@ -212,6 +208,7 @@ mod tests {
         let processor = Processor {
             embodiment: "robot".into(),
             cameras: Vec::new(),
+            video_deltas: vec![0],
             state: vec![key("arm", 1, 2.0), key("tool", 3, 4.0)],
             state_deltas: vec![-15, 0],
             clip_state: true,
@@ -224,7 +221,12 @@ mod tests {
             normalise_text: true,
         };
         let arm = JointMap::identity("arm", vec!["elbow".into()]);
-        let tool = PoseMap { key: "tool".into(), input: "tcp".into(), parts: Vec::new(), convention: PoseConvention::default() };
+        let tool = PoseMap {
+            key: "tool".into(),
+            input: "tcp".into(),
+            parts: Vec::new(),
+            convention: PoseConvention::default(),
+        };
         State::new(&processor, &[arm], &[tool]).expect("a state")
     }
 

@@ -85,6 +85,9 @@ fn inputs(page: &mut Page, shape: &PolicyShape) {
             "raw: sensor_msgs/Image; compressed: sensor_msgs/CompressedImage",
         );
         page.entry(10, "max_age_ms: 200.0", "oldest frame that is used: near twice the camera's period");
+        if shape.blank_views.contains(camera) {
+            page.entry(10, "blank: false", "true: the robot lacks this camera, and the policy sees black in its place");
+        }
     }
     page.group(6, "joints");
     page.entry(8, "topic: /joint_states", "sensor_msgs/JointState");
@@ -95,7 +98,11 @@ fn inputs(page: &mut Page, shape: &PolicyShape) {
     }
     for pose in poses {
         page.group(8, pose);
-        page.entry(10, &format!("topic: {PLACEHOLDER}"), "geometry_msgs/PoseStamped of the end effector");
+        page.entry(
+            10,
+            &format!("topic: {PLACEHOLDER}"),
+            "geometry_msgs/PoseStamped of the end effector; or source: odometry, or tf",
+        );
         page.entry(10, "frame_id: ''", "frame that the pose must be in; '' accepts every frame");
         page.entry(10, "max_age_ms: 100.0", "oldest pose that is used");
     }

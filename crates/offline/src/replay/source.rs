@@ -325,7 +325,9 @@ fn join_topics(
         } else if let Some((_, found)) = named.first() {
             problems.push(format!("topic {name}: expected {expected} for input '{input}', found {}", found.type_name));
         } else if topic.is_static {
-            tracing::info!("the bag has no topic {name} ({expected}) for input '{input}'; only moving transforms are known");
+            tracing::info!(
+                "the bag has no topic {name} ({expected}) for input '{input}'; only moving transforms are known"
+            );
         } else if topic.kind != InputKind::Instruction {
             problems.push(format!("no topic {name} ({expected}) for input '{input}'"));
         } else if settings.instruction.is_empty() {

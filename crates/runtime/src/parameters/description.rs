@@ -46,7 +46,10 @@ impl RobotDescription {
         let Self::Known(description) = self else { return self.clone() };
         let mut prefixed = Description::clone(description);
         for joint in joints {
-            let own = prefixes.iter().filter(|prefix| !prefix.is_empty()).find_map(|prefix| joint.strip_prefix(prefix.as_str()));
+            let own = prefixes
+                .iter()
+                .filter(|prefix| !prefix.is_empty())
+                .find_map(|prefix| joint.strip_prefix(prefix.as_str()));
             if let Some(own) = own.filter(|_| prefixed.joints(joint).next().is_none()) {
                 prefixed.add_alias(own, joint);
             }

@@ -30,7 +30,9 @@ impl Default for PoseConvention {
 
 /// Numbers that are no rotation.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
-#[error("expected a rotation as [roll, pitch, yaw] in rad (extrinsic xyz) or as a unit quaternion [x, y, z, w], found {found:?}")]
+#[error(
+    "expected a rotation as [roll, pitch, yaw] in rad (extrinsic xyz) or as a unit quaternion [x, y, z, w], found {found:?}"
+)]
 pub struct BadRotation {
     /// The numbers.
     pub found: Vec<f64>,

@@ -69,9 +69,9 @@ impl FromStr for EulerOrder {
 
     fn from_str(word: &str) -> Result<Self, String> {
         let found = WORDS.iter().find(|(fixed, moving, _)| [*fixed, *moving].contains(&word));
-        found.map(|(_, _, axes)| Self { axes: *axes }).ok_or_else(|| {
-            format!("expected one of {}, found '{word}'", Self::words().collect::<Vec<_>>().join(", "))
-        })
+        found
+            .map(|(_, _, axes)| Self { axes: *axes })
+            .ok_or_else(|| format!("expected one of {}, found '{word}'", Self::words().collect::<Vec<_>>().join(", ")))
     }
 }
 

@@ -11,7 +11,7 @@ use vla_policy::observation::{InputKind, InputSpec, JointMap, JointNames, MimicJ
 
 impl Reader<'_> {
     /// The input of joint states; `None` where the policy reads and moves no joint.
-    pub(super) fn joint_states(&mut self, state: &[JointMap], action: &[JointMap], history: Span) -> Option<InputSpec> {
+    pub(super) fn joint_states(&mut self, state: &[JointMap], action: &[JointMap], keep: Span) -> Option<InputSpec> {
         let (read, moved) = (joint_names(state), joint_names(action));
         if read.is_empty() && moved.is_empty() {
             return None;
@@ -23,8 +23,8 @@ impl Reader<'_> {
         let joints = JointNames { read, moved, topic_of, prefixes, mimic };
         self.joints_in_no_topic(&joints, &topics);
         let stamp_from: StampSource = self.get_of(&inputs::STAMP, "inputs.joints");
-        let (name, frame_id, child_frame_id) = ("joints".to_owned(), String::new(), String::new());
-        Some(InputSpec { name, topics, kind: InputKind::Joints, frame_id, child_frame_id, joints, stamp_from, history })
+        let empty = super::spec("joints", String::new(), InputKind::Joints);
+        Some(InputSpec { topics, joints, stamp_from, keep, ..empty })
     }
 
     fn joint_topics(&mut self) -> Vec<String> {
