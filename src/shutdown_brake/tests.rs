@@ -12,6 +12,8 @@ use vla_runtime::parameters::{NodeName, Overrides, Parameters, PolicyShape};
 fn settings() -> Arc<Settings> {
     let shape = PolicyShape {
         cameras: vec!["top".into()],
+        blank_views: Vec::new(),
+        video_history: vec![0],
         state: vec![("arm".into(), 2)],
         state_history: vec![0],
         action_keys: vec![("arm".into(), 2)],

@@ -27,7 +27,7 @@ fn views(observation: &Observation) -> (Vec<View>, Vec<Vec<f32>>) {
         let image = observation.image("proc", camera);
         let (&[height, width, _], Data::U8(rgb)) = (image.dims(), image.data()) else { panic!("{:?}", image.dims()) };
         let plane = |channel: usize| rgb.iter().skip(channel).step_by(3).map(|u| (f32::from(*u) - 127.5) / 127.5);
-        (View { camera: camera.clone(), width, height }, (0..3).flat_map(plane).collect())
+        (View { camera: camera.clone(), width, height, images: 1 }, (0..3).flat_map(plane).collect())
     };
     observation.cameras.iter().map(view).unzip()
 }

@@ -34,7 +34,7 @@ fn options() -> Options {
 }
 
 fn view(camera: &str, width: usize) -> View {
-    View { camera: camera.to_owned(), width, height: 56 }
+    View { camera: camera.to_owned(), width, height: 56, images: 1 }
 }
 
 fn export(views: &[View], options: &Options, dir: &Path) {

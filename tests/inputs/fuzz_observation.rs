@@ -74,7 +74,9 @@ fn any_message_is_taken_or_refused_and_counted() {
             child_frame_id: "tool".into(),
             joints: joints.clone(),
             stamp_from: StampSource::Header,
-            history: Span::ZERO,
+            frames: Default::default(),
+            history: Default::default(),
+            keep: Span::ZERO,
         };
         let inputs = Inputs::new(KINDS.map(spec).to_vec());
         let mut reader = StateReader::new(&[JointMap::identity("arm", vec!["elbow".into()])]).expect("a valid map");

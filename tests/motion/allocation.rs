@@ -1,12 +1,13 @@
 //! The way from message bytes to a chunk's messages allocates nothing after warm-up.
 //!
-//! Counted by the allocator itself, on the thread under test only. Not counted: the reference count that `Bytes` makes
+//! Counted by the allocator itself, on the thread under test; on every thread where others work for it. Not counted: the reference count that `Bytes` makes
 //! when a message is shared for the first time (here before the count, in the node with the message itself).
 
 use vla_trt_tests::demo;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use vla_base::time::{Span, Stamp};
@@ -27,9 +28,19 @@ use vla_policy::processor::{
 use vla_runtime::messages::{Publication, TrajectoryBuffer, write_action_chunk};
 use vla_runtime::session::Control;
 
+mod cameras;
+
 thread_local! {
     // `const`: reading it allocates nothing, so the allocator may.
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Of all threads. Each test has a process of its own under nextest; elsewhere those that read it would count each other's.
+static ALL_ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+fn count() {
+    ALLOCATIONS.with(|count| count.set(count.get() + 1));
+    ALL_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
 }
 
 struct Counting;
@@ -38,7 +49,7 @@ struct Counting;
 // `Cell` that needs neither allocation nor destruction.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        count();
         // SAFETY: the caller keeps `GlobalAlloc::alloc`'s contract, which is `System`'s.
         unsafe { System.alloc(layout) }
     }
@@ -49,7 +60,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        count();
         // SAFETY: as above; `pointer` came from `System`.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -98,7 +109,9 @@ impl Loop {
             child_frame_id: String::new(),
             joints: JointNames::default(),
             stamp_from: StampSource::Header,
-            history: Span::ZERO,
+            frames: Default::default(),
+            history: Default::default(),
+            keep: Span::ZERO,
         };
         let names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
         let joints = JointNames { read: names.clone(), moved: names.clone(), ..JointNames::default() };
@@ -324,6 +337,7 @@ fn state_encoder_and_action_decoder_allocate_nothing() {
         cameras: vec!["top".into()],
         state: vec![StateKey { name: "pose".into(), width: 9, encoding: StateEncoding::SinCos }],
         state_deltas: vec![0],
+        video_deltas: vec![0],
         clip_state: true,
         action: vec![ActionKey { name: "pose".into(), width: 9, scaling, conversion: pose, eef: None }],
         action_deltas: (0..16).collect(),

@@ -49,6 +49,8 @@ const PIECES: [&str; 40] = [
 fn shape() -> PolicyShape {
     PolicyShape {
         cameras: vec!["top".into()],
+        blank_views: Vec::new(),
+        video_history: vec![0],
         state: vec![("arm".into(), 2)],
         state_history: vec![0],
         action_keys: vec![("arm".into(), 2)],

@@ -8,6 +8,8 @@ use vla_runtime::parameters::{Parameters, PolicyShape};
 fn shape() -> PolicyShape {
     PolicyShape {
         cameras: vec!["top".into()],
+        blank_views: Vec::new(),
+        video_history: vec![0],
         state: vec![("left".into(), 2), ("right".into(), 2)],
         state_history: vec![-15, -1, 0],
         action_keys: vec![("left".into(), 2), ("right".into(), 2)],
@@ -112,7 +114,7 @@ fn the_history_of_the_state_counts_control_steps_and_reaches_back_from_the_oldes
     let rules = &parameters.settings().rules;
     assert_eq!(rules.state_history, [Span::from_millis(300.0), Span::from_millis(20.0)]);
     assert_eq!(rules.pairing, Pairing::Newest);
-    assert_eq!(parameters.settings().inputs[1].history, Span::from_millis(700.0));
+    assert_eq!(parameters.settings().inputs[1].keep, Span::from_millis(700.0));
     parameters.set("inputs.pairing", Value::String("frame".into())).expect("live");
     parameters.set("action.step_s", Value::Double(0.04)).expect("live");
     let rules = &parameters.settings().rules;
@@ -125,4 +127,24 @@ fn joints_that_turn_without_end_are_known_to_the_rules() {
     let limits = ["limits.left_j1.continuous:=true"];
     let parameters = parameters(&limits).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(*parameters.settings().rules.continuous, ["left_j1"]);
+}
+
+#[test]
+fn one_description_of_an_arm_limits_each_of_two_whose_drivers_use_its_names() {
+    let urdf = "<robot><joint name='j1' type='continuous'><limit velocity='2'/></joint>\
+                <joint name='finger' type='prismatic'><limit lower='0' upper='0.04' velocity='0.1'/></joint>\
+                <joint name='right_finger' type='prismatic'><limit lower='0' upper='0.08' velocity='0.1'/></joint></robot>";
+    let mut prefixed =
+        parameters(&["limits_from:=topic", "inputs.joints.prefixes:=[left_, right_]"]).expect("two arms");
+    prefixed.describe(urdf).expect("limits of both arms");
+    let settings = prefixed.settings();
+    let limits = settings.limits.as_ref().expect("limits");
+    let of = |joint| limits.get(joint).expect("a moved joint");
+    assert_eq!((of("left_j1").velocity, of("right_j1").velocity), (2.0, 2.0));
+    assert_eq!((of("left_finger").max, of("right_finger").max), (0.04, 0.08), "a joint of the full name counts first");
+    assert_eq!(*settings.rules.continuous, ["left_j1", "right_j1"]);
+    let mut plain = parameters(&["limits_from:=topic"]).expect("two arms");
+    plain.describe(urdf).map(drop).ok();
+    let limited = plain.settings().limits.as_ref().map(|limits| limits.get("left_j1").map(|limits| limits.velocity));
+    assert_ne!(limited, Ok(Some(2.0)), "without prefixes the names differ");
 }

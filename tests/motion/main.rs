@@ -8,5 +8,7 @@ mod measured_motion;
 mod motion;
 mod outputs;
 mod parameters;
+mod qos;
 mod replay;
 mod safety;
+mod shared_file;

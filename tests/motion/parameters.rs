@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use vla_base::time::Span;
+use vla_messages::PixelFormat;
 use vla_motion::{JointLimits, TransitionMode};
 use vla_policy::PolicySpec;
-use vla_policy::observation::{InputKind, OnViolation, Transport};
+use vla_policy::observation::{Exif, FrameOptions, InputKind, OnViolation, Transport};
 use vla_policy::processor::DeltaRows;
 use vla_runtime::parameters::{
     CommandKind, EefAction, LimitsFrom, NodeName, Overrides, Parameters, PolicyShape, Problems, Settings, Value,
@@ -24,6 +25,8 @@ fn shape() -> PolicyShape {
     let strings = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     PolicyShape {
         cameras: strings(&["top", "left_wrist", "right_wrist"]),
+        blank_views: Vec::new(),
+        video_history: vec![0],
         state: keys.clone(),
         state_history: vec![0],
         action_keys: keys,
@@ -237,6 +240,8 @@ fn eef_shape() -> PolicyShape {
     };
     PolicyShape {
         cameras: vec!["top".into()],
+        blank_views: Vec::new(),
+        video_history: vec![0],
         state: keys(&[("tool", 9), ("hand", 3), ("quaternion", 7), ("gripper", 1)]),
         action_keys: keys(&[("tool", 6), ("jaw", 1), ("gripper", 1), ("quaternion", 7)]),
         eef_actions: vec![
@@ -641,7 +646,7 @@ fn what_may_change_while_the_node_runs_is_this_and_no_more() {
     for input in ["cameras.top", "cameras.left_wrist", "cameras.right_wrist", "joints"] {
         expected.extend(["max_age_ms", "required", "stuck_after_ms"].map(|field| format!("inputs.{input}.{field}")));
     }
-    expected.insert("inputs.enable.max_age_ms".to_owned());
+    expected.extend(["inputs.enable.max_age_ms", "task.second_goal"].map(str::to_owned));
     assert_eq!(live, expected);
 }
 
@@ -697,4 +702,65 @@ fn the_reference_page_is_that_of_the_declarations() {
     }
     let page = std::fs::read_to_string(path).unwrap_or_default();
     assert!(page == reference(), "docs/parameters.md is out of date: VLA_TRT_BLESS=1 cargo test --test parameters");
+}
+
+#[test]
+fn views_may_share_a_topic_of_one_transport() {
+    let shared = ["inputs.cameras.left_wrist.topic:=/stereo", "inputs.cameras.right_wrist.topic:=/stereo"];
+    let settings = parameters(&shared);
+    let topics: Vec<&str> = settings.settings().inputs[1..3].iter().map(|input| input.topics[0].as_str()).collect();
+    assert_eq!(topics, ["/stereo"; 2]);
+    let other = [&shared[..], &["inputs.cameras.left_wrist.transport:=raw"]].concat();
+    let problem = one_problem(&other);
+    let names = "inputs.cameras.left_wrist.topic and inputs.cameras.right_wrist.topic";
+    assert!(problem.contains(names) && problem.contains("transport"), "{problem}");
+}
+
+#[test]
+fn the_meaning_of_bytes_is_for_raw_frames_and_the_orientation_for_compressed_ones() {
+    let of = |arguments: &[&str]| parameters(arguments).settings().inputs[0].frames;
+    assert_eq!(of(&[]), FrameOptions::default());
+    let raw = ["inputs.cameras.top.transport:=raw", "inputs.cameras.top.encoding:=bayer_rggb8"];
+    assert_eq!(of(&raw).encoding, PixelFormat::from_encoding("bayer_rggb8"));
+    assert_eq!(of(&["inputs.cameras.top.exif:=apply"]).exif, Exif::Apply);
+    for (arguments, parameter) in [
+        (&["inputs.cameras.top.encoding:=rgb8"][..], "encoding"),
+        (&["inputs.cameras.top.transport:=raw", "inputs.cameras.top.exif:=apply"], "exif"),
+    ] {
+        let problem = one_problem(arguments);
+        let names = [parameter, "transport"].map(|name| format!("inputs.cameras.top.{name}"));
+        assert!(names.iter().all(|name| problem.contains(name)), "{problem}");
+    }
+    let unknown = one_problem(&["inputs.cameras.top.transport:=raw", "inputs.cameras.top.encoding:=bayer_rggb16"]);
+    assert!(unknown.contains("expected one of auto, rgb8"), "{unknown}");
+}
+
+#[test]
+fn a_view_may_be_blank_only_where_the_policy_was_trained_so() {
+    let untrained = one_problem(&["inputs.cameras.top.blank:=true"]);
+    assert!(untrained.contains("inputs.cameras.top.blank") && untrained.contains("blank_views"), "{untrained}");
+    let views = |blank: &[&str], arguments: &[&str]| {
+        let blank_views = blank.iter().map(|view| (*view).to_owned()).collect();
+        Parameters::new(PolicyShape { blank_views, ..shape() }, &overrides(arguments))
+    };
+    let parameters = views(&["left_wrist"], &["inputs.cameras.left_wrist.blank:=true"]).expect("trained with it");
+    let settings = parameters.settings();
+    assert_eq!(settings.blank_views, ["left_wrist"]);
+    let names: Vec<&str> = settings.inputs.iter().map(|input| input.name.as_str()).collect();
+    assert_eq!(names, ["top", "right_wrist", "joints", "instruction"]);
+    assert_eq!(settings.rules.per_input.len(), names.len());
+    let all = ["top", "left_wrist", "right_wrist"].map(|view| format!("inputs.cameras.{view}.blank:=true"));
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let problems = views(&["top", "left_wrist", "right_wrist"], &all).expect_err("blind");
+    assert_eq!(problems.len(), 1, "{problems}");
+}
+
+#[test]
+fn the_frames_of_earlier_times_follow_the_policys_step() {
+    let remembering = PolicyShape { video_history: vec![-15, 0], ..shape() };
+    let parameters = Parameters::new(remembering, &overrides(&["action.step_s:=0.1"])).expect("valid");
+    let history = &parameters.settings().inputs[0].history;
+    assert_eq!(history.before, [Span::from_millis(300.0)], "of the policy's 20 ms, however fast chunks are played");
+    assert_eq!(history.tolerance, Span::from_millis(10.0));
+    assert!(parameters.settings().inputs[3].history.before.is_empty());
 }

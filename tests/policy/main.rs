@@ -3,6 +3,7 @@
 mod deltas;
 mod demo_policy;
 mod eef;
+mod frame_history;
 mod fuzz_codec;
 mod fuzz_policy;
 mod fuzz_processor;

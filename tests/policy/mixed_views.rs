@@ -32,6 +32,7 @@ fn export(scratch: &Path, sizes: [(usize, usize); 3]) -> PolicySpec {
     let camera = |(name, (width, height)): (&&str, (usize, usize))| Camera { name: (*name).to_owned(), width, height };
     let request = Request {
         cameras: demo::CAMERAS.iter().zip(sizes).map(camera).collect(),
+        blank_views: Vec::new(),
         name: "mixed".to_owned(),
         steps: vec![1],
         max_text: 256,

@@ -318,7 +318,7 @@ fn every_problem_of_both_files_is_reported_at_once() {
         kwargs["use_albumentations"] = json!(false);
         kwargs["crop_fraction"] = json!(1.5);
         kwargs["max_action_dim"] = json!(2);
-        robot(kwargs)["video"]["delta_indices"] = json!([-1, 0]);
+        robot(kwargs)["video"]["delta_indices"] = json!([0, -1]);
         robot(kwargs)["state"]["mean_std_embedding_keys"] = json!(["leg"]);
         robot(kwargs)["action"]["action_configs"][0]["format"] = json!("XYZ_ROT6D");
         values["state"]["gripper"]["max"] = json!([0.05, 1]);
@@ -327,7 +327,7 @@ fn every_problem_of_both_files_is_reported_at_once() {
     let starts = [
         "use_albumentations: expected true",
         "crop_fraction: expected above 0 and at most 1, found 1.5",
-        "modality_configs.robot.video.delta_indices: expected [0]",
+        "modality_configs.robot.video.delta_indices: expected ascending control steps",
         "modality_configs.robot.state.mean_std_embedding_keys: 'leg' is not among the modality_keys arm, gripper",
         "statistics.robot.state.gripper.max: expected 1 values as in min, found 2",
         "modality_configs.robot.action.action_configs[0].format: expected DEFAULT for a relative NON_EEF key",
@@ -466,4 +466,40 @@ fn a_missing_file_is_named() {
     let path = Path::new("no/such/processor_config.json");
     let error = ProcessorConfig::load(path).expect_err("refused").to_string();
     assert!(error.starts_with("no/such/processor_config.json: ") && error.contains("expected the file"), "{error}");
+}
+
+#[test]
+fn frames_of_several_times_are_read_with_the_newest_as_the_last() {
+    let video = |deltas: Value| edited(|kwargs, _| robot(kwargs)["video"]["delta_indices"] = deltas);
+    let read = |deltas: &[i64]| video(json!(deltas)).expect("a history").video_deltas;
+    assert_eq!((read(&[0]), read(&[-15, 0]), read(&[-1000, -7, 0])), (vec![0], vec![-15, 0], vec![-1000, -7, 0]));
+    for wrong in [json!([-15]), json!([0, -15]), json!([-1, -1, 0]), json!([0, 1]), json!([-1001, 0])] {
+        let refused = video(wrong.clone()).expect_err("refused").to_string();
+        assert!(refused.contains("modality_configs.robot.video.delta_indices"), "{wrong}: {refused}");
+    }
+}
+
+/// The modalities that GR00T N1.6 has for DROID, with frames of a second ago as in its data set's later configurations.
+#[test]
+fn the_configuration_of_droid_is_read() {
+    let wide = |rows: usize, width: usize, value: f64| json!(vec![vec![value; width]; rows]);
+    let table =
+        |low: Value, high: Value| json!({"min": low, "max": high, "mean": low, "std": high, "q01": low, "q99": high});
+    let processor = edited(|kwargs, values| {
+        let (joints, gripper) = (table(json!(vec![-2.9; 7]), json!(vec![2.9; 7])), table(json!([0.0]), json!([1.0])));
+        let keys = json!(["joint_position", "gripper_position"]);
+        let modalities = robot(kwargs);
+        modalities["video"]["modality_keys"] = json!(["exterior_image_1_left", "wrist_image_left"]);
+        modalities["video"]["delta_indices"] = json!([-15, 0]);
+        modalities["state"]["modality_keys"] = keys.clone();
+        modalities["action"]["modality_keys"] = keys;
+        modalities["action"]["delta_indices"] = json!((0..32).collect::<Vec<_>>());
+        *values = json!({
+            "state": {"joint_position": joints, "gripper_position": gripper},
+            "action": {"joint_position": joints, "gripper_position": gripper},
+            "relative_action": {"joint_position": table(wide(32, 7, -0.5), wide(32, 7, 0.5))},
+        });
+    });
+    let processor = processor.expect("DROID's configuration");
+    assert_eq!((processor.cameras.len(), processor.video_deltas, processor.action_deltas.len()), (2, vec![-15, 0], 32));
 }

@@ -16,6 +16,7 @@ fn processor(state: Vec<StateKey>, action: Vec<ActionKey>) -> Processor {
         cameras: vec!["top".into()],
         state,
         state_deltas: vec![0],
+        video_deltas: vec![0],
         clip_state: true,
         action,
         action_deltas: (0..ROWS as i64).collect(),

@@ -4,6 +4,7 @@ import math
 import pathlib
 import shutil
 import subprocess
+import time
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from harness import CAMERAS, JOINTS, LATCHED, Feed, parameters, statuses, values
 from nav_msgs.msg import Odometry
 from recording import PERIOD_NS, run_live, type_name, write_bag
 from tf2_msgs.msg import TFMessage
+from trajectory_msgs.msg import JointTrajectory
 
 FIXTURE = pathlib.Path(__file__).parents[1] / "data" / "eef"
 COLUMNS = [f"left_eef.{column}" for column in ("x", "y", "z", "r00", "r01", "r02", "r10", "r11", "r12")]
@@ -242,6 +244,34 @@ def test_a_key_of_joints_and_a_pose_and_one_of_neither_end_the_start_with_both_n
     assert node.wait() == 1
     assert "state.left_eef.joints and state.left_eef.pose are both given" in node.log
     assert "parameter 'state.left_gripper.joints' is not set" in node.log
+
+
+def test_a_pose_output_goes_from_the_tool_to_the_chunk_without_steps_and_a_stop_holds_it(robot, run):
+    node = run("/servo", **{
+        "outputs.tool.kind": "pose", "outputs.tool.keys": ["left_eef"], "outputs.tool.topic": "servo/pose",
+        "outputs.tool.frame_id": "base_link", "outputs.rest.kind": "joint_trajectory", "outputs.rest.joints": MOVED,
+        "command_rate_hz": 50.0, "max_blind_s": 2.0, "action.step_s": 0.25})
+    node.wait_until_ready()
+    poses = robot.listen("/servo/servo/pose", PoseStamped)
+    rests = robot.listen("/servo/vla_trt/rest", JointTrajectory)
+    with PoseFeed(robot, "/servo") as feed:
+        wait_for(lambda: len(poses) > 100, lambda: f"poses\n{node.log}")
+        assert robot.trigger("/servo/vla_trt/stop").success
+        time.sleep(1.0)
+        count = len(poses)
+        time.sleep(0.5)
+        assert len(poses) == count, "silence after the last pose was repeated"
+    assert {pose.header.frame_id for pose in poses} == {"base_link"}
+    at = [[pose.pose.position.x, pose.pose.position.y, pose.pose.position.z] for pose in poses]
+    turns = [[pose.pose.orientation.x, pose.pose.orientation.y, pose.pose.orientation.z, pose.pose.orientation.w]
+             for pose in poses]
+    assert all(abs(math.hypot(*turn) - 1.0) < 1e-9 for turn in turns)
+    # The statistics allow 4 mm a row of 250 ms in each direction; a chunk joins the one before.
+    assert all(math.dist(before, after) < 0.004 for before, after in zip(at, at[1:]))
+    assert all(math.dist(position, feed.position) < 0.2 for position in at)
+    assert abs(sum(a * b for a, b in zip(turns[0], feed.orientation))) > 0.98
+    assert math.dist(at[-1], at[-15]) < 1e-12 and math.dist(turns[-1], turns[-15]) < 1e-12, "the last pose, repeated"
+    assert set(rests[-1].points[-1].velocities) == {0.0}
 
 
 @pytest.mark.parametrize(("kind", "more"), [(PoseFeed, {}), (OdometryFeed, ODOMETRY), (TransformFeed, TF)],

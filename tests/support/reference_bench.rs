@@ -165,6 +165,7 @@ impl Bench {
             checkpoint,
             embodiment: self.tag.clone(),
             cameras: observation.cameras.iter().map(camera).collect(),
+            blank_views: Vec::new(),
             name: "reference".to_owned(),
             about: "The reference's tiny checkpoint.".to_owned(),
             layout: export.layout,
@@ -208,7 +209,7 @@ impl Bench {
         let described = PolicySpec::load(out).expect("the bundle");
         let views: Vec<View> = match described.stages[0].inputs[0].dims.as_deref() {
             Some([_, _, Dim::Fixed(height), Dim::Fixed(width)]) => {
-                let view = |camera: &String| View { camera: camera.clone(), width: *width, height: *height };
+                let view = |camera: &String| View { camera: camera.clone(), width: *width, height: *height, images: 1 };
                 described.cameras.iter().map(view).collect()
             }
             other => panic!("{other:?}"),

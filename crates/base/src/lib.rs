@@ -3,7 +3,8 @@
 //! - [`time`]: [`time::Stamp`] and [`time::Span`], integer nanoseconds with saturating arithmetic. Nothing here reads a clock,
 //!   so replay and live operation share their code.
 //! - [`tensor`]: element types, dimensions and [`tensor::HostTensor`], the type that crosses every border of an engine.
-//! - [`sys`]: atomic file replacement, free space, memory mappings, page-cache eviction, SIMD dispatch, thread priority.
+//! - [`sys`]: atomic file replacement, free space, memory mappings, page-cache eviction, SIMD dispatch, a thread pool,
+//!   thread priority.
 //!
 //! Input and output are plain values and files; there is no state besides the process's own memory and files.
 //!

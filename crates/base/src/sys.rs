@@ -9,6 +9,8 @@ pub mod fs;
 #[expect(unsafe_code, reason = "mapping a file")]
 pub mod map;
 pub mod mappings;
+#[expect(unsafe_code, reason = "threads that stay borrow the data of a caller that waits for them")]
+pub mod pool;
 pub mod private;
 #[expect(unsafe_code, reason = "remapping memory of this process")]
 pub mod remap;

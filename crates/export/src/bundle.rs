@@ -73,6 +73,8 @@ pub struct Request {
     pub embodiment: String,
     /// The policy's cameras, each once, in any order.
     pub cameras: Vec<Camera>,
+    /// Cameras among them whose frames were black in a part of the training data.
+    pub blank_views: Vec<String>,
     /// Name of the policy, for people.
     pub name: String,
     /// Comment at the top of `policy.yaml`, one line.
@@ -226,6 +228,7 @@ impl ExportPlan {
         options::check_sizes(&model, &processor, &mut problems);
         options::check(request, &mut problems);
         let views = options::views(request, &processor, &mut problems);
+        options::check_blank_views(request, &processor, &mut problems);
         layout::check(request, &views, &mut problems);
         if !problems.is_empty() {
             return Err(Error::Request { problems });
@@ -263,6 +266,8 @@ impl ExportPlan {
             about: &request.about,
             name: &request.name,
             cameras: &cameras,
+            blank_views: &request.blank_views,
+            video_history: &self.processor.video_deltas,
             state: &state,
             action_keys: &action,
             deltas: &request.deltas,

@@ -79,5 +79,5 @@ pub(crate) fn model_for(columns: usize, vocab: usize) -> Model {
 
 /// What the vendor's transform makes of any 4:3 camera with `SHORTEST_EDGE`.
 pub fn views() -> Vec<View> {
-    CAMERAS.iter().map(|camera| View { camera: (*camera).to_owned(), width: 140, height: 112 }).collect()
+    CAMERAS.iter().map(|camera| View { camera: (*camera).to_owned(), width: 140, height: 112, images: 1 }).collect()
 }

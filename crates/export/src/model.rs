@@ -184,6 +184,8 @@ pub struct View {
     pub width: usize,
     /// Height of its pixels in pixels, a multiple of two patches.
     pub height: usize,
+    /// Images of it: frames of so many times.
+    pub images: usize,
 }
 
 /// Switches of an export.

@@ -22,6 +22,10 @@ pub(crate) struct Description<'a> {
     pub name: &'a str,
     /// Cameras in view order.
     pub cameras: &'a [&'a str],
+    /// Cameras among them whose frames may be black.
+    pub blank_views: &'a [String],
+    /// Frames of each camera, in control steps relative to the newest.
+    pub video_history: &'a [i64],
     /// State keys and widths, in model order.
     pub state: &'a [(&'a str, usize)],
     /// Action keys and widths, in model order.
@@ -86,6 +90,26 @@ impl Description<'_> {
         Ok(hash)
     }
 
+    /// What is unusual about the views.
+    fn views(&self) -> String {
+        let mut text = String::new();
+        if !self.blank_views.is_empty() {
+            let names: Vec<String> = self.blank_views.iter().map(|camera| scalar(camera)).collect();
+            text += &format!(
+                "# Views that were black in a part of the training data.\nblank_views: [{}]\n",
+                names.join(", ")
+            );
+        }
+        if self.video_history != [0] {
+            let steps: Vec<String> = self.video_history.iter().map(i64::to_string).collect();
+            text += &format!(
+                "# Frames of each camera, in control steps before the newest.\nvideo_history: [{}]\n",
+                steps.join(", ")
+            );
+        }
+        text
+    }
+
     fn text(&self, stages: &[ExportedStage], hash: &str) -> String {
         let named = |keys: &[(&str, usize)]| {
             keys.iter().map(|(key, width)| format!("{}: {width}", scalar(key))).collect::<Vec<_>>().join(", ")
@@ -101,6 +125,7 @@ impl Description<'_> {
              fingerprint: {hash}\n\
              # Order of the views.\n\
              cameras: [{cameras}]\n\
+             {views}\
              # Key: width, in model order.\n\
              state: {{{state}}}\n\
              # Row i of a chunk is due (i + 1) * step_s after the observation; the model predicts `horizon` rows.\n\
@@ -120,6 +145,7 @@ impl Description<'_> {
             version = env!("CARGO_PKG_VERSION"),
             name = scalar(self.name),
             cameras = cameras.join(", "),
+            views = self.views(),
             state = named(self.state),
             step_s = self.step_s,
             horizon = self.horizon,
@@ -239,6 +265,8 @@ mod tests {
                 about: "",
                 name: "",
                 cameras: &[],
+                blank_views: &[],
+                video_history: &[0],
                 state: &[],
                 action_keys: &[],
                 deltas: &NO_DELTAS,

@@ -37,7 +37,8 @@ pub const LAYOUT: Layout = Layout {
     write: stages,
 };
 
-/// Inputs of the vision stage: the stacked views if all have one size, otherwise one input per camera.
+/// Inputs of the vision stage: the stacked views if all have one size, otherwise one input per camera. With frames of several
+/// times, stacked images are ordered by time, then view; those of one camera by time.
 pub fn view_groups(model: &Model, views: &[View]) -> Result<Vec<ViewGroup>, Error> {
     let cell = 2 * model.vision.patch;
     for view in views {
@@ -51,6 +52,7 @@ pub fn view_groups(model: &Model, views: &[View]) -> Result<Vec<ViewGroup>, Erro
         }
     }
     let group = |input: String, view: &View, views| ViewGroup { input, views, height: view.height, width: view.width };
+    let images = || views.iter().map(|view| view.images).sum();
     match views {
         [] => Err(Error::Config {
             file: "views".to_owned(),
@@ -59,9 +61,9 @@ pub fn view_groups(model: &Model, views: &[View]) -> Result<Vec<ViewGroup>, Erro
             found: "none".to_owned(),
         }),
         [first, rest @ ..] if rest.iter().all(|v| (v.width, v.height) == (first.width, first.height)) => {
-            Ok(vec![group("pixels".to_owned(), first, views.len())])
+            Ok(vec![group("pixels".to_owned(), first, images())])
         }
-        _ => Ok(views.iter().map(|view| group(format!("pixels.{}", view.camera), view, 1)).collect()),
+        _ => Ok(views.iter().map(|view| group(format!("pixels.{}", view.camera), view, view.images)).collect()),
     }
 }
 

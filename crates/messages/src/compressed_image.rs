@@ -4,6 +4,7 @@ use super::cdr::Reader;
 use super::error::{Error, hex, shown};
 use super::header::HeaderView;
 use super::jpeg::JpegHeader;
+use super::orientation::swaps_sides;
 use super::pixels::check_size;
 
 /// A borrowed `sensor_msgs/CompressedImage`. [`FrameDecoder`](super::FrameDecoder) makes pixels of it.
@@ -112,7 +113,7 @@ pub struct FrameHeader {
     pub height: usize,
     /// One channel, or one and alpha.
     pub grey: bool,
-    /// EXIF orientation of a JPEG, 1 to 8; 1 is upright. It is not applied.
+    /// EXIF orientation of a JPEG, 1 to 8; 1 is upright. Width and height are those of the stored rows and columns.
     pub orientation: u8,
 }
 
@@ -120,6 +121,11 @@ impl FrameHeader {
     /// Whether the size was found. A damaged header is the decoder's to refuse.
     pub fn is_known(&self) -> bool {
         self.width > 0 || self.height > 0
+    }
+
+    /// Width and height after the orientation was applied.
+    pub fn upright_size(&self) -> (usize, usize) {
+        if swaps_sides(self.orientation) { (self.height, self.width) } else { (self.width, self.height) }
     }
 }
 

@@ -119,6 +119,26 @@ pub enum Error {
         /// The message's `encoding`, at most its first 64 characters.
         found: String,
     },
+    /// An encoding that gives the number of bytes of a pixel and not their meaning.
+    #[error(
+        "image encoding `{found}` does not say which colours the bytes are; set inputs.cameras.<name>.encoding to what the driver \
+         fills in (for 8UC3: rgb8 or bgr8; for 8UC1: mono8 or bayer_rggb8, ...), or set the encoding in the camera driver"
+    )]
+    OpenEncoding {
+        /// The message's `encoding`.
+        found: String,
+    },
+    /// An encoding that contradicts the layout in the parameters.
+    #[error(
+        "image encoding is `{found}`, but inputs.cameras.<name>.encoding says `{layout}`; set it to auto to use the message's own \
+         encoding, or correct one of the two"
+    )]
+    OtherEncoding {
+        /// The message's `encoding`, at most its first 64 characters.
+        found: String,
+        /// Layout of the parameter.
+        layout: PixelFormat,
+    },
     /// No pixels.
     #[error("image is {width}x{height}, expected at least 1x1; check that the camera is running")]
     Empty {
@@ -134,6 +154,18 @@ pub enum Error {
         width: usize,
         /// Rows.
         height: usize,
+    },
+    /// Fewer pixels than the layout needs.
+    #[error("{format} image is {width}x{height}, expected at least {least}x{least}")]
+    TooSmall {
+        /// Layout.
+        format: PixelFormat,
+        /// Columns.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// Fewest rows and columns.
+        least: usize,
     },
     /// Subsampled colour on an odd size.
     #[error("{format} image is {width}x{height}, expected an even {side}")]

@@ -5,6 +5,7 @@ use std::io::Cursor;
 use super::compressed_image::{Codec, CompressedImageView};
 use super::error::Error;
 use super::jpeg;
+use super::orientation::upright;
 use super::pixels::{PixelFormat, Pixels, check_size};
 
 const JPEG: &str = "JPEG";
@@ -16,7 +17,8 @@ const MAX_SCANS: u32 = 500;
 /// Decodes `sensor_msgs/CompressedImage` into a buffer that is kept from frame to frame, one camera or several.
 ///
 /// JPEG goes through libjpeg-turbo with its default settings (accurate integer DCT, smooth chroma upsampling): the
-/// pixels are those of Pillow and OpenCV. EXIF orientation and colour profiles are not applied. PNG: 8 bits a sample
+/// pixels are those of Pillow and OpenCV. Colour profiles are not applied, and the EXIF orientation of a JPEG by
+/// [`Self::decode_upright`] only. PNG: 8 bits a sample
 /// or fewer, palette, grey and alpha included; alpha is dropped.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
@@ -25,6 +27,22 @@ pub struct FrameDecoder {
     buffer: Vec<u8>,
     /// A JPEG without bytes too many in its header, or with the end marker that it lacked.
     mended: Vec<u8>,
+    /// A frame that was turned upright.
+    turned: Vec<u8>,
+    /// One row of it before.
+    row: Vec<u8>,
+    /// The last frame, when it was decoded.
+    last: Option<Last>,
+}
+
+/// A decoded frame in the decoder's memory.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    format: PixelFormat,
+    width: usize,
+    height: usize,
+    /// It was turned upright.
+    turned: bool,
 }
 
 impl FrameDecoder {
@@ -42,15 +60,47 @@ impl FrameDecoder {
     /// Those of [`CompressedImageView::frame_header`], [`Error::Colours`] for CMYK JPEG, 16-bit and animated PNG,
     /// [`Error::Damaged`] when it is truncated or corrupt. A frame with a damaged row is refused, not filled with grey.
     pub fn decode<'b>(&'b mut self, image: &CompressedImageView<'_>) -> Result<Pixels<'b>, Error> {
+        self.last = None;
         let (format, width, height) = match image.frame_header()?.codec {
             Codec::Jpeg => self.decode_jpeg(image.data)?,
             Codec::Png => self.decode_png(image.data)?,
         };
-        Pixels::new(format, width, height, width * format.bytes_per_pixel(), &self.buffer)
+        self.hold(Last { format, width, height, turned: false })
+    }
+
+    /// The pixels of the last call of [`Self::decode`] or [`Self::decode_upright`]; `None` when it failed.
+    pub fn last(&self) -> Option<Pixels<'_>> {
+        self.last.and_then(|last| self.pixels(last).ok())
+    }
+
+    fn hold(&mut self, last: Last) -> Result<Pixels<'_>, Error> {
+        self.last = Some(last);
+        self.pixels(last)
+    }
+
+    fn pixels(&self, Last { format, width, height, turned }: Last) -> Result<Pixels<'_>, Error> {
+        let data = if turned { &self.turned } else { &self.buffer };
+        Pixels::new(format, width, height, width * format.bytes_per_pixel(), data)
+    }
+
+    /// As [`Self::decode`], turned and mirrored as the frame's EXIF orientation says.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_upright<'b>(&'b mut self, image: &CompressedImageView<'_>) -> Result<Pixels<'b>, Error> {
+        let orientation = image.frame_header()?.orientation;
+        if orientation == 1 {
+            return self.decode(image);
+        }
+        let (mut turned, mut row) = (std::mem::take(&mut self.turned), std::mem::take(&mut self.row));
+        let size = self.decode(image).map(|pixels| upright(&pixels, orientation, &mut row, &mut turned));
+        (self.turned, self.row) = (turned, row);
+        let (width, height) = size?;
+        self.hold(Last { format: PixelFormat::Rgb8, width, height, turned: true })
     }
 
     fn decode_jpeg(&mut self, data: &[u8]) -> Result<(PixelFormat, usize, usize), Error> {
-        let Self { jpeg, buffer, mended } = self;
+        let Self { jpeg, buffer, mended, .. } = self;
         let damaged = |error: turbojpeg::Error| damaged_jpeg(data, &error);
         let mut decoder = jpeg.take().map_or_else(new_decompressor, Ok).map_err(damaged)?;
         mended.clear();

@@ -21,6 +21,7 @@
 //! ```
 
 mod action_chunk;
+mod bayer;
 pub mod cdr;
 mod compressed_image;
 mod error;
@@ -31,6 +32,7 @@ mod joint_state;
 mod joint_trajectory;
 mod jpeg;
 mod odometry;
+mod orientation;
 mod pixels;
 mod pose;
 mod pose_stamped;
@@ -41,6 +43,7 @@ pub mod write;
 mod yuv;
 
 pub use action_chunk::ActionChunkMessage;
+pub use bayer::BayerPattern;
 pub use compressed_image::{CompressedImageView, FrameHeader};
 pub use error::Error;
 pub use frame_decoder::FrameDecoder;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::bayer::{self, BayerPattern};
 use super::error::Error;
 use super::yuv;
 
@@ -29,11 +30,13 @@ pub enum PixelFormat {
     Nv12,
     /// 4:2:0: `height` rows of Y, then `height / 2` rows of V U pairs.
     Nv21,
+    /// A mosaic of one colour a pixel, one byte each.
+    Bayer8(BayerPattern),
 }
 
 impl PixelFormat {
     /// The `sensor_msgs/Image` encodings that are read.
-    pub const ENCODINGS: [(&'static str, Self); 11] = [
+    pub const ENCODINGS: [(&'static str, Self); 15] = [
         ("rgb8", Self::Rgb8),
         ("bgr8", Self::Bgr8),
         ("rgba8", Self::Rgba8),
@@ -45,6 +48,10 @@ impl PixelFormat {
         ("yuv422_yuy2", Self::Yuyv),
         ("nv12", Self::Nv12),
         ("nv21", Self::Nv21),
+        ("bayer_rggb8", Self::Bayer8(BayerPattern::Rggb)),
+        ("bayer_bggr8", Self::Bayer8(BayerPattern::Bggr)),
+        ("bayer_gbrg8", Self::Bayer8(BayerPattern::Gbrg)),
+        ("bayer_grbg8", Self::Bayer8(BayerPattern::Grbg)),
     ];
 
     /// The layout that a `sensor_msgs/Image` encoding names.
@@ -58,7 +65,24 @@ impl PixelFormat {
             Self::Rgb8 | Self::Bgr8 => 3,
             Self::Rgba8 | Self::Bgra8 => 4,
             Self::Uyvy | Self::Yuyv => 2,
-            Self::Mono8 | Self::Nv12 | Self::Nv21 => 1,
+            Self::Mono8 | Self::Nv12 | Self::Nv21 | Self::Bayer8(_) => 1,
+        }
+    }
+
+    /// The name of the layout in `sensor_msgs/Image`.
+    pub fn as_str(self) -> &'static str {
+        Self::ENCODINGS.iter().find(|(_, format)| *format == self).map_or("", |(name, _)| name)
+    }
+
+    /// Whether bytes of this layout may be announced as `encoding`: by its own name, by OpenCV's name for bytes of unknown
+    /// meaning (`8UC3`), or as `mono8` where a driver passes on the mosaic of its sensor.
+    pub(super) fn may_be_announced_as(self, encoding: &str) -> bool {
+        match (encoding, self) {
+            ("8UC1", Self::Mono8 | Self::Bayer8(_)) | ("mono8", Self::Bayer8(_)) => true,
+            ("8UC2", _) => self.bytes_per_pixel() == 2,
+            ("8UC3", _) => self.bytes_per_pixel() == 3,
+            ("8UC4", _) => self.bytes_per_pixel() == 4,
+            _ => Self::from_encoding(encoding) == Some(self),
         }
     }
 
@@ -82,8 +106,7 @@ impl PixelFormat {
 
 impl fmt::Display for PixelFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Self::ENCODINGS.iter().find(|(_, format)| format == self).map_or("", |(name, _)| name);
-        f.write_str(name)
+        f.write_str(self.as_str())
     }
 }
 
@@ -108,9 +131,12 @@ impl<'a> Pixels<'a> {
     /// Pixels of a known layout.
     ///
     /// # Errors
-    /// [`Error::Empty`], [`Error::TooLarge`], [`Error::OddSize`], [`Error::Step`] or [`Error::Data`].
+    /// [`Error::Empty`], [`Error::TooLarge`], [`Error::TooSmall`], [`Error::OddSize`], [`Error::Step`] or [`Error::Data`].
     pub fn new(format: PixelFormat, width: usize, height: usize, step: usize, data: &'a [u8]) -> Result<Self, Error> {
         check_size(width, height)?;
+        if matches!(format, PixelFormat::Bayer8(_)) && width.min(height) < bayer::LEAST_SIDE {
+            return Err(Error::TooSmall { format, width, height, least: bayer::LEAST_SIDE });
+        }
         if let Some(side) = format.odd_side(width, height) {
             return Err(Error::OddSize { format, width, height, side });
         }
@@ -148,6 +174,10 @@ impl<'a> Pixels<'a> {
             PixelFormat::Yuyv => yuv::packed_row(row, rgb, |[y0, u, y1, v]| [y0, y1, u, v]),
             PixelFormat::Nv12 => yuv::semi_planar_row(row, self.row(self.height + y / 2), rgb, |[u, v]| [u, v]),
             PixelFormat::Nv21 => yuv::semi_planar_row(row, self.row(self.height + y / 2), rgb, |[v, u]| [u, v]),
+            PixelFormat::Bayer8(pattern) => {
+                let y = y.clamp(1, self.height - 2);
+                pattern.row(y, [y - 1, y, y + 1].map(|y| self.row(y)), rgb);
+            }
         }
         out
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+pub mod frames;
 pub mod image;
 pub mod normalise_text;
 pub mod pose;
@@ -9,6 +10,7 @@ pub mod prompt;
 pub mod resize;
 pub mod state;
 
+pub use frames::FrameEncoder;
 pub use image::EvalTransform;
 
 /// Why an observation or a file cannot be encoded.

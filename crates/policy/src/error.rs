@@ -63,10 +63,16 @@ pub enum Error {
         /// The reason.
         reason: String,
     },
+    /// A thread that encodes frames cannot be started.
+    #[error("a thread that encodes camera frames cannot be started: {source}; set encode.threads to 1")]
+    Threads {
+        /// The system's error.
+        source: std::io::Error,
+    },
     /// Another number of frames than views.
-    #[error("expected one frame of each of {expected} cameras, found {found}")]
+    #[error("expected {expected} frames, one for each time of each camera, found {found}")]
     Cameras {
-        /// Views of the policy.
+        /// Frames that the policy reads of its cameras.
         expected: usize,
         /// Frames of the observation.
         found: usize,
@@ -232,6 +238,7 @@ pub(super) fn agree(spec: &PolicySpec, processor: &Processor) -> Result<(), Erro
     let described = |described: &[(String, usize)]| keys(&mut described.iter().map(|(key, width)| (key, *width)));
     compare("cameras", spec.cameras.join(", "), processor.cameras.join(", "));
     compare("state", described(&spec.state), keys(&mut processor.state.iter().map(|key| (&key.name, key.width))));
+    compare("video_history", format!("{:?}", spec.video_history), format!("{:?}", processor.video_deltas));
     compare("state_history", format!("{:?}", spec.state_history), format!("{:?}", processor.state_deltas));
     let action = keys(&mut processor.action.iter().map(|key| (&key.name, key.decoded_width())));
     compare("action.keys", described(&spec.action.keys), action);

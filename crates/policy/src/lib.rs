@@ -21,7 +21,9 @@
 //!     child_frame_id: String::new(),
 //!     joints: arm,
 //!     stamp_from: Default::default(),
-//!     history: Span::ZERO,
+//!     frames: Default::default(),
+//!     history: Default::default(),
+//!     keep: Span::ZERO,
 //! };
 //! let inputs = Inputs::new(vec![joints]);
 //! let captured = Stamp::from_nanos(1_000_000_000);

@@ -6,9 +6,10 @@ use vla_engines::{BoundInput, Inference, StageTime, Symbols};
 use vla_messages::Pixels;
 
 use super::Error;
+use super::encode::frames::TracedImage;
 use super::host::Encoded;
-use super::observation::CameraSample;
-use super::views::{TracedView, Views};
+use super::observation::Observation;
+use super::views::Views;
 
 /// The inference pipeline and the views that feed it.
 pub(super) struct Networks {
@@ -60,9 +61,9 @@ impl Networks {
 }
 
 impl<'n> Prepared<'n> {
-    /// Decodes and resamples one frame of every camera, in the policy's order.
-    pub(super) fn with_frames(self, frames: &[CameraSample]) -> Result<Ready<'n>, Error> {
-        self.networks.views.encode(frames, &mut *self.networks.pipeline)?;
+    /// Decodes and resamples the frames of every camera, in the policy's order.
+    pub(super) fn with_frames(self, observed: &Observation) -> Result<Ready<'n>, Error> {
+        self.networks.views.encode(observed, &mut *self.networks.pipeline)?;
         Ok(Ready(self))
     }
 
@@ -73,7 +74,7 @@ impl<'n> Prepared<'n> {
     }
 
     /// As [`Self::with_frames`] from decoded frames, with the intermediate images of each. Allocates.
-    pub(super) fn with_pixels(self, frames: &[Pixels<'_>]) -> Result<(Ready<'n>, Vec<TracedView>), Error> {
+    pub(super) fn with_pixels(self, frames: &[Pixels<'_>]) -> Result<(Ready<'n>, Vec<TracedImage>), Error> {
         let traced = self.networks.views.trace(frames, &mut *self.networks.pipeline)?;
         Ok((Ready(self), traced))
     }

@@ -7,6 +7,7 @@
 
 mod assembler;
 mod clock;
+mod earlier;
 mod enable;
 mod error;
 mod history;
@@ -32,8 +33,8 @@ pub use pose::Pose;
 pub use rate::InputRate;
 pub use sample::{CameraSample, JointReading, JointSample, Observation, PoseSample, StateSample};
 pub use spec::{
-    FrameCheck, InputKind, InputRule, InputSpec, InputTopic, JointNames, MimicJoint, OnViolation, Pairing, Rules,
-    StampSource, Transport,
+    Exif, FrameCheck, FrameHistory, FrameOptions, InputKind, InputRule, InputSpec, InputTopic, JointNames, MimicJoint,
+    OnViolation, Pairing, Rules, StampSource, Transport,
 };
 pub use state_reader::{JointMap, StateReader};
 pub use statistics::InputStatistics;

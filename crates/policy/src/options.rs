@@ -24,6 +24,8 @@ pub struct LoadOptions {
     pub allow_unverified: BTreeSet<String>,
     /// Stages whose engines may be loaded although they failed their accuracy check.
     pub allow_inaccurate: BTreeSet<String>,
+    /// Views that no camera gives: they are black.
+    pub blank_views: Vec<String>,
     /// Joints of each state key that is read from joints, in model order.
     pub state: Vec<JointMap>,
     /// State keys that are read from poses.
@@ -38,6 +40,9 @@ pub struct LoadOptions {
     pub denoise_steps: u32,
     /// CPU threads of one inference.
     pub threads: usize,
+    /// CPU threads that encode the frames of one observation, the inference thread among them; 0: one a frame, and no more than
+    /// there are cores.
+    pub encode_threads: usize,
     /// How inferences are launched (TensorRT).
     pub launch: Launch,
     /// Release TensorRT's host copies of the engines where the build verified it.

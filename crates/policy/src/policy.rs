@@ -18,11 +18,11 @@ use super::observation::Observation;
 use super::processor::Processor;
 use super::state::State;
 use super::text::Text;
-use super::views::Views;
+use super::views::{ViewOptions, Views};
 use super::{ActionPrefix, Error, LoadOptions, LoadPipeline, LoadedFiles, PolicySpec, Progress, Timings, error};
 
 /// A loaded policy: encodes an observation, runs the networks and decodes the prediction. Reads no clock, does no I/O and
-/// starts no thread in [`Policy::infer`].
+/// starts no thread in [`Policy::infer`]; the threads that encode frames start with the load.
 pub struct Policy {
     pub(super) spec: PolicySpec,
     pub(super) inputs: HostInputs,
@@ -53,14 +53,24 @@ impl Policy {
         let processor = load_processor(&spec, &options)?;
         let pipeline = load(&stages, &host_specs(&spec), progress)?;
         let host_inputs = pipeline.host_inputs();
-        let views = Views::new(&spec, &processor, &host_inputs)?;
+        for view in &options.blank_views {
+            tracing::warn!("no camera gives the view `{view}`: the policy sees black in its place");
+        }
+        let views = ViewOptions {
+            cameras: &spec.cameras,
+            blank: &options.blank_views,
+            times: spec.video_history.len(),
+            transform: &processor.image,
+            threads: options.encode_threads,
+        };
+        let views = Views::new(views, &host_inputs)?;
         let codec = ActionCodec {
             decoder: ActionDecoder::new(&processor)?,
             columns: Columns::new(&processor, &options.action, &options.columns, &options.poses)?,
         };
         let inputs = HostInputs {
             text: Text::new(&spec, &processor, views.image_tokens())?,
-            state: State::new(&spec, &processor, &options.state, &options.poses)?,
+            state: State::new(&processor, &options.state, &options.poses)?,
             actions: ActionInputs::new(&spec, codec.columns.names.len())?,
         };
         let networks = Networks {
@@ -102,6 +112,11 @@ impl Policy {
     /// Short name of the engine kind.
     pub fn engine_kind(&self) -> &'static str {
         self.networks.pipeline.kind()
+    }
+
+    /// Threads that encode the frames of an observation.
+    pub fn encode_threads(&self) -> usize {
+        self.networks.views.threads()
     }
 
     /// Load report of each stage, in load order.
@@ -169,7 +184,7 @@ impl Policy {
         }
         timings.resize(&self.spec.stages);
         let encoded = self.inputs.encode(observation, seed, prefix, &mut self.codec)?;
-        let ready = self.networks.prepare(encoded, steps)?.with_frames(&observation.cameras)?;
+        let ready = self.networks.prepare(encoded, steps)?.with_frames(observation)?;
         timings.encode = started.elapsed();
         let running = Instant::now();
         ready.run(&mut timings.stages, &mut self.predicted)?;

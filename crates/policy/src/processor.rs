@@ -64,6 +64,8 @@ pub struct Processor {
     pub embodiment: String,
     /// Camera names in the order of the model's views.
     pub cameras: Vec<String>,
+    /// Which frames of each camera the model takes, in control steps relative to the newest; ascending, the last is 0.
+    pub video_deltas: Vec<i64>,
     /// State keys in model order.
     pub state: Vec<StateKey>,
     /// Which samples of the state the model takes, in control steps relative to the observation; `[0]` is the

@@ -73,6 +73,8 @@ pub struct PolicySpec {
     pub fingerprint: String,
     /// Camera names in the order of the model's views.
     pub cameras: Vec<String>,
+    /// Cameras among them that a robot may lack: their frames were black in a part of the training data.
+    pub blank_views: Vec<String>,
     /// Which frames of each camera the model takes, in control steps relative to the newest: ascending, the last is 0.
     pub video_history: Vec<i64>,
     /// State keys and widths in model order.
@@ -248,6 +250,11 @@ impl Checker<'_> {
         });
         self.check(!raw.cameras.is_empty(), || "cameras: expected at least one name, found none".into());
         self.unique("cameras", raw.cameras.iter().map(String::as_str));
+        for name in &raw.blank_views {
+            self.check(raw.cameras.contains(name), || {
+                format!("blank_views: expected names of cameras, found '{name}'")
+            });
+        }
         self.check(raw.state.iter().all(|(_, width)| *width > 0), || "state: a key of width 0".into());
         self.history("video_history", &raw.video_history);
         self.history("state_history", &raw.state_history);
@@ -298,6 +305,7 @@ impl Checker<'_> {
             name: raw.name,
             fingerprint: raw.fingerprint,
             cameras: raw.cameras,
+            blank_views: raw.blank_views,
             video_history: raw.video_history,
             state: raw.state.0,
             state_history: raw.state_history,

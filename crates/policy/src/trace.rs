@@ -7,7 +7,7 @@ use vla_messages::Pixels;
 /// Inputs of a policy as arrays.
 #[derive(Clone, Debug)]
 pub struct ArrayInputs<'a> {
-    /// A frame of every camera, in the policy's order.
+    /// The frames of every camera, in the policy's order; those of one camera are the oldest first.
     pub frames: Vec<Pixels<'a>>,
     /// Raw state in the model's units, keys in model order.
     pub state: &'a [f32],
@@ -19,9 +19,10 @@ pub struct ArrayInputs<'a> {
 
 /// Names of [`Policy::trace`]'s tensors that encode and decode make, whatever the stages are.
 pub mod names {
-    /// Prefix of the camera's name: the frame after resampling, 8-bit `[height, width, 3]`.
+    /// Prefix of the camera's name: the frame after resampling, 8-bit `[height, width, 3]`. With frames of several times the name
+    /// ends in `.0` for the oldest, `.1`, ...
     pub const RESAMPLED: &str = "proc.";
-    /// Prefix of the view's number: the frame as the model reads it, `[3, height, width]`.
+    /// Prefix of the image's number in the prompt: the frame as the model reads it, `[3, height, width]`.
     pub const PIXEL_VALUES: &str = "pixel_values_";
     /// State as the model reads it, `[1, columns]`.
     pub const STATE: &str = "state_normalized";

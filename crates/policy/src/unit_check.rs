@@ -96,6 +96,7 @@ mod tests {
             cameras: Vec::new(),
             state,
             state_deltas: vec![0],
+            video_deltas: vec![0],
             clip_state: true,
             action: Vec::new(),
             action_deltas: Vec::new(),

@@ -1,47 +1,65 @@
 //! Camera frames to the pixel tensors that the stages read: `pixels` with every view, or `pixels.<camera>` with one.
 
-use super::encode::image::{EvalTransform, image_tokens};
+use std::ops::Range;
+
+use super::encode::frames::{FrameEncoder, TracedImage};
+use super::encode::image::image_tokens;
 use super::encode::resize::Size;
-use super::processor::Processor;
-use super::{Error, PolicySpec, frames};
-use crate::observation::{CameraSample, Transport};
-use vla_base::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
+use super::processor::ImageTransformSpec;
+use super::{Error, PolicySpec};
+use crate::observation::{CameraSample, Observation};
+use vla_base::tensor::{DType, Dim, HostTensor, TensorSpec};
 use vla_engines::Inference;
-use vla_messages::{CompressedImageView, FrameDecoder, ImageView, Pixels};
+use vla_messages::Pixels;
 
 /// Name of the tensor of all views.
 pub(super) const STACKED: &str = "pixels";
 
-/// The views of a policy, each with its decoder and its resampler.
+/// The images of a policy's views, in the order of the prompt: with frames of several times all views of a time in one tensor,
+/// else all times of a view.
 pub(super) struct Views {
-    views: Vec<View>,
+    encoder: FrameEncoder,
+    images: Vec<ImageSource>,
+    /// Sizes of the images.
+    sizes: Vec<Size>,
     tensors: Vec<PixelTensor>,
+    /// Views that a camera gives.
+    cameras: usize,
+    /// Frames of each view.
+    times: usize,
 }
 
-/// A tensor that a stage reads. The last resampling step writes directly into the engine's memory.
+/// Where an image comes from.
+#[derive(Clone, Copy)]
+struct ImageSource {
+    view: usize,
+    /// The camera among those that there are; `None`: the view is blank.
+    camera: Option<usize>,
+    /// Index in the policy's history, the last being the newest frame.
+    time: usize,
+}
+
+impl ImageSource {
+    /// Its frame in an observation; `None`: black.
+    fn frame<'o>(self, observed: &'o Observation, times: usize) -> Option<&'o CameraSample> {
+        let earlier = times.saturating_sub(1);
+        match self.time.checked_sub(earlier) {
+            Some(_) => observed.cameras.get(self.camera?),
+            None => observed.earlier_frames.get(self.camera? * earlier + self.time),
+        }
+    }
+}
+
+/// A tensor that a stage reads. The last resampling step writes directly into the engine's memory, unless frames of several
+/// tensors are encoded at the same time.
 struct PixelTensor {
     name: String,
-    /// `[views, 3, height, width]`
+    /// `[images, 3, height, width]`
     dims: [usize; 4],
-    /// For networks that read pixels in another type than single precision.
-    converted: Option<HostTensor>,
-}
-
-struct View {
-    decoder: FrameDecoder,
-    target: ViewTarget,
-}
-
-/// Target of a camera's frames. Separate from the decoder, whose frame is borrowed meanwhile.
-struct ViewTarget {
-    camera: String,
-    transform: EvalTransform,
-    /// Size after resampling.
-    size: Size,
-    /// Index of the tensor.
-    tensor: usize,
-    /// Index of the view in the tensor.
-    index: usize,
+    /// Its images.
+    images: Range<usize>,
+    /// For networks that read pixels in another type than single precision, and for several tensors at the same time.
+    own: Option<HostTensor>,
 }
 
 /// Pixel tensors that a stage may read.
@@ -50,50 +68,83 @@ pub(super) fn offered(spec: &PolicySpec) -> Vec<TensorSpec> {
         let dims = vec![Dim::Fixed(views), Dim::Fixed(3), Dim::Symbol("height".into()), Dim::Symbol("width".into())];
         TensorSpec { name, dtype: DType::F32, dims }
     };
-    let single = spec.cameras.iter().map(|camera| of(format!("{STACKED}.{camera}"), 1));
-    std::iter::once(of(STACKED.into(), spec.cameras.len())).chain(single).collect()
+    let times = spec.video_history.len();
+    let single = spec.cameras.iter().map(|camera| of(format!("{STACKED}.{camera}"), times));
+    std::iter::once(of(STACKED.into(), times * spec.cameras.len())).chain(single).collect()
+}
+
+/// What a policy sees.
+#[derive(Clone, Copy)]
+pub(super) struct ViewOptions<'a> {
+    /// Its views, in order.
+    pub cameras: &'a [String],
+    /// Those that are black and take no frame.
+    pub blank: &'a [String],
+    /// Frames of each view.
+    pub times: usize,
+    /// The evaluation transform.
+    pub transform: &'a ImageTransformSpec,
+    /// As [`FrameEncoder::new`].
+    pub threads: usize,
 }
 
 impl Views {
     /// Views with the sizes of the stages' pixel inputs.
     ///
     /// # Errors
-    /// [`Error::NoPixels`] naming a camera that no stage reads, or that two inputs read.
-    pub(crate) fn new(spec: &PolicySpec, processor: &Processor, host_inputs: &[TensorSpec]) -> Result<Self, Error> {
-        let (mut tensors, mut views) = (Vec::new(), Vec::new());
+    /// [`Error::NoPixels`] naming a camera that no stage reads, or that two inputs read; [`Error::Threads`].
+    pub(crate) fn new(options: ViewOptions<'_>, host_inputs: &[TensorSpec]) -> Result<Self, Error> {
+        let ViewOptions { cameras: names, blank, times, transform, threads } = options;
+        let mut inputs: Vec<(&TensorSpec, Vec<usize>, Size)> = Vec::new();
         for input in host_inputs {
-            let cameras: Vec<&String> = match input.name.strip_prefix(STACKED) {
-                Some("") => spec.cameras.iter().collect(),
-                Some(rest) => spec.cameras.iter().filter(|camera| rest.strip_prefix('.') == Some(camera)).collect(),
-                None => continue,
+            let named = |(_, camera): &(usize, &String)| match input.name.strip_prefix(STACKED) {
+                Some("") => true,
+                Some(rest) => rest.strip_prefix('.') == Some(camera),
+                None => false,
             };
+            let views: Vec<usize> = names.iter().enumerate().filter(named).map(|(view, _)| view).collect();
             let [_, _, Dim::Fixed(height), Dim::Fixed(width)] = *input.dims.as_slice() else { continue };
-            for (index, camera) in cameras.iter().enumerate() {
-                let target = ViewTarget {
-                    camera: (*camera).clone(),
-                    transform: EvalTransform::new(&processor.image),
-                    size: Size { width, height },
-                    tensor: tensors.len(),
-                    index,
-                };
-                views.push(View { decoder: FrameDecoder::new(), target });
+            if !views.is_empty() {
+                inputs.push((input, views, Size { width, height }));
             }
-            let dims = [cameras.len(), 3, height, width];
-            tensors.push(PixelTensor { name: input.name.clone(), dims, converted: None });
         }
-        views.sort_by_key(|view| spec.cameras.iter().position(|camera| *camera == view.target.camera));
-        for camera in &spec.cameras {
-            let inputs = views.iter().filter(|view| view.target.camera == *camera).count();
+        for (view, camera) in names.iter().enumerate() {
+            let inputs = inputs.iter().filter(|(_, views, _)| views.contains(&view)).count();
             if inputs != 1 {
                 return Err(Error::NoPixels { camera: camera.clone(), inputs });
             }
         }
-        Ok(Self { views, tensors })
+        inputs.sort_by_key(|(_, views, _)| views.first().copied());
+        let (mut images, mut sizes, mut tensors) = (Vec::new(), Vec::new(), Vec::new());
+        let seen = |name: &&String| !blank.contains(name);
+        let camera = |view: usize| {
+            let camera = || names.iter().take(view).filter(seen).count();
+            names.get(view).filter(seen).map(|_| camera())
+        };
+        for (input, views, size) in inputs {
+            let start = images.len();
+            for time in 0..times {
+                images.extend(views.iter().map(|&view| ImageSource { view, camera: camera(view), time }));
+            }
+            sizes.resize(images.len(), size);
+            let dims = [images.len() - start, 3, size.height, size.width];
+            tensors.push(PixelTensor { name: input.name.clone(), dims, images: start..images.len(), own: None });
+        }
+        let cameras = images.iter().filter_map(|image| names.get(image.view)).cloned();
+        let encoder = FrameEncoder::new(transform, cameras.zip(sizes.iter().copied()), threads);
+        let encoder = encoder.map_err(|source| Error::Threads { source })?;
+        let cameras = names.iter().filter(seen).count();
+        Ok(Self { encoder, images, sizes, tensors, cameras, times })
     }
 
-    /// Image tokens of each view.
+    /// Image tokens of each image.
     pub(crate) fn image_tokens(&self) -> Vec<usize> {
-        self.views.iter().map(|view| image_tokens(view.target.size)).collect()
+        self.sizes.iter().copied().map(image_tokens).collect()
+    }
+
+    /// Threads that encode frames.
+    pub(crate) fn threads(&self) -> usize {
+        self.encoder.threads()
     }
 
     /// Dimensions of a tensor by its name.
@@ -101,42 +152,56 @@ impl Views {
         self.tensors.iter().find(|tensor| tensor.name == name).map(|tensor| tensor.dims.as_slice())
     }
 
-    /// Decodes, resamples and normalises one frame of every camera, in the policy's order, into the prepared pipeline.
-    pub(crate) fn encode(&mut self, samples: &[CameraSample], pipeline: &mut dyn Inference) -> Result<(), Error> {
-        self.check_count(samples.len())?;
-        for (view, sample) in self.views.iter_mut().zip(samples) {
-            let frame = match sample.transport {
-                Transport::Raw => ImageView::parse(&sample.bytes).and_then(|image| image.pixels()),
-                Transport::Compressed => {
-                    CompressedImageView::parse(&sample.bytes).and_then(|image| view.decoder.decode(&image))
-                }
-            };
-            let frame = frame.map_err(|error| failure(&view.target.camera, error.to_string()))?;
-            view.target.convert(&frame, self.tensors[view.target.tensor].values(pipeline)?)?;
+    /// Decodes, resamples and normalises the frames of every camera, in the policy's order, into the prepared pipeline.
+    pub(crate) fn encode(&mut self, observed: &Observation, pipeline: &mut dyn Inference) -> Result<(), Error> {
+        check_count(self.cameras, observed.cameras.len())?;
+        check_count(self.cameras * self.times.saturating_sub(1), observed.earlier_frames.len())?;
+        let Self { encoder, images, tensors, times, .. } = self;
+        let frame = |image: &ImageSource| image.frame(observed, *times);
+        if encoder.threads() == 1 || tensors.len() == 1 {
+            for tensor in &mut *tensors {
+                let (range, length) = (tensor.images.clone(), tensor.image_length());
+                let frames = images.get(range.clone()).unwrap_or_default().iter().map(frame);
+                encoder.encode(range, frames, tensor.values(pipeline)?.chunks_exact_mut(length))?;
+            }
+        } else {
+            // The engine lends one buffer at a time.
+            let values = tensors.iter_mut().flat_map(|tensor| {
+                let length = tensor.image_length();
+                tensor.own().into_iter().flat_map(move |values| values.chunks_exact_mut(length))
+            });
+            encoder.encode(0..images.len(), images.iter().map(frame), values)?;
         }
-        self.write_converted(pipeline)
+        self.write_own(pipeline)
     }
 
     /// Sets every pixel to zero.
     pub(crate) fn encode_zeros(&mut self, pipeline: &mut dyn Inference) -> Result<(), Error> {
         self.tensors.iter_mut().try_for_each(|tensor| tensor.values(pipeline).map(|values| values.fill(0.0)))?;
-        self.write_converted(pipeline)
+        self.write_own(pipeline)
     }
 
-    /// As [`Self::encode`] for decoded frames, with the intermediate images of each. Allocates.
+    /// As [`Self::encode`] for decoded frames, those of the first view, oldest first, then those of the next, with the intermediate images of each. Allocates.
     pub(crate) fn trace(
         &mut self,
         frames: &[Pixels<'_>],
         pipeline: &mut dyn Inference,
-    ) -> Result<Vec<TracedView>, Error> {
-        self.check_count(frames.len())?;
-        let mut traced = Vec::with_capacity(frames.len());
-        for (view, frame) in self.views.iter_mut().zip(frames) {
-            let values = self.tensors[view.target.tensor].values(pipeline)?;
-            view.target.convert(frame, &mut *values)?;
-            traced.push(view.target.trace(frame, values)?);
+    ) -> Result<Vec<TracedImage>, Error> {
+        let Self { encoder, images, tensors, times, .. } = self;
+        check_count(images.len(), frames.len())?;
+        let mut traced = Vec::with_capacity(images.len());
+        for tensor in tensors {
+            let (range, length) = (tensor.images.clone(), tensor.image_length());
+            for (at, values) in range.zip(tensor.values(pipeline)?.chunks_exact_mut(length)) {
+                let frame = images.get(at).and_then(|image| frames.get(image.view * *times + image.time));
+                let mut image = encoder.trace(at, frame.ok_or(Error::Internal("a frame of each view"))?, values)?;
+                if let Some(source) = images.get(at).filter(|_| *times > 1) {
+                    image.camera = format!("{}.{}", image.camera, source.time);
+                }
+                traced.push(image);
+            }
         }
-        self.write_converted(pipeline)?;
+        self.write_own(pipeline)?;
         Ok(traced)
     }
 
@@ -150,70 +215,46 @@ impl Views {
         self.tensors.iter_mut().map(copy).collect()
     }
 
-    /// Writes the tensors that the engine converts.
-    fn write_converted(&self, pipeline: &mut dyn Inference) -> Result<(), Error> {
+    /// Writes the tensors that are not in the engine's memory yet.
+    fn write_own(&self, pipeline: &mut dyn Inference) -> Result<(), Error> {
         for tensor in &self.tensors {
-            if let Some(values) = &tensor.converted {
+            if let Some(values) = &tensor.own {
                 pipeline.write(&tensor.name, values)?;
             }
         }
         Ok(())
     }
-
-    fn check_count(&self, found: usize) -> Result<(), Error> {
-        let expected = self.views.len();
-        if expected == found { Ok(()) } else { Err(Error::Cameras { expected, found }) }
-    }
 }
 
-/// Intermediate images of one view.
-pub(super) struct TracedView {
-    /// The camera.
-    pub camera: String,
-    /// After resampling: 8-bit `[height, width, 3]`.
-    pub resampled: HostTensor,
-    /// `[3, height, width]` in [-1, 1].
-    pub normalised: HostTensor,
+fn check_count(expected: usize, found: usize) -> Result<(), Error> {
+    if expected == found { Ok(()) } else { Err(Error::Cameras { expected, found }) }
 }
 
 impl PixelTensor {
-    /// The elements, in the engine's memory where it reads single precision.
+    /// Values of one image.
+    fn image_length(&self) -> usize {
+        let [_, channels, height, width] = self.dims;
+        (channels * height * width).max(1)
+    }
+
+    /// The elements: where they were put before, else in the engine's memory where it reads single precision.
     fn values<'p>(&'p mut self, pipeline: &'p mut dyn Inference) -> Result<&'p mut [f32], Error> {
-        if let Some(values) = pipeline.input_buffer_mut(&self.name) {
+        if self.own.is_none()
+            && let Some(values) = pipeline.input_buffer_mut(&self.name)
+        {
             return Ok(values);
         }
-        if self.converted.is_none() {
-            self.converted = HostTensor::zeros(DType::F32, &self.dims);
+        self.own().ok_or(Error::Internal("f32 zeros"))
+    }
+
+    /// The elements in memory of its own.
+    fn own(&mut self) -> Option<&mut [f32]> {
+        if self.own.is_none() {
+            self.own = HostTensor::zeros(DType::F32, &self.dims);
         }
-        self.converted.as_mut().and_then(HostTensor::as_f32_mut).ok_or(Error::Internal("f32 zeros"))
+        self.own.as_mut().and_then(HostTensor::as_f32_mut)
     }
 }
 
-impl ViewTarget {
-    /// `tensor`: the elements of the whole tensor.
-    fn convert(&mut self, frame: &Pixels<'_>, tensor: &mut [f32]) -> Result<(), Error> {
-        let fail = |reason: String| failure(&self.camera, reason);
-        let Size { width, height } = self.size;
-        frames::expect(&self.transform, self.size, frame.width, frame.height).map_err(fail)?;
-        let out = tensor.chunks_exact_mut(3 * height * width).nth(self.index);
-        let out = out.ok_or(Error::Internal("a pixel tensor holds all its views"))?;
-        self.transform.apply(frame, out).map(drop).map_err(|error| fail(error.to_string()))
-    }
-
-    fn trace(&mut self, frame: &Pixels<'_>, tensor: &[f32]) -> Result<TracedView, Error> {
-        let Size { width, height } = self.size;
-        let mut resampled = HostTensor::zeros(DType::U8, &[height, width, 3]).ok_or(Error::Internal("u8 zeros"))?;
-        if let Data::U8(out) = resampled.data_mut() {
-            let done = self.transform.apply_u8(frame, out);
-            done.map_err(|error| failure(&self.camera, error.to_string()))?;
-        }
-        let part = tensor.chunks_exact(3 * height * width).nth(self.index).unwrap_or_default();
-        let normalised = HostTensor::from_f32(&[3, height, width], part.to_vec());
-        let normalised = normalised.ok_or(Error::Internal("a pixel tensor holds all its views"))?;
-        Ok(TracedView { camera: self.camera.clone(), resampled, normalised })
-    }
-}
-
-fn failure(camera: &str, reason: String) -> Error {
-    Error::Camera { camera: camera.to_owned(), reason }
-}
+#[cfg(test)]
+mod tests;

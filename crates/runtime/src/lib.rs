@@ -17,6 +17,8 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let shape = PolicyShape {
 //!     cameras: vec!["front".to_owned()],
+//!     blank_views: Vec::new(),
+//!     video_history: vec![0],
 //!     state: vec![("arm".to_owned(), 2)],
 //!     state_history: vec![0],
 //!     action_keys: vec![("arm".to_owned(), 2)],

@@ -85,6 +85,9 @@ fn inputs(page: &mut Page, shape: &PolicyShape) {
             "raw: sensor_msgs/Image; compressed: sensor_msgs/CompressedImage",
         );
         page.entry(10, "max_age_ms: 200.0", "oldest frame that is used: near twice the camera's period");
+        if shape.blank_views.contains(camera) {
+            page.entry(10, "blank: false", "true: the robot lacks this camera, and the policy sees black in its place");
+        }
     }
     page.group(6, "joints");
     page.entry(8, "topic: /joint_states", "sensor_msgs/JointState");

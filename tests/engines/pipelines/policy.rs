@@ -31,6 +31,7 @@ fn load(spec: &PolicySpec, engine: EngineKind) -> Policy {
         stage_files: BTreeMap::new(),
         allow_unverified: BTreeSet::new(),
         allow_inaccurate: BTreeSet::new(),
+        blank_views: Vec::new(),
         state: spec.state.iter().map(elements).collect(),
         poses: Vec::new(),
         action: spec.action.keys.iter().map(elements).collect(),
@@ -38,6 +39,7 @@ fn load(spec: &PolicySpec, engine: EngineKind) -> Policy {
         deltas: BTreeMap::new(),
         denoise_steps: spec.denoise.default,
         threads: 1,
+        encode_threads: 1,
         launch: Launch::Graph,
         release_host_copy: true,
         admission: Admission::default(),
@@ -54,7 +56,13 @@ fn observation(spec: &PolicySpec, instruction: &str, shade: usize) -> Observatio
         let value = |i: usize| (i * (7 + at) / 3 + shade * 13) as u8;
         let data: Vec<u8> = (0..width * height * 3).map(value).collect();
         let bytes = Bytes::from(write::image(header, width as u32, height as u32, "rgb8", width as u32 * 3, &data));
-        CameraSample { name: name.as_str().into(), stamp, transport: Transport::Raw, bytes }
+        CameraSample {
+            name: name.as_str().into(),
+            stamp,
+            transport: Transport::Raw,
+            options: Default::default(),
+            bytes,
+        }
     };
     let maps: Vec<JointMap> = spec.state.iter().map(elements).collect();
     let names: Arc<[String]> = maps.iter().flat_map(|map| &map.joints).cloned().collect();
@@ -62,6 +70,7 @@ fn observation(spec: &PolicySpec, instruction: &str, shade: usize) -> Observatio
     Observation {
         stamp,
         cameras: spec.cameras.iter().enumerate().map(camera).collect(),
+        earlier_frames: Vec::new(),
         joints: Some(JointSample::new("joints", stamp, names, &positions)),
         poses: Vec::new(),
         history: Vec::new(),

@@ -29,7 +29,7 @@ fn the_template_of_the_vendors_engines_is_what_export_writes_at_n1d6s_sizes() {
     let scratch = tempfile::tempdir().expect("scratch");
     let model = Model::n1d6();
     let weights = Zeros(inventory(&model).into_iter().collect());
-    let views = [View { camera: "front".to_owned(), width: 252, height: 252 }];
+    let views = [View { camera: "front".to_owned(), width: 252, height: 252, images: 1 }];
     let network = Network { model: &model, views: &views, image_token: 151_669 };
     let options = Options { dtype: DType::BF16, text: [23, 39, 256], ..options() };
     let written = vendor::LAYOUT.write_stages(&weights, &network, &options, scratch.path()).expect("writes");

@@ -90,6 +90,7 @@ pub(super) fn views(request: &Request, processor: &Processor, problems: &mut Vec
         }
     }
     let transform = EvalTransform::new(&processor.image);
+    let images = processor.video_deltas.len();
     let mut views = Vec::new();
     for name in &processor.cameras {
         let Some(camera) = request.cameras.iter().find(|camera| camera.name == *name) else {
@@ -97,9 +98,51 @@ pub(super) fn views(request: &Request, processor: &Processor, problems: &mut Vec
             continue;
         };
         match transform.output_size(camera.width, camera.height) {
-            Ok(Size { width, height }) => views.push(View { camera: name.clone(), width, height }),
+            Ok(Size { width, height }) => views.push(View { camera: name.clone(), width, height, images }),
             Err(error) => problems.push(format!("--camera {name}: {error}")),
         }
     }
+    if images > 1 {
+        problems.extend(order_problem(request, &transform, &views));
+    }
     views
+}
+
+/// The vendor's processor orders images by time, then view, where all have one size before the last step of the transform, else by
+/// view, then time. Here the final size decides, so the two must agree.
+fn order_problem(request: &Request, transform: &EvalTransform, views: &[View]) -> Option<String> {
+    let before = request.cameras.iter().filter_map(|camera| {
+        let size = transform.size_before_multiples(camera.width, camera.height).ok()?;
+        Some((format!("{} {}x{}", camera.name, size.width, size.height), size))
+    });
+    let before: Vec<(String, Size)> = before.collect();
+    let equal = |sizes: &[(usize, usize)]| sizes.windows(2).all(|pair| matches!(pair, [a, b] if a == b));
+    let last: Vec<_> = views.iter().map(|view| (view.width, view.height)).collect();
+    let inner: Vec<_> = before.iter().map(|(_, size)| (size.width, size.height)).collect();
+    (equal(&last) && !equal(&inner)).then(|| {
+        let found: Vec<&str> = before.iter().map(|(text, _)| text.as_str()).collect();
+        format!(
+            "--camera: with frames of several times (video.delta_indices) expected cameras of one shape, found frames that become {} \
+             before the sides are made multiples of 28; set the cameras to one size",
+            found.join(", ")
+        )
+    })
+}
+
+/// Blank views are some of the policy's cameras, and not all of them.
+pub(super) fn check_blank_views(request: &Request, processor: &Processor, problems: &mut Vec<String>) {
+    let blank = &request.blank_views;
+    for (index, name) in blank.iter().enumerate() {
+        if !processor.cameras.contains(name) {
+            let cameras = processor.cameras.join(", ");
+            problems
+                .push(format!("--blank-view {name}: expected one of the policy's cameras ({cameras}), found another"));
+        }
+        if blank.iter().take(index).any(|earlier| earlier == name) {
+            problems.push(format!("--blank-view {name}: expected once, found twice"));
+        }
+    }
+    if processor.cameras.iter().all(|camera| blank.contains(camera)) {
+        problems.push("--blank-view: expected at least one camera that is not blank, found none".to_owned());
+    }
 }

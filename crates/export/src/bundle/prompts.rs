@@ -39,8 +39,8 @@ pub(super) fn prompts(
         }
         encoder => encoder?,
     };
-    let tokens: Vec<usize> =
-        views.iter().map(|view| image_tokens(Size { width: view.width, height: view.height })).collect();
+    let images = views.iter().flat_map(|view| std::iter::repeat_n(view, view.images));
+    let tokens: Vec<usize> = images.map(|view| image_tokens(Size { width: view.width, height: view.height })).collect();
     let prompt = encoder.encode("", &tokens)?;
     let mut problems = Vec::new();
     let vocab = model.language.vocab;

@@ -36,6 +36,7 @@ pub fn request(dir: &Path) -> Request {
         backbone: None,
         embodiment: EMBODIMENT.0.to_owned(),
         cameras: CAMERAS.iter().map(camera).collect(),
+        blank_views: Vec::new(),
         name: "demo".to_owned(),
         about: "The demo policy: GR00T N1.6's shape in small with seeded weights. It moves a robot nowhere useful."
             .to_owned(),

@@ -19,7 +19,7 @@ const PROJECTOR_EPS: f32 = 1e-5;
 pub struct ViewGroup {
     /// Name of the input.
     pub input: String,
-    /// Number of views.
+    /// Number of images: one a view, or several with frames of several times.
     pub views: usize,
     /// Height in pixels.
     pub height: usize,

@@ -21,7 +21,7 @@ pub const STEPS: &str = "steps";
 /// One observation as arrays.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Inputs {
-    /// A frame of every camera in the policy's order, `[height, width, 3]`.
+    /// The frames of every camera in the policy's order, `[height, width, 3]`, or `[times, height, width, 3]`.
     images: Vec<(String, HostTensor)>,
     /// Raw state, keys in model order.
     pub(super) state: Vec<f32>,
@@ -35,15 +35,18 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Takes `image.<camera>` u8 `[H, W, 3]`, `state_raw.<key>` f32 `[1, width]`, `noise` f32 `[horizon, dims]`,
+    /// Takes `image.<camera>` u8 `[H, W, 3]` (of a policy with frames of several times `[times, H, W, 3]`, the oldest first), `state_raw.<key>` f32 `[1, width]`, `noise` f32 `[horizon, dims]`,
     /// `instruction` u8 `[bytes]` and, where it is given, `steps` i32 or i64 of one element.
     ///
     /// # Errors
     /// [`Error::Arrays`] with every array that is missing, unknown, or of another type, shape or content.
     pub fn new(arrays: BTreeMap<String, HostTensor>, spec: &PolicySpec) -> Result<Self, Error> {
         let mut taker = Taker { arrays, expected: Vec::new(), problems: Vec::new() };
+        let times = spec.video_history.len();
+        let sides = [Side::Is(times), Side::Any, Side::Any, Side::Is(3)];
+        let sides = if times > 1 { &sides[..] } else { &sides[1..] };
         let images = spec.cameras.iter().map(|camera| {
-            let tensor = taker.take(&format!("{IMAGE}{camera}"), DType::U8, &[Side::Any, Side::Any, Side::Is(3)]);
+            let tensor = taker.take(&format!("{IMAGE}{camera}"), DType::U8, sides);
             (camera.clone(), tensor)
         });
         let images = images.collect();
@@ -62,19 +65,21 @@ impl Inputs {
         Ok(Self { images, state, instruction, noise, steps, echoed })
     }
 
-    /// The frames, in the policy's order.
+    /// The frames, in the policy's order; those of one camera oldest first.
     pub(super) fn frames(&self) -> Result<Vec<Pixels<'_>>, Error> {
-        self.images.iter().map(|(camera, image)| frame(camera, image)).collect()
+        let mut frames = Vec::new();
+        for (camera, image) in &self.images {
+            let fail = |reason: String| Error::Array { name: format!("{IMAGE}{camera}"), reason };
+            let (&[.., height, width, _], Data::U8(data)) = (image.dims(), image.data()) else {
+                return Err(fail("expected u8 [height, width, 3]".to_owned()));
+            };
+            for data in data.chunks_exact((3 * width * height).max(1)) {
+                let frame = Pixels::new(PixelFormat::Rgb8, width, height, 3 * width, data);
+                frames.push(frame.map_err(|error| fail(error.to_string()))?);
+            }
+        }
+        Ok(frames)
     }
-}
-
-fn frame<'a>(camera: &str, image: &'a HostTensor) -> Result<Pixels<'a>, Error> {
-    let fail = |reason: String| Error::Array { name: format!("{IMAGE}{camera}"), reason };
-    let (&[height, width, _], Data::U8(data)) = (image.dims(), image.data()) else {
-        return Err(fail("expected u8 [height, width, 3]".to_owned()));
-    };
-    let frame = Pixels::new(PixelFormat::Rgb8, width, height, 3 * width, data);
-    frame.map_err(|error| fail(error.to_string()))
 }
 
 /// What a dimension has to be.

@@ -67,6 +67,14 @@ impl EvalTransform {
         Ok(sizes(&self.spec, Size { width, height })?.output)
     }
 
+    /// Size before the last step, which makes the sides multiples of 28.
+    ///
+    /// # Errors
+    /// As [`Self::output_size`].
+    pub fn size_before_multiples(&self, width: usize, height: usize) -> Result<Size, EncodeError> {
+        Ok(sizes(&self.spec, Size { width, height })?.grown)
+    }
+
     /// Plans frames of `width` by `height` ahead, so that the first of them is as fast as the others.
     ///
     /// # Errors

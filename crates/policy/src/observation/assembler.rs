@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::history::Absent;
 use super::joints::JointsSnapshot;
 use super::pose::Pose;
-use super::slot::Snapshot;
-use super::spec::{InputKind, InputRule, InputSpec, Pairing, Rules};
+use super::slot::{Slot, Snapshot};
+use super::spec::{FrameHistory, InputKind, InputRule, InputSpec, Pairing, Rules};
 use super::transforms::{Common, LookupError};
 use super::violation::{Breach, Fault};
 use vla_base::time::{Span, Stamp};
@@ -31,6 +31,12 @@ pub(super) struct Candidate {
     pub snapshot: Snapshot,
     /// Of a camera: the newest frame.
     pub frame: Bytes,
+    /// Earlier frames that the policy reads.
+    pub history: FrameHistory,
+    /// As many of them as there are, with their stamps, in that order.
+    pub earlier: Vec<(Stamp, Bytes)>,
+    /// What is wrong with them.
+    pub gap: Option<Fault>,
     /// Of a pose: the newest.
     pub pose: Option<Pose>,
     /// Of joint states.
@@ -54,12 +60,32 @@ impl Candidate {
             rule: InputRule::age(Span::ZERO, true),
             snapshot: Snapshot::default(),
             frame: Bytes::new(),
+            earlier: Vec::with_capacity(spec.history.before.len()),
+            history: spec.history.clone(),
+            gap: None,
             pose: None,
             joints: JointsSnapshot::default(),
             at: None,
             sampled_poses: Vec::new(),
             absent: None,
             chain: None,
+        }
+    }
+
+    /// Takes the earlier frames that the policy reads from a camera's slot.
+    pub(crate) fn take_earlier(&mut self, slot: &Slot<Bytes>) {
+        self.earlier.clear();
+        self.gap = None;
+        let Some(newest) = self.stamp() else { return };
+        let tolerance = self.history.tolerance;
+        for &before in &self.history.before {
+            let wanted = newest - before;
+            let nearest = slot.nearest(wanted);
+            let distance = nearest.map(|sample| (sample.stamp - wanted).max(wanted - sample.stamp));
+            match nearest.filter(|_| distance.is_some_and(|distance| distance <= tolerance)) {
+                Some(sample) => self.earlier.push((sample.stamp, sample.value.clone())),
+                None => self.gap = self.gap.or(Some(Fault::NoHistory { before, distance, tolerance })),
+            }
         }
     }
 
@@ -73,9 +99,10 @@ impl Candidate {
         !matches!(self.kind, InputKind::Camera { .. } | InputKind::Instruction)
     }
 
-    /// Drops the frame: the memory of one that was replaced is to be free.
+    /// Drops the frames: the memory of those that were replaced is to be free.
     pub(crate) fn release(&mut self) {
         self.frame = Bytes::new();
+        self.earlier.clear();
     }
 
     fn breach(&self, fault: Fault, now: Stamp) -> Breach {
@@ -216,7 +243,7 @@ fn own_fault(candidate: &Candidate, rules: &Rules, now: Stamp) -> Option<Fault> 
     } else if stuck_after > Span::ZERO && same >= stuck_after && repeats >= FEWEST_SAME {
         Some(Fault::Stuck { same, stuck_after, repeats })
     } else {
-        state_fault(candidate, now)
+        candidate.gap.or_else(|| state_fault(candidate, now))
     }
 }
 
@@ -290,7 +317,9 @@ mod tests {
             child_frame_id: String::new(),
             joints: Default::default(),
             stamp_from: Default::default(),
-            history: Span::ZERO,
+            frames: Default::default(),
+            history: FrameHistory::default(),
+            keep: Span::ZERO,
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Inputs {
     /// Whether the log has said of an input that its samples are stamped by their arrival.
     arrival_reported: Vec<AtomicBool>,
     instruction: Mutex<Option<Arc<str>>>,
+    /// Instruction of the running task, before every other.
+    task: Mutex<Option<Arc<str>>>,
     /// The operator's switch, where there is one.
     enable: Option<Mutex<EnableSwitch>>,
     /// The one lock taken under another (a slot's, or a scratch's).
@@ -58,6 +60,7 @@ impl Inputs {
             stores: specs.iter().map(Store::new).collect(),
             arrival_reported: specs.iter().map(|_| AtomicBool::default()).collect(),
             instruction: Mutex::default(),
+            task: Mutex::default(),
             enable: None,
             clock: Mutex::default(),
             assembly: Mutex::default(),
@@ -98,9 +101,15 @@ impl Inputs {
         }
     }
 
+    /// Sets the instruction of a task, which is in force until `None` is set; [`Self::set_instruction`] then takes effect again.
+    pub fn set_task_instruction(&self, text: Option<Arc<str>>) {
+        *lock(&self.task) = text;
+    }
+
     /// The instruction in force, when there is one.
     pub fn instruction(&self) -> Option<Arc<str>> {
-        lock(&self.instruction).clone().filter(|text| !text.trim().is_empty())
+        let task = lock(&self.task).clone();
+        task.or_else(|| lock(&self.instruction).clone()).filter(|text| !text.trim().is_empty())
     }
 
     /// Copies the newest position of every joint that the policy reads or moves, whatever its age (check the stamps). `out`

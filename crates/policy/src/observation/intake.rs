@@ -6,7 +6,7 @@ use super::assembler::joint_list;
 use super::error::Error;
 use super::joints::{JointIndex, Parts, layout};
 use super::pose::Pose;
-use super::spec::{FrameCheck, InputKind, InputSpec, StampSource, Transport};
+use super::spec::{Exif, FrameCheck, InputKind, InputSpec, StampSource, Transport};
 use vla_base::time::Stamp;
 use vla_messages::{CompressedImageView, ImageView, JointStateView, OdometryView, PoseStampedView, text};
 
@@ -55,7 +55,7 @@ pub(super) struct JointContent {
     pub refused: Option<Error>,
 }
 
-/// Checks a frame; returns its stamp, and its EXIF orientation if it is not upright. Of compressed frames it checks format, codec
+/// Checks a frame; returns its stamp, and its EXIF orientation if it stays turned. Of compressed frames it checks format, codec
 /// and size without decoding; of raw frames encoding, step and size.
 pub(super) fn check_frame(
     source: &Source<'_>,
@@ -63,16 +63,21 @@ pub(super) fn check_frame(
     frames: Option<&FrameCheck>,
 ) -> Result<(Stamp, Option<u8>), Error> {
     let refused = |error| source.message(error);
+    let options = source.spec.frames;
     let (stamp, size, turned) = match source.spec.kind {
         InputKind::Camera { transport: Transport::Compressed } => {
             let view = CompressedImageView::parse(bytes).map_err(refused)?;
             let header = view.frame_header().map_err(refused)?;
-            let size = header.is_known().then_some((header.width, header.height));
-            (view.header.stamp, size, Some(header.orientation).filter(|orientation| *orientation != 1))
+            let (size, turned) = match options.exif {
+                Exif::Apply => (header.upright_size(), None),
+                Exif::Ignore => ((header.width, header.height), Some(header.orientation)),
+            };
+            let turned = turned.filter(|orientation| *orientation != 1);
+            (view.header.stamp, header.is_known().then_some(size), turned)
         }
         _ => {
             let view = ImageView::parse(bytes).map_err(refused)?;
-            view.pixels().map_err(refused)?;
+            view.pixels_as(options.encoding).map_err(refused)?;
             (view.header.stamp, Some((view.width, view.height)), None)
         }
     };

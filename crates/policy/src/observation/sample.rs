@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::pose::Pose;
-use super::spec::Transport;
+use super::spec::{FrameOptions, Transport};
 use super::violation::Breach;
 use vla_base::time::Stamp;
 
@@ -18,6 +18,8 @@ pub struct CameraSample {
     pub stamp: Stamp,
     /// `Image` or `CompressedImage`.
     pub transport: Transport,
+    /// How it is read.
+    pub options: FrameOptions,
     /// The whole serialized message, shared with the slot it came from.
     pub bytes: Bytes,
 }
@@ -91,6 +93,8 @@ pub struct Observation {
     pub stamp: Stamp,
     /// The frames, in the order of the policy's views.
     pub cameras: Vec<CameraSample>,
+    /// Earlier frames that the policy reads: those of the first camera, oldest first, then those of the next.
+    pub earlier_frames: Vec<CameraSample>,
     /// Joint state; `None` when the policy reads and moves no joint.
     pub joints: Option<JointSample>,
     /// Poses, in the order of the inputs.

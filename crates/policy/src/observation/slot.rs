@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::earlier::Earlier;
 use super::history::{Absent, History};
 use super::order::{Arrival, Order};
 use super::stream::Stream;
@@ -59,7 +60,9 @@ pub(super) struct Slot<T> {
     ahead: Option<Sample<T>>,
     order: Order,
     arrived: Stamp,
-    /// Earlier samples, the held one among them.
+    /// Frames that were held before.
+    earlier: Earlier<T>,
+    /// Earlier samples, the held one among them, for values between two.
     history: History<T>,
     /// A frame with an EXIF orientation was reported.
     rotation_reported: bool,
@@ -73,6 +76,7 @@ impl<T> Default for Slot<T> {
             ahead: None,
             order: Order::default(),
             arrived: Stamp::default(),
+            earlier: Earlier::default(),
             history: History::default(),
             rotation_reported: false,
         }
@@ -80,6 +84,16 @@ impl<T> Default for Slot<T> {
 }
 
 impl<T: Clone> Slot<T> {
+    /// A slot that also keeps samples of `length` before the newest.
+    pub(crate) fn with_earlier(length: Span) -> Self {
+        Self { earlier: Earlier::new(length), ..Self::default() }
+    }
+
+    /// The earlier sample whose stamp is nearest to `stamp`.
+    pub(crate) fn nearest(&self, stamp: Stamp) -> Option<&Sample<T>> {
+        self.earlier.nearest(stamp)
+    }
+
     /// A slot that keeps samples for a time.
     pub(crate) fn with_history(length: Span) -> Self {
         Self { history: History::new(length), ..Self::default() }
@@ -124,6 +138,7 @@ impl<T: Clone> Slot<T> {
             return None;
         }
         self.ahead = None;
+        self.earlier.clear();
         self.history.clear();
         self.order = Order::default();
         self.held.take().map(|held| self.retire(held))
@@ -172,6 +187,7 @@ impl<T: Clone> Slot<T> {
             Arrival::Restarted => {
                 self.stream.counts.restarts += 1;
                 self.stream.rate.clear();
+                self.earlier.clear();
                 self.history.clear();
             }
             Arrival::Repeat => {
@@ -196,8 +212,10 @@ impl<T: Clone> Slot<T> {
             Some(held) if sample.same && sample.stamp > held.sample.stamp => (held.same.0, held.same.1 + 1),
             _ => (sample.stamp, 0),
         };
-        let displaced = self.held.replace(Held { sample, used: false, same });
-        displaced.map(|held| self.retire(held))
+        let newest = sample.stamp;
+        let displaced = self.held.replace(Held { sample, used: false, same })?;
+        let displaced = self.retire(displaced);
+        self.earlier.push(displaced, newest)
     }
 
     fn retire(&mut self, held: Held<T>) -> Sample<T> {

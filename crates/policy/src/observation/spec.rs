@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use vla_base::time::Span;
+use vla_messages::PixelFormat;
 
 /// How a camera's frames travel.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -28,6 +29,60 @@ impl Transport {
 impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// What is done with the EXIF orientation of a camera's JPEG frames.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Exif {
+    /// Frames are used as they are stored; a camera that sets an orientation is reported once.
+    #[default]
+    Ignore,
+    /// Frames are turned and mirrored to be upright.
+    Apply,
+}
+
+impl Exif {
+    /// The word used in parameters: `ignore` or `apply`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ignore => "ignore",
+            Self::Apply => "apply",
+        }
+    }
+}
+
+/// How the frames of a camera are read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct FrameOptions {
+    /// What the bytes of raw frames are, where their own encoding leaves it open; `None`: as the message says.
+    pub encoding: Option<PixelFormat>,
+    /// Use of the EXIF orientation of compressed frames.
+    pub exif: Exif,
+}
+
+/// Frames that the policy reads beside the newest one.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FrameHistory {
+    /// How long before the newest frame each was captured, the longest time first. Empty: none.
+    pub before: Vec<Span>,
+    /// How far from that time the nearest frame may be.
+    pub tolerance: Span,
+}
+
+impl FrameHistory {
+    /// The frames of a policy that reads those of `deltas`, in control steps of `step` relative to the newest. The nearest may be half
+    /// a step away.
+    pub fn new(deltas: &[i64], step: Span) -> Self {
+        let before = deltas.iter().filter(|delta| **delta < 0).map(|delta| step.times(-delta));
+        Self { before: before.collect(), tolerance: Span::from_nanos(step.nanos() / 2) }
+    }
+
+    /// How far back frames are needed.
+    pub fn length(&self) -> Span {
+        self.before
+            .first()
+            .map_or(Span::ZERO, |longest| Span::from_nanos(longest.nanos().saturating_add(self.tolerance.nanos())))
     }
 }
 
@@ -111,8 +166,12 @@ pub struct InputSpec {
     pub joints: JointNames,
     /// Where the time of a sample comes from.
     pub stamp_from: StampSource,
+    /// How frames are read. Ignored for other kinds than cameras.
+    pub frames: FrameOptions,
+    /// Earlier frames that are kept. Ignored for other kinds than cameras.
+    pub history: FrameHistory,
     /// How long samples of joints and poses are kept; one second where it is less. Ignored for other kinds.
-    pub history: Span,
+    pub keep: Span,
 }
 
 /// A topic to subscribe to: its messages are offered to every input that names it.

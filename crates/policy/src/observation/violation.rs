@@ -65,6 +65,15 @@ pub enum Fault {
         /// Largest distance allowed.
         max_skew: Span,
     },
+    /// The camera's frames do not reach back to a time of which the policy reads one, or have a gap there.
+    NoHistory {
+        /// How long before the newest frame.
+        before: Span,
+        /// Distance of the nearest frame from that time; `None` where there is no earlier frame.
+        distance: Option<Span>,
+        /// How far it may be.
+        tolerance: Span,
+    },
     /// ROS time went back. Reported once; samples of the old run are gone.
     ClockWentBack {
         /// How far.
@@ -144,6 +153,7 @@ impl Breach {
             Fault::Stuck { stuck_after, .. } => Some(stuck_after),
             Fault::Future { tolerance, .. } | Fault::ClockWentBack { tolerance, .. } => Some(tolerance),
             Fault::Skewed { max_skew, .. } => Some(max_skew),
+            Fault::NoHistory { tolerance, .. } => Some(tolerance),
         }
     }
 
@@ -160,6 +170,7 @@ impl Breach {
             Fault::Future { ahead, .. } => Some(ahead),
             Fault::Skewed { skew, .. } => Some(skew),
             Fault::ClockWentBack { back, .. } => Some(back),
+            Fault::NoHistory { distance, .. } => distance,
         }
     }
 
@@ -175,6 +186,7 @@ impl Breach {
             Fault::Frozen { .. } => "frozen",
             Fault::Future { .. } => "future",
             Fault::Skewed { .. } => "skewed",
+            Fault::NoHistory { .. } => "without history",
             Fault::ClockWentBack { .. } => "went back",
             Fault::TwoTopics => "ambiguous",
             Fault::ShortHistory { .. } => "short",
@@ -268,6 +280,14 @@ impl Breach {
                 Ms(tolerance)
             ),
             Fault::Skewed { skew, max_skew } => write!(f, " ({} apart, at most {})", Ms(skew), Ms(max_skew)),
+            Fault::NoHistory { before, distance, tolerance } => {
+                let before = before.millis();
+                write!(f, ": the policy reads a frame {before:.0} ms before the newest, ")?;
+                match distance {
+                    Some(nearest) => write!(f, "the nearest is {} from it (at most {})", Ms(nearest), Ms(tolerance)),
+                    None => write!(f, "there is none before the newest (at most {} from that time)", Ms(tolerance)),
+                }
+            }
             Fault::ClockWentBack { back, tolerance } => write!(f, " (by {}, at most {})", Ms(back), Ms(tolerance)),
         }
     }
@@ -306,12 +326,12 @@ impl Violation {
         }
     }
 
-    /// Whether an input has not come yet, does not reach back far enough yet, or the operator has not enabled the robot: before the first motion that is no fault. One that
-    /// came and could not be used is.
+    /// Whether an input or a part of its history has not come yet, or the operator has not enabled the robot: before the first motion
+    /// that is no fault. One that came and could not be used is.
     pub fn is_of_start(&self) -> bool {
         let not_here = |fault| {
             let absent = matches!(fault, Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::Off(_));
-            absent || matches!(fault, Fault::ShortHistory { .. })
+            absent || matches!(fault, Fault::NoHistory { .. } | Fault::ShortHistory { .. })
         };
         let unusable = |breach: &Breach| breach.refusal.is_some() || matches!(breach.fault, Fault::Future { .. });
         self.breaches.iter().any(|breach| not_here(breach.fault)) && !self.breaches.iter().any(unusable)

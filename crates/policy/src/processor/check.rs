@@ -11,6 +11,7 @@ use super::{
     ActionKey, ActionScaling, Conversion, EefValues, ImageTransformSpec, MODEL_NAME, MODEL_TYPE, PROCESSOR_CLASS,
     PoseFormat, Processor, StateEncoding, StateKey,
 };
+use crate::spec::LONGEST_HISTORY;
 
 mod statistics;
 
@@ -63,6 +64,7 @@ impl Checker {
         let processor = Processor {
             embodiment: embodiment.to_owned(),
             cameras: video?,
+            video_deltas: modalities.video.as_ref()?.delta_indices.clone(),
             state: state_keys?,
             state_deltas: state?.delta_indices.clone(),
             clip_state: kwargs.clip_outliers,
@@ -155,11 +157,13 @@ impl Checker {
     }
 
     fn cameras(&mut self, embodiment: &str, video: &RawModality) -> Vec<String> {
-        self.check(video.delta_indices == [0], || {
+        let deltas = &video.delta_indices;
+        let ascending = deltas.windows(2).all(|pair| matches!(pair, [before, after] if before < after));
+        let in_range = deltas.first().is_some_and(|first| *first >= -LONGEST_HISTORY);
+        self.check(ascending && in_range && deltas.last() == Some(&0), || {
             format!(
-                "modality_configs.{embodiment}.video.delta_indices: expected [0] (one frame of each camera), found {:?}; \
-                 a history of frames is not computed here",
-                video.delta_indices
+                "modality_configs.{embodiment}.video.delta_indices: expected ascending control steps from -{LONGEST_HISTORY} to 0 (the \
+                 newest frame), the last 0, found {deltas:?}"
             )
         });
         video.modality_keys.clone()

@@ -62,6 +62,8 @@ pub(super) struct RawPolicy {
     pub name: String,
     pub fingerprint: String,
     pub cameras: Vec<String>,
+    #[serde(default)]
+    pub blank_views: Vec<String>,
     #[serde(default = "newest_only")]
     pub video_history: Vec<i64>,
     pub state: Named<usize>,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::joints::JointsSeen;
 use super::{Finding, Severity, joints};
-use crate::parameters::Settings;
+use crate::parameters::{DeliveryQos, Reliability, Settings};
 use vla_base::time::{Span, Stamp};
 use vla_messages::JointStateView;
 use vla_policy::observation::{
@@ -46,10 +46,8 @@ pub struct InputPublisher {
     pub node: Option<String>,
     /// Its message type.
     pub type_name: String,
-    /// Whether it resends lost messages; `None` where it is not known.
-    pub reliable: Option<bool>,
-    /// Whether it keeps its last message for later subscribers; `None` where it is not known.
-    pub transient_local: Option<bool>,
+    /// Its QoS; `None` in a bag.
+    pub offered: Option<DeliveryQos>,
 }
 
 /// The topic of an input, as the graph or the bag has it.
@@ -200,7 +198,9 @@ impl Look<'_> {
             findings.extend(other.is_empty().then(|| self.no_publisher()));
             return findings;
         }
-        findings.extend(self.incompatible(&usable));
+        let unheard = self.incompatible(&usable);
+        let explained = unheard.is_some();
+        findings.extend(unheard);
         if self.is_static {
             findings.extend(self.refused());
             findings.extend(findings.is_empty().then(|| self.arrives(&usable)));
@@ -215,7 +215,7 @@ impl Look<'_> {
             findings.push(Finding::warning(CHECK, what).todo("stop all but one: their messages are mixed"));
         }
         if self.arrivals.messages == 0 {
-            findings.push(self.silent(&usable));
+            findings.extend((!explained).then(|| self.silent(&usable)));
             return findings;
         }
         findings.extend(self.stamped_by_arrival());
@@ -285,23 +285,19 @@ impl Look<'_> {
         Finding::error(CHECK, what).todo(remedy)
     }
 
-    /// A publisher that the middleware does not connect: only the instruction asks for more than best effort.
+    /// Publishers that the middleware does not connect with the node's subscription.
     fn incompatible(&self, publishers: &[&InputPublisher]) -> Option<Finding> {
-        let lacks = |publisher: &&&InputPublisher| {
-            publisher.reliable == Some(false) || publisher.transient_local == Some(false)
-        };
-        let deaf: Vec<&InputPublisher> = publishers.iter().filter(lacks).copied().collect();
-        (self.input.kind == InputKind::Instruction && !deaf.is_empty()).then(|| {
-            Finding::error(
-                CHECK,
-                format!(
-                    "{}: expected reliable and transient local QoS, found less from {}",
-                    self.topic.name,
-                    nodes(&deaf)
-                ),
-            )
-            .todo("ros2 topic pub --qos-reliability reliable --qos-durability transient_local")
-        })
+        let requested = self.settings.qos.get(&self.topic.name)?.required(self.input.kind);
+        let unheard = publishers.iter().filter_map(|publisher| {
+            let offered = publisher.offered.filter(|offered| !requested.accepts(*offered))?;
+            Some(format!("{} (offered: {offered})", publisher.node.as_deref().unwrap_or_default()))
+        });
+        let unheard: Vec<String> = unheard.collect();
+        let name = &self.topic.name;
+        let what = format!("{name} is not received from {}: the node requests {requested}", unheard.join(", "));
+        let remedy =
+            format!("publish with these policies, or set qos_overrides.{name}.subscription to what is offered");
+        (!unheard.is_empty()).then(|| Finding::error(CHECK, what).todo(remedy))
     }
 
     fn silent(&self, publishers: &[&InputPublisher]) -> Finding {
@@ -406,10 +402,10 @@ fn from(publishers: &[&InputPublisher]) -> String {
 fn nodes(publishers: &[&InputPublisher]) -> String {
     let one = |publisher: &&InputPublisher| {
         let node = publisher.node.as_ref()?;
-        Some(match publisher.reliable {
-            Some(true) => format!("{node} (reliable)"),
-            Some(false) => format!("{node} (best effort)"),
-            None => node.clone(),
+        Some(match publisher.offered.map(|offered| offered.reliability) {
+            Some(Reliability::Reliable) => format!("{node} (reliable)"),
+            Some(Reliability::BestEffort) => format!("{node} (best effort)"),
+            Some(Reliability::SystemDefault) | None => node.clone(),
         })
     };
     publishers.iter().filter_map(one).collect::<Vec<_>>().join(", ")

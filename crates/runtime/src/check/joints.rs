@@ -90,7 +90,9 @@ mod tests {
             child_frame_id: String::new(),
             joints,
             stamp_from: StampSource::Header,
+            frames: Default::default(),
             history: Default::default(),
+            keep: Default::default(),
         }
     }
 

@@ -6,17 +6,19 @@ use ros2_parameters::{Constraint, Declaration, Overrides, Value};
 
 mod keys;
 mod outputs;
+pub(super) mod qos;
 
 /// Greatest age of a camera's frames by default, in ms; of joint states and poses it is half of that.
 const CAMERA_MAX_AGE_MS: f64 = 200.0;
 
 /// Every parameter of a node that runs this policy.
 ///
-/// Overrides decide which parameters exist where parameters name something: joints have limits, and poses are inputs.
+/// Overrides decide which parameters exist where parameters name something: joints have limits, poses are inputs, and topics have QoS.
 pub fn declarations(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declaration> {
     let mut all = vec![
         node::POLICY.declare(),
         node::USE_SIM_TIME.declare(),
+        node::AUTOSTART.declare(),
         node::FRAME_ID.declare(),
         node::LOG_LEVEL.declare(),
         node::LOG_SHAPES.declare(),
@@ -31,6 +33,7 @@ pub fn declarations(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declarati
     all.extend(motion());
     all.extend(outputs::outputs(overrides));
     all.extend(keys::limits(shape, overrides));
+    all.extend(qos::subscriptions(&all, overrides));
     all
 }
 
@@ -38,6 +41,7 @@ fn engines(shape: &PolicyShape) -> Vec<Declaration> {
     let mut all = vec![
         engines::KIND.declare(),
         engines::THREADS.declare(),
+        engines::ENCODE_THREADS.declare(),
         engines::CUDA_GRAPH.declare(),
         engines::MAX_RESTARTS.declare(),
         Declaration { constraint: Constraint::OrderOf(shape.stages.clone()), ..engines::LOAD_ORDER.declare() },
@@ -61,6 +65,9 @@ fn inputs(shape: &PolicyShape) -> Vec<Declaration> {
         let [stamp, max_age, required] = freshness(&prefix, &sample);
         all.push(inputs::CAMERA_TOPIC.declare_of(camera));
         all.push(inputs::CAMERA_TRANSPORT.declare_of(camera));
+        all.push(inputs::CAMERA_ENCODING.declare_of(camera));
+        all.push(inputs::CAMERA_EXIF.declare_of(camera));
+        all.push(inputs::CAMERA_BLANK.declare_of(camera));
         all.push(stamp);
         all.push(Declaration { default: Value::Double(CAMERA_MAX_AGE_MS), ..max_age });
         all.push(required);
@@ -106,6 +113,8 @@ fn inference(shape: &PolicyShape) -> Vec<Declaration> {
             ..node::DENOISE_STEPS.declare()
         },
         Declaration { default: Value::Double(shape.step.seconds()), ..node::STEP.declare() },
+        node::TASK_REQUIRED.declare(),
+        node::TASK_SECOND_GOAL.declare(),
     ]
 }
 

@@ -9,6 +9,10 @@ use vla_policy::{InstructionCheck, PolicySpec};
 pub struct PolicyShape {
     /// Names of the views, in the policy's order.
     pub cameras: Vec<String>,
+    /// Views that a robot may lack.
+    pub blank_views: Vec<String>,
+    /// Frames of each view, in control steps relative to the newest.
+    pub video_history: Vec<i64>,
     /// State keys with their widths, in the policy's order.
     pub state: Vec<(String, usize)>,
     /// Which samples of the state the policy takes, in control steps relative to the observation: ascending, the last is 0.
@@ -58,6 +62,8 @@ impl PolicyShape {
         let deltas = processor.action.iter().filter(|key| key.delta().is_some());
         Ok(Self {
             cameras: spec.cameras.clone(),
+            blank_views: spec.blank_views.clone(),
+            video_history: spec.video_history.clone(),
             state: spec.state.clone(),
             state_history: spec.state_history.clone(),
             action_keys: spec.action.keys.clone(),
@@ -115,6 +121,8 @@ impl PolicyShape {
         let text = |shape: &Self| {
             [
                 ("cameras", shape.cameras.join(", ")),
+                ("views that may be blank", shape.blank_views.join(", ")),
+                ("video_history", format!("{:?}", shape.video_history)),
                 ("state", pairs(&shape.state)),
                 ("state_history", format!("{:?}", shape.state_history)),
                 ("action.keys", pairs(&shape.action_keys)),
@@ -141,6 +149,8 @@ mod tests {
     fn only_what_differs_is_named_with_both_values() {
         let shape = PolicyShape {
             cameras: vec!["top".into(), "wrist".into()],
+            blank_views: Vec::new(),
+            video_history: vec![0],
             state: vec![("arm".into(), 6)],
             state_history: vec![0],
             action_keys: vec![("arm".into(), 6)],

@@ -11,12 +11,18 @@ pub(super) mod keys;
 pub(super) mod motion;
 pub(super) mod node;
 pub(super) mod outputs;
+pub(super) mod qos;
 
 pub(super) use convert::{LimitsSource, PoseSource};
 use convert::{
     Words, flag, float, float_or_off, floats, integer, integer_or_off, millis, millis_or_off, seconds, strings, text,
     text_or_none, word, words,
 };
+
+/// First parts of dotted names of which this node takes every one, also from a parameter file that other nodes share.
+pub(super) const GROUPS: &[&str] = &[
+    "inputs", "state", "action", "limits", "outputs", "motion", "handover", "engine", "engines", "memory", "watchdog",
+];
 
 /// One hour, the greatest age, skew or duration in ms.
 const LONGEST_MS: f64 = 3_600_000.0;

@@ -13,6 +13,7 @@ pub fn load_options(settings: &Settings) -> LoadOptions {
         stage_files: stages.iter().filter_map(|(name, s)| Some((name.clone(), s.path.clone()?))).collect(),
         allow_unverified: stages.iter().filter(|(_, s)| s.allow_unverified).map(|(name, _)| name.clone()).collect(),
         allow_inaccurate: stages.iter().filter(|(_, s)| s.allow_inaccurate).map(|(name, _)| name.clone()).collect(),
+        blank_views: settings.blank_views.clone(),
         state: settings.state.clone(),
         poses: settings.poses.clone(),
         action: settings.action.clone(),
@@ -20,6 +21,7 @@ pub fn load_options(settings: &Settings) -> LoadOptions {
         deltas: settings.deltas.clone(),
         denoise_steps: settings.denoise_steps,
         threads: settings.engine.threads,
+        encode_threads: settings.encode_threads,
         launch: if settings.engine.cuda_graph { Launch::Graph } else { Launch::StepByStep },
         release_host_copy: settings.memory.release_host_copy,
         admission: Admission {

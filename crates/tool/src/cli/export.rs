@@ -29,6 +29,10 @@ pub(crate) struct ExportArguments {
     /// One of the policy's cameras and the size of its frames, such as front=640x480; once for each.
     #[arg(long = "camera", value_name = "NAME=WxH", required = true)]
     cameras: Vec<Camera>,
+    /// A camera whose frames were black in a part of the training data, so that a robot without it may run the policy
+    /// (inputs.cameras.<name>.blank); once for each. A checkpoint does not contain it; ask the author of the data set.
+    #[arg(long = "blank-view", value_name = "NAME")]
+    blank_views: Vec<String>,
     /// Folder to write: new, empty, or an earlier policy bundle.
     #[arg(short, long)]
     out: PathBuf,
@@ -167,6 +171,7 @@ impl ExportArguments {
             backbone: self.backbone_config.clone(),
             embodiment: self.embodiment.clone(),
             cameras: self.cameras.clone(),
+            blank_views: self.blank_views.clone(),
             about: "GR00T N1.6, exported from a checkpoint.".to_owned(),
             name,
             deltas: self.delta.iter().cloned().collect(),

@@ -74,6 +74,7 @@ fn request(checkpoint: &Path, tokenizer: &Path, embodiment: &str, cameras: &[&st
         tokenizer: tokenizer.to_path_buf(),
         embodiment: embodiment.to_owned(),
         cameras: cameras.iter().map(camera).collect(),
+        blank_views: Vec::new(),
         name: "test".to_owned(),
         about: "Test.".to_owned(),
         steps: vec![1, 4],

@@ -1,7 +1,5 @@
 //! Observations and violations, from what the inputs hold.
 
-use std::sync::Mutex;
-
 use super::Inputs;
 use super::store::{Store, lock};
 use crate::observation::assembler::{self, Candidate, Verdict};
@@ -111,12 +109,15 @@ impl Inputs {
             let tolerance = rules.future_tolerance;
             match store {
                 Store::Frames(slot) => {
-                    let (frame, released) = take(slot, now, epoch, tolerance, &mut candidate.snapshot);
+                    let mut slot = lock(slot);
+                    let (frame, released) = take(&mut slot, now, epoch, tolerance, &mut candidate.snapshot);
                     candidate.frame = frame.unwrap_or_default();
+                    candidate.take_earlier(&slot);
+                    drop(slot);
                     drop(released);
                 }
                 Store::Poses(slot) => {
-                    candidate.pose = take(slot, now, epoch, tolerance, &mut candidate.snapshot).0;
+                    candidate.pose = take(&mut lock(slot), now, epoch, tolerance, &mut candidate.snapshot).0;
                     let is_old = |stamp: Stamp| stamp.age_at(now) > candidate.rule.max_age;
                     let explain = candidate.snapshot.stamp.is_none_or(is_old);
                     candidate.chain = self.frames_of_tf.latest(candidate.input).filter(|_| explain);
@@ -178,8 +179,10 @@ impl Inputs {
     /// Moves the samples into the observation and counts them as used.
     fn fill(&self, rules: &Rules, candidates: &mut [Candidate], out: &mut Observation) {
         let joints = self.joints();
-        let (mut cameras, mut poses) = (0, 0);
-        let Observation { cameras: frames, joints: newest_joints, poses: newest_poses, history, .. } = out;
+        let (mut cameras, mut earlier, mut poses) = (0, 0, 0);
+        let Observation {
+            cameras: frames, earlier_frames, joints: newest_joints, poses: newest_poses, history, ..
+        } = out;
         history.resize_with(rules.state_history.len(), StateSample::default);
         if joints.is_none() {
             *newest_joints = None;
@@ -193,7 +196,12 @@ impl Inputs {
             match (store, candidate.kind) {
                 (Store::Frames(slot), InputKind::Camera { transport }) => {
                     let bytes = std::mem::take(&mut candidate.frame);
-                    put(frames, &mut cameras, CameraSample { name, stamp, transport, bytes });
+                    let options = self.specs.get(candidate.input).map_or_else(Default::default, |spec| spec.frames);
+                    for (stamp, bytes) in candidate.earlier.drain(..) {
+                        let sample = CameraSample { name: name.clone(), stamp, transport, options, bytes };
+                        put(earlier_frames, &mut earlier, sample);
+                    }
+                    put(frames, &mut cameras, CameraSample { name, stamp, transport, options, bytes });
                     lock(slot).mark_used(stamp, used);
                 }
                 (Store::Poses(slot), _) => {
@@ -227,6 +235,7 @@ impl Inputs {
             }
         }
         frames.truncate(cameras);
+        earlier_frames.truncate(earlier);
         newest_poses.truncate(poses);
         history.iter_mut().for_each(|earlier| earlier.poses.truncate(poses));
     }
@@ -241,13 +250,12 @@ fn times(rules: &Rules) -> impl Iterator<Item = Span> {
 
 /// The newest sample of a slot at `now`, with its state in `into`, and the samples that the slot releases.
 fn take<T: Clone>(
-    slot: &Mutex<Slot<T>>,
+    slot: &mut Slot<T>,
     now: Stamp,
     epoch: u64,
     tolerance: Span,
     into: &mut Snapshot,
 ) -> (Option<T>, [Option<Sample<T>>; 2]) {
-    let mut slot = lock(slot);
     let released = [slot.enter_epoch(epoch), slot.snapshot(now, tolerance, into)];
     (slot.latest().map(|sample| sample.value.clone()), released)
 }

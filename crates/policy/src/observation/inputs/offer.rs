@@ -67,9 +67,10 @@ impl Inputs {
         if let Some(orientation) = turned.filter(|_| lock(slot).report_rotation()) {
             tracing::warn!(
                 "input `{}` on topic `{}`: frames have the EXIF orientation {orientation}, which is ignored; if the policy's \
-                 training data were rotated, rotate the image at the camera",
+                 training data were turned upright, set {}.exif: apply",
                 source.spec.name,
-                source.topic
+                source.topic,
+                source.spec.parameter()
             );
         }
         // The held frame is shared for the comparison, which is made without the lock.

@@ -39,9 +39,9 @@ pub(super) struct JointStore {
 
 impl Store {
     pub(crate) fn new(spec: &InputSpec) -> Self {
-        let history = spec.history.max(HISTORY);
+        let history = spec.keep.max(HISTORY);
         match spec.kind {
-            InputKind::Camera { .. } => Self::Frames(Mutex::default()),
+            InputKind::Camera { .. } => Self::Frames(Mutex::new(Slot::with_earlier(spec.history.length()))),
             InputKind::Pose | InputKind::Odometry | InputKind::Transform => {
                 Self::Poses(Mutex::new(Slot::with_history(history)))
             }

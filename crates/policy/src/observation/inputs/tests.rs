@@ -48,7 +48,9 @@ fn inputs() -> Inputs {
         child_frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
-        history: Span::ZERO,
+        frames: Default::default(),
+        history: Default::default(),
+        keep: Span::ZERO,
     };
     let read = vec!["waist".to_owned(), "elbow".to_owned()];
     let names = JointNames { read, moved: vec!["finger".to_owned()], ..JointNames::default() };
@@ -277,7 +279,9 @@ fn poses() -> Inputs {
         child_frame_id: String::new(),
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
-        history: Span::ZERO,
+        frames: Default::default(),
+        history: Default::default(),
+        keep: Span::ZERO,
     };
     let inputs = Inputs::new(vec![
         spec("top", InputKind::Camera { transport: Transport::Raw }, ""),

@@ -7,7 +7,7 @@ use crate::parameters::shape::PolicyShape;
 use ros2_parameters::Error;
 use vla_motion::TransitionMode;
 use vla_policy::encode::pose::PoseMap;
-use vla_policy::observation::{InputKind, InputSpec, JointMap};
+use vla_policy::observation::{Exif, FrameOptions, InputKind, InputSpec, JointMap, Transport};
 
 mod outputs;
 
@@ -16,6 +16,8 @@ pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
     let mut errors = repeated_joints("state", &settings.state);
     errors.extend(repeated_joints("action", &settings.action));
     errors.extend(repeated_topics(&settings.inputs));
+    errors.extend(blank_views(settings, shape));
+    errors.extend(settings.inputs.iter().filter_map(frame_option_without_use));
     errors.extend(enable_switch_on_an_input(settings));
     errors.extend(repeated_inputs(settings));
     errors.extend(joints_like_columns(settings, shape));
@@ -45,24 +47,65 @@ fn repeated_joints(group: &str, maps: &[JointMap]) -> Vec<Error> {
     errors
 }
 
-/// Two inputs cannot share a topic.
+/// Two inputs cannot share a topic, except views of one transport: a camera may give several of them.
 fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
     let mut first: BTreeMap<&str, &InputSpec> = BTreeMap::new();
     let mut errors = Vec::new();
     for input in inputs {
         for topic in &input.topics {
             let Some(other) = first.insert(topic, input) else { continue };
-            // One that is in a list twice is refused there; every pose from TF has the same two topics.
-            let is_tf = input.kind == InputKind::Transform && other.kind == InputKind::Transform;
-            if input.name == other.name || is_tf {
+            // A topic that is in a list twice is refused there. Every pose from TF has the same two topics, and a camera may give
+            // several views.
+            let of_several = matches!(input.kind, InputKind::Transform | InputKind::Camera { .. });
+            if input.kind == other.kind && (of_several || input.name == other.name) {
                 continue;
             }
             let names = [input.topic_parameter(), other.topic_parameter()];
-            let what = format!("{} and {} are both '{topic}'; each input needs its own topic", names[1], names[0]);
+            let what = format!(
+                "{} and {} are both '{topic}'; each input needs its own topic, except views of one transport",
+                names[1], names[0]
+            );
             errors.push(Error::Conflict { names: names.into(), what });
         }
     }
     errors
+}
+
+/// A view may be blank where the policy was trained so, and not all of them.
+fn blank_views(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
+    let name = |view: &String| format!("inputs.cameras.{view}.blank");
+    let refused = settings.blank_views.iter().filter(|view| !shape.blank_views.contains(view));
+    let untrained = refused.map(|view| {
+        let what = format!(
+            "{} is true, but the policy was not trained with a black view '{view}' (it is not in blank_views of policy.yaml); connect a \
+             camera, or export the policy with --blank-view {view} if its training data had black frames there",
+            name(view)
+        );
+        Error::Conflict { names: vec![name(view)], what }
+    });
+    let mut errors: Vec<Error> = untrained.collect();
+    if shape.cameras.iter().all(|view| settings.blank_views.contains(view)) {
+        let what = "inputs.cameras.<name>.blank is true for every view; expected at least one camera".to_owned();
+        errors.push(Error::Conflict { names: settings.blank_views.iter().map(name).collect(), what });
+    }
+    errors
+}
+
+/// An encoding is of raw frames, an EXIF orientation of compressed ones.
+fn frame_option_without_use(input: &InputSpec) -> Option<Error> {
+    let InputKind::Camera { transport } = input.kind else { return None };
+    let (option, value, reason) = match (transport, input.frames) {
+        (Transport::Compressed, FrameOptions { encoding: Some(encoding), .. }) => {
+            ("encoding", encoding.as_str(), "compressed frames have no raw bytes")
+        }
+        (Transport::Raw, FrameOptions { exif: Exif::Apply, .. }) => {
+            ("exif", Exif::Apply.as_str(), "raw frames have no EXIF orientation")
+        }
+        _ => return None,
+    };
+    let names = [option, "transport"].map(|parameter| format!("inputs.cameras.{}.{parameter}", input.name));
+    let what = format!("{} is {value}, but {} is {transport}: {reason}; change one of them", names[0], names[1]);
+    Some(Error::Conflict { names: names.into(), what })
 }
 
 /// The enable switch has another message type than every input.

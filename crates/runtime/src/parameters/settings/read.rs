@@ -4,20 +4,23 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{EngineSettings, LimitsFrom, MemorySettings, OutputSettings, Settings, StageSettings};
+use super::{EngineSettings, LimitsFrom, MemorySettings, OutputSettings, Settings, StageSettings, TaskSettings};
 use crate::parameters::description::RobotDescription;
 use crate::parameters::shape::PolicyShape;
 use crate::parameters::table::{Param, engines, inputs, motion, node};
 use ros2_parameters::{Error, Origin, Problems, Store, hint};
 use vla_base::time::Span;
 use vla_policy::encode::pose::PoseMap;
-use vla_policy::observation::{InputKind, InputRule, InputSpec, JointMap, JointNames, Rules, StampSource};
+use vla_policy::observation::{
+    FrameHistory, FrameOptions, InputKind, InputRule, InputSpec, JointMap, JointNames, Rules, StampSource,
+};
 
 mod joint_inputs;
 mod key_maps;
 mod motion_settings;
 mod outputs;
 mod poses;
+mod qos;
 
 /// Reads everything; what is missing is reported and empty in the settings.
 pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescription) -> (Settings, Problems) {
@@ -41,9 +44,10 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
     }
     let history = reader.state_history(shape);
     let inputs = reader.inputs(shape, &state, &action, &poses, history.first().copied().unwrap_or_default());
-    let (inputs, per_input) = inputs.into_iter().unzip();
+    let (inputs, per_input): (Vec<InputSpec>, Vec<InputRule>) = inputs.into_iter().unzip();
     let policy = reader.policy();
     let given = reader.limits(&action);
+    let description = &joint_inputs::prefixed(description, &inputs, &given, &state);
     let continuous = joint_inputs::continuous(&given, &state, description);
     let (limits, limit_warnings) = match description.merge(&given) {
         Ok(merged) => (Ok(Arc::new(merged.limits)), merged.warnings),
@@ -57,7 +61,10 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         policy,
         memory: reader.memory(),
         inputs,
+        qos: reader.subscription_qos(),
+        blank_views: shape.cameras.iter().filter(|view| reader.get_of(&inputs::CAMERA_BLANK, view)).cloned().collect(),
         rules: Rules { state_history: history, continuous, ..reader.rules(per_input) },
+        encode_threads: reader.get(&engines::ENCODE_THREADS),
         enable_topic: reader.get(&inputs::ENABLE_TOPIC),
         limits,
         limit_warnings,
@@ -82,6 +89,11 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         log_shapes: reader.get(&node::LOG_SHAPES),
         log_level: reader.get(&node::LOG_LEVEL),
         use_sim_time: reader.get(&node::USE_SIM_TIME),
+        autostart: reader.get(&node::AUTOSTART),
+        task: TaskSettings {
+            required: reader.get(&node::TASK_REQUIRED),
+            second_goal: reader.get(&node::TASK_SECOND_GOAL),
+        },
     };
     (settings, reader.problems)
 }
@@ -158,24 +170,30 @@ impl Reader<'_> {
     ) -> Vec<(InputSpec, InputRule)> {
         let mut all = Vec::with_capacity(shape.cameras.len() + poses.len() + 2);
         for camera in &shape.cameras {
+            if self.get_of(&inputs::CAMERA_BLANK, camera) {
+                continue;
+            }
             let prefix = format!("inputs.cameras.{camera}");
             let kind = InputKind::Camera { transport: self.get_of(&inputs::CAMERA_TRANSPORT, camera) };
             let topic = self.get_of(&inputs::CAMERA_TOPIC, camera);
             let rule =
                 InputRule { stuck_after: self.get_of(&inputs::CAMERA_STUCK_AFTER, camera), ..self.rule(&prefix) };
-            all.push((
-                InputSpec { stamp_from: self.get_of(&inputs::STAMP, &prefix), ..spec(camera, topic, kind) },
-                rule,
-            ));
+            let frames = FrameOptions {
+                encoding: self.get_of(&inputs::CAMERA_ENCODING, camera),
+                exif: self.get_of(&inputs::CAMERA_EXIF, camera),
+            };
+            let stamp_from = self.get_of(&inputs::STAMP, &prefix);
+            let history = FrameHistory::new(&shape.video_history, shape.step);
+            all.push((InputSpec { stamp_from, frames, history, ..spec(camera, topic, kind) }, rule));
         }
         // The oldest frame that is allowed, and the earliest state from there.
         let oldest_frame = all.iter().map(|(_, rule)| rule.max_age).max().unwrap_or_default();
-        let history = Span::from_nanos(oldest_frame.nanos().saturating_add(earliest.nanos()));
-        if let Some(joints) = self.joint_states(state, action, history) {
+        let keep = Span::from_nanos(oldest_frame.nanos().saturating_add(earliest.nanos()));
+        if let Some(joints) = self.joint_states(state, action, keep) {
             let rule = InputRule { stuck_after: self.get(&inputs::JOINTS_STUCK_AFTER), ..self.rule("inputs.joints") };
             all.push((joints, rule));
         }
-        all.extend(self.poses(poses, history));
+        all.extend(self.poses(poses, keep));
         // An instruction has no stamp: its rule only keeps the indices aligned.
         let topic = self.get(&inputs::INSTRUCTION_TOPIC);
         all.push((spec("instruction", topic, InputKind::Instruction), InputRule::age(Span::ZERO, true)));
@@ -229,9 +247,10 @@ impl Reader<'_> {
     }
 }
 
-/// An input without joints and frame, stamped by its header.
+/// An input without joints and frame, stamped by its header, whose frames are read as they say themselves.
 fn spec(name: &str, topic: String, kind: InputKind) -> InputSpec {
     let (name, frame_id, child_frame_id) = (name.to_owned(), String::new(), String::new());
     let (topics, joints, stamp_from) = (vec![topic], JointNames::default(), StampSource::Header);
-    InputSpec { name, topics, kind, frame_id, child_frame_id, joints, stamp_from, history: Span::ZERO }
+    let (frames, history, keep) = (FrameOptions::default(), FrameHistory::default(), Span::ZERO);
+    InputSpec { name, topics, kind, frame_id, child_frame_id, joints, stamp_from, frames, history, keep }
 }

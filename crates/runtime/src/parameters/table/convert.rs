@@ -3,11 +3,14 @@
 use ros2_parameters::Value;
 use vla_base::time::Span;
 use vla_engines::EngineKind;
+use vla_messages::{BayerPattern, PixelFormat};
 use vla_motion::TransitionMode;
 use vla_policy::encode::pose::EulerOrder;
-use vla_policy::observation::{OnViolation, Pairing, StampSource, Transport};
+use vla_policy::observation::{Exif, OnViolation, Pairing, StampSource, Transport};
 
-use crate::parameters::settings::{CommandKind, OutputKind, OutputMessage};
+use crate::parameters::settings::{
+    CommandKind, Durability, History, OutputKind, OutputMessage, Reliability, SecondGoal,
+};
 
 /// An enum that a parameter names by words. They are the declaration's allowed values, and the only ones that are read.
 pub(crate) trait Words: Copy + 'static {
@@ -90,6 +93,36 @@ impl Words for Transport {
     }
 }
 
+/// `None`: as the message says.
+impl Words for Option<PixelFormat> {
+    const ALL: &'static [Self] = &[
+        None,
+        Some(PixelFormat::Rgb8),
+        Some(PixelFormat::Bgr8),
+        Some(PixelFormat::Rgba8),
+        Some(PixelFormat::Bgra8),
+        Some(PixelFormat::Mono8),
+        Some(PixelFormat::Uyvy),
+        Some(PixelFormat::Yuyv),
+        Some(PixelFormat::Bayer8(BayerPattern::Rggb)),
+        Some(PixelFormat::Bayer8(BayerPattern::Bggr)),
+        Some(PixelFormat::Bayer8(BayerPattern::Gbrg)),
+        Some(PixelFormat::Bayer8(BayerPattern::Grbg)),
+    ];
+
+    fn as_word(self) -> &'static str {
+        self.map_or("auto", PixelFormat::as_str)
+    }
+}
+
+impl Words for Exif {
+    const ALL: &'static [Self] = &[Self::Ignore, Self::Apply];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
 impl Words for StampSource {
     const ALL: &'static [Self] = &[Self::Header, Self::Arrival];
 
@@ -98,8 +131,32 @@ impl Words for StampSource {
     }
 }
 
+impl Words for Reliability {
+    const ALL: &'static [Self] = &[Self::BestEffort, Self::Reliable, Self::SystemDefault];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for Durability {
+    const ALL: &'static [Self] = &[Self::Volatile, Self::TransientLocal, Self::SystemDefault];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
 impl Words for Pairing {
     const ALL: &'static [Self] = &[Self::Newest, Self::Frame];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for History {
+    const ALL: &'static [Self] = &[Self::KeepLast, Self::SystemDefault];
 
     fn as_word(self) -> &'static str {
         self.as_str()
@@ -119,6 +176,17 @@ impl Words for TransitionMode {
 
     fn as_word(self) -> &'static str {
         self.as_str()
+    }
+}
+
+impl Words for SecondGoal {
+    const ALL: &'static [Self] = &[Self::Refuse, Self::Queue];
+
+    fn as_word(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Queue => "queue",
+        }
     }
 }
 

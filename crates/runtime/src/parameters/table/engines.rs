@@ -21,6 +21,15 @@ pub(crate) const THREADS: Param<usize> = Param::integer(
 )
 .fixed();
 
+pub(crate) const ENCODE_THREADS: Param<usize> = Param::integer(
+    "encode.threads",
+    0,
+    (0, 64),
+    "CPU threads that decode and resample the camera frames of one inference side by side, the inference thread among them. 0: one a \
+     frame, and no more than there are CPU cores. The result does not depend on it.",
+)
+.fixed();
+
 pub(crate) const CUDA_GRAPH: Param<bool> = Param::flag(
     "engine.cuda_graph",
     true,

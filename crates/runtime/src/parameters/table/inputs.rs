@@ -4,8 +4,9 @@ use super::convert::{PoseSource, euler_words};
 use super::{Allowed, LONGEST_MS, Param, Preset};
 use ros2_parameters::Value;
 use vla_base::time::Span;
+use vla_messages::PixelFormat;
 use vla_policy::encode::pose::EulerOrder;
-use vla_policy::observation::{OnViolation, Pairing, StampSource, Transport};
+use vla_policy::observation::{Exif, OnViolation, Pairing, StampSource, Transport};
 
 pub(crate) const CAMERA_TOPIC: Param<String> = Param::text(
     "inputs.cameras.{}.topic",
@@ -19,6 +20,31 @@ pub(crate) const CAMERA_TRANSPORT: Param<Transport> = Param::word(
     "inputs.cameras.{}.transport",
     "raw",
     "Message type of the view {}: raw is sensor_msgs/Image, compressed is sensor_msgs/CompressedImage.",
+)
+.fixed();
+
+pub(crate) const CAMERA_ENCODING: Param<Option<PixelFormat>> = Param::word(
+    "inputs.cameras.{}.encoding",
+    "auto",
+    "What the bytes of raw frames of the view {} are. auto: as the message's encoding says. Needed where that is 8UC1, 8UC2, 8UC3 or \
+     8UC4, which give the number of bytes of a pixel and not their meaning, and where a driver calls a Bayer mosaic mono8. A message \
+     with another encoding is refused.",
+)
+.fixed();
+
+pub(crate) const CAMERA_EXIF: Param<Exif> = Param::word(
+    "inputs.cameras.{}.exif",
+    "ignore",
+    "Use of the EXIF orientation in JPEG frames of the view {}. ignore: frames are used as they are stored. apply: they are turned and \
+     mirrored to be upright. Choose what was done with the policy's training data.",
+)
+.fixed();
+
+pub(crate) const CAMERA_BLANK: Param<bool> = Param::flag(
+    "inputs.cameras.{}.blank",
+    false,
+    "true: the robot has no camera for the view {}. Nothing is subscribed to, and the policy sees black. Allowed only where policy.yaml \
+     lists the view in blank_views, because black frames were a part of the training data.",
 )
 .fixed();
 
@@ -200,7 +226,7 @@ pub(crate) const INSTRUCTION_TOPIC: Param<String> = Param::text(
     "inputs.instruction.topic",
     "instruction",
     Allowed::Topic,
-    "Topic of the instruction (std_msgs/String, reliable, transient local). The latest of topic and parameter holds.",
+    "Topic of the instruction (std_msgs/String, reliable; volatile and transient local publishers). The latest of topic and parameter holds.",
 )
 .fixed();
 

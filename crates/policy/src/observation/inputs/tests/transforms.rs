@@ -16,7 +16,9 @@ fn spec(name: &str, kind: InputKind, topics: &[&str], frame_id: &str, child_fram
         child_frame_id: child_frame_id.into(),
         joints: JointNames::default(),
         stamp_from: StampSource::Header,
-        history: Span::ZERO,
+        frames: Default::default(),
+        history: Default::default(),
+        keep: Span::ZERO,
     }
 }
 

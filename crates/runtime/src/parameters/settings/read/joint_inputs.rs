@@ -11,7 +11,7 @@ use vla_policy::observation::{InputKind, InputSpec, JointMap, JointNames, MimicJ
 
 impl Reader<'_> {
     /// The input of joint states; `None` where the policy reads and moves no joint.
-    pub(super) fn joint_states(&mut self, state: &[JointMap], action: &[JointMap], history: Span) -> Option<InputSpec> {
+    pub(super) fn joint_states(&mut self, state: &[JointMap], action: &[JointMap], keep: Span) -> Option<InputSpec> {
         let (read, moved) = (joint_names(state), joint_names(action));
         if read.is_empty() && moved.is_empty() {
             return None;
@@ -23,8 +23,8 @@ impl Reader<'_> {
         let joints = JointNames { read, moved, topic_of, prefixes, mimic };
         self.joints_in_no_topic(&joints, &topics);
         let stamp_from: StampSource = self.get_of(&inputs::STAMP, "inputs.joints");
-        let (name, frame_id, child_frame_id) = ("joints".to_owned(), String::new(), String::new());
-        Some(InputSpec { name, topics, kind: InputKind::Joints, frame_id, child_frame_id, joints, stamp_from, history })
+        let empty = super::spec("joints", String::new(), InputKind::Joints);
+        Some(InputSpec { topics, joints, stamp_from, keep, ..empty })
     }
 
     fn joint_topics(&mut self) -> Vec<String> {
@@ -134,6 +134,24 @@ impl Reader<'_> {
     }
 }
 
+/// The robot description with the names that the node uses.
+pub(super) fn prefixed(
+    description: &RobotDescription,
+    inputs: &[InputSpec],
+    given: &[(String, JointLimits)],
+    state: &[JointMap],
+) -> RobotDescription {
+    let prefixes = inputs.iter().find(|input| input.kind == InputKind::Joints).map(|input| &input.joints.prefixes);
+    match prefixes.filter(|prefixes| !prefixes.is_empty()) {
+        Some(prefixes) => description.with_prefixes(prefixes, joints_of(given, state)),
+        None => description.clone(),
+    }
+}
+
+fn joints_of<'n>(given: &'n [(String, JointLimits)], state: &'n [JointMap]) -> impl Iterator<Item = &'n String> {
+    given.iter().map(|(joint, _)| joint).chain(state.iter().flat_map(|map| &map.joints))
+}
+
 /// Joints that turn without end: by the parameters, and by the robot description, which also knows joints that are only read.
 pub(super) fn continuous(
     given: &[(String, JointLimits)],
@@ -141,8 +159,7 @@ pub(super) fn continuous(
     description: &RobotDescription,
 ) -> Arc<[String]> {
     let by_parameter = given.iter().filter(|(_, limits)| limits.kind == JointKind::Continuous).map(|(joint, _)| joint);
-    let joints = given.iter().map(|(joint, _)| joint).chain(state.iter().flat_map(|map| &map.joints));
-    let described = joints.filter(|joint| description.is_continuous(joint));
+    let described = joints_of(given, state).filter(|joint| description.is_continuous(joint));
     distinct(by_parameter.chain(described)).cloned().collect()
 }
 

@@ -81,7 +81,7 @@ impl Reader<'_> {
 
     fn output(&mut self, raw: RawOutput, shape: &PolicyShape, action: &[JointMap]) -> Option<OutputSettings> {
         let RawOutput { name, kind, keys } = raw;
-        for key in keys.iter().filter(|key| !shape.action_keys.iter().any(|(of, _)| of == *key)) {
+        if let Some(key) = keys.iter().find(|key| !shape.action_keys.iter().any(|(of, _)| of == *key)) {
             let known: Vec<&str> = shape.action_keys.iter().map(|(key, _)| key.as_str()).collect();
             let what = format!("names '{key}', which is no action key of the policy ({})", known.join(", "));
             self.refuse_output(&name, &outputs::KEYS.name_of(&name), what);
@@ -104,7 +104,7 @@ impl Reader<'_> {
             OutputKind::FollowJointTrajectory => Route::FollowJointTrajectory { action: self.output_action(&name)? },
             OutputKind::GripperCommand => Route::GripperCommand(self.gripper(&name, &joints)?),
             OutputKind::Twist => Route::Twist(self.twist(&name, &columns)?),
-            OutputKind::Pose => Route::Pose(self.pose(&name, &keys, shape)?),
+            OutputKind::Pose => Route::Pose(self.pose_output(&name, &keys, shape)?),
             OutputKind::Column => Route::Column,
         };
         Some(OutputSettings { name, route, joints, columns })
@@ -251,7 +251,7 @@ impl Reader<'_> {
         Some(TwistRoute { topic, frame_id, components, max, max_acceleration })
     }
 
-    fn pose(&mut self, name: &str, keys: &[String], shape: &PolicyShape) -> Option<PoseRoute> {
+    fn pose_output(&mut self, name: &str, keys: &[String], shape: &PolicyShape) -> Option<PoseRoute> {
         let of_keys = outputs::KEYS.name_of(name);
         let [key] = keys else {
             self.refuse_output(name, &of_keys, format!("has {} keys; a pose takes one", keys.len()));

@@ -7,13 +7,13 @@ use vla_policy::encode::pose::{PoseConvention, PoseLayout, PoseMap, PosePart};
 use vla_policy::observation::{InputKind, InputRule, InputSpec, StampSource};
 
 impl Reader<'_> {
-    /// Each pose with its rule, kept for `history`; several keys may take one.
-    pub(super) fn poses(&mut self, poses: &[PoseMap], history: Span) -> Vec<(InputSpec, InputRule)> {
+    /// Each pose with its rule, kept for `keep`; several keys may take one.
+    pub(super) fn poses(&mut self, poses: &[PoseMap], keep: Span) -> Vec<(InputSpec, InputRule)> {
         let mut all: Vec<(InputSpec, InputRule)> = Vec::new();
         for PoseMap { input, .. } in poses {
             if !all.iter().any(|(spec, _)| spec.name == *input) {
                 let (spec, rule) = self.pose_input(input);
-                all.push((InputSpec { history, ..spec }, rule));
+                all.push((InputSpec { keep, ..spec }, rule));
             }
         }
         all
