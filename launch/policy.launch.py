@@ -25,17 +25,24 @@ def fastdds_profile():
     return [SetEnvironmentVariable(FASTDDS_VARIABLES[0], FASTDDS_PROFILE)]
 
 
+def flag(name, text):
+    """The value of a launch argument that is true or false."""
+    if text.lower() not in ('true', 'false'):
+        raise RuntimeError(f"{name} is '{text}', expected true or false")
+    return text.lower() == 'true'
+
+
 def node(context):
     """Make the node's action from the arguments; an empty `policy` leaves it to the parameter file."""
     value = {name: LaunchConfiguration(name).perform(context)
-             for name in ('policy', 'params_file', 'namespace', 'use_sim_time', 'log_level')}
+             for name in ('policy', 'params_file', 'namespace', 'use_sim_time', 'autostart', 'log_level')}
     params_file = os.path.abspath(os.path.expanduser(value['params_file']))
     if not os.path.isfile(params_file):
         raise RuntimeError(f"params_file is '{params_file}', which is no file; "
                            f'see {os.path.join(SHARE, "config")} for examples')
-    if value['use_sim_time'].lower() not in ('true', 'false'):
-        raise RuntimeError(f"use_sim_time is '{value['use_sim_time']}', expected true or false")
-    parameters = {'use_sim_time': value['use_sim_time'].lower() == 'true'}
+    parameters = {'use_sim_time': flag('use_sim_time', value['use_sim_time'])}
+    if value['autostart']:
+        parameters['autostart'] = flag('autostart', value['autostart'])
     if value['policy']:
         parameters['policy'] = os.path.abspath(os.path.expanduser(value['policy']))
     return [Node(
@@ -57,6 +64,8 @@ def generate_launch_description():
                               description='Parameters of the node (YAML)'),
         DeclareLaunchArgument('namespace', default_value='', description='Namespace of the node'),
         DeclareLaunchArgument('use_sim_time', default_value='false', description='Take the time from /clock'),
+        DeclareLaunchArgument('autostart', default_value='',
+                              description='false: wait for a life cycle manager; empty: as in params_file, else true'),
         DeclareLaunchArgument('log_level', default_value='info', description='debug, info, warn, error or fatal'),
         *fastdds_profile(),
         OpaqueFunction(function=node),

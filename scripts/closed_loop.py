@@ -4,6 +4,7 @@
     . .cache/env.sh && . install/setup.bash
     .cache/sim/bin/python3 scripts/closed_loop.py --policy data/reach_policy --episodes 50 --mode blend --latency-ms 200
     .cache/sim/bin/python3 scripts/closed_loop.py --policy data/reach_policy --faults
+    .cache/sim/bin/python3 scripts/closed_loop.py --camera-latency-ms 240 --pairing newest --pairing frame
 
 Each mode and latency is one setting: a robot, a node, `--episodes` held-out seeds. Latency is put where it comes from:
 cameras and joint states are held back and keep the stamps that they were taken at. One table is printed;
@@ -12,6 +13,7 @@ docs/closed_loop.md explains its columns.
 
 import argparse
 import importlib.util
+import itertools
 import pathlib
 import sys
 
@@ -26,6 +28,9 @@ def arguments():
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--mode", action="append", help="handover.mode; more than once for more settings (default: blend)")
     parser.add_argument("--latency-ms", type=float, action="append", help="more than once for more settings (default: 0)")
+    parser.add_argument("--camera-latency-ms", type=float, default=0.0, help="pictures are later than joint states by this")
+    parser.add_argument("--pairing", action="append", choices=["newest", "frame"],
+                        help="inputs.pairing; prints the table of pairings, and more than once compares them")
     parser.add_argument("--fault", action="append", default=[], help="try this fault instead of episodes; see --faults")
     parser.add_argument("--faults", action="store_true", help="try every fault")
     parser.add_argument("--actions", action="store_true",
@@ -59,8 +64,8 @@ def episodes(options, parameters):
     from sim.measure import Setting
     from sim.picture import save
 
-    print(Setting.HEADER, flush=True)
-    if options.lockstep:
+    print(Setting.PAIRING_HEADER if options.pairing else Setting.HEADER, flush=True)
+    if options.lockstep and not options.pairing:
         print(lockstep(options), flush=True)
 
     def show(episode):
@@ -68,13 +73,15 @@ def episodes(options, parameters):
             print(f"  seed {episode.seed}  reached {episode.reached_s}  closest {episode.closest_m * 1e3:.1f} mm  "
                   f"{episode.chunks} chunks  jump {max(episode.jumps, default=0.0) * 1e3:.1f} mrad", file=sys.stderr, flush=True)
 
-    for mode in options.mode or ["blend"]:
-        for latency in options.latency_ms or [0.0]:
-            with Loop(options.node, options.policy, mode, latency, parameters, actions=options.actions) as loop:
-                frames = loop.robot.frames = [] if options.picture else None
-                print(loop.run(options.episodes, show).line(), flush=True)
-            if frames:
-                save(frames, options.picture)
+    settings = itertools.product(options.mode or ["blend"], options.latency_ms or [0.0], options.pairing or ["newest"])
+    for mode, latency, pairing in settings:
+        with Loop(options.node, options.policy, mode, latency, parameters, actions=options.actions,
+                  camera_latency_ms=options.camera_latency_ms, pairing=pairing) as loop:
+            frames = loop.robot.frames = [] if options.picture else None
+            done = loop.run(options.episodes, show)
+            print(done.pairing_line() if options.pairing else done.line(), flush=True)
+        if frames:
+            save(frames, options.picture)
 
 
 def faults(options, parameters):

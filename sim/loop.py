@@ -53,12 +53,18 @@ class Loop:
     """Robot, node and a client of the node, for one setting."""
 
     def __init__(self, executable, policy, mode="blend", latency_ms=0.0, parameters=None, sim_time=False,
-                 log=ROOT / "out" / "closed_loop" / "node.log", compressed=False, config=CONFIG, actions=False):
+                 log=ROOT / "out" / "closed_loop" / "node.log", compressed=False, config=CONFIG, actions=False,
+                 camera_latency_ms=0.0, pairing="newest"):
         self.mode, self.latency_ms, self.policy = mode, latency_ms, pathlib.Path(policy)
         self.parameters = dict(parameters or {})
+        self.camera_latency_ms, self.pairing = camera_latency_ms, pairing
         # What the inputs may be late by comes on top of what the configuration allows.
-        self.parameters.setdefault("inputs.cameras.front.max_age_ms", 350.0 + latency_ms)
+        self.parameters.setdefault("inputs.cameras.front.max_age_ms", 350.0 + latency_ms + camera_latency_ms)
         self.parameters.setdefault("inputs.joints.max_age_ms", 150.0 + latency_ms)
+        if camera_latency_ms:
+            self.parameters.setdefault("inputs.max_skew_ms", 200.0 + camera_latency_ms)
+        if pairing != "newest":
+            self.parameters.setdefault("inputs.pairing", pairing)
         self.parameters.setdefault("use_sim_time", str(sim_time).lower())
         self.parameters.setdefault("handover.mode", mode)
         if actions:
@@ -68,6 +74,7 @@ class Loop:
         self.log = log
         self.client = Client("closed_loop", isolate_ros())
         self.robot = Robot(FIRST_SEED, latency_ms * 1e-3, compressed, sim_time, self.client.context, record=True, actions=actions)
+        self.robot.camera_latency_s = camera_latency_ms * 1e-3
         self.chunks, self.warnings = [], []
         self.client.subscribe("/vla_trt/action_chunk", ActionChunk, self._on_chunk, 50)
         self.client.subscribe("/rosout", Log, self._on_log, 1000)
@@ -172,11 +179,16 @@ class Loop:
         return Episode(seed, float(trace.times[done[0]] - begin) if len(done) else None, float(trace.distances.min()),
                        jumps(hand_overs, [at for at, _ in heard]), trace.jerk(), speed, acceleration,
                        [chunk.late_rows for chunk in chunks], [latency(chunk) for chunk in chunks], len(chunks),
-                       trace.outside(self.limits))
+                       trace.outside(self.limits), [self.state_error(trace, chunk) for chunk in chunks])
+
+    def state_error(self, trace, chunk):
+        """How far the arm was at the time of a chunk's joint states from where it was in the chunk's picture, rad."""
+        stamps = {name: self.robot.seconds(stamp) for name, stamp in zip(chunk.input_names, chunk.input_stamps)}
+        return trace.state_error(stamps["joints"], stamps["front"])
 
     def run(self, episodes, show=lambda episode: None):
         """So many held-out episodes, as a line of the table."""
-        setting = Setting(self.mode, self.latency_ms, [])
+        setting = Setting(self.mode, self.latency_ms, [], camera_latency_ms=self.camera_latency_ms, pairing=self.pairing)
         for seed in range(FIRST_SEED, FIRST_SEED + episodes):
             setting.episodes.append(self.episode(seed))
             show(setting.episodes[-1])

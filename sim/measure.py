@@ -54,6 +54,11 @@ class Trace:
         high = np.array([limits.get(name, {}).get("max", np.inf) for name in RIGHT_ARM])
         return int(np.count_nonzero((self.set_points < low - 1e-6) | (self.set_points > high + 1e-6)))
 
+    def state_error(self, joints, picture):
+        """How far the arm was at one time from where it was at another, of the joint that differs most, rad."""
+        at = lambda time: np.array([np.interp(time, self.times, joint) for joint in self.positions.T])
+        return float(np.abs(at(joints) - at(picture)).max())
+
     def stopped_after(self, since, until=None):
         """Seconds from `since` until the arm came to rest and stayed so to the end (or `until`); None when it did not."""
         speed = self.speed()
@@ -86,6 +91,8 @@ class Episode:
     latencies_ms: list
     chunks: int
     outside: int
+    #: Of each chunk: how far the arm was at the time of its joint states from where it was in its picture, rad.
+    state_errors: list = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -98,9 +105,25 @@ class Setting:
     clamped: int = 0
     slips: int = 0
     outside: int = 0
+    camera_latency_ms: float = 0.0
+    pairing: str = "newest"
+
+    PAIRING_HEADER = ("| pairing | picture later by ms | reached | median s | closest mm | state error mrad mean / p95 / max | "
+                      "jerk rad/s³ | late rows | slips |\n|---|---|---|---|---|---|---|---|---|")
 
     HEADER = ("| mode | latency ms | reached | median s | jump mrad mean / p95 / max | jerk rad/s³ | speed rad/s | acc. rad/s² | "
               "clamps | beyond limits | late rows | latency ms | slips |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+
+    def pairing_line(self):
+        """One row of the table of pairings in docs/closed_loop.md."""
+        times = [e.reached_s for e in self.episodes if e.reached_s is not None]
+        errors = np.array([error for e in self.episodes for error in e.state_errors] or [np.nan]) * 1e3
+        late = [rows for e in self.episodes for rows in e.late]
+        return (f"| {self.pairing} | {self.camera_latency_ms:.0f} | {len(times)} of {len(self.episodes)} | "
+                f"{np.median(times) if times else float('nan'):.2f} | "
+                f"{np.mean([e.closest_m for e in self.episodes]) * 1e3:.1f} | "
+                f"{errors.mean():.1f} / {np.percentile(errors, 95):.1f} / {errors.max():.1f} | "
+                f"{np.nanmean([e.jerk for e in self.episodes]):.0f} | {np.mean(late) if late else 0.0:.1f} | {self.slips} |")
 
     def line(self):
         """One row of the table in docs/closed_loop.md."""

@@ -70,7 +70,8 @@ class Robot:
         self._random = random.Random(seed)
         self._noise = np.random.default_rng(seed)
         self._inbox = collections.deque()
-        self._outbox = collections.deque()
+        self.camera_latency_s = 0.0  #: by which pictures are later than joint states
+        self._outbox, self._pictures = collections.deque(), collections.deque()
         self.led_until = -np.inf  #: when a hand last released the arm, s
         self._guided = None  #: (begin, end, from, to): the arm is led by hand, its servos give way
         self._reset = threading.Event()
@@ -189,6 +190,7 @@ class Robot:
     def _restart(self):
         self._inbox.clear()
         self._outbox.clear()
+        self._pictures.clear()
         self.scene.reset(self.seed)
         self.controller.reset(self.scene.positions())
         self.trace, self._last_image, self._since = [], None, -np.inf
@@ -233,9 +235,10 @@ class Robot:
             self._clock.publish(Clock(clock=self._stamp(now)))
         if self.frames is not None and tick % round(1 / (self.frame_hz * STEP_S)) == 0:
             self.frames.append((now, scene.image(VIEW, self.frame_size)))
-        while self._outbox and self._outbox[0][0] <= now:
-            _, publisher, message = self._outbox.popleft()
-            publisher.publish(message)
+        for outbox in (self._outbox, self._pictures):
+            while outbox and outbox[0][0] <= now:
+                _, publisher, message = outbox.popleft()
+                publisher.publish(message)
 
     def _follow_hand(self, now):
         """The set points go where the hand leads the arm; then the servos hold it there."""
@@ -264,7 +267,14 @@ class Robot:
     def _queue(self, now, make):
         made = make(now)
         if made is not None and self._random.random() >= self.faults.loss:
-            self._outbox.append((now + self.latency_s, *made))
+            if make == self._image:
+                self._pictures.append((now + self.latency_s + self.camera_latency_s, *made))
+            else:
+                self._outbox.append((now + self.latency_s, *made))
+
+    def seconds(self, stamp):
+        """A stamp on the scene's clock."""
+        return self._seconds(stamp)
 
     def _joint_state(self, now):
         if self.faults.joints_dropped:

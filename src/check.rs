@@ -62,12 +62,13 @@ fn examine(arguments: &Arguments) -> Result<Vec<Finding>, Error> {
     let given = overrides(arguments, name.clone())?;
     let (spec, parameters) = load(&given)?;
     let settings = Arc::clone(parameters.settings());
-    let mut findings = parameter_findings(&given, &spec);
+    let mut findings = parameter_findings(&given, &parameters, &spec);
     findings.extend(check::settings(&settings));
 
     let clock = RosClock::of(&mut node, settings.use_sim_time)?;
     let inputs = Arc::new(InputCheck::new(&settings, FrameSizes::load(&spec)?.into_check()));
-    let messages = Subscriptions::create(&mut node, inputs.topics())?.into_messages();
+    let names = Names::new(name, &arguments.remaps);
+    let messages = Subscriptions::create(&mut node, inputs.topics(), &names, &settings)?.into_messages();
     let tasks: Vec<_> = messages
         .into_iter()
         .enumerate()
@@ -80,7 +81,6 @@ fn examine(arguments: &Arguments) -> Result<Vec<Finding>, Error> {
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
 
     findings.extend(time_findings(&clock));
-    let names = Names::new(name.namespace(), name.name(), &arguments.remaps);
     let topics = graph::topics(&node, &names, inputs.topics());
     let source =
         MessageSource::Graph { now: clock.now(), listened: Span::from_seconds(started.elapsed().as_secs_f64()) };
@@ -97,11 +97,12 @@ fn load(given: &Overrides) -> Result<(PolicySpec, Parameters), Error> {
     Ok((spec, parameters))
 }
 
-fn parameter_findings(given: &Overrides, spec: &PolicySpec) -> Vec<Finding> {
+fn parameter_findings(given: &Overrides, parameters: &Parameters, spec: &PolicySpec) -> Vec<Finding> {
     const CHECK: &str = "parameters";
     let warning =
         |text: &String| Finding::warning(CHECK, text).todo("correct the section's name in the parameter file");
     let mut findings: Vec<Finding> = given.warnings().iter().map(warning).collect();
+    findings.extend(parameters.ignored().map(|ignored| Finding::info(CHECK, ignored.to_string())));
     findings.push(Finding::ok(CHECK, format!("fit the policy {}", spec.dir.display())));
     findings
 }

@@ -17,12 +17,14 @@ use super::convert::time;
 use super::error::Error;
 use super::graph::{Finding, Found};
 use super::latest::Latest;
+use super::lifecycle::{Lifecycle, State};
 use super::logging::Logging;
 use super::operator::Operator;
 use super::outputs::{Outputs, RouteState};
 use super::phase::Phase;
 use super::report::Report;
 use super::shutdown_reason::ShutdownReason;
+use super::task::{CurrentTask, TaskStatus};
 use super::watchdog::PollGap;
 use status::Severity;
 use vla_base::time::{Span, Stamp};
@@ -65,6 +67,8 @@ struct Snapshot {
     outputs: Vec<RouteState>,
     /// Longest time between two polls of the watchdog since the last message.
     watchdog_gap: Span,
+    lifecycle: State,
+    task: Option<TaskStatus>,
 }
 
 /// Sources of the diagnostics.
@@ -94,6 +98,10 @@ pub(crate) struct Sources {
     pub poll_gap: Arc<PollGap>,
     /// Problems in the ROS graph.
     pub found: Found,
+    /// State of the life cycle.
+    pub lifecycle: Arc<Lifecycle>,
+    /// The running task of `~/run`.
+    pub task: CurrentTask,
     /// The routes of the motion.
     pub outputs: Outputs,
 }
@@ -132,6 +140,8 @@ impl Sources {
             found: self.found.get(),
             outputs: self.outputs.states(),
             watchdog_gap,
+            lifecycle: self.lifecycle.state(),
+            task: self.task.get(),
         }
     }
 }

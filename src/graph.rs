@@ -8,20 +8,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use r2r::Node;
 use r2r::qos::{DurabilityPolicy, ReliabilityPolicy};
+use r2r::{Node, QosProfile};
 
 pub(crate) use finding::{Finding, PublisherInfo};
 pub(crate) use layouts::Layouts;
-pub(crate) use names::Names;
+pub(crate) use names::{Names, rules};
 
 use super::latest::Latest;
 use vla_policy::observation::{InputKind, InputSpec, InputTopic, Violation};
+use vla_runtime::parameters::{DeliveryQos, Durability, Reliability, SubscriptionQos};
 
 /// Time between two checks.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Looks for which fewer sets of joint names than publishers must arrive: one that starts is in the graph before it sends.
 const LOOKS: u32 = 3;
+/// Message type of the enable switch.
+const ENABLE_TYPE: &str = "std_msgs/msg/Bool";
 /// Topics on which every node has one publisher, this one included.
 const EVERY_NODE: [&str; 2] = ["/parameter_events", "/diagnostics"];
 
@@ -33,7 +36,9 @@ pub(crate) struct Graph {
     names: Names,
     /// Topics that move the robot. The node has one publisher on each.
     commands: Vec<String>,
-    inputs: Vec<(InputSpec, String)>,
+    inputs: Vec<Watched>,
+    /// The topic of the enable switch in the graph, and what a publisher has to offer to be heard.
+    enable: Option<(String, DeliveryQos)>,
     /// Joints that the policy reads or moves.
     joints: BTreeSet<String>,
     layouts: Arc<Layouts>,
@@ -41,6 +46,15 @@ pub(crate) struct Graph {
     due: Instant,
     /// Looks in a row at which fewer sets of names than publishers arrived.
     short: u32,
+}
+
+/// An input.
+struct Watched {
+    input: InputSpec,
+    /// Its topic in the graph.
+    topic: String,
+    /// What a publisher has to offer to be heard.
+    required: DeliveryQos,
 }
 
 /// Publishers by topic, as one check finds them.
@@ -52,27 +66,27 @@ impl Graph {
         names: Names,
         commands: &[String],
         inputs: &[InputSpec],
+        qos: &BTreeMap<String, SubscriptionQos>,
         joints: Vec<String>,
         layouts: Arc<Layouts>,
         found: Found,
     ) -> Self {
         // Of inputs that share a topic the first is named.
         let first = |topic: InputTopic| {
-            let input = topic.inputs.first().and_then(|index| inputs.get(*index))?;
-            Some((input.clone(), names.resolve(&topic.name)))
+            let input = topic.inputs.first().and_then(|index| inputs.get(*index))?.clone();
+            let topic = names.resolve(&topic.name);
+            let required = qos.get(&topic).unwrap_or(&SubscriptionQos::SENSOR).required(input.kind);
+            Some(Watched { input, topic, required })
         };
         let inputs = InputTopic::of(inputs).into_iter().filter_map(first).collect();
         let commands = commands.iter().map(|topic| names.resolve(topic)).collect();
-        Self {
-            names,
-            commands,
-            inputs,
-            joints: joints.into_iter().collect(),
-            layouts,
-            found,
-            due: Instant::now(),
-            short: 0,
-        }
+        let joints = joints.into_iter().collect();
+        Self { names, commands, inputs, enable: None, joints, layouts, found, due: Instant::now(), short: 0 }
+    }
+
+    /// The same that also checks the enable switch: the QoS of its subscription, and its topic in the graph.
+    pub(crate) fn with_enable(self, enable: Option<(SubscriptionQos, String)>) -> Self {
+        Self { enable: enable.map(|(qos, topic)| (topic, qos.delivery)), ..self }
     }
 
     /// Checks when a check is due, and logs what is new.
@@ -83,7 +97,9 @@ impl Graph {
         }
         self.due = now + PERIOD;
         let own = self.commands.iter().cloned().chain(EVERY_NODE.map(|topic| self.names.resolve(topic)));
-        let topics: BTreeSet<String> = self.inputs.iter().map(|(_, topic)| topic.clone()).chain(own).collect();
+        let enable = self.enable.iter().map(|(topic, _)| topic.clone());
+        let inputs = self.inputs.iter().map(|watched| watched.topic.clone());
+        let topics: BTreeSet<String> = inputs.chain(enable).chain(own).collect();
         let publishers = |topic: String| {
             let found = publishers(node, &topic);
             (topic, found)
@@ -105,7 +121,7 @@ impl Graph {
         let of = |topic: &str| topics.get(topic).map(Vec::as_slice).unwrap_or_default();
         let mut findings = Vec::new();
         let mut short = 0;
-        for (input, topic) in &self.inputs {
+        for Watched { input, topic, required } in &self.inputs {
             let (usable, other): (Vec<_>, Vec<_>) =
                 of(topic).iter().partition(|publisher| publisher.type_name == input.kind.type_name());
             if !other.is_empty() {
@@ -116,11 +132,7 @@ impl Graph {
                     nodes: other.iter().map(|publisher| publisher.node.clone()).collect(),
                 });
             }
-            let deaf = |publisher: &&&PublisherInfo| !(publisher.transient_local && publisher.reliable);
-            let deaf: BTreeSet<String> = usable.iter().filter(deaf).map(|publisher| publisher.node.clone()).collect();
-            if input.kind == InputKind::Instruction && !deaf.is_empty() {
-                findings.push(Finding::OtherQos { input: input.clone(), topic: topic.clone(), nodes: deaf });
-            }
+            findings.extend(unheard(&input.name, topic, *required, &usable));
             let nodes: Vec<String> = usable.iter().map(|publisher| publisher.node.clone()).collect();
             if nodes.len() < 2 {
                 continue;
@@ -141,6 +153,10 @@ impl Graph {
             }
         }
         self.short = short;
+        if let Some((topic, required)) = &self.enable {
+            let switches: Vec<_> = of(topic).iter().filter(|publisher| publisher.type_name == ENABLE_TYPE).collect();
+            findings.extend(unheard("enable", topic, *required, &switches));
+        }
         findings.extend(self.commanders(topics));
         findings
     }
@@ -168,6 +184,14 @@ impl Graph {
     }
 }
 
+/// Those of an input's publishers that the middleware does not connect with its subscription.
+fn unheard(input: &str, topic: &str, required: DeliveryQos, publishers: &[&PublisherInfo]) -> Option<Finding> {
+    let refused = publishers.iter().filter(|publisher| !required.accepts(publisher.offered));
+    let offered: BTreeSet<_> = refused.map(|publisher| (publisher.offered, publisher.node.clone())).collect();
+    let (input, topic) = (input.to_owned(), topic.to_owned());
+    (!offered.is_empty()).then_some(Finding::OtherQos { input, topic, required, offered })
+}
+
 /// The publishers of a topic, by its name in the graph.
 pub(crate) fn publishers(node: &Node, topic: &str) -> Vec<PublisherInfo> {
     // Fails only without memory or without the node; the next check is in a second.
@@ -175,11 +199,25 @@ pub(crate) fn publishers(node: &Node, topic: &str) -> Vec<PublisherInfo> {
     let publishers = found.into_iter().map(|info| PublisherInfo {
         node: format!("{}/{}", info.node_namespace.trim_end_matches('/'), info.node_name),
         type_name: info.topic_type,
-        // A policy that the middleware does not report counts as fitting.
-        transient_local: info.qos_profile.durability != DurabilityPolicy::Volatile,
-        reliable: info.qos_profile.reliability != ReliabilityPolicy::BestEffort,
+        offered: offered(&info.qos_profile),
     });
     publishers.collect()
+}
+
+/// What a publisher offers. A policy that the middleware does not report is its own to know.
+fn offered(profile: &QosProfile) -> DeliveryQos {
+    DeliveryQos {
+        reliability: match profile.reliability {
+            ReliabilityPolicy::BestEffort => Reliability::BestEffort,
+            ReliabilityPolicy::Reliable => Reliability::Reliable,
+            _ => Reliability::SystemDefault,
+        },
+        durability: match profile.durability {
+            DurabilityPolicy::Volatile => Durability::Volatile,
+            DurabilityPolicy::TransientLocal => Durability::TransientLocal,
+            _ => Durability::SystemDefault,
+        },
+    }
 }
 
 /// Those of `joints` that are in more than one of the sets.

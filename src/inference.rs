@@ -18,6 +18,7 @@ use super::context::panic_text;
 use super::error::Error;
 use super::graph::Found;
 use super::latest::Latest;
+use super::lifecycle::{Lifecycle, MotionGate};
 use super::operator::Operator;
 use super::phase::{Phase, Remedy};
 use super::publishers::Publishers;
@@ -28,6 +29,7 @@ use super::ticker::Ticker;
 use supervise::{End, Failure, PolicyLifecycle, supervise};
 use vla_base::time::Stamp;
 use vla_engines::ErrorClass;
+use vla_engines::memory::{MemoryUse, mib};
 use vla_policy::observation::Inputs;
 use vla_runtime::parameters::{PolicyShape, Settings};
 use vla_runtime::remedies;
@@ -53,6 +55,10 @@ pub(crate) struct Shared {
     pub control: Arc<Latest<Option<Arc<Control>>>>,
     /// `~/stop`.
     pub operator: Arc<Operator>,
+    /// Whether chunks may move the robot.
+    pub gate: Arc<MotionGate>,
+    /// The life cycle, which ends in unconfigured when the policy is lost.
+    pub lifecycle: Arc<Lifecycle>,
     /// ROS time.
     pub clock: RosClock,
     /// Problems in the ROS graph.
@@ -65,7 +71,7 @@ pub(crate) struct Inference {
 }
 
 impl Inference {
-    /// Starts the thread; it begins with loading the policy in `folder`, which must have the shape that the parameters
+    /// Starts the thread; it waits for the request to load the policy in `folder`, which must have the shape that the parameters
     /// were declared for.
     ///
     /// # Errors
@@ -101,29 +107,31 @@ struct InferenceWorker {
 impl InferenceWorker {
     fn run(self) {
         let requests = Arc::clone(&self.shared.requests);
-        let mut lifecycle = InferenceLifecycle { worker: self, asked: None, remedy: Remedy::default() };
+        let mut lifecycle =
+            InferenceLifecycle { worker: self, asked: None, remedy: Remedy::default(), loaded: MemoryUse::default() };
         supervise(&mut lifecycle);
         for request in lifecycle.asked.into_iter().chain(requests.drain()) {
             request.answer(false, "the node is shutting down");
         }
     }
 
-    /// Answers calls until one of them is `~/reload`; `None` at the end of the node.
-    fn wait_for_reload(&self, reason: &str, remedy: Remedy) -> Option<Request> {
+    /// Answers requests until one of them is to load a policy; `None` at the end of the node. `refusal` says why others are refused.
+    fn wait_for_load(&self, refusal: &dyn Fn() -> String) -> Option<Request> {
         loop {
             match self.shared.requests.wait(None) {
                 Wake::Shutdown => return None,
                 Wake::Time => {}
-                Wake::Request(request) if request.action == Action::Reload => return Some(request),
-                Wake::Request(request) => {
-                    request.answer(false, format!("no policy is loaded: {reason}; {remedy}"));
-                }
+                Wake::Request(request) => match request.action {
+                    Action::Load => return Some(request),
+                    Action::Unload => request.answer(true, "no policy is loaded"),
+                    Action::Infer | Action::Resume | Action::Reload => request.answer(false, refusal()),
+                },
             }
         }
     }
 
-    /// Runs cycles until the node ends, the device is lost, or `~/reload` is called, which goes to `asked`.
-    fn serve(&mut self, mut session: Session, asked: &mut Option<Request>) -> End {
+    /// Runs cycles until the node ends, the device is lost, or a request ends the session, which goes to `asked`.
+    fn serve(&mut self, mut session: Session, asked: &mut Option<Request>, loaded: &mut MemoryUse) -> End {
         // The settings of the load, or newer ones.
         let mut settings = self.shared.settings.get();
         self.share_motion(&mut session, &settings);
@@ -137,9 +145,11 @@ impl InferenceWorker {
             }
             match wake {
                 Wake::Shutdown => return End::Shutdown,
-                Wake::Request(request) if request.action == Action::Reload => {
+                Wake::Request(request) if matches!(request.action, Action::Reload | Action::Unload) => {
+                    let end = if request.action == Action::Reload { End::Reload } else { End::Unload };
                     *asked = Some(request);
-                    return End::Reload;
+                    *loaded = MemoryUse::now();
+                    return end;
                 }
                 Wake::Request(request) => {
                     if let Some(reason) = self.handle(request, &mut session, &settings) {
@@ -150,9 +160,8 @@ impl InferenceWorker {
                     let now = self.ticker_now();
                     if self.ticker.due_in(now, settings.rate_hz).is_some_and(|left| left.nanos() == 0) {
                         self.ticker.tick(now, settings.rate_hz);
-                        let answer = self.cycle(&mut session, &settings, false);
-                        if answer.lost {
-                            return End::DeviceLost(answer.message);
+                        if let Some(reason) = self.tick(&mut session, &settings) {
+                            return End::DeviceLost(reason);
                         }
                     }
                 }
@@ -168,18 +177,36 @@ impl InferenceWorker {
         session.apply(settings);
         self.shared.control.set(Some(Arc::clone(session.control())));
         self.shared.operator.apply_waiting_stop(session.control());
+        self.shared.gate.apply(session.control());
+    }
+
+    /// One cycle of the timer, while chunks may move the robot; returns the reason when the device was lost.
+    fn tick(&mut self, session: &mut Session, settings: &Settings) -> Option<String> {
+        if self.shared.gate.reason().is_some() {
+            self.forget_fault();
+            return None;
+        }
+        let answer = self.cycle(session, settings, false);
+        answer.lost.then_some(answer.message)
     }
 
     /// Handles a request; returns the reason when the device was lost.
     fn handle(&mut self, request: Request, session: &mut Session, settings: &Settings) -> Option<String> {
         match request.action {
             Action::Infer => {
+                if let Some(reason) = self.shared.gate.reason() {
+                    request.answer(false, &*reason);
+                    return None;
+                }
                 let answer = self.cycle(session, settings, true);
                 request.answer(answer.success, answer.message.as_str());
                 return answer.lost.then_some(answer.message);
             }
             Action::Resume => return self.resume(request, session, settings),
-            Action::Reload => request.answer(false, "internal error: a reload is handled elsewhere"),
+            Action::Load => request.answer(true, "the policy is loaded already"),
+            Action::Reload | Action::Unload => {
+                request.answer(false, "internal error: a request that ends the session is handled elsewhere");
+            }
         }
         None
     }
@@ -191,10 +218,14 @@ impl InferenceWorker {
             Ok(true) => {
                 self.recovered();
                 tracing::info!("resumed");
-                request.answer(
-                    true,
-                    "resumed; inference continues with the next fresh observation, and motion starts at the measured positions",
-                );
+                let text = match shared.gate.reason() {
+                    None => {
+                        "resumed; inference continues with the next fresh observation, and motion starts at the measured positions"
+                            .to_owned()
+                    }
+                    Some(reason) => format!("resumed; nothing moves yet: {reason}"),
+                };
+                request.answer(true, text);
             }
             Ok(false) => request.answer(true, "nothing to resume: the node was not stopped"),
             Err(reason) => {
@@ -232,10 +263,12 @@ impl InferenceWorker {
 /// The thread's work as [`supervise`] sees it.
 struct InferenceLifecycle {
     worker: InferenceWorker,
-    /// The call of `~/reload` that is answered after the next load.
+    /// The request that is answered after the next load, or after the session was freed.
     asked: Option<Request>,
     /// Remedy after the last failed load.
     remedy: Remedy,
+    /// Memory of the process when the session ended, before it was freed.
+    loaded: MemoryUse,
 }
 
 impl InferenceLifecycle {
@@ -277,11 +310,13 @@ impl PolicyLifecycle for InferenceLifecycle {
         self.shared().phase.set(Phase::Ready);
         self.answer(true, "the policy is loaded");
         // A panic here ends the thread and the node: the state of the session is unknown.
-        let end = self.worker.serve(session, &mut self.asked);
+        let end = self.worker.serve(session, &mut self.asked, &mut self.loaded);
         self.shared().report.update(|report| (report.engines, report.changed_on_disk) = (None, None));
+        if matches!(end, End::Reload | End::Unload) {
+            self.shared().report.update(|report| (report.restarts, report.lost) = (0, None));
+        }
         if end == End::Reload {
             tracing::info!("~/reload: loading the policy in {} again", self.worker.folder.display());
-            self.shared().report.update(|report| (report.restarts, report.lost) = (0, None));
         }
         end
     }
@@ -298,12 +333,32 @@ impl PolicyLifecycle for InferenceLifecycle {
         });
     }
 
+    fn unloaded(&mut self) -> bool {
+        if let Some(request) = self.asked.take() {
+            self.worker.forget_fault();
+            vla_base::sys::allocator::trim();
+            let MemoryUse { resident, .. } = MemoryUse::now();
+            let before = self.loaded.resident;
+            tracing::info!("the policy is freed: {:.1} MiB resident, {:.1} MiB before", mib(resident), mib(before));
+            self.shared().phase.set(Phase::Unloaded);
+            request.answer(true, "the policy is freed");
+        }
+        let shared = self.shared();
+        let refusal = || {
+            let reason = shared.gate.reason();
+            format!("no policy is loaded: {}", reason.as_deref().unwrap_or("it has not been asked for"))
+        };
+        self.asked = self.worker.wait_for_load(&refusal);
+        self.asked.is_some()
+    }
+
     fn degraded(&mut self, failure: &Failure) -> bool {
         let (remedy, Failure { class, reason }) = (self.remedy, failure);
         tracing::error!("no policy: {reason}\n{remedy}");
         self.shared().phase.set(Phase::Degraded { class: *class, reason: reason.clone(), remedy });
+        self.shared().lifecycle.lost();
         self.answer(false, reason);
-        self.asked = self.worker.wait_for_reload(reason, remedy);
+        self.asked = self.worker.wait_for_load(&|| format!("no policy is loaded: {reason}; {remedy}"));
         if self.asked.is_some() {
             self.shared().report.update(|report| (report.restarts, report.lost) = (0, None));
         }

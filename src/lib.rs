@@ -5,7 +5,7 @@
 //! [`vla_runtime`] and runs without ROS, too (`vla-trt replay`).
 //!
 //! Threads: one spins r2r's node; one owns the policy; the watchdog checks the motion every 10 ms; one streams commands. Tokio tasks
-//! drain one topic or serve one service each. Threads share latest-value slots and one short request queue; no lock is held over an
+//! drain one topic or serve one service each; one carries out the transitions of the life cycle, one runs the tasks of `~/run`. Threads share latest-value slots and one short request queue; no lock is held over an
 //! inference.
 //!
 //! [`run`] runs the node until its `shutdown` future ends. The binary owns what is global to the process: the async runtime, the
@@ -23,8 +23,10 @@ mod diagnostics;
 mod error;
 mod graph;
 mod inference;
+mod latched;
 mod latest;
 mod level;
+mod lifecycle;
 mod logging;
 mod operator;
 mod outputs;
@@ -47,6 +49,7 @@ mod spin;
 mod startup;
 mod stream;
 mod subscriptions;
+mod task;
 mod threads;
 mod ticker;
 mod watchdog;

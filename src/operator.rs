@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{Stream, StreamExt};
+use r2r::Node;
 use r2r::std_msgs::msg::Bool;
-use r2r::{Node, QosProfile};
 
 use super::clock::RosClock;
 use super::error::Error;
+use super::graph::Names;
 use super::latest::Latest;
 use super::outputs::{Outputs, stop_not_published};
+use super::subscriptions::profile;
+use vla_base::time::Stamp;
 use vla_policy::observation::Inputs;
 use vla_runtime::messages::TrajectoryBuffer;
 use vla_runtime::parameters::Settings;
@@ -81,18 +84,32 @@ impl Operator {
         }
     }
 
-    fn brake(&self, control: &Control) -> Result<String, String> {
+    /// Brings the motion to rest and refuses chunks until it is released; latches nothing.
+    ///
+    /// # Errors
+    /// When the stop could not be published.
+    pub(crate) fn suspend(&self, control: &Control, reason: &Arc<str>) -> Result<(), String> {
+        self.publish(|now, settings, out| control.suspend(now, reason, settings, out)).map(drop)
+    }
+
+    /// Publishes the stop that `brake` writes. Returns its result and the duration of the stop in ms.
+    fn publish(
+        &self,
+        brake: impl FnOnce(Stamp, &Settings, &mut TrajectoryBuffer) -> Braked,
+    ) -> Result<(Braked, f64), String> {
         let settings = self.settings.get();
         let mut trajectory = self.trajectory.lock().unwrap_or_else(PoisonError::into_inner);
-        let braked = control.stop(self.clock.now(), &REASON, &settings, &mut trajectory);
+        let braked = brake(self.clock.now(), &settings, &mut trajectory);
         let sent = self.outputs.brake(braked, &trajectory);
         sent.map_err(|error| stop_not_published(&error)).inspect_err(|error| tracing::error!("{error}"))?;
+        let points = &trajectory.message().points;
+        Ok((braked, points.last().map_or(0.0, |point| point.time_from_start.millis())))
+    }
+
+    fn brake(&self, control: &Control) -> Result<String, String> {
+        let (braked, takes) = self.publish(|now, settings, out| control.stop(now, &REASON, settings, out))?;
         let done = match braked {
-            Braked::Braking => {
-                let points = &trajectory.message().points;
-                let takes = points.last().map_or(0.0, |point| point.time_from_start.millis());
-                format!("stopped: the robot comes to rest within {takes:.0} ms")
-            }
+            Braked::Braking => format!("stopped: the robot comes to rest within {takes:.0} ms"),
             Braked::AtRest => "stopped: no motion was in force".to_owned(),
             Braked::NoJoints if control.column_plan().is_some() => "stopped: every output comes to rest".to_owned(),
             Braked::NoJoints => {
@@ -114,13 +131,14 @@ impl Operator {
 pub(crate) struct EnableTopic(Box<dyn Stream<Item = Bool> + Send + Unpin>);
 
 impl EnableTopic {
-    /// Subscribes where the settings name a topic: best effort and volatile, which every publisher offers, and only the newest.
+    /// Subscribes where the settings name a topic: unless overridden best effort and volatile, which every publisher offers, and only
+    /// the newest.
     ///
     /// # Errors
     /// When the middleware refuses the name.
-    pub(crate) fn create(node: &mut Node, settings: &Settings) -> Result<Option<Self>, Error> {
+    pub(crate) fn create(node: &mut Node, names: &Names, settings: &Settings) -> Result<Option<Self>, Error> {
         let Some(topic) = &settings.enable_topic else { return Ok(None) };
-        let qos = QosProfile::sensor_data().keep_last(1);
+        let qos = profile(settings.qos_of(&names.resolve(topic)));
         let messages = node.subscribe::<Bool>(topic, qos).map_err(|e| Error::endpoint("topic", topic, e))?;
         Ok(Some(Self(Box::new(messages))))
     }

@@ -25,6 +25,7 @@ mod follow;
 mod gripper;
 #[cfg(has_control_msgs)]
 mod presence;
+#[cfg_attr(not(has_control_msgs), expect(dead_code, reason = "only the servers of actions have faults"))]
 mod state;
 mod topic;
 

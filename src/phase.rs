@@ -7,6 +7,8 @@ use vla_engines::ErrorClass;
 /// The node's phase; shown by `/diagnostics` and in refusals of services.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Phase {
+    /// No policy is loaded, and none is asked for: unconfigured or finalized.
+    Unloaded,
     /// Working out what has to be loaded.
     Planning,
     /// Loading engine `index` of `total`.
@@ -72,6 +74,7 @@ impl Phase {
     /// The word for diagnostics.
     pub(crate) const fn word(&self) -> &'static str {
         match self {
+            Self::Unloaded => "unconfigured",
             Self::Planning => "planning",
             Self::Loading { .. } => "loading",
             Self::WarmUp => "warm-up",

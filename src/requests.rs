@@ -7,6 +7,7 @@ use std::time::Duration;
 use r2r::ServiceRequest;
 use r2r::std_srvs::srv::Trigger;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use super::convert::clean;
 use super::respond::respond;
@@ -14,7 +15,7 @@ use super::respond::respond;
 /// Requests that may wait; the next one is refused at once.
 const WAITING: usize = 16;
 
-/// A request of a service.
+/// A request of a service, or of a life cycle transition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Action {
     /// `~/infer_once`: one inference, even when nothing changed.
@@ -23,25 +24,44 @@ pub(crate) enum Action {
     Resume,
     /// `~/reload`: load the policy again from its folder.
     Reload,
+    /// The transition configure: load the policy.
+    Load,
+    /// The transitions cleanup and shutdown: free the policy.
+    Unload,
 }
 
-/// One call, answered when it is done.
+/// One request, answered when it is done.
 pub(crate) struct Request {
     /// The request.
     pub action: Action,
-    call: ServiceRequest<Trigger::Service>,
-    runtime: Handle,
+    reply: Reply,
+}
+
+/// Who waits for the answer.
+enum Reply {
+    /// The caller of a service; the runtime sends the response again if necessary.
+    Call(ServiceRequest<Trigger::Service>, Handle),
+    /// A transition of the life cycle.
+    Transition(oneshot::Sender<Result<(), String>>),
 }
 
 impl Request {
     /// A call; `runtime` sends its response again if necessary.
     pub(crate) fn new(action: Action, call: ServiceRequest<Trigger::Service>, runtime: Handle) -> Self {
-        Self { action, call, runtime }
+        Self { action, reply: Reply::Call(call, runtime) }
     }
 
-    /// Answers the call. A caller that has ended is not an error.
+    /// A request of a transition, which waits for `done`.
+    pub(crate) fn of_transition(action: Action, done: oneshot::Sender<Result<(), String>>) -> Self {
+        Self { action, reply: Reply::Transition(done) }
+    }
+
+    /// Answers the request. A caller that has ended is not an error.
     pub(crate) fn answer(self, success: bool, message: impl Into<String>) {
-        answer(&self.runtime, self.call, success, message);
+        match self.reply {
+            Reply::Call(call, runtime) => answer(&runtime, call, success, message),
+            Reply::Transition(done) => drop(done.send(if success { Ok(()) } else { Err(message.into()) })),
+        }
     }
 }
 
@@ -80,11 +100,12 @@ struct State {
 }
 
 impl Requests {
-    /// Queues a request, or refuses it when too many wait.
+    /// Queues a request, or refuses it when too many wait. There is at most one of a transition, and it is not refused for others.
     pub(crate) fn post(&self, request: Request) {
         let refused = {
             let mut state = self.lock();
-            if state.shutdown || state.waiting.len() >= WAITING {
+            let is_call = matches!(request.reply, Reply::Call(..));
+            if state.shutdown || (is_call && state.waiting.len() >= WAITING) {
                 Some((request, state.shutdown))
             } else {
                 state.waiting.push_back(request);

@@ -7,10 +7,13 @@ use futures::channel::mpsc::Receiver;
 use r2r::std_srvs::srv::Trigger;
 use r2r::{Node, QosProfile, ServiceRequest};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::call_queue::Intake;
 use super::error::Error;
 use super::latest::Latest;
+use super::lifecycle::{Lifecycle, Reload, State};
 use super::operator::Operator;
 use super::phase::Phase;
 use super::requests::{Action, Request, Requests, answer};
@@ -52,19 +55,24 @@ impl Services {
         requests: &Arc<Requests>,
         phase: &Arc<Latest<Phase>>,
         operator: &Arc<Operator>,
+        lifecycle: &Arc<Lifecycle>,
+        reloads: &mpsc::Sender<Reload>,
     ) -> Vec<tokio::task::JoinHandle<()>> {
         let serve = |(action, mut calls): (Action, Calls)| {
             let (requests, phase) = (requests.clone(), phase.clone());
+            let (lifecycle, reloads) = (lifecycle.clone(), reloads.clone());
             tokio::spawn(async move {
                 while let Some(call) = calls.next().await {
-                    let request = Request::new(action, call, Handle::current());
                     match phase.get() {
                         // The thread is busy loading; the caller would wait for seconds.
                         phase @ (Phase::Planning | Phase::Loading { .. } | Phase::WarmUp) => {
-                            request
-                                .answer(false, format!("not ready: {phase}; call again when /diagnostics says ready"));
+                            let text = format!("not ready: {phase}; call again when /diagnostics says ready");
+                            answer(&Handle::current(), call, false, text);
                         }
-                        _ => requests.post(request),
+                        _ if action == Action::Reload && lifecycle.state() == State::Unconfigured => {
+                            reload_unconfigured(call, &lifecycle, &reloads);
+                        }
+                        _ => requests.post(Request::new(action, call, Handle::current())),
                     }
                 }
             })
@@ -78,4 +86,17 @@ impl Services {
         });
         self.asked.into_iter().map(serve).chain([stop]).collect()
     }
+}
+
+/// Repeats a load that failed; before the first configure there is nothing to repeat.
+fn reload_unconfigured(call: ServiceRequest<Trigger::Service>, lifecycle: &Lifecycle, reloads: &mpsc::Sender<Reload>) {
+    let (call, text) = match lifecycle.restored() {
+        None => (call, "the node is unconfigured; configure it (~/change_state)"),
+        Some(_) => match reloads.try_send(Reload(call)) {
+            Ok(()) => return,
+            Err(TrySendError::Full(Reload(call))) => (call, "too many calls wait already; call again later"),
+            Err(TrySendError::Closed(Reload(call))) => (call, "the node is shutting down"),
+        },
+    };
+    answer(&Handle::current(), call, false, text);
 }

@@ -10,11 +10,13 @@ use tokio::task::JoinHandle;
 
 use super::error::Error;
 use super::inference::Inference;
+use super::lifecycle::{Closer, MotionGate};
 use super::logging::Logging;
 use super::requests::Requests;
 use super::shutdown_brake::ShutdownBrake;
 use super::shutdown_reason::ShutdownReason;
 use super::spin::Spin;
+use super::task::CurrentTask;
 use super::threads::{StoppableThread, ThreadEnd};
 
 /// Longest wait for an inference or a load. The whole shutdown stays below 2 s.
@@ -39,7 +41,7 @@ pub(crate) struct Running {
     /// Where threads report that they ended.
     pub ends: UnboundedReceiver<ThreadEnd>,
     /// Brings the motion to rest.
-    pub brake: ShutdownBrake,
+    pub brake: Arc<ShutdownBrake>,
     /// Topic, service, diagnostics and log tasks.
     pub tasks: FuturesUnordered<JoinHandle<()>>,
     /// The inference thread's request queue.
@@ -48,6 +50,10 @@ pub(crate) struct Running {
     pub logging: Logging,
     /// Why the node ends, for diagnostics.
     pub fault: Arc<ShutdownReason>,
+    /// Whether chunks may move the robot.
+    pub gate: Arc<MotionGate>,
+    /// The running task of `~/run`.
+    pub current_task: CurrentTask,
 }
 
 /// Whether every thread has ended.
@@ -73,6 +79,8 @@ impl Running {
     pub(crate) async fn shut_down(self, fault: Option<&Error>) -> Shutdown {
         // The robot first, whichever thread has ended: every later chunk is refused.
         self.brake.apply();
+        // Ends a task, whose client then gets its result.
+        self.gate.close(Closer::Lifecycle, "the node is shutting down");
         let braked = Instant::now();
         self.requests.shut_down();
         if let Some(fault) = fault {
@@ -91,7 +99,10 @@ impl Running {
         // A robot that follows single commands is streamed to its rest.
         wait_until(braked + self.brake.longest(), || !self.brake.moves()).await;
         clean &= self.stream.stop(Instant::now() + THREAD_END);
-        let published = || self.logging.pending() == 0 && (fault.is_none() || self.fault.is_published());
+        let published = || {
+            let is_told = fault.is_none() || self.fault.is_published();
+            is_told && self.logging.pending() == 0 && self.current_task.get().is_none()
+        };
         wait_until(Instant::now() + LAST_MESSAGES, published).await;
         let node = self.spin.stop(Instant::now() + THREAD_END);
         clean &= node.is_ok();

@@ -9,9 +9,10 @@ use super::context::{self, DEFAULT_NAME};
 use super::description_topic::DescriptionTopic;
 use super::diagnostics::{self, Diagnostics};
 use super::error::Error;
-use super::graph::{Found, Graph, Layouts, Names};
+use super::graph::{Found, Graph, Layouts, Names, rules};
 use super::inference::{Inference, Shared};
 use super::latest::Latest;
+use super::lifecycle::{Lifecycle, LifecycleServices, Manager, MotionGate};
 use super::logging::{Logging, Records};
 use super::operator::{EnableTopic, Operator};
 use super::outputs::{Outputs, Peers, command_topics};
@@ -30,6 +31,7 @@ use super::shutdown_reason::ShutdownReason;
 use super::spin::Spin;
 use super::stream::Stream;
 use super::subscriptions::Subscriptions;
+use super::task::{TaskEndpoints, TaskServer};
 use super::threads::{StoppableThread, ThreadEnds};
 use super::watchdog::{PollGap, WatchdogThread};
 use r2r::Node;
@@ -60,6 +62,9 @@ pub(crate) fn start(arguments: &Arguments, logging: Logging, records: Records) -
     let shape = PolicyShape::load(&policy)?;
     let mut parameters = vla_runtime::parameters::Parameters::new(shape.clone(), &given)?;
     parameters.read_limits_file()?;
+    if let Some(ignored) = parameters.ignored() {
+        tracing::warn!("{ignored}");
+    }
     for warning in &parameters.settings().limit_warnings {
         tracing::warn!("{warning}");
     }
@@ -69,7 +74,8 @@ pub(crate) fn start(arguments: &Arguments, logging: Logging, records: Records) -
 
 /// What the command line gives a node of this name.
 pub(crate) fn overrides(arguments: &Arguments, node: NodeName) -> Result<Overrides, Error> {
-    let mut overrides = Overrides::new(node);
+    let remaps = rules(&node, &arguments.remaps);
+    let mut overrides = Overrides::new(node).with_remaps(remaps);
     for given in &arguments.overrides {
         match given {
             ParameterArgument::File(path) => overrides.add_file(path)?,
@@ -100,16 +106,20 @@ impl Builder {
         let settings = parameters.settings().clone();
         let clock = RosClock::of(&mut node, settings.use_sim_time)?;
         let inputs = Inputs::new(settings.inputs.clone());
-        let enable = EnableTopic::create(&mut node, &settings)?;
+        let names = Names::new(node_name(&node)?, &arguments.remaps);
+        let enable = EnableTopic::create(&mut node, &names, &settings)?;
         let inputs = Arc::new(if enable.is_some() { inputs.with_enable_switch() } else { inputs });
         inputs.set_instruction(&settings.instruction);
-        let subscriptions = Subscriptions::create(&mut node, inputs.topics())?;
+        let subscriptions = Subscriptions::create(&mut node, inputs.topics(), &names, &settings)?;
         let description = DescriptionTopic::create(&mut node, &settings)?;
         let mut intake = Intake::default();
         let services = Services::create(&mut node, &mut intake)?;
+        let lifecycle_services = LifecycleServices::create(&mut node, &mut intake)?;
+        let endpoints = TaskEndpoints::create(&mut node, &mut intake)?;
         let parameter_services = ParameterServices::create(&mut node, &mut intake)?;
         let diagnostics = Diagnostics::create(&mut node)?;
         let rosout = if arguments.rosout_logs { Some(Rosout::create(&mut node)?) } else { None };
+        let autostart = settings.autostart;
         let settings = Arc::new(Latest::new(settings));
         let control = Arc::new(Latest::new(None));
         let peers = Peers { control: control.clone(), settings: settings.clone(), clock: clock.clone() };
@@ -118,6 +128,15 @@ impl Builder {
         let stream = Stream::create(&mut node, control.clone(), settings.clone(), clock.clone())?;
         let operator = Operator::new(control.clone(), settings.clone(), clock.clone(), outputs.clone());
         let operator = Arc::new(operator);
+        let brake = Arc::new(ShutdownBrake {
+            control: control.clone(),
+            settings: settings.clone(),
+            clock: clock.clone(),
+            outputs: outputs.clone(),
+        });
+        let gate = MotionGate::new(control.clone(), operator.clone(), brake.clone(), clock.clone());
+        let gate = Arc::new(gate);
+        let lifecycle = Arc::new(Lifecycle::create(&mut node, clock.clone(), gate.clone())?);
         let requests = Arc::new(Requests::default());
         let effects = Effects {
             settings: settings.clone(),
@@ -127,19 +146,22 @@ impl Builder {
         };
         let parameters = ParameterServer::create(&mut node, parameters, effects, clock.clone())?;
         let (layouts, found) = (Arc::new(Layouts::default()), Found::default());
-        let names = node_name(&node)?;
-        let names = Names::new(names.namespace(), names.name(), &arguments.remaps);
-        let joints = settings.get().joint_names();
-        let graph =
-            Graph::new(names, &command_topics(&settings.get()), inputs.specs(), joints, layouts.clone(), found.clone());
+        let fixed = settings.get();
+        let with_qos = |topic: String| (fixed.qos_of(&topic), topic);
+        let switch = fixed.enable_topic.as_ref().map(|topic| with_qos(names.resolve(topic)));
+        let (commands, joints) = (command_topics(&fixed), fixed.joint_names());
+        let graph = Graph::new(names, &commands, inputs.specs(), &fixed.qos, joints, layouts.clone(), found.clone());
+        let graph = graph.with_enable(switch);
         let shared = Shared {
             settings: settings.clone(),
             inputs: inputs.clone(),
             requests: requests.clone(),
-            phase: Arc::new(Latest::new(Phase::Planning)),
+            phase: Arc::new(Latest::new(if autostart { Phase::Planning } else { Phase::Unloaded })),
             report: Arc::new(Latest::new(Report::default())),
             control: control.clone(),
             operator: operator.clone(),
+            gate: gate.clone(),
+            lifecycle: lifecycle.clone(),
             clock: clock.clone(),
             found: found.clone(),
         };
@@ -151,12 +173,23 @@ impl Builder {
             outputs: outputs.clone(),
             poll_gap: Arc::new(PollGap::default()),
         };
-        let brake = ShutdownBrake {
-            control: control.clone(),
+        let tasks = TaskServer {
+            endpoints,
             settings: settings.clone(),
+            inputs: inputs.clone(),
+            shape: shape.clone(),
+            lifecycle: lifecycle.clone(),
+            phase: shared.phase.clone(),
+            report: shared.report.clone(),
+            control: control.clone(),
+            gate: gate.clone(),
+            requests: requests.clone(),
             clock: clock.clone(),
-            outputs: outputs.clone(),
+            current: Arc::default(),
         };
+        tasks.prepare();
+        let current_task = tasks.current.clone();
+        let manager = Manager::new(lifecycle.clone(), gate.clone(), requests.clone(), shared.phase.clone());
         let fault = Arc::new(ShutdownReason::default());
         let sources = diagnostics::Sources {
             clock: clock.clone(),
@@ -172,6 +205,8 @@ impl Builder {
             poll_gap: watch.poll_gap.clone(),
             found: found.clone(),
             outputs,
+            lifecycle: lifecycle.clone(),
+            task: current_task.clone(),
         };
         tracing::info!("node {} runs policy {}", node.fully_qualified_name().unwrap_or_default(), policy.dir.display());
 
@@ -180,8 +215,11 @@ impl Builder {
         let spin = Spin::start(node, intake, graph, &ends)?;
         let parameters = Arc::new(parameters);
         parameters.announce();
+        let server = tokio::spawn(tasks.run());
         let mut tasks = subscriptions.drain_into(&inputs, &clock, &layouts);
-        tasks.extend(services.serve(&requests, &shared.phase, &operator));
+        tasks.push(server);
+        tasks.extend(services.serve(&requests, &shared.phase, &operator, &lifecycle, &manager.reloads()));
+        tasks.extend(manager.serve(lifecycle_services, autostart));
         tasks.extend(parameter_services.serve(&parameters));
         tasks.extend(enable.map(|enable| tokio::spawn(enable.run(inputs.clone(), clock.clone()))));
         tasks.push(tokio::spawn(diagnostics.run(sources)));
@@ -200,6 +238,19 @@ impl Builder {
         let stream = StoppableThread::start("stream", &ends, move |stop| stream.run(stop))?;
         let inference = Inference::start(policy.dir.clone(), shape, shared, publishers, &ends)?;
         let tasks = tasks.into_iter().collect();
-        Ok(Running { spin, inference, watch, stream, ends: ended, brake, tasks, requests, logging, fault })
+        Ok(Running {
+            spin,
+            inference,
+            watch,
+            stream,
+            ends: ended,
+            brake,
+            tasks,
+            requests,
+            logging,
+            fault,
+            gate,
+            current_task,
+        })
     }
 }

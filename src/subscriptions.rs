@@ -8,13 +8,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use r2r::qos::{DurabilityPolicy, HistoryPolicy, ReliabilityPolicy};
 use r2r::{Node, QosProfile};
 use tokio::task::JoinHandle;
 
 use super::clock::RosClock;
 use super::error::Error;
-use super::graph::Layouts;
+use super::graph::{Layouts, Names};
+use super::latched;
 use vla_policy::observation::{InputKind, InputTopic, Inputs};
+use vla_runtime::parameters::{DeliveryQos, Durability, History, Reliability, Settings, SubscriptionQos};
 
 /// Refused messages of a topic are logged this often; the counter counts each.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(5);
@@ -26,17 +29,17 @@ pub(crate) type Messages = Box<dyn Stream<Item = Vec<u8>> + Send + Unpin>;
 pub(crate) struct Subscriptions(Vec<Messages>);
 
 impl Subscriptions {
-    /// Subscribes to the topics of the inputs, in their order.
+    /// Subscribes to the topics of the inputs, in their order, each with its QoS of the settings.
     ///
     /// # Errors
     /// When the middleware refuses a name, or the node was built without the message's package.
-    pub(crate) fn create(node: &mut Node, topics: &[InputTopic]) -> Result<Self, Error> {
-        let subscribe = |topic: &InputTopic| {
-            check_built_in(topic)?;
-            let messages = node.subscribe_raw(&topic.name, topic.kind.type_name(), qos(topic));
-            let messages = messages.map_err(|e| Error::endpoint("topic", &*topic.name, e))?;
-            Ok(Box::new(messages) as Messages)
-        };
+    pub(crate) fn create(
+        node: &mut Node,
+        topics: &[InputTopic],
+        names: &Names,
+        settings: &Settings,
+    ) -> Result<Self, Error> {
+        let subscribe = |topic: &InputTopic| subscribe(node, topic, settings.qos_of(&names.resolve(&topic.name)));
         topics.iter().map(subscribe).collect::<Result<_, _>>().map(Self)
     }
 
@@ -69,21 +72,38 @@ fn check_built_in(topic: &InputTopic) -> Result<(), Error> {
     Err(Error::Package { needed_by: "inputs.poses.<name>.source: tf", package: "tf2_msgs" })
 }
 
-/// Transforms of one message are parts of a tree: as tf2 subscribes them.
-const TRANSFORMS: usize = 100;
-
-/// Sensors: any reliability that the driver offers. The instruction and static transforms: kept for a node that starts later.
-fn qos(topic: &InputTopic) -> QosProfile {
-    match topic.kind {
-        InputKind::Transform if topic.is_static => {
-            QosProfile::default().keep_last(TRANSFORMS).reliable().transient_local()
-        }
-        InputKind::Transform => QosProfile::sensor_data().keep_last(TRANSFORMS),
-        InputKind::Camera { .. } | InputKind::Joints | InputKind::Pose | InputKind::Odometry => {
-            QosProfile::sensor_data()
-        }
-        InputKind::Instruction => QosProfile::default().keep_last(1).reliable().transient_local(),
+/// The messages of one topic. An instruction is heard from latched and from volatile publishers.
+fn subscribe(node: &mut Node, topic: &InputTopic, qos: SubscriptionQos) -> Result<Messages, Error> {
+    check_built_in(topic)?;
+    let mut subscribe = |delivery: DeliveryQos| {
+        let profile = profile(SubscriptionQos { delivery, ..qos });
+        let messages = node.subscribe_raw(&topic.name, topic.kind.type_name(), profile);
+        messages.map_err(|e| Error::endpoint("topic", &*topic.name, e))
+    };
+    let messages = subscribe(qos.delivery)?;
+    if !qos.has_volatile_twin(topic.kind) {
+        return Ok(Box::new(messages));
     }
+    Ok(Box::new(latched::merge(messages, subscribe(qos.required(topic.kind))?)))
+}
+
+/// As r2r takes it.
+pub(crate) fn profile(qos: SubscriptionQos) -> QosProfile {
+    let reliability = match qos.delivery.reliability {
+        Reliability::BestEffort => ReliabilityPolicy::BestEffort,
+        Reliability::Reliable => ReliabilityPolicy::Reliable,
+        Reliability::SystemDefault => ReliabilityPolicy::SystemDefault,
+    };
+    let durability = match qos.delivery.durability {
+        Durability::Volatile => DurabilityPolicy::Volatile,
+        Durability::TransientLocal => DurabilityPolicy::TransientLocal,
+        Durability::SystemDefault => DurabilityPolicy::SystemDefault,
+    };
+    let history = match qos.history {
+        History::KeepLast => HistoryPolicy::KeepLast,
+        History::SystemDefault => HistoryPolicy::SystemDefault,
+    };
+    QosProfile::default().keep_last(qos.depth).history(history).reliability(reliability).durability(durability)
 }
 
 async fn drain(

@@ -124,7 +124,10 @@ fn log_change(motion: &MotionStatus, before: WatchdogState) {
         WatchdogState::Stopped if motion.expected => tracing::warn!("stopped: {reason}; call ~/resume"),
         WatchdogState::Stopped => tracing::error!("stopped: {reason}; call ~/resume"),
         WatchdogState::Running if before == WatchdogState::Holding => tracing::info!("motion resumed"),
-        WatchdogState::Idle if before != WatchdogState::Stopped => tracing::warn!("motion discarded: {reason}"),
+        // Without a reason: a suspension ended.
+        WatchdogState::Idle if before != WatchdogState::Stopped && motion.reason.is_some() => {
+            tracing::warn!("motion discarded: {reason}");
+        }
         WatchdogState::Idle | WatchdogState::Running | WatchdogState::Late => {}
     }
 }

@@ -17,8 +17,7 @@ pub(super) fn topics(node: &Node, names: &Names, inputs: &[observation::InputTop
         let found = publishers(node, &name).into_iter().map(|publisher| InputPublisher {
             node: Some(publisher.node),
             type_name: publisher.type_name,
-            reliable: Some(publisher.reliable),
-            transient_local: Some(publisher.transient_local),
+            offered: Some(publisher.offered),
         });
         let type_name = input.kind.type_name();
         let has_type = |types: &Vec<String>| types.iter().any(|one| one == type_name);

@@ -2,6 +2,7 @@
 
 use super::Snapshot;
 use super::status::{Severity, Status};
+use crate::lifecycle::State;
 use crate::phase::{Phase, brief};
 use crate::report::{CycleFault, CycleFaultKind};
 use vla_base::time::Stamp;
@@ -37,6 +38,10 @@ fn inputs(snapshot: &Snapshot) -> Status {
         if spec.kind == InputKind::Instruction {
             match &snapshot.instruction {
                 Some(instruction) => status.value("instruction", instruction),
+                // The next task brings its own.
+                None if snapshot.settings.task.required && snapshot.task.is_none() => {
+                    status.value("instruction", "none")
+                }
                 None => {
                     let text =
                         format!("no instruction: set the parameter `instruction`, or publish it on {}", input.topic);
@@ -135,6 +140,7 @@ fn engines(snapshot: &Snapshot) -> Status {
             status.raise(Severity::Error, format!("{}; {remedy}", brief(reason)));
         }
         Phase::Planning | Phase::Loading { .. } | Phase::WarmUp => status.raise(Severity::Warn, phase.to_string()),
+        Phase::Unloaded => status.summary("no policy is loaded"),
         Phase::Ready => {}
     }
     status.value("phase", word(snapshot));
@@ -229,11 +235,13 @@ fn inference(snapshot: &Snapshot) -> Status {
     match phase {
         Phase::Degraded { .. } => status.raise(Severity::Error, "degraded: no policy is loaded"),
         Phase::Planning | Phase::Loading { .. } | Phase::WarmUp => status.raise(Severity::Warn, phase.to_string()),
+        Phase::Unloaded => status.summary(format!("{}: no policy is loaded", word(snapshot))),
         Phase::Ready => match &report.fault {
             _ if stopped(snapshot).is_some() => {
                 let reason = stopped(snapshot).unwrap_or_default();
                 status.raise(Severity::Error, format!("stopped: {reason}; call ~/resume"));
             }
+            _ if suspended(snapshot).is_some() => status.summary(suspended(snapshot).unwrap_or_default()),
             Some(CycleFault { kind: CycleFaultKind::Waiting, reason, .. }) => {
                 status.raise(Severity::Warn, format!("waiting for inputs: {reason}"));
             }
@@ -254,6 +262,8 @@ fn inference(snapshot: &Snapshot) -> Status {
         status.value("error", class.name());
     }
     status.value("phase", word(snapshot));
+    status.value("life cycle", snapshot.lifecycle.label());
+    task(&mut status, snapshot);
     status.value("rate (Hz)", snapshot.settings.rate_hz);
     status.value("denoising steps", snapshot.settings.denoise_steps);
     status.value("waiting for inputs", report.waiting);
@@ -276,10 +286,26 @@ fn stopped(snapshot: &Snapshot) -> Option<&str> {
     Some(motion.reason.as_deref().unwrap_or("no reason given"))
 }
 
-/// The phase as a word; `stopped` where only a stop prevents motion.
+/// Why no chunk moves the robot although nothing is wrong: the node is inactive, or no task runs.
+fn suspended(snapshot: &Snapshot) -> Option<&str> {
+    snapshot.motion.as_ref()?.suspended.as_deref()
+}
+
+/// The phase as a word; `inactive` or `stopped` where only that prevents motion.
 fn word(snapshot: &Snapshot) -> &'static str {
-    let stopped = snapshot.phase == Phase::Ready && stopped(snapshot).is_some();
-    if stopped { "stopped" } else { snapshot.phase.word() }
+    match snapshot.phase {
+        Phase::Unloaded if snapshot.lifecycle == State::Finalized => State::Finalized.label(),
+        Phase::Ready if snapshot.lifecycle != State::Active => snapshot.lifecycle.label(),
+        Phase::Ready if stopped(snapshot).is_some() => "stopped",
+        _ => snapshot.phase.word(),
+    }
+}
+
+fn task(status: &mut Status, snapshot: &Snapshot) {
+    let Some(task) = &snapshot.task else { return status.value("task", "none") };
+    status.value("task", task.instruction.as_deref().unwrap_or("the instruction in force"));
+    status.value("task phase", task.phase);
+    status.value("tasks that wait", task.queued);
 }
 
 fn output(snapshot: &Snapshot) -> Status {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use vla_policy::observation::{InputKind, InputSpec, Transport};
+use vla_runtime::parameters::{DeliveryQos, Durability, Reliability};
 
 /// A publisher in the graph.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -12,14 +13,12 @@ pub(crate) struct PublisherInfo {
     pub node: String,
     /// Its message type.
     pub type_name: String,
-    /// Keeps its last messages for a subscriber that comes later.
-    pub transient_local: bool,
-    /// Sends again what was lost.
-    pub reliable: bool,
+    /// What it offers.
+    pub offered: DeliveryQos,
 }
 
 /// A problem in the graph. It has no changing figures, so that two equal ones are the same problem.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Finding {
     /// Messages of another type on an input's topic are never received.
     OtherType {
@@ -34,12 +33,14 @@ pub(crate) enum Finding {
     },
     /// A publisher that the middleware does not connect to the input.
     OtherQos {
-        /// The input.
-        input: InputSpec,
+        /// The name of the input, or `enable`.
+        input: String,
         /// Its topic in the graph.
         topic: String,
-        /// Who publishes.
-        nodes: BTreeSet<String>,
+        /// What the input needs.
+        required: DeliveryQos,
+        /// What each publisher that is not heard offers, with its node.
+        offered: BTreeSet<(DeliveryQos, String)>,
     },
     /// An input that has more than one source.
     Sources {
@@ -79,9 +80,8 @@ impl Finding {
     /// The name of the input that it is about.
     pub(crate) fn input(&self) -> Option<&str> {
         match self {
-            Self::OtherType { input, .. } | Self::OtherQos { input, .. } | Self::Sources { input, .. } => {
-                Some(&input.name)
-            }
+            Self::OtherType { input, .. } | Self::Sources { input, .. } => Some(&input.name),
+            Self::OtherQos { input, .. } => Some(input),
             Self::SameJoints { .. } => Some("joints"),
             Self::Commander { .. } | Self::SameName { .. } => None,
         }
@@ -103,6 +103,19 @@ fn other_transport(input: &InputSpec, found: &BTreeSet<String>) -> Option<&'stat
     found.contains(InputKind::Camera { transport: other }.type_name()).then_some(word)
 }
 
+/// The parameters with which the node hears all of these publishers.
+fn relaxed(topic: &str, required: DeliveryQos, offered: &BTreeSet<(DeliveryQos, String)>) -> String {
+    let parameter = |policy: &str, word: &str| format!("qos_overrides.{topic}.subscription.{policy}: {word}");
+    let lacks = |required: DeliveryQos| offered.iter().any(|(offered, _)| !required.accepts(*offered));
+    let reliability = DeliveryQos { durability: Durability::Volatile, ..required };
+    let durability = DeliveryQos { reliability: Reliability::BestEffort, ..required };
+    let parameters = [
+        lacks(reliability).then(|| parameter("reliability", Reliability::BestEffort.as_str())),
+        lacks(durability).then(|| parameter("durability", Durability::Volatile.as_str())),
+    ];
+    parameters.into_iter().flatten().collect::<Vec<_>>().join(" and ")
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -119,13 +132,14 @@ impl fmt::Display for Finding {
                 }
                 write!(f, "{parameter}: a topic of the expected type")
             }
-            Self::OtherQos { input, topic, nodes } => write!(
-                f,
-                "{}: {} on {topic} is not received: the topic wants reliable and transient local publishers \
-                 (ros2 topic pub --qos-reliability reliable --qos-durability transient_local)",
-                input.name,
-                list(nodes)
-            ),
+            Self::OtherQos { input, topic, required, offered } => {
+                write!(f, "{input}: {topic} is not received from ")?;
+                for (index, (offered, node)) in offered.iter().enumerate() {
+                    write!(f, "{}{node} (offered: {offered})", if index == 0 { "" } else { ", " })?;
+                }
+                write!(f, ": the node requests {required}; publish with these policies, or start the node with ")?;
+                f.write_str(&relaxed(topic, *required, offered))
+            }
             Self::Sources { input, topic, nodes } => write!(
                 f,
                 "{}: {topic} has {} publishers: {}; their messages are mixed, so stop all but one, or start the node with \

@@ -1,46 +1,37 @@
 //! Names of topics as the graph has them: expanded and remapped as rcl does it, which r2r does not give out.
 
 use crate::args::Remap;
+use vla_runtime::parameters::NodeName;
 
 /// Resolves names for one node.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
-    namespace: String,
-    node: String,
-    remaps: Vec<Remap>,
+    node: NodeName,
+    remaps: Vec<(String, String)>,
 }
 
 impl Names {
-    /// For the node of this name and namespace, both as they are after remapping. The rules keep the order of the command line.
-    pub(crate) fn new(namespace: &str, node: &str, remaps: &[Remap]) -> Self {
-        let of_node = |rule: &&Remap| rule.node.as_deref().is_none_or(|of| of == node);
-        let remaps = remaps.iter().filter(of_node).cloned().collect();
-        Self { namespace: namespace.trim_end_matches('/').to_owned(), node: node.to_owned(), remaps }
+    /// For the node of this name, as it is after remapping.
+    pub(crate) fn new(node: NodeName, remaps: &[Remap]) -> Self {
+        let remaps = rules(&node, remaps);
+        Self { node, remaps }
     }
 
     /// The node's own name with its namespace.
     pub(crate) fn node(&self) -> String {
-        format!("{}/{}", self.namespace, self.node)
+        self.node.to_string()
     }
 
     /// A topic's name in the graph: expanded, then replaced by the first rule that matches.
     pub(crate) fn resolve(&self, topic: &str) -> String {
-        let name = self.expand(topic);
-        let rule = self.remaps.iter().find(|rule| self.expand(&rule.from) == name);
-        rule.map_or(name, |rule| self.expand(&rule.to))
+        self.node.resolve(topic, &self.remaps)
     }
+}
 
-    fn expand(&self, name: &str) -> String {
-        // rules of `rcl_remap` may say which kind of name they are for.
-        let name = name.strip_prefix("rostopic://").unwrap_or(name);
-        let namespace = if self.namespace.is_empty() { "/" } else { &self.namespace };
-        let name = match name.strip_prefix('~') {
-            Some(rest) => format!("{}/{}{rest}", self.namespace, self.node),
-            None => name.to_owned(),
-        };
-        let name = name.replace("{node}", &self.node).replace("{namespace}", namespace).replace("{ns}", namespace);
-        if name.starts_with('/') { name.replace("//", "/") } else { format!("{}/{name}", self.namespace) }
-    }
+/// The rules `(from, to)` that are meant for a node, in the order of the command line.
+pub(crate) fn rules(node: &NodeName, remaps: &[Remap]) -> Vec<(String, String)> {
+    let of_node = |rule: &&Remap| rule.node.as_deref().is_none_or(|of| of == node.name());
+    remaps.iter().filter(of_node).map(|rule| (rule.from.clone(), rule.to.clone())).collect()
 }
 
 #[cfg(test)]
@@ -53,7 +44,8 @@ mod tests {
             from: from.to_owned(),
             to: to.to_owned(),
         };
-        Names::new(namespace, "vla_trt", &rules.iter().map(rule).collect::<Vec<_>>())
+        let node = NodeName::new(namespace, "vla_trt").expect("a name");
+        Names::new(node, &rules.iter().map(rule).collect::<Vec<_>>())
     }
 
     #[test]
@@ -72,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_rule_that_matches_the_expanded_name_replaces_it() {
+    fn a_rule_for_another_node_does_not_count() {
         let rules = [
             (None, "~/joint_trajectory", "/arm_controller/joint_trajectory"),
             (Some("other"), "joint_states", "/wrong"),

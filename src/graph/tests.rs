@@ -1,9 +1,11 @@
 use super::*;
-use vla_base::time::Stamp;
+use vla_base::time::{Span, Stamp};
 use vla_policy::observation::{Breach, Fault, JointNames, StampSource, Transport};
+use vla_runtime::parameters::NodeName;
 
 const IMAGE: &str = "sensor_msgs/msg/Image";
 const JOINTS: &str = "sensor_msgs/msg/JointState";
+const TEXT: &str = "std_msgs/msg/String";
 
 fn input(name: &str, kind: InputKind) -> InputSpec {
     InputSpec {
@@ -16,6 +18,7 @@ fn input(name: &str, kind: InputKind) -> InputSpec {
         stamp_from: StampSource::default(),
         frames: Default::default(),
         history: Default::default(),
+        keep: Span::ZERO,
     }
 }
 
@@ -27,12 +30,30 @@ fn graph() -> Graph {
         input("instruction", InputKind::Instruction),
     ];
     let joints = ["pan", "lift"].map(str::to_owned).to_vec();
+    let qos = [
+        ("/top", Reliability::Reliable, Durability::Volatile),
+        ("/joints", Reliability::BestEffort, Durability::TransientLocal),
+        ("/instruction", Reliability::Reliable, Durability::TransientLocal),
+    ];
+    let qos = qos.map(|(topic, reliability, durability)| {
+        let delivery = DeliveryQos { reliability, durability };
+        (topic.to_owned(), SubscriptionQos { delivery, ..SubscriptionQos::SENSOR })
+    });
     let commands = ["~/joint_trajectory", "~/joint_command"].map(str::to_owned);
-    Graph::new(Names::new("/", "vla_trt", &[]), &commands, &inputs, joints, Arc::default(), Arc::default())
+    Graph::new(names(&[]), &commands, &inputs, &qos.into(), joints, Arc::default(), Arc::default())
+}
+
+fn names(remaps: &[crate::args::Remap]) -> Names {
+    Names::new(NodeName::new("/", "vla_trt").expect("a name"), remaps)
 }
 
 fn of(node: &str, type_name: &str) -> PublisherInfo {
-    PublisherInfo { node: node.to_owned(), type_name: type_name.to_owned(), transient_local: false, reliable: true }
+    offering(node, type_name, Reliability::Reliable, Durability::TransientLocal)
+}
+
+fn offering(node: &str, type_name: &str, reliability: Reliability, durability: Durability) -> PublisherInfo {
+    let offered = DeliveryQos { reliability, durability };
+    PublisherInfo { node: node.to_owned(), type_name: type_name.to_owned(), offered }
 }
 
 /// What every look finds: the node itself.
@@ -58,11 +79,10 @@ fn texts(findings: &[Finding]) -> Vec<String> {
 
 #[test]
 fn one_source_of_everything_and_other_nodes_elsewhere_are_as_they_should_be() {
-    let latched = PublisherInfo { transient_local: true, ..of("/ui", "std_msgs/msg/String") };
     let topics = topics([
         ("/top", of("/camera", IMAGE)),
         ("/joints", of("/driver", JOINTS)),
-        ("/instruction", latched),
+        ("/instruction", of("/ui", TEXT)),
         ("/parameter_events", of("/driver", "any")),
         ("/diagnostics", of("/driver", "any")),
     ]);
@@ -90,12 +110,11 @@ fn a_publisher_of_another_type_is_named_with_both_types_and_the_transport_that_t
 
 #[test]
 fn a_second_source_of_a_camera_or_instruction_is_named() {
-    let latched = |node| PublisherInfo { transient_local: true, ..of(node, "std_msgs/msg/String") };
     let topics = topics([
         ("/top", of("/camera", IMAGE)),
         ("/top", of("/bag", IMAGE)),
-        ("/instruction", latched("/ui")),
-        ("/instruction", latched("/planner")),
+        ("/instruction", of("/ui", TEXT)),
+        ("/instruction", of("/planner", TEXT)),
     ]);
     let texts = texts(&graph().judge(&topics, &[]));
     assert_eq!(texts.len(), 2, "{texts:?}");
@@ -104,9 +123,49 @@ fn a_second_source_of_a_camera_or_instruction_is_named() {
 }
 
 #[test]
-fn an_instruction_that_the_middleware_does_not_deliver_is_named() {
-    let texts = texts(&graph().judge(&topics([("/instruction", of("/ui", "std_msgs/msg/String"))]), &[]));
-    assert!(texts[0].contains("/ui") && texts[0].contains("transient local"), "{texts:?}");
+fn a_publisher_that_offers_less_than_requested_is_named_with_both_profiles_and_the_parameter_that_hears_it() {
+    let camera = offering("/camera", IMAGE, Reliability::BestEffort, Durability::Volatile);
+    let driver = offering("/driver", JOINTS, Reliability::Reliable, Durability::Volatile);
+    let findings = graph().judge(&topics([("/top", camera), ("/joints", driver)]), &[]);
+    assert_eq!(
+        texts(&findings),
+        [
+            "top: /top is not received from /camera (offered: best_effort, volatile): the node requests reliable, volatile; publish \
+             with these policies, or start the node with qos_overrides./top.subscription.reliability: best_effort",
+            "joints: /joints is not received from /driver (offered: reliable, volatile): the node requests best_effort, \
+             transient_local; publish with these policies, or start the node with qos_overrides./joints.subscription.durability: volatile",
+        ]
+    );
+    assert!(findings.iter().all(Finding::explains_silence));
+}
+
+#[test]
+fn an_instruction_is_heard_from_volatile_and_latched_publishers_and_not_from_lossy_ones() {
+    for durability in [Durability::Volatile, Durability::TransientLocal] {
+        let heard = offering("/ui", TEXT, Reliability::Reliable, durability);
+        assert_eq!(graph().judge(&topics([("/instruction", heard)]), &[]), []);
+        let lossy = offering("/ui", TEXT, Reliability::BestEffort, durability);
+        let texts = texts(&graph().judge(&topics([("/instruction", lossy)]), &[]));
+        assert!(texts[0].contains("/ui") && texts[0].contains("/instruction.subscription.reliability"), "{texts:?}");
+        assert!(!texts[0].contains("subscription.durability"), "{texts:?}");
+    }
+}
+
+#[test]
+fn an_enable_switch_that_is_not_heard_is_named() {
+    let delivery = DeliveryQos { reliability: Reliability::Reliable, durability: Durability::Volatile };
+    let qos = SubscriptionQos { delivery, ..SubscriptionQos::SENSOR };
+    let mut graph = graph().with_enable(Some((qos, "/enable".to_owned())));
+    let pedal = |reliability| offering("/pedal", ENABLE_TYPE, reliability, Durability::Volatile);
+    assert_eq!(graph.judge(&topics([("/enable", pedal(Reliability::Reliable))]), &[]), []);
+    let findings = graph.judge(&topics([("/enable", pedal(Reliability::BestEffort))]), &[]);
+    assert_eq!(findings.iter().map(Finding::input).collect::<Vec<_>>(), [Some("enable")]);
+}
+
+#[test]
+fn a_policy_that_the_middleware_does_not_report_counts_as_fitting() {
+    let unknown = offering("/camera", IMAGE, Reliability::SystemDefault, Durability::SystemDefault);
+    assert_eq!(graph().judge(&topics([("/top", unknown)]), &[]), []);
 }
 
 #[test]
@@ -143,7 +202,7 @@ fn another_commander_is_named_also_where_the_topic_was_remapped() {
     assert!(found[0].starts_with("/vla_trt/joint_command is commanded by /teleop"), "{found:?}");
 
     let rule = crate::args::Remap { node: None, from: "~/joint_trajectory".into(), to: "/jtc/trajectory".into() };
-    let mut remapped = Graph { names: Names::new("/", "vla_trt", &[rule]), ..graph() };
+    let mut remapped = Graph { names: names(&[rule]), ..graph() };
     let mut topics = Topics::new();
     topics.insert("/jtc/trajectory".to_owned(), vec![of("/vla_trt", "any"), of("/move_group", "any")]);
     let found = texts(&remapped.judge(&topics, &[]));

@@ -158,6 +158,11 @@ impl InferenceWorker {
         self.end_fault(|_| true);
     }
 
+    /// Forgets a fault of the last cycle without a word: nothing is inferred any more.
+    pub(super) fn forget_fault(&self) {
+        self.shared.report.update(|report| report.fault = None);
+    }
+
     fn recovered_from(&self, kinds: &[CycleFaultKind]) {
         self.end_fault(|fault| kinds.contains(&fault.kind));
     }

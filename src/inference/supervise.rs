@@ -20,6 +20,8 @@ pub(crate) enum End {
     DeviceLost(String),
     /// The policy is to be loaded again from its folder.
     Reload,
+    /// The policy is to be freed.
+    Unload,
     /// The policy is gone for another reason.
     Failed(Failure),
 }
@@ -41,14 +43,20 @@ pub(crate) trait PolicyLifecycle {
     /// Called before a reload after a lost device, the `restarts`-th since the start or the last `~/reload`.
     fn restarting(&mut self, restarts: u32, reason: &str);
 
-    /// Waits with no policy until a reload is asked for; false at the end of the node.
+    /// Waits with no policy until one is asked for; false at the end of the node.
+    fn unloaded(&mut self) -> bool;
+
+    /// As [`PolicyLifecycle::unloaded`], after a failure.
     fn degraded(&mut self, failure: &Failure) -> bool;
 }
 
-/// Runs until the node ends. A lost device is loaded again at most [`PolicyLifecycle::max_restarts`] times between two reloads;
-/// a refused load waits for a reload.
+/// Runs until the node ends, beginning without a policy. A lost device is loaded again at most [`PolicyLifecycle::max_restarts`] times between two reloads;
+/// a refused load waits for the next request to load.
 pub(crate) fn supervise(lifecycle: &mut impl PolicyLifecycle) {
     let mut restarts = 0;
+    if !lifecycle.unloaded() {
+        return;
+    }
     loop {
         let end = match lifecycle.load() {
             Ok(session) => lifecycle.serve(session),
@@ -56,6 +64,11 @@ pub(crate) fn supervise(lifecycle: &mut impl PolicyLifecycle) {
         };
         let failure = match end {
             End::Shutdown => return,
+            End::Unload if lifecycle.unloaded() => {
+                restarts = 0;
+                continue;
+            }
+            End::Unload => return,
             End::Reload => {
                 restarts = 0;
                 continue;
@@ -117,6 +130,11 @@ mod tests {
             self.log.push(format!("restart {restarts}: {reason}"));
         }
 
+        fn unloaded(&mut self) -> bool {
+            self.log.push("unloaded".into());
+            true
+        }
+
         fn degraded(&mut self, failure: &Failure) -> bool {
             self.log.push(format!("degraded: {}", failure.reason));
             self.classes.push(failure.class);
@@ -133,7 +151,9 @@ mod tests {
     }
 
     fn run(loads: &[Result<(), &'static str>], ends: &[End], reloads: usize, max_restarts: u32) -> Vec<String> {
-        supervised(loads, ends, reloads, max_restarts).log
+        let mut log = supervised(loads, ends, reloads, max_restarts).log;
+        assert_eq!(log.remove(0), "unloaded", "the start");
+        log
     }
 
     fn lost() -> End {
@@ -194,6 +214,13 @@ mod tests {
     fn the_class_of_the_error_tells_a_lost_device_from_a_refused_load() {
         assert_eq!(supervised(&[], &[lost()], 0, 0).classes, [ErrorClass::DeviceLost]);
         assert_eq!(supervised(&[Err("too large")], &[], 0, 3).classes, [ErrorClass::DoesNotFit]);
+    }
+
+    #[test]
+    fn a_freed_policy_is_loaded_when_one_is_asked_for_again_with_every_restart_left() {
+        assert_eq!(run(&[], &[End::Unload, End::Unload], 0, 0), ["load", "unloaded", "load", "unloaded", "load"]);
+        let log = run(&[], &[lost(), End::Unload, lost()], 0, 1);
+        assert_eq!(log.iter().filter(|entry| entry.starts_with("restart 1")).count(), 2, "{log:?}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ fn settings() -> Arc<Settings> {
         blank_views: Vec::new(),
         video_history: vec![0],
         state: vec![("arm".into(), 2)],
+        state_history: vec![0],
         action_keys: vec![("arm".into(), 2)],
         eef_actions: Vec::new(),
         stages: vec!["step".into()],

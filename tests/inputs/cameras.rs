@@ -27,12 +27,13 @@ fn camera(name: &str, topic: &str, transport: Transport) -> InputSpec {
         stamp_from: StampSource::Header,
         frames: FrameOptions::default(),
         history: FrameHistory::default(),
+        keep: Span::ZERO,
     }
 }
 
 /// The cameras, and a joint, since an observation has a state.
 fn inputs(cameras: Vec<InputSpec>) -> Inputs {
-    let joints = JointNames { read: vec!["elbow".into()], moved: Vec::new() };
+    let joints = JointNames { read: vec!["elbow".into()], ..JointNames::default() };
     let joints = InputSpec { kind: InputKind::Joints, joints, ..camera("joints", "/joint_states", Transport::Raw) };
     let inputs = Inputs::new(cameras.into_iter().chain([joints]).collect());
     inputs.set_instruction("push");
@@ -46,6 +47,9 @@ fn rules(cameras: usize) -> Rules {
         on_violation: OnViolation::Skip,
         future_tolerance: span(20),
         enable_max_age: Span::ZERO,
+        pairing: Default::default(),
+        state_history: Vec::new(),
+        continuous: Default::default(),
     }
 }
 

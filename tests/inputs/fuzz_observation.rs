@@ -55,6 +55,7 @@ fn rules() -> Rules {
         on_violation: OnViolation::Skip,
         future_tolerance: Span::from_nanos(1_000),
         enable_max_age: Span::ZERO,
+        ..Rules::default()
     }
 }
 
@@ -64,7 +65,7 @@ fn any_message_is_taken_or_refused_and_counted() {
     static ASSEMBLED: AtomicU64 = AtomicU64::new(0);
     bolero::check!().with_iterations(5_000).with_type::<Vec<Offer>>().for_each(|offers| {
         let frame_id = || String::from("base");
-        let joints = JointNames { read: vec!["elbow".into()], moved: vec!["waist".into()] };
+        let joints = JointNames { read: vec!["elbow".into()], moved: vec!["waist".into()], ..JointNames::default() };
         let spec = |kind| InputSpec {
             name: "input".into(),
             topics: vec!["/topic".into()],
@@ -75,6 +76,7 @@ fn any_message_is_taken_or_refused_and_counted() {
             stamp_from: StampSource::Header,
             frames: Default::default(),
             history: Default::default(),
+            keep: Span::ZERO,
         };
         let inputs = Inputs::new(KINDS.map(spec).to_vec());
         let mut reader = StateReader::new(&[JointMap::identity("arm", vec!["elbow".into()])]).expect("a valid map");

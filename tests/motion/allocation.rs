@@ -19,8 +19,8 @@ use vla_policy::decode::ActionDecoder;
 use vla_policy::encode::pose::{PoseConvention, PoseLayout};
 use vla_policy::encode::state::StateEncoder;
 use vla_policy::observation::{
-    InputKind, InputRule, InputSpec, Inputs, JointMap, JointNames, JointSample, Observation, OnViolation, Rules,
-    StampSource, StateReader, Transport,
+    InputKind, InputRule, InputSpec, Inputs, JointMap, JointNames, JointSample, Observation, OnViolation, Pairing,
+    Rules, StampSource, StateReader, Transport,
 };
 use vla_policy::processor::{
     ActionKey, ActionScaling, Conversion, ImageTransformSpec, PoseFormat, Processor, StateEncoding, StateKey,
@@ -100,7 +100,7 @@ struct Loop {
 }
 
 impl Loop {
-    fn new() -> Self {
+    fn new(pairing: Pairing, state_history: Vec<Span>) -> Self {
         let camera = |name: &str| InputSpec {
             name: name.into(),
             topics: vec![format!("/{name}")],
@@ -111,9 +111,10 @@ impl Loop {
             stamp_from: StampSource::Header,
             frames: Default::default(),
             history: Default::default(),
+            keep: Span::ZERO,
         };
         let names: Vec<String> = NAMES.iter().map(ToString::to_string).collect();
-        let joints = JointNames { read: names.clone(), moved: names.clone() };
+        let joints = JointNames { read: names.clone(), moved: names.clone(), ..JointNames::default() };
         let joints = InputSpec { kind: InputKind::Joints, joints, ..camera("joints") };
         let pose = InputSpec { kind: InputKind::Pose, frame_id: "base".into(), ..camera("eef") };
         let tf = InputSpec {
@@ -142,6 +143,9 @@ impl Loop {
                 on_violation: OnViolation::Skip,
                 future_tolerance: STEP,
                 enable_max_age: Span::ZERO,
+                pairing,
+                state_history,
+                continuous: vec![NAMES[2].to_owned()].into(),
             },
             observation: Observation::default(),
             motion,
@@ -174,9 +178,17 @@ impl Loop {
             self.inputs.offer(input, bytes.clone(), stamp + STEP).expect("a good message");
         }
         // As the watch thread does.
-        self.inputs.check(stamp + STEP, &self.rules).expect("fresh inputs");
+        let checked = self.inputs.check(stamp + STEP, &self.rules);
+        if sequence < 3 && checked.is_err() {
+            // The history does not reach back yet.
+            return;
+        }
+        checked.expect("fresh inputs");
         assert!(self.inputs.read_joints(&mut self.newest));
         self.inputs.assemble_into(stamp + STEP, &self.rules, &mut self.observation).expect("fresh inputs");
+        for earlier in &self.observation.history {
+            self.reader.read(earlier.joints.as_ref().expect("a joint state"), &mut self.state).expect("all joints");
+        }
         let joints = self.observation.joints.as_ref().expect("a joint state");
         self.reader.read(joints, &mut self.state).expect("all joints");
         let turned = PoseConvention {
@@ -256,10 +268,19 @@ fn messages(sequence: u64) -> [Bytes; 5] {
 
 #[test]
 fn a_turn_of_the_loop_allocates_nothing_after_warm_up() {
+    turns_allocate_nothing(Loop::new(Pairing::Newest, Vec::new()));
+}
+
+#[test]
+fn a_turn_with_states_of_the_pictures_time_and_of_earlier_ones_allocates_nothing_after_warm_up() {
+    let history = [210, 100].map(|ms| Span::from_nanos(ms * 1_000_000));
+    turns_allocate_nothing(Loop::new(Pairing::Frame, history.into()));
+}
+
+fn turns_allocate_nothing(mut node: Loop) {
     // Once through every meeting of mode (15 turns), late rows (13) and hold (7).
     const WARM_UP: u64 = 15 * 13 * 7;
     let arriving: Vec<[Bytes; 5]> = (0..3000).map(messages).collect();
-    let mut node = Loop::new();
     let mut turns = (0..).zip(&arriving);
     let warming = allocations_of(|| turns.by_ref().take(WARM_UP as usize).for_each(|(n, m)| node.turn(n, m)));
     assert!(warming > 0, "the counter counts");

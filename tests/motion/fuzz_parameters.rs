@@ -52,6 +52,7 @@ fn shape() -> PolicyShape {
         blank_views: Vec::new(),
         video_history: vec![0],
         state: vec![("arm".into(), 2)],
+        state_history: vec![0],
         action_keys: vec![("arm".into(), 2)],
         eef_actions: Vec::new(),
         deltas: Vec::new(),

@@ -3,9 +3,12 @@
 #[expect(unsafe_code, reason = "an allocator that counts")]
 mod allocation;
 mod fuzz_parameters;
+mod joint_inputs;
 mod measured_motion;
 mod motion;
 mod outputs;
 mod parameters;
+mod qos;
 mod replay;
 mod safety;
+mod shared_file;

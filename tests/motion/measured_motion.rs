@@ -148,6 +148,75 @@ fn motion_begins_at_the_newest_joint_state_and_not_at_that_of_the_observation() 
 }
 
 #[test]
+fn paired_with_the_frame_actions_refer_to_the_state_of_the_picture_and_motion_begins_at_the_newest() {
+    let captured = NOW + ms(-150);
+    let cycle = |pairing: &str, moves: bool| {
+        let pairing = format!("inputs.pairing:={pairing}");
+        let mut robot = Robot::new(&[&pairing, "inputs.max_skew_ms:=200.0"]);
+        robot.sense(captured);
+        let moved: Vec<f64> = robot.positions.iter().map(|position| position + 0.05).collect();
+        if moves {
+            robot.sense_joints(NOW, &moved);
+        }
+        let (chunk, trajectory) = robot.cycle(NOW, 20).expect("a chunk");
+        let begins = first(&trajectory).0.to_vec();
+        (chunk.values, chunk.stamp, begins == moved, begins == robot.positions)
+    };
+    // What the policy does with a robot that rests where it was in the picture.
+    let rested = cycle("newest", false);
+    assert_eq!((rested.1, rested.2, rested.3), (captured, false, true));
+    let paired = cycle("frame", true);
+    assert_eq!((paired.1, paired.2), (captured, true), "motion begins where the arm is now");
+    assert_eq!(paired.0, rested.0, "the same state, so the same actions");
+    let newest = cycle("newest", true);
+    assert_ne!(newest.0, rested.0, "the state is 150 ms newer than the picture");
+}
+
+#[test]
+fn limits_hold_in_the_units_of_the_robot_where_a_joint_counts_the_other_way_in_the_model() {
+    let reversed = [
+        "state.left_arm.scale:=[-2.0, 1.0, 1.0, 1.0, 1.0, 1.0]",
+        "state.left_arm.offset:=[0.3, 0.0, 0.0, 0.0, 0.0, 0.0]",
+    ];
+    for (min, max) in [(0.099, 0.101), (-3.0, 3.0)] {
+        let limits = [format!("limits.left_waist.min:={min:?}"), format!("limits.left_waist.max:={max:?}")];
+        let mut robot = Robot::new(&[reversed[0], reversed[1], &limits[0], &limits[1]]);
+        let waist = robot.joint("left_waist");
+        robot.sense(NOW);
+        let (chunk, trajectory) = robot.cycle(NOW, 20).expect("a chunk");
+        assert_eq!(first(&trajectory), (robot.positions.as_slice(), true), "motion begins at the measured position");
+        let column = chunk.names.iter().position(|name| name == "left_waist").expect("a column");
+        let rows = chunk.values.chunks(chunk.names.len());
+        let commanded: Vec<f64> = rows.map(|row| f64::from(row[column])).collect();
+        let planned = trajectory.points.iter().map(|point| point.positions[waist]);
+        // In the model's units the joint stands at 0.3 - 2 * 0.1 = 0.1, which lies within the limits as well; what moves it does not.
+        let within = |position: f64| (min - 1e-6..=max + 1e-6).contains(&position);
+        assert!(commanded.iter().copied().chain(planned).all(within), "{commanded:?}");
+        if max < 1.0 {
+            assert!(commanded.iter().any(|position| (position - min).abs() < 1e-6 || (position - max).abs() < 1e-6));
+        }
+    }
+}
+
+#[test]
+fn a_joint_that_counts_the_other_way_is_commanded_the_mirrored_motion() {
+    // The state that the model sees is the same: -1 * -0.1. So are its relative actions, and the robot's joint takes them mirrored.
+    let run = |scale: f64, position: f64| {
+        let scale = format!("state.left_arm.scale:=[{scale:?}, 1.0, 1.0, 1.0, 1.0, 1.0]");
+        let mut robot = Robot::new(&[&scale, "limits.left_waist.min:=-3.0", "limits.left_waist.max:=3.0"]);
+        let waist = robot.joint("left_waist");
+        robot.positions[waist] = position;
+        robot.sense(NOW);
+        let (chunk, _) = robot.cycle(NOW, 20).expect("a chunk");
+        let column = chunk.names.iter().position(|name| name == "left_waist").expect("a column");
+        chunk.values.chunks(chunk.names.len()).map(|row| row[column]).collect::<Vec<f32>>()
+    };
+    let (plain, mirrored) = (run(1.0, 0.1), run(-1.0, -0.1));
+    assert!(plain.iter().any(|value| (value - 0.1).abs() > 1e-4), "it moves: {plain:?}");
+    assert!(plain.iter().zip(&mirrored).all(|(a, b)| (a + b).abs() < 1e-6), "{plain:?} {mirrored:?}");
+}
+
+#[test]
 fn without_a_fresh_joint_state_motion_does_not_begin_and_goes_on_where_a_plan_is_followed() {
     let mut robot = Robot::new(&[]);
     robot.sense(NOW);

@@ -28,6 +28,7 @@ fn shape() -> PolicyShape {
         blank_views: Vec::new(),
         video_history: vec![0],
         state: keys.clone(),
+        state_history: vec![0],
         action_keys: keys,
         eef_actions: Vec::new(),
         deltas: Vec::new(),
@@ -335,9 +336,10 @@ fn a_key_of_both_joints_and_a_pose_or_of_neither_or_of_another_width_is_refused_
         "state.tool.scale is given, but the state 'tool' comes from a pose, in m and rad; take state.tool.scale away",
         "state.hand.joints and state.hand.pose are both given; the state 'hand' comes from joints or from a pose",
         "state.quaternion.pose is 'tcp', but the state 'quaternion' has 7 values and a pose gives 3 (x, y, z), 6 (x, y, z and \
-         rotation vector) or 9 (x, y, z and two rows of the rotation matrix); list its joints in state.quaternion.joints",
+         rotation vector) or 9 (x, y, z and two rows of the rotation matrix); name its values in state.quaternion.pose_parts",
         "parameter 'state.gripper.joints' is not set: list the 1 joints of the state 'gripper' by their names in \
-         sensor_msgs/JointState, in the policy's order",
+         sensor_msgs/JointState, in the policy's order; or, if a pose has it, name the pose in state.gripper.pose and the \
+         values in state.gripper.pose_parts",
         "action.tool.joints is given, but the action 'tool' is relative to a pose of the state (RELATIVE, EEF): its values are \
          tool.x, tool.y, tool.z, tool.rx, tool.ry, tool.rz, which no joint takes; take action.tool.joints away",
     ];
@@ -369,7 +371,10 @@ fn names_of_poses_are_names_of_their_own() {
     assert!(problem[0].ends_with("did you mean 'inputs.poses.tcp.frame_id'?"), "{problem:?}");
     let problem = eef_problems(&["inputs.poses.tcp.origin:=base"]);
     assert!(
-        problem[0].ends_with("under 'inputs.poses.tcp' there are: frame_id, max_age_ms, required, stamp, topic"),
+        problem[0].ends_with(
+            "under 'inputs.poses.tcp' there are: child_frame_id, euler, frame_id, max_age_ms, quaternion_near, required, \
+             rotate_base, rotate_tool, source, stamp, topic"
+        ),
         "{problem:?}"
     );
     let problem = eef_problems(&["inputs.poses.tcp.topic:=/joint_states", "inputs.joints.topic:=/joint_states"]);
@@ -615,7 +620,8 @@ fn what_may_change_while_the_node_runs_is_this_and_no_more() {
         ["instruction", "rate_hz", "seed", "denoise.steps", "action.step_s", "frame_id", "log_level", "log_shapes"]
             .map(str::to_owned),
     );
-    expected.extend(["max_skew_ms", "future_tolerance_ms", "on_violation"].map(|name| format!("inputs.{name}")));
+    expected
+        .extend(["pairing", "max_skew_ms", "future_tolerance_ms", "on_violation"].map(|name| format!("inputs.{name}")));
     expected
         .extend(["max_blind_s", "watchdog.stop_after_ms", "clamps.refuse_after", "command_rate_hz"].map(str::to_owned));
     expected.extend(
@@ -640,7 +646,7 @@ fn what_may_change_while_the_node_runs_is_this_and_no_more() {
     for input in ["cameras.top", "cameras.left_wrist", "cameras.right_wrist", "joints"] {
         expected.extend(["max_age_ms", "required", "stuck_after_ms"].map(|field| format!("inputs.{input}.{field}")));
     }
-    expected.insert("inputs.enable.max_age_ms".to_owned());
+    expected.extend(["inputs.enable.max_age_ms", "task.second_goal"].map(str::to_owned));
     assert_eq!(live, expected);
 }
 

@@ -1,5 +1,7 @@
 //! A refused inference is a violation, and a stop ends only when all is well: at the level of the session, on real ONNX Runtime.
 
+mod suspension;
+
 use vla_trt_tests::demo;
 
 use std::fs;

@@ -12,6 +12,7 @@ mod mixed_views;
 mod oracle_codec;
 mod oracle_processor;
 mod policy_spec;
+mod pose_keys;
 mod prefix;
 mod processor;
 mod prompt;

@@ -216,13 +216,8 @@ impl<'a> Case<'a> {
             .collect()
     }
 
-    /// The processor for one sample; histories are refused.
-    fn single(&self) -> Processor {
-        Processor { state_deltas: vec![0], ..self.processor.clone() }
-    }
-
     fn encoded(&self) -> Vec<f32> {
-        let mut encoder = StateEncoder::new(&self.single()).expect("one sample");
+        let mut encoder = StateEncoder::new(&self.processor).expect("an encoder");
         let mut out = vec![f32::NAN; self.processor.max_state_dim];
         (0..self.samples)
             .flat_map(|sample| {

@@ -16,12 +16,13 @@ ACTIONS = {"follow": FollowJointTrajectory, "gripper": GripperCommand, "parallel
 class Controller:
     """One action server in a context of its own, so that it can go away like a process.
 
-    A newer goal ends the one before. `accepts`, `settles` (goals succeed at their end), `aborts` (the next goal is
+    A newer goal ends the one before. `answers_after` (seconds until a goal is answered), `accepts`, `settles` (goals succeed at their end), `aborts` (the next goal is
     aborted, with this error code) and `error` (the tracking error of its feedback) may be changed at any time.
     """
 
     def __init__(self, domain, name, kind="follow", settles=True):
         self.kind, self.settles, self.accepts, self.aborts, self.error = kind, settles, True, None, 0.0
+        self.answers_after = 0.0
         self.goals, self.requests, self.cancels, self.ends = [], [], [], []
         self._newest = None
         self._action = ACTIONS[kind]
@@ -44,6 +45,7 @@ class Controller:
 
     def _asked(self, goal):
         self.requests.append(goal)
+        time.sleep(self.answers_after)
         return GoalResponse.ACCEPT if self.accepts else GoalResponse.REJECT
 
     def _cancel(self, handle):

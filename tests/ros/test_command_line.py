@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import rclpy
 from harness import Feed, Parameters, wait_for
 from vla_trt.msg import ActionChunk
 
@@ -92,6 +93,52 @@ def test_a_policy_without_one_of_its_files_is_refused_by_name(refused, policy, t
     victim.unlink()
     code, log = refused(params={"policy": str(broken)}, bare=False)
     assert code == 1 and victim.name in log
+
+
+SHARED = """
+/**:
+  ros__parameters:
+    use_sim_time: false
+    start_type_description_service: false
+    robot_name: aloha
+    frame_id: torso
+    qos_overrides: {/scan: {subscription: {depth: 3}}}
+/driver:
+  ros__parameters:
+    baud: 9600
+"""
+
+
+def test_a_parameter_file_may_be_shared_with_another_node(robot, start, domain, tmp_path):
+    file = tmp_path / "robot.yaml"
+    file.write_text(SHARED)
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=domain)
+    driver = rclpy.create_node("driver", context=context, cli_args=["--ros-args", "--params-file", str(file)],
+                               automatically_declare_parameters_from_overrides=True)
+    given = {name: driver.get_parameter(name).value for name in ("robot_name", "baud")}
+    driver.destroy_node()
+    context.try_shutdown()
+    assert given == {"robot_name": "aloha", "baud": 9600}
+    node = start(arguments=["-r", "__node:=sharing", "--params-file", file])
+    node.wait_until_ready()
+    assert Parameters(robot, "/sharing").get("frame_id")[0].string_value == "torso"
+    warnings = [line for line in node.lines if "robot_name" in line]
+    assert len(warnings) == 1 and "WARN" in warnings[0], node.log
+    for quiet in ("start_type_description_service", "/scan", "baud"):
+        assert quiet not in node.log
+
+
+@pytest.mark.parametrize(("section", "line", "name"), [
+    ("/vla_trt", "robot_name: aloha", "robot_name"),
+    ("/**", "rate_hzz: 5.0", "did you mean 'rate_hz'"),
+    ("/**", "inputs.lidar.topic: /scan", "inputs.lidar.topic"),
+])
+def test_what_looks_like_a_mistake_in_a_shared_file_ends_the_start(refused, tmp_path, section, line, name):
+    file = tmp_path / "robot.yaml"
+    file.write_text(f"{section}:\n  ros__parameters:\n    {line}\n")
+    code, log = refused("--params-file", file, bare=False)
+    assert code == 1 and name in log, log
 
 
 def test_later_sources_win_and_a_parameter_for_another_node_does_not_apply(robot, start, tmp_path):

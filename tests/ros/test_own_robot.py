@@ -165,6 +165,16 @@ def test_the_check_names_what_the_running_robot_lacks(own_robot, folder):
     assert "'rolll' for 'roll'" in check.stdout
 
 
+def test_the_check_names_a_publisher_that_the_middleware_does_not_connect(own_robot, folder):
+    strict = ["-p", "qos_overrides./joint_states.subscription.reliability:=reliable"]
+    check = run(folder, [*command("vla_trt_node", "--check"), *strict])
+    assert check.returncode == 1, check.stdout + check.stderr
+    found = rows(check.stdout)
+    assert found["input joints"] == "error" and found["input front"] == "ok", check.stdout
+    line = next(line for line in check.stdout.splitlines() if "input joints" in line)
+    assert "(offered: best_effort, volatile)" in line and "requests reliable, volatile" in line
+
+
 def test_a_robot_that_does_not_run_is_no_robot(folder):
     check = run(folder, command("vla_trt_node", "--check"))
     assert check.returncode == 1, check.stdout

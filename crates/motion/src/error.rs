@@ -152,6 +152,12 @@ pub enum Error {
     /// The node is shutting down.
     #[error("the node is shutting down: no chunk moves the robot")]
     Ending,
+    /// The motion is suspended.
+    #[error("{reason}: no chunk moves the robot")]
+    Suspended {
+        /// Why.
+        reason: std::sync::Arc<str>,
+    },
     /// Stopped.
     #[error("stopped: the robot does not move until ~/resume is called")]
     Stopped,

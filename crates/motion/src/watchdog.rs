@@ -172,6 +172,15 @@ impl Watchdog {
         self.stale_until = self.stale_until.max(Some(rest));
     }
 
+    /// Starts anew after the motion was suspended; a stop stays. `rest`: end of the stop that the suspension caused, `None` when the robot
+    /// was at rest; chunks of observations up to then are refused.
+    pub fn release(&mut self, now: Stamp, rest: Option<Stamp>) {
+        if self.state != WatchdogState::Stopped {
+            self.stale_until = self.stale_until.max(rest);
+            self.enter(WatchdogState::Idle, now);
+        }
+    }
+
     /// Stops because of a violation; true when the state is entered. Does nothing before the first motion. After a resume it stops
     /// also before anything moves, so that the operator who resumed sees the fault.
     pub fn stop(&mut self, now: Stamp) -> bool {
@@ -280,6 +289,24 @@ mod tests {
         assert_eq!((watchdog.state(), watchdog.is_armed()), (WatchdogState::Idle, true));
         assert!(watchdog.stop(at(2010)));
         assert_eq!(watchdog.admit(at(2020), at(2030)), Err(Error::Stopped));
+    }
+
+    #[test]
+    fn a_release_makes_stale_what_was_seen_before_the_rest_and_leaves_a_stop() {
+        let mut watchdog = running();
+        assert!(watchdog.hold(at(1100)));
+        watchdog.release(at(2000), Some(at(1300)));
+        assert_eq!((watchdog.state(), watchdog.since()), (WatchdogState::Idle, at(2000)));
+        assert!(watchdog.admit(at(1300), at(2000)).is_err() && watchdog.admit(at(1301), at(2000)).is_ok());
+        // One that ran out by itself was at rest.
+        let mut watchdog = running();
+        watchdog.poll(at(1500), SECOND);
+        watchdog.release(at(2000), None);
+        assert_eq!(watchdog.admit(at(1000), at(2000)), Ok(()));
+        assert_eq!(watchdog.poll(at(99_000), SECOND), None, "no chunk is waited for");
+        watchdog.latch(at(99_000));
+        watchdog.release(at(99_001), None);
+        assert_eq!(watchdog.state(), WatchdogState::Stopped);
     }
 
     #[test]

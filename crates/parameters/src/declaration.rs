@@ -51,6 +51,8 @@ pub enum Constraint {
     TopicName,
     /// Empty, or a topic name that ROS 2 takes.
     OptionalTopicName,
+    /// Any number of topic names that ROS 2 takes, each once.
+    TopicNames,
     /// Empty, or what names an input: letters, digits and underscores.
     InputName,
     /// A double that is a number (an infinity is one).
@@ -93,6 +95,7 @@ impl Constraint {
             }
             Self::TopicName => "a ROS 2 topic name: absolute, relative or private (~/name)".to_owned(),
             Self::OptionalTopicName => format!("empty, or {}", Self::TopicName.text()),
+            Self::TopicNames => "ROS 2 topic names, each once".to_owned(),
             Self::InputName => "empty, or a name of letters, digits and '_' that starts with no digit".to_owned(),
             Self::NotNan => "not .nan; .inf and -.inf are no limit".to_owned(),
             Self::Joints { width } => format!("{width} joint names, each once"),
@@ -127,6 +130,12 @@ impl Constraint {
                 } else {
                     Self::TopicName.check(value)
                 }
+            }
+            (Self::TopicNames, Value::StringArray(v)) => {
+                if let Some(name) = first_repeated(v) {
+                    return Err(format!("'{name}' is in it twice; expected {}", self.text()));
+                }
+                v.iter().try_for_each(|name| Self::TopicName.check(&Value::String(name.clone())))
             }
             (Self::InputName, Value::String(v)) => expected(v.is_empty() || is_token(v)),
             (Self::NotNan, Value::Double(v)) => expected(!v.is_nan()),

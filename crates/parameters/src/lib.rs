@@ -5,6 +5,8 @@
 //!
 //! - Files are read as `rcl` reads them: node patterns with `*` and `**`, nested names, YAML 1.1 booleans. Duplicate keys and empty
 //!   values are refused.
+//! - A file may be shared with other nodes: what is given under `/**` and is none of this node's names is no error unless it looks like
+//!   a mistake ([`Known::sort`]).
 //! - All problems are reported at once ([`Problems`]), with file and line and the nearest known name.
 //! - A live change of several parameters is applied as a whole or not at all.
 //!
@@ -36,6 +38,7 @@ mod error;
 mod names;
 mod nearest;
 mod overrides;
+mod sharing;
 mod store;
 mod value;
 pub mod yaml;
@@ -45,5 +48,6 @@ pub use error::{Error, Origin, Problems, SourceLocation};
 pub use names::{NodeName, NodePattern, check_topic};
 pub use nearest::{hint, nearest};
 pub use overrides::{Override, Overrides};
+pub use sharing::{Ignored, Known, Sorted};
 pub use store::{Change, Listing, Store};
 pub use value::{Value, ValueType, double};

@@ -51,6 +51,15 @@ impl NodeName {
         // A `{ns}` of `/` leaves two slashes behind.
         absolute.replace("//", "/")
     }
+
+    /// The name of a topic in the ROS graph, as rcl resolves it: expanded, then replaced by the first rule `(from, to)` that matches.
+    pub fn resolve(&self, topic: &str, remaps: &[(String, String)]) -> String {
+        // A rule may say which kind of name it is for.
+        let expand = |name: &str| self.expand(name.strip_prefix("rostopic://").unwrap_or(name));
+        let name = self.expand(topic);
+        let rule = remaps.iter().find(|(from, _)| expand(from) == name);
+        rule.map_or(name, |(_, to)| expand(to))
+    }
 }
 
 impl fmt::Display for NodeName {
@@ -89,6 +98,11 @@ impl NodePattern {
             )),
         };
         inner.split('/').map(part).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether nodes of other names match, too: the last part is a wildcard.
+    pub fn is_shared(&self) -> bool {
+        !matches!(self.0.last(), Some(Part::Literal(_)))
     }
 
     /// Whether the node is meant.
@@ -210,6 +224,17 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_that_ends_in_a_wildcard_is_shared_with_nodes_of_other_names() {
+        let is_shared = |pattern| NodePattern::parse(pattern).expect("valid pattern").is_shared();
+        for pattern in ["/**", "**", "/*", "/robot/*", "/robot/**", "/*/*", "/node/**"] {
+            assert!(is_shared(pattern), "{pattern}");
+        }
+        for pattern in ["/node", "node", "/robot/node", "/*/node", "/**/node"] {
+            assert!(!is_shared(pattern), "{pattern}");
+        }
+    }
+
+    #[test]
     fn names_of_nodes_are_checked() {
         for (namespace, name) in
             [("/", ""), ("/", "1st"), ("/a b", "node"), ("/a//b", "node"), ("/a/", "node"), ("/", "a/b")]
@@ -247,6 +272,22 @@ mod tests {
         assert_eq!(root.expand("joint_states"), "/joint_states");
         assert_eq!(root.expand("~/chunk"), "/vla/chunk");
         assert_eq!(root.expand("{ns}/x"), "/x");
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_the_expanded_name_replaces_it() {
+        let node = NodeName::new("/left", "vla").expect("valid");
+        let rules = [
+            ("~/chunk", "/chunks"),
+            ("joints", "robot/joints"),
+            ("/left/joints", "/too_late"),
+            ("rostopic:///left/camera", "rostopic://front"),
+        ];
+        let rules = rules.map(|(from, to)| (from.to_owned(), to.to_owned()));
+        assert_eq!(node.resolve("~/chunk", &rules), "/chunks");
+        assert_eq!(node.resolve("/left/joints", &rules), "/left/robot/joints");
+        assert_eq!(node.resolve("camera", &rules), "/left/front");
+        assert_eq!(node.resolve("/joints", &rules), "/joints");
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct Override {
     pub value: Value,
     /// Where it was given, for messages.
     pub origin: Origin,
+    /// Given in a section of a file that nodes of other names match, too (`/**`, `/*`).
+    pub shared: bool,
 }
 
 /// All values given from outside that are meant for one node, in the order given.
@@ -28,6 +30,7 @@ pub struct Override {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Overrides {
     node: NodeName,
+    remaps: Vec<(String, String)>,
     given: Vec<Override>,
     warnings: Vec<String>,
 }
@@ -35,7 +38,18 @@ pub struct Overrides {
 impl Overrides {
     /// No overrides yet, for this node.
     pub fn new(node: NodeName) -> Self {
-        Self { node, given: Vec::new(), warnings: Vec::new() }
+        Self { node, remaps: Vec::new(), given: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// The same with rules `(from, to)` for names of topics, those that are meant for this node: parameters may be named after a topic.
+    #[must_use]
+    pub fn with_remaps(self, remaps: Vec<(String, String)>) -> Self {
+        Self { remaps, ..self }
+    }
+
+    /// A topic's name in the ROS graph: see [`NodeName::resolve`].
+    pub fn resolve(&self, topic: &str) -> String {
+        self.node.resolve(topic, &self.remaps)
     }
 
     /// Adds what a parameter file gives this node.
@@ -119,14 +133,14 @@ impl Overrides {
             reason,
         })?;
         if meant {
-            self.given.push(Override { name: name.to_owned(), value, origin });
+            self.given.push(Override { name: name.to_owned(), value, origin, shared: false });
         }
         Ok(())
     }
 
     /// Adds a value directly; it wins over what was given before.
     pub fn set(&mut self, name: &str, value: Value) {
-        self.given.push(Override { name: name.to_owned(), value, origin: Origin::Unnamed });
+        self.given.push(Override { name: name.to_owned(), value, origin: Origin::Unnamed, shared: false });
     }
 
     /// The value given last.

@@ -51,14 +51,20 @@ impl Store {
     ///
     /// # Errors
     /// Every override that names no parameter, has the wrong type or a forbidden value.
-    pub fn declare(declarations: Vec<Declaration>, overrides: &[Override]) -> Result<Self, Problems> {
+    pub fn declare<'o>(
+        declarations: Vec<Declaration>,
+        overrides: impl IntoIterator<Item = &'o Override>,
+    ) -> Result<Self, Problems> {
         let (store, problems) = Self::declare_with_problems(declarations, overrides);
         problems.or(store)
     }
 
     /// As [`Store::declare`], and where an override is wrong the default stands in, so that the checks that follow
     /// can tell what else is wrong.
-    pub fn declare_with_problems(declarations: Vec<Declaration>, overrides: &[Override]) -> (Self, Problems) {
+    pub fn declare_with_problems<'o>(
+        declarations: Vec<Declaration>,
+        overrides: impl IntoIterator<Item = &'o Override>,
+    ) -> (Self, Problems) {
         let mut entries = BTreeMap::new();
         let mut problems = Problems::default();
         for declaration in declarations {

@@ -132,7 +132,7 @@ impl Reader<'_> {
         self.parsed.sections.push(name);
         if pattern.matches(self.node) {
             self.parsed.matched += 1;
-            self.parameters(items, &mut Vec::new(), &mut BTreeMap::new());
+            self.parameters(items, pattern.is_shared(), &mut Vec::new(), &mut BTreeMap::new());
         }
     }
 
@@ -140,6 +140,7 @@ impl Reader<'_> {
     fn parameters<'n>(
         &mut self,
         items: &'n [(Key, Node)],
+        shared: bool,
         path: &mut Vec<&'n str>,
         names: &mut BTreeMap<String, usize>,
     ) {
@@ -155,12 +156,12 @@ impl Reader<'_> {
             }
             if let Node::Mapping(inner) = node {
                 path.push(&key.text);
-                self.parameters(inner, path, names);
+                self.parameters(inner, shared, path, names);
                 path.pop();
             } else if self.first_time(names, &name, key.line) {
                 let origin = Origin::File(self.place(Some(key.line)));
                 match value(node) {
-                    Ok(value) => self.parsed.overrides.push(Override { name, value, origin }),
+                    Ok(value) => self.parsed.overrides.push(Override { name, value, origin, shared }),
                     Err(reason) => self.problems.push(Error::BadValue { origin, name, reason }),
                 }
             }

@@ -78,15 +78,6 @@ pub enum EncodeError {
         /// Places for them.
         found: usize,
     },
-    /// The model reads states of earlier observations.
-    #[error(
-        "state delta_indices: expected [0] (the state of the observation), found {found:?}; a history of states is \
-         not supported; export a policy that was trained without it"
-    )]
-    StateHistory {
-        /// The indices.
-        found: Vec<i64>,
-    },
     /// A table of statistics has another width than its key.
     #[error(
         "statistics of state key '{key}': expected {expected} values, found {found}; use the checkpoint's own file"

@@ -88,6 +88,16 @@ pub enum Error {
         /// The reason.
         reason: String,
     },
+    /// An observation with another number of states than the policy takes.
+    #[error(
+        "the policy takes the state of {expected} times (state_history in policy.yaml), found {found} in the observation"
+    )]
+    StateHistory {
+        /// Times of the policy.
+        expected: usize,
+        /// Times of the observation.
+        found: usize,
+    },
     /// A state key without a fitting source.
     #[error(
         "state key '{key}' has {width} values; expected as many joints in state.{key}.joints, or a pose of that width in \

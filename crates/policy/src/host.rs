@@ -23,7 +23,7 @@ pub(super) fn host_specs(spec: &PolicySpec) -> Vec<TensorSpec> {
         tensor("attention_mask", DType::I32, vec![symbol("tokens")]),
         tensor("image_mask", DType::I32, vec![symbol("tokens")]),
         tensor("backbone_attention_mask", DType::I32, vec![symbol("tokens")]),
-        tensor("state", DType::F32, vec![fixed(1), symbol("state")]),
+        tensor("state", DType::F32, vec![fixed(spec.state_history.len()), symbol("state")]),
         tensor("actions", DType::F32, vec![fixed(spec.action.horizon), fixed(spec.action.dims)]),
         tensor("strength", DType::F32, vec![fixed(spec.action.horizon)]),
     ]);

@@ -12,7 +12,7 @@
 //! use vla_messages::{HeaderView, write};
 //! use vla_policy::observation::{InputKind, InputRule, InputSpec, Inputs, JointNames, OnViolation, Rules};
 //!
-//! let arm = JointNames { read: vec!["shoulder".into()], moved: vec![] };
+//! let arm = JointNames { read: vec!["shoulder".into()], ..JointNames::default() };
 //! let joints = InputSpec {
 //!     name: "joints".into(),
 //!     topics: vec!["/joint_states".into()],
@@ -23,6 +23,7 @@
 //!     stamp_from: Default::default(),
 //!     frames: Default::default(),
 //!     history: Default::default(),
+//!     keep: Span::ZERO,
 //! };
 //! let inputs = Inputs::new(vec![joints]);
 //! let captured = Stamp::from_nanos(1_000_000_000);
@@ -36,7 +37,7 @@
 //!     max_skew: Span::from_millis(50.0),
 //!     on_violation: OnViolation::Skip,
 //!     future_tolerance: Span::from_millis(20.0),
-//!     enable_max_age: Span::ZERO,
+//!     ..Rules::default()
 //! };
 //! let observation = inputs.assemble(captured + Span::from_millis(10.0), &rules)?;
 //! assert_eq!(observation.stamp, captured);

@@ -10,6 +10,7 @@ mod clock;
 mod earlier;
 mod enable;
 mod error;
+mod history;
 mod inputs;
 mod intake;
 mod joints;
@@ -30,10 +31,10 @@ pub use error::{Error, TransformError};
 pub use inputs::Inputs;
 pub use pose::Pose;
 pub use rate::InputRate;
-pub use sample::{CameraSample, JointReading, JointSample, Observation, PoseSample};
+pub use sample::{CameraSample, JointReading, JointSample, Observation, PoseSample, StateSample};
 pub use spec::{
-    Exif, FrameCheck, FrameHistory, FrameOptions, InputKind, InputRule, InputSpec, InputTopic, JointNames, OnViolation,
-    Rules, StampSource, Transport,
+    Exif, FrameCheck, FrameHistory, FrameOptions, InputKind, InputRule, InputSpec, InputTopic, JointNames, MimicJoint,
+    OnViolation, Pairing, Rules, StampSource, Transport,
 };
 pub use state_reader::{JointMap, StateReader};
 pub use statistics::InputStatistics;

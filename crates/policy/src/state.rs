@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
+use super::encode::EncodeError;
 use super::encode::pose::{PoseConvention, PoseLayout, PoseMap};
 use super::encode::state::StateEncoder;
 use super::processor::{ActionKey, Conversion, Processor};
 use super::unit_check::UnitCheck;
 use super::{Error, PolicySpec};
-use crate::observation::{self, JointMap, Observation, PoseSample, StateReader};
+use crate::observation::{self, JointMap, JointSample, Observation, PoseSample, StateReader};
 use vla_base::tensor::{DType, HostTensor};
 
 /// Reads joints by name and poses, in the model's units and layout, and normalises them.
@@ -19,9 +20,11 @@ pub(super) struct State {
     keys: Vec<Key>,
     encoder: StateEncoder,
     units: UnitCheck,
-    /// State in model units and order, before normalisation.
+    /// States in model units and order, before normalisation: one row a time, the observation's own last.
     raw: Vec<f32>,
-    /// `[1, max_state_dim]`
+    /// Values of one row.
+    width: usize,
+    /// `[times, max_state_dim]`; one time without a history.
     tensor: HostTensor,
 }
 
@@ -85,16 +88,18 @@ impl State {
             start += width;
         }
         let encoder = StateEncoder::new(processor)?;
-        let dims = [1, processor.max_state_dim];
+        let times = spec.state_history.len();
+        let dims = [times, processor.max_state_dim];
         let tensor = HostTensor::zeros(DType::F32, &dims).ok_or(Error::Internal("f32 zeros"))?;
         let reader = StateReader::new(&maps)?;
         let units = UnitCheck::new(processor);
-        Ok(Self { reader, joints: vec![0.0; read], keys, encoder, units, raw: vec![0.0; start], tensor })
+        let (joints, raw) = (vec![0.0; read], vec![0.0; times * start]);
+        Ok(Self { reader, joints, keys, encoder, units, raw, width: start, tensor })
     }
 
-    /// State in model units, keys in model order.
+    /// State of the observation's own time in model units, keys in model order.
     pub(crate) fn raw(&self) -> &[f32] {
-        &self.raw
+        self.raw.get(self.raw.len().saturating_sub(self.width)..).unwrap_or_default()
     }
 
     /// The tensor.
@@ -102,38 +107,66 @@ impl State {
         &self.tensor
     }
 
-    /// Reads and normalises the joint state and the poses of an observation; returns the state in model units.
+    /// Reads and normalises the joint states and the poses of an observation; returns the state of its own time in model units.
     ///
     /// # Errors
-    /// [`Error::Joints`], [`Error::Pose`] naming the joint or pose.
+    /// [`Error::Joints`], [`Error::Pose`] naming the joint or pose; [`Error::StateHistory`].
     pub(crate) fn encode(&mut self, observation: &Observation) -> Result<&[f32], Error> {
-        if !self.joints.is_empty() {
-            let sample = observation.joints.as_ref();
-            let sample = sample.ok_or(observation::Error::NoSample)?;
-            self.reader.read(sample, &mut self.joints)?;
+        let (expected, found) = (self.raw.len(), (observation.history.len() + 1) * self.width);
+        if expected != found {
+            return Err(Error::StateHistory {
+                expected: self.tensor.dims().first().copied().unwrap_or(0),
+                found: found / self.width.max(1),
+            });
         }
-        for key in &self.keys {
-            let out = self.raw.get_mut(key.columns.clone()).unwrap_or_default();
-            match &key.source {
-                StateSource::Joints(read) => out.copy_from_slice(&self.joints[read.clone()]),
-                StateSource::Pose { input, layout, convention } => {
-                    read_pose(&observation.poses, input, layout, convention, out)?;
-                }
-            }
+        for (time, earlier) in observation.history.iter().enumerate() {
+            self.read(time, earlier.joints.as_ref(), &earlier.poses)?;
         }
-        if let Some(warning) = self.units.check(&self.raw) {
+        self.read(observation.history.len(), observation.joints.as_ref(), &observation.poses)?;
+        let newest = self.raw.len().saturating_sub(self.width);
+        if let Some(warning) = self.units.check(self.raw.get(newest..).unwrap_or_default()) {
             tracing::warn!("{warning}");
         }
-        self.encoder.encode(&self.raw, self.tensor.as_f32_mut().unwrap_or_default())?;
-        Ok(&self.raw)
+        self.normalise()
     }
 
-    /// Normalises a state in model units, keys in model order; returns it.
+    /// Normalises states in model units, keys in model order, one row a time; returns the last.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] for another number of values.
     pub(crate) fn encode_raw(&mut self, raw: &[f32]) -> Result<&[f32], Error> {
-        self.encoder.encode(raw, self.tensor.as_f32_mut().unwrap_or_default())?;
-        self.raw.clear();
-        self.raw.extend_from_slice(raw);
-        Ok(&self.raw)
+        let (expected, found) = (self.raw.len(), raw.len());
+        if expected != found {
+            return Err(EncodeError::Length { what: "raw state", expected, found }.into());
+        }
+        self.raw.copy_from_slice(raw);
+        self.normalise()
+    }
+
+    /// Reads the state of one time into its row.
+    fn read(&mut self, time: usize, joints: Option<&JointSample>, poses: &[PoseSample]) -> Result<(), Error> {
+        if !self.joints.is_empty() {
+            self.reader.read(joints.ok_or(observation::Error::NoSample)?, &mut self.joints)?;
+        }
+        let row = self.raw.get_mut(time * self.width..).unwrap_or_default();
+        for key in &self.keys {
+            let out = row.get_mut(key.columns.clone()).unwrap_or_default();
+            match &key.source {
+                StateSource::Joints(read) => out.copy_from_slice(&self.joints[read.clone()]),
+                StateSource::Pose { input, layout, convention } => read_pose(poses, input, layout, convention, out)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn normalise(&mut self) -> Result<&[f32], Error> {
+        let times = self.raw.len() / self.width.max(1);
+        let out = self.tensor.as_f32_mut().unwrap_or_default();
+        let columns = out.len() / times.max(1);
+        for (raw, out) in self.raw.chunks(self.width.max(1)).zip(out.chunks_mut(columns.max(1))) {
+            self.encoder.encode(raw, out)?;
+        }
+        Ok(self.raw())
     }
 }
 

@@ -20,6 +20,7 @@
 //!     blank_views: Vec::new(),
 //!     video_history: vec![0],
 //!     state: vec![("arm".to_owned(), 2)],
+//!     state_history: vec![0],
 //!     action_keys: vec![("arm".to_owned(), 2)],
 //!     eef_actions: Vec::new(),
 //!     deltas: Vec::new(),

@@ -20,17 +20,19 @@ mod table;
 use std::sync::Arc;
 
 use description::RobotDescription;
+use ros2_parameters::{Known, Sorted};
 
 pub use declarations::declarations;
 pub use placeholder::PLACEHOLDER;
 pub use reference::reference;
 pub use ros2_parameters::{
-    Change, Constraint, Declaration, Descriptor, Error, Listing, NodeName, NodePattern, Origin, Override, Overrides,
-    Problems, SourceLocation, Store, Value, ValueType, check_topic, nearest, yaml,
+    Change, Constraint, Declaration, Descriptor, Error, Ignored, Listing, NodeName, NodePattern, Origin, Override,
+    Overrides, Problems, SourceLocation, Store, Value, ValueType, check_topic, nearest, yaml,
 };
 pub use settings::{
-    CommandKind, CommandSettings, EngineSettings, GripperRoute, LimitsFrom, MemorySettings, OutputKind, OutputMessage,
-    OutputSettings, PoseRoute, Route, Settings, StageSettings, TwistRoute,
+    CommandKind, CommandSettings, DeliveryQos, Durability, EngineSettings, GripperRoute, History, LimitsFrom,
+    MemorySettings, OutputKind, OutputMessage, OutputSettings, PoseRoute, Reliability, Route, SecondGoal, Settings,
+    StageSettings, SubscriptionQos, TaskSettings, TwistRoute,
 };
 pub use shape::{EefAction, PolicyShape};
 
@@ -53,13 +55,15 @@ pub struct Parameters {
     shape: PolicyShape,
     description: RobotDescription,
     settings: Arc<Settings>,
+    ignored: Ignored,
 }
 
 impl Parameters {
     /// Declares the parameters of a node that runs a policy of this shape and gives them their first values.
     ///
     /// # Errors
-    /// All problems: unknown names with the nearest known one, wrong types, forbidden, missing and contradicting values.
+    /// All problems: unknown names with the nearest known one, wrong types, forbidden, missing and contradicting values. An unknown name
+    /// in a section that other nodes share is no problem unless it looks like a mistake: [`Parameters::ignored`].
     ///
     /// A robot description is not read here: with `limits_from: file` call [`Parameters::read_limits_file`], with `topic`
     /// [`Parameters::describe`]. Until then the settings have no limits, and no joint moves.
@@ -69,10 +73,13 @@ impl Parameters {
             return Err(unfilled);
         }
         let declarations = declarations(&shape, overrides);
-        let (store, mut problems) = Store::declare_with_problems(declarations, overrides.given());
+        let Sorted { own, ignored } = Known::new(&declarations, table::GROUPS).sort(overrides.given());
+        let (store, mut problems) = Store::declare_with_problems(declarations, own);
         let description = RobotDescription::awaited(&Settings::limits_source(&store));
         match Settings::from_store(&store, &shape, &description) {
-            Ok(settings) if problems.is_empty() => Ok(Self { store, shape, description, settings: Arc::new(settings) }),
+            Ok(settings) if problems.is_empty() => {
+                Ok(Self { store, shape, description, settings: Arc::new(settings), ignored })
+            }
             Ok(_) => Err(explained(problems)),
             Err(others) => {
                 problems.extend_without_follow_ups(others);
@@ -84,6 +91,11 @@ impl Parameters {
     /// The declared parameters with their values.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Given names that are none of this node's; `None` when there are none.
+    pub fn ignored(&self) -> Option<&Ignored> {
+        Some(&self.ignored).filter(|ignored| !ignored.is_empty())
     }
 
     /// The settings as of the last change.
@@ -190,10 +202,12 @@ fn with_use_of_pose(error: Error) -> Error {
     }
 }
 
-/// Where a list of joints is wrong, every limit of its joints is unknown too: one mistake, not a dozen.
+/// Where a list of joints is wrong, every parameter of its joints is unknown too: one mistake, not a dozen.
 fn without_limits_of_unknown_joints(problems: Problems) -> Problems {
     let about_joints = |name: &String| name.ends_with(".joints");
-    let follow_up = |error: &Error| matches!(error, Error::Unknown { name, .. } if name.starts_with("limits."));
+    let of_joints = ["limits.", "inputs.joints.topic_of.", "inputs.joints.mimic."];
+    let of_joint = |name: &String| of_joints.iter().any(|group| name.starts_with(group));
+    let follow_up = |error: &Error| matches!(error, Error::Unknown { name, .. } if of_joint(name));
     if !problems.iter().any(|error| error.names().iter().any(about_joints)) {
         return problems;
     }

@@ -98,7 +98,11 @@ fn inputs(page: &mut Page, shape: &PolicyShape) {
     }
     for pose in poses {
         page.group(8, pose);
-        page.entry(10, &format!("topic: {PLACEHOLDER}"), "geometry_msgs/PoseStamped of the end effector");
+        page.entry(
+            10,
+            &format!("topic: {PLACEHOLDER}"),
+            "geometry_msgs/PoseStamped of the end effector; or source: odometry, or tf",
+        );
         page.entry(10, "frame_id: ''", "frame that the pose must be in; '' accepts every frame");
         page.entry(10, "max_age_ms: 100.0", "oldest pose that is used");
     }

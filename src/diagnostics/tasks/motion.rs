@@ -20,7 +20,7 @@ pub(super) fn motion(snapshot: &Snapshot) -> Status {
         }
         return status;
     };
-    status.summary(motion.state.as_str());
+    status.summary(motion.suspended.as_deref().unwrap_or(motion.state.as_str()));
     let reason = motion.reason.as_deref().unwrap_or("no reason given");
     match motion.state {
         WatchdogState::Idle | WatchdogState::Running => {}

@@ -7,9 +7,8 @@ use crate::outputs::RouteState;
 pub(super) fn routes(status: &mut Status, routes: &[RouteState]) {
     for route in routes {
         let name = &route.name;
-        match &route.unready {
-            Some(reason) => status.raise(Severity::Error, format!("nothing moves: {reason}")),
-            None => {}
+        if let Some(reason) = &route.unready {
+            status.raise(Severity::Error, format!("nothing moves: {reason}"));
         }
         let target = if route.target.is_empty() { "~/action_chunk" } else { &route.target };
         let state = if route.unready.is_some() { "takes no commands" } else { route.state };

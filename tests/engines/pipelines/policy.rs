@@ -70,8 +70,10 @@ fn observation(spec: &PolicySpec, instruction: &str, shade: usize) -> Observatio
     Observation {
         stamp,
         cameras: spec.cameras.iter().enumerate().map(camera).collect(),
+        earlier_frames: Vec::new(),
         joints: Some(JointSample::new("joints", stamp, names, &positions)),
         poses: Vec::new(),
+        history: Vec::new(),
         instruction: instruction.into(),
         assembled_at: stamp,
         tolerated: Vec::new(),

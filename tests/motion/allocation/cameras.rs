@@ -74,8 +74,9 @@ fn keeping_earlier_frames_allocates_nothing_after_warm_up() {
         stamp_from: StampSource::Header,
         frames: FrameOptions::default(),
         history,
+        keep: Span::ZERO,
     };
-    let joints = JointNames { read: NAMES.map(str::to_owned).to_vec(), moved: Vec::new() };
+    let joints = JointNames { read: NAMES.map(str::to_owned).to_vec(), ..JointNames::default() };
     let joints = InputSpec { kind: InputKind::Joints, topics: vec!["/joints".into()], joints, ..camera.clone() };
     let inputs = Inputs::new(vec![camera, joints]);
     inputs.set_instruction("push");
@@ -85,6 +86,9 @@ fn keeping_earlier_frames_allocates_nothing_after_warm_up() {
         on_violation: OnViolation::Skip,
         future_tolerance: STEP,
         enable_max_age: Span::ZERO,
+        pairing: Default::default(),
+        state_history: Vec::new(),
+        continuous: Default::default(),
     };
     let arriving: Vec<[Bytes; 5]> = (0..400).map(messages).collect();
     let mut observation = Observation::default();

@@ -1,4 +1,4 @@
-//! Which allocator this process's `malloc` is.
+//! Which allocator this process's `malloc` is, and the return of its unused memory.
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
@@ -44,6 +44,15 @@ pub fn is_glibc() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Returns memory that was freed but that `malloc` keeps to the system; does nothing where the C library is not glibc.
+pub fn trim() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes any number of bytes to keep and locks the allocator; memory in use stays where it is.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 #[cfg(test)]

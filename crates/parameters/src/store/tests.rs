@@ -28,7 +28,7 @@ fn store() -> Store {
 }
 
 fn given(name: &str, value: Value) -> Override {
-    Override { name: name.to_owned(), value, origin: Origin::Argument(format!("-p {name}")) }
+    Override { name: name.to_owned(), value, origin: Origin::Argument(format!("-p {name}")), shared: false }
 }
 
 fn strings(words: &[&str]) -> Vec<String> {

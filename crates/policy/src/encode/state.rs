@@ -56,7 +56,7 @@ enum Key {
     Each(Vec<Channel>),
 }
 
-/// Encodes the state of one observation. Allocates nothing after [`Self::new`].
+/// Encodes the state of one time. Allocates nothing after [`Self::new`].
 pub struct StateEncoder {
     keys: Vec<Key>,
     clip: bool,
@@ -70,12 +70,8 @@ impl StateEncoder {
     /// The encoder of a policy's processor.
     ///
     /// # Errors
-    /// [`EncodeError::StateHistory`] when the model takes the state of other times than the observation's,
     /// [`EncodeError::Statistics`] when the processor's tables do not have its keys' widths.
     pub fn new(processor: &Processor) -> Result<Self, EncodeError> {
-        if processor.state_deltas != [0] {
-            return Err(EncodeError::StateHistory { found: processor.state_deltas.clone() });
-        }
         let mut keys = Vec::with_capacity(processor.state.len());
         for key in &processor.state {
             let fits = |tables: [&Vec<f64>; 2]| match tables.iter().find(|table| table.len() != key.width) {

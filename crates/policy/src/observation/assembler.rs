@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::history::Absent;
 use super::joints::JointsSnapshot;
 use super::pose::Pose;
 use super::slot::{Slot, Snapshot};
-use super::spec::{FrameHistory, InputKind, InputRule, InputSpec, Rules};
+use super::spec::{FrameHistory, InputKind, InputRule, InputSpec, Pairing, Rules};
 use super::transforms::{Common, LookupError};
 use super::violation::{Breach, Fault};
 use vla_base::time::{Span, Stamp};
@@ -40,6 +41,12 @@ pub(super) struct Candidate {
     pub pose: Option<Pose>,
     /// Of joint states.
     pub joints: JointsSnapshot,
+    /// Of joints and poses: the time that they are taken at, where that is not the newest sample's.
+    pub at: Option<Stamp>,
+    /// Of a pose: at other times than the newest, as [`JointsSnapshot::sampled`].
+    pub sampled_poses: Vec<Pose>,
+    /// Why there is no sample of such a time, and which time it is.
+    pub absent: Option<(Absent, Stamp, usize)>,
     /// Of a transform that is missing or old: the newest time of its chain, or why there is none.
     pub chain: Option<Result<Option<Common>, LookupError>>,
 }
@@ -58,6 +65,9 @@ impl Candidate {
             gap: None,
             pose: None,
             joints: JointsSnapshot::default(),
+            at: None,
+            sampled_poses: Vec::new(),
+            absent: None,
             chain: None,
         }
     }
@@ -79,8 +89,14 @@ impl Candidate {
         }
     }
 
-    fn stamp(&self) -> Option<Stamp> {
+    /// Stamp of the newest sample.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
         self.snapshot.stamp
+    }
+
+    /// Whether it is a part of the state.
+    pub(crate) fn is_state(&self) -> bool {
+        !matches!(self.kind, InputKind::Camera { .. } | InputKind::Instruction)
     }
 
     /// Drops the frames: the memory of those that were replaced is to be free.
@@ -94,6 +110,15 @@ impl Candidate {
             _ if self.kind == InputKind::Transform => self.chain_detail(),
             Fault::Missing => self.joints.without_reading(),
             Fault::Stale { max_age: limit, .. } | Fault::Stopped { limit, .. } => self.joints.older_than(limit, now),
+            Fault::TwoTopics => self.joints.ambiguous().map(|(joint, one, other)| {
+                format!(
+                    "`{joint}` comes on {one} and on {other}; set inputs.joints.topic_of.{joint} to the one that counts"
+                )
+                .into()
+            }),
+            Fault::ShortHistory { .. } | Fault::Gap { .. } => {
+                self.absent.and_then(|(.., time)| self.joints.not_sampled(time))
+            }
             _ => None,
         };
         let refusal = self.snapshot.refusal.clone();
@@ -142,8 +167,10 @@ impl Verdict {
 
     fn add(&mut self, candidate: &Candidate, fault: Fault, now: Stamp) {
         // Nothing may stand in for a stream that was never seen, so that is not tolerated of any input.
-        let unseen = fault == Fault::Missing || fault == Fault::Disconnected && candidate.stamp().is_none();
-        let forbids = candidate.rule.required || unseen;
+        let unusable =
+            matches!(fault, Fault::Missing | Fault::TwoTopics | Fault::ShortHistory { .. } | Fault::Gap { .. })
+                || fault == Fault::Disconnected && candidate.stamp().is_none();
+        let forbids = candidate.rule.required || unusable;
         if forbids { &mut self.breaches } else { &mut self.tolerated }.push(candidate.breach(fault, now));
     }
 }
@@ -152,17 +179,24 @@ impl Verdict {
 /// are only out of step come last.
 pub(super) fn judge(candidates: &[Candidate], rules: &Rules, now: Stamp, verdict: &mut Verdict) {
     for candidate in candidates {
-        if let Some(fault) = own_fault(candidate, rules, now) {
+        let own = own_fault(candidate, rules, now);
+        if let Some(fault) = own {
             verdict.add(candidate, fault, now);
         }
-        // Nothing may stand in for a stream that was never seen, also where its stamps are only tolerated to be wrong.
-        if candidate.snapshot.ahead.is_some() && candidate.stamp().is_none() && !candidate.rule.required {
-            verdict.add(candidate, Fault::Missing, now);
+        // Nothing may stand in for a sample that is not there, also where another fault is tolerated.
+        let absent = match candidate.stamp() {
+            None => Some(Fault::Missing),
+            Some(_) => state_fault(candidate, now),
+        };
+        if let Some(fault) = absent.filter(|fault| !candidate.rule.required && own != Some(*fault)) {
+            verdict.add(candidate, fault, now);
         }
     }
-    let required = || candidates.iter().filter(|c| c.rule.required).filter_map(Candidate::stamp);
+    // Paired with the frames, joints and poses are at one time with the oldest of them.
+    let compared = |c: &&Candidate| rules.pairing == Pairing::Newest || !c.is_state();
+    let required = || candidates.iter().filter(compared).filter(|c| c.rule.required).filter_map(Candidate::stamp);
     let (oldest, newest) = (required().min(), required().max());
-    for candidate in candidates {
+    for candidate in candidates.iter().filter(compared) {
         let Some(stamp) = candidate.stamp() else { continue };
         // A required input is named when it is the one behind; an optional one whichever way it is away.
         let behind = newest.map_or(Span::ZERO, |newest| newest - stamp);
@@ -209,7 +243,31 @@ fn own_fault(candidate: &Candidate, rules: &Rules, now: Stamp) -> Option<Fault> 
     } else if stuck_after > Span::ZERO && same >= stuck_after && repeats >= FEWEST_SAME {
         Some(Fault::Stuck { same, stuck_after, repeats })
     } else {
-        candidate.gap
+        candidate.gap.or_else(|| state_fault(candidate, now))
+    }
+}
+
+/// Why the state at the time that the rules ask for is not known.
+fn state_fault(candidate: &Candidate, now: Stamp) -> Option<Fault> {
+    if candidate.joints.ambiguous().is_some() {
+        return Some(Fault::TwoTopics);
+    }
+    let (absent, at, _) = candidate.absent?;
+    Some(match absent {
+        Absent::TooEarly { oldest } => {
+            Fault::ShortHistory { asked: now - at, reach: oldest.map_or(Span::ZERO, |oldest| now - oldest) }
+        }
+        Absent::Gap { gap } => Fault::Gap { gap, max_gap: candidate.rule.max_age, before: now - at },
+    })
+}
+
+/// Stamp of the oldest frame, required or, where none is, any: what joints and poses are paired with. `None` while a required one is
+/// missing.
+pub(super) fn picture(candidates: &[Candidate]) -> Option<Stamp> {
+    let cameras = || candidates.iter().filter(|c| !c.is_state());
+    match cameras().any(|c| c.rule.required) {
+        true => cameras().filter(|c| c.rule.required).map(Candidate::stamp).min().flatten(),
+        false => cameras().filter_map(Candidate::stamp).min(),
     }
 }
 
@@ -226,8 +284,9 @@ pub(super) fn joint_list<'n>(mut names: impl Iterator<Item = &'n String>) -> Opt
 
 /// The stamp of the observation: the oldest required input, or the oldest when none is required.
 pub(super) fn observation_stamp(candidates: &[Candidate]) -> Option<Stamp> {
-    let required = candidates.iter().filter(|c| c.rule.required).filter_map(Candidate::stamp).min();
-    required.or_else(|| candidates.iter().filter_map(Candidate::stamp).min())
+    let stamp = |c: &Candidate| c.at.or(c.stamp());
+    let required = candidates.iter().filter(|c| c.rule.required).filter_map(stamp).min();
+    required.or_else(|| candidates.iter().filter_map(stamp).min())
 }
 
 #[cfg(test)]
@@ -241,19 +300,26 @@ mod tests {
         let stamp = stamp_ms.map(|ms| Stamp::from_nanos(ms * MS));
         let arrived = stamp.unwrap_or_default();
         Candidate {
-            input: 0,
             name: name.into(),
-            kind: InputKind::Pose,
             rule: InputRule::age(Span::from_nanos(max_age_ms * MS), required),
             // Messages come at 1 kHz, so that silence is known at once.
             snapshot: Snapshot { stamp, arrived, period: Some(Span::from_nanos(MS)), ..Default::default() },
-            frame: Bytes::new(),
+            ..Candidate::new(0, &pose())
+        }
+    }
+
+    fn pose() -> InputSpec {
+        InputSpec {
+            name: String::new(),
+            topics: Vec::new(),
+            kind: InputKind::Pose,
+            frame_id: String::new(),
+            child_frame_id: String::new(),
+            joints: Default::default(),
+            stamp_from: Default::default(),
+            frames: Default::default(),
             history: FrameHistory::default(),
-            earlier: Vec::new(),
-            gap: None,
-            pose: None,
-            joints: JointsSnapshot::default(),
-            chain: None,
+            keep: Span::ZERO,
         }
     }
 
@@ -270,6 +336,7 @@ mod tests {
             on_violation: crate::observation::OnViolation::Skip,
             future_tolerance: Span::from_nanos(20 * MS),
             enable_max_age: Span::ZERO,
+            ..Rules::default()
         }
     }
 

@@ -1,6 +1,7 @@
 //! The inputs, shared between the threads that receive messages and the one that runs the policy.
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use super::clock::{Clock, ClockReader};
@@ -34,7 +35,11 @@ pub struct Inputs {
     frames_of_tf: Frames,
     names: Vec<(Arc<str>, Arc<str>)>,
     stores: Vec<Store>,
+    /// Whether the log has said of an input that its samples are stamped by their arrival.
+    arrival_reported: Vec<AtomicBool>,
     instruction: Mutex<Option<Arc<str>>>,
+    /// Instruction of the running task, before every other.
+    task: Mutex<Option<Arc<str>>>,
     /// The operator's switch, where there is one.
     enable: Option<Mutex<EnableSwitch>>,
     /// The one lock taken under another (a slot's, or a scratch's).
@@ -53,7 +58,9 @@ impl Inputs {
             names: specs.iter().map(|spec| (spec.name.as_str().into(), spec.topic_list().into())).collect(),
             topics: InputTopic::of(&specs),
             stores: specs.iter().map(Store::new).collect(),
+            arrival_reported: specs.iter().map(|_| AtomicBool::default()).collect(),
             instruction: Mutex::default(),
+            task: Mutex::default(),
             enable: None,
             clock: Mutex::default(),
             assembly: Mutex::default(),
@@ -94,9 +101,15 @@ impl Inputs {
         }
     }
 
+    /// Sets the instruction of a task, which is in force until `None` is set; [`Self::set_instruction`] then takes effect again.
+    pub fn set_task_instruction(&self, text: Option<Arc<str>>) {
+        *lock(&self.task) = text;
+    }
+
     /// The instruction in force, when there is one.
     pub fn instruction(&self) -> Option<Arc<str>> {
-        lock(&self.instruction).clone().filter(|text| !text.trim().is_empty())
+        let task = lock(&self.task).clone();
+        task.or_else(|| lock(&self.instruction).clone()).filter(|text| !text.trim().is_empty())
     }
 
     /// Copies the newest position of every joint that the policy reads or moves, whatever its age (check the stamps). `out`

@@ -109,6 +109,7 @@ pub(super) fn check_joints(
     source: &Source<'_>,
     bytes: &[u8],
     index: &JointIndex,
+    topic: usize,
     parts: &mut Parts,
 ) -> Result<JointContent, Error> {
     parts.clear();
@@ -119,7 +120,7 @@ pub(super) fn check_joints(
         return Err(Error::NoJoints { input, topic });
     }
     let content = JointContent { stamp: view.header.stamp, layout: layout(view.names()), refused: None };
-    if !view.names().any(|name| index.position(name).is_some()) {
+    if !view.names().any(|name| index.place(topic, name).is_some()) {
         return Ok(content);
     }
     if names != positions {
@@ -129,7 +130,7 @@ pub(super) fn check_joints(
     let stamp = source.stamp(content.stamp)?;
     let mut refused = None;
     for (joint, value) in view.names().zip(view.positions()) {
-        let Some(at) = index.position(joint) else { continue };
+        let Some(at) = index.place(topic, joint) else { continue };
         if parts.iter().any(|(before, _)| *before == at) {
             parts.clear();
             let ((input, topic), joint) = (source.names(), joint.to_owned());
@@ -142,6 +143,7 @@ pub(super) fn check_joints(
             refused = Some(Error::JointNotFinite { input, topic, joint, value });
         }
     }
+    index.add_mimic(parts);
     Ok(JointContent { stamp, refused, ..content })
 }
 

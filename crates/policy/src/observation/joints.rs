@@ -1,26 +1,27 @@
-//! Joint states merged by joint: several publishers may share the topic, each with its own joints and rate. Only the joints
-//! that the policy reads or moves are kept, so no publisher can make the table grow.
+//! Joint states merged by joint: they may come on several topics and from several publishers on each, every one with its own
+//! joints and rate. Only the joints that the policy reads or moves are kept, so no publisher can make the table grow.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::assembler::joint_list;
+use super::history::{self, Absent, History};
 use super::order::{Arrival, Order};
-use super::sample::{JointReading, JointSample};
+use super::sample::JointReading;
 use super::slot::Snapshot;
-use super::spec::JointNames;
 use super::stream::Stream;
 use vla_base::time::{Span, Stamp};
 
-/// A silence after which a driver counts as restarted: equal positions after it are no repetition.
+mod index;
+mod snapshot;
+
+pub(super) use index::{JointIndex, Parts, layout};
+pub(super) use snapshot::JointsSnapshot;
+
+/// A silence after which a driver counts as restarted: equal positions after it are no repetition, and the joint may come on another
+/// topic.
 const PAUSE: Span = Span::from_nanos(1_000_000_000);
 
 /// A joint that changes its message layout this often is sent by several publishers.
 const SHARED_AFTER: u32 = 8;
-
-/// Positions of needed joints in one message: (joint, position in rad or m).
-pub(super) type Parts = Vec<(usize, f64)>;
 
 /// One joint state that passed the checks, without its positions.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,8 @@ pub(super) struct Arrived {
     pub stamp: Stamp,
     /// ROS time of arrival.
     pub received: Stamp,
+    /// Index of the topic that it came on.
+    pub topic: usize,
     /// Hash of the message's joint names in order.
     pub layout: u64,
     /// Whether the message is counted by its outcome. A message that was refused in part is counted as refused.
@@ -49,6 +52,32 @@ struct Ahead {
     message: u64,
 }
 
+/// Topics on which a joint comes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Origin {
+    /// The topic, and ROS time at which it was heard there last.
+    topic: Option<(usize, Stamp)>,
+    /// Another on which it comes as well.
+    other: Option<(usize, Stamp)>,
+}
+
+impl Origin {
+    fn heard(&mut self, topic: usize, received: Stamp) {
+        match &mut self.topic {
+            Some((own, last)) if *own == topic => *last = received,
+            Some((_, last)) if received - *last <= PAUSE => self.other = Some((topic, received)),
+            // Its driver has moved to this topic.
+            _ => *self = Self { topic: Some((topic, received)), other: None },
+        }
+    }
+
+    /// Both topics, while the joint comes on two.
+    fn ambiguous(&self, now: Stamp) -> Option<(usize, usize)> {
+        let (own, other) = self.topic.zip(self.other)?;
+        (now - own.1 <= PAUSE && now - other.1 <= PAUSE).then_some((own.0, other.0))
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct Joint {
     order: Order,
@@ -60,63 +89,15 @@ struct Joint {
     layout: u64,
     /// Changes of the layout since the start.
     switches: u32,
-}
-
-/// State of the table for the assembler.
-#[derive(Clone, Debug, Default)]
-pub(super) struct JointsSnapshot {
-    names: Arc<[String]>,
-    /// The first `read` of the names are read by the policy.
-    read: usize,
-    /// In the order of the names.
-    pub readings: Vec<Option<JointReading>>,
-    /// (message, used) of each reading.
-    messages: Vec<(u64, bool)>,
-    sequence: u64,
-    /// Joints of a message that had none of the names.
-    others: Option<Arc<str>>,
-}
-
-impl JointsSnapshot {
-    /// Joints that an observation needs and that no message had, with the joints of the messages; `None` before the first
-    /// message with a joint.
-    pub(crate) fn without_reading(&self) -> Option<Arc<str>> {
-        if self.readings.iter().all(Option::is_none) && self.others.is_none() {
-            return None;
-        }
-        let needed = if self.read > 0 { self.read } else { self.names.len() };
-        let joints = self.names.iter().zip(&self.readings).take(needed);
-        let missing = joint_list(joints.filter(|(_, reading)| reading.is_none()).map(|(name, _)| name))?;
-        match &self.others {
-            Some(others) => Some(format!("{missing} yet (other messages have {others})").into()),
-            None => Some(format!("{missing} yet").into()),
-        }
-    }
-
-    /// Joints that the policy reads and whose readings are older than `limit` at `now`; `None` where all are.
-    pub(crate) fn older_than(&self, limit: Span, now: Stamp) -> Option<Arc<str>> {
-        let old = |reading: &Option<JointReading>| reading.is_some_and(|reading| reading.stamp.age_at(now) > limit);
-        if self.readings.iter().take(self.read).all(old) {
-            return None;
-        }
-        let joints = self.names.iter().zip(&self.readings).take(self.read);
-        joint_list(joints.filter(|(_, reading)| old(reading)).map(|(name, _)| name))
-    }
-
-    /// Writes the readings into a sample that is reused.
-    pub(crate) fn copy_into(&self, name: Arc<str>, stamp: Stamp, index: &JointIndex, out: &mut JointSample) {
-        (out.name, out.stamp, out.sequence) = (name, stamp, self.sequence);
-        if !Arc::ptr_eq(&out.joints, &index.names) {
-            out.joints = Arc::clone(&index.names);
-        }
-        out.readings.clone_from(&self.readings);
-    }
+    origin: Origin,
+    history: History<f64>,
 }
 
 /// The newest sample of each joint. Nothing here blocks, parses or allocates.
 #[derive(Debug)]
 pub(super) struct JointTable {
     names: Arc<[String]>,
+    topics: Arc<[String]>,
     /// The first `read` of the names are read by the policy, the others are only moved.
     read: usize,
     joints: Vec<Joint>,
@@ -131,60 +112,22 @@ pub(super) struct JointTable {
     others: Option<Arc<str>>,
 }
 
-/// Index of the needed joints in the table. Shared without a lock.
-#[derive(Debug)]
-pub(super) struct JointIndex {
-    pub names: Arc<[String]>,
-    read: usize,
-    positions: HashMap<String, usize>,
-}
-
-impl JointIndex {
-    pub(crate) fn new(joints: &JointNames) -> Self {
-        let (mut names, mut positions) = (Vec::new(), HashMap::new());
-        let mut add = |name: &String| {
-            positions.entry(name.clone()).or_insert_with(|| {
-                names.push(name.clone());
-                names.len() - 1
-            });
-        };
-        joints.read.iter().for_each(&mut add);
-        let read = names_so_far(&joints.read);
-        joints.moved.iter().for_each(&mut add);
-        Self { names: names.into(), read, positions }
-    }
-
-    pub(crate) fn position(&self, name: &str) -> Option<usize> {
-        self.positions.get(name).copied()
-    }
-
-    pub(crate) fn table(&self) -> JointTable {
-        JointTable {
-            names: Arc::clone(&self.names),
-            read: self.read,
-            joints: vec![Joint::default(); self.names.len()],
+impl JointTable {
+    fn new(names: Arc<[String]>, topics: Arc<[String]>, read: usize, history: Span) -> Self {
+        let joint = |_: &String| Joint { history: History::new(history), ..Joint::default() };
+        Self {
+            joints: names.iter().map(joint).collect(),
             messages: 0,
             sequence: 0,
             stream: Stream::default(),
-            reached: Parts::with_capacity(self.names.len()),
+            reached: Parts::with_capacity(names.len()),
             others: None,
+            read,
+            topics,
+            names,
         }
     }
-}
 
-/// A joint may serve several elements of the state.
-fn names_so_far(names: &[String]) -> usize {
-    names.iter().enumerate().filter(|(i, name)| !names[..*i].contains(name)).count()
-}
-
-/// Hash of the joint names of a message.
-pub(super) fn layout<'n>(names: impl Iterator<Item = &'n str>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    names.for_each(|name| name.hash(&mut hasher));
-    hasher.finish()
-}
-
-impl JointTable {
     /// Accepts the needed joints of one message.
     pub(crate) fn offer(&mut self, parts: &[(usize, f64)], arrived: Arrived, tolerance: Span) {
         let message = if arrived.counted {
@@ -202,6 +145,7 @@ impl JointTable {
                 joint.layout = arrived.layout;
             }
             (joint.ahead, joint.arrived) = (None, arrived.received);
+            joint.origin.heard(arrived.topic, arrived.received);
         }
         if ahead {
             for &(joint, position) in parts {
@@ -236,7 +180,9 @@ impl JointTable {
         for at in 0..self.joints.len() {
             let Some(joint) = self.joints.get_mut(at) else { continue };
             let held = joint.held.take();
-            *joint = Joint { layout: joint.layout, switches: joint.switches, ..Joint::default() };
+            joint.history.clear();
+            (joint.order, joint.ahead, joint.arrived) = Default::default();
+            joint.origin = Origin::default();
             self.retire(held);
         }
         self.sequence += 1;
@@ -252,8 +198,13 @@ impl JointTable {
         joints.messages.extend(self.joints.iter().map(|joint| joint.held.map_or((0, true), message)));
         (joints.sequence, joints.read) = (self.sequence, self.read);
         joints.others.clone_from(&self.others);
-        if joints.names.len() != self.names.len() {
+        joints.ambiguous = self.joints.iter().enumerate().find_map(|(at, joint)| {
+            let (one, other) = joint.origin.ambiguous(now)?;
+            Some((at, one, other))
+        });
+        if !Arc::ptr_eq(&joints.names, &self.names) {
             joints.names = Arc::clone(&self.names);
+            joints.topics = Arc::clone(&self.topics);
         }
         let stamp = self.stamp();
         self.stream.last_age = stamp.map(|stamp| stamp.age_at(now));
@@ -266,6 +217,29 @@ impl JointTable {
         into.same = Default::default();
         into.ahead = self.ahead();
         into.refusal = self.stream.refusal_since_held();
+    }
+
+    /// Positions at a time, whatever is newer; `continuous` says of each joint whether it turns without end. The reason for the first
+    /// joint without a position among those that the policy reads.
+    pub(crate) fn sample(
+        &self,
+        at: Stamp,
+        max_gap: Option<Span>,
+        continuous: &[bool],
+        readings: &mut Vec<Option<JointReading>>,
+    ) -> Option<Absent> {
+        readings.clear();
+        let mut absent = None;
+        for (place, joint) in self.joints.iter().enumerate() {
+            let continuous = continuous.get(place).copied().unwrap_or(false);
+            let mix = |from: &f64, to: &f64, part| history::between(*from, *to, part, continuous);
+            let found = joint.history.at(at, max_gap, mix);
+            if let (Err(reason), true, None) = (found, place < self.read, absent) {
+                absent = Some(reason);
+            }
+            readings.push(found.ok().map(|position| JointReading { position, stamp: at, since: at }));
+        }
+        absent
     }
 
     /// The newest readings, whatever their age, when there are newer ones than `sequence`.
@@ -324,7 +298,10 @@ impl JointTable {
             let Some(joint) = self.joints.get_mut(at) else { continue };
             match joint.order.arrive(arrived.stamp) {
                 Arrival::Newer => {}
-                Arrival::Restarted => restarted = true,
+                Arrival::Restarted => {
+                    restarted = true;
+                    joint.history.clear();
+                }
                 Arrival::Repeat => {
                     repeat = true;
                     continue;
@@ -339,6 +316,7 @@ impl JointTable {
             let same = joint.held.filter(is_same);
             let since = same.map_or(arrived.stamp, |held| held.reading.since.min(arrived.stamp));
             let reading = JointReading { position, stamp: arrived.stamp, since };
+            joint.history.push(arrived.stamp, position);
             let displaced = joint.held.replace(Held { reading, message, used: false });
             self.retire(displaced);
         }

@@ -75,6 +75,15 @@ pub struct PoseSample {
     pub pose: Pose,
 }
 
+/// Joints and poses of an earlier time.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct StateSample {
+    /// Joint state; `None` when the policy reads and moves no joint.
+    pub joints: Option<JointSample>,
+    /// Poses, in the order of the inputs.
+    pub poses: Vec<PoseSample>,
+}
+
 /// What one inference runs on: the freshest sample of every input, all rules kept.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Observation {
@@ -90,6 +99,8 @@ pub struct Observation {
     pub joints: Option<JointSample>,
     /// Poses, in the order of the inputs.
     pub poses: Vec<PoseSample>,
+    /// Earlier states that the policy takes, in the order of [`Rules::state_history`](super::Rules::state_history).
+    pub history: Vec<StateSample>,
     /// The instruction in force.
     pub instruction: Arc<str>,
     /// ROS time at which the observation was put together.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::earlier::Earlier;
+use super::history::{Absent, History};
 use super::order::{Arrival, Order};
 use super::stream::Stream;
 use vla_base::time::{Span, Stamp};
@@ -59,8 +60,10 @@ pub(super) struct Slot<T> {
     ahead: Option<Sample<T>>,
     order: Order,
     arrived: Stamp,
-    /// Samples that were held before.
+    /// Frames that were held before.
     earlier: Earlier<T>,
+    /// Earlier samples, the held one among them, for values between two.
+    history: History<T>,
     /// A frame with an EXIF orientation was reported.
     rotation_reported: bool,
 }
@@ -74,12 +77,13 @@ impl<T> Default for Slot<T> {
             order: Order::default(),
             arrived: Stamp::default(),
             earlier: Earlier::default(),
+            history: History::default(),
             rotation_reported: false,
         }
     }
 }
 
-impl<T> Slot<T> {
+impl<T: Clone> Slot<T> {
     /// A slot that also keeps samples of `length` before the newest.
     pub(crate) fn with_earlier(length: Span) -> Self {
         Self { earlier: Earlier::new(length), ..Self::default() }
@@ -88,6 +92,16 @@ impl<T> Slot<T> {
     /// The earlier sample whose stamp is nearest to `stamp`.
     pub(crate) fn nearest(&self, stamp: Stamp) -> Option<&Sample<T>> {
         self.earlier.nearest(stamp)
+    }
+
+    /// A slot that keeps samples for a time.
+    pub(crate) fn with_history(length: Span) -> Self {
+        Self { history: History::new(length), ..Self::default() }
+    }
+
+    /// The value at an earlier time: see [`History::at`].
+    pub(crate) fn at(&self, stamp: Stamp, max_gap: Option<Span>, mix: impl Fn(&T, &T, f64) -> T) -> Result<T, Absent> {
+        self.history.at(stamp, max_gap, mix)
     }
 
     /// Accepts a message. Returns the sample that it displaces, to be freed outside the lock.
@@ -125,6 +139,7 @@ impl<T> Slot<T> {
         }
         self.ahead = None;
         self.earlier.clear();
+        self.history.clear();
         self.order = Order::default();
         self.held.take().map(|held| self.retire(held))
     }
@@ -173,6 +188,7 @@ impl<T> Slot<T> {
                 self.stream.counts.restarts += 1;
                 self.stream.rate.clear();
                 self.earlier.clear();
+                self.history.clear();
             }
             Arrival::Repeat => {
                 self.stream.counts.repeated += 1;
@@ -184,6 +200,9 @@ impl<T> Slot<T> {
             }
         }
         self.stream.rate.push(sample.stamp, sample.received);
+        if self.history.is_kept() {
+            self.history.push(sample.stamp, sample.value.clone());
+        }
         self.hold(sample)
     }
 

@@ -149,7 +149,7 @@ impl InputKind {
 }
 
 /// One input of the policy.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct InputSpec {
     /// Camera name of the policy, `joints`, name of a pose, or `instruction`.
     pub name: String,
@@ -170,6 +170,8 @@ pub struct InputSpec {
     pub frames: FrameOptions,
     /// Earlier frames that are kept. Ignored for other kinds than cameras.
     pub history: FrameHistory,
+    /// How long samples of joints and poses are kept; one second where it is less. Ignored for other kinds.
+    pub keep: Span,
 }
 
 /// A topic to subscribe to: its messages are offered to every input that names it.
@@ -238,6 +240,7 @@ impl InputSpec {
     pub fn topic_parameter(&self) -> String {
         match self.kind {
             InputKind::Transform => "inputs.tf.topic".to_owned(),
+            InputKind::Joints if self.topics.len() > 1 => "inputs.joints.topics".to_owned(),
             _ => format!("{}.topic", self.parameter()),
         }
     }
@@ -253,12 +256,32 @@ impl InputSpec {
 }
 
 /// Joints that the policy is concerned with. All others of a joint state are ignored.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct JointNames {
     /// Read by the policy: an observation needs a fresh position of each.
     pub read: Vec<String>,
     /// Moved by the policy: their positions are kept where they are published.
     pub moved: Vec<String>,
+    /// Joints that come on several topics, each with the topic that counts for it. A joint without an entry must come on one.
+    pub topic_of: Vec<(String, String)>,
+    /// What stands before the names of each topic's joints here, in the order of the topics; empty: nothing. Two drivers may use the
+    /// same names.
+    pub prefixes: Vec<String>,
+    /// Joints that follow another and are computed from it, whatever the messages say of them.
+    pub mimic: Vec<MimicJoint>,
+}
+
+/// A joint that follows another, as `<mimic>` in a URDF: `position = multiplier * source + offset`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MimicJoint {
+    /// The joint that follows.
+    pub joint: String,
+    /// The joint that it follows; no mimic joint.
+    pub source: String,
+    /// Factor.
+    pub multiplier: f64,
+    /// In rad or m.
+    pub offset: f64,
 }
 
 /// Age rule of one input.
@@ -311,7 +334,7 @@ impl fmt::Display for OnViolation {
 }
 
 /// The rules of an observation. May change between inferences.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Rules {
     /// One rule an input, in the order of the [`InputSpec`]s; the instruction's is not used.
     /// An input without a rule is required at age zero, so a short list forbids inference and cannot loosen it.
@@ -324,6 +347,33 @@ pub struct Rules {
     pub future_tolerance: Span,
     /// How long a message of the enable switch lets the robot move. Without a switch it is not used.
     pub enable_max_age: Span,
+    /// The time that joints and poses are taken at.
+    pub pairing: Pairing,
+    /// Earlier samples of the state that the policy takes, each as the time before the state's own, the longest first. Empty: none.
+    pub state_history: Vec<Span>,
+    /// Joints that turn without end, as far as the robot's limits say it: between two samples they take the short way.
+    pub continuous: Arc<[String]>,
+}
+
+/// The time that joints and poses of an observation are taken at.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Pairing {
+    /// Each at its newest sample.
+    #[default]
+    Newest,
+    /// All at the stamp of the oldest frame, between the samples around it: as data sets pair frame and state. A camera's latency then
+    /// makes no difference of picture and state.
+    Frame,
+}
+
+impl Pairing {
+    /// The word used in parameters: `newest` or `frame`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Newest => "newest",
+            Self::Frame => "frame",
+        }
+    }
 }
 
 impl Rules {

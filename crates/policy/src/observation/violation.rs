@@ -81,6 +81,24 @@ pub enum Fault {
         /// How far it may step back unnoticed.
         tolerance: Span,
     },
+    /// A joint comes on two topics, and no parameter says which one counts.
+    TwoTopics,
+    /// The input does not reach back to the time that the observation asks for.
+    ShortHistory {
+        /// Time before now that the observation asks for.
+        asked: Span,
+        /// Time before now of the oldest sample.
+        reach: Span,
+    },
+    /// The samples around the time that the observation asks for are too far apart, or the newest is too far before it.
+    Gap {
+        /// Distance of the samples.
+        gap: Span,
+        /// Largest distance allowed: the input's `max_age_ms`.
+        max_gap: Span,
+        /// Time before now that the observation asks for.
+        before: Span,
+    },
     /// The position of a joint that is not continuous changed by about a turn between two samples.
     TurnJump,
 }
@@ -125,8 +143,10 @@ impl Breach {
     /// The bound that was broken; `None` where there is none (missing).
     pub fn expected(&self) -> Option<Span> {
         match self.fault {
-            Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::TurnJump => None,
+            Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::TurnJump | Fault::TwoTopics => None,
             Fault::Off(Off::Never | Off::Released) => None,
+            Fault::ShortHistory { asked, .. } => Some(asked),
+            Fault::Gap { max_gap, .. } => Some(max_gap),
             Fault::Off(Off::Old { max_age, .. }) => Some(max_age),
             Fault::Stopped { limit, .. } => Some(limit),
             Fault::Stale { max_age, .. } | Fault::Frozen { max_age, .. } => Some(max_age),
@@ -140,8 +160,10 @@ impl Breach {
     /// What was found in its place; `None` where nothing was (missing).
     pub fn found(&self) -> Option<Span> {
         match self.fault {
-            Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::TurnJump => None,
+            Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::TurnJump | Fault::TwoTopics => None,
             Fault::Off(Off::Never | Off::Released) => None,
+            Fault::ShortHistory { reach, .. } => Some(reach),
+            Fault::Gap { gap, .. } => Some(gap),
             Fault::Off(Off::Old { age, .. }) => Some(age),
             Fault::Stopped { age, .. } | Fault::Stale { age, .. } | Fault::Frozen { age, .. } => Some(age),
             Fault::Stuck { same, .. } => Some(same),
@@ -166,6 +188,9 @@ impl Breach {
             Fault::Skewed { .. } => "skewed",
             Fault::NoHistory { .. } => "without history",
             Fault::ClockWentBack { .. } => "went back",
+            Fault::TwoTopics => "ambiguous",
+            Fault::ShortHistory { .. } => "short",
+            Fault::Gap { .. } => "gap",
             Fault::TurnJump => "jumped",
         }
     }
@@ -183,7 +208,7 @@ impl Breach {
             ),
             (_, Some(joints)) => write!(
                 f,
-                ": no position of {joints}; publish them on inputs.joints.topic, or set state.<key>.joints to the names \
+                ": no position of {joints}; publish them there, set inputs.joints.topics to the topics that have them, or set state.<key>.joints to the names \
                  that the robot publishes"
             ),
             (_, None) => f.write_str(" (no usable message yet)"),
@@ -201,6 +226,23 @@ impl Breach {
             Fault::Off(Off::Released) => write!(f, " (the last message on inputs.enable.topic is false)"),
             Fault::Off(Off::Old { age, max_age }) => {
                 write!(f, " (the last message came {} ago, at most {})", Ms(age), Ms(max_age))
+            }
+            Fault::TwoTopics => self.detail.as_ref().map_or(Ok(()), |detail| write!(f, ": {detail}")),
+            Fault::ShortHistory { asked, reach } => {
+                write!(f, " (its history reaches back {}, the observation asks for {} ago", Ms(reach), Ms(asked))?;
+                self.detail.as_ref().map_or(Ok(()), |joints| write!(f, " of {joints}"))?;
+                f.write_str(")")
+            }
+            Fault::Gap { gap, max_gap, before } => {
+                write!(
+                    f,
+                    " ({} between samples around {} ago, at most {} (max_age_ms)",
+                    Ms(gap),
+                    Ms(before),
+                    Ms(max_gap)
+                )?;
+                self.detail.as_ref().map_or(Ok(()), |joints| write!(f, ", of {joints}"))?;
+                f.write_str(")")
             }
             Fault::TurnJump => self.detail.as_ref().map_or(Ok(()), |jump| write!(f, ": {jump}")),
             Fault::Stopped { age, limit } => {
@@ -284,14 +326,12 @@ impl Violation {
         }
     }
 
-    /// Whether an input or a part of its history has not come yet, or the operator has not enabled the robot: before the first motion that is no fault. One that
-    /// came and could not be used is.
+    /// Whether an input or a part of its history has not come yet, or the operator has not enabled the robot: before the first motion
+    /// that is no fault. One that came and could not be used is.
     pub fn is_of_start(&self) -> bool {
-        let not_here = |fault| match fault {
-            Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::Off(_) | Fault::NoHistory { .. } => {
-                true
-            }
-            _ => false,
+        let not_here = |fault| {
+            let absent = matches!(fault, Fault::Missing | Fault::Disconnected | Fault::NoInstruction | Fault::Off(_));
+            absent || matches!(fault, Fault::NoHistory { .. } | Fault::ShortHistory { .. })
         };
         let unusable = |breach: &Breach| breach.refusal.is_some() || matches!(breach.fault, Fault::Future { .. });
         self.breaches.iter().any(|breach| not_here(breach.fault)) && !self.breaches.iter().any(unusable)

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{Finding, joints};
-use crate::parameters::Settings;
+use super::joints::JointsSeen;
+use super::{Finding, Severity, joints};
+use crate::parameters::{DeliveryQos, Reliability, Settings};
 use vla_base::time::{Span, Stamp};
 use vla_messages::JointStateView;
 use vla_policy::observation::{
@@ -45,10 +46,8 @@ pub struct InputPublisher {
     pub node: Option<String>,
     /// Its message type.
     pub type_name: String,
-    /// Whether it resends lost messages; `None` where it is not known.
-    pub reliable: Option<bool>,
-    /// Whether it keeps its last message for later subscribers; `None` where it is not known.
-    pub transient_local: Option<bool>,
+    /// Its QoS; `None` in a bag.
+    pub offered: Option<DeliveryQos>,
 }
 
 /// The topic of an input, as the graph or the bag has it.
@@ -140,14 +139,16 @@ impl InputCheck {
         };
         let statistics = self.inputs.statistics(now);
         let mut findings = Vec::new();
-        let mut joints_seen = BTreeSet::new();
+        let mut joints_seen = JointsSeen::default();
         for ((inputs_topic, topic), arrivals) in self.topics().iter().zip(topics).zip(&self.arrivals) {
             let of_first = inputs_topic.inputs.first().and_then(|&index| {
                 Some((settings.inputs.get(index)?, statistics.get(index)?, settings.rules.of(index)))
             });
             let Some((input, statistics, rule)) = of_first else { continue };
             let arrivals = lock(arrivals);
-            joints_seen.extend(arrivals.joints.iter().cloned());
+            if let Some(at) = input.topics.iter().position(|name| *name == *inputs_topic.name) {
+                joints_seen.add(input, at, arrivals.joints.iter());
+            }
             let is_static = inputs_topic.is_static;
             let look = Look { input, topic, is_static, arrivals: &arrivals, statistics, rule, source, settings };
             findings.extend(look.findings().into_iter().map(|finding| finding.of(&input.name)));
@@ -197,7 +198,9 @@ impl Look<'_> {
             findings.extend(other.is_empty().then(|| self.no_publisher()));
             return findings;
         }
-        findings.extend(self.incompatible(&usable));
+        let unheard = self.incompatible(&usable);
+        let explained = unheard.is_some();
+        findings.extend(unheard);
         if self.is_static {
             findings.extend(self.refused());
             findings.extend(findings.is_empty().then(|| self.arrives(&usable)));
@@ -212,14 +215,16 @@ impl Look<'_> {
             findings.push(Finding::warning(CHECK, what).todo("stop all but one: their messages are mixed"));
         }
         if self.arrivals.messages == 0 {
-            findings.push(self.silent(&usable));
+            findings.extend((!explained).then(|| self.silent(&usable)));
             return findings;
         }
+        findings.extend(self.stamped_by_arrival());
         findings.extend(self.refused());
         findings.extend(self.rate());
         findings.extend(self.age());
         findings.extend(self.large_frames());
-        findings.extend(findings.is_empty().then(|| self.arrives(&usable)));
+        let bad = findings.iter().any(|finding| finding.severity > Severity::Info);
+        findings.extend((!bad).then(|| self.arrives(&usable)));
         findings
     }
 
@@ -280,23 +285,19 @@ impl Look<'_> {
         Finding::error(CHECK, what).todo(remedy)
     }
 
-    /// A publisher that the middleware does not connect: only the instruction asks for more than best effort.
+    /// Publishers that the middleware does not connect with the node's subscription.
     fn incompatible(&self, publishers: &[&InputPublisher]) -> Option<Finding> {
-        let lacks = |publisher: &&&InputPublisher| {
-            publisher.reliable == Some(false) || publisher.transient_local == Some(false)
-        };
-        let deaf: Vec<&InputPublisher> = publishers.iter().filter(lacks).copied().collect();
-        (self.input.kind == InputKind::Instruction && !deaf.is_empty()).then(|| {
-            Finding::error(
-                CHECK,
-                format!(
-                    "{}: expected reliable and transient local QoS, found less from {}",
-                    self.topic.name,
-                    nodes(&deaf)
-                ),
-            )
-            .todo("ros2 topic pub --qos-reliability reliable --qos-durability transient_local")
-        })
+        let requested = self.settings.qos.get(&self.topic.name)?.required(self.input.kind);
+        let unheard = publishers.iter().filter_map(|publisher| {
+            let offered = publisher.offered.filter(|offered| !requested.accepts(*offered))?;
+            Some(format!("{} (offered: {offered})", publisher.node.as_deref().unwrap_or_default()))
+        });
+        let unheard: Vec<String> = unheard.collect();
+        let name = &self.topic.name;
+        let what = format!("{name} is not received from {}: the node requests {requested}", unheard.join(", "));
+        let remedy =
+            format!("publish with these policies, or set qos_overrides.{name}.subscription to what is offered");
+        (!unheard.is_empty()).then(|| Finding::error(CHECK, what).todo(remedy))
     }
 
     fn silent(&self, publishers: &[&InputPublisher]) -> Finding {
@@ -314,8 +315,21 @@ impl Look<'_> {
         }
     }
 
+    /// Ages then start too late.
+    fn stamped_by_arrival(&self) -> Option<Finding> {
+        (self.input.stamp_from == StampSource::Arrival).then(|| {
+            let (name, parameter) = (&self.topic.name, self.input.parameter());
+            Finding::info(
+                CHECK,
+                format!(
+                    "{name}: ages count from arrival ({parameter}.stamp); the time from capture to arrival is not seen"
+                ),
+            )
+        })
+    }
+
     fn refused(&self) -> Option<Finding> {
-        let (refused, all) = (self.statistics.refused, self.arrivals.messages);
+        let (refused, all) = (self.statistics.refused, self.statistics.received);
         let reason = self.statistics.last_refusal.as_deref().filter(|_| refused > 0)?;
         let what = format!("{refused} of {all} messages on {} are refused: {reason}", self.topic.name);
         let finding = if refused == all { Finding::error(CHECK, what) } else { Finding::warning(CHECK, what) };
@@ -388,10 +402,10 @@ fn from(publishers: &[&InputPublisher]) -> String {
 fn nodes(publishers: &[&InputPublisher]) -> String {
     let one = |publisher: &&InputPublisher| {
         let node = publisher.node.as_ref()?;
-        Some(match publisher.reliable {
-            Some(true) => format!("{node} (reliable)"),
-            Some(false) => format!("{node} (best effort)"),
-            None => node.clone(),
+        Some(match publisher.offered.map(|offered| offered.reliability) {
+            Some(Reliability::Reliable) => format!("{node} (reliable)"),
+            Some(Reliability::BestEffort) => format!("{node} (best effort)"),
+            Some(Reliability::SystemDefault) | None => node.clone(),
         })
     };
     publishers.iter().filter_map(one).collect::<Vec<_>>().join(", ")

@@ -6,23 +6,26 @@ use ros2_parameters::{Constraint, Declaration, Overrides, Value};
 
 mod keys;
 mod outputs;
+pub(super) mod qos;
 
 /// Greatest age of a camera's frames by default, in ms; of joint states and poses it is half of that.
 const CAMERA_MAX_AGE_MS: f64 = 200.0;
 
 /// Every parameter of a node that runs this policy.
 ///
-/// Overrides decide which parameters exist where parameters name something: joints have limits, and poses are inputs.
+/// Overrides decide which parameters exist where parameters name something: joints have limits, poses are inputs, and topics have QoS.
 pub fn declarations(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declaration> {
     let mut all = vec![
         node::POLICY.declare(),
         node::USE_SIM_TIME.declare(),
+        node::AUTOSTART.declare(),
         node::FRAME_ID.declare(),
         node::LOG_LEVEL.declare(),
         node::LOG_SHAPES.declare(),
     ];
     all.extend(engines(shape));
     all.extend(inputs(shape));
+    all.extend(keys::joint_inputs(shape, overrides));
     all.extend(keys::pose_inputs(shape, overrides));
     all.extend(keys::state(shape));
     all.extend(keys::action(shape));
@@ -30,6 +33,7 @@ pub fn declarations(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declarati
     all.extend(motion());
     all.extend(outputs::outputs(overrides));
     all.extend(keys::limits(shape, overrides));
+    all.extend(qos::subscriptions(&all, overrides));
     all
 }
 
@@ -70,6 +74,8 @@ fn inputs(shape: &PolicyShape) -> Vec<Declaration> {
         all.push(inputs::CAMERA_STUCK_AFTER.declare_of(camera));
     }
     all.push(inputs::JOINTS_TOPIC.declare());
+    all.push(inputs::JOINTS_TOPICS.declare());
+    all.push(inputs::JOINTS_PREFIXES.declare());
     all.extend(freshness("inputs.joints", "the position of a joint that the policy reads"));
     all.extend([
         inputs::JOINTS_STUCK_AFTER.declare(),
@@ -78,6 +84,7 @@ fn inputs(shape: &PolicyShape) -> Vec<Declaration> {
         inputs::INSTRUCTION_TOPIC.declare(),
         inputs::ENABLE_TOPIC.declare(),
         inputs::ENABLE_MAX_AGE.declare(),
+        inputs::PAIRING.declare(),
         inputs::MAX_SKEW.declare(),
         inputs::FUTURE_TOLERANCE.declare(),
         inputs::ON_VIOLATION.declare(),
@@ -106,6 +113,8 @@ fn inference(shape: &PolicyShape) -> Vec<Declaration> {
             ..node::DENOISE_STEPS.declare()
         },
         Declaration { default: Value::Double(shape.step.seconds()), ..node::STEP.declare() },
+        node::TASK_REQUIRED.declare(),
+        node::TASK_SECOND_GOAL.declare(),
     ]
 }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::settings::LimitsFrom;
-use vla_motion::urdf::Description;
-use vla_motion::{JointLimits, MergedLimits, merge_limits};
+use vla_motion::urdf::{Description, JointType};
+use vla_motion::{JointKind, JointLimits, MergedLimits, merge_limits};
 
 /// A robot description of this size is a mistake (a mesh, a bag).
 const MAX_BYTES: u64 = 64 << 20;
@@ -38,6 +38,12 @@ impl RobotDescription {
     /// Parses a URDF.
     pub(crate) fn parse(text: &str) -> Self {
         Description::parse(text).map_or_else(Self::Unusable, |description| Self::Known(Arc::new(description)))
+    }
+
+    /// Whether it has this joint as one that turns without end.
+    pub(crate) fn is_continuous(&self, joint: &str) -> bool {
+        let Self::Known(description) = self else { return false };
+        description.joints(joint).any(|joint| joint.kind == JointType::Moves(JointKind::Continuous))
     }
 
     /// Merges the limits of the parameters, `given`, with those of the description.

@@ -1,6 +1,7 @@
 //! `docs/parameters.md`: the reference, made from the declarations.
 
-use super::declarations::declarations;
+use super::declarations::{declarations, qos};
+use super::settings::SubscriptionQos;
 use super::shape::PolicyShape;
 use super::table::node;
 use ros2_parameters::{Constraint, Declaration, NodeName, Overrides, Value};
@@ -12,7 +13,8 @@ const HEAD: &str = "\
 <!-- Made from crates/runtime/src/parameters/table by `VLA_TRT_BLESS=1 cargo nextest run -p vla_trt_tests --test motion -E 'test(/parameters/)'`. -->
 
 `<camera>`, `<key>`, `<stage>`, `<joint>` and `<pose>` stand for the names that the policy, the joint lists and
-`state.<key>.pose` give, `<name>` for the name that you give an output; `N` is the width of the key. *Live* parameters may change while the node runs and take effect at the next inference, those of
+`state.<key>.pose` give, `<name>` for the name that you give an output, `<topic>` for the full name of an input's topic in
+the ROS graph (`/joint_states`), after remapping; `N` is the width of the key. *Live* parameters may change while the node runs and take effect at the next inference, those of
 engines and memory at the next load (`~/reload`); the others are read-only. Whole numbers are taken for
 doubles, and an empty list for a list of any type. `.inf` and `-.inf` are YAML's infinities. `ros2 param describe` shows
 the same texts.
@@ -84,7 +86,7 @@ fn outside_code(text: &str) -> String {
 fn title(name: &str) -> &'static str {
     match name.split('.').next() {
         Some("engine" | "engines" | "memory") => "Engines and memory",
-        Some("inputs") => "Inputs",
+        Some("inputs" | "qos_overrides") => "Inputs",
         Some("state" | "limits") => "Joints and poses",
         Some("outputs") => "Outputs",
         Some("handover" | "motion" | "watchdog" | "clamps" | "max_blind_s" | "command_rate_hz" | "command_type") => {
@@ -92,7 +94,8 @@ fn title(name: &str) -> &'static str {
         }
         Some("limits_from" | "limits_file" | "limits_topic") => "Motion",
         Some("action") if name != node::STEP.name => "Joints and poses",
-        Some("policy" | "use_sim_time" | "frame_id" | "log_level" | "log_shapes") => "Node",
+        Some("task") => "Tasks",
+        Some("policy" | "use_sim_time" | "autostart" | "frame_id" | "log_level" | "log_shapes") => "Node",
         _ => "Inference",
     }
 }
@@ -104,6 +107,7 @@ fn listed() -> Vec<Declaration> {
         blank_views: Vec::new(),
         video_history: vec![0],
         state: vec![("<key>".to_owned(), WIDTH)],
+        state_history: vec![0],
         action_keys: vec![("<key>".to_owned(), WIDTH)],
         eef_actions: Vec::new(),
         deltas: vec![("<key>".to_owned(), None)],
@@ -120,9 +124,12 @@ fn listed() -> Vec<Declaration> {
     overrides.set("state.<key>.joints", Value::StringArray(vec!["<joint>".to_owned()]));
     overrides.set("outputs.<name>.kind", Value::String("column".to_owned()));
     let mut all = declarations(&shape, &overrides);
+    // One topic stands for all.
+    all.retain(|declaration| !declaration.name.starts_with("qos_overrides."));
+    all.extend(qos::subscription("<topic>", SubscriptionQos::SENSOR));
     // One group each, in the order in which a reader meets them.
     all.sort_by_key(|declaration| {
-        ["Node", "Inference", "Inputs", "Joints and poses", "Motion", "Outputs", "Engines and memory"]
+        ["Node", "Inference", "Tasks", "Inputs", "Joints and poses", "Motion", "Outputs", "Engines and memory"]
             .iter()
             .position(|group| *group == title(&declaration.name))
     });

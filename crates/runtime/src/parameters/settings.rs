@@ -18,9 +18,11 @@ use vla_policy::processor::DeltaRows;
 
 mod check;
 mod outputs;
+mod qos;
 mod read;
 
 pub use outputs::{CommandKind, GripperRoute, OutputKind, OutputMessage, OutputSettings, PoseRoute, Route, TwistRoute};
+pub use qos::{DeliveryQos, Durability, History, Reliability, SubscriptionQos};
 
 /// One consistent state of all parameters. A change makes a new one; the one in use is never altered.
 #[derive(Clone, PartialEq, Debug)]
@@ -33,6 +35,8 @@ pub struct Settings {
     pub memory: MemorySettings,
     /// Cameras in the policy's order, then the joints when any is read or moved, then the poses, then the instruction.
     pub inputs: Vec<InputSpec>,
+    /// QoS of every topic that an input may name, by the topic's name in the ROS graph.
+    pub qos: BTreeMap<String, SubscriptionQos>,
     /// Views of the policy without a camera: the policy sees black.
     pub blank_views: Vec<String>,
     /// One rule an input, and those of the whole observation.
@@ -92,6 +96,29 @@ pub struct Settings {
     pub log_level: String,
     /// Time from /clock.
     pub use_sim_time: bool,
+    /// Configure and activate at the start, without a life cycle manager.
+    pub autostart: bool,
+    /// Tasks of the action `~/run`.
+    pub task: TaskSettings,
+}
+
+/// Tasks of the action `~/run`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TaskSettings {
+    /// The robot moves only while a task runs.
+    pub required: bool,
+    /// What happens to a goal while another task runs.
+    pub second_goal: SecondGoal,
+}
+
+/// What happens to a goal while another task runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SecondGoal {
+    /// It is rejected.
+    #[default]
+    Refuse,
+    /// It begins when the tasks before it have ended.
+    Queue,
 }
 
 /// Which engines run the policy.
@@ -187,6 +214,11 @@ impl Settings {
             _ if name == keys::VELOCITY.name_of(joint) => Some(limits.velocity).filter(|velocity| *velocity < value),
             _ => None,
         }
+    }
+
+    /// QoS of the subscription to a topic, by its name in the ROS graph.
+    pub fn qos_of(&self, topic: &str) -> SubscriptionQos {
+        self.qos.get(topic).copied().unwrap_or(SubscriptionQos::SENSOR)
     }
 
     /// Whether inference runs on demand only (`~/infer_once`).

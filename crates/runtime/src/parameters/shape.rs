@@ -15,6 +15,8 @@ pub struct PolicyShape {
     pub video_history: Vec<i64>,
     /// State keys with their widths, in the policy's order.
     pub state: Vec<(String, usize)>,
+    /// Which samples of the state the policy takes, in control steps relative to the observation: ascending, the last is 0.
+    pub state_history: Vec<i64>,
     /// Action keys with their widths, in the policy's order.
     pub action_keys: Vec<(String, usize)>,
     /// Those of them that are poses of an end effector.
@@ -63,6 +65,7 @@ impl PolicyShape {
             blank_views: spec.blank_views.clone(),
             video_history: spec.video_history.clone(),
             state: spec.state.clone(),
+            state_history: spec.state_history.clone(),
             action_keys: spec.action.keys.clone(),
             eef_actions: eef_actions.collect(),
             deltas: deltas.map(|key| (key.name.clone(), spec.action.deltas.get(&key.name).copied())).collect(),
@@ -121,6 +124,7 @@ impl PolicyShape {
                 ("views that may be blank", shape.blank_views.join(", ")),
                 ("video_history", format!("{:?}", shape.video_history)),
                 ("state", pairs(&shape.state)),
+                ("state_history", format!("{:?}", shape.state_history)),
                 ("action.keys", pairs(&shape.action_keys)),
                 ("action keys of an end effector", eef(&shape.eef_actions)),
                 ("stages", shape.stages.join(", ")),
@@ -148,6 +152,7 @@ mod tests {
             blank_views: Vec::new(),
             video_history: vec![0],
             state: vec![("arm".into(), 6)],
+            state_history: vec![0],
             action_keys: vec![("arm".into(), 6)],
             eef_actions: Vec::new(),
             stages: vec!["vision".into()],

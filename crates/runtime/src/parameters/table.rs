@@ -11,12 +11,18 @@ pub(super) mod keys;
 pub(super) mod motion;
 pub(super) mod node;
 pub(super) mod outputs;
+pub(super) mod qos;
 
 pub(super) use convert::{LimitsSource, PoseSource};
 use convert::{
     Words, flag, float, float_or_off, floats, integer, integer_or_off, millis, millis_or_off, seconds, strings, text,
     text_or_none, word, words,
 };
+
+/// First parts of dotted names of which this node takes every one, also from a parameter file that other nodes share.
+pub(super) const GROUPS: &[&str] = &[
+    "inputs", "state", "action", "limits", "outputs", "motion", "handover", "engine", "engines", "memory", "watchdog",
+];
 
 /// One hour, the greatest age, skew or duration in ms.
 const LONGEST_MS: f64 = 3_600_000.0;
@@ -56,6 +62,7 @@ enum Allowed {
     OneOf(&'static [&'static str]),
     Topic,
     OptionalTopic,
+    Topics,
     InputName,
     /// Depends on the policy: the declaration adds the constraint.
     ByPolicy,
@@ -126,6 +133,11 @@ impl Param<Vec<String>> {
     /// Empty by default.
     const fn strings(name: &'static str, description: &'static str) -> Self {
         Self::new(name, Preset::NoStrings, Allowed::ByPolicy, description, strings)
+    }
+
+    /// Empty by default.
+    const fn topics(name: &'static str, description: &'static str) -> Self {
+        Self::new(name, Preset::NoStrings, Allowed::Topics, description, strings)
     }
 }
 
@@ -252,6 +264,7 @@ impl Allowed {
             Self::OneOf(words) => Constraint::OneOf(words.iter().map(|word| (*word).to_owned()).collect()),
             Self::Topic => Constraint::TopicName,
             Self::OptionalTopic => Constraint::OptionalTopicName,
+            Self::Topics => Constraint::TopicNames,
             Self::InputName => Constraint::InputName,
         }
     }

@@ -6,20 +6,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::stuck::StuckJoints;
 use crate::messages::TrajectoryBuffer;
-use crate::parameters::{Route, Settings};
+use crate::parameters::Settings;
 use vla_base::time::{Span, Stamp};
 use vla_motion::{
-    ColumnGroup, ColumnKind, ColumnMotion, ColumnPlan, Latencies, Measured, Motion, MotionLimits, MotionPlan, NewChunk,
+    CLOCK_TOLERANCE, ColumnMotion, ColumnPlan, Latencies, Measured, Motion, MotionLimits, MotionPlan, NewChunk,
     PublishedRows, TurnJump, Watchdog, WatchdogState,
 };
 
 mod brake;
+mod outputs;
 mod sensing;
 mod status;
+mod suspend;
 
 pub use brake::{Braked, WatchReport};
 use sensing::JointSensor;
 pub use status::MotionStatus;
+use suspend::Suspension;
 
 /// Why no joint may move before the first settings.
 const NO_SETTINGS: &str = "no limits have been set yet";
@@ -83,6 +86,8 @@ struct State {
     unready: Option<Arc<str>>,
     /// The node shuts down: every later chunk is refused.
     ending: bool,
+    /// Every chunk is refused until [`Control::release`]; `None` while chunks may move the robot.
+    suspended: Option<Suspension>,
 }
 
 /// Why the motion is held or stopped.
@@ -131,6 +136,7 @@ impl Control {
             forbidden: (!joints.is_empty()).then(|| NO_SETTINGS.into()),
             unready: None,
             ending: false,
+            suspended: None,
         };
         Self {
             joints,
@@ -152,7 +158,7 @@ impl Control {
         };
         let mut state = self.lock();
         // Outputs are fixed at the start: this is done once.
-        let groups = column_groups(settings);
+        let groups = outputs::column_groups(settings);
         if **state.columns.groups() != *groups {
             state.columns = ColumnMotion::new(groups.into());
         }
@@ -210,23 +216,6 @@ impl Control {
         lock(&self.plan).clone()
     }
 
-    /// The plan of the columns that outputs take.
-    pub fn column_plan(&self) -> Option<Arc<ColumnPlan>> {
-        lock(&self.column_plan).clone()
-    }
-
-    /// Sets why an output takes no commands: until it does, chunks move nothing. `None`: every output takes them.
-    pub fn set_unready(&self, reason: Option<Arc<str>>) {
-        let mut state = self.lock();
-        if state.unready != reason {
-            match &reason {
-                Some(reason) => tracing::warn!("nothing may move: {reason}"),
-                None => tracing::info!("every output takes commands"),
-            }
-            state.unready = reason;
-        }
-    }
-
     /// Puts a chunk in force and writes its trajectory; false when no joint moves: the policy commands none, or none may move
     /// ([`MotionStatus::forbidden`]). `late_rows` of it were late at `new.now`.
     ///
@@ -245,10 +234,24 @@ impl Control {
             return Err(vla_motion::Error::TurnJump(self.jump_text(jump)));
         }
         let State {
-            motion, columns, watchdog, latencies, shape, limits, forbidden, unready, ending, published, ..
+            motion,
+            columns,
+            watchdog,
+            latencies,
+            shape,
+            limits,
+            forbidden,
+            unready,
+            ending,
+            suspended,
+            published,
+            ..
         } = &mut *state;
         if *ending {
             return Err(vla_motion::Error::Ending);
+        }
+        if let Some(Suspension { reason, .. }) = suspended {
+            return Err(vla_motion::Error::Suspended { reason: Arc::clone(reason) });
         }
         if let Err(error) = limits {
             return Err(error.clone());
@@ -330,7 +333,9 @@ impl Control {
     }
 
     fn poll_watchdog(&self, state: &mut State, now: Stamp, settings: &Settings) {
-        if let Some(entered) = state.watchdog.poll(now, settings.stop_after_when_running()) {
+        // A suspended robot waits for no chunk.
+        let stop_after = settings.stop_after_when_running().filter(|_| state.suspended.is_none());
+        if let Some(entered) = state.watchdog.poll(now, stop_after) {
             state.entered(entered, settings.on_demand());
         }
     }
@@ -341,6 +346,15 @@ impl Control {
 }
 
 impl State {
+    /// When the plan in force is at rest, of joints and columns; `now` without one.
+    fn rest(&self, now: Stamp) -> Stamp {
+        // The end of a plan from before the clock was set back is in the future of the new clock.
+        let stop = self.motion.plan().filter(|plan| plan.created_at() <= now + CLOCK_TOLERANCE);
+        let rest = stop.map_or(now, |plan| plan.end());
+        let columns = self.columns.plan().filter(|plan| plan.created_at() <= now + CLOCK_TOLERANCE);
+        columns.map_or(rest, |plan| rest.max(plan.end()))
+    }
+
     /// Discards the plan and the published rows.
     fn reset(&mut self) {
         self.motion.reset();
@@ -371,21 +385,6 @@ impl State {
             _ => {}
         }
     }
-}
-
-/// The columns that outputs take, in the order of the outputs.
-pub(super) fn column_groups(settings: &Settings) -> Vec<ColumnGroup> {
-    let group = |output: &crate::parameters::OutputSettings| {
-        let kind = match &output.route {
-            Route::Twist(twist) => {
-                ColumnKind::Velocity { max: twist.max.clone(), max_acceleration: twist.max_acceleration.clone() }
-            }
-            Route::Pose(pose) => ColumnKind::Pose(pose.layout),
-            _ => return None,
-        };
-        Some(ColumnGroup { name: output.name.clone(), columns: output.columns.clone(), kind })
-    };
-    settings.outputs.iter().filter_map(group).collect()
 }
 
 /// Why no joint may move while one has no limit of velocity.

@@ -61,7 +61,9 @@ fn of_policy(error: &vla_policy::Error) -> RefusalKind {
 fn of_chunk(error: &vla_motion::Error) -> RefusalKind {
     use vla_motion::Error as E;
     match error {
-        E::Stopped | E::Ending | E::BeforeHold { .. } | E::SetBack { .. } => RefusalKind::Superseded,
+        E::Stopped | E::Ending | E::Suspended { .. } | E::BeforeHold { .. } | E::SetBack { .. } => {
+            RefusalKind::Superseded
+        }
         // Late, or nothing may move yet.
         E::WhollyLate { .. } | E::FromFuture { .. } | E::NoDescription { .. } => RefusalKind::Failure,
         _ => RefusalKind::Violation,
@@ -101,6 +103,7 @@ mod tests {
             RefusalKind::Violation
         );
         assert_eq!(of(vla_motion::Error::Ending), RefusalKind::Superseded);
+        assert_eq!(of(vla_motion::Error::Suspended { reason: "inactive".into() }), RefusalKind::Superseded);
         let (observation, held) = (Stamp::default(), Stamp::default());
         assert_eq!(of(vla_motion::Error::BeforeHold { observation, held }), RefusalKind::Superseded);
     }

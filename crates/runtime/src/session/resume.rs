@@ -33,7 +33,8 @@ impl ResumeError {
 impl Session {
     /// Ends a stop; false when there was none. The next motion needs inputs from after the stop, and starts at the measured positions.
     ///
-    /// It runs every check first, among them a trial inference on the present inputs, whose chunk is discarded. `clock` reads ROS time.
+    /// It runs every check first, among them a trial inference on the present inputs, whose chunk is discarded; none while the motion
+    /// is suspended, since no chunk moves the robot then. `clock` reads ROS time.
     ///
     /// # Errors
     /// The check that failed; the stop stays then.
@@ -46,6 +47,15 @@ impl Session {
         let calls = self.control.stop_calls();
         if self.control.poll(clock(), settings) != WatchdogState::Stopped {
             return Ok(false);
+        }
+        if self.control.suspended().is_some() {
+            // Nothing moves by itself afterwards, so the inputs are checked when the motion is released.
+            self.last_inferred = None;
+            return if self.control.resume_unless_stopped(clock(), calls) {
+                Ok(true)
+            } else {
+                Err(ResumeError::StoppedAgain)
+            };
         }
         inputs.assemble_into(clock(), &settings.rules, &mut self.observation)?;
         self.inputs_complete = true;

@@ -111,6 +111,9 @@ pub(crate) fn settings(
     overrides.set("policy", Value::String(spec.dir.to_string_lossy().into_owned()));
     let mut parameters = Parameters::new(PolicyShape::load(spec)?, &overrides)?;
     parameters.read_limits_file()?;
+    if let Some(ignored) = parameters.ignored() {
+        tracing::warn!("{ignored}");
+    }
     if parameters.do_without_description() {
         tracing::warn!(
             "limits_from is topic, and there are no topics here: limits.<joint> hold alone; set limits_from: file and limits_file to \

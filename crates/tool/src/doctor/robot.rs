@@ -71,6 +71,7 @@ fn load(spec: &PolicySpec, params: &Path, findings: &mut Vec<Finding>) -> anyhow
     );
     overrides.set("policy", Value::String(spec.dir.to_string_lossy().into_owned()));
     let mut parameters = Parameters::new(PolicyShape::load(spec)?, &overrides)?;
+    findings.extend(parameters.ignored().map(|ignored| Finding::info("parameters", ignored.to_string())));
     parameters.read_limits_file()?;
     Ok(parameters)
 }
@@ -144,11 +145,7 @@ fn topic(bag: &BagReader, name: String, type_name: &str) -> TopicPublishers {
     let of_type = bag.topics().iter().filter(|topic| topic.type_name == type_name);
     let others = of_type.map(|topic| topic.name.clone()).filter(|other| *other != name).collect();
     let found = bag.topics().iter().filter(|topic| topic.name == name);
-    let publisher = |topic: &vla_bags::Topic| InputPublisher {
-        node: None,
-        type_name: topic.type_name.clone(),
-        reliable: None,
-        transient_local: None,
-    };
+    let publisher =
+        |topic: &vla_bags::Topic| InputPublisher { node: None, type_name: topic.type_name.clone(), offered: None };
     TopicPublishers { publishers: found.map(publisher).collect(), name, others }
 }

@@ -7,11 +7,13 @@ use nalgebra::{Matrix3, Quaternion, UnitQuaternion};
 use super::PoseConvention;
 use crate::observation::Pose;
 
-/// Names of the values of a pose, in their order in [`Values`].
+/// Names of the values of a pose, in their order in [`Values`]. ROS reads a bare `y` in YAML as true, so positions have a `p`.
 const NAMES: [&str; 23] = [
-    "x", "y", "z", "roll", "pitch", "yaw", "qx", "qy", "qz", "qw", "rx", "ry", "rz", "r00", "r01", "r02", "r10", "r11",
-    "r12", "r20", "r21", "r22", "zero",
+    "px", "py", "pz", "roll", "pitch", "yaw", "qx", "qy", "qz", "qw", "rx", "ry", "rz", "r00", "r01", "r02", "r10",
+    "r11", "r12", "r20", "r21", "r22", "zero",
 ];
+
+const SHORT: [(&str, &str); 3] = [("x", "px"), ("y", "py"), ("z", "pz")];
 
 /// Every value that a pose can give.
 pub(super) type Values = [f64; NAMES.len()];
@@ -53,7 +55,7 @@ impl PosePart {
         Self { name, places }
     }
 
-    /// Every part: single values (`x`, `roll`, `qw`, `rx`, `r00`, `zero`, ...), then groups of them.
+    /// Every part: single values (`px`, `roll`, `qw`, `rx`, `r00`, `zero`, ...), then groups of them.
     pub fn all() -> impl Iterator<Item = Self> {
         const PLACES: [usize; NAMES.len()] = {
             let (mut places, mut at) = ([0; NAMES.len()], 0);
@@ -84,7 +86,9 @@ impl PosePart {
 impl FromStr for PosePart {
     type Err = String;
 
+    /// `x`, `y` and `z` stand for `px`, `py` and `pz`.
     fn from_str(word: &str) -> Result<Self, String> {
+        let word = SHORT.iter().find(|(short, _)| *short == word).map_or(word, |(_, name)| name);
         Self::all().find(|part| part.name == word).ok_or_else(|| {
             let names: Vec<_> = Self::all().map(|part| part.name).collect();
             format!("expected parts of a pose ({}), found '{word}'", names.join(", "))

@@ -3,9 +3,10 @@
 use super::Inputs;
 use super::store::{Store, lock};
 use crate::observation::assembler::{self, Candidate, Verdict};
-use crate::observation::sample::{CameraSample, Observation, PoseSample};
+use crate::observation::pose::Pose;
+use crate::observation::sample::{CameraSample, Observation, PoseSample, StateSample};
 use crate::observation::slot::{Sample, Slot, Snapshot};
-use crate::observation::spec::{InputKind, Rules};
+use crate::observation::spec::{InputKind, Pairing, Rules};
 use crate::observation::violation::{Breach, Fault, Violation};
 use vla_base::time::{Span, Stamp};
 
@@ -51,7 +52,7 @@ impl Inputs {
         out.assembled_at = now;
         out.instruction = instruction;
         out.tolerated.clone_from(&verdict.tolerated);
-        self.fill(candidates, out);
+        self.fill(rules, candidates, out);
         Ok(())
     }
 
@@ -102,7 +103,7 @@ impl Inputs {
             let stamped = self.specs.iter().enumerate().filter(|(_, spec)| spec.kind.is_stamped());
             candidates.extend(stamped.map(|(input, spec)| Candidate::new(input, spec)));
         }
-        for candidate in candidates {
+        for candidate in candidates.iter_mut() {
             let Some(store) = self.stores.get(candidate.input) else { continue };
             candidate.rule = rules.of(candidate.input);
             let tolerance = rules.future_tolerance;
@@ -129,14 +130,63 @@ impl Inputs {
                 Store::Text(_) => {}
             }
         }
+        self.sample_states(rules, candidates);
+    }
+
+    /// Joints and poses at the times that the rules ask for, where those are not the newest samples'. An optional input may have any
+    /// gap, as it may have any age.
+    fn sample_states(&self, rules: &Rules, candidates: &mut [Candidate]) {
+        let picture = assembler::picture(candidates);
+        for candidate in candidates.iter_mut().filter(|candidate| candidate.is_state()) {
+            (candidate.at, candidate.absent) = (None, None);
+            let state = match rules.pairing {
+                Pairing::Newest => candidate.stamp(),
+                Pairing::Frame => picture.filter(|_| candidate.stamp().is_some()),
+            };
+            // What is missing is a fault of its own.
+            let (Some(state), Some(store)) = (state, self.stores.get(candidate.input)) else { continue };
+            candidate.at = (rules.pairing == Pairing::Frame).then_some(state);
+            let max_gap = candidate.rule.required.then_some(candidate.rule.max_age);
+            match store {
+                Store::Joints(joints) => {
+                    let snapshot = &mut candidate.joints;
+                    snapshot.find_continuous(&rules.continuous);
+                    snapshot.sampled.resize_with(times(rules).count(), Vec::new);
+                    let table = lock(&joints.table);
+                    for (time, before) in times(rules).enumerate() {
+                        let at = state - before;
+                        let absent = snapshot.sample(&table, time, at, max_gap);
+                        candidate.absent = candidate.absent.or(absent.map(|absent| (absent, at, time)));
+                    }
+                }
+                Store::Poses(slot) => {
+                    candidate.sampled_poses.clear();
+                    for (time, before) in times(rules).enumerate() {
+                        let at = state - before;
+                        // Between two poses from transforms, the transforms themselves are interpolated, as tf2 does.
+                        let looked_up = self.frames_of_tf.at(candidate.input, at);
+                        let found = lock(slot).at(at, max_gap, Pose::interpolate);
+                        let found = found.map(|found| looked_up.unwrap_or(found));
+                        candidate.absent = candidate.absent.or(found.err().map(|absent| (absent, at, time)));
+                        candidate.sampled_poses.push(found.unwrap_or_default());
+                    }
+                }
+                Store::Frames(_) | Store::Text(_) => {}
+            }
+        }
     }
 
     /// Moves the samples into the observation and counts them as used.
-    fn fill(&self, candidates: &mut [Candidate], out: &mut Observation) {
+    fn fill(&self, rules: &Rules, candidates: &mut [Candidate], out: &mut Observation) {
         let joints = self.joints();
-        let (mut cameras, mut earlier_frames, mut poses) = (0, 0, 0);
+        let (mut cameras, mut earlier, mut poses) = (0, 0, 0);
+        let Observation {
+            cameras: frames, earlier_frames, joints: newest_joints, poses: newest_poses, history, ..
+        } = out;
+        history.resize_with(rules.state_history.len(), StateSample::default);
         if joints.is_none() {
-            out.joints = None;
+            *newest_joints = None;
+            history.iter_mut().for_each(|earlier| earlier.joints = None);
         }
         for candidate in candidates {
             let (Some(stamp), Some(store)) = (candidate.snapshot.stamp.take(), self.stores.get(candidate.input)) else {
@@ -148,28 +198,54 @@ impl Inputs {
                     let bytes = std::mem::take(&mut candidate.frame);
                     let options = self.specs.get(candidate.input).map_or_else(Default::default, |spec| spec.frames);
                     for (stamp, bytes) in candidate.earlier.drain(..) {
-                        let earlier = CameraSample { name: name.clone(), stamp, transport, options, bytes };
-                        put(&mut out.earlier_frames, &mut earlier_frames, earlier);
+                        let sample = CameraSample { name: name.clone(), stamp, transport, options, bytes };
+                        put(earlier_frames, &mut earlier, sample);
                     }
-                    put(&mut out.cameras, &mut cameras, CameraSample { name, stamp, transport, options, bytes });
+                    put(frames, &mut cameras, CameraSample { name, stamp, transport, options, bytes });
                     lock(slot).mark_used(stamp, used);
                 }
                 (Store::Poses(slot), _) => {
-                    let pose = candidate.pose.take().unwrap_or_default();
-                    put(&mut out.poses, &mut poses, PoseSample { name, stamp, pose });
+                    let sample = |time: usize, stamp| {
+                        let pose = candidate.sampled_poses.get(time).copied().unwrap_or_default();
+                        PoseSample { name: candidate.name.clone(), stamp, pose }
+                    };
+                    let state = candidate.at.unwrap_or(stamp);
+                    let now = match candidate.at {
+                        Some(at) => sample(rules.state_history.len(), at),
+                        None => PoseSample { name, stamp, pose: candidate.pose.unwrap_or_default() },
+                    };
+                    for ((time, earlier), before) in history.iter_mut().enumerate().zip(&rules.state_history) {
+                        put(&mut earlier.poses, &mut poses.clone(), sample(time, state - *before));
+                    }
+                    put(newest_poses, &mut poses, now);
                     lock(slot).mark_used(stamp, used);
                 }
                 (Store::Joints(store), _) if Some(candidate.input) == joints => {
-                    candidate.joints.copy_into(name, stamp, &store.index, out.joints.get_or_insert_default());
-                    lock(&store.table).mark_used(&candidate.joints);
+                    let (joints, index) = (&candidate.joints, &store.index);
+                    let state = candidate.at.unwrap_or(stamp);
+                    for ((time, earlier), before) in history.iter_mut().enumerate().zip(&rules.state_history) {
+                        let out = earlier.joints.get_or_insert_default();
+                        joints.copy_into(name.clone(), state - *before, index, Some(time), out);
+                    }
+                    let time = candidate.at.map(|_| rules.state_history.len());
+                    joints.copy_into(name, state, index, time, newest_joints.get_or_insert_default());
+                    lock(&store.table).mark_used(joints);
                 }
                 _ => {}
             }
         }
-        out.cameras.truncate(cameras);
-        out.earlier_frames.truncate(earlier_frames);
-        out.poses.truncate(poses);
+        frames.truncate(cameras);
+        earlier_frames.truncate(earlier);
+        newest_poses.truncate(poses);
+        history.iter_mut().for_each(|earlier| earlier.poses.truncate(poses));
     }
+}
+
+/// The times that are sampled, each as the time before the state's own: those of the history, and the state's own where that is not
+/// the newest sample's.
+fn times(rules: &Rules) -> impl Iterator<Item = Span> {
+    let own = (rules.pairing == Pairing::Frame).then_some(Span::ZERO);
+    rules.state_history.iter().copied().chain(own)
 }
 
 /// The newest sample of a slot at `now`, with its state in `into`, and the samples that the slot releases.

@@ -49,6 +49,14 @@ impl Frames {
     }
 }
 
+impl Frames {
+    /// The pose of an input at a time; `None` where it is no transform, and where the tree does not have that time.
+    pub(super) fn at(&self, input: usize, at: Stamp) -> Option<Pose> {
+        let route = self.routes.get(input)?.as_ref()?;
+        lock(&self.state).tree.lookup(route, at).ok().map(pose_of)
+    }
+}
+
 impl Inputs {
     /// Accepts transforms, and the poses that follow from them.
     pub(super) fn offer_transforms(&self, topic: &InputTopic, bytes: &[u8], received: Stamp) -> Result<(), Error> {
@@ -102,9 +110,8 @@ impl Inputs {
         if *last == Some(stamp) {
             return;
         }
-        let Ok(Transform { translation, rotation }) = tree.lookup(route, stamp) else { return };
+        let Ok(value) = tree.lookup(route, stamp).map(pose_of) else { return };
         *last = Some(stamp);
-        let value = Pose { position: translation, orientation: rotation };
         self.hold(slot, Sample { stamp, received, value, same: false });
     }
 
@@ -112,6 +119,10 @@ impl Inputs {
         let of = |&input: &usize| Some((self.stores.get(input)?, self.frames_of_tf.routes.get(input)?.as_ref()?));
         topic.inputs.iter().filter_map(of)
     }
+}
+
+fn pose_of(Transform { translation, rotation }: Transform) -> Pose {
+    Pose { position: translation, orientation: rotation }
 }
 
 fn insert(

@@ -1,6 +1,7 @@
 //! Messages that arrive, for the inputs that their topic feeds.
 
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -12,7 +13,7 @@ use crate::observation::intake::{self, Source};
 use crate::observation::joints::Arrived;
 use crate::observation::pose::Pose;
 use crate::observation::slot::{Sample, Slot};
-use crate::observation::spec::InputKind;
+use crate::observation::spec::{InputKind, InputSpec, StampSource};
 use vla_base::time::{Span, Stamp};
 
 impl Inputs {
@@ -36,6 +37,7 @@ impl Inputs {
     fn offer_to(&self, input: usize, topic: &str, bytes: &Bytes, received: Stamp) -> Result<(), Error> {
         let (Some(spec), Some(store)) = (self.specs.get(input), self.stores.get(input)) else { return Ok(()) };
         let source = Source { spec, topic, received };
+        self.report_arrival(input, spec);
         let offered = match store {
             Store::Frames(slot) => self.offer_frame(&source, slot, bytes),
             Store::Poses(slot) => self.offer_pose(&source, slot, bytes),
@@ -44,6 +46,19 @@ impl Inputs {
             Store::Joints(joints) => return self.offer_joints(&source, joints, bytes),
         };
         offered.inspect_err(|error| store.refuse(error))
+    }
+
+    /// Warns once of an input whose samples are stamped by their arrival.
+    fn report_arrival(&self, input: usize, spec: &InputSpec) {
+        let reported = self.arrival_reported.get(input);
+        if spec.stamp_from == StampSource::Arrival && reported.is_some_and(|done| !done.swap(true, Ordering::Relaxed)) {
+            tracing::warn!(
+                "input `{}`: the age of its samples counts from their arrival ({}.stamp: arrival): the time from capture to arrival is \
+                 not part of it, so max_age_ms and max_skew_ms do not see it; stamp the messages in the driver where that is possible",
+                spec.name,
+                spec.parameter()
+            );
+        }
     }
 
     fn offer_frame(&self, source: &Source<'_>, slot: &Mutex<Slot<Bytes>>, bytes: &Bytes) -> Result<(), Error> {
@@ -78,7 +93,7 @@ impl Inputs {
         Ok(())
     }
 
-    pub(super) fn hold<T>(&self, slot: &Mutex<Slot<T>>, sample: Sample<T>) {
+    pub(super) fn hold<T: Clone>(&self, slot: &Mutex<Slot<T>>, sample: Sample<T>) {
         let released = {
             let mut slot = lock(slot);
             let (epoch, tolerance) = self.read_clock(&mut slot.stream().clock, sample.received);
@@ -90,8 +105,10 @@ impl Inputs {
 
     fn offer_joints(&self, source: &Source<'_>, joints: &JointStore, bytes: &[u8]) -> Result<(), Error> {
         let received = source.received;
-        let mut parts = lock(&joints.parts);
-        let content = intake::check_joints(source, bytes, &joints.index, &mut parts);
+        let topic = joints.index.topic(source.topic);
+        let Some(parts) = joints.parts.get(topic) else { return Ok(()) };
+        let mut parts = lock(parts);
+        let content = intake::check_joints(source, bytes, &joints.index, topic, &mut parts);
         let content = content.inspect_err(|error| joints.refuse(error))?;
         if let Some(error) = &content.refused {
             joints.refuse(error);
@@ -103,7 +120,7 @@ impl Inputs {
         let mut table = lock(&joints.table);
         let (epoch, tolerance) = self.read_clock(&mut table.stream().clock, received);
         table.enter_epoch(epoch);
-        table.offer(&parts, Arrived { stamp, received, layout, counted }, tolerance);
+        table.offer(&parts, Arrived { stamp, received, topic, layout, counted }, tolerance);
         content.refused.map_or(Ok(()), Err)
     }
 

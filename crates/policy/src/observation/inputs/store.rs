@@ -10,7 +10,10 @@ use crate::observation::pose::Pose;
 use crate::observation::slot::Slot;
 use crate::observation::spec::{InputKind, InputSpec};
 use crate::observation::statistics::InputStatistics;
-use vla_base::time::Stamp;
+use vla_base::time::{Span, Stamp};
+
+/// How long samples of joints and poses are kept at least.
+const HISTORY: Span = Span::from_nanos(1_000_000_000);
 
 /// State of one input.
 #[derive(Debug)]
@@ -25,25 +28,29 @@ pub(super) enum Store {
     Joints(JointStore),
 }
 
-/// Joint states of one topic.
+/// Joint states of any number of topics.
 #[derive(Debug)]
 pub(super) struct JointStore {
     pub index: JointIndex,
     pub table: Mutex<JointTable>,
-    /// Positions of the message being checked. Only the topic's task takes this lock.
-    pub parts: Mutex<Parts>,
+    /// Positions of the message being checked, one list a topic. Only the topic's task takes its lock.
+    pub parts: Vec<Mutex<Parts>>,
 }
 
 impl Store {
     pub(crate) fn new(spec: &InputSpec) -> Self {
+        let history = spec.keep.max(HISTORY);
         match spec.kind {
             InputKind::Camera { .. } => Self::Frames(Mutex::new(Slot::with_earlier(spec.history.length()))),
-            InputKind::Pose | InputKind::Odometry | InputKind::Transform => Self::Poses(Mutex::default()),
+            InputKind::Pose | InputKind::Odometry | InputKind::Transform => {
+                Self::Poses(Mutex::new(Slot::with_history(history)))
+            }
             InputKind::Instruction => Self::Text(Mutex::default()),
             InputKind::Joints => {
-                let index = JointIndex::new(&spec.joints);
-                let parts = Mutex::new(Parts::with_capacity(index.names.len()));
-                Self::Joints(JointStore { table: Mutex::new(index.table()), index, parts })
+                let index = JointIndex::new(spec);
+                let parts = || Mutex::new(Parts::with_capacity(index.names.len()));
+                let parts = spec.topics.iter().map(|_| parts()).collect();
+                Self::Joints(JointStore { table: Mutex::new(index.table(history)), index, parts })
             }
         }
     }
@@ -79,12 +86,12 @@ impl JointStore {
     }
 }
 
-fn refuse<T>(slot: &Mutex<Slot<T>>, error: &Error) {
+fn refuse<T: Clone>(slot: &Mutex<Slot<T>>, error: &Error) {
     let reason = error.to_string().into();
     lock(slot).stream().refuse(reason);
 }
 
-fn statistics<T>(slot: &Mutex<Slot<T>>, names: &(Arc<str>, Arc<str>), now: Stamp) -> InputStatistics {
+fn statistics<T: Clone>(slot: &Mutex<Slot<T>>, names: &(Arc<str>, Arc<str>), now: Stamp) -> InputStatistics {
     let mut slot = lock(slot);
     let stamp = slot.latest().map(|sample| sample.stamp);
     slot.stream().statistics(names, stamp, now)

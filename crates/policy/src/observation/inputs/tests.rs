@@ -14,6 +14,8 @@ use vla_messages::{HeaderView, write};
 
 mod faults;
 mod joints;
+mod pairing;
+mod topics;
 mod transforms;
 
 const TOP: usize = 0;
@@ -48,9 +50,10 @@ fn inputs() -> Inputs {
         stamp_from: StampSource::Header,
         frames: Default::default(),
         history: Default::default(),
+        keep: Span::ZERO,
     };
     let read = vec!["waist".to_owned(), "elbow".to_owned()];
-    let names = JointNames { read, moved: vec!["finger".to_owned()] };
+    let names = JointNames { read, moved: vec!["finger".to_owned()], ..JointNames::default() };
     Inputs::new(vec![
         camera("top"),
         camera("wrist"),
@@ -66,6 +69,7 @@ fn rules() -> Rules {
         on_violation: OnViolation::Skip,
         future_tolerance: span(20),
         enable_max_age: span(200),
+        ..Rules::default()
     }
 }
 
@@ -277,6 +281,7 @@ fn poses() -> Inputs {
         stamp_from: StampSource::Header,
         frames: Default::default(),
         history: Default::default(),
+        keep: Span::ZERO,
     };
     let inputs = Inputs::new(vec![
         spec("top", InputKind::Camera { transport: Transport::Raw }, ""),

@@ -28,6 +28,42 @@ pub(super) fn pose_inputs(shape: &PolicyShape, overrides: &Overrides) -> Vec<Dec
     named_poses(shape, overrides).into_iter().flat_map(of_pose).collect()
 }
 
+/// One group a joint that state or action keys name, or that one of those follows.
+pub(super) fn joint_inputs(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declaration> {
+    let lists = shape.state.iter().map(|(key, _)| keys::STATE_JOINTS.name_of(key));
+    let lists = lists.chain(shape.action_keys.iter().map(|(key, _)| keys::ACTION_JOINTS.name_of(key)));
+    let mut named: Vec<String> = Vec::new();
+    for list in lists {
+        let Some(Value::StringArray(joints)) = overrides.get(&list) else { continue };
+        for joint in joints.iter().filter(|joint| !joint.is_empty()) {
+            if !named.contains(joint) {
+                named.push(joint.clone());
+            }
+        }
+    }
+    let mut all: Vec<Declaration> = Vec::new();
+    let mut followed: Vec<String> = Vec::new();
+    for joint in &named {
+        match overrides.get(&inputs::MIMIC_JOINT.name_of(joint)) {
+            Some(Value::String(source))
+                if !source.is_empty() && !named.contains(source) && !followed.contains(source) =>
+            {
+                followed.push(source.clone());
+            }
+            _ => {}
+        }
+        all.extend([
+            inputs::JOINT_TOPIC.declare_of(joint),
+            inputs::MIMIC_JOINT.declare_of(joint),
+            inputs::MIMIC_MULTIPLIER.declare_of(joint),
+            inputs::MIMIC_OFFSET.declare_of(joint),
+            inputs::MIMIC_COMMANDED.declare_of(joint),
+        ]);
+    }
+    all.extend(followed.iter().map(|joint| inputs::JOINT_TOPIC.declare_of(joint)));
+    all
+}
+
 /// One group a state key.
 pub(super) fn state(shape: &PolicyShape) -> Vec<Declaration> {
     shape.state.iter().flat_map(|(key, width)| state_key(key, *width)).collect()

@@ -54,13 +54,10 @@ fn repeated_topics(inputs: &[InputSpec]) -> Vec<Error> {
     for input in inputs {
         for topic in &input.topics {
             let Some(other) = first.insert(topic, input) else { continue };
-            // Every pose from TF has the same two topics, and a camera may give several views.
-            let may_share = match input.kind {
-                InputKind::Transform => input.name != other.name,
-                InputKind::Camera { .. } => true,
-                _ => false,
-            };
-            if may_share && input.kind == other.kind {
+            // A topic that is in a list twice is refused there. Every pose from TF has the same two topics, and a camera may give
+            // several views.
+            let of_several = matches!(input.kind, InputKind::Transform | InputKind::Camera { .. });
+            if input.kind == other.kind && (of_several || input.name == other.name) {
                 continue;
             }
             let names = [input.topic_parameter(), other.topic_parameter()];

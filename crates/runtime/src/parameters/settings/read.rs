@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{EngineSettings, LimitsFrom, MemorySettings, OutputSettings, Settings, StageSettings};
+use super::{EngineSettings, LimitsFrom, MemorySettings, OutputSettings, Settings, StageSettings, TaskSettings};
 use crate::parameters::description::RobotDescription;
 use crate::parameters::shape::PolicyShape;
 use crate::parameters::table::{Param, engines, inputs, motion, node};
@@ -15,10 +15,12 @@ use vla_policy::observation::{
     FrameHistory, FrameOptions, InputKind, InputRule, InputSpec, JointMap, JointNames, Rules, StampSource,
 };
 
+mod joint_inputs;
 mod key_maps;
 mod motion_settings;
 mod outputs;
 mod poses;
+mod qos;
 
 /// Reads everything; what is missing is reported and empty in the settings.
 pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescription) -> (Settings, Problems) {
@@ -40,11 +42,12 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
             None => action.push(reader.action(key, *width, &state)),
         }
     }
-    let joints = JointNames { read: joint_names(&state), moved: joint_names(&action) };
-    let inputs = reader.inputs(shape, joints, &poses);
+    let history = reader.state_history(shape);
+    let inputs = reader.inputs(shape, &state, &action, &poses, history.first().copied().unwrap_or_default());
     let (inputs, per_input) = inputs.into_iter().unzip();
     let policy = reader.policy();
     let given = reader.limits(&action);
+    let continuous = joint_inputs::continuous(&given, &state, description);
     let (limits, limit_warnings) = match description.merge(&given) {
         Ok(merged) => (Ok(Arc::new(merged.limits)), merged.warnings),
         Err(error) => (Err(error), Vec::new()),
@@ -57,8 +60,9 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         policy,
         memory: reader.memory(),
         inputs,
+        qos: reader.subscription_qos(),
         blank_views: shape.cameras.iter().filter(|view| reader.get_of(&inputs::CAMERA_BLANK, view)).cloned().collect(),
-        rules: reader.rules(per_input),
+        rules: Rules { state_history: history, continuous, ..reader.rules(per_input) },
         encode_threads: reader.get(&engines::ENCODE_THREADS),
         enable_topic: reader.get(&inputs::ENABLE_TOPIC),
         limits,
@@ -84,6 +88,11 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
         log_shapes: reader.get(&node::LOG_SHAPES),
         log_level: reader.get(&node::LOG_LEVEL),
         use_sim_time: reader.get(&node::USE_SIM_TIME),
+        autostart: reader.get(&node::AUTOSTART),
+        task: TaskSettings {
+            required: reader.get(&node::TASK_REQUIRED),
+            second_goal: reader.get(&node::TASK_SECOND_GOAL),
+        },
     };
     (settings, reader.problems)
 }
@@ -97,11 +106,6 @@ pub(super) fn limits_source(store: &Store) -> LimitsFrom {
 enum StateSource {
     Joints(JointMap),
     Pose(PoseMap),
-}
-
-/// Joints of all keys.
-fn joint_names(maps: &[JointMap]) -> Vec<String> {
-    maps.iter().flat_map(|map| &map.joints).cloned().collect()
 }
 
 struct Reader<'a> {
@@ -148,8 +152,21 @@ impl Reader<'_> {
         }
     }
 
-    /// Each input with its rule.
-    fn inputs(&mut self, shape: &PolicyShape, joints: JointNames, poses: &[PoseMap]) -> Vec<(InputSpec, InputRule)> {
+    /// Times before the observation's at which the policy takes the state as well, the longest first.
+    fn state_history(&mut self, shape: &PolicyShape) -> Vec<Span> {
+        let step: Span = self.get(&node::STEP);
+        shape.state_history.iter().filter(|steps| **steps < 0).map(|steps| step.times(-steps)).collect()
+    }
+
+    /// Each input with its rule. `earliest`: how far back the policy takes the state.
+    fn inputs(
+        &mut self,
+        shape: &PolicyShape,
+        state: &[JointMap],
+        action: &[JointMap],
+        poses: &[PoseMap],
+        earliest: Span,
+    ) -> Vec<(InputSpec, InputRule)> {
         let mut all = Vec::with_capacity(shape.cameras.len() + poses.len() + 2);
         for camera in &shape.cameras {
             if self.get_of(&inputs::CAMERA_BLANK, camera) {
@@ -168,14 +185,14 @@ impl Reader<'_> {
             let history = FrameHistory::new(&shape.video_history, shape.step);
             all.push((InputSpec { stamp_from, frames, history, ..spec(camera, topic, kind) }, rule));
         }
-        if joints != JointNames::default() {
-            let prefix = "inputs.joints";
-            let stamp_from = self.get_of(&inputs::STAMP, prefix);
-            let topic = self.get(&inputs::JOINTS_TOPIC);
-            let rule = InputRule { stuck_after: self.get(&inputs::JOINTS_STUCK_AFTER), ..self.rule(prefix) };
-            all.push((InputSpec { joints, stamp_from, ..spec("joints", topic, InputKind::Joints) }, rule));
+        // The oldest frame that is allowed, and the earliest state from there.
+        let oldest_frame = all.iter().map(|(_, rule)| rule.max_age).max().unwrap_or_default();
+        let keep = Span::from_nanos(oldest_frame.nanos().saturating_add(earliest.nanos()));
+        if let Some(joints) = self.joint_states(state, action, keep) {
+            let rule = InputRule { stuck_after: self.get(&inputs::JOINTS_STUCK_AFTER), ..self.rule("inputs.joints") };
+            all.push((joints, rule));
         }
-        all.extend(self.poses(poses));
+        all.extend(self.poses(poses, keep));
         // An instruction has no stamp: its rule only keeps the indices aligned.
         let topic = self.get(&inputs::INSTRUCTION_TOPIC);
         all.push((spec("instruction", topic, InputKind::Instruction), InputRule::age(Span::ZERO, true)));
@@ -189,6 +206,8 @@ impl Reader<'_> {
             on_violation: self.get(&inputs::ON_VIOLATION),
             future_tolerance: self.get(&inputs::FUTURE_TOLERANCE),
             enable_max_age: self.get(&inputs::ENABLE_MAX_AGE),
+            pairing: self.get(&inputs::PAIRING),
+            ..Rules::default()
         }
     }
 
@@ -231,6 +250,6 @@ impl Reader<'_> {
 fn spec(name: &str, topic: String, kind: InputKind) -> InputSpec {
     let (name, frame_id, child_frame_id) = (name.to_owned(), String::new(), String::new());
     let (topics, joints, stamp_from) = (vec![topic], JointNames::default(), StampSource::Header);
-    let (frames, history) = (FrameOptions::default(), FrameHistory::default());
-    InputSpec { name, topics, kind, frame_id, child_frame_id, joints, stamp_from, frames, history }
+    let (frames, history, keep) = (FrameOptions::default(), FrameHistory::default(), Span::ZERO);
+    InputSpec { name, topics, kind, frame_id, child_frame_id, joints, stamp_from, frames, history, keep }
 }

@@ -6,9 +6,11 @@ use vla_engines::EngineKind;
 use vla_messages::{BayerPattern, PixelFormat};
 use vla_motion::TransitionMode;
 use vla_policy::encode::pose::EulerOrder;
-use vla_policy::observation::{Exif, OnViolation, StampSource, Transport};
+use vla_policy::observation::{Exif, OnViolation, Pairing, StampSource, Transport};
 
-use crate::parameters::settings::{CommandKind, OutputKind, OutputMessage};
+use crate::parameters::settings::{
+    CommandKind, Durability, History, OutputKind, OutputMessage, Reliability, SecondGoal,
+};
 
 /// An enum that a parameter names by words. They are the declaration's allowed values, and the only ones that are read.
 pub(crate) trait Words: Copy + 'static {
@@ -129,6 +131,38 @@ impl Words for StampSource {
     }
 }
 
+impl Words for Reliability {
+    const ALL: &'static [Self] = &[Self::BestEffort, Self::Reliable, Self::SystemDefault];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for Durability {
+    const ALL: &'static [Self] = &[Self::Volatile, Self::TransientLocal, Self::SystemDefault];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for Pairing {
+    const ALL: &'static [Self] = &[Self::Newest, Self::Frame];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Words for History {
+    const ALL: &'static [Self] = &[Self::KeepLast, Self::SystemDefault];
+
+    fn as_word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
 impl Words for OnViolation {
     const ALL: &'static [Self] = &[Self::Skip, Self::Hold, Self::Stop];
 
@@ -142,6 +176,17 @@ impl Words for TransitionMode {
 
     fn as_word(self) -> &'static str {
         self.as_str()
+    }
+}
+
+impl Words for SecondGoal {
+    const ALL: &'static [Self] = &[Self::Refuse, Self::Queue];
+
+    fn as_word(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Queue => "queue",
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use ros2_parameters::Value;
 use vla_base::time::Span;
 use vla_messages::PixelFormat;
 use vla_policy::encode::pose::EulerOrder;
-use vla_policy::observation::{Exif, OnViolation, StampSource, Transport};
+use vla_policy::observation::{Exif, OnViolation, Pairing, StampSource, Transport};
 
 pub(crate) const CAMERA_TOPIC: Param<String> = Param::text(
     "inputs.cameras.{}.topic",
@@ -65,6 +65,70 @@ pub(crate) const JOINTS_TOPIC: Param<String> = Param::text(
      several publishers may share the topic.",
 )
 .fixed();
+
+pub(crate) const JOINTS_TOPICS: Param<Vec<String>> = Param::topics(
+    "inputs.joints.topics",
+    "Topics of the joint states where they come on several, such as those of two arms; in place of inputs.joints.topic. A joint that \
+     comes on two of them needs inputs.joints.topic_of.",
+)
+.fixed();
+
+pub(crate) const JOINTS_PREFIXES: Param<Vec<String>> = Param::strings(
+    "inputs.joints.prefixes",
+    "What the node puts before the joint names of each of inputs.joints.topics, in their order, where two drivers use the same names: \
+     ['left_', 'right_'] makes left_joint1 of the joint1 of the first topic. All other parameters then use the longer names. Empty: \
+     names stay as they are.",
+)
+.fixed();
+
+pub(crate) const JOINT_TOPIC: Param<Option<String>> = Param::text_or_none(
+    "inputs.joints.topic_of.{}",
+    Allowed::OptionalTopic,
+    "The one of inputs.joints.topics whose positions of {} count, where several have it. Empty: {} comes on one topic only; on two, no \
+     inference runs.",
+)
+.fixed();
+
+pub(crate) const MIMIC_JOINT: Param<String> = Param::text(
+    "inputs.joints.mimic.{}.joint",
+    "",
+    Allowed::Any,
+    "The joint that {} follows (<mimic> in a URDF). The position of {} is then computed, whether it is published or not: multiplier * \
+     position + offset. Empty: {} follows none.",
+)
+.fixed();
+
+pub(crate) const MIMIC_MULTIPLIER: Param<f64> = Param::double(
+    "inputs.joints.mimic.{}.multiplier",
+    1.0,
+    (-1e6, 1e6),
+    "Factor from the position of the joint that {} follows to that of {}.",
+)
+.fixed();
+
+pub(crate) const MIMIC_OFFSET: Param<f64> = Param::double(
+    "inputs.joints.mimic.{}.offset",
+    0.0,
+    (-1e6, 1e6),
+    "Position of {} where the joint that it follows is at 0, in rad or m.",
+)
+.fixed();
+
+pub(crate) const MIMIC_COMMANDED: Param<bool> = Param::flag(
+    "inputs.joints.mimic.{}.commanded",
+    false,
+    "Whether an action may move {} although it follows another joint. false: such an action is refused at the start.",
+)
+.fixed();
+
+pub(crate) const PAIRING: Param<Pairing> = Param::word(
+    "inputs.pairing",
+    "newest",
+    "Time at which joints and poses of an observation are taken. newest: each at its newest sample. frame: at the stamp of the oldest \
+     camera frame, interpolated between the samples around it, as most data sets pair pictures and state: a camera's latency then makes \
+     no difference of picture and state, and inputs.max_skew_ms compares the cameras only. Motion starts at the newest positions \
+     either way.",
+);
 
 /// One second: the plan has then moved the joints by more than an encoder's step, and drives follow several times faster.
 pub(crate) const JOINTS_STUCK_AFTER: Param<Span> = Param::millis(
@@ -162,7 +226,7 @@ pub(crate) const INSTRUCTION_TOPIC: Param<String> = Param::text(
     "inputs.instruction.topic",
     "instruction",
     Allowed::Topic,
-    "Topic of the instruction (std_msgs/String, reliable, transient local). The latest of topic and parameter holds.",
+    "Topic of the instruction (std_msgs/String, reliable; volatile and transient local publishers). The latest of topic and parameter holds.",
 )
 .fixed();
 

@@ -22,7 +22,7 @@ pub(crate) const STATE_POSE: Param<Option<String>> = Param::text_or_none(
 /// The declaration adds the words.
 pub(crate) const STATE_POSE_PARTS: Param<Vec<String>> = Param::strings(
     "state.{}.pose_parts",
-    "Parts of its pose that the state {} holds, in the policy's order, such as [x] or [position, quaternion_xyzw]. Empty: by the width of the \
+    "Parts of its pose that the state {} holds, in the policy's order, such as [px] or [position, quaternion_xyzw]. Empty: by the width of the \
      key. Single values: ",
 )
 .fixed();

@@ -1,6 +1,7 @@
 //! Parameters of the node itself and of inference.
 
 use super::{Allowed, Param};
+use crate::parameters::settings::SecondGoal;
 use vla_base::time::Span;
 use vla_policy::spec::STEP_S;
 
@@ -14,6 +15,14 @@ pub(crate) const POLICY: Param<String> = Param::text(
 
 pub(crate) const USE_SIM_TIME: Param<bool> =
     Param::flag("use_sim_time", false, "Take the time from /clock instead of the system.").fixed();
+
+pub(crate) const AUTOSTART: Param<bool> = Param::flag(
+    "autostart",
+    true,
+    "true: the node configures and activates itself at the start. false: it waits in the state unconfigured for a life cycle manager \
+     (~/change_state).",
+)
+.fixed();
 
 pub(crate) const FRAME_ID: Param<String> = Param::text(
     "frame_id",
@@ -71,4 +80,18 @@ pub(crate) const STEP: Param<Span> = Param::seconds(
     1.0,
     (*STEP_S.start(), *STEP_S.end()),
     "Time in s from one action row to the next. The policy's own unless set: a longer one plays chunks slower.",
+);
+
+pub(crate) const TASK_REQUIRED: Param<bool> = Param::flag(
+    "task.required",
+    false,
+    "true: the robot moves only while a task runs (action ~/run). false: without a task it follows the instruction of parameter and topic.",
+)
+.fixed();
+
+pub(crate) const TASK_SECOND_GOAL: Param<SecondGoal> = Param::word(
+    "task.second_goal",
+    "refuse",
+    "A goal of ~/run while another task runs. refuse: it is rejected. queue: it is accepted and begins when the tasks before it have \
+     ended, unless one of them was stopped.",
 );

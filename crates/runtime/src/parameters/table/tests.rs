@@ -22,9 +22,13 @@ fn every_word_of_an_enum_is_allowed_and_read_and_no_other() {
     reads_its_words::<Transport>(&inputs::CAMERA_TRANSPORT);
     reads_its_words::<StampSource>(&inputs::STAMP);
     reads_its_words::<OnViolation>(&inputs::ON_VIOLATION);
+    reads_its_words(&qos::RELIABILITY);
+    reads_its_words(&qos::DURABILITY);
+    reads_its_words(&qos::HISTORY);
     reads_its_words::<TransitionMode>(&motion::MODE);
     reads_its_words(&motion::COMMAND_TYPE);
     reads_its_words(&motion::LIMITS_FROM);
+    reads_its_words(&node::TASK_SECOND_GOAL);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{Control, State, StopReason, lock};
 use crate::messages::TrajectoryBuffer;
 use crate::parameters::Settings;
 use vla_base::time::{Span, Stamp};
-use vla_motion::{CLOCK_TOLERANCE, WatchdogState};
+use vla_motion::WatchdogState;
 use vla_policy::observation::{Inputs, OnViolation, Violation};
 
 /// Result of a request to brake.
@@ -91,6 +91,10 @@ impl Control {
         settings: &Settings,
         out: &mut TrajectoryBuffer,
     ) -> Braked {
+        if state.suspended.is_some() && !state.watchdog.state().is_moving() {
+            // Braking or at rest, and no chunk moves the robot: an input that is lost meanwhile is no reason to latch.
+            return Braked::Already;
+        }
         let entered = match action {
             OnViolation::Skip => return Braked::NotNeeded,
             OnViolation::Hold => state.watchdog.hold(now),
@@ -166,11 +170,7 @@ impl Control {
         if state.stop_calls != calls {
             return false;
         }
-        // The end of a plan from before the clock was set back is in the future of the new clock.
-        let stop = state.motion.plan().filter(|plan| plan.created_at() <= now + CLOCK_TOLERANCE);
-        let rest = stop.map_or(now, |plan| plan.end());
-        let columns = state.columns.plan().filter(|plan| plan.created_at() <= now + CLOCK_TOLERANCE);
-        let rest = columns.map_or(rest, |plan| rest.max(plan.end()));
+        let rest = state.rest(now);
         let resumed = state.watchdog.resume(now, rest);
         if resumed {
             state.reset();
@@ -197,7 +197,8 @@ impl Control {
     fn poll_armed(&self, now: Stamp, settings: &Settings) -> bool {
         let mut state = self.lock();
         self.poll_watchdog(&mut state, now, settings);
-        state.watchdog.is_armed() && state.watchdog.state() != WatchdogState::Stopped
+        let watched = state.suspended.is_none() || state.watchdog.state().is_moving();
+        watched && state.watchdog.is_armed() && state.watchdog.state() != WatchdogState::Stopped
     }
 
     /// Handles a backward clock jump: discards the plan. The controller still finishes the trajectory it has.
@@ -210,7 +211,7 @@ impl Control {
         *lock(&self.column_plan) = state.columns.plan().cloned();
         let left = state.columns.plan().map_or(left, |plan| left.max(plan.end() - now));
         state.reset();
-        let stop = settings.rules.on_violation == OnViolation::Stop;
+        let stop = settings.rules.on_violation == OnViolation::Stop && state.suspended.is_none();
         if state.watchdog.start_over(now, now + left, stop).is_none() {
             return Some(WatchReport::default());
         }
@@ -220,7 +221,7 @@ impl Control {
         Some(WatchReport { braked: Braked::AtRest, violation: None })
     }
 
-    fn come_to_rest(
+    pub(super) fn come_to_rest(
         &self,
         state: &mut State,
         now: Stamp,

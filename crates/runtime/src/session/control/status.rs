@@ -36,6 +36,8 @@ pub struct MotionStatus {
     pub end: Option<Stamp>,
     /// Why chunks are too short for the latency; `None` when they are not.
     pub too_short: Option<String>,
+    /// Why every chunk is refused until the motion is released: the node is inactive, or no task runs. No fault.
+    pub suspended: Option<Arc<str>>,
     /// Why no joint may move, and what to do about it; `None` when all may.
     pub forbidden: Option<Arc<str>>,
 }
@@ -64,6 +66,7 @@ impl Control {
             counts: state.motion.counts().clone(),
             end: state.motion.plan().map(|plan| plan.end()),
             too_short,
+            suspended: state.suspended.as_ref().map(|suspension| Arc::clone(&suspension.reason)),
             forbidden: state.forbidden.clone().or_else(|| state.unready.clone()),
         }
     }

@@ -103,8 +103,8 @@ fn a_joint_that_was_never_published_is_named_with_what_there_is() {
     let violation = inputs.assemble(ms(1002), &rules()).expect_err("no elbow").to_string();
     assert_eq!(
         violation,
-        "joints missing: no position of `elbow` yet (other messages have `Elbow`, `wheel`); publish them on \
-         inputs.joints.topic, or set state.<key>.joints to the names that the robot publishes"
+        "joints missing: no position of `elbow` yet on /joint_states (other messages have `Elbow`, `wheel`); publish them there, set \
+         inputs.joints.topics to the topics that have them, or set state.<key>.joints to the names that the robot publishes"
     );
 }
 

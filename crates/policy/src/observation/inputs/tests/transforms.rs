@@ -1,7 +1,7 @@
 //! Poses of odometry and of the tree of frames.
 
 use super::*;
-use crate::observation::{Fault, TransformError, Violation};
+use crate::observation::{Fault, Pairing, TransformError, Violation};
 use vla_messages::TransformView;
 
 const TF: usize = 1;
@@ -18,6 +18,7 @@ fn spec(name: &str, kind: InputKind, topics: &[&str], frame_id: &str, child_fram
         stamp_from: StampSource::Header,
         frames: Default::default(),
         history: Default::default(),
+        keep: Span::ZERO,
     }
 }
 
@@ -213,4 +214,29 @@ fn odometry_is_the_pose_of_its_child_frame() {
     inputs.offer(1, message("odom", "base_link"), ms(1000)).expect("good odometry");
     let observation = inputs.assemble(ms(1010), &lenient()).expect("fresh");
     assert_eq!(observation.poses[0].pose, Pose { position: [1.0, 2.0, 0.0], orientation: UPRIGHT });
+}
+
+/// Base and arm turn and drive at once: between two poses of the tool, the transforms themselves are interpolated.
+#[test]
+fn at_the_time_of_the_frame_transforms_are_looked_up_as_tf2_does() {
+    let inputs = tools();
+    mounts(&inputs);
+    let turned = |at: i64, angle: f64| TransformView {
+        rotation: [0.0, 0.0, (angle / 2.0).sin(), (angle / 2.0).cos()],
+        ..link("base", "left_hand", at, 1.0)
+    };
+    for (at, angle) in [(1000, 0.0), (1040, 1.2)] {
+        send(&inputs, TF, at, &[turned(at, angle), link("base", "right_hand", at, 2.0)]).expect("good transforms");
+    }
+    inputs.offer(0, image(ms(1010)), ms(1040)).expect("a good image");
+    let paired = Rules { pairing: Pairing::Frame, ..lenient() };
+    let observation = inputs.assemble(ms(1045), &paired).expect("fresh");
+    // A quarter of the way: the tool is 0.1 m ahead of the hand, on a circle and not on its chord.
+    let (pose, angle) = (&observation.poses[0], 0.3_f64);
+    assert_eq!(pose.stamp, ms(1010));
+    let expected = [1.0 + 0.1 * angle.cos(), 0.1 * angle.sin(), 0.0];
+    assert!(
+        pose.pose.position.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-12),
+        "{pose:?}"
+    );
 }

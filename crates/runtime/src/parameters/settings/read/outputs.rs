@@ -81,7 +81,7 @@ impl Reader<'_> {
 
     fn output(&mut self, raw: RawOutput, shape: &PolicyShape, action: &[JointMap]) -> Option<OutputSettings> {
         let RawOutput { name, kind, keys } = raw;
-        for key in keys.iter().filter(|key| !shape.action_keys.iter().any(|(of, _)| of == *key)) {
+        if let Some(key) = keys.iter().find(|key| !shape.action_keys.iter().any(|(of, _)| of == *key)) {
             let known: Vec<&str> = shape.action_keys.iter().map(|(key, _)| key.as_str()).collect();
             let what = format!("names '{key}', which is no action key of the policy ({})", known.join(", "));
             self.refuse_output(&name, &outputs::KEYS.name_of(&name), what);

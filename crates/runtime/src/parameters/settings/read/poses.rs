@@ -2,22 +2,24 @@
 
 use super::{Reader, spec};
 use crate::parameters::table::{Param, PoseSource, inputs, keys};
+use vla_base::time::Span;
 use vla_policy::encode::pose::{PoseConvention, PoseLayout, PoseMap, PosePart};
 use vla_policy::observation::{InputKind, InputRule, InputSpec, StampSource};
 
 impl Reader<'_> {
-    /// Each pose with its rule; several keys may take one.
-    pub(super) fn poses(&mut self, poses: &[PoseMap]) -> Vec<(InputSpec, InputRule)> {
+    /// Each pose with its rule, kept for `keep`; several keys may take one.
+    pub(super) fn poses(&mut self, poses: &[PoseMap], keep: Span) -> Vec<(InputSpec, InputRule)> {
         let mut all: Vec<(InputSpec, InputRule)> = Vec::new();
         for PoseMap { input, .. } in poses {
             if !all.iter().any(|(spec, _)| spec.name == *input) {
-                all.push(self.pose(input));
+                let (spec, rule) = self.pose_input(input);
+                all.push((InputSpec { keep, ..spec }, rule));
             }
         }
         all
     }
 
-    fn pose(&mut self, input: &str) -> (InputSpec, InputRule) {
+    fn pose_input(&mut self, input: &str) -> (InputSpec, InputRule) {
         let prefix = format!("inputs.poses.{input}");
         let (topics, kind) = match self.get_of(&inputs::POSE_SOURCE, input) {
             PoseSource::Pose => (vec![self.get_of(&inputs::POSE_TOPIC, input)], InputKind::Pose),
@@ -46,6 +48,14 @@ impl Reader<'_> {
                     "{source} is tf, so {frame} and {child} must name two frames, found '{frame_id}' and '{child_frame_id}'"
                 );
                 self.conflict(&[&frame, &child], what);
+            }
+            InputKind::Transform if spec.topics.first() == spec.topics.last() => {
+                let names = [inputs::TF_TOPIC.name, inputs::TF_STATIC_TOPIC.name];
+                let what = format!(
+                    "{} and {} are the same topic, which has either moving or static transforms",
+                    names[0], names[1]
+                );
+                self.conflict(&names, what);
             }
             InputKind::Transform if spec.stamp_from == StampSource::Arrival => {
                 let stamp = inputs::STAMP.name_of(&spec.parameter());
