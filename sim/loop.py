@@ -140,7 +140,8 @@ class Loop:
         self.set("watchdog.stop_after_ms", 1.0)
         time.sleep(late + SILENT_S)
         self.robot.faults.joints_dropped = False
-        time.sleep(late + 0.2)
+        # Until a picture has come that is later than the pause of the joint states: one of the pause has no state.
+        time.sleep(late + 0.2 + (self.camera_latency_ms * 1e-3 + 0.15 if self.pairing == "frame" else 0.0))
         self.set("watchdog.stop_after_ms", STOP_AFTER_MS)
         self.chunks.clear()
         self.robot.instruct(instruction)

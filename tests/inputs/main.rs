@@ -8,3 +8,4 @@ mod fuzz_observation;
 mod input_cases;
 mod message;
 mod replay_bags;
+mod stamps;

@@ -128,3 +128,23 @@ fn joints_that_turn_without_end_are_known_to_the_rules() {
     let parameters = parameters(&limits).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(*parameters.settings().rules.continuous, ["left_j1"]);
 }
+
+#[test]
+fn one_description_of_an_arm_limits_each_of_two_whose_drivers_use_its_names() {
+    let urdf = "<robot><joint name='j1' type='continuous'><limit velocity='2'/></joint>\
+                <joint name='finger' type='prismatic'><limit lower='0' upper='0.04' velocity='0.1'/></joint>\
+                <joint name='right_finger' type='prismatic'><limit lower='0' upper='0.08' velocity='0.1'/></joint></robot>";
+    let mut prefixed =
+        parameters(&["limits_from:=topic", "inputs.joints.prefixes:=[left_, right_]"]).expect("two arms");
+    prefixed.describe(urdf).expect("limits of both arms");
+    let settings = prefixed.settings();
+    let limits = settings.limits.as_ref().expect("limits");
+    let of = |joint| limits.get(joint).expect("a moved joint");
+    assert_eq!((of("left_j1").velocity, of("right_j1").velocity), (2.0, 2.0));
+    assert_eq!((of("left_finger").max, of("right_finger").max), (0.04, 0.08), "a joint of the full name counts first");
+    assert_eq!(*settings.rules.continuous, ["left_j1", "right_j1"]);
+    let mut plain = parameters(&["limits_from:=topic"]).expect("two arms");
+    plain.describe(urdf).map(drop).ok();
+    let limited = plain.settings().limits.as_ref().map(|limits| limits.get("left_j1").map(|limits| limits.velocity));
+    assert_ne!(limited, Ok(Some(2.0)), "without prefixes the names differ");
+}

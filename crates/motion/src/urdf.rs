@@ -53,6 +53,13 @@ impl Description {
         }
     }
 
+    /// Gives the joints of a name a second one: a description of one arm serves each of several equal arms.
+    pub fn add_alias(&mut self, name: &str, alias: &str) {
+        let mut all: Vec<Joint> = self.joints(name).cloned().collect();
+        all.iter_mut().for_each(|joint| alias.clone_into(&mut joint.name));
+        self.joints.extend(all);
+    }
+
     /// The joints of this name: one, in a valid description that has it.
     pub fn joints(&self, name: &str) -> impl Iterator<Item = &Joint> {
         self.joints.iter().filter(move |joint| joint.name == name)

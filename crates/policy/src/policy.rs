@@ -70,7 +70,7 @@ impl Policy {
         };
         let inputs = HostInputs {
             text: Text::new(&spec, &processor, views.image_tokens())?,
-            state: State::new(&spec, &processor, &options.state, &options.poses)?,
+            state: State::new(&processor, &options.state, &options.poses)?,
             actions: ActionInputs::new(&spec, codec.columns.names.len())?,
         };
         let networks = Networks {

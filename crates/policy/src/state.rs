@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
+use super::Error;
 use super::encode::EncodeError;
 use super::encode::pose::{PoseConvention, PoseLayout, PoseMap};
 use super::encode::state::StateEncoder;
-use super::processor::{ActionKey, Conversion, Processor};
+use super::processor::{ActionKey, Conversion, Processor, StateKey};
 use super::unit_check::UnitCheck;
-use super::{Error, PolicySpec};
 use crate::observation::{self, JointMap, JointSample, Observation, PoseSample, StateReader};
 use vla_base::tensor::{DType, HostTensor};
 
@@ -50,16 +50,11 @@ impl State {
     /// # Errors
     /// [`Error::StateKey`] for a key with no source, with two sources, with another width than its source, or of other parts of a pose
     /// than the relative actions that refer to it.
-    pub(crate) fn new(
-        spec: &PolicySpec,
-        processor: &Processor,
-        joints: &[JointMap],
-        poses: &[PoseMap],
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(processor: &Processor, joints: &[JointMap], poses: &[PoseMap]) -> Result<Self, Error> {
         let (mut start, mut read) = (0, 0);
-        let mut keys = Vec::with_capacity(spec.state.len());
+        let mut keys = Vec::with_capacity(processor.state.len());
         let mut maps = Vec::with_capacity(joints.len());
-        for (key, width) in &spec.state {
+        for StateKey { name: key, width, .. } in &processor.state {
             let refused = |found: String| Error::StateKey { key: key.clone(), width: *width, found };
             let map = joints.iter().find(|map| map.key == *key);
             let source = match (map, poses.iter().find(|map| map.key == *key)) {
@@ -88,7 +83,7 @@ impl State {
             start += width;
         }
         let encoder = StateEncoder::new(processor)?;
-        let times = spec.state_history.len();
+        let times = processor.state_deltas.len();
         let dims = [times, processor.max_state_dim];
         let tensor = HostTensor::zeros(DType::F32, &dims).ok_or(Error::Internal("f32 zeros"))?;
         let reader = StateReader::new(&maps)?;
@@ -193,5 +188,82 @@ fn read_pose(
     match out.iter().find(|value| !value.is_finite()) {
         Some(value) => Err(refused(format!("expected a position in the range of single precision, found {value} m"))),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observation::{Pose, StateSample};
+    use crate::processor::{ImageTransformSpec, StateEncoding};
+    use vla_base::time::Stamp;
+
+    /// A joint and a position, taken at the observation's time and 15 steps before.
+    fn state() -> State {
+        let key = |name: &str, width, high| StateKey {
+            name: name.into(),
+            width,
+            encoding: StateEncoding::Range { low: vec![0.0; width], high: vec![high; width] },
+        };
+        let processor = Processor {
+            embodiment: "robot".into(),
+            cameras: Vec::new(),
+            video_deltas: vec![0],
+            state: vec![key("arm", 1, 2.0), key("tool", 3, 4.0)],
+            state_deltas: vec![-15, 0],
+            clip_state: true,
+            action: Vec::new(),
+            action_deltas: Vec::new(),
+            max_state_dim: 6,
+            max_action_dim: 6,
+            max_action_horizon: 16,
+            image: ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 },
+            normalise_text: true,
+        };
+        let arm = JointMap::identity("arm", vec!["elbow".into()]);
+        let tool = PoseMap {
+            key: "tool".into(),
+            input: "tcp".into(),
+            parts: Vec::new(),
+            convention: PoseConvention::default(),
+        };
+        State::new(&processor, &[arm], &[tool]).expect("a state")
+    }
+
+    fn sample(elbow: f64, x: f64) -> StateSample {
+        let stamp = Stamp::from_nanos(1);
+        let pose = Pose { position: [x, 0.0, 4.0], ..Pose::default() };
+        StateSample {
+            joints: Some(JointSample::new("joints", stamp, vec!["elbow".to_owned()].into(), &[elbow])),
+            poses: vec![PoseSample { name: "tcp".into(), stamp, pose }],
+        }
+    }
+
+    fn observation(elbow: f64, x: f64, history: Vec<StateSample>) -> Observation {
+        let StateSample { joints, poses } = sample(elbow, x);
+        Observation { joints, poses, history, ..Observation::default() }
+    }
+
+    #[test]
+    fn a_history_is_one_row_a_time_and_relative_actions_refer_to_the_last() {
+        let mut state = state();
+        let raw = state.encode(&observation(2.0, 1.0, vec![sample(0.5, 3.0)])).expect("two times").to_vec();
+        assert_eq!(raw, [2.0, 1.0, 0.0, 4.0]);
+        assert_eq!(state.tensor().dims(), [2, 6]);
+        let earlier = [-0.5, 0.5, -1.0, 1.0, 0.0, 0.0];
+        let own = [1.0, -0.5, -1.0, 1.0, 0.0, 0.0];
+        assert_eq!(state.tensor().as_f32().expect("floats"), [earlier, own].concat());
+        // The same from values, the earlier first.
+        let raw = state.encode_raw(&[2.0, 1.0, 0.0, 4.0, 0.5, 3.0, 0.0, 4.0]).expect("two times").to_vec();
+        assert_eq!(raw, [0.5, 3.0, 0.0, 4.0]);
+        assert_eq!(state.tensor().as_f32().expect("floats"), [own, earlier].concat());
+    }
+
+    #[test]
+    fn another_number_of_times_is_refused_with_both() {
+        let error = state().encode(&observation(0.0, 0.0, Vec::new())).map(drop).expect_err("one time");
+        assert!(matches!(error, Error::StateHistory { expected: 2, found: 1 }), "{error}");
+        let error = state().encode_raw(&[0.0; 4]).map(drop).expect_err("one time");
+        assert!(matches!(error, Error::Encode(EncodeError::Length { expected: 8, found: 4, .. })), "{error}");
     }
 }

@@ -40,6 +40,23 @@ impl RobotDescription {
         Description::parse(text).map_or_else(Self::Unusable, |description| Self::Known(Arc::new(description)))
     }
 
+    /// The same, in which joints that it lacks are those without one of the prefixes: of each of several equal arms, whose drivers and
+    /// description use the same names.
+    pub(crate) fn with_prefixes<'n>(&self, prefixes: &[String], joints: impl Iterator<Item = &'n String>) -> Self {
+        let Self::Known(description) = self else { return self.clone() };
+        let mut prefixed = Description::clone(description);
+        for joint in joints {
+            let own = prefixes
+                .iter()
+                .filter(|prefix| !prefix.is_empty())
+                .find_map(|prefix| joint.strip_prefix(prefix.as_str()));
+            if let Some(own) = own.filter(|_| prefixed.joints(joint).next().is_none()) {
+                prefixed.add_alias(own, joint);
+            }
+        }
+        Self::Known(Arc::new(prefixed))
+    }
+
     /// Whether it has this joint as one that turns without end.
     pub(crate) fn is_continuous(&self, joint: &str) -> bool {
         let Self::Known(description) = self else { return false };

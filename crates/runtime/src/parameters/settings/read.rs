@@ -44,9 +44,10 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
     }
     let history = reader.state_history(shape);
     let inputs = reader.inputs(shape, &state, &action, &poses, history.first().copied().unwrap_or_default());
-    let (inputs, per_input) = inputs.into_iter().unzip();
+    let (inputs, per_input): (Vec<InputSpec>, Vec<InputRule>) = inputs.into_iter().unzip();
     let policy = reader.policy();
     let given = reader.limits(&action);
+    let description = &joint_inputs::prefixed(description, &inputs, &given, &state);
     let continuous = joint_inputs::continuous(&given, &state, description);
     let (limits, limit_warnings) = match description.merge(&given) {
         Ok(merged) => (Ok(Arc::new(merged.limits)), merged.warnings),

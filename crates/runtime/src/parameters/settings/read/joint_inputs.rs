@@ -134,6 +134,24 @@ impl Reader<'_> {
     }
 }
 
+/// The robot description with the names that the node uses.
+pub(super) fn prefixed(
+    description: &RobotDescription,
+    inputs: &[InputSpec],
+    given: &[(String, JointLimits)],
+    state: &[JointMap],
+) -> RobotDescription {
+    let prefixes = inputs.iter().find(|input| input.kind == InputKind::Joints).map(|input| &input.joints.prefixes);
+    match prefixes.filter(|prefixes| !prefixes.is_empty()) {
+        Some(prefixes) => description.with_prefixes(prefixes, joints_of(given, state)),
+        None => description.clone(),
+    }
+}
+
+fn joints_of<'n>(given: &'n [(String, JointLimits)], state: &'n [JointMap]) -> impl Iterator<Item = &'n String> {
+    given.iter().map(|(joint, _)| joint).chain(state.iter().flat_map(|map| &map.joints))
+}
+
 /// Joints that turn without end: by the parameters, and by the robot description, which also knows joints that are only read.
 pub(super) fn continuous(
     given: &[(String, JointLimits)],
@@ -141,8 +159,7 @@ pub(super) fn continuous(
     description: &RobotDescription,
 ) -> Arc<[String]> {
     let by_parameter = given.iter().filter(|(_, limits)| limits.kind == JointKind::Continuous).map(|(joint, _)| joint);
-    let joints = given.iter().map(|(joint, _)| joint).chain(state.iter().flat_map(|map| &map.joints));
-    let described = joints.filter(|joint| description.is_continuous(joint));
+    let described = joints_of(given, state).filter(|joint| description.is_continuous(joint));
     distinct(by_parameter.chain(described)).cloned().collect()
 }
 
