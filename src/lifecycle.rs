@@ -63,7 +63,7 @@ impl Lifecycle {
         self.lock().restored
     }
 
-    /// The policy is gone although nobody asked for it: the device is lost, or a reload failed. Ends in unconfigured, by way of
+    /// The policy is lost: the device failed for good, or a reload was refused. Ends in unconfigured, by way of
     /// errorprocessing; `~/reload` then restores the present state. The plan in force ends at rest by itself.
     pub(crate) fn lost(&self) {
         let mut inner = self.lock();

@@ -192,6 +192,14 @@ impl Outputs {
         }
     }
 
+    /// Tells every route that nothing moves any more.
+    ///
+    /// # Errors
+    /// As [`Outputs::plan`].
+    pub(crate) fn rest(&self) -> Result<(), r2r::Error> {
+        self.lock().pass(None, Event::Rest)
+    }
+
     /// Lets chunks move something only while every output takes commands.
     pub(crate) fn apply_readiness(&self, control: &Control) {
         self.board.apply_readiness(control);

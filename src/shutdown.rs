@@ -100,8 +100,8 @@ impl Running {
         wait_until(braked + self.brake.longest(), || !self.brake.moves()).await;
         clean &= self.stream.stop(Instant::now() + THREAD_END);
         let published = || {
-            let is_told = fault.is_none() || self.fault.is_published();
-            is_told && self.logging.pending() == 0 && self.current_task.get().is_none()
+            let is_reported = fault.is_none() || self.fault.is_published();
+            is_reported && self.logging.pending() == 0 && self.current_task.get().is_none()
         };
         wait_until(Instant::now() + LAST_MESSAGES, published).await;
         let node = self.spin.stop(Instant::now() + THREAD_END);

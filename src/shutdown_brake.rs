@@ -36,7 +36,12 @@ impl ShutdownBrake {
     pub(crate) fn apply(&self) {
         let Some(control) = self.control.get() else { return };
         let publish = |braked, stop: &TrajectoryBuffer| self.outputs.brake(braked, stop);
-        if let Err(error) = end_motion(&control, self.clock.now(), &self.settings.get(), publish) {
+        let now = self.clock.now();
+        let ended = end_motion(&control, now, &self.settings.get(), publish);
+        // A plan that is over is none that brakes: a goal whose end its server has not reported is cancelled.
+        let is_over = control.plan().is_none_or(|plan| now >= plan.end());
+        let ended = if is_over { ended.and(self.outputs.rest()) } else { ended };
+        if let Err(error) = ended {
             tracing::error!("{}", stop_not_published(&error));
         }
     }

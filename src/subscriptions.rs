@@ -66,7 +66,11 @@ impl Subscriptions {
 
 /// Packages that the node can be built without (CMakeLists.txt).
 fn check_built_in(topic: &InputTopic) -> Result<(), Error> {
-    if topic.kind != InputKind::Transform || cfg!(has_tf2_msgs) {
+    check_package(topic.kind, cfg!(has_tf2_msgs))
+}
+
+fn check_package(kind: InputKind, has_tf2_msgs: bool) -> Result<(), Error> {
+    if kind != InputKind::Transform || has_tf2_msgs {
         return Ok(());
     }
     Err(Error::Package { needed_by: "inputs.poses.<name>.source: tf", package: "tf2_msgs" })
@@ -123,5 +127,22 @@ async fn drain(
             complained = Some(Instant::now());
             tracing::warn!("message refused: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_was_built_without_tf2_msgs_refuses_poses_of_tf_with_the_package_to_install() {
+        for kind in [InputKind::Pose, InputKind::Odometry, InputKind::Joints] {
+            assert!(check_package(kind, false).is_ok(), "{kind:?}");
+        }
+        assert!(check_package(InputKind::Transform, true).is_ok());
+        let error = check_package(InputKind::Transform, false).expect_err("refused");
+        assert!(matches!(error, Error::Package { package: "tf2_msgs", .. }));
+        let text = error.to_string();
+        assert!(text.contains("inputs.poses.<name>.source: tf") && text.contains("-tf2-msgs"), "{text}");
     }
 }

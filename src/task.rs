@@ -1,9 +1,9 @@
 //! Tasks: the action `~/run`. A goal gives the policy an instruction for a time; feedback says what the robot does, and the result why
 //! the task ended. One task runs at a time.
 //!
-//! The action server is built on the services and topics that every action consists of, not on r2r's: r2r 0.9.7 never reports
-//! CANCELED, keeps the results of all goals, and does not end the timer that rcl starts for them, so that its executor then spins without
-//! a pause.
+//! The action server is built on the services and topics that every action consists of, not on r2r's: that of r2r 0.9.7 leaves a
+//! cancelled goal in the state CANCELING, keeps the results of all goals, and never resets the timer that rcl starts for them, whose
+//! expiry wakes its executor again and again.
 
 mod endpoints;
 mod goals;

@@ -24,6 +24,11 @@ fn input(name: &str, kind: InputKind) -> InputSpec {
 
 /// A node `/vla_trt` with a camera `top`, joint states of `pan` and `lift`, and an instruction.
 fn graph() -> Graph {
+    remapped(&[])
+}
+
+/// The same with these rules for names of topics.
+fn remapped(remaps: &[crate::args::Remap]) -> Graph {
     let inputs = [
         input("top", InputKind::Camera { transport: Transport::Raw }),
         input("joints", InputKind::Joints),
@@ -40,11 +45,8 @@ fn graph() -> Graph {
         (topic.to_owned(), SubscriptionQos { delivery, ..SubscriptionQos::SENSOR })
     });
     let commands = ["~/joint_trajectory", "~/joint_command"].map(str::to_owned);
-    Graph::new(names(&[]), &commands, &inputs, &qos.into(), joints, Arc::default(), Arc::default())
-}
-
-fn names(remaps: &[crate::args::Remap]) -> Names {
-    Names::new(NodeName::new("/", "vla_trt").expect("a name"), remaps)
+    let names = Names::new(NodeName::new("/", "vla_trt").expect("a name"), remaps);
+    Graph::new(names, &commands, &inputs, &qos.into(), joints, Arc::default(), Arc::default())
 }
 
 fn of(node: &str, type_name: &str) -> PublisherInfo {
@@ -202,7 +204,7 @@ fn another_commander_is_named_also_where_the_topic_was_remapped() {
     assert!(found[0].starts_with("/vla_trt/joint_command is commanded by /teleop"), "{found:?}");
 
     let rule = crate::args::Remap { node: None, from: "~/joint_trajectory".into(), to: "/jtc/trajectory".into() };
-    let mut remapped = Graph { names: names(&[rule]), ..graph() };
+    let mut remapped = remapped(&[rule]);
     let mut topics = Topics::new();
     topics.insert("/jtc/trajectory".to_owned(), vec![of("/vla_trt", "any"), of("/move_group", "any")]);
     let found = texts(&remapped.judge(&topics, &[]));

@@ -158,7 +158,7 @@ impl InferenceWorker {
         self.end_fault(|_| true);
     }
 
-    /// Forgets a fault of the last cycle without a word: nothing is inferred any more.
+    /// Forgets the fault of the last cycle without a log message: nothing is inferred any more.
     pub(super) fn forget_fault(&self) {
         self.shared.report.update(|report| report.fault = None);
     }

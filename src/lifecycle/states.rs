@@ -85,7 +85,7 @@ pub(crate) struct Transition {
     pub goal: State,
 }
 
-/// Result of the work that a transition state stands for.
+/// Result of the work of a transition state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Outcome {
     /// Done.
@@ -110,7 +110,6 @@ const fn transition(id: u8, label: &'static str, start: State, goal: State) -> T
     Transition { id, label, start, goal }
 }
 
-/// `ON_ERROR_SUCCESS`: what was left is freed.
 const SUCCESS: &str = Outcome::Success.label();
 const FAILURE: &str = Outcome::Failure.label();
 const ERROR: &str = Outcome::Error.label();

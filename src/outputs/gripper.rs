@@ -21,7 +21,7 @@ use vla_motion::MotionPlan;
 use vla_runtime::parameters::GripperRoute;
 
 /// Time between two looks at plan and server.
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(20);
 /// Longest wait for the answer to a goal.
 const ANSWER: Duration = Duration::from_secs(1);
 /// Time after a rejected goal before the next is tried.

@@ -12,7 +12,7 @@ use vla_base::time::{Span, Stamp};
 use vla_motion::WatchdogState;
 use vla_runtime::session::MotionStatus;
 
-/// A task without an action client ends after this time: nobody could cancel it.
+/// A task without an action client ends after this time, because no client can cancel it any more.
 const ALONE: Duration = Duration::from_secs(2);
 
 /// Why a task ends: the reasons of `Run.action`, and the state in which the goal ends.

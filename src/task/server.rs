@@ -267,7 +267,7 @@ impl Work {
             self.server.gate.open(Closer::Task);
         }
         self.end(&running.id, ending.reason, result);
-        // Whoever queued the next task does not know what happened to this one.
+        // The client of the next task does not know that the motion was stopped.
         if matches!(ending.reason, Reason::Stopped | Reason::Replaced) {
             let reason = format!("the task before it was stopped: {}", ending.message);
             for task in std::mem::take(&mut self.queue) {

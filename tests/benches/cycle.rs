@@ -34,7 +34,7 @@ fn frame() -> Vec<u8> {
 }
 
 fn session(policy: &std::path::Path) -> (Session, Inputs, std::sync::Arc<vla_runtime::parameters::Settings>) {
-    let settings = demo::settings(policy, &["instruction:=pick up the red cube"]);
+    let settings = demo::settings(policy, &["instruction:=pick up the red cube", "encode.threads:=1"]);
     let spec = PolicySpec::load(policy).expect("the demo policy");
     let session = Session::load(spec, &settings, &mut |_| {}).expect("the demo policy loads");
     let inputs = Inputs::new(settings.inputs.clone());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vla_base::time::{Span, Stamp};
 use vla_motion::{Chunk, NewChunk};
-use vla_policy::observation::OnViolation;
+use vla_policy::observation::{Inputs, OnViolation};
 use vla_runtime::messages::{TrajectoryBuffer, select_joints};
 use vla_runtime::parameters::{
     CommandKind, EefAction, NodeName, OutputKind, Overrides, Parameters, PolicyShape, Problems, Route, Settings,
@@ -286,6 +286,30 @@ fn one_stop_brings_every_route_to_rest() {
     let again = chunk();
     let new = NewChunk { chunk: &again, now: at(320), clamped: 0, measured: Some(&[0.0; 3]), frozen: (0, 0) };
     assert!(control.accept_chunk(&new, 0, &settings, &mut trajectory).is_err());
+}
+
+#[test]
+fn a_base_brakes_on_a_clock_that_was_set_back_whoever_finds_it_first() {
+    let settings = settings(&[], &[]);
+    let inputs = Inputs::new(settings.inputs.clone());
+    for found_by_an_input in [false, true] {
+        let mut trajectory = TrajectoryBuffer::default();
+        let control = moving(&settings, &mut trajectory);
+        control.watch(at(300), &inputs, &settings, &mut trajectory);
+        let [before, _] = base(&control, 300);
+        if found_by_an_input {
+            control.brake(at(-900), OnViolation::Stop, &"clock went back", &settings, &mut trajectory);
+        }
+        control.watch(at(-890), &inputs, &settings, &mut trajectory);
+        let start = if found_by_an_input { -900 } else { -890 };
+        let values: Vec<f64> = (start..0).step_by(10).map(|ms| base(&control, ms)[0]).collect();
+        assert!((values[0] - before).abs() < 1e-6 && before > 0.3, "{values:?}");
+        assert!(
+            values.windows(2).all(|pair| pair[1] <= pair[0] && pair[0] - pair[1] <= 2.0 * 0.01 + 1e-9),
+            "{values:?}"
+        );
+        assert_eq!(values.last(), Some(&0.0));
+    }
 }
 
 #[test]

@@ -55,7 +55,11 @@ fn by_default_sensors_take_every_publisher_and_the_instruction_reliable_ones_of_
     assert_eq!(instruction.delivery.durability, Durability::TransientLocal);
     assert!(instruction.has_volatile_twin(InputKind::Instruction) && !instruction.has_volatile_twin(InputKind::Joints));
     assert_eq!(instruction.required(InputKind::Instruction).durability, Durability::Volatile);
-    assert_eq!(parameters.settings().qos.len(), 4);
+    let [moving, fixed] = ["/tf", "/tf_static"].map(|topic| qos(&parameters, topic));
+    assert_eq!((moving.delivery, moving.depth), (any, 100));
+    assert_eq!((fixed.delivery, fixed.depth), (instruction.delivery, 100));
+    assert!(!fixed.has_volatile_twin(InputKind::Transform));
+    assert_eq!(parameters.settings().qos.len(), 6);
 }
 
 #[test]

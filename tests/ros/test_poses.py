@@ -74,7 +74,7 @@ class OdometryFeed(PoseFeed):
         *samples, (_, pose) = super()._samples(stamp)
         message = Odometry(header=pose.header, child_frame_id="left_tool")
         message.pose.pose = pose.pose
-        return [*samples, (self.pose_topic, message)]
+        return [*samples, (self.pose_topic.replace("tool_pose", "odometry"), message)]
 
 
 class TransformFeed(PoseFeed):
@@ -198,13 +198,16 @@ def test_a_pose_that_stops_is_stale_and_comes_back(robot, node):
 
 
 TF = {"inputs.poses.left_tool.source": "tf", "inputs.poses.left_tool.child_frame_id": "left_tool"}
-ODOMETRY = {"inputs.poses.left_tool.source": "odometry", "inputs.poses.left_tool.child_frame_id": "left_tool"}
+ODOMETRY = {"inputs.poses.left_tool.source": "odometry", "inputs.poses.left_tool.child_frame_id": "left_tool",
+            "inputs.poses.left_tool.topic": "left/odometry"}
 
 
 def test_a_lookup_that_fails_is_a_violation_with_figures(robot, run):
     """Missing, disconnected, then there, then too old."""
     tf = "/transforms/tf"
-    node = run("/transforms", **TF, **{"inputs.tf.topic": tf, "inputs.tf.static_topic": f"{tf}_static"})
+    # The plan may end meanwhile: that is no stop.
+    node = run("/transforms", **TF, **{"inputs.tf.topic": tf, "inputs.tf.static_topic": f"{tf}_static",
+                                       "watchdog.stop_after_ms": 0.0})
     node.wait_until_ready()
     heard, chunks = robot.diagnostics(), robot.chunks("/transforms/vla_trt")
 

@@ -143,6 +143,12 @@ impl Watchdog {
         (now < before - CLOCK_TOLERANCE).then_some(before)
     }
 
+    /// The last clock reading of the thread that calls [`Watchdog::set_back`], when `now` is before it: the clock was set back, and that
+    /// thread has not noticed yet.
+    pub fn went_back(&self, now: Stamp) -> Option<Stamp> {
+        (now < self.last_clock_poll - CLOCK_TOLERANCE).then_some(self.last_clock_poll)
+    }
+
     /// Restarts after the clock was set back. The robot is at rest by `rest`; chunks of observations up to then are refused. `stop`:
     /// all chunks are, until [`Watchdog::resume`]. Returns the new state when it changed.
     pub fn start_over(&mut self, now: Stamp, rest: Stamp, stop: bool) -> Option<WatchdogState> {

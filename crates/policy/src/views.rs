@@ -41,7 +41,7 @@ struct ImageSource {
 
 impl ImageSource {
     /// Its frame in an observation; `None`: black.
-    fn frame<'o>(self, observed: &'o Observation, times: usize) -> Option<&'o CameraSample> {
+    fn frame(self, observed: &Observation, times: usize) -> Option<&CameraSample> {
         let earlier = times.saturating_sub(1);
         match self.time.checked_sub(earlier) {
             Some(_) => observed.cameras.get(self.camera?),

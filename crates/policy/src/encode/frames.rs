@@ -72,9 +72,12 @@ impl FrameEncoder {
         values: impl Iterator<Item = &'v mut [f32]> + Send,
     ) -> Result<(), Error> {
         let images = self.images.get_mut(range).unwrap_or_default();
+        // One thread, or one for each image: nothing is gained by handing over.
+        let threads = self.pool.threads();
+        let room = if threads == 1 || threads >= images.len() { 0 } else { MOST_WAITING };
         let jobs = images.iter_mut().zip(frames).zip(values);
         let jobs = jobs.map(|((image, frame), values)| Job { image, frame, values });
-        let jobs = Mutex::new(Jobs { new: jobs, decoded: [const { None }; MOST_WAITING], waiting: 0 });
+        let jobs = Mutex::new(Jobs { new: jobs, decoded: [const { None }; MOST_WAITING], waiting: 0, room });
         let next = || lock(&jobs).next();
         let keep = |job| lock(&jobs).keep(job);
         self.pool.run(&|| {
@@ -89,7 +92,8 @@ impl FrameEncoder {
                 convert.into_iter().for_each(Job::convert);
             }
         });
-        images.iter_mut().find_map(|image| image.error.take()).map_or(Ok(()), Err)
+        let errors = images.iter_mut().map(|image| image.error.take());
+        errors.fold(None, Option::or).map_or(Ok(()), Err)
     }
 
     /// Resamples and normalises a decoded frame into the place of one image, and returns its intermediate images. Allocates.
@@ -181,6 +185,8 @@ struct Jobs<'i, 'f, 'v, I> {
     new: I,
     decoded: [Option<Job<'i, 'f, 'v>>; MOST_WAITING],
     waiting: usize,
+    /// How many may wait.
+    room: usize,
 }
 
 enum Stage<'i, 'f, 'v> {
@@ -200,7 +206,8 @@ impl<'i, 'f, 'v, I: Iterator<Item = Job<'i, 'f, 'v>>> Jobs<'i, 'f, 'v, I> {
 
     /// Keeps a decoded image for whichever thread is free next; gives it back when there is no room.
     fn keep(&mut self, job: Job<'i, 'f, 'v>) -> Option<Job<'i, 'f, 'v>> {
-        let Some(place) = self.decoded.get_mut(self.waiting) else { return Some(job) };
+        let place = self.decoded.get_mut(self.waiting).filter(|_| self.waiting < self.room);
+        let Some(place) = place else { return Some(job) };
         self.waiting += 1;
         place.replace(job)
     }

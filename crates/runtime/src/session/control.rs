@@ -55,6 +55,8 @@ struct State {
     motion: Motion,
     /// The plan of the columns that outputs take: velocities and poses.
     columns: ColumnMotion,
+    /// A brake has brought the columns to rest on a clock that was set back, before the watchdog thread noticed it.
+    columns_set_back: bool,
     /// Newest position of each joint. Written by the thread that reads a joint state first.
     measured: Measured,
     /// A jump of about a turn between two samples. Set when it is measured, taken by the thread that brakes for it.
@@ -120,6 +122,7 @@ impl Control {
         let state = State {
             motion: Motion::new(Arc::clone(&joints)),
             columns: ColumnMotion::default(),
+            columns_set_back: false,
             measured: Measured::new(joints.len()),
             jump: None,
             published: PublishedRows::default(),

@@ -206,9 +206,9 @@ impl Control {
         let mut state = self.lock();
         let before = state.watchdog.set_back(now)?;
         let left = lock(&self.plan).take().map_or(Span::ZERO, |plan| plan.end() - before).max(Span::ZERO);
-        // Columns are sent one by one: they come to rest on the new clock.
-        state.columns.set_back(before, now);
-        *lock(&self.column_plan) = state.columns.plan().cloned();
+        if !std::mem::take(&mut state.columns_set_back) {
+            self.set_columns_back(&mut state, before, now);
+        }
         let left = state.columns.plan().map_or(left, |plan| left.max(plan.end() - now));
         state.reset();
         let stop = settings.rules.on_violation == OnViolation::Stop && state.suspended.is_none();
@@ -231,8 +231,14 @@ impl Control {
     ) -> Braked {
         state.reason = Some(reason);
         state.count();
-        if state.columns.hold(now) {
-            *lock(&self.column_plan) = state.columns.plan().cloned();
+        match state.watchdog.went_back(now) {
+            // An input found it first.
+            Some(before) => {
+                self.set_columns_back(state, before, now);
+                state.columns_set_back = true;
+            }
+            None if state.columns.hold(now) => *lock(&self.column_plan) = state.columns.plan().cloned(),
+            None => {}
         }
         if state.motion.names().is_empty() {
             return Braked::NoJoints;

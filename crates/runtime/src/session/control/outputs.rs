@@ -2,14 +2,21 @@
 
 use std::sync::Arc;
 
-use super::{Control, lock};
+use super::{Control, State, lock};
 use crate::parameters::{OutputSettings, Route, Settings};
+use vla_base::time::Stamp;
 use vla_motion::{ColumnGroup, ColumnKind, ColumnPlan};
 
 impl Control {
     /// The plan of the columns that outputs take.
     pub fn column_plan(&self) -> Option<Arc<ColumnPlan>> {
         lock(&self.column_plan).clone()
+    }
+
+    /// Brings the columns to rest on a clock that was set back: they are sent one by one, so the controller has no plan that ends.
+    pub(super) fn set_columns_back(&self, state: &mut State, before: Stamp, now: Stamp) {
+        state.columns.set_back(before, now);
+        *lock(&self.column_plan) = state.columns.plan().cloned();
     }
 
     /// Sets why an output takes no commands: until it does, chunks move nothing. `None`: every output takes them.
