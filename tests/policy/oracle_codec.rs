@@ -336,12 +336,11 @@ fn decoded_actions_are_the_vendors_to_the_last_bit_and_poses_to_2_4e_7() {
 }
 
 #[test]
-fn a_history_of_states_is_refused() {
+fn a_history_of_states_is_among_the_cases_and_is_encoded_one_row_a_time() {
+    let mut histories = 0;
     for_each_case(|case| {
-        let encoder = StateEncoder::new(&case.processor);
-        assert_eq!(encoder.is_ok(), case.samples == 1, "{}", case.name);
-        if let Err(error) = encoder {
-            assert!(error.to_string().contains("found [-1, 0]"), "{error}");
-        }
+        assert_eq!(case.encoded().len(), case.samples * case.processor.max_state_dim, "{}", case.name);
+        histories += usize::from(case.processor.state_deltas == [-1, 0]);
     });
+    assert!(histories > 0 || oracle().is_none(), "the vendor's own rows of a history are compared above");
 }

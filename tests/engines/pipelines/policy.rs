@@ -155,7 +155,7 @@ pub(super) fn what_a_policy_refuses_leaves_it_as_it_was(bench: &Bench) {
     let mut blind = good.clone();
     blind.cameras.pop();
     let error = infer(&mut policy, &blind, SEED, 4).expect_err("a camera is missing").to_string();
-    assert_eq!(error, "expected one frame of each of 3 cameras, found 2");
+    assert!(error.contains("3 frames") && error.contains("found 2"), "{error}");
     assert_same_bits(&chunk_of(&mut policy, &good, SEED, 4), &first, "after all refusals");
 }
 

@@ -208,8 +208,8 @@ impl Breach {
             ),
             (_, Some(joints)) => write!(
                 f,
-                ": no position of {joints}; publish them there, set inputs.joints.topics to the topics that have them, or set state.<key>.joints to the names \
-                 that the robot publishes"
+                ": no position of {joints}; publish them there, set inputs.joints.topics to the topics that have them, or set \
+                 state.<key>.joints to the names that the robot publishes"
             ),
             (_, None) => f.write_str(" (no usable message yet)"),
         }
