@@ -74,7 +74,7 @@ mod tests {
     fn filled(length_ms: i64, times: &[i64]) -> Earlier<i64> {
         let mut earlier = Earlier::new(Span::from_nanos(length_ms * 1_000_000));
         for pair in times.windows(2) {
-            drop(earlier.push(sample(pair[0]), sample(pair[1]).stamp));
+            let _freed = earlier.push(sample(pair[0]), sample(pair[1]).stamp);
         }
         earlier
     }
