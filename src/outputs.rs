@@ -2,7 +2,7 @@
 //!
 //! Every route sees the same events in the same order: a new plan, a brake with its trajectory, and a rest without one. Inference
 //! thread, watchdog, operator and shutdown raise them. Routes of single commands follow the same plans by time ([`super::stream`]).
-//! Actions are served by tasks of their own, fed through slots that hold the newest command: a slow server delays no thread.
+//! One task per action talks to its server, fed through slots that hold the newest command: a slow server delays no thread.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -65,7 +65,7 @@ enum Event<'a> {
     Rest,
 }
 
-/// A route that is told of events.
+/// A route, as events reach it.
 trait Output: Send {
     /// Takes an event; must not wait.
     ///

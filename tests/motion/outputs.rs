@@ -289,7 +289,7 @@ fn one_stop_brings_every_route_to_rest() {
 }
 
 #[test]
-fn a_base_brakes_on_a_clock_that_was_set_back_whoever_finds_it_first() {
+fn a_base_brakes_on_a_clock_that_was_set_back_also_when_an_input_finds_it_first() {
     let settings = settings(&[], &[]);
     let inputs = Inputs::new(settings.inputs.clone());
     for found_by_an_input in [false, true] {

@@ -14,7 +14,7 @@ ACTIONS = {"follow": FollowJointTrajectory, "gripper": GripperCommand, "parallel
 
 
 class Controller:
-    """One action server in a context of its own, so that it can go away like a process.
+    """One action server in its own context, so that it can go away like a process.
 
     A newer goal ends the one before. `answers_after` (seconds until a goal is answered), `accepts`, `settles` (goals succeed at their end), `aborts` (the next goal is
     aborted, with this error code) and `error` (the tracking error of its feedback) may be changed at any time.

@@ -12,7 +12,7 @@ from test_time import START_S, SimulatedClock
 from trajectory_msgs.msg import JointTrajectory
 
 LEFT, RIGHT = JOINTS[:7], JOINTS[7:]
-# Motion that would go on for long, so that a brake is told from a plan that runs out.
+# Motion that would go on for long, so that a brake differs from a plan that runs out.
 MOVING = {"max_blind_s": 2.0, "rate_hz": 5.0, "command_rate_hz": 50.0, "inputs.on_violation": "hold",
           **{f"limits.{joint}.acceleration": 8.0 for joint in JOINTS}}
 
@@ -147,7 +147,7 @@ def hand(side, action, **more):
 
 
 def aloha(namespace, **more):
-    """Two arms and two grippers, each with a controller of its own."""
+    """Two arms and two grippers, each with its own controller."""
     return {"left": arm("left", f"{namespace}/left/follow"), "right": arm("right", f"{namespace}/right/follow"),
             "left_hand": hand("left", f"{namespace}/left/gripper", tolerance=0.001),
             "right_hand": hand("right", f"{namespace}/right/gripper", type="parallel_gripper_command",
@@ -246,7 +246,7 @@ def test_a_controller_that_rejects_aborts_or_does_not_answer_brakes_every_route_
         time.sleep(0.6)
         assert len(left.goals) == count, "stopped until ~/resume"
         right.accepts, right.answers_after = True, 0.0
-        # A stop that was not answered either is a fault of its own.
+        # A stop that was not answered either is another fault.
         wait_for(lambda: (robot.trigger(f"{namespace}/vla_trt/resume"), len(left.goals) > count)[1],
                  lambda: f"motion again\n{node.log}")
 
