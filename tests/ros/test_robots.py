@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from geometry_msgs.msg import PoseStamped, TransformStamped, TwistStamped
-from harness import seconds, wait_for
+from harness import Feed, Parameters, seconds, wait_for
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory
@@ -193,3 +193,35 @@ def check_limits(routes, limits):
         places = [message.pose.position.x for message in messages]
         moved = max(moved, max(places) - min(places))
     assert moved > 1e-4, "something moved"
+
+
+def test_two_nodes_in_two_namespaces_drive_two_robots_beside_each_other(robot, domain, start, policies):
+    """Two policies, two robots: what one is told does not reach the other."""
+    parameters = section("arm_gripper")
+    cameras = parameters["inputs"]["cameras"]
+    patient = {f"inputs.cameras.{camera}.max_age_ms": 1500.0 for camera in cameras}
+    patient |= {f"inputs.cameras.{camera}.transport": "raw" for camera in cameras}
+    patient |= {f"limits.{joint}.tracking_error": ".inf" for joint in parameters["limits"]}
+    patient |= {"inputs.joints.max_age_ms": 1500.0, "inputs.max_skew_ms": 1500.0, "inputs.joints.stuck_after_ms": 0.0,
+                "policy": str(policies("arm_gripper"))}
+    given = [word for key, value in patient.items() for word in ("-p", f"{key}:={value}")]
+    routes = Routes(robot, domain, parameters["outputs"])
+    right = start(arguments=["--ros-args", "--params-file", str(CONFIGS["arm_gripper"]), "-r", "__ns:=/right", *given], bare=True)
+    left = start({"max_blind_s": 2.0}, ["-r", "__ns:=/left"])
+    chunks = {side: robot.chunks(f"/{side}/vla_trt") for side in ("left", "right")}
+    body = Body(robot, parameters)
+    try:
+        with Feed(robot, namespace="/left"):
+            wait_for(lambda: all(len(each) > 2 for each in chunks.values()) and min(routes.counts().values()) > 2,
+                     lambda: f"chunks of both\n{left.log}\n{right.log}")
+            assert len(chunks["left"][-1].names) == 14 and len(chunks["right"][-1].names) == 7
+            assert robot.trigger("/left/vla_trt/stop").success
+            left.wait_for_log("stopped: ")
+            count = len(chunks["right"])
+            wait_for(lambda: len(chunks["right"]) > count + 2, lambda: f"chunks of the other\n{right.log}")
+            assert "stopped" not in right.log
+            assert all(result.successful for result in Parameters(robot, "/right/vla_trt").set(rate_hz=2.0))
+            assert Parameters(robot, "/left/vla_trt").get("rate_hz")[0].double_value == 10.0
+    finally:
+        body.close()
+        routes.close()
