@@ -26,6 +26,8 @@ pub(super) struct JointCommands {
     velocities: Vec<f64>,
     /// Of the message.
     selected: (Vec<f64>, Vec<f64>),
+    /// The last command was sent before its plan ended.
+    moving: bool,
     bytes: Vec<u8>,
 }
 
@@ -47,8 +49,8 @@ impl JointCommands {
         let publisher = node.create_publisher_untyped(name, type_name, QosProfile::default().keep_last(1));
         let publisher = publisher.map_err(|e| Error::endpoint("topic", name, e))?;
         let joints = joints.map(Into::into);
-        let (indices, names, positions, velocities, selected, bytes) = Default::default();
-        Ok(Self { publisher, kind, joints, indices, names, positions, velocities, selected, bytes })
+        let (indices, names, positions, velocities, selected, moving, bytes) = Default::default();
+        Ok(Self { publisher, kind, joints, indices, names, positions, velocities, selected, moving, bytes })
     }
 
     /// Samples the plan; false before its first sample.
@@ -77,11 +79,12 @@ impl JointCommands {
 }
 
 impl Commands for JointCommands {
-    /// Nothing before the first chunk and after a stop has ended.
+    /// Nothing before the first chunk. After a stop has ended one command at rest, which a follower of velocities needs, then nothing.
     fn send(&mut self, control: &Control, now: Stamp) -> Result<(), r2r::Error> {
         let Some(plan) = control.plan() else { return Ok(()) };
         // Idle with a plan: resumed while the robot was still coming to rest.
-        if now > plan.end() && matches!(control.state(), WatchdogState::Stopped | WatchdogState::Idle) {
+        let is_over = now > plan.end();
+        if is_over && !self.moving && matches!(control.state(), WatchdogState::Stopped | WatchdogState::Idle) {
             return Ok(());
         }
         if !self.sample(&plan, now) {
@@ -96,6 +99,7 @@ impl Commands for JointCommands {
             }
             CommandKind::MultiArray => write::float64_multi_array_into(&mut self.bytes, positions),
         }
+        self.moving = !is_over;
         self.publisher.publish_raw(&self.bytes)
     }
 }

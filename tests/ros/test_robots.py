@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from geometry_msgs.msg import PoseStamped, TransformStamped, TwistStamped
-from harness import Feed, Parameters, seconds, wait_for
+from harness import STEP_S, Feed, Parameters, seconds, wait_for
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory
@@ -37,7 +37,7 @@ def policies(tool, tmp_path_factory):
         if name not in made:
             folder = tmp_path_factory.mktemp(name)
             head = "\n".join(line[1:].strip() for line in CONFIGS[name].read_text().splitlines() if line.startswith("#"))
-            commands = re.findall(r"vla-trt [^\n]*(?:\\\n[^\n]*)*", head)
+            commands = re.findall(r"vla-trt (?:[^\n\\]|\\\n)*", head)
             for command in commands:
                 words = shlex.split(command.replace("\\\n", " "))
                 subprocess.run([tool, *words[1:]], cwd=folder, check=True, capture_output=True)
@@ -132,7 +132,7 @@ def test_every_route_moves_within_the_limits_and_one_fault_stops_all(robot, doma
     patient |= {f"limits.{joint}.tracking_error": float("inf") for joint in parameters["limits"]}
     patient |= {"inputs.joints.max_age_ms": 1500.0, "inputs.max_skew_ms": 1500.0, "inputs.joints.stuck_after_ms": 0.0,
                 "policy": str(policies(name)), "instruction": "pick up the cube", "max_blind_s": 2.0,
-                "inputs.on_violation": "stop"}
+                "inputs.on_violation": "stop", "action.step_s": STEP_S}
     given = [word for key, value in patient.items() for word in ("-p", f"{key}:={'.inf' if value == float('inf') else value}")]
     routes = Routes(robot, domain, parameters["outputs"])
     node = start(arguments=["--ros-args", "--params-file", str(CONFIGS[name]), *given], bare=True)
@@ -141,7 +141,7 @@ def test_every_route_moves_within_the_limits_and_one_fault_stops_all(robot, doma
         wait_for(lambda: min(routes.counts().values()) > 2, lambda: f"messages on every route: {routes.counts()}\n{node.log}")
         body.silent = set(list(cameras)[:1])
         node.wait_for_log("stopped: ")
-        wait_for(lambda: at_rest(routes), lambda: f"rest on every route\n{node.log}")
+        wait_for(lambda: all(rests(routes).values()), lambda: f"rest on every route: {rests(routes)}\n{node.log}")
         time.sleep(2.5)
         counts = routes.counts()
         time.sleep(1.0)
@@ -159,13 +159,14 @@ def trajectories(routes):
         yield from (goal.trajectory for goal in goals)
 
 
-def at_rest(routes):
-    ends = [messages[-1].points[-1].velocities for _, _, messages in routes.of("joint_trajectory")]
-    ends += [goals[-1].trajectory.points[-1].velocities for _, _, goals in routes.of("follow_joint_trajectory")]
-    ends += [messages[-1].velocity for _, _, messages in routes.of("joint_command")]
-    ends += [[twist.linear.x, twist.linear.y, twist.angular.z]
-             for _, _, messages in routes.of("twist") for twist in [messages[-1].twist]]
-    return all(set(map(abs, end)) == {0.0} for end in ends)
+def rests(routes):
+    """Whether the last command of each route that shows a velocity is one of rest."""
+    ends = {name: messages[-1].points[-1].velocities for name, _, messages in routes.of("joint_trajectory")}
+    ends |= {name: goals[-1].trajectory.points[-1].velocities for name, _, goals in routes.of("follow_joint_trajectory")}
+    ends |= {name: messages[-1].velocity for name, _, messages in routes.of("joint_command")}
+    ends |= {name: [twist.linear.x, twist.linear.y, twist.angular.z]
+             for name, _, messages in routes.of("twist") for twist in [messages[-1].twist]}
+    return {name: max(map(abs, end)) == 0.0 for name, end in ends.items()}
 
 
 def check_limits(routes, limits):
@@ -203,7 +204,7 @@ def test_two_nodes_in_two_namespaces_drive_two_robots_beside_each_other(robot, d
     patient |= {f"inputs.cameras.{camera}.transport": "raw" for camera in cameras}
     patient |= {f"limits.{joint}.tracking_error": ".inf" for joint in parameters["limits"]}
     patient |= {"inputs.joints.max_age_ms": 1500.0, "inputs.max_skew_ms": 1500.0, "inputs.joints.stuck_after_ms": 0.0,
-                "policy": str(policies("arm_gripper"))}
+                "policy": str(policies("arm_gripper")), "action.step_s": STEP_S}
     given = [word for key, value in patient.items() for word in ("-p", f"{key}:={value}")]
     routes = Routes(robot, domain, parameters["outputs"])
     right = start(arguments=["--ros-args", "--params-file", str(CONFIGS["arm_gripper"]), "-r", "__ns:=/right", *given], bare=True)
