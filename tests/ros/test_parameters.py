@@ -42,7 +42,7 @@ def test_every_parameter_is_listed_described_and_has_a_value_of_its_type(paramet
 def test_prefixes_and_depth_select_as_in_rclcpp(parameters):
     listed = parameters.list(prefixes=["inputs.cameras.top"])
     assert set(listed.names) == {f"inputs.cameras.top.{f}" for f in (
-        "max_age_ms", "required", "stamp", "stuck_after_ms", "topic", "transport")}
+        "blank", "encoding", "exif", "max_age_ms", "required", "stamp", "stuck_after_ms", "topic", "transport")}
     assert list(listed.prefixes) == ["inputs.cameras.top"]
     assert "rate_hz" in parameters.list(depth=1).names and "denoise.steps" not in parameters.list(depth=1).names
 
