@@ -53,7 +53,7 @@ class JointController:
         self.arm = set(arm)
         self.set_points = np.array(positions, dtype=float)
         self.rates = np.zeros(len(self.names))
-        self.plan = None
+        self.plans = {}  #: by their columns: each controller of some joints follows one
         self.hand_overs = []
         self._streamed = None
 
@@ -61,7 +61,7 @@ class JointController:
         """Forgets everything and holds these positions."""
         self.set_points = np.array(positions, dtype=float)
         self.rates[:] = 0.0
-        self.plan, self._streamed, self.hand_overs = None, None, []
+        self.plans, self._streamed, self.hand_overs = {}, None, []
 
     def take_trajectory(self, now, start, names, offsets, positions, velocities):
         """Follows a trajectory from `now` on: from the set points of now to the first point that is still to come.
@@ -84,7 +84,9 @@ class JointController:
         self._judge(now, columns, times, positions, velocities, late)
         if velocities is not None:
             velocities = np.vstack([self.rates[columns], velocities])
-        self.plan = Plan(columns, np.concatenate([[now], times]), np.vstack([self.set_points[columns], positions]), velocities)
+        self.plans = {others: plan for others, plan in self.plans.items() if not set(others) & set(columns)}
+        self.plans[tuple(columns)] = Plan(columns, np.concatenate([[now], times]),
+                                          np.vstack([self.set_points[columns], positions]), velocities)
         return True
 
     def _judge(self, now, columns, times, positions, velocities, late):
@@ -95,9 +97,10 @@ class JointController:
         first `HAND_OVER_S`.
         """
         where = [index for index, column in enumerate(columns) if column in self.arm]
-        if not where or self.plan is None or list(self.plan.columns) != list(columns):
+        plan = self.plans.get(tuple(columns))
+        if not where or plan is None:
             return
-        before, rate = self.plan.at(times[0] - self.step)
+        before, rate = plan.at(times[0] - self.step)
         steps = [positions[0] - (before + rate * self.step)]
         if velocities is not None:
             dts = np.diff(times)[:, None]
@@ -123,15 +126,15 @@ class JointController:
         else:
             measured = None
         self._streamed = (now, point, np.asarray(velocities, dtype=float) if velocities is not None else measured)
-        self.plan = None
+        self.plans = {}
         self.set_points[columns] = point
         self.rates[columns] = 0.0
         return True
 
     def sample(self, now):
         """Set points of all joints at `now`."""
-        if self.plan is not None:
-            positions, rates = self.plan.at(now)
-            self.set_points[self.plan.columns] = positions
-            self.rates[self.plan.columns] = rates
+        for plan in self.plans.values():
+            positions, rates = plan.at(now)
+            self.set_points[plan.columns] = positions
+            self.rates[plan.columns] = rates
         return self.set_points

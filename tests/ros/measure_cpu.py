@@ -5,6 +5,9 @@ Beside it, for comparison, an rclpy node that subscribes to the same topics and 
 so that neither costs the other anything. Prints a Markdown table; docs/benchmarks.md has the figures.
 
     FASTRTPS_DEFAULT_PROFILES_FILE=config/fastdds_shm.xml python3 tests/ros/measure_cpu.py --policy out/demo/policy
+
+`--all` adds the node with every kind of input and output that costs something while nothing is inferred; `--before NODE` another build of
+the node, and `--rounds N` alternates them.
 """
 
 import argparse
@@ -72,10 +75,34 @@ def share(pid, seconds):
     return 100 * (cpu_seconds(pid) - before) / (time.monotonic() - begun)
 
 
+#: Joints at the picture's time, a second topic of joint states, two controllers and streamed commands.
+ALL = {"inputs.pairing": "frame", "inputs.joints.topics": ["/joint_states", "/other/joint_states"], "command_rate_hz": 100.0,
+       "outputs.left.kind": "joint_trajectory", "outputs.left.keys": ["left_arm", "left_gripper"],
+       "outputs.right.kind": "joint_command", "outputs.right.keys": ["right_arm", "right_gripper"]}
+
+
+def measure(robot, executable, policy, parameters, seconds):
+    """CPU of one node in percent of a core, and the rates at which frames arrive."""
+    node = Node(executable, tempfile.mkdtemp(), {"policy": str(policy), "rate_hz": -1.0, **parameters})
+    try:
+        node.wait_until_ready()
+        heard = robot.diagnostics()
+        time.sleep(3)
+        percent = share(node.process.pid, seconds)
+        wait_for(lambda: heard, "diagnostics")
+        figures = values(statuses(heard[-1])["inputs"])
+        return percent, "/".join(figures.get(f"{camera} arrival rate (Hz)", "?") for camera in CAMERAS)
+    finally:
+        node.end()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--policy", required=True)
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--before", metavar="NODE", help="executable of another build")
+    parser.add_argument("--all", action="store_true", help="the node with all inputs and outputs, too")
+    parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     robot = Robot(domain=isolate_ros())
     stop = threading.Event()
@@ -83,18 +110,13 @@ def main():
     publisher.start()
     print("| process | CPU, % of one core | camera frames arriving, Hz each |")
     print("|---|---|---|")
-    node = Node(NODE, tempfile.mkdtemp(), {"policy": str(pathlib.Path(options.policy).resolve()), "rate_hz": -1.0})
-    try:
-        node.wait_until_ready()
-        heard = robot.diagnostics()
-        time.sleep(3)
-        percent = share(node.process.pid, options.seconds)
-        wait_for(lambda: heard, "diagnostics")
-        figures = values(statuses(heard[-1])["inputs"])
-        rates = "/".join(figures.get(f"{camera} arrival rate (Hz)", "?") for camera in CAMERAS)
-        print(f"| vla_trt_node, rate_hz -1 | {percent:.1f} | {rates} |")
-    finally:
-        node.end()
+    nodes = [("vla_trt_node before", options.before, {})] if options.before else []
+    nodes.append(("vla_trt_node, rate_hz -1", NODE, {}))
+    nodes += [("the same with all inputs and outputs", NODE, ALL)] if options.all else []
+    for _ in range(options.rounds):
+        for label, executable, parameters in nodes:
+            percent, rates = measure(robot, executable, pathlib.Path(options.policy).resolve(), parameters, options.seconds)
+            print(f"| {label} | {percent:.1f} | {rates} |", flush=True)
     idle = subprocess.Popen([sys.executable, "-c", IDLE])
     try:
         time.sleep(4)
