@@ -92,12 +92,15 @@ def param_list(node, arguments):
 # ------------------------------------------------------------------------------------------------ topics, services
 
 
-def topics(node):
-    """Name and types of every topic, once the graph is known."""
-    deadline = time.monotonic() + 1.0
+def topics(node, wanted=None):
+    """Name and types of every topic: after a second, or as soon as the wanted one is found."""
+    deadline = time.monotonic() + (WAIT_S if wanted else 1.0)
     while time.monotonic() < deadline:
         rclpy.spin_once(node, timeout_sec=0.1)
-    return dict(node.get_topic_names_and_types())
+        found = dict(node.get_topic_names_and_types())
+        if wanted in found:
+            break
+    return found
 
 
 def type_of(name):
@@ -112,7 +115,7 @@ def topic_list(node, _arguments):
 
 
 def topic_echo(node, arguments):
-    types = topics(node).get(arguments.topic)
+    types = topics(node, arguments.topic).get(arguments.topic)
     if not types:
         raise Refused(f"no topic {arguments.topic}: scripts/ros.py topic list shows those that exist")
     seen = []

@@ -34,7 +34,7 @@ def test_parameters_are_set_by_their_type_and_refusals_name_the_reason(node):
 
 
 def test_topics_and_services(node):
-    assert "/diagnostics" in run("topic", "list").stdout
+    wait_for(lambda: "/diagnostics" in run("topic", "list").stdout, "the topic")
     assert "vla_trt: inputs" in run("topic", "echo", "/diagnostics", "--once").stdout
     stopped = run("call", "/vla_trt/stop")
     assert stopped.returncode == 0, stopped.stderr
