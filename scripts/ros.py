@@ -55,20 +55,30 @@ def client_of(node, name):
     return client
 
 
+def held(client, node, arguments):
+    """The value of a parameter; a name that is not declared has no answer, as in rclcpp."""
+    values = result(node, client.get_parameters([arguments.name]), arguments.node).values
+    if not values or values[0].type == Parameter.Type.NOT_SET.value:
+        raise Refused(f"{arguments.node} has no parameter {arguments.name}; scripts/ros.py param list {arguments.node} shows all")
+    return values[0]
+
+
 def typed(value, kind):
     """A value as YAML reads it, with the type that the node declared."""
     if kind is Parameter.Type.STRING:
         return value
-    read = yaml.safe_load(value)
-    if kind is Parameter.Type.DOUBLE:
-        return float(read)
-    return [float(item) for item in read] if kind is Parameter.Type.DOUBLE_ARRAY else read
+    try:
+        read = yaml.safe_load(value)
+        if kind is Parameter.Type.DOUBLE:
+            return float(read)
+        return [float(item) for item in read] if kind is Parameter.Type.DOUBLE_ARRAY else read
+    except (TypeError, ValueError, yaml.YAMLError):
+        raise Refused(f"expected a value of type {kind.name.lower()}, found '{value}'") from None
 
 
 def param_set(node, arguments):
     client = client_of(node, arguments.node)
-    held = result(node, client.get_parameters([arguments.name]), arguments.node).values[0]
-    value = typed(arguments.value, Parameter.Type(held.type))
+    value = typed(arguments.value, Parameter.Type(held(client, node, arguments).type))
     answer = result(node, client.set_parameters([Parameter(arguments.name, value=value)]), arguments.node).results[0]
     if not answer.successful:
         raise Refused(answer.reason)
@@ -77,10 +87,7 @@ def param_set(node, arguments):
 
 def param_get(node, arguments):
     client = client_of(node, arguments.node)
-    value = result(node, client.get_parameters([arguments.name]), arguments.node).values[0]
-    if value.type == Parameter.Type.NOT_SET.value:
-        raise Refused(f"{arguments.node} has no parameter {arguments.name}")
-    print(parameter_value_to_python(value))
+    print(parameter_value_to_python(held(client, node, arguments)))
 
 
 def param_list(node, arguments):
@@ -144,14 +151,20 @@ def call(node, arguments):
 
 def section(path):
     """The parameters of a file's first node."""
-    document = yaml.safe_load(Path(path).read_text())
-    return next(iter(document.values()))["ros__parameters"]
+    try:
+        document = yaml.safe_load(Path(path).read_text())
+        found = next(iter(document.values()))["ros__parameters"]
+        return found if "inputs" in found else {**found, "inputs": {}}
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, StopIteration) as error:
+        raise Refused(f"{path}: expected a parameter file with a section ros__parameters, found {error!r}") from None
 
 
 def fake_robot(node, arguments):
     """Frames that change and joints at rest, on the topics of a parameter file."""
     parameters = section(arguments.params)
     inputs = parameters["inputs"]
+    if inputs.get("poses"):
+        raise Refused(f"{arguments.params} has inputs.poses: this robot publishes cameras and joint states only")
     width, height = (int(part) for part in arguments.size.split("x"))
     cameras = {}
     for name, camera in inputs.get("cameras", {}).items():
@@ -159,7 +172,9 @@ def fake_robot(node, arguments):
             raise Refused(f"inputs.cameras.{name}.transport is {camera['transport']}: this robot publishes raw frames only")
         cameras[name] = node.create_publisher(Image, camera["topic"], qos_profile_sensor_data)
     joints = list(dict.fromkeys(joint for key in parameters.get("state", {}).values() for joint in key.get("joints", [])))
-    states = node.create_publisher(JointState, inputs.get("joints", {}).get("topic", "joint_states"), qos_profile_sensor_data)
+    # The node merges by joint: all may come on the first of several topics.
+    topic = (inputs.get("joints", {}).get("topics") or [inputs.get("joints", {}).get("topic", "joint_states")])[0]
+    states = node.create_publisher(JointState, topic, qos_profile_sensor_data)
     count = 0
 
     def publish():

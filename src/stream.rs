@@ -27,9 +27,26 @@ const POLL: Duration = Duration::from_millis(50);
 /// The same in simulation, where the clock may run at any speed.
 const SIMULATED_POLL: Duration = Duration::from_millis(1);
 
+/// Whether a command at rest is owed. The last sample before the end of a plan moves, and a slow or delayed stream may miss every later
+/// one before the silence.
+#[derive(Debug, Default)]
+struct RestOwed(bool);
+
+impl RestOwed {
+    /// Whether a command is due, where `silent` says that the motion asks for none.
+    fn is_due(&self, silent: bool) -> bool {
+        self.0 || !silent
+    }
+
+    /// A command of `now` was sent from a plan that is at rest at `end`.
+    fn sent(&mut self, now: Stamp, end: Stamp) {
+        self.0 = now < end;
+    }
+}
+
 /// A topic of single commands.
 trait Commands: Send {
-    /// Publishes the present command, if there is one: after the motion has come to rest there is none.
+    /// Publishes the present command, if there is one: after the motion has come to rest, and a command said so, there is none.
     ///
     /// # Errors
     /// r2r's code when the middleware refuses the message.
@@ -97,6 +114,10 @@ impl Stream {
                 None => thread::sleep(POLL),
             }
         }
+        // The node ends once the motion has come to rest: the last sample may be from before.
+        if self.settings.get().command.rate_hz > 0.0 {
+            self.send();
+        }
     }
 
     /// Publishes the present command of every topic.
@@ -108,5 +129,23 @@ impl Stream {
                 tracing::debug!("a command was not published: {error}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_command_follows_into_the_silence_where_none_was_sent_at_rest() {
+        let (moving, end, later) = (Stamp::from_nanos(90), Stamp::from_nanos(100), Stamp::from_nanos(900));
+        let mut rest = RestOwed::default();
+        assert!(rest.is_due(false) && !rest.is_due(true), "nothing moved");
+        rest.sent(moving, end);
+        assert!(rest.is_due(true));
+        rest.sent(later, end);
+        assert!(!rest.is_due(true));
+        rest.sent(end, end);
+        assert!(!rest.is_due(true), "the end is at rest");
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -17,6 +18,13 @@ use r2r::{Client, Node, QosProfile, WrappedActionTypeSupport, WrappedServiceType
 
 use super::presence::Presence;
 use crate::error::Error;
+
+/// Time between two looks at the motion and the server.
+pub(super) const TICK: Duration = Duration::from_millis(20);
+/// Longest wait for the answer to a goal.
+pub(super) const ANSWER: Duration = Duration::from_secs(1);
+/// Time after a goal that was refused or failed before the next is tried.
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
 /// The identity of a goal.
 pub(super) type GoalId = [u8; 16];
@@ -110,12 +118,7 @@ where
         })
     }
 
-    /// Whether its server is there.
-    pub(super) fn presence(&self) -> Presence {
-        Presence::default()
-    }
-
-    /// Advances [`ActionClient::presence`].
+    /// Looks whether the server is there.
     pub(super) fn look(&self, presence: &mut Presence) {
         presence.look(&self.send);
     }

@@ -7,7 +7,7 @@
 mod goal;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use self::goal::{end_of, goal, reason};
-use super::action_client::{ActionClient, Answer, End, GoalId, Outcome};
+use super::action_client::{ANSWER, ActionClient, Answer, End, GoalId, Outcome, PAUSE, TICK};
 use super::presence::Presence;
 use super::state::{Faults, RouteHandle};
 use super::{Event, Output};
@@ -27,12 +27,6 @@ use vla_base::time::{Span, Stamp};
 use vla_messages::JointTrajectoryMessage;
 use vla_runtime::messages::select_joints;
 
-/// Time between two looks at clock and server.
-const TICK: Duration = Duration::from_millis(20);
-/// Longest wait for the answer to a goal.
-const ANSWER: Duration = Duration::from_secs(1);
-/// Time after a rejected or aborted goal before the next is tried.
-const PAUSE: Duration = Duration::from_secs(1);
 /// Time that the controller has after the end of a stop to report it.
 const SETTLE: Span = Span::from_nanos(100_000_000);
 
@@ -123,7 +117,7 @@ pub(super) fn create(
     let route = FollowRoute { joints, commands, state: state.clone() };
     let follower = Follower {
         action: action.to_owned(),
-        presence: client.presence(),
+        presence: Presence::default(),
         client,
         commands: receiver,
         state,
@@ -225,13 +219,15 @@ impl Follower {
 
     /// The server's answer to a goal.
     fn answered(&mut self, (id, accepted): Answer) {
+        // One that is not the newest was replaced, or given up before the newest was sent.
+        let in_time = self.is_unanswered();
         let newest = self.newest.as_mut().filter(|newest| newest.id == id);
         let sent = newest.map(|newest| {
             newest.answered = true;
             *newest
         });
         match (accepted, sent) {
-            (Ok(true), sent) => self.accepted(id, sent),
+            (Ok(true), sent) => self.accepted(id, sent, in_time),
             // A goal that another has replaced meanwhile, or one of a node that ends.
             (_, None) => {}
             (Ok(false), Some(sent)) if sent.brakes => {
@@ -248,14 +244,27 @@ impl Follower {
         }
     }
 
-    fn accepted(&mut self, id: GoalId, sent: Option<Sent>) {
+    /// The server follows a goal. Where the node has given it up meanwhile, the robot would move on a plan that was braked: it is cancelled.
+    fn accepted(&mut self, id: GoalId, sent: Option<Sent>, in_time: bool) {
         match self.client.result(id) {
             Ok(outcome) => self.outcomes.push(outcome),
             Err(error) => self.fault(&format!("the middleware refused to ask for a result: {error}")),
         }
-        let Some(sent) = sent else { return };
-        self.active = Some(sent);
+        let follows_newest = self.active.is_some_and(|active| self.newest.is_some_and(|newest| newest.id == active.id));
+        let replaced = Sent { id, at: Instant::now(), brakes: false, answered: true };
+        match sent {
+            None if follows_newest => return,
+            sent => self.active = Some(sent.unwrap_or(replaced)),
+        }
         self.note("accepted");
+        if !in_time {
+            tracing::warn!(
+                "output {}: {} accepted a goal that was given up; it is cancelled",
+                self.state.get().name,
+                self.action
+            );
+            self.stopping = Some(None);
+        }
         if self.stopping == Some(None) {
             self.cancel();
         }

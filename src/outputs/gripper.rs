@@ -3,7 +3,7 @@
 //! A goal is sent when the plan's position has moved by more than `tolerance` since the last one, at most `max_rate_hz` times a
 //! second, until the plan, which may be a stop, is at rest. The last goal stays: a gripper that is cancelled could drop what it holds.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -12,20 +12,13 @@ use r2r::control_msgs::action::{GripperCommand, ParallelGripperCommand};
 use r2r::{Node, WrappedActionTypeSupport, WrappedServiceTypeSupport};
 use tokio::time::MissedTickBehavior;
 
-use super::action_client::{ActionClient, Answer, End, GoalId, Outcome};
+use super::action_client::{ANSWER, ActionClient, Answer, End, GoalId, Outcome, PAUSE, TICK};
 use super::follow::absent;
 use super::presence::Presence;
 use super::state::{Faults, RouteHandle};
 use crate::error::Error;
 use vla_motion::MotionPlan;
 use vla_runtime::parameters::GripperRoute;
-
-/// Time between two looks at plan and server.
-const TICK: Duration = Duration::from_millis(20);
-/// Longest wait for the answer to a goal.
-const ANSWER: Duration = Duration::from_secs(1);
-/// Time after a rejected goal before the next is tried.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// The two actions.
 trait GripperAction: WrappedActionTypeSupport + 'static {
@@ -107,7 +100,7 @@ where
 {
     fn new(client: ActionClient<T>, route: GripperRoute, joint: String, state: RouteHandle, faults: Faults) -> Self {
         Self {
-            presence: client.presence(),
+            presence: Presence::default(),
             client,
             route,
             joint,

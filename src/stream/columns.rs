@@ -2,7 +2,7 @@
 
 use r2r::{Node, PublisherUntyped, QosProfile};
 
-use super::Commands;
+use super::{Commands, RestOwed};
 use crate::error::Error;
 use vla_base::time::{Span, Stamp};
 use vla_messages::{HeaderView, write};
@@ -14,9 +14,12 @@ use vla_runtime::session::Control;
 const REPEATED: Span = Span::from_nanos(500_000_000);
 
 /// Writes the value of a group at `now`; false when there is nothing to send.
-fn sample(control: &Control, group: usize, now: Stamp, out: &mut [f64]) -> bool {
-    let plan = control.column_plan().filter(|plan| now <= plan.end() + REPEATED);
-    plan.is_some_and(|plan| plan.sample(group, now, out))
+fn sample(control: &Control, group: usize, now: Stamp, rest: &mut RestOwed, out: &mut [f64]) -> bool {
+    let plan = control.column_plan().filter(|plan| rest.is_due(now > plan.end() + REPEATED));
+    plan.is_some_and(|plan| {
+        rest.sent(now, plan.end());
+        plan.sample(group, now, out)
+    })
 }
 
 fn publisher(node: &mut Node, name: &str, type_name: &str) -> Result<PublisherUntyped, Error> {
@@ -32,6 +35,7 @@ pub(super) struct TwistCommands {
     /// Component of each value.
     components: Vec<usize>,
     values: Vec<f64>,
+    rest: RestOwed,
     bytes: Vec<u8>,
 }
 
@@ -44,13 +48,13 @@ impl TwistCommands {
         let (frame_id, components) = (route.frame_id.clone(), route.components.clone());
         let publisher = publisher(node, &route.topic, "geometry_msgs/msg/TwistStamped")?;
         let values = vec![0.0; components.len()];
-        Ok(Self { publisher, group, frame_id, components, values, bytes: Vec::new() })
+        Ok(Self { publisher, group, frame_id, components, values, rest: RestOwed::default(), bytes: Vec::new() })
     }
 }
 
 impl Commands for TwistCommands {
     fn send(&mut self, control: &Control, now: Stamp) -> Result<(), r2r::Error> {
-        if !sample(control, self.group, now, &mut self.values) {
+        if !sample(control, self.group, now, &mut self.rest, &mut self.values) {
             return Ok(());
         }
         let mut twist = [0.0; 6];
@@ -70,6 +74,7 @@ pub(super) struct PoseCommands {
     publisher: PublisherUntyped,
     group: usize,
     frame_id: String,
+    rest: RestOwed,
     bytes: Vec<u8>,
 }
 
@@ -80,14 +85,15 @@ impl PoseCommands {
     /// When the middleware refuses the name.
     pub(super) fn create(node: &mut Node, route: &PoseRoute, group: usize) -> Result<Self, Error> {
         let publisher = publisher(node, &route.topic, "geometry_msgs/msg/PoseStamped")?;
-        Ok(Self { publisher, group, frame_id: route.frame_id.clone(), bytes: Vec::new() })
+        let (frame_id, rest) = (route.frame_id.clone(), RestOwed::default());
+        Ok(Self { publisher, group, frame_id, rest, bytes: Vec::new() })
     }
 }
 
 impl Commands for PoseCommands {
     fn send(&mut self, control: &Control, now: Stamp) -> Result<(), r2r::Error> {
         let mut pose = [0.0; 7];
-        if !sample(control, self.group, now, &mut pose) {
+        if !sample(control, self.group, now, &mut self.rest, &mut pose) {
             return Ok(());
         }
         let [x, y, z, orientation @ ..] = pose;

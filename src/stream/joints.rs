@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use r2r::{Node, PublisherUntyped, QosProfile};
 
-use super::Commands;
+use super::{Commands, RestOwed};
 use crate::error::Error;
 use vla_base::time::Stamp;
 use vla_messages::{HeaderView, write};
@@ -26,8 +26,7 @@ pub(super) struct JointCommands {
     velocities: Vec<f64>,
     /// Of the message.
     selected: (Vec<f64>, Vec<f64>),
-    /// The last command was sent before its plan ended.
-    moving: bool,
+    rest: RestOwed,
     bytes: Vec<u8>,
 }
 
@@ -49,8 +48,8 @@ impl JointCommands {
         let publisher = node.create_publisher_untyped(name, type_name, QosProfile::default().keep_last(1));
         let publisher = publisher.map_err(|e| Error::endpoint("topic", name, e))?;
         let joints = joints.map(Into::into);
-        let (indices, names, positions, velocities, selected, moving, bytes) = Default::default();
-        Ok(Self { publisher, kind, joints, indices, names, positions, velocities, selected, moving, bytes })
+        let (indices, names, positions, velocities, selected, rest, bytes) = Default::default();
+        Ok(Self { publisher, kind, joints, indices, names, positions, velocities, selected, rest, bytes })
     }
 
     /// Samples the plan; false before its first sample.
@@ -83,8 +82,8 @@ impl Commands for JointCommands {
     fn send(&mut self, control: &Control, now: Stamp) -> Result<(), r2r::Error> {
         let Some(plan) = control.plan() else { return Ok(()) };
         // Idle with a plan: resumed while the robot was still coming to rest.
-        let is_over = now > plan.end();
-        if is_over && !self.moving && matches!(control.state(), WatchdogState::Stopped | WatchdogState::Idle) {
+        let silent = now > plan.end() && matches!(control.state(), WatchdogState::Stopped | WatchdogState::Idle);
+        if !self.rest.is_due(silent) {
             return Ok(());
         }
         if !self.sample(&plan, now) {
@@ -99,7 +98,7 @@ impl Commands for JointCommands {
             }
             CommandKind::MultiArray => write::float64_multi_array_into(&mut self.bytes, positions),
         }
-        self.moving = !is_over;
+        self.rest.sent(now, plan.end());
         self.publisher.publish_raw(&self.bytes)
     }
 }

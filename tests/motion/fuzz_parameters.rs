@@ -1,6 +1,6 @@
 //! Parameter files and values from anywhere: never a panic, and what is accepted can be used.
 
-use vla_base::time::Span;
+use crate::shape;
 use vla_runtime::parameters::{NodeName, Overrides, Parameters, PolicyShape, Value, yaml};
 
 const PIECES: [&str; 40] = [
@@ -47,22 +47,7 @@ const PIECES: [&str; 40] = [
 ];
 
 fn shape() -> PolicyShape {
-    PolicyShape {
-        cameras: vec!["top".into()],
-        blank_views: Vec::new(),
-        video_history: vec![0],
-        state: vec![("arm".into(), 2)],
-        state_history: vec![0],
-        action_keys: vec![("arm".into(), 2)],
-        eef_actions: Vec::new(),
-        deltas: Vec::new(),
-        stages: vec!["step".into()],
-        denoise_steps: vec![1, 4],
-        default_steps: 4,
-        step: Span::from_millis(20.0),
-        accepts_prefix: false,
-        instruction: None,
-    }
+    PolicyShape { denoise_steps: vec![1, 4], ..shape::arm() }
 }
 
 fn overrides() -> Overrides {

@@ -1,27 +1,14 @@
 //! Parameters of the joint states and of the time of the state: what is refused, and what the settings make of them.
 
+use crate::shape;
 use ros2_parameters::{NodeName, Overrides, Problems, Value};
 use vla_base::time::Span;
 use vla_policy::observation::{InputKind, InputSpec, MimicJoint, Pairing};
 use vla_runtime::parameters::{Parameters, PolicyShape};
 
 fn shape() -> PolicyShape {
-    PolicyShape {
-        cameras: vec!["top".into()],
-        blank_views: Vec::new(),
-        video_history: vec![0],
-        state: vec![("left".into(), 2), ("right".into(), 2)],
-        state_history: vec![-15, -1, 0],
-        action_keys: vec![("left".into(), 2), ("right".into(), 2)],
-        eef_actions: Vec::new(),
-        deltas: Vec::new(),
-        stages: vec!["step".into()],
-        denoise_steps: vec![4],
-        default_steps: 4,
-        step: Span::from_millis(20.0),
-        accepts_prefix: false,
-        instruction: None,
-    }
+    let keys = || vec![("left".into(), 2), ("right".into(), 2)];
+    PolicyShape { state: keys(), state_history: vec![-15, -1, 0], action_keys: keys(), ..shape::arm() }
 }
 
 const ARMS: &str = "/**: {ros__parameters: {policy: /opt/policy, inputs: {joints: {topics: [left/joint_states, right/joint_states]}}, \

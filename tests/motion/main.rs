@@ -11,4 +11,5 @@ mod parameters;
 mod qos;
 mod replay;
 mod safety;
+mod shape;
 mod shared_file;

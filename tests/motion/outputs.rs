@@ -1,5 +1,6 @@
 //! Outputs: which routes parameters make of a policy, what is refused, and that one stop reaches every route's motion.
 
+use crate::shape;
 use std::sync::Arc;
 
 use vla_base::time::{Span, Stamp};
@@ -16,20 +17,11 @@ fn shape() -> PolicyShape {
     let keys = |keys: &[(&str, usize)]| keys.iter().map(|(key, width)| ((*key).to_owned(), *width)).collect();
     let columns = ["x", "y", "z", "rx", "ry", "rz"].map(|column| format!("tool.{column}")).into();
     PolicyShape {
-        cameras: vec!["top".into()],
-        blank_views: Vec::new(),
-        video_history: vec![0],
         state: keys(&[("arm", 2), ("gripper", 1)]),
-        state_history: vec![0],
         action_keys: keys(&[("arm", 2), ("gripper", 1), ("base", 2), ("tool", 6)]),
         eef_actions: vec![EefAction { key: "tool".into(), columns, relative: false }],
-        deltas: Vec::new(),
-        stages: vec!["step".into()],
-        denoise_steps: vec![4],
-        default_steps: 4,
         step: Span::from_millis(50.0),
-        accepts_prefix: false,
-        instruction: None,
+        ..shape::arm()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The node's parameters from outside: files and arguments in, settings out, live changes, the reference page.
 
+use crate::shape;
 use vla_trt_tests::demo;
 
 use std::collections::BTreeSet;
@@ -25,19 +26,11 @@ fn shape() -> PolicyShape {
     let strings = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     PolicyShape {
         cameras: strings(&["top", "left_wrist", "right_wrist"]),
-        blank_views: Vec::new(),
-        video_history: vec![0],
         state: keys.clone(),
-        state_history: vec![0],
         action_keys: keys,
-        eef_actions: Vec::new(),
-        deltas: Vec::new(),
         stages: strings(&["vision", "language", "context", "step"]),
         denoise_steps: vec![1, 2, 4, 8],
-        default_steps: 4,
-        step: Span::from_millis(20.0),
-        accepts_prefix: false,
-        instruction: None,
+        ..shape::arm()
     }
 }
 

@@ -1,30 +1,10 @@
 //! `qos_overrides.<topic>.subscription.*`: declared for every topic of an input, by its name in the ROS graph.
 
-use vla_base::time::Span;
+use crate::shape::arm;
 use vla_policy::observation::InputKind;
 use vla_runtime::parameters::{
-    DeliveryQos, Durability, Error, NodeName, Overrides, Parameters, PolicyShape, Problems, Reliability,
-    SubscriptionQos, Value,
+    DeliveryQos, Durability, Error, NodeName, Overrides, Parameters, Problems, Reliability, SubscriptionQos, Value,
 };
-
-fn shape() -> PolicyShape {
-    PolicyShape {
-        cameras: vec!["top".into()],
-        blank_views: Vec::new(),
-        video_history: vec![0],
-        state_history: vec![0],
-        state: vec![("arm".into(), 2)],
-        action_keys: vec![("arm".into(), 2)],
-        eef_actions: Vec::new(),
-        deltas: Vec::new(),
-        stages: vec!["step".into()],
-        denoise_steps: vec![4],
-        default_steps: 4,
-        step: Span::from_millis(20.0),
-        accepts_prefix: false,
-        instruction: None,
-    }
-}
 
 /// The parameters of a node `/left/vla_trt` that was started with these remaps and arguments.
 fn load(remaps: &[(&str, &str)], arguments: &[&str]) -> Result<Parameters, Problems> {
@@ -35,7 +15,7 @@ fn load(remaps: &[(&str, &str)], arguments: &[&str]) -> Result<Parameters, Probl
     for argument in arguments {
         given.add_argument(argument)?;
     }
-    Parameters::new(shape(), &given)
+    Parameters::new(arm(), &given)
 }
 
 fn qos(parameters: &Parameters, topic: &str) -> SubscriptionQos {

@@ -1,26 +1,7 @@
 //! A parameter file that the node shares with other nodes: what is theirs is ignored, and mistakes are refused.
 
-use vla_base::time::Span;
-use vla_runtime::parameters::{Error, NodeName, Overrides, Parameters, PolicyShape, Problems, Value};
-
-fn shape() -> PolicyShape {
-    PolicyShape {
-        cameras: vec!["top".into()],
-        blank_views: Vec::new(),
-        video_history: vec![0],
-        state_history: vec![0],
-        state: vec![("arm".into(), 2)],
-        action_keys: vec![("arm".into(), 2)],
-        eef_actions: Vec::new(),
-        deltas: Vec::new(),
-        stages: vec!["step".into()],
-        denoise_steps: vec![4],
-        default_steps: 4,
-        step: Span::from_millis(20.0),
-        accepts_prefix: false,
-        instruction: None,
-    }
-}
+use crate::shape::arm;
+use vla_runtime::parameters::{Error, NodeName, Overrides, Parameters, Problems, Value};
 
 /// The parameters of a node `/left/vla_trt` whose file has this section after those that it needs.
 fn load(section: &str, lines: &[&str]) -> Result<Parameters, Problems> {
@@ -30,7 +11,7 @@ fn load(section: &str, lines: &[&str]) -> Result<Parameters, Problems> {
     let lines: String = lines.iter().map(|line| format!("    {line}\n")).collect();
     let other = "/left/driver:\n  ros__parameters:\n    baud: 9600\n";
     given.add_text("robot.yaml", &format!("{other}{section}:\n  ros__parameters:\n{lines}"))?;
-    Parameters::new(shape(), &given)
+    Parameters::new(arm(), &given)
 }
 
 fn ignored(parameters: &Parameters) -> Vec<&str> {

@@ -1,7 +1,10 @@
-"""Sets of samples sent to a live node one by one, and a bag of the very same messages."""
+"""Sets of samples sent to a live node one by one, and a bag of the very same messages, which a replay is compared on."""
 
 import sqlite3
+import subprocess
 import time
+
+import yaml
 
 from builtin_interfaces.msg import Time
 from harness import JOINTS, wait_for
@@ -56,3 +59,20 @@ def run_live(robot, feed, chunks, sets, service="/vla_trt/infer_once"):
 
         live.append(wait_for(inferred, f"the chunk of set {number}"))
     return recorded, live
+
+
+def golden_replay(tool, policy, folder, recorded, live, values):
+    """A function that replays what was recorded with these parameters, compares it bit by bit with the live chunks, and returns the
+    ended process; its arguments go to the tool."""
+    bag, golden, params = folder / "live.db3", folder / "chunks.db3", folder / "params.yaml"
+    write_bag(bag, recorded)
+    write_bag(golden, [("/vla_trt/action_chunk", "vla_trt/msg/ActionChunk", number, chunk)
+                       for number, chunk in enumerate(live, 1)])
+    params.write_text(yaml.safe_dump({"/**": {"ros__parameters": {**values, "rate_hz": 1e9 / PERIOD_NS}}}))
+
+    def replay(*more):
+        command = [tool, "replay", bag, "--policy", policy, "--params", params, "-o", folder / "out.mcap",
+                   "--golden", golden, "--tolerance", "0", *more]
+        return subprocess.run([str(word) for word in command], capture_output=True, text=True)
+
+    return replay

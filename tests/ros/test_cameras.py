@@ -8,7 +8,7 @@ import pytest
 import yaml
 from builtin_interfaces.msg import Time
 from harness import CAMERAS, Feed, parameters, statuses, values, wait_for
-from recording import PERIOD_NS, identity, type_name, write_bag
+from recording import PERIOD_NS, golden_replay, identity, type_name
 from sensor_msgs.msg import Image
 
 STEPS_BACK = 3
@@ -140,14 +140,7 @@ def test_live_and_replay_agree_on_every_chunk(robot, run, tool, remembering, tmp
         live += [answer] if number >= STEPS_BACK else []
     assert len({tuple(chunk.values) for chunk in live}) == SETS
 
-    bag, golden, params = tmp_path / "live.db3", tmp_path / "chunks.db3", tmp_path / "params.yaml"
-    write_bag(bag, recorded)
-    write_bag(golden, [("/vla_trt/action_chunk", "vla_trt/msg/ActionChunk", number, chunk)
-                       for number, chunk in enumerate(live, 1)])
-    content = camera_parameters(remembering, **patient, rate_hz=1e9 / PERIOD_NS)
-    params.write_text(yaml.safe_dump({"/**": {"ros__parameters": content}}))
-    command = [tool, "replay", bag, "--policy", remembering, "--params", params, "-o", tmp_path / "out.mcap",
-               "--golden", golden, "--tolerance", "0", "-p", "encode.threads:=1"]
-    same = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    replay = golden_replay(tool, remembering, tmp_path, recorded, live, camera_parameters(remembering, **patient))
+    same = replay("-p", "encode.threads:=1")
     assert same.returncode == 0, same.stdout + same.stderr
     assert f"{SETS} chunks" in same.stdout

@@ -7,7 +7,7 @@ import yaml
 from builtin_interfaces.msg import Time
 from harness import CAMERAS, JOINTS, Feed, parameters, wait_for
 from rclpy.qos import qos_profile_sensor_data
-from recording import PERIOD_NS, identity, run_live, type_name, write_bag
+from recording import PERIOD_NS, golden_replay, identity, run_live, type_name, write_bag
 from sensor_msgs.msg import JointState
 
 SETS = 25
@@ -32,18 +32,7 @@ def test_live_and_replay_agree_on_every_chunk(robot, start, tool, policy, tmp_pa
     clamped = {value for chunk in live for value in list(chunk.values)[column::len(JOINTS)]}
     assert clamped and all(-0.05 - 1e-6 <= value <= 0.05 + 1e-6 for value in clamped)
 
-    bag, golden, params = tmp_path / "live.db3", tmp_path / "chunks.db3", tmp_path / "params.yaml"
-    write_bag(bag, recorded)
-    write_bag(golden, [("/vla_trt/action_chunk", "vla_trt/msg/ActionChunk", number, chunk)
-                       for number, chunk in enumerate(live, 1)])
-    values = {**parameters(), **PATIENT, "rate_hz": 1e9 / PERIOD_NS}
-    params.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
-
-    def replay(*more):
-        command = [tool, "replay", bag, "--policy", policy, "--params", params, "-o", tmp_path / "out.mcap",
-                   "--golden", golden, "--tolerance", "0", *more]
-        return subprocess.run([str(word) for word in command], capture_output=True, text=True)
-
+    replay = golden_replay(tool, policy, tmp_path, recorded, live, {**parameters(), **PATIENT})
     same = replay()
     assert same.returncode == 0, same.stdout + same.stderr
     assert f"{SETS} chunks" in same.stdout
@@ -108,18 +97,7 @@ def test_two_topics_of_joints_paired_with_the_frame_agree_on_every_chunk(robot, 
         live.append(wait_for(inferred, f"the chunk of set {number}"))
     assert len({tuple(chunk.values) for chunk in live}) == SETS, "chunks must differ for their equality to mean much"
 
-    bag, golden, params = tmp_path / "live.db3", tmp_path / "chunks.db3", tmp_path / "params.yaml"
-    write_bag(bag, recorded)
-    write_bag(golden, [("/vla_trt/action_chunk", "vla_trt/msg/ActionChunk", number, chunk)
-                       for number, chunk in enumerate(live, 1)])
-    values = {**parameters(), **paired, "rate_hz": 1e9 / PERIOD_NS}
-    params.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
-
-    def replay(*more):
-        command = [tool, "replay", bag, "--policy", policy, "--params", params, "-o", tmp_path / "out.mcap",
-                   "--golden", golden, "--tolerance", "0", *more]
-        return subprocess.run([str(word) for word in command], capture_output=True, text=True)
-
+    replay = golden_replay(tool, policy, tmp_path, recorded, live, {**parameters(), **paired})
     same = replay()
     assert same.returncode == 0, same.stdout + same.stderr
     assert f"{SETS} chunks" in same.stdout

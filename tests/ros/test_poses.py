@@ -11,7 +11,7 @@ import yaml
 from geometry_msgs.msg import PoseStamped, TransformStamped
 from harness import CAMERAS, JOINTS, LATCHED, Feed, parameters, statuses, values, wait_for
 from nav_msgs.msg import Odometry
-from recording import PERIOD_NS, run_live, type_name, write_bag
+from recording import golden_replay, run_live, type_name
 from tf2_msgs.msg import TFMessage
 from trajectory_msgs.msg import JointTrajectory
 
@@ -291,14 +291,7 @@ def test_live_and_replay_agree_on_every_chunk(robot, run, tool, eef_policy, tmp_
     recorded, live = run_live(robot, feed, chunks, SETS)
     assert len({tuple(chunk.values) for chunk in live}) == SETS
 
-    bag, golden, params = tmp_path / "live.db3", tmp_path / "chunks.db3", tmp_path / "params.yaml"
-    write_bag(bag, [(topic, type_name(message), recorded[0][2], message) for topic, message in mounted] + recorded)
-    write_bag(golden, [("/vla_trt/action_chunk", "vla_trt/msg/ActionChunk", number, chunk)
-                       for number, chunk in enumerate(live, 1)])
-    content = eef_parameters(**patient, rate_hz=1e9 / PERIOD_NS)
-    params.write_text(yaml.safe_dump({"/**": {"ros__parameters": content}}))
-    command = [tool, "replay", bag, "--policy", eef_policy, "--params", params, "-o", tmp_path / "out.mcap",
-               "--golden", golden, "--tolerance", "0"]
-    same = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    recorded = [(topic, type_name(message), recorded[0][2], message) for topic, message in mounted] + recorded
+    same = golden_replay(tool, eef_policy, tmp_path, recorded, live, eef_parameters(**patient))()
     assert same.returncode == 0, same.stdout + same.stderr
     assert f"{SETS} chunks" in same.stdout

@@ -197,7 +197,7 @@ def check_limits(routes, limits):
 
 
 def test_two_nodes_in_two_namespaces_drive_two_robots_beside_each_other(robot, domain, start, policies):
-    """Two policies, two robots: what one is told does not reach the other."""
+    """Two policies, two robots: a stop or a parameter of one does not reach the other."""
     parameters = section("arm_gripper")
     cameras = parameters["inputs"]["cameras"]
     patient = {f"inputs.cameras.{camera}.max_age_ms": 1500.0 for camera in cameras}

@@ -30,7 +30,10 @@ def test_parameters_are_set_by_their_type_and_refusals_name_the_reason(node):
     assert "rate_hz" in run("param", "list", "/vla_trt").stdout.split()
     refused = run("param", "set", "/vla_trt", "denoise.steps", "3")
     assert refused.returncode == 1 and "denoise.steps" in refused.stderr
-    assert run("param", "get", "/vla_trt", "no_such").returncode == 1
+    for wrong in (("get", "/vla_trt", "no_such"), ("set", "/vla_trt", "no_such", "1"), ("set", "/vla_trt", "rate_hz", "fast")):
+        refused = run("param", *wrong)
+        assert refused.returncode == 1 and refused.stderr.startswith("ros.py: "), refused.stderr
+        assert wrong[2] in refused.stderr or "fast" in refused.stderr
 
 
 def test_topics_and_services(node):

@@ -35,7 +35,7 @@ pub struct PoseLayout {
 }
 
 impl PoseLayout {
-    /// The widths that have a layout of their own, in words.
+    /// The widths that have a layout, for messages.
     pub const WIDTHS: &str =
         "3 (x, y, z), 6 (x, y, z and rotation vector) or 9 (x, y, z and two rows of the rotation matrix)";
 

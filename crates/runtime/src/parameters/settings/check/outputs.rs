@@ -10,6 +10,9 @@ use ros2_parameters::Error;
 /// Topics of the node that are no route's.
 const OWN: [&str; 2] = ["~/action_chunk", "/diagnostics"];
 
+/// Least rate of outputs that sample the motion, Hz.
+const LEAST_RATE_HZ: f64 = 10.0;
+
 /// All contradictions; none without outputs.
 pub(super) fn check(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
     if settings.outputs.is_empty() {
@@ -77,12 +80,14 @@ fn unrouted(settings: &Settings, shape: &PolicyShape) -> Vec<Error> {
     errors
 }
 
+/// Outputs that sample the motion need a rate at which they follow a stop, which may take a tenth of a second.
 fn streamed_without_rate(settings: &Settings) -> Option<Error> {
     let output = settings.outputs.iter().find(|output| output.route.is_streamed())?;
-    (settings.command.rate_hz <= 0.0).then(|| {
+    let rate = settings.command.rate_hz;
+    (rate < LEAST_RATE_HZ).then(|| {
         let name = motion::COMMAND_RATE_HZ.name;
         let what = format!(
-            "{name} is 0, but the output '{}' ({}) samples the motion; set it above 0, such as 50.0",
+            "{name} is {rate}, but the output '{}' ({}) samples the motion; set it to {LEAST_RATE_HZ} or more, such as 50.0",
             output.name,
             output.route.kind().as_str()
         );
