@@ -87,7 +87,8 @@ pub(crate) const COMMAND_RATE_HZ: Param<f64> = Param::double(
     "command_rate_hz",
     0.0,
     (0.0, 1000.0),
-    "Single commands per second on ~/joint_command, interpolated from the motion. 0: none, only ~/joint_trajectory.",
+    "Single commands per second on ~/joint_command, interpolated from the motion. 0: none, only ~/joint_trajectory. \
+     Outputs that sample the motion (joint_command, twist, pose) need 10 or more.",
 );
 
 pub(crate) const COMMAND_TYPE: Param<CommandKind> = Param::word(
