@@ -9,7 +9,7 @@ use super::context::{self, DEFAULT_NAME};
 use super::description_topic::DescriptionTopic;
 use super::diagnostics::{self, Diagnostics};
 use super::error::Error;
-use super::graph::{Found, Graph, Layouts, Names, rules};
+use super::graph::{Found, Graph, Layouts, Names};
 use super::inference::{Inference, Shared};
 use super::latest::Latest;
 use super::lifecycle::{Lifecycle, LifecycleServices, Manager, MotionGate};
@@ -37,7 +37,7 @@ use super::watchdog::{PollGap, WatchdogThread};
 use r2r::Node;
 use vla_policy::PolicySpec;
 use vla_policy::observation::Inputs;
-use vla_runtime::parameters::{NodeName, Overrides, PolicyShape, Value};
+use vla_runtime::parameters::{NodeName, Overrides, PolicyShape, Remap, Value};
 
 /// Starts the node. Parameters, diagnostics and services serve from here on; the policy loads on its own thread.
 ///
@@ -74,7 +74,7 @@ pub(crate) fn start(arguments: &Arguments, logging: Logging, records: Records) -
 
 /// What the command line gives a node of this name.
 pub(crate) fn overrides(arguments: &Arguments, node: NodeName) -> Result<Overrides, Error> {
-    let remaps = rules(&node, &arguments.remaps);
+    let remaps = Remap::rules(&node, &arguments.remaps);
     let mut overrides = Overrides::new(node).with_remaps(remaps);
     for given in &arguments.overrides {
         match given {

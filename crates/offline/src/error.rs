@@ -41,11 +41,6 @@ pub enum Error {
         /// What is wrong with them.
         reason: String,
     },
-    /// A replay needs a rate.
-    #[error(
-        "rate_hz: expected a rate above 0, since a replay infers at this rate; found 0 or less: set rate_hz in the parameters"
-    )]
-    NoRate,
     /// A message of the golden bag.
     #[error("golden bag {}: {source}", file.display())]
     Golden {

@@ -28,21 +28,45 @@ use golden::{Compared, Golden};
 use record::{ChunkRecord, Event, Record};
 pub use source::{BagClock, BagSource};
 use source::{Recording, TimedMessage};
-use ticks::Ticks;
+use ticks::{Pace, Ticks};
 
-/// Topics of the output bag: those of a node with its default name.
+/// Topic of the chunks of a node with its default name.
 pub const ACTION_CHUNK_TOPIC: &str = "/vla_trt/action_chunk";
-/// The trajectory topic.
+/// Topic of its trajectories.
 pub const JOINT_TRAJECTORY_TOPIC: &str = "/vla_trt/joint_trajectory";
 
+/// Topics of the output bag.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Topics {
+    /// Action chunks.
+    pub chunks: String,
+    /// Trajectories.
+    pub trajectories: String,
+}
+
+impl Topics {
+    /// The topics of a node; `resolve` gives the name in the ROS graph of one of its topics.
+    pub fn of(resolve: &dyn Fn(&str) -> String) -> Self {
+        Self { chunks: resolve("~/action_chunk"), trajectories: resolve("~/joint_trajectory") }
+    }
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self { chunks: ACTION_CHUNK_TOPIC.to_owned(), trajectories: JOINT_TRAJECTORY_TOPIC.to_owned() }
+    }
+}
+
 /// What to replay and where to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Bag to read.
     pub bag: BagSource,
     /// MCAP file to write.
     pub output: PathBuf,
-    /// Latency assumed between inference and publication.
+    /// Topics of the output.
+    pub topics: Topics,
+    /// Latency assumed between inference and publication. At a `rate_hz` of 0 or less the next inference starts after it.
     pub latency: Span,
     /// A bag of chunks to compare with, and the largest difference allowed (rad or m).
     pub golden: Option<(PathBuf, f32)>,
@@ -105,26 +129,24 @@ pub fn run(
     options: &Options,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Summary, Error> {
-    if settings.rate_hz <= 0.0 {
-        return Err(Error::NoRate);
-    }
     let recording = Recording::open(&options.bag, settings)?;
     let golden = options.golden.as_ref().map(|(file, tolerance)| Golden::open(file, *tolerance)).transpose()?;
-    let mut output = Output::create(&options.output)?;
+    let mut output = Output::create(&options.output, &options.topics)?;
     let record = drive(&recording, session, settings, options.latency, &mut output, progress)?;
     if !record.chunks.is_empty() {
         output.writer.finish()?;
     }
-    let compared = golden.filter(|_| !record.chunks.is_empty()).map(|golden| golden.compare(&options.output));
+    let compared =
+        golden.filter(|_| !record.chunks.is_empty()).map(|golden| golden.compare(&options.output, &options.topics));
     let (compared, difference) = compared.transpose()?.unzip();
     Ok(Summary { record, compared, difference: difference.flatten() })
 }
 
-/// Replays a bag through `session` and passes its messages to `sink`. `latency`: between inference and publication.
-/// `progress` receives the fraction of the bag that is done.
+/// Replays a bag through `session` and passes its messages to `sink`. `latency`: between inference and publication; at a
+/// `rate_hz` of 0 or less the next inference starts after it. `progress` receives the fraction of the bag that is done.
 ///
 /// # Errors
-/// [`Error::NoRate`]; a bag that cannot be read; the first error of `sink`.
+/// A bag that cannot be read; the first error of `sink`.
 pub(crate) fn drive(
     recording: &Recording,
     session: &mut Session,
@@ -133,9 +155,6 @@ pub(crate) fn drive(
     sink: &mut dyn Sink,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Record, Error> {
-    if settings.rate_hz <= 0.0 {
-        return Err(Error::NoRate);
-    }
     let inputs = Inputs::new(settings.inputs.clone());
     inputs.set_frame_check(FrameSizes::load(session.policy().spec()).map_err(vla_policy::Error::from)?.into_check());
     if !settings.instruction.is_empty() {
@@ -147,12 +166,14 @@ pub(crate) fn drive(
     let record = Record::new(session, settings);
     let complaints = Complaints::default();
     let mut replay = Replay { session, settings, inputs, latency, sink, record, complaints, last: start };
-    let mut ticks = Ticks::new(settings.rate_hz);
+    let mut ticks = Ticks::new(Pace::of(settings, latency));
     let mut last = start;
     for message in recording.messages()? {
         let TimedMessage { time, message } = message?;
         while let Some(now) = ticks.next_before(time) {
-            replay.cycle(now)?;
+            if replay.cycle(now)? {
+                ticks.inferred(now);
+            }
         }
         ticks.message(time, recording.is_stamped(message.topic));
         for input in recording.inputs(message.topic) {
@@ -209,9 +230,11 @@ impl Replay<'_> {
         }
     }
 
-    fn cycle(&mut self, now: Stamp) -> Result<(), Error> {
+    /// Whether the policy was run.
+    fn cycle(&mut self, now: Stamp) -> Result<bool, Error> {
         let latency = self.latency;
         let outcome = self.session.cycle(now, &self.inputs, self.settings, false, &mut || now + latency);
+        let inferred = matches!(outcome, CycleOutcome::Published(_) | CycleOutcome::Refused { .. });
         match outcome {
             CycleOutcome::Published(published) => {
                 let at = now + latency;
@@ -233,7 +256,7 @@ impl Replay<'_> {
                 self.record.event(Event::refusal(now, &refusal.to_string()));
             }
         }
-        Ok(())
+        Ok(inferred)
     }
 
     fn finish(mut self) -> Record {
@@ -275,14 +298,14 @@ struct Output {
 }
 
 impl Output {
-    fn create(path: &Path) -> Result<Self, Error> {
+    fn create(path: &Path, topics: &Topics) -> Result<Self, Error> {
         let mut writer = BagWriter::create(path)?;
-        let mut topic = |name, type_name| -> Result<TopicId, Error> {
+        let mut topic = |name: &str, type_name| -> Result<TopicId, Error> {
             let text = schema::text(type_name).ok_or_else(|| Error::Internal(format!("no schema of {type_name}")))?;
             Ok(writer.add_topic(name, type_name, text)?)
         };
-        let chunks = topic(ACTION_CHUNK_TOPIC, ActionChunkMessage::TYPE)?;
-        let trajectories = topic(JOINT_TRAJECTORY_TOPIC, JointTrajectoryMessage::TYPE)?;
+        let chunks = topic(&topics.chunks, ActionChunkMessage::TYPE)?;
+        let trajectories = topic(&topics.trajectories, JointTrajectoryMessage::TYPE)?;
         Ok(Self { writer, chunks, trajectories, buffer: Vec::new() })
     }
 }

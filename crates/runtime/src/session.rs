@@ -147,6 +147,14 @@ impl Session {
         })
     }
 
+    /// A session with the same policy that has published nothing yet.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn restarted(self) -> Result<Self, observation::Error> {
+        Self::new(self.policy)
+    }
+
     /// The policy.
     pub fn policy(&self) -> &Policy {
         &self.policy

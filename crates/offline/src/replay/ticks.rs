@@ -1,11 +1,33 @@
 //! Inference times of a replay.
 
 use vla_base::time::{Span, Stamp};
+use vla_runtime::parameters::Settings;
 
 /// A gap of all inputs after which the state no longer changes by waiting; the replay restarts after it.
 pub(super) const LONGEST_SILENCE: Span = Span::from_nanos(10_000_000_000);
 
-/// Inference times: the k-th is computed from k, so that no rounding adds up.
+/// How often the node looks for something newer after a cycle without an inference.
+const POLL: Span = Span::from_nanos(5_000_000);
+/// How often inputs are looked at while none comes, for those that become too old.
+const LOOK: Span = Span::from_nanos(200_000_000);
+
+/// When inferences start.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Pace {
+    /// At multiples of a period, in seconds.
+    Every(f64),
+    /// As soon as the one before is done, which takes the latency, and an input newer than its observation has come.
+    AtOnce(Span),
+}
+
+impl Pace {
+    /// That of the settings. Without a fixed rate, and on demand, where a bag has nobody who asks, as fast as `latency` allows.
+    pub(super) fn of(settings: &Settings, latency: Span) -> Self {
+        if settings.rate_hz > 0.0 { Self::Every(1.0 / settings.rate_hz) } else { Self::AtOnce(latency) }
+    }
+}
+
+/// Inference times. At a fixed rate the k-th is computed from k, so that no rounding adds up.
 ///
 /// A bag may have a message that was logged decades before or after the others. Time does not run through such a gap: it ends
 /// [`LONGEST_SILENCE`] after the last message and begins again with the next. The number of inferences is bounded by the
@@ -14,7 +36,10 @@ pub(super) const LONGEST_SILENCE: Span = Span::from_nanos(10_000_000_000);
 /// The first inference waits for a message of every input, but no longer than a period: the inferences
 /// then report an input that never comes.
 pub(super) struct Ticks {
-    period_s: f64,
+    pace: Pace,
+    /// Without a fixed rate: when the next inference may start at the earliest, and whether an input has come since the last.
+    ready: Option<Stamp>,
+    newer: bool,
     first: Option<Stamp>,
     ticks: i64,
     /// Whether every input has had a message.
@@ -25,21 +50,21 @@ pub(super) struct Ticks {
 }
 
 impl Ticks {
-    /// Inferences at a rate above 0.
-    pub(super) fn new(rate_hz: f64) -> Self {
-        Self { period_s: 1.0 / rate_hz, first: None, ticks: 0, complete: false, last: None, gaps: 0 }
+    /// Inferences at this pace.
+    pub(super) fn new(pace: Pace) -> Self {
+        Self { pace, ready: None, newer: false, first: None, ticks: 0, complete: false, last: None, gaps: 0 }
     }
 
     /// The next inference before a message of this time, then the next one, until there is none. A sample logged at the very
     /// time of an inference is used by it.
     pub(super) fn next_before(&mut self, message: Stamp) -> Option<Stamp> {
         let (first, last) = (self.first?, self.last?);
-        let now = self.tick(first);
+        let now = self.tick(first, last);
         if is_gap(last, message) && (message < last || now > last + LONGEST_SILENCE) {
             self.first = None;
             return None;
         }
-        let waits = self.waits_for_inputs() && message < first + Span::from_seconds(self.period_s);
+        let waits = self.waits_for_inputs() && message < first + self.longest_wait();
         (now < message && !waits).then(|| self.taken(now))
     }
 
@@ -66,7 +91,15 @@ impl Ticks {
         }
         self.last = Some(time);
         if starts && self.first.is_none() {
-            (self.first, self.ticks, self.complete) = (Some(time), 0, false);
+            (self.first, self.ticks, self.complete, self.ready) = (Some(time), 0, false, None);
+        }
+        self.newer = true;
+    }
+
+    /// The cycle at `now` was an inference.
+    pub(super) fn inferred(&mut self, now: Stamp) {
+        if let Pace::AtOnce(latency) = self.pace {
+            self.ready = Some(now + latency.max(POLL));
         }
     }
 
@@ -75,7 +108,7 @@ impl Ticks {
     pub(super) fn last_by(&mut self, end: Stamp) -> Option<Stamp> {
         let (first, last) = (self.first?, self.last?);
         let end = if end < last || is_gap(last, end) { last } else { end };
-        let now = self.tick(first);
+        let now = self.tick(first, last);
         (now <= end).then(|| self.taken(now))
     }
 
@@ -84,12 +117,27 @@ impl Ticks {
         self.gaps
     }
 
-    fn tick(&self, first: Stamp) -> Stamp {
-        first + Span::from_seconds(self.ticks as f64 * self.period_s)
+    /// The next inference; the last message has come at `last`.
+    fn tick(&self, first: Stamp, last: Stamp) -> Stamp {
+        match (self.pace, self.ready) {
+            (Pace::Every(period_s), _) => first + Span::from_seconds(self.ticks as f64 * period_s),
+            (Pace::AtOnce(_), None) => first,
+            (Pace::AtOnce(_), Some(ready)) if self.newer => ready.max(last),
+            (Pace::AtOnce(_), Some(ready)) => ready + LOOK,
+        }
+    }
+
+    /// How long the first inference waits for inputs.
+    fn longest_wait(&self) -> Span {
+        match self.pace {
+            Pace::Every(period_s) => Span::from_seconds(period_s),
+            Pace::AtOnce(_) => LOOK,
+        }
     }
 
     fn taken(&mut self, now: Stamp) -> Stamp {
         self.ticks += 1;
+        (self.newer, self.ready) = (false, Some(now + POLL));
         now
     }
 }
@@ -113,7 +161,7 @@ mod tests {
 
     #[test]
     fn inference_times_are_multiples_of_the_period_and_a_sample_logged_at_one_belongs_to_it() {
-        let mut ticks = Ticks::new(10.0);
+        let mut ticks = Ticks::new(Pace::Every(0.1));
         assert_eq!(before(&mut ticks, at(0)), [], "nothing is due before the first sample");
         ticks.message(at(-5), false);
         ticks.message(at(0), true);
@@ -128,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_first_inference_waits_for_every_input_but_no_longer_than_a_period() {
-        let mut ticks = Ticks::new(10.0);
+        let mut ticks = Ticks::new(Pace::Every(0.1));
         ticks.message(at(0), true);
         assert_eq!(before(&mut ticks, at(30)), [], "another input may be on its way");
         ticks.message(at(30), true);
@@ -137,7 +185,7 @@ mod tests {
         ticks.complete(at(200));
         assert_eq!(before(&mut ticks, at(300)), [at(230)], "only the first is moved");
 
-        let mut never = Ticks::new(10.0);
+        let mut never = Ticks::new(Pace::Every(0.1));
         never.message(at(0), true);
         assert_eq!(before(&mut never, at(99)), []);
         assert_eq!(before(&mut never, at(100)), [at(0)]);
@@ -148,7 +196,7 @@ mod tests {
     fn time_does_not_run_through_a_gap_of_decades_before_or_behind_the_messages() {
         let ends = [Stamp::default(), Stamp::from_nanos(i64::MIN), Stamp::from_nanos(-1)];
         for (early, late) in ends.iter().map(|early| (*early, at(0))).chain([(at(0), Stamp::from_nanos(i64::MAX))]) {
-            let mut ticks = Ticks::new(10.0);
+            let mut ticks = Ticks::new(Pace::Every(0.1));
             ticks.message(early, true);
             let found = before(&mut ticks, late);
             assert_eq!(found.len(), 101, "those of {LONGEST_SILENCE:?} at 10 Hz");
@@ -160,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_pause_is_filled_until_the_longest_silence_and_time_set_back_starts_again() {
-        let mut ticks = Ticks::new(1.0);
+        let mut ticks = Ticks::new(Pace::Every(1.0));
         ticks.message(at(0), true);
         assert_eq!(before(&mut ticks, at(10_000)).len(), 10, "not longer than the longest silence");
         ticks.message(at(10_000), true);
@@ -171,8 +219,39 @@ mod tests {
     }
 
     #[test]
+    fn without_a_rate_an_inference_starts_after_the_one_before_and_with_something_newer() {
+        let mut ticks = Ticks::new(Pace::AtOnce(Span::from_millis(100.0)));
+        ticks.message(at(0), true);
+        assert_eq!(before(&mut ticks, at(20)), [], "another input may be on its way");
+        ticks.message(at(20), true);
+        ticks.complete(at(20));
+        assert_eq!(ticks.next_before(at(30)), Some(at(20)));
+        ticks.inferred(at(20));
+        for ms in [30, 70, 110] {
+            assert_eq!(ticks.next_before(at(ms)), None, "the one before is not done");
+            ticks.message(at(ms), true);
+        }
+        assert_eq!(ticks.next_before(at(150)), Some(at(120)), "as soon as it is done");
+        ticks.inferred(at(120));
+        assert_eq!(before(&mut ticks, at(300)), [], "nothing newer has come");
+        ticks.message(at(300), true);
+        assert_eq!(ticks.next_before(at(310)), Some(at(300)), "as soon as it comes");
+        assert_eq!(ticks.next_before(at(310)), None);
+        ticks.message(at(310), true);
+        assert_eq!(ticks.last_by(at(310)), Some(at(310)), "a cycle without an inference takes no time");
+    }
+
+    #[test]
+    fn without_a_rate_a_pause_is_looked_at_now_and_then() {
+        let mut ticks = Ticks::new(Pace::AtOnce(Span::from_millis(100.0)));
+        ticks.message(at(0), true);
+        ticks.complete(at(0));
+        assert_eq!(before(&mut ticks, at(1000)), [0, 205, 410, 615, 820].map(at));
+    }
+
+    #[test]
     fn a_bag_that_ends_with_a_message_of_another_topic_far_ahead_ends_with_its_own_last_message() {
-        let mut ticks = Ticks::new(10.0);
+        let mut ticks = Ticks::new(Pace::Every(0.1));
         ticks.message(at(0), true);
         ticks.complete(at(0));
         assert_eq!(before(&mut ticks, at(50)), [at(0)]);

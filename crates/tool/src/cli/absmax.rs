@@ -60,7 +60,7 @@ impl Absmax {
         let spec = PolicySpec::load(scratch.dir())?;
         let settings: Arc<Settings> = settings(&spec, self.absmax_params.as_deref(), &self.absmax_param)?;
         let options = Options {
-            bag: BagSource { bag: bag.clone(), clock: self.absmax_clock },
+            bag: BagSource { clock: self.absmax_clock, ..bag.into() },
             observations: usize::from(self.absmax_observations),
         };
         let bar = ProgressBar::new(0);

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use vla_offline::replay::{BagClock, BagSource};
+use vla_offline::replay::{BagClock, BagSource, Topics};
 use vla_policy::PolicySpec;
 use vla_policy::spec::POLICY_FILE;
-use vla_runtime::parameters::{LimitsFrom, NodeName, Overrides, Parameters, PolicyShape, Settings, Value};
+use vla_runtime::parameters::{LimitsFrom, NodeName, Overrides, Parameters, PolicyShape, Remap, Settings, Value};
 
 /// Bag arguments, shared by several commands.
 #[derive(clap::Args, Debug)]
@@ -17,12 +17,16 @@ pub(crate) struct BagArgs {
     /// Default: log, and an error where the two differ.
     #[arg(long, value_name = "header|log")]
     clock: Option<BagClock>,
+    /// Read what is left of a bag that its recorder did not finish or that is damaged: messages before the cut, files of a folder
+    /// without metadata.yaml. Warnings say what is lost. Without it such a bag is refused.
+    #[arg(long)]
+    recover: bool,
 }
 
 impl BagArgs {
     /// The bag and how it is read.
     pub(crate) fn source(&self) -> BagSource {
-        BagSource { bag: self.bag.clone(), clock: self.clock }
+        BagSource { bag: self.bag.clone(), clock: self.clock, recover: self.recover }
     }
 }
 
@@ -38,6 +42,31 @@ pub(crate) struct PolicyArgs {
     /// Set one parameter, as the node's `-p` does; may be given several times.
     #[arg(short = 'p', long = "param", value_name = "NAME:=VALUE")]
     param: Vec<String>,
+    #[command(flatten)]
+    names: NameArgs,
+}
+
+/// Names of the node whose part the tool plays.
+#[derive(clap::Args, Debug)]
+pub(crate) struct NameArgs {
+    /// Namespace of the node: relative topics of the parameters lie in it, and sections of the parameter file are matched with it.
+    #[arg(long, value_name = "/NAMESPACE", default_value = "/")]
+    namespace: String,
+    /// Name of the node: topics such as ~/instruction lie in it, and sections of the parameter file are matched with it.
+    #[arg(long, value_name = "NAME", default_value = "vla_trt")]
+    node_name: String,
+    /// Another name for a topic, as the node's `-r` does; also __node:=NAME and __ns:=/NAMESPACE; may be given several times.
+    #[arg(short = 'r', long = "remap", value_name = "FROM:=TO")]
+    remap: Vec<Remap>,
+}
+
+impl NameArgs {
+    /// No parameters yet, for the node of these names.
+    fn overrides(&self) -> anyhow::Result<Overrides> {
+        let node = Remap::rename(&NodeName::new(&self.namespace, &self.node_name)?, &self.remap)?;
+        let rules = Remap::rules(&node, &self.remap);
+        Ok(Overrides::new(node).with_remaps(rules))
+    }
 }
 
 impl PolicyArgs {
@@ -53,12 +82,22 @@ impl PolicyArgs {
         files
     }
 
-    /// The parameters as a node named `/vla_trt` would have them.
+    /// The parameters as the node would have them, with the topics' names in the ROS graph.
     ///
     /// # Errors
-    /// Every parameter that is unknown, out of range or missing.
+    /// Every parameter that is unknown, out of range or missing, and names that ROS 2 does not take.
     pub(crate) fn settings(&self, spec: &PolicySpec) -> anyhow::Result<Arc<Settings>> {
-        settings(spec, self.params.as_deref(), &self.param)
+        let overrides = add(self.names.overrides()?, self.params.as_deref(), &self.param)?;
+        checked(spec, overrides)
+    }
+
+    /// The topics on which the node would publish.
+    ///
+    /// # Errors
+    /// Names that ROS 2 does not take.
+    pub(crate) fn topics(&self) -> anyhow::Result<Topics> {
+        let names = self.names.overrides()?;
+        Ok(Topics::of(&|topic| names.resolve(topic)))
     }
 }
 
@@ -85,7 +124,10 @@ pub(crate) fn parameter_files(settings: &Settings, params: Option<&Path>) -> Vec
 /// # Errors
 /// A file or an argument that cannot be read.
 pub(crate) fn overrides(params: Option<&Path>, assignments: &[String]) -> anyhow::Result<Overrides> {
-    let mut overrides = Overrides::new(NodeName::new("/", "vla_trt")?);
+    add(Overrides::new(NodeName::new("/", "vla_trt")?), params, assignments)
+}
+
+fn add(mut overrides: Overrides, params: Option<&Path>, assignments: &[String]) -> anyhow::Result<Overrides> {
     if let Some(file) = params {
         overrides.add_file(file)?;
     }
@@ -95,7 +137,7 @@ pub(crate) fn overrides(params: Option<&Path>, assignments: &[String]) -> anyhow
     Ok(overrides)
 }
 
-/// The settings of a node that runs `spec` with these parameters.
+/// The settings of a node named `/vla_trt` that runs `spec` with these parameters.
 ///
 /// # Errors
 /// As [`overrides`], every parameter that does not fit the policy, and an invalid robot description.
@@ -104,7 +146,10 @@ pub(crate) fn settings(
     params: Option<&Path>,
     assignments: &[String],
 ) -> anyhow::Result<Arc<Settings>> {
-    let mut overrides = overrides(params, assignments)?;
+    checked(spec, overrides(params, assignments)?)
+}
+
+fn checked(spec: &PolicySpec, mut overrides: Overrides) -> anyhow::Result<Arc<Settings>> {
     for warning in overrides.warnings() {
         tracing::warn!("{warning}");
     }
@@ -123,5 +168,8 @@ pub(crate) fn settings(
     for warning in &parameters.settings().limit_warnings {
         tracing::warn!("{warning}");
     }
-    Ok(Arc::clone(parameters.settings()))
+    let mut settings = Settings::clone(parameters.settings());
+    let topics = settings.inputs.iter_mut().flat_map(|input| &mut input.topics);
+    topics.for_each(|topic| *topic = overrides.resolve(topic));
+    Ok(Arc::new(settings))
 }

@@ -94,7 +94,7 @@ pub(crate) fn run(args: &VerifyArguments) -> anyhow::Result<Outcome> {
     let base = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = Staging::scratch(&base.join("vla_trt_verify"))?;
     let options = Options {
-        bag: BagSource { bag: args.bag.clone(), clock: args.clock },
+        bag: BagSource { clock: args.clock, ..(&args.bag).into() },
         observations: usize::from(args.observations),
         stages: args.stages.clone(),
         inner: usize::from(args.internal),

@@ -47,7 +47,7 @@ pub(super) fn run(work: &Work<'_>, spec: &PolicySpec, bag_file: &Path) -> anyhow
     let settings = settings(spec, work.args.params.as_deref(), &work.args.param)?;
     let scratch = Staging::scratch(&std::env::temp_dir().join("vla_trt_build"))?;
     let options = Options {
-        bag: BagSource { bag: bag_file.to_owned(), clock: work.args.clock },
+        bag: BagSource { clock: work.args.clock, ..bag_file.into() },
         observations: usize::from(work.args.observations),
         stages: None,
         inner: 0,
