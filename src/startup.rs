@@ -20,6 +20,7 @@ use super::parameters::{Effects, ParameterServer, ParameterServices, set_level};
 use super::phase::Phase;
 use super::policy_files;
 use super::publishers::Publishers;
+use super::recording::NodeRecorder;
 use super::report::Report;
 use super::requests::Requests;
 use super::rosout::Rosout;
@@ -123,8 +124,15 @@ impl Builder {
         let settings = Arc::new(Latest::new(settings));
         let control = Arc::new(Latest::new(None));
         let peers = Peers { control: control.clone(), settings: settings.clone(), clock: clock.clone() };
-        let (outputs, output_tasks) = Outputs::create(&mut node, peers)?;
-        let publishers = Publishers::create(&mut node, outputs.clone())?;
+        let recording = NodeRecorder::start(&settings.get(), inputs.topics(), &names)?;
+        let (recorder, chunk_recorder, motion_recorder, recorder_thread) = match recording {
+            Some(NodeRecorder { recorder, chunks, motion, thread }) => {
+                (Some(recorder), Some(chunks), Some(motion), Some(thread))
+            }
+            None => (None, None, None, None),
+        };
+        let (outputs, output_tasks) = Outputs::create(&mut node, peers, motion_recorder)?;
+        let publishers = Publishers::create(&mut node, outputs.clone(), chunk_recorder)?;
         let stream = Stream::create(&mut node, control.clone(), settings.clone(), clock.clone())?;
         let operator = Operator::new(control.clone(), settings.clone(), clock.clone(), outputs.clone());
         let operator = Arc::new(operator);
@@ -207,6 +215,7 @@ impl Builder {
             outputs,
             lifecycle: lifecycle.clone(),
             task: current_task.clone(),
+            recorder: recorder.clone(),
         };
         tracing::info!("node {} runs policy {}", node.fully_qualified_name().unwrap_or_default(), policy.dir.display());
 
@@ -216,7 +225,7 @@ impl Builder {
         let parameters = Arc::new(parameters);
         parameters.announce();
         let server = tokio::spawn(tasks.run());
-        let mut tasks = subscriptions.drain_into(&inputs, &clock, &layouts);
+        let mut tasks = subscriptions.drain_into(&inputs, &clock, &layouts, recorder.as_ref());
         tasks.push(server);
         tasks.extend(services.serve(&requests, &shared.phase, &operator, &lifecycle, &manager.reloads()));
         tasks.extend(manager.serve(lifecycle_services, autostart));
@@ -251,6 +260,7 @@ impl Builder {
             fault,
             gate,
             current_task,
+            recorder: recorder_thread,
         })
     }
 }

@@ -7,5 +7,6 @@ mod fuzz_message;
 mod fuzz_observation;
 mod input_cases;
 mod message;
+mod recorder;
 mod replay_bags;
 mod stamps;

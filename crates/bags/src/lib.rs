@@ -30,7 +30,6 @@ mod metadata;
 mod sqlite;
 mod unpack;
 mod unpacked;
-mod writer;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -45,7 +44,7 @@ pub use self::metadata::FILE_NAME as METADATA_FILE_NAME;
 use self::metadata::{MessagePacking, Metadata};
 use self::sqlite::SqliteFile;
 use self::unpacked::Unpacked;
-pub use self::writer::{BagWriter, Qos, TopicId};
+pub use vla_recorder::{BagWriter, Qos, TopicId};
 use vla_base::time::Stamp;
 
 /// A recorded topic. A name with two types or serializations is two topics, each of which can be read separately.

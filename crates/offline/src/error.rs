@@ -7,9 +7,12 @@ use vla_engines::provenance::Provenance;
 /// Why a policy cannot run on recorded data, or its output cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Reading or writing a bag.
+    /// Reading a bag.
     #[error(transparent)]
     Bag(#[from] vla_bags::Error),
+    /// Writing one.
+    #[error(transparent)]
+    Output(#[from] vla_recorder::Error),
     /// The bag lacks topics that the policy reads.
     #[error("{}:\n  {}", bag.display(), problems.join("\n  "))]
     Topics {
@@ -62,6 +65,9 @@ pub enum Error {
         /// What was wrong with the first ones.
         reasons: Vec<String>,
     },
+    /// The file for Rerun.
+    #[error("the file for the Rerun viewer: {0}")]
+    Rerun(String),
     /// An inference that was to be measured gave no chunk.
     #[error("the policy gave no chunk: {0}")]
     Refused(String),

@@ -19,6 +19,7 @@ pub mod bench;
 mod complaints;
 pub mod golden;
 pub mod record;
+mod recorded;
 pub mod report;
 pub mod source;
 mod ticks;
@@ -26,6 +27,7 @@ mod ticks;
 use complaints::Complaints;
 use golden::{Compared, Golden};
 use record::{ChunkRecord, Event, Record};
+use recorded::RecordedInferences;
 pub use source::{BagClock, BagSource};
 use source::{Recording, TimedMessage};
 use ticks::{Pace, Ticks};
@@ -68,6 +70,8 @@ pub struct Options {
     pub topics: Topics,
     /// Latency assumed between inference and publication. At a `rate_hz` of 0 or less the next inference starts after it.
     pub latency: Span,
+    /// Infers when the node did whose chunks are in the bag, each time with its latency, in place of a rate and [`Self::latency`].
+    pub as_recorded: bool,
     /// A bag of chunks to compare with, and the largest difference allowed (rad or m).
     pub golden: Option<(PathBuf, f32)>,
 }
@@ -132,7 +136,11 @@ pub fn run(
     let recording = Recording::open(&options.bag, settings)?;
     let golden = options.golden.as_ref().map(|(file, tolerance)| Golden::open(file, *tolerance)).transpose()?;
     let mut output = Output::create(&options.output, &options.topics)?;
-    let record = drive(&recording, session, settings, options.latency, &mut output, progress)?;
+    let pace = match options.as_recorded {
+        true => Schedule::Recorded(RecordedInferences::load(&options.bag, &options.topics.chunks)?),
+        false => Schedule::of(settings, options.latency),
+    };
+    let record = drive_at(pace, &recording, session, settings, &mut output, progress)?;
     if !record.chunks.is_empty() {
         output.writer.finish()?;
     }
@@ -155,45 +163,59 @@ pub(crate) fn drive(
     sink: &mut dyn Sink,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Record, Error> {
+    drive_at(Schedule::of(settings, latency), recording, session, settings, sink, progress)
+}
+
+/// When inferences begin, and how long they take.
+enum Schedule {
+    /// At a rate, or one after the other, with one latency.
+    Ticks(Ticks, Span),
+    /// As in the bag.
+    Recorded(RecordedInferences),
+}
+
+impl Schedule {
+    fn of(settings: &Settings, latency: Span) -> Self {
+        Self::Ticks(Ticks::new(Pace::of(settings, latency)), latency)
+    }
+}
+
+fn drive_at(
+    mut schedule: Schedule,
+    recording: &Recording,
+    session: &mut Session,
+    settings: &Settings,
+    sink: &mut dyn Sink,
+    progress: &mut dyn FnMut(f64),
+) -> Result<Record, Error> {
     let inputs = Inputs::new(settings.inputs.clone());
     inputs.set_frame_check(FrameSizes::load(session.policy().spec()).map_err(vla_policy::Error::from)?.into_check());
     if !settings.instruction.is_empty() {
         inputs.set_instruction(&settings.instruction);
     }
     session.apply(settings);
-    session.assume_latency(latency);
     let (start, end) = recording.bounds();
     let record = Record::new(session, settings);
     let complaints = Complaints::default();
-    let mut replay = Replay { session, settings, inputs, latency, sink, record, complaints, last: start };
-    let mut ticks = Ticks::new(Pace::of(settings, latency));
+    let mut replay = Replay { session, settings, inputs, sink, record, complaints, last: start };
     let mut last = start;
     for message in recording.messages()? {
-        let TimedMessage { time, message } = message?;
-        while let Some(now) = ticks.next_before(time) {
-            if replay.cycle(now)? {
-                ticks.inferred(now);
-            }
+        let timed = message?;
+        let (time, log_time) = (timed.time, timed.message.log_time);
+        match &mut schedule {
+            Schedule::Ticks(ticks, latency) => replay.message_at_rate(ticks, *latency, recording, timed)?,
+            Schedule::Recorded(recorded) => replay.message_as_recorded(recorded, recording, timed)?,
         }
-        ticks.message(time, recording.is_stamped(message.topic));
-        for input in recording.inputs(message.topic) {
-            replay.offer(input, message.data.clone(), time);
-        }
-        if ticks.waits_for_inputs() && replay.inputs_have_come(time) {
-            ticks.complete(time);
-        }
-        progress((message.log_time - start).seconds() / (end - start).seconds().max(1e-9));
+        progress((log_time - start).seconds() / (end - start).seconds().max(1e-9));
         last = time;
     }
-    if let Some(now) = ticks.last_by(recording.end(last)) {
-        replay.cycle(now)?;
-    }
-    if ticks.gaps() > 1 {
-        tracing::warn!(
-            "the bag has {} gaps without any input, each of more than {} s",
-            ticks.gaps(),
-            ticks::LONGEST_SILENCE.seconds()
-        );
+    match &mut schedule {
+        Schedule::Ticks(ticks, latency) => replay.end_at_rate(ticks, *latency, recording.end(last))?,
+        Schedule::Recorded(recorded) => {
+            while let Some(inference) = recorded.take() {
+                replay.cycle(inference.at, inference.latency)?;
+            }
+        }
     }
     progress(1.0);
     Ok(replay.finish())
@@ -203,7 +225,6 @@ struct Replay<'a> {
     session: &'a mut Session,
     settings: &'a Settings,
     inputs: Inputs,
-    latency: Span,
     sink: &'a mut dyn Sink,
     record: Record,
     complaints: Complaints,
@@ -212,6 +233,62 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
+    /// Runs what is due before a message, then offers it.
+    fn message_at_rate(
+        &mut self,
+        ticks: &mut Ticks,
+        latency: Span,
+        recording: &Recording,
+        TimedMessage { time, message }: TimedMessage,
+    ) -> Result<(), Error> {
+        while let Some(now) = ticks.next_before(time) {
+            if self.cycle(now, latency)? {
+                ticks.inferred(now);
+            }
+        }
+        ticks.message(time, recording.is_stamped(message.topic));
+        for input in recording.inputs(message.topic) {
+            self.offer(input, message.data.clone(), time);
+        }
+        if ticks.waits_for_inputs() && self.inputs_have_come(time) {
+            ticks.complete(time);
+        }
+        Ok(())
+    }
+
+    fn end_at_rate(&mut self, ticks: &mut Ticks, latency: Span, end: Stamp) -> Result<(), Error> {
+        if let Some(now) = ticks.last_by(end) {
+            self.cycle(now, latency)?;
+        }
+        if ticks.gaps() > 1 {
+            tracing::warn!(
+                "the bag has {} gaps without any input, each of more than {} s",
+                ticks.gaps(),
+                ticks::LONGEST_SILENCE.seconds()
+            );
+        }
+        Ok(())
+    }
+
+    /// As [`Self::message_at_rate`], with the inferences of the recorded node.
+    fn message_as_recorded(
+        &mut self,
+        recorded: &mut RecordedInferences,
+        recording: &Recording,
+        TimedMessage { time, message }: TimedMessage,
+    ) -> Result<(), Error> {
+        let (topic, stamp) = (message.topic, recording.stamp(&message));
+        loop {
+            let names = recorded::names(recording, self.settings, self.inputs.topics(), topic);
+            let Some(inference) = recorded.next_before(time, stamp, names) else { break };
+            self.cycle(inference.at, inference.latency)?;
+        }
+        for input in recording.inputs(topic) {
+            self.offer(input, message.data.clone(), time);
+        }
+        Ok(())
+    }
+
     /// Whether every input has had a message by `now`, good or bad.
     fn inputs_have_come(&self, now: Stamp) -> bool {
         self.inputs.check(now, &self.settings.rules).err().is_none_or(|violation| !violation.is_of_start())
@@ -231,8 +308,8 @@ impl Replay<'_> {
     }
 
     /// Whether the policy was run.
-    fn cycle(&mut self, now: Stamp) -> Result<bool, Error> {
-        let latency = self.latency;
+    fn cycle(&mut self, now: Stamp, latency: Span) -> Result<bool, Error> {
+        self.session.assume_latency(latency);
         let outcome = self.session.cycle(now, &self.inputs, self.settings, false, &mut || now + latency);
         let inferred = matches!(outcome, CycleOutcome::Published(_) | CycleOutcome::Refused { .. });
         match outcome {

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use vla_bags::{BagReader, BagWriter, Error, Qos};
+use vla_bags::{BagReader, BagWriter, Qos};
+use vla_recorder::Error;
 use vla_base::time::Stamp;
 
 use super::fixture::*;

@@ -63,6 +63,13 @@ impl<P: Into<PathBuf>> From<P> for BagSource {
     }
 }
 
+impl BagSource {
+    /// Opens the bag.
+    pub(super) fn open(&self) -> Result<BagReader, vla_bags::Error> {
+        if self.recover { BagReader::recover(&self.bag) } else { BagReader::open(&self.bag) }
+    }
+}
+
 /// A bag opened for the inputs of a policy.
 pub struct Recording {
     bag: BagReader,
@@ -82,7 +89,7 @@ impl Recording {
     /// # Errors
     /// A bag that cannot be read, lacks a topic, or whose header stamps and log are of two clocks while none is chosen.
     pub fn open(source: &BagSource, settings: &Settings) -> Result<Self, Error> {
-        let bag = if source.recover { BagReader::recover(&source.bag) } else { BagReader::open(&source.bag) }?;
+        let bag = source.open()?;
         let inputs = input_topics(settings);
         let topics = join_topics(&bag, settings, &inputs, &source.bag)?;
         let mut stamped = vec![None; bag.topics().len()];
@@ -108,6 +115,11 @@ impl Recording {
     /// The topics of the inputs ([`Inputs::topics`](vla_policy::observation::Inputs::topics)) that this topic of the bag gives.
     pub fn inputs(&self, topic: usize) -> impl Iterator<Item = usize> {
         self.topics.iter().filter(move |(wanted, _)| *wanted == topic).map(|(_, input)| *input)
+    }
+
+    /// The header stamp of a message.
+    pub fn stamp(&self, message: &BagMessage) -> Option<Stamp> {
+        stamp_of(&self.stamped, message)
     }
 
     /// Whether messages of this topic have a stamp.

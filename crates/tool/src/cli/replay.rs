@@ -32,6 +32,10 @@ pub(crate) struct ReplayArguments {
     /// late. With a rate_hz of 0 or -1 the next inference starts after it, and the default is measured on this machine.
     #[arg(long, value_name = "MS")]
     latency_ms: Option<f64>,
+    /// Infer when the node did that recorded the bag (record.path), as its chunks there say, each time with its latency. rate_hz and
+    /// --latency-ms are not used. With --golden and the same bag the chunks are compared with those of the node.
+    #[arg(long, conflicts_with = "latency_ms")]
+    as_recorded: bool,
     /// MCAP file to write the chunks and trajectories to.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -71,7 +75,7 @@ pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
     let mut session = Session::load(spec, &settings, &mut |progress| bar.set_message(describe(&progress)))?;
     let latency = match args.latency_ms {
         Some(latency) => Span::from_millis(latency),
-        None if settings.rate_hz > 0.0 => Span::ZERO,
+        None if settings.rate_hz > 0.0 || args.as_recorded => Span::ZERO,
         None => {
             bar.set_message("measuring the latency");
             let (restarted, latency) = bench::measure(session, &settings, &args.bag.source())?;
@@ -85,6 +89,7 @@ pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
         output: args.output.clone(),
         topics: args.policy.topics()?,
         latency,
+        as_recorded: args.as_recorded,
         golden: args.golden.clone().map(|file| (file, args.tolerance)),
     };
     let done = replay::run(&mut session, &settings, &options, &mut |fraction| {
@@ -92,7 +97,7 @@ pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
     });
     bar.finish_and_clear();
     let summary = done?;
-    if settings.rate_hz <= 0.0 {
+    if settings.rate_hz <= 0.0 && !args.as_recorded {
         let (rate, latency) = (settings.rate_hz, latency.millis());
         let from = if args.latency_ms.is_some() { "given" } else { "measured here; --latency-ms gives it again" };
         println!("rate_hz is {rate}: inferences at most every {latency} ms, their latency ({from})");
