@@ -117,7 +117,9 @@ impl Running {
         if let Some(recorder) = &self.recorder {
             wait_until(Instant::now() + RECORDING_END, || recorder.is_finished()).await;
             if !recorder.is_finished() {
-                tracing::warn!("the recording is not written completely: `vla-trt replay --recover` reads what is there");
+                tracing::warn!(
+                    "the recording is not written completely: `vla-trt replay --recover` reads what is there"
+                );
             }
         }
         clean &= node.is_ok();

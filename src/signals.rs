@@ -28,7 +28,12 @@ impl Signals {
         let hangup =
             (!ignores(&status, SignalKind::hangup().as_raw_value())).then(|| take(SignalKind::hangup())).transpose()?;
         let file_size = take(file_size)?;
-        Ok(Self { _file_size: file_size, interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())?, hangup })
+        Ok(Self {
+            _file_size: file_size,
+            interrupt: take(SignalKind::interrupt())?,
+            terminate: take(SignalKind::terminate())?,
+            hangup,
+        })
     }
 
     /// Waits for a signal and returns its name.

@@ -1,6 +1,7 @@
 """`record.path`: what the node observes and does, as a bag that replays to the same chunks."""
 
 import pathlib
+import resource
 import signal
 import subprocess
 
@@ -9,6 +10,9 @@ from harness import Feed, parameters, statuses, values, wait_for
 
 #: The live run may take its time; what counts is the identity of each observation.
 SETTINGS = {"rate_hz": 5.0, "instruction": "", "seed": 3}
+
+#: Greatest size of a file, for the test of it.
+LIMIT = 1 << 20
 
 
 def recordings(folder):
@@ -103,9 +107,11 @@ def test_a_folder_that_cannot_be_written_is_a_warning_and_the_node_goes_on(robot
 
 def test_a_file_beyond_the_limit_of_the_process_is_a_warning_and_the_node_goes_on(robot, start, tmp_path):
     folder = tmp_path / "recordings"
-    node = start({**SETTINGS, "record.path": str(folder)}, prefix=("prlimit", f"--fsize={1 << 20}"))
+    node = start({**SETTINGS, "record.path": str(folder)})
     chunks, diagnostics = robot.chunks(), robot.diagnostics()
     node.wait_until_ready()
+    # After the load, which writes larger files.
+    resource.prlimit(node.process.pid, resource.RLIMIT_FSIZE, (LIMIT, LIMIT))
     run(robot, node, chunks, 3)
     with Feed(robot):
         wait_for(lambda: int(output(robot, diagnostics).get("messages not written by the recorder", 0)) > 0,
@@ -113,4 +119,4 @@ def test_a_file_beyond_the_limit_of_the_process_is_a_warning_and_the_node_goes_o
     count = len(chunks)
     run(robot, node, chunks, count + 3)
     assert node.end() == 0, node.log
-    assert all(file.stat().st_size <= 1 << 20 for bag in recordings(folder) for file in bag.iterdir())
+    assert all(file.stat().st_size <= LIMIT for bag in recordings(folder) for file in bag.iterdir())

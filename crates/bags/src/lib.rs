@@ -44,8 +44,8 @@ pub use self::metadata::FILE_NAME as METADATA_FILE_NAME;
 use self::metadata::{MessagePacking, Metadata};
 use self::sqlite::SqliteFile;
 use self::unpacked::Unpacked;
-pub use vla_recorder::{BagWriter, Qos, TopicId};
 use vla_base::time::Stamp;
+pub use vla_recorder::{BagWriter, Qos, TopicId};
 
 /// A recorded topic. A name with two types or serializations is two topics, each of which can be read separately.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,7 +18,9 @@ pub enum Error {
         source: io::Error,
     },
     /// One topic, two types.
-    #[error("{path}: topic {topic}: expected one type, found '{first}' and '{second}'; write each to a topic of its name")]
+    #[error(
+        "{path}: topic {topic}: expected one type, found '{first}' and '{second}'; write each to a topic of its name"
+    )]
     ConflictingTypes {
         /// The bag.
         path: PathBuf,

@@ -15,7 +15,9 @@ const TRIES: u32 = 100;
 pub(crate) fn create(options: &Options) -> Result<PathBuf, Error> {
     let Options { folder, node, .. } = options;
     match fs::create_dir(folder) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(Error::io("create the folder", folder)(error)),
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            return Err(Error::io("create the folder", folder)(error));
+        }
         _ => {}
     }
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -91,7 +93,9 @@ mod tests {
         for own in ["20251009-085320", "20251009-085320-01"] {
             assert!(is_time(own), "{own}");
         }
-        for other in ["", "2_20251009-085320", "20251009", "20251009-085320-1", "20251009-08532x", "20251009-085320-01-02"] {
+        for other in
+            ["", "2_20251009-085320", "20251009", "20251009-085320-1", "20251009-08532x", "20251009-085320-01-02"]
+        {
             assert!(!is_time(other), "{other}");
         }
     }

@@ -16,5 +16,5 @@ mod writer;
 
 pub use error::Error;
 pub use recorder::{OutputRecorder, Recorder, RecorderThread, Status};
-pub use recording::{Options, Recording, RecordedTopic};
+pub use recording::{Options, RecordedTopic, Recording};
 pub use writer::{BagWriter, Qos, TopicId};

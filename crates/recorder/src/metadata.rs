@@ -24,11 +24,7 @@ pub(crate) struct File {
 
 /// What `ros2 bag info` reads. Version 5, so that Jazzy takes the QoS numbers. A bare file is described without its name, which the
 /// reader fills in itself.
-pub(crate) fn text<'a>(
-    topics: impl Iterator<Item = Topic<'a>>,
-    bounds: Option<(u64, u64)>,
-    files: &[File],
-) -> String {
+pub(crate) fn text<'a>(topics: impl Iterator<Item = Topic<'a>>, bounds: Option<(u64, u64)>, files: &[File]) -> String {
     let (first, last) = bounds.unwrap_or((0, 0));
     let (mut listed, mut total) = (String::new(), 0);
     for Topic { name, type_name, qos, count } in topics {
@@ -73,7 +69,11 @@ pub(crate) fn document(text: &str) -> String {
 }
 
 fn list(files: &[File], entry: impl Fn(&File) -> String) -> String {
-    if files.is_empty() { " []".to_owned() } else { files.iter().map(|file| format!("\n  - {}", entry(file))).collect() }
+    if files.is_empty() {
+        " []".to_owned()
+    } else {
+        files.iter().map(|file| format!("\n  - {}", entry(file))).collect()
+    }
 }
 
 fn quoted(text: &str) -> String {

@@ -122,7 +122,8 @@ impl Recording {
     fn try_write(&mut self, topic: usize, log_time: Stamp, data: &[u8]) -> Result<(), Error> {
         let is_due = |open: &Open| {
             let age = (log_time - open.start).abs();
-            open.news > 0 && (open.bytes + data.len() as u64 > self.options.max_file_bytes || age > self.options.max_file)
+            open.news > 0
+                && (open.bytes + data.len() as u64 > self.options.max_file_bytes || age > self.options.max_file)
         };
         if self.open.as_ref().is_some_and(is_due) {
             self.finish()?;
@@ -182,9 +183,8 @@ impl Recording {
         let path = run.join(format!("{}_{}.mcap", name(&run), self.number));
         let mut writer = BagWriter::create_in_place(&path, CHUNK)?;
         self.number += 1;
-        let add = |topic: &RecordedTopic| {
-            writer.add_topic_with_qos(&topic.name, &topic.type_name, topic.schema, topic.qos)
-        };
+        let add =
+            |topic: &RecordedTopic| writer.add_topic_with_qos(&topic.name, &topic.type_name, topic.schema, topic.qos);
         let ids = self.topics.iter().map(add).collect::<Result<_, _>>()?;
         let counts = vec![0; self.topics.len()];
         let mut open = Open { path, writer, ids, counts, bytes: 0, news: 0, start: now };

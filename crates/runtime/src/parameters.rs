@@ -31,8 +31,8 @@ pub use ros2_parameters::{
 };
 pub use settings::{
     CommandKind, CommandSettings, DeliveryQos, Durability, EngineSettings, GripperRoute, History, LimitsFrom,
-    MemorySettings, OutputKind, OutputMessage, OutputSettings, PoseRoute, RecordSettings, Reliability, Route, SecondGoal, Settings,
-    StageSettings, SubscriptionQos, TaskSettings, TwistRoute,
+    MemorySettings, OutputKind, OutputMessage, OutputSettings, PoseRoute, RecordSettings, Reliability, Route,
+    SecondGoal, Settings, StageSettings, SubscriptionQos, TaskSettings, TwistRoute,
 };
 pub use shape::{EefAction, PolicyShape};
 

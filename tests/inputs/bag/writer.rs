@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use vla_bags::{BagReader, BagWriter, Qos};
-use vla_recorder::Error;
 use vla_base::time::Stamp;
+use vla_recorder::Error;
 
 use super::fixture::*;
 

@@ -130,9 +130,19 @@ fn listed() -> Vec<Declaration> {
     all.extend(qos::subscription("<topic>", SubscriptionQos::SENSOR));
     // One group each, in the order in which a reader meets them.
     all.sort_by_key(|declaration| {
-        ["Node", "Inference", "Tasks", "Inputs", "Joints and poses", "Motion", "Outputs", "Recording", "Engines and memory"]
-            .iter()
-            .position(|group| *group == title(&declaration.name))
+        [
+            "Node",
+            "Inference",
+            "Tasks",
+            "Inputs",
+            "Joints and poses",
+            "Motion",
+            "Outputs",
+            "Recording",
+            "Engines and memory",
+        ]
+        .iter()
+        .position(|group| *group == title(&declaration.name))
     });
     all
 }

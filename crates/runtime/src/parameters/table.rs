@@ -22,7 +22,8 @@ use convert::{
 
 /// First parts of dotted names of which this node takes every one, also from a parameter file that other nodes share.
 pub(super) const GROUPS: &[&str] = &[
-    "inputs", "state", "action", "limits", "outputs", "motion", "handover", "engine", "engines", "memory", "watchdog", "record",
+    "inputs", "state", "action", "limits", "outputs", "motion", "handover", "engine", "engines", "memory", "watchdog",
+    "record",
 ];
 
 /// One hour, the greatest age, skew or duration in ms.

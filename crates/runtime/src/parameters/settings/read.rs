@@ -123,7 +123,9 @@ impl Reader<'_> {
         let (max_bytes, max_file_bytes) = (self.get(&record::MAX_BYTES), self.get(&record::MAX_FILE_BYTES));
         if !path.is_empty() && max_file_bytes > max_bytes / 2 {
             let names = [record::MAX_FILE_BYTES.name, record::MAX_BYTES.name].map(str::to_owned).into();
-            let what = format!("a file may have {max_file_bytes} bytes, expected at most half of the {max_bytes} of all recordings");
+            let what = format!(
+                "a file may have {max_file_bytes} bytes, expected at most half of the {max_bytes} of all recordings"
+            );
             self.problems.push(Error::Conflict { names, what });
         }
         (!path.is_empty()).then(|| RecordSettings {

@@ -36,7 +36,7 @@ pub(crate) const MAX_FILE: Param<Span> = Param::seconds(
     "record.max_file_s",
     600.0,
     (1.0, 86_400.0),
-    "Time after which a recording goes on in a new file, in s.",
+    "Time after which a recording goes on in a new file, in s of ROS time.",
 )
 .fixed();
 
