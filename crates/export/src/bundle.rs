@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::checkpoint::{Backbone, Checkpoint, Config, foreign};
+use super::checkpoint::{Backbone, Checkpoint, Config, folder, foreign};
 use super::layout::{ExportedStage, Layout, Network};
 use super::policy_yaml::{Description, POLICY_YAML};
 use super::progress::{Metered, Progress};
@@ -20,8 +20,11 @@ use vla_policy::processor::{DeltaRows, Processor, ProcessorConfig, Statistics};
 
 pub mod embodiment;
 mod layout;
+mod letterbox;
 mod options;
 mod prompts;
+
+pub use letterbox::Letterbox;
 
 /// What [`Error::OccupiedFolder`] expects.
 const KIND: &str = "a policy bundle";
@@ -83,6 +86,8 @@ pub struct Request {
     pub layout: Layout,
     /// What a row of each action key with `rep: DELTA` is.
     pub deltas: BTreeMap<String, DeltaRows>,
+    /// Whether frames are padded to squares.
+    pub letterbox: Letterbox,
     /// Seconds between action rows.
     pub step_s: f64,
     /// Denoising step counts that get their constants.
@@ -116,6 +121,8 @@ pub struct Summary {
     pub fingerprint: String,
     /// Views in the policy's order, at the size that the network takes.
     pub views: Vec<View>,
+    /// Whether frames are padded to squares.
+    pub letterbox: bool,
     /// Stages in run order that were written, each with the bytes of its files.
     pub stages: Vec<(String, u64)>,
     /// Stages whose network the user provides: the stage, its file, a description.
@@ -157,14 +164,18 @@ pub fn fill_measured(request: &Request, dir: &Path, report: &mut dyn FnMut(Progr
 fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
     write_json(&prompts::template(), &dir.join(TEMPLATE))?;
     let plan = ExportPlan::new(request, &dir.join(TEMPLATE))?;
+    if !measured {
+        request.letterbox.warn(plan.letterbox_of_file, &request.cameras);
+        prompts::warn_of_class(&request.tokenizer);
+    }
     let inside = request.tokenizer.join(TOKENIZER);
     match (request.tokenizer.is_file(), inside.is_file()) {
         (true, _) => copy(&request.tokenizer, &dir.join(TOKENIZER))?,
         (false, true) => copy(&inside, &dir.join(TOKENIZER))?,
         (false, false) => save_tokenizer(&request.tokenizer, &dir.join(TOKENIZER))?,
     }
-    copy(&request.checkpoint.join(PROCESSOR), &dir.join(PROCESSOR))?;
-    copy(&request.checkpoint.join(STATISTICS), &dir.join(STATISTICS))?;
+    copy(&plan.processor_dir.join(PROCESSOR), &dir.join(PROCESSOR))?;
+    copy(&plan.processor_dir.join(STATISTICS), &dir.join(STATISTICS))?;
 
     let stages = {
         let weights = Metered::new(&plan.checkpoint, &plan.model, request.layout.reads, report)?;
@@ -190,14 +201,19 @@ fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Pr
         let file = stage.files.model.file_name()?.to_string_lossy().into_owned();
         Some([stage.name.clone(), file, stage.supplied.clone()?])
     });
-    Ok(Summary { fingerprint, views: plan.views, stages: sizes, supplied: supplied.collect() })
+    let (views, letterbox) = (plan.views, plan.processor.image.letterbox);
+    Ok(Summary { fingerprint, views, letterbox, stages: sizes, supplied: supplied.collect() })
 }
 
 /// A request that has passed every check, with its inputs.
 struct ExportPlan {
     checkpoint: Checkpoint,
     model: Model,
+    /// Where the processor's files are.
+    processor_dir: PathBuf,
     processor: Processor,
+    /// What the processor's file says about the letterbox.
+    letterbox_of_file: Option<bool>,
     views: Vec<View>,
     options: Options,
     prompt: prompts::Prompts,
@@ -216,11 +232,13 @@ impl ExportPlan {
         foreign::check(&[dir, &request.tokenizer])?;
         let config = Config::load(&dir.join("config.json"))?;
         let model = config.model(&backbone(request)?)?;
-        let path = dir.join(PROCESSOR);
-        let processor_config = ProcessorConfig::load(&path)?;
-        let row = embodiment::row(dir, &request.embodiment, model.head.embodiments, &processor_config)?;
-        let statistics = Statistics::load(&dir.join(STATISTICS))?;
+        let processor_dir = folder::of_processor(dir, PROCESSOR)?;
+        let processor_config = ProcessorConfig::load(&processor_dir.join(PROCESSOR))?;
+        let row = embodiment::row(&processor_dir, &request.embodiment, model.head.embodiments, &processor_config)?;
+        let statistics = Statistics::load(&processor_dir.join(STATISTICS))?;
         let mut processor = Processor::new(&processor_config, &statistics, &request.embodiment)?;
+        let letterbox_of_file = processor_config.letterbox();
+        processor.image.letterbox = request.letterbox.with(letterbox_of_file);
 
         let mut problems = Vec::new();
         let deltas = processor.set_deltas(&request.deltas, |key, rows| format!("--delta {key}={rows}"));
@@ -254,7 +272,17 @@ impl ExportPlan {
             debug_outputs: request.debug_outputs,
         };
         let default_steps = usual.or(steps.last().copied()).unwrap_or(1);
-        Ok(Self { checkpoint, model, processor, views, options, prompt, default_steps })
+        Ok(Self {
+            checkpoint,
+            model,
+            processor_dir,
+            processor,
+            letterbox_of_file,
+            views,
+            options,
+            prompt,
+            default_steps,
+        })
     }
 
     /// Writes `policy.yaml`; returns the fingerprint.
@@ -282,6 +310,7 @@ impl ExportPlan {
             config: PROCESSOR,
             statistics: STATISTICS,
             embodiment: (&request.embodiment, self.options.embodiment),
+            letterbox: self.processor.image.letterbox,
             steps: &self.options.steps,
             default_steps: self.default_steps,
             precision: request.precision.as_deref(),

@@ -19,6 +19,7 @@ use super::weights::{Weight, Weights};
 use vla_base::sys::map::map;
 use vla_base::tensor::DType;
 
+pub mod folder;
 pub mod foreign;
 pub mod sizes;
 

@@ -54,6 +54,8 @@ pub(crate) struct Description<'a> {
     pub statistics: &'a str,
     /// Embodiment tag and row.
     pub embodiment: (&'a str, usize),
+    /// Whether frames are padded to squares.
+    pub letterbox: bool,
     /// Exported step counts.
     pub steps: &'a [u32],
     /// Step count unless a parameter says otherwise.
@@ -136,7 +138,9 @@ impl Description<'_> {
                # Most text tokens of a whole prompt; image tokens come on top.\n  \
                max_tokens: {max_tokens}\n\
              {embedding}\
-             processor: {{config: {config}, statistics: {statistics}, embodiment: {tag}, embodiment_id: {row}}}\n\
+             # `letterbox`: frames are padded to squares with black; it precedes the key in {config}.\n\
+             processor: {{config: {config}, statistics: {statistics}, embodiment: {tag}, embodiment_id: {row}, \
+               letterbox: {letterbox}}}\n\
              # Step counts that have constants.\n\
              denoise: {{steps: [{steps}], default: {default_steps}}}\n\
              # In run order. Letters are sizes known at run time: T text tokens, S all tokens.\n\
@@ -164,6 +168,7 @@ impl Description<'_> {
             statistics = self.statistics,
             tag = scalar(self.embodiment.0),
             row = self.embodiment.1,
+            letterbox = self.letterbox,
             steps = steps.join(", "),
             default_steps = self.default_steps,
         );
@@ -281,6 +286,7 @@ mod tests {
                 config: "",
                 statistics: "",
                 embodiment: ("", 0),
+                letterbox: false,
                 steps: &[],
                 default_steps: 1,
                 precision: None,

@@ -36,7 +36,13 @@ impl Config {
     /// [`Error::NoCheckpoint`], [`Error::Io`], [`Error::Json`], [`Error::Invalid`] with every problem of its values.
     pub fn load(path: &Path) -> Result<Self, Error> {
         match fs::read(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::NoCheckpoint { path: path.to_owned() }),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let advice = path
+                    .parent()
+                    .zip(path.file_name())
+                    .map(|(folder, file)| super::folder::others(folder, &file.to_string_lossy()));
+                Err(Error::NoCheckpoint { path: path.to_owned(), advice: advice.unwrap_or_default() })
+            }
             read => Self::parse(path, &read.map_err(Error::io(path))?),
         }
     }

@@ -33,7 +33,23 @@ impl<T: DeserializeOwned> OnUse<T> {
     /// # Errors
     /// The parser's words; line and column are counted from where the value begins.
     pub(crate) fn read(&self) -> Result<T, String> {
+        self.read_as()
+    }
+
+    /// As [`Self::read`], where the key decides the type.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_as<U: DeserializeOwned>(&self) -> Result<U, String> {
         serde_json::from_str(self.text.get()).map_err(|error| error.to_string())
+    }
+
+    /// The start of its text, for a message.
+    pub(crate) fn excerpt(&self) -> String {
+        const LONGEST: usize = 60;
+        let text = self.text.get();
+        let start: String = text.chars().take(LONGEST).collect();
+        if start.len() < text.len() { format!("{start}...") } else { start }
     }
 }
 
