@@ -16,6 +16,7 @@ mod raw;
 pub use delta::DeltaRows;
 pub use eef::EefValues;
 pub use known::{Harmless, KNOWN_KEYS, KnownKey, Place};
+pub use on_use::python_json;
 
 /// The processor class whose behaviour this build has.
 pub const PROCESSOR_CLASS: &str = "Gr00tN1d6Processor";
@@ -220,7 +221,7 @@ impl ProcessorConfig {
     /// # Errors
     /// [`ProcessorError::Json`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, ProcessorError> {
-        serde_json::from_str(&on_use::quoted(text)).map(Self).map_err(|error| json_error(path, &error))
+        serde_json::from_str(&on_use::python_json(text)).map(Self).map_err(|error| json_error(path, &error))
     }
 
     /// Whether the file says that frames are letterboxed; `None` where it does not have the key (`letter_box_transform`).
@@ -248,7 +249,7 @@ impl Statistics {
     /// # Errors
     /// [`ProcessorError::Json`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, ProcessorError> {
-        serde_json::from_str(&on_use::quoted(text)).map(Self).map_err(|error| json_error(path, &error))
+        serde_json::from_str(&on_use::python_json(text)).map(Self).map_err(|error| json_error(path, &error))
     }
 }
 

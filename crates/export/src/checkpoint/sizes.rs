@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::Error;
 use crate::model::{Head, Language, Model, Vision};
+use vla_policy::processor::python_json;
 
 /// Largest size that a configuration may name: products of a few of them stay far from overflow.
 const LARGEST: usize = 1 << 20;
@@ -270,8 +271,11 @@ fn language(keys: &mut Keys<'_>) -> Language {
 
 /// Runs `read` over the object in `json`, and fails with all problems that it noted.
 fn parsed<T>(path: &Path, json: &[u8], read: impl FnOnce(&mut Keys<'_>) -> T) -> Result<T, Error> {
-    let object: Map<String, Value> =
-        serde_json::from_slice(json).map_err(|source| Error::Json { path: path.to_owned(), source })?;
+    let object = match std::str::from_utf8(json) {
+        Ok(text) => serde_json::from_str(&python_json(text)),
+        Err(_) => serde_json::from_slice(json),
+    };
+    let object: Map<String, Value> = object.map_err(|source| Error::Json { path: path.to_owned(), source })?;
     let mut problems = Vec::new();
     let value = read(&mut Keys { prefix: "", object: Some(&object), problems: &mut problems });
     if problems.is_empty() { Ok(value) } else { Err(Error::Invalid { path: path.to_owned(), problems }) }
