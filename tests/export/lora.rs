@@ -32,8 +32,7 @@ fn base(dtype: &str) -> Checkpoint {
 
 #[test]
 fn merging_gives_what_pefts_merge_and_unload_gives_bit_by_bit() {
-    for (case, dtype) in
-        [("fp32", "float32"), ("bf16", "bfloat16"), ("bf16_adapter", "bfloat16"), ("fp16", "float16")]
+    for (case, dtype) in [("fp32", "float32"), ("bf16", "bfloat16"), ("bf16_adapter", "bfloat16"), ("fp16", "float16")]
     {
         let (base, merged) = (base(dtype), checkpoint(&data().join(case).join("merged.safetensors")));
         let adapter = Adapter::open(&data().join(case), &base).expect(case);
@@ -63,13 +62,11 @@ impl Files {
         let read = |file: &str| fs::read(data().join(case).join(file)).expect("a file");
         let bytes = read("adapter_model.safetensors");
         let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("valid");
-        let tensors = tensors.tensors().into_iter().map(|(name, view)| {
-            (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec()))
-        });
-        Self {
-            config: serde_json::from_slice(&read("adapter_config.json")).expect("JSON"),
-            tensors: tensors.collect(),
-        }
+        let tensors = tensors
+            .tensors()
+            .into_iter()
+            .map(|(name, view)| (name, (view.dtype(), view.shape().to_vec(), view.data().to_vec())));
+        Self { config: serde_json::from_slice(&read("adapter_config.json")).expect("JSON"), tensors: tensors.collect() }
     }
 
     fn open(&self) -> Result<Adapter, Error> {
@@ -115,7 +112,9 @@ fn every_tensor_that_does_not_fit_is_refused_by_name() {
         }),
         ("of another rank", &|files| files.config["r"] = json!(4)),
         ("not a target", &|files| files.config["target_modules"] = json!(["k_proj", "to_q", "to_k"])),
-        ("not finite", &|files| files.tensors.get_mut(&a).expect("there").2[..4].copy_from_slice(&f32::NAN.to_le_bytes())),
+        ("not finite", &|files| {
+            files.tensors.get_mut(&a).expect("there").2[..4].copy_from_slice(&f32::NAN.to_le_bytes())
+        }),
         ("twice", &|files| {
             let tensor = files.tensors[&a].clone();
             files.tensors.insert(a.replace("lora_A.", "lora_A.other."), tensor);
@@ -128,7 +127,10 @@ fn every_tensor_that_does_not_fit_is_refused_by_name() {
         files.open().expect("fits");
         change(&mut files);
         let problems = files.problems();
-        assert!(problems.iter().any(|problem| problem.contains("expected") && problem.contains("found")), "{problems:?}");
+        assert!(
+            problems.iter().any(|problem| problem.contains("expected") && problem.contains("found")),
+            "{problems:?}"
+        );
         let named = files.tensors.keys().any(|name| problems.iter().any(|problem| problem.contains(name.as_str())));
         assert!(named, "{what}: {problems:?}");
     }
@@ -158,7 +160,10 @@ fn the_layers_names_may_hold_the_adapters_name() {
     let (renamed, plain) = (files.open().expect("fits"), Files::of("fp32").open().expect("fits"));
     assert_eq!(renamed.counts(), plain.counts());
     let weight = format!("{QUERY}.weight");
-    assert_eq!(renamed.onto(&base).get(&weight).expect("there").data, plain.onto(&base).get(&weight).expect("there").data);
+    assert_eq!(
+        renamed.onto(&base).get(&weight).expect("there").data,
+        plain.onto(&base).get(&weight).expect("there").data
+    );
 }
 
 /// Problems of a configuration with these keys.
@@ -240,9 +245,13 @@ fn rank_and_scale_follow_the_first_pattern_that_a_module_matches() {
 
 #[test]
 fn configurations_of_any_content_end_in_ranks_or_errors() {
-    let seeds = ["fp32", "bf16_adapter"].map(|case| fs::read(data().join(case).join("adapter_config.json")).expect("a file"));
+    let seeds =
+        ["fp32", "bf16_adapter"].map(|case| fs::read(data().join(case).join("adapter_config.json")).expect("a file"));
     let mut seeds = seeds.to_vec();
-    seeds.push(br#"{"peft_type": "LORA", "r": 1, "lora_alpha": 1e308, "target_modules": [], "rank_pattern": {"": 3}}"#.to_vec());
+    seeds.push(
+        br#"{"peft_type": "LORA", "r": 1, "lora_alpha": 1e308, "target_modules": [], "rank_pattern": {"": 3}}"#
+            .to_vec(),
+    );
     seeds.push(br#"{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": "(((a{99}){99}){99})"}"#.to_vec());
     fuzz::check!(4_000, seeds).for_each(|bytes: &[u8]| {
         let Ok(config) = AdapterConfig::parse(Path::new("adapter_config.json"), bytes) else { return };

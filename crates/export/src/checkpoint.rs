@@ -65,8 +65,11 @@ impl Checkpoint {
         files.sort();
         files.dedup();
         let inside = |file: &str| Path::new(file).components().all(|part| matches!(part, Component::Normal(_)));
-        let missing: Vec<String> =
-            files.iter().filter(|file| !inside(file) || !dir.join(file).is_file()).map(|file| (*file).clone()).collect();
+        let missing: Vec<String> = files
+            .iter()
+            .filter(|file| !inside(file) || !dir.join(file).is_file())
+            .map(|file| (*file).clone())
+            .collect();
         if !missing.is_empty() || files.is_empty() {
             return Err(download::missing(dir, missing, files.len()));
         }

@@ -37,7 +37,9 @@ impl FromStr for Expected {
                 Some(sha256) => Ok(Self::File { name: name.to_owned(), sha256 }),
                 None => Err(format!("expected 64 hexadecimal digits after {name}=, found '{sha256}'")),
             },
-            _ if text.is_empty() => Err("expected a SHA-256, FILE=SHA-256 or a file of sha256sum, found nothing".into()),
+            _ if text.is_empty() => {
+                Err("expected a SHA-256, FILE=SHA-256 or a file of sha256sum, found nothing".into())
+            }
             _ => Ok(Self::List(PathBuf::from(text))),
         }
     }
@@ -72,8 +74,10 @@ pub(crate) fn check(expected: &[Expected], weights: &[(&Path, &[u8])], folders: 
     }
     let others = named.iter().filter(|(name, _)| !compared.contains(name));
     for (name, wanted) in others {
-        let paths: Vec<PathBuf> = folders.iter().map(|folder| folder.join(name)).filter(|path| path.is_file()).collect();
-        let found = paths.iter().map(|path| hash::file_sha256(path).map_err(Error::io(path))).collect::<Result<Vec<_>, _>>()?;
+        let paths: Vec<PathBuf> =
+            folders.iter().map(|folder| folder.join(name)).filter(|path| path.is_file()).collect();
+        let found =
+            paths.iter().map(|path| hash::file_sha256(path).map_err(Error::io(path))).collect::<Result<Vec<_>, _>>()?;
         match found.as_slice() {
             [] => problems.push(format!("{name}: expected in {}, found no such file", folders[0].display())),
             found if found.contains(wanted) => {}

@@ -148,7 +148,9 @@ impl Description<'_> {
             version = env!("CARGO_PKG_VERSION"),
             merged = self
                 .merged
-                .map(|adapter| format!("# With a LoRA adapter merged: {adapter}, over adapter_config.json and adapter_model.safetensors.\n"))
+                .map(|adapter| format!(
+                    "# With a LoRA adapter merged: {adapter}, over adapter_config.json and adapter_model.safetensors.\n"
+                ))
                 .unwrap_or_default(),
             name = scalar(self.name),
             cameras = cameras.join(", "),

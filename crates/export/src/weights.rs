@@ -149,11 +149,16 @@ impl Weight<'_> {
     /// The place of element `index`, row-major.
     pub(crate) fn place_of(&self, index: usize) -> Vec<usize> {
         let mut rest = index;
-        let mut place: Vec<usize> = self.dims.iter().rev().map(|&size| {
-            let at = rest % size.max(1);
-            rest /= size.max(1);
-            at
-        }).collect();
+        let mut place: Vec<usize> = self
+            .dims
+            .iter()
+            .rev()
+            .map(|&size| {
+                let at = rest % size.max(1);
+                rest /= size.max(1);
+                at
+            })
+            .collect();
         place.reverse();
         place
     }

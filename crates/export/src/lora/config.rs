@@ -307,8 +307,12 @@ impl Keys<'_> {
         for (pattern, value) in entries {
             match (anchored(&format!("(.*\\.)?({pattern})")), read(value)) {
                 (Ok(pattern), Ok(value)) => patterns.push((pattern, value)),
-                (Err(reason), _) => self.problems.push(format!("{key}.{pattern}: expected a regular expression, {reason}")),
-                (_, Err(expected)) => self.problems.push(format!("{key}.{pattern}: expected {expected}, found {value}")),
+                (Err(reason), _) => {
+                    self.problems.push(format!("{key}.{pattern}: expected a regular expression, {reason}"))
+                }
+                (_, Err(expected)) => {
+                    self.problems.push(format!("{key}.{pattern}: expected {expected}, found {value}"))
+                }
             }
         }
         patterns

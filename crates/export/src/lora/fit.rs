@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::config::{AdapterConfig, Bias};
 use super::names::{Part, Role, part};
-use super::{Added, Adapter, Kind};
+use super::{Adapter, Added, Kind};
 use crate::Error;
 use crate::checkpoint::{Checkpoint, Shard};
 use crate::weights::Weights as _;
@@ -91,9 +91,11 @@ impl Fit<'_> {
         }
         self.expect(own, &dims);
         if let Some(earlier) = replaced.insert(name.clone(), own.to_owned())
-            && self.shard.get(&earlier).ok().map(|tensor| tensor.data) != self.shard.get(own).ok().map(|tensor| tensor.data)
+            && self.shard.get(&earlier).ok().map(|tensor| tensor.data)
+                != self.shard.get(own).ok().map(|tensor| tensor.data)
         {
-            self.problems.push(format!("`{own}`: expected the values of `{earlier}`, found others for the same weight"));
+            self.problems
+                .push(format!("`{own}`: expected the values of `{earlier}`, found others for the same weight"));
         }
     }
 

@@ -9,6 +9,7 @@ mod doctor;
 mod doctor_robot;
 mod export_command;
 mod export_modes;
+mod export_weights;
 mod infer_command;
 mod init_params;
 mod inspect;
