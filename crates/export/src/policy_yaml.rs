@@ -18,6 +18,8 @@ pub(crate) const POLICY_YAML: &str = "policy.yaml";
 pub(crate) struct Description<'a> {
     /// Comment at the top, one line.
     pub about: &'a str,
+    /// Fingerprint of the merged LoRA adapter.
+    pub merged: Option<&'a str>,
     /// Name of the policy.
     pub name: &'a str,
     /// Cameras in view order.
@@ -121,6 +123,7 @@ impl Description<'_> {
         let mut text = format!(
             "# {about}\n\
              # Written by vla_trt {version}.\n\
+             {merged}\
              format: 1\n\
              name: {name}\n\
              # Over every file named below.\n\
@@ -147,6 +150,12 @@ impl Description<'_> {
              stages:\n",
             about = self.about,
             version = env!("CARGO_PKG_VERSION"),
+            merged = self
+                .merged
+                .map(|adapter| format!(
+                    "# With a LoRA adapter merged: {adapter}, over adapter_config.json and adapter_model.safetensors.\n"
+                ))
+                .unwrap_or_default(),
             name = scalar(self.name),
             cameras = cameras.join(", "),
             views = self.views(),
@@ -268,6 +277,7 @@ mod tests {
         fn of_nothing() -> Self {
             Description {
                 about: "",
+                merged: None,
                 name: "",
                 cameras: &[],
                 blank_views: &[],

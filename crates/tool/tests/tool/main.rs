@@ -13,6 +13,7 @@ mod export_command;
 mod export_deltas;
 mod export_modes;
 mod export_oracle;
+mod export_weights;
 mod infer_command;
 mod init_params;
 mod inspect;
