@@ -12,6 +12,7 @@ use super::layout::{ExportedStage, Layout, Network};
 use super::policy_yaml::{Description, POLICY_YAML};
 use super::progress::{Metered, Progress};
 use super::staging::{self, Staging, require_room};
+use super::synthetic_checkpoint::MARK;
 use super::weights::Weights as _;
 use super::{Error, Model, Options, RopeFrequencies, View, VisionAttention, split, tensor_file};
 use vla_base::tensor::DType;
@@ -265,6 +266,7 @@ impl ExportPlan {
         let description = Description {
             about: &request.about,
             name: &request.name,
+            random_weights: request.checkpoint.join(MARK).is_file(),
             cameras: &cameras,
             blank_views: &request.blank_views,
             video_history: &self.processor.video_deltas,

@@ -18,6 +18,8 @@ pub(crate) const POLICY_YAML: &str = "policy.yaml";
 pub(crate) struct Description<'a> {
     /// Comment at the top, one line.
     pub about: &'a str,
+    /// The weights are random.
+    pub random_weights: bool,
     /// Name of the policy.
     pub name: &'a str,
     /// Cameras in view order.
@@ -123,6 +125,7 @@ impl Description<'_> {
              name: {name}\n\
              # Over every file named below.\n\
              fingerprint: {hash}\n\
+             {random}\
              # Order of the views.\n\
              cameras: [{cameras}]\n\
              {views}\
@@ -144,6 +147,11 @@ impl Description<'_> {
             about = self.about,
             version = env!("CARGO_PKG_VERSION"),
             name = scalar(self.name),
+            random = if self.random_weights {
+                "# Not trained: for tests and measurements.\nrandom_weights: true\n"
+            } else {
+                ""
+            },
             cameras = cameras.join(", "),
             views = self.views(),
             state = named(self.state),
@@ -263,6 +271,7 @@ mod tests {
         fn of_nothing() -> Self {
             Description {
                 about: "",
+                random_weights: false,
                 name: "",
                 cameras: &[],
                 blank_views: &[],

@@ -20,6 +20,8 @@ pub struct Line {
     pub tone: Tone,
     /// Whether it is dashed.
     pub dashed: bool,
+    /// Whether it is thin: one of many.
+    pub thin: bool,
     /// `[x, y]` in the units of the axes, x ascending. A value that is not finite breaks the curve.
     pub points: Vec<[f64; 2]>,
 }
@@ -27,7 +29,12 @@ pub struct Line {
 impl Line {
     /// A solid curve.
     pub fn new(name: &str, tone: Tone, points: Vec<[f64; 2]>) -> Self {
-        Self { name: name.to_owned(), tone, dashed: false, points }
+        Self { name: name.to_owned(), tone, dashed: false, thin: false, points }
+    }
+
+    /// The same, thin.
+    pub fn thin(self) -> Self {
+        Self { thin: true, ..self }
     }
 
     /// The same, dashed.
@@ -112,14 +119,21 @@ impl LineChart {
                 ));
             }
         }
-        for mark in &self.marks {
-            let (x, class) = (along(&self.x, mark.x), mark.tone.class());
-            let top = if mark.small { 0.93 * SIDE } else { 0.0 };
+        // Moments that fall on one place are drawn once.
+        let place = |mark: &Mark| (along(&self.x, mark.x) * 2.0).round() as i64;
+        let mut seen: Vec<(&str, i64)> = self.marks.iter().map(|mark| (mark.name.as_str(), place(mark))).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        for (name, place) in seen {
+            let Some(mark) = self.marks.iter().find(|mark| mark.name == name) else { continue };
+            let (x, class) = (place as f64 / 2.0, mark.tone.class());
+            let top = if mark.small { 0.92 * SIDE } else { 0.0 };
             html.markup(format_args!("<path class=\"mark {class}\" d=\"M{x:.1} {top}V{SIDE}\"/>"));
         }
         for line in &self.lines {
             let (class, dashed) = (line.tone.class(), if line.dashed { " dashed" } else { "" });
-            html.markup(format_args!("<path class=\"curve {class}{dashed}\""));
+            let thin = if line.thin { " thin" } else { "" };
+            html.markup(format_args!("<path class=\"curve {class}{dashed}{thin}\""));
             html.attribute("data-name", &line.name);
             html.markup(format_args!(" d=\"{}\"/>", path(&self.x, &self.y, &line.points)));
         }

@@ -88,6 +88,11 @@ impl Trace {
         points
     }
 
+    /// The last point that was pushed; `None` of an empty curve.
+    pub fn last(&self) -> Option<[f64; 2]> {
+        self.buckets.last().map(|bucket| bucket.last)
+    }
+
     /// Least and greatest value; `None` of an empty curve.
     pub fn range(&self) -> Option<(f64, f64)> {
         let first = self.buckets.first()?;
