@@ -35,7 +35,7 @@ mod table;
 mod trace;
 
 pub use axis::Axis;
-pub use bars::{BarChart, BarRow};
+pub use bars::{BarChart, BarRow, significant};
 pub use chart::{Band, Legend, Line, LineChart, Mark};
 pub use html::{Block, Html, Tone};
 pub use lanes::{Lane, Lanes};

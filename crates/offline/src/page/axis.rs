@@ -56,8 +56,8 @@ impl Axis {
             return Vec::new();
         }
         let power = 10f64.powf(raw.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|step| *step >= raw * 0.999);
-        let step = step.unwrap_or(10.0 * power);
+        let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().rfind(|step| *step <= raw * 1.4);
+        let step = step.unwrap_or(power);
         let (first, last) = ((self.low / step).ceil(), (self.high / step * (1.0 + 1e-12)).floor());
         let decimals = (-step.log10() - 1e-9).ceil().max(0.0);
         let count = (last - first).clamp(-1.0, 2.0 * count as f64 + 2.0) as i64;
@@ -99,10 +99,10 @@ mod tests {
     #[test]
     fn ticks_are_round_numbers_inside_the_range() {
         assert_eq!(texts(0.0, 4.0, 4), ["0", "1", "2", "3", "4"]);
-        assert_eq!(texts(-0.031, 0.052, 4), ["0.00", "0.05"]);
+        assert_eq!(texts(-0.031, 0.052, 4), ["-0.02", "0.00", "0.02", "0.04"]);
         assert_eq!(texts(-0.02, 0.02, 4), ["-0.02", "-0.01", "0.00", "0.01", "0.02"]);
-        assert_eq!(texts(0.0, 3600.0, 6), ["0", "1000", "2000", "3000"]);
-        assert_eq!(texts(0.0, 2.5e8, 2), ["0", "2.0e8"]);
+        assert_eq!(texts(0.0, 3600.0, 6), ["0", "500", "1000", "1500", "2000", "2500", "3000", "3500"]);
+        assert_eq!(texts(0.0, 2.5e8, 2), ["0", "1.0e8", "2.0e8"]);
         assert_eq!(texts(1.0, 1.0, 4), Vec::<String>::new());
         assert_eq!(texts(0.0, f64::INFINITY, 4), Vec::<String>::new());
     }

@@ -56,7 +56,7 @@ fn write_row(html: &mut Html, row: &BarRow, most: f64, unit: &str) {
 }
 
 /// Three significant figures.
-pub(super) fn significant(value: f64) -> String {
+pub fn significant(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }

@@ -65,7 +65,7 @@ pub struct Mark {
     pub tone: Tone,
     /// Where.
     pub x: f64,
-    /// A short tick at the bottom: for moments that are many.
+    /// A short tick, for moments that are many: at the bottom, or at the top where it is [`Tone::Warn`] or [`Tone::Bad`].
     pub small: bool,
 }
 
@@ -74,7 +74,7 @@ pub struct Mark {
 pub struct LineChart {
     /// Heading.
     pub title: String,
-    /// One line below the heading; empty: none.
+    /// One line below the heading, or behind the title of the vertical axis where there is no heading; empty: none.
     pub note: String,
     /// The horizontal axis.
     pub x: Axis,
@@ -127,8 +127,12 @@ impl LineChart {
         for (name, place) in seen {
             let Some(mark) = self.marks.iter().find(|mark| mark.name == name) else { continue };
             let (x, class) = (place as f64 / 2.0, mark.tone.class());
-            let top = if mark.small { 0.92 * SIDE } else { 0.0 };
-            html.markup(format_args!("<path class=\"mark {class}\" d=\"M{x:.1} {top}V{SIDE}\"/>"));
+            let (top, bottom) = match (mark.small, mark.tone) {
+                (false, _) => (0.0, SIDE),
+                (true, Tone::Warn | Tone::Bad) => (0.0, 0.08 * SIDE),
+                (true, _) => (0.92 * SIDE, SIDE),
+            };
+            html.markup(format_args!("<path class=\"mark {class}\" d=\"M{x:.1} {top}V{bottom}\"/>"));
         }
         for line in &self.lines {
             let (class, dashed) = (line.tone.class(), if line.dashed { " dashed" } else { "" });
@@ -143,8 +147,9 @@ impl LineChart {
 impl Block for LineChart {
     fn write(&self, html: &mut Html) {
         let legend = if self.legend_elsewhere { Legend::default() } else { self.legend() };
-        figure(html, &self.title, &self.note, &legend, |html| {
-            plot(html, &self.title, &self.x, &self.y, |html| self.draw(html));
+        let (above, beside) = if self.title.is_empty() { ("", self.note.as_str()) } else { (self.note.as_str(), "") };
+        figure(html, &self.title, above, &legend, |html| {
+            plot(html, &self.title, beside, [&self.x, &self.y], |html| self.draw(html));
         });
     }
 }
@@ -197,10 +202,15 @@ pub(super) fn figure(html: &mut Html, title: &str, note: &str, legend: &Legend, 
     html.raw("</figure>\n");
 }
 
-/// The frame of a drawing with its axes.
-pub(super) fn plot(html: &mut Html, title: &str, x: &Axis, y: &Axis, draw: impl FnOnce(&mut Html)) {
+/// The frame of a drawing with its axes, horizontal and vertical. `note`: behind the title of the vertical one.
+pub(super) fn plot(html: &mut Html, title: &str, note: &str, [x, y]: [&Axis; 2], draw: impl FnOnce(&mut Html)) {
     let (ticks_x, ticks_y) = (x.ticks(TICKS_X), y.ticks(TICKS_Y));
-    html.element("p", "axis-title", &y.title());
+    html.raw("<p class=\"axis-title\">");
+    html.text(&y.title());
+    if !note.is_empty() {
+        html.element("span", "beside", note);
+    }
+    html.raw("</p>\n");
     html.raw("<div class=\"plot\"><div class=\"y\">");
     for (value, text) in &ticks_y {
         html.markup(format_args!("<span style=\"top:{:.2}%\">{text}</span>", down(y, *value) / SIDE * 100.0));
@@ -215,12 +225,23 @@ pub(super) fn plot(html: &mut Html, title: &str, x: &Axis, y: &Axis, draw: impl 
     ticks_x.iter().for_each(|(value, _)| html.markup(format_args!("M{:.1} 0V{SIDE}", along(x, *value))));
     html.raw("\"/>");
     draw(html);
-    html.raw("</svg><div class=\"x\">");
-    for (value, text) in &ticks_x {
-        html.markup(format_args!("<span style=\"left:{:.2}%\">{text}</span>", x.share(*value) * 100.0));
+    html.raw("</svg>");
+    ticks_below(html, x);
+    html.raw("</div>");
+    if x.unit.is_empty() {
+        html.element("p", "axis-title end", &x.label);
     }
-    html.raw("</div></div>");
-    html.element("p", "axis-title end", &x.title());
+}
+
+/// The numbers of a horizontal axis, with their unit.
+pub(super) fn ticks_below(html: &mut Html, axis: &Axis) {
+    html.raw("<div class=\"x\">");
+    for (value, text) in axis.ticks(TICKS_X) {
+        html.markup(format_args!("<span style=\"left:{:.2}%\">{text} ", axis.share(value) * 100.0));
+        html.text(&axis.unit);
+        html.raw("</span>");
+    }
+    html.raw("</div>");
 }
 
 /// Where a value of the horizontal axis lies in the drawing, at most a little beside it.

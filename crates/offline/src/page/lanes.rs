@@ -1,6 +1,7 @@
 //! Lanes of a time line: when what happened.
 
 use super::axis::Axis;
+use super::chart::ticks_below;
 use super::html::{Block, Html, Tone};
 
 /// Cells of a lane; moments closer together are drawn as one.
@@ -66,12 +67,8 @@ impl Block for Lanes {
             html.raw("\"/></svg>");
             html.element("span", "count", &lane.spans.len().to_string());
         }
-        html.raw("<span></span><div class=\"x\">");
-        for (value, text) in self.x.ticks(6) {
-            html.markup(format_args!("<span style=\"left:{:.2}%\">{text}</span>", self.x.share(value) * 100.0));
-        }
-        html.raw("</div><span></span><span></span>");
-        html.element("p", "axis-title end", &self.x.title());
+        html.raw("<span></span>");
+        ticks_below(html, &self.x);
         html.raw("</figure>\n");
     }
 }

@@ -72,7 +72,7 @@ impl Block for StackChart {
         let mut legend = Legend::default();
         self.parts.iter().enumerate().for_each(|(part, name)| legend.entry(name, Tone::Series(part), "solid"));
         figure(html, &self.title, &self.note, &legend, |html| {
-            plot(html, &self.title, &self.x, &self.y, |html| self.draw(html));
+            plot(html, &self.title, "", [&self.x, &self.y], |html| self.draw(html));
         });
     }
 }

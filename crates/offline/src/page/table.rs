@@ -40,7 +40,10 @@ impl Cell {
     }
 }
 
-/// A table. Where it is wider than the window, it scrolls by itself.
+/// Columns of a table that a narrow window still holds side by side.
+const WIDE: usize = 4;
+
+/// A table. In a narrow window one with more than four columns shows each row as a list; another scrolls where it is too wide.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Table {
     head: Vec<String>,
@@ -76,17 +79,27 @@ impl Block for Table {
             let cell = self.rows.first().and_then(|row| row.get(column));
             cell.is_some_and(|cell| cell.is_number)
         };
-        html.raw("<div class=\"scroll\" tabindex=\"0\"><table><thead><tr>");
+        let wide = if self.head.len() > WIDE { " class=\"wide\"" } else { "" };
+        html.markup(format_args!("<div class=\"scroll\" tabindex=\"0\"><table{wide}><thead><tr>"));
         for (column, name) in self.head.iter().enumerate() {
             html.element("th", if is_number(column) { "number" } else { "" }, name);
         }
         html.raw("</tr></thead><tbody>\n");
         for row in &self.rows {
             html.raw("<tr>");
-            for cell in row {
+            for (column, cell) in row.iter().enumerate() {
                 let tone = cell.tone.map_or("", |tone| tone.class());
                 let class = if cell.is_number { format!("number {tone}") } else { tone.to_owned() };
-                html.element("td", class.trim_end(), &cell.text);
+                html.raw("<td");
+                if !class.is_empty() {
+                    html.attribute("class", class.trim_end());
+                }
+                if let Some(name) = self.head.get(column).filter(|_| !wide.is_empty()) {
+                    html.attribute("data-name", name);
+                }
+                html.raw(">");
+                html.text(&cell.text);
+                html.raw("</td>");
             }
             html.raw("</tr>\n");
         }

@@ -20,7 +20,7 @@ mod rows;
 
 pub use followed::Followed;
 pub use moments::{Claim, KeptMoment, MomentKind};
-pub use motion::{JointRecord, Jump, LIMIT_KINDS, MotionRecord, Stop};
+pub use motion::{HeldBack, JointRecord, Jump, LIMIT_KINDS, MotionRecord, Stop, limit_word};
 pub use rows::{KeptRows, Rows};
 
 /// Instructions of a run that are listed.
@@ -231,7 +231,7 @@ impl Record {
         let (chunk, timings) = (published.chunk, published.timings);
         let mut claims = Vec::new();
         if self.chunks.is_empty() {
-            claims.push(Claim { kind: MomentKind::First, rank: 0.0, text: "first chunk".to_owned() });
+            claims.push(Claim { kind: MomentKind::First, rank: 0.0, text: "the first observation".to_owned() });
         }
         if published.trajectory.is_some()
             && let Some(plan) = control.plan()
@@ -239,16 +239,18 @@ impl Record {
             let origin = self.origin.unwrap_or(now);
             let seconds = |stamp: Stamp| (stamp - origin).seconds();
             let counts = control.status(settings).counts;
-            let (jump, met) = self.motion.hand_over(&plan, chunk, &counts, &seconds);
-            claims.extend(jump.map(|jump| {
-                let Jump { joint, distance, seconds } = &jump;
-                let text = format!("{joint}: the new chunk is {distance:+.3} rad or m from the motion");
-                Claim { kind: MomentKind::Jump, rank: *seconds, text }
+            let (jump, held) = self.motion.hand_over(&plan, chunk, &counts, &seconds);
+            claims.extend(jump.map(|jump| Claim {
+                kind: MomentKind::Jump,
+                rank: jump.seconds,
+                text: jump.to_string(),
             }));
-            let met = met + published.clamped.total;
+            let met = held.total + published.clamped.total;
             self.limited += usize::from(met > 0);
             if met > 0 {
-                let text = format!("limits held back {met} values and samples of this chunk");
+                let clamped = published.clamped.total;
+                let clamped = if clamped > 0 { format!("{clamped} values clamped; ") } else { String::new() };
+                let text = format!("{clamped}{held}");
                 claims.push(Claim { kind: MomentKind::Limit, rank: met as f64, text });
             }
         }

@@ -171,7 +171,8 @@ fn moments(page: &mut Page, record: &Record) {
                 Tone::Grey
             };
             let texts: Vec<&str> = moment.claims.iter().map(|claim| claim.text.as_str()).collect();
-            let title = format!("{:.2} s", moment.at);
+            let kinds: Vec<&str> = moment.claims.iter().map(|claim| claim.kind.word()).collect();
+            let title = format!("{:.2} s: {}", moment.at, kinds.join(", "));
             grid.add(&Moment { title, tone, text: texts.join("; "), pictures: moment.pictures.clone() });
         }
     });

@@ -28,6 +28,18 @@ pub enum MomentKind {
 }
 
 impl MomentKind {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::First => "first chunk",
+            Self::Violation => "violation",
+            Self::Refused => "chunk refused",
+            Self::Stop => "braking",
+            Self::Limit => "limits met",
+            Self::Jump => "large jump at the hand-over",
+        }
+    }
+
     /// Moments of this kind that are kept.
     const fn most(self) -> usize {
         match self {

@@ -4,6 +4,7 @@
 //! A plan is in force from its making until the next one is made; where that one takes over, both are the same. So the samples of each
 //! plan up to the making of the next are the trajectory as a whole.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::page::Trace;
@@ -88,6 +89,17 @@ pub struct Jump {
     pub seconds: f64,
 }
 
+impl fmt::Display for Jump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { joint, distance, seconds } = self;
+        write!(
+            f,
+            "{joint}: the new chunk's row is {distance:+.3} rad or m from the motion, {:.0} ms at full speed",
+            seconds * 1e3
+        )
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Sample {
     at: Stamp,
@@ -115,15 +127,15 @@ impl MotionRecord {
         chunk: &ActionChunkMessage,
         counts: &LimitCounts,
         seconds: &dyn Fn(Stamp) -> f64,
-    ) -> (Option<Jump>, u64) {
+    ) -> (Option<Jump>, HeldBack) {
         let at = plan.takes_over_at();
         let jump =
             self.plan.as_ref().filter(|before| at < before.end()).and_then(|before| jump(before, chunk, at, self));
         self.replace(plan, seconds);
         self.stopping = false;
         self.hand_overs.push(seconds(at));
-        let met = self.count(counts, seconds(at));
-        (jump, met)
+        let held = self.count(counts, seconds(at));
+        (jump, held)
     }
 
     /// Takes down that the robot was brought to rest.
@@ -201,20 +213,55 @@ impl MotionRecord {
         self.before = Some(sample);
     }
 
-    /// Takes down which limits were met since the last call; returns how often.
-    fn count(&mut self, counts: &LimitCounts, at: f64) -> u64 {
-        let mut all = 0;
+    /// Takes down which limits were met since the last call, and returns them.
+    fn count(&mut self, counts: &LimitCounts, at: f64) -> HeldBack {
+        let mut held = HeldBack::default();
         for (index, joint) in self.joints.iter_mut().enumerate() {
             let (before, now) = (self.counts.of(index), counts.of(index));
-            let new: u64 = now.iter().zip(before).map(|(now, before)| now.saturating_sub(before)).sum();
-            if new > 0 {
+            let new: Vec<u64> = now.iter().zip(before).map(|(now, before)| now.saturating_sub(before)).collect();
+            let all: u64 = new.iter().sum();
+            if all > 0 {
                 joint.met.push(at);
             }
             joint.held_back = now;
-            all += new;
+            held.total += all;
+            for (kind, count) in LIMIT_KINDS.into_iter().zip(new) {
+                if count > held.most.as_ref().map_or(0, |(_, _, most)| *most) {
+                    held.most = Some((joint.name.clone(), kind, count));
+                }
+            }
         }
         self.counts.clone_from(counts);
-        all
+        held
+    }
+}
+
+/// What limits did to one chunk.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct HeldBack {
+    /// Samples of the motion, of all joints, that a limit held back.
+    pub total: u64,
+    /// Joint and limit with the most of them.
+    pub most: Option<(String, LimitKind, u64)>,
+}
+
+impl fmt::Display for HeldBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "limits held back {} samples of the motion", self.total)?;
+        if let Some((joint, kind, count)) = &self.most {
+            write!(f, ", most of them {joint} by its {} limit ({count})", limit_word(*kind))?;
+        }
+        Ok(())
+    }
+}
+
+/// The word for a limit.
+pub fn limit_word(kind: LimitKind) -> &'static str {
+    match kind {
+        LimitKind::Position => "position",
+        LimitKind::Velocity => "velocity",
+        LimitKind::Acceleration => "acceleration",
+        LimitKind::Jerk => "jerk",
     }
 }
 
@@ -290,7 +337,7 @@ mod tests {
         }
 
         /// Ten rows 50 ms apart that ask for `target`, observed at `now`.
-        fn chunk(&mut self, now: f64, target: f32) -> (Option<Jump>, u64) {
+        fn chunk(&mut self, now: f64, target: f32) -> (Option<Jump>, HeldBack) {
             let names: Arc<[String]> = ["a".to_owned()].as_slice().into();
             let (rows, step) = (10, Span::from_millis(50.0));
             let chunk =
@@ -319,10 +366,10 @@ mod tests {
     fn the_joined_trajectory_is_gapless_keeps_the_limits_and_shows_where_they_held_back() {
         let mut robot = Robot::new();
         assert_eq!(robot.chunk(0.0, 0.3).0, None, "the first takes over from rest");
-        let (jump, met) = robot.chunk(0.2, -0.3);
+        let (jump, held) = robot.chunk(0.2, -0.3);
         let jump = jump.expect("a motion before");
         assert!(jump.distance < -0.3 && (jump.seconds - jump.distance.abs() / 0.5).abs() < 1e-9, "{jump:?}");
-        assert!(met > 0, "the speed limit");
+        assert!(held.total > 0 && held.to_string().contains("a by its velocity limit"), "{held}");
         robot.record.finish(None, &seconds);
 
         let joint = &robot.record.joints[0];

@@ -1,11 +1,14 @@
 //! The motion joint by joint: rows, joined trajectory, speed and acceleration against the limits.
 
-use super::super::record::{JointRecord, LIMIT_KINDS, Record};
-use crate::page::{Axis, Band, Cell, Html, Legend, Line, LineChart, Mark, Page, Table, Tone, Trace};
-use vla_motion::{JointKind, LimitKind};
+use super::super::record::{JointRecord, LIMIT_KINDS, Record, limit_word};
+use crate::page::{Axis, Band, Cell, Html, Legend, Line, LineChart, Mark, Page, Table, Tone, Trace, significant};
+use vla_motion::JointKind;
 
-/// How far away a limit may be to be in the picture, in spans (positions) or peaks (speed, acceleration) of the curve.
+/// How far away a limit may be to be in the picture, in peaks of the curve (speed, acceleration), or in spans of it beyond its end.
 const NEAR: f64 = 3.0;
+const NEAR_POSITION: f64 = 0.5;
+/// Name of the motion's curve.
+const TRAJECTORY: &str = "joined trajectory";
 /// Share of a limit from which a peak is highlighted.
 const FULL: f64 = 0.98;
 
@@ -21,7 +24,7 @@ pub(super) fn write(page: &mut Page, record: &Record, time: &Axis) {
     };
     page.text(&format!(
         "Measured positions, the rows of the chunks, and the trajectory that the controller would have been commanded, with its speed \
-         and acceleration; beyond the limits the charts are shaded. The recorded robot did not follow this trajectory: it shows what the \
+         and acceleration (in the table: in rad or m, per s and per s²); beyond the limits the charts are shaded. The recorded robot did not follow this trajectory: it shows what the \
          policy would have asked for at each moment of the recording.{thinned}"
     ));
     if !record.motion.is_empty() {
@@ -39,49 +42,44 @@ pub(super) fn write(page: &mut Page, record: &Record, time: &Axis) {
 fn table(record: &Record) -> Table {
     let mut table = Table::new([
         "joint",
-        "top speed",
-        "limit",
-        "%",
-        "top acceleration",
-        "limit",
-        "%",
+        "top speed, of its limit",
+        "top acceleration, of its limit",
         "hand-overs that met a limit",
-        "which (samples held back)",
+        "samples held back by",
         "rows clamped",
     ]);
     for (index, joint) in record.motion.joints.iter().enumerate() {
-        let share = |trace: &Trace, limit: f64| {
-            let peak = peak(trace);
-            let percent = if limit.is_finite() { peak / limit * 100.0 } else { f64::NAN };
-            let full = Cell::number(percent, 0).toned(Tone::Warn, percent >= FULL * 100.0);
-            [Cell::figure(peak), Cell::figure(limit), full]
-        };
         let met = joint.met.len() as u64;
         let clamped = record.clamped().per_joint.get(index).copied().unwrap_or_default();
-        let row = [Cell::text(joint.name.as_str())]
-            .into_iter()
-            .chain(share(&joint.velocity, joint.limits.velocity))
-            .chain(share(&joint.acceleration, joint.limits.acceleration))
-            .chain([
-                Cell::count(met).toned(Tone::Warn, met > 0),
-                Cell::text(held_back(joint)),
-                Cell::count(clamped).toned(Tone::Warn, clamped > 0),
-            ]);
-        table.push(row);
+        table.push([
+            Cell::text(joint.name.as_str()),
+            of_limit(peak(&joint.velocity), joint.limits.velocity),
+            of_limit(peak(&joint.acceleration), joint.limits.acceleration),
+            Cell::count(met).toned(Tone::Warn, met > 0),
+            Cell::text(held_back(joint)),
+            Cell::count(clamped).toned(Tone::Warn, clamped > 0),
+        ]);
     }
     table
+}
+
+/// A peak beside its limit.
+fn of_limit(peak: f64, limit: f64) -> Cell {
+    Cell::text(text_of_limit(peak, limit)).toned(Tone::Warn, peak >= FULL * limit)
+}
+
+fn text_of_limit(peak: f64, limit: f64) -> String {
+    if limit.is_finite() {
+        format!("{} of {} ({:.0} %)", significant(peak), significant(limit), peak / limit * 100.0)
+    } else {
+        format!("{}, no limit", significant(peak))
+    }
 }
 
 /// The limits that held a joint back, with the number of samples.
 fn held_back(joint: &JointRecord) -> String {
     let kinds = LIMIT_KINDS.iter().zip(joint.held_back).filter(|(_, count)| *count > 0);
-    let word = |kind: &LimitKind| match kind {
-        LimitKind::Position => "position",
-        LimitKind::Velocity => "velocity",
-        LimitKind::Acceleration => "acceleration",
-        LimitKind::Jerk => "jerk",
-    };
-    let texts: Vec<String> = kinds.map(|(kind, count)| format!("{} {count}", word(kind))).collect();
+    let texts: Vec<String> = kinds.map(|(kind, count)| format!("{} {count}", limit_word(*kind))).collect();
     texts.join(", ")
 }
 
@@ -114,13 +112,15 @@ fn positions(record: &Record, column: usize, name: &str, joint: Option<&JointRec
     for (index, rows) in record.rows.kept.iter().enumerate() {
         let values = rows.values.iter().skip(column).step_by(width).enumerate();
         let points = values.map(|(row, value)| [rows.start + row as f64 * rows.step, f64::from(*value)]).collect();
-        lines.push(Line::new("rows of the chunks", Tone::Series(index % 2), points).thin());
+        let name = if index % 2 == 0 { "rows of a chunk" } else { "rows of the next" };
+        lines.push(Line::new(name, Tone::Series(index % 2), points).thin());
     }
-    lines.extend(joint.map(|joint| Line::new("joined trajectory", Tone::Series(3), joint.position.points())));
+    lines.extend(joint.map(|joint| Line::new(TRAJECTORY, Tone::Series(3), joint.position.points())));
     let values = || lines.iter().flat_map(|line| &line.points).map(|[_, y]| *y).filter(|y| y.is_finite());
     let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
     let (min, max) = joint.map_or((f64::NEG_INFINITY, f64::INFINITY), |joint| (joint.limits.min, joint.limits.max));
-    let near = |limit: &f64| limit.is_finite() && (*limit - high).max(low - *limit) <= NEAR * (high - low).max(1e-3);
+    let near =
+        |limit: &f64| limit.is_finite() && (*limit - high).max(low - *limit) <= NEAR_POSITION * (high - low).max(1e-3);
     let shown = [min, max].into_iter().filter(near);
     let unit = joint.map_or_else(
         || if is_matrix_entry(name) { "" } else { "rad or m" }.to_owned(),
@@ -151,12 +151,8 @@ fn derivative(label: &str, unit: &str, trace: &Trace, limit: f64, time: &Axis, r
     let range = trace.range().map_or([0.0, 0.0], |(low, high)| [low, high]);
     let limits = [-limit, limit].into_iter().filter(|_| near);
     let y = Axis::around(label, unit, range.into_iter().chain([0.0]).chain(limits));
-    let note = if limit.is_finite() {
-        format!("{label} at most {} of {} {unit} ({:.0} %)", figure(top), figure(limit), top / limit * 100.0)
-    } else {
-        format!("{label} at most {} {unit}; no limit", figure(top))
-    };
-    let lines = vec![Line::new("joined trajectory", Tone::Series(3), trace.points())];
+    let note = format!("at most {}", text_of_limit(top, limit));
+    let lines = vec![Line::new(TRAJECTORY, Tone::Series(3), trace.points())];
     let bands = beyond(-limit, limit);
     LineChart {
         note,
@@ -225,9 +221,5 @@ fn peak(trace: &Trace) -> f64 {
 }
 
 fn bound(limit: f64) -> String {
-    if limit.is_finite() { figure(limit) } else { "none".to_owned() }
-}
-
-fn figure(value: f64) -> String {
-    format!("{:.3}", value + 0.0)
+    if limit.is_finite() { significant(limit) } else { "none".to_owned() }
 }
