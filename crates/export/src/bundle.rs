@@ -16,6 +16,7 @@ use super::lora::Adapter;
 use super::policy_yaml::{Description, POLICY_YAML};
 use super::progress::{Metered, Progress};
 use super::staging::{self, Staging, require_room};
+use super::synthetic_checkpoint::MARK;
 use super::weights::{Finite, Weights};
 use super::{Error, Model, Options, RopeFrequencies, View, VisionAttention, split, tensor_file};
 use vla_base::tensor::DType;
@@ -356,6 +357,7 @@ impl ExportPlan {
             about: &request.about,
             merged: merged.map(|merged| merged.fingerprint.as_str()),
             name: &request.name,
+            random_weights: request.checkpoint.join(MARK).is_file(),
             cameras: &cameras,
             blank_views: &request.blank_views,
             video_history: &self.processor.video_deltas,

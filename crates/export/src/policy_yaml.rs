@@ -20,6 +20,8 @@ pub(crate) struct Description<'a> {
     pub about: &'a str,
     /// Fingerprint of the merged LoRA adapter.
     pub merged: Option<&'a str>,
+    /// The weights are random.
+    pub random_weights: bool,
     /// Name of the policy.
     pub name: &'a str,
     /// Cameras in view order.
@@ -128,6 +130,7 @@ impl Description<'_> {
              name: {name}\n\
              # Over every file named below.\n\
              fingerprint: {hash}\n\
+             {random}\
              # Order of the views.\n\
              cameras: [{cameras}]\n\
              {views}\
@@ -157,6 +160,11 @@ impl Description<'_> {
                 ))
                 .unwrap_or_default(),
             name = scalar(self.name),
+            random = if self.random_weights {
+                "# Not trained: for tests and measurements.\nrandom_weights: true\n"
+            } else {
+                ""
+            },
             cameras = cameras.join(", "),
             views = self.views(),
             state = named(self.state),
@@ -278,6 +286,7 @@ mod tests {
             Description {
                 about: "",
                 merged: None,
+                random_weights: false,
                 name: "",
                 cameras: &[],
                 blank_views: &[],

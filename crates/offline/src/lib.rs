@@ -7,6 +7,7 @@
 //! - [`verify`]: TensorRT engines compared with the ONNX networks, stage by stage and as decoded actions
 //! - [`activation_range`]: the largest magnitude of every inner tensor, and which of them FP16 cannot hold
 //! - [`infer`]: every named tensor of one inference
+//! - [`page`]: the HTML pages of reports
 //!
 //! All of them run the node's own code from bytes to chunk, on the bag's clock and without ROS.
 //!
@@ -29,6 +30,7 @@ pub mod calibrate;
 mod error;
 pub mod infer;
 mod observations;
+pub mod page;
 pub mod replay;
 pub mod verify;
 

@@ -82,7 +82,10 @@ pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
     let summary = done?;
     print_summary(&summary, args);
     if let Some(file) = &args.report {
-        let page = report::render(&summary.record);
+        let page = report::render(
+            &summary.record,
+            &report::Given { recording: &args.bag.bag.display().to_string(), parameters: &args.policy.described() },
+        );
         replace(file, page.as_bytes()).context("the report")?;
         println!("report: {}", file.display());
     }
