@@ -5,8 +5,8 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Connections of a server. One that waits for no reply is closed when a new one needs its place, the one silent for the longest
-/// time first.
+/// Connections of a server. One that waits for no reply is closed when a new one needs its place: first those that were never
+/// answered, then the one silent for the longest time.
 pub(crate) struct Connections {
     state: Mutex<State>,
     most: usize,
@@ -26,6 +26,8 @@ struct Open {
     since: Instant,
     /// A request waits for its reply.
     busy: bool,
+    /// A request was answered.
+    answered: bool,
 }
 
 impl Connections {
@@ -45,13 +47,13 @@ impl Connections {
         }
         if state.open.len() >= self.most {
             let idle = state.open.iter().enumerate().filter(|(_, open)| !open.busy);
-            let Some((silent, _)) = idle.min_by_key(|(_, open)| open.since) else { return Ok(None) };
+            let Some((silent, _)) = idle.min_by_key(|(_, open)| (open.answered, open.since)) else { return Ok(None) };
             close(&state.open.swap_remove(silent).stream);
             tracing::warn!("closed the connection that was silent for the longest time, to accept another");
         }
         let id = state.next;
         state.next += 1;
-        state.open.push(Open { id, stream, since: Instant::now(), busy: false });
+        state.open.push(Open { id, stream, since: Instant::now(), busy: false, answered: false });
         Ok(Some(id))
     }
 
@@ -59,6 +61,7 @@ impl Connections {
     pub(crate) fn busy(&self, id: u64, busy: bool) {
         if let Some(open) = self.state().open.iter_mut().find(|open| open.id == id) {
             open.busy = busy;
+            open.answered |= !busy;
             open.since = Instant::now();
         }
     }

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address cannot be listened on.
-    #[error("{address}: {source}; expected a free port on an address of this machine: choose others with --port and --bind")]
+    #[error(
+        "{address}: {source}; expected a free port on an address of this machine: choose others with --port and --bind"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -46,7 +48,9 @@ pub enum Refusal {
     #[error("the message cannot be read: {0}")]
     Message(String),
     /// The message is too long, and was not kept.
-    #[error("expected a message of at most {limit} bytes, found {found}; send smaller images, or start the server with --max-message-mib")]
+    #[error(
+        "expected a message of at most {limit} bytes, found {found}; send smaller images, or start the server with --max-message-mib"
+    )]
     TooLong {
         /// Bytes allowed.
         limit: usize,

@@ -1,7 +1,7 @@
 //! A policy behind the wire protocols that simulators and robots of the field speak.
 //!
 //! - [`Gr00t`]: NVIDIA's policy server (Isaac GR00T N1.6, `gr00t/policy/server_client.py`): ZeroMQ REQ/REP, msgpack, `.npy` arrays
-//! - [`Openpi`]: Physical Intelligence's server (`openpi-client` 0.1.2): WebSocket, msgpack with its own form of arrays
+//! - [`Openpi`]: Physical Intelligence's server (`openpi-client` 0.1.2): WebSocket, msgpack with another form of arrays
 //!
 //! ```text
 //! socket -> a message's bytes -> msgpack values that borrow from it -> Observation (pixels where they lie) -> Model -> reply

@@ -12,7 +12,7 @@ use crate::{Description, Refusal};
 pub struct Observation<'a> {
     /// The frames of every view, in the policy's order; those of one view are the oldest first.
     pub frames: Vec<Pixels<'a>>,
-    /// The state in the policy's own units, keys in order; with several samples one after the other, the oldest first.
+    /// The state in the policy's units, keys in order; with several samples one after the other, the oldest first.
     pub state: &'a [f32],
     /// The instruction.
     pub instruction: &'a str,
@@ -23,7 +23,7 @@ pub struct Observation<'a> {
 /// The noise that denoising starts from.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Start<'a> {
-    /// The next of the model's own sequence.
+    /// The next of the model's sequence.
     Next,
     /// That of this seed.
     Seed(u64),
@@ -71,7 +71,8 @@ impl<'a> Gathered<'a> {
         let pixels = height.checked_mul(width).filter(|pixels| (1..=MAX_PIXELS).contains(pixels));
         let bytes = pixels.map(|pixels| 3 * pixels).filter(|bytes| bytes.checked_mul(times) == Some(data.len()));
         let Some(bytes) = bytes else {
-            return self.problem(name, format_args!("expected images of 1 to {MAX_PIXELS} pixels, found {width}x{height}"));
+            return self
+                .problem(name, format_args!("expected images of 1 to {MAX_PIXELS} pixels, found {width}x{height}"));
         };
         self.images.extend(data.chunks_exact(bytes).map(|data| Image { width, height, data: Cow::Borrowed(data) }));
     }
@@ -80,7 +81,8 @@ impl<'a> Gathered<'a> {
     pub(crate) fn planar_view(&mut self, name: &str, [height, width]: [usize; 2], data: &'a [u8]) {
         let planes = data.chunks_exact((data.len() / 3).max(1)).collect::<Vec<_>>();
         let (&[red, green, blue], 1..=MAX_PIXELS) = (planes.as_slice(), data.len() / 3) else {
-            return self.problem(name, format_args!("expected images of 1 to {MAX_PIXELS} pixels, found {width}x{height}"));
+            return self
+                .problem(name, format_args!("expected images of 1 to {MAX_PIXELS} pixels, found {width}x{height}"));
         };
         let pixels = red.iter().zip(green).zip(blue);
         let data = Cow::Owned(pixels.flat_map(|((red, green), blue)| [*red, *green, *blue]).collect());

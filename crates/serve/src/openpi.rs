@@ -1,8 +1,8 @@
 //! Physical Intelligence's protocol: `openpi-client` 0.1.2 and openpi's `WebsocketPolicyServer`.
 //!
 //! The server speaks first: a dictionary of metadata. Then each binary message is an observation, and its reply a dictionary
-//! with `actions` `[rows, values]`; an error is a text message. Names of observations are the policy's choice in openpi. Here
-//! they are those of the policy's keys, with the prefixes that openpi's examples use.
+//! with `actions` `[rows, values]`; an error is a text message. openpi leaves the names of observations to the policy.
+//! Here they follow the policy's keys, with the prefixes of openpi's examples.
 
 use std::time::{Duration, Instant};
 
@@ -85,12 +85,16 @@ impl Openpi {
             None => {
                 let mut start = 0;
                 for (key, width) in &self.policy.state {
-                    match Named::first(observation, [format!("observation/{key}"), format!("state/{key}"), key.clone()]) {
+                    match Named::first(observation, [format!("observation/{key}"), format!("state/{key}"), key.clone()])
+                    {
                         Some(found) => self.samples(found, start, *width, gathered),
-                        None => gathered.problem(key, format_args!(
-                            "expected {width} values of the state in 'observation/{key}', or the whole state in \
+                        None => gathered.problem(
+                            key,
+                            format_args!(
+                                "expected {width} values of the state in 'observation/{key}', or the whole state in \
                              'observation/state' or 'state', found no such key"
-                        )),
+                            ),
+                        ),
                     }
                     start += width;
                 }
@@ -124,7 +128,7 @@ impl Openpi {
             (Element::Uint8, &[height, width, 3]) if frames == 1 => {
                 gathered.view(&name, 1, [height, width], array.data());
             }
-            (Element::Uint8, &[times, height, width, 3]) if times == frames => {
+            (Element::Uint8, &[times, height, width, 3]) if times == frames && frames > 1 => {
                 gathered.view(&name, times, [height, width], array.data());
             }
             (Element::Uint8, &[3, height, width]) if frames == 1 => {

@@ -10,7 +10,7 @@ use crate::{Failure, Gr00t, Model, Openpi, Refusal};
 pub enum Protocol {
     /// NVIDIA's: ZeroMQ and `.npy` arrays.
     Gr00t(Gr00t),
-    /// Physical Intelligence's: WebSocket and its own form of arrays.
+    /// Physical Intelligence's: WebSocket, and arrays as bytes with type and shape.
     Openpi(Openpi),
 }
 

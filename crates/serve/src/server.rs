@@ -65,12 +65,7 @@ impl Server {
     ///
     /// # Errors
     /// [`Error::Policy`] after a failure of the model that is fatal, and [`Error::System`] when no thread can be started.
-    pub fn run(
-        &self,
-        protocol: &mut Protocol,
-        model: &mut dyn Model,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<(), Error> {
+    pub fn run(&self, protocol: &mut Protocol, model: &mut dyn Model, stop: &dyn Fn() -> bool) -> Result<(), Error> {
         let connections = Connections::new(self.limits.connections);
         let wire = match protocol {
             Protocol::Gr00t(_) => Wire::Zmtp,
@@ -216,14 +211,10 @@ struct Link<'c> {
 
 impl Link<'_> {
     /// Has a request answered, and its reply sent by `send`, which gets the request's memory back; `None` when the server ends.
-    fn answer<T>(
-        &mut self,
-        request: Request,
-        send: impl FnOnce(Answered) -> io::Result<T>,
-    ) -> io::Result<Option<T>> {
+    fn answer<T>(&mut self, request: Request, send: impl FnOnce(Answered) -> io::Result<T>) -> io::Result<Option<T>> {
         let started = Instant::now();
         self.connections.busy(self.id, true);
-        // One channel a request: when the server ends, it goes with the queue and nobody waits for it.
+        // One channel a request: when the server ends, the queue drops it, and `recv` fails.
         let (back, reply) = sync_channel(1);
         let Ok(()) = self.jobs.send(Job { request, before: self.before, back }) else { return Ok(None) };
         let Ok(answered) = reply.recv() else { return Ok(None) };

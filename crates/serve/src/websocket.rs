@@ -41,7 +41,7 @@ impl Connection {
             (&stream).write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nOK\n")?;
             return Ok(None);
         }
-        // The message "expected a client with the token" is the response's; `Err` is tungstenite's type.
+        // The type of the error is tungstenite's.
         #[allow(clippy::result_large_err)]
         let check = |opening: &Opening, response: Response| -> Result<Response, ErrorResponse> {
             let given = opening.headers().get("Authorization").and_then(|value| value.to_str().ok());
@@ -102,7 +102,9 @@ impl Connection {
     pub(crate) fn end(mut self, patience: Duration) -> io::Result<()> {
         let frame = CloseFrame { code: CloseCode::Size, reason: "message too long".into() };
         self.socket.close(Some(frame)).map_err(to_io)?;
-        self.socket.flush().or_else(|error| if matches!(error, Error::ConnectionClosed) { Ok(()) } else { Err(to_io(error)) })?;
+        self.socket
+            .flush()
+            .or_else(|error| if matches!(error, Error::ConnectionClosed) { Ok(()) } else { Err(to_io(error)) })?;
         let mut stream = self.socket.get_ref();
         stream.set_read_timeout(Some(patience))?;
         let (mut scratch, mut left, until) = (vec![0; 1 << 16], MAX_DISCARDED, Instant::now() + 6 * patience);

@@ -135,7 +135,9 @@ impl<S: Read + Write> Zmtp<S> {
             match self.stream.fill_buf() {
                 Ok([]) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(_) => return Ok(()),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
+                }
                 Err(error) => return Err(error),
             }
         }

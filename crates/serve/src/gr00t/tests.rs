@@ -26,7 +26,8 @@ impl Npy {
 
     fn write(&self, writer: &mut Writer<'_>) {
         let dims: Vec<String> = self.dims.iter().map(|side| format!("{side},")).collect();
-        let header = format!("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}\n", self.descr, dims.join(" "));
+        let header =
+            format!("{{'descr': '{}', 'fortran_order': False, 'shape': ({}), }}\n", self.descr, dims.join(" "));
         let mut file = b"\x93NUMPY\x01\x00".to_vec();
         file.extend_from_slice(&(header.len() as u16).to_le_bytes());
         file.extend_from_slice(header.as_bytes());
@@ -263,7 +264,10 @@ fn arrays_that_do_not_fit_are_refused_by_name() {
     }
     let batched = refused(&good().with("front", Npy::u8(&[2, 1, 4, 6, 3], 0)));
     assert!(batched.contains("batch of 1, found 2") && batched.contains("--n-envs 1"), "{batched}");
-    let batched = refused(&Question { language: vec![("task", 0), ("other", 1)], ..good().with("arm", Npy::f32(&[2, 1, 3], &[0.0; 6])) });
+    let batched = refused(&Question {
+        language: vec![("task", 0), ("other", 1)],
+        ..good().with("arm", Npy::f32(&[2, 1, 3], &[0.0; 6]))
+    });
     assert!(batched.contains("state.arm"), "{batched}");
 }
 
@@ -281,19 +285,27 @@ fn ping_modality_config_and_reset_answer_as_the_vendor_does() {
     assert_eq!(keys, Some(&Value::Array(vec![Value::Text("front"), Value::Text("wrist")])));
     assert_eq!(video.get("as_json").and_then(|json| json.get("action_configs")), Some(&Value::Nil));
 
-    let (reply, _) = ask(&mut server, &mut model, request("reset", None, |writer| {
-        writer.map(1);
-        writer.text("options");
-        writer.nil();
-    }));
+    let (reply, _) = ask(
+        &mut server,
+        &mut model,
+        request("reset", None, |writer| {
+            writer.map(1);
+            writer.text("options");
+            writer.nil();
+        }),
+    );
     assert_eq!(reply, [0x80]);
-    ask(&mut server, &mut model, request("reset", None, |writer| {
-        writer.map(1);
-        writer.text("options");
-        writer.map(1);
-        writer.text("seed");
-        writer.integer(3);
-    }));
+    ask(
+        &mut server,
+        &mut model,
+        request("reset", None, |writer| {
+            writer.map(1);
+            writer.text("options");
+            writer.map(1);
+            writer.text("seed");
+            writer.integer(3);
+        }),
+    );
     assert_eq!(model.resets, [None, Some(3)]);
 }
 
@@ -320,7 +332,10 @@ fn with_a_token_every_request_needs_it() {
         assert_eq!(error.as_deref(), Some("Unauthorized: Invalid API token"));
     }
     assert_eq!(ask(&mut server, &mut model, request("ping", Some("secret"), |writer| writer.map(0))).1, None);
-    assert_eq!(ask(&mut server, &mut model, Question::new(false).bytes()).1.as_deref(), Some("Unauthorized: Invalid API token"));
+    assert_eq!(
+        ask(&mut server, &mut model, Question::new(false).bytes()).1.as_deref(),
+        Some("Unauthorized: Invalid API token")
+    );
 }
 
 #[test]

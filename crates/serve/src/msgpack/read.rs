@@ -34,7 +34,9 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn value(&mut self, depth: usize) -> Result<Value<'a>, Refusal> {
         self.values = self.values.checked_sub(1).ok_or_else(|| {
-            refused(format!("expected a message of at most {MAX_VALUES} values, found more; send arrays as NumPy arrays"))
+            refused(format!(
+                "expected a message of at most {MAX_VALUES} values, found more; send arrays as NumPy arrays"
+            ))
         })?;
         let marker = self.number::<1>()? as u8;
         Ok(match marker {
@@ -71,7 +73,9 @@ impl<'a> Reader<'a> {
             0xde => self.long_map::<2>(depth)?,
             0xdf => self.long_map::<4>(depth)?,
             0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8 => {
-                return Err(refused(format!("expected msgpack without extension types, found the byte 0x{marker:02x}")));
+                return Err(refused(format!(
+                    "expected msgpack without extension types, found the byte 0x{marker:02x}"
+                )));
             }
         })
     }

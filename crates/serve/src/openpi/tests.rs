@@ -98,7 +98,10 @@ fn observations_named_as_in_openpis_examples_reach_the_model() {
         assert_eq!((model.instruction.as_str(), model.start.as_str()), ("pick up the cube", "next"));
         let value = parse(&reply.bytes).expect("msgpack");
         let actions = Array::from_numpy(value.get("actions").expect("actions")).expect("an array").expect("an array");
-        assert_eq!((actions.shape(), actions.values()[..3].to_vec()), ("float32 [3, 19]".into(), vec![0.5, -0.25, 1.0]));
+        assert_eq!(
+            (actions.shape(), actions.values()[..3].to_vec()),
+            ("float32 [3, 19]".into(), vec![0.5, -0.25, 1.0])
+        );
         let timing = value.get("server_timing").expect("timing");
         assert_eq!(timing.get("prev_total_ms"), Some(&Value::Float(2.0)));
         assert!(matches!(timing.get("infer_ms"), Some(Value::Float(_))));

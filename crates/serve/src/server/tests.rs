@@ -8,7 +8,12 @@ use crate::{Failure, Gr00t, Openpi};
 const PING: &[u8] = b"\x81\xa8endpoint\xa4ping";
 
 /// Runs a server beside `client`, and ends it afterwards.
-fn with_server(limits: Limits, mut protocol: Protocol, model: &mut Stub, client: impl FnOnce(SocketAddr) + Send) -> Result<(), Error> {
+fn with_server(
+    limits: Limits,
+    mut protocol: Protocol,
+    model: &mut Stub,
+    client: impl FnOnce(SocketAddr) + Send,
+) -> Result<(), Error> {
     let server = Server::bind(([127, 0, 0, 1], 0).into(), limits).expect("a free port");
     let address = server.address().expect("bound");
     let done = AtomicBool::new(false);
@@ -102,7 +107,7 @@ fn a_client_that_stops_in_the_middle_delays_nobody_and_is_closed() {
 }
 
 #[test]
-fn silent_connections_make_room_and_the_longest_silent_one_goes_first() {
+fn silent_connections_make_room_and_those_never_answered_go_first() {
     let limits = Limits { patience: Duration::from_secs(60), ..brief() };
     let ended = with_server(limits, gr00t(), &mut Stub::default(), |address| {
         let (mut first, mut second, mut third) = (req(address), req(address), req(address));
@@ -110,7 +115,13 @@ fn silent_connections_make_room_and_the_longest_silent_one_goes_first() {
         receive(&mut first);
         let mut fourth = req(address);
         assert!(is_closed(&mut second));
-        for stream in [&mut first, &mut third, &mut fourth] {
+        for stream in [&mut third, &mut fourth, &mut first] {
+            send(stream, PING);
+            receive(stream);
+        }
+        let mut fifth = req(address);
+        assert!(is_closed(&mut third));
+        for stream in [&mut first, &mut fourth, &mut fifth] {
             send(stream, PING);
             receive(stream);
         }
@@ -168,7 +179,8 @@ fn websocket_clients_need_the_token_get_errors_as_text_and_health_checks_get_the
     let ended = with_server(brief(), protocol, &mut Stub::default(), |address| {
         let open = |header: Option<&str>| {
             let stream = TcpStream::connect(address).expect("a connection");
-            let mut opening = tungstenite::ClientRequestBuilder::new(format!("ws://{address}").parse().expect("an address"));
+            let mut opening =
+                tungstenite::ClientRequestBuilder::new(format!("ws://{address}").parse().expect("an address"));
             if let Some(header) = header {
                 opening = opening.with_header("Authorization", header);
             }

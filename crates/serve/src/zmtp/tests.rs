@@ -85,7 +85,19 @@ fn frames_before_the_delimiter_go_back_with_the_reply() {
 #[test]
 fn a_message_that_is_too_long_or_in_parts_is_dropped_and_the_next_is_read() {
     let mut connection = connected(
-        &[DELIMITER, &[0, 11], b"eleven bytes"[..11].as_ref(), DELIMITER, &[MORE, 1], b"a", &[0, 1], b"b", DELIMITER, &[0, 2], b"ok"],
+        &[
+            DELIMITER,
+            &[0, 11],
+            b"eleven bytes"[..11].as_ref(),
+            DELIMITER,
+            &[MORE, 1],
+            b"a",
+            &[0, 1],
+            b"b",
+            DELIMITER,
+            &[0, 2],
+            b"ok",
+        ],
         10,
     );
     let request = connection.read(Buffer::default()).expect("the connection goes on");

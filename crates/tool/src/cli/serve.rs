@@ -3,8 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use super::Outcome;
-
 #[cfg(feature = "serve")]
 mod run;
 
@@ -59,6 +57,6 @@ enum ProtocolName {
 /// # Errors
 /// Always: this build has no server.
 #[cfg(not(feature = "serve"))]
-pub(crate) fn run(_: &ServeArguments) -> anyhow::Result<Outcome> {
+pub(crate) fn run(_: &ServeArguments) -> anyhow::Result<super::Outcome> {
     anyhow::bail!("this build has no server: it was built without the feature `serve`; cargo build --features serve")
 }

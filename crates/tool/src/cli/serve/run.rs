@@ -42,10 +42,10 @@ pub(crate) fn run(args: &ServeArguments) -> anyhow::Result<Outcome> {
         ProtocolName::Openpi => (Protocol::Openpi(Openpi::new(description, token.clone())), "ws"),
     };
     if !args.bind.is_loopback() {
-        let with = if token.is_some() { "whoever has the token" } else { "everyone" };
+        let who = if token.is_some() { "every client with the token" } else { "every client" };
         tracing::warn!(
-            "--bind {}: {with} who reaches this machine can send observations and read actions, and nothing is encrypted; an SSH \
-             tunnel to the loopback is safer",
+            "--bind {}: {who} that reaches this machine can send observations and read actions, unencrypted; an SSH tunnel to the \
+             loopback is safer",
             args.bind
         );
     }
