@@ -59,7 +59,7 @@ mod frames;
 mod host;
 mod instruction;
 mod networks;
-mod noise;
+pub mod noise;
 pub mod observation;
 mod options;
 mod policy;

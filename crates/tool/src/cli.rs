@@ -26,6 +26,7 @@ mod make_demo_policy;
 mod plan;
 mod prepare_system;
 mod replay;
+mod serve;
 mod settings;
 mod verify;
 
@@ -62,6 +63,7 @@ enum Command {
     Plan(plan::PlanArguments),
     PrepareSystem(prepare_system::PrepareSystemArguments),
     Replay(replay::ReplayArguments),
+    Serve(serve::ServeArguments),
     Verify(verify::VerifyArguments),
 }
 
@@ -116,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => plan::run(&args),
         Command::PrepareSystem(args) => prepare_system::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Export(args) => export::run(&args),
         Command::MakeCheckpoint(args) => make_checkpoint::run(&args),
