@@ -100,6 +100,8 @@ pub struct Moment {
     pub normalised_predicted: Vec<f32>,
     /// The same of the recorded actions; NaN from row `known` on.
     pub normalised_recorded: Vec<f32>,
+    /// The state of the observation in the model's units, to which relative actions refer.
+    pub state: Vec<f32>,
     /// Frames of the observation, where the options ask for them.
     pub cameras: Vec<CameraSample>,
 }

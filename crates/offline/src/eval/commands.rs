@@ -84,7 +84,8 @@ impl CommandTopics {
                 return Ok(());
             }
         }
-        let missing: Vec<&str> = first.empty().filter_map(|at| layout.columns.get(at)).map(|column| column.name.as_str()).collect();
+        let missing: Vec<&str> =
+            first.empty().filter_map(|at| layout.columns.get(at)).map(|column| column.name.as_str()).collect();
         let found: Vec<String> = joints.into_iter().collect();
         let found = if found.is_empty() { "none".to_owned() } else { format!("those of {}", found.join(", ")) };
         Err(Error::RecordedActions {
@@ -152,7 +153,11 @@ impl CommandTopics {
                 let start = stamp_or(trajectory.stamp, now);
                 for point in &trajectory.points {
                     let at = start + point.time_from_start;
-                    trajectory.joint_names.iter().zip(&point.positions).for_each(|(joint, value)| push(joint, at, *value));
+                    trajectory
+                        .joint_names
+                        .iter()
+                        .zip(&point.positions)
+                        .for_each(|(joint, value)| push(joint, at, *value));
                 }
             }
             CommandType::Chunk => {
@@ -179,7 +184,8 @@ impl Commands<'_> {
     /// # Errors
     /// A message that cannot be read.
     pub(super) fn read_until(&mut self, log_time: Stamp, now: Stamp, timeline: &mut Timeline) -> Result<(), Error> {
-        let due = |next: &Result<BagMessage, vla_bags::Error>| next.as_ref().map_or(true, |next| next.log_time <= log_time);
+        let due =
+            |next: &Result<BagMessage, vla_bags::Error>| next.as_ref().map_or(true, |next| next.log_time <= log_time);
         while let Some(message) = self.messages.next_if(due) {
             self.topics.read(&message?, now, timeline, &mut |_| {})?;
         }
@@ -194,7 +200,8 @@ fn stamp_or(stamp: Stamp, now: Stamp) -> Stamp {
 
 fn find(topics: &[Topic], name: &str, layout: &Layout, settings: &Settings) -> Result<(usize, CommandType), String> {
     let named: Vec<_> = topics.iter().enumerate().filter(|(_, topic)| topic.name == *name).collect();
-    let types = [JointTrajectoryMessage::TYPE, "sensor_msgs/msg/JointState", FLOAT64_MULTI_ARRAY, ActionChunkMessage::TYPE];
+    let types =
+        [JointTrajectoryMessage::TYPE, "sensor_msgs/msg/JointState", FLOAT64_MULTI_ARRAY, ActionChunkMessage::TYPE];
     let expected = || types.join(", ");
     let Some((index, topic)) = named.iter().find(|(_, topic)| types.contains(&topic.type_name.as_str())) else {
         return Err(match named.first() {
@@ -214,7 +221,10 @@ fn find(topics: &[Topic], name: &str, layout: &Layout, settings: &Settings) -> R
 /// Joints in the order of a message's values: those of the output on this topic, else all columns.
 fn array_joints(topic: &str, layout: &Layout, settings: &Settings) -> Vec<String> {
     let output = settings.outputs.iter().find(|output| output.route.topic() == Some(topic));
-    output.map_or_else(|| layout.columns.iter().map(|column| column.name.clone()).collect(), |output| output.joints.clone())
+    output.map_or_else(
+        || layout.columns.iter().map(|column| column.name.clone()).collect(),
+        |output| output.joints.clone(),
+    )
 }
 
 /// The values of a `std_msgs/Float64MultiArray`.

@@ -108,7 +108,11 @@ impl<'o> Document<'o> {
             seed: settings.seed,
             denoise_steps: settings.denoise_steps,
             columns: columns.collect(),
-            policies: [Some(first), second.map(|(second, _)| second)].into_iter().flatten().map(PolicyResult::new).collect(),
+            policies: [Some(first), second.map(|(second, _)| second)]
+                .into_iter()
+                .flatten()
+                .map(PolicyResult::new)
+                .collect(),
             comparison: second.map(|(_, comparison)| comparison),
         }
     }

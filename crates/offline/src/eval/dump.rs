@@ -7,8 +7,8 @@ use crate::Error;
 use vla_base::tensor::HostTensor;
 
 /// Writes each chunk to a `.npz` as `NNNNNN/predicted` and `NNNNNN/recorded` `[rows, columns]`,
-/// `NNNNNN/normalised_predicted` and `NNNNNN/normalised_recorded`, `NNNNNN/known` (leading rows with a recorded action),
-/// `NNNNNN/episode` and `NNNNNN/start_ns`. `NNNNNN` counts the chunks from 000000.
+/// `NNNNNN/normalised_predicted` and `NNNNNN/normalised_recorded`, `NNNNNN/state` (of the observation, in the model's units),
+/// `NNNNNN/known` (leading rows with a recorded action), `NNNNNN/episode` and `NNNNNN/start_ns`. `NNNNNN` counts the chunks from 000000.
 pub struct Dump {
     writer: vla_npz::Writer,
 }
@@ -48,6 +48,8 @@ impl Observer for Dump {
         for (name, values, dims) in arrays {
             self.add(&format!("{:06}/{name}", moment.index), HostTensor::from_f32(&dims, values.clone()))?;
         }
+        let state = HostTensor::from_f32(&[moment.state.len()], moment.state.clone());
+        self.add(&format!("{:06}/state", moment.index), state)?;
         let numbers =
             [("known", moment.known as i64), ("episode", moment.episode as i64), ("start_ns", moment.start.nanos())];
         for (name, value) in numbers {

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::layout::Layout;
-use super::sums::Sums;
 pub use super::sums::Errors;
+use super::sums::Sums;
 
 /// Errors in the robot's units and in the model's normalised ones. `None` where nothing was compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]

@@ -19,6 +19,8 @@ use vla_runtime::parameters::Settings;
 
 /// Time after the last row of a chunk at which a measured position is no longer waited for.
 const LONGEST_WAIT: Span = Span::from_nanos(1_000_000_000);
+/// Time of recorded actions that is kept at most while no chunk comes.
+const LONGEST_TIMELINE: Span = Span::from_nanos(60_000_000_000);
 /// Moments without a chunk whose reasons are kept.
 const REASONS: usize = 100;
 
@@ -230,8 +232,7 @@ impl<'a> Run<'a> {
         self.last.clear();
         self.last.extend(self.observation.identity().map(|(_, stamp)| stamp));
         let Settings { seed, denoise_steps, .. } = *self.settings;
-        let inferred =
-            self.policy.infer(&self.observation, seed, denoise_steps, &mut self.chunk, &mut self.timings);
+        let inferred = self.policy.infer(&self.observation, seed, denoise_steps, &mut self.chunk, &mut self.timings);
         if let Err(error) = inferred {
             self.skip(now, error.to_string());
         } else if let Err(error) = self.chunk.check_finite() {
@@ -269,7 +270,7 @@ impl<'a> Run<'a> {
             self.compare(next, end.unwrap_or(now))?;
         }
         let needed = self.pending.front().map_or(self.chunk.due(0), |pending| pending.start);
-        self.recorded.timeline.forget_before(needed.min(now));
+        self.recorded.timeline.forget_before(needed.min(now).max(now + Span::from_nanos(-LONGEST_TIMELINE.nanos())));
         Ok(())
     }
 
@@ -294,7 +295,10 @@ impl<'a> Run<'a> {
 
     /// Recorded positions of joints that turn without end in the turn of the predicted ones.
     fn near_turns(&self, predicted: &[f32], recorded: &mut [f32]) {
-        for (row, predicted) in recorded.chunks_exact_mut(self.layout.width().max(1)).zip(predicted.chunks_exact(self.layout.width().max(1))) {
+        for (row, predicted) in recorded
+            .chunks_exact_mut(self.layout.width().max(1))
+            .zip(predicted.chunks_exact(self.layout.width().max(1)))
+        {
             for ((recorded, predicted), column) in row.iter_mut().zip(predicted).zip(&self.layout.columns) {
                 if column.continuous && recorded.is_finite() {
                     let predicted = f64::from(*predicted);
@@ -323,6 +327,7 @@ impl<'a> Run<'a> {
             recorded,
             normalised_predicted: ours,
             normalised_recorded: theirs,
+            state: raw_state,
             cameras,
         })
     }
@@ -369,7 +374,8 @@ impl<'a> Run<'a> {
             let reason = "expected recorded actions at the due times of the predicted rows, found none".to_owned();
             return Error::RecordedActions { recording: source, reason };
         }
-        let mut reasons: Vec<String> = self.outcome.skipped.iter().take(3).map(|skipped| skipped.reason.clone()).collect();
+        let mut reasons: Vec<String> =
+            self.outcome.skipped.iter().take(3).map(|skipped| skipped.reason.clone()).collect();
         if reasons.is_empty() && !self.outcome.waited_for.is_empty() {
             reasons.push(format!("inputs that did not come: {}", self.outcome.waited_for));
         }

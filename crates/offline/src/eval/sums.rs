@@ -92,7 +92,9 @@ mod tests {
     #[test]
     fn means_are_over_the_values_and_not_over_the_means_of_cells() {
         let mut sums = Sums::new(2, 2);
-        [(0, 0, 1.0), (0, 0, -3.0), (0, 1, 0.5), (1, 0, 2.0)].into_iter().for_each(|(row, column, e)| sums.add(row, column, e));
+        [(0, 0, 1.0), (0, 0, -3.0), (0, 1, 0.5), (1, 0, 2.0)]
+            .into_iter()
+            .for_each(|(row, column, e)| sums.add(row, column, e));
         let all = sums.over(0..2, 0..2).expect("four values");
         assert_eq!(all, Errors { values: 4, mse: 14.25 / 4.0, mae: 6.5 / 4.0, largest: 3.0 });
         let column = sums.over(0..1, 0..1).expect("two values");
