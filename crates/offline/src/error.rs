@@ -10,6 +10,24 @@ pub enum Error {
     /// Reading or writing a bag.
     #[error(transparent)]
     Bag(#[from] vla_bags::Error),
+    /// Reading a data set.
+    #[error(transparent)]
+    Dataset(#[from] vla_datasets::Error),
+    /// Two state keys give one joint different positions.
+    #[error(
+        "joint '{joint}': expected the same position in all state keys that name it, found {first} and {second} in row {row} of the \
+         data set; give the keys joints of different names in the parameters"
+    )]
+    SharedJoint {
+        /// The joint.
+        joint: String,
+        /// Row of the episode.
+        row: usize,
+        /// Its position by one key, in rad or m.
+        first: f64,
+        /// By another.
+        second: f64,
+    },
     /// The bag lacks topics that the policy reads.
     #[error("{}:\n  {}", bag.display(), problems.join("\n  "))]
     Topics {

@@ -148,6 +148,15 @@ impl Record {
         all
     }
 
+    /// Adds the counts of inputs that took their last message.
+    pub fn count_inputs(&mut self, counts: &[InputStatistics]) {
+        if self.inputs.is_empty() {
+            self.inputs = counts.to_vec();
+            return;
+        }
+        self.inputs.iter_mut().zip(counts).for_each(|(all, more)| all.add(more));
+    }
+
     /// Why cycles had no chunk, a line each: the first `most` events, and what was waited for to the end where there were none.
     pub fn reasons(&self, most: usize) -> Vec<String> {
         if self.events.is_empty() && self.chunks.is_empty() && self.waiting > 0 {

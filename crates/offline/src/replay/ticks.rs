@@ -22,12 +22,19 @@ pub(crate) struct Ticks {
     /// Time of the last message.
     last: Option<Stamp>,
     gaps: u64,
+    /// From the first message to the first inference, at least.
+    delay: Span,
 }
 
 impl Ticks {
     /// Inferences at a rate above 0.
     pub(crate) fn new(rate_hz: f64) -> Self {
-        Self { period_s: 1.0 / rate_hz, first: None, ticks: 0, complete: false, last: None, gaps: 0 }
+        Self { period_s: 1.0 / rate_hz, first: None, ticks: 0, complete: false, last: None, gaps: 0, delay: Span::ZERO }
+    }
+
+    /// The same with a first inference that is later by `delay`.
+    pub(crate) fn delayed(self, delay: Span) -> Self {
+        Self { delay, ..self }
     }
 
     /// The next inference before a message of this time, then the next one, until there is none. A sample logged at the very
@@ -51,7 +58,7 @@ impl Ticks {
     /// Every input has had a message by now, which is the time of the first inference.
     pub(crate) fn complete(&mut self, now: Stamp) {
         if self.waits_for_inputs() {
-            (self.first, self.complete) = (Some(now), true);
+            (self.first, self.complete) = (self.first.max(Some(now)), true);
         }
     }
 
@@ -66,7 +73,8 @@ impl Ticks {
         }
         self.last = Some(time);
         if starts && self.first.is_none() {
-            (self.first, self.ticks, self.complete) = (Some(time), 0, false);
+            let delay = std::mem::take(&mut self.delay);
+            (self.first, self.ticks, self.complete) = (Some(time + delay), 0, false);
         }
     }
 
@@ -77,6 +85,11 @@ impl Ticks {
         let end = if end < last || is_gap(last, end) { last } else { end };
         let now = self.tick(first);
         (now <= end).then(|| self.taken(now))
+    }
+
+    /// From `end` to the inference that would be next; zero when there has been none.
+    pub(crate) fn next_after(&self, end: Stamp) -> Span {
+        self.first.map_or(Span::ZERO, |first| (self.tick(first) - end).max(Span::ZERO))
     }
 
     /// Gaps so far.
@@ -178,5 +191,18 @@ mod tests {
         assert_eq!(before(&mut ticks, at(50)), [at(0)]);
         ticks.message(at(50), true);
         assert_eq!(ticks.last_by(Stamp::from_nanos(i64::MAX)), None);
+    }
+
+    #[test]
+    fn inferences_go_on_at_even_distances_in_the_next_segment() {
+        let mut ticks = Ticks::new(10.0).delayed(Span::from_millis(30.0));
+        ticks.message(at(0), true);
+        ticks.complete(at(0));
+        assert_eq!(before(&mut ticks, at(20)), []);
+        ticks.message(at(20), true);
+        assert_eq!(before(&mut ticks, at(150)), [at(30), at(130)]);
+        ticks.message(at(150), true);
+        assert_eq!(ticks.next_after(at(150)), Span::from_millis(80.0));
+        assert_eq!(Ticks::new(10.0).next_after(at(0)), Span::ZERO);
     }
 }
