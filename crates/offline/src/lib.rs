@@ -8,6 +8,7 @@
 //! - [`activation_range`]: the largest magnitude of every inner tensor, and which of them FP16 cannot hold
 //! - [`eval`]: errors of predicted actions against recorded ones
 //! - [`infer`]: every named tensor of one inference
+//! - [`page`]: the HTML pages of reports
 //!
 //! All of them run the node's own code from bytes to chunk, on the bag's clock and without ROS.
 //!
@@ -31,6 +32,7 @@ mod error;
 pub mod eval;
 pub mod infer;
 mod observations;
+pub mod page;
 pub mod replay;
 pub mod verify;
 
