@@ -302,20 +302,13 @@ fn missing_topics_joints_and_values_are_named() {
 #[test]
 fn a_moved_joint_without_joint_states_is_named() {
     let policy = demo::policy();
-    let settings = demo::settings(policy.path(), &["action.left_gripper.joints:=[gripper_of_another_robot]"]);
-    let mut loaded =
-        load_policy(PolicySpec::load(policy.path()).expect("the demo policy"), load_options(&settings), &mut |_| {})
-            .expect("loads");
-    let error = eval::run(
-        &mut loaded,
-        &settings,
-        &options(&demo::bag(), ActionsFrom::JointStates),
-        &mut Observers(Vec::new()),
-        &mut |_| {},
-    );
+    let mut settings = (*demo::settings(policy.path(), &[])).clone();
+    settings.action[1].joints = vec!["gripper_of_another_robot".to_owned()];
+    let spec = PolicySpec::load(policy.path()).expect("the demo policy");
+    let mut loaded = load_policy(spec, load_options(&settings), &mut |_| {}).expect("loads");
+    let options = options(&demo::bag(), ActionsFrom::JointStates);
+    let error = eval::run(&mut loaded, &settings, &options, &mut Observers(Vec::new()), &mut |_| {});
     let error = error.expect_err("no such joint");
-    assert!(
-        matches!(&error, Error::RecordedActions { reason, .. } if reason.contains("gripper_of_another_robot")),
-        "{error}"
-    );
+    let Error::RecordedActions { reason, .. } = &error else { panic!("{error}") };
+    assert!(reason.contains("joint states of gripper_of_another_robot"), "{reason}");
 }

@@ -93,6 +93,16 @@ pub enum Error {
         /// What was expected and found, and what to do.
         reason: String,
     },
+    /// The recording was read to its end and has no action for any predicted row.
+    #[error(
+        "{}: expected recorded actions at the due times of the predicted rows, found none; the recording must go on after an \
+         observation",
+        recording.display()
+    )]
+    NothingRecorded {
+        /// The recording.
+        recording: PathBuf,
+    },
     /// Two policies do not run on the same observations, or predict other columns.
     #[error("the policies cannot be compared: expected the same {what}, found {first} and {second}")]
     NotComparable {
@@ -267,6 +277,6 @@ impl Error {
 
     /// Whether the bag was read to its end and the policy gave nothing.
     pub fn is_empty(&self) -> bool {
-        matches!(self, Self::NoObservation { .. } | Self::Refused(_))
+        matches!(self, Self::NoObservation { .. } | Self::NothingRecorded { .. } | Self::Refused(_))
     }
 }

@@ -11,7 +11,7 @@
 use serde::Serialize;
 
 use crate::Error;
-use crate::replay::BagSource;
+use crate::replay::Source;
 use vla_base::time::{Span, Stamp};
 use vla_policy::Policy;
 use vla_policy::observation::CameraSample;
@@ -22,8 +22,12 @@ mod commands;
 mod document;
 mod dump;
 mod figures;
+mod gallery;
 mod layout;
+mod recorded;
+pub mod report;
 mod run;
+mod schedule;
 mod sums;
 mod timeline;
 
@@ -31,6 +35,7 @@ pub use against::{Against, ColumnComparison, Comparison, Predictions, Ratio, com
 pub use document::Document;
 pub use dump::Dump;
 pub use figures::{ColumnErrors, ErrorPair, Errors, Figures, KeyErrors, RowErrors};
+pub use gallery::Gallery;
 pub use layout::{Column, Layout};
 
 /// Rows of a chunk that the vendor's evaluation uses (`action_horizon` of `open_loop_eval.py`).
@@ -40,7 +45,7 @@ pub const VENDOR_STRIDE: usize = 16;
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The recording.
-    pub source: BagSource,
+    pub source: Source,
     /// The recorded actions.
     pub actions: ActionsFrom,
     /// Rows of each chunk that are used before the next inference; `None`: [`VENDOR_STRIDE`], or all of a shorter chunk.
@@ -68,9 +73,11 @@ impl Options {
 /// Where recorded actions come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ActionsFrom {
-    /// The measured positions of the joints at the due times of the rows.
+    /// The actions of a data set: row `i` of a chunk is compared with the action of the `i`-th row from its observation on.
+    Dataset,
+    /// The measured positions of the joints of a bag, at the due times of the rows.
     JointStates,
-    /// Commands of a bag.
+    /// Commands of a bag, at the due times of the rows.
     Topics {
         /// Topics that together give every column.
         names: Vec<String>,
@@ -149,7 +156,7 @@ impl Observer for Observers<'_> {
 /// Counts and errors of one episode.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Episode {
-    /// Its number in the recording.
+    /// Its number in the data set; 0 of a bag.
     pub index: usize,
     /// Chunks.
     pub inferences: u64,

@@ -1,4 +1,4 @@
-//! Chunk rows in the model's normalised values, and data-set rows in the units of a chunk.
+//! Chunk rows in the model's normalised values.
 
 use std::ops::Range;
 
@@ -26,11 +26,6 @@ impl Policy {
     /// it.
     pub fn raw_state(&self) -> &[f32] {
         self.inputs.state.raw()
-    }
-
-    /// Converts decoded rows from the model's units, those of a data set, to the units and the pose convention of a chunk.
-    pub fn to_chunk_units(&self, rows: &mut [f32]) {
-        self.codec.columns.to_joints(rows);
     }
 
     /// Normalises rows of a chunk as the action statistics of the checkpoint say: absolute rows become relative to `raw_state`

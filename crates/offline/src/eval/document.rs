@@ -32,6 +32,7 @@ pub struct Document<'o> {
 #[derive(Debug, Serialize)]
 #[serde(tag = "from", rename_all = "snake_case")]
 enum Actions {
+    Dataset,
     JointStates,
     Topics { topics: Vec<String>, ahead_s: f64 },
 }
@@ -93,6 +94,7 @@ impl<'o> Document<'o> {
             continuous: column.continuous,
         });
         let actions = match &options.actions {
+            ActionsFrom::Dataset => Actions::Dataset,
             ActionsFrom::JointStates => Actions::JointStates,
             ActionsFrom::Topics { names, ahead } => {
                 Actions::Topics { topics: names.clone(), ahead_s: ahead.unwrap_or(layout.step).seconds() }
@@ -100,7 +102,7 @@ impl<'o> Document<'o> {
         };
         Self {
             format: FORMAT,
-            recording: options.source.bag.display().to_string(),
+            recording: options.source.path().display().to_string(),
             actions,
             stride: layout.used,
             steps: options.steps,

@@ -5,22 +5,20 @@ use std::collections::VecDeque;
 use super::commands::{CommandTopics, Commands};
 use super::figures::{ErrorPair, Tally};
 use super::layout::Layout;
-use super::timeline::{Timeline, difference};
+use super::recorded::{Recorded, Wanted};
+use super::schedule::{Due, Schedule};
+use super::timeline::difference;
 use super::{ActionsFrom, Episode, Moment, Observer, Options, Outcome, Skipped};
 use crate::Error;
+use crate::replay::Source;
 use crate::replay::complaints::Complaints;
-use crate::replay::source::{Recording, TimedMessage};
-use crate::replay::ticks::Ticks;
-use vla_base::time::{Span, Stamp};
+use crate::replay::source::{Recording, Segment, TimedMessage};
+use vla_base::time::Stamp;
 use vla_motion::Chunk;
-use vla_policy::observation::{CameraSample, Inputs, JointSample, Observation};
+use vla_policy::observation::{CameraSample, Inputs, Observation};
 use vla_policy::{FrameSizes, Policy, Timings};
 use vla_runtime::parameters::Settings;
 
-/// Time after the last row of a chunk at which a measured position is no longer waited for.
-const LONGEST_WAIT: Span = Span::from_nanos(1_000_000_000);
-/// Time of recorded actions that is kept at most while no chunk comes.
-const LONGEST_TIMELINE: Span = Span::from_nanos(60_000_000_000);
 /// Moments without a chunk whose reasons are kept.
 const REASONS: usize = 100;
 
@@ -34,36 +32,32 @@ pub(super) fn run(
 ) -> Result<Outcome, Error> {
     let rows = policy.new_chunk().rows;
     let layout = Layout::new(policy, settings, options.used(rows)?);
-    let recording = Recording::open(&options.source, settings)?;
-    let topics = match &options.actions {
-        ActionsFrom::JointStates => None,
-        ActionsFrom::Topics { names, ahead } => {
-            let ahead = ahead.unwrap_or(layout.step);
-            Some(CommandTopics::open(&options.source.bag, names, ahead, &layout, settings)?)
-        }
-    };
-    if topics.is_none() {
-        joints_only(&layout, options)?;
+    let recording = Recording::open(&options.source, policy.spec(), settings)?;
+    if let Some(fps) = recording.fps().filter(|fps| (fps * layout.step.seconds() - 1.0).abs() > 0.01) {
+        tracing::warn!(
+            "the rows of a chunk are {} s apart and those of the data set {} s; they are compared row by row",
+            layout.step.seconds(),
+            1.0 / fps
+        );
     }
-    let mut commands = topics.as_ref().map(CommandTopics::iter).transpose()?;
-    let mut run = Run::new(policy, settings, options, layout, commands.is_some(), observer)?;
-    run.episode(&recording, commands.as_mut(), progress)?;
+    let topics = match (&options.actions, &options.source) {
+        (ActionsFrom::Topics { names, ahead }, Source::Bag(source)) => {
+            Some(CommandTopics::open(&source.bag, names, ahead.unwrap_or(layout.step), &layout, settings)?)
+        }
+        _ => None,
+    };
+    let (start, end) = recording.bounds();
+    let mut run = Run::new(policy, settings, options, layout, observer)?;
+    for (index, segment) in recording.segments().enumerate() {
+        run.begin(index, &segment)?;
+        let mut recorded = Recorded::new(&segment, &run.layout, options)?;
+        let mut commands = topics.as_ref().map(CommandTopics::iter).transpose()?;
+        run.segment(&recording, &segment, &mut recorded, commands.as_mut(), &mut |now| {
+            progress((now - start).seconds() / (end - start).seconds().max(1e-9));
+        })?;
+    }
     progress(1.0);
     run.finish()
-}
-
-/// Joint states give no other columns than joints.
-fn joints_only(layout: &Layout, options: &Options) -> Result<(), Error> {
-    let others: Vec<&str> =
-        layout.columns.iter().filter(|column| !column.is_joint).map(|column| column.name.as_str()).collect();
-    if others.is_empty() {
-        return Ok(());
-    }
-    let reason = format!(
-        "columns {} are no joints, so joint states do not give them; name a topic with recorded chunks (--actions-from)",
-        others.join(", ")
-    );
-    Err(Error::RecordedActions { recording: options.source.bag.clone(), reason })
 }
 
 struct Run<'a> {
@@ -76,13 +70,10 @@ struct Run<'a> {
     observation: Observation,
     chunk: Chunk,
     timings: Timings,
-    recorded: Recorded,
     pending: VecDeque<Pending>,
     complaints: Complaints,
     /// Whether every input has had a message.
     complete: bool,
-    /// Inference times so far in this episode.
-    ticks: usize,
     /// Stamps of the last inference's inputs.
     last: Vec<Stamp>,
     outcome: Outcome,
@@ -91,23 +82,10 @@ struct Run<'a> {
     episode: Episode,
 }
 
-/// The recorded actions so far.
-struct Recorded {
-    timeline: Timeline,
-    /// Commands of topics; otherwise positions of joint states.
-    commands: bool,
-    joints: JointSample,
-    /// Column and last stamp of each joint of `joints`.
-    columns: Vec<(Option<usize>, Stamp)>,
-    checked: bool,
-}
-
 /// A chunk whose rows wait for their recorded actions.
 struct Pending {
-    /// Index of the inference time in its episode.
-    tick: usize,
+    wanted: Wanted,
     at: Stamp,
-    start: Stamp,
     predicted: Vec<f32>,
     raw_state: Vec<f32>,
     cameras: Vec<CameraSample>,
@@ -119,99 +97,108 @@ impl<'a> Run<'a> {
         settings: &'a Settings,
         options: &'a Options,
         layout: Layout,
-        commands: bool,
         observer: &'a mut dyn Observer,
     ) -> Result<Self, Error> {
         let mut chunk = policy.new_chunk();
         chunk.step = settings.step;
         let spec = policy.spec();
         let outcome = Outcome::new(&layout, (&spec.name, &spec.fingerprint, policy.engine_kind()));
-        let continuous = layout.columns.iter().map(|column| column.continuous);
-        let recorded = Recorded {
-            timeline: Timeline::new(continuous, layout.step, commands),
-            commands,
-            joints: JointSample::default(),
-            columns: Vec::new(),
-            checked: commands,
-        };
-        let (total, current) = (Tally::new(&layout), Tally::new(&layout));
-        let inputs = inputs(policy, settings)?;
         Ok(Self {
+            inputs: inputs(policy, settings)?,
             policy,
             settings,
             options,
             observer,
-            inputs,
             observation: Observation::default(),
             chunk,
             timings: Timings::default(),
-            recorded,
             pending: VecDeque::new(),
             complaints: Complaints::default(),
             complete: false,
-            ticks: 0,
             last: Vec::new(),
             outcome,
-            total,
-            current,
+            total: Tally::new(&layout),
+            current: Tally::new(&layout),
             episode: Episode::new(0),
             layout,
         })
     }
 
-    /// One episode: a bag, or one of a data set.
-    fn episode(
+    /// Forgets everything of the segment before.
+    fn begin(&mut self, index: usize, segment: &Segment<'_>) -> Result<(), Error> {
+        self.episode = Episode::new(segment.episode().unwrap_or(index));
+        self.inputs = inputs(self.policy, self.settings)?;
+        self.observation = Observation::default();
+        self.complete = false;
+        self.last.clear();
+        Ok(())
+    }
+
+    /// Runs one segment. `progress` receives the log time of every message.
+    fn segment(
         &mut self,
         recording: &Recording,
+        segment: &Segment<'_>,
+        recorded: &mut Recorded,
         mut commands: Option<&mut Commands<'_>>,
-        progress: &mut dyn FnMut(f64),
+        progress: &mut dyn FnMut(Stamp),
     ) -> Result<(), Error> {
-        let (start, end) = recording.bounds();
-        let mut ticks = Ticks::new(1.0 / (self.layout.step.seconds() * self.layout.used as f64));
-        let mut last = start;
-        for message in recording.messages()? {
+        let mut schedule = match recorded {
+            Recorded::Rows(_) => Schedule::of_rows(&self.layout),
+            _ => Schedule::of_clock(&self.layout),
+        };
+        let (mut last, end) = segment.bounds();
+        for message in segment.messages()? {
             let TimedMessage { time, message } = message?;
-            while let Some(now) = ticks.next_before(time) {
-                self.infer(now)?;
+            while let Some(due) = schedule.next_before(time, &self.layout) {
+                self.infer(due);
             }
-            ticks.message(time, recording.is_stamped(message.topic));
-            if let Some(commands) = &mut commands {
-                commands.read_until(message.log_time, time, &mut self.recorded.timeline)?;
+            if self.is_over(segment, &schedule) {
+                break;
+            }
+            schedule.message(time, recording.is_stamped(message.topic));
+            if let (Some(commands), Some(timeline)) = (&mut commands, recorded.commands()) {
+                commands.read_until(message.log_time, time, timeline)?;
             }
             for input in recording.inputs(message.topic) {
                 if let Err(error) = self.inputs.offer(input, message.data.clone(), time) {
                     self.complaints.take(input, &error);
                 }
             }
-            self.recorded.read_joints(&self.inputs, &self.layout);
-            if ticks.waits_for_inputs() && self.inputs_have_come(time) {
-                ticks.complete(time);
+            recorded.read_joints(&self.inputs, &self.layout);
+            if schedule.waits_for_inputs() && self.inputs_have_come(time) {
+                schedule.complete(time);
             }
-            self.settle(time, None)?;
-            progress((message.log_time - start).seconds() / (end - start).seconds().max(1e-9));
+            self.settle(recorded, time, None)?;
+            progress(message.log_time);
             last = time;
         }
-        if let Some(commands) = &mut commands {
-            commands.read_until(end, last, &mut self.recorded.timeline)?;
+        if let (Some(commands), Some(timeline)) = (&mut commands, recorded.commands()) {
+            commands.read_until(end, last, timeline)?;
         }
-        let end = recording.end(last);
-        if let Some(now) = ticks.last_by(end) {
-            self.infer(now)?;
+        let end = segment.end(last);
+        if let Some(due) = schedule.last_by(end, &self.layout) {
+            self.infer(due);
         }
-        self.settle(end, Some(end))?;
+        self.settle(recorded, end, Some(end))?;
         self.end_episode()
+    }
+
+    /// Whether the rest of an episode of a data set is not evaluated: its frames need not be decoded.
+    fn is_over(&self, segment: &Segment<'_>, schedule: &Schedule) -> bool {
+        let (Some(steps), Schedule::Rows { rows, .. }) = (self.options.steps, schedule) else { return false };
+        segment.episode().is_some() && *rows >= steps
     }
 
     fn inputs_have_come(&self, now: Stamp) -> bool {
         self.inputs.check(now, &self.settings.rules).err().is_none_or(|violation| !violation.is_of_start())
     }
 
-    /// Runs the policy at `now`; a moment without a chunk is counted with its reason.
-    fn infer(&mut self, now: Stamp) -> Result<(), Error> {
-        let tick = self.ticks;
-        self.ticks += 1;
-        if self.options.steps.is_some_and(|steps| tick * self.layout.used >= steps) {
-            return Ok(());
+    /// Runs the policy; a moment without a chunk is counted with its reason.
+    fn infer(&mut self, due: Due) {
+        let Due { now, frame } = due;
+        if self.options.steps.is_some_and(|steps| frame >= steps) {
+            return;
         }
         if let Err(violation) = self.inputs.assemble_into(now, &self.settings.rules, &mut self.observation) {
             if violation.is_of_start() && !self.complete {
@@ -221,13 +208,13 @@ impl<'a> Run<'a> {
                 self.complete = true;
                 self.skip(now, violation.to_string());
             }
-            return Ok(());
+            return;
         }
         self.complete = true;
         let same = self.last.iter().copied().eq(self.observation.identity().map(|(_, stamp)| stamp));
         if same && !self.last.is_empty() {
             self.episode.unchanged += 1;
-            return Ok(());
+            return;
         }
         self.last.clear();
         self.last.extend(self.observation.identity().map(|(_, stamp)| stamp));
@@ -240,15 +227,13 @@ impl<'a> Run<'a> {
         } else {
             self.episode.inferences += 1;
             self.pending.push_back(Pending {
-                tick,
+                wanted: Wanted { frame, start: self.chunk.due(0) },
                 at: self.observation.stamp,
-                start: self.chunk.due(0),
                 predicted: self.chunk.values.clone(),
                 raw_state: self.policy.raw_state().to_vec(),
                 cameras: if self.options.pictures { self.observation.cameras.clone() } else { Vec::new() },
             });
         }
-        Ok(())
     }
 
     fn skip(&mut self, at: Stamp, reason: String) {
@@ -258,30 +243,28 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Compares the chunks whose recorded actions are known at `now`; all of them at the `end` of an episode.
-    fn settle(&mut self, now: Stamp, end: Option<Stamp>) -> Result<(), Error> {
+    /// Compares the chunks whose recorded actions are known at `now`; all of them at the `end` of a segment.
+    fn settle(&mut self, recorded: &mut Recorded, now: Stamp, end: Option<Stamp>) -> Result<(), Error> {
         while let Some(next) = self.pending.front() {
-            let last = next.start + self.layout.step.times(self.layout.rows as i64 - 1);
-            if end.is_none() && !self.recorded.knows(last, now, self.layout.step) {
+            if end.is_none() && !recorded.knows(next.wanted, now, &self.layout) {
                 break;
             }
-            self.recorded.check(&self.layout, self.options)?;
+            recorded.check(&self.layout, self.options)?;
             let Some(next) = self.pending.pop_front() else { break };
-            self.compare(next, end.unwrap_or(now))?;
+            self.compare(next, recorded, end.unwrap_or(now))?;
         }
-        let needed = self.pending.front().map_or(self.chunk.due(0), |pending| pending.start);
-        self.recorded.timeline.forget_before(needed.min(now).max(now + Span::from_nanos(-LONGEST_TIMELINE.nanos())));
+        let needed = self.pending.front().map_or(self.chunk.due(0), |pending| pending.wanted.start);
+        recorded.forget_before(needed.min(now), now);
         Ok(())
     }
 
-    fn compare(&mut self, chunk: Pending, end: Stamp) -> Result<(), Error> {
-        let Layout { rows, used, step, .. } = self.layout;
-        let width = self.layout.width();
+    fn compare(&mut self, chunk: Pending, actions: &Recorded, end: Stamp) -> Result<(), Error> {
+        let (rows, width) = (self.layout.rows, self.layout.width());
         let mut recorded = vec![f32::NAN; rows * width];
-        let most = self.options.steps.map_or(rows, |steps| steps.saturating_sub(chunk.tick * used).min(rows));
+        let most = self.options.steps.map_or(rows, |steps| steps.saturating_sub(chunk.wanted.frame).min(rows));
         let mut known = 0;
         for (row, out) in recorded.chunks_exact_mut(width.max(1)).take(most).enumerate() {
-            if !self.recorded.timeline.row(chunk.start + step.times(row as i64), end, out) {
+            if !actions.row(chunk.wanted, row, &self.layout, end, out) {
                 out.fill(f32::NAN);
                 break;
             }
@@ -309,7 +292,7 @@ impl<'a> Run<'a> {
     }
 
     fn normalised(&mut self, chunk: Pending, recorded: Vec<f32>, known: usize) -> Result<Moment, Error> {
-        let Pending { at, start, predicted, raw_state, cameras, .. } = chunk;
+        let Pending { wanted: Wanted { start, .. }, at, predicted, raw_state, cameras } = chunk;
         let width = self.layout.width();
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         self.policy.normalise_actions(&raw_state, &predicted, &mut ours)?;
@@ -348,8 +331,7 @@ impl<'a> Run<'a> {
     }
 
     fn end_episode(&mut self) -> Result<(), Error> {
-        let next = Episode::new(self.episode.index + 1);
-        let mut episode = std::mem::replace(&mut self.episode, next);
+        let mut episode = std::mem::replace(&mut self.episode, Episode::new(0));
         episode.errors = self.current.overall(&self.layout);
         self.total.merge(&self.current);
         self.current = Tally::new(&self.layout);
@@ -369,10 +351,9 @@ impl<'a> Run<'a> {
 
     /// Why nothing was compared.
     fn nothing(&self) -> Error {
-        let source = self.options.source.bag.clone();
+        let source = self.options.source.path().to_owned();
         if self.outcome.inferences > 0 {
-            let reason = "expected recorded actions at the due times of the predicted rows, found none".to_owned();
-            return Error::RecordedActions { recording: source, reason };
+            return Error::NothingRecorded { recording: source };
         }
         let mut reasons: Vec<String> =
             self.outcome.skipped.iter().take(3).map(|skipped| skipped.reason.clone()).collect();
@@ -380,53 +361,6 @@ impl<'a> Run<'a> {
             reasons.push(format!("inputs that did not come: {}", self.outcome.waited_for));
         }
         Error::NoObservation { bag: source, reasons }
-    }
-}
-
-impl Recorded {
-    /// Takes the positions that the inputs have received.
-    fn read_joints(&mut self, inputs: &Inputs, layout: &Layout) {
-        if self.commands || !inputs.read_joints(&mut self.joints) {
-            return;
-        }
-        if self.columns.len() != self.joints.joints.len() {
-            let column = |joint: &String| layout.columns.iter().position(|column| column.name == *joint);
-            self.columns = self.joints.joints.iter().map(|joint| (column(joint), Stamp::default())).collect();
-        }
-        for ((column, last), reading) in self.columns.iter_mut().zip(&self.joints.readings) {
-            if let (Some(column), Some(reading)) = (*column, reading)
-                && reading.stamp != *last
-            {
-                self.timeline.push(column, reading.stamp, reading.position);
-                *last = reading.stamp;
-            }
-        }
-    }
-
-    /// Whether nothing that comes after `now` changes the rows up to `last`.
-    fn knows(&self, last: Stamp, now: Stamp, step: Span) -> bool {
-        if self.commands {
-            return now > last + step;
-        }
-        now > last + LONGEST_WAIT || self.timeline.covered().is_some_and(|covered| covered > last)
-    }
-
-    /// Every column must have been recorded once by the time of the first comparison.
-    fn check(&mut self, layout: &Layout, options: &Options) -> Result<(), Error> {
-        if self.checked {
-            return Ok(());
-        }
-        self.checked = true;
-        let missing = self.timeline.empty().filter_map(|column| layout.columns.get(column));
-        let missing: Vec<&str> = missing.map(|column| column.name.as_str()).collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let reason = format!(
-            "expected joint states of {}, found none; name a topic with the recorded commands (--actions-from)",
-            missing.join(", ")
-        );
-        Err(Error::RecordedActions { recording: options.source.bag.clone(), reason })
     }
 }
 

@@ -45,11 +45,6 @@ impl Timeline {
         samples.push_back((at, value));
     }
 
-    /// Forgets everything: another episode begins.
-    pub(super) fn clear(&mut self) {
-        self.tracks.iter_mut().for_each(|track| track.samples.clear());
-    }
-
     /// Forgets what is not needed for times from `at` on.
     pub(super) fn forget_before(&mut self, at: Stamp) {
         for Track { samples, .. } in &mut self.tracks {

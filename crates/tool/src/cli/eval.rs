@@ -7,14 +7,15 @@ use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome as Exit;
-use super::settings::{BagArgs, files, parameter_files, settings};
-use vla_bags::files_of;
+use super::settings::{BagArgs, files, parameter_files, settings_for};
 use vla_base::sys::fs::{Outputs, replace};
 use vla_base::time::Span;
 use vla_offline::eval;
 use vla_offline::eval::{
-    ActionsFrom, Against, Comparison, Document, Dump, ErrorPair, Observer, Observers, Options, Outcome, Predictions,
+    ActionsFrom, Against, Comparison, Document, Dump, ErrorPair, Gallery, Observer, Observers, Options, Outcome,
+    Predictions, report,
 };
+use vla_offline::replay::Source;
 use vla_policy::PolicySpec;
 use vla_runtime::devices::load_policy;
 use vla_runtime::parameters::Settings;
@@ -57,7 +58,7 @@ pub(crate) struct EvalArguments {
     steps: Option<usize>,
     /// Topic of the bag with the recorded commands (JointTrajectory, JointState, Float64MultiArray or ActionChunk); several
     /// times where joints are commanded on several topics. Default: the joint states that followed.
-    #[arg(long, value_name = "TOPIC")]
+    #[arg(long, value_name = "TOPIC", conflicts_with = "dataset")]
     actions_from: Vec<String>,
     /// Time from a command that does not say when it is due (JointState, Float64MultiArray) to that time. Default: one step, as in
     /// a data set, where the action of a frame is the first row of the chunk of its observation.
@@ -66,6 +67,9 @@ pub(crate) struct EvalArguments {
     /// Write every figure as JSON (docs/eval.md). The same input gives the same bytes.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a self-contained HTML report: predicted over recorded actions, the worst moments with their pictures, errors by row.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
     /// Write every chunk beside the recorded actions as arrays for NumPy.
     #[arg(long, value_name = "FILE.npz")]
     chunks: Option<PathBuf>,
@@ -76,36 +80,42 @@ pub(crate) struct EvalArguments {
 /// # Errors
 /// Errors of the evaluation; no output is written then.
 pub(crate) fn run(args: &EvalArguments) -> anyhow::Result<Exit> {
-    let first = Side::new(&args.policy, args.params.as_deref(), args.param.clone())?;
-    let second = args.against.as_deref().map(|dir| args.second(dir)).transpose()?;
+    let source = args.bag.source()?;
+    let first = Side::new(&args.policy, &source, args.params.as_deref(), args.param.clone())?;
+    let second = args.against.as_deref().map(|dir| args.second(dir, &source)).transpose()?;
     let mut rows = first.spec.action.rows;
     if let Some(second) = &second {
         eval::comparable(&first.settings, &second.settings)?;
         rows = rows.min(second.spec.action.rows);
     }
-    let options = args.options(rows)?;
-    args.outputs(&first, second.as_ref())?;
+    args.outputs(&source, &first, second.as_ref())?;
+    let options = args.options(source, rows)?;
 
     let bar = progress_bar();
     let mut predictions = second.is_some().then(Predictions::default);
     let mut dump = args.chunks.as_deref().map(Dump::create).transpose()?;
     let mut observers: Vec<&mut dyn Observer> = Vec::new();
     observers.extend(predictions.as_mut().map(|observer| observer as &mut dyn Observer));
+    let mut gallery = args.report.is_some().then(Gallery::default);
+    observers.extend(gallery.as_mut().map(|observer| observer as &mut dyn Observer));
     observers.extend(dump.as_mut().map(|observer| observer as &mut dyn Observer));
     let outcome = first.run(&options, &mut Observers(observers), &bar)?;
     let compared = match (second, predictions) {
         (Some(second), Some(predictions)) => {
             let mut against = Against::new(predictions);
-            let other = second.run(&options, &mut against, &bar)?;
+            let mut beside = gallery.as_ref().map(Gallery::beside);
+            let mut observers: Vec<&mut dyn Observer> = vec![&mut against];
+            observers.extend(beside.as_mut().map(|observer| observer as &mut dyn Observer));
+            let other = second.run(&options, &mut Observers(observers), &bar)?;
             let comparison = against.comparison(&outcome, &other);
-            Some((other, comparison))
+            Some((other, comparison, beside))
         }
         _ => None,
     };
     bar.finish_and_clear();
 
     print(&outcome, &options);
-    if let Some((other, comparison)) = &compared {
+    if let Some((other, comparison, _)) = &compared {
         print(other, &options);
         print_comparison(comparison);
     }
@@ -114,23 +124,46 @@ pub(crate) fn run(args: &EvalArguments) -> anyhow::Result<Exit> {
         println!("chunks: {}", file.display());
     }
     if let Some(file) = &args.json {
-        let second = compared.as_ref().map(|(other, comparison)| (other, comparison));
+        let second = compared.as_ref().map(|(other, comparison, _)| (other, comparison));
         let document = Document::new(&options, &first.settings, &outcome, second);
         replace(file, document.to_json()?.as_bytes()).context("the JSON document")?;
         println!("figures: {}", file.display());
     }
-    let outcomes = [Some(&outcome), compared.as_ref().map(|(other, _)| other)];
+    if let (Some(file), Some(gallery)) = (&args.report, &gallery) {
+        let names = args.names(&outcome, compared.as_ref().map(|(other, ..)| other));
+        let first = report::Side { outcome: &outcome, gallery, name: &names[0] };
+        let second = compared.as_ref().and_then(|(outcome, comparison, gallery)| {
+            Some((report::Side { outcome, gallery: gallery.as_ref()?, name: &names[1] }, comparison))
+        });
+        replace(file, report::render(&options, first, second).as_bytes()).context("the report")?;
+        println!("report: {}", file.display());
+    }
+    let outcomes = [Some(&outcome), compared.as_ref().map(|(other, ..)| other)];
     let skipped = outcomes.into_iter().flatten().any(|outcome| outcome.skipped_count() > 0);
     Ok(if skipped { Exit::Warned } else { Exit::Success })
 }
 
 impl EvalArguments {
-    fn second(&self, dir: &Path) -> anyhow::Result<Side> {
-        let params = self.against_params.as_deref().or(self.params.as_deref());
-        Side::new(dir, params, self.param.iter().chain(&self.against_param).cloned().collect())
+    /// Names of both policies in the report: those that they have, or their folders where these are the same.
+    fn names(&self, first: &Outcome, second: Option<&Outcome>) -> [String; 2] {
+        let Some(second) = second else { return [first.policy.clone(), String::new()] };
+        if first.policy != second.policy {
+            return [first.policy.clone(), second.policy.clone()];
+        }
+        let folder = |dir: Option<&Path>| dir.unwrap_or(&self.policy).display().to_string();
+        let (one, other) = (folder(None), folder(self.against.as_deref()));
+        if one != other {
+            return [one, other];
+        }
+        [format!("{} (first)", first.policy), format!("{} (second)", second.policy)]
     }
 
-    fn options(&self, rows: usize) -> anyhow::Result<Options> {
+    fn second(&self, dir: &Path, source: &Source) -> anyhow::Result<Side> {
+        let params = self.against_params.as_deref().or(self.params.as_deref());
+        Side::new(dir, source, params, self.param.iter().chain(&self.against_param).cloned().collect())
+    }
+
+    fn options(&self, source: Source, rows: usize) -> anyhow::Result<Options> {
         if let Some(ms) = self.actions_ahead_ms.filter(|ms| !(0.0..=10_000.0).contains(ms)) {
             bail!("--actions-ahead-ms: expected 0 to 10000 ms, found {ms}");
         }
@@ -139,21 +172,22 @@ impl EvalArguments {
         }
         let ahead = self.actions_ahead_ms.map(Span::from_millis);
         let actions = match &self.actions_from[..] {
+            [] if matches!(source, Source::Dataset(_)) => ActionsFrom::Dataset,
             [] => ActionsFrom::JointStates,
             names => ActionsFrom::Topics { names: names.to_vec(), ahead },
         };
         // Both policies use the same rows.
         let stride = self.stride.unwrap_or(eval::VENDOR_STRIDE.min(rows).max(1));
-        let source = self.bag.source();
-        Ok(Options { source, actions, stride: Some(stride), steps: self.steps, pictures: false })
+        Ok(Options { source, actions, stride: Some(stride), steps: self.steps, pictures: self.report.is_some() })
     }
 
-    fn outputs(&self, first: &Side, second: Option<&Side>) -> anyhow::Result<()> {
+    fn outputs(&self, source: &Source, first: &Side, second: Option<&Side>) -> anyhow::Result<()> {
         let policies = [Some(first), second].into_iter().flatten().flat_map(Side::files);
         Outputs::default()
             .file("--json", self.json.as_deref())
+            .file("--report", self.report.as_deref())
             .file("--chunks", self.chunks.as_deref())
-            .reading("the bag", files_of(&self.bag.bag))
+            .reading("the recording", source.files())
             .reading("a file of a policy or its parameters", policies)
             .check()?;
         Ok(())
@@ -168,9 +202,9 @@ struct Side {
 }
 
 impl Side {
-    fn new(dir: &Path, params: Option<&Path>, assignments: Vec<String>) -> anyhow::Result<Self> {
+    fn new(dir: &Path, source: &Source, params: Option<&Path>, assignments: Vec<String>) -> anyhow::Result<Self> {
         let spec = PolicySpec::load(dir)?;
-        let settings = settings(&spec, params, &assignments)?;
+        let settings = settings_for(&spec, source, params, &assignments)?;
         Ok(Self { spec, params: params.map(Path::to_owned), settings })
     }
 
@@ -208,6 +242,7 @@ fn print(outcome: &Outcome, options: &Options) {
         outcome.inferences,
         outcome.layout.width(),
         match &options.actions {
+            ActionsFrom::Dataset => "the recorded actions".to_owned(),
             ActionsFrom::JointStates => "the joint states that followed".to_owned(),
             ActionsFrom::Topics { names, .. } => names.join(", "),
         }
