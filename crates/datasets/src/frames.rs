@@ -69,7 +69,7 @@ impl Frames {
                 if !path.exists() {
                     return Err(Error::MissingFile { path, episode });
                 }
-                Self::video(path, described, camera, color)
+                Self::video(path, described, camera, dataset.fps(), color)
             }
             _ => Err(Error::NoCamera {
                 path: dataset.path().to_owned(),
@@ -84,15 +84,25 @@ impl Frames {
         path: std::path::PathBuf,
         episode: &crate::Episode,
         camera: &str,
+        fps: f64,
         color: ColorSpace,
     ) -> Result<Self, Error> {
-        let video = crate::video::Video::open(path, episode, camera, color)?;
+        let video = crate::video::Video::open(path, episode, camera, fps, color)?;
         Ok(Self { kind: Kind::Video(Box::new(video)) })
     }
 
     #[cfg(not(feature = "video"))]
-    fn video(path: std::path::PathBuf, _: &crate::Episode, camera: &str, _: ColorSpace) -> Result<Self, Error> {
+    fn video(path: std::path::PathBuf, _: &crate::Episode, camera: &str, _: f64, _: ColorSpace) -> Result<Self, Error> {
         Err(Error::NoVideo { camera: camera.to_owned(), path })
+    }
+
+    /// The matrix that a video is tagged with, where it is another than BT.601's: its colours depend on [`ColorSpace`].
+    pub fn other_matrix(&self) -> Option<&'static str> {
+        match &self.kind {
+            Kind::Images(_) => None,
+            #[cfg(feature = "video")]
+            Kind::Video(video) => video.other_matrix(),
+        }
     }
 
     /// The frame of a row: the image of its number, or the frame of the video that is nearest to its timestamp.

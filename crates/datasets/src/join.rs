@@ -139,7 +139,9 @@ impl Join {
         let action = finder.keys(Group::Action, &keys.action);
         if let Err(found) = &action {
             let assigned = |line: &&String| {
-                assigned.iter().any(|one| one.group == Group::Action && line.starts_with(&format!("action.{}:", one.key)))
+                assigned
+                    .iter()
+                    .any(|one| one.group == Group::Action && line.starts_with(&format!("action.{}:", one.key)))
             };
             problems.extend(found.iter().filter(assigned).cloned());
         }

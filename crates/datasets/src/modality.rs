@@ -94,6 +94,8 @@ mod tests {
         assert_eq!(modality.annotation["human.task_description"], "task_index");
         assert_eq!(modality.annotation["human.validity"], "annotation.human.validity");
         let empty = r#"{"state": {"arm": {"start": 6, "end": 6}}}"#;
-        assert!(matches!(Modality::parse(Path::new("m"), empty), Err(Error::Metadata { reason, .. }) if reason.contains("arm")));
+        assert!(
+            matches!(Modality::parse(Path::new("m"), empty), Err(Error::Metadata { reason, .. }) if reason.contains("arm"))
+        );
     }
 }

@@ -64,7 +64,8 @@ mod tests {
 
     #[test]
     fn a_path_that_leaves_the_data_set_is_refused() {
-        for pattern in ["/etc/passwd", "../{chunk_index}.mp4", "a/../../b", "{other}", "{chunk_index:99d}", "{chunk_index"]
+        for pattern in
+            ["/etc/passwd", "../{chunk_index}.mp4", "a/../../b", "{other}", "{chunk_index:99d}", "{chunk_index"]
         {
             assert!(fill(pattern, &FIELDS).is_err(), "{pattern}");
         }

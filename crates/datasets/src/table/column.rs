@@ -137,7 +137,8 @@ impl Column {
     fn next_group(&mut self) -> Result<Option<&mut ColumnReader>, Error> {
         self.reader.0 = None;
         if self.group < self.file.reader.num_row_groups() {
-            let reader = self.file.reader.get_row_group(self.group).and_then(|group| group.get_column_reader(self.leaf));
+            let reader =
+                self.file.reader.get_row_group(self.group).and_then(|group| group.get_column_reader(self.leaf));
             self.reader.0 = Some(reader.map_err(|error| self.file.failed(&error))?);
             self.group += 1;
         }
@@ -158,7 +159,8 @@ impl Column {
         let most = self.definitions.iter().max().copied().unwrap_or(0);
         let lacking = values < self.definitions.len() || values != rows.saturating_mul(self.width);
         if let Some((row, width)) = widths.iter().enumerate().find(|(_, width)| **width != self.width) {
-            let (expected, found) = (format!("{} numbers a row", self.width), format!("{width} in row {}", self.row + row));
+            let (expected, found) =
+                (format!("{} numbers a row", self.width), format!("{width} in row {}", self.row + row));
             return Err(self.file.schema(&self.name, expected, found));
         }
         if lacking {
