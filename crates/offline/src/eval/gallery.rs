@@ -22,9 +22,16 @@ pub struct Gallery {
     moments: Vec<WorstMoment>,
     episodes: Vec<EpisodeCurves>,
     current: Option<EpisodeCurves>,
-    /// Episodes of another run; `None`: those with the largest errors.
-    only: Option<Vec<usize>>,
+    /// Episodes and moments of another run; `None`: those with the largest errors.
+    beside: Option<Beside>,
     decoder: FrameDecoder,
+}
+
+/// What another run showed.
+struct Beside {
+    episodes: Vec<usize>,
+    /// Episode and observation of its moments, and the rows predicted here.
+    moments: Vec<(usize, Stamp, Vec<f32>)>,
 }
 
 /// A chunk with a large error.
@@ -55,9 +62,18 @@ pub(super) struct EpisodeCurves {
 }
 
 impl Gallery {
-    /// A gallery with the episodes of another run.
+    /// A gallery with the episodes and moments of another run.
     pub fn beside(first: &Self) -> Self {
-        Self { only: Some(first.episodes.iter().map(|episode| episode.index).collect()), ..Self::default() }
+        let moments = first.moments.iter().map(|worst| (worst.episode, worst.moment.at, Vec::new()));
+        let episodes = first.episodes.iter().map(|episode| episode.index).collect();
+        Self { beside: Some(Beside { episodes, moments: moments.collect() }), ..Self::default() }
+    }
+
+    /// The rows that this run predicted at a moment of the other.
+    pub(super) fn prediction(&self, moment: &Moment) -> Option<&[f32]> {
+        let kept = self.beside.iter().flat_map(|beside| &beside.moments);
+        let mut same = kept.filter(|(episode, at, _)| (*episode, *at) == (moment.episode, moment.at));
+        same.next().map(|(.., rows)| rows.as_slice()).filter(|rows| !rows.is_empty())
     }
 
     /// The worst moments, the worst first.
@@ -88,8 +104,14 @@ impl Observer for Gallery {
     fn moment(&mut self, layout: &Layout, moment: &Moment) -> Result<(), Error> {
         let current = self.current.get_or_insert_with(|| EpisodeCurves::new(layout, moment));
         let seconds = current.add(layout, moment);
-        if self.only.is_none() {
-            self.offer(layout, moment, seconds);
+        match &mut self.beside {
+            None => self.offer(layout, moment, seconds),
+            Some(beside) => {
+                let same = |kept: &&mut (usize, Stamp, Vec<f32>)| (kept.0, kept.1) == (moment.episode, moment.at);
+                if let Some((.., rows)) = beside.moments.iter_mut().find(same) {
+                    rows.clone_from(&moment.predicted);
+                }
+            }
         }
         Ok(())
     }
@@ -97,8 +119,8 @@ impl Observer for Gallery {
     fn episode(&mut self, _layout: &Layout, episode: &Episode) -> Result<(), Error> {
         let Some(mut curves) = self.current.take() else { return Ok(()) };
         curves.mse = episode.errors.robot.map_or(0.0, |errors| errors.mse);
-        match &self.only {
-            Some(only) if !only.contains(&curves.index) => {}
+        match &self.beside {
+            Some(beside) if !beside.episodes.contains(&curves.index) => {}
             Some(_) => self.episodes.push(curves),
             None => {
                 let place = self.episodes.partition_point(|kept| kept.mse >= curves.mse);

@@ -7,7 +7,7 @@ use crate::page::{Axis, Card, Cell, Facts, Glossary, Legend, Line, LineChart, Ma
 /// Episodes in the table.
 const EPISODES_SHOWN: usize = 200;
 /// Columns that a moment shows.
-const COLUMNS_SHOWN: usize = 3;
+const COLUMNS_SHOWN: usize = 2;
 
 /// A policy's result with what its gallery kept.
 #[derive(Clone, Copy)]
@@ -33,7 +33,7 @@ pub fn render(options: &Options, first: Side<'_>, second: Option<(Side<'_>, &Com
     }
     keys(&mut page, &sides);
     horizon(&mut page, &sides);
-    moments(&mut page, first);
+    moments(&mut page, &sides);
     episodes(&mut page, &sides);
     columns(&mut page, &sides, second.map(|(_, comparison)| comparison));
     skipped(&mut page, &sides);
@@ -178,7 +178,7 @@ fn horizon(page: &mut Page, sides: &[Side<'_>]) {
                 Line::new(side.name, Tone::Series(index), points)
             })
             .collect();
-        let ends = sides.first().map(|side| side.outcome.layout.step.times(side.outcome.layout.used as i64).seconds());
+        let ends = sides.first().and_then(|side| last_used(&side.outcome.layout));
         let mark = |x| Mark { name: "last row used".to_owned(), tone: Tone::Grey, x, small: false };
         let points = || lines.iter().flat_map(|line| &line.points);
         LineChart {
@@ -210,7 +210,8 @@ fn horizon(page: &mut Page, sides: &[Side<'_>]) {
     });
 }
 
-fn moments(page: &mut Page, side: Side<'_>) {
+fn moments(page: &mut Page, sides: &[Side<'_>]) {
+    let Some(side) = sides.first() else { return };
     if side.gallery.moments().is_empty() {
         return;
     }
@@ -233,10 +234,15 @@ fn moments(page: &mut Page, side: Side<'_>) {
         page.add(&Moment { title, tone: Tone::Bad, text, pictures: worst.pictures.clone() });
         page.grid(|grid| {
             for (column, _) in &columns {
-                grid.add(&chunk_chart(layout, worst, *column, side.name));
+                grid.add(&chunk_chart(layout, worst, *column, sides));
             }
         });
     }
+}
+
+/// Due time of the last used row after the observation, s; `None` where all rows are used.
+fn last_used(layout: &Layout) -> Option<f64> {
+    (layout.used < layout.rows).then(|| layout.step.times(layout.used as i64).seconds())
 }
 
 fn name_of(layout: &Layout, column: usize) -> &str {
@@ -257,25 +263,36 @@ fn worst_columns(layout: &Layout, worst: &WorstMoment) -> Vec<(usize, f64)> {
     errors
 }
 
-fn chunk_chart(layout: &Layout, worst: &WorstMoment, column: usize, name: &str) -> LineChart {
-    let at = |row: usize| (row + 1) as f64 * layout.step.seconds();
-    let points = |of: fn((&'_ [f32], &'_ [f32]), usize) -> Option<f32>, rows: usize| -> Vec<[f64; 2]> {
-        let rows = worst.moment.rows(layout.width()).take(rows).enumerate();
-        rows.filter_map(|(row, pair)| Some([at(row), f64::from(of(pair, column)?)])).collect()
-    };
-    let predicted = points(|(predicted, _), column| predicted.get(column).copied(), layout.rows);
-    let recorded = points(|(_, recorded), column| recorded.get(column).copied(), worst.moment.known);
-    let both = || recorded.iter().chain(&predicted);
+fn chunk_chart(layout: &Layout, worst: &WorstMoment, column: usize, sides: &[Side<'_>]) -> LineChart {
+    let recorded = rows_of(layout, &worst.moment.recorded, worst.moment.known, column);
+    let mut lines = vec![Line::new("recorded", Tone::Grey, recorded)];
+    for (index, side) in sides.iter().enumerate() {
+        let predicted = match index {
+            0 => Some(worst.moment.predicted.as_slice()),
+            _ => side.gallery.prediction(&worst.moment),
+        };
+        let points = predicted.map(|predicted| rows_of(layout, predicted, layout.rows, column));
+        lines.extend(points.map(|points| Line::new(side.name, Tone::Series(index), points)));
+    }
+    let mark = |x| Mark { name: "last row used".to_owned(), tone: Tone::Grey, x, small: true };
+    let points = || lines.iter().flat_map(|line| &line.points);
     LineChart {
-        x: Axis::of("due after the observation", "s", both().map(|[x, _]| *x)),
-        y: Axis::around("position", "", both().map(|[_, y]| *y)),
-        marks: vec![Mark { name: "last row used".to_owned(), tone: Tone::Grey, x: at(layout.used - 1), small: true }],
-        lines: vec![
-            Line::new("recorded", Tone::Grey, recorded.clone()),
-            Line::new(name, Tone::Series(0), predicted.clone()),
-        ],
+        x: Axis::of("due after the observation", "s", points().map(|[x, _]| *x)),
+        y: Axis::around("position", "", points().map(|[_, y]| *y)),
+        marks: last_used(layout).map(mark).into_iter().collect(),
+        lines,
         ..LineChart::titled(name_of(layout, column))
     }
+}
+
+/// A column of the first rows of a chunk over time.
+fn rows_of(layout: &Layout, values: &[f32], rows: usize, column: usize) -> Vec<[f64; 2]> {
+    let rows = values.chunks_exact(layout.width().max(1)).take(rows).enumerate();
+    let point = |(row, values): (usize, &[f32])| {
+        let at = layout.step.times(row as i64 + 1).seconds();
+        values.get(column).map(|value| [at, f64::from(*value)])
+    };
+    rows.filter_map(point).collect()
 }
 
 fn episodes(page: &mut Page, sides: &[Side<'_>]) {

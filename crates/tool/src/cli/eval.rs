@@ -47,7 +47,7 @@ pub(crate) struct EvalArguments {
     /// Parameter file of the second policy. Default: that of the first.
     #[arg(long, value_name = "FILE", requires = "against")]
     against_params: Option<PathBuf>,
-    /// Set one parameter of the second policy, in addition to -p, such as engines.kind:=tensorrt.
+    /// Set one parameter of the second policy, in addition to -p, such as engine.kind:=tensorrt.
     #[arg(long, value_name = "NAME:=VALUE", requires = "against")]
     against_param: Vec<String>,
     /// Rows of each chunk that are used before the next inference. Default: 16, as the vendor's, or all rows of a shorter chunk.

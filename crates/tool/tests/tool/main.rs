@@ -7,6 +7,7 @@ mod cli;
 mod compatibility;
 mod doctor;
 mod doctor_robot;
+mod eval;
 mod export_command;
 mod export_modes;
 mod infer_command;
