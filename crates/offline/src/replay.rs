@@ -17,12 +17,12 @@ use vla_runtime::parameters::Settings;
 use vla_runtime::session::{BrakeResponse, CycleOutcome, Session};
 
 pub mod bench;
-mod complaints;
+pub(crate) mod complaints;
 pub mod golden;
 pub mod record;
 pub mod report;
 pub mod source;
-mod ticks;
+pub(crate) mod ticks;
 
 use complaints::Complaints;
 use golden::{Compared, Golden};

@@ -7,6 +7,7 @@ mod cli;
 mod compatibility;
 mod doctor;
 mod doctor_robot;
+mod eval;
 mod export_bench;
 mod export_checkpoints;
 mod export_command;
