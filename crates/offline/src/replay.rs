@@ -1,36 +1,37 @@
-//! A bag through the session on the bag's own clock: the same bytes-to-chunk code as the node, without ROS.
+//! A bag or a data set through the session on its own clock: the same bytes-to-chunk code as the node, without ROS.
 //!
 //! Inference runs at `t0 + k / rate_hz` of log time (`t0`: the first camera frame, joint state or pose that the policy reads), on samples whose
 //! log time is not later; with [`BagClock::Header`], of the header stamps' time. Latency in the messages is the one that was asked for; wall-clock times go to the report
 //! alone, so the same bag, policy and parameters give the same bytes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::Error;
 use vla_bags::{BagWriter, TopicId};
 use vla_base::time::{Span, Stamp};
 use vla_messages::{ActionChunkMessage, JointStateView, JointTrajectoryMessage, schema};
 use vla_policy::FrameSizes;
-use vla_policy::observation::{InputKind, Inputs, Observation};
+use vla_policy::observation::{InputKind, Inputs};
 use vla_runtime::parameters::Settings;
-use vla_runtime::session::{BrakeResponse, CycleOutcome, PublishedChunk, Session};
+use vla_runtime::session::{BrakeResponse, CycleOutcome, Session};
 
 pub mod bench;
-mod complaints;
+pub(crate) mod complaints;
 pub mod golden;
 pub mod record;
 mod recorded;
 pub mod report;
 pub mod source;
-mod ticks;
+pub(crate) mod ticks;
 
 use complaints::Complaints;
 use golden::{Compared, Golden};
-use record::{ChunkRecord, Event, Record};
+use record::{Event, Record};
 use recorded::RecordedInferences;
-pub use source::{BagClock, BagSource};
-use source::{Recording, TimedMessage};
-use ticks::{Pace, Ticks};
+pub use source::{BagClock, BagSource, DatasetSource, Source};
+use source::{Recording, Segment, TimedMessage};
+use ticks::Ticks;
 
 /// Topic of the chunks of a node with its default name.
 pub const ACTION_CHUNK_TOPIC: &str = "/vla_trt/action_chunk";
@@ -62,8 +63,8 @@ impl Default for Topics {
 /// What to replay and where to.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Bag to read.
-    pub bag: BagSource,
+    /// Bag or data set to read.
+    pub source: Source,
     /// MCAP file to write.
     pub output: PathBuf,
     /// Topics of the output.
@@ -122,7 +123,7 @@ impl Sink for Discard {
     }
 }
 
-/// Replays `options.bag` through `session` into an MCAP file. `progress` receives the fraction of the bag that is done. The
+/// Replays `options.source` through `session` into an MCAP file. `progress` receives the fraction that is done. The
 /// output file is created if it contains a chunk; otherwise an earlier file is unchanged.
 ///
 /// # Errors
@@ -133,14 +134,14 @@ pub fn run(
     options: &Options,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Summary, Error> {
-    let recording = Recording::open(&options.bag, settings)?;
+    let recording = Recording::open(&options.source, session.policy().spec(), settings)?;
     let golden = options.golden.as_ref().map(|(file, tolerance)| Golden::open(file, *tolerance)).transpose()?;
     let mut output = Output::create(&options.output, &options.topics)?;
     let pace = match options.as_recorded {
-        true => Schedule::Recorded(RecordedInferences::load(&options.bag, &options.topics.chunks)?),
-        false => Schedule::of(settings, options.latency),
+        true => Pace::Recorded(RecordedInferences::load(&options.source, &options.topics.chunks)?),
+        false => Pace::Anew,
     };
-    let record = drive_at(pace, &recording, session, settings, &mut output, progress)?;
+    let record = drive(&recording, session, settings, options.latency, pace, &mut output, progress)?;
     if !record.chunks.is_empty() {
         output.writer.finish()?;
     }
@@ -150,75 +151,78 @@ pub fn run(
     Ok(Summary { record, compared, difference: difference.flatten() })
 }
 
-/// Replays a bag through `session` and passes its messages to `sink`. `latency`: between inference and publication; at a
-/// `rate_hz` of 0 or less the next inference starts after it. `progress` receives the fraction of the bag that is done.
+/// When the inferences of a segment begin.
+pub(crate) enum Pace {
+    /// With its inputs, as in a node that is started.
+    Anew,
+    /// At even distances over all segments; those without an inference are not read.
+    Even,
+    /// When those of a recorded node did, each with its latency.
+    Recorded(RecordedInferences),
+}
+
+/// Replays a recording through `session` and passes its messages to `sink`. `latency`: between inference and publication; at a
+/// `rate_hz` of 0 or less the next inference starts after it.
+/// `progress` receives the fraction of the recording that is done. Every segment but the first starts the session again.
 ///
 /// # Errors
-/// A bag that cannot be read; the first error of `sink`.
+/// A bag or data set that cannot be read; the first error of `sink`.
 pub(crate) fn drive(
     recording: &Recording,
     session: &mut Session,
     settings: &Settings,
     latency: Span,
+    mut pace: Pace,
     sink: &mut dyn Sink,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Record, Error> {
-    drive_at(Schedule::of(settings, latency), recording, session, settings, sink, progress)
-}
-
-/// When inferences begin, and how long they take.
-enum Schedule {
-    /// At a rate, or one after the other, with one latency.
-    Ticks(Ticks, Span),
-    /// As in the bag.
-    Recorded(RecordedInferences),
-}
-
-impl Schedule {
-    fn of(settings: &Settings, latency: Span) -> Self {
-        Self::Ticks(Ticks::new(Pace::of(settings, latency)), latency)
+    session.apply(settings);
+    let (start, end) = recording.bounds();
+    let record = Record::new(session, settings, latency);
+    let complaints = Complaints::default();
+    let inputs = new_inputs(session, settings)?;
+    let mut replay = Replay { session, settings, inputs, sink, record, complaints, last: start };
+    let (mut gaps, mut delay) = (0, Span::ZERO);
+    for (index, segment) in recording.segments().enumerate() {
+        let (first, last) = segment.bounds();
+        let length = last - first;
+        if matches!(pace, Pace::Even) && delay > length {
+            delay = Span::from_nanos(delay.nanos() - length.nanos());
+            continue;
+        }
+        if index > 0 {
+            replay.restart()?;
+        }
+        let progress = &mut |now: Stamp| progress((now - start).seconds() / (end - start).seconds().max(1e-9));
+        if let Pace::Recorded(inferences) = &mut pace {
+            replay.segment_as_recorded(recording, &segment, inferences, progress)?;
+            continue;
+        }
+        let mut ticks = Ticks::of(settings, latency).delayed(delay);
+        replay.segment(recording, &segment, (&mut ticks, latency), progress)?;
+        gaps += ticks.gaps();
+        if matches!(pace, Pace::Even) {
+            delay = ticks.next_after(last);
+        }
     }
+    if gaps > 1 {
+        tracing::warn!(
+            "the bag has {gaps} gaps without any input, each of more than {} s",
+            ticks::LONGEST_SILENCE.seconds()
+        );
+    }
+    progress(1.0);
+    Ok(replay.finish())
 }
 
-fn drive_at(
-    mut schedule: Schedule,
-    recording: &Recording,
-    session: &mut Session,
-    settings: &Settings,
-    sink: &mut dyn Sink,
-    progress: &mut dyn FnMut(f64),
-) -> Result<Record, Error> {
+/// Inputs that have had no message.
+fn new_inputs(session: &Session, settings: &Settings) -> Result<Inputs, Error> {
     let inputs = Inputs::new(settings.inputs.clone());
     inputs.set_frame_check(FrameSizes::load(session.policy().spec()).map_err(vla_policy::Error::from)?.into_check());
     if !settings.instruction.is_empty() {
         inputs.set_instruction(&settings.instruction);
     }
-    session.apply(settings);
-    let (start, end) = recording.bounds();
-    let record = Record::new(session, settings);
-    let complaints = Complaints::default();
-    let mut replay = Replay { session, settings, inputs, sink, record, complaints, last: start };
-    let mut last = start;
-    for message in recording.messages()? {
-        let timed = message?;
-        let (time, log_time) = (timed.time, timed.message.log_time);
-        match &mut schedule {
-            Schedule::Ticks(ticks, latency) => replay.message_at_rate(ticks, *latency, recording, timed)?,
-            Schedule::Recorded(recorded) => replay.message_as_recorded(recorded, recording, timed)?,
-        }
-        progress((log_time - start).seconds() / (end - start).seconds().max(1e-9));
-        last = time;
-    }
-    match &mut schedule {
-        Schedule::Ticks(ticks, latency) => replay.end_at_rate(ticks, *latency, recording.end(last))?,
-        Schedule::Recorded(recorded) => {
-            while let Some(inference) = recorded.take() {
-                replay.cycle(inference.at, inference.latency)?;
-            }
-        }
-    }
-    progress(1.0);
-    Ok(replay.finish())
+    Ok(inputs)
 }
 
 struct Replay<'a> {
@@ -233,58 +237,69 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    /// Runs what is due before a message, then offers it.
-    fn message_at_rate(
-        &mut self,
-        ticks: &mut Ticks,
-        latency: Span,
-        recording: &Recording,
-        TimedMessage { time, message }: TimedMessage,
-    ) -> Result<(), Error> {
-        while let Some(now) = ticks.next_before(time) {
-            if self.cycle(now, latency)? {
-                ticks.inferred(now);
-            }
-        }
-        ticks.message(time, recording.is_stamped(message.topic));
-        for input in recording.inputs(message.topic) {
-            self.offer(input, message.data.clone(), time);
-        }
-        if ticks.waits_for_inputs() && self.inputs_have_come(time) {
-            ticks.complete(time);
-        }
+    /// Forgets everything of the segment before.
+    fn restart(&mut self) -> Result<(), Error> {
+        self.record.count_inputs(&self.inputs.statistics(self.last));
+        self.inputs = new_inputs(self.session, self.settings)?;
+        self.session.restart();
         Ok(())
     }
 
-    fn end_at_rate(&mut self, ticks: &mut Ticks, latency: Span, end: Stamp) -> Result<(), Error> {
-        if let Some(now) = ticks.last_by(end) {
+    /// Runs one segment. `progress` receives the log time of every message.
+    fn segment(
+        &mut self,
+        recording: &Recording,
+        segment: &Segment<'_>,
+        (ticks, latency): (&mut Ticks, Span),
+        progress: &mut dyn FnMut(Stamp),
+    ) -> Result<(), Error> {
+        let mut last = segment.bounds().0;
+        for message in segment.messages()? {
+            let TimedMessage { time, message } = message?;
+            while let Some(now) = ticks.next_before(time) {
+                if self.cycle(now, latency)? {
+                    ticks.inferred(now);
+                }
+            }
+            ticks.message(time, recording.is_stamped(message.topic));
+            for input in recording.inputs(message.topic) {
+                self.offer(input, message.data.clone(), time);
+            }
+            if ticks.waits_for_inputs() && self.inputs_have_come(time) {
+                ticks.complete(time);
+            }
+            progress(message.log_time);
+            last = time;
+        }
+        if let Some(now) = ticks.last_by(segment.end(last)) {
             self.cycle(now, latency)?;
         }
-        if ticks.gaps() > 1 {
-            tracing::warn!(
-                "the bag has {} gaps without any input, each of more than {} s",
-                ticks.gaps(),
-                ticks::LONGEST_SILENCE.seconds()
-            );
-        }
         Ok(())
     }
 
-    /// As [`Self::message_at_rate`], with the inferences of the recorded node.
-    fn message_as_recorded(
+    /// As [`Self::segment`], with the inferences of the recorded node.
+    fn segment_as_recorded(
         &mut self,
-        recorded: &mut RecordedInferences,
         recording: &Recording,
-        TimedMessage { time, message }: TimedMessage,
+        segment: &Segment<'_>,
+        inferences: &mut RecordedInferences,
+        progress: &mut dyn FnMut(Stamp),
     ) -> Result<(), Error> {
-        let (topic, stamp) = (message.topic, recording.stamp(&message));
-        loop {
-            let names = recorded::names(recording, self.settings, self.inputs.topics(), topic);
-            let Some(inference) = recorded.next_before(time, stamp, names) else { break };
-            self.cycle(inference.at, inference.latency)?;
+        for message in segment.messages()? {
+            let TimedMessage { time, message } = message?;
+            let (topic, stamp) = (message.topic, recording.stamp(&message));
+            loop {
+                let names = recorded::names(recording, self.settings, self.inputs.topics(), topic);
+                let Some(inference) = inferences.next_before(time, stamp, names) else { break };
+                self.cycle(inference.at, inference.latency)?;
+            }
+            for input in recording.inputs(topic) {
+                self.offer(input, message.data.clone(), time);
+            }
+            progress(message.log_time);
         }
-        for input in recording.inputs(topic) {
-            self.offer(input, message.data.clone(), time);
+        while let Some(inference) = inferences.take() {
+            self.cycle(inference.at, inference.latency)?;
         }
         Ok(())
     }
@@ -296,6 +311,7 @@ impl Replay<'_> {
 
     fn offer(&mut self, topic: usize, data: bytes::Bytes, log_time: Stamp) {
         self.last = log_time;
+        self.record.message(log_time, topic, &data);
         if self.inputs.topics().get(topic).is_some_and(|topic| topic.kind == InputKind::Joints)
             && let Ok(state) = JointStateView::parse(&data)
         {
@@ -310,6 +326,7 @@ impl Replay<'_> {
     /// Whether the policy was run.
     fn cycle(&mut self, now: Stamp, latency: Span) -> Result<bool, Error> {
         self.session.assume_latency(latency);
+        let control = Arc::clone(self.session.control());
         let outcome = self.session.cycle(now, &self.inputs, self.settings, false, &mut || now + latency);
         let inferred = matches!(outcome, CycleOutcome::Published(_) | CycleOutcome::Refused { .. });
         match outcome {
@@ -319,18 +336,18 @@ impl Replay<'_> {
                 if let Some(trajectory) = published.trajectory {
                     self.sink.trajectory(at, trajectory)?;
                 }
-                self.record.chunk(chunk_record(now, &published));
+                self.record.chunk(now, &published, &control, self.settings);
             }
-            CycleOutcome::Unchanged => self.record.unchanged += 1,
-            CycleOutcome::Stopped => self.record.stopped += 1,
-            CycleOutcome::Waiting(violation) => self.record.waiting(&violation),
+            CycleOutcome::Unchanged => self.record.unchanged(now),
+            CycleOutcome::Stopped => self.record.stopped(now),
+            CycleOutcome::Waiting(violation) => self.record.waiting(now, &violation),
             CycleOutcome::Violation { violation, brake } => {
                 stop(self.sink, &brake)?;
-                self.record.event(Event::violation(now, &violation));
+                self.record.event(Event::violation(now, &violation), &brake, &control);
             }
             CycleOutcome::Refused { refusal, brake } => {
                 stop(self.sink, &brake)?;
-                self.record.event(Event::refusal(now, &refusal.to_string()));
+                self.record.event(Event::refusal(now, &refusal.to_string()), &brake, &control);
             }
         }
         Ok(inferred)
@@ -338,32 +355,15 @@ impl Replay<'_> {
 
     fn finish(mut self) -> Record {
         self.complaints.lines().for_each(|line| tracing::warn!("{line}"));
-        self.record.inputs = self.inputs.statistics(self.last);
-        self.record.no_trajectories = self.session.control().status(self.settings).forbidden;
-        self.record
+        self.record.count_inputs(&self.inputs.statistics(self.last));
+        let forbidden = self.session.control().status(self.settings).forbidden;
+        self.record.finish(forbidden)
     }
 }
 
 /// Gives the trajectory that brings the robot to rest to the sink, at the time at which the node would publish it.
 fn stop(sink: &mut dyn Sink, brake: &BrakeResponse<'_>) -> Result<(), Error> {
     brake.stop.map_or(Ok(()), |stop| sink.trajectory(stop.stamp, stop))
-}
-
-fn chunk_record(now: Stamp, published: &PublishedChunk<'_>) -> ChunkRecord {
-    let observation: &Observation = published.observation;
-    ChunkRecord {
-        at: now,
-        start: published.chunk.start,
-        step: published.chunk.step,
-        late_rows: published.chunk.late_rows,
-        values: published.chunk.values.clone(),
-        ages: observation.identity().map(|(_, stamp)| stamp.age_at(now)).collect(),
-        clamped: published.clamped.clone(),
-        encode: published.timings.encode,
-        stages: published.timings.stages.iter().map(|stage| stage.time).collect(),
-        decode: published.timings.decode,
-        total: published.timings.total,
-    }
 }
 
 /// The output bag with its two topics and one reused buffer.

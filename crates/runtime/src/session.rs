@@ -147,14 +147,6 @@ impl Session {
         })
     }
 
-    /// A session with the same policy that has published nothing yet.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn restarted(self) -> Result<Self, observation::Error> {
-        Self::new(self.policy)
-    }
-
     /// The policy.
     pub fn policy(&self) -> &Policy {
         &self.policy
@@ -173,6 +165,25 @@ impl Session {
         } else {
             self.control.inherit_stop(control);
         }
+    }
+
+    /// Starts again as a session that has seen and published nothing: without motion, measured positions and action prefix. For
+    /// recordings that follow each other and have nothing to do with each other. Policy, limits and the count of chunks stay.
+    pub fn restart(&mut self) {
+        self.control = Arc::new(self.control.restarted());
+        self.observation = Observation::default();
+        self.observed_positions.clear();
+        self.committed_rows.clear();
+        self.last_inferred = None;
+        self.inputs_complete = false;
+    }
+
+    /// A new session with the same policy, whose first chunk has the number 1.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn renewed(self) -> Result<Self, observation::Error> {
+        Self::new(self.policy)
     }
 
     /// Sets the time by which publication is later than the inputs in a replay, which offers no input in between. Motion then starts

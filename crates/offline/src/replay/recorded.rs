@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::BagSource;
+use super::Source;
 use super::source::Recording;
 use crate::Error;
 use vla_base::time::{Span, Stamp};
@@ -27,7 +27,7 @@ pub(super) struct RecordedInference {
 }
 
 /// The inferences of a recording, in order.
-pub(super) struct RecordedInferences {
+pub(crate) struct RecordedInferences {
     all: std::vec::IntoIter<RecordedInference>,
     next: Option<RecordedInference>,
 }
@@ -37,7 +37,13 @@ impl RecordedInferences {
     ///
     /// # Errors
     /// A bag that cannot be read or has no such topic, and chunks that cannot be parsed.
-    pub(super) fn load(source: &BagSource, topic: &str) -> Result<Self, Error> {
+    pub(super) fn load(source: &Source, topic: &str) -> Result<Self, Error> {
+        let Source::Bag(source) = source else {
+            let problems = vec![
+                "a data set has no times of inference; --as-recorded needs a bag of the node (record.path)".to_owned(),
+            ];
+            return Err(Error::Topics { bag: source.path().to_owned(), problems });
+        };
         let bag = source.open()?;
         let wanted = |found: &vla_bags::Topic| found.name == topic && found.type_name == ActionChunkMessage::TYPE;
         let Some(index) = bag.topics().iter().position(wanted) else {

@@ -4,7 +4,7 @@ use vla_base::time::{Span, Stamp};
 use vla_runtime::parameters::Settings;
 
 /// A gap of all inputs after which the state no longer changes by waiting; the replay restarts after it.
-pub(super) const LONGEST_SILENCE: Span = Span::from_nanos(10_000_000_000);
+pub(crate) const LONGEST_SILENCE: Span = Span::from_nanos(10_000_000_000);
 
 /// How often the node looks for something newer after a cycle without an inference.
 const POLL: Span = Span::from_nanos(5_000_000);
@@ -13,18 +13,11 @@ const LOOK: Span = Span::from_nanos(200_000_000);
 
 /// When inferences start.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) enum Pace {
+enum Rate {
     /// At multiples of a period, in seconds.
     Every(f64),
     /// As soon as the one before is done, which takes the latency, and an input newer than its observation has come.
     AtOnce(Span),
-}
-
-impl Pace {
-    /// That of the settings. Without a fixed rate, and on demand, where a bag has nobody who asks, as fast as `latency` allows.
-    pub(super) fn of(settings: &Settings, latency: Span) -> Self {
-        if settings.rate_hz > 0.0 { Self::Every(1.0 / settings.rate_hz) } else { Self::AtOnce(latency) }
-    }
 }
 
 /// Inference times. At a fixed rate the k-th is computed from k, so that no rounding adds up.
@@ -35,8 +28,8 @@ impl Pace {
 ///
 /// The first inference waits for a message of every input, but no longer than a period: the inferences
 /// then report an input that never comes.
-pub(super) struct Ticks {
-    pace: Pace,
+pub(crate) struct Ticks {
+    rate: Rate,
     /// Without a fixed rate: when the next inference may start at the earliest, and whether an input has come since the last.
     ready: Option<Stamp>,
     newer: bool,
@@ -47,17 +40,44 @@ pub(super) struct Ticks {
     /// Time of the last message.
     last: Option<Stamp>,
     gaps: u64,
+    /// From the first message to the first inference, at least.
+    delay: Span,
 }
 
 impl Ticks {
-    /// Inferences at this pace.
-    pub(super) fn new(pace: Pace) -> Self {
-        Self { pace, ready: None, newer: false, first: None, ticks: 0, complete: false, last: None, gaps: 0 }
+    /// Inferences at a rate above 0.
+    pub(crate) fn new(rate_hz: f64) -> Self {
+        Self::at(Rate::Every(1.0 / rate_hz))
+    }
+
+    /// Those of a node with these settings. Without a fixed rate, and on demand, where a bag has nobody who asks, as fast as `latency`
+    /// allows.
+    pub(crate) fn of(settings: &Settings, latency: Span) -> Self {
+        if settings.rate_hz > 0.0 { Self::new(settings.rate_hz) } else { Self::at(Rate::AtOnce(latency)) }
+    }
+
+    fn at(rate: Rate) -> Self {
+        Self {
+            rate,
+            ready: None,
+            newer: false,
+            first: None,
+            ticks: 0,
+            complete: false,
+            last: None,
+            gaps: 0,
+            delay: Span::ZERO,
+        }
+    }
+
+    /// The same with a first inference that is later by `delay`.
+    pub(crate) fn delayed(self, delay: Span) -> Self {
+        Self { delay, ..self }
     }
 
     /// The next inference before a message of this time, then the next one, until there is none. A sample logged at the very
     /// time of an inference is used by it.
-    pub(super) fn next_before(&mut self, message: Stamp) -> Option<Stamp> {
+    pub(crate) fn next_before(&mut self, message: Stamp) -> Option<Stamp> {
         let (first, last) = (self.first?, self.last?);
         let now = self.tick(first, last);
         if is_gap(last, message) && (message < last || now > last + LONGEST_SILENCE) {
@@ -69,20 +89,20 @@ impl Ticks {
     }
 
     /// Whether the first inference is still to come and an input, too: then [`Ticks::complete`] is to be called when it has.
-    pub(super) fn waits_for_inputs(&self) -> bool {
+    pub(crate) fn waits_for_inputs(&self) -> bool {
         self.first.is_some() && self.ticks == 0 && !self.complete
     }
 
     /// Every input has had a message by now, which is the time of the first inference.
-    pub(super) fn complete(&mut self, now: Stamp) {
+    pub(crate) fn complete(&mut self, now: Stamp) {
         if self.waits_for_inputs() {
-            (self.first, self.complete) = (Some(now), true);
+            (self.first, self.complete) = (self.first.max(Some(now)), true);
         }
     }
 
     /// A message has come. The first one that `starts` the clock begins the inferences: a sample with a stamp; an instruction
     /// alone does not.
-    pub(super) fn message(&mut self, time: Stamp, starts: bool) {
+    pub(crate) fn message(&mut self, time: Stamp, starts: bool) {
         if let Some(last) = self.last.filter(|last| is_gap(*last, time)) {
             if self.gaps == 0 {
                 tracing::warn!(from = %last, to = %time, "the bag has a gap without any input; inference continues after it");
@@ -91,47 +111,54 @@ impl Ticks {
         }
         self.last = Some(time);
         if starts && self.first.is_none() {
-            (self.first, self.ticks, self.complete, self.ready) = (Some(time), 0, false, None);
+            let delay = std::mem::take(&mut self.delay);
+            (self.first, self.ticks, self.complete, self.ready) = (Some(time + delay), 0, false, None);
         }
         self.newer = true;
     }
 
     /// The cycle at `now` was an inference.
-    pub(super) fn inferred(&mut self, now: Stamp) {
-        if let Pace::AtOnce(latency) = self.pace {
+    pub(crate) fn inferred(&mut self, now: Stamp) {
+        if let Rate::AtOnce(latency) = self.rate {
             self.ready = Some(now + latency.max(POLL));
         }
     }
 
     /// The last inference, when it is due by the end of the bag. An end far behind the last message is none: another topic's
     /// message has a wrong time.
-    pub(super) fn last_by(&mut self, end: Stamp) -> Option<Stamp> {
+    pub(crate) fn last_by(&mut self, end: Stamp) -> Option<Stamp> {
         let (first, last) = (self.first?, self.last?);
         let end = if end < last || is_gap(last, end) { last } else { end };
         let now = self.tick(first, last);
         (now <= end).then(|| self.taken(now))
     }
 
+    /// From `end` to the inference that would be next; zero when there has been none.
+    pub(crate) fn next_after(&self, end: Stamp) -> Span {
+        let first = self.first.zip(self.last);
+        first.map_or(Span::ZERO, |(first, last)| (self.tick(first, last) - end).max(Span::ZERO))
+    }
+
     /// Gaps so far.
-    pub(super) fn gaps(&self) -> u64 {
+    pub(crate) fn gaps(&self) -> u64 {
         self.gaps
     }
 
     /// The next inference; the last message has come at `last`.
     fn tick(&self, first: Stamp, last: Stamp) -> Stamp {
-        match (self.pace, self.ready) {
-            (Pace::Every(period_s), _) => first + Span::from_seconds(self.ticks as f64 * period_s),
-            (Pace::AtOnce(_), None) => first,
-            (Pace::AtOnce(_), Some(ready)) if self.newer => ready.max(last),
-            (Pace::AtOnce(_), Some(ready)) => ready + LOOK,
+        match (self.rate, self.ready) {
+            (Rate::Every(period_s), _) => first + Span::from_seconds(self.ticks as f64 * period_s),
+            (Rate::AtOnce(_), None) => first,
+            (Rate::AtOnce(_), Some(ready)) if self.newer => ready.max(last),
+            (Rate::AtOnce(_), Some(ready)) => ready + LOOK,
         }
     }
 
     /// How long the first inference waits for inputs.
     fn longest_wait(&self) -> Span {
-        match self.pace {
-            Pace::Every(period_s) => Span::from_seconds(period_s),
-            Pace::AtOnce(_) => LOOK,
+        match self.rate {
+            Rate::Every(period_s) => Span::from_seconds(period_s),
+            Rate::AtOnce(_) => LOOK,
         }
     }
 
@@ -143,7 +170,7 @@ impl Ticks {
 }
 
 /// Whether nothing connects two messages that follow each other.
-pub(super) fn is_gap(earlier: Stamp, later: Stamp) -> bool {
+pub(crate) fn is_gap(earlier: Stamp, later: Stamp) -> bool {
     (later - earlier).abs() > LONGEST_SILENCE
 }
 
@@ -161,7 +188,7 @@ mod tests {
 
     #[test]
     fn inference_times_are_multiples_of_the_period_and_a_sample_logged_at_one_belongs_to_it() {
-        let mut ticks = Ticks::new(Pace::Every(0.1));
+        let mut ticks = Ticks::new(10.0);
         assert_eq!(before(&mut ticks, at(0)), [], "nothing is due before the first sample");
         ticks.message(at(-5), false);
         ticks.message(at(0), true);
@@ -176,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_first_inference_waits_for_every_input_but_no_longer_than_a_period() {
-        let mut ticks = Ticks::new(Pace::Every(0.1));
+        let mut ticks = Ticks::new(10.0);
         ticks.message(at(0), true);
         assert_eq!(before(&mut ticks, at(30)), [], "another input may be on its way");
         ticks.message(at(30), true);
@@ -185,7 +212,7 @@ mod tests {
         ticks.complete(at(200));
         assert_eq!(before(&mut ticks, at(300)), [at(230)], "only the first is moved");
 
-        let mut never = Ticks::new(Pace::Every(0.1));
+        let mut never = Ticks::new(10.0);
         never.message(at(0), true);
         assert_eq!(before(&mut never, at(99)), []);
         assert_eq!(before(&mut never, at(100)), [at(0)]);
@@ -196,7 +223,7 @@ mod tests {
     fn time_does_not_run_through_a_gap_of_decades_before_or_behind_the_messages() {
         let ends = [Stamp::default(), Stamp::from_nanos(i64::MIN), Stamp::from_nanos(-1)];
         for (early, late) in ends.iter().map(|early| (*early, at(0))).chain([(at(0), Stamp::from_nanos(i64::MAX))]) {
-            let mut ticks = Ticks::new(Pace::Every(0.1));
+            let mut ticks = Ticks::new(10.0);
             ticks.message(early, true);
             let found = before(&mut ticks, late);
             assert_eq!(found.len(), 101, "those of {LONGEST_SILENCE:?} at 10 Hz");
@@ -208,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_pause_is_filled_until_the_longest_silence_and_time_set_back_starts_again() {
-        let mut ticks = Ticks::new(Pace::Every(1.0));
+        let mut ticks = Ticks::new(1.0);
         ticks.message(at(0), true);
         assert_eq!(before(&mut ticks, at(10_000)).len(), 10, "not longer than the longest silence");
         ticks.message(at(10_000), true);
@@ -220,7 +247,7 @@ mod tests {
 
     #[test]
     fn without_a_rate_an_inference_starts_after_the_one_before_and_with_something_newer() {
-        let mut ticks = Ticks::new(Pace::AtOnce(Span::from_millis(100.0)));
+        let mut ticks = Ticks::at(Rate::AtOnce(Span::from_millis(100.0)));
         ticks.message(at(0), true);
         assert_eq!(before(&mut ticks, at(20)), [], "another input may be on its way");
         ticks.message(at(20), true);
@@ -243,7 +270,7 @@ mod tests {
 
     #[test]
     fn without_a_rate_a_pause_is_looked_at_now_and_then() {
-        let mut ticks = Ticks::new(Pace::AtOnce(Span::from_millis(100.0)));
+        let mut ticks = Ticks::at(Rate::AtOnce(Span::from_millis(100.0)));
         ticks.message(at(0), true);
         ticks.complete(at(0));
         assert_eq!(before(&mut ticks, at(1000)), [0, 205, 410, 615, 820].map(at));
@@ -251,11 +278,24 @@ mod tests {
 
     #[test]
     fn a_bag_that_ends_with_a_message_of_another_topic_far_ahead_ends_with_its_own_last_message() {
-        let mut ticks = Ticks::new(Pace::Every(0.1));
+        let mut ticks = Ticks::new(10.0);
         ticks.message(at(0), true);
         ticks.complete(at(0));
         assert_eq!(before(&mut ticks, at(50)), [at(0)]);
         ticks.message(at(50), true);
         assert_eq!(ticks.last_by(Stamp::from_nanos(i64::MAX)), None);
+    }
+
+    #[test]
+    fn inferences_go_on_at_even_distances_in_the_next_segment() {
+        let mut ticks = Ticks::new(10.0).delayed(Span::from_millis(30.0));
+        ticks.message(at(0), true);
+        ticks.complete(at(0));
+        assert_eq!(before(&mut ticks, at(20)), []);
+        ticks.message(at(20), true);
+        assert_eq!(before(&mut ticks, at(150)), [at(30), at(130)]);
+        ticks.message(at(150), true);
+        assert_eq!(ticks.next_after(at(150)), Span::from_millis(80.0));
+        assert_eq!(Ticks::new(10.0).next_after(at(0)), Span::ZERO);
     }
 }

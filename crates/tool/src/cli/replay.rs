@@ -1,4 +1,4 @@
-//! `vla-trt replay`: runs a policy on a recorded bag.
+//! `vla-trt replay`: runs a policy on a recorded bag or a data set.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use vla_offline::replay::{Summary, bench, report};
 use vla_policy::{PolicySpec, Progress};
 use vla_runtime::session::Session;
 
-/// Run a policy over a recorded bag, without ROS.
+/// Run a policy over a recorded bag or a LeRobot data set, without ROS.
 ///
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 the run differs from the golden one; 4 the engines do not fit into
 /// memory; 6 there was no chunk: the output is not written, and a file of its name is kept.
@@ -63,11 +63,13 @@ pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
         bail!("--tolerance: expected 0 or more, found {}", args.tolerance);
     }
     let spec = PolicySpec::load(args.policy.dir())?;
-    let settings = args.policy.settings(&spec)?;
+    let source = args.bag.source()?;
+    let recording = source.path().display().to_string();
+    let settings = args.policy.settings(&spec, &source)?;
     Outputs::default()
         .file("--output", args.output.as_path())
         .file("--report", args.report.as_deref())
-        .reading("the bag", files_of(&args.bag.bag))
+        .reading("the recording", source.files())
         .reading("--golden", args.golden.iter().flat_map(|bag| files_of(bag)))
         .reading("a file of the policy or its parameters", args.policy.files(&spec, &settings))
         .check()?;
@@ -78,14 +80,14 @@ pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
         None if settings.rate_hz > 0.0 || args.as_recorded => Span::ZERO,
         None => {
             bar.set_message("measuring the latency");
-            let (restarted, latency) = bench::measure(session, &settings, &args.bag.source())?;
+            let (restarted, latency) = bench::measure(session, &settings, &source)?;
             session = restarted;
             latency
         }
     };
     bar.set_message("replay");
     let options = replay::Options {
-        bag: args.bag.source(),
+        source,
         output: args.output.clone(),
         topics: args.policy.topics()?,
         latency,
@@ -104,7 +106,10 @@ pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
     }
     print_summary(&summary, args);
     if let Some(file) = &args.report {
-        let page = report::render(&summary.record);
+        let page = report::render(
+            &summary.record,
+            &report::Given { recording: &recording, parameters: &args.policy.described() },
+        );
         replace(file, page.as_bytes()).context("the report")?;
         println!("report: {}", file.display());
     }
