@@ -163,6 +163,8 @@ impl Bench {
             tokenizer: self.reference.join("tokenizer"),
             backbone: Some(checkpoint.join("eagle_dims.json")),
             checkpoint,
+            lora: None,
+            expected: Vec::new(),
             embodiment: self.tag.clone(),
             cameras: observation.cameras.iter().map(camera).collect(),
             blank_views: Vec::new(),

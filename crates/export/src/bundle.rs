@@ -8,11 +8,16 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::checkpoint::{Backbone, Checkpoint, Config, folder, foreign};
+use super::expected;
+use super::expected::Expected;
 use super::layout::{ExportedStage, Layout, Network};
+use super::lora;
+use super::lora::Adapter;
 use super::policy_yaml::{Description, POLICY_YAML};
 use super::progress::{Metered, Progress};
 use super::staging::{self, Staging, require_room};
-use super::weights::Weights as _;
+use super::synthetic_checkpoint::MARK;
+use super::weights::{Finite, Weights};
 use super::{Error, Model, Options, RopeFrequencies, View, VisionAttention, split, tensor_file};
 use vla_base::tensor::DType;
 use vla_policy::encode::prompt::save_tokenizer;
@@ -68,6 +73,10 @@ impl FromStr for Camera {
 pub struct Request {
     /// Checkpoint folder.
     pub checkpoint: PathBuf,
+    /// Folder of a LoRA adapter that is merged into the checkpoint.
+    pub lora: Option<PathBuf>,
+    /// Hashes that the files of the weights must have.
+    pub expected: Vec<Expected>,
     /// Tokenizer folder, or a `tokenizer.json`.
     pub tokenizer: PathBuf,
     /// The backbone's `config.json`, when it lies elsewhere than beside the tokenizer.
@@ -127,6 +136,23 @@ pub struct Summary {
     pub stages: Vec<(String, u64)>,
     /// Stages whose network the user provides: the stage, its file, a description.
     pub supplied: Vec<[String; 3]>,
+    /// The merged adapter.
+    pub merged: Option<Merged>,
+}
+
+/// A LoRA adapter in a bundle.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Merged {
+    /// Hash over its two files, as of a bundle.
+    pub fingerprint: String,
+    /// Weights of the checkpoint that it changes.
+    pub changed: usize,
+    /// Weights of the checkpoint that it replaces.
+    pub replaced: usize,
+    /// The base that it names.
+    pub base: Option<String>,
+    /// Whether processor and statistics are the adapter's.
+    pub own_processor: bool,
 }
 
 /// Refuses an `out` that [`write()`] would refuse.
@@ -178,7 +204,10 @@ fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Pr
     copy(&plan.processor_dir.join(STATISTICS), &dir.join(STATISTICS))?;
 
     let stages = {
-        let weights = Metered::new(&plan.checkpoint, &plan.model, request.layout.reads, report)?;
+        let merged = plan.adapter.as_ref().map(|adapter| adapter.onto(&plan.checkpoint));
+        let source: &dyn Weights = merged.as_ref().map_or(&plan.checkpoint, |merged| merged);
+        let finite = Finite::new(source, plan.options.embodiment);
+        let weights = Metered::new(&finite, &plan.model, request.layout.reads, report)?;
         let types = std::iter::once(request.dtype).chain(request.dtype_of.values().copied());
         let narrowest = types.map(DType::size).min().unwrap_or_default() as u64;
         require_room(dir, weights.elements().saturating_mul(narrowest))?;
@@ -194,7 +223,8 @@ fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Pr
         }
     };
     report(Progress::Fingerprint);
-    let fingerprint = plan.describe(request, &stages, dir)?;
+    let merged = plan.adapter.as_ref().map(|adapter| merged(&plan, adapter)).transpose()?;
+    let fingerprint = plan.describe(request, merged.as_ref(), &stages, dir)?;
     let written = stages.iter().filter(|stage| stage.supplied.is_none());
     let sizes = written.map(|stage| Ok((stage.name.clone(), bytes_of(stage)?))).collect::<Result<_, Error>>()?;
     let supplied = stages.iter().filter_map(|stage| {
@@ -202,12 +232,33 @@ fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Pr
         Some([stage.name.clone(), file, stage.supplied.clone()?])
     });
     let (views, letterbox) = (plan.views, plan.processor.image.letterbox);
-    Ok(Summary { fingerprint, views, letterbox, stages: sizes, supplied: supplied.collect() })
+    Ok(Summary { fingerprint, views, letterbox, stages: sizes, supplied: supplied.collect(), merged })
+}
+
+impl Request {
+    /// The folder with the processor's files: of the adapter's own training, where it has them.
+    ///
+    /// # Errors
+    /// As [`folder::of_processor`].
+    fn processor_dir(&self) -> Result<PathBuf, Error> {
+        let own = self.lora.as_deref().and_then(|folder| folder::of_processor(folder, PROCESSOR).ok());
+        own.map_or_else(|| folder::of_processor(&self.checkpoint, PROCESSOR), Ok)
+    }
+}
+
+/// What the bundle says about its adapter.
+fn merged(plan: &ExportPlan, adapter: &Adapter) -> Result<Merged, Error> {
+    let fingerprint = vla_policy::fingerprint(adapter.dir(), &[lora::CONFIG, lora::WEIGHTS])
+        .map_err(|error| Error::Io { path: error.path, source: error.source })?;
+    let (changed, replaced) = adapter.counts();
+    let own_processor = plan.processor_dir.starts_with(adapter.dir());
+    Ok(Merged { fingerprint, changed, replaced, base: adapter.base().map(str::to_owned), own_processor })
 }
 
 /// A request that has passed every check, with its inputs.
 struct ExportPlan {
     checkpoint: Checkpoint,
+    adapter: Option<Adapter>,
     model: Model,
     /// Where the processor's files are.
     processor_dir: PathBuf,
@@ -229,10 +280,12 @@ impl ExportPlan {
                 problems: vec![format!("--tokenizer: expected a tokenizer folder or tokenizer.json, found no {path}")],
             });
         }
-        foreign::check(&[dir, &request.tokenizer])?;
+        let folders: Vec<&Path> = std::iter::once(dir.as_path()).chain(request.lora.as_deref()).collect();
+        lora::refuse_as_checkpoint(dir)?;
+        foreign::check(&[&folders[..], &[&request.tokenizer]].concat())?;
         let config = Config::load(&dir.join("config.json"))?;
         let model = config.model(&backbone(request)?)?;
-        let processor_dir = folder::of_processor(dir, PROCESSOR)?;
+        let processor_dir = request.processor_dir()?;
         let processor_config = ProcessorConfig::load(&processor_dir.join(PROCESSOR))?;
         let row = embodiment::row(&processor_dir, &request.embodiment, model.head.embodiments, &processor_config)?;
         let statistics = Statistics::load(&processor_dir.join(STATISTICS))?;
@@ -255,6 +308,9 @@ impl ExportPlan {
         let prompt = prompts::prompts(request, &model, &processor, &views, template)?;
         let checkpoint = Checkpoint::open(dir)?;
         checkpoint.check(&model)?;
+        let adapter = request.lora.as_ref().map(|folder| Adapter::open(folder, &checkpoint)).transpose()?;
+        let files: Vec<(&Path, &[u8])> = checkpoint.files().chain(adapter.as_ref().map(Adapter::file)).collect();
+        expected::check(&request.expected, &files, &folders)?;
         // The count of the vendor's own inference is always among them, and the policy's default.
         let usual = u32::try_from(config.inference_steps).ok().filter(|usual| *usual <= options::MOST_STEPS);
         let mut steps = request.steps.clone();
@@ -274,6 +330,7 @@ impl ExportPlan {
         let default_steps = usual.or(steps.last().copied()).unwrap_or(1);
         Ok(Self {
             checkpoint,
+            adapter,
             model,
             processor_dir,
             processor,
@@ -286,13 +343,21 @@ impl ExportPlan {
     }
 
     /// Writes `policy.yaml`; returns the fingerprint.
-    fn describe(&self, request: &Request, stages: &[ExportedStage], dir: &Path) -> Result<String, Error> {
+    fn describe(
+        &self,
+        request: &Request,
+        merged: Option<&Merged>,
+        stages: &[ExportedStage],
+        dir: &Path,
+    ) -> Result<String, Error> {
         let cameras: Vec<&str> = self.processor.cameras.iter().map(String::as_str).collect();
         let state: Vec<_> = self.processor.state.iter().map(|key| (key.name.as_str(), key.width)).collect();
         let action: Vec<_> = self.processor.action.iter().map(|key| (key.name.as_str(), key.decoded_width())).collect();
         let description = Description {
             about: &request.about,
+            merged: merged.map(|merged| merged.fingerprint.as_str()),
             name: &request.name,
+            random_weights: request.checkpoint.join(MARK).is_file(),
             cameras: &cameras,
             blank_views: &request.blank_views,
             video_history: &self.processor.video_deltas,

@@ -18,6 +18,10 @@ pub(crate) const POLICY_YAML: &str = "policy.yaml";
 pub(crate) struct Description<'a> {
     /// Comment at the top, one line.
     pub about: &'a str,
+    /// Fingerprint of the merged LoRA adapter.
+    pub merged: Option<&'a str>,
+    /// The weights are random.
+    pub random_weights: bool,
     /// Name of the policy.
     pub name: &'a str,
     /// Cameras in view order.
@@ -121,10 +125,12 @@ impl Description<'_> {
         let mut text = format!(
             "# {about}\n\
              # Written by vla_trt {version}.\n\
+             {merged}\
              format: 1\n\
              name: {name}\n\
              # Over every file named below.\n\
              fingerprint: {hash}\n\
+             {random}\
              # Order of the views.\n\
              cameras: [{cameras}]\n\
              {views}\
@@ -147,7 +153,18 @@ impl Description<'_> {
              stages:\n",
             about = self.about,
             version = env!("CARGO_PKG_VERSION"),
+            merged = self
+                .merged
+                .map(|adapter| format!(
+                    "# With a LoRA adapter merged: {adapter}, over adapter_config.json and adapter_model.safetensors.\n"
+                ))
+                .unwrap_or_default(),
             name = scalar(self.name),
+            random = if self.random_weights {
+                "# Not trained: for tests and measurements.\nrandom_weights: true\n"
+            } else {
+                ""
+            },
             cameras = cameras.join(", "),
             views = self.views(),
             state = named(self.state),
@@ -268,6 +285,8 @@ mod tests {
         fn of_nothing() -> Self {
             Description {
                 about: "",
+                merged: None,
+                random_weights: false,
                 name: "",
                 cameras: &[],
                 blank_views: &[],

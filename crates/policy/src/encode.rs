@@ -11,7 +11,7 @@ pub mod prompt;
 pub mod resize;
 pub mod state;
 
-pub use frames::FrameEncoder;
+pub use frames::{Frame, FrameEncoder};
 pub use image::EvalTransform;
 
 /// Why an observation or a file cannot be encoded.

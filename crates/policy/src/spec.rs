@@ -71,6 +71,8 @@ pub struct PolicySpec {
     pub name: String,
     /// `sha256:...` over the bundle's files, written by the exporter.
     pub fingerprint: String,
+    /// The weights are random, for tests and measurements: the policy moves nothing meaningfully.
+    pub random_weights: bool,
     /// Camera names in the order of the model's views.
     pub cameras: Vec<String>,
     /// Cameras among them that a robot may lack: their frames were black in a part of the training data.
@@ -287,6 +289,7 @@ impl Checker<'_> {
             embedding.map(|table| (self.file("instruction.embedding.file", &table.file), table.tensor.clone()));
         PolicySpec {
             dir: self.dir.to_owned(),
+            random_weights: raw.random_weights,
             action: ActionSpec {
                 step: Span::from_seconds(raw.action.step_s),
                 horizon: raw.action.horizon,

@@ -32,6 +32,8 @@ pub fn request(dir: &Path) -> Request {
     let [fewest, usual, most] = TEXT;
     Request {
         checkpoint: dir.to_path_buf(),
+        lora: None,
+        expected: Vec::new(),
         tokenizer: dir.join(synthetic_checkpoint::TOKENIZER),
         backbone: None,
         embodiment: EMBODIMENT.0.to_owned(),

@@ -61,6 +61,8 @@ pub(super) struct RawPolicy {
     pub format: u32,
     pub name: String,
     pub fingerprint: String,
+    #[serde(default)]
+    pub random_weights: bool,
     pub cameras: Vec<String>,
     #[serde(default)]
     pub blank_views: Vec<String>,

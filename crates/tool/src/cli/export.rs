@@ -1,7 +1,7 @@
 //! `vla-trt export`: a checkpoint to a policy bundle.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -10,7 +10,8 @@ use super::Outcome;
 use super::bar::Bar;
 use vla_base::tensor::DType;
 use vla_export::bundle;
-use vla_export::bundle::{Camera, Letterbox, Request};
+use vla_export::bundle::{Camera, Letterbox, Merged, Request};
+use vla_export::expected::Expected;
 use vla_export::{RopeFrequencies, VisionAttention, backbone_dit, split, vendor};
 use vla_policy::processor::DeltaRows;
 
@@ -20,6 +21,14 @@ pub(crate) struct ExportArguments {
     /// Checkpoint folder: config.json, safetensors, processor_config.json, statistics.json, embodiment_id.json.
     #[arg(long)]
     checkpoint: PathBuf,
+    /// LoRA adapter that PEFT saved (adapter_config.json, adapter_model.safetensors): it is merged into the checkpoint's weights
+    /// while these are written. Processor and statistics are the adapter's, where its folder has them.
+    #[arg(long, value_name = "FOLDER")]
+    lora: Option<PathBuf>,
+    /// SHA-256 of each file of weights, which are compared first: FILE=SHA-256 for each, a file that sha256sum wrote, or the
+    /// hash alone where there is one file. Other files of the folders may be named, too.
+    #[arg(long, value_name = "[FILE=]SHA-256|FILE", value_delimiter = ',')]
+    expect_sha256: Vec<Expected>,
     /// Tokenizer folder (tokenizer.json, or vocab.json, merges.txt and tokenizer_config.json), or a tokenizer.json.
     #[arg(long)]
     tokenizer: PathBuf,
@@ -178,6 +187,8 @@ impl ExportArguments {
         Ok(Request {
             layout: self.layout()?,
             checkpoint: self.checkpoint.clone(),
+            lora: self.lora.clone(),
+            expected: self.expect_sha256.clone(),
             tokenizer: self.tokenizer.clone(),
             backbone: self.backbone_config.clone(),
             embodiment: self.embodiment.clone(),
@@ -239,9 +250,33 @@ pub(crate) fn run(args: &ExportArguments) -> anyhow::Result<Outcome> {
     for [stage, file, what] in &summary.supplied {
         println!("stage {stage}: put {file} into the folder: {what}");
     }
+    if let Some(merged) = &summary.merged {
+        print_merged(args, merged);
+    }
     if let Some(report) = measured {
         super::absmax::publish(&report, &request, &args.out)?;
     }
     println!("{} {}", args.out.display(), summary.fingerprint);
     Ok(Outcome::Success)
+}
+
+/// What was merged. Another name of the base is only noted: folders are renamed, and the shapes have been compared.
+fn print_merged(args: &ExportArguments, merged: &Merged) {
+    let adapter = args.lora.as_deref().unwrap_or(Path::new("")).display();
+    println!(
+        "LoRA adapter {adapter}: {} weights changed, {} replaced, {}",
+        merged.changed, merged.replaced, merged.fingerprint
+    );
+    let from = if merged.own_processor { args.lora.as_ref().unwrap_or(&args.checkpoint) } else { &args.checkpoint };
+    println!("processor and statistics: from {}", from.display());
+    let name = |path: &Path| path.file_name().map(std::ffi::OsStr::to_owned);
+    if let Some(base) = &merged.base
+        && name(Path::new(base)) != name(&args.checkpoint)
+    {
+        println!(
+            "note: the adapter was trained on '{base}', and was merged into {}; every shape fits, but only the same weights \
+             give the policy that was trained",
+            args.checkpoint.display()
+        );
+    }
 }
