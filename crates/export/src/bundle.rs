@@ -11,8 +11,7 @@ use super::checkpoint::{Backbone, Checkpoint, Config, foreign};
 use super::expected;
 use super::expected::Expected;
 use super::layout::{ExportedStage, Layout, Network};
-use super::lora;
-use super::lora::Adapter;
+use super::lora::{self, Adapter};
 use super::policy_yaml::{Description, POLICY_YAML};
 use super::progress::{Metered, Progress};
 use super::staging::{self, Staging, require_room};
@@ -22,10 +21,13 @@ use vla_base::tensor::DType;
 use vla_policy::encode::prompt::save_tokenizer;
 use vla_policy::processor::{DeltaRows, Processor, ProcessorConfig, Statistics};
 
+mod adapter;
 pub mod embodiment;
 mod layout;
 mod options;
 mod prompts;
+
+pub use adapter::Merged;
 
 /// What [`Error::OccupiedFolder`] expects.
 const KIND: &str = "a policy bundle";
@@ -132,21 +134,6 @@ pub struct Summary {
     pub merged: Option<Merged>,
 }
 
-/// A LoRA adapter in a bundle.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Merged {
-    /// Hash over its two files, as of a bundle.
-    pub fingerprint: String,
-    /// Weights of the checkpoint that it changes.
-    pub changed: usize,
-    /// Weights of the checkpoint that it replaces.
-    pub replaced: usize,
-    /// The base that it names.
-    pub base: Option<String>,
-    /// Whether processor and statistics are the adapter's.
-    pub own_processor: bool,
-}
-
 /// Refuses an `out` that [`write()`] would refuse.
 ///
 /// # Errors
@@ -212,7 +199,7 @@ fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Pr
         }
     };
     report(Progress::Fingerprint);
-    let merged = plan.adapter.as_ref().map(|adapter| merged(request, adapter)).transpose()?;
+    let merged = plan.adapter.as_ref().map(|adapter| Merged::of(request, adapter)).transpose()?;
     let fingerprint = plan.describe(request, merged.as_ref(), &stages, dir)?;
     let written = stages.iter().filter(|stage| stage.supplied.is_none());
     let sizes = written.map(|stage| Ok((stage.name.clone(), bytes_of(stage)?))).collect::<Result<_, Error>>()?;
@@ -221,23 +208,6 @@ fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Pr
         Some([stage.name.clone(), file, stage.supplied.clone()?])
     });
     Ok(Summary { fingerprint, views: plan.views, stages: sizes, supplied: supplied.collect(), merged })
-}
-
-impl Request {
-    /// The folder of the processor's files: those of the adapter's own training, where it has them.
-    fn trained(&self) -> &Path {
-        let own = self.lora.as_deref().filter(|folder| folder.join(PROCESSOR).is_file());
-        own.unwrap_or(&self.checkpoint)
-    }
-}
-
-/// What the bundle says about its adapter.
-fn merged(request: &Request, adapter: &Adapter) -> Result<Merged, Error> {
-    let fingerprint = vla_policy::fingerprint(adapter.dir(), &[lora::CONFIG, lora::WEIGHTS])
-        .map_err(|error| Error::Io { path: error.path, source: error.source })?;
-    let (changed, replaced) = adapter.counts();
-    let own_processor = request.trained() == adapter.dir();
-    Ok(Merged { fingerprint, changed, replaced, base: adapter.base().map(str::to_owned), own_processor })
 }
 
 /// A request that has passed every check, with its inputs.

@@ -1,0 +1,40 @@
+//! What a bundle says about the LoRA adapter that was merged.
+
+use std::path::Path;
+
+use super::{PROCESSOR, Request};
+use crate::Error;
+use crate::lora::{self, Adapter};
+
+/// A LoRA adapter in a bundle.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Merged {
+    /// Hash over its two files, as of a bundle.
+    pub fingerprint: String,
+    /// Weights of the checkpoint that it changes.
+    pub changed: usize,
+    /// Weights of the checkpoint that it replaces.
+    pub replaced: usize,
+    /// The base that it names.
+    pub base: Option<String>,
+    /// Whether processor and statistics are the adapter's.
+    pub own_processor: bool,
+}
+
+impl Merged {
+    pub(super) fn of(request: &Request, adapter: &Adapter) -> Result<Self, Error> {
+        let fingerprint = vla_policy::fingerprint(adapter.dir(), &[lora::CONFIG, lora::WEIGHTS])
+            .map_err(|error| Error::Io { path: error.path, source: error.source })?;
+        let (changed, replaced) = adapter.counts();
+        let own_processor = request.trained() == adapter.dir();
+        Ok(Self { fingerprint, changed, replaced, base: adapter.base().map(str::to_owned), own_processor })
+    }
+}
+
+impl Request {
+    /// The folder of the processor's files: those of the adapter's own training, where it has them.
+    pub(super) fn trained(&self) -> &Path {
+        let own = self.lora.as_deref().filter(|folder| folder.join(PROCESSOR).is_file());
+        own.unwrap_or(&self.checkpoint)
+    }
+}
