@@ -171,6 +171,7 @@ impl Bench {
             name: "reference".to_owned(),
             about: "The reference's tiny checkpoint.".to_owned(),
             layout: export.layout,
+            letterbox: Default::default(),
             deltas: BTreeMap::new(),
             step_s: 0.02,
             steps: vec![4],

@@ -15,6 +15,7 @@ use super::lora::{self, Adapter};
 use super::policy_yaml::{Description, POLICY_YAML};
 use super::progress::{Metered, Progress};
 use super::staging::{self, Staging, require_room};
+use super::synthetic_checkpoint::MARK;
 use super::weights::{Finite, Weights};
 use super::{Error, Model, Options, RopeFrequencies, View, VisionAttention, split, tensor_file};
 use vla_base::tensor::DType;
@@ -24,10 +25,12 @@ use vla_policy::processor::{DeltaRows, Processor, ProcessorConfig, Statistics};
 mod adapter;
 pub mod embodiment;
 mod layout;
+mod letterbox;
 mod options;
 mod prompts;
 
 pub use adapter::Merged;
+pub use letterbox::Letterbox;
 
 /// What [`Error::OccupiedFolder`] expects.
 const KIND: &str = "a policy bundle";
@@ -93,6 +96,8 @@ pub struct Request {
     pub layout: Layout,
     /// What a row of each action key with `rep: DELTA` is.
     pub deltas: BTreeMap<String, DeltaRows>,
+    /// Whether frames are padded to squares.
+    pub letterbox: Letterbox,
     /// Seconds between action rows.
     pub step_s: f64,
     /// Denoising step counts that get their constants.
@@ -126,6 +131,8 @@ pub struct Summary {
     pub fingerprint: String,
     /// Views in the policy's order, at the size that the network takes.
     pub views: Vec<View>,
+    /// Whether frames are padded to squares.
+    pub letterbox: bool,
     /// Stages in run order that were written, each with the bytes of its files.
     pub stages: Vec<(String, u64)>,
     /// Stages whose network the user provides: the stage, its file, a description.
@@ -169,15 +176,18 @@ pub fn fill_measured(request: &Request, dir: &Path, report: &mut dyn FnMut(Progr
 fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
     write_json(&prompts::template(), &dir.join(TEMPLATE))?;
     let plan = ExportPlan::new(request, &dir.join(TEMPLATE))?;
+    if !measured {
+        request.letterbox.warn(plan.letterbox_of_file, &request.cameras);
+        prompts::warn_of_class(&request.tokenizer);
+    }
     let inside = request.tokenizer.join(TOKENIZER);
     match (request.tokenizer.is_file(), inside.is_file()) {
         (true, _) => copy(&request.tokenizer, &dir.join(TOKENIZER))?,
         (false, true) => copy(&inside, &dir.join(TOKENIZER))?,
         (false, false) => save_tokenizer(&request.tokenizer, &dir.join(TOKENIZER))?,
     }
-    let trained = request.trained();
-    copy(&trained.join(PROCESSOR), &dir.join(PROCESSOR))?;
-    copy(&trained.join(STATISTICS), &dir.join(STATISTICS))?;
+    copy(&plan.processor_dir.join(PROCESSOR), &dir.join(PROCESSOR))?;
+    copy(&plan.processor_dir.join(STATISTICS), &dir.join(STATISTICS))?;
 
     let stages = {
         let merged = plan.adapter.as_ref().map(|adapter| adapter.onto(&plan.checkpoint));
@@ -199,7 +209,7 @@ fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Pr
         }
     };
     report(Progress::Fingerprint);
-    let merged = plan.adapter.as_ref().map(|adapter| Merged::of(request, adapter)).transpose()?;
+    let merged = plan.adapter.as_ref().map(|adapter| Merged::of(&plan, adapter)).transpose()?;
     let fingerprint = plan.describe(request, merged.as_ref(), &stages, dir)?;
     let written = stages.iter().filter(|stage| stage.supplied.is_none());
     let sizes = written.map(|stage| Ok((stage.name.clone(), bytes_of(stage)?))).collect::<Result<_, Error>>()?;
@@ -207,7 +217,8 @@ fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Pr
         let file = stage.files.model.file_name()?.to_string_lossy().into_owned();
         Some([stage.name.clone(), file, stage.supplied.clone()?])
     });
-    Ok(Summary { fingerprint, views: plan.views, stages: sizes, supplied: supplied.collect(), merged })
+    let (views, letterbox) = (plan.views, plan.processor.image.letterbox);
+    Ok(Summary { fingerprint, views, letterbox, stages: sizes, supplied: supplied.collect(), merged })
 }
 
 /// A request that has passed every check, with its inputs.
@@ -215,7 +226,11 @@ struct ExportPlan {
     checkpoint: Checkpoint,
     adapter: Option<Adapter>,
     model: Model,
+    /// Where the processor's files are.
+    processor_dir: PathBuf,
     processor: Processor,
+    /// What the processor's file says about the letterbox.
+    letterbox_of_file: Option<bool>,
     views: Vec<View>,
     options: Options,
     prompt: prompts::Prompts,
@@ -236,11 +251,13 @@ impl ExportPlan {
         foreign::check(&[&folders[..], &[&request.tokenizer]].concat())?;
         let config = Config::load(&dir.join("config.json"))?;
         let model = config.model(&backbone(request)?)?;
-        let trained = request.trained();
-        let processor_config = ProcessorConfig::load(&trained.join(PROCESSOR))?;
-        let row = embodiment::row(trained, &request.embodiment, model.head.embodiments, &processor_config)?;
-        let statistics = Statistics::load(&trained.join(STATISTICS))?;
+        let processor_dir = request.processor_dir()?;
+        let processor_config = ProcessorConfig::load(&processor_dir.join(PROCESSOR))?;
+        let row = embodiment::row(&processor_dir, &request.embodiment, model.head.embodiments, &processor_config)?;
+        let statistics = Statistics::load(&processor_dir.join(STATISTICS))?;
         let mut processor = Processor::new(&processor_config, &statistics, &request.embodiment)?;
+        let letterbox_of_file = processor_config.letterbox();
+        processor.image.letterbox = request.letterbox.with(letterbox_of_file);
 
         let mut problems = Vec::new();
         let deltas = processor.set_deltas(&request.deltas, |key, rows| format!("--delta {key}={rows}"));
@@ -277,7 +294,18 @@ impl ExportPlan {
             debug_outputs: request.debug_outputs,
         };
         let default_steps = usual.or(steps.last().copied()).unwrap_or(1);
-        Ok(Self { checkpoint, adapter, model, processor, views, options, prompt, default_steps })
+        Ok(Self {
+            checkpoint,
+            adapter,
+            model,
+            processor_dir,
+            processor,
+            letterbox_of_file,
+            views,
+            options,
+            prompt,
+            default_steps,
+        })
     }
 
     /// Writes `policy.yaml`; returns the fingerprint.
@@ -295,6 +323,7 @@ impl ExportPlan {
             about: &request.about,
             merged: merged.map(|merged| merged.fingerprint.as_str()),
             name: &request.name,
+            random_weights: request.checkpoint.join(MARK).is_file(),
             cameras: &cameras,
             blank_views: &request.blank_views,
             video_history: &self.processor.video_deltas,
@@ -312,6 +341,7 @@ impl ExportPlan {
             config: PROCESSOR,
             statistics: STATISTICS,
             embodiment: (&request.embodiment, self.options.embodiment),
+            letterbox: self.processor.image.letterbox,
             steps: &self.options.steps,
             default_steps: self.default_steps,
             precision: request.precision.as_deref(),

@@ -16,6 +16,7 @@ use super::weights::{Weight, Weights};
 use vla_base::sys::map::map;
 
 mod download;
+pub mod folder;
 pub mod foreign;
 mod shard;
 pub mod sizes;

@@ -19,24 +19,43 @@ pub enum Error {
     /// The folder is no checkpoint.
     #[error(
         "{}: expected a file of a GR00T N1.6 checkpoint, found none; name the folder of a GR00T N1.6 checkpoint, with \
-         config.json, safetensors, processor_config.json and statistics.json",
+         config.json, safetensors, processor_config.json and statistics.json{advice}",
         path.display()
     )]
     NoCheckpoint {
         /// A file that every checkpoint has.
         path: PathBuf,
+        /// What to name instead, where it is known.
+        advice: String,
     },
-    /// The folder is a checkpoint of another trainer.
+    /// The folder has no processor.
+    #[error(
+        "{}: expected the processor's file there or in processor/, found neither{advice}; copy processor_config.json, \
+         statistics.json and embodiment_id.json from the training run",
+        path.display()
+    )]
+    NoProcessor {
+        /// The file that is missing.
+        path: PathBuf,
+        /// What is there instead.
+        advice: String,
+    },
+    /// The folder is a checkpoint that LeRobot wrote.
     #[error(
         "{}: expected a checkpoint of NVIDIA's trainer (config.json with model_type Gr00tN1d6, safetensors, \
-         processor_config.json, statistics.json), found {found}; export the folder that Isaac-GR00T's fine-tuning wrote",
+         processor_config.json, statistics.json), found a LeRobot checkpoint (config.json has type '{kind}' and no model_type) \
+         with the network of {network}; {advice}",
         dir.display()
     )]
-    NotACheckpoint {
+    LeRobot {
         /// The folder.
         dir: PathBuf,
-        /// The kind of checkpoint.
-        found: String,
+        /// LeRobot's name of the policy.
+        kind: String,
+        /// Which network that is.
+        network: String,
+        /// The way to a checkpoint that can be exported.
+        advice: String,
     },
     /// Pointers of git-lfs in place of the files.
     #[error(

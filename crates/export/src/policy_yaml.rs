@@ -20,6 +20,8 @@ pub(crate) struct Description<'a> {
     pub about: &'a str,
     /// Fingerprint of the merged LoRA adapter.
     pub merged: Option<&'a str>,
+    /// The weights are random.
+    pub random_weights: bool,
     /// Name of the policy.
     pub name: &'a str,
     /// Cameras in view order.
@@ -56,6 +58,8 @@ pub(crate) struct Description<'a> {
     pub statistics: &'a str,
     /// Embodiment tag and row.
     pub embodiment: (&'a str, usize),
+    /// Whether frames are padded to squares.
+    pub letterbox: bool,
     /// Exported step counts.
     pub steps: &'a [u32],
     /// Step count unless a parameter says otherwise.
@@ -126,6 +130,7 @@ impl Description<'_> {
              name: {name}\n\
              # Over every file named below.\n\
              fingerprint: {hash}\n\
+             {random}\
              # Order of the views.\n\
              cameras: [{cameras}]\n\
              {views}\
@@ -139,7 +144,9 @@ impl Description<'_> {
                # Most text tokens of a whole prompt; image tokens come on top.\n  \
                max_tokens: {max_tokens}\n\
              {embedding}\
-             processor: {{config: {config}, statistics: {statistics}, embodiment: {tag}, embodiment_id: {row}}}\n\
+             # `letterbox`: frames are padded to squares with black; it precedes the key in {config}.\n\
+             processor: {{config: {config}, statistics: {statistics}, embodiment: {tag}, embodiment_id: {row}, \
+               letterbox: {letterbox}}}\n\
              # Step counts that have constants.\n\
              denoise: {{steps: [{steps}], default: {default_steps}}}\n\
              # In run order. Letters are sizes known at run time: T text tokens, S all tokens.\n\
@@ -153,6 +160,11 @@ impl Description<'_> {
                 ))
                 .unwrap_or_default(),
             name = scalar(self.name),
+            random = if self.random_weights {
+                "# Not trained: for tests and measurements.\nrandom_weights: true\n"
+            } else {
+                ""
+            },
             cameras = cameras.join(", "),
             views = self.views(),
             state = named(self.state),
@@ -173,6 +185,7 @@ impl Description<'_> {
             statistics = self.statistics,
             tag = scalar(self.embodiment.0),
             row = self.embodiment.1,
+            letterbox = self.letterbox,
             steps = steps.join(", "),
             default_steps = self.default_steps,
         );
@@ -273,6 +286,7 @@ mod tests {
             Description {
                 about: "",
                 merged: None,
+                random_weights: false,
                 name: "",
                 cameras: &[],
                 blank_views: &[],
@@ -291,6 +305,7 @@ mod tests {
                 config: "",
                 statistics: "",
                 embodiment: ("", 0),
+                letterbox: false,
                 steps: &[],
                 default_steps: 1,
                 precision: None,

@@ -1,9 +1,10 @@
 //! What a bundle says about the LoRA adapter that was merged.
 
-use std::path::Path;
+use std::path::PathBuf;
 
-use super::{PROCESSOR, Request};
+use super::{ExportPlan, PROCESSOR, Request};
 use crate::Error;
+use crate::checkpoint::folder;
 use crate::lora::{self, Adapter};
 
 /// A LoRA adapter in a bundle.
@@ -22,19 +23,22 @@ pub struct Merged {
 }
 
 impl Merged {
-    pub(super) fn of(request: &Request, adapter: &Adapter) -> Result<Self, Error> {
+    pub(super) fn of(plan: &ExportPlan, adapter: &Adapter) -> Result<Self, Error> {
         let fingerprint = vla_policy::fingerprint(adapter.dir(), &[lora::CONFIG, lora::WEIGHTS])
             .map_err(|error| Error::Io { path: error.path, source: error.source })?;
         let (changed, replaced) = adapter.counts();
-        let own_processor = request.trained() == adapter.dir();
+        let own_processor = plan.processor_dir.starts_with(adapter.dir());
         Ok(Self { fingerprint, changed, replaced, base: adapter.base().map(str::to_owned), own_processor })
     }
 }
 
 impl Request {
-    /// The folder of the processor's files: those of the adapter's own training, where it has them.
-    pub(super) fn trained(&self) -> &Path {
-        let own = self.lora.as_deref().filter(|folder| folder.join(PROCESSOR).is_file());
-        own.unwrap_or(&self.checkpoint)
+    /// The folder with the processor's files: of the adapter's own training, where it has them.
+    ///
+    /// # Errors
+    /// As [`folder::of_processor`].
+    pub(super) fn processor_dir(&self) -> Result<PathBuf, Error> {
+        let own = self.lora.as_deref().and_then(|folder| folder::of_processor(folder, PROCESSOR).ok());
+        own.map_or_else(|| folder::of_processor(&self.checkpoint, PROCESSOR), Ok)
     }
 }

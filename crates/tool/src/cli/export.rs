@@ -10,7 +10,7 @@ use super::Outcome;
 use super::bar::Bar;
 use vla_base::tensor::DType;
 use vla_export::bundle;
-use vla_export::bundle::{Camera, Merged, Request};
+use vla_export::bundle::{Camera, Letterbox, Merged, Request};
 use vla_export::expected::Expected;
 use vla_export::{RopeFrequencies, VisionAttention, backbone_dit, split, vendor};
 use vla_policy::processor::DeltaRows;
@@ -53,6 +53,10 @@ pub(crate) struct ExportArguments {
     /// the observed state (from_state). A checkpoint does not contain it; ask the author of the data set.
     #[arg(long, value_name = "KEY=cumulative|from_state", value_parser = delta)]
     delta: Vec<(String, DeltaRows)>,
+    /// Padding of frames to squares with black before they are resized: as processor_config.json says (letter_box_transform), or
+    /// always, or never. NVIDIA's trainers before 2026-06-18 could pad always and still write false: then give always.
+    #[arg(long, value_enum, default_value_t = LetterboxArgument::AsFile)]
+    letterbox: LetterboxArgument,
     /// How the network is divided into stages. Default: split.
     #[arg(long, value_enum)]
     layout: Option<Layout>,
@@ -116,6 +120,13 @@ enum Precision {
     Fp32,
     Fp16,
     Bf16,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum LetterboxArgument {
+    AsFile,
+    Always,
+    Never,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
@@ -186,6 +197,11 @@ impl ExportArguments {
             about: "GR00T N1.6, exported from a checkpoint.".to_owned(),
             name,
             deltas: self.delta.iter().cloned().collect(),
+            letterbox: match self.letterbox {
+                LetterboxArgument::AsFile => Letterbox::AsFile,
+                LetterboxArgument::Always => Letterbox::Always,
+                LetterboxArgument::Never => Letterbox::Never,
+            },
             step_s: self.step_s,
             steps: self.steps.clone(),
             max_text: self.max_text_tokens,
@@ -224,6 +240,9 @@ pub(crate) fn run(args: &ExportArguments) -> anyhow::Result<Outcome> {
     drop(bar);
     for view in &summary.views {
         println!("camera {}: {}x{} pixels for the network", view.camera, view.width, view.height);
+    }
+    if summary.letterbox {
+        println!("letterbox: frames are padded to squares with black before they are resized");
     }
     for (stage, bytes) in &summary.stages {
         println!("stage {stage}: {:.1} MB", *bytes as f64 / 1e6);
