@@ -163,8 +163,8 @@ pub enum Error {
     },
     /// Video frames in a build without FFmpeg.
     #[error(
-        "camera '{camera}' is stored as video ({}), and this build reads none; install libavcodec-dev, libavformat-dev, \
-         libavutil-dev, libswscale-dev and libclang-dev (apt-get install), then build the tool with the feature `dataset`: cargo \
+        "camera '{camera}' is stored as video ({}), and this build reads none; install libavcodec-dev, libavfilter-dev, \
+         libavformat-dev, libavutil-dev, libswscale-dev and libclang-dev (apt-get install), then build the tool with the feature `dataset`: cargo \
          build --release -p vla-trt --features dataset", path.display()
     )]
     NoVideo {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
@@ -135,6 +136,8 @@ pub(super) struct DatasetRecording {
     instruction: String,
     /// Joints that move and are not read, with their places in a row of the actions.
     moved: Vec<(String, usize)>,
+    /// Cameras whose colours were reported.
+    reported: Mutex<BTreeSet<String>>,
 }
 
 /// An action key with its joints, where it moves any.
@@ -193,6 +196,7 @@ impl DatasetRecording {
             starts,
             action,
             moved,
+            reported: Mutex::default(),
         })
     }
 
@@ -246,6 +250,7 @@ impl DatasetRecording {
         for (at, topic) in self.topics.iter().enumerate() {
             let Some((name, feature)) = self.camera_of(topic) else { continue };
             let frames = self.dataset.frames(episode, feature, self.color)?;
+            self.report_color(name, &frames);
             cameras.push(Camera { topic: at, name: name.to_owned(), frames });
         }
         let joints = self.state.iter().flat_map(|map| map.joints.iter().cloned());
@@ -262,6 +267,24 @@ impl DatasetRecording {
             queue: VecDeque::new(),
             failed: false,
         })
+    }
+
+    /// Logs once for each camera how its colours are converted; a tag that decoders treat differently is a warning.
+    fn report_color(&self, camera: &str, frames: &Frames) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if !reported.insert(camera.to_owned()) {
+            return;
+        }
+        match (frames.other_matrix(), self.color) {
+            (Some(matrix), ColorSpace::Tagged) => tracing::warn!(
+                "camera '{camera}': its video is tagged {matrix}, and its colours follow the tag, as with torchcodec and PyAV 18; if the \
+                 policy was trained with PyAV 15 or OpenCV, which ignore the tag, use --color bt601"
+            ),
+            (Some(matrix), ColorSpace::Bt601) => {
+                tracing::info!("camera '{camera}': the tag {matrix} is ignored; BT.601")
+            }
+            (None, _) => tracing::info!("camera '{camera}': BT.601 or images, the same with every decoder"),
+        }
     }
 
     /// The camera whose frames a topic carries, and its feature.
