@@ -5,27 +5,28 @@
 //! alone, so the same bag, policy and parameters give the same bytes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::Error;
 use vla_bags::{BagWriter, TopicId};
 use vla_base::time::{Span, Stamp};
 use vla_messages::{ActionChunkMessage, JointStateView, JointTrajectoryMessage, schema};
 use vla_policy::FrameSizes;
-use vla_policy::observation::{InputKind, Inputs, Observation};
+use vla_policy::observation::{InputKind, Inputs};
 use vla_runtime::parameters::Settings;
-use vla_runtime::session::{BrakeResponse, CycleOutcome, PublishedChunk, Session};
+use vla_runtime::session::{BrakeResponse, CycleOutcome, Session};
 
 pub mod bench;
-mod complaints;
+pub(crate) mod complaints;
 pub mod golden;
 pub mod record;
 pub mod report;
 pub mod source;
-mod ticks;
+pub(crate) mod ticks;
 
 use complaints::Complaints;
 use golden::{Compared, Golden};
-use record::{ChunkRecord, Event, Record};
+use record::{Event, Record};
 pub use source::{BagClock, BagSource, DatasetSource, Source};
 use source::{Recording, Segment, TimedMessage};
 use ticks::Ticks;
@@ -149,7 +150,7 @@ pub(crate) fn drive(
     session.apply(settings);
     session.assume_latency(latency);
     let (start, end) = recording.bounds();
-    let record = Record::new(session, settings);
+    let record = Record::new(session, settings, latency);
     let complaints = Complaints::default();
     let inputs = new_inputs(session, settings)?;
     let mut replay = Replay { session, settings, inputs, latency, sink, record, complaints, last: start };
@@ -251,6 +252,7 @@ impl Replay<'_> {
 
     fn offer(&mut self, topic: usize, data: bytes::Bytes, log_time: Stamp) {
         self.last = log_time;
+        self.record.message(log_time, topic, &data);
         if self.inputs.topics().get(topic).is_some_and(|topic| topic.kind == InputKind::Joints)
             && let Ok(state) = JointStateView::parse(&data)
         {
@@ -264,6 +266,7 @@ impl Replay<'_> {
 
     fn cycle(&mut self, now: Stamp) -> Result<(), Error> {
         let latency = self.latency;
+        let control = Arc::clone(self.session.control());
         let outcome = self.session.cycle(now, &self.inputs, self.settings, false, &mut || now + latency);
         match outcome {
             CycleOutcome::Published(published) => {
@@ -272,18 +275,18 @@ impl Replay<'_> {
                 if let Some(trajectory) = published.trajectory {
                     self.sink.trajectory(at, trajectory)?;
                 }
-                self.record.chunk(chunk_record(now, &published));
+                self.record.chunk(now, &published, &control, self.settings);
             }
-            CycleOutcome::Unchanged => self.record.unchanged += 1,
-            CycleOutcome::Stopped => self.record.stopped += 1,
-            CycleOutcome::Waiting(violation) => self.record.waiting(&violation),
+            CycleOutcome::Unchanged => self.record.unchanged(now),
+            CycleOutcome::Stopped => self.record.stopped(now),
+            CycleOutcome::Waiting(violation) => self.record.waiting(now, &violation),
             CycleOutcome::Violation { violation, brake } => {
                 stop(self.sink, &brake)?;
-                self.record.event(Event::violation(now, &violation));
+                self.record.event(Event::violation(now, &violation), &brake, &control);
             }
             CycleOutcome::Refused { refusal, brake } => {
                 stop(self.sink, &brake)?;
-                self.record.event(Event::refusal(now, &refusal.to_string()));
+                self.record.event(Event::refusal(now, &refusal.to_string()), &brake, &control);
             }
         }
         Ok(())
@@ -292,31 +295,14 @@ impl Replay<'_> {
     fn finish(mut self) -> Record {
         self.complaints.lines().for_each(|line| tracing::warn!("{line}"));
         self.record.count_inputs(&self.inputs.statistics(self.last));
-        self.record.no_trajectories = self.session.control().status(self.settings).forbidden;
-        self.record
+        let forbidden = self.session.control().status(self.settings).forbidden;
+        self.record.finish(forbidden)
     }
 }
 
 /// Gives the trajectory that brings the robot to rest to the sink, at the time at which the node would publish it.
 fn stop(sink: &mut dyn Sink, brake: &BrakeResponse<'_>) -> Result<(), Error> {
     brake.stop.map_or(Ok(()), |stop| sink.trajectory(stop.stamp, stop))
-}
-
-fn chunk_record(now: Stamp, published: &PublishedChunk<'_>) -> ChunkRecord {
-    let observation: &Observation = published.observation;
-    ChunkRecord {
-        at: now,
-        start: published.chunk.start,
-        step: published.chunk.step,
-        late_rows: published.chunk.late_rows,
-        values: published.chunk.values.clone(),
-        ages: observation.identity().map(|(_, stamp)| stamp.age_at(now)).collect(),
-        clamped: published.clamped.clone(),
-        encode: published.timings.encode,
-        stages: published.timings.stages.iter().map(|stage| stage.time).collect(),
-        decode: published.timings.decode,
-        total: published.timings.total,
-    }
 }
 
 /// The output bag with its two topics and one reused buffer.

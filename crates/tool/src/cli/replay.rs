@@ -59,6 +59,7 @@ pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
     }
     let spec = PolicySpec::load(args.policy.dir())?;
     let source = args.bag.source()?;
+    let recording = source.path().display().to_string();
     let settings = args.policy.settings(&spec, &source)?;
     Outputs::default()
         .file("--output", args.output.as_path())
@@ -83,7 +84,10 @@ pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
     let summary = done?;
     print_summary(&summary, args);
     if let Some(file) = &args.report {
-        let page = report::render(&summary.record);
+        let page = report::render(
+            &summary.record,
+            &report::Given { recording: &recording, parameters: &args.policy.described() },
+        );
         replace(file, page.as_bytes()).context("the report")?;
         println!("report: {}", file.display());
     }

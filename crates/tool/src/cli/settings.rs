@@ -142,6 +142,13 @@ impl PolicyArgs {
         files
     }
 
+    /// The parameter file and assignments, for people.
+    pub(crate) fn described(&self) -> String {
+        let file = self.params.iter().map(|file| file.display().to_string());
+        let assignments = self.param.iter().map(|assignment| format!("-p {assignment}"));
+        file.chain(assignments).collect::<Vec<_>>().join(" ")
+    }
+
     /// The parameters as a node named `/vla_trt` would have them, for a run over `source`.
     ///
     /// # Errors
