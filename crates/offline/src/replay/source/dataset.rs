@@ -244,7 +244,8 @@ impl DatasetRecording {
         Ok((episode, self.dataset.rows_with_task(episode, &pieces, self.join.task.as_deref())?))
     }
 
-    pub(super) fn messages(&self, index: usize) -> Result<EpisodeMessages<'_>, Error> {
+    /// The messages of an episode, of the rows that are not before `from`.
+    pub(super) fn messages(&self, index: usize, from: Option<Stamp>) -> Result<EpisodeMessages<'_>, Error> {
         let (episode, rows) = self.rows(index)?;
         let mut cameras = Vec::new();
         for (at, topic) in self.topics.iter().enumerate() {
@@ -260,6 +261,7 @@ impl DatasetRecording {
         Ok(EpisodeMessages {
             recording: self,
             start: self.starts.get(index).copied().unwrap_or(START),
+            from,
             rows,
             cameras,
             names,
@@ -360,12 +362,13 @@ fn keys(spec: &PolicySpec, settings: &Settings) -> PolicyKeys {
 pub struct EpisodeMessages<'r> {
     recording: &'r DatasetRecording,
     start: Stamp,
+    from: Option<Stamp>,
     rows: Rows,
     cameras: Vec<Camera>,
     /// Names of the joint state.
     names: Vec<String>,
-    /// Task of the last row.
-    task: Option<i64>,
+    /// Task of the last row, where there was one.
+    task: Option<Option<i64>>,
     /// Messages of the current row.
     queue: VecDeque<TimedMessage>,
     failed: bool,
@@ -384,12 +387,12 @@ impl EpisodeMessages<'_> {
         let time = self.start + Span::from_seconds(row.timestamp);
         if let Some(topic) = recording.topic_of(InputKind::Instruction)
             && recording.instruction.is_empty()
-            && (row.frame == 0 || row.task != self.task)
+            && self.task != Some(row.task)
             && let Some(text) = recording.dataset.task(row.task)
         {
             self.push(topic, time, write::text(text));
         }
-        self.task = row.task;
+        self.task = Some(row.task);
         if let Some(topic) = recording.topic_of(InputKind::Joints) {
             let positions = self.positions(row)?;
             let header = HeaderView { stamp: time, frame_id: "" };
@@ -477,6 +480,9 @@ impl Iterator for EpisodeMessages<'_> {
                     return Some(Err(error.into()));
                 }
             };
+            if self.from.is_some_and(|from| self.start + Span::from_seconds(row.timestamp) < from) {
+                continue;
+            }
             if let Err(error) = self.row(&row) {
                 self.failed = true;
                 return Some(Err(error));
