@@ -113,7 +113,7 @@ def compare(args):
     print(f"frames/s on one thread, median of {args.rounds} in turns: vla_datasets {ours:.1f}, PyAV {av.__version__} {theirs:.1f}, "
           f"ratio {ours / theirs:.2f}")
     with tempfile.NamedTemporaryFile() as raw:
-        subprocess.run([*command, "--raw", raw.name], check=True, capture_output=True)
+        subprocess.run([*command, "--raw"], check=True, stdout=raw, stderr=subprocess.DEVNULL)
         _, frames = with_pyav(video, keep=True)
         found = np.fromfile(raw.name, np.uint8).reshape(np.stack(frames).shape)
     distance = np.abs(found.astype(np.int16) - np.stack(frames).astype(np.int16))

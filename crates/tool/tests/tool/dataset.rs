@@ -9,7 +9,8 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 use vla_bags::BagReader;
-use vla_messages::JointTrajectoryMessage;
+use vla_datasets::{ColorSpace, Dataset, Piece};
+use vla_messages::{CompressedImageView, FrameDecoder, JointTrajectoryMessage};
 use vla_offline::replay;
 
 /// The policy has three cameras, the data sets two.
@@ -204,6 +205,63 @@ fn an_inference_on_a_row_has_the_state_and_the_instruction_of_that_row() {
     let beyond = row("10", &bench.out("none.npz"));
     assert!(code(&beyond) == Some(1) && words(&beyond).contains("from 0 to 9, found 10"), "{}", words(&beyond));
     assert!(!bench.out("none.npz").exists());
+}
+
+#[test]
+fn a_bag_becomes_a_data_set_with_its_states_frames_and_the_positions_that_followed_and_is_read_again() {
+    let bench = Bench::new();
+    let (out, policy) = (bench.out("set"), bench.policy.path());
+    let convert = |more: &[&str]| {
+        let mut command = tool();
+        command.arg("to-lerobot").arg(demo::bag()).arg("--policy").arg(policy).arg("--params").arg(demo::params());
+        command.arg("-o").arg(&out).args(["--fps", "10"]).args(more).output().expect("starts")
+    };
+    let done = convert(&[]);
+    assert_eq!(code(&done), Some(0), "{}", words(&done));
+    let dataset = Dataset::open(&out).expect("a data set");
+    let length = dataset.episodes()[0].length;
+    assert!(dataset.episodes().len() == 1 && (78..=80).contains(&length), "{}", words(&done));
+    let pieces = [Piece::whole("observation.state"), Piece::whole("action")];
+    let rows: Vec<_> = dataset.rows(0, &pieces).expect("rows").map(|row| row.expect("a row")).collect();
+    assert_eq!(dataset.task(rows[0].task), Some("transfer the red cube to the left arm"));
+    for pair in rows.windows(2) {
+        assert_eq!(pair[0].values[14..], pair[1].values[..14], "the action is the next state");
+    }
+    // The first frame is the first of the bag, bit by bit.
+    let bag = BagReader::open(&demo::bag()).expect("the sample bag");
+    let topic = bag.find("/camera/top/image_raw/compressed").expect("its camera");
+    let first = bag.messages(&[topic]).expect("messages").next().expect("one").expect("readable");
+    let mut decoder = FrameDecoder::new();
+    let view = CompressedImageView::parse(&first.data).expect("a frame");
+    let pixels = decoder.decode(&view).expect("decodes");
+    let mut frames = dataset.frames(0, "observation.images.top", ColorSpace::Tagged).expect("frames");
+    let frame = frames.at(&rows[0]).expect("a frame");
+    let mut scratch = vec![0; pixels.width * 3];
+    for (row, found) in frame.rgb.chunks_exact(pixels.width * 3).enumerate() {
+        assert_eq!(pixels.row_rgb(row, &mut scratch), found, "row {row}");
+    }
+    let replayed = bench.replay(&out, "1.mcap", &[]);
+    assert!(words(&replayed).contains("40 chunks"), "as the bag: {}", words(&replayed));
+
+    let again = convert(&[]);
+    assert!(code(&again) == Some(1) && words(&again).contains("is kept"), "{}", words(&again));
+}
+
+#[test]
+fn a_bag_without_the_topics_becomes_no_data_set() {
+    let bench = Bench::new();
+    let out = bench.out("set");
+    let mut command = tool();
+    command
+        .arg("to-lerobot")
+        .arg(demo::bag())
+        .arg("--policy")
+        .arg(bench.policy.path())
+        .arg("--params")
+        .arg(demo::params());
+    let refused = command.args(["-p", "inputs.joints.topic:=/elsewhere", "-o"]).arg(&out).output().expect("starts");
+    assert!(code(&refused) == Some(1) && words(&refused).contains("/elsewhere"), "{}", words(&refused));
+    assert!(!out.join("meta").exists());
 }
 
 #[cfg(feature = "dataset")]
