@@ -31,7 +31,7 @@ pub use shape::{KeyWidth, RobotShape};
 /// code tree.
 pub const TOKENIZER: &str = "tokenizer";
 /// File that marks a folder as made by this command: it may be replaced.
-const MARK: &str = "made_by_vla_trt.txt";
+pub(crate) const MARK: &str = "made_by_vla_trt.txt";
 /// Bytes of weights in a shard at most, as the vendor's trainer splits them.
 const SHARD: u64 = 5_000_000_000;
 /// Shortest image edge of the released checkpoints, pixels.

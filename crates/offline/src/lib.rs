@@ -6,7 +6,9 @@
 //! - [`calibrate`]: the inputs of every stage, as `.npz` for INT8 calibration
 //! - [`verify`]: TensorRT engines compared with the ONNX networks, stage by stage and as decoded actions
 //! - [`activation_range`]: the largest magnitude of every inner tensor, and which of them FP16 cannot hold
+//! - [`eval`]: errors of predicted actions against recorded ones
 //! - [`infer`]: every named tensor of one inference
+//! - [`page`]: the HTML pages of reports
 //!
 //! All of them run the node's own code from bytes to chunk, on the bag's clock and without ROS.
 //!
@@ -27,8 +29,10 @@
 pub mod activation_range;
 pub mod calibrate;
 mod error;
+pub mod eval;
 pub mod infer;
 mod observations;
+pub mod page;
 pub mod replay;
 pub mod verify;
 

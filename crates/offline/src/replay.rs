@@ -1,33 +1,34 @@
-//! A bag through the session on the bag's own clock: the same bytes-to-chunk code as the node, without ROS.
+//! A bag or a data set through the session on its own clock: the same bytes-to-chunk code as the node, without ROS.
 //!
 //! Inference runs at `t0 + k / rate_hz` of log time (`t0`: the first camera frame, joint state or pose that the policy reads), on samples whose
 //! log time is not later; with [`BagClock::Header`], of the header stamps' time. Latency in the messages is the one that was asked for; wall-clock times go to the report
 //! alone, so the same bag, policy and parameters give the same bytes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::Error;
 use vla_bags::{BagWriter, TopicId};
 use vla_base::time::{Span, Stamp};
 use vla_messages::{ActionChunkMessage, JointStateView, JointTrajectoryMessage, schema};
 use vla_policy::FrameSizes;
-use vla_policy::observation::{InputKind, Inputs, Observation};
+use vla_policy::observation::{InputKind, Inputs};
 use vla_runtime::parameters::Settings;
-use vla_runtime::session::{BrakeResponse, CycleOutcome, PublishedChunk, Session};
+use vla_runtime::session::{BrakeResponse, CycleOutcome, Session};
 
 pub mod bench;
-mod complaints;
+pub(crate) mod complaints;
 pub mod golden;
 pub mod record;
 pub mod report;
 pub mod source;
-mod ticks;
+pub(crate) mod ticks;
 
 use complaints::Complaints;
 use golden::{Compared, Golden};
-use record::{ChunkRecord, Event, Record};
-pub use source::{BagClock, BagSource};
-use source::{Recording, TimedMessage};
+use record::{Event, Record};
+pub use source::{BagClock, BagSource, DatasetSource, Source};
+use source::{Recording, Segment, TimedMessage};
 use ticks::Ticks;
 
 /// Topics of the output bag: those of a node with its default name.
@@ -38,8 +39,8 @@ pub const JOINT_TRAJECTORY_TOPIC: &str = "/vla_trt/joint_trajectory";
 /// What to replay and where to.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bag to read.
-    pub bag: BagSource,
+    /// Bag or data set to read.
+    pub source: Source,
     /// MCAP file to write.
     pub output: PathBuf,
     /// Latency assumed between inference and publication.
@@ -94,7 +95,7 @@ impl Sink for Discard {
     }
 }
 
-/// Replays `options.bag` through `session` into an MCAP file. `progress` receives the fraction of the bag that is done. The
+/// Replays `options.source` through `session` into an MCAP file. `progress` receives the fraction that is done. The
 /// output file is created if it contains a chunk; otherwise an earlier file is unchanged.
 ///
 /// # Errors
@@ -108,10 +109,10 @@ pub fn run(
     if settings.rate_hz <= 0.0 {
         return Err(Error::NoRate);
     }
-    let recording = Recording::open(&options.bag, settings)?;
+    let recording = Recording::open(&options.source, session.policy().spec(), settings)?;
     let golden = options.golden.as_ref().map(|(file, tolerance)| Golden::open(file, *tolerance)).transpose()?;
     let mut output = Output::create(&options.output)?;
-    let record = drive(&recording, session, settings, options.latency, &mut output, progress)?;
+    let record = drive(&recording, session, settings, options.latency, Pace::Anew, &mut output, progress)?;
     if !record.chunks.is_empty() {
         output.writer.finish()?;
     }
@@ -120,62 +121,77 @@ pub fn run(
     Ok(Summary { record, compared, difference: difference.flatten() })
 }
 
-/// Replays a bag through `session` and passes its messages to `sink`. `latency`: between inference and publication.
-/// `progress` receives the fraction of the bag that is done.
+/// When the inferences of a segment begin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pace {
+    /// With its inputs, as in a node that is started.
+    Anew,
+    /// At even distances over all segments; those without an inference are not read.
+    Even,
+}
+
+/// Replays a recording through `session` and passes its messages to `sink`. `latency`: between inference and publication.
+/// `progress` receives the fraction of the recording that is done. Every segment but the first starts the session again.
 ///
 /// # Errors
-/// [`Error::NoRate`]; a bag that cannot be read; the first error of `sink`.
+/// [`Error::NoRate`]; a bag or data set that cannot be read; the first error of `sink`.
 pub(crate) fn drive(
     recording: &Recording,
     session: &mut Session,
     settings: &Settings,
     latency: Span,
+    pace: Pace,
     sink: &mut dyn Sink,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Record, Error> {
     if settings.rate_hz <= 0.0 {
         return Err(Error::NoRate);
     }
-    let inputs = Inputs::new(settings.inputs.clone());
-    inputs.set_frame_check(FrameSizes::load(session.policy().spec()).map_err(vla_policy::Error::from)?.into_check());
-    if !settings.instruction.is_empty() {
-        inputs.set_instruction(&settings.instruction);
-    }
     session.apply(settings);
     session.assume_latency(latency);
     let (start, end) = recording.bounds();
-    let record = Record::new(session, settings);
+    let record = Record::new(session, settings, latency);
     let complaints = Complaints::default();
+    let inputs = new_inputs(session, settings)?;
     let mut replay = Replay { session, settings, inputs, latency, sink, record, complaints, last: start };
-    let mut ticks = Ticks::new(settings.rate_hz);
-    let mut last = start;
-    for message in recording.messages()? {
-        let TimedMessage { time, message } = message?;
-        while let Some(now) = ticks.next_before(time) {
-            replay.cycle(now)?;
+    let (mut gaps, mut delay) = (0, Span::ZERO);
+    for (index, segment) in recording.segments().enumerate() {
+        let (first, last) = segment.bounds();
+        let length = last - first;
+        if pace == Pace::Even && delay > length {
+            delay = Span::from_nanos(delay.nanos() - length.nanos());
+            continue;
         }
-        ticks.message(time, recording.is_stamped(message.topic));
-        for input in recording.inputs(message.topic) {
-            replay.offer(input, message.data.clone(), time);
+        if index > 0 {
+            replay.restart()?;
         }
-        if ticks.waits_for_inputs() && replay.inputs_have_come(time) {
-            ticks.complete(time);
+        let mut ticks = Ticks::new(settings.rate_hz).delayed(delay);
+        replay.segment(recording, &segment, &mut ticks, &mut |now| {
+            progress((now - start).seconds() / (end - start).seconds().max(1e-9));
+        })?;
+        gaps += ticks.gaps();
+        if pace == Pace::Even {
+            delay = ticks.next_after(last);
         }
-        progress((message.log_time - start).seconds() / (end - start).seconds().max(1e-9));
-        last = time;
     }
-    if let Some(now) = ticks.last_by(recording.end(last)) {
-        replay.cycle(now)?;
-    }
-    if ticks.gaps() > 1 {
+    if gaps > 1 {
         tracing::warn!(
-            "the bag has {} gaps without any input, each of more than {} s",
-            ticks.gaps(),
+            "the bag has {gaps} gaps without any input, each of more than {} s",
             ticks::LONGEST_SILENCE.seconds()
         );
     }
     progress(1.0);
     Ok(replay.finish())
+}
+
+/// Inputs that have had no message.
+fn new_inputs(session: &Session, settings: &Settings) -> Result<Inputs, Error> {
+    let inputs = Inputs::new(settings.inputs.clone());
+    inputs.set_frame_check(FrameSizes::load(session.policy().spec()).map_err(vla_policy::Error::from)?.into_check());
+    if !settings.instruction.is_empty() {
+        inputs.set_instruction(&settings.instruction);
+    }
+    Ok(inputs)
 }
 
 struct Replay<'a> {
@@ -191,6 +207,44 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
+    /// Forgets everything of the segment before.
+    fn restart(&mut self) -> Result<(), Error> {
+        self.record.count_inputs(&self.inputs.statistics(self.last));
+        self.inputs = new_inputs(self.session, self.settings)?;
+        self.session.restart();
+        Ok(())
+    }
+
+    /// Runs one segment. `progress` receives the log time of every message.
+    fn segment(
+        &mut self,
+        recording: &Recording,
+        segment: &Segment<'_>,
+        ticks: &mut Ticks,
+        progress: &mut dyn FnMut(Stamp),
+    ) -> Result<(), Error> {
+        let mut last = segment.bounds().0;
+        for message in segment.messages()? {
+            let TimedMessage { time, message } = message?;
+            while let Some(now) = ticks.next_before(time) {
+                self.cycle(now)?;
+            }
+            ticks.message(time, recording.is_stamped(message.topic));
+            for input in recording.inputs(message.topic) {
+                self.offer(input, message.data.clone(), time);
+            }
+            if ticks.waits_for_inputs() && self.inputs_have_come(time) {
+                ticks.complete(time);
+            }
+            progress(message.log_time);
+            last = time;
+        }
+        match ticks.last_by(segment.end(last)) {
+            Some(now) => self.cycle(now),
+            None => Ok(()),
+        }
+    }
+
     /// Whether every input has had a message by `now`, good or bad.
     fn inputs_have_come(&self, now: Stamp) -> bool {
         self.inputs.check(now, &self.settings.rules).err().is_none_or(|violation| !violation.is_of_start())
@@ -198,6 +252,7 @@ impl Replay<'_> {
 
     fn offer(&mut self, topic: usize, data: bytes::Bytes, log_time: Stamp) {
         self.last = log_time;
+        self.record.message(log_time, topic, &data);
         if self.inputs.topics().get(topic).is_some_and(|topic| topic.kind == InputKind::Joints)
             && let Ok(state) = JointStateView::parse(&data)
         {
@@ -211,6 +266,7 @@ impl Replay<'_> {
 
     fn cycle(&mut self, now: Stamp) -> Result<(), Error> {
         let latency = self.latency;
+        let control = Arc::clone(self.session.control());
         let outcome = self.session.cycle(now, &self.inputs, self.settings, false, &mut || now + latency);
         match outcome {
             CycleOutcome::Published(published) => {
@@ -219,18 +275,18 @@ impl Replay<'_> {
                 if let Some(trajectory) = published.trajectory {
                     self.sink.trajectory(at, trajectory)?;
                 }
-                self.record.chunk(chunk_record(now, &published));
+                self.record.chunk(now, &published, &control, self.settings);
             }
-            CycleOutcome::Unchanged => self.record.unchanged += 1,
-            CycleOutcome::Stopped => self.record.stopped += 1,
-            CycleOutcome::Waiting(violation) => self.record.waiting(&violation),
+            CycleOutcome::Unchanged => self.record.unchanged(now),
+            CycleOutcome::Stopped => self.record.stopped(now),
+            CycleOutcome::Waiting(violation) => self.record.waiting(now, &violation),
             CycleOutcome::Violation { violation, brake } => {
                 stop(self.sink, &brake)?;
-                self.record.event(Event::violation(now, &violation));
+                self.record.event(Event::violation(now, &violation), &brake, &control);
             }
             CycleOutcome::Refused { refusal, brake } => {
                 stop(self.sink, &brake)?;
-                self.record.event(Event::refusal(now, &refusal.to_string()));
+                self.record.event(Event::refusal(now, &refusal.to_string()), &brake, &control);
             }
         }
         Ok(())
@@ -238,32 +294,15 @@ impl Replay<'_> {
 
     fn finish(mut self) -> Record {
         self.complaints.lines().for_each(|line| tracing::warn!("{line}"));
-        self.record.inputs = self.inputs.statistics(self.last);
-        self.record.no_trajectories = self.session.control().status(self.settings).forbidden;
-        self.record
+        self.record.count_inputs(&self.inputs.statistics(self.last));
+        let forbidden = self.session.control().status(self.settings).forbidden;
+        self.record.finish(forbidden)
     }
 }
 
 /// Gives the trajectory that brings the robot to rest to the sink, at the time at which the node would publish it.
 fn stop(sink: &mut dyn Sink, brake: &BrakeResponse<'_>) -> Result<(), Error> {
     brake.stop.map_or(Ok(()), |stop| sink.trajectory(stop.stamp, stop))
-}
-
-fn chunk_record(now: Stamp, published: &PublishedChunk<'_>) -> ChunkRecord {
-    let observation: &Observation = published.observation;
-    ChunkRecord {
-        at: now,
-        start: published.chunk.start,
-        step: published.chunk.step,
-        late_rows: published.chunk.late_rows,
-        values: published.chunk.values.clone(),
-        ages: observation.identity().map(|(_, stamp)| stamp.age_at(now)).collect(),
-        clamped: published.clamped.clone(),
-        encode: published.timings.encode,
-        stages: published.timings.stages.iter().map(|stage| stage.time).collect(),
-        decode: published.timings.decode,
-        total: published.timings.total,
-    }
 }
 
 /// The output bag with its two topics and one reused buffer.

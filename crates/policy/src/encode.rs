@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 pub mod frames;
 pub mod image;
+mod letterbox;
 pub mod normalise_text;
 pub mod pose;
 pub mod prompt;

@@ -17,6 +17,7 @@ mod bench;
 mod build;
 mod calibrate;
 pub mod doctor;
+mod eval;
 mod export;
 mod infer;
 mod init_params;
@@ -54,6 +55,7 @@ enum Command {
     Build(build::BuildArguments),
     Calibrate(calibrate::CalibrateArguments),
     Doctor(doctor::DoctorArguments),
+    Eval(eval::EvalArguments),
     Infer(infer::InferArguments),
     InitParams(init_params::InitParamsArguments),
     Inspect(inspect::InspectArguments),
@@ -112,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Build(args) => build::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Infer(args) => infer::run(&args),
         Command::InitParams(args) => init_params::run(&args),
         Command::Inspect(args) => inspect::run(&args),

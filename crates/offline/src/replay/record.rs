@@ -1,38 +1,44 @@
-//! Record of a replay, for its summary and report.
+//! Record of a replay, for its summary and report. Curves are kept in bounded memory; of a chunk, about 150 bytes and 4 bytes a stage and
+//! input remain, and the rows of a few hundred.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::page::Trace;
 use vla_base::time::{Span, Stamp};
+use vla_engines::EngineKind;
 use vla_messages::JointStateView;
-use vla_motion::ClampCounts;
+use vla_motion::{ClampCounts, MotionLimits, TransitionMode};
 use vla_policy::observation::{InputStatistics, Violation};
 use vla_runtime::parameters::Settings;
-use vla_runtime::session::Session;
+use vla_runtime::session::{BrakeResponse, Control, PublishedChunk, Session};
+
+mod followed;
+mod moments;
+mod motion;
+mod rows;
+
+pub use followed::Followed;
+pub use moments::{Claim, KeptMoment, MomentKind};
+pub use motion::{HeldBack, JointRecord, Jump, LIMIT_KINDS, MotionRecord, Stop, limit_word};
+pub use rows::{KeptRows, Rows};
+
+/// Instructions of a run that are listed.
+const MOST_INSTRUCTIONS: usize = 20;
 
 /// One published chunk.
 #[derive(Clone, Debug)]
 pub struct ChunkRecord {
     /// Log time of the inference.
     pub at: Stamp,
-    /// Due time of row 0.
-    pub start: Stamp,
-    /// Time between rows.
-    pub step: Span,
     /// Rows that were late at publication.
     pub late_rows: u32,
-    /// `[rows, joints]`, rad or m; pose columns in the unit of their name.
-    pub values: Vec<f32>,
-    /// Age of each stamped input at the inference, in the order of [`Record::input_names`].
-    pub ages: Vec<Span>,
     /// Values clamped to position limits.
-    pub clamped: ClampCounts,
-    /// Wall-clock times of this inference.
-    pub encode: Duration,
-    /// One a stage, in run order.
-    pub stages: Vec<Duration>,
-    /// Output to joint positions.
-    pub decode: Duration,
+    pub clamped: u64,
+    /// Age of each stamped input at the inference, in ms, in the order of [`Record::input_names`].
+    pub ages: Box<[f32]>,
+    /// Wall-clock times of the parts of this inference, in ms, in the order of [`Record::parts`].
+    pub parts: Box<[f32]>,
     /// All of it.
     pub total: Duration,
 }
@@ -61,25 +67,80 @@ impl Event {
     pub fn refusal(at: Stamp, text: &str) -> Self {
         Self { at, kind: "refused", inputs: Vec::new(), text: text.to_owned() }
     }
+
+    /// Whether it is of the same cause.
+    fn is_like(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.inputs == other.inputs
+    }
 }
 
-/// Everything that one replay shows.
+/// What was run.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// Name of the policy.
+    pub policy: String,
+    /// Its fingerprint.
+    pub fingerprint: String,
+    /// Its weights are random: it moves nothing meaningfully.
+    pub random_weights: bool,
+    /// The runtime of the engines.
+    pub engine: EngineKind,
+    /// Inferences per second.
+    pub rate_hz: f64,
+    /// Time from one row to the next.
+    pub step: Span,
+    /// Assumed time from observation to publication.
+    pub latency: Span,
+    /// How a chunk takes over.
+    pub mode: TransitionMode,
+    /// Seed of the noise and denoising steps.
+    pub seed: u64,
+    /// See there.
+    pub denoise_steps: u32,
+    /// Each instruction that chunks were made for, with the time of the first such chunk in s of the record.
+    pub instructions: Vec<(f64, Arc<str>)>,
+}
+
+/// Cycles without a chunk that are no fault: their times in s of the record.
+#[derive(Clone, Debug, Default)]
+pub struct QuietCycles {
+    /// The observation was the last one's.
+    pub unchanged: Vec<f64>,
+    /// The robot was stopped.
+    pub stopped: Vec<f64>,
+    /// An input had not arrived yet.
+    pub waiting: Vec<f64>,
+}
+
+/// Everything that one replay shows. Times in s count from [`Record::origin`].
 #[derive(Debug, Default)]
 pub struct Record {
+    /// What was run.
+    pub run: Run,
+    /// Time 0 of the record.
+    pub origin: Option<Stamp>,
     /// Names of the columns of chunks and states: joints, and pose columns, of which there is no state.
     pub joints: Vec<String>,
     /// Stamped inputs in the order of [`ChunkRecord::ages`].
     pub input_names: Vec<String>,
-    /// Stages in run order.
-    pub stages: Vec<String>,
-    /// Name and fingerprint of the policy.
-    pub policy: (String, String),
+    /// Parts of an inference in run order: encoding, stages, the rest of the engines' time, decoding.
+    pub parts: Vec<String>,
     /// Chunks in order.
     pub chunks: Vec<ChunkRecord>,
-    /// Joint positions over log time; NaN where a message lacked the joint.
-    pub states: Vec<(Stamp, Vec<f64>)>,
+    /// Rows of the chunks that are drawn.
+    pub rows: KeptRows,
+    /// Measured position of each column, in the order of [`Record::joints`], over s.
+    pub states: Vec<Trace>,
+    /// The trajectory that the controller would have been commanded.
+    pub motion: MotionRecord,
+    /// Rows compared with the joint states that followed, in the order of [`Record::joints`].
+    pub followed: Vec<Followed>,
+    /// What the cameras showed at the moments that matter.
+    pub moments: Vec<KeptMoment>,
     /// Violations and refusals in order.
     pub events: Vec<Event>,
+    /// Times of cycles that made no chunk and are no fault.
+    pub quiet: QuietCycles,
     /// Cycles whose observation was the last one's.
     pub unchanged: u64,
     /// Cycles while stopped.
@@ -94,42 +155,61 @@ pub struct Record {
     pub no_trajectories: Option<Arc<str>>,
     /// Counts of every input at the end.
     pub inputs: Vec<InputStatistics>,
+    clamped: ClampCounts,
+    limited: usize,
+    comparison: followed::Comparison,
+    pictures: moments::Moments,
+    /// The last cycle, and its event where it was one.
+    last: Option<Stamp>,
+    last_event: Option<Event>,
 }
 
 impl Record {
     /// An empty record of a replay of this session's policy under these settings.
-    pub fn new(session: &Session, settings: &Settings) -> Self {
+    pub fn new(session: &Session, settings: &Settings, latency: Span) -> Self {
         let policy = session.policy();
         let spec = policy.spec();
+        let moved = session.control().joints();
+        let none = Arc::new(MotionLimits::default());
+        let limits = settings.limits.as_ref().unwrap_or(&none);
+        let stages = spec.stage_names();
+        let parts =
+            ["encode".to_owned()].into_iter().chain(stages).chain(["transfer and wait", "decode"].map(str::to_owned));
+        let stamped = settings.inputs.iter().filter(|input| input.kind.is_stamped());
         Self {
-            policy: (spec.name.clone(), spec.fingerprint.clone()),
-            stages: spec.stage_names(),
+            run: Run {
+                policy: spec.name.clone(),
+                fingerprint: spec.fingerprint.clone(),
+                random_weights: spec.random_weights,
+                engine: settings.engine.kind,
+                rate_hz: settings.rate_hz,
+                step: settings.step,
+                latency,
+                mode: settings.motion.mode,
+                seed: settings.seed,
+                denoise_steps: settings.denoise_steps,
+                instructions: Vec::new(),
+            },
+            parts: parts.collect(),
             joints: policy.columns().to_vec(),
-            moved: session.control().joints(),
-            input_names: settings
-                .inputs
-                .iter()
-                .filter(|input| input.kind.is_stamped())
-                .map(|input| input.name.clone())
-                .collect(),
+            states: policy.columns().iter().map(|_| Trace::new(motion::STRETCHES)).collect(),
+            motion: MotionRecord::new(&moved, limits),
+            pictures: moments::Moments::new(&settings.inputs),
+            moved,
+            input_names: stamped.map(|input| input.name.clone()).collect(),
             ..Self::default()
         }
     }
 
-    /// Takes down a published chunk.
-    pub fn chunk(&mut self, chunk: ChunkRecord) {
-        self.chunks.push(chunk);
+    /// A time of the record.
+    pub fn seconds(&self, at: Stamp) -> f64 {
+        (at - self.origin.unwrap_or(at)).seconds()
     }
 
-    /// Takes down a cycle without a chunk.
-    pub fn event(&mut self, event: Event) {
-        self.events.push(event);
-    }
-
-    /// Takes down a cycle before every input had come once.
-    pub fn waiting(&mut self, violation: &Violation) {
-        self.waiting += 1;
-        self.waited_for = violation.to_string();
+    /// Takes down a message of a topic of the inputs.
+    pub fn message(&mut self, at: Stamp, topic: usize, data: &bytes::Bytes) {
+        self.origin.get_or_insert(at);
+        self.pictures.message(topic, data);
     }
 
     /// Takes down the positions of the commanded joints.
@@ -138,14 +218,131 @@ impl Record {
             let index = state.names().position(|name| name == joint);
             index.and_then(|index| state.position(index)).unwrap_or(f64::NAN)
         };
-        self.states.push((at, self.joints.iter().map(position).collect()));
+        let positions: Vec<f64> = self.joints.iter().map(position).collect();
+        let seconds = self.seconds(at);
+        self.states.iter_mut().zip(&positions).for_each(|(trace, position)| trace.push(seconds, *position));
+        let stamp = Some(state.header.stamp).filter(|stamp| *stamp != Stamp::default());
+        self.comparison.state(stamp.unwrap_or(at), &positions);
+    }
+
+    /// Takes down a published chunk with its trajectory. `session` published it.
+    pub(super) fn chunk(&mut self, now: Stamp, published: &PublishedChunk<'_>, control: &Control, settings: &Settings) {
+        let at = self.cycle(now);
+        let (chunk, timings) = (published.chunk, published.timings);
+        let mut claims = Vec::new();
+        if self.chunks.is_empty() {
+            claims.push(Claim { kind: MomentKind::First, rank: 0.0, text: "the first observation".to_owned() });
+        }
+        if published.trajectory.is_some()
+            && let Some(plan) = control.plan()
+        {
+            let origin = self.origin.unwrap_or(now);
+            let seconds = |stamp: Stamp| (stamp - origin).seconds();
+            let counts = control.status(settings).counts;
+            let (jump, held) = self.motion.hand_over(&plan, chunk, &counts, &seconds);
+            claims.extend(jump.map(|jump| Claim {
+                kind: MomentKind::Jump,
+                rank: jump.seconds,
+                text: jump.to_string(),
+            }));
+            let met = held.total + published.clamped.total;
+            self.limited += usize::from(met > 0);
+            if met > 0 {
+                let clamped = published.clamped.total;
+                let clamped = if clamped > 0 { format!("{clamped} values clamped; ") } else { String::new() };
+                let text = format!("{clamped}{held}");
+                claims.push(Claim { kind: MomentKind::Limit, rank: met as f64, text });
+            }
+        }
+        self.pictures.offer(now, at, claims);
+        self.comparison.chunk(chunk);
+        self.rows.push(self.seconds(chunk.start), chunk);
+        self.instruction(at, &published.observation.instruction);
+        let millis = |time: Duration| (time.as_secs_f64() * 1e3) as f32;
+        let stages = timings.stages.iter().map(|stage| stage.time);
+        let parts = [timings.encode].into_iter().chain(stages).chain([timings.overhead(), timings.decode]);
+        self.clamped.add(published.clamped);
+        self.chunks.push(ChunkRecord {
+            at: now,
+            late_rows: chunk.late_rows,
+            clamped: published.clamped.total,
+            ages: published.observation.identity().map(|(_, stamp)| stamp.age_at(now).millis() as f32).collect(),
+            parts: parts.map(millis).collect(),
+            total: timings.total,
+        });
+        self.last_event = None;
+    }
+
+    /// Takes down a cycle without a chunk, and how the motion responded.
+    pub(super) fn event(&mut self, event: Event, brake: &BrakeResponse<'_>, control: &Control) {
+        let at = self.cycle(event.at);
+        let mut claims = Vec::new();
+        if !self.last_event.as_ref().is_some_and(|last| last.is_like(&event)) {
+            let kind = if event.kind == "violation" { MomentKind::Violation } else { MomentKind::Refused };
+            claims.push(Claim { kind, rank: 0.0, text: event.text.clone() });
+        }
+        if brake.stop.is_some()
+            && let Some(plan) = control.plan()
+        {
+            let origin = self.origin.unwrap_or(event.at);
+            self.motion.stop(&plan, event.at, &event.text, &|stamp| (stamp - origin).seconds());
+            let text = format!("the robot is brought to rest ({})", brake.action.as_str());
+            claims.push(Claim { kind: MomentKind::Stop, rank: 0.0, text });
+        }
+        self.pictures.offer(event.at, at, claims);
+        self.last_event = Some(event.clone());
+        self.events.push(event);
+    }
+
+    /// Takes down a cycle whose observation was the last one's.
+    pub(super) fn unchanged(&mut self, now: Stamp) {
+        self.unchanged += 1;
+        let at = self.cycle(now);
+        self.quiet.unchanged.push(at);
+    }
+
+    /// Takes down a cycle while stopped.
+    pub(super) fn stopped(&mut self, now: Stamp) {
+        self.stopped += 1;
+        let at = self.cycle(now);
+        self.quiet.stopped.push(at);
+    }
+
+    /// Takes down a cycle before every input had come once.
+    pub(super) fn waiting(&mut self, now: Stamp, violation: &Violation) {
+        self.waiting += 1;
+        self.waited_for = violation.to_string();
+        let at = self.cycle(now);
+        self.quiet.waiting.push(at);
+    }
+
+    /// Completes the record.
+    pub(super) fn finish(mut self, no_trajectories: Option<Arc<str>>) -> Self {
+        let origin = self.origin.unwrap_or_default();
+        self.motion.finish(self.last, &|stamp| (stamp - origin).seconds());
+        self.followed = self.comparison.joints().to_vec();
+        self.moments = std::mem::take(&mut self.pictures).into_kept();
+        self.no_trajectories = no_trajectories;
+        self
     }
 
     /// Values that were clamped to position limits, of all chunks.
-    pub fn clamped(&self) -> ClampCounts {
-        let mut all = ClampCounts::default();
-        self.chunks.iter().for_each(|chunk| all.add(&chunk.clamped));
-        all
+    pub fn clamped(&self) -> &ClampCounts {
+        &self.clamped
+    }
+
+    /// Hand-overs at which a limit was met.
+    pub fn limited(&self) -> usize {
+        self.limited
+    }
+
+    /// Adds the counts of inputs that took their last message.
+    pub fn count_inputs(&mut self, counts: &[InputStatistics]) {
+        if self.inputs.is_empty() {
+            self.inputs = counts.to_vec();
+            return;
+        }
+        self.inputs.iter_mut().zip(counts).for_each(|(all, more)| all.add(more));
     }
 
     /// Why cycles had no chunk, a line each: the first `most` events, and what was waited for to the end where there were none.
@@ -163,5 +360,19 @@ impl Record {
         times.sort_unstable();
         let last = times.len().checked_sub(1)?;
         times.get((last as f64 * q.clamp(0.0, 1.0)).round() as usize).copied()
+    }
+
+    /// Begins a cycle; returns its time in s.
+    fn cycle(&mut self, now: Stamp) -> f64 {
+        self.origin.get_or_insert(now);
+        self.last = Some(now);
+        self.seconds(now)
+    }
+
+    fn instruction(&mut self, at: f64, instruction: &Arc<str>) {
+        let all = &mut self.run.instructions;
+        if all.last().is_none_or(|(_, last)| last != instruction) && all.len() < MOST_INSTRUCTIONS {
+            all.push((at, Arc::clone(instruction)));
+        }
     }
 }

@@ -9,12 +9,13 @@ use super::report::{ActionReport, KeyFigures};
 use super::{Candidate, Progress};
 use crate::Error;
 use crate::replay;
-use crate::replay::Discard;
 use crate::replay::source::Recording;
+use crate::replay::{Pace, Sink};
 use vla_base::tensor::{HostTensor, TensorSpec};
 use vla_base::time::{Span, Stamp};
 use vla_engines::provenance::Figures;
 use vla_engines::{BoundInput, Inference, Stage, StageOutput, StageTime, Symbols};
+use vla_messages::{ActionChunkMessage, JointTrajectoryMessage};
 use vla_policy::Policy;
 use vla_runtime::session::Session;
 
@@ -85,14 +86,30 @@ fn decode(captured: &ReferenceRun, actions: Vec<HostTensor>, progress: &mut dyn 
     // The warm-up took the first.
     playing.lock().unwrap_or_else(PoisonError::into_inner).next = 0;
     let mut session = Session::new(policy)?;
-    let recording = Recording::open(captured.source(), settings)?;
-    let record = replay::drive(&recording, &mut session, settings, Span::ZERO, &mut Discard, progress)?;
-    let made = record.chunks.into_iter().map(|chunk| (chunk.at, Ok(chunk.values)));
+    let recording = Recording::open(captured.source(), captured.spec(), settings)?;
+    let mut made = Chunks::default();
+    let record = replay::drive(&recording, &mut session, settings, Span::ZERO, Pace::Even, &mut made, progress)?;
+    let made = made.0.into_iter().map(|(at, values)| (at, Ok(values)));
     let refused = record.events.into_iter().filter(|event| event.kind == "refused");
     let mut chunks: Vec<_> = made.chain(refused.map(|event| (event.at, Err(event.text)))).collect();
     chunks.sort_by_key(|(at, _)| *at);
     chunks.truncate(count);
     Ok(Decoded { columns: record.joints, chunks })
+}
+
+/// Keeps the values of every chunk with the time of its inference, which is that of its publication where no latency is assumed.
+#[derive(Default)]
+struct Chunks(Vec<(Stamp, Vec<f32>)>);
+
+impl Sink for Chunks {
+    fn chunk(&mut self, at: Stamp, chunk: &ActionChunkMessage) -> Result<(), Error> {
+        self.0.push((at, chunk.values.clone()));
+        Ok(())
+    }
+
+    fn trajectory(&mut self, _at: Stamp, _trajectory: &JointTrajectoryMessage) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 fn compare(captured: &ReferenceRun, predicted: Figures, found: &Decoded, reference: &Decoded) -> ActionReport {

@@ -262,7 +262,8 @@ mod tests {
     use vla_base::time::Stamp;
     use vla_messages::{HeaderView, write};
 
-    const TRANSFORM: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 };
+    const TRANSFORM: ImageTransformSpec =
+        ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false };
     const SIZE: Size = Size { width: 336, height: 252 };
 
     fn sample(seed: u8, (width, height): (u32, u32)) -> CameraSample {
@@ -329,8 +330,15 @@ mod tests {
         let black = [0; 3 * 640 * 480];
         let bytes = write::image(HeaderView::default(), 640, 480, "rgb8", 1920, &black).into();
         let black = CameraSample { bytes, ..sample(0, (640, 480)) };
-        let values = encode(&mut encoder(&["a", "b"], 1), &[Some(&black), None]).expect("encodes");
-        let (frame, blank) = values.split_at(values.len() / 2);
-        assert_eq!(frame, blank);
+        for (letterbox, size) in [(false, SIZE), (true, Size { width: 252, height: 252 })] {
+            let images = ["a", "b"].map(|camera| (camera.to_owned(), size));
+            let transform = ImageTransformSpec { letterbox, ..TRANSFORM };
+            let mut encoder = FrameEncoder::new(&transform, images, 1).expect("threads");
+            let length = 3 * size.width * size.height;
+            let mut values = vec![0.5; 2 * length];
+            encoder.encode(0..2, [Some(&black), None].into_iter(), values.chunks_exact_mut(length)).expect("encodes");
+            let (frame, blank) = values.split_at(length);
+            assert_eq!(frame, blank);
+        }
     }
 }

@@ -61,6 +61,8 @@ pub(super) struct RawPolicy {
     pub format: u32,
     pub name: String,
     pub fingerprint: String,
+    #[serde(default)]
+    pub random_weights: bool,
     pub cameras: Vec<String>,
     #[serde(default)]
     pub blank_views: Vec<String>,
@@ -115,6 +117,8 @@ pub(super) struct RawProcessor {
     pub embodiment: String,
     #[serde(default)]
     pub embodiment_id: Option<i32>,
+    #[serde(default)]
+    pub letterbox: Option<bool>,
 }
 
 #[derive(Clone, Debug, serde::Deserialize)]

@@ -1,0 +1,211 @@
+//! The policy's rows compared with the joint states that followed in the recording.
+//!
+//! The recording shows what its own controller did, so this is no error of the robot under this policy: it says how well the policy
+//! predicts the recorded motion, beside the prediction that the joints stay where they were observed.
+
+use std::collections::VecDeque;
+
+use vla_base::time::{Span, Stamp};
+use vla_messages::ActionChunkMessage;
+
+/// Joint states farther apart than this are not interpolated.
+const GAP: Span = Span::from_nanos(500_000_000);
+/// Chunks whose rows wait for joint states; the oldest are dropped.
+const MOST_WAITING: usize = 4096;
+
+/// Sums of the differences of one joint.
+#[derive(Clone, Debug, Default)]
+pub struct Followed {
+    /// Rows compared.
+    pub count: u64,
+    /// Sum of the distances of the rows from the joint states, rad or m.
+    pub absolute: f64,
+    /// Sum of their squares.
+    pub squared: f64,
+    /// Sum of the distances of the observed position from the joint states.
+    pub still: f64,
+    /// (count, sum of distances) of each row of a chunk.
+    pub by_row: Vec<(u64, f64)>,
+}
+
+impl Followed {
+    /// Mean distance of the rows from the joint states; NaN without any.
+    pub fn mean(&self) -> f64 {
+        self.absolute / self.count as f64
+    }
+
+    /// Root of the mean square of these distances.
+    pub fn rms(&self) -> f64 {
+        (self.squared / self.count as f64).sqrt()
+    }
+
+    /// Mean distance of the observed position from the joint states.
+    pub fn mean_still(&self) -> f64 {
+        self.still / self.count as f64
+    }
+
+    fn add(&mut self, row: usize, distance: f64, still: f64) {
+        self.count += 1;
+        self.absolute += distance;
+        self.squared += distance * distance;
+        self.still += still;
+        if self.by_row.len() <= row {
+            self.by_row.resize(row + 1, (0, 0.0));
+        }
+        if let Some((count, sum)) = self.by_row.get_mut(row) {
+            *count += 1;
+            *sum += distance;
+        }
+    }
+}
+
+/// A chunk with rows that are not due yet.
+#[derive(Debug)]
+struct Waiting {
+    start: Stamp,
+    step: Span,
+    next: usize,
+    values: Box<[f32]>,
+    /// Newest positions when it was made.
+    observed: Box<[f64]>,
+}
+
+/// Compares chunks with joint states as they come.
+#[derive(Debug, Default)]
+pub(super) struct Comparison {
+    joints: Vec<Followed>,
+    waiting: VecDeque<Waiting>,
+    last: Option<(Stamp, Vec<f64>)>,
+}
+
+impl Comparison {
+    /// The differences so far, one a column.
+    pub(super) fn joints(&self) -> &[Followed] {
+        &self.joints
+    }
+
+    /// A chunk was made.
+    pub(super) fn chunk(&mut self, chunk: &ActionChunkMessage) {
+        let Some((_, observed)) = &self.last else { return };
+        if self.waiting.len() >= MOST_WAITING {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(Waiting {
+            start: chunk.start,
+            step: chunk.step,
+            next: 0,
+            values: chunk.values.as_slice().into(),
+            observed: observed.as_slice().into(),
+        });
+    }
+
+    /// Positions of the columns were measured at `at`; NaN where there is none.
+    pub(super) fn state(&mut self, at: Stamp, positions: &[f64]) {
+        self.joints.resize_with(positions.len(), Followed::default);
+        if let Some((before, earlier)) = self.last.take() {
+            if at > before && at - before <= GAP {
+                for chunk in &mut self.waiting {
+                    compare(&mut self.joints, chunk, (before, &earlier), (at, positions));
+                }
+            }
+            let mut kept = earlier;
+            kept.clear();
+            kept.extend_from_slice(positions);
+            self.last = Some((at, kept));
+        } else {
+            self.last = Some((at, positions.to_vec()));
+        }
+        let over = |chunk: &Waiting| chunk.due(chunk.values.len() / positions.len().max(1)) <= at;
+        while self.waiting.front().is_some_and(over) {
+            self.waiting.pop_front();
+        }
+    }
+}
+
+impl Waiting {
+    fn due(&self, row: usize) -> Stamp {
+        self.start + self.step.times(i64::try_from(row).unwrap_or(i64::MAX))
+    }
+}
+
+/// Compares the rows of a chunk that are due between two joint states.
+fn compare(joints: &mut [Followed], chunk: &mut Waiting, from: (Stamp, &[f64]), to: (Stamp, &[f64])) {
+    let width = joints.len().max(1);
+    while let Some(row) = chunk.values.get(chunk.next * width..(chunk.next + 1) * width).filter(|row| !row.is_empty()) {
+        let due = chunk.due(chunk.next);
+        if due > to.0 {
+            return;
+        }
+        if due >= from.0 {
+            let share = (due - from.0).seconds() / (to.0 - from.0).seconds();
+            let states = from.1.iter().zip(to.1).map(|(from, to)| from + (to - from) * share);
+            let rows = row.iter().zip(&chunk.observed).zip(states);
+            for (joint, ((value, observed), state)) in joints.iter_mut().zip(rows) {
+                let (distance, still) = ((f64::from(*value) - state).abs(), (observed - state).abs());
+                if distance.is_finite() && still.is_finite() {
+                    joint.add(chunk.next, distance, still);
+                }
+            }
+        }
+        chunk.next += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> Stamp {
+        Stamp::from_nanos(ms * 1_000_000)
+    }
+
+    /// Joint `a` moves by 1 rad/s, column `b` is never measured.
+    fn state(comparison: &mut Comparison, ms: i64) {
+        comparison.state(at(ms), &[ms as f64 / 1e3, f64::NAN]);
+    }
+
+    fn chunk(start: i64, values: &[f32]) -> ActionChunkMessage {
+        let names = vec!["a".to_owned(), "b".to_owned()];
+        let (start, step) = (at(start), Span::from_millis(10.0));
+        ActionChunkMessage { start, step, names, values: values.to_vec(), ..ActionChunkMessage::default() }
+    }
+
+    #[test]
+    fn rows_are_compared_with_the_position_at_their_due_time() {
+        let mut comparison = Comparison::default();
+        state(&mut comparison, 0);
+        // Rows due at 10, 20 and 30 ms: exact, 0.1 too far, not reached.
+        comparison.chunk(&chunk(10, &[0.010, 9.0, 0.120, 9.0, 0.5, 9.0]));
+        state(&mut comparison, 4);
+        state(&mut comparison, 25);
+        let [a, b] = comparison.joints() else { panic!("two columns") };
+        assert_eq!((a.count, b.count), (2, 0), "unmeasured columns are not compared");
+        assert!((a.mean() - 0.05).abs() < 1e-7 && (a.rms() - 0.1 / 2f64.sqrt()).abs() < 1e-7, "{a:?}");
+        assert!((a.mean_still() - 0.015).abs() < 1e-9, "it was at 0: {a:?}");
+        assert_eq!(a.by_row.iter().map(|(count, _)| *count).collect::<Vec<_>>(), [1, 1]);
+        state(&mut comparison, 50);
+        assert_eq!(comparison.joints()[0].count, 3);
+        assert!(comparison.waiting.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_compared_across_a_gap_or_when_time_goes_back() {
+        let mut comparison = Comparison::default();
+        state(&mut comparison, 0);
+        comparison.chunk(&chunk(100, &[0.0, 0.0]));
+        state(&mut comparison, 2000);
+        assert_eq!(comparison.joints()[0].count, 0);
+        state(&mut comparison, 1000);
+        comparison.chunk(&chunk(1010, &[1.01, 0.0]));
+        state(&mut comparison, 1020);
+        assert_eq!(comparison.joints()[0].count, 1);
+    }
+
+    #[test]
+    fn chunks_that_are_never_compared_do_not_pile_up() {
+        let mut comparison = Comparison::default();
+        state(&mut comparison, 0);
+        (0..10_000).for_each(|_| comparison.chunk(&chunk(100, &[0.0, 0.0])));
+        assert_eq!(comparison.waiting.len(), MOST_WAITING);
+    }
+}
