@@ -316,6 +316,15 @@ impl Record {
         self.quiet.waiting.push(at);
     }
 
+    /// Takes down that the session starts again, on another recording.
+    pub(super) fn restart(&mut self) {
+        let origin = self.origin.unwrap_or_default();
+        self.motion.restart(self.last.take(), &|stamp| (stamp - origin).seconds());
+        self.comparison.restart();
+        self.states.iter_mut().for_each(|trace| trace.push(0.0, f64::NAN));
+        self.last_event = None;
+    }
+
     /// Completes the record. `inputs`: their counts at the end.
     pub(super) fn finish(mut self, inputs: Vec<InputStatistics>, no_trajectories: Option<Arc<str>>) -> Self {
         let origin = self.origin.unwrap_or_default();

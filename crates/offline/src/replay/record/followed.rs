@@ -84,6 +84,12 @@ impl Comparison {
         &self.joints
     }
 
+    /// Another recording begins: nothing of it follows the chunks so far.
+    pub(super) fn restart(&mut self) {
+        self.waiting.clear();
+        self.last = None;
+    }
+
     /// A chunk was made.
     pub(super) fn chunk(&mut self, chunk: &ActionChunkMessage) {
         let Some((_, observed)) = &self.last else { return };

@@ -116,7 +116,17 @@ impl MotionRecord {
 
     /// Whether there was any motion.
     pub fn is_empty(&self) -> bool {
-        self.plan.is_none()
+        self.hand_overs.is_empty()
+    }
+
+    /// Ends the motion: the session starts again, on another recording. `last`: the last cycle.
+    pub(super) fn restart(&mut self, last: Option<Stamp>, seconds: &dyn Fn(Stamp) -> f64) {
+        self.finish(last, seconds);
+        if let Some(plan) = self.plan.take() {
+            self.joints.iter_mut().for_each(|joint| joint.interrupt(seconds(plan.end())));
+        }
+        (self.before, self.done, self.stopping) = (None, None, false);
+        self.counts = LimitCounts::default();
     }
 
     /// Takes down that a chunk's plan took over; returns how far the chunk's rows were from the motion before. `counts`: how often
@@ -223,7 +233,7 @@ impl MotionRecord {
             if all > 0 {
                 joint.met.push(at);
             }
-            joint.held_back = now;
+            joint.held_back.iter_mut().zip(&new).for_each(|(sum, new)| *sum += new);
             held.total += all;
             for (kind, count) in LIMIT_KINDS.into_iter().zip(new) {
                 if count > held.most.as_ref().map_or(0, |(_, _, most)| *most) {
@@ -398,6 +408,22 @@ mod tests {
         robot.record.finish(Some(at(5.1)), &seconds);
         assert_eq!(robot.record.joints[0].position.points().iter().filter(|[_, y]| y.is_nan()).count(), 1);
         assert_eq!(robot.record.stops.len(), 1, "the last plan still had rows");
+    }
+
+    #[test]
+    fn a_session_that_starts_again_leaves_a_gap_and_no_stop() {
+        let mut robot = Robot::new();
+        robot.chunk(0.0, 0.3);
+        let held = robot.record.joints[0].held_back;
+        robot.record.restart(Some(at(0.2)), &seconds);
+        let first = std::mem::take(&mut robot.record);
+        let mut again = Robot { record: first, ..Robot::new() };
+        again.chunk(10.0, 0.3);
+        again.record.finish(Some(at(10.2)), &seconds);
+        let joint = &again.record.joints[0];
+        assert_eq!(again.record.stops, [], "the rows had not run out at the last cycle");
+        assert_eq!(joint.position.points().iter().filter(|[_, y]| y.is_nan()).count(), 1);
+        assert_eq!(joint.held_back, held.map(|count| 2 * count), "counts of both");
     }
 
     #[test]
