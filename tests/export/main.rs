@@ -4,6 +4,7 @@ mod checkpoint_config;
 mod fuzz_export;
 mod fuzz_infer;
 mod infer;
+mod lora;
 mod reference_export;
 mod reference_infer;
 mod split_layout;

@@ -108,7 +108,7 @@ impl Bench {
         let spec = PolicySpec::load(self.policy.path()).expect("the demo policy");
         let mut session = Session::load(spec, &settings, &mut |_| {}).expect("the demo policy loads");
         let options = Options {
-            bag: BagSource { bag: self.bag(messages), clock },
+            source: BagSource { bag: self.bag(messages), clock }.into(),
             output: self.scratch.path().join("chunks.mcap"),
             latency: Span::from_millis(5.0),
             golden: None,
@@ -182,7 +182,9 @@ fn a_message_that_was_logged_decades_away_costs_a_few_inferences() {
             );
             let cycles = record.chunks.len() + record.events.len() + (record.unchanged + record.stopped) as usize;
             assert!(cycles < 200, "{kind} {log_time}: {cycles} cycles");
-            let recording = Recording::open(&bench.bag(&messages).into(), &bench.settings()).expect("opens");
+            let spec = PolicySpec::load(bench.policy.path()).expect("the demo policy");
+            let source = bench.bag(&messages).into();
+            let recording = Recording::open(&source, &spec, &bench.settings()).expect("opens");
             let covered = recording.covered().expect("readable").seconds();
             assert!((7.0..9.0).contains(&covered), "{kind} {log_time}: {covered} s");
         }

@@ -344,7 +344,7 @@ fn state_encoder_and_action_decoder_allocate_nothing() {
         max_state_dim: 128,
         max_action_dim: 128,
         max_action_horizon: 50,
-        image: ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 },
+        image: ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false },
         normalise_text: true,
     };
     let mut encoder = StateEncoder::new(&processor).expect("an encoder");

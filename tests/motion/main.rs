@@ -2,6 +2,7 @@
 
 #[expect(unsafe_code, reason = "an allocator that counts")]
 mod allocation;
+mod eval;
 mod fuzz_parameters;
 mod joint_inputs;
 mod measured_motion;

@@ -8,6 +8,7 @@ mod fuzz_codec;
 mod fuzz_policy;
 mod fuzz_processor;
 mod layouts;
+mod letterbox;
 mod mixed_views;
 mod oracle_codec;
 mod oracle_processor;

@@ -14,7 +14,7 @@ use vla_policy::processor::ImageTransformSpec;
 use vla_trt_tests::vectors::{json, oracle};
 
 /// What the released checkpoints use.
-const TRANSFORM: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 };
+const TRANSFORM: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false };
 
 /// An RGB image in memory.
 struct Image {

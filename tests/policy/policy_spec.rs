@@ -67,6 +67,29 @@ fn a_complete_description_is_read_with_stages_in_order_and_tensors_renamed() {
 }
 
 #[test]
+fn the_letterbox_is_the_processors_unless_the_description_has_it() {
+    let dir = bundle();
+    let spec = |more: &str| {
+        let text = VALID.replace("embodiment: new_embodiment}", &format!("embodiment: robot{more}}}"));
+        PolicySpec::parse(dir.path(), &text).expect("valid")
+    };
+    for file in [None, Some(false), Some(true)] {
+        let mut config = vla_trt_tests::processor::config();
+        if let Some(value) = file {
+            config["processor_kwargs"]["letter_box_transform"] = value.into();
+        }
+        let statistics = vla_trt_tests::processor::statistics();
+        fs::write(dir.path().join("processor_config.json"), config.to_string()).expect("write");
+        fs::write(dir.path().join("statistics.json"), statistics.to_string()).expect("write");
+        let padded = |more: &str| spec(more).processor.load().expect("a processor").image.letterbox;
+        assert_eq!(padded(""), file == Some(true));
+        assert!(padded(", letterbox: true") && !padded(", letterbox: false"), "{file:?}");
+    }
+    let wrong = VALID.replace("new_embodiment}", "new_embodiment, letterbox: always}");
+    assert!(refusal(dir.path(), &wrong).contains("letterbox"));
+}
+
+#[test]
 fn every_problem_is_reported_at_once_with_its_key() {
     let dir = bundle();
     fs::remove_file(dir.path().join("step.onnx")).expect("remove");

@@ -1,5 +1,8 @@
 //! The vendor's processor files: what is read from them, what is filled in, and how every mistake is named.
 
+mod keys;
+mod statistics;
+
 use vla_trt_tests::processor as files;
 
 use std::path::Path;
@@ -7,8 +10,8 @@ use std::path::Path;
 use files::{config, statistics};
 use serde_json::{Value, json};
 use vla_policy::processor::{
-    ActionScaling, Conversion, DeltaRows, ImageTransformSpec, PoseFormat, Processor, ProcessorConfig, ProcessorError,
-    StateEncoding, Statistics,
+    ActionScaling, Conversion, DeltaRows, ImageTransformSpec, KNOWN_KEYS, Place, PoseFormat, Processor,
+    ProcessorConfig, ProcessorError, StateEncoding, Statistics,
 };
 
 fn processor(config: &Value, statistics: &Value) -> Result<Processor, ProcessorError> {
@@ -43,7 +46,7 @@ fn robot(kwargs: &mut Value) -> &mut Value {
 fn both_files_make_one_processor() {
     let processor = processor(&config(), &statistics()).expect("valid");
     assert_eq!(processor.cameras, ["top", "wrist"]);
-    assert_eq!(processor.image, ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 });
+    assert_eq!(processor.image, ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false });
     assert!(processor.normalise_text && processor.clip_state);
     let widths: Vec<(&str, usize)> = processor.state.iter().map(|key| (key.name.as_str(), key.width)).collect();
     assert_eq!(widths, [("arm", 2), ("gripper", 1)]);
@@ -149,23 +152,13 @@ fn what_a_row_of_deltas_is_must_be_said_for_each_such_key_and_for_no_other() {
 }
 
 #[test]
-fn a_statistic_is_read_to_the_last_bit() {
-    let text = statistics().to_string().replace("-1.5", "-1.079264258548944");
-    let statistics = Statistics::parse(Path::new("statistics.json"), &text).expect("valid");
-    let config = ProcessorConfig::parse(Path::new("c"), &config().to_string()).expect("valid");
-    let processor = Processor::new(&config, &statistics, "robot").expect("valid");
-    let StateEncoding::Range { low, .. } = &processor.state[0].encoding else { panic!("a range") };
-    assert_eq!(low[0].to_bits(), (-1.079_264_258_548_944_f64).to_bits());
-}
-
-#[test]
 fn absent_keys_take_the_defaults_of_the_vendors_class() {
     let modalities = config()["processor_kwargs"]["modality_configs"].clone();
     let config = json!({"processor_class": "Gr00tN1d6Processor", "processor_kwargs": {
         "modality_configs": modalities, "use_albumentations": true,
     }});
     let processor = processor(&config, &statistics()).expect("valid");
-    assert_eq!(processor.image, ImageTransformSpec { shortest_edge: 512, crop_fraction: 0.95 });
+    assert_eq!(processor.image, ImageTransformSpec { shortest_edge: 512, crop_fraction: 0.95, letterbox: false });
     assert_eq!((processor.max_state_dim, processor.max_action_dim, processor.max_action_horizon), (29, 29, 40));
     assert!(processor.normalise_text && processor.clip_state);
     assert!(processor.action.iter().all(|key| key.conversion == Conversion::Absolute), "use_relative_action is false");
@@ -183,7 +176,10 @@ fn null_sizes_are_taken_from_the_other_two() {
         kwargs["image_target_size"] = json!([224, 224]);
         kwargs["image_crop_size"] = json!([168, 168]);
     });
-    assert_eq!(processor.expect("valid").image, ImageTransformSpec { shortest_edge: 224, crop_fraction: 0.75 });
+    assert_eq!(
+        processor.expect("valid").image,
+        ImageTransformSpec { shortest_edge: 224, crop_fraction: 0.75, letterbox: false }
+    );
     let problems = problems(|kwargs, _| {
         kwargs["shortest_image_edge"] = Value::Null;
         kwargs["crop_fraction"] = Value::Null;
@@ -241,78 +237,6 @@ fn relative_poses_are_nine_wide_and_their_format_gives_the_decoded_width() {
 }
 
 #[test]
-fn unknown_and_repeated_keys_are_refused_by_name_with_their_place() {
-    let error = refusal(|kwargs, _| kwargs["letter_box_transform"] = json!(true));
-    assert!(
-        error.starts_with("processor_config.json: unknown field `letter_box_transform`, expected one of"),
-        "{error}"
-    );
-    assert!(error.contains("at line 1 column"), "{error}");
-    let error = refusal(|kwargs, _| robot(kwargs)["state"]["min_max_embedding_keys"] = json!([]));
-    assert!(error.contains("unknown field `min_max_embedding_keys`"), "{error}");
-    let error = refusal(|_, values| values["velocity"] = json!({}));
-    assert!(error.contains("statistics.robot: unknown field `velocity`"), "{error}");
-    let text = statistics().to_string().replacen("\"gripper\":", "\"arm\":", 1);
-    let statistics = Statistics::parse(Path::new("statistics.json"), &text).expect("JSON");
-    let config = ProcessorConfig::parse(Path::new("c"), &config().to_string()).expect("valid");
-    let error = Processor::new(&config, &statistics, "robot").expect_err("refused").to_string();
-    assert!(error.contains("key 'arm' is given twice"), "{error}");
-    let error = refusal(|kwargs, _| robot(kwargs)["action"]["action_configs"][0]["rep"] = json!("RELATIV"));
-    assert!(error.contains("unknown variant `RELATIV`, expected one of `RELATIVE`, `ABSOLUTE`, `DELTA`"), "{error}");
-}
-
-/// Why the files are refused after `replace` in the text of the statistics: values that `json!` has no words for.
-fn refused_text(edit: impl FnOnce(&mut Value, &mut Value), from: &str, to: &str) -> Option<String> {
-    let (mut config, mut statistics) = (config(), statistics());
-    edit(&mut config["processor_kwargs"], &mut statistics["robot"]);
-    let text = statistics.to_string();
-    assert!(text.contains(from), "{text} has {from}");
-    let statistics = Statistics::parse(Path::new("statistics.json"), &text.replace(from, to)).expect("JSON of Python");
-    let config = ProcessorConfig::parse(Path::new("processor_config.json"), &config.to_string()).expect("valid");
-    Processor::new(&config, &statistics, "robot").err().map(|error| error.to_string())
-}
-
-#[test]
-fn statistics_that_are_no_numbers_are_refused_by_key_and_column_where_they_are_used() {
-    for (literal, found) in [("NaN", "NaN"), ("Infinity", "inf"), ("-Infinity", "-inf")] {
-        let marked = |_: &mut Value, values: &mut Value| values["action"]["gripper"]["max"] = json!([4.25]);
-        let error = refused_text(marked, "4.25", literal).expect("max is used");
-        assert!(
-            error.contains(&format!("statistics.robot.action.gripper.max[0]: expected a finite number, found {found}")),
-            "{error}"
-        );
-        let spread = |kwargs: &mut Value, values: &mut Value| {
-            robot(kwargs)["state"]["mean_std_embedding_keys"] = json!(["arm"]);
-            values["state"]["arm"]["std"] = json!([1, 4.25]);
-        };
-        let error = refused_text(spread, "4.25", literal).expect("std is used");
-        assert!(error.contains(&format!("statistics.robot.state.arm.std[1]: expected a finite number, found {found}")));
-        let unused = |_: &mut Value, values: &mut Value| values["action"]["gripper"]["std"] = json!([4.25]);
-        assert_eq!(refused_text(unused, "4.25", literal), None, "std scales no key of a range");
-    }
-    let error = refused_text(|_, _| {}, "-1.5", "1e999").expect("refused");
-    assert!(error.contains("statistics.robot.state.arm: number out of range"), "{error}");
-}
-
-#[test]
-fn what_the_embodiment_does_not_use_is_not_judged() {
-    let processor = edited(|kwargs, values| {
-        let mut other = robot(kwargs).clone();
-        other["video"]["delta_indices"] = json!([-15, 0]);
-        other["video"]["extra_key"] = json!(1);
-        kwargs["modality_configs"]["oxe_droid"] = other;
-        values["state"]["arm"]["q50"] = json!([0, 0]);
-        values["state"]["arm"]["count"] = json!([100]);
-        values["state"]["leg"] = json!({"min": [2], "max": [1], "std": [-1]});
-        values["action"]["gripper"]["q01"] = json!([5]);
-        values["action"]["arm"]["min"] = json!([9, 9]);
-        values["relative_action"]["gripper"] = json!("none");
-    });
-    let unchanged = edited(|_, _| {}).expect("valid");
-    assert_eq!(processor.unwrap_or_else(|error| panic!("{error}")), unchanged);
-}
-
-#[test]
 fn every_problem_of_both_files_is_reported_at_once() {
     let problems = problems(|kwargs, values| {
         kwargs["use_albumentations"] = json!(false);
@@ -342,51 +266,6 @@ fn every_problem_of_both_files_is_reported_at_once() {
 }
 
 #[test]
-fn statistics_that_would_mirror_a_joint_are_refused_by_key_and_column() {
-    let one = |edit: fn(&mut Value, &mut Value), expected: &[&str]| {
-        let problems = problems(edit);
-        assert_eq!(problems.len(), expected.len(), "{problems:#?}");
-        for (problem, expected) in problems.iter().zip(expected) {
-            assert!(problem.starts_with(expected), "{expected}: {problem}");
-        }
-    };
-    one(
-        |_, values| values["action"]["gripper"]["min"] = json!([7]),
-        &[
-            "statistics.robot.action.gripper.min[0]: expected a range up to statistics.robot.action.gripper.max[0] = 0.05, found 7",
-        ],
-    );
-    one(
-        |_, values| values["state"]["arm"]["max"] = json!([-2, -3]),
-        &["statistics.robot.state.arm.min[0]: ", "statistics.robot.state.arm.min[1]: "],
-    );
-    one(
-        |_, values| values["relative_action"]["arm"]["max"][1][1] = json!(-9),
-        &["statistics.robot.relative_action.arm.min[1][1]: expected a range up to"],
-    );
-    one(
-        |kwargs, values| {
-            kwargs["use_percentiles"] = json!(true);
-            values["action"]["gripper"]["q99"] = json!([-1]);
-        },
-        &["statistics.robot.action.gripper.q01[0]: expected a range up to"],
-    );
-    one(
-        |kwargs, values| {
-            robot(kwargs)["action"]["mean_std_embedding_keys"] = json!(["arm", "gripper"]);
-            values["action"]["gripper"]["std"] = json!([-0.1]);
-            values["relative_action"]["arm"]["std"][2][0] = json!(-0.1);
-        },
-        &[
-            "statistics.robot.relative_action.arm.std[2][0]: expected 0",
-            "statistics.robot.action.gripper.std[0]: expected 0",
-        ],
-    );
-    let constant = edited(|_, values| values["action"]["gripper"]["min"] = json!([0.05])).expect("a constant value");
-    assert_eq!(constant.action[1].scaling, ActionScaling::Range { low: vec![0.05], high: vec![0.05] });
-}
-
-#[test]
 fn action_rows_that_do_not_follow_each_other_step_by_step_are_refused() {
     let with = |deltas: Value| edited(|kwargs, _| robot(kwargs)["action"]["delta_indices"] = deltas);
     for even in [json!([0, 1, 2]), json!([3, 4, 5]), json!([-1, 0, 1])] {
@@ -407,6 +286,14 @@ fn what_is_missing_or_too_wide_is_named() {
     one(
         |_, values| drop(values["state"].as_object_mut().expect("object").remove("arm")),
         "statistics.robot.state.arm: missing",
+    );
+    one(
+        |_, values| drop(values["action"]["gripper"].as_object_mut().expect("object").remove("max")),
+        "statistics.robot.action.gripper.max: missing",
+    );
+    one(
+        |_, values| values["state"]["gripper"] = json!({"count": [3]}),
+        "statistics.robot.state.gripper.min: missing, and no other statistic gives the key's width",
     );
     one(
         |_, values| drop(values.as_object_mut().expect("object").remove("relative_action")),

@@ -7,7 +7,7 @@ use vla_policy::encode::image::{EvalTransform, image_tokens};
 use vla_policy::encode::resize::{AreaResize, BicubicResize, Packed, Rows, Size, Window};
 use vla_policy::processor::ImageTransformSpec;
 
-const TRANSFORM: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 };
+const TRANSFORM: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false };
 
 fn size(width: usize, height: usize) -> Size {
     Size { width, height }

@@ -8,7 +8,7 @@ use vla_policy::encode::image::EvalTransform;
 use vla_policy::encode::resize::{AreaResize, BicubicResize, Packed, Rows, Size, Window};
 use vla_policy::processor::ImageTransformSpec;
 
-const TRANSFORM: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 };
+const TRANSFORM: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false };
 
 /// The portable path and the one that this machine takes.
 fn paths() -> [Simd; 2] {

@@ -23,7 +23,7 @@ fn processor(state: Vec<StateKey>, action: Vec<ActionKey>) -> Processor {
         max_state_dim: 24,
         max_action_dim: 16,
         max_action_horizon: 8,
-        image: ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 },
+        image: ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false },
         normalise_text: true,
     }
 }

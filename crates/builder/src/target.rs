@@ -52,9 +52,7 @@ impl Target {
     /// [`Error::Request`] when a file of the network is missing.
     pub fn needed(request: &Request) -> Result<u64, Error> {
         let network = Network::open(&request.onnx)?;
-        let missing = network.data_files.iter().filter(|file| !file.is_file());
-        let problems: Vec<String> =
-            missing.map(|file| format!("its weights are in {}, and there is no such file", file.display())).collect();
+        let problems: Vec<String> = network.data_problems().iter().map(ToString::to_string).collect();
         if !problems.is_empty() {
             return Err(Error::Request { onnx: request.onnx.clone(), problems });
         }

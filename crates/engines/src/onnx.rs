@@ -4,6 +4,7 @@
 //! megabytes. Everything here is an estimate for planning, or a fact of the file; nothing is computed.
 
 pub mod cost;
+mod data;
 mod inner;
 mod network;
 pub mod proto;
@@ -12,6 +13,7 @@ mod shapes;
 use std::path::PathBuf;
 
 pub use cost::Cost;
+pub use data::DataProblem;
 pub use inner::Inner;
 pub use network::{ExternalWeight, Network, Weight};
 

@@ -16,7 +16,7 @@ use ort::value::{DynTensor, Outlet, TensorElementType, ValueType};
 
 use super::{Backend, BufferSpec, Cause, Error, Footprint, ProvenanceStatus, RuntimeLibrary, Stage};
 use crate::onnx::Network;
-use vla_base::sys::private;
+use vla_base::sys::{map, private};
 use vla_base::tensor::{DType, Data, Dim, HostTensor, TensorSpec};
 
 /// ONNX Runtime's CPU provider.
@@ -70,12 +70,16 @@ impl Onnx {
     /// private copy of them, whose names are gone when this returns.
     fn session(&self, file: &Path) -> Result<Session, Cause> {
         let mut builder = self.builder()?;
+        let model = if self.in_place { map::map(file)? } else { private::read(file)? };
+        // For an invalid network, ONNX Runtime returns the error.
+        let network = Network::decode(file, model.clone()).ok();
+        if let Some(problem) = network.as_ref().and_then(|network| network.data_problems().into_iter().next()) {
+            return Err(problem.into());
+        }
         if self.in_place {
             return Ok(builder.commit_from_file(file)?);
         }
-        let model = private::read(file)?;
-        // For an invalid network, ONNX Runtime returns the error.
-        let data = Network::decode(file, model.clone()).map(|network| network.data_files).unwrap_or_default();
+        let data = network.map(|network| network.data_files).unwrap_or_default();
         if data.is_empty() {
             return Ok(builder.commit_from_memory(&model)?);
         }

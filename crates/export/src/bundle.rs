@@ -7,13 +7,17 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::checkpoint::{Backbone, Checkpoint, Config, foreign};
+use super::checkpoint::{Backbone, Checkpoint, Config, folder, foreign};
+use super::expected;
+use super::expected::Expected;
 use super::layout::{ExportedStage, Layout, Network};
+use super::lora;
+use super::lora::Adapter;
 use super::policy_yaml::{Description, POLICY_YAML};
 use super::progress::{Metered, Progress};
 use super::staging::{self, Staging, require_room};
 use super::synthetic_checkpoint::MARK;
-use super::weights::Weights as _;
+use super::weights::{Finite, Weights};
 use super::{Error, Model, Options, RopeFrequencies, View, VisionAttention, split, tensor_file};
 use vla_base::tensor::DType;
 use vla_policy::encode::prompt::save_tokenizer;
@@ -21,8 +25,11 @@ use vla_policy::processor::{DeltaRows, Processor, ProcessorConfig, Statistics};
 
 pub mod embodiment;
 mod layout;
+mod letterbox;
 mod options;
 mod prompts;
+
+pub use letterbox::Letterbox;
 
 /// What [`Error::OccupiedFolder`] expects.
 const KIND: &str = "a policy bundle";
@@ -66,6 +73,10 @@ impl FromStr for Camera {
 pub struct Request {
     /// Checkpoint folder.
     pub checkpoint: PathBuf,
+    /// Folder of a LoRA adapter that is merged into the checkpoint.
+    pub lora: Option<PathBuf>,
+    /// Hashes that the files of the weights must have.
+    pub expected: Vec<Expected>,
     /// Tokenizer folder, or a `tokenizer.json`.
     pub tokenizer: PathBuf,
     /// The backbone's `config.json`, when it lies elsewhere than beside the tokenizer.
@@ -84,6 +95,8 @@ pub struct Request {
     pub layout: Layout,
     /// What a row of each action key with `rep: DELTA` is.
     pub deltas: BTreeMap<String, DeltaRows>,
+    /// Whether frames are padded to squares.
+    pub letterbox: Letterbox,
     /// Seconds between action rows.
     pub step_s: f64,
     /// Denoising step counts that get their constants.
@@ -117,10 +130,29 @@ pub struct Summary {
     pub fingerprint: String,
     /// Views in the policy's order, at the size that the network takes.
     pub views: Vec<View>,
+    /// Whether frames are padded to squares.
+    pub letterbox: bool,
     /// Stages in run order that were written, each with the bytes of its files.
     pub stages: Vec<(String, u64)>,
     /// Stages whose network the user provides: the stage, its file, a description.
     pub supplied: Vec<[String; 3]>,
+    /// The merged adapter.
+    pub merged: Option<Merged>,
+}
+
+/// A LoRA adapter in a bundle.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Merged {
+    /// Hash over its two files, as of a bundle.
+    pub fingerprint: String,
+    /// Weights of the checkpoint that it changes.
+    pub changed: usize,
+    /// Weights of the checkpoint that it replaces.
+    pub replaced: usize,
+    /// The base that it names.
+    pub base: Option<String>,
+    /// Whether processor and statistics are the adapter's.
+    pub own_processor: bool,
 }
 
 /// Refuses an `out` that [`write()`] would refuse.
@@ -158,17 +190,24 @@ pub fn fill_measured(request: &Request, dir: &Path, report: &mut dyn FnMut(Progr
 fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
     write_json(&prompts::template(), &dir.join(TEMPLATE))?;
     let plan = ExportPlan::new(request, &dir.join(TEMPLATE))?;
+    if !measured {
+        request.letterbox.warn(plan.letterbox_of_file, &request.cameras);
+        prompts::warn_of_class(&request.tokenizer);
+    }
     let inside = request.tokenizer.join(TOKENIZER);
     match (request.tokenizer.is_file(), inside.is_file()) {
         (true, _) => copy(&request.tokenizer, &dir.join(TOKENIZER))?,
         (false, true) => copy(&inside, &dir.join(TOKENIZER))?,
         (false, false) => save_tokenizer(&request.tokenizer, &dir.join(TOKENIZER))?,
     }
-    copy(&request.checkpoint.join(PROCESSOR), &dir.join(PROCESSOR))?;
-    copy(&request.checkpoint.join(STATISTICS), &dir.join(STATISTICS))?;
+    copy(&plan.processor_dir.join(PROCESSOR), &dir.join(PROCESSOR))?;
+    copy(&plan.processor_dir.join(STATISTICS), &dir.join(STATISTICS))?;
 
     let stages = {
-        let weights = Metered::new(&plan.checkpoint, &plan.model, request.layout.reads, report)?;
+        let merged = plan.adapter.as_ref().map(|adapter| adapter.onto(&plan.checkpoint));
+        let source: &dyn Weights = merged.as_ref().map_or(&plan.checkpoint, |merged| merged);
+        let finite = Finite::new(source, plan.options.embodiment);
+        let weights = Metered::new(&finite, &plan.model, request.layout.reads, report)?;
         let types = std::iter::once(request.dtype).chain(request.dtype_of.values().copied());
         let narrowest = types.map(DType::size).min().unwrap_or_default() as u64;
         require_room(dir, weights.elements().saturating_mul(narrowest))?;
@@ -184,21 +223,48 @@ fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Pr
         }
     };
     report(Progress::Fingerprint);
-    let fingerprint = plan.describe(request, &stages, dir)?;
+    let merged = plan.adapter.as_ref().map(|adapter| merged(&plan, adapter)).transpose()?;
+    let fingerprint = plan.describe(request, merged.as_ref(), &stages, dir)?;
     let written = stages.iter().filter(|stage| stage.supplied.is_none());
     let sizes = written.map(|stage| Ok((stage.name.clone(), bytes_of(stage)?))).collect::<Result<_, Error>>()?;
     let supplied = stages.iter().filter_map(|stage| {
         let file = stage.files.model.file_name()?.to_string_lossy().into_owned();
         Some([stage.name.clone(), file, stage.supplied.clone()?])
     });
-    Ok(Summary { fingerprint, views: plan.views, stages: sizes, supplied: supplied.collect() })
+    let (views, letterbox) = (plan.views, plan.processor.image.letterbox);
+    Ok(Summary { fingerprint, views, letterbox, stages: sizes, supplied: supplied.collect(), merged })
+}
+
+impl Request {
+    /// The folder with the processor's files: of the adapter's own training, where it has them.
+    ///
+    /// # Errors
+    /// As [`folder::of_processor`].
+    fn processor_dir(&self) -> Result<PathBuf, Error> {
+        let own = self.lora.as_deref().and_then(|folder| folder::of_processor(folder, PROCESSOR).ok());
+        own.map_or_else(|| folder::of_processor(&self.checkpoint, PROCESSOR), Ok)
+    }
+}
+
+/// What the bundle says about its adapter.
+fn merged(plan: &ExportPlan, adapter: &Adapter) -> Result<Merged, Error> {
+    let fingerprint = vla_policy::fingerprint(adapter.dir(), &[lora::CONFIG, lora::WEIGHTS])
+        .map_err(|error| Error::Io { path: error.path, source: error.source })?;
+    let (changed, replaced) = adapter.counts();
+    let own_processor = plan.processor_dir.starts_with(adapter.dir());
+    Ok(Merged { fingerprint, changed, replaced, base: adapter.base().map(str::to_owned), own_processor })
 }
 
 /// A request that has passed every check, with its inputs.
 struct ExportPlan {
     checkpoint: Checkpoint,
+    adapter: Option<Adapter>,
     model: Model,
+    /// Where the processor's files are.
+    processor_dir: PathBuf,
     processor: Processor,
+    /// What the processor's file says about the letterbox.
+    letterbox_of_file: Option<bool>,
     views: Vec<View>,
     options: Options,
     prompt: prompts::Prompts,
@@ -214,14 +280,18 @@ impl ExportPlan {
                 problems: vec![format!("--tokenizer: expected a tokenizer folder or tokenizer.json, found no {path}")],
             });
         }
-        foreign::check(&[dir, &request.tokenizer])?;
+        let folders: Vec<&Path> = std::iter::once(dir.as_path()).chain(request.lora.as_deref()).collect();
+        lora::refuse_as_checkpoint(dir)?;
+        foreign::check(&[&folders[..], &[&request.tokenizer]].concat())?;
         let config = Config::load(&dir.join("config.json"))?;
         let model = config.model(&backbone(request)?)?;
-        let path = dir.join(PROCESSOR);
-        let processor_config = ProcessorConfig::load(&path)?;
-        let row = embodiment::row(dir, &request.embodiment, model.head.embodiments, &processor_config)?;
-        let statistics = Statistics::load(&dir.join(STATISTICS))?;
+        let processor_dir = request.processor_dir()?;
+        let processor_config = ProcessorConfig::load(&processor_dir.join(PROCESSOR))?;
+        let row = embodiment::row(&processor_dir, &request.embodiment, model.head.embodiments, &processor_config)?;
+        let statistics = Statistics::load(&processor_dir.join(STATISTICS))?;
         let mut processor = Processor::new(&processor_config, &statistics, &request.embodiment)?;
+        let letterbox_of_file = processor_config.letterbox();
+        processor.image.letterbox = request.letterbox.with(letterbox_of_file);
 
         let mut problems = Vec::new();
         let deltas = processor.set_deltas(&request.deltas, |key, rows| format!("--delta {key}={rows}"));
@@ -238,6 +308,9 @@ impl ExportPlan {
         let prompt = prompts::prompts(request, &model, &processor, &views, template)?;
         let checkpoint = Checkpoint::open(dir)?;
         checkpoint.check(&model)?;
+        let adapter = request.lora.as_ref().map(|folder| Adapter::open(folder, &checkpoint)).transpose()?;
+        let files: Vec<(&Path, &[u8])> = checkpoint.files().chain(adapter.as_ref().map(Adapter::file)).collect();
+        expected::check(&request.expected, &files, &folders)?;
         // The count of the vendor's own inference is always among them, and the policy's default.
         let usual = u32::try_from(config.inference_steps).ok().filter(|usual| *usual <= options::MOST_STEPS);
         let mut steps = request.steps.clone();
@@ -255,16 +328,34 @@ impl ExportPlan {
             debug_outputs: request.debug_outputs,
         };
         let default_steps = usual.or(steps.last().copied()).unwrap_or(1);
-        Ok(Self { checkpoint, model, processor, views, options, prompt, default_steps })
+        Ok(Self {
+            checkpoint,
+            adapter,
+            model,
+            processor_dir,
+            processor,
+            letterbox_of_file,
+            views,
+            options,
+            prompt,
+            default_steps,
+        })
     }
 
     /// Writes `policy.yaml`; returns the fingerprint.
-    fn describe(&self, request: &Request, stages: &[ExportedStage], dir: &Path) -> Result<String, Error> {
+    fn describe(
+        &self,
+        request: &Request,
+        merged: Option<&Merged>,
+        stages: &[ExportedStage],
+        dir: &Path,
+    ) -> Result<String, Error> {
         let cameras: Vec<&str> = self.processor.cameras.iter().map(String::as_str).collect();
         let state: Vec<_> = self.processor.state.iter().map(|key| (key.name.as_str(), key.width)).collect();
         let action: Vec<_> = self.processor.action.iter().map(|key| (key.name.as_str(), key.decoded_width())).collect();
         let description = Description {
             about: &request.about,
+            merged: merged.map(|merged| merged.fingerprint.as_str()),
             name: &request.name,
             random_weights: request.checkpoint.join(MARK).is_file(),
             cameras: &cameras,
@@ -284,6 +375,7 @@ impl ExportPlan {
             config: PROCESSOR,
             statistics: STATISTICS,
             embodiment: (&request.embodiment, self.options.embodiment),
+            letterbox: self.processor.image.letterbox,
             steps: &self.options.steps,
             default_steps: self.default_steps,
             precision: request.precision.as_deref(),

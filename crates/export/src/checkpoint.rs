@@ -1,14 +1,11 @@
 //! A GR00T N1.6 checkpoint as NVIDIA's trainer writes it: sizes from `config.json` and the backbone's configuration,
 //! weights from sharded safetensors.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
-use safetensors::tensor::Metadata;
-use safetensors::{SafeTensorError, SafeTensors};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -17,11 +14,14 @@ use super::inventory::inventory;
 use super::model::Model;
 use super::weights::{Weight, Weights};
 use vla_base::sys::map::map;
-use vla_base::tensor::DType;
 
+mod download;
+pub mod folder;
 pub mod foreign;
+mod shard;
 pub mod sizes;
 
+pub(crate) use shard::Shard;
 pub use sizes::{Backbone, Config};
 
 /// Most weights that a message lists.
@@ -30,20 +30,17 @@ const PROBLEMS_SHOWN: usize = 8;
 const INDEX: &str = "model.safetensors.index.json";
 /// File of a checkpoint that is not sharded.
 const SINGLE: &str = "model.safetensors";
-/// Bytes of the length field before a safetensors header.
-const LENGTH_FIELD: usize = 8;
+/// Part of the names of weights that PEFT has wrapped and not merged.
+const WRAPPED: &str = ".lora_A.";
 
 /// An opened checkpoint folder.
 pub struct Checkpoint {
     dir: PathBuf,
     shards: Vec<Shard>,
+    /// The shard that holds a weight.
     index: BTreeMap<String, usize>,
-}
-
-struct Shard {
-    bytes: Bytes,
-    data: usize,
-    metadata: Metadata,
+    /// The file that `model.safetensors.index.json` names for a weight that it does not hold.
+    misplaced: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -55,24 +52,27 @@ impl Checkpoint {
     /// Opens `model.safetensors.index.json` and its shards, or a single `model.safetensors`. Shards are mapped, not read.
     ///
     /// # Errors
-    /// [`Error::MissingShards`] with every file that is not there, [`Error::SafeTensors`] for one that is cut short or
-    /// damaged, [`Error::Io`], [`Error::Json`].
+    /// [`Error::MissingShards`] with every file that is not there, [`Error::Unfinished`] when a download of them was cut
+    /// off, [`Error::SafeTensors`] for one that is damaged, [`Error::Truncated`] for one that is cut short, [`Error::Io`],
+    /// [`Error::Json`].
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let index_path = dir.join(INDEX);
-        let files: Vec<String> = if index_path.exists() {
-            let index: Index = read_json(&index_path)?;
-            let mut files: Vec<String> = index.weight_map.into_values().collect();
-            files.sort();
-            files.dedup();
-            files
+        let places = if index_path.exists() {
+            read_json::<Index>(&index_path)?.weight_map
         } else {
-            vec![SINGLE.to_owned()]
+            BTreeMap::from([(String::new(), SINGLE.to_owned())])
         };
-        let inside = |file: &String| Path::new(file).components().all(|part| matches!(part, Component::Normal(_)));
-        let missing: Vec<String> =
-            files.iter().filter(|file| !inside(file) || !dir.join(file).is_file()).cloned().collect();
+        let mut files: Vec<&String> = places.values().collect();
+        files.sort();
+        files.dedup();
+        let inside = |file: &str| Path::new(file).components().all(|part| matches!(part, Component::Normal(_)));
+        let missing: Vec<String> = files
+            .iter()
+            .filter(|file| !inside(file) || !dir.join(file).is_file())
+            .map(|file| (*file).clone())
+            .collect();
         if !missing.is_empty() || files.is_empty() {
-            return Err(Error::MissingShards { dir: dir.to_owned(), missing, total: files.len() });
+            return Err(download::missing(dir, missing, files.len()));
         }
         let mut opened = Vec::with_capacity(files.len());
         for file in files {
@@ -80,24 +80,50 @@ impl Checkpoint {
             let bytes = map(&path).map_err(Error::io(&path))?;
             opened.push((path, bytes));
         }
-        Self::from_shards(dir, opened)
+        let mut checkpoint = Self::from_shards(dir, opened)?;
+        checkpoint.follow(places);
+        Ok(checkpoint)
+    }
+
+    /// Whether a folder has the weights of a whole model.
+    pub(crate) fn has_weights(dir: &Path) -> bool {
+        [INDEX, SINGLE].iter().any(|file| dir.join(file).exists())
     }
 
     /// A checkpoint in `dir` whose safetensors files are these bytes.
+    ///
+    /// # Errors
+    /// [`Error::SafeTensors`], [`Error::Truncated`].
     pub fn from_shards(dir: &Path, files: Vec<(PathBuf, Bytes)>) -> Result<Self, Error> {
         let mut index = BTreeMap::new();
         let mut shards = Vec::with_capacity(files.len());
         for (path, bytes) in files {
             let shard = Shard::parse(&path, bytes)?;
-            index.extend(shard.metadata.tensors().into_keys().map(|name| (name, shards.len())));
+            index.extend(shard.names().into_iter().map(|name| (name, shards.len())));
             shards.push(shard);
         }
-        Ok(Self { dir: dir.to_path_buf(), shards, index })
+        Ok(Self { dir: dir.to_path_buf(), shards, index, misplaced: BTreeMap::new() })
+    }
+
+    /// Takes each weight from the file that the index names, and notes those that are not in it.
+    fn follow(&mut self, places: BTreeMap<String, String>) {
+        for (name, file) in places.into_iter().filter(|(name, _)| !name.is_empty()) {
+            let path = self.dir.join(&file);
+            match self.shards.iter().position(|shard| shard.path() == path && shard.holds(&name)) {
+                Some(shard) => drop(self.index.insert(name, shard)),
+                None => drop(self.misplaced.insert(name, file)),
+            }
+        }
     }
 
     /// Names of all weights, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.index.keys().map(String::as_str)
+    }
+
+    /// Its safetensors files with their content.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        self.shards.iter().map(|shard| (shard.path(), shard.bytes()))
     }
 
     /// Sizes: `config.json` of the checkpoint, `backbone` in the vendor's Eagle `config.json` keys.
@@ -113,6 +139,11 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Weights`] with every weight that is missing, of another shape or no floating-point number.
     pub fn check(&self, model: &Model) -> Result<(), Error> {
+        let wrapped: Vec<&str> = self.names().filter(|name| name.contains(WRAPPED)).collect();
+        if let Some(first) = wrapped.first() {
+            let (name, count) = ((*first).to_owned(), wrapped.len());
+            return Err(Error::Unmerged { path: self.dir.clone(), name, count });
+        }
         let mut problems = Vec::new();
         for (name, dims) in inventory(model) {
             if let Err(error) = self.get(&name).and_then(|weight| weight.shaped(&dims)) {
@@ -131,50 +162,19 @@ impl Checkpoint {
     }
 }
 
-impl Shard {
-    fn parse(path: &Path, bytes: Bytes) -> Result<Self, Error> {
-        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|source| {
-            let path = path.to_path_buf();
-            match described(&bytes) {
-                Some(expected) if matches!(source, SafeTensorError::MetadataIncompleteBuffer) => {
-                    Error::Truncated { path, expected, found: bytes.len() }
-                }
-                _ => Error::SafeTensors { path, source },
-            }
-        })?;
-        let data = header.saturating_add(LENGTH_FIELD);
-        Ok(Self { bytes, data, metadata })
-    }
-}
-
-/// Size of a safetensors file according to its header, for a message.
-fn described(bytes: &[u8]) -> Option<usize> {
-    #[derive(Deserialize)]
-    struct Tensor {
-        data_offsets: (usize, usize),
-    }
-    let (length, rest) = bytes.split_first_chunk::<LENGTH_FIELD>()?;
-    let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
-    let header: BTreeMap<String, serde_json::Value> = serde_json::from_slice(rest.get(..length)?).ok()?;
-    let tensors = header.into_iter().filter(|(name, _)| name != "__metadata__");
-    let ends = tensors.map(|(_, tensor)| Tensor::deserialize(tensor).map_or(0, |tensor| tensor.data_offsets.1));
-    ends.max().unwrap_or_default().checked_add(length)?.checked_add(LENGTH_FIELD)
-}
-
 impl Weights for Checkpoint {
     fn get(&self, name: &str) -> Result<Weight<'_>, Error> {
-        let missing = || Error::MissingWeight { name: name.to_owned(), origin: self.dir.display().to_string() };
-        let shard = self.index.get(name).and_then(|i| self.shards.get(*i)).ok_or_else(missing)?;
-        let info = shard.metadata.info(name).ok_or_else(missing)?;
-        let dtype = match info.dtype {
-            safetensors::Dtype::F32 => DType::F32,
-            safetensors::Dtype::F16 => DType::F16,
-            safetensors::Dtype::BF16 => DType::BF16,
-            other => return Err(Error::WeightType { name: name.to_owned(), found: format!("{other:?}") }),
+        let shard = self.index.get(name).and_then(|i| self.shards.get(*i));
+        let missing = || {
+            let file = self.misplaced.get(name).map_or_else(|| self.dir.clone(), |file| self.dir.join(file));
+            Error::MissingWeight { name: name.to_owned(), origin: file.display().to_string() }
         };
-        let (from, to) = info.data_offsets;
-        let data = shard.bytes.get(shard.data + from..shard.data + to).ok_or_else(missing)?;
-        Ok(Weight { name: name.to_owned(), dtype, dims: info.shape.clone(), data: Cow::Borrowed(data) })
+        shard.ok_or_else(missing)?.get(name)
+    }
+
+    fn origin(&self, name: &str) -> String {
+        let shard = self.index.get(name).and_then(|i| self.shards.get(*i));
+        shard.map_or(self.dir.as_path(), Shard::path).display().to_string()
     }
 }
 

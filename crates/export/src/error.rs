@@ -19,24 +19,43 @@ pub enum Error {
     /// The folder is no checkpoint.
     #[error(
         "{}: expected a file of a GR00T N1.6 checkpoint, found none; name the folder of a GR00T N1.6 checkpoint, with \
-         config.json, safetensors, processor_config.json and statistics.json",
+         config.json, safetensors, processor_config.json and statistics.json{advice}",
         path.display()
     )]
     NoCheckpoint {
         /// A file that every checkpoint has.
         path: PathBuf,
+        /// What to name instead, where it is known.
+        advice: String,
     },
-    /// The folder is a checkpoint of another trainer.
+    /// The folder has no processor.
+    #[error(
+        "{}: expected the processor's file there or in processor/, found neither{advice}; copy processor_config.json, \
+         statistics.json and embodiment_id.json from the training run",
+        path.display()
+    )]
+    NoProcessor {
+        /// The file that is missing.
+        path: PathBuf,
+        /// What is there instead.
+        advice: String,
+    },
+    /// The folder is a checkpoint that LeRobot wrote.
     #[error(
         "{}: expected a checkpoint of NVIDIA's trainer (config.json with model_type Gr00tN1d6, safetensors, \
-         processor_config.json, statistics.json), found {found}; export the folder that Isaac-GR00T's fine-tuning wrote",
+         processor_config.json, statistics.json), found a LeRobot checkpoint (config.json has type '{kind}' and no model_type) \
+         with the network of {network}; {advice}",
         dir.display()
     )]
-    NotACheckpoint {
+    LeRobot {
         /// The folder.
         dir: PathBuf,
-        /// The kind of checkpoint.
-        found: String,
+        /// LeRobot's name of the policy.
+        kind: String,
+        /// Which network that is.
+        network: String,
+        /// The way to a checkpoint that can be exported.
+        advice: String,
     },
     /// Pointers of git-lfs in place of the files.
     #[error(
@@ -46,6 +65,59 @@ pub enum Error {
     Pointers {
         /// Each of them.
         files: Vec<PathBuf>,
+    },
+    /// The folder is a LoRA adapter in place of a checkpoint.
+    #[error(
+        "{}: expected a checkpoint, found a LoRA adapter (adapter_config.json{}); run vla-trt export --checkpoint {} --lora {}",
+        dir.display(),
+        base.as_ref().map(|base| format!(", of the base '{base}'")).unwrap_or_default(),
+        base.as_deref().unwrap_or("BASE"),
+        dir.display()
+    )]
+    AdapterAsCheckpoint {
+        /// The folder.
+        dir: PathBuf,
+        /// The base that the adapter names.
+        base: Option<String>,
+    },
+    /// The folder is no LoRA adapter of PEFT.
+    #[error(
+        "--lora {}: expected a LoRA adapter that PEFT saved (adapter_config.json and adapter_model.safetensors), found no {file}",
+        dir.display()
+    )]
+    NoAdapter {
+        /// The folder.
+        dir: PathBuf,
+        /// The file that is missing.
+        file: &'static str,
+    },
+    /// The adapter does not fit the checkpoint.
+    #[error("{}: the LoRA adapter cannot be merged into this checkpoint:\n  {}", path.display(), problems.join("\n  "))]
+    Adapter {
+        /// The adapter's weights.
+        path: PathBuf,
+        /// One line each, with the tensor's name.
+        problems: Vec<String>,
+    },
+    /// The checkpoint holds LoRA weights beside those of its base.
+    #[error(
+        "{}: expected merged weights, found {count} LoRA weights, such as `{name}`; merge them (PEFT: merge_and_unload) \
+         and save the checkpoint again, or save the adapter by itself and name it with --lora",
+        path.display()
+    )]
+    Unmerged {
+        /// The checkpoint.
+        path: PathBuf,
+        /// One of them.
+        name: String,
+        /// How many there are.
+        count: usize,
+    },
+    /// Files have another content than expected.
+    #[error("the files are not those that --expect-sha256 names:\n  {}", problems.join("\n  "))]
+    Content {
+        /// One line each, with the file.
+        problems: Vec<String>,
     },
     /// A weight is missing.
     #[error("weight `{name}`: expected in {origin}, found none; name a complete GR00T N1.6 checkpoint")]
@@ -74,6 +146,37 @@ pub enum Error {
         name: String,
         /// Element type in the file.
         found: String,
+    },
+    /// A weight has an element that is no number.
+    #[error(
+        "weight `{name}` of {origin}: expected finite numbers, found {found} at {at:?} ({count} such elements); download \
+         the checkpoint again, or export one from before its training diverged"
+    )]
+    NotFinite {
+        /// Name of the weight.
+        name: String,
+        /// Where it is from.
+        origin: String,
+        /// Indices of the first such element.
+        at: Vec<usize>,
+        /// Its value.
+        found: f32,
+        /// Number of such elements.
+        count: usize,
+    },
+    /// An element of a weight is outside the range of the export's type.
+    #[error(
+        "weight `{name}`: expected at most 65504 for fp16, found {found} at {at:?}; add --dtype-of {stage}=fp32 (or bf16)"
+    )]
+    Overflow {
+        /// Name of the weight.
+        name: String,
+        /// Indices of the first such element.
+        at: Vec<usize>,
+        /// Its value.
+        found: f32,
+        /// The stage that holds the weight.
+        stage: String,
     },
     /// An operator was applied to values that do not fit it.
     #[error("{operator} at `{scope}`: expected {expected}, found {found}")]
@@ -159,6 +262,23 @@ pub enum Error {
         missing: Vec<String>,
         /// Files that the index names.
         total: usize,
+    },
+    /// Files of the weights are missing, and a download of them has not ended.
+    #[error(
+        "{}: {} of {total} safetensors files are missing: {}; a download was not finished ({}): run it again, such as \
+         `hf download` with the same folder",
+        dir.display(), missing.len(), missing.join(", "),
+        unfinished.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+    )]
+    Unfinished {
+        /// Checkpoint folder.
+        dir: PathBuf,
+        /// The missing files.
+        missing: Vec<String>,
+        /// Files that the index names.
+        total: usize,
+        /// What the download left.
+        unfinished: Vec<PathBuf>,
     },
     /// A configuration file is well-formed, but its values are not supported.
     #[error("{} cannot be used:\n  {}", path.display(), problems.join("\n  "))]

@@ -100,10 +100,33 @@ impl Net<'_> {
     }
 
     /// A weight made or cut here as an initializer of its name.
+    ///
+    /// # Errors
+    /// [`Error::Overflow`] when the export's type cannot hold it, [`Error::Io`].
     pub fn place(&mut self, weight: &Weight<'_>) -> Result<Value, Error> {
         let dtype = self.options.dtype;
         let stored = self.graph.storage(dtype);
-        self.graph.initializer(&weight.name, dtype, &weight.dims, |out| weight.write_as(stored, out))
+        let mut overflow = None;
+        let value = self.graph.initializer(&weight.name, dtype, &weight.dims, |out| {
+            overflow = weight.write_as(stored, out)?;
+            Ok(())
+        })?;
+        match overflow {
+            None => Ok(value),
+            Some(index) => Err(Error::Overflow {
+                name: weight.name.clone(),
+                at: weight.place_of(index),
+                found: weight.value(index),
+                stage: self.stage(),
+            }),
+        }
+    }
+
+    /// The stage whose element type `--dtype-of` sets; a divided stage has a number in the graph's name.
+    fn stage(&self) -> String {
+        let scope = self.graph.scope();
+        let graph = scope.split('/').next().unwrap_or_default();
+        graph.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_').to_owned()
     }
 
     /// `nn.Linear`: `<name>.weight` `[to, from]` and, when `bias`, `<name>.bias` `[to]`.

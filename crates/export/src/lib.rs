@@ -6,6 +6,7 @@
 //! - [`layers`]: the network as functions on an [`onnx::Graph`], by sizes ([`model`]) and a source of [`weights`]
 //! - [`layout`]: how the network is cut into the stages of a policy ([`split`], [`backbone_dit`], [`vendor`])
 //! - [`checkpoint`], [`inventory`]: the weights that a checkpoint must have
+//! - [`lora`]: adapters of PEFT, merged while the weights are written
 //! - [`synthetic_checkpoint`], [`demo`]: checkpoints and a policy with random weights, for tests and measurements
 //!
 //! ```
@@ -26,9 +27,11 @@ pub mod bundle;
 pub mod checkpoint;
 pub mod demo;
 mod error;
+pub mod expected;
 pub mod inventory;
 pub mod layers;
 pub mod layout;
+pub mod lora;
 pub mod model;
 pub mod onnx;
 mod policy_yaml;

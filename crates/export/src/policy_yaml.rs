@@ -18,6 +18,8 @@ pub(crate) const POLICY_YAML: &str = "policy.yaml";
 pub(crate) struct Description<'a> {
     /// Comment at the top, one line.
     pub about: &'a str,
+    /// Fingerprint of the merged LoRA adapter.
+    pub merged: Option<&'a str>,
     /// The weights are random.
     pub random_weights: bool,
     /// Name of the policy.
@@ -56,6 +58,8 @@ pub(crate) struct Description<'a> {
     pub statistics: &'a str,
     /// Embodiment tag and row.
     pub embodiment: (&'a str, usize),
+    /// Whether frames are padded to squares.
+    pub letterbox: bool,
     /// Exported step counts.
     pub steps: &'a [u32],
     /// Step count unless a parameter says otherwise.
@@ -121,6 +125,7 @@ impl Description<'_> {
         let mut text = format!(
             "# {about}\n\
              # Written by vla_trt {version}.\n\
+             {merged}\
              format: 1\n\
              name: {name}\n\
              # Over every file named below.\n\
@@ -139,13 +144,21 @@ impl Description<'_> {
                # Most text tokens of a whole prompt; image tokens come on top.\n  \
                max_tokens: {max_tokens}\n\
              {embedding}\
-             processor: {{config: {config}, statistics: {statistics}, embodiment: {tag}, embodiment_id: {row}}}\n\
+             # `letterbox`: frames are padded to squares with black; it precedes the key in {config}.\n\
+             processor: {{config: {config}, statistics: {statistics}, embodiment: {tag}, embodiment_id: {row}, \
+               letterbox: {letterbox}}}\n\
              # Step counts that have constants.\n\
              denoise: {{steps: [{steps}], default: {default_steps}}}\n\
              # In run order. Letters are sizes known at run time: T text tokens, S all tokens.\n\
              stages:\n",
             about = self.about,
             version = env!("CARGO_PKG_VERSION"),
+            merged = self
+                .merged
+                .map(|adapter| format!(
+                    "# With a LoRA adapter merged: {adapter}, over adapter_config.json and adapter_model.safetensors.\n"
+                ))
+                .unwrap_or_default(),
             name = scalar(self.name),
             random = if self.random_weights {
                 "# Not trained: for tests and measurements.\nrandom_weights: true\n"
@@ -172,6 +185,7 @@ impl Description<'_> {
             statistics = self.statistics,
             tag = scalar(self.embodiment.0),
             row = self.embodiment.1,
+            letterbox = self.letterbox,
             steps = steps.join(", "),
             default_steps = self.default_steps,
         );
@@ -271,6 +285,7 @@ mod tests {
         fn of_nothing() -> Self {
             Description {
                 about: "",
+                merged: None,
                 random_weights: false,
                 name: "",
                 cameras: &[],
@@ -290,6 +305,7 @@ mod tests {
                 config: "",
                 statistics: "",
                 embodiment: ("", 0),
+                letterbox: false,
                 steps: &[],
                 default_steps: 1,
                 precision: None,

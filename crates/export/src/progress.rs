@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::inventory::inventory;
-use super::weights::{Weight, Weights};
+use super::weights::{Weight, Weights, is_embodied};
 use super::{Error, Model};
+use vla_base::tensor::DType;
 
 /// The current part of an export.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,13 +46,11 @@ impl<'a> Metered<'a> {
     ) -> Result<Self, Error> {
         let (mut unread, mut elements) = (BTreeMap::new(), 0);
         for (name, _) in inventory(model).into_iter().filter(|(name, _)| read(name)) {
-            let embodied = name.ends_with(".W") || name.ends_with(".b");
-            let shares = if embodied { model.head.embodiments.max(1) } else { 1 };
-            let weight = inner.get(&name)?;
-            let bytes = (weight.data.len() / shares) as u64;
-            elements += bytes / weight.dtype.size() as u64;
-            drop(weight);
-            unread.insert(name, bytes);
+            let shares = if is_embodied(&name) { model.head.embodiments.max(1) } else { 1 };
+            let (dtype, dims) = inner.outline(&name)?;
+            let share = (dims.iter().product::<usize>() / shares) as u64;
+            elements += share;
+            unread.insert(name, share * dtype.size() as u64);
         }
         let total = unread.values().sum();
         report(Progress::Weights { done: 0, total });
@@ -76,5 +75,13 @@ impl Weights for Metered<'_> {
         }
         drop(state);
         Ok(weight)
+    }
+
+    fn outline(&self, name: &str) -> Result<(DType, Vec<usize>), Error> {
+        self.inner.outline(name)
+    }
+
+    fn origin(&self, name: &str) -> String {
+        self.inner.origin(name)
     }
 }

@@ -8,6 +8,10 @@ use half::{bf16, f16};
 use super::Error;
 use vla_base::tensor::{DType, display_dims};
 
+mod finite;
+
+pub(crate) use finite::{Finite, is_embodied};
+
 /// Elements converted at a time while streaming.
 const CHUNK: usize = 1 << 16;
 
@@ -15,6 +19,19 @@ const CHUNK: usize = 1 << 16;
 pub trait Weights {
     /// The weight `name`; borrowed where the source is a mapped file.
     fn get(&self, name: &str) -> Result<Weight<'_>, Error>;
+
+    /// Element type and dimensions of the weight `name`, without computing it.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    fn outline(&self, name: &str) -> Result<(DType, Vec<usize>), Error> {
+        self.get(name).map(|weight| (weight.dtype, weight.dims))
+    }
+
+    /// Where the weight `name` is from, for messages: a file, as a rule.
+    fn origin(&self, name: &str) -> String {
+        format!("weight `{name}`")
+    }
 }
 
 /// One weight: floating-point elements, row-major, little-endian.
@@ -129,31 +146,65 @@ impl Weight<'_> {
         Ok(Weight { name: self.name.clone(), dtype: self.dtype, dims, data: Cow::Borrowed(&self.data[range]) })
     }
 
-    /// Writes the elements as `dtype` (f32, f16 or bf16), converting a bounded number at a time.
-    pub(crate) fn write_as(&self, dtype: DType, out: &mut dyn Write) -> io::Result<()> {
+    /// The place of element `index`, row-major.
+    pub(crate) fn place_of(&self, index: usize) -> Vec<usize> {
+        let mut rest = index;
+        let mut place: Vec<usize> = self
+            .dims
+            .iter()
+            .rev()
+            .map(|&size| {
+                let at = rest % size.max(1);
+                rest /= size.max(1);
+                at
+            })
+            .collect();
+        place.reverse();
+        place
+    }
+
+    /// Writes the elements as `dtype` (f32, f16 or bf16), converting a bounded number at a time. Returns the index of the
+    /// first finite element that `dtype` cannot hold, which becomes infinite.
+    pub(crate) fn write_as(&self, dtype: DType, out: &mut dyn Write) -> io::Result<Option<usize>> {
         if dtype == self.dtype {
-            return out.write_all(&self.data);
+            out.write_all(&self.data)?;
+            return Ok(None);
         }
+        let mut overflow = None;
         let mut buffer = Vec::with_capacity(CHUNK * 4);
-        for chunk in self.data.chunks(CHUNK * self.dtype.size()) {
+        for (at, chunk) in self.data.chunks(CHUNK * self.dtype.size()).enumerate() {
             let part = Weight {
                 name: String::new(),
                 dtype: self.dtype,
                 dims: vec![chunk.len() / self.dtype.size()],
                 data: Cow::Borrowed(chunk),
             };
+            let values = part.to_f32();
             buffer.clear();
-            for value in part.to_f32() {
+            for value in &values {
                 match dtype {
-                    DType::F16 => buffer.extend(f16::from_f32(value).to_le_bytes()),
-                    DType::BF16 => buffer.extend(bf16::from_f32(value).to_le_bytes()),
+                    DType::F16 => buffer.extend(f16::from_f32(*value).to_le_bytes()),
+                    DType::BF16 => buffer.extend(bf16::from_f32(*value).to_le_bytes()),
                     _ => buffer.extend(value.to_le_bytes()),
                 }
             }
+            if dtype == DType::F16 && overflow.is_none() {
+                overflow = first_beyond_f16(&values).map(|index| at * CHUNK + index);
+            }
             out.write_all(&buffer)?;
         }
-        Ok(())
+        Ok(overflow)
     }
+}
+
+/// The first finite value that is infinite in FP16.
+fn first_beyond_f16(values: &[f32]) -> Option<usize> {
+    // One comparison a value; the search is for what is refused.
+    let most = values.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+    if most <= f16::MAX.to_f32() {
+        return None;
+    }
+    values.iter().position(|value| value.is_finite() && f16::from_f32(*value).is_infinite())
 }
 
 fn pairs(data: &[u8]) -> impl Iterator<Item = [u8; 2]> + '_ {
@@ -191,6 +242,19 @@ mod tests {
         let error = sample().rows(2, 2).expect_err("only three rows").to_string();
         assert!(error.contains("`w`") && error.contains("at least 4 rows") && error.contains("[3, 2]"), "{error}");
         assert!(sample().rows(usize::MAX, 2).is_err());
+    }
+
+    #[test]
+    fn what_fp16_cannot_hold_is_noticed_and_what_rounds_to_its_largest_is_not() {
+        let mut values = vec![0.5; CHUNK + 3];
+        let overflow = |values: &[f32], dtype| {
+            Weight::computed("w", &[values.len()], values).write_as(dtype, &mut Vec::new()).expect("memory")
+        };
+        values[1] = 65_519.0;
+        assert_eq!(overflow(&values, DType::F16), None);
+        (values[CHUNK + 1], values[CHUNK + 2]) = (-65_520.0, 1e30);
+        assert_eq!(overflow(&values, DType::F16), Some(CHUNK + 1));
+        assert_eq!(overflow(&values, DType::BF16), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use crate::Error;
 use crate::observations;
-use crate::replay::BagSource;
+use crate::replay::Source;
 use vla_export::onnx::activation_range as networks;
 use vla_export::onnx::activation_range::MeasuredTensor;
 use vla_policy::PolicySpec;
@@ -21,9 +21,9 @@ pub use report::{Fp16, Report, StageReport};
 /// What to measure on.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bag to take observations from.
-    pub bag: BagSource,
-    /// Most observations, spread evenly over the bag; at least 1.
+    /// Bag or data set to take observations from.
+    pub source: Source,
+    /// Most observations, spread evenly over it; at least 1.
     pub observations: usize,
 }
 
@@ -60,8 +60,8 @@ pub fn measure(
         stages.push(StageReport { name: described.name.clone(), tensors });
     }
     let mut read = |done| progress(Progress::Replay(done));
-    let found = observations::record(spec.clone(), settings, &options.bag, options.observations, &mut read)?;
-    let mut report = Report { bag: options.bag.bag.clone(), observations: found.observations.len(), stages };
+    let found = observations::record(spec.clone(), settings, &options.source, options.observations, &mut read)?;
+    let mut report = Report { bag: options.source.path().to_owned(), observations: found.observations.len(), stages };
     stages::run(&spec, settings.engine.threads, found.host, found.observations, progress, &mut |stage, maxima| {
         report.take(stage, maxima)
     })?;

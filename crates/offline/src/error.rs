@@ -10,6 +10,24 @@ pub enum Error {
     /// Reading or writing a bag.
     #[error(transparent)]
     Bag(#[from] vla_bags::Error),
+    /// Reading a data set.
+    #[error(transparent)]
+    Dataset(#[from] vla_datasets::Error),
+    /// Two state keys give one joint different positions.
+    #[error(
+        "joint '{joint}': expected the same position in all state keys that name it, found {first} and {second} in row {row} of the \
+         data set; give the keys joints of different names in the parameters"
+    )]
+    SharedJoint {
+        /// The joint.
+        joint: String,
+        /// Row of the episode.
+        row: usize,
+        /// Its position by one key, in rad or m.
+        first: f64,
+        /// By another.
+        second: f64,
+    },
     /// The bag lacks topics that the policy reads.
     #[error("{}:\n  {}", bag.display(), problems.join("\n  "))]
     Topics {
@@ -66,6 +84,42 @@ pub enum Error {
         bag: PathBuf,
         /// What was wrong with the first ones.
         reasons: Vec<String>,
+    },
+    /// The recording lacks actions to compare predictions with.
+    #[error("{}: {reason}", recording.display())]
+    RecordedActions {
+        /// The recording.
+        recording: PathBuf,
+        /// What was expected and found, and what to do.
+        reason: String,
+    },
+    /// The recording was read to its end and has no action for any predicted row.
+    #[error(
+        "{}: expected recorded actions at the due times of the predicted rows, found none; the recording must go on after an \
+         observation",
+        recording.display()
+    )]
+    NothingRecorded {
+        /// The recording.
+        recording: PathBuf,
+    },
+    /// Two policies do not run on the same observations, or predict other columns.
+    #[error("the policies cannot be compared: expected the same {what}, found {first} and {second}")]
+    NotComparable {
+        /// What differs.
+        what: &'static str,
+        /// Of the first policy.
+        first: String,
+        /// Of the second policy.
+        second: String,
+    },
+    /// More rows of a chunk are to be used than it has.
+    #[error("--stride: expected 1 to {rows} rows of a chunk that are used before the next inference, found {stride}")]
+    Stride {
+        /// The rows asked for.
+        stride: usize,
+        /// Rows of a chunk.
+        rows: usize,
     },
     /// An inference that was to be measured gave no chunk.
     #[error("the policy gave no chunk: {0}")]
@@ -223,6 +277,6 @@ impl Error {
 
     /// Whether the bag was read to its end and the policy gave nothing.
     pub fn is_empty(&self) -> bool {
-        matches!(self, Self::NoObservation { .. } | Self::Refused(_))
+        matches!(self, Self::NoObservation { .. } | Self::NothingRecorded { .. } | Self::Refused(_))
     }
 }

@@ -37,13 +37,20 @@ pub fn load_with(
     if let Some(stage) = stage_files.keys().find(|stage| !stages.contains(stage)) {
         return Err(Error::no_stage(stage, "the policy".to_owned(), stages.iter().map(String::as_str)));
     }
+    let options = LoadOptions { stage_files, threads, ..load_options(&spec) };
+    Ok(vla_runtime::devices::load_policy(spec, options, progress)?)
+}
+
+/// Options of a policy that is given arrays: each value of a state or action key is named by its key and number, no view is
+/// blank, and nothing is read from poses. ONNX Runtime, one thread.
+pub fn load_options(spec: &PolicySpec) -> LoadOptions {
     let elements = |(key, width): &(String, usize)| {
         JointMap::identity(key.clone(), (0..*width).map(|index| format!("{key}[{index}]")).collect())
     };
-    let options = LoadOptions {
+    LoadOptions {
         engine: EngineKind::Onnx,
         load_order: None,
-        stage_files,
+        stage_files: BTreeMap::new(),
         allow_unverified: Default::default(),
         allow_inaccurate: Default::default(),
         blank_views: Vec::new(),
@@ -53,13 +60,12 @@ pub fn load_with(
         columns: Default::default(),
         deltas: BTreeMap::new(),
         denoise_steps: spec.denoise.default,
-        threads,
+        threads: 1,
         encode_threads: 1,
         launch: Launch::Graph,
         release_host_copy: true,
         admission: Admission::default(),
-    };
-    Ok(vla_runtime::devices::load_policy(spec, options, progress)?)
+    }
 }
 
 /// Runs `policy` on `inputs` and gives every tensor with its name to `put`: the inputs of the networks, the outputs of

@@ -6,6 +6,7 @@
 //! - [`calibrate`]: the inputs of every stage, as `.npz` for INT8 calibration
 //! - [`verify`]: TensorRT engines compared with the ONNX networks, stage by stage and as decoded actions
 //! - [`activation_range`]: the largest magnitude of every inner tensor, and which of them FP16 cannot hold
+//! - [`eval`]: errors of predicted actions against recorded ones
 //! - [`infer`]: every named tensor of one inference
 //! - [`page`]: the HTML pages of reports
 //!
@@ -28,6 +29,7 @@
 pub mod activation_range;
 pub mod calibrate;
 mod error;
+pub mod eval;
 pub mod infer;
 mod observations;
 pub mod page;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::Error;
 use crate::replay;
 use crate::replay::source::Recording;
-use crate::replay::{BagSource, Discard};
+use crate::replay::{Discard, Pace, Source};
 use vla_base::tensor::{DType, HostTensor, TensorSpec};
 use vla_base::time::Span;
 use vla_engines::{BoundInput, EngineKind, Inference, Stage, StageOutput, StageReport, StageTime, Symbols};
@@ -31,19 +31,20 @@ pub(crate) struct RecordedObservations {
     pub(crate) settings: Settings,
 }
 
-/// Replays the bag of `source` as the node with these settings would and records at most `most` observations, spread
-/// evenly over it. `progress` receives the fraction of the bag that is read.
+/// Replays `source` as the node with these settings would and records at most `most` observations, spread
+/// evenly over it. `progress` receives the fraction of it that is read.
 ///
 /// # Errors
 /// [`Error`], naming the topic, joint or file.
 pub(crate) fn record(
     spec: PolicySpec,
     settings: &Settings,
-    source: &BagSource,
+    source: &Source,
     most: usize,
     progress: &mut dyn FnMut(f64),
 ) -> Result<RecordedObservations, Error> {
-    let recording = Recording::open(source, settings)?;
+    let settings = &source.settings(&spec, settings);
+    let recording = Recording::open(source, &spec, settings)?;
     let covered = recording.covered()?;
     let recorder = TensorRecorder::new(most);
     let mut host = Vec::new();
@@ -62,10 +63,10 @@ pub(crate) fn record(
     let rate_hz = if slower { rate_hz } else { settings.rate_hz };
     // Nothing is moved, so no joint needs a limit.
     let settings = Settings { rate_hz, allow_unlimited: true, ..settings.clone() };
-    let replayed = replay::drive(&recording, &mut session, &settings, Span::ZERO, &mut Discard, progress)?;
+    let replayed = replay::drive(&recording, &mut session, &settings, Span::ZERO, Pace::Even, &mut Discard, progress)?;
     let observations = recorder.take();
     if observations.is_empty() {
-        return Err(Error::NoObservation { bag: source.bag.clone(), reasons: replayed.reasons(EVENTS_SHOWN) });
+        return Err(Error::NoObservation { bag: source.path().to_owned(), reasons: replayed.reasons(EVENTS_SHOWN) });
     }
     Ok(RecordedObservations { observations, host, settings })
 }

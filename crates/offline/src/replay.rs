@@ -1,4 +1,4 @@
-//! A bag through the session on the bag's own clock: the same bytes-to-chunk code as the node, without ROS.
+//! A bag or a data set through the session on its own clock: the same bytes-to-chunk code as the node, without ROS.
 //!
 //! Inference runs at `t0 + k / rate_hz` of log time (`t0`: the first camera frame, joint state or pose that the policy reads), on samples whose
 //! log time is not later; with [`BagClock::Header`], of the header stamps' time. Latency in the messages is the one that was asked for; wall-clock times go to the report
@@ -17,18 +17,18 @@ use vla_runtime::parameters::Settings;
 use vla_runtime::session::{BrakeResponse, CycleOutcome, Session};
 
 pub mod bench;
-mod complaints;
+pub(crate) mod complaints;
 pub mod golden;
 pub mod record;
 pub mod report;
 pub mod source;
-mod ticks;
+pub(crate) mod ticks;
 
 use complaints::Complaints;
 use golden::{Compared, Golden};
 use record::{Event, Record};
-pub use source::{BagClock, BagSource};
-use source::{Recording, TimedMessage};
+pub use source::{BagClock, BagSource, DatasetSource, Source};
+use source::{Recording, Segment, TimedMessage};
 use ticks::Ticks;
 
 /// Topics of the output bag: those of a node with its default name.
@@ -39,8 +39,8 @@ pub const JOINT_TRAJECTORY_TOPIC: &str = "/vla_trt/joint_trajectory";
 /// What to replay and where to.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bag to read.
-    pub bag: BagSource,
+    /// Bag or data set to read.
+    pub source: Source,
     /// MCAP file to write.
     pub output: PathBuf,
     /// Latency assumed between inference and publication.
@@ -95,7 +95,7 @@ impl Sink for Discard {
     }
 }
 
-/// Replays `options.bag` through `session` into an MCAP file. `progress` receives the fraction of the bag that is done. The
+/// Replays `options.source` through `session` into an MCAP file. `progress` receives the fraction that is done. The
 /// output file is created if it contains a chunk; otherwise an earlier file is unchanged.
 ///
 /// # Errors
@@ -109,10 +109,10 @@ pub fn run(
     if settings.rate_hz <= 0.0 {
         return Err(Error::NoRate);
     }
-    let recording = Recording::open(&options.bag, settings)?;
+    let recording = Recording::open(&options.source, session.policy().spec(), settings)?;
     let golden = options.golden.as_ref().map(|(file, tolerance)| Golden::open(file, *tolerance)).transpose()?;
     let mut output = Output::create(&options.output)?;
-    let record = drive(&recording, session, settings, options.latency, &mut output, progress)?;
+    let record = drive(&recording, session, settings, options.latency, Pace::Anew, &mut output, progress)?;
     if !record.chunks.is_empty() {
         output.writer.finish()?;
     }
@@ -121,62 +121,77 @@ pub fn run(
     Ok(Summary { record, compared, difference: difference.flatten() })
 }
 
-/// Replays a bag through `session` and passes its messages to `sink`. `latency`: between inference and publication.
-/// `progress` receives the fraction of the bag that is done.
+/// When the inferences of a segment begin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pace {
+    /// With its inputs, as in a node that is started.
+    Anew,
+    /// At even distances over all segments; those without an inference are not read.
+    Even,
+}
+
+/// Replays a recording through `session` and passes its messages to `sink`. `latency`: between inference and publication.
+/// `progress` receives the fraction of the recording that is done. Every segment but the first starts the session again.
 ///
 /// # Errors
-/// [`Error::NoRate`]; a bag that cannot be read; the first error of `sink`.
+/// [`Error::NoRate`]; a bag or data set that cannot be read; the first error of `sink`.
 pub(crate) fn drive(
     recording: &Recording,
     session: &mut Session,
     settings: &Settings,
     latency: Span,
+    pace: Pace,
     sink: &mut dyn Sink,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Record, Error> {
     if settings.rate_hz <= 0.0 {
         return Err(Error::NoRate);
     }
-    let inputs = Inputs::new(settings.inputs.clone());
-    inputs.set_frame_check(FrameSizes::load(session.policy().spec()).map_err(vla_policy::Error::from)?.into_check());
-    if !settings.instruction.is_empty() {
-        inputs.set_instruction(&settings.instruction);
-    }
     session.apply(settings);
     session.assume_latency(latency);
     let (start, end) = recording.bounds();
     let record = Record::new(session, settings, latency);
     let complaints = Complaints::default();
+    let inputs = new_inputs(session, settings)?;
     let mut replay = Replay { session, settings, inputs, latency, sink, record, complaints, last: start };
-    let mut ticks = Ticks::new(settings.rate_hz);
-    let mut last = start;
-    for message in recording.messages()? {
-        let TimedMessage { time, message } = message?;
-        while let Some(now) = ticks.next_before(time) {
-            replay.cycle(now)?;
+    let (mut gaps, mut delay) = (0, Span::ZERO);
+    for (index, segment) in recording.segments().enumerate() {
+        let (first, last) = segment.bounds();
+        let length = last - first;
+        if pace == Pace::Even && delay > length {
+            delay = Span::from_nanos(delay.nanos() - length.nanos());
+            continue;
         }
-        ticks.message(time, recording.is_stamped(message.topic));
-        for input in recording.inputs(message.topic) {
-            replay.offer(input, message.data.clone(), time);
+        if index > 0 {
+            replay.restart()?;
         }
-        if ticks.waits_for_inputs() && replay.inputs_have_come(time) {
-            ticks.complete(time);
+        let mut ticks = Ticks::new(settings.rate_hz).delayed(delay);
+        replay.segment(recording, &segment, &mut ticks, &mut |now| {
+            progress((now - start).seconds() / (end - start).seconds().max(1e-9));
+        })?;
+        gaps += ticks.gaps();
+        if pace == Pace::Even {
+            delay = ticks.next_after(last);
         }
-        progress((message.log_time - start).seconds() / (end - start).seconds().max(1e-9));
-        last = time;
     }
-    if let Some(now) = ticks.last_by(recording.end(last)) {
-        replay.cycle(now)?;
-    }
-    if ticks.gaps() > 1 {
+    if gaps > 1 {
         tracing::warn!(
-            "the bag has {} gaps without any input, each of more than {} s",
-            ticks.gaps(),
+            "the bag has {gaps} gaps without any input, each of more than {} s",
             ticks::LONGEST_SILENCE.seconds()
         );
     }
     progress(1.0);
     Ok(replay.finish())
+}
+
+/// Inputs that have had no message.
+fn new_inputs(session: &Session, settings: &Settings) -> Result<Inputs, Error> {
+    let inputs = Inputs::new(settings.inputs.clone());
+    inputs.set_frame_check(FrameSizes::load(session.policy().spec()).map_err(vla_policy::Error::from)?.into_check());
+    if !settings.instruction.is_empty() {
+        inputs.set_instruction(&settings.instruction);
+    }
+    Ok(inputs)
 }
 
 struct Replay<'a> {
@@ -192,6 +207,45 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
+    /// Forgets everything of the segment before.
+    fn restart(&mut self) -> Result<(), Error> {
+        self.record.count_inputs(&self.inputs.statistics(self.last));
+        self.record.restart();
+        self.inputs = new_inputs(self.session, self.settings)?;
+        self.session.restart();
+        Ok(())
+    }
+
+    /// Runs one segment. `progress` receives the log time of every message.
+    fn segment(
+        &mut self,
+        recording: &Recording,
+        segment: &Segment<'_>,
+        ticks: &mut Ticks,
+        progress: &mut dyn FnMut(Stamp),
+    ) -> Result<(), Error> {
+        let mut last = segment.bounds().0;
+        for message in segment.messages()? {
+            let TimedMessage { time, message } = message?;
+            while let Some(now) = ticks.next_before(time) {
+                self.cycle(now)?;
+            }
+            ticks.message(time, recording.is_stamped(message.topic));
+            for input in recording.inputs(message.topic) {
+                self.offer(input, message.data.clone(), time);
+            }
+            if ticks.waits_for_inputs() && self.inputs_have_come(time) {
+                ticks.complete(time);
+            }
+            progress(message.log_time);
+            last = time;
+        }
+        match ticks.last_by(segment.end(last)) {
+            Some(now) => self.cycle(now),
+            None => Ok(()),
+        }
+    }
+
     /// Whether every input has had a message by `now`, good or bad.
     fn inputs_have_come(&self, now: Stamp) -> bool {
         self.inputs.check(now, &self.settings.rules).err().is_none_or(|violation| !violation.is_of_start())
@@ -239,10 +293,11 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn finish(self) -> Record {
+    fn finish(mut self) -> Record {
         self.complaints.lines().for_each(|line| tracing::warn!("{line}"));
+        self.record.count_inputs(&self.inputs.statistics(self.last));
         let forbidden = self.session.control().status(self.settings).forbidden;
-        self.record.finish(self.inputs.statistics(self.last), forbidden)
+        self.record.finish(forbidden)
     }
 }
 

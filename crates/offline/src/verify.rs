@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::Error;
-use crate::replay::BagSource;
+use crate::replay::Source;
 use vla_engines::provenance::{Provenance, Verification, rfc3339};
 use vla_policy::PolicySpec;
 use vla_policy::spec::POLICY_FILE;
@@ -59,9 +59,9 @@ pub use stages::stage;
 /// What to verify on.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bag to take observations from.
-    pub bag: BagSource,
-    /// Most observations, spread evenly over the bag; at least 1.
+    /// Bag or data set to take observations from.
+    pub source: Source,
+    /// Most observations, spread evenly over it; at least 1.
     pub observations: usize,
     /// These stages alone, without the whole chain; `None`: all.
     pub stages: Option<Vec<String>>,

@@ -56,7 +56,8 @@ fn transform(c: &mut Criterion) {
         let input = Size { width, height };
         let data = picture(input);
         let frame = Pixels::new(PixelFormat::Rgb8, width, height, 3 * width, &data).expect("consistent");
-        let mut transform = EvalTransform::new(&ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 });
+        let mut transform =
+            EvalTransform::new(&ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false });
         let output = transform.prepare(width, height).expect("a size");
         let mut pixels = vec![0.0f32; 3 * output.width * output.height];
         group.throughput(Throughput::Elements(1));

@@ -18,7 +18,7 @@ use vla_policy::encode::{EvalTransform, FrameEncoder};
 use vla_policy::observation::{CameraSample, FrameOptions, Transport};
 use vla_policy::processor::ImageTransformSpec;
 
-const TRANSFORM: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 };
+const TRANSFORM: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false };
 const ROUNDS: usize = 400;
 const WARM_UP: usize = 20;
 

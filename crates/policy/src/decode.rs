@@ -132,6 +132,11 @@ impl ActionDecoder {
         found.is_some_and(|key| matches!(key.reference, Reference::Frame(_, PoseFormat::Matrix)))
     }
 
+    /// Each key with its columns of a predicted and of a decoded row, in model order.
+    pub(crate) fn layout(&self) -> impl Iterator<Item = (&str, Range<usize>, Range<usize>)> {
+        self.keys.iter().map(|key| (key.name.as_str(), key.from.clone(), key.to.clone()))
+    }
+
     /// `actions`: `[horizon, max_action_dim]`, of which the first rows and columns are used. `raw_state`: what the state
     /// encoder was given for the same observation. `out`: `[rows, values of a decoded row]`, keys in model order.
     ///

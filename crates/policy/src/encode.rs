@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 pub mod frames;
 pub mod image;
+mod letterbox;
 pub mod normalise_text;
 pub mod pose;
 pub mod prompt;
 pub mod resize;
 pub mod state;
 
-pub use frames::FrameEncoder;
+pub use frames::{Frame, FrameEncoder};
 pub use image::EvalTransform;
 
 /// Why an observation or a file cannot be encoded.

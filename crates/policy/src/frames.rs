@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::encode::image::EvalTransform;
 use super::encode::resize::Size;
-use super::processor::{ImageTransformSpec, Processor, ProcessorError};
+use super::processor::{ImageTransformSpec, ProcessorError};
 use super::spec::PolicySpec;
 use super::views::STACKED;
 use crate::observation::FrameCheck;
@@ -48,8 +48,7 @@ impl FrameSizes {
     /// # Errors
     /// [`ProcessorError`] when the processor's files cannot be used.
     pub fn load(spec: &PolicySpec) -> Result<Self, ProcessorError> {
-        let files = &spec.processor;
-        let image = Processor::load(&files.config, &files.statistics, &files.embodiment)?.image;
+        let image = spec.processor.load()?.image;
         let inputs = spec.stages.iter().flat_map(|stage| &stage.inputs);
         let mut cameras = Vec::new();
         for (name, dims) in inputs.filter_map(|input| Some((&input.name, input.dims.as_ref()?))) {
@@ -108,7 +107,7 @@ mod tests {
     use super::*;
 
     fn transform() -> EvalTransform {
-        EvalTransform::new(&ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 })
+        EvalTransform::new(&ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false })
     }
 
     #[test]

@@ -73,8 +73,14 @@ impl<'n> Prepared<'n> {
         Ok(Ready(self))
     }
 
-    /// As [`Self::with_frames`] from decoded frames, with the intermediate images of each. Allocates.
-    pub(super) fn with_pixels(self, frames: &[Pixels<'_>]) -> Result<(Ready<'n>, Vec<TracedImage>), Error> {
+    /// As [`Self::with_frames`] from decoded frames.
+    pub(super) fn with_pixels(self, frames: &[Pixels<'_>]) -> Result<Ready<'n>, Error> {
+        self.networks.views.encode_pixels(frames, &mut *self.networks.pipeline)?;
+        Ok(Ready(self))
+    }
+
+    /// As [`Self::with_pixels`], with the intermediate images of each frame. Allocates.
+    pub(super) fn with_traced_pixels(self, frames: &[Pixels<'_>]) -> Result<(Ready<'n>, Vec<TracedImage>), Error> {
         let traced = self.networks.views.trace(frames, &mut *self.networks.pipeline)?;
         Ok((Ready(self), traced))
     }

@@ -9,7 +9,9 @@ use sha2::{Digest, Sha256};
 use vla_base::time::Stamp;
 
 /// Fills `values` with independent draws from the standard normal distribution.
-pub(crate) fn fill<'n>(values: &mut [f32], seed: u64, identity: impl Iterator<Item = (&'n str, Stamp)>) {
+///
+/// `identity`: what the inference is for, such as the names and stamps of an observation's inputs.
+pub fn fill<'n>(values: &mut [f32], seed: u64, identity: impl Iterator<Item = (&'n str, Stamp)>) {
     let mut key = Sha256::new();
     key.update(seed.to_le_bytes());
     for (name, stamp) in identity {

@@ -223,8 +223,7 @@ impl Policy {
 
 /// Reads the processor's files, and checks them against policy.yaml and the options.
 fn load_processor(spec: &PolicySpec, options: &LoadOptions) -> Result<Processor, Error> {
-    let described = &spec.processor;
-    let mut processor = Processor::load(&described.config, &described.statistics, &described.embodiment)?;
+    let mut processor = spec.processor.load()?;
     error::agree(spec, &processor)?;
     let mut deltas = spec.action.deltas.clone();
     deltas.extend(options.deltas.iter().map(|(key, rows)| (key.clone(), *rows)));

@@ -9,11 +9,14 @@ use std::path::{Path, PathBuf};
 mod check;
 mod delta;
 mod eef;
+mod known;
 mod on_use;
 mod raw;
 
 pub use delta::DeltaRows;
 pub use eef::EefValues;
+pub use known::{Harmless, KNOWN_KEYS, KnownKey, Place};
+pub use on_use::python_json;
 
 /// The processor class whose behaviour this build has.
 pub const PROCESSOR_CLASS: &str = "Gr00tN1d6Processor";
@@ -31,7 +34,7 @@ pub enum ProcessorError {
         /// The system's words.
         source: std::io::Error,
     },
-    /// It is not JSON of the vendor's schema: a wrong type, an unknown or repeated key, with its place.
+    /// It is not JSON, or not the outline of the vendor's schema: a wrong type or a repeated key, with its place.
     #[error("{}: {reason}; expected the schema that {PROCESSOR_CLASS} saves", path.display())]
     Json {
         /// The file.
@@ -193,13 +196,15 @@ pub enum PoseFormat {
     Matrix,
 }
 
-/// The evaluation transform of a camera frame: shortest edge, centre crop, shortest edge again, smart resize.
+/// The evaluation transform of a camera frame: letterbox, shortest edge, centre crop, shortest edge again, smart resize.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct ImageTransformSpec {
     /// Pixels of the shorter side before and after the crop.
     pub shortest_edge: usize,
     /// Part of each side that the centre crop keeps, above 0 and at most 1.
     pub crop_fraction: f64,
+    /// Frames are first padded to a square with black, centred.
+    pub letterbox: bool,
 }
 
 impl ProcessorConfig {
@@ -216,7 +221,12 @@ impl ProcessorConfig {
     /// # Errors
     /// [`ProcessorError::Json`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, ProcessorError> {
-        serde_json::from_str(text).map(Self).map_err(|error| json_error(path, &error))
+        serde_json::from_str(&on_use::python_json(text)).map(Self).map_err(|error| json_error(path, &error))
+    }
+
+    /// Whether the file says that frames are letterboxed; `None` where it does not have the key (`letter_box_transform`).
+    pub fn letterbox(&self) -> Option<bool> {
+        check::letterbox(&self.0.processor_kwargs.rest)
     }
 
     /// Tags of the embodiments that it configures, in the file's order.
@@ -239,7 +249,7 @@ impl Statistics {
     /// # Errors
     /// [`ProcessorError::Json`].
     pub fn parse(path: &Path, text: &str) -> Result<Self, ProcessorError> {
-        serde_json::from_str(&on_use::quoted(text)).map(Self).map_err(|error| json_error(path, &error))
+        serde_json::from_str(&on_use::python_json(text)).map(Self).map_err(|error| json_error(path, &error))
     }
 }
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::SharedEncoder;
-use super::processor::DeltaRows;
+use super::processor::{DeltaRows, Processor, ProcessorError};
 use vla_base::time::Span;
 use vla_engines::{EngineKind, Input, Output, Precision, Stage};
 
@@ -142,6 +142,8 @@ pub struct ProcessorFiles {
     pub embodiment: String,
     /// Its row in the per-embodiment weights, for networks that hold those of all.
     pub embodiment_id: Option<i32>,
+    /// Whether frames are padded to squares; `None` for what `processor_config.json` says.
+    pub letterbox: Option<bool>,
 }
 
 /// Step counts that have constants.
@@ -151,6 +153,18 @@ pub struct DenoiseSpec {
     pub steps: Vec<u32>,
     /// The count used unless a parameter says otherwise.
     pub default: u32,
+}
+
+impl ProcessorFiles {
+    /// Reads both files, with what policy.yaml says instead of them.
+    ///
+    /// # Errors
+    /// As [`Processor::load`].
+    pub fn load(&self) -> Result<Processor, ProcessorError> {
+        let mut processor = Processor::load(&self.config, &self.statistics, &self.embodiment)?;
+        processor.image.letterbox = self.letterbox.unwrap_or(processor.image.letterbox);
+        Ok(processor)
+    }
 }
 
 impl PolicySpec {
@@ -296,6 +310,7 @@ impl Checker<'_> {
                 statistics: self.file("processor.statistics", &raw.processor.statistics),
                 embodiment: raw.processor.embodiment,
                 embodiment_id: raw.processor.embodiment_id,
+                letterbox: raw.processor.letterbox,
             },
             denoise: DenoiseSpec { steps: raw.denoise.steps, default: raw.denoise.default },
             accuracy: self.accuracy(raw.accuracy, &raw.stages),

@@ -103,7 +103,7 @@ mod tests {
             max_state_dim: 16,
             max_action_dim: 16,
             max_action_horizon: 16,
-            image: ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 },
+            image: ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false },
             normalise_text: true,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::encode::frames::{FrameEncoder, TracedImage};
+use super::encode::frames::{Frame, FrameEncoder, TracedImage};
 use super::encode::image::image_tokens;
 use super::encode::resize::Size;
 use super::processor::ImageTransformSpec;
@@ -47,6 +47,11 @@ impl ImageSource {
             Some(_) => observed.cameras.get(self.camera?),
             None => observed.earlier_frames.get(self.camera? * earlier + self.time),
         }
+    }
+
+    /// Its frame among those of every view, those of one view together.
+    fn pixels<'f>(self, frames: &[Pixels<'f>], times: usize) -> Option<Pixels<'f>> {
+        frames.get(self.view * times + self.time).copied()
     }
 }
 
@@ -156,8 +161,24 @@ impl Views {
     pub(crate) fn encode(&mut self, observed: &Observation, pipeline: &mut dyn Inference) -> Result<(), Error> {
         check_count(self.cameras, observed.cameras.len())?;
         check_count(self.cameras * self.times.saturating_sub(1), observed.earlier_frames.len())?;
-        let Self { encoder, images, tensors, times, .. } = self;
-        let frame = |image: &ImageSource| image.frame(observed, *times);
+        let times = self.times;
+        self.encode_each(|image| image.frame(observed, times).into(), pipeline)
+    }
+
+    /// As [`Self::encode`] for decoded frames, those of the first view, oldest first, then those of the next.
+    pub(crate) fn encode_pixels(&mut self, frames: &[Pixels<'_>], pipeline: &mut dyn Inference) -> Result<(), Error> {
+        check_count(self.images.len(), frames.len())?;
+        let times = self.times;
+        self.encode_each(|image| image.pixels(frames, times).map_or(Frame::Black, Frame::Pixels), pipeline)
+    }
+
+    /// Encodes the frame that `frame` gives for each image.
+    fn encode_each<'f>(
+        &mut self,
+        frame: impl Fn(&ImageSource) -> Frame<'f> + Copy + Send,
+        pipeline: &mut dyn Inference,
+    ) -> Result<(), Error> {
+        let Self { encoder, images, tensors, .. } = self;
         if encoder.threads() == 1 || tensors.len() == 1 {
             for tensor in &mut *tensors {
                 let (range, length) = (tensor.images.clone(), tensor.image_length());
@@ -193,8 +214,8 @@ impl Views {
         for tensor in tensors {
             let (range, length) = (tensor.images.clone(), tensor.image_length());
             for (at, values) in range.zip(tensor.values(pipeline)?.chunks_exact_mut(length)) {
-                let frame = images.get(at).and_then(|image| frames.get(image.view * *times + image.time));
-                let mut image = encoder.trace(at, frame.ok_or(Error::Internal("a frame of each view"))?, values)?;
+                let frame = images.get(at).and_then(|image| image.pixels(frames, *times));
+                let mut image = encoder.trace(at, &frame.ok_or(Error::Internal("a frame of each view"))?, values)?;
                 if let Some(source) = images.get(at).filter(|_| *times > 1) {
                     image.camera = format!("{}.{}", image.camera, source.time);
                 }

@@ -167,6 +167,17 @@ impl Session {
         }
     }
 
+    /// Starts again as a session that has seen and published nothing: without motion, measured positions and action prefix. For
+    /// recordings that follow each other and have nothing to do with each other. Policy, limits and the count of chunks stay.
+    pub fn restart(&mut self) {
+        self.control = Arc::new(self.control.restarted());
+        self.observation = Observation::default();
+        self.observed_positions.clear();
+        self.committed_rows.clear();
+        self.last_inferred = None;
+        self.inputs_complete = false;
+    }
+
     /// Sets the time by which publication is later than the inputs in a replay, which offers no input in between. Motion then starts
     /// at positions that are older by it.
     pub fn assume_latency(&mut self, latency: Span) {

@@ -17,6 +17,7 @@ mod bench;
 mod build;
 mod calibrate;
 pub mod doctor;
+mod eval;
 mod export;
 mod infer;
 mod init_params;
@@ -26,6 +27,7 @@ mod make_demo_policy;
 mod plan;
 mod prepare_system;
 mod replay;
+mod serve;
 mod settings;
 mod verify;
 
@@ -53,6 +55,7 @@ enum Command {
     Build(build::BuildArguments),
     Calibrate(calibrate::CalibrateArguments),
     Doctor(doctor::DoctorArguments),
+    Eval(eval::EvalArguments),
     Infer(infer::InferArguments),
     InitParams(init_params::InitParamsArguments),
     Inspect(inspect::InspectArguments),
@@ -62,6 +65,7 @@ enum Command {
     Plan(plan::PlanArguments),
     PrepareSystem(prepare_system::PrepareSystemArguments),
     Replay(replay::ReplayArguments),
+    Serve(serve::ServeArguments),
     Verify(verify::VerifyArguments),
 }
 
@@ -110,12 +114,14 @@ pub fn main() -> ExitCode {
         Command::Build(args) => build::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Infer(args) => infer::run(&args),
         Command::InitParams(args) => init_params::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::PrepareSystem(args) => prepare_system::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Export(args) => export::run(&args),
         Command::MakeCheckpoint(args) => make_checkpoint::run(&args),

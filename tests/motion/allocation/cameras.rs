@@ -44,10 +44,16 @@ fn frames() -> Vec<CameraSample> {
 
 #[test]
 fn frames_are_encoded_side_by_side_without_allocations_on_any_thread() {
-    let transform = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 };
-    let (size, frames) = (Size { width: 336, height: 252 }, frames());
+    for (letterbox, width) in [(false, 336), (true, 252)] {
+        let transform = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox };
+        encoding_allocates_nothing(&transform, Size { width, height: 252 });
+    }
+}
+
+fn encoding_allocates_nothing(transform: &ImageTransformSpec, size: Size) {
+    let frames = frames();
     let images = ["a", "b", "c", "d"].map(|name| (name.to_owned(), size));
-    let mut encoder = FrameEncoder::new(&transform, images, 3).expect("threads");
+    let mut encoder = FrameEncoder::new(transform, images, 3).expect("threads");
     assert_eq!(encoder.threads(), 3);
     let mut values = vec![0.0; 4 * 3 * size.width * size.height];
     let mut turn = || {

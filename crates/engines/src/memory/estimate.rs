@@ -56,10 +56,11 @@ impl Footprint {
     /// A stage on ONNX Runtime's CPU provider, which holds the weights once, in its own layout.
     ///
     /// # Errors
-    /// [`Error::Load`] when a file is missing.
+    /// [`Error::Load`] when a file is missing, or shorter than the network's weights.
     pub fn of_onnx(stage: &Stage) -> Result<Self, Error> {
         let network = network(stage);
         let model = size_of(stage, &stage.file)?;
+        whole(stage, network.as_ref())?;
         let beside = network.iter().flat_map(|network| &network.data_files).map(|file| size_of(stage, file));
         let data = beside.sum::<Result<u64, Error>>()?;
         let file = model.saturating_add(data);
@@ -81,10 +82,14 @@ impl Footprint {
     /// engine is loaded, and the part that the test kept counts afterwards.
     ///
     /// # Errors
-    /// [`Error::Load`] when neither engine nor network can be read.
+    /// [`Error::Load`] when neither engine nor network can be read, or when the engine is not built and the network's weights
+    /// are not whole.
     pub fn of_tensorrt(stage: &Stage, provenance: Option<&Provenance>, release: bool) -> Result<Self, Error> {
         let network = network(stage);
         let engine = fs::metadata(&stage.file).ok().filter(|_| stage.file != stage.onnx).map(|meta| meta.len());
+        if engine.is_none() {
+            whole(stage, network.as_ref())?;
+        }
         let in_precision = network.as_ref().map(|network| network.weight_bytes_in(&stage.precision));
         let file = match (engine, in_precision) {
             (Some(bytes), _) => Figure::measured(bytes),
@@ -111,6 +116,16 @@ impl Footprint {
             precision: stage.precision.parse().ok(),
             ..Self::default()
         })
+    }
+}
+
+/// Refuses a network whose files of weights are missing or cut.
+fn whole(stage: &Stage, network: Option<&Network>) -> Result<(), Error> {
+    match network.and_then(|network| network.data_problems().into_iter().next()) {
+        None => Ok(()),
+        Some(problem) => {
+            Err(Error::Load { stage: stage.name.clone(), file: stage.onnx.clone(), source: problem.into() })
+        }
     }
 }
 

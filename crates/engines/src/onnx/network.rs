@@ -152,7 +152,7 @@ fn weight(tensor: &TensorProto) -> Result<Weight, String> {
 }
 
 /// Where an external tensor of that many bytes lies. Offset and length may be left out.
-fn external(dir: &Path, tensor: &TensorProto, bytes: u64) -> Result<ExternalWeight, String> {
+pub(super) fn external(dir: &Path, tensor: &TensorProto, bytes: u64) -> Result<ExternalWeight, String> {
     let entry = |key: &str| tensor.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value());
     let number = |key: &str| {
         let value = entry(key).map(|text| text.parse::<u64>().map_err(|error| (text, error)));
@@ -183,7 +183,7 @@ fn spec(value: &ValueInfoProto) -> Result<TensorSpec, String> {
 }
 
 /// Every weight and constant of a graph and of the graphs in it.
-fn held<'g>(graph: &'g GraphProto, tensors: &mut Vec<&'g TensorProto>) {
+pub(super) fn held<'g>(graph: &'g GraphProto, tensors: &mut Vec<&'g TensorProto>) {
     tensors.extend(&graph.initializer);
     for attribute in graph.node.iter().flat_map(|node| &node.attribute) {
         tensors.extend(&attribute.t);

@@ -8,7 +8,7 @@ use super::Request;
 use crate::{Error, Model, View};
 use vla_policy::encode::EncodeError;
 use vla_policy::encode::image::image_tokens;
-use vla_policy::encode::prompt::PromptEncoder;
+use vla_policy::encode::prompt::{PromptEncoder, class_differences};
 use vla_policy::encode::resize::Size;
 use vla_policy::processor::Processor;
 
@@ -63,6 +63,22 @@ pub(super) fn prompts(
     let place = prompt.image_positions.first().and_then(|place| usize::try_from(*place).ok());
     let image_token = place.and_then(|place| prompt.ids.get(place)).copied().unwrap_or_default();
     Ok(Prompts { text: [fewest, usual, most], image_token })
+}
+
+/// Warns of a tokenizer that Python reads otherwise than this build.
+pub(super) fn warn_of_class(tokenizer: &Path) {
+    let differences = class_differences(tokenizer);
+    let Some(first) = differences.first() else { return };
+    let parts: Vec<&str> = differences.iter().map(|difference| difference.part).collect();
+    tracing::warn!(
+        "{}: tokenizer_config.json names {}, whose {} is another than that of tokenizer.json. The policy takes tokenizer.json's, as \
+         transformers 4 does; transformers 5 takes the class's and gives other token ids for the same text. If the policy was \
+         trained with transformers 5, export from a folder without tokenizer.json (with vocab.json and merges.txt); otherwise \
+         nothing is to be done",
+        tokenizer.display(),
+        first.class,
+        parts.join(" and ")
+    );
 }
 
 /// The language model's chat prompt: text first, then the images, no generation prompt.

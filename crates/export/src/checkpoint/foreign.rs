@@ -4,20 +4,18 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use super::super::Error;
+
+mod lerobot;
 
 /// First bytes of a git-lfs pointer, and the most bytes that one has.
 const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 const POINTER_BYTES: u64 = 1024;
-/// Largest `config.json` that is looked into.
-const CONFIG_BYTES: u64 = 1 << 20;
 
 /// Refuses a checkpoint of another trainer, and files whose content git-lfs has not fetched. `folders`: the checkpoint first.
 ///
 /// # Errors
-/// [`Error::NotACheckpoint`], [`Error::Pointers`] with every such file.
+/// [`Error::LeRobot`], [`Error::Pointers`] with every such file.
 pub fn check(folders: &[&Path]) -> Result<(), Error> {
     let pointers: Vec<PathBuf> =
         folders.iter().flat_map(|folder| files(folder)).filter(|file| is_pointer(file)).collect();
@@ -25,13 +23,7 @@ pub fn check(folders: &[&Path]) -> Result<(), Error> {
         return Err(Error::Pointers { files: pointers });
     }
     let Some(checkpoint) = folders.first() else { return Ok(()) };
-    match lerobot_type(&checkpoint.join("config.json")) {
-        Some(kind) => Err(Error::NotACheckpoint {
-            dir: checkpoint.to_path_buf(),
-            found: format!("a LeRobot checkpoint (config.json has type '{kind}' and no model_type)"),
-        }),
-        None => Ok(()),
-    }
+    lerobot::check(checkpoint)
 }
 
 /// The folder's files, or the file itself.
@@ -49,13 +41,6 @@ fn files(place: &Path) -> Vec<PathBuf> {
 fn is_pointer(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|found| found.is_file() && found.len() <= POINTER_BYTES)
         && read(file, POINTER_BYTES).is_some_and(|bytes| bytes.starts_with(POINTER))
-}
-
-/// LeRobot names its policies in `type`; transformers, which the vendor's trainer uses, in `model_type`.
-fn lerobot_type(config: &Path) -> Option<String> {
-    let config: Value = serde_json::from_slice(&read(config, CONFIG_BYTES)?).ok()?;
-    let kind = config.get("type")?.as_str()?;
-    config.get("model_type").is_none().then(|| kind.to_owned())
 }
 
 fn read(file: &Path, most: u64) -> Option<Vec<u8>> {

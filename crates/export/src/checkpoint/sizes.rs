@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::Error;
 use crate::model::{Head, Language, Model, Vision};
+use vla_policy::processor::python_json;
 
 /// Largest size that a configuration may name: products of a few of them stay far from overflow.
 const LARGEST: usize = 1 << 20;
@@ -36,7 +37,13 @@ impl Config {
     /// [`Error::NoCheckpoint`], [`Error::Io`], [`Error::Json`], [`Error::Invalid`] with every problem of its values.
     pub fn load(path: &Path) -> Result<Self, Error> {
         match fs::read(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::NoCheckpoint { path: path.to_owned() }),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let advice = path
+                    .parent()
+                    .zip(path.file_name())
+                    .map(|(folder, file)| super::folder::others(folder, &file.to_string_lossy()));
+                Err(Error::NoCheckpoint { path: path.to_owned(), advice: advice.unwrap_or_default() })
+            }
             read => Self::parse(path, &read.map_err(Error::io(path))?),
         }
     }
@@ -264,8 +271,11 @@ fn language(keys: &mut Keys<'_>) -> Language {
 
 /// Runs `read` over the object in `json`, and fails with all problems that it noted.
 fn parsed<T>(path: &Path, json: &[u8], read: impl FnOnce(&mut Keys<'_>) -> T) -> Result<T, Error> {
-    let object: Map<String, Value> =
-        serde_json::from_slice(json).map_err(|source| Error::Json { path: path.to_owned(), source })?;
+    let object = match std::str::from_utf8(json) {
+        Ok(text) => serde_json::from_str(&python_json(text)),
+        Err(_) => serde_json::from_slice(json),
+    };
+    let object: Map<String, Value> = object.map_err(|source| Error::Json { path: path.to_owned(), source })?;
     let mut problems = Vec::new();
     let value = read(&mut Keys { prefix: "", object: Some(&object), problems: &mut problems });
     if problems.is_empty() { Ok(value) } else { Err(Error::Invalid { path: path.to_owned(), problems }) }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{CAMERAS, EMBODIMENT, STEP_S, STEPS, TEXT};
 use crate::bundle;
-use crate::bundle::{Camera, Request};
+use crate::bundle::{Camera, Letterbox, Request};
 use crate::staging::Staging;
 use crate::synthetic_checkpoint;
 use crate::synthetic_checkpoint::Size;
@@ -32,6 +32,8 @@ pub fn request(dir: &Path) -> Request {
     let [fewest, usual, most] = TEXT;
     Request {
         checkpoint: dir.to_path_buf(),
+        lora: None,
+        expected: Vec::new(),
         tokenizer: dir.join(synthetic_checkpoint::TOKENIZER),
         backbone: None,
         embodiment: EMBODIMENT.0.to_owned(),
@@ -42,6 +44,7 @@ pub fn request(dir: &Path) -> Request {
             .to_owned(),
         layout: split::LAYOUT,
         deltas: BTreeMap::new(),
+        letterbox: Letterbox::AsFile,
         step_s: STEP_S,
         steps: STEPS.to_vec(),
         max_text: most,

@@ -118,6 +118,7 @@ impl RobotShape {
         let transform = EvalTransform::new(&ImageTransformSpec {
             shortest_edge: demo::SHORTEST_EDGE,
             crop_fraction: demo::statistics::CROP,
+            letterbox: false,
         });
         for camera in &self.cameras {
             if let Err(error) = transform.output_size(camera.width, camera.height) {

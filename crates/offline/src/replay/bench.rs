@@ -1,8 +1,8 @@
-//! The latency of a policy: one observation of a bag, inferred again and again.
+//! The latency of a policy: one observation of a recording, inferred again and again.
 
 use std::time::Duration;
 
-use super::BagSource;
+use super::Source;
 use super::complaints::Complaints;
 use super::source::{Recording, TimedMessage};
 use crate::Error;
@@ -34,25 +34,26 @@ impl Latencies {
     }
 }
 
-/// Infers the first whole observation of the bag `warm_up` times uncounted, then `count` times.
+/// Infers the first whole observation of the bag or of the data set's first episode `warm_up` times uncounted, then `count` times.
 ///
 /// # Errors
 /// [`Error::NoObservation`] when no moment of the bag has every input; [`Error::Refused`] when an inference is.
 pub fn run(
     session: &mut Session,
     settings: &Settings,
-    source: &BagSource,
+    source: &Source,
     warm_up: usize,
     count: usize,
 ) -> Result<Latencies, Error> {
-    let recording = Recording::open(source, settings)?;
+    let recording = Recording::open(source, session.policy().spec(), settings)?;
     let inputs = Inputs::new(settings.inputs.clone());
     if !settings.instruction.is_empty() {
         inputs.set_instruction(&settings.instruction);
     }
     session.apply(settings);
     let (mut now, mut reason, mut complaints) = (None, "no message of an input".to_owned(), Complaints::default());
-    for message in recording.messages()? {
+    let messages = recording.segments().next().map(|segment| segment.messages()).transpose()?;
+    for message in messages.into_iter().flatten() {
         let TimedMessage { time, message } = message?;
         for input in recording.inputs(message.topic) {
             if let Err(error) = inputs.offer(input, message.data.clone(), time) {
@@ -72,7 +73,7 @@ pub fn run(
         }
     }
     complaints.lines().for_each(|line| tracing::warn!("{line}"));
-    let now = now.ok_or_else(|| Error::NoObservation { bag: source.bag.clone(), reasons: vec![reason] })?;
+    let now = now.ok_or_else(|| Error::NoObservation { bag: source.path().to_owned(), reasons: vec![reason] })?;
     let mut latencies = Latencies { inferences: Vec::with_capacity(count) };
     for index in 0..warm_up + count {
         match session.cycle(now, &inputs, settings, true, &mut || now) {

@@ -7,7 +7,7 @@ use vla_policy::observation::Error;
 
 /// Refused messages so far.
 #[derive(Debug, Default)]
-pub(super) struct Complaints {
+pub(crate) struct Complaints {
     /// By input; the reasons in the order in which they came.
     inputs: BTreeMap<usize, Vec<Complaint>>,
 }
@@ -24,7 +24,7 @@ type Reason = (Discriminant<Error>, Option<Discriminant<vla_messages::Error>>);
 
 impl Complaints {
     /// Takes down one refused message, and warns when its reason is new for this input.
-    pub(super) fn take(&mut self, input: usize, error: &Error) {
+    pub(crate) fn take(&mut self, input: usize, error: &Error) {
         let source = if let Error::Message { source, .. } = error { Some(discriminant(source)) } else { None };
         let reason = (discriminant(error), source);
         let known = self.inputs.entry(input).or_default();
@@ -41,7 +41,7 @@ impl Complaints {
     }
 
     /// One line for each repeated reason, with the number of repetitions and the last one.
-    pub(super) fn lines(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
         let again = self.inputs.values().flatten().filter(|complaint| complaint.count > 1);
         again.map(|Complaint { count, last, .. }| format!("{count} messages refused like this one, the last: {last}"))
     }

@@ -325,13 +325,13 @@ impl Record {
         self.last_event = None;
     }
 
-    /// Completes the record. `inputs`: their counts at the end.
-    pub(super) fn finish(mut self, inputs: Vec<InputStatistics>, no_trajectories: Option<Arc<str>>) -> Self {
+    /// Completes the record.
+    pub(super) fn finish(mut self, no_trajectories: Option<Arc<str>>) -> Self {
         let origin = self.origin.unwrap_or_default();
         self.motion.finish(self.last, &|stamp| (stamp - origin).seconds());
         self.followed = self.comparison.joints().to_vec();
         self.moments = std::mem::take(&mut self.pictures).into_kept();
-        (self.inputs, self.no_trajectories) = (inputs, no_trajectories);
+        self.no_trajectories = no_trajectories;
         self
     }
 
@@ -343,6 +343,15 @@ impl Record {
     /// Hand-overs at which a limit was met.
     pub fn limited(&self) -> usize {
         self.limited
+    }
+
+    /// Adds the counts of inputs that took their last message.
+    pub fn count_inputs(&mut self, counts: &[InputStatistics]) {
+        if self.inputs.is_empty() {
+            self.inputs = counts.to_vec();
+            return;
+        }
+        self.inputs.iter_mut().zip(counts).for_each(|(all, more)| all.add(more));
     }
 
     /// Why cycles had no chunk, a line each: the first `most` events, and what was waited for to the end where there were none.

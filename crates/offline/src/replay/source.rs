@@ -1,235 +1,216 @@
-//! The bag of a replay: the topics of the policy's inputs, on the chosen clock.
+//! What a policy is run over: a bag or a data set, as messages on one clock.
 //!
-//! A recorder logs the time of arrival on its own clock. Samples carry the time of their sender. Where the two are the same
-//! clock, the log is the time that a node would have seen. A simulator's stamps begin at zero while its recorder's clock shows
-//! the date; a bag that was recorded from another bag's playback has the dates of both. Such a bag is refused until it is said
-//! which clock counts.
+//! A [`Recording`] is a list of [`Segment`]s, each with messages in the order of time. A bag is one segment. Every episode of a
+//! data set is one: nothing of the episode before it counts, so its run begins with empty inputs and a session that is started
+//! again. Episodes follow each other on one timeline with a second in between.
 
-use std::fmt;
+use std::iter;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use super::ticks::{LONGEST_SILENCE, is_gap};
 use crate::Error;
-use vla_bags::{BagMessage, BagReader, Messages};
+use vla_bags::{BagMessage, files_of};
 use vla_base::time::{Span, Stamp};
-use vla_messages::sample_stamp;
-use vla_policy::observation::{InputKind, InputTopic};
+use vla_policy::PolicySpec;
 use vla_runtime::parameters::Settings;
 
-/// Maximum plausible delay from a sample's sender to the recorder.
-const LONGEST_DELAY: Span = Span::from_nanos(60_000_000_000);
-/// Samples of each input that show its clock, and messages that are looked through for them.
-const SAMPLES: usize = 9;
-const MESSAGES: usize = 4096;
-/// What a simulator publishes its time with.
-const CLOCK_TYPE: &str = "rosgraph_msgs/msg/Clock";
+mod bag;
+mod dataset;
 
-/// The clock that a replay runs on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BagClock {
-    /// The recorder's: each message comes at its log time.
-    Log,
-    /// The senders': messages come in the order of the log, and the clock shows the latest header stamp so far.
-    Header,
+use bag::BagRecording;
+pub use bag::{BagClock, BagSource};
+use dataset::DatasetRecording;
+pub use dataset::{DatasetSource, RecordedActions};
+
+/// What a policy is run over.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Source {
+    /// A rosbag2 bag.
+    Bag(BagSource),
+    /// A LeRobot data set.
+    Dataset(DatasetSource),
 }
 
-impl FromStr for BagClock {
-    type Err = String;
+impl From<BagSource> for Source {
+    fn from(bag: BagSource) -> Self {
+        Self::Bag(bag)
+    }
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "log" => Ok(Self::Log),
-            "header" => Ok(Self::Header),
-            _ => Err(format!("expected log or header, found '{text}'")),
+impl From<DatasetSource> for Source {
+    fn from(dataset: DatasetSource) -> Self {
+        Self::Dataset(dataset)
+    }
+}
+
+impl<P: Into<PathBuf>> From<P> for Source {
+    /// A bag on the clock of its log.
+    fn from(bag: P) -> Self {
+        Self::Bag(bag.into().into())
+    }
+}
+
+impl Source {
+    /// The bag, or the folder of the data set.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Bag(source) => &source.bag,
+            Self::Dataset(source) => &source.dir,
+        }
+    }
+
+    /// Its files, for the check that no output replaces one of them.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Bag(source) => files_of(&source.bag),
+            Self::Dataset(source) => source.files(),
+        }
+    }
+
+    /// The settings for a run over this source; [`Recording::open`] and the session need them.
+    ///
+    /// Those of a bag are the node's own. A data set has no topics: every camera, and one joint state with all keys of the state, is an
+    /// input of its own. State keys that the node makes of poses are read as numbers, because a data set holds the policy's own
+    /// values and a conversion to a pose and back would not be exact.
+    pub fn settings(&self, spec: &PolicySpec, settings: &Settings) -> Settings {
+        match self {
+            Self::Bag(_) => settings.clone(),
+            Self::Dataset(_) => dataset::settings(spec, settings),
         }
     }
 }
 
-/// A bag, and how it is read.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct BagSource {
-    /// The bag: a file or a folder.
-    pub bag: PathBuf,
-    /// The clock; `None`: the log's, where the header stamps are of the same.
-    pub clock: Option<BagClock>,
-}
-
-impl<P: Into<PathBuf>> From<P> for BagSource {
-    fn from(bag: P) -> Self {
-        Self { bag: bag.into(), clock: None }
-    }
-}
-
-/// A bag opened for the inputs of a policy.
+/// An opened source.
 pub struct Recording {
-    bag: BagReader,
-    /// Topic of the bag and topic of the inputs ([`InputTopic::of`]).
-    topics: Vec<(usize, usize)>,
-    /// Topics of the inputs, with the name of the first input of each.
-    inputs: Vec<(InputTopic, String)>,
-    /// Message type of each topic of the bag that is read for its stamps.
-    stamped: Vec<Option<&'static str>>,
-    /// The first header stamp, when the replay runs on those.
-    start: Option<Stamp>,
+    kind: Kind,
+}
+
+enum Kind {
+    Bag(BagRecording),
+    Dataset(DatasetRecording),
 }
 
 impl Recording {
-    /// Opens the bag and finds the topics of the inputs.
+    /// Opens the source for the inputs of a policy. `settings`: of [`Source::settings`].
     ///
     /// # Errors
-    /// A bag that cannot be read, lacks a topic, or whose header stamps and log are of two clocks while none is chosen.
-    pub fn open(source: &BagSource, settings: &Settings) -> Result<Self, Error> {
-        let bag = BagReader::open(&source.bag)?;
-        let inputs = input_topics(settings);
-        let topics = join_topics(&bag, settings, &inputs, &source.bag)?;
-        let mut stamped = vec![None; bag.topics().len()];
-        for (topic, input) in &topics {
-            // Static transforms may have been stamped long before the bag.
-            let is_stamped = |topic: &&InputTopic| topic.kind.is_stamped() && !topic.is_static;
-            let kind = inputs.get(*input).map(|(topic, _)| topic).filter(is_stamped).map(|topic| topic.kind);
-            if let (Some(kind), Some(slot)) = (kind, stamped.get_mut(*topic)) {
-                *slot = Some(kind.type_name());
-            }
-        }
-        let mut recording = Self { bag, topics, inputs, stamped, start: None };
-        if source.clock != Some(BagClock::Log) {
-            let clocks = recording.clocks()?;
-            match source.clock {
-                Some(_) => recording.start = Some(header_start(&source.bag, &clocks)?),
-                None => one_clock(&recording.bag, &clocks)?,
-            }
-        }
-        Ok(recording)
+    /// A bag that cannot be read, lacks a topic, or whose header stamps and log are of two clocks while none is chosen. A data set that
+    /// cannot be read, or lacks a camera or a state key of the policy.
+    pub fn open(source: &Source, spec: &PolicySpec, settings: &Settings) -> Result<Self, Error> {
+        let kind = match source {
+            Source::Bag(source) => Kind::Bag(BagRecording::open(source, settings)?),
+            Source::Dataset(source) => Kind::Dataset(DatasetRecording::open(source, spec, settings)?),
+        };
+        Ok(Self { kind })
     }
 
-    /// The topics of the inputs ([`Inputs::topics`](vla_policy::observation::Inputs::topics)) that this topic of the bag gives.
+    /// The topics of the inputs ([`Inputs::topics`](vla_policy::observation::Inputs::topics)) that messages of this topic are for.
     pub fn inputs(&self, topic: usize) -> impl Iterator<Item = usize> {
-        self.topics.iter().filter(move |(wanted, _)| *wanted == topic).map(|(_, input)| *input)
+        let (bag, dataset) = match &self.kind {
+            Kind::Bag(bag) => (Some(bag.inputs(topic)), None),
+            Kind::Dataset(_) => (None, Some(iter::once(topic))),
+        };
+        bag.into_iter().flatten().chain(dataset.into_iter().flatten())
     }
 
     /// Whether messages of this topic have a stamp.
     pub fn is_stamped(&self, topic: usize) -> bool {
-        self.stamped.get(topic).is_some_and(Option::is_some)
+        match &self.kind {
+            Kind::Bag(bag) => bag.is_stamped(topic),
+            Kind::Dataset(dataset) => dataset.is_stamped(topic),
+        }
     }
 
-    /// First and last time in the log.
+    /// The parts that are run one after the other, in the order of time.
+    pub fn segments(&self) -> impl Iterator<Item = Segment<'_>> {
+        let count = match &self.kind {
+            Kind::Bag(_) => 1,
+            Kind::Dataset(dataset) => dataset.episodes().len(),
+        };
+        (0..count).map(|index| Segment { recording: self, index })
+    }
+
+    /// First and last time.
     pub fn bounds(&self) -> (Stamp, Stamp) {
-        (self.bag.start(), self.bag.end())
+        match &self.kind {
+            Kind::Bag(bag) => bag.bounds(),
+            Kind::Dataset(dataset) => dataset.bounds(),
+        }
     }
 
-    /// The end on the replay's clock: the log's, or that of the last message.
-    pub fn end(&self, last: Stamp) -> Stamp {
-        if self.start.is_some() { last } else { self.bag.end() }
-    }
-
-    /// How long the inputs were there: the time from message to message without the gaps.
+    /// How long the inputs were there: the time from message to message, without gaps and without the time between segments.
     ///
     /// # Errors
-    /// As [`Self::messages`].
+    /// As [`Segment::messages`].
     pub fn covered(&self) -> Result<Span, Error> {
-        let (mut covered, mut last) = (0i64, None);
-        for message in self.messages()? {
-            let time = message?.time;
-            if let Some(last) = last.filter(|last| !is_gap(*last, time)) {
-                covered = covered.saturating_add((time - last).nanos().max(0));
-            }
-            last = Some(time);
+        match &self.kind {
+            Kind::Bag(bag) => bag.covered(),
+            Kind::Dataset(dataset) => Ok(dataset.covered()),
         }
-        Ok(Span::from_nanos(covered))
     }
 
-    /// The inputs' messages in the order of the log, each with its time on the replay's clock.
+    /// Rows a second of a data set.
+    pub fn fps(&self) -> Option<f64> {
+        match &self.kind {
+            Kind::Bag(_) => None,
+            Kind::Dataset(dataset) => Some(dataset.fps()),
+        }
+    }
+}
+
+/// A part of a recording that is run by itself: a bag, or one episode of a data set.
+#[derive(Clone, Copy)]
+pub struct Segment<'r> {
+    recording: &'r Recording,
+    index: usize,
+}
+
+impl<'r> Segment<'r> {
+    /// The episode of the data set.
+    pub fn episode(&self) -> Option<usize> {
+        match &self.recording.kind {
+            Kind::Bag(_) => None,
+            Kind::Dataset(dataset) => dataset.episodes().get(self.index).copied(),
+        }
+    }
+
+    /// First and last time; of an episode, those of its first and last row.
+    pub fn bounds(&self) -> (Stamp, Stamp) {
+        match &self.recording.kind {
+            Kind::Bag(bag) => bag.bounds(),
+            Kind::Dataset(dataset) => dataset.bounds_of(self.index),
+        }
+    }
+
+    /// The end on the replay's clock, of a segment whose last message came at `last`.
+    pub fn end(&self, last: Stamp) -> Stamp {
+        match &self.recording.kind {
+            Kind::Bag(bag) => bag.end(last),
+            Kind::Dataset(_) => self.bounds().1,
+        }
+    }
+
+    /// The inputs' messages in the order of time, each with its time on the replay's clock. Those of one row of a data set have
+    /// the same time: the instruction where it changed, then joints, then cameras.
     ///
     /// # Errors
-    /// A topic that is not CDR.
-    pub fn messages(&self) -> Result<Timed<'_>, Error> {
-        let clock = self.start.map(HeaderClock::new);
-        Ok(Timed { messages: self.raw()?, stamped: &self.stamped, clock })
-    }
-
-    fn raw(&self) -> Result<Messages<'_>, Error> {
-        let wanted: Vec<usize> = self.topics.iter().map(|(topic, _)| *topic).collect();
-        Ok(self.bag.messages(&wanted)?)
-    }
-
-    /// The first samples of each input that have a stamp.
-    fn clocks(&self) -> Result<Vec<InputClock>, Error> {
-        let stamped = self.topics.iter().filter(|(topic, _)| self.is_stamped(*topic));
-        let named = stamped.filter_map(|(topic, input)| Some((*topic, self.inputs.get(*input)?.1.clone())));
-        let mut clocks: Vec<_> = named.map(|(topic, name)| InputClock { topic, name, samples: Vec::new() }).collect();
-        for message in self.raw()?.take(MESSAGES) {
-            if clocks.iter().all(|clock| clock.samples.len() >= SAMPLES) {
-                break;
-            }
-            let message = message?;
-            let Some(stamp) = stamp_of(&self.stamped, &message) else { continue };
-            let reads = |clock: &&mut InputClock| clock.topic == message.topic && clock.samples.len() < SAMPLES;
-            clocks.iter_mut().filter(reads).for_each(|clock| clock.samples.push((stamp, message.log_time)));
+    /// A topic that is not CDR; a missing or damaged file of the episode.
+    pub fn messages(&self) -> Result<Messages<'r>, Error> {
+        match &self.recording.kind {
+            Kind::Bag(bag) => Ok(Messages::Bag(bag.messages()?)),
+            Kind::Dataset(dataset) => Ok(Messages::Dataset(Box::new(dataset.messages(self.index)?))),
         }
-        clocks.retain(|clock| !clock.samples.is_empty());
-        clocks.iter_mut().for_each(|clock| clock.samples.sort_by_key(|(stamp, log)| *stamp - *log));
-        Ok(clocks)
-    }
-}
-
-/// Header stamps of an input beside their log times, by the distance of the two.
-struct InputClock {
-    topic: usize,
-    name: String,
-    samples: Vec<(Stamp, Stamp)>,
-}
-
-impl InputClock {
-    /// The sample in the middle: one wrong stamp or log time does not decide.
-    fn middle(&self) -> (Stamp, Stamp) {
-        self.samples.get(self.samples.len() / 2).copied().unwrap_or_default()
     }
 
-    fn ahead(&self) -> Span {
-        let (stamp, log) = self.middle();
-        stamp - log
+    /// The recorded actions of an episode; `None` for a bag.
+    ///
+    /// # Errors
+    /// [`vla_datasets::Error::Join`] naming each action key whose column is not known; a missing or damaged file of the episode.
+    pub fn actions(&self) -> Result<Option<RecordedActions>, Error> {
+        match &self.recording.kind {
+            Kind::Bag(_) => Ok(None),
+            Kind::Dataset(dataset) => dataset.actions(self.index).map(Some),
+        }
     }
-}
-
-impl fmt::Display for InputClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (stamp, log) = self.middle();
-        write!(f, "input '{}': header stamp {stamp}, logged at {log}", self.name)
-    }
-}
-
-/// Without a choice, the header stamps must be of the log's clock.
-fn one_clock(bag: &BagReader, clocks: &[InputClock]) -> Result<(), Error> {
-    let other = clocks.iter().filter(|clock| clock.ahead().abs() > LONGEST_DELAY);
-    let inputs: Vec<String> = other.map(InputClock::to_string).collect();
-    if inputs.is_empty() {
-        return Ok(());
-    }
-    let simulated = bag.topics().iter().find(|topic| topic.type_name == CLOCK_TYPE).map(|topic| topic.name.clone());
-    Err(Error::TwoClocks { bag: bag.path().to_owned(), inputs, simulated })
-}
-
-/// The first header stamp, when all inputs' are of one clock.
-fn header_start(bag: &Path, clocks: &[InputClock]) -> Result<Stamp, Error> {
-    let refused = |reason: String| Error::HeaderClock { bag: bag.to_owned(), reason };
-    let first = clocks.first().ok_or_else(|| refused("no input's first messages have one".to_owned()))?;
-    if let Some(other) = clocks.iter().find(|clock| !are_near(clock.ahead(), first.ahead())) {
-        return Err(refused(format!("two inputs' are of different clocks ({first}; {other})")));
-    }
-    let near = |clock: &InputClock, (stamp, log): (Stamp, Stamp)| are_near(stamp - log, clock.ahead());
-    let usual = clocks.iter().flat_map(|clock| clock.samples.iter().filter(move |sample| near(clock, **sample)));
-    usual.map(|(stamp, _)| *stamp).min().ok_or_else(|| refused("no two stamps are near each other".to_owned()))
-}
-
-fn are_near(one: Span, other: Span) -> bool {
-    one.nanos().abs_diff(other.nanos()) <= LONGEST_DELAY.nanos().unsigned_abs()
-}
-
-/// The stamp of a message of an input that has one; zero was never set.
-fn stamp_of(stamped: &[Option<&'static str>], message: &BagMessage) -> Option<Stamp> {
-    let type_name = stamped.get(message.topic).copied().flatten()?;
-    sample_stamp(type_name, &message.data).ok().filter(|stamp| *stamp != Stamp::default())
 }
 
 /// A message and its time on the replay's clock.
@@ -240,130 +221,21 @@ pub struct TimedMessage {
     pub message: BagMessage,
 }
 
-/// See [`Recording::messages`].
-pub struct Timed<'r> {
-    messages: Messages<'r>,
-    stamped: &'r [Option<&'static str>],
-    /// `None`: the log's.
-    clock: Option<HeaderClock>,
+/// See [`Segment::messages`].
+pub enum Messages<'r> {
+    /// Of a bag.
+    Bag(bag::Timed<'r>),
+    /// Of an episode.
+    Dataset(Box<dataset::EpisodeMessages<'r>>),
 }
 
-impl Iterator for Timed<'_> {
+impl Iterator for Messages<'_> {
     type Item = Result<TimedMessage, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let message = match self.messages.next()? {
-            Ok(message) => message,
-            Err(error) => return Some(Err(error.into())),
-        };
-        let time = match &mut self.clock {
-            Some(clock) => clock.at(stamp_of(self.stamped, &message)),
-            None => message.log_time,
-        };
-        Some(Ok(TimedMessage { time, message }))
-    }
-}
-
-/// The senders' clock, read off the stamps in the order in which messages arrived.
-struct HeaderClock {
-    now: Stamp,
-    /// The last stamp was far from `now`.
-    jumped: bool,
-}
-
-impl HeaderClock {
-    fn new(start: Stamp) -> Self {
-        Self { now: start, jumped: false }
-    }
-
-    /// The time when a message with this stamp arrives: that of the latest stamp. One stamp far ahead or behind is wrong; two
-    /// in a row are a pause, or a simulation that was started again.
-    fn at(&mut self, stamp: Option<Stamp>) -> Stamp {
-        let Some(stamp) = stamp else { return self.now };
-        let jump = (stamp - self.now).abs() > LONGEST_SILENCE;
-        if stamp > self.now && !jump || jump && self.jumped {
-            self.now = stamp;
+        match self {
+            Self::Bag(messages) => messages.next(),
+            Self::Dataset(messages) => messages.next(),
         }
-        self.jumped = jump && !self.jumped;
-        self.now
-    }
-}
-
-/// The topics of the inputs, each with the name of its first input.
-fn input_topics(settings: &Settings) -> Vec<(InputTopic, String)> {
-    let named = |topic: InputTopic| {
-        let first = topic.inputs.first().and_then(|index| settings.inputs.get(*index))?;
-        Some((topic, first.name.clone()))
-    };
-    InputTopic::of(&settings.inputs).into_iter().filter_map(named).collect()
-}
-
-/// (topic of the bag, topic of the inputs) for every topic of the inputs; a bag may do without the instruction topic when the
-/// parameters give one. A topic without a type is taken for what is expected of it.
-fn join_topics(
-    bag: &BagReader,
-    settings: &Settings,
-    inputs: &[(InputTopic, String)],
-    path: &Path,
-) -> Result<Vec<(usize, usize)>, Error> {
-    let mut joined = Vec::new();
-    let mut problems = Vec::new();
-    for (index, (topic, input)) in inputs.iter().enumerate() {
-        let expected = topic.kind.type_name();
-        // A relative topic of the settings is what a node in the root namespace would subscribe.
-        let name = if topic.name.starts_with('/') { topic.name.to_string() } else { format!("/{}", topic.name) };
-        let named: Vec<_> = bag.topics().iter().enumerate().filter(|(_, topic)| topic.name == name).collect();
-        let of_type = |type_name: &str| named.iter().find(|(_, topic)| topic.type_name == type_name);
-        if let Some((found_at, found)) = of_type(expected).or_else(|| of_type("")) {
-            if found.type_name.is_empty() {
-                tracing::warn!("the bag has no type of topic {name}; it is read as {expected} for input '{input}'");
-            }
-            if named.len() > 1 {
-                tracing::warn!("the bag has {name} with several types; only {expected} is read for input '{input}'");
-            }
-            joined.push((*found_at, index));
-        } else if let Some((_, found)) = named.first() {
-            problems.push(format!("topic {name}: expected {expected} for input '{input}', found {}", found.type_name));
-        } else if topic.is_static {
-            tracing::info!(
-                "the bag has no topic {name} ({expected}) for input '{input}'; only moving transforms are known"
-            );
-        } else if topic.kind != InputKind::Instruction {
-            problems.push(format!("no topic {name} ({expected}) for input '{input}'"));
-        } else if settings.instruction.is_empty() {
-            problems.push(format!(
-                "no topic {name} ({expected}) and no instruction: set the parameter `instruction`, or record the topic"
-            ));
-        }
-    }
-    if problems.is_empty() {
-        return Ok(joined);
-    }
-    let has: Vec<String> = bag.topics().iter().map(|topic| format!("{} ({})", topic.name, topic.type_name)).collect();
-    problems.push(format!("the bag has {}; set inputs.*.topic in the parameters", has.join(", ")));
-    Err(Error::Topics { bag: path.to_owned(), problems })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(seconds: f64) -> Stamp {
-        Stamp::default() + Span::from_seconds(seconds)
-    }
-
-    #[test]
-    fn the_header_clock_shows_the_latest_stamp_and_one_wrong_stamp_does_not_move_it() {
-        let mut clock = HeaderClock::new(at(42.0));
-        let stamps = [None, Some(42.1), Some(42.05), Some(1e9), Some(42.2), Some(0.5), Some(42.3), None];
-        let times: Vec<Stamp> = stamps.iter().map(|stamp| clock.at(stamp.map(at))).collect();
-        assert_eq!(times, [42.0, 42.1, 42.1, 42.1, 42.2, 42.2, 42.3, 42.3].map(at));
-    }
-
-    #[test]
-    fn the_header_clock_follows_a_pause_and_a_simulation_that_starts_again() {
-        let mut clock = HeaderClock::new(at(42.0));
-        let stamps = [42.1, 300.0, 300.1, 300.2, 0.1, 0.2, 0.3];
-        assert_eq!(stamps.map(|stamp| clock.at(Some(at(stamp)))), [42.1, 42.1, 300.1, 300.2, 300.2, 0.2, 0.3].map(at));
     }
 }

@@ -3,7 +3,7 @@
 use vla_base::time::{Span, Stamp};
 
 /// A gap of all inputs after which the state no longer changes by waiting; the replay restarts after it.
-pub(super) const LONGEST_SILENCE: Span = Span::from_nanos(10_000_000_000);
+pub(crate) const LONGEST_SILENCE: Span = Span::from_nanos(10_000_000_000);
 
 /// Inference times: the k-th is computed from k, so that no rounding adds up.
 ///
@@ -13,7 +13,7 @@ pub(super) const LONGEST_SILENCE: Span = Span::from_nanos(10_000_000_000);
 ///
 /// The first inference waits for a message of every input, but no longer than a period: the inferences
 /// then report an input that never comes.
-pub(super) struct Ticks {
+pub(crate) struct Ticks {
     period_s: f64,
     first: Option<Stamp>,
     ticks: i64,
@@ -22,17 +22,24 @@ pub(super) struct Ticks {
     /// Time of the last message.
     last: Option<Stamp>,
     gaps: u64,
+    /// From the first message to the first inference, at least.
+    delay: Span,
 }
 
 impl Ticks {
     /// Inferences at a rate above 0.
-    pub(super) fn new(rate_hz: f64) -> Self {
-        Self { period_s: 1.0 / rate_hz, first: None, ticks: 0, complete: false, last: None, gaps: 0 }
+    pub(crate) fn new(rate_hz: f64) -> Self {
+        Self { period_s: 1.0 / rate_hz, first: None, ticks: 0, complete: false, last: None, gaps: 0, delay: Span::ZERO }
+    }
+
+    /// The same with a first inference that is later by `delay`.
+    pub(crate) fn delayed(self, delay: Span) -> Self {
+        Self { delay, ..self }
     }
 
     /// The next inference before a message of this time, then the next one, until there is none. A sample logged at the very
     /// time of an inference is used by it.
-    pub(super) fn next_before(&mut self, message: Stamp) -> Option<Stamp> {
+    pub(crate) fn next_before(&mut self, message: Stamp) -> Option<Stamp> {
         let (first, last) = (self.first?, self.last?);
         let now = self.tick(first);
         if is_gap(last, message) && (message < last || now > last + LONGEST_SILENCE) {
@@ -44,20 +51,20 @@ impl Ticks {
     }
 
     /// Whether the first inference is still to come and an input, too: then [`Ticks::complete`] is to be called when it has.
-    pub(super) fn waits_for_inputs(&self) -> bool {
+    pub(crate) fn waits_for_inputs(&self) -> bool {
         self.first.is_some() && self.ticks == 0 && !self.complete
     }
 
     /// Every input has had a message by now, which is the time of the first inference.
-    pub(super) fn complete(&mut self, now: Stamp) {
+    pub(crate) fn complete(&mut self, now: Stamp) {
         if self.waits_for_inputs() {
-            (self.first, self.complete) = (Some(now), true);
+            (self.first, self.complete) = (self.first.max(Some(now)), true);
         }
     }
 
     /// A message has come. The first one that `starts` the clock begins the inferences: a sample with a stamp; an instruction
     /// alone does not.
-    pub(super) fn message(&mut self, time: Stamp, starts: bool) {
+    pub(crate) fn message(&mut self, time: Stamp, starts: bool) {
         if let Some(last) = self.last.filter(|last| is_gap(*last, time)) {
             if self.gaps == 0 {
                 tracing::warn!(from = %last, to = %time, "the bag has a gap without any input; inference continues after it");
@@ -66,21 +73,27 @@ impl Ticks {
         }
         self.last = Some(time);
         if starts && self.first.is_none() {
-            (self.first, self.ticks, self.complete) = (Some(time), 0, false);
+            let delay = std::mem::take(&mut self.delay);
+            (self.first, self.ticks, self.complete) = (Some(time + delay), 0, false);
         }
     }
 
     /// The last inference, when it is due by the end of the bag. An end far behind the last message is none: another topic's
     /// message has a wrong time.
-    pub(super) fn last_by(&mut self, end: Stamp) -> Option<Stamp> {
+    pub(crate) fn last_by(&mut self, end: Stamp) -> Option<Stamp> {
         let (first, last) = (self.first?, self.last?);
         let end = if end < last || is_gap(last, end) { last } else { end };
         let now = self.tick(first);
         (now <= end).then(|| self.taken(now))
     }
 
+    /// From `end` to the inference that would be next; zero when there has been none.
+    pub(crate) fn next_after(&self, end: Stamp) -> Span {
+        self.first.map_or(Span::ZERO, |first| (self.tick(first) - end).max(Span::ZERO))
+    }
+
     /// Gaps so far.
-    pub(super) fn gaps(&self) -> u64 {
+    pub(crate) fn gaps(&self) -> u64 {
         self.gaps
     }
 
@@ -95,7 +108,7 @@ impl Ticks {
 }
 
 /// Whether nothing connects two messages that follow each other.
-pub(super) fn is_gap(earlier: Stamp, later: Stamp) -> bool {
+pub(crate) fn is_gap(earlier: Stamp, later: Stamp) -> bool {
     (later - earlier).abs() > LONGEST_SILENCE
 }
 
@@ -178,5 +191,18 @@ mod tests {
         assert_eq!(before(&mut ticks, at(50)), [at(0)]);
         ticks.message(at(50), true);
         assert_eq!(ticks.last_by(Stamp::from_nanos(i64::MAX)), None);
+    }
+
+    #[test]
+    fn inferences_go_on_at_even_distances_in_the_next_segment() {
+        let mut ticks = Ticks::new(10.0).delayed(Span::from_millis(30.0));
+        ticks.message(at(0), true);
+        ticks.complete(at(0));
+        assert_eq!(before(&mut ticks, at(20)), []);
+        ticks.message(at(20), true);
+        assert_eq!(before(&mut ticks, at(150)), [at(30), at(130)]);
+        ticks.message(at(150), true);
+        assert_eq!(ticks.next_after(at(150)), Span::from_millis(80.0));
+        assert_eq!(Ticks::new(10.0).next_after(at(0)), Span::ZERO);
     }
 }

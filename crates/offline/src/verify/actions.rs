@@ -9,8 +9,8 @@ use super::report::{ActionReport, KeyFigures};
 use super::{Candidate, Progress};
 use crate::Error;
 use crate::replay;
-use crate::replay::Sink;
 use crate::replay::source::Recording;
+use crate::replay::{Pace, Sink};
 use vla_base::tensor::{HostTensor, TensorSpec};
 use vla_base::time::{Span, Stamp};
 use vla_engines::provenance::Figures;
@@ -86,9 +86,9 @@ fn decode(captured: &ReferenceRun, actions: Vec<HostTensor>, progress: &mut dyn 
     // The warm-up took the first.
     playing.lock().unwrap_or_else(PoisonError::into_inner).next = 0;
     let mut session = Session::new(policy)?;
-    let recording = Recording::open(captured.source(), settings)?;
+    let recording = Recording::open(captured.source(), captured.spec(), settings)?;
     let mut made = Chunks::default();
-    let record = replay::drive(&recording, &mut session, settings, Span::ZERO, &mut made, progress)?;
+    let record = replay::drive(&recording, &mut session, settings, Span::ZERO, Pace::Even, &mut made, progress)?;
     let made = made.0.into_iter().map(|(at, values)| (at, Ok(values)));
     let refused = record.events.into_iter().filter(|event| event.kind == "refused");
     let mut chunks: Vec<_> = made.chain(refused.map(|event| (event.at, Err(event.text)))).collect();

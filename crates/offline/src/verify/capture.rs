@@ -12,7 +12,7 @@ use super::store::Store;
 use super::{Candidate, Options, Progress};
 use crate::Error;
 use crate::observations;
-use crate::replay::BagSource;
+use crate::replay::Source;
 use vla_base::tensor::{DType, HostTensor, TensorSpec};
 use vla_engines::provenance::hash;
 use vla_engines::{EngineKind, Stage, StageOutput, Symbols};
@@ -25,7 +25,7 @@ use vla_runtime::session;
 pub struct ReferenceRun {
     spec: PolicySpec,
     settings: Settings,
-    source: BagSource,
+    source: Source,
     bag_sha256: String,
     scratch: PathBuf,
     /// The tensor with the actions after each repetition.
@@ -69,8 +69,8 @@ pub fn capture(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<ReferenceRun, Error> {
     let settings = &for_networks(settings);
-    let bag_sha256 = bag_sha256(&options.bag.bag)?;
-    let found = observations::record(spec.clone(), settings, &options.bag, options.observations, &mut |done| {
+    let bag_sha256 = source_sha256(&options.source)?;
+    let found = observations::record(spec.clone(), settings, &options.source, options.observations, &mut |done| {
         progress(Progress::Replay(done))
     })?;
     let mut store = Store::create(&options.scratch)?;
@@ -87,7 +87,7 @@ pub fn capture(
         output: output(spec)?,
         spec: spec.clone(),
         settings: found.settings,
-        source: options.bag.clone(),
+        source: options.source.clone(),
         bag_sha256,
         scratch: options.scratch.clone(),
         host: found.host,
@@ -175,17 +175,18 @@ impl ReferenceRun {
         &self.spec
     }
 
-    /// The bag.
+    /// The bag, or the folder of the data set.
     pub fn bag(&self) -> &Path {
-        &self.source.bag
+        self.source.path()
     }
 
-    /// The bag and how it is read.
-    pub(super) fn source(&self) -> &BagSource {
+    /// What it was recorded from.
+    pub(super) fn source(&self) -> &Source {
         &self.source
     }
 
-    /// Its hash: of a file its SHA-256; of a folder that of the lines `name NUL sha256 LF` of its files, sorted by name.
+    /// Its hash: of a file its SHA-256; of a bag's folder that of the lines `name NUL sha256 LF` of its files, sorted by name; of a data
+    /// set the same of the files of the chosen episodes, with paths in place of names.
     pub fn bag_sha256(&self) -> &str {
         &self.bag_sha256
     }
@@ -321,7 +322,16 @@ fn output(spec: &PolicySpec) -> Result<String, Error> {
 }
 
 /// See [`ReferenceRun::bag_sha256`].
-fn bag_sha256(bag: &Path) -> Result<String, Error> {
+fn source_sha256(source: &Source) -> Result<String, Error> {
+    let bag = source.path();
+    if let Source::Dataset(_) = source {
+        let mut files = source.files();
+        files.retain(|file| file.is_file());
+        files.sort();
+        files.dedup();
+        let names = |file: &Path| file.strip_prefix(bag).unwrap_or(file).as_os_str().as_encoded_bytes().to_vec();
+        return files_sha256(&files, names);
+    }
     if !bag.is_dir() {
         return hash::file_sha256(bag).map_err(Error::io(bag));
     }
@@ -329,11 +339,16 @@ fn bag_sha256(bag: &Path) -> Result<String, Error> {
     let mut files: Vec<PathBuf> = entries.map_err(Error::io(bag))?.into_iter().map(|entry| entry.path()).collect();
     files.retain(|file| file.is_file());
     files.sort();
+    files_sha256(&files, |file| file.file_name().unwrap_or_default().as_encoded_bytes().to_vec())
+}
+
+/// The hash of the lines `name NUL sha256 LF` of files.
+fn files_sha256(files: &[PathBuf], name: impl Fn(&Path) -> Vec<u8>) -> Result<String, Error> {
     let mut lines = Sha256::new();
     for file in files {
-        lines.update(file.file_name().unwrap_or_default().as_encoded_bytes());
+        lines.update(name(file));
         lines.update([0]);
-        lines.update(hash::file_sha256(&file).map_err(Error::io(&file))?.as_bytes());
+        lines.update(hash::file_sha256(file).map_err(Error::io(file))?.as_bytes());
         lines.update(b"\n");
     }
     Ok(hash::hex(&lines.finalize()))

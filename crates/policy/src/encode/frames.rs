@@ -16,6 +16,23 @@ use vla_messages::{CompressedImageView, FrameDecoder, ImageView, Pixels};
 /// Value of a black pixel after normalisation.
 const BLACK: f32 = -1.0;
 
+/// What an image is made from.
+#[derive(Clone, Copy, Debug)]
+pub enum Frame<'f> {
+    /// No camera gives it: black.
+    Black,
+    /// A message, raw or compressed.
+    Sample(&'f CameraSample),
+    /// Pixels that are decoded already.
+    Pixels(Pixels<'f>),
+}
+
+impl<'f> From<Option<&'f CameraSample>> for Frame<'f> {
+    fn from(sample: Option<&'f CameraSample>) -> Self {
+        sample.map_or(Self::Black, Self::Sample)
+    }
+}
+
 /// Encodes the images of one observation. Each image has its own decoder and plans, so threads share nothing, and the result
 /// does not depend on which thread encodes what. Allocates nothing once it has seen a frame of each image.
 pub struct FrameEncoder {
@@ -60,15 +77,15 @@ impl FrameEncoder {
         self.pool.threads()
     }
 
-    /// Encodes one frame for each image of `range`, in their order; `None` is black. `values` has the place of each image,
-    /// `[3, height, width]` values in [-1, 1].
+    /// Encodes one frame for each image of `range`, in their order. `values` has the place of each image, `[3, height, width]`
+    /// values in [-1, 1].
     ///
     /// # Errors
     /// [`Error::Camera`] of the first image whose frame cannot be used; all others are encoded.
     pub fn encode<'f, 'v>(
         &mut self,
         range: Range<usize>,
-        frames: impl Iterator<Item = Option<&'f CameraSample>> + Send,
+        frames: impl Iterator<Item = Frame<'f>> + Send,
         values: impl Iterator<Item = &'v mut [f32]> + Send,
     ) -> Result<(), Error> {
         let images = self.images.get_mut(range).unwrap_or_default();
@@ -136,7 +153,7 @@ impl Image {
 /// The work on one image.
 struct Job<'i, 'f, 'v> {
     image: &'i mut Image,
-    frame: Option<&'f CameraSample>,
+    frame: Frame<'f>,
     values: &'v mut [f32],
 }
 
@@ -145,7 +162,10 @@ impl Job<'_, '_, '_> {
     fn decode(&mut self) {
         let Image { camera, decoder, error, .. } = &mut *self.image;
         *error = None;
-        let Some(sample) = self.frame.filter(|sample| sample.transport == Transport::Compressed) else { return };
+        let Frame::Sample(sample) = self.frame else { return };
+        if sample.transport != Transport::Compressed {
+            return;
+        }
         let decoded = CompressedImageView::parse(&sample.bytes).and_then(|image| match sample.options.exif {
             Exif::Ignore => decoder.decode(&image),
             Exif::Apply => decoder.decode_upright(&image),
@@ -159,16 +179,17 @@ impl Job<'_, '_, '_> {
         let Image { camera, decoder, transform, size, error } = image;
         let converted = match frame {
             // The decoder has refused it.
-            Some(_) if error.is_some() => return,
-            None => {
+            _ if error.is_some() => return,
+            Frame::Black => {
                 values.fill(BLACK);
                 return;
             }
-            Some(sample) if sample.transport == Transport::Compressed => decoder
+            Frame::Pixels(frame) => convert(camera, transform, *size, &frame, values),
+            Frame::Sample(sample) if sample.transport == Transport::Compressed => decoder
                 .last()
                 .ok_or(Error::Internal("a decoded frame"))
                 .and_then(|frame| convert(camera, transform, *size, &frame, values)),
-            Some(sample) => ImageView::parse(&sample.bytes)
+            Frame::Sample(sample) => ImageView::parse(&sample.bytes)
                 .and_then(|image| image.pixels_as(sample.options.encoding))
                 .map_err(|error| failure(camera, error.to_string()))
                 .and_then(|frame| convert(camera, transform, *size, &frame, values)),
@@ -241,7 +262,8 @@ mod tests {
     use vla_base::time::Stamp;
     use vla_messages::{HeaderView, write};
 
-    const TRANSFORM: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 };
+    const TRANSFORM: ImageTransformSpec =
+        ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false };
     const SIZE: Size = Size { width: 336, height: 252 };
 
     fn sample(seed: u8, (width, height): (u32, u32)) -> CameraSample {
@@ -259,7 +281,7 @@ mod tests {
     fn encode(encoder: &mut FrameEncoder, frames: &[Option<&CameraSample>]) -> Result<Vec<f32>, Error> {
         let length = 3 * SIZE.width * SIZE.height;
         let mut values = vec![0.5; frames.len() * length];
-        encoder.encode(0..frames.len(), frames.iter().copied(), values.chunks_exact_mut(length))?;
+        encoder.encode(0..frames.len(), frames.iter().copied().map(Frame::from), values.chunks_exact_mut(length))?;
         Ok(values)
     }
 
@@ -290,12 +312,33 @@ mod tests {
     }
 
     #[test]
+    fn decoded_pixels_become_the_values_of_their_message() {
+        let samples: Vec<CameraSample> = (0..3).map(|seed| sample(seed, (640, 480))).collect();
+        let from_samples: Vec<Option<&CameraSample>> = samples.iter().map(Some).collect();
+        let expected = encode(&mut encoder(&["a", "b", "c"], 1), &from_samples).expect("encodes");
+        let images: Vec<ImageView<'_>> =
+            samples.iter().map(|sample| ImageView::parse(&sample.bytes).expect("an image")).collect();
+        let frames = images.iter().map(|image| Frame::Pixels(image.pixels_as(None).expect("rgb8")));
+        let length = 3 * SIZE.width * SIZE.height;
+        let mut values = vec![0.5; 3 * length];
+        encoder(&["a", "b", "c"], 2).encode(0..3, frames, values.chunks_exact_mut(length)).expect("encodes");
+        assert_eq!(values, expected);
+    }
+
+    #[test]
     fn a_blank_image_is_what_a_black_frame_becomes() {
         let black = [0; 3 * 640 * 480];
         let bytes = write::image(HeaderView::default(), 640, 480, "rgb8", 1920, &black).into();
         let black = CameraSample { bytes, ..sample(0, (640, 480)) };
-        let values = encode(&mut encoder(&["a", "b"], 1), &[Some(&black), None]).expect("encodes");
-        let (frame, blank) = values.split_at(values.len() / 2);
-        assert_eq!(frame, blank);
+        for (letterbox, size) in [(false, SIZE), (true, Size { width: 252, height: 252 })] {
+            let images = ["a", "b"].map(|camera| (camera.to_owned(), size));
+            let transform = ImageTransformSpec { letterbox, ..TRANSFORM };
+            let mut encoder = FrameEncoder::new(&transform, images, 1).expect("threads");
+            let length = 3 * size.width * size.height;
+            let mut values = vec![0.5; 2 * length];
+            encoder.encode(0..2, [Some(&black), None].into_iter(), values.chunks_exact_mut(length)).expect("encodes");
+            let (frame, blank) = values.split_at(length);
+            assert_eq!(frame, blank);
+        }
     }
 }

@@ -1,8 +1,9 @@
-//! The evaluation transform of camera frames, as the vendor's processor has it: shortest edge to a fixed length,
-//! centre crop, shortest edge again (all OpenCV `INTER_AREA`), sides to multiples of 28 (Pillow bicubic), and
-//! `(u8 - 127.5) / 127.5` with channels first.
+//! The evaluation transform of camera frames, as the vendor's processor has it: padding to a square where the policy
+//! letterboxes, shortest edge to a fixed length, centre crop, shortest edge again (all OpenCV `INTER_AREA`), sides to
+//! multiples of 28 (Pillow bicubic), and `(u8 - 127.5) / 127.5` with channels first.
 
 use super::EncodeError;
+use super::letterbox::{self, Padding};
 use super::resize::{AreaResize, BicubicResize, BicubicRows, CHANNELS, Rows, Size, Window};
 use crate::processor::ImageTransformSpec;
 use vla_base::sys::simd::Simd;
@@ -44,8 +45,7 @@ struct ResizePlan {
     first: AreaResize,
     second: AreaResize,
     last: BicubicResize,
-    /// A row of the frame, where it is not RGB already.
-    scratch: Vec<u8>,
+    padding: Padding,
 }
 
 impl EvalTransform {
@@ -137,18 +137,17 @@ impl EvalTransform {
 impl ResizePlan {
     fn new(spec: &ImageTransformSpec, input: Size, simd: Simd) -> Result<Self, EncodeError> {
         let sizes = sizes(spec, input)?;
-        let first = AreaResize::plan(input, sizes.shrunk, sizes.crop);
+        let first = AreaResize::plan(sizes.picture, sizes.shrunk, sizes.crop);
         let second = AreaResize::plan(sizes.crop.size, sizes.grown, Window::full(sizes.grown));
         let last = BicubicResize::plan(sizes.grown, sizes.output);
         let planned = first.zip(second).zip(last);
         let ((first, second), last) = planned.ok_or_else(|| frame_error(input, "no recipe to resample it".into()))?;
         let (first, second, last) = (first.with_simd(simd), second.with_simd(simd), last.with_simd(simd));
-        Ok(Self { input, first, second, last, scratch: vec![0; input.width * CHANNELS] })
+        Ok(Self { input, first, second, last, padding: Padding::plan(input, sizes.picture) })
     }
 
     fn over<'p>(&'p mut self, frame: &'p Pixels<'_>) -> BicubicRows<'p, impl Rows> {
-        let frame = Frame { pixels: frame, scratch: &mut self.scratch };
-        self.last.over(self.second.over(self.first.over(frame)))
+        self.last.over(self.second.over(self.first.over(self.padding.over(frame))))
     }
 }
 
@@ -170,20 +169,11 @@ const _: () = {
     }
 };
 
-struct Frame<'p, 'f> {
-    pixels: &'p Pixels<'f>,
-    scratch: &'p mut [u8],
-}
-
-impl Rows for Frame<'_, '_> {
-    fn row(&mut self, y: usize) -> &[u8] {
-        self.pixels.row_rgb(y, self.scratch)
-    }
-}
-
 /// Sizes along the transform.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Sizes {
+    /// The frame, or the square that it is padded to.
+    picture: Size,
     shrunk: Size,
     crop: Window,
     grown: Size,
@@ -194,14 +184,17 @@ fn sizes(spec: &ImageTransformSpec, input: Size) -> Result<Sizes, EncodeError> {
     if input.width == 0 || input.height == 0 {
         return Err(frame_error(input, "expected at least one pixel".into()));
     }
-    let shrunk = shortest_edge(input, spec.shortest_edge);
+    let picture = if spec.letterbox { letterbox::square(input) } else { input };
+    let shrunk = shortest_edge(picture, spec.shortest_edge);
     let crop = centre_crop(shrunk, spec.crop_fraction);
     let grown = shortest_edge(crop.size, spec.shortest_edge);
-    let ratio = grown.width.max(grown.height) as f64 / grown.width.min(grown.height).max(1) as f64;
+    // The padding of a very thin frame would be most of the work.
+    let judged = if spec.letterbox { input } else { grown };
+    let ratio = judged.width.max(judged.height) as f64 / judged.width.min(judged.height).max(1) as f64;
     if ratio > MAX_RATIO {
         return Err(frame_error(input, format!("expected sides of a ratio of at most {MAX_RATIO}, found {ratio:.1}")));
     }
-    Ok(Sizes { shrunk, crop, grown, output: smart_resize(grown) })
+    Ok(Sizes { picture, shrunk, crop, grown, output: smart_resize(grown) })
 }
 
 /// `albumentations.SmallestMaxSize`: the shorter side becomes `edge`, the other keeps the ratio, halves to even.

@@ -9,8 +9,11 @@ use tokenizers::Tokenizer;
 use super::EncodeError;
 use super::normalise_text::normalise_text;
 
+mod class;
 mod template;
 mod tokenizer;
+
+pub use class::{ClassDifference, class_differences};
 
 use template::Template;
 

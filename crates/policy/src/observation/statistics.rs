@@ -48,6 +48,24 @@ pub struct InputStatistics {
 }
 
 impl InputStatistics {
+    /// Adds the counters of the same input in a later run; times are those of the later one.
+    pub fn add(&mut self, later: &Self) {
+        self.received += later.received;
+        self.used += later.used;
+        self.overwritten += later.overwritten;
+        self.refused += later.refused;
+        self.out_of_order += later.out_of_order;
+        self.repeated += later.repeated;
+        self.future += later.future;
+        self.unneeded += later.unneeded;
+        self.restarts += later.restarts;
+        self.last_refusal = later.last_refusal.clone().or(self.last_refusal.take());
+        (self.last_stamp, self.last_age, self.rate) = (later.last_stamp, later.last_age, later.rate.clone());
+        let new = later.shared_joints.iter().filter(|joint| !self.shared_joints.contains(joint));
+        let new: Vec<String> = new.cloned().collect();
+        self.shared_joints.extend(new);
+    }
+
     /// Age of the held sample at `now`.
     pub fn age_at(&self, now: Stamp) -> Option<Span> {
         self.last_stamp.map(|stamp| stamp.age_at(now))

@@ -4,25 +4,27 @@ use serde::de::DeserializeOwned;
 
 use super::on_use::OnUse;
 use super::raw::{
-    ActionFormat, ActionType, Keyed, RawActionConfig, RawConfig, RawEmbodiment, RawKwargs, RawModalities, RawModality,
-    RawStatistics, Representation,
+    ActionFormat, ActionType, Keyed, RawActionConfig, RawConfig, RawEmbodiment, RawModality, RawStatistics,
+    Representation,
 };
 use super::{
-    ActionKey, ActionScaling, Conversion, EefValues, ImageTransformSpec, MODEL_NAME, MODEL_TYPE, PROCESSOR_CLASS,
-    PoseFormat, Processor, StateEncoding, StateKey,
+    ActionKey, ActionScaling, Conversion, EefValues, PROCESSOR_CLASS, PoseFormat, Processor, StateEncoding, StateKey,
 };
 use crate::spec::LONGEST_HISTORY;
 
+mod kwargs;
+mod modality;
+mod object;
 mod statistics;
 
+pub(super) use kwargs::letterbox;
+
+use kwargs::Kwargs;
+use modality::Modalities;
 use statistics::KeyStatistics;
 
 /// Values of an end-effector pose as the model predicts it: position and 6D rotation.
 const POSE_WIDTH: usize = 9;
-/// Largest side that the shorter edge may be resized to; beyond it a number is a mistake, not a camera.
-const LARGEST_EDGE: usize = 4096;
-/// Largest tensor dimension; the vendor's own is 128.
-const LARGEST_DIM: usize = 1 << 16;
 
 pub(super) fn processor(
     config: &RawConfig,
@@ -43,37 +45,31 @@ struct Checker {
 
 impl Checker {
     fn processor(&mut self, config: &RawConfig, statistics: &RawStatistics, embodiment: &str) -> Option<Processor> {
-        let kwargs = &config.processor_kwargs;
         self.check(config.processor_class == PROCESSOR_CLASS, || {
             format!("processor_class: expected '{PROCESSOR_CLASS}', found '{}'", config.processor_class)
         });
-        self.kwargs(kwargs);
-        let image = self.image(kwargs);
-        let modalities = self.embodiment("modality_configs", &kwargs.modality_configs, embodiment);
+        let kwargs = self.kwargs(&config.processor_kwargs.rest);
+        let modalities = self.embodiment("modality_configs", &config.processor_kwargs.modality_configs, embodiment);
         let values = self.embodiment("statistics", statistics, embodiment);
-        let modalities = modalities?;
-        let [video, state, action, language] = self.modalities(embodiment, &modalities);
-        let video = video.map(|modality| self.cameras(embodiment, modality));
-        self.check(language.is_none_or(|modality| modality.modality_keys.len() == 1), || {
-            format!("modality_configs.{embodiment}.language.modality_keys: expected one key, found several")
-        });
+        let Modalities { video, state, action } = self.modalities(embodiment, &modalities?);
+        let cameras = video.as_ref().map(|modality| self.cameras(embodiment, modality));
         let values = values?;
-        let state_keys = state.map(|modality| self.state(embodiment, modality, &values, kwargs));
+        let state_keys = state.as_ref().map(|modality| self.state(embodiment, modality, &values, &kwargs));
         let action_keys =
-            action.map(|modality| self.action(embodiment, modality, &values, kwargs, state_keys.as_deref()));
+            action.as_ref().map(|modality| self.action(embodiment, modality, &values, &kwargs, state_keys.as_deref()));
         let processor = Processor {
             embodiment: embodiment.to_owned(),
-            cameras: video?,
-            video_deltas: modalities.video.as_ref()?.delta_indices.clone(),
+            cameras: cameras?,
+            video_deltas: video?.delta_indices,
             state: state_keys?,
-            state_deltas: state?.delta_indices.clone(),
+            state_deltas: state?.delta_indices,
             clip_state: kwargs.clip_outliers,
             action: action_keys?,
-            action_deltas: action?.delta_indices.clone(),
+            action_deltas: action?.delta_indices,
             max_state_dim: kwargs.max_state_dim,
             max_action_dim: kwargs.max_action_dim,
             max_action_horizon: kwargs.max_action_horizon,
-            image: image?,
+            image: kwargs.image?,
             normalise_text: kwargs.formalize_language,
         };
         self.totals(&processor);
@@ -89,71 +85,6 @@ impl Checker {
 
     fn read<T: DeserializeOwned>(&mut self, at: &str, found: &OnUse<T>) -> Option<T> {
         found.read().map_err(|problem| self.problems.push(format!("{at}: {problem} of this object"))).ok()
-    }
-
-    fn kwargs(&mut self, kwargs: &RawKwargs) {
-        self.check(kwargs.model_name == MODEL_NAME, || {
-            format!("model_name: expected '{MODEL_NAME}', found '{}'", kwargs.model_name)
-        });
-        self.check(kwargs.model_type == MODEL_TYPE, || {
-            format!("model_type: expected '{MODEL_TYPE}', found '{}'", kwargs.model_type)
-        });
-        self.check(kwargs.use_albumentations, || {
-            "use_albumentations: expected true, found false; the other image transform is not computed here".into()
-        });
-        for (key, value) in [
-            ("max_state_dim", kwargs.max_state_dim),
-            ("max_action_dim", kwargs.max_action_dim),
-            ("max_action_horizon", kwargs.max_action_horizon),
-        ] {
-            self.check((1..=LARGEST_DIM).contains(&value), || {
-                format!("{key}: expected 1 to {LARGEST_DIM}, found {value}")
-            });
-        }
-    }
-
-    /// The two sizes matter only where the edge or the fraction is null, as in the vendor's code.
-    fn image(&mut self, kwargs: &RawKwargs) -> Option<ImageTransformSpec> {
-        let [target, crop] =
-            [kwargs.image_target_size, kwargs.image_crop_size].map(|size| size.map(|[height, _]| height));
-        let shortest_edge = kwargs.shortest_image_edge.or(target);
-        let fraction = crop.zip(target).map(|(crop, target)| crop as f64 / target as f64);
-        let crop_fraction = kwargs.crop_fraction.or(fraction);
-        self.check(shortest_edge.is_some(), || {
-            "shortest_image_edge: null, and no image_target_size to take it from".into()
-        });
-        self.check(crop_fraction.is_some(), || {
-            "crop_fraction: null, and no image_crop_size and image_target_size to take it from".into()
-        });
-        let (shortest_edge, crop_fraction) = shortest_edge.zip(crop_fraction)?;
-        self.check((1..=LARGEST_EDGE).contains(&shortest_edge), || {
-            format!("shortest_image_edge: expected 1 to {LARGEST_EDGE} pixels, found {shortest_edge}")
-        });
-        self.check(crop_fraction > 0.0 && crop_fraction <= 1.0, || {
-            format!("crop_fraction: expected above 0 and at most 1, found {crop_fraction}")
-        });
-        Some(ImageTransformSpec { shortest_edge, crop_fraction })
-    }
-
-    /// Video, state, action and language, each there and with names and indices that make sense.
-    fn modalities<'c>(&mut self, embodiment: &str, config: &'c RawModalities) -> [Option<&'c RawModality>; 4] {
-        let RawModalities { video, state, action, language } = config;
-        [("video", video), ("state", state), ("action", action), ("language", language)].map(|(name, modality)| {
-            let at = format!("modality_configs.{embodiment}.{name}");
-            let Some(modality) = modality else {
-                self.problems.push(format!("{at}: missing"));
-                return None;
-            };
-            let keys = &modality.modality_keys;
-            self.check(!keys.is_empty(), || format!("{at}.modality_keys: expected at least one key, found none"));
-            self.check(keys.iter().all(|key| !key.is_empty()), || format!("{at}.modality_keys: an empty key"));
-            for (i, key) in keys.iter().enumerate() {
-                self.check(!keys[..i].contains(key), || format!("{at}.modality_keys: '{key}' is named twice"));
-            }
-            let deltas = &modality.delta_indices;
-            self.check(!deltas.is_empty(), || format!("{at}.delta_indices: expected at least one index, found none"));
-            Some(modality)
-        })
     }
 
     fn cameras(&mut self, embodiment: &str, video: &RawModality) -> Vec<String> {
@@ -174,19 +105,18 @@ impl Checker {
         embodiment: &str,
         state: &RawModality,
         values: &RawEmbodiment,
-        kwargs: &RawKwargs,
+        kwargs: &Kwargs,
     ) -> Vec<StateKey> {
         let at = format!("modality_configs.{embodiment}.state");
-        let sin_cos = state.sin_cos_embedding_keys.as_deref().unwrap_or_default();
-        let mean_std = state.mean_std_embedding_keys.as_deref().unwrap_or_default();
+        let (sin_cos, mean_std) = (&state.sin_cos_embedding_keys, &state.mean_std_embedding_keys);
         self.known(&format!("{at}.sin_cos_embedding_keys"), sin_cos, &state.modality_keys);
         self.known(&format!("{at}.mean_std_embedding_keys"), mean_std, &state.modality_keys);
         let mut keys = Vec::with_capacity(state.modality_keys.len());
         for name in &state.modality_keys {
             let at = format!("statistics.{embodiment}.state.{name}");
-            let Some(found) = self.entry(&at, values.state.get(name)) else { continue };
-            let found = KeyStatistics::of_key(&at, found);
-            self.some_values(&found);
+            let found = self.entry(&at, values.state.as_ref().and_then(|state| state.get(name)));
+            let found = found.and_then(|found| self.of_key(&at, found, kwargs.use_percentiles));
+            let Some(found) = found else { continue };
             let encoding = if kwargs.apply_sincos_state_encoding && sin_cos.contains(name) {
                 StateEncoding::SinCos
             } else if mean_std.contains(name) {
@@ -206,11 +136,11 @@ impl Checker {
         embodiment: &str,
         action: &RawModality,
         values: &RawEmbodiment,
-        kwargs: &RawKwargs,
+        kwargs: &Kwargs,
         state: Option<&[StateKey]>,
     ) -> Vec<ActionKey> {
         let at = format!("modality_configs.{embodiment}.action");
-        let mean_std = action.mean_std_embedding_keys.as_deref().unwrap_or_default();
+        let mean_std = &action.mean_std_embedding_keys;
         self.known(&format!("{at}.mean_std_embedding_keys"), mean_std, &action.modality_keys);
         let configs = action.action_configs.as_deref();
         self.check(configs.is_none_or(|configs| configs.len() == action.modality_keys.len()), || {
@@ -233,10 +163,10 @@ impl Checker {
         for (index, name) in action.modality_keys.iter().enumerate() {
             // The absolute statistics give the width, for relative keys too.
             let stats_at = format!("statistics.{embodiment}.action.{name}");
-            let Some(absolute) = self.entry(&stats_at, values.action.get(name)) else { continue };
-            let absolute = KeyStatistics::of_key(&stats_at, absolute);
+            let absolute = self.entry(&stats_at, values.action.as_ref().and_then(|action| action.get(name)));
+            let absolute = absolute.and_then(|found| self.of_key(&stats_at, found, kwargs.use_percentiles));
+            let Some(absolute) = absolute else { continue };
             let width = absolute.width;
-            self.some_values(&absolute);
             let config = configs.and_then(|configs| configs.get(index));
             let relative = config.filter(|c| c.rep == Representation::Relative && kwargs.use_relative_action);
             let scaling = |checker: &mut Self, found: &KeyStatistics<'_>, percentiles: bool| {
@@ -255,7 +185,8 @@ impl Checker {
                 None => scaling(self, &absolute, kwargs.use_percentiles),
                 Some(_) => {
                     let stats_at = format!("statistics.{embodiment}.relative_action.{name}");
-                    let Some(found) = self.entry(&stats_at, values.relative_action.get(name)) else { continue };
+                    let found = values.relative_action.as_ref().and_then(|relative| relative.get(name));
+                    let Some(found) = self.entry(&stats_at, found) else { continue };
                     scaling(self, &KeyStatistics::of_rows(&stats_at, found, rows, width), false)
                 }
             };
@@ -330,10 +261,6 @@ impl Checker {
     fn entry<T: DeserializeOwned>(&mut self, at: &str, found: Option<&OnUse<T>>) -> Option<T> {
         self.check(found.is_some(), || format!("{at}: missing"));
         self.read(at, found?)
-    }
-
-    fn some_values(&mut self, found: &KeyStatistics<'_>) {
-        self.check(found.width > 0, || format!("{}: expected at least one value, found none", found.at));
     }
 
     fn known(&mut self, at: &str, keys: &[String], modality_keys: &[String]) {

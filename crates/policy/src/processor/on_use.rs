@@ -33,7 +33,23 @@ impl<T: DeserializeOwned> OnUse<T> {
     /// # Errors
     /// The parser's words; line and column are counted from where the value begins.
     pub(crate) fn read(&self) -> Result<T, String> {
+        self.read_as()
+    }
+
+    /// As [`Self::read`], where the key decides the type.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_as<U: DeserializeOwned>(&self) -> Result<U, String> {
         serde_json::from_str(self.text.get()).map_err(|error| error.to_string())
+    }
+
+    /// The start of its text, for a message.
+    pub(crate) fn excerpt(&self) -> String {
+        const LONGEST: usize = 60;
+        let text = self.text.get();
+        let start: String = text.chars().take(LONGEST).collect();
+        if start.len() < text.len() { format!("{start}...") } else { start }
     }
 }
 
@@ -41,7 +57,7 @@ impl<T: DeserializeOwned> OnUse<T> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Number(pub f64);
 
-/// Python's `json` writes these without quotes. JSON has no such values: [`quoted`] makes strings of them, of the same
+/// Python's `json` writes these without quotes. JSON has no such values: [`python_json`] makes strings of them, of the same
 /// length so that a parser's line and column stay right.
 const NOT_FINITE: [(&str, &str, f64); 3] = [
     ("NaN", r#""N""#, f64::NAN),
@@ -49,8 +65,8 @@ const NOT_FINITE: [(&str, &str, f64); 3] = [
     ("Infinity", r#""Infini""#, f64::INFINITY),
 ];
 
-/// The text of a file that Python wrote, as JSON.
-pub(super) fn quoted(text: &str) -> Cow<'_, str> {
+/// The text of a file that Python wrote, as JSON: NaN and infinities become strings.
+pub fn python_json(text: &str) -> Cow<'_, str> {
     if !NOT_FINITE.iter().any(|(name, ..)| text.contains(name)) {
         return Cow::Borrowed(text);
     }
@@ -112,7 +128,7 @@ mod tests {
     #[test]
     fn numbers_that_json_does_not_have_are_read_where_they_stand_outside_of_strings() {
         let text = r#"{"a NaN \" Infinity": [NaN, 1.5, -Infinity, Infinity, -2], "\\": "NaN"}"#;
-        let json = quoted(text);
+        let json = python_json(text);
         assert_eq!(json.len(), text.len());
         let read: std::collections::BTreeMap<String, serde_json::Value> = serde_json::from_str(&json).expect("JSON");
         assert_eq!(read["\\"], "NaN");
@@ -122,7 +138,7 @@ mod tests {
             numbers[1..].iter().map(|number| number.0).collect::<Vec<_>>(),
             [1.5, -f64::INFINITY, f64::INFINITY, -2.0]
         );
-        assert!(matches!(quoted("[1.0]"), Cow::Borrowed(_)));
+        assert!(matches!(python_json("[1.0]"), Cow::Borrowed(_)));
         assert!(
             serde_json::from_str::<Number>(r#""1.5""#).expect_err("a string").to_string().contains("expected a number")
         );

@@ -1,20 +1,23 @@
 //! `processor_config.json` and `statistics.json` as typed: the vendor's schema without meaning.
 //!
-//! A key that the schema does not have is refused by name: newer and derived processors add keys that change what is
-//! computed. Only kinds of statistics may be unknown, since nothing is computed from those. A key that is absent takes the
-//! default of the vendor's class. [`super::check`] gives it meaning.
+//! Objects keep their entries as JSON until [`super::check`] takes the keys that it knows; so each problem has its key, and what
+//! the exported embodiment does not use is never read.
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde_json::Value;
 
 use super::on_use::{Number, OnUse};
 
 /// A JSON object in file order, refusing a key that comes twice (a plain map would keep the last silently).
 #[derive(Clone, Debug)]
 pub(super) struct Keyed<T>(pub Vec<(String, T)>);
+
+/// An object whose values are read when they are used.
+pub(super) type Entries = Keyed<OnUse<Value>>;
 
 impl<T> Keyed<T> {
     pub(crate) fn get(&self, key: &str) -> Option<&T> {
@@ -26,12 +29,24 @@ impl<T> Keyed<T> {
         let names: Vec<&str> = self.0.iter().map(|(name, _)| name.as_str()).collect();
         if names.is_empty() { "none".into() } else { names.join(", ") }
     }
+
+    fn insert<E: Error>(&mut self, key: String, value: impl FnOnce() -> Result<T, E>) -> Result<(), E> {
+        if self.get(&key).is_some() {
+            return Err(twice(&key));
+        }
+        self.0.push((key, value()?));
+        Ok(())
+    }
+}
+
+fn twice<E: Error>(key: &str) -> E {
+    E::custom(format!("key '{key}' is given twice"))
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Keyed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+        struct Object<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
             type Value = Keyed<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,128 +54,77 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Keyed<T> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keyed<T>, A::Error> {
-                let mut entries: Vec<(String, T)> = Vec::new();
-                while let Some(key) = map.next_key::<String>()? {
-                    if entries.iter().any(|(held, _)| *held == key) {
-                        return Err(A::Error::custom(format!("key '{key}' is given twice")));
-                    }
-                    let value = map.next_value()?;
-                    entries.push((key, value));
+                let mut entries = Keyed(Vec::new());
+                while let Some(key) = map.next_key()? {
+                    entries.insert(key, || map.next_value())?;
                 }
-                Ok(Keyed(entries))
+                Ok(entries)
             }
         }
-        deserializer.deserialize_map(Entries(PhantomData))
+        deserializer.deserialize_map(Object(PhantomData))
     }
 }
 
-/// `processor_config.json`.
+/// `processor_config.json`. The vendor's code reads these two keys and no other.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct RawConfig {
     pub processor_class: String,
     pub processor_kwargs: RawKwargs,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// `processor_kwargs`.
+#[derive(Clone, Debug)]
 pub(super) struct RawKwargs {
-    /// Those of other embodiments are never read.
-    pub modality_configs: Keyed<OnUse<RawModalities>>,
-    #[serde(default)]
-    pub image_crop_size: Option<[usize; 2]>,
-    #[serde(default)]
-    pub image_target_size: Option<[usize; 2]>,
-    #[serde(default)]
-    pub use_albumentations: bool,
-    /// Training only.
-    #[serde(default, rename = "random_rotation_angle")]
-    pub _random_rotation_angle: Option<IgnoredAny>,
-    /// Training only.
-    #[serde(default, rename = "color_jitter_params")]
-    pub _color_jitter_params: Option<IgnoredAny>,
-    #[serde(default = "defaults::shortest_image_edge")]
-    pub shortest_image_edge: Option<usize>,
-    #[serde(default = "defaults::crop_fraction")]
-    pub crop_fraction: Option<f64>,
-    #[serde(default = "defaults::model_name")]
-    pub model_name: String,
-    #[serde(default = "defaults::model_type")]
-    pub model_type: String,
-    #[serde(default = "defaults::yes")]
-    pub formalize_language: bool,
-    #[serde(default = "defaults::max_dim")]
-    pub max_state_dim: usize,
-    #[serde(default = "defaults::max_dim")]
-    pub max_action_dim: usize,
-    #[serde(default = "defaults::max_action_horizon")]
-    pub max_action_horizon: usize,
-    #[serde(default)]
-    pub use_percentiles: bool,
-    #[serde(default = "defaults::yes")]
-    pub clip_outliers: bool,
-    #[serde(default)]
-    pub apply_sincos_state_encoding: bool,
-    #[serde(default)]
-    pub use_relative_action: bool,
+    /// Tag to modalities.
+    pub modality_configs: Keyed<OnUse<Entries>>,
+    /// All other keys.
+    pub rest: Entries,
 }
 
-/// What the vendor's processor class takes for a key that the file does not have.
-mod defaults {
-    pub(crate) fn shortest_image_edge() -> Option<usize> {
-        Some(512)
-    }
-    pub(crate) fn crop_fraction() -> Option<f64> {
-        Some(0.95)
-    }
-    pub(crate) fn model_name() -> String {
-        super::super::MODEL_NAME.into()
-    }
-    pub(crate) fn model_type() -> String {
-        super::super::MODEL_TYPE.into()
-    }
-    pub(crate) fn yes() -> bool {
-        true
-    }
-    pub(crate) fn max_dim() -> usize {
-        29
-    }
-    pub(crate) fn max_action_horizon() -> usize {
-        40
+impl<'de> Deserialize<'de> for RawKwargs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const CONFIGS: &str = "modality_configs";
+        struct Kwargs;
+        impl<'de> Visitor<'de> for Kwargs {
+            type Value = RawKwargs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the processor's arguments")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawKwargs, A::Error> {
+                let (mut configs, mut rest) = (None, Keyed(Vec::new()));
+                while let Some(key) = map.next_key::<String>()? {
+                    if key != CONFIGS {
+                        rest.insert(key, || map.next_value())?;
+                    } else if configs.replace(map.next_value()?).is_some() {
+                        return Err(twice(CONFIGS));
+                    }
+                }
+                let modality_configs = configs.ok_or_else(|| A::Error::missing_field(CONFIGS))?;
+                Ok(RawKwargs { modality_configs, rest })
+            }
+        }
+        deserializer.deserialize_map(Kwargs)
     }
 }
 
-/// The modalities of one embodiment.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawModalities {
-    pub video: Option<RawModality>,
-    pub state: Option<RawModality>,
-    pub action: Option<RawModality>,
-    pub language: Option<RawModality>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// One modality of an embodiment.
+#[derive(Clone, Debug)]
 pub(super) struct RawModality {
     pub delta_indices: Vec<i64>,
     pub modality_keys: Vec<String>,
-    #[serde(default)]
-    pub sin_cos_embedding_keys: Option<Vec<String>>,
-    #[serde(default)]
-    pub mean_std_embedding_keys: Option<Vec<String>>,
-    #[serde(default)]
+    pub sin_cos_embedding_keys: Vec<String>,
+    pub mean_std_embedding_keys: Vec<String>,
     pub action_configs: Option<Vec<RawActionConfig>>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// How the rows of one action key are represented.
+#[derive(Clone, Debug)]
 pub(super) struct RawActionConfig {
     pub rep: Representation,
-    #[serde(rename = "type")]
     pub kind: ActionType,
     pub format: ActionFormat,
-    #[serde(default)]
     pub state_key: Option<String>,
 }
 
@@ -192,36 +156,17 @@ pub(super) enum ActionFormat {
 /// `statistics.json`: embodiment tag to statistics.
 pub(super) type RawStatistics = Keyed<OnUse<RawEmbodiment>>;
 
-/// The statistics of one embodiment.
+/// The statistics of one embodiment. Other groups are not read.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct RawEmbodiment {
-    #[serde(default = "no_keys")]
-    pub state: Keyed<OnUse<RawValues<Vec<Number>>>>,
-    #[serde(default = "no_keys")]
-    pub action: Keyed<OnUse<RawValues<Vec<Number>>>>,
+    #[serde(default)]
+    pub state: Option<Keyed<OnUse<RawValues<Vec<Number>>>>>,
+    #[serde(default)]
+    pub action: Option<Keyed<OnUse<RawValues<Vec<Number>>>>>,
     /// One row per action step.
-    #[serde(default = "no_keys")]
-    pub relative_action: Keyed<OnUse<RawValues<Vec<Vec<Number>>>>>,
+    #[serde(default)]
+    pub relative_action: Option<Keyed<OnUse<RawValues<Vec<Vec<Number>>>>>>,
 }
 
-fn no_keys<T>() -> Keyed<T> {
-    Keyed(Vec::new())
-}
-
-/// The statistics of one key. `T` is `[width]`, or `[rows, width]` for relative actions.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct RawValues<T> {
-    pub min: T,
-    pub max: T,
-    pub mean: T,
-    pub std: T,
-    #[serde(default = "none")]
-    pub q01: Option<T>,
-    #[serde(default = "none")]
-    pub q99: Option<T>,
-}
-
-fn none<T>() -> Option<T> {
-    None
-}
+/// The statistics of one key, by kind. `T` is `[width]`, or `[rows, width]` for relative actions.
+pub(super) type RawValues<T> = Keyed<OnUse<T>>;

@@ -117,6 +117,8 @@ pub(super) struct RawProcessor {
     pub embodiment: String,
     #[serde(default)]
     pub embodiment_id: Option<i32>,
+    #[serde(default)]
+    pub letterbox: Option<bool>,
 }
 
 #[derive(Clone, Debug, serde::Deserialize)]

@@ -8,7 +8,7 @@ use vla_base::time::Stamp;
 use vla_engines::{BoundInput, StageOutput, StageReport, StageTime, Symbols};
 use vla_messages::{HeaderView, write};
 
-const TRANSFORM: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95 };
+const TRANSFORM: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false };
 /// What 640x480 and 640x360 become.
 const NORMAL: [usize; 2] = [252, 336];
 const WIDE: [usize; 2] = [252, 448];

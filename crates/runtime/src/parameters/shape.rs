@@ -1,7 +1,7 @@
 //! The part of a policy's description that decides its parameters.
 
 use vla_base::time::Span;
-use vla_policy::processor::{DeltaRows, Processor, ProcessorError};
+use vla_policy::processor::{DeltaRows, ProcessorError};
 use vla_policy::{InstructionCheck, PolicySpec};
 
 /// Names and sizes of a policy that decide which parameters there are and what they allow.
@@ -54,8 +54,7 @@ impl PolicyShape {
     /// # Errors
     /// [`ProcessorError`] when the processor's files cannot be used.
     pub fn load(spec: &PolicySpec) -> Result<Self, ProcessorError> {
-        let files = &spec.processor;
-        let processor = Processor::load(&files.config, &files.statistics, &files.embodiment)?;
+        let processor = spec.processor.load()?;
         let eef_actions = processor.action.iter().filter_map(|key| {
             Some(EefAction { key: key.name.clone(), columns: key.eef_columns()?, relative: key.is_relative_pose() })
         });

@@ -151,6 +151,22 @@ impl Control {
         }
     }
 
+    /// The same joints under the same limits, before the first chunk.
+    pub fn restarted(&self) -> Self {
+        let new = Self::new(self.joints());
+        {
+            let (state, mut fresh) = (self.lock(), new.lock());
+            if let Ok(limits) = &state.limits {
+                fresh.motion.set_limits((**limits).clone());
+            }
+            fresh.columns = ColumnMotion::new(Arc::clone(state.columns.groups()));
+            fresh.limits = state.limits.clone();
+            fresh.forbidden = state.forbidden.clone();
+            fresh.unready = state.unready.clone();
+        }
+        new
+    }
+
     /// Applies the limits of settings that changed.
     pub fn apply(&self, settings: &Settings) {
         let limits = settings.limits.as_ref().map(|limits| limits.select(&self.joints)).map_err(Clone::clone);

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::bar::Bar;
-use super::settings::{overrides, settings};
+use super::settings::{bag_or_dataset, overrides, settings_for};
 use vla_bags::BagReader;
 use vla_base::tensor::DType;
+use vla_datasets::Dataset;
 use vla_export::bundle;
 use vla_export::bundle::Request;
 use vla_export::staging::Staging;
 use vla_offline::activation_range;
 use vla_offline::activation_range::{Options, Progress, Report};
-use vla_offline::replay::{BagClock, BagSource};
+use vla_offline::replay::{BagClock, Source};
 use vla_policy::PolicySpec;
 use vla_runtime::parameters::Settings;
 
@@ -24,7 +25,7 @@ const FILE: &str = "absmax.csv";
 /// Options of the measurement.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Absmax {
-    /// Run the network over this bag on ONNX Runtime in FP32, record the largest magnitude of each inner tensor in
+    /// Run the network over this bag or LeRobot data set on ONNX Runtime in FP32, record the largest magnitude of each inner tensor in
     /// absmax.csv of the bundle, and print which stages FP16 cannot represent. Needs --absmax-params.
     #[arg(long, value_name = "BAG", requires = "absmax_params")]
     absmax_from: Option<PathBuf>,
@@ -51,18 +52,19 @@ impl Absmax {
     pub(crate) fn measure(&self, request: &Request, out: &Path) -> anyhow::Result<Option<Report>> {
         let Some(bag) = &self.absmax_from else { return Ok(None) };
         // Checked before the export, which takes minutes.
-        BagReader::open(bag)?;
+        let source = bag_or_dataset(bag, self.absmax_clock);
+        match &source {
+            Source::Bag(_) => drop(BagReader::open(bag)?),
+            Source::Dataset(_) => drop(Dataset::open(bag)?),
+        }
         overrides(self.absmax_params.as_deref(), &self.absmax_param)?;
         let scratch = Staging::scratch(out)?;
         let mut bar = Bar::new();
         bundle::fill_measured(request, scratch.dir(), &mut |progress| bar.show(progress))?;
         drop(bar);
         let spec = PolicySpec::load(scratch.dir())?;
-        let settings: Arc<Settings> = settings(&spec, self.absmax_params.as_deref(), &self.absmax_param)?;
-        let options = Options {
-            bag: BagSource { bag: bag.clone(), clock: self.absmax_clock },
-            observations: usize::from(self.absmax_observations),
-        };
+        let settings: Arc<Settings> = settings_for(&spec, &source, self.absmax_params.as_deref(), &self.absmax_param)?;
+        let options = Options { source, observations: usize::from(self.absmax_observations) };
         let bar = ProgressBar::new(0);
         let style = ProgressStyle::with_template("{msg:24} [{bar:40}] {pos}/{len} {elapsed}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));

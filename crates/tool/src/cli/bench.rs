@@ -6,14 +6,14 @@ use super::Outcome;
 use super::settings::{BagArgs, PolicyArgs};
 use vla_engines::memory::{MemoryUse, mib};
 use vla_engines::{EngineKind, HostCopy, Launch, StageReport};
-use vla_offline::replay::bench;
 use vla_offline::replay::bench::Latencies;
+use vla_offline::replay::{Source, bench};
 use vla_policy::{LoadOptions, PolicySpec, Timings};
 use vla_runtime::parameters::Settings;
 use vla_runtime::session;
 use vla_runtime::session::Session;
 
-/// Measure the latency of a policy: the first whole observation of a bag, inferred again and again.
+/// Measure the latency of a policy: the first whole observation of a bag or a data set, inferred again and again.
 ///
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments; 4 the engines do not fit into memory; 6 no observation of the bag gave a
 /// chunk.
@@ -41,18 +41,18 @@ pub(crate) struct BenchArguments {
 /// Errors of loading or running the policy.
 pub(crate) fn run(args: &BenchArguments) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(args.policy.dir())?;
-    let settings = args.policy.settings(&spec)?;
+    let source = args.bag.source()?;
+    let settings = args.policy.settings(&spec, &source)?;
     if args.compare_launch {
         anyhow::ensure!(
             settings.engine.kind == EngineKind::Tensorrt,
             "--compare-launch: engine.kind is onnx, which runs stage after stage in one way only; expected tensorrt: add -p \
              engine.kind:=tensorrt on a machine with a GPU"
         );
-        return compare(args, &spec, &settings);
+        return compare(args, &source, &spec, &settings);
     }
     let mut session = Session::load(spec, &settings, &mut |_| {})?;
-    let latencies =
-        bench::run(&mut session, &settings, &args.bag.source(), args.warm_up as usize, args.count as usize)?;
+    let latencies = bench::run(&mut session, &settings, &source, args.warm_up as usize, args.count as usize)?;
     heading(args, &session, &settings);
     println!("{:24} {:>10} {:>10}", "", "median", "p99");
     row(&latencies, "whole inference", |timings| timings.total);
@@ -81,7 +81,7 @@ fn heading(args: &BenchArguments, session: &Session, settings: &Settings) {
 }
 
 /// One policy loaded and measured for each way, one after the other, so that only one is in memory.
-fn compare(args: &BenchArguments, spec: &PolicySpec, settings: &Settings) -> anyhow::Result<Outcome> {
+fn compare(args: &BenchArguments, source: &Source, spec: &PolicySpec, settings: &Settings) -> anyhow::Result<Outcome> {
     let ways = [
         ("one graph", Launch::Graph),
         ("engine by engine", Launch::StepByStep),
@@ -91,8 +91,7 @@ fn compare(args: &BenchArguments, spec: &PolicySpec, settings: &Settings) -> any
     for (name, launch) in ways {
         let options = LoadOptions { launch, ..session::load_options(settings) };
         let mut session = Session::load_with(spec.clone(), settings, options, &mut |_| {})?;
-        let latencies =
-            bench::run(&mut session, settings, &args.bag.source(), args.warm_up as usize, args.count as usize)?;
+        let latencies = bench::run(&mut session, settings, source, args.warm_up as usize, args.count as usize)?;
         if first.is_none() {
             heading(args, &session, settings);
             println!("{:24} {:>10} {:>10} {:>10}", "pipeline", "median", "p99", "ratio");

@@ -1,4 +1,4 @@
-//! `vla-trt calibrate`: records calibration data for INT8 engines from a bag.
+//! `vla-trt calibrate`: records calibration data for INT8 engines from a bag or a data set.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,6 @@ use anyhow::bail;
 use super::Outcome;
 use super::settings::{BagArgs, PolicyArgs};
 use super::verify::{bar, show};
-use vla_bags::files_of;
 use vla_base::sys::fs::Outputs;
 use vla_engines::Stage;
 use vla_engines::memory::mib;
@@ -18,10 +17,10 @@ use vla_offline::verify;
 use vla_offline::verify::{Networks, Options};
 use vla_policy::PolicySpec;
 
-/// Record the inputs of every stage's network by running a bag through the policy on ONNX Runtime, as calibration data for INT8
+/// Record the inputs of every stage's network by running a bag or a LeRobot data set through the policy on ONNX Runtime, as calibration data for INT8
 /// engines (`vla-trt build --calib-data`).
 ///
-/// The bag should show what the robot will see: its rooms, its light, its instructions. TensorRT calibrates with inputs of one
+/// The recording should show what the robot will see: its rooms, its light, its instructions. TensorRT calibrates with inputs of one
 /// shape, and the number of text tokens is part of it: record with one instruction, or with instructions of the same number of
 /// tokens.
 ///
@@ -57,17 +56,18 @@ pub(crate) fn run(args: &CalibrateArguments) -> anyhow::Result<Outcome> {
     if let Some(unknown) = names.iter().find(|name| !spec.stage_names().contains(name)) {
         bail!("--stages: there is no stage '{unknown}'; the policy's stages are {}", spec.stage_names().join(", "));
     }
-    let settings = args.policy.settings(&spec)?;
+    let source = args.bag.source()?;
+    let settings = args.policy.settings(&spec, &source)?;
     // Checked before the networks run for minutes.
     Outputs::default()
         .file("--output", args.output.as_path())
-        .reading("the bag", files_of(&args.bag.bag))
+        .reading("the recording", source.files())
         .reading("a file of the policy or its parameters", args.policy.files(&spec, &settings))
         .check()?;
     let base = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = Staging::scratch(&base.join("vla_trt_calibrate"))?;
     let options = Options {
-        bag: args.bag.source(),
+        source: source.clone(),
         observations: usize::from(args.observations),
         stages: Some(names.clone()),
         inner: 0,
@@ -86,12 +86,12 @@ pub(crate) fn run(args: &CalibrateArguments) -> anyhow::Result<Outcome> {
     bar.finish_and_clear();
     print(&written?);
     let (found, asked) = (captured.observations(), usize::from(args.observations));
-    println!("{found} observations of {} -> {}", args.bag.bag.display(), args.output.display());
+    println!("{found} observations of {} -> {}", source.path().display(), args.output.display());
     if found < asked {
         tracing::warn!(
-            "{}: expected {asked} observations (--observations), found {found}; record a longer bag, or look with `vla-trt \
+            "{}: expected {asked} observations (--observations), found {found}; use a longer recording, or look with `vla-trt \
              replay` at why the policy could not run on the others",
-            args.bag.bag.display()
+            source.path().display()
         );
         return Ok(Outcome::Warned);
     }

@@ -1,7 +1,7 @@
 //! `vla-trt export`: a checkpoint to a policy bundle.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -10,7 +10,8 @@ use super::Outcome;
 use super::bar::Bar;
 use vla_base::tensor::DType;
 use vla_export::bundle;
-use vla_export::bundle::{Camera, Request};
+use vla_export::bundle::{Camera, Letterbox, Merged, Request};
+use vla_export::expected::Expected;
 use vla_export::{RopeFrequencies, VisionAttention, backbone_dit, split, vendor};
 use vla_policy::processor::DeltaRows;
 
@@ -20,6 +21,14 @@ pub(crate) struct ExportArguments {
     /// Checkpoint folder: config.json, safetensors, processor_config.json, statistics.json, embodiment_id.json.
     #[arg(long)]
     checkpoint: PathBuf,
+    /// LoRA adapter that PEFT saved (adapter_config.json, adapter_model.safetensors): it is merged into the checkpoint's weights
+    /// while these are written. Processor and statistics are the adapter's, where its folder has them.
+    #[arg(long, value_name = "FOLDER")]
+    lora: Option<PathBuf>,
+    /// SHA-256 of each file of weights, which are compared first: FILE=SHA-256 for each, a file that sha256sum wrote, or the
+    /// hash alone where there is one file. Other files of the folders may be named, too.
+    #[arg(long, value_name = "[FILE=]SHA-256|FILE", value_delimiter = ',')]
+    expect_sha256: Vec<Expected>,
     /// Tokenizer folder (tokenizer.json, or vocab.json, merges.txt and tokenizer_config.json), or a tokenizer.json.
     #[arg(long)]
     tokenizer: PathBuf,
@@ -44,6 +53,10 @@ pub(crate) struct ExportArguments {
     /// the observed state (from_state). A checkpoint does not contain it; ask the author of the data set.
     #[arg(long, value_name = "KEY=cumulative|from_state", value_parser = delta)]
     delta: Vec<(String, DeltaRows)>,
+    /// Padding of frames to squares with black before they are resized: as processor_config.json says (letter_box_transform), or
+    /// always, or never. NVIDIA's trainers before 2026-06-18 could pad always and still write false: then give always.
+    #[arg(long, value_enum, default_value_t = LetterboxArgument::AsFile)]
+    letterbox: LetterboxArgument,
     /// How the network is divided into stages. Default: split.
     #[arg(long, value_enum)]
     layout: Option<Layout>,
@@ -110,6 +123,13 @@ enum Precision {
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
+enum LetterboxArgument {
+    AsFile,
+    Always,
+    Never,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
 enum RopeInvFreq {
     Bf16,
     Exact,
@@ -167,6 +187,8 @@ impl ExportArguments {
         Ok(Request {
             layout: self.layout()?,
             checkpoint: self.checkpoint.clone(),
+            lora: self.lora.clone(),
+            expected: self.expect_sha256.clone(),
             tokenizer: self.tokenizer.clone(),
             backbone: self.backbone_config.clone(),
             embodiment: self.embodiment.clone(),
@@ -175,6 +197,11 @@ impl ExportArguments {
             about: "GR00T N1.6, exported from a checkpoint.".to_owned(),
             name,
             deltas: self.delta.iter().cloned().collect(),
+            letterbox: match self.letterbox {
+                LetterboxArgument::AsFile => Letterbox::AsFile,
+                LetterboxArgument::Always => Letterbox::Always,
+                LetterboxArgument::Never => Letterbox::Never,
+            },
             step_s: self.step_s,
             steps: self.steps.clone(),
             max_text: self.max_text_tokens,
@@ -214,15 +241,42 @@ pub(crate) fn run(args: &ExportArguments) -> anyhow::Result<Outcome> {
     for view in &summary.views {
         println!("camera {}: {}x{} pixels for the network", view.camera, view.width, view.height);
     }
+    if summary.letterbox {
+        println!("letterbox: frames are padded to squares with black before they are resized");
+    }
     for (stage, bytes) in &summary.stages {
         println!("stage {stage}: {:.1} MB", *bytes as f64 / 1e6);
     }
     for [stage, file, what] in &summary.supplied {
         println!("stage {stage}: put {file} into the folder: {what}");
     }
+    if let Some(merged) = &summary.merged {
+        print_merged(args, merged);
+    }
     if let Some(report) = measured {
         super::absmax::publish(&report, &request, &args.out)?;
     }
     println!("{} {}", args.out.display(), summary.fingerprint);
     Ok(Outcome::Success)
+}
+
+/// What was merged. Another name of the base is only noted: folders are renamed, and the shapes have been compared.
+fn print_merged(args: &ExportArguments, merged: &Merged) {
+    let adapter = args.lora.as_deref().unwrap_or(Path::new("")).display();
+    println!(
+        "LoRA adapter {adapter}: {} weights changed, {} replaced, {}",
+        merged.changed, merged.replaced, merged.fingerprint
+    );
+    let from = if merged.own_processor { args.lora.as_ref().unwrap_or(&args.checkpoint) } else { &args.checkpoint };
+    println!("processor and statistics: from {}", from.display());
+    let name = |path: &Path| path.file_name().map(std::ffi::OsStr::to_owned);
+    if let Some(base) = &merged.base
+        && name(Path::new(base)) != name(&args.checkpoint)
+    {
+        println!(
+            "note: the adapter was trained on '{base}', and was merged into {}; every shape fits, but only the same weights \
+             give the policy that was trained",
+            args.checkpoint.display()
+        );
+    }
 }

@@ -13,7 +13,7 @@ use vla_engines::provenance::Provenance;
 /// was built and whether it would be loaded here.
 ///
 /// An engine is loaded temporarily where TensorRT and a GPU are present. Exit codes: 0; 1 the file is neither, or cannot be
-/// read; 2 wrong arguments; 3 weights are missing, or an engine does not match this device.
+/// read; 2 wrong arguments; 3 weights are missing or cut, or an engine does not match this device.
 #[derive(clap::Args, Debug)]
 pub(crate) struct InspectArguments {
     /// An engine or an ONNX file.
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &InspectArguments) -> anyhow::Result<Outcome> {
         }
     }
     let sound = match &report {
-        Report::Network(network) => network.data_files.iter().all(|file| file.bytes.is_some()),
+        Report::Network(network) => network.data_files.iter().all(|file| file.problem.is_none()),
         Report::Engine(engine) => !matches!(engine.verdict, Verdict::Differs(_)),
     };
     Ok(if sound { Outcome::Success } else { Outcome::Differs })
@@ -109,9 +109,9 @@ fn network_lines(network: &NetworkReport) -> String {
         "parameters",
         parameters.map(|each| format!("{}: {} elements, {} bytes", each.dtype, each.elements, each.bytes)),
     );
-    let files = network.data_files.iter().map(|data| match data.bytes {
-        Some(bytes) => format!("{}, {bytes} bytes", data.file.display()),
-        None => format!("{} is missing: copy it beside the model", data.file.display()),
+    let files = network.data_files.iter().map(|data| match &data.problem {
+        Some(problem) => problem.clone(),
+        None => format!("{}, {} bytes", data.file.display(), data.bytes.unwrap_or_default()),
     });
     each(&mut text, "weights in", files);
     let count: usize = network.operators.iter().map(|each| each.nodes).sum();

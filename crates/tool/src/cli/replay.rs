@@ -1,4 +1,4 @@
-//! `vla-trt replay`: runs a policy on a recorded bag.
+//! `vla-trt replay`: runs a policy on a recorded bag or a data set.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use vla_offline::replay::{Summary, report};
 use vla_policy::{PolicySpec, Progress};
 use vla_runtime::session::Session;
 
-/// Run a policy over a recorded bag, without ROS.
+/// Run a policy over a recorded bag or a LeRobot data set, without ROS.
 ///
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 the run differs from the golden one; 4 the engines do not fit into
 /// memory; 6 there was no chunk: the output is not written, and a file of its name is kept.
@@ -58,11 +58,13 @@ pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
         bail!("--tolerance: expected 0 or more, found {}", args.tolerance);
     }
     let spec = PolicySpec::load(args.policy.dir())?;
-    let settings = args.policy.settings(&spec)?;
+    let source = args.bag.source()?;
+    let recording = source.path().display().to_string();
+    let settings = args.policy.settings(&spec, &source)?;
     Outputs::default()
         .file("--output", args.output.as_path())
         .file("--report", args.report.as_deref())
-        .reading("the bag", files_of(&args.bag.bag))
+        .reading("the recording", source.files())
         .reading("--golden", args.golden.iter().flat_map(|bag| files_of(bag)))
         .reading("a file of the policy or its parameters", args.policy.files(&spec, &settings))
         .check()?;
@@ -70,7 +72,7 @@ pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
     let mut session = Session::load(spec, &settings, &mut |progress| bar.set_message(describe(&progress)))?;
     bar.set_message("replay");
     let options = replay::Options {
-        bag: args.bag.source(),
+        source,
         output: args.output.clone(),
         latency: Span::from_millis(args.latency_ms),
         golden: args.golden.clone().map(|file| (file, args.tolerance)),
@@ -84,7 +86,7 @@ pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
     if let Some(file) = &args.report {
         let page = report::render(
             &summary.record,
-            &report::Given { recording: &args.bag.bag.display().to_string(), parameters: &args.policy.described() },
+            &report::Given { recording: &recording, parameters: &args.policy.described() },
         );
         replace(file, page.as_bytes()).context("the report")?;
         println!("report: {}", file.display());

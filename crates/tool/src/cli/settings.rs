@@ -3,28 +3,107 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use vla_offline::replay::{BagClock, BagSource};
+use anyhow::bail;
+
+use vla_datasets::{Assignment, ColorSpace, Selection};
+use vla_offline::replay::{BagClock, BagSource, DatasetSource, Source};
 use vla_policy::PolicySpec;
 use vla_policy::spec::POLICY_FILE;
 use vla_runtime::parameters::{LimitsFrom, NodeName, Overrides, Parameters, PolicyShape, Settings, Value};
 
-/// Bag arguments, shared by several commands.
+/// A bag or a data set, shared by several commands.
 #[derive(clap::Args, Debug)]
 pub(crate) struct BagArgs {
-    /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
-    pub bag: PathBuf,
+    #[command(flatten)]
+    which: BagOrDataset,
     /// The clock to use where header stamps and log times are of different clocks, as in a simulator's bag: header or log.
     /// Default: log, and an error where the two differ.
-    #[arg(long, value_name = "header|log")]
+    #[arg(long, value_name = "header|log", conflicts_with = "dataset")]
     clock: Option<BagClock>,
+    #[command(flatten)]
+    reading: DatasetArgs,
+}
+
+#[derive(clap::Args, Debug)]
+#[group(required = true, multiple = false)]
+struct BagOrDataset {
+    /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
+    bag: Option<PathBuf>,
+    /// LeRobot data set (v2.1 or v3.0) in place of a bag: the folder that contains meta, data and videos (docs/datasets.md).
+    #[arg(long, value_name = "DIR")]
+    dataset: Option<PathBuf>,
+}
+
+/// How a data set is read, shared by several commands.
+#[derive(clap::Args, Debug)]
+pub(crate) struct DatasetArgs {
+    /// Episodes of the data set, such as 0,3-5. Default: all.
+    #[arg(long, value_name = "LIST", requires = "dataset")]
+    episodes: Option<Selection>,
+    /// Columns of a key of the policy, where meta/modality.json and the names of the joints do not say them:
+    /// state.KEY=observation.state[0:7], action.KEY=action[0:7], video.CAMERA=observation.images.NAME, instruction=COLUMN. Several
+    /// parts are joined with +. May be given several times.
+    #[arg(long = "column", value_name = "KEY=COLUMN", requires = "dataset")]
+    columns: Vec<Assignment>,
+    /// Colours of videos that are tagged with another matrix than BT.601: tagged follows the tag, as torchcodec and PyAV 18 do;
+    /// bt601 ignores it, as PyAV 15 and OpenCV do. Default: tagged.
+    #[arg(long, value_name = "tagged|bt601", requires = "dataset")]
+    color: Option<ColorSpace>,
+}
+
+impl DatasetArgs {
+    /// The data set in this folder, and how it is read.
+    pub(crate) fn source(&self, dir: &Path) -> DatasetSource {
+        DatasetSource {
+            dir: dir.to_owned(),
+            episodes: self.episodes.clone(),
+            columns: self.columns.clone(),
+            color: self.color.unwrap_or_default(),
+        }
+    }
 }
 
 impl BagArgs {
-    /// The bag and how it is read.
-    pub(crate) fn source(&self) -> BagSource {
-        BagSource { bag: self.bag.clone(), clock: self.clock }
+    /// The bag or the data set, and how it is read.
+    ///
+    /// # Errors
+    /// A data set given as a bag.
+    pub(crate) fn source(&self) -> anyhow::Result<Source> {
+        source(self.which.bag.as_deref(), self.clock, self.which.dataset.as_deref(), &self.reading)
     }
 }
+
+/// The bag or the data set of a command line, and how it is read.
+///
+/// # Errors
+/// A data set given as a bag.
+pub(crate) fn source(
+    bag: Option<&Path>,
+    clock: Option<BagClock>,
+    dataset: Option<&Path>,
+    reading: &DatasetArgs,
+) -> anyhow::Result<Source> {
+    match (bag, dataset) {
+        (Some(bag), _) if bag.join(DATASET_FILE).is_file() => {
+            let bag = bag.display();
+            bail!("{bag}: expected a bag, found a LeRobot data set; give it as --dataset {bag}")
+        }
+        (Some(bag), _) => Ok(BagSource { bag: bag.to_owned(), clock }.into()),
+        (None, Some(dir)) => Ok(reading.source(dir).into()),
+        (None, None) => bail!("expected a bag, or --dataset DIR"),
+    }
+}
+
+/// A bag, or a data set with its own columns, for options that take either.
+pub(crate) fn bag_or_dataset(path: &Path, clock: Option<BagClock>) -> Source {
+    match path.join(DATASET_FILE).is_file() {
+        true => DatasetSource::from(path).into(),
+        false => BagSource { bag: path.to_owned(), clock }.into(),
+    }
+}
+
+/// What makes a folder a data set.
+const DATASET_FILE: &str = "meta/info.json";
 
 /// Arguments for a policy and its node's parameters, shared by several commands.
 #[derive(clap::Args, Debug)]
@@ -60,12 +139,12 @@ impl PolicyArgs {
         file.chain(assignments).collect::<Vec<_>>().join(" ")
     }
 
-    /// The parameters as a node named `/vla_trt` would have them.
+    /// The parameters as a node named `/vla_trt` would have them, for a run over `source`.
     ///
     /// # Errors
     /// Every parameter that is unknown, out of range or missing.
-    pub(crate) fn settings(&self, spec: &PolicySpec) -> anyhow::Result<Arc<Settings>> {
-        settings(spec, self.params.as_deref(), &self.param)
+    pub(crate) fn settings(&self, spec: &PolicySpec, source: &Source) -> anyhow::Result<Arc<Settings>> {
+        settings_for(spec, source, self.params.as_deref(), &self.param)
     }
 }
 
@@ -102,6 +181,53 @@ pub(crate) fn overrides(params: Option<&Path>, assignments: &[String]) -> anyhow
     Ok(overrides)
 }
 
+/// The settings of a node that runs `spec` with these parameters, changed for a run over `source`. A data set needs no parameters:
+/// topics and joints that are not given have the names of the policy's keys.
+///
+/// # Errors
+/// As [`settings`].
+pub(crate) fn settings_for(
+    spec: &PolicySpec,
+    source: &Source,
+    params: Option<&Path>,
+    assignments: &[String],
+) -> anyhow::Result<Arc<Settings>> {
+    if let Source::Bag(_) = source {
+        return settings(spec, params, assignments);
+    }
+    let mut overrides = overrides(params, assignments)?;
+    name_inputs(spec, &mut overrides)?;
+    Ok(Arc::new(source.settings(spec, &*checked(spec, overrides)?)))
+}
+
+/// Gives topics and joints without a parameter the names of the policy's keys.
+fn name_inputs(spec: &PolicySpec, overrides: &mut Overrides) -> anyhow::Result<()> {
+    let shape = PolicyShape::load(spec)?;
+    let mut set = |names: &[String], value: Value| {
+        if names.iter().all(|name| overrides.get(name).is_none())
+            && let Some(name) = names.first()
+        {
+            overrides.set(name, value);
+        }
+    };
+    for camera in &spec.cameras {
+        let group = format!("inputs.cameras.{camera}");
+        set(&[format!("{group}.topic"), format!("{group}.blank")], Value::String(format!("/dataset/{camera}")));
+    }
+    let joints =
+        |key: &str, width: usize| Value::StringArray((0..width).map(|index| format!("{key}.{index}")).collect());
+    for (key, width) in &spec.state {
+        set(&[format!("state.{key}.joints"), format!("state.{key}.pose")], joints(key, *width));
+    }
+    for (key, width) in &spec.action.keys {
+        let of_state = spec.state.iter().any(|(name, other)| name == key && other == width);
+        if !of_state && shape.eef_action(key).is_none() {
+            set(&[format!("action.{key}.joints")], joints(key, *width));
+        }
+    }
+    Ok(())
+}
+
 /// The settings of a node that runs `spec` with these parameters.
 ///
 /// # Errors
@@ -111,7 +237,10 @@ pub(crate) fn settings(
     params: Option<&Path>,
     assignments: &[String],
 ) -> anyhow::Result<Arc<Settings>> {
-    let mut overrides = overrides(params, assignments)?;
+    checked(spec, overrides(params, assignments)?)
+}
+
+fn checked(spec: &PolicySpec, mut overrides: Overrides) -> anyhow::Result<Arc<Settings>> {
     for warning in overrides.warnings() {
         tracing::warn!("{warning}");
     }

@@ -7,18 +7,17 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
-use super::settings::{files, parameter_files, settings};
-use vla_bags::files_of;
+use super::settings::{DatasetArgs, files, parameter_files, settings_for, source};
 use vla_base::sys::fs::{Outputs, replace};
 use vla_engines::EngineKind;
 use vla_export::staging::Staging;
-use vla_offline::replay::{BagClock, BagSource};
+use vla_offline::replay::BagClock;
 use vla_offline::verify;
 use vla_offline::verify::{Candidate, Options, Progress, Report, candidate};
 use vla_policy::PolicySpec;
 use vla_runtime::parameters::Settings;
 
-/// Compare a policy's engines with its networks on ONNX Runtime, with inputs recorded in a bag.
+/// Compare a policy's engines with its networks on ONNX Runtime, with inputs recorded in a bag or a LeRobot data set.
 ///
 /// Compares every stage alone on the reference's inputs, then the whole chain down to decoded actions. Limits are those of
 /// policy.yaml (accuracy), or cosine 0.999 for vision, language and context, 0.99 for denoising stages and the chunk, and
@@ -32,11 +31,16 @@ pub(crate) struct VerifyArguments {
     /// Policy folder.
     policy: PathBuf,
     /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
-    #[arg(long, value_name = "BAG")]
-    bag: PathBuf,
+    #[arg(long, value_name = "BAG", required_unless_present = "dataset", conflicts_with = "dataset")]
+    bag: Option<PathBuf>,
     /// The clock that counts where that bag's header stamps and log times are of two clocks.
-    #[arg(long, value_name = "header|log")]
+    #[arg(long, value_name = "header|log", conflicts_with = "dataset")]
     clock: Option<BagClock>,
+    /// LeRobot data set (v2.1 or v3.0) in place of a bag: the folder that contains meta, data and videos (docs/datasets.md).
+    #[arg(long, value_name = "DIR")]
+    dataset: Option<PathBuf>,
+    #[command(flatten)]
+    reading: DatasetArgs,
     /// Parameters: the node's own YAML file.
     #[arg(long, value_name = "FILE")]
     params: Option<PathBuf>,
@@ -83,10 +87,11 @@ enum Kind {
 /// Errors of the comparison; no verdict is then written.
 pub(crate) fn run(args: &VerifyArguments) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(&args.policy)?;
-    let settings = settings(&spec, args.params.as_deref(), &args.param)?;
+    let source = source(args.bag.as_deref(), args.clock, args.dataset.as_deref(), &args.reading)?;
+    let settings = settings_for(&spec, &source, args.params.as_deref(), &args.param)?;
     Outputs::default()
         .file("--report", args.report.as_deref())
-        .reading("the bag", files_of(&args.bag))
+        .reading("the recording", source.files())
         .reading("a file of the policy", files(&spec))
         .reading("a file of the parameters", parameter_files(&settings, args.params.as_deref()))
         .check()?;
@@ -94,7 +99,7 @@ pub(crate) fn run(args: &VerifyArguments) -> anyhow::Result<Outcome> {
     let base = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = Staging::scratch(&base.join("vla_trt_verify"))?;
     let options = Options {
-        bag: BagSource { bag: args.bag.clone(), clock: args.clock },
+        source,
         observations: usize::from(args.observations),
         stages: args.stages.clone(),
         inner: usize::from(args.internal),

@@ -30,7 +30,7 @@ pub(super) fn examine(machine: &Machine, dir: &Path) -> Vec<Finding> {
     findings
 }
 
-/// An invalid network, or one whose external data is missing.
+/// An invalid network, or one whose external data is missing or cut.
 fn network(spec: &PolicySpec, stage: &Stage) -> Option<Finding> {
     let remedy = match spec.supplied.get(&stage.name) {
         Some(what) => format!("put {what} at {}", stage.onnx.display()),
@@ -39,19 +39,11 @@ fn network(spec: &PolicySpec, stage: &Stage) -> Option<Finding> {
     let finding = match Network::open(&stage.onnx) {
         Err(error) => Finding::error("network", error.to_string()),
         Ok(network) => {
-            let missing: Vec<String> = network
-                .data_files
-                .iter()
-                .filter(|file| !file.is_file())
-                .map(|file| file.display().to_string())
-                .collect();
-            if missing.is_empty() {
+            let problems: Vec<String> = network.data_problems().iter().map(ToString::to_string).collect();
+            if problems.is_empty() {
                 return None;
             }
-            Finding::error(
-                "network",
-                format!("{}: its weights are not there: {}", stage.onnx.display(), missing.join(", ")),
-            )
+            Finding::error("network", problems.join("; "))
         }
     };
     Some(finding.of(&stage.name).todo(remedy))

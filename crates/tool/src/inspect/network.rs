@@ -66,6 +66,10 @@ pub struct DataFile {
     pub file: PathBuf,
     /// Size in bytes; `None` if missing.
     pub bytes: Option<u64>,
+    /// Bytes that the network needs of it.
+    pub needed: u64,
+    /// Why the network's weights cannot be read from it.
+    pub problem: Option<String>,
 }
 
 /// Number of nodes of an operator.
@@ -95,7 +99,7 @@ pub(super) fn report(network: &Network, dims: &[(String, usize)]) -> NetworkRepo
         outputs: words(&network.outputs),
         symbols,
         parameters: parameters(network),
-        data_files: network.data_files.iter().map(|file| DataFile { file: file.clone(), bytes: size(file) }).collect(),
+        data_files: data_files(network, size),
         quantized: operators
             .iter()
             .any(|each| ["QuantizeLinear", "DequantizeLinear"].contains(&each.operator.as_str())),
@@ -106,6 +110,22 @@ pub(super) fn report(network: &Network, dims: &[(String, usize)]) -> NetworkRepo
         live_bytes: cost.live_bytes,
         cost_unknown: cost.unknown,
     }
+}
+
+/// The files beside the model, with what is wrong with each.
+fn data_files(network: &Network, size: impl Fn(&PathBuf) -> Option<u64>) -> Vec<DataFile> {
+    let (needed, problems) = (network.data_needed().0, network.data_problems());
+    let about = |file: &PathBuf| {
+        let own = problems.iter().find(|problem| problem.file().is_none_or(|other| other == file));
+        own.map(ToString::to_string)
+    };
+    let file = |file: &PathBuf| DataFile {
+        file: file.clone(),
+        bytes: size(file),
+        needed: needed.get(file).map_or(0, |(bytes, _)| *bytes),
+        problem: about(file),
+    };
+    network.data_files.iter().map(file).collect()
 }
 
 fn standard(domain: &str) -> &str {

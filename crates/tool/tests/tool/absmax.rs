@@ -51,7 +51,7 @@ fn measure(request: &Request, observations: usize) -> Report {
     bundle::fill_measured(request, scratch.path(), &mut |_| {}).expect("exports");
     let settings = demo::settings(scratch.path(), &[]);
     let spec = PolicySpec::load(scratch.path()).expect("a policy");
-    let options = Options { bag: demo::bag().into(), observations };
+    let options = Options { source: demo::bag().into(), observations };
     let mut seen = Vec::new();
     let report =
         activation_range::measure(spec, &settings, &options, &mut |progress| seen.push(progress)).expect("measured");

@@ -232,17 +232,26 @@ fn without_cuda_an_engines_files_l4t_and_board_are_still_compared() {
 }
 
 #[test]
-fn a_missing_network_missing_weights_and_a_policy_that_is_none_are_errors() {
+fn a_missing_network_missing_or_cut_weights_and_a_policy_that_is_none_are_errors() {
     let (root, machine) = orin_nx();
     let policy = demo::policy();
     fs::remove_file(policy.path().join("language.onnx.data")).expect("removed");
     let report = examine(&machine, Some(policy.path()), None);
-    is(of(&report, "network", "language"), Severity::Error, &["its weights are not there", "language.onnx.data"]);
+    is(of(&report, "network", "language"), Severity::Error, &["found no file", "language.onnx.data"]);
     assert!(
         report
             .findings
             .iter()
             .all(|finding| finding.check != "network" || finding.subject.as_deref() == Some("language"))
+    );
+    let cut = policy.path().join("vision.onnx.data");
+    let bytes = fs::read(&cut).expect("read");
+    fs::write(&cut, &bytes[..bytes.len() - 1]).expect("written");
+    let (expected, found) = (bytes.len().to_string(), (bytes.len() - 1).to_string());
+    is(
+        of(&examine(&machine, Some(policy.path()), None), "network", "vision"),
+        Severity::Error,
+        &["vision.onnx.data", &expected, &found, "cut"],
     );
     fs::write(policy.path().join("step.onnx"), [0xff; 9]).expect("written");
     is(of(&examine(&machine, Some(policy.path()), None), "network", "step"), Severity::Error, &["not an ONNX model"]);

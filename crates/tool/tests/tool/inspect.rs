@@ -87,7 +87,7 @@ fn the_cost_follows_the_dimensions_that_are_given() {
 }
 
 #[test]
-fn weights_that_are_missing_are_named_with_exit_code_3() {
+fn weights_that_are_missing_or_cut_are_named_with_exit_code_3() {
     use prost::Message as _;
     use vla_engines::onnx::proto::{GraphProto, ModelProto, StringStringEntryProto, TensorProto};
     let dir = tempfile::tempdir().expect("a folder");
@@ -106,7 +106,20 @@ fn weights_that_are_missing_are_named_with_exit_code_3() {
     fs::write(&path, model.encode_to_vec()).expect("written");
     let (code, text, _) = inspect(&path, &[]);
     assert_eq!(code, Some(3));
-    has(&text, &["big.data is missing", "f16: 8 elements, 16 bytes", "producer      unknown"]);
+    has(
+        &text,
+        &[
+            "big.data: expected 16 bytes of weights, found no file",
+            "f16: 8 elements, 16 bytes",
+            "producer      unknown",
+        ],
+    );
+    fs::write(dir.path().join("big.data"), [0; 15]).expect("written");
+    let (code, json, _) = inspect(&path, &["--json"]);
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    let data = &json["data_files"][0];
+    assert_eq!((code, data["bytes"].as_u64(), data["needed"].as_u64()), (Some(3), Some(15), Some(16)), "{json}");
+    has(data["problem"].as_str().expect("a problem"), &["expected 16 bytes", "found 15", "cut"]);
     fs::write(dir.path().join("big.data"), [0; 16]).expect("written");
     let (code, text, _) = inspect(&path, &[]);
     assert_eq!(code, Some(0));

@@ -408,3 +408,35 @@ fn loading_admits_the_budget_that_the_plan_names_and_measures_no_more_than_it() 
     }
     assert!(memory::mib(loaded.iter().map(|report| report.measured.kept()).sum()) > 1.0, "something was measured");
 }
+
+#[test]
+fn a_cut_file_of_weights_is_named_by_the_plan_and_refused_at_load() {
+    use vla_engines::onnx_runtime::Onnx;
+    use vla_engines::provenance::ProvenanceStatus;
+    use vla_engines::{Backend as _, Error};
+
+    let policy = demo::policy();
+    let data = policy.path().join("step.onnx.data");
+    let bytes = std::fs::read(&data).expect("read");
+    std::fs::write(&data, &bytes[..bytes.len() - 1]).expect("written");
+    for kind in ["tensorrt", "onnx"] {
+        let output = plan(policy.path(), &["--engine-kind", kind]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(code(&output), 1, "{kind}: {stderr}");
+        for words in ["step.onnx.data", &bytes.len().to_string(), &(bytes.len() - 1).to_string()] {
+            assert!(stderr.contains(words), "{words}: {stderr}");
+        }
+    }
+    if std::env::var_os("ORT_DYLIB_PATH").is_none() {
+        eprintln!("SKIPPED in part: ORT_DYLIB_PATH does not name ONNX Runtime's library");
+        return;
+    }
+    let spec = PolicySpec::load(policy.path()).expect("a policy");
+    let stage = spec.stages.iter().find(|stage| stage.name == "step").expect("a step");
+    let stage = spec.stage_for(stage, EngineKind::Onnx);
+    for mut backend in [Onnx::new(1).expect("opens"), Onnx::new(1).expect("opens").without_prepacking()] {
+        let loaded = backend.load(&stage, &ProvenanceStatus::NotApplicable);
+        let Err(Error::Load { stage, source, .. }) = loaded else { panic!("was loaded") };
+        assert!(stage == "step" && source.to_string().contains("step.onnx.data"), "{source}");
+    }
+}

@@ -274,7 +274,7 @@ fn a_build_captures_once_and_asks_for_one_stage_after_the_other() {
     let settings = demo::settings(policy.path(), &[]);
     let [spec, damaged] = [&policy, &other].map(|dir| PolicySpec::load(dir.path()).expect("a policy"));
     let options = Options {
-        bag: demo::bag().into(),
+        source: demo::bag().into(),
         observations: 1,
         stages: None,
         inner: 0,

@@ -18,18 +18,18 @@ use tokenizers::{AddedToken, Encoding, PostProcessorWrapper, SplitDelimiterBehav
 
 use crate::encode::EncodeError;
 
-const WHOLE: &str = "tokenizer.json";
-const CONFIG: &str = "tokenizer_config.json";
+pub(super) const WHOLE: &str = "tokenizer.json";
+pub(super) const CONFIG: &str = "tokenizer_config.json";
 const ADDED: &str = "added_tokens.json";
 
 /// Ids are i32 in the model's tensors.
 const LARGEST_ID: u64 = i32::MAX as u64;
 
 /// The classes whose vocabulary and merges this build knows how to use.
-const CLASSES: [&str; 2] = ["Qwen2Tokenizer", "Qwen2TokenizerFast"];
+pub(super) const CLASSES: [&str; 2] = ["Qwen2Tokenizer", "Qwen2TokenizerFast"];
 
 /// How Qwen2 and Qwen3 cut text before merging; their files do not say it, their classes do.
-const QWEN2_PIECES: &str = concat!(
+pub(super) const QWEN2_PIECES: &str = concat!(
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*",
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 );

@@ -9,14 +9,13 @@ use indicatif::ProgressBar;
 
 use super::Work;
 use crate::cli::Outcome;
-use crate::cli::settings::settings;
+use crate::cli::settings::{bag_or_dataset, settings_for};
 use crate::cli::verify::{bar, show};
 use vla_base::sys::fs::move_to;
 use vla_engines::provenance;
 use vla_engines::provenance::Provenance;
 use vla_engines::{Precision, Stage};
 use vla_export::staging::Staging;
-use vla_offline::replay::BagSource;
 use vla_offline::verify;
 use vla_offline::verify::candidate::Engines;
 use vla_offline::verify::{ActionReport, Networks, Options, ReferenceRun, StageReport, Trial};
@@ -44,10 +43,11 @@ struct Gate<'w> {
 /// Runs the gate over every stage of the policy. Engines that fail are built again in the next precision until all limits
 /// hold; verdicts go into their records.
 pub(super) fn run(work: &Work<'_>, spec: &PolicySpec, bag_file: &Path) -> anyhow::Result<Outcome> {
-    let settings = settings(spec, work.args.params.as_deref(), &work.args.param)?;
+    let source = bag_or_dataset(bag_file, work.args.clock);
+    let settings = settings_for(spec, &source, work.args.params.as_deref(), &work.args.param)?;
     let scratch = Staging::scratch(&std::env::temp_dir().join("vla_trt_build"))?;
     let options = Options {
-        bag: BagSource { bag: bag_file.to_owned(), clock: work.args.clock },
+        source,
         observations: usize::from(work.args.observations),
         stages: None,
         inner: 0,

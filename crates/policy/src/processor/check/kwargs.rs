@@ -1,0 +1,105 @@
+//! The arguments of the vendor's processor class.
+
+use super::super::known::Place;
+use super::super::on_use::Number;
+use super::super::raw::Entries;
+use super::super::{ImageTransformSpec, MODEL_NAME, MODEL_TYPE};
+use super::Checker;
+use super::object::Object;
+
+/// Largest side that the shorter edge may be resized to; beyond it a number is a mistake, not a camera.
+const LARGEST_EDGE: usize = 4096;
+/// Largest tensor dimension; the vendor's own is 128.
+const LARGEST_DIM: usize = 1 << 16;
+
+/// The arguments that something is computed from.
+pub(super) struct Kwargs {
+    pub image: Option<ImageTransformSpec>,
+    pub formalize_language: bool,
+    pub max_state_dim: usize,
+    pub max_action_dim: usize,
+    pub max_action_horizon: usize,
+    pub use_percentiles: bool,
+    pub clip_outliers: bool,
+    pub apply_sincos_state_encoding: bool,
+    pub use_relative_action: bool,
+}
+
+/// `letter_box_transform`, in Python's reading: null is false. `None`: the file does not have it.
+pub(in super::super) fn letterbox(kwargs: &Entries) -> Option<bool> {
+    let read = kwargs.get(LETTERBOX)?.read_as::<Option<bool>>();
+    read.ok().map(Option::unwrap_or_default)
+}
+
+const LETTERBOX: &str = "letter_box_transform";
+
+impl Checker {
+    /// An absent key takes the default of the vendor's class.
+    pub(super) fn kwargs(&mut self, entries: &Entries) -> Kwargs {
+        let object = &mut Object::new("", Place::Kwargs, entries);
+        for (key, expected) in [("model_name", MODEL_NAME), ("model_type", MODEL_TYPE)] {
+            let found = self.take::<String>(object, key);
+            self.check(found.as_deref().is_none_or(|found| found == expected), || {
+                format!("{key}: expected '{expected}', found '{}'", found.unwrap_or_default())
+            });
+        }
+        let albumentations = self.flag(object, "use_albumentations", false);
+        self.check(albumentations, || {
+            "use_albumentations: expected true, found false; the other image transform is not computed here".into()
+        });
+        let [max_state_dim, max_action_dim, max_action_horizon] =
+            [("max_state_dim", 29), ("max_action_dim", 29), ("max_action_horizon", 40)]
+                .map(|(key, default)| self.dim(object, key, default));
+        let kwargs = Kwargs {
+            image: self.image(object),
+            formalize_language: self.flag(object, "formalize_language", true),
+            max_state_dim,
+            max_action_dim,
+            max_action_horizon,
+            use_percentiles: self.flag(object, "use_percentiles", false),
+            clip_outliers: self.flag(object, "clip_outliers", true),
+            apply_sincos_state_encoding: self.flag(object, "apply_sincos_state_encoding", false),
+            use_relative_action: self.flag(object, "use_relative_action", false),
+        };
+        self.rest(object);
+        kwargs
+    }
+
+    fn flag(&mut self, object: &mut Object<'_>, key: &'static str, default: bool) -> bool {
+        self.take(object, key).unwrap_or(default)
+    }
+
+    fn dim(&mut self, object: &mut Object<'_>, key: &'static str, default: usize) -> usize {
+        let value = self.take(object, key).unwrap_or(default);
+        self.check((1..=LARGEST_DIM).contains(&value), || format!("{key}: expected 1 to {LARGEST_DIM}, found {value}"));
+        value
+    }
+
+    /// The two sizes matter only where the edge or the fraction is null, as in the vendor's code.
+    fn image(&mut self, object: &mut Object<'_>) -> Option<ImageTransformSpec> {
+        let [target, crop] = ["image_target_size", "image_crop_size"].map(|key| {
+            let size: Option<[usize; 2]> = self.take::<Option<_>>(object, key).flatten();
+            size.map(|[height, _]| height)
+        });
+        let edge = self.take::<Option<usize>>(object, "shortest_image_edge").unwrap_or(Some(512));
+        let fraction = self.take::<Option<Number>>(object, "crop_fraction").unwrap_or(Some(Number(0.95)));
+        let letterbox = self.take::<Option<bool>>(object, LETTERBOX).flatten().unwrap_or_default();
+        let shortest_edge = edge.or(target);
+        let of_sizes = crop.zip(target).map(|(crop, target)| crop as f64 / target as f64);
+        let crop_fraction = fraction.map(|Number(fraction)| fraction).or(of_sizes);
+        self.check(shortest_edge.is_some(), || {
+            "shortest_image_edge: null, and no image_target_size to take it from".into()
+        });
+        self.check(crop_fraction.is_some(), || {
+            "crop_fraction: null, and no image_crop_size and image_target_size to take it from".into()
+        });
+        let (shortest_edge, crop_fraction) = shortest_edge.zip(crop_fraction)?;
+        self.check((1..=LARGEST_EDGE).contains(&shortest_edge), || {
+            format!("shortest_image_edge: expected 1 to {LARGEST_EDGE} pixels, found {shortest_edge}")
+        });
+        self.check(crop_fraction > 0.0 && crop_fraction <= 1.0, || {
+            format!("crop_fraction: expected above 0 and at most 1, found {crop_fraction}")
+        });
+        Some(ImageTransformSpec { shortest_edge, crop_fraction, letterbox })
+    }
+}
