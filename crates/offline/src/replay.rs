@@ -224,6 +224,12 @@ impl Replay<'_> {
         ticks: &mut Ticks,
         progress: &mut dyn FnMut(Stamp),
     ) -> Result<(), Error> {
+        match segment.actions() {
+            Ok(Some(actions)) => self.record.actions(actions),
+            Ok(None) => {}
+            // They are for the report alone; a missing file is an error of the messages, too.
+            Err(error) => tracing::info!("the recorded actions are not compared: {error}"),
+        }
         let mut last = segment.bounds().0;
         for message in segment.messages()? {
             let TimedMessage { time, message } = message?;

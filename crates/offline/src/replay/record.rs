@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::source::RecordedActions;
 use crate::page::Trace;
 use vla_base::time::{Span, Stamp};
 use vla_engines::EngineKind;
@@ -133,8 +134,10 @@ pub struct Record {
     pub states: Vec<Trace>,
     /// The trajectory that the controller would have been commanded.
     pub motion: MotionRecord,
-    /// Rows compared with the joint states that followed, in the order of [`Record::joints`].
+    /// Rows compared with the recorded actions or with the joint states that followed, in the order of [`Record::joints`].
     pub followed: Vec<Followed>,
+    /// Rows were compared with the actions of a data set.
+    pub has_actions: bool,
     /// What the cameras showed at the moments that matter.
     pub moments: Vec<KeptMoment>,
     /// Violations and refusals in order.
@@ -314,6 +317,12 @@ impl Record {
         self.waited_for = violation.to_string();
         let at = self.cycle(now);
         self.quiet.waiting.push(at);
+    }
+
+    /// Takes down the recorded actions of what is replayed next.
+    pub(super) fn actions(&mut self, actions: RecordedActions) {
+        self.has_actions = true;
+        self.comparison.actions(actions);
     }
 
     /// Takes down that the session starts again, on another recording.

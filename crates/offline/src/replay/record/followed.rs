@@ -1,10 +1,13 @@
-//! The policy's rows compared with the joint states that followed in the recording.
+//! The policy's rows compared with what the recording has for them: the actions of a data set, or the joint states of a bag that
+//! followed.
 //!
 //! The recording shows what its own controller did, so this is no error of the robot under this policy: it says how well the policy
-//! predicts the recorded motion, beside the prediction that the joints stay where they were observed.
+//! predicts the recorded motion, beside the prediction that the joints stay where they were observed. `vla-trt eval` measures the same on
+//! every row that a robot would use, normalised and by key.
 
 use std::collections::VecDeque;
 
+use crate::replay::source::RecordedActions;
 use vla_base::time::{Span, Stamp};
 use vla_messages::ActionChunkMessage;
 
@@ -76,6 +79,8 @@ pub(super) struct Comparison {
     joints: Vec<Followed>,
     waiting: VecDeque<Waiting>,
     last: Option<(Stamp, Vec<f64>)>,
+    /// Those of the data set's episode.
+    actions: Option<RecordedActions>,
 }
 
 impl Comparison {
@@ -87,11 +92,21 @@ impl Comparison {
     /// Another recording begins: nothing of it follows the chunks so far.
     pub(super) fn restart(&mut self) {
         self.waiting.clear();
-        self.last = None;
+        (self.last, self.actions) = (None, None);
+    }
+
+    /// The recording has actions: from now on rows are compared with these, and not with joint states.
+    pub(super) fn actions(&mut self, actions: RecordedActions) {
+        self.actions = Some(actions);
     }
 
     /// A chunk was made.
     pub(super) fn chunk(&mut self, chunk: &ActionChunkMessage) {
+        if let Some(actions) = &self.actions {
+            let observed = self.last.as_ref().map(|(_, positions)| positions.as_slice()).unwrap_or_default();
+            compare_with_actions(&mut self.joints, chunk, actions, observed);
+            return;
+        }
         let Some((_, observed)) = &self.last else { return };
         if self.waiting.len() >= MOST_WAITING {
             self.waiting.pop_front();
@@ -131,6 +146,32 @@ impl Comparison {
 impl Waiting {
     fn due(&self, row: usize) -> Stamp {
         self.start + self.step.times(i64::try_from(row).unwrap_or(i64::MAX))
+    }
+}
+
+/// Compares row `i` of a chunk with the action of the `i`-th row of the episode from the observation's on, as it was trained.
+fn compare_with_actions(
+    joints: &mut Vec<Followed>,
+    chunk: &ActionChunkMessage,
+    actions: &RecordedActions,
+    observed: &[f64],
+) {
+    let width = chunk.names.len().max(1);
+    if actions.columns != width {
+        return;
+    }
+    joints.resize_with(width, Followed::default);
+    let half = Span::from_nanos(chunk.step.nanos() / 2);
+    let frame = actions.times.partition_point(|time| *time + half < chunk.stamp);
+    let recorded = actions.values.chunks_exact(width).skip(frame);
+    for (index, (row, recorded)) in chunk.values.chunks_exact(width).zip(recorded).enumerate() {
+        for (column, (joint, (value, action))) in joints.iter_mut().zip(row.iter().zip(recorded)).enumerate() {
+            let still = observed.get(column).map_or(f64::NAN, |position| (position - f64::from(*action)).abs());
+            let distance = f64::from((value - action).abs());
+            if distance.is_finite() {
+                joint.add(index, distance, still);
+            }
+        }
     }
 }
 
@@ -192,6 +233,24 @@ mod tests {
         state(&mut comparison, 50);
         assert_eq!(comparison.joints()[0].count, 3);
         assert!(comparison.waiting.is_empty());
+    }
+
+    #[test]
+    fn rows_are_compared_with_the_actions_of_a_data_set_from_the_observation_on() {
+        let mut comparison = Comparison::default();
+        let times = (0..4).map(|frame| at(frame * 10)).collect();
+        let values = vec![0.0, 0.0, 1.0, 10.0, 2.0, 20.0, 3.0, f32::NAN];
+        comparison.actions(RecordedActions { columns: 2, times, values });
+        comparison.state(at(10), &[0.5, f64::NAN]);
+        // Observed at the second frame: rows for the second and third, and two beyond the end of the episode or without an action.
+        let mut observed = chunk(20, &[1.0, 10.0, 2.5, 20.0, 3.0, 30.0, 9.0, 9.0]);
+        observed.stamp = at(10);
+        comparison.chunk(&observed);
+        comparison.state(at(40), &[0.0, 0.0]);
+        let [a, b] = comparison.joints() else { panic!("two columns") };
+        assert_eq!((a.count, a.absolute, a.still), (3, 0.5, 0.5 + 1.5 + 2.5));
+        assert_eq!((b.count, b.absolute), (2, 0.0), "joint states are not compared");
+        assert!(b.mean_still().is_nan(), "not measured");
     }
 
     #[test]
