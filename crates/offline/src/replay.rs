@@ -222,6 +222,7 @@ impl Replay<'_> {
     /// Forgets everything of the segment before.
     fn restart(&mut self) -> Result<(), Error> {
         self.record.count_inputs(&self.inputs.statistics(self.last));
+        self.record.restart();
         self.inputs = new_inputs(self.session, self.settings)?;
         self.session.restart();
         Ok(())
@@ -235,6 +236,12 @@ impl Replay<'_> {
         ticks: &mut Ticks,
         progress: &mut dyn FnMut(Stamp),
     ) -> Result<(), Error> {
+        match segment.actions() {
+            Ok(Some(actions)) => self.record.actions(actions),
+            Ok(None) => {}
+            // They are for the report alone; a missing file is an error of the messages, too.
+            Err(error) => tracing::info!("the recorded actions are not compared: {error}"),
+        }
         let (mut last, end) = segment.bounds();
         // What comes long before the first inference goes into none, and nothing after the last does.
         let needed = ticks.next().map(|first| first - needed_before(self.settings));
