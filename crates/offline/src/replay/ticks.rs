@@ -40,8 +40,6 @@ pub(crate) struct Ticks {
     /// Time of the last message.
     last: Option<Stamp>,
     gaps: u64,
-    /// From the first message to the first inference, at least.
-    delay: Span,
 }
 
 impl Ticks {
@@ -57,29 +55,19 @@ impl Ticks {
     }
 
     fn at(rate: Rate) -> Self {
-        Self {
-            rate,
-            ready: None,
-            newer: false,
-            first: None,
-            ticks: 0,
-            complete: false,
-            last: None,
-            gaps: 0,
-            delay: Span::ZERO,
-        }
+        Self { rate, ready: None, newer: false, first: None, ticks: 0, complete: false, last: None, gaps: 0 }
     }
 
-    /// The same with a first inference that is later by `delay`.
-    pub(crate) fn delayed(self, delay: Span) -> Self {
-        Self { delay, ..self }
+    /// The same with the first inference at `first`, or as soon as the inputs have come after it.
+    pub(crate) fn starting_at(self, first: Stamp) -> Self {
+        Self { first: Some(first), ..self }
     }
 
     /// The next inference before a message of this time, then the next one, until there is none. A sample logged at the very
     /// time of an inference is used by it.
     pub(crate) fn next_before(&mut self, message: Stamp) -> Option<Stamp> {
         let (first, last) = (self.first?, self.last?);
-        let now = self.tick(first, last);
+        let now = self.tick(first);
         if is_gap(last, message) && (message < last || now > last + LONGEST_SILENCE) {
             self.first = None;
             return None;
@@ -111,8 +99,7 @@ impl Ticks {
         }
         self.last = Some(time);
         if starts && self.first.is_none() {
-            let delay = std::mem::take(&mut self.delay);
-            (self.first, self.ticks, self.complete, self.ready) = (Some(time + delay), 0, false, None);
+            (self.first, self.ticks, self.complete, self.ready) = (Some(time), 0, false, None);
         }
         self.newer = true;
     }
@@ -129,14 +116,13 @@ impl Ticks {
     pub(crate) fn last_by(&mut self, end: Stamp) -> Option<Stamp> {
         let (first, last) = (self.first?, self.last?);
         let end = if end < last || is_gap(last, end) { last } else { end };
-        let now = self.tick(first, last);
+        let now = self.tick(first);
         (now <= end).then(|| self.taken(now))
     }
 
-    /// From `end` to the inference that would be next; zero when there has been none.
-    pub(crate) fn next_after(&self, end: Stamp) -> Span {
-        let first = self.first.zip(self.last);
-        first.map_or(Span::ZERO, |(first, last)| (self.tick(first, last) - end).max(Span::ZERO))
+    /// The inference that comes next, when the inferences have begun.
+    pub(crate) fn next(&self) -> Option<Stamp> {
+        self.first.map(|first| self.tick(first))
     }
 
     /// Gaps so far.
@@ -144,12 +130,12 @@ impl Ticks {
         self.gaps
     }
 
-    /// The next inference; the last message has come at `last`.
-    fn tick(&self, first: Stamp, last: Stamp) -> Stamp {
+    /// The next inference.
+    fn tick(&self, first: Stamp) -> Stamp {
         match (self.rate, self.ready) {
             (Rate::Every(period_s), _) => first + Span::from_seconds(self.ticks as f64 * period_s),
             (Rate::AtOnce(_), None) => first,
-            (Rate::AtOnce(_), Some(ready)) if self.newer => ready.max(last),
+            (Rate::AtOnce(_), Some(ready)) if self.newer => self.last.map_or(ready, |last| ready.max(last)),
             (Rate::AtOnce(_), Some(ready)) => ready + LOOK,
         }
     }
@@ -288,14 +274,13 @@ mod tests {
 
     #[test]
     fn inferences_go_on_at_even_distances_in_the_next_segment() {
-        let mut ticks = Ticks::new(10.0).delayed(Span::from_millis(30.0));
+        let mut ticks = Ticks::new(10.0).starting_at(at(30));
         ticks.message(at(0), true);
         ticks.complete(at(0));
         assert_eq!(before(&mut ticks, at(20)), []);
         ticks.message(at(20), true);
         assert_eq!(before(&mut ticks, at(150)), [at(30), at(130)]);
         ticks.message(at(150), true);
-        assert_eq!(ticks.next_after(at(150)), Span::from_millis(80.0));
-        assert_eq!(Ticks::new(10.0).next_after(at(0)), Span::ZERO);
+        assert_eq!((ticks.next(), Ticks::new(10.0).next()), (Some(at(230)), None));
     }
 }
