@@ -5,6 +5,7 @@ mod cameras;
 mod fuzz_bag;
 mod fuzz_message;
 mod fuzz_observation;
+mod fuzz_serve;
 mod input_cases;
 mod message;
 mod replay_bags;

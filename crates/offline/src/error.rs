@@ -13,6 +13,23 @@ pub enum Error {
     /// Reading a data set.
     #[error(transparent)]
     Dataset(#[from] vla_datasets::Error),
+    /// Keys of a policy that are not made of joints, where a data set needs numbers.
+    #[error(
+        "{}: expected keys of joints, found others; a data set is written of joints only: name them in state.<key>.joints and \
+         action.<key>.joints", keys.join(", ")
+    )]
+    NoJoints {
+        /// The keys.
+        keys: Vec<String>,
+    },
+    /// A frame that cannot be decoded.
+    #[error("camera '{camera}': {source}")]
+    CameraFrame {
+        /// The camera.
+        camera: String,
+        /// What is wrong with the message.
+        source: vla_messages::Error,
+    },
     /// Two state keys give one joint different positions.
     #[error(
         "joint '{joint}': expected the same position in all state keys that name it, found {first} and {second} in row {row} of the \

@@ -165,14 +165,15 @@ pub(crate) fn drive(
         if index > 0 {
             replay.restart()?;
         }
-        let mut ticks = Ticks::new(settings.rate_hz).delayed(delay);
+        let mut ticks = Ticks::new(settings.rate_hz);
+        if pace == Pace::Even && index > 0 {
+            ticks = ticks.starting_at(first + delay);
+        }
         replay.segment(recording, &segment, &mut ticks, &mut |now| {
             progress((now - start).seconds() / (end - start).seconds().max(1e-9));
         })?;
         gaps += ticks.gaps();
-        if pace == Pace::Even {
-            delay = ticks.next_after(last);
-        }
+        delay = ticks.next().map_or(Span::ZERO, |next| (next - last).max(Span::ZERO));
     }
     if gaps > 1 {
         tracing::warn!(
@@ -183,6 +184,17 @@ pub(crate) fn drive(
     progress(1.0);
     Ok(replay.finish())
 }
+
+/// How long before an observation the samples are that it may use: the oldest frame or state of its history, and the longest time
+/// between two samples.
+fn needed_before(settings: &Settings) -> Span {
+    let frames = settings.inputs.iter().map(|input| input.history.length());
+    let states = settings.rules.state_history.iter().copied();
+    Span::from_nanos(frames.chain(states).max().unwrap_or_default().nanos().saturating_add(LEAD.nanos()))
+}
+
+/// Longest time between two samples of an input whose history is read.
+const LEAD: Span = Span::from_nanos(2_000_000_000);
 
 /// Inputs that have had no message.
 fn new_inputs(session: &Session, settings: &Settings) -> Result<Inputs, Error> {
@@ -210,6 +222,7 @@ impl Replay<'_> {
     /// Forgets everything of the segment before.
     fn restart(&mut self) -> Result<(), Error> {
         self.record.count_inputs(&self.inputs.statistics(self.last));
+        self.record.restart();
         self.inputs = new_inputs(self.session, self.settings)?;
         self.session.restart();
         Ok(())
@@ -223,8 +236,16 @@ impl Replay<'_> {
         ticks: &mut Ticks,
         progress: &mut dyn FnMut(Stamp),
     ) -> Result<(), Error> {
-        let mut last = segment.bounds().0;
-        for message in segment.messages()? {
+        match segment.actions() {
+            Ok(Some(actions)) => self.record.actions(actions),
+            Ok(None) => {}
+            // They are for the report alone; a missing file is an error of the messages, too.
+            Err(error) => tracing::info!("the recorded actions are not compared: {error}"),
+        }
+        let (mut last, end) = segment.bounds();
+        // What comes long before the first inference goes into none, and nothing after the last does.
+        let needed = ticks.next().map(|first| first - needed_before(self.settings));
+        for message in segment.messages_from(needed)? {
             let TimedMessage { time, message } = message?;
             while let Some(now) = ticks.next_before(time) {
                 self.cycle(now)?;
@@ -238,6 +259,9 @@ impl Replay<'_> {
             }
             progress(message.log_time);
             last = time;
+            if segment.episode().is_some() && ticks.next().is_some_and(|next| next > end) {
+                break;
+            }
         }
         match ticks.last_by(segment.end(last)) {
             Some(now) => self.cycle(now),

@@ -195,9 +195,17 @@ impl<'r> Segment<'r> {
     /// # Errors
     /// A topic that is not CDR; a missing or damaged file of the episode.
     pub fn messages(&self) -> Result<Messages<'r>, Error> {
+        self.messages_from(None)
+    }
+
+    /// As [`Self::messages`]; rows of an episode before `from` are left out.
+    ///
+    /// # Errors
+    /// As [`Self::messages`].
+    pub fn messages_from(&self, from: Option<Stamp>) -> Result<Messages<'r>, Error> {
         match &self.recording.kind {
             Kind::Bag(bag) => Ok(Messages::Bag(bag.messages()?)),
-            Kind::Dataset(dataset) => Ok(Messages::Dataset(Box::new(dataset.messages(self.index)?))),
+            Kind::Dataset(dataset) => Ok(Messages::Dataset(Box::new(dataset.messages(self.index, from)?))),
         }
     }
 

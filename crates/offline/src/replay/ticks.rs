@@ -22,19 +22,17 @@ pub(crate) struct Ticks {
     /// Time of the last message.
     last: Option<Stamp>,
     gaps: u64,
-    /// From the first message to the first inference, at least.
-    delay: Span,
 }
 
 impl Ticks {
     /// Inferences at a rate above 0.
     pub(crate) fn new(rate_hz: f64) -> Self {
-        Self { period_s: 1.0 / rate_hz, first: None, ticks: 0, complete: false, last: None, gaps: 0, delay: Span::ZERO }
+        Self { period_s: 1.0 / rate_hz, first: None, ticks: 0, complete: false, last: None, gaps: 0 }
     }
 
-    /// The same with a first inference that is later by `delay`.
-    pub(crate) fn delayed(self, delay: Span) -> Self {
-        Self { delay, ..self }
+    /// The same with the first inference at `first`, or as soon as the inputs have come after it.
+    pub(crate) fn starting_at(self, first: Stamp) -> Self {
+        Self { first: Some(first), ..self }
     }
 
     /// The next inference before a message of this time, then the next one, until there is none. A sample logged at the very
@@ -73,8 +71,7 @@ impl Ticks {
         }
         self.last = Some(time);
         if starts && self.first.is_none() {
-            let delay = std::mem::take(&mut self.delay);
-            (self.first, self.ticks, self.complete) = (Some(time + delay), 0, false);
+            (self.first, self.ticks, self.complete) = (Some(time), 0, false);
         }
     }
 
@@ -87,9 +84,9 @@ impl Ticks {
         (now <= end).then(|| self.taken(now))
     }
 
-    /// From `end` to the inference that would be next; zero when there has been none.
-    pub(crate) fn next_after(&self, end: Stamp) -> Span {
-        self.first.map_or(Span::ZERO, |first| (self.tick(first) - end).max(Span::ZERO))
+    /// The inference that comes next, when the inferences have begun.
+    pub(crate) fn next(&self) -> Option<Stamp> {
+        self.first.map(|first| self.tick(first))
     }
 
     /// Gaps so far.
@@ -195,14 +192,13 @@ mod tests {
 
     #[test]
     fn inferences_go_on_at_even_distances_in_the_next_segment() {
-        let mut ticks = Ticks::new(10.0).delayed(Span::from_millis(30.0));
+        let mut ticks = Ticks::new(10.0).starting_at(at(30));
         ticks.message(at(0), true);
         ticks.complete(at(0));
         assert_eq!(before(&mut ticks, at(20)), []);
         ticks.message(at(20), true);
         assert_eq!(before(&mut ticks, at(150)), [at(30), at(130)]);
         ticks.message(at(150), true);
-        assert_eq!(ticks.next_after(at(150)), Span::from_millis(80.0));
-        assert_eq!(Ticks::new(10.0).next_after(at(0)), Span::ZERO);
+        assert_eq!((ticks.next(), Ticks::new(10.0).next()), (Some(at(230)), None));
     }
 }

@@ -40,6 +40,13 @@ pub(crate) struct DatasetArgs {
     /// Episodes of the data set, such as 0,3-5. Default: all.
     #[arg(long, value_name = "LIST", requires = "dataset")]
     episodes: Option<Selection>,
+    #[command(flatten)]
+    columns: ColumnArgs,
+}
+
+/// The columns of a data set, shared by several commands.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ColumnArgs {
     /// Columns of a key of the policy, where meta/modality.json and the names of the joints do not say them:
     /// state.KEY=observation.state[0:7], action.KEY=action[0:7], video.CAMERA=observation.images.NAME, instruction=COLUMN. Several
     /// parts are joined with +. May be given several times.
@@ -54,12 +61,15 @@ pub(crate) struct DatasetArgs {
 impl DatasetArgs {
     /// The data set in this folder, and how it is read.
     pub(crate) fn source(&self, dir: &Path) -> DatasetSource {
-        DatasetSource {
-            dir: dir.to_owned(),
-            episodes: self.episodes.clone(),
-            columns: self.columns.clone(),
-            color: self.color.unwrap_or_default(),
-        }
+        DatasetSource { dir: dir.to_owned(), episodes: self.episodes.clone(), ..self.columns.source(dir) }
+    }
+}
+
+impl ColumnArgs {
+    /// All episodes of the data set in this folder.
+    pub(crate) fn source(&self, dir: &Path) -> DatasetSource {
+        let color = self.color.unwrap_or_default();
+        DatasetSource { dir: dir.to_owned(), episodes: None, columns: self.columns.clone(), color }
     }
 }
 

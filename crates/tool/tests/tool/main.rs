@@ -5,6 +5,7 @@ mod build_command;
 mod calibrate;
 mod cli;
 mod compatibility;
+mod dataset;
 mod doctor;
 mod doctor_robot;
 mod eval;
