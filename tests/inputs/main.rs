@@ -8,5 +8,6 @@ mod fuzz_observation;
 mod fuzz_serve;
 mod input_cases;
 mod message;
+mod recorder;
 mod replay_bags;
 mod stamps;
