@@ -170,14 +170,18 @@ impl Graph {
     }
 
     /// `x W (+ bias)` for `x` `[n, in]`; `W` is `[out, in]` when `transposed` (as PyTorch stores it), else `[in, out]`; `bias` is
-    /// `[out]`. A term with rows is added by [`Self::add`]: quantisers read the third input of a Gemm as a vector.
+    /// `[out]` or `[1, out]`. A term with rows is added by [`Self::add`]: quantisers read the third input of a Gemm as a vector.
     pub fn gemm(&mut self, x: &Value, w: &Value, bias: Option<&Value>, transposed: bool) -> Result<Value, Error> {
         let mut inputs = vec![x, w];
         inputs.extend(bias);
         let dims = match (x.dims(), w.dims()) {
             ([n, k], [a, b]) => {
                 let (w_in, w_out) = if transposed { (b, a) } else { (a, b) };
-                let fits = k == w_in && bias.is_none_or(|bias| bias.dims() == std::slice::from_ref(w_out));
+                let is_row = |bias: &&Value| match bias.dims() {
+                    [columns] | [Dim::Fixed(1), columns] => columns == w_out,
+                    _ => false,
+                };
+                let fits = k == w_in && bias.as_ref().is_none_or(is_row);
                 fits.then(|| vec![n.clone(), w_out.clone()])
             }
             _ => None,
