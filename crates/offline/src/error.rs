@@ -239,6 +239,21 @@ pub enum Error {
     )]
     NoTensorrt,
 
+    /// This build writes no files for Rerun.
+    #[error(
+        "--rerun: expected a build with the feature `rerun`, found one without it; build the tool with it: cargo build --release -p \
+         vla-trt --features rerun"
+    )]
+    NoRerun,
+    /// A file for Rerun cannot be written.
+    #[error("cannot write {}: {reason}", path.display())]
+    Rerun {
+        /// The file.
+        path: PathBuf,
+        /// What the encoder or the system says.
+        reason: String,
+    },
+
     /// A file of arrays.
     #[error(transparent)]
     Npz(#[from] vla_npz::Error),

@@ -12,7 +12,7 @@ use vla_bags::{BagWriter, TopicId};
 use vla_base::time::{Span, Stamp};
 use vla_messages::{ActionChunkMessage, JointStateView, JointTrajectoryMessage, schema};
 use vla_policy::FrameSizes;
-use vla_policy::observation::{InputKind, Inputs};
+use vla_policy::observation::{InputKind, InputTopic, Inputs};
 use vla_runtime::parameters::Settings;
 use vla_runtime::session::{BrakeResponse, CycleOutcome, Session};
 
@@ -22,6 +22,7 @@ pub mod golden;
 pub mod record;
 mod recorded;
 pub mod report;
+pub mod rerun;
 pub mod source;
 pub(crate) mod ticks;
 
@@ -29,6 +30,7 @@ use complaints::Complaints;
 use golden::{Compared, Golden};
 use record::{Event, Record};
 use recorded::RecordedInferences;
+use rerun::Scene;
 pub use source::{BagClock, BagSource, DatasetSource, Source};
 use source::{Recording, Segment, TimedMessage};
 use ticks::Ticks;
@@ -69,6 +71,8 @@ pub struct Options {
     pub output: PathBuf,
     /// Topics of the output.
     pub topics: Topics,
+    /// A file for the Rerun viewer to write as well, also of a run without a chunk. Needs the feature `rerun`.
+    pub rerun: Option<PathBuf>,
     /// Latency assumed between inference and publication. At a `rate_hz` of 0 or less the next inference starts after it.
     pub latency: Span,
     /// Infers when the node did whose chunks are in the bag, each time with its latency, in place of a rate and [`Self::latency`].
@@ -86,6 +90,8 @@ pub struct Summary {
     pub compared: Option<Compared>,
     /// First difference from the golden bag.
     pub difference: Option<golden::Difference>,
+    /// Pictures of the file for Rerun.
+    pub pictures: Option<rerun::Pictures>,
 }
 
 impl Summary {
@@ -97,6 +103,14 @@ impl Summary {
 
 /// Receives the messages of a replay in order, each with the time at which a node would publish it.
 pub(crate) trait Sink {
+    /// A message of an input that came at `at`, before the replay reads it; it may be damaged.
+    ///
+    /// # Errors
+    /// When it cannot be written; the replay then ends.
+    fn input(&mut self, _at: Stamp, _topic: &InputTopic, _message: &[u8]) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// An action chunk.
     ///
     /// # Errors
@@ -123,6 +137,23 @@ impl Sink for Discard {
     }
 }
 
+impl<A: Sink, B: Sink> Sink for (A, Option<B>) {
+    fn input(&mut self, at: Stamp, topic: &InputTopic, message: &[u8]) -> Result<(), Error> {
+        self.0.input(at, topic, message)?;
+        self.1.as_mut().map_or(Ok(()), |sink| sink.input(at, topic, message))
+    }
+
+    fn chunk(&mut self, at: Stamp, chunk: &ActionChunkMessage) -> Result<(), Error> {
+        self.0.chunk(at, chunk)?;
+        self.1.as_mut().map_or(Ok(()), |sink| sink.chunk(at, chunk))
+    }
+
+    fn trajectory(&mut self, at: Stamp, trajectory: &JointTrajectoryMessage) -> Result<(), Error> {
+        self.0.trajectory(at, trajectory)?;
+        self.1.as_mut().map_or(Ok(()), |sink| sink.trajectory(at, trajectory))
+    }
+}
+
 /// Replays `options.source` through `session` into an MCAP file. `progress` receives the fraction that is done. The
 /// output file is created if it contains a chunk; otherwise an earlier file is unchanged.
 ///
@@ -136,19 +167,25 @@ pub fn run(
 ) -> Result<Summary, Error> {
     let recording = Recording::open(&options.source, session.policy().spec(), settings)?;
     let golden = options.golden.as_ref().map(|(file, tolerance)| Golden::open(file, *tolerance)).transpose()?;
-    let mut output = Output::create(&options.output, &options.topics)?;
+    let output = Output::create(&options.output, &options.topics)?;
+    let name = options.source.path().file_name().unwrap_or_default().to_string_lossy();
+    let rerun = options.rerun.as_deref();
+    let rerun = rerun.map(|file| Scene::create(file, &name, &settings.inputs, &settings.instruction)).transpose()?;
+    let mut sinks = (output, rerun);
     let pace = match options.as_recorded {
         true => Pace::Recorded(RecordedInferences::load(&options.source, &options.topics.chunks)?),
         false => Pace::Anew,
     };
-    let record = drive(&recording, session, settings, options.latency, pace, &mut output, progress)?;
+    let record = drive(&recording, session, settings, options.latency, pace, &mut sinks, progress)?;
+    let (output, rerun) = sinks;
     if !record.chunks.is_empty() {
         output.writer.finish()?;
     }
+    let pictures = rerun.map(Scene::finish).transpose()?;
     let compared =
         golden.filter(|_| !record.chunks.is_empty()).map(|golden| golden.compare(&options.output, &options.topics));
     let (compared, difference) = compared.transpose()?.unzip();
-    Ok(Summary { record, compared, difference: difference.flatten() })
+    Ok(Summary { record, compared, difference: difference.flatten(), pictures })
 }
 
 /// When the inferences of a segment begin.
@@ -284,7 +321,7 @@ impl Replay<'_> {
             }
             ticks.message(time, recording.is_stamped(message.topic));
             for input in recording.inputs(message.topic) {
-                self.offer(input, message.data.clone(), time);
+                self.offer(input, message.data.clone(), time)?;
             }
             if ticks.waits_for_inputs() && self.inputs_have_come(time) {
                 ticks.complete(time);
@@ -318,7 +355,7 @@ impl Replay<'_> {
                 self.cycle(inference.at, inference.latency)?;
             }
             for input in recording.inputs(topic) {
-                self.offer(input, message.data.clone(), time);
+                self.offer(input, message.data.clone(), time)?;
             }
             progress(message.log_time);
         }
@@ -333,18 +370,22 @@ impl Replay<'_> {
         self.inputs.check(now, &self.settings.rules).err().is_none_or(|violation| !violation.is_of_start())
     }
 
-    fn offer(&mut self, topic: usize, data: bytes::Bytes, log_time: Stamp) {
+    fn offer(&mut self, topic: usize, data: bytes::Bytes, log_time: Stamp) -> Result<(), Error> {
         self.last = log_time;
         self.record.message(log_time, topic, &data);
-        if self.inputs.topics().get(topic).is_some_and(|topic| topic.kind == InputKind::Joints)
-            && let Ok(state) = JointStateView::parse(&data)
-        {
-            self.record.joint_state(log_time, &state);
+        if let Some(topic) = self.inputs.topics().get(topic) {
+            if topic.kind == InputKind::Joints
+                && let Ok(state) = JointStateView::parse(&data)
+            {
+                self.record.joint_state(log_time, &state);
+            }
+            self.sink.input(log_time, topic, &data)?;
         }
         // A refused message is counted by the input and shown in the report, as in the node.
         if let Err(error) = self.inputs.offer(topic, data, log_time) {
             self.complaints.take(topic, &error);
         }
+        Ok(())
     }
 
     /// Whether the policy was run.

@@ -46,6 +46,10 @@ pub(crate) struct ReplayArguments {
     /// Largest difference from the golden values and positions, in rad or m; of velocities, this in a step of the chunk.
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     tolerance: f32,
+    /// Write pictures, measured joints, chunks and motion on one timeline for the Rerun viewer, also of a run without a chunk. Needs a
+    /// tool that is built with the feature `rerun`.
+    #[arg(long, value_name = "FILE.rrd")]
+    rerun: Option<PathBuf>,
     /// Write a self-contained HTML report, also of a run without a chunk.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -62,6 +66,9 @@ pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
     if !(args.tolerance.is_finite() && args.tolerance >= 0.0) {
         bail!("--tolerance: expected 0 or more, found {}", args.tolerance);
     }
+    if args.rerun.is_some() {
+        replay::rerun::check()?;
+    }
     let spec = PolicySpec::load(args.policy.dir())?;
     let source = args.bag.source()?;
     let recording = source.path().display().to_string();
@@ -69,6 +76,7 @@ pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
     Outputs::default()
         .file("--output", args.output.as_path())
         .file("--report", args.report.as_deref())
+        .file("--rerun", args.rerun.as_deref())
         .reading("the recording", source.files())
         .reading("--golden", args.golden.iter().flat_map(|bag| files_of(bag)))
         .reading("a file of the policy or its parameters", args.policy.files(&spec, &settings))
@@ -90,6 +98,7 @@ pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
         source,
         output: args.output.clone(),
         topics: args.policy.topics()?,
+        rerun: args.rerun.clone(),
         latency,
         as_recorded: args.as_recorded,
         golden: args.golden.clone().map(|file| (file, args.tolerance)),
@@ -105,6 +114,10 @@ pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
         println!("rate_hz is {rate}: inferences at most every {latency} ms, their latency ({from})");
     }
     print_summary(&summary, args);
+    if let (Some(file), Some(pictures)) = (&args.rerun, &summary.pictures) {
+        let refused = if pictures.refused > 0 { format!(", {} left out", pictures.refused) } else { String::new() };
+        println!("rerun: {} ({} pictures{refused})", file.display(), pictures.written);
+    }
     if let Some(file) = &args.report {
         let page = report::render(
             &summary.record,
