@@ -34,7 +34,8 @@ impl RrdFile {
         let store = StoreId::random(StoreKind::Recording, "vla_trt");
         let info = StoreInfo::new(store.clone(), StoreSource::Other("vla-trt replay".to_owned()));
         let version = info.store_version.unwrap_or_else(|| CrateVersion::new(0, 34, 0));
-        let encoder = Encoder::new_eager(version, EncodingOptions::PROTOBUF_COMPRESSED, target).map_err(failed(path))?;
+        let encoder =
+            Encoder::new_eager(version, EncodingOptions::PROTOBUF_COMPRESSED, target).map_err(failed(path))?;
         let mut file = Self { encoder, store, path: path.to_owned() };
         file.append(&LogMsg::SetStoreInfo(SetStoreInfo { row_id: *RowId::new(), info }))?;
         let info = RecordingInfo::new().with_name(name);
