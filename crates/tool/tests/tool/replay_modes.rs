@@ -149,3 +149,40 @@ fn a_cut_bag_is_refused_with_the_option_that_reads_it() {
     let whole = found.len() - 1;
     assert!(bench.chunks().1[..whole] == found[..whole], "those of the whole bag");
 }
+
+#[test]
+#[cfg(not(feature = "rerun"))]
+fn without_the_feature_a_rerun_file_is_refused_with_the_line_that_builds_it() {
+    let bench = Bench::new();
+    let file = bench.scratch.path().join("replay.rrd");
+    let output = bench.sample(&["--rerun", &file.to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("cargo build --release -p vla-trt --features rerun"), "{}", said(&output));
+    assert!(!file.exists() && !bench.output().exists());
+}
+
+/// What is in the file: `vla_offline::replay::rerun`.
+#[test]
+#[cfg(feature = "rerun")]
+fn a_rerun_file_is_written_beside_the_same_chunks_and_without_any() {
+    let bench = Bench::new();
+    succeeds(&bench.sample(&[]));
+    let (_, chunks) = bench.chunks();
+    let file = bench.scratch.path().join("replay.rrd");
+    let rerun = ["--rerun", &file.to_string_lossy()];
+    let output = bench.sample(&rerun);
+    succeeds(&output);
+    // Three cameras with 80 pictures each.
+    assert!(said(&output).contains("(240 pictures)"), "{}", said(&output));
+    assert_eq!(bench.chunks().1, chunks);
+    let written = std::fs::read(&file).expect("the file");
+    assert!(written.starts_with(b"RRF2"), "the mark of Rerun's files");
+
+    std::fs::remove_file(&file).expect("removed");
+    let late = bench.sample(&[&rerun[..], &["--latency-ms", "60000"]].concat());
+    assert_eq!(late.status.code(), Some(6), "{}", said(&late));
+    assert!(file.exists(), "{}", said(&late));
+    let same = bench.sample(&["--rerun", &bench.output().to_string_lossy()]);
+    assert_eq!(same.status.code(), Some(1));
+    assert!(said(&same).contains("--rerun") && bench.chunks().1 == chunks, "{}", said(&same));
+}
