@@ -7,9 +7,12 @@ use vla_engines::provenance::Provenance;
 /// Why a policy cannot run on recorded data, or its output cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Reading or writing a bag.
+    /// Reading a bag.
     #[error(transparent)]
     Bag(#[from] vla_bags::Error),
+    /// Writing one.
+    #[error(transparent)]
+    Output(#[from] vla_recorder::Error),
     /// Reading a data set.
     #[error(transparent)]
     Dataset(#[from] vla_datasets::Error),
@@ -76,11 +79,6 @@ pub enum Error {
         /// What is wrong with them.
         reason: String,
     },
-    /// A replay needs a rate.
-    #[error(
-        "rate_hz: expected a rate above 0, since a replay infers at this rate; found 0 or less: set rate_hz in the parameters"
-    )]
-    NoRate,
     /// A message of the golden bag.
     #[error("golden bag {}: {source}", file.display())]
     Golden {

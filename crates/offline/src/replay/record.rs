@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::source::RecordedActions;
 use crate::page::Trace;
 use vla_base::time::{Span, Stamp};
-use vla_engines::EngineKind;
 use vla_messages::JointStateView;
-use vla_motion::{ClampCounts, MotionLimits, TransitionMode};
+use vla_motion::{ClampCounts, LimitCounts, MotionLimits, MotionPlan};
 use vla_policy::observation::{InputStatistics, Violation};
 use vla_runtime::parameters::Settings;
 use vla_runtime::session::{BrakeResponse, Control, PublishedChunk, Session};
@@ -17,14 +17,13 @@ mod followed;
 mod moments;
 mod motion;
 mod rows;
+mod run;
 
 pub use followed::Followed;
 pub use moments::{Claim, KeptMoment, MomentKind};
 pub use motion::{HeldBack, JointRecord, Jump, LIMIT_KINDS, MotionRecord, Stop, limit_word};
 pub use rows::{KeptRows, Rows};
-
-/// Instructions of a run that are listed.
-const MOST_INSTRUCTIONS: usize = 20;
+pub use run::Run;
 
 /// One published chunk.
 #[derive(Clone, Debug)]
@@ -74,33 +73,6 @@ impl Event {
     }
 }
 
-/// What was run.
-#[derive(Clone, Debug, Default)]
-pub struct Run {
-    /// Name of the policy.
-    pub policy: String,
-    /// Its fingerprint.
-    pub fingerprint: String,
-    /// Its weights are random: it moves nothing meaningfully.
-    pub random_weights: bool,
-    /// The runtime of the engines.
-    pub engine: EngineKind,
-    /// Inferences per second.
-    pub rate_hz: f64,
-    /// Time from one row to the next.
-    pub step: Span,
-    /// Assumed time from observation to publication.
-    pub latency: Span,
-    /// How a chunk takes over.
-    pub mode: TransitionMode,
-    /// Seed of the noise and denoising steps.
-    pub seed: u64,
-    /// See there.
-    pub denoise_steps: u32,
-    /// Each instruction that chunks were made for, with the time of the first such chunk in s of the record.
-    pub instructions: Vec<(f64, Arc<str>)>,
-}
-
 /// Cycles without a chunk that are no fault: their times in s of the record.
 #[derive(Clone, Debug, Default)]
 pub struct QuietCycles {
@@ -133,8 +105,10 @@ pub struct Record {
     pub states: Vec<Trace>,
     /// The trajectory that the controller would have been commanded.
     pub motion: MotionRecord,
-    /// Rows compared with the joint states that followed, in the order of [`Record::joints`].
+    /// Rows compared with the recorded actions or with the joint states that followed, in the order of [`Record::joints`].
     pub followed: Vec<Followed>,
+    /// Rows were compared with the actions of a data set.
+    pub has_actions: bool,
     /// What the cameras showed at the moments that matter.
     pub moments: Vec<KeptMoment>,
     /// Violations and refusals in order.
@@ -177,19 +151,7 @@ impl Record {
             ["encode".to_owned()].into_iter().chain(stages).chain(["transfer and wait", "decode"].map(str::to_owned));
         let stamped = settings.inputs.iter().filter(|input| input.kind.is_stamped());
         Self {
-            run: Run {
-                policy: spec.name.clone(),
-                fingerprint: spec.fingerprint.clone(),
-                random_weights: spec.random_weights,
-                engine: settings.engine.kind,
-                rate_hz: settings.rate_hz,
-                step: settings.step,
-                latency,
-                mode: settings.motion.mode,
-                seed: settings.seed,
-                denoise_steps: settings.denoise_steps,
-                instructions: Vec::new(),
-            },
+            run: Run::new(spec, settings, latency),
             parts: parts.collect(),
             joints: policy.columns().to_vec(),
             states: policy.columns().iter().map(|_| Trace::new(motion::STRETCHES)).collect(),
@@ -220,7 +182,8 @@ impl Record {
         };
         let positions: Vec<f64> = self.joints.iter().map(position).collect();
         let seconds = self.seconds(at);
-        self.states.iter_mut().zip(&positions).for_each(|(trace, position)| trace.push(seconds, *position));
+        let measured = self.states.iter_mut().zip(&positions).filter(|(_, position)| position.is_finite());
+        measured.for_each(|(trace, position)| trace.push(seconds, *position));
         let stamp = Some(state.header.stamp).filter(|stamp| *stamp != Stamp::default());
         self.comparison.state(stamp.unwrap_or(at), &positions);
     }
@@ -236,28 +199,13 @@ impl Record {
         if published.trajectory.is_some()
             && let Some(plan) = control.plan()
         {
-            let origin = self.origin.unwrap_or(now);
-            let seconds = |stamp: Stamp| (stamp - origin).seconds();
             let counts = control.status(settings).counts;
-            let (jump, held) = self.motion.hand_over(&plan, chunk, &counts, &seconds);
-            claims.extend(jump.map(|jump| Claim {
-                kind: MomentKind::Jump,
-                rank: jump.seconds,
-                text: jump.to_string(),
-            }));
-            let met = held.total + published.clamped.total;
-            self.limited += usize::from(met > 0);
-            if met > 0 {
-                let clamped = published.clamped.total;
-                let clamped = if clamped > 0 { format!("{clamped} values clamped; ") } else { String::new() };
-                let text = format!("{clamped}{held}");
-                claims.push(Claim { kind: MomentKind::Limit, rank: met as f64, text });
-            }
+            claims.extend(self.hand_over(&plan, published, &counts));
         }
         self.pictures.offer(now, at, claims);
         self.comparison.chunk(chunk);
         self.rows.push(self.seconds(chunk.start), chunk);
-        self.instruction(at, &published.observation.instruction);
+        self.run.instruction(at, &published.observation.instruction);
         let millis = |time: Duration| (time.as_secs_f64() * 1e3) as f32;
         let stages = timings.stages.iter().map(|stage| stage.time);
         let parts = [timings.encode].into_iter().chain(stages).chain([timings.overhead(), timings.decode]);
@@ -316,6 +264,21 @@ impl Record {
         self.quiet.waiting.push(at);
     }
 
+    /// Takes down the recorded actions of what is replayed next.
+    pub(super) fn actions(&mut self, actions: RecordedActions) {
+        self.has_actions = true;
+        self.comparison.actions(actions);
+    }
+
+    /// Takes down that the session starts again, on another recording.
+    pub(super) fn restart(&mut self) {
+        let origin = self.origin.unwrap_or_default();
+        self.motion.restart(self.last.take(), &|stamp| (stamp - origin).seconds());
+        self.comparison.restart();
+        self.states.iter_mut().for_each(|trace| trace.push(0.0, f64::NAN));
+        self.last_event = None;
+    }
+
     /// Completes the record.
     pub(super) fn finish(mut self, no_trajectories: Option<Arc<str>>) -> Self {
         let origin = self.origin.unwrap_or_default();
@@ -362,17 +325,30 @@ impl Record {
         times.get((last as f64 * q.clamp(0.0, 1.0)).round() as usize).copied()
     }
 
+    /// Takes down that a chunk takes over; returns why the moment matters.
+    fn hand_over(
+        &mut self,
+        plan: &Arc<MotionPlan>,
+        published: &PublishedChunk<'_>,
+        counts: &LimitCounts,
+    ) -> impl Iterator<Item = Claim> + use<> {
+        let origin = self.origin.unwrap_or_default();
+        let (jump, held) = self.motion.hand_over(plan, published.chunk, counts, &|stamp| (stamp - origin).seconds());
+        let jump = jump.map(|jump| Claim { kind: MomentKind::Jump, rank: jump.seconds, text: jump.to_string() });
+        let clamped = published.clamped.total;
+        let met = held.total + clamped;
+        self.limited += usize::from(met > 0);
+        let limit = (met > 0).then(|| {
+            let clamped = if clamped > 0 { format!("{clamped} values clamped; ") } else { String::new() };
+            Claim { kind: MomentKind::Limit, rank: met as f64, text: format!("{clamped}{held}") }
+        });
+        jump.into_iter().chain(limit)
+    }
+
     /// Begins a cycle; returns its time in s.
     fn cycle(&mut self, now: Stamp) -> f64 {
         self.origin.get_or_insert(now);
         self.last = Some(now);
         self.seconds(now)
-    }
-
-    fn instruction(&mut self, at: f64, instruction: &Arc<str>) {
-        let all = &mut self.run.instructions;
-        if all.last().is_none_or(|(_, last)| last != instruction) && all.len() < MOST_INSTRUCTIONS {
-            all.push((at, Arc::clone(instruction)));
-        }
     }
 }

@@ -48,7 +48,7 @@ pub(crate) struct ToLerobotArguments {
 pub(crate) fn run(args: &ToLerobotArguments) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(args.policy.dir())?;
     let bags: Vec<Source> =
-        args.bags.iter().map(|bag| BagSource { bag: bag.clone(), clock: args.clock }.into()).collect();
+        args.bags.iter().map(|bag| BagSource { clock: args.clock, ..bag.into() }.into()).collect();
     let Some(first) = bags.first() else { bail!("expected one bag or more") };
     let settings = args.policy.settings(&spec, first)?;
     let fps = args.fps.unwrap_or_else(|| (1.0 / settings.step.seconds()).round().max(1.0));

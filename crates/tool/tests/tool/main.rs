@@ -22,5 +22,6 @@ mod inspect;
 mod outputs;
 mod plan_command;
 mod prepare;
+mod replay_modes;
 mod robot_shape;
 mod verify;

@@ -12,12 +12,17 @@ pub(super) fn write(page: &mut Page, record: &Record) {
     if joints.is_empty() {
         return;
     }
-    page.section("Rows against the joint states that followed");
-    page.text(
-        "Distance of every row from the position that was measured at its due time, in the unit of the joint. The recording has the motion \
-         of its own controller, so this says how well the policy predicts that motion, not how well a robot would follow the policy. \
-         \"Standing still\" is the same for a prediction that the joint stays where it was observed: a trained policy is better than that.",
-    );
+    let (heading, with) = if record.has_actions {
+        ("Rows against the recorded actions", "from the action that the data set has for it")
+    } else {
+        ("Rows against the joint states that followed", "from the position that was measured at its due time")
+    };
+    page.section(heading);
+    page.text(&format!(
+        "Distance of every row {with}, in the unit of the joint. The recording has the motion of its own controller, so this says how well \
+         the policy predicts that motion, not how well a robot would follow the policy. \"Standing still\" is the same for a prediction that \
+         the joint stays where it was observed: a trained policy is better than that. The number to compare policies by is that of vla-trt eval."
+    ));
     let mut table = Table::new(["joint", "rows compared", "mean distance", "root mean square", "standing still, mean"]);
     for (name, followed) in &joints {
         let worse = followed.mean() > followed.mean_still();

@@ -65,10 +65,18 @@ fn column(x: f64, parts: &[f32]) -> Stacked {
 }
 
 fn ages(record: &Record) -> LineChart {
+    let longest = 2.5 / record.run.rate_hz;
     let line = |(index, name): (usize, &String)| {
         let mut trace = Trace::new(STRETCHES);
+        let mut before = None;
         for chunk in &record.chunks {
-            trace.push(record.seconds(chunk.at), chunk.ages.get(index).copied().map_or(f64::NAN, f64::from));
+            let at = record.seconds(chunk.at);
+            // No line over the time without chunks.
+            if before.is_some_and(|before| at - before > longest) {
+                trace.push(at, f64::NAN);
+            }
+            before = Some(at);
+            trace.push(at, chunk.ages.get(index).copied().map_or(f64::NAN, f64::from));
         }
         Line::new(name, Tone::Series(index), trace.points())
     };
