@@ -48,10 +48,10 @@ with_tensorrt() { # headers of TensorRT, for cargo's feature; what is opened at 
 everything() {
   local command=$1
   shift
-  with_ros with_tensorrt cargo "$command" --locked --workspace --features tensorrt "$@"
+  with_ros with_tensorrt cargo "$command" --locked --workspace --features "$features" "$@"
 }
 
-# The same without the feature `tensorrt`. The workspace as a whole, always: with other packages chosen, cargo gives shared dependencies
+# The same without features. The workspace as a whole, always: with other packages chosen, cargo gives shared dependencies
 # other features and compiles them again.
 without_tensorrt() {
   local command=$1
@@ -100,7 +100,7 @@ msrv() {
 
 if cargo nextest --version >/dev/null 2>&1; then
   count_rust=count_nextest
-  rust_tests() { with_ros with_tensorrt cargo nextest run --locked --workspace --features tensorrt; }
+  rust_tests() { with_ros with_tensorrt cargo nextest run --locked --workspace --features "$features"; }
   rust_tests_without_tensorrt() {
     with_ros cargo nextest run --locked --workspace --test tool -E 'test(/^(build_command|verify|doctor)::/)'
   }
@@ -147,6 +147,13 @@ set -u
 for component in fmt clippy; do
   cargo "$component" --version >/dev/null 2>&1 || die "cargo $component is missing." "rustup component add rustfmt clippy"
 done
+
+# Videos of data sets need FFmpeg's development files; where they cannot be installed, the rest is tested.
+features=tensorrt,dataset
+if ! foreground "$root/scripts/setup_dataset.sh"; then
+  features=tensorrt
+  say "SKIPPED: videos of data sets: FFmpeg's development files are missing and could not be installed"
+fi
 
 case "${1:-}" in
   --explore)

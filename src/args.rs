@@ -8,6 +8,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::level::{Level, UnknownLevel};
+use vla_runtime::parameters;
+use vla_runtime::parameters::Remap;
 
 /// What `--help` prints.
 pub const USAGE: &str = "\
@@ -112,17 +114,6 @@ pub struct Arguments {
     pub rosout_logs: bool,
     /// Whether logs are written to the console (stderr; the flag is named after stdout for historical reasons).
     pub console_logs: bool,
-}
-
-/// `-r [NODE:]FROM:=TO`.
-#[derive(Debug, PartialEq, Eq, Clone)]
-pub struct Remap {
-    /// Only for the node of that name.
-    pub node: Option<String>,
-    /// The name that it replaces.
-    pub from: String,
-    /// The name in its place.
-    pub to: String,
 }
 
 /// One source of parameter values.
@@ -232,36 +223,10 @@ fn assignment(flag: &str, rule: &str) -> Result<ParameterArgument, UsageError> {
 }
 
 fn remap(flag: &str, rule: &str) -> Result<Remap, UsageError> {
-    let malformed = |expected| UsageError::Malformed { flag: flag.to_owned(), found: rule.to_owned(), expected };
-    let names = rule.split_once(":=").filter(|(from, to)| !from.is_empty() && !to.is_empty());
-    let (from, to) = names.ok_or_else(|| malformed("FROM:=TO, such as joint_states:=/robot/joint_states"))?;
-    match from.rsplit(':').next() {
-        Some("__node" | "__name") if !is_token(to) => {
-            Err(malformed("a node name: letters, digits and '_', not starting with a digit"))
-        }
-        Some("__ns") if !is_namespace(to) => {
-            Err(malformed("an absolute namespace such as /left_arm: names of letters, digits and '_' after each '/'"))
-        }
-        _ => {
-            // The name of a node before the first colon; that of a scheme (`rostopic://`) has two slashes after it.
-            let (node, from) = match from.split_once(':') {
-                Some((node, name)) if !name.starts_with("//") => (Some(node.to_owned()), name),
-                _ => (None, from),
-            };
-            Ok(Remap { node, from: from.to_owned(), to: to.to_owned() })
-        }
-    }
-}
-
-/// A name token of ROS 2: `[A-Za-z_][A-Za-z0-9_]*`.
-fn is_token(name: &str) -> bool {
-    let mut letters = name.chars();
-    letters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
-        && letters.all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-fn is_namespace(name: &str) -> bool {
-    name == "/" || name.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_token))
+    rule.parse().map_err(|error| {
+        let expected = if let parameters::Error::Remap { expected, .. } = error { expected } else { "FROM:=TO" };
+        UsageError::Malformed { flag: flag.to_owned(), found: rule.to_owned(), expected }
+    })
 }
 
 fn log_level(found: &str) -> Result<(Option<String>, Level), UsageError> {

@@ -31,6 +31,7 @@ use vla_base::time::{Span, Stamp};
 use vla_engines::memory::MemoryUse;
 use vla_policy::PolicySpec;
 use vla_policy::observation::{Breach, EnableSwitch, InputStatistics, Inputs};
+use vla_recorder::Recorder;
 use vla_runtime::parameters::Settings;
 use vla_runtime::session::{Control, MotionStatus};
 
@@ -69,6 +70,7 @@ struct Snapshot {
     watchdog_gap: Span,
     lifecycle: State,
     task: Option<TaskStatus>,
+    recording: Option<vla_recorder::Status>,
 }
 
 /// Sources of the diagnostics.
@@ -104,6 +106,8 @@ pub(crate) struct Sources {
     pub task: CurrentTask,
     /// The routes of the motion.
     pub outputs: Outputs,
+    /// The recorder.
+    pub recorder: Option<Recorder>,
 }
 
 impl Sources {
@@ -142,6 +146,7 @@ impl Sources {
             watchdog_gap,
             lifecycle: self.lifecycle.state(),
             task: self.task.get(),
+            recording: self.recorder.as_ref().map(Recorder::status),
         }
     }
 }

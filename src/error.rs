@@ -10,6 +10,9 @@ use vla_runtime::parameters::Problems;
 /// Why the node did not start or did not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The recorder did not start.
+    #[error(transparent)]
+    Recorder(#[from] vla_recorder::Error),
     /// The command line.
     #[error(transparent)]
     Usage(#[from] UsageError),

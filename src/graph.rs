@@ -13,7 +13,7 @@ use r2r::{Node, QosProfile};
 
 pub(crate) use finding::{Finding, PublisherInfo};
 pub(crate) use layouts::Layouts;
-pub(crate) use names::{Names, rules};
+pub(crate) use names::Names;
 
 use super::latest::Latest;
 use vla_policy::observation::{InputKind, InputSpec, InputTopic, Violation};

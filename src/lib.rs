@@ -35,6 +35,7 @@ mod phase;
 mod policy_files;
 mod publishers;
 mod realtime;
+mod recording;
 mod report;
 mod requests;
 mod respond;

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::clock::RosClock;
 use super::error::Error;
 use super::latest::Latest;
+use super::recording::MotionRecorder;
 use vla_messages::JointTrajectoryMessage;
 use vla_runtime::messages::TrajectoryBuffer;
 use vla_runtime::parameters::{Route, Settings};
@@ -84,6 +85,16 @@ impl Output for TrajectoryTopic {
     }
 }
 
+/// Records what the robot is told.
+impl Output for MotionRecorder {
+    fn on(&mut self, event: Event<'_>) -> Result<(), r2r::Error> {
+        if let Event::Plan(message) | Event::Brake(message) = event {
+            self.trajectory(message);
+        }
+        Ok(())
+    }
+}
+
 /// The routes. The lock keeps events in the order of their plans: a controller follows the last one that it receives.
 #[derive(Clone)]
 pub(crate) struct Outputs {
@@ -121,11 +132,15 @@ impl OutputTasks {
 }
 
 impl Outputs {
-    /// Creates the topics and action clients of the settings; without outputs `~/joint_trajectory`.
+    /// Creates the topics and action clients of the settings; without outputs `~/joint_trajectory`. The recorder gets every trajectory.
     ///
     /// # Errors
     /// When the middleware refuses a name, and for an output whose message package was not there when the node was built.
-    pub(crate) fn create(node: &mut Node, peers: Peers) -> Result<(Self, OutputTasks), Error> {
+    pub(crate) fn create(
+        node: &mut Node,
+        peers: Peers,
+        recorder: Option<MotionRecorder>,
+    ) -> Result<(Self, OutputTasks), Error> {
         let settings = peers.settings.get();
         let mut all: Vec<Box<dyn Output>> = Vec::new();
         if settings.outputs.is_empty() {
@@ -154,6 +169,8 @@ impl Outputs {
                 Route::JointCommand { .. } | Route::Twist(_) | Route::Pose(_) | Route::Column => {}
             }
         }
+        // Last: a route waits for no recorder.
+        all.extend(recorder.map(|recorder| Box::new(recorder) as Box<dyn Output>));
         outputs.lock().all = all;
         Ok((outputs, OutputTasks(work)))
     }

@@ -18,6 +18,7 @@ use super::shutdown_reason::ShutdownReason;
 use super::spin::Spin;
 use super::task::CurrentTask;
 use super::threads::{StoppableThread, ThreadEnd};
+use vla_recorder::RecorderThread;
 
 /// Longest wait for an inference or a load. The whole shutdown stays below 2 s.
 const GRACE: Duration = Duration::from_millis(1200);
@@ -25,6 +26,8 @@ const GRACE: Duration = Duration::from_millis(1200);
 const LAST_MESSAGES: Duration = Duration::from_millis(300);
 /// Longest wait for the end of a thread that only sleeps and publishes.
 const THREAD_END: Duration = Duration::from_millis(200);
+/// Longest wait for the end of a recording's file.
+const RECORDING_END: Duration = Duration::from_millis(300);
 /// Polling interval of every wait.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -54,6 +57,8 @@ pub(crate) struct Running {
     pub gate: Arc<MotionGate>,
     /// The running task of `~/run`.
     pub current_task: CurrentTask,
+    /// Writes the recording.
+    pub recorder: Option<RecorderThread>,
 }
 
 /// Whether every thread has ended.
@@ -99,12 +104,24 @@ impl Running {
         // A robot that follows single commands is streamed to its rest.
         wait_until(braked + self.brake.longest(), || !self.brake.moves()).await;
         clean &= self.stream.stop(Instant::now() + THREAD_END);
+        // Nothing is recorded any more; its file ends while the last messages are published.
+        if let Some(recorder) = &self.recorder {
+            recorder.stop();
+        }
         let published = || {
             let is_reported = fault.is_none() || self.fault.is_published();
             is_reported && self.logging.pending() == 0 && self.current_task.get().is_none()
         };
         wait_until(Instant::now() + LAST_MESSAGES, published).await;
         let node = self.spin.stop(Instant::now() + THREAD_END);
+        if let Some(recorder) = &self.recorder {
+            wait_until(Instant::now() + RECORDING_END, || recorder.is_finished()).await;
+            if !recorder.is_finished() {
+                tracing::warn!(
+                    "the recording is not written completely: `vla-trt replay --recover` reads what is there"
+                );
+            }
+        }
         clean &= node.is_ok();
         for task in self.tasks {
             task.abort();

@@ -10,6 +10,8 @@ pub struct Signals {
     terminate: Signal,
     /// `None` where the parent ignores it (`nohup`): the node then outlives its terminal.
     hangup: Option<Signal>,
+    /// Held, so that the signal does nothing.
+    _file_size: Signal,
 }
 
 impl Signals {
@@ -18,12 +20,20 @@ impl Signals {
     /// # Errors
     /// When the system refuses.
     pub fn install() -> Result<Self, Error> {
+        // A recording that meets `ulimit -f` is a fault of the recording, and not the end of the node.
+        let file_size = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
         let take = |kind| signal(kind).map_err(|source| Error::Runtime { what: "the signal handler", source });
         // Read before the handler replaces it.
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let hangup =
             (!ignores(&status, SignalKind::hangup().as_raw_value())).then(|| take(SignalKind::hangup())).transpose()?;
-        Ok(Self { interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())?, hangup })
+        let file_size = take(file_size)?;
+        Ok(Self {
+            _file_size: file_size,
+            interrupt: take(SignalKind::interrupt())?,
+            terminate: take(SignalKind::terminate())?,
+            hangup,
+        })
     }
 
     /// Waits for a signal and returns its name.

@@ -9,7 +9,7 @@ use super::context::{self, DEFAULT_NAME};
 use super::description_topic::DescriptionTopic;
 use super::diagnostics::{self, Diagnostics};
 use super::error::Error;
-use super::graph::{Found, Graph, Layouts, Names, rules};
+use super::graph::{Found, Graph, Layouts, Names};
 use super::inference::{Inference, Shared};
 use super::latest::Latest;
 use super::lifecycle::{Lifecycle, LifecycleServices, Manager, MotionGate};
@@ -20,6 +20,7 @@ use super::parameters::{Effects, ParameterServer, ParameterServices, set_level};
 use super::phase::Phase;
 use super::policy_files;
 use super::publishers::Publishers;
+use super::recording::NodeRecorder;
 use super::report::Report;
 use super::requests::Requests;
 use super::rosout::Rosout;
@@ -37,7 +38,7 @@ use super::watchdog::{PollGap, WatchdogThread};
 use r2r::Node;
 use vla_policy::PolicySpec;
 use vla_policy::observation::Inputs;
-use vla_runtime::parameters::{NodeName, Overrides, PolicyShape, Value};
+use vla_runtime::parameters::{NodeName, Overrides, PolicyShape, Remap, Value};
 
 /// Starts the node. Parameters, diagnostics and services serve from here on; the policy loads on its own thread.
 ///
@@ -74,7 +75,7 @@ pub(crate) fn start(arguments: &Arguments, logging: Logging, records: Records) -
 
 /// What the command line gives a node of this name.
 pub(crate) fn overrides(arguments: &Arguments, node: NodeName) -> Result<Overrides, Error> {
-    let remaps = rules(&node, &arguments.remaps);
+    let remaps = Remap::rules(&node, &arguments.remaps);
     let mut overrides = Overrides::new(node).with_remaps(remaps);
     for given in &arguments.overrides {
         match given {
@@ -123,8 +124,15 @@ impl Builder {
         let settings = Arc::new(Latest::new(settings));
         let control = Arc::new(Latest::new(None));
         let peers = Peers { control: control.clone(), settings: settings.clone(), clock: clock.clone() };
-        let (outputs, output_tasks) = Outputs::create(&mut node, peers)?;
-        let publishers = Publishers::create(&mut node, outputs.clone())?;
+        let recording = NodeRecorder::start(&settings.get(), inputs.topics(), &names)?;
+        let (recorder, chunk_recorder, motion_recorder, recorder_thread) = match recording {
+            Some(NodeRecorder { recorder, chunks, motion, thread }) => {
+                (Some(recorder), Some(chunks), Some(motion), Some(thread))
+            }
+            None => (None, None, None, None),
+        };
+        let (outputs, output_tasks) = Outputs::create(&mut node, peers, motion_recorder)?;
+        let publishers = Publishers::create(&mut node, outputs.clone(), chunk_recorder)?;
         let stream = Stream::create(&mut node, control.clone(), settings.clone(), clock.clone())?;
         let operator = Operator::new(control.clone(), settings.clone(), clock.clone(), outputs.clone());
         let operator = Arc::new(operator);
@@ -207,6 +215,7 @@ impl Builder {
             outputs,
             lifecycle: lifecycle.clone(),
             task: current_task.clone(),
+            recorder: recorder.clone(),
         };
         tracing::info!("node {} runs policy {}", node.fully_qualified_name().unwrap_or_default(), policy.dir.display());
 
@@ -216,7 +225,7 @@ impl Builder {
         let parameters = Arc::new(parameters);
         parameters.announce();
         let server = tokio::spawn(tasks.run());
-        let mut tasks = subscriptions.drain_into(&inputs, &clock, &layouts);
+        let mut tasks = subscriptions.drain_into(&inputs, &clock, &layouts, recorder.as_ref());
         tasks.push(server);
         tasks.extend(services.serve(&requests, &shared.phase, &operator, &lifecycle, &manager.reloads()));
         tasks.extend(manager.serve(lifecycle_services, autostart));
@@ -251,6 +260,7 @@ impl Builder {
             fault,
             gate,
             current_task,
+            recorder: recorder_thread,
         })
     }
 }

@@ -17,6 +17,7 @@ use super::error::Error;
 use super::graph::{Layouts, Names};
 use super::latched;
 use vla_policy::observation::{InputKind, InputTopic, Inputs};
+use vla_recorder::Recorder;
 use vla_runtime::parameters::{DeliveryQos, Durability, History, Reliability, Settings, SubscriptionQos};
 
 /// Refused messages of a topic are logged this often; the counter counts each.
@@ -48,17 +49,18 @@ impl Subscriptions {
         self.0
     }
 
-    /// Starts one task a topic.
+    /// Starts one task a topic. Every message is recorded, where there is a recorder, also one that is refused.
     pub(crate) fn drain_into(
         self,
         inputs: &Arc<Inputs>,
         clock: &RosClock,
         layouts: &Arc<Layouts>,
+        recorder: Option<&Recorder>,
     ) -> Vec<JoinHandle<()>> {
         let drain = |(index, messages): (usize, Messages)| {
             let joints = inputs.topics().get(index).is_some_and(|topic| topic.kind == InputKind::Joints);
             let layouts = joints.then(|| layouts.clone());
-            tokio::spawn(drain(index, messages, inputs.clone(), clock.clone(), layouts))
+            tokio::spawn(drain(index, messages, inputs.clone(), clock.clone(), layouts, recorder.cloned()))
         };
         self.0.into_iter().enumerate().map(drain).collect()
     }
@@ -116,13 +118,18 @@ async fn drain(
     inputs: Arc<Inputs>,
     clock: RosClock,
     layouts: Option<Arc<Layouts>>,
+    recorder: Option<Recorder>,
 ) {
     let mut complained: Option<Instant> = None;
     while let Some(message) = messages.next().await {
         if let Some(layouts) = &layouts {
             layouts.note(&message, Instant::now());
         }
-        let Err(error) = inputs.offer(index, Bytes::from(message), clock.now()) else { continue };
+        let (message, received) = (Bytes::from(message), clock.now());
+        if let Some(recorder) = &recorder {
+            recorder.message(index, received, &message);
+        }
+        let Err(error) = inputs.offer(index, message, received) else { continue };
         if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
             complained = Some(Instant::now());
             tracing::warn!("message refused: {error}");

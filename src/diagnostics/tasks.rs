@@ -331,6 +331,7 @@ fn output(snapshot: &Snapshot) -> Status {
         status.raise(Severity::Warn, finding.to_string());
     }
     outputs::routes(&mut status, &snapshot.outputs);
+    outputs::recording(&mut status, snapshot.recording.as_ref());
     status.value("chunks published", report.published);
     status.value("messages not taken by the middleware", report.unpublished);
     status.value("values clamped", report.clamped.total);

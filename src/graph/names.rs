@@ -1,7 +1,6 @@
 //! Names of topics as the graph has them: expanded and remapped as rcl does it, which r2r does not give out.
 
-use crate::args::Remap;
-use vla_runtime::parameters::NodeName;
+use vla_runtime::parameters::{NodeName, Remap};
 
 /// Resolves names for one node.
 #[derive(Clone, Debug)]
@@ -13,7 +12,7 @@ pub(crate) struct Names {
 impl Names {
     /// For the node of this name, as it is after remapping.
     pub(crate) fn new(node: NodeName, remaps: &[Remap]) -> Self {
-        let remaps = rules(&node, remaps);
+        let remaps = Remap::rules(&node, remaps);
         Self { node, remaps }
     }
 
@@ -26,12 +25,6 @@ impl Names {
     pub(crate) fn resolve(&self, topic: &str) -> String {
         self.node.resolve(topic, &self.remaps)
     }
-}
-
-/// The rules `(from, to)` that are meant for a node, in the order of the command line.
-pub(crate) fn rules(node: &NodeName, remaps: &[Remap]) -> Vec<(String, String)> {
-    let of_node = |rule: &&Remap| rule.node.as_deref().is_none_or(|of| of == node.name());
-    remaps.iter().filter(of_node).map(|rule| (rule.from.clone(), rule.to.clone())).collect()
 }
 
 #[cfg(test)]

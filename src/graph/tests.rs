@@ -28,7 +28,7 @@ fn graph() -> Graph {
 }
 
 /// The same with these rules for names of topics.
-fn remapped(remaps: &[crate::args::Remap]) -> Graph {
+fn remapped(remaps: &[vla_runtime::parameters::Remap]) -> Graph {
     let inputs = [
         input("top", InputKind::Camera { transport: Transport::Raw }),
         input("joints", InputKind::Joints),
@@ -203,7 +203,8 @@ fn another_commander_is_named_also_where_the_topic_was_remapped() {
     assert_eq!(found.len(), 1);
     assert!(found[0].starts_with("/vla_trt/joint_command is commanded by /teleop"), "{found:?}");
 
-    let rule = crate::args::Remap { node: None, from: "~/joint_trajectory".into(), to: "/jtc/trajectory".into() };
+    let rule =
+        vla_runtime::parameters::Remap { node: None, from: "~/joint_trajectory".into(), to: "/jtc/trajectory".into() };
     let mut remapped = remapped(&[rule]);
     let mut topics = Topics::new();
     topics.insert("/jtc/trajectory".to_owned(), vec![of("/vla_trt", "any"), of("/move_group", "any")]);

@@ -41,7 +41,8 @@ impl InferenceWorker {
         self.publishers.outputs().apply_readiness(session.control());
         let shared = &self.shared;
         let clock = &shared.clock;
-        let outcome = session.cycle(clock.now(), &shared.inputs, settings, force, &mut || clock.now());
+        let now = clock.now();
+        let outcome = session.cycle(now, &shared.inputs, settings, force, &mut || clock.now());
         match outcome {
             CycleOutcome::Unchanged => {
                 shared.report.update(|report| report.unchanged += 1);
@@ -72,7 +73,7 @@ impl InferenceWorker {
                 }
             }
             CycleOutcome::Published(published) => {
-                let sent = self.publishers.chunk(published.chunk);
+                let sent = self.publishers.chunk(now, published.chunk, &published.observation.instruction);
                 let sent = match published.trajectory {
                     Some(trajectory) => sent.and(self.publishers.outputs().plan(published.plan_sequence, trajectory)),
                     None => sent,

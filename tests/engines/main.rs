@@ -7,3 +7,4 @@ mod fuzz_provenance;
 mod onnx_graph;
 mod onnx_network;
 mod pipelines;
+mod quantized;

@@ -4,5 +4,6 @@ pub(crate) mod fixture;
 mod folder;
 mod mcap_files;
 mod properties;
+mod recover;
 mod sqlite;
 mod writer;

@@ -9,7 +9,10 @@ use super::bag::fixture;
 use vla_trt_tests::fuzz;
 
 fn read_everything(path: &Path) {
-    let Ok(bag) = BagReader::open(path) else { return };
+    [BagReader::open(path), BagReader::recover(path)].into_iter().flatten().for_each(|bag| read_topics(&bag));
+}
+
+fn read_topics(bag: &BagReader) {
     for topic in 0..bag.topics().len() {
         let Ok(messages) = bag.messages(&[topic]) else { continue };
         let messages: Vec<_> = messages.map_while(Result::ok).collect();

@@ -53,7 +53,7 @@ fn run(edit: &mut Edit<'_>, assignments: &[&str]) -> Record {
     let spec = PolicySpec::load(policy.path()).expect("the demo policy");
     let mut session = Session::load(spec, &settings, &mut |_| {}).expect("the demo policy loads");
     let output = out.path().join("chunks.mcap");
-    let options = Options { source: bag.into(), output, latency: Span::from_millis(5.0), golden: None };
+    let options = Options { source: bag.into(), output, latency: Span::from_millis(5.0), ..Options::default() };
     replay::run(&mut session, &settings, &options, &mut |_| {}).expect("the bag replays").record
 }
 

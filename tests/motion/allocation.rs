@@ -25,6 +25,7 @@ use vla_policy::observation::{
 use vla_policy::processor::{
     ActionKey, ActionScaling, Conversion, ImageTransformSpec, PoseFormat, Processor, StateEncoding, StateKey,
 };
+use vla_recorder::{Options, Qos, RecordedTopic, Recorder};
 use vla_runtime::messages::{Publication, TrajectoryBuffer, write_action_chunk};
 use vla_runtime::session::Control;
 
@@ -275,6 +276,48 @@ fn a_turn_of_the_loop_allocates_nothing_after_warm_up() {
 fn a_turn_with_states_of_the_pictures_time_and_of_earlier_ones_allocates_nothing_after_warm_up() {
     let history = [210, 100].map(|ms| Span::from_nanos(ms * 1_000_000));
     turns_allocate_nothing(Loop::new(Pairing::Frame, history.into()));
+}
+
+#[test]
+fn a_turn_that_is_recorded_allocates_nothing_after_warm_up() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let topic = |name: &str| RecordedTopic {
+        name: name.to_owned(),
+        type_name: "std_msgs/msg/String".to_owned(),
+        schema: "string data\n",
+        qos: Qos::RELIABLE,
+        kept: 0,
+    };
+    let options = Options {
+        folder: dir.path().to_owned(),
+        node: "vla_trt".to_owned(),
+        max_bytes: 1 << 30,
+        max_file_bytes: 1 << 29,
+        max_file: Span::from_nanos(i64::MAX),
+    };
+    let topics = ["/in", "/chunk", "/trajectory"].map(topic).to_vec();
+    let (recorder, thread) = Recorder::start(options, topics, 1 << 20).expect("started");
+    let mut node = Loop::new(Pairing::Newest, Vec::new());
+    let mut output = recorder.output();
+    let arriving: Vec<[Bytes; 5]> = (0..3000).map(messages).collect();
+    let mut turn = |number: u64, messages: &[Bytes; 5]| {
+        messages.iter().for_each(|message| recorder.message(0, stamp(number), message));
+        node.turn(number, messages);
+        output.record(1, stamp(number), |bytes| node.message.write(bytes));
+        output.record(2, stamp(number), |bytes| node.trajectory.message().write(bytes));
+        // A robot takes longer for a turn; here the buffers come back first.
+        std::thread::sleep(std::time::Duration::from_micros(50));
+    };
+    let mut turns = (0..).zip(&arriving);
+    turns.by_ref().take(15 * 13 * 7).for_each(|(number, messages)| turn(number, messages));
+    let steady = allocations_of(|| turns.for_each(|(number, messages)| turn(number, messages)));
+    assert_eq!(steady, 0, "allocations");
+    thread.stop();
+    while !thread.is_finished() {
+        std::thread::yield_now();
+    }
+    let status = recorder.status();
+    assert!(status.written > 10_000, "{status:?}");
 }
 
 fn turns_allocate_nothing(mut node: Loop) {

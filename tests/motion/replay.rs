@@ -52,6 +52,7 @@ fn replay_bag(
         output: out.to_owned(),
         latency: Span::from_millis(latency_ms),
         golden: golden.map(|(file, tolerance)| (file.to_owned(), tolerance)),
+        ..Options::default()
     };
     replay::run(&mut session, &settings, &options, &mut |_| {}).expect("the sample bag replays")
 }
@@ -237,7 +238,8 @@ fn a_bag_without_the_policys_topics_is_refused_with_what_it_has() {
     let spec = PolicySpec::load(policy.path()).expect("the demo policy");
     let mut session = Session::load(spec, &settings, &mut |_| {}).expect("loads");
     let output = out.path().join("c.mcap");
-    let options = Options { source: demo::bag().into(), output: output.clone(), latency: Span::ZERO, golden: None };
+    let options =
+        Options { source: demo::bag().into(), output: output.clone(), latency: Span::ZERO, ..Options::default() };
     let error = replay::run(&mut session, &settings, &options, &mut |_| {}).expect_err("no such topic").to_string();
     assert!(error.contains("no topic /elsewhere"), "{error}");
     assert!(error.contains("/camera/top/image_raw/compressed (sensor_msgs/msg/CompressedImage)"), "{error}");
@@ -250,8 +252,12 @@ fn a_bag_without_an_instruction_is_refused_with_the_parameter_that_gives_one() {
     let settings = demo::settings(policy.path(), &["inputs.instruction.topic:=/no_instruction"]);
     let spec = PolicySpec::load(policy.path()).expect("the demo policy");
     let mut session = Session::load(spec, &settings, &mut |_| {}).expect("loads");
-    let options =
-        Options { source: demo::bag().into(), output: out.path().join("c.mcap"), latency: Span::ZERO, golden: None };
+    let options = Options {
+        source: demo::bag().into(),
+        output: out.path().join("c.mcap"),
+        latency: Span::ZERO,
+        ..Options::default()
+    };
     let error = replay::run(&mut session, &settings, &options, &mut |_| {}).expect_err("none given").to_string();
     assert!(error.contains("no instruction: set the parameter `instruction`"), "{error}");
 }

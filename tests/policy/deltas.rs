@@ -68,7 +68,7 @@ fn rows(policy: &Path, assignments: &[&str]) -> Vec<Vec<f64>> {
     let spec = PolicySpec::load(policy).expect("the policy");
     let mut session = Session::load(spec, &settings, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
     let output = policy.with_file_name("chunks.mcap");
-    let options = Options { source: demo::bag().into(), output, latency: Span::ZERO, golden: None };
+    let options = Options { source: demo::bag().into(), output, latency: Span::ZERO, ..Options::default() };
     let summary = replay::run(&mut session, &settings, &options, &mut |_| {}).expect("the sample bag replays");
     let values = &summary.record.chunks[0].values;
     values.chunks_exact(ROW).map(|row| row.iter().copied().map(f64::from).collect()).collect()
@@ -140,7 +140,8 @@ fn rows_that_were_promised_are_kept_by_a_policy_whose_deltas_add_up() {
     let spec = PolicySpec::load(&policy).expect("the policy");
     let mut session = Session::load(spec, &settings, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
     let output = policy.with_file_name("rtc.mcap");
-    let options = Options { source: demo::bag().into(), output, latency: Span::from_millis(30.0), golden: None };
+    let options =
+        Options { source: demo::bag().into(), output, latency: Span::from_millis(30.0), ..Options::default() };
     let record = replay::run(&mut session, &settings, &options, &mut |_| {}).expect("replays").record;
     assert!(record.chunks.len() > 20, "{:?}", record.events);
     let mut promised = 0;

@@ -434,7 +434,7 @@ fn write_bag(file: &Path, settings: &Settings, without: &str) {
 }
 
 fn replay_bag(robot: &mut Robot, bag: &Path, output: &Path) -> Result<replay::Summary, vla_offline::Error> {
-    let options = Options { source: bag.into(), output: output.to_owned(), latency: Span::ZERO, golden: None };
+    let options = Options { source: bag.into(), output: output.to_owned(), latency: Span::ZERO, ..Options::default() };
     let settings = Arc::clone(&robot.settings);
     replay::run(&mut robot.session, &settings, &options, &mut |_| {})
 }

@@ -22,9 +22,9 @@ fn picture(edges: bool, width: usize, height: usize) -> Vec<u8> {
 }
 
 fn crc32(data: &[u8]) -> u32 {
-    !data.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 })
-    })
+    let step = |crc: u32| (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
+    let table: [u32; 256] = std::array::from_fn(|byte| (0..8).fold(byte as u32, |crc, _| step(crc)));
+    !data.iter().fold(u32::MAX, |crc, &byte| (crc >> 8) ^ table[usize::from(crc as u8 ^ byte)])
 }
 
 /// The picture in its square, pixel by pixel.

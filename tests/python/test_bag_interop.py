@@ -113,3 +113,53 @@ def test_the_same_bag_gives_the_same_file(example, copy, tmp_path):
     again = tmp_path / "another_name.mcap"
     subprocess.run([example, SAMPLE, again], check=True)
     assert again.read_bytes() == copy.read_bytes()
+
+
+def plain(value):
+    """A message of either library as numbers, texts, lists and {field: value}."""
+    if isinstance(value, (int, float, str, bytes)):
+        return value
+    if hasattr(value, "__dataclass_fields__"):
+        names = [name for name in value.__dataclass_fields__ if name != "__msgtype__"]
+        return {name: plain(getattr(value, name)) for name in names}
+    if hasattr(value, "__slots__"):
+        return {name.lstrip("_"): plain(getattr(value, name)) for name in value.__slots__}
+    return [plain(one) for one in (value.tolist() if hasattr(value, "tolist") else value)]
+
+
+@pytest.fixture(scope="module")
+def chunks(tmp_path_factory):
+    """What a replay of the sample bag through the demo policy writes."""
+    tool = os.environ.get("VLA_TRT_TOOL") or ROOT / "target" / "debug" / "vla-trt"
+    if not pathlib.Path(tool).exists():
+        pytest.skip("needs the tool vla-trt, in VLA_TRT_TOOL or target/debug")
+    folder = tmp_path_factory.mktemp("replay")
+    subprocess.run([tool, "make-demo-policy", "-o", folder / "policy"], check=True)
+    output = folder / "chunks.mcap"
+    command = [tool, "replay", SAMPLE, "--policy", folder / "policy", "--params", ROOT / "config" / "aloha.yaml", "-o", output]
+    subprocess.run(command, check=True)
+    return output
+
+
+def test_rosbags_and_mcap_decode_every_chunk_and_trajectory_of_a_replay_to_equal_values(chunks):
+    """Two readers that share no code, with the definitions of the file alone."""
+    reading = pytest.importorskip("mcap.reader", reason="needs the Python package mcap")
+    decoding = pytest.importorskip("mcap_ros2.decoder", reason="needs the Python package mcap-ros2-support")
+    with open(chunks, "rb") as stream:
+        reader = reading.make_reader(stream, validate_crcs=True, decoder_factories=[decoding.DecoderFactory()])
+        ours = [(channel.topic, message.log_time, plain(decoded))
+                for _, channel, message, decoded in reader.iter_decoded_messages()]
+    with rosbags_rosbag2.Reader(chunks) as reader:
+        store = typesys.get_typestore(typesys.Stores.EMPTY)
+        for connection in reader.connections:
+            types = typesys.get_types_from_msg(connection.msgdef.data, connection.msgtype)
+            store.register({name: kind for name, kind in types.items() if name not in store.types})
+        theirs = [(connection.topic, time, plain(store.deserialize_cdr(data, connection.msgtype)))
+                  for connection, time, data in reader.messages()]
+    assert len(ours) == 80 and {topic for topic, *_ in ours} == {"/vla_trt/action_chunk", "/vla_trt/joint_trajectory"}
+    by_time = {(topic, time): message for topic, time, message in theirs}
+    assert len(by_time) == len(theirs) == len(ours)
+    for topic, time, message in ours:
+        assert message == by_time[topic, time], (topic, time)
+    values = [message["values"] for topic, _, message in ours if topic.endswith("chunk")]
+    assert all(len(chunk) == 16 * 14 for chunk in values) and len({tuple(chunk) for chunk in values}) == 40

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a bag cannot be read or written.
+/// Why a bag cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -138,20 +138,6 @@ pub enum Error {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// One topic, two types.
-    #[error(
-        "{path}: topic {topic}: expected one type, found '{first}' and '{second}'; separate them with `ros2 bag convert`"
-    )]
-    ConflictingTypes {
-        /// The bag.
-        path: PathBuf,
-        /// The topic.
-        topic: String,
-        /// Its first type (and serialization).
-        first: String,
-        /// The other one.
-        second: String,
-    },
     /// Messages of a topic are not CDR.
     #[error(
         "{path}: topic {topic}: expected messages serialized as 'cdr', found '{found}'; \
@@ -186,27 +172,6 @@ pub enum Error {
         source: Box<rusqlite::Error>,
         /// Remedy.
         advice: String,
-    },
-    /// The MCAP library refused to write.
-    #[error("cannot write {path}: {source}")]
-    Write {
-        /// The bag being written.
-        path: PathBuf,
-        /// The library's error.
-        source: Box<mcap::McapError>,
-    },
-    /// The output file cannot be created or replaced.
-    #[error(transparent)]
-    Output(#[from] vla_base::sys::fs::Error),
-    /// A stamp that MCAP cannot hold.
-    #[error("cannot write {path}: log time {nanos} ns on topic {topic} is before the epoch, expected 0 or later")]
-    LogTime {
-        /// The bag being written.
-        path: PathBuf,
-        /// The topic.
-        topic: String,
-        /// The stamp, in nanoseconds.
-        nanos: i64,
     },
 }
 

@@ -30,7 +30,6 @@ mod metadata;
 mod sqlite;
 mod unpack;
 mod unpacked;
-mod writer;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -42,11 +41,11 @@ pub use self::error::Error;
 use self::mcap::McapFile;
 pub use self::messages::Messages;
 pub use self::metadata::FILE_NAME as METADATA_FILE_NAME;
-use self::metadata::Metadata;
+use self::metadata::{MessagePacking, Metadata};
 use self::sqlite::SqliteFile;
 use self::unpacked::Unpacked;
-pub use self::writer::{BagWriter, Qos, TopicId};
 use vla_base::time::Stamp;
+pub use vla_recorder::{BagWriter, Qos, TopicId};
 
 /// A recorded topic. A name with two types or serializations is two topics, each of which can be read separately.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +81,17 @@ pub struct BagReader {
     message_count: u64,
     start: Stamp,
     end: Stamp,
-    message_zstd: bool,
+    packing: MessagePacking,
+    on_damage: OnDamage,
+}
+
+/// What becomes of a bag that its recorder did not finish, or a damaged one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum OnDamage {
+    /// It is refused.
+    Refuse,
+    /// Messages that can be read are; the log says what is lost.
+    Skip,
 }
 
 #[derive(Debug)]
@@ -104,7 +113,7 @@ pub fn files_of(path: &Path) -> Vec<PathBuf> {
     if !path.is_dir() {
         return vec![path.to_path_buf()];
     }
-    let listed = Metadata::load(path).map(|metadata| metadata.files).unwrap_or_default();
+    let listed = Metadata::load(path).map_or_else(|_| metadata::bag_files(path), |metadata| metadata.files);
     std::iter::once(path.join(METADATA_FILE_NAME)).chain(listed).collect()
 }
 
@@ -116,12 +125,26 @@ impl BagReader {
     /// See [`Error`]. A bag without messages is an error, and a truncated file is refused. An MCAP file without an index is read
     /// completely once.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::open_as(path, OnDamage::Refuse)
+    }
+
+    /// As [`Self::open`], of a bag that its recorder did not finish or that is damaged: reads each file up to the place where it is
+    /// cut, leaves out damaged chunks and files that cannot be read at all, and reads a folder without metadata.yaml. Warnings in the
+    /// log say what is lost. A bag that is whole reads as with [`Self::open`].
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`], when no message can be read.
+    pub fn recover(path: &Path) -> Result<Self, Error> {
+        Self::open_as(path, OnDamage::Skip)
+    }
+
+    fn open_as(path: &Path, on_damage: OnDamage) -> Result<Self, Error> {
         let attributes = std::fs::metadata(path).map_err(Error::io("open", path))?;
-        let Metadata { files, message_zstd, counts, types } = if attributes.is_dir() {
-            Metadata::load(path)?
-        } else {
-            let (counts, types) = Default::default();
-            Metadata { files: vec![path.to_path_buf()], message_zstd: false, counts, types }
+        let Metadata { files, packing, counts, types } = match on_damage {
+            _ if !attributes.is_dir() => Metadata { files: vec![path.to_path_buf()], ..Metadata::default() },
+            OnDamage::Refuse => Metadata::load(path)?,
+            OnDamage::Skip => Metadata::recover(path)?,
         };
         let mut bag = Self {
             path: path.to_path_buf(),
@@ -130,13 +153,21 @@ impl BagReader {
             message_count: 0,
             start: Stamp::default(),
             end: Stamp::default(),
-            message_zstd,
+            packing,
+            on_damage,
         };
         let mut bounds: Option<(Stamp, Stamp)> = None;
+        let mut refused = None;
         for file in &files {
-            let (first, last) = match bag.add(file, &types)? {
-                Some(found) => found,
-                None => continue,
+            let (first, last) = match bag.add(file, &types) {
+                Ok(Some(found)) => found,
+                Ok(None) => continue,
+                Err(error) if on_damage == OnDamage::Skip => {
+                    tracing::warn!("left out: {error}");
+                    refused.get_or_insert(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             bounds = Some(bounds.map_or((first, last), |(start, end)| (start.min(first), end.max(last))));
         }
@@ -144,23 +175,24 @@ impl BagReader {
             topic.count = topic.count.or_else(|| counts.get(&topic.name).copied());
         }
         let found = || format!("none ({} topics)", bag.topics.len());
-        (bag.start, bag.end) = bounds.ok_or_else(|| Error::Empty { path: path.to_path_buf(), found: found() })?;
+        let empty = || refused.unwrap_or_else(|| Error::Empty { path: path.to_path_buf(), found: found() });
+        (bag.start, bag.end) = bounds.ok_or_else(empty)?;
         Ok(bag)
     }
 
     /// Adds a file; returns the log times of its first and last message.
     fn add(&mut self, path: &Path, types: &BTreeMap<String, String>) -> Result<Option<(Stamp, Stamp)>, Error> {
-        let packed = is_packed(path)?.then(|| Unpacked::of(path)).transpose()?;
+        let packed = is_packed(path)?.then(|| Unpacked::of(path, self.on_damage)).transpose()?;
         let content = packed.as_ref().map_or_else(|| path.to_path_buf(), Unpacked::path);
         let (storage, mut topics, count, bounds) = match detect(path, &content)? {
             Kind::Mcap => {
                 let bytes = vla_base::sys::map::map(&content).map_err(Error::io("map", path))?;
-                let file = McapFile::open(path, bytes)?;
+                let file = McapFile::open(path, bytes, self.on_damage)?;
                 let (topics, count, bounds) = (file.topics.clone(), file.message_count, file.bounds);
                 (Storage::Mcap(file), topics, count, bounds)
             }
             Kind::Sqlite => {
-                let file = SqliteFile::open(path, packed)?;
+                let file = SqliteFile::open(path, packed, self.on_damage)?;
                 let (topics, count, bounds) = (file.topics.clone(), file.message_count, file.bounds);
                 (Storage::Sqlite(file), topics, count, bounds)
             }

@@ -10,19 +10,21 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ::mcap::records::{Record, op};
 use bytes::Bytes;
 
 use self::frame::{Cut, Frames, MESSAGE_HEAD, message_head};
 use self::index::{Index, Unit};
-use super::{BagMessage, Error, Topic};
+use super::{BagMessage, Error, OnDamage, Topic};
 use vla_base::time::Stamp;
 
 pub(super) use self::frame::MAGIC;
 
 /// What to do about a damaged file.
-const ADVICE: &str = "copy the bag again, or rewrite what is left of it with `mcap recover IN.mcap -o OUT.mcap`";
+const ADVICE: &str = "copy the bag again, read what is left of it with --recover, or rewrite that with `mcap recover IN.mcap -o \
+                      OUT.mcap`";
 
 /// The last log time (ns) that [`Stamp`] has. Above it lie times before 1970, which MCAP does not have, as recorders write them.
 const LAST: u64 = i64::MAX as u64;
@@ -43,12 +45,18 @@ struct Shared {
     file: Bytes,
     registry: registry::Registry,
     units: Vec<Unit>,
+    /// Channels of chunks: see [`Unit::channels`].
+    channels: Vec<u16>,
+    on_damage: OnDamage,
+    /// The log says that the file is damaged.
+    reported: AtomicBool,
 }
 
 impl McapFile {
     /// Indexes the bytes of a file that begins with [`MAGIC`]; `path` is for messages.
-    pub(super) fn open(path: &Path, file: Bytes) -> Result<Self, Error> {
-        let Index { registry, units, counts, message_count, bounds } = index::read(path, &file)?;
+    pub(super) fn open(path: &Path, file: Bytes, on_damage: OnDamage) -> Result<Self, Error> {
+        let Index { registry, units, channels, is_salvaged, counts, message_count, bounds } =
+            index::read(path, &file, on_damage)?;
         let bounds = match bounds {
             Some((first, last)) => {
                 if last > LAST {
@@ -60,15 +68,24 @@ impl McapFile {
             None => None,
         };
         let (registry, topics) = registry.into_topics(counts.as_ref());
-        let shared = Arc::new(Shared { path: path.to_path_buf(), file, registry, units });
+        let (path, reported) = (path.to_path_buf(), AtomicBool::new(is_salvaged));
+        let shared = Arc::new(Shared { path, file, registry, units, channels, on_damage, reported });
         Ok(Self { shared, topics, message_count, bounds })
     }
 
     /// Messages by log time, then position in the file. `wanted[i]` is the index of this file's topic `i` in
-    /// [`BagMessage::topic`]; `None` leaves it out.
-    pub(super) fn messages(&self, wanted: Vec<Option<usize>>) -> McapMessages {
-        McapMessages { shared: Arc::clone(&self.shared), wanted, next_unit: 0, ready: BinaryHeap::new() }
+    /// [`BagMessage::topic`]; `None` leaves it out, and with it chunks that have only such topics.
+    ///
+    /// # Errors
+    /// When the file contradicts itself about a wanted topic.
+    pub(super) fn messages(&self, wanted: Vec<Option<usize>>) -> Result<McapMessages, Error> {
+        self.shared.registry.judge(&self.shared.path, &|topic| is_wanted(&wanted, topic))?;
+        Ok(McapMessages { shared: Arc::clone(&self.shared), wanted, next_unit: 0, ready: BinaryHeap::new() })
     }
+}
+
+fn is_wanted(wanted: &[Option<usize>], topic: usize) -> bool {
+    wanted.get(topic).is_some_and(Option::is_some)
 }
 
 /// See [`McapFile::messages`].
@@ -124,8 +141,23 @@ impl Iterator for McapMessages {
 }
 
 impl McapMessages {
+    /// Whether the unit may hold a message of a wanted topic.
+    fn needs(&self, shared: &Shared, unit: Unit) -> bool {
+        let listed = unit.channels.and_then(|(start, end)| shared.channels.get(start..end));
+        let is_wanted =
+            |channel: &u16| shared.registry.topic_of(*channel).is_none_or(|topic| is_wanted(&self.wanted, topic));
+        listed.is_none_or(|listed| listed.iter().any(is_wanted))
+    }
+
     fn load(&mut self, shared: &Shared, unit: Unit) -> Result<(), Error> {
         let Shared { path, file, registry, .. } = shared;
+        if !self.needs(shared, unit) {
+            return Ok(());
+        }
+        if shared.on_damage == OnDamage::Skip {
+            self.salvage(shared, unit);
+            return Ok(());
+        }
         let frame = frame::frame(file, unit.offset).map_err(|at| cut(path, "record", at))?;
         match frame.opcode {
             op::MESSAGE => self.take(shared, unit, file, unit.offset, frame.body),
@@ -137,7 +169,7 @@ impl McapMessages {
                         op::MESSAGE => self.take(shared, unit, &data, frame.body.start, frame.body)?,
                         op::CHANNEL => {
                             if let Record::Channel(channel) = parse(path, &data, op::CHANNEL, frame.body)? {
-                                registry.agree(path, &channel)?;
+                                registry.agree(path, &channel, &|topic| is_wanted(&self.wanted, topic))?;
                             }
                         }
                         _ => {}
@@ -149,6 +181,31 @@ impl McapMessages {
                 let expected = format!("a chunk (opcode {})", op::CHUNK);
                 Err(damaged(path, format!("byte {}", unit.offset), expected, format!("opcode {found}")))
             }
+        }
+    }
+
+    /// Messages of a unit that may be damaged, up to the first one that cannot be read.
+    fn salvage(&mut self, shared: &Shared, unit: Unit) {
+        let Shared { path, file, .. } = shared;
+        let is_chunk = file.get(unit.offset) == Some(&op::CHUNK);
+        let (data, mut error) = match is_chunk {
+            true => chunk::salvaged(path, file, unit.offset),
+            false => (file.clone(), None),
+        };
+        let frames = Frames::new(&data, if is_chunk { 0 } else { unit.offset });
+        for frame in frames.take(if is_chunk { usize::MAX } else { 1 }).map_while(Result::ok) {
+            if frame.opcode == op::MESSAGE
+                && let Err(damage) = self.take(shared, unit, &data, frame.body.start, frame.body)
+            {
+                error = error.or(Some(damage));
+                break;
+            }
+        }
+        if let Some(error) = error
+            && !shared.reported.swap(true, Ordering::Relaxed)
+        {
+            let bag = path.display();
+            tracing::warn!(%bag, "{}: what can be read is used", index::lost(&error));
         }
     }
 
@@ -192,7 +249,8 @@ fn damaged(path: &Path, place: String, expected: String, found: String) -> Error
 
 fn cut(path: &Path, what: &'static str, Cut { offset, needed, available }: Cut) -> Error {
     let name = path.display();
-    let advice = format!("`mcap recover {name} -o recovered.mcap` saves the messages before that place");
+    let advice =
+        format!("--recover reads the messages before that place, `mcap recover {name} -o recovered.mcap` saves them");
     Error::Truncated { path: path.to_path_buf(), what, offset, needed, available, advice }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use bytes::Bytes;
 
 use super::unpack::{self, Unpack};
-use super::{BagFile, BagMessage, BagReader, Error, Storage};
+use super::{BagFile, BagMessage, BagReader, Error, MessagePacking, Storage};
 use vla_base::time::Stamp;
 
 type FileMessages = Box<dyn Iterator<Item = Result<BagMessage, Error>> + Send>;
@@ -88,9 +88,9 @@ impl Messages<'_> {
 
     /// Decompresses a message that was compressed individually.
     fn plain(&self, mut message: BagMessage) -> Result<BagMessage, Error> {
-        let packed = unpack::is_zstd(&message.data);
-        if !packed && !self.bag.message_zstd {
-            return Ok(message);
+        match (self.bag.packing, unpack::is_zstd(&message.data)) {
+            (MessagePacking::None | MessagePacking::Unknown, false) => return Ok(message),
+            _ => {}
         }
         let topic = self.bag.topics.get(message.topic).map_or("?", |topic| topic.name.as_str());
         let place = format!("the message of {topic} at {}", message.log_time);
@@ -102,7 +102,7 @@ impl Messages<'_> {
             found,
             advice,
         };
-        if !self.bag.message_zstd {
+        if self.bag.packing == MessagePacking::None {
             let advice = "open the folder with the bag's metadata.yaml instead of the bare file";
             return Err(refuse("serialized CDR", "a zstd frame".to_owned(), advice));
         }
@@ -128,7 +128,7 @@ fn read_file(bag: &BagReader, file: usize, topics: &[usize]) -> Result<FileMessa
     let Some(file) = bag.files.get(file) else { return Ok(Box::new(std::iter::empty())) };
     let wanted: Vec<Option<usize>> = file.topics.iter().map(|topic| topics.contains(topic).then_some(*topic)).collect();
     Ok(match &file.storage {
-        Storage::Mcap(file) => Box::new(file.messages(wanted)),
+        Storage::Mcap(file) => Box::new(file.messages(wanted)?),
         Storage::Sqlite(file) => Box::new(file.messages(&wanted)?),
     })
 }

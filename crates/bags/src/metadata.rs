@@ -15,13 +15,25 @@ const MAX_BYTES: u64 = 16 << 20;
 
 const REINDEX: &str = "write it anew with `ros2 bag reindex`, or open the .mcap or .db3 file itself";
 
+/// Whether messages are zstd frames (rosbag2's `--compression-mode message`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum MessagePacking {
+    /// None is.
+    #[default]
+    None,
+    /// Every one is.
+    Zstd,
+    /// There is no metadata.yaml that says it: those that begin as one are.
+    Unknown,
+}
+
 /// What reading needs of metadata.yaml.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Metadata {
     /// The bag's files, in their order; each exists.
     pub files: Vec<PathBuf>,
-    /// Every message is a zstd frame (rosbag2's `--compression-mode message`).
-    pub message_zstd: bool,
+    /// Compression of single messages.
+    pub packing: MessagePacking,
     /// Messages by topic, for files that do not say it themselves.
     pub counts: BTreeMap<String, u64>,
     /// Message types by topic, for files that do not say them themselves.
@@ -61,48 +73,79 @@ impl Metadata {
     /// Reads `folder/metadata.yaml` and finds its files.
     pub(super) fn load(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(FILE_NAME);
-        let bad = |expected: &str, found: String, advice: &str| Error::Metadata {
-            path: path.clone(),
-            expected: expected.to_owned(),
-            found,
-            advice: advice.to_owned(),
-        };
-        let size = match std::fs::metadata(&path) {
-            Ok(attributes) if attributes.is_file() => attributes.len(),
-            Ok(_) => return Err(bad("a file", "something else".to_owned(), REINDEX)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(no_metadata(folder)),
-            Err(error) => return Err(Error::io("read", &path)(error)),
-        };
-        if size > MAX_BYTES {
-            return Err(bad(&format!("at most {MAX_BYTES} bytes"), format!("{size} bytes"), REINDEX));
-        }
-        let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        let document: Document = serde_yaml::from_str(&text).map_err(|error| {
-            bad("a rosbag2 metadata.yaml (key rosbag2_bagfile_information)", error.to_string(), REINDEX)
-        })?;
-        let information = document.rosbag2_bagfile_information;
-        if information.relative_file_paths.is_empty() {
-            return Err(bad("at least one file in relative_file_paths", "none".to_owned(), REINDEX));
-        }
-        let message_zstd = information.message_zstd(&path)?;
-        let mut files: Vec<PathBuf> = Vec::new();
-        for listed in &information.relative_file_paths {
-            let file = find(folder, &path, listed)?;
-            if files.contains(&file) {
-                return Err(bad("every file once in relative_file_paths", format!("'{listed}' twice"), REINDEX));
+        let information = Information::load(folder, &path)?;
+        let packing = information.packing(&path)?;
+        Ok(Self { files: information.files(folder, &path)?, packing, ..information.topics() })
+    }
+
+    /// As [`Self::load`]; without a usable metadata.yaml, which a recorder writes last, every bag file of the folder.
+    pub(super) fn recover(folder: &Path) -> Result<Self, Error> {
+        let path = folder.join(FILE_NAME);
+        let (mut metadata, problem) = match Information::load(folder, &path) {
+            Ok(information) => {
+                let packing = information.packing(&path)?;
+                let listed = information.files(folder, &path);
+                let (files, problem) = listed.map_or_else(|error| (Vec::new(), Some(error)), |files| (files, None));
+                (Self { files, packing, ..information.topics() }, problem)
             }
-            files.push(file);
+            Err(error) => (Self { packing: MessagePacking::Unknown, ..Self::default() }, Some(error)),
+        };
+        if let Some(error) = problem {
+            metadata.files = bag_files(folder);
+            if metadata.files.is_empty() {
+                return Err(error);
+            }
+            let (bag, files, reason) = (folder.display(), metadata.files.len(), unlisted(&error));
+            tracing::warn!(%bag, files, "{reason}: every bag file of the folder is read");
         }
-        let topics = &information.topics_with_message_count;
-        let counts = topics.iter().map(|topic| (topic.topic_metadata.name.clone(), topic.message_count)).collect();
-        let topics = information.topics_with_message_count.into_iter().map(|topic| topic.topic_metadata);
-        let types = topics.map(|topic| (topic.name, topic.type_name)).collect();
-        Ok(Self { files, message_zstd, counts, types })
+        Ok(metadata)
     }
 }
 
 impl Information {
-    fn message_zstd(&self, path: &Path) -> Result<bool, Error> {
+    fn load(folder: &Path, path: &Path) -> Result<Self, Error> {
+        let size = match std::fs::metadata(path) {
+            Ok(attributes) if attributes.is_file() => attributes.len(),
+            Ok(_) => return Err(bad(path, "a file", "something else".to_owned())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(no_metadata(folder)),
+            Err(error) => return Err(Error::io("read", path)(error)),
+        };
+        if size > MAX_BYTES {
+            return Err(bad(path, &format!("at most {MAX_BYTES} bytes"), format!("{size} bytes")));
+        }
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let document: Document = serde_yaml::from_str(&text).map_err(|error| {
+            bad(path, "a rosbag2 metadata.yaml (key rosbag2_bagfile_information)", error.to_string())
+        })?;
+        Ok(document.rosbag2_bagfile_information)
+    }
+
+    /// The listed files.
+    fn files(&self, folder: &Path, path: &Path) -> Result<Vec<PathBuf>, Error> {
+        if self.relative_file_paths.is_empty() {
+            return Err(bad(path, "at least one file in relative_file_paths", "none".to_owned()));
+        }
+        let mut files: Vec<PathBuf> = Vec::new();
+        for listed in &self.relative_file_paths {
+            let file = find(folder, path, listed)?;
+            if files.contains(&file) {
+                return Err(bad(path, "every file once in relative_file_paths", format!("'{listed}' twice")));
+            }
+            files.push(file);
+        }
+        Ok(files)
+    }
+
+    /// Counts and types of the topics.
+    fn topics(self) -> Metadata {
+        let topics = &self.topics_with_message_count;
+        let counts = topics.iter().map(|topic| (topic.topic_metadata.name.clone(), topic.message_count)).collect();
+        let topics = self.topics_with_message_count.into_iter().map(|topic| topic.topic_metadata);
+        let types = topics.map(|topic| (topic.name, topic.type_name)).collect();
+        Metadata { counts, types, ..Metadata::default() }
+    }
+
+    fn packing(&self, path: &Path) -> Result<MessagePacking, Error> {
         let mode = self.compression_mode.as_deref().unwrap_or_default().to_ascii_lowercase();
         let format = self.compression_format.as_deref().unwrap_or_default();
         let refuse = |expected, found, advice| Error::Compression {
@@ -113,10 +156,10 @@ impl Information {
             advice,
         };
         match (mode.as_str(), format) {
-            ("" | "none", _) => Ok(false),
-            ("message", "zstd") => Ok(true),
+            ("" | "none", _) => Ok(MessagePacking::None),
+            ("message", "zstd") => Ok(MessagePacking::Zstd),
             // What is packed as a whole shows it by its first bytes.
-            ("file", "zstd") => Ok(false),
+            ("file", "zstd") => Ok(MessagePacking::None),
             _ => Err(refuse(
                 "no compression, or files or messages packed with zstd",
                 format!("'{mode}' ({format})"),
@@ -143,23 +186,51 @@ fn find(folder: &Path, metadata: &Path, listed: &str) -> Result<PathBuf, Error> 
     })
 }
 
+/// Why the files are not those that metadata.yaml lists, without the advice.
+fn unlisted(error: &Error) -> String {
+    match error {
+        Error::NotABag { .. } => format!("the folder has no {FILE_NAME}"),
+        Error::MissingFile { file, .. } => format!("{FILE_NAME} lists '{file}', which is not there"),
+        error => error.to_string(),
+    }
+}
+
+fn bad(path: &Path, expected: &str, found: String) -> Error {
+    let (expected, advice) = (expected.to_owned(), REINDEX.to_owned());
+    Error::Metadata { path: path.to_path_buf(), expected, found, advice }
+}
+
+/// The bag files of a folder in the order of their numbers. Of a file that is there both as it was recorded and packed as a whole,
+/// the former: the recorder ended while it packed it.
+pub(super) fn bag_files(folder: &Path) -> Vec<PathBuf> {
+    let mut names = bag_names(folder);
+    let unpacked: Vec<String> = names.iter().filter(|name| !name.ends_with(".zstd")).cloned().collect();
+    names.retain(|name| name.strip_suffix(".zstd").is_none_or(|name| !unpacked.iter().any(|other| other == name)));
+    names.sort_by_cached_key(|name| (number(name), name.clone()));
+    names.into_iter().map(|name| folder.join(name)).collect()
+}
+
+/// The number at the end of a file's name, as recorders count: `bag_10.mcap` comes after `bag_9.mcap`.
+fn number(name: &str) -> u64 {
+    let stem = name.split('.').next().unwrap_or_default();
+    let digits = stem.len() - stem.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    stem.get(stem.len() - digits..).and_then(|digits| digits.parse().ok()).unwrap_or_default()
+}
+
 fn no_metadata(folder: &Path) -> Error {
     Error::NotABag {
         path: folder.to_path_buf(),
         expected: "a folder with metadata.yaml, or a .mcap or .db3 file",
         found: listing(folder),
-        advice: "open one of its .mcap or .db3 files, or write the metadata with `ros2 bag reindex`".to_owned(),
+        advice: "open one of its .mcap or .db3 files, read all of them with --recover, or write the metadata with `ros2 bag \
+                 reindex`"
+            .to_owned(),
     }
 }
 
 /// Lists the bag files in a folder, for error messages.
 fn listing(folder: &Path) -> String {
-    let mut names: Vec<String> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| [".mcap", ".db3", ".zstd"].iter().any(|end| name.ends_with(end)))
-        .collect();
+    let mut names = bag_names(folder);
     names.sort();
     match names.as_slice() {
         [] => "no .mcap or .db3 file in the folder".to_owned(),
@@ -167,5 +238,27 @@ fn listing(folder: &Path) -> String {
             format!("{first}, {second}, {third} and {} more", rest.len())
         }
         names => names.join(", "),
+    }
+}
+
+fn bag_names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| [".mcap", ".db3", ".zstd"].iter().any(|end| name.ends_with(end))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_without_metadata_come_in_the_order_of_their_numbers_and_each_once() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for name in ["bag_10.mcap", "bag_9.mcap.zstd", "bag_2.mcap", "bag_2.mcap.zstd", "notes.txt"] {
+            std::fs::write(dir.path().join(name), b"").expect("written");
+        }
+        let names = bag_files(dir.path()).into_iter().map(|path| path.file_name().map(|name| name.to_owned()));
+        let names: Vec<String> = names.map(|name| name.expect("a name").into_string().expect("UTF-8")).collect();
+        assert_eq!(names, ["bag_2.mcap", "bag_9.mcap.zstd", "bag_10.mcap"]);
     }
 }

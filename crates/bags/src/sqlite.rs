@@ -9,7 +9,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::unpacked::Unpacked;
-use super::{BagMessage, Error, Topic};
+use super::{BagMessage, Error, OnDamage, Topic};
 use vla_base::time::Stamp;
 
 /// First bytes of every SQLite file.
@@ -21,6 +21,7 @@ pub(super) struct SqliteFile {
     path: PathBuf,
     /// The file is packed as a whole.
     packed: bool,
+    on_damage: OnDamage,
     /// The database's own number of each topic.
     ids: Vec<i64>,
     /// Counts are unknown: summing them up would read every page of the file.
@@ -32,17 +33,15 @@ pub(super) struct SqliteFile {
 
 impl SqliteFile {
     /// Reads topics, number of messages and their bounds.
-    pub(super) fn open(path: &Path, unpacked: Option<Unpacked>) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path, unpacked: Option<Unpacked>, on_damage: OnDamage) -> Result<Self, Error> {
         let packed = unpacked.is_some();
-        let connection = match unpacked {
-            Some(unpacked) => unpacked.with_name(connect)?,
-            None => connect(path)?,
-        };
+        let connection = connect(path, unpacked, on_damage)?;
         check_tables(path, &connection)?;
         let failed = |source| sqlite("read the topics of", path, source);
         let mut file = Self {
             path: path.to_path_buf(),
             packed,
+            on_damage,
             ids: Vec::new(),
             topics: Vec::new(),
             message_count: 0,
@@ -57,6 +56,14 @@ impl SqliteFile {
             file.ids.push(id);
             file.topics.push(Topic { name, type_name, serialization, count: None });
         }
+        if on_damage == OnDamage::Skip && !is_sound(&connection) {
+            let order = salvaged(&connection);
+            let messages = order.len();
+            tracing::warn!(bag = %path.display(), messages, "the database is cut or damaged: messages that can be read are");
+            file.message_count = messages as u64;
+            file.bounds = order.first().zip(order.last()).map(|(first, last)| (first.0, last.0)).map(stamps);
+            return Ok(file);
+        }
         let failed = |source| sqlite("count the messages of", path, source);
         file.message_count =
             connection.query_row("SELECT COUNT(*) FROM messages", [], |row| row.get(0)).map_err(failed)?;
@@ -64,7 +71,7 @@ impl SqliteFile {
         let bound = |sql| connection.query_row(sql, [], |row| row.get::<_, Option<i64>>(0)).map_err(failed);
         let first = bound("SELECT MIN(timestamp) FROM messages")?;
         let last = bound("SELECT MAX(timestamp) FROM messages")?;
-        file.bounds = first.zip(last).map(|(first, last)| (Stamp::from_nanos(first), Stamp::from_nanos(last)));
+        file.bounds = first.zip(last).map(stamps);
         Ok(file)
     }
 
@@ -72,19 +79,43 @@ impl SqliteFile {
     /// [`BagMessage::topic`]; `None` leaves it out.
     pub(super) fn messages(&self, wanted: &[Option<usize>]) -> Result<SqliteMessages, Error> {
         // A deleted file cannot be opened again, so each pass decompresses its own.
-        let connection = match self.packed {
-            true => Unpacked::of(&self.path)?.with_name(connect)?,
-            false => connect(&self.path)?,
-        };
+        let unpacked = self.packed.then(|| Unpacked::of(&self.path, self.on_damage)).transpose()?;
+        let connection = connect(&self.path, unpacked, self.on_damage)?;
         let topics: BTreeMap<i64, usize> =
             self.ids.iter().zip(wanted).filter_map(|(id, wanted)| Some((*id, (*wanted)?))).collect();
-        let order = order(&connection).map_err(|source| sqlite("sort the messages of", &self.path, source))?;
+        let damaged = self.on_damage == OnDamage::Skip && !is_sound(&connection);
+        let order = match damaged {
+            true => salvaged(&connection),
+            false => order(&connection).map_err(|source| sqlite("sort the messages of", &self.path, source))?,
+        };
         // The CASE keeps SQLite from loading the data of rows that are not wanted.
         let list = topics.keys().map(i64::to_string).collect::<Vec<_>>().join(",");
         let sql = format!("SELECT topic_id, CASE WHEN topic_id IN ({list}) THEN data END FROM messages WHERE id = ?1");
         let known = self.ids.clone();
-        Ok(SqliteMessages { path: self.path.clone(), connection, sql, topics, known, order: order.into_iter() })
+        let order = order.into_iter();
+        Ok(SqliteMessages { path: self.path.clone(), connection, sql, topics, known, damaged, order })
     }
+}
+
+fn stamps((first, last): (i64, i64)) -> (Stamp, Stamp) {
+    (Stamp::from_nanos(first), Stamp::from_nanos(last))
+}
+
+/// Whether every row and the index can be read: the pages of the messages' data are not looked at.
+fn is_sound(connection: &Connection) -> bool {
+    let count = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).ok();
+    let all = count("SELECT COUNT(timestamp) FROM messages NOT INDEXED");
+    all.is_some() && order(connection).is_ok_and(|order| Some(order.len() as i64) == all)
+}
+
+/// As [`order`], of the rows before the first damage in the table itself: its index may be damaged, too.
+fn salvaged(connection: &Connection) -> Vec<(i64, i64)> {
+    let sql = "SELECT timestamp, id FROM messages NOT INDEXED ORDER BY id";
+    let Ok(mut statement) = connection.prepare(sql) else { return Vec::new() };
+    let Ok(rows) = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))) else { return Vec::new() };
+    let mut order: Vec<(i64, i64)> = rows.map_while(Result::ok).collect();
+    order.sort_unstable();
+    order
 }
 
 /// Log time and id of every row; with rosbag2's index on the timestamps, no other page of the table is touched.
@@ -101,6 +132,8 @@ pub(super) struct SqliteMessages {
     sql: String,
     topics: BTreeMap<i64, usize>,
     known: Vec<i64>,
+    /// Rows that cannot be read are left out.
+    damaged: bool,
     order: std::vec::IntoIter<(i64, i64)>,
 }
 
@@ -115,6 +148,7 @@ impl Iterator for SqliteMessages {
                     return Some(Ok(BagMessage { topic, log_time: Stamp::from_nanos(time), data }));
                 }
                 Ok(None) => {}
+                Err(error) if self.damaged => tracing::debug!("left out: {error}"),
                 Err(error) => return Some(Err(error)),
             }
         }
@@ -151,10 +185,20 @@ impl SqliteMessages {
     }
 }
 
+/// Opens the file, or what it was decompressed to.
+fn connect(path: &Path, unpacked: Option<Unpacked>, on_damage: OnDamage) -> Result<Connection, Error> {
+    match unpacked {
+        Some(unpacked) => unpacked.with_name(|name| open_file(name, on_damage)),
+        None => open_file(path, on_damage),
+    }
+}
+
 /// Opens read-only and leaves nothing beside the bag. `immutable` spares the lock and log files, also in a folder
 /// that may not be written; only a file that was not closed has to be opened with them.
-fn connect(path: &Path) -> Result<Connection, Error> {
-    check_length(path)?;
+fn open_file(path: &Path, on_damage: OnDamage) -> Result<Connection, Error> {
+    if on_damage == OnDamage::Refuse {
+        check_length(path)?;
+    }
     let left_over = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
@@ -175,6 +219,11 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     // The file may come from anywhere: nothing in its schema may call functions with side effects.
     let settings = "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;";
     connection.execute_batch(settings).map_err(|source| sqlite("open", path, source))?;
+    if on_damage == OnDamage::Skip {
+        // SQLite then opens a file with fewer pages than its header says; nothing is written.
+        let lenient = connection.execute_batch("PRAGMA writable_schema = ON;");
+        lenient.map_err(|source| sqlite("open", path, source))?;
+    }
     Ok(connection)
 }
 
@@ -219,7 +268,9 @@ fn check_tables(path: &Path, connection: &Connection) -> Result<(), Error> {
 
 fn advice(path: &Path) -> String {
     let name = path.display();
-    format!("copy the bag again, or save what is left: `sqlite3 {name} .recover | sqlite3 recovered.db3`")
+    format!(
+        "copy the bag again, read what is left with --recover, or save it: `sqlite3 {name} .recover | sqlite3 recovered.db3`"
+    )
 }
 
 fn sqlite(doing: &'static str, path: &Path, source: rusqlite::Error) -> Error {

@@ -35,6 +35,27 @@ pub(super) fn unpack(compression: &str, packed: &[u8], limit: u64) -> Result<Vec
     }
 }
 
+/// Unpacks as far as the packed bytes are whole, into at most `limit` bytes; nothing by an unknown compression.
+pub(super) fn salvage(compression: &str, packed: &[u8], limit: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let read = |decoder: Option<&mut dyn Read>, out: &mut Vec<u8>| {
+        // What was decoded before the error stays in the buffer.
+        decoder.and_then(|decoder| decoder.take(limit).read_to_end(out).ok())
+    };
+    match compression {
+        "zstd" => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(packed).ok();
+            read(decoder.as_mut().map(|decoder| decoder as &mut dyn Read), &mut out);
+        }
+        "lz4" => {
+            let mut decoder = lz4::Decoder::new(packed).ok();
+            read(decoder.as_mut().map(|decoder| decoder as &mut dyn Read), &mut out);
+        }
+        _ => {}
+    }
+    out
+}
+
 /// The buffer starts at a few times the packed size and grows only with bytes that were really there.
 fn read_at_most(decoder: impl Read, packed: usize, limit: u64) -> Result<Vec<u8>, Unpack> {
     let likely = (packed as u64).saturating_mul(4).clamp(256, 4 << 20).min(limit.saturating_add(1));
@@ -60,6 +81,18 @@ mod tests {
         assert!(bomb.len() < 64 << 10);
         assert!(matches!(unpack("zstd", &bomb, 1000), Err(Unpack::TooLarge)));
         assert_eq!(unpack("zstd", &bomb, 64 << 20).expect("it fits").len(), 64 << 20);
+    }
+
+    #[test]
+    fn half_a_frame_is_salvaged_up_to_the_cut() {
+        let data: Vec<u8> =
+            (0..1_000_000u32).flat_map(|i| (i.wrapping_mul(2_654_435_761) >> 7).to_le_bytes()).collect();
+        let packed = zstd_of(&data);
+        let found = salvage("zstd", &packed[..packed.len() / 2], u64::MAX);
+        assert!(found.len() > data.len() / 4 && data.starts_with(&found), "{} of {}", found.len(), data.len());
+        assert_eq!(salvage("zstd", &packed, 1000), data[..1000]);
+        assert_eq!(salvage("brotli", &packed, 1000), b"");
+        assert_eq!(salvage("lz4", &packed, 1000), b"");
     }
 
     #[test]

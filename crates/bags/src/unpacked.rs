@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD};
 use vla_base::sys::disk::{RESERVE, is_in_memory, unnamed_file};
 use vla_base::sys::fs::free_space;
 
-use super::Error;
+use super::{Error, OnDamage};
 
 /// Bytes decompressed at a time.
 const STEP: usize = 1 << 20;
@@ -34,17 +34,21 @@ pub(super) struct Unpacked {
 }
 
 impl Unpacked {
-    /// Decompresses a zstd file.
+    /// Decompresses a zstd file; one that is truncated or damaged up to that place, when that is not refused.
     ///
     /// # Errors
     /// [`Error::Unpacking`] when it is truncated or damaged, or the disk has no room; nothing is left then.
-    pub(super) fn of(packed: &Path) -> Result<Self, Error> {
+    pub(super) fn of(packed: &Path, on_damage: OnDamage) -> Result<Self, Error> {
         let folder = folder();
         let source = File::open(packed).map_err(Error::io("open", packed))?;
         let place = || folder.display().to_string();
         let file = unnamed_file(&folder).map_err(|source| unpacking(packed, place(), source))?;
         let decoder = zstd::stream::read::Decoder::new(source).map_err(Error::io("read", packed))?;
-        copy(decoder, &file, &folder).map_err(|source| unpacking(packed, place(), source))?;
+        match copy(decoder, &file, &folder).map_err(|source| unpacking(packed, place(), source))? {
+            Some(source) if on_damage == OnDamage::Refuse => return Err(unpacking(packed, place(), source)),
+            Some(source) => tracing::warn!(bag = %packed.display(), "decompressed up to the damage: {source}"),
+            None => {}
+        }
         tracing::debug!(bag = %packed.display(), folder = %folder.display(), "decompressed to an unnamed temporary file");
         Ok(Self { packed: packed.to_path_buf(), folder, file })
     }
@@ -77,8 +81,8 @@ fn folder() -> PathBuf {
     if in_memory(&usual) && large.is_dir() && !in_memory(large) { large.to_path_buf() } else { usual }
 }
 
-/// Fails before the disk is full: a small file may decompress to any size.
-fn copy(mut from: impl Read, mut to: &File, folder: &Path) -> io::Result<()> {
+/// Fails before the disk is full: a small file may decompress to any size. Returns the error of the source, if it has one.
+fn copy(mut from: impl Read, mut to: &File, folder: &Path) -> io::Result<Option<io::Error>> {
     let mut buffer = vec![0; STEP];
     for step in 0.. {
         if step % STEPS == 0 {
@@ -89,13 +93,13 @@ fn copy(mut from: impl Read, mut to: &File, folder: &Path) -> io::Result<()> {
                 return Err(io::Error::new(io::ErrorKind::StorageFull, found));
             }
         }
-        let length = from.read(&mut buffer)?;
-        if length == 0 {
-            break;
+        match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => to.write_all(buffer.get(..length).unwrap_or_default())?,
+            Err(error) => return Ok(Some(error)),
         }
-        to.write_all(buffer.get(..length).unwrap_or_default())?;
     }
-    Ok(())
+    Ok(None)
 }
 
 fn unpacking(packed: &Path, folder: String, source: io::Error) -> Error {

@@ -161,10 +161,36 @@ pub enum Error {
         /// What was expected and found.
         reason: String,
     },
+    /// A file of a new data set cannot be written.
+    #[error("cannot write {}: {reason}", path.display())]
+    Writing {
+        /// The file.
+        path: PathBuf,
+        /// The system's or the writer's message.
+        reason: String,
+    },
+    /// A row does not fit the data set that is being written.
+    #[error("{}: expected {expected} {what}, found {found}", path.display())]
+    Layout {
+        /// The data set.
+        path: PathBuf,
+        /// What differs.
+        what: &'static str,
+        /// As the first rows have it.
+        expected: usize,
+        /// As this row has it.
+        found: usize,
+    },
+    /// A frame cannot be stored.
+    #[error("cannot store a frame as PNG: {reason}")]
+    Png {
+        /// The encoder's message.
+        reason: String,
+    },
     /// Video frames in a build without FFmpeg.
     #[error(
-        "camera '{camera}' is stored as video ({}), and this build reads none; install libavcodec-dev, libavformat-dev, \
-         libavutil-dev, libswscale-dev and libclang-dev (apt-get install), then build the tool with the feature `dataset`: cargo \
+        "camera '{camera}' is stored as video ({}), and this build reads none; install libavcodec-dev, libavfilter-dev, \
+         libavformat-dev, libavutil-dev, libswscale-dev and libclang-dev (apt-get install), then build the tool with the feature `dataset`: cargo \
          build --release -p vla-trt --features dataset", path.display()
     )]
     NoVideo {

@@ -45,7 +45,7 @@ pub struct Frames {
 }
 
 enum Kind {
-    Images(Images),
+    Images(Box<Images>),
     #[cfg(feature = "video")]
     Video(Box<crate::video::Video>),
 }
@@ -62,7 +62,7 @@ impl Frames {
         let storage = dataset.features().get(camera).map(|feature| feature.storage);
         match storage {
             Some(Storage::Images) => {
-                Ok(Self { kind: Kind::Images(Images::open(&dataset.table(described)?, described, camera)?) })
+                Ok(Self { kind: Kind::Images(Box::new(Images::open(&dataset.table(described)?, described, camera)?)) })
             }
             Some(Storage::Video) => {
                 let path = dataset.video_file(described, camera)?;

@@ -36,6 +36,7 @@ mod tasks;
 mod template;
 #[cfg(feature = "video")]
 mod video;
+pub mod writer;
 
 pub use dataset::{Dataset, Version};
 pub use episodes::Episode;

@@ -52,7 +52,7 @@ impl FromStr for Piece {
         };
         let expected = "expected COLUMN, COLUMN[INDEX] or COLUMN[FIRST:END], such as observation.state[0:7]";
         let elements = elements.strip_suffix(']').ok_or_else(|| refused(expected))?;
-        let number = |text: &str| text.trim().parse::<usize>().map_err(|_| refused(expected));
+        let number = |text: &str| text.trim().parse::<usize>().ok().ok_or_else(|| refused(expected));
         let range = match elements.split_once(':') {
             Some((first, end)) => number(first)?..number(end)?,
             None => {

@@ -158,11 +158,12 @@ impl Iterator for Rows {
     type Item = Result<Row, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.batch.is_empty() && self.left > 0 {
-            if let Err(error) = self.fill() {
-                self.left = 0;
-                return Some(Err(error));
-            }
+        if self.batch.is_empty()
+            && self.left > 0
+            && let Err(error) = self.fill()
+        {
+            self.left = 0;
+            return Some(Err(error));
         }
         self.batch.pop_front().map(Ok)
     }

@@ -36,7 +36,7 @@ impl FromStr for Selection {
             text: text.to_owned(),
             reason: "expected episodes such as 0,3-5: numbers and ranges, separated by commas".to_owned(),
         };
-        let number = |text: &str| text.trim().parse::<usize>().map_err(|_| refused());
+        let number = |text: &str| text.trim().parse::<usize>().ok().ok_or_else(refused);
         let mut ranges = Vec::new();
         for part in text.split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));

@@ -141,7 +141,7 @@ impl Table {
         let mut values = Vec::new();
         while let Some(bytes) = column.read_bytes()? {
             let text = std::str::from_utf8(bytes.data());
-            values.push(text.map_err(|_| self.file.schema(name, "text in UTF-8", "other bytes"))?.to_owned());
+            values.push(text.map_err(|error| self.file.schema(name, "text in UTF-8", error.to_string()))?.to_owned());
         }
         Ok(values)
     }

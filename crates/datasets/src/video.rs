@@ -1,6 +1,6 @@
 //! Cameras stored as video, decoded by FFmpeg.
 //!
-//! A file is read forward: one seek to the start of the episode, then packet after packet. One thread decodes: a run over a data set
+//! A file is read forward: one seek to the first frame that is asked for, then packet after packet. One thread decodes: a run over a data set
 //! has as many decoders as cameras, and single-threaded decoders give frames in one order and hold the fewest frames.
 
 use std::fs::File;
@@ -74,7 +74,7 @@ impl Video {
             episode: episode.index,
             reason: format!("cannot {doing}: {error}; the file is damaged or cut short, or FFmpeg lacks its codec"),
         };
-        let mut input = ffmpeg::format::input(&path).map_err(|error| failed("open the video", error))?;
+        let input = ffmpeg::format::input(&path).map_err(|error| failed("open the video", error))?;
         let stream = input.streams().best(media::Type::Video);
         let stream = stream.ok_or_else(|| failed("find a video stream", ffmpeg::Error::StreamNotFound))?;
         let (index, time_base) = (stream.index(), f64::from(stream.time_base()));
@@ -86,10 +86,6 @@ impl Video {
         decoder.check(decoder::Check::EXPLODE);
         let decoder = decoder.video().map_err(|error| failed("open the decoder", error))?;
         let from = episode.video(camera).from;
-        if from > 0.0 {
-            let at = ((from - TOLERANCE_S) * SEEK_BASE) as i64;
-            input.seek(at, ..at).map_err(|error| failed("find the episode in the video", error))?;
-        }
         Ok(Self {
             camera: camera.to_owned(),
             episode: episode.index,
@@ -141,6 +137,7 @@ impl Video {
     /// Decodes until no later frame can be nearer.
     fn advance(&mut self, wanted: f64) -> Result<(), Error> {
         if self.current.is_none() {
+            self.seek(wanted)?;
             self.current = self.decode()?;
         }
         while let Some(current) = &self.current
@@ -157,6 +154,17 @@ impl Video {
             }
         }
         Ok(())
+    }
+
+    /// Goes to the last key frame that is not after the first wanted frame.
+    fn seek(&mut self, wanted: f64) -> Result<(), Error> {
+        let at = ((wanted - self.tolerance) * SEEK_BASE) as i64;
+        if at <= 0 {
+            return Ok(());
+        }
+        self.input
+            .seek(at, ..at)
+            .map_err(|error| self.failed(format!("cannot find {wanted:.4} s in the video: {error}")))
     }
 
     /// The next frame of the file; `None` at its end.

@@ -7,12 +7,11 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::checkpoint::{Backbone, Checkpoint, Config, folder, foreign};
+use super::checkpoint::{Backbone, Checkpoint, Config, foreign};
 use super::expected;
 use super::expected::Expected;
 use super::layout::{ExportedStage, Layout, Network};
-use super::lora;
-use super::lora::Adapter;
+use super::lora::{self, Adapter};
 use super::policy_yaml::{Description, POLICY_YAML};
 use super::progress::{Metered, Progress};
 use super::staging::{self, Staging, require_room};
@@ -23,12 +22,14 @@ use vla_base::tensor::DType;
 use vla_policy::encode::prompt::save_tokenizer;
 use vla_policy::processor::{DeltaRows, Processor, ProcessorConfig, Statistics};
 
+mod adapter;
 pub mod embodiment;
 mod layout;
 mod letterbox;
 mod options;
 mod prompts;
 
+pub use adapter::Merged;
 pub use letterbox::Letterbox;
 
 /// What [`Error::OccupiedFolder`] expects.
@@ -140,21 +141,6 @@ pub struct Summary {
     pub merged: Option<Merged>,
 }
 
-/// A LoRA adapter in a bundle.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Merged {
-    /// Hash over its two files, as of a bundle.
-    pub fingerprint: String,
-    /// Weights of the checkpoint that it changes.
-    pub changed: usize,
-    /// Weights of the checkpoint that it replaces.
-    pub replaced: usize,
-    /// The base that it names.
-    pub base: Option<String>,
-    /// Whether processor and statistics are the adapter's.
-    pub own_processor: bool,
-}
-
 /// Refuses an `out` that [`write()`] would refuse.
 ///
 /// # Errors
@@ -223,7 +209,7 @@ fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Pr
         }
     };
     report(Progress::Fingerprint);
-    let merged = plan.adapter.as_ref().map(|adapter| merged(&plan, adapter)).transpose()?;
+    let merged = plan.adapter.as_ref().map(|adapter| Merged::of(&plan, adapter)).transpose()?;
     let fingerprint = plan.describe(request, merged.as_ref(), &stages, dir)?;
     let written = stages.iter().filter(|stage| stage.supplied.is_none());
     let sizes = written.map(|stage| Ok((stage.name.clone(), bytes_of(stage)?))).collect::<Result<_, Error>>()?;
@@ -233,26 +219,6 @@ fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Pr
     });
     let (views, letterbox) = (plan.views, plan.processor.image.letterbox);
     Ok(Summary { fingerprint, views, letterbox, stages: sizes, supplied: supplied.collect(), merged })
-}
-
-impl Request {
-    /// The folder with the processor's files: of the adapter's own training, where it has them.
-    ///
-    /// # Errors
-    /// As [`folder::of_processor`].
-    fn processor_dir(&self) -> Result<PathBuf, Error> {
-        let own = self.lora.as_deref().and_then(|folder| folder::of_processor(folder, PROCESSOR).ok());
-        own.map_or_else(|| folder::of_processor(&self.checkpoint, PROCESSOR), Ok)
-    }
-}
-
-/// What the bundle says about its adapter.
-fn merged(plan: &ExportPlan, adapter: &Adapter) -> Result<Merged, Error> {
-    let fingerprint = vla_policy::fingerprint(adapter.dir(), &[lora::CONFIG, lora::WEIGHTS])
-        .map_err(|error| Error::Io { path: error.path, source: error.source })?;
-    let (changed, replaced) = adapter.counts();
-    let own_processor = plan.processor_dir.starts_with(adapter.dir());
-    Ok(Merged { fingerprint, changed, replaced, base: adapter.base().map(str::to_owned), own_processor })
 }
 
 /// A request that has passed every check, with its inputs.

@@ -7,12 +7,32 @@ use vla_engines::provenance::Provenance;
 /// Why a policy cannot run on recorded data, or its output cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Reading or writing a bag.
+    /// Reading a bag.
     #[error(transparent)]
     Bag(#[from] vla_bags::Error),
+    /// Writing one.
+    #[error(transparent)]
+    Output(#[from] vla_recorder::Error),
     /// Reading a data set.
     #[error(transparent)]
     Dataset(#[from] vla_datasets::Error),
+    /// Keys of a policy that are not made of joints, where a data set needs numbers.
+    #[error(
+        "{}: expected keys of joints, found others; a data set is written of joints only: name them in state.<key>.joints and \
+         action.<key>.joints", keys.join(", ")
+    )]
+    NoJoints {
+        /// The keys.
+        keys: Vec<String>,
+    },
+    /// A frame that cannot be decoded.
+    #[error("camera '{camera}': {source}")]
+    CameraFrame {
+        /// The camera.
+        camera: String,
+        /// What is wrong with the message.
+        source: vla_messages::Error,
+    },
     /// Two state keys give one joint different positions.
     #[error(
         "joint '{joint}': expected the same position in all state keys that name it, found {first} and {second} in row {row} of the \
@@ -59,11 +79,6 @@ pub enum Error {
         /// What is wrong with them.
         reason: String,
     },
-    /// A replay needs a rate.
-    #[error(
-        "rate_hz: expected a rate above 0, since a replay infers at this rate; found 0 or less: set rate_hz in the parameters"
-    )]
-    NoRate,
     /// A message of the golden bag.
     #[error("golden bag {}: {source}", file.display())]
     Golden {

@@ -198,6 +198,8 @@ pub struct Outcome {
     pub policy: String,
     /// Its fingerprint.
     pub fingerprint: String,
+    /// Whether its weights are random: its errors say nothing.
+    pub random_weights: bool,
     /// The engine kind that ran it.
     pub engine: String,
     /// Rows and columns.
@@ -224,11 +226,13 @@ pub struct EpisodeMean {
 }
 
 impl Outcome {
-    fn new(layout: &Layout, (policy, fingerprint, engine): (&str, &str, &str)) -> Self {
+    fn new(layout: &Layout, policy: &Policy) -> Self {
+        let spec = policy.spec();
         Self {
-            policy: policy.to_owned(),
-            fingerprint: fingerprint.to_owned(),
-            engine: engine.to_owned(),
+            policy: spec.name.clone(),
+            fingerprint: spec.fingerprint.clone(),
+            random_weights: spec.random_weights,
+            engine: policy.engine_kind().to_owned(),
             inferences: 0,
             figures: figures::Tally::new(layout).figures(layout),
             layout: layout.clone(),

@@ -10,9 +10,11 @@ use vla_policy::observation::JointMap;
 use vla_policy::trace::ArrayInputs;
 use vla_policy::{LoadOptions, Policy, PolicySpec, Progress};
 
+mod dataset;
 pub mod inputs;
 mod names;
 
+pub use dataset::{Moment, arrays};
 pub use inputs::Inputs;
 
 /// Loads a policy that is given its state as arrays: no joint has a name.

@@ -7,6 +7,7 @@
 //! - [`verify`]: TensorRT engines compared with the ONNX networks, stage by stage and as decoded actions
 //! - [`activation_range`]: the largest magnitude of every inner tensor, and which of them FP16 cannot hold
 //! - [`eval`]: errors of predicted actions against recorded ones
+//! - [`to_dataset`]: bags as a LeRobot data set
 //! - [`infer`]: every named tensor of one inference
 //! - [`page`]: the HTML pages of reports
 //!
@@ -34,6 +35,7 @@ pub mod infer;
 mod observations;
 pub mod page;
 pub mod replay;
+pub mod to_dataset;
 pub mod verify;
 
 pub use error::Error;

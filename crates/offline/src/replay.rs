@@ -20,6 +20,7 @@ pub mod bench;
 pub(crate) mod complaints;
 pub mod golden;
 pub mod record;
+mod recorded;
 pub mod report;
 pub mod source;
 pub(crate) mod ticks;
@@ -27,24 +28,51 @@ pub(crate) mod ticks;
 use complaints::Complaints;
 use golden::{Compared, Golden};
 use record::{Event, Record};
+use recorded::RecordedInferences;
 pub use source::{BagClock, BagSource, DatasetSource, Source};
 use source::{Recording, Segment, TimedMessage};
 use ticks::Ticks;
 
-/// Topics of the output bag: those of a node with its default name.
+/// Topic of the chunks of a node with its default name.
 pub const ACTION_CHUNK_TOPIC: &str = "/vla_trt/action_chunk";
-/// The trajectory topic.
+/// Topic of its trajectories.
 pub const JOINT_TRAJECTORY_TOPIC: &str = "/vla_trt/joint_trajectory";
 
+/// Topics of the output bag.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Topics {
+    /// Action chunks.
+    pub chunks: String,
+    /// Trajectories.
+    pub trajectories: String,
+}
+
+impl Topics {
+    /// The topics of a node; `resolve` gives the name in the ROS graph of one of its topics.
+    pub fn of(resolve: &dyn Fn(&str) -> String) -> Self {
+        Self { chunks: resolve("~/action_chunk"), trajectories: resolve("~/joint_trajectory") }
+    }
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self { chunks: ACTION_CHUNK_TOPIC.to_owned(), trajectories: JOINT_TRAJECTORY_TOPIC.to_owned() }
+    }
+}
+
 /// What to replay and where to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Bag or data set to read.
     pub source: Source,
     /// MCAP file to write.
     pub output: PathBuf,
-    /// Latency assumed between inference and publication.
+    /// Topics of the output.
+    pub topics: Topics,
+    /// Latency assumed between inference and publication. At a `rate_hz` of 0 or less the next inference starts after it.
     pub latency: Span,
+    /// Infers when the node did whose chunks are in the bag, each time with its latency, in place of a rate and [`Self::latency`].
+    pub as_recorded: bool,
     /// A bag of chunks to compare with, and the largest difference allowed (rad or m).
     pub golden: Option<(PathBuf, f32)>,
 }
@@ -106,73 +134,77 @@ pub fn run(
     options: &Options,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Summary, Error> {
-    if settings.rate_hz <= 0.0 {
-        return Err(Error::NoRate);
-    }
     let recording = Recording::open(&options.source, session.policy().spec(), settings)?;
     let golden = options.golden.as_ref().map(|(file, tolerance)| Golden::open(file, *tolerance)).transpose()?;
-    let mut output = Output::create(&options.output)?;
-    let record = drive(&recording, session, settings, options.latency, Pace::Anew, &mut output, progress)?;
+    let mut output = Output::create(&options.output, &options.topics)?;
+    let pace = match options.as_recorded {
+        true => Pace::Recorded(RecordedInferences::load(&options.source, &options.topics.chunks)?),
+        false => Pace::Anew,
+    };
+    let record = drive(&recording, session, settings, options.latency, pace, &mut output, progress)?;
     if !record.chunks.is_empty() {
         output.writer.finish()?;
     }
-    let compared = golden.filter(|_| !record.chunks.is_empty()).map(|golden| golden.compare(&options.output));
+    let compared =
+        golden.filter(|_| !record.chunks.is_empty()).map(|golden| golden.compare(&options.output, &options.topics));
     let (compared, difference) = compared.transpose()?.unzip();
     Ok(Summary { record, compared, difference: difference.flatten() })
 }
 
 /// When the inferences of a segment begin.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Pace {
     /// With its inputs, as in a node that is started.
     Anew,
     /// At even distances over all segments; those without an inference are not read.
     Even,
+    /// When those of a recorded node did, each with its latency.
+    Recorded(RecordedInferences),
 }
 
-/// Replays a recording through `session` and passes its messages to `sink`. `latency`: between inference and publication.
+/// Replays a recording through `session` and passes its messages to `sink`. `latency`: between inference and publication; at a
+/// `rate_hz` of 0 or less the next inference starts after it.
 /// `progress` receives the fraction of the recording that is done. Every segment but the first starts the session again.
 ///
 /// # Errors
-/// [`Error::NoRate`]; a bag or data set that cannot be read; the first error of `sink`.
+/// A bag or data set that cannot be read; the first error of `sink`.
 pub(crate) fn drive(
     recording: &Recording,
     session: &mut Session,
     settings: &Settings,
     latency: Span,
-    pace: Pace,
+    mut pace: Pace,
     sink: &mut dyn Sink,
     progress: &mut dyn FnMut(f64),
 ) -> Result<Record, Error> {
-    if settings.rate_hz <= 0.0 {
-        return Err(Error::NoRate);
-    }
     session.apply(settings);
-    session.assume_latency(latency);
     let (start, end) = recording.bounds();
     let record = Record::new(session, settings, latency);
     let complaints = Complaints::default();
     let inputs = new_inputs(session, settings)?;
-    let mut replay = Replay { session, settings, inputs, latency, sink, record, complaints, last: start };
+    let mut replay = Replay { session, settings, inputs, sink, record, complaints, last: start };
     let (mut gaps, mut delay) = (0, Span::ZERO);
     for (index, segment) in recording.segments().enumerate() {
         let (first, last) = segment.bounds();
         let length = last - first;
-        if pace == Pace::Even && delay > length {
+        if matches!(pace, Pace::Even) && delay > length {
             delay = Span::from_nanos(delay.nanos() - length.nanos());
             continue;
         }
         if index > 0 {
             replay.restart()?;
         }
-        let mut ticks = Ticks::new(settings.rate_hz).delayed(delay);
-        replay.segment(recording, &segment, &mut ticks, &mut |now| {
-            progress((now - start).seconds() / (end - start).seconds().max(1e-9));
-        })?;
-        gaps += ticks.gaps();
-        if pace == Pace::Even {
-            delay = ticks.next_after(last);
+        let progress = &mut |now: Stamp| progress((now - start).seconds() / (end - start).seconds().max(1e-9));
+        if let Pace::Recorded(inferences) = &mut pace {
+            replay.segment_as_recorded(recording, &segment, inferences, progress)?;
+            continue;
         }
+        let mut ticks = Ticks::of(settings, latency);
+        if matches!(pace, Pace::Even) && index > 0 {
+            ticks = ticks.starting_at(first + delay);
+        }
+        replay.segment(recording, &segment, (&mut ticks, latency), progress)?;
+        gaps += ticks.gaps();
+        delay = ticks.next().map_or(Span::ZERO, |next| (next - last).max(Span::ZERO));
     }
     if gaps > 1 {
         tracing::warn!(
@@ -183,6 +215,17 @@ pub(crate) fn drive(
     progress(1.0);
     Ok(replay.finish())
 }
+
+/// How long before an observation the samples are that it may use: the oldest frame or state of its history, and the longest time
+/// between two samples.
+fn needed_before(settings: &Settings) -> Span {
+    let frames = settings.inputs.iter().map(|input| input.history.length());
+    let states = settings.rules.state_history.iter().copied();
+    Span::from_nanos(frames.chain(states).max().unwrap_or_default().nanos().saturating_add(LEAD.nanos()))
+}
+
+/// Longest time between two samples of an input whose history is read.
+const LEAD: Span = Span::from_nanos(2_000_000_000);
 
 /// Inputs that have had no message.
 fn new_inputs(session: &Session, settings: &Settings) -> Result<Inputs, Error> {
@@ -198,7 +241,6 @@ struct Replay<'a> {
     session: &'a mut Session,
     settings: &'a Settings,
     inputs: Inputs,
-    latency: Span,
     sink: &'a mut dyn Sink,
     record: Record,
     complaints: Complaints,
@@ -221,7 +263,7 @@ impl Replay<'_> {
         &mut self,
         recording: &Recording,
         segment: &Segment<'_>,
-        ticks: &mut Ticks,
+        (ticks, latency): (&mut Ticks, Span),
         progress: &mut dyn FnMut(Stamp),
     ) -> Result<(), Error> {
         match segment.actions() {
@@ -230,11 +272,15 @@ impl Replay<'_> {
             // They are for the report alone; a missing file is an error of the messages, too.
             Err(error) => tracing::info!("the recorded actions are not compared: {error}"),
         }
-        let mut last = segment.bounds().0;
-        for message in segment.messages()? {
+        let (mut last, end) = segment.bounds();
+        // What comes long before the first inference goes into none, and nothing after the last does.
+        let needed = ticks.next().map(|first| first - needed_before(self.settings));
+        for message in segment.messages_from(needed)? {
             let TimedMessage { time, message } = message?;
             while let Some(now) = ticks.next_before(time) {
-                self.cycle(now)?;
+                if self.cycle(now, latency)? {
+                    ticks.inferred(now);
+                }
             }
             ticks.message(time, recording.is_stamped(message.topic));
             for input in recording.inputs(message.topic) {
@@ -245,11 +291,41 @@ impl Replay<'_> {
             }
             progress(message.log_time);
             last = time;
+            if segment.episode().is_some() && ticks.next().is_some_and(|next| next > end) {
+                break;
+            }
         }
-        match ticks.last_by(segment.end(last)) {
-            Some(now) => self.cycle(now),
-            None => Ok(()),
+        if let Some(now) = ticks.last_by(segment.end(last)) {
+            self.cycle(now, latency)?;
         }
+        Ok(())
+    }
+
+    /// As [`Self::segment`], with the inferences of the recorded node.
+    fn segment_as_recorded(
+        &mut self,
+        recording: &Recording,
+        segment: &Segment<'_>,
+        inferences: &mut RecordedInferences,
+        progress: &mut dyn FnMut(Stamp),
+    ) -> Result<(), Error> {
+        for message in segment.messages()? {
+            let TimedMessage { time, message } = message?;
+            let (topic, stamp) = (message.topic, recording.stamp(&message));
+            loop {
+                let names = recorded::names(recording, self.settings, self.inputs.topics(), topic);
+                let Some(inference) = inferences.next_before(time, stamp, names) else { break };
+                self.cycle(inference.at, inference.latency)?;
+            }
+            for input in recording.inputs(topic) {
+                self.offer(input, message.data.clone(), time);
+            }
+            progress(message.log_time);
+        }
+        while let Some(inference) = inferences.take() {
+            self.cycle(inference.at, inference.latency)?;
+        }
+        Ok(())
     }
 
     /// Whether every input has had a message by `now`, good or bad.
@@ -271,10 +347,12 @@ impl Replay<'_> {
         }
     }
 
-    fn cycle(&mut self, now: Stamp) -> Result<(), Error> {
-        let latency = self.latency;
+    /// Whether the policy was run.
+    fn cycle(&mut self, now: Stamp, latency: Span) -> Result<bool, Error> {
+        self.session.assume_latency(latency);
         let control = Arc::clone(self.session.control());
         let outcome = self.session.cycle(now, &self.inputs, self.settings, false, &mut || now + latency);
+        let inferred = matches!(outcome, CycleOutcome::Published(_) | CycleOutcome::Refused { .. });
         match outcome {
             CycleOutcome::Published(published) => {
                 let at = now + latency;
@@ -296,7 +374,7 @@ impl Replay<'_> {
                 self.record.event(Event::refusal(now, &refusal.to_string()), &brake, &control);
             }
         }
-        Ok(())
+        Ok(inferred)
     }
 
     fn finish(mut self) -> Record {
@@ -321,14 +399,14 @@ struct Output {
 }
 
 impl Output {
-    fn create(path: &Path) -> Result<Self, Error> {
+    fn create(path: &Path, topics: &Topics) -> Result<Self, Error> {
         let mut writer = BagWriter::create(path)?;
-        let mut topic = |name, type_name| -> Result<TopicId, Error> {
+        let mut topic = |name: &str, type_name| -> Result<TopicId, Error> {
             let text = schema::text(type_name).ok_or_else(|| Error::Internal(format!("no schema of {type_name}")))?;
             Ok(writer.add_topic(name, type_name, text)?)
         };
-        let chunks = topic(ACTION_CHUNK_TOPIC, ActionChunkMessage::TYPE)?;
-        let trajectories = topic(JOINT_TRAJECTORY_TOPIC, JointTrajectoryMessage::TYPE)?;
+        let chunks = topic(&topics.chunks, ActionChunkMessage::TYPE)?;
+        let trajectories = topic(&topics.trajectories, JointTrajectoryMessage::TYPE)?;
         Ok(Self { writer, chunks, trajectories, buffer: Vec::new() })
     }
 }

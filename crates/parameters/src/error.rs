@@ -143,6 +143,14 @@ pub enum Error {
         /// As typed.
         argument: String,
     },
+    /// Not a rule for names.
+    #[error("'{rule}': expected {expected}")]
+    Remap {
+        /// As typed.
+        rule: String,
+        /// The form, with an example.
+        expected: &'static str,
+    },
     /// There is no parameter of that name.
     #[error("{origin}there is no parameter '{name}': {hint}")]
     Unknown {

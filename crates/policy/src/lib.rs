@@ -79,6 +79,7 @@ pub use files::LoadedFiles;
 pub use fingerprint::{FingerprintError, fingerprint};
 pub use frames::FrameSizes;
 pub use instruction::{InstructionCheck, SharedEncoder};
+pub use noise::initial_noise;
 pub use normalised::ActionKeyColumns;
 pub use options::{LoadOptions, LoadPipeline, Progress};
 pub use policy::Policy;

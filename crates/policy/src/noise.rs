@@ -25,6 +25,11 @@ pub fn fill<'n>(values: &mut [f32], seed: u64, identity: impl Iterator<Item = (&
     }
 }
 
+/// Fills `values` with noise of a seed alone, for an inference on arrays, which have no stamps.
+pub fn initial_noise(seed: u64, values: &mut [f32]) {
+    fill(values, seed, std::iter::empty());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

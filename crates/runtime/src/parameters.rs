@@ -27,12 +27,12 @@ pub use placeholder::PLACEHOLDER;
 pub use reference::reference;
 pub use ros2_parameters::{
     Change, Constraint, Declaration, Descriptor, Error, Ignored, Listing, NodeName, NodePattern, Origin, Override,
-    Overrides, Problems, SourceLocation, Store, Value, ValueType, check_topic, nearest, yaml,
+    Overrides, Problems, Remap, SourceLocation, Store, Value, ValueType, check_topic, nearest, yaml,
 };
 pub use settings::{
     CommandKind, CommandSettings, DeliveryQos, Durability, EngineSettings, GripperRoute, History, LimitsFrom,
-    MemorySettings, OutputKind, OutputMessage, OutputSettings, PoseRoute, Reliability, Route, SecondGoal, Settings,
-    StageSettings, SubscriptionQos, TaskSettings, TwistRoute,
+    MemorySettings, OutputKind, OutputMessage, OutputSettings, PoseRoute, RecordSettings, Reliability, Route,
+    SecondGoal, Settings, StageSettings, SubscriptionQos, TaskSettings, TwistRoute,
 };
 pub use shape::{EefAction, PolicyShape};
 

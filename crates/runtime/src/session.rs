@@ -178,6 +178,14 @@ impl Session {
         self.inputs_complete = false;
     }
 
+    /// A new session with the same policy, whose first chunk has the number 1.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn renewed(self) -> Result<Self, observation::Error> {
+        Self::new(self.policy)
+    }
+
     /// Sets the time by which publication is later than the inputs in a replay, which offers no input in between. Motion then starts
     /// at positions that are older by it.
     pub fn assume_latency(&mut self, latency: Span) {

@@ -60,9 +60,6 @@ pub enum Refusal {
     /// The observation does not fit the policy.
     #[error("the observation cannot be used:\n  {}", .0.join("\n  "))]
     Observation(Vec<String>),
-    /// The policy refused the observation.
-    #[error("{0}")]
-    Policy(String),
     /// The token is missing, or another one.
     #[error("Unauthorized: Invalid API token")]
     Unauthorized,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::queue::Request;
+use bytes::Bytes;
+
+use crate::queue::{Body, Request};
 use crate::{Failure, Gr00t, Model, Openpi, Refusal};
 
 /// A wire protocol.
@@ -41,6 +43,11 @@ impl From<Failure> for Unanswered {
 }
 
 impl Protocol {
+    /// Answers one message, without a socket: the reply's bytes, an error among them.
+    pub fn answer_message(&mut self, message: &[u8], model: &mut dyn Model) -> Vec<u8> {
+        self.answer(&Request::Message(Body::Shared(Bytes::copy_from_slice(message))), None, model).0.bytes
+    }
+
     /// Answers one request; the failure is one after which no other will be answered.
     pub(crate) fn answer(
         &mut self,

@@ -1,7 +1,7 @@
 //! WebSocket connections as openpi's clients make them.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -106,6 +106,8 @@ impl Connection {
             .flush()
             .or_else(|error| if matches!(error, Error::ConnectionClosed) { Ok(()) } else { Err(to_io(error)) })?;
         let mut stream = self.socket.get_ref();
+        // The client has the close frame and the end of the stream, and closes too.
+        stream.shutdown(Shutdown::Write)?;
         stream.set_read_timeout(Some(patience))?;
         let (mut scratch, mut left, until) = (vec![0; 1 << 16], MAX_DISCARDED, Instant::now() + 6 * patience);
         while left > 0 && Instant::now() < until {

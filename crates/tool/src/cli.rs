@@ -29,6 +29,7 @@ mod prepare_system;
 mod replay;
 mod serve;
 mod settings;
+mod to_lerobot;
 mod verify;
 
 /// Vision-language-action policies on a robot.
@@ -66,6 +67,7 @@ enum Command {
     PrepareSystem(prepare_system::PrepareSystemArguments),
     Replay(replay::ReplayArguments),
     Serve(serve::ServeArguments),
+    ToLerobot(to_lerobot::ToLerobotArguments),
     Verify(verify::VerifyArguments),
 }
 
@@ -122,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::PrepareSystem(args) => prepare_system::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::ToLerobot(args) => to_lerobot::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Export(args) => export::run(&args),
         Command::MakeCheckpoint(args) => make_checkpoint::run(&args),

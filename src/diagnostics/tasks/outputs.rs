@@ -1,4 +1,4 @@
-//! The routes of the motion in the status of the output.
+//! The routes of the motion and the recording in the status of the output.
 
 use super::super::status::{Severity, Status};
 use crate::outputs::RouteState;
@@ -23,5 +23,20 @@ pub(super) fn routes(status: &mut Status, routes: &[RouteState]) {
         if let Some(error) = route.tracking_error {
             status.value(format!("output {name} tracking error (rad or m)"), format_args!("{error:.4}"));
         }
+    }
+}
+
+/// A recording that is not whole is a warning: the robot goes on without it.
+pub(super) fn recording(status: &mut Status, recording: Option<&vla_recorder::Status>) {
+    let Some(recording) = recording else { return };
+    let file = recording.file.as_ref().map_or_else(|| "none".to_owned(), |file| file.display().to_string());
+    status.value("recording", file);
+    status.value("recorded messages", recording.written);
+    status.value("recorded (MiB)", format_args!("{:.1}", recording.bytes as f64 / f64::from(1 << 20)));
+    status.value("messages dropped by the recorder", recording.dropped);
+    status.value("messages not written by the recorder", recording.unwritten);
+    status.value("recordings removed", recording.removed);
+    if let Some(fault) = &recording.fault {
+        status.raise(Severity::Warn, format!("not recording: {fault}"));
     }
 }

@@ -212,6 +212,66 @@ fn topics_that_are_not_cdr_are_refused_when_asked_for_and_not_before() {
     assert_eq!(bag.messages(&[1]).expect("CDR").count(), 1);
 }
 
+/// A file of loose records without a summary: each topic's channel, by (id, topic, schema), then a message of each.
+fn loose(channels: &[(u16, &str, u16)]) -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+    let record = |opcode: u8, body: Vec<u8>| [&[opcode][..], &(body.len() as u64).to_le_bytes(), &body].concat();
+    let mut bytes = b"\x89MCAP0\r\n".to_vec();
+    bytes.extend(record(1, [text("ros2"), text("test")].concat()));
+    let schema = [&1u16.to_le_bytes()[..], &text("std_msgs/msg/String"), &text("ros2msg"), &text("")].concat();
+    bytes.extend(record(3, schema));
+    for (id, topic, schema) in channels {
+        let ids = [id.to_le_bytes(), schema.to_le_bytes()].concat();
+        bytes.extend(record(4, [ids, text(topic), text("cdr"), vec![0; 4]].concat()));
+        let head = [&id.to_le_bytes()[..], &[0; 4], &5u64.to_le_bytes(), &5u64.to_le_bytes()].concat();
+        bytes.extend(record(5, [head, payload(1, 1)].concat()));
+    }
+    bytes.extend(record(15, vec![0; 4]));
+    bytes.extend(record(2, vec![0; 20]));
+    bytes.extend(b"\x89MCAP0\r\n");
+    bytes
+}
+
+#[test]
+fn what_contradicts_itself_about_a_topic_is_refused_when_it_is_asked_for_and_not_before() {
+    let (_dir, path) = file("bag.mcap", &loose(&[(3, "/good", 1), (4, "/one", 1), (4, "/other", 1)]));
+    let bag = BagReader::open(&path).expect("a bag");
+    let good = bag.find("/good").expect("the topic");
+    assert_eq!(bag.messages(&[good]).expect("messages").count(), 1);
+    let one = bag.find("/one").expect("the topic");
+    let error = bag.messages(&[one]).expect("messages").find_map(Result::err).expect("two channels");
+    assert_says(&error, &["bag.mcap", "channel 4", "'/one'", "'/other'"]);
+}
+
+#[test]
+fn a_channel_whose_schema_is_missing_has_no_type() {
+    let (_dir, path) = file("bag.mcap", &loose(&[(3, "/good", 1), (4, "/other", 9)]));
+    let bag = BagReader::open(&path).expect("a bag");
+    let types: Vec<&str> = bag.topics().iter().map(|topic| topic.type_name.as_str()).collect();
+    assert_eq!(types, ["std_msgs/msg/String", ""]);
+    assert_eq!(read_all(&bag).expect("read").len(), 2);
+}
+
+#[test]
+fn a_damaged_chunk_of_topics_that_nobody_reads_is_not_looked_at() {
+    // One topic after the other, so that each has chunks of its own.
+    let of = |topic: &str, from: usize| -> Vec<Message> {
+        (from..from + 20).map(|i| (topic.to_owned(), i as i64, payload(i, 40))).collect()
+    };
+    let messages = [of(JOINTS, 100), of(TEXT, 200)].concat();
+    let mut bytes = mcap_bytes(options(), &messages);
+    let at = place_of(&bytes, &messages[30].2);
+    bytes[at + 5] ^= 1;
+    let (_dir, path) = file("bag.mcap", &bytes);
+    let bag = BagReader::open(&path).expect("a bag");
+    let count = |topic: &str| -> Result<usize, Error> {
+        let messages = bag.messages(&[bag.find(topic).expect("the topic")])?.collect::<Result<Vec<_>, _>>()?;
+        Ok(messages.len())
+    };
+    assert_eq!(count(JOINTS).expect("untouched"), 20);
+    assert!(matches!(count(TEXT), Err(Error::Damaged { .. })));
+}
+
 #[test]
 fn channels_of_one_topic_are_one_topic_unless_their_types_differ() {
     let make = |second: &str| {

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use vla_bags::{BagReader, BagWriter, Error, Qos};
+use vla_bags::{BagReader, BagWriter, Qos};
 use vla_base::time::Stamp;
+use vla_recorder::Error;
 
 use super::fixture::*;
 

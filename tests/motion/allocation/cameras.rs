@@ -3,8 +3,8 @@
 use super::*;
 
 use vla_messages::{BayerPattern, PixelFormat};
-use vla_policy::encode::FrameEncoder;
 use vla_policy::encode::resize::Size;
+use vla_policy::encode::{Frame, FrameEncoder};
 use vla_policy::observation::{CameraSample, Exif, FrameHistory, FrameOptions};
 
 /// A JPEG on its side, a Bayer mosaic and an RGB frame.
@@ -57,7 +57,7 @@ fn encoding_allocates_nothing(transform: &ImageTransformSpec, size: Size) {
     assert_eq!(encoder.threads(), 3);
     let mut values = vec![0.0; 4 * 3 * size.width * size.height];
     let mut turn = || {
-        let observed = frames.iter().map(Some).chain([None]);
+        let observed = frames.iter().map(Frame::Sample).chain([Frame::Black]);
         let places = values.chunks_exact_mut(3 * size.width * size.height);
         encoder.encode(0..4, observed, places).expect("good frames");
     };

@@ -1,14 +1,15 @@
 //! A chunk's records: borrowed from the mapped file when it is not packed, from one new buffer when it is.
 
+use std::ops::Range;
 use std::path::Path;
 
 use ::mcap::records::{ChunkHeader, Record, op};
 use bytes::Bytes;
 
 use super::super::Error;
-use super::super::unpack::{MAX_UNPACKED, Unpack, unpack};
-use super::frame::Frame;
-use super::{damaged, parse};
+use super::super::unpack::{MAX_UNPACKED, Unpack, salvage, unpack};
+use super::frame::{Frame, HEAD, frame};
+use super::{cut, damaged, parse};
 
 /// Bytes of a chunk's body before its data, without the compression's name.
 const FIXED_HEAD: usize = 40;
@@ -59,8 +60,36 @@ pub(super) fn contents(path: &Path, file: &Bytes, frame: &Frame) -> Result<Bytes
     Ok(data)
 }
 
+/// The records of the chunk at `offset`, which may be damaged or go beyond the end of the file, as far as they can be unpacked; and
+/// what is wrong with it.
+pub(super) fn salvaged(path: &Path, file: &Bytes, offset: usize) -> (Bytes, Option<Error>) {
+    let (body, error) = match frame(file, offset) {
+        Ok(frame) => match contents(path, file, &frame) {
+            Ok(data) => return (data, None),
+            Err(error) => (frame.body, error),
+        },
+        Err(at) => ((offset + HEAD).min(file.len())..file.len(), cut(path, "chunk", at)),
+    };
+    (unpacked(file, body), Some(error))
+}
+
+/// The beginning of a chunk's records.
+fn unpacked(file: &Bytes, body: Range<usize>) -> Bytes {
+    let text = |at: usize| {
+        let length = file.get(at..body.end)?.first_chunk::<4>()?;
+        file.get(at + 4..body.end)?.get(..usize::try_from(u32::from_le_bytes(*length)).ok()?)
+    };
+    // start time, end time, size, checksum; then the compression's name and the size of the data
+    let Some(compression) = text(body.start + FIXED_HEAD - 12).and_then(|name| std::str::from_utf8(name).ok()) else {
+        return Bytes::new();
+    };
+    let start = body.start + FIXED_HEAD + compression.len();
+    let packed = if start <= body.end { file.slice(start..body.end) } else { Bytes::new() };
+    if compression.is_empty() { packed } else { Bytes::from(salvage(compression, &packed, MAX_UNPACKED)) }
+}
+
 fn place(frame: &Frame) -> String {
-    format!("the chunk at byte {}", frame.body.start.saturating_sub(super::frame::HEAD))
+    format!("the chunk at byte {}", frame.body.start.saturating_sub(HEAD))
 }
 
 fn too_large(path: &Path, frame: &Frame, size: u64) -> Error {

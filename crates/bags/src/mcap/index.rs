@@ -1,12 +1,13 @@
 //! Where a file's messages are: from its summary when that is whole, else by reading every record once.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use ::mcap::records::{ChunkIndex, Footer, Record, Statistics, op};
 use bytes::Bytes;
 
-use super::super::Error;
+use super::super::{Error, OnDamage};
 use super::frame::{Frames, HEAD, MAGIC, frame, message_head};
 use super::registry::Registry;
 use super::{ADVICE, chunk, cut, damaged, parse};
@@ -21,6 +22,14 @@ pub(super) struct Unit {
     pub start: u64,
     /// Where its record begins.
     pub offset: usize,
+    /// The channels of its messages, as a range of [`Index::channels`]; `None` when the file does not say.
+    pub channels: Option<(usize, usize)>,
+}
+
+impl Unit {
+    fn new(start: u64, offset: usize) -> Self {
+        Self { start, offset, channels: None }
+    }
 }
 
 /// What opening a file finds out.
@@ -29,6 +38,10 @@ pub(super) struct Index {
     pub registry: Registry,
     /// Sorted by start, then place in the file.
     pub units: Vec<Unit>,
+    /// The log says that the file is damaged.
+    pub is_salvaged: bool,
+    /// Channels of chunks: see [`Unit::channels`].
+    pub channels: Vec<u16>,
     /// Messages by channel, when the file says so.
     pub counts: Option<BTreeMap<u16, u64>>,
     pub message_count: u64,
@@ -37,17 +50,40 @@ pub(super) struct Index {
 }
 
 /// Reads the summary, or all records without a valid summary.
-pub(super) fn read(path: &Path, file: &Bytes) -> Result<Index, Error> {
-    let footer = footer(path, file)?;
-    let mut index = match from_summary(path, file, &footer) {
-        Ok(index) => index,
-        Err(reason) => {
-            tracing::warn!(bag = %path.display(), reason, "no usable index: reading the whole file once");
-            scan(path, file)?
+pub(super) fn read(path: &Path, file: &Bytes, on_damage: OnDamage) -> Result<Index, Error> {
+    let mut index = match (whole(path, file), on_damage) {
+        (Ok(index), _) => index,
+        (Err(error), OnDamage::Refuse) => return Err(error),
+        (Err(error), OnDamage::Skip) => {
+            let index = salvage(path, file);
+            let (bag, read) = (path.display(), index.message_count);
+            tracing::warn!(%bag, "{}: the {read} messages that can be read are used", lost(&error));
+            index
         }
     };
     index.units.sort_unstable();
     Ok(index)
+}
+
+/// What is wrong with a file, without the advice.
+pub(super) fn lost(error: &Error) -> String {
+    match error {
+        Error::Truncated { what, offset, needed, available, .. } => {
+            format!("the file is cut in the {what} at byte {offset}, which needs {needed} bytes and has {available}")
+        }
+        Error::Damaged { place, expected, found, .. } => {
+            format!("the file is damaged at {place}: expected {expected}, found {found}")
+        }
+        error => error.to_string(),
+    }
+}
+
+fn whole(path: &Path, file: &Bytes) -> Result<Index, Error> {
+    let footer = footer(path, file)?;
+    from_summary(path, file, &footer).or_else(|reason| {
+        tracing::warn!(bag = %path.display(), reason, "no usable index: reading the whole file once");
+        scan(path, file)
+    })
 }
 
 /// The last record; its absence is how a recording that was cut off shows.
@@ -107,7 +143,8 @@ fn from_summary(path: &Path, file: &Bytes, footer: &Footer) -> Result<Index, Str
     if summary.chunks.len() != statistics.chunk_count as usize {
         return Err("the summary does not list every chunk".to_owned());
     }
-    let units = walk(file, start, &summary.chunks).ok_or("the summary's list of chunks does not fit the file")?;
+    let (units, channels) =
+        walk(file, start, &summary.chunks).ok_or("the summary's list of chunks does not fit the file")?;
     if units.is_empty() && statistics.message_count > 0 {
         return Err("the summary counts messages, and the file has none".to_owned());
     }
@@ -116,6 +153,8 @@ fn from_summary(path: &Path, file: &Bytes, footer: &Footer) -> Result<Index, Str
     Ok(Index {
         registry: summary.registry,
         units,
+        channels,
+        is_salvaged: false,
         counts: whole.then_some(counts),
         message_count: statistics.message_count,
         bounds: (statistics.message_count > 0).then_some((statistics.message_start_time, statistics.message_end_time)),
@@ -137,23 +176,25 @@ fn read_summary(path: &Path, file: &Bytes, start: usize, end: usize) -> Result<S
             }
             Record::Statistics(statistics) => summary.statistics = Some(statistics),
             record @ Record::Channel(_) => channels.push(record),
-            record => summary.registry.add(path, record)?,
+            record => summary.registry.add(record),
         }
     }
-    for channel in channels {
-        summary.registry.add(path, channel)?;
-    }
+    channels.into_iter().for_each(|channel| summary.registry.add(channel));
     Ok(summary)
 }
 
 /// Finds chunks and loose messages of the data section, jumping over what the index describes so that a long
 /// recording is opened without touching all of its pages. `None` when index and file disagree.
-fn walk(file: &Bytes, end: usize, chunks: &BTreeMap<u64, ChunkIndex>) -> Option<Vec<Unit>> {
-    let mut units = Vec::with_capacity(chunks.len());
+fn walk(file: &Bytes, end: usize, chunks: &BTreeMap<u64, ChunkIndex>) -> Option<(Vec<Unit>, Vec<u16>)> {
+    let (mut units, mut channels) = (Vec::with_capacity(chunks.len()), Vec::new());
     let (mut at, mut used) = (MAGIC.len(), 0);
     while at < end {
         if let Some(index) = chunks.get(&(at as u64)) {
-            units.push(Unit { start: index.message_start_time, offset: at });
+            let first = channels.len();
+            channels.extend(index.message_index_offsets.keys());
+            // An empty list says that there is none.
+            let listed = (channels.len() > first).then_some((first, channels.len()));
+            units.push(Unit { channels: listed, ..Unit::new(index.message_start_time, at) });
             let length = index.chunk_length.checked_add(index.message_index_length)?;
             at = usize::try_from(length).ok().filter(|length| *length >= HEAD)?.checked_add(at)?;
             used += 1;
@@ -164,14 +205,14 @@ fn walk(file: &Bytes, end: usize, chunks: &BTreeMap<u64, ChunkIndex>) -> Option<
             op::DATA_END => break,
             op::MESSAGE => {
                 let (_, start) = message_head(&file[frame.body.clone()])?;
-                units.push(Unit { start, offset: at });
+                units.push(Unit::new(start, at));
             }
             0 | op::FOOTER | op::CHUNK | op::CHUNK_INDEX | op::STATISTICS => return None,
             _ => {}
         }
         at = frame.body.end;
     }
-    (at <= end && used == chunks.len()).then_some(units)
+    (at <= end && used == chunks.len()).then_some((units, channels))
 }
 
 /// Reads every record once, for a file without a summary.
@@ -185,7 +226,7 @@ fn scan(path: &Path, file: &Bytes) -> Result<Index, Error> {
             op::DATA_END => break,
             op::CHUNK => {
                 let start = chunk::header(path, file, &frame)?.message_start_time;
-                index.units.push(Unit { start, offset: at });
+                index.units.push(Unit::new(start, at));
                 let data = chunk::contents(path, file, &frame)?;
                 for inner in Frames::new(&data, 0) {
                     let inner = inner.map_err(|cut| in_chunk(path, at, &cut))?;
@@ -194,7 +235,7 @@ fn scan(path: &Path, file: &Bytes) -> Result<Index, Error> {
             }
             op::MESSAGE => {
                 if let Some((_, start)) = message_head(&file[frame.body.clone()]) {
-                    index.units.push(Unit { start, offset: at });
+                    index.units.push(Unit::new(start, at));
                 }
                 index.note(path, file, frame.opcode, frame.body.clone())?;
             }
@@ -205,10 +246,53 @@ fn scan(path: &Path, file: &Bytes) -> Result<Index, Error> {
     Ok(index)
 }
 
+/// Reads every record up to the damage: a cut record ends the file, a damaged chunk gives the records before its damage.
+fn salvage(path: &Path, file: &Bytes) -> Index {
+    let mut index = Index { counts: Some(BTreeMap::new()), is_salvaged: true, ..Index::default() };
+    let mut at = MAGIC.len();
+    while at < file.len() {
+        let frame = frame(file, at);
+        let (opcode, end) = match &frame {
+            Ok(frame) => (frame.opcode, frame.body.end),
+            Err(_) => (file.get(at).copied().unwrap_or_default(), file.len()),
+        };
+        match (opcode, &frame) {
+            (op::DATA_END, _) => break,
+            (op::CHUNK, _) => index.salvage_chunk(path, at, &chunk::salvaged(path, file, at).0),
+            // One that cannot be read is left out.
+            (op::MESSAGE, Ok(frame)) => {
+                let start = message_head(&file[frame.body.clone()]).map(|(_, start)| start);
+                let noted = index.note(path, file, op::MESSAGE, frame.body.clone());
+                index.units.extend(start.filter(|_| noted.is_ok()).map(|start| Unit::new(start, at)));
+            }
+            (opcode, Ok(frame)) if index.note(path, file, opcode, frame.body.clone()).is_ok() => {}
+            _ => break,
+        }
+        at = end;
+    }
+    index
+}
+
 impl Index {
-    fn note(&mut self, path: &Path, bytes: &[u8], opcode: u8, body: std::ops::Range<usize>) -> Result<(), Error> {
+    /// Adds the chunk at `offset` with the messages of its `data` that can be read, if there is one.
+    fn salvage_chunk(&mut self, path: &Path, offset: usize, data: &Bytes) {
+        let mut start = None::<u64>;
+        for frame in Frames::new(data, 0).map_while(Result::ok) {
+            let time = data.get(frame.body.clone()).and_then(message_head).filter(|_| frame.opcode == op::MESSAGE);
+            if self.note(path, data, frame.opcode, frame.body).is_err() {
+                break;
+            }
+            start = time.map(|(_, time)| start.map_or(time, |start| start.min(time))).or(start);
+        }
+        self.units.extend(start.map(|start| Unit::new(start, offset)));
+    }
+
+    fn note(&mut self, path: &Path, bytes: &[u8], opcode: u8, body: Range<usize>) -> Result<(), Error> {
         match opcode {
-            op::SCHEMA | op::CHANNEL => self.registry.add(path, parse(path, bytes, opcode, body)?),
+            op::SCHEMA | op::CHANNEL => {
+                self.registry.add(parse(path, bytes, opcode, body)?);
+                Ok(())
+            }
             op::MESSAGE => {
                 let head = bytes.get(body.clone()).and_then(message_head);
                 let (channel, time) = head.ok_or_else(|| super::short_message(path, body.len()))?;

@@ -18,7 +18,7 @@ mod temporary;
 mod tests;
 
 pub use outputs::Outputs;
-pub use replacement::{Replacement, move_to, replace};
+pub use replacement::{Replacement, create_new, move_to, replace};
 pub use target::{Identity, Target};
 pub use temporary::{SUFFIX, ScratchFolder, clear_stale, is_temporary};
 

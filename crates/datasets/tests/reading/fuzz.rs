@@ -27,7 +27,7 @@ fn metadata_of_any_content_is_read_or_refused() {
         let content = if *choice < 128 { rest.to_vec() } else { changed(original, rest) };
         fs::write(dataset.path().join(FILES[file]), content).expect("written");
         if let Ok(opened) = Dataset::open(dataset.path()) {
-            let _ = Join::new(&opened, &keys, &[]);
+            drop(Join::new(&opened, &keys, &[]));
             for episode in 0..opened.episodes().len().min(3) {
                 let rows = opened.rows(episode, &[Piece::of("observation.state", 0..6)]);
                 rows.into_iter().flatten().take(40).for_each(drop);
@@ -35,7 +35,7 @@ fn metadata_of_any_content_is_read_or_refused() {
         }
         fs::write(dataset.path().join(FILES[file]), original).expect("written");
         let text = String::from_utf8_lossy(rest);
-        let _ = (text.parse::<Piece>(), text.parse::<Selection>(), text.parse::<Assignment>());
+        drop((text.parse::<Piece>(), text.parse::<Selection>(), text.parse::<Assignment>()));
     });
 }
 

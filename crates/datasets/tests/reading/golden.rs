@@ -104,4 +104,6 @@ fn rows_that_are_left_out_change_no_frame() {
         assert_eq!(some.at(&rows[index]).expect("a frame").rgb, each[index], "row {index}");
     }
     assert_eq!(some.at(&rows[9]).expect("the same again").rgb, each[9]);
+    let mut late = dataset.frames(1, camera, ColorSpace::Tagged).expect("opens");
+    assert_eq!(late.at(&rows[5]).expect("the first that is asked for").rgb, each[5]);
 }

@@ -12,6 +12,8 @@ use crate::Error;
 const PROCESSOR_DIR: &str = "processor";
 /// Folder with the trainer's settings, for people.
 const SETTINGS_DIR: &str = "experiment_cfg";
+/// How names of folders begin that hold whole checkpoints of a run: of NVIDIA's trainer and of LeRobot.
+const CHECKPOINTS: [&str; 2] = ["checkpoint-", "pretrained_model"];
 /// Most folders that a message lists.
 const NAMED: usize = 5;
 
@@ -49,7 +51,10 @@ pub fn others(folder: &Path, file: &str) -> String {
         .flatten()
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.join(file).is_file() && !path.ends_with(PROCESSOR_DIR))
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            CHECKPOINTS.iter().any(|start| name.starts_with(start)) && path.join(file).is_file()
+        })
         .collect();
     // checkpoint-2000 before checkpoint-10000.
     found.sort_by_key(|path| (path.as_os_str().len(), path.clone()));

@@ -43,7 +43,8 @@ pub(crate) fn encode_actions(
         let features = net.graph.gemm(&inner, &weight, Some(&bias), false)?;
         net.tap("action_features", &features)?;
     }
-    net.graph.gemm(&inner, &weight, Some(&bias), false)
+    let features = net.graph.matmul(&inner, &weight)?;
+    net.graph.add(&features, &bias)
 }
 
 /// `m_i` `[1, width]` of the time bucket `timestep` (INT32 `[1]`). The sinusoid is a table: an angle of hundreds of

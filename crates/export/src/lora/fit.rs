@@ -113,46 +113,55 @@ impl Fit<'_> {
     fn added(&mut self) -> BTreeMap<String, Added> {
         let mut added = BTreeMap::new();
         for (module, tensors) in std::mem::take(&mut self.layers) {
-            let (rank, scale) = (self.config.rank(&module), self.config.scale(&module));
-            let weight = format!("{module}.weight");
-            let Ok((_, dims)) = self.base.outline(&weight) else {
-                let own = tensors.into_values().next().unwrap_or_default();
-                self.problems.push(format!(
-                    "`{own}`: expected a layer of the checkpoint, found no weight `{weight}` in it; the adapter belongs to \
-                     another base{}",
-                    self.config.base.as_ref().map(|base| format!(" ({base})")).unwrap_or_default()
-                ));
-                continue;
-            };
-            if !self.config.is_target(&module) {
-                let own = tensors.values().next().map(String::as_str).unwrap_or_default();
-                self.problems.push(format!(
-                    "`{own}`: expected a module of target_modules in adapter_config.json, found one that it does not name"
-                ));
+            if let Err(problem) = self.layer(&module, &tensors, &mut added) {
+                self.problems.push(problem);
             }
-            let tensor = |role: Role| tensors.get(&role).cloned();
-            let kind = match [Role::A, Role::B, Role::EmbeddingA, Role::EmbeddingB].map(tensor) {
-                [Some(a), Some(b), None, None] => Kind::Linear { a, b },
-                [None, None, Some(a), Some(b)] => Kind::Embedding { a, b },
-                _ => {
-                    let found: Vec<String> = tensors.into_values().map(|name| format!("`{name}`")).collect();
-                    let found = found.join(", ");
-                    self.problems.push(format!("{module}: expected lora_A and lora_B, found {found}"));
-                    continue;
-                }
-            };
-            self.check_shapes(&kind, &dims, rank, &weight);
-            if let Some(bias) = tensors.get(&Role::BiasOfB) {
-                let name = format!("{module}.bias");
-                match self.base.outline(&name) {
-                    Ok((_, dims)) => self.expect(bias, &dims),
-                    Err(_) => self.problems.push(format!("`{bias}`: expected a layer with a bias, found no `{name}`")),
-                }
-                added.insert(name, Added { kind: Kind::Bias(bias.clone()), scale, rank });
-            }
-            added.insert(weight, Added { kind, scale, rank });
         }
         added
+    }
+
+    /// The LoRA layer on one module.
+    fn layer(
+        &mut self,
+        module: &str,
+        tensors: &BTreeMap<Role, String>,
+        added: &mut BTreeMap<String, Added>,
+    ) -> Result<(), String> {
+        let own = tensors.values().next().map_or(module, String::as_str);
+        let (rank, scale) = (self.config.rank(module), self.config.scale(module));
+        let weight = format!("{module}.weight");
+        let (_, dims) = self.base.outline(&weight).map_err(|_| {
+            let base = self.config.base.as_ref().map(|base| format!(" ({base})")).unwrap_or_default();
+            format!(
+                "`{own}`: expected a layer of the checkpoint, found no weight `{weight}` in it; the adapter belongs to \
+                 another base{base}"
+            )
+        })?;
+        if !self.config.is_target(module) {
+            return Err(format!(
+                "`{own}`: expected a module of target_modules in adapter_config.json, found one that it does not name"
+            ));
+        }
+        let tensor = |role: Role| tensors.get(&role).cloned();
+        let kind = match [Role::A, Role::B, Role::EmbeddingA, Role::EmbeddingB].map(tensor) {
+            [Some(a), Some(b), None, None] => Kind::Linear { a, b },
+            [None, None, Some(a), Some(b)] => Kind::Embedding { a, b },
+            _ => {
+                let found: Vec<String> = tensors.values().map(|name| format!("`{name}`")).collect();
+                return Err(format!("{module}: expected lora_A and lora_B, found {}", found.join(", ")));
+            }
+        };
+        self.check_shapes(&kind, &dims, rank, &weight);
+        if let Some(bias) = tensors.get(&Role::BiasOfB) {
+            let name = format!("{module}.bias");
+            let outline = self.base.outline(&name);
+            let (_, dims) =
+                outline.map_err(|_| format!("`{bias}`: expected a layer with a bias, found no `{name}`"))?;
+            self.expect(bias, &dims);
+            added.insert(name, Added { kind: Kind::Bias(bias.clone()), scale, rank });
+        }
+        added.insert(weight, Added { kind, scale, rank });
+        Ok(())
     }
 
     fn check_shapes(&mut self, kind: &Kind, dims: &[usize], rank: usize, weight: &str) {

@@ -127,7 +127,7 @@ pub fn read(model: &Path) -> Result<Vec<MeasuredTensor>, Error> {
 mod tests {
     use super::*;
 
-    /// `gelu_tanh(a b + c)`, with a sum of `c` and a mask beside it.
+    /// `gelu_tanh(a b)`, with a sum of `c` and a mask beside it.
     fn graph(dir: &Path, dtype: DType, measured: bool) -> Graph {
         let mut graph = Graph::new("part", &dir.join("part.onnx"));
         if measured {
@@ -138,7 +138,7 @@ mod tests {
             let input = graph.input(name, DType::F32, &dims).expect("input");
             graph.cast(&input, dtype)
         });
-        let product = graph.gemm(&a, &b, Some(&c), false).expect("product");
+        let product = graph.gemm(&a, &b, None, false).expect("product");
         let hidden = graph.greater(&b, &c).expect("mask");
         let mask = graph.choose(&hidden, &a, &c).expect("mask");
         let scores = graph.add(&c, &mask).expect("scores");

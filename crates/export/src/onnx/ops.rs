@@ -169,15 +169,19 @@ impl Graph {
         Ok(self.node("MatMul", &[a, b], vec![], a.dtype(), dims))
     }
 
-    /// `x W (+ bias)` for `x` `[n, in]`; `W` is `[out, in]` when `transposed` (as PyTorch stores it), else `[in, out]`.
+    /// `x W (+ bias)` for `x` `[n, in]`; `W` is `[out, in]` when `transposed` (as PyTorch stores it), else `[in, out]`; `bias` is
+    /// `[out]` or `[1, out]`. A term with rows is added by [`Self::add`]: quantisers read the third input of a Gemm as a vector.
     pub fn gemm(&mut self, x: &Value, w: &Value, bias: Option<&Value>, transposed: bool) -> Result<Value, Error> {
         let mut inputs = vec![x, w];
         inputs.extend(bias);
         let dims = match (x.dims(), w.dims()) {
             ([n, k], [a, b]) => {
                 let (w_in, w_out) = if transposed { (b, a) } else { (a, b) };
-                let fits = k == w_in
-                    && bias.is_none_or(|bias| shape::broadcast(bias.dims(), &[n.clone(), w_out.clone()]).is_some());
+                let is_row = |bias: &&Value| match bias.dims() {
+                    [columns] | [Dim::Fixed(1), columns] => columns == w_out,
+                    _ => false,
+                };
+                let fits = k == w_in && bias.as_ref().is_none_or(is_row);
                 fits.then(|| vec![n.clone(), w_out.clone()])
             }
             _ => None,
@@ -280,8 +284,9 @@ impl Graph {
             return Err(self.misfit("Shape", "one axis", &[x]));
         };
         let size = self.node("Shape", &[x], vec![], DType::I64, vec![Dim::Fixed(1)]);
+        let first = self.bytes("scalar[0]i64", DType::I64, &[], &0_i64.to_le_bytes())?;
+        let size = self.node("Gather", &[&size, &first], vec![("axis", Attribute::Int(0))], DType::I64, vec![]);
         let size = self.cast(&size, DType::I32);
-        let size = self.reshape(&size, &[])?;
         let (zero, one) = (self.scalar_i32(0)?, self.scalar_i32(1)?);
         Ok(self.node("Range", &[&zero, &size, &one], vec![], DType::I32, vec![dim.clone()]))
     }

@@ -49,6 +49,7 @@ struct Column<'o> {
 struct PolicyResult<'o> {
     policy: &'o str,
     fingerprint: &'o str,
+    random_weights: bool,
     engine: &'o str,
     /// Rows of a chunk.
     rows: usize,
@@ -66,6 +67,7 @@ impl<'o> PolicyResult<'o> {
         Self {
             policy: &outcome.policy,
             fingerprint: &outcome.fingerprint,
+            random_weights: outcome.random_weights,
             engine: &outcome.engine,
             rows: outcome.layout.rows,
             inferences: outcome.inferences,

@@ -6,8 +6,8 @@ use super::{Episode, Layout, Moment, Observer};
 use crate::Error;
 use crate::page::{Picture, Trace};
 use vla_base::time::Stamp;
-use vla_messages::{CompressedImageView, FrameDecoder, ImageView};
-use vla_policy::observation::{CameraSample, Exif, Transport};
+use vla_messages::FrameDecoder;
+use vla_policy::observation::CameraSample;
 
 /// Moments that are kept.
 const MOMENTS: usize = 6;
@@ -93,7 +93,10 @@ impl Gallery {
             return;
         }
         let decoder = &mut self.decoder;
-        let pictures = moment.cameras.iter().map(|camera| picture(camera, decoder)).collect();
+        let picture = |camera: &CameraSample| {
+            Picture::of_message(&camera.name, (camera.transport, camera.options), &camera.bytes, decoder)
+        };
+        let pictures = moment.cameras.iter().map(picture).collect();
         let kept = Moment { cameras: Vec::new(), ..moment.clone() };
         self.moments.insert(place, WorstMoment { error, episode: moment.episode, seconds, moment: kept, pictures });
         self.moments.truncate(MOMENTS);
@@ -185,20 +188,4 @@ fn mean_error(layout: &Layout, moment: &Moment) -> Option<f64> {
     let (count, normalised) = sum(&mut moment.normalised_rows(layout.normalised_width()).take(rows));
     let (values, robot) = sum(&mut moment.rows(layout.width()).take(rows));
     mean(count, normalised).or_else(|| mean(values, robot))
-}
-
-/// What a camera gave.
-fn picture(camera: &CameraSample, decoder: &mut FrameDecoder) -> Picture {
-    let made = match camera.transport {
-        Transport::Raw => ImageView::parse(&camera.bytes)
-            .and_then(|image| image.pixels_as(camera.options.encoding))
-            .map(|frame| Picture::new(&camera.name, &frame)),
-        Transport::Compressed => CompressedImageView::parse(&camera.bytes)
-            .and_then(|image| match camera.options.exif {
-                Exif::Ignore => decoder.decode(&image),
-                Exif::Apply => decoder.decode_upright(&image),
-            })
-            .map(|frame| Picture::new(&camera.name, &frame)),
-    };
-    made.unwrap_or_else(|error| Picture::missing(&camera.name, &error.to_string()))
 }

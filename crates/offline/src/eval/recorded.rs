@@ -107,7 +107,10 @@ impl Recorded {
     /// Whether nothing that comes after `now` changes the rows of a chunk.
     pub(super) fn knows(&self, wanted: Wanted, now: Stamp, layout: &Layout) -> bool {
         let last = wanted.start + layout.step.times(layout.rows as i64 - 1);
+        // The clock was set back: what follows is of another time.
+        let jumped = wanted.start > now + layout.step + LONGEST_WAIT;
         match self {
+            _ if jumped => true,
             Self::Rows(_) => true,
             Self::Commands(_) => now > last + layout.step,
             Self::Measured(measured) => {

@@ -72,6 +72,12 @@ fn summary(page: &mut Page, options: &Options, sides: &[Side<'_>]) {
         }
     }
     page.add(&cards[..]);
+    for side in sides.iter().filter(|side| side.outcome.random_weights) {
+        page.warning(&format!(
+            "The weights of {} are random. Its errors show that the evaluation runs, and no more.",
+            side.name
+        ));
+    }
     let mut facts = Facts::default();
     facts.push("Recording", options.source.path().display().to_string());
     facts.push("Compared with", actions(options));

@@ -101,8 +101,7 @@ impl<'a> Run<'a> {
     ) -> Result<Self, Error> {
         let mut chunk = policy.new_chunk();
         chunk.step = settings.step;
-        let spec = policy.spec();
-        let outcome = Outcome::new(&layout, (&spec.name, &spec.fingerprint, policy.engine_kind()));
+        let outcome = Outcome::new(&layout, policy);
         Ok(Self {
             inputs: inputs(policy, settings)?,
             policy,

@@ -1,7 +1,8 @@
 //! Small pictures of camera frames, inside the page.
 
 use super::html::{Block, Html, Tone};
-use vla_messages::Pixels;
+use vla_messages::{CompressedImageView, FrameDecoder, ImageView, Pixels};
+use vla_policy::observation::{Exif, FrameOptions, Transport};
 
 /// Longer side of a picture. Shown at half this size on common screens, so that details stay visible.
 const SIDE: usize = 320;
@@ -36,6 +37,27 @@ impl Picture {
             Ok(data) => Self { label: label.to_owned(), content: Content::Jpeg { data: data.to_vec(), width, height } },
             Err(error) => Self::missing(label, &error.to_string()),
         }
+    }
+
+    /// The frame of a camera's message, or why it cannot be decoded.
+    pub fn of_message(
+        label: &str,
+        (transport, options): (Transport, FrameOptions),
+        message: &[u8],
+        decoder: &mut FrameDecoder,
+    ) -> Self {
+        let picture = match transport {
+            Transport::Raw => ImageView::parse(message)
+                .and_then(|image| image.pixels_as(options.encoding))
+                .map(|frame| Self::new(label, &frame)),
+            Transport::Compressed => CompressedImageView::parse(message)
+                .and_then(|image| match options.exif {
+                    Exif::Ignore => decoder.decode(&image),
+                    Exif::Apply => decoder.decode_upright(&image),
+                })
+                .map(|frame| Self::new(label, &frame)),
+        };
+        picture.unwrap_or_else(|error| Self::missing(label, &error.to_string()))
     }
 
     /// The place of a frame that there is not, with the reason.

@@ -6,6 +6,7 @@ use super::Source;
 use super::complaints::Complaints;
 use super::source::{Recording, TimedMessage};
 use crate::Error;
+use vla_base::time::Span;
 use vla_policy::Timings;
 use vla_policy::observation::Inputs;
 use vla_runtime::parameters::Settings;
@@ -85,6 +86,29 @@ pub fn run(
         }
     }
     Ok(latencies)
+}
+
+/// Inferences of [`measure`], and those before the first that counts.
+const MEASURED: (usize, usize) = (5, 2);
+/// Latency where the bag has no observation to measure it on: that of the default rate.
+const UNMEASURED: Span = Span::from_nanos(200_000_000);
+
+/// The latency of an inference on this machine, rounded up to a millisecond: the median of a few on the first whole observation of the
+/// bag. The session is returned as one that has published nothing.
+///
+/// # Errors
+/// A bag that cannot be read.
+pub fn measure(mut session: Session, settings: &Settings, source: &Source) -> Result<(Session, Span), Error> {
+    let latency = match run(&mut session, settings, source, MEASURED.1, MEASURED.0) {
+        Ok(latencies) => {
+            let median = latencies.quantile(0.5, |timings| timings.total).unwrap_or_default();
+            Span::from_millis((median.as_secs_f64() * 1e3).ceil())
+        }
+        // The replay says why.
+        Err(error) if error.is_empty() => UNMEASURED,
+        Err(error) => return Err(error),
+    };
+    Ok((session.renewed()?, latency))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{ACTION_CHUNK_TOPIC, JOINT_TRAJECTORY_TOPIC};
+use super::{ACTION_CHUNK_TOPIC, JOINT_TRAJECTORY_TOPIC, Topics};
 use crate::Error;
 use vla_bags::BagReader;
 use vla_messages::{ActionChunkMessage, JointTrajectoryMessage};
@@ -79,13 +79,14 @@ impl Golden {
         Ok(Self { file: file.to_owned(), bag, chunks, trajectories, tolerance })
     }
 
-    /// Compares with the finished output of this replay: what was compared, and the first difference.
+    /// Compares with the finished output of this replay, which has these topics: what was compared, and the first difference.
     ///
     /// # Errors
     /// When one of both cannot be read.
-    pub fn compare(&self, output: &Path) -> Result<(Compared, Option<Difference>), Error> {
+    pub fn compare(&self, output: &Path, topics: &Topics) -> Result<(Compared, Option<Difference>), Error> {
         let bag = BagReader::open(output)?;
-        let topic = |name| bag.find(name).ok_or_else(|| Error::Internal(format!("no topic {name} in the output")));
+        let topic =
+            |name: &str| bag.find(name).ok_or_else(|| Error::Internal(format!("no topic {name} in the output")));
         let mut step_s = f64::NAN;
         let differ = |expected: &[u8], found: &[u8]| {
             let (expected, found) = (ActionChunkMessage::parse(expected)?, ActionChunkMessage::parse(found)?);
@@ -95,7 +96,7 @@ impl Golden {
             Ok(chunks_differ(&expected, &found, self.tolerance))
         };
         let (chunks, mut difference) =
-            self.side_by_side("chunks", (&bag, topic(ACTION_CHUNK_TOPIC)?), self.chunks, differ)?;
+            self.side_by_side("chunks", (&bag, topic(&topics.chunks)?), self.chunks, differ)?;
         let mut trajectories = self.trajectories;
         if let Ok(golden) = self.trajectories {
             let limits = Limits::new(self.tolerance, step_s);
@@ -104,7 +105,7 @@ impl Golden {
                     (JointTrajectoryMessage::parse(expected)?, JointTrajectoryMessage::parse(found)?);
                 Ok(trajectories_differ(&expected, &found, limits))
             };
-            let ours = (&bag, topic(JOINT_TRAJECTORY_TOPIC)?);
+            let ours = (&bag, topic(&topics.trajectories)?);
             let (count, other) = self.side_by_side("trajectories", ours, golden, differ)?;
             trajectories = Ok(count);
             difference = difference.or(other);

@@ -49,6 +49,12 @@ impl<P: Into<PathBuf>> From<P> for Source {
     }
 }
 
+impl Default for Source {
+    fn default() -> Self {
+        Self::Bag(BagSource::default())
+    }
+}
+
 impl Source {
     /// The bag, or the folder of the data set.
     pub fn path(&self) -> &Path {
@@ -110,6 +116,14 @@ impl Recording {
             Kind::Dataset(_) => (None, Some(iter::once(topic))),
         };
         bag.into_iter().flatten().chain(dataset.into_iter().flatten())
+    }
+
+    /// The header stamp of a message of a bag.
+    pub fn stamp(&self, message: &BagMessage) -> Option<Stamp> {
+        match &self.kind {
+            Kind::Bag(bag) => bag.stamp(message),
+            Kind::Dataset(_) => None,
+        }
     }
 
     /// Whether messages of this topic have a stamp.
@@ -195,9 +209,17 @@ impl<'r> Segment<'r> {
     /// # Errors
     /// A topic that is not CDR; a missing or damaged file of the episode.
     pub fn messages(&self) -> Result<Messages<'r>, Error> {
+        self.messages_from(None)
+    }
+
+    /// As [`Self::messages`]; rows of an episode before `from` are left out.
+    ///
+    /// # Errors
+    /// As [`Self::messages`].
+    pub fn messages_from(&self, from: Option<Stamp>) -> Result<Messages<'r>, Error> {
         match &self.recording.kind {
             Kind::Bag(bag) => Ok(Messages::Bag(bag.messages()?)),
-            Kind::Dataset(dataset) => Ok(Messages::Dataset(Box::new(dataset.messages(self.index)?))),
+            Kind::Dataset(dataset) => Ok(Messages::Dataset(Box::new(dataset.messages(self.index, from)?))),
         }
     }
 

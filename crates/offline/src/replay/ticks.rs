@@ -1,11 +1,26 @@
 //! Inference times of a replay.
 
 use vla_base::time::{Span, Stamp};
+use vla_runtime::parameters::Settings;
 
 /// A gap of all inputs after which the state no longer changes by waiting; the replay restarts after it.
 pub(crate) const LONGEST_SILENCE: Span = Span::from_nanos(10_000_000_000);
 
-/// Inference times: the k-th is computed from k, so that no rounding adds up.
+/// How often the node looks for something newer after a cycle without an inference.
+const POLL: Span = Span::from_nanos(5_000_000);
+/// How often inputs are looked at while none comes, for those that become too old.
+const LOOK: Span = Span::from_nanos(200_000_000);
+
+/// When inferences start.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Rate {
+    /// At multiples of a period, in seconds.
+    Every(f64),
+    /// As soon as the one before is done, which takes the latency, and an input newer than its observation has come.
+    AtOnce(Span),
+}
+
+/// Inference times. At a fixed rate the k-th is computed from k, so that no rounding adds up.
 ///
 /// A bag may have a message that was logged decades before or after the others. Time does not run through such a gap: it ends
 /// [`LONGEST_SILENCE`] after the last message and begins again with the next. The number of inferences is bounded by the
@@ -14,7 +29,10 @@ pub(crate) const LONGEST_SILENCE: Span = Span::from_nanos(10_000_000_000);
 /// The first inference waits for a message of every input, but no longer than a period: the inferences
 /// then report an input that never comes.
 pub(crate) struct Ticks {
-    period_s: f64,
+    rate: Rate,
+    /// Without a fixed rate: when the next inference may start at the earliest, and whether an input has come since the last.
+    ready: Option<Stamp>,
+    newer: bool,
     first: Option<Stamp>,
     ticks: i64,
     /// Whether every input has had a message.
@@ -22,19 +40,27 @@ pub(crate) struct Ticks {
     /// Time of the last message.
     last: Option<Stamp>,
     gaps: u64,
-    /// From the first message to the first inference, at least.
-    delay: Span,
 }
 
 impl Ticks {
     /// Inferences at a rate above 0.
     pub(crate) fn new(rate_hz: f64) -> Self {
-        Self { period_s: 1.0 / rate_hz, first: None, ticks: 0, complete: false, last: None, gaps: 0, delay: Span::ZERO }
+        Self::at(Rate::Every(1.0 / rate_hz))
     }
 
-    /// The same with a first inference that is later by `delay`.
-    pub(crate) fn delayed(self, delay: Span) -> Self {
-        Self { delay, ..self }
+    /// Those of a node with these settings. Without a fixed rate, and on demand, where a bag has nobody who asks, as fast as `latency`
+    /// allows.
+    pub(crate) fn of(settings: &Settings, latency: Span) -> Self {
+        if settings.rate_hz > 0.0 { Self::new(settings.rate_hz) } else { Self::at(Rate::AtOnce(latency)) }
+    }
+
+    fn at(rate: Rate) -> Self {
+        Self { rate, ready: None, newer: false, first: None, ticks: 0, complete: false, last: None, gaps: 0 }
+    }
+
+    /// The same with the first inference at `first`, or as soon as the inputs have come after it.
+    pub(crate) fn starting_at(self, first: Stamp) -> Self {
+        Self { first: Some(first), ..self }
     }
 
     /// The next inference before a message of this time, then the next one, until there is none. A sample logged at the very
@@ -46,7 +72,7 @@ impl Ticks {
             self.first = None;
             return None;
         }
-        let waits = self.waits_for_inputs() && message < first + Span::from_seconds(self.period_s);
+        let waits = self.waits_for_inputs() && message < first + self.longest_wait();
         (now < message && !waits).then(|| self.taken(now))
     }
 
@@ -73,8 +99,15 @@ impl Ticks {
         }
         self.last = Some(time);
         if starts && self.first.is_none() {
-            let delay = std::mem::take(&mut self.delay);
-            (self.first, self.ticks, self.complete) = (Some(time + delay), 0, false);
+            (self.first, self.ticks, self.complete, self.ready) = (Some(time), 0, false, None);
+        }
+        self.newer = true;
+    }
+
+    /// The cycle at `now` was an inference.
+    pub(crate) fn inferred(&mut self, now: Stamp) {
+        if let Rate::AtOnce(latency) = self.rate {
+            self.ready = Some(now + latency.max(POLL));
         }
     }
 
@@ -87,9 +120,9 @@ impl Ticks {
         (now <= end).then(|| self.taken(now))
     }
 
-    /// From `end` to the inference that would be next; zero when there has been none.
-    pub(crate) fn next_after(&self, end: Stamp) -> Span {
-        self.first.map_or(Span::ZERO, |first| (self.tick(first) - end).max(Span::ZERO))
+    /// The inference that comes next, when the inferences have begun.
+    pub(crate) fn next(&self) -> Option<Stamp> {
+        self.first.map(|first| self.tick(first))
     }
 
     /// Gaps so far.
@@ -97,12 +130,27 @@ impl Ticks {
         self.gaps
     }
 
+    /// The next inference.
     fn tick(&self, first: Stamp) -> Stamp {
-        first + Span::from_seconds(self.ticks as f64 * self.period_s)
+        match (self.rate, self.ready) {
+            (Rate::Every(period_s), _) => first + Span::from_seconds(self.ticks as f64 * period_s),
+            (Rate::AtOnce(_), None) => first,
+            (Rate::AtOnce(_), Some(ready)) if self.newer => self.last.map_or(ready, |last| ready.max(last)),
+            (Rate::AtOnce(_), Some(ready)) => ready + LOOK,
+        }
+    }
+
+    /// How long the first inference waits for inputs.
+    fn longest_wait(&self) -> Span {
+        match self.rate {
+            Rate::Every(period_s) => Span::from_seconds(period_s),
+            Rate::AtOnce(_) => LOOK,
+        }
     }
 
     fn taken(&mut self, now: Stamp) -> Stamp {
         self.ticks += 1;
+        (self.newer, self.ready) = (false, Some(now + POLL));
         now
     }
 }
@@ -184,6 +232,37 @@ mod tests {
     }
 
     #[test]
+    fn without_a_rate_an_inference_starts_after_the_one_before_and_with_something_newer() {
+        let mut ticks = Ticks::at(Rate::AtOnce(Span::from_millis(100.0)));
+        ticks.message(at(0), true);
+        assert_eq!(before(&mut ticks, at(20)), [], "another input may be on its way");
+        ticks.message(at(20), true);
+        ticks.complete(at(20));
+        assert_eq!(ticks.next_before(at(30)), Some(at(20)));
+        ticks.inferred(at(20));
+        for ms in [30, 70, 110] {
+            assert_eq!(ticks.next_before(at(ms)), None, "the one before is not done");
+            ticks.message(at(ms), true);
+        }
+        assert_eq!(ticks.next_before(at(150)), Some(at(120)), "as soon as it is done");
+        ticks.inferred(at(120));
+        assert_eq!(before(&mut ticks, at(300)), [], "nothing newer has come");
+        ticks.message(at(300), true);
+        assert_eq!(ticks.next_before(at(310)), Some(at(300)), "as soon as it comes");
+        assert_eq!(ticks.next_before(at(310)), None);
+        ticks.message(at(310), true);
+        assert_eq!(ticks.last_by(at(310)), Some(at(310)), "a cycle without an inference takes no time");
+    }
+
+    #[test]
+    fn without_a_rate_a_pause_is_looked_at_now_and_then() {
+        let mut ticks = Ticks::at(Rate::AtOnce(Span::from_millis(100.0)));
+        ticks.message(at(0), true);
+        ticks.complete(at(0));
+        assert_eq!(before(&mut ticks, at(1000)), [0, 205, 410, 615, 820].map(at));
+    }
+
+    #[test]
     fn a_bag_that_ends_with_a_message_of_another_topic_far_ahead_ends_with_its_own_last_message() {
         let mut ticks = Ticks::new(10.0);
         ticks.message(at(0), true);
@@ -195,14 +274,13 @@ mod tests {
 
     #[test]
     fn inferences_go_on_at_even_distances_in_the_next_segment() {
-        let mut ticks = Ticks::new(10.0).delayed(Span::from_millis(30.0));
+        let mut ticks = Ticks::new(10.0).starting_at(at(30));
         ticks.message(at(0), true);
         ticks.complete(at(0));
         assert_eq!(before(&mut ticks, at(20)), []);
         ticks.message(at(20), true);
         assert_eq!(before(&mut ticks, at(150)), [at(30), at(130)]);
         ticks.message(at(150), true);
-        assert_eq!(ticks.next_after(at(150)), Span::from_millis(80.0));
-        assert_eq!(Ticks::new(10.0).next_after(at(0)), Span::ZERO);
+        assert_eq!((ticks.next(), Ticks::new(10.0).next()), (Some(at(230)), None));
     }
 }

@@ -336,7 +336,8 @@ mod tests {
             let mut encoder = FrameEncoder::new(&transform, images, 1).expect("threads");
             let length = 3 * size.width * size.height;
             let mut values = vec![0.5; 2 * length];
-            encoder.encode(0..2, [Some(&black), None].into_iter(), values.chunks_exact_mut(length)).expect("encodes");
+            let frames = [Frame::Sample(&black), Frame::Black];
+            encoder.encode(0..2, frames.into_iter(), values.chunks_exact_mut(length)).expect("encodes");
             let (frame, blank) = values.split_at(length);
             assert_eq!(frame, blank);
         }

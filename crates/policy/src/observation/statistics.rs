@@ -60,7 +60,7 @@ impl InputStatistics {
         self.unneeded += later.unneeded;
         self.restarts += later.restarts;
         self.last_refusal = later.last_refusal.clone().or(self.last_refusal.take());
-        (self.last_stamp, self.last_age, self.rate) = (later.last_stamp, later.last_age, later.rate.clone());
+        (self.last_stamp, self.last_age, self.rate) = (later.last_stamp, later.last_age, later.rate);
         let new = later.shared_joints.iter().filter(|joint| !self.shared_joints.contains(joint));
         let new: Vec<String> = new.cloned().collect();
         self.shared_joints.extend(new);

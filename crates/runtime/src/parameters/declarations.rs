@@ -1,7 +1,7 @@
 //! Declares the parameters of [`super::table`] for one policy. `docs/parameters.md` is made from the declarations.
 
 use super::shape::PolicyShape;
-use super::table::{engines, inputs, motion, node};
+use super::table::{engines, inputs, motion, node, record};
 use ros2_parameters::{Constraint, Declaration, Overrides, Value};
 
 mod keys;
@@ -33,6 +33,13 @@ pub fn declarations(shape: &PolicyShape, overrides: &Overrides) -> Vec<Declarati
     all.extend(motion());
     all.extend(outputs::outputs(overrides));
     all.extend(keys::limits(shape, overrides));
+    all.extend([
+        record::PATH.declare(),
+        record::MAX_BYTES.declare(),
+        record::MAX_FILE_BYTES.declare(),
+        record::MAX_FILE.declare(),
+        record::QUEUE_BYTES.declare(),
+    ]);
     all.extend(qos::subscriptions(&all, overrides));
     all
 }

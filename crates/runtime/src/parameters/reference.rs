@@ -95,6 +95,7 @@ fn title(name: &str) -> &'static str {
         Some("limits_from" | "limits_file" | "limits_topic") => "Motion",
         Some("action") if name != node::STEP.name => "Joints and poses",
         Some("task") => "Tasks",
+        Some("record") => "Recording",
         Some("policy" | "use_sim_time" | "autostart" | "frame_id" | "log_level" | "log_shapes") => "Node",
         _ => "Inference",
     }
@@ -129,9 +130,19 @@ fn listed() -> Vec<Declaration> {
     all.extend(qos::subscription("<topic>", SubscriptionQos::SENSOR));
     // One group each, in the order in which a reader meets them.
     all.sort_by_key(|declaration| {
-        ["Node", "Inference", "Tasks", "Inputs", "Joints and poses", "Motion", "Outputs", "Engines and memory"]
-            .iter()
-            .position(|group| *group == title(&declaration.name))
+        [
+            "Node",
+            "Inference",
+            "Tasks",
+            "Inputs",
+            "Joints and poses",
+            "Motion",
+            "Outputs",
+            "Recording",
+            "Engines and memory",
+        ]
+        .iter()
+        .position(|group| *group == title(&declaration.name))
     });
     all
 }

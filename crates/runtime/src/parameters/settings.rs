@@ -100,6 +100,23 @@ pub struct Settings {
     pub autostart: bool,
     /// Tasks of the action `~/run`.
     pub task: TaskSettings,
+    /// Recording of inputs and outputs; `None`: nothing is recorded.
+    pub record: Option<RecordSettings>,
+}
+
+/// A recording of what the node observes and does.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RecordSettings {
+    /// Folder of the recordings.
+    pub path: PathBuf,
+    /// Greatest size of all of them, in bytes.
+    pub max_bytes: u64,
+    /// Size after which a new file begins, in bytes.
+    pub max_file_bytes: u64,
+    /// Time after which a new file begins.
+    pub max_file: Span,
+    /// Messages that may wait for the disk, in bytes.
+    pub queue_bytes: usize,
 }
 
 /// Tasks of the action `~/run`.

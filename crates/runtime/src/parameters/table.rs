@@ -12,6 +12,7 @@ pub(super) mod motion;
 pub(super) mod node;
 pub(super) mod outputs;
 pub(super) mod qos;
+pub(super) mod record;
 
 pub(super) use convert::{LimitsSource, PoseSource};
 use convert::{
@@ -22,6 +23,7 @@ use convert::{
 /// First parts of dotted names of which this node takes every one, also from a parameter file that other nodes share.
 pub(super) const GROUPS: &[&str] = &[
     "inputs", "state", "action", "limits", "outputs", "motion", "handover", "engine", "engines", "memory", "watchdog",
+    "record",
 ];
 
 /// One hour, the greatest age, skew or duration in ms.

@@ -351,17 +351,3 @@ fn a_failure_of_the_policy_is_answered_and_only_a_fatal_one_ends_the_server() {
         assert_eq!(failure.is_some(), fatal);
     }
 }
-
-#[test]
-fn no_bytes_make_it_panic() {
-    let noise = Npy::f32(&[4, 5], &[0.0; 20]);
-    let seeds = vec![
-        Question::new(false).bytes(),
-        Question { noise: Some(noise), seed: Some(3), ..Question::new(true) }.bytes(),
-        request("reset", Some("token"), |writer| writer.map(0)),
-    ];
-    vla_trt_tests::fuzz::check!(3000, seeds).for_each(|bytes: &[u8]| {
-        let (mut server, mut model) = (server(), Stub::default());
-        ask(&mut server, &mut model, bytes.to_vec());
-    });
-}

@@ -165,13 +165,3 @@ fn what_does_not_fit_is_answered_with_a_text_that_names_it() {
     }
     assert!(!ask(&mut server, &mut model, bytes(libero())).text);
 }
-
-#[test]
-fn no_bytes_make_it_panic() {
-    let noise = ("noise", Given::Array("<f4", vec![4, 5], vec![0; 80]));
-    let seeds = vec![bytes(libero()), bytes(libero().into_iter().chain([noise]).collect())];
-    vla_trt_tests::fuzz::check!(3000, seeds).for_each(|bytes: &[u8]| {
-        let (mut server, mut model) = (server(), Stub::default());
-        ask(&mut server, &mut model, bytes.to_vec());
-    });
-}

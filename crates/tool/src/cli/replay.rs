@@ -13,7 +13,7 @@ use vla_base::time::Span;
 use vla_engines::LoadEvent;
 use vla_engines::memory::mib;
 use vla_offline::replay;
-use vla_offline::replay::{Summary, report};
+use vla_offline::replay::{Summary, bench, report};
 use vla_policy::{PolicySpec, Progress};
 use vla_runtime::session::Session;
 
@@ -27,10 +27,15 @@ pub(crate) struct ReplayArguments {
     bag: BagArgs,
     #[command(flatten)]
     policy: PolicyArgs,
-    /// Latency from observation to publication that the replay assumes. The inference time measured in the replay is printed and
-    /// not used, so that the same bag gives the same bytes: give the robot's own latency to see how many rows would be late.
-    #[arg(long, value_name = "MS", default_value_t = 0.0)]
-    latency_ms: f64,
+    /// Latency from observation to publication that the replay assumes; default 0. The inference time measured in the replay is
+    /// printed and not used, so that the same bag gives the same bytes: give the robot's own latency to see how many rows would be
+    /// late. With a rate_hz of 0 or -1 the next inference starts after it, and the default is measured on this machine.
+    #[arg(long, value_name = "MS")]
+    latency_ms: Option<f64>,
+    /// Infer when the node did that recorded the bag (record.path), as its chunks there say, each time with its latency. rate_hz and
+    /// --latency-ms are not used. With --golden and the same bag the chunks are compared with those of the node.
+    #[arg(long, conflicts_with = "latency_ms")]
+    as_recorded: bool,
     /// MCAP file to write the chunks and trajectories to.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -51,8 +56,8 @@ pub(crate) struct ReplayArguments {
 /// # Errors
 /// Errors of the replay; the output file is then not written.
 pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
-    if !(args.latency_ms.is_finite() && args.latency_ms >= 0.0) {
-        bail!("--latency-ms: expected milliseconds of 0 or more, found {}", args.latency_ms);
+    if let Some(latency) = args.latency_ms.filter(|latency| !(latency.is_finite() && *latency >= 0.0)) {
+        bail!("--latency-ms: expected milliseconds of 0 or more, found {latency}");
     }
     if !(args.tolerance.is_finite() && args.tolerance >= 0.0) {
         bail!("--tolerance: expected 0 or more, found {}", args.tolerance);
@@ -70,11 +75,23 @@ pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
         .check()?;
     let bar = progress_bar();
     let mut session = Session::load(spec, &settings, &mut |progress| bar.set_message(describe(&progress)))?;
+    let latency = match args.latency_ms {
+        Some(latency) => Span::from_millis(latency),
+        None if settings.rate_hz > 0.0 || args.as_recorded => Span::ZERO,
+        None => {
+            bar.set_message("measuring the latency");
+            let (restarted, latency) = bench::measure(session, &settings, &source)?;
+            session = restarted;
+            latency
+        }
+    };
     bar.set_message("replay");
     let options = replay::Options {
         source,
         output: args.output.clone(),
-        latency: Span::from_millis(args.latency_ms),
+        topics: args.policy.topics()?,
+        latency,
+        as_recorded: args.as_recorded,
         golden: args.golden.clone().map(|file| (file, args.tolerance)),
     };
     let done = replay::run(&mut session, &settings, &options, &mut |fraction| {
@@ -82,6 +99,11 @@ pub(crate) fn run(args: &ReplayArguments) -> anyhow::Result<Outcome> {
     });
     bar.finish_and_clear();
     let summary = done?;
+    if settings.rate_hz <= 0.0 && !args.as_recorded {
+        let (rate, latency) = (settings.rate_hz, latency.millis());
+        let from = if args.latency_ms.is_some() { "given" } else { "measured here; --latency-ms gives it again" };
+        println!("rate_hz is {rate}: inferences at most every {latency} ms, their latency ({from})");
+    }
     print_summary(&summary, args);
     if let Some(file) = &args.report {
         let page = report::render(

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use anyhow::bail;
 
 use vla_datasets::{Assignment, ColorSpace, Selection};
-use vla_offline::replay::{BagClock, BagSource, DatasetSource, Source};
+use vla_offline::replay::{BagClock, BagSource, DatasetSource, Source, Topics};
 use vla_policy::PolicySpec;
 use vla_policy::spec::POLICY_FILE;
-use vla_runtime::parameters::{LimitsFrom, NodeName, Overrides, Parameters, PolicyShape, Settings, Value};
+use vla_runtime::parameters::{LimitsFrom, NodeName, Overrides, Parameters, PolicyShape, Remap, Settings, Value};
 
 /// A bag or a data set, shared by several commands.
 #[derive(clap::Args, Debug)]
@@ -20,6 +20,10 @@ pub(crate) struct BagArgs {
     /// Default: log, and an error where the two differ.
     #[arg(long, value_name = "header|log", conflicts_with = "dataset")]
     clock: Option<BagClock>,
+    /// Read what is left of a bag that its recorder did not finish or that is damaged: messages before the cut, files of a folder
+    /// without metadata.yaml. Warnings say what is lost. Without it such a bag is refused.
+    #[arg(long, conflicts_with = "dataset")]
+    recover: bool,
     #[command(flatten)]
     reading: DatasetArgs,
 }
@@ -40,6 +44,13 @@ pub(crate) struct DatasetArgs {
     /// Episodes of the data set, such as 0,3-5. Default: all.
     #[arg(long, value_name = "LIST", requires = "dataset")]
     episodes: Option<Selection>,
+    #[command(flatten)]
+    columns: ColumnArgs,
+}
+
+/// The columns of a data set, shared by several commands.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ColumnArgs {
     /// Columns of a key of the policy, where meta/modality.json and the names of the joints do not say them:
     /// state.KEY=observation.state[0:7], action.KEY=action[0:7], video.CAMERA=observation.images.NAME, instruction=COLUMN. Several
     /// parts are joined with +. May be given several times.
@@ -54,12 +65,15 @@ pub(crate) struct DatasetArgs {
 impl DatasetArgs {
     /// The data set in this folder, and how it is read.
     pub(crate) fn source(&self, dir: &Path) -> DatasetSource {
-        DatasetSource {
-            dir: dir.to_owned(),
-            episodes: self.episodes.clone(),
-            columns: self.columns.clone(),
-            color: self.color.unwrap_or_default(),
-        }
+        DatasetSource { dir: dir.to_owned(), episodes: self.episodes.clone(), ..self.columns.source(dir) }
+    }
+}
+
+impl ColumnArgs {
+    /// All episodes of the data set in this folder.
+    pub(crate) fn source(&self, dir: &Path) -> DatasetSource {
+        let color = self.color.unwrap_or_default();
+        DatasetSource { dir: dir.to_owned(), episodes: None, columns: self.columns.clone(), color }
     }
 }
 
@@ -69,7 +83,11 @@ impl BagArgs {
     /// # Errors
     /// A data set given as a bag.
     pub(crate) fn source(&self) -> anyhow::Result<Source> {
-        source(self.which.bag.as_deref(), self.clock, self.which.dataset.as_deref(), &self.reading)
+        let source = source(self.which.bag.as_deref(), self.clock, self.which.dataset.as_deref(), &self.reading)?;
+        Ok(match source {
+            Source::Bag(bag) => BagSource { recover: self.recover, ..bag }.into(),
+            dataset => dataset,
+        })
     }
 }
 
@@ -88,7 +106,7 @@ pub(crate) fn source(
             let bag = bag.display();
             bail!("{bag}: expected a bag, found a LeRobot data set; give it as --dataset {bag}")
         }
-        (Some(bag), _) => Ok(BagSource { bag: bag.to_owned(), clock }.into()),
+        (Some(bag), _) => Ok(BagSource { clock, ..bag.into() }.into()),
         (None, Some(dir)) => Ok(reading.source(dir).into()),
         (None, None) => bail!("expected a bag, or --dataset DIR"),
     }
@@ -98,7 +116,7 @@ pub(crate) fn source(
 pub(crate) fn bag_or_dataset(path: &Path, clock: Option<BagClock>) -> Source {
     match path.join(DATASET_FILE).is_file() {
         true => DatasetSource::from(path).into(),
-        false => BagSource { bag: path.to_owned(), clock }.into(),
+        false => BagSource { clock, ..path.into() }.into(),
     }
 }
 
@@ -117,6 +135,31 @@ pub(crate) struct PolicyArgs {
     /// Set one parameter, as the node's `-p` does; may be given several times.
     #[arg(short = 'p', long = "param", value_name = "NAME:=VALUE")]
     param: Vec<String>,
+    #[command(flatten)]
+    names: NameArgs,
+}
+
+/// Names of the node whose part the tool plays.
+#[derive(clap::Args, Debug)]
+pub(crate) struct NameArgs {
+    /// Namespace of the node: relative topics of the parameters lie in it, and sections of the parameter file are matched with it.
+    #[arg(long, value_name = "/NAMESPACE", default_value = "/")]
+    namespace: String,
+    /// Name of the node: topics such as ~/instruction lie in it, and sections of the parameter file are matched with it.
+    #[arg(long, value_name = "NAME", default_value = "vla_trt")]
+    node_name: String,
+    /// Another name for a topic, as the node's `-r` does; also __node:=NAME and __ns:=/NAMESPACE; may be given several times.
+    #[arg(short = 'r', long = "remap", value_name = "FROM:=TO")]
+    remap: Vec<Remap>,
+}
+
+impl NameArgs {
+    /// No parameters yet, for the node of these names.
+    fn overrides(&self) -> anyhow::Result<Overrides> {
+        let node = Remap::rename(&NodeName::new(&self.namespace, &self.node_name)?, &self.remap)?;
+        let rules = Remap::rules(&node, &self.remap);
+        Ok(Overrides::new(node).with_remaps(rules))
+    }
 }
 
 impl PolicyArgs {
@@ -139,12 +182,21 @@ impl PolicyArgs {
         file.chain(assignments).collect::<Vec<_>>().join(" ")
     }
 
-    /// The parameters as a node named `/vla_trt` would have them, for a run over `source`.
+    /// The parameters as the node would have them, with the topics' names in the ROS graph, for a run over `source`.
     ///
     /// # Errors
-    /// Every parameter that is unknown, out of range or missing.
+    /// Every parameter that is unknown, out of range or missing, and names that ROS 2 does not take.
     pub(crate) fn settings(&self, spec: &PolicySpec, source: &Source) -> anyhow::Result<Arc<Settings>> {
-        settings_for(spec, source, self.params.as_deref(), &self.param)
+        settings_over(spec, source, add(self.names.overrides()?, self.params.as_deref(), &self.param)?)
+    }
+
+    /// The topics on which the node would publish.
+    ///
+    /// # Errors
+    /// Names that ROS 2 does not take.
+    pub(crate) fn topics(&self) -> anyhow::Result<Topics> {
+        let names = self.names.overrides()?;
+        Ok(Topics::of(&|topic| names.resolve(topic)))
     }
 }
 
@@ -171,7 +223,10 @@ pub(crate) fn parameter_files(settings: &Settings, params: Option<&Path>) -> Vec
 /// # Errors
 /// A file or an argument that cannot be read.
 pub(crate) fn overrides(params: Option<&Path>, assignments: &[String]) -> anyhow::Result<Overrides> {
-    let mut overrides = Overrides::new(NodeName::new("/", "vla_trt")?);
+    add(Overrides::new(NodeName::new("/", "vla_trt")?), params, assignments)
+}
+
+fn add(mut overrides: Overrides, params: Option<&Path>, assignments: &[String]) -> anyhow::Result<Overrides> {
     if let Some(file) = params {
         overrides.add_file(file)?;
     }
@@ -185,17 +240,20 @@ pub(crate) fn overrides(params: Option<&Path>, assignments: &[String]) -> anyhow
 /// topics and joints that are not given have the names of the policy's keys.
 ///
 /// # Errors
-/// As [`settings`].
+/// As [`overrides`], every parameter that does not fit the policy, and an invalid robot description.
 pub(crate) fn settings_for(
     spec: &PolicySpec,
     source: &Source,
     params: Option<&Path>,
     assignments: &[String],
 ) -> anyhow::Result<Arc<Settings>> {
+    settings_over(spec, source, overrides(params, assignments)?)
+}
+
+fn settings_over(spec: &PolicySpec, source: &Source, mut overrides: Overrides) -> anyhow::Result<Arc<Settings>> {
     if let Source::Bag(_) = source {
-        return settings(spec, params, assignments);
+        return checked(spec, overrides);
     }
-    let mut overrides = overrides(params, assignments)?;
     name_inputs(spec, &mut overrides)?;
     Ok(Arc::new(source.settings(spec, &*checked(spec, overrides)?)))
 }
@@ -228,18 +286,6 @@ fn name_inputs(spec: &PolicySpec, overrides: &mut Overrides) -> anyhow::Result<(
     Ok(())
 }
 
-/// The settings of a node that runs `spec` with these parameters.
-///
-/// # Errors
-/// As [`overrides`], every parameter that does not fit the policy, and an invalid robot description.
-pub(crate) fn settings(
-    spec: &PolicySpec,
-    params: Option<&Path>,
-    assignments: &[String],
-) -> anyhow::Result<Arc<Settings>> {
-    checked(spec, overrides(params, assignments)?)
-}
-
 fn checked(spec: &PolicySpec, mut overrides: Overrides) -> anyhow::Result<Arc<Settings>> {
     for warning in overrides.warnings() {
         tracing::warn!("{warning}");
@@ -259,5 +305,8 @@ fn checked(spec: &PolicySpec, mut overrides: Overrides) -> anyhow::Result<Arc<Se
     for warning in &parameters.settings().limit_warnings {
         tracing::warn!("{warning}");
     }
-    Ok(Arc::clone(parameters.settings()))
+    let mut settings = Settings::clone(parameters.settings());
+    let topics = settings.inputs.iter_mut().flat_map(|input| &mut input.topics);
+    topics.for_each(|topic| *topic = overrides.resolve(topic));
+    Ok(Arc::new(settings))
 }

@@ -14,6 +14,18 @@ use super::{Error, LEAST_SPACE, clear_stale, free_space, require_space, temporar
 /// Extended attribute of the access control list.
 const ACL: &str = "system.posix_acl_access";
 
+/// Creates a file that must not be there yet, at its name, for a recording that grows.
+///
+/// # Errors
+/// [`Error::NoFolder`] without its folder; [`Error::Unwritable`], also when something of that name is there.
+pub fn create_new(path: &Path) -> Result<File, Error> {
+    let folder = super::folder_of(path).to_owned();
+    File::options().write(true).create_new(true).open(path).map_err(|source| match source.kind() {
+        ErrorKind::NotFound => Error::NoFolder { folder, path: path.to_owned() },
+        _ => Error::Unwritable { folder, path: path.to_owned(), source },
+    })
+}
+
 /// The new content of a file, under a temporary name until [`commit`](Self::commit); deleted when dropped before.
 #[derive(Debug)]
 pub struct Replacement {

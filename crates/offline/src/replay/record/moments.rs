@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use crate::page::Picture;
 use vla_base::time::Stamp;
-use vla_messages::{CompressedImageView, FrameDecoder, ImageView, header_stamp};
-use vla_policy::observation::{Exif, FrameOptions, InputKind, InputSpec, InputTopic, Transport};
+use vla_messages::{FrameDecoder, header_stamp};
+use vla_policy::observation::{FrameOptions, InputKind, InputSpec, InputTopic, Transport};
 
 /// Cameras of which pictures are kept.
 const MOST_CAMERAS: usize = 8;
@@ -161,18 +161,7 @@ impl Camera {
             Some(stamp) => format!("{}, {:.0} ms old", self.name, stamp.age_at(now).millis()),
             None => self.name.clone(),
         };
-        let picture = match (self.transport, self.options.exif) {
-            (Transport::Raw, _) => ImageView::parse(bytes)
-                .and_then(|image| image.pixels_as(self.options.encoding))
-                .map(|frame| Picture::new(&label, &frame)),
-            (Transport::Compressed, exif) => CompressedImageView::parse(bytes)
-                .and_then(|image| match exif {
-                    Exif::Ignore => decoder.decode(&image),
-                    Exif::Apply => decoder.decode_upright(&image),
-                })
-                .map(|frame| Picture::new(&label, &frame)),
-        };
-        picture.unwrap_or_else(|error| Picture::missing(&label, &error.to_string()))
+        Picture::of_message(&label, (self.transport, self.options), bytes, decoder)
     }
 }
 

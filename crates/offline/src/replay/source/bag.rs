@@ -48,17 +48,26 @@ impl FromStr for BagClock {
 }
 
 /// A bag, and how it is read.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct BagSource {
     /// The bag: a file or a folder.
     pub bag: PathBuf,
     /// The clock; `None`: the log's, where the header stamps are of the same.
     pub clock: Option<BagClock>,
+    /// Reads what is left of a bag that is cut or damaged ([`BagReader::recover`]), which is refused otherwise.
+    pub recover: bool,
+}
+
+impl BagSource {
+    /// Opens the bag.
+    pub(crate) fn open(&self) -> Result<BagReader, vla_bags::Error> {
+        if self.recover { BagReader::recover(&self.bag) } else { BagReader::open(&self.bag) }
+    }
 }
 
 impl<P: Into<PathBuf>> From<P> for BagSource {
     fn from(bag: P) -> Self {
-        Self { bag: bag.into(), clock: None }
+        Self { bag: bag.into(), ..Self::default() }
     }
 }
 
@@ -81,7 +90,7 @@ impl BagRecording {
     /// # Errors
     /// A bag that cannot be read, lacks a topic, or whose header stamps and log are of two clocks while none is chosen.
     pub(super) fn open(source: &BagSource, settings: &Settings) -> Result<Self, Error> {
-        let bag = BagReader::open(&source.bag)?;
+        let bag = source.open()?;
         let inputs = input_topics(settings);
         let topics = join_topics(&bag, settings, &inputs, &source.bag)?;
         let mut stamped = vec![None; bag.topics().len()];
@@ -102,6 +111,11 @@ impl BagRecording {
             }
         }
         Ok(recording)
+    }
+
+    /// The header stamp of a message.
+    pub(super) fn stamp(&self, message: &BagMessage) -> Option<Stamp> {
+        stamp_of(&self.stamped, message)
     }
 
     /// The topics of the inputs ([`Inputs::topics`](vla_policy::observation::Inputs::topics)) that this topic of the bag gives.
@@ -306,7 +320,11 @@ fn join_topics(
         // A relative topic of the settings is what a node in the root namespace would subscribe.
         let name = if topic.name.starts_with('/') { topic.name.to_string() } else { format!("/{}", topic.name) };
         let named: Vec<_> = bag.topics().iter().enumerate().filter(|(_, topic)| topic.name == name).collect();
-        let of_type = |type_name: &str| named.iter().find(|(_, topic)| topic.type_name == type_name);
+        // Of two serializations the one that can be read.
+        let of_type = |type_name: &str| {
+            let mut found = named.iter().filter(|(_, topic)| topic.type_name == type_name);
+            found.clone().find(|(_, topic)| topic.serialization == "cdr").or_else(|| found.next())
+        };
         if let Some((found_at, found)) = of_type(expected).or_else(|| of_type("")) {
             if found.type_name.is_empty() {
                 tracing::warn!("the bag has no type of topic {name}; it is read as {expected} for input '{input}'");

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
@@ -135,6 +136,8 @@ pub(super) struct DatasetRecording {
     instruction: String,
     /// Joints that move and are not read, with their places in a row of the actions.
     moved: Vec<(String, usize)>,
+    /// Cameras whose colours were reported.
+    reported: Mutex<BTreeSet<String>>,
 }
 
 /// An action key with its joints, where it moves any.
@@ -193,6 +196,7 @@ impl DatasetRecording {
             starts,
             action,
             moved,
+            reported: Mutex::default(),
         })
     }
 
@@ -240,12 +244,14 @@ impl DatasetRecording {
         Ok((episode, self.dataset.rows_with_task(episode, &pieces, self.join.task.as_deref())?))
     }
 
-    pub(super) fn messages(&self, index: usize) -> Result<EpisodeMessages<'_>, Error> {
+    /// The messages of an episode, of the rows that are not before `from`.
+    pub(super) fn messages(&self, index: usize, from: Option<Stamp>) -> Result<EpisodeMessages<'_>, Error> {
         let (episode, rows) = self.rows(index)?;
         let mut cameras = Vec::new();
         for (at, topic) in self.topics.iter().enumerate() {
             let Some((name, feature)) = self.camera_of(topic) else { continue };
             let frames = self.dataset.frames(episode, feature, self.color)?;
+            self.report_color(name, &frames);
             cameras.push(Camera { topic: at, name: name.to_owned(), frames });
         }
         let joints = self.state.iter().flat_map(|map| map.joints.iter().cloned());
@@ -255,6 +261,7 @@ impl DatasetRecording {
         Ok(EpisodeMessages {
             recording: self,
             start: self.starts.get(index).copied().unwrap_or(START),
+            from,
             rows,
             cameras,
             names,
@@ -262,6 +269,24 @@ impl DatasetRecording {
             queue: VecDeque::new(),
             failed: false,
         })
+    }
+
+    /// Logs once for each camera how its colours are converted; a tag that decoders treat differently is a warning.
+    fn report_color(&self, camera: &str, frames: &Frames) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if !reported.insert(camera.to_owned()) {
+            return;
+        }
+        match (frames.other_matrix(), self.color) {
+            (Some(matrix), ColorSpace::Tagged) => tracing::warn!(
+                "camera '{camera}': its video is tagged {matrix}, and its colours follow the tag, as with torchcodec and PyAV 18; if the \
+                 policy was trained with PyAV 15 or OpenCV, which ignore the tag, use --color bt601"
+            ),
+            (Some(matrix), ColorSpace::Bt601) => {
+                tracing::info!("camera '{camera}': the tag {matrix} is ignored; BT.601")
+            }
+            (None, _) => tracing::info!("camera '{camera}': BT.601 or images, the same with every decoder"),
+        }
     }
 
     /// The camera whose frames a topic carries, and its feature.
@@ -337,12 +362,13 @@ fn keys(spec: &PolicySpec, settings: &Settings) -> PolicyKeys {
 pub struct EpisodeMessages<'r> {
     recording: &'r DatasetRecording,
     start: Stamp,
+    from: Option<Stamp>,
     rows: Rows,
     cameras: Vec<Camera>,
     /// Names of the joint state.
     names: Vec<String>,
-    /// Task of the last row.
-    task: Option<i64>,
+    /// Task of the last row, where there was one.
+    task: Option<Option<i64>>,
     /// Messages of the current row.
     queue: VecDeque<TimedMessage>,
     failed: bool,
@@ -361,12 +387,12 @@ impl EpisodeMessages<'_> {
         let time = self.start + Span::from_seconds(row.timestamp);
         if let Some(topic) = recording.topic_of(InputKind::Instruction)
             && recording.instruction.is_empty()
-            && (row.frame == 0 || row.task != self.task)
+            && self.task != Some(row.task)
             && let Some(text) = recording.dataset.task(row.task)
         {
             self.push(topic, time, write::text(text));
         }
-        self.task = row.task;
+        self.task = Some(row.task);
         if let Some(topic) = recording.topic_of(InputKind::Joints) {
             let positions = self.positions(row)?;
             let header = HeaderView { stamp: time, frame_id: "" };
@@ -454,6 +480,9 @@ impl Iterator for EpisodeMessages<'_> {
                     return Some(Err(error.into()));
                 }
             };
+            if self.from.is_some_and(|from| self.start + Span::from_seconds(row.timestamp) < from) {
+                continue;
+            }
             if let Err(error) = self.row(&row) {
                 self.failed = true;
                 return Some(Err(error));

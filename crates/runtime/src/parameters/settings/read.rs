@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{EngineSettings, LimitsFrom, MemorySettings, OutputSettings, Settings, StageSettings, TaskSettings};
+use super::{
+    EngineSettings, LimitsFrom, MemorySettings, OutputSettings, RecordSettings, Settings, StageSettings, TaskSettings,
+};
 use crate::parameters::description::RobotDescription;
 use crate::parameters::shape::PolicyShape;
-use crate::parameters::table::{Param, engines, inputs, motion, node};
+use crate::parameters::table::{Param, engines, inputs, motion, node, record};
 use ros2_parameters::{Error, Origin, Problems, Store, hint};
 use vla_base::time::Span;
 use vla_policy::encode::pose::PoseMap;
@@ -94,6 +96,7 @@ pub(super) fn read(store: &Store, shape: &PolicyShape, description: &RobotDescri
             required: reader.get(&node::TASK_REQUIRED),
             second_goal: reader.get(&node::TASK_SECOND_GOAL),
         },
+        record: reader.record(),
     };
     (settings, reader.problems)
 }
@@ -115,6 +118,25 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn record(&mut self) -> Option<RecordSettings> {
+        let path = self.get(&record::PATH);
+        let (max_bytes, max_file_bytes) = (self.get(&record::MAX_BYTES), self.get(&record::MAX_FILE_BYTES));
+        if !path.is_empty() && max_file_bytes > max_bytes / 2 {
+            let names = [record::MAX_FILE_BYTES.name, record::MAX_BYTES.name].map(str::to_owned).into();
+            let what = format!(
+                "a file may have {max_file_bytes} bytes, expected at most half of the {max_bytes} of all recordings"
+            );
+            self.problems.push(Error::Conflict { names, what });
+        }
+        (!path.is_empty()).then(|| RecordSettings {
+            path: path.into(),
+            max_bytes,
+            max_file_bytes,
+            max_file: self.get(&record::MAX_FILE),
+            queue_bytes: self.get(&record::QUEUE_BYTES),
+        })
+    }
+
     fn policy(&mut self) -> PathBuf {
         let path = self.get(&node::POLICY);
         if path.is_empty() {

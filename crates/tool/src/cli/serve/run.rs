@@ -29,6 +29,8 @@ pub(crate) fn run(args: &ServeArguments) -> anyhow::Result<Outcome> {
     let token = token(args)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
+        // A second one ends the process at once, also while the policy is loaded.
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop)).context("watching for signals")?;
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("watching for signals")?;
     }
     // Before the policy is loaded, which takes long: the port may be taken.
@@ -105,7 +107,8 @@ fn name_joints(shape: &PolicyShape, overrides: &mut Overrides) {
     let action = shape.action_keys.iter().filter(|(key, _)| !of_state(key) && shape.eef_action(key).is_none());
     for (section, (key, width)) in state.chain(action.map(|key| ("action", key))) {
         let prefix = format!("{section}.{key}.");
-        if !overrides.given().iter().any(|given| given.name.starts_with(&prefix)) {
+        let names_source = |name: &str| name.strip_prefix(&prefix).is_some_and(|parameter| parameter != "delta");
+        if !overrides.given().iter().any(|given| names_source(&given.name)) {
             let joints = (0..*width).map(|index| format!("{key}.{index}")).collect();
             overrides.set(&format!("{prefix}joints"), Value::StringArray(joints));
         }

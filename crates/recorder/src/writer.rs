@@ -1,15 +1,15 @@
 //! MCAP as rosbag2 writes it: profile `ros2`, schemas as `ros2msg`, messages as CDR, QoS with every channel.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::io::BufWriter;
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use ::mcap::records::{MessageHeader, Metadata};
 use ::mcap::{Compression, WriteOptions, Writer};
 
-use super::Error;
-use vla_base::sys::fs::Replacement;
+use super::{Error, metadata};
+use vla_base::sys::fs::{Replacement, create_new};
 use vla_base::time::Stamp;
 
 /// Quality of service that a topic's publisher offered, kept in the bag so that a player offers the same.
@@ -33,7 +33,7 @@ impl Qos {
 
     /// rosbag2's YAML. Policies as numbers (`rmw`'s enums), which Humble reads, and Jazzy reads in bags whose
     /// metadata is of a version before 9; durations are `RMW_DURATION_INFINITE`.
-    fn yaml(self) -> String {
+    pub(crate) fn yaml(self) -> String {
         let (reliability, durability) = (if self.reliable { 1 } else { 2 }, if self.transient_local { 1 } else { 2 });
         let forever = "    sec: 9223372036\n    nsec: 854775807\n";
         format!(
@@ -49,16 +49,49 @@ impl Qos {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TopicId(u16);
 
-/// Writes one MCAP file, first under a temporary name beside it.
+/// Writes one MCAP file, first under a temporary name beside it: [`finish`](Self::finish) puts the file at its name, and a writer
+/// dropped before leaves nothing behind. A file of a [`Recording`](super::Recording) is at its name from the beginning.
 ///
-/// [`finish`](Self::finish) puts the file at its name; a writer dropped before leaves nothing behind. The bytes
-/// depend on the calls alone (not on time, threads or the file's name).
+/// The bytes depend on the calls alone (not on time, threads or the file's name).
 pub struct BagWriter {
     path: PathBuf,
     /// `None` only while being dropped or finished.
-    writer: Option<Writer<BufWriter<Replacement>>>,
+    writer: Option<Writer<BufWriter<Sink>>>,
     topics: BTreeMap<u16, Written>,
     bounds: Option<(u64, u64)>,
+}
+
+/// Where the bytes go.
+enum Sink {
+    /// To a temporary name, until the file is complete.
+    Replacement(Replacement),
+    /// To their place: what is there so far can be read after the process was killed.
+    InPlace(File),
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Replacement(file) => file.write(bytes),
+            Self::InPlace(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Replacement(file) => file.flush(),
+            Self::InPlace(file) => file.flush(),
+        }
+    }
+}
+
+impl Seek for Sink {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match self {
+            Self::Replacement(file) => file.seek(to),
+            Self::InPlace(file) => file.seek(to),
+        }
+    }
 }
 
 struct Written {
@@ -75,16 +108,36 @@ impl BagWriter {
     ///
     /// [`Error::Output`] when the folder does not exist or cannot be written, or `path` is no name for a file.
     pub fn create(path: &Path) -> Result<Self, Error> {
-        let file = Replacement::create(path)?;
+        let sink = Sink::Replacement(Replacement::create(path)?);
+        Self::start(path, sink, WriteOptions::new().compression(Some(Compression::Zstd)))
+    }
+
+    /// Creates a new bag that is at its name from the beginning, in chunks of `chunk` bytes that are not compressed.
+    pub(crate) fn create_in_place(path: &Path, chunk: u64) -> Result<Self, Error> {
+        let sink = Sink::InPlace(create_new(path)?);
+        Self::start(path, sink, WriteOptions::new().compression(None).chunk_size(Some(chunk)))
+    }
+
+    fn start(path: &Path, sink: Sink, options: WriteOptions) -> Result<Self, Error> {
         let mut bag = Self { path: path.to_path_buf(), writer: None, topics: BTreeMap::new(), bounds: None };
-        let options = WriteOptions::new()
+        let options = options
             .profile("ros2")
             .library(concat!("vla_trt ", env!("CARGO_PKG_VERSION")))
-            .compression(Some(Compression::Zstd))
             // On the calling thread: packed bytes that do not depend on the number of processors.
             .compression_threads(0);
-        bag.writer = Some(options.create(BufWriter::new(file)).map_err(write_failed(&bag.path))?);
+        bag.writer = Some(options.create(BufWriter::new(sink)).map_err(write_failed(&bag.path))?);
         Ok(bag)
+    }
+
+    /// Ends the chunk and gives everything to the system: it can be read from now on, whatever becomes of the process.
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+        let path = self.path.clone();
+        self.writer()?.flush().map_err(write_failed(&path))
+    }
+
+    /// First and last log time (ns).
+    pub(crate) fn bounds(&self) -> Option<(u64, u64)> {
+        self.bounds
     }
 
     /// Adds a topic with ROS 2's default QoS. `schema` is the type's `ros2msg` text with its dependencies.
@@ -156,53 +209,36 @@ impl BagWriter {
     pub fn finish(mut self) -> Result<(), Error> {
         let record = Metadata {
             name: "rosbag2".to_owned(),
-            metadata: BTreeMap::from([("serialized_metadata".to_owned(), self.metadata())]),
+            metadata: BTreeMap::from([("serialized_metadata".to_owned(), self.description())]),
         };
         let failed = write_failed(&self.path);
         let Some(mut writer) = self.writer.take() else { return Ok(()) };
         writer.write_metadata(&record).map_err(failed)?;
         writer.finish().map_err(failed)?;
         let io = |source| Error::Io { doing: "write", path: self.path.clone(), source };
-        let file = writer.into_inner().into_inner().map_err(|error| io(error.into_error()))?;
-        Ok(file.commit()?)
+        match writer.into_inner().into_inner().map_err(|error| io(error.into_error()))? {
+            Sink::Replacement(file) => Ok(file.commit()?),
+            Sink::InPlace(file) => file.sync_all().map_err(io),
+        }
     }
 
-    fn writer(&mut self) -> Result<&mut Writer<BufWriter<Replacement>>, Error> {
+    fn description(&self) -> String {
+        let topics = self.topics.values();
+        let topics = topics.map(|Written { name, type_name, qos, count }| metadata::Topic {
+            name,
+            type_name,
+            qos: *qos,
+            count: *count,
+        });
+        metadata::text(topics, self.bounds, &[])
+    }
+
+    fn writer(&mut self) -> Result<&mut Writer<BufWriter<Sink>>, Error> {
         self.writer.as_mut().ok_or_else(|| Error::Io {
             doing: "write",
             path: self.path.clone(),
             source: std::io::Error::other("the bag was finished before"),
         })
-    }
-
-    /// What `ros2 bag info` reads from a bare file. Version 5, so that Jazzy takes the QoS numbers; without a file
-    /// name, which the reader fills in itself.
-    fn metadata(&self) -> String {
-        let (first, last) = self.bounds.unwrap_or((0, 0));
-        let total: u64 = self.topics.values().map(|topic| topic.count).sum();
-        let mut yaml = format!(
-            "version: 5\nstorage_identifier: mcap\nduration:\n  nanoseconds: {}\nstarting_time:\n  \
-             nanoseconds_since_epoch: {first}\nmessage_count: {total}\ntopics_with_message_count:\n",
-            last - first
-        );
-        for topic in self.topics.values() {
-            let qos = topic.qos.yaml().replace('\n', "\n        ");
-            let Written { name, type_name, count, .. } = topic;
-            // Writing into a String cannot fail.
-            let written = write!(
-                yaml,
-                "  - topic_metadata:\n      name: '{}'\n      type: '{}'\n      serialization_format: cdr\n      \
-                 offered_qos_profiles: |-\n        {qos}\n    message_count: {count}\n",
-                name.replace('\'', "''"),
-                type_name.replace('\'', "''"),
-            );
-            debug_assert!(written.is_ok());
-        }
-        if self.topics.is_empty() {
-            yaml.insert_str(yaml.len() - 1, " []");
-        }
-        yaml.push_str("compression_format: ''\ncompression_mode: ''\nrelative_file_paths: []\nfiles: []\n");
-        yaml
     }
 }
 

@@ -1,0 +1,250 @@
+//! Bags to a LeRobot data set: the observations that the node would have had, at a fixed rate, with the joint positions that followed
+//! as actions.
+//!
+//! A moment at which an input is missing or breaks a rule of the parameters ends the episode; the next whole observation begins
+//! another. Each bag begins a new episode.
+
+use std::path::Path;
+
+use crate::Error;
+use crate::replay::Source;
+use crate::replay::complaints::Complaints;
+use crate::replay::source::{Recording, TimedMessage};
+use crate::replay::ticks::Ticks;
+use vla_base::time::Stamp;
+use vla_datasets::Frame;
+use vla_datasets::writer::{Layout, NewRow, Writer};
+use vla_messages::{CompressedImageView, FrameDecoder, ImageView, Pixels};
+use vla_policy::PolicySpec;
+use vla_policy::observation::{CameraSample, Exif, Inputs, JointMap, Observation, StateReader, Transport};
+use vla_runtime::parameters::Settings;
+
+/// Events without an observation that a message shows.
+const REASONS: usize = 3;
+
+/// What was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// Episodes.
+    pub episodes: usize,
+    /// Rows of all of them.
+    pub rows: usize,
+    /// Moments without a whole observation.
+    pub left_out: usize,
+}
+
+/// Writes the bags to `folder` at `fps` rows a second. `progress` receives the fraction of each bag, and its number.
+///
+/// # Errors
+/// [`Error::NoJoints`] for state or action keys that joints do not give; [`Error::NoObservation`] when no bag has one; a bag that cannot
+/// be read, a frame that cannot be decoded or has another size than the first, a file that cannot be written.
+pub fn write(
+    spec: &PolicySpec,
+    settings: &Settings,
+    bags: &[Source],
+    fps: f64,
+    folder: &Path,
+    progress: &mut dyn FnMut(usize, f64),
+) -> Result<Written, Error> {
+    check(spec, settings)?;
+    let mut converter = Converter::new(settings, fps, folder)?;
+    for (index, bag) in bags.iter().enumerate() {
+        let recording = Recording::open(bag, spec, settings)?;
+        converter.bag(&recording, &mut |fraction| progress(index, fraction))?;
+    }
+    let bag = bags.first().map(|bag| bag.path().to_owned()).unwrap_or_default();
+    converter.finish().ok_or(Error::NoObservation { bag, reasons: Vec::new() })?
+}
+
+/// A data set has numbers only: each key must be of joints.
+fn check(spec: &PolicySpec, settings: &Settings) -> Result<(), Error> {
+    let without = |keys: &[(String, usize)], maps: &[JointMap], group: &str| {
+        let missing = keys.iter().filter(|(key, _)| !maps.iter().any(|map| map.key == *key));
+        missing.map(|(key, _)| format!("{group}.{key}")).collect::<Vec<_>>()
+    };
+    let mut keys = without(&spec.state, &settings.state, "state");
+    keys.extend(without(&spec.action.keys, &settings.action, "action"));
+    if keys.is_empty() { Ok(()) } else { Err(Error::NoJoints { keys }) }
+}
+
+struct Converter<'a> {
+    settings: &'a Settings,
+    fps: f64,
+    folder: &'a Path,
+    writer: Option<Writer>,
+    state: StateReader,
+    action: StateReader,
+    /// The last row, which waits for the positions that follow.
+    pending: Option<Pending>,
+    decoders: Vec<FrameDecoder>,
+    observation: Observation,
+    complaints: Complaints,
+    written: Written,
+    reasons: Vec<String>,
+}
+
+/// A row without its action.
+#[derive(Default)]
+struct Pending {
+    state: Vec<f32>,
+    /// Positions of the action's joints at this row.
+    positions: Vec<f32>,
+    frames: Vec<(usize, usize, Vec<u8>)>,
+    task: String,
+}
+
+impl<'a> Converter<'a> {
+    fn new(settings: &'a Settings, fps: f64, folder: &'a Path) -> Result<Self, Error> {
+        Ok(Self {
+            settings,
+            fps,
+            folder,
+            writer: None,
+            state: StateReader::new(&settings.state)?,
+            action: StateReader::new(&settings.action)?,
+            pending: None,
+            decoders: Vec::new(),
+            observation: Observation::default(),
+            complaints: Complaints::default(),
+            written: Written { episodes: 0, rows: 0, left_out: 0 },
+            reasons: Vec::new(),
+        })
+    }
+
+    /// Adds the episodes of a bag.
+    fn bag(&mut self, recording: &Recording, progress: &mut dyn FnMut(f64)) -> Result<(), Error> {
+        let (start, end) = recording.bounds();
+        for segment in recording.segments() {
+            let inputs = Inputs::new(self.settings.inputs.clone());
+            if !self.settings.instruction.is_empty() {
+                inputs.set_instruction(&self.settings.instruction);
+            }
+            let mut ticks = Ticks::new(self.fps);
+            let mut last = start;
+            for message in segment.messages()? {
+                let TimedMessage { time, message } = message?;
+                while let Some(now) = ticks.next_before(time) {
+                    self.tick(now, &inputs)?;
+                }
+                ticks.message(time, recording.is_stamped(message.topic));
+                for input in recording.inputs(message.topic) {
+                    if let Err(error) = inputs.offer(input, message.data.clone(), time) {
+                        self.complaints.take(input, &error);
+                    }
+                }
+                let waits = |now| inputs.check(now, &self.settings.rules).err().is_some_and(|v| v.is_of_start());
+                if ticks.waits_for_inputs() && !waits(time) {
+                    ticks.complete(time);
+                }
+                progress((message.log_time - start).seconds() / (end - start).seconds().max(1e-9));
+                last = time;
+            }
+            if let Some(now) = ticks.last_by(segment.end(last)) {
+                self.tick(now, &inputs)?;
+            }
+            self.end_episode()?;
+        }
+        Ok(())
+    }
+
+    /// Takes the observation of one moment.
+    fn tick(&mut self, now: Stamp, inputs: &Inputs) -> Result<(), Error> {
+        match inputs.assemble_into(now, &self.settings.rules, &mut self.observation) {
+            Ok(()) => self.observed(),
+            Err(violation) => {
+                self.written.left_out += 1;
+                if self.reasons.len() < REASONS {
+                    self.reasons.push(format!("at {now}: {violation}"));
+                }
+                self.end_episode()
+            }
+        }
+    }
+
+    fn observed(&mut self) -> Result<(), Error> {
+        let mut next = Pending { task: self.observation.instruction.to_string(), ..Pending::default() };
+        next.state.resize(self.state.width(), 0.0);
+        next.positions.resize(self.action.width(), 0.0);
+        if let Some(joints) = &self.observation.joints {
+            self.state.read(joints, &mut next.state)?;
+            self.action.read(joints, &mut next.positions)?;
+        }
+        self.decoders.resize_with(self.observation.cameras.len(), FrameDecoder::new);
+        for (camera, decoder) in self.observation.cameras.iter().zip(&mut self.decoders) {
+            next.frames.push(decoded(camera, decoder)?);
+        }
+        if let Some(before) = self.pending.take() {
+            let action = next.positions.clone();
+            self.row(&before, &action)?;
+        }
+        self.pending = Some(next);
+        Ok(())
+    }
+
+    /// Writes the last row, whose action is its own position, and ends the episode.
+    fn end_episode(&mut self) -> Result<(), Error> {
+        let Some(last) = self.pending.take() else { return Ok(()) };
+        self.row(&last, &last.positions)?;
+        if let Some(writer) = &mut self.writer {
+            writer.end_episode()?;
+            self.written.episodes += 1;
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, row: &Pending, action: &[f32]) -> Result<(), Error> {
+        let frames: Vec<Frame<'_>> =
+            row.frames.iter().map(|(width, height, rgb)| Frame { width: *width, height: *height, rgb }).collect();
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            none => none.insert(Writer::create(self.folder, layout(self.settings, self.fps, &frames))?),
+        };
+        writer.row(&NewRow { state: &row.state, action, frames: &frames, task: &row.task })?;
+        self.written.rows += 1;
+        Ok(())
+    }
+
+    /// `None` when there was no row.
+    fn finish(self) -> Option<Result<Written, Error>> {
+        self.complaints.lines().for_each(|line| tracing::warn!("{line}"));
+        self.reasons.iter().for_each(|reason| tracing::warn!("no row {reason}"));
+        let (writer, written) = (self.writer?, self.written);
+        Some(writer.finish().map(|()| written).map_err(Error::from))
+    }
+}
+
+/// The layout of the data set, with the sizes of the first frames.
+fn layout(settings: &Settings, fps: f64, frames: &[Frame<'_>]) -> Layout {
+    let joints = |maps: &[JointMap]| maps.iter().flat_map(|map| map.joints.iter().cloned()).collect();
+    let keys = |maps: &[JointMap]| maps.iter().map(|map| (map.key.clone(), map.joints.len())).collect();
+    let cameras =
+        settings.inputs.iter().zip(frames).map(|(input, frame)| (input.name.clone(), frame.width, frame.height));
+    Layout {
+        fps,
+        robot_type: String::new(),
+        state: joints(&settings.state),
+        action: joints(&settings.action),
+        cameras: cameras.collect(),
+        keys: [keys(&settings.state), keys(&settings.action)],
+    }
+}
+
+/// Width, height and RGB of a frame.
+fn decoded(camera: &CameraSample, decoder: &mut FrameDecoder) -> Result<(usize, usize, Vec<u8>), Error> {
+    let pixels: Result<Pixels<'_>, vla_messages::Error> = match camera.transport {
+        Transport::Raw => ImageView::parse(&camera.bytes).and_then(|image| image.pixels_as(camera.options.encoding)),
+        Transport::Compressed => {
+            CompressedImageView::parse(&camera.bytes).and_then(|image| match camera.options.exif {
+                Exif::Ignore => decoder.decode(&image),
+                Exif::Apply => decoder.decode_upright(&image),
+            })
+        }
+    };
+    let pixels = pixels.map_err(|source| Error::CameraFrame { camera: camera.name.to_string(), source })?;
+    let mut rgb = Vec::with_capacity(pixels.width * pixels.height * 3);
+    let mut scratch = vec![0; pixels.width * 3];
+    for row in 0..pixels.height {
+        rgb.extend_from_slice(pixels.row_rgb(row, &mut scratch));
+    }
+    Ok((pixels.width, pixels.height, rgb))
+}
