@@ -47,8 +47,7 @@ pub(crate) struct ToLerobotArguments {
 /// A bag that cannot be read, or a policy whose keys are not all joints; the folder is then not written.
 pub(crate) fn run(args: &ToLerobotArguments) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(args.policy.dir())?;
-    let bags: Vec<Source> =
-        args.bags.iter().map(|bag| BagSource { clock: args.clock, ..bag.into() }.into()).collect();
+    let bags: Vec<Source> = args.bags.iter().map(|bag| BagSource { clock: args.clock, ..bag.into() }.into()).collect();
     let Some(first) = bags.first() else { bail!("expected one bag or more") };
     let settings = args.policy.settings(&spec, first)?;
     let fps = args.fps.unwrap_or_else(|| (1.0 / settings.step.seconds()).round().max(1.0));

@@ -145,5 +145,7 @@ fn a_cut_bag_is_refused_with_the_option_that_reads_it() {
     let found = bench.chunks().1;
     assert!(found.len() > 20 && found.len() < 40, "{} chunks", found.len());
     succeeds(&bench.sample(&[]));
-    assert_eq!(bench.chunks().1[..found.len()], found, "those of the whole bag");
+    // The last one may lack what comes behind the cut.
+    let whole = found.len() - 1;
+    assert!(bench.chunks().1[..whole] == found[..whole], "those of the whole bag");
 }
