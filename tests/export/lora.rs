@@ -99,7 +99,8 @@ fn own(part: &str) -> String {
 #[test]
 fn every_tensor_that_does_not_fit_is_refused_by_name() {
     let (a, b) = (own("lora_A"), own("lora_B"));
-    let changes: [(&str, &dyn Fn(&mut Files)); 9] = [
+    type Change<'c> = &'c dyn Fn(&mut Files);
+    let changes: [(&str, Change<'_>); 9] = [
         ("of another base", &|files| {
             let to = |part: &str| format!("base_model.model.backbone.eagle_model.layers.0.q_proj.{part}.weight");
             files.rename(&a, &to("lora_A"));

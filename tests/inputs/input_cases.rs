@@ -2,6 +2,7 @@
 
 use vla_trt_tests::demo;
 
+use std::ops::Deref;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -45,7 +46,21 @@ fn rewrite(out: &Path, edit: &mut Edit<'_>) {
     writer.finish().expect("finished");
 }
 
-fn run(edit: &mut Edit<'_>, assignments: &[&str]) -> Record {
+/// A replay, and the values of its chunks.
+struct Run {
+    record: Record,
+    values: Vec<Vec<f32>>,
+}
+
+impl Deref for Run {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        &self.record
+    }
+}
+
+fn run(edit: &mut Edit<'_>, assignments: &[&str]) -> Run {
     let (policy, out) = (demo::policy(), tempfile::tempdir().expect("a folder"));
     let bag = out.path().join("variant.mcap");
     rewrite(&bag, edit);
@@ -53,17 +68,15 @@ fn run(edit: &mut Edit<'_>, assignments: &[&str]) -> Record {
     let spec = PolicySpec::load(policy.path()).expect("the demo policy");
     let mut session = Session::load(spec, &settings, &mut |_| {}).expect("the demo policy loads");
     let output = out.path().join("chunks.mcap");
-    let options = Options { source: bag.into(), output, latency: Span::from_millis(5.0), ..Options::default() };
-    replay::run(&mut session, &settings, &options, &mut |_| {}).expect("the bag replays").record
+    let latency = Span::from_millis(5.0);
+    let options = Options { source: bag.into(), output: output.clone(), latency, ..Options::default() };
+    let record = replay::run(&mut session, &settings, &options, &mut |_| {}).expect("the bag replays").record;
+    let chunks = if record.chunks.is_empty() { Vec::new() } else { demo::chunks(&output) };
+    Run { record, values: chunks.into_iter().map(|chunk| chunk.values).collect() }
 }
 
 fn same(_: &str, at: Stamp, data: Bytes) -> Vec<(Stamp, Bytes)> {
     vec![(at, data)]
-}
-
-/// The values of every chunk.
-fn values(record: &Record) -> Vec<&[f32]> {
-    record.chunks.iter().map(|chunk| chunk.values.as_slice()).collect()
 }
 
 fn joints(data: &[u8], keep: impl Fn(&str) -> bool, shift: impl Fn(Stamp) -> Stamp) -> Bytes {
@@ -115,7 +128,7 @@ fn a_partial_joint_state_between_two_whole_ones_changes_no_chunk() {
         ],
         _ => vec![(at, data)],
     };
-    assert_eq!(values(&run(&mut more, &[])), values(&whole));
+    assert_eq!(run(&mut more, &[]).values, whole.values);
 }
 
 #[test]
@@ -168,7 +181,7 @@ fn frames_with_stray_bytes_or_without_their_end_marker_give_the_chunks_of_whole_
         data
     };
     for edit in [stray as fn(Vec<u8>) -> Vec<u8>, endless] {
-        assert_eq!(values(&run(&mut frames("jpeg", edit), &[])), values(&whole));
+        assert_eq!(run(&mut frames("jpeg", edit), &[]).values, whole.values);
     }
 }
 

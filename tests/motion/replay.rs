@@ -5,6 +5,7 @@ mod golden;
 mod report;
 
 use vla_trt_tests::demo;
+use vla_trt_tests::demo::chunks;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,13 +61,6 @@ fn replay_bag(
 /// The report.
 fn page(summary: &Summary) -> String {
     render(&summary.record, &Given { recording: "bag <1>", parameters: "robot.yaml -p rate_hz:=5.0" })
-}
-
-fn chunks(bag: &Path) -> Vec<ActionChunkMessage> {
-    let reader = BagReader::open(bag).expect("the output is a bag");
-    let topic = reader.topics().iter().position(|topic| topic.name == replay::ACTION_CHUNK_TOPIC).expect("its topic");
-    let messages = reader.messages(&[topic]).expect("messages");
-    messages.map(|message| ActionChunkMessage::parse(&message.expect("readable").data).expect("a chunk")).collect()
 }
 
 #[test]

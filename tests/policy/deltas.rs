@@ -9,9 +9,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vla_base::time::Span;
+use vla_bags::BagReader;
+use vla_base::time::{Span, Stamp};
 use vla_export::demo::EMBODIMENT;
 use vla_export::{bundle, demo as demo_policy, synthetic_checkpoint};
+use vla_messages::JointStateView;
 use vla_offline::replay;
 use vla_offline::replay::Options;
 use vla_policy::PolicySpec;
@@ -68,10 +70,27 @@ fn rows(policy: &Path, assignments: &[&str]) -> Vec<Vec<f64>> {
     let spec = PolicySpec::load(policy).expect("the policy");
     let mut session = Session::load(spec, &settings, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
     let output = policy.with_file_name("chunks.mcap");
-    let options = Options { source: demo::bag().into(), output, latency: Span::ZERO, ..Options::default() };
-    let summary = replay::run(&mut session, &settings, &options, &mut |_| {}).expect("the sample bag replays");
-    let values = &summary.record.chunks[0].values;
+    let source = demo::bag().into();
+    let options = Options { source, output: output.clone(), latency: Span::ZERO, ..Options::default() };
+    replay::run(&mut session, &settings, &options, &mut |_| {}).expect("the sample bag replays");
+    let values = &demo::chunks(&output)[0].values;
     values.chunks_exact(ROW).map(|row| row.iter().copied().map(f64::from).collect()).collect()
+}
+
+/// Positions of these joints in the sample bag, by log time.
+fn arm_states(joints: &[String]) -> Vec<(Stamp, Vec<f32>)> {
+    let bag = BagReader::open(&demo::bag()).expect("the sample bag");
+    let topic = bag.find("/joint_states").expect("joint states");
+    let positions = |data: &[u8]| {
+        let state = JointStateView::parse(data).expect("a joint state");
+        let position = |joint: &String| {
+            let index = state.names().position(|name| name == joint).expect("a joint of the bag");
+            state.position(index).expect("its position") as f32
+        };
+        joints.iter().map(position).collect()
+    };
+    let messages = bag.messages(&[topic]).expect("messages").map(|message| message.expect("readable"));
+    messages.map(|message| (message.log_time, positions(&message.data))).collect()
 }
 
 /// Checks that the rows of joint `at` of `sums` add up what `singles` adds to the state alone.
@@ -140,18 +159,18 @@ fn rows_that_were_promised_are_kept_by_a_policy_whose_deltas_add_up() {
     let spec = PolicySpec::load(&policy).expect("the policy");
     let mut session = Session::load(spec, &settings, &mut |_| {}).unwrap_or_else(|error| panic!("{error}"));
     let output = policy.with_file_name("rtc.mcap");
-    let options =
-        Options { source: demo::bag().into(), output, latency: Span::from_millis(30.0), ..Options::default() };
+    let (source, latency) = (demo::bag().into(), Span::from_millis(30.0));
+    let options = Options { source, output: output.clone(), latency, ..Options::default() };
     let record = replay::run(&mut session, &settings, &options, &mut |_| {}).expect("replays").record;
     assert!(record.chunks.len() > 20, "{:?}", record.events);
+    let states = arm_states(&session.policy().columns()[..ARM]);
     let mut promised = 0;
-    for chunk in &record.chunks {
+    for (turn, chunk) in record.chunks.iter().zip(demo::chunks(&output)) {
         let row = |row: usize| &chunk.values[row * ROW..][..ARM];
         let distance = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         // The bag's arm does not do what it was told: what was promised is far from its state.
-        let state = record.states.iter().rfind(|(at, _)| *at <= chunk.at).expect("a state");
-        let state: Vec<f32> = state.1.iter().map(|position| *position as f32).collect();
-        promised += usize::from(distance(row(0), &state[..ARM]) > 0.05);
+        let (_, state) = states.iter().rfind(|(at, _)| *at <= turn.at).expect("a state");
+        promised += usize::from(distance(row(0), state) > 0.05);
         let jump = distance(row(2), row(3));
         assert!(
             jump <= 0.010_001,

@@ -448,7 +448,8 @@ fn a_bag_with_poses_replays_to_the_chunks_of_the_session() {
     let summary = replay_bag(&mut robot, &bag, &output).expect("replays");
     assert_eq!((summary.record.chunks.len(), summary.record.events.len()), (10, 0), "{:?}", summary.record.events);
     assert_eq!(summary.record.joints.len(), POSE + JOINTS.len());
-    assert!(replay::report::render(&summary.record).contains("left_eef.r12"));
+    let given = replay::report::Given { recording: "poses.mcap", parameters: "robot.yaml" };
+    assert!(replay::report::render(&summary.record, &given).contains("left_eef.r12"));
 
     let reader = BagReader::open(&output).expect("a bag");
     let topic = reader.topics().iter().position(|topic| topic.name == replay::ACTION_CHUNK_TOPIC).expect("its topic");

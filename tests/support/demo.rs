@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
+use vla_bags::BagReader;
 use vla_export::demo;
+use vla_messages::ActionChunkMessage;
+use vla_offline::replay;
 use vla_policy::PolicySpec;
 use vla_runtime::parameters::{NodeName, Overrides, Parameters, PolicyShape, Settings, Value};
 
@@ -14,6 +17,14 @@ pub use crate::root;
 /// The sample bag.
 pub fn bag() -> PathBuf {
     root().join("data/aloha_cube")
+}
+
+/// The action chunks in the output of a replay.
+pub fn chunks(bag: &Path) -> Vec<ActionChunkMessage> {
+    let reader = BagReader::open(bag).expect("the output is a bag");
+    let topic = reader.find(replay::ACTION_CHUNK_TOPIC).expect("its topic");
+    let messages = reader.messages(&[topic]).expect("messages");
+    messages.map(|message| ActionChunkMessage::parse(&message.expect("readable").data).expect("a chunk")).collect()
 }
 
 /// Parameters that fit the demo policy and the sample bag.

@@ -88,9 +88,9 @@ impl Messages<'_> {
 
     /// Decompresses a message that was compressed individually.
     fn plain(&self, mut message: BagMessage) -> Result<BagMessage, Error> {
-        match (self.bag.packing, unpack::is_zstd(&message.data)) {
-            (MessagePacking::None | MessagePacking::Unknown, false) => return Ok(message),
-            _ => {}
+        let may_be_plain = matches!(self.bag.packing, MessagePacking::None | MessagePacking::Unknown);
+        if may_be_plain && !unpack::is_zstd(&message.data) {
+            return Ok(message);
         }
         let topic = self.bag.topics.get(message.topic).map_or("?", |topic| topic.name.as_str());
         let place = format!("the message of {topic} at {}", message.log_time);

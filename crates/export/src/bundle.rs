@@ -5,8 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde_json::Value;
-
 use super::checkpoint::{Backbone, Checkpoint, Config, foreign};
 use super::expected;
 use super::expected::Expected;
@@ -24,12 +22,14 @@ use vla_policy::processor::{DeltaRows, Processor, ProcessorConfig, Statistics};
 
 mod adapter;
 pub mod embodiment;
+mod json;
 mod layout;
 mod letterbox;
 mod options;
 mod prompts;
 
 pub use adapter::Merged;
+pub(crate) use json::write_json;
 pub use letterbox::Letterbox;
 
 /// What [`Error::OccupiedFolder`] expects.
@@ -359,33 +359,6 @@ fn backbone(request: &Request) -> Result<Backbone, Error> {
         if request.tokenizer.is_dir() { Some(request.tokenizer.as_path()) } else { request.tokenizer.parent() };
     let beside = folder.map(|folder| Backbone::find(&folder.join("config.json"))).transpose()?.flatten();
     Ok(beside.unwrap_or_else(Backbone::n1d6))
-}
-
-/// Indented JSON with sorted keys, independent of the order that serde_json's features select.
-///
-/// # Errors
-/// [`Error::Io`].
-pub(crate) fn write_json(value: &Value, path: &Path) -> Result<(), Error> {
-    let fail = |source| Error::Json { path: path.to_path_buf(), source };
-    let mut text = serde_json::to_vec_pretty(&sorted(value)).map_err(fail)?;
-    text.push(b'\n');
-    fs::write(path, text).map_err(Error::io(path))
-}
-
-#[derive(serde::Serialize)]
-#[serde(untagged)]
-enum Sorted<'a> {
-    Object(BTreeMap<&'a str, Sorted<'a>>),
-    Array(Vec<Sorted<'a>>),
-    Other(&'a Value),
-}
-
-fn sorted(value: &Value) -> Sorted<'_> {
-    match value {
-        Value::Object(map) => Sorted::Object(map.iter().map(|(key, value)| (key.as_str(), sorted(value))).collect()),
-        Value::Array(values) => Sorted::Array(values.iter().map(sorted).collect()),
-        other => Sorted::Other(other),
-    }
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), Error> {

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use vla_base::time::Stamp;
 use vla_messages::{HeaderView, write};
 use vla_policy::encode::resize::Size;
-use vla_policy::encode::{EvalTransform, FrameEncoder};
+use vla_policy::encode::{EvalTransform, Frame, FrameEncoder};
 use vla_policy::observation::{CameraSample, FrameOptions, Transport};
 use vla_policy::processor::ImageTransformSpec;
 
@@ -39,7 +39,7 @@ impl Side {
     fn turn(&mut self, frames: &[CameraSample]) -> Result<()> {
         let image = self.values.len() / frames.len();
         let started = Instant::now();
-        self.encoder.encode(0..frames.len(), frames.iter().map(Some), self.values.chunks_exact_mut(image))?;
+        self.encoder.encode(0..frames.len(), frames.iter().map(Frame::Sample), self.values.chunks_exact_mut(image))?;
         self.seconds.push(started.elapsed().as_secs_f64());
         Ok(())
     }

@@ -66,8 +66,14 @@ struct Shared {
     dropped: AtomicU64,
     unwritten: AtomicU64,
     removed: AtomicU64,
-    /// File and fault; only the recorder's thread and diagnostics use the lock.
-    state: Mutex<(Option<Arc<Path>>, Option<Arc<str>>)>,
+    /// Only the recorder's thread and diagnostics use the lock.
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Default)]
+struct State {
+    file: Option<Arc<Path>>,
+    fault: Option<Arc<str>>,
 }
 
 /// How a recording goes.
@@ -150,7 +156,7 @@ impl Recorder {
     /// How the recording goes.
     pub fn status(&self) -> Status {
         let shared = &self.shared;
-        let (file, fault) = shared.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let State { file, fault } = shared.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Status {
             file,
@@ -186,7 +192,7 @@ impl Shared {
     }
 
     fn set_fault(&self, fault: Option<Arc<str>>) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).1 = fault;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).fault = fault;
     }
 }
 
@@ -257,7 +263,7 @@ impl Worker {
         }
         let finished = self.recording.finish();
         self.report(finished);
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).0 = None;
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).file = None;
     }
 
     fn take(&mut self, Item { topic, at, data }: Item) {
@@ -294,23 +300,23 @@ impl Worker {
         let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(()) => {
-                if state.1.take_if(|_| self.recording.file().is_some()).is_some() {
+                if state.fault.take_if(|_| self.recording.file().is_some()).is_some() {
                     tracing::info!("recording again");
                 }
                 self.retry = None;
             }
             Err(error) => {
                 let text: Arc<str> = error.to_string().into();
-                if state.1.is_none() {
+                if state.fault.is_none() {
                     tracing::warn!("not recording, next try in {} s: {text}", RETRY.as_secs());
                 }
-                state.1 = Some(text);
+                state.fault = Some(text);
                 self.retry = Some(Instant::now() + RETRY);
             }
         }
         let file = self.recording.file();
-        if state.0.as_deref() != file {
-            state.0 = file.map(Arc::from);
+        if state.file.as_deref() != file {
+            state.file = file.map(Arc::from);
         }
     }
 }

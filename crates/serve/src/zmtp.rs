@@ -222,7 +222,9 @@ impl<S: Read + Write> Zmtp<S> {
     }
 
     fn command(&mut self, body: &[u8]) -> io::Result<()> {
-        let length = u8::try_from(body.len()).map_err(|_| invalid("a command of more than 255 bytes"))?;
+        let Ok(length) = u8::try_from(body.len()) else {
+            return Err(invalid("expected a command of at most 255 bytes"));
+        };
         self.stream.get_mut().write_all(&[&[COMMAND, length][..], body].concat())
     }
 }

@@ -268,7 +268,7 @@ impl Keys<'_> {
 
     fn targets(&mut self) -> Targets {
         match self.keys.get("target_modules") {
-            Some(Value::String(name)) if name.to_ascii_lowercase() == "all-linear" => Targets::Linear,
+            Some(Value::String(name)) if name.eq_ignore_ascii_case("all-linear") => Targets::Linear,
             Some(Value::String(pattern)) => match anchored(pattern) {
                 Ok(pattern) => Targets::Pattern(Box::new(pattern)),
                 Err(reason) => {

@@ -130,7 +130,7 @@ impl Fit<'_> {
         let own = tensors.values().next().map_or(module, String::as_str);
         let (rank, scale) = (self.config.rank(module), self.config.scale(module));
         let weight = format!("{module}.weight");
-        let (_, dims) = self.base.outline(&weight).map_err(|_| {
+        let (_, dims) = self.base.outline(&weight).map_err(|_missing| {
             let base = self.config.base.as_ref().map(|base| format!(" ({base})")).unwrap_or_default();
             format!(
                 "`{own}`: expected a layer of the checkpoint, found no weight `{weight}` in it; the adapter belongs to \
@@ -156,7 +156,7 @@ impl Fit<'_> {
             let name = format!("{module}.bias");
             let outline = self.base.outline(&name);
             let (_, dims) =
-                outline.map_err(|_| format!("`{bias}`: expected a layer with a bias, found no `{name}`"))?;
+                outline.map_err(|_missing| format!("`{bias}`: expected a layer with a bias, found no `{name}`"))?;
             self.expect(bias, &dims);
             added.insert(name, Added { kind: Kind::Bias(bias.clone()), scale, rank });
         }

@@ -247,7 +247,7 @@ mod tests {
         let base = as_type(Weight::computed("w", &[1, 2], &[1.0, 1.0]), "w", DType::BF16);
         // 1 + 2^-8 + 2^-17 is just above half of a step of BF16 at 1: rounded at once it goes up, while the delta alone
         // rounds to 2^-8, a tie that goes to the even 1.
-        let (a, b) = (vec![0.00390625 + 0.00000762939453125, 0.25], vec![1.0]);
+        let (a, b) = (vec![0.003_906_25 + 1.0 / 131_072.0, 0.25], vec![1.0]);
         assert_eq!(add(base.clone(), &Delta::linear(a.clone(), b.clone(), 1, 1.0)).to_f32(), [1.0078125, 1.25]);
         let table = Weight { dims: vec![2, 1], ..base };
         assert_eq!(add(table, &Delta::embedding(&a, &b, 1, 1.0)).to_f32(), [1.0, 1.25]);

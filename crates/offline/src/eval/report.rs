@@ -222,7 +222,10 @@ fn moments(page: &mut Page, sides: &[Side<'_>]) {
         return;
     }
     page.section("Worst moments");
-    page.text("The chunks with the largest mean error over their used rows, and what the cameras showed at their observations.");
+    page.text(&format!(
+        "The chunks of {} with the largest mean error over their used rows, and what the cameras showed at their observations.",
+        side.name
+    ));
     for worst in side.gallery.moments() {
         let layout = &side.outcome.layout;
         let title = match side.outcome.episodes.len() {

@@ -76,12 +76,10 @@ fn head(page: &mut Page, record: &Record, given: &Given<'_>) {
     }
     facts.push("engines", engines(run));
     let step = run.step.seconds();
+    let rate = if run.rate_hz > 0.0 { format!("at {} Hz", run.rate_hz) } else { "without a fixed rate".to_owned() };
     facts.push(
         "inference",
-        format!(
-            "at {} Hz; a row every {step} s; {} denoising steps, seed {}",
-            run.rate_hz, run.denoise_steps, run.seed
-        ),
+        format!("{rate}; a row every {step} s; {} denoising steps, seed {}", run.denoise_steps, run.seed),
     );
     facts.push("hand-over", run.mode.as_str());
     facts

@@ -92,7 +92,7 @@ pub struct Recording {
 
 enum Kind {
     Bag(BagRecording),
-    Dataset(DatasetRecording),
+    Dataset(Box<DatasetRecording>),
 }
 
 impl Recording {
@@ -104,7 +104,7 @@ impl Recording {
     pub fn open(source: &Source, spec: &PolicySpec, settings: &Settings) -> Result<Self, Error> {
         let kind = match source {
             Source::Bag(source) => Kind::Bag(BagRecording::open(source, settings)?),
-            Source::Dataset(source) => Kind::Dataset(DatasetRecording::open(source, spec, settings)?),
+            Source::Dataset(source) => Kind::Dataset(Box::new(DatasetRecording::open(source, spec, settings)?)),
         };
         Ok(Self { kind })
     }

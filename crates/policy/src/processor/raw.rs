@@ -160,13 +160,16 @@ pub(super) type RawStatistics = Keyed<OnUse<RawEmbodiment>>;
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct RawEmbodiment {
     #[serde(default)]
-    pub state: Option<Keyed<OnUse<RawValues<Vec<Number>>>>>,
+    pub state: Option<RawGroup<Vec<Number>>>,
     #[serde(default)]
-    pub action: Option<Keyed<OnUse<RawValues<Vec<Number>>>>>,
+    pub action: Option<RawGroup<Vec<Number>>>,
     /// One row per action step.
     #[serde(default)]
-    pub relative_action: Option<Keyed<OnUse<RawValues<Vec<Vec<Number>>>>>>,
+    pub relative_action: Option<RawGroup<Vec<Vec<Number>>>>,
 }
+
+/// Key to statistics.
+pub(super) type RawGroup<T> = Keyed<OnUse<RawValues<T>>>;
 
 /// The statistics of one key, by kind. `T` is `[width]`, or `[rows, width]` for relative actions.
 pub(super) type RawValues<T> = Keyed<OnUse<T>>;

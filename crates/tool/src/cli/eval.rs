@@ -114,9 +114,10 @@ pub(crate) fn run(args: &EvalArguments) -> anyhow::Result<Exit> {
     };
     bar.finish_and_clear();
 
-    print(&outcome, &options);
+    let names = args.names(&outcome, compared.as_ref().map(|(other, ..)| other));
+    print(&outcome, &names[0], &options);
     if let Some((other, comparison, _)) = &compared {
-        print(other, &options);
+        print(other, &names[1], &options);
         print_comparison(comparison);
     }
     if let (Some(dump), Some(file)) = (dump, &args.chunks) {
@@ -130,7 +131,6 @@ pub(crate) fn run(args: &EvalArguments) -> anyhow::Result<Exit> {
         println!("figures: {}", file.display());
     }
     if let (Some(file), Some(gallery)) = (&args.report, &gallery) {
-        let names = args.names(&outcome, compared.as_ref().map(|(other, ..)| other));
         let first = report::Side { outcome: &outcome, gallery, name: &names[0] };
         let second = compared.as_ref().and_then(|(outcome, comparison, gallery)| {
             Some((report::Side { outcome, gallery: gallery.as_ref()?, name: &names[1] }, comparison))
@@ -232,12 +232,12 @@ fn progress_bar() -> ProgressBar {
     bar
 }
 
-fn print(outcome: &Outcome, options: &Options) {
+fn print(outcome: &Outcome, name: &str, options: &Options) {
     let figures = &outcome.figures;
     let rows: u64 = outcome.episodes.iter().map(|episode| episode.rows).sum();
     println!(
         "{} ({}): {} chunks, {rows} rows of {} columns compared with {}",
-        outcome.policy,
+        name,
         outcome.engine,
         outcome.inferences,
         outcome.layout.width(),

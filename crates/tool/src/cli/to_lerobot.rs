@@ -7,8 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use super::Outcome;
 use super::settings::PolicyArgs;
 use super::verify::bar;
-use vla_bags::files_of;
-use vla_base::sys::fs::{Outputs, replace};
+use vla_base::sys::fs::replace;
 use vla_export::staging::Staging;
 use vla_offline::replay::{BagClock, BagSource, Source};
 use vla_offline::to_dataset;
@@ -59,11 +58,6 @@ pub(crate) fn run(args: &ToLerobotArguments) -> anyhow::Result<Outcome> {
         "{} has files and is kept: expected the name of a new folder or an empty one; choose another with -o",
         args.output.display()
     );
-    Outputs::default()
-        .file("--output", args.output.join(CARD).as_path())
-        .reading("a bag", args.bags.iter().flat_map(|bag| files_of(bag)))
-        .reading("a file of the policy or its parameters", args.policy.files(&spec, &settings))
-        .check()?;
     let staging = Staging::beside(&args.output, "data set", CARD)?;
     let bar = bar();
     let written = to_dataset::write(&spec, &settings, &bags, fps, staging.dir(), &mut |bag, fraction| {

@@ -117,7 +117,9 @@ fn chosen_episodes_alone_are_run_and_no_parameters_are_needed() {
         "state.right_arm=observation.state[7:13]",
         "state.right_gripper=observation.state[13]",
     ];
-    columns.iter().for_each(|column| drop(bare.args(["--column", column])));
+    for column in columns {
+        bare.args(["--column", column]);
+    }
     let bare = bare.output().expect("starts");
     assert!(words(&bare).contains("12 chunks"), "{}", words(&bare));
 }

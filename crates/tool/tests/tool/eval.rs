@@ -188,20 +188,9 @@ fn wrong_arguments_write_nothing_and_nothing_to_compare_is_exit_code_6() {
     assert_code(&eval(&[]), 2);
     let both = [&["--dataset", &set, "--actions-from", "/commands"][..], &DATASET].concat();
     assert_code(&eval(&both), 2);
-    assert_code(
-        &eval(&[
-            &bag,
-            "-p",
-            "inputs.instruction.topic:=/none",
-            "-p",
-            "instruction:=lift",
-            "-p",
-            "inputs.max_skew_ms:=0.001",
-            "-p",
-            "inputs.cameras.top.max_age_ms:=0.001",
-        ]),
-        6,
-    );
+    // More tokens than a prompt may have: every inference is refused.
+    let instruction = format!("instruction:={}", "pick up the cube ".repeat(500));
+    assert_code(&eval(&[&bag, "-p", "inputs.instruction.topic:=/none", "-p", &instruction]), 6);
     let policy = bench.policy.path().join("policy.yaml");
     let before = fs::read(&policy).expect("policy.yaml");
     assert_code(&bench.eval(&[&bag, "--json", policy.to_str().expect("a path")]), 1);

@@ -65,7 +65,8 @@ fn column(x: f64, parts: &[f32]) -> Stacked {
 }
 
 fn ages(record: &Record) -> LineChart {
-    let longest = 2.5 / record.run.rate_hz;
+    let rate = record.run.rate_hz;
+    let longest = if rate > 0.0 { 2.5 / rate } else { f64::INFINITY };
     let line = |(index, name): (usize, &String)| {
         let mut trace = Trace::new(STRETCHES);
         let mut before = None;
