@@ -30,11 +30,9 @@ pub(super) struct Lines {
     lines: BTreeMap<String, Line>,
 }
 
+/// Times in ns, and values.
 #[derive(Default)]
-struct Line {
-    times: Vec<i64>,
-    values: Vec<f64>,
-}
+struct Line(Vec<(i64, f64)>);
 
 impl Lines {
     pub(super) const fn new(kind: &'static str, style: Style) -> Self {
@@ -55,9 +53,8 @@ impl Lines {
             }
         }
         let Some(line) = self.lines.get_mut(joint) else { return Ok(()) };
-        line.times.push(at.nanos());
-        line.values.push(value);
-        if line.values.len() >= BATCH { line.write(file, entity(self.kind, joint)) } else { Ok(()) }
+        line.0.push((at.nanos(), value));
+        if line.0.len() >= BATCH { line.write(file, entity(self.kind, joint)) } else { Ok(()) }
     }
 
     /// Writes what waits.
@@ -69,11 +66,14 @@ impl Lines {
 
 impl Line {
     fn write(&mut self, file: &mut RrdFile, entity: EntityPath) -> Result<(), Error> {
-        if self.values.is_empty() {
+        if self.0.is_empty() {
             return Ok(());
         }
-        let times = TimeColumn::new_timestamp_nanos_since_epoch(TIMELINE, self.times.drain(..));
-        let columns = Scalars::new(self.values.drain(..)).columns_of_unit_batches().map_err(file.failed())?;
+        // As Rerun wants them; rows of one time stay in their order.
+        self.0.sort_by_key(|(time, _)| *time);
+        let (times, values): (Vec<_>, Vec<_>) = self.0.drain(..).unzip();
+        let times = TimeColumn::new_timestamp_nanos_since_epoch(TIMELINE, times);
+        let columns = Scalars::new(values).columns_of_unit_batches().map_err(file.failed())?;
         let components = columns.map(|column| (column.descriptor, column.list_array)).collect();
         let timelines = iter::once((*times.timeline().name(), times)).collect();
         let chunk = Chunk::from_auto_row_ids(ChunkId::new(), entity, timelines, components).map_err(file.failed())?;
