@@ -18,7 +18,6 @@ use vla_policy::observation::CameraSample;
 use vla_runtime::parameters::Settings;
 
 mod against;
-mod commands;
 mod document;
 mod dump;
 mod figures;
@@ -29,7 +28,6 @@ pub mod report;
 mod run;
 mod schedule;
 mod sums;
-mod timeline;
 
 pub use against::{Against, ColumnComparison, Comparison, Predictions, Ratio, comparable};
 pub use document::Document;

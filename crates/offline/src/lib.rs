@@ -29,6 +29,7 @@
 
 pub mod activation_range;
 pub mod calibrate;
+mod commands;
 mod error;
 pub mod eval;
 pub mod infer;

@@ -1,5 +1,5 @@
-//! Bags to a LeRobot data set: the observations that the node would have had, at a fixed rate, with the joint positions that followed
-//! as actions.
+//! Bags to a LeRobot data set: the observations that the node would have had, at a fixed rate, with recorded commands or the joint
+//! positions that followed as actions.
 //!
 //! A moment at which an input is missing or breaks a rule of the parameters ends the episode; the next whole observation begins
 //! another. Each bag begins a new episode.
@@ -7,11 +7,13 @@
 use std::path::Path;
 
 use crate::Error;
+use crate::commands::CommandTopics;
+use crate::commands::timeline::Timeline;
 use crate::replay::Source;
 use crate::replay::complaints::Complaints;
 use crate::replay::source::{Recording, TimedMessage};
 use crate::replay::ticks::Ticks;
-use vla_base::time::Stamp;
+use vla_base::time::{Span, Stamp};
 use vla_datasets::Frame;
 use vla_datasets::writer::{Layout, NewRow, Writer};
 use vla_messages::{CompressedImageView, FrameDecoder, ImageView, Pixels};
@@ -33,24 +35,33 @@ pub struct Written {
     pub left_out: usize,
 }
 
-/// Writes the bags to `folder` at `fps` rows a second. `progress` receives the fraction of each bag, and its number.
+/// Writes the bags to `folder` at `fps` rows a second. `commands`: topics with the recorded actions; none: the joint positions that
+/// followed. `progress` receives the fraction of each bag, and its number.
 ///
 /// # Errors
+/// [`Error::Topics`], [`Error::RecordedActions`] for `commands` that a bag does not have or that lack a joint.
 /// [`Error::NoJoints`] for state or action keys that joints do not give; [`Error::NoObservation`] when no bag has one; a bag that cannot
 /// be read, a frame that cannot be decoded or has another size than the first, a file that cannot be written.
 pub fn write(
     spec: &PolicySpec,
     settings: &Settings,
     bags: &[Source],
+    commands: &[String],
     fps: f64,
     folder: &Path,
     progress: &mut dyn FnMut(usize, f64),
 ) -> Result<Written, Error> {
     check(spec, settings)?;
     let mut converter = Converter::new(settings, fps, folder)?;
+    let joints: Vec<String> = settings.action.iter().flat_map(|map| map.joints.iter().cloned()).collect();
     for (index, bag) in bags.iter().enumerate() {
         let recording = Recording::open(bag, spec, settings)?;
-        converter.bag(&recording, &mut |fraction| progress(index, fraction))?;
+        let step = Span::from_millis(1000.0 / fps);
+        let topics = match commands {
+            [] => None,
+            names => Some(CommandTopics::open(bag.path(), names, step, &joints, step, settings)?),
+        };
+        converter.bag(&recording, topics.as_ref(), &mut |fraction| progress(index, fraction))?;
     }
     let bag = bags.first().map(|bag| bag.path().to_owned()).unwrap_or_default();
     converter.finish().ok_or(Error::NoObservation { bag, reasons: Vec::new() })?
@@ -74,8 +85,12 @@ struct Converter<'a> {
     writer: Option<Writer>,
     state: StateReader,
     action: StateReader,
-    /// The last row, which waits for the positions that follow.
+    /// The last row, which waits for its action.
     pending: Option<Pending>,
+    /// The commands so far, where they are the actions.
+    commands: Option<Timeline>,
+    /// The episode has a row.
+    open: bool,
     decoders: Vec<FrameDecoder>,
     observation: Observation,
     complaints: Complaints,
@@ -86,6 +101,7 @@ struct Converter<'a> {
 /// A row without its action.
 #[derive(Default)]
 struct Pending {
+    at: Stamp,
     state: Vec<f32>,
     /// Positions of the action's joints at this row.
     positions: Vec<f32>,
@@ -103,6 +119,8 @@ impl<'a> Converter<'a> {
             state: StateReader::new(&settings.state)?,
             action: StateReader::new(&settings.action)?,
             pending: None,
+            commands: None,
+            open: false,
             decoders: Vec::new(),
             observation: Observation::default(),
             complaints: Complaints::default(),
@@ -112,9 +130,18 @@ impl<'a> Converter<'a> {
     }
 
     /// Adds the episodes of a bag.
-    fn bag(&mut self, recording: &Recording, progress: &mut dyn FnMut(f64)) -> Result<(), Error> {
+    fn bag(
+        &mut self,
+        recording: &Recording,
+        topics: Option<&CommandTopics>,
+        progress: &mut dyn FnMut(f64),
+    ) -> Result<(), Error> {
         let (start, end) = recording.bounds();
         for segment in recording.segments() {
+            let mut commands = topics.map(CommandTopics::iter).transpose()?;
+            let continuous = self.settings.action.iter().flat_map(|map| &map.joints);
+            let continuous = continuous.map(|joint| self.settings.rules.continuous.contains(joint));
+            self.commands = commands.as_ref().map(|_| Timeline::new(continuous, self.period(), true));
             let inputs = Inputs::new(self.settings.inputs.clone());
             if !self.settings.instruction.is_empty() {
                 inputs.set_instruction(&self.settings.instruction);
@@ -125,6 +152,9 @@ impl<'a> Converter<'a> {
                 let TimedMessage { time, message } = message?;
                 while let Some(now) = ticks.next_before(time) {
                     self.tick(now, &inputs)?;
+                }
+                if let (Some(commands), Some(timeline)) = (&mut commands, &mut self.commands) {
+                    commands.read_until(message.log_time, time, timeline)?;
                 }
                 ticks.message(time, recording.is_stamped(message.topic));
                 for input in recording.inputs(message.topic) {
@@ -150,7 +180,7 @@ impl<'a> Converter<'a> {
     /// Takes the observation of one moment.
     fn tick(&mut self, now: Stamp, inputs: &Inputs) -> Result<(), Error> {
         match inputs.assemble_into(now, &self.settings.rules, &mut self.observation) {
-            Ok(()) => self.observed(),
+            Ok(()) => self.observed(now),
             Err(violation) => {
                 self.written.left_out += 1;
                 if self.reasons.len() < REASONS {
@@ -161,8 +191,12 @@ impl<'a> Converter<'a> {
         }
     }
 
-    fn observed(&mut self) -> Result<(), Error> {
-        let mut next = Pending { task: self.observation.instruction.to_string(), ..Pending::default() };
+    fn period(&self) -> Span {
+        Span::from_millis(1000.0 / self.fps)
+    }
+
+    fn observed(&mut self, now: Stamp) -> Result<(), Error> {
+        let mut next = Pending { at: now, task: self.observation.instruction.to_string(), ..Pending::default() };
         next.state.resize(self.state.width(), 0.0);
         next.positions.resize(self.action.width(), 0.0);
         if let Some(joints) = &self.observation.joints {
@@ -174,18 +208,44 @@ impl<'a> Converter<'a> {
             next.frames.push(decoded(camera, decoder)?);
         }
         if let Some(before) = self.pending.take() {
-            let action = next.positions.clone();
-            self.row(&before, &action)?;
+            let action = self.action_of(&before, &next.positions);
+            self.write_or_leave_out(&before, action)?;
         }
         self.pending = Some(next);
         Ok(())
     }
 
-    /// Writes the last row, whose action is its own position, and ends the episode.
+    /// The command that is due one row after `row`, or the positions that followed. `None` before the first command of a joint.
+    fn action_of(&self, row: &Pending, following: &[f32]) -> Option<Vec<f32>> {
+        let Some(timeline) = &self.commands else { return Some(following.to_vec()) };
+        let (due, mut action) = (row.at + self.period(), vec![0.0; following.len()]);
+        timeline.row(due, due, &mut action).then_some(action)
+    }
+
+    /// A row without an action is left out: it ends the episode.
+    fn write_or_leave_out(&mut self, row: &Pending, action: Option<Vec<f32>>) -> Result<(), Error> {
+        let Some(action) = action else {
+            self.written.left_out += 1;
+            return self.close_episode();
+        };
+        self.row(row, &action)?;
+        self.open = true;
+        if let Some(timeline) = &mut self.commands {
+            timeline.forget_before(row.at);
+        }
+        Ok(())
+    }
+
+    /// Writes the last row, whose action is the last command or its own position, and ends the episode.
     fn end_episode(&mut self) -> Result<(), Error> {
         let Some(last) = self.pending.take() else { return Ok(()) };
-        self.row(&last, &last.positions)?;
-        if let Some(writer) = &mut self.writer {
+        let action = self.action_of(&last, &last.positions);
+        self.write_or_leave_out(&last, action)?;
+        self.close_episode()
+    }
+
+    fn close_episode(&mut self) -> Result<(), Error> {
+        if let (true, Some(writer)) = (std::mem::take(&mut self.open), &mut self.writer) {
             writer.end_episode()?;
             self.written.episodes += 1;
         }

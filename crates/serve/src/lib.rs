@@ -11,8 +11,9 @@
 //! that cannot be used is answered with an error and changes nothing. Lengths are checked before memory is taken, so a message
 //! takes no more than its own bytes and a bounded tree of values.
 //!
-//! ZMTP, ZeroMQ's protocol, is implemented here: neither `zeromq` nor libzmq can answer a message that is too long. They close the
-//! connection, and the vendor's client then waits for its reply forever. msgpack is read here too: no crate bounds the number of
+//! ZMTP, ZeroMQ's protocol, is implemented here, because a server for strangers has to bound and answer a message that is too
+//! long: the crate `zeromq` (0.7.0, read) has no limit, and libzmq's limit closes the connection, after which the vendor's client
+//! waits for its reply forever. msgpack is read here too: no crate bounds the number of
 //! values, and a message of nested arrays takes many times its size.
 
 mod array;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::sums::Sums;
-use super::timeline::difference;
 use super::{Episode, Errors, Layout, Moment, Observer, Outcome};
 use crate::Error;
+use crate::commands::timeline::difference;
 use vla_base::time::Stamp;
 use vla_runtime::parameters::Settings;
 

@@ -1,9 +1,9 @@
 //! The recorded actions of a segment, for the rows of a chunk.
 
 use super::layout::Layout;
-use super::timeline::Timeline;
 use super::{ActionsFrom, Options};
 use crate::Error;
+use crate::commands::timeline::Timeline;
 use crate::replay::source::{RecordedActions, Segment};
 use vla_base::time::{Span, Stamp};
 use vla_policy::observation::{Inputs, JointSample};

@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 
-use super::commands::{CommandTopics, Commands};
 use super::figures::{ErrorPair, Tally};
 use super::layout::Layout;
 use super::recorded::{Recorded, Wanted};
 use super::schedule::{Due, Schedule};
-use super::timeline::difference;
 use super::{ActionsFrom, Episode, Moment, Observer, Options, Outcome, Skipped};
 use crate::Error;
+use crate::commands::timeline::difference;
+use crate::commands::{CommandTopics, Commands};
 use crate::replay::Source;
 use crate::replay::complaints::Complaints;
 use crate::replay::source::{Recording, Segment, TimedMessage};
@@ -42,7 +42,8 @@ pub(super) fn run(
     }
     let topics = match (&options.actions, &options.source) {
         (ActionsFrom::Topics { names, ahead }, Source::Bag(source)) => {
-            Some(CommandTopics::open(&source.bag, names, ahead.unwrap_or(layout.step), &layout, settings)?)
+            let (columns, ahead) = (policy.columns(), ahead.unwrap_or(layout.step));
+            Some(CommandTopics::open(&source.bag, names, ahead, columns, layout.step, settings)?)
         }
         _ => None,
     };

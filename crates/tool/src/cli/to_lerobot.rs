@@ -19,8 +19,8 @@ const CARD: &str = "README.md";
 /// Write bags as a LeRobot data set (v3.0) with the keys of a policy: for more training, and for `eval`.
 ///
 /// Each row is the observation that the node would have had at its time: the cameras as PNG images, and the joints of the state keys. The
-/// action of a row is the position of the action's joints in the next row; that of the last row is its own position. A bag is one
-/// episode, and more where inputs were missing in between. meta/modality.json has the policy's keys (docs/datasets.md).
+/// action of a row is the position of the action's joints in the next row (that of the last row is its own position), or with
+/// --actions-from the command that is due then. A bag is one episode, and more where inputs or commands were missing in between. meta/modality.json has the policy's keys (docs/datasets.md).
 ///
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments; 6 no bag has a whole observation: nothing is written.
 #[derive(clap::Args, Debug)]
@@ -33,6 +33,10 @@ pub(crate) struct ToLerobotArguments {
     clock: Option<BagClock>,
     #[command(flatten)]
     policy: PolicyArgs,
+    /// Topic of the bags with the recorded commands (JointTrajectory, JointState, Float64MultiArray or ActionChunk), for the actions;
+    /// several times where joints are commanded on several topics. Default: the joint states that followed.
+    #[arg(long, value_name = "TOPIC")]
+    actions_from: Vec<String>,
     /// Rows a second. Default: one for each row of the policy's chunks.
     #[arg(long, value_name = "HZ")]
     fps: Option<f64>,
@@ -60,11 +64,12 @@ pub(crate) fn run(args: &ToLerobotArguments) -> anyhow::Result<Outcome> {
     );
     let staging = Staging::beside(&args.output, "data set", CARD)?;
     let bar = bar();
-    let written = to_dataset::write(&spec, &settings, &bags, fps, staging.dir(), &mut |bag, fraction| {
-        bar.set_message(format!("bag {} of {}", bag + 1, bags.len()));
-        bar.set_length(1000);
-        bar.set_position((fraction * 1000.0) as u64);
-    });
+    let written =
+        to_dataset::write(&spec, &settings, &bags, &args.actions_from, fps, staging.dir(), &mut |bag, fraction| {
+            bar.set_message(format!("bag {} of {}", bag + 1, bags.len()));
+            bar.set_length(1000);
+            bar.set_position((fraction * 1000.0) as u64);
+        });
     bar.finish_and_clear();
     let written = written?;
     let card = format!(
@@ -74,7 +79,7 @@ pub(crate) fn run(args: &ToLerobotArguments) -> anyhow::Result<Outcome> {
     replace(&staging.dir().join(CARD), card.as_bytes()).context("the data set's card")?;
     staging.finish()?;
     println!(
-        "{} episode{}, {} rows at {fps} Hz -> {}; {} moments without a whole observation left out",
+        "{} episode{}, {} rows at {fps} Hz -> {}; {} moments without a whole observation or a command left out",
         written.episodes,
         if written.episodes == 1 { "" } else { "s" },
         written.rows,

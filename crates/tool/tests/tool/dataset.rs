@@ -8,13 +8,17 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use vla_bags::BagReader;
+use vla_bags::{BagReader, BagWriter, TopicId};
+use vla_base::time::Span;
 use vla_datasets::{ColorSpace, Dataset, Piece};
-use vla_messages::{CompressedImageView, FrameDecoder, JointTrajectoryMessage};
+use vla_messages::{CompressedImageView, FrameDecoder, JointStateView, JointTrajectoryMessage, schema, write};
 use vla_offline::replay;
 
 /// The policy has three cameras, the data sets two.
 const WRIST: [&str; 2] = ["--column", "video.right_wrist=observation.images.left_wrist"];
+
+/// Topic with commands of a teleoperator.
+const LEADER: &str = "/leader/joint_states";
 
 struct Bench {
     policy: TempDir,
@@ -247,6 +251,61 @@ fn a_bag_becomes_a_data_set_with_its_states_frames_and_the_positions_that_follow
 
     let again = convert(&[]);
     assert!(code(&again) == Some(1) && words(&again).contains("is kept"), "{}", words(&again));
+}
+
+/// The sample bag, and from its third second on a leader arm whose joints are half a radian (or half the gripper) ahead.
+fn bag_with_a_leader(file: &Path) {
+    let bag = BagReader::open(&demo::bag()).expect("the sample bag");
+    let mut writer = BagWriter::create(file).expect("a bag");
+    let mut add =
+        |name: &str, kind: &str| writer.add_topic(name, kind, schema::text(kind).expect("a type")).expect("added");
+    let topics: Vec<TopicId> = bag.topics().iter().map(|topic| add(&topic.name, &topic.type_name)).collect();
+    let leader = add(LEADER, JointStateView::TYPE);
+    let joints = bag.find("/joint_states").expect("joint states");
+    for message in bag.messages(&(0..topics.len()).collect::<Vec<_>>()).expect("messages") {
+        let message = message.expect("readable");
+        writer.write(topics[message.topic], message.log_time, &message.data).expect("written");
+        if message.topic == joints && message.log_time >= bag.start() + Span::from_millis(2000.0) {
+            let state = JointStateView::parse(&message.data).expect("a joint state");
+            let (names, positions): (Vec<&str>, Vec<f64>) =
+                state.names().zip(state.positions().map(|position| position + 0.5)).unzip();
+            let command = write::joint_state(state.header, &names, &positions, &[], &[]);
+            writer.write(leader, message.log_time, &command).expect("written");
+        }
+    }
+    writer.finish().expect("finished");
+}
+
+#[test]
+fn recorded_commands_are_the_actions_of_a_data_set_and_rows_before_the_first_are_left_out() {
+    let bench = Bench::new();
+    let (bag, out) = (bench.out("led.mcap"), bench.out("set"));
+    bag_with_a_leader(&bag);
+    let convert = |topic: &str| {
+        let mut command = tool();
+        command
+            .arg("to-lerobot")
+            .arg(&bag)
+            .arg("--policy")
+            .arg(bench.policy.path())
+            .arg("--params")
+            .arg(demo::params());
+        command.arg("-o").arg(&out).args(["--fps", "10", "--actions-from", topic]).output().expect("starts")
+    };
+    let refused = convert("/nobody");
+    assert!(code(&refused) == Some(1) && words(&refused).contains("no topic /nobody"), "{}", words(&refused));
+    assert!(!out.join("meta").exists());
+    let done = convert(LEADER);
+    assert_eq!(code(&done), Some(0), "{}", words(&done));
+    let dataset = Dataset::open(&out).expect("a data set");
+    let length = dataset.episodes()[0].length;
+    assert!(dataset.episodes().len() == 1 && (57..=60).contains(&length), "{}", words(&done));
+    let pieces = [Piece::whole("observation.state"), Piece::whole("action")];
+    for row in dataset.rows(0, &pieces).expect("rows") {
+        let values = row.expect("a row").values;
+        let (state, action) = values.split_at(14);
+        assert!(state.iter().zip(action).all(|(s, a)| (a - s - 0.5).abs() < 1e-5), "{state:?} {action:?}");
+    }
 }
 
 #[test]

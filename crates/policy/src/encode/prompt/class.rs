@@ -1,6 +1,6 @@
 //! Where `tokenizer.json` and the class that `tokenizer_config.json` names cut text differently.
 //!
-//! transformers 5 (read and run in 5.24) builds the tokenizer of a class that it knows from the vocabulary and the merges of
+//! transformers 5 (read in 5.24) builds the tokenizer of a class that it knows from the vocabulary and the merges of
 //! `tokenizer.json` and takes normalizer and pre-tokenizer from the class; those of the file are dropped without a word. Here the
 //! file is used as it is, as transformers 4 did.
 

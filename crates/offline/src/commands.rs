@@ -1,11 +1,12 @@
 //! Recorded commands of a bag: the topics of `--actions-from`, read beside the inputs.
 
+pub(crate) mod timeline;
+
 use std::collections::{BTreeSet, HashMap};
 use std::iter::Peekable;
 use std::path::Path;
 
-use super::layout::Layout;
-use super::timeline::Timeline;
+use self::timeline::Timeline;
 use crate::Error;
 use vla_bags::{BagMessage, BagReader, Messages, Topic};
 use vla_base::time::{Span, Stamp};
@@ -30,7 +31,7 @@ enum CommandType {
 }
 
 /// The topics with commands of a bag, and how their messages are read.
-pub(super) struct CommandTopics {
+pub(crate) struct CommandTopics {
     bag: BagReader,
     /// Topic of the bag and its type.
     topics: Vec<(usize, CommandType)>,
@@ -40,22 +41,24 @@ pub(super) struct CommandTopics {
 }
 
 impl CommandTopics {
-    /// Finds the topics `names` in the bag, and the columns in their first messages.
+    /// Finds the topics `names` in the bag, and the columns in their first messages. `ahead`: time from a command without a time
+    /// of execution to that time; `step`: from row to row.
     ///
     /// # Errors
     /// [`Error::Topics`] for a topic that is missing or of a type that gives no joint positions;
     /// [`Error::RecordedActions`] for columns that no topic gives; a bag that cannot be read.
-    pub(super) fn open(
+    pub(crate) fn open(
         path: &Path,
         names: &[String],
         ahead: Span,
-        layout: &Layout,
+        columns: &[String],
+        step: Span,
         settings: &Settings,
     ) -> Result<Self, Error> {
         let bag = BagReader::open(path)?;
         let (mut topics, mut problems) = (Vec::new(), Vec::new());
         for name in names {
-            match find(bag.topics(), name, layout, settings) {
+            match find(bag.topics(), name, columns, settings) {
                 Ok(found) => topics.push(found),
                 Err(problem) => problems.push(problem),
             }
@@ -65,15 +68,15 @@ impl CommandTopics {
             problems.push(format!("the bag has {}", has.collect::<Vec<_>>().join(", ")));
             return Err(Error::Topics { bag: path.to_owned(), problems });
         }
-        let columns = layout.columns.iter().enumerate().map(|(index, column)| (column.name.clone(), index)).collect();
-        let commands = Self { bag, topics, columns, ahead };
-        commands.check(path, names, layout)?;
+        let by_name = columns.iter().enumerate().map(|(index, column)| (column.clone(), index)).collect();
+        let commands = Self { bag, topics, columns: by_name, ahead };
+        commands.check(path, names, columns, step)?;
         Ok(commands)
     }
 
     /// Every column must be in the first messages of some topic.
-    fn check(&self, path: &Path, names: &[String], layout: &Layout) -> Result<(), Error> {
-        let mut first = Timeline::new(layout.columns.iter().map(|_| false), layout.step, true);
+    fn check(&self, path: &Path, names: &[String], columns: &[String], step: Span) -> Result<(), Error> {
+        let mut first = Timeline::new(columns.iter().map(|_| false), step, true);
         let mut joints = BTreeSet::new();
         for message in self.messages()?.take(MESSAGES) {
             let message = message?;
@@ -84,8 +87,7 @@ impl CommandTopics {
                 return Ok(());
             }
         }
-        let missing: Vec<&str> =
-            first.empty().filter_map(|at| layout.columns.get(at)).map(|column| column.name.as_str()).collect();
+        let missing: Vec<&str> = first.empty().filter_map(|at| columns.get(at)).map(String::as_str).collect();
         let found: Vec<String> = joints.into_iter().collect();
         let found = if found.is_empty() { "none".to_owned() } else { format!("those of {}", found.join(", ")) };
         Err(Error::RecordedActions {
@@ -103,7 +105,7 @@ impl CommandTopics {
     ///
     /// # Errors
     /// A topic that is not CDR.
-    pub(super) fn iter(&self) -> Result<Commands<'_>, Error> {
+    pub(crate) fn iter(&self) -> Result<Commands<'_>, Error> {
         Ok(Commands { topics: self, messages: self.messages()?.peekable() })
     }
 
@@ -173,7 +175,7 @@ impl CommandTopics {
 }
 
 /// The commands of a bag, read up to the time of the inputs.
-pub(super) struct Commands<'c> {
+pub(crate) struct Commands<'c> {
     topics: &'c CommandTopics,
     messages: Peekable<Messages<'c>>,
 }
@@ -183,7 +185,7 @@ impl Commands<'_> {
     ///
     /// # Errors
     /// A message that cannot be read.
-    pub(super) fn read_until(&mut self, log_time: Stamp, now: Stamp, timeline: &mut Timeline) -> Result<(), Error> {
+    pub(crate) fn read_until(&mut self, log_time: Stamp, now: Stamp, timeline: &mut Timeline) -> Result<(), Error> {
         let due =
             |next: &Result<BagMessage, vla_bags::Error>| next.as_ref().map_or(true, |next| next.log_time <= log_time);
         while let Some(message) = self.messages.next_if(due) {
@@ -198,7 +200,7 @@ fn stamp_or(stamp: Stamp, now: Stamp) -> Stamp {
     if stamp != Stamp::default() && (stamp - now).abs() <= LONGEST_DELAY { stamp } else { now }
 }
 
-fn find(topics: &[Topic], name: &str, layout: &Layout, settings: &Settings) -> Result<(usize, CommandType), String> {
+fn find(topics: &[Topic], name: &str, columns: &[String], settings: &Settings) -> Result<(usize, CommandType), String> {
     let named: Vec<_> = topics.iter().enumerate().filter(|(_, topic)| topic.name == *name).collect();
     let types =
         [JointTrajectoryMessage::TYPE, "sensor_msgs/msg/JointState", FLOAT64_MULTI_ARRAY, ActionChunkMessage::TYPE];
@@ -210,7 +212,7 @@ fn find(topics: &[Topic], name: &str, layout: &Layout, settings: &Settings) -> R
         });
     };
     let kind = match topic.type_name.as_str() {
-        FLOAT64_MULTI_ARRAY => CommandType::Array(array_joints(name, layout, settings)),
+        FLOAT64_MULTI_ARRAY => CommandType::Array(array_joints(name, columns, settings)),
         JointTrajectoryMessage::TYPE => CommandType::Trajectory,
         ActionChunkMessage::TYPE => CommandType::Chunk,
         _ => CommandType::JointState,
@@ -219,12 +221,9 @@ fn find(topics: &[Topic], name: &str, layout: &Layout, settings: &Settings) -> R
 }
 
 /// Joints in the order of a message's values: those of the output on this topic, else all columns.
-fn array_joints(topic: &str, layout: &Layout, settings: &Settings) -> Vec<String> {
+fn array_joints(topic: &str, columns: &[String], settings: &Settings) -> Vec<String> {
     let output = settings.outputs.iter().find(|output| output.route.topic() == Some(topic));
-    output.map_or_else(
-        || layout.columns.iter().map(|column| column.name.clone()).collect(),
-        |output| output.joints.clone(),
-    )
+    output.map_or_else(|| columns.to_vec(), |output| output.joints.clone())
 }
 
 /// The values of a `std_msgs/Float64MultiArray`.

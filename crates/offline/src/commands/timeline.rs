@@ -11,7 +11,7 @@ use vla_base::time::{Span, Stamp};
 const LONGEST_GAP: Span = Span::from_nanos(500_000_000);
 
 /// The recorded value of every column over time.
-pub(super) struct Timeline {
+pub(crate) struct Timeline {
     tracks: Vec<Track>,
     /// A sample this near to a time is taken as it is.
     snap: Span,
@@ -29,7 +29,7 @@ struct Track {
 
 impl Timeline {
     /// A timeline of as many columns as `continuous` has, for rows that are `step` apart.
-    pub(super) fn new(continuous: impl IntoIterator<Item = bool>, step: Span, holds: bool) -> Self {
+    pub(crate) fn new(continuous: impl IntoIterator<Item = bool>, step: Span, holds: bool) -> Self {
         let track = |continuous| Track { continuous, ..Track::default() };
         let snap = Span::from_nanos(step.nanos() / 100);
         Self { tracks: continuous.into_iter().map(track).collect(), snap, holds }
@@ -37,7 +37,7 @@ impl Timeline {
 
     /// Adds a sample. It replaces those of the same and of later times, as a controller drops the rest of the trajectory that
     /// it had.
-    pub(super) fn push(&mut self, column: usize, at: Stamp, value: f64) {
+    pub(crate) fn push(&mut self, column: usize, at: Stamp, value: f64) {
         let Some(Track { samples, .. }) = self.tracks.get_mut(column) else { return };
         while samples.back().is_some_and(|(last, _)| *last >= at) {
             samples.pop_back();
@@ -46,7 +46,7 @@ impl Timeline {
     }
 
     /// Forgets what is not needed for times from `at` on.
-    pub(super) fn forget_before(&mut self, at: Stamp) {
+    pub(crate) fn forget_before(&mut self, at: Stamp) {
         for Track { samples, .. } in &mut self.tracks {
             while samples.get(1).is_some_and(|(next, _)| *next + self.snap < at) {
                 samples.pop_front();
@@ -55,17 +55,17 @@ impl Timeline {
     }
 
     /// The time up to which every column has samples; `None` while one has none.
-    pub(super) fn covered(&self) -> Option<Stamp> {
+    pub(crate) fn covered(&self) -> Option<Stamp> {
         self.tracks.iter().map(|track| track.samples.back().map(|(at, _)| *at)).min().flatten()
     }
 
     /// Columns without a sample.
-    pub(super) fn empty(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn empty(&self) -> impl Iterator<Item = usize> {
         self.tracks.iter().enumerate().filter(|(_, track)| track.samples.is_empty()).map(|(column, _)| column)
     }
 
     /// Writes the recorded row at a time; false when a column has no value there. `end`: the last time of the recording.
-    pub(super) fn row(&self, at: Stamp, end: Stamp, out: &mut [f32]) -> bool {
+    pub(crate) fn row(&self, at: Stamp, end: Stamp, out: &mut [f32]) -> bool {
         for (track, out) in self.tracks.iter().zip(out) {
             let Some(value) = self.value(track, at, end) else { return false };
             *out = value as f32;
@@ -106,7 +106,7 @@ impl Track {
 }
 
 /// `one - other`; of a joint that turns without end the short way round.
-pub(super) fn difference(one: f64, other: f64, continuous: bool) -> f64 {
+pub(crate) fn difference(one: f64, other: f64, continuous: bool) -> f64 {
     let difference = one - other;
     if continuous { difference - (difference / TAU).round() * TAU } else { difference }
 }
