@@ -4,15 +4,14 @@
 //! log time is not later; with [`BagClock::Header`], of the header stamps' time. Latency in the messages is the one that was asked for; wall-clock times go to the report
 //! alone, so the same bag, policy and parameters give the same bytes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::Error;
-use vla_bags::{BagWriter, TopicId};
 use vla_base::time::{Span, Stamp};
-use vla_messages::{ActionChunkMessage, JointStateView, JointTrajectoryMessage, schema};
+use vla_messages::JointStateView;
 use vla_policy::FrameSizes;
-use vla_policy::observation::{InputKind, InputTopic, Inputs};
+use vla_policy::observation::{InputKind, Inputs};
 use vla_runtime::parameters::Settings;
 use vla_runtime::session::{BrakeResponse, CycleOutcome, Session};
 
@@ -23,6 +22,7 @@ pub mod record;
 mod recorded;
 pub mod report;
 pub mod rerun;
+mod sink;
 pub mod source;
 pub(crate) mod ticks;
 
@@ -31,6 +31,8 @@ use golden::{Compared, Golden};
 use record::{Event, Record};
 use recorded::RecordedInferences;
 use rerun::Scene;
+use sink::Output;
+pub(crate) use sink::{Discard, Sink};
 pub use source::{BagClock, BagSource, DatasetSource, Source};
 use source::{Recording, Segment, TimedMessage};
 use ticks::Ticks;
@@ -101,59 +103,6 @@ impl Summary {
     }
 }
 
-/// Receives the messages of a replay in order, each with the time at which a node would publish it.
-pub(crate) trait Sink {
-    /// A message of an input that came at `at`, before the replay reads it; it may be damaged.
-    ///
-    /// # Errors
-    /// When it cannot be written; the replay then ends.
-    fn input(&mut self, _at: Stamp, _topic: &InputTopic, _message: &[u8]) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// An action chunk.
-    ///
-    /// # Errors
-    /// When it cannot be written; the replay then ends.
-    fn chunk(&mut self, at: Stamp, chunk: &ActionChunkMessage) -> Result<(), Error>;
-
-    /// A trajectory of the joints that may be moved.
-    ///
-    /// # Errors
-    /// When it cannot be written; the replay then ends.
-    fn trajectory(&mut self, at: Stamp, trajectory: &JointTrajectoryMessage) -> Result<(), Error>;
-}
-
-/// Drops all messages: the [`Record`] is enough.
-pub(crate) struct Discard;
-
-impl Sink for Discard {
-    fn chunk(&mut self, _at: Stamp, _chunk: &ActionChunkMessage) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn trajectory(&mut self, _at: Stamp, _trajectory: &JointTrajectoryMessage) -> Result<(), Error> {
-        Ok(())
-    }
-}
-
-impl<A: Sink, B: Sink> Sink for (A, Option<B>) {
-    fn input(&mut self, at: Stamp, topic: &InputTopic, message: &[u8]) -> Result<(), Error> {
-        self.0.input(at, topic, message)?;
-        self.1.as_mut().map_or(Ok(()), |sink| sink.input(at, topic, message))
-    }
-
-    fn chunk(&mut self, at: Stamp, chunk: &ActionChunkMessage) -> Result<(), Error> {
-        self.0.chunk(at, chunk)?;
-        self.1.as_mut().map_or(Ok(()), |sink| sink.chunk(at, chunk))
-    }
-
-    fn trajectory(&mut self, at: Stamp, trajectory: &JointTrajectoryMessage) -> Result<(), Error> {
-        self.0.trajectory(at, trajectory)?;
-        self.1.as_mut().map_or(Ok(()), |sink| sink.trajectory(at, trajectory))
-    }
-}
-
 /// Replays `options.source` through `session` into an MCAP file. `progress` receives the fraction that is done. The
 /// output file is created if it contains a chunk; otherwise an earlier file is unchanged.
 ///
@@ -178,10 +127,10 @@ pub fn run(
     };
     let record = drive(&recording, session, settings, options.latency, pace, &mut sinks, progress)?;
     let (output, rerun) = sinks;
-    if !record.chunks.is_empty() {
-        output.writer.finish()?;
-    }
     let pictures = rerun.map(Scene::finish).transpose()?;
+    if !record.chunks.is_empty() {
+        output.finish()?;
+    }
     let compared =
         golden.filter(|_| !record.chunks.is_empty()).map(|golden| golden.compare(&options.output, &options.topics));
     let (compared, difference) = compared.transpose()?.unzip();
@@ -429,37 +378,4 @@ impl Replay<'_> {
 /// Gives the trajectory that brings the robot to rest to the sink, at the time at which the node would publish it.
 fn stop(sink: &mut dyn Sink, brake: &BrakeResponse<'_>) -> Result<(), Error> {
     brake.stop.map_or(Ok(()), |stop| sink.trajectory(stop.stamp, stop))
-}
-
-/// The output bag with its two topics and one reused buffer.
-struct Output {
-    writer: BagWriter,
-    chunks: TopicId,
-    trajectories: TopicId,
-    buffer: Vec<u8>,
-}
-
-impl Output {
-    fn create(path: &Path, topics: &Topics) -> Result<Self, Error> {
-        let mut writer = BagWriter::create(path)?;
-        let mut topic = |name: &str, type_name| -> Result<TopicId, Error> {
-            let text = schema::text(type_name).ok_or_else(|| Error::Internal(format!("no schema of {type_name}")))?;
-            Ok(writer.add_topic(name, type_name, text)?)
-        };
-        let chunks = topic(&topics.chunks, ActionChunkMessage::TYPE)?;
-        let trajectories = topic(&topics.trajectories, JointTrajectoryMessage::TYPE)?;
-        Ok(Self { writer, chunks, trajectories, buffer: Vec::new() })
-    }
-}
-
-impl Sink for Output {
-    fn chunk(&mut self, at: Stamp, message: &ActionChunkMessage) -> Result<(), Error> {
-        message.write(&mut self.buffer);
-        Ok(self.writer.write(self.chunks, at, &self.buffer)?)
-    }
-
-    fn trajectory(&mut self, at: Stamp, message: &JointTrajectoryMessage) -> Result<(), Error> {
-        message.write(&mut self.buffer);
-        Ok(self.writer.write(self.trajectories, at, &self.buffer)?)
-    }
 }
