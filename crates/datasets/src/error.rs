@@ -126,9 +126,9 @@ pub enum Error {
     },
     /// The columns of the policy's keys are not known.
     #[error(
-        "{}: the columns of {} of the policy {} not known:\n  {}\nThe data set has {features}; assign columns with --column, for \
+        "{}: the columns of the policy's {} are not known:\n  {}\nThe data set has {features}; assign columns with --column, for \
          example --column state.KEY=observation.state[0:7]", path.display(),
-        if problems.len() == 1 { "a key" } else { "these keys" }, if problems.len() == 1 { "is" } else { "are" },
+        if problems.len() == 1 { "key" } else { "keys" },
         problems.join("\n  ")
     )]
     Join {
