@@ -151,7 +151,7 @@ fn an_output_that_is_an_input_or_another_output_is_refused_before_anything_runs(
         expect(&run(command.arg("--golden").arg(&golden)), 1, &[name, "the same file as --golden"]);
     }
     let mut command = bench.command("replay", &golden);
-    expect(&run(command.arg("-o").arg(bench.at("hard.mcap"))), 1, &["the same file as the bag"]);
+    expect(&run(command.arg("-o").arg(bench.at("hard.mcap"))), 1, &["the same file as the recording"]);
     let metadata = bench.at("bag");
     fs::create_dir(&metadata).expect("a folder");
     for entry in fs::read_dir(demo::bag()).expect("the sample bag").flatten() {
@@ -160,7 +160,7 @@ fn an_output_that_is_an_input_or_another_output_is_refused_before_anything_runs(
     let files = fs::read_dir(&metadata).expect("a folder").flatten().map(|entry| entry.path());
     for file in files.filter(|file| file.extension().is_some_and(|kind| kind != "md")) {
         let mut command = bench.command("replay", &metadata);
-        expect(&run(command.arg("-o").arg(&file)), 1, &["the same file as the bag"]);
+        expect(&run(command.arg("-o").arg(&file)), 1, &["the same file as the recording"]);
     }
     for name in ["policy.yaml", "statistics.json", "vision.onnx", "vision.onnx.data"] {
         let mut command = bench.replay(&bench.at("new.mcap"));
