@@ -7,7 +7,7 @@
 //! writer.finish()?;
 //! ```
 //!
-//! Memory holds a few rows: they are written as row groups of [`GROUP`] rows.
+//! Memory holds a few rows: they are written as row groups of 32 rows.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! LoRA adapters of PEFT, merged into the checkpoint's weights while these are exported.
 //!
 //! A layer's weight becomes `W + scale * B A`, one weight at a time: neither PyTorch nor memory for a merged checkpoint is
-//! needed. The arithmetic is that of PEFT's `merge_and_unload` ([`merge`]); `tests/data/lora` compares the two.
+//! needed. The arithmetic is that of PEFT's `merge_and_unload` (`lora::merge`); `tests/data/lora` compares the two.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
