@@ -125,7 +125,8 @@ impl Recorder {
         });
         let now = Instant::now();
         let recording = Recording::new(options, topics);
-        let mut worker = Worker { recording, shared: Arc::clone(&shared), items, flushed: now, retry: None };
+        let mut worker =
+            Worker { recording, shared: Arc::clone(&shared), items, flushed: now, retry: None, largest: 0 };
         let run = move || {
             // A recording is worth no robot: the node goes on without it.
             if panic::catch_unwind(AssertUnwindSafe(|| worker.run())).is_err() {
@@ -240,6 +241,8 @@ struct Worker {
     flushed: Instant,
     /// Nothing is written before this time, after an error.
     retry: Option<Instant>,
+    /// Size of the largest message that was serialized for it, rounded up to a power of two.
+    largest: usize,
 }
 
 impl Worker {
@@ -280,7 +283,11 @@ impl Worker {
             self.report(written);
         }
         self.shared.queued.fetch_sub(length, Ordering::Relaxed);
-        if let Data::Buffer(buffer, home) = data {
+        if let Data::Buffer(mut buffer, home) = data {
+            // Here, so that its owner finds room for the largest message without an allocation.
+            self.largest = self.largest.max(length.next_power_of_two());
+            buffer.clear();
+            buffer.reserve(self.largest);
             // Its owner may be gone.
             home.try_send(buffer).ok();
         }
