@@ -8,6 +8,9 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use vla_bags::{BagReader, BagWriter};
+use vla_base::time::Span;
+use vla_messages::schema;
 
 /// The policy has three cameras, the data sets two; their rows are 0.1 s apart.
 const DATASET: [&str; 4] = ["--column", "video.right_wrist=observation.images.left_wrist", "-p", "action.step_s:=0.1"];
@@ -43,6 +46,27 @@ impl Bench {
 
 fn bag() -> String {
     demo::bag().to_string_lossy().into_owned()
+}
+
+/// The begin of the sample bag.
+fn first_moments(file: &Path, length: Span) {
+    let bag = BagReader::open(&demo::bag()).expect("the sample bag");
+    let mut writer = BagWriter::create(file).expect("a bag");
+    let topics: Vec<_> = bag
+        .topics()
+        .iter()
+        .map(|topic| {
+            let schema = schema::text(&topic.type_name).expect("a type of the sample bag");
+            writer.add_topic(&topic.name, &topic.type_name, schema).expect("a topic")
+        })
+        .collect();
+    let messages = bag.messages(&(0..topics.len()).collect::<Vec<_>>()).expect("messages");
+    for message in messages.map(|message| message.expect("readable")) {
+        if message.log_time <= bag.start() + length {
+            writer.write(topics[message.topic], message.log_time, &message.data).expect("written");
+        }
+    }
+    writer.finish().expect("finished");
 }
 
 fn dataset(name: &str) -> String {
@@ -188,9 +212,10 @@ fn wrong_arguments_write_nothing_and_nothing_to_compare_is_exit_code_6() {
     assert_code(&eval(&[]), 2);
     let both = [&["--dataset", &set, "--actions-from", "/commands"][..], &DATASET].concat();
     assert_code(&eval(&both), 2);
-    // More tokens than a prompt may have: every inference is refused.
-    let instruction = format!("instruction:={}", "pick up the cube ".repeat(500));
-    assert_code(&eval(&[&bag, "-p", "inputs.instruction.topic:=/none", "-p", &instruction]), 6);
+    // Nothing follows the first observation.
+    let short = bench.out("short.mcap");
+    first_moments(&short, Span::from_millis(5.0));
+    assert_code(&eval(&[short.to_str().expect("a path")]), 6);
     let policy = bench.policy.path().join("policy.yaml");
     let before = fs::read(&policy).expect("policy.yaml");
     assert_code(&bench.eval(&[&bag, "--json", policy.to_str().expect("a path")]), 1);
