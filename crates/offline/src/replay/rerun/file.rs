@@ -20,13 +20,13 @@ pub(super) fn time_point(at: Stamp) -> TimePoint {
 }
 
 /// An open file. It replaces an earlier one when it is finished, and is deleted when dropped before.
-pub(super) struct RrdFile {
+pub(super) struct RrdStream {
     encoder: Encoder<Replacement>,
     store: StoreId,
     path: PathBuf,
 }
 
-impl RrdFile {
+impl RrdStream {
     /// Starts a file with a recording that the viewer shows as `name`. Its identity is new, because the viewer joins recordings of
     /// the same identity.
     pub(super) fn create(path: &Path, name: &str) -> Result<Self, Error> {

@@ -7,7 +7,7 @@ use re_chunk::{Chunk, ChunkId, TimeColumn, TimePoint};
 use re_log_types::{EntityPath, EntityPathPart};
 use re_sdk_types::archetypes::{Scalars, SeriesPoints};
 
-use super::file::{RrdFile, TIMELINE};
+use super::file::{RrdStream, TIMELINE};
 use crate::Error;
 use vla_base::time::Stamp;
 
@@ -40,7 +40,7 @@ impl Lines {
     }
 
     /// Adds the value of a joint. Values that are not finite are left out.
-    pub(super) fn push(&mut self, file: &mut RrdFile, joint: &str, at: Stamp, value: f64) -> Result<(), Error> {
+    pub(super) fn push(&mut self, file: &mut RrdStream, joint: &str, at: Stamp, value: f64) -> Result<(), Error> {
         if !value.is_finite() {
             return Ok(());
         }
@@ -58,14 +58,14 @@ impl Lines {
     }
 
     /// Writes what waits.
-    pub(super) fn flush(&mut self, file: &mut RrdFile) -> Result<(), Error> {
+    pub(super) fn flush(&mut self, file: &mut RrdStream) -> Result<(), Error> {
         let kind = self.kind;
         self.lines.iter_mut().try_for_each(|(joint, line)| line.write(file, entity(kind, joint)))
     }
 }
 
 impl Line {
-    fn write(&mut self, file: &mut RrdFile, entity: EntityPath) -> Result<(), Error> {
+    fn write(&mut self, file: &mut RrdStream, entity: EntityPath) -> Result<(), Error> {
         if self.0.is_empty() {
             return Ok(());
         }

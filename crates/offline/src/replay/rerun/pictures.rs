@@ -6,7 +6,7 @@ use re_sdk_types::AsComponents;
 use re_sdk_types::archetypes::{EncodedImage, Image};
 use re_sdk_types::components::MediaType;
 
-use super::file::{RrdFile, time_point};
+use super::file::{RrdStream, time_point};
 use crate::Error;
 use vla_base::time::Stamp;
 use vla_messages::{CompressedImageView, FrameDecoder, ImageView, Pixels};
@@ -32,7 +32,7 @@ impl Camera {
     }
 
     /// Adds a picture.
-    pub(super) fn push(&mut self, file: &mut RrdFile, at: Stamp, picture: Picture) -> Result<(), Error> {
+    pub(super) fn push(&mut self, file: &mut RrdStream, at: Stamp, picture: Picture) -> Result<(), Error> {
         let (picture, bytes) = picture;
         let rows = self.waiting.take().unwrap_or_else(|| Chunk::builder(self.entity.clone()));
         self.waiting = Some(rows.with_archetype_auto_row(time_point(at), picture.as_ref()));
@@ -41,7 +41,7 @@ impl Camera {
     }
 
     /// Writes what waits.
-    pub(super) fn flush(&mut self, file: &mut RrdFile) -> Result<(), Error> {
+    pub(super) fn flush(&mut self, file: &mut RrdStream) -> Result<(), Error> {
         self.bytes = 0;
         self.waiting.take().map_or(Ok(()), |rows| file.write(rows))
     }

@@ -7,7 +7,7 @@ use re_chunk::{Chunk, TimePoint};
 use re_sdk_types::archetypes::TextDocument;
 
 use super::Pictures;
-use super::file::{RrdFile, time_point};
+use super::file::{RrdStream, time_point};
 use super::lines::{Lines, Style};
 use super::pictures::{Camera, picture};
 use crate::Error;
@@ -21,7 +21,7 @@ const INSTRUCTION: &str = "instruction";
 
 /// A file that is being written. It holds a megabyte of each camera's pictures and 4096 values of each joint; the rest is on the disk.
 pub(crate) struct Scene {
-    file: RrdFile,
+    file: RrdStream,
     inputs: Vec<InputSpec>,
     cameras: BTreeMap<String, Camera>,
     measured: Lines,
@@ -41,7 +41,7 @@ impl Scene {
     /// A file that cannot be written.
     pub(crate) fn create(file: &Path, name: &str, inputs: &[InputSpec], instruction: &str) -> Result<Self, Error> {
         let mut scene = Self {
-            file: RrdFile::create(file, name)?,
+            file: RrdStream::create(file, name)?,
             inputs: inputs.to_vec(),
             cameras: BTreeMap::new(),
             measured: Lines::new("measured", Style::Line),
