@@ -85,7 +85,7 @@ impl Output for TrajectoryTopic {
     }
 }
 
-/// Records what the robot is told.
+/// Records the trajectories that are sent to the robot.
 impl Output for MotionRecorder {
     fn on(&mut self, event: Event<'_>) -> Result<(), r2r::Error> {
         if let Event::Plan(message) | Event::Brake(message) = event {

@@ -88,8 +88,11 @@ impl ChunkRecorder {
         if let Some(topic) = self.instruction
             && self.recorded.as_ref() != Some(instruction)
         {
-            self.output.record(topic, now, |bytes| *bytes = write::text(instruction));
-            self.recorded = Some(Arc::clone(instruction));
+            let text = write::text(instruction);
+            // One that was dropped is recorded with the next chunk.
+            if self.output.record(topic, now, |bytes| bytes.extend_from_slice(&text)) {
+                self.recorded = Some(Arc::clone(instruction));
+            }
         }
         self.output.record(self.topic, now + chunk.inference_latency, |bytes| chunk.write(bytes));
     }

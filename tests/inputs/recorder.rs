@@ -188,6 +188,25 @@ fn the_recorder_writes_what_several_threads_give_it_and_ends_its_file() {
 }
 
 #[test]
+fn a_message_that_the_queue_does_not_take_is_counted_and_its_buffer_serves_the_next() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (recorder, thread) = Recorder::start(options(dir.path()), topics(), 1 << 20).expect("started");
+    let mut output = recorder.output();
+    // Nobody takes anything from the queue any more.
+    stop(&thread);
+    let mut serialized = 0;
+    for _ in 0..100 {
+        let taken = output.record(TEXT, at(0), |bytes| {
+            assert_eq!(bytes.len(), 0, "an empty buffer");
+            serialized += 1;
+            bytes.extend(payload(1, 1));
+        });
+        assert!(!taken);
+    }
+    assert_eq!((serialized, recorder.status().dropped), (100, 100));
+}
+
+#[test]
 fn what_does_not_fit_into_the_queue_is_dropped_and_counted_and_nobody_waits() {
     let dir = tempfile::tempdir().expect("a folder");
     let (recorder, thread) = Recorder::start(options(dir.path()), topics(), 100_000).expect("started");

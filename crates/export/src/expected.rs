@@ -1,4 +1,4 @@
-//! `--expect-sha256`: the files of a checkpoint are those that somebody hashed.
+//! `--expect-sha256`: the files of a checkpoint have the given hashes.
 
 use std::collections::BTreeMap;
 use std::fs;

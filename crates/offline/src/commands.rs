@@ -8,6 +8,7 @@ use std::path::Path;
 
 use self::timeline::Timeline;
 use crate::Error;
+use crate::replay::BagSource;
 use vla_bags::{BagMessage, BagReader, Messages, Topic};
 use vla_base::time::{Span, Stamp};
 use vla_messages::cdr::Reader;
@@ -48,14 +49,14 @@ impl CommandTopics {
     /// [`Error::Topics`] for a topic that is missing or of a type that gives no joint positions;
     /// [`Error::RecordedActions`] for columns that no topic gives; a bag that cannot be read.
     pub(crate) fn open(
-        path: &Path,
+        source: &BagSource,
         names: &[String],
         ahead: Span,
         columns: &[String],
         step: Span,
         settings: &Settings,
     ) -> Result<Self, Error> {
-        let bag = BagReader::open(path)?;
+        let (bag, path) = (source.open()?, &source.bag);
         let (mut topics, mut problems) = (Vec::new(), Vec::new());
         for name in names {
             match find(bag.topics(), name, columns, settings) {
@@ -66,7 +67,7 @@ impl CommandTopics {
         if !problems.is_empty() {
             let has = bag.topics().iter().map(|topic| format!("{} ({})", topic.name, topic.type_name));
             problems.push(format!("the bag has {}", has.collect::<Vec<_>>().join(", ")));
-            return Err(Error::Topics { bag: path.to_owned(), problems });
+            return Err(Error::Topics { bag: path.clone(), problems });
         }
         let by_name = columns.iter().enumerate().map(|(index, column)| (column.clone(), index)).collect();
         let commands = Self { bag, topics, columns: by_name, ahead };

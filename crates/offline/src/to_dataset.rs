@@ -9,10 +9,10 @@ use std::path::Path;
 use crate::Error;
 use crate::commands::CommandTopics;
 use crate::commands::timeline::Timeline;
-use crate::replay::Source;
 use crate::replay::complaints::Complaints;
 use crate::replay::source::{Recording, TimedMessage};
 use crate::replay::ticks::Ticks;
+use crate::replay::{BagSource, Source};
 use vla_base::time::{Span, Stamp};
 use vla_datasets::Frame;
 use vla_datasets::writer::{Layout, NewRow, Writer};
@@ -45,7 +45,7 @@ pub struct Written {
 pub fn write(
     spec: &PolicySpec,
     settings: &Settings,
-    bags: &[Source],
+    bags: &[BagSource],
     commands: &[String],
     fps: f64,
     folder: &Path,
@@ -55,15 +55,15 @@ pub fn write(
     let mut converter = Converter::new(settings, fps, folder)?;
     let joints: Vec<String> = settings.action.iter().flat_map(|map| map.joints.iter().cloned()).collect();
     for (index, bag) in bags.iter().enumerate() {
-        let recording = Recording::open(bag, spec, settings)?;
+        let recording = Recording::open(&Source::from(bag.clone()), spec, settings)?;
         let step = Span::from_millis(1000.0 / fps);
         let topics = match commands {
             [] => None,
-            names => Some(CommandTopics::open(bag.path(), names, step, &joints, step, settings)?),
+            names => Some(CommandTopics::open(bag, names, step, &joints, step, settings)?),
         };
         converter.bag(&recording, topics.as_ref(), &mut |fraction| progress(index, fraction))?;
     }
-    let bag = bags.first().map(|bag| bag.path().to_owned()).unwrap_or_default();
+    let bag = bags.first().map(|bag| bag.bag.clone()).unwrap_or_default();
     converter.finish().ok_or(Error::NoObservation { bag, reasons: Vec::new() })?
 }
 

@@ -7,7 +7,7 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -170,12 +170,17 @@ impl Recorder {
         }
     }
 
-    fn send(&self, item: Item) {
-        let length = item.data.bytes().len();
-        if self.queue.try_send(item).is_err() {
-            self.shared.queued.fetch_sub(length, Ordering::Relaxed);
-            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+    fn send(&self, item: Item) -> bool {
+        let Err(TrySendError::Full(item) | TrySendError::Disconnected(item)) = self.queue.try_send(item) else {
+            return true;
+        };
+        self.shared.queued.fetch_sub(item.data.bytes().len(), Ordering::Relaxed);
+        self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        // The buffer is used for the next message.
+        if let Data::Buffer(buffer, home) = item.data {
+            home.try_send(buffer).ok();
         }
+        false
     }
 }
 
@@ -205,18 +210,20 @@ pub struct OutputRecorder {
 }
 
 impl OutputRecorder {
-    /// Records a message of a topic (its index), which `write` puts into a buffer.
-    pub fn record(&mut self, topic: usize, at: Stamp, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Records a message of a topic (its index), which `write` puts into an empty buffer. False when it is dropped, which is counted.
+    pub fn record(&mut self, topic: usize, at: Stamp, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         let shared = &self.recorder.shared;
         let Ok(mut buffer) = self.buffers.try_recv() else {
             shared.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
+            return false;
         };
+        buffer.clear();
         write(&mut buffer);
         if shared.admit(buffer.len()) {
-            self.recorder.send(Item { topic, at, data: Data::Buffer(buffer, self.home.clone()) });
+            self.recorder.send(Item { topic, at, data: Data::Buffer(buffer, self.home.clone()) })
         } else {
             self.home.try_send(buffer).ok();
+            false
         }
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn run(
     let topics = match (&options.actions, &options.source) {
         (ActionsFrom::Topics { names, ahead }, Source::Bag(source)) => {
             let (columns, ahead) = (policy.columns(), ahead.unwrap_or(layout.step));
-            Some(CommandTopics::open(&source.bag, names, ahead, columns, layout.step, settings)?)
+            Some(CommandTopics::open(source, names, ahead, columns, layout.step, settings)?)
         }
         _ => None,
     };

@@ -9,7 +9,7 @@ use super::settings::PolicyArgs;
 use super::verify::bar;
 use vla_base::sys::fs::replace;
 use vla_export::staging::Staging;
-use vla_offline::replay::{BagClock, BagSource, Source};
+use vla_offline::replay::{BagClock, BagSource};
 use vla_offline::to_dataset;
 use vla_policy::PolicySpec;
 
@@ -31,6 +31,9 @@ pub(crate) struct ToLerobotArguments {
     /// The clock to use where header stamps and log times are of different clocks: header or log.
     #[arg(long, value_name = "header|log")]
     clock: Option<BagClock>,
+    /// Read what is left of a bag that is cut or damaged.
+    #[arg(long)]
+    recover: bool,
     #[command(flatten)]
     policy: PolicyArgs,
     /// Topic of the bags with the recorded commands (JointTrajectory, JointState, Float64MultiArray or ActionChunk), for the actions;
@@ -51,9 +54,10 @@ pub(crate) struct ToLerobotArguments {
 /// A bag that cannot be read, or a policy whose keys are not all joints; the folder is then not written.
 pub(crate) fn run(args: &ToLerobotArguments) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(args.policy.dir())?;
-    let bags: Vec<Source> = args.bags.iter().map(|bag| BagSource { clock: args.clock, ..bag.into() }.into()).collect();
+    let source = |bag| BagSource { clock: args.clock, recover: args.recover, ..BagSource::from(bag) };
+    let bags: Vec<BagSource> = args.bags.iter().map(source).collect();
     let Some(first) = bags.first() else { bail!("expected one bag or more") };
-    let settings = args.policy.settings(&spec, first)?;
+    let settings = args.policy.settings(&spec, &first.clone().into())?;
     let fps = args.fps.unwrap_or_else(|| (1.0 / settings.step.seconds()).round().max(1.0));
     ensure!(fps.is_finite() && fps > 0.0, "--fps: expected a rate above 0, found {fps}");
     let occupied = args.output.read_dir().is_ok_and(|mut entries| entries.next().is_some());
