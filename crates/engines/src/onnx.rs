@@ -7,6 +7,7 @@ pub mod cost;
 mod data;
 mod inner;
 mod network;
+mod products;
 pub mod proto;
 mod shapes;
 
@@ -16,6 +17,7 @@ pub use cost::Cost;
 pub use data::DataProblem;
 pub use inner::Inner;
 pub use network::{ExternalWeight, Network, Weight};
+pub use products::{Product, WeightShare};
 
 /// Part of a network whose nodes an engine keeps in single precision whatever else it is built in: nodes are named
 /// `.../fp32/...`.

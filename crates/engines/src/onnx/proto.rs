@@ -211,6 +211,24 @@ pub const fn element_size(data_type: i32) -> Option<u64> {
     }
 }
 
+/// Bits of one element of a `TensorProto.DataType`; `None` for strings and unknown codes.
+pub const fn bits(data_type: i32) -> Option<u64> {
+    match (element_size(data_type), data_type) {
+        (Some(bytes), _) => Some(8 * bytes),
+        (None, 21..=23) => Some(4),
+        (None, _) => None,
+    }
+}
+
+/// Bytes of that many elements as stored; of 4-bit types two share a byte.
+pub const fn stored_bytes(data_type: i32, elements: u64) -> Option<u64> {
+    match (element_size(data_type), bits(data_type)) {
+        (Some(bytes), _) => elements.checked_mul(bytes),
+        (None, Some(_)) => Some(elements.div_ceil(2)),
+        (None, None) => None,
+    }
+}
+
 /// Name of a `TensorProto.DataType`.
 pub const fn type_name(data_type: i32) -> &'static str {
     match data_type {
