@@ -7,8 +7,8 @@ pub mod cost;
 mod data;
 mod inner;
 mod network;
-mod products;
 pub mod proto;
+mod quantization;
 mod shapes;
 
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ pub use cost::Cost;
 pub use data::DataProblem;
 pub use inner::Inner;
 pub use network::{ExternalWeight, Network, Weight};
-pub use products::{Product, WeightShare};
+pub use quantization::{Product, WeightShare};
 
 /// Part of a network whose nodes an engine keeps in single precision whatever else it is built in: nodes are named
 /// `.../fp32/...`.

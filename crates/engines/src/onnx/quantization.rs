@@ -97,9 +97,9 @@ impl Network {
             let elements = (source.tensor.dims.len() == 2).then(|| elements(source.tensor))??;
             let integer_input = graph.is_dequantized(node.input.first()?);
             let data_type = source.tensor.data_type();
-            let (name, output) = (node.name(), node.output.first().map_or("", String::as_str));
+            let output = node.output.first().map_or("", String::as_str);
             Some(Product {
-                node: if name.is_empty() { output } else { name }.to_owned(),
+                node: named(node),
                 weight: source.name.to_owned(),
                 elements,
                 bytes: proto::stored_bytes(data_type, elements)?,
@@ -122,6 +122,58 @@ impl Network {
         let floating = sources.filter(|source| proto::is_float(source.tensor.data_type()));
         floating.filter_map(|source| Some((source.name, source.bits()?))).collect()
     }
+}
+
+/// Nodes with scales, and what they read that a builder may not take.
+impl Network {
+    /// QuantizeLinear and DequantizeLinear nodes whose scale is in half precision.
+    pub(crate) fn half_scales(&self) -> Vec<String> {
+        self.linear(|graph, node| {
+            let scale = node.input.get(1).and_then(|scale| graph.source(scale));
+            scale.is_some_and(|scale| matches!(scale.tensor.data_type(), 10 | 16))
+        })
+    }
+
+    /// QuantizeLinear and DequantizeLinear nodes that quantise to unsigned integers, or around another point than 0.
+    pub(crate) fn foreign_zero_points(&self) -> Vec<String> {
+        self.linear(|graph, node| {
+            let made = if node.op_type() == "QuantizeLinear" { graph.quantized_type(node) } else { 0 };
+            let zero = node.input.get(2).and_then(|zero| graph.source(zero));
+            is_unsigned(made)
+                || zero.is_some_and(|zero| is_unsigned(zero.tensor.data_type()) || !is_zero(zero.tensor))
+        })
+    }
+
+    /// DequantizeLinear nodes that read 32-bit integers.
+    pub(crate) fn integer_biases(&self) -> Vec<String> {
+        self.linear(|graph, node| {
+            let read = node.input.first().and_then(|input| graph.source(input));
+            node.op_type() == "DequantizeLinear" && read.is_some_and(|read| read.tensor.data_type() == 6)
+        })
+    }
+
+    /// Names of the QuantizeLinear and DequantizeLinear nodes for which `wanted` holds.
+    fn linear<'g>(&'g self, wanted: impl Fn(&Graph<'g>, &'g NodeProto) -> bool) -> Vec<String> {
+        let graph = Graph::of(&self.graph);
+        let linear =
+            self.graph.node.iter().filter(|node| matches!(node.op_type(), "QuantizeLinear" | "DequantizeLinear"));
+        linear.filter(|node| wanted(&graph, node)).map(named).collect()
+    }
+}
+
+/// A node's name; that of its output where it has none.
+fn named(node: &NodeProto) -> String {
+    if node.name().is_empty() { node.output.first().cloned().unwrap_or_default() } else { node.name().to_owned() }
+}
+
+const fn is_unsigned(data_type: i32) -> bool {
+    matches!(data_type, 2 | 4 | 12 | 13 | 21)
+}
+
+/// Whether every element is 0; what lies in another file is taken to be.
+fn is_zero(tensor: &TensorProto) -> bool {
+    let raw = tensor.raw_data.as_deref().unwrap_or_default();
+    raw.iter().all(|byte| *byte == 0) && tensor.int32_data.iter().all(|value| *value == 0)
 }
 
 /// A graph by the names of its values.
@@ -217,7 +269,7 @@ impl<'g> Graph<'g> {
         while let Some(name) = next.pop() {
             for node in self.readers.get(name).into_iter().flatten() {
                 match node.op_type() {
-                    "Relu" => return Some(node.name().to_owned()),
+                    "Relu" => return Some(named(node)),
                     operator if operator == "Add" || SAME_ELEMENTS.contains(&operator) => {
                         let outputs = node.output.iter().map(String::as_str);
                         next.extend(outputs.filter(|output| seen.insert(*output)));
