@@ -5,6 +5,7 @@
 
 pub mod cost;
 mod data;
+mod elements;
 mod inner;
 mod network;
 pub mod proto;
