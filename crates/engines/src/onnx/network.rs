@@ -112,11 +112,6 @@ impl Network {
         outside.map(|(tensor, weight)| external(dir, tensor, weight.bytes)).collect::<Result<_, _>>().map_err(fail)
     }
 
-    /// Whether the network contains its INT8 scales (QuantizeLinear or DequantizeLinear nodes).
-    pub fn is_quantized(&self) -> bool {
-        self.graph.node.iter().any(|node| node.op_type() == "QuantizeLinear")
-    }
-
     /// Names of all tensors: inputs, weights, and outputs of nodes.
     pub fn tensor_names(&self) -> BTreeSet<&str> {
         let inputs = self.inputs.iter().map(|input| input.name.as_str());
