@@ -5,8 +5,10 @@
 
 pub mod cost;
 mod data;
+mod elements;
 mod inner;
 mod network;
+mod products;
 pub mod proto;
 mod quantization;
 mod shapes;
@@ -17,7 +19,8 @@ pub use cost::Cost;
 pub use data::DataProblem;
 pub use inner::Inner;
 pub use network::{ExternalWeight, Network, Weight};
-pub use quantization::{Product, WeightShare};
+pub use products::{PRODUCT_SUFFIX, ProductWeights};
+pub use quantization::Product;
 
 /// Part of a network whose nodes an engine keeps in single precision whatever else it is built in: nodes are named
 /// `.../fp32/...`.

@@ -2,7 +2,7 @@
 //!
 //! Rules for TensorRT 8 were measured with 8.6.0, those for zero points and biases with TensorRT-RTX 1.7.
 
-use crate::onnx::{Network, Product, WeightShare};
+use crate::onnx::{Network, Product, ProductWeights};
 
 /// Names in a message at most; the rest is counted.
 const NAMED: usize = 3;
@@ -154,10 +154,9 @@ fn of_tensorrt_8(products: &[Product], half_scales: &[String], tensorrt: &str) -
     if !relus.is_empty() {
         found.push(Unfit::Relu { nodes: relus });
     }
-    let share = WeightShare::of(products);
-    if share.fraction(share.floating()) > FEW {
+    let share = ProductWeights::of(products).quantized_share();
+    if share < 1.0 - FEW && !products.is_empty() {
         let floating = named(&|product| product.bits.is_none());
-        let share = share.fraction(share.int8.saturating_add(share.int4));
         found.push(Unfit::PartlyQuantized { tensorrt, share, floating });
     }
     found

@@ -6,4 +6,14 @@
 //!
 //! Nothing here runs a network: what the activations of a product are like comes from outside.
 
+mod carrier;
+mod error;
+mod graph;
+mod product;
 pub mod recipe;
+mod weights;
+
+pub use carrier::{Carrier, Vector, carrier};
+pub use error::Error;
+pub use product::{Kind, Product, products};
+pub use weights::{Matrix, read_weight};

@@ -115,7 +115,7 @@ fn bytes_in(weight: &Weight, precision: &str, elements: u64) -> u64 {
     if proto::is_float(weight.data_type) {
         elements.saturating_mul(float_bytes(precision, weight.dims.len()))
     } else {
-        proto::stored_bytes(weight.data_type, elements).unwrap_or(elements)
+        proto::bytes_of(weight.data_type, elements).unwrap_or(elements)
     }
 }
 

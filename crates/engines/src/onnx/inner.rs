@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
+use super::products::{Behind, whole};
 use super::proto::{
     self, DimensionProto, GraphProto, ModelProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
@@ -35,6 +36,7 @@ pub struct Inner {
 impl Network {
     /// Floating results of products and norms with a weight, in their order, with dimensions that are fixed or those of
     /// an input. Of a weight that is used several times the first; left out are outputs and results of other dimensions.
+    /// A weight behind QuantizeLinear or DequantizeLinear counts as the one that a float network has in its place.
     pub fn inner(&self) -> Vec<Inner> {
         let symbols = symbols(&self.graph);
         if symbols.len() > PROBES[0].len() {
@@ -45,23 +47,27 @@ impl Network {
         let [mut small, mut large] = [Shapes::new(&self.graph, &sizes[0]), Shapes::new(&self.graph, &sizes[1])];
         let weights: BTreeSet<&str> = self.weights.iter().map(|weight| weight.name.as_str()).collect();
         let outputs: BTreeSet<&str> = self.outputs.iter().map(|output| output.name.as_str()).collect();
-        let (mut found, mut used) = (Vec::new(), BTreeSet::new());
+        let behind = Behind::new(&self.graph);
         for node in &self.graph.node {
             small.follow(node);
             large.follow(node);
-            let Some(weight) = node.input.iter().take(2).find(|input| weights.contains(input.as_str())) else {
+        }
+        let (mut found, mut used) = (Vec::new(), BTreeSet::new());
+        for node in self.graph.node.iter().filter(|node| TELLING.contains(&node.op_type())) {
+            let mut read = node.input.iter().take(2).map(|input| behind.weight(input).0);
+            let (Some(weight), Some(name)) = (read.find(|name| weights.contains(name)), node.output.first()) else {
                 continue;
             };
-            let Some(name) = node.output.first().filter(|name| !outputs.contains(name.as_str())) else { continue };
+            let name = whole(name).filter(|whole| small.get(whole).is_some()).unwrap_or(name);
             let (Some(a), Some(b)) = (small.get(name), large.get(name)) else { continue };
-            if !TELLING.contains(&node.op_type()) || a.dims.len() != b.dims.len() || !used.insert(weight) {
+            if outputs.contains(name) || a.dims.len() != b.dims.len() || !used.insert(weight) {
                 continue;
             }
             let dims: Option<Vec<Dim>> = a.dims.iter().zip(&b.dims).map(|(&a, &b)| dim(a, b, &sizes)).collect();
             let dtype = proto::dtype(a.data_type).filter(|_| proto::is_float(a.data_type));
             if let (Some(dims), Some(dtype)) = (dims, dtype) {
-                let tensor = TensorSpec { name: name.clone(), dtype, dims };
-                found.push(Inner { weight: weight.clone(), tensor });
+                let tensor = TensorSpec { name: name.to_owned(), dtype, dims };
+                found.push(Inner { weight: weight.to_owned(), tensor });
             }
         }
         found

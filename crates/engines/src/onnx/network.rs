@@ -112,12 +112,6 @@ impl Network {
         outside.map(|(tensor, weight)| external(dir, tensor, weight.bytes)).collect::<Result<_, _>>().map_err(fail)
     }
 
-    /// Whether the network contains its INT8 scales: QuantizeLinear nodes, or DequantizeLinear alone where only weights
-    /// are quantised.
-    pub fn is_quantized(&self) -> bool {
-        self.graph.node.iter().any(|node| matches!(node.op_type(), "QuantizeLinear" | "DequantizeLinear"))
-    }
-
     /// Names of all tensors: inputs, weights, and outputs of nodes.
     pub fn tensor_names(&self) -> BTreeSet<&str> {
         let inputs = self.inputs.iter().map(|input| input.name.as_str());
@@ -144,9 +138,9 @@ fn weight(tensor: &TensorProto) -> Result<Weight, String> {
     let dims = dims.ok_or_else(|| format!("weight '{name}' has the dimensions {:?}", tensor.dims))?;
     let elements = dims.iter().try_fold(1u64, |product, dim| product.checked_mul(*dim as u64));
     // Strings count as a byte an element: they are rare, and never large here.
-    let bytes = elements.and_then(|elements| match proto::bits(data_type) {
-        Some(_) => proto::stored_bytes(data_type, elements),
-        None => Some(elements),
+    let bytes = elements.and_then(|elements| match proto::type_name(data_type) {
+        "string" | "unknown" => Some(elements),
+        _ => proto::bytes_of(data_type, elements),
     });
     let (Some(elements), Some(bytes)) = (elements, bytes) else {
         return Err(format!("weight '{name}' has the dimensions {dims:?}, more than any file holds"));

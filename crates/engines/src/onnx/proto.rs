@@ -134,6 +134,9 @@ pub struct TensorProto {
     /// Name of the value.
     #[prost(string, optional, tag = "8")]
     pub name: Option<String>,
+    /// Single-precision elements, when they are not in `raw_data`.
+    #[prost(float, repeated, tag = "4")]
+    pub float_data: Vec<f32>,
     /// Elements of small integer and half-precision types, when they are not in `raw_data`.
     #[prost(int32, repeated, tag = "5")]
     pub int32_data: Vec<i32>,
@@ -220,12 +223,12 @@ pub const fn bits(data_type: i32) -> Option<u64> {
     }
 }
 
-/// Bytes of that many elements as stored; of 4-bit types two share a byte.
-pub const fn stored_bytes(data_type: i32, elements: u64) -> Option<u64> {
-    match (element_size(data_type), bits(data_type)) {
-        (Some(bytes), _) => elements.checked_mul(bytes),
-        (None, Some(_)) => Some(elements.div_ceil(2)),
-        (None, None) => None,
+/// Bytes of that many elements, two 4-bit ones in a byte; `None` for strings, unknown codes, and beyond any file.
+pub const fn bytes_of(data_type: i32, elements: u64) -> Option<u64> {
+    match (data_type, element_size(data_type)) {
+        (21..=23, _) => Some(elements.div_ceil(2)),
+        (_, Some(size)) => elements.checked_mul(size),
+        _ => None,
     }
 }
 

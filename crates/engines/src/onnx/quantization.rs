@@ -22,6 +22,8 @@ pub struct Product {
     pub elements: u64,
     /// Bytes of the weight as stored.
     pub bytes: u64,
+    /// ONNX's code of the type that it is stored in.
+    pub data_type: i32,
     /// Bits of a weight's element where the network quantises it; `None`: it stays floating.
     pub bits: Option<u8>,
     /// The stored elements are floating and pass QuantizeLinear and DequantizeLinear, which a builder folds.
@@ -41,53 +43,6 @@ impl Product {
     }
 }
 
-/// Weight elements of products by their type; a weight that several products read counts once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
-pub struct WeightShare {
-    /// All.
-    pub elements: u64,
-    /// Of 8-bit type.
-    pub int8: u64,
-    /// Of 4-bit type.
-    pub int4: u64,
-}
-
-impl WeightShare {
-    /// Of the products of one network.
-    pub fn of(products: &[Product]) -> Self {
-        let mut seen = HashSet::new();
-        let mut share = Self::default();
-        for product in products.iter().filter(|product| seen.insert(product.weight.as_str())) {
-            share.elements = share.elements.saturating_add(product.elements);
-            match product.bits {
-                Some(8) => share.int8 = share.int8.saturating_add(product.elements),
-                Some(_) => share.int4 = share.int4.saturating_add(product.elements),
-                None => {}
-            }
-        }
-        share
-    }
-
-    /// Of several networks together.
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            elements: self.elements.saturating_add(other.elements),
-            int8: self.int8.saturating_add(other.int8),
-            int4: self.int4.saturating_add(other.int4),
-        }
-    }
-
-    /// Elements that stay floating.
-    pub fn floating(self) -> u64 {
-        self.elements.saturating_sub(self.int8).saturating_sub(self.int4)
-    }
-
-    /// `part` of all elements, 0 to 1; 0 without products.
-    pub fn fraction(self, part: u64) -> f64 {
-        if self.elements == 0 { 0.0 } else { part as f64 / self.elements as f64 }
-    }
-}
-
 impl Network {
     /// Every product with a weight matrix, in the file's order.
     pub fn products(&self) -> Vec<Product> {
@@ -102,7 +57,8 @@ impl Network {
                 node: named(node),
                 weight: source.name.to_owned(),
                 elements,
-                bytes: proto::stored_bytes(data_type, elements)?,
+                data_type,
+                bytes: proto::bytes_of(data_type, elements)?,
                 bits: source.quantized.then(|| source.bits()).flatten(),
                 floating_on_disk: proto::is_float(data_type),
                 integer_input,

@@ -1,6 +1,7 @@
 use prost::Message as _;
 
 use super::*;
+use crate::onnx::ProductWeights;
 use crate::onnx::proto::{ModelProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto};
 
 const F32: i32 = 1;
@@ -75,7 +76,7 @@ fn a_weight_behind_quantize_and_dequantize_is_8_bit_in_either_form() {
         let [product] = products.as_slice() else { panic!("one product, found {products:?}") };
         assert_eq!((product.weight.as_str(), product.elements, product.bytes), ("w", 1024, stored));
         assert_eq!((product.bits, product.floating_on_disk, product.is_int8()), (Some(8), floating, true));
-        assert_eq!(WeightShare::of(&products), WeightShare { elements: 1024, int8: 1024, int4: 0 });
+        assert_eq!(network.product_weights(), ProductWeights { int8: 1024, ..ProductWeights::default() });
         // A byte a weight, its scales in single precision, and the zero points.
         assert_eq!(network.weight_bytes_in("int8"), 1024 + 4 * 17 + 17);
         assert_eq!(network.weight_bytes_in("fp32"), network.weight_bytes_in("int8"));
@@ -98,7 +99,7 @@ fn weights_of_4_bits_take_half_a_byte_and_leave_the_product_floating() {
     let network = network(nodes, vec![weight("w", I4, &[128, 15]), weight("s", F16, &[1, 15])]);
     let products = network.products();
     assert_eq!((products[0].bits, products[0].is_int8(), products[0].bytes), (Some(4), false, 960));
-    assert_eq!(WeightShare::of(&products), WeightShare { elements: 1920, int8: 0, int4: 1920 });
+    assert_eq!(network.product_weights(), ProductWeights { int4: 1920, ..ProductWeights::default() });
     assert_eq!(network.weight_bytes_in("fp16"), 960 + 30);
     assert_eq!(network.weight_bytes(), 960 + 30);
     assert!(network.is_quantized(), "DequantizeLinear alone");
@@ -116,7 +117,7 @@ fn a_shared_weight_counts_once_and_other_products_are_not_listed() {
     let products = network(nodes, vec![weight("w", F32, &[8, 8]), weight("table", F32, &[2, 8, 8])]).products();
     let names: Vec<&str> = products.iter().map(|product| product.node.as_str()).collect();
     assert_eq!(names, ["node:a", "node:b"]);
-    assert_eq!(WeightShare::of(&products), WeightShare { elements: 64, int8: 0, int4: 0 });
+    assert_eq!(ProductWeights::of(&products), ProductWeights { single: 64, ..ProductWeights::default() });
 }
 
 #[test]

@@ -1,0 +1,115 @@
+//! Types that the weights of products have in an engine.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Network, Product};
+use super::proto::{GraphProto, NodeProto};
+
+/// Behind the name of a tensor: the name of the product alone, where a rewritten network adds the bias after it or converts it.
+pub const PRODUCT_SUFFIX: &str = ".product";
+
+/// Elements of the weights of products (MatMul, Gemm), each weight once, by the type that an engine keeps them in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
+pub struct ProductWeights {
+    /// 8-bit integers, and floating-point weights behind QuantizeLinear and DequantizeLinear, which a builder folds to them.
+    pub int8: u64,
+    /// 4-bit integers.
+    pub int4: u64,
+    /// 16-bit floating point.
+    pub half: u64,
+    /// Wider floating point.
+    pub single: u64,
+}
+
+impl ProductWeights {
+    /// Of these products.
+    pub fn of(products: &[Product]) -> Self {
+        let (mut sum, mut seen) = (Self::default(), HashSet::new());
+        for product in products.iter().filter(|product| seen.insert(product.weight.as_str())) {
+            let count = match (product.bits, product.data_type) {
+                (Some(4), _) => &mut sum.int4,
+                (Some(_), _) => &mut sum.int8,
+                (None, 10 | 16) => &mut sum.half,
+                (None, _) => &mut sum.single,
+            };
+            *count = count.saturating_add(product.elements);
+        }
+        sum
+    }
+
+    /// Of several networks together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            int8: self.int8.saturating_add(other.int8),
+            int4: self.int4.saturating_add(other.int4),
+            half: self.half.saturating_add(other.half),
+            single: self.single.saturating_add(other.single),
+        }
+    }
+
+    /// Elements that stay floating.
+    pub const fn floating(&self) -> u64 {
+        self.half.saturating_add(self.single)
+    }
+
+    /// All elements.
+    pub const fn elements(&self) -> u64 {
+        self.int8.saturating_add(self.int4).saturating_add(self.half).saturating_add(self.single)
+    }
+
+    /// Their bytes in an engine that keeps each type as the network has it; scales not counted.
+    pub const fn engine_bytes(&self) -> u64 {
+        let integers = self.int8.saturating_add(self.int4.div_ceil(2));
+        integers.saturating_add(self.half.saturating_mul(2)).saturating_add(self.single.saturating_mul(4))
+    }
+
+    /// Share of the elements that have at most 8 bits, 0..=1; 0 without products.
+    pub fn quantized_share(&self) -> f64 {
+        let all = self.elements();
+        if all == 0 { 0.0 } else { (self.int8.saturating_add(self.int4)) as f64 / all as f64 }
+    }
+}
+
+impl Network {
+    /// Whether the network contains scales of its own: QuantizeLinear or DequantizeLinear nodes.
+    pub fn is_quantized(&self) -> bool {
+        self.graph.node.iter().any(|node| matches!(node.op_type(), "QuantizeLinear" | "DequantizeLinear"))
+    }
+
+    /// How many weights of products have which type.
+    pub fn product_weights(&self) -> ProductWeights {
+        ProductWeights::of(&self.products())
+    }
+}
+
+/// Finds the weight behind QuantizeLinear and DequantizeLinear.
+pub(super) struct Behind<'g> {
+    makers: HashMap<&'g str, &'g NodeProto>,
+}
+
+impl<'g> Behind<'g> {
+    /// Of a graph.
+    pub(super) fn new(graph: &'g GraphProto) -> Self {
+        let linear = graph.node.iter().filter(|node| matches!(node.op_type(), "QuantizeLinear" | "DequantizeLinear"));
+        Self { makers: linear.flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node))).collect() }
+    }
+
+    /// What a tensor is made of by them, itself when by none, and whether QuantizeLinear is among them.
+    pub(super) fn weight(&self, name: &'g str) -> (&'g str, bool) {
+        let (mut name, mut quantized) = (name, false);
+        // At most Quantize and Dequantize; more would be no weight.
+        for _ in 0..2 {
+            let Some(node) = self.makers.get(name) else { break };
+            let Some(input) = node.input.first() else { break };
+            quantized |= node.op_type() == "QuantizeLinear";
+            name = input;
+        }
+        (name, quantized)
+    }
+}
+
+/// The tensor that a product's own result is part of, see [`PRODUCT_SUFFIX`].
+pub(super) fn whole(name: &str) -> Option<&str> {
+    name.strip_suffix(PRODUCT_SUFFIX)
+}
