@@ -6,4 +6,8 @@
 //!
 //! Nothing here runs a network: what the activations of a product are like comes from outside.
 
+pub mod fit;
+pub mod matrix;
 pub mod recipe;
+pub mod scale;
+pub mod statistics;
