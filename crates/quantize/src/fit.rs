@@ -160,7 +160,12 @@ impl Trial {
                 .map(|(weight, exact)| (activation.times(weight).squared_distance(exact), exact.squared()))
                 .collect();
             let errors = squares.iter().map(|(error, norm)| (error / norm.max(f64::MIN_POSITIVE)).sqrt()).collect();
-            Found { total: squares.iter().map(|(error, norm)| error / norm.max(f64::MIN_POSITIVE)).sum(), clip, scale, errors }
+            Found {
+                total: squares.iter().map(|(error, norm)| error / norm.max(f64::MIN_POSITIVE)).sum(),
+                clip,
+                scale,
+                errors,
+            }
         };
         let all = self.scales.iter().map(of);
         all.reduce(|best, next| if next.total < best.total { next } else { best }).unwrap_or(Found {
