@@ -140,6 +140,41 @@ pub enum Error {
     #[error("the policy gave no chunk: {0}")]
     Refused(String),
 
+    /// Networks that are quantised.
+    #[error(transparent)]
+    Quantize(#[from] vla_quantize::Error),
+    /// Scales of so few observations are those of these alone.
+    #[error(
+        "{}: expected at least {expected} observations to calibrate on, found {found}; use a longer recording or a larger \
+         --observations, or look with `vla-trt replay` at why the policy could not run on the others", source.display()
+    )]
+    TooFewObservations {
+        /// The recording.
+        source: PathBuf,
+        /// Fewest observations.
+        expected: usize,
+        /// Observations that the policy could run on.
+        found: usize,
+    },
+    /// A quantisation of another policy.
+    #[error(
+        "--plan: expected the quantisation of the policy {expected}, found that of {found}; quantise this policy anew (--bag or \
+         --dataset)"
+    )]
+    OtherPolicy {
+        /// Fingerprint of the policy.
+        expected: String,
+        /// Fingerprint in the plan.
+        found: String,
+    },
+    /// A network that does not lie in the bundle's folder, where a new bundle is to have it.
+    #[error("{}: expected a file inside the policy's folder {}; copy it there", file.display(), bundle.display())]
+    OutsideBundle {
+        /// The file.
+        file: PathBuf,
+        /// The folder.
+        bundle: PathBuf,
+    },
     /// The policy's description, encoding or decoding.
     #[error(transparent)]
     Policy(#[from] vla_policy::Error),

@@ -5,6 +5,8 @@
 //! `s[k] = max|x[k]|^alpha / max|w[k]|^(1 - alpha)` (SmoothQuant, arXiv 2211.10438, equation 4), here rounded to a power of two, so that
 //! the floating network computes bit by bit what it did.
 
+use serde::{Deserialize, Serialize};
+
 use crate::matrix::Matrix;
 use crate::scale::{Clip, candidates, quantized, quantized_columns};
 use crate::statistics::Statistics;
@@ -19,7 +21,7 @@ const FEWEST_ROWS: usize = 32;
 const EXPONENT: f32 = 6.0;
 
 /// What was found for an activation.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Fit {
     /// Strength of smoothing; `None`: the activation is as it was.
     pub alpha: Option<f32>,
