@@ -2,7 +2,7 @@
 //!
 //! 1. The policy runs on calibration observations on ONNX Runtime, in floating point ([`crate::verify::capture`]).
 //! 2. Every stage runs once more with the inputs of its products among its outputs; from their statistics come smoothing, scales and
-//!    the error of each product's own output ([`vla_quantize::fit`]).
+//!    the error of each product's own output ([`vla_quantize::fit()`]).
 //! 3. The effect of each product, or of each kind of product in a range of blocks where the policy is large, on the decoded actions:
 //!    the policy runs with that alone quantised.
 //! 4. A greedy search finds the most bytes whose effect together is within the budget ([`search`]).

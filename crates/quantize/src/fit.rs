@@ -8,9 +8,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::matrix::Matrix;
-use crate::scale::{Clip, candidates, quantized, quantized_columns};
+use crate::scale::{Clip, LARGEST, candidates, quantized, quantized_blocks, quantized_columns};
 use crate::statistics::Statistics;
 
+/// Input channels of a block of 4-bit weights.
+pub const BLOCK: usize = 128;
 /// Strengths of smoothing that are tried.
 const ALPHAS: [f32; 6] = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8];
 /// Products of a row, a weight and a candidate that one fit computes about.
@@ -55,15 +57,7 @@ pub enum Unfit {
 /// # Errors
 /// [`Unfit`].
 pub fn fit(statistics: &Statistics, readers: &[&Matrix], smoothable: bool) -> Result<Fit, Unfit> {
-    if statistics.not_finite > 0 {
-        return Err(Unfit::NotFinite(statistics.not_finite));
-    }
-    if statistics.largest() == 0.0 {
-        return Err(Unfit::Zero);
-    }
-    if readers.iter().any(|weight| weight.values.iter().any(|value| !value.is_finite())) {
-        return Err(Unfit::Weight);
-    }
+    usable(statistics, readers)?;
     let sample = rows(statistics, readers);
     let exact: Vec<Matrix> = readers.iter().map(|weight| sample.times(weight)).collect();
     let plain = Trial::new(statistics, &sample, readers, Vec::new());
@@ -79,6 +73,36 @@ pub fn fit(statistics: &Statistics, readers: &[&Matrix], smoothable: bool) -> Re
     }
     let (found, alpha, trial) = best;
     Ok(Fit { alpha, factors: trial.factors, clip: found.clip, scale: found.scale, errors: found.errors })
+}
+
+/// The error of weights in 4 bits, in blocks of [`BLOCK`] input channels with a scale each; the activation stays floating.
+///
+/// # Errors
+/// [`Unfit`].
+pub fn fit_blocks(statistics: &Statistics, readers: &[&Matrix]) -> Result<Fit, Unfit> {
+    usable(statistics, readers)?;
+    let sample = rows(statistics, readers);
+    let error = |weight: &&Matrix| {
+        let exact = sample.times(weight);
+        let found = sample.times(&quantized_blocks(weight, BLOCK));
+        (found.squared_distance(&exact) / exact.squared().max(f64::MIN_POSITIVE)).sqrt()
+    };
+    let errors = readers.iter().map(error).collect();
+    Ok(Fit { alpha: None, factors: Vec::new(), clip: Clip::Max, scale: statistics.largest() / LARGEST, errors })
+}
+
+/// Refuses what no scale fits.
+fn usable(statistics: &Statistics, readers: &[&Matrix]) -> Result<(), Unfit> {
+    if statistics.not_finite > 0 {
+        return Err(Unfit::NotFinite(statistics.not_finite));
+    }
+    if statistics.largest() == 0.0 {
+        return Err(Unfit::Zero);
+    }
+    if readers.iter().any(|weight| weight.values.iter().any(|value| !value.is_finite())) {
+        return Err(Unfit::Weight);
+    }
+    Ok(())
 }
 
 /// The sample, or every n-th row of it.

@@ -2,6 +2,9 @@
 
 use nalgebra::DMatrixView;
 
+/// Side of the tiles in which a matrix is transposed: two of them fit a first-level cache.
+const TILE: usize = 32;
+
 /// `rows` times `columns` values, row by row.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Matrix {
@@ -27,6 +30,22 @@ impl Matrix {
     /// Every row in order.
     pub fn iter(&self) -> impl Iterator<Item = &[f32]> {
         self.values.chunks_exact(self.columns.max(1))
+    }
+
+    /// Rows and columns exchanged.
+    #[must_use]
+    pub fn transposed(&self) -> Self {
+        let mut values = vec![0.0; self.values.len()];
+        for row in (0..self.rows).step_by(TILE) {
+            for column in (0..self.columns).step_by(TILE) {
+                for r in row..self.rows.min(row + TILE) {
+                    for c in column..self.columns.min(column + TILE) {
+                        values[c * self.rows + r] = self.values[r * self.columns + c];
+                    }
+                }
+            }
+        }
+        Self { rows: self.columns, columns: self.rows, values }
     }
 
     /// `self * other`; `self.columns` is `other.rows`.

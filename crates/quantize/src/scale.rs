@@ -58,6 +58,20 @@ pub(crate) fn quantized_columns(weight: &Matrix) -> Matrix {
     Matrix { values: weight.iter().flat_map(of).collect(), ..*weight }
 }
 
+/// A weight `[inputs, outputs]` with each column in 4-bit integers, a scale for every `block` rows.
+pub(crate) fn quantized_blocks(weight: &Matrix, block: usize) -> Matrix {
+    let mut values = Vec::with_capacity(weight.values.len());
+    for rows in weight.values.chunks(block * weight.columns.max(1)) {
+        let part = Matrix { rows: rows.len() / weight.columns.max(1), columns: weight.columns, values: rows.to_vec() };
+        let scales: Vec<f32> = part.column_maxima().iter().map(|most| most / 7.0).collect();
+        for (value, scale) in rows.iter().zip(scales.iter().cycle()) {
+            let integer = |scale: f32| (value / scale).round_ties_even().clamp(-8.0, 7.0) * scale;
+            values.push(if *scale > 0.0 { integer(*scale) } else { 0.0 });
+        }
+    }
+    Matrix { values, ..*weight }
+}
+
 /// The scale of each way to clip. `sample`: rows of the tensor; `most`: its largest magnitude over all rows, above 0;
 /// `importance`: what a squared error of each channel counts.
 pub(crate) fn candidates(sample: &Matrix, most: f32, importance: &[f64]) -> Vec<(Clip, f32)> {

@@ -12,12 +12,8 @@ use crate::verify::{Candidate, Networks, ReferenceRun, observe};
 use vla_base::tensor::HostTensor;
 use vla_engines::Stage;
 use vla_engines::onnx::Network;
-use vla_quantize::carrier::carrier;
-use vla_quantize::fit::{Fit, fit};
-use vla_quantize::product::{Product, products};
 use vla_quantize::recipe::WeightType;
-use vla_quantize::statistics::Statistics;
-use vla_quantize::weights::read_weight;
+use vla_quantize::{BLOCK, Fit, Product, Statistics, carrier, fit, fit_blocks, products, read_weight};
 
 /// Error of a product's own output beyond which it is left floating: its result would have no digit that is right.
 const HOPELESS: f64 = 0.3;
@@ -69,7 +65,8 @@ fn one(
     for (done, input) in inputs.iter().enumerate() {
         progress(Progress::Scales { stage: stage.name.clone(), done, total: inputs.len() });
         let readers: Vec<&Product> = products.iter().filter(|product| product.input == *input).collect();
-        let results = tensor(&network, input, &readers, statistics.get(*input), options.weights, &mut analysis.tensors)?;
+        let results =
+            tensor(&network, input, &readers, statistics.get(*input), options.weights, &mut analysis.tensors)?;
         found.extend(readers.iter().map(|product| product.node.as_str()).zip(results));
     }
     analysis.products = products
@@ -99,15 +96,11 @@ fn tensor(
     let Some(statistics) = statistics else {
         return all(format!("the dimensions of its input '{input}' are not known"));
     };
-    let matrices = readers.iter().map(|product| read_weight(network, &product.weight)).collect::<Result<Vec<_>, _>>()?;
-    let matrices: Vec<_> = matrices
-        .into_iter()
-        .zip(readers)
-        .map(|(matrix, product)| if product.transposed { matrix.transposed() } else { matrix })
-        .collect();
+    let matrices =
+        readers.iter().map(|product| read_weight(network, &product.weight)).collect::<Result<Vec<_>, _>>()?;
     let found = match weights {
         WeightType::Int8 => fit(statistics, &matrices.iter().collect::<Vec<_>>(), carrier(network, input).is_some()),
-        WeightType::Int4 => vla_quantize::fit::fit_blocks(statistics, &matrices.iter().collect::<Vec<_>>()),
+        WeightType::Int4 => fit_blocks(statistics, &matrices.iter().collect::<Vec<_>>()),
     };
     let found = match found {
         Ok(found) => found,
@@ -115,8 +108,10 @@ fn tensor(
     };
     let of = |(error, product): (&f64, &&Product)| match weights {
         _ if *error > HOPELESS => Err(format!("its output is {:.0} % off with the best scale", error * 100.0)),
-        WeightType::Int4 => vla_quantize::weights::fits_int4(product).map(|()| *error),
-        WeightType::Int8 => Ok(*error),
+        WeightType::Int4 if !product.rows.is_multiple_of(BLOCK) => {
+            Err(format!("4-bit weights come in blocks of {BLOCK} input channels, and it has {}", product.rows))
+        }
+        WeightType::Int8 | WeightType::Int4 => Ok(*error),
     };
     let results: Vec<_> = found.errors.iter().zip(readers).map(of).collect();
     if results.iter().any(Result::is_ok) {
@@ -154,9 +149,12 @@ fn record(
     let own: BTreeMap<&str, &str> =
         stage.outputs.iter().map(|output| (output.name.as_str(), output.tensor.as_str())).collect();
     let runs = captured.runs(stage);
-    for (input, run) in stage.inputs.iter().filter(|input| wanted.contains(input.tensor.as_str())).flat_map(|input| {
-        runs.iter().map(move |run| (input, *run))
-    }) {
+    for (input, run) in stage
+        .inputs
+        .iter()
+        .filter(|input| wanted.contains(input.tensor.as_str()))
+        .flat_map(|input| runs.iter().map(move |run| (input, *run)))
+    {
         add(&input.tensor, &captured.input(run, &input.name)?);
     }
     let mut say = |done, total| progress(Progress::Recording { stage: stage.name.clone(), done, total });

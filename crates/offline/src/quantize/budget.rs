@@ -45,7 +45,10 @@ impl Limits {
     pub(super) fn share(&self, effect: &Effect) -> f64 {
         let part = |found: Option<f64>, most: Option<f64>| most.map(|most| found.map_or(f64::INFINITY, |x| x / most));
         let parts = [part(effect.action, self.action), part(effect.relative, self.relative)];
-        let of_limits = parts.into_iter().flatten().fold(None, |most: Option<f64>, next| Some(most.map_or(next, |most| most.max(next))));
+        let of_limits = parts
+            .into_iter()
+            .flatten()
+            .fold(None, |most: Option<f64>, next| Some(most.map_or(next, |most| most.max(next))));
         // Without a limit the order is that of the effect itself.
         of_limits.or(effect.relative).unwrap_or(f64::INFINITY)
     }
@@ -73,7 +76,8 @@ impl Outcome {
     pub(super) fn of(report: &ActionReport, limits: &Limits) -> Self {
         let largest = report.keys.iter().map(|key| key.largest);
         let action = largest.fold(Some(0.0), |most: Option<f64>, next| Some(most?.max(next?)));
-        let below = |found: Option<f64>, most: Option<f64>| most.is_none_or(|most| found.is_some_and(|found| found <= most));
+        let below =
+            |found: Option<f64>, most: Option<f64>| most.is_none_or(|most| found.is_some_and(|found| found <= most));
         let cosine = limits.cosine.is_none_or(|least| report.cosine.is_some_and(|cosine| cosine >= least));
         let relative = report.predicted.relative;
         let finite = action.is_some() && relative.is_some() && report.refused.is_empty();

@@ -11,7 +11,7 @@ use vla_engines::precision::Precision;
 use vla_policy::PolicySpec;
 use vla_policy::spec::POLICY_FILE;
 use vla_quantize::recipe::Target;
-use vla_quantize::rewrite::rewrite;
+use vla_quantize::rewrite;
 
 /// Fills `dir` with the policy quantised by `plan`, for `target`. `stage` receives the name of each stage that is being written.
 ///
@@ -75,9 +75,7 @@ fn copy(from: &Path, name: &str, to: &Path) -> Result<(), Error> {
 /// policy.yaml with the new fingerprint, and 8-bit integers among the precisions of quantised stages. Everything else stays as its
 /// author wrote it.
 fn described(text: &str, fingerprint: &str, stages: &[StagePlan]) -> String {
-    let quantized = |name: &str| {
-        stages.iter().any(|stage| stage.stage == name && !stage.recipe.products.is_empty())
-    };
+    let quantized = |name: &str| stages.iter().any(|stage| stage.stage == name && !stage.recipe.products.is_empty());
     let mut inside_quantized = false;
     let mut lines = Vec::new();
     for line in text.lines() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::analysis::{Analysis, Analyzed};
-use vla_quantize::product::Kind;
+use vla_quantize::Kind;
 use vla_quantize::recipe::Target;
 
 /// Weights of products up to which each product is a group. Beyond, running the policy once for each takes days.

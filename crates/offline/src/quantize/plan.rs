@@ -13,9 +13,9 @@ use super::trial::recipe;
 use super::{Effect, Options, Outcome};
 use crate::verify::ReferenceRun;
 use vla_engines::provenance::figures::{show, show_cosine};
-use vla_quantize::product::Kind;
+use vla_quantize::Clip;
+use vla_quantize::Kind;
 use vla_quantize::recipe::{Recipe, WeightType};
-use vla_quantize::scale::Clip;
 
 /// Version of the file's form.
 const FORMAT: u32 = 1;
@@ -194,7 +194,11 @@ impl fmt::Display for Plan {
         f.write_str(&self.floating())?;
         if let Some(Outcome { action, cosine, relative, .. }) = &self.outcome {
             let (action, cosine, relative) = (show(*action), show_cosine(*cosine), show(*relative));
-            writeln!(f, "actions on {} observations: max {action} rad, cosine {cosine}, relative L2 {relative}", self.observations)?;
+            writeln!(
+                f,
+                "actions on {} observations: max {action} rad, cosine {cosine}, relative L2 {relative}",
+                self.observations
+            )?;
         }
         if let Some((action, relative)) = self.integer_kernels {
             let (action, relative) = (show(action), show(relative));

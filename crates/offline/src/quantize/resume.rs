@@ -36,11 +36,8 @@ impl Store {
         let Options { target, weights, .. } = options;
         let observations = captured.observations();
         let version = env!("CARGO_PKG_VERSION");
-        let parts = format!(
-            "{version} {} {} {observations} {target:?} {weights:?}",
-            spec.fingerprint,
-            captured.bag_sha256()
-        );
+        let parts =
+            format!("{version} {} {} {observations} {target:?} {weights:?}", spec.fingerprint, captured.bag_sha256());
         Ok(Self { dir: options.work.clone(), key: parts })
     }
 
@@ -71,7 +68,8 @@ impl Store {
             return Ok(found);
         }
         let kept = Kept { key: key.to_owned(), found: make()? };
-        let text = serde_json::to_vec(&kept).map_err(|error| Error::Internal(format!("{}: {error}", file.display())))?;
+        let text =
+            serde_json::to_vec(&kept).map_err(|error| Error::Internal(format!("{}: {error}", file.display())))?;
         replace(&file, &text)?;
         Ok(kept.found)
     }

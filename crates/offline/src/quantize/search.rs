@@ -130,7 +130,14 @@ mod tests {
             let costs = candidates.iter().zip(chosen).filter(|(_, chosen)| **chosen).map(|(each, _)| each.cost);
             let action = costs.sum::<f64>();
             let (cosine, relative) = (Some(1.0), Some(action));
-            Ok(Outcome { action: Some(action), cosine, relative, refused: 0, stages: Vec::new(), within: action <= 1.0 })
+            Ok(Outcome {
+                action: Some(action),
+                cosine,
+                relative,
+                refused: 0,
+                stages: Vec::new(),
+                within: action <= 1.0,
+            })
         };
         let choice = search(candidates, needed, evaluate).expect("evaluates");
         assert!(choice.outcome.is_none_or(|outcome| outcome.within || needed.is_some()));

@@ -9,9 +9,9 @@ use super::{Effect, Options};
 use crate::Error;
 use crate::verify;
 use crate::verify::{Networks, ReferenceRun};
-use vla_quantize::fit::Fit;
+use vla_quantize::Fit;
 use vla_quantize::recipe::{Recipe, Target};
-use vla_quantize::rewrite::rewrite;
+use vla_quantize::rewrite;
 
 /// Makes networks and runs them.
 pub(super) struct Trials<'t> {
@@ -24,7 +24,12 @@ pub(super) struct Trials<'t> {
 }
 
 impl<'t> Trials<'t> {
-    pub(super) fn new(captured: &'t ReferenceRun, analyses: &'t [Analysis], options: &'t Options, threads: usize) -> Self {
+    pub(super) fn new(
+        captured: &'t ReferenceRun,
+        analyses: &'t [Analysis],
+        options: &'t Options,
+        threads: usize,
+    ) -> Self {
         Self { captured, analyses, options, threads, written: vec![None; analyses.len()] }
     }
 
@@ -47,9 +52,9 @@ impl<'t> Trials<'t> {
         if !outcome.within || !limits.stages {
             return Ok(outcome);
         }
-        let each = nodes.keys().map(|stage| {
-            verify::stage(self.captured, &self.analyses[*stage].stage, &mut networks, &mut |_| {})
-        });
+        let each = nodes
+            .keys()
+            .map(|stage| verify::stage(self.captured, &self.analyses[*stage].stage, &mut networks, &mut |_| {}));
         Ok(outcome.with(&each.collect::<Result<Vec<_>, _>>()?))
     }
 
@@ -91,11 +96,7 @@ impl<'t> Trials<'t> {
 }
 
 /// What is done to a stage where these nodes are quantised.
-pub(super) fn recipe(
-    analysis: &Analysis,
-    nodes: &[String],
-    weights: vla_quantize::recipe::WeightType,
-) -> Recipe {
+pub(super) fn recipe(analysis: &Analysis, nodes: &[String], weights: vla_quantize::recipe::WeightType) -> Recipe {
     let mut recipe = Recipe::default();
     for each in analysis.products.iter().filter(|each| nodes.contains(&each.product.node)) {
         let Some(Fit { factors, scale, .. }) = analysis.tensors.get(&each.product.input) else { continue };
