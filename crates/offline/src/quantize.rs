@@ -11,9 +11,10 @@
 //! Memory holds one stage at a time, except for the effects, where the whole policy runs. Every step is deterministic: two runs on the same
 //! machine write the same bytes.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::replay::Source;
@@ -24,8 +25,10 @@ use vla_quantize::recipe::{Target, WeightType};
 use vla_runtime::parameters::Settings;
 
 mod analysis;
+mod arrays;
 mod budget;
 pub mod bundle;
+mod calibration;
 mod groups;
 mod plan;
 mod resume;
@@ -35,15 +38,16 @@ mod trial;
 pub use budget::{Budget, Outcome};
 pub use plan::{Plan, ProductPlan, StagePlan};
 
+use calibration::Calibration;
 use groups::Group;
 use trial::Trials;
 
 /// What to quantise for, and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bag or data set with the calibration observations.
-    pub source: Source,
-    /// Most of them, spread evenly over it; at least 1.
+    /// What scales come from.
+    pub samples: Samples,
+    /// Most observations of a recording, spread evenly over it; at least 1.
     pub observations: usize,
     /// Only these stages; `None`: all.
     pub stages: Option<Vec<String>>,
@@ -57,6 +61,16 @@ pub struct Options {
     pub scratch: PathBuf,
     /// A folder for what was found so far: a run that was ended goes on from there.
     pub work: PathBuf,
+}
+
+/// What scales come from.
+#[derive(Clone, Debug)]
+pub enum Samples {
+    /// Bag or data set with observations.
+    Recording(Source),
+    /// Recorded inputs of every stage, as [`crate::calibrate`] writes them. Each stage is then looked at alone, and there are no actions:
+    /// limits are those of the stages' outputs.
+    Arrays(PathBuf),
 }
 
 /// Progress of [`run`].
@@ -97,7 +111,7 @@ pub enum Progress {
 pub const FEWEST_OBSERVATIONS: usize = 2;
 
 /// What a run found, with the trials' own figures.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct Effect {
     /// Largest difference of a decoded action, rad (m where it is a position).
     pub(crate) action: Option<f64>,
@@ -108,38 +122,28 @@ pub(crate) struct Effect {
 /// Chooses what is quantised of `spec`, as the node with these settings would run it.
 ///
 /// # Errors
-/// [`Error`] naming the topic, joint, stage, tensor or file; [`Error::TooFewObservations`]; [`Error::Unreachable`] for a budget that
-/// nothing meets.
+/// [`Error`] naming the topic, joint, stage, tensor or file; [`Error::TooFewObservations`];
+/// [`Error::TooFewBytes`] for a budget that no choice meets.
 pub fn run(
     spec: &PolicySpec,
     settings: &Settings,
     options: &Options,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Plan, Error> {
-    let mut reference = Networks::of(spec, settings.engine.threads).with_paths(settings);
-    let verification = verify::Options {
-        source: options.source.clone(),
-        observations: options.observations,
-        stages: None,
-        inner: 0,
-        scratch: options.scratch.clone(),
-    };
-    let none = std::collections::BTreeMap::new();
-    let captured = verify::capture(spec, settings, &verification, &mut reference, &none, &mut |done| {
-        progress(Progress::Reference(done));
-    })?;
-    if captured.observations() < FEWEST_OBSERVATIONS {
+    let calibration = calibration(spec, settings, options, progress)?;
+    let calibration = &*calibration;
+    if calibration.observations() < FEWEST_OBSERVATIONS {
         return Err(Error::TooFewObservations {
-            source: options.source.path().to_owned(),
+            recording: calibration.path().to_owned(),
             expected: FEWEST_OBSERVATIONS,
-            found: captured.observations(),
+            found: calibration.observations(),
         });
     }
-    let store = resume::Store::open(options, &captured, spec)?;
-    let analyses = analysis::all(&captured, &mut reference, options, &store, progress)?;
+    let store = resume::Store::open(options, calibration)?;
+    let analyses = analysis::all(calibration, options, &store, progress)?;
     let groups = groups::of(&analyses, options.target);
-    let limits = options.budget.limits(&spec.accuracy);
-    let mut trials = Trials::new(&captured, &analyses, options, settings.engine.threads);
+    let limits = options.budget.limits(&spec.accuracy, calibration.decodes());
+    let mut trials = Trials::new(calibration, &analyses, options);
     let effects = effects(&groups, &mut trials, &store, progress)?;
     let mut tried = 0;
     let evaluate = &mut |chosen: &[bool]| {
@@ -147,9 +151,39 @@ pub fn run(
         progress(Progress::Search(tried));
         trials.outcome(&groups::nodes(&groups, chosen), &limits)
     };
-    let choice = search::search(&candidates(&groups, &effects, &limits), options.budget.bytes, evaluate)?;
+    let needed = options.budget.needed(&analyses, &groups, options.weights)?;
+    let choice = search::search(&candidates(&groups, &effects, &limits), needed, evaluate)?;
     let fused = trials.fused(&groups::nodes(&groups, &choice.chosen))?;
-    Ok(plan::of(&captured, options, &analyses, &groups, &effects, choice, fused, &limits))
+    Ok(plan::of(calibration, options, &analyses, &groups, &effects, choice, fused, &limits))
+}
+
+/// The samples: the policy's run on a recording, or a file with recorded inputs.
+fn calibration(
+    spec: &PolicySpec,
+    settings: &Settings,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Box<dyn Calibration>, Error> {
+    let threads = settings.engine.threads;
+    let source = match &options.samples {
+        Samples::Recording(source) => source,
+        Samples::Arrays(file) => {
+            let stages = options.stages.clone().unwrap_or_else(|| spec.stage_names());
+            return Ok(Box::new(arrays::Arrays::open(spec, threads, file, &stages)?));
+        }
+    };
+    let mut reference = Networks::of(spec, threads).with_paths(settings);
+    let verification = verify::Options {
+        source: source.clone(),
+        observations: options.observations,
+        stages: None,
+        inner: 0,
+        scratch: options.scratch.clone(),
+    };
+    let captured = verify::capture(spec, settings, &verification, &mut reference, &BTreeMap::new(), &mut |done| {
+        progress(Progress::Reference(done));
+    })?;
+    Ok(Box::new(calibration::Recording { captured, threads }))
 }
 
 /// What each group alone does to the actions.

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::calibration::Calibration;
 use super::resume::Store;
 use super::{Options, Progress};
 use crate::Error;
-use crate::verify::candidate::{INNER, inner_output};
-use crate::verify::{Candidate, Networks, ReferenceRun, observe};
-use vla_base::tensor::HostTensor;
+use crate::verify::Candidate as _;
+use crate::verify::candidate::inner_output;
 use vla_engines::Stage;
 use vla_engines::onnx::Network;
 use vla_quantize::recipe::WeightType;
@@ -37,28 +37,27 @@ pub(super) struct Analyzed {
 
 /// Analyses the stages that `options` names.
 pub(super) fn all(
-    captured: &ReferenceRun,
-    reference: &mut Networks,
+    calibration: &dyn Calibration,
     options: &Options,
     store: &Store,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<Analysis>, Error> {
-    let stages = reference.stages().to_vec();
+    let networks = calibration.networks();
+    let stages = networks.stages();
     let wanted = |stage: &&Stage| options.stages.as_ref().is_none_or(|names| names.contains(&stage.name));
     let each = stages.iter().filter(wanted);
-    each.map(|stage| store.analysis(stage, || one(captured, reference, stage, options, progress))).collect()
+    each.map(|stage| store.analysis(stage, || one(calibration, stage, options, progress))).collect()
 }
 
 fn one(
-    captured: &ReferenceRun,
-    reference: &mut Networks,
+    calibration: &dyn Calibration,
     stage: &Stage,
     options: &Options,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Analysis, Error> {
     let network = Network::open(&stage.file)?;
     let products = products(&network);
-    let statistics = record(captured, reference, stage, &network, &products, options, progress)?;
+    let statistics = record(calibration, stage, &network, &products, options, progress)?;
     let mut analysis = Analysis { stage: stage.name.clone(), products: Vec::new(), tensors: BTreeMap::new() };
     let mut found: BTreeMap<&str, Result<f64, String>> = BTreeMap::new();
     let inputs: BTreeSet<&str> = products.iter().map(|product| product.input.as_str()).collect();
@@ -122,8 +121,7 @@ fn tensor(
 
 /// Statistics of the products' inputs over every run of the stage, by tensor.
 fn record(
-    captured: &ReferenceRun,
-    reference: &mut Networks,
+    calibration: &dyn Calibration,
     stage: &Stage,
     network: &Network,
     products: &[Product],
@@ -132,36 +130,19 @@ fn record(
 ) -> Result<BTreeMap<String, Statistics>, Error> {
     let wanted: BTreeSet<&str> = products.iter().map(|product| product.input.as_str()).collect();
     let inside = network.made(&wanted);
-    let mut statistics: BTreeMap<String, Statistics> = BTreeMap::new();
-    let mut add = |name: &str, tensor: &HostTensor| {
-        let single = tensor.to_single();
-        if let (Some(values), Some(channels)) = (single.as_f32(), tensor.dims().last()) {
-            statistics.entry(name.to_owned()).or_insert_with(|| Statistics::new(*channels)).add(values);
-        }
-    };
     // Outputs of the network that are read inside it as well are there already.
-    let outputs: BTreeSet<&str> = network.outputs.iter().map(|output| output.name.as_str()).collect();
-    let shown: Vec<_> = inside.values().filter(|tensor| !outputs.contains(tensor.name.as_str())).collect();
+    let shown: Vec<_> =
+        inside.values().filter(|tensor| stage.outputs.iter().all(|output| output.tensor != tensor.name)).collect();
     let folder = options.scratch.join("recording").join(&stage.name);
     let file = network.write_showing(&shown, &folder)?;
     let mut described = Stage { onnx: file.clone(), file, ..stage.clone() };
     described.outputs.extend(shown.iter().map(|tensor| inner_output(&tensor.name, tensor)));
-    let own: BTreeMap<&str, &str> =
-        stage.outputs.iter().map(|output| (output.name.as_str(), output.tensor.as_str())).collect();
-    let runs = captured.runs(stage);
-    for (input, run) in stage
-        .inputs
-        .iter()
-        .filter(|input| wanted.contains(input.tensor.as_str()))
-        .flat_map(|input| runs.iter().map(move |run| (input, *run)))
-    {
-        add(&input.tensor, &captured.input(run, &input.name)?);
-    }
+    let mut statistics: BTreeMap<String, Statistics> = BTreeMap::new();
     let mut say = |done, total| progress(Progress::Recording { stage: stage.name.clone(), done, total });
-    observe(captured, &stage.name, &described, reference, &mut say, &mut |name, tensor| {
-        let tensor_name = name.strip_prefix(INNER).or_else(|| own.get(name).copied());
-        if let Some(name) = tensor_name.filter(|name| wanted.contains(name)) {
-            add(name, tensor);
+    calibration.record(stage, &described, &mut say, &mut |name, tensor| {
+        let single = tensor.to_single();
+        if let (Some(values), Some(channels), true) = (single.as_f32(), tensor.dims().last(), wanted.contains(name)) {
+            statistics.entry(name.to_owned()).or_insert_with(|| Statistics::new(*channels)).add(values);
         }
     })?;
     Ok(statistics)

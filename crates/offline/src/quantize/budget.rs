@@ -1,11 +1,15 @@
 //! How far a quantised policy may be from the policy as it is.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Effect;
+use super::analysis::Analysis;
+use super::groups::Group;
+use crate::Error;
 use crate::verify::{ActionReport, StageReport};
 use vla_engines::provenance::Figures;
 use vla_policy::spec::Accuracy;
+use vla_quantize::recipe::WeightType;
 
 /// What the user asks for. Nothing: the policy's own limits ([`Accuracy`]).
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -30,17 +34,50 @@ pub(super) struct Limits {
 }
 
 impl Budget {
-    /// As limits for a policy with these of its own. A budget of the user replaces them.
-    pub(super) fn limits(&self, own: &Accuracy) -> Limits {
+    /// As limits for a policy with these of its own, which a budget of the user replaces. `decodes`: whether there are actions to compare.
+    pub(super) fn limits(&self, own: &Accuracy, decodes: bool) -> Limits {
         let asked = self.action_rad.is_some() || self.relative.is_some();
         if asked || self.bytes.is_some() {
             return Limits { action: self.action_rad, relative: self.relative, cosine: None, stages: false };
         }
-        Limits { action: Some(own.action_rad), relative: None, cosine: Some(own.action_cosine), stages: true }
+        let [action, cosine] = [own.action_rad, own.action_cosine].map(|limit| decodes.then_some(limit));
+        Limits { action, relative: None, cosine, stages: true }
+    }
+}
+
+impl Budget {
+    /// How many weights have to be quantised so that all weights of products take no more than the budget's bytes, where the others
+    /// are in half precision; `None` without such a budget.
+    ///
+    /// # Errors
+    /// [`Error::TooFewBytes`].
+    pub(super) fn needed(
+        &self,
+        analyses: &[Analysis],
+        groups: &[Group],
+        weights: WeightType,
+    ) -> Result<Option<u64>, Error> {
+        let Some(most) = self.bytes else { return Ok(None) };
+        let products = analyses.iter().flat_map(|analysis| &analysis.products);
+        let all: u64 = products.map(|each| each.product.elements).sum();
+        let usable: u64 = groups.iter().map(|group| group.elements).sum();
+        // Half bytes that a quantised weight saves of four.
+        let saved = match weights {
+            WeightType::Int8 => 2,
+            WeightType::Int4 => 3,
+        };
+        let needed = (4 * all).saturating_sub(2 * most).div_ceil(saved);
+        if needed > usable {
+            return Err(Error::TooFewBytes { expected: most, found: (4 * all - saved * usable) / 2 });
+        }
+        Ok(Some(needed))
     }
 }
 
 impl Limits {
+    /// Everything is within them.
+    pub(super) const NONE: Self = Self { action: None, relative: None, cosine: None, stages: false };
+
     /// How much of the limits an effect takes: 1 is all of the tightest; infinite where there is no number.
     pub(super) fn share(&self, effect: &Effect) -> f64 {
         let part = |found: Option<f64>, most: Option<f64>| most.map(|most| found.map_or(f64::INFINITY, |x| x / most));
@@ -55,7 +92,7 @@ impl Limits {
 }
 
 /// A choice compared with the policy as it is, on the calibration observations.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// Largest difference of a decoded action, rad (m where it is a position); `None`: no number.
     pub action: Option<f64>,
@@ -91,6 +128,21 @@ impl Outcome {
         }
     }
 
+    /// Of stages alone, where there are no actions: the worst of their outputs.
+    pub(super) fn of_stages(stages: &[StageReport], limits: &Limits) -> Self {
+        let worst = stages.iter().map(StageReport::worst).fold(Figures::EQUAL, Figures::worse);
+        let below = limits.relative.is_none_or(|most| worst.relative.is_some_and(|found| found <= most));
+        let none = Self {
+            action: None,
+            cosine: worst.cosine,
+            relative: worst.relative,
+            refused: 0,
+            stages: Vec::new(),
+            within: worst.relative.is_some() && below,
+        };
+        if limits.stages { none.with(stages) } else { none }
+    }
+
     /// With the stages' own figures.
     pub(super) fn with(mut self, stages: &[StageReport]) -> Self {
         self.stages = stages.iter().map(|stage| (stage.stage.clone(), stage.worst(), stage.passed())).collect();
@@ -106,9 +158,9 @@ mod tests {
     #[test]
     fn a_budget_replaces_the_policys_limits_and_none_means_them() {
         let own = Accuracy::default();
-        let usual = Budget::default().limits(&own);
+        let usual = Budget::default().limits(&own, true);
         assert_eq!((usual.action, usual.cosine, usual.stages), (Some(own.action_rad), Some(own.action_cosine), true));
-        let asked = Budget { action_rad: Some(0.002), ..Budget::default() }.limits(&own);
+        let asked = Budget { action_rad: Some(0.002), ..Budget::default() }.limits(&own, true);
         assert_eq!((asked.action, asked.cosine, asked.stages), (Some(0.002), None, false));
     }
 

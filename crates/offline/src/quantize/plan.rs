@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::analysis::{Analysis, Analyzed};
 use super::budget::Limits;
+use super::calibration::Calibration;
 use super::groups::{self, Group};
 use super::search::Choice;
 use super::trial::recipe;
 use super::{Effect, Options, Outcome};
-use crate::verify::ReferenceRun;
 use vla_engines::provenance::figures::{show, show_cosine};
 use vla_quantize::Clip;
 use vla_quantize::Kind;
@@ -109,7 +109,7 @@ impl Plan {
 
 #[expect(clippy::too_many_arguments, reason = "it joins what the steps of one run found")]
 pub(super) fn of(
-    captured: &ReferenceRun,
+    calibration: &dyn Calibration,
     options: &Options,
     analyses: &[Analysis],
     all: &[Group],
@@ -133,10 +133,10 @@ pub(super) fn of(
     });
     Plan {
         format: FORMAT,
-        fingerprint: captured.spec().fingerprint.clone(),
-        source: options.source.path().to_owned(),
-        source_sha256: captured.bag_sha256().to_owned(),
-        observations: captured.observations(),
+        fingerprint: calibration.spec().fingerprint.clone(),
+        source: calibration.path().to_owned(),
+        source_sha256: calibration.sha256().to_owned(),
+        observations: calibration.observations(),
         weights: options.weights,
         stages: stages.collect(),
         outcome: choice.outcome,

@@ -7,14 +7,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::analysis::Analysis;
+use super::calibration::Calibration;
 use super::groups::Group;
 use super::{Effect, Options};
 use crate::Error;
-use crate::verify::ReferenceRun;
 use vla_base::sys::fs::replace;
 use vla_engines::Stage;
 use vla_engines::provenance::hash;
-use vla_policy::PolicySpec;
 
 /// A folder with what was found of one policy on one recording.
 pub(super) struct Store {
@@ -31,13 +30,16 @@ struct Kept<T> {
 
 impl Store {
     /// Makes the folder.
-    pub(super) fn open(options: &Options, captured: &ReferenceRun, spec: &PolicySpec) -> Result<Self, Error> {
+    pub(super) fn open(options: &Options, calibration: &dyn Calibration) -> Result<Self, Error> {
         fs::create_dir_all(&options.work).map_err(Error::io(&options.work))?;
         let Options { target, weights, .. } = options;
-        let observations = captured.observations();
+        let observations = calibration.observations();
         let version = env!("CARGO_PKG_VERSION");
-        let parts =
-            format!("{version} {} {} {observations} {target:?} {weights:?}", spec.fingerprint, captured.bag_sha256());
+        let parts = format!(
+            "{version} {} {} {observations} {target:?} {weights:?}",
+            calibration.spec().fingerprint,
+            calibration.sha256()
+        );
         Ok(Self { dir: options.work.clone(), key: parts })
     }
 
