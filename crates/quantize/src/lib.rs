@@ -8,12 +8,17 @@
 
 mod carrier;
 mod error;
+mod float;
 mod graph;
+pub mod integers;
 mod product;
 pub mod recipe;
+mod rewrite;
 mod weights;
 
 pub use carrier::{Carrier, Vector, carrier};
 pub use error::Error;
+pub use float::Float;
 pub use product::{Kind, Product, products};
+pub use rewrite::{Progress, Written, int4_problem, rewrite};
 pub use weights::{Matrix, read_weight};
