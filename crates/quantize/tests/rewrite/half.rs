@@ -57,7 +57,7 @@ fn a_block_in_half_precision_is_near_the_float_one_for_both_targets() {
         let out = written(&file, &recipe, target, folder.path());
         assert_eq!(Network::open(&out).expect("a network").opsets, [(String::new(), opset)], "{target}");
         let apart = difference(&run(&out, &sizes, &inputs, &["output"])["output"], &float["output"]);
-        assert!(apart > 0.0 && apart <= 0.05, "{target}: {apart:e}");
+        assert!(apart > 0.0 && apart <= 0.1, "{target}: {apart:e}");
     }
 }
 
