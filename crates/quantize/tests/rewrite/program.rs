@@ -48,7 +48,7 @@ pub(crate) fn recipe(
 /// Writes the network of a recipe.
 pub(crate) fn written(file: &Path, recipe: &Recipe, target: Target, folder: &Path) -> PathBuf {
     let out = folder.join(format!("{target}.onnx"));
-    rewrite(file, recipe, target, &out, &mut |_| {}).expect("written").model
+    rewrite(file, recipe, target, &out).expect("written").model
 }
 
 fn rounded(value: f32, scale: f32, most: f32) -> f32 {

@@ -11,7 +11,7 @@ use crate::program::{Sizes, recipe, written};
 
 fn refused(file: &Path, recipe: &Recipe, target: Target) -> Error {
     let out = file.with_file_name("refused.onnx");
-    let error = rewrite(file, recipe, target, &out, &mut |_| {}).expect_err("refused");
+    let error = rewrite(file, recipe, target, &out).expect_err("refused");
     assert!(!out.exists(), "{error}");
     error
 }
@@ -151,7 +151,7 @@ fn networks_without_a_form_are_refused() {
     let (file, recipe) = with(folder.path(), |_| {});
     let twice = written(&file, &recipe, Target::Trt10, folder.path());
     assert!(matches!(refused(&twice, &Recipe::default(), Target::Trt10), Error::Unsupported { .. }));
-    let same = rewrite(&file, &recipe, Target::Trt10, &file, &mut |_| {}).expect_err("refused");
+    let same = rewrite(&file, &recipe, Target::Trt10, &file).expect_err("refused");
     assert!(matches!(same, Error::Output(_)), "{same}");
     std::fs::write(&file, b"no model").expect("written");
     assert!(matches!(refused(&file, &recipe, Target::Trt10), Error::Network(_)));
