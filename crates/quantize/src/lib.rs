@@ -6,4 +6,22 @@
 //!
 //! Nothing here runs a network: what the activations of a product are like comes from outside.
 
+mod carrier;
+mod error;
+mod fit;
+mod graph;
+mod matrix;
+mod product;
 pub mod recipe;
+mod scale;
+mod statistics;
+mod weights;
+
+pub use carrier::{Carrier, Vector, carrier};
+pub use error::Error;
+pub use fit::{BLOCK, Fit, Unfit, fit, fit_blocks};
+pub use matrix::Matrix;
+pub use product::{Kind, Product, products};
+pub use scale::Clip;
+pub use statistics::Statistics;
+pub use weights::read_weight;
