@@ -193,7 +193,8 @@ fn recorded_inputs_of_stages_calibrate_as_well_with_the_stages_own_limits() {
     let refused = tool(&args);
     assert_eq!(refused.status.code(), Some(1));
     assert!(words(&refused).contains("other.npz"), "{}", words(&refused));
-    let args = ["quantize", text(policy.path()), "-o", text(&out), "--calib-data", text(&file), "--max-action-rad", "1"];
+    let args =
+        ["quantize", text(policy.path()), "-o", text(&out), "--calib-data", text(&file), "--max-action-rad", "1"];
     assert!(words(&tool(&args)).contains("--max-action-rad"));
 }
 
