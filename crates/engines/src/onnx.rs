@@ -21,6 +21,7 @@ pub use inner::Inner;
 pub use network::{ExternalWeight, Network, Weight};
 pub use products::{PRODUCT_SUFFIX, ProductWeights};
 pub use quantization::Product;
+pub use shapes::Inferred;
 
 /// Part of a network whose nodes an engine keeps in single precision whatever else it is built in: nodes are named
 /// `.../fp32/...`.

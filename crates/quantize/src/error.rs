@@ -10,6 +10,12 @@ pub enum Error {
     /// The network cannot be read.
     #[error(transparent)]
     Network(#[from] vla_engines::onnx::Error),
+    /// A file with weights is missing or cut.
+    #[error(transparent)]
+    Data(#[from] vla_engines::onnx::DataProblem),
+    /// A file cannot be written.
+    #[error(transparent)]
+    Output(#[from] vla_base::sys::fs::Error),
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {

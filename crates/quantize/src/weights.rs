@@ -5,44 +5,8 @@ use vla_engines::onnx::Network;
 use vla_engines::onnx::proto::TensorProto;
 
 use crate::Error;
+use crate::matrix::Matrix;
 use crate::product::products;
-
-/// Side of the tiles in which a matrix is transposed: two of them fit a first-level cache.
-const TILE: usize = 32;
-
-/// A matrix in single precision.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Matrix {
-    /// Rows: input channels of a weight.
-    pub rows: usize,
-    /// Columns: output channels of a weight.
-    pub columns: usize,
-    /// Elements, row by row.
-    pub values: Vec<f32>,
-}
-
-impl Matrix {
-    /// One row.
-    pub fn row(&self, row: usize) -> &[f32] {
-        &self.values[row * self.columns..(row + 1) * self.columns]
-    }
-
-    /// Rows and columns exchanged.
-    #[must_use]
-    pub fn transposed(&self) -> Self {
-        let mut values = vec![0.0; self.values.len()];
-        for row in (0..self.rows).step_by(TILE) {
-            for column in (0..self.columns).step_by(TILE) {
-                for r in row..self.rows.min(row + TILE) {
-                    for c in column..self.columns.min(column + TILE) {
-                        values[c * self.rows + r] = self.values[r * self.columns + c];
-                    }
-                }
-            }
-        }
-        Self { rows: self.columns, columns: self.rows, values }
-    }
-}
 
 /// A product's weight `[input channels, output channels]`, however it is stored; one that several products share as the first
 /// of them reads it. The file is mapped for the time of the call.
