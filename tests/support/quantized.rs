@@ -67,7 +67,11 @@ fn of_weight(network: &Network, graph: &mut GraphProto, weight: &str, place: &st
     }
     let integers = values.iter().map(|value| ((value / scale).round_ties_even() as i8).to_le_bytes()[0]).collect();
     graph.initializer.push(tensor(&format!("{name}.q"), I8, &stored.dims, integers));
-    vec![node("DequantizeLinear", &[&format!("{name}.q"), &format!("{name}.s"), "quantized.zero"], &format!("{name}.d"))]
+    vec![node(
+        "DequantizeLinear",
+        &[&format!("{name}.q"), &format!("{name}.s"), "quantized.zero"],
+        &format!("{name}.d"),
+    )]
 }
 
 /// QuantizeLinear and DequantizeLinear of `value`: `<name>.q`, `<name>.d`.

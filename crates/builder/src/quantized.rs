@@ -34,7 +34,9 @@ pub fn remedy(unfit: &Unfit) -> &'static str {
         Unfit::IntegerWeights { .. } | Unfit::HalfScales { .. } | Unfit::Relu { .. } => {
             "write the policy for TensorRT 8: vla-trt quantize POLICY --calib-data FILE --target trt8 -o POLICY8"
         }
-        Unfit::Int4 { .. } => "quantise these products to 8 bits: vla-trt quantize POLICY --calib-data FILE --target trt8 -o POLICY8",
+        Unfit::Int4 { .. } => {
+            "quantise these products to 8 bits: vla-trt quantize POLICY --calib-data FILE --target trt8 -o POLICY8"
+        }
         Unfit::PartlyQuantized { .. } => {
             "quantise all products of the stage, or leave the stage in FP16: vla-trt quantize, docs/quantize.md"
         }

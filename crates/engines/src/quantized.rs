@@ -28,7 +28,10 @@ pub enum Unfit {
         products: Vec<String>,
     },
     /// TensorRT 8 reads scales in single precision alone.
-    #[error("the scales of {} are in half precision; TensorRT {tensorrt} reads scales in single precision alone", list(nodes))]
+    #[error(
+        "the scales of {} are in half precision; TensorRT {tensorrt} reads scales in single precision alone",
+        list(nodes)
+    )]
     HalfScales {
         /// Version of TensorRT.
         tensorrt: String,

@@ -44,8 +44,7 @@ fn network(quantized: i64, floating: i64) -> Network {
         raw_data: Some(vec![0; 4].into()),
         ..TensorProto::default()
     };
-    let initializer =
-        vec![weight("w", I8, quantized), weight("f", F32, floating), scalar("s", F32), scalar("z", I8)];
+    let initializer = vec![weight("w", I8, quantized), weight("f", F32, floating), scalar("s", F32), scalar("z", I8)];
     let graph = GraphProto { node: nodes, initializer, ..GraphProto::default() };
     let model = ModelProto { graph: Some(graph), ..ModelProto::default() };
     Network::decode("net.onnx".as_ref(), model.encode_to_vec().into()).expect("a network")
@@ -54,7 +53,8 @@ fn network(quantized: i64, floating: i64) -> Network {
 #[test]
 fn an_engine_as_large_as_in_fp16_does_not_hold_the_integers() {
     let (network, precision) = (network(100, 20), Precision::INT8_FP16);
-    let judged = |mib: u64| too_large(&network, precision, mib * MIB).map(|sizes| (sizes.planned >> 20, sizes.most >> 20));
+    let judged =
+        |mib: u64| too_large(&network, precision, mib * MIB).map(|sizes| (sizes.planned >> 20, sizes.most >> 20));
     // 100 MiB of integers and 20 Mi others in FP16; with few MiB of descriptions and kernels.
     assert_eq!(judged(145), None);
     assert_eq!(judged(240), Some((140, 190)), "all in FP16");

@@ -134,7 +134,8 @@ fn on_cpu(network: &Network, integer_kernels: bool) -> (u64, u64) {
         let Some(product) = matrices.get(weight.name.as_str()) else {
             return (u64::saturating_add(held, weight.bytes), converted);
         };
-        let stays = if integer_kernels && product.is_int8() { product.elements } else { product.elements.saturating_mul(4) };
+        let stays =
+            if integer_kernels && product.is_int8() { product.elements } else { product.elements.saturating_mul(4) };
         let read = if stays == weight.bytes && product.bits.is_none() { 0 } else { weight.bytes };
         (held.saturating_add(stays), u64::saturating_add(converted, read))
     })

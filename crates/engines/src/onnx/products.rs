@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Network, Product};
 use super::proto::{GraphProto, NodeProto};
+use super::{Network, Product};
 
 /// Behind the name of a tensor: the name of the product alone, where a rewritten network adds the bias after it or converts it.
 pub const PRODUCT_SUFFIX: &str = ".product";

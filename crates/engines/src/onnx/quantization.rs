@@ -95,8 +95,7 @@ impl Network {
         self.linear(|graph, node| {
             let made = if node.op_type() == "QuantizeLinear" { graph.quantized_type(node) } else { 0 };
             let zero = node.input.get(2).and_then(|zero| graph.source(zero));
-            is_unsigned(made)
-                || zero.is_some_and(|zero| is_unsigned(zero.tensor.data_type()) || !is_zero(zero.tensor))
+            is_unsigned(made) || zero.is_some_and(|zero| is_unsigned(zero.tensor.data_type()) || !is_zero(zero.tensor))
         })
     }
 

@@ -5,8 +5,7 @@ use vla_base::tensor::{Data, HostTensor};
 
 impl Figures {
     /// Neutral element of [`Self::worse`].
-    pub const EQUAL: Self =
-        Self { cosine: Some(1.0), max_abs: Some(0.0), relative: Some(0.0), relative_l2: Some(0.0) };
+    pub const EQUAL: Self = Self { cosine: Some(1.0), max_abs: Some(0.0), relative: Some(0.0), relative_l2: Some(0.0) };
     /// Figures of tensors with non-finite elements.
     pub const NOT_FINITE: Self = Self { cosine: None, max_abs: None, relative: None, relative_l2: None };
 

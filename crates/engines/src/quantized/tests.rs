@@ -47,7 +47,8 @@ const TRT8: Case = Case { weight: F32, scale: F32, zero: (I8, 0), reader: "Max",
 const TRT10: Case = Case { weight: I8, ..TRT8 };
 
 fn network(case: &Case) -> Network {
-    let mut nodes = vec![node("QuantizeLinear", &["x", "s", "z"], "xq"), node("DequantizeLinear", &["xq", "s", "z"], "xd")];
+    let mut nodes =
+        vec![node("QuantizeLinear", &["x", "s", "z"], "xq"), node("DequantizeLinear", &["xq", "s", "z"], "xd")];
     let mut weights = vec![weight("w", case.weight, &[100, 10], 1), weight("s", case.scale, &[], 1)];
     weights.push(weight("z", case.zero.0, &[], case.zero.1));
     if case.weight == F32 {
@@ -116,7 +117,10 @@ fn other_zero_points_and_integer_biases_are_refused_by_every_version() {
     for version in ["8.6.1", "10.3.0", "RTX 1.7.1"] {
         for zero in [(U8, 0), (I8, 3)] {
             let unfit = found(&Case { zero, ..TRT8 }, version);
-            assert!(matches!(unfit.as_slice(), [Unfit::ZeroPoint { nodes }] if nodes.len() == 4), "{version} {unfit:?}");
+            assert!(
+                matches!(unfit.as_slice(), [Unfit::ZeroPoint { nodes }] if nodes.len() == 4),
+                "{version} {unfit:?}"
+            );
         }
         let nodes = vec![node("DequantizeLinear", &["b", "s"], "bias")];
         let weights = vec![weight("b", I32, &[4], 7), weight("s", F32, &[4], 1)];

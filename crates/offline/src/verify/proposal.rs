@@ -102,7 +102,8 @@ mod tests {
     use super::*;
 
     fn trial(stage: &str, precision: &str, cosine: f64, passed: bool) -> Trial {
-        let figures = Figures { cosine: Some(cosine), max_abs: Some(0.5), relative: Some(1e-5), relative_l2: Some(0.25) };
+        let figures =
+            Figures { cosine: Some(cosine), max_abs: Some(0.5), relative: Some(1e-5), relative_l2: Some(0.25) };
         Trial { stage: stage.into(), precision: precision.into(), figures, passed }
     }
 

@@ -214,10 +214,16 @@ fn of_a_quantised_network_the_share_of_8_bit_weights_and_the_other_products_are_
     let (code, json, _) = inspect(&step, &["--json"]);
     let json: Value = serde_json::from_str(&json).expect("JSON");
     let (products, share) = (&json["products"], json["products"]["int8_share"].as_f64().expect("a number"));
-    assert_eq!((code, json["quantized"].as_bool(), products["products"].as_u64()), (Some(0), Some(true), Some(all as u64)));
+    assert_eq!(
+        (code, json["quantized"].as_bool(), products["products"].as_u64()),
+        (Some(0), Some(true), Some(all as u64))
+    );
     let floating = products["floating"].as_array().expect("a list");
     assert_eq!(floating.len(), all - quantized);
-    assert!(floating.iter().all(|product| product["node"].as_str().is_some_and(|node| node.contains(left))), "{floating:?}");
+    assert!(
+        floating.iter().all(|product| product["node"].as_str().is_some_and(|node| node.contains(left))),
+        "{floating:?}"
+    );
     let elements = |key: &str| products["weights"][key].as_u64().expect("a number");
     assert!((share - elements("int8") as f64 / (elements("int8") + elements("single")) as f64).abs() < 1e-12);
     has(&inspect(&step, &[]).1, &["floating      ", left]);
@@ -229,7 +235,8 @@ fn a_policys_folder_is_told_stage_by_stage() {
     quantize(&policy.path().join("language.onnx"), Form::Floating, |_| true);
     let (code, text, error) = inspect(policy.path(), &[]);
     assert_eq!(code, Some(0), "{error}");
-    let line = |stage: &str| text.lines().find(|line| line.starts_with(stage)).unwrap_or_else(|| panic!("{stage} in {text}"));
+    let line =
+        |stage: &str| text.lines().find(|line| line.starts_with(stage)).unwrap_or_else(|| panic!("{stage} in {text}"));
     assert!(line("language").contains("100.0 % of them 8-bit"), "{text}");
     assert!(line("step").contains("0.0 % of them 8-bit"), "{text}");
     let json: Value = serde_json::from_str(&inspect(policy.path(), &["--json"]).1).expect("JSON");

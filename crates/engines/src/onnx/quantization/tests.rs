@@ -48,7 +48,8 @@ fn network(nodes: Vec<NodeProto>, weights: Vec<TensorProto>) -> Network {
 
 /// Q and DQ of the input `x`, and its scale.
 fn activation() -> (Vec<NodeProto>, Vec<TensorProto>) {
-    let nodes = vec![node("QuantizeLinear", &["x", "xs", "z"], "xq"), node("DequantizeLinear", &["xq", "xs", "z"], "xd")];
+    let nodes =
+        vec![node("QuantizeLinear", &["x", "xs", "z"], "xq"), node("DequantizeLinear", &["xq", "xs", "z"], "xd")];
     (nodes, vec![weight("xs", F32, &[]), weight("z", I8, &[])])
 }
 
@@ -144,7 +145,10 @@ fn operations_of_integers_are_those_of_two_dequantised_inputs() {
         tensor_type: Some(TensorTypeProto {
             elem_type: Some(F32),
             shape: Some(TensorShapeProto {
-                dim: dims.iter().map(|n| crate::onnx::proto::DimensionProto { dim_value: Some(*n), dim_param: None }).collect(),
+                dim: dims
+                    .iter()
+                    .map(|n| crate::onnx::proto::DimensionProto { dim_value: Some(*n), dim_param: None })
+                    .collect(),
             }),
         }),
     };

@@ -85,7 +85,10 @@ fn the_engine_that_fails_is_named_and_the_others_keep_their_verdict() {
     for figure in ["0.1250", "rel L2 0.0625"] {
         assert!(text.contains(figure), "{figure} in {text}");
     }
-    assert!(report.json().contains("\"relative_l2\": 0.125") && report.json().contains("\"reference\": \"quantized_networks\""));
+    assert!(
+        report.json().contains("\"relative_l2\": 0.125")
+            && report.json().contains("\"reference\": \"quantized_networks\"")
+    );
 }
 
 #[test]

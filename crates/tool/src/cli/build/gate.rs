@@ -130,7 +130,9 @@ impl Gate<'_> {
                 return Ok(actions);
             }
             let distance = |tried: &Tried| 1.0 - tried.report.worst().cosine.unwrap_or(f64::NEG_INFINITY);
-            let other = |tried: &&mut Tried| tried.stage.precision != Precision::FP32.to_string() && !is_quantized(&tried.stage);
+            let other = |tried: &&mut Tried| {
+                tried.stage.precision != Precision::FP32.to_string() && !is_quantized(&tried.stage)
+            };
             let coarse = tried.iter_mut().filter(other);
             let Some(worst) = coarse.max_by(|a, b| distance(a).total_cmp(&distance(b))) else { return Ok(actions) };
             let Some(next) = self.safer(worst)? else { return Ok(actions) };
