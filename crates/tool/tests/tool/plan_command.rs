@@ -61,7 +61,7 @@ fn the_smallest_budget_that_it_names_fits_and_a_mebibyte_less_exits_4_with_remed
             assert!(text.contains(remedy), "{remedy} in {text}");
         }
         // The precision in policy.yaml is that of TensorRT engines, and the demo's is fp16 already.
-        assert_eq!(text.contains("smaller engines: int8+fp16"), kind == "tensorrt", "{text}");
+        assert_eq!(text.contains("smaller engines: 8-bit products"), kind == "tensorrt", "{text}");
         assert!(!text.contains("fp32"), "{text}");
     }
 }
