@@ -10,6 +10,7 @@ use vla_base::tensor::{Dim, TensorSpec};
 use vla_engines::Precision;
 use vla_engines::onnx::Network;
 use vla_engines::profile::Profile;
+use vla_engines::provenance::ComputeCapability;
 
 /// Smallest, optimal and largest value of a symbolic dimension.
 pub type Range = [usize; 3];
@@ -35,6 +36,9 @@ pub struct Request {
     pub timing_cache: Option<PathBuf>,
     /// Limits of the builder.
     pub effort: Effort,
+    /// Build ahead of time with TensorRT-RTX for GPUs of these compute capabilities; empty: for this device.
+    #[serde(default)]
+    pub ahead: Vec<ComputeCapability>,
 }
 
 /// Limits of the builder. The default sets none.
