@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Scales};
+use super::{Error, Scales, ahead};
 use vla_base::tensor::{Dim, TensorSpec};
 use vla_engines::Precision;
 use vla_engines::onnx::Network;
@@ -64,7 +64,10 @@ impl Request {
         let network = Network::open(&self.onnx)?;
         let ranges = self.ranges(&network.inputs);
         let mut problems = self.range_problems(&network.inputs, &ranges);
-        problems.extend(Scales::problems(self, &network));
+        problems.extend(match self.ahead.is_empty() {
+            true => Scales::problems(self, &network),
+            false => ahead::problems(self, &network),
+        });
         if !problems.is_empty() {
             return Err(Error::Request { onnx: self.onnx.clone(), problems });
         }

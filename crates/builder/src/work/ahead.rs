@@ -7,7 +7,6 @@ use std::time::Instant;
 use super::{Built, Error, LogFigures, Request, refused, settings};
 use vla_base::sys::fs::Replacement;
 use vla_engines::memory::MemoryUse;
-use vla_engines::onnx::Network;
 use vla_tensorrt::{BuildOptions, BuildProgress, Family, Library, Log};
 
 /// Builds the engine of `request` for its compute capabilities; the file appears only when it is complete. Opens no driver.
@@ -21,10 +20,6 @@ pub(super) fn build(
 ) -> Result<Built, Error> {
     let started = Instant::now();
     let profiles = request.profiles()?;
-    let problems = crate::ahead::problems(request, &Network::open(&request.onnx)?);
-    if !problems.is_empty() {
-        return Err(Error::Request { onnx: request.onnx.clone(), problems });
-    }
     let library = Library::open_family(Family::Rtx, None).map_err(vla_engines::Error::from)?;
     let options = BuildOptions {
         strongly_typed: true,

@@ -105,15 +105,15 @@ impl Portable {
         }
     }
 
-    /// What keeps an engine, which `built` made, from running on `here`. A device whose compute capability is this record's own
-    /// text stands for any of them: without a GPU the record is compared with itself.
+    /// What keeps an engine, which `built` made, from running on `here`, whose compute capability may be several as
+    /// [`Self::names`] writes them.
     pub(super) fn differences(&self, built: &DeviceIdentity, here: &DeviceIdentity) -> Vec<Difference> {
         let mut differences = Vec::new();
         if built.tensorrt != here.tensorrt {
             differences.push(Difference::new("TensorRT", &built.tensorrt, &here.tensorrt));
         }
-        let covered = self.compute_capabilities.iter().any(|sm| sm.to_string() == here.sm_version);
-        if !covered && here.sm_version != built.sm_version {
+        let has = |name: &str| self.compute_capabilities.iter().any(|sm| sm.to_string() == name);
+        if !here.sm_version.split(", ").all(has) {
             differences.push(Difference::new("compute capability", self.names(), &here.sm_version));
         }
         if self.system != system() {
@@ -164,6 +164,7 @@ mod tests {
         };
         assert!(what(&gpu("RTX 1.7.1", "8.6")).is_empty() && what(&gpu("RTX 1.7.1", "12.0")).is_empty());
         assert!(what(&built).is_empty());
+        assert_eq!(what(&gpu("RTX 1.7.1", "8.6, 8.9")), ["compute capability"]);
         assert_eq!(what(&gpu("RTX 1.7.1", "8.9")), ["compute capability"]);
         assert_eq!(what(&gpu("11.4.0", "8.7")), ["TensorRT", "compute capability"]);
         let elsewhere = Portable { system: "windows x86_64".into(), ..portable.clone() };

@@ -68,7 +68,8 @@ fn a_runtime_cache_is_filled_by_contexts_and_taken_by_the_next_load() {
     let engine = bench.runtime().load(&bench.file("toy.engine", TOY)).expect("loaded");
     let cache = Arc::new(engine.runtime_cache(&[]).expect("a cache"));
     assert!(!cache.used());
-    let contexts = [engine.context_with(0, &cache), engine.context_with(0, &cache)].map(|made| made.expect("a context"));
+    let contexts =
+        [engine.context_with(0, &cache), engine.context_with(0, &cache)].map(|made| made.expect("a context"));
     let bytes = cache.bytes().expect("serialized");
     assert_eq!(bytes, b"standin kernels 2");
     drop(contexts);
@@ -120,7 +121,8 @@ fn where_tensorrt_rtx_is_the_only_library_engines_run_with_it_and_their_kernels_
             ];
             let mut workspace = device.workspace(&buffers, 0).expect("a workspace");
             let inputs = [("rows".to_owned(), 0), ("ids".to_owned(), 1)];
-            let mut bound = device.bind(&mut engine, &mut workspace, &inputs, &[("doubled".to_owned(), 2)]).expect("bound");
+            let mut bound =
+                device.bind(&mut engine, &mut workspace, &inputs, &[("doubled".to_owned(), 2)]).expect("bound");
             device.run(&mut engine, &mut bound, &mut workspace).expect("runs");
             device.finish().expect("finished");
             device.release_load_memory(&engine);
@@ -138,7 +140,9 @@ fn the_variable_chooses_the_library() {
     let Some(folder) = standin::rtx_folder() else { return };
     let both = format!("{}:{}", standin::folder().display(), folder.display());
     let name = "the_variable_chooses_the_library";
-    for (value, expected) in [("tensorrt_rtx", "tensorrt_rtx"), ("tensorrt", "tensorrt"), ("", "tensorrt"), ("rtx", "none")] {
+    for (value, expected) in
+        [("tensorrt_rtx", "tensorrt_rtx"), ("tensorrt", "tensorrt"), ("", "tensorrt"), ("rtx", "none")]
+    {
         let environment = [(vla_tensorrt::FAMILY_VARIABLE, value), ("VLA_TRT_TEST_EXPECTED", expected)];
         with_path(name, Path::new(&both), &environment, || {
             let opened = Library::open().map(|library| library.family().to_string());

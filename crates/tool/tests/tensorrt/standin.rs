@@ -62,7 +62,8 @@ fn compiled(kind: &Kind, family: Family) -> PathBuf {
     lock.lock().expect("locked");
     if !folder.join("done").exists() {
         let major = family.headers().expect("compiled with these headers").major;
-        let preprocessed = compiler(kind.headers, &folder, &["-E", "-P", "-x", "c++"], &[&write(&folder, "all.cc", INCLUDES)]);
+        let preprocessed =
+            compiler(kind.headers, &folder, &["-E", "-P", "-x", "c++"], &[&write(&folder, "all.cc", INCLUDES)]);
         write(&folder, "stubs.h", &stubs(family, &String::from_utf8_lossy(&preprocessed)));
         let library = |name: &str, soname: &str, files: &[&str]| {
             let out = folder.join(name).display().to_string();
@@ -118,7 +119,9 @@ fn compiler(headers: &str, include: &Path, options: &[&str], files: &[&Path]) ->
 fn digest(kind: &Kind, sources: &Path) -> u64 {
     let mut files: Vec<PathBuf> =
         fs::read_dir(sources).expect("the stand-in's sources").map(|entry| entry.expect("an entry").path()).collect();
-    files.extend(["csrc/tensorrt_version.h", "csrc/tensorrt_family.h", "csrc/tensorrt_shim.h"].map(|file| shim().join(file)));
+    files.extend(
+        ["csrc/tensorrt_version.h", "csrc/tensorrt_family.h", "csrc/tensorrt_shim.h"].map(|file| shim().join(file)),
+    );
     files.push(vla_trt_tests::root().join(file!()));
     files.push(Path::new(kind.headers).join("NvInferVersion.h"));
     files.sort();
@@ -135,7 +138,8 @@ fn stubs(family: Family, preprocessed: &str) -> String {
     let mut text = String::new();
     let rtx = if family == Family::Rtx { RTX_CLASSES } else { &[] };
     let infer = [RUNTIME_CLASSES, rtx].concat();
-    for (namespace, inner, classes) in [("nvinfer1", "apiv::", infer.as_slice()), ("nvonnxparser", "", PARSER_CLASSES)] {
+    for (namespace, inner, classes) in [("nvinfer1", "apiv::", infer.as_slice()), ("nvonnxparser", "", PARSER_CLASSES)]
+    {
         text += &format!("namespace {namespace} {{ namespace standin_stubs {{\n");
         for class in classes {
             text += &format!("class {class} : public {namespace}::{inner}{class} {{\n public:\n");

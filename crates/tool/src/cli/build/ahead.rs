@@ -4,8 +4,7 @@ use std::path::Path;
 
 use super::{Outcome, child, chosen, outline, print_build};
 use crate::cli::build::BuildArguments;
-use vla_builder::{Error, Origin, Probe, Request, Target, ahead};
-use vla_engines::onnx::Network;
+use vla_builder::{Origin, Probe, Request, Target};
 use vla_engines::provenance;
 use vla_engines::provenance::{DeviceIdentity, Memory, Portable};
 use vla_policy::PolicySpec;
@@ -50,10 +49,6 @@ impl Work<'_> {
     fn one(&self, request: Request) -> anyhow::Result<()> {
         let request = Request { ahead: self.portable.compute_capabilities.clone(), timing_cache: None, ..request };
         let profiles = request.profiles()?;
-        let problems = ahead::problems(&request, &Network::open(&request.onnx)?);
-        if !problems.is_empty() {
-            return Err(Error::Request { onnx: request.onnx, problems }.into());
-        }
         if self.args.dry_run {
             println!("  for compute capability {}", self.portable.names());
             return Ok(outline::print(&request, Some(&self.device.tensorrt))?);
