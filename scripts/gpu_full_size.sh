@@ -7,6 +7,7 @@
 #   latency   200 inferences; one graph, engine by engine, waiting after each; the same in PyTorch
 #   accuracy  every stage and the chunks against ONNX Runtime
 #   admission what fits into 16 GiB
+#   int8      the FP32 networks quantised for TensorRT 8.6 (every product of a stage or none), built, timed beside FP16 in one run, compared
 # Without a PART: all of them.
 #
 # Needs what scripts/gpu_check.sh needs; for the part of PyTorch python3 with torch, onnx and numpy.
@@ -127,11 +128,28 @@ admission() {
   done
 }
 
-[ $# -gt 0 ] || set -- export build memory latency accuracy admission
+int8() {
+  title "Quantised networks"
+  [ -e from-int8/policy.yaml ] || shown "$tool" quantize from-fp32 --bag "$bag" --params "$params" --observations 4 --target trt8 \
+    --max-relative "${RELATIVE:-0.05}" --scratch "$work" -o from-int8
+  shown "$tool" inspect from-int8
+  networks=int8 build
+  title "Plans: quantised and FP16"
+  du -bc from-int8/engines/*.engine | tail -1
+  du -bc from-fp32/engines/*.engine | tail -1
+  title "Latency, FP16 and INT8 engines in turn"
+  for run in 1 2 3; do
+    for dtype in fp32 int8; do shown "$tool" bench "$bag" $(policy_of "from-$dtype"); done
+  done
+  shown "$tool" verify from-int8 --bag "$bag" --params "$params" --observations 2 --scratch "$work"
+  shown "$tool" plan from-int8 --roofline --bandwidth-gb-s 3350 --tflops 989
+}
+
+[ $# -gt 0 ] || set -- export build memory latency accuracy admission int8
 for part in "$@"; do
   case $part in
     export) export_bundles ;;
-    build | memory | latency | accuracy | admission) "$part" ;;
+    build | memory | latency | accuracy | admission | int8) "$part" ;;
     *) echo "no part '$part'" >&2; exit 2 ;;
   esac
 done

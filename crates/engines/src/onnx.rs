@@ -5,8 +5,10 @@
 
 pub mod cost;
 mod data;
+mod elements;
 mod inner;
 mod network;
+mod products;
 pub mod proto;
 mod shapes;
 
@@ -16,6 +18,8 @@ pub use cost::Cost;
 pub use data::DataProblem;
 pub use inner::Inner;
 pub use network::{ExternalWeight, Network, Weight};
+pub use products::{PRODUCT_SUFFIX, ProductWeights};
+pub use shapes::Inferred;
 
 /// Part of a network whose nodes an engine keeps in single precision whatever else it is built in: nodes are named
 /// `.../fp32/...`.

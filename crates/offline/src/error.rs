@@ -140,6 +140,58 @@ pub enum Error {
     #[error("the policy gave no chunk: {0}")]
     Refused(String),
 
+    /// Writing a file.
+    #[error(transparent)]
+    Write(#[from] vla_base::sys::fs::Error),
+    /// Networks that are quantised.
+    #[error(transparent)]
+    Quantize(#[from] vla_quantize::Error),
+    /// Scales of so few observations are those of these alone.
+    #[error(
+        "{}: expected at least {expected} observations to calibrate on, found {found}; use a longer recording or a larger \
+         --observations, or look with `vla-trt replay` at why the policy could not run on the others", recording.display()
+    )]
+    TooFewObservations {
+        /// The recording.
+        recording: PathBuf,
+        /// Fewest observations.
+        expected: usize,
+        /// Observations that the policy could run on.
+        found: usize,
+    },
+    /// Recorded inputs of stages.
+    #[error("--calib-data {0}")]
+    Samples(#[from] vla_builder::calibration::Error),
+    /// Fewer bytes than the policy takes with every product quantised that can be.
+    #[error(
+        "--bytes: expected at least {:.2} MiB for the weights of all products, found {:.2} MiB; what cannot be quantised is named by \
+         a run without --bytes", *found as f64 / 1_048_576.0, *expected as f64 / 1_048_576.0
+    )]
+    TooFewBytes {
+        /// The bytes asked for.
+        expected: u64,
+        /// Fewest bytes that can be had.
+        found: u64,
+    },
+    /// A quantisation of another policy.
+    #[error(
+        "--plan: expected the quantisation of the policy {expected}, found that of {found}; quantise this policy anew (--bag or \
+         --dataset)"
+    )]
+    OtherPolicy {
+        /// Fingerprint of the policy.
+        expected: String,
+        /// Fingerprint in the plan.
+        found: String,
+    },
+    /// A network that does not lie in the bundle's folder, where a new bundle is to have it.
+    #[error("{}: expected a file inside the policy's folder {}; copy it there", file.display(), bundle.display())]
+    OutsideBundle {
+        /// The file.
+        file: PathBuf,
+        /// The folder.
+        bundle: PathBuf,
+    },
     /// The policy's description, encoding or decoding.
     #[error(transparent)]
     Policy(#[from] vla_policy::Error),

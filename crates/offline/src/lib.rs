@@ -6,6 +6,7 @@
 //! - [`calibrate`]: the inputs of every stage, as `.npz` for INT8 calibration
 //! - [`verify`]: TensorRT engines compared with the ONNX networks, stage by stage and as decoded actions
 //! - [`activation_range`]: the largest magnitude of every inner tensor, and which of them FP16 cannot hold
+//! - [`quantize`]: which products of a policy's networks are 8-bit, and the bundle with such networks
 //! - [`eval`]: errors of predicted actions against recorded ones
 //! - [`to_dataset`]: bags as a LeRobot data set
 //! - [`infer`]: every named tensor of one inference
@@ -35,6 +36,7 @@ pub mod eval;
 pub mod infer;
 mod observations;
 pub mod page;
+pub mod quantize;
 pub mod replay;
 pub mod to_dataset;
 pub mod verify;

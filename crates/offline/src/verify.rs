@@ -54,6 +54,7 @@ pub use candidate::{Candidate, Networks};
 pub use capture::{ReferenceRun, StageRun, capture};
 pub use proposal::{Proposal, Trial, propose};
 pub use report::{ActionReport, KeyFigures, Report, StageReport};
+pub(crate) use stages::observe;
 pub use stages::stage;
 
 /// What to verify on.

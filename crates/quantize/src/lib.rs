@@ -6,4 +6,27 @@
 //!
 //! Nothing here runs a network: what the activations of a product are like comes from outside.
 
+mod carrier;
+mod error;
+mod fit;
+mod float;
+mod graph;
+pub mod integers;
+mod matrix;
+mod product;
 pub mod recipe;
+mod rewrite;
+mod scale;
+mod statistics;
+mod weights;
+
+pub use carrier::{Carrier, Vector, carrier};
+pub use error::Error;
+pub use fit::{Fit, Unfit, fit, fit_blocks};
+pub use float::Float;
+pub use matrix::Matrix;
+pub use product::{Kind, Product, products};
+pub use rewrite::{Progress, Written, int4_problem, rewrite};
+pub use scale::Clip;
+pub use statistics::Statistics;
+pub use weights::read_weight;

@@ -1,6 +1,7 @@
 //! What is done to the products of one network.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,15 @@ pub enum WeightType {
     Int8,
     /// Signed 4-bit integers, one scale a block of 128 input channels and an output channel; the product's input stays floating.
     Int4,
+}
+
+impl fmt::Display for WeightType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Int8 => "int8",
+            Self::Int4 => "int4",
+        })
+    }
 }
 
 /// What is done to each product of a network. Names are those of the network before.
@@ -36,4 +46,13 @@ pub enum Target {
     /// TensorRT 10 and 11, TensorRT-RTX and ONNX Runtime: 8-bit weights behind DequantizeLinear.
     #[default]
     Trt10,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Trt8 => "trt8",
+            Self::Trt10 => "trt10",
+        })
+    }
 }

@@ -26,6 +26,7 @@ mod make_checkpoint;
 mod make_demo_policy;
 mod plan;
 mod prepare_system;
+mod quantize;
 mod replay;
 mod serve;
 mod settings;
@@ -65,6 +66,7 @@ enum Command {
     MakeDemoPolicy(make_demo_policy::MakeDemoPolicyArguments),
     Plan(plan::PlanArguments),
     PrepareSystem(prepare_system::PrepareSystemArguments),
+    Quantize(quantize::QuantizeArguments),
     Replay(replay::ReplayArguments),
     Serve(serve::ServeArguments),
     ToLerobot(to_lerobot::ToLerobotArguments),
@@ -122,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::PrepareSystem(args) => prepare_system::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::ToLerobot(args) => to_lerobot::run(&args),

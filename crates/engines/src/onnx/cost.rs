@@ -44,10 +44,14 @@ impl Network {
             if node.input.iter().take(2).any(is_fixed) {
                 cost.weight_flops = cost.weight_flops.saturating_add(flops);
             }
-            if node.input.iter().all(is_fixed) {
+            let is_constant = node.input.iter().all(is_fixed);
+            if is_constant {
                 fixed.extend(node.output.iter().map(String::as_str));
             }
-            live.run(place, node, |name| shapes.get(name).map_or(0, |known| bytes(known, float_bytes)));
+            // Engines keep a quantised weight as it is stored, not as the product reads it.
+            let is_weight = is_constant && matches!(node.op_type(), "QuantizeLinear" | "DequantizeLinear");
+            let size = |name: &str| shapes.get(name).map_or(0, |known| bytes(known, float_bytes));
+            live.run(place, node, |name| if is_weight { 0 } else { size(name) });
         }
         cost.live_bytes = live.most;
         cost.gathered = self.gathered(&shapes);
@@ -56,16 +60,19 @@ impl Network {
     }
 
     /// Bytes of all weights when floating ones are built in `precision`. `int8` and `fp8` matrices take a byte an
-    /// element, vectors (norms, biases) two.
+    /// element, vectors (norms, biases) two. Floating-point weights behind QuantizeLinear take a byte in every precision.
     pub fn weight_bytes_in(&self, precision: &str) -> u64 {
-        self.weights.iter().fold(0, |sum, weight| sum.saturating_add(bytes_in(weight, precision, weight.elements)))
+        let folded = self.folded();
+        let of = |weight: &Weight| bytes_in(weight, precision, weight.elements, &folded);
+        self.weights.iter().fold(0, |sum, weight| sum.saturating_add(of(weight)))
     }
 
     /// Bytes of weights that a run of this cost reads: each once, and of a table only the rows that are picked.
     pub fn weight_bytes_read_in(&self, precision: &str, cost: &Cost) -> u64 {
+        let folded = self.folded();
         let of = |weight: &Weight| {
             let read = cost.gathered.get(&weight.name).copied().unwrap_or(weight.elements);
-            bytes_in(weight, precision, read)
+            bytes_in(weight, precision, read, &folded)
         };
         self.weights.iter().fold(0, |sum, weight| sum.saturating_add(of(weight)))
     }
@@ -95,11 +102,13 @@ impl Network {
     }
 }
 
-fn bytes_in(weight: &Weight, precision: &str, elements: u64) -> u64 {
-    if proto::is_float(weight.data_type) {
+fn bytes_in(weight: &Weight, precision: &str, elements: u64, folded: &BTreeSet<&str>) -> u64 {
+    if folded.contains(weight.name.as_str()) {
+        elements
+    } else if proto::is_float(weight.data_type) {
         elements.saturating_mul(float_bytes(precision, weight.dims.len()))
     } else {
-        elements.saturating_mul(proto::element_size(weight.data_type).unwrap_or(1))
+        proto::bytes_of(weight.data_type, elements).unwrap_or(elements)
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
+use super::products::{Behind, whole};
 use super::proto::{
     self, DimensionProto, GraphProto, ModelProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
@@ -35,36 +36,58 @@ pub struct Inner {
 impl Network {
     /// Floating results of products and norms with a weight, in their order, with dimensions that are fixed or those of
     /// an input. Of a weight that is used several times the first; left out are outputs and results of other dimensions.
+    /// A weight behind QuantizeLinear or DequantizeLinear counts as the one that a float network has in its place.
     pub fn inner(&self) -> Vec<Inner> {
+        let weights: BTreeSet<&str> = self.weights.iter().map(|weight| weight.name.as_str()).collect();
+        let outputs: BTreeSet<&str> = self.outputs.iter().map(|output| output.name.as_str()).collect();
+        let behind = Behind::new(&self.graph);
+        let known = self.described();
+        let (mut found, mut used) = (Vec::new(), BTreeSet::new());
+        for node in self.graph.node.iter().filter(|node| TELLING.contains(&node.op_type())) {
+            let mut read = node.input.iter().take(2).map(|input| behind.weight(input).0);
+            let (Some(weight), Some(name)) = (read.find(|name| weights.contains(name)), node.output.first()) else {
+                continue;
+            };
+            let name = whole(name).filter(|whole| known.contains_key(*whole)).unwrap_or(name);
+            let Some(tensor) = known.get(name).filter(|_| !outputs.contains(name)) else { continue };
+            if used.insert(weight) {
+                found.push(Inner { weight: weight.to_owned(), tensor: tensor.clone() });
+            }
+        }
+        found
+    }
+
+    /// Those of the named tensors that nodes make, floating and with dimensions that are fixed or those of an input; by name.
+    pub fn made(&self, names: &BTreeSet<&str>) -> BTreeMap<String, TensorSpec> {
+        let mut known = self.described();
+        known.retain(|name, _| names.contains(name.as_str()));
+        known
+    }
+
+    /// Every floating result of a node whose dimensions are fixed or those of an input.
+    fn described(&self) -> BTreeMap<String, TensorSpec> {
         let symbols = symbols(&self.graph);
         if symbols.len() > PROBES[0].len() {
-            return Vec::new();
+            return BTreeMap::new();
         }
         let sizes = PROBES
             .map(|probe| symbols.iter().map(|symbol| (*symbol).to_owned()).zip(probe).collect::<BTreeMap<_, usize>>());
         let [mut small, mut large] = [Shapes::new(&self.graph, &sizes[0]), Shapes::new(&self.graph, &sizes[1])];
-        let weights: BTreeSet<&str> = self.weights.iter().map(|weight| weight.name.as_str()).collect();
-        let outputs: BTreeSet<&str> = self.outputs.iter().map(|output| output.name.as_str()).collect();
-        let (mut found, mut used) = (Vec::new(), BTreeSet::new());
+        let mut described = BTreeMap::new();
         for node in &self.graph.node {
             small.follow(node);
             large.follow(node);
-            let Some(weight) = node.input.iter().take(2).find(|input| weights.contains(input.as_str())) else {
-                continue;
-            };
-            let Some(name) = node.output.first().filter(|name| !outputs.contains(name.as_str())) else { continue };
-            let (Some(a), Some(b)) = (small.get(name), large.get(name)) else { continue };
-            if !TELLING.contains(&node.op_type()) || a.dims.len() != b.dims.len() || !used.insert(weight) {
-                continue;
-            }
-            let dims: Option<Vec<Dim>> = a.dims.iter().zip(&b.dims).map(|(&a, &b)| dim(a, b, &sizes)).collect();
-            let dtype = proto::dtype(a.data_type).filter(|_| proto::is_float(a.data_type));
-            if let (Some(dims), Some(dtype)) = (dims, dtype) {
-                let tensor = TensorSpec { name: name.clone(), dtype, dims };
-                found.push(Inner { weight: weight.clone(), tensor });
+            for name in &node.output {
+                let (Some(a), Some(b)) = (small.get(name), large.get(name)) else { continue };
+                let dims = a.dims.iter().zip(&b.dims).map(|(&a, &b)| dim(a, b, &sizes));
+                let dims = dims.collect::<Option<Vec<Dim>>>().filter(|_| a.dims.len() == b.dims.len());
+                let dtype = proto::dtype(a.data_type).filter(|_| proto::is_float(a.data_type));
+                if let (Some(dims), Some(dtype)) = (dims, dtype) {
+                    described.insert(name.clone(), TensorSpec { name: name.clone(), dtype, dims });
+                }
             }
         }
-        found
+        described
     }
 
     /// Writes the network with `tensors` among its outputs to `folder`, under its own name; returns the file. Weights

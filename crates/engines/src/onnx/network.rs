@@ -112,11 +112,6 @@ impl Network {
         outside.map(|(tensor, weight)| external(dir, tensor, weight.bytes)).collect::<Result<_, _>>().map_err(fail)
     }
 
-    /// Whether the network contains its INT8 scales (QuantizeLinear or DequantizeLinear nodes).
-    pub fn is_quantized(&self) -> bool {
-        self.graph.node.iter().any(|node| node.op_type() == "QuantizeLinear")
-    }
-
     /// Names of all tensors: inputs, weights, and outputs of nodes.
     pub fn tensor_names(&self) -> BTreeSet<&str> {
         let inputs = self.inputs.iter().map(|input| input.name.as_str());
@@ -150,9 +145,11 @@ fn weight(tensor: &TensorProto) -> Result<Weight, String> {
     let dims = tensor.dims.iter().map(size).collect::<Option<Vec<_>>>();
     let dims = dims.ok_or_else(|| format!("weight '{name}' has the dimensions {:?}", tensor.dims))?;
     let elements = dims.iter().try_fold(1u64, |product, dim| product.checked_mul(*dim as u64));
-    // 4-bit and string weights count as a byte an element: they are rare, and never large here.
-    let size = proto::element_size(data_type).unwrap_or(1);
-    let bytes = elements.and_then(|elements| elements.checked_mul(size));
+    // Strings count as a byte an element: they are rare, and never large here.
+    let bytes = elements.and_then(|elements| match proto::type_name(data_type) {
+        "string" | "unknown" => Some(elements),
+        _ => proto::bytes_of(data_type, elements),
+    });
     let (Some(elements), Some(bytes)) = (elements, bytes) else {
         return Err(format!("weight '{name}' has the dimensions {dims:?}, more than any file holds"));
     };

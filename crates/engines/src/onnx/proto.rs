@@ -134,6 +134,9 @@ pub struct TensorProto {
     /// Name of the value.
     #[prost(string, optional, tag = "8")]
     pub name: Option<String>,
+    /// Single-precision elements, when they are not in `raw_data`.
+    #[prost(float, repeated, tag = "4")]
+    pub float_data: Vec<f32>,
     /// Elements of small integer and half-precision types, when they are not in `raw_data`.
     #[prost(int32, repeated, tag = "5")]
     pub int32_data: Vec<i32>,
@@ -207,6 +210,15 @@ pub const fn element_size(data_type: i32) -> Option<u64> {
         4 | 5 | 10 | 16 => Some(2),
         1 | 6 | 12 => Some(4),
         7 | 11 | 13 | 14 => Some(8),
+        _ => None,
+    }
+}
+
+/// Bytes of that many elements, two 4-bit ones in a byte; `None` for strings, unknown codes, and beyond any file.
+pub const fn bytes_of(data_type: i32, elements: u64) -> Option<u64> {
+    match (data_type, element_size(data_type)) {
+        (21..=23, _) => Some(elements.div_ceil(2)),
+        (_, Some(size)) => elements.checked_mul(size),
         _ => None,
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::Network;
 use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 
 mod rules;
@@ -81,6 +82,28 @@ impl<'g> Shapes<'g> {
             None => Some(self.symbols.get(dim.dim_param()).copied().unwrap_or(1)),
         });
         Some(Known { dims: dims.collect::<Option<_>>()?, data_type: tensor.elem_type(), ints: None })
+    }
+}
+
+/// Element type and size of a tensor for given values of the symbolic dimensions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Inferred {
+    /// ONNX's code of the element type.
+    pub data_type: i32,
+    /// Its dimensions.
+    pub dims: Vec<usize>,
+}
+
+impl Network {
+    /// Types and sizes of all tensors, as far as they can be inferred; a symbol without a value counts as 1.
+    pub fn inferred(&self, symbols: &BTreeMap<String, usize>) -> BTreeMap<String, Inferred> {
+        let mut shapes = Shapes::new(&self.graph, symbols);
+        for node in &self.graph.node {
+            shapes.follow(node);
+        }
+        let known =
+            |(name, Known { dims, data_type, .. }): (&str, Known)| (name.to_owned(), Inferred { data_type, dims });
+        shapes.known.into_iter().map(known).collect()
     }
 }
 

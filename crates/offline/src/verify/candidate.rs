@@ -1,6 +1,6 @@
 //! Candidates of a comparison: engines, or the networks of another export.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::Error;
 use vla_base::tensor::TensorSpec;
@@ -49,13 +49,14 @@ pub struct Networks {
     name: String,
     stages: Vec<Stage>,
     threads: usize,
+    integer_kernels: bool,
 }
 
 impl Networks {
     /// The networks of a policy.
     pub fn of(spec: &PolicySpec, threads: usize) -> Self {
         let stages = spec.stages.iter().map(|stage| spec.stage_for(stage, EngineKind::Onnx)).collect();
-        Self { name: format!("onnx of {}", spec.dir.display()), stages, threads }
+        Self { name: format!("onnx of {}", spec.dir.display()), stages, threads, integer_kernels: false }
     }
 
     /// With the files that these settings name in place of the policy's own, when they are for ONNX Runtime.
@@ -65,6 +66,26 @@ impl Networks {
             self.stages.iter_mut().for_each(|stage| stage.onnx.clone_from(&stage.file));
         }
         self
+    }
+}
+
+impl Networks {
+    /// On the integer kernels of quantised products, in place of the program that the files describe.
+    pub(crate) fn with_integer_kernels(self) -> Self {
+        Self { integer_kernels: true, ..self }
+    }
+
+    /// The file of a stage's network.
+    pub(crate) fn file(&self, stage: &str) -> Option<PathBuf> {
+        self.stages.iter().find(|each| each.name == stage).map(|each| each.file.clone())
+    }
+
+    /// Another network in place of a stage's own.
+    pub(crate) fn replace(&mut self, stage: &str, file: PathBuf) {
+        for each in self.stages.iter_mut().filter(|each| each.name == stage) {
+            each.onnx.clone_from(&file);
+            each.file.clone_from(&file);
+        }
     }
 }
 
@@ -79,6 +100,7 @@ impl Candidate for Networks {
 
     fn load(&mut self, stages: &[Stage], host: &[TensorSpec]) -> Result<Box<dyn Inference>, vla_engines::Error> {
         let device = Onnx::new(self.threads)?.without_prepacking();
+        let device = if self.integer_kernels { device.with_integer_kernels() } else { device };
         Ok(Box::new(Pipeline::load(device, stages, None, host, Admission::default(), &mut |_| {})?))
     }
 
@@ -98,7 +120,7 @@ impl Candidate for Networks {
 }
 
 /// Prefix of the pipeline's name of a tensor inside a network.
-pub(super) const INNER: &str = "inner:";
+pub(crate) const INNER: &str = "inner:";
 
 /// A tensor inside a network as an output of its stage: `tensor` is the network's own description of it.
 pub(crate) fn inner_output(weight: &str, tensor: &TensorSpec) -> Output {

@@ -207,7 +207,7 @@ impl ReferenceRun {
         &self.specs
     }
 
-    pub(super) fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 

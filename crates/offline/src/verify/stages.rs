@@ -7,7 +7,7 @@ use super::capture::{ReferenceRun, StageRun};
 use super::report::StageReport;
 use super::{Candidate, Progress};
 use crate::Error;
-use vla_base::tensor::{DType, TensorSpec};
+use vla_base::tensor::{DType, HostTensor, TensorSpec};
 use vla_engines::provenance::{Figures, TensorFigures};
 use vla_engines::{Inference, Output, Stage, StageOutput};
 
@@ -55,6 +55,44 @@ pub fn stage(
     Ok(StageReport { stage: name.to_owned(), precision: described.precision.clone(), runs: total, outputs, inner })
 }
 
+/// Loads `described`, a stage of the candidate with more outputs perhaps, alone, runs it on every recorded input of the stage
+/// `name` and passes its outputs on. `progress` receives the runs behind it, and their number.
+///
+/// # Errors
+/// [`Error`] naming the stage, tensor or file.
+pub(crate) fn observe(
+    captured: &ReferenceRun,
+    name: &str,
+    described: &Stage,
+    candidate: &mut dyn Candidate,
+    progress: &mut dyn FnMut(usize, usize),
+    see: &mut dyn FnMut(&str, &HostTensor),
+) -> Result<(), Error> {
+    let reference = captured.stage(name)?;
+    let alone = alone(described, reference, captured.specs())?;
+    let host = offered(&alone, captured.specs());
+    let total = captured.runs(reference).len();
+    progress(0, total);
+    let mut pipeline = candidate.load(std::slice::from_ref(&alone), &host)?;
+    for (done, run) in (1..).zip(captured.runs(reference)) {
+        write_inputs(captured, run, &mut *pipeline)?;
+        pipeline.inspect(&mut |made: StageOutput<'_>| see(made.name, &made.tensor))?;
+        progress(done, total);
+    }
+    Ok(())
+}
+
+/// Everything that a run of the stage was given.
+fn write_inputs(captured: &ReferenceRun, run: StageRun, pipeline: &mut dyn Inference) -> Result<(), Error> {
+    pipeline.prepare(captured.symbols(run.observation), 1)?;
+    let mut inputs: Vec<String> = pipeline.host_inputs().into_iter().map(|input| input.name).collect();
+    inputs.dedup();
+    for input in inputs {
+        pipeline.write(&input, &captured.input(run, &input)?.to_single())?;
+    }
+    Ok(())
+}
+
 /// One run beside the reference's, output by output.
 fn compare(
     captured: &ReferenceRun,
@@ -63,12 +101,7 @@ fn compare(
     pipeline: &mut dyn Inference,
     worst: &mut Worst,
 ) -> Result<(), Error> {
-    pipeline.prepare(captured.symbols(run.observation), 1)?;
-    let mut inputs: Vec<String> = pipeline.host_inputs().into_iter().map(|input| input.name).collect();
-    inputs.dedup();
-    for input in inputs {
-        pipeline.write(&input, &captured.input(run, &input)?.to_single())?;
-    }
+    write_inputs(captured, run, pipeline)?;
     let mut failed = Ok(());
     pipeline.inspect(&mut |made: StageOutput<'_>| {
         let compared = captured.output_of(run, made.name).and_then(|reference| {

@@ -22,6 +22,7 @@ mod inspect;
 mod outputs;
 mod plan_command;
 mod prepare;
+mod quantize;
 mod replay_modes;
 mod robot_shape;
 mod verify;

@@ -59,7 +59,10 @@ pub(crate) fn outputs(node: &NodeProto, inputs: &Inputs<'_>) -> Option<Vec<Known
         | "BatchNormalization" => one(plain(at(0)?.dims.clone(), at(0)?.data_type)),
         "Identity" => one(at(0)?.clone()),
         "Cast" => one(Known { data_type: i32::try_from(int(node, "to", 1)).ok()?, ..at(0)?.clone() }),
-        "QuantizeLinear" => one(plain(at(0)?.dims.clone(), at(2).map_or(2, |zero| zero.data_type))),
+        "QuantizeLinear" => {
+            let wanted = i32::try_from(int(node, "output_dtype", 0)).ok().filter(|code| *code != 0).unwrap_or(2);
+            one(plain(at(0)?.dims.clone(), at(2).map_or(wanted, |zero| zero.data_type)))
+        }
         "DequantizeLinear" => one(plain(at(0)?.dims.clone(), at(1)?.data_type)),
         "Constant" => one(constant(attribute(node, "value")?.t.as_ref()?)),
         "ConstantOfShape" => one(plain(sizes(at(0)?.ints.as_ref()?)?, constant_type(node))),

@@ -1,0 +1,116 @@
+//! Types that the weights of products have in an engine.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::Network;
+use super::proto::{GraphProto, NodeProto};
+
+/// Behind the name of a tensor: the name of the product alone, where a rewritten network adds the bias after it or converts it.
+pub const PRODUCT_SUFFIX: &str = ".product";
+
+/// Elements of the weights of products (MatMul, Gemm), each weight once, by the type that an engine keeps them in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ProductWeights {
+    /// 8-bit integers, and floating-point weights behind QuantizeLinear and DequantizeLinear, which a builder folds to them.
+    pub int8: u64,
+    /// 4-bit integers.
+    pub int4: u64,
+    /// 16-bit floating point.
+    pub half: u64,
+    /// Wider floating point.
+    pub single: u64,
+}
+
+impl ProductWeights {
+    /// All elements.
+    pub const fn elements(&self) -> u64 {
+        self.int8.saturating_add(self.int4).saturating_add(self.half).saturating_add(self.single)
+    }
+
+    /// Their bytes in an engine that keeps each type as the network has it; scales not counted.
+    pub const fn engine_bytes(&self) -> u64 {
+        let integers = self.int8.saturating_add(self.int4.div_ceil(2));
+        integers.saturating_add(self.half.saturating_mul(2)).saturating_add(self.single.saturating_mul(4))
+    }
+
+    /// Share of the elements that have at most 8 bits, 0..=1; 0 without products.
+    pub fn quantized_share(&self) -> f64 {
+        let all = self.elements();
+        if all == 0 { 0.0 } else { (self.int8.saturating_add(self.int4)) as f64 / all as f64 }
+    }
+}
+
+impl Network {
+    /// Whether the network contains scales of its own: QuantizeLinear or DequantizeLinear nodes.
+    pub fn is_quantized(&self) -> bool {
+        self.graph.node.iter().any(|node| matches!(node.op_type(), "QuantizeLinear" | "DequantizeLinear"))
+    }
+
+    /// How many weights of products have which type.
+    pub fn product_weights(&self) -> ProductWeights {
+        let behind = Behind::new(&self.graph);
+        let types: HashMap<&str, (i32, u64)> =
+            self.weights.iter().map(|weight| (weight.name.as_str(), (weight.data_type, weight.elements))).collect();
+        let mut found: BTreeMap<&str, (i32, u64)> = BTreeMap::new();
+        for node in self.graph.node.iter().filter(|node| matches!(node.op_type(), "MatMul" | "Gemm")) {
+            for input in node.input.iter().take(2) {
+                let (name, quantized) = behind.weight(input);
+                if let Some((data_type, elements)) = types.get(name) {
+                    let stored = if quantized { INT8 } else { *data_type };
+                    found.insert(name, (stored, *elements));
+                }
+            }
+        }
+        let mut sum = ProductWeights::default();
+        for (data_type, elements) in found.into_values() {
+            let count = match data_type {
+                21..=23 => &mut sum.int4,
+                2 | INT8 | 17..=20 => &mut sum.int8,
+                10 | 16 => &mut sum.half,
+                _ => &mut sum.single,
+            };
+            *count = count.saturating_add(elements);
+        }
+        sum
+    }
+
+    /// Floating-point weights behind QuantizeLinear, which an engine keeps as 8-bit integers.
+    pub(super) fn folded(&self) -> BTreeSet<&str> {
+        let read = self.graph.node.iter().filter(|node| node.op_type() == "QuantizeLinear");
+        read.filter_map(|node| node.input.first()).map(String::as_str).collect()
+    }
+}
+
+/// ONNX's code of signed 8-bit integers.
+const INT8: i32 = 3;
+
+/// Finds the weight behind QuantizeLinear and DequantizeLinear.
+pub(super) struct Behind<'g> {
+    makers: HashMap<&'g str, &'g NodeProto>,
+}
+
+impl<'g> Behind<'g> {
+    /// Of a graph.
+    pub(super) fn new(graph: &'g GraphProto) -> Self {
+        let linear = graph.node.iter().filter(|node| matches!(node.op_type(), "QuantizeLinear" | "DequantizeLinear"));
+        Self { makers: linear.flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node))).collect() }
+    }
+
+    /// What a tensor is made of by them, itself when by none, and whether QuantizeLinear is among them.
+    pub(super) fn weight(&self, name: &'g str) -> (&'g str, bool) {
+        let (mut name, mut quantized) = (name, false);
+        // At most Quantize and Dequantize; more would be no weight.
+        for _ in 0..2 {
+            let Some(node) = self.makers.get(name) else { break };
+            let Some(input) = node.input.first() else { break };
+            quantized |= node.op_type() == "QuantizeLinear";
+            name = input;
+        }
+        (name, quantized)
+    }
+}
+
+/// The tensor that a product's own result is part of, see [`PRODUCT_SUFFIX`].
+pub(super) fn whole(name: &str) -> Option<&str> {
+    name.strip_suffix(PRODUCT_SUFFIX)
+}

@@ -1,0 +1,272 @@
+//! `vla-trt quantize`: a policy with 8-bit networks.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use super::Outcome;
+use super::settings::{DatasetArgs, files, parameter_files, settings_for, source};
+use super::verify::{bar, show};
+use vla_base::sys::fs::{Outputs, replace};
+use vla_export::staging::Staging;
+use vla_offline::quantize;
+use vla_offline::quantize::{Budget, Options, Plan, Progress, Samples, bundle};
+use vla_offline::replay::BagClock;
+use vla_policy::PolicySpec;
+use vla_policy::spec::POLICY_FILE;
+use vla_quantize::recipe::{Target, WeightType};
+
+/// Write a policy with 8-bit networks: QuantizeLinear and DequantizeLinear around the products that can bear it.
+///
+/// The policy runs on observations of a bag or a LeRobot data set on ONNX Runtime; scales come from what its products read, and each
+/// product's effect on the decoded actions is measured. A greedy search then quantises as many bytes as the limits allow: those of
+/// policy.yaml (accuracy), or the ones given here. The new bundle has the same layout, and quantization.json with every product's
+/// scale, error, effect, and the reason where it is not quantised. `vla-trt build` builds it as any other; docs/quantize.md says
+/// which form is for which machine.
+///
+/// Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 done, and not within a limit (--bytes asks for more than that allows); 4 it
+/// does not fit into memory; 5 done, and nothing could be quantised, or fewer observations were found than asked for; 6 no
+/// observation of the recording can be used.
+#[derive(clap::Args, Debug)]
+pub(crate) struct QuantizeArguments {
+    /// Policy folder.
+    policy: PathBuf,
+    /// Folder to write: new, empty, or an earlier policy bundle.
+    #[arg(short, long)]
+    out: PathBuf,
+    #[command(flatten)]
+    from: FromArgs,
+    /// The clock that counts where that bag's header stamps and log times are of two clocks.
+    #[arg(long, value_name = "header|log", conflicts_with = "dataset")]
+    clock: Option<BagClock>,
+    #[command(flatten)]
+    reading: DatasetArgs,
+    /// Parameters: the node's own YAML file.
+    #[arg(long, value_name = "FILE")]
+    params: Option<PathBuf>,
+    /// Set one parameter, as the node's `-p` does; may be given several times.
+    #[arg(short = 'p', long = "param", value_name = "NAME:=VALUE")]
+    param: Vec<String>,
+    /// Observations to calibrate on at most, spread evenly over the recording.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    observations: u16,
+    /// Who reads the networks: TensorRT 8.6 (trt8), or TensorRT 10 and 11, TensorRT-RTX and ONNX Runtime (trt10).
+    #[arg(long, value_enum, default_value_t = TargetArgument::Trt10)]
+    target: TargetArgument,
+    /// Weights in 8 bits with 8-bit activations, or in 4 bits with floating activations, which few builders keep.
+    #[arg(long, value_enum, default_value_t = WeightsArgument::Int8)]
+    weights: WeightsArgument,
+    /// Only these stages.
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    stages: Option<Vec<String>>,
+    /// Largest difference of a decoded action from the policy as it is, rad (m where it is a position), in place of the policy's
+    /// own limits.
+    #[arg(long, value_name = "RAD", value_parser = positive)]
+    max_action_rad: Option<f64>,
+    /// Largest L2 error of the predicted actions over their L2 norm, in place of the policy's own limits.
+    #[arg(long, value_name = "SHARE", value_parser = positive)]
+    max_relative: Option<f64>,
+    /// Stop as soon as the weights of all products take at most so many MiB in an engine with the rest in FP16.
+    #[arg(long, value_name = "MIB", value_parser = positive)]
+    bytes: Option<f64>,
+    /// Write the plan, quantization.json, here as well.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Folder for recorded tensors and the networks of trials; they are deleted at the end. Default: the system's folder for
+    /// temporary files.
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+    /// Folder for what was found so far, so that a run that was ended goes on from there. Default: OUT.quantize, which is deleted at
+    /// the end.
+    #[arg(long, value_name = "DIR")]
+    work: Option<PathBuf>,
+}
+
+/// Where scales come from.
+#[derive(clap::Args, Debug)]
+#[group(required = true, multiple = false)]
+struct FromArgs {
+    /// Bag: an .mcap or .db3 file, or a folder with metadata.yaml.
+    #[arg(long, value_name = "BAG")]
+    bag: Option<PathBuf>,
+    /// LeRobot data set (v2.1 or v3.0): the folder that contains meta, data and videos (docs/datasets.md).
+    #[arg(long, value_name = "DIR")]
+    dataset: Option<PathBuf>,
+    /// Recorded inputs of the stages (vla-trt calibrate). Each stage is then looked at alone, with the limits of its own outputs.
+    #[arg(long, value_name = "FILE.npz")]
+    calib_data: Option<PathBuf>,
+    /// quantization.json of an earlier run on the same policy: the same scales and choice, for another target perhaps.
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum TargetArgument {
+    /// TensorRT 8.6.
+    Trt8,
+    /// TensorRT 10, TensorRT 11, TensorRT-RTX and ONNX Runtime.
+    Trt10,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum WeightsArgument {
+    /// 8-bit weights and activations.
+    Int8,
+    /// 4-bit weights in blocks of 128.
+    Int4,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
+        _ => Err(format!("expected a number above 0, found {text}")),
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Errors of running the policy; the output folder is then unchanged.
+pub(crate) fn run(args: &QuantizeArguments) -> anyhow::Result<Outcome> {
+    let spec = PolicySpec::load(&args.policy)?;
+    args.check_stages(&spec)?;
+    let staging = Staging::beside(&args.out, "policy bundle", POLICY_FILE)?;
+    let work = args.work.clone().unwrap_or_else(|| with_suffix(&args.out));
+    let plan = match &args.from.plan {
+        Some(file) => {
+            args.check_outputs(&spec, vec![file.clone()], &work)?;
+            serde_json::from_slice(&std::fs::read(file).context("--plan")?)
+                .with_context(|| format!("--plan: {} is no quantization.json", file.display()))?
+        }
+        None => args.search(&spec, &work)?,
+    };
+    let bar = bar();
+    let written = bundle::write(&spec, &plan, args.target(), staging.dir(), &mut |stage| {
+        bar.set_message(format!("writing {stage}"));
+    });
+    bar.finish_and_clear();
+    written?;
+    staging.finish()?;
+    if let Some(file) = &args.json {
+        replace(file, plan.json().as_bytes()).context("--json")?;
+    }
+    if args.work.is_none() && work.is_dir() {
+        std::fs::remove_dir_all(&work).with_context(|| work.display().to_string())?;
+    }
+    print!("{plan}");
+    println!("{}", args.out.display());
+    Ok(args.outcome(&plan))
+}
+
+impl QuantizeArguments {
+    fn search(&self, spec: &PolicySpec, work: &Path) -> anyhow::Result<Plan> {
+        let (samples, reading) = self.samples(spec)?;
+        self.check_outputs(spec, reading, work)?;
+        let base = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        let scratch = Staging::scratch(&base.join("vla_trt_quantize"))?;
+        let options = Options {
+            samples,
+            observations: usize::from(self.observations),
+            stages: self.stages.clone(),
+            target: self.target(),
+            weights: match self.weights {
+                WeightsArgument::Int8 => WeightType::Int8,
+                WeightsArgument::Int4 => WeightType::Int4,
+            },
+            budget: Budget {
+                action_rad: self.max_action_rad,
+                relative: self.max_relative,
+                bytes: self.bytes.map(|mib| (mib * f64::from(1 << 20)) as u64),
+            },
+            scratch: scratch.dir().to_owned(),
+            work: work.to_owned(),
+        };
+        let bar = bar();
+        let plan = quantize::run(spec, &options, &mut |progress| match progress {
+            Progress::Reference(progress) => show(&bar, progress),
+            Progress::Recording { stage, done, total } => step(&bar, format!("recording {stage}"), done, total),
+            Progress::Scales { stage, done, total } => step(&bar, format!("scales of {stage}"), done, total),
+            Progress::Effects { done, total } => step(&bar, "effects on the actions".to_owned(), done, total),
+            Progress::Search(tried) => step(&bar, format!("search, choice {tried}"), tried, tried),
+        });
+        bar.finish_and_clear();
+        Ok(plan?)
+    }
+
+    /// Where scales come from, and the files that are read.
+    fn samples(&self, spec: &PolicySpec) -> anyhow::Result<(Samples, Vec<PathBuf>)> {
+        if let Some(file) = &self.from.calib_data {
+            let unnamed = [(self.max_action_rad.is_some(), "--max-action-rad"), (self.params.is_some(), "--params")];
+            if let Some((_, option)) = unnamed.iter().find(|(given, _)| *given) {
+                anyhow::bail!("{option} needs --bag or --dataset: recorded inputs of stages give no actions");
+            }
+            return Ok((Samples::Arrays(file.clone()), vec![file.clone()]));
+        }
+        let source = source(self.from.bag.as_deref(), self.clock, self.from.dataset.as_deref(), &self.reading)?;
+        let settings = settings_for(spec, &source, self.params.as_deref(), &self.param)?;
+        let mut files = source.files();
+        files.extend(parameter_files(&settings, self.params.as_deref()));
+        Ok((Samples::Recording(source, settings), files))
+    }
+
+    fn target(&self) -> Target {
+        match self.target {
+            TargetArgument::Trt8 => Target::Trt8,
+            TargetArgument::Trt10 => Target::Trt10,
+        }
+    }
+
+    fn check_stages(&self, spec: &PolicySpec) -> anyhow::Result<()> {
+        let names = spec.stage_names();
+        if let Some(unknown) = self.stages.iter().flatten().find(|name| !names.contains(name)) {
+            anyhow::bail!("--stages: there is no stage '{unknown}'; the policy's stages are {}", names.join(", "));
+        }
+        Ok(())
+    }
+
+    fn check_outputs(&self, spec: &PolicySpec, reading: Vec<PathBuf>, work: &Path) -> anyhow::Result<()> {
+        Outputs::default()
+            .file("--json", self.json.as_deref())
+            .reading("the recording or its parameters", reading)
+            .reading("a file of the policy", files(spec))
+            .check()?;
+        let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
+        anyhow::ensure!(!same(work, &self.policy), "--work: expected another folder than the policy's");
+        anyhow::ensure!(!same(&self.out, &self.policy), "--out: expected another folder than the policy's");
+        Ok(())
+    }
+
+    fn outcome(&self, plan: &Plan) -> Outcome {
+        let asked = self.from.plan.is_none().then_some(usize::from(self.observations));
+        if asked.is_some_and(|asked| plan.observations < asked) {
+            tracing::warn!(
+                "{}: expected {} observations (--observations), found {}",
+                plan.source.display(),
+                self.observations,
+                plan.observations
+            );
+        }
+        match &plan.outcome {
+            Some(outcome) if !outcome.within => Outcome::Differs,
+            None => {
+                tracing::warn!("nothing was quantised: no product, or no stage for this target, is within the limits");
+                Outcome::Warned
+            }
+            Some(_) if asked.is_some_and(|asked| plan.observations < asked) => Outcome::Warned,
+            Some(_) => Outcome::Success,
+        }
+    }
+}
+
+fn step(bar: &indicatif::ProgressBar, message: String, done: usize, total: usize) {
+    bar.set_message(message);
+    bar.set_length(total as u64);
+    bar.set_position(done as u64);
+}
+
+/// `OUT.quantize`.
+fn with_suffix(out: &Path) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_os_string();
+    name.push(".quantize");
+    out.with_file_name(name)
+}
