@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::{Built, Error, LogFigures, Request, refused, settings};
 use vla_base::sys::fs::Replacement;
 use vla_engines::memory::MemoryUse;
+use vla_engines::provenance::BuildSettings;
 use vla_tensorrt::{BuildOptions, BuildProgress, Family, Library, Log};
 
 /// Builds the engine of `request` for its compute capabilities; the file appears only when it is complete. Opens no driver.
@@ -47,7 +48,8 @@ pub(super) fn build(
         bytes: built.bytes,
         duration: started.elapsed(),
         layers: built.layers,
-        flags: settings(&options),
+        // Switches of TensorRT 8.6.
+        flags: BuildSettings { share_profiles: false, faster_dynamic_shapes: false, ..settings(&options) },
         timing_cache_used: false,
         calibrated: None,
         unscaled: figures.unscaled,
