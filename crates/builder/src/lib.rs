@@ -24,8 +24,10 @@ use vla_engines::memory::mib;
 use vla_engines::precision::Lacking;
 use vla_engines::{Precision, provenance};
 
+pub mod ahead;
 pub mod calibration;
 pub mod low_memory;
+pub mod quantized;
 mod request;
 mod scales;
 mod target;
@@ -122,6 +124,21 @@ pub enum Error {
         /// The builder's error.
         reason: String,
     },
+    /// The builder left weights floating that the network quantises. No engine was written.
+    #[error(
+        "{}: TensorRT built an engine of {}: it does not hold the 8-bit weights of its network, and was not written; build          the policy before it was quantised in fp16, or quantise it for this TensorRT (vla-trt quantize --target, docs/quantize.md)",
+        onnx.display(), quantized::sizes(*bytes, *planned, *most)
+    )]
+    NotQuantized {
+        /// The network.
+        onnx: PathBuf,
+        /// Size of the engine in bytes.
+        bytes: u64,
+        /// Expected size in bytes.
+        planned: u64,
+        /// Largest accepted size in bytes.
+        most: u64,
+    },
     /// The trial run of a built or adopted engine failed.
     #[error("{}: {source}", engine.display())]
     Unclean {
@@ -146,7 +163,7 @@ pub enum Error {
 pub fn device() -> Result<provenance::DeviceIdentity, vla_engines::Error> {
     let cuda = vla_tensorrt::cuda::Cuda::open()?;
     let library = vla_tensorrt::Library::open()?;
-    vla_tensorrt::identity(&cuda, library.version())
+    vla_tensorrt::identity(&cuda, &library)
 }
 
 /// Advice for a precision that this device does not support.

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +37,7 @@ pub mod search;
 mod trial;
 
 pub use budget::{Budget, Outcome};
-pub use plan::{Plan, ProductPlan, StagePlan};
+pub use plan::{PLAN_FILE, Plan, ProductPlan, StagePlan};
 
 use calibration::Calibration;
 use groups::Group;
@@ -66,8 +67,8 @@ pub struct Options {
 /// What scales come from.
 #[derive(Clone, Debug)]
 pub enum Samples {
-    /// Bag or data set with observations.
-    Recording(Source),
+    /// Bag or data set with observations, read as the node with these settings would.
+    Recording(Source, Arc<Settings>),
     /// Recorded inputs of every stage, as [`crate::calibrate`] writes them. Each stage is then looked at alone, and there are no actions:
     /// limits are those of the stages' outputs.
     Arrays(PathBuf),
@@ -119,18 +120,13 @@ pub(crate) struct Effect {
     pub(crate) relative: Option<f64>,
 }
 
-/// Chooses what is quantised of `spec`, as the node with these settings would run it.
+/// Chooses what is quantised of `spec`.
 ///
 /// # Errors
 /// [`Error`] naming the topic, joint, stage, tensor or file; [`Error::TooFewObservations`];
 /// [`Error::TooFewBytes`] for a budget that no choice meets.
-pub fn run(
-    spec: &PolicySpec,
-    settings: &Settings,
-    options: &Options,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Plan, Error> {
-    let calibration = calibration(spec, settings, options, progress)?;
+pub fn run(spec: &PolicySpec, options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<Plan, Error> {
+    let calibration = calibration(spec, options, progress)?;
     let calibration = &*calibration;
     if calibration.observations() < FEWEST_OBSERVATIONS {
         return Err(Error::TooFewObservations {
@@ -160,18 +156,17 @@ pub fn run(
 /// The samples: the policy's run on a recording, or a file with recorded inputs.
 fn calibration(
     spec: &PolicySpec,
-    settings: &Settings,
     options: &Options,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Box<dyn Calibration>, Error> {
-    let threads = settings.engine.threads;
-    let source = match &options.samples {
-        Samples::Recording(source) => source,
+    let (source, settings) = match &options.samples {
+        Samples::Recording(source, settings) => (source, settings),
         Samples::Arrays(file) => {
             let stages = options.stages.clone().unwrap_or_else(|| spec.stage_names());
-            return Ok(Box::new(arrays::Arrays::open(spec, threads, file, &stages)?));
+            return Ok(Box::new(arrays::Arrays::open(spec, file, &stages)?));
         }
     };
+    let threads = settings.engine.threads;
     let mut reference = Networks::of(spec, threads).with_paths(settings);
     let verification = verify::Options {
         source: source.clone(),

@@ -11,8 +11,6 @@ use crate::matrix::Matrix;
 use crate::scale::{Clip, LARGEST, candidates, quantized, quantized_blocks, quantized_columns};
 use crate::statistics::Statistics;
 
-/// Input channels of a block of 4-bit weights.
-pub const BLOCK: usize = 128;
 /// Strengths of smoothing that are tried.
 const ALPHAS: [f32; 6] = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8];
 /// Products of a row, a weight and a candidate that one fit computes about.
@@ -75,7 +73,7 @@ pub fn fit(statistics: &Statistics, readers: &[&Matrix], smoothable: bool) -> Re
     Ok(Fit { alpha, factors: trial.factors, clip: found.clip, scale: found.scale, errors: found.errors })
 }
 
-/// The error of weights in 4 bits, in blocks of [`BLOCK`] input channels with a scale each; the activation stays floating.
+/// The error of weights in 4 bits, in blocks of [`crate::integers::BLOCK`] input channels with a scale each; the activation stays floating.
 ///
 /// # Errors
 /// [`Unfit`].
@@ -84,7 +82,7 @@ pub fn fit_blocks(statistics: &Statistics, readers: &[&Matrix]) -> Result<Fit, U
     let sample = rows(statistics, readers);
     let error = |weight: &&Matrix| {
         let exact = sample.times(weight);
-        let found = sample.times(&quantized_blocks(weight, BLOCK));
+        let found = sample.times(&quantized_blocks(weight));
         (found.squared_distance(&exact) / exact.squared().max(f64::MIN_POSITIVE)).sqrt()
     };
     let errors = readers.iter().map(error).collect();

@@ -1,8 +1,10 @@
 //! Weights as integers: symmetric, to the nearest, ties to even.
 
-use crate::fit::BLOCK;
 use crate::float::Float;
 use crate::matrix::Matrix;
+
+/// Input channels that share a scale of 4-bit weights.
+pub const BLOCK: usize = 128;
 
 /// A matrix of integers with scales: a real value is a scale times an integer.
 #[derive(Clone, PartialEq, Debug)]

@@ -22,7 +22,7 @@ mod weights;
 
 pub use carrier::{Carrier, Vector, carrier};
 pub use error::Error;
-pub use fit::{BLOCK, Fit, Unfit, fit, fit_blocks};
+pub use fit::{Fit, Unfit, fit, fit_blocks};
 pub use float::Float;
 pub use matrix::Matrix;
 pub use product::{Kind, Product, products};

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::float::Float;
+use crate::integers::{int4, int8};
 use crate::matrix::Matrix;
 
 /// Largest integer of a symmetric 8-bit scale.
@@ -49,27 +51,14 @@ pub(crate) fn quantized(values: &Matrix, scale: f32) -> Matrix {
     Matrix { values: values.values.iter().map(|value| rounded(*value, scale)).collect(), ..*values }
 }
 
-/// A weight `[inputs, outputs]` with each column in 8-bit integers of its own scale.
+/// A weight `[inputs, outputs]` as 8-bit integers have it.
 pub(crate) fn quantized_columns(weight: &Matrix) -> Matrix {
-    let scales: Vec<f32> = weight.column_maxima().iter().map(|most| most / LARGEST).collect();
-    let of = |row: &[f32]| -> Vec<f32> {
-        row.iter().zip(&scales).map(|(value, scale)| if *scale > 0.0 { rounded(*value, *scale) } else { 0.0 }).collect()
-    };
-    Matrix { values: weight.iter().flat_map(of).collect(), ..*weight }
+    Matrix { values: int8(weight, Float::F32).dequantized(), ..*weight }
 }
 
-/// A weight `[inputs, outputs]` with each column in 4-bit integers, a scale for every `block` rows.
-pub(crate) fn quantized_blocks(weight: &Matrix, block: usize) -> Matrix {
-    let mut values = Vec::with_capacity(weight.values.len());
-    for rows in weight.values.chunks(block * weight.columns.max(1)) {
-        let part = Matrix { rows: rows.len() / weight.columns.max(1), columns: weight.columns, values: rows.to_vec() };
-        let scales: Vec<f32> = part.column_maxima().iter().map(|most| most / 7.0).collect();
-        for (value, scale) in rows.iter().zip(scales.iter().cycle()) {
-            let integer = |scale: f32| (value / scale).round_ties_even().clamp(-8.0, 7.0) * scale;
-            values.push(if *scale > 0.0 { integer(*scale) } else { 0.0 });
-        }
-    }
-    Matrix { values, ..*weight }
+/// A weight `[inputs, outputs]` as 4-bit integers have it.
+pub(crate) fn quantized_blocks(weight: &Matrix) -> Matrix {
+    Matrix { values: int4(weight, Float::F32).dequantized(), ..*weight }
 }
 
 /// The scale of each way to clip. `sample`: rows of the tensor; `most`: its largest magnitude over all rows, above 0;
@@ -108,12 +97,6 @@ mod tests {
     fn integers_round_half_to_even_and_saturate_as_onnx_says() {
         let of = |values: &[f32]| values.iter().map(|x| rounded(*x, 0.5)).collect::<Vec<_>>();
         assert_eq!(of(&[0.25, 0.75, -0.25, 63.6, -64.1, 0.6]), [0.0, 1.0, -0.0, 63.5, -64.0, 0.5]);
-    }
-
-    #[test]
-    fn columns_of_a_weight_have_their_own_scales_and_a_column_of_zeros_stays() {
-        let weight = Matrix { rows: 2, columns: 3, values: vec![127.0, 0.0, 1.27, 0.4, 0.0, -0.006] };
-        assert_eq!(quantized_columns(&weight).values, [127.0, 0.0, 1.27, 0.0, 0.0, -0.01]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::verify::candidate::inner_output;
 use vla_engines::Stage;
 use vla_engines::onnx::Network;
 use vla_quantize::recipe::WeightType;
-use vla_quantize::{BLOCK, Fit, Product, Statistics, carrier, fit, fit_blocks, products, read_weight};
+use vla_quantize::{Fit, Product, Statistics, carrier, fit, fit_blocks, int4_problem, products, read_weight};
 
 /// Error of a product's own output beyond which it is left floating: its result would have no digit that is right.
 const HOPELESS: f64 = 0.3;
@@ -107,10 +107,8 @@ fn tensor(
     };
     let of = |(error, product): (&f64, &&Product)| match weights {
         _ if *error > HOPELESS => Err(format!("its output is {:.0} % off with the best scale", error * 100.0)),
-        WeightType::Int4 if !product.rows.is_multiple_of(BLOCK) => {
-            Err(format!("4-bit weights come in blocks of {BLOCK} input channels, and it has {}", product.rows))
-        }
-        WeightType::Int8 | WeightType::Int4 => Ok(*error),
+        WeightType::Int4 => int4_problem(product).map_or(Ok(*error), Err),
+        WeightType::Int8 => Ok(*error),
     };
     let results: Vec<_> = found.errors.iter().zip(readers).map(of).collect();
     if results.iter().any(Result::is_ok) {

@@ -16,10 +16,12 @@ use vla_engines::provenance::{Figures, TensorFigures, hash};
 use vla_engines::{Inference, Stage, StageOutput, Symbols};
 use vla_policy::PolicySpec;
 
+/// Threads of an inference: there are no settings that say how many.
+const THREADS: usize = 2;
+
 /// A file of recorded inputs of a policy's stages.
 pub(super) struct Arrays {
     spec: PolicySpec,
-    threads: usize,
     file: PathBuf,
     sha256: String,
     samples: usize,
@@ -35,14 +37,14 @@ impl Arrays {
     ///
     /// # Errors
     /// [`Error::Samples`] with everything that does not fit the networks.
-    pub(super) fn open(spec: &PolicySpec, threads: usize, file: &Path, stages: &[String]) -> Result<Self, Error> {
+    pub(super) fn open(spec: &PolicySpec, file: &Path, stages: &[String]) -> Result<Self, Error> {
         let mut samples = usize::MAX;
         for stage in spec.stages.iter().filter(|stage| stages.contains(&stage.name)) {
             samples = samples.min(opened(file, stage)?.samples());
         }
         let sha256 = hash::file_sha256(file).map_err(Error::io(file))?;
         let (spec, file) = (spec.clone(), file.to_owned());
-        Ok(Self { spec, threads, file, sha256, samples, made: RefCell::default() })
+        Ok(Self { spec, file, sha256, samples, made: RefCell::default() })
     }
 
     /// Runs a stage of `networks` on every sample. `see` receives the sample's number, names in the network and tensors.
@@ -156,7 +158,7 @@ impl Calibration for Arrays {
     }
 
     fn networks(&self) -> Networks {
-        Networks::of(&self.spec, self.threads)
+        Networks::of(&self.spec, THREADS)
     }
 
     fn record(

@@ -1,5 +1,6 @@
 //! Runs of the policy with a choice of products quantised.
 
+use std::fs;
 use std::path::PathBuf;
 
 use super::analysis::Analysis;
@@ -61,7 +62,7 @@ impl<'t> Trials<'t> {
             let analysis = &self.analyses[*stage];
             let recipe = recipe(analysis, nodes, self.options.weights);
             let Some(before) = networks.file(&analysis.stage) else { continue };
-            let file = self.file(&analysis.stage);
+            let file = self.file(&analysis.stage)?;
             if self.written[*stage].as_ref() != Some(&recipe) {
                 self.written[*stage] = None;
                 rewrite(&before, &recipe, Target::Trt10, &file)?;
@@ -72,8 +73,10 @@ impl<'t> Trials<'t> {
         Ok(networks)
     }
 
-    fn file(&self, stage: &str) -> PathBuf {
-        self.options.scratch.join("trial").join(stage).join(format!("{stage}.onnx"))
+    fn file(&self, stage: &str) -> Result<PathBuf, Error> {
+        let folder = self.options.scratch.join("trial").join(stage);
+        fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        Ok(folder.join(format!("{stage}.onnx")))
     }
 }
 

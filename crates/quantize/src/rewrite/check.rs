@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::Error;
 use crate::carrier::{self, Carrier};
-use crate::fit::BLOCK;
 use crate::float::Float;
 use crate::graph::Index;
+use crate::integers::BLOCK;
 use crate::product::Product;
 use crate::recipe::{Recipe, Target, WeightType};
 use vla_engines::onnx::Network;

@@ -15,9 +15,8 @@ use super::store::Store;
 use super::wire::{self, Field};
 use super::{Written, opset};
 use crate::Error;
-use crate::fit::BLOCK;
 use crate::float::Float;
-use crate::integers::{Integers, int4, int8};
+use crate::integers::{BLOCK, Integers, int4, int8};
 use crate::matrix::Matrix;
 use crate::weights::read;
 

@@ -13,9 +13,9 @@ use super::opset;
 use super::wire;
 use crate::Error;
 use crate::carrier::Carrier;
-use crate::fit::BLOCK;
 use crate::float::Float;
 use crate::graph::Index;
+use crate::integers::BLOCK;
 use crate::product::Product;
 use crate::recipe::{Recipe, Target, WeightType};
 

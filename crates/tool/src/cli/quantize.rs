@@ -1,7 +1,6 @@
 //! `vla-trt quantize`: a policy with 8-bit networks.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -16,7 +15,6 @@ use vla_offline::replay::BagClock;
 use vla_policy::PolicySpec;
 use vla_policy::spec::POLICY_FILE;
 use vla_quantize::recipe::{Target, WeightType};
-use vla_runtime::parameters::Settings;
 
 /// Write a policy with 8-bit networks: QuantizeLinear and DequantizeLinear around the products that can bear it.
 ///
@@ -161,9 +159,8 @@ pub(crate) fn run(args: &QuantizeArguments) -> anyhow::Result<Outcome> {
 }
 
 impl QuantizeArguments {
-    fn search(&self, spec: &PolicySpec, work: &std::path::Path) -> anyhow::Result<Plan> {
-        let (samples, settings, mut reading) = self.samples(spec)?;
-        reading.extend(parameter_files(&settings, self.params.as_deref()));
+    fn search(&self, spec: &PolicySpec, work: &Path) -> anyhow::Result<Plan> {
+        let (samples, reading) = self.samples(spec)?;
         self.check_outputs(spec, reading, work)?;
         let base = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
         let scratch = Staging::scratch(&base.join("vla_trt_quantize"))?;
@@ -185,7 +182,7 @@ impl QuantizeArguments {
             work: work.to_owned(),
         };
         let bar = bar();
-        let plan = quantize::run(spec, &settings, &options, &mut |progress| match progress {
+        let plan = quantize::run(spec, &options, &mut |progress| match progress {
             Progress::Reference(progress) => show(&bar, progress),
             Progress::Recording { stage, done, total } => step(&bar, format!("recording {stage}"), done, total),
             Progress::Scales { stage, done, total } => step(&bar, format!("scales of {stage}"), done, total),
@@ -196,20 +193,20 @@ impl QuantizeArguments {
         Ok(plan?)
     }
 
-    /// Where scales come from, the policy's settings, and the files that are read.
-    fn samples(&self, spec: &PolicySpec) -> anyhow::Result<(Samples, Arc<Settings>, Vec<PathBuf>)> {
+    /// Where scales come from, and the files that are read.
+    fn samples(&self, spec: &PolicySpec) -> anyhow::Result<(Samples, Vec<PathBuf>)> {
         if let Some(file) = &self.from.calib_data {
             let unnamed = [(self.max_action_rad.is_some(), "--max-action-rad"), (self.params.is_some(), "--params")];
             if let Some((_, option)) = unnamed.iter().find(|(given, _)| *given) {
                 anyhow::bail!("{option} needs --bag or --dataset: recorded inputs of stages give no actions");
             }
-            let settings = Arc::new(Settings::default());
-            return Ok((Samples::Arrays(file.clone()), settings, vec![file.clone()]));
+            return Ok((Samples::Arrays(file.clone()), vec![file.clone()]));
         }
         let source = source(self.from.bag.as_deref(), self.clock, self.from.dataset.as_deref(), &self.reading)?;
         let settings = settings_for(spec, &source, self.params.as_deref(), &self.param)?;
-        let files = source.files();
-        Ok((Samples::Recording(source), settings, files))
+        let mut files = source.files();
+        files.extend(parameter_files(&settings, self.params.as_deref()));
+        Ok((Samples::Recording(source, settings), files))
     }
 
     fn target(&self) -> Target {
@@ -227,14 +224,15 @@ impl QuantizeArguments {
         Ok(())
     }
 
-    fn check_outputs(&self, spec: &PolicySpec, reading: Vec<PathBuf>, work: &std::path::Path) -> anyhow::Result<()> {
+    fn check_outputs(&self, spec: &PolicySpec, reading: Vec<PathBuf>, work: &Path) -> anyhow::Result<()> {
         Outputs::default()
-            .file("--out", self.out.join(POLICY_FILE).as_path())
             .file("--json", self.json.as_deref())
             .reading("the recording or its parameters", reading)
             .reading("a file of the policy", files(spec))
             .check()?;
-        anyhow::ensure!(work != self.policy, "--work: expected a folder for this, found the policy's");
+        let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
+        anyhow::ensure!(!same(work, &self.policy), "--work: expected another folder than the policy's");
+        anyhow::ensure!(!same(&self.out, &self.policy), "--out: expected another folder than the policy's");
         Ok(())
     }
 
@@ -267,7 +265,7 @@ fn step(bar: &indicatif::ProgressBar, message: String, done: usize, total: usize
 }
 
 /// `OUT.quantize`.
-fn with_suffix(out: &std::path::Path) -> PathBuf {
+fn with_suffix(out: &Path) -> PathBuf {
     let mut name = out.file_name().unwrap_or_default().to_os_string();
     name.push(".quantize");
     out.with_file_name(name)

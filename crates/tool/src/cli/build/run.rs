@@ -15,6 +15,8 @@ use vla_engines::provenance::{DeviceIdentity, Provenance, Release};
 use vla_policy::PolicySpec;
 use vla_tensorrt::device::memory_here;
 
+#[path = "ahead.rs"]
+mod ahead;
 #[path = "child.rs"]
 mod child;
 #[path = "gate.rs"]
@@ -30,6 +32,9 @@ pub(super) fn build(args: &BuildArguments) -> anyhow::Result<Outcome> {
         return child::probe_here(engine, args.emulated).map(|()| Outcome::Success);
     }
     let stop = Stop::watch()?;
+    if !args.ahead.is_empty() {
+        return ahead::engines(args, &stop);
+    }
     let prepared = if args.prepare_system { prepare(args.dry_run)? } else { None };
     let outcome = engines(args, &stop);
     // Also after an error or Ctrl-C; the guard's destructor restores the rest.
@@ -121,6 +126,7 @@ impl Work<'_> {
     fn one(&self, mut request: Request) -> anyhow::Result<()> {
         request.profiles()?;
         self.can(&request)?;
+        request.check_quantization(&self.device.tensorrt)?;
         if self.args.low_memory_mode {
             outline::bound(&mut request, free())?;
         }
@@ -136,6 +142,7 @@ impl Work<'_> {
             peak_anonymous: built.peak_anonymous,
             flags: built.flags.clone(),
             duration: built.duration,
+            portable: None,
             adopted: false,
             emulated: self.args.emulated,
         };
@@ -201,10 +208,13 @@ fn print_build(request: &Request, built: &Built) {
     );
 }
 
-/// A warning if few layers run in INT8, which TensorRT chooses only where it is faster. Judged by the engine's size, with one
+/// A warning if few layers run in INT8 after a calibration: TensorRT chooses it only where it is faster. Judged by the engine's size, with one
 /// byte per INT8 weight.
 fn hardly_int8(request: &Request, built: &Built) -> Option<String> {
     let network = request.precision.int8.then(|| Network::open(&request.onnx).ok())??;
+    if network.is_quantized() {
+        return None;
+    }
     let (int8, whole) = (network.weight_bytes_in("int8+fp16"), network.weight_bytes_in("fp16"));
     // The threshold corresponds to half of the weights in INT8.
     (built.bytes > int8.midpoint(whole)).then(|| {
