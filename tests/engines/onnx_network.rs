@@ -105,6 +105,7 @@ fn cost_is_the_one_worked_out_by_hand_and_scales_with_the_symbol() {
     let by_hand = |t: u64, bytes: u64| Cost {
         flops: 2 * t * 16 * 32 + 2 * t * 32 * 8,
         weight_flops: 2 * t * 16 * 32 + 2 * t * 32 * 8,
+        int8_flops: 0,
         gathered: BTreeMap::new(),
         live_bytes: 2 * t * 32 * bytes,
         unknown: Vec::new(),

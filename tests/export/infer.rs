@@ -116,6 +116,25 @@ fn encode_and_decode_are_those_of_the_policys_processor() {
 }
 
 #[test]
+fn a_dump_is_in_single_precision_also_where_stages_hand_over_half() {
+    let [single, half] = [demo::policy(), demo::policy_in_half_precision(&[])].map(|policy| {
+        let spec = PolicySpec::load(policy.path()).expect("the policy");
+        dump(policy.path(), arrays(&spec))
+    });
+    assert_eq!(single.keys().collect::<Vec<_>>(), half.keys().collect::<Vec<_>>());
+    for (name, tensor) in &half {
+        assert_eq!((tensor.dtype(), tensor.dims()), (single[name].dtype(), single[name].dims()), "{name}");
+    }
+    for name in ["image_rows", "vl_embs", "k0", "v2", "state_features"] {
+        let [single, half] = [&single, &half].map(|all| all[name].as_f32().expect("f32"));
+        assert_ne!(single, half, "{name} was rounded");
+        let largest = single.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        let difference = single.iter().zip(half).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(difference < 1e-2 * largest, "{name}: {difference} of {largest}");
+    }
+}
+
+#[test]
 fn relative_poses_of_the_default_format_are_matrices_and_those_of_others_rows() {
     demo::point_at_onnx_runtime();
     for (format, width) in [("DEFAULT", vec![4, 4]), ("XYZ_ROT6D", vec![9]), ("XYZ_ROTVEC", vec![6])] {

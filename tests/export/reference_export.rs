@@ -122,7 +122,8 @@ fn run(
 }
 
 fn relative(found: &HostTensor, expected: &HostTensor) -> f64 {
-    let (found, expected) = (found.as_f32().expect("f32"), expected.as_f32().expect("f32"));
+    let found = found.to_single();
+    let (found, expected) = (found.as_f32().expect("float"), expected.as_f32().expect("f32"));
     assert_eq!(found.len(), expected.len(), "elements");
     let square = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     let difference = square(&mut found.iter().zip(expected).map(|(a, b)| f64::from(*a) - f64::from(*b)));

@@ -6,6 +6,7 @@ use std::path::Path;
 use vla_base::tensor::{DType, HostTensor};
 use vla_export::demo;
 use vla_export::demo::weights::DemoWeights;
+use vla_export::split::InputSource;
 use vla_export::weights::Weights as _;
 use vla_export::{Model, Options, RopeFrequencies, View, VisionAttention, split};
 
@@ -252,4 +253,106 @@ fn without_vlln_the_head_takes_the_language_models_features_as_they_are() {
     assert_eq!(embeddings, features);
     let [normed, same] = run(true);
     assert!(close(&same, &features) && !close(&normed, &features));
+}
+
+/// Element types of the tensors between stages, each as its maker has it; its readers have the same.
+fn between(options: &Options, dir: &Path) -> BTreeMap<String, DType> {
+    let model = model();
+    let stages =
+        split::write(&DemoWeights::new(7, model.clone()), &model, options, &[view("a", 84)], dir).expect("export");
+    let made = |name: &str| {
+        let mut outputs = stages.iter().flat_map(|stage| &stage.outputs).map(|(spec, _)| spec);
+        outputs.find(|spec| spec.name == name).unwrap_or_else(|| panic!("no stage makes {name}")).dtype
+    };
+    let mut found = BTreeMap::new();
+    for (input, source) in stages.iter().flat_map(|stage| &stage.inputs) {
+        match source {
+            InputSource::Stage => {
+                assert_eq!(input.dtype, made(&input.name), "{input}");
+                found.insert(input.name.clone(), input.dtype);
+            }
+            InputSource::Host | InputSource::Constants(_) => {
+                assert!(matches!(input.dtype, DType::F32 | DType::I32), "{input}");
+            }
+        }
+    }
+    assert_eq!(made("next_actions"), DType::F32);
+    found
+}
+
+fn all_in(dtype: DType) -> Options {
+    Options { dtype, ..options() }
+}
+
+#[test]
+fn tensors_between_stages_of_one_half_precision_type_are_in_it_and_all_others_in_single() {
+    use DType::{BF16, F16, F32};
+    let scratch = tempfile::tempdir().expect("scratch");
+    let types = |options: &Options| {
+        let found = between(options, scratch.path());
+        let cross: Vec<DType> = ["k0", "v0", "k2", "v2"].iter().map(|name| found[*name]).collect();
+        assert!(cross.iter().all(|dtype| *dtype == found["state_features"]), "{found:?}");
+        ["image_rows", "vl_embs", "k0"].map(|name| found[name])
+    };
+    for dtype in [F32, F16, BF16] {
+        assert_eq!(types(&all_in(dtype)), [dtype; 3], "{dtype}");
+    }
+    for (stage, other, expected) in [
+        ("vision", F32, [F32, F16, F16]),
+        ("language", F32, [F32, F32, F16]),
+        ("context", F32, [F16, F32, F32]),
+        ("step", F32, [F16, F16, F32]),
+        ("step", BF16, [F16, F16, F32]),
+    ] {
+        let mixed = Options { dtype_of: BTreeMap::from([(stage.to_owned(), other)]), ..all_in(F16) };
+        assert_eq!(types(&mixed), expected, "{stage} in {other}");
+    }
+}
+
+#[test]
+fn pieces_of_one_stage_hand_over_its_own_type() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    for (vision, between_vision) in [(DType::F16, DType::F16), (DType::F32, DType::F32)] {
+        let dtype_of = BTreeMap::from([("vision".to_owned(), vision)]);
+        let found = between(&Options { blocks_per_engine: Some(1), dtype_of, ..all_in(DType::F16) }, scratch.path());
+        let of = |part: &str| -> Vec<DType> {
+            found.iter().filter(|(name, _)| name.starts_with(part)).map(|(_, dtype)| *dtype).collect()
+        };
+        let [in_vision, in_language, in_step] = ["vision.", "language.", "step."].map(of);
+        assert!(!in_vision.is_empty() && in_vision.iter().all(|dtype| *dtype == between_vision), "{found:?}");
+        assert!(!in_language.is_empty() && in_language.iter().all(|dtype| *dtype == DType::F16), "{found:?}");
+        assert!(!in_step.is_empty() && in_step.iter().all(|dtype| *dtype == DType::F16), "{found:?}");
+    }
+}
+
+/// A reader in half precision rounds what it is given, so that the type in between decides no value.
+#[test]
+fn half_precision_between_stages_is_single_precision_rounded_once() {
+    let Some(environment) = onnx_runtime::environment() else { return };
+    let model = model();
+    let (width, images) = (model.language.width, 6);
+    let run = |step: DType| {
+        let dir = tempfile::tempdir().expect("scratch");
+        let dtype_of = BTreeMap::from([("step".to_owned(), step)]);
+        export(&[view("a", 84)], &Options { dtype_of, ..all_in(DType::F16) }, dir.path());
+        let rows = f32s(&[9 + images, width], 0.0);
+        let mut half = HostTensor::zeros(DType::F16, rows.dims()).expect("small");
+        assert!(rows.convert_into(&mut half));
+        let inputs = named([
+            ("vl_embs", half),
+            ("text_index", i32s(0..9)),
+            ("image_index", i32s(9..15)),
+            ("state", f32s(&[1, model.head.state_dims], 1.0)),
+        ]);
+        Runner::load(&environment, &dir.path().join("context.onnx")).run(&inputs)
+    };
+    let (narrow, wide) = (run(DType::F16), run(DType::F32));
+    assert_eq!(narrow.keys().collect::<Vec<_>>(), wide.keys().collect::<Vec<_>>());
+    for (name, wide) in &wide {
+        assert_eq!((narrow[name].dtype(), wide.dtype()), (DType::F16, DType::F32), "{name}");
+        let mut rounded = HostTensor::zeros(DType::F16, wide.dims()).expect("small");
+        assert!(wide.convert_into(&mut rounded));
+        assert_eq!(narrow[name], rounded, "{name}");
+        assert!(values(&named([("x", wide.clone())]), "x").iter().any(|value| *value != 0.0), "{name}");
+    }
 }

@@ -60,3 +60,13 @@ def test_every_network_passes_the_checker(tool, checkpoint, tmp_path, layout, dt
         edges = {one.name: one.type.tensor_type.elem_type for one in [*model.graph.input, *model.graph.output]}
         wide = {onnx.TensorProto.INT64, onnx.TensorProto.BOOL}
         assert not [name for name, kind in edges.items() if kind in wide], path
+        inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True).graph
+        known = {one.name for one in [*inferred.value_info, *inferred.output]}
+        unknown = [name for node in inferred.node for name in node.output if name not in known]
+        assert not unknown, (path, unknown)
+        # A quantiser reads the third input of a Gemm as a vector, and counts the bytes of every initializer.
+        dims = {one.name: list(one.dims) for one in inferred.initializer}
+        gemms = [node for node in inferred.node if node.op_type == "Gemm" and len(node.input) > 2]
+        tables = [node.name for node in gemms if len([n for n in dims.get(node.input[2], []) if n != 1]) > 1]
+        assert not tables, (path, tables)
+        assert not [name for name, shape in dims.items() if 0 in shape], path

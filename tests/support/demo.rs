@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use vla_bags::BagReader;
-use vla_export::demo;
+use vla_base::tensor::DType;
+use vla_export::synthetic_checkpoint::{self, Size};
+use vla_export::{bundle, demo};
 use vla_messages::ActionChunkMessage;
 use vla_offline::replay;
 use vla_policy::PolicySpec;
@@ -37,6 +39,18 @@ pub fn policy() -> TempDir {
     point_at_onnx_runtime();
     let dir = tempfile::tempdir().expect("a temporary folder");
     demo::bundle::write(dir.path(), 7).expect("the demo policy");
+    dir
+}
+
+/// The same exported in half precision, the stages `single` in single precision.
+pub fn policy_in_half_precision(single: &[&str]) -> TempDir {
+    point_at_onnx_runtime();
+    let (checkpoint, dir) = (tempfile::tempdir().expect("scratch"), tempfile::tempdir().expect("scratch"));
+    synthetic_checkpoint::fill_folder(Size::Demo, 7, checkpoint.path(), u64::MAX, &mut |_| {}).expect("a checkpoint");
+    let mut request = demo::bundle::request(checkpoint.path());
+    request.dtype = DType::F16;
+    request.dtype_of = single.iter().map(|stage| ((*stage).to_owned(), DType::F32)).collect();
+    bundle::write(&request, dir.path(), &mut |_| {}).expect("exports");
     dir
 }
 

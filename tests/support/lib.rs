@@ -9,6 +9,7 @@ pub mod eef;
 pub mod fuzz;
 pub mod onnx_runtime;
 pub mod processor;
+pub mod quantized;
 pub mod reference_bench;
 pub mod small_tokenizer;
 pub mod vectors;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
 
+use half::f16;
 use ort::environment::Environment;
 use ort::session::{Session, SessionInputValue};
 use ort::value::Tensor;
-use vla_base::tensor::{Data, HostTensor};
+use vla_base::tensor::{DType, Data, HostTensor};
 
 /// ONNX Runtime from `ORT_DYLIB_PATH`, opened once a process; `None`, said aloud, when the variable is not set.
 pub fn environment() -> Option<Environment> {
@@ -31,7 +32,7 @@ impl Runner {
         Self(session.and_then(|mut b| b.commit_from_file(model)).unwrap_or_else(|e| panic!("{}: {e}", model.display())))
     }
 
-    /// Runs with inputs by name; single-precision outputs by name.
+    /// Runs with inputs by name; outputs by name, in single or half precision.
     pub fn run(&mut self, inputs: &BTreeMap<String, HostTensor>) -> BTreeMap<String, HostTensor> {
         let wanted: Vec<String> = self.0.inputs().iter().map(|input| input.name().to_owned()).collect();
         let values: Vec<(String, SessionInputValue<'_>)> = wanted
@@ -41,6 +42,7 @@ impl Runner {
                 let dims: Vec<i64> = tensor.dims().iter().map(|n| *n as i64).collect();
                 let value: SessionInputValue<'_> = match tensor.data() {
                     Data::F32(v) => Tensor::from_array((dims, v.clone())).expect("tensor").into(),
+                    Data::F16(v) => Tensor::from_array((dims, v.clone())).expect("tensor").into(),
                     Data::I32(v) => Tensor::from_array((dims, v.clone())).expect("tensor").into(),
                     other => panic!("{name}: {other:?}"),
                 };
@@ -51,9 +53,16 @@ impl Runner {
         outputs
             .iter()
             .map(|(name, value)| {
-                let (shape, data) = value.try_extract_tensor::<f32>().expect("f32 output");
-                let dims: Vec<usize> = shape.iter().map(|n| *n as usize).collect();
-                (name.to_owned(), HostTensor::from_f32(&dims, data.to_vec()).expect("whole"))
+                let dims: Vec<usize> = value.shape().iter().map(|n| *n as usize).collect();
+                let tensor = if let Ok((_, data)) = value.try_extract_tensor::<f16>() {
+                    let mut tensor = HostTensor::zeros(DType::F16, &dims).expect("small");
+                    *tensor.data_mut() = Data::F16(data.to_vec());
+                    tensor
+                } else {
+                    let (_, data) = value.try_extract_tensor::<f32>().expect("f32 or f16 output");
+                    HostTensor::from_f32(&dims, data.to_vec()).expect("whole")
+                };
+                (name.to_owned(), tensor)
             })
             .collect()
     }

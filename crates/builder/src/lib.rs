@@ -27,6 +27,7 @@ use vla_engines::{Precision, provenance};
 pub mod ahead;
 pub mod calibration;
 pub mod low_memory;
+pub mod quantized;
 mod request;
 mod scales;
 mod target;
@@ -122,6 +123,21 @@ pub enum Error {
         onnx: PathBuf,
         /// The builder's error.
         reason: String,
+    },
+    /// The builder left weights floating that the network quantises. No engine was written.
+    #[error(
+        "{}: TensorRT built an engine of {}: it does not hold the 8-bit weights of its network, and was not written; build          the policy before it was quantised in fp16, or quantise it for this TensorRT (vla-trt quantize --target, docs/quantize.md)",
+        onnx.display(), quantized::sizes(*bytes, *planned, *most)
+    )]
+    NotQuantized {
+        /// The network.
+        onnx: PathBuf,
+        /// Size of the engine in bytes.
+        bytes: u64,
+        /// Expected size in bytes.
+        planned: u64,
+        /// Largest accepted size in bytes.
+        most: u64,
     },
     /// The trial run of a built or adopted engine failed.
     #[error("{}: {source}", engine.display())]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Scales, ahead};
+use super::{Error, Scales, ahead, quantized};
 use vla_base::tensor::{Dim, TensorSpec};
 use vla_engines::Precision;
 use vla_engines::onnx::Network;
@@ -76,6 +76,19 @@ impl Request {
             is_open.then(|| (input.name.clone(), profile_of(input, &ranges)))
         };
         Ok(network.inputs.iter().filter_map(profile).collect())
+    }
+
+    /// Checks that TensorRT of this version builds a network that quantises itself; others pass.
+    ///
+    /// # Errors
+    /// [`Error::Request`] listing what it does not build; [`Error::Onnx`] when the network cannot be read.
+    pub fn check_quantization(&self, tensorrt: &str) -> Result<(), Error> {
+        let network = Network::open(&self.onnx)?;
+        let problems = quantized::problems(&network, self.precision, tensorrt);
+        for warning in quantized::warnings(&network, tensorrt) {
+            tracing::warn!("{}: {warning}", self.onnx.display());
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Error::Request { onnx: self.onnx.clone(), problems }) }
     }
 
     /// The range of every symbol for which one is given or derived.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::calibrator::{Calibrated, RecordedInputs};
+use super::quantized::{TooLarge, too_large};
 use super::{Decision, Error, Request, Scales};
 use vla_base::sys::fs::Replacement;
 use vla_engines::Precision;
@@ -56,7 +57,8 @@ pub struct Built {
 /// Builds the engine of `request`; the file appears only when it is complete.
 ///
 /// # Errors
-/// [`Error::Request`] before any library is opened; [`Error::Precision`]; [`Error::Builder`] with the builder's error.
+/// [`Error::Request`] before any library is opened; [`Error::Precision`]; [`Error::Builder`] with the builder's error;
+/// [`Error::NotQuantized`] for an engine without the integers of its network.
 pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> bool + Send)) -> Result<Built, Error> {
     if !request.ahead.is_empty() {
         return ahead::build(request, progress);
@@ -98,6 +100,9 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
         None => vla_tensorrt::build(&library, &log, &request.onnx, &options, &mut out, &mut watched),
     };
     let built = built.map_err(|error| refused(request, &error))?;
+    if let Some(TooLarge { planned, most }) = too_large(&network, request.precision, built.bytes) {
+        return Err(Error::NotQuantized { onnx: request.onnx.clone(), bytes: built.bytes, planned, most });
+    }
     let file = out.into_inner().map_err(|error| Error::io(&request.engine)(error.into_error()))?;
     file.commit()?;
     if let Some(path) = &request.timing_cache {

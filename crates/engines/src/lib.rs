@@ -45,6 +45,7 @@ pub mod pipeline;
 pub mod precision;
 pub mod profile;
 pub mod provenance;
+pub mod quantized;
 pub mod roofline;
 
 pub use backend::{Backend, BufferSpec, Pass};

@@ -10,6 +10,7 @@ mod inner;
 mod network;
 mod products;
 pub mod proto;
+mod quantization;
 mod shapes;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub use data::DataProblem;
 pub use inner::Inner;
 pub use network::{ExternalWeight, Network, Weight};
 pub use products::{PRODUCT_SUFFIX, ProductWeights};
+pub use quantization::Product;
 pub use shapes::Inferred;
 
 /// Part of a network whose nodes an engine keeps in single precision whatever else it is built in: nodes are named

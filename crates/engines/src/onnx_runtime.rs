@@ -133,7 +133,7 @@ impl Backend for Onnx {
     }
 
     fn footprint(&self, stage: &Stage, _verified: &ProvenanceStatus) -> Result<Footprint, Error> {
-        Footprint::of_onnx(stage)
+        Footprint::of_onnx(stage, self.integer_kernels)
     }
 
     fn load(&mut self, stage: &Stage, _verified: &ProvenanceStatus) -> Result<OnnxEngine, Error> {

@@ -138,20 +138,21 @@ impl Layout {
         options: &Options,
         dir: &Path,
     ) -> Result<Vec<ExportedStage>, Error> {
-        let options = Options { dtype: DType::F16, dtype_of: BTreeMap::new(), ..options.clone() };
-        self.write(weights, network, &options, dir, true)
+        self.write(weights, network, options, dir, true)
     }
 
     fn write(
         &self,
         weights: &dyn Weights,
         network: &Network<'_>,
-        options: &Options,
+        requested: &Options,
         dir: &Path,
         measured: bool,
     ) -> Result<Vec<ExportedStage>, Error> {
+        let half = measured.then(|| Options { dtype: DType::F16, dtype_of: BTreeMap::new(), ..requested.clone() });
+        let options = half.as_ref().unwrap_or(requested);
         let (edges, stages) = (BTreeMap::new(), Vec::new());
-        let mut writer = Writer { layout: self, weights, options, dir, measured, edges, stages };
+        let mut writer = Writer { layout: self, weights, options, requested, dir, measured, edges, stages };
         (self.write)(&mut writer, network)?;
         Ok(writer.stages)
     }
@@ -164,6 +165,8 @@ pub struct Writer<'a> {
     pub weights: &'a dyn Weights,
     /// The switches.
     pub options: &'a Options,
+    /// The switches as requested: graphs that are measured are all built as in half precision.
+    requested: &'a Options,
     /// Where files go.
     pub dir: &'a Path,
     /// Whether graphs record the largest magnitude of their tensors.
@@ -177,13 +180,25 @@ pub struct Writer<'a> {
 impl Writer<'_> {
     /// Element type of a stage.
     pub fn dtype(&self, part: &str) -> DType {
-        self.options.dtype_of.get(part).copied().unwrap_or(self.options.dtype)
+        self.options.dtype_of(part)
     }
 
     /// Says that tensors between stages are in the element type of stage `part`, which is supplied.
     pub fn edges(&mut self, part: &str, tensors: &[&str]) {
         let dtype = self.dtype(part);
         self.edges.extend(tensors.iter().map(|name| ((*name).to_owned(), dtype)));
+    }
+
+    /// Says that stage `reader` alone reads `tensors` of stage `maker`. Where both are exported in the same half-precision
+    /// type the tensors are in that type, else in single precision. No value changes: each was in the maker's type before
+    /// it was converted, and is in the reader's type after it.
+    pub fn narrow_edges<T: Into<String>>(&mut self, [maker, reader]: [&str; 2], tensors: impl IntoIterator<Item = T>) {
+        let dtype = self.requested.dtype_of(maker);
+        // A measured graph holds half precision in single precision, but bfloat16 as it is.
+        let narrow = dtype == DType::F16 || (dtype == DType::BF16 && !self.measured);
+        if narrow && self.requested.dtype_of(reader) == dtype {
+            self.edges.extend(tensors.into_iter().map(|name| (name.into(), dtype)));
+        }
     }
 
     /// A tensor between stages, in its edge's element type.

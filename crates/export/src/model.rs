@@ -191,7 +191,7 @@ pub struct View {
 /// Switches of an export.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Options {
-    /// Element type of weights and activations; inputs, outputs and the action update stay f32.
+    /// Element type of weights and activations; what the host writes and reads and the action update stay f32.
     pub dtype: DType,
     /// Stages whose weights and activations have another element type.
     pub dtype_of: BTreeMap<String, DType>,
@@ -211,4 +211,11 @@ pub struct Options {
     pub stacked_projections: bool,
     /// Whether inner tensors become outputs too, for comparison with a reference.
     pub debug_outputs: bool,
+}
+
+impl Options {
+    /// Element type of a stage's weights and activations.
+    pub fn dtype_of(&self, stage: &str) -> DType {
+        self.dtype_of.get(stage).copied().unwrap_or(self.dtype)
+    }
 }

@@ -6,13 +6,16 @@
 //! block: a step engine multiplies them where they lie, and a step cut into several engines takes only its own.
 //!
 //! [`Options::blocks_per_engine`] cuts vision, language and step into stages `vision_0`, `vision_1` and so on, which
-//! hand over `vision.<layer>.<input>`, `language.<layer>` and `step.<block>` in single precision.
+//! hand over `vision.<layer>.<input>`, `language.<layer>` and `step.<block>`.
+//!
+//! Tensors between two stages of the same half-precision type are in that type, all others in single precision
+//! ([`Writer::narrow_edges`]).
 
 use std::ops::Range;
 use std::path::Path;
 
 use super::layers::step_constants::{ModulationRows, bucket, modulation, time_embedding};
-use super::layers::vision::{ViewGroup, vision};
+use super::layers::vision::{self, ViewGroup};
 use super::layers::{context, language, step};
 use super::layout::{Layout, Network, StageOptions, Writer, euler_steps, sequence, timesteps};
 use super::model::Attends;
@@ -88,11 +91,12 @@ fn stages(writer: &mut Writer<'_>, network: &Network<'_>) -> Result<(), Error> {
     let images: usize = groups.iter().map(|group| group.rows(&model.vision)).sum();
     let text = ("T".to_owned(), options.text);
     let sequence = sequence(options, images);
+    narrow_edges(writer, model, &groups);
 
     let cuts = |blocks| cuts(blocks, options.blocks_per_engine);
     for (suffix, layers) in cuts(model.vision.layers) {
         let place = StageOptions { part: "vision", suffix: &suffix, ..StageOptions::default() };
-        writer.stage(place, vec![], |net| vision(net, model, &groups, layers))?;
+        writer.stage(place, vec![], |net| vision::vision(net, model, &groups, layers))?;
     }
     for (suffix, layers) in cuts(model.language.layers) {
         // Symbols of this stage's inputs only.
@@ -111,6 +115,22 @@ fn stages(writer: &mut Writer<'_>, network: &Network<'_>) -> Result<(), Error> {
         writer.stage(place, profile, |net| step::step(net, model, images, blocks).map(|output| vec![output]))?;
     }
     write_constants(writer.weights, model, options, &writer.dir.join(CONSTANTS))
+}
+
+/// Sets the element types of the tensors between the stages.
+fn narrow_edges(writer: &mut Writer<'_>, model: &Model, groups: &[ViewGroup]) {
+    let most = writer.options.blocks_per_engine;
+    let starts = |blocks| cuts(blocks, most).into_iter().skip(1).map(|(_, blocks)| blocks.start);
+    for layer in starts(model.vision.layers) {
+        writer.narrow_edges(["vision", "vision"], groups.iter().map(|group| vision::between(layer, group)));
+    }
+    writer.narrow_edges(["vision", "language"], ["image_rows"]);
+    writer.narrow_edges(["language", "language"], starts(model.language.layers).map(language::between));
+    writer.narrow_edges(["language", "context"], ["vl_embs"]);
+    let cross = (0..model.head.blocks).filter(|block| model.head.attends(*block) != Attends::Own);
+    writer.narrow_edges(["context", "step"], cross.flat_map(|block| [format!("k{block}"), format!("v{block}")]));
+    writer.narrow_edges(["context", "step"], ["state_features"]);
+    writer.narrow_edges(["step", "step"], starts(model.head.blocks).map(step::between));
 }
 
 /// Ranges of at most `most` blocks with what is appended to the stage's name: nothing when there is one range.

@@ -28,6 +28,10 @@
 //! verify::record(engine_file, &report.verification(stage)?)?;
 //! ```
 //!
+//! A quantised network is its own reference: an engine is compared with what the file says, products of dequantised tensors
+//! in floating point ([`Reference::QuantizedNetworks`]). How far it is from the network before it was quantised is another
+//! comparison, of two bundles.
+//!
 //! Limits are those of policy.yaml ([`vla_policy::spec::Accuracy`]). What is not finite is within no limit.
 
 use std::collections::BTreeMap;
@@ -53,7 +57,7 @@ pub use actions::actions;
 pub use candidate::{Candidate, Networks};
 pub use capture::{ReferenceRun, StageRun, capture};
 pub use proposal::{Proposal, Trial, propose};
-pub use report::{ActionReport, KeyFigures, Report, StageReport};
+pub use report::{ActionReport, KeyFigures, Reference, Report, StageReport};
 pub(crate) use stages::observe;
 pub use stages::stage;
 
@@ -132,7 +136,10 @@ pub fn run(
         None => Some(actions(&captured, candidate, progress)?),
         Some(_) => None,
     };
-    Ok(report(&captured, reports, chain, candidate.name()))
+    let report = report(&captured, reports, chain, candidate.name());
+    let mut without_half_rounding = candidate.without_half_rounding();
+    without_half_rounding.retain(|stage| stages.contains(stage));
+    Ok(Report { without_half_rounding, ..report })
 }
 
 /// Joins the reports of stages and chain.
@@ -145,6 +152,7 @@ pub fn report(
     let mut report = Report {
         format: report::FORMAT,
         passed: false,
+        reference: captured.reference(),
         policy: captured.spec().name.clone(),
         fingerprint: captured.spec().fingerprint.clone(),
         candidate,
@@ -154,6 +162,7 @@ pub fn report(
         observations: captured.observations(),
         stages,
         actions,
+        without_half_rounding: Vec::new(),
     };
     report.passed = report.failed().is_empty();
     report

@@ -26,7 +26,7 @@ pub use fit::{Fit, Unfit, fit, fit_blocks};
 pub use float::Float;
 pub use matrix::Matrix;
 pub use product::{Kind, Product, products};
-pub use rewrite::{Progress, Written, int4_problem, rewrite};
+pub use rewrite::{Written, int4_problem, rewrite};
 pub use scale::Clip;
 pub use statistics::Statistics;
 pub use weights::read_weight;

@@ -36,15 +36,6 @@ mod wire;
 
 pub use check::int4_problem;
 
-/// How far the writing is, in bytes of the old network's weights.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Progress {
-    /// Bytes so far.
-    pub done: u64,
-    /// Bytes of all of them.
-    pub total: u64,
-}
-
 /// A network that was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Written {
@@ -64,13 +55,7 @@ pub struct Written {
 /// # Errors
 /// [`Error`]: the recipe does not fit the network; a weight is not finite; the network has scales already, an operator set before
 /// 13, or an operator that has no form in the set that is needed; files.
-pub fn rewrite(
-    network: &Path,
-    recipe: &Recipe,
-    target: Target,
-    out: &Path,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Written, Error> {
+pub fn rewrite(network: &Path, recipe: &Recipe, target: Target, out: &Path) -> Result<Written, Error> {
     let model = map::map(network).map_err(Error::io(network))?;
     let read = Network::decode(network, model.clone())?;
     let data = store::data_file(out);
@@ -84,7 +69,7 @@ pub fn rewrite(
     let parts = file::Parts::of(&read, &model)?;
     let products = crate::product::products(&read);
     let plan = plan::plan(&read, &products, &parts.nodes, recipe, target)?;
-    file::write(&read, parts, plan, out, progress)
+    file::write(&read, parts, plan, out)
 }
 
 /// Refuses what cannot be kept.

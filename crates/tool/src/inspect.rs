@@ -1,4 +1,4 @@
-//! Describes a network (ONNX) or an engine (a TensorRT plan) as a report.
+//! Describes a network (ONNX), an engine (a TensorRT plan) or the networks of a policy as a report.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -9,16 +9,19 @@ use serde::Serialize;
 mod engine;
 mod layers;
 mod network;
+mod products;
 
 #[cfg(feature = "tensorrt")]
 pub use engine::loaded;
 pub use engine::{EngineReport, Loaded, LoadedTensor, Verdict};
 pub use layers::{LayerCount, Layers};
 pub use network::{DataFile, NetworkReport, Operator, Parameters};
+pub use products::{FloatingProduct, PolicyReport, Products, StageProducts};
 
 use vla_engines::onnx;
 use vla_engines::onnx::Network;
 use vla_engines::provenance::{DeviceIdentity, Provenance};
+use vla_policy::spec::POLICY_FILE;
 
 /// Version of the JSON form.
 pub const FORMAT: u32 = 1;
@@ -48,6 +51,9 @@ pub enum Error {
         /// File type by its first bytes.
         looks: String,
     },
+    /// The policy, or one of its networks, cannot be read.
+    #[error(transparent)]
+    Policy(vla_engines::Cause),
     /// The file is neither.
     #[error(
         "{}: neither a network nor an engine: it begins with {looks}; expected an ONNX file, or a TensorRT engine (it \
@@ -69,9 +75,11 @@ pub enum Report {
     Network(Box<NetworkReport>),
     /// An engine.
     Engine(Box<EngineReport>),
+    /// The networks of a policy.
+    Policy(Box<PolicyReport>),
 }
 
-/// Reads a network's description, or an engine's file and record. `device` is this device, if known; `dims` are values of
+/// Reads a network's description, an engine's file and record, or the networks of a policy's folder. `device` is this device, if known; `dims` are values of
 /// symbolic dimensions for the cost of a run.
 ///
 /// # Errors
@@ -79,8 +87,11 @@ pub enum Report {
 pub fn inspect(path: &Path, device: Option<&DeviceIdentity>, dims: &[(String, usize)]) -> Result<Report, Error> {
     let fail = |source| Error::Io { path: path.to_owned(), source };
     let mut first = Vec::new();
+    if path.join(POLICY_FILE).is_file() {
+        return products::policy(path).map(|report| Report::Policy(Box::new(report)));
+    }
     if !std::fs::metadata(path).map_err(fail)?.is_file() {
-        let reason = "not a file; to look at a whole policy: vla-trt doctor POLICY";
+        let reason = "neither a file nor the folder of a policy (which has a policy.yaml)";
         return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, reason)));
     }
     File::open(path).map_err(fail)?.take(64).read_to_end(&mut first).map_err(fail)?;

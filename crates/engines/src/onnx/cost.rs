@@ -14,6 +14,8 @@ pub struct Cost {
     /// Those of them that multiply by a weight. The others multiply two values of the moment, as attention does, and stay
     /// in the network's own floating type when weights are integers.
     pub weight_flops: u64,
+    /// Those of [`Self::weight_flops`] whose two inputs are 8-bit integers in the network itself.
+    pub int8_flops: u64,
     /// Weights of which rows are picked and nothing else is read (embedding and rotary tables), with the elements read.
     pub gathered: BTreeMap<String, u64>,
     /// Most bytes of values that are alive between nodes at one moment; inputs, outputs and weights not counted. A
@@ -32,6 +34,8 @@ impl Network {
         let mut unknown = BTreeSet::new();
         let mut live = Live::new(self);
         let mut fixed: HashSet<&str> = self.graph.initializer.iter().map(proto::TensorProto::name).collect();
+        let int8: HashSet<usize> =
+            self.products().iter().filter(|product| product.is_int8()).map(|product| product.place).collect();
         for (place, node) in self.graph.node.iter().enumerate() {
             if !shapes.follow(node) {
                 unknown.insert(node.op_type().to_owned());
@@ -44,14 +48,15 @@ impl Network {
             if node.input.iter().take(2).any(is_fixed) {
                 cost.weight_flops = cost.weight_flops.saturating_add(flops);
             }
-            let is_constant = node.input.iter().all(is_fixed);
-            if is_constant {
-                fixed.extend(node.output.iter().map(String::as_str));
+            if int8.contains(&place) {
+                cost.int8_flops = cost.int8_flops.saturating_add(flops);
             }
-            // Engines keep a quantised weight as it is stored, not as the product reads it.
-            let is_weight = is_constant && matches!(node.op_type(), "QuantizeLinear" | "DequantizeLinear");
-            let size = |name: &str| shapes.get(name).map_or(0, |known| bytes(known, float_bytes));
-            live.run(place, node, |name| if is_weight { 0 } else { size(name) });
+            // A runtime computes it once, before the first run.
+            if node.input.iter().all(is_fixed) {
+                fixed.extend(node.output.iter().map(String::as_str));
+                continue;
+            }
+            live.run(place, node, |name| shapes.get(name).map_or(0, |known| bytes(known, float_bytes)));
         }
         cost.live_bytes = live.most;
         cost.gathered = self.gathered(&shapes);
@@ -60,19 +65,23 @@ impl Network {
     }
 
     /// Bytes of all weights when floating ones are built in `precision`. `int8` and `fp8` matrices take a byte an
-    /// element, vectors (norms, biases) two. Floating-point weights behind QuantizeLinear take a byte in every precision.
+    /// element, vectors (norms, biases) two. Where the network is quantised, it says by itself which weights are
+    /// integers, and `int8` says nothing about the others.
     pub fn weight_bytes_in(&self, precision: &str) -> u64 {
-        let folded = self.folded();
-        let of = |weight: &Weight| bytes_in(weight, precision, weight.elements, &folded);
-        self.weights.iter().fold(0, |sum, weight| sum.saturating_add(of(weight)))
+        self.bytes_in(precision, |weight| weight.elements)
     }
 
     /// Bytes of weights that a run of this cost reads: each once, and of a table only the rows that are picked.
     pub fn weight_bytes_read_in(&self, precision: &str, cost: &Cost) -> u64 {
-        let folded = self.folded();
-        let of = |weight: &Weight| {
-            let read = cost.gathered.get(&weight.name).copied().unwrap_or(weight.elements);
-            bytes_in(weight, precision, read, &folded)
+        self.bytes_in(precision, |weight| cost.gathered.get(&weight.name).copied().unwrap_or(weight.elements))
+    }
+
+    fn bytes_in(&self, precision: &str, read: impl Fn(&Weight) -> u64) -> u64 {
+        let quantized = self.quantized_floats();
+        let precision = if self.is_quantized() { &without_integers(precision) } else { precision };
+        let of = |weight: &Weight| match quantized.get(weight.name.as_str()) {
+            Some(bits) => read(weight).saturating_mul(u64::from(*bits)).div_ceil(8),
+            None => bytes_in(weight, precision, read(weight)),
         };
         self.weights.iter().fold(0, |sum, weight| sum.saturating_add(of(weight)))
     }
@@ -102,14 +111,18 @@ impl Network {
     }
 }
 
-fn bytes_in(weight: &Weight, precision: &str, elements: u64, folded: &BTreeSet<&str>) -> u64 {
-    if folded.contains(weight.name.as_str()) {
-        elements
-    } else if proto::is_float(weight.data_type) {
+fn bytes_in(weight: &Weight, precision: &str, elements: u64) -> u64 {
+    if proto::is_float(weight.data_type) {
         elements.saturating_mul(float_bytes(precision, weight.dims.len()))
     } else {
         proto::bytes_of(weight.data_type, elements).unwrap_or(elements)
     }
+}
+
+/// A precision of policy.yaml for what a quantised network leaves floating: `fp16` of `int8+fp16`, `fp32` of `int8`.
+pub fn without_integers(precision: &str) -> String {
+    let floating: Vec<&str> = precision.split('+').filter(|part| *part != "int8").collect();
+    if floating.is_empty() { "fp32".to_owned() } else { floating.join("+") }
 }
 
 /// Bytes of a floating element of a weight of this rank in a precision of policy.yaml (`fp32`, `fp16`, `int8+fp16`).

@@ -1,15 +1,15 @@
 //! Types that the weights of products have in an engine.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 
-use super::Network;
 use super::proto::{GraphProto, NodeProto};
+use super::{Network, Product};
 
 /// Behind the name of a tensor: the name of the product alone, where a rewritten network adds the bias after it or converts it.
 pub const PRODUCT_SUFFIX: &str = ".product";
 
 /// Elements of the weights of products (MatMul, Gemm), each weight once, by the type that an engine keeps them in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
 pub struct ProductWeights {
     /// 8-bit integers, and floating-point weights behind QuantizeLinear and DequantizeLinear, which a builder folds to them.
     pub int8: u64,
@@ -22,6 +22,37 @@ pub struct ProductWeights {
 }
 
 impl ProductWeights {
+    /// Of these products.
+    pub fn of(products: &[Product]) -> Self {
+        let (mut sum, mut seen) = (Self::default(), HashSet::new());
+        for product in products.iter().filter(|product| seen.insert(product.weight.as_str())) {
+            let count = match (product.bits, product.data_type) {
+                (Some(4), _) => &mut sum.int4,
+                (Some(_), _) => &mut sum.int8,
+                (None, 10 | 16) => &mut sum.half,
+                (None, _) => &mut sum.single,
+            };
+            *count = count.saturating_add(product.elements);
+        }
+        sum
+    }
+
+    /// Of several networks together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            int8: self.int8.saturating_add(other.int8),
+            int4: self.int4.saturating_add(other.int4),
+            half: self.half.saturating_add(other.half),
+            single: self.single.saturating_add(other.single),
+        }
+    }
+
+    /// Elements that stay floating.
+    pub const fn floating(&self) -> u64 {
+        self.half.saturating_add(self.single)
+    }
+
     /// All elements.
     pub const fn elements(&self) -> u64 {
         self.int8.saturating_add(self.int4).saturating_add(self.half).saturating_add(self.single)
@@ -48,41 +79,9 @@ impl Network {
 
     /// How many weights of products have which type.
     pub fn product_weights(&self) -> ProductWeights {
-        let behind = Behind::new(&self.graph);
-        let types: HashMap<&str, (i32, u64)> =
-            self.weights.iter().map(|weight| (weight.name.as_str(), (weight.data_type, weight.elements))).collect();
-        let mut found: BTreeMap<&str, (i32, u64)> = BTreeMap::new();
-        for node in self.graph.node.iter().filter(|node| matches!(node.op_type(), "MatMul" | "Gemm")) {
-            for input in node.input.iter().take(2) {
-                let (name, quantized) = behind.weight(input);
-                if let Some((data_type, elements)) = types.get(name) {
-                    let stored = if quantized { INT8 } else { *data_type };
-                    found.insert(name, (stored, *elements));
-                }
-            }
-        }
-        let mut sum = ProductWeights::default();
-        for (data_type, elements) in found.into_values() {
-            let count = match data_type {
-                21..=23 => &mut sum.int4,
-                2 | INT8 | 17..=20 => &mut sum.int8,
-                10 | 16 => &mut sum.half,
-                _ => &mut sum.single,
-            };
-            *count = count.saturating_add(elements);
-        }
-        sum
-    }
-
-    /// Floating-point weights behind QuantizeLinear, which an engine keeps as 8-bit integers.
-    pub(super) fn folded(&self) -> BTreeSet<&str> {
-        let read = self.graph.node.iter().filter(|node| node.op_type() == "QuantizeLinear");
-        read.filter_map(|node| node.input.first()).map(String::as_str).collect()
+        ProductWeights::of(&self.products())
     }
 }
-
-/// ONNX's code of signed 8-bit integers.
-const INT8: i32 = 3;
 
 /// Finds the weight behind QuantizeLinear and DequantizeLinear.
 pub(super) struct Behind<'g> {

@@ -214,6 +214,15 @@ pub const fn element_size(data_type: i32) -> Option<u64> {
     }
 }
 
+/// Bits of one element of a `TensorProto.DataType`; `None` for strings and unknown codes.
+pub const fn bits(data_type: i32) -> Option<u64> {
+    match (element_size(data_type), data_type) {
+        (Some(bytes), _) => Some(8 * bytes),
+        (None, 21..=23) => Some(4),
+        (None, _) => None,
+    }
+}
+
 /// Bytes of that many elements, two 4-bit ones in a byte; `None` for strings, unknown codes, and beyond any file.
 pub const fn bytes_of(data_type: i32, elements: u64) -> Option<u64> {
     match (data_type, element_size(data_type)) {

@@ -75,7 +75,7 @@ pub fn plan(
     release: bool,
 ) -> Result<MemoryPlan, Error> {
     let footprint = |stage: &Stage| match kind {
-        EngineKind::Onnx => Footprint::of_onnx(stage),
+        EngineKind::Onnx => Footprint::of_onnx(stage, false),
         EngineKind::Tensorrt => {
             let record = Provenance::read(&stage.file);
             let record = record.map_err(|error| Rejection::new(stage, None, Reason::BadRecord(error)))?;

@@ -5,9 +5,9 @@ use vla_base::tensor::{Data, HostTensor};
 
 impl Figures {
     /// Neutral element of [`Self::worse`].
-    pub const EQUAL: Self = Self { cosine: Some(1.0), max_abs: Some(0.0), relative: Some(0.0) };
+    pub const EQUAL: Self = Self { cosine: Some(1.0), max_abs: Some(0.0), relative: Some(0.0), relative_l2: Some(0.0) };
     /// Figures of tensors with non-finite elements.
-    pub const NOT_FINITE: Self = Self { cosine: None, max_abs: None, relative: None };
+    pub const NOT_FINITE: Self = Self { cosine: None, max_abs: None, relative: None, relative_l2: None };
 
     /// Compares two tensors in double precision. The cosine of two zero tensors is 1, of a zero and a non-zero tensor 0.
     /// `None` if the numbers of elements differ.
@@ -19,7 +19,7 @@ impl Figures {
     /// Compares two sequences of the same length.
     pub fn between(found: impl Iterator<Item = f64>, reference: impl Iterator<Item = f64>) -> Self {
         let (mut product, mut squares) = (0.0, [0.0; 2]);
-        let (mut difference, mut largest) = (0.0_f64, 0.0_f64);
+        let (mut difference, mut largest, mut apart) = (0.0_f64, 0.0_f64, 0.0_f64);
         for (a, b) in found.zip(reference) {
             if !(a.is_finite() && b.is_finite()) {
                 return Self::NOT_FINITE;
@@ -27,6 +27,7 @@ impl Figures {
             product += a * b;
             squares[0] += a * a;
             squares[1] += b * b;
+            apart += (a - b) * (a - b);
             difference = difference.max((a - b).abs());
             largest = largest.max(b.abs());
         }
@@ -37,8 +38,14 @@ impl Figures {
             [a, b] => (product / (a * b).sqrt()).clamp(-1.0, 1.0),
         };
         let relative = if difference == 0.0 { 0.0 } else { difference / largest };
+        let relative_l2 = if apart == 0.0 { 0.0 } else { (apart / squares[1]).sqrt() };
         let finite = |value: f64| Some(value).filter(|value| value.is_finite());
-        Self { cosine: finite(cosine), max_abs: finite(difference), relative: finite(relative) }
+        Self {
+            cosine: finite(cosine),
+            max_abs: finite(difference),
+            relative: finite(relative),
+            relative_l2: finite(relative_l2),
+        }
     }
 
     /// The worse value of each figure.
@@ -48,6 +55,7 @@ impl Figures {
             cosine: pair(self.cosine, other.cosine, f64::min),
             max_abs: pair(self.max_abs, other.max_abs, f64::max),
             relative: pair(self.relative, other.relative, f64::max),
+            relative_l2: pair(self.relative_l2, other.relative_l2, f64::max),
         }
     }
 }
@@ -97,7 +105,9 @@ mod tests {
     #[test]
     fn figures_are_those_worked_out_by_hand() {
         let found = of(&[3.0, 4.0, 0.0], &[4.0, 3.0, 0.0]);
-        assert_eq!(found, Figures { cosine: Some(24.0 / 25.0), max_abs: Some(1.0), relative: Some(0.25) });
+        let l2 = (2.0_f64 / 25.0).sqrt();
+        let expected = (Some(24.0 / 25.0), Some(1.0), Some(0.25), Some(l2));
+        assert_eq!((found.cosine, found.max_abs, found.relative, found.relative_l2), expected);
         assert_eq!(of(&[1.0, 0.0], &[-2.0, 0.0]).cosine, Some(-1.0));
     }
 
@@ -107,7 +117,7 @@ mod tests {
         assert_eq!(of(&[], &[]), Figures::EQUAL);
         assert_eq!(of(&[0.0; 2], &[1.0, 1.0]).cosine, Some(0.0));
         let from_nothing = of(&[1.0, 1.0], &[0.0; 2]);
-        assert_eq!(from_nothing, Figures { cosine: Some(0.0), max_abs: Some(1.0), relative: None });
+        assert_eq!(from_nothing, Figures { cosine: Some(0.0), max_abs: Some(1.0), relative: None, relative_l2: None });
     }
 
     #[test]

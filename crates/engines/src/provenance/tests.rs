@@ -91,7 +91,7 @@ fn bundle() -> Bundle {
 
 /// The verdict on an engine that is too far from its network.
 fn failed() -> Verification {
-    let figures = Figures { cosine: Some(0.71), max_abs: Some(3.5), relative: None };
+    let figures = Figures { cosine: Some(0.71), max_abs: Some(3.5), relative: None, relative_l2: Some(0.5) };
     Verification {
         passed: false,
         at: rfc3339(UNIX_EPOCH),

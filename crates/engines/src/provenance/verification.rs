@@ -12,6 +12,9 @@ pub struct Figures {
     pub max_abs: Option<f64>,
     /// That difference divided by the reference's largest magnitude.
     pub relative: Option<f64>,
+    /// Norm of the difference divided by the norm of the reference. Records of earlier versions do not have it.
+    #[serde(default)]
+    pub relative_l2: Option<f64>,
 }
 
 /// Figures of one tensor, with its limit.

@@ -27,7 +27,6 @@ pub fn language(
     let language = &model.language;
     let width = Dim::Fixed(language.width);
     let length = Dim::Symbol("S".to_owned());
-    let inner = |layer: usize| format!("language.{layer}");
     let (mut x, positions) = if layers.start == 0 {
         let text = net.float_input("text_rows", &[Dim::Symbol("T".to_owned()), width.clone()])?;
         let image = net.float_input("image_rows", &[Dim::Fixed(images), width])?;
@@ -35,7 +34,7 @@ pub fn language(
         let rows = net.graph.concat(&[&text, &image], 0)?;
         (net.graph.gather(&rows, &positions)?, positions)
     } else {
-        let x = net.float_input(&inner(layers.start), &[length.clone(), width])?;
+        let x = net.float_input(&between(layers.start), &[length.clone(), width])?;
         (x, net.graph.input("positions", DType::I32, &[length])?)
     };
     if layers.start == 0 {
@@ -44,10 +43,15 @@ pub fn language(
     let most = net.options.text[2] + images;
     x = decoder(net, language, &x, Length { counted: &positions, most, attended: None }, layers.clone())?;
     if layers.end < language.layers {
-        return Ok((inner(layers.end), x));
+        return Ok((between(layers.end), x));
     }
     net.tap("backbone_features", &x)?;
     Ok(("vl_embs".to_owned(), vlln(net, model, &x)?))
+}
+
+/// Name of the tensor `[S, width]` passed between stages before decoder layer `layer`.
+pub fn between(layer: usize) -> String {
+    format!("language.{layer}")
 }
 
 /// The sequence of [`decoder`].

@@ -23,7 +23,6 @@ pub(crate) fn step(
     blocks: Range<usize>,
 ) -> Result<(String, Value), Error> {
     let head = &model.head;
-    let inner = |block: usize| format!("step.{block}");
     let (first, last) = (blocks.start == 0, blocks.end == head.blocks);
     let actions = match first || last {
         true => Some(net.graph.input("actions", DType::F32, &fixed([head.horizon, head.action_dims]))?),
@@ -32,7 +31,7 @@ pub(crate) fn step(
     let cross = cross_inputs(net, head, images, &blocks)?;
     let entering = match first {
         true => net.float_input("state_features", &fixed([1, head.width]))?,
-        false => net.float_input(&inner(blocks.start), &fixed([1 + head.horizon, head.width]))?,
+        false => net.float_input(&between(blocks.start), &fixed([1 + head.horizon, head.width]))?,
     };
     let rows = ModulationRows::of(head);
     let modulation = net.float_input("modulation", &fixed([rows.total(), head.width]))?;
@@ -64,8 +63,13 @@ pub(crate) fn step(
             let velocity = net.part("output", |net| velocity(net, head, &rows, &x, &modulation))?;
             Ok(("next_actions".to_owned(), euler.update(net, head, &velocity)?))
         }
-        None => Ok((inner(blocks.end), x)),
+        None => Ok((between(blocks.end), x)),
     }
+}
+
+/// Name of the tensor `[1 + horizon, width]` passed between stages before block `block`.
+pub(crate) fn between(block: usize) -> String {
+    format!("step.{block}")
 }
 
 /// Output projection and decoder on the action rows; the row of the state has no output.

@@ -70,7 +70,7 @@ pub fn vision(
 }
 
 /// Name of the tensor passed between stages before encoder layer `layer`.
-fn between(layer: usize, group: &ViewGroup) -> String {
+pub fn between(layer: usize, group: &ViewGroup) -> String {
     format!("vision.{layer}.{}", group.input)
 }
 

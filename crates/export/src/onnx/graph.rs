@@ -187,7 +187,8 @@ impl Graph {
         let id =
             if free { value.id } else { self.node("Identity", &[value], vec![], value.dtype, value.dims.clone()).id };
         self.names[id] = name.to_owned();
-        let spec = TensorSpec { name: name.to_owned(), dtype: value.dtype, dims: value.dims.clone() };
+        let dtype = self.storage(value.dtype);
+        let spec = TensorSpec { name: name.to_owned(), dtype, dims: value.dims.clone() };
         self.outputs.push((id, spec));
         Ok(())
     }
@@ -267,15 +268,17 @@ impl Graph {
         outputs
     }
 
-    /// Inputs as declared.
+    /// Inputs as declared, in the type in which the file has them ([`Graph::storage`]).
     pub fn inputs(&self) -> Vec<TensorSpec> {
-        self.inputs
-            .iter()
-            .map(|v| TensorSpec { name: self.names[v.id].clone(), dtype: v.dtype, dims: v.dims.clone() })
-            .collect()
+        let spec = |value: &Value| TensorSpec {
+            name: self.names[value.id].clone(),
+            dtype: self.storage(value.dtype),
+            dims: value.dims.clone(),
+        };
+        self.inputs.iter().map(spec).collect()
     }
 
-    /// Outputs as declared.
+    /// Outputs as declared, in the type in which the file has them.
     pub fn outputs(&self) -> Vec<TensorSpec> {
         self.outputs.iter().map(|(_, spec)| spec.clone()).collect()
     }

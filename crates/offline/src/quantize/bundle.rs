@@ -34,7 +34,7 @@ pub fn write(
         stage(&described.name);
         let name = inside(spec, &described.onnx)?;
         make_parent(&dir.join(&name))?;
-        rewrite(&described.onnx, &planned.recipe, target, &dir.join(&name), &mut |_| {})?;
+        rewrite(&described.onnx, &planned.recipe, target, &dir.join(&name))?;
         files.retain(|file| *file != name);
     }
     for file in &files {

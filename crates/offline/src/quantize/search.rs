@@ -1,14 +1,14 @@
 //! The greedy search: the most bytes whose effect together is within the limits.
 //!
-//! Candidates are taken in the order of their cost a byte. Effects add up neither exactly nor always upwards, so each choice is
-//! tried as a whole: first all of them, then by bisection the longest beginning of the order that is within the limits, then each of the
+//! Candidates are taken in the order of their squared cost a byte: errors that know nothing of each other add up as squares. They do so neither
+//! exactly nor always upwards, so each choice is tried as a whole: first all of them, then by bisection the longest beginning of the order that is within the limits, then each of the
 //! next ones beside it.
 
 use super::Outcome;
 use crate::Error;
 
 /// Candidates tried one by one after the bisection.
-const TRIED_AFTER: usize = 8;
+const TRIED_AFTER: usize = 16;
 
 /// A group of products that are quantised together.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -71,9 +71,9 @@ pub fn search(
     Ok(Choice { tried: search.tried, ..best })
 }
 
-/// Candidates by cost a byte; equal ones in their own order.
+/// Candidates by squared cost a byte; equal ones in their own order.
 fn order(candidates: &[Candidate]) -> Vec<usize> {
-    let rank = |at: &usize| candidates[*at].cost / candidates[*at].bytes.max(1) as f64;
+    let rank = |at: &usize| candidates[*at].cost.powi(2) / candidates[*at].bytes.max(1) as f64;
     let mut order: Vec<usize> = (0..candidates.len()).collect();
     order.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
     order

@@ -65,7 +65,7 @@ impl<'t> Trials<'t> {
             let file = self.file(&analysis.stage)?;
             if self.written[*stage].as_ref() != Some(&recipe) {
                 self.written[*stage] = None;
-                rewrite(&before, &recipe, Target::Trt10, &file, &mut |_| {})?;
+                rewrite(&before, &recipe, Target::Trt10, &file)?;
                 self.written[*stage] = Some(recipe);
             }
             networks.replace(&analysis.stage, file);

@@ -142,6 +142,7 @@ fn compare(captured: &ReferenceRun, predicted: Figures, found: &Decoded, referen
     ActionReport {
         keys: by_key(captured, &reference.columns, &largest),
         cosine: figures.cosine,
+        relative_l2: figures.relative_l2,
         predicted,
         refused,
         least_cosine: limits.action_cosine,

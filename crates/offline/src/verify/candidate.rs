@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use crate::Error;
-use vla_base::tensor::TensorSpec;
-use vla_engines::onnx::{Inner, Network};
+use vla_base::tensor::{DType, TensorSpec};
+use vla_engines::onnx::{Inner, Network, proto};
 use vla_engines::onnx_runtime::Onnx;
 use vla_engines::{Admission, EngineKind, Inference, Output, Pipeline, Stage};
 use vla_policy::PolicySpec;
 use vla_runtime::parameters::Settings;
+
+/// ONNX's code of half precision.
+const HALF: i32 = proto::element_type(DType::F16);
 
 /// Loads stages, one alone or all together, on any device.
 pub trait Candidate {
@@ -32,6 +35,12 @@ pub trait Candidate {
     /// A network that cannot be read.
     fn inner(&self, _stage: &Stage) -> Result<Vec<String>, Error> {
         Ok(Vec::new())
+    }
+
+    /// Stages whose networks are in half precision and run where that is computed in single precision, so that nothing
+    /// overflows or is rounded between operators as it is on a GPU.
+    fn without_half_rounding(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// The stage with a file that puts out these tensors too, of those that [`Self::inner`] gave, each with its
@@ -106,6 +115,14 @@ impl Candidate for Networks {
 
     fn inner(&self, stage: &Stage) -> Result<Vec<String>, Error> {
         Ok(Network::open(&stage.file)?.inner().into_iter().map(|inner| inner.weight).collect())
+    }
+
+    fn without_half_rounding(&self) -> Vec<String> {
+        let is_half = |stage: &&Stage| {
+            let network = Network::open(&stage.file);
+            network.is_ok_and(|network| network.weights.iter().any(|weight| weight.data_type == HALF))
+        };
+        self.stages.iter().filter(is_half).map(|stage| stage.name.clone()).collect()
     }
 
     fn showing(&self, stage: &Stage, weights: &[String], folder: &Path) -> Result<Stage, Error> {

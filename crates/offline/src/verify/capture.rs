@@ -9,11 +9,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::stages::find;
 use super::store::Store;
-use super::{Candidate, Options, Progress};
+use super::{Candidate, Options, Progress, Reference};
 use crate::Error;
 use crate::observations;
 use crate::replay::Source;
 use vla_base::tensor::{DType, HostTensor, TensorSpec};
+use vla_engines::onnx::Network;
 use vla_engines::provenance::hash;
 use vla_engines::{EngineKind, Stage, StageOutput, Symbols};
 use vla_policy::spec::Accuracy;
@@ -27,6 +28,7 @@ pub struct ReferenceRun {
     settings: Settings,
     source: Source,
     bag_sha256: String,
+    reference: Reference,
     scratch: PathBuf,
     /// The tensor with the actions after each repetition.
     output: String,
@@ -89,6 +91,7 @@ pub fn capture(
         settings: found.settings,
         source: options.source.clone(),
         bag_sha256,
+        reference: kind_of(reference),
         scratch: options.scratch.clone(),
         host: found.host,
         specs: BTreeMap::new(),
@@ -108,6 +111,12 @@ pub fn capture(
         }
     }
     Ok(captured)
+}
+
+/// What the networks of the reference are. One that cannot be read is reported when it is loaded.
+fn kind_of(reference: &dyn Candidate) -> Reference {
+    let quantized = |stage: &Stage| Network::open(&stage.file).is_ok_and(|network| network.is_quantized());
+    if reference.stages().iter().any(quantized) { Reference::QuantizedNetworks } else { Reference::Networks }
 }
 
 impl ReferenceRun {
@@ -183,6 +192,11 @@ impl ReferenceRun {
     /// What it was recorded from.
     pub(super) fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// What the candidate is compared with.
+    pub(super) fn reference(&self) -> Reference {
+        self.reference
     }
 
     /// Its hash: of a file its SHA-256; of a bag's folder that of the lines `name NUL sha256 LF` of its files, sorted by name; of a data

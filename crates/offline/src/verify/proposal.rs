@@ -66,8 +66,8 @@ impl fmt::Display for Proposal {
         let (stage, precision) = (wide(|trial| &trial.stage, "stage"), wide(|trial| &trial.precision, "precision"));
         writeln!(
             f,
-            "{:stage$}  {:precision$}  {:>9}  {:>9}  {:>9}  verdict",
-            "stage", "precision", "cosine", "max", "rel"
+            "{:stage$}  {:precision$}  {:>9}  {:>9}  {:>9}  {:>9}  verdict",
+            "stage", "precision", "cosine", "rel L2", "max", "rel max"
         )?;
         for (trial, chosen) in &self.trials {
             let verdict = match (trial.passed, chosen) {
@@ -75,13 +75,14 @@ impl fmt::Display for Proposal {
                 (true, false) => "passed",
                 (false, _) => "failed",
             };
-            let Figures { cosine, max_abs, relative } = trial.figures;
+            let Figures { cosine, max_abs, relative, relative_l2 } = trial.figures;
             writeln!(
                 f,
-                "{:stage$}  {:precision$}  {:>9}  {:>9}  {:>9}  {verdict}",
+                "{:stage$}  {:precision$}  {:>9}  {:>9}  {:>9}  {:>9}  {verdict}",
                 trial.stage,
                 trial.precision,
                 show_cosine(cosine),
+                show(relative_l2),
                 show(max_abs),
                 show(relative)
             )?;
@@ -101,7 +102,8 @@ mod tests {
     use super::*;
 
     fn trial(stage: &str, precision: &str, cosine: f64, passed: bool) -> Trial {
-        let figures = Figures { cosine: Some(cosine), max_abs: Some(0.5), relative: Some(1e-5) };
+        let figures =
+            Figures { cosine: Some(cosine), max_abs: Some(0.5), relative: Some(1e-5), relative_l2: Some(0.25) };
         Trial { stage: stage.into(), precision: precision.into(), figures, passed }
     }
 
@@ -132,9 +134,9 @@ mod tests {
         let fp32 = trial("step", "fp32", 1.0, true);
         let table = propose(vec![trial("vision", "int8", 0.9, false), none, fp32]).to_string();
         let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(lines[0], ["stage", "precision", "cosine", "max", "rel", "verdict"]);
-        assert_eq!(lines[1], ["vision", "int8", "0.900000", "0.5000", "1.0e-5", "failed"]);
-        assert_eq!(lines[2], ["step", "fp16", "1.000000", "nan", "1.0e-5", "passed,", "chosen"]);
-        assert_eq!(lines[3], ["step", "fp32", "1.000000", "0.5000", "1.0e-5", "passed"]);
+        assert_eq!(lines[0], ["stage", "precision", "cosine", "rel", "L2", "max", "rel", "max", "verdict"]);
+        assert_eq!(lines[1], ["vision", "int8", "0.900000", "0.2500", "0.5000", "1.0e-5", "failed"]);
+        assert_eq!(lines[2], ["step", "fp16", "1.000000", "0.2500", "nan", "1.0e-5", "passed,", "chosen"]);
+        assert_eq!(lines[3], ["step", "fp32", "1.000000", "0.2500", "0.5000", "1.0e-5", "passed"]);
     }
 }

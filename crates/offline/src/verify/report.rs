@@ -53,12 +53,13 @@ impl StageReport {
             return "no output was compared".to_owned();
         };
         let sign = if tensor.passes() { ">=" } else { "<" };
-        let Figures { cosine, max_abs, relative } = tensor.figures;
+        let Figures { cosine, max_abs, relative, relative_l2 } = tensor.figures;
         format!(
-            "{} cosine {} {sign} {}, max {}, rel {}",
+            "{} cosine {} {sign} {}, rel L2 {}, max {}, rel max {}",
             tensor.tensor,
             show_cosine(cosine),
             tensor.least_cosine.unwrap_or(0.0),
+            show(relative_l2),
             show(max_abs),
             show(relative)
         )
@@ -91,6 +92,8 @@ pub struct ActionReport {
     pub keys: Vec<KeyFigures>,
     /// Least cosine of a decoded chunk with the reference's.
     pub cosine: Option<f64>,
+    /// Largest norm of a decoded chunk's difference over the norm of the reference's. Only shown.
+    pub relative_l2: Option<f64>,
     /// The predicted actions before they are decoded, all rows and columns. Only shown.
     pub predicted: Figures,
     /// Observations without a chunk, and why.
@@ -125,7 +128,30 @@ impl ActionReport {
             format!("{} {} {} {sign} {}, ", key.column, show(key.largest), key.unit(), self.most_rad)
         });
         let sign = if self.cosine.is_some_and(|cosine| cosine >= self.least_cosine) { ">=" } else { "<" };
-        format!("{}cosine {} {sign} {}", worst.unwrap_or_default(), show_cosine(self.cosine), self.least_cosine)
+        let (cosine, least, l2) = (show_cosine(self.cosine), self.least_cosine, show(self.relative_l2));
+        format!("{}cosine {cosine} {sign} {least}, rel L2 {l2}", worst.unwrap_or_default())
+    }
+}
+
+/// What a candidate is compared with: the policy's networks on ONNX Runtime.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reference {
+    /// Networks in floating point.
+    Networks,
+    /// Some networks are quantised. They run as their files say, products of dequantised tensors in floating point, which is
+    /// what TensorRT builds from; not with ONNX Runtime's integer kernels.
+    QuantizedNetworks,
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Networks => "its networks on ONNX Runtime",
+            Self::QuantizedNetworks => {
+                "its quantised networks on ONNX Runtime (dequantised products in floating point, no integer kernels)"
+            }
+        })
     }
 }
 
@@ -136,6 +162,8 @@ pub struct Report {
     pub format: u32,
     /// Whether everything is within its limits.
     pub passed: bool,
+    /// What the candidate was compared with.
+    pub reference: Reference,
     /// Name of the policy.
     pub policy: String,
     /// Its fingerprint.
@@ -154,6 +182,9 @@ pub struct Report {
     pub stages: Vec<StageReport>,
     /// `None`: only some stages were asked for.
     pub actions: Option<ActionReport>,
+    /// Stages of the candidate in half precision that ran on ONNX Runtime's CPU, which rounds and overflows nothing
+    /// between operators: a GPU may have infinities where this report has none.
+    pub without_half_rounding: Vec<String>,
 }
 
 impl Report {
@@ -196,9 +227,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{}: {} against its networks on ONNX Runtime, {} observations of {}",
+            "{}: {} against {}, {} observations of {}",
             self.policy,
             self.candidate,
+            self.reference,
             self.observations,
             self.bag.display()
         )?;
@@ -209,15 +241,15 @@ impl fmt::Display for Report {
         };
         let stage_width = wide(&|stage, _| stage.stage.len()).max("stage".len());
         let tensor_width = wide(&|_, tensor| tensor.tensor.len()).max("tensor".len());
-        let mut line = |cells: [&str; 7]| {
-            let [stage, tensor, cosine, least, max, rel, verdict] = cells;
+        let mut line = |cells: [&str; 8]| {
+            let [stage, tensor, cosine, least, l2, max, rel, verdict] = cells;
             let mut text = format!("{stage:stage_width$}  {tensor:tensor_width$}  ");
-            write!(text, "{cosine:>9}  {least:>6}  {max:>9}  {rel:>9}  {verdict}")?;
+            write!(text, "{cosine:>9}  {least:>6}  {l2:>9}  {max:>9}  {rel:>9}  {verdict}")?;
             writeln!(f, "{}", text.trim_end())
         };
-        line(["stage", "tensor", "cosine", "least", "max", "rel", "verdict"])?;
+        line(["stage", "tensor", "cosine", "least", "rel L2", "max", "rel max", "verdict"])?;
         for (stage, tensor) in rows.clone() {
-            let Figures { cosine, max_abs, relative } = tensor.figures;
+            let Figures { cosine, max_abs, relative, relative_l2 } = tensor.figures;
             let (least, verdict) = match (tensor.least_cosine, tensor.passes()) {
                 (None, _) => (String::new(), ""),
                 (Some(least), true) => (least.to_string(), "passed"),
@@ -228,6 +260,7 @@ impl fmt::Display for Report {
                 &tensor.tensor,
                 &show_cosine(cosine),
                 &least,
+                &show(relative_l2),
                 &show(max_abs),
                 &show(relative),
                 verdict,
@@ -235,6 +268,15 @@ impl fmt::Display for Report {
         }
         if let Some(actions) = &self.actions {
             write!(f, "{}", ActionLines(actions))?;
+        }
+        if !self.without_half_rounding.is_empty() {
+            writeln!(
+                f,
+                "warning: {} in half precision: ONNX Runtime's CPU computes in single precision between operators, so what \
+                 overflows on a GPU (beyond 65504) does not show here; check the ranges with vla-trt export --absmax-from \
+                 (docs/fidelity.md)",
+                self.without_half_rounding.join(", ")
+            )?;
         }
         match (self.passed, self.failed()) {
             (true, _) => writeln!(f, "passed"),
@@ -252,11 +294,13 @@ impl fmt::Display for ActionLines<'_> {
         let holds = actions.cosine.is_some_and(|cosine| cosine >= actions.least_cosine);
         writeln!(
             f,
-            "actions over the whole chain: cosine {} (least {})  {}; predicted: cosine {}, max {}",
+            "actions over the whole chain: cosine {} (least {})  {}, rel L2 {}; predicted: cosine {}, rel L2 {}, max {}",
             show_cosine(actions.cosine),
             actions.least_cosine,
             word(holds),
+            show(actions.relative_l2),
             show_cosine(actions.predicted.cosine),
+            show(actions.predicted.relative_l2),
             show(actions.predicted.max_abs)
         )?;
         let width = actions.keys.iter().map(|key| key.key.len()).max().unwrap_or(0);

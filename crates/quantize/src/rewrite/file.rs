@@ -13,7 +13,7 @@ use super::draft::{Form, INT4, INT8, Made, Weight};
 use super::plan::Plan;
 use super::store::Store;
 use super::wire::{self, Field};
-use super::{Progress, Written, opset};
+use super::{Written, opset};
 use crate::Error;
 use crate::float::Float;
 use crate::integers::{BLOCK, Integers, int4, int8};
@@ -70,13 +70,7 @@ impl Parts {
 }
 
 /// Writes the weights, then the model.
-pub(crate) fn write(
-    network: &Network,
-    parts: Parts,
-    plan: Plan<'_>,
-    out: &Path,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Written, Error> {
+pub(crate) fn write(network: &Network, parts: Parts, plan: Plan<'_>, out: &Path) -> Result<Written, Error> {
     let draft = plan.draft;
     let source = |made: &Made<'_>| match made {
         Made::Kept(tensor) | Made::Divided { tensor, .. } | Made::Weight(Weight { tensor, .. }) => {
@@ -91,7 +85,6 @@ pub(crate) fn write(
     let dropped: Vec<&str> =
         draft.dropped.iter().filter_map(|place| Some(network.weights.get(*place)?.name.as_str())).collect();
     graph.extend(parts.graph.iter().filter(|field| !names_one(field, &dropped)).map(|field| field.raw.clone()));
-    let mut done = 0;
     for made in &draft.made {
         let tensors = match made {
             Made::Kept(place) => vec![kept(network, *place, &parts.tensors[*place], &mut store)?],
@@ -100,8 +93,6 @@ pub(crate) fn write(
             Made::Weight(weight) => made_weight(network, weight, &mut store)?.iter().map(encoded).collect(),
         };
         graph.extend(tensors.iter().flat_map(|tensor| whole(GRAPH[1], tensor)));
-        done += source(made);
-        progress(Progress { done, total });
     }
     let data = store.finish()?;
     let model = model(&parts.model, graph, plan.opset);

@@ -16,8 +16,7 @@ pub(crate) const BLOCKS: i64 = 21;
 /// Version of the file format that an operator set needs at least.
 pub(crate) const fn ir_version(opset: i64) -> i64 {
     match opset {
-        ..=17 => 8,
-        18 => 8,
+        ..=18 => 8,
         19 => 9,
         _ => 10,
     }

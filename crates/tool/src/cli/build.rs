@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::Outcome;
 use vla_builder::{Effort, Range, Request, Scales, ahead};
+#[cfg(feature = "tensorrt")]
+use vla_engines::onnx::Network;
 use vla_engines::provenance::ComputeCapability;
 use vla_engines::{Precision, Stage};
 use vla_offline::replay::BagClock;
@@ -200,7 +202,8 @@ impl BuildArguments {
     /// The first precision of the accuracy gate.
     #[cfg(feature = "tensorrt")]
     fn first(&self, stage: &vla_engines::Stage) -> anyhow::Result<Precision> {
-        match (self.propose, &self.calib_data) {
+        let quantized = Network::open(&stage.onnx).is_ok_and(|network| network.is_quantized());
+        match (self.propose && !quantized, &self.calib_data) {
             (false, _) => self.precision_of(stage),
             (true, Some(_)) => Ok(Precision::INT8_FP16),
             (true, None) => Ok(Precision::FP16),

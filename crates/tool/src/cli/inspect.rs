@@ -1,22 +1,23 @@
-//! `vla-trt inspect`: describes a network or an engine file.
+//! `vla-trt inspect`: describes a network, an engine file, or the networks of a policy.
 
 use std::path::PathBuf;
 
 use super::Outcome;
 use crate::doctor::Machine;
 use crate::inspect;
-use crate::inspect::{EngineReport, Loaded, NetworkReport, Report, Verdict};
+use crate::inspect::{EngineReport, Loaded, NetworkReport, PolicyReport, Products, Report, Verdict};
 use vla_engines::memory::mib;
 use vla_engines::provenance::{DeviceIdentity, Provenance};
 
 /// Describe a network (ONNX) or an engine (TensorRT plan): inputs and outputs, profiles, layers by precision, sizes, where it
-/// was built and whether it would be loaded here.
+/// was built and whether it would be loaded here. Of a policy's folder: how much of the weights of products is 8-bit or 4-bit,
+/// stage by stage, and which products are not.
 ///
 /// An engine is loaded temporarily where TensorRT and a GPU are present. Exit codes: 0; 1 the file is neither, or cannot be
 /// read; 2 wrong arguments; 3 weights are missing or cut, or an engine does not match this device.
 #[derive(clap::Args, Debug)]
 pub(crate) struct InspectArguments {
-    /// An engine or an ONNX file.
+    /// An engine, an ONNX file, or a policy folder.
     file: PathBuf,
     /// Print one JSON object in place of lines.
     #[arg(long)]
@@ -52,11 +53,13 @@ pub(crate) fn run(args: &InspectArguments) -> anyhow::Result<Outcome> {
         match &report {
             Report::Network(network) => print!("{}", network_lines(network)),
             Report::Engine(engine) => print!("{}", engine_lines(engine)),
+            Report::Policy(policy) => print!("{}", policy_lines(policy)),
         }
     }
     let sound = match &report {
         Report::Network(network) => network.data_files.iter().all(|file| file.problem.is_none()),
         Report::Engine(engine) => !matches!(engine.verdict, Verdict::Differs(_)),
+        Report::Policy(_) => true,
     };
     Ok(if sound { Outcome::Success } else { Outcome::Differs })
 }
@@ -119,6 +122,10 @@ fn network_lines(network: &NetworkReport) -> String {
         network.operators.iter().map(|each| format!("{} {}", each.nodes, each.operator)).collect();
     line(&mut text, "nodes", format!("{count}: {}", operators.join(", ")));
     line(&mut text, "quantized", if network.quantized { "yes: has Q/DQ nodes" } else { "no Q/DQ nodes" });
+    line(&mut text, "products", shares(&network.products));
+    if network.quantized {
+        each(&mut text, "floating", floating(&network.products));
+    }
     line(&mut text, "fp32 scope", format!("{} nodes stay in single precision", network.fp32_scope_nodes));
     let dims: Vec<String> = network.cost_dims.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let dims = if dims.is_empty() { String::new() } else { format!(" at {} (--dim)", dims.join(", ")) };
@@ -138,6 +145,48 @@ fn device_lines(text: &mut String, device: &DeviceIdentity) {
     let (l4t, board) = (device.l4t.as_ref().unwrap_or(&none), device.board.as_ref().unwrap_or(&none));
     line(text, "board", format!("{board}, L4T {l4t}"));
     line(text, "with", format!("TensorRT {}, CUDA {}, driver {}", device.tensorrt, device.cuda, device.driver));
+}
+
+/// Products that are named in the text; `--json` has all of them.
+const NAMED: usize = 12;
+
+/// One line: how much of the weights of products is quantised.
+fn shares(products: &Products) -> String {
+    let percent = |share: f64| 100.0 * share;
+    let (int8, int4) = (percent(products.int8_share), percent(products.int4_share));
+    let weights = products.weights.elements();
+    format!(
+        "{} with {weights} weights: {int8:.1} % of them 8-bit, {int4:.1} % 4-bit, {:.1} % floating",
+        products.products,
+        if weights == 0 { 0.0 } else { 100.0 - int8 - int4 }
+    )
+}
+
+/// The products that stay floating, the largest first.
+fn floating(products: &Products) -> Vec<String> {
+    let mut lines: Vec<String> = products
+        .floating
+        .iter()
+        .take(NAMED)
+        .map(|product| format!("{} ({} weights, {})", product.node, product.elements, product.weight))
+        .collect();
+    if products.floating.len() > NAMED {
+        lines.push(format!("and {} more (--json lists all)", products.floating.len() - NAMED));
+    }
+    lines
+}
+
+fn policy_lines(policy: &PolicyReport) -> String {
+    let mut text = String::new();
+    line(&mut text, "policy", policy.policy.display().to_string());
+    for stage in &policy.stages {
+        line(&mut text, &stage.stage, shares(&stage.products));
+        if stage.quantized {
+            each(&mut text, "  floating", floating(&stage.products));
+        }
+    }
+    line(&mut text, "all", shares(&policy.all));
+    text
 }
 
 fn engine_lines(engine: &EngineReport) -> String {

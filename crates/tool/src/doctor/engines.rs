@@ -24,6 +24,7 @@ pub(super) fn examine(machine: &Machine, dir: &Path) -> Vec<Finding> {
     let mut findings = vec![Finding::ok("policy", format!("{}: {} stages", spec.name, stages.len()))];
     for stage in &stages {
         findings.extend(network(&spec, stage));
+        findings.extend(quantized(machine, stage));
         findings.push(engine(machine, stage));
     }
     findings.extend(machine.is_unified().then(|| fits(machine, dir, &stages)));
@@ -47,6 +48,27 @@ fn network(spec: &PolicySpec, stage: &Stage) -> Option<Finding> {
         }
     };
     Some(finding.of(&stage.name).todo(remedy))
+}
+
+/// Whether the TensorRT of this machine builds a network that quantises itself.
+fn quantized(machine: &Machine, stage: &Stage) -> Option<Finding> {
+    const CHECK: &str = "quantized";
+    let network = Network::open(&stage.onnx).ok().filter(|network| network.is_quantized())?;
+    let weights = network.product_weights();
+    let share = format!("{:.0} % of the weights of products are quantised", 100.0 * weights.quantized_share());
+    let finding = match &machine.tensorrt {
+        Err(_) => Finding::info(CHECK, format!("{share}; which TensorRT will build it is not known here")),
+        Ok(version) => match vla_engines::quantized::check(&network, version).as_slice() {
+            [] => Finding::ok(CHECK, format!("{share}, in a form that TensorRT {version} builds")),
+            unfit => {
+                let text = unfit.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                let worst = unfit.iter().find(|unfit| unfit.is_refused());
+                let todo = vla_builder::quantized::remedy(worst.unwrap_or(&unfit[0]));
+                if worst.is_some() { Finding::error(CHECK, text) } else { Finding::warning(CHECK, text) }.todo(todo)
+            }
+        },
+    };
+    Some(finding.of(&stage.name))
 }
 
 /// The verdict of loading the engine.

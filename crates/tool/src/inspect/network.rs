@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::FORMAT;
+use super::{FORMAT, Products};
 use vla_base::tensor::{Dim, TensorSpec, display_dims};
 use vla_engines::onnx::{FP32_SCOPE, Network, proto};
 
@@ -36,6 +36,8 @@ pub struct NetworkReport {
     pub operators: Vec<Operator>,
     /// Whether the network contains QuantizeLinear or DequantizeLinear nodes, which replace calibration.
     pub quantized: bool,
+    /// Products with weights, and how much of the weights is quantised.
+    pub products: Products,
     /// Nodes that are kept in single precision in an engine.
     pub fp32_scope_nodes: usize,
     /// Values of the symbols for the cost; default 1.
@@ -100,9 +102,8 @@ pub(super) fn report(network: &Network, dims: &[(String, usize)]) -> NetworkRepo
         symbols,
         parameters: parameters(network),
         data_files: data_files(network, size),
-        quantized: operators
-            .iter()
-            .any(|each| ["QuantizeLinear", "DequantizeLinear"].contains(&each.operator.as_str())),
+        quantized: network.is_quantized(),
+        products: Products::of(network),
         operators,
         fp32_scope_nodes: network.nodes().filter(|(name, _)| name.contains(&scope)).count(),
         cost_dims,

@@ -2,16 +2,19 @@
 
 use vla_trt_tests::demo;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use prost::Message as _;
 use safetensors::SafeTensors;
 use tempfile::TempDir;
+use vla_base::tensor::DType;
+use vla_engines::onnx::proto::ModelProto;
 use vla_export::bundle;
 use vla_export::bundle::Request;
-use vla_export::onnx::activation_range::MeasuredTensor;
+use vla_export::onnx::activation_range::{MeasuredTensor, read as activation_range_of};
 use vla_export::synthetic_checkpoint;
 use vla_export::synthetic_checkpoint::{Size, TOKENIZER};
 use vla_offline::activation_range;
@@ -150,6 +153,30 @@ fn stages_cut_into_pieces_are_measured_as_the_whole_is() {
     assert_eq!(whole.keys().collect::<Vec<_>>(), cut.keys().collect::<Vec<_>>());
     for (weight, absmax) in &whole {
         assert!((cut[weight] - absmax).abs() <= 1e-4 * absmax, "{weight}: {} and {absmax}", cut[weight]);
+    }
+}
+
+#[test]
+fn measured_tensors_have_the_names_of_the_export_in_half_precision_whatever_its_neighbours_are() {
+    let checkpoint = checkpoint(&[]);
+    for single in [&[][..], &["vision"], &["context"]] {
+        let mut request = request(checkpoint.path());
+        request.dtype = DType::F16;
+        request.dtype_of = single.iter().map(|stage| ((*stage).to_owned(), DType::F32)).collect();
+        let [measured, exported] = [(); 2].map(|()| tempfile::tempdir().expect("scratch"));
+        bundle::fill_measured(&request, measured.path(), &mut |_| {}).expect("exports");
+        bundle::write(&request, exported.path(), &mut |_| {}).expect("exports");
+        for stage in ["vision", "language", "context", "step"].iter().filter(|stage| !single.contains(stage)) {
+            let file = format!("{stage}.onnx");
+            let model =
+                ModelProto::decode(&fs::read(exported.path().join(&file)).expect("a network")[..]).expect("ONNX");
+            let nodes = model.graph.expect("a graph").node;
+            let names: BTreeSet<&String> = nodes.iter().flat_map(|node| &node.output).collect();
+            let found = activation_range_of(&measured.path().join(&file)).expect("a measured network");
+            assert!(found.len() > 3, "{found:?}");
+            let others: Vec<_> = found.iter().filter(|measured| !names.contains(&measured.tensor)).collect();
+            assert!(others.is_empty(), "{stage} beside {single:?}: {others:?}");
+        }
     }
 }
 

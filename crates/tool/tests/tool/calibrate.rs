@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use tempfile::TempDir;
 use vla_base::tensor::{Dim, HostTensor, TensorSpec};
 use vla_builder::calibration::Calibration;
 use vla_engines::onnx::Network;
@@ -76,13 +77,19 @@ fn run(stage: &Stage, inputs: &[TensorSpec], sample: &[HostTensor]) -> HostTenso
 }
 
 fn close(a: &HostTensor, b: &HostTensor) -> bool {
-    let (a, b) = (a.as_f32().expect("f32"), b.as_f32().expect("f32"));
+    let (a, b) = (a.to_single(), b.to_single());
+    let (a, b) = (a.as_f32().expect("float"), b.as_f32().expect("float"));
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5)
 }
 
 #[test]
 fn every_stage_is_recorded_with_what_the_stage_and_the_step_before_made() {
-    let policy = demo::policy();
+    for policy in [demo::policy(), demo::policy_in_half_precision(&[])] {
+        every_stage_is_recorded(&policy);
+    }
+}
+
+fn every_stage_is_recorded(policy: &TempDir) {
     let out = tempfile::tempdir().expect("scratch");
     let file = out.path().join("calib.npz");
     let output = command(policy.path(), &demo::bag(), &file, &["--observations", "2"]);

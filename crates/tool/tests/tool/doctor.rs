@@ -9,7 +9,9 @@ use vla_trt::cli::Outcome;
 use vla_trt::cli::doctor::{lines, outcome};
 use vla_trt::doctor::{Finding, Report, Severity, Unknown, examine};
 
+use vla_trt::doctor;
 use vla_trt_tests::demo;
+use vla_trt_tests::quantized::{Form, quantize};
 pub(crate) mod machines;
 
 use machines::{ORIN_NX, build, built, orin_nx, orin_nx_identity, pc, write};
@@ -346,4 +348,28 @@ fn the_tool_prints_json_that_says_what_the_lines_say_and_exits_by_severity() {
     assert!(text.contains("/nowhere.so"), "{text}");
     assert!(matches!(output.status.code(), Some(3 | 5)), "{text}");
     assert_eq!(output.status.code() == Some(5), text.contains("errors: 0, "), "{text}");
+}
+
+#[test]
+fn a_quantised_network_is_compared_with_the_tensorrt_of_the_machine() {
+    let (_root, machine) = orin_nx();
+    let on = |version: &str, policy: &std::path::Path| {
+        let machine = doctor::Machine { tensorrt: Ok(version.into()), ..machine.clone() };
+        of(&examine(&machine, Some(policy), None), "quantized", "step").clone()
+    };
+    let policy = demo::policy();
+    let step = policy.path().join("step.onnx");
+    assert!(examine(&machine, Some(policy.path()), None).findings.iter().all(|finding| finding.check != "quantized"));
+    quantize(&step, Form::Integers, |_| true);
+    is(&on("10.3.0", policy.path()), Severity::Ok, &["100 % of the weights", "TensorRT 10.3.0 builds"]);
+    let on_8 = on("8.6.1", policy.path());
+    is(&on_8, Severity::Error, &["8-bit integers in the file"]);
+    assert!(remedy(&on_8).contains("vla-trt quantize") && remedy(&on_8).contains("--target trt8"), "{on_8:?}");
+    let unknown = doctor::Machine { tensorrt: Err(Unknown::skipped("a test", "none")), ..machine.clone() };
+    is(of(&examine(&unknown, Some(policy.path()), None), "quantized", "step"), Severity::Info, &["not known here"]);
+    // The demo's state encoder and action decoder have a Relu; half of the products stay in single precision.
+    let policy = demo::policy();
+    quantize(&policy.path().join("step.onnx"), Form::Floating, |node| !node.contains("/block.0/"));
+    is(&on("8.6.1", policy.path()), Severity::Error, &["keeps the others", "without the Relu"]);
+    is(&on("RTX 1.7.1", policy.path()), Severity::Ok, &["RTX 1.7.1 builds"]);
 }

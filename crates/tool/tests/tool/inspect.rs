@@ -8,7 +8,9 @@ use std::process::Command;
 use serde_json::Value;
 use vla_engines::provenance::{BuildSettings, DeviceIdentity, EngineIdentity, Memory, OnnxIdentity, Provenance, hash};
 
+use vla_engines::onnx::Network;
 use vla_trt_tests::demo;
+use vla_trt_tests::quantized::{Form, quantize};
 
 fn inspect(path: &Path, more: &[&str]) -> (Option<i32>, String, String) {
     let output =
@@ -148,9 +150,10 @@ fn a_truncated_network_and_other_files_are_told_with_their_first_bytes() {
         assert_eq!(code, Some(1), "{words}: {error}");
         has(&error, &["neither a network nor an engine", words]);
     }
-    let (code, _, error) = inspect(policy.path(), &[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (code, _, error) = inspect(folder.path(), &[]);
     assert_eq!(code, Some(1));
-    has(&error, &["vla-trt doctor POLICY"]);
+    has(&error, &["neither a file nor the folder of a policy"]);
 }
 
 #[test]
@@ -197,4 +200,47 @@ fn a_damaged_record_is_told_and_the_file_all_the_same() {
     has(&text, &["not a provenance record", "sha256", "nothing says where it was built"]);
     fs::remove_file(Provenance::path(&engine)).expect("removed");
     has(&inspect(&engine, &["--no-load"]).1, &["step.engine.provenance.json is missing"]);
+}
+
+#[test]
+fn of_a_quantised_network_the_share_of_8_bit_weights_and_the_other_products_are_told() {
+    let policy = demo::policy();
+    let step = policy.path().join("step.onnx");
+    let (_, text, _) = inspect(&step, &[]);
+    has(&text, &["products", "0.0 % of them 8-bit, 0.0 % 4-bit, 100.0 % floating"]);
+    let all = Network::open(&step).expect("a network").products().len();
+    let left = "step/block.0/";
+    let quantized = quantize(&step, Form::Integers, |node| !node.contains(left));
+    assert!(quantized > 0 && quantized < all, "{quantized} of {all}");
+    let (code, json, _) = inspect(&step, &["--json"]);
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    let (products, share) = (&json["products"], json["products"]["int8_share"].as_f64().expect("a number"));
+    assert_eq!(
+        (code, json["quantized"].as_bool(), products["products"].as_u64()),
+        (Some(0), Some(true), Some(all as u64))
+    );
+    let floating = products["floating"].as_array().expect("a list");
+    assert_eq!(floating.len(), all - quantized);
+    assert!(
+        floating.iter().all(|product| product["node"].as_str().is_some_and(|node| node.contains(left))),
+        "{floating:?}"
+    );
+    let elements = |key: &str| products["weights"][key].as_u64().expect("a number");
+    assert!((share - elements("int8") as f64 / (elements("int8") + elements("single")) as f64).abs() < 1e-12);
+    has(&inspect(&step, &[]).1, &["floating      ", left]);
+}
+
+#[test]
+fn a_policys_folder_is_told_stage_by_stage() {
+    let policy = demo::policy();
+    quantize(&policy.path().join("language.onnx"), Form::Floating, |_| true);
+    let (code, text, error) = inspect(policy.path(), &[]);
+    assert_eq!(code, Some(0), "{error}");
+    let line =
+        |stage: &str| text.lines().find(|line| line.starts_with(stage)).unwrap_or_else(|| panic!("{stage} in {text}"));
+    assert!(line("language").contains("100.0 % of them 8-bit"), "{text}");
+    assert!(line("step").contains("0.0 % of them 8-bit"), "{text}");
+    let json: Value = serde_json::from_str(&inspect(policy.path(), &["--json"]).1).expect("JSON");
+    let share = json["all"]["int8_share"].as_f64().expect("a number");
+    assert!(json["kind"] == "policy" && share > 0.0 && share < 1.0, "{json}");
 }

@@ -134,9 +134,10 @@ fn int8_moves_half_of_fp16_and_doubles_only_products_with_weights_and_fp32_has_n
     let [int8_s, fp16_s, fp32_s] = [&int8, &fp16, &fp32].map(|work| work.on(machine).compute_s);
     assert!((fp32_s / fp16_s - 8.0).abs() < 1e-9);
     // Scores and weighted sums of attention: two products of 51 rows with the 51 rows themselves or with the context.
-    let of_values = fp16.flops - fp16.weight_flops;
+    assert_eq!((int8.flops, fp16.int8_flops), (fp16.flops, 0));
+    let of_values = int8.flops - int8.int8_flops;
     assert!(of_values > 0 && of_values < fp16.flops / 2, "{fp16:?}");
-    let expected = (fp16.weight_flops as f64 / 2.0 + of_values as f64) / 1e9;
+    let expected = (int8.int8_flops as f64 / 2.0 + of_values as f64) / 1e9;
     assert!((int8_s - expected).abs() < 1e-12, "{int8_s} {expected}");
 }
 

@@ -9,11 +9,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 use vla_bags::{BagReader, BagWriter, TopicId};
-use vla_base::tensor::DType;
 use vla_engines::onnx::proto::{ModelProto, TensorProto};
-use vla_export::bundle;
-use vla_export::synthetic_checkpoint;
-use vla_export::synthetic_checkpoint::Size;
 use vla_messages::schema;
 use vla_offline::verify;
 use vla_offline::verify::{Candidate as _, Networks, Options};
@@ -53,16 +49,6 @@ fn change(policy: &Path, network: &str, with: impl Fn(f32) -> f32) -> String {
     }
     fs::write(file, bytes).expect("weights");
     TensorProto::name(&weight).to_owned()
-}
-
-/// The demo policy exported in half precision.
-fn half_precision() -> TempDir {
-    let (checkpoint, out) = (tempfile::tempdir().expect("scratch"), tempfile::tempdir().expect("scratch"));
-    synthetic_checkpoint::fill_folder(Size::Demo, 7, checkpoint.path(), u64::MAX, &mut |_| {}).expect("a checkpoint");
-    let mut request = vla_export::demo::bundle::request(checkpoint.path());
-    request.dtype = DType::F16;
-    bundle::write(&request, out.path(), &mut |_| {}).expect("exports");
-    out
 }
 
 fn command(policy: &Path, bag: &Path, more: &[&str]) -> Output {
@@ -160,7 +146,7 @@ fn what_is_no_number_is_within_no_limit_and_has_no_chunk() {
 #[test]
 fn an_export_in_half_precision_passes_and_is_told_from_the_reference() {
     let policy = demo::policy();
-    let other = half_precision();
+    let other = demo::policy_in_half_precision(&[]);
     let (output, report) = against(policy.path(), other.path(), &["--internal", "2"]);
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));
     for name in ["vision", "language", "context", "step"] {
@@ -175,9 +161,24 @@ fn an_export_in_half_precision_passes_and_is_told_from_the_reference() {
 }
 
 #[test]
+fn stages_of_different_types_are_compared_whichever_side_hands_over_half_precision() {
+    let single = demo::policy();
+    let mixed = demo::policy_in_half_precision(&["context"]);
+    for (reference, candidate) in [(&single, &mixed), (&mixed, &single), (&demo::policy_in_half_precision(&[]), &mixed)]
+    {
+        let (output, report) = against(reference.path(), candidate.path(), &[]);
+        assert_eq!(output.status.code(), Some(0), "{}", words(&output));
+        for name in ["vision", "language", "context", "step"] {
+            let outputs = cosines(&stage(&report, name)["outputs"]);
+            assert!(!outputs.is_empty() && outputs.iter().all(|cosine| *cosine > 0.9999), "{report}");
+        }
+    }
+}
+
+#[test]
 fn limits_of_policy_yaml_decide() {
     let policy = demo::policy();
-    let other = half_precision();
+    let other = demo::policy_in_half_precision(&[]);
     let file = policy.path().join("policy.yaml");
     let text = fs::read_to_string(&file).expect("policy.yaml");
     fs::write(&file, format!("{text}accuracy: {{stage_cosine: {{step: 1.0}}, action_rad: 1.0e-9}}\n"))

@@ -1,7 +1,7 @@
 use super::*;
 
 fn tensor(name: &str, cosine: Option<f64>, least: f64) -> TensorFigures {
-    let figures = Figures { cosine, max_abs: Some(0.25), relative: Some(1e-4) };
+    let figures = Figures { cosine, max_abs: Some(0.25), relative: Some(1e-4), relative_l2: Some(0.125) };
     TensorFigures { tensor: name.into(), figures, least_cosine: Some(least) }
 }
 
@@ -15,6 +15,7 @@ fn actions(largest: Option<f64>, cosine: f64) -> ActionReport {
     ActionReport {
         keys: vec![key("left_arm", Some(0.002)), key("right_arm", largest)],
         cosine: Some(cosine),
+        relative_l2: Some(0.0625),
         predicted: Figures::EQUAL,
         refused: Vec::new(),
         least_cosine: 0.99,
@@ -26,6 +27,7 @@ fn report(stages: Vec<StageReport>, actions: Option<ActionReport>) -> Report {
     let mut report = Report {
         format: FORMAT,
         passed: false,
+        reference: Reference::QuantizedNetworks,
         policy: "demo".into(),
         fingerprint: "sha256:00".into(),
         candidate: "tensorrt".into(),
@@ -35,6 +37,7 @@ fn report(stages: Vec<StageReport>, actions: Option<ActionReport>) -> Report {
         observations: 4,
         stages,
         actions,
+        without_half_rounding: Vec::new(),
     };
     report.passed = report.failed().is_empty();
     report
@@ -69,7 +72,7 @@ fn the_engine_that_fails_is_named_and_the_others_keep_their_verdict() {
     let [vision, language] = ["vision", "language"].map(|stage| report.verification(stage).expect("compared"));
     assert!(vision.passed && !language.passed);
     assert!(
-        language.summary.starts_with("mask cosine 0.710000 < 0.999, max 0.2500, rel 1.0e-4"),
+        language.summary.starts_with("mask cosine 0.710000 < 0.999, rel L2 0.1250, max 0.2500, rel max 1.0e-4"),
         "{}",
         language.summary
     );
@@ -78,6 +81,14 @@ fn the_engine_that_fails_is_named_and_the_others_keep_their_verdict() {
     let text = report.to_string();
     assert!(text.lines().any(|line| line.contains("mask") && line.ends_with("FAILED")), "{text}");
     assert!(text.ends_with("FAILED: language\n"), "{text}");
+    // The norm of the difference by stage and for the chunk.
+    for figure in ["0.1250", "rel L2 0.0625"] {
+        assert!(text.contains(figure), "{figure} in {text}");
+    }
+    assert!(
+        report.json().contains("\"relative_l2\": 0.125")
+            && report.json().contains("\"reference\": \"quantized_networks\"")
+    );
 }
 
 #[test]
@@ -96,6 +107,14 @@ fn when_only_the_whole_chain_is_off_no_engine_is_free_of_blame() {
     let refused = ActionReport { refused: vec!["at 3 s: NaN".into()], ..actions(Some(0.0), 1.0) };
     let report = report(both(Some(1.0)), Some(refused));
     assert!(!report.passed && report.to_string().contains("no chunk at 3 s: NaN"), "{report}");
+}
+
+#[test]
+fn half_precision_on_the_cpu_is_named_and_decides_nothing() {
+    let quiet = report(both(Some(1.0)), None);
+    assert!(!quiet.to_string().contains("--absmax-from"), "{quiet}");
+    let half = Report { without_half_rounding: vec!["language".into()], ..quiet };
+    assert!(half.passed && half.to_string().contains("warning: language in half precision"), "{half}");
 }
 
 #[test]

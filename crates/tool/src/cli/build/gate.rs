@@ -12,6 +12,7 @@ use crate::cli::Outcome;
 use crate::cli::settings::{bag_or_dataset, settings_for};
 use crate::cli::verify::{bar, show};
 use vla_base::sys::fs::move_to;
+use vla_engines::onnx::Network;
 use vla_engines::provenance;
 use vla_engines::provenance::Provenance;
 use vla_engines::{Precision, Stage};
@@ -80,8 +81,12 @@ impl Gate<'_> {
         Ok(tried)
     }
 
-    /// The next candidate of the same stage; `None` after single precision.
+    /// The next candidate of the same stage; `None` after single precision, and for a network that says by itself what it
+    /// computes in integers.
     fn safer(&mut self, tried: &Tried) -> anyhow::Result<Option<Tried>> {
+        if is_quantized(&tried.stage) {
+            return Ok(None);
+        }
         let precision: Precision = tried.stage.precision.parse().map_err(anyhow::Error::msg)?;
         let Some(next) = precision.safer() else { return Ok(None) };
         let at = Stage { file: tried.place.clone(), ..tried.stage.clone() };
@@ -125,7 +130,10 @@ impl Gate<'_> {
                 return Ok(actions);
             }
             let distance = |tried: &Tried| 1.0 - tried.report.worst().cosine.unwrap_or(f64::NEG_INFINITY);
-            let coarse = tried.iter_mut().filter(|tried| tried.stage.precision != Precision::FP32.to_string());
+            let other = |tried: &&mut Tried| {
+                tried.stage.precision != Precision::FP32.to_string() && !is_quantized(&tried.stage)
+            };
+            let coarse = tried.iter_mut().filter(other);
             let Some(worst) = coarse.max_by(|a, b| distance(a).total_cmp(&distance(b))) else { return Ok(actions) };
             let Some(next) = self.safer(worst)? else { return Ok(actions) };
             *worst = next;
@@ -160,6 +168,11 @@ impl Gate<'_> {
         }
         Ok(outcome)
     }
+}
+
+/// Whether the network says by itself what it computes in integers, so that the precision says nothing about that.
+fn is_quantized(stage: &Stage) -> bool {
+    Network::open(&stage.onnx).is_ok_and(|network| network.is_quantized())
 }
 
 /// Path of a candidate engine.

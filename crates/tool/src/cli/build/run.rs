@@ -126,6 +126,7 @@ impl Work<'_> {
     fn one(&self, mut request: Request) -> anyhow::Result<()> {
         request.profiles()?;
         self.can(&request)?;
+        request.check_quantization(&self.device.tensorrt)?;
         if self.args.low_memory_mode {
             outline::bound(&mut request, free())?;
         }
@@ -207,10 +208,13 @@ fn print_build(request: &Request, built: &Built) {
     );
 }
 
-/// A warning if few layers run in INT8, which TensorRT chooses only where it is faster. Judged by the engine's size, with one
+/// A warning if few layers run in INT8 after a calibration: TensorRT chooses it only where it is faster. Judged by the engine's size, with one
 /// byte per INT8 weight.
 fn hardly_int8(request: &Request, built: &Built) -> Option<String> {
     let network = request.precision.int8.then(|| Network::open(&request.onnx).ok())??;
+    if network.is_quantized() {
+        return None;
+    }
     let (int8, whole) = (network.weight_bytes_in("int8+fp16"), network.weight_bytes_in("fp16"));
     // The threshold corresponds to half of the weights in INT8.
     (built.bytes > int8.midpoint(whole)).then(|| {

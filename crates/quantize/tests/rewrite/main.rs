@@ -1,0 +1,9 @@
+//! Rewritten networks on ONNX Runtime, and what is refused.
+
+mod demo;
+mod files;
+mod half;
+mod networks;
+mod program;
+mod recipes;
+mod runtime;
