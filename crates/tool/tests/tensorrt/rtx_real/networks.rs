@@ -121,20 +121,6 @@ pub(super) fn real_widths(folder: &Path) -> Vec<split::ExportedStage> {
 }
 
 #[test]
-fn one_block_of_the_real_widths_builds_and_its_plan_is_as_large_as_its_weights() {
-    let Some(rtx) = Rtx::open() else { return };
-    let scratch = tempfile::tempdir().expect("scratch");
-    for stage in real_widths(scratch.path()) {
-        let onnx = scratch.path().join(format!("{}.onnx", stage.name));
-        let plan = rtx.plan(&onnx, &stage.profile).unwrap_or_else(|error| panic!("{}: {error}", stage.name));
-        plan.assert_whole(&stage.name, KERNELS);
-        if stage.name != "context" {
-            assert!(plan.weights > 40 << 20, "{}: {} bytes are no block of the real width", stage.name, plan.weights);
-        }
-    }
-}
-
-#[test]
 fn a_node_with_an_operator_that_it_lacks_is_named() {
     let Some(rtx) = Rtx::open() else { return };
     let dir = tempfile::tempdir().expect("a folder");
