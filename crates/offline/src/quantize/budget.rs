@@ -116,8 +116,8 @@ pub struct Outcome {
 impl Outcome {
     /// Of the actions alone.
     pub(super) fn of(report: &ActionReport, limits: &Limits) -> Self {
-        let largest = report.keys.iter().map(|key| key.largest);
-        let action = largest.fold(Some(0.0), |most: Option<f64>, next| Some(most?.max(next?)));
+        let mut largest = report.keys.iter().map(|key| key.largest);
+        let action = largest.try_fold(0.0, |most: f64, next| Some(most.max(next?)));
         let below =
             |found: Option<f64>, most: Option<f64>| most.is_none_or(|most| found.is_some_and(|found| found <= most));
         let cosine = limits.cosine.is_none_or(|least| report.cosine.is_some_and(|cosine| cosine >= least));
