@@ -38,10 +38,12 @@ with_ros() { # the node's generated messages and ROS 2, for cargo
   (. "$root/build/vla_trt/cargo_env.sh" && "$@")
 }
 
-with_tensorrt() { # headers of TensorRT, for cargo's feature; what is opened at run time is the tests' stand-in
-  local folder
-  folder=$("$root/scripts/check_headers.sh" --default-folder) || return 1
-  TENSORRT_INCLUDE_DIR=$folder "$@"
+# Headers of TensorRT and TensorRT-RTX, for cargo's feature. What is opened at run time is the tests' stand-ins, and the real
+# parser and builder of TensorRT-RTX where setup_tensorrt_rtx.sh got them.
+with_tensorrt() {
+  local folder rtx
+  folder=$("$root/scripts/check_headers.sh" --default-folder) && rtx=$("$root/scripts/check_headers.sh" --rtx-folder) || return 1
+  TENSORRT_INCLUDE_DIR=$folder TENSORRT_RTX_INCLUDE_DIR=$rtx VLA_TRT_TEST_RTX=$rtx_libraries "$@"
 }
 
 # Cargo on every package with every feature: one set of artifacts for lints, documentation and tests.
@@ -153,6 +155,14 @@ features=tensorrt,dataset
 if ! foreground "$root/scripts/setup_dataset.sh"; then
   features=tensorrt
   say "SKIPPED: videos of data sets: FFmpeg's development files are missing and could not be installed"
+fi
+
+# The real parser and builder of TensorRT-RTX run without a GPU.
+rtx_libraries=''
+if foreground "$root/scripts/setup_tensorrt_rtx.sh"; then
+  rtx_libraries=$("$root/scripts/setup_tensorrt_rtx.sh" --folder)
+else
+  say "SKIPPED: builds with TensorRT-RTX's own parser and builder: its libraries are not here"
 fi
 
 case "${1:-}" in

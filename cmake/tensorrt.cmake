@@ -5,6 +5,7 @@
 #
 # Reads VLA_TRT_TENSORRT: AUTO (on when the headers of 8.6 or newer are there), ON (an error without them), OFF.
 # Reads TENSORRT_INCLUDE_DIR, from the cache or the environment: looked at before the usual folders.
+# Reads TENSORRT_RTX_INCLUDE_DIR from the environment: a folder of TensorRT-RTX's headers switches it on, too.
 # Sets <out variable> to TRUE or FALSE and, when TRUE, TENSORRT_INCLUDE_DIR to the folder that was found.
 
 # Major.minor.patch from NvInferVersion.h, or "unknown version".
@@ -64,6 +65,14 @@ function(vla_trt_find_tensorrt out)
       return()
     endif()
   endforeach()
+
+  # TensorRT-RTX alone will do; build.rs reads the same variable.
+  if(EXISTS "$ENV{TENSORRT_RTX_INCLUDE_DIR}/NvInfer.h")
+    message(STATUS "TensorRT: TensorRT-RTX only, headers in $ENV{TENSORRT_RTX_INCLUDE_DIR} (VLA_TRT_TENSORRT=${VLA_TRT_TENSORRT})")
+    set(${out} TRUE PARENT_SCOPE)
+    set(TENSORRT_INCLUDE_DIR "" PARENT_SCOPE)
+    return()
+  endif()
 
   list(JOIN folders ", " looked_in)
   if(VLA_TRT_TENSORRT STREQUAL "ON")

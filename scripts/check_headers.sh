@@ -1,30 +1,31 @@
 #!/usr/bin/env bash
 # scripts/check_headers.sh [--aarch64] [DIR...]: compiles the TensorRT shim (crates/tensorrt/csrc/) against each folder of headers.
 #
-# DIR holds NvInfer*.h and NvOnnxParser.h of one TensorRT version. Without one: the set of TensorRT 11.4 that the crate
-# trtx-sys carries (scripts/tensorrt_headers). No CUDA toolkit is needed: csrc/cuda declares what the headers use of it.
+# DIR holds NvInfer*.h and NvOnnxParser.h of one version of TensorRT or TensorRT-RTX. Without one: the sets of TensorRT 11.4 and
+# TensorRT-RTX 1.3 and 1.7 that the crate trtx-sys carries (scripts/tensorrt_headers). No CUDA toolkit is needed: csrc/cuda
+# declares what the headers use of it.
 #   --aarch64         with Debian's cross compiler instead; skipped aloud where it is not and cannot be installed
-#   --default-folder  prints the folder of the default set and ends
+#   --default-folder  prints the folder of TensorRT 11.4's set and ends; --rtx-folder that of TensorRT-RTX 1.7's
 # Exit code 0 when every set compiled without a warning.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 flags=(-std=c++17 -Wall -Wextra -Werror -Wno-deprecated-declarations -fvisibility=hidden)
 
-# Fetches the crate's sources where cargo has not got them yet, and prints where its headers are.
-default_folder() {
+# Fetches the crate's sources where cargo has not got them yet, and prints where that set of its headers is.
+default_folder() { # set
   local manifest="$root/scripts/tensorrt_headers/Cargo.toml" platform crate
   platform=$(rustc -vV | sed -n 's/^host: //p')
   crate=$(cargo metadata --locked --format-version 1 --filter-platform "$platform" --manifest-path "$manifest" |
     grep -oE '"manifest_path":"[^"]*/trtx-sys-[^"]*/Cargo.toml"' | head -n 1 | cut -d '"' -f 4) || true
   [ -n "$crate" ] || die "cargo could not fetch the crate trtx-sys, which carries the TensorRT headers." \
     "Is this machine online? Or name a folder with headers: scripts/check_headers.sh DIR"
-  say "${crate%/Cargo.toml}/TensorRT-Headers/TRT-Enterprise-11.4"
+  say "${crate%/Cargo.toml}/TensorRT-Headers/$1"
 }
 
-version_of() { # folder: 10.3.0, by the compiler, since some headers define one macro through another
-  printf '#include "NvInferVersion.h"\nversion NV_TENSORRT_MAJOR NV_TENSORRT_MINOR NV_TENSORRT_PATCH\n' |
-    "$compiler" -x c++ -E -P -I "$1" - | awk '/^version/ {print $2 "." $3 "." $4}'
+version_of() { # folder: TensorRT 10.3.0, by the compiler, since some headers define one macro through another
+  printf '#include "NvInferVersion.h"\n#ifdef TRT_MAJOR_RTX\nversion TensorRT-RTX NV_TENSORRT_MAJOR NV_TENSORRT_MINOR NV_TENSORRT_PATCH\n#else\nversion TensorRT NV_TENSORRT_MAJOR NV_TENSORRT_MINOR NV_TENSORRT_PATCH\n#endif\n' |
+    "$compiler" -x c++ -E -P -I "$1" - | awk '/^version/ {print $2 " " $3 "." $4 "." $5}'
 }
 
 cross_compiler() {
@@ -47,12 +48,12 @@ check() { # folder
   done
   for source in "$root"/crates/tensorrt/csrc/tensorrt_*.cc; do
     if ! output=$("$compiler" "${flags[@]}" -I "$root/crates/tensorrt/csrc/cuda" -isystem "$folder" -c "$source" -o "$object" 2>&1); then
-      say "TensorRT $(version_of "$folder") $("$compiler" -dumpmachine): failed, ${source#"$root"/} with $folder"
+      say "$(version_of "$folder") $("$compiler" -dumpmachine): failed, ${source#"$root"/} with $folder"
       head -n 20 <<<"$output"
       return 1
     fi
   done
-  say "TensorRT $(version_of "$folder") $("$compiler" -dumpmachine): ok, $folder"
+  say "$(version_of "$folder") $("$compiler" -dumpmachine): ok, $folder"
 }
 
 compiler=${CXX:-c++}
@@ -65,12 +66,15 @@ for argument in "$@"; do
         exit 0
       fi
       ;;
-    --default-folder) default_folder && exit 0 ;;
-    -*) sed -n '2,10s/^# \{0,1\}//p' "$0" && exit 2 ;;
+    --default-folder) default_folder TRT-Enterprise-11.4 && exit 0 ;;
+    --rtx-folder) default_folder TRT-RTX-1.7 && exit 0 ;;
+    -*) sed -n '2,11s/^# \{0,1\}//p' "$0" && exit 2 ;;
     *) folders+=("$argument") ;;
   esac
 done
-if [ ${#folders[@]} -eq 0 ]; then folders=("$(default_folder)"); fi
+if [ ${#folders[@]} -eq 0 ]; then
+  for set in TRT-Enterprise-11.4 TRT-RTX-1.3 TRT-RTX-1.7; do folders+=("$(default_folder "$set")"); done
+fi
 
 object=$(mktemp)
 trap 'rm -f "$object"' EXIT

@@ -85,6 +85,14 @@ def test_headers_that_cannot_serve_are_off_in_auto_and_refused_in_on(configure, 
     assert on.returncode != 0 and reason in " ".join(on.stderr.split())
 
 
+@without_headers
+def test_headers_of_tensorrt_rtx_alone_switch_it_on(configure, tmp_path, monkeypatch):
+    folder = headers(tmp_path / "include", "#define TRT_MAJOR_RTX 1\n")
+    monkeypatch.setenv("TENSORRT_RTX_INCLUDE_DIR", str(folder))
+    done = configure("-DVLA_TRT_TENSORRT=ON")
+    assert "found=TRUE in=\n" in done.stdout and f"TensorRT-RTX only, headers in {folder}" in done.stdout
+
+
 def test_off_does_not_look(configure, tmp_path):
     folder = headers(tmp_path / "include", TENSORRT_8)
     done = configure("-DVLA_TRT_TENSORRT=OFF", f"-DTENSORRT_INCLUDE_DIR={folder}")

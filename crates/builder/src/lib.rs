@@ -24,6 +24,7 @@ use vla_engines::memory::mib;
 use vla_engines::precision::Lacking;
 use vla_engines::{Precision, provenance};
 
+pub mod ahead;
 pub mod calibration;
 pub mod low_memory;
 pub mod quantized;
@@ -162,7 +163,7 @@ pub enum Error {
 pub fn device() -> Result<provenance::DeviceIdentity, vla_engines::Error> {
     let cuda = vla_tensorrt::cuda::Cuda::open()?;
     let library = vla_tensorrt::Library::open()?;
-    vla_tensorrt::identity(&cuda, library.version())
+    vla_tensorrt::identity(&cuda, &library)
 }
 
 /// Advice for a precision that this device does not support.

@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use super::{Error, Probe, Scales};
 use vla_engines::provenance;
-use vla_engines::provenance::{BuildSettings, Calibration, EngineIdentity, FORMAT, OnnxIdentity, Provenance, hash};
+use vla_engines::provenance::{
+    BuildSettings, Calibration, EngineIdentity, FORMAT, OnnxIdentity, Portable, Provenance, hash,
+};
 
 /// Sources and settings of an engine's build.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +22,8 @@ pub struct Origin<'a> {
     pub peak_anonymous: u64,
     /// Duration of the build.
     pub duration: Duration,
+    /// Built ahead of time: where it runs.
+    pub portable: Option<Portable>,
     /// Built by another tool.
     pub adopted: bool,
     /// Built on a larger module that emulates this one.
@@ -40,6 +44,7 @@ pub fn record(engine: &Path, onnx: &Path, origin: &Origin<'_>, probe: Probe) -> 
     let record = Provenance {
         format: FORMAT,
         device,
+        portable: origin.portable.clone(),
         emulated: origin.emulated,
         adopted: origin.adopted,
         onnx: network,

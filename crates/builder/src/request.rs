@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Scales, quantized};
+use super::{Error, Scales, ahead, quantized};
 use vla_base::tensor::{Dim, TensorSpec};
 use vla_engines::Precision;
 use vla_engines::onnx::Network;
 use vla_engines::profile::Profile;
+use vla_engines::provenance::ComputeCapability;
 
 /// Smallest, optimal and largest value of a symbolic dimension.
 pub type Range = [usize; 3];
@@ -35,6 +36,9 @@ pub struct Request {
     pub timing_cache: Option<PathBuf>,
     /// Limits of the builder.
     pub effort: Effort,
+    /// Build ahead of time with TensorRT-RTX for GPUs of these compute capabilities; empty: for this device.
+    #[serde(default)]
+    pub ahead: Vec<ComputeCapability>,
 }
 
 /// Limits of the builder. The default sets none.
@@ -60,7 +64,10 @@ impl Request {
         let network = Network::open(&self.onnx)?;
         let ranges = self.ranges(&network.inputs);
         let mut problems = self.range_problems(&network.inputs, &ranges);
-        problems.extend(Scales::problems(self, &network));
+        problems.extend(match self.ahead.is_empty() {
+            true => Scales::problems(self, &network),
+            false => ahead::problems(self, &network),
+        });
         if !problems.is_empty() {
             return Err(Error::Request { onnx: self.onnx.clone(), problems });
         }

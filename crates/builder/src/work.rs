@@ -19,6 +19,8 @@ use vla_engines::provenance::{BuildSettings, OnnxIdentity};
 use vla_tensorrt::cuda::Cuda;
 use vla_tensorrt::{BuildOptions, BuildProgress, Library, Log, TacticSources, UNSCALED};
 
+mod ahead;
+
 /// TensorRT's log line for a timing cache whose entries about fused kernels it cannot read.
 const CACHE_REFUSED: &str = "timing cache will not be used";
 
@@ -58,18 +60,21 @@ pub struct Built {
 /// [`Error::Request`] before any library is opened; [`Error::Precision`]; [`Error::Builder`] with the builder's error;
 /// [`Error::NotQuantized`] for an engine without the integers of its network.
 pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> bool + Send)) -> Result<Built, Error> {
+    if !request.ahead.is_empty() {
+        return ahead::build(request, progress);
+    }
     let started = Instant::now();
     let profiles = request.profiles()?;
     let network = Network::open(&request.onnx)?;
     let cuda = Cuda::open()?;
     cuda.enter()?;
     let library = Library::open().map_err(vla_engines::Error::from)?;
-    let device = vla_tensorrt::identity(&cuda, library.version())?;
+    let device = vla_tensorrt::identity(&cuda, &library)?;
     if let Some(lacking) = request.precision.lacking(&device) {
         return Err(Error::Precision { onnx: request.onnx.clone(), precision: request.precision, lacking });
     }
     let identity = identity_for_scales(request)?;
-    let here = (&cuda, device.tensorrt.clone(), library.version().major < 10);
+    let here = (&cuda, device.tensorrt.clone(), library.narrows_int64());
     let mut recorded = match (&request.scales, &identity) {
         (Some(scales), Some(identity)) => Some(scales_of(request, scales, &network, &identity.sha256, here)?),
         _ => None,

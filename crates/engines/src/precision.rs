@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::provenance::DeviceIdentity;
+use super::provenance::{DeviceIdentity, RTX};
 
 /// What the builder may choose from for each layer; single precision is always among it.
 ///
@@ -54,7 +54,7 @@ impl Precision {
         let major = number(&device.tensorrt);
         let sm = device.sm_version.split_once('.').map(|(major, minor)| (number(major), number(minor)));
         let flags = self.int8 || self.bf16 || self.fp16;
-        if major >= 11 && flags {
+        if (major >= 11 || device.tensorrt.starts_with(RTX)) && flags {
             return Some(Lacking::BuilderPrecision { tensorrt: device.tensorrt.clone() });
         }
         if self.bf16 && major < 9 {

@@ -18,6 +18,7 @@ mod check;
 mod device;
 pub mod figures;
 pub mod hash;
+mod portable;
 mod rejection;
 mod release;
 mod settings;
@@ -27,6 +28,7 @@ mod verification;
 pub use check::{OTHER_MODEL, ProvenanceStatus, check, check_accuracy, other_model, verify, verify_without_gpu};
 pub use device::{DeviceIdentity, board, l4t};
 pub use hash::{FileMark, OnnxIdentity, network_files};
+pub use portable::{ComputeCapability, Portable, RTX};
 pub use rejection::{Difference, Reason, Rejection};
 pub use release::{Release, kernel};
 pub use settings::BuildSettings;
@@ -87,6 +89,9 @@ pub struct Provenance {
     pub format: u32,
     /// The device on which it was built.
     pub device: DeviceIdentity,
+    /// Built ahead of time, without the GPU that runs it: where it runs. The device above then names the library only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub portable: Option<Portable>,
     /// Built on a larger module that emulated the device above (flashed or set so by nvpmodel).
     #[serde(default)]
     pub emulated: bool,

@@ -6,7 +6,7 @@ use std::error::Error as StdError;
 
 use vla_engines::onnx::Network;
 use vla_engines::profile::{EnqueueFailure, Fault, Violation};
-use vla_engines::provenance::{Reason, Rejection};
+use vla_engines::provenance::{Difference, RTX, Reason, Rejection};
 use vla_engines::{Error, ErrorClass, RuntimeLibrary, Stage, graph};
 
 pub mod command;
@@ -85,6 +85,19 @@ pub fn rejection(rejection: &Rejection) -> String {
              {}\nor set engines.{name}.allow_unverified: true to load it without a record",
             command::adopt(stage)
         ),
+        Reason::Mismatch(differences) if record.is_some_and(|record| record.portable.is_some()) => {
+            let other = |found: &Difference| found.what == "TensorRT" && !found.here.starts_with(RTX);
+            match differences.iter().any(other) {
+                true => format!(
+                    "the engine is for TensorRT-RTX and this device has TensorRT: build it on this device:\n  {}",
+                    command::build(stage, None)
+                ),
+                false => format!(
+                    "build the engine again on an x86-64 machine with this TensorRT-RTX, with this GPU's compute capability in \
+                     --for:\n  {build}"
+                ),
+            }
+        }
         Reason::BadRecord(_) | Reason::Mismatch(_) | Reason::OtherModel { .. } => {
             format!("build the engine again on this device:\n  {build}")
         }

@@ -9,12 +9,13 @@ using vla_trt::Sink;
 
 namespace {
 
-// The parser needs libnvinfer, which is open already; both come from one folder.
+// The parser needs the main library, which is open already; both come from one folder.
 vla_trt_status open_parser(vla_trt_library const& library, void*& out) {
   std::string why;
-  out = vla_trt::open_library(library.folder, "libnvonnxparser.so." + std::to_string(NV_TENSORRT_MAJOR), why);
+  std::string const name = VLA_TRT_PARSER_LIBRARY;
+  out = vla_trt::open_library(library.folder, name + "." + std::to_string(NV_TENSORRT_MAJOR), why);
   if (out == nullptr) {
-    out = vla_trt::open_library(library.folder, "libnvonnxparser.so", why);
+    out = vla_trt::open_library(library.folder, name, why);
   }
   return out != nullptr ? VLA_TRT_OK : fail(VLA_TRT_LIBRARY, "%s", why.c_str());
 }
@@ -58,9 +59,7 @@ vla_trt_status create(vla_trt_build& build, vla_trt_library const& library,
   return VLA_TRT_OK;
 }
 
-}  // namespace
-
-extern "C" vla_trt_status vla_trt_build_new(vla_trt_library const* library, int32_t strongly_typed,
+vla_trt_status build_new(vla_trt_library const* library, int32_t strongly_typed,
                                             vla_trt_build** out) noexcept {
   return guarded("creating a builder", [&]() -> vla_trt_status {
     auto build = std::make_unique<vla_trt_build>();
@@ -72,11 +71,11 @@ extern "C" vla_trt_status vla_trt_build_new(vla_trt_library const* library, int3
   });
 }
 
-extern "C" void vla_trt_build_free(vla_trt_build* build) noexcept { delete build; }
+void build_free(vla_trt_build* build) noexcept { delete build; }
 
 // --- network ----------------------------------------------------------------------------------------------------
 
-extern "C" vla_trt_status vla_trt_build_parse(vla_trt_build* build, char const* onnx) noexcept {
+vla_trt_status build_parse(vla_trt_build* build, char const* onnx) noexcept {
   return guarded("parsing the ONNX file", [&]() -> vla_trt_status {
     auto const severity = static_cast<int>(nvinfer1::ILogger::Severity::kWARNING);
     if (!build->parser->parseFromFile(onnx, severity)) {
@@ -86,9 +85,9 @@ extern "C" vla_trt_status vla_trt_build_parse(vla_trt_build* build, char const* 
   });
 }
 
-extern "C" int32_t vla_trt_maps_weights(void) noexcept { return VLA_TRT_HAS_INITIALIZERS; }
+int32_t maps_weights(void) noexcept { return VLA_TRT_HAS_INITIALIZERS; }
 
-extern "C" vla_trt_status vla_trt_build_parse_mapped(vla_trt_build* build, char const* onnx, void const* model,
+vla_trt_status build_parse_mapped(vla_trt_build* build, char const* onnx, void const* model,
                                                      uint64_t bytes, vla_trt_weight const* weights,
                                                      uint64_t count) noexcept {
   return guarded("parsing the ONNX file", [&]() -> vla_trt_status {
@@ -114,7 +113,7 @@ extern "C" vla_trt_status vla_trt_build_parse_mapped(vla_trt_build* build, char 
   });
 }
 
-extern "C" vla_trt_status vla_trt_build_parser_error(vla_trt_build const* build, int32_t index,
+vla_trt_status build_parser_error(vla_trt_build const* build, int32_t index,
                                                      vla_trt_parser_error* out) noexcept {
   return guarded("reading a parser error", [&]() -> vla_trt_status {
     auto const* const error =
@@ -134,7 +133,7 @@ extern "C" vla_trt_status vla_trt_build_parser_error(vla_trt_build const* build,
   });
 }
 
-extern "C" vla_trt_status vla_trt_build_network(vla_trt_build const* build, vla_trt_network_info* out) noexcept {
+vla_trt_status build_network(vla_trt_build const* build, vla_trt_network_info* out) noexcept {
   return guarded("describing the network", [&]() -> vla_trt_status {
     *out = {build->network->getNbInputs(), build->network->getNbOutputs(), build->network->getNbLayers(),
             build->parser->getNbErrors()};
@@ -142,7 +141,7 @@ extern "C" vla_trt_status vla_trt_build_network(vla_trt_build const* build, vla_
   });
 }
 
-extern "C" vla_trt_status vla_trt_build_tensor(vla_trt_build const* build, int32_t is_input, int32_t index,
+vla_trt_status build_tensor(vla_trt_build const* build, int32_t is_input, int32_t index,
                                                vla_trt_tensor* out) noexcept {
   return guarded("describing a network tensor", [&]() -> vla_trt_status {
     auto const& network = *build->network;
@@ -164,27 +163,23 @@ extern "C" vla_trt_status vla_trt_build_tensor(vla_trt_build const* build, int32
   });
 }
 
-namespace {
-
 nvinfer1::ILayer* layer_at(vla_trt_build const& build, int32_t index) {
   return index >= 0 && index < build.network->getNbLayers() ? build.network->getLayer(index) : nullptr;
 }
 
-}  // namespace
-
-extern "C" vla_trt_status vla_trt_build_layer_name(vla_trt_build const* build, int32_t index,
-                                                   char const** out) noexcept {
-  return guarded("naming a layer", [&]() -> vla_trt_status {
+vla_trt_status build_layer(vla_trt_build const* build, int32_t index, char const** name, int32_t* type) noexcept {
+  return guarded("describing a layer", [&]() -> vla_trt_status {
     auto const* const layer = layer_at(*build, index);
     if (layer == nullptr) {
       return fail(VLA_TRT_ARGUMENT, "the network has no layer %d", index);
     }
-    *out = layer->getName();
+    *name = layer->getName();
+    *type = static_cast<int32_t>(layer->getType());
     return VLA_TRT_OK;
   });
 }
 
-extern "C" vla_trt_status vla_trt_build_layer_precision(vla_trt_build* build, int32_t index, int32_t dtype,
+vla_trt_status build_layer_precision(vla_trt_build* build, int32_t index, int32_t dtype,
                                                         int32_t* applied) noexcept {
   return guarded("setting a layer's precision", [&]() -> vla_trt_status {
     *applied = 0;
@@ -226,7 +221,7 @@ extern "C" vla_trt_status vla_trt_build_layer_precision(vla_trt_build* build, in
   });
 }
 
-extern "C" vla_trt_status vla_trt_build_mark_output(vla_trt_build* build, char const* tensor) noexcept {
+vla_trt_status build_mark_output(vla_trt_build* build, char const* tensor) noexcept {
   return guarded("marking an output", [&]() -> vla_trt_status {
     auto& network = *build->network;
     for (int32_t i = 0; i < network.getNbLayers(); ++i) {
@@ -247,8 +242,6 @@ extern "C" vla_trt_status vla_trt_build_mark_output(vla_trt_build* build, char c
 
 // --- run --------------------------------------------------------------------------------------------------------
 
-namespace {
-
 enum class Outcome { kDONE, kREFUSED, kNOT_TAKEN };
 
 Outcome run(vla_trt_build& build, Sink sink) {
@@ -266,9 +259,7 @@ Outcome run(vla_trt_build& build, Sink sink) {
 #endif
 }
 
-}  // namespace
-
-extern "C" vla_trt_status vla_trt_build_run(vla_trt_build* build, vla_trt_sink_fn sink, void* user) noexcept {
+vla_trt_status build_run(vla_trt_build* build, vla_trt_sink_fn sink, void* user) noexcept {
   return guarded("building the engine", [&]() -> vla_trt_status {
     Outcome const outcome = run(*build, Sink{sink, user});
 #if VLA_TRT_HAS_PROGRESS
@@ -287,4 +278,21 @@ extern "C" vla_trt_status vla_trt_build_run(vla_trt_build* build, vla_trt_sink_f
       default: return fail(VLA_TRT_REFUSED, "TensorRT built no engine");
     }
   });
+}
+
+}  // namespace
+
+void vla_trt::add_build(vla_trt_api& api) noexcept {
+  api.build_new = build_new;
+  api.build_free = build_free;
+  api.build_parse = build_parse;
+  api.maps_weights = maps_weights;
+  api.build_parse_mapped = build_parse_mapped;
+  api.build_parser_error = build_parser_error;
+  api.build_network = build_network;
+  api.build_tensor = build_tensor;
+  api.build_layer = build_layer;
+  api.build_layer_precision = build_layer_precision;
+  api.build_mark_output = build_mark_output;
+  api.build_run = build_run;
 }

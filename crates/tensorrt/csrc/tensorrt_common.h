@@ -1,6 +1,8 @@
-// Shared by the shim's two parts (running and building engines): error text, handles, dimensions.
+// Shared by the shim's source files: error text, handles, dimensions.
 #ifndef VLA_TRT_TENSORRT_COMMON_H
 #define VLA_TRT_TENSORRT_COMMON_H
+
+#include "tensorrt_family.h"
 
 #include "tensorrt_shim.h"
 
@@ -17,6 +19,13 @@
 #include "tensorrt_version.h"
 
 namespace vla_trt {
+
+// Each source file's functions, added to the family's table.
+void add_runtime(vla_trt_api& api) noexcept;
+void add_load(vla_trt_api& api) noexcept;
+void add_context(vla_trt_api& api) noexcept;
+void add_build(vla_trt_api& api) noexcept;
+void add_configuration(vla_trt_api& api) noexcept;
 
 // Stores the text for vla_trt_last_error and returns the status. Text beyond 4 KiB is cut off; nothing is allocated.
 vla_trt_status fail(vla_trt_status status, char const* format, ...) noexcept __attribute__((format(printf, 2, 3)));
@@ -145,6 +154,18 @@ struct vla_trt_runtime {
 
 struct vla_trt_engine {
   std::unique_ptr<nvinfer1::ICudaEngine> engine;
+};
+
+struct vla_trt_context {
+  std::unique_ptr<nvinfer1::IExecutionContext> context;
+};
+
+// The configuration points to the cache, so it is destroyed first.
+struct vla_trt_cache {
+#if VLA_TRT_RTX
+  std::unique_ptr<nvinfer1::IRuntimeCache> cache;
+  std::unique_ptr<nvinfer1::IRuntimeConfig> config;
+#endif
 };
 
 #endif

@@ -8,9 +8,11 @@ using vla_trt::guarded;
 using vla_trt::Sink;
 using nvinfer1::OptProfileSelector;
 
+namespace {
+
 // --- configuration ----------------------------------------------------------------------------------------------
 
-extern "C" vla_trt_status vla_trt_build_flag(vla_trt_build* build, int32_t flag, int32_t on) noexcept {
+vla_trt_status build_flag(vla_trt_build* build, int32_t flag, int32_t on) noexcept {
   return guarded("setting a builder flag", [&]() -> vla_trt_status {
     nvinfer1::BuilderFlag known{};
     if (!vla_trt::builder_flag(flag, known)) {
@@ -22,7 +24,7 @@ extern "C" vla_trt_status vla_trt_build_flag(vla_trt_build* build, int32_t flag,
                                                "preferring precision constraints",
                                                "monitoring memory"};
       bool const named = flag >= 0 && flag < static_cast<int32_t>(sizeof kNAMES / sizeof *kNAMES);
-      return fail(VLA_TRT_UNSUPPORTED, "TensorRT %d.%d has no builder flag for %s", NV_TENSORRT_MAJOR,
+      return fail(VLA_TRT_UNSUPPORTED, VLA_TRT_PRODUCT " %d.%d has no builder flag for %s", NV_TENSORRT_MAJOR,
                   NV_TENSORRT_MINOR, named ? kNAMES[flag] : "this");
     }
     if (on != 0) {
@@ -34,11 +36,11 @@ extern "C" vla_trt_status vla_trt_build_flag(vla_trt_build* build, int32_t flag,
   });
 }
 
-extern "C" int32_t vla_trt_build_platform_has(vla_trt_build const* build, int32_t flag) noexcept {
+int32_t build_platform_has(vla_trt_build const* build, int32_t flag) noexcept {
   return vla_trt::platform_has(*build->builder, flag);
 }
 
-extern "C" vla_trt_status vla_trt_build_pool(vla_trt_build* build, int32_t pool, uint64_t bytes) noexcept {
+vla_trt_status build_pool(vla_trt_build* build, int32_t pool, uint64_t bytes) noexcept {
   return guarded("setting a memory pool", [&]() -> vla_trt_status {
     if (pool != VLA_TRT_POOL_WORKSPACE && pool != VLA_TRT_POOL_TACTIC_DRAM) {
       return fail(VLA_TRT_ARGUMENT, "no memory pool %d", pool);
@@ -50,21 +52,21 @@ extern "C" vla_trt_status vla_trt_build_pool(vla_trt_build* build, int32_t pool,
   });
 }
 
-extern "C" vla_trt_status vla_trt_build_level(vla_trt_build* build, int32_t level) noexcept {
+vla_trt_status build_level(vla_trt_build* build, int32_t level) noexcept {
   return guarded("setting the optimisation level", [&]() -> vla_trt_status {
     build->config->setBuilderOptimizationLevel(level);
     return VLA_TRT_OK;
   });
 }
 
-extern "C" vla_trt_status vla_trt_build_aux_streams(vla_trt_build* build, int32_t streams) noexcept {
+vla_trt_status build_aux_streams(vla_trt_build* build, int32_t streams) noexcept {
   return guarded("setting auxiliary streams", [&]() -> vla_trt_status {
     static_cast<void>(build->config->setMaxAuxStreams(streams));
     return VLA_TRT_OK;
   });
 }
 
-extern "C" vla_trt_status vla_trt_build_verbosity(vla_trt_build* build, int32_t detailed) noexcept {
+vla_trt_status build_verbosity(vla_trt_build* build, int32_t detailed) noexcept {
   return guarded("setting the verbosity", [&]() -> vla_trt_status {
     build->config->setProfilingVerbosity(detailed != 0 ? nvinfer1::ProfilingVerbosity::kDETAILED
                                                        : nvinfer1::ProfilingVerbosity::kLAYER_NAMES_ONLY);
@@ -72,7 +74,28 @@ extern "C" vla_trt_status vla_trt_build_verbosity(vla_trt_build* build, int32_t 
   });
 }
 
-extern "C" vla_trt_status vla_trt_build_tactic_sources(vla_trt_build* build, uint32_t mask) noexcept {
+vla_trt_status build_compute_capabilities(vla_trt_build* build, int32_t const* capabilities, int32_t count) noexcept {
+  return guarded("setting compute capabilities", [&]() -> vla_trt_status {
+#if VLA_TRT_RTX
+    if (!build->config->setNbComputeCapabilities(count)) {
+      return fail(VLA_TRT_REFUSED, "TensorRT-RTX does not take %d compute capabilities", count);
+    }
+    for (int32_t i = 0; i < count; ++i) {
+      if (!build->config->setComputeCapability(static_cast<nvinfer1::ComputeCapability>(capabilities[i]), i)) {
+        return fail(VLA_TRT_REFUSED, "TensorRT-RTX does not build for compute capability %d.%d", capabilities[i] / 10,
+                    capabilities[i] % 10);
+      }
+    }
+    return VLA_TRT_OK;
+#else
+    static_cast<void>(build);
+    static_cast<void>(capabilities);
+    return fail(VLA_TRT_UNSUPPORTED, "TensorRT builds for this machine's GPU only (%d others were asked for)", count);
+#endif
+  });
+}
+
+vla_trt_status build_tactic_sources(vla_trt_build* build, uint32_t mask) noexcept {
   return guarded("setting tactic sources", [&]() -> vla_trt_status {
     nvinfer1::TacticSources sources = 0;
     if (!vla_trt::tactic_sources(mask, sources)) {
@@ -85,7 +108,7 @@ extern "C" vla_trt_status vla_trt_build_tactic_sources(vla_trt_build* build, uin
   });
 }
 
-extern "C" vla_trt_status vla_trt_build_preview(vla_trt_build* build, int32_t feature, int32_t on) noexcept {
+vla_trt_status build_preview(vla_trt_build* build, int32_t feature, int32_t on) noexcept {
   return guarded("setting a preview feature", [&]() -> vla_trt_status {
     if (!vla_trt::set_preview(*build->config, feature, on != 0)) {
       return fail(VLA_TRT_UNSUPPORTED, "TensorRT %d cannot switch preview feature %d %s", NV_TENSORRT_MAJOR, feature,
@@ -96,8 +119,6 @@ extern "C" vla_trt_status vla_trt_build_preview(vla_trt_build* build, int32_t fe
 }
 
 // --- profiles ---------------------------------------------------------------------------------------------------
-
-namespace {
 
 nvinfer1::IOptimizationProfile* profile_at(vla_trt_build const& build, int32_t index) {
   return index >= 0 && static_cast<size_t>(index) < build.profiles.size() ? build.profiles[index] : nullptr;
@@ -122,9 +143,7 @@ bool set_range(nvinfer1::IOptimizationProfile& profile, nvinfer1::ITensor const&
   return vla_trt::dims_in(count, values, dims) && profile.setDimensions(input.getName(), select, dims);
 }
 
-}  // namespace
-
-extern "C" vla_trt_status vla_trt_build_profile_add(vla_trt_build* build, int32_t* index) noexcept {
+vla_trt_status build_profile_add(vla_trt_build* build, int32_t* index) noexcept {
   return guarded("adding an optimisation profile", [&]() -> vla_trt_status {
     auto* const profile = build->builder->createOptimizationProfile();
     if (profile == nullptr) {
@@ -136,7 +155,7 @@ extern "C" vla_trt_status vla_trt_build_profile_add(vla_trt_build* build, int32_
   });
 }
 
-extern "C" vla_trt_status vla_trt_build_profile_set(vla_trt_build* build, int32_t index, char const* input,
+vla_trt_status build_profile_set(vla_trt_build* build, int32_t index, char const* input,
                                                     vla_trt_range const* range) noexcept {
   return guarded("setting an optimisation profile", [&]() -> vla_trt_status {
     auto* const profile = profile_at(*build, index);
@@ -154,7 +173,7 @@ extern "C" vla_trt_status vla_trt_build_profile_set(vla_trt_build* build, int32_
   });
 }
 
-extern "C" vla_trt_status vla_trt_build_profile_commit(vla_trt_build* build, int32_t index) noexcept {
+vla_trt_status build_profile_commit(vla_trt_build* build, int32_t index) noexcept {
   return guarded("adding an optimisation profile", [&]() -> vla_trt_status {
     auto* const profile = profile_at(*build, index);
     if (profile == nullptr || !profile->isValid() || build->config->addOptimizationProfile(profile) < 0) {
@@ -165,7 +184,7 @@ extern "C" vla_trt_status vla_trt_build_profile_commit(vla_trt_build* build, int
   });
 }
 
-extern "C" vla_trt_status vla_trt_build_profile_calibrates(vla_trt_build* build, int32_t index) noexcept {
+vla_trt_status build_profile_calibrates(vla_trt_build* build, int32_t index) noexcept {
   return guarded("setting the calibration profile", [&]() -> vla_trt_status {
 #if VLA_TRT_HAS_CALIBRATOR
     auto* const profile = profile_at(*build, index);
@@ -182,7 +201,7 @@ extern "C" vla_trt_status vla_trt_build_profile_calibrates(vla_trt_build* build,
 
 // --- caches, calibration, progress ------------------------------------------------------------------------------
 
-extern "C" vla_trt_status vla_trt_build_timing_cache(vla_trt_build* build, void const* data, uint64_t size) noexcept {
+vla_trt_status build_timing_cache(vla_trt_build* build, void const* data, uint64_t size) noexcept {
   return guarded("setting the timing cache", [&]() -> vla_trt_status {
     std::unique_ptr<nvinfer1::ITimingCache> cache(
         build->config->createTimingCache(size > 0 ? data : nullptr, static_cast<std::size_t>(size)));
@@ -194,7 +213,7 @@ extern "C" vla_trt_status vla_trt_build_timing_cache(vla_trt_build* build, void 
   });
 }
 
-extern "C" vla_trt_status vla_trt_build_timing_cache_out(vla_trt_build const* build, vla_trt_sink_fn sink,
+vla_trt_status build_timing_cache_out(vla_trt_build const* build, vla_trt_sink_fn sink,
                                                          void* user) noexcept {
   return guarded("reading the timing cache", [&]() -> vla_trt_status {
     auto const* const cache = build->config->getTimingCache();
@@ -212,7 +231,7 @@ extern "C" vla_trt_status vla_trt_build_timing_cache_out(vla_trt_build const* bu
   });
 }
 
-extern "C" vla_trt_status vla_trt_build_calibrator(vla_trt_build* build,
+vla_trt_status build_calibrator(vla_trt_build* build,
                                                    vla_trt_calibrator const* calibrator) noexcept {
   return guarded("setting the calibrator", [&]() -> vla_trt_status {
 #if VLA_TRT_HAS_CALIBRATOR
@@ -228,7 +247,7 @@ extern "C" vla_trt_status vla_trt_build_calibrator(vla_trt_build* build,
   });
 }
 
-extern "C" vla_trt_status vla_trt_build_progress(vla_trt_build* build, vla_trt_progress_fn progress,
+vla_trt_status build_progress(vla_trt_build* build, vla_trt_progress_fn progress,
                                                  void* user) noexcept {
   return guarded("setting the progress monitor", [&]() -> vla_trt_status {
 #if VLA_TRT_HAS_PROGRESS
@@ -242,4 +261,26 @@ extern "C" vla_trt_status vla_trt_build_progress(vla_trt_build* build, vla_trt_p
     return fail(VLA_TRT_UNSUPPORTED, "progress monitors need TensorRT 10");
 #endif
   });
+}
+
+}  // namespace
+
+void vla_trt::add_configuration(vla_trt_api& api) noexcept {
+  api.build_flag = build_flag;
+  api.build_platform_has = build_platform_has;
+  api.build_pool = build_pool;
+  api.build_level = build_level;
+  api.build_aux_streams = build_aux_streams;
+  api.build_verbosity = build_verbosity;
+  api.build_compute_capabilities = build_compute_capabilities;
+  api.build_tactic_sources = build_tactic_sources;
+  api.build_preview = build_preview;
+  api.build_profile_add = build_profile_add;
+  api.build_profile_set = build_profile_set;
+  api.build_profile_commit = build_profile_commit;
+  api.build_profile_calibrates = build_profile_calibrates;
+  api.build_timing_cache = build_timing_cache;
+  api.build_timing_cache_out = build_timing_cache_out;
+  api.build_calibrator = build_calibrator;
+  api.build_progress = build_progress;
 }

@@ -150,11 +150,9 @@ vla_trt_status deserialize(nvinfer1::IRuntime& runtime, vla_trt_source const& so
   return failed ? fail(VLA_TRT_CALLBACK, "the engine file could not be read") : VLA_TRT_OK;
 }
 
-}  // namespace
+int32_t load_path(void) noexcept { return VLA_TRT_LOAD_PATH; }
 
-extern "C" int32_t vla_trt_load_path(void) noexcept { return VLA_TRT_LOAD_PATH; }
-
-extern "C" vla_trt_status vla_trt_engine_load(vla_trt_runtime* runtime, vla_trt_source const* source,
+vla_trt_status engine_load(vla_trt_runtime* runtime, vla_trt_source const* source,
                                               vla_trt_engine** out) noexcept {
   return guarded("deserializing the engine", [&]() -> vla_trt_status {
     auto handle = std::make_unique<vla_trt_engine>();
@@ -168,4 +166,11 @@ extern "C" vla_trt_status vla_trt_engine_load(vla_trt_runtime* runtime, vla_trt_
     *out = handle.release();
     return VLA_TRT_OK;
   });
+}
+
+}  // namespace
+
+void vla_trt::add_load(vla_trt_api& api) noexcept {
+  api.load_path = load_path;
+  api.engine_load = engine_load;
 }

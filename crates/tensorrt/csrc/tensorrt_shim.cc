@@ -1,4 +1,4 @@
-// Library, log, runtime, engine and context of the C ABI in tensorrt_shim.h.
+// Library, log, runtime and engine of the C ABI in tensorrt_shim.h, and its table.
 #include "tensorrt_common.h"
 #include "tensorrt_cuda.h"
 
@@ -7,18 +7,12 @@
 
 #include <dlfcn.h>
 
-namespace {
-
-thread_local char last_error[4096] = "";
-
-}  // namespace
-
 namespace vla_trt {
 
 vla_trt_status fail(vla_trt_status status, char const* format, ...) noexcept {
   va_list arguments;
   va_start(arguments, format);
-  static_cast<void>(std::vsnprintf(last_error, sizeof last_error, format, arguments));
+  static_cast<void>(std::vsnprintf(vla_trt_error_text(), VLA_TRT_ERROR_SIZE, format, arguments));
   va_end(arguments);
   return status;
 }
@@ -41,15 +35,13 @@ void* open_library(std::string const& folder, std::string const& name, std::stri
 using vla_trt::fail;
 using vla_trt::guarded;
 
-extern "C" char const* vla_trt_last_error(void) noexcept { return last_error; }
+namespace {
 
 // --- library ----------------------------------------------------------------------------------------------------
 
-extern "C" void vla_trt_headers_version(vla_trt_version* out) noexcept {
+void headers_version(vla_trt_version* out) noexcept {
   *out = {NV_TENSORRT_MAJOR, NV_TENSORRT_MINOR, NV_TENSORRT_PATCH};
 }
-
-namespace {
 
 // The version of an opened libnvinfer; false when it does not tell one.
 bool version_of(void* infer, vla_trt_version& out) {
@@ -64,8 +56,8 @@ bool version_of(void* infer, vla_trt_version& out) {
 // A library of another major version, so that a refusal can name it: null when there is none either.
 void* open_another_major(std::string const& folder) {
   std::string unused;
-  for (int major = 8; major <= NV_TENSORRT_MAJOR + 4; ++major) {
-    void* found = vla_trt::open_library(folder, "libnvinfer.so." + std::to_string(major), unused);
+  for (int major = VLA_TRT_RTX != 0 ? 1 : 8; major <= NV_TENSORRT_MAJOR + 4; ++major) {
+    void* found = vla_trt::open_library(folder, std::string(VLA_TRT_MAIN_LIBRARY ".") + std::to_string(major), unused);
     if (found != nullptr) {
       return found;
     }
@@ -76,28 +68,28 @@ void* open_another_major(std::string const& folder) {
 // `why`: what the loader said about the name that was looked for first, if anything.
 vla_trt_status check_version(vla_trt_version const& found, std::string const& why) {
   vla_trt_version wanted{};
-  vla_trt_headers_version(&wanted);
-  // Within a major version functions are only added, at the end: a newer library serves, an older one lacks some.
-  if (found.major == wanted.major && found.minor >= wanted.minor) {
+  headers_version(&wanted);
+  // Within a major version of TensorRT functions are only added, at the end: a newer library serves, an older one lacks some.
+  // TensorRT-RTX gives its enumerators other numbers in each minor version (kMONITOR_MEMORY is 25 in 1.3 and 24 in 1.7).
+  bool const fits = VLA_TRT_RTX != 0 ? found.minor == wanted.minor : found.minor >= wanted.minor;
+  if (found.major == wanted.major && fits) {
     return VLA_TRT_OK;
   }
   return fail(VLA_TRT_VERSION,
-              "this program was built with the headers of TensorRT %u.%u.%u, the library found is %s%u.%u.%u%s%s%s",
-              wanted.major, wanted.minor, wanted.patch, found.major == wanted.major ? "the older " : "", found.major,
+              "this program was built with the headers of " VLA_TRT_PRODUCT " %u.%u.%u, the library found is %s%u.%u.%u%s%s%s",
+              wanted.major, wanted.minor, wanted.patch, found.major == wanted.major && found.minor < wanted.minor ? "the older " : "", found.major,
               found.minor, found.patch, why.empty() ? "" : " (", why.c_str(), why.empty() ? "" : ")");
 }
 
-}  // namespace
-
-extern "C" vla_trt_status vla_trt_library_open(char const* folder, vla_trt_library** out) noexcept {
-  return guarded("opening libnvinfer", [&]() -> vla_trt_status {
+vla_trt_status library_open(char const* folder, vla_trt_library** out) noexcept {
+  return guarded("opening " VLA_TRT_MAIN_LIBRARY, [&]() -> vla_trt_status {
     auto library = std::make_unique<vla_trt_library>();
     library->folder = folder != nullptr ? folder : "";
     std::string why;
-    library->infer =
-        vla_trt::open_library(library->folder, "libnvinfer.so." + std::to_string(NV_TENSORRT_MAJOR), why);
+    std::string const name = VLA_TRT_MAIN_LIBRARY;
+    library->infer = vla_trt::open_library(library->folder, name + "." + std::to_string(NV_TENSORRT_MAJOR), why);
     if (library->infer == nullptr) {
-      library->infer = vla_trt::open_library(library->folder, "libnvinfer.so", why);
+      library->infer = vla_trt::open_library(library->folder, name, why);
     }
     if (library->infer == nullptr) {
       library->infer = open_another_major(library->folder);
@@ -106,7 +98,7 @@ extern "C" vla_trt_status vla_trt_library_open(char const* folder, vla_trt_libra
       return fail(VLA_TRT_LIBRARY, "%s", why.c_str());
     }
     if (!version_of(library->infer, library->version)) {
-      return fail(VLA_TRT_LIBRARY, "libnvinfer has no symbol getInferLibVersion");
+      return fail(VLA_TRT_LIBRARY, VLA_TRT_MAIN_LIBRARY " has no symbol getInferLibVersion");
     }
     vla_trt_status const status = check_version(library->version, why);
     if (status == VLA_TRT_OK) {
@@ -116,23 +108,23 @@ extern "C" vla_trt_status vla_trt_library_open(char const* folder, vla_trt_libra
   });
 }
 
-extern "C" void vla_trt_library_version(vla_trt_library const* library, vla_trt_version* out) noexcept {
+void library_version(vla_trt_library const* library, vla_trt_version* out) noexcept {
   *out = library->version;
 }
 
 // The library itself stays open: TensorRT has threads and global objects that do not survive being unloaded.
-extern "C" void vla_trt_library_free(vla_trt_library* library) noexcept { delete library; }
+void library_free(vla_trt_library* library) noexcept { delete library; }
 
 // --- log --------------------------------------------------------------------------------------------------------
 
-extern "C" vla_trt_status vla_trt_log_trace(vla_trt_log_fn trace, int32_t max_severity) noexcept {
+vla_trt_status log_trace(vla_trt_log_fn trace, int32_t max_severity) noexcept {
   return guarded("creating a logger", [&]() -> vla_trt_status {
     vla_trt::Dispatcher::instance().trace(trace, max_severity);
     return VLA_TRT_OK;
   });
 }
 
-extern "C" vla_trt_status vla_trt_logger_new(vla_trt_log_fn log, void* user, int32_t max_severity,
+vla_trt_status logger_new(vla_trt_log_fn log, void* user, int32_t max_severity,
                                              vla_trt_logger** out) noexcept {
   return guarded("creating a logger", [&]() -> vla_trt_status {
     std::unique_ptr<vla_trt_logger> logger(new vla_trt_logger{log, user, max_severity});
@@ -142,19 +134,19 @@ extern "C" vla_trt_status vla_trt_logger_new(vla_trt_log_fn log, void* user, int
   });
 }
 
-extern "C" void vla_trt_logger_free(vla_trt_logger* logger) noexcept {
+void logger_free(vla_trt_logger* logger) noexcept {
   vla_trt::Dispatcher::instance().remove(logger);
   delete logger;
 }
 
 // --- runtime, engine --------------------------------------------------------------------------------------------
 
-extern "C" vla_trt_status vla_trt_runtime_new(vla_trt_library const* library, vla_trt_runtime** out) noexcept {
+vla_trt_status runtime_new(vla_trt_library const* library, vla_trt_runtime** out) noexcept {
   return guarded("creating a runtime", [&]() -> vla_trt_status {
     auto const create = reinterpret_cast<void* (*)(void*, int32_t)>(
         vla_trt::symbol_of(library->infer, "createInferRuntime_INTERNAL"));
     if (create == nullptr) {
-      return fail(VLA_TRT_LIBRARY, "libnvinfer has no symbol createInferRuntime_INTERNAL");
+      return fail(VLA_TRT_LIBRARY, VLA_TRT_MAIN_LIBRARY " has no symbol createInferRuntime_INTERNAL");
     }
     auto handle = std::make_unique<vla_trt_runtime>();
     auto* const as_logger = static_cast<nvinfer1::ILogger*>(&vla_trt::Dispatcher::instance());
@@ -167,11 +159,11 @@ extern "C" vla_trt_status vla_trt_runtime_new(vla_trt_library const* library, vl
   });
 }
 
-extern "C" void vla_trt_runtime_free(vla_trt_runtime* runtime) noexcept { delete runtime; }
+void runtime_free(vla_trt_runtime* runtime) noexcept { delete runtime; }
 
-extern "C" void vla_trt_engine_free(vla_trt_engine* engine) noexcept { delete engine; }
+void engine_free(vla_trt_engine* engine) noexcept { delete engine; }
 
-extern "C" vla_trt_status vla_trt_engine_describe(vla_trt_engine const* engine, vla_trt_engine_info* out) noexcept {
+vla_trt_status engine_describe(vla_trt_engine const* engine, vla_trt_engine_info* out) noexcept {
   return guarded("describing the engine", [&]() -> vla_trt_status {
     auto const& from = *engine->engine;
     *out = {};
@@ -187,7 +179,7 @@ extern "C" vla_trt_status vla_trt_engine_describe(vla_trt_engine const* engine, 
   });
 }
 
-extern "C" vla_trt_status vla_trt_engine_tensor(vla_trt_engine const* engine, int32_t index,
+vla_trt_status engine_tensor(vla_trt_engine const* engine, int32_t index,
                                                 vla_trt_tensor* out) noexcept {
   return guarded("describing a tensor", [&]() -> vla_trt_status {
     auto const& from = *engine->engine;
@@ -209,7 +201,7 @@ extern "C" vla_trt_status vla_trt_engine_tensor(vla_trt_engine const* engine, in
   });
 }
 
-extern "C" vla_trt_status vla_trt_engine_profile(vla_trt_engine const* engine, char const* input, int32_t profile,
+vla_trt_status engine_profile(vla_trt_engine const* engine, char const* input, int32_t profile,
                                                  vla_trt_range* out) noexcept {
   return guarded("reading an optimisation profile", [&]() -> vla_trt_status {
     using Select = nvinfer1::OptProfileSelector;
@@ -228,7 +220,7 @@ extern "C" vla_trt_status vla_trt_engine_profile(vla_trt_engine const* engine, c
   });
 }
 
-extern "C" vla_trt_status vla_trt_engine_profile_activation(vla_trt_engine const* engine, int32_t profile,
+vla_trt_status engine_profile_activation(vla_trt_engine const* engine, int32_t profile,
                                                             int64_t* out) noexcept {
   return guarded("asking for activation memory", [&]() -> vla_trt_status {
     if (profile < 0 || profile >= engine->engine->getNbOptimizationProfiles()) {
@@ -239,7 +231,7 @@ extern "C" vla_trt_status vla_trt_engine_profile_activation(vla_trt_engine const
   });
 }
 
-extern "C" vla_trt_status vla_trt_engine_inspect(vla_trt_engine const* engine, vla_trt_sink_fn sink,
+vla_trt_status engine_inspect(vla_trt_engine const* engine, vla_trt_sink_fn sink,
                                                  void* user) noexcept {
   return guarded("inspecting the engine", [&]() -> vla_trt_status {
     std::unique_ptr<nvinfer1::IEngineInspector> inspector(engine->engine->createEngineInspector());
@@ -257,126 +249,39 @@ extern "C" vla_trt_status vla_trt_engine_inspect(vla_trt_engine const* engine, v
   });
 }
 
-// --- context ----------------------------------------------------------------------------------------------------
-
-struct vla_trt_context {
-  std::unique_ptr<nvinfer1::IExecutionContext> context;
-};
-
-namespace {
-
-// Without dynamic inputs there is one profile and nothing to choose; 8.6 would refuse it to a second context.
-bool has_dynamic_input(nvinfer1::ICudaEngine const& engine) {
-  for (int32_t i = 0; i < engine.getNbIOTensors(); ++i) {
-    char const* const name = engine.getIOTensorName(i);
-    if (engine.getTensorIOMode(name) != nvinfer1::TensorIOMode::kINPUT) {
-      continue;
-    }
-    vla_trt::Dims const dims = engine.getTensorShape(name);
-    for (int32_t d = 0; d < dims.nbDims; ++d) {
-      if (dims.d[d] < 0) {
-        return true;
-      }
-    }
-    if (engine.isShapeInferenceIO(name)) {
-      return true;
-    }
-  }
-  return false;
-}
-
 }  // namespace
 
-extern "C" vla_trt_status vla_trt_context_new(vla_trt_engine* engine, int32_t profile,
-                                              vla_trt_context** out) noexcept {
-  return guarded("creating an execution context", [&]() -> vla_trt_status {
-    auto handle = std::make_unique<vla_trt_context>();
-    handle->context.reset(vla_trt::create_context(*engine->engine));
-    if (handle->context == nullptr) {
-      return fail(VLA_TRT_REFUSED, "TensorRT created no execution context");
-    }
-    handle->context->setPersistentCacheLimit(0);
-    if (handle->context->getOptimizationProfile() != profile && has_dynamic_input(*engine->engine)) {
-      if (!handle->context->setOptimizationProfileAsync(profile, nullptr)) {
-        return fail(VLA_TRT_REFUSED, "TensorRT does not take optimisation profile %d", profile);
-      }
-      // That was put on the default stream; waited for here, so that no stream of the caller's has to come after it.
-      int const error = vla_trt::Driver().synchronize(nullptr);
-      if (error != 0) {
-        return fail(VLA_TRT_REFUSED, "optimisation profile %d cannot be set: CUDA error %d", profile, error);
-      }
-    }
-    *out = handle.release();
-    return VLA_TRT_OK;
-  });
+void vla_trt::add_runtime(vla_trt_api& api) noexcept {
+  api.headers_version = headers_version;
+  api.library_open = library_open;
+  api.library_version = library_version;
+  api.library_free = library_free;
+  api.log_trace = log_trace;
+  api.logger_new = logger_new;
+  api.logger_free = logger_free;
+  api.runtime_new = runtime_new;
+  api.runtime_free = runtime_free;
+  api.engine_free = engine_free;
+  api.engine_describe = engine_describe;
+  api.engine_tensor = engine_tensor;
+  api.engine_profile = engine_profile;
+  api.engine_profile_activation = engine_profile_activation;
+  api.engine_inspect = engine_inspect;
 }
 
-extern "C" void vla_trt_context_free(vla_trt_context* context) noexcept { delete context; }
-
-extern "C" vla_trt_status vla_trt_context_set_memory(vla_trt_context* context, uint64_t address,
-                                                     uint64_t bytes) noexcept {
-  return guarded("setting the activation memory", [&]() -> vla_trt_status {
-    int64_t const needed = vla_trt::activation_bytes(context->context->getEngine());
-    if (needed > 0 && (address == 0 || address % 256 != 0)) {
-      return fail(VLA_TRT_ARGUMENT, "activation memory at address 0x%llx, expected one aligned to 256 bytes",
-                  static_cast<unsigned long long>(address));
-    }
-    vla_trt::set_memory(*context->context, reinterpret_cast<void*>(static_cast<uintptr_t>(address)),
-                        static_cast<int64_t>(bytes));
-    return VLA_TRT_OK;
-  });
-}
-
-extern "C" vla_trt_status vla_trt_context_set_shape(vla_trt_context* context, char const* input, int32_t rank,
-                                                    int64_t const* dims) noexcept {
-  return guarded("setting a shape", [&]() -> vla_trt_status {
-    vla_trt::Dims shape;
-    if (!vla_trt::dims_in(rank, dims, shape)) {
-      return fail(VLA_TRT_ARGUMENT, "input '%s': a shape of rank %d, or an extent, that TensorRT cannot hold", input, rank);
-    }
-    if (!context->context->setInputShape(input, shape)) {
-      return fail(VLA_TRT_REFUSED, "TensorRT refuses this shape of input '%s'", input);
-    }
-    return VLA_TRT_OK;
-  });
-}
-
-extern "C" vla_trt_status vla_trt_context_shape(vla_trt_context const* context, char const* tensor, int32_t* rank,
-                                                int64_t* dims) noexcept {
-  return guarded("asking for a shape", [&]() -> vla_trt_status {
-    if (!vla_trt::dims_out(context->context->getTensorShape(tensor), *rank, dims)) {
-      return fail(VLA_TRT_ARGUMENT, "tensor '%s' has no shape", tensor);
-    }
-    return VLA_TRT_OK;
-  });
-}
-
-extern "C" vla_trt_status vla_trt_context_set_address(vla_trt_context* context, char const* tensor,
-                                                      uint64_t address) noexcept {
-  return guarded("setting a tensor's address", [&]() -> vla_trt_status {
-    if (!context->context->setTensorAddress(tensor, reinterpret_cast<void*>(static_cast<uintptr_t>(address)))) {
-      return fail(VLA_TRT_REFUSED, "TensorRT does not take an address for tensor '%s'", tensor);
-    }
-    return VLA_TRT_OK;
-  });
-}
-
-extern "C" vla_trt_status vla_trt_context_missing(vla_trt_context* context, char const** names,
-                                                  int32_t* count) noexcept {
-  return guarded("checking the input shapes", [&]() -> vla_trt_status {
-    *count = context->context->inferShapes(VLA_TRT_MAX_RANK, names);
-    if (*count < 0) {
-      return fail(VLA_TRT_REFUSED, "TensorRT cannot infer the shapes of the outputs");
-    }
-    return VLA_TRT_OK;
-  });
-}
-
-extern "C" vla_trt_status vla_trt_context_enqueue(vla_trt_context* context, void* stream) noexcept {
-  return guarded("enqueueing", [&]() -> vla_trt_status {
-    if (!context->context->enqueueV3(static_cast<cudaStream_t>(stream))) {
-      return fail(VLA_TRT_REFUSED, "TensorRT could not enqueue the engine");
-    }
-    return VLA_TRT_OK;
-  });
+#if VLA_TRT_RTX
+extern "C" vla_trt_api const* vla_trt_api_rtx(void) noexcept {
+#else
+extern "C" vla_trt_api const* vla_trt_api_tensorrt(void) noexcept {
+#endif
+  static vla_trt_api const table = [] {
+    vla_trt_api api{};
+    vla_trt::add_runtime(api);
+    vla_trt::add_load(api);
+    vla_trt::add_context(api);
+    vla_trt::add_build(api);
+    vla_trt::add_configuration(api);
+    return api;
+  }();
+  return &table;
 }

@@ -1,15 +1,25 @@
-// Every difference between TensorRT 8.6, 10.x and 11, in one place. The rest of the shim calls these functions.
+// Every difference between TensorRT 8.6, 10.x, 11 and TensorRT-RTX, in one place. The rest of the shim calls these functions.
 #ifndef VLA_TRT_TENSORRT_VERSION_H
 #define VLA_TRT_TENSORRT_VERSION_H
+
+#include "tensorrt_family.h"
 
 #include <NvInfer.h>
 #include <NvOnnxParser.h>
 
 #include <cstdint>
 
-// True from this version of the headers on.
+// True from this version of the headers on. TensorRT-RTX, which counts from 1, is of the generation of TensorRT 11.
+#if VLA_TRT_RTX
+#define VLA_TRT_MAIN_LIBRARY "libtensorrt_rtx.so"
+#define VLA_TRT_PARSER_LIBRARY "libtensorrt_onnxparser_rtx.so"
+#define VLA_TRT_SINCE(major, minor) ((major) <= 11)
+#else
+#define VLA_TRT_MAIN_LIBRARY "libnvinfer.so"
+#define VLA_TRT_PARSER_LIBRARY "libnvonnxparser.so"
 #define VLA_TRT_SINCE(major, minor) \
   (NV_TENSORRT_MAJOR > (major) || (NV_TENSORRT_MAJOR == (major) && NV_TENSORRT_MINOR >= (minor)))
+#endif
 
 #if !VLA_TRT_SINCE(8, 6)
 #error "TensorRT 8.6 or newer is needed: TENSORRT_INCLUDE_DIR names older headers"
@@ -34,7 +44,7 @@ namespace vla_trt {
 
 using nvinfer1::Dims;
 
-// TensorRT 8 packs its version as 8601, later ones as 100300.
+// TensorRT 8 packs its version as 8601, later ones as 100300; TensorRT-RTX 1.7.1 is 10701.
 inline void unpack_version(int32_t packed, uint32_t& major, uint32_t& minor, uint32_t& patch) {
   int32_t const unit = packed < 10000 ? 1000 : 10000;
   major = static_cast<uint32_t>(packed / unit);

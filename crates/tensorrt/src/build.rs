@@ -6,6 +6,7 @@ mod options;
 mod session;
 mod weights;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -31,6 +32,8 @@ pub struct Built {
     pub outputs: Vec<Tensor>,
     /// Layers of the network before fusion.
     pub layers: usize,
+    /// Those layers by type, such as `matrix_multiply` and `dequantize`.
+    pub layer_types: BTreeMap<String, usize>,
     /// Layers kept in single precision by [`BuildOptions::fp32_layers`].
     pub fp32_layers: usize,
 }
@@ -111,6 +114,7 @@ fn run(
         timing_cache: session.timing_cache_out()?,
         timing_cache_used,
         layers: session.layers()?,
+        layer_types: session.layer_types()?,
         outputs: session.tensors(false)?,
         inputs,
         fp32_layers,

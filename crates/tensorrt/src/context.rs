@@ -4,6 +4,7 @@ use std::ffi::{CString, c_char, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
+use super::cache::RuntimeCache;
 use super::library::not_null;
 use super::result::{Error, check, text};
 use super::runtime::{EngineHandle, find};
@@ -20,6 +21,8 @@ pub struct Context {
     activation_bytes: u64,
     /// Whether activation memory was set; an enqueue without it would be undefined behaviour.
     has_activation: bool,
+    /// Dropped after the context, which uses it.
+    _cache: Option<Arc<RuntimeCache>>,
     engine: Arc<EngineHandle>,
 }
 
@@ -29,8 +32,8 @@ unsafe impl Send for Context {}
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: made by `vla_trt_context_new`, freed once; the engine is a field, dropped after this.
-        unsafe { sys::vla_trt_context_free(self.context.as_ptr()) };
+        // SAFETY: made by `context_new`, freed once; the engine is a field, dropped after this.
+        unsafe { (self.engine.api().context_free)(self.context.as_ptr()) };
     }
 }
 
@@ -40,13 +43,17 @@ impl Context {
         names: Arc<[CString]>,
         profile: i32,
         activation_bytes: u64,
+        cache: Option<Arc<RuntimeCache>>,
     ) -> Result<Self, Error> {
         let mark = engine.log().mark();
         let mut context = ptr::null_mut();
-        // SAFETY: a live engine, kept by the context below, and a place to write one pointer to.
-        let status = engine.exclusive(|engine| unsafe { sys::vla_trt_context_new(engine, profile, &raw mut context) });
+        let raw_cache = cache.as_deref().map_or(ptr::null_mut(), RuntimeCache::as_ptr);
+        // SAFETY: a live engine and no cache or a live one of it, both kept by the context below, and a place to write one
+        // pointer to.
+        let status =
+            engine.exclusive(|api, engine| unsafe { (api.context_new)(engine, profile, raw_cache, &raw mut context) });
         check(status, Some((engine.log(), mark)))?;
-        Ok(Self { context: not_null(context)?, names, activation_bytes, has_activation: false, engine })
+        Ok(Self { context: not_null(context)?, names, activation_bytes, has_activation: false, _cache: cache, engine })
     }
 
     /// Sets the shape of an input. Needed for every dynamic input before the first enqueue and when it changes.
@@ -61,7 +68,7 @@ impl Context {
         let mark = self.engine.log().mark();
         // SAFETY: a live context, a NUL-terminated name and at least `rank` dimensions.
         let status =
-            unsafe { sys::vla_trt_context_set_shape(self.context.as_ptr(), name.as_ptr(), rank, raw.as_ptr()) };
+            unsafe { (self.engine.api().context_set_shape)(self.context.as_ptr(), name.as_ptr(), rank, raw.as_ptr()) };
         check(status, Some((self.engine.log(), mark)))
     }
 
@@ -75,7 +82,7 @@ impl Context {
         let (mut rank, mut dims) = (0, [0; sys::MAX_RANK]);
         // SAFETY: a live context, a NUL-terminated name, places for a rank and eight dimensions.
         let status = unsafe {
-            sys::vla_trt_context_shape(self.context.as_ptr(), name.as_ptr(), &raw mut rank, dims.as_mut_ptr())
+            (self.engine.api().context_shape)(self.context.as_ptr(), name.as_ptr(), &raw mut rank, dims.as_mut_ptr())
         };
         check(status, Some((self.engine.log(), mark)))?;
         Ok(dims[..usize::try_from(rank).unwrap_or_default()].to_vec())
@@ -89,7 +96,8 @@ impl Context {
         let mark = self.engine.log().mark();
         let (mut names, mut count) = ([ptr::null::<c_char>(); sys::MAX_RANK], 0);
         // SAFETY: a live context, room for eight names and a count.
-        let status = unsafe { sys::vla_trt_context_missing(self.context.as_ptr(), names.as_mut_ptr(), &raw mut count) };
+        let status =
+            unsafe { (self.engine.api().context_missing)(self.context.as_ptr(), names.as_mut_ptr(), &raw mut count) };
         check(status, Some((self.engine.log(), mark)))?;
         let named = names.iter().take(usize::try_from(count).unwrap_or_default());
         // SAFETY: the shim sets names that live as long as the engine, or leaves null.
@@ -108,7 +116,7 @@ impl Context {
         let name = find(&self.names, tensor)?;
         let mark = self.engine.log().mark();
         // SAFETY: a live context and a NUL-terminated name; the address is the caller's promise.
-        let status = unsafe { sys::vla_trt_context_set_address(self.context.as_ptr(), name.as_ptr(), address) };
+        let status = unsafe { (self.engine.api().context_set_address)(self.context.as_ptr(), name.as_ptr(), address) };
         check(status, Some((self.engine.log(), mark)))
     }
 
@@ -129,7 +137,7 @@ impl Context {
         }
         let mark = self.engine.log().mark();
         // SAFETY: a live context; the memory is the caller's promise.
-        let status = unsafe { sys::vla_trt_context_set_memory(self.context.as_ptr(), address, bytes) };
+        let status = unsafe { (self.engine.api().context_set_memory)(self.context.as_ptr(), address, bytes) };
         check(status, Some((self.engine.log(), mark)))?;
         self.has_activation = true;
         Ok(())
@@ -153,7 +161,7 @@ impl Context {
         }
         let mark = self.engine.log().mark();
         // SAFETY: a live context with activation memory; addresses and stream are the caller's promise.
-        let status = unsafe { sys::vla_trt_context_enqueue(self.context.as_ptr(), stream) };
+        let status = unsafe { (self.engine.api().context_enqueue)(self.context.as_ptr(), stream) };
         check(status, Some((self.engine.log(), mark)))
     }
 }

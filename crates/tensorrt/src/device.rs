@@ -10,7 +10,7 @@ use super::blocks::DeviceBlock;
 use super::cuda::{Cuda, failed};
 use super::id::Id;
 use super::workspace::{InstanceContext, Workspace};
-use super::{Library, Log, Runtime, identity};
+use super::{Family, Library, Log, Runtime, identity};
 use vla_base::tensor::TensorSpec;
 use vla_engines::host_copy::HostCopy;
 use vla_engines::memory::Pool;
@@ -21,6 +21,9 @@ mod backend;
 mod checks;
 mod engine;
 mod host_copy;
+mod runtime_cache;
+
+use runtime_cache::KeptCache;
 
 pub use engine::{Bound, LoadedEngine, Recording};
 
@@ -95,7 +98,7 @@ impl Tensorrt {
             arena: None,
             largest_activation: 0,
             log,
-            identity: identity(&cuda, library.version())?,
+            identity: identity(&cuda, &library)?,
             cuda,
             integrated,
             launch: options.launch,
@@ -140,7 +143,10 @@ impl Tensorrt {
         let profiles = engine.inputs().iter().map(|input| input.profile.clone()).collect();
         let (inputs, outputs) = (specs(engine.inputs()), specs(engine.outputs()));
         let (id, host_copy, remapped) = (Id::new(), HostCopy::AsLoaded, None);
-        Ok(LoadedEngine { id, stage: stage.to_owned(), handle: engine, inputs, outputs, profiles, host_copy, remapped })
+        let is_compiled_here = self.runtime.library().family() == Family::Rtx;
+        let cache = is_compiled_here.then(|| KeptCache::open(&engine, file)).transpose().map_err(refused)?;
+        let (stage, handle) = (stage.to_owned(), engine);
+        Ok(LoadedEngine { id, stage, cache, handle, inputs, outputs, profiles, host_copy, remapped })
     }
 
     /// Shapes of the engine's outputs, in its order, for these input shapes.
@@ -153,7 +159,7 @@ impl Tensorrt {
         inputs: &[(String, Vec<usize>)],
     ) -> Result<Vec<Vec<usize>>, Error> {
         self.cuda.enter()?;
-        let mut context = engine.handle.context(0)?;
+        let mut context = engine.context()?;
         for (tensor, dims) in inputs {
             context.set_shape(tensor, dims)?;
         }
@@ -196,7 +202,7 @@ impl Tensorrt {
         if let Some(held) = workspace.contexts.iter().position(|held| held.engine == engine.id) {
             return Ok(held);
         }
-        let mut context = engine.handle.context(0)?;
+        let mut context = engine.context()?;
         for (tensor, index) in inputs {
             context.set_shape(tensor, workspace.dims(*index))?;
         }

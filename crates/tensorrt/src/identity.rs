@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::Version;
+use super::Library;
 use super::cuda::Cuda;
 use vla_engines::Error;
 use vla_engines::provenance::{DeviceIdentity, board, l4t};
@@ -12,13 +12,13 @@ use vla_engines::provenance::{DeviceIdentity, board, l4t};
 ///
 /// # Errors
 /// [`Error::Device`] with the driver's error.
-pub fn identity(cuda: &Cuda, tensorrt: Version) -> Result<DeviceIdentity, Error> {
+pub fn identity(cuda: &Cuda, library: &Library) -> Result<DeviceIdentity, Error> {
     let properties = cuda.properties()?;
     let (major, minor) = properties.compute_capability;
     let cuda = format!("{}.{}", properties.driver / 1000, properties.driver % 1000 / 10);
     let root = Path::new("/");
     Ok(DeviceIdentity {
-        tensorrt: tensorrt.to_string(),
+        tensorrt: library.record_name(),
         gpu: properties.name,
         sm_version: format!("{major}.{minor}"),
         sm_count: properties.multiprocessors,

@@ -11,9 +11,9 @@
 //! use vla_tensorrt::Library;
 //!
 //! match Library::open() {
-//!     Ok(library) => assert_eq!(library.version().major, Library::headers().major),
+//!     Ok(library) => assert_eq!(Some(library.version().major), library.family().headers().map(|headers| headers.major)),
 //!     // The error says what to install.
-//!     Err(error) => assert!(error.to_string().contains("Install TensorRT")),
+//!     Err(error) => assert!(error.to_string().contains("TensorRT")),
 //! }
 //! ```
 //!
@@ -42,20 +42,32 @@
 //! - *A host copy* that was released stays TensorRT's: it frees the addresses. [`vla_base::sys::remap::RemappedMemory`] checks that
 //!   they are still the same pages before every operation on them.
 //!
-//! The headers that the shim was compiled against fix the major version; the library is opened at run time, so a
+//! # Two library families
+//!
+//! [`Family`]: TensorRT and TensorRT-RTX have the same classes with other virtual functions. The shim's C++ files are compiled
+//! once for each family whose headers are there. RTX's objects have other names (`csrc/tensorrt_family.h` renames the
+//! namespaces), because inline methods of both headers would otherwise be one symbol. Each family gives one table of functions,
+//! `sys::Api`; a [`Library`] holds the table of its family, and everything that is made from it calls through that table. So a
+//! handle of one family cannot reach functions of the other.
+//!
+//! The headers that the shim was compiled against fix the major version; the libraries are opened at run time, so a
 //! program with this feature starts without TensorRT and reports what is missing.
 
 #![cfg(feature = "tensorrt")]
 #![expect(unsafe_code, reason = "calls into the C++ shim; every block says why it is sound")]
 
-/// The folder of the headers that the shim was compiled against.
-pub const HEADERS: &str = env!("VLA_TRT_TENSORRT_HEADERS");
+/// The folder of TensorRT's headers that the shim was compiled against, if it was.
+pub const HEADERS: Option<&str> = option_env!("VLA_TRT_TENSORRT_HEADERS");
+/// The folder of TensorRT-RTX's headers that the shim was compiled against, if it was.
+pub const RTX_HEADERS: Option<&str> = option_env!("VLA_TRT_TENSORRT_RTX_HEADERS");
 
 mod blocks;
 mod build;
+mod cache;
 mod context;
 pub mod cuda;
 pub mod device;
+mod family;
 mod id;
 mod identity;
 mod library;
@@ -69,9 +81,11 @@ mod tensor;
 mod workspace;
 
 pub use build::{BuildOptions, BuildProgress, Built, Calibrator, Constraints, TacticSources, build, build_calibrated};
+pub use cache::RuntimeCache;
 pub use context::Context;
+pub use family::Family;
 pub use identity::identity;
-pub use library::{Library, LoadPath, Version};
+pub use library::{FAMILY_VARIABLE, Library, LoadPath, Version};
 pub use log::{Log, Severity, UNSCALED};
 pub use result::{Error, ParseError};
 pub use runtime::{Engine, Runtime};

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
+use super::family::Family;
 use super::result::Error;
 use super::sys;
 use vla_base::sys::streamed::{Mapped, StreamedFile};
@@ -14,6 +15,7 @@ use vla_base::sys::streamed::{Mapped, StreamedFile};
 /// An engine file during a load.
 pub(super) struct EngineFile {
     size: u64,
+    family: Option<Family>,
     /// TensorRT may read from other threads.
     state: Mutex<State>,
 }
@@ -34,7 +36,16 @@ impl EngineFile {
         if size == 0 {
             return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is empty")));
         }
-        Ok(Self { size, state: Mutex::new(State { mapped: None, file, failure: None }) })
+        let mut head = [0; Family::HEAD];
+        let mut file = file;
+        let read = file.read_at(&mut head, 0).map_err(failed)?;
+        let family = Family::of_engine(&head[..read]);
+        Ok(Self { size, family, state: Mutex::new(State { mapped: None, file, failure: None }) })
+    }
+
+    /// The library that built it, if its first bytes say so.
+    pub(super) fn family(&self) -> Option<Family> {
+        self.family
     }
 
     /// Runs a load; the callbacks may be called until `with` returns.

@@ -5,6 +5,7 @@ use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::family::Family;
 use super::result::text;
 use super::sys;
 
@@ -58,10 +59,10 @@ struct Owner {
     state: Arc<State>,
 }
 
-/// Registration with the C++ side, until dropped, for every line that is not verbose.
-pub(super) struct Logger(*mut sys::Logger);
+/// Registration with the C++ side of every family, until dropped, for every line that is not verbose.
+pub(super) struct Logger([Option<(&'static sys::Api, *mut sys::Logger)>; Family::ALL.len()]);
 
-// SAFETY: the pointer is used to free the logger only, which the shim allows from any thread.
+// SAFETY: each pointer is used to free the logger only, which the shim allows from any thread.
 unsafe impl Send for Logger {}
 // SAFETY: as above; `&Logger` gives out nothing.
 unsafe impl Sync for Logger {}
@@ -73,24 +74,29 @@ impl Logger {
     /// `user` is what `log` takes it for, from any thread, as long as this value lives.
     pub(super) unsafe fn new(log: sys::LogFn, user: *mut c_void) -> Self {
         let verbose = tracing::enabled!(target: "tensorrt", tracing::Level::TRACE);
-        let mut logger = std::ptr::null_mut();
-        // SAFETY: `trace_line` takes any line and no `user`; `logger` is a place to write one pointer to; `log` and `user` are
-        // the caller's promise.
-        let made = unsafe {
-            match sys::vla_trt_log_trace(trace_line, if verbose { VERBOSE } else { INFORMATION }) {
-                sys::OK => sys::vla_trt_logger_new(log, user, INFORMATION, &raw mut logger),
-                failed => failed,
-            }
+        let register = |api: &'static sys::Api| {
+            let mut logger = std::ptr::null_mut();
+            // SAFETY: `trace_line` takes any line and no `user`; `logger` is a place to write one pointer to; `log` and `user`
+            // are the caller's promise.
+            let made = unsafe {
+                match (api.log_trace)(trace_line, if verbose { VERBOSE } else { INFORMATION }) {
+                    sys::OK => (api.logger_new)(log, user, INFORMATION, &raw mut logger),
+                    failed => failed,
+                }
+            };
+            assert_eq!(made, sys::OK, "a logger takes a few bytes, and there was no memory for them");
+            (api, logger)
         };
-        assert_eq!(made, sys::OK, "a logger takes a few bytes, and there was no memory for them");
-        Self(logger)
+        Self(Family::ALL.map(|family| family.api().map(register)))
     }
 }
 
 impl Drop for Logger {
     fn drop(&mut self) {
-        // SAFETY: made by `vla_trt_logger_new`, freed once. Waits for a call that is under way.
-        unsafe { sys::vla_trt_logger_free(self.0) };
+        for (api, logger) in self.0.into_iter().flatten() {
+            // SAFETY: made by this table's `logger_new`, freed once. Waits for a call that is under way.
+            unsafe { (api.logger_free)(logger) };
+        }
     }
 }
 

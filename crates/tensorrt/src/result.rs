@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::family::Family;
 use super::log::{Log, Mark};
 use super::sys;
 use super::{Library, Version};
@@ -12,14 +13,11 @@ use super::{Library, Version};
 /// An error of TensorRT, its parser or its library.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// libnvinfer or libnvonnxparser cannot be opened.
-    #[error(
-        "TensorRT's library cannot be opened: {reason}. Install TensorRT {} (on a Jetson: sudo apt install \
-         nvidia-tensorrt; elsewhere the packages libnvinfer{0} and libnvonnxparsers{0}, or NVIDIA's archive with its \
-         lib folder in LD_LIBRARY_PATH)",
-        headers.major
-    )]
+    /// The family's library, or its ONNX parser, cannot be opened.
+    #[error("{}'s library cannot be opened: {reason}. {}", family.product(), install(*family, *headers))]
     Library {
+        /// The family.
+        family: Family,
         /// The loader's error.
         reason: String,
         /// Versions that this program was built with.
@@ -27,15 +25,34 @@ pub enum Error {
     },
     /// The library does not fit the headers that this program was compiled against.
     #[error(
-        "TensorRT's version does not fit: {reason}. Install TensorRT {headers} or a later {}.x, or build this program \
-         with the headers of the installed one (TENSORRT_INCLUDE_DIR)",
-        headers.major
+        "{}'s version does not fit: {reason}. Install {}, or build this program with the headers of the installed one ({})",
+        family.product(), accepted(*family, *headers), include_variable(*family)
     )]
     Version {
+        /// The family.
+        family: Family,
         /// A message with both versions.
         reason: String,
         /// Versions that this program was built with.
         headers: Version,
+    },
+    /// This program was compiled without the family's headers.
+    #[error(
+        "this program was built without {}: build it with the folder of its headers in {}", .0.product(), include_variable(*.0)
+    )]
+    NotCompiled(Family),
+    /// The engine file is one of the other library.
+    #[error(
+        "{} is an engine of {}, expected one of {}, the library that is open; run it where {1} is installed, or build it again \
+         with {}", file.display(), found.product(), expected.product(), builds(*expected)
+    )]
+    OtherFamily {
+        /// The engine.
+        file: PathBuf,
+        /// The library that built it.
+        found: Family,
+        /// The library that is open.
+        expected: Family,
     },
     /// TensorRT returned nothing or false.
     #[error("{reason}{}", log_lines(log))]
@@ -81,6 +98,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error of opening a library of `family`, whose headers it names.
+    pub(super) fn of(self, family: Family) -> Self {
+        let headers = family.headers().unwrap_or_else(Library::headers);
+        match self {
+            Self::Library { reason, .. } => Self::Library { family, reason, headers },
+            Self::Version { reason, .. } => Self::Version { family, reason, headers },
+            other => other,
+        }
+    }
+
     /// Whether TensorRT's messages say that memory could not be allocated.
     pub fn is_out_of_memory(&self) -> bool {
         let lines = match self {
@@ -101,7 +128,7 @@ impl Error {
 impl From<Error> for vla_engines::Error {
     fn from(error: Error) -> Self {
         match error {
-            Error::Library { .. } | Error::Version { .. } => {
+            Error::Library { .. } | Error::Version { .. } | Error::NotCompiled(_) => {
                 Self::Library { library: vla_engines::RuntimeLibrary::Tensorrt, source: error.into() }
             }
             _ if error.is_out_of_memory() => {
@@ -160,6 +187,51 @@ fn parse_lines(errors: &[ParseError], log: &[String]) -> String {
     errors + remedy + &log_lines(log)
 }
 
+/// What to install.
+fn install(family: Family, headers: Version) -> String {
+    let major = headers.major;
+    match family {
+        Family::Tensorrt => format!(
+            "Install TensorRT {major} (on a Jetson: sudo apt install nvidia-tensorrt; elsewhere the packages libnvinfer{major} and \
+             libnvonnxparsers{major}, or NVIDIA's archive with its lib folder in LD_LIBRARY_PATH)"
+        ),
+        Family::Rtx => format!(
+            "Install TensorRT-RTX {major}.{} (pip install tensorrt-rtx-cu12-libs, or NVIDIA's archive) and put the folder of \
+             libtensorrt_rtx.so.{major} into LD_LIBRARY_PATH",
+            headers.minor
+        ),
+    }
+}
+
+/// The command that builds engines of this family.
+fn builds(family: Family) -> &'static str {
+    match family {
+        Family::Tensorrt => "TensorRT (vla-trt build, on the machine that runs it)",
+        Family::Rtx => "TensorRT-RTX (vla-trt build --for)",
+    }
+}
+
+/// The versions that fit the headers.
+fn accepted(family: Family, headers: Version) -> String {
+    match family {
+        Family::Tensorrt => format!("TensorRT {headers} or a later {}.x", headers.major),
+        Family::Rtx => format!("TensorRT-RTX {}.{}", headers.major, headers.minor),
+    }
+}
+
+/// Environment variable of the build with the folder of the headers.
+fn include_variable(family: Family) -> &'static str {
+    match family {
+        Family::Tensorrt => "TENSORRT_INCLUDE_DIR",
+        Family::Rtx => "TENSORRT_RTX_INCLUDE_DIR",
+    }
+}
+
+/// [`check`] for a call that opens a library of `family`.
+pub(super) fn check_family(status: sys::Status, family: Family) -> Result<(), Error> {
+    check(status, None).map_err(|error| error.of(family))
+}
+
 /// Converts a status to a result. [`Error::Refused`] contains the lines of `log` since `mark`.
 pub(super) fn check(status: sys::Status, log: Option<(&Log, Mark)>) -> Result<(), Error> {
     if status == sys::OK {
@@ -169,8 +241,8 @@ pub(super) fn check(status: sys::Status, log: Option<(&Log, Mark)>) -> Result<()
     // a NUL-terminated buffer of the thread, copied before any other call into the shim.
     let reason = unsafe { text(sys::vla_trt_last_error()) }.unwrap_or_default();
     Err(match status {
-        sys::LIBRARY => Error::Library { reason, headers: Library::headers() },
-        sys::VERSION => Error::Version { reason, headers: Library::headers() },
+        sys::LIBRARY => Error::Library { family: Family::Tensorrt, reason, headers: Library::headers() },
+        sys::VERSION => Error::Version { family: Family::Tensorrt, reason, headers: Library::headers() },
         sys::REFUSED => {
             Error::Refused { reason, log: log.map(|(log, mark)| log.problems_since(mark)).unwrap_or_default() }
         }

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::cache::RuntimeCache;
 use super::context::Context;
+use super::family::Family;
 use super::library::not_null;
 use super::load::{Collected, EngineFile, collect};
 use super::log::Log;
@@ -35,7 +37,7 @@ impl Drop for RuntimeHandle {
     fn drop(&mut self) {
         // SAFETY: made by `vla_trt_runtime_new`, freed once. Every engine holds this handle, so none is left; library
         // and log are fields, dropped after this.
-        unsafe { sys::vla_trt_runtime_free(self.runtime.as_ptr()) };
+        unsafe { (self.library.api().runtime_free)(self.runtime.as_ptr()) };
     }
 }
 
@@ -48,7 +50,7 @@ impl Runtime {
         let mark = log.mark();
         let mut runtime = ptr::null_mut();
         // SAFETY: a live library (kept by the handle below), and a place to write one pointer to.
-        let status = unsafe { sys::vla_trt_runtime_new(library.as_ptr(), &raw mut runtime) };
+        let status = unsafe { (library.api().runtime_new)(library.as_ptr(), &raw mut runtime) };
         check(status, Some((log, mark)))?;
         let runtime = not_null(runtime)?;
         Ok(Self(Arc::new(RuntimeHandle { runtime, busy: Mutex::new(()), library: library.clone(), log: log.clone() })))
@@ -64,17 +66,20 @@ impl Runtime {
     /// returns. The file must not be modified in place meanwhile.
     ///
     /// # Errors
-    /// [`Error::Io`] for the file, [`Error::Refused`] with TensorRT's log lines, [`Error::Unsupported`] for an engine
-    /// with an unsupported type or layout of an input or output.
+    /// [`Error::Io`] for the file, [`Error::OtherFamily`] for an engine of the other library (before it is deserialized),
+    /// [`Error::Refused`] with TensorRT's log lines, [`Error::Unsupported`] for an engine with an unsupported type or layout of an
+    /// input or output.
     pub fn load(&self, file: &Path) -> Result<Engine, Error> {
         let log = &self.0.log;
+        let api = self.0.library.api();
         let source = EngineFile::open(file)?;
+        self.check_family(file, source.family())?;
         let mark = log.mark();
         let mut engine = ptr::null_mut();
         let status = {
             let _busy = self.0.busy.lock().unwrap_or_else(PoisonError::into_inner);
             // SAFETY: a live runtime, locked by `busy`; `raw` points into `source`, which outlives the call.
-            source.with_raw(|raw| unsafe { sys::vla_trt_engine_load(self.0.runtime.as_ptr(), raw, &raw mut engine) })
+            source.with_raw(|raw| unsafe { (api.engine_load)(self.0.runtime.as_ptr(), raw, &raw mut engine) })
         };
         let read = source.close(file);
         if status == sys::CALLBACK {
@@ -83,6 +88,15 @@ impl Runtime {
         check(status, Some((log, mark)))?;
         let handle = EngineHandle { engine: not_null(engine)?, busy: Mutex::new(()), runtime: Arc::clone(&self.0) };
         Engine::describe(Arc::new(handle))
+    }
+
+    /// Refuses an engine whose first bytes are those of the other family's engines.
+    fn check_family(&self, file: &Path, found: Option<Family>) -> Result<(), Error> {
+        let expected = self.0.library.family();
+        match found {
+            Some(found) if found != expected => Err(Error::OtherFamily { file: file.to_owned(), found, expected }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -103,7 +117,7 @@ impl Drop for EngineHandle {
     fn drop(&mut self) {
         // SAFETY: made by `vla_trt_engine_load`, freed once. Every context holds this handle, so none is left; the
         // runtime is a field, dropped after this.
-        unsafe { sys::vla_trt_engine_free(self.engine.as_ptr()) };
+        unsafe { (self.api().engine_free)(self.engine.as_ptr()) };
     }
 }
 
@@ -112,10 +126,14 @@ impl EngineHandle {
         &self.runtime.log
     }
 
-    /// Runs `with` on the engine under the lock.
-    pub(super) fn exclusive<T>(&self, with: impl FnOnce(*mut sys::Engine) -> T) -> T {
+    pub(super) fn api(&self) -> &'static sys::Api {
+        self.runtime.library.api()
+    }
+
+    /// Runs `with` on the engine, with its family's functions, under the lock.
+    pub(super) fn exclusive<T>(&self, with: impl FnOnce(&'static sys::Api, *mut sys::Engine) -> T) -> T {
         let _busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        with(self.engine.as_ptr())
+        with(self.api(), self.engine.as_ptr())
     }
 }
 
@@ -138,9 +156,9 @@ impl Engine {
     fn describe(handle: Arc<EngineHandle>) -> Result<Self, Error> {
         let mark = handle.log().mark();
         let mut info = std::mem::MaybeUninit::<sys::EngineInfo>::uninit();
-        let (status, info) = handle.exclusive(|engine| {
+        let (status, info) = handle.exclusive(|api, engine| {
             // SAFETY: a live engine, and a place to write the description to.
-            let status = unsafe { sys::vla_trt_engine_describe(engine, info.as_mut_ptr()) };
+            let status = unsafe { (api.engine_describe)(engine, info.as_mut_ptr()) };
             (status, info)
         });
         check(status, Some((handle.log(), mark)))?;
@@ -206,8 +224,8 @@ impl Engine {
     pub fn profile_activation_bytes(&self, profile: u32) -> Result<u64, Error> {
         let (mark, mut bytes) = (self.handle.log().mark(), 0);
         // SAFETY: a live engine, and a place to write the number to.
-        let status = self.handle.exclusive(|engine| unsafe {
-            sys::vla_trt_engine_profile_activation(engine, raw_profile(profile), &raw mut bytes)
+        let status = self.handle.exclusive(|api, engine| unsafe {
+            (api.engine_profile_activation)(engine, raw_profile(profile), &raw mut bytes)
         });
         check(status, Some((self.handle.log(), mark)))?;
         Ok(u64::try_from(bytes).unwrap_or_default())
@@ -256,7 +274,7 @@ impl Engine {
         let mut collected = Collected::default();
         // SAFETY: a live engine; `collect` gets the `Collected` whose address goes with it, which outlives the call.
         let status =
-            self.handle.exclusive(|engine| unsafe { sys::vla_trt_engine_inspect(engine, collect, collected.user()) });
+            self.handle.exclusive(|api, engine| unsafe { (api.engine_inspect)(engine, collect, collected.user()) });
         check(status, Some((self.handle.log(), mark)))?;
         Ok(String::from_utf8_lossy(&collected.0).into_owned())
     }
@@ -285,6 +303,15 @@ impl Engine {
         )))
     }
 
+    /// A runtime cache for contexts of this engine: with TensorRT-RTX, which compiles kernels when a context is created.
+    /// `earlier`: bytes of an earlier cache, or none.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] with TensorRT, [`Error::Refused`] with the library's log lines.
+    pub fn runtime_cache(&self, earlier: &[u8]) -> Result<RuntimeCache, Error> {
+        RuntimeCache::new(Arc::clone(&self.handle), earlier)
+    }
+
     /// An execution context on `profile`. It allocates no activation memory: call [`Context::set_activation`] before the
     /// first [`Context::enqueue`].
     ///
@@ -294,7 +321,28 @@ impl Engine {
         if profile >= self.profiles.max(1) {
             return Err(Error::Argument(format!("the engine has {} profiles, asked for {profile}", self.profiles)));
         }
-        Context::new(Arc::clone(&self.handle), Arc::clone(&self.names), raw_profile(profile), self.activation_bytes)
+        Context::new(
+            Arc::clone(&self.handle),
+            Arc::clone(&self.names),
+            raw_profile(profile),
+            self.activation_bytes,
+            None,
+        )
+    }
+
+    /// [`Self::context`] with a runtime cache of this engine.
+    ///
+    /// # Errors
+    /// As [`Self::context`], and [`Error::Argument`] for a cache of another engine.
+    pub fn context_with(&self, profile: u32, cache: &Arc<RuntimeCache>) -> Result<Context, Error> {
+        if profile >= self.profiles.max(1) {
+            return Err(Error::Argument(format!("the engine has {} profiles, asked for {profile}", self.profiles)));
+        }
+        if !cache.is_of(&self.handle) {
+            return Err(Error::Argument("the runtime cache belongs to another engine".to_owned()));
+        }
+        let (handle, names) = (Arc::clone(&self.handle), Arc::clone(&self.names));
+        Context::new(handle, names, raw_profile(profile), self.activation_bytes, Some(Arc::clone(cache)))
     }
 }
 
@@ -314,7 +362,7 @@ fn describe_tensor(handle: &EngineHandle, index: i32) -> Result<Described, Error
     let mark = handle.log().mark();
     let mut raw = std::mem::MaybeUninit::<sys::RawTensor>::uninit();
     // SAFETY: a live engine, and a place to write the description to.
-    let status = handle.exclusive(|engine| unsafe { sys::vla_trt_engine_tensor(engine, index, raw.as_mut_ptr()) });
+    let status = handle.exclusive(|api, engine| unsafe { (api.engine_tensor)(engine, index, raw.as_mut_ptr()) });
     check(status, Some((handle.log(), mark)))?;
     // SAFETY: the shim fills the whole struct before it returns OK; the name lives as long as the engine.
     unsafe { Described::of(&raw.assume_init()) }
@@ -324,8 +372,8 @@ fn profile_of(handle: &EngineHandle, input: &CString, profile: u32) -> Result<Op
     let mark = handle.log().mark();
     let mut range = sys::Range::default();
     // SAFETY: a live engine, a NUL-terminated name, and a place to write the range to.
-    let status = handle.exclusive(|engine| unsafe {
-        sys::vla_trt_engine_profile(engine, input.as_ptr(), raw_profile(profile), &raw mut range)
+    let status = handle.exclusive(|api, engine| unsafe {
+        (api.engine_profile)(engine, input.as_ptr(), raw_profile(profile), &raw mut range)
     });
     check(status, Some((handle.log(), mark)))?;
     tensor::profile_of(&range).map(Some)

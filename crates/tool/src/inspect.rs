@@ -27,6 +27,8 @@ use vla_policy::spec::POLICY_FILE;
 pub const FORMAT: u32 = 1;
 /// First bytes of a plan of TensorRT 8 and later.
 const PLAN: &[u8] = b"ftrt";
+/// First bytes of a plan of TensorRT-RTX.
+const RTX_PLAN: &[u8] = b"vtrt";
 /// File name extensions of engines.
 const ENGINE_ENDINGS: &[&str] = &["engine", "plan", "trt"];
 
@@ -55,7 +57,7 @@ pub enum Error {
     /// The file is neither.
     #[error(
         "{}: neither a network nor an engine: it begins with {looks}; expected an ONNX file, or a TensorRT engine (it \
-         begins with 'ftrt', or has {} beside it)", path.display(), Provenance::path(path).display()
+         begins with 'ftrt' or 'vtrt', or has {} beside it)", path.display(), Provenance::path(path).display()
     )]
     Neither {
         /// The file.
@@ -95,7 +97,8 @@ pub fn inspect(path: &Path, device: Option<&DeviceIdentity>, dims: &[(String, us
     File::open(path).map_err(fail)?.take(64).read_to_end(&mut first).map_err(fail)?;
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     let is_named_engine = ENGINE_ENDINGS.contains(&ending.as_str());
-    if first.starts_with(PLAN) || is_named_engine || Provenance::path(path).exists() {
+    let is_plan = first.starts_with(PLAN) || first.starts_with(RTX_PLAN);
+    if is_plan || is_named_engine || Provenance::path(path).exists() {
         return engine::report(path, looks(&first), device)
             .map(|report| Report::Engine(Box::new(report)))
             .map_err(fail);
@@ -112,6 +115,7 @@ pub fn inspect(path: &Path, device: Option<&DeviceIdentity>, dims: &[(String, us
 fn looks(first: &[u8]) -> String {
     const KNOWN: &[(&[u8], &str)] = &[
         (PLAN, "'ftrt', as TensorRT engines do"),
+        (RTX_PLAN, "'vtrt', as TensorRT-RTX engines do"),
         (b"PK\x03\x04", "'PK', as zip archives do (.npz, PyTorch's .pt)"),
         (b"\x1f\x8b", "1f 8b, as gzip files do: unpack it"),
         (b"\x28\xb5\x2f\xfd", "28 b5 2f fd, as zstd files do: unpack it"),

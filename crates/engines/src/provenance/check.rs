@@ -82,14 +82,10 @@ fn verify_on(stage: &Stage, device: impl Fn(&DeviceIdentity) -> DeviceIdentity) 
 /// # Errors
 /// [`Reason::Mismatch`] with every difference.
 pub fn check(record: &Provenance, device: &DeviceIdentity, stage: &Stage) -> Result<(), Rejection> {
-    let mut differences = Vec::new();
-    for ((what, built), (_, here)) in record.device.properties().into_iter().zip(device.properties()) {
-        // An engine built under emulation has the name of the larger module's board.
-        let emulated = what == BOARD && record.emulated;
-        if built != here && !emulated {
-            differences.push(Difference::new(what, built, here));
-        }
-    }
+    let mut differences = match &record.portable {
+        Some(portable) => portable.differences(&record.device, device),
+        None => device_differences(record, device),
+    };
     if record.precision != stage.precision {
         differences.push(Difference::new("precision", &record.precision, format!("{} (policy)", stage.precision)));
     }
@@ -103,6 +99,15 @@ pub fn check(record: &Provenance, device: &DeviceIdentity, stage: &Stage) -> Res
         return Ok(());
     }
     Err(Rejection::new(stage, Some(record), Reason::Mismatch(differences)))
+}
+
+/// Every property of the device that differs from the one in the record.
+fn device_differences(record: &Provenance, device: &DeviceIdentity) -> Vec<Difference> {
+    let pairs = record.device.properties().into_iter().zip(device.properties());
+    // An engine built under emulation has the name of the larger module's board.
+    let emulated = |what: &str| what == BOARD && record.emulated;
+    let differing = pairs.filter(|((what, built), (_, here))| built != here && !emulated(what));
+    differing.map(|((what, built), (_, here))| Difference::new(what, built, here)).collect()
 }
 
 /// Rejects an engine that failed its accuracy gate, unless the stage allows it. An engine without a verdict is accepted.

@@ -71,6 +71,7 @@ fn bundle() -> Bundle {
     let record = Provenance {
         format: FORMAT,
         device: orin_nx(),
+        portable: None,
         emulated: false,
         adopted: false,
         onnx: OnnxIdentity::of(&onnx).expect("hashes"),

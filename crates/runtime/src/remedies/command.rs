@@ -6,7 +6,8 @@ use vla_engines::Stage;
 use vla_engines::onnx::Network;
 use vla_engines::provenance::Provenance;
 
-/// Builds the engine of a stage on this device, with the settings of the policy and of the record.
+/// Builds the engine of a stage on this device, or ahead of time for the GPUs of the record, with the settings of the policy and
+/// of the record.
 pub fn build(stage: &Stage, record: Option<&Provenance>) -> String {
     let mut command = format!(
         "vla-trt build --onnx {} --engine {} --precision {}",
@@ -16,6 +17,10 @@ pub fn build(stage: &Stage, record: Option<&Provenance>) -> String {
     );
     for (symbol, [min, opt, max]) in &stage.profile {
         command += &format!(" --profile {}={min}:{opt}:{max}", quoted(Path::new(symbol)));
+    }
+    if let Some(portable) = record.and_then(|record| record.portable.as_ref()) {
+        let capabilities = portable.compute_capabilities.iter().map(|sm| format!("sm{}", sm.number()));
+        command += &format!(" --for {}", capabilities.collect::<Vec<_>>().join(","));
     }
     if let Some(settings) = record.map(|record| &record.flags) {
         if let Some(level) = settings.optimization_level {

@@ -53,6 +53,23 @@ fn the_error_of_the_engines_is_found_below_every_error_above_it() {
 }
 
 #[test]
+fn an_engine_built_ahead_of_time_is_built_again_for_its_gpus_or_with_tensorrt() {
+    let mut record = record("[]", "null");
+    let capabilities = ["sm86", "sm120"].map(|sm| sm.parse().expect("a compute capability"));
+    record.portable = Some(vla_engines::provenance::Portable::new(capabilities.to_vec()));
+    assert_eq!(command::build(&stage("fp16"), Some(&record)), format!("{BUILD} --for sm86,sm120"));
+    let differs = |what: &str, here: &str| {
+        let difference = Difference { what: what.into(), built: "RTX 1.7.1".into(), here: here.into() };
+        let (stage, record) = (Box::new(stage("fp16")), Some(Box::new(record.clone())));
+        rejection(&Rejection { stage, record, reason: Reason::Mismatch(vec![difference]) })
+    };
+    for (what, here) in [("compute capability", "8.9"), ("TensorRT", "RTX 1.8.0")] {
+        assert!(differs(what, here).ends_with("--for sm86,sm120"), "{}", differs(what, here));
+    }
+    assert!(differs("TensorRT", "11.4.0").ends_with(BUILD), "{}", differs("TensorRT", "11.4.0"));
+}
+
+#[test]
 fn every_rejection_has_the_command_that_builds_the_engine() {
     let model = Reason::OtherModel { line: "different models of devices".into() };
     for reason in [Reason::NoEngine, Reason::NoRecord, Reason::Mismatch(Vec::new()), Reason::Inaccurate, model] {

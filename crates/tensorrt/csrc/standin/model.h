@@ -217,6 +217,24 @@ inline void log(nvinfer1::ILogger* logger, Severity severity, std::string const&
   if (logger != nullptr) logger->log(severity, text.c_str());
 }
 
+class HostMemoryImpl final : public nvinfer1::standin_stubs::VHostMemory {
+ public:
+  explicit HostMemoryImpl(std::string bytes) : bytes_(std::move(bytes)) {}
+  void* data() const noexcept override { return const_cast<char*>(bytes_.data()); }
+  std::size_t size() const noexcept override { return bytes_.size(); }
+
+ private:
+  std::string const bytes_;
+};
+
+class HostMemory final : public nvinfer1::IHostMemory {
+ public:
+  explicit HostMemory(std::string bytes) : impl_(std::move(bytes)) { mImpl = &impl_; }
+
+ private:
+  HostMemoryImpl impl_;
+};
+
 }  // namespace standin
 
 #endif

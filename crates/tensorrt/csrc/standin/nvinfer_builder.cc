@@ -11,24 +11,6 @@ using nvinfer1::BuilderFlag;
 using nvinfer1::ILogger;
 using nvinfer1::OptProfileSelector;
 
-class HostMemoryImpl final : public nvinfer1::standin_stubs::VHostMemory {
- public:
-  explicit HostMemoryImpl(std::string bytes) : bytes_(std::move(bytes)) {}
-  void* data() const noexcept override { return const_cast<char*>(bytes_.data()); }
-  std::size_t size() const noexcept override { return bytes_.size(); }
-
- private:
-  std::string const bytes_;
-};
-
-class HostMemory final : public nvinfer1::IHostMemory {
- public:
-  explicit HostMemory(std::string bytes) : impl_(std::move(bytes)) { mImpl = &impl_; }
-
- private:
-  HostMemoryImpl impl_;
-};
-
 class TimingCacheImpl final : public nvinfer1::standin_stubs::VTimingCache {
  public:
   explicit TimingCacheImpl(std::string bytes) : bytes(std::move(bytes)) {}

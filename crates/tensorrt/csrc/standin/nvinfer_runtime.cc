@@ -85,6 +85,10 @@ class EngineImpl final : public nvinfer1::standin_stubs::VCudaEngine {
   size_t getDeviceMemorySize() const noexcept override { return static_cast<size_t>(model.activation); }
   nvinfer1::IExecutionContext* createExecutionContextWithoutDeviceMemory() noexcept override { return new_context(); }
 #endif
+#if VLA_TRT_RTX
+  nvinfer1::IRuntimeConfig* createRuntimeConfig() noexcept override;
+  nvinfer1::IExecutionContext* createExecutionContextWithRuntimeConfig(nvinfer1::IRuntimeConfig*) noexcept override;
+#endif
 #if VLA_TRT_SINCE(10, 16)
   int64_t getEngineStat(nvinfer1::EngineStat) const noexcept override { return model.payload; }
 #endif
@@ -290,6 +294,67 @@ nvinfer1::IExecutionContext* EngineImpl::new_context() noexcept {
   }
   return new Context(*this);
 }
+
+#if VLA_TRT_RTX
+
+// A runtime cache: "standin kernels N", where N counts the contexts that were created with it. It takes its own bytes only.
+class RuntimeCacheImpl final : public nvinfer1::standin_stubs::VRuntimeCache {
+ public:
+  nvinfer1::IHostMemory* serialize() const noexcept override {
+    return new HostMemory("standin kernels " + std::to_string(kernels));
+  }
+  bool deserialize(void const* blob, size_t size) noexcept override {
+    std::string const bytes(static_cast<char const*>(blob), size);
+    return std::sscanf(bytes.c_str(), "standin kernels %d", &kernels) == 1;
+  }
+  int kernels = 0;
+};
+
+class RuntimeCache final : public nvinfer1::IRuntimeCache {
+ public:
+  RuntimeCache() { mImpl = &impl; }
+  RuntimeCacheImpl impl;
+};
+
+class RuntimeConfigImpl final : public nvinfer1::standin_stubs::VRuntimeConfig {
+ public:
+  void setExecutionContextAllocationStrategy(
+      nvinfer1::ExecutionContextAllocationStrategy strategy) noexcept override {
+    user_managed = strategy == nvinfer1::ExecutionContextAllocationStrategy::kUSER_MANAGED;
+  }
+  nvinfer1::IRuntimeCache* createRuntimeCache() const noexcept override { return new RuntimeCache(); }
+  bool setRuntimeCache(nvinfer1::IRuntimeCache const& given) noexcept override {
+    cache = const_cast<RuntimeCache*>(static_cast<RuntimeCache const*>(&given));
+    return true;
+  }
+  void setDynamicShapesKernelSpecializationStrategy(
+      nvinfer1::DynamicShapesKernelSpecializationStrategy strategy) noexcept override {
+    eager = strategy == nvinfer1::DynamicShapesKernelSpecializationStrategy::kEAGER;
+  }
+  RuntimeCache* cache = nullptr;
+  bool user_managed = false, eager = false;
+};
+
+class RuntimeConfig final : public nvinfer1::IRuntimeConfig {
+ public:
+  RuntimeConfig() { mImpl = &impl; }
+  RuntimeConfigImpl impl;
+};
+
+nvinfer1::IRuntimeConfig* EngineImpl::createRuntimeConfig() noexcept { return new RuntimeConfig(); }
+
+nvinfer1::IExecutionContext* EngineImpl::createExecutionContextWithRuntimeConfig(
+    nvinfer1::IRuntimeConfig* config) noexcept {
+  auto const& given = static_cast<RuntimeConfig*>(config)->impl;
+  if (!given.user_managed || !given.eager || given.cache == nullptr) {
+    log(logger, Severity::kERROR, "standin: a runtime configuration that the shim does not make");
+    return nullptr;
+  }
+  ++given.cache->impl.kernels;
+  return new_context();
+}
+
+#endif
 
 // --- loading ----------------------------------------------------------------------------------------------------
 

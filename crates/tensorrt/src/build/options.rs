@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use vla_engines::profile::Profile;
+use vla_engines::provenance::ComputeCapability;
 
 /// How strictly the builder applies a layer's requested precision.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -64,6 +65,8 @@ pub struct BuildOptions {
     pub tactic_dram_bytes: Option<u64>,
     /// 0 (fast build) to 5 (fast engine); TensorRT's default is 3.
     pub optimization_level: Option<u8>,
+    /// GPUs to build for in place of this machine's; TensorRT-RTX only.
+    pub compute_capabilities: Vec<ComputeCapability>,
     /// Sources of tactics; `None`: TensorRT's default.
     pub tactic_sources: Option<TacticSources>,
     /// Timing cache of an earlier build on this device.
@@ -99,6 +102,7 @@ impl Default for BuildOptions {
             workspace_bytes: None,
             tactic_dram_bytes: None,
             optimization_level: None,
+            compute_capabilities: Vec::new(),
             tactic_sources: None,
             timing_cache: None,
             profiles: Vec::new(),

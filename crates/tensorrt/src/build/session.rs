@@ -26,14 +26,14 @@ pub(super) struct Session<'a> {
     /// Read by the parser until the parser is freed.
     weights: Option<MappedWeights>,
     _logger: Logger,
-    _library: Library,
+    library: Library,
     _callbacks: PhantomData<&'a ()>,
 }
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         // SAFETY: made by `vla_trt_build_new`, freed once; logger and library are fields, dropped after this.
-        unsafe { sys::vla_trt_build_free(self.build.as_ptr()) };
+        unsafe { (self.library.api().build_free)(self.build.as_ptr()) };
     }
 }
 
@@ -49,8 +49,8 @@ impl<'a> Session<'a> {
         let logger = unsafe { Logger::new(on_line, watcher.user()) };
         let mut build = ptr::null_mut();
         // SAFETY: a live library, and a place to write one pointer to.
-        let status = unsafe { sys::vla_trt_build_new(library.as_ptr(), i32::from(strongly_typed), &raw mut build) };
-        check(status, Some((log, mark)))?;
+        let status = unsafe { (library.api().build_new)(library.as_ptr(), i32::from(strongly_typed), &raw mut build) };
+        check(status, Some((log, mark))).map_err(|error| error.of(library.family()))?;
         let build = not_null(build)?;
         Ok(Self {
             build,
@@ -58,20 +58,21 @@ impl<'a> Session<'a> {
             watcher,
             weights: None,
             _logger: logger,
-            _library: library.clone(),
+            library: library.clone(),
             _callbacks: PhantomData,
         })
     }
 
     /// Runs one call of the shim. An error contains the lines logged meanwhile.
-    fn call(&mut self, with: impl FnOnce(*mut sys::Build) -> sys::Status) -> Result<(), Error> {
+    fn call(&mut self, with: impl FnOnce(&sys::Api, *mut sys::Build) -> sys::Status) -> Result<(), Error> {
         let mark = self.log.mark();
-        check(with(self.build.as_ptr()), Some((self.log, mark)))?;
+        check(with(self.library.api(), self.build.as_ptr()), Some((self.log, mark)))?;
         if self.watcher.stopped() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
     pub(super) fn parse(&mut self, onnx: &Path) -> Result<(), Error> {
-        self.weights = MappedWeights::open(onnx);
+        let api = self.library.api();
+        self.weights = MappedWeights::open(api, onnx);
         // With mapped weights TensorRT requires an absolute path.
         let absolute = self.weights.as_ref().and_then(|_| std::path::absolute(onnx).ok());
         let path = c_path(absolute.as_deref().unwrap_or(onnx))?;
@@ -82,7 +83,7 @@ impl<'a> Session<'a> {
                 // SAFETY: a live build, a NUL-terminated path, the model's bytes, and weights that live until the build
                 // is freed: `self` holds them, and drops them after it.
                 unsafe {
-                    sys::vla_trt_build_parse_mapped(
+                    (api.build_parse_mapped)(
                         self.build.as_ptr(),
                         path.as_ptr(),
                         model.as_ptr().cast(),
@@ -93,7 +94,7 @@ impl<'a> Session<'a> {
                 }
             }
             // SAFETY: a live build and a NUL-terminated path.
-            None => unsafe { sys::vla_trt_build_parse(self.build.as_ptr(), path.as_ptr()) },
+            None => unsafe { (api.build_parse)(self.build.as_ptr(), path.as_ptr()) },
         };
         if status == sys::PARSE {
             let mut errors = self.parser_errors()?;
@@ -111,7 +112,7 @@ impl<'a> Session<'a> {
             .map(|index| {
                 let mut raw = std::mem::MaybeUninit::<sys::RawParserError>::uninit();
                 // SAFETY: a live build, and a place to write the description to.
-                self.call(|build| unsafe { sys::vla_trt_build_parser_error(build, index, raw.as_mut_ptr()) })?;
+                self.call(|api, build| unsafe { (api.build_parser_error)(build, index, raw.as_mut_ptr()) })?;
                 // SAFETY: the shim fills the whole struct before it returns OK.
                 let raw = unsafe { raw.assume_init() };
                 // SAFETY: the strings live as long as the parser.
@@ -130,7 +131,7 @@ impl<'a> Session<'a> {
     fn network_info(&mut self) -> Result<sys::NetworkInfo, Error> {
         let mut info = sys::NetworkInfo::default();
         // SAFETY: a live build, and a place to write the description to.
-        self.call(|build| unsafe { sys::vla_trt_build_network(build, &raw mut info) })?;
+        self.call(|api, build| unsafe { (api.build_network)(build, &raw mut info) })?;
         Ok(info)
     }
 
@@ -145,8 +146,8 @@ impl<'a> Session<'a> {
             .map(|index| {
                 let mut raw = std::mem::MaybeUninit::<sys::RawTensor>::uninit();
                 // SAFETY: a live build, and a place to write the description to.
-                self.call(|build| unsafe {
-                    sys::vla_trt_build_tensor(build, i32::from(is_input), index, raw.as_mut_ptr())
+                self.call(|api, build| unsafe {
+                    (api.build_tensor)(build, i32::from(is_input), index, raw.as_mut_ptr())
                 })?;
                 // SAFETY: the shim fills the whole struct before it returns OK; the name lives as long as the network.
                 Ok(unsafe { Described::of(&raw.assume_init()) }?.tensor)
@@ -158,7 +159,7 @@ impl<'a> Session<'a> {
         for name in names {
             let name = c_name(name)?;
             // SAFETY: a live build and a NUL-terminated name.
-            self.call(|build| unsafe { sys::vla_trt_build_mark_output(build, name.as_ptr()) })?;
+            self.call(|api, build| unsafe { (api.build_mark_output)(build, name.as_ptr()) })?;
         }
         Ok(())
     }
@@ -167,8 +168,8 @@ impl<'a> Session<'a> {
     pub(super) fn timing_cache(&mut self, cache: Option<&[u8]>) -> Result<bool, Error> {
         if let Some(cache) = cache.filter(|cache| !cache.is_empty()) {
             // SAFETY: a live build; the shim copies the bytes.
-            let taken = self.call(|build| unsafe {
-                sys::vla_trt_build_timing_cache(build, cache.as_ptr().cast(), cache.len() as u64)
+            let taken = self.call(|api, build| unsafe {
+                (api.build_timing_cache)(build, cache.as_ptr().cast(), cache.len() as u64)
             });
             match taken {
                 Ok(()) => return Ok(true),
@@ -179,14 +180,14 @@ impl<'a> Session<'a> {
             }
         }
         // SAFETY: a live build; no bytes.
-        self.call(|build| unsafe { sys::vla_trt_build_timing_cache(build, ptr::null(), 0) })?;
+        self.call(|api, build| unsafe { (api.build_timing_cache)(build, ptr::null(), 0) })?;
         Ok(false)
     }
 
     pub(super) fn timing_cache_out(&mut self) -> Result<Vec<u8>, Error> {
         let mut collected = Collected::default();
         // SAFETY: a live build; `collect` gets the `Collected` whose address goes with it, which outlives the call.
-        self.call(|build| unsafe { sys::vla_trt_build_timing_cache_out(build, collect, collected.user()) })?;
+        self.call(|api, build| unsafe { (api.build_timing_cache_out)(build, collect, collected.user()) })?;
         Ok(collected.0)
     }
 
@@ -195,17 +196,17 @@ impl<'a> Session<'a> {
         let raw = calibration.raw();
         // SAFETY: a live build and a live struct, whose cache is copied. Its callbacks are called in `run` only, while
         // the caller still holds `calibration`.
-        self.call(|build| unsafe { sys::vla_trt_build_calibrator(build, &raw const raw) })
+        self.call(|api, build| unsafe { (api.build_calibrator)(build, &raw const raw) })
     }
 
     pub(super) fn progress(&mut self, watcher: &'a Watcher<'a>) -> Result<(), Error> {
         // SAFETY: a live build; the watcher outlives it.
-        skip_unsupported(self.call(|build| unsafe { sys::vla_trt_build_progress(build, on_progress, watcher.user()) }))
+        skip_unsupported(self.call(|api, build| unsafe { (api.build_progress)(build, on_progress, watcher.user()) }))
     }
 
     pub(super) fn run(&mut self, out: &mut Out<'_>) -> Result<(), Error> {
         // SAFETY: a live build; `write` gets the `Out` whose address goes with it, which outlives the call.
-        self.call(|build| unsafe { sys::vla_trt_build_run(build, write, out.user()) })
+        self.call(|api, build| unsafe { (api.build_run)(build, write, out.user()) })
     }
 }
 

@@ -22,9 +22,9 @@ pub(super) struct MappedWeights {
 impl MappedWeights {
     /// `None` if the model has no external data, TensorRT is older than 10.13, or a file does not match the model; in the last
     /// case the parser then reads the file itself and reports the problem.
-    pub(crate) fn open(onnx: &Path) -> Option<Self> {
+    pub(crate) fn open(api: &sys::Api, onnx: &Path) -> Option<Self> {
         // SAFETY: a constant of the shim.
-        if unsafe { sys::vla_trt_maps_weights() } == 0 {
+        if unsafe { (api.maps_weights)() } == 0 {
             return None;
         }
         let weights = Network::open(onnx).ok()?.external_weights().ok()?;

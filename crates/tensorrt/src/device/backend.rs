@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Bound, LoadedEngine, Recording, Tensorrt, pool};
-use crate::Library;
 use crate::cuda::failed;
 use crate::id::Id;
 use crate::workspace::Workspace;
@@ -54,8 +53,12 @@ impl Backend for Tensorrt {
         engine.host_copy.clone()
     }
 
-    /// TensorRT reads its whole host copy when a context is created, and never afterwards.
+    /// TensorRT reads its whole host copy when a context is created, and never afterwards. By then TensorRT-RTX has compiled the
+    /// kernels.
     fn release_load_memory(&self, engine: &LoadedEngine) {
+        if let Some(cache) = &engine.cache {
+            cache.keep();
+        }
         if let Some(Err(error)) = engine.remapped.as_ref().map(RemappedMemory::page_out) {
             tracing::debug!(stage = %engine.stage, %error, "pages of its host copy stay until memory is short");
         }
@@ -75,7 +78,7 @@ impl Backend for Tensorrt {
     }
 
     fn narrows_int64(&self) -> bool {
-        Library::headers().major < 10
+        self.runtime.library().narrows_int64()
     }
 
     fn log_tail(&self) -> Vec<String> {

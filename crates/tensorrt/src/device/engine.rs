@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use cudarc::driver::CudaGraph;
 
-use crate::Engine;
+use super::runtime_cache::KeptCache;
 use crate::id::Id;
+use crate::{Context, Engine, Error};
 use vla_base::sys::remap::RemappedMemory;
 use vla_base::tensor::{Dim, TensorSpec};
 use vla_engines::host_copy::HostCopy;
@@ -15,6 +16,8 @@ use vla_engines::profile::Profile;
 pub struct LoadedEngine {
     pub(super) id: Id,
     pub(super) stage: String,
+    /// With TensorRT-RTX.
+    pub(super) cache: Option<KeptCache>,
     pub(super) handle: Engine,
     pub(super) inputs: Vec<TensorSpec>,
     pub(super) outputs: Vec<TensorSpec>,
@@ -26,6 +29,14 @@ pub struct LoadedEngine {
 }
 
 impl LoadedEngine {
+    /// A context on the first profile.
+    pub(super) fn context(&self) -> Result<Context, Error> {
+        match &self.cache {
+            Some(cache) => cache.context(&self.handle),
+            None => self.handle.context(0),
+        }
+    }
+
     /// Activation memory for a run, in bytes.
     pub fn activation_bytes(&self) -> u64 {
         self.handle.activation_bytes()

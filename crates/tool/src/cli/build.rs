@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Outcome;
-use vla_builder::{Effort, Range, Request, Scales};
+use vla_builder::{Effort, Range, Request, Scales, ahead};
 #[cfg(feature = "tensorrt")]
 use vla_engines::onnx::Network;
+use vla_engines::provenance::ComputeCapability;
 use vla_engines::{Precision, Stage};
 use vla_offline::replay::BagClock;
 
@@ -90,6 +91,13 @@ pub(crate) struct BuildArguments {
     /// policy.yaml says.
     #[arg(long, requires = "bag")]
     propose: bool,
+    /// Build ahead of time with TensorRT-RTX for GPUs of these compute capabilities, such as sm86,sm89,sm120; needs no GPU. Element
+    /// types are the network's own.
+    #[arg(
+        long = "for", value_name = "SM,SM", value_delimiter = ',', value_parser = ahead::capability,
+        conflicts_with_all = ["bag", "calib_data", "calib_cache", "timing_cache", "low_memory_mode", "prepare_system", "emulated"]
+    )]
+    ahead: Vec<ComputeCapability>,
     /// Drop page caches and set maximum power mode and clocks for the build, then restore the previous settings. Without the
     /// necessary privileges, print the commands instead (`vla-trt prepare-system`).
     #[arg(long)]
@@ -161,6 +169,7 @@ impl BuildArguments {
             scales: self.scales(self.precision?, self.calib_cache.clone(), &engine),
             timing_cache: self.timing_cache.clone(),
             effort: self.effort(),
+            ahead: self.ahead.clone(),
             engine,
         })
     }
@@ -180,6 +189,7 @@ impl BuildArguments {
             scales: if precision.int8 { self.scales(precision, cache, &stage.file) } else { None },
             timing_cache: self.timing_cache.as_ref().map(|dir| file(dir, "cache")),
             effort: self.effort(),
+            ahead: self.ahead.clone(),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::doctor::Machine;
 use crate::inspect;
 use crate::inspect::{EngineReport, Loaded, NetworkReport, PolicyReport, Products, Report, Verdict};
 use vla_engines::memory::mib;
-use vla_engines::provenance::Provenance;
+use vla_engines::provenance::{DeviceIdentity, Provenance};
 
 /// Describe a network (ONNX) or an engine (TensorRT plan): inputs and outputs, profiles, layers by precision, sizes, where it
 /// was built and whether it would be loaded here. Of a policy's folder: how much of the weights of products is 8-bit or 4-bit,
@@ -180,6 +180,15 @@ fn policy_lines(policy: &PolicyReport) -> String {
     text
 }
 
+/// The one device that an engine was built on.
+fn device_lines(text: &mut String, device: &DeviceIdentity) {
+    line(text, "for", format!("{}, SM {}, {} SMs", device.gpu, device.sm_version, device.sm_count));
+    let none = "none".to_owned();
+    let (l4t, board) = (device.l4t.as_ref().unwrap_or(&none), device.board.as_ref().unwrap_or(&none));
+    line(text, "board", format!("{board}, L4T {l4t}"));
+    line(text, "with", format!("TensorRT {}, CUDA {}, driver {}", device.tensorrt, device.cuda, device.driver));
+}
+
 fn engine_lines(engine: &EngineReport) -> String {
     let mut text = String::new();
     line(&mut text, "engine", format!("{}, {} bytes", engine.file.display(), engine.bytes));
@@ -217,11 +226,17 @@ fn record_lines(text: &mut String, record: &Provenance) {
     let adopted = if record.adopted { ", by another tool" } else { "" };
     let emulated = if record.emulated { ", emulated" } else { "" };
     line(text, "built", format!("{} in {:.1} s{adopted}{emulated}", record.built_at, record.build_s));
-    line(text, "for", format!("{}, SM {}, {} SMs", device.gpu, device.sm_version, device.sm_count));
-    let none = "none".to_owned();
-    let (l4t, board) = (device.l4t.as_ref().unwrap_or(&none), device.board.as_ref().unwrap_or(&none));
-    line(text, "board", format!("{board}, L4T {l4t}"));
-    line(text, "with", format!("TensorRT {}, CUDA {}, driver {}", device.tensorrt, device.cuda, device.driver));
+    if let Some(portable) = &record.portable {
+        let system = &portable.system;
+        line(
+            text,
+            "for",
+            format!("every GPU of compute capability {} on {system}, built ahead of time", portable.names()),
+        );
+        line(text, "with", format!("TensorRT-{}", device.tensorrt));
+    } else {
+        device_lines(text, device);
+    }
     line(text, "from", format!("{}, sha256 {}", record.onnx.file.display(), record.onnx.sha256));
     line(text, "precision", &record.precision);
     each(text, "profiles", record.profiles.iter().map(|(name, profile)| format!("{name} {profile}")));

@@ -127,7 +127,7 @@ fn device() -> Device {
     let cuda = Cuda::open();
     let library = Library::open().map_err(vla_engines::Error::from);
     let identity = match (&cuda, &library) {
-        (Ok(cuda), Ok(library)) => identity(cuda, library.version()).ok(),
+        (Ok(cuda), Ok(library)) => identity(cuda, library).ok(),
         _ => None,
     };
     let gpu = cuda.and_then(|cuda| cuda.properties()).map(|properties| Gpu {
@@ -137,7 +137,7 @@ fn device() -> Device {
         integrated: properties.integrated,
         cuda: format!("{}.{}", properties.driver / 1000, properties.driver % 1000 / 10),
     });
-    (gpu.map_err(Unknown::from), library.map(|library| library.version().to_string()).map_err(Unknown::from), identity)
+    (gpu.map_err(Unknown::from), library.map(|library| library.record_name()).map_err(Unknown::from), identity)
 }
 
 #[cfg(not(feature = "tensorrt"))]

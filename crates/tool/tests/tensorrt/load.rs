@@ -62,7 +62,7 @@ fn a_plan_of_many_pieces_loads_through_what_this_version_has() {
     let bench = Bench::new();
     let engine = bench.runtime().load(&bench.file("large.engine", &toy_with(&["payload 41000123"]))).expect("loaded");
     assert_eq!(engine.layers(), 5);
-    let how = match Library::load_path() {
+    let how = match Bench::new().library.load_path() {
         LoadPath::Mapped => "buffer",
         LoadPath::Reader => "IStreamReader",
         LoadPath::ReaderV2 => "IStreamReaderV2",
@@ -74,7 +74,7 @@ fn a_plan_of_many_pieces_loads_through_what_this_version_has() {
         version if version.major == 10 && version.minor < 7 => LoadPath::Reader,
         _ => LoadPath::ReaderV2,
     };
-    assert_eq!(Library::load_path(), expected);
+    assert_eq!(Bench::new().library.load_path(), expected);
 }
 
 /// Anonymous memory of this process, in bytes.
@@ -112,7 +112,7 @@ fn a_load_never_holds_the_file_in_anonymous_memory() {
 
 #[test]
 fn reads_into_device_and_pinned_memory_wait_for_the_stream_and_arrive() {
-    if Library::load_path() != LoadPath::ReaderV2 {
+    if Bench::new().library.load_path() != LoadPath::ReaderV2 {
         eprintln!("SKIPPED: only IStreamReaderV2 reads into device memory");
         return;
     }

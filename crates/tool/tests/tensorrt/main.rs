@@ -11,6 +11,8 @@ mod inspector;
 mod library;
 mod load;
 mod plan;
+mod rtx;
+mod rtx_real;
 mod run;
 
 use std::fs;

@@ -44,6 +44,7 @@ fn engine(dir: &Path, network: &Path) -> std::path::PathBuf {
     let record = Provenance {
         format: vla_engines::provenance::FORMAT,
         device,
+        portable: None,
         emulated: false,
         adopted: false,
         onnx: OnnxIdentity::of(network).expect("hashed"),

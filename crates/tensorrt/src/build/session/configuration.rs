@@ -1,5 +1,6 @@
 //! Configuration of a build: precisions, limits, tactic sources, layers in single precision.
 
+use std::collections::BTreeMap;
 use std::ptr;
 
 use super::{Session, skip_unsupported};
@@ -10,13 +11,13 @@ use crate::sys;
 impl Session<'_> {
     fn flag(&mut self, flag: i32, on: bool) -> Result<(), Error> {
         // SAFETY: a live build.
-        self.call(|build| unsafe { sys::vla_trt_build_flag(build, flag, i32::from(on)) })
+        self.call(|api, build| unsafe { (api.build_flag)(build, flag, i32::from(on)) })
     }
 
     /// Refuses a precision that the GPU does not accelerate, if this version reports it.
     fn gpu_has(&mut self, flag: i32) -> Result<(), Error> {
         // SAFETY: a live build.
-        if unsafe { sys::vla_trt_build_platform_has(self.build.as_ptr(), flag) } != 0 {
+        if unsafe { (self.library.api().build_platform_has)(self.build.as_ptr(), flag) } != 0 {
             return Ok(());
         }
         let name = if flag == sys::FLAG_INT8 { "int8" } else { "fp16" };
@@ -25,7 +26,7 @@ impl Session<'_> {
 
     fn preview(&mut self, feature: i32, on: bool) -> Result<(), Error> {
         // SAFETY: a live build.
-        self.call(|build| unsafe { sys::vla_trt_build_preview(build, feature, i32::from(on)) })
+        self.call(|api, build| unsafe { (api.build_preview)(build, feature, i32::from(on)) })
     }
 
     pub(in crate::build) fn configure(&mut self, options: &BuildOptions) -> Result<(), Error> {
@@ -60,7 +61,7 @@ impl Session<'_> {
         {
             if let Some(bytes) = bytes {
                 // SAFETY: as above.
-                self.call(|build| unsafe { sys::vla_trt_build_pool(build, pool, bytes) })?;
+                self.call(|api, build| unsafe { (api.build_pool)(build, pool, bytes) })?;
             }
         }
         if let Some(level) = options.optimization_level {
@@ -68,19 +69,44 @@ impl Session<'_> {
                 return Err(Error::Argument(format!("optimisation level {level}: TensorRT has 0 to 5")));
             }
             // SAFETY: as above.
-            self.call(|build| unsafe { sys::vla_trt_build_level(build, i32::from(level)) })?;
+            self.call(|api, build| unsafe { (api.build_level)(build, i32::from(level)) })?;
+        }
+        if !options.compute_capabilities.is_empty() {
+            let raw: Vec<i32> = options.compute_capabilities.iter().map(|sm| i32::from(sm.number())).collect();
+            let count = i32::try_from(raw.len()).unwrap_or(i32::MAX);
+            // SAFETY: a live build and `count` numbers.
+            self.call(|api, build| unsafe { (api.build_compute_capabilities)(build, raw.as_ptr(), count) })?;
         }
         if let Some(sources) = options.tactic_sources {
             // SAFETY: as above.
-            self.call(|build| unsafe { sys::vla_trt_build_tactic_sources(build, sources.mask()) })?;
+            self.call(|api, build| unsafe { (api.build_tactic_sources)(build, sources.mask()) })?;
         }
         if let Some(streams) = options.aux_streams {
             let streams = i32::try_from(streams).unwrap_or(i32::MAX);
             // SAFETY: as above.
-            self.call(|build| unsafe { sys::vla_trt_build_aux_streams(build, streams) })?;
+            self.call(|api, build| unsafe { (api.build_aux_streams)(build, streams) })?;
         }
         // SAFETY: as above.
-        self.call(|build| unsafe { sys::vla_trt_build_verbosity(build, i32::from(options.detailed_layers)) })
+        self.call(|api, build| unsafe { (api.build_verbosity)(build, i32::from(options.detailed_layers)) })
+    }
+
+    /// Name and type of a layer.
+    fn layer(&mut self, index: i32) -> Result<(String, i32), Error> {
+        let (mut name, mut layer_type) = (ptr::null(), 0);
+        // SAFETY: a live build, and places to write one pointer and a number to.
+        self.call(|api, build| unsafe { (api.build_layer)(build, index, &raw mut name, &raw mut layer_type) })?;
+        // SAFETY: the name lives as long as the network.
+        Ok((unsafe { text(name) }.unwrap_or_default(), layer_type))
+    }
+
+    /// Number of layers of each type. Types that no network here has are counted by their number.
+    pub(in crate::build) fn layer_types(&mut self) -> Result<BTreeMap<String, usize>, Error> {
+        let mut types = BTreeMap::new();
+        for index in 0..self.network_info()?.layers {
+            let (_, raw) = self.layer(index)?;
+            *types.entry(layer_type(raw)).or_default() += 1;
+        }
+        Ok(types)
     }
 
     /// Keeps every layer that matches one of `patterns` in single precision. Returns their number.
@@ -89,11 +115,7 @@ impl Session<'_> {
         let mut used = vec![false; patterns.len()];
         let layers = if patterns.is_empty() { 0 } else { self.network_info()?.layers };
         for index in 0..layers {
-            let mut name = ptr::null();
-            // SAFETY: a live build, and a place to write one pointer to.
-            self.call(|build| unsafe { sys::vla_trt_build_layer_name(build, index, &raw mut name) })?;
-            // SAFETY: the name lives as long as the network.
-            let name = unsafe { text(name) }.unwrap_or_default();
+            let (name, _) = self.layer(index)?;
             let mut fitting = false;
             for (pattern, used) in patterns.iter().zip(&mut used) {
                 if fits(pattern, &name) {
@@ -103,7 +125,7 @@ impl Session<'_> {
             if fitting {
                 let mut applied = 0;
                 // SAFETY: a live build, and a place to write a number to; 0 is single precision.
-                self.call(|build| unsafe { sys::vla_trt_build_layer_precision(build, index, 0, &raw mut applied) })?;
+                self.call(|api, build| unsafe { (api.build_layer_precision)(build, index, 0, &raw mut applied) })?;
                 held += usize::from(applied != 0);
             }
         }
@@ -112,4 +134,33 @@ impl Session<'_> {
             None => Ok(held),
         }
     }
+}
+
+/// Name of an `nvinfer1::LayerType`.
+fn layer_type(raw: i32) -> String {
+    let name = match raw {
+        0 => "convolution",
+        1 => "cast",
+        2 => "activation",
+        6 => "softmax",
+        8 => "concatenation",
+        9 => "elementwise",
+        11 => "unary",
+        13 => "shuffle",
+        14 => "reduce",
+        16 => "gather",
+        17 => "matrix_multiply",
+        19 => "constant",
+        20 => "identity",
+        22 => "slice",
+        23 => "shape",
+        30 => "select",
+        32 => "quantize",
+        33 => "dequantize",
+        45 => "normalization",
+        47 => "squeeze",
+        48 => "unsqueeze",
+        other => return format!("type_{other}"),
+    };
+    name.to_owned()
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{Session, c_name};
+use crate::Tensor;
 use crate::build::options::BuildOptions;
 use crate::result::Error;
 use crate::tensor::range_of;
-use crate::{Tensor, sys};
 use vla_base::tensor::{Dim, display_dims};
 use vla_engines::profile::Profile;
 
@@ -25,7 +25,7 @@ impl Session<'_> {
         for profile in &options.profiles {
             let index = self.profile(profile)?;
             // SAFETY: a live build.
-            self.call(|build| unsafe { sys::vla_trt_build_profile_commit(build, index) })?;
+            self.call(|api, build| unsafe { (api.build_profile_commit)(build, index) })?;
             indices.push(index);
         }
         let calibration = match &options.calibration_shapes {
@@ -35,7 +35,7 @@ impl Session<'_> {
         };
         if let Some(index) = calibration {
             // SAFETY: a live build.
-            self.call(|build| unsafe { sys::vla_trt_build_profile_calibrates(build, index) })?;
+            self.call(|api, build| unsafe { (api.build_profile_calibrates)(build, index) })?;
         }
         Ok(())
     }
@@ -44,13 +44,11 @@ impl Session<'_> {
     fn profile(&mut self, profile: &BTreeMap<String, Profile>) -> Result<i32, Error> {
         let mut index = 0;
         // SAFETY: a live build, and a place to write a number to.
-        self.call(|build| unsafe { sys::vla_trt_build_profile_add(build, &raw mut index) })?;
+        self.call(|api, build| unsafe { (api.build_profile_add)(build, &raw mut index) })?;
         for (name, shapes) in profile {
             let (name, range) = (c_name(name)?, range_of(shapes)?);
             // SAFETY: a live build, a NUL-terminated name and a live range.
-            self.call(|build| unsafe {
-                sys::vla_trt_build_profile_set(build, index, name.as_ptr(), &raw const range)
-            })?;
+            self.call(|api, build| unsafe { (api.build_profile_set)(build, index, name.as_ptr(), &raw const range) })?;
         }
         Ok(index)
     }

@@ -15,6 +15,8 @@ use vla_engines::provenance::{DeviceIdentity, Provenance, Release};
 use vla_policy::PolicySpec;
 use vla_tensorrt::device::memory_here;
 
+#[path = "ahead.rs"]
+mod ahead;
 #[path = "child.rs"]
 mod child;
 #[path = "gate.rs"]
@@ -30,6 +32,9 @@ pub(super) fn build(args: &BuildArguments) -> anyhow::Result<Outcome> {
         return child::probe_here(engine, args.emulated).map(|()| Outcome::Success);
     }
     let stop = Stop::watch()?;
+    if !args.ahead.is_empty() {
+        return ahead::engines(args, &stop);
+    }
     let prepared = if args.prepare_system { prepare(args.dry_run)? } else { None };
     let outcome = engines(args, &stop);
     // Also after an error or Ctrl-C; the guard's destructor restores the rest.
@@ -137,6 +142,7 @@ impl Work<'_> {
             peak_anonymous: built.peak_anonymous,
             flags: built.flags.clone(),
             duration: built.duration,
+            portable: None,
             adopted: false,
             emulated: self.args.emulated,
         };

@@ -125,6 +125,7 @@ pub(crate) fn build(stage: &Stage, device: &DeviceIdentity) {
     let record = Provenance {
         format: FORMAT,
         device: device.clone(),
+        portable: None,
         emulated: false,
         adopted: false,
         onnx: OnnxIdentity::of(&stage.onnx).expect("hashes"),
