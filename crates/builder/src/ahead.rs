@@ -57,7 +57,7 @@ pub fn problems(request: &Request, network: &Network) -> Vec<String> {
     let lacking = [
         (fp16 && !holds(FP16), "fp16", "no FP16 weight", export("fp16")),
         (bf16 && !holds(BF16), "bf16", "no BF16 weight", export("bf16")),
-        (int8 && !is_quantized(network), "int8", "no DequantizeLinear node", "quantize the policy first".to_owned()),
+        (int8 && !network.is_quantized(), "int8", "no DequantizeLinear node", "quantize the policy first".to_owned()),
     ];
     for (_, name, found, remedy) in lacking.into_iter().filter(|(lacks, ..)| *lacks) {
         problems.push(format!(
@@ -66,8 +66,9 @@ pub fn problems(request: &Request, network: &Network) -> Vec<String> {
         ));
     }
     if request.ahead.contains(&TURING) {
-        let wide = products(network).filter_map(|(node, weight)| Some((node, wide_type(weight.data_type)?)));
-        let wide: Vec<(&str, &str)> = wide.collect();
+        let floating = network.products().into_iter().filter(|product| product.bits.is_none());
+        let wide = floating.filter_map(|product| Some((product.node, wide_type(product.data_type)?)));
+        let wide: Vec<(String, &str)> = wide.collect();
         if let Some((node, name)) = wide.first() {
             problems.push(format!(
                 "compute capability 7.5: TensorRT-RTX has no {name} products for it, and {} products of this network are such, the \
@@ -85,16 +86,6 @@ fn wide_type(data_type: i32) -> Option<&'static str> {
         BF16 => Some("BF16"),
         _ => None,
     }
-}
-
-/// Whether weights or activations are integers behind DequantizeLinear.
-fn is_quantized(network: &Network) -> bool {
-    network.nodes().any(|(_, operator)| operator == "DequantizeLinear")
-}
-
-/// Products with a weight: the node's name, and the weight.
-fn products(network: &Network) -> impl Iterator<Item = (&str, &vla_engines::onnx::Weight)> {
-    network.weights_of(&["MatMul", "Gemm", "Conv"]).filter(|(_, weight)| weight.dims.len() > 1)
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::fs;
 use std::io::BufWriter;
 use std::time::Instant;
 
-use super::{Built, Error, LogFigures, Request, refused, settings};
+use super::{Built, Error, LogFigures, Request, TooLarge, refused, settings, too_large};
 use vla_base::sys::fs::Replacement;
 use vla_engines::memory::MemoryUse;
+use vla_engines::onnx::Network;
 use vla_engines::provenance::BuildSettings;
 use vla_tensorrt::{BuildOptions, BuildProgress, Family, Library, Log};
 
@@ -42,6 +43,10 @@ pub(super) fn build(
     let log = Log::new();
     let built = vla_tensorrt::build(&library, &log, &request.onnx, &options, &mut out, &mut watched);
     let built = built.map_err(|error| refused(request, &error))?;
+    let network = Network::open(&request.onnx)?;
+    if let Some(TooLarge { planned, most }) = too_large(&network, request.precision, built.bytes) {
+        return Err(Error::NotQuantized { onnx: request.onnx.clone(), bytes: built.bytes, planned, most });
+    }
     let file = out.into_inner().map_err(|error| Error::io(&request.engine)(error.into_error()))?;
     file.commit()?;
     Ok(Built {

@@ -1,6 +1,6 @@
 //! A network's description: inputs, outputs, weights and the files that hold them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
 use prost::Message as _;
@@ -123,14 +123,6 @@ impl Network {
     /// Every node in the file's order: name and operator.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.graph.node.iter().map(|node| (node.name(), node.op_type()))
-    }
-
-    /// Weights that nodes of these operators read directly: the node's name, and the weight.
-    pub fn weights_of<'n>(&'n self, operators: &'n [&str]) -> impl Iterator<Item = (&'n str, &'n Weight)> {
-        let named: BTreeMap<&str, &Weight> = self.weights.iter().map(|weight| (weight.name.as_str(), weight)).collect();
-        let nodes = self.graph.node.iter().filter(|node| operators.contains(&node.op_type()));
-        let inputs = nodes.flat_map(|node| node.input.iter().map(|input| (node.name(), input.as_str())));
-        inputs.filter_map(move |(node, input)| Some((node, *named.get(input)?)))
     }
 
     /// Bytes of all weights as stored.

@@ -49,6 +49,7 @@ impl Work<'_> {
     fn one(&self, request: Request) -> anyhow::Result<()> {
         let request = Request { ahead: self.portable.compute_capabilities.clone(), timing_cache: None, ..request };
         let profiles = request.profiles()?;
+        request.check_quantization(&self.device.tensorrt)?;
         if self.args.dry_run {
             println!("  for compute capability {}", self.portable.names());
             return Ok(outline::print(&request, Some(&self.device.tensorrt))?);

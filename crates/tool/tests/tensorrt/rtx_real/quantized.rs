@@ -6,6 +6,13 @@ use vla_engines::onnx::proto::{
     TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 
+use vla_base::tensor::DType;
+use vla_engines::onnx::Network;
+use vla_policy::PolicySpec;
+use vla_quantize::recipe::{Recipe, Target, WeightType};
+use vla_quantize::{int4_problem, products as products_of, rewrite};
+
+use super::networks::{KERNELS, demo, real_widths};
 use super::*;
 
 /// ONNX's codes of element types.
@@ -124,4 +131,81 @@ fn weights_behind_dequantizelinear_stay_8_bit_in_the_plan() {
     let elements = (LAYERS * WIDTH * WIDTH) as u64;
     assert!((2 * elements..2 * elements + (4 << 20)).contains(&half.bytes), "{} bytes in FP16", half.bytes);
     assert!((elements..elements + (4 << 20)).contains(&int8.bytes), "{} bytes in INT8", int8.bytes);
+}
+
+/// Writes a network anew with the weights of every product in 8 bits, or in 4 where they have blocks for it.
+fn quantized(network: &Path, weights: WeightType, target: Target) -> PathBuf {
+    let read = Network::open(network).expect("a network");
+    let mut recipe = Recipe::default();
+    for product in products_of(&read) {
+        let int4 = weights == WeightType::Int4 && int4_problem(&product).is_none();
+        recipe.products.insert(product.node, if int4 { WeightType::Int4 } else { WeightType::Int8 });
+        // No calibration: a build does not depend on the values of scales.
+        recipe.activations.insert(product.input, 0.05);
+    }
+    let out = network.with_extension(format!("{weights}-{target}.onnx"));
+    rewrite(network, &recipe, target, &out).unwrap_or_else(|error| panic!("{}: {error}", network.display()));
+    out
+}
+
+/// Every stage of a policy, quantised, parses and builds in the form for each reader.
+fn build_quantized(rtx: &Rtx, policy: &Path, weights: WeightType, targets: &[Target]) {
+    for stage in PolicySpec::load(policy).expect("a policy").engine_stages() {
+        for &target in targets {
+            let name = format!("{} {weights} {target}", stage.name);
+            let onnx = quantized(&stage.onnx, weights, target);
+            let plan = rtx.plan(&onnx, &stage.profile).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let nodes = (plan.nodes(&["QuantizeLinear"]), plan.nodes(&["DequantizeLinear"]));
+            assert!(nodes.1 > 0, "{name}");
+            assert_eq!(
+                (plan.layers("quantize"), plan.layers("dequantize")),
+                nodes,
+                "{name}: {:?}",
+                plan.built.layer_types
+            );
+        }
+    }
+}
+
+const BOTH: &[Target] = &[Target::Trt8, Target::Trt10];
+
+#[test]
+fn the_demo_policy_builds_in_8_bits_in_single_precision() {
+    let Some(rtx) = Rtx::open() else { return };
+    let policy = demo(vla_export::split::LAYOUT, DType::F32);
+    build_quantized(&rtx, &policy.path().join("policy"), WeightType::Int8, BOTH);
+}
+
+#[test]
+fn the_demo_policy_builds_in_8_bits_in_half_precision() {
+    let Some(rtx) = Rtx::open() else { return };
+    let policy = demo(vla_export::split::LAYOUT, DType::F16);
+    build_quantized(&rtx, &policy.path().join("policy"), WeightType::Int8, BOTH);
+}
+
+#[test]
+fn one_block_of_the_real_widths_has_its_weights_in_the_plan_in_16_8_and_4_bits() {
+    let Some(rtx) = Rtx::open() else { return };
+    let scratch = tempfile::tempdir().expect("scratch");
+    for stage in real_widths(scratch.path()) {
+        let half = scratch.path().join(format!("{}.onnx", stage.name));
+        let plan = rtx.plan(&half, &stage.profile).unwrap_or_else(|error| panic!("{}: {error}", stage.name));
+        plan.assert_whole(&stage.name, KERNELS);
+        if stage.name == "context" {
+            continue;
+        }
+        assert!(plan.weights > 40 << 20, "{}: {} bytes are no block of the real width", stage.name, plan.weights);
+        for (weights, share) in [(WeightType::Int8, 0.52), (WeightType::Int4, 0.32)] {
+            let name = format!("{} {weights}", stage.name);
+            let onnx = quantized(&half, weights, Target::Trt10);
+            let planned = Network::open(&onnx).expect("a network").weight_bytes_in("fp16");
+            assert!((planned as f64) < share * plan.weights as f64, "{name}: {planned} bytes planned");
+            let quantized = rtx.plan(&onnx, &stage.profile).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(
+                quantized.bytes < planned * 21 / 20 + (2 << 20),
+                "{name}: {} bytes in the plan, {planned} planned",
+                quantized.bytes
+            );
+        }
+    }
 }
