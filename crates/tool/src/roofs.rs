@@ -118,7 +118,7 @@ fn seconds<B: Backend>(device: &mut B, mut engine: B::Engine, effort: Effort) ->
 }
 
 /// An error of writing a network.
-fn unwritten(path: &Path, error: std::io::Error) -> Error {
+fn unwritten(path: &Path, error: vla_base::sys::fs::Error) -> Error {
     Error::Device { action: format!("writing {}", path.display()), source: error.into() }
 }
 

@@ -1,11 +1,11 @@
 //! The networks that are measured.
 
-use std::fs;
 use std::path::Path;
 
 use prost::Message as _;
 
 use super::{Error, stage, unwritten};
+use vla_base::sys::fs::replace;
 use vla_base::tensor::{DType, Data, HostTensor};
 use vla_engines::Stage;
 use vla_engines::onnx::proto::{
@@ -49,7 +49,7 @@ impl Network {
     /// [`Error::Device`].
     pub(super) fn write(&self, folder: &Path, name: &str) -> Result<Stage, Error> {
         let file = folder.join(name).with_extension("onnx");
-        fs::write(&file, self.model.encode_to_vec()).map_err(|error| unwritten(&file, error))?;
+        replace(&file, &self.model.encode_to_vec()).map_err(|error| unwritten(&file, error))?;
         Ok(stage(&file))
     }
 }
