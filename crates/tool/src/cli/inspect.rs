@@ -138,15 +138,6 @@ fn network_lines(network: &NetworkReport) -> String {
     text
 }
 
-/// The one device that an engine was built on.
-fn device_lines(text: &mut String, device: &DeviceIdentity) {
-    line(text, "for", format!("{}, SM {}, {} SMs", device.gpu, device.sm_version, device.sm_count));
-    let none = "none".to_owned();
-    let (l4t, board) = (device.l4t.as_ref().unwrap_or(&none), device.board.as_ref().unwrap_or(&none));
-    line(text, "board", format!("{board}, L4T {l4t}"));
-    line(text, "with", format!("TensorRT {}, CUDA {}, driver {}", device.tensorrt, device.cuda, device.driver));
-}
-
 /// Products that are named in the text; `--json` has all of them.
 const NAMED: usize = 12;
 
@@ -187,6 +178,15 @@ fn policy_lines(policy: &PolicyReport) -> String {
     }
     line(&mut text, "all", shares(&policy.all));
     text
+}
+
+/// The one device that an engine was built on.
+fn device_lines(text: &mut String, device: &DeviceIdentity) {
+    line(text, "for", format!("{}, SM {}, {} SMs", device.gpu, device.sm_version, device.sm_count));
+    let none = "none".to_owned();
+    let (l4t, board) = (device.l4t.as_ref().unwrap_or(&none), device.board.as_ref().unwrap_or(&none));
+    line(text, "board", format!("{board}, L4T {l4t}"));
+    line(text, "with", format!("TensorRT {}, CUDA {}, driver {}", device.tensorrt, device.cuda, device.driver));
 }
 
 fn engine_lines(engine: &EngineReport) -> String {
