@@ -45,17 +45,8 @@ impl Rtx {
 
     /// Builds one network for [`FOR`]. Any ONNX file will do; `profile` has the range of each symbolic dimension.
     pub(super) fn plan(&self, onnx: &Path, profile: &[(String, [usize; 3])]) -> Result<Plan, Error> {
-        self.plan_for(onnx, profile, FOR)
-    }
-
-    pub(super) fn plan_for(
-        &self,
-        onnx: &Path,
-        profile: &[(String, [usize; 3])],
-        capabilities: &[&str],
-    ) -> Result<Plan, Error> {
         let mut out = Counted::default();
-        let built = self.build(onnx, profile, capabilities, &mut out)?;
+        let built = self.write(onnx, profile, &mut out)?;
         let network = Network::open(onnx).expect("a network");
         let mut operators = BTreeMap::new();
         for (_, operator) in network.nodes() {
@@ -71,22 +62,12 @@ impl Rtx {
         profile: &[(String, [usize; 3])],
         out: &mut (dyn Write + Send),
     ) -> Result<Built, Error> {
-        self.build(onnx, profile, FOR, out)
-    }
-
-    fn build(
-        &self,
-        onnx: &Path,
-        profile: &[(String, [usize; 3])],
-        capabilities: &[&str],
-        out: &mut (dyn Write + Send),
-    ) -> Result<Built, Error> {
         let request =
             Request { onnx: onnx.to_owned(), profile: profile.iter().cloned().collect(), ..Request::default() };
         let profiles = request.profiles().expect("a range for every symbol");
         let options = BuildOptions {
             strongly_typed: true,
-            compute_capabilities: capabilities.iter().map(|text| ahead::capability(text).expect(text)).collect(),
+            compute_capabilities: FOR.iter().map(|text| ahead::capability(text).expect(text)).collect(),
             profiles: if profiles.is_empty() { Vec::new() } else { vec![profiles] },
             ..BuildOptions::default()
         };
