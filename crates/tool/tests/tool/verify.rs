@@ -158,6 +158,9 @@ fn an_export_in_half_precision_passes_and_is_told_from_the_reference() {
     }
     let cosine = report["actions"]["predicted"]["cosine"].as_f64().expect("a number");
     assert!((0.999..1.0).contains(&cosine), "{report}");
+    // What overflows on a GPU would not show on this CPU.
+    assert_eq!(report["without_half_rounding"], serde_json::json!(["vision", "language", "context", "step"]));
+    assert!(words(&output).contains("--absmax-from"), "{}", words(&output));
 }
 
 #[test]
@@ -298,4 +301,34 @@ fn a_build_captures_once_and_asks_for_one_stage_after_the_other() {
     let report = verify::report(&captured, stages, Some(found), bad.name());
     assert!(report.passed && report.verification("context").expect("compared").passed);
     assert!(seen.len() > 8, "{seen:?}");
+}
+
+#[test]
+fn a_quantised_policy_is_its_own_reference_and_an_engine_without_the_relu_fails() {
+    use prost::Message as _;
+    use vla_trt_tests::quantized::{Form, quantize};
+
+    let policy = demo::policy();
+    for stage in ["context", "step"] {
+        assert!(quantize(&policy.path().join(format!("{stage}.onnx")), Form::Floating, |_| true) > 0);
+    }
+    // The same numbers in the other form: nothing differs.
+    let same = copy(policy.path());
+    let (output, report) = against(policy.path(), same.path(), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", words(&output));
+    assert_eq!(report["reference"], "quantized_networks");
+    assert!(words(&output).contains("dequantised products in floating point"), "{}", words(&output));
+    // What TensorRT 8.6.0 computes of an INT8 product of few rows: the Relu behind it is left out.
+    let file = same.path().join("step.onnx");
+    let mut model = ModelProto::decode(&fs::read(&file).expect("a network")[..]).expect("ONNX");
+    let graph = model.graph.as_mut().expect("a graph");
+    let relus = graph.node.iter_mut().filter(|node| node.op_type() == "Relu");
+    assert_eq!(relus.map(|node| node.op_type = Some("Identity".into())).count(), 1);
+    fs::write(&file, model.encode_to_vec()).expect("written");
+    let (output, report) = against(policy.path(), same.path(), &[]);
+    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
+    let figures = stage(&report, "step")["outputs"].as_array().expect("outputs");
+    assert!(figures.iter().any(|tensor| tensor["relative_l2"].as_f64().is_some_and(|l2| l2 > 0.05)), "{report}");
+    let rad = report["actions"]["keys"].as_array().expect("keys").iter().filter_map(|key| key["largest"].as_f64());
+    assert!(rad.fold(0.0, f64::max) > 0.01, "{report}");
 }
