@@ -208,3 +208,59 @@ fn integer_kernels_are_another_program_and_are_used_only_where_they_are_asked_fo
     // ONNX Runtime 1.32 rounds the activation of a product with 4-bit weights to 8 bits.
     assert!(apart > 1e-4, "{apart:e}");
 }
+
+/// One product of an 8-bit activation with `[SIDE, SIDE]` 8-bit weights, as a file in `folder`.
+fn large(folder: &std::path::Path) -> Stage {
+    const SIDE: usize = 3072;
+    let nodes = vec![
+        node("QuantizeLinear", &["x", "x.scale", "zero"], "x8"),
+        node("DequantizeLinear", &["x8", "x.scale", "zero"], "xd"),
+        node("DequantizeLinear", &["w8", "x.scale", "zero"], "w"),
+        node("MatMul", &["xd", "w"], "y"),
+    ];
+    let weights = vec![
+        tensor("x.scale", F32, &[], floats(&[SCALE])),
+        tensor("zero", I8, &[], vec![0]),
+        tensor("w8", I8, &[SIDE, SIDE], (0..SIDE * SIDE).map(|at| (at % 251).to_le_bytes()[0]).collect()),
+    ];
+    let mut model = model(17, nodes, weights, &["y"]);
+    let graph = model.graph.as_mut().expect("a graph");
+    (graph.input, graph.output) = (vec![value("x", [1, SIDE])], vec![value("y", [1, SIDE])]);
+    let file = folder.join("large.onnx");
+    fs::write(&file, model.encode_to_vec()).expect("written");
+    Stage {
+        name: "large".to_owned(),
+        file: file.clone(),
+        onnx: file,
+        repeat: false,
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        precision: String::new(),
+        profile: Vec::new(),
+        allow_unverified: false,
+        allow_inaccurate: false,
+    }
+}
+
+#[test]
+fn memory_is_planned_for_what_onnx_runtime_makes_of_quantised_weights() {
+    use vla_engines::memory::MemoryUse;
+
+    let folder = TempDir::new().expect("scratch");
+    let stage = large(folder.path());
+    // The first session of a process also allocates what is not the network's.
+    let device = || Onnx::new(1).expect("ONNX Runtime");
+    drop(device().load(&stage, &ProvenanceStatus::NotApplicable).expect("loads"));
+    for (mut device, bytes_a_weight) in [(device(), 4), (device().with_integer_kernels(), 1)] {
+        let footprint = device.footprint(&stage, &ProvenanceStatus::NotApplicable).expect("a plan");
+        let planned = footprint.weights.bytes;
+        assert!(planned.abs_diff(bytes_a_weight * 3072 * 3072) < 1000, "{planned} with {bytes_a_weight}");
+        let before = MemoryUse::now().anonymous;
+        let engine = device.load(&stage, &ProvenanceStatus::NotApplicable).expect("loads");
+        let held = MemoryUse::now().anonymous.saturating_sub(before);
+        // What it needs for a moment may stay with the allocator.
+        let most = planned + footprint.transient.bytes + (4 << 20);
+        assert!((planned - (4 << 20)..=most).contains(&held), "{held} held, {planned} to {most} planned");
+        drop(engine);
+    }
+}

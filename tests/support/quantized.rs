@@ -65,7 +65,7 @@ fn of_weight(network: &Network, graph: &mut GraphProto, weight: &str, place: &st
     if form == Form::Floating {
         return pair(weight, &name, &format!("{name}.s"));
     }
-    let integers = values.iter().map(|value| ((value / scale).round() as i8).to_le_bytes()[0]).collect();
+    let integers = values.iter().map(|value| ((value / scale).round_ties_even() as i8).to_le_bytes()[0]).collect();
     graph.initializer.push(tensor(&format!("{name}.q"), I8, &stored.dims, integers));
     vec![node(
         "DequantizeLinear",

@@ -11,8 +11,10 @@ use super::memory::estimate::{self, Size};
 use crate::onnx::cost;
 
 mod board;
+mod roofs;
 
 pub use board::{BOARDS, Board, Mode, Published};
+pub use roofs::{FORMAT as ROOFS_FORMAT, Roofs};
 
 /// The share of the pin rate that another project measured on an AGX Orin.
 pub const REACHED_SHARE: f64 = 0.746;

@@ -182,12 +182,12 @@ fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Pr
     }
     let inside = request.tokenizer.join(TOKENIZER);
     match (request.tokenizer.is_file(), inside.is_file()) {
-        (true, _) => copy(&request.tokenizer, &dir.join(TOKENIZER))?,
-        (false, true) => copy(&inside, &dir.join(TOKENIZER))?,
+        (true, _) => staging::copy(&request.tokenizer, &dir.join(TOKENIZER))?,
+        (false, true) => staging::copy(&inside, &dir.join(TOKENIZER))?,
         (false, false) => save_tokenizer(&request.tokenizer, &dir.join(TOKENIZER))?,
     }
-    copy(&plan.processor_dir.join(PROCESSOR), &dir.join(PROCESSOR))?;
-    copy(&plan.processor_dir.join(STATISTICS), &dir.join(STATISTICS))?;
+    staging::copy(&plan.processor_dir.join(PROCESSOR), &dir.join(PROCESSOR))?;
+    staging::copy(&plan.processor_dir.join(STATISTICS), &dir.join(STATISTICS))?;
 
     let stages = {
         let merged = plan.adapter.as_ref().map(|adapter| adapter.onto(&plan.checkpoint));
@@ -359,12 +359,6 @@ fn backbone(request: &Request) -> Result<Backbone, Error> {
         if request.tokenizer.is_dir() { Some(request.tokenizer.as_path()) } else { request.tokenizer.parent() };
     let beside = folder.map(|folder| Backbone::find(&folder.join("config.json"))).transpose()?.flatten();
     Ok(beside.unwrap_or_else(Backbone::n1d6))
-}
-
-fn copy(from: &Path, to: &Path) -> Result<(), Error> {
-    // Not fs::copy: a read-only original would give a read-only copy.
-    let bytes = fs::read(from).map_err(Error::io(from))?;
-    fs::write(to, bytes).map_err(Error::io(to))
 }
 
 /// Bytes of a stage's files.

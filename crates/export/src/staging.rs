@@ -72,6 +72,20 @@ impl Staging {
     }
 }
 
+/// Copies a file into a folder under construction; folders on the way are made.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent).map_err(Error::io(parent))?;
+    }
+    // Not fs::copy: a read-only original would give a read-only copy.
+    let mut source = fs::File::open(from).map_err(Error::io(from))?;
+    let mut target = fs::File::create(to).map_err(Error::io(to))?;
+    std::io::copy(&mut source, &mut target).map(drop).map_err(Error::io(to))
+}
+
 /// Refuses when the disk has less than `bytes` free for the files of the folder `dir`.
 ///
 /// # Errors

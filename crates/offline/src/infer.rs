@@ -63,6 +63,7 @@ pub fn load_options(spec: &PolicySpec) -> LoadOptions {
         deltas: BTreeMap::new(),
         denoise_steps: spec.denoise.default,
         threads: 1,
+        integer_kernels: false,
         encode_threads: 1,
         launch: Launch::Graph,
         release_host_copy: true,

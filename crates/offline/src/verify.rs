@@ -54,6 +54,7 @@ mod stages;
 mod store;
 
 pub use actions::actions;
+pub(crate) use actions::actions_from;
 pub use candidate::{Candidate, Networks};
 pub use capture::{ReferenceRun, StageRun, capture};
 pub use proposal::{Proposal, Trial, propose};

@@ -40,6 +40,8 @@ pub struct LoadOptions {
     pub denoise_steps: u32,
     /// CPU threads of one inference.
     pub threads: usize,
+    /// Run quantised networks with ONNX Runtime's integer kernels, in place of what the networks say.
+    pub integer_kernels: bool,
     /// CPU threads that encode the frames of one observation, the inference thread among them; 0: one a frame, and no more than
     /// there are cores.
     pub encode_threads: usize,

@@ -34,8 +34,8 @@ pub enum Error {
     },
     /// The recipe names a product that the network does not have.
     #[error(
-        "{}: expected a MatMul or Gemm with a weight matrix named '{node}', as the recipe names one, found none; make \
-         the recipe anew for this network",
+        "{}: expected a MatMul or Gemm with a weight matrix named '{node}', as the recipe names one, found none; create \
+         a new recipe for this network",
         path.display()
     )]
     UnknownProduct {
@@ -46,7 +46,7 @@ pub enum Error {
     },
     /// The recipe names a tensor that the network does not have.
     #[error(
-        "{}: expected a tensor named '{tensor}', as the recipe names one, found none; make the recipe anew for this \
+        "{}: expected a tensor named '{tensor}', as the recipe names one, found none; create a new recipe for this \
          network",
         path.display()
     )]

@@ -77,7 +77,7 @@ pub fn products(network: &Network) -> Vec<Product> {
 /// As [`products`].
 pub(crate) fn of(index: &Index<'_>) -> Vec<Product> {
     let mut products: Vec<Product> = index.graph.node.iter().filter_map(|node| product(index, node)).collect();
-    let parts: Vec<Option<Part>> = products.iter().map(|product| part(product)).collect();
+    let parts: Vec<Option<Part>> = products.iter().map(part).collect();
     let mut attentions: BTreeMap<String, [BTreeSet<String>; 3]> = BTreeMap::new();
     for (product, part) in products.iter().zip(&parts) {
         if let Some(Part::Projection { of, attention, .. }) = part {
@@ -205,7 +205,55 @@ fn block(name: &str) -> Option<usize> {
     parts.windows(2).find(|pair| lists.contains(&pair[0])).and_then(|pair| pair[1].parse().ok())
 }
 
-/// Whether a type is a floating-point one that weights here have.
+/// Name of a tensor's element type.
 pub(crate) fn type_of(tensor: &proto::TensorProto) -> &'static str {
     proto::type_name(tensor.data_type())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kind by a name alone: what an attention reads is not known.
+    fn kind(name: &str) -> Option<Kind> {
+        named(name).map(|part| match part {
+            Part::FeedForward => Kind::FeedForward,
+            Part::Output => Kind::AttentionOutput,
+            Part::Projection { is_self: true, .. } => Kind::SelfAttention,
+            Part::Projection { .. } => Kind::CrossAttention,
+        })
+    }
+
+    #[test]
+    fn names_of_weights_and_of_modules_in_node_names_say_what_a_product_is_for() {
+        for (name, expected) in [
+            ("backbone.model.vision_model.vision_model.encoder.layers.3.self_attn.q_proj.weight", Kind::SelfAttention),
+            ("backbone.model.language_model.model.layers.0.self_attn.q_proj+k_proj+v_proj.weight", Kind::SelfAttention),
+            ("/language_model/model/layers.11/self_attn/v_proj/MatMul", Kind::SelfAttention),
+            ("/vision_model/encoder/layers.0/self_attn/out_proj/MatMul", Kind::AttentionOutput),
+            ("action_head.model.transformer_blocks.0.attn1.to_out.0.weight", Kind::AttentionOutput),
+            ("action_head.model.transformer_blocks.0.attn1.to_k.weight", Kind::CrossAttention),
+            ("/transformer_blocks.0/ff/net.0/proj/MatMul", Kind::FeedForward),
+            ("backbone.model.language_model.model.layers.0.mlp.gate_proj+up_proj.weight", Kind::FeedForward),
+        ] {
+            assert_eq!(kind(name), Some(expected), "{name}");
+        }
+        for name in [
+            "backbone.model.mlp1.1.weight",
+            "action_head.action_decoder.layer1.W[10]",
+            "onnx::MatMul_4711",
+            "action_head.model.proj_out_2.weight",
+        ] {
+            assert_eq!(kind(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_block_is_the_number_behind_a_list_of_blocks() {
+        assert_eq!(block("vision/pixels/layers.3/Gemm_8"), Some(3));
+        assert_eq!(block("/transformer_blocks.12/attn1/to_q/MatMul"), Some(12));
+        assert_eq!(block("step/block.0/Gemm_24"), Some(0));
+        assert_eq!(block("step/output/Gemm_151"), None);
+        assert_eq!(block("action_head.action_decoder.layer1.W[10]"), None);
+    }
 }

@@ -16,7 +16,7 @@ pub fn load_policy(
     options: LoadOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Policy, Error> {
-    let (kind, threads) = (options.engine, options.threads);
+    let (kind, threads, integer_kernels) = (options.engine, options.threads, options.integer_kernels);
     #[cfg(feature = "tensorrt")]
     let device_options =
         Options { launch: options.launch, in_place: None, release_host_copy: options.release_host_copy };
@@ -25,7 +25,10 @@ pub fn load_policy(
         let mut report = |event| progress(Progress::Engine(event));
         let request = Load { stages, order: order.as_deref(), host, admission, progress: &mut report };
         match kind {
-            EngineKind::Onnx => request.on(Onnx::new(threads)?),
+            EngineKind::Onnx => {
+                let device = Onnx::new(threads)?;
+                request.on(if integer_kernels { device.with_integer_kernels() } else { device })
+            }
             #[cfg(feature = "tensorrt")]
             EngineKind::Tensorrt => request.on(Tensorrt::open(device_options)?),
             #[cfg(not(feature = "tensorrt"))]

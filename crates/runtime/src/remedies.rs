@@ -4,9 +4,10 @@
 
 use std::error::Error as StdError;
 
+use vla_engines::onnx::Network;
 use vla_engines::profile::{EnqueueFailure, Fault, Violation};
 use vla_engines::provenance::{Difference, RTX, Reason, Rejection};
-use vla_engines::{Error, ErrorClass, RuntimeLibrary, graph};
+use vla_engines::{Error, ErrorClass, RuntimeLibrary, Stage, graph};
 
 pub mod command;
 mod memory;
@@ -100,12 +101,21 @@ pub fn rejection(rejection: &Rejection) -> String {
         Reason::BadRecord(_) | Reason::Mismatch(_) | Reason::OtherModel { .. } => {
             format!("build the engine again on this device:\n  {build}")
         }
+        Reason::Inaccurate if is_quantized(stage) => format!(
+            "quantise the policy with a smaller error (vla-trt quantize --max-action-rad), or use the network before it was \
+             quantised, and build the engine again:\n  {build}\nor set engines.{name}.allow_inaccurate: true to load it anyway"
+        ),
         Reason::Inaccurate => format!(
             "build the engine in another precision (stages.{name}.precision in policy.yaml: fp16 or fp32 instead of int8, fp32 \
              instead of fp16), or with more calibration samples:\n  {build}\nor set engines.{name}.allow_inaccurate: true to \
              load it anyway"
         ),
     }
+}
+
+/// Whether the network says by itself what it computes in integers, so that no precision changes that.
+fn is_quantized(stage: &Stage) -> bool {
+    Network::open(&stage.onnx).is_ok_and(|network| network.is_quantized())
 }
 
 fn violation(violation: &Violation) -> String {

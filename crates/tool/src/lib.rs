@@ -33,4 +33,5 @@ pub mod doctor;
 pub mod inspect;
 pub mod prepare;
 mod robot_yaml;
+pub mod roofs;
 pub mod root;

@@ -39,6 +39,7 @@ fn load(spec: &PolicySpec, engine: EngineKind) -> Policy {
         deltas: BTreeMap::new(),
         denoise_steps: spec.denoise.default,
         threads: 1,
+        integer_kernels: false,
         encode_threads: 1,
         launch: Launch::Graph,
         release_host_copy: true,

@@ -117,7 +117,8 @@ impl Footprint {
             transient: Figure::declared(file.bytes.min(READ_WINDOW).saturating_add(loaded - kept)),
             // The arena of a built engine is fixed; the need of a smaller profile is an estimate.
             at_usual: estimate.map(|(most, usual)| (stated.map_or(usual, |stated| scaled(stated, usual, most)), 0)),
-            precision: stage.precision.parse().ok(),
+            // A quantised network says by itself what it computes in.
+            precision: stage.precision.parse().ok().filter(|_| !network.is_some_and(|network| network.is_quantized())),
             ..Self::default()
         })
     }

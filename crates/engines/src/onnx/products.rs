@@ -113,3 +113,68 @@ impl<'g> Behind<'g> {
 pub(super) fn whole(name: &str) -> Option<&str> {
     name.strip_suffix(PRODUCT_SUFFIX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::proto::{ModelProto, TensorProto};
+    use prost::Message as _;
+
+    fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
+        NodeProto {
+            input: inputs.iter().map(ToString::to_string).collect(),
+            output: vec![output.to_owned()],
+            op_type: Some(operator.to_owned()),
+            ..NodeProto::default()
+        }
+    }
+
+    fn weight(name: &str, data_type: i32) -> TensorProto {
+        TensorProto {
+            dims: vec![64, 32],
+            data_type: Some(data_type),
+            name: Some(name.to_owned()),
+            ..TensorProto::default()
+        }
+    }
+
+    fn network(node: Vec<NodeProto>, initializer: Vec<TensorProto>) -> Network {
+        let graph = GraphProto { node, initializer, ..GraphProto::default() };
+        let model = ModelProto { graph: Some(graph), ..ModelProto::default() };
+        Network::decode(std::path::Path::new("net.onnx"), model.encode_to_vec().into()).expect("a network")
+    }
+
+    #[test]
+    fn weights_count_once_with_the_type_that_an_engine_keeps() {
+        let nodes = vec![
+            node("QuantizeLinear", &["folded", "s", "z"], "folded8"),
+            node("DequantizeLinear", &["folded8", "s", "z"], "f"),
+            node("DequantizeLinear", &["int8", "s", "z"], "i8"),
+            node("DequantizeLinear", &["int4", "s4"], "i4"),
+            node("MatMul", &["x", "f"], "a"),
+            node("MatMul", &["x", "i8"], "b"),
+            node("MatMul", &["y", "i8"], "c"),
+            node("MatMul", &["x", "i4"], "d"),
+            node("Gemm", &["x", "half"], "e"),
+            node("MatMul", &["x", "single"], "g"),
+            node("Gather", &["table", "x"], "h"),
+        ];
+        let types = [("folded", 1), ("int8", 3), ("int4", 22), ("half", 10), ("single", 1), ("table", 10)];
+        let network = network(nodes, types.map(|(name, data_type)| weight(name, data_type)).to_vec());
+        let n = 64 * 32;
+        let weights = network.product_weights();
+        assert_eq!(weights, ProductWeights { int8: 2 * n, int4: n, half: n, single: n });
+        assert_eq!((weights.elements(), weights.engine_bytes()), (5 * n, 2 * n + n / 2 + 2 * n + 4 * n));
+        assert!((weights.quantized_share() - 0.6).abs() < 1e-12);
+        assert!(network.is_quantized());
+        // As an engine has them, with the table: 8, 8 and 4 bits, and three of half precision.
+        assert_eq!(network.weight_bytes_in("fp16"), 2 * n + n / 2 + 3 * 2 * n);
+    }
+
+    #[test]
+    fn a_network_without_products_has_no_share() {
+        let network = network(vec![node("Relu", &["x"], "y")], vec![weight("unused", 1)]);
+        assert_eq!((network.product_weights(), network.is_quantized()), (ProductWeights::default(), false));
+        assert!(network.product_weights().quantized_share().abs() < f64::EPSILON);
+    }
+}

@@ -8,6 +8,7 @@ use crate::Error;
 use vla_base::sys::fs::replace;
 use vla_engines::onnx::Network;
 use vla_engines::precision::Precision;
+use vla_export::staging::copy;
 use vla_policy::PolicySpec;
 use vla_policy::spec::POLICY_FILE;
 use vla_quantize::recipe::Target;
@@ -33,16 +34,17 @@ pub fn write(
         let Some(planned) = planned.filter(|planned| !planned.recipe.products.is_empty()) else { continue };
         stage(&described.name);
         let name = inside(spec, &described.onnx)?;
-        make_parent(&dir.join(&name))?;
+        let parent = dir.join(Path::new(&name).parent().unwrap_or(Path::new("")));
+        fs::create_dir_all(&parent).map_err(Error::io(&parent))?;
         rewrite(&described.onnx, &planned.recipe, target, &dir.join(&name))?;
         files.retain(|file| *file != name);
     }
     for file in &files {
-        copy(&spec.dir, file, dir)?;
+        copy(&spec.dir.join(file), &dir.join(file))?;
         if file.ends_with(".onnx") {
             let network = Network::open(&spec.dir.join(file)).map_err(vla_quantize::Error::from)?;
             for data in &network.data_files {
-                copy(&spec.dir, &inside(spec, data)?, dir)?;
+                copy(data, &dir.join(inside(spec, data)?))?;
             }
         }
     }
@@ -59,17 +61,6 @@ pub fn write(
 fn inside(spec: &PolicySpec, file: &Path) -> Result<String, Error> {
     let name = file.strip_prefix(&spec.dir).ok().and_then(Path::to_str);
     name.map(str::to_owned).ok_or_else(|| Error::OutsideBundle { file: file.to_owned(), bundle: spec.dir.clone() })
-}
-
-fn make_parent(file: &Path) -> Result<(), Error> {
-    let parent = file.parent().unwrap_or(Path::new(""));
-    fs::create_dir_all(parent).map_err(Error::io(parent))
-}
-
-fn copy(from: &Path, name: &str, to: &Path) -> Result<(), Error> {
-    let (from, to) = (from.join(name), to.join(name));
-    make_parent(&to)?;
-    fs::copy(&from, &to).map(drop).map_err(Error::io(&from))
 }
 
 /// policy.yaml with the new fingerprint, and 8-bit integers among the precisions of quantised stages. Everything else stays as its

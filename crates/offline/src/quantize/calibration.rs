@@ -6,7 +6,7 @@ use super::budget::{Limits, Outcome};
 use crate::Error;
 use crate::verify;
 use crate::verify::candidate::INNER;
-use crate::verify::{Networks, ReferenceRun, observe};
+use crate::verify::{Networks, ReferenceRun, actions_from, observe};
 use vla_base::tensor::HostTensor;
 use vla_engines::Stage;
 use vla_policy::PolicySpec;
@@ -103,7 +103,7 @@ impl Calibration for Recording {
     }
 
     fn compare(&self, networks: &mut Networks, changed: &[&str], limits: &Limits) -> Result<Outcome, Error> {
-        let report = verify::actions(&self.captured, networks, &mut |_| {})?;
+        let report = actions_from(&self.captured, networks, changed.first().copied(), &mut |_| {})?;
         let outcome = Outcome::of(&report, limits);
         if !outcome.within || !limits.stages {
             return Ok(outcome);

@@ -29,11 +29,27 @@ pub fn actions(
     candidate: &mut dyn Candidate,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<ActionReport, Error> {
+    actions_from(captured, candidate, None, progress)
+}
+
+/// As [`actions`], but the stages before `first` are the reference's own, whose outputs are recorded.
+///
+/// # Errors
+/// As [`actions`].
+pub(crate) fn actions_from(
+    captured: &ReferenceRun,
+    candidate: &mut dyn Candidate,
+    first: Option<&str>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<ActionReport, Error> {
     let total = captured.observations();
     let (mut found, mut reference) = (Vec::with_capacity(total), Vec::with_capacity(total));
     progress(Progress::Chain { done: 0, total });
-    let stages = candidate.stages().to_vec();
-    let mut pipeline = candidate.load(&stages, captured.host())?;
+    let all = candidate.stages().to_vec();
+    let (before, stages) = all.split_at(first_of(&all, first));
+    let made = before.iter().flat_map(|stage| &stage.outputs).filter_map(|output| captured.specs().get(&output.name));
+    let host: Vec<TensorSpec> = captured.host().iter().chain(made).cloned().collect();
+    let mut pipeline = candidate.load(stages, &host)?;
     let mut predicted = Figures::EQUAL;
     for observation in 0..total {
         let expected = captured.last_actions(observation)?;
@@ -44,7 +60,7 @@ pub fn actions(
         for input in inputs {
             pipeline.write(&input, &captured.host_tensor(observation, &input)?)?;
         }
-        pipeline.execute(&mut times(&stages))?;
+        pipeline.execute(&mut times(stages))?;
         let spec = pipeline.tensor(captured.output()).ok_or_else(|| captured.lost(captured.output()))?;
         let actions = HostTensor::zeros(spec.dtype, expected.dims());
         let mut actions = actions.ok_or_else(|| captured.lost(captured.output()))?;
@@ -56,9 +72,20 @@ pub fn actions(
         progress(Progress::Chain { done: observation + 1, total });
     }
     drop(pipeline);
-    let reference = decode(captured, reference, &mut |done| progress(Progress::Decode(done / 2.0)))?;
+    if captured.decoded().get().is_none() {
+        let decoded = decode(captured, reference, &mut |done| progress(Progress::Decode(done / 2.0)))?;
+        captured.decoded().get_or_init(|| decoded);
+    }
+    let reference = captured.decoded().get().ok_or_else(|| captured.lost(captured.output()))?;
     let found = decode(captured, found, &mut |done| progress(Progress::Decode(0.5 + done / 2.0)))?;
-    Ok(compare(captured, predicted, &found, &reference))
+    Ok(compare(captured, predicted, &found, reference))
+}
+
+/// Where the stages that run begin: at the one of this name, or at the repeated group that it is in.
+fn first_of(stages: &[Stage], name: Option<&str>) -> usize {
+    let named = name.and_then(|name| stages.iter().position(|stage| stage.name == name)).unwrap_or(0);
+    let repeated = stages.iter().position(|stage| stage.repeat).unwrap_or(named);
+    if stages.get(named).is_some_and(|stage| stage.repeat) { repeated } else { named }
 }
 
 fn times(stages: &[Stage]) -> Vec<StageTime> {
@@ -66,7 +93,7 @@ fn times(stages: &[Stage]) -> Vec<StageTime> {
 }
 
 /// Decoded chunks, `[rows, columns]`, or why there is none; by the time of the inference.
-struct Decoded {
+pub(super) struct Decoded {
     columns: Vec<String>,
     chunks: Vec<(Stamp, Result<Vec<f32>, String>)>,
 }

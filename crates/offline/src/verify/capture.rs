@@ -1,5 +1,6 @@
 //! The reference: inputs and outputs of every stage's network, for every observation of a bag.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::actions::Decoded;
 use super::stages::find;
 use super::store::Store;
 use super::{Candidate, Options, Progress, Reference};
@@ -40,6 +42,8 @@ pub struct ReferenceRun {
     inner: BTreeMap<String, Vec<String>>,
     moments: Vec<ObservationShape>,
     store: Store,
+    /// The last actions decoded, once they were.
+    decoded: OnceCell<Decoded>,
 }
 
 /// One observation.
@@ -99,6 +103,7 @@ pub fn capture(
         inner: inner.clone(),
         moments,
         store,
+        decoded: OnceCell::new(),
     };
     let stages = reference.stages().to_vec();
     let wanted = |stage: &Stage| options.stages.as_ref().is_none_or(|names| names.contains(&stage.name));
@@ -203,6 +208,10 @@ impl ReferenceRun {
     /// set the same of the files of the chosen episodes, with paths in place of names.
     pub fn bag_sha256(&self) -> &str {
         &self.bag_sha256
+    }
+
+    pub(super) fn decoded(&self) -> &OnceCell<Decoded> {
+        &self.decoded
     }
 
     pub(super) fn limits(&self) -> &Accuracy {

@@ -90,7 +90,7 @@ impl fmt::Display for Proposal {
         for stage in self.without() {
             writeln!(
                 f,
-                "{stage}: no precision passed; look at the network (vla-trt export --absmax-from), not at the engine"
+                "{stage}: no precision passed; look at the network (vla-trt export --absmax-from; its quantisation: docs/quantize.md), not at the engine"
             )?;
         }
         Ok(())

@@ -72,15 +72,8 @@ impl Parts {
 /// Writes the weights, then the model.
 pub(crate) fn write(network: &Network, parts: Parts, plan: Plan<'_>, out: &Path) -> Result<Written, Error> {
     let draft = plan.draft;
-    let source = |made: &Made<'_>| match made {
-        Made::Kept(tensor) | Made::Divided { tensor, .. } | Made::Weight(Weight { tensor, .. }) => {
-            network.weights.get(*tensor).map_or(0, |weight| weight.bytes)
-        }
-        Made::Ready(_) => 0,
-    };
-    let total = draft.made.iter().map(source).fold(0, u64::saturating_add);
-    // Values of integers take at most four bytes where the weight took two.
-    let mut store = Store::beside(out, total.saturating_mul(2));
+    let expected = draft.made.iter().map(|made| bytes_of(network, made)).fold(0, u64::saturating_add);
+    let mut store = Store::beside(out, expected);
     let mut graph: Vec<Bytes> = draft.nodes.iter().flat_map(|node| whole(GRAPH[0], node)).collect();
     let dropped: Vec<&str> =
         draft.dropped.iter().filter_map(|place| Some(network.weights.get(*place)?.name.as_str())).collect();
@@ -104,6 +97,22 @@ pub(crate) fn write(network: &Network, parts: Parts, plan: Plan<'_>, out: &Path)
     file.commit()?;
     let bytes = (bytes as u64).saturating_add(data.as_ref().map_or(0, |(_, bytes)| *bytes));
     Ok(Written { model: out.to_owned(), data: data.map(|(path, _)| path), bytes, opset: plan.opset })
+}
+
+/// Bytes that an initializer takes at most, its scales and padding left out.
+fn bytes_of(network: &Network, made: &Made<'_>) -> u64 {
+    let (place, form) = match made {
+        Made::Kept(place) | Made::Divided { tensor: place, .. } => (place, &Form::Float),
+        Made::Weight(weight) => (&weight.tensor, &weight.form),
+        Made::Ready(_) => return 0,
+    };
+    let Some(weight) = network.weights.get(*place) else { return 0 };
+    match form {
+        Form::Float => weight.bytes,
+        Form::Int8(_) => weight.elements,
+        Form::Folded(_) => weight.elements.saturating_mul(4),
+        Form::Int4(_) => weight.elements.div_ceil(2),
+    }
 }
 
 fn encoded(tensor: &TensorProto) -> Bytes {

@@ -1,5 +1,7 @@
 //! Networks in half precision.
 
+use std::path::Path;
+
 use tempfile::TempDir;
 use vla_engines::onnx::Network;
 use vla_quantize::recipe::{Recipe, Target, WeightType};
@@ -33,16 +35,33 @@ fn products() -> Build {
     net
 }
 
+/// A scalar of a network.
+fn scale(file: &Path, name: &str) -> f32 {
+    let network = Network::open(file).expect("a network");
+    let tensor = network.graph().initializer.iter().find(|tensor| tensor.name() == name).expect("a scale");
+    let bytes = network.elements(tensor).expect("inside");
+    match bytes.as_ref() {
+        [a, b] => half::f16::from_le_bytes([*a, *b]).to_f32(),
+        [a, b, c, d] => f32::from_le_bytes([*a, *b, *c, *d]),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn both_targets_compute_the_8_bit_program_to_half_precision() {
     let folder = TempDir::new().expect("scratch");
     let (file, sizes) = (products().write(folder.path()), Sizes::new());
-    let recipe = rounded_up(recipe(&file, &sizes, false, |_| Some(WeightType::Int8)));
+    let mut recipe = recipe(&file, &sizes, false, |_| Some(WeightType::Int8));
+    // Between two numbers of half precision, nearer to the lower one.
+    recipe.activations.insert("x".to_owned(), 0.015_625 + 1e-6);
+    let as_stored = rounded_up(recipe.clone());
     for target in [Target::Trt8, Target::Trt10] {
         let out = written(&file, &recipe, target, folder.path());
         // Half precision has a part in 2048.
-        let apart = deviation(&file, &out, &recipe, &sizes);
+        let apart = deviation(&file, &out, &as_stored, &sizes);
         assert!(apart <= 1e-3, "{target}: {apart:e}");
+        assert_eq!(scale(&out, "x.scale").to_bits(), as_stored.activations["x"].to_bits(), "{target}");
+        assert!(as_stored.activations["x"] > recipe.activations["x"]);
     }
 }
 

@@ -50,6 +50,7 @@ fn engines(shape: &PolicyShape) -> Vec<Declaration> {
         engines::THREADS.declare(),
         engines::ENCODE_THREADS.declare(),
         engines::CUDA_GRAPH.declare(),
+        engines::INTEGER_KERNELS.declare(),
         engines::MAX_RESTARTS.declare(),
         Declaration { constraint: Constraint::OrderOf(shape.stages.clone()), ..engines::LOAD_ORDER.declare() },
         engines::BUDGET_MIB.declare(),

@@ -147,6 +147,8 @@ pub struct EngineSettings {
     pub threads: usize,
     /// Record passes as CUDA graphs.
     pub cuda_graph: bool,
+    /// Run quantised networks with ONNX Runtime's integer kernels.
+    pub integer_kernels: bool,
     /// Loads after a lost device before the node gives up.
     pub max_restarts: u32,
     /// Every stage once; `None`: the largest file first.

@@ -77,16 +77,13 @@ fn reserve(found: &Alternatives) -> Option<String> {
 }
 
 fn lower_precision(found: &LowerPrecision) -> Option<String> {
-    let single = (!found.single.is_empty()).then(|| format!("fp16 instead of fp32 for {}", found.single.join(", ")));
+    let single = (!found.single.is_empty())
+        .then(|| format!("fp16 instead of fp32 for {} (precision in policy.yaml)", found.single.join(", ")));
     let half = (!found.half.is_empty()).then(|| {
-        format!(
-            "int8+fp16 instead of fp16 for {} (if TensorRT then chooses int8: docs/tensorrt.md)",
-            found.half.join(", ")
-        )
+        format!("8-bit products instead of fp16 for {} (vla-trt quantize, docs/quantize.md)", found.half.join(", "))
     });
     let changes: Vec<String> = single.into_iter().chain(half).collect();
-    (!changes.is_empty())
-        .then(|| format!("smaller engines: {}; set precision in policy.yaml and build again", changes.join("; ")))
+    (!changes.is_empty()).then(|| format!("smaller engines: {}; build again after it", changes.join("; ")))
 }
 
 #[cfg(test)]

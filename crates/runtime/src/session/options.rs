@@ -21,6 +21,7 @@ pub fn load_options(settings: &Settings) -> LoadOptions {
         deltas: settings.deltas.clone(),
         denoise_steps: settings.denoise_steps,
         threads: settings.engine.threads,
+        integer_kernels: settings.engine.integer_kernels,
         encode_threads: settings.encode_threads,
         launch: if settings.engine.cuda_graph { Launch::Graph } else { Launch::StepByStep },
         release_host_copy: settings.memory.release_host_copy,

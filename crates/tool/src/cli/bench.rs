@@ -1,4 +1,4 @@
-//! `vla-trt bench`: the latency of a policy on this machine.
+//! `vla-trt bench`: the latency of a policy on this machine, or the rates of the machine itself.
 
 use std::time::Duration;
 
@@ -13,12 +13,55 @@ use vla_runtime::parameters::Settings;
 use vla_runtime::session;
 use vla_runtime::session::Session;
 
-/// Measure the latency of a policy: the first whole observation of a bag or a data set, inferred again and again.
+mod roofs;
+
+use roofs::RoofsArguments;
+
+/// What is measured.
+#[derive(Debug)]
+pub(crate) enum BenchArguments {
+    /// The latency of a policy.
+    Policy(Box<PolicyBench>),
+    /// The rates of the device.
+    Roofs(RoofsArguments),
+}
+
+/// Both kinds of arguments; what a policy needs is not required with `--roofs`.
+impl clap::Args for BenchArguments {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let command = RoofsArguments::augment_args(PolicyBench::augment_args(command));
+        command
+            .mut_group("BagOrDataset", |group| group.required(false))
+            .mut_arg("bag", |bag| bag.required_unless_present_any(["dataset", "roofs"]))
+            .mut_arg("policy", |policy| policy.required(false).required_unless_present("roofs"))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for BenchArguments {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        if matches.get_flag("roofs") {
+            return RoofsArguments::from_arg_matches(matches).map(Self::Roofs);
+        }
+        PolicyBench::from_arg_matches(matches).map(|policy| Self::Policy(Box::new(policy)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Measure the latency of a policy: the first whole observation of a bag or a data set, inferred again and again. With --roofs
+/// measure the device: memory bandwidth and matrix rates.
 ///
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments; 4 the engines do not fit into memory; 6 no observation of the bag gave a
 /// chunk.
 #[derive(clap::Args, Debug)]
-pub(crate) struct BenchArguments {
+pub(crate) struct PolicyBench {
     #[command(flatten)]
     bag: BagArgs,
     #[command(flatten)]
@@ -35,11 +78,18 @@ pub(crate) struct BenchArguments {
     compare_launch: bool,
 }
 
-/// Runs the command: a table of median and 99th percentile of every part.
+/// Runs the command: a table of median and 99th percentile of every part, or the rates of the device.
 ///
 /// # Errors
 /// Errors of loading or running the policy.
 pub(crate) fn run(args: &BenchArguments) -> anyhow::Result<Outcome> {
+    match args {
+        BenchArguments::Policy(args) => policy(args),
+        BenchArguments::Roofs(args) => roofs::run(args),
+    }
+}
+
+fn policy(args: &PolicyBench) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(args.policy.dir())?;
     let source = args.bag.source()?;
     let settings = args.policy.settings(&spec, &source)?;
@@ -70,7 +120,7 @@ pub(crate) fn run(args: &BenchArguments) -> anyhow::Result<Outcome> {
     Ok(Outcome::Success)
 }
 
-fn heading(args: &BenchArguments, session: &Session, settings: &Settings) {
+fn heading(args: &PolicyBench, session: &Session, settings: &Settings) {
     println!(
         "{} inferences of {} on {}, {} denoising steps; milliseconds",
         args.count,
@@ -81,7 +131,7 @@ fn heading(args: &BenchArguments, session: &Session, settings: &Settings) {
 }
 
 /// One policy loaded and measured for each way, one after the other, so that only one is in memory.
-fn compare(args: &BenchArguments, source: &Source, spec: &PolicySpec, settings: &Settings) -> anyhow::Result<Outcome> {
+fn compare(args: &PolicyBench, source: &Source, spec: &PolicySpec, settings: &Settings) -> anyhow::Result<Outcome> {
     let ways = [
         ("one graph", Launch::Graph),
         ("engine by engine", Launch::StepByStep),

@@ -71,6 +71,9 @@ pub(crate) struct PlanArguments {
     /// Dense FP16 TFLOP/s for --roofline (INT8 twice that, FP32 an eighth), in place of the board's.
     #[arg(long, value_name = "Y")]
     tflops: Option<f64>,
+    /// Rates that were measured on a device, for --roofline in place of a board's: what `bench --roofs --json` printed.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["board", "bandwidth_gb_s", "tflops"])]
+    roofs: Option<PathBuf>,
     /// Denoising steps for --roofline; default: the policy's.
     #[arg(long, value_name = "N")]
     steps: Option<u32>,

@@ -146,3 +146,20 @@ fn a_warning_that_repeats_is_said_once_and_counted_at_the_end() {
     assert!(messages > 100 && said.matches("found zero").count() == 2, "{said}");
     assert!(said.contains(&format!("{messages} messages refused like this one, the last")), "{said}");
 }
+
+#[test]
+fn bench_wants_a_policy_and_a_bag_or_roofs_and_not_both() {
+    for given in [
+        &["bench"][..],
+        &["bench", "bag"],
+        &["bench", "--policy", "p"],
+        &["bench", "--roofs", "--policy", "p"],
+        &["bench", "--json"],
+    ] {
+        let output = vla_trt(given);
+        assert_eq!(output.status.code(), Some(2), "{given:?}: {}", stderr(&output));
+    }
+    let help = vla_trt(&["bench", "--help"]);
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(help.starts_with("Measure the latency of a policy") && help.contains("--roofs"), "{help}");
+}

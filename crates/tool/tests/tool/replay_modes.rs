@@ -186,3 +186,29 @@ fn a_rerun_file_is_written_beside_the_same_chunks_and_without_any() {
     assert_eq!(same.status.code(), Some(1));
     assert!(said(&same).contains("--rerun") && bench.chunks().1 == chunks, "{}", said(&same));
 }
+
+#[test]
+fn a_quantised_policy_runs_as_its_networks_say_and_in_integers_only_where_a_parameter_asks() {
+    use vla_trt_tests::quantized::{Form, quantize};
+
+    let values = |form: Form, more: &[&str]| {
+        let bench = Bench::new();
+        for stage in ["vision", "language", "context", "step"] {
+            let network = bench.policy.path().join(format!("{stage}.onnx"));
+            assert!(quantize(&network, form, |_| true) > 0, "{stage}");
+        }
+        succeeds(&bench.sample(more));
+        bench.chunks().1.into_iter().map(|chunk| chunk.values).collect::<Vec<_>>()
+    };
+    let meant = values(Form::Integers, &[]);
+    let largest = |other: Vec<Vec<f32>>| {
+        assert_eq!(other.len(), meant.len());
+        let pairs = other.iter().flatten().zip(meant.iter().flatten());
+        pairs.fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()))
+    };
+    // The same numbers, dequantised from floating weights: nothing in it is an integer product.
+    assert!(largest(values(Form::Floating, &[])) == 0.0, "another form is another program");
+    // ONNX Runtime's integer kernels are.
+    let integers = largest(values(Form::Integers, &["-p", "engine.integer_kernels:=true"]));
+    assert!(integers > 1e-4, "{integers}");
+}

@@ -160,6 +160,7 @@ impl Reader<'_> {
             kind: self.get(&engines::KIND),
             threads: self.get(&engines::THREADS).max(1),
             cuda_graph: self.get(&engines::CUDA_GRAPH),
+            integer_kernels: self.get(&engines::INTEGER_KERNELS),
             max_restarts: self.get(&engines::MAX_RESTARTS),
             load_order: Some(self.get(&engines::LOAD_ORDER)).filter(|order| !order.is_empty()),
             stages,

@@ -36,6 +36,14 @@ pub(crate) const CUDA_GRAPH: Param<bool> = Param::flag(
     "Record a whole inference as one CUDA graph after its first run (tensorrt). false: launch every engine separately.",
 );
 
+pub(crate) const INTEGER_KERNELS: Param<bool> = Param::flag(
+    "engine.integer_kernels",
+    false,
+    "Run quantised networks with ONNX Runtime's integer kernels (onnx), at the next load. false: run what the network says, products of \
+     dequantised tensors in floating point, as TensorRT computes them. true is faster and gives other actions, which depend on the CPU: \
+     without VNNI its 8-bit products saturate.",
+);
+
 pub(crate) const MAX_RESTARTS: Param<u32> = Param::integer(
     "engine.max_restarts",
     3,

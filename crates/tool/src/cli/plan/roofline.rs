@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{Context as _, anyhow, bail};
 
 use super::PlanArguments;
 use super::mixes::MixStages;
 use vla_engines::memory::mib;
-use vla_engines::roofline::{BOARDS, Board, Bound, Machine, Published, Work};
+use vla_engines::roofline::{BOARDS, Board, Bound, Machine, Published, REACHED_SHARE, Roofs, Work};
 use vla_engines::{Stage, Symbols};
 use vla_policy::PolicySpec;
 
@@ -16,6 +16,8 @@ pub(crate) struct Machines {
     title: String,
     /// Heading of a clock, and the machine.
     modes: Vec<(String, Machine)>,
+    /// Share of the memory bandwidth for a second floor; `None`: the bandwidth was measured.
+    share: Option<f64>,
     published: &'static [Published],
 }
 
@@ -28,6 +30,8 @@ pub(crate) struct InferenceFloor {
     mix: String,
     /// Seconds per clock.
     seconds: Vec<f64>,
+    /// The same with a share of the memory bandwidth.
+    reached: Vec<f64>,
 }
 
 impl Machines {
@@ -36,6 +40,9 @@ impl Machines {
     /// # Errors
     /// An unknown board, or an invalid speed.
     pub(crate) fn new(args: &PlanArguments) -> anyhow::Result<Self> {
+        if let Some(file) = &args.roofs {
+            return Self::measured(file);
+        }
         for (flag, value) in [("--bandwidth-gb-s", args.bandwidth_gb_s), ("--tflops", args.tflops)] {
             if let Some(value) = value.filter(|value| !(value.is_finite() && *value > 0.0)) {
                 bail!("{flag}: expected a number above 0, found {value}");
@@ -58,7 +65,19 @@ impl Machines {
             None => board.modes.iter().map(|m| mode(&format!(" at {}", m.name), m.fp16_tflops)).collect(),
         };
         let title = if own { format!("{gb_s} GB/s") } else { format!("{gb_s} GB/s ({})", board.name) };
-        Ok(Self { title, modes, published: if own { &[] } else { board.published } })
+        let share = Some(REACHED_SHARE);
+        Ok(Self { title, modes, share, published: if own { &[] } else { board.published } })
+    }
+
+    /// The rates in a file of `bench --roofs --json`.
+    fn measured(file: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(file).with_context(|| format!("--roofs {}", file.display()))?;
+        let roofs = Roofs::parse(&text).map_err(|problem| anyhow!("--roofs {}: {problem}", file.display()))?;
+        let tera = |rate: f64| rate / 1e12;
+        let (fp16, int8) = (tera(roofs.fp16_flops_per_s), tera(roofs.int8_ops_per_s));
+        let title = format!("{:.1} GB/s ({}, {}, measured)", roofs.read_bytes_per_s / 1e9, roofs.device, roofs.engine);
+        let modes = vec![(format!("{fp16:.3} TFLOP/s, INT8 {int8:.3} TOP/s"), roofs.machine())];
+        Ok(Self { title, modes, share: None, published: &[] })
     }
 
     /// Prints the stages of a policy in each mix.
@@ -71,12 +90,12 @@ impl Machines {
     ) -> Vec<InferenceFloor> {
         let rates: Vec<&str> = self.modes.iter().map(|(name, _)| name.as_str()).collect();
         println!(
-            "least time at {} and {} (FP16 dense; INT8 products with weights twice, FP32 an eighth), {steps} denoising steps, \
-             usual sizes\n\
+            "least time at {} and {} (FP16 dense{}), {steps} denoising steps, usual sizes\n\
              a prediction from bytes and operations, not a measurement: weights once a run, inputs, outputs, keys and values; \
              nothing between layers",
             self.title,
-            rates.join(", ")
+            rates.join(", "),
+            if self.share.is_some() { "; INT8 products with weights twice, FP32 an eighth" } else { "" }
         );
         let (sizes, cameras) = (usual_sizes(&spec.stages), spec.cameras.len());
         let mut floors = Vec::new();
@@ -84,10 +103,18 @@ impl Machines {
             println!("  {mix}, cameras {cameras}, {sizes}");
             let work: Vec<Work> = stages.iter().filter_map(|stage| Work::of(stage, steps)).collect();
             let seconds = self.print_stages(&work);
+            let reached = self.reached(&work);
             let (policy, sizes, mix) = (super::folder_name(folder), sizes.clone(), mix.clone());
-            floors.push(InferenceFloor { policy, cameras, sizes, mix, seconds });
+            floors.push(InferenceFloor { policy, cameras, sizes, mix, seconds, reached });
         }
         floors
+    }
+
+    /// Minimum times of an inference with a share of the memory bandwidth, one per clock.
+    fn reached(&self, work: &[Work]) -> Vec<f64> {
+        let Some(share) = self.share else { return Vec::new() };
+        let machines = self.modes.iter().map(|(_, machine)| machine.with_bandwidth_share(share));
+        machines.map(|machine| work.iter().map(|work| work.on(machine).seconds()).sum()).collect()
     }
 
     /// Prints one row per stage; returns the minimum times of an inference, one per clock.
@@ -130,6 +157,17 @@ impl Machines {
     /// Prints the minimum times of all policies and mixes side by side, and the published figures.
     pub(crate) fn print_summary(&self, floors: &[InferenceFloor]) {
         println!("\npredicted floor of one inference at {}, ms (a prediction, not a measurement):", self.title);
+        self.print_table(floors, |floor| &floor.seconds);
+        if let Some(share) = self.share {
+            println!("the same at {share} of the memory bandwidth, which others measured on an AGX Orin:");
+            self.print_table(floors, |floor| &floor.reached);
+        }
+        for Published { ms, what } in self.published {
+            println!("  published for this board, not by this project: {ms} ms ({what})");
+        }
+    }
+
+    fn print_table(&self, floors: &[InferenceFloor], seconds_of: fn(&InferenceFloor) -> &Vec<f64>) {
         let longest = |of: fn(&InferenceFloor) -> &str| floors.iter().map(|floor| of(floor).len()).max().unwrap_or(0);
         let (policies, sizes, mixes) = (
             longest(|floor| &floor.policy).max(6),
@@ -141,13 +179,10 @@ impl Machines {
         println!();
         for floor in floors {
             print!("  {:policies$} {:>7} {:sizes$} {:mixes$}", floor.policy, floor.cameras, floor.sizes, floor.mix);
-            for ((name, _), seconds) in self.modes.iter().zip(&floor.seconds) {
+            for ((name, _), seconds) in self.modes.iter().zip(seconds_of(floor)) {
                 print!("  {:>width$.1}", seconds * 1e3, width = name.len());
             }
             println!();
-        }
-        for Published { ms, what } in self.published {
-            println!("  published for this board, not by this project: {ms} ms ({what})");
         }
     }
 }
