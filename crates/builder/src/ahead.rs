@@ -21,6 +21,8 @@ const TURING: ComputeCapability = ComputeCapability::new(7, 5);
 const ORIN: ComputeCapability = ComputeCapability::new(8, 7);
 const HOPPER: ComputeCapability = ComputeCapability::new(9, 0);
 
+const QUANTIZING: [&str; 2] = ["QuantizeLinear", "DequantizeLinear"];
+
 /// ONNX's codes of element types.
 const FP32: i32 = 1;
 const FP16: i32 = 10;
@@ -74,6 +76,15 @@ pub fn problems(request: &Request, network: &Network) -> Vec<String> {
                 "compute capability 7.5: TensorRT-RTX has no {name} products for it, and {} products of this network are such, the \
                  first '{node}'; export it with FP16 weights (vla-trt export --dtype fp16), or leave sm75 out of --for",
                 wide.len()
+            ));
+        }
+        let quantizing = network.nodes().filter(|(_, operator)| QUANTIZING.contains(operator)).count();
+        let wide = quantizing.saturating_sub(network.half_scales().len());
+        if wide > 0 {
+            problems.push(format!(
+                "compute capability 7.5: TensorRT-RTX has no FP32 products for it, and {wide} QuantizeLinear and DequantizeLinear \
+                 nodes have FP32 scales, which makes their products such; quantise a policy that was exported with --dtype fp16, \
+                 with vla-trt quantize --target trt10, or leave sm75 out of --for"
             ));
         }
     }
@@ -155,5 +166,8 @@ mod tests {
         assert!(refused[0].contains("'/product'") && refused[0].contains("--dtype fp16"), "{refused:?}");
         assert!(found("fp32", &["sm75"], &network(BF16, "Relu"))[0].contains("BF16 products"));
         assert!(found("fp32", &["sm75"], &network(FP16, "Relu")).is_empty());
+        let scales = found("fp32", &["sm75"], &network(FP16, "QuantizeLinear"));
+        assert!(scales[0].contains("1 QuantizeLinear and DequantizeLinear nodes have FP32 scales"), "{scales:?}");
+        assert!(found("fp32", &["sm86"], &network(FP16, "QuantizeLinear")).is_empty());
     }
 }

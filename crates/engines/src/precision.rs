@@ -213,6 +213,9 @@ mod tests {
         let int8 = lacking(Precision::INT8_FP16, "11.0.0", "8.7");
         assert!(matches!(int8, Some(Lacking::BuilderPrecision { .. })));
         assert_eq!(lacking(Precision::FP32, "11.0.0", "8.7"), None);
+        let rtx = lacking(Precision::FP16, "RTX 1.7.1", "8.6");
+        assert!(matches!(rtx, Some(Lacking::BuilderPrecision { .. })));
+        assert_eq!(lacking(Precision::FP32, "RTX 1.7.1", "8.6"), None);
         assert_eq!(lacking(Precision::INT8_FP16, "8.6.1", "8.7"), None);
     }
 

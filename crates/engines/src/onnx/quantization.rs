@@ -83,7 +83,7 @@ impl Network {
 /// Nodes with scales, and what they read that a builder may not take.
 impl Network {
     /// QuantizeLinear and DequantizeLinear nodes whose scale is in half precision.
-    pub(crate) fn half_scales(&self) -> Vec<String> {
+    pub fn half_scales(&self) -> Vec<String> {
         self.linear(|graph, node| {
             let scale = node.input.get(1).and_then(|scale| graph.source(scale));
             scale.is_some_and(|scale| matches!(scale.tensor.data_type(), 10 | 16))

@@ -215,6 +215,35 @@ fn an_engine_built_under_emulation_may_come_from_another_board_but_not_another_g
 }
 
 #[test]
+fn an_engine_built_ahead_of_time_is_loaded_on_any_gpu_of_its_compute_capabilities() {
+    let mut bundle = bundle();
+    let capabilities = ["sm86", "sm120"].map(|name| name.parse().expect("a compute capability"));
+    let portable = Portable::new(capabilities.to_vec());
+    bundle.record.device = portable.device("RTX 1.7.1".into());
+    bundle.record.portable = Some(portable);
+    bundle.record.write(&bundle.stage.file).expect("written");
+    assert_eq!(Provenance::read(&bundle.stage.file).expect("reads"), Some(bundle.record.clone()));
+    let workstation = DeviceIdentity {
+        tensorrt: "RTX 1.7.1".into(),
+        gpu: "NVIDIA GeForce RTX 3090".into(),
+        sm_version: "8.6".into(),
+        sm_count: 82,
+        driver: "580.95.05".into(),
+        cuda: "13.0".into(),
+        l4t: None,
+        board: None,
+    };
+    verify(&bundle.stage, &workstation).expect("one of its GPUs");
+    verify_without_gpu(&bundle.stage, Path::new("/nonexistent")).expect("its files match");
+    let ada = DeviceIdentity { sm_version: "8.9".into(), ..workstation.clone() };
+    assert!(refused(&bundle, &ada).contains("compute capability  engine: 8.6, 12.0, here: 8.9"));
+    let tensorrt = DeviceIdentity { tensorrt: "10.16.0".into(), ..workstation.clone() };
+    assert!(refused(&bundle, &tensorrt).contains("TensorRT  engine: RTX 1.7.1, here: 10.16.0"));
+    std::fs::write(&bundle.stage.file, b"an engine of SOME bytes").expect("written");
+    assert!(refused(&bundle, &workstation).contains("engine sha256"), "its files are compared all the same");
+}
+
+#[test]
 fn tensorrts_own_warning_about_another_module_refuses() {
     let bundle = bundle();
     let warning = "[W] Using an engine plan file across different models of devices is not recommended";

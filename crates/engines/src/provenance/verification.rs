@@ -13,7 +13,7 @@ pub struct Figures {
     /// That difference divided by the reference's largest magnitude.
     pub relative: Option<f64>,
     /// Norm of the difference divided by the norm of the reference. Records of earlier versions do not have it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relative_l2: Option<f64>,
 }
 

@@ -121,7 +121,7 @@ impl Outcome {
         let below =
             |found: Option<f64>, most: Option<f64>| most.is_none_or(|most| found.is_some_and(|found| found <= most));
         let cosine = limits.cosine.is_none_or(|least| report.cosine.is_some_and(|cosine| cosine >= least));
-        let relative = report.predicted.relative;
+        let relative = report.predicted.relative_l2;
         let finite = action.is_some() && relative.is_some() && report.refused.is_empty();
         Self {
             action,
@@ -136,14 +136,14 @@ impl Outcome {
     /// Of stages alone, where there are no actions: the worst of their outputs.
     pub(super) fn of_stages(stages: &[StageReport], limits: &Limits) -> Self {
         let worst = stages.iter().map(StageReport::worst).fold(Figures::EQUAL, Figures::worse);
-        let below = limits.relative.is_none_or(|most| worst.relative.is_some_and(|found| found <= most));
+        let below = limits.relative.is_none_or(|most| worst.relative_l2.is_some_and(|found| found <= most));
         let none = Self {
             action: None,
             cosine: worst.cosine,
-            relative: worst.relative,
+            relative: worst.relative_l2,
             refused: 0,
             stages: Vec::new(),
-            within: worst.relative.is_some() && below,
+            within: worst.relative_l2.is_some() && below,
         };
         if limits.stages { none.with(stages) } else { none }
     }

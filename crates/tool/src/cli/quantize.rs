@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
 use super::settings::{DatasetArgs, files, parameter_files, settings_for, source};
-use super::verify::{bar, show};
+use super::verify::show;
 use vla_base::sys::fs::{Outputs, replace};
 use vla_export::staging::Staging;
 use vla_offline::quantize;
@@ -130,6 +131,10 @@ fn positive(text: &str) -> Result<f64, String> {
 pub(crate) fn run(args: &QuantizeArguments) -> anyhow::Result<Outcome> {
     let spec = PolicySpec::load(&args.policy)?;
     args.check_stages(&spec)?;
+    anyhow::ensure!(
+        (args.target, args.weights) != (TargetArgument::Trt8, WeightsArgument::Int4),
+        "--weights int4: TensorRT 8.6 has no 4-bit weights; take --target trt10, or --weights int8"
+    );
     let staging = Staging::beside(&args.out, "policy bundle", POLICY_FILE)?;
     let work = args.work.clone().unwrap_or_else(|| with_suffix(&args.out));
     let plan = match &args.from.plan {
@@ -140,6 +145,9 @@ pub(crate) fn run(args: &QuantizeArguments) -> anyhow::Result<Outcome> {
         }
         None => args.search(&spec, &work)?,
     };
+    if args.target() == Target::Trt8 {
+        warn_of_parts(&plan);
+    }
     let bar = bar();
     let written = bundle::write(&spec, &plan, args.target(), staging.dir(), &mut |stage| {
         bar.set_message(format!("writing {stage}"));
@@ -258,7 +266,31 @@ impl QuantizeArguments {
     }
 }
 
-fn step(bar: &indicatif::ProgressBar, message: String, done: usize, total: usize) {
+/// Names the stages that a plan for another target quantises in part.
+fn warn_of_parts(plan: &Plan) {
+    for stage in &plan.stages {
+        let quantized = stage.products.iter().filter(|product| product.quantized).count();
+        if quantized > 0 && quantized < stage.products.len() {
+            tracing::warn!(
+                "stage '{}': {quantized} of {} products are quantised; TensorRT 8.6 keeps the others in FP32: choose anew with --target \
+                 trt8",
+                stage.stage,
+                stage.products.len()
+            );
+        }
+    }
+}
+
+/// As of other runs of networks, with the time that is left: effects of a policy of full size take hours.
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:28} [{bar:40}] {pos}/{len} {elapsed}, about {eta} left");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
+}
+
+fn step(bar: &ProgressBar, message: String, done: usize, total: usize) {
+    if bar.message() != message {
+        bar.reset_eta();
+    }
     bar.set_message(message);
     bar.set_length(total as u64);
     bar.set_position(done as u64);

@@ -206,6 +206,8 @@ fn one_observation_another_policys_plan_and_a_stage_that_is_none_are_refused() {
     let (scratch, out) = out();
     let few = quantize(policy.path(), &out, &["--observations", "1"]);
     assert!(few.status.code() == Some(1) && words(&few).contains("expected at least 2"), "{}", words(&few));
+    let four = quantize(policy.path(), &out, &["--weights", "int4", "--target", "trt8"]);
+    assert!(four.status.code() == Some(1) && words(&four).contains("--weights int4"), "{}", words(&four));
     let unknown = quantize(policy.path(), &out, &["--stages", "visio"]);
     assert!(unknown.status.code() == Some(1) && words(&unknown).contains("visio"), "{}", words(&unknown));
     assert!(quantize(policy.path(), &out, &["--stages", "context"]).status.success());
