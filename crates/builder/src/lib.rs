@@ -170,8 +170,8 @@ pub fn device() -> Result<provenance::DeviceIdentity, vla_engines::Error> {
 fn instead(lacking: &Lacking) -> &'static str {
     match lacking {
         Lacking::BuilderPrecision { .. } => {
-            "export the network in the types that it is to run in (vla-trt export --dtype fp16; INT8 as QuantizeLinear and \
-             DequantizeLinear nodes) and build it with --precision fp32"
+            "write the network in the types that it is to run in (vla-trt export --dtype fp16; vla-trt quantize), or set \
+             precision fp32, which means the network's own types"
         }
         Lacking::Bf16Version { .. } => "build in fp16, or in fp32 what fp16 cannot hold",
         Lacking::Bf16Gpu { .. } => "build in fp16",

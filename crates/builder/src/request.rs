@@ -9,8 +9,9 @@ use super::{Error, Scales, ahead, quantized};
 use vla_base::tensor::{Dim, TensorSpec};
 use vla_engines::Precision;
 use vla_engines::onnx::Network;
+use vla_engines::precision::Lacking;
 use vla_engines::profile::Profile;
-use vla_engines::provenance::ComputeCapability;
+use vla_engines::provenance::{ComputeCapability, DeviceIdentity};
 
 /// Smallest, optimal and largest value of a symbolic dimension.
 pub type Range = [usize; 3];
@@ -76,6 +77,20 @@ impl Request {
             is_open.then(|| (input.name.clone(), profile_of(input, &ranges)))
         };
         Ok(network.inputs.iter().filter_map(profile).collect())
+    }
+
+    /// What `device` lacks to build this. Where it takes element types from the network alone (TensorRT 11, TensorRT-RTX), a
+    /// precision names what the network has to hold, and nothing is lacking when it does.
+    ///
+    /// # Errors
+    /// [`Error::Onnx`] when the network cannot be read.
+    pub fn lacking(&self, device: &DeviceIdentity) -> Result<Option<Lacking>, Error> {
+        match self.precision.lacking(device) {
+            Some(Lacking::BuilderPrecision { .. }) if ahead::problems(self, &Network::open(&self.onnx)?).is_empty() => {
+                Ok(None)
+            }
+            lacking => Ok(lacking),
+        }
     }
 
     /// Checks that TensorRT of this version builds a network that quantises itself; others pass.

@@ -70,7 +70,7 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
     cuda.enter()?;
     let library = Library::open().map_err(vla_engines::Error::from)?;
     let device = vla_tensorrt::identity(&cuda, &library)?;
-    if let Some(lacking) = request.precision.lacking(&device) {
+    if let Some(lacking) = request.lacking(&device)? {
         return Err(Error::Precision { onnx: request.onnx.clone(), precision: request.precision, lacking });
     }
     let identity = identity_for_scales(request)?;
@@ -81,7 +81,9 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
     };
     let cache = timing_cache(request)?;
     let given = !cache.is_empty();
-    let options = options(request, &network, profiles, recorded.as_ref(), cache);
+    // Where types come from the network alone, there is nothing to set.
+    let set = if request.precision.lacking(&device).is_some() { Precision::FP32 } else { request.precision };
+    let options = options(request, set, &network, profiles, recorded.as_ref(), cache);
     if let Some(folder) = request.engine.parent() {
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
     }
@@ -150,14 +152,16 @@ fn scales_of<'a>(
     }
 }
 
+/// `precision`: what the builder is allowed beside single precision.
 fn options(
     request: &Request,
+    precision: Precision,
     network: &Network,
     profiles: BTreeMap<String, Profile>,
     recorded: Option<&RecordedInputs<'_>>,
     timing_cache: Vec<u8>,
 ) -> BuildOptions {
-    let Precision { int8, bf16, fp16 } = request.precision;
+    let Precision { int8, bf16, fp16 } = precision;
     let effort = &request.effort;
     let shapes = recorded.into_iter().flat_map(RecordedInputs::shapes);
     let open = shapes.filter(|(name, _)| profiles.contains_key(*name));
@@ -166,7 +170,7 @@ fn options(
         int8,
         bf16,
         fp16,
-        fp32_layers: fp32_layers(request, network),
+        fp32_layers: fp32_layers(precision, network),
         workspace_bytes: effort.workspace,
         tactic_dram_bytes: effort.tactic_memory,
         optimization_level: effort.level,
@@ -204,8 +208,8 @@ fn peak_device(line: &str) -> Option<u64> {
 }
 
 /// Which layers stay in single precision.
-fn fp32_layers(request: &Request, network: &Network) -> Vec<String> {
-    let scoped = !request.precision.is_fp32() && network.has_fp32_scope();
+fn fp32_layers(precision: Precision, network: &Network) -> Vec<String> {
+    let scoped = !precision.is_fp32() && network.has_fp32_scope();
     if scoped { vec![format!("*/{FP32_SCOPE}/*")] } else { Vec::new() }
 }
 

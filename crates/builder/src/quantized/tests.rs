@@ -84,3 +84,33 @@ fn integers_of_the_network_need_int8_in_the_precision_where_the_builder_has_flag
     let problems = |tensorrt| problems(&network(9, 1), Precision::FP16, tensorrt).len();
     assert_eq!([problems("10.3.0"), problems("11.0.0"), problems("RTX 1.7.1")], [1, 0, 0]);
 }
+
+#[test]
+fn a_precision_names_what_the_network_holds_where_types_come_from_it_alone() {
+    use vla_engines::provenance::DeviceIdentity;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let onnx = folder.path().join("net.onnx");
+    let model = ModelProto { graph: Some(network(1, 1).graph().clone()), ..ModelProto::default() };
+    std::fs::write(&onnx, model.encode_to_vec()).expect("written");
+    let lacking = |precision: Precision, tensorrt: &str| {
+        let device = DeviceIdentity {
+            tensorrt: tensorrt.into(),
+            gpu: "Orin".into(),
+            sm_version: "8.7".into(),
+            sm_count: 8,
+            driver: String::new(),
+            cuda: String::new(),
+            l4t: None,
+            board: None,
+        };
+        let request = crate::Request { onnx: onnx.clone(), precision, ..crate::Request::default() };
+        request.lacking(&device).expect("a network").is_some()
+    };
+    let int8 = Precision { int8: true, ..Precision::FP32 };
+    for tensorrt in ["11.0.0", "RTX 1.7.1"] {
+        assert!(!lacking(int8, tensorrt), "8-bit weights are in the network: {tensorrt}");
+        assert!(lacking(Precision::INT8_FP16, tensorrt), "the others are in single precision: {tensorrt}");
+    }
+    assert!(!lacking(Precision::INT8_FP16, "10.3.0"), "the builder has flags for both");
+}

@@ -158,7 +158,7 @@ impl Work<'_> {
 
     /// Refuses an unsupported precision before a process is started.
     fn can(&self, request: &Request) -> Result<(), vla_builder::Error> {
-        match request.precision.lacking(self.device) {
+        match request.lacking(self.device)? {
             None => Ok(()),
             Some(lacking) => {
                 Err(vla_builder::Error::Precision { onnx: request.onnx.clone(), precision: request.precision, lacking })
