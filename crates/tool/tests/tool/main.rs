@@ -21,6 +21,7 @@ mod init_params;
 mod inspect;
 mod outputs;
 mod plan_command;
+mod plan_rates;
 mod prepare;
 mod quantize;
 mod replay_modes;
