@@ -32,16 +32,17 @@ pub fn warnings(network: &Network, tensorrt: &str) -> Vec<String> {
 pub fn remedy(unfit: &Unfit) -> &'static str {
     match unfit {
         Unfit::IntegerWeights { .. } | Unfit::HalfScales { .. } | Unfit::Relu { .. } => {
-            "write the policy for TensorRT 8: vla-trt quantize POLICY --calib-data FILE --target trt8 -o POLICY8"
+            "write the policy for TensorRT 8: vla-trt quantize POLICY --bag BAG --params FILE --target trt8 -o OUT"
         }
         Unfit::Int4 { .. } => {
-            "quantise these products to 8 bits: vla-trt quantize POLICY --calib-data FILE --target trt8 -o POLICY8"
+            "quantise these products to 8 bits: vla-trt quantize POLICY --bag BAG --params FILE --target trt8 -o OUT"
         }
         Unfit::PartlyQuantized { .. } => {
-            "quantise all products of the stage, or leave the stage in FP16: vla-trt quantize, docs/quantize.md"
+            "quantise all products of the stage, or leave the stage in FP16: \
+             vla-trt quantize POLICY --bag BAG --params FILE --target trt8 -o OUT (docs/quantize.md)"
         }
         Unfit::ZeroPoint { .. } | Unfit::IntegerBias { .. } => {
-            "quantise the policy before it was quantised elsewhere: vla-trt quantize POLICY --calib-data FILE -o POLICY8"
+            "quantise the policy before it was quantised elsewhere: vla-trt quantize POLICY --bag BAG --params FILE -o OUT"
         }
     }
 }
