@@ -10,6 +10,9 @@
 #   int8      the FP32 networks quantised for TensorRT 8.6 (every product of a stage or none), built, timed beside FP16 in one run, compared
 # Without a PART: all of them.
 #
+# The least times of `latency` and `int8` need the GPU's memory bandwidth in GB/s: GB_S (default: 3350, an H100 SXM; 4800 for an
+# H200). Their 989 TFLOP/s are those of both in dense FP16.
+#
 # Needs what scripts/gpu_check.sh needs; for the part of PyTorch python3 with torch, onnx and numpy.
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -20,6 +23,7 @@ load_memory=${VLA_TRT_LOAD_MEMORY:-$root/target/release/examples/load_memory}
 work=${VLA_TRT_WORK:-$out/full-size-work}
 bag=$root/data/aloha_cube params=$root/config/aloha.yaml
 networks=${VLA_TRT_NETWORKS:-fp32 fp16}
+GB_S=${GB_S:-3350}
 mkdir -p "$out" "$work"
 cd "$work" || exit 1
 
@@ -105,7 +109,7 @@ latency() {
     shown "$tool" bench "$bag" $(policy_of "from-$dtype")
     shown "$tool" bench "$bag" $(policy_of "from-$dtype") --compare-launch
   done
-  shown "$tool" plan from-fp32 --roofline --bandwidth-gb-s 3350 --tflops 989
+  shown "$tool" plan from-fp32 --roofline --bandwidth-gb-s "$GB_S" --tflops 989
   if [ -e "$root/scripts/peer_torch.py" ]; then
     title "PyTorch on the same networks"
     shown python3 "$root/scripts/peer_torch.py" from-fp32 --steps 4 --samples 200 --dtype fp16 --compile --no-check
@@ -142,7 +146,7 @@ int8() {
     for dtype in fp32 int8; do shown "$tool" bench "$bag" $(policy_of "from-$dtype"); done
   done
   shown "$tool" verify from-int8 --bag "$bag" --params "$params" --observations 2 --scratch "$work"
-  shown "$tool" plan from-int8 --roofline --bandwidth-gb-s 3350 --tflops 989
+  shown "$tool" plan from-int8 --roofline --bandwidth-gb-s "$GB_S" --tflops 989
 }
 
 [ $# -gt 0 ] || set -- export build memory latency accuracy admission int8

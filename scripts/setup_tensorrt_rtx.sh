@@ -26,14 +26,14 @@ set +u
 . "$cache/env.sh"
 set -u
 
-fetch() { # the wheel by its hash, and the libraries out of it
+fetch() { # the wheel by its hash, and the libraries out of it; each step checks itself: errexit is off behind ||
   local scratch="$cache/tensorrt_rtx.partial"
-  rm -rf "$scratch"
-  mkdir -p "$scratch" "$(dirname "$folder")"
-  say "tensorrt-rtx-cu12-libs==$version --hash=sha256:$sha256" >"$scratch/requirements.txt"
+  rm -rf "$scratch" || return 1
+  mkdir -p "$scratch" "$(dirname "$folder")" || return 1
+  say "tensorrt-rtx-cu12-libs==$version --hash=sha256:$sha256" >"$scratch/requirements.txt" || return 1
   "$VLA_TRT_PYTHON" -m pip download --disable-pip-version-check --no-deps --only-binary=:all: --implementation py \
-    --platform manylinux_2_28_x86_64 --require-hashes --dest "$scratch" -r "$scratch/requirements.txt"
-  "$VLA_TRT_PYTHON" - "$scratch" <<'PYTHON'
+    --platform manylinux_2_28_x86_64 --require-hashes --dest "$scratch" -r "$scratch/requirements.txt" || return 1
+  "$VLA_TRT_PYTHON" - "$scratch" <<'PYTHON' || return 1
 import pathlib, shutil, sys, zipfile
 
 scratch = pathlib.Path(sys.argv[1])
@@ -45,11 +45,12 @@ with zipfile.ZipFile(wheel) as archive:
             with archive.open(name) as source, open(scratch / "lib" / pathlib.PurePath(name).name, "wb") as target:
                 shutil.copyfileobj(source, target)
 PYTHON
-  ls "$scratch/lib/libtensorrt_rtx.so.1" "$scratch/lib/libtensorrt_onnxparser_rtx.so.1"
-  touch "$scratch/lib/.complete"
-  rm -rf "$folder"
-  mv "$scratch/lib" "$folder"
+  ls "$scratch/lib/libtensorrt_rtx.so.1" "$scratch/lib/libtensorrt_onnxparser_rtx.so.1" || return 1
+  touch "$scratch/lib/.complete" || return 1
+  rm -rf "$folder" || return 1
+  mv "$scratch/lib" "$folder" || return 1
   rm -rf "$scratch"
+  [ -e "$folder/.complete" ]
 }
 
 mkdir -p "$cache/log"

@@ -9,6 +9,8 @@ pub mod fs;
 #[expect(unsafe_code, reason = "mapping a file")]
 pub mod map;
 pub mod mappings;
+#[expect(unsafe_code, reason = "a query of the dynamic loader, and one C function without preconditions")]
+pub mod onnx_runtime;
 #[expect(unsafe_code, reason = "threads that stay borrow the data of a caller that waits for them")]
 pub mod pool;
 pub mod private;

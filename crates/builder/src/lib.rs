@@ -126,7 +126,8 @@ pub enum Error {
     },
     /// The builder left weights floating that the network quantises. No engine was written.
     #[error(
-        "{}: TensorRT built an engine of {}: it does not hold the 8-bit weights of its network, and was not written; build          the policy before it was quantised in fp16, or quantise it for this TensorRT (vla-trt quantize --target, docs/quantize.md)",
+        "{}: TensorRT built an engine of {}: it does not hold the 8-bit weights of its network, and was not written; build \
+         the policy before it was quantised in fp16, or quantise it for this TensorRT (vla-trt quantize --target, docs/quantize.md)",
         onnx.display(), quantized::sizes(*bytes, *planned, *most)
     )]
     NotQuantized {

@@ -32,16 +32,17 @@ pub fn warnings(network: &Network, tensorrt: &str) -> Vec<String> {
 pub fn remedy(unfit: &Unfit) -> &'static str {
     match unfit {
         Unfit::IntegerWeights { .. } | Unfit::HalfScales { .. } | Unfit::Relu { .. } => {
-            "write the policy for TensorRT 8: vla-trt quantize POLICY --calib-data FILE --target trt8 -o POLICY8"
+            "write the policy for TensorRT 8: vla-trt quantize POLICY --bag BAG --params FILE --target trt8 -o OUT"
         }
         Unfit::Int4 { .. } => {
-            "quantise these products to 8 bits: vla-trt quantize POLICY --calib-data FILE --target trt8 -o POLICY8"
+            "quantise these products to 8 bits: vla-trt quantize POLICY --bag BAG --params FILE --target trt8 -o OUT"
         }
         Unfit::PartlyQuantized { .. } => {
-            "quantise all products of the stage, or leave the stage in FP16: vla-trt quantize, docs/quantize.md"
+            "quantise all products of the stage, or leave the stage in FP16: \
+             vla-trt quantize POLICY --bag BAG --params FILE --target trt8 -o OUT (docs/quantize.md)"
         }
         Unfit::ZeroPoint { .. } | Unfit::IntegerBias { .. } => {
-            "quantise the policy before it was quantised elsewhere: vla-trt quantize POLICY --calib-data FILE -o POLICY8"
+            "quantise the policy before it was quantised elsewhere: vla-trt quantize POLICY --bag BAG --params FILE -o OUT"
         }
     }
 }
@@ -60,12 +61,12 @@ pub struct TooLarge {
     pub most: u64,
 }
 
-/// The sizes, where an engine of `bytes` shows that at least half of the quantised weights are no integers in it. They are
-/// expected to take a byte (half of one with 4 bits) and take at least two otherwise. `None` also where so few weights are
-/// quantised that the size does not show it.
-pub fn too_large(network: &Network, precision: Precision, bytes: u64) -> Option<TooLarge> {
+/// The sizes, where an engine of `bytes`, built by TensorRT of this version, shows that at least half of the quantised weights
+/// are no integers in it. They are expected to take a byte (half of one with 4 bits) and take at least two otherwise; the others
+/// take what [`quantized::engine_precision`] says. `None` also where so few weights are quantised that the size does not show it.
+pub fn too_large(network: &Network, precision: Precision, tensorrt: &str, bytes: u64) -> Option<TooLarge> {
     let weights = network.product_weights();
-    let planned = network.weight_bytes_in(&precision.to_string());
+    let planned = network.weight_bytes_in(quantized::engine_precision(network, &precision.to_string(), Some(tensorrt)));
     let saved = weights.int8.saturating_add(weights.int4.saturating_mul(3) / 2);
     let most = planned.saturating_add(saved / 2);
     (saved / 2 >= JUDGED && bytes > most).then_some(TooLarge { planned, most })

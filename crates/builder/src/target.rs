@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{Error, Request};
 use vla_base::sys::fs::{Outputs, clear_stale, folder_of, free_space};
 use vla_engines::onnx::Network;
+use vla_engines::quantized::engine_precision;
 
 /// Size of an engine's parts other than weights: layer descriptions, kernels, constants of fused layers.
 const BESIDE_WEIGHTS: u64 = 64 << 20;
@@ -24,14 +25,14 @@ pub struct Target {
 }
 
 impl Target {
-    /// Locks the request's engine file, and removes temporary files of a killed build.
+    /// Locks the request's engine file, and removes temporary files of a killed build. `tensorrt`: the version that builds it.
     ///
     /// # Errors
     /// [`Error::Busy`] while another process builds this engine, [`Error::Space`] if the disk has too little space for the
     /// network's weights in the engine's precision, [`Error::Request`] if a file of the network is missing,
     /// [`Error::Io`] and [`Error::Output`] if a file cannot be written or is the same as another.
-    pub fn take(request: &Request) -> Result<Self, Error> {
-        let needed = Self::needed(request)?;
+    pub fn take(request: &Request, tensorrt: &str) -> Result<Self, Error> {
+        let needed = Self::needed(request, Some(tensorrt))?;
         let engine = request.engine.as_path();
         let folder = folder_of(engine);
         Self::look(request)?;
@@ -46,17 +47,18 @@ impl Target {
         Ok(target)
     }
 
-    /// Bytes that the engine may take on the disk.
+    /// Bytes that the engine may take on the disk. `tensorrt`: the version that would build it, if known.
     ///
     /// # Errors
     /// [`Error::Request`] when a file of the network is missing.
-    pub fn needed(request: &Request) -> Result<u64, Error> {
+    pub fn needed(request: &Request, tensorrt: Option<&str>) -> Result<u64, Error> {
         let network = Network::open(&request.onnx)?;
         let problems: Vec<String> = network.data_problems().iter().map(ToString::to_string).collect();
         if !problems.is_empty() {
             return Err(Error::Request { onnx: request.onnx.clone(), problems });
         }
-        Ok(network.weight_bytes_in(&request.precision.to_string()).saturating_add(BESIDE_WEIGHTS))
+        let precision = request.precision.to_string();
+        Ok(network.weight_bytes_in(engine_precision(&network, &precision, tensorrt)).saturating_add(BESIDE_WEIGHTS))
     }
 
     /// Creates the folders of the output files, and refuses outputs that cannot be written or are also inputs.

@@ -102,7 +102,7 @@ pub fn build(request: &Request, progress: &mut (dyn FnMut(BuildProgress<'_>) -> 
         None => vla_tensorrt::build(&library, &log, &request.onnx, &options, &mut out, &mut watched),
     };
     let built = built.map_err(|error| refused(request, &error))?;
-    if let Some(TooLarge { planned, most }) = too_large(&network, request.precision, built.bytes) {
+    if let Some(TooLarge { planned, most }) = too_large(&network, request.precision, &device.tensorrt, built.bytes) {
         return Err(Error::NotQuantized { onnx: request.onnx.clone(), bytes: built.bytes, planned, most });
     }
     let file = out.into_inner().map_err(|error| Error::io(&request.engine)(error.into_error()))?;

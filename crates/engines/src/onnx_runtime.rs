@@ -65,6 +65,11 @@ impl Onnx {
         Self { integer_kernels: true, ..self }
     }
 
+    /// Version of the opened library, such as `1.32.0`; `None` when the loader finds it under another name than it was opened by.
+    pub fn version(&self) -> Option<String> {
+        vla_base::sys::onnx_runtime::version(&library())
+    }
+
     fn builder(&self) -> ort::Result<SessionBuilder> {
         let as_written = if self.integer_kernels { "0" } else { "1" };
         Ok(Session::builder(&self.environment)?
@@ -101,6 +106,11 @@ impl Onnx {
     }
 }
 
+/// The library to open.
+fn library() -> PathBuf {
+    std::env::var_os("ORT_DYLIB_PATH").map_or_else(|| PathBuf::from("libonnxruntime.so"), PathBuf::from)
+}
+
 /// One environment a process: opening the library twice is refused by the crate.
 fn environment() -> Result<Environment, Error> {
     static OPENED: Mutex<Option<Environment>> = Mutex::new(None);
@@ -108,7 +118,7 @@ fn environment() -> Result<Environment, Error> {
     if let Some(environment) = opened.as_ref() {
         return Ok(environment.clone());
     }
-    let path = std::env::var_os("ORT_DYLIB_PATH").map_or_else(|| PathBuf::from("libonnxruntime.so"), PathBuf::from);
+    let path = library();
     let fail = |error: &dyn std::fmt::Display| Error::Library {
         library: RuntimeLibrary::OnnxRuntime,
         source: format!("{}: {error}", path.display()).into(),

@@ -117,6 +117,12 @@ pub fn check(network: &Network, tensorrt: &str) -> Vec<Unfit> {
     found
 }
 
+/// The precision, for [`Network::weight_bytes_in`], in which an engine holds the weights that a network leaves floating: before
+/// TensorRT 10, FP32 for a quantised network, whatever `precision` is; otherwise, and where the version is not known, `precision`.
+pub fn engine_precision<'p>(network: &Network, precision: &'p str, tensorrt: Option<&str>) -> &'p str {
+    if network.is_quantized() && tensorrt.is_some_and(is_before_10) { "fp32" } else { precision }
+}
+
 /// Whether it is TensorRT itself, before 10.
 fn is_before_10(tensorrt: &str) -> bool {
     let major = tensorrt.split('.').next().and_then(|major| major.parse::<u32>().ok());

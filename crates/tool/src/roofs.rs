@@ -64,11 +64,11 @@ pub fn on_cpu(threads: usize, effort: Effort, folder: &Path) -> Result<Roofs, Er
         let engine = device.load(&stage, &ProvenanceStatus::NotApplicable)?;
         Ok::<f64, Error>(network.work as f64 / seconds(&mut device, engine, effort)?)
     };
-    let side = effort.side;
+    let (side, version) = (effort.side, Onnx::new(threads)?.version());
     Ok(Roofs {
         format: ROOFS_FORMAT,
         device: format!("CPU, {threads} threads"),
-        engine: "ONNX Runtime".to_owned(),
+        engine: format!("ONNX Runtime {}", version.as_deref().unwrap_or("of unknown version")),
         at: rfc3339(std::time::SystemTime::now()),
         read_bytes_per_s: rate(&reading(DType::F32, effort.read_bytes), false)?,
         fp32_flops_per_s: rate(&multiplying(Multiplied::F32, side), false)?,

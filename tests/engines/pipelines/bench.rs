@@ -103,7 +103,7 @@ impl Bench {
 
     /// The plan of loading them.
     pub(super) fn plan(&self) -> MemoryPlan {
-        pipeline::plan(self.kind.engine(), &self.stages(), None, true).expect("a plan")
+        pipeline::plan(self.kind.engine(), &self.stages(), None, true, None).expect("a plan")
     }
 
     /// Loads `stages`; `progress` is told of each.

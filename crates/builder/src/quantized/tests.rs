@@ -53,19 +53,35 @@ fn network(quantized: i64, floating: i64) -> Network {
 #[test]
 fn an_engine_as_large_as_in_fp16_does_not_hold_the_integers() {
     let (network, precision) = (network(100, 20), Precision::INT8_FP16);
-    let judged =
-        |mib: u64| too_large(&network, precision, mib * MIB).map(|sizes| (sizes.planned >> 20, sizes.most >> 20));
+    let judged = |mib: u64| {
+        too_large(&network, precision, "10.3.0", mib * MIB).map(|sizes| (sizes.planned >> 20, sizes.most >> 20))
+    };
     // 100 MiB of integers and 20 Mi others in FP16; with few MiB of descriptions and kernels.
     assert_eq!(judged(145), None);
     assert_eq!(judged(240), Some((140, 190)), "all in FP16");
     assert_eq!(judged(195), Some((140, 190)), "half of the weights in FP16");
-    let single = too_large(&network, Precision { int8: true, ..Precision::FP32 }, 280 * MIB);
+    let single = too_large(&network, Precision { int8: true, ..Precision::FP32 }, "10.3.0", 280 * MIB);
     assert_eq!(single.map(|sizes| sizes.planned >> 20), Some(180), "what is floating is in single precision");
 }
 
 #[test]
+fn what_tensorrt_8_is_allowed_to_build_of_a_network_in_parts_passes_the_gate() {
+    // 70 % of the weights as integers; TensorRT 8 keeps the others in single precision: 70 MiB and 30 times 4.
+    let (network, precision, built) = (network(70, 30), Precision::INT8_FP16, 193 * MIB);
+    assert!(warnings(&network, "8.6.1").len() == 1, "not refused before the build");
+    assert_eq!(too_large(&network, precision, "8.6.1", built), None);
+    // Not one of them an integer: 70 times 2, and 30 times 4.
+    let floating = too_large(&network, precision, "8.6.1", 260 * MIB);
+    assert_eq!(floating.map(|sizes| (sizes.planned >> 20, sizes.most >> 20)), Some((190, 225)));
+    for newer in ["10.3.0", "RTX 1.7.1"] {
+        let sizes = too_large(&network, precision, newer, built);
+        assert_eq!(sizes.map(|sizes| (sizes.planned >> 20, sizes.most >> 20)), Some((130, 165)), "{newer}");
+    }
+}
+
+#[test]
 fn few_weights_are_not_judged_by_size() {
-    assert_eq!(too_large(&network(20, 1), Precision::INT8_FP16, 4000 * MIB), None);
+    assert_eq!(too_large(&network(20, 1), Precision::INT8_FP16, "10.3.0", 4000 * MIB), None);
 }
 
 #[test]

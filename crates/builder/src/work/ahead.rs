@@ -44,7 +44,9 @@ pub(super) fn build(
     let built = vla_tensorrt::build(&library, &log, &request.onnx, &options, &mut out, &mut watched);
     let built = built.map_err(|error| refused(request, &error))?;
     let network = Network::open(&request.onnx)?;
-    if let Some(TooLarge { planned, most }) = too_large(&network, request.precision, built.bytes) {
+    if let Some(TooLarge { planned, most }) =
+        too_large(&network, request.precision, &library.record_name(), built.bytes)
+    {
         return Err(Error::NotQuantized { onnx: request.onnx.clone(), bytes: built.bytes, planned, most });
     }
     let file = out.into_inner().map_err(|error| Error::io(&request.engine)(error.into_error()))?;

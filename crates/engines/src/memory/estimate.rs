@@ -9,6 +9,7 @@ use crate::Error;
 use crate::graph::{Stage, Symbols};
 use crate::onnx::{Network, Product, cost};
 use crate::provenance::Provenance;
+use crate::quantized::engine_precision;
 use vla_base::tensor::{DType, Dim};
 
 /// TensorRT 8.6 keeps a host copy as large as the engine file; other versions are assumed to do the same.
@@ -83,18 +84,25 @@ impl Footprint {
 
     /// A stage on TensorRT: from its engine and record where they exist, else from the network and the stage's precision.
     /// With `release`, the runtime's host copy is released where a test showed that this works: it then counts while the
-    /// engine is loaded, and the part that the test kept counts afterwards.
+    /// engine is loaded, and the part that the test kept counts afterwards. `tensorrt`: the version that would build the engine,
+    /// if known.
     ///
     /// # Errors
     /// [`Error::Load`] when neither engine nor network can be read, or when the engine is not built and the network's weights
     /// are not whole.
-    pub fn of_tensorrt(stage: &Stage, provenance: Option<&Provenance>, release: bool) -> Result<Self, Error> {
+    pub fn of_tensorrt(
+        stage: &Stage,
+        provenance: Option<&Provenance>,
+        release: bool,
+        tensorrt: Option<&str>,
+    ) -> Result<Self, Error> {
         let network = network(stage);
         let engine = fs::metadata(&stage.file).ok().filter(|_| stage.file != stage.onnx).map(|meta| meta.len());
         if engine.is_none() {
             whole(stage, network.as_ref())?;
         }
-        let in_precision = network.as_ref().map(|network| network.weight_bytes_in(&stage.precision));
+        let held = |network: &Network| network.weight_bytes_in(engine_precision(network, &stage.precision, tensorrt));
+        let in_precision = network.as_ref().map(held);
         let file = match (engine, in_precision) {
             (Some(bytes), _) => Figure::measured(bytes),
             (None, Some(bytes)) => Figure::estimated(bytes),

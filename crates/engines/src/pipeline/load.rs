@@ -64,7 +64,8 @@ impl<B: Backend> Pipeline<B> {
 }
 
 /// The memory plan of `stages` (in run order) without a backend: from their files, and from the records of engines that
-/// have one. With `release`, host copies are released where the records allow it. Nothing is verified.
+/// have one. With `release`, host copies are released where the records allow it. `tensorrt`: the version that would build the
+/// engines that are missing, if known. Nothing is verified.
 ///
 /// # Errors
 /// [`Error::LoadOrder`]; [`Error::Load`] when a file is missing; [`Error::Provenance`] when a record cannot be read.
@@ -73,13 +74,14 @@ pub fn plan(
     stages: &[Stage],
     load_order: Option<&[String]>,
     release: bool,
+    tensorrt: Option<&str>,
 ) -> Result<MemoryPlan, Error> {
     let footprint = |stage: &Stage| match kind {
         EngineKind::Onnx => Footprint::of_onnx(stage, false),
         EngineKind::Tensorrt => {
             let record = Provenance::read(&stage.file);
             let record = record.map_err(|error| Rejection::new(stage, None, Reason::BadRecord(error)))?;
-            Footprint::of_tensorrt(stage, record.as_ref(), release)
+            Footprint::of_tensorrt(stage, record.as_ref(), release, tensorrt)
         }
     };
     let mut footprints = stages.iter().map(footprint).collect::<Result<Vec<_>, _>>()?;

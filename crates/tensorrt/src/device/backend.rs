@@ -33,7 +33,7 @@ impl Backend for Tensorrt {
     }
 
     fn footprint(&self, stage: &Stage, status: &ProvenanceStatus) -> Result<Footprint, Error> {
-        Footprint::of_tensorrt(stage, status.provenance(), self.release_host_copy)
+        Footprint::of_tensorrt(stage, status.provenance(), self.release_host_copy, Some(&self.identity.tensorrt))
     }
 
     fn shares_activation(&self) -> bool {

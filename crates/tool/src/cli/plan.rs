@@ -146,7 +146,7 @@ fn planned(
     stages: &[Stage],
     release: bool,
 ) -> anyhow::Result<memory::MemoryPlan> {
-    let plan = pipeline::plan(kind, stages, args.order.as_deref(), release)?;
+    let plan = pipeline::plan(kind, stages, args.order.as_deref(), release, None)?;
     Ok(if kind == EngineKind::Tensorrt { plan.with_host_copies(args.kept_factor) } else { plan })
 }
 

@@ -147,7 +147,8 @@ fn rejected(machine: &Machine, rejection: &Rejection) -> Finding {
 /// Compares the memory plan of all engines with the free memory.
 fn fits(machine: &Machine, dir: &Path, stages: &[Stage]) -> Finding {
     const CHECK: &str = "fits";
-    let plan = match pipeline::plan(EngineKind::Tensorrt, stages, None, true) {
+    let tensorrt = machine.tensorrt.as_deref().ok();
+    let plan = match pipeline::plan(EngineKind::Tensorrt, stages, None, true, tensorrt) {
         Ok(plan) => plan,
         Err(error) => return Finding::info(CHECK, format!("not planned: {error}")).todo("mend the findings above"),
     };

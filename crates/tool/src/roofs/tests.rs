@@ -40,6 +40,8 @@ fn rates_of_this_cpu_are_measured_and_read_back() {
     let roofs = on_cpu(1, effort, folder.path()).expect("measured");
     let text = serde_json::to_string(&roofs).expect("writes");
     assert_eq!(Roofs::parse(&text), Ok(roofs.clone()));
+    let version = roofs.engine.strip_prefix("ONNX Runtime ").and_then(|version| version.split('.').next());
+    assert!(version.is_some_and(|major| major.parse::<u32>().is_ok()), "{roofs:?}");
     // A core reads less than a TB/s and multiplies less than 10 TFLOP/s.
     assert!((1e6..1e12).contains(&roofs.read_bytes_per_s), "{roofs:?}");
     for rate in [roofs.fp32_flops_per_s, roofs.fp16_flops_per_s, roofs.int8_ops_per_s] {

@@ -384,7 +384,7 @@ fn loading_admits_the_budget_that_the_plan_names_and_measures_no_more_than_it() 
         return;
     }
     let spec = PolicySpec::load(policy.path()).expect("loads");
-    let planned = pipeline::plan(EngineKind::Onnx, &spec.stages, None, true).expect("plans");
+    let planned = pipeline::plan(EngineKind::Onnx, &spec.stages, None, true, None).expect("plans");
     let smallest = planned.smallest_budget().div_ceil(1 << 20);
     let load = |mib: u64| {
         let settings = demo::settings(policy.path(), &[&format!("memory.budget_mib:={mib}")]);

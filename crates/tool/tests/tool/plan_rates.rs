@@ -2,6 +2,7 @@
 
 use vla_trt_tests::demo;
 
+use vla_engines::onnx::Network;
 use vla_engines::roofline::Work;
 use vla_engines::{EngineKind, Stage, pipeline};
 use vla_policy::PolicySpec;
@@ -61,7 +62,7 @@ fn an_8_bit_network_is_planned_with_a_byte_a_weight_in_either_form() {
         }
         let stages: Vec<Stage> =
             spec.engine_stages().into_iter().map(|stage| Stage { precision: "int8+fp16".into(), ..stage }).collect();
-        let plan = pipeline::plan(EngineKind::Tensorrt, &stages, None, true).expect("plans");
+        let plan = pipeline::plan(EngineKind::Tensorrt, &stages, None, true, None).expect("plans");
         let work: Vec<Work> = stages.iter().map(|stage| Work::of(stage, 1).expect("reads")).collect();
         let int8: u64 = work.iter().map(|work| work.int8_flops).sum();
         (plan.stages.iter().map(|stage| stage.weights.bytes).sum::<u64>(), int8)
@@ -72,4 +73,28 @@ fn an_8_bit_network_is_planned_with_a_byte_a_weight_in_either_form() {
     assert!(integers.0 >= calibrated.0 && integers.0 < calibrated.0 * 5 / 4, "{calibrated:?} {integers:?}");
     assert_eq!(floating.1, integers.1);
     assert!(integers.1 > 0 && integers.1 <= calibrated.1, "{calibrated:?} {integers:?}");
+}
+
+#[test]
+fn what_a_quantised_network_leaves_floating_is_planned_in_single_precision_for_tensorrt_8() {
+    use vla_trt_tests::quantized::{Form, quantize};
+
+    let policy = demo::policy();
+    let spec = PolicySpec::load(policy.path()).expect("loads");
+    for stage in &spec.stages {
+        quantize(&stage.onnx, Form::Floating, |node| !node.contains("/block.0/"));
+    }
+    let stages: Vec<Stage> =
+        spec.engine_stages().into_iter().map(|stage| Stage { precision: "int8+fp16".into(), ..stage }).collect();
+    let weights = |tensorrt| {
+        let plan = pipeline::plan(EngineKind::Tensorrt, &stages, None, true, tensorrt).expect("plans");
+        plan.stages.iter().map(|stage| stage.weights.bytes).sum::<u64>()
+    };
+    let networks = stages.iter().map(|stage| Network::open(&stage.onnx).expect("reads"));
+    let (half, single) = networks.fold((0, 0), |(half, single), network| {
+        let single_here = if network.is_quantized() { "fp32" } else { "int8+fp16" };
+        (half + network.weight_bytes_in("int8+fp16"), single + network.weight_bytes_in(single_here))
+    });
+    assert!(single > half * 5 / 4, "{half} {single}");
+    assert_eq!([None, Some("10.3.0"), Some("RTX 1.7.1"), Some("8.6.1")].map(weights), [half, half, half, single]);
 }

@@ -54,7 +54,7 @@ impl Work<'_> {
             println!("  for compute capability {}", self.portable.names());
             return Ok(outline::print(&request, Some(&self.device.tensorrt))?);
         }
-        let target = Target::take(&request)?;
+        let target = Target::take(&request, &self.device.tensorrt)?;
         let built = child::build(&request, self.stop)?;
         self.stop.check()?;
         let precision = request.precision.to_string();

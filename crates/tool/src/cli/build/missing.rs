@@ -25,7 +25,7 @@ pub(super) fn build(args: &BuildArguments) -> anyhow::Result<Outcome> {
 fn dry_run(args: &BuildArguments) -> anyhow::Result<()> {
     let show = |mut request: vla_builder::Request| -> anyhow::Result<()> {
         if args.low_memory_mode {
-            outline::bound(&mut request, MemoryUse::now().available)?;
+            outline::bound(&mut request, None, MemoryUse::now().available)?;
         }
         Ok(outline::print(&request, None)?)
     };

@@ -7,11 +7,14 @@ use vla_builder::{Effort, Error, Request, Scales, Target, low_memory};
 use vla_engines::memory::mib;
 use vla_engines::onnx::Network;
 use vla_engines::provenance::OnnxIdentity;
+use vla_engines::quantized::engine_precision;
 
-/// Limits the request to `free` bytes and prints one line per limit.
-pub(super) fn bound(request: &mut Request, free: u64) -> Result<(), Error> {
+/// Limits the request to `free` bytes and prints one line per limit. `tensorrt`: the version that builds it, if known.
+pub(super) fn bound(request: &mut Request, tensorrt: Option<&str>, free: u64) -> Result<(), Error> {
     let network = Network::open(&request.onnx)?;
-    let chosen = low_memory::choose(&mut request.effort, &network, &request.precision.to_string(), free);
+    let precision = request.precision.to_string();
+    let held = engine_precision(&network, &precision, tensorrt);
+    let chosen = low_memory::choose(&mut request.effort, &network, held, free);
     for line in chosen {
         println!("  low memory: {line}");
     }
@@ -25,7 +28,7 @@ pub(super) fn bound(request: &mut Request, free: u64) -> Result<(), Error> {
 pub(super) fn print(request: &Request, tensorrt: Option<&str>) -> Result<(), Error> {
     let profiles = request.profiles()?;
     let network = Network::open(&request.onnx)?;
-    let needed = Target::needed(request)?;
+    let needed = Target::needed(request, tensorrt)?;
     println!(
         "  would build {} in {}: {:.1} MiB of weights, at most {:.1} MiB on the disk as {}",
         request.onnx.display(),

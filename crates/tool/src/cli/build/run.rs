@@ -128,12 +128,12 @@ impl Work<'_> {
         self.can(&request)?;
         request.check_quantization(&self.device.tensorrt)?;
         if self.args.low_memory_mode {
-            outline::bound(&mut request, free())?;
+            outline::bound(&mut request, Some(&self.device.tensorrt), free())?;
         }
         if self.args.dry_run {
             return Ok(outline::print(&request, Some(&self.device.tensorrt))?);
         }
-        let target = Target::take(&request)?;
+        let target = Target::take(&request, &self.device.tensorrt)?;
         let built = child::build(&request, self.stop)?;
         let precision = request.precision.to_string();
         let origin = Origin {
