@@ -173,6 +173,48 @@ pub enum Error {
         /// Fewest bytes that can be had.
         found: u64,
     },
+    /// A file that is no plan of a quantisation.
+    #[error("{}: expected a quantization.json of this version, {reason}; quantise the policy anew", file.display())]
+    NoPlan {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A network that is quantised already.
+    #[error(
+        "stage '{stage}': expected a floating network, found QuantizeLinear and DequantizeLinear in {}; quantise the policy that it was made \
+         from", file.display()
+    )]
+    Quantized {
+        /// The stage.
+        stage: String,
+        /// Its network.
+        file: PathBuf,
+    },
+    /// A stage's network that is not there.
+    #[error("stage '{stage}': expected its network {}, found no file; copy it there with its weight files, or leave it out (--stages)", file.display())]
+    NoNetwork {
+        /// The stage.
+        stage: String,
+        /// Where the bundle has it.
+        file: PathBuf,
+    },
+    /// A precision that could not be set in policy.yaml.
+    #[error(
+        "{}: stage '{stage}': expected a precision that can be set to {expected}, found {found} after it; write each key of a stage on a line of \
+         its own", file.display()
+    )]
+    Description {
+        /// policy.yaml.
+        file: PathBuf,
+        /// The stage.
+        stage: String,
+        /// The new precision.
+        expected: String,
+        /// What it still says.
+        found: String,
+    },
     /// A quantisation of another policy.
     #[error(
         "--plan: expected the quantisation of the policy {expected}, found that of {found}; quantise this policy anew (--bag or \

@@ -8,7 +8,7 @@
 //! 4. A greedy search finds the most bytes whose effect together is within the budget ([`search`]).
 //! 5. The bundle is written with the networks of that choice ([`bundle`]).
 //!
-//! Memory holds one stage at a time, except for the effects, where the whole policy runs. Every step is deterministic: two runs on the same
+//! Memory holds one stage at a time (or the stages that repeat), and with recorded inputs the outputs of the stages. Every step is deterministic: two runs on the same
 //! machine write the same bytes.
 
 use std::collections::BTreeMap;
@@ -21,6 +21,8 @@ use crate::Error;
 use crate::replay::Source;
 use crate::verify;
 use crate::verify::Networks;
+use vla_engines::Stage;
+use vla_engines::onnx::Network;
 use vla_policy::PolicySpec;
 use vla_quantize::recipe::{Target, WeightType};
 use vla_runtime::parameters::Settings;
@@ -38,6 +40,7 @@ mod trial;
 
 pub use budget::{Budget, Outcome};
 pub use plan::{PLAN_FILE, Plan, ProductPlan, StagePlan};
+pub use resume::forget;
 
 use calibration::Calibration;
 use groups::Group;
@@ -126,6 +129,7 @@ pub(crate) struct Effect {
 /// [`Error`] naming the topic, joint, stage, tensor or file; [`Error::TooFewObservations`];
 /// [`Error::TooFewBytes`] for a budget that no choice meets.
 pub fn run(spec: &PolicySpec, options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<Plan, Error> {
+    check(spec, options)?;
     let calibration = calibration(spec, options, progress)?;
     let calibration = &*calibration;
     if calibration.observations() < FEWEST_OBSERVATIONS {
@@ -150,7 +154,22 @@ pub fn run(spec: &PolicySpec, options: &Options, progress: &mut dyn FnMut(Progre
     let needed = options.budget.needed(&analyses, &groups, options.weights)?;
     let choice = search::search(&candidates(&groups, &effects, &limits), needed, evaluate)?;
     let fused = trials.fused(&groups::nodes(&groups, &choice.chosen))?;
-    Ok(plan::of(calibration, options, &analyses, &groups, &effects, choice, fused, &limits))
+    plan::of(calibration, options, &analyses, &groups, &effects, choice, fused, &limits)
+}
+
+/// Refuses what would be noticed late: stages whose network is not there, or quantised.
+fn check(spec: &PolicySpec, options: &Options) -> Result<(), Error> {
+    let wanted = |stage: &&Stage| options.stages.as_ref().is_none_or(|names| names.contains(&stage.name));
+    for stage in spec.stages.iter().filter(wanted) {
+        let (name, file) = (stage.name.clone(), stage.onnx.clone());
+        if !file.is_file() {
+            return Err(Error::NoNetwork { stage: name, file });
+        }
+        if Network::open(&file).map_err(vla_quantize::Error::from)?.is_quantized() {
+            return Err(Error::Quantized { stage: name, file });
+        }
+    }
+    Ok(())
 }
 
 /// The samples: the policy's run on a recording, or a file with recorded inputs.
@@ -167,7 +186,7 @@ fn calibration(
         }
     };
     let threads = settings.engine.threads;
-    let mut reference = Networks::of(spec, threads).with_paths(settings);
+    let mut reference = Networks::of(spec, threads);
     let verification = verify::Options {
         source: source.clone(),
         observations: options.observations,

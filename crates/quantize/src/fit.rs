@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::float::Float;
 use crate::matrix::Matrix;
 use crate::scale::{Clip, LARGEST, candidates, quantized, quantized_blocks, quantized_columns};
 use crate::statistics::Statistics;
@@ -47,15 +48,18 @@ pub enum Unfit {
     /// A product's weight is infinite or no number somewhere.
     #[error("a weight that multiplies it is infinite or not a number")]
     Weight,
+    /// It comes to the end of its element type's range, where no scale reaches it.
+    #[error("its calibration values reach {0:e}, where the range of its element type ends")]
+    Range(f32),
 }
 
 /// Finds smoothing and scale with the least error of the products' outputs. `readers`: weights `[channels, outputs]` of every
-/// product that reads the tensor; `smoothable`: whether its maker can take the factors in.
+/// product that reads the tensor; `smoothable`: whether its maker can take the factors in; `float`: the tensor's element type.
 ///
 /// # Errors
 /// [`Unfit`].
-pub fn fit(statistics: &Statistics, readers: &[&Matrix], smoothable: bool) -> Result<Fit, Unfit> {
-    usable(statistics, readers)?;
+pub fn fit(statistics: &Statistics, readers: &[&Matrix], smoothable: bool, float: Float) -> Result<Fit, Unfit> {
+    usable(statistics, readers, float)?;
     let sample = rows(statistics, readers);
     let exact: Vec<Matrix> = readers.iter().map(|weight| sample.times(weight)).collect();
     let plain = Trial::new(statistics, &sample, readers, Vec::new());
@@ -63,6 +67,9 @@ pub fn fit(statistics: &Statistics, readers: &[&Matrix], smoothable: bool) -> Re
     let weight_maxima = maxima_of_rows(readers, statistics.channels());
     for alpha in ALPHAS.into_iter().filter(|_| smoothable) {
         let factors = factors(&statistics.maxima, &weight_maxima, alpha);
+        if !within(&factors, &statistics.maxima, &weight_maxima, float) {
+            continue;
+        }
         let trial = Trial::new(statistics, &sample, readers, factors);
         let found = trial.best(&exact);
         if found.total < best.0.total {
@@ -77,8 +84,8 @@ pub fn fit(statistics: &Statistics, readers: &[&Matrix], smoothable: bool) -> Re
 ///
 /// # Errors
 /// [`Unfit`].
-pub fn fit_blocks(statistics: &Statistics, readers: &[&Matrix]) -> Result<Fit, Unfit> {
-    usable(statistics, readers)?;
+pub fn fit_blocks(statistics: &Statistics, readers: &[&Matrix], float: Float) -> Result<Fit, Unfit> {
+    usable(statistics, readers, float)?;
     let sample = rows(statistics, readers);
     let error = |weight: &&Matrix| {
         let exact = sample.times(weight);
@@ -90,7 +97,7 @@ pub fn fit_blocks(statistics: &Statistics, readers: &[&Matrix]) -> Result<Fit, U
 }
 
 /// Refuses what no scale fits.
-fn usable(statistics: &Statistics, readers: &[&Matrix]) -> Result<(), Unfit> {
+fn usable(statistics: &Statistics, readers: &[&Matrix], float: Float) -> Result<(), Unfit> {
     if statistics.not_finite > 0 {
         return Err(Unfit::NotFinite(statistics.not_finite));
     }
@@ -100,7 +107,17 @@ fn usable(statistics: &Statistics, readers: &[&Matrix]) -> Result<(), Unfit> {
     if readers.iter().any(|weight| weight.values.iter().any(|value| !value.is_finite())) {
         return Err(Unfit::Weight);
     }
+    let largest = readers.iter().flat_map(|weight| &weight.values).fold(0.0f32, |most, value| most.max(value.abs()));
+    if let Some(beyond) = [statistics.largest(), largest].into_iter().find(|largest| !float.holds(*largest)) {
+        return Err(Unfit::Range(beyond));
+    }
     Ok(())
+}
+
+/// Whether the element type holds the activation over the factors, and the weights times them.
+fn within(factors: &[f32], activation: &[f32], weight: &[f32], float: Float) -> bool {
+    let each = factors.iter().zip(activation.iter().zip(weight));
+    each.into_iter().all(|(factor, (x, w))| float.holds(x / factor) && float.holds(w * factor))
 }
 
 /// The sample, or every n-th row of it.
@@ -228,8 +245,8 @@ mod tests {
     fn an_outlying_channel_is_smoothed_where_it_can_be_and_the_error_falls() {
         let weight = Matrix { rows: 32, columns: 16, values: noise(2, 32 * 16) };
         let statistics = activation(60.0);
-        let plain = fit(&statistics, &[&weight], false).expect("fits");
-        let smooth = fit(&statistics, &[&weight], true).expect("fits");
+        let plain = fit(&statistics, &[&weight], false, Float::F32).expect("fits");
+        let smooth = fit(&statistics, &[&weight], true, Float::F32).expect("fits");
         assert!(plain.alpha.is_none() && plain.factors.is_empty());
         assert!(smooth.alpha.is_some() && smooth.factors[1] >= 4.0 * smooth.factors[0], "{smooth:?}");
         assert!(smooth.errors[0] < plain.errors[0], "{} {}", smooth.errors[0], plain.errors[0]);
@@ -239,7 +256,7 @@ mod tests {
     #[test]
     fn without_outliers_eight_bits_are_within_a_hundredth() {
         let weight = Matrix { rows: 32, columns: 16, values: noise(2, 32 * 16) };
-        let found = fit(&activation(1.0), &[&weight, &weight], true).expect("fits");
+        let found = fit(&activation(1.0), &[&weight, &weight], true, Float::F32).expect("fits");
         assert_eq!(found.errors.len(), 2);
         assert!(found.errors.iter().all(|error| (1e-5..0.01).contains(error)), "{found:?}");
     }
@@ -250,11 +267,23 @@ mod tests {
         let of = |values: &[f32], weight: &Matrix| {
             let mut statistics = Statistics::new(2);
             statistics.add(values);
-            fit(&statistics, &[weight], true).expect_err("unfit")
+            fit(&statistics, &[weight], true, Float::F16).expect_err("unfit")
         };
         let good = Matrix { rows: 2, columns: 1, values: vec![1.0, 2.0] };
         assert_eq!(of(&[1.0, f32::INFINITY], &good), Unfit::NotFinite(1));
         assert_eq!(of(&[0.0, 0.0], &good), Unfit::Zero);
         assert_eq!(of(&[1.0, 1.0], &weight), Unfit::Weight);
+        assert_eq!(of(&[1.0, 65_400.0], &good), Unfit::Range(65_400.0));
+    }
+
+    #[test]
+    fn half_precision_is_not_smoothed_beyond_its_range() {
+        let weight = Matrix { rows: 32, columns: 16, values: noise(2, 32 * 16).iter().map(|w| w * 3e4).collect() };
+        let statistics = activation(60.0);
+        let of = |float| fit(&statistics, &[&weight], true, float).expect("fits");
+        assert!(of(Float::F32).alpha.is_some());
+        let half = of(Float::F16);
+        let maxima = maxima_of_rows(&[&weight], 32);
+        assert!(half.factors.iter().zip(maxima).all(|(factor, most)| factor * most < 65_504.0), "{half:?}");
     }
 }

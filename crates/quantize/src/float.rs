@@ -1,6 +1,7 @@
 //! Floating-point types of weights and scales.
 
 use half::{bf16, f16};
+use vla_base::tensor::DType;
 use vla_engines::onnx::proto::{TensorProto, type_name};
 
 /// A floating-point type of a network.
@@ -36,6 +37,21 @@ impl Float {
             Self::F32 => 1,
             Self::F16 => 10,
             Self::Bf16 => 16,
+        }
+    }
+
+    /// Whether values up to this magnitude are far enough from the type's largest that sums and scales of them are finite.
+    pub(crate) fn holds(self, magnitude: f32) -> bool {
+        // 127 steps of a scale that is rounded up are a little more than the largest value.
+        self.nearest(magnitude * 1.01).is_finite()
+    }
+
+    /// Of a tensor's element type; of integers single precision.
+    pub fn of_dtype(dtype: DType) -> Self {
+        match dtype {
+            DType::F16 => Self::F16,
+            DType::BF16 => Self::Bf16,
+            _ => Self::F32,
         }
     }
 

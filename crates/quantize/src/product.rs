@@ -50,12 +50,6 @@ pub enum Kind {
     Edge,
 }
 
-impl Kind {
-    /// All of them, in the order in which they are worth quantising.
-    pub const ALL: [Self; 5] =
-        [Self::FeedForward, Self::SelfAttention, Self::AttentionOutput, Self::CrossAttention, Self::Edge];
-}
-
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

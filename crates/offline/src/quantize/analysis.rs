@@ -13,7 +13,7 @@ use crate::verify::candidate::inner_output;
 use vla_engines::Stage;
 use vla_engines::onnx::Network;
 use vla_quantize::recipe::WeightType;
-use vla_quantize::{Fit, Product, Statistics, carrier, fit, fit_blocks, int4_problem, products, read_weight};
+use vla_quantize::{Fit, Float, Product, Statistics, carrier, fit, fit_blocks, int4_problem, products, read_weight};
 
 /// Error of a product's own output beyond which it is left floating: its result would have no digit that is right.
 const HOPELESS: f64 = 0.3;
@@ -58,14 +58,16 @@ fn one(
     let network = Network::open(&stage.file)?;
     let products = products(&network);
     let statistics = record(calibration, stage, &network, &products, options, progress)?;
+    let floats = floats(&network, &products);
     let mut analysis = Analysis { stage: stage.name.clone(), products: Vec::new(), tensors: BTreeMap::new() };
     let mut found: BTreeMap<&str, Result<f64, String>> = BTreeMap::new();
     let inputs: BTreeSet<&str> = products.iter().map(|product| product.input.as_str()).collect();
     for (done, input) in inputs.iter().enumerate() {
         progress(Progress::Scales { stage: stage.name.clone(), done, total: inputs.len() });
         let readers: Vec<&Product> = products.iter().filter(|product| product.input == *input).collect();
-        let results =
-            tensor(&network, input, &readers, statistics.get(*input), options.weights, &mut analysis.tensors)?;
+        let float = floats.get(*input).copied().unwrap_or(Float::F32);
+        let activation = Activation { name: input, statistics: statistics.get(*input), float };
+        let results = tensor(&network, &activation, &readers, options.weights, &mut analysis.tensors)?;
         found.extend(readers.iter().map(|product| product.node.as_str()).zip(results));
     }
     analysis.products = products
@@ -82,24 +84,41 @@ fn one(
     Ok(analysis)
 }
 
+/// Element types of the products' inputs.
+fn floats(network: &Network, products: &[Product]) -> BTreeMap<String, Float> {
+    let names: BTreeSet<&str> = products.iter().map(|product| product.input.as_str()).collect();
+    let made = network.made(&names).into_iter().map(|(name, spec)| (name, spec.dtype));
+    let inputs = network.inputs.iter().map(|input| (input.name.clone(), input.dtype));
+    made.chain(inputs).map(|(name, dtype)| (name, Float::of_dtype(dtype))).collect()
+}
+
+/// An input of products.
+struct Activation<'a> {
+    name: &'a str,
+    statistics: Option<&'a Statistics>,
+    float: Float,
+}
+
 /// The fit of one tensor, kept in `fits`, and the error of each product that reads it.
 fn tensor(
     network: &Network,
-    input: &str,
+    activation: &Activation<'_>,
     readers: &[&Product],
-    statistics: Option<&Statistics>,
     weights: WeightType,
     fits: &mut BTreeMap<String, Fit>,
 ) -> Result<Vec<Result<f64, String>>, Error> {
     let all = |reason: String| Ok(readers.iter().map(|_| Err(reason.clone())).collect());
+    let Activation { name: input, statistics, float } = *activation;
     let Some(statistics) = statistics else {
         return all(format!("the dimensions of its input '{input}' are not known"));
     };
     let matrices =
         readers.iter().map(|product| read_weight(network, &product.weight)).collect::<Result<Vec<_>, _>>()?;
     let found = match weights {
-        WeightType::Int8 => fit(statistics, &matrices.iter().collect::<Vec<_>>(), carrier(network, input).is_some()),
-        WeightType::Int4 => fit_blocks(statistics, &matrices.iter().collect::<Vec<_>>()),
+        WeightType::Int8 => {
+            fit(statistics, &matrices.iter().collect::<Vec<_>>(), carrier(network, input).is_some(), float)
+        }
+        WeightType::Int4 => fit_blocks(statistics, &matrices.iter().collect::<Vec<_>>(), float),
     };
     let found = match found {
         Ok(found) => found,

@@ -149,6 +149,10 @@ impl Calibration for Arrays {
         &self.sha256
     }
 
+    fn tensors_sha256(&self) -> Result<String, Error> {
+        Ok(self.sha256.clone())
+    }
+
     fn observations(&self) -> usize {
         self.samples
     }

@@ -13,7 +13,7 @@ use vla_quantize::recipe::WeightType;
 
 /// Share of a limit that the search uses: on observations that are not those of the calibration differences are larger, 1.4 to 1.6 times
 /// as large for eight observations of the demo and the reach policy.
-const USED: f64 = 0.7;
+pub(super) const USED: f64 = 0.7;
 
 /// What the user asks for. Nothing: the policy's own limits ([`Accuracy`]).
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -40,8 +40,7 @@ pub(super) struct Limits {
 impl Budget {
     /// As limits for a policy with these of its own, which a budget of the user replaces. `decodes`: whether there are actions to compare.
     pub(super) fn limits(&self, own: &Accuracy, decodes: bool) -> Limits {
-        let asked = self.action_rad.is_some() || self.relative.is_some();
-        if asked || self.bytes.is_some() {
+        if self.action_rad.is_some() || self.relative.is_some() {
             let [action, relative] = [self.action_rad, self.relative].map(|most| most.map(|most| most * USED));
             return Limits { action, relative, cosine: None, stages: false };
         }
@@ -71,7 +70,7 @@ impl Budget {
             WeightType::Int8 => 2,
             WeightType::Int4 => 3,
         };
-        let needed = (4 * all).saturating_sub(2 * most).div_ceil(saved);
+        let needed = (4 * all).saturating_sub(most.saturating_mul(2)).div_ceil(saved);
         if needed > usable {
             return Err(Error::TooFewBytes { expected: most, found: (4 * all - saved * usable) / 2 });
         }
@@ -80,6 +79,11 @@ impl Budget {
 }
 
 impl Limits {
+    /// Whether an effect alone is beyond them.
+    pub(super) fn forbid(&self, effect: &Effect) -> bool {
+        (self.action.is_some() || self.relative.is_some()) && self.share(effect) > 1.0
+    }
+
     /// Everything is within them.
     pub(super) const NONE: Self = Self { action: None, relative: None, cosine: None, stages: false };
 

@@ -25,6 +25,9 @@ pub(super) trait Calibration {
     /// Its hash.
     fn sha256(&self) -> &str;
 
+    /// Hash of the very tensors that the stages are given, which settings change as well.
+    fn tensors_sha256(&self) -> Result<String, Error>;
+
     /// Observations, or samples of a stage.
     fn observations(&self) -> usize;
 
@@ -67,6 +70,10 @@ impl Calibration for Recording {
         self.captured.bag_sha256()
     }
 
+    fn tensors_sha256(&self) -> Result<String, Error> {
+        self.captured.tensors_sha256()
+    }
+
     fn observations(&self) -> usize {
         self.captured.observations()
     }
@@ -76,7 +83,7 @@ impl Calibration for Recording {
     }
 
     fn networks(&self) -> Networks {
-        Networks::of(self.captured.spec(), self.threads).with_paths(self.captured.settings())
+        Networks::of(self.captured.spec(), self.threads)
     }
 
     fn record(
@@ -103,7 +110,7 @@ impl Calibration for Recording {
     }
 
     fn compare(&self, networks: &mut Networks, changed: &[&str], limits: &Limits) -> Result<Outcome, Error> {
-        let report = actions_from(&self.captured, networks, changed.first().copied(), &mut |_| {})?;
+        let report = actions_from(&self.captured, networks, changed.first().copied())?;
         let outcome = Outcome::of(&report, limits);
         if !outcome.within || !limits.stages {
             return Ok(outcome);

@@ -1,21 +1,23 @@
 //! What is quantised of a policy, and why: the record that lies in the bundle, and the table.
 
 use std::fmt::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::analysis::{Analysis, Analyzed};
-use super::budget::Limits;
+use super::budget::{Limits, USED};
+use super::bundle::fingerprint_of;
 use super::calibration::Calibration;
 use super::groups::{self, Group};
 use super::search::Choice;
 use super::trial::recipe;
 use super::{Effect, Options, Outcome};
+use crate::Error;
 use vla_engines::provenance::figures::{show, show_cosine};
 use vla_quantize::Clip;
 use vla_quantize::Kind;
-use vla_quantize::recipe::{Recipe, WeightType};
+use vla_quantize::recipe::{Recipe, Target, WeightType};
 
 /// Version of the file's form.
 const FORMAT: u32 = 1;
@@ -99,7 +101,42 @@ impl Plan {
         })
     }
 
-    /// As JSON, one line a product.
+    /// Reads quantization.json.
+    ///
+    /// # Errors
+    /// [`Error::NoPlan`].
+    pub fn parse(file: &Path, bytes: &[u8]) -> Result<Self, Error> {
+        let fail = |reason: String| Error::NoPlan { file: file.to_owned(), reason };
+        let plan: Self = serde_json::from_slice(bytes).map_err(|error| fail(error.to_string()))?;
+        if plan.format == FORMAT {
+            Ok(plan)
+        } else {
+            Err(fail(format!("found form {}, expected {FORMAT}", plan.format)))
+        }
+    }
+
+    /// The part of it that `target` can run: TensorRT 8.6 keeps what is not quantised of a stage in FP32, so a stage that is quantised in part
+    /// stays floating there. The second: their names.
+    pub fn for_target(mut self, target: Target) -> (Self, Vec<String>) {
+        let mut parts = Vec::new();
+        for stage in self.stages.iter_mut().filter(|_| target == Target::Trt8) {
+            let count = stage.products.iter().filter(|each| each.quantized).count();
+            if count == 0 || count == stage.products.len() {
+                continue;
+            }
+            parts.push(stage.stage.clone());
+            stage.recipe = Recipe::default();
+            for each in &mut stage.products {
+                each.quantized = false;
+                each.reason.get_or_insert_with(|| {
+                    "its stage is quantised in part, which TensorRT 8.6 does not run well".into()
+                });
+            }
+        }
+        (self, parts)
+    }
+
+    /// As JSON, with line breaks.
     pub fn json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
         text.push('\n');
@@ -117,7 +154,8 @@ pub(super) fn of(
     choice: Choice,
     fused: Option<Effect>,
     limits: &Limits,
-) -> Plan {
+) -> Result<Plan, Error> {
+    let fingerprint = fingerprint_of(calibration.spec(), &calibration.spec().dir)?;
     let nodes = groups::nodes(all, &choice.chosen);
     let stages = analyses.iter().enumerate().map(|(at, analysis)| {
         let chosen = nodes.get(&at).map(Vec::as_slice).unwrap_or_default();
@@ -131,9 +169,9 @@ pub(super) fn of(
             recipe: recipe(analysis, chosen, options.weights),
         }
     });
-    Plan {
+    Ok(Plan {
         format: FORMAT,
-        fingerprint: calibration.spec().fingerprint.clone(),
+        fingerprint,
         source: calibration.path().to_owned(),
         source_sha256: calibration.sha256().to_owned(),
         observations: calibration.observations(),
@@ -142,7 +180,7 @@ pub(super) fn of(
         outcome: choice.outcome,
         integer_kernels: fused.map(|effect| (effect.action, effect.relative)),
         tried: choice.tried,
-    }
+    })
 }
 
 fn product(
@@ -156,7 +194,9 @@ fn product(
     let fit = analysis.tensors.get(&each.product.input);
     let left = || match effect {
         None => "its stage cannot be quantised as a whole for this target".to_owned(),
-        Some(effect) if limits.share(effect) > 1.0 => "its effect alone is beyond the limit".to_owned(),
+        Some(effect) if limits.forbid(effect) => {
+            format!("its effect alone is beyond {USED} of the limit")
+        }
         Some(_) => "the others together take all of the limit, or enough is quantised".to_owned(),
     };
     ProductPlan {
@@ -192,17 +232,16 @@ impl fmt::Display for Plan {
         let (some, all) = self.elements();
         writeln!(f, "{:.1} % of the weights of products are quantised", percent(some, all))?;
         f.write_str(&self.floating())?;
+        let largest = |action: Option<f64>| action.map(|action| format!("max {} rad, ", show(Some(action))));
         if let Some(Outcome { action, cosine, relative, .. }) = &self.outcome {
-            let (action, cosine, relative) = (show(*action), show_cosine(*cosine), show(*relative));
-            writeln!(
-                f,
-                "actions on {} observations: max {action} rad, cosine {cosine}, relative L2 {relative}",
-                self.observations
-            )?;
+            let what = if action.is_some() { "actions" } else { "outputs of stages" };
+            let (action, cosine) = (largest(*action).unwrap_or_default(), show_cosine(*cosine));
+            let count = self.observations;
+            writeln!(f, "{what} on {count} samples: {action}cosine {cosine}, relative L2 {}", show(*relative))?;
         }
         if let Some((action, relative)) = self.integer_kernels {
-            let (action, relative) = (show(action), show(relative));
-            writeln!(f, "on ONNX Runtime's integer kernels: max {action} rad, relative L2 {relative}")?;
+            let action = largest(action).unwrap_or_default();
+            writeln!(f, "on ONNX Runtime's integer kernels: {action}relative L2 {}", show(relative))?;
         }
         Ok(())
     }

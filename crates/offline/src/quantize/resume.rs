@@ -1,12 +1,14 @@
 //! What a run found so far, in files: a run that was ended goes on from there.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::analysis::Analysis;
+use super::bundle::fingerprint_of;
 use super::calibration::Calibration;
 use super::groups::Group;
 use super::{Effect, Options};
@@ -35,12 +37,10 @@ impl Store {
         let Options { target, weights, .. } = options;
         let observations = calibration.observations();
         let version = env!("CARGO_PKG_VERSION");
-        let parts = format!(
-            "{version} {} {} {observations} {target:?} {weights:?}",
-            calibration.spec().fingerprint,
-            calibration.sha256()
-        );
-        Ok(Self { dir: options.work.clone(), key: parts })
+        let policy = fingerprint_of(calibration.spec(), &calibration.spec().dir)?;
+        let tensors = calibration.tensors_sha256()?;
+        let key = format!("{version} {policy} {tensors} {observations} {target:?} {weights:?}");
+        Ok(Self { dir: options.work.clone(), key })
     }
 
     /// The analysis of a stage, from its file or made now.
@@ -74,6 +74,26 @@ impl Store {
             serde_json::to_vec(&kept).map_err(|error| Error::Internal(format!("{}: {error}", file.display())))?;
         replace(&file, &text)?;
         Ok(kept.found)
+    }
+}
+
+/// Removes what runs left in a folder, and the folder when nothing else is in it.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn forget(dir: &Path) -> Result<(), Error> {
+    let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry.map_err(Error::io(dir))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.ends_with(".json") && (name.starts_with("scales.") || name.starts_with("effect.")) {
+            fs::remove_file(entry.path()).map_err(Error::io(&entry.path()))?;
+        }
+    }
+    match fs::remove_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(Error::io(dir)(error)),
+        _ => Ok(()),
     }
 }
 

@@ -2,10 +2,13 @@
 //! last actions are once they are decoded.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::capture::ReferenceRun;
 use super::report::{ActionReport, KeyFigures};
+use super::store::Store;
 use super::{Candidate, Progress};
 use crate::Error;
 use crate::replay;
@@ -29,28 +32,11 @@ pub fn actions(
     candidate: &mut dyn Candidate,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<ActionReport, Error> {
-    actions_from(captured, candidate, None, progress)
-}
-
-/// As [`actions`], but the stages before `first` are the reference's own, whose outputs are recorded.
-///
-/// # Errors
-/// As [`actions`].
-pub(crate) fn actions_from(
-    captured: &ReferenceRun,
-    candidate: &mut dyn Candidate,
-    first: Option<&str>,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<ActionReport, Error> {
     let total = captured.observations();
-    let (mut found, mut reference) = (Vec::with_capacity(total), Vec::with_capacity(total));
+    let mut found = Vec::with_capacity(total);
     progress(Progress::Chain { done: 0, total });
-    let all = candidate.stages().to_vec();
-    let (before, stages) = all.split_at(first_of(&all, first));
-    let made = before.iter().flat_map(|stage| &stage.outputs).filter_map(|output| captured.specs().get(&output.name));
-    let host: Vec<TensorSpec> = captured.host().iter().chain(made).cloned().collect();
-    let mut pipeline = candidate.load(stages, &host)?;
-    let mut predicted = Figures::EQUAL;
+    let stages = candidate.stages().to_vec();
+    let mut pipeline = candidate.load(&stages, captured.host())?;
     for observation in 0..total {
         let expected = captured.last_actions(observation)?;
         pipeline.prepare(captured.symbols(observation), captured.steps(observation))?;
@@ -60,24 +46,95 @@ pub(crate) fn actions_from(
         for input in inputs {
             pipeline.write(&input, &captured.host_tensor(observation, &input)?)?;
         }
-        pipeline.execute(&mut times(stages))?;
+        pipeline.execute(&mut times(&stages))?;
         let spec = pipeline.tensor(captured.output()).ok_or_else(|| captured.lost(captured.output()))?;
         let actions = HostTensor::zeros(spec.dtype, expected.dims());
         let mut actions = actions.ok_or_else(|| captured.lost(captured.output()))?;
         pipeline.read(captured.output(), &mut actions)?;
-        let [actions, expected] = [&actions, &expected].map(|tensor| tensor.to_single().into_owned());
-        predicted = predicted.worse(Figures::of(&actions, &expected).unwrap_or(Figures::NOT_FINITE));
         found.push(actions);
-        reference.push(expected);
         progress(Progress::Chain { done: observation + 1, total });
     }
     drop(pipeline);
+    report(captured, found, progress)
+}
+
+/// As [`actions`], but the stages before `first` are the reference's own, whose outputs are recorded, and the others run one after
+/// the other. Memory: one stage of the candidate (or all that repeat), and one observation.
+///
+/// # Errors
+/// As [`actions`].
+pub(crate) fn actions_from(
+    captured: &ReferenceRun,
+    candidate: &mut dyn Candidate,
+    first: Option<&str>,
+) -> Result<ActionReport, Error> {
+    let all = candidate.stages().to_vec();
+    let (before, stages) = all.split_at(first_of(&all, first));
+    let made = before.iter().flat_map(|stage| &stage.outputs).filter_map(|output| captured.specs().get(&output.name));
+    let mut offered: Vec<TensorSpec> = captured.host().iter().chain(made).cloned().collect();
+    let mut store = Store::create(&scratch(captured)?)?;
+    for group in stages.chunk_by(|a, b| a.repeat && b.repeat) {
+        let mut pipeline = candidate.load(group, &offered)?;
+        for observation in 0..captured.observations() {
+            pipeline.prepare(captured.symbols(observation), captured.steps(observation))?;
+            let mut inputs: Vec<String> = pipeline.host_inputs().into_iter().map(|input| input.name).collect();
+            inputs.sort_unstable();
+            inputs.dedup();
+            for input in inputs {
+                let tensor = match store.latest(observation, captured.steps(observation), &input)? {
+                    Some(tensor) => tensor,
+                    None => captured.host_tensor(observation, &input)?,
+                };
+                pipeline.write(&input, &tensor)?;
+            }
+            let mut kept = Ok(());
+            pipeline.inspect(&mut |made: StageOutput<'_>| {
+                if kept.is_ok() {
+                    kept = store.put(observation, made.iteration, made.name, &made.tensor);
+                }
+            })?;
+            kept?;
+        }
+        offered.extend(
+            group.iter().flat_map(|stage| &stage.outputs).filter_map(|output| pipeline.tensor(&output.name)).cloned(),
+        );
+    }
+    let last = |observation| {
+        let found = store.latest(observation, captured.steps(observation), captured.output())?;
+        found.ok_or_else(|| captured.lost(captured.output()))
+    };
+    let found = (0..captured.observations()).map(last).collect::<Result<Vec<_>, _>>()?;
+    report(captured, found, &mut |_| {})
+}
+
+/// A folder for the tensors of one run.
+fn scratch(captured: &ReferenceRun) -> Result<PathBuf, Error> {
+    let folder = captured.scratch().join("chain");
+    fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+    Ok(folder)
+}
+
+/// Compares last actions of the candidate, one an observation, with the reference's.
+fn report(
+    captured: &ReferenceRun,
+    found: Vec<HostTensor>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<ActionReport, Error> {
+    let (mut actions, mut reference) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
+    let mut predicted = Figures::EQUAL;
+    for (observation, found) in found.into_iter().enumerate() {
+        let expected = captured.last_actions(observation)?;
+        let [found, expected] = [&found, &expected].map(|tensor| tensor.to_single().into_owned());
+        predicted = predicted.worse(Figures::of(&found, &expected).unwrap_or(Figures::NOT_FINITE));
+        actions.push(found);
+        reference.push(expected);
+    }
     if captured.decoded().get().is_none() {
         let decoded = decode(captured, reference, &mut |done| progress(Progress::Decode(done / 2.0)))?;
         captured.decoded().get_or_init(|| decoded);
     }
     let reference = captured.decoded().get().ok_or_else(|| captured.lost(captured.output()))?;
-    let found = decode(captured, found, &mut |done| progress(Progress::Decode(0.5 + done / 2.0)))?;
+    let found = decode(captured, actions, &mut |done| progress(Progress::Decode(0.5 + done / 2.0)))?;
     Ok(compare(captured, predicted, &found, reference))
 }
 

@@ -184,6 +184,11 @@ impl ReferenceRun {
         self.moments.len()
     }
 
+    /// SHA-256 of everything that the stages were given and made.
+    pub(crate) fn tensors_sha256(&self) -> Result<String, Error> {
+        self.store.sha256()
+    }
+
     /// The policy.
     pub fn spec(&self) -> &PolicySpec {
         &self.spec
@@ -297,11 +302,7 @@ impl ReferenceRun {
 
     /// What is there outside the repeated group.
     pub(super) fn host_tensor(&self, observation: usize, name: &str) -> Result<HostTensor, Error> {
-        let last = (self.steps(observation) as usize).checked_sub(1);
-        let found = match self.store.get(observation, None, name)? {
-            None => self.store.get(observation, last, name)?,
-            found => found,
-        };
+        let found = self.store.latest(observation, self.steps(observation), name)?;
         found.ok_or_else(|| self.lost(name))
     }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 use vla_base::tensor::{DType, Data, HostTensor};
+use vla_engines::provenance::hash;
 
 /// Which tensor: of an observation, and in the repeated group of a repetition.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -67,6 +68,19 @@ impl Store {
         self.entries.insert(Key { observation, repetition, name: name.to_owned() }, entry);
         self.end += bytes.len() as u64;
         Ok(())
+    }
+
+    /// What a stage outside the repeated group made, or the last of `steps` repetitions; `None` when neither was kept.
+    pub(super) fn latest(&self, observation: usize, steps: u32, name: &str) -> Result<Option<HostTensor>, Error> {
+        match (self.get(observation, None, name)?, (steps as usize).checked_sub(1)) {
+            (None, Some(last)) => self.get(observation, Some(last), name),
+            (found, _) => Ok(found),
+        }
+    }
+
+    /// SHA-256 of every tensor in the order in which they were kept.
+    pub(super) fn sha256(&self) -> Result<String, Error> {
+        hash::file_sha256(&self.path).map_err(Error::io(&self.path))
     }
 
     /// Reads a tensor back; `None` when it was not kept.

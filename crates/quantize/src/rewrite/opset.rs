@@ -35,8 +35,7 @@ const REDUCTIONS: [&str; 9] = [
     "ReduceSumSquare",
 ];
 /// Operators whose meaning changed up to operator set 21, and the set that changed it last.
-const CHANGED: [(&str, i64); 6] =
-    [("RoiAlign", 16), ("GridSample", 20), ("DFT", 20), ("GroupNormalization", 21), ("Upsample", 10), ("Scatter", 11)];
+const CHANGED: [(&str, i64); 4] = [("RoiAlign", 16), ("GridSample", 20), ("DFT", 20), ("GroupNormalization", 21)];
 
 /// Adapts a node of operator set `from` to `to`; `raw` are its bytes.
 ///

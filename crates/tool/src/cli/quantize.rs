@@ -25,7 +25,7 @@ use vla_quantize::recipe::{Target, WeightType};
 /// scale, error, effect, and the reason where it is not quantised. `vla-trt build` builds it as any other; docs/quantize.md says
 /// which form is for which machine.
 ///
-/// Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 done, and not within a limit (--bytes asks for more than that allows); 4 it
+/// Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 done, and not within a limit (--bytes asks for more than it allows); 4 it
 /// does not fit into memory; 5 done, and nothing could be quantised, or fewer observations were found than asked for; 6 no
 /// observation of the recording can be used.
 #[derive(clap::Args, Debug)]
@@ -38,48 +38,49 @@ pub(crate) struct QuantizeArguments {
     #[command(flatten)]
     from: FromArgs,
     /// The clock that counts where that bag's header stamps and log times are of two clocks.
-    #[arg(long, value_name = "header|log", conflicts_with = "dataset")]
+    #[arg(long, value_name = "header|log", conflicts_with_all = ["dataset", "calib_data", "plan"])]
     clock: Option<BagClock>,
     #[command(flatten)]
     reading: DatasetArgs,
     /// Parameters: the node's own YAML file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["calib_data", "plan"])]
     params: Option<PathBuf>,
     /// Set one parameter, as the node's `-p` does; may be given several times.
-    #[arg(short = 'p', long = "param", value_name = "NAME:=VALUE")]
+    #[arg(short = 'p', long = "param", value_name = "NAME:=VALUE", conflicts_with_all = ["calib_data", "plan"])]
     param: Vec<String>,
-    /// Observations to calibrate on at most, spread evenly over the recording.
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    /// Observations to calibrate on at most, spread evenly over the recording. Of recorded inputs all are used.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1000),
+        conflicts_with_all = ["calib_data", "plan"])]
     observations: u16,
     /// Who reads the networks: TensorRT 8.6 (trt8), or TensorRT 10 and 11, TensorRT-RTX and ONNX Runtime (trt10).
     #[arg(long, value_enum, default_value_t = TargetArgument::Trt10)]
     target: TargetArgument,
     /// Weights in 8 bits with 8-bit activations, or in 4 bits with floating activations, which few builders keep.
-    #[arg(long, value_enum, default_value_t = WeightsArgument::Int8)]
+    #[arg(long, value_enum, default_value_t = WeightsArgument::Int8, conflicts_with = "plan")]
     weights: WeightsArgument,
     /// Only these stages.
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    #[arg(long, value_name = "A,B", value_delimiter = ',', conflicts_with = "plan")]
     stages: Option<Vec<String>>,
     /// Largest difference of a decoded action from the policy as it is, rad (m where it is a position), in place of the policy's
     /// own limits. The search uses 0.7 of a limit, since other observations differ more.
-    #[arg(long, value_name = "RAD", value_parser = positive)]
+    #[arg(long, value_name = "RAD", value_parser = positive, conflicts_with_all = ["calib_data", "plan"])]
     max_action_rad: Option<f64>,
     /// Largest L2 error of the predicted actions over their L2 norm, in place of the policy's own limits.
-    #[arg(long, value_name = "SHARE", value_parser = positive)]
+    #[arg(long, value_name = "SHARE", value_parser = positive, conflicts_with = "plan")]
     max_relative: Option<f64>,
     /// Stop as soon as the weights of all products take at most so many MiB in an engine with the rest in FP16.
-    #[arg(long, value_name = "MIB", value_parser = positive)]
+    #[arg(long, value_name = "MIB", value_parser = positive, conflicts_with = "plan")]
     bytes: Option<f64>,
     /// Write the plan, quantization.json, here as well.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Folder for recorded tensors and the networks of trials; they are deleted at the end. Default: the system's folder for
     /// temporary files.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "plan")]
     scratch: Option<PathBuf>,
     /// Folder for what was found so far, so that a run that was ended goes on from there. Default: OUT.quantize, which is deleted at
     /// the end.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "plan")]
     work: Option<PathBuf>,
 }
 
@@ -136,17 +137,24 @@ pub(crate) fn run(args: &QuantizeArguments) -> anyhow::Result<Outcome> {
         "--weights int4: TensorRT 8.6 has no 4-bit weights; take --target trt10, or --weights int8"
     );
     let staging = Staging::beside(&args.out, "policy bundle", POLICY_FILE)?;
-    let work = args.work.clone().unwrap_or_else(|| with_suffix(&args.out));
+    let work = match &args.work {
+        Some(work) => work.clone(),
+        None => with_suffix(&args.out)?,
+    };
     let plan = match &args.from.plan {
         Some(file) => {
             args.check_outputs(&spec, vec![file.clone()], &work)?;
-            serde_json::from_slice(&std::fs::read(file).context("--plan")?)
-                .with_context(|| format!("--plan: {} is no quantization.json", file.display()))?
+            Plan::parse(file, &std::fs::read(file).with_context(|| file.display().to_string())?)?
         }
         None => args.search(&spec, &work)?,
     };
-    if args.target() == Target::Trt8 {
-        warn_of_parts(&plan);
+    let (plan, parts) = plan.for_target(args.target());
+    if !parts.is_empty() {
+        tracing::warn!(
+            "{}: quantised in part, which TensorRT 8.6 builds larger and slower than FP16: left floating; choose anew with --bag or \
+             --dataset, --target trt8",
+            parts.join(", ")
+        );
     }
     let bar = bar();
     let written = bundle::write(&spec, &plan, args.target(), staging.dir(), &mut |stage| {
@@ -158,8 +166,8 @@ pub(crate) fn run(args: &QuantizeArguments) -> anyhow::Result<Outcome> {
     if let Some(file) = &args.json {
         replace(file, plan.json().as_bytes()).context("--json")?;
     }
-    if args.work.is_none() && work.is_dir() {
-        std::fs::remove_dir_all(&work).with_context(|| work.display().to_string())?;
+    if args.work.is_none() && args.from.plan.is_none() {
+        quantize::forget(&work)?;
     }
     print!("{plan}");
     println!("{}", args.out.display());
@@ -204,10 +212,6 @@ impl QuantizeArguments {
     /// Where scales come from, and the files that are read.
     fn samples(&self, spec: &PolicySpec) -> anyhow::Result<(Samples, Vec<PathBuf>)> {
         if let Some(file) = &self.from.calib_data {
-            let unnamed = [(self.max_action_rad.is_some(), "--max-action-rad"), (self.params.is_some(), "--params")];
-            if let Some((_, option)) = unnamed.iter().find(|(given, _)| *given) {
-                anyhow::bail!("{option} needs --bag or --dataset: recorded inputs of stages give no actions");
-            }
             return Ok((Samples::Arrays(file.clone()), vec![file.clone()]));
         }
         let source = source(self.from.bag.as_deref(), self.clock, self.from.dataset.as_deref(), &self.reading)?;
@@ -239,13 +243,17 @@ impl QuantizeArguments {
             .reading("a file of the policy", files(spec))
             .check()?;
         let same = |a: &Path, b: &Path| a.canonicalize().is_ok_and(|a| b.canonicalize().is_ok_and(|b| a == b));
-        anyhow::ensure!(!same(work, &self.policy), "--work: expected another folder than the policy's");
+        let inside =
+            |dir: &Path| std::path::absolute(work).is_ok_and(|work| work.ancestors().any(|above| same(above, dir)));
+        anyhow::ensure!(!inside(&self.policy), "--work: expected a folder outside the policy's");
+        anyhow::ensure!(!inside(&self.out), "--work: expected a folder outside --out");
         anyhow::ensure!(!same(&self.out, &self.policy), "--out: expected another folder than the policy's");
         Ok(())
     }
 
     fn outcome(&self, plan: &Plan) -> Outcome {
-        let asked = self.from.plan.is_none().then_some(usize::from(self.observations));
+        let recording = self.from.bag.is_some() || self.from.dataset.is_some();
+        let asked = recording.then_some(usize::from(self.observations));
         if asked.is_some_and(|asked| plan.observations < asked) {
             tracing::warn!(
                 "{}: expected {} observations (--observations), found {}",
@@ -266,21 +274,6 @@ impl QuantizeArguments {
     }
 }
 
-/// Names the stages that a plan for another target quantises in part.
-fn warn_of_parts(plan: &Plan) {
-    for stage in &plan.stages {
-        let quantized = stage.products.iter().filter(|product| product.quantized).count();
-        if quantized > 0 && quantized < stage.products.len() {
-            tracing::warn!(
-                "stage '{}': {quantized} of {} products are quantised; TensorRT 8.6 keeps the others in FP32: choose anew with --target \
-                 trt8",
-                stage.stage,
-                stage.products.len()
-            );
-        }
-    }
-}
-
 /// As of other runs of networks, with the time that is left: effects of a policy of full size take hours.
 fn bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:28} [{bar:40}] {pos}/{len} {elapsed}, about {eta} left");
@@ -296,9 +289,10 @@ fn step(bar: &ProgressBar, message: String, done: usize, total: usize) {
     bar.set_position(done as u64);
 }
 
-/// `OUT.quantize`.
-fn with_suffix(out: &Path) -> PathBuf {
+/// `OUT.quantize`, beside the folder wherever one is.
+fn with_suffix(out: &Path) -> anyhow::Result<PathBuf> {
+    let out = out.canonicalize().or_else(|_| std::path::absolute(out)).with_context(|| out.display().to_string())?;
     let mut name = out.file_name().unwrap_or_default().to_os_string();
     name.push(".quantize");
-    out.with_file_name(name)
+    Ok(out.with_file_name(name))
 }

@@ -83,13 +83,13 @@ fn out() -> (TempDir, std::path::PathBuf) {
 fn a_policy_stays_within_its_limits_every_floating_product_has_a_reason_and_two_runs_are_the_same_bytes() {
     let policy = demo::policy();
     let (scratch, first) = out();
-    let stages = ["--stages", "language,context", "--observations", "8"];
+    let stages = ["--stages", "context", "--observations", "8"];
     let output = quantize(policy.path(), &first, &stages);
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));
     let plan = plan(&first);
     assert_eq!(plan["observations"], 8);
     assert!(products(&plan).all(|each| each["quantized"] != each["reason"].is_string()), "{plan}");
-    assert!(share(&plan) > 0.15, "{}", words(&output));
+    assert!(share(&plan) > 0.1, "{}", words(&output));
     assert_eq!(plan["outcome"]["within"], true);
     assert!(plan["integer_kernels"].is_array(), "the integer kernels are compared as well");
     let report = verified(policy.path(), &first);
@@ -99,6 +99,16 @@ fn a_policy_stays_within_its_limits_every_floating_product_has_a_reason_and_two_
     assert_eq!(quantize(policy.path(), &second, &stages).status.code(), Some(0));
     assert_eq!(files(&first), files(&second));
     assert!(!scratch.path().join("policy8.quantize").exists(), "what a run keeps for the next is gone at its end");
+    // A folder of that name with something else in it is the user's.
+    let (mine, from) = (scratch.path().join("again.quantize"), first.join("quantization.json"));
+    fs::create_dir(&mine).expect("a folder");
+    fs::write(mine.join("notes.txt"), "mine").expect("written");
+    assert_eq!(quantize(policy.path(), &second, &stages).status.code(), Some(0));
+    assert_eq!(
+        tool(&["quantize", text(policy.path()), "-o", text(&second), "--plan", text(&from)]).status.code(),
+        Some(0)
+    );
+    assert_eq!(files(&mine), [("notes.txt".to_owned(), b"mine".to_vec())]);
 }
 
 #[test]
@@ -139,8 +149,12 @@ fn a_tight_budget_leaves_products_floating_and_says_why() {
 fn a_budget_of_bytes_takes_what_does_least_and_one_that_nothing_meets_is_refused() {
     let policy = demo::policy();
     let (_scratch, out) = out();
-    let output = quantize(policy.path(), &out, &["--stages", "context", "--bytes", "0.07"]);
+    let output = quantize(policy.path(), &out, &["--stages", "context", "--bytes", "0.07", "--max-action-rad", "1"]);
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));
+    // With the policy's own limits it is written as well, and said to be beyond them.
+    let beyond = out.with_extension("beyond");
+    let output = quantize(policy.path(), &beyond, &["--stages", "context", "--bytes", "0.06"]);
+    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
     let plan = plan(&out);
     let bytes: u64 = products(&plan)
         .map(|each| each["elements"].as_u64().expect("a number") * if each["quantized"] == true { 1 } else { 2 })
@@ -159,7 +173,7 @@ fn a_run_that_was_ended_goes_on_with_what_it_found() {
     let policy = demo::policy();
     let (scratch, out) = out();
     let work = scratch.path().join("work");
-    let more = ["--stages", "context", "--work", text(&work)];
+    let more = ["--stages", "context", "--work", text(&work), "--observations", "4"];
     assert!(quantize(policy.path(), &out, &more).status.success());
     let scales = work.join("scales.context.json");
     let mut kept: Value = serde_json::from_slice(&fs::read(&scales).expect("scales")).expect("JSON");
@@ -168,8 +182,8 @@ fn a_run_that_was_ended_goes_on_with_what_it_found() {
     fs::write(&scales, kept.to_string()).expect("written");
     assert!(quantize(policy.path(), &out, &more).status.success());
     assert_eq!(products(&plan(&out)).next().expect("a product")["reason"], "left out by this test");
-    // Of other observations nothing is used.
-    assert!(quantize(policy.path(), &out, &[&more[..], &["--observations", "2"]].concat()).status.success());
+    // Where the stages are given other tensors nothing is used.
+    assert!(quantize(policy.path(), &out, &[&more[..], &["-p", "denoise.steps:=2"]].concat()).status.success());
     assert_ne!(products(&plan(&out)).next().expect("a product")["reason"], "left out by this test");
 }
 
@@ -182,7 +196,7 @@ fn recorded_inputs_of_stages_calibrate_as_well_with_the_stages_own_limits() {
     let record = ["calibrate", text(&bag), "--policy", text(policy.path()), "--params", text(&params)];
     assert!(tool(&[&record[..], &["-o", text(&file), "--observations", "2"]].concat()).status.success());
     let args = ["quantize", text(policy.path()), "-o", text(&out), "--calib-data", text(&file)];
-    let output = tool(&[&args[..], &["--stages", "language,context", "--observations", "2"]].concat());
+    let output = tool(&[&args[..], &["--stages", "language,context"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));
     let plan = plan(&out);
     assert!(share(&plan) > 0.5, "{}", words(&output));
@@ -197,7 +211,14 @@ fn recorded_inputs_of_stages_calibrate_as_well_with_the_stages_own_limits() {
     assert!(words(&refused).contains("other.npz"), "{}", words(&refused));
     let args =
         ["quantize", text(policy.path()), "-o", text(&out), "--calib-data", text(&file), "--max-action-rad", "1"];
-    assert!(words(&tool(&args)).contains("--max-action-rad"));
+    assert_eq!(tool(&args).status.code(), Some(2), "recorded inputs give no actions");
+    // Samples of another network: without the language stage's.
+    let part = scratch.path().join("part.npz");
+    let few = ["-o", text(&part), "--observations", "2", "--stages", "vision"];
+    assert!(tool(&[&record[..], &few].concat()).status.success());
+    let refused = tool(&["quantize", text(policy.path()), "-o", text(&out), "--calib-data", text(&part)]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(words(&refused).contains("text_rows"), "{}", words(&refused));
 }
 
 #[test]
@@ -212,7 +233,9 @@ fn one_observation_another_policys_plan_and_a_stage_that_is_none_are_refused() {
     assert!(unknown.status.code() == Some(1) && words(&unknown).contains("visio"), "{}", words(&unknown));
     assert!(quantize(policy.path(), &out, &["--stages", "context"]).status.success());
     let from = out.join("quantization.json");
-    // The quantised policy is another one.
+    // The quantised policy is another one, and quantised.
+    let twice = quantize(&out, &scratch.path().join("twice"), &["--stages", "context"]);
+    assert!(twice.status.code() == Some(1) && words(&twice).contains("found QuantizeLinear"), "{}", words(&twice));
     let again = scratch.path().join("again");
     let other = tool(&["quantize", text(&out), "-o", text(&again), "--plan", text(&from)]);
     assert!(other.status.code() == Some(1) && words(&other).contains("--plan"), "{}", words(&other));
