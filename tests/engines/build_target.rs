@@ -46,14 +46,14 @@ fn files(dir: &Path) -> Vec<String> {
 #[test]
 fn a_second_build_of_an_engine_is_refused_by_the_process_that_is_at_it() {
     let (dir, request) = small();
-    let first = Target::take(&request).expect("free");
-    let error = Target::take(&request).expect_err("taken");
+    let first = Target::take(&request, "10.3.0").expect("free");
+    let error = Target::take(&request, "10.3.0").expect_err("taken");
     let Error::Busy { holder, .. } = error else { panic!("{error:?}") };
     assert_eq!(holder, std::process::id().to_string());
     let other = Request { engine: dir.path().join("engines/other.engine"), ..request.clone() };
-    drop(Target::take(&other).expect("another engine is another place"));
+    drop(Target::take(&other, "10.3.0").expect("another engine is another place"));
     drop(first);
-    drop(Target::take(&request).expect("free again"));
+    drop(Target::take(&request, "10.3.0").expect("free again"));
     assert_eq!(files(dir.path()), [""; 0], "no lock stays");
 }
 
@@ -64,7 +64,7 @@ fn what_a_killed_build_left_goes_before_the_next_and_after_a_failed_one() {
     fs::create_dir(dir.path().join("engines")).expect("made");
     fs::write(&partial, "half an engine").expect("written");
     fs::write(dir.path().join("engines/m.engine.lock"), "1\n").expect("a lock that nobody holds");
-    let target = Target::take(&request).expect("nobody holds it");
+    let target = Target::take(&request, "10.3.0").expect("nobody holds it");
     assert!(!partial.exists());
     fs::write(&partial, "half of the next").expect("written");
     fs::write(&request.engine, "an engine of before").expect("written");
@@ -77,11 +77,12 @@ fn a_disk_without_room_for_the_weights_is_refused_first_by_what_is_needed_and_fr
     let dir = tempfile::tempdir().expect("a folder");
     // 8 TiB, of a sparse file.
     let request = network(dir.path(), 1 << 31, true);
-    let error = Target::take(&request).expect_err("the disk has less");
+    let error = Target::take(&request, "10.3.0").expect_err("the disk has less");
     let Error::Space { needed, free, .. } = error else { panic!("{error:?}") };
     assert_eq!(needed, (1 << 43) + (64 << 20));
     assert!(free > 0 && free < needed);
-    let half = Target::take(&Request { precision: Precision::FP16, ..request }).expect_err("nor half as large");
+    let half =
+        Target::take(&Request { precision: Precision::FP16, ..request }, "10.3.0").expect_err("nor half as large");
     let Error::Space { needed, .. } = half else { panic!("{half:?}") };
     assert_eq!(needed, (1 << 42) + (64 << 20));
     assert_eq!(files(dir.path()), [""; 0]);
@@ -91,7 +92,7 @@ fn a_disk_without_room_for_the_weights_is_refused_first_by_what_is_needed_and_fr
 fn a_network_whose_weights_are_not_there_is_refused_by_the_missing_file() {
     let dir = tempfile::tempdir().expect("a folder");
     let request = network(dir.path(), 1, false);
-    let words = Target::take(&request).expect_err("refused").to_string();
+    let words = Target::take(&request, "10.3.0").expect_err("refused").to_string();
     assert!(words.contains(&dir.path().join("w.bin").display().to_string()) && words.contains("no file"), "{words}");
     assert!(!dir.path().join("engines").exists(), "nothing is made");
 }
@@ -101,6 +102,6 @@ fn a_place_that_cannot_be_written_to_is_refused_by_its_name() {
     let (dir, request) = small();
     fs::write(dir.path().join("file"), []).expect("written");
     let engine = dir.path().join("file/m.engine");
-    let words = Target::take(&Request { engine, ..request }).expect_err("refused").to_string();
+    let words = Target::take(&Request { engine, ..request }, "10.3.0").expect_err("refused").to_string();
     assert!(words.starts_with(&dir.path().join("file").display().to_string()), "{words}");
 }

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
-use super::products::{Behind, whole};
+use super::products::whole;
 use super::proto::{
     self, DimensionProto, GraphProto, ModelProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
+use super::quantization::Graph;
 use super::shapes::Shapes;
 use super::{Error, Network};
 use vla_base::sys::map;
@@ -40,11 +41,11 @@ impl Network {
     pub fn inner(&self) -> Vec<Inner> {
         let weights: BTreeSet<&str> = self.weights.iter().map(|weight| weight.name.as_str()).collect();
         let outputs: BTreeSet<&str> = self.outputs.iter().map(|output| output.name.as_str()).collect();
-        let behind = Behind::new(&self.graph);
+        let graph = Graph::of(&self.graph);
         let known = self.described();
         let (mut found, mut used) = (Vec::new(), BTreeSet::new());
         for node in self.graph.node.iter().filter(|node| TELLING.contains(&node.op_type())) {
-            let mut read = node.input.iter().take(2).map(|input| behind.weight(input).0);
+            let mut read = node.input.iter().take(2).filter_map(|input| graph.source(input)).map(|source| source.name);
             let (Some(weight), Some(name)) = (read.find(|name| weights.contains(name)), node.output.first()) else {
                 continue;
             };

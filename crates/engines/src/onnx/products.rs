@@ -1,8 +1,7 @@
 //! Types that the weights of products have in an engine.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use super::proto::{GraphProto, NodeProto};
 use super::{Network, Product};
 
 /// Behind the name of a tensor: the name of the product alone, where a rewritten network adds the bias after it or converts it.
@@ -83,32 +82,6 @@ impl Network {
     }
 }
 
-/// Finds the weight behind QuantizeLinear and DequantizeLinear.
-pub(super) struct Behind<'g> {
-    makers: HashMap<&'g str, &'g NodeProto>,
-}
-
-impl<'g> Behind<'g> {
-    /// Of a graph.
-    pub(super) fn new(graph: &'g GraphProto) -> Self {
-        let linear = graph.node.iter().filter(|node| matches!(node.op_type(), "QuantizeLinear" | "DequantizeLinear"));
-        Self { makers: linear.flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node))).collect() }
-    }
-
-    /// What a tensor is made of by them, itself when by none, and whether QuantizeLinear is among them.
-    pub(super) fn weight(&self, name: &'g str) -> (&'g str, bool) {
-        let (mut name, mut quantized) = (name, false);
-        // At most Quantize and Dequantize; more would be no weight.
-        for _ in 0..2 {
-            let Some(node) = self.makers.get(name) else { break };
-            let Some(input) = node.input.first() else { break };
-            quantized |= node.op_type() == "QuantizeLinear";
-            name = input;
-        }
-        (name, quantized)
-    }
-}
-
 /// The tensor that a product's own result is part of, see [`PRODUCT_SUFFIX`].
 pub(super) fn whole(name: &str) -> Option<&str> {
     name.strip_suffix(PRODUCT_SUFFIX)
@@ -117,7 +90,7 @@ pub(super) fn whole(name: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::onnx::proto::{ModelProto, TensorProto};
+    use crate::onnx::proto::{GraphProto, ModelProto, NodeProto, TensorProto};
     use prost::Message as _;
 
     fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {

@@ -132,15 +132,15 @@ fn is_zero(tensor: &TensorProto) -> bool {
 }
 
 /// A graph by the names of its values.
-struct Graph<'g> {
+pub(super) struct Graph<'g> {
     tensors: HashMap<&'g str, &'g TensorProto>,
     makers: HashMap<&'g str, &'g NodeProto>,
     readers: HashMap<&'g str, Vec<&'g NodeProto>>,
 }
 
 /// The stored tensor behind a value.
-struct Source<'g> {
-    name: &'g str,
+pub(super) struct Source<'g> {
+    pub(super) name: &'g str,
     tensor: &'g TensorProto,
     /// Type behind QuantizeLinear, where there is one between.
     made: Option<i32>,
@@ -156,7 +156,7 @@ impl Source<'_> {
 }
 
 impl<'g> Graph<'g> {
-    fn of(graph: &'g GraphProto) -> Self {
+    pub(super) fn of(graph: &'g GraphProto) -> Self {
         let mut found = Self { tensors: HashMap::new(), makers: HashMap::new(), readers: HashMap::new() };
         found.tensors.extend(graph.initializer.iter().map(|tensor| (tensor.name(), tensor)));
         for node in &graph.node {
@@ -173,7 +173,7 @@ impl<'g> Graph<'g> {
     }
 
     /// The stored tensor that `value` is, behind operators that keep its elements.
-    fn source(&self, value: &'g str) -> Option<Source<'g>> {
+    pub(super) fn source(&self, value: &'g str) -> Option<Source<'g>> {
         let (mut name, mut made, mut quantized) = (value, None, false);
         // No chain is longer than the graph, and a graph with a cycle is none.
         for _ in 0..=self.makers.len() {
