@@ -630,7 +630,6 @@ fn what_may_change_while_the_node_runs_is_this_and_no_more() {
             "engines.load_order",
             "engine.max_restarts",
             "engine.cuda_graph",
-            "engine.integer_kernels",
         ]
         .map(str::to_owned),
     );
