@@ -154,7 +154,8 @@ pub fn run(spec: &PolicySpec, options: &Options, progress: &mut dyn FnMut(Progre
     let needed = options.budget.needed(&analyses, &groups, options.weights)?;
     let choice = search::search(&candidates(&groups, &effects, &limits), needed, evaluate)?;
     let fused = trials.fused(&groups::nodes(&groups, &choice.chosen))?;
-    plan::of(calibration, options, &analyses, &groups, &effects, choice, fused, &limits)
+    let (analyses, groups, effects, limits) = (&analyses, &groups, &effects, &limits);
+    plan::of(plan::Candidates { calibration, analyses, groups, effects, limits }, options, choice, fused)
 }
 
 /// Refuses what would be noticed late: stages whose network is not there, or quantised.

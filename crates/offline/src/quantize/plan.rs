@@ -144,17 +144,25 @@ impl Plan {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "it joins what the steps of one run found")]
+/// What the search chooses from.
+#[derive(Clone, Copy)]
+pub(super) struct Candidates<'c> {
+    pub(super) calibration: &'c dyn Calibration,
+    pub(super) analyses: &'c [Analysis],
+    pub(super) groups: &'c [Group],
+    /// Of each group alone.
+    pub(super) effects: &'c [Effect],
+    pub(super) limits: &'c Limits,
+}
+
+/// The record of a choice. `fused`: the same on integer kernels.
 pub(super) fn of(
-    calibration: &dyn Calibration,
+    candidates: Candidates<'_>,
     options: &Options,
-    analyses: &[Analysis],
-    all: &[Group],
-    effects: &[Effect],
     choice: Choice,
     fused: Option<Effect>,
-    limits: &Limits,
 ) -> Result<Plan, Error> {
+    let Candidates { calibration, analyses, groups: all, effects, limits } = candidates;
     let fingerprint = fingerprint_of(calibration.spec(), &calibration.spec().dir)?;
     let nodes = groups::nodes(all, &choice.chosen);
     let stages = analyses.iter().enumerate().map(|(at, analysis)| {

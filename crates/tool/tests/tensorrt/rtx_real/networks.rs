@@ -60,6 +60,21 @@ fn the_demo_policy_builds_in_the_backbone_dit_layout_in_half_precision() {
 }
 
 #[test]
+fn a_policy_with_stages_of_two_types_builds() {
+    let Some(rtx) = Rtx::open() else { return };
+    let scratch = tempfile::tempdir().expect("scratch");
+    let (checkpoint, policy) = (scratch.path().join("checkpoint"), scratch.path().join("policy"));
+    std::fs::create_dir(&checkpoint).expect("a folder");
+    fill_folder(Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {}).expect("a checkpoint");
+    let dtype_of = [("vision".to_owned(), DType::F32)].into();
+    let request = bundle::Request { dtype: DType::F16, dtype_of, precision: None, ..request(&checkpoint) };
+    bundle::write(&request, &policy, &mut |_| {}).expect("exported");
+    for (name, plan) in rtx.policy(&policy) {
+        plan.assert_whole(&name, KERNELS);
+    }
+}
+
+#[test]
 fn the_reach_policy_builds() {
     let Some(rtx) = Rtx::open() else { return };
     for (name, plan) in rtx.policy(&vla_trt_tests::root().join("data/reach_policy")) {

@@ -184,6 +184,25 @@ fn the_demo_policy_builds_in_8_bits_in_half_precision() {
 }
 
 #[test]
+fn the_demo_policy_in_the_layout_backbone_dit_builds_in_8_bits() {
+    let Some(rtx) = Rtx::open() else { return };
+    let policy = demo(vla_export::backbone_dit::LAYOUT, DType::F16);
+    build_quantized(&rtx, &policy.path().join("policy"), WeightType::Int8, BOTH);
+}
+
+#[test]
+fn the_reach_policy_builds_in_8_bits() {
+    let Some(rtx) = Rtx::open() else { return };
+    // The networks are written beside those that they are made from.
+    let scratch = tempfile::tempdir().expect("scratch");
+    for entry in std::fs::read_dir(vla_trt_tests::root().join("data/reach_policy")).expect("the policy") {
+        let entry = entry.expect("an entry");
+        std::fs::copy(entry.path(), scratch.path().join(entry.file_name())).expect("copied");
+    }
+    build_quantized(&rtx, scratch.path(), WeightType::Int8, BOTH);
+}
+
+#[test]
 fn one_block_of_the_real_widths_has_its_weights_in_the_plan_in_16_8_and_4_bits() {
     let Some(rtx) = Rtx::open() else { return };
     let scratch = tempfile::tempdir().expect("scratch");
