@@ -8,8 +8,8 @@
 //! 4. A greedy search finds the most bytes whose effect together is within the budget ([`search`]).
 //! 5. The bundle is written with the networks of that choice ([`bundle`]).
 //!
-//! Memory holds one stage at a time (or the stages that repeat), and with recorded inputs the outputs of the stages. Every step is deterministic: two runs on the same
-//! machine write the same bytes.
+//! Memory holds one stage at a time (or the stages that repeat), and with recorded inputs the outputs of the stages. Every step is
+//! deterministic: two runs on the same machine write the same bytes.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -151,8 +151,9 @@ pub fn run(spec: &PolicySpec, options: &Options, progress: &mut dyn FnMut(Progre
         progress(Progress::Search(tried));
         trials.outcome(&groups::nodes(&groups, chosen), &limits)
     };
-    let needed = options.budget.needed(&analyses, &groups, options.weights)?;
-    let choice = search::search(&candidates(&groups, &effects, &limits), needed, evaluate)?;
+    let candidates = candidates(&groups, &effects, &limits);
+    let needed = options.budget.needed(&analyses, &candidates, options.weights)?;
+    let choice = search::search(&candidates, needed, evaluate)?;
     let fused = trials.fused(&groups::nodes(&groups, &choice.chosen))?;
     let (analyses, groups, effects, limits) = (&analyses, &groups, &effects, &limits);
     plan::of(plan::Candidates { calibration, analyses, groups, effects, limits }, options, choice, fused)

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::budget::{Limits, Outcome};
-use super::calibration::{Calibration, See};
+use super::calibration::{Calibration, See, network_name};
 use crate::Error;
-use crate::verify::candidate::{Candidate as _, INNER};
+use crate::verify::candidate::Candidate as _;
 use crate::verify::{Networks, StageReport};
 use vla_base::tensor::{HostTensor, TensorSpec};
 use vla_builder::calibration::Calibration as File;
@@ -172,16 +172,12 @@ impl Calibration for Arrays {
         progress: &mut dyn FnMut(usize, usize),
         see: See<'_>,
     ) -> Result<(), Error> {
-        let network_name = |name: &str| {
-            let output = described.outputs.iter().find(|output| output.name == name);
-            name.strip_prefix(INNER).map(str::to_owned).or_else(|| output.map(|output| output.tensor.clone()))
-        };
         self.run(described, &mut self.networks(), &mut |sample, total, tensor| {
             match tensor {
                 Tensors::Input(name, tensor) => see(name, tensor),
                 Tensors::Output(name, tensor) => {
-                    if let Some(name) = network_name(name) {
-                        see(&name, tensor);
+                    if let Some(name) = network_name(described, name) {
+                        see(name, tensor);
                     }
                 }
             }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Effect;
 use super::analysis::Analysis;
-use super::groups::Group;
+use super::search::Candidate;
 use crate::Error;
 use crate::verify::{ActionReport, StageReport};
 use vla_engines::provenance::Figures;
@@ -47,9 +47,7 @@ impl Budget {
         let [action, cosine] = [own.action_rad * USED, own.action_cosine].map(|limit| decodes.then_some(limit));
         Limits { action, relative: None, cosine, stages: true }
     }
-}
 
-impl Budget {
     /// How many weights have to be quantised so that all weights of products take no more than the budget's bytes, where the others
     /// are in half precision; `None` without such a budget.
     ///
@@ -58,13 +56,13 @@ impl Budget {
     pub(super) fn needed(
         &self,
         analyses: &[Analysis],
-        groups: &[Group],
+        candidates: &[Candidate],
         weights: WeightType,
     ) -> Result<Option<u64>, Error> {
         let Some(most) = self.bytes else { return Ok(None) };
         let products = analyses.iter().flat_map(|analysis| &analysis.products);
         let all: u64 = products.map(|each| each.product.elements).sum();
-        let usable: u64 = groups.iter().map(|group| group.elements).sum();
+        let usable: u64 = candidates.iter().filter(|each| each.cost.is_finite()).map(|each| each.bytes).sum();
         // Half bytes that a quantised weight saves of four.
         let saved = match weights {
             WeightType::Int8 => 2,

@@ -97,15 +97,16 @@ fn inside(spec: &PolicySpec, file: &Path) -> Result<String, Error> {
 fn described(text: &str, fingerprint: &str, precisions: &BTreeMap<String, Precision>) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let mut written = Vec::with_capacity(lines.len());
-    let mut precision: Option<&Precision> = None;
+    let mut stage: Option<(usize, &Precision)> = None;
     for (at, line) in lines.iter().enumerate() {
         let key = line.trim_start().trim_start_matches("- ");
         let indent = line.len() - key.len();
+        stage = stage.filter(|(dash, _)| belongs(line, *dash));
         if line.starts_with("fingerprint:") {
             written.push(format!("fingerprint: {fingerprint}"));
             continue;
         }
-        if let (Some(value), Some(precision)) = (key.strip_prefix("precision:"), precision) {
+        if let (Some(value), Some((_, precision))) = (key.strip_prefix("precision:"), stage) {
             let comment = value.find('#').map_or(String::new(), |start| format!(" {}", &value[start..]));
             written.push(format!("{}precision: {precision}{comment}", &line[..indent]));
             continue;
@@ -113,15 +114,22 @@ fn described(text: &str, fingerprint: &str, precisions: &BTreeMap<String, Precis
         written.push((*line).to_owned());
         if let Some(name) = key.strip_prefix("name:").filter(|_| line.trim_start().starts_with("- ")) {
             let name = name.split('#').next().unwrap_or_default().trim().trim_matches(['"', '\'']);
-            precision = precisions.get(name);
-            let mut own = lines[at + 1..].iter().take_while(|line| !line.trim_start().starts_with("- "));
+            let dash = line.len() - line.trim_start().len();
+            stage = precisions.get(name).map(|precision| (dash, precision));
+            let mut own = lines[at + 1..].iter().take_while(|line| belongs(line, dash));
             let has_one = own.any(|line| line.trim_start().starts_with("precision:"));
-            if let Some(precision) = precision.filter(|_| !has_one) {
+            if let Some((_, precision)) = stage.filter(|_| !has_one) {
                 written.push(format!("{}precision: {precision}", " ".repeat(indent)));
             }
         }
     }
     written.join("\n") + "\n"
+}
+
+/// Whether a line is part of the list's element whose dash is in this column: deeper, or nothing but a comment.
+fn belongs(line: &str, dash: usize) -> bool {
+    let text = line.trim_start();
+    text.is_empty() || text.starts_with('#') || line.len() - text.len() > dash
 }
 
 #[cfg(test)]
@@ -131,13 +139,15 @@ mod tests {
     #[test]
     fn a_description_changes_in_fingerprint_and_precision_of_quantised_stages_only() {
         let text = "# mine\nname: step\nfingerprint: sha256:0\nstages:\n  - name: vision\n    precision: fp16\n  - name: step # last\n    \
-                    precision: 'fp32' # beyond fp16\n  - name: context\n    precision: fp16\n  - name: language\n    repeat: denoise\n";
+                    precision: 'fp32' # beyond fp16\n  - name: context\n    precision: fp16\n  - name: language\n    profile:\n      T:\n      - 1\n    \
+                    precision: fp16\n  - name: bare\n    repeat: denoise\n";
         let int8 = |text: &str| Precision { int8: true, ..text.parse().expect("a precision") };
-        let precisions = [("vision", "fp16"), ("step", "fp32"), ("language", "fp16")]
+        let precisions = [("vision", "fp16"), ("step", "fp32"), ("language", "fp16"), ("bare", "fp16")]
             .map(|(name, text)| (name.to_owned(), int8(text)));
         let expected = "# mine\nname: step\nfingerprint: sha256:1\nstages:\n  - name: vision\n    precision: int8+fp16\n  - name: step # \
                         last\n    precision: int8 # beyond fp16\n  - name: context\n    precision: fp16\n  - name: language\n    \
-                        precision: int8+fp16\n    repeat: denoise\n";
+                        profile:\n      T:\n      - 1\n    precision: int8+fp16\n  - name: bare\n    precision: \
+                        int8+fp16\n    repeat: denoise\n";
         assert_eq!(described(text, "sha256:1", &precisions.into()), expected);
     }
 }

@@ -51,6 +51,12 @@ pub(super) trait Calibration {
     fn compare(&self, networks: &mut Networks, changed: &[&str], limits: &Limits) -> Result<Outcome, Error>;
 }
 
+/// The network's own name of an output, which is the pipeline's `name`.
+pub(super) fn network_name<'s>(described: &'s Stage, name: &'s str) -> Option<&'s str> {
+    let output = || described.outputs.iter().find(|output| output.name == name).map(|output| output.tensor.as_str());
+    name.strip_prefix(INNER).or_else(output)
+}
+
 /// The policy on a bag or a data set.
 pub(super) struct Recording {
     pub(super) captured: ReferenceRun,
@@ -98,13 +104,9 @@ impl Calibration for Recording {
                 see(&input.tensor, &self.captured.input(run, &input.name)?);
             }
         }
-        let network_name = |name: &str| {
-            let output = described.outputs.iter().find(|output| output.name == name);
-            name.strip_prefix(INNER).map(str::to_owned).or_else(|| output.map(|output| output.tensor.clone()))
-        };
         observe(&self.captured, &stage.name, described, &mut self.networks(), progress, &mut |name, tensor| {
-            if let Some(name) = network_name(name) {
-                see(&name, tensor);
+            if let Some(name) = network_name(described, name) {
+                see(name, tensor);
             }
         })
     }

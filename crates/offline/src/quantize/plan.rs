@@ -15,9 +15,8 @@ use super::trial::recipe;
 use super::{Effect, Options, Outcome};
 use crate::Error;
 use vla_engines::provenance::figures::{show, show_cosine};
-use vla_quantize::Clip;
-use vla_quantize::Kind;
 use vla_quantize::recipe::{Recipe, Target, WeightType};
+use vla_quantize::{Clip, Kind};
 
 /// Version of the file's form.
 const FORMAT: u32 = 1;
@@ -41,7 +40,8 @@ pub struct Plan {
     pub weights: WeightType,
     /// Each stage that was looked at.
     pub stages: Vec<StagePlan>,
-    /// The whole choice compared with the policy before, on the calibration observations; `None`: nothing is quantised.
+    /// The whole choice compared with the policy before, on the calibration observations; `None`: nothing is quantised, or the choice was
+    /// changed for another target and not run since.
     pub outcome: Option<Outcome>,
     /// The same on ONNX Runtime's integer kernels, which saturate on some CPUs: largest difference of a decoded action, and L2 error of the
     /// predicted actions over their L2 norm.
@@ -116,7 +116,7 @@ impl Plan {
     }
 
     /// The part of it that `target` can run: TensorRT 8.6 keeps what is not quantised of a stage in FP32, so a stage that is quantised in part
-    /// stays floating there. The second: their names.
+    /// stays floating there; the figures of the whole choice are then left out. The second: the stages' names.
     pub fn for_target(mut self, target: Target) -> (Self, Vec<String>) {
         let mut parts = Vec::new();
         for stage in self.stages.iter_mut().filter(|_| target == Target::Trt8) {
@@ -132,6 +132,10 @@ impl Plan {
                     "its stage is quantised in part, which TensorRT 8.6 does not run well".into()
                 });
             }
+        }
+        if !parts.is_empty() {
+            // Figures of the choice before would be those of another policy.
+            (self.outcome, self.integer_kernels) = (None, None);
         }
         (self, parts)
     }

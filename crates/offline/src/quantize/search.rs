@@ -1,8 +1,8 @@
 //! The greedy search: the most bytes whose effect together is within the limits.
 //!
-//! Candidates are taken in the order of their squared cost a byte: errors that know nothing of each other add up as squares. They do so neither
-//! exactly nor always upwards, so each choice is tried as a whole: first all of them, then by bisection the longest beginning of the order that is within the limits, then each of the
-//! next ones beside it.
+//! Candidates are taken in the order of their squared cost a byte: errors that know nothing of each other add up as squares.
+//! They do so neither exactly nor always upwards, so each choice is tried as a whole: first all of them, then by bisection the
+//! longest beginning of the order that is within the limits, then each of the next ones beside it.
 
 use super::Outcome;
 use crate::Error;
@@ -44,7 +44,7 @@ pub fn search(
     if let Some(needed) = needed {
         return search.until(&order, needed);
     }
-    let usable = order.iter().take_while(|at| candidates[**at].cost.is_finite()).count();
+    let usable = order.len();
     let mut best = search.prefix(&order, usable)?;
     if !best.within() && usable > 0 {
         // `least` is within, `most` is not.
@@ -71,10 +71,10 @@ pub fn search(
     Ok(Choice { tried: search.tried, ..best })
 }
 
-/// Candidates by squared cost a byte; equal ones in their own order.
+/// Candidates with a number by squared cost a byte; equal ones in their own order.
 fn order(candidates: &[Candidate]) -> Vec<usize> {
     let rank = |at: &usize| candidates[*at].cost.powi(2) / candidates[*at].bytes.max(1) as f64;
-    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    let mut order: Vec<usize> = (0..candidates.len()).filter(|at| candidates[*at].cost.is_finite()).collect();
     order.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
     order
 }
@@ -162,6 +162,7 @@ mod tests {
     #[test]
     fn a_candidate_without_a_number_is_never_chosen_and_nothing_may_be_chosen() {
         assert_eq!(found(&of(&[(10, f64::INFINITY), (10, 0.1)]), None).0, [false, true]);
+        assert_eq!(found(&of(&[(10, f64::INFINITY), (10, 0.1)]), Some(20)).0, [false, true]);
         assert_eq!(found(&of(&[(10, 2.0), (5, 3.0)]), None).0, [false, false]);
         assert_eq!(found(&[], None).0, [] as [bool; 0]);
     }

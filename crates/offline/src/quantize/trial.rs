@@ -81,7 +81,7 @@ impl<'t> Trials<'t> {
 }
 
 /// What is done to a stage where these nodes are quantised.
-pub(super) fn recipe(analysis: &Analysis, nodes: &[String], weights: vla_quantize::recipe::WeightType) -> Recipe {
+pub(super) fn recipe(analysis: &Analysis, nodes: &[String], weights: WeightType) -> Recipe {
     let mut recipe = Recipe::default();
     for each in analysis.products.iter().filter(|each| nodes.contains(&each.product.node)) {
         let Some(Fit { factors, scale, .. }) = analysis.tensors.get(&each.product.input) else { continue };

@@ -26,7 +26,8 @@ use vla_quantize::recipe::{Target, WeightType};
 /// which form is for which machine.
 ///
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments; 3 done, and not within a limit (--bytes asks for more than it allows); 4 it
-/// does not fit into memory; 5 done, and nothing could be quantised, or fewer observations were found than asked for; 6 no
+/// does not fit into memory; 5 done, and nothing could be quantised, a stage of --plan was left out, or fewer observations were found
+/// than asked for; 6 no
 /// observation of the recording can be used.
 #[derive(clap::Args, Debug)]
 pub(crate) struct QuantizeArguments {
@@ -264,8 +265,14 @@ impl QuantizeArguments {
         }
         match &plan.outcome {
             Some(outcome) if !outcome.within => Outcome::Differs,
-            None => {
+            _ if plan.elements().0 == 0 => {
                 tracing::warn!("nothing was quantised: no product, or no stage for this target, is within the limits");
+                Outcome::Warned
+            }
+            None => {
+                tracing::warn!(
+                    "the choice was changed for this target: compare it with the policy (vla-trt verify --candidate)"
+                );
                 Outcome::Warned
             }
             Some(_) if asked.is_some_and(|asked| plan.observations < asked) => Outcome::Warned,
