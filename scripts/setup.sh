@@ -237,21 +237,22 @@ build_interfaces() { # folder package...
     . "$cache/env.sh"
     colcon --log-base "$folder/log" build --base-paths "$root/tests/ros/interfaces" --build-base "$folder/build" \
       --install-base "$folder/install" --merge-install --packages-select "$@"
-  )
+  ) || return 1
   rm -rf "$folder/build" "$folder/log"
 }
 
 # --- 4. ONNX Runtime --------------------------------------------------------------------------------------------
 
 # The library out of the wheel, whatever Python runs here: the library itself knows nothing of Python.
+# Each step says that it failed: what is called in front of `||` runs without errexit, and its functions too.
 fetch_onnxruntime() { # python with pip, target file
   local scratch="$cache/onnxruntime.partial"
   rm -rf "$scratch"
   mkdir -p "$scratch" "$(dirname "$2")"
   "$1" -m pip download --disable-pip-version-check --no-deps --only-binary=:all: --implementation cp --python-version 3.12 \
     --platform "manylinux_2_28_$(uname -m)" --platform "manylinux_2_27_$(uname -m)" \
-    --dest "$scratch" "onnxruntime==$onnxruntime_version"
-  "$1" - "$scratch" <<'PYTHON'
+    --dest "$scratch" "onnxruntime==$onnxruntime_version" || return 1
+  "$1" - "$scratch" <<'PYTHON' || return 1
 import pathlib, sys, zipfile
 
 scratch = pathlib.Path(sys.argv[1])
@@ -261,7 +262,7 @@ with zipfile.ZipFile(wheel) as archive:
     (name, *_) = [n for n in archive.namelist() if n.startswith("onnxruntime/capi/libonnxruntime.so")]
     (scratch / "libonnxruntime.so").write_bytes(archive.read(name))
 PYTHON
-  mv "$scratch/libonnxruntime.so" "$2"
+  mv "$scratch/libonnxruntime.so" "$2" || return 1
   rm -rf "$scratch"
 }
 

@@ -39,7 +39,7 @@ make_venv() {
   rm -rf "$venv"
   "$VLA_TRT_PYTHON" -m venv "$venv" || return 1
   # ROS 2's modules, and its numpy before any other.
-  seen=$("$VLA_TRT_PYTHON" -c 'import site, sys; print("\n".join(p for p in sys.path if p.endswith("-packages")))')
+  seen=$("$VLA_TRT_PYTHON" -c 'import site, sys; print("\n".join(p for p in sys.path if p.endswith("-packages")))') || return 1
   say "$seen" >"$(echo "$venv"/lib/python3*/site-packages)/ros.pth"
   "$venv/bin/python3" -m pip install --disable-pip-version-check -r "$requirements" || return 1
   "$venv/bin/python3" -m pip install --disable-pip-version-check --no-deps "$models"
