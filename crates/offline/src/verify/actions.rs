@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::capture::ReferenceRun;
 use super::report::{ActionReport, KeyFigures};
+use super::stages::write_inputs;
 use super::store::Store;
 use super::{Candidate, Progress};
 use crate::Error;
@@ -40,12 +41,7 @@ pub fn actions(
     for observation in 0..total {
         let expected = captured.last_actions(observation)?;
         pipeline.prepare(captured.symbols(observation), captured.steps(observation))?;
-        let mut inputs: Vec<String> = pipeline.host_inputs().into_iter().map(|input| input.name).collect();
-        inputs.sort_unstable();
-        inputs.dedup();
-        for input in inputs {
-            pipeline.write(&input, &captured.host_tensor(observation, &input)?)?;
-        }
+        write_inputs(&mut *pipeline, &mut |input| captured.host_tensor(observation, input))?;
         pipeline.execute(&mut times(&stages))?;
         let spec = pipeline.tensor(captured.output()).ok_or_else(|| captured.lost(captured.output()))?;
         let actions = HostTensor::zeros(spec.dtype, expected.dims());
@@ -77,16 +73,11 @@ pub(crate) fn actions_from(
         let mut pipeline = candidate.load(group, &offered)?;
         for observation in 0..captured.observations() {
             pipeline.prepare(captured.symbols(observation), captured.steps(observation))?;
-            let mut inputs: Vec<String> = pipeline.host_inputs().into_iter().map(|input| input.name).collect();
-            inputs.sort_unstable();
-            inputs.dedup();
-            for input in inputs {
-                let tensor = match store.latest(observation, captured.steps(observation), &input)? {
-                    Some(tensor) => tensor,
-                    None => captured.host_tensor(observation, &input)?,
-                };
-                pipeline.write(&input, &tensor)?;
-            }
+            let steps = captured.steps(observation);
+            write_inputs(&mut *pipeline, &mut |input| match store.latest(observation, steps, input)? {
+                Some(tensor) => Ok(tensor),
+                None => captured.host_tensor(observation, input),
+            })?;
             let mut kept = Ok(());
             pipeline.inspect(&mut |made: StageOutput<'_>| {
                 if kept.is_ok() {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::actions::Decoded;
-use super::stages::find;
+use super::stages::{find, write_inputs};
 use super::store::Store;
 use super::{Candidate, Options, Progress, Reference};
 use crate::Error;
@@ -141,12 +141,7 @@ impl ReferenceRun {
         for at in 0..total {
             let ObservationShape { symbols, steps } = &self.moments[at];
             pipeline.prepare(symbols, *steps)?;
-            let mut inputs: Vec<String> = pipeline.host_inputs().into_iter().map(|input| input.name).collect();
-            inputs.sort_unstable();
-            inputs.dedup();
-            for input in inputs {
-                pipeline.write(&input, &self.host_tensor(at, &input)?)?;
-            }
+            write_inputs(&mut *pipeline, &mut |input| self.host_tensor(at, input))?;
             let (store, mut kept) = (&mut self.store, Ok(()));
             pipeline.inspect(&mut |made: StageOutput<'_>| {
                 if kept.is_ok() {

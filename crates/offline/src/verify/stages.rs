@@ -1,6 +1,6 @@
 //! Runs one stage of the candidate on the reference's inputs and compares the outputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::candidate::INNER;
 use super::capture::{ReferenceRun, StageRun};
@@ -75,7 +75,7 @@ pub(crate) fn observe(
     progress(0, total);
     let mut pipeline = candidate.load(std::slice::from_ref(&alone), &host)?;
     for (done, run) in (1..).zip(captured.runs(reference)) {
-        write_inputs(captured, run, &mut *pipeline)?;
+        write_run(captured, run, &mut *pipeline)?;
         pipeline.inspect(&mut |made: StageOutput<'_>| see(made.name, &made.tensor))?;
         progress(done, total);
     }
@@ -83,12 +83,19 @@ pub(crate) fn observe(
 }
 
 /// Everything that a run of the stage was given.
-fn write_inputs(captured: &ReferenceRun, run: StageRun, pipeline: &mut dyn Inference) -> Result<(), Error> {
+fn write_run(captured: &ReferenceRun, run: StageRun, pipeline: &mut dyn Inference) -> Result<(), Error> {
     pipeline.prepare(captured.symbols(run.observation), 1)?;
-    let mut inputs: Vec<String> = pipeline.host_inputs().into_iter().map(|input| input.name).collect();
-    inputs.dedup();
+    write_inputs(pipeline, &mut |input| Ok(captured.input(run, input)?.to_single().into_owned()))
+}
+
+/// Writes each input that the host gives a pipeline, once; `read` has them by name.
+pub(super) fn write_inputs(
+    pipeline: &mut dyn Inference,
+    read: &mut dyn FnMut(&str) -> Result<HostTensor, Error>,
+) -> Result<(), Error> {
+    let inputs: BTreeSet<String> = pipeline.host_inputs().into_iter().map(|input| input.name).collect();
     for input in inputs {
-        pipeline.write(&input, &captured.input(run, &input)?.to_single())?;
+        pipeline.write(&input, &read(&input)?)?;
     }
     Ok(())
 }
@@ -101,7 +108,7 @@ fn compare(
     pipeline: &mut dyn Inference,
     worst: &mut Worst,
 ) -> Result<(), Error> {
-    write_inputs(captured, run, pipeline)?;
+    write_run(captured, run, pipeline)?;
     let mut failed = Ok(());
     pipeline.inspect(&mut |made: StageOutput<'_>| {
         let compared = captured.output_of(run, made.name).and_then(|reference| {
