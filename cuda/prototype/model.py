@@ -51,7 +51,11 @@ def make_weights(seed=1, device="cuda", dtype=torch.float16):
 def one_step(w, actions, modulation, seen=None):
     """Actions [50, 128] after one step, with weights of any type; `seen` gets every product's result by place."""
     kind = w["encode"].dtype
-    see = (lambda name, value: seen.append((name, value.detach().clone()))) if seen is not None else lambda *_: None
+
+    def see(name, value):
+        if seen is not None:
+            seen.append((name, value.clone()))
+
     h = F.silu(F.linear(actions.to(kind), w["encode"]) + modulation[-1].to(kind))
     see("encode", h)
     tokens = F.linear(h, w["encode_out"]) + w["encode_bias"]
@@ -67,8 +71,8 @@ def one_step(w, actions, modulation, seen=None):
         if key_rows(i):
             q, k, v = heads(F.linear(n, w[f"{i}.qkv"], w[f"{i}.qkv_bias"])), w[f"{i}.keys"], w[f"{i}.values"]
         else:
-            parts = zip(w[f"{i}.qkv"].split(WIDTH), w[f"{i}.qkv_bias"].split(WIDTH), strict=True)
-            q, k, v = (heads(F.linear(n, matrix, bias)) for matrix, bias in parts)
+            matrices, biases = w[f"{i}.qkv"].split(WIDTH), w[f"{i}.qkv_bias"].split(WIDTH)
+            q, k, v = [heads(F.linear(n, matrices[part], biases[part])) for part in range(3)]
         mixed = F.scaled_dot_product_attention(q[None], k[None], v[None])[0].transpose(0, 1).reshape(-1, WIDTH)
         see(f"{i}.attention", mixed)
         x = x + F.linear(mixed, w[f"{i}.out"], w[f"{i}.out_bias"])
@@ -84,7 +88,7 @@ def one_step(w, actions, modulation, seen=None):
     y = F.relu(F.linear(y, w["decode"], w["decode_bias"]))
     see("decode", y)
     velocity = F.linear(y, w["decode_out"], w["decode_out_bias"])[1:]
-    exact = torch.promote_types(actions.dtype, torch.float32)
+    exact = torch.float64 if kind == torch.float64 else torch.float32
     actions = actions.to(exact) + w["dt"].to(exact) * w["strength"].to(exact)[:, None] * velocity.to(exact)
     see("actions", actions)
     return actions

@@ -27,7 +27,8 @@ nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem --format=csv,noh
 for way in "$@"; do
   echo "== $way"
   timeout "${LIMIT:-150}" python3 measure.py "$way" "$logs" >"$logs/$way.log" 2>&1 || echo "exit code $?"
-  tail -c "${SHOWN:-2500}" "$logs/$way.log"
+  case $way in tape | library) shown=3800 ;; *) shown=500 ;; esac
+  tail -c "${SHOWN:-$shown}" "$logs/$way.log"
 done
 tail -n +1 "$logs"/*.log "$logs"/*.json >"$out/logs.txt"
 python3 measure.py table "$logs" | tee "$out/table.md"
