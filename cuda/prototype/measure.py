@@ -81,7 +81,10 @@ def tape_places(tape, seen):
     for at, (name, wanted) in enumerate(seen):
         if tape.names[at] != name and not (name.endswith("attention") and tape.names[at].endswith("attention")):
             raise SystemExit(f"phase {at}: {tape.names[at]}, reference {name}")
-        tape.once(at + 1)
+        try:
+            tape.once(at + 1)
+        except Exception as error:
+            raise SystemExit(f"phase {at} {name} of {len(seen)}: {error}") from error
         found = tape.place(name)
         error = M.relative(found[: wanted.shape[0]], wanted)
         kind = name.split(".")[-1]

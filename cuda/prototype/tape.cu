@@ -427,10 +427,11 @@ static int clusters_at_once(int slots, int *shared) {
   return clusters;
 }
 
-// The engine: `tape` is what tape.py makes, but for the buffers of this side. Null when it cannot be made.
-extern "C" void *tape_create(const Tape *tape, cudaStream_t stream) {
+// The engine: `tape` is a Tape as engines.py makes it, but for the buffers of this side. Null when it cannot be made. The type
+// is in an unnamed namespace: as a parameter it would keep the function out of the library.
+extern "C" void *tape_create(const void *tape, cudaStream_t stream) {
   TapeEngine *e = new TapeEngine;
-  e->tape = *tape, e->stream = stream;
+  e->tape = *static_cast<const Tape *>(tape), e->stream = stream;
   auto room = [&](auto **p, size_t bytes) {
     return cudaMalloc(reinterpret_cast<void **>(p), bytes) == cudaSuccess && cudaMemset(*p, 0, bytes) == cudaSuccess;
   };
