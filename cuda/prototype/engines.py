@@ -40,7 +40,7 @@ def view(pointer, count, dtype):
 class Library:
     """Design A."""
 
-    def __init__(self, w, early):
+    def __init__(self, w, how):
         self.lib, self.w = load("library"), w
         pointers = [w[name].data_ptr() for name in STEP_FIELDS]
         for i in range(M.BLOCKS):
@@ -50,7 +50,7 @@ class Library:
         self.stream = torch.cuda.Stream()
         self.engine = self.lib.library_create(
             C.byref(self.weights), M.STEPS, C.c_void_p(w["start"].data_ptr()), C.c_void_p(w["dt"].data_ptr()),
-            C.c_void_p(w["strength"].data_ptr()), early, C.c_void_p(self.stream.cuda_stream),
+            C.c_void_p(w["strength"].data_ptr()), how, C.c_void_p(self.stream.cuda_stream),
         )  # fmt: skip
         if not self.engine:
             raise SystemExit("library_create failed")

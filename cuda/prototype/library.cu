@@ -3,6 +3,7 @@
 #include <cublasLt.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <string>
 #include <tuple>
@@ -18,82 +19,123 @@ __device__ inline void await_previous() {
 #endif
 }
 
-__device__ inline float2 block_sum(float2 v) {  // of 192 threads
-  __shared__ float2 parts[6];
-  for (int i = 16; i; i /= 2) v.x += __shfl_xor_sync(~0u, v.x, i), v.y += __shfl_xor_sync(~0u, v.y, i);
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = v;
-  __syncthreads();
-  v = parts[0];
-  for (int i = 1; i < 6; i++) v.x += parts[i].x, v.y += parts[i].y;
-  __syncthreads();
-  return v;
+constexpr int kMaxParts = 8;
+
+// The result of a product: the sum of `count` parts, each over a share of the channels, in one of the two types.
+struct Parts {
+  const half *halves;
+  const float *floats;
+  int count, stride;  // values between parts
+};
+
+__device__ inline void halves_of(const half *p, float (&out)[8]) {
+  const uint4 raw = *reinterpret_cast<const uint4 *>(p);
+  const half2 *h = reinterpret_cast<const half2 *>(&raw);
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const float2 f = __half22float2(h[i]);
+    out[2 * i] = f.x, out[2 * i + 1] = f.y;
+  }
+}
+__device__ inline void floats_of(const float *p, float (&out)[8]) {
+  *reinterpret_cast<float4 *>(out) = *reinterpret_cast<const float4 *>(p);
+  *reinterpret_cast<float4 *>(out + 4) = *reinterpret_cast<const float4 *>(p + 4);
+}
+// Eight values more in `v`.
+__device__ inline void add_parts(const Parts &parts, int at, float (&v)[8]) {
+  float part[8];
+#pragma unroll 4
+  for (int i = 0; i < parts.count; i++) {
+    if (parts.halves)
+      halves_of(parts.halves + at + i * parts.stride, part);
+    else
+      floats_of(parts.floats + at + i * parts.stride, part);
+#pragma unroll
+    for (int j = 0; j < 8; j++) v[j] += part[j];
+  }
 }
 
 // x += added + bias (or x = added + bias of the row, or the state's row), then y = norm(x) gain + shift. One block a row.
 struct Residual {
   float *x;
-  const half *added, *bias, *state, *rows_bias;
+  Parts added;
+  const half *bias, *state, *rows_bias;
   half *y;
   const float *gain, *shift;
   float eps;
 };
 
 __global__ void __launch_bounds__(192) residual_norm(Residual r) {
-  await_previous();
   const int row = blockIdx.x, at = threadIdx.x * 8;
-  float v[8];
-  auto halves = [&](const half *p, float (&out)[8]) {
-    const uint4 raw = *reinterpret_cast<const uint4 *>(p);
-    const half2 *h = reinterpret_cast<const half2 *>(&raw);
+  float v[8], bias[8] = {}, gain[8], shift[8] = {};
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-      const float2 f = __half22float2(h[i]);
-      out[2 * i] = f.x, out[2 * i + 1] = f.y;
-    }
-  };
+  for (int i = 0; i < 8; i++) gain[i] = 1.f;
+  if (r.gain) floats_of(r.gain + at, gain), floats_of(r.shift + at, shift);
+  if (!r.state) halves_of(r.bias + at, bias);
+  else if (row > 0) halves_of(r.rows_bias + (row - 1) * kWidth + at, bias);
+  await_previous();
   float *x = r.x + row * kWidth + at;
-  float added[8], bias[8];
-  if (r.state) {
-    if (row == 0) {
-      halves(r.state + at, v);
-    } else {
-      halves(r.added + (row - 1) * kWidth + at, added);
-      halves(r.rows_bias + (row - 1) * kWidth + at, bias);
-#pragma unroll
-      for (int i = 0; i < 8; i++) v[i] = added[i] + bias[i];
-    }
+  if (!r.state) {
+    floats_of(x, v);
+    add_parts(r.added, row * kWidth + at, v);
+  } else if (row == 0) {
+    halves_of(r.state + at, v);
   } else {
-    halves(r.added + row * kWidth + at, added);
-    halves(r.bias + at, bias);
-    *reinterpret_cast<float4 *>(v) = *reinterpret_cast<const float4 *>(x);
-    *reinterpret_cast<float4 *>(v + 4) = *reinterpret_cast<const float4 *>(x + 4);
 #pragma unroll
-    for (int i = 0; i < 8; i++) v[i] += added[i] + bias[i];
+    for (int i = 0; i < 8; i++) v[i] = 0.f;
+    add_parts(r.added, (row - 1) * kWidth + at, v);
   }
+#pragma unroll
+  for (int i = 0; i < 8; i++) v[i] += bias[i];
   *reinterpret_cast<float4 *>(x) = *reinterpret_cast<const float4 *>(v);
   *reinterpret_cast<float4 *>(x + 4) = *reinterpret_cast<const float4 *>(v + 4);
-  float2 sum = make_float2(0.f, 0.f);
+  // Mean and squared deviations of equal shares join pairwise: one barrier.
+  float mean = 0.f, square = 0.f;
 #pragma unroll
-  for (int i = 0; i < 8; i++) sum.x += v[i];
-  const float mean = block_sum(sum).x / kWidth;
-  float2 square = make_float2(0.f, 0.f);
+  for (int i = 0; i < 8; i++) mean += v[i] / 8;
 #pragma unroll
-  for (int i = 0; i < 8; i++) square.x += (v[i] - mean) * (v[i] - mean);
-  const float rate = rsqrtf(block_sum(square).x / kWidth + r.eps);
+  for (int i = 0; i < 8; i++) square += (v[i] - mean) * (v[i] - mean);
+#pragma unroll
+  for (int i = 1; i < 32; i *= 2) {
+    const float other = __shfl_xor_sync(~0u, mean, i);
+    square += __shfl_xor_sync(~0u, square, i) + (other - mean) * (other - mean) * (4 * i);
+    mean = (mean + other) / 2;
+  }
+  __shared__ float2 warps[6];
+  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = make_float2(mean, square);
+  __syncthreads();
+  mean = square = 0.f;
+#pragma unroll
+  for (int i = 0; i < 6; i++) mean += warps[i].x / 6;
+#pragma unroll
+  for (int i = 0; i < 6; i++) square += warps[i].y + (warps[i].x - mean) * (warps[i].x - mean) * 256;
+  const float rate = rsqrtf(square / kWidth + r.eps);
   uint32_t out[4];
 #pragma unroll
-  for (int i = 0; i < 8; i++) {
-    v[i] = (v[i] - mean) * rate;
-    if (r.gain) v[i] = v[i] * r.gain[at + i] + r.shift[at + i];
+  for (int i = 0; i < 4; i++) {
+    const int a = 2 * i, b = a + 1;
+    out[i] = pack((v[a] - mean) * rate * gain[a] + shift[a], (v[b] - mean) * rate * gain[b] + shift[b]);
   }
-#pragma unroll
-  for (int i = 0; i < 4; i++) out[i] = pack(v[2 * i], v[2 * i + 1]);
   *reinterpret_cast<uint4 *>(r.y + row * kWidth + at) = *reinterpret_cast<uint4 *>(out);
 }
 
+// Asks for `bytes` in the L2 cache, so that the product after the one that runs now finds its weights there.
+constexpr int kChunk = 4096;
+__global__ void prefetch(const char *from, int64_t bytes) {
+  const int64_t at = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * kChunk;
+#if __CUDA_ARCH__ >= 900
+  if (at < bytes)
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from + at), "r"(uint32_t(min(bytes - at, int64_t(kChunk)))) : "memory");
+#endif
+}
+
+__device__ inline void copy_async(void *to, const void *from, bool exists) {  // 16 bytes, or zeros
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(exists ? 16 : 0) : "memory");
+}
+
 // One block for 16 query rows of a head.
-__global__ void __launch_bounds__(256) attention(const half *q, int q_stride, const half *k, const half *v, int kv_stride,
-                                                 int head_stride, int key_rows, half *out) {
+__global__ void __launch_bounds__(256) attention(Parts q, const half *q_bias, int q_stride, const half *k, const half *v,
+                                                 int kv_stride, int head_stride, int key_rows, bool given, half *out) {
   extern __shared__ __align__(16) char memory[];
   float *merge = reinterpret_cast<float *>(memory);
   half *queries = reinterpret_cast<half *>(merge + kMergeFloats);
@@ -101,21 +143,28 @@ __global__ void __launch_bounds__(256) attention(const half *q, int q_stride, co
   const int padded = (key_rows + 15) / 16 * 16;
   half *values = keys + padded * kHeadDim;
   const int head = blockIdx.x, first = blockIdx.y * 16;
-  await_previous();
-  const float scale = 1.4426950408889634f / sqrtf(float(kHeadDim));
-  for (int i = threadIdx.x; i < 16 * kHeadDim; i += 256) {
-    const int row = i / kHeadDim, channel = i % kHeadDim;
-    const bool exists = first + row < kRows;
-    const float value = exists ? __half2float(q[(first + row) * q_stride + head * kHeadDim + channel]) : 0.f;
-    queries[row * kQueryStride + channel] = __float2half(value * scale);
-  }
+  if (!given) await_previous();  // keys and values are the product before
   for (int i = threadIdx.x; i < padded * 6; i += 256) {
     const int row = i / 6, part = i % 6;
-    const int64_t from = int64_t(head) * head_stride + int64_t(row) * kv_stride + part * 8;
-    const uint4 none = make_uint4(0, 0, 0, 0);
-    reinterpret_cast<uint4 *>(keys)[i] = row < key_rows ? *reinterpret_cast<const uint4 *>(k + from) : none;
-    reinterpret_cast<uint4 *>(values)[i] = row < key_rows ? *reinterpret_cast<const uint4 *>(v + from) : none;
+    const int64_t from = row < key_rows ? int64_t(head) * head_stride + int64_t(row) * kv_stride + part * 8 : 0;
+    copy_async(keys + i * 8, k + from, row < key_rows);
+    copy_async(values + i * 8, v + from, row < key_rows);
   }
+  if (given) await_previous();
+  const float scale = 1.4426950408889634f / sqrtf(float(kHeadDim));
+  if (threadIdx.x < 16 * 6) {
+    const int row = threadIdx.x / 6, channel = threadIdx.x % 6 * 8, of_row = head * kHeadDim + channel;
+    float values_of_query[8] = {};
+    if (first + row < kRows) {
+      if (q_bias) halves_of(q_bias + of_row, values_of_query);
+      add_parts(q, (first + row) * q_stride + of_row, values_of_query);
+    }
+    uint32_t packed[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) packed[i] = pack(values_of_query[2 * i] * scale, values_of_query[2 * i + 1] * scale);
+    *reinterpret_cast<uint4 *>(queries + row * kQueryStride + channel) = *reinterpret_cast<uint4 *>(packed);
+  }
+  asm volatile("cp.async.wait_all;" ::: "memory");
   __syncthreads();
   attend(queries, key_rows, merge, [&](int u, const half *&unit_keys, const half *&unit_values) {
     unit_keys = keys + u * 16 * kHeadDim, unit_values = values + u * 16 * kHeadDim;
@@ -157,33 +206,42 @@ __global__ void euler(float *actions, const half *velocity, const float *dt, con
   } while (0)
 
 constexpr size_t kWorkspace = 64 << 20;
-enum Finish { kPlain, kBias, kGelu, kRelu };
+enum Finish { kPlain, kBias, kGelu, kRelu, kQuery };  // kQuery: plain, before attention
 
 struct Product {
   cublasLtMatmulDesc_t operation = nullptr;
   cublasLtMatrixLayout_t a = nullptr, b = nullptr, d = nullptr;
   cublasLtMatmulAlgo_t algorithm = {};
   Finish finish = kPlain;
+  int parts = 1;        // shares of the channels, each with its result
+  bool floats = false;  // results in single precision
 };
 
 struct Engine {
   StepWeights w;
   int steps = 0;
   bool early = false;  // programmatic dependent launch of our kernels
+  bool ahead = false;  // weights of the next product into the L2 cache, on a branch of the graph
   const float *start = nullptr, *dt = nullptr, *strength = nullptr;
   float *actions = nullptr, *x = nullptr;
   half *actions16 = nullptr, *y = nullptr, *wide = nullptr, *mixed = nullptr, *delta = nullptr;
   void *workspace = nullptr;
   cublasLtHandle_t lt = nullptr;
-  cudaStream_t stream = nullptr;
+  cudaStream_t stream = nullptr, side = nullptr;
+  cudaEvent_t fork = nullptr;
   cudaGraphExec_t graph = nullptr;
   std::map<std::tuple<int, int, int, int>, Product> products;
   std::string report;
 };
 
+Parts parts_of(const Engine &e, const Product &p, int values) {
+  const float *floats = reinterpret_cast<const float *>(e.delta);
+  return {p.floats ? nullptr : e.delta, p.floats ? floats : nullptr, p.parts, values};
+}
+
 int apply(Engine &e, Product &p, const half *weight, const half *from, half *to, const half *bias) {
   const float one = 1.f, zero = 0.f;
-  if (p.finish != kPlain)
+  if (p.finish != kPlain && p.finish != kQuery)
     LT_CHECK(cublasLtMatmulDescSetAttribute(p.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias));
   LT_CHECK(cublasLtMatmul(e.lt, p.operation, &one, weight, p.a, from, p.b, &zero, to, p.d, to, p.d, &p.algorithm, e.workspace,
                           kWorkspace, e.stream));
@@ -214,54 +272,95 @@ float time_of(Engine &e, Body body) {
   return times[times.size() / 2];
 }
 
-// The product [rows, from] x [to, from]^T; its algorithm is the fastest over `weights` (in turn, so that they come from memory).
-int product(Engine &e, int rows, int to, int from, Finish finish, const std::vector<const half *> &weights, const half *bias,
-            Product **found) {
-  Product &p = e.products[{rows, to, from, finish}];
-  *found = &p;
-  if (p.operation) return 0;
-  p.finish = finish;
+int describe(Product &p, int rows, int to, int from, const half *bias) {
   LT_CHECK(cublasLtMatmulDescCreate(&p.operation, CUBLAS_COMPUTE_32F, CUDA_R_32F));
   const cublasOperation_t transposed = CUBLAS_OP_T;
   LT_CHECK(cublasLtMatmulDescSetAttribute(p.operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed));
   const cublasLtEpilogue_t epilogues[] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_BIAS,
-                                          CUBLASLT_EPILOGUE_RELU_BIAS};
-  LT_CHECK(cublasLtMatmulDescSetAttribute(p.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogues[finish], sizeof epilogues[0]));
-  if (finish != kPlain)
+                                          CUBLASLT_EPILOGUE_RELU_BIAS, CUBLASLT_EPILOGUE_DEFAULT};
+  LT_CHECK(cublasLtMatmulDescSetAttribute(p.operation, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogues[p.finish], sizeof epilogues[0]));
+  if (p.finish != kPlain && p.finish != kQuery)
     LT_CHECK(cublasLtMatmulDescSetAttribute(p.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias));
-  LT_CHECK(cublasLtMatrixLayoutCreate(&p.a, CUDA_R_16F, from, to, from));
-  LT_CHECK(cublasLtMatrixLayoutCreate(&p.b, CUDA_R_16F, from, rows, from));
-  LT_CHECK(cublasLtMatrixLayoutCreate(&p.d, CUDA_R_16F, to, rows, to));
+  const int share = from / p.parts;
+  LT_CHECK(cublasLtMatrixLayoutCreate(&p.a, CUDA_R_16F, share, to, from));
+  LT_CHECK(cublasLtMatrixLayoutCreate(&p.b, CUDA_R_16F, share, rows, from));
+  LT_CHECK(cublasLtMatrixLayoutCreate(&p.d, p.floats ? CUDA_R_32F : CUDA_R_16F, to, rows, to));
+  if (p.parts == 1) return 0;
+  const int64_t offsets[] = {share, share, int64_t(rows) * to};
+  const cublasLtMatrixLayout_t layouts[] = {p.a, p.b, p.d};
+  for (int i = 0; i < 3; i++) {
+    LT_CHECK(cublasLtMatrixLayoutSetAttribute(layouts[i], CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &p.parts, sizeof p.parts));
+    LT_CHECK(cublasLtMatrixLayoutSetAttribute(layouts[i], CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &offsets[i], sizeof offsets[i]));
+  }
+  return 0;
+}
+
+// From here on, beside what the stream does next: `bytes` into the L2 cache.
+int fetch_beside(Engine &e, const void *from, int64_t bytes, bool fork = true) {
+  if (!e.ahead) return 0;
+  if (fork) {
+    CUDA_CHECK(cudaEventRecord(e.fork, e.stream));
+    CUDA_CHECK(cudaStreamWaitEvent(e.side, e.fork));
+  }
+  const int64_t block = int64_t(kChunk) * 128;
+  prefetch<<<int((bytes + block - 1) / block), 128, 0, e.side>>>(static_cast<const char *>(from), bytes);
+  return 0;
+}
+int join_side(Engine &e) {
+  if (!e.ahead) return 0;
+  CUDA_CHECK(cudaEventRecord(e.fork, e.side));
+  CUDA_CHECK(cudaStreamWaitEvent(e.stream, e.fork));
+  return 0;
+}
+
+// The product [rows, from] x [to, from]^T. Parts, type and algorithm are the fastest over `weights` (in turn, so that they come
+// from memory), together with `after`, which reads the parts; without it there is one part.
+int product(Engine &e, int rows, int to, int from, Finish finish, const std::vector<const half *> &weights, const half *bias,
+            Product **found, const std::function<void(const Parts &)> &after = nullptr) {
+  Product &best = e.products[{rows, to, from, finish}];
+  *found = &best;
+  if (best.operation) return 0;
   cublasLtMatmulPreference_t preference;
   LT_CHECK(cublasLtMatmulPreferenceCreate(&preference));
   LT_CHECK(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &kWorkspace, sizeof kWorkspace));
-  std::vector<cublasLtMatmulHeuristicResult_t> candidates(100);
-  int count = 0;
-  LT_CHECK(cublasLtMatmulAlgoGetHeuristic(e.lt, p.operation, p.a, p.b, p.d, p.d, preference, int(candidates.size()),
-                                          candidates.data(), &count));
-  float best = 1e30f, first = 0.f;
-  int chosen = -1, usable = 0;
-  for (int i = 0; i < count; i++) {
-    p.algorithm = candidates[i].algo;
-    const float ms = time_of(e, [&] {
-      for (const half *weight : weights)
-        if (apply(e, p, weight, e.wide, e.delta, bias)) return 1;
-      return 0;
-    });
-    if (ms < 0.f) continue;
-    usable++;
-    if (i == 0) first = ms;
-    if (ms < best) best = ms, chosen = i;
-  }
-  if (chosen < 0) return fprintf(stderr, "no algorithm for %d x %d x %d\n", rows, to, from), 1;
-  p.algorithm = candidates[chosen].algo;
+  float least = 1e30f, plain = 1e30f;
+  int usable = 0;
+  for (int parts : {1, 2, 3, 4, 6, kMaxParts})
+    for (bool floats : {false, true}) {
+      if (!after && (parts > 1 || floats)) continue;
+      Product p;
+      p.finish = finish, p.parts = parts, p.floats = floats;
+      if (describe(p, rows, to, from, bias)) return 1;
+      std::vector<cublasLtMatmulHeuristicResult_t> candidates(32);
+      int count = 0;
+      if (cublasLtMatmulAlgoGetHeuristic(e.lt, p.operation, p.a, p.b, p.d, p.d, preference, int(candidates.size()), candidates.data(),
+                                         &count))
+        count = 0;
+      for (int i = 0; i < count; i++) {
+        p.algorithm = candidates[i].algo;
+        const float ms = time_of(e, [&] {
+          for (size_t j = 0; j < weights.size(); j++) {
+            if (fetch_beside(e, weights[(j + 1) % weights.size()], int64_t(to) * from * 2)) return 1;
+            if (apply(e, p, weights[j], e.wide, e.delta, bias)) return 1;
+            if (after) after(parts_of(e, p, rows * to));
+          }
+          return join_side(e);
+        });
+        if (ms < 0.f) continue;
+        usable++;
+        if (parts == 1 && !floats) plain = std::min(plain, ms);
+        if (ms < least) least = ms, best = p;
+      }
+    }
+  if (!best.operation) return fprintf(stderr, "no algorithm for %d x %d x %d\n", rows, to, from), 1;
   int tile = 0, split = 0;
-  cublasLtMatmulAlgoConfigGetAttribute(&p.algorithm, CUBLASLT_ALGO_CONFIG_TILE_ID, &tile, sizeof tile, nullptr);
-  cublasLtMatmulAlgoConfigGetAttribute(&p.algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &split, sizeof split, nullptr);
+  cublasLtMatmulAlgoConfigGetAttribute(&best.algorithm, CUBLASLT_ALGO_CONFIG_TILE_ID, &tile, sizeof tile, nullptr);
+  cublasLtMatmulAlgoConfigGetAttribute(&best.algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &split, sizeof split, nullptr);
   char line[256];
-  const double each = best * 1e3 / weights.size();
-  snprintf(line, sizeof line, "| %d x %d x %d, finish %d | %.2f | %.2f | %.0f | %d of %d (%d usable), tile %d, split %d |\n", rows, to,
-           from, finish, each, first * 1e3 / weights.size(), 2e-3 * to * from / each, chosen, count, usable, tile, split);
+  const double each = least * 1e3 / weights.size();
+  snprintf(line, sizeof line, "| %d x %d x %d%s | %.2f us | one part %.2f | %.0f GB/s | of %d: %d parts%s, tile %d, split %d |\n", rows,
+           to, from, after ? " and what follows" : "", each, plain * 1e3 / weights.size(), 2e-3 * to * from / each, usable, best.parts,
+           best.floats ? " in single precision" : "", tile, split);
   e.report += line;
   return 0;
 }
@@ -288,19 +387,44 @@ int enqueue(Engine &e) {
     (b.key_rows ? single : stacked).push_back(b.qkv);
     outs.push_back(b.out), ups.push_back(b.up), downs.push_back(b.down);
   }
-  const BlockWeights &b0 = e.w.blocks[0];
+  CUDA_CHECK(cudaFuncSetAttribute(attention, cudaFuncAttributeMaxDynamicSharedMemorySize, 160 << 10));
+  const BlockWeights &b0 = e.w.blocks[0], &images = e.w.blocks[2];
+  const auto cross = [&](const BlockWeights &b, const Parts &q) {
+    const int rows = int(b.key_rows);
+    launch(e, attention, dim3(kHeads, 4), 256, attention_memory(rows), q, b.qkv_bias, kWidth, b.keys, b.values, kHeadDim,
+           rows * kHeadDim, rows, true, e.mixed);
+  };
+  const auto add = [&](const Parts &added) {
+    launch(e, residual_norm, dim3(kRows), 192, 0, Residual{e.x, added, b0.out_bias, nullptr, nullptr, e.y, nullptr, nullptr, 1e-5f});
+  };
   if (product(e, kRows, 3 * kWidth, kWidth, kBias, stacked, b0.qkv_bias, &qkv) ||
-      product(e, kRows, kWidth, kWidth, kBias, single, b0.qkv_bias, &query) ||
-      product(e, kRows, kWidth, kWidth, kPlain, outs, nullptr, &out) ||
+      product(e, kRows, kWidth, kWidth, kPlain, outs, nullptr, &out, add) ||
       product(e, kRows, kInner, kWidth, kGelu, ups, b0.up_bias, &up) ||
-      product(e, kRows, kWidth, kInner, kPlain, downs, nullptr, &down) ||
+      product(e, kRows, kWidth, kInner, kPlain, downs, nullptr, &down, add) ||
       product(e, kHorizon, kWidth, kActionDims, kPlain, {e.w.encode}, nullptr, &encode) ||
       product(e, kHorizon, kWidth, kWidth, kPlain, {e.w.encode_out}, nullptr, &encode_out) ||
       product(e, kRows, kOutput, kWidth, kBias, {e.w.project}, e.w.project_bias, &project) ||
       product(e, kRows, kOutput, kOutput, kRelu, {e.w.decode}, e.w.decode_bias, &decode) ||
-      product(e, kHorizon, kActionDims, kOutput, kBias, {e.w.decode_out}, e.w.decode_out_bias, &decode_out))
+      product(e, kHorizon, kActionDims, kOutput, kBias, {e.w.decode_out}, e.w.decode_out_bias, &decode_out) ||
+      product(e, kRows, kWidth, kWidth, kQuery, single, nullptr, &query, [&](const Parts &q) { cross(images, q); }))
     return 1;
-  CUDA_CHECK(cudaFuncSetAttribute(attention, cudaFuncAttributeMaxDynamicSharedMemorySize, 160 << 10));
+  // What the products read, in order, for the copies ahead.
+  std::vector<std::pair<const void *, int64_t>> reads;
+  const auto reads_of = [&](const void *p, int64_t values) { reads.push_back({p, values * 2}); };
+  reads_of(e.w.encode_out, kWidth * kWidth);
+  for (const BlockWeights &b : e.w.blocks) {
+    reads_of(b.qkv, int64_t(b.key_rows ? 1 : 3) * kWidth * kWidth), reads_of(b.out, kWidth * kWidth);
+    reads_of(b.up, kWidth * kInner), reads_of(b.down, kWidth * kInner);
+  }
+  reads_of(e.w.project, kOutput * kWidth), reads_of(e.w.decode, kOutput * kOutput);
+  reads_of(e.w.decode_out, kOutput * kActionDims), reads_of(e.w.encode, kWidth * kActionDims);
+  size_t next = 0;
+  // A product, and beside it the fetching of what the next one reads.
+  const auto multiply_by = [&](Product &p, const half *weight, const half *from, half *to, const half *bias) {
+    const auto &[ahead, bytes] = reads[next++ % reads.size()];
+    if (fetch_beside(e, ahead, bytes)) return 1;
+    return apply(e, p, weight, from, to, bias);
+  };
   CUDA_CHECK(cudaStreamBeginCapture(e.stream, cudaStreamCaptureModeThreadLocal));
   const size_t action_bytes = kHorizon * kActionDims * sizeof(float);
   CUDA_CHECK(cudaMemcpyAsync(e.actions, e.start, action_bytes, cudaMemcpyDeviceToDevice, e.stream));
@@ -308,36 +432,43 @@ int enqueue(Engine &e) {
     const float *table = e.w.modulation + size_t(step) * kModulationRows * kWidth;
     auto residual = [&](const half *bias, int row, float eps) {
       const float *gain = row < 0 ? nullptr : table + row * kWidth;
-      return Residual{e.x, e.delta, bias, nullptr, nullptr, e.y, gain, gain ? gain + kWidth : nullptr, eps};
+      return Residual{e.x, {e.delta, nullptr, 1, kRows * kWidth}, bias, nullptr, nullptr, e.y, gain, gain ? gain + kWidth : nullptr, eps};
     };
     launch(e, to_half, dim3(kHorizon), kActionDims, 0, e.actions, e.actions16, kHorizon * kActionDims);
-    if (apply(e, *encode, e.w.encode, e.actions16, e.wide, nullptr)) return 1;
+    if (multiply_by(*encode, e.w.encode, e.actions16, e.wide, nullptr)) return 1;
     launch(e, silu_shift, dim3(kHorizon), 512, 0, e.wide, table + (2 * kBlocks + 2) * kWidth);
-    if (apply(e, *encode_out, e.w.encode_out, e.wide, e.delta, nullptr)) return 1;
+    if (multiply_by(*encode_out, e.w.encode_out, e.wide, e.delta, nullptr)) return 1;
     Residual first = residual(nullptr, 0, kBlockEps);
     first.state = e.w.state, first.rows_bias = e.w.encode_bias;
     launch(e, residual_norm, dim3(kRows), 192, 0, first);
     for (int i = 0; i < kBlocks; i++) {
       const BlockWeights &b = e.w.blocks[i];
       const bool own = b.key_rows == 0;
-      if (apply(e, own ? *qkv : *query, b.qkv, e.y, e.wide, b.qkv_bias)) return 1;
-      if (own)
-        launch(e, attention, dim3(kHeads, 4), 256, attention_memory(kRows), e.wide, 3 * kWidth, e.wide + kWidth,
-               e.wide + 2 * kWidth, 3 * kWidth, kHeadDim, kRows, e.mixed);
-      else
-        launch(e, attention, dim3(kHeads, 4), 256, attention_memory(int(b.key_rows)), e.wide, kWidth, b.keys, b.values, kHeadDim,
-               int(b.key_rows) * kHeadDim, int(b.key_rows), e.mixed);
-      if (apply(e, *out, b.out, e.mixed, e.delta, nullptr)) return 1;
-      launch(e, residual_norm, dim3(kRows), 192, 0, residual(b.out_bias, -1, kBlockEps));
-      if (apply(e, *up, b.up, e.y, e.wide, b.up_bias)) return 1;
-      if (apply(e, *down, b.down, e.wide, e.delta, nullptr)) return 1;
-      launch(e, residual_norm, dim3(kRows), 192, 0, residual(b.down_bias, 2 * (i + 1), i + 1 < kBlocks ? kBlockEps : kOutputEps));
+      if (own) {
+        if (multiply_by(*qkv, b.qkv, e.y, e.wide, b.qkv_bias)) return 1;
+        launch(e, attention, dim3(kHeads, 4), 256, attention_memory(kRows), Parts{e.wide, nullptr, 1, 0}, nullptr, 3 * kWidth,
+               e.wide + kWidth, e.wide + 2 * kWidth, 3 * kWidth, kHeadDim, kRows, false, e.mixed);
+      } else {
+        if (multiply_by(*query, b.qkv, e.y, e.delta, nullptr)) return 1;
+        for (const half *rows : {b.keys, b.values}) fetch_beside(e, rows, b.key_rows * kWidth * 2, false);
+        cross(b, parts_of(e, *query, kRows * kWidth));
+      }
+      const auto add_norm = [&](const Product &p, Residual r) {
+        r.added = parts_of(e, p, kRows * kWidth);
+        launch(e, residual_norm, dim3(kRows), 192, 0, r);
+      };
+      if (multiply_by(*out, b.out, e.mixed, e.delta, nullptr)) return 1;
+      add_norm(*out, residual(b.out_bias, -1, kBlockEps));
+      if (multiply_by(*up, b.up, e.y, e.wide, b.up_bias)) return 1;
+      if (multiply_by(*down, b.down, e.wide, e.delta, nullptr)) return 1;
+      add_norm(*down, residual(b.down_bias, 2 * (i + 1), i + 1 < kBlocks ? kBlockEps : kOutputEps));
     }
-    if (apply(e, *project, e.w.project, e.y, e.wide, e.w.project_bias)) return 1;
-    if (apply(e, *decode, e.w.decode, e.wide, e.mixed, e.w.decode_bias)) return 1;
-    if (apply(e, *decode_out, e.w.decode_out, e.mixed + kOutput, e.delta, e.w.decode_out_bias)) return 1;
+    if (multiply_by(*project, e.w.project, e.y, e.wide, e.w.project_bias)) return 1;
+    if (multiply_by(*decode, e.w.decode, e.wide, e.mixed, e.w.decode_bias)) return 1;
+    if (multiply_by(*decode_out, e.w.decode_out, e.mixed + kOutput, e.delta, e.w.decode_out_bias)) return 1;
     launch(e, euler, dim3(kHorizon), kActionDims, 0, e.actions, e.delta, e.dt, e.strength);
   }
+  if (join_side(e)) return 1;
   cudaGraph_t graph;
   CUDA_CHECK(cudaStreamEndCapture(e.stream, &graph));
   CUDA_CHECK(cudaGraphInstantiate(&e.graph, graph, 0));
@@ -348,15 +479,17 @@ int enqueue(Engine &e) {
 
 }  // namespace
 
-// Makes the engine on `stream`; `start` [50, 128] is read by each run. Null when it cannot be made.
+// Makes the engine on `stream`; `how`: 1 early launch, 2 weights fetched ahead; `start` [50, 128] is read by each run. Null when it cannot be made.
 extern "C" void *library_create(const StepWeights *weights, int steps, const float *start, const float *dt, const float *strength,
-                                int early, cudaStream_t stream) {
+                                int how, cudaStream_t stream) {
   Engine *e = new Engine;
-  e->w = *weights, e->steps = steps, e->start = start, e->dt = dt, e->strength = strength, e->early = early, e->stream = stream;
+  e->w = *weights, e->steps = steps, e->start = start, e->dt = dt, e->strength = strength, e->stream = stream;
+  e->early = how & 1, e->ahead = how & 2;
   auto room = [&](auto **p, size_t count) { return cudaMalloc(reinterpret_cast<void **>(p), count * sizeof **p) == cudaSuccess; };
   if (cublasLtCreate(&e->lt) || cudaMalloc(&e->workspace, kWorkspace) || !room(&e->actions, kHorizon * kActionDims) ||
       !room(&e->actions16, kHorizon * kActionDims) || !room(&e->x, kRows * kWidth) || !room(&e->y, kRows * kWidth) ||
-      !room(&e->wide, kRows * kInner) || !room(&e->mixed, kRows * kWidth) || !room(&e->delta, kRows * kInner))
+      !room(&e->wide, kRows * kInner) || !room(&e->mixed, kRows * kWidth) || !room(&e->delta, kMaxParts * kRows * kWidth * 2) ||
+      cudaStreamCreateWithFlags(&e->side, cudaStreamNonBlocking) || cudaEventCreateWithFlags(&e->fork, cudaEventDisableTiming))
     return nullptr;
   // Numbers of a usual size for the measuring of algorithms.
   cudaMemcpy(e->wide, weights->blocks[0].up, kRows * kInner * sizeof(half), cudaMemcpyDeviceToDevice);
