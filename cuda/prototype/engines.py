@@ -85,7 +85,7 @@ class TapeStruct(C.Structure):
         ("limit", C.c_int), ("bias", C.c_void_p), ("modulation", C.c_void_p), ("encode_bias", C.c_void_p), ("state", C.c_void_p),
         ("start", C.c_void_p), ("dt", C.c_void_p), ("strength", C.c_void_p), ("actions", C.c_void_p), ("x", C.c_void_p),
         ("mixed", C.c_void_p), ("inner", C.c_void_p), ("encoded", C.c_void_p), ("stats", C.c_void_p), ("count", C.c_void_p),
-        ("trace", C.c_void_p), ("slots", C.c_int),
+        ("trace", C.c_void_p), ("parts", C.c_void_p), ("group_rows", C.c_void_p), ("slots", C.c_int), ("far", C.c_int),
     ]  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def pack(matrix, tiles, per_stage):
 class Tape:
     """Design B."""
 
-    def __init__(self, w, slots=0):
+    def __init__(self, w, slots=0, far=0):
         self.lib, self.w = load("tape"), w
         phases, chunks, biases, names = [], [], [torch.zeros(CLUSTERS * 48, device="cuda")], []
 
@@ -155,7 +155,7 @@ class Tape:
         self.stream = torch.cuda.Stream()
         t = TapeStruct()
         t.weights, t.bytes, t.phases = self.tape.data_ptr(), self.tape.shape[1] * 2, self.table.data_ptr()
-        t.phase_count, t.steps, t.limit, t.slots = len(phases), M.STEPS, 1 << 30, slots
+        t.phase_count, t.steps, t.limit, t.slots, t.far = len(phases), M.STEPS, 1 << 30, slots, far
         t.bias = self.bias.data_ptr()
         for name in ("modulation", "encode_bias", "state", "start", "dt", "strength"):
             setattr(t, name, w[name].data_ptr())

@@ -128,8 +128,8 @@ def tape_profile(tape, ms):
               + f" | {both:.2f} | {both * len(at) * M.STEPS / 1e3:.3f} | {mb:.1f} | {mb / both * 1e3:.0f} |")  # fmt: skip
 
 
-def tape(w, seen):
-    engine = engines.Tape(w)
+def tape(w, seen, far):
+    engine = engines.Tape(w, 0, far)
     print(engine.report())
     tape_places(engine, seen)
     engine.capture()
@@ -140,7 +140,7 @@ def tape(w, seen):
     print(f"after {SAMPLES + WARM_UP} more runs: {'the same bits' if torch.equal(first, again) else 'OTHER BITS'}")
     tape_profile(engine, result["median"])
     for slots in (9, 8, 7):
-        other = engines.Tape(w, slots)
+        other = engines.Tape(w, slots, far)
         other.capture()
         print(f"ring of {slots}: {timed(other.run, other.stream)['median']:.3f} ms")
         del other
@@ -189,7 +189,7 @@ def table(out):
     print(f"\n4 x step: {M.pass_bytes() / 1e9:.3f} GB a pass; copies run at {rate:.0f} GB/s: floor {floor:.2f} ms")
     print(f"| way | median, ms | p99 | host | over TensorRT 8.6 ({TENSORRT_MS} ms, another run) | over compile-graph | GB/s | relative error |")
     print("|---|---|---|---|---|---|---|---|")
-    for way in ["eager", "eager-graph", "compile", "compile-graph", *(f"library{name}" for name in LIBRARY), "tape"]:
+    for way in ["eager", "eager-graph", "compile", "compile-graph", *(f"library{name}" for name in LIBRARY), "tape", "tape-far"]:
         if way not in rows:
             print(f"| {way} | no result |")
             continue
@@ -207,7 +207,7 @@ def main():
     with torch.inference_mode():
         wanted, seen = M.reference(w)
     result = {
-        **{f"library{name}": lambda how=how: library(w, how) for how, name in enumerate(LIBRARY)}, "tape": lambda: tape(w, seen),
+        **{f"library{name}": lambda how=how: library(w, how) for how, name in enumerate(LIBRARY)}, "tape": lambda: tape(w, seen, 0), "tape-far": lambda: tape(w, seen, 1),
     }.get(way, lambda: torch_mode(w, way))()  # fmt: skip
     result["error"] = change(w, result.pop("actions"), wanted)
     if way == "eager":

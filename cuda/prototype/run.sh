@@ -5,7 +5,7 @@ set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=$(realpath -m "${1:?usage: run.sh OUT [WAY...]}")
 shift
-[ $# -gt 0 ] || set -- tape library library-early library-ahead library-ahead-early eager eager-graph compile compile-graph
+[ $# -gt 0 ] || set -- tape tape-far library library-early library-ahead library-ahead-early eager eager-graph compile compile-graph
 mkdir -p "$out" "$here/build"
 logs=$(mktemp -d)  # joined into one file at the end: few files come back from a lent machine
 cd "$here" || exit 1
@@ -27,7 +27,7 @@ nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem --format=csv,noh
 for way in "$@"; do
   echo "== $way"
   timeout "${LIMIT:-150}" python3 measure.py "$way" "$logs" >"$logs/$way.log" 2>&1 || echo "exit code $?"
-  case $way in tape | library*) shown=3800 ;; *) shown=500 ;; esac
+  case $way in tape* | library*) shown=3800 ;; *) shown=500 ;; esac
   tail -c "${SHOWN:-$shown}" "$logs/$way.log"
 done
 tail -n +1 "$logs"/*.log "$logs"/*.json >"$out/logs.txt"

@@ -1,5 +1,5 @@
-// Design B: one persistent kernel for all steps. 128 blocks in 32 clusters of four; a cluster makes 48 to 192 outputs of a
-// product, its blocks each sum over a quarter of the channels and join their sums through distributed shared memory. One warp of
+// Design B: one persistent kernel for all steps. 128 blocks in 32 groups of four; a group makes 48 to 192 outputs of a
+// product, its blocks each sum over a quarter of the channels and join their sums (see Group). One warp of
 // a block copies its weights, in the order of use ("tape"), into a ring and runs ahead across the grid's barriers.
 #include <string>
 #include <vector>
@@ -39,7 +39,9 @@ struct Tape {
   float2 *stats;                          // [56][32]: mean and sum of squared deviations of 48 channels
   unsigned *count;
   uint32_t *trace;  // [blocks][phases in all][6] clock ticks, or null
-  int slots;
+  float *parts;     // of groups that are no clusters: [128][kPartFloats]
+  half *group_rows;  // [32][2][56][48]
+  int slots, far;
 };
 
 constexpr int kMaxPhases = 140;
@@ -164,29 +166,42 @@ __device__ inline float4 plus_bias(const Shared &s, float4 v, int output) {
 }
 
 // Attention of the block's own rows of its cluster's head; the result goes to `mixed`.
-__device__ void attention_phase(Shared &s, const Tape &t, const Phase &phase, Ring &ring, uint32_t &parity, int cluster, int rank,
+template <bool kFar>
+__device__ void attention_phase(Shared &s, const Tape &t, const Phase &phase, Ring &ring, Group<kFar> &group, int cluster, int rank,
                                 int warp, int lane) {
   const float *part = reinterpret_cast<const float *>(s.rows);
   if (phase.kind == kSelf) {
     for (int i = threadIdx.x; i < kOwnRows * 36; i += kWorkers) {
       const int row = i / 36, output = i % 36 * 4;
-      const float4 v = plus_bias(s, cluster_sum(part, 148, rank * kOwnRows + row, output), output);
+      const float4 v = plus_bias(s, group.sum(part, 148, rank * kOwnRows + row, output), output);
       if (output < 48) {
         put_query(s, row, output, v);
         continue;
       }
-      const half *at = (output < 96 ? s.keys : s.values) + (rank * kOwnRows + row) * kHeadDim + output % 48;
+      const int place = (rank * kOwnRows + row) * kHeadDim + output % 48;
+      if (kFar) {
+        half *at = group.rows + (output < 96 ? 0 : kPadded * kHeadDim) + place;
+        *reinterpret_cast<uint2 *>(at) = make_uint2(pack(v.x, v.y), pack(v.z, v.w));
+      } else {
+        const half *at = (output < 96 ? s.keys : s.values) + place;
 #pragma unroll
-      for (int to = 0; to < kCluster; to++) cluster_store(cluster_address(at, to), pack(v.x, v.y), pack(v.z, v.w));
+        for (int to = 0; to < kCluster; to++) cluster_store(cluster_address(at, to), pack(v.x, v.y), pack(v.z, v.w));
+      }
     }
-    cluster_barrier(&s.cluster, parity);
+    group.sync();
+    if (kFar) {
+      constexpr int kQuads = kPadded * kHeadDim / 8;
+      for (int i = threadIdx.x; i < 2 * kQuads; i += kWorkers)
+        reinterpret_cast<uint4 *>(i < kQuads ? s.keys : s.values)[i % kQuads] = __ldcg(reinterpret_cast<const uint4 *>(group.rows) + i);
+      worker_barrier();
+    }
     attend(s.queries, kRows, s.merge, [&](int u, const half *&keys, const half *&values) {
       keys = s.keys + u * 16 * kHeadDim, values = s.values + u * 16 * kHeadDim;
     });
   } else {
     for (int i = threadIdx.x; i < kOwnRows * 12; i += kWorkers) {
       const int row = i / 12, output = i % 12 * 4;
-      put_query(s, row, output, plus_bias(s, cluster_sum(part, kNarrowStride, rank * kOwnRows + row, output), output));
+      put_query(s, row, output, plus_bias(s, group.sum(part, kNarrowStride, rank * kOwnRows + row, output), output));
     }
     worker_barrier();
     attend(s.queries, phase.key_rows, s.merge, [&](int u, const half *&keys, const half *&values) {
@@ -210,14 +225,15 @@ __device__ void attention_phase(Shared &s, const Tape &t, const Phase &phase, Ri
   }
 }
 
-// After the cluster's sums are there.
-__device__ void finish(Shared &s, const Tape &t, const Phase &phase, int cluster, int rank, int warp, int lane) {
+// After the group's sums are there.
+template <bool kFar>
+__device__ void finish(Shared &s, const Tape &t, const Phase &phase, const Group<kFar> &group, int cluster, int rank, int warp, int lane) {
   const float *part = reinterpret_cast<const float *>(s.rows);
   const int stride = phase.kind == kUp ? 196 : kNarrowStride;
   const int quads = phase.outputs / 4;
   for (int i = threadIdx.x; i < kOwnRows * quads; i += kWorkers) {
     const int own = i / quads, output = i % quads * 4, row = rank * kOwnRows + own, channel = cluster * phase.outputs + output;
-    float4 v = cluster_sum(part, stride, row, output);
+    float4 v = group.sum(part, stride, row, output);
     if (phase.kind != kTokens) v = plus_bias(s, v, output);
     uint32_t *to = t.mixed;
     switch (phase.kind) {
@@ -268,8 +284,10 @@ __device__ void finish(Shared &s, const Tape &t, const Phase &phase, int cluster
   if (phase.kind == kTokens || phase.kind == kOut || phase.kind == kDown) put_residual(s, t, cluster, rank, warp, lane);
 }
 
+template <bool kFar>
 __device__ void compute(Shared &s, const Tape &t, Ring ring, int cluster, int rank, int warp, int lane) {
-  uint32_t parity = 0;
+  Group<kFar> group = {&s.cluster, t.count + 32 * (1 + cluster), t.parts + cluster * kCluster * kPartFloats,
+                       t.group_rows + cluster * 2 * kPadded * kHeadDim, rank};
   uint32_t *trace = t.trace && threadIdx.x == 0 ? t.trace + int64_t(blockIdx.x) * t.phase_count * t.steps * 6 : nullptr;
   auto mark = [&](int at) {
     if (trace) trace[at] = clock();
@@ -303,10 +321,12 @@ __device__ void compute(Shared &s, const Tape &t, Ring ring, int cluster, int ra
         wide_product<4>(sums, ring, shared_rows, warp, lane);
         mark(3);
         join_wide<4>(sums, part, warp, lane);
+        group.publish(part, 196, 48);
       } else if (kind == kSelf) {
         wide_product<3>(sums, ring, shared_rows, warp, lane);
         mark(3);
         join_wide<3>(sums, part, warp, lane);
+        group.publish(part, 148, 36);
       } else {
         switch (kind) {
           case kQuery:
@@ -319,14 +339,14 @@ __device__ void compute(Shared &s, const Tape &t, Ring ring, int cluster, int ra
           default: narrow_product<1>(sums, ring, t.encoded + rank * 8 * kFragWords, warp, lane); break;
         }
         mark(3);
-        join_narrow(sums, part, warp, lane);
+        join_narrow(sums, part, group.target(part), warp, lane);
       }
-      cluster_barrier(&s.cluster, parity);
+      group.sync();
       mark(4);
       if (kind == kQuery || kind == kSelf)
-        attention_phase(s, t, phase, ring, parity, cluster, rank, warp, lane);
+        attention_phase(s, t, phase, ring, group, cluster, rank, warp, lane);
       else
-        finish(s, t, phase, cluster, rank, warp, lane);
+        finish(s, t, phase, group, cluster, rank, warp, lane);
       mark(5);
       if (trace) trace += 6;
       grid_arrive(t.count);
@@ -365,6 +385,7 @@ __device__ void feed(Shared &s, const Tape &t, Ring ring, int cluster) {
   }
 }
 
+template <bool kFar>
 __global__ void __launch_bounds__(kThreads, 1) tape_kernel(const __grid_constant__ Tape t) {
   extern __shared__ __align__(128) char memory[];
   Shared &s = *reinterpret_cast<Shared *>(memory);
@@ -382,12 +403,12 @@ __global__ void __launch_bounds__(kThreads, 1) tape_kernel(const __grid_constant
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }
   __syncthreads();
-  cluster_barrier_all();
+  if (!kFar) cluster_barrier_all();
   if (warp < kWarps)
-    compute(s, t, ring, cluster, rank, warp, lane);
+    compute<kFar>(s, t, ring, cluster, rank, warp, lane);
   else if (lane == 0)
     feed(s, t, ring, cluster);
-  cluster_barrier_all();  // no block ends while others read its shared memory
+  if (!kFar) cluster_barrier_all();  // no block ends while others read its shared memory
 }
 
 }  // namespace
@@ -400,30 +421,42 @@ struct TapeEngine {
   std::string report;
 };
 
-static int enqueue(TapeEngine &e) {
-  CUDA_CHECK(cudaMemsetAsync(e.tape.count, 0, sizeof(unsigned), e.stream));
+constexpr size_t kCountBytes = 128 * (1 + kHeads);  // the grid's count and each group's, a line each
+
+static cudaLaunchAttribute group_attribute(bool far) {
   cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = kCluster, attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+  if (far) {
+    attribute.id = cudaLaunchAttributeCooperative;
+    attribute.val.cooperative = 1;
+  } else {
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim.x = kCluster, attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+  }
+  return attribute;
+}
+
+static int enqueue(TapeEngine &e) {
+  CUDA_CHECK(cudaMemsetAsync(e.tape.count, 0, kCountBytes, e.stream));
+  cudaLaunchAttribute attribute = group_attribute(e.tape.far);
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(kBlocksOfGrid), config.blockDim = dim3(kThreads), config.dynamicSmemBytes = e.shared;
   config.stream = e.stream, config.attrs = &attribute, config.numAttrs = 1;
-  CUDA_CHECK(cudaLaunchKernelEx(&config, tape_kernel, e.tape));
+  CUDA_CHECK(cudaLaunchKernelEx(&config, e.tape.far ? tape_kernel<true> : tape_kernel<false>, e.tape));
   return 0;
 }
 
 // The number of clusters that the device holds at once with a ring of `slots`, or -1.
 static int clusters_at_once(int slots, int *shared) {
   *shared = int(sizeof(Shared)) + slots * kStageBytes;
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = kCluster, attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+  cudaLaunchAttribute attribute = group_attribute(false);
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(kBlocksOfGrid), config.blockDim = dim3(kThreads), config.dynamicSmemBytes = *shared;
   config.attrs = &attribute, config.numAttrs = 1;
   int clusters = -1;
-  if (cudaFuncSetAttribute(tape_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, *shared)) return cudaGetLastError(), -1;
-  if (cudaOccupancyMaxActiveClusters(&clusters, tape_kernel, &config)) return cudaGetLastError(), -1;
+  if (cudaFuncSetAttribute(tape_kernel<false>, cudaFuncAttributeMaxDynamicSharedMemorySize, *shared) ||
+      cudaFuncSetAttribute(tape_kernel<true>, cudaFuncAttributeMaxDynamicSharedMemorySize, *shared))
+    return cudaGetLastError(), -1;
+  if (cudaOccupancyMaxActiveClusters(&clusters, tape_kernel<false>, &config)) return cudaGetLastError(), -1;
   return clusters;
 }
 
@@ -437,7 +470,8 @@ extern "C" void *tape_create(const void *tape, cudaStream_t stream) {
   };
   Tape &t = e->tape;
   if (!room(&t.x, 96 * 2048) || !room(&t.mixed, 96 * 2048) || !room(&t.inner, 384 * 2048) || !room(&t.encoded, 32 * 2048) ||
-      !room(&t.stats, kPadded * 32 * 8) || !room(&t.count, 64) || !room(&t.actions, kHorizon * kActionDims * 4))
+      !room(&t.stats, kPadded * 32 * 8) || !room(&t.count, kCountBytes) || !room(&t.actions, kHorizon * kActionDims * 4) ||
+      !room(&t.parts, size_t(kBlocksOfGrid) * kPartFloats * 4) || !room(&t.group_rows, kHeads * 2 * kPadded * kHeadDim * 2))
     return nullptr;
   char line[160];
   int clusters = -1;
@@ -445,9 +479,11 @@ extern "C" void *tape_create(const void *tape, cudaStream_t stream) {
     clusters = clusters_at_once(t.slots, &e->shared);
     snprintf(line, sizeof line, "ring of %d stages: %d bytes of shared memory, %d clusters at once\n", t.slots, e->shared, clusters);
     e->report += line;
-    if (clusters >= kHeads) break;
+    if (clusters > 0) break;
   }
-  if (clusters < kHeads) return fprintf(stderr, "%s%d clusters needed at once\n", e->report.c_str(), kHeads), nullptr;
+  if (clusters <= 0) return fprintf(stderr, "%sno ring fits\n", e->report.c_str()), nullptr;
+  if (clusters < kHeads) t.far = 1;
+  e->report += t.far ? "blocks of a group meet in the L2 cache\n" : "blocks of a group are a cluster\n";
   return e;
 }
 extern "C" int tape_capture(void *engine) {

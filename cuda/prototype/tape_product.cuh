@@ -125,8 +125,8 @@ __device__ inline void put_sums(const Sums &sums, float *to, int stride, int lan
         *at = kAdd ? *at + sums[m][t][i] : sums[m][t][i];
       }
 }
-// The block's sums out of its warps', at `part` [56][52].
-__device__ inline void join_narrow(const Sums &sums, float *part, int warp, int lane) {
+// The block's sums out of its warps', at `to` [56][52], which may be `part`.
+__device__ inline void join_narrow(const Sums &sums, float *part, float *to, int warp, int lane) {
   constexpr int kPart = kPadded * kNarrowStride;
   worker_barrier();  // `part` may be where the rows were
   if (warp >= 4) put_sums<false>(sums, part + (warp - 4) * kPart, kNarrowStride, lane);
@@ -134,14 +134,15 @@ __device__ inline void join_narrow(const Sums &sums, float *part, int warp, int 
   if (warp < 4) put_sums<true>(sums, part + warp * kPart, kNarrowStride, lane);
   worker_barrier();
   for (int i = threadIdx.x; i < kPadded * 12; i += kWorkers) {
-    float4 *at = reinterpret_cast<float4 *>(part + i / 12 * kNarrowStride + i % 12 * 4);
+    const int place = i / 12 * kNarrowStride + i % 12 * 4;
+    const float4 *at = reinterpret_cast<const float4 *>(part + place);
     float4 sum = *at;
 #pragma unroll
     for (int p = 1; p < 4; p++) {
       const float4 more = at[p * kPart / 4];
       sum.x += more.x, sum.y += more.y, sum.z += more.z, sum.w += more.w;
     }
-    *at = sum;
+    *reinterpret_cast<float4 *>(to + place) = sum;
   }
 }
 template <int kGroups>
@@ -152,16 +153,51 @@ __device__ inline void join_wide(const Sums &sums, float *part, int warp, int la
   worker_barrier();
   if (warp / 2 < kGroups && warp % 2 == 0) put_sums<true>(sums, part + warp / 2 * 48, kStride, lane);
 }
-// Four outputs of one of the block's own rows, summed over the cluster.
-__device__ inline float4 cluster_sum(const float *part, int stride, int row, int output) {
-  float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
-#pragma unroll
-  for (int rank = 0; rank < kCluster; rank++) {
-    const float4 v = cluster_load(cluster_address(part + row * stride + output, rank));
-    sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
+constexpr int kPartFloats = kPadded * 196;  // the most that a block hands on of a product
+
+// The four blocks that share 48 to 192 outputs, each with a quarter of the channels. They exchange sums through distributed
+// shared memory as a cluster, or (`kFar`: where the device does not hold 32 clusters at once) through the L2 cache.
+template <bool kFar>
+struct Group {
+  uint64_t *barrier;  // near: in shared memory
+  unsigned *count;    // far
+  float *parts;       // far: [4][kPartFloats]
+  half *rows;         // far: keys and values [2][56][48]
+  int rank;
+  uint32_t parity = 0;
+  unsigned wanted = 0;
+
+  __device__ float *target(float *part) const { return kFar ? parts + rank * kPartFloats : part; }
+  // Sums of `quads` x 4 outputs that lie in shared memory, to where the others read them.
+  __device__ void publish(const float *part, int stride, int quads) const {
+    if (!kFar) return;
+    worker_barrier();
+    for (int i = threadIdx.x; i < kPadded * quads; i += kWorkers) {
+      const int place = i / quads * stride + i % quads * 4;
+      *reinterpret_cast<float4 *>(parts + rank * kPartFloats + place) = *reinterpret_cast<const float4 *>(part + place);
+    }
   }
-  return sum;
-}
+  __device__ void sync() {
+    if (kFar) {
+      grid_arrive(count);
+      grid_wait(count, wanted += kCluster);
+    } else {
+      cluster_barrier(barrier, parity);
+    }
+  }
+  // Four outputs of one of the block's own rows, summed over the group.
+  __device__ float4 sum(const float *part, int stride, int row, int output) const {
+    float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
+    const int place = row * stride + output;
+#pragma unroll
+    for (int from = 0; from < kCluster; from++) {
+      const float4 v = kFar ? __ldcg(reinterpret_cast<const float4 *>(parts + from * kPartFloats + place))
+                            : cluster_load(cluster_address(part + place, from));
+      sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
+    }
+    return sum;
+  }
+};
 // Two channels of a row to where the next product reads them.
 __device__ inline void put_pair(uint32_t *rows, int row, int channel, uint32_t pair) {
   const int lane = row % 8 * 4 + channel % 8 / 2;
