@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use super::Request;
 use crate::{Error, Model, View};
 use vla_policy::encode::EncodeError;
-use vla_policy::encode::image::image_tokens;
 use vla_policy::encode::prompt::{PromptEncoder, class_differences};
 use vla_policy::encode::resize::Size;
 use vla_policy::processor::Processor;
@@ -40,7 +39,9 @@ pub(super) fn prompts(
         encoder => encoder?,
     };
     let images = views.iter().flat_map(|view| std::iter::repeat_n(view, view.images));
-    let tokens: Vec<usize> = images.map(|view| image_tokens(Size { width: view.width, height: view.height })).collect();
+    let resize = processor.image.smart_resize;
+    let size = |view: &View| Size { width: view.width, height: view.height };
+    let tokens: Vec<usize> = images.map(|view| resize.image_tokens(size(view))).collect();
     let prompt = encoder.encode("", &tokens)?;
     let mut problems = Vec::new();
     let vocab = model.language.vocab;

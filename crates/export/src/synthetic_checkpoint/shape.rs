@@ -11,7 +11,7 @@ use crate::demo;
 use crate::demo::statistics::{KeyFiles, ProcessorFiles};
 use vla_base::tensor::DType;
 use vla_policy::encode::image::EvalTransform;
-use vla_policy::processor::ImageTransformSpec;
+use vla_policy::family::N1D6;
 use vla_policy::spec::STEP_S;
 
 /// Cameras at most: the prompt holds the image tokens of every one.
@@ -115,11 +115,7 @@ impl RobotShape {
         }
         let names: Vec<&str> = self.cameras.iter().map(|camera| camera.name.as_str()).collect();
         problems.extend(check_names("--camera", &names));
-        let transform = EvalTransform::new(&ImageTransformSpec {
-            shortest_edge: demo::SHORTEST_EDGE,
-            crop_fraction: demo::statistics::CROP,
-            letterbox: false,
-        });
+        let transform = EvalTransform::new(&N1D6.image(demo::SHORTEST_EDGE, demo::statistics::CROP));
         for camera in &self.cameras {
             if let Err(error) = transform.output_size(camera.width, camera.height) {
                 problems.push(format!("--camera {}={}x{}: {error}", camera.name, camera.width, camera.height));
