@@ -112,7 +112,8 @@ impl Setup {
         let image = &self.processor.image;
         let size = EvalTransform::new(image).output_size(input.width, input.height)?;
         let tokens = [image.smart_resize.image_tokens(size); 2];
-        let mut prompts = PromptEncoder::load(&self.tokenizer, &self.inputs.join("prompt.json"), true)?;
+        let mut prompts =
+            PromptEncoder::load(&self.tokenizer, &self.inputs.join("prompt.json"), self.processor.text_rules())?;
         let instruction = fs::read_to_string(self.inputs.join("instruction.txt"))?;
         let mut prompt = prompts.encode(&instruction, &tokens)?;
         let raw = fs::read(self.inputs.join("state.f32"))?;

@@ -3,6 +3,7 @@
 //! A family is a value. Code asks it for a rule or a number and never which family it is, so another family is a file with
 //! one static and a line in [`Family::all`].
 
+use crate::encode::prompt::TextRules;
 use crate::processor::{ImageTransformSpec, PoseFormat, SmartResize};
 
 mod n1d6;
@@ -107,6 +108,11 @@ impl Family {
         let classes: Vec<String> =
             Self::all().map(|family| format!("'{}' ({})", family.processor_class, family.title)).collect();
         classes.join(" or ")
+    }
+
+    /// How instructions are read, with or without the vendor's clean-up.
+    pub const fn text_rules(&self, normalise: bool) -> TextRules {
+        TextRules { normalise, image_places: self.image_places }
     }
 
     /// The image transform of this family with these two numbers, without letterbox.

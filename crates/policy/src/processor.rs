@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::encode::prompt::TextRules;
 use crate::family::Family;
 
 mod check;
@@ -259,6 +260,11 @@ impl Processor {
     pub fn new(config: &ProcessorConfig, statistics: &Statistics, embodiment: &str) -> Result<Self, ProcessorError> {
         check::processor(&config.0, &statistics.0, embodiment)
             .map_err(|problems| ProcessorError::Invalid { embodiment: embodiment.to_owned(), problems })
+    }
+
+    /// How instructions are read.
+    pub fn text_rules(&self) -> TextRules {
+        self.family.text_rules(self.normalise_text)
     }
 
     /// Raw state values of one time step.

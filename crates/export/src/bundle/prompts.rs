@@ -28,7 +28,7 @@ pub(super) fn prompts(
     views: &[View],
     template: &Path,
 ) -> Result<Prompts, Error> {
-    let mut encoder = match PromptEncoder::load(&request.tokenizer, template, processor.normalise_text) {
+    let mut encoder = match PromptEncoder::load(&request.tokenizer, template, processor.text_rules()) {
         // The template was just written by us: it is no file of the user's.
         Err(EncodeError::Token { token, tokenizer, found, .. }) => {
             let template = PathBuf::from("the model's prompt");
