@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use vla_messages::{PixelFormat, Pixels};
 use vla_policy::encode::image::EvalTransform;
-use vla_policy::encode::resize::{AreaResize, BicubicResize, Packed, Rows, Size, Window};
+use vla_policy::encode::resize::{AreaResize, Filter, FilterResize, Packed, Rows, Size, Window};
 use vla_policy::family::N1D6;
 use vla_policy::processor::ImageTransformSpec;
 
@@ -45,7 +45,7 @@ fn area_window(data: &[u8], input: Size, output: Size, window: Window) -> Vec<u8
 }
 
 fn bicubic(data: &[u8], input: Size, output: Size) -> Vec<u8> {
-    let mut plan = BicubicResize::plan(input, output).expect("a recipe");
+    let mut plan = FilterResize::plan(input, output, Filter::PILLOW_BICUBIC).expect("a recipe");
     assert_eq!(plan.size(), output);
     collect(plan.over(Packed { data, width: input.width }), output)
 }
@@ -81,7 +81,7 @@ fn impossible_plans_are_refused() {
     ] {
         assert!(AreaResize::plan(five, nine, window).is_none(), "{window:?}");
     }
-    assert!(BicubicResize::plan(five, size(0, 1)).is_none());
+    assert!(FilterResize::plan(five, size(0, 1), Filter::PILLOW_BICUBIC).is_none());
 }
 
 /// Pillow's arithmetic, one output pixel at a time and in integers throughout.
@@ -255,7 +255,7 @@ fn a_plan_laid_over_another_picture_remembers_nothing_of_the_one_before() {
         }
     }
     let (input, output) = (size(3, 2), size(28, 28));
-    let mut plan = BicubicResize::plan(input, output).expect("a recipe");
+    let mut plan = FilterResize::plan(input, output, Filter::PILLOW_BICUBIC).expect("a recipe");
     for data in [picture(false, input), picture(true, input)] {
         let found = collect(plan.over(Packed { data: &data, width: input.width }), output);
         assert!(found == bicubic(&data, input, output), "bicubic");
