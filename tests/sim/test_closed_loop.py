@@ -18,7 +18,7 @@ def test_plain_python_plans_what_the_tool_plans(policy, tool, tmp_path):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (task.IMAGE[1], task.IMAGE[0], 3), dtype=np.uint8)
     state = np.array([*task.START, 0.4], np.float32)
-    noise = rng.standard_normal((task.ROWS, bundle.dims)).astype(np.float32)
+    noise = rng.standard_normal((bundle.horizon, bundle.dims)).astype(np.float32)
     np.savez(tmp_path / "in.npz", **{
         f"image.{task.CAMERA}": image, "state_raw.right_arm": state[None, :6], "state_raw.right_gripper": state[None, 6:],
         "noise": noise, "instruction": np.frombuffer(task.REACH.encode(), np.uint8)})
