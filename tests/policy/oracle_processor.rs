@@ -8,13 +8,13 @@ use std::path::Path;
 use serde_json::Value;
 use vla_messages::{PixelFormat, Pixels};
 use vla_policy::encode::EvalTransform;
-use vla_policy::encode::image::image_tokens;
 use vla_policy::encode::resize::{AreaResize, BicubicResize, Packed, Rows, Size, Window};
+use vla_policy::family::N1D6;
 use vla_policy::processor::ImageTransformSpec;
 use vla_trt_tests::vectors::{json, oracle};
 
 /// What the released checkpoints use.
-const TRANSFORM: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false };
+const TRANSFORM: ImageTransformSpec = N1D6.image(256, 0.95);
 
 /// An RGB image in memory.
 struct Image {
@@ -101,7 +101,7 @@ fn every_stage_of_the_image_transform_is_bit_exact() {
         let found = transform.apply_u8(&input.pixels(), &mut data).expect("a result");
         samples[4] +=
             output.assert_equals(&format!("{n}: all together"), found, Packed { data: &data, width: found.width });
-        assert_eq!(image_tokens(found), entry["tokens"].as_u64().expect("tokens") as usize);
+        assert_eq!(TRANSFORM.smart_resize.image_tokens(found), entry["tokens"].as_u64().expect("tokens") as usize);
     }
     eprintln!("{} images, samples by stage {samples:?}, none differs", images.len());
 }

@@ -3,11 +3,12 @@
 
 use proptest::prelude::*;
 use vla_messages::{PixelFormat, Pixels};
-use vla_policy::encode::image::{EvalTransform, image_tokens};
+use vla_policy::encode::image::EvalTransform;
 use vla_policy::encode::resize::{AreaResize, BicubicResize, Packed, Rows, Size, Window};
+use vla_policy::family::N1D6;
 use vla_policy::processor::ImageTransformSpec;
 
-const TRANSFORM: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false };
+const TRANSFORM: ImageTransformSpec = N1D6.image(256, 0.95);
 
 fn size(width: usize, height: usize) -> Size {
     Size { width, height }
@@ -197,7 +198,7 @@ proptest! {
         match transform.output_size(width, height) {
             Ok(output) => {
                 prop_assert!(output.width % 28 == 0 && output.height % 28 == 0);
-                prop_assert!((4..=4096).contains(&image_tokens(output)));
+                prop_assert!((4..=4096).contains(&TRANSFORM.smart_resize.image_tokens(output)));
             }
             Err(error) => {
                 let start = format!("frame of {width}x{height}: expected");
@@ -221,7 +222,8 @@ fn output_sizes_of_common_cameras() {
         ((224, 224), (252, 252), 81),
     ] {
         let found = transform.output_size(input.0, input.1).expect("a size");
-        assert_eq!((found.width, found.height, image_tokens(found)), (output.0, output.1, tokens), "{input:?}");
+        let image_tokens = TRANSFORM.smart_resize.image_tokens(found);
+        assert_eq!((found.width, found.height, image_tokens), (output.0, output.1, tokens), "{input:?}");
     }
 }
 

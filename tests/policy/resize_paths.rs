@@ -6,9 +6,10 @@ use vla_base::sys::simd::Simd;
 use vla_messages::{PixelFormat, Pixels};
 use vla_policy::encode::image::EvalTransform;
 use vla_policy::encode::resize::{AreaResize, BicubicResize, Packed, Rows, Size, Window};
+use vla_policy::family::N1D6;
 use vla_policy::processor::ImageTransformSpec;
 
-const TRANSFORM: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false };
+const TRANSFORM: ImageTransformSpec = N1D6.image(256, 0.95);
 
 /// The portable path and the one that this machine takes.
 fn paths() -> [Simd; 2] {

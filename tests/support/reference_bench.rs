@@ -9,7 +9,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use vla_base::tensor::{DType, Dim, HostTensor};
 use vla_export::bundle;
-use vla_export::bundle::{Camera, Request};
+use vla_export::bundle::{Camera, Features, Request};
 use vla_export::checkpoint::Checkpoint;
 use vla_export::{Layout, Options, RopeFrequencies, View, VisionAttention, vendor};
 use vla_offline::infer;
@@ -169,7 +169,7 @@ impl Bench {
             cameras: observation.cameras.iter().map(camera).collect(),
             blank_views: Vec::new(),
             name: "reference".to_owned(),
-            about: "The reference's tiny checkpoint.".to_owned(),
+            about: Some("The reference's tiny checkpoint.".to_owned()),
             layout: export.layout,
             letterbox: Default::default(),
             deltas: BTreeMap::new(),
@@ -181,6 +181,7 @@ impl Bench {
             dtype_of: BTreeMap::new(),
             precision: None,
             // The vendor layout takes the rotation from the networks that are supplied.
+            features: Features::default(),
             rope: if export.layout.backbone { export.rope } else { RopeFrequencies::default() },
             attention: export.attention,
             blocks_per_engine: None,

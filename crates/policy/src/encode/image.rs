@@ -1,6 +1,6 @@
 //! The evaluation transform of camera frames, as the vendor's processor has it: padding to a square where the policy
 //! letterboxes, shortest edge to a fixed length, centre crop, shortest edge again (all OpenCV `INTER_AREA`), sides to
-//! multiples of 28 (Pillow bicubic), and `(u8 - 127.5) / 127.5` with channels first.
+//! the family's multiples (bicubic of its library), and `(u8 - 127.5) / 127.5` with channels first.
 
 use super::EncodeError;
 use super::letterbox::{self, Padding};
@@ -9,26 +9,11 @@ use crate::processor::ImageTransformSpec;
 use vla_base::sys::simd::Simd;
 use vla_messages::Pixels;
 
-/// Sides of the result are multiples of this: two patches of 14 pixels.
-const FACTOR: usize = 28;
-/// Least and most pixels of the result, unless a side is too short or too long.
-const MIN_PIXELS: usize = 4 * FACTOR * FACTOR;
-const MAX_PIXELS: usize = 4096 * FACTOR * FACTOR;
-/// Longest side of the result.
-const MAX_SIDE: usize = 7000;
 /// Greatest ratio of the sides that the vendor's smart resize takes.
 const MAX_RATIO: f64 = 200.0;
 /// Sizes for which a plan is kept. A policy has a handful of cameras; a source that keeps changing its size is planned
 /// anew each time and cannot grow memory.
 const PLANS: usize = 8;
-
-/// Pixels of the result that become one token of the language model.
-pub const PIXELS_PER_TOKEN: usize = FACTOR * FACTOR;
-
-/// Tokens of an image of this size.
-pub fn image_tokens(size: Size) -> usize {
-    size.width * size.height / PIXELS_PER_TOKEN
-}
 
 /// The planned transform. One serves all cameras: it keeps a plan for each frame size.
 #[derive(Clone, Debug)]
@@ -67,7 +52,7 @@ impl EvalTransform {
         Ok(sizes(&self.spec, Size { width, height })?.output)
     }
 
-    /// Size before the last step, which makes the sides multiples of 28.
+    /// Size before the last step, which makes the sides multiples.
     ///
     /// # Errors
     /// As [`Self::output_size`].
@@ -194,7 +179,7 @@ fn sizes(spec: &ImageTransformSpec, input: Size) -> Result<Sizes, EncodeError> {
     if ratio > MAX_RATIO {
         return Err(frame_error(input, format!("expected sides of a ratio of at most {MAX_RATIO}, found {ratio:.1}")));
     }
-    Ok(Sizes { picture, shrunk, crop, grown, output: smart_resize(grown) })
+    Ok(Sizes { picture, shrunk, crop, grown, output: spec.smart_resize.size(grown) })
 }
 
 /// `albumentations.SmallestMaxSize`: the shorter side becomes `edge`, the other keeps the ratio, halves to even.
@@ -208,25 +193,6 @@ fn centre_crop(size: Size, fraction: f64) -> Window {
     let kept = |side: usize| ((side as f64 * fraction) as usize).clamp(1, side);
     let kept = Size { width: kept(size.width), height: kept(size.height) };
     Window { x: (size.width - kept.width) / 2, y: (size.height - kept.height) / 2, size: kept }
-}
-
-/// The vendor's smart resize: each side to the nearest multiple of 28 on its own, then both down or up when there are
-/// too many pixels or too few.
-fn smart_resize(size: Size) -> Size {
-    let multiples = |sides: f64| sides as usize * FACTOR;
-    let nearest = |side: usize| multiples((side as f64 / FACTOR as f64).round_ties_even()).clamp(FACTOR, MAX_SIDE);
-    let (width, height) = (nearest(size.width), nearest(size.height));
-    if width * height > MAX_PIXELS {
-        let beta = ((width * height) as f64 / MAX_PIXELS as f64).sqrt();
-        let below = |side: usize| multiples((side as f64 / beta / FACTOR as f64).floor()).max(FACTOR);
-        Size { width: below(width), height: below(height) }
-    } else if width * height < MIN_PIXELS {
-        let beta = (MIN_PIXELS as f64 / (size.width * size.height) as f64).sqrt();
-        let above = |side: usize| multiples((side as f64 * beta / FACTOR as f64).ceil()).max(FACTOR);
-        Size { width: above(size.width), height: above(size.height) }
-    } else {
-        Size { width, height }
-    }
 }
 
 fn size_of(frame: &Pixels<'_>) -> Size {

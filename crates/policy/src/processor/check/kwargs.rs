@@ -1,11 +1,12 @@
 //! The arguments of the vendor's processor class.
 
+use super::super::ImageTransformSpec;
 use super::super::known::Place;
 use super::super::on_use::Number;
 use super::super::raw::Entries;
-use super::super::{ImageTransformSpec, MODEL_NAME, MODEL_TYPE};
 use super::Checker;
 use super::object::Object;
+use crate::family::Family;
 
 /// Largest side that the shorter edge may be resized to; beyond it a number is a mistake, not a camera.
 const LARGEST_EDGE: usize = 4096;
@@ -35,23 +36,18 @@ const LETTERBOX: &str = "letter_box_transform";
 
 impl Checker {
     /// An absent key takes the default of the vendor's class.
-    pub(super) fn kwargs(&mut self, entries: &Entries) -> Kwargs {
+    pub(super) fn kwargs(&mut self, family: &Family, entries: &Entries) -> Kwargs {
         let object = &mut Object::new("", Place::Kwargs, entries);
-        for (key, expected) in [("model_name", MODEL_NAME), ("model_type", MODEL_TYPE)] {
-            let found = self.take::<String>(object, key);
-            self.check(found.as_deref().is_none_or(|found| found == expected), || {
-                format!("{key}: expected '{expected}', found '{}'", found.unwrap_or_default())
-            });
-        }
+        self.model(family, object);
         let albumentations = self.flag(object, "use_albumentations", false);
         self.check(albumentations, || {
             "use_albumentations: expected true, found false; the other image transform is not computed here".into()
         });
         let [max_state_dim, max_action_dim, max_action_horizon] =
-            [("max_state_dim", 29), ("max_action_dim", 29), ("max_action_horizon", 40)]
+            [("max_state_dim", 29), ("max_action_dim", 29), ("max_action_horizon", family.max_action_horizon)]
                 .map(|(key, default)| self.dim(object, key, default));
         let kwargs = Kwargs {
-            image: self.image(object),
+            image: self.image(family, object),
             formalize_language: self.flag(object, "formalize_language", true),
             max_state_dim,
             max_action_dim,
@@ -65,6 +61,21 @@ impl Checker {
         kwargs
     }
 
+    /// The backbone that the processor prepares for.
+    fn model(&mut self, family: &Family, object: &mut Object<'_>) {
+        if let Some(found) = self.take::<String>(object, "model_name") {
+            self.check(family.model_name.accepts(&found), || {
+                let names = family.model_name.names.join("' or '");
+                let within = if family.model_name.within_paths { " or a path with one of these names" } else { "" };
+                format!("model_name: expected '{names}'{within}, found '{found}'")
+            });
+        }
+        if let Some(found) = self.take::<String>(object, "model_type") {
+            let expected = family.model_type;
+            self.check(found == expected, || format!("model_type: expected '{expected}', found '{found}'"));
+        }
+    }
+
     fn flag(&mut self, object: &mut Object<'_>, key: &'static str, default: bool) -> bool {
         self.take(object, key).unwrap_or(default)
     }
@@ -76,12 +87,13 @@ impl Checker {
     }
 
     /// The two sizes matter only where the edge or the fraction is null, as in the vendor's code.
-    fn image(&mut self, object: &mut Object<'_>) -> Option<ImageTransformSpec> {
+    fn image(&mut self, family: &Family, object: &mut Object<'_>) -> Option<ImageTransformSpec> {
         let [target, crop] = ["image_target_size", "image_crop_size"].map(|key| {
             let size: Option<[usize; 2]> = self.take::<Option<_>>(object, key).flatten();
             size.map(|[height, _]| height)
         });
-        let edge = self.take::<Option<usize>>(object, "shortest_image_edge").unwrap_or(Some(512));
+        let edge =
+            self.take::<Option<usize>>(object, "shortest_image_edge").unwrap_or(Some(family.shortest_image_edge));
         let fraction = self.take::<Option<Number>>(object, "crop_fraction").unwrap_or(Some(Number(0.95)));
         let letterbox = self.take::<Option<bool>>(object, LETTERBOX).flatten().unwrap_or_default();
         let shortest_edge = edge.or(target);
@@ -100,6 +112,6 @@ impl Checker {
         self.check(crop_fraction > 0.0 && crop_fraction <= 1.0, || {
             format!("crop_fraction: expected above 0 and at most 1, found {crop_fraction}")
         });
-        Some(ImageTransformSpec { shortest_edge, crop_fraction, letterbox })
+        Some(ImageTransformSpec { letterbox, ..family.image(shortest_edge, crop_fraction) })
     }
 }
