@@ -18,6 +18,7 @@ use vla_motion::{
 use vla_policy::decode::ActionDecoder;
 use vla_policy::encode::pose::{PoseConvention, PoseLayout};
 use vla_policy::encode::state::StateEncoder;
+use vla_policy::family::N1D6;
 use vla_policy::observation::{
     InputKind, InputRule, InputSpec, Inputs, JointMap, JointNames, JointSample, Observation, OnViolation, Pairing,
     Rules, StampSource, StateReader, Transport,
@@ -376,6 +377,7 @@ fn state_encoder_and_action_decoder_allocate_nothing() {
     let pose = Conversion::ComposePose { state: 0, format: PoseFormat::Rotvec };
     let scaling = ActionScaling::Range { low: vec![-1.0; 9], high: vec![1.0; 9] };
     let processor = Processor {
+        family: &N1D6,
         embodiment: "robot".into(),
         cameras: vec!["top".into()],
         state: vec![StateKey { name: "pose".into(), width: 9, encoding: StateEncoding::SinCos }],
@@ -387,7 +389,7 @@ fn state_encoder_and_action_decoder_allocate_nothing() {
         max_state_dim: 128,
         max_action_dim: 128,
         max_action_horizon: 50,
-        image: ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false },
+        image: N1D6.image(256, 0.95),
         normalise_text: true,
     };
     let mut encoder = StateEncoder::new(&processor).expect("an encoder");

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use vla_policy::encode::prompt::PromptEncoder;
+use vla_policy::family::N1D6;
 
 struct Files {
     _dir: tempfile::TempDir,
@@ -27,7 +28,7 @@ impl Files {
     }
 
     fn load(&self, normalise_text: bool) -> Option<PromptEncoder> {
-        PromptEncoder::load(&self.tokenizer, &self.template, normalise_text).ok()
+        PromptEncoder::load(&self.tokenizer, &self.template, N1D6.text_rules(normalise_text)).ok()
     }
 }
 
@@ -194,7 +195,7 @@ impl Folder {
     }
 
     fn load(&self) -> Option<PromptEncoder> {
-        PromptEncoder::load(self.dir.path(), &self.template, true).ok()
+        PromptEncoder::load(self.dir.path(), &self.template, N1D6.text_rules(true)).ok()
     }
 
     /// Whether the folder is accepted with these bytes in one of its files.

@@ -6,9 +6,10 @@ use vla_base::sys::simd::Simd;
 use vla_messages::{PixelFormat, Pixels};
 use vla_policy::encode::image::EvalTransform;
 use vla_policy::encode::resize::Size;
+use vla_policy::family::N1D6;
 use vla_policy::processor::ImageTransformSpec;
 
-const LETTERBOX: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: true };
+const LETTERBOX: ImageTransformSpec = ImageTransformSpec { letterbox: true, ..N1D6.image(256, 0.95) };
 const PLAIN: ImageTransformSpec = ImageTransformSpec { letterbox: false, ..LETTERBOX };
 
 /// The picture of `golden.py`.
@@ -59,11 +60,8 @@ fn the_vendors_transform_gives_the_same_bytes() {
         let words: Vec<&str> = line.split(' ').collect();
         let number = |i: usize| words[i].parse::<usize>().expect("a number");
         let (width, height) = (number(1), number(2));
-        let spec = ImageTransformSpec {
-            shortest_edge: number(3),
-            crop_fraction: words[4].parse().expect("a fraction"),
-            letterbox: true,
-        };
+        let image = N1D6.image(number(3), words[4].parse().expect("a fraction"));
+        let spec = ImageTransformSpec { letterbox: true, ..image };
         let data = picture(words[0] == "edges", width, height);
         let (square, side) = padded(&data, width, height);
         assert_eq!((side, format!("{:08x}", crc32(&square)).as_str()), (number(7), words[8]), "{line}: padding");
@@ -86,7 +84,7 @@ proptest! {
         let data = picture(edges, width, height);
         let (square, side) = padded(&data, width, height);
         let (letterbox, plain) =
-            (ImageTransformSpec { shortest_edge: edge, ..LETTERBOX }, ImageTransformSpec { shortest_edge: edge, ..PLAIN });
+            (ImageTransformSpec { letterbox: true, ..N1D6.image(edge, 0.95) }, N1D6.image(edge, 0.95));
         for simd in [Simd::PORTABLE, Simd::widest()] {
             let expected = transformed(&plain, simd, &rgb(side, side, &square));
             prop_assert_eq!(transformed(&letterbox, simd, &rgb(width, height, &data)), expected);

@@ -11,6 +11,7 @@ mod layouts;
 mod letterbox;
 mod mixed_views;
 mod oracle_codec;
+mod oracle_n1d7;
 mod oracle_processor;
 mod policy_spec;
 mod pose_keys;

@@ -11,6 +11,7 @@ use vla_policy::decode::ActionDecoder;
 use vla_policy::encode::normalise_text::{is_space, is_word, normalise_text};
 use vla_policy::encode::prompt::{MAX_INSTRUCTION_BYTES, Prompt, PromptEncoder};
 use vla_policy::encode::state::StateEncoder;
+use vla_policy::family::N1D6;
 use vla_policy::processor::{Conversion, Processor, ProcessorConfig, StateEncoding, Statistics};
 use vla_trt_tests::vectors::{json, oracle};
 
@@ -47,7 +48,8 @@ fn template() -> tempfile::NamedTempFile {
 fn compare_ids(oracle: &Path, tokenizer: &Path) -> usize {
     let template = template();
     let load = |normalise_text| {
-        PromptEncoder::load(tokenizer, template.path(), normalise_text).expect("the vendor's tokenizer")
+        PromptEncoder::load(tokenizer, template.path(), N1D6.text_rules(normalise_text))
+            .expect("the vendor's tokenizer")
     };
     let (mut formal, mut plain) = (load(true), load(false));
     let (mut compared, mut tokens) = (0, 0);
@@ -100,7 +102,8 @@ fn a_folder_of_vocabulary_and_merges_gives_the_same_ids() {
 fn image_placeholders_are_refused_unless_normalised_and_other_tokens_are_their_ids() {
     let Some(oracle) = oracle() else { return };
     let (tokenizer, template) = (oracle.join("tokenizer"), template());
-    let mut plain = PromptEncoder::load(&tokenizer, template.path(), false).expect("the vendor's tokenizer");
+    let mut plain =
+        PromptEncoder::load(&tokenizer, template.path(), N1D6.text_rules(false)).expect("the vendor's tokenizer");
     let items = json(&oracle.join("transforms/tokens.json"));
     let hostile: Vec<&str> = array(&items, "items")
         .iter()
@@ -127,7 +130,8 @@ fn long_texts_encode_and_runs_of_white_space_are_cut_where_the_vendors_expressio
     let Some(oracle) = oracle() else { return };
     let template = template();
     let tokenizer = oracle.join("tokenizer/tokenizer.json");
-    let mut encoder = PromptEncoder::load(&tokenizer, template.path(), true).expect("the vendor's tokenizer");
+    let mut encoder =
+        PromptEncoder::load(&tokenizer, template.path(), N1D6.text_rules(true)).expect("the vendor's tokenizer");
     let long = "transfer cube ".repeat(10_000 / 14);
     let prompt = encoder.encode(&long, &[VIEW]).expect("10,000 characters");
     assert_eq!(prompt.text_positions.len(), 16 + 7 + 2 * (10_000 / 14) + 1 - 1);

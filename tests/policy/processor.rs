@@ -9,9 +9,10 @@ use std::path::Path;
 
 use files::{config, statistics};
 use serde_json::{Value, json};
+use vla_policy::family::N1D6;
 use vla_policy::processor::{
-    ActionScaling, Conversion, DeltaRows, ImageTransformSpec, KNOWN_KEYS, Place, PoseFormat, Processor,
-    ProcessorConfig, ProcessorError, StateEncoding, Statistics,
+    ActionScaling, Conversion, DeltaRows, KNOWN_KEYS, Place, PoseFormat, Processor, ProcessorConfig, ProcessorError,
+    StateEncoding, Statistics,
 };
 
 fn processor(config: &Value, statistics: &Value) -> Result<Processor, ProcessorError> {
@@ -46,7 +47,7 @@ fn robot(kwargs: &mut Value) -> &mut Value {
 fn both_files_make_one_processor() {
     let processor = processor(&config(), &statistics()).expect("valid");
     assert_eq!(processor.cameras, ["top", "wrist"]);
-    assert_eq!(processor.image, ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false });
+    assert_eq!(processor.image, N1D6.image(256, 0.95));
     assert!(processor.normalise_text && processor.clip_state);
     let widths: Vec<(&str, usize)> = processor.state.iter().map(|key| (key.name.as_str(), key.width)).collect();
     assert_eq!(widths, [("arm", 2), ("gripper", 1)]);
@@ -158,7 +159,7 @@ fn absent_keys_take_the_defaults_of_the_vendors_class() {
         "modality_configs": modalities, "use_albumentations": true,
     }});
     let processor = processor(&config, &statistics()).expect("valid");
-    assert_eq!(processor.image, ImageTransformSpec { shortest_edge: 512, crop_fraction: 0.95, letterbox: false });
+    assert_eq!(processor.image, N1D6.image(512, 0.95));
     assert_eq!((processor.max_state_dim, processor.max_action_dim, processor.max_action_horizon), (29, 29, 40));
     assert!(processor.normalise_text && processor.clip_state);
     assert!(processor.action.iter().all(|key| key.conversion == Conversion::Absolute), "use_relative_action is false");
@@ -176,10 +177,7 @@ fn null_sizes_are_taken_from_the_other_two() {
         kwargs["image_target_size"] = json!([224, 224]);
         kwargs["image_crop_size"] = json!([168, 168]);
     });
-    assert_eq!(
-        processor.expect("valid").image,
-        ImageTransformSpec { shortest_edge: 224, crop_fraction: 0.75, letterbox: false }
-    );
+    assert_eq!(processor.expect("valid").image, N1D6.image(224, 0.75));
     let problems = problems(|kwargs, _| {
         kwargs["shortest_image_edge"] = Value::Null;
         kwargs["crop_fraction"] = Value::Null;

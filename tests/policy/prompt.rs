@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use small_tokenizer::{SPECIAL, template, tokenizer, vocabulary};
 use vla_policy::encode::prompt::{MAX_INSTRUCTION_BYTES, Prompt, PromptEncoder};
+use vla_policy::family::N1D6;
 
 /// A folder with both files.
 struct Files(tempfile::TempDir);
@@ -26,11 +27,13 @@ impl Files {
     }
 
     fn load(&self, normalise_text: bool) -> PromptEncoder {
-        PromptEncoder::load(&self.path("tokenizer.json"), &self.path("prompt.json"), normalise_text).expect("loads")
+        PromptEncoder::load(&self.path("tokenizer.json"), &self.path("prompt.json"), N1D6.text_rules(normalise_text))
+            .expect("loads")
     }
 
     fn refusal(&self) -> String {
-        let loaded = PromptEncoder::load(&self.path("tokenizer.json"), &self.path("prompt.json"), true);
+        let loaded =
+            PromptEncoder::load(&self.path("tokenizer.json"), &self.path("prompt.json"), N1D6.text_rules(true));
         loaded.err().expect("must be refused").to_string()
     }
 }
@@ -235,7 +238,8 @@ fn added_token(content: &str) -> Value {
 }
 
 fn load_folder(files: &Files) -> Result<PromptEncoder, String> {
-    PromptEncoder::load(files.0.path(), &files.path("prompt.json"), true).map_err(|error| error.to_string())
+    PromptEncoder::load(files.0.path(), &files.path("prompt.json"), N1D6.text_rules(true))
+        .map_err(|error| error.to_string())
 }
 
 #[test]
@@ -281,7 +285,7 @@ fn a_folder_that_is_incomplete_or_of_another_class_or_with_other_ids_is_refused_
 #[test]
 fn a_missing_folder_is_named() {
     let files = Files::new(&tokenizer(), &template());
-    let error = PromptEncoder::load(Path::new("/nowhere/at/all"), &files.path("prompt.json"), true);
+    let error = PromptEncoder::load(Path::new("/nowhere/at/all"), &files.path("prompt.json"), N1D6.text_rules(true));
     assert!(error.err().expect("not there").to_string().starts_with("/nowhere/at/all: "));
 }
 

@@ -4,14 +4,16 @@ use proptest::prelude::*;
 use vla_policy::decode::{ActionDecoder, DecodeError};
 use vla_policy::encode::EncodeError;
 use vla_policy::encode::state::StateEncoder;
+use vla_policy::family::N1D6;
 use vla_policy::processor::{
-    ActionKey, ActionScaling, Conversion, DeltaRows, ImageTransformSpec, PoseFormat, Processor, StateEncoding, StateKey,
+    ActionKey, ActionScaling, Conversion, DeltaRows, PoseFormat, Processor, StateEncoding, StateKey,
 };
 
 const ROWS: usize = 3;
 
 fn processor(state: Vec<StateKey>, action: Vec<ActionKey>) -> Processor {
     Processor {
+        family: &N1D6,
         embodiment: "robot".into(),
         cameras: vec!["top".into()],
         state,
@@ -23,7 +25,7 @@ fn processor(state: Vec<StateKey>, action: Vec<ActionKey>) -> Processor {
         max_state_dim: 24,
         max_action_dim: 16,
         max_action_horizon: 8,
-        image: ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false },
+        image: N1D6.image(256, 0.95),
         normalise_text: true,
     }
 }

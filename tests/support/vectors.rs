@@ -1,14 +1,22 @@
-//! What the vendor's own code computed: JSON files of `shared/oracle`.
+//! What the vendor's own code computed: JSON files of `shared/oracle` (N1.6) and `shared/oracle_n1d7`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// The oracle's folder, or `None` after saying so.
+/// The folder of N1.6's, or `None` after saying so.
 pub fn oracle() -> Option<PathBuf> {
-    let shared = crate::shared();
-    let oracle = shared.join("oracle");
+    folder("oracle")
+}
+
+/// The folder of N1.7's, or `None` after saying so.
+pub fn oracle_n1d7() -> Option<PathBuf> {
+    folder("oracle_n1d7")
+}
+
+fn folder(name: &str) -> Option<PathBuf> {
+    let oracle = crate::shared().join(name);
     if oracle.is_dir() {
         return Some(oracle);
     }

@@ -5,8 +5,8 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use vla_messages::{PixelFormat, Pixels};
 use vla_policy::encode::EvalTransform;
-use vla_policy::encode::resize::{AreaResize, BicubicResize, Packed, Rows, Size, Window};
-use vla_policy::processor::ImageTransformSpec;
+use vla_policy::encode::resize::{AreaResize, Filter, FilterResize, Packed, Rows, Size, Window};
+use vla_policy::family::N1D6;
 
 /// A picture with edges and noise; the transform's time hardly depends on it.
 fn picture(size: Size) -> Vec<u8> {
@@ -42,7 +42,7 @@ fn resample(c: &mut Criterion) {
     }
     let (input, output) = (size(340, 256), size(336, 252));
     let data = picture(input);
-    let mut plan = BicubicResize::plan(input, output).expect("a recipe");
+    let mut plan = FilterResize::plan(input, output, Filter::PILLOW_BICUBIC).expect("a recipe");
     group.throughput(Throughput::Elements((output.width * output.height) as u64));
     group.bench_function("bicubic", |b| {
         b.iter(|| drain(plan.over(Packed { data: &data, width: input.width }), output));
@@ -56,8 +56,7 @@ fn transform(c: &mut Criterion) {
         let input = Size { width, height };
         let data = picture(input);
         let frame = Pixels::new(PixelFormat::Rgb8, width, height, 3 * width, &data).expect("consistent");
-        let mut transform =
-            EvalTransform::new(&ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false });
+        let mut transform = EvalTransform::new(&N1D6.image(256, 0.95));
         let output = transform.prepare(width, height).expect("a size");
         let mut pixels = vec![0.0f32; 3 * output.width * output.height];
         group.throughput(Throughput::Elements(1));

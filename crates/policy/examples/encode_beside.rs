@@ -15,9 +15,8 @@ use crc32fast::Hasher;
 use vla_base::sys::simd::Simd;
 use vla_messages::{PixelFormat, Pixels};
 use vla_policy::encode::EvalTransform;
-use vla_policy::encode::image::image_tokens;
 use vla_policy::encode::prompt::PromptEncoder;
-use vla_policy::encode::resize::{AreaResize, BicubicResize, Packed, Rows, Size, Window};
+use vla_policy::encode::resize::{AreaResize, Filter, FilterResize, Packed, Rows, Size, Window};
 use vla_policy::encode::state::StateEncoder;
 use vla_policy::processor::Processor;
 
@@ -77,7 +76,9 @@ impl Setup {
             Some(("bicubic", sizes)) => {
                 let (input, output) = two_sizes(sizes)?;
                 let data = self.picture(input)?;
-                let mut plan = BicubicResize::plan(input, output).context("no recipe")?.with_simd(self.simd);
+                let mut plan = FilterResize::plan(input, output, Filter::PILLOW_BICUBIC)
+                    .context("no recipe")?
+                    .with_simd(self.simd);
                 Ok(Box::new(move |sum| drain(plan.over(Packed { data: &data, width: input.width }), output, sum)))
             }
             Some(("transform", input)) => self.views(size(input)?, 1),
@@ -110,9 +111,11 @@ impl Setup {
     fn observation(&self, kept: bool) -> anyhow::Result<Work> {
         let input = size("640x480")?;
         let mut views = self.views(input, 2)?;
-        let tokens =
-            [image_tokens(EvalTransform::new(&self.processor.image).output_size(input.width, input.height)?); 2];
-        let mut prompts = PromptEncoder::load(&self.tokenizer, &self.inputs.join("prompt.json"), true)?;
+        let image = &self.processor.image;
+        let size = EvalTransform::new(image).output_size(input.width, input.height)?;
+        let tokens = [image.smart_resize.image_tokens(size); 2];
+        let mut prompts =
+            PromptEncoder::load(&self.tokenizer, &self.inputs.join("prompt.json"), self.processor.text_rules())?;
         let instruction = fs::read_to_string(self.inputs.join("instruction.txt"))?;
         let mut prompt = prompts.encode(&instruction, &tokens)?;
         let raw = fs::read(self.inputs.join("state.f32"))?;

@@ -15,10 +15,11 @@ use vla_base::time::Stamp;
 use vla_messages::{HeaderView, write};
 use vla_policy::encode::resize::Size;
 use vla_policy::encode::{EvalTransform, Frame, FrameEncoder};
+use vla_policy::family::N1D6;
 use vla_policy::observation::{CameraSample, FrameOptions, Transport};
 use vla_policy::processor::ImageTransformSpec;
 
-const TRANSFORM: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false };
+const TRANSFORM: ImageTransformSpec = N1D6.image(256, 0.95);
 const ROUNDS: usize = 400;
 const WARM_UP: usize = 20;
 

@@ -105,9 +105,10 @@ pub(super) fn expect(transform: &EvalTransform, expected: Size, width: usize, he
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::family::N1D6;
 
     fn transform() -> EvalTransform {
-        EvalTransform::new(&ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false })
+        EvalTransform::new(&N1D6.image(256, 0.95))
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::encode::EncodeError;
-use super::encode::prompt::{Prompt, PromptEncoder};
+use super::encode::prompt::{Prompt, PromptEncoder, TextRules};
 use super::spec::InstructionSpec;
 use super::{Error, PolicySpec};
 
@@ -31,16 +31,16 @@ impl InstructionSpec {
     ///
     /// # Errors
     /// As [`PromptEncoder::load`].
-    pub fn load(&self, normalise_text: bool) -> Result<(), EncodeError> {
-        self.with_encoder(normalise_text, |_| ())
+    pub fn load(&self, rules: TextRules) -> Result<(), EncodeError> {
+        self.with_encoder(rules, |_| ())
     }
 
     /// The prompt of an instruction that fits the policy; `image_tokens` as in [`PromptEncoder::encode`].
     ///
     /// # Errors
     /// [`Error::InstructionTooLong`], and as [`PromptEncoder::load`] and [`PromptEncoder::encode`].
-    pub fn encode(&self, instruction: &str, image_tokens: &[usize], normalise_text: bool) -> Result<Prompt, Error> {
-        let prompt = self.with_encoder(normalise_text, |encoder| encoder.encode(instruction, image_tokens))??;
+    pub fn encode(&self, instruction: &str, image_tokens: &[usize], rules: TextRules) -> Result<Prompt, Error> {
+        let prompt = self.with_encoder(rules, |encoder| encoder.encode(instruction, image_tokens))??;
         let found = prompt.text_positions.len();
         if found > self.max_tokens {
             Err(Error::InstructionTooLong { max: self.max_tokens, found })
@@ -49,17 +49,13 @@ impl InstructionSpec {
         }
     }
 
-    fn with_encoder<T>(
-        &self,
-        normalise_text: bool,
-        work: impl FnOnce(&mut PromptEncoder) -> T,
-    ) -> Result<T, EncodeError> {
+    fn with_encoder<T>(&self, rules: TextRules, work: impl FnOnce(&mut PromptEncoder) -> T) -> Result<T, EncodeError> {
         // An encoder has no state that a panic could leave half done: its text is made anew each time.
         let mut encoder = self.encoder.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(encoder) = encoder.as_mut() {
             return Ok(work(encoder));
         }
-        let loaded = PromptEncoder::load(&self.tokenizer, &self.template, normalise_text)?;
+        let loaded = PromptEncoder::load(&self.tokenizer, &self.template, rules)?;
         Ok(work(encoder.insert(loaded)))
     }
 }
@@ -69,13 +65,13 @@ impl InstructionSpec {
 pub struct InstructionCheck {
     files: InstructionSpec,
     views: usize,
-    normalise_text: bool,
+    rules: TextRules,
 }
 
 impl InstructionCheck {
-    /// Of this policy, whose processor says `normalise_text`. Reads nothing yet.
-    pub fn new(spec: &PolicySpec, normalise_text: bool) -> Self {
-        Self { files: spec.instruction.clone(), views: spec.cameras.len(), normalise_text }
+    /// Of this policy, whose processor has these `rules`. Reads nothing yet.
+    pub fn new(spec: &PolicySpec, rules: TextRules) -> Self {
+        Self { files: spec.instruction.clone(), views: spec.cameras.len(), rules }
     }
 
     /// Refuses what the policy would refuse at every inference. Images are no part of the text's length, so one row stands for
@@ -84,6 +80,6 @@ impl InstructionCheck {
     /// # Errors
     /// As [`InstructionSpec::encode`].
     pub fn check(&self, instruction: &str) -> Result<(), Error> {
-        self.files.encode(instruction, &vec![1; self.views], self.normalise_text).map(drop)
+        self.files.encode(instruction, &vec![1; self.views], self.rules).map(drop)
     }
 }

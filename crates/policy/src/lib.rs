@@ -53,6 +53,7 @@ pub mod decode;
 mod embedding;
 pub mod encode;
 mod error;
+pub mod family;
 mod files;
 mod fingerprint;
 mod frames;
@@ -75,6 +76,7 @@ mod unit_check;
 mod views;
 
 pub use error::Error;
+pub use family::Family;
 pub use files::LoadedFiles;
 pub use fingerprint::{FingerprintError, fingerprint};
 pub use frames::FrameSizes;

@@ -6,22 +6,22 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::encode::prompt::TextRules;
+use crate::family::Family;
+
 mod check;
 mod delta;
 mod eef;
+mod image;
 mod known;
 mod on_use;
 mod raw;
 
 pub use delta::DeltaRows;
 pub use eef::EefValues;
+pub use image::{Framing, ImageTransformSpec, ShrunkBy, SmartResize};
 pub use known::{Harmless, KNOWN_KEYS, KnownKey, Place};
 pub use on_use::python_json;
-
-/// The processor class whose behaviour this build has.
-pub const PROCESSOR_CLASS: &str = "Gr00tN1d6Processor";
-const MODEL_NAME: &str = "nvidia/Eagle-Block2A-2B-v2";
-const MODEL_TYPE: &str = "eagle";
 
 /// Why a processor cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +35,7 @@ pub enum ProcessorError {
         source: std::io::Error,
     },
     /// It is not JSON, or not the outline of the vendor's schema: a wrong type or a repeated key, with its place.
-    #[error("{}: {reason}; expected the schema that {PROCESSOR_CLASS} saves", path.display())]
+    #[error("{}: {reason}; expected the schema that the processor class {} saves", path.display(), Family::processor_classes())]
     Json {
         /// The file.
         path: PathBuf,
@@ -63,6 +63,8 @@ pub struct Statistics(raw::RawStatistics);
 /// What a policy computes before and after its engines, for one embodiment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Processor {
+    /// The family of models that it belongs to.
+    pub family: &'static Family,
     /// Embodiment tag.
     pub embodiment: String,
     /// Camera names in the order of the model's views.
@@ -196,17 +198,6 @@ pub enum PoseFormat {
     Matrix,
 }
 
-/// The evaluation transform of a camera frame: letterbox, shortest edge, centre crop, shortest edge again, smart resize.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct ImageTransformSpec {
-    /// Pixels of the shorter side before and after the crop.
-    pub shortest_edge: usize,
-    /// Part of each side that the centre crop keeps, above 0 and at most 1.
-    pub crop_fraction: f64,
-    /// Frames are first padded to a square with black, centred.
-    pub letterbox: bool,
-}
-
 impl ProcessorConfig {
     /// Reads a `processor_config.json`.
     ///
@@ -269,6 +260,11 @@ impl Processor {
     pub fn new(config: &ProcessorConfig, statistics: &Statistics, embodiment: &str) -> Result<Self, ProcessorError> {
         check::processor(&config.0, &statistics.0, embodiment)
             .map_err(|problems| ProcessorError::Invalid { embodiment: embodiment.to_owned(), problems })
+    }
+
+    /// How instructions are read.
+    pub fn text_rules(&self) -> TextRules {
+        self.family.text_rules(self.normalise_text)
     }
 
     /// Raw state values of one time step.

@@ -194,8 +194,9 @@ fn read_pose(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::family::N1D6;
     use crate::observation::{Pose, StateSample};
-    use crate::processor::{ImageTransformSpec, StateEncoding};
+    use crate::processor::StateEncoding;
     use vla_base::time::Stamp;
 
     /// A joint and a position, taken at the observation's time and 15 steps before.
@@ -206,6 +207,7 @@ mod tests {
             encoding: StateEncoding::Range { low: vec![0.0; width], high: vec![high; width] },
         };
         let processor = Processor {
+            family: &N1D6,
             embodiment: "robot".into(),
             cameras: Vec::new(),
             video_deltas: vec![0],
@@ -217,7 +219,7 @@ mod tests {
             max_state_dim: 6,
             max_action_dim: 6,
             max_action_horizon: 16,
-            image: ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false },
+            image: N1D6.image(256, 0.95),
             normalise_text: true,
         };
         let arm = JointMap::identity("arm", vec!["elbow".into()]);

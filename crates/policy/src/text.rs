@@ -1,7 +1,7 @@
 //! Instruction to token ids, embedding rows and indices; kept until the instruction changes.
 
 use super::embedding::EmbeddingTable;
-use super::encode::prompt::Prompt;
+use super::encode::prompt::{Prompt, TextRules};
 use super::processor::Processor;
 use super::spec::InstructionSpec;
 use super::{Error, PolicySpec};
@@ -10,7 +10,7 @@ use vla_base::tensor::HostTensor;
 /// The instruction in force and its tensors.
 pub(super) struct Text {
     files: InstructionSpec,
-    normalise_text: bool,
+    rules: TextRules,
     embedding: Option<EmbeddingTable>,
     image_tokens: Vec<usize>,
     current: Option<String>,
@@ -21,11 +21,11 @@ impl Text {
     /// Loads tokenizer, template and embedding table.
     pub(crate) fn new(spec: &PolicySpec, processor: &Processor, image_tokens: Vec<usize>) -> Result<Self, Error> {
         let files = &spec.instruction;
-        files.load(processor.normalise_text)?;
+        files.load(processor.text_rules())?;
         let embedding =
             files.embedding.as_ref().map(|(file, tensor)| EmbeddingTable::open(file, tensor)).transpose()?;
-        let (files, normalise_text) = (files.clone(), processor.normalise_text);
-        Ok(Self { files, normalise_text, embedding, image_tokens, current: None, tensors: Vec::new() })
+        let (files, rules) = (files.clone(), processor.text_rules());
+        Ok(Self { files, rules, embedding, image_tokens, current: None, tensors: Vec::new() })
     }
 
     /// Makes `instruction` the current one; nothing is done when it is so already.
@@ -33,7 +33,7 @@ impl Text {
         if self.current.as_deref() == Some(instruction) {
             return Ok(());
         }
-        let prompt = self.files.encode(instruction, &self.image_tokens, self.normalise_text)?;
+        let prompt = self.files.encode(instruction, &self.image_tokens, self.rules)?;
         self.tensors = self.tensors_of(prompt)?;
         self.current = Some(instruction.to_owned());
         Ok(())

@@ -81,7 +81,8 @@ impl UnitCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::processor::{ImageTransformSpec, StateKey};
+    use crate::family::N1D6;
+    use crate::processor::StateKey;
 
     fn units() -> UnitCheck {
         let key = |name: &str, encoding| StateKey { name: name.into(), width: 2, encoding };
@@ -92,6 +93,7 @@ mod tests {
             key("idle", StateEncoding::Range { low: vec![0.5; 2], high: vec![0.5; 2] }),
         ];
         UnitCheck::new(&Processor {
+            family: &N1D6,
             embodiment: "robot".into(),
             cameras: Vec::new(),
             state,
@@ -103,7 +105,7 @@ mod tests {
             max_state_dim: 16,
             max_action_dim: 16,
             max_action_horizon: 16,
-            image: ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false },
+            image: N1D6.image(256, 0.95),
             normalise_text: true,
         })
     }

@@ -3,9 +3,8 @@
 use std::ops::Range;
 
 use super::encode::frames::{Frame, FrameEncoder, TracedImage};
-use super::encode::image::image_tokens;
 use super::encode::resize::Size;
-use super::processor::ImageTransformSpec;
+use super::processor::{ImageTransformSpec, SmartResize};
 use super::{Error, PolicySpec};
 use crate::observation::{CameraSample, Observation};
 use vla_base::tensor::{DType, Dim, HostTensor, TensorSpec};
@@ -19,6 +18,7 @@ pub(super) const STACKED: &str = "pixels";
 /// else all times of a view.
 pub(super) struct Views {
     encoder: FrameEncoder,
+    smart_resize: SmartResize,
     images: Vec<ImageSource>,
     /// Sizes of the images.
     sizes: Vec<Size>,
@@ -139,12 +139,12 @@ impl Views {
         let encoder = FrameEncoder::new(transform, cameras.zip(sizes.iter().copied()), threads);
         let encoder = encoder.map_err(|source| Error::Threads { source })?;
         let cameras = names.iter().filter(seen).count();
-        Ok(Self { encoder, images, sizes, tensors, cameras, times })
+        Ok(Self { encoder, smart_resize: transform.smart_resize, images, sizes, tensors, cameras, times })
     }
 
     /// Image tokens of each image.
     pub(crate) fn image_tokens(&self) -> Vec<usize> {
-        self.sizes.iter().copied().map(image_tokens).collect()
+        self.sizes.iter().map(|&size| self.smart_resize.image_tokens(size)).collect()
     }
 
     /// Threads that encode frames.

@@ -45,7 +45,7 @@ fn frames() -> Vec<CameraSample> {
 #[test]
 fn frames_are_encoded_side_by_side_without_allocations_on_any_thread() {
     for (letterbox, width) in [(false, 336), (true, 252)] {
-        let transform = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox };
+        let transform = ImageTransformSpec { letterbox, ..N1D6.image(256, 0.95) };
         encoding_allocates_nothing(&transform, Size { width, height: 252 });
     }
 }

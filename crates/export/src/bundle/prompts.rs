@@ -2,12 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-
 use super::Request;
 use crate::{Error, Model, View};
 use vla_policy::encode::EncodeError;
-use vla_policy::encode::image::image_tokens;
 use vla_policy::encode::prompt::{PromptEncoder, class_differences};
 use vla_policy::encode::resize::Size;
 use vla_policy::processor::Processor;
@@ -31,7 +28,7 @@ pub(super) fn prompts(
     views: &[View],
     template: &Path,
 ) -> Result<Prompts, Error> {
-    let mut encoder = match PromptEncoder::load(&request.tokenizer, template, processor.normalise_text) {
+    let mut encoder = match PromptEncoder::load(&request.tokenizer, template, processor.text_rules()) {
         // The template was just written by us: it is no file of the user's.
         Err(EncodeError::Token { token, tokenizer, found, .. }) => {
             let template = PathBuf::from("the model's prompt");
@@ -40,7 +37,9 @@ pub(super) fn prompts(
         encoder => encoder?,
     };
     let images = views.iter().flat_map(|view| std::iter::repeat_n(view, view.images));
-    let tokens: Vec<usize> = images.map(|view| image_tokens(Size { width: view.width, height: view.height })).collect();
+    let resize = processor.image.smart_resize;
+    let size = |view: &View| Size { width: view.width, height: view.height };
+    let tokens: Vec<usize> = images.map(|view| resize.image_tokens(size(view))).collect();
     let prompt = encoder.encode("", &tokens)?;
     let mut problems = Vec::new();
     let vocab = model.language.vocab;
@@ -54,6 +53,17 @@ pub(super) fn prompts(
     let most = request.max_text;
     if most <= fewest {
         problems.push(format!("--max-text-tokens: expected more than the template's own {fewest}, found {most}"));
+    }
+    if let Some(places) = model.family.prompt.images {
+        let expected = places.rows(tokens.iter().copied());
+        if prompt.image_positions.iter().map(|place| usize::try_from(*place).ok()).ne(expected.into_iter().map(Some)) {
+            problems.push(format!(
+                "--tokenizer: expected {} tokens before the first image and {} around each, as the networks' positions have it, found \
+                 others; name the tokenizer that the language model was trained with",
+                places.lead,
+                places.open + places.close
+            ));
+        }
     }
     if !problems.is_empty() {
         return Err(Error::Request { problems });
@@ -79,14 +89,4 @@ pub(super) fn warn_of_class(tokenizer: &Path) {
         first.class,
         parts.join(" and ")
     );
-}
-
-/// The language model's chat prompt: text first, then the images, no generation prompt.
-pub(super) fn template() -> Value {
-    json!({
-        "before": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
-        "image": "<image {k}><img>{context}</img>",
-        "context_token": "<IMG_CONTEXT>",
-        "after": "<|im_end|>\n",
-    })
 }

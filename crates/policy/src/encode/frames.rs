@@ -258,12 +258,12 @@ fn failure(camera: &str, reason: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::family::N1D6;
     use crate::observation::FrameOptions;
     use vla_base::time::Stamp;
     use vla_messages::{HeaderView, write};
 
-    const TRANSFORM: ImageTransformSpec =
-        ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false };
+    const TRANSFORM: ImageTransformSpec = N1D6.image(256, 0.95);
     const SIZE: Size = Size { width: 336, height: 252 };
 
     fn sample(seed: u8, (width, height): (u32, u32)) -> CameraSample {

@@ -1,6 +1,6 @@
 //! The instruction and the places of the images as token ids of the language model.
 //!
-//! The whole prompt is tokenised as one text: merges cross the ends of the instruction.
+//! The whole prompt is tokenised as one text: merges cross the ends of the instruction, unless a special token is next to it.
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use tokenizers::Tokenizer;
 
 use super::EncodeError;
 use super::normalise_text::normalise_text;
+use crate::family::ImagePlaces;
 
 mod class;
 mod template;
@@ -46,25 +47,33 @@ pub struct Prompt {
     pub normalised: String,
 }
 
+/// How instructions are read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TextRules {
+    /// They are lower-cased and stripped of punctuation.
+    pub normalise: bool,
+    /// Texts that are refused in an instruction, because an image would be read there.
+    pub image_places: ImagePlaces,
+}
+
 /// Tokenizer and template of one policy.
 pub struct PromptEncoder {
     tokenizer: Tokenizer,
     template: Template,
     context: u32,
-    normalise_text: bool,
+    rules: TextRules,
     /// The rendered prompt.
     text: String,
 }
 
 impl PromptEncoder {
     /// Reads `tokenizer` (a `tokenizer.json`, or a folder with it or with `vocab.json`, `merges.txt` and
-    /// `tokenizer_config.json`) and `template` (a `prompt.json`). With `normalise_text` instructions are cleaned up as the
-    /// vendor's processor does.
+    /// `tokenizer_config.json`) and `template` (a `prompt.json`).
     ///
     /// # Errors
     /// [`EncodeError::File`] for a file that cannot be used, [`EncodeError::Token`] for a token that the template names
     /// and the tokenizer does not have.
-    pub fn load(tokenizer: &Path, template: &Path, normalise_text: bool) -> Result<Self, EncodeError> {
+    pub fn load(tokenizer: &Path, template: &Path, rules: TextRules) -> Result<Self, EncodeError> {
         let files = [tokenizer, template].map(Path::to_owned);
         let template = Template::load(template)?;
         let tokenizer = tokenizer::load(tokenizer)?;
@@ -72,7 +81,7 @@ impl PromptEncoder {
         for token in template.named_tokens() {
             single(&tokenizer, &token, &files)?;
         }
-        Ok(Self { tokenizer, template, context, normalise_text, text: String::new() })
+        Ok(Self { tokenizer, template, context, rules, text: String::new() })
     }
 
     /// The prompt of `instruction` and of one view for each of `image_tokens_per_view`, which has that many image rows.
@@ -87,7 +96,7 @@ impl PromptEncoder {
                 instruction.len()
             )));
         }
-        let normalised = if self.normalise_text { normalise_text(instruction) } else { instruction.to_owned() };
+        let normalised = if self.rules.normalise { normalise_text(instruction) } else { instruction.to_owned() };
         if let Some(found) = self.image_in(&normalised) {
             return Err(refused(format!(
                 "expected text without images, found {found}, which stands for rows of an image; leave it out"
@@ -120,11 +129,13 @@ impl PromptEncoder {
         if found == rows { Ok(prompt) } else { Err(EncodeError::ImageTokens { expected: rows, found }) }
     }
 
-    /// What of `text` would be read as an image: by the model, or by the vendor's processor, which puts images where its
+    /// What of `text` would be read as an image: by the model, or by the vendor's processor, which may put images where its
     /// own numbered placeholders stand. Other special tokens become their ids, as they do there.
     fn image_in<'t>(&'t self, text: &'t str) -> Option<&'t str> {
-        let context = self.template.context();
-        if text.contains(context) { Some(context) } else { placeholder(text) }
+        let ImagePlaces { tokens, numbered } = self.rules.image_places;
+        let mut named = std::iter::once(self.template.context()).chain(tokens.iter().copied());
+        let numbered = || numbered.then(|| placeholder(text)).flatten();
+        named.find(|token| text.contains(token)).or_else(numbered)
     }
 }
 

@@ -7,9 +7,8 @@ use super::raw::{
     ActionFormat, ActionType, Keyed, RawActionConfig, RawConfig, RawEmbodiment, RawModality, RawStatistics,
     Representation,
 };
-use super::{
-    ActionKey, ActionScaling, Conversion, EefValues, PROCESSOR_CLASS, PoseFormat, Processor, StateEncoding, StateKey,
-};
+use super::{ActionKey, ActionScaling, Conversion, EefValues, PoseFormat, Processor, StateEncoding, StateKey};
+use crate::family::Family;
 use crate::spec::LONGEST_HISTORY;
 
 mod kwargs;
@@ -45,10 +44,16 @@ struct Checker {
 
 impl Checker {
     fn processor(&mut self, config: &RawConfig, statistics: &RawStatistics, embodiment: &str) -> Option<Processor> {
-        self.check(config.processor_class == PROCESSOR_CLASS, || {
-            format!("processor_class: expected '{PROCESSOR_CLASS}', found '{}'", config.processor_class)
+        let class = &config.processor_class;
+        let family = Family::of_processor_class(class);
+        self.check(family.is_some(), || {
+            format!(
+                "processor_class: expected {}, found '{class}'; a checkpoint of another model cannot be used",
+                Family::processor_classes()
+            )
         });
-        let kwargs = self.kwargs(&config.processor_kwargs.rest);
+        let family = family?;
+        let kwargs = self.kwargs(family, &config.processor_kwargs.rest);
         let modalities = self.embodiment("modality_configs", &config.processor_kwargs.modality_configs, embodiment);
         let values = self.embodiment("statistics", statistics, embodiment);
         let Modalities { video, state, action } = self.modalities(embodiment, &modalities?);
@@ -58,6 +63,7 @@ impl Checker {
         let action_keys =
             action.as_ref().map(|modality| self.action(embodiment, modality, &values, &kwargs, state_keys.as_deref()));
         let processor = Processor {
+            family,
             embodiment: embodiment.to_owned(),
             cameras: cameras?,
             video_deltas: video?.delta_indices,

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::family::N1D6;
 use crate::observation::{FrameOptions, Transport};
 use vla_base::time::Stamp;
 use vla_engines::{BoundInput, StageOutput, StageReport, StageTime, Symbols};
 use vla_messages::{HeaderView, write};
 
-const TRANSFORM: ImageTransformSpec = ImageTransformSpec { shortest_edge: 256, crop_fraction: 0.95, letterbox: false };
+const TRANSFORM: ImageTransformSpec = N1D6.image(256, 0.95);
 /// What 640x480 and 640x360 become.
 const NORMAL: [usize; 2] = [252, 336];
 const WIDE: [usize; 2] = [252, 448];

@@ -73,7 +73,7 @@ impl PolicyShape {
             default_steps: spec.denoise.default,
             step: spec.action.step,
             accepts_prefix: spec.accepts_prefix(),
-            instruction: Some(InstructionCheck::new(spec, processor.normalise_text)),
+            instruction: Some(InstructionCheck::new(spec, processor.text_rules())),
         })
     }
 

@@ -11,7 +11,7 @@ use crate::encode::EncodeError;
 const NUMBER: &str = "{k}";
 const CONTEXT: &str = "{context}";
 
-/// As typed. All four keys are there, and no other.
+/// As typed. The four texts are there, and no other key but `images`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
@@ -19,15 +19,29 @@ struct Raw {
     image: String,
     context_token: String,
     after: String,
+    #[serde(default)]
+    images: Images,
 }
 
-/// `before`, the instruction, `image` once per view, `after`.
+/// On which side of the instruction the images are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Images {
+    /// They come before it.
+    Before,
+    /// They come after it.
+    #[default]
+    After,
+}
+
+/// `before`, then the instruction and `image` once per view, then `after`.
 pub(super) struct Template {
     before: String,
     /// What stands before and after the context tokens of a view, each cut where the view's number goes.
     image: [Vec<String>; 2],
     context: String,
     after: String,
+    images: Images,
 }
 
 impl Template {
@@ -35,7 +49,7 @@ impl Template {
         let fail = |reason: String| EncodeError::File { path: path.to_owned(), reason };
         let bytes = fs::read(path).map_err(|error| fail(error.to_string()))?;
         let raw: Raw = serde_json::from_slice(&bytes).map_err(|error| {
-            fail(format!("{error}; expected an object of the texts before, image, context_token and after"))
+            fail(format!("{error}; expected an object of the texts before, image, context_token and after, and images: before or after"))
         })?;
         Self::new(raw).map_err(fail)
     }
@@ -59,7 +73,7 @@ impl Template {
         if image.iter().flatten().any(|part| part.contains(['{', '}'])) {
             return Err(format!("image: expected no braces but {NUMBER} and {CONTEXT}, found {:?}", raw.image));
         }
-        Ok(Self { before: raw.before, image, context: raw.context_token, after: raw.after })
+        Ok(Self { before: raw.before, image, context: raw.context_token, after: raw.after, images: raw.images })
     }
 
     /// The token that stands for one image row.
@@ -100,12 +114,17 @@ impl Template {
     pub(crate) fn render(&self, instruction: &str, image_tokens: &[usize], out: &mut String) {
         out.clear();
         out.push_str(&self.before);
-        out.push_str(instruction);
+        if self.images == Images::After {
+            out.push_str(instruction);
+        }
         let [left, right] = &self.image;
         for (number, &tokens) in (1..).zip(image_tokens) {
             numbered(left, number, out);
             (0..tokens).for_each(|_| out.push_str(&self.context));
             numbered(right, number, out);
+        }
+        if self.images == Images::Before {
+            out.push_str(instruction);
         }
         out.push_str(&self.after);
     }
@@ -128,7 +147,8 @@ mod tests {
     fn template(image: &str) -> Result<Template, String> {
         let text = |text: &str| text.to_owned();
         let (before, after) = (text("<|im_start|>system\nHi.<|im_end|>\n"), text("<|im_end|>\n"));
-        Template::new(Raw { before, image: text(image), context_token: text("<IMG_CONTEXT>"), after })
+        let images = Images::After;
+        Template::new(Raw { before, image: text(image), context_token: text("<IMG_CONTEXT>"), after, images })
     }
 
     #[test]
@@ -143,6 +163,16 @@ mod tests {
         );
         assert!(template.length(2, &[2, 0]).is_some_and(|length| length >= text.len()));
         assert_eq!(template.length(2, &[usize::MAX]), None);
+    }
+
+    #[test]
+    fn images_stand_on_the_side_of_the_instruction_that_the_template_says() {
+        let mut template = template("<img>{context}</img>").expect("a template");
+        template.images = Images::Before;
+        let mut text = String::new();
+        template.render("go", &[1, 1], &mut text);
+        let images = "<img><IMG_CONTEXT></img><img><IMG_CONTEXT></img>";
+        assert_eq!(text, format!("<|im_start|>system\nHi.<|im_end|>\n{images}go<|im_end|>\n"));
     }
 
     #[test]
