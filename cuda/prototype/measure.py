@@ -210,7 +210,7 @@ def main():
         **{f"library{name}": lambda how=how: library(w, how) for how, name in enumerate(LIBRARY)}, "tape": lambda: tape(w, seen, 0), "tape-far": lambda: tape(w, seen, 1),
     }.get(way, lambda: torch_mode(w, way))()  # fmt: skip
     result["error"] = change(w, result.pop("actions"), wanted)
-    if way == "eager":
+    if way in ("eager", "compile-graph"):
         result["copy_gb_s"] = copy_rate()
     print(way, json.dumps(result))
     (out / f"{way}.json").write_text(json.dumps(result))
