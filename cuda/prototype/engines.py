@@ -26,7 +26,7 @@ def load(name):
 
 
 def view(pointer, count, dtype):
-    """Device memory of an engine as a tensor of its own (copied)."""
+    """A copy of device memory of an engine, as a tensor."""
 
     class Memory:
         __cuda_array_interface__ = {
@@ -69,7 +69,7 @@ class Library:
 
 
 KINDS = ["encode", "tokens", "query", "self", "out", "up", "down", "project", "decode", "actions"]
-CLUSTERS, RANKS, STAGE_BYTES = 32, 4, 12288
+GROUPS, RANKS, STAGE_BYTES = 32, 4, 12288
 
 
 class Phase(C.Structure):
@@ -85,7 +85,7 @@ class TapeStruct(C.Structure):
         ("limit", C.c_int), ("bias", C.c_void_p), ("modulation", C.c_void_p), ("encode_bias", C.c_void_p), ("state", C.c_void_p),
         ("start", C.c_void_p), ("dt", C.c_void_p), ("strength", C.c_void_p), ("actions", C.c_void_p), ("x", C.c_void_p),
         ("mixed", C.c_void_p), ("inner", C.c_void_p), ("encoded", C.c_void_p), ("stats", C.c_void_p), ("count", C.c_void_p),
-        ("trace", C.c_void_p), ("parts", C.c_void_p), ("group_rows", C.c_void_p), ("slots", C.c_int), ("far", C.c_int),
+        ("trace", C.c_void_p), ("parts", C.c_void_p), ("group_rows", C.c_void_p), ("slots", C.c_int),
     ]  # fmt: skip
 
 
@@ -94,23 +94,23 @@ def pack(matrix, tiles, per_stage):
 
     Outputs are padded to `tiles` x 16, a block's quarter of the channels to whole stages of `per_stage` x 16.
     """
-    clusters, outputs, of = matrix.shape
+    groups, outputs, of = matrix.shape
     ks = of // RANKS // 16
     stages = -(-ks // per_stage)
-    padded = matrix.new_zeros(clusters, tiles * 16, RANKS, stages * per_stage * 16)
-    padded[:, :outputs, :, : ks * 16] = matrix.view(clusters, outputs, RANKS, ks * 16)
-    t = padded.view(clusters, tiles, 2, 8, RANKS, stages, per_stage, 2, 4, 2)
+    padded = matrix.new_zeros(groups, tiles * 16, RANKS, stages * per_stage * 16)
+    padded[:, :outputs, :, : ks * 16] = matrix.view(groups, outputs, RANKS, ks * 16)
+    t = padded.view(groups, tiles, 2, 8, RANKS, stages, per_stage, 2, 4, 2)
     #               0         1      h  g  4      5       6          k  q  e
     t = t.permute(0, 4, 5, 6, 1, 3, 8, 7, 2, 9)
-    return t.reshape(clusters * RANKS, -1), stages
+    return t.reshape(groups * RANKS, -1), stages
 
 
 class Tape:
     """Design B."""
 
-    def __init__(self, w, slots=0, far=0):
+    def __init__(self, w, slots=0):
         self.lib, self.w = load("tape"), w
-        phases, chunks, biases, names = [], [], [torch.zeros(CLUSTERS * 48, device="cuda")], []
+        phases, chunks, biases, names = [], [], [torch.zeros(GROUPS * 48, device="cuda")], []
 
         def phase(kind, matrix, bias=None, tiles=3, per_stage=8, modulation=-1, eps=1e-5, block=None, name=None):
             packed, stages = pack(matrix, tiles, per_stage)
@@ -125,7 +125,7 @@ class Tape:
             names.append(name or (kind if block is None else f"{block}.{kind}"))
 
         def split(matrix):
-            return matrix.view(CLUSTERS, -1, matrix.shape[1])
+            return matrix.view(GROUPS, -1, matrix.shape[1])
 
         phase("encode", split(w["encode"]))
         phase("tokens", split(w["encode_out"]))
@@ -134,8 +134,8 @@ class Tape:
             if M.key_rows(i):
                 phase("query", split(qkv), bias, modulation=2 * i, block=i, name=f"{i}.attention")
             else:
-                heads = qkv.view(3, CLUSTERS, 48, M.WIDTH).permute(1, 0, 2, 3).reshape(CLUSTERS, 144, M.WIDTH)
-                bias = bias.view(3, CLUSTERS, 48).permute(1, 0, 2).reshape(CLUSTERS, 144)
+                heads = qkv.view(3, GROUPS, 48, M.WIDTH).permute(1, 0, 2, 3).reshape(GROUPS, 144, M.WIDTH)
+                bias = bias.view(3, GROUPS, 48).permute(1, 0, 2).reshape(GROUPS, 144)
                 phase("self", heads, bias, 9, 2, modulation=2 * i, block=i, name=f"{i}.attention")
             phase("out", split(w[f"{i}.out"]), w[f"{i}.out_bias"], block=i)
             phase("up", split(w[f"{i}.up"]), w[f"{i}.up_bias"], 12, 2, block=i)
@@ -155,7 +155,7 @@ class Tape:
         self.stream = torch.cuda.Stream()
         t = TapeStruct()
         t.weights, t.bytes, t.phases = self.tape.data_ptr(), self.tape.shape[1] * 2, self.table.data_ptr()
-        t.phase_count, t.steps, t.limit, t.slots, t.far = len(phases), M.STEPS, 1 << 30, slots, far
+        t.phase_count, t.steps, t.limit, t.slots = len(phases), M.STEPS, 1 << 30, slots
         t.bias = self.bias.data_ptr()
         for name in ("modulation", "encode_bias", "state", "start", "dt", "strength"):
             setattr(t, name, w[name].data_ptr())

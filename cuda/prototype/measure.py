@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Times and checks one way of running the step (all passes): library, library-early, tape, or PyTorch's modes; `table` joins.
+"""measure.py WAY OUT times and checks one way of running the step (all passes); measure.py table OUT prints all results.
 
-Each way is a process, so that a fault of one leaves the others. Figures go to OUT/<way>.json.
+Each way is a process, so that a fault of one does not end the others. Figures go to OUT/<way>.json.
 """
 
 import collections
@@ -17,7 +17,8 @@ import model as M
 import torch
 
 SAMPLES, WARM_UP = 200, 20
-LIBRARY = ["", "-early", "-ahead", "-ahead-early"]
+LIBRARY = {"library": 0, "library-early": 1, "library-ahead-early": 3}  # bits of library_create's `how`
+TORCH = ["eager", "compile-graph"]
 TENSORRT_MS = float(os.environ.get("TENSORRT_MS", 7.6))  # 4 x step, TensorRT 8.6.0, this class of GPU: an earlier run
 
 
@@ -64,8 +65,8 @@ def kernels(run):
         print(f"  {us:8.1f} ({count[name]:5.0f}; {us / count[name]:6.2f} each)  {name[:110]}")
 
 
-def library(w, early):
-    engine = engines.Library(w, early)
+def library(w, how):
+    engine = engines.Library(w, how)
     print(engine.report())
     engine.run()
     result = {"actions": engine.actions(), **timed(engine.run, engine.stream)}
@@ -80,7 +81,7 @@ def tape_places(tape, seen):
     """Every place of the first step against the reference."""
     worst, bad = collections.defaultdict(float), 0
     for at, (name, wanted) in enumerate(seen):
-        if tape.names[at] != name and not (name.endswith("attention") and tape.names[at].endswith("attention")):
+        if tape.names[at] != name:
             raise SystemExit(f"phase {at}: {tape.names[at]}, reference {name}")
         try:
             tape.once(at + 1)
@@ -128,8 +129,8 @@ def tape_profile(tape, ms):
               + f" | {both:.2f} | {both * len(at) * M.STEPS / 1e3:.3f} | {mb:.1f} | {mb / both * 1e3:.0f} |")  # fmt: skip
 
 
-def tape(w, seen, far):
-    engine = engines.Tape(w, 0, far)
+def tape(w, seen):
+    engine = engines.Tape(w)
     print(engine.report())
     tape_places(engine, seen)
     engine.capture()
@@ -140,37 +141,38 @@ def tape(w, seen, far):
     print(f"after {SAMPLES + WARM_UP} more runs: {'the same bits' if torch.equal(first, again) else 'OTHER BITS'}")
     tape_profile(engine, result["median"])
     for slots in (9, 8, 7):
-        other = engines.Tape(w, slots, far)
+        other = engines.Tape(w, slots)
         other.capture()
         print(f"ring of {slots}: {timed(other.run, other.stream)['median']:.3f} ms")
         del other
     return result
 
 
-def torch_mode(w, mode):
-    step = torch.compile(M.one_step, dynamic=False, fullgraph=True) if mode.startswith("compile") else M.one_step
+def eager(w):
+    run = lambda: M.all_steps(w)  # noqa: E731
+    return {"actions": run().clone(), **timed(run, torch.cuda.current_stream())}
+
+
+def compile_graph(w):
+    """`torch.compile`, all steps captured as one CUDA graph."""
+    step = torch.compile(M.one_step, dynamic=False, fullgraph=True)
     begun = time.perf_counter()
-    with torch.inference_mode():
+    M.all_steps(w, step)
+    torch.cuda.synchronize()
+    print(f"first result after {time.perf_counter() - begun:.1f} s")
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            M.all_steps(w, step)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
         actions = M.all_steps(w, step)
-        torch.cuda.synchronize()
-        print(f"first result after {time.perf_counter() - begun:.1f} s")
-        run = lambda: M.all_steps(w, step)  # noqa: E731
-        if mode.endswith("graph"):
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                for _ in range(3):
-                    M.all_steps(w, step)
-            torch.cuda.current_stream().wait_stream(side)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                actions = M.all_steps(w, step)
-            run = graph.replay
-            run()
-        torch.cuda.synchronize()
-        result = {"actions": actions.clone(), **timed(run, torch.cuda.current_stream())}
-        if mode == "compile-graph":
-            kernels(run)
+    graph.replay()
+    torch.cuda.synchronize()
+    result = {"actions": actions.clone(), **timed(graph.replay, torch.cuda.current_stream())}
+    kernels(graph.replay)
     return result
 
 
@@ -189,7 +191,7 @@ def table(out):
     print(f"\n4 x step: {M.pass_bytes() / 1e9:.3f} GB a pass; copies run at {rate:.0f} GB/s: floor {floor:.2f} ms")
     print(f"| way | median, ms | p99 | host | over TensorRT 8.6 ({TENSORRT_MS} ms, another run) | over compile-graph | GB/s | relative error |")
     print("|---|---|---|---|---|---|---|---|")
-    for way in ["eager", "eager-graph", "compile", "compile-graph", *(f"library{name}" for name in LIBRARY), "tape", "tape-far"]:
+    for way in [*TORCH, *LIBRARY, "tape"]:
         if way not in rows:
             print(f"| {way} | no result |")
             continue
@@ -203,14 +205,19 @@ def main():
     way, out = sys.argv[1], pathlib.Path(sys.argv[2])
     if way == "table":
         return table(out)
+    if way not in [*TORCH, *LIBRARY, "tape"]:
+        raise SystemExit(f"unknown way {way}")
     w = M.make_weights()
     with torch.inference_mode():
         wanted, seen = M.reference(w)
-    result = {
-        **{f"library{name}": lambda how=how: library(w, how) for how, name in enumerate(LIBRARY)}, "tape": lambda: tape(w, seen, 0), "tape-far": lambda: tape(w, seen, 1),
-    }.get(way, lambda: torch_mode(w, way))()  # fmt: skip
+        if way in LIBRARY:
+            result = library(w, LIBRARY[way])
+        elif way == "tape":
+            result = tape(w, seen)
+        else:
+            result = eager(w) if way == "eager" else compile_graph(w)
     result["error"] = change(w, result.pop("actions"), wanted)
-    if way in ("eager", "compile-graph"):
+    if way in TORCH:
         result["copy_gb_s"] = copy_rate()
     print(way, json.dumps(result))
     (out / f"{way}.json").write_text(json.dumps(result))

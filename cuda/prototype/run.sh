@@ -1,13 +1,19 @@
 #!/usr/bin/env bash
-# run.sh OUT [WAY...]: builds both prototypes, runs each way in its own process, prints the table last. On a machine with an
-# H100 or H200, nvcc 12.6 or newer, cuBLASLt and python3 with torch.
+# run.sh OUT [WAY...]: builds both designs, runs each way in its own process and prints the table last. OUT gets table.md and
+# logs.txt (builds with registers, every way's output, figures as JSON). docs/cuda_engine.md explains the ways and the figures.
+#
+# Needs: one GPU of sm_90 (H100, H200), nvcc 12.6 or newer on PATH or in /usr/local/cuda, cuBLASLt with its header (the
+# toolkit's or those of PyTorch's packages), python3 with torch; torch.compile needs a C compiler. Measured on 141 GB of GPU
+# memory; the weights lie there in FP64, FP16 and, for tape, in its own order.
+# Ways: tape library library-early library-ahead-early eager compile-graph.
+# TENSORRT_MS: the time that the table compares with; LIMIT: seconds a way may take; SHOWN: characters shown of its output.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=$(realpath -m "${1:?usage: run.sh OUT [WAY...]}")
 shift
-[ $# -gt 0 ] || set -- tape tape-far library library-early library-ahead library-ahead-early eager eager-graph compile compile-graph
+[ $# -gt 0 ] || set -- tape library library-early library-ahead-early eager compile-graph
 mkdir -p "$out" "$here/build"
-logs=$(mktemp -d)  # joined into one file at the end: few files come back from a lent machine
+logs=$(mktemp -d)  # joined into OUT/logs.txt at the end
 cd "$here" || exit 1
 nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
 cuda=$(dirname "$(dirname "$(readlink -f "$nvcc")")")

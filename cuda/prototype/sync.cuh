@@ -1,11 +1,11 @@
-// Barriers and copies of the persistent kernel: mbarriers, bulk copies, the cluster's and the grid's barriers. sm_90.
+// Barriers and copies of the persistent kernel: mbarriers, bulk copies, barriers of a group and of the grid. sm_90.
 #pragma once
 #include <cstdint>
 
 #include "attention.cuh"
 
 constexpr int kWorkers = 256;            // threads that compute; one more warp copies
-constexpr int kCluster = 4;              // blocks of a cluster: each takes a quarter of a product's sum
+constexpr int kGroup = 4;                // blocks of a group: each takes a quarter of a product's sum
 constexpr uint64_t kGiveUp = 2000000000;  // nanoseconds after which a wait ends the kernel: a fault
 
 // Ends the kernel when a wait takes too long.
@@ -39,42 +39,7 @@ __device__ inline void barrier_wait(uint64_t *barrier, uint32_t parity) {
                  : "=r"(done) : "r"(shared_address(barrier)), "r"(parity) : "memory");
   }
 }
-// The same, and what the other blocks of the cluster wrote before they arrived is seen.
-__device__ inline void barrier_wait_cluster(uint64_t *barrier, uint32_t parity) {
-  uint32_t done = 0;
-  for (Patience patience; !done; patience.poll()) {
-    asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-                 : "=r"(done) : "r"(shared_address(barrier)), "r"(parity) : "memory");
-  }
-}
-
-__device__ inline uint32_t cluster_address(const void *p, uint32_t rank) {
-  uint32_t address;
-  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(shared_address(p)), "r"(rank));
-  return address;
-}
-__device__ inline float4 cluster_load(uint32_t address) {
-  float4 v;
-  asm volatile("ld.shared::cluster.v4.f32 {%0,%1,%2,%3}, [%4];"
-               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(address) : "memory");
-  return v;
-}
-__device__ inline void cluster_store(uint32_t address, uint32_t a, uint32_t b) {
-  asm volatile("st.shared::cluster.v2.b32 [%0], {%1,%2};" ::"r"(address), "r"(a), "r"(b) : "memory");
-}
-__device__ inline void cluster_barrier_all() {  // every thread of every block
-  asm volatile("barrier.cluster.arrive.release; barrier.cluster.wait.acquire;" ::: "memory");
-}
-// Every worker of the cluster; `parity` alternates.
-__device__ inline void cluster_barrier(uint64_t *barrier, uint32_t &parity) {
-  worker_barrier();
-  if (threadIdx.x < kCluster)
-    asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(cluster_address(barrier, threadIdx.x)) : "memory");
-  barrier_wait_cluster(barrier, parity);
-  parity ^= 1;
-}
-
-// Workers of the whole grid: `grid_arrive`, other work, `grid_wait` for the count that all blocks reach.
+// Barrier of the workers of all blocks that use `count`: `grid_arrive`, other work, `grid_wait` until `count` is `wanted`.
 __device__ inline void grid_arrive(unsigned *count) {
   worker_barrier();
   if (threadIdx.x == 0) {

@@ -7,7 +7,7 @@
 
 constexpr int kRowTiles = 7;              // tiles of 8 rows
 constexpr int kPadded = kRowTiles * 8;    // rows that are computed
-constexpr int kOwnRows = kPadded / kCluster;
+constexpr int kOwnRows = kPadded / kGroup;
 constexpr int kStageBytes = 12288;
 constexpr int kFragWords = 512;           // words of 16 channels of all rows
 constexpr int kWarps = kWorkers / 32;
@@ -155,22 +155,17 @@ __device__ inline void join_wide(const Sums &sums, float *part, int warp, int la
 }
 constexpr int kPartFloats = kPadded * 196;  // the most that a block hands on of a product
 
-// The four blocks that share 48 to 192 outputs, each with a quarter of the channels. They exchange sums through distributed
-// shared memory as a cluster, or (`kFar`: where the device does not hold 32 clusters at once) through the L2 cache.
-template <bool kFar>
-struct Group {
-  uint64_t *barrier;  // near: in shared memory
-  unsigned *count;    // far
-  float *parts;       // far: [4][kPartFloats]
-  half *rows;         // far: keys and values [2][56][48]
+// The four blocks that share 48 to 192 outputs, each with a quarter of the channels, exchange sums through the L2 cache.
+struct Exchange {
+  unsigned *count;
+  float *parts;  // [4][kPartFloats]
+  half *rows;    // keys and values [2][56][48]
   int rank;
-  uint32_t parity = 0;
   unsigned wanted = 0;
 
-  __device__ float *target(float *part) const { return kFar ? parts + rank * kPartFloats : part; }
+  __device__ float *target() const { return parts + rank * kPartFloats; }
   // Sums of `quads` x 4 outputs that lie in shared memory, to where the others read them.
   __device__ void publish(const float *part, int stride, int quads) const {
-    if (!kFar) return;
     worker_barrier();
     for (int i = threadIdx.x; i < kPadded * quads; i += kWorkers) {
       const int place = i / quads * stride + i % quads * 4;
@@ -178,21 +173,16 @@ struct Group {
     }
   }
   __device__ void sync() {
-    if (kFar) {
-      grid_arrive(count);
-      grid_wait(count, wanted += kCluster);
-    } else {
-      cluster_barrier(barrier, parity);
-    }
+    grid_arrive(count);
+    grid_wait(count, wanted += kGroup);
   }
   // Four outputs of one of the block's own rows, summed over the group.
-  __device__ float4 sum(const float *part, int stride, int row, int output) const {
+  __device__ float4 sum(int stride, int row, int output) const {
     float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
     const int place = row * stride + output;
 #pragma unroll
-    for (int from = 0; from < kCluster; from++) {
-      const float4 v = kFar ? __ldcg(reinterpret_cast<const float4 *>(parts + from * kPartFloats + place))
-                            : cluster_load(cluster_address(part + place, from));
+    for (int from = 0; from < kGroup; from++) {
+      const float4 v = __ldcg(reinterpret_cast<const float4 *>(parts + from * kPartFloats + place));
       sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
     }
     return sum;
