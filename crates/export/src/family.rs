@@ -75,7 +75,7 @@ pub struct ConfigFamily {
 pub struct BackboneFamily {
     /// Its name, for people.
     pub title: &'static str,
-    /// `model_type` values that such a file may have.
+    /// `model_type` values that such a file, or its vision tower, may have.
     pub model_types: &'static [&'static str],
     /// Layers of the language model's own release.
     pub layers: usize,

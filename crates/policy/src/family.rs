@@ -35,6 +35,8 @@ pub struct Family {
     pub switches: Switches,
     /// Texts that a processor of this family reads as the place of an image or video.
     pub image_places: ImagePlaces,
+    /// Name that the vendor's code has for the rows of images behind the vision tower.
+    pub image_rows: &'static str,
 }
 
 /// The backbones that a family's processor accepts as `model_name`.

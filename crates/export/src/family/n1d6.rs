@@ -30,7 +30,7 @@ pub static N1D6: Family = Family {
     },
     backbone: BackboneFamily {
         title: "Eagle",
-        model_types: &["eagle_3_vl", "eagle_2_5_vl"],
+        model_types: &["eagle_3_vl", "eagle_2_5_vl", "siglip2_vision_model"],
         layers: 28,
         read: backbone,
         write: backbone_json,
@@ -226,6 +226,7 @@ fn vision(keys: &mut Keys<'_>) -> Vision {
 
 fn language(keys: &mut Keys<'_>) -> Language {
     keys.null("rope_scaling");
+    keys.nested("rope_parameters", false, |keys| keys.is("rope_type", "default"));
     qwen3(keys)
 }
 

@@ -13,6 +13,8 @@ type Give<'g> = &'g mut dyn FnMut(&str, &HostTensor);
 pub(super) struct Naming {
     /// Name of the tensor with the actions after a step.
     output: String,
+    /// The vendor's name of `image_rows`.
+    image_rows: &'static str,
     steps: u32,
     /// Actions before the current step.
     actions: Option<HostTensor>,
@@ -24,9 +26,10 @@ pub(super) struct Naming {
 }
 
 impl Naming {
-    pub(super) fn new(output: &str, steps: u32) -> Self {
+    pub(super) fn new(output: &str, image_rows: &'static str, steps: u32) -> Self {
         Self {
             output: output.to_owned(),
+            image_rows,
             steps,
             actions: None,
             velocities: Vec::new(),
@@ -44,7 +47,7 @@ impl Naming {
                 return self.give(format!("{prefix}{name}"), &wide(tensor), give);
             }
             ("image_mask" | "backbone_attention_mask", _) => return self.give(name.into(), &bytes(tensor), give),
-            ("image_rows", _) => self.give("mlp1_out".into(), tensor, give),
+            ("image_rows", _) => self.give(self.image_rows.into(), tensor, give),
             ("actions", None) => self.actions = Some(tensor.clone()),
             ("output", Some(_)) => self.give(format!("{prefix}dit_out"), tensor, give),
             (view, _) if view.starts_with(PIXEL_VALUES) => {

@@ -27,4 +27,5 @@ pub static N1D6: Family = Family {
     relative_poses: RelativePoses::Rot6d,
     switches: Switches { exclude_state: false, ignores_use_mean_std: false, torchvision_transform: false },
     image_places: ImagePlaces { tokens: &[], numbered: true },
+    image_rows: "mlp1_out",
 };

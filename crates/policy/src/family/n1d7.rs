@@ -30,4 +30,5 @@ pub static N1D7: Family = Family {
         tokens: &["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>"],
         numbered: false,
     },
+    image_rows: "image_embeds",
 };
