@@ -5,6 +5,7 @@ use super::*;
 use vla_messages::{BayerPattern, PixelFormat};
 use vla_policy::encode::resize::Size;
 use vla_policy::encode::{Frame, FrameEncoder};
+use vla_policy::family::N1D7;
 use vla_policy::observation::{CameraSample, Exif, FrameHistory, FrameOptions};
 
 /// A JPEG on its side, a Bayer mosaic and an RGB frame.
@@ -44,9 +45,11 @@ fn frames() -> Vec<CameraSample> {
 
 #[test]
 fn frames_are_encoded_side_by_side_without_allocations_on_any_thread() {
-    for (letterbox, width) in [(false, 336), (true, 252)] {
-        let transform = ImageTransformSpec { letterbox, ..N1D6.image(256, 0.95) };
-        encoding_allocates_nothing(&transform, Size { width, height: 252 });
+    for (family, letterbox, width, height) in
+        [(&N1D6, false, 336, 252), (&N1D6, true, 252, 252), (&N1D7, false, 352, 256), (&N1D7, true, 256, 256)]
+    {
+        let transform = ImageTransformSpec { letterbox, ..family.image(256, 0.95) };
+        encoding_allocates_nothing(&transform, Size { width, height });
     }
 }
 
