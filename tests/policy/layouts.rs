@@ -201,9 +201,11 @@ fn backbone_dit_gives_the_actions_of_split_where_layers_lie_between_backbone_and
         eprintln!("backbone-dit against split, N1.7, {features:?}: {difference:e} rad");
         assert!(difference < TOLERANCE, "{difference}");
         assert_eq!(whole["vl_embs"].dims(), split["vl_embs"].dims(), "no batch axis in a dump");
-        assert!(seen.iter().all(|other| apart(other, &whole) > TOLERANCE), "the switch does something");
         seen.push(whole);
     }
+    // The demo's norm has weights of one, whose effect the head's own norm takes back: it shows in the rows between.
+    let [before, after] = [0, 1].map(|index: usize| f32s(&seen[index], "backbone_features"));
+    assert!(before.iter().zip(after).any(|(before, after)| (before - after).abs() > 0.1), "the switch does something");
 }
 
 #[test]
