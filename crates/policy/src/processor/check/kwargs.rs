@@ -7,7 +7,7 @@ use super::super::{Framing, ImageTransformSpec};
 use super::Checker;
 use super::object::Object;
 use crate::encode::resize::Size;
-use crate::family::Family;
+use crate::family::{Family, RelativePoses};
 
 /// Largest side that the shorter edge may be resized to; beyond it a number is a mistake, not a camera.
 const LARGEST_EDGE: usize = 4096;
@@ -25,6 +25,8 @@ pub(super) struct Kwargs {
     pub clip_outliers: bool,
     pub apply_sincos_state_encoding: bool,
     pub use_relative_action: bool,
+    pub exclude_state: bool,
+    pub relative_poses: RelativePoses,
 }
 
 /// `letter_box_transform`, in Python's reading: null is false. `None`: the file does not have it.
@@ -53,9 +55,21 @@ impl Checker {
             clip_outliers: self.flag(object, "clip_outliers", true),
             apply_sincos_state_encoding: self.flag(object, "apply_sincos_state_encoding", false),
             use_relative_action: self.flag(object, "use_relative_action", false),
+            exclude_state: self.off_unless(family.switches.exclude_state, object, "exclude_state"),
+            relative_poses: family.relative_poses,
         };
+        self.off_unless(family.switches.ignores_use_mean_std, object, "use_mean_std");
         self.rest(object);
         kwargs
+    }
+
+    /// A switch that is computed with, or makes no difference, where `known`; else it has to be off. `null` is off.
+    fn off_unless(&mut self, known: bool, object: &mut Object<'_>, key: &'static str) -> bool {
+        let on = self.take::<Option<bool>>(object, key).flatten().unwrap_or_default();
+        self.check(known || !on, || {
+            format!("{key}: expected off: false or null, found true; this is not computed here")
+        });
+        on
     }
 
     /// The backbone that the processor prepares for.
