@@ -6,7 +6,7 @@
 Places on and around the expert's ways are drawn at random (so a policy also learns to come back to them), the camera
 is rendered, and each place is answered for every instruction. Arrays: `image` u8 [N, H, W, 3]; `state` f32 [N, 7]
 (right arm, rad; gripper); `cube` f32 [N, 3], m; and for each instruction `reach` and `home` the expert's joints after every row
-`[N, ROWS, 7]` f32, absolute.
+`[N, MOST_ROWS, 7]` f32, absolute.
 """
 
 import argparse
@@ -16,9 +16,9 @@ import time
 import numpy as np
 
 from . import expert, scene, task
-from .task import ROW_S, ROWS
+from .task import MOST_ROWS, ROW_S
 
-SECONDS = ROW_S * np.arange(1, ROWS + 1)
+SECONDS = ROW_S * np.arange(1, MOST_ROWS + 1)
 #: Rate at which the gripper opens and closes in the expert's plans, 1/s.
 GRIPPER_RATE = 2.0
 
@@ -44,7 +44,7 @@ def draw(rng):
 
 
 def plan(arm, gripper, instruction, cube):
-    """What the expert does from here on, `[ROWS, 7]`."""
+    """What the expert does from here on, `[MOST_ROWS, 7]`."""
     target, opening = expert.goal(instruction, cube)
     arms = expert.way(arm, target, SECONDS)
     reach = GRIPPER_RATE * SECONDS
@@ -58,7 +58,7 @@ def make(count, seed, progress=lambda done: None):
     stage = scene.Scene()
     arrays = {"image": np.empty((count, task.IMAGE[1], task.IMAGE[0], 3), np.uint8),
               "state": np.empty((count, 7), np.float32), "cube": np.empty((count, 3), np.float32),
-              "reach": np.empty((count, ROWS, 7), np.float32), "home": np.empty((count, ROWS, 7), np.float32)}
+              "reach": np.empty((count, MOST_ROWS, 7), np.float32), "home": np.empty((count, MOST_ROWS, 7), np.float32)}
     for index in range(count):
         cube, angle, arm, gripper = draw(rng)
         left = task.START + rng.uniform(-0.02, 0.02, 6)

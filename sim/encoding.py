@@ -8,20 +8,15 @@ import re
 
 import numpy as np
 
-from .task import ROWS
+from . import bicubic
 
 EMBODIMENT = "new_embodiment"
 KEYS = {"right_arm": 6, "right_gripper": 1}
-#: The chat template of the language model, with one image of `rows` image tokens.
-TEMPLATE = ("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{instruction}"
-            "<image 1><img>{context}</img><|im_end|>\n")
-IMAGE_TOKEN = "<IMG_CONTEXT>"
 
-
-def prompt(tokenizer, instruction, rows):
-    """Token ids of an instruction, as the node makes them: lower case, no punctuation."""
+def prompt(tokenizer, instruction, rows, family):
+    """Token ids of an instruction and an image of so many rows, as the node makes them: lower case, no punctuation."""
     text = re.sub(r"[^\w\s]", "", instruction.lower())
-    ids = tokenizer.encode(TEMPLATE.format(instruction=text, context=IMAGE_TOKEN * rows), add_special_tokens=False).ids
+    ids = tokenizer.encode(family.template.format(instruction=text, context=family.image_token * rows), add_special_tokens=False).ids
     return np.array(ids)
 
 
@@ -43,6 +38,11 @@ def shrink(images, size):
     return out
 
 
+def picture(images, edge, size):
+    """Square pictures u8 [N, H, W, 3] as a network reads them: shrunk to the edge, then brought to the size that its cells fit."""
+    return bicubic.resize(shrink(images, (edge, edge)), size)
+
+
 class Normaliser:
     """Statistics of the demonstrations: states to -1..1 by range, arm actions relative to the state, row by row.
 
@@ -54,12 +54,12 @@ class Normaliser:
         self.low, self.high, self.spread, self.most = low, high, spread, most
 
     @classmethod
-    def of(cls, arrays):
-        """That of demonstrations."""
+    def of(cls, arrays, rows):
+        """That of demonstrations, for chunks of so many rows."""
         state = arrays["state"].astype(np.float64)
         low, high = state.min(0) - 0.01, state.max(0) + 0.01
         low[6], high[6] = 0.0, 1.0
-        plans = np.concatenate([arrays["reach"], arrays["home"]])[:, :ROWS].astype(np.float64)
+        plans = np.concatenate([arrays["reach"], arrays["home"]])[:, :rows].astype(np.float64)
         relative = plans[..., :6] - np.concatenate([state, state])[:, None, :6]
         spread = np.maximum(np.sqrt((relative**2).mean(0)), 0.002)  # [rows, joints]
         # As they are read back from the file.

@@ -18,7 +18,7 @@ import yaml
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
-from . import encoding, task
+from . import encoding, family, task
 from .controller import JointController
 from .scene import STEP_S, Scene
 
@@ -43,8 +43,11 @@ class Bundle:
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.normaliser = encoding.Normaliser.read(json.loads((folder / "statistics.json").read_text()))
         _, _, high, wide = self.spec["stages"][0]["inputs"]["pixels"]["dims"]
-        self.size, self.rows = (wide, high), (wide // 28) * (high // 28)
-        self.steps, self.dims = steps, self.spec["action"]["dims"]
+        processor = json.loads((folder / "processor_config.json").read_text())
+        self.family = family.of_processor(processor)
+        self.edge, self.size = processor["processor_kwargs"]["shortest_image_edge"], (wide, high)
+        self.rows = (wide // self.family.cell) * (high // self.family.cell)
+        self.steps, self.horizon, self.dims = steps, self.spec["action"]["horizon"], self.spec["action"]["dims"]
 
     def _run(self, name, **inputs):
         session = self.stages[name]
@@ -54,18 +57,20 @@ class Bundle:
 
     def plan(self, image, state, instruction, noise):
         """Absolute targets `[rows, 7]` for a picture u8 [H, W, 3] and a state [7]."""
-        ids = encoding.prompt(self.tokenizer, instruction, self.rows)
-        is_image = ids == self.tokenizer.token_to_id(encoding.IMAGE_TOKEN)
+        ids = encoding.prompt(self.tokenizer, instruction, self.rows, self.family)
+        is_image = ids == self.tokenizer.token_to_id(self.family.image_token)
         text = int(np.count_nonzero(~is_image))
         # A place of the sequence is a row of text rows and image rows joined.
         positions = np.where(is_image, text + np.cumsum(is_image) - 1, np.cumsum(~is_image) - 1).astype(np.int32)
-        pixels = (encoding.shrink(image[None], self.size).astype(np.float32) - 127.5) / 127.5
+        pixels = (encoding.picture(image[None], self.edge, self.size).astype(np.float32) - 127.5) / 127.5
         padded = np.zeros((1, self.dims), np.float32)
         padded[0, :7] = self.normaliser.state(state[None].astype(np.float64))
-        made = self._run("vision", pixels=pixels.transpose(0, 3, 1, 2))
-        made |= self._run("language", text_rows=self.embedding[ids[~is_image]], positions=positions, **made)
-        made |= self._run("context", text_index=np.flatnonzero(~is_image).astype(np.int32),
-                          image_index=np.flatnonzero(is_image).astype(np.int32), state=padded, **made)
+        made = {"pixels": pixels.transpose(0, 3, 1, 2), "text_rows": self.embedding[ids[~is_image]], "positions": positions,
+                "text_index": np.flatnonzero(~is_image).astype(np.int32),
+                "image_index": np.flatnonzero(is_image).astype(np.int32), "state": padded}
+        for stage in self.stages:
+            if stage != "step":
+                made |= self._run(stage, **made)
         actions = noise.astype(np.float32)
         extra = {"strength": np.ones(len(noise), np.float32)}
         for step in range(self.steps):
@@ -91,7 +96,7 @@ def episode(scene, policy, seed, rate_hz, instruction=task.REACH, seconds=task.E
     for tick in range(round(seconds / STEP_S)):
         if tick % period == 0:
             state = scene.positions()[RIGHT]
-            noise = rng.standard_normal((task.ROWS, policy.dims))
+            noise = rng.standard_normal((policy.horizon, policy.dims))
             follow(controller, scene.time, policy.plan(scene.image(), state, instruction, noise))
         scene.command(controller.sample(scene.time))
         scene.step()

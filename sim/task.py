@@ -27,8 +27,8 @@ REACHED_FOR_S = 0.25
 #: ... before this much simulated time is over.
 EPISODE_S = 8.0
 
-#: Rows of the policy's chunk and seconds between them.
-ROWS, ROW_S = 20, 0.05
+#: Rows of the policy's chunk, of the N1.7 policy's, and seconds between them.
+ROWS, MOST_ROWS, ROW_S = 20, 40, 0.05
 
 REACH = "reach the red cube with the right gripper"
 HOME = "move the right arm back to the start position"

@@ -2,10 +2,12 @@
 """Trains the reach policy, minutes on a CPU: its eyes on where the cube is, then flow matching on the expert's plans.
 
     python3 -m sim.train_reach --tool target/release/vla-trt --out data/reach_checkpoint [--demonstrations FILE.npz]
+    python3 -m sim.train_reach --family n1d7 --tool target/release/vla-trt --out data/reach_n1d7_checkpoint
 
 First the vision tower and the language model learn to say where the cube is and how the arm would reach it, through a
 linear probe on the mean of the image rows, which the head's attention can read too; the probe is thrown away. Then they are frozen, what they make of every picture is kept, and the action head learns the flow. Both at once
-works too and takes several times as long. The network is GR00T N1.6's at small size (sim/network.py); what comes out is a checkpoint in the vendor's layout, from
+works too and takes several times as long. The network is GR00T N1.6's or N1.7's at small size (sim/network_n1d6.py,
+sim/network_n1d7.py); what comes out is a checkpoint in the vendor's layout, from
 which `vla-trt export` makes the policy bundle. Seeded: the same machine, the same number of threads and the same
 versions give the same weights; other processors differ in the last digits and so, after training, in all of them.
 """
@@ -23,8 +25,10 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
-from . import checkpoint, encoding, expert, network, task
+from . import checkpoint, encoding, expert, network, network_n1d6, network_n1d7, task
 
+#: The families' networks.
+MODELS = {model.FAMILY.name: model for model in (network_n1d6, network_n1d7)}
 #: What is said for each task; the first is the one that the demonstrations name.
 PHRASES = {
     "reach": (task.REACH, "move the right gripper to the red cube", "touch the red cube", "reach the cube",
@@ -49,13 +53,14 @@ class Data:
     """Demonstrations as tensors."""
 
     def __init__(self, arrays, sizes):
-        self.normaliser = encoding.Normaliser.of(arrays)
+        self.normaliser = encoding.Normaliser.of(arrays, sizes.horizon)
         state = arrays["state"].astype(np.float64)
         goals = np.array([expert.goal(task.REACH, cube.astype(np.float64))[0] for cube in arrays["cube"]])
         seen = np.concatenate([arrays["cube"][:, :2], goals[:, [0, 1, 2, 4]]], axis=1)
         self.seen_spread = seen.std(0).astype(np.float32)
         self.seen = torch.from_numpy((seen - seen.mean(0)) / self.seen_spread).float()
-        self.images = torch.from_numpy(encoding.shrink(arrays["image"], sizes.image))
+        self.images = torch.from_numpy(encoding.shrink(arrays["image"], (sizes.edge, sizes.edge)))
+        self.size = sizes.image
         # A few patterns of camera noise that are drawn from: new ones for every picture would take longer than the network.
         self.noise = 0.02 * torch.randn(32, *self.images.shape[1:], generator=torch.Generator().manual_seed(0))
         self.states = torch.zeros(len(state), sizes.dims)
@@ -71,22 +76,25 @@ class Data:
         x = (self.images[rows].float() - 127.5) / 127.5
         gain = 1.0 + 0.08 * (2.0 * torch.rand(len(x), 1, 1, 1, generator=generator) - 1.0)
         x = (x + 1.0) * gain - 1.0 + self.noise[torch.randint(len(self.noise), (len(x),), generator=generator)]
-        return x.clamp(-1.0, 1.0).permute(0, 3, 1, 2)
+        x = x.clamp(-1.0, 1.0).permute(0, 3, 1, 2)
+        wide, high = self.size
+        if x.shape[2:] == (high, wide):
+            return x
+        return F.interpolate(x, (high, wide), mode="bicubic", antialias=True).clamp(-1.0, 1.0)
 
 
 class Trainer:
     """Weights, their moving average, and one step of the optimiser at a time."""
 
-    def __init__(self, sizes, tokenizer, data, options):
-        self.s, self.data, self.options = sizes, data, options
+    def __init__(self, model, sizes, tokenizer, data, options):
+        self.model, self.s, self.data, self.options = model, sizes, data, options
         self.generator = torch.Generator().manual_seed(options.seed)
-        self.weights = network.initial(sizes, options.seed)
+        self.weights = network.initial(model.shapes(sizes), sizes, options.seed)
         self.average = {name: value.clone() for name, value in self.weights.items()}
-        self.network = network.Network(self.weights, sizes)
-        rows = (sizes.image[0] // 28) * (sizes.image[1] // 28)
-        self.prompts = {name: [torch.from_numpy(encoding.prompt(tokenizer, text, rows)) for text in texts]
+        self.network = self.model.Network(self.weights, sizes)
+        self.prompts = {name: [torch.from_numpy(encoding.prompt(tokenizer, text, sizes.image_tokens, model.FAMILY)) for text in texts]
                         for name, texts in PHRASES.items()}
-        self.image_token = tokenizer.token_to_id(encoding.IMAGE_TOKEN)
+        self.image_token = tokenizer.token_to_id(model.FAMILY.image_token)
         self.row_weights = torch.linspace(1.0, LAST_ROW, sizes.horizon)[:, None]
         self.probe = {"weight": torch.zeros(6, sizes.language), "bias": torch.zeros(6)}
 
@@ -132,22 +140,23 @@ class Trainer:
     def see(self):
         """One batch of the first part; gives the error of the cube's place in mm."""
         rows = self.draw()
-        image_rows = self.network.vision(self.data.pixels(rows, self.generator))
+        seen = self.network.vision(self.data.pixels(rows, self.generator))
         ids = self.phrase("reach")
-        vl_embs = self.network.language(ids, self.image_token, image_rows)
-        found = F.linear(vl_embs[:, ids == self.image_token].mean(1), **self.probe)
+        normed = self.network.vlln(self.network.backbone(ids, self.image_token, seen))
+        found = F.linear(normed[:, ids == self.image_token].mean(1), **self.probe)
         error = found - self.data.seen[rows]
         self.update((error**2).mean())
         return float((error[:, :2].detach() * torch.from_numpy(self.data.seen_spread[:2])).norm(dim=1).mean()) * 1e3
 
     @torch.no_grad()
     def remember(self):
-        """Freezes what the first part trained, its average, and keeps the image rows of every observation."""
+        """Freezes what the first part trained, its average, and keeps what vision makes of every observation."""
         for name in self.trained.keys() & self.weights.keys():
             self.weights[name] = self.average[name].clone()
-        self.network = network.Network(self.weights, self.s)
+        self.network = self.model.Network(self.weights, self.s)
         every = torch.arange(len(self.data.images))
-        self.image_rows = torch.cat([self.network.vision(self.data.pixels(part, self.generator)) for part in every.split(256)])
+        parts = [self.network.vision(self.data.pixels(part, self.generator)) for part in every.split(256)]
+        self.seen = [torch.cat(kind) for kind in zip(*parts)]
 
     # Second part: what next?
 
@@ -164,23 +173,26 @@ class Trainer:
         g = self.generator
         ids = self.phrase(name)
         with torch.no_grad():
-            backbone = self.network.backbone(ids, self.image_token, self.image_rows[rows])
-        pairs, token = self.network.context(self.network.vlln(backbone), ids == self.image_token, self.data.states[rows])
+            backbone = self.network.backbone(ids, self.image_token, [kind[rows] for kind in self.seen])
+        vl_embs = self.network.fuse(self.network.vlln(backbone))
+        pairs, token = self.network.context(vl_embs, ids == self.image_token, self.data.states[rows])
         actions = self.data.actions[name][rows]
         noise = torch.randn(actions.shape, generator=g)
         time = draw_times(len(actions), g)
         mixed = torch.lerp(noise, actions, time[:, None, None])
+        mixed[..., self.s.columns:] = 0.0  # noise there must not teach the weights anything
         velocity = self.network.velocity(mixed, (time * self.s.buckets).floor(), pairs, token)
-        return (self.row_weights * (velocity - (actions - noise)) ** 2).mean()
+        error = (velocity - (actions - noise))[..., :self.s.columns]
+        return (self.row_weights * error**2).mean()
 
 
 @torch.no_grad()
 def validate(trainer, arrays, count=256):
     """Errors of decoded plans against the expert's on observations that were not trained on, rad: mean, 99th percentile."""
-    network_ = network.Network(trainer.average, trainer.s)
+    network_ = trainer.model.Network(trainer.average, trainer.s)
     normaliser = trainer.data.normaliser
     state = arrays["state"][:count].astype(np.float64)
-    pixels = (torch.from_numpy(encoding.shrink(arrays["image"][:count], trainer.s.image)).float() - 127.5).div(127.5).permute(0, 3, 1, 2)
+    pixels = (torch.from_numpy(encoding.picture(arrays["image"][:count], trainer.s.edge, trainer.s.image)).float() - 127.5).div(127.5).permute(0, 3, 1, 2)
     states = torch.zeros(len(state), trainer.s.dims)
     states[:, :7] = torch.from_numpy(normaliser.state(state)).float()
     noise = torch.randn(len(state), trainer.s.horizon, trainer.s.dims, generator=torch.Generator().manual_seed(0))
@@ -193,12 +205,15 @@ def validate(trainer, arrays, count=256):
     return errors
 
 
-def tokenizer_of(tool):
-    """The demo checkpoint's tokenizer: any text encodes, and it is small."""
+def tokenizer_of(tool, family):
+    """The demo checkpoint's tokenizer, with the family's names of special tokens: any text encodes, and it is small."""
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "checkpoint"
         subprocess.run([tool, "make-checkpoint", "--size", "demo", "--out", out], check=True, stdout=subprocess.DEVNULL)
-        return (out / "tokenizer" / "tokenizer.json").read_text()
+        text = (out / "tokenizer" / "tokenizer.json").read_text()
+    for demo, name in family.renamed.items():
+        text = text.replace(f'"content": "{demo}"', f'"content": "{name}"')
+    return text
 
 
 def demonstrations(options):
@@ -214,6 +229,7 @@ def demonstrations(options):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tool", default="target/release/vla-trt", help="the vla-trt command")
+    parser.add_argument("--family", choices=MODELS, default="n1d6")
     parser.add_argument("--out", required=True, help="folder of the checkpoint")
     parser.add_argument("--demonstrations", help="file of sim.demonstrations; made first otherwise")
     parser.add_argument("--count", type=int, default=24_000, help="demonstrations to make")
@@ -246,13 +262,14 @@ def report(errors):
 def main():
     options = arguments()
     torch.set_num_threads(options.threads)
-    text = tokenizer_of(options.tool)
+    model = MODELS[options.family]
+    text = tokenizer_of(options.tool, model.FAMILY)
     tokenizer = Tokenizer.from_str(text)
     arrays = demonstrations(options)
     held = {name: value[-256:] for name, value in arrays.items()}
     arrays = {name: value[:-256] for name, value in arrays.items()}
-    sizes = network.Sizes(vocab=tokenizer.get_vocab_size(), horizon=task.ROWS)
-    trainer = Trainer(sizes, tokenizer, Data(arrays, sizes), options)
+    sizes = model.Sizes(vocab=tokenizer.get_vocab_size())
+    trainer = Trainer(model, sizes, tokenizer, Data(arrays, sizes), options)
     print(f"{sum(value.numel() for value in trainer.weights.values())} weights, {len(arrays['state'])} observations", flush=True)
     begun = time.monotonic()
     head = {name: value for name, value in trainer.weights.items() if name.startswith("action_head.")}
@@ -265,8 +282,8 @@ def main():
     trainer.begin(head, options.act_steps)
     for index, loss in averaged(trainer.act, options.act_steps):
         print(f"acting, step {index}  {time.monotonic() - begun:.0f} s  loss {loss:.4f}  {report(validate(trainer, held))}", flush=True)
-        checkpoint.write(options.out, trainer.average, sizes, trainer.data.normaliser, text)
-    checkpoint.write(options.out, trainer.average, sizes, trainer.data.normaliser, text)
+        checkpoint.write(options.out, model, trainer.average, sizes, trainer.data.normaliser, text)
+    checkpoint.write(options.out, model, trainer.average, sizes, trainer.data.normaliser, text)
     return 0
 
 

@@ -8,7 +8,9 @@ use vla_export::checkpoint::{Backbone, Config};
 
 fn model(config: &Value) -> Result<Model, String> {
     let config = Config::parse(Path::new("config.json"), config.to_string().as_bytes());
-    config.and_then(|config| config.model(&Backbone::n1d6())).map_err(|error| error.to_string())
+    config
+        .and_then(|config| config.model(&Backbone::released(&vla_export::family::N1D6)))
+        .map_err(|error| error.to_string())
 }
 
 fn with(key: &str, value: Value) -> Value {
@@ -103,7 +105,8 @@ fn a_backbone_of_another_kind_is_refused_by_key() {
     let text = json!({"hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 4, "num_attention_heads": 4,
         "num_key_value_heads": 2, "rope_theta": 1_000_000, "vocab_size": 151_680});
     let parse = |value: &Value| {
-        Backbone::parse(Path::new("eagle.json"), value.to_string().as_bytes()).map_err(|error| error.to_string())
+        Backbone::parse(&vla_export::family::N1D6, Path::new("eagle.json"), value.to_string().as_bytes())
+            .map_err(|error| error.to_string())
     };
     let good = json!({"vision_config": vision, "text_config": text, "select_layer": -1, "image_token_index": 151_669});
     parse(&good).expect("a backbone");

@@ -74,7 +74,11 @@ const BACKBONE: &str = r#"{"downsample_ratio": 0.5, "vision_config": {"hidden_si
 /// What is accepted has shapes whose bytes can be counted. Many layers make long lists: those are left out.
 fn sizes(config: &[u8], backbone: &[u8]) {
     let path = Path::new("config.json");
-    let (Ok(config), Ok(backbone)) = (Config::parse(path, config), Backbone::parse(path, backbone)) else { return };
+    let (Ok(config), Ok(backbone)) =
+        (Config::parse(path, config), Backbone::parse(&vla_export::family::N1D6, path, backbone))
+    else {
+        return;
+    };
     let Ok(model) = config.model(&backbone) else { return };
     if model.head.blocks.max(model.vision.layers).max(model.language.layers) < 100 {
         let bytes: u64 = shards(&model, DType::F32, u64::MAX).iter().flatten().map(|entry| entry.bytes).sum();
@@ -86,7 +90,9 @@ fn sizes(config: &[u8], backbone: &[u8]) {
 fn the_seeds_are_valid() {
     let path = Path::new("config.json");
     let config = Config::parse(path, CONFIG.as_bytes()).expect("valid");
-    config.model(&Backbone::parse(path, BACKBONE.as_bytes()).expect("valid")).expect("they fit");
+    config
+        .model(&Backbone::parse(&vla_export::family::N1D6, path, BACKBONE.as_bytes()).expect("valid"))
+        .expect("they fit");
 }
 
 #[test]
@@ -198,7 +204,7 @@ fn embodiment_tables_of_any_content_end_in_a_row_of_the_weights_or_in_errors() {
     fuzz::check!(20_000, seeds).for_each(|bytes: &[u8]| {
         let Ok(listed) = embodiment::parse(Path::new(embodiment::FILE), bytes) else { return };
         for tag in ["gr1", "mine", "far", "new_embodiment"] {
-            match embodiment::row_of(&listed, tag, ROWS, &config) {
+            match embodiment::row_of(&listed, &vla_export::family::N1D6, tag, ROWS, &config) {
                 Ok(row) => assert!(row < ROWS && listed.get(tag).is_none_or(|listed| *listed == row), "{tag}: {row}"),
                 Err(error) => assert!(error.to_string().contains(tag), "{error}"),
             }

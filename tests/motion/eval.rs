@@ -151,7 +151,7 @@ fn the_joint_states_that_followed_are_those_of_the_due_times() {
 fn a_policy_is_no_different_from_itself_and_differs_from_another() {
     let (policy, options) = (demo::policy(), options(&demo::bag(), ActionsFrom::JointStates));
     let other = tempfile::tempdir().expect("a folder");
-    vla_export::demo::bundle::write(other.path(), 8).expect("another demo policy");
+    vla_export::demo::bundle::write(&vla_export::family::N1D6, other.path(), 8).expect("another demo policy");
     let mut predictions = Predictions::default();
     let first = evaluate(policy.path(), &options, &mut predictions).expect("runs");
     let against = |dir: &Path| {

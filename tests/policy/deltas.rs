@@ -34,8 +34,15 @@ fn policy() -> (TempDir, PathBuf) {
     let scratch = tempfile::tempdir().expect("a folder");
     let checkpoint = scratch.path().join("checkpoint");
     fs::create_dir(&checkpoint).expect("folder");
-    synthetic_checkpoint::fill_folder(synthetic_checkpoint::Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {})
-        .expect("writes");
+    synthetic_checkpoint::fill_folder(
+        &vla_export::family::N1D6,
+        synthetic_checkpoint::Size::Demo,
+        7,
+        &checkpoint,
+        u64::MAX,
+        &mut |_| {},
+    )
+    .expect("writes");
     let edit = |name: &str, change: &dyn Fn(&mut Value)| {
         let path = checkpoint.join(name);
         let mut json: Value = serde_json::from_slice(&fs::read(&path).expect("a file")).expect("JSON");
@@ -58,7 +65,7 @@ fn policy() -> (TempDir, PathBuf) {
     });
     let deltas = [DeltaRows::Cumulative, DeltaRows::FromState];
     let deltas = ARMS.map(str::to_owned).into_iter().zip(deltas).collect::<BTreeMap<_, _>>();
-    let request = bundle::Request { deltas, ..demo_policy::bundle::request(&checkpoint) };
+    let request = bundle::Request { deltas, ..demo_policy::bundle::request(&vla_export::family::N1D6, &checkpoint) };
     let out = scratch.path().join("policy");
     bundle::write(&request, &out, &mut |_| {}).expect("exports");
     (scratch, out)

@@ -32,10 +32,10 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 fn the_same_seed_gives_the_same_small_bundle_anywhere() {
     let scratch = tempfile::tempdir().expect("scratch");
     let (first, second, other) = (scratch.path().join("a"), scratch.path().join("b"), scratch.path().join("c"));
-    let hash = bundle::write(&first, 7).expect("writes");
-    assert_eq!(bundle::write(&second, 7).expect("writes"), hash);
+    let hash = bundle::write(&vla_export::family::N1D6, &first, 7).expect("writes");
+    assert_eq!(bundle::write(&vla_export::family::N1D6, &second, 7).expect("writes"), hash);
     assert_eq!(files(&first), files(&second));
-    assert_ne!(bundle::write(&other, 8).expect("writes"), hash);
+    assert_ne!(bundle::write(&vla_export::family::N1D6, &other, 8).expect("writes"), hash);
 
     let size: usize = files(&first).values().map(Vec::len).sum();
     assert!(size < 10_000_000, "{size} bytes");
@@ -53,10 +53,10 @@ fn a_bundle_is_replaced_and_a_stranger_is_not() {
     let scratch = tempfile::tempdir().expect("scratch");
     let dir = scratch.path().join("policy");
     fs::create_dir_all(dir.join("engines")).expect("folder");
-    let error = bundle::write(&dir, 7).expect_err("something else is there").to_string();
+    let error = bundle::write(&vla_export::family::N1D6, &dir, 7).expect_err("something else is there").to_string();
     assert!(error.contains("policy.yaml") && error.contains(&*dir.to_string_lossy()), "{error}");
     fs::write(dir.join("policy.yaml"), "format: 1").expect("write");
-    let hash = bundle::write(&dir, 7).expect("replaces");
+    let hash = bundle::write(&vla_export::family::N1D6, &dir, 7).expect("replaces");
     assert!(fs::read_to_string(dir.join("policy.yaml")).expect("reads").contains(&hash));
     assert!(dir.join("engines").is_dir(), "engines built from the bundle stay");
 }
@@ -126,7 +126,7 @@ fn actions_are_finite_smooth_and_follow_every_input() {
     }
     let scratch = tempfile::tempdir().expect("scratch");
     let dir = scratch.path().join("policy");
-    bundle::write(&dir, 7).expect("writes");
+    bundle::write(&vla_export::family::N1D6, &dir, 7).expect("writes");
     let mut demo = Demo::load(&dir);
     let base = inputs();
     let all = demo.run(&base);
@@ -181,11 +181,18 @@ fn cut_into_more_stages_the_policy_does_the_same() {
     let scratch = tempfile::tempdir().expect("scratch");
     let checkpoint = scratch.path().join("checkpoint");
     fs::create_dir(&checkpoint).expect("folder");
-    synthetic_checkpoint::fill_folder(synthetic_checkpoint::Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {})
-        .expect("writes");
+    synthetic_checkpoint::fill_folder(
+        &vla_export::family::N1D6,
+        synthetic_checkpoint::Size::Demo,
+        7,
+        &checkpoint,
+        u64::MAX,
+        &mut |_| {},
+    )
+    .expect("writes");
     let run = |blocks: Option<usize>| {
         let dir = scratch.path().join(format!("{blocks:?}"));
-        let request = Request { blocks_per_engine: blocks, ..bundle::request(&checkpoint) };
+        let request = Request { blocks_per_engine: blocks, ..bundle::request(&vla_export::family::N1D6, &checkpoint) };
         vla_export::bundle::write(&request, &dir, &mut |_| {}).expect("exports");
         let names = PolicySpec::load(&dir).expect("a policy").stage_names();
         (names, Demo::load(&dir).run(&inputs()))
@@ -206,7 +213,7 @@ fn cut_into_more_stages_the_policy_does_the_same() {
 fn the_vendors_transform_makes_the_exported_views_of_usual_cameras() {
     let scratch = tempfile::tempdir().expect("scratch");
     let dir = scratch.path().join("policy");
-    bundle::write(&dir, 7).expect("writes");
+    bundle::write(&vla_export::family::N1D6, &dir, 7).expect("writes");
     let (config, statistics) = (dir.join("processor_config.json"), dir.join("statistics.json"));
     let processor = Processor::load(&config, &statistics, demo::EMBODIMENT.0).expect("the vendor's schema");
     assert_eq!(processor.cameras, demo::CAMERAS);
@@ -226,7 +233,7 @@ fn prompts_fit_the_profile() {
     }
     let scratch = tempfile::tempdir().expect("scratch");
     let dir = scratch.path().join("policy");
-    bundle::write(&dir, 7).expect("writes");
+    bundle::write(&vla_export::family::N1D6, &dir, 7).expect("writes");
     let demo = Demo::load(&dir);
     let images = 60;
     let texts = |instruction: &str| demo.prompt(instruction).len() - images;

@@ -23,13 +23,16 @@ fn export(scratch: &Path) -> PathBuf {
     let (checkpoint, out) = (scratch.join("checkpoint"), scratch.join("policy"));
     fs::create_dir(&checkpoint).expect("a folder");
     let size = synthetic_checkpoint::Size::Demo;
-    synthetic_checkpoint::fill_folder(size, 7, &checkpoint, u64::MAX, &mut |_| {}).expect("a checkpoint");
+    synthetic_checkpoint::fill_folder(&vla_export::family::N1D6, size, 7, &checkpoint, u64::MAX, &mut |_| {})
+        .expect("a checkpoint");
     let path = checkpoint.join("processor_config.json");
     let mut config: Value = serde_json::from_slice(&fs::read(&path).expect("written")).expect("JSON");
     config["processor_kwargs"]["modality_configs"][demo::EMBODIMENT.0]["video"]["delta_indices"] = json!(STEPS);
     fs::write(&path, config.to_string()).expect("written");
-    let request =
-        bundle::Request { blank_views: vec![demo::CAMERAS[1].to_owned()], ..demo::bundle::request(&checkpoint) };
+    let request = bundle::Request {
+        blank_views: vec![demo::CAMERAS[1].to_owned()],
+        ..demo::bundle::request(&vla_export::family::N1D6, &checkpoint)
+    };
     bundle::write(&request, &out, &mut |_| {}).expect("exports");
     out
 }
@@ -59,10 +62,11 @@ fn views_that_cannot_be_blank_are_refused_by_the_exporter() {
     let checkpoint = scratch.path().join("checkpoint");
     fs::create_dir(&checkpoint).expect("a folder");
     let size = synthetic_checkpoint::Size::Demo;
-    synthetic_checkpoint::fill_folder(size, 7, &checkpoint, u64::MAX, &mut |_| {}).expect("a checkpoint");
+    synthetic_checkpoint::fill_folder(&vla_export::family::N1D6, size, 7, &checkpoint, u64::MAX, &mut |_| {})
+        .expect("a checkpoint");
     let refusal = |blank: &[&str]| {
         let blank_views = blank.iter().map(|view| (*view).to_owned()).collect();
-        let request = bundle::Request { blank_views, ..demo::bundle::request(&checkpoint) };
+        let request = bundle::Request { blank_views, ..demo::bundle::request(&vla_export::family::N1D6, &checkpoint) };
         bundle::write(&request, &scratch.path().join("out"), &mut |_| {}).expect_err("refused").to_string()
     };
     assert!(refusal(&["head"]).contains("--blank-view head"));
@@ -75,7 +79,7 @@ fn cameras_whose_images_the_vendor_orders_otherwise_are_refused_by_the_exporter(
     let scratch = tempfile::tempdir().expect("a folder");
     let out = export(scratch.path());
     let sized = |sizes: [(usize, usize); 3]| {
-        let mut request = demo::bundle::request(&scratch.path().join("checkpoint"));
+        let mut request = demo::bundle::request(&vla_export::family::N1D6, &scratch.path().join("checkpoint"));
         for (camera, (width, height)) in request.cameras.iter_mut().zip(sizes) {
             (camera.width, camera.height) = (width, height);
         }

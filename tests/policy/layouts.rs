@@ -50,7 +50,8 @@ impl Bench {
         let scratch = tempfile::tempdir().expect("scratch");
         let dir = scratch.path().join("checkpoint");
         fs::create_dir(&dir).expect("a folder");
-        synthetic_checkpoint::fill_folder(Size::Demo, 7, &dir, u64::MAX, &mut |_| {}).expect("a checkpoint");
+        synthetic_checkpoint::fill_folder(&vla_export::family::N1D6, Size::Demo, 7, &dir, u64::MAX, &mut |_| {})
+            .expect("a checkpoint");
         let checkpoint = Checkpoint::open(&dir).expect("opens");
         let model = checkpoint.model(&dir.join(TOKENIZER).join("config.json")).expect("sizes");
         Self { scratch, checkpoint, model }
@@ -58,7 +59,7 @@ impl Bench {
 
     fn request(&self, layout: Layout) -> Request {
         let dir = self.scratch.path().join("checkpoint");
-        Request { layout, precision: None, ..demo::bundle::request(&dir) }
+        Request { layout, precision: None, ..demo::bundle::request(&vla_export::family::N1D6, &dir) }
     }
 
     fn export(&self, request: &Request) -> PolicySpec {

@@ -27,7 +27,8 @@ fn export(scratch: &Path, sizes: [(usize, usize); 3]) -> PolicySpec {
     let checkpoint = scratch.join("checkpoint");
     if !checkpoint.exists() {
         fs::create_dir(&checkpoint).expect("a folder");
-        synthetic_checkpoint::fill_folder(Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {}).expect("a checkpoint");
+        synthetic_checkpoint::fill_folder(&vla_export::family::N1D6, Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {})
+            .expect("a checkpoint");
     }
     let camera = |(name, (width, height)): (&&str, (usize, usize))| Camera { name: (*name).to_owned(), width, height };
     let request = Request {
@@ -39,7 +40,7 @@ fn export(scratch: &Path, sizes: [(usize, usize); 3]) -> PolicySpec {
         usual_text: None,
         precision: None,
         rope: RopeFrequencies::Exact,
-        ..demo::bundle::request(&checkpoint)
+        ..demo::bundle::request(&vla_export::family::N1D6, &checkpoint)
     };
     let out = scratch.join("policy");
     bundle::write(&request, &out, &mut |_| {}).expect("exports");

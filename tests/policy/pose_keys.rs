@@ -34,7 +34,7 @@ fn policy(cameras: &[&str], state: &[&str], action: &[&str]) -> (TempDir, PathBu
         action: action.iter().map(|key| key.parse().expect("a key")).collect(),
         rate_hz: 20.0,
     };
-    synthetic_checkpoint::write_shape(&shape, 7, &checkpoint, &mut |_| {}).expect("writes");
+    synthetic_checkpoint::write_shape(&vla_export::family::N1D6, &shape, 7, &checkpoint, &mut |_| {}).expect("writes");
     edit(&checkpoint.join("processor_config.json"), |config| {
         let action = &mut config["processor_kwargs"]["modality_configs"][EMBODIMENT.0]["action"]["action_configs"];
         for key in action.as_array_mut().expect("a list").iter_mut().filter(|key| key["type"] == "NON_EEF") {
@@ -49,7 +49,11 @@ fn policy(cameras: &[&str], state: &[&str], action: &[&str]) -> (TempDir, PathBu
             }
         }
     });
-    let request = Request { cameras: shape.cameras, step_s: 0.05, ..demo_bundle::request(&checkpoint) };
+    let request = Request {
+        cameras: shape.cameras,
+        step_s: 0.05,
+        ..demo_bundle::request(&vla_export::family::N1D6, &checkpoint)
+    };
     bundle::write(&request, &out, &mut |_| {}).expect("exports");
     (scratch, out)
 }

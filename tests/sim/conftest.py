@@ -31,3 +31,9 @@ def tool():
 def policy():
     """The reach policy's bundle."""
     return ROOT / "data" / "reach_policy"
+
+
+@pytest.fixture(scope="session")
+def policies(policy):
+    """The reach policies' bundles, by family."""
+    return {"n1d6": policy, "n1d7": ROOT / "data" / "reach_n1d7_policy"}

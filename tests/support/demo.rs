@@ -38,7 +38,7 @@ pub fn params() -> PathBuf {
 pub fn policy() -> TempDir {
     point_at_onnx_runtime();
     let dir = tempfile::tempdir().expect("a temporary folder");
-    demo::bundle::write(dir.path(), 7).expect("the demo policy");
+    demo::bundle::write(&vla_export::family::N1D6, dir.path(), 7).expect("the demo policy");
     dir
 }
 
@@ -46,8 +46,16 @@ pub fn policy() -> TempDir {
 pub fn policy_in_half_precision(single: &[&str]) -> TempDir {
     point_at_onnx_runtime();
     let (checkpoint, dir) = (tempfile::tempdir().expect("scratch"), tempfile::tempdir().expect("scratch"));
-    synthetic_checkpoint::fill_folder(Size::Demo, 7, checkpoint.path(), u64::MAX, &mut |_| {}).expect("a checkpoint");
-    let mut request = demo::bundle::request(checkpoint.path());
+    synthetic_checkpoint::fill_folder(
+        &vla_export::family::N1D6,
+        Size::Demo,
+        7,
+        checkpoint.path(),
+        u64::MAX,
+        &mut |_| {},
+    )
+    .expect("a checkpoint");
+    let mut request = demo::bundle::request(&vla_export::family::N1D6, checkpoint.path());
     request.dtype = DType::F16;
     request.dtype_of = single.iter().map(|stage| ((*stage).to_owned(), DType::F32)).collect();
     bundle::write(&request, dir.path(), &mut |_| {}).expect("exports");

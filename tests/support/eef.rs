@@ -53,8 +53,15 @@ pub fn policy(change: impl FnOnce(&mut Json, &mut Json)) -> (TempDir, PathBuf) {
     let scratch = tempfile::tempdir().expect("a temporary folder");
     let checkpoint = scratch.path().join("checkpoint");
     fs::create_dir(&checkpoint).expect("folder");
-    synthetic_checkpoint::fill_folder(synthetic_checkpoint::Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {})
-        .expect("writes");
+    synthetic_checkpoint::fill_folder(
+        &vla_export::family::N1D6,
+        synthetic_checkpoint::Size::Demo,
+        7,
+        &checkpoint,
+        u64::MAX,
+        &mut |_| {},
+    )
+    .expect("writes");
     let fixture = crate::root().join("tests/data/eef");
     let read = |name: &str| -> Json {
         serde_json::from_slice(&fs::read(fixture.join(name)).expect("a checked-in file")).expect("JSON")
@@ -65,7 +72,8 @@ pub fn policy(change: impl FnOnce(&mut Json, &mut Json)) -> (TempDir, PathBuf) {
         fs::write(checkpoint.join(name), content.to_string()).expect("writes");
     }
     let out = scratch.path().join("policy");
-    vla_export::bundle::write(&bundle::request(&checkpoint), &out, &mut |_| {}).expect("exports");
+    vla_export::bundle::write(&bundle::request(&vla_export::family::N1D6, &checkpoint), &out, &mut |_| {})
+        .expect("exports");
     (scratch, out)
 }
 

@@ -86,7 +86,8 @@ impl Vendor<'_> {
     }
 
     pub fn llm(&self, path: &Path) {
-        let language = &self.model.language;
+        let model = &self.model;
+        let language = &model.language;
         const ROWS: &[Option<&str>] = &[BATCH, Some("sequence_length")];
         let names: Names = &[("inputs_embeds", ROWS), ("attention_mask", ROWS), ("embeddings", ROWS)];
         self.file(path, names, &["inputs_embeds"], |net| {
@@ -95,8 +96,9 @@ impl Vendor<'_> {
             let mask = net.graph.input("attention_mask", DType::I64, &[Dim::Fixed(1), sequence()])?;
             let mask = net.graph.cast(&mask, DType::I32);
             let (embeds, mask) = (net.unbatched(&embeds)?, net.unbatched(&mask)?);
-            let length = language::Length { counted: &mask, most: 1000, attended: Some(&mask) };
-            let features = language::decoder(net, language, &embeds, length, 0..language.layers)?;
+            let length =
+                language::Sequence { counted: &mask, most: 1000, attended: Some(&mask), grids: &[], deepstack: &[] };
+            let features = language::decoder(net, model, &embeds, length, 0..language.layers)?;
             Ok(("embeddings", net.batched(&features)?))
         });
     }

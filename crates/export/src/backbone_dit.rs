@@ -1,4 +1,4 @@
-//! The `backbone-dit` layout: `backbone`, `state_encoder`, then N times `action_encoder`, `dit`, `action_decoder`.
+//! The `backbone-dit` layout: `backbone`, `fusion` where the model has such layers, `state_encoder`, then N times `action_encoder`, `dit`, `action_decoder`.
 //!
 //! Names, shapes and ids at the edges are the vendor's, with a batch of 1, so that a `backbone_model.onnx` or a
 //! `dit_model.onnx` made elsewhere fits. Ids, masks and time buckets are INT32: TensorRT 8 reads no INT64, and BOOL is
@@ -7,15 +7,15 @@
 //! [`HEAD`] writes the layers around the two; the user of the policy provides `backbone` and `dit`.
 
 use super::layers::actions::{self, Euler};
-use super::layers::language::{self, Length};
+use super::layers::language::{self, Sequence};
 use super::layers::step_constants::ActionFold;
-use super::layers::vision::{ViewGroup, vision};
-use super::layers::{Net, dit, fixed};
+use super::layers::vision::{ViewGroup, deepstack, vision};
+use super::layers::{Net, dit, fixed, fusion};
 use super::layout::{
     Layout, Network, STEPS, StageOptions, SuppliedNetwork, Writer, ids, named, rows, sequence, spec, stacked,
     write_steps,
 };
-use super::model::Head;
+use super::model::{Fusion, Head};
 use super::onnx::Value;
 use super::{Error, Model};
 use vla_base::tensor::DType;
@@ -23,7 +23,7 @@ use vla_base::tensor::DType;
 /// All stages.
 pub const LAYOUT: Layout = Layout {
     name: "backbone-dit",
-    stages: &["backbone", "state_encoder", "action_encoder", "dit", "action_decoder"],
+    stages: &["backbone", "fusion", "state_encoder", "action_encoder", "dit", "action_decoder"],
     stacked: true,
     cuts: false,
     backbone: true,
@@ -44,11 +44,11 @@ pub const HEAD: Layout = Layout {
 
 /// File and description of a backbone that the user supplies.
 const BACKBONE: (&str, &str) =
-    ("backbone_model.onnx", "vision tower and language model up to the final norm, from an export of your own");
+    ("backbone_model.onnx", "vision tower and language model, up to what the head reads, from an export of your own");
 /// Those of a DiT.
 const DIT: (&str, &str) = (
     "dit_model.onnx",
-    "the DiT, as NVIDIA's export_onnx_n1d6.py writes it (--export_mode dit_only) or from an export of your own",
+    "the DiT, as NVIDIA's script export_onnx_n1dX.py writes it (--export_mode dit_only) or from an export of your own",
 );
 
 fn write(writer: &mut Writer<'_>, network: &Network<'_>, head_only: bool) -> Result<(), Error> {
@@ -68,7 +68,12 @@ fn write(writer: &mut Writer<'_>, network: &Network<'_>, head_only: bool) -> Res
         writer.stage(place, vec![range.clone()], |net| backbone(net, network, &group))?;
     }
     let once = |part| StageOptions { part, ..StageOptions::default() };
-    writer.stage(once("state_encoder"), vec![range.clone()], |net| state_encoder(net, model))?;
+    if let Some(layers) = &head.fusion {
+        let images = group.rows(&model.vision);
+        writer.stage(once("fusion"), vec![range.clone()], |net| whole_fusion(net, model, layers, images))?;
+    }
+    let read = if head.fusion.is_some() { vec![] } else { vec![range.clone()] };
+    writer.stage(once("state_encoder"), read, |net| state_encoder(net, model))?;
     let step = |part| StageOptions { part, repeat: true, ..StageOptions::default() };
     writer.stage(step("action_encoder"), vec![], |net| action_encoder(net, head))?;
     if head_only {
@@ -84,25 +89,50 @@ fn write(writer: &mut Writer<'_>, network: &Network<'_>, head_only: bool) -> Res
 /// `pixel_values`, `input_ids`, `attention_mask` to `backbone_features` `[1, S, channels]`.
 fn backbone(net: &mut Net<'_>, network: &Network<'_>, group: &ViewGroup) -> Result<Vec<(String, Value)>, Error> {
     let model = network.model;
-    let language = &model.language;
-    let image_rows = vision(net, model, std::slice::from_ref(group), 0..model.vision.layers)?;
-    let Some((name, image_rows)) = image_rows.into_iter().next() else { return Ok(Vec::new()) };
-    net.tap(&name, &image_rows)?;
+    let rows = vision(net, model, std::slice::from_ref(group), 0..model.vision.layers)?;
+    for (name, rows) in &rows {
+        net.tap(name, rows)?;
+    }
+    let of = |name: &str| rows.iter().find(|(found, _)| found == name).map(|(_, rows)| rows.clone());
+    let Some(image_rows) = of("image_rows") else { return Ok(Vec::new()) };
+    let taps = language::taps(model, &(0..model.language.layers));
+    let deepstack: Vec<(usize, Value)> = taps.filter_map(|tap| Some((tap, of(&deepstack(tap))?))).collect();
     let input_ids = net.graph.input("input_ids", DType::I32, &ids())?;
     let attention_mask = net.graph.input("attention_mask", DType::I32, &ids())?;
     let (input_ids, attended) = (net.unbatched(&input_ids)?, net.unbatched(&attention_mask)?);
     let most = net.options.text[2] + group.rows(&model.vision);
-    let embeds = net
-        .part("embeddings", |net| language::embed(net, language, &input_ids, &image_rows, network.image_token, most))?;
+    let embeds =
+        net.part("embeddings", |net| language::embed(net, model, &input_ids, &image_rows, network.image_token, most))?;
     net.tap("inputs_embeds", &embeds)?;
-    let length = Length { counted: &input_ids, most, attended: Some(&attended) };
-    let features = language::decoder(net, language, &embeds, length, 0..language.layers)?;
+    let grids: Vec<(usize, usize)> = group.cells(&model.vision).collect();
+    let (counted, attended) = (&input_ids, Some(&attended));
+    let sequence = Sequence { counted, most, attended, grids: &grids, deepstack: &deepstack };
+    let features = language::decoder(net, model, &embeds, sequence, 0..model.language.layers)?;
     Ok(named([("backbone_features", net.batched(&features)?)]))
 }
 
-/// `state` `[1, 1, dims]` and `backbone_features` to `state_features` `[1, 1, width]` and `vl_embs`.
+/// `backbone_features` to `vl_embs`, both `[1, S, channels]`.
+fn whole_fusion(
+    net: &mut Net<'_>,
+    model: &Model,
+    layers: &Fusion,
+    images: usize,
+) -> Result<Vec<(String, Value)>, Error> {
+    let features = net.float_input("backbone_features", &rows(model.language.width))?;
+    let x = net.unbatched(&features)?;
+    let x = fusion::normed(net, model, &x)?;
+    let vl_embs = fusion::encode(net, model, layers, &x, images, 0..layers.layers)?;
+    Ok(named([("vl_embs", net.batched(&vl_embs)?)]))
+}
+
+/// `state` `[1, 1, dims]` to `state_features` `[1, 1, width]`, and `backbone_features` to `vl_embs` where no fusion stage makes them.
 fn state_encoder(net: &mut Net<'_>, model: &Model) -> Result<Vec<(String, Value)>, Error> {
     let state = net.float_input("state", &fixed([1, 1, model.head.state_dims]))?;
+    if model.head.fusion.is_some() {
+        let state = net.unbatched(&state)?;
+        let state = actions::encode_state(net, &model.head, &state)?;
+        return Ok(named([("state_features", net.batched(&state)?)]));
+    }
     let features = net.float_input("backbone_features", &rows(model.language.width))?;
     let (state, features) = (net.unbatched(&state)?, net.unbatched(&features)?);
     let state = actions::encode_state(net, &model.head, &state)?;

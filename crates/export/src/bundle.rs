@@ -8,6 +8,7 @@ use std::str::FromStr;
 use super::checkpoint::{Backbone, Checkpoint, Config, foreign};
 use super::expected;
 use super::expected::Expected;
+use super::family::Family;
 use super::layout::{ExportedStage, Layout, Network};
 use super::lora::{self, Adapter};
 use super::policy_yaml::{Description, POLICY_YAML};
@@ -22,6 +23,7 @@ use vla_policy::processor::{DeltaRows, Processor, ProcessorConfig, Statistics};
 
 mod adapter;
 pub mod embodiment;
+mod features;
 mod json;
 mod layout;
 mod letterbox;
@@ -29,6 +31,7 @@ mod options;
 mod prompts;
 
 pub use adapter::Merged;
+pub use features::Features;
 pub(crate) use json::write_json;
 pub use letterbox::Letterbox;
 
@@ -40,8 +43,6 @@ const TEMPLATE: &str = "prompt.json";
 const PROCESSOR: &str = "processor_config.json";
 const STATISTICS: &str = "statistics.json";
 const EMBEDDING: (&str, &str) = ("embedding.safetensors", "embed_tokens");
-/// The token embedding in a checkpoint.
-const EMBED_TOKENS: &str = "backbone.model.language_model.model.embed_tokens.weight";
 /// A camera as the robot has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Camera {
@@ -90,8 +91,8 @@ pub struct Request {
     pub blank_views: Vec<String>,
     /// Name of the policy, for people.
     pub name: String,
-    /// Comment at the top of `policy.yaml`, one line.
-    pub about: String,
+    /// Comment at the top of `policy.yaml`, one line; `None`: the release that was exported.
+    pub about: Option<String>,
     /// How the network is cut into stages.
     pub layout: Layout,
     /// What a row of each action key with `rep: DELTA` is.
@@ -114,6 +115,8 @@ pub struct Request {
     pub precision: Option<String>,
     /// Rotary frequencies.
     pub rope: RopeFrequencies,
+    /// What the head takes of the language model.
+    pub features: Features,
     /// Scope of the vision attention.
     pub attention: VisionAttention,
     /// Most blocks of vision, language and step in one stage; `None` keeps each in one.
@@ -174,7 +177,6 @@ pub fn fill_measured(request: &Request, dir: &Path, report: &mut dyn FnMut(Progr
 }
 
 fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Progress)) -> Result<Summary, Error> {
-    write_json(&prompts::template(), &dir.join(TEMPLATE))?;
     let plan = ExportPlan::new(request, &dir.join(TEMPLATE))?;
     if !measured {
         request.letterbox.warn(plan.letterbox_of_file, &request.cameras);
@@ -198,7 +200,7 @@ fn fill(request: &Request, dir: &Path, measured: bool, report: &mut dyn FnMut(Pr
         let narrowest = types.map(DType::size).min().unwrap_or_default() as u64;
         require_room(dir, weights.elements().saturating_mul(narrowest))?;
         if request.layout.embedding {
-            let mut table = weights.get(EMBED_TOKENS)?;
+            let mut table = weights.get(&format!("{}.embed_tokens.weight", plan.model.family.weights.decoder))?;
             table.name = EMBEDDING.1.to_owned();
             tensor_file::write(&[table], &dir.join(EMBEDDING.0))?;
         }
@@ -250,10 +252,13 @@ impl ExportPlan {
         lora::refuse_as_checkpoint(dir)?;
         foreign::check(&[&folders[..], &[&request.tokenizer]].concat())?;
         let config = Config::load(&dir.join("config.json"))?;
-        let model = config.model(&backbone(request)?)?;
+        let family = config.family;
+        let mut model = config.model(&backbone(request, family)?)?;
+        model.language.final_norm = request.features.behind_norm(&config)?;
         let processor_dir = request.processor_dir()?;
         let processor_config = ProcessorConfig::load(&processor_dir.join(PROCESSOR))?;
-        let row = embodiment::row(&processor_dir, &request.embodiment, model.head.embodiments, &processor_config)?;
+        let rows = model.head.embodiments;
+        let row = embodiment::row(&processor_dir, family, &request.embodiment, rows, &processor_config)?;
         let statistics = Statistics::load(&processor_dir.join(STATISTICS))?;
         let mut processor = Processor::new(&processor_config, &statistics, &request.embodiment)?;
         let letterbox_of_file = processor_config.letterbox();
@@ -262,15 +267,17 @@ impl ExportPlan {
         let mut problems = Vec::new();
         let deltas = processor.set_deltas(&request.deltas, |key, rows| format!("--delta {key}={rows}"));
         problems.extend(deltas.err().into_iter().flatten());
+        options::check_family(&model, &processor, &mut problems);
         options::check_sizes(&model, &processor, &mut problems);
         options::check(request, &mut problems);
         let views = options::views(request, &processor, &mut problems);
         options::check_blank_views(request, &processor, &mut problems);
-        layout::check(request, &views, &mut problems);
+        layout::check(request, &model, &views, &mut problems);
         if !problems.is_empty() {
             return Err(Error::Request { problems });
         }
         split::view_groups(&model, &views)?;
+        write_json(&(family.prompt.template)(), template)?;
         let prompt = prompts::prompts(request, &model, &processor, &views, template)?;
         let checkpoint = Checkpoint::open(dir)?;
         checkpoint.check(&model)?;
@@ -319,8 +326,9 @@ impl ExportPlan {
         let cameras: Vec<&str> = self.processor.cameras.iter().map(String::as_str).collect();
         let state: Vec<_> = self.processor.state.iter().map(|key| (key.name.as_str(), key.width)).collect();
         let action: Vec<_> = self.processor.action.iter().map(|key| (key.name.as_str(), key.decoded_width())).collect();
+        let exported = format!("{}, exported from a checkpoint.", self.model.family.title());
         let description = Description {
-            about: &request.about,
+            about: request.about.as_deref().unwrap_or(&exported),
             merged: merged.map(|merged| merged.fingerprint.as_str()),
             name: &request.name,
             random_weights: request.checkpoint.join(MARK).is_file(),
@@ -350,15 +358,15 @@ impl ExportPlan {
     }
 }
 
-/// The backbone's sizes: the file that was named, else one beside the tokenizer, else N1.6's own.
-fn backbone(request: &Request) -> Result<Backbone, Error> {
+/// The backbone's sizes: the file that was named, else one beside the tokenizer, else the release's own.
+fn backbone(request: &Request, family: &'static Family) -> Result<Backbone, Error> {
     if let Some(path) = &request.backbone {
-        return Backbone::load(path);
+        return Backbone::load(family, path);
     }
     let folder =
         if request.tokenizer.is_dir() { Some(request.tokenizer.as_path()) } else { request.tokenizer.parent() };
-    let beside = folder.map(|folder| Backbone::find(&folder.join("config.json"))).transpose()?.flatten();
-    Ok(beside.unwrap_or_else(Backbone::n1d6))
+    let beside = folder.map(|folder| Backbone::find(family, &folder.join("config.json"))).transpose()?.flatten();
+    Ok(beside.unwrap_or_else(|| Backbone::released(family)))
 }
 
 /// Bytes of a stage's files.

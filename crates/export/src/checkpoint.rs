@@ -1,4 +1,4 @@
-//! A GR00T N1.6 checkpoint as NVIDIA's trainer writes it: sizes from `config.json` and the backbone's configuration,
+//! A GR00T checkpoint as NVIDIA's trainer writes it: sizes from `config.json` and the backbone's configuration,
 //! weights from sharded safetensors.
 
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Error;
+use super::family::Family;
 use super::inventory::inventory;
 use super::model::Model;
 use super::weights::{Weight, Weights};
@@ -18,6 +19,8 @@ use vla_base::sys::map::map;
 mod download;
 pub mod folder;
 pub mod foreign;
+mod head;
+pub(crate) mod keys;
 mod shard;
 pub mod sizes;
 
@@ -126,12 +129,13 @@ impl Checkpoint {
         self.shards.iter().map(|shard| (shard.path(), shard.bytes()))
     }
 
-    /// Sizes: `config.json` of the checkpoint, `backbone` in the vendor's Eagle `config.json` keys.
+    /// Sizes: `config.json` of the checkpoint, and the backbone's own in the file `backbone`.
     ///
     /// # Errors
     /// As [`Config::load`] and [`Config::model`].
     pub fn model(&self, backbone: &Path) -> Result<Model, Error> {
-        Config::load(&self.dir.join("config.json"))?.model(&Backbone::load(backbone)?)
+        let config = Config::load(&self.dir.join("config.json"))?;
+        config.model(&Backbone::load(config.family, backbone)?)
     }
 
     /// Compares the weights with what a network of these sizes reads.
@@ -144,6 +148,11 @@ impl Checkpoint {
             let (name, count) = ((*first).to_owned(), wrapped.len());
             return Err(Error::Unmerged { path: self.dir.clone(), name, count });
         }
+        if let Some(found) = Family::of_weights(self.names()).filter(|found| *found != model.family) {
+            let (path, expected) = (self.dir.clone(), model.family.title());
+            return Err(Error::Family { path, expected, found: found.title(), model_type: found.config.model_type });
+        }
+        self.warn_of_layers_left_out(model);
         let mut problems = Vec::new();
         for (name, dims) in inventory(model) {
             if let Err(error) = self.get(&name).and_then(|weight| weight.shaped(&dims)) {
@@ -159,6 +168,34 @@ impl Checkpoint {
             problems.push(format!("and {more} more"));
         }
         Err(Error::Weights { path: self.dir.clone(), problems })
+    }
+}
+
+impl Checkpoint {
+    /// Warns of layers that the checkpoint holds and `config.json` does not describe. The vendor's code leaves them out too, and its
+    /// trainer writes none that it does not run: the two files may not belong together.
+    fn warn_of_layers_left_out(&self, model: &Model) {
+        let fusion = model.head.fusion.as_ref().map_or(0, |fusion| fusion.layers);
+        let described = [
+            (
+                "action_head.vl_self_attention.transformer_blocks.".to_owned(),
+                fusion,
+                "vl_self_attention_cfg.num_layers",
+            ),
+            (format!("{}.layers.", model.family.weights.decoder), model.language.layers, "select_layer"),
+            ("action_head.model.transformer_blocks.".to_owned(), model.head.blocks, "diffusion_model_cfg.num_layers"),
+        ];
+        for (prefix, layers, key) in described {
+            let number = |name: &str| name.strip_prefix(&prefix)?.split('.').next()?.parse::<usize>().ok();
+            let held = self.names().filter_map(number).max().map_or(0, |last| last + 1);
+            if held > layers {
+                tracing::warn!(
+                    "{}: holds {held} layers {prefix}*, and config.json describes {layers} ({key}, where it is absent the vendor's \
+                     default): the others are left out, as the vendor's code does. Check that this config.json was saved with these weights",
+                    self.dir.display()
+                );
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The demo policy: GR00T N1.6's shape in small, with seeded weights, its own tokenizer and statistics, and the same
+//! The demo policy: a release's shape in small, with seeded weights, its own tokenizer and statistics, and the same
 //! bytes every time.
 
 pub mod bundle;
@@ -8,7 +8,8 @@ pub mod tokenizer;
 pub mod weights;
 
 use super::View;
-use super::model::{Head, Language, Model, Vision};
+use super::family::{Family, N1D6};
+use super::model::{Fusion, Head, Model};
 
 /// Cameras in view order.
 pub const CAMERAS: [&str; 3] = ["top", "left_wrist", "right_wrist"];
@@ -16,18 +17,16 @@ pub const CAMERAS: [&str; 3] = ["top", "left_wrist", "right_wrist"];
 pub const KEYS: [(&str, usize); 4] = [("left_arm", 6), ("left_gripper", 1), ("right_arm", 6), ("right_gripper", 1)];
 /// Embodiment tag, and its row in the per-embodiment weights.
 pub const EMBODIMENT: (&str, usize) = ("new_embodiment", 10);
-/// Rows of the model's chunk.
+/// Rows of the chunk of N1.6's.
 pub const HORIZON: usize = 50;
 /// Rows of it that are used.
 pub const ROWS: usize = 16;
-/// Columns of states and actions.
+/// Columns of states and actions of N1.6's.
 pub const DIMS: usize = 128;
 /// Denoising step counts that have constants.
 pub const STEPS: [u32; 4] = [1, 2, 4, 8];
 /// Seconds between rows.
 pub const STEP_S: f64 = 0.02;
-/// Shorter image edge in pixels, small enough for one slow core.
-pub(crate) const SHORTEST_EDGE: usize = 112;
 /// Text tokens of a prompt: fewest, usual, most.
 pub const TEXT: [usize; 3] = [16, 64, 192];
 
@@ -36,28 +35,27 @@ pub fn used_columns() -> usize {
     KEYS.iter().map(|(_, width)| width).sum()
 }
 
-/// Sizes; `vocab` is the tokenizer's.
+/// Sizes of N1.6's; `vocab` is the tokenizer's.
 pub fn model(vocab: usize) -> Model {
-    model_for(used_columns(), vocab)
+    model_of(&N1D6, vocab)
 }
 
-/// As [`model`], with an action head as wide as `columns` used action columns need: each takes two of the hidden units ([`carry`]),
+/// Sizes of a family's.
+pub fn model_of(family: &'static Family, vocab: usize) -> Model {
+    model_for(family, used_columns(), vocab)
+}
+
+/// As [`model_of`], with an action head as wide as `columns` used action columns need: each takes two of the hidden units ([`carry`]),
 /// and as many are left to the seeded rest of the head.
-pub(crate) fn model_for(columns: usize, vocab: usize) -> Model {
+pub(crate) fn model_for(family: &'static Family, columns: usize, vocab: usize) -> Model {
     let times = columns.div_ceil(24).max(1);
+    let (vision, language) = (family.demo.sizes)(vocab);
+    let (heads, head_dim) = (language.heads, language.head_dim);
+    let fusion = Fusion { layers: family.demo.fusion, heads, head_dim, sinusoids: None };
     Model {
-        vision: Vision { width: 64, mlp: 128, layers: 2, heads: 4, patch: 14, table: 16, eps: 1e-6 },
-        language: Language {
-            width: 96,
-            mlp: 192,
-            layers: 2,
-            heads: 6,
-            kv_heads: 3,
-            head_dim: 16,
-            eps: 1e-6,
-            rope_theta: 1e6,
-            vocab,
-        },
+        family,
+        vision,
+        language,
         head: Head {
             width: 96 * times,
             hidden: 96 * times,
@@ -65,19 +63,21 @@ pub(crate) fn model_for(columns: usize, vocab: usize) -> Model {
             heads: 6 * times,
             head_dim: 16,
             blocks: 4,
+            alternate: true,
             text_every: 2,
-            horizon: HORIZON,
-            state_dims: DIMS,
-            action_dims: DIMS,
+            horizon: family.demo.horizon,
+            state_dims: family.demo.dims,
+            action_dims: family.demo.dims,
             embodiments: EMBODIMENT.1 + 1,
             positions: Some(64),
             timestep_buckets: 1000,
             vlln: true,
+            fusion: (fusion.layers > 0).then_some(fusion),
         },
     }
 }
 
-/// What the vendor's transform makes of any 4:3 camera with `SHORTEST_EDGE`.
+/// What the vendor's transform makes of any 4:3 camera for N1.6's.
 pub fn views() -> Vec<View> {
     CAMERAS.iter().map(|camera| View { camera: (*camera).to_owned(), width: 140, height: 112, images: 1 }).collect()
 }

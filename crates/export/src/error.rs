@@ -18,7 +18,7 @@ pub enum Error {
     },
     /// The folder is no checkpoint.
     #[error(
-        "{}: expected a file of a GR00T N1.6 checkpoint, found none; name the folder of a GR00T N1.6 checkpoint, with \
+        "{}: expected a file of a GR00T checkpoint, found none; name the folder of a GR00T checkpoint (N1.6 or N1.7), with \
          config.json, safetensors, processor_config.json and statistics.json{advice}",
         path.display()
     )]
@@ -42,7 +42,7 @@ pub enum Error {
     },
     /// The folder is a checkpoint that LeRobot wrote.
     #[error(
-        "{}: expected a checkpoint of NVIDIA's trainer (config.json with model_type Gr00tN1d6, safetensors, \
+        "{}: expected a checkpoint of NVIDIA's trainer (config.json with model_type Gr00tN1d6 or Gr00tN1d7, safetensors, \
          processor_config.json, statistics.json), found a LeRobot checkpoint (config.json has type '{kind}' and no model_type) \
          with the network of {network}; {advice}",
         dir.display()
@@ -119,8 +119,24 @@ pub enum Error {
         /// One line each, with the file.
         problems: Vec<String>,
     },
+    /// The weights are those of another release than the configuration's.
+    #[error(
+        "{}: expected the weights of {expected} (config.json's model_type), found those of {found}; name the config.json that was saved \
+         with them (model_type {model_type})",
+        path.display()
+    )]
+    Family {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The configuration's release.
+        expected: &'static str,
+        /// The weights' release.
+        found: &'static str,
+        /// `model_type` of that release.
+        model_type: &'static str,
+    },
     /// A weight is missing.
-    #[error("weight `{name}`: expected in {origin}, found none; name a complete GR00T N1.6 checkpoint")]
+    #[error("weight `{name}`: expected in {origin}, found none; name a complete GR00T checkpoint")]
     MissingWeight {
         /// Name of the weight.
         name: String,
@@ -252,7 +268,7 @@ pub enum Error {
     },
     /// Files of the weights are missing.
     #[error(
-        "{}: {} of {total} safetensors files are missing: {}; name the folder of a complete, unpacked GR00T N1.6 checkpoint",
+        "{}: {} of {total} safetensors files are missing: {}; name the folder of a complete, unpacked GR00T checkpoint",
         dir.display(), missing.len(), missing.join(", ")
     )]
     MissingShards {

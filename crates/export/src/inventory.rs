@@ -5,21 +5,23 @@ use super::model::Model;
 /// Names and shapes, in the order of the data flow.
 pub fn inventory(model: &Model) -> Vec<(String, Vec<usize>)> {
     let mut list = List(Vec::new());
-    list.vision(model);
+    (model.family.weights.list)(&mut list, model);
     list.language(model);
     list.head(model);
     list.0
 }
 
-struct List(Vec<(String, Vec<usize>)>);
+/// Weights under construction.
+pub(crate) struct List(Vec<(String, Vec<usize>)>);
 
 impl List {
-    fn add(&mut self, name: impl Into<String>, dims: &[usize]) {
+    /// A weight of these dimensions.
+    pub(crate) fn add(&mut self, name: impl Into<String>, dims: &[usize]) {
         self.0.push((name.into(), dims.to_vec()));
     }
 
     /// `nn.Linear`.
-    fn linear(&mut self, name: &str, from: usize, to: usize, bias: bool) {
+    pub(crate) fn linear(&mut self, name: &str, from: usize, to: usize, bias: bool) {
         self.add(format!("{name}.weight"), &[to, from]);
         if bias {
             self.add(format!("{name}.bias"), &[to]);
@@ -27,7 +29,7 @@ impl List {
     }
 
     /// `nn.LayerNorm`.
-    fn norm(&mut self, name: &str, width: usize) {
+    pub(crate) fn norm(&mut self, name: &str, width: usize) {
         self.add(format!("{name}.weight"), &[width]);
         self.add(format!("{name}.bias"), &[width]);
     }
@@ -38,30 +40,9 @@ impl List {
         self.add(format!("{name}.b"), &[embodiments, to]);
     }
 
-    fn vision(&mut self, model: &Model) {
-        let vision = &model.vision;
-        let (width, tower) = (vision.width, "backbone.model.vision_model.vision_model");
-        self.linear(&format!("{tower}.embeddings.patch_embedding"), vision.patch * vision.patch * 3, width, true);
-        self.add(format!("{tower}.embeddings.position_embedding.weight"), &[vision.table * vision.table, width]);
-        for index in 0..vision.layers {
-            let layer = format!("{tower}.encoder.layers.{index}");
-            self.norm(&format!("{layer}.layer_norm1"), width);
-            for part in ["q_proj", "k_proj", "v_proj", "out_proj"] {
-                self.linear(&format!("{layer}.self_attn.{part}"), width, width, true);
-            }
-            self.norm(&format!("{layer}.layer_norm2"), width);
-            self.linear(&format!("{layer}.mlp.fc1"), width, vision.mlp, true);
-            self.linear(&format!("{layer}.mlp.fc2"), vision.mlp, width, true);
-        }
-        self.norm(&format!("{tower}.post_layernorm"), width);
-        self.norm("backbone.model.mlp1.0", 4 * width);
-        self.linear("backbone.model.mlp1.1", 4 * width, model.language.width, true);
-        self.linear("backbone.model.mlp1.3", model.language.width, model.language.width, true);
-    }
-
     fn language(&mut self, model: &Model) {
         let language = &model.language;
-        let (width, decoder) = (language.width, "backbone.model.language_model.model");
+        let (width, decoder) = (language.width, model.family.weights.decoder);
         let (queries, keys) = (language.heads * language.head_dim, language.kv_heads * language.head_dim);
         self.add(format!("{decoder}.embed_tokens.weight"), &[language.vocab, width]);
         for index in 0..language.layers {
@@ -78,7 +59,19 @@ impl List {
             self.linear(&format!("{layer}.mlp.up_proj"), width, language.mlp, false);
             self.linear(&format!("{layer}.mlp.down_proj"), language.mlp, width, false);
         }
-        self.add(format!("{decoder}.norm.weight"), &[width]);
+        if language.final_norm {
+            self.add(format!("{decoder}.norm.weight"), &[width]);
+        }
+    }
+
+    fn fusion_layer(&mut self, layer: &str, width: usize) {
+        self.norm(&format!("{layer}.norm1"), width);
+        for part in ["to_q", "to_k", "to_v", "to_out.0"] {
+            self.linear(&format!("{layer}.attn1.{part}"), width, width, true);
+        }
+        self.norm(&format!("{layer}.norm3"), width);
+        self.linear(&format!("{layer}.ff.net.0.proj"), width, 4 * width, true);
+        self.linear(&format!("{layer}.ff.net.2"), 4 * width, width, true);
     }
 
     fn head(&mut self, model: &Model) {
@@ -86,6 +79,9 @@ impl List {
         let (width, tokens, count) = (head.width, model.language.width, head.embodiments);
         if head.vlln {
             self.norm("action_head.vlln", tokens);
+        }
+        for index in 0..head.fusion.as_ref().map_or(0, |fusion| fusion.layers) {
+            self.fusion_layer(&format!("action_head.vl_self_attention.transformer_blocks.{index}"), tokens);
         }
         if let Some(rows) = head.positions {
             self.add("action_head.position_embedding.weight", &[rows, width]);

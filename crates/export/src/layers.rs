@@ -1,12 +1,13 @@
-//! The pieces of GR00T N1.6 as functions on a graph, by size and by source of weights.
+//! The pieces of GR00T as functions on a graph, by size and by source of weights.
 //!
-//! Architecture and formulas: NVIDIA Isaac-GR00T at commit 4e62473 (N1.6), as run. Activations are `[rows, channels]`
+//! Architecture and formulas: NVIDIA Isaac-GR00T at commits 4e62473 (N1.6) and 376ba89 (N1.7), as run. Activations are `[rows, channels]`
 //! throughout, attention is `[images, heads, rows, channels]`.
 
 pub(crate) mod actions;
 pub(crate) mod attention;
 pub(crate) mod context;
 pub mod dit;
+pub(crate) mod fusion;
 pub mod language;
 pub(crate) mod rope;
 pub(crate) mod step;

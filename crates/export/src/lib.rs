@@ -1,8 +1,9 @@
-//! A GR00T N1.6 checkpoint to a policy bundle: ONNX networks, constants and `policy.yaml`, without PyTorch.
+//! A GR00T checkpoint (N1.6, N1.7) to a policy bundle: ONNX networks, constants and `policy.yaml`, without PyTorch.
 //!
 //! Input: a checkpoint folder (safetensors, `config.json`, `processor_config.json`, `statistics.json`), a tokenizer, and
 //! the robot's cameras ([`bundle::Request`]). Output: a folder that the node loads ([`bundle::write`]).
 //!
+//! - [`family`]: what differs between releases of the model
 //! - [`layers`]: the network as functions on an [`onnx::Graph`], by sizes ([`model`]) and a source of [`weights`]
 //! - [`layout`]: how the network is cut into the stages of a policy ([`split`], [`backbone_dit`], [`vendor`])
 //! - [`checkpoint`], [`inventory`]: the weights that a checkpoint must have
@@ -15,7 +16,7 @@
 //! use vla_export::synthetic_checkpoint::shards;
 //! use vla_export::Model;
 //!
-//! // The released model: 3.3 billion parameters, which BF16 stores in two files of at most 5 GB.
+//! // The released N1.6: 3.3 billion parameters, which BF16 stores in two files of at most 5 GB.
 //! let model = Model::n1d6();
 //! let parameters: usize = inventory(&model).iter().map(|(_, dims)| dims.iter().product::<usize>()).sum();
 //! assert!(parameters > 2_900_000_000);
@@ -28,6 +29,7 @@ pub mod checkpoint;
 pub mod demo;
 mod error;
 pub mod expected;
+pub mod family;
 pub mod inventory;
 pub mod layers;
 pub mod layout;
@@ -46,5 +48,6 @@ pub mod vendor;
 pub mod weights;
 
 pub use error::Error;
+pub use family::Family;
 pub use layout::Layout;
 pub use model::{Model, Options, RopeFrequencies, View, VisionAttention};

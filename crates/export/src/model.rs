@@ -1,10 +1,11 @@
-//! Sizes and switches of GR00T N1.6, the parameters of the network functions.
+//! Sizes and switches of a model, the parameters of the network functions.
 
 use std::collections::BTreeMap;
 
+use crate::family::Family;
 use vla_base::tensor::DType;
 
-/// SigLIP2 vision tower and the projector behind it.
+/// Vision tower and the projector behind it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Vision {
     /// Channels of a patch token.
@@ -21,6 +22,8 @@ pub struct Vision {
     pub table: usize,
     /// Epsilon of its LayerNorms.
     pub eps: f32,
+    /// Layers whose output the first layers of the language model take too, ascending.
+    pub deepstack: Vec<usize>,
 }
 
 /// Qwen3 decoder, as far as the policy uses it.
@@ -42,8 +45,12 @@ pub struct Language {
     pub eps: f32,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
+    /// Rotary pairs that turn by time, height and width, for a model with positions on three axes.
+    pub rope_section: Option<[usize; 3]>,
     /// Rows of the token embedding.
     pub vocab: usize,
+    /// Whether the head takes the rows behind the final norm.
+    pub final_norm: bool,
 }
 
 /// Action head: encoders, AlternateVLDiT, decoder.
@@ -61,6 +68,8 @@ pub struct Head {
     pub head_dim: usize,
     /// Blocks of the DiT.
     pub blocks: usize,
+    /// Whether cross-attention blocks attend to text or images, else to all rows.
+    pub alternate: bool,
     /// Every so many cross-attention blocks one attends to text, the others to images.
     pub text_every: usize,
     /// Rows of an action chunk.
@@ -77,6 +86,21 @@ pub struct Head {
     pub timestep_buckets: usize,
     /// Whether there is a LayerNorm between language model and head.
     pub vlln: bool,
+    /// Self-attention layers behind it.
+    pub fusion: Option<Fusion>,
+}
+
+/// Self-attention layers over all rows of the language model (`vl_self_attention`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fusion {
+    /// Layers.
+    pub layers: usize,
+    /// Attention heads; `heads * head_dim` is the language model's width.
+    pub heads: usize,
+    /// Channels of a head.
+    pub head_dim: usize,
+    /// Rows of the table of sinusoids that every layer adds to what it attends with; `None` where it adds none.
+    pub sinusoids: Option<usize>,
 }
 
 /// What a DiT block attends to.
@@ -86,15 +110,20 @@ pub enum Attends {
     Text,
     /// The rows of the image tokens.
     Image,
+    /// The rows of all tokens.
+    All,
     /// State and action tokens.
     Own,
 }
 
 impl Head {
-    /// Attention target of block `index`: odd blocks attend to their own tokens, even ones alternate between text and images.
+    /// Attention target of block `index`: odd blocks attend to their own tokens, even ones alternate between text and images where
+    /// the model does so.
     pub fn attends(&self, index: usize) -> Attends {
         if index % 2 == 1 {
             Attends::Own
+        } else if !self.alternate {
+            Attends::All
         } else if index.is_multiple_of(2 * self.text_every) {
             Attends::Text
         } else {
@@ -111,6 +140,8 @@ impl Head {
 /// A whole model.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Model {
+    /// The release.
+    pub family: &'static Family,
     /// Vision tower.
     pub vision: Vision,
     /// Language model.
@@ -122,36 +153,12 @@ pub struct Model {
 impl Model {
     /// GR00T N1.6 as released. The language model's own release has more layers; the checkpoint holds the first 16.
     pub fn n1d6() -> Self {
-        Self {
-            vision: Vision { width: 1152, mlp: 4304, layers: 27, heads: 16, patch: 14, table: 16, eps: 1e-6 },
-            language: Language {
-                width: 2048,
-                mlp: 6144,
-                layers: 16,
-                heads: 16,
-                kv_heads: 8,
-                head_dim: 128,
-                eps: 1e-6,
-                rope_theta: 1e6,
-                vocab: 151_680,
-            },
-            head: Head {
-                width: 1536,
-                hidden: 1024,
-                output: 1024,
-                heads: 32,
-                head_dim: 48,
-                blocks: 32,
-                text_every: 2,
-                horizon: 50,
-                state_dims: 128,
-                action_dims: 128,
-                embodiments: 32,
-                positions: Some(1024),
-                timestep_buckets: 1000,
-                vlln: true,
-            },
-        }
+        (crate::family::N1D6.released)()
+    }
+
+    /// GR00T N1.7 as released, with the first 16 layers of the language model.
+    pub fn n1d7() -> Self {
+        (crate::family::N1D7.released)()
     }
 }
 

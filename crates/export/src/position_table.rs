@@ -21,6 +21,45 @@ pub(crate) fn resize_bilinear(table: &[f32], from: (usize, usize), channels: usi
     out
 }
 
+/// Bilinear interpolation of a `[side * side, channels]` table at a grid whose corners are the table's corners, to
+/// `[to.0 * to.1, channels]`; `round` is what becomes of a weight before it is used. transformers' `fast_pos_embed_interpolate`.
+pub(crate) fn interpolate_corners(
+    table: &[f32],
+    side: usize,
+    channels: usize,
+    to: (usize, usize),
+    round: fn(f32) -> f32,
+) -> Vec<f32> {
+    let (rows, columns) = (corner_taps(side, to.0), corner_taps(side, to.1));
+    let mut out = Vec::with_capacity(to.0 * to.1 * channels);
+    for row in &rows {
+        for column in &columns {
+            let taps = row.iter().flat_map(|(y, wy)| column.iter().map(move |(x, wx)| (y * side + x, round(wy * wx))));
+            let taps: Vec<(usize, f32)> = taps.collect();
+            let sum =
+                |channel: usize| taps.iter().map(|(at, weight)| table[at * channels + channel] * weight).sum::<f32>();
+            out.extend((0..channels).map(sum));
+        }
+    }
+    out
+}
+
+/// For each of `to` places from corner to corner of `side` entries, the two entries around it with their weights.
+fn corner_taps(side: usize, to: usize) -> Vec<[(usize, f32); 2]> {
+    let last = side - 1;
+    // torch.linspace: from the start in the first half, from the end in the second, in single precision.
+    let step = if to > 1 { last as f32 / (to - 1) as f32 } else { 0.0 };
+    let place = |i: usize| if i < to / 2 { step * i as f32 } else { last as f32 - step * (to - 1 - i) as f32 };
+    let place = |i: usize| if to > 1 { place(i) } else { 0.0 };
+    (0..to)
+        .map(|i| {
+            let lower = (place(i) as usize).min(last);
+            let above = place(i) - lower as f32;
+            [(lower, 1.0 - above), ((lower + 1).min(last), above)]
+        })
+        .collect()
+}
+
 /// For each output the inputs it is made of, with weights that add up to 1: a triangle as wide as one output
 /// pixel when shrinking, as one input pixel when enlarging.
 fn taps(from: usize, to: usize) -> Vec<Vec<(usize, f64)>> {
@@ -59,5 +98,15 @@ mod tests {
         let out = resize_bilinear(&[0.0, 1.0, 2.0, 3.0], (1, 4), 1, (1, 2));
         let expected = [5.0 / 7.0, 16.0 / 7.0];
         assert!(out.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{out:?}");
+    }
+
+    #[test]
+    fn corners_are_kept_and_places_between_are_weighed() {
+        let table = [0.0, 1.0, 2.0, 10.0, 11.0, 12.0, 20.0, 21.0, 22.0];
+        let plain = |weight: f32| weight;
+        assert_eq!(interpolate_corners(&table, 3, 1, (2, 2), plain), [0.0, 2.0, 20.0, 22.0]);
+        assert_eq!(interpolate_corners(&table, 3, 1, (3, 3), plain), table);
+        assert_eq!(interpolate_corners(&table, 3, 1, (1, 5), plain), [0.0, 0.5, 1.0, 1.5, 2.0]);
+        assert_eq!(interpolate_corners(&table, 3, 1, (1, 5), |weight| weight.round()), [0.0, 1.0, 1.0, 2.0, 2.0]);
     }
 }

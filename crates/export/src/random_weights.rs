@@ -20,7 +20,14 @@ pub(crate) fn fill(name: &str, dims: &[usize], gain: f64) -> Fill {
     match dims {
         _ if name.ends_with(".b") || name.ends_with(".bias") => Fill::Zeros,
         [_] => Fill::Ones,
-        _ if name.ends_with("embed_tokens.weight") || name.ends_with("position_embedding.weight") => Fill::Random(gain),
+        _ if ["embed_tokens.weight", "position_embedding.weight", "pos_embed.weight"]
+            .iter()
+            .any(|end| name.ends_with(end)) =>
+        {
+            Fill::Random(gain)
+        }
+        // A convolution: everything that one output is made of.
+        [_, inputs @ ..] if inputs.len() > 2 => Fill::Random(gain / (inputs.iter().product::<usize>() as f64).sqrt()),
         // Both `[to, from]` and `[embodiment, from, to]` have the inputs in the middle or last of two.
         [_, inputs, ..] => Fill::Random(gain / (*inputs as f64).sqrt()),
         [] => Fill::Zeros,

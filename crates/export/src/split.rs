@@ -1,12 +1,12 @@
-//! The `split` layout: `vision`, `language`, `context`, N times `step`, with all that depends on the step count alone folded into constants.
+//! The `split` layout: `vision`, `language`, `fusion` where the model has such layers, `context`, N times `step`, with all that depends on the step count alone folded into constants.
 //!
 //! Names at the edges: `pixels` (or `pixels.<camera>` when views differ in size), `image_rows`, `text_rows`,
-//! `positions`, `vl_embs`, `text_index`, `image_index`, `state`, `k<i>` and `v<i>` of cross-attention block `i`,
+//! `deepstack_<k>` of layer `k`, `positions`, `backbone_features`, `vl_embs`, `text_index`, `image_index`, `state`, `k<i>` and `v<i>` of cross-attention block `i`,
 //! `state_features`, `actions`, `modulation`, `dt`, `strength`, `next_actions`. Keys and values are one tensor a
 //! block: a step engine multiplies them where they lie, and a step cut into several engines takes only its own.
 //!
-//! [`Options::blocks_per_engine`] cuts vision, language and step into stages `vision_0`, `vision_1` and so on, which
-//! hand over `vision.<layer>.<input>`, `language.<layer>` and `step.<block>`.
+//! [`Options::blocks_per_engine`] cuts vision, language, fusion and step into stages `vision_0`, `vision_1` and so on, which
+//! hand over `vision.<layer>.<input>`, `language.<layer>`, `fusion.<layer>` and `step.<block>`.
 //!
 //! Tensors between two stages of the same half-precision type are in that type, all others in single precision
 //! ([`Writer::narrow_edges`]).
@@ -16,7 +16,7 @@ use std::path::Path;
 
 use super::layers::step_constants::{ModulationRows, bucket, modulation, time_embedding};
 use super::layers::vision::{self, ViewGroup};
-use super::layers::{context, language, step};
+use super::layers::{context, fusion, language, step};
 use super::layout::{Layout, Network, StageOptions, Writer, euler_steps, sequence, timesteps};
 use super::model::Attends;
 use super::weights::{Weight, Weights};
@@ -30,7 +30,7 @@ pub const CONSTANTS: &str = "modulation.safetensors";
 /// All stages.
 pub const LAYOUT: Layout = Layout {
     name: "split",
-    stages: &["vision", "language", "context", "step"],
+    stages: &["vision", "language", "fusion", "context", "step"],
     stacked: false,
     cuts: true,
     backbone: true,
@@ -70,6 +70,11 @@ pub fn view_groups(model: &Model, views: &[View]) -> Result<Vec<ViewGroup>, Erro
     }
 }
 
+/// Rows and columns of tokens of every image, in the order of `image_rows`.
+pub(crate) fn grids(model: &Model, groups: &[ViewGroup]) -> Vec<(usize, usize)> {
+    groups.iter().flat_map(|group| group.cells(&model.vision)).collect()
+}
+
 /// Writes the stages and the constants into `dir`.
 ///
 /// # Errors
@@ -88,7 +93,8 @@ pub fn write(
 fn stages(writer: &mut Writer<'_>, network: &Network<'_>) -> Result<(), Error> {
     let (model, options) = (network.model, writer.options);
     let groups = view_groups(model, network.views)?;
-    let images: usize = groups.iter().map(|group| group.rows(&model.vision)).sum();
+    let grids = grids(model, &groups);
+    let images = language::rows_of(&grids);
     let text = ("T".to_owned(), options.text);
     let sequence = sequence(options, images);
     narrow_edges(writer, model, &groups);
@@ -104,13 +110,22 @@ fn stages(writer: &mut Writer<'_>, network: &Network<'_>) -> Result<(), Error> {
         let profile = text.into_iter().chain([sequence.clone()]).collect();
         let place = StageOptions { part: "language", suffix: &suffix, ..StageOptions::default() };
         writer
-            .stage(place, profile, |net| language::language(net, model, images, layers).map(|output| vec![output]))?;
+            .stage(place, profile, |net| language::language(net, model, &grids, layers).map(|output| vec![output]))?;
+    }
+    if let Some(layers_of_head) = &model.head.fusion {
+        for (suffix, layers) in cuts(layers_of_head.layers) {
+            let place = StageOptions { part: "fusion", suffix: &suffix, ..StageOptions::default() };
+            writer.stage(place, vec![sequence.clone()], |net| {
+                fusion::fusion(net, model, layers_of_head, images, layers).map(|output| vec![output])
+            })?;
+        }
     }
     let place = StageOptions { part: "context", ..StageOptions::default() };
-    writer.stage(place, vec![text.clone(), sequence], |net| context::context(net, model, images))?;
+    writer.stage(place, vec![text.clone(), sequence.clone()], |net| context::context(net, model, images))?;
     for (suffix, blocks) in cuts(model.head.blocks) {
-        let reads_text = blocks.clone().any(|block| model.head.attends(block) == Attends::Text);
-        let profile = reads_text.then(|| text.clone()).into_iter().collect();
+        let reads = |rows| blocks.clone().any(|block| model.head.attends(block) == rows);
+        let profile = [(Attends::Text, &text), (Attends::All, &sequence)];
+        let profile = profile.into_iter().filter(|(rows, _)| reads(*rows)).map(|(_, range)| range.clone()).collect();
         let place = StageOptions { part: "step", suffix: &suffix, repeat: true, ..StageOptions::default() };
         writer.stage(place, profile, |net| step::step(net, model, images, blocks).map(|output| vec![output]))?;
     }
@@ -125,8 +140,16 @@ fn narrow_edges(writer: &mut Writer<'_>, model: &Model, groups: &[ViewGroup]) {
         writer.narrow_edges(["vision", "vision"], groups.iter().map(|group| vision::between(layer, group)));
     }
     writer.narrow_edges(["vision", "language"], ["image_rows"]);
+    writer.narrow_edges(["vision", "language"], (0..model.vision.deepstack.len()).map(vision::deepstack));
     writer.narrow_edges(["language", "language"], starts(model.language.layers).map(language::between));
-    writer.narrow_edges(["language", "context"], ["vl_embs"]);
+    match &model.head.fusion {
+        Some(layers_of_head) => {
+            writer.narrow_edges(["language", "fusion"], ["backbone_features"]);
+            writer.narrow_edges(["fusion", "fusion"], starts(layers_of_head.layers).map(fusion::between));
+            writer.narrow_edges(["fusion", "context"], ["vl_embs"]);
+        }
+        None => writer.narrow_edges(["language", "context"], ["vl_embs"]),
+    }
     let cross = (0..model.head.blocks).filter(|block| model.head.attends(*block) != Attends::Own);
     writer.narrow_edges(["context", "step"], cross.flat_map(|block| [format!("k{block}"), format!("v{block}")]));
     writer.narrow_edges(["context", "step"], ["state_features"]);

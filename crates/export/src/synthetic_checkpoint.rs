@@ -15,8 +15,9 @@ use super::bundle::write_json;
 use super::demo::statistics::ProcessorFiles;
 use super::demo::weights::DemoWeights;
 use super::demo::{self, tokenizer};
+use super::family::Family;
 use super::inventory::inventory;
-use super::model::{Head, Language, Model, Vision};
+use super::model::{Fusion, Head, Language, Model};
 use super::progress::Progress;
 use super::random_weights::{Numbers, fill};
 use super::staging::{Staging, require_room};
@@ -39,16 +40,15 @@ const SHORTEST_EDGE: usize = 256;
 /// Values computed at a time.
 const CHUNK: usize = 1 << 16;
 
-/// Which checkpoint.
+/// Which checkpoint of a family.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Size {
     /// Small, arranged so that actions follow images, text and state (see [`demo`]).
     Demo,
-    /// The real widths of GR00T N1.6 with few blocks (2 vision, 2 language, 4 DiT) and a small vocabulary, in bf16: what
-    /// tries engines at real shapes in minutes.
+    /// The released widths with few blocks and a small vocabulary, in bf16: what tries engines at real shapes in minutes.
     Mid,
-    /// The real dimensions of GR00T N1.6, in bf16.
-    N1d6,
+    /// The released sizes, in bf16.
+    Full,
 }
 
 /// What a checkpoint is made of, besides its seed.
@@ -63,11 +63,11 @@ struct Design {
 }
 
 impl Size {
-    fn design(self, vocab: usize) -> Design {
+    fn design(self, family: &'static Family, vocab: usize) -> Design {
         let (model, dtype, shortest_edge) = match self {
-            Self::Demo => (demo::model(vocab), DType::F32, demo::SHORTEST_EDGE),
-            Self::Mid => (mid(vocab), DType::BF16, SHORTEST_EDGE),
-            Self::N1d6 => (Model::n1d6(), DType::BF16, SHORTEST_EDGE),
+            Self::Demo => (demo::model_of(family, vocab), DType::F32, family.demo.shortest_edge),
+            Self::Mid => (mid(family, vocab), DType::BF16, SHORTEST_EDGE),
+            Self::Full => ((family.released)(), DType::BF16, SHORTEST_EDGE),
         };
         let arranged_columns = (self == Self::Demo).then(demo::used_columns);
         Design { model, dtype, shortest_edge, arranged_columns, files: ProcessorFiles::demo() }
@@ -89,7 +89,7 @@ pub struct Entry {
 pub fn shards(model: &Model, dtype: DType, most: u64) -> Vec<Vec<Entry>> {
     let mut shards: Vec<Vec<Entry>> = vec![Vec::new()];
     let mut filled = 0;
-    for (name, dims) in inventory(model).into_iter().chain(unread(model)) {
+    for (name, dims) in inventory(model).into_iter().chain((model.family.weights.unread)(model)) {
         let bytes = dims.iter().product::<usize>() as u64 * dtype.size() as u64;
         if filled > 0 && filled + bytes > most {
             shards.push(Vec::new());
@@ -103,46 +103,38 @@ pub fn shards(model: &Model, dtype: DType, most: u64) -> Vec<Vec<Entry>> {
     shards
 }
 
-/// Weights of a checkpoint that inference never reads: the vision tower's pooling head and the language model's output.
-fn unread(model: &Model) -> Vec<(String, Vec<usize>)> {
-    let (Vision { width, mlp, .. }, language) = (model.vision.clone(), &model.language);
-    let head = |name: &str| format!("backbone.model.vision_model.vision_model.head.{name}");
-    vec![
-        (head("probe"), vec![1, 1, width]),
-        (head("attention.in_proj_weight"), vec![3 * width, width]),
-        (head("attention.in_proj_bias"), vec![3 * width]),
-        (head("attention.out_proj.weight"), vec![width, width]),
-        (head("attention.out_proj.bias"), vec![width]),
-        (head("layernorm.weight"), vec![width]),
-        (head("layernorm.bias"), vec![width]),
-        (head("mlp.fc1.weight"), vec![mlp, width]),
-        (head("mlp.fc1.bias"), vec![mlp]),
-        (head("mlp.fc2.weight"), vec![width, mlp]),
-        (head("mlp.fc2.bias"), vec![width]),
-        ("backbone.model.language_model.lm_head.weight".to_owned(), vec![language.vocab, language.width]),
-    ]
-}
-
 /// Writes a checkpoint to `out`, a new or empty folder or one that was made here; returns the bytes of its weights.
 ///
 /// # Errors
 /// [`Error::OccupiedFolder`], [`Error::Io`].
-pub fn write(size: Size, seed: u64, out: &Path, report: &mut dyn FnMut(Progress)) -> Result<u64, Error> {
+pub fn write(
+    family: &'static Family,
+    size: Size,
+    seed: u64,
+    out: &Path,
+    report: &mut dyn FnMut(Progress),
+) -> Result<u64, Error> {
     let staging = Staging::beside(out, "a checkpoint made by this command", MARK)?;
-    let bytes = fill_folder(size, seed, staging.dir(), SHARD, report)?;
+    let bytes = fill_folder(family, size, seed, staging.dir(), SHARD, report)?;
     staging.finish()?;
     Ok(bytes)
 }
 
-/// Writes a small checkpoint for a robot of this shape, as [`write()`] does.
+/// Writes a small checkpoint of a family for a robot of this shape, as [`write()`] does.
 ///
 /// # Errors
 /// [`Error::Shape`]; as [`write()`].
-pub fn write_shape(shape: &RobotShape, seed: u64, out: &Path, report: &mut dyn FnMut(Progress)) -> Result<u64, Error> {
-    shape.check()?;
+pub fn write_shape(
+    family: &'static Family,
+    shape: &RobotShape,
+    seed: u64,
+    out: &Path,
+    report: &mut dyn FnMut(Progress),
+) -> Result<u64, Error> {
+    shape.check(family)?;
     let staging = Staging::beside(out, "a checkpoint made by this command", MARK)?;
-    let (tokenizer, vocab) = tokenizer::tokenizer();
-    let bytes = fill_with(shape.design(vocab), &tokenizer, seed, staging.dir(), SHARD, report)?;
+    let (tokenizer, vocab) = tokenizer::tokenizer(family);
+    let bytes = fill_with(shape.design(family, vocab), &tokenizer, seed, staging.dir(), SHARD, report)?;
     staging.finish()?;
     Ok(bytes)
 }
@@ -152,14 +144,15 @@ pub fn write_shape(shape: &RobotShape, seed: u64, out: &Path, report: &mut dyn F
 /// # Errors
 /// [`Error::Io`].
 pub fn fill_folder(
+    family: &'static Family,
     size: Size,
     seed: u64,
     dir: &Path,
     most: u64,
     report: &mut dyn FnMut(Progress),
 ) -> Result<u64, Error> {
-    let (tokenizer, vocab) = tokenizer::tokenizer();
-    fill_with(size.design(vocab), &tokenizer, seed, dir, most, report)
+    let (tokenizer, vocab) = tokenizer::tokenizer(family);
+    fill_with(size.design(family, vocab), &tokenizer, seed, dir, most, report)
 }
 
 fn fill_with(
@@ -174,9 +167,9 @@ fn fill_with(
     let folder = dir.join(TOKENIZER);
     fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
     write_json(tokenizer, &folder.join("tokenizer.json"))?;
-    write_json(&backbone(&model), &folder.join("config.json"))?;
+    write_json(&(model.family.backbone.write)(&model), &folder.join("config.json"))?;
     write_json(&config(&model), &dir.join("config.json"))?;
-    write_json(&files.processor_config(shortest_edge), &dir.join("processor_config.json"))?;
+    write_json(&files.processor_config(model.family, shortest_edge), &dir.join("processor_config.json"))?;
     write_json(&files.statistics(), &dir.join("statistics.json"))?;
     write_json(&json!({demo::EMBODIMENT.0: demo::EMBODIMENT.1}), &dir.join("embodiment_id.json"))?;
     let mark = dir.join(MARK);
@@ -204,14 +197,11 @@ fn fill_with(
     Ok(total)
 }
 
-/// GR00T N1.6's widths, few blocks.
-fn mid(vocab: usize) -> Model {
-    let Model { vision, language, head } = Model::n1d6();
-    Model {
-        vision: Vision { layers: 2, ..vision },
-        language: Language { layers: 2, vocab, ..language },
-        head: Head { blocks: 4, embodiments: demo::EMBODIMENT.1 + 1, ..head },
-    }
+/// A family's released widths, few blocks.
+fn mid(family: &Family, vocab: usize) -> Model {
+    let Model { family, vision, language, head } = (family.demo.mid)();
+    let language = Language { vocab, ..language };
+    Model { family, vision, language, head: Head { embodiments: demo::EMBODIMENT.1 + 1, ..head } }
 }
 
 struct Writer<'a> {
@@ -283,11 +273,12 @@ impl Writer<'_> {
 /// `config.json` with the vendor's keys.
 fn config(model: &Model) -> Value {
     let Head { width, hidden, output, heads, head_dim, blocks, text_every, horizon, .. } = model.head;
-    json!({
-        "architectures": ["Gr00tN1d6"],
-        "model_type": "Gr00tN1d6",
-        "backbone_model_type": "eagle",
-        "model_name": "nvidia/Eagle-Block2A-2B-v2",
+    let names = &model.family.config;
+    let mut config = json!({
+        "architectures": [names.model_type],
+        "model_type": names.model_type,
+        "backbone_model_type": names.backbone_type,
+        "model_name": names.model_name,
         "select_layer": model.language.layers,
         "backbone_embedding_dim": model.language.width,
         "reproject_vision": false,
@@ -313,48 +304,16 @@ fn config(model: &Model) -> Value {
             "output_dim": output,
             "positional_embeddings": null,
         },
-    })
-}
-
-/// The backbone's `config.json` with the keys of the vendor's Eagle.
-fn backbone(model: &Model) -> Value {
-    let (vision, language) = (&model.vision, &model.language);
-    json!({
-        "downsample_ratio": 0.5,
-        "vision_config": {
-            "model_type": "siglip2_vision_model",
-            "hidden_size": vision.width,
-            "intermediate_size": vision.mlp,
-            "num_hidden_layers": vision.layers,
-            "num_attention_heads": vision.heads,
-            "num_patches": vision.table * vision.table,
-            "patch_size": vision.patch,
-            "hidden_act": "gelu_pytorch_tanh",
-            // In double precision, 1e-6 as single precision would read 9.999999974752427e-7.
-            "layer_norm_eps": shortest(vision.eps),
-            "use_rope": false,
-            "use_windows_attn": false,
-        },
-        "text_config": {
-            "model_type": "qwen3",
-            "hidden_size": language.width,
-            "intermediate_size": language.mlp,
-            "num_hidden_layers": language.layers,
-            "num_attention_heads": language.heads,
-            "num_key_value_heads": language.kv_heads,
-            "head_dim": language.head_dim,
-            "hidden_act": "silu",
-            "attention_bias": false,
-            "rms_norm_eps": shortest(language.eps),
-            "rope_theta": language.rope_theta,
-            "vocab_size": language.vocab,
-        },
-    })
-}
-
-/// The double that has the shortest decimal digits of a single.
-fn shortest(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
+    });
+    if let Some(Fusion { layers, heads, head_dim, .. }) = model.head.fusion {
+        config["vl_self_attention_cfg"] = json!({
+            "attention_head_dim": head_dim,
+            "num_attention_heads": heads,
+            "num_layers": layers,
+            "positional_embeddings": null,
+        });
+    }
+    config
 }
 
 #[cfg(test)]
@@ -370,5 +329,14 @@ mod tests {
         assert_eq!((parameters + 50_000) / 100_000, 32_866, "{parameters}");
         assert_eq!(bytes.len(), 2, "{bytes:?}");
         assert!(bytes.iter().all(|bytes| *bytes <= SHARD), "{bytes:?}");
+    }
+
+    #[test]
+    fn n1d7_has_the_released_checkpoints_tensors_to_the_last() {
+        let shards = shards(&Model::n1d7(), DType::BF16, SHARD);
+        let entries: Vec<&Entry> = shards.iter().flatten().collect();
+        let values: u64 = entries.iter().map(|entry| entry.bytes / 2).sum();
+        // nvidia/GR00T-N1.7-3B: 6.91 GB in bf16.
+        assert_eq!((entries.len(), values), (1031, 3_455_180_928));
     }
 }

@@ -7,7 +7,7 @@
 
 use super::backbone_dit::supplied_dit;
 use super::layers::actions::{self, Euler};
-use super::layers::vision::{self, ViewGroup};
+use super::layers::vision::ViewGroup;
 use super::layers::{Net, fixed, language};
 use super::layout::{
     Layout, Network, STEPS, StageOptions, SuppliedNetwork, Writer, ids, named, rows, sequence, spec, stacked,
@@ -118,7 +118,8 @@ fn embeddings(
     let text = net.float_input("text_rows", &[symbol("T"), Dim::Fixed(model.language.width)])?;
     let positions = net.graph.input("positions", DType::I32, &[symbol("S")])?;
     let encoded = net.graph.reshape(&encoded, &fixed([views * patches, width]))?;
-    let image_rows = net.part("mlp1", |net| vision::project(net, model, group, &encoded))?;
+    let (part, project) = model.family.weights.tower.project;
+    let image_rows = net.part(part, |net| project(net, model, group, &encoded))?;
     net.tap("image_rows", &image_rows)?;
     let all = net.graph.concat(&[&text, &image_rows], 0)?;
     let embeds = net.graph.gather(&all, &positions)?;

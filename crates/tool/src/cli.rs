@@ -19,6 +19,7 @@ mod calibrate;
 pub mod doctor;
 mod eval;
 mod export;
+mod family;
 mod infer;
 mod init_params;
 mod inspect;

@@ -27,7 +27,7 @@ pub(super) fn of(precision: Precision) -> PathBuf {
 
 fn build(precision: Precision) -> anyhow::Result<PathBuf> {
     let dir = folder()?.join(precision.to_string());
-    bundle::write(&dir, SEED)?;
+    bundle::write(&vla_export::family::N1D6, &dir, SEED)?;
     let description = dir.join(POLICY_FILE);
     let text = fs::read_to_string(&description)?;
     fs::write(&description, text.replace("precision: fp16", &format!("precision: {precision}")))?;

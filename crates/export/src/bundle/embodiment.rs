@@ -4,24 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use crate::Error;
+use crate::{Error, Family};
 use vla_policy::processor::ProcessorConfig;
 
 /// File of a checkpoint that maps tags to rows.
 pub const FILE: &str = "embodiment_id.json";
-
-/// The vendor's table, for tags that a checkpoint's file leaves out.
-const TABLE: &[(&str, usize)] = &[
-    ("oxe_google", 0),
-    ("oxe_widowx", 1),
-    ("libero_panda", 2),
-    ("unitree_g1", 8),
-    ("new_embodiment", 10),
-    ("robocasa_panda_omron", 13),
-    ("oxe_droid", 16),
-    ("gr1", 20),
-    ("behavior_r1_pro", 24),
-];
 
 /// Tags and their rows, as `json` of the file at `path` has them.
 ///
@@ -38,7 +25,7 @@ pub fn parse(path: &Path, json: &[u8]) -> Result<BTreeMap<String, usize>, Error>
 ///
 /// # Errors
 /// As [`row_of`] and [`parse`]; [`Error::Io`].
-pub fn row(dir: &Path, tag: &str, rows: usize, config: &ProcessorConfig) -> Result<usize, Error> {
+pub fn row(dir: &Path, family: &Family, tag: &str, rows: usize, config: &ProcessorConfig) -> Result<usize, Error> {
     let path = dir.join(FILE);
     let listed = if path.is_file() {
         parse(&path, &fs::read(&path).map_err(Error::io(&path))?)?
@@ -46,7 +33,7 @@ pub fn row(dir: &Path, tag: &str, rows: usize, config: &ProcessorConfig) -> Resu
         tracing::warn!("{}: no such file; the rows of the vendor's own table of embodiments are used", path.display());
         BTreeMap::new()
     };
-    row_of(&listed, tag, rows, config)
+    row_of(&listed, family, tag, rows, config)
 }
 
 /// The row of `tag`, one of `rows`: that of `listed`, else the table's.
@@ -56,6 +43,7 @@ pub fn row(dir: &Path, tag: &str, rows: usize, config: &ProcessorConfig) -> Resu
 /// do not have.
 pub fn row_of(
     listed: &BTreeMap<String, usize>,
+    family: &Family,
     tag: &str,
     rows: usize,
     config: &ProcessorConfig,
@@ -68,7 +56,8 @@ pub fn row_of(
             if configured.is_empty() { "it has none".to_owned() } else { configured.join(", ") }
         ));
     }
-    let known = TABLE.iter().find(|(known, _)| *known == tag).map(|(_, row)| *row);
+    let table = family.embodiments;
+    let known = table.iter().find(|(known, _)| *known == tag).map(|(_, row)| *row);
     let row = match (listed.get(tag), known) {
         (Some(row), _) => *row,
         (None, Some(row)) => {
@@ -80,7 +69,7 @@ pub fn row_of(
             return fail(format!(
                 "expected one of {FILE} ({}) or of the vendor's table ({})",
                 if tags.is_empty() { "none".to_owned() } else { tags.join(", ") },
-                TABLE.iter().map(|(tag, _)| *tag).collect::<Vec<_>>().join(", ")
+                table.iter().map(|(tag, _)| *tag).collect::<Vec<_>>().join(", ")
             ));
         }
     };
@@ -93,6 +82,7 @@ pub fn row_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::family::N1D6;
 
     fn config(tags: &[&str]) -> ProcessorConfig {
         let modality = r#"{"delta_indices": [0], "modality_keys": []}"#;
@@ -112,7 +102,7 @@ mod tests {
     fn the_file_wins_over_the_table_and_the_table_fills_it() {
         let dir = tempfile::tempdir().expect("scratch");
         let config = config(&["gr1", "new_embodiment", "mine"]);
-        let row = |tag| row(dir.path(), tag, 32, &config);
+        let row = |tag| row(dir.path(), &N1D6, tag, 32, &config);
         assert_eq!(row("gr1").expect("in the table"), 20);
         fs::write(dir.path().join(FILE), r#"{"gr1": 3, "mine": 31}"#).expect("write");
         assert_eq!(row("gr1").expect("in the file"), 3);
@@ -125,7 +115,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("scratch");
         fs::write(dir.path().join(FILE), r#"{"gr1": 3, "far": 32}"#).expect("write");
         let config = config(&["gr1", "far", "nameless"]);
-        let error = |tag| row(dir.path(), tag, 32, &config).expect_err("refused").to_string();
+        let error = |tag| row(dir.path(), &N1D6, tag, 32, &config).expect_err("refused").to_string();
         assert!(error("g1").contains("gr1, far, nameless"), "{}", error("g1"));
         assert!(error("nameless").contains("far, gr1") && error("nameless").contains("libero_panda"));
         assert!(error("far").contains("below 32") && error("far").contains("found 32"));

@@ -2,15 +2,25 @@
 
 use super::Request;
 use crate::layout::sizes;
-use crate::{RopeFrequencies, View, VisionAttention};
+use crate::{Model, RopeFrequencies, View, VisionAttention};
 
 /// What the layout cannot do.
-pub(super) fn check(request: &Request, views: &[View], problems: &mut Vec<String>) {
-    let layout = &request.layout;
-    for stage in request.dtype_of.keys().filter(|stage| !layout.stages.contains(&stage.as_str())) {
+pub(super) fn check(request: &Request, model: &Model, views: &[View], problems: &mut Vec<String>) {
+    let (layout, family) = (&request.layout, model.family);
+    if !family.layouts.contains(&layout.name) {
+        problems.push(format!(
+            "--layout: expected one of {} for {}, found {}",
+            family.layouts.join(", "),
+            family.title(),
+            layout.name
+        ));
+    }
+    let fused = model.head.fusion.is_some();
+    let stages: Vec<&str> = layout.stages.iter().copied().filter(|stage| fused || *stage != "fusion").collect();
+    for stage in request.dtype_of.keys().filter(|stage| !stages.contains(&stage.as_str())) {
         problems.push(format!(
             "--dtype-of: expected one of {} (the stages of --layout {}), found {stage}",
-            layout.stages.join(", "),
+            stages.join(", "),
             layout.name
         ));
     }
@@ -27,6 +37,12 @@ pub(super) fn check(request: &Request, views: &[View], problems: &mut Vec<String
         problems.push(format!(
             "--blocks-per-engine: expected with --layout split, found --layout {}, whose stages are not cut",
             layout.name
+        ));
+    }
+    if !family.cross_view && request.attention != VisionAttention::default() {
+        problems.push(format!(
+            "--vision-attention: found `cross-view` with {}, whose patches attend to their own image in every fork; leave it out",
+            family.title()
         ));
     }
     let others =

@@ -15,6 +15,17 @@ const MOST_TEXT_TOKENS: usize = 1 << 15;
 /// Maximum number of denoising steps: each has its own rows of constants.
 pub(super) const MOST_STEPS: u32 = 100;
 
+/// The processor belongs to the network's release.
+pub(super) fn check_family(model: &Model, processor: &Processor, problems: &mut Vec<String>) {
+    let (network, files) = (model.family.policy, processor.family);
+    if network.processor_class != files.processor_class {
+        problems.push(format!(
+            "{PROCESSOR}: processor_class: expected {} (config.json is of {}), found {} ({}); the files of one checkpoint belong together",
+            network.processor_class, network.title, files.processor_class, files.title
+        ));
+    }
+}
+
 /// Sizes of the processor and the network.
 pub(super) fn check_sizes(model: &Model, processor: &Processor, problems: &mut Vec<String>) {
     let head = &model.head;

@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-
 use super::Request;
 use crate::{Error, Model, View};
 use vla_policy::encode::EncodeError;
@@ -56,6 +54,17 @@ pub(super) fn prompts(
     if most <= fewest {
         problems.push(format!("--max-text-tokens: expected more than the template's own {fewest}, found {most}"));
     }
+    if let Some(places) = model.family.prompt.images {
+        let expected = places.rows(tokens.iter().copied());
+        if prompt.image_positions.iter().map(|place| usize::try_from(*place).ok()).ne(expected.into_iter().map(Some)) {
+            problems.push(format!(
+                "--tokenizer: expected {} tokens before the first image and {} around each, as the networks' positions have it, found \
+                 others; name the tokenizer that the language model was trained with",
+                places.lead,
+                places.open + places.close
+            ));
+        }
+    }
     if !problems.is_empty() {
         return Err(Error::Request { problems });
     }
@@ -80,14 +89,4 @@ pub(super) fn warn_of_class(tokenizer: &Path) {
         first.class,
         parts.join(" and ")
     );
-}
-
-/// The language model's chat prompt: text first, then the images, no generation prompt.
-pub(super) fn template() -> Value {
-    json!({
-        "before": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
-        "image": "<image {k}><img>{context}</img>",
-        "context_token": "<IMG_CONTEXT>",
-        "after": "<|im_end|>\n",
-    })
 }

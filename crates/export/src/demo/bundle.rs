@@ -5,29 +5,29 @@ use std::path::Path;
 
 use super::{CAMERAS, EMBODIMENT, STEP_S, STEPS, TEXT};
 use crate::bundle;
-use crate::bundle::{Camera, Letterbox, Request};
+use crate::bundle::{Camera, Features, Letterbox, Request};
 use crate::staging::Staging;
 use crate::synthetic_checkpoint;
 use crate::synthetic_checkpoint::Size;
-use crate::{Error, RopeFrequencies, VisionAttention, split};
+use crate::{Error, Family, RopeFrequencies, VisionAttention, split};
 use vla_base::tensor::DType;
 
 /// Size of the cameras' frames; the vendor's transform makes the same of every 4:3 camera.
 const FRAME: (usize, usize) = (640, 480);
 
-/// Writes the bundle to `out`, a new or empty folder or an earlier bundle, and returns its fingerprint.
+/// Writes a family's bundle to `out`, a new or empty folder or an earlier bundle, and returns its fingerprint.
 ///
 /// # Errors
 /// As [`bundle::write`].
-pub fn write(out: &Path, seed: u64) -> Result<String, Error> {
+pub fn write(family: &'static Family, out: &Path, seed: u64) -> Result<String, Error> {
     let checkpoint = Staging::scratch(out)?;
     let dir = checkpoint.dir();
-    synthetic_checkpoint::fill_folder(Size::Demo, seed, dir, u64::MAX, &mut |_| {})?;
-    bundle::write(&request(dir), out, &mut |_| {}).map(|summary| summary.fingerprint)
+    synthetic_checkpoint::fill_folder(family, Size::Demo, seed, dir, u64::MAX, &mut |_| {})?;
+    bundle::write(&request(family, dir), out, &mut |_| {}).map(|summary| summary.fingerprint)
 }
 
-/// What makes the demo policy of the demo checkpoint in `dir`.
-pub fn request(dir: &Path) -> Request {
+/// What makes the demo policy of a family of the demo checkpoint in `dir`.
+pub fn request(family: &Family, dir: &Path) -> Request {
     let camera = |name: &&str| Camera { name: (*name).to_owned(), width: FRAME.0, height: FRAME.1 };
     let [fewest, usual, most] = TEXT;
     Request {
@@ -40,8 +40,10 @@ pub fn request(dir: &Path) -> Request {
         cameras: CAMERAS.iter().map(camera).collect(),
         blank_views: Vec::new(),
         name: "demo".to_owned(),
-        about: "The demo policy: GR00T N1.6's shape in small with seeded weights. It moves a robot nowhere useful."
-            .to_owned(),
+        about: Some(format!(
+            "The demo policy: {}'s shape in small with seeded weights. It moves a robot nowhere useful.",
+            family.title()
+        )),
         layout: split::LAYOUT,
         deltas: BTreeMap::new(),
         letterbox: Letterbox::AsFile,
@@ -53,6 +55,7 @@ pub fn request(dir: &Path) -> Request {
         dtype_of: BTreeMap::new(),
         precision: Some("fp16".to_owned()),
         rope: RopeFrequencies::default(),
+        features: Features::default(),
         attention: VisionAttention::default(),
         blocks_per_engine: None,
         stacked_projections: false,

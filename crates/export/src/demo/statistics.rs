@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{CAMERAS, DIMS, EMBODIMENT, HORIZON, KEYS, ROWS};
+use super::{CAMERAS, EMBODIMENT, KEYS, ROWS};
+use crate::Family;
 
 /// Joint ranges of one arm of the sample bag's robot, rad: waist, shoulder, elbow, forearm roll, wrist angle, wrist
 /// rotate.
@@ -60,7 +61,8 @@ impl ProcessorFiles {
     }
 
     /// `processor_config.json` with the vendor's evaluation transform.
-    pub(crate) fn processor_config(&self, shortest_edge: usize) -> Value {
+    pub(crate) fn processor_config(&self, family: &Family, shortest_edge: usize) -> Value {
+        let policy = family.policy;
         let modality = |keys: Vec<&str>, deltas: Vec<usize>, actions: Value| {
             json!({"delta_indices": deltas, "modality_keys": keys, "sin_cos_embedding_keys": null,
                    "mean_std_embedding_keys": null, "action_configs": actions})
@@ -79,7 +81,7 @@ impl ProcessorFiles {
             "language": modality(vec!["annotation.human.task_description"], vec![0], Value::Null),
         });
         json!({
-            "processor_class": "Gr00tN1d6Processor",
+            "processor_class": policy.processor_class,
             "processor_kwargs": {
                 "modality_configs": {EMBODIMENT.0: modalities},
                 "image_crop_size": null,
@@ -89,12 +91,12 @@ impl ProcessorFiles {
                 "color_jitter_params": null,
                 "shortest_image_edge": shortest_edge,
                 "crop_fraction": CROP,
-                "model_name": "nvidia/Eagle-Block2A-2B-v2",
-                "model_type": "eagle",
+                "model_name": family.config.model_name,
+                "model_type": policy.model_type,
                 "formalize_language": true,
-                "max_state_dim": DIMS,
-                "max_action_dim": DIMS,
-                "max_action_horizon": HORIZON,
+                "max_state_dim": family.demo.dims,
+                "max_action_dim": family.demo.dims,
+                "max_action_horizon": family.demo.horizon,
                 "use_percentiles": false,
                 "clip_outliers": true,
                 "apply_sincos_state_encoding": true,

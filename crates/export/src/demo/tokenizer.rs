@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-/// Tokens that are never split, as the language model's own tokenizer has them.
-pub const SPECIAL: [&str; 6] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<IMG_CONTEXT>", "<img>", "</img>"];
+use crate::Family;
 
 /// How text is cut before merging: words with their space, single digits, punctuation, white space.
 const PIECES: &str = r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+";
@@ -34,8 +33,10 @@ hand the screwdriver to the person in front of the robot
 move both arms back to the start position and wait
 ";
 
-/// `tokenizer.json`, and the number of its tokens.
-pub fn tokenizer() -> (Value, usize) {
+/// `tokenizer.json` of a family's demo, and the number of its tokens.
+pub fn tokenizer(family: &Family) -> (Value, usize) {
+    // Tokens that are never split, as the language model's own tokenizer has them.
+    let special = family.demo.special;
     let merges = learn(SENTENCES, MERGES);
     let mut vocab = Map::new();
     for byte in 0..=255_u8 {
@@ -47,7 +48,7 @@ pub fn tokenizer() -> (Value, usize) {
         vocab.entry(format!("{left}{right}")).or_insert(json!(id));
     }
     let first_special = vocab.len();
-    let added: Vec<Value> = SPECIAL
+    let added: Vec<Value> = special
         .iter()
         .enumerate()
         .map(|(i, content)| {
@@ -73,7 +74,7 @@ pub fn tokenizer() -> (Value, usize) {
                   "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
                   "vocab": vocab, "merges": merges},
     });
-    (tokenizer, first_special + SPECIAL.len())
+    (tokenizer, first_special + special.len())
 }
 
 /// The character of a byte in byte-level BPE: itself when it prints, else one from U+0100 on.
@@ -145,7 +146,7 @@ mod tests {
     use super::*;
 
     fn load() -> tokenizers::Tokenizer {
-        serde_json::to_vec(&tokenizer().0)
+        serde_json::to_vec(&tokenizer(&crate::family::N1D6).0)
             .map(|bytes| tokenizers::Tokenizer::from_bytes(bytes).expect("loads"))
             .expect("json")
     }

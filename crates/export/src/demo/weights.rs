@@ -31,12 +31,8 @@ impl DemoWeights {
     }
 }
 
-/// Gains that let images, text and state show in the actions: a network at its usual start averages over tokens.
+/// Gains of the head, beside the family's own, that let images, text and state show in the actions: a network at its usual start averages over tokens.
 const GAINS: &[(&str, f64)] = &[
-    ("embeddings.position_embedding.weight", 0.3),
-    ("patch_embedding.weight", 2.0),
-    ("self_attn.q_proj.weight", 2.0),
-    ("self_attn.k_proj.weight", 2.0),
     ("attn1.to_q.weight", 2.0),
     ("attn1.to_k.weight", 2.0),
     ("attn1.to_out.0.weight", 1.5),
@@ -47,7 +43,15 @@ impl Weights for DemoWeights {
     fn get(&self, name: &str) -> Result<Weight<'_>, Error> {
         let missing = || Error::MissingWeight { name: name.to_owned(), origin: "the demo's sizes".to_owned() };
         let dims = self.shapes.get(name).ok_or_else(missing)?;
-        let gain = GAINS.iter().find(|(suffix, _)| name.ends_with(suffix)).map_or(1.0, |(_, gain)| *gain);
+        let gain = self
+            .model
+            .family
+            .demo
+            .gains
+            .iter()
+            .chain(GAINS)
+            .find(|(suffix, _)| name.ends_with(suffix))
+            .map_or(1.0, |(_, gain)| *gain);
         let mut numbers = values(self.seed, name, dims.iter().product(), fill(name, dims, gain));
         carry::arrange(self, name, dims, &mut numbers)?;
         let data = Cow::Owned(numbers.iter().flat_map(|v| v.to_le_bytes()).collect());

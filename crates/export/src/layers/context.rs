@@ -28,6 +28,7 @@ pub(crate) fn context(net: &mut Net<'_>, model: &Model, images: usize) -> Result
         let rows = match head.attends(index) {
             Attends::Text => &text,
             Attends::Image => &image,
+            Attends::All => &vl_embs,
             Attends::Own => continue,
         };
         for (short, part) in [("k", "to_k"), ("v", "to_v")] {

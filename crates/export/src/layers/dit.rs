@@ -142,6 +142,8 @@ pub fn dit(net: &mut Net<'_>, model: &Model, inputs: &Inputs) -> Result<Value, E
     let head = &model.head;
     let embedded = net.part("timestep_encoder", |net| embed_time(net, head, &inputs.timestep))?;
     let (text, image) = net.part("masks", |net| masks(net, inputs))?;
+    let all =
+        if head.alternate { None } else { Some(net.part("masks.all", |net| mask_of(net, &inputs.attention_mask))?) };
     let mut x = inputs.tokens.clone();
     for index in 0..head.blocks {
         x = net.part(format!("block.{index}"), |net| {
@@ -152,6 +154,7 @@ pub fn dit(net: &mut Net<'_>, model: &Model, inputs: &Inputs) -> Result<Value, E
             let mask = match head.attends(index) {
                 Attends::Text => Some(&text),
                 Attends::Image => Some(&image),
+                Attends::All => all.as_ref(),
                 Attends::Own => None,
             };
             let rows = |mask| Keys::Rows { rows: &inputs.vl_embs, channels: model.language.width, mask };
@@ -191,6 +194,15 @@ fn halves(net: &mut Net<'_>, head: &Head, embedded: &Value, name: &str) -> Resul
 fn gain(net: &mut Net<'_>, scale: &Value) -> Result<Value, Error> {
     let one = net.graph.scalar(1.0, scale.dtype())?;
     net.graph.add(scale, &one)
+}
+
+/// What is added to the scores of rows that are no padding, `[1, S]`.
+fn mask_of(net: &mut Net<'_>, attended: &Value) -> Result<Value, Error> {
+    let zero = net.graph.scalar_i32(0)?;
+    let counts = net.graph.greater(attended, &zero)?;
+    let (hidden, visible) = net.hidden_and_visible()?;
+    let mask = net.graph.choose(&counts, &visible, &hidden)?;
+    net.graph.reshape(&mask, &[Dim::Fixed(1), counts.dims()[0].clone()])
 }
 
 /// What is added to the scores of text rows and of image rows, `[1, S]` each.

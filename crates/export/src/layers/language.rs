@@ -1,30 +1,32 @@
-//! Qwen3 decoder over text and image rows, final RMSNorm, and the head's `vlln`.
+//! Qwen3 decoder over text and image rows, the final RMSNorm where the head takes it, and the head's `vlln`.
 
 use std::ops::Range;
 
-use super::Net;
 use super::attention::Heads;
 use super::rope::Rotation;
+use super::{Net, fixed, vision};
 use crate::model::Language;
 use crate::onnx::Value;
+use crate::weights::Weight;
 use crate::{Error, Model};
 use vla_base::tensor::{DType, Dim};
 
-const DECODER: &str = "backbone.model.language_model.model";
 /// Epsilon of `vlln` (PyTorch's default).
 const VLLN_EPS: f32 = 1e-5;
 
 /// Decoder layers `layers` of the language stage. From the first on: `text_rows` `[T, width]`, `image_rows`
 /// `[images, width]` and `positions` `[S]`, which says for each place of the sequence its row in text and image rows
-/// joined; else what the stage before gives, and `positions` for the length alone. To the last: `vl_embs` `[S, width]`,
-/// else `language.<next layer>` `[S, width]`.
+/// joined; else what the stage before gives, and `positions` for the length alone. `deepstack_<k>` `[images, width]` of layers `k`
+/// among them. To the last: `vl_embs` `[S, width]`, or `backbone_features` `[S, width]` where layers of the head follow; else
+/// `language.<next layer>` `[S, width]`.
 pub fn language(
     net: &mut Net<'_>,
     model: &Model,
-    images: usize,
+    grids: &[(usize, usize)],
     layers: Range<usize>,
 ) -> Result<(String, Value), Error> {
     let language = &model.language;
+    let images = rows_of(grids);
     let width = Dim::Fixed(language.width);
     let length = Dim::Symbol("S".to_owned());
     let (mut x, positions) = if layers.start == 0 {
@@ -37,16 +39,36 @@ pub fn language(
         let x = net.float_input(&between(layers.start), &[length.clone(), width])?;
         (x, net.graph.input("positions", DType::I32, &[length])?)
     };
+    let mut deepstack = Vec::new();
+    for tap in taps(model, &layers) {
+        let rows = net.float_input(&vision::deepstack(tap), &fixed([images, language.width]))?;
+        deepstack.push((tap, rows));
+    }
     if layers.start == 0 {
         net.tap("inputs_embeds", &x)?;
     }
     let most = net.options.text[2] + images;
-    x = decoder(net, language, &x, Length { counted: &positions, most, attended: None }, layers.clone())?;
+    let sequence = Sequence { counted: &positions, most, attended: None, grids, deepstack: &deepstack };
+    x = decoder(net, model, &x, sequence, layers.clone())?;
     if layers.end < language.layers {
         return Ok((between(layers.end), x));
     }
+    if model.head.fusion.is_some() {
+        return Ok(("backbone_features".to_owned(), x));
+    }
     net.tap("backbone_features", &x)?;
     Ok(("vl_embs".to_owned(), vlln(net, model, &x)?))
+}
+
+/// Rows of images of these grids.
+pub(crate) fn rows_of(grids: &[(usize, usize)]) -> usize {
+    grids.iter().map(|(high, wide)| high * wide).sum()
+}
+
+/// Numbers of the rows of the vision tower that decoder layers `layers` add: layer `k` adds those with the number `k`.
+pub(crate) fn taps(model: &Model, layers: &Range<usize>) -> Range<usize> {
+    let end = model.vision.deepstack.len().min(layers.end);
+    layers.start.min(end)..end
 }
 
 /// Name of the tensor `[S, width]` passed between stages before decoder layer `layer`.
@@ -56,35 +78,107 @@ pub fn between(layer: usize) -> String {
 
 /// The sequence of [`decoder`].
 #[derive(Clone, Copy)]
-pub struct Length<'a> {
+pub struct Sequence<'a> {
     /// A tensor `[S]` whose size is the sequence's.
     pub counted: &'a Value,
     /// Most rows.
     pub most: usize,
     /// INT32 `[S]`, 0 where a row is padding that none attends to; `None` where none is.
     pub attended: Option<&'a Value>,
+    /// Rows and columns of tokens of each image, in order.
+    pub grids: &'a [(usize, usize)],
+    /// Rows of all images that a layer adds to its output, with the layer's number.
+    pub deepstack: &'a [(usize, Value)],
 }
 
-/// Decoder layers `layers` on `[S, width]`, after the last the final norm.
+/// Decoder layers `layers` on `[S, width]`, after the last the final norm where the head takes the rows behind it.
 pub fn decoder(
     net: &mut Net<'_>,
-    language: &Language,
+    model: &Model,
     x: &Value,
-    length: Length<'_>,
+    sequence: Sequence<'_>,
     layers: Range<usize>,
 ) -> Result<Value, Error> {
-    let count = net.graph.count(length.counted)?;
-    let mask = causal_mask(net, &count, &length)?;
-    let rotation = net.rotation(language, &count, length.most)?;
+    let language = &model.language;
+    let name = model.family.weights.decoder;
+    let count = net.graph.count(sequence.counted)?;
+    let mask = causal_mask(net, &count, &sequence)?;
+    let images = model.family.prompt.images;
+    let positions = match images {
+        Some(places) => places.positions(sequence.grids, sequence.most),
+        None => (0..sequence.most).map(|place| [place; 3]).collect(),
+    };
+    let rotation = net.rotation(language, &count, &positions)?;
+    if images.is_some() {
+        debug_positions(net, &count, &positions, &rotation)?;
+    }
     let mut x = x.clone();
     for index in layers.clone() {
-        x = net.part(format!("layers.{index}"), |net| layer(net, language, &x, index, &rotation, &mask))?;
+        x = net.part(format!("layers.{index}"), |net| layer(net, (language, name), &x, index, &rotation, &mask))?;
         net.tap(&format!("llm_layer{index}"), &x)?;
+        let added = sequence.deepstack.iter().find(|(layer, _)| *layer == index);
+        if let Some(((_, rows), places)) = added.zip(images) {
+            let places = places.rows(sequence.grids.iter().map(|(high, wide)| high * wide));
+            x =
+                net.part(format!("deepstack.{index}"), |net| add_at(net, &x, rows, &places, (&count, sequence.most)))?;
+            net.tap(&format!("llm_layer{index}_after_deepstack"), &x)?;
+        }
     }
-    if layers.end < language.layers {
+    if layers.end < language.layers || !language.final_norm {
         return Ok(x);
     }
-    net.rms_norm(&x, &format!("{DECODER}.norm"), language.width, language.eps)
+    net.rms_norm(&x, &format!("{name}.norm"), language.width, language.eps)
+}
+
+/// Positions `[3, S]` and the table of the rotation for comparison.
+fn debug_positions(
+    net: &mut Net<'_>,
+    count: &Value,
+    positions: &[[usize; 3]],
+    rotation: &Rotation,
+) -> Result<(), Error> {
+    if !net.options.debug_outputs {
+        return Ok(());
+    }
+    net.tap("llm_cos", &rotation.cos)?;
+    net.tap("llm_sin", &rotation.sin)?;
+    let mut axes = Vec::new();
+    for axis in 0..3 {
+        let places: Vec<i32> =
+            positions.iter().map(|position| i32::try_from(position[axis]).unwrap_or(i32::MAX)).collect();
+        let table = net.graph.table_i32(&format!("position_ids.{axis}"), &places)?;
+        let ids = net.graph.gather(&table, count)?;
+        axes.push(net.graph.reshape(&ids, &[Dim::Fixed(1), count.dims()[0].clone()])?);
+    }
+    let ids = net.graph.concat(&axes.iter().collect::<Vec<_>>(), 0)?;
+    net.graph.output("position_ids", &ids)
+}
+
+/// `x` `[S, width]` with `rows` added at `places`. `count` counts its rows, of which there are at most so many.
+fn add_at(
+    net: &mut Net<'_>,
+    x: &Value,
+    rows: &Value,
+    places: &[usize],
+    (count, most): (&Value, usize),
+) -> Result<Value, Error> {
+    // Row 0 is added where no image is.
+    let mut table = vec![0_i32; most];
+    for (row, place) in (1..).zip(places) {
+        if let Some(entry) = table.get_mut(*place) {
+            *entry = row;
+        }
+    }
+    let table = net.graph.table_i32("image_places", &table)?;
+    let index = net.graph.gather(&table, count)?;
+    let width = match rows.dim(1) {
+        Some(Dim::Fixed(width)) => *width,
+        _ => 0,
+    };
+    let none = net.place(&Weight::computed(&format!("zeros[1x{width}]"), &[1, width], &vec![0.0; width]))?;
+    let rows = net.graph.concat(&[&none, rows], 0)?;
+    let spread = net.graph.gather(&rows, &index)?;
+    net.graph.add(x, &spread)
 }
 
 /// The head's norm on `[S, width]`; nothing in a model without it.
@@ -99,13 +193,14 @@ pub fn vlln(net: &mut Net<'_>, model: &Model, features: &Value) -> Result<Value,
 /// `[images, width]` in their order. `most`: most tokens.
 pub(crate) fn embed(
     net: &mut Net<'_>,
-    language: &Language,
+    model: &Model,
     ids: &Value,
     image_rows: &Value,
     image: i32,
     most: usize,
 ) -> Result<Value, Error> {
-    let table = net.weight(&format!("{DECODER}.embed_tokens.weight"), &[language.vocab, language.width])?;
+    let (language, name) = (&model.language, model.family.weights.decoder);
+    let table = net.weight(&format!("{name}.embed_tokens.weight"), &[language.vocab, language.width])?;
     let text = net.graph.gather(&table, ids)?;
     let (image, one, zero) = (net.graph.scalar_i32(image)?, net.graph.scalar_i32(1)?, net.graph.scalar_i32(0)?);
     let is_image = net.graph.equal(ids, &image)?;
@@ -142,7 +237,7 @@ fn running_sum(net: &mut Net<'_>, x: &Value, most: usize) -> Result<Value, Error
 }
 
 /// `[S, S]`: 0 where a row may look, the type's lowest half otherwise.
-fn causal_mask(net: &mut Net<'_>, count: &Value, length: &Length<'_>) -> Result<Value, Error> {
+fn causal_mask(net: &mut Net<'_>, count: &Value, length: &Sequence<'_>) -> Result<Value, Error> {
     let dim = count.dims()[0].clone();
     let queries = net.graph.reshape(count, &[dim.clone(), Dim::Fixed(1)])?;
     // A place that is not attended to is later than all.
@@ -162,14 +257,14 @@ fn causal_mask(net: &mut Net<'_>, count: &Value, length: &Length<'_>) -> Result<
 
 fn layer(
     net: &mut Net<'_>,
-    language: &Language,
+    (language, decoder): (&Language, &str),
     x: &Value,
     index: usize,
     rotation: &Rotation,
     mask: &Value,
 ) -> Result<Value, Error> {
     let Language { width, mlp, eps, .. } = *language;
-    let name = format!("{DECODER}.layers.{index}");
+    let name = format!("{decoder}.layers.{index}");
     let normed = net.rms_norm(x, &format!("{name}.input_layernorm"), width, eps)?;
     let mixed =
         net.part("attention", |net| attention(net, language, &normed, &format!("{name}.self_attn"), rotation, mask))?;

@@ -1,4 +1,4 @@
-//! Rotary position embedding of the language model.
+//! Rotary position embedding.
 
 use half::bf16;
 
@@ -11,8 +11,8 @@ use vla_base::tensor::Dim;
 
 /// Cosines and sines for the rows of a sequence, `[S, head_dim]` each, both halves alike.
 pub struct Rotation {
-    cos: Value,
-    sin: Value,
+    pub(crate) cos: Value,
+    pub(crate) sin: Value,
 }
 
 /// Rotary frequencies `theta^(-2i / head_dim)`, in single precision as transformers computes them.
@@ -31,24 +31,41 @@ pub(crate) fn frequencies(language: &Language, rounding: RopeFrequencies) -> Vec
         .collect()
 }
 
+/// Axis (time, height, width) by which pair `index` of a head turns: height takes every third pair from the second on, width from the
+/// third on, each as many as its section has; time takes all others.
+fn axis(index: usize, section: Option<[usize; 3]>) -> usize {
+    match (section, index % 3) {
+        (Some([_, height, _]), 1) if index < 3 * height => 1,
+        (Some([_, _, width]), 2) if index < 3 * width => 2,
+        _ => 0,
+    }
+}
+
 impl Net<'_> {
-    /// The rotation of rows `count` (INT32 `[S]`) from a table of `rows` positions: tables, not sines in the graph,
-    /// because an angle of hundreds of radians does not survive half precision.
-    pub fn rotation(&mut self, language: &Language, count: &Value, rows: usize) -> Result<Rotation, Error> {
+    /// The rotation of rows `count` (INT32 `[S]`) from a table of the `positions` (time, height, width) of all rows that there can be:
+    /// tables, not sines in the graph, because an angle of hundreds of radians does not survive half precision.
+    pub fn rotation(
+        &mut self,
+        language: &Language,
+        count: &Value,
+        positions: &[[usize; 3]],
+    ) -> Result<Rotation, Error> {
         let frequencies = frequencies(language, self.options.rope);
+        let axes: Vec<usize> = (0..frequencies.len()).map(|index| axis(index, language.rope_section)).collect();
         let mut table = |name: &str, function: fn(f64) -> f64| {
-            let mut table = Vec::with_capacity(rows * language.head_dim);
-            for position in 0..rows {
-                let half = frequencies.iter().map(|f| function(f64::from(position as f32 * f)) as f32);
+            let mut table = Vec::with_capacity(positions.len() * language.head_dim);
+            for position in positions {
+                let angles = frequencies.iter().zip(&axes).map(|(f, axis)| position[*axis] as f32 * f);
+                let half = angles.map(|angle| function(f64::from(angle)) as f32);
                 table.extend(half.clone().chain(half));
             }
-            let table = self.place(&Weight::computed(name, &[rows, language.head_dim], &table))?;
+            let table = self.place(&Weight::computed(name, &[positions.len(), language.head_dim], &table))?;
             self.graph.gather(&table, count)
         };
         Ok(Rotation { cos: table("rope_cos", f64::cos)?, sin: table("rope_sin", f64::sin)? })
     }
 
-    /// `x` `[1, heads, S, head_dim]` turned: `x cos + rotate_half(x) sin`.
+    /// `x` `[groups, heads, rows, head_dim]` turned: `x cos + rotate_half(x) sin`.
     pub fn rotate(&mut self, x: &Value, rotation: &Rotation) -> Result<Value, Error> {
         let half = match x.dim(3) {
             Some(Dim::Fixed(n)) => n / 2,

@@ -104,6 +104,7 @@ fn cross_inputs(
         let rows = match head.attends(index) {
             Attends::Text => Dim::Symbol("T".to_owned()),
             Attends::Image => Dim::Fixed(images),
+            Attends::All => Dim::Symbol("S".to_owned()),
             Attends::Own => continue,
         };
         let dims = [Dim::Fixed(1), Dim::Fixed(head.heads), rows, Dim::Fixed(head.head_dim)];

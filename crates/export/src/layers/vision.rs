@@ -1,18 +1,48 @@
-//! SigLIP2 vision tower, pixel unshuffle and the projector `mlp1`: pixels in, rows for the language model out.
+//! Vision towers: pixels in, rows for the language model out. What a family's tower computes is a [`Tower`]; how its images are
+//! grouped and its layers are cut into stages is the same for all.
 
 use std::ops::Range;
 
-use super::attention::Heads;
+use super::rope::Rotation;
 use super::{Net, fixed};
 use crate::model::{Vision, VisionAttention};
 use crate::onnx::Value;
-use crate::position_table::resize_bilinear;
-use crate::weights::Weight;
 use crate::{Error, Model};
 
-const TOWER: &str = "backbone.model.vision_model.vision_model";
-/// Epsilon of the LayerNorm in `mlp1` (PyTorch's default).
-const PROJECTOR_EPS: f32 = 1e-5;
+pub(crate) mod qwen3_vl;
+pub(crate) mod siglip2;
+
+/// What a vision tower computes. Patches are rows, `[patches, width]`, those of an image row by row, one image after the other.
+pub struct Tower {
+    /// `[images, 3, height, width]` in -1..1 to patches with their positions.
+    pub(crate) embed: fn(&mut Net<'_>, &Vision, &ViewGroup, &Value) -> Result<Value, Error>,
+    /// The rotation of the patches of an image, for a tower with rotary positions.
+    pub(crate) rotation: fn(&mut Net<'_>, &Vision, &ViewGroup) -> Result<Option<Rotation>, Error>,
+    /// One layer, by its number; attention is within each of so many groups of patches.
+    pub(crate) layer: fn(&mut Net<'_>, &Vision, &Value, usize, usize, Option<&Rotation>) -> Result<Value, Error>,
+    /// What follows the last layer.
+    pub(crate) finish: fn(&mut Net<'_>, &Vision, &Value) -> Result<Value, Error>,
+    /// Patches to `[rows, language width]`, and the name of that part of the network.
+    pub(crate) project: (&'static str, fn(&mut Net<'_>, &Model, &ViewGroup, &Value) -> Result<Value, Error>),
+    /// As `project`, for the output of the layer with this number in [`Vision::deepstack`].
+    pub(crate) tap: fn(&mut Net<'_>, &Model, &ViewGroup, usize, &Value) -> Result<Value, Error>,
+    /// Names for comparison.
+    pub(crate) debug: DebugNames,
+    /// Patches in the order that the vendor's code has them in.
+    pub(crate) vendor_order: fn(&mut Net<'_>, (&Vision, &ViewGroup), &Value) -> Result<Value, Error>,
+}
+
+/// Names of inner tensors for comparison.
+pub(crate) struct DebugNames {
+    /// Embedded patches.
+    pub(crate) embedded: &'static str,
+    /// Output of a layer, whose number follows.
+    pub(crate) layer: &'static str,
+    /// What follows the last.
+    pub(crate) last: &'static str,
+    /// Rows of the language model, where they have a name of their own.
+    pub(crate) rows: Option<&'static str>,
+}
 
 /// Views of one size, stacked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,7 +59,7 @@ pub struct ViewGroup {
 
 impl ViewGroup {
     /// Patches along height and width.
-    fn grid(&self, vision: &Vision) -> (usize, usize) {
+    pub(crate) fn grid(&self, vision: &Vision) -> (usize, usize) {
         (self.height / vision.patch, self.width / vision.patch)
     }
 
@@ -44,11 +74,18 @@ impl ViewGroup {
         let (high, wide) = self.grid(vision);
         self.views * (high / 2) * (wide / 2)
     }
+
+    /// Rows for the language model along height and width, of each image.
+    pub(crate) fn cells(&self, vision: &Vision) -> impl Iterator<Item = (usize, usize)> {
+        let (high, wide) = self.grid(vision);
+        std::iter::repeat_n((high / 2, wide / 2), self.views)
+    }
 }
 
 /// Encoder layers `layers` of the vision stage. From the first on: one input a group, `[views, 3, height, width]` in
 /// -1..1, else what the stage before gives. To the last: `image_rows` `[rows, language width]` of all views in order,
-/// else `vision.<next layer>.<input>` `[patches, width]` of each group.
+/// else `vision.<next layer>.<input>` `[patches, width]` of each group. `deepstack_<k>`, as `image_rows`, with the layer that it is
+/// taken from.
 pub fn vision(
     net: &mut Net<'_>,
     model: &Model,
@@ -56,17 +93,24 @@ pub fn vision(
     layers: Range<usize>,
 ) -> Result<Vec<(String, Value)>, Error> {
     let end = layers.end;
-    let encoded = tower(net, model, groups, layers)?;
+    let tower = model.family.weights.tower;
+    let Encoded { last, taps } = encode_groups(net, model, groups, layers)?;
+    let mut outputs = taps;
     if end < model.vision.layers {
-        return Ok(groups.iter().map(|group| between(end, group)).zip(encoded).collect());
+        outputs.extend(groups.iter().map(|group| between(end, group)).zip(last));
+        return Ok(outputs);
     }
-    let all = join(net, &encoded)?;
-    net.tap("vit_out", &all)?;
-    let mut rows = Vec::new();
-    for (group, x) in groups.iter().zip(&encoded) {
-        rows.push(net.part(format!("mlp1.{}", group.input), |net| project(net, model, group, x))?);
+    debug(net, &model.vision, groups, tower, tower.debug.last, &last)?;
+    let (part, project) = tower.project;
+    let rows = groups.iter().zip(&last);
+    let rows = rows.map(|(group, x)| net.part(format!("{part}.{}", group.input), |net| project(net, model, group, x)));
+    let rows = rows.collect::<Result<Vec<_>, _>>()?;
+    let rows = join(net, &rows)?;
+    if let Some(name) = tower.debug.rows {
+        net.tap(name, &rows)?;
     }
-    Ok(vec![("image_rows".to_owned(), join(net, &rows)?)])
+    outputs.push(("image_rows".to_owned(), rows));
+    Ok(outputs)
 }
 
 /// Name of the tensor passed between stages before encoder layer `layer`.
@@ -74,7 +118,20 @@ pub fn between(layer: usize, group: &ViewGroup) -> String {
     format!("vision.{layer}.{}", group.input)
 }
 
-/// Patch embedding and encoder layers `layers`, with the last the norm behind it: `[patches, width]` of each group.
+/// Name of what is taken from the layer with the number `tap` in [`Vision::deepstack`].
+pub fn deepstack(tap: usize) -> String {
+    format!("deepstack_{tap}")
+}
+
+/// Output of some layers.
+struct Encoded {
+    /// Patches of each group after the last of them.
+    last: Vec<Value>,
+    /// Rows that the language model takes from layers among them, by name.
+    taps: Vec<(String, Value)>,
+}
+
+/// Patch embedding and encoder layers `layers`, with what follows the last: `[patches, width]` of each group.
 /// Inputs as in [`vision`].
 pub fn tower(
     net: &mut Net<'_>,
@@ -82,48 +139,93 @@ pub fn tower(
     groups: &[ViewGroup],
     layers: Range<usize>,
 ) -> Result<Vec<Value>, Error> {
-    let patches: Vec<usize> = groups.iter().map(|group| group.patches(&model.vision)).collect();
-    let mut embedded = Vec::new();
-    for (group, patches) in groups.iter().zip(&patches) {
-        if layers.start > 0 {
-            let name = between(layers.start, group);
-            embedded.push(net.float_input(&name, &fixed([*patches, model.vision.width]))?);
-            continue;
-        }
-        let pixels = net.float_input(&group.input, &fixed([group.views, 3, group.height, group.width]))?;
-        embedded
-            .push(net.part(format!("embeddings.{}", group.input), |net| embed(net, &model.vision, group, &pixels))?);
-    }
-    if layers.start == 0 {
-        tap(net, "vit_embeddings", &embedded)?;
-    }
+    encode_groups(net, model, groups, layers).map(|encoded| encoded.last)
+}
+
+fn encode_groups(
+    net: &mut Net<'_>,
+    model: &Model,
+    groups: &[ViewGroup],
+    layers: Range<usize>,
+) -> Result<Encoded, Error> {
+    let (vision, tower) = (&model.vision, model.family.weights.tower);
+    let mut last = enter(net, model, groups, layers.start)?;
+    // The output of every layer, by group.
     let mut inner: Vec<Vec<Value>> = Vec::new();
     if net.options.attention == VisionAttention::CrossView {
-        let all = join(net, &embedded)?;
-        let (encoded, each) = encode(net, &model.vision, &all, 1, &layers)?;
-        embedded = if groups.len() == 1 { vec![encoded] } else { net.graph.split(&encoded, 0, &patches)? };
+        let patches: Vec<usize> = groups.iter().map(|group| group.patches(vision)).collect();
+        let all = join(net, &last)?;
+        let (encoded, each) = encode(net, model, &all, (1, None), &layers)?;
+        last = if groups.len() == 1 { vec![encoded] } else { net.graph.split(&encoded, 0, &patches)? };
         inner.push(each);
     } else {
-        for (group, x) in groups.iter().zip(&mut embedded) {
-            let (encoded, each) =
-                net.part(group.input.clone(), |net| encode(net, &model.vision, x, group.views, &layers))?;
+        for (group, x) in groups.iter().zip(&mut last) {
+            let (encoded, each) = net.part(group.input.clone(), |net| {
+                let rotation = (tower.rotation)(net, vision, group)?;
+                encode(net, model, x, (group.views, rotation.as_ref()), &layers)
+            })?;
             *x = encoded;
             inner.push(each);
         }
     }
-    for (at, layer) in layers.enumerate() {
+    let mut taps = Vec::new();
+    for (at, layer) in layers.clone().enumerate() {
         let views: Vec<Value> = inner.iter().filter_map(|each| each.get(at).cloned()).collect();
-        tap(net, &format!("vit_layer{layer}"), &views)?;
+        debug(net, vision, groups, tower, &format!("{}{layer}", tower.debug.layer), &views)?;
+        if let Some(tap) = vision.deepstack.iter().position(|tapped| *tapped == layer) {
+            let name = deepstack(tap);
+            let rows = groups.iter().zip(&views);
+            let rows = rows.map(|(group, x)| {
+                net.part(format!("{name}.{}", group.input), |net| (tower.tap)(net, model, group, tap, x))
+            });
+            let rows = rows.collect::<Result<Vec<_>, _>>()?;
+            taps.push((name, join(net, &rows)?));
+        }
+    }
+    Ok(Encoded { last, taps })
+}
+
+/// Patches of each group before layer `start`.
+fn enter(net: &mut Net<'_>, model: &Model, groups: &[ViewGroup], start: usize) -> Result<Vec<Value>, Error> {
+    let (vision, tower) = (&model.vision, model.family.weights.tower);
+    let mut embedded = Vec::new();
+    for group in groups {
+        if start > 0 {
+            let dims = fixed([group.patches(vision), vision.width]);
+            embedded.push(net.float_input(&between(start, group), &dims)?);
+            continue;
+        }
+        let pixels = net.float_input(&group.input, &fixed([group.views, 3, group.height, group.width]))?;
+        let embed = |net: &mut Net<'_>| (tower.embed)(net, vision, group, &pixels);
+        embedded.push(net.part(format!("embeddings.{}", group.input), embed)?);
+    }
+    if start == 0 {
+        debug(net, vision, groups, tower, tower.debug.embedded, &embedded)?;
     }
     Ok(embedded)
 }
 
-/// [`Net::tap`] of all views joined; nothing is joined when no inner tensor is asked for.
-fn tap(net: &mut Net<'_>, name: &str, views: &[Value]) -> Result<(), Error> {
+/// [`Net::tap`] of the patches of all views, joined and in the vendor's order; nothing is joined when no inner tensor is asked for.
+fn debug(
+    net: &mut Net<'_>,
+    vision: &Vision,
+    groups: &[ViewGroup],
+    tower: &Tower,
+    name: &str,
+    views: &[Value],
+) -> Result<(), Error> {
     if !net.options.debug_outputs {
         return Ok(());
     }
-    let all = join(net, views)?;
+    // With attention to all views there is one value for them all.
+    let ordered = match views.len() == groups.len() {
+        true => {
+            let pairs = groups.iter().zip(views);
+            pairs.map(|(group, x)| (tower.vendor_order)(net, (vision, group), x)).collect::<Result<Vec<_>, _>>()?
+        }
+        false => views.to_vec(),
+    };
+    let all = join(net, &ordered)?;
     net.tap(name, &all)
 }
 
@@ -134,75 +236,23 @@ fn join(net: &mut Net<'_>, values: &[Value]) -> Result<Value, Error> {
     }
 }
 
-/// Patch embedding plus positions: `[views, 3, h, w]` to `[views * patches, width]`. A patch is flattened as (row,
-/// column, channel). Not a convolution, which opset 17 does not have in bf16.
-fn embed(net: &mut Net<'_>, vision: &Vision, group: &ViewGroup, pixels: &Value) -> Result<Value, Error> {
-    let Vision { width, patch, .. } = *vision;
-    let (high, wide) = group.grid(vision);
-    let cells = net.graph.reshape(pixels, &fixed([group.views, 3, high, patch, wide, patch]))?;
-    let cells = net.graph.transpose(&cells, &[0, 2, 4, 3, 5, 1])?;
-    let patches = net.graph.reshape(&cells, &fixed([group.views * high * wide, patch * patch * 3]))?;
-    let tokens =
-        net.linear(&patches, &format!("{TOWER}.embeddings.patch_embedding"), patch * patch * 3, width, true)?;
-
-    let table = net.weights.get(&format!("{TOWER}.embeddings.position_embedding.weight"))?;
-    let table = table.shaped(&[vision.table * vision.table, width])?.to_f32();
-    let positions = resize_bilinear(&table, (vision.table, vision.table), width, (high, wide));
-    let name = format!("positions[{high}x{wide}]");
-    let positions = net.place(&Weight::computed(&name, &[high * wide, width], &positions))?;
-    let tokens = net.graph.reshape(&tokens, &fixed([group.views, high * wide, width]))?;
-    let tokens = net.graph.add(&tokens, &positions)?;
-    net.graph.reshape(&tokens, &fixed([group.views * high * wide, width]))
-}
-
-/// Encoder layers and, after the last, the norm, on `[groups * patches, width]`. Returns the result and each layer's output.
+/// Encoder layers on `[groups * patches, width]`, in so many groups and with their rotation, and what follows the last. Returns the
+/// result and each layer's output.
 fn encode(
     net: &mut Net<'_>,
-    vision: &Vision,
+    model: &Model,
     x: &Value,
-    groups: usize,
+    (groups, rotation): (usize, Option<&Rotation>),
     layers: &Range<usize>,
 ) -> Result<(Value, Vec<Value>), Error> {
+    let (vision, tower) = (&model.vision, model.family.weights.tower);
     let (mut x, mut each) = (x.clone(), Vec::new());
     for index in layers.clone() {
-        x = net.part(format!("layers.{index}"), |net| layer(net, vision, &x, index, groups))?;
+        x = net.part(format!("layers.{index}"), |net| (tower.layer)(net, vision, &x, index, groups, rotation))?;
         each.push(x.clone());
     }
     if layers.end == vision.layers {
-        x = net.layer_norm(&x, &format!("{TOWER}.post_layernorm"), vision.width, vision.eps)?;
+        x = (tower.finish)(net, vision, &x)?;
     }
     Ok((x, each))
-}
-
-fn layer(net: &mut Net<'_>, vision: &Vision, x: &Value, index: usize, groups: usize) -> Result<Value, Error> {
-    let Vision { width, mlp, heads, eps, .. } = *vision;
-    let name = format!("{TOWER}.encoder.layers.{index}");
-    let heads = Heads { groups, count: heads, dim: width / heads };
-    let normed = net.layer_norm(x, &format!("{name}.layer_norm1"), width, eps)?;
-    let parts = ["q_proj", "k_proj", "v_proj"].map(|part| (part, width));
-    let rows = net.linears(&normed, &format!("{name}.self_attn"), &parts, width, true)?;
-    let by_head = rows.iter().map(|rows| net.split_heads(rows, heads)).collect::<Result<Vec<_>, _>>()?;
-    let mixed = net.attention(&by_head[0], &by_head[1], &by_head[2], heads, None)?;
-    let out = net.linear(&mixed, &format!("{name}.self_attn.out_proj"), width, width, true)?;
-    let x = net.graph.add(x, &out)?;
-    let normed = net.layer_norm(&x, &format!("{name}.layer_norm2"), width, eps)?;
-    let inner = net.linear(&normed, &format!("{name}.mlp.fc1"), width, mlp, true)?;
-    let inner = net.graph.gelu_tanh(&inner)?;
-    let out = net.linear(&inner, &format!("{name}.mlp.fc2"), mlp, width, true)?;
-    net.graph.add(&x, &out)
-}
-
-/// Pixel unshuffle by 2 (channel `c * 4 + row * 2 + column` of the cell) and `mlp1`: `[patches, width]` to
-/// `[rows, language width]`.
-pub fn project(net: &mut Net<'_>, model: &Model, group: &ViewGroup, x: &Value) -> Result<Value, Error> {
-    const NAME: &str = "backbone.model.mlp1";
-    let (channels, width) = (model.vision.width, model.language.width);
-    let (high, wide) = group.grid(&model.vision);
-    let cells = net.graph.reshape(x, &fixed([group.views, high / 2, 2, wide / 2, 2, channels]))?;
-    let cells = net.graph.transpose(&cells, &[0, 1, 3, 5, 2, 4])?;
-    let rows = net.graph.reshape(&cells, &fixed([group.rows(&model.vision), 4 * channels]))?;
-    let normed = net.layer_norm(&rows, &format!("{NAME}.0"), 4 * channels, PROJECTOR_EPS)?;
-    let inner = net.linear(&normed, &format!("{NAME}.1"), 4 * channels, width, true)?;
-    let inner = net.graph.gelu_erf(&inner)?;
-    net.linear(&inner, &format!("{NAME}.3"), width, width, true)
 }

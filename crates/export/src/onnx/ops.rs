@@ -44,6 +44,12 @@ impl Graph {
         self.bytes(&format!("scalar[{value}]i32"), DType::I32, &[], &value.to_le_bytes())
     }
 
+    /// A table of INT32.
+    pub(crate) fn table_i32(&mut self, name: &str, values: &[i32]) -> Result<Value, Error> {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.bytes(name, DType::I32, &[values.len()], &bytes)
+    }
+
     fn elementwise(
         &mut self,
         operator: &'static str,
@@ -278,12 +284,12 @@ impl Graph {
         Ok(self.node("Expand", &[x, &constant], vec![], x.dtype(), to.to_vec()))
     }
 
-    /// INT32 `[n]` counting 0, 1, .. along `x` `[n]`, whose size may be known at run time only.
+    /// INT32 `[n]` counting 0, 1, .. along the first axis of `x` `[n, ..]`, whose size may be known at run time only.
     pub fn count(&mut self, x: &Value) -> Result<Value, Error> {
-        let [dim] = x.dims() else {
-            return Err(self.misfit("Shape", "one axis", &[x]));
+        let Some(dim) = x.dims().first() else {
+            return Err(self.misfit("Shape", "at least one axis", &[x]));
         };
-        let size = self.node("Shape", &[x], vec![], DType::I64, vec![Dim::Fixed(1)]);
+        let size = self.node("Shape", &[x], vec![], DType::I64, vec![Dim::Fixed(x.dims().len())]);
         let first = self.bytes("scalar[0]i64", DType::I64, &[], &0_i64.to_le_bytes())?;
         let size = self.node("Gather", &[&size, &first], vec![("axis", Attribute::Int(0))], DType::I64, vec![]);
         let size = self.cast(&size, DType::I32);

@@ -5,13 +5,12 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::Design;
-use crate::Error;
 use crate::bundle::Camera;
 use crate::demo;
 use crate::demo::statistics::{KeyFiles, ProcessorFiles};
+use crate::{Error, Family};
 use vla_base::tensor::DType;
 use vla_policy::encode::image::EvalTransform;
-use vla_policy::family::N1D6;
 use vla_policy::spec::STEP_S;
 
 /// Cameras at most: the prompt holds the image tokens of every one.
@@ -96,10 +95,10 @@ impl RobotShape {
     ///
     /// # Errors
     /// [`Error::Shape`] with every problem.
-    pub fn check(&self) -> Result<(), Error> {
-        let mut problems = self.check_cameras();
-        problems.extend(check_keys("--state", &self.state));
-        problems.extend(check_keys("--action", &self.action));
+    pub fn check(&self, family: &Family) -> Result<(), Error> {
+        let mut problems = self.check_cameras(family);
+        problems.extend(check_keys("--state", &self.state, family.demo.dims));
+        problems.extend(check_keys("--action", &self.action, family.demo.dims));
         let rates = rates();
         if !rates.contains(&self.rate_hz) {
             let (least, most) = rates.into_inner();
@@ -108,14 +107,14 @@ impl RobotShape {
         if problems.is_empty() { Ok(()) } else { Err(Error::Shape { problems }) }
     }
 
-    fn check_cameras(&self) -> Vec<String> {
+    fn check_cameras(&self, family: &Family) -> Vec<String> {
         let mut problems = Vec::new();
         if !(1..=MOST_CAMERAS).contains(&self.cameras.len()) {
             problems.push(format!("--camera: expected 1 to {MOST_CAMERAS} cameras, found {}", self.cameras.len()));
         }
         let names: Vec<&str> = self.cameras.iter().map(|camera| camera.name.as_str()).collect();
         problems.extend(check_names("--camera", &names));
-        let transform = EvalTransform::new(&N1D6.image(demo::SHORTEST_EDGE, demo::statistics::CROP));
+        let transform = EvalTransform::new(&family.policy.image(family.demo.shortest_edge, demo::statistics::CROP));
         for camera in &self.cameras {
             if let Err(error) = transform.output_size(camera.width, camera.height) {
                 problems.push(format!("--camera {}={}x{}: {error}", camera.name, camera.width, camera.height));
@@ -125,12 +124,12 @@ impl RobotShape {
     }
 
     /// The checkpoint: the demo's network, widened for many action columns, with the processor files of this robot.
-    pub(super) fn design(&self, vocab: usize) -> Design {
+    pub(super) fn design(&self, family: &'static Family, vocab: usize) -> Design {
         let columns: usize = self.action.iter().map(|key| key.width).sum();
         Design {
-            model: demo::model_for(columns, vocab),
+            model: demo::model_for(family, columns, vocab),
             dtype: DType::F32,
-            shortest_edge: demo::SHORTEST_EDGE,
+            shortest_edge: family.demo.shortest_edge,
             arranged_columns: Some(columns),
             files: self.files(),
         }
@@ -166,19 +165,19 @@ fn rates() -> RangeInclusive<f64> {
     1.0 / STEP_S.end()..=1.0 / STEP_S.start()
 }
 
-fn check_keys(option: &str, keys: &[KeyWidth]) -> Vec<String> {
+fn check_keys(option: &str, keys: &[KeyWidth], dims: usize) -> Vec<String> {
     let mut problems = Vec::new();
     if keys.is_empty() {
         problems.push(format!("{option}: expected at least one key, such as {option} arm=6, found none"));
     }
     let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
     problems.extend(check_names(option, &names));
-    for key in keys.iter().filter(|key| !(1..=demo::DIMS).contains(&key.width)) {
-        problems.push(format!("{option} {key}: expected 1 to {} values, found {}", demo::DIMS, key.width));
+    for key in keys.iter().filter(|key| !(1..=dims).contains(&key.width)) {
+        problems.push(format!("{option} {key}: expected 1 to {} values, found {}", dims, key.width));
     }
     let total = keys.iter().fold(0_usize, |sum, key| sum.saturating_add(key.width));
-    if total > demo::DIMS {
-        problems.push(format!("{option}: expected at most {} values over all keys, found {total}", demo::DIMS));
+    if total > dims {
+        problems.push(format!("{option}: expected at most {} values over all keys, found {total}", dims));
     }
     problems
 }
@@ -204,6 +203,7 @@ fn check_names(option: &str, names: &[&str]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::family::N1D6;
 
     fn arm() -> RobotShape {
         let keys = || vec!["arm=6".parse().expect("a key"), "gripper=1".parse().expect("a key")];
@@ -219,7 +219,7 @@ mod tests {
     fn problems(change: impl FnOnce(&mut RobotShape)) -> Vec<String> {
         let mut shape = arm();
         change(&mut shape);
-        match shape.check() {
+        match shape.check(&N1D6) {
             Ok(()) => Vec::new(),
             Err(Error::Shape { problems }) => problems,
             Err(other) => panic!("{other}"),

@@ -16,7 +16,7 @@ const STAGES: [&str; 4] = ["vision", "language", "context", "step"];
 
 fn bundle() -> TempDir {
     let folder = TempDir::new().expect("scratch");
-    demo::bundle::write(folder.path(), 7).expect("the demo policy");
+    demo::bundle::write(&vla_export::family::N1D6, folder.path(), 7).expect("the demo policy");
     folder
 }
 

@@ -10,12 +10,12 @@ use super::Outcome;
 use super::bar::Bar;
 use vla_base::tensor::DType;
 use vla_export::bundle;
-use vla_export::bundle::{Camera, Letterbox, Merged, Request};
+use vla_export::bundle::{Camera, Features, Letterbox, Merged, Request};
 use vla_export::expected::Expected;
 use vla_export::{RopeFrequencies, VisionAttention, backbone_dit, split, vendor};
 use vla_policy::processor::DeltaRows;
 
-/// Write a policy bundle from a GR00T N1.6 checkpoint: ONNX networks, tokenizer and statistics; no PyTorch.
+/// Write a policy bundle from a GR00T checkpoint (N1.6, N1.7): ONNX networks, tokenizer and statistics; no PyTorch.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ExportArguments {
     /// Checkpoint folder: config.json, safetensors, processor_config.json, statistics.json, embodiment_id.json.
@@ -69,13 +69,17 @@ pub(crate) struct ExportArguments {
     /// Another element type for one stage, such as vision=fp32.
     #[arg(long, value_name = "STAGE=TYPE", value_parser = stage_precision)]
     dtype_of: Vec<(String, Precision)>,
-    /// The backbone's config.json (vision_config, text_config); default: one beside the tokenizer, else N1.6's sizes.
+    /// The backbone's config.json (vision_config, text_config); default: one beside the tokenizer, else the release's sizes.
     #[arg(long, value_name = "FILE")]
     backbone_config: Option<PathBuf>,
-    /// Rotary frequencies: rounded to bf16 as the vendor's runtime has them, or exact.
+    /// Rotary frequencies: rounded to bf16 as the vendor's runtime has them, or exact. For N1.7 those of the vision tower too.
     #[arg(long, value_enum, default_value_t = RopeInvFreq::Bf16)]
     rope_inv_freq: RopeInvFreq,
-    /// What a patch attends to: its own image, as in the vendor's code, or all, as some forks train.
+    /// What the head takes of the language model: its last layer's rows (before-norm, N1.7) or those rows behind the final norm
+    /// (after-norm, N1.6). Default: what the release's code takes. For N1.7 checkpoints that were trained under transformers 5.
+    #[arg(long, value_enum)]
+    features: Option<FeaturesArgument>,
+    /// What a patch attends to: its own image, as in the vendor's code, or all, as some forks of N1.6 train.
     #[arg(long, value_enum, default_value_t = Attention::PerImage)]
     vision_attention: Attention,
     /// Denoising step counts that the policy can run; the checkpoint's own is always among them.
@@ -84,7 +88,7 @@ pub(crate) struct ExportArguments {
     /// Text tokens of a prompt at most, with those of the template.
     #[arg(long, value_name = "N", default_value_t = 256)]
     max_text_tokens: usize,
-    /// Divide vision, language and step into consecutive stages of at most N blocks, for TensorRT versions that fail on large
+    /// Divide vision, language, fusion and step into consecutive stages of at most N blocks, for TensorRT versions that fail on large
     /// graphs (8 with TensorRT 8.6).
     #[arg(long, value_name = "N")]
     blocks_per_engine: Option<usize>,
@@ -101,11 +105,11 @@ pub(crate) struct ExportArguments {
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
 enum Layout {
-    /// vision, language, context, N times step. What does not change between denoising steps is computed once, in context.
+    /// vision, language, for N1.7 fusion, context, N times step. What does not change between denoising steps is computed once, in context.
     Split,
     /// backbone, state_encoder, N times action_encoder, dit, action_decoder. Backbone and DiT can be networks that you supply.
     BackboneDit,
-    /// Only the stages between the six engines of the vendor's export; you supply the engines.
+    /// Only the stages between the six engines of the vendor's export of N1.6; you supply the engines.
     Vendor,
 }
 
@@ -133,6 +137,12 @@ enum LetterboxArgument {
 enum RopeInvFreq {
     Bf16,
     Exact,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum FeaturesArgument {
+    BeforeNorm,
+    AfterNorm,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug)]
@@ -194,7 +204,7 @@ impl ExportArguments {
             embodiment: self.embodiment.clone(),
             cameras: self.cameras.clone(),
             blank_views: self.blank_views.clone(),
-            about: "GR00T N1.6, exported from a checkpoint.".to_owned(),
+            about: None,
             name,
             deltas: self.delta.iter().cloned().collect(),
             letterbox: match self.letterbox {
@@ -216,6 +226,11 @@ impl ExportArguments {
             rope: match self.rope_inv_freq {
                 RopeInvFreq::Bf16 => RopeFrequencies::Bf16,
                 RopeInvFreq::Exact => RopeFrequencies::Exact,
+            },
+            features: match self.features {
+                None => Features::AsReleased,
+                Some(FeaturesArgument::BeforeNorm) => Features::BeforeNorm,
+                Some(FeaturesArgument::AfterNorm) => Features::AfterNorm,
             },
             attention: match self.vision_attention {
                 Attention::PerImage => VisionAttention::PerImage,

@@ -7,12 +7,13 @@ use clap::ValueEnum;
 
 use super::Outcome;
 use super::bar::Bar;
+use super::family::Family;
 use vla_export::bundle::Camera;
 use vla_export::demo::EMBODIMENT;
 use vla_export::synthetic_checkpoint;
 use vla_export::synthetic_checkpoint::{KeyWidth, RobotShape, TOKENIZER};
 
-/// Write a GR00T N1.6 checkpoint with seeded (untrained) weights, to try a robot or measure without a trained one.
+/// Write a GR00T checkpoint (N1.6, N1.7) with seeded (untrained) weights, to try a robot or measure without a trained one.
 ///
 /// Either --size, for the demo's robot (ALOHA: two arms, three cameras), or --camera, --state, --action and --rate, for a small
 /// checkpoint of any robot's shape: the demo's network with your cameras, keys and widths. Keys with `gripper` in their name go
@@ -20,6 +21,9 @@ use vla_export::synthetic_checkpoint::{KeyWidth, RobotShape, TOKENIZER};
 #[derive(clap::Args, Debug)]
 #[command(group(clap::ArgGroup::new("robot").required(true).args(["size", "cameras"])))]
 pub(crate) struct MakeCheckpointArguments {
+    /// The release of the model. Default: n1d6.
+    #[arg(long, value_enum)]
+    family: Option<Family>,
     /// Which checkpoint.
     #[arg(long, value_enum, conflicts_with_all = ["cameras", "state", "action", "rate"])]
     size: Option<Size>,
@@ -49,7 +53,10 @@ enum Size {
     Demo,
     /// The real widths with few blocks: 0.6 GB.
     Mid,
-    /// The real dimensions: 6.6 GB.
+    /// The real dimensions: 6.6 GB (N1.6), 6.9 GB (N1.7).
+    Full,
+    /// As full, of N1.6.
+    #[value(hide = true)]
     N1d6,
 }
 
@@ -58,12 +65,22 @@ impl From<Size> for synthetic_checkpoint::Size {
         match size {
             Size::Demo => Self::Demo,
             Size::Mid => Self::Mid,
-            Size::N1d6 => Self::N1d6,
+            Size::Full | Size::N1d6 => Self::Full,
         }
     }
 }
 
 impl MakeCheckpointArguments {
+    /// `--size n1d6` is a size of its family alone.
+    fn family(&self) -> anyhow::Result<&'static vla_export::Family> {
+        match (self.family, self.size) {
+            (Some(Family::N1d7), Some(Size::N1d6)) => {
+                anyhow::bail!("--size n1d6: expected demo, mid or full with --family n1d7")
+            }
+            (family, _) => Ok(family.unwrap_or_default().into()),
+        }
+    }
+
     /// The robot's shape; `None` with `--size`. clap ensures that one of both is complete.
     fn shape(&self) -> Option<RobotShape> {
         let rate_hz = self.rate.filter(|_| self.size.is_none())?;
@@ -77,12 +94,12 @@ impl MakeCheckpointArguments {
 /// # Errors
 /// An invalid robot's shape; files that cannot be written.
 pub(crate) fn run(args: &MakeCheckpointArguments) -> anyhow::Result<Outcome> {
-    let shape = args.shape();
+    let (family, shape) = (args.family()?, args.shape());
     let mut bar = Bar::new();
     let mut report = |progress| bar.show(progress);
     let written = match (&shape, args.size) {
-        (Some(shape), _) => synthetic_checkpoint::write_shape(shape, args.seed, &args.out, &mut report),
-        (None, Some(size)) => synthetic_checkpoint::write(size.into(), args.seed, &args.out, &mut report),
+        (Some(shape), _) => synthetic_checkpoint::write_shape(family, shape, args.seed, &args.out, &mut report),
+        (None, Some(size)) => synthetic_checkpoint::write(family, size.into(), args.seed, &args.out, &mut report),
         (None, None) => anyhow::bail!("expected --size, or --camera, --state, --action and --rate"),
     };
     let bytes = written.context("the checkpoint was not written")?;

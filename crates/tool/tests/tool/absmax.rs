@@ -30,7 +30,8 @@ const Q_NORM: &str = "backbone.model.language_model.model.layers.1.self_attn.q_n
 /// A checkpoint with the demo's weights, some of them scaled.
 fn checkpoint(scaled: &[(&str, f32)]) -> TempDir {
     let dir = tempfile::tempdir().expect("scratch");
-    synthetic_checkpoint::fill_folder(Size::Demo, 7, dir.path(), u64::MAX, &mut |_| {}).expect("a checkpoint");
+    synthetic_checkpoint::fill_folder(&vla_export::family::N1D6, Size::Demo, 7, dir.path(), u64::MAX, &mut |_| {})
+        .expect("a checkpoint");
     let file = dir.path().join("model.safetensors");
     let mut bytes = fs::read(&file).expect("weights");
     let (header, metadata) = SafeTensors::read_metadata(&bytes).expect("safetensors");
@@ -45,7 +46,7 @@ fn checkpoint(scaled: &[(&str, f32)]) -> TempDir {
 }
 
 fn request(checkpoint: &Path) -> Request {
-    vla_export::demo::bundle::request(checkpoint)
+    vla_export::demo::bundle::request(&vla_export::family::N1D6, checkpoint)
 }
 
 fn measure(request: &Request, observations: usize) -> Report {

@@ -167,7 +167,7 @@ fn steps_bound_each_episode_and_episodes_are_chosen() {
 fn the_same_arguments_give_the_same_bytes_and_a_page_with_both_policies() {
     let bench = Bench::new();
     let (bag, other) = (bag(), bench.out("other"));
-    vla_export::demo::bundle::write(&other, 8).expect("another demo policy");
+    vla_export::demo::bundle::write(&vla_export::family::N1D6, &other, 8).expect("another demo policy");
     let run = |name: &str| {
         let json = format!("{{}}/{name}.json");
         let page = format!("{{}}/{name}.html");

@@ -23,7 +23,8 @@ impl Bench {
         let scratch = tempfile::tempdir().expect("scratch");
         let dir = scratch.path().join("checkpoint");
         fs::create_dir(&dir).expect("folder");
-        synthetic_checkpoint::fill_folder(Size::Demo, 7, &dir, most, &mut |_| {}).expect("checkpoint");
+        synthetic_checkpoint::fill_folder(&vla_export::family::N1D6, Size::Demo, 7, &dir, most, &mut |_| {})
+            .expect("checkpoint");
         let request = request(&dir, &dir.join(TOKENIZER), demo::EMBODIMENT.0, &demo::CAMERAS);
         Self { scratch, request }
     }
@@ -73,13 +74,13 @@ pub(crate) fn request(checkpoint: &Path, tokenizer: &Path, embodiment: &str, cam
         cameras: cameras.iter().map(camera).collect(),
         blank_views: Vec::new(),
         name: "test".to_owned(),
-        about: "Test.".to_owned(),
+        about: Some("Test.".to_owned()),
         steps: vec![1, 4],
         max_text: 256,
         usual_text: None,
         precision: None,
         rope: RopeFrequencies::Exact,
-        ..demo::bundle::request(checkpoint)
+        ..demo::bundle::request(&vla_export::family::N1D6, checkpoint)
     }
 }
 

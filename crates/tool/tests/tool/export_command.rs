@@ -16,9 +16,9 @@ use vla_policy::PolicySpec;
 #[test]
 fn the_demo_is_the_export_of_the_demo_checkpoint() {
     let bench = Bench::new(u64::MAX);
-    let request = demo::bundle::request(&bench.checkpoint(""));
+    let request = demo::bundle::request(&vla_export::family::N1D6, &bench.checkpoint(""));
     let exported = bundle::write(&request, &bench.out(), &mut |_| {}).expect("exports");
-    let made = demo::bundle::write(&bench.scratch.path().join("demo"), 7).expect("makes");
+    let made = demo::bundle::write(&vla_export::family::N1D6, &bench.scratch.path().join("demo"), 7).expect("makes");
     assert_eq!(exported.fingerprint, made);
 }
 

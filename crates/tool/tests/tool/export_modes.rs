@@ -31,7 +31,8 @@ struct Bench(TempDir);
 impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("scratch");
-        synthetic_checkpoint::fill_folder(Size::Demo, 7, dir.path(), u64::MAX, &mut |_| {}).expect("a checkpoint");
+        synthetic_checkpoint::fill_folder(&vla_export::family::N1D6, Size::Demo, 7, dir.path(), u64::MAX, &mut |_| {})
+            .expect("a checkpoint");
         Self(dir)
     }
 
@@ -46,7 +47,7 @@ impl Bench {
     }
 
     fn request(&self) -> Request {
-        vla_export::demo::bundle::request(self.0.path())
+        vla_export::demo::bundle::request(&vla_export::family::N1D6, self.0.path())
     }
 
     /// Writes every weight anew, as `convert` makes it of its values.

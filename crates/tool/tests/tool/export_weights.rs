@@ -58,8 +58,9 @@ impl Bench {
         let scratch = tempfile::tempdir().expect("scratch");
         let dir = scratch.path().join("checkpoint");
         fs::create_dir(&dir).expect("a folder");
-        synthetic_checkpoint::fill_folder(Size::Demo, 7, &dir, most, &mut |_| {}).expect("a checkpoint");
-        let request = Request { steps: vec![1], ..demo::bundle::request(&dir) };
+        synthetic_checkpoint::fill_folder(&vla_export::family::N1D6, Size::Demo, 7, &dir, most, &mut |_| {})
+            .expect("a checkpoint");
+        let request = Request { steps: vec![1], ..demo::bundle::request(&vla_export::family::N1D6, &dir) };
         Self { scratch, request }
     }
 

@@ -7,6 +7,9 @@ use std::process::{Command, Output};
 use vla_policy::PolicySpec;
 use vla_policy::processor::Processor;
 use vla_runtime::parameters::PolicyShape;
+use vla_trt::doctor::{Robot, Severity, examine};
+
+use crate::doctor::machines::pc;
 
 /// One arm with a gripper, two cameras.
 const ARM: &[&str] = &[
@@ -147,4 +150,46 @@ fn a_size_and_a_shape_exclude_each_other_and_a_shape_is_whole() {
     refused(&["--camera", "front=640"]);
     refused(&[&ARM[..4], &["--state", "arm", "--action", "arm=6", "--rate", "20"]].concat());
     assert!(!out.exists());
+}
+
+/// Runs the commands in the head of a parameter file that make a seeded policy; the policy's folder.
+fn policy_of_head(text: &str, folder: &Path) -> std::path::PathBuf {
+    let head: Vec<&str> = text.lines().map_while(|line| line.strip_prefix('#')).map(str::trim).collect();
+    let first = head.iter().position(|line| line.starts_with("vla-trt make-checkpoint")).expect("a command");
+    let commands = head[first..].join("\n").replace("\\\n", " ");
+    for command in commands.lines().filter_map(|line| line.strip_prefix("vla-trt ")) {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let made =
+            Command::new(env!("CARGO_BIN_EXE_vla-trt")).args(words).current_dir(folder).output().expect("a start");
+        assert_eq!(made.status.code(), Some(0), "{command}: {made:?}");
+    }
+    folder.join("my_policy")
+}
+
+#[test]
+fn the_parameter_files_of_libero_droid_and_two_arms_fit_the_policies_that_their_heads_make() {
+    for name in ["libero", "droid", "bimanual_n1d7"] {
+        let params = vla_trt_tests::root().join(format!("config/{name}.yaml"));
+        let text = fs::read_to_string(&params).expect("parameters");
+        let scratch = tempfile::tempdir().expect("a folder");
+        let policy = policy_of_head(&text, scratch.path());
+        let (_root, machine) = pc();
+        let severities = |params: &Path| {
+            let robot = Robot { params: params.to_owned(), bag: None };
+            let findings = examine(&machine, Some(&policy), Some(&robot)).findings;
+            ["parameters", "limits"].map(|check| {
+                let found =
+                    findings.iter().filter(|finding| finding.check == check).map(|finding| finding.severity).max();
+                (found, findings.iter().filter(|finding| finding.check == check).cloned().collect::<Vec<_>>())
+            })
+        };
+        for (found, findings) in severities(&params) {
+            assert_eq!(found, Some(Severity::Ok), "{name}: {findings:#?}");
+        }
+        // The same file without one of its outputs leaves a key without a route.
+        let broken = scratch.path().join("broken.yaml");
+        let gone: Vec<&str> = text.lines().filter(|line| !line.contains("keys: [")).collect();
+        fs::write(&broken, gone.join("\n")).expect("written");
+        assert_eq!(severities(&broken)[0].0, Some(Severity::Error), "{name}");
+    }
 }

@@ -1,5 +1,5 @@
 //! Checkpoints of LeRobot: its `groot` policy is GR00T N1.5 (lerobot 0.4 and 0.5) or N1.7 (0.6), in weights with the prefix
-//! `_groot_model.` and with processors of its own. No version writes N1.6, so there is nothing to convert.
+//! `_groot_model.` and with processors of its own (`policy_preprocessor.json`), whose normalisation is not the vendor's files'.
 
 use std::path::Path;
 
@@ -27,7 +27,7 @@ pub(super) fn check(dir: &Path) -> Result<(), Error> {
     let (network, advice) = if kind == GROOT {
         (network(&config).to_owned(), advice(data_set))
     } else {
-        (format!("LeRobot's policy {kind}"), "only GR00T N1.6 can be exported".to_owned())
+        (format!("LeRobot's policy {kind}"), "only GR00T N1.6 and N1.7 can be exported".to_owned())
     };
     Err(Error::LeRobot { dir: dir.to_path_buf(), kind: kind.to_owned(), network, advice })
 }
@@ -55,9 +55,10 @@ fn network(config: &Value) -> &'static str {
 fn advice(data_set: Option<&str>) -> String {
     let data_set = data_set.map(|name| format!(" ({name})")).unwrap_or_default();
     format!(
-        "no version of LeRobot writes N1.6. Train N1.6 on the same data set{data_set} with Isaac-GR00T, branch n1d6 (a data set \
-         of LeRobot's version 3 first through its scripts/lerobot_conversion/convert_v3_to_v2.py), and export what it writes:\n  \
-         python gr00t/experiment/launch_finetune.py --base-model-path nvidia/GR00T-N1.6-3B --dataset-path DATA_SET \
+        "LeRobot keeps its processor in files of its own, which are not converted here. Train GR00T N1.7 on the same data \
+         set{data_set} with NVIDIA's Isaac-GR00T (a data set of LeRobot's version 3 first through its \
+         scripts/lerobot_conversion/convert_v3_to_v2.py), and export what it writes:\n  \
+         python gr00t/experiment/launch_finetune.py --base-model-path nvidia/GR00T-N1.7-3B --dataset-path DATA_SET \
          --embodiment-tag NEW_EMBODIMENT --modality-config-path MODALITIES.py --output-dir RUN\n  \
          vla-trt export --checkpoint RUN/checkpoint-N ..."
     )

@@ -19,8 +19,8 @@ pub(super) fn demo(layout: vla_export::Layout, dtype: DType) -> tempfile::TempDi
     let scratch = tempfile::tempdir().expect("scratch");
     let checkpoint = scratch.path().join("checkpoint");
     std::fs::create_dir(&checkpoint).expect("a folder");
-    fill_folder(Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {}).expect("a checkpoint");
-    let request = bundle::Request { layout, dtype, precision: None, ..request(&checkpoint) };
+    fill_folder(&vla_export::family::N1D6, Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {}).expect("a checkpoint");
+    let request = bundle::Request { layout, dtype, precision: None, ..request(&vla_export::family::N1D6, &checkpoint) };
     bundle::write(&request, &scratch.path().join("policy"), &mut |_| {}).expect("exported");
     scratch
 }
@@ -65,9 +65,14 @@ fn a_policy_with_stages_of_two_types_builds() {
     let scratch = tempfile::tempdir().expect("scratch");
     let (checkpoint, policy) = (scratch.path().join("checkpoint"), scratch.path().join("policy"));
     std::fs::create_dir(&checkpoint).expect("a folder");
-    fill_folder(Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {}).expect("a checkpoint");
+    fill_folder(&vla_export::family::N1D6, Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {}).expect("a checkpoint");
     let dtype_of = [("vision".to_owned(), DType::F32)].into();
-    let request = bundle::Request { dtype: DType::F16, dtype_of, precision: None, ..request(&checkpoint) };
+    let request = bundle::Request {
+        dtype: DType::F16,
+        dtype_of,
+        precision: None,
+        ..request(&vla_export::family::N1D6, &checkpoint)
+    };
     bundle::write(&request, &policy, &mut |_| {}).expect("exported");
     for (name, plan) in rtx.policy(&policy) {
         plan.assert_whole(&name, KERNELS);
