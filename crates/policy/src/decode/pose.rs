@@ -37,7 +37,7 @@ impl Pose {
         Some(Self { position: Vector3::new(x, y, z), rotation })
     }
 
-    /// A pose as a network or a state key has it, in double precision: its rotation is made one. `None` for another number of
+    /// A pose as a network or a state key has it, in double precision: its rotation is made one, its position stays as it is. `None` for another number of
     /// values, and for a rotation that is none: a 6D rotation that spans no plane, a matrix whose determinant is not positive.
     pub(crate) fn from_values(format: PoseFormat, values: &[f64]) -> Option<Self> {
         let pose = match (format, values) {
@@ -52,8 +52,7 @@ impl Pose {
             }
             _ => return None,
         };
-        let Self { position, rotation } = &pose;
-        position.iter().chain(rotation.iter()).all(|value| value.is_finite()).then_some(pose)
+        pose.rotation.iter().all(|value| value.is_finite()).then_some(pose)
     }
 
     /// `self`, which is in the frame of `reference`, in the frame that `reference` is in.
