@@ -9,16 +9,8 @@ use super::*;
 
 /// The files of N1.7 after `edit`, which gets kwargs and the robot's statistics.
 fn n1d7(edit: impl FnOnce(&mut Value, &mut Value)) -> Result<Processor, ProcessorError> {
-    let (mut config, mut statistics) = (config(), statistics());
-    config["processor_class"] = json!("Gr00tN1d7Processor");
-    let kwargs = &mut config["processor_kwargs"];
-    kwargs["model_name"] = json!("nvidia/Cosmos-Reason2-2B");
-    kwargs["model_type"] = json!("qwen");
-    for (key, value) in [("letter_box_transform", false), ("exclude_state", false), ("use_mean_std", false)] {
-        kwargs[key] = json!(value);
-    }
-    kwargs["state_dropout_prob"] = json!(0.0);
-    edit(kwargs, &mut statistics["robot"]);
+    let (mut config, mut statistics) = (files::config_n1d7(), statistics());
+    edit(&mut config["processor_kwargs"], &mut statistics["robot"]);
     processor(&config, &statistics)
 }
 
@@ -151,6 +143,7 @@ fn torchvisions_transform_needs_both_sizes_and_no_crop_larger_than_its_target() 
         (json!([256, 256]), json!([0, 230]), "image_crop_size: expected"),
         (json!([0, 256]), json!([0, 230]), "image_target_size: expected"),
         (json!([256, 4097]), json!([230, 230]), "image_target_size: expected"),
+        (json!([4, 801]), json!([4, 4]), "image_target_size: expected"),
     ] {
         let error = sizes(target, crop).expect_err("refused").to_string();
         assert!(error.contains(found), "{found}: {error}");

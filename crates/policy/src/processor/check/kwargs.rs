@@ -11,6 +11,8 @@ use crate::family::{Family, RelativePoses};
 
 /// Largest side that the shorter edge may be resized to; beyond it a number is a mistake, not a camera.
 const LARGEST_EDGE: usize = 4096;
+/// Largest ratio of an image's sides that the vendor's smart resize takes.
+const LARGEST_RATIO: usize = 200;
 /// Largest tensor dimension; the vendor's own is 128.
 const LARGEST_DIM: usize = 1 << 16;
 
@@ -159,6 +161,9 @@ impl Checker {
         });
         self.check(crop.iter().zip(target).all(|(crop, target)| (1..=target).contains(crop)), || {
             format!("image_crop_size: expected sides of 1 to those of image_target_size {target:?}, found {crop:?}")
+        });
+        self.check(target[0].max(target[1]) <= LARGEST_RATIO * target[0].min(target[1]), || {
+            format!("image_target_size: expected sides of a ratio of at most {LARGEST_RATIO}, found {target:?}")
         });
         let size = |[height, width]: [usize; 2]| Size { width, height };
         Some(Framing::Stretched { target: size(target), crop: size(crop) })
