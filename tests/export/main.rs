@@ -7,4 +7,5 @@ mod infer;
 mod lora;
 mod reference_export;
 mod reference_infer;
+mod reference_n1d7;
 mod split_layout;

@@ -17,20 +17,20 @@ const SINGLE: Limits = Limits { relative: RELATIVE, decoded: 1e-4 };
 /// Half precision: docs/fidelity.md says where the difference grows and why it ends here.
 const HALF: Limits = Limits { relative: 5e-3, decoded: 3e-3 };
 /// Largest difference of a normalised state.
-const STATE: f64 = 1e-6;
+pub(crate) const STATE: f64 = 1e-6;
 const OBSERVATIONS: usize = 4;
 const STEPS: usize = 4;
 
 #[derive(Clone, Copy)]
-struct Limits {
+pub(crate) struct Limits {
     /// Norm of a difference over the norm of the reference.
-    relative: f64,
+    pub(crate) relative: f64,
     /// Largest difference of a decoded action, rad or m.
-    decoded: f64,
+    pub(crate) decoded: f64,
 }
 
 /// Norm of the difference over the norm of the reference, and the largest difference.
-fn difference(found: &HostTensor, expected: &HostTensor) -> (f64, f64) {
+pub(crate) fn difference(found: &HostTensor, expected: &HostTensor) -> (f64, f64) {
     assert_eq!(found.dims(), expected.dims(), "dimensions");
     let (found, expected) = (found.as_f32().expect("f32"), expected.as_f32().expect("f32"));
     let (mut square, mut norm, mut largest) = (0.0, 0.0, 0.0_f64);
@@ -44,29 +44,35 @@ fn difference(found: &HostTensor, expected: &HostTensor) -> (f64, f64) {
 }
 
 /// The worst of each tensor over observations and steps: name with `stepI` for every step -> figures.
-#[derive(Default)]
-struct Table {
-    rows: BTreeMap<String, [Option<f64>; OBSERVATIONS]>,
+pub(crate) struct Table<const N: usize> {
+    rows: BTreeMap<String, [Option<f64>; N]>,
     beyond: Vec<String>,
 }
 
-impl Table {
-    fn add(&mut self, name: &str, observation: usize, figure: f64, limit: f64) {
+impl<const N: usize> Default for Table<N> {
+    fn default() -> Self {
+        Self { rows: BTreeMap::new(), beyond: Vec::new() }
+    }
+}
+
+impl<const N: usize> Table<N> {
+    pub(crate) fn add(&mut self, name: &str, observation: usize, figure: f64, limit: f64) {
         let digit = |c: char| c.is_ascii_digit();
         let row = match name.strip_prefix("step").map(|rest| rest.trim_start_matches(digit)) {
             Some(rest) => format!("stepI{rest}"),
             None => name.to_owned(),
         };
-        let worst = &mut self.rows.entry(row).or_default()[observation];
+        let worst = &mut self.rows.entry(row).or_insert([None; N])[observation];
         *worst = Some(worst.unwrap_or_default().max(figure));
         if figure > limit {
             self.beyond.push(format!("obs{observation} {name}: {figure:.2e}, limit {limit:.0e}"));
         }
     }
 
-    fn print(&self, title: &str) {
+    pub(crate) fn print(&self, title: &str) {
         // In one piece: tests run beside each other.
-        let mut text = format!("\n{title}\n\n| tensor | obs0 | obs1 | obs2 | obs3 |\n|---|---|---|---|---|\n");
+        let observations: Vec<String> = (0..N).map(|index| format!("obs{index}")).collect();
+        let mut text = format!("\n{title}\n\n| tensor | {} |\n|---|{}\n", observations.join(" | "), "---|".repeat(N));
         for (name, figures) in &self.rows {
             let cells = figures.map(|figure| match figure {
                 None => "-".to_owned(),
@@ -78,13 +84,19 @@ impl Table {
         eprint!("{text}");
     }
 
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         assert!(self.beyond.is_empty(), "{}", self.beyond.join("\n"));
     }
 }
 
 /// Every reference tensor that the dump has; those that it has not by name.
-fn compare(table: &mut Table, index: usize, observation: &Observation, found: &Arrays, limits: Limits) -> Vec<String> {
+fn compare(
+    table: &mut Table<OBSERVATIONS>,
+    index: usize,
+    observation: &Observation,
+    found: &Arrays,
+    limits: Limits,
+) -> Vec<String> {
     for camera in &observation.cameras {
         let apart = match (found[&format!("proc.{camera}")].data(), observation.image("proc", camera).data()) {
             (Data::U8(found), Data::U8(expected)) if found.len() == expected.len() => {
@@ -135,7 +147,7 @@ const LAYOUTS: [Layout; 3] = [split::LAYOUT, backbone_dit::LAYOUT, vendor::LAYOU
 fn single_precision_gives_the_vendors_tensors_from_raw_images_to_decoded_actions() {
     let Some(bench) = Bench::new() else { return };
     for layout in LAYOUTS {
-        let (mut exact, mut rounded) = (Table::default(), Table::default());
+        let (mut exact, mut rounded) = <(Table<OBSERVATIONS>, Table<OBSERVATIONS>)>::default();
         for index in 0..OBSERVATIONS {
             let observation = bench.observation(index);
             let export = Export {
@@ -170,7 +182,7 @@ fn half_precision_stays_within_its_limit() {
     const BY_STEP: [&str; 3] = ["actions_in", "velocity", "actions_out"];
     let Some(bench) = Bench::new() else { return };
     for layout in LAYOUTS {
-        let (mut table, mut by_step) = (Table::default(), Table::default());
+        let (mut table, mut by_step) = <(Table<OBSERVATIONS>, Table<OBSERVATIONS>)>::default();
         for index in 0..OBSERVATIONS {
             let observation = bench.observation(index);
             let export = Export {

@@ -2,4 +2,5 @@
 //!
 //! Skipped, aloud, where the oracle is not there.
 
+mod images;
 mod prompts;

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 use vla_messages::{PixelFormat, Pixels};
 use vla_policy::encode::EvalTransform;
-use vla_policy::encode::resize::{AreaResize, BicubicResize, Packed, Rows, Size, Window};
+use vla_policy::encode::resize::{AreaResize, Filter, FilterResize, Packed, Rows, Size, Window};
 use vla_policy::family::N1D6;
 use vla_policy::processor::ImageTransformSpec;
 use vla_trt_tests::vectors::{json, oracle};
@@ -17,13 +17,14 @@ use vla_trt_tests::vectors::{json, oracle};
 const TRANSFORM: ImageTransformSpec = N1D6.image(256, 0.95);
 
 /// An RGB image in memory.
-struct Image {
-    size: Size,
-    data: Vec<u8>,
+#[derive(Clone)]
+pub(crate) struct Image {
+    pub size: Size,
+    pub data: Vec<u8>,
 }
 
 impl Image {
-    fn read(path: &Path) -> Self {
+    pub(crate) fn read(path: &Path) -> Self {
         let file = fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut reader = png::Decoder::new(std::io::BufReader::new(file)).read_info().expect("a PNG");
         let mut data = vec![0; reader.output_buffer_size().expect("a size")];
@@ -32,11 +33,11 @@ impl Image {
         Self { size: Size { width: info.width as usize, height: info.height as usize }, data }
     }
 
-    fn rows(&self) -> Packed<'_> {
+    pub(crate) fn rows(&self) -> Packed<'_> {
         Packed { data: &self.data, width: self.size.width }
     }
 
-    fn pixels(&self) -> Pixels<'_> {
+    pub(crate) fn pixels(&self) -> Pixels<'_> {
         pixels(self.size, &self.data)
     }
 
@@ -48,7 +49,7 @@ impl Image {
     }
 
     /// Fails where a sample differs; returns how many samples there were.
-    fn assert_equals(&self, what: &str, size: Size, mut rows: impl Rows) -> usize {
+    pub(crate) fn assert_equals(&self, what: &str, size: Size, mut rows: impl Rows) -> usize {
         assert_eq!(self.size, size, "{what}: size");
         let data: Vec<u8> = (0..size.height).flat_map(|y| rows.row(y).to_vec()).collect();
         let wrong = self.data.iter().zip(&data).filter(|(expected, found)| expected != found).count();
@@ -61,7 +62,8 @@ fn pixels(size: Size, data: &[u8]) -> Pixels<'_> {
     Pixels::new(PixelFormat::Rgb8, size.width, size.height, 3 * size.width, data).expect("consistent")
 }
 
-fn size(value: &Value) -> Size {
+/// `[height, width]`
+pub(crate) fn size(value: &Value) -> Size {
     let side = |i: usize| value[i].as_u64().expect("a side") as usize;
     Size { width: side(1), height: side(0) }
 }
@@ -93,7 +95,7 @@ fn every_stage_of_the_image_transform_is_bit_exact() {
         let mut again = AreaResize::plan(window.size, second.size, Window::full(second.size)).expect("a recipe");
         samples[2] +=
             second.assert_equals(&format!("{n}: shortest edge again"), again.size(), again.over(cropped.rows()));
-        let mut smart = BicubicResize::plan(second.size, output.size).expect("a recipe");
+        let mut smart = FilterResize::plan(second.size, output.size, Filter::PILLOW_BICUBIC).expect("a recipe");
         samples[3] += output.assert_equals(&format!("{n}: smart resize"), smart.size(), smart.over(second.rows()));
 
         let mut transform = EvalTransform::new(&TRANSFORM);

@@ -2,9 +2,10 @@
 //! recipes written out naively, and the properties that the fast loops could break.
 
 use proptest::prelude::*;
+use vla_base::sys::simd::Simd;
 use vla_messages::{PixelFormat, Pixels};
 use vla_policy::encode::image::EvalTransform;
-use vla_policy::encode::resize::{AreaResize, BicubicResize, Packed, Rows, Size, Window};
+use vla_policy::encode::resize::{AreaResize, Filter, FilterResize, Packed, Rows, Size, Window};
 use vla_policy::family::N1D6;
 use vla_policy::processor::ImageTransformSpec;
 
@@ -45,7 +46,7 @@ fn area_window(data: &[u8], input: Size, output: Size, window: Window) -> Vec<u8
 }
 
 fn bicubic(data: &[u8], input: Size, output: Size) -> Vec<u8> {
-    let mut plan = BicubicResize::plan(input, output).expect("a recipe");
+    let mut plan = FilterResize::plan(input, output, Filter::PILLOW_BICUBIC).expect("a recipe");
     assert_eq!(plan.size(), output);
     collect(plan.over(Packed { data, width: input.width }), output)
 }
@@ -81,14 +82,35 @@ fn impossible_plans_are_refused() {
     ] {
         assert!(AreaResize::plan(five, nine, window).is_none(), "{window:?}");
     }
-    assert!(BicubicResize::plan(five, size(0, 1)).is_none());
+    assert!(FilterResize::plan(five, size(0, 1), Filter::PILLOW_BICUBIC).is_none());
 }
 
-/// Pillow's arithmetic, one output pixel at a time and in integers throughout.
-fn naive_bicubic(data: &[u8], input: Size, output: Size) -> Vec<u8> {
-    let across = naive_axis(data, input.width, output.width, |x, y| 3 * (y * input.width + x), input.height);
+/// A filter written out: its curve, the distance from which that is 0, and whether weights are 16-bit integers.
+type Naive = (Filter, fn(f64) -> f64, f64, bool);
+
+fn cubic(x: f64) -> f64 {
+    match x.abs() {
+        x if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0,
+        x if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5,
+        _ => 0.0,
+    }
+}
+
+fn triangle(x: f64) -> f64 {
+    (1.0 - x.abs()).max(0.0)
+}
+
+const NAIVE: [Naive; 3] = [
+    (Filter::PILLOW_BICUBIC, cubic, 2.0, false),
+    (Filter::TORCHVISION_BICUBIC, cubic, 2.0, true),
+    (Filter::TORCHVISION_BILINEAR, triangle, 1.0, true),
+];
+
+/// The libraries' arithmetic, one output pixel at a time and in integers throughout.
+fn naive_filter(naive: &Naive, data: &[u8], input: Size, output: Size) -> Vec<u8> {
+    let across = naive_axis(naive, data, input.width, output.width, |x, y| 3 * (y * input.width + x), input.height);
     let stride = output.width;
-    let down = naive_axis(&across, input.height, output.height, |y, x| 3 * (y * stride + x), output.width);
+    let down = naive_axis(naive, &across, input.height, output.height, |y, x| 3 * (y * stride + x), output.width);
     // The second pass wrote columns.
     let at = |x: usize, y: usize| 3 * (x * output.height + y);
     (0..output.height)
@@ -97,32 +119,51 @@ fn naive_bicubic(data: &[u8], input: Size, output: Size) -> Vec<u8> {
         .collect()
 }
 
-/// `lines` lines of `input` pixels to `output` pixels, line after line.
-fn naive_axis(data: &[u8], input: usize, output: usize, at: impl Fn(usize, usize) -> usize, lines: usize) -> Vec<u8> {
-    let kernel = |x: f64| match x.abs() {
-        x if x < 1.0 => (1.5 * x - 2.5) * x * x + 1.0,
-        x if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5,
-        _ => 0.0,
-    };
+/// Where each output pixel begins to read, with its weights.
+fn naive_weights((_, curve, reach, _): &Naive, input: usize, output: usize) -> Vec<(usize, Vec<f64>)> {
     let scale = input as f64 / output as f64;
     let stretch = scale.max(1.0);
+    let weights = |d: usize| {
+        let centre = (d as f64 + 0.5) * scale;
+        let first = (centre - reach * stretch + 0.5).max(0.0) as usize;
+        let end = ((centre + reach * stretch + 0.5) as usize).min(input);
+        let weights: Vec<f64> = (first..end).map(|x| curve((x as f64 - centre + 0.5) * (1.0 / stretch))).collect();
+        let total: f64 = weights.iter().sum();
+        (first, weights.iter().map(|weight| weight / total).collect())
+    };
+    (0..output).map(weights).collect()
+}
+
+/// `lines` lines of `input` pixels to `output` pixels, line after line.
+fn naive_axis(
+    naive: &Naive,
+    data: &[u8],
+    input: usize,
+    output: usize,
+    at: impl Fn(usize, usize) -> usize,
+    lines: usize,
+) -> Vec<u8> {
+    let weights = naive_weights(naive, input, output);
+    let mut bits = 22;
+    if naive.3 {
+        let greatest = weights.iter().flat_map(|(_, weights)| weights).copied().fold(0.0, f64::max);
+        bits = 0;
+        while bits < 22 && ((0.5 + greatest * f64::from(1 << (bits + 1))) as i64) < 1 << 15 {
+            bits += 1;
+        }
+    }
+    let fixed = |weight: &f64| {
+        let scaled = weight * f64::from(1 << bits);
+        (scaled + if scaled < 0.0 { -0.5 } else { 0.5 }) as i64
+    };
     let mut out = Vec::new();
     for line in 0..lines {
-        for d in 0..output {
-            let centre = (d as f64 + 0.5) * scale;
-            let first = (centre - 2.0 * stretch + 0.5).max(0.0) as usize;
-            let end = ((centre + 2.0 * stretch + 0.5) as usize).min(input);
-            let weights: Vec<f64> = (first..end).map(|x| kernel((x as f64 - centre + 0.5) * (1.0 / stretch))).collect();
-            let total: f64 = weights.iter().sum();
-            let fixed = weights.iter().map(|weight| {
-                let scaled = weight / total * f64::from(1 << 22);
-                (scaled + if scaled < 0.0 { -0.5 } else { 0.5 }) as i64
-            });
-            let fixed: Vec<i64> = fixed.collect();
+        for (d, (first, weights)) in weights.iter().enumerate() {
             for channel in 0..3 {
                 let source = |x: usize| i64::from(data[at(x, line) + channel]);
-                let sum: i64 = (first..end).zip(&fixed).map(|(x, weight)| weight * source(x)).sum();
-                let rounded = if input == output { source(d) } else { (sum + (1 << 21)) >> 22 };
+                let sum: i64 =
+                    weights.iter().enumerate().map(|(tap, weight)| fixed(weight) * source(first + tap)).sum();
+                let rounded = if input == output { source(d) } else { (sum + (1 << (bits - 1))) >> bits };
                 out.push(rounded.clamp(0, 255) as u8);
             }
         }
@@ -144,15 +185,25 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn bicubic_is_the_naive_recipe(
+    fn a_filter_is_the_naive_recipe_on_every_path(
         (width, height) in (1usize..40, 1usize..40),
         (columns, rows) in (1usize..40, 1usize..40),
+        keep in any::<[bool; 2]>(),
         levels in proptest::collection::vec(any::<u8>(), 1..6),
         seed in any::<u64>(),
     ) {
-        let (input, output) = (size(width, height), size(columns, rows));
+        let kept = |keep: bool, side: usize, other: usize| if keep { side } else { other };
+        let input = size(width, height);
+        let output = size(kept(keep[0], width, columns), kept(keep[1], height, rows));
         let data = few_levels(input, &levels, seed);
-        prop_assert_eq!(bicubic(&data, input, output), naive_bicubic(&data, input, output));
+        for naive in &NAIVE {
+            let expected = naive_filter(naive, &data, input, output);
+            for simd in [Simd::PORTABLE, Simd::widest()] {
+                let mut plan = FilterResize::plan(input, output, naive.0).expect("a recipe").with_simd(simd);
+                let found = collect(plan.over(Packed { data: &data, width: input.width }), output);
+                prop_assert_eq!(&found, &expected, "{:?}", naive.0);
+            }
+        }
     }
 
     #[test]
@@ -255,7 +306,7 @@ fn a_plan_laid_over_another_picture_remembers_nothing_of_the_one_before() {
         }
     }
     let (input, output) = (size(3, 2), size(28, 28));
-    let mut plan = BicubicResize::plan(input, output).expect("a recipe");
+    let mut plan = FilterResize::plan(input, output, Filter::PILLOW_BICUBIC).expect("a recipe");
     for data in [picture(false, input), picture(true, input)] {
         let found = collect(plan.over(Packed { data: &data, width: input.width }), output);
         assert!(found == bicubic(&data, input, output), "bicubic");

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use vla_base::sys::simd::Simd;
 use vla_messages::{PixelFormat, Pixels};
 use vla_policy::encode::image::EvalTransform;
-use vla_policy::encode::resize::{AreaResize, BicubicResize, Packed, Rows, Size, Window};
+use vla_policy::encode::resize::{AreaResize, Filter, FilterResize, Packed, Rows, Size, Window};
 use vla_policy::family::N1D6;
 use vla_policy::processor::ImageTransformSpec;
 
@@ -26,7 +26,7 @@ fn area(data: &[u8], input: Size, output: Size, simd: Simd) -> Option<Vec<u8>> {
 }
 
 fn bicubic(data: &[u8], input: Size, output: Size, simd: Simd) -> Vec<u8> {
-    let mut plan = BicubicResize::plan(input, output).expect("a recipe").with_simd(simd);
+    let mut plan = FilterResize::plan(input, output, Filter::PILLOW_BICUBIC).expect("a recipe").with_simd(simd);
     collect(plan.over(Packed { data, width: input.width }), output)
 }
 

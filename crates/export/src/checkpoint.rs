@@ -152,7 +152,8 @@ impl Checkpoint {
             let (path, expected) = (self.dir.clone(), model.family.title());
             return Err(Error::Family { path, expected, found: found.title(), model_type: found.config.model_type });
         }
-        let mut problems = self.left_out(model);
+        self.warn_of_layers_left_out(model);
+        let mut problems = Vec::new();
         for (name, dims) in inventory(model) {
             if let Err(error) = self.get(&name).and_then(|weight| weight.shaped(&dims)) {
                 problems.push(error.to_string());
@@ -171,8 +172,9 @@ impl Checkpoint {
 }
 
 impl Checkpoint {
-    /// Layers that the checkpoint holds and `config.json` does not describe: the vendor's trainer writes none that it does not run.
-    fn left_out(&self, model: &Model) -> Vec<String> {
+    /// Warns of layers that the checkpoint holds and `config.json` does not describe. The vendor's code leaves them out too, and its
+    /// trainer writes none that it does not run: the two files may not belong together.
+    fn warn_of_layers_left_out(&self, model: &Model) {
         let fusion = model.head.fusion.as_ref().map_or(0, |fusion| fusion.layers);
         let described = [
             (
@@ -183,14 +185,17 @@ impl Checkpoint {
             (format!("{}.layers.", model.family.weights.decoder), model.language.layers, "select_layer"),
             ("action_head.model.transformer_blocks.".to_owned(), model.head.blocks, "diffusion_model_cfg.num_layers"),
         ];
-        let problem = |(prefix, layers, key): (String, usize, &str)| {
+        for (prefix, layers, key) in described {
             let number = |name: &str| name.strip_prefix(&prefix)?.split('.').next()?.parse::<usize>().ok();
             let held = self.names().filter_map(number).max().map_or(0, |last| last + 1);
-            (held > layers).then(|| {
-                format!("{prefix}{}: expected {layers} layers (config.json's {key}), found {held}; name the config.json of this checkpoint", held - 1)
-            })
-        };
-        described.into_iter().filter_map(problem).collect()
+            if held > layers {
+                tracing::warn!(
+                    "{}: holds {held} layers {prefix}*, and config.json describes {layers} ({key}, where it is absent the vendor's \
+                     default): the others are left out, as the vendor's code does. Check that this config.json was saved with these weights",
+                    self.dir.display()
+                );
+            }
+        }
     }
 }
 

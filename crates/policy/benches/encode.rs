@@ -5,7 +5,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use vla_messages::{PixelFormat, Pixels};
 use vla_policy::encode::EvalTransform;
-use vla_policy::encode::resize::{AreaResize, BicubicResize, Packed, Rows, Size, Window};
+use vla_policy::encode::resize::{AreaResize, Filter, FilterResize, Packed, Rows, Size, Window};
 use vla_policy::family::N1D6;
 
 /// A picture with edges and noise; the transform's time hardly depends on it.
@@ -42,7 +42,7 @@ fn resample(c: &mut Criterion) {
     }
     let (input, output) = (size(340, 256), size(336, 252));
     let data = picture(input);
-    let mut plan = BicubicResize::plan(input, output).expect("a recipe");
+    let mut plan = FilterResize::plan(input, output, Filter::PILLOW_BICUBIC).expect("a recipe");
     group.throughput(Throughput::Elements((output.width * output.height) as u64));
     group.bench_function("bicubic", |b| {
         b.iter(|| drain(plan.over(Packed { data: &data, width: input.width }), output));

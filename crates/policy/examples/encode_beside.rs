@@ -16,7 +16,7 @@ use vla_base::sys::simd::Simd;
 use vla_messages::{PixelFormat, Pixels};
 use vla_policy::encode::EvalTransform;
 use vla_policy::encode::prompt::PromptEncoder;
-use vla_policy::encode::resize::{AreaResize, BicubicResize, Packed, Rows, Size, Window};
+use vla_policy::encode::resize::{AreaResize, Filter, FilterResize, Packed, Rows, Size, Window};
 use vla_policy::encode::state::StateEncoder;
 use vla_policy::processor::Processor;
 
@@ -76,7 +76,9 @@ impl Setup {
             Some(("bicubic", sizes)) => {
                 let (input, output) = two_sizes(sizes)?;
                 let data = self.picture(input)?;
-                let mut plan = BicubicResize::plan(input, output).context("no recipe")?.with_simd(self.simd);
+                let mut plan = FilterResize::plan(input, output, Filter::PILLOW_BICUBIC)
+                    .context("no recipe")?
+                    .with_simd(self.simd);
                 Ok(Box::new(move |sum| drain(plan.over(Packed { data: &data, width: input.width }), output, sum)))
             }
             Some(("transform", input)) => self.views(size(input)?, 1),

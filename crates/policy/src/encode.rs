@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 pub mod frames;
+mod framing;
 pub mod image;
 mod letterbox;
 pub mod normalise_text;

@@ -4,7 +4,7 @@
 //! one static and a line in [`Family::all`].
 
 use crate::encode::prompt::TextRules;
-use crate::processor::{ImageTransformSpec, PoseFormat, SmartResize};
+use crate::processor::{Framing, ImageTransformSpec, PoseFormat, SmartResize};
 
 mod n1d6;
 mod n1d7;
@@ -117,7 +117,8 @@ impl Family {
 
     /// The image transform of this family with these two numbers, without letterbox.
     pub const fn image(&self, shortest_edge: usize, crop_fraction: f64) -> ImageTransformSpec {
-        ImageTransformSpec { shortest_edge, crop_fraction, letterbox: false, smart_resize: self.smart_resize }
+        let framing = Framing::ShortestEdge { edge: shortest_edge, crop: crop_fraction };
+        ImageTransformSpec { letterbox: false, framing, smart_resize: self.smart_resize }
     }
 }
 

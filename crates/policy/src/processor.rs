@@ -19,7 +19,7 @@ mod raw;
 
 pub use delta::DeltaRows;
 pub use eef::EefValues;
-pub use image::{ImageTransformSpec, Resampler, ShrunkBy, SmartResize};
+pub use image::{Framing, ImageTransformSpec, ShrunkBy, SmartResize};
 pub use known::{Harmless, KNOWN_KEYS, KnownKey, Place};
 pub use on_use::python_json;
 

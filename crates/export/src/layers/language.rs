@@ -109,6 +109,9 @@ pub fn decoder(
         None => (0..sequence.most).map(|place| [place; 3]).collect(),
     };
     let rotation = net.rotation(language, &count, &positions)?;
+    if images.is_some() {
+        debug_positions(net, &count, &positions, &rotation)?;
+    }
     let mut x = x.clone();
     for index in layers.clone() {
         x = net.part(format!("layers.{index}"), |net| layer(net, (language, name), &x, index, &rotation, &mask))?;
@@ -125,6 +128,30 @@ pub fn decoder(
         return Ok(x);
     }
     net.rms_norm(&x, &format!("{name}.norm"), language.width, language.eps)
+}
+
+/// Positions `[3, S]` and the table of the rotation for comparison.
+fn debug_positions(
+    net: &mut Net<'_>,
+    count: &Value,
+    positions: &[[usize; 3]],
+    rotation: &Rotation,
+) -> Result<(), Error> {
+    if !net.options.debug_outputs {
+        return Ok(());
+    }
+    net.tap("llm_cos", &rotation.cos)?;
+    net.tap("llm_sin", &rotation.sin)?;
+    let mut axes = Vec::new();
+    for axis in 0..3 {
+        let places: Vec<i32> =
+            positions.iter().map(|position| i32::try_from(position[axis]).unwrap_or(i32::MAX)).collect();
+        let table = net.graph.table_i32(&format!("position_ids.{axis}"), &places)?;
+        let ids = net.graph.gather(&table, count)?;
+        axes.push(net.graph.reshape(&ids, &[Dim::Fixed(1), count.dims()[0].clone()])?);
+    }
+    let ids = net.graph.concat(&axes.iter().collect::<Vec<_>>(), 0)?;
+    net.graph.output("position_ids", &ids)
 }
 
 /// `x` `[S, width]` with `rows` added at `places`. `count` counts its rows, of which there are at most so many.

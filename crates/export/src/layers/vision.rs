@@ -26,10 +26,22 @@ pub struct Tower {
     pub(crate) project: (&'static str, fn(&mut Net<'_>, &Model, &ViewGroup, &Value) -> Result<Value, Error>),
     /// As `project`, for the output of the layer with this number in [`Vision::deepstack`].
     pub(crate) tap: fn(&mut Net<'_>, &Model, &ViewGroup, usize, &Value) -> Result<Value, Error>,
-    /// Names of embedded patches, of a layer's output and of the last for comparison.
-    pub(crate) debug: [&'static str; 3],
+    /// Names for comparison.
+    pub(crate) debug: DebugNames,
     /// Patches in the order that the vendor's code has them in.
     pub(crate) vendor_order: fn(&mut Net<'_>, (&Vision, &ViewGroup), &Value) -> Result<Value, Error>,
+}
+
+/// Names of inner tensors for comparison.
+pub(crate) struct DebugNames {
+    /// Embedded patches.
+    pub(crate) embedded: &'static str,
+    /// Output of a layer, whose number follows.
+    pub(crate) layer: &'static str,
+    /// What follows the last.
+    pub(crate) last: &'static str,
+    /// Rows of the language model, where they have a name of their own.
+    pub(crate) rows: Option<&'static str>,
 }
 
 /// Views of one size, stacked.
@@ -88,12 +100,16 @@ pub fn vision(
         outputs.extend(groups.iter().map(|group| between(end, group)).zip(last));
         return Ok(outputs);
     }
-    debug(net, &model.vision, groups, tower, tower.debug[2], &last)?;
+    debug(net, &model.vision, groups, tower, tower.debug.last, &last)?;
     let (part, project) = tower.project;
     let rows = groups.iter().zip(&last);
     let rows = rows.map(|(group, x)| net.part(format!("{part}.{}", group.input), |net| project(net, model, group, x)));
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
-    outputs.push(("image_rows".to_owned(), join(net, &rows)?));
+    let rows = join(net, &rows)?;
+    if let Some(name) = tower.debug.rows {
+        net.tap(name, &rows)?;
+    }
+    outputs.push(("image_rows".to_owned(), rows));
     Ok(outputs)
 }
 
@@ -155,7 +171,7 @@ fn encode_groups(
     let mut taps = Vec::new();
     for (at, layer) in layers.clone().enumerate() {
         let views: Vec<Value> = inner.iter().filter_map(|each| each.get(at).cloned()).collect();
-        debug(net, vision, groups, tower, &format!("{}{layer}", tower.debug[1]), &views)?;
+        debug(net, vision, groups, tower, &format!("{}{layer}", tower.debug.layer), &views)?;
         if let Some(tap) = vision.deepstack.iter().position(|tapped| *tapped == layer) {
             let name = deepstack(tap);
             let rows = groups.iter().zip(&views);
@@ -184,7 +200,7 @@ fn enter(net: &mut Net<'_>, model: &Model, groups: &[ViewGroup], start: usize) -
         embedded.push(net.part(format!("embeddings.{}", group.input), embed)?);
     }
     if start == 0 {
-        debug(net, vision, groups, tower, tower.debug[0], &embedded)?;
+        debug(net, vision, groups, tower, tower.debug.embedded, &embedded)?;
     }
     Ok(embedded)
 }

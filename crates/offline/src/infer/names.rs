@@ -40,7 +40,7 @@ impl Naming {
         let prefix = repetition.map(|index| format!("step{index}.")).unwrap_or_default();
         let tensor = &as_rows(name, tensor.to_single().into_owned());
         match (name, repetition) {
-            ("input_ids" | "attention_mask" | "embodiment_id" | "timestep", _) => {
+            ("input_ids" | "attention_mask" | "position_ids" | "embodiment_id" | "timestep", _) => {
                 return self.give(format!("{prefix}{name}"), &wide(tensor), give);
             }
             ("image_mask" | "backbone_attention_mask", _) => return self.give(name.into(), &bytes(tensor), give),

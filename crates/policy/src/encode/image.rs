@@ -3,9 +3,10 @@
 //! the family's multiples (bicubic of its library), and `(u8 - 127.5) / 127.5` with channels first.
 
 use super::EncodeError;
+use super::framing::FramingPlan;
 use super::letterbox::{self, Padding};
-use super::resize::{AreaResize, BicubicResize, BicubicRows, CHANNELS, Rows, Size, Window};
-use crate::processor::ImageTransformSpec;
+use super::resize::{CHANNELS, FilterResize, FilterRows, Rows, Size, Window};
+use crate::processor::{Framing, ImageTransformSpec};
 use vla_base::sys::simd::Simd;
 use vla_messages::Pixels;
 
@@ -27,9 +28,8 @@ pub struct EvalTransform {
 #[derive(Clone, Debug)]
 struct ResizePlan {
     input: Size,
-    first: AreaResize,
-    second: AreaResize,
-    last: BicubicResize,
+    framing: FramingPlan,
+    last: FilterResize,
     padding: Padding,
 }
 
@@ -122,17 +122,16 @@ impl EvalTransform {
 impl ResizePlan {
     fn new(spec: &ImageTransformSpec, input: Size, simd: Simd) -> Result<Self, EncodeError> {
         let sizes = sizes(spec, input)?;
-        let first = AreaResize::plan(sizes.picture, sizes.shrunk, sizes.crop);
-        let second = AreaResize::plan(sizes.crop.size, sizes.grown, Window::full(sizes.grown));
-        let last = BicubicResize::plan(sizes.grown, sizes.output);
-        let planned = first.zip(second).zip(last);
-        let ((first, second), last) = planned.ok_or_else(|| frame_error(input, "no recipe to resample it".into()))?;
-        let (first, second, last) = (first.with_simd(simd), second.with_simd(simd), last.with_simd(simd));
-        Ok(Self { input, first, second, last, padding: Padding::plan(input, sizes.picture) })
+        let framing = FramingPlan::new(&spec.framing, sizes.picture, sizes.resized, sizes.crop, sizes.grown, simd);
+        let last = FilterResize::plan(sizes.grown, sizes.output, spec.smart_resize.filter);
+        let planned = framing.zip(last);
+        let (framing, last) = planned.ok_or_else(|| frame_error(input, "no recipe to resample it".into()))?;
+        let last = last.with_simd(simd);
+        Ok(Self { input, framing, last, padding: Padding::plan(input, sizes.picture) })
     }
 
-    fn over<'p>(&'p mut self, frame: &'p Pixels<'_>) -> BicubicRows<'p, impl Rows> {
-        self.last.over(self.second.over(self.first.over(self.padding.over(frame))))
+    fn over<'p>(&'p mut self, frame: &'p Pixels<'_>) -> FilterRows<'p, impl Rows> {
+        self.last.over(self.framing.over(self.padding.over(frame)))
     }
 }
 
@@ -159,7 +158,7 @@ const _: () = {
 struct Sizes {
     /// The frame, or the square that it is padded to.
     picture: Size,
-    shrunk: Size,
+    resized: Size,
     crop: Window,
     grown: Size,
     output: Size,
@@ -170,16 +169,21 @@ fn sizes(spec: &ImageTransformSpec, input: Size) -> Result<Sizes, EncodeError> {
         return Err(frame_error(input, "expected at least one pixel".into()));
     }
     let picture = if spec.letterbox { letterbox::square(input) } else { input };
-    let shrunk = shortest_edge(picture, spec.shortest_edge);
-    let crop = centre_crop(shrunk, spec.crop_fraction);
-    let grown = shortest_edge(crop.size, spec.shortest_edge);
+    let (resized, crop, grown) = match spec.framing {
+        Framing::ShortestEdge { edge, crop } => {
+            let resized = shortest_edge(picture, edge);
+            let crop = centre_crop(resized, crop);
+            (resized, crop, shortest_edge(crop.size, edge))
+        }
+        Framing::Stretched { target, crop } => (target, torchvision_centre_crop(target, crop), target),
+    };
     // The padding of a very thin frame would be most of the work.
     let judged = if spec.letterbox { input } else { grown };
     let ratio = judged.width.max(judged.height) as f64 / judged.width.min(judged.height).max(1) as f64;
     if ratio > MAX_RATIO {
         return Err(frame_error(input, format!("expected sides of a ratio of at most {MAX_RATIO}, found {ratio:.1}")));
     }
-    Ok(Sizes { picture, shrunk, crop, grown, output: spec.smart_resize.size(grown) })
+    Ok(Sizes { picture, resized, crop, grown, output: spec.smart_resize.size(grown) })
 }
 
 /// `albumentations.SmallestMaxSize`: the shorter side becomes `edge`, the other keeps the ratio, halves to even.
@@ -193,6 +197,12 @@ fn centre_crop(size: Size, fraction: f64) -> Window {
     let kept = |side: usize| ((side as f64 * fraction) as usize).clamp(1, side);
     let kept = Size { width: kept(size.width), height: kept(size.height) };
     Window { x: (size.width - kept.width) / 2, y: (size.height - kept.height) / 2, size: kept }
+}
+
+/// `torchvision.transforms.CenterCrop` of a size that is no larger: offsets are rounded, halves to even.
+fn torchvision_centre_crop(size: Size, crop: Size) -> Window {
+    let offset = |side: usize, kept: usize| (side.saturating_sub(kept) as f64 / 2.0).round_ties_even() as usize;
+    Window { x: offset(size.width, crop.width), y: offset(size.height, crop.height), size: crop }
 }
 
 fn size_of(frame: &Pixels<'_>) -> Size {

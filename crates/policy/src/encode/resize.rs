@@ -1,5 +1,5 @@
 //! Resampling of 8-bit RGB images, equal to the last bit to the libraries that prepared the training data:
-//! OpenCV 4.11 `INTER_AREA` ([`AreaResize`]) and Pillow 12 bicubic ([`BicubicResize`]).
+//! OpenCV 4.11 `INTER_AREA` ([`AreaResize`]), and bicubic of Pillow 12 and of torchvision 0.24 ([`FilterResize`]).
 //!
 //! Everything that depends on sizes alone is planned once. Rows are then *pulled*: a stage laid over its source
 //! computes a row when the next stage asks for it, so no intermediate image exists, what is cropped away is never
@@ -10,13 +10,13 @@
 //! machine; on x86-64 they are there a second time for AVX2 ([`Simd`](vla_base::sys::simd::Simd)).
 
 mod area;
-mod bicubic;
 mod enlarge;
+mod filter;
 mod reduce;
 mod shrink;
 
 pub use area::AreaResize;
-pub use bicubic::{BicubicResize, BicubicRows};
+pub use filter::{Filter, FilterResize, FilterRows};
 
 /// Samples a pixel: red, green, blue.
 pub const CHANNELS: usize = 3;

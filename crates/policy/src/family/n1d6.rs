@@ -1,7 +1,8 @@
 //! GR00T N1.6 (NVIDIA/Isaac-GR00T, branch n1d6, read at 4e62473).
 
 use super::{Family, ImagePlaces, ModelName, RelativePoses, Switches};
-use crate::processor::{Resampler, ShrunkBy, SmartResize};
+use crate::encode::resize::Filter;
+use crate::processor::{ShrunkBy, SmartResize};
 
 /// Two patches of 14 pixels.
 const MULTIPLE: usize = 28;
@@ -21,7 +22,7 @@ pub static N1D6: Family = Family {
         least_pixels: 4 * MULTIPLE * MULTIPLE,
         most_pixels: 4096 * MULTIPLE * MULTIPLE,
         shrunk_by: ShrunkBy::RoundedArea,
-        resampler: Resampler::Pillow,
+        filter: Filter::PILLOW_BICUBIC,
     },
     relative_poses: RelativePoses::Rot6d,
     switches: Switches { exclude_state: false, ignores_use_mean_std: false, torchvision_transform: false },

@@ -1,7 +1,8 @@
 //! GR00T N1.7 (NVIDIA/Isaac-GR00T at 376ba89, executed).
 
 use super::{Family, ImagePlaces, ModelName, RelativePoses, Switches};
-use crate::processor::{Resampler, ShrunkBy, SmartResize};
+use crate::encode::resize::Filter;
+use crate::processor::{ShrunkBy, SmartResize};
 
 /// Two patches of 16 pixels.
 const MULTIPLE: usize = 32;
@@ -21,7 +22,7 @@ pub static N1D7: Family = Family {
         least_pixels: 65_536,
         most_pixels: 16_777_216,
         shrunk_by: ShrunkBy::Area,
-        resampler: Resampler::Torchvision,
+        filter: Filter::TORCHVISION_BICUBIC,
     },
     relative_poses: RelativePoses::AsFormat,
     switches: Switches { exclude_state: true, ignores_use_mean_std: true, torchvision_transform: true },

@@ -1,18 +1,35 @@
 //! How frames become pixels.
 
-use crate::encode::resize::Size;
+use crate::encode::resize::{Filter, Size};
 
-/// The evaluation transform of a camera frame: letterbox, shortest edge, centre crop, shortest edge again, smart resize.
+/// The evaluation transform of a camera frame: letterbox, framing, smart resize.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct ImageTransformSpec {
-    /// Pixels of the shorter side before and after the crop.
-    pub shortest_edge: usize,
-    /// Part of each side that the centre crop keeps, above 0 and at most 1.
-    pub crop_fraction: f64,
     /// Frames are first padded to a square with black, centred.
     pub letterbox: bool,
+    /// What is seen of the frame, and at what size.
+    pub framing: Framing,
     /// The last step.
     pub smart_resize: SmartResize,
+}
+
+/// How a frame is resized, cropped and resized again.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Framing {
+    /// The ratio of its sides stays (albumentations on OpenCV, `INTER_AREA`).
+    ShortestEdge {
+        /// Pixels of the shorter side before and after the crop.
+        edge: usize,
+        /// Part of each side that the centre crop keeps, above 0 and at most 1.
+        crop: f64,
+    },
+    /// It becomes `target`, whatever its sides (torchvision, bilinear with antialias).
+    Stretched {
+        /// Size before and after the crop.
+        target: Size,
+        /// Size of the centre crop, no side longer than the target's.
+        crop: Size,
+    },
 }
 
 /// The last step of the image transform: each side to a multiple, and the number of pixels within limits.
@@ -31,7 +48,7 @@ pub struct SmartResize {
     /// By how much.
     pub shrunk_by: ShrunkBy,
     /// How samples are computed.
-    pub resampler: Resampler,
+    pub filter: Filter,
 }
 
 /// Which area, divided by the greatest number of pixels, says how much an image shrinks.
@@ -41,15 +58,6 @@ pub enum ShrunkBy {
     Area,
     /// That of the image with its sides rounded to multiples; these sides shrink.
     RoundedArea,
-}
-
-/// The library whose bicubic resampling of 8-bit images is computed, to the last bit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Resampler {
-    /// Pillow: weights of 22 bits.
-    Pillow,
-    /// torchvision, on `uint8` with antialias: weights of at most 15 bits, as many as fit the axis.
-    Torchvision,
 }
 
 impl SmartResize {

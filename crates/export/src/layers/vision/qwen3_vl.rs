@@ -6,7 +6,7 @@
 
 use half::bf16;
 
-use super::{Tower, ViewGroup};
+use super::{DebugNames, Tower, ViewGroup};
 use crate::layers::attention::Heads;
 use crate::layers::rope::Rotation;
 use crate::layers::{Net, fixed};
@@ -15,7 +15,7 @@ use crate::onnx::Value;
 use crate::position_table::interpolate_corners;
 use crate::weights::Weight;
 use crate::{Error, Model};
-use vla_base::tensor::DType;
+use vla_base::tensor::{DType, Dim};
 
 /// The tower.
 pub(crate) static TOWER: Tower = Tower {
@@ -27,7 +27,7 @@ pub(crate) static TOWER: Tower = Tower {
     tap: |net, model, group, tap, x| {
         merge(net, model, group, x, &format!("deepstack_merger_list.{tap}"), Norm::EachGroup)
     },
-    debug: ["vit_embeddings", "vit_layer", "vit_out"],
+    debug: DebugNames { embedded: "vit_embeddings", layer: "vit_layer", last: "vit_out", rows: Some("image_embeds") },
     vendor_order,
 };
 
@@ -63,6 +63,7 @@ fn embed(net: &mut Net<'_>, vision: &Vision, group: &ViewGroup, pixels: &Value) 
     let positions = interpolate_corners(&table.to_f32(), vision.table, width, (high, wide), rounding(table.dtype));
     let name = format!("positions[{high}x{wide}]");
     let positions = net.place(&Weight::computed(&name, &[high * wide, width], &positions))?;
+    tap_of_image(net, group, vision, "vit_positions", &positions)?;
     let tokens = net.graph.reshape(&tokens, &fixed([group.views, high * wide, width]))?;
     let tokens = net.graph.add(&tokens, &positions)?;
     net.graph.reshape(&tokens, &fixed([group.views * high * wide, width]))
@@ -75,6 +76,15 @@ fn tap(net: &mut Net<'_>, group: &ViewGroup, vision: &Vision, name: &str, x: &Va
     }
     let ordered = vendor_order(net, (vision, group), x)?;
     net.tap(name, &ordered)
+}
+
+/// As [`tap`], of a tensor `[patches, channels]` that is the same for every image.
+fn tap_of_image(net: &mut Net<'_>, group: &ViewGroup, vision: &Vision, name: &str, x: &Value) -> Result<(), Error> {
+    if !net.options.debug_outputs {
+        return Ok(());
+    }
+    let all = net.graph.concat(&vec![x; group.views], 0)?;
+    tap(net, group, vision, name, &all)
 }
 
 /// `[out, channels, 2, area]` to `[out, channels * area]`, the two added up.
@@ -118,6 +128,8 @@ fn rotation(net: &mut Net<'_>, vision: &Vision, group: &ViewGroup) -> Result<Opt
         net.place(&Weight::computed(&format!("{name}[{high}x{wide}]"), &[high * wide, dim], &table))
     };
     let (cos, sin) = (table("vision_cos", f64::cos)?, table("vision_sin", f64::sin)?);
+    tap_of_image(net, group, vision, "vit_cos", &cos)?;
+    tap_of_image(net, group, vision, "vit_sin", &sin)?;
     Ok(Some(Rotation { cos, sin }))
 }
 
@@ -185,12 +197,14 @@ fn merge(
     net.linear(&inner, &format!("{name}.linear_fc2"), 4 * width, out, true)
 }
 
-/// Patches `[patches, width]` in the vendor's order: groups of 2x2 row by row, in each its patches row by row.
+/// Patches `[patches, channels]` in the vendor's order: groups of 2x2 row by row, in each its patches row by row.
 fn vendor_order(net: &mut Net<'_>, (vision, group): (&Vision, &ViewGroup), x: &Value) -> Result<Value, Error> {
     let (high, wide) = group.grid(vision);
-    let cells = net.graph.reshape(x, &fixed([group.views, high / 2, 2, wide / 2, 2, vision.width]))?;
+    let channels = x.dims().get(1).cloned().unwrap_or(Dim::Fixed(vision.width));
+    let cells = [group.views, high / 2, 2, wide / 2, 2].map(Dim::Fixed);
+    let cells = net.graph.reshape(x, &[&cells[..], &[channels.clone()]].concat())?;
     let cells = net.graph.transpose(&cells, &[0, 1, 3, 2, 4, 5])?;
-    net.graph.reshape(&cells, &fixed([group.patches(vision), vision.width]))
+    net.graph.reshape(&cells, &[Dim::Fixed(group.patches(vision)), channels])
 }
 
 #[cfg(test)]

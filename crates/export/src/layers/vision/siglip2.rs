@@ -1,6 +1,6 @@
 //! SigLIP2 with learned positions, pixel unshuffle and the projector `mlp1` (GR00T N1.6).
 
-use super::{Tower, ViewGroup};
+use super::{DebugNames, Tower, ViewGroup};
 use crate::layers::attention::Heads;
 use crate::layers::rope::Rotation;
 use crate::layers::{Net, fixed};
@@ -18,7 +18,7 @@ pub(crate) static TOWER: Tower = Tower {
     finish: |net, vision, x| net.layer_norm(x, &format!("{NAMES}.post_layernorm"), vision.width, vision.eps),
     project: ("mlp1", project),
     tap: |_, _, _, _, x| Ok(x.clone()),
-    debug: ["vit_embeddings", "vit_layer", "vit_out"],
+    debug: DebugNames { embedded: "vit_embeddings", layer: "vit_layer", last: "vit_out", rows: None },
     vendor_order: |_, _, x| Ok(x.clone()),
 };
 

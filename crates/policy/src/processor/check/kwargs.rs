@@ -1,11 +1,12 @@
 //! The arguments of the vendor's processor class.
 
-use super::super::ImageTransformSpec;
 use super::super::known::Place;
 use super::super::on_use::Number;
 use super::super::raw::Entries;
+use super::super::{Framing, ImageTransformSpec};
 use super::Checker;
 use super::object::Object;
+use crate::encode::resize::Size;
 use crate::family::Family;
 
 /// Largest side that the shorter edge may be resized to; beyond it a number is a mistake, not a camera.
@@ -39,10 +40,6 @@ impl Checker {
     pub(super) fn kwargs(&mut self, family: &Family, entries: &Entries) -> Kwargs {
         let object = &mut Object::new("", Place::Kwargs, entries);
         self.model(family, object);
-        let albumentations = self.flag(object, "use_albumentations", false);
-        self.check(albumentations, || {
-            "use_albumentations: expected true, found false; the other image transform is not computed here".into()
-        });
         let [max_state_dim, max_action_dim, max_action_horizon] =
             [("max_state_dim", 29), ("max_action_dim", 29), ("max_action_horizon", family.max_action_horizon)]
                 .map(|(key, default)| self.dim(object, key, default));
@@ -86,32 +83,70 @@ impl Checker {
         value
     }
 
-    /// The two sizes matter only where the edge or the fraction is null, as in the vendor's code.
     fn image(&mut self, family: &Family, object: &mut Object<'_>) -> Option<ImageTransformSpec> {
-        let [target, crop] = ["image_target_size", "image_crop_size"].map(|key| {
-            let size: Option<[usize; 2]> = self.take::<Option<_>>(object, key).flatten();
-            size.map(|[height, _]| height)
-        });
+        let [target, crop] =
+            ["image_target_size", "image_crop_size"].map(|key| self.take::<Option<[usize; 2]>>(object, key).flatten());
         let edge =
             self.take::<Option<usize>>(object, "shortest_image_edge").unwrap_or(Some(family.shortest_image_edge));
         let fraction = self.take::<Option<Number>>(object, "crop_fraction").unwrap_or(Some(Number(0.95)));
         let letterbox = self.take::<Option<bool>>(object, LETTERBOX).flatten().unwrap_or_default();
-        let shortest_edge = edge.or(target);
+        let albumentations = self.flag(object, "use_albumentations", false);
+        let framing = if !albumentations && family.switches.torchvision_transform {
+            self.stretched(target, crop)?
+        } else {
+            self.check(albumentations, || {
+                "use_albumentations: expected true, found false; the other image transform is not computed here".into()
+            });
+            self.shortest_edge(edge, fraction, target, crop)?
+        };
+        Some(ImageTransformSpec { letterbox, framing, smart_resize: family.smart_resize })
+    }
+
+    /// The transform of albumentations. The two sizes matter only where the edge or the fraction is null, as in the vendor's
+    /// code.
+    fn shortest_edge(
+        &mut self,
+        edge: Option<usize>,
+        fraction: Option<Number>,
+        target: Option<[usize; 2]>,
+        crop: Option<[usize; 2]>,
+    ) -> Option<Framing> {
+        let [target, crop] = [target, crop].map(|size| size.map(|[height, _]| height));
+        let edge = edge.or(target);
         let of_sizes = crop.zip(target).map(|(crop, target)| crop as f64 / target as f64);
-        let crop_fraction = fraction.map(|Number(fraction)| fraction).or(of_sizes);
-        self.check(shortest_edge.is_some(), || {
-            "shortest_image_edge: null, and no image_target_size to take it from".into()
-        });
-        self.check(crop_fraction.is_some(), || {
+        let crop = fraction.map(|Number(fraction)| fraction).or(of_sizes);
+        self.check(edge.is_some(), || "shortest_image_edge: null, and no image_target_size to take it from".into());
+        self.check(crop.is_some(), || {
             "crop_fraction: null, and no image_crop_size and image_target_size to take it from".into()
         });
-        let (shortest_edge, crop_fraction) = shortest_edge.zip(crop_fraction)?;
-        self.check((1..=LARGEST_EDGE).contains(&shortest_edge), || {
-            format!("shortest_image_edge: expected 1 to {LARGEST_EDGE} pixels, found {shortest_edge}")
+        let (edge, crop) = edge.zip(crop)?;
+        self.check((1..=LARGEST_EDGE).contains(&edge), || {
+            format!("shortest_image_edge: expected 1 to {LARGEST_EDGE} pixels, found {edge}")
         });
-        self.check(crop_fraction > 0.0 && crop_fraction <= 1.0, || {
-            format!("crop_fraction: expected above 0 and at most 1, found {crop_fraction}")
+        self.check(crop > 0.0 && crop <= 1.0, || {
+            format!("crop_fraction: expected above 0 and at most 1, found {crop}")
         });
-        Some(ImageTransformSpec { letterbox, ..family.image(shortest_edge, crop_fraction) })
+        Some(Framing::ShortestEdge { edge, crop })
+    }
+
+    /// The transform of torchvision, which needs both sizes.
+    fn stretched(&mut self, target: Option<[usize; 2]>, crop: Option<[usize; 2]>) -> Option<Framing> {
+        for (key, found) in [("image_target_size", target), ("image_crop_size", crop)] {
+            self.check(found.is_some(), || {
+                format!(
+                    "{key}: expected [height, width], found null or no such key; use_albumentations: false needs it"
+                )
+            });
+        }
+        let (target, crop) = target.zip(crop)?;
+        let sides = 1..=LARGEST_EDGE;
+        self.check(target.iter().all(|side| sides.contains(side)), || {
+            format!("image_target_size: expected sides of 1 to {LARGEST_EDGE} pixels, found {target:?}")
+        });
+        self.check(crop.iter().zip(target).all(|(crop, target)| (1..=target).contains(crop)), || {
+            format!("image_crop_size: expected sides of 1 to those of image_target_size {target:?}, found {crop:?}")
+        });
+        let size = |[height, width]: [usize; 2]| Size { width, height };
+        Some(Framing::Stretched { target: size(target), crop: size(crop) })
     }
 }
