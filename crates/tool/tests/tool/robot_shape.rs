@@ -159,7 +159,8 @@ fn policy_of_head(text: &str, folder: &Path) -> std::path::PathBuf {
     let commands = head[first..].join("\n").replace("\\\n", " ");
     for command in commands.lines().filter_map(|line| line.strip_prefix("vla-trt ")) {
         let words: Vec<&str> = command.split_whitespace().collect();
-        let made = Command::new(env!("CARGO_BIN_EXE_vla-trt")).args(words).current_dir(folder).output().expect("a start");
+        let made =
+            Command::new(env!("CARGO_BIN_EXE_vla-trt")).args(words).current_dir(folder).output().expect("a start");
         assert_eq!(made.status.code(), Some(0), "{command}: {made:?}");
     }
     folder.join("my_policy")
@@ -177,7 +178,8 @@ fn the_parameter_files_of_libero_droid_and_two_arms_fit_the_policies_that_their_
             let robot = Robot { params: params.to_owned(), bag: None };
             let findings = examine(&machine, Some(&policy), Some(&robot)).findings;
             ["parameters", "limits"].map(|check| {
-                let found = findings.iter().filter(|finding| finding.check == check).map(|finding| finding.severity).max();
+                let found =
+                    findings.iter().filter(|finding| finding.check == check).map(|finding| finding.severity).max();
                 (found, findings.iter().filter(|finding| finding.check == check).cloned().collect::<Vec<_>>())
             })
         };

@@ -71,7 +71,7 @@ fn embed(net: &mut Net<'_>, vision: &Vision, group: &ViewGroup, pixels: &Value) 
 
 /// A tensor of one group for comparison, where there is only this group.
 fn tap(net: &mut Net<'_>, group: &ViewGroup, vision: &Vision, name: &str, x: &Value) -> Result<(), Error> {
-    if !net.options.debug_outputs || group.input != "pixels" {
+    if !net.options.debug_outputs || group.input.contains('.') {
         return Ok(());
     }
     let ordered = vendor_order(net, (vision, group), x)?;
