@@ -101,7 +101,7 @@ impl Policy {
         &self.spec
     }
 
-    /// The family of its model.
+    /// The family of models that it belongs to.
     pub fn family(&self) -> &'static Family {
         self.family
     }
