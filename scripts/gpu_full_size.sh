@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# gpu_full_size.sh OUT [PART...]: GR00T N1.6 at full size with seeded random weights, on a GPU. Writes logs and the tables of
-# docs/gpu_results.md (I to L) and docs/memory.md to OUT.
+# gpu_full_size.sh OUT [PART...]: GR00T at full size with seeded random weights, on a GPU. Writes logs and the tables of
+# docs/gpu_results.md (I to O) and docs/memory.md to OUT. FAMILY is n1d6 (default) or n1d7, VIEWS 3 (default: three cameras of
+# 640x480) or 2 (two square pictures of 256x256, as LIBERO's).
 #   export    checkpoint and two bundles: FP32 and FP16 networks, in groups of eight blocks (2 minutes, 30 GB of disk)
 #   build     every engine in FP16, JOBS at a time (default 6); the provenance has the trial of the host copy
 #   memory    what loading keeps; a control group with too little memory for the host copies (root, cgroup 2)
@@ -21,11 +22,17 @@ shift
 tool=${VLA_TRT_TOOL:-$root/target/release/vla-trt}
 load_memory=${VLA_TRT_LOAD_MEMORY:-$root/target/release/examples/load_memory}
 work=${VLA_TRT_WORK:-$out/full-size-work}
-bag=$root/data/aloha_cube params=$root/config/aloha.yaml
+bag=$root/data/aloha_cube
 networks=${VLA_TRT_NETWORKS:-fp32 fp16}
+family=${FAMILY:-n1d6} views=${VIEWS:-3}
 GB_S=${GB_S:-3350}
 mkdir -p "$out" "$work"
 cd "$work" || exit 1
+params=$root/config/aloha.yaml
+if [ "$views" = 2 ]; then
+  sed '/^ *right_wrist:/,/max_age_ms/d' "$params" >two_views.yaml
+  params=two_views.yaml
+fi
 
 title() { printf '\n## %s\n' "$*"; }
 shown() { # the command as a reader would type it, then what it says and its exit code
@@ -39,13 +46,25 @@ shown() { # the command as a reader would type it, then what it says and its exi
 }
 stages() { sed -n 's/^  - name: //p' "$1/policy.yaml"; }
 policy_of() { echo "--policy $1 --params $params -p engine.kind:=tensorrt"; }
+# The bag's pictures are padded to squares where the policy has square ones, so that its two views are 256x256.
+shape() {
+  case $views in
+    3) echo "--camera top=640x480 --camera left_wrist=640x480 --camera right_wrist=640x480" ;;
+    2) echo "--camera top=640x480 --camera left_wrist=640x480 --letterbox always" ;;
+    *) echo "VIEWS: expected 2 or 3, found $views" >&2; return 1 ;;
+  esac
+}
+two_views() { # the checkpoint's processor without its third camera
+  sed -i '/"left_wrist",/{N;s/"left_wrist",\n *"right_wrist"/"left_wrist"/}' "$1/processor_config.json"
+}
 
 export_bundles() {
   title "Checkpoint and bundles"
-  [ -e checkpoint/config.json ] || shown "$tool" make-checkpoint --size "${SIZE:-n1d6}" -o checkpoint
+  [ -e checkpoint/config.json ] || shown "$tool" make-checkpoint --family "$family" --size "${SIZE:-full}" -o checkpoint
+  [ "$views" = 3 ] || two_views checkpoint
   for dtype in $networks; do
     [ -e "from-$dtype/policy.yaml" ] || shown "$tool" export --checkpoint checkpoint --tokenizer checkpoint/tokenizer \
-      --embodiment new_embodiment --camera top=640x480 --camera left_wrist=640x480 --camera right_wrist=640x480 --step-s 0.02 \
+      --embodiment new_embodiment $(shape) --step-s 0.02 \
       --max-text-tokens 192 --blocks-per-engine 8 --steps 4 --dtype "$dtype" -o "from-$dtype"
     sed -i 's/precision: .*/precision: fp16/' "from-$dtype/policy.yaml"
   done

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use vla_base::tensor::DType;
 use vla_export::bundle::{Camera, embodiment};
 use vla_export::checkpoint::{Backbone, Checkpoint, Config};
+use vla_export::family::{N1D6, N1D7};
 use vla_export::inventory::inventory;
 use vla_export::synthetic_checkpoint::shards;
 use vla_export::weights::Weights;
+use vla_export::{Error, Family, Model};
 use vla_policy::processor::ProcessorConfig;
 
 use vla_trt_tests::fuzz;
@@ -63,25 +65,45 @@ fn damaged_files_do_not_panic() {
     });
 }
 
-const CONFIG: &str = r#"{"model_type": "Gr00tN1d6", "action_horizon": 50, "max_state_dim": 128, "max_action_dim": 128,
+/// `config.json` and its backbone's, of each release.
+static SEEDS: [(&Family, &str, &str); 2] = [
+    (
+        &N1D6,
+        r#"{"model_type": "Gr00tN1d6", "action_horizon": 50, "max_state_dim": 128, "max_action_dim": 128,
  "diffusion_model_cfg": {"num_layers": 32, "num_attention_heads": 32, "attention_head_dim": 48, "output_dim": 1024,
- "positional_embeddings": null, "interleave_self_attention": true, "norm_type": "ada_norm"}, "use_vlln": true}"#;
-const BACKBONE: &str = r#"{"downsample_ratio": 0.5, "vision_config": {"hidden_size": 64, "intermediate_size": 128,
+ "positional_embeddings": null, "interleave_self_attention": true, "norm_type": "ada_norm"}, "use_vlln": true}"#,
+        r#"{"downsample_ratio": 0.5, "vision_config": {"hidden_size": 64, "intermediate_size": 128,
  "num_hidden_layers": 2, "num_attention_heads": 4, "patch_size": 14, "layer_norm_eps": 1e-6}, "text_config": {
  "hidden_size": 2048, "intermediate_size": 160, "num_hidden_layers": 4, "num_attention_heads": 4,
- "num_key_value_heads": 2, "rope_theta": 1000000, "vocab_size": 151680}}"#;
+ "num_key_value_heads": 2, "rope_theta": 1000000, "vocab_size": 151680}}"#,
+    ),
+    (
+        &N1D7,
+        r#"{"model_type": "Gr00tN1d7", "select_layer": 3, "vl_self_attention_cfg": {"num_layers": 2, "num_attention_heads": 32,
+ "attention_head_dim": 64, "positional_embeddings": null}, "state_history_length": 1, "transformers_version": "4.57.3"}"#,
+        r#"{"model_type": "qwen3_vl", "vision_config": {"hidden_size": 64, "intermediate_size": 128, "depth": 4, "num_heads": 4,
+ "patch_size": 16, "num_position_embeddings": 16, "deepstack_visual_indexes": [0, 2]}, "text_config": {
+ "hidden_size": 2048, "intermediate_size": 160, "num_hidden_layers": 4, "num_attention_heads": 4, "head_dim": 16,
+ "num_key_value_heads": 2, "rope_theta": 5e6, "rope_scaling": {"mrope_section": [4, 2, 2]}, "vocab_size": 151936}}"#,
+    ),
+];
 
 /// What is accepted has shapes whose bytes can be counted. Many layers make long lists: those are left out.
-fn sizes(config: &[u8], backbone: &[u8]) {
+fn sizes(family: &'static Family, config: &[u8], backbone: &[u8]) {
     let path = Path::new("config.json");
-    let (Ok(config), Ok(backbone)) =
-        (Config::parse(path, config), Backbone::parse(&vla_export::family::N1D6, path, backbone))
-    else {
+    let (Ok(config), Ok(backbone)) = (Config::parse(path, config), Backbone::parse(family, path, backbone)) else {
         return;
     };
     let Ok(model) = config.model(&backbone) else { return };
-    if model.head.blocks.max(model.vision.layers).max(model.language.layers) < 100 {
-        let bytes: u64 = shards(&model, DType::F32, u64::MAX).iter().flatten().map(|entry| entry.bytes).sum();
+    let layers = [
+        model.head.blocks,
+        model.vision.layers,
+        model.language.layers,
+        model.head.fusion.as_ref().map_or(0, |fusion| fusion.layers),
+    ];
+    if layers.iter().all(|layers| *layers < 100) {
+        let shards = shards(&model, DType::F32, u64::MAX);
+        let bytes = shards.iter().flatten().fold(0_u64, |sum, entry| sum.saturating_add(entry.bytes));
         assert!(bytes as usize >= inventory(&model).len());
     }
 }
@@ -89,22 +111,49 @@ fn sizes(config: &[u8], backbone: &[u8]) {
 #[test]
 fn the_seeds_are_valid() {
     let path = Path::new("config.json");
-    let config = Config::parse(path, CONFIG.as_bytes()).expect("valid");
-    config
-        .model(&Backbone::parse(&vla_export::family::N1D6, path, BACKBONE.as_bytes()).expect("valid"))
-        .expect("they fit");
+    for (family, config, backbone) in SEEDS {
+        let config = Config::parse(path, config.as_bytes()).expect("valid");
+        config.model(&Backbone::parse(family, path, backbone.as_bytes()).expect("valid")).expect("they fit");
+    }
 }
 
 #[test]
 fn configurations_of_any_content_end_in_sizes_or_errors() {
-    let seeds = vec![CONFIG.into(), b"{}".to_vec(), br#"{"hidden_size": 18446744073709551615}"#.to_vec()];
-    fuzz::check!(20_000, seeds).for_each(|bytes| sizes(bytes, BACKBONE.as_bytes()));
+    let mut seeds = vec![b"{}".to_vec(), br#"{"hidden_size": 18446744073709551615}"#.to_vec()];
+    seeds.extend(SEEDS.iter().map(|(_, config, _)| config.as_bytes().to_vec()));
+    fuzz::check!(20_000, seeds).for_each(|bytes| {
+        for (family, _, backbone) in SEEDS {
+            sizes(family, bytes, backbone.as_bytes());
+        }
+    });
 }
 
 #[test]
 fn backbone_configurations_of_any_content_end_in_sizes_or_errors() {
-    let seeds = vec![BACKBONE.into(), br#"{"vision_config": null, "text_config": []}"#.to_vec()];
-    fuzz::check!(20_000, seeds).for_each(|bytes| sizes(CONFIG.as_bytes(), bytes));
+    let mut seeds = vec![br#"{"vision_config": null, "text_config": []}"#.to_vec()];
+    seeds.extend(SEEDS.iter().map(|(_, _, backbone)| backbone.as_bytes().to_vec()));
+    fuzz::check!(20_000, seeds).for_each(|bytes| {
+        for (family, config, _) in SEEDS {
+            sizes(family, config.as_bytes(), bytes);
+        }
+    });
+}
+
+#[test]
+fn a_layers_number_of_any_size_is_a_weight_that_is_not_read() {
+    for (model, prefix) in [
+        (Model::n1d6(), "backbone.model.language_model.model.layers."),
+        (Model::n1d7(), "action_head.vl_self_attention.transformer_blocks."),
+    ] {
+        for number in ["18446744073709551615", "18446744073709551616", "-1", ""] {
+            let header =
+                format!(r#"{{"{prefix}{number}.x":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}}}"#).into_bytes();
+            let bytes = [&(header.len() as u64).to_le_bytes()[..], &header].concat();
+            let files = vec![(PathBuf::from("model.safetensors"), Bytes::from(bytes))];
+            let checkpoint = Checkpoint::from_shards(Path::new("."), files).expect("valid");
+            assert!(matches!(checkpoint.check(&model), Err(Error::Weights { .. })), "{prefix}{number}");
+        }
+    }
 }
 
 #[test]
@@ -204,7 +253,7 @@ fn embodiment_tables_of_any_content_end_in_a_row_of_the_weights_or_in_errors() {
     fuzz::check!(20_000, seeds).for_each(|bytes: &[u8]| {
         let Ok(listed) = embodiment::parse(Path::new(embodiment::FILE), bytes) else { return };
         for tag in ["gr1", "mine", "far", "new_embodiment"] {
-            match embodiment::row_of(&listed, &vla_export::family::N1D6, tag, ROWS, &config) {
+            match embodiment::row_of(&listed, &N1D6, tag, ROWS, &config) {
                 Ok(row) => assert!(row < ROWS && listed.get(tag).is_none_or(|listed| *listed == row), "{tag}: {row}"),
                 Err(error) => assert!(error.to_string().contains(tag), "{error}"),
             }

@@ -1,6 +1,7 @@
 //! Checkpoints to bundles, and single inferences of them.
 
 mod checkpoint_config;
+mod checkpoint_config_n1d7;
 mod fuzz_export;
 mod fuzz_infer;
 mod infer;

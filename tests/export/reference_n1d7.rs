@@ -70,34 +70,37 @@ fn compare<'o>(
     absent
 }
 
+fn single_precision(layout: Layout) {
+    let Some(bench) = Bench::of(N1D7) else { return };
+    let (mut exact, mut rounded) = <(Table<OBSERVATIONS>, Table<OBSERVATIONS>)>::default();
+    for index in 0..OBSERVATIONS {
+        let observation = bench.observation(index);
+        let found = bench.infer(&observation, export(layout, RopeFrequencies::Exact));
+        let absent = compare(&mut exact, index, &observation, &found, SINGLE);
+        assert!(absent.is_empty(), "{}: {absent:?} are not in the dump", layout.name);
+        if !observation.tensors.contains_key("action_pred_both_bf16rope") {
+            continue;
+        }
+        let found = bench.infer(&observation, export(layout, RopeFrequencies::Bf16));
+        for name in ["backbone_features", "action_pred"] {
+            let Some(expected) = observation.tensors.get(&format!("{name}_both_bf16rope")) else { continue };
+            rounded.add(name, index, difference(&found[name], expected).0, SINGLE.relative);
+        }
+    }
+    exact.print(&format!("N1.7, FP32, {}, `--rope-inv-freq exact`", layout.name));
+    rounded.print(&format!("N1.7, FP32, {}, `--rope-inv-freq bf16`", layout.name));
+    exact.check();
+    rounded.check();
+}
+
 #[test]
 fn single_precision_gives_the_vendors_tensors_from_raw_images_to_decoded_actions() {
-    let Some(bench) = Bench::of(N1D7) else { return };
-    for layout in [split::LAYOUT, backbone_dit::LAYOUT] {
-        let (mut exact, mut rounded) = <(Table<OBSERVATIONS>, Table<OBSERVATIONS>)>::default();
-        for index in 0..OBSERVATIONS {
-            let observation = bench.observation(index);
-            let found = bench.infer(&observation, export(layout, RopeFrequencies::Exact));
-            let absent = compare(&mut exact, index, &observation, &found, SINGLE);
-            assert!(
-                absent.iter().all(|name| *name == "image_grid_thw"),
-                "{}: {absent:?} are not in the dump",
-                layout.name
-            );
-            if !observation.tensors.contains_key("action_pred_both_bf16rope") {
-                continue;
-            }
-            let found = bench.infer(&observation, export(layout, RopeFrequencies::Bf16));
-            for name in ["backbone_features", "action_pred"] {
-                let Some(expected) = observation.tensors.get(&format!("{name}_both_bf16rope")) else { continue };
-                rounded.add(name, index, difference(&found[name], expected).0, SINGLE.relative);
-            }
-        }
-        exact.print(&format!("N1.7, FP32, {}, `--rope-inv-freq exact`", layout.name));
-        rounded.print(&format!("N1.7, FP32, {}, `--rope-inv-freq bf16`", layout.name));
-        exact.check();
-        rounded.check();
-    }
+    single_precision(split::LAYOUT);
+}
+
+#[test]
+fn single_precision_gives_the_vendors_tensors_in_the_backbone_dit_layout() {
+    single_precision(backbone_dit::LAYOUT);
 }
 
 /// ONNX Runtime's CPU provider computes most half-precision operators in single precision between casts: a GPU's FP16
@@ -117,8 +120,7 @@ fn half_precision_stays_within_its_limit() {
 }
 
 /// Ten other `config.json` over the same weights.
-#[test]
-fn other_configurations_give_the_vendors_actions() {
+fn other_configurations(layout: Layout) {
     let Some(bench) = Bench::of(N1D7) else { return };
     let read = |name: &str| std::fs::read(bench.file(name)).expect("a file");
     let variants: Value = serde_json::from_slice(&read("tiny/config_variants.json")).expect("json");
@@ -126,17 +128,25 @@ fn other_configurations_give_the_vendors_actions() {
     let expected = safetensors::SafeTensors::deserialize(&bytes).expect("tensors");
     let observation = bench.observation(4);
     for (name, variant) in variants["variants"].as_object().expect("variants") {
-        for layout in [split::LAYOUT, backbone_dit::LAYOUT] {
-            bench.configure(&variant["config_patch"]);
-            let found = bench.infer(&observation, export(layout, RopeFrequencies::Exact));
-            for tensor in ["backbone_features", "action_pred"] {
-                let Ok(view) = expected.tensor(&format!("{name}.{tensor}")) else { continue };
-                let values = view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-                let reference = vla_base::tensor::HostTensor::from_f32(view.shape(), values).expect("whole");
-                let (relative, _) = difference(&found[tensor], &reference);
-                eprintln!("{name}, {}: {tensor} {relative:.1e}", layout.name);
-                assert!(relative < SINGLE.relative, "{name}, {}: {tensor} {relative:.1e}", layout.name);
-            }
+        bench.configure(&variant["config_patch"]);
+        let found = bench.infer(&observation, export(layout, RopeFrequencies::Exact));
+        for tensor in ["backbone_features", "action_pred"] {
+            let Ok(view) = expected.tensor(&format!("{name}.{tensor}")) else { continue };
+            let values = view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+            let reference = vla_base::tensor::HostTensor::from_f32(view.shape(), values).expect("whole");
+            let (relative, _) = difference(&found[tensor], &reference);
+            eprintln!("{name}, {}: {tensor} {relative:.1e}", layout.name);
+            assert!(relative < SINGLE.relative, "{name}, {}: {tensor} {relative:.1e}", layout.name);
         }
     }
+}
+
+#[test]
+fn other_configurations_give_the_vendors_actions() {
+    other_configurations(split::LAYOUT);
+}
+
+#[test]
+fn other_configurations_give_the_vendors_actions_in_the_backbone_dit_layout() {
+    other_configurations(backbone_dit::LAYOUT);
 }

@@ -374,7 +374,7 @@ fn a_look_of_the_watch_thread_at_new_joint_states_allocates_nothing() {
 
 #[test]
 fn state_encoder_and_action_decoder_allocate_nothing() {
-    let pose = Conversion::ComposePose { state: 0, format: PoseFormat::Rotvec };
+    let pose = Conversion::ComposePose { state: 0, predicted: PoseFormat::Rot6d, format: PoseFormat::Rotvec };
     let scaling = ActionScaling::Range { low: vec![-1.0; 9], high: vec![1.0; 9] };
     let processor = Processor {
         family: &N1D6,
@@ -383,6 +383,7 @@ fn state_encoder_and_action_decoder_allocate_nothing() {
         state: vec![StateKey { name: "pose".into(), width: 9, encoding: StateEncoding::SinCos }],
         state_deltas: vec![0],
         video_deltas: vec![0],
+        exclude_state: false,
         clip_state: true,
         action: vec![ActionKey { name: "pose".into(), width: 9, scaling, conversion: pose, eef: None }],
         action_deltas: (0..16).collect(),

@@ -329,7 +329,7 @@ fn a_key_of_both_joints_and_a_pose_or_of_neither_or_of_another_width_is_refused_
         "state.tool.scale is given, but the state 'tool' comes from a pose, in m and rad; take state.tool.scale away",
         "state.hand.joints and state.hand.pose are both given; the state 'hand' comes from joints or from a pose",
         "state.quaternion.pose is 'tcp', but the state 'quaternion' has 7 values and a pose gives 3 (x, y, z), 6 (x, y, z and \
-         rotation vector) or 9 (x, y, z and two rows of the rotation matrix); name its values in state.quaternion.pose_parts",
+         rotation vector), 9 (x, y, z and two rows of the rotation matrix) or 16 (4x4 matrix); name its values in state.quaternion.pose_parts",
         "parameter 'state.gripper.joints' is not set: list the 1 joints of the state 'gripper' by their names in \
          sensor_msgs/JointState, in the policy's order; or, if a pose has it, name the pose in state.gripper.pose and the \
          values in state.gripper.pose_parts",

@@ -9,7 +9,7 @@ use std::path::Path;
 use vla_policy::encode::EvalTransform;
 use vla_policy::processor::{ActionScaling, Conversion, Processor, ProcessorConfig, StateEncoding, Statistics};
 
-fn seeds(texts: [String; 3]) -> Vec<Vec<u8>> {
+fn seeds<const N: usize>(texts: [String; N]) -> Vec<Vec<u8>> {
     texts.into_iter().map(String::into_bytes).collect()
 }
 
@@ -54,7 +54,19 @@ fn no_text_makes_the_reader_of_processor_config_panic() {
     let mut pose = files::config();
     pose["processor_kwargs"]["modality_configs"]["robot"]["state"]["sin_cos_embedding_keys"] =
         serde_json::json!(["arm"]);
-    let seeds = seeds([files::config().to_string(), pose.to_string(), "[[[{\"processor_kwargs\":1e999}]]]".into()]);
+    let mut stretched = files::config_n1d7();
+    let kwargs = &mut stretched["processor_kwargs"];
+    kwargs["use_albumentations"] = serde_json::json!(false);
+    kwargs["image_target_size"] = serde_json::json!([256, 256]);
+    kwargs["image_crop_size"] = serde_json::json!([230, 230]);
+    let n1d7 = [files::config_n1d7().to_string(), stretched.to_string()];
+    let seeds = seeds([
+        files::config().to_string(),
+        n1d7[0].clone(),
+        n1d7[1].clone(),
+        pose.to_string(),
+        "[[[{\"processor_kwargs\":1e999}]]]".into(),
+    ]);
     fuzz::check!(50_000, seeds).for_each(|bytes: &[u8]| {
         let Ok(config) = ProcessorConfig::parse(Path::new("c"), &String::from_utf8_lossy(bytes)) else { return };
         if let Ok(processor) = Processor::new(&config, &statistics, "robot") {

@@ -7,11 +7,14 @@ use std::path::PathBuf;
 
 use vla_base::tensor::{DType, HostTensor};
 use vla_export::bundle;
-use vla_export::bundle::{Camera, Request};
+use vla_export::bundle::{Camera, Features, Request};
 use vla_export::checkpoint::Checkpoint;
+use vla_export::family::{N1D6, N1D7};
 use vla_export::synthetic_checkpoint;
 use vla_export::synthetic_checkpoint::{Size, TOKENIZER};
-use vla_export::{Layout, Model, Options, RopeFrequencies, View, VisionAttention, backbone_dit, demo, split, vendor};
+use vla_export::{
+    Family, Layout, Model, Options, RopeFrequencies, View, VisionAttention, backbone_dit, demo, split, vendor,
+};
 use vla_offline::infer;
 use vla_offline::infer::Inputs;
 use vla_policy::PolicySpec;
@@ -47,11 +50,14 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::of(&N1D6)
+    }
+
+    fn of(family: &'static Family) -> Self {
         let scratch = tempfile::tempdir().expect("scratch");
         let dir = scratch.path().join("checkpoint");
         fs::create_dir(&dir).expect("a folder");
-        synthetic_checkpoint::fill_folder(&vla_export::family::N1D6, Size::Demo, 7, &dir, u64::MAX, &mut |_| {})
-            .expect("a checkpoint");
+        synthetic_checkpoint::fill_folder(family, Size::Demo, 7, &dir, u64::MAX, &mut |_| {}).expect("a checkpoint");
         let checkpoint = Checkpoint::open(&dir).expect("opens");
         let model = checkpoint.model(&dir.join(TOKENIZER).join("config.json")).expect("sizes");
         Self { scratch, checkpoint, model }
@@ -59,7 +65,7 @@ impl Bench {
 
     fn request(&self, layout: Layout) -> Request {
         let dir = self.scratch.path().join("checkpoint");
-        Request { layout, precision: None, ..demo::bundle::request(&vla_export::family::N1D6, &dir) }
+        Request { layout, precision: None, ..demo::bundle::request(self.model.family, &dir) }
     }
 
     fn export(&self, request: &Request) -> PolicySpec {
@@ -160,7 +166,7 @@ fn backbone_dit_gives_the_actions_of_split() {
     ] {
         let split = run(&bench.export(&request(split::LAYOUT, attention, rope)), Files::new()).expect("runs");
         let spec = bench.export(&request(backbone_dit::LAYOUT, attention, rope));
-        assert_eq!(spec.stage_names(), backbone_dit::LAYOUT.stages);
+        assert_eq!(spec.stage_names(), ["backbone", "state_encoder", "action_encoder", "dit", "action_decoder"]);
         assert!(spec.instruction.embedding.is_none(), "the token embedding is inside the backbone");
         let whole = run(&spec, Files::new()).expect("runs");
         let difference = apart(&split, &whole);
@@ -174,6 +180,37 @@ fn backbone_dit_gives_the_actions_of_split() {
     for name in ["input_ids", "image_mask", "backbone_attention_mask", "embodiment_id"] {
         assert_eq!(whole[name], split[name], "{name}");
     }
+}
+
+#[test]
+fn backbone_dit_gives_the_actions_of_split_where_layers_lie_between_backbone_and_head() {
+    if !runs() {
+        return;
+    }
+    let bench = Bench::of(&N1D7);
+    let mut seen: Vec<Arrays> = Vec::new();
+    for features in [Features::BeforeNorm, Features::AfterNorm] {
+        let request = |layout| Request { features, ..bench.request(layout) };
+        let spec = bench.export(&request(split::LAYOUT));
+        assert_eq!(spec.stage_names(), split::LAYOUT.stages);
+        let split = run(&spec, Files::new()).expect("runs");
+        let spec = bench.export(&request(backbone_dit::LAYOUT));
+        assert_eq!(spec.stage_names(), backbone_dit::LAYOUT.stages);
+        let whole = run(&spec, Files::new()).expect("runs");
+        let difference = apart(&split, &whole);
+        eprintln!("backbone-dit against split, N1.7, {features:?}: {difference:e} rad");
+        assert!(difference < TOLERANCE, "{difference}");
+        assert_eq!(whole["vl_embs"].dims(), split["vl_embs"].dims(), "no batch axis in a dump");
+        seen.push(whole);
+    }
+    // The layers between are exported for a backbone and a DiT that come from elsewhere too.
+    let full = PolicySpec::load(&bench.scratch.path().join("policy-backbone-dit")).expect("a policy");
+    let head = bench.export(&Request { features: Features::AfterNorm, ..bench.request(backbone_dit::HEAD) });
+    let files = ["backbone", "dit"].map(|stage| (stage.to_owned(), full.dir.join(format!("{stage}.onnx"))));
+    assert_eq!(apart(&seen[1], &run(&head, files.into()).expect("runs")), 0.0);
+    // The demo's norm has weights of one, whose effect the head's own norm takes back: it shows in the rows between.
+    let [before, after] = [0, 1].map(|index: usize| f32s(&seen[index], "backbone_features"));
+    assert!(before.iter().zip(after).any(|(before, after)| (before - after).abs() > 0.1), "the switch does something");
 }
 
 #[test]
@@ -240,7 +277,7 @@ fn the_head_says_what_it_lacks_and_runs_with_it() {
 
     let error = run(&head, Files::new()).expect_err("two networks are missing");
     says(&error, &["stage 'backbone'", "backbone_model.onnx", "stage 'dit'", "dit_model.onnx", "engines.dit.path"]);
-    says(&error, &["export_onnx_n1d6.py", "weight files"]);
+    says(&error, &["export_onnx_n1d7.py", "weight files"]);
 
     // Weights lie beside a network under the name that it gives them.
     for (from, to) in [("backbone.onnx", "backbone_model.onnx"), ("dit.onnx", "dit_model.onnx")] {

@@ -12,7 +12,7 @@ use vla_policy::encode::normalise_text::{is_space, is_word, normalise_text};
 use vla_policy::encode::prompt::{MAX_INSTRUCTION_BYTES, Prompt, PromptEncoder};
 use vla_policy::encode::state::StateEncoder;
 use vla_policy::family::N1D6;
-use vla_policy::processor::{Conversion, Processor, ProcessorConfig, StateEncoding, Statistics};
+use vla_policy::processor::{Conversion, Processor, ProcessorConfig, ProcessorError, StateEncoding, Statistics};
 use vla_trt_tests::vectors::{json, oracle};
 
 /// Image rows of a 336x252 view.
@@ -177,19 +177,21 @@ fn word_and_space_classes_are_pythons_but_for_letters_newer_than_its_unicode() {
 }
 
 /// One case of `state_action.json` with its tensors.
-struct Case<'a> {
-    name: String,
+pub(crate) struct Case<'a> {
+    pub name: String,
     prefix: String,
-    processor: Processor,
+    pub processor: Processor,
     /// Samples of the state; the last is the observation's.
-    samples: usize,
+    pub samples: usize,
     tensors: &'a SafeTensors<'a>,
 }
 
 impl<'a> Case<'a> {
-    fn new(case: &Value, tensors: &'a SafeTensors<'a>) -> Self {
+    /// # Errors
+    /// Those of the processor.
+    pub(crate) fn new(case: &Value, class: &str, tensors: &'a SafeTensors<'a>) -> Result<Self, ProcessorError> {
         let mut config = serde_json::json!({
-            "processor_class": "Gr00tN1d6Processor",
+            "processor_class": class,
             "processor_kwargs": case["processor_kwargs"],
         });
         let kwargs = config["processor_kwargs"].as_object_mut().expect("kwargs");
@@ -198,29 +200,30 @@ impl<'a> Case<'a> {
         let config = ProcessorConfig::parse(path, &config.to_string()).expect("the vendor's schema");
         let statistics = Statistics::parse(path, &case["statistics"].to_string()).expect("the vendor's schema");
         let tag = text(case, "embodiment_tag");
-        let mut processor = Processor::new(&config, &statistics, tag).expect("a processor");
+        let mut processor = Processor::new(&config, &statistics, tag)?;
         // The vendor passes deltas on as they are predicted; what they are added to is this project's.
         for key in processor.action.iter_mut().filter(|key| key.delta().is_some()) {
             key.conversion = Conversion::Absolute;
         }
         let samples = processor.state_deltas.len();
-        Self { name: text(case, "name").into(), prefix: text(case, "prefix").into(), processor, samples, tensors }
+        let (name, prefix) = (text(case, "name").into(), text(case, "prefix").into());
+        Ok(Self { name, prefix, processor, samples, tensors })
     }
 
-    fn f32s(&self, name: &str) -> Vec<f32> {
+    pub(crate) fn f32s(&self, name: &str) -> Vec<f32> {
         let view = self.tensors.tensor(&format!("{}{name}", self.prefix)).expect("a tensor");
         assert_eq!(view.dtype(), safetensors::Dtype::F32);
         view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect()
     }
 
     /// The raw state of one sample, keys in model order.
-    fn raw(&self, sample: usize) -> Vec<f32> {
+    pub(crate) fn raw(&self, sample: usize) -> Vec<f32> {
         let keys = self.processor.state.iter();
         keys.flat_map(|key| self.f32s(&format!("state_raw.{}", key.name))[sample * key.width..][..key.width].to_vec())
             .collect()
     }
 
-    fn encoded(&self) -> Vec<f32> {
+    pub(crate) fn encoded(&self) -> Vec<f32> {
         let mut encoder = StateEncoder::new(&self.processor).expect("an encoder");
         let mut out = vec![f32::NAN; self.processor.max_state_dim];
         (0..self.samples)
@@ -232,7 +235,7 @@ impl<'a> Case<'a> {
     }
 
     /// The decoded values of each key.
-    fn decoded(&self) -> Vec<(String, Vec<f32>)> {
+    pub(crate) fn decoded(&self) -> Vec<(String, Vec<f32>)> {
         let (rows, dims) = (self.processor.rows(), self.processor.max_action_dim);
         let used = self.processor.predicted_width();
         // More rows than are used, and other values where none are used: neither may matter.
@@ -254,7 +257,7 @@ impl<'a> Case<'a> {
     }
 }
 
-fn bits(values: &[f32]) -> Vec<u32> {
+pub(crate) fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
@@ -266,7 +269,7 @@ fn difference(expected: &[f32], found: &[f32]) -> f32 {
 
 /// What a kind of value amounted to over all cases.
 #[derive(Default)]
-struct Tally {
+pub(crate) struct Tally {
     arrays: usize,
     values: usize,
     same_bits: usize,
@@ -275,7 +278,7 @@ struct Tally {
 
 impl Tally {
     /// Counts one array; returns its largest difference.
-    fn add(&mut self, expected: &[f32], found: &[f32]) -> f32 {
+    pub(crate) fn add(&mut self, expected: &[f32], found: &[f32]) -> f32 {
         let largest = difference(expected, found);
         self.arrays += 1;
         self.values += expected.len();
@@ -285,7 +288,7 @@ impl Tally {
         largest
     }
 
-    fn print(&self, what: &str) {
+    pub(crate) fn print(&self, what: &str) {
         let Self { arrays, values, same_bits, largest } = self;
         eprintln!("{what}: {arrays} arrays, {values} values, {same_bits} bit-exact, largest difference {largest:.1e}");
     }
@@ -298,7 +301,7 @@ fn for_each_case(mut check: impl FnMut(&Case<'_>)) {
     let cases = json(&oracle.join("transforms/state_action.json"));
     let cases = cases.as_array().expect("cases");
     assert_eq!(cases.len(), 24);
-    cases.iter().for_each(|case| check(&Case::new(case, &tensors)));
+    cases.iter().for_each(|case| check(&Case::new(case, "Gr00tN1d6Processor", &tensors).expect("a processor")));
 }
 
 #[test]

@@ -2,5 +2,6 @@
 //!
 //! Skipped, aloud, where the oracle is not there.
 
+mod codec;
 mod images;
 mod prompts;

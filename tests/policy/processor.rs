@@ -1,5 +1,6 @@
 //! The vendor's processor files: what is read from them, what is filled in, and how every mistake is named.
 
+mod families;
 mod keys;
 mod statistics;
 
@@ -227,11 +228,17 @@ fn relative_poses_are_nine_wide_and_their_format_gives_the_decoded_width() {
         ("DEFAULT", PoseFormat::Matrix, 16),
     ] {
         let processor = pose(9, format).expect("valid");
-        assert_eq!(processor.action[0].conversion, Conversion::ComposePose { state: 0, format: written });
+        assert_eq!(
+            processor.action[0].conversion,
+            Conversion::ComposePose { state: 0, predicted: PoseFormat::Rot6d, format: written }
+        );
         assert_eq!((processor.action[0].width, processor.action_width()), (9, width + 1));
     }
     let error = pose(6, "XYZ_ROTVEC").expect_err("refused").to_string();
-    assert!(error.contains("a relative EEF key has 9 values (position and 6D rotation), found 6"), "{error}");
+    assert!(
+        error.contains("expected 9 values of a relative EEF key (x y z r00 r01 r02 r10 r11 r12), found 6"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use small_tokenizer::{SPECIAL, template, tokenizer, vocabulary};
+use vla_policy::encode::EncodeError;
 use vla_policy::encode::prompt::{MAX_INSTRUCTION_BYTES, Prompt, PromptEncoder};
-use vla_policy::family::N1D6;
+use vla_policy::family::{N1D6, N1D7};
 
 /// A folder with both files.
 struct Files(tempfile::TempDir);
@@ -93,6 +94,30 @@ fn without_normalising_the_text_is_as_given_and_no_image_may_stand_in_it() {
     }
     let mut formal = encoder(true);
     assert_eq!(formal.encode("<IMG_CONTEXT> <image-1>", &[1]).expect("only words are left").image_positions.len(), 1);
+}
+
+#[test]
+fn images_come_before_the_instruction_where_the_template_says_so_and_the_family_says_what_stands_for_one() {
+    let mut first = template();
+    first["images"] = json!("before");
+    let files = Files::new(&tokenizer(), &first);
+    let load =
+        |rules| PromptEncoder::load(&files.path("tokenizer.json"), &files.path("prompt.json"), rules).expect("loads");
+    let mut encoder = load(N1D7.text_rules(false));
+    let prompt = encoder.encode("cube", &[2, 1]).expect("encodes");
+    assert_eq!(prompt.ids[prompt.ids.len() - 3..], ["cube", "<|im_end|>", "Ċ"].map(id));
+    assert_eq!(prompt.image_positions.len(), 3);
+    assert!(prompt.image_positions.iter().all(|at| (*at as usize) < prompt.ids.len() - 3));
+    for place in ["a <|image_pad|>", "<|video_pad|>b", "<|vision_start|>", "<|vision_end|>", "<IMG_CONTEXT>"] {
+        let error = encoder.encode(place, &[1]).expect_err(place);
+        assert!(matches!(error, EncodeError::Instruction { .. }), "{place}: {error}");
+        load(N1D7.text_rules(true)).encode(place, &[1]).expect("only words are left");
+    }
+    encoder.encode("<image-1>", &[1]).expect("a placeholder of N1.6 only");
+    load(N1D6.text_rules(false)).encode("<|video_pad|>", &[1]).expect("a token of N1.7 only");
+    let mut neither = template();
+    neither["images"] = json!("beside");
+    assert!(Files::new(&tokenizer(), &neither).refusal().contains("prompt.json"));
 }
 
 #[test]

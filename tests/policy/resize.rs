@@ -1,4 +1,4 @@
-//! Resampling and the evaluation transform: checksums of OpenCV's and Pillow's results (`tests/data/resize`), the
+//! Resampling and the evaluation transform: checksums of OpenCV's, Pillow's and torchvision's results (`tests/data/resize`), the
 //! recipes written out naively, and the properties that the fast loops could break.
 
 use proptest::prelude::*;
@@ -45,8 +45,8 @@ fn area_window(data: &[u8], input: Size, output: Size, window: Window) -> Vec<u8
     collect(plan.over(Packed { data, width: input.width }), window.size)
 }
 
-fn bicubic(data: &[u8], input: Size, output: Size) -> Vec<u8> {
-    let mut plan = FilterResize::plan(input, output, Filter::PILLOW_BICUBIC).expect("a recipe");
+fn filtered(data: &[u8], input: Size, output: Size, filter: Filter) -> Vec<u8> {
+    let mut plan = FilterResize::plan(input, output, filter).expect("a recipe");
     assert_eq!(plan.size(), output);
     collect(plan.over(Packed { data, width: input.width }), output)
 }
@@ -56,15 +56,22 @@ fn frame(size: Size, data: &[u8]) -> Pixels<'_> {
 }
 
 #[test]
-fn opencv_and_pillow_give_the_same_bytes() {
+fn opencv_pillow_and_torchvision_give_the_same_bytes() {
     let golden = include_str!("../data/resize/golden.txt");
-    assert_eq!(golden.lines().count(), 52);
+    assert_eq!(golden.lines().count(), 100);
     for line in golden.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         let side = |i: usize| words[i].parse().expect("a side");
         let (input, output) = (size(side(2), side(3)), size(side(4), side(5)));
         let data = picture(words[1] == "edges", input);
-        let result = if words[0] == "area" { area(&data, input, output) } else { bicubic(&data, input, output) };
+        let filter = match words[0] {
+            "area" => None,
+            "bicubic" => Some(Filter::PILLOW_BICUBIC),
+            "torchvision_bicubic" => Some(Filter::TORCHVISION_BICUBIC),
+            "torchvision_bilinear" => Some(Filter::TORCHVISION_BILINEAR),
+            other => panic!("{other}"),
+        };
+        let result = filter.map_or_else(|| area(&data, input, output), |by| filtered(&data, input, output, by));
         assert_eq!(format!("{:08x}", crc32(&result)), words[6], "{line}");
     }
 }
@@ -309,7 +316,7 @@ fn a_plan_laid_over_another_picture_remembers_nothing_of_the_one_before() {
     let mut plan = FilterResize::plan(input, output, Filter::PILLOW_BICUBIC).expect("a recipe");
     for data in [picture(false, input), picture(true, input)] {
         let found = collect(plan.over(Packed { data: &data, width: input.width }), output);
-        assert!(found == bicubic(&data, input, output), "bicubic");
+        assert!(found == filtered(&data, input, output, Filter::PILLOW_BICUBIC), "bicubic");
     }
 }
 

@@ -19,6 +19,7 @@ fn processor(state: Vec<StateKey>, action: Vec<ActionKey>) -> Processor {
         state,
         state_deltas: vec![0],
         video_deltas: vec![0],
+        exclude_state: false,
         clip_state: true,
         action,
         action_deltas: (0..ROWS as i64).collect(),
@@ -50,7 +51,12 @@ fn scale(low: f64, high: f64, width: usize) -> ActionScaling {
 fn robot(format: PoseFormat) -> Processor {
     let keys = vec![state("grip", 1, range(0.0, 1.0, 1)), state("pose", 9, range(-1.0, 1.0, 9))];
     let actions = vec![
-        action("pose", 9, scale(-1.0, 1.0, 9), Conversion::ComposePose { state: 1, format }),
+        action(
+            "pose",
+            9,
+            scale(-1.0, 1.0, 9),
+            Conversion::ComposePose { state: 1, predicted: PoseFormat::Rot6d, format },
+        ),
         action("grip", 1, scale(-1.0, 1.0, 1), Conversion::AddState { state: 0 }),
     ];
     processor(keys, actions)
@@ -290,7 +296,10 @@ fn a_processor_whose_parts_do_not_fit_is_refused_by_key() {
     let error = refusal(&|p| p.action[1].conversion = Conversion::AddState { state: 7 });
     assert!(error.contains("found grip: 1, pose: 9"), "{error}");
     assert!(refusal(&|p| p.action[1].conversion = Conversion::AddState { state: 1 }).contains("'grip'"));
-    let error = refusal(&|p| p.action[1].conversion = Conversion::ComposePose { state: 0, format: PoseFormat::Rot6d });
+    let error = refusal(&|p| {
+        p.action[1].conversion =
+            Conversion::ComposePose { state: 0, predicted: PoseFormat::Rot6d, format: PoseFormat::Rot6d }
+    });
     assert!(error.contains("expected 9 values"), "{error}");
     assert!(refusal(&|p| p.max_action_dim = 9).contains("max_action_dim"));
     assert!(refusal(&|p| (p.max_action_dim, p.action) = (0, vec![])).contains("max_action_dim"));

@@ -80,12 +80,12 @@ def openpi(tool, policy):
         yield port
 
 
-def observe(seed=0):
-    """Images, state and noise of one observation."""
+def observe(seed=0, shape=(50, 128)):
+    """Images, state and noise of one observation; the noise has the shape of the model's chunk."""
     random = np.random.default_rng(seed)
     images = {name: random.integers(0, 256, (480, 640, 3), np.uint8) for name in CAMERAS}
     state = {key: random.uniform(-0.5, 0.5, width).astype(np.float32) for key, width in KEYS.items()}
-    return images, state, random.standard_normal((50, 128)).astype(np.float32)
+    return images, state, random.standard_normal(shape).astype(np.float32)
 
 
 def infer(tool, policy, folder, images, state, noise, steps=4):
@@ -188,6 +188,18 @@ def test_gr00t_actions_are_those_of_infer(tool, policy, gr00t, tmp_path):
             expected = infer(tool, policy, tmp_path, images, state, noise)
             assert_same_bits(client.actions(nested(images, state), noise=noise), expected)
             assert_same_bits(client.actions(flat(images, state), noise=noise), expected, "action.")
+
+
+def test_a_policy_of_n1d7_gives_its_own_chunk_and_modalities(tool, tmp_path):
+    policy = tmp_path / "policy"
+    subprocess.run([tool, "make-demo-policy", "--family", "n1d7", "-o", policy], check=True, stdout=subprocess.DEVNULL)
+    images, state, noise = observe(1, (40, 132))
+    expected = infer(tool, policy, tmp_path, images, state, noise)
+    with serve(tool, policy, "gr00t") as port, Client(port) as client:
+        assert_same_bits(client.actions(nested(images, state), noise=noise), expected)
+        config = client.call("get_modality_config")
+        assert config["action"]["as_json"]["delta_indices"] == list(range(16))
+        assert config["video"]["as_json"]["modality_keys"] == list(CAMERAS)
 
 
 def test_denoising_steps_are_those_of_the_parameters(tool, policy, tmp_path):

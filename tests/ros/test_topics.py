@@ -1,5 +1,6 @@
 """Samples in, chunks and trajectories out."""
 
+import subprocess
 import time
 
 import pytest
@@ -35,6 +36,19 @@ def test_a_chunk_carries_its_observation_and_due_times(robot, feed):
     assert after.sequence == chunk.sequence + 1
     assert 0 < seconds(chunk.inference_latency) < 30
     assert chunk.policy_fingerprint.startswith("sha256:")
+
+
+@pytest.mark.parametrize("family", ["n1d7"])
+def test_a_policy_of_another_release_publishes_chunks(robot, start, tool, tmp_path, family):
+    policy, namespace = tmp_path / "policy", f"/{family}"
+    subprocess.run([tool, "make-demo-policy", "--family", family, "-o", policy], check=True)
+    node = start({"policy": str(policy)}, ["-r", f"__ns:={namespace}"])
+    node.wait_until_ready()
+    chunks = robot.chunks(f"{namespace}/vla_trt")
+    with Feed(robot, namespace=namespace):
+        wait_for(lambda: len(chunks) >= 2, "two chunks")
+    assert chunks[-1].horizon == 16 and len(chunks[-1].values) == 16 * 14
+    assert f"fingerprint: {chunks[-1].policy_fingerprint}\n" in (policy / "policy.yaml").read_text()
 
 
 def test_a_trajectory_is_one_that_a_controller_takes(robot, feed):

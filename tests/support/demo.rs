@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use vla_bags::BagReader;
 use vla_base::tensor::DType;
 use vla_export::synthetic_checkpoint::{self, Size};
-use vla_export::{bundle, demo};
+use vla_export::{Family, bundle, demo};
 use vla_messages::ActionChunkMessage;
 use vla_offline::replay;
 use vla_policy::PolicySpec;
@@ -36,9 +36,14 @@ pub fn params() -> PathBuf {
 
 /// Makes the demo policy in a folder that goes with the returned value.
 pub fn policy() -> TempDir {
+    policy_of(&vla_export::family::N1D6)
+}
+
+/// As [`policy`], of a release.
+pub fn policy_of(family: &'static Family) -> TempDir {
     point_at_onnx_runtime();
     let dir = tempfile::tempdir().expect("a temporary folder");
-    demo::bundle::write(&vla_export::family::N1D6, dir.path(), 7).expect("the demo policy");
+    demo::bundle::write(family, dir.path(), 7).expect("the demo policy");
     dir
 }
 

@@ -29,7 +29,21 @@ pub fn config() -> Value {
     }})
 }
 
-/// What goes with [`config`].
+/// The same of GR00T N1.7.
+pub fn config_n1d7() -> Value {
+    let mut config = config();
+    config["processor_class"] = json!("Gr00tN1d7Processor");
+    let kwargs = &mut config["processor_kwargs"];
+    kwargs["model_name"] = json!("nvidia/Cosmos-Reason2-2B");
+    kwargs["model_type"] = json!("qwen");
+    for key in ["letter_box_transform", "exclude_state", "use_mean_std"] {
+        kwargs[key] = json!(false);
+    }
+    kwargs["state_dropout_prob"] = json!(0.0);
+    config
+}
+
+/// What goes with [`config`] and [`config_n1d7`].
 pub fn statistics() -> Value {
     let values =
         |min: Value, max: Value| json!({"min": min, "max": max, "mean": min, "std": max, "q01": min, "q99": max});

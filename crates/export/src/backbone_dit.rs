@@ -48,7 +48,7 @@ const BACKBONE: (&str, &str) =
 /// Those of a DiT.
 const DIT: (&str, &str) = (
     "dit_model.onnx",
-    "the DiT, as NVIDIA's script export_onnx_n1dX.py writes it (--export_mode dit_only) or from an export of your own",
+    "the DiT, as NVIDIA's export_onnx_n1d6.py or export_onnx_n1d7.py writes it (--export_mode dit_only) or from an export of your own",
 );
 
 fn write(writer: &mut Writer<'_>, network: &Network<'_>, head_only: bool) -> Result<(), Error> {

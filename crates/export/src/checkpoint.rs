@@ -187,7 +187,7 @@ impl Checkpoint {
         ];
         for (prefix, layers, key) in described {
             let number = |name: &str| name.strip_prefix(&prefix)?.split('.').next()?.parse::<usize>().ok();
-            let held = self.names().filter_map(number).max().map_or(0, |last| last + 1);
+            let held = self.names().filter_map(number).max().map_or(0, |last| last.saturating_add(1));
             if held > layers {
                 tracing::warn!(
                     "{}: holds {held} layers {prefix}*, and config.json describes {layers} ({key}, where it is absent the vendor's \

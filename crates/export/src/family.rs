@@ -7,7 +7,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::checkpoint::keys::Keys;
-use crate::inventory::List;
+use crate::inventory::{List, Outlines};
 use crate::layers::vision::Tower;
 use crate::model::{Language, Model, Vision};
 
@@ -75,7 +75,7 @@ pub struct ConfigFamily {
 pub struct BackboneFamily {
     /// Its name, for people.
     pub title: &'static str,
-    /// `model_type` values that such a file may have.
+    /// `model_type` values that such a file, or its vision tower, may have.
     pub model_types: &'static [&'static str],
     /// Layers of the language model's own release.
     pub layers: usize,
@@ -96,7 +96,7 @@ pub struct WeightFamily {
     /// Adds the vision tower's.
     pub(crate) list: fn(&mut List, &Model),
     /// Weights of a checkpoint that inference never reads.
-    pub(crate) unread: fn(&Model) -> Vec<(String, Vec<usize>)>,
+    pub(crate) unread: fn(&Model) -> Outlines,
 }
 
 /// The prompt of a family.

@@ -90,12 +90,12 @@ pub fn shards(model: &Model, dtype: DType, most: u64) -> Vec<Vec<Entry>> {
     let mut shards: Vec<Vec<Entry>> = vec![Vec::new()];
     let mut filled = 0;
     for (name, dims) in inventory(model).into_iter().chain((model.family.weights.unread)(model)) {
-        let bytes = dims.iter().product::<usize>() as u64 * dtype.size() as u64;
-        if filled > 0 && filled + bytes > most {
+        let bytes = dims.iter().fold(dtype.size() as u64, |bytes, dim| bytes.saturating_mul(*dim as u64));
+        if filled > 0 && bytes > most.saturating_sub(filled) {
             shards.push(Vec::new());
             filled = 0;
         }
-        filled += bytes;
+        filled = filled.saturating_add(bytes);
         if let Some(shard) = shards.last_mut() {
             shard.push(Entry { name, dims, bytes });
         }

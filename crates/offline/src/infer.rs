@@ -82,7 +82,7 @@ pub fn run(
     put: &mut dyn FnMut(&str, &HostTensor) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let steps = inputs.steps.unwrap_or(policy.spec().denoise.default);
-    let mut naming = names::Naming::new(policy.output(), steps);
+    let mut naming = names::Naming::new(policy.output(), policy.family(), steps);
     let mut failed = None;
     let mut give = |name: &str, tensor: &HostTensor| {
         if failed.is_none() {

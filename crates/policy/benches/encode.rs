@@ -6,7 +6,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use vla_messages::{PixelFormat, Pixels};
 use vla_policy::encode::EvalTransform;
 use vla_policy::encode::resize::{AreaResize, Filter, FilterResize, Packed, Rows, Size, Window};
-use vla_policy::family::N1D6;
+use vla_policy::family::{N1D6, N1D7};
 
 /// A picture with edges and noise; the transform's time hardly depends on it.
 fn picture(size: Size) -> Vec<u8> {
@@ -52,15 +52,17 @@ fn resample(c: &mut Criterion) {
 
 fn transform(c: &mut Criterion) {
     let mut group = c.benchmark_group("encode/transform");
-    for (width, height) in [(640, 480), (424, 240), (1280, 720), (1920, 1080)] {
+    let sizes = [(640, 480), (424, 240), (1280, 720), (1920, 1080)];
+    let cases = [("rgb8", &N1D6), ("n1d7_rgb8", &N1D7)].into_iter().flat_map(|case| sizes.map(|size| (case, size)));
+    for ((name, family), (width, height)) in cases {
         let input = Size { width, height };
         let data = picture(input);
         let frame = Pixels::new(PixelFormat::Rgb8, width, height, 3 * width, &data).expect("consistent");
-        let mut transform = EvalTransform::new(&N1D6.image(256, 0.95));
+        let mut transform = EvalTransform::new(&family.image(256, 0.95));
         let output = transform.prepare(width, height).expect("a size");
         let mut pixels = vec![0.0f32; 3 * output.width * output.height];
         group.throughput(Throughput::Elements(1));
-        group.bench_function(BenchmarkId::new("rgb8", format!("{width}x{height}")), |b| {
+        group.bench_function(BenchmarkId::new(name, format!("{width}x{height}")), |b| {
             b.iter(|| transform.apply(black_box(&frame), &mut pixels).expect("a result"));
         });
     }

@@ -1,7 +1,7 @@
 //! Encodes what it is told to and says how long that took: our half of `benches/reference_processor.py`, which writes the
 //! inputs, starts this, and has both sides take turns.
 //!
-//! Reads lines `CASE COUNT` and answers each with the CRC-32 of the result and COUNT times in nanoseconds.
+//! Reads lines `CASE COUNT` and answers each with the CRC-32 of the results for every picture and COUNT times in nanoseconds.
 
 use std::collections::HashMap;
 use std::fs;
@@ -16,12 +16,15 @@ use vla_base::sys::simd::Simd;
 use vla_messages::{PixelFormat, Pixels};
 use vla_policy::encode::EvalTransform;
 use vla_policy::encode::prompt::PromptEncoder;
-use vla_policy::encode::resize::{AreaResize, Filter, FilterResize, Packed, Rows, Size, Window};
+use vla_policy::encode::resize::{AreaResize, FilterResize, Packed, Rows, Size, Window};
 use vla_policy::encode::state::StateEncoder;
 use vla_policy::processor::Processor;
 
-/// Does the work once; with a hasher, adds the result to it.
-type Work = Box<dyn FnMut(Option<&mut Hasher>) -> anyhow::Result<()>>;
+/// Does the work once, for the pictures of this run; with a hasher, adds the result to it.
+type Work = Box<dyn FnMut(usize, Option<&mut Hasher>) -> anyhow::Result<()>>;
+
+/// Pictures of one file, which runs take in turns. Resampling has one.
+const PICTURES: usize = 4;
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -43,11 +46,14 @@ fn main() -> anyhow::Result<()> {
         }
         let work = cases.get_mut(name).context("made above")?;
         let mut sum = Hasher::new();
-        work(Some(&mut sum))?;
+        let resampling = name.starts_with("area") || name.starts_with("bicubic");
+        for run in 0..if resampling { 1 } else { PICTURES } {
+            work(run, Some(&mut sum))?;
+        }
         write!(answers, "{}", sum.finalize())?;
-        for _ in 0..count.parse::<usize>()? {
+        for run in 0..count.parse::<usize>()? {
             let start = Instant::now();
-            work(None)?;
+            work(run, None)?;
             write!(answers, " {}", start.elapsed().as_nanos())?;
         }
         writeln!(answers)?;
@@ -71,18 +77,21 @@ impl Setup {
                 let data = self.picture(input)?;
                 let plan = AreaResize::plan(input, output, Window::full(output)).context("no recipe")?;
                 let mut plan = plan.with_simd(self.simd);
-                Ok(Box::new(move |sum| drain(plan.over(Packed { data: &data, width: input.width }), output, sum)))
+                Ok(Box::new(move |_, sum| drain(plan.over(Packed { data: &data, width: input.width }), output, sum)))
             }
             Some(("bicubic", sizes)) => {
                 let (input, output) = two_sizes(sizes)?;
                 let data = self.picture(input)?;
-                let mut plan = FilterResize::plan(input, output, Filter::PILLOW_BICUBIC)
+                let mut plan = FilterResize::plan(input, output, self.processor.image.smart_resize.filter)
                     .context("no recipe")?
                     .with_simd(self.simd);
-                Ok(Box::new(move |sum| drain(plan.over(Packed { data: &data, width: input.width }), output, sum)))
+                Ok(Box::new(move |_, sum| drain(plan.over(Packed { data: &data, width: input.width }), output, sum)))
             }
             Some(("transform", input)) => self.views(size(input)?, 1),
-            Some(("encode", prompt)) => self.observation(prompt == "kept"),
+            Some(("encode", case)) => {
+                let (cameras, prompt) = case.split_once('-').context("expected encode-CAMERAS-PROMPT")?;
+                self.observation(cameras.parse()?, prompt == "kept")
+            }
             _ => bail!("unknown case"),
         }
     }
@@ -94,9 +103,11 @@ impl Setup {
         let output = transform.prepare(input.width, input.height)?;
         let view = 3 * output.width * output.height;
         let mut pixels = vec![0.0f32; views * view];
-        Ok(Box::new(move |sum| {
-            let frame = Pixels::new(PixelFormat::Rgb8, input.width, input.height, 3 * input.width, &data)?;
-            for view in pixels.chunks_exact_mut(view) {
+        let length = 3 * input.width * input.height;
+        Ok(Box::new(move |run, sum| {
+            for (number, view) in (run * views..).zip(pixels.chunks_exact_mut(view)) {
+                let data = &data[number % PICTURES * length..][..length];
+                let frame = Pixels::new(PixelFormat::Rgb8, input.width, input.height, 3 * input.width, data)?;
                 transform.apply(black_box(&frame), view)?;
             }
             black_box(&pixels);
@@ -107,13 +118,13 @@ impl Setup {
         }))
     }
 
-    /// Two cameras, the state and the prompt. One that is `kept` is that of the cycle before, as in the node.
-    fn observation(&self, kept: bool) -> anyhow::Result<Work> {
+    /// Cameras, the state and the prompt. One that is `kept` is that of the cycle before, as in the node.
+    fn observation(&self, cameras: usize, kept: bool) -> anyhow::Result<Work> {
         let input = size("640x480")?;
-        let mut views = self.views(input, 2)?;
+        let mut views = self.views(input, cameras)?;
         let image = &self.processor.image;
         let size = EvalTransform::new(image).output_size(input.width, input.height)?;
-        let tokens = [image.smart_resize.image_tokens(size); 2];
+        let tokens = vec![image.smart_resize.image_tokens(size); cameras];
         let mut prompts =
             PromptEncoder::load(&self.tokenizer, &self.inputs.join("prompt.json"), self.processor.text_rules())?;
         let instruction = fs::read_to_string(self.inputs.join("instruction.txt"))?;
@@ -122,8 +133,8 @@ impl Setup {
         let raw: Vec<f32> = raw.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
         let mut states = StateEncoder::new(&self.processor)?;
         let mut state = vec![0.0f32; self.processor.max_state_dim];
-        Ok(Box::new(move |mut sum| {
-            views(sum.as_deref_mut())?;
+        Ok(Box::new(move |run, mut sum| {
+            views(run, sum.as_deref_mut())?;
             states.encode(black_box(&raw), &mut state)?;
             if !kept {
                 prompt = prompts.encode(black_box(&instruction), &tokens)?;

@@ -12,7 +12,7 @@ mod normalise;
 pub(crate) mod pose;
 
 use normalise::Scaling;
-use pose::{POSE, Pose};
+use pose::{LONGEST, Pose};
 
 /// Why predictions cannot be decoded.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -47,8 +47,8 @@ pub enum DecodeError {
     },
     /// The reference pose has no rotation.
     #[error(
-        "action key '{key}': expected a reference pose with a 6D rotation, found six values that are zero, parallel or not \
-         finite; check the pose or joint state of the key"
+        "action key '{key}': expected a reference pose with a rotation, found one whose two rows are zero or parallel, whose \
+         matrix has no positive determinant, or whose values are not finite; check the pose or joint state of the key"
     )]
     Reference {
         /// The key.
@@ -56,8 +56,8 @@ pub enum DecodeError {
     },
     /// A predicted pose has no rotation.
     #[error(
-        "action key '{key}', row {row}: expected a pose with a 6D rotation, found six values that are zero, parallel or not \
-         finite; the prediction cannot be used"
+        "action key '{key}', row {row}: expected a pose with a rotation, found one whose two rows are zero or parallel, whose \
+         matrix has no positive determinant, or whose values are not finite; the prediction cannot be used"
     )]
     Rotation {
         /// The key.
@@ -100,7 +100,22 @@ enum Reference {
     Added(Range<usize>),
     /// To which every row adds.
     Start(Range<usize>),
-    Frame(Range<usize>, PoseFormat),
+    Frame {
+        columns: Range<usize>,
+        /// Of the reference and of predictions.
+        predicted: PoseFormat,
+        /// Of decoded poses.
+        format: PoseFormat,
+    },
+}
+
+/// The pose that predicted poses are relative to.
+struct Frame {
+    pose: Pose,
+    /// Format of predictions.
+    predicted: PoseFormat,
+    /// Format of decoded poses.
+    format: PoseFormat,
 }
 
 impl ActionDecoder {
@@ -129,7 +144,7 @@ impl ActionDecoder {
     /// Whether the key's rows are poses composed to 4x4 matrices, row-major.
     pub fn gives_matrices(&self, key: &str) -> bool {
         let found = self.keys.iter().find(|held| held.name == key);
-        found.is_some_and(|key| matches!(key.reference, Reference::Frame(_, PoseFormat::Matrix)))
+        found.is_some_and(|key| matches!(key.reference, Reference::Frame { format: PoseFormat::Matrix, .. }))
     }
 
     /// Each key with its columns of a predicted and of a decoded row, in model order.
@@ -230,10 +245,12 @@ impl Key {
                 Some(DeltaRows::Cumulative) => Reference::Start(columns(state)?),
                 None => return Err(DecodeError::Delta { key: key.name.clone() }),
             },
-            Conversion::ComposePose { .. } if width != POSE => {
-                return Err(unfit(format!("{POSE} values (position and 6D rotation)"), width.to_string()));
+            Conversion::ComposePose { predicted, .. } if width != predicted.width() => {
+                return Err(unfit(format!("{} values of a pose", predicted.width()), width.to_string()));
             }
-            Conversion::ComposePose { state, format } => Reference::Frame(columns(state)?, format),
+            Conversion::ComposePose { state, predicted, format } => {
+                Reference::Frame { columns: columns(state)?, predicted, format }
+            }
         };
         Ok(Self { name: key.name.clone(), from, to, scaling, reference })
     }
@@ -246,24 +263,25 @@ impl Key {
     }
 
     /// The pose that predicted poses are relative to.
-    fn frame(&self, raw_state: &[f32]) -> Result<Option<(Pose, PoseFormat)>, DecodeError> {
-        let Reference::Frame(columns, format) = &self.reference else { return Ok(None) };
-        let mut values = [0.0; POSE];
+    fn frame(&self, raw_state: &[f32]) -> Result<Option<Frame>, DecodeError> {
+        let Reference::Frame { columns, predicted, format } = &self.reference else { return Ok(None) };
+        let mut values = [0.0; LONGEST];
         values.iter_mut().zip(&raw_state[columns.clone()]).for_each(|(slot, &value)| *slot = f64::from(value));
-        let pose = Pose::from_rot6d(&values).ok_or_else(|| DecodeError::Reference { key: self.name.clone() })?;
-        Ok(Some((pose, *format)))
+        let pose = values.get(..columns.len()).and_then(|values| Pose::from_values(*predicted, values));
+        let pose = pose.ok_or_else(|| DecodeError::Reference { key: self.name.clone() })?;
+        Ok(Some(Frame { pose, predicted: *predicted, format: *format }))
     }
 
     fn convert(
         &self,
         row: usize,
         physical: &[f64],
-        frame: Option<&(Pose, PoseFormat)>,
+        frame: Option<&Frame>,
         raw_state: &[f32],
         out: &mut [f32],
     ) -> Result<(), DecodeError> {
-        if let Some((reference, format)) = frame {
-            let pose = physical.first_chunk().and_then(Pose::from_rot6d);
+        if let Some(Frame { pose: reference, predicted, format }) = frame {
+            let pose = Pose::from_values(*predicted, physical);
             let pose = pose.ok_or_else(|| DecodeError::Rotation { key: self.name.clone(), row })?;
             pose.in_frame_of(reference).write(*format, out);
         } else if let Reference::Added(columns) = &self.reference {

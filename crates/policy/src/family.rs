@@ -29,12 +29,16 @@ pub struct Family {
     pub max_action_horizon: usize,
     /// The last step of the image transform, and tokens of an image.
     pub smart_resize: SmartResize,
+    /// Side of a patch in pixels, where the vendor's processor gives the sizes of images in patches (`image_grid_thw`).
+    pub grid_patch: Option<usize>,
     /// How relative poses of an end effector are predicted.
     pub relative_poses: RelativePoses,
     /// Keys of the processor that switch something in some families only.
     pub switches: Switches,
     /// Texts that a processor of this family reads as the place of an image or video.
     pub image_places: ImagePlaces,
+    /// Name that the vendor's code has for the rows of images behind the vision tower.
+    pub image_rows: &'static str,
 }
 
 /// The backbones that a family's processor accepts as `model_name`.

@@ -2,7 +2,8 @@
 //!
 //! - [`observation`] collects serialized ROS 2 messages (cameras, joint states, poses, instruction) and checks their age,
 //!   skew and stamps; the result is an [`observation::Observation`] or the list of violated rules.
-//! - [`spec`] reads `policy.yaml`, [`processor`] the checkpoint's processor files.
+//! - [`spec`] reads `policy.yaml`, [`processor`] the checkpoint's processor files, whose class names the [`family`] of models:
+//!   what differs between them is a value, asked for wherever a rule depends on it.
 //! - [`encode`] turns the observation into host tensors, `vla_engines` runs the networks, [`decode`] turns their output into
 //!   joint positions and poses.
 //! - [`Policy`] puts these together: one [`Observation`](observation::Observation) in, one [`vla_motion::Chunk`] out.

@@ -12,6 +12,7 @@ use super::actions::{ActionCodec, ActionInputs};
 use super::bundle::{final_output, stages, with_true_fingerprint};
 use super::columns::Columns;
 use super::decode::ActionDecoder;
+use super::family::Family;
 use super::host::{HostInputs, host_specs};
 use super::networks::Networks;
 use super::observation::Observation;
@@ -31,6 +32,7 @@ pub struct Policy {
     pub(super) predicted: HostTensor,
     pub(super) codec: ActionCodec,
     files: LoadedFiles,
+    family: &'static Family,
 }
 
 impl Policy {
@@ -84,7 +86,7 @@ impl Policy {
         };
         let predicted = HostTensor::zeros(DType::F32, &[spec.action.horizon, spec.action.dims]);
         let predicted = predicted.ok_or(Error::Internal("f32 zeros"))?;
-        let mut policy = Self { spec, inputs, networks, predicted, codec, files };
+        let mut policy = Self { spec, inputs, networks, predicted, codec, files, family: processor.family };
         progress(Progress::WarmUp);
         policy.warm_up(options.denoise_steps)?;
         // The fingerprint is that of the loaded bytes only if no file changed between hashing and loading.
@@ -97,6 +99,11 @@ impl Policy {
     /// The bundle's description.
     pub fn spec(&self) -> &PolicySpec {
         &self.spec
+    }
+
+    /// The family of models that it belongs to.
+    pub fn family(&self) -> &'static Family {
+        self.family
     }
 
     /// The files that the policy was loaded from.

@@ -76,6 +76,8 @@ pub struct Processor {
     /// Which samples of the state the model takes, in control steps relative to the observation; `[0]` is the
     /// observation's alone.
     pub state_deltas: Vec<i64>,
+    /// The network gets zeros for the state. Relative actions refer to it all the same.
+    pub exclude_state: bool,
     /// Normalised state values are clipped to [-1, 1] where they are scaled by a range.
     pub clip_state: bool,
     /// Action keys in model order.
@@ -178,10 +180,12 @@ pub enum Conversion {
         /// `None` until [`Processor::set_deltas`] has said it: such a key cannot be decoded.
         rows: Option<DeltaRows>,
     },
-    /// A pose (position and 6D rotation, 9 values) in a state key: the predicted pose is in its frame.
+    /// A pose in a state key: the predicted pose is in its frame.
     ComposePose {
         /// Index into [`Processor::state`].
         state: usize,
+        /// How both are written.
+        predicted: PoseFormat,
         /// How the resulting pose is written.
         format: PoseFormat,
     },

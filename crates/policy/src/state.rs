@@ -71,8 +71,9 @@ impl State {
                             parts => format!("{} values of a pose", PoseLayout::of_parts(parts).width()),
                         })
                     })?;
-                    if refers_to_pose(processor, key) && Some(&layout) != PoseLayout::of_width(*width).as_ref() {
-                        return Err(refused(format!("{layout}, and relative actions refer to position and rot6d")));
+                    let referred = PoseLayout::of_width(*width).filter(|_| refers_to_pose(processor, key));
+                    if let Some(expected) = referred.filter(|expected| *expected != layout) {
+                        return Err(refused(format!("{layout}, and relative actions refer to {expected}")));
                     }
                     StateSource::Pose { input: pose.input.clone(), layout, convention: pose.convention }
                 }
@@ -213,6 +214,7 @@ mod tests {
             video_deltas: vec![0],
             state: vec![key("arm", 1, 2.0), key("tool", 3, 4.0)],
             state_deltas: vec![-15, 0],
+            exclude_state: false,
             clip_state: true,
             action: Vec::new(),
             action_deltas: Vec::new(),

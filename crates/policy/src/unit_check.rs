@@ -99,6 +99,7 @@ mod tests {
             state,
             state_deltas: vec![0],
             video_deltas: vec![0],
+            exclude_state: false,
             clip_state: true,
             action: Vec::new(),
             action_deltas: Vec::new(),

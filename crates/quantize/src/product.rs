@@ -171,6 +171,8 @@ fn named(name: &str) -> Option<Part> {
         }
         match *part {
             "out_proj" | "o_proj" | "to_out" => return Some(Part::Output),
+            // As vision transformers have it; elsewhere `proj` is the last part of many names.
+            "proj" if parts[..place].last() == Some(&"attn") => return Some(Part::Output),
             "mlp" | "ff" | "ffn" | "feed_forward" | "fc1" | "fc2" => return Some(Part::FeedForward),
             _ if words.iter().all(|word| matches!(*word, "gate_proj" | "up_proj" | "down_proj")) => {
                 return Some(Part::FeedForward);
@@ -229,11 +231,19 @@ mod tests {
             ("action_head.model.transformer_blocks.0.attn1.to_k.weight", Kind::CrossAttention),
             ("/transformer_blocks.0/ff/net.0/proj/MatMul", Kind::FeedForward),
             ("backbone.model.language_model.model.layers.0.mlp.gate_proj+up_proj.weight", Kind::FeedForward),
+            ("backbone.model.model.visual.blocks.3.attn.qkv.weight", Kind::SelfAttention),
+            ("backbone.model.model.visual.blocks.3.attn.proj.weight", Kind::AttentionOutput),
+            ("/visual/blocks.3/attn/proj/MatMul", Kind::AttentionOutput),
+            ("backbone.model.model.visual.blocks.3.mlp.linear_fc1.weight", Kind::FeedForward),
+            ("action_head.vl_self_attention.transformer_blocks.1.attn1.to_out.0.weight", Kind::AttentionOutput),
+            ("action_head.vl_self_attention.transformer_blocks.1.ff.net.2.weight", Kind::FeedForward),
         ] {
             assert_eq!(kind(name), Some(expected), "{name}");
         }
         for name in [
             "backbone.model.mlp1.1.weight",
+            "backbone.model.model.visual.patch_embed.proj.weight.folded",
+            "backbone.model.model.visual.deepstack_merger_list.0.linear_fc1.weight",
             "action_head.action_decoder.layer1.W[10]",
             "onnx::MatMul_4711",
             "action_head.model.proj_out_2.weight",

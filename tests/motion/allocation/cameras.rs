@@ -5,7 +5,9 @@ use super::*;
 use vla_messages::{BayerPattern, PixelFormat};
 use vla_policy::encode::resize::Size;
 use vla_policy::encode::{Frame, FrameEncoder};
+use vla_policy::family::N1D7;
 use vla_policy::observation::{CameraSample, Exif, FrameHistory, FrameOptions};
+use vla_policy::processor::Framing;
 
 /// A JPEG on its side, a Bayer mosaic and an RGB frame.
 fn frames() -> Vec<CameraSample> {
@@ -44,9 +46,16 @@ fn frames() -> Vec<CameraSample> {
 
 #[test]
 fn frames_are_encoded_side_by_side_without_allocations_on_any_thread() {
-    for (letterbox, width) in [(false, 336), (true, 252)] {
-        let transform = ImageTransformSpec { letterbox, ..N1D6.image(256, 0.95) };
-        encoding_allocates_nothing(&transform, Size { width, height: 252 });
+    let square = |side| Size { width: side, height: side };
+    let stretched = Framing::Stretched { target: square(256), crop: square(230) };
+    let (n1d6, n1d7) = (N1D6.image(256, 0.95), N1D7.image(256, 0.95));
+    for (transform, size) in [
+        (n1d6, Size { width: 336, height: 252 }),
+        (ImageTransformSpec { letterbox: true, ..n1d6 }, square(252)),
+        (n1d7, Size { width: 352, height: 256 }),
+        (ImageTransformSpec { framing: stretched, ..n1d7 }, square(256)),
+    ] {
+        encoding_allocates_nothing(&transform, size);
     }
 }
 

@@ -23,7 +23,7 @@ impl Features {
     /// Whether the final norm is applied, for a checkpoint with this `config.json`.
     ///
     /// # Errors
-    /// [`Error::Request`] for a checkpoint that transformers 5 saved, when nobody said which.
+    /// [`Error::Request`] for a checkpoint that transformers 5 saved, without `--features`.
     pub(super) fn behind_norm(self, config: &Config) -> Result<bool, Error> {
         let before = match self {
             Self::BeforeNorm => return Ok(false),

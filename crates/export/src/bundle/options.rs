@@ -23,6 +23,18 @@ pub(super) fn check_family(model: &Model, processor: &Processor, problems: &mut 
             "{PROCESSOR}: processor_class: expected {} (config.json is of {}), found {} ({}); the files of one checkpoint belong together",
             network.processor_class, network.title, files.processor_class, files.title
         ));
+        return;
+    }
+    // A row of the language model is two patches high and wide, and the processor's count of rows goes by its multiple.
+    let (patch, multiple) = (model.vision.patch, processor.image.smart_resize.multiple);
+    if 2 * patch != multiple {
+        problems.push(format!(
+            "--backbone-config: vision_config.patch_size: expected {}, because {}'s processor makes the sides of images multiples of \
+             {multiple}, found {patch}; name the config.json of its backbone ({})",
+            multiple / 2,
+            network.title,
+            model.family.backbone.title
+        ));
     }
 }
 
@@ -114,14 +126,14 @@ pub(super) fn views(request: &Request, processor: &Processor, problems: &mut Vec
         }
     }
     if images > 1 {
-        problems.extend(order_problem(request, &transform, &views));
+        problems.extend(order_problem(request, (&transform, processor.image.smart_resize.multiple), &views));
     }
     views
 }
 
 /// The vendor's processor orders images by time, then view, where all have one size before the last step of the transform, else by
 /// view, then time. Here the final size decides, so the two must agree.
-fn order_problem(request: &Request, transform: &EvalTransform, views: &[View]) -> Option<String> {
+fn order_problem(request: &Request, (transform, multiple): (&EvalTransform, usize), views: &[View]) -> Option<String> {
     let before = request.cameras.iter().filter_map(|camera| {
         let size = transform.size_before_multiples(camera.width, camera.height).ok()?;
         Some((format!("{} {}x{}", camera.name, size.width, size.height), size))
@@ -134,7 +146,7 @@ fn order_problem(request: &Request, transform: &EvalTransform, views: &[View]) -
         let found: Vec<&str> = before.iter().map(|(text, _)| text.as_str()).collect();
         format!(
             "--camera: with frames of several times (video.delta_indices) expected cameras of one shape, found frames that become {} \
-             before the sides are made multiples of 28; set the cameras to one size",
+             before the sides are made multiples of {multiple}; set the cameras to one size",
             found.join(", ")
         )
     })

@@ -72,15 +72,16 @@ fn dit(keys: &mut Keys<'_>, blocks: usize) -> (usize, usize, usize, usize) {
     (heads, head_dim, keys.size("num_layers", default(blocks, 12)), keys.size("output_dim", default(1024, 26)))
 }
 
-/// The self-attention layers between language model and head; `None` where the object is absent or has no layers. What it leaves out is
-/// the default of the vendor's network.
+/// The self-attention layers between language model and head; `None` where the object is absent or names no layers. What else it leaves
+/// out is the default of the vendor's network.
 fn fusion(keys: &mut Keys<'_>, tokens: usize) -> Option<Fusion> {
     const KEY: &str = "vl_self_attention_cfg";
     if keys.get(KEY).is_none_or(serde_json::Value::is_null) {
         return None;
     }
     keys.nested(KEY, true, |keys| {
-        if keys.get("num_layers").is_some_and(|layers| layers.as_u64() == Some(0)) {
+        // The vendor's code reads no number as no layers before its network could take its own default.
+        if keys.given() && keys.get("num_layers").is_none_or(|layers| layers.as_u64() == Some(0)) {
             return None;
         }
         keys.is("activation_fn", "gelu-approximate");
@@ -99,7 +100,7 @@ fn fusion(keys: &mut Keys<'_>, tokens: usize) -> Option<Fusion> {
         keys.check(heads * head_dim == tokens, "num_attention_heads", || {
             format!("expected heads of {head_dim} channels (attention_head_dim) that make backbone_embedding_dim ({tokens}), found {heads}")
         });
-        let layers = keys.size("num_layers", Some(12));
+        let layers = keys.size("num_layers", None);
         Some(Fusion { layers, heads, head_dim, sinusoids: sinusoidal.then_some(rows) })
     })
 }

@@ -143,8 +143,9 @@ impl Backbone {
     /// As [`Config::load`].
     pub fn parse(family: &'static Family, path: &Path, json: &[u8]) -> Result<Self, Error> {
         parsed(path, json, |keys| {
-            let found = keys.text("model_type").unwrap_or_default();
-            let says = |family: &&Family| family.backbone.model_types.contains(&found.as_str());
+            let vision = keys.nested("vision_config", false, |keys| keys.text("model_type"));
+            let found: Vec<String> = keys.text("model_type").into_iter().chain(vision).collect();
+            let says = |family: &&Family| found.iter().any(|kind| family.backbone.model_types.contains(&kind.as_str()));
             let family = FAMILIES.into_iter().find(says).unwrap_or(family);
             let (vision, language) = (family.backbone.read)(keys);
             Self { family, origin: path.display().to_string(), vision, language }
@@ -196,6 +197,10 @@ pub(crate) fn qwen3(keys: &mut Keys<'_>) -> Language {
         format!("expected a multiple of num_key_value_heads ({kv_heads}), found {heads}")
     });
     let head_dim = keys.size("head_dim", Some(128));
+    // Where transformers 5 writes it.
+    let theta = keys.nested("rope_parameters", false, |keys| {
+        keys.get("rope_theta").is_some().then(|| keys.number("rope_theta", None, &[]))
+    });
     keys.check(head_dim.is_multiple_of(2), "head_dim", || format!("expected an even number, found {head_dim}"));
     Language {
         width: keys.size("hidden_size", None),
@@ -205,7 +210,7 @@ pub(crate) fn qwen3(keys: &mut Keys<'_>) -> Language {
         kv_heads,
         head_dim,
         eps: keys.number("rms_norm_eps", Some(1e-6), &[]) as f32,
-        rope_theta: keys.number("rope_theta", None, &[]),
+        rope_theta: keys.number("rope_theta", theta, &[]),
         rope_section: None,
         vocab: keys.size("vocab_size", None),
         final_norm: true,

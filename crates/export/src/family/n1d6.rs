@@ -6,7 +6,7 @@ use super::{BackboneFamily, ConfigFamily, DemoFamily, Family, PromptFamily, Weig
 use crate::checkpoint::keys::Keys;
 use crate::checkpoint::sizes::qwen3;
 use crate::demo;
-use crate::inventory::List;
+use crate::inventory::{List, Outlines};
 use crate::layers::vision::siglip2;
 use crate::model::{Head, Language, Model, Vision};
 
@@ -30,7 +30,7 @@ pub static N1D6: Family = Family {
     },
     backbone: BackboneFamily {
         title: "Eagle",
-        model_types: &["eagle_3_vl", "eagle_2_5_vl"],
+        model_types: &["eagle_3_vl", "eagle_2_5_vl", "siglip2_vision_model"],
         layers: 28,
         read: backbone,
         write: backbone_json,
@@ -179,7 +179,7 @@ fn list(list: &mut List, model: &Model) {
 }
 
 /// The vision tower's pooling head and the language model's output.
-fn unread(model: &Model) -> Vec<(String, Vec<usize>)> {
+fn unread(model: &Model) -> Outlines {
     let (width, mlp, language) = (model.vision.width, model.vision.mlp, &model.language);
     let head = |name: &str| format!("{TOWER}.head.{name}");
     vec![
@@ -226,6 +226,7 @@ fn vision(keys: &mut Keys<'_>) -> Vision {
 
 fn language(keys: &mut Keys<'_>) -> Language {
     keys.null("rope_scaling");
+    keys.nested("rope_parameters", false, |keys| keys.is("rope_type", "default"));
     qwen3(keys)
 }
 

@@ -6,7 +6,7 @@ use super::n1d6::shortest;
 use super::{BackboneFamily, ConfigFamily, DemoFamily, Family, ImagePlaces, PromptFamily, WeightFamily};
 use crate::checkpoint::keys::Keys;
 use crate::checkpoint::sizes::qwen3;
-use crate::inventory::List;
+use crate::inventory::{List, Outlines};
 use crate::layers::vision::qwen3_vl;
 use crate::model::{Fusion, Head, Language, Model, Vision};
 
@@ -67,7 +67,8 @@ pub static N1D7: Family = Family {
         sizes: small,
         horizon: 40,
         dims: 132,
-        fusion: 1,
+        // Two, so that they can be cut.
+        fusion: 2,
         // The vendor's last step makes smaller frames as large as this.
         shortest_edge: 256,
         special: &[
@@ -202,7 +203,7 @@ fn list(list: &mut List, model: &Model) {
 }
 
 /// The language model's output, and its final norm where the head takes the rows before it.
-fn unread(model: &Model) -> Vec<(String, Vec<usize>)> {
+fn unread(model: &Model) -> Outlines {
     let language = &model.language;
     let mut unread = vec![("backbone.model.lm_head.weight".to_owned(), vec![language.vocab, language.width])];
     if !language.final_norm {
@@ -212,7 +213,6 @@ fn unread(model: &Model) -> Vec<(String, Vec<usize>)> {
 }
 
 fn backbone(keys: &mut Keys<'_>) -> (Vision, Language) {
-    keys.flag("tie_word_embeddings", true, &[true]);
     let vision = keys.nested("vision_config", true, vision);
     let language = keys.nested("text_config", true, language);
     let found = keys.nested("vision_config", false, |keys| keys.size("out_hidden_size", Some(language.width)));
@@ -264,7 +264,9 @@ fn deepstack(keys: &mut Keys<'_>, layers: usize) -> Vec<usize> {
 fn language(keys: &mut Keys<'_>) -> Language {
     let language = qwen3(keys);
     let pairs = language.head_dim / 2;
-    let section = keys.nested("rope_scaling", true, |keys| {
+    // transformers 5 has another name for it.
+    let key = if keys.get("rope_parameters").is_some() { "rope_parameters" } else { "rope_scaling" };
+    let section = keys.nested(key, true, |keys| {
         keys.is("rope_type", "default");
         keys.flag("mrope_interleaved", true, &[true]);
         section(keys, pairs)

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use vla_base::tensor::{Data, HostTensor};
+use vla_policy::Family;
 use vla_policy::trace::names::{DECODED, PIXEL_VALUES};
 
 /// Destination of a named tensor.
@@ -13,6 +14,8 @@ type Give<'g> = &'g mut dyn FnMut(&str, &HostTensor);
 pub(super) struct Naming {
     /// Name of the tensor with the actions after a step.
     output: String,
+    /// The vendor's name of `image_rows`.
+    image_rows: &'static str,
     steps: u32,
     /// Actions before the current step.
     actions: Option<HostTensor>,
@@ -20,17 +23,21 @@ pub(super) struct Naming {
     velocities: Vec<(String, HostTensor)>,
     /// Height and width of every view.
     image_sizes: Vec<i64>,
+    /// Side of a patch, for `image_grid_thw`.
+    grid_patch: Option<usize>,
     given: BTreeSet<String>,
 }
 
 impl Naming {
-    pub(super) fn new(output: &str, steps: u32) -> Self {
+    pub(super) fn new(output: &str, family: &Family, steps: u32) -> Self {
         Self {
             output: output.to_owned(),
+            image_rows: family.image_rows,
             steps,
             actions: None,
             velocities: Vec::new(),
             image_sizes: Vec::new(),
+            grid_patch: family.grid_patch,
             given: BTreeSet::new(),
         }
     }
@@ -44,7 +51,7 @@ impl Naming {
                 return self.give(format!("{prefix}{name}"), &wide(tensor), give);
             }
             ("image_mask" | "backbone_attention_mask", _) => return self.give(name.into(), &bytes(tensor), give),
-            ("image_rows", _) => self.give("mlp1_out".into(), tensor, give),
+            ("image_rows", _) => self.give(self.image_rows.into(), tensor, give),
             ("actions", None) => self.actions = Some(tensor.clone()),
             ("output", Some(_)) => self.give(format!("{prefix}dit_out"), tensor, give),
             (view, _) if view.starts_with(PIXEL_VALUES) => {
@@ -61,6 +68,9 @@ impl Naming {
     /// Passes on tensors that no network has as an output.
     pub(super) fn finish(mut self, give: Give<'_>) {
         let sizes = std::mem::take(&mut self.image_sizes);
+        if let Some(grid) = self.grid_patch.and_then(|patch| grid_thw(&sizes, patch)) {
+            self.give("image_grid_thw".into(), &grid, give);
+        }
         if let Some(sizes) = HostTensor::from_i64(&[sizes.len() / 2, 2], sizes) {
             self.give("image_sizes".into(), &sizes, give);
         }
@@ -89,6 +99,14 @@ impl Naming {
             }
         }
     }
+}
+
+/// Times, rows and columns of each image in patches, `[images, 3]`. An image has one time: both halves of a patch are the
+/// same frame.
+fn grid_thw(sizes: &[i64], patch: usize) -> Option<HostTensor> {
+    let patch = i64::try_from(patch).ok().filter(|patch| *patch > 0)?;
+    let grids = sizes.as_chunks::<2>().0.iter().flat_map(|[height, width]| [1, height / patch, width / patch]);
+    HostTensor::from_i64(&[sizes.len() / 2, 3], grids.collect())
 }
 
 /// As the vendor's processor has them: i64.

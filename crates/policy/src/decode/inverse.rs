@@ -1,6 +1,6 @@
 //! From joint values and poses back to the predictions that decode to them.
 
-use super::{ActionDecoder, DecodeError, Key, POSE, Pose, PoseFormat, Reference};
+use super::{ActionDecoder, DecodeError, Frame, Key, Pose, Reference};
 
 impl ActionDecoder {
     /// The other way round: `decoded` `[n, values of a decoded row]`, in the model's units and expressed against `raw_state`
@@ -70,14 +70,14 @@ impl Key {
         &self,
         row: usize,
         decoded: &[f32],
-        frame: Option<&(Pose, PoseFormat)>,
+        frame: Option<&Frame>,
         raw_state: &[f32],
         physical: &mut [f64],
     ) -> Result<(), DecodeError> {
-        if let Some((reference, format)) = frame {
+        if let Some(Frame { pose: reference, predicted, format }) = frame {
             let pose = Pose::read(*format, decoded);
             let pose = pose.ok_or_else(|| DecodeError::Rotation { key: self.name.clone(), row })?;
-            let relative: [f64; POSE] = pose.relative_to(reference).to_rot6d();
+            let relative = pose.relative_to(reference).to_values(*predicted);
             physical.iter_mut().zip(relative).for_each(|(slot, value)| *slot = value);
         } else if let Reference::Added(columns) = &self.reference {
             for ((slot, &value), &reference) in physical.iter_mut().zip(decoded).zip(&raw_state[columns.clone()]) {

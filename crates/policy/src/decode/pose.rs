@@ -1,8 +1,12 @@
-//! Poses of an end effector: position and 6D rotation in, composed, and written in the policy's format.
+//! Poses of an end effector: read in the format of predictions, composed, and written in the policy's format.
 
 use nalgebra::{Matrix3, Rotation3, UnitQuaternion, Vector3};
 
 use crate::processor::PoseFormat;
+
+mod rotation;
+
+use rotation::nearest_rotation;
 
 /// Values of a position and a 6D rotation.
 pub(super) const POSE: usize = 9;
@@ -33,6 +37,24 @@ impl Pose {
         Some(Self { position: Vector3::new(x, y, z), rotation })
     }
 
+    /// A pose as a network or a state key has it, in double precision: its rotation is made one, its position stays as it is. `None` for another number of
+    /// values, and for a rotation that is none: a 6D rotation that spans no plane, a matrix whose determinant is not positive.
+    pub(crate) fn from_values(format: PoseFormat, values: &[f64]) -> Option<Self> {
+        let pose = match (format, values) {
+            (PoseFormat::Rot6d, values) => Self::from_rot6d(values.try_into().ok()?)?,
+            (PoseFormat::Rotvec, &[x, y, z, rx, ry, rz]) => {
+                let rotation = *Rotation3::new(Vector3::new(rx, ry, rz)).matrix();
+                Self { position: Vector3::new(x, y, z), rotation }
+            }
+            (PoseFormat::Matrix, &[a, b, c, x, d, e, f, y, g, h, i, z, ..]) if values.len() == LONGEST => {
+                let rotation = nearest_rotation(&Matrix3::new(a, b, c, d, e, f, g, h, i))?;
+                Self { position: Vector3::new(x, y, z), rotation }
+            }
+            _ => return None,
+        };
+        pose.rotation.iter().all(|value| value.is_finite()).then_some(pose)
+    }
+
     /// `self`, which is in the frame of `reference`, in the frame that `reference` is in.
     pub(crate) fn in_frame_of(&self, reference: &Self) -> Self {
         Self {
@@ -58,7 +80,7 @@ impl Pose {
         [p.x, p.y, p.z, r.m11, r.m12, r.m13, r.m21, r.m22, r.m23]
     }
 
-    /// What [`Self::write`] wrote. `None` for another number of values, and for a rotation that is none.
+    /// What [`Self::write`] wrote: a rotation but for rounding. `None` for another number of values, and for a rotation that is none.
     pub(crate) fn read(format: PoseFormat, values: &[f32]) -> Option<Self> {
         let value = |at: usize| values.get(at).copied().map(f64::from).filter(|value| value.is_finite());
         let rotation = |first: [usize; 3], second: [usize; 3], position: [usize; 3]| {
@@ -80,9 +102,17 @@ impl Pose {
 
     /// Writes the pose; as many values as the format has and `out` holds.
     pub(crate) fn write(&self, format: PoseFormat, out: &mut [f32]) {
+        let values = self.to_values(format);
+        for (slot, value) in out.iter_mut().zip(values.into_iter().take(format.width())) {
+            *slot = value as f32;
+        }
+    }
+
+    /// The values of the format, then zeros.
+    pub(crate) fn to_values(self, format: PoseFormat) -> [f64; LONGEST] {
         let (p, r) = (&self.position, &self.rotation);
         let mut values = [0.0; LONGEST];
-        let length = match format {
+        match format {
             PoseFormat::Rot6d => fill(&mut values, self.to_rot6d()),
             PoseFormat::Rotvec => {
                 let vector = rotation_vector(r);
@@ -92,10 +122,8 @@ impl Pose {
                 let rows = [[r.m11, r.m12, r.m13, p.x], [r.m21, r.m22, r.m23, p.y], [r.m31, r.m32, r.m33, p.z]];
                 fill(&mut values, rows.into_iter().flatten().chain([0.0, 0.0, 0.0, 1.0]))
             }
-        };
-        for (slot, value) in out.iter_mut().zip(values.into_iter().take(length)) {
-            *slot = value as f32;
         }
+        values
     }
 }
 
@@ -109,8 +137,8 @@ fn rotation_vector(rotation: &Matrix3<f64>) -> Vector3<f64> {
     UnitQuaternion::from_rotation_matrix(&Rotation3::from_matrix_unchecked(*rotation)).scaled_axis()
 }
 
-fn fill(values: &mut [f64; LONGEST], from: impl IntoIterator<Item = f64>) -> usize {
-    values.iter_mut().zip(from).map(|(slot, value)| *slot = value).count()
+fn fill(values: &mut [f64; LONGEST], from: impl IntoIterator<Item = f64>) {
+    values.iter_mut().zip(from).for_each(|(slot, value)| *slot = value);
 }
 
 #[cfg(test)]
@@ -235,6 +263,10 @@ mod tests {
                 target.write(format, &mut values);
                 let read = Pose::read(format, &values[..length]).expect("a pose");
                 prop_assert!(close(&read.to_rot6d(), &target.to_rot6d(), 1e-5), "{format:?}");
+                let exact = target.to_values(format);
+                let read = Pose::from_values(format, &exact[..length]).expect("a pose");
+                prop_assert!(close(&read.to_rot6d(), &target.to_rot6d(), 1e-12), "{format:?}");
+                prop_assert_eq!(Pose::from_values(format, &exact[..length - 1]), None);
                 prop_assert_eq!(Pose::read(format, &values[..length - 1]), None);
                 values[0] = f32::NAN;
                 prop_assert_eq!(Pose::read(format, &values[..length]), None);

@@ -36,11 +36,10 @@ pub struct PoseLayout {
 
 impl PoseLayout {
     /// The widths that have a layout, for messages.
-    pub const WIDTHS: &str =
-        "3 (x, y, z), 6 (x, y, z and rotation vector) or 9 (x, y, z and two rows of the rotation matrix)";
+    pub const WIDTHS: &str = "3 (x, y, z), 6 (x, y, z and rotation vector), 9 (x, y, z and two rows of the rotation matrix) or 16 (4x4 matrix)";
 
     /// The layout of a key of `width` values whose parts are not named: 3 are `position`, 6 `position` and `rotvec`, 9 `position` and
-    /// `rot6d`, what a relative action of an end effector refers to.
+    /// `rot6d`, 16 `matrix`: what relative actions of an end effector refer to.
     ///
     /// A width of 7 (position and quaternion) is not among them: in which order the quaternion was trained is written nowhere.
     pub fn of_width(width: usize) -> Option<Self> {
@@ -48,6 +47,7 @@ impl PoseLayout {
             3 => &[PosePart::POSITION],
             6 => &[PosePart::POSITION, PosePart::ROTVEC],
             9 => &[PosePart::POSITION, PosePart::ROT6D],
+            16 => &[PosePart::MATRIX],
             _ => return None,
         };
         Some(Self::of_parts(parts))

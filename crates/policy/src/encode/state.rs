@@ -60,6 +60,8 @@ enum Key {
 pub struct StateEncoder {
     keys: Vec<Key>,
     clip: bool,
+    /// Every value is 0.
+    exclude: bool,
     /// Values in, over all keys.
     raw: usize,
     /// Values out, with padding.
@@ -98,11 +100,11 @@ impl StateEncoder {
             let expected = processor.encoded_state_width();
             return Err(EncodeError::Length { what: "max_state_dim", expected, found: columns });
         }
-        Ok(Self { keys, clip: processor.clip_state, raw, columns })
+        Ok(Self { keys, clip: processor.clip_state, exclude: processor.exclude_state, raw, columns })
     }
 
     /// `raw`: the keys' values one after the other, in the model's units. `out`: `[1, max_state_dim]`, zero beyond the
-    /// keys. A value that is not finite leaves as NaN, or clipped when it is infinite.
+    /// keys, and everywhere where the processor excludes the state. A value that is not finite leaves as NaN, or clipped when it is infinite.
     ///
     /// # Errors
     /// [`EncodeError::Length`] when a slice has another length.
@@ -111,6 +113,10 @@ impl StateEncoder {
             if expected != found {
                 return Err(EncodeError::Length { what, expected, found });
             }
+        }
+        if self.exclude {
+            out.fill(0.0);
+            return Ok(());
         }
         let mut raw = raw.iter().copied();
         let mut slots = out.iter_mut();

@@ -24,7 +24,9 @@ pub static N1D6: Family = Family {
         shrunk_by: ShrunkBy::RoundedArea,
         filter: Filter::PILLOW_BICUBIC,
     },
+    grid_patch: None,
     relative_poses: RelativePoses::Rot6d,
     switches: Switches { exclude_state: false, ignores_use_mean_std: false, torchvision_transform: false },
     image_places: ImagePlaces { tokens: &[], numbered: true },
+    image_rows: "mlp1_out",
 };

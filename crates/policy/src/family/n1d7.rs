@@ -24,10 +24,12 @@ pub static N1D7: Family = Family {
         shrunk_by: ShrunkBy::Area,
         filter: Filter::TORCHVISION_BICUBIC,
     },
+    grid_patch: Some(MULTIPLE / 2),
     relative_poses: RelativePoses::AsFormat,
     switches: Switches { exclude_state: true, ignores_use_mean_std: true, torchvision_transform: true },
     image_places: ImagePlaces {
         tokens: &["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>"],
         numbered: false,
     },
+    image_rows: "image_embeds",
 };

@@ -22,9 +22,6 @@ use kwargs::Kwargs;
 use modality::Modalities;
 use statistics::KeyStatistics;
 
-/// Values of an end-effector pose as the model predicts it: position and 6D rotation.
-const POSE_WIDTH: usize = 9;
-
 pub(super) fn processor(
     config: &RawConfig,
     statistics: &RawStatistics,
@@ -69,6 +66,7 @@ impl Checker {
             video_deltas: video?.delta_indices,
             state: state_keys?,
             state_deltas: state?.delta_indices,
+            exclude_state: kwargs.exclude_state,
             clip_state: kwargs.clip_outliers,
             action: action_keys?,
             action_deltas: action?.delta_indices,
@@ -186,7 +184,7 @@ impl Checker {
             };
             let config_at = format!("{at}.action_configs[{index}]");
             let changes = config.filter(|config| relative.is_some() || config.rep == Representation::Delta);
-            let conversion = changes.and_then(|config| self.conversion(&config_at, name, width, config, state));
+            let conversion = changes.and_then(|config| self.conversion(&config_at, name, width, config, kwargs, state));
             let scaling = match relative {
                 None => scaling(self, &absolute, kwargs.use_percentiles),
                 Some(_) => {
@@ -212,6 +210,7 @@ impl Checker {
         name: &str,
         width: usize,
         config: &RawActionConfig,
+        kwargs: &Kwargs,
         state: Option<&[StateKey]>,
     ) -> Option<Conversion> {
         let delta = config.rep == Representation::Delta;
@@ -231,15 +230,20 @@ impl Checker {
             let state = state?;
             return Some(if delta { Conversion::Delta { state, rows: None } } else { Conversion::AddState { state } });
         }
-        self.check(width == POSE_WIDTH, || {
-            format!("{at}: a relative EEF key has {POSE_WIDTH} values (position and 6D rotation), found {width}")
-        });
         let format = match config.format {
             ActionFormat::Default => PoseFormat::Matrix,
             ActionFormat::XyzRot6d => PoseFormat::Rot6d,
             ActionFormat::XyzRotvec => PoseFormat::Rotvec,
         };
-        Some(Conversion::ComposePose { state: state?, format })
+        let predicted = kwargs.relative_poses.predicted(format);
+        self.check(width == predicted.width(), || {
+            format!(
+                "{at}: expected {} values of a relative EEF key ({}), found {width} in its statistics",
+                predicted.width(),
+                predicted.columns().join(" ")
+            )
+        });
+        Some(Conversion::ComposePose { state: state?, predicted, format })
     }
 
     /// The state key, of the same width, that actions of the key `name` are changes of.
@@ -287,7 +291,10 @@ impl Checker {
         });
         self.check(processor.rows() <= processor.max_action_horizon, || {
             let (rows, most) = (processor.rows(), processor.max_action_horizon);
-            format!("max_action_horizon: {most} is less than the {rows} of the action's delta_indices")
+            format!(
+                "max_action_horizon: {most} is less than the {rows} of the action's delta_indices; this embodiment needs a \
+                 checkpoint with an action_horizon of at least {rows}"
+            )
         });
     }
 

@@ -57,8 +57,6 @@ pub const KNOWN_KEYS: &[KnownKey] = &[
         "augmentation of training images",
         "N1.6 (2ce7543), N1.7 (1852a8c); read, not saved",
     ),
-    kwargs("use_mean_std", Harmless::Off, "on: every key is normalised by mean and spread", "N1.7 (2a7748b)"),
-    kwargs("exclude_state", Harmless::Off, "on: the network gets zeros for the state", "N1.7 (2a7748b)"),
     kwargs("state_dropout_prob", Harmless::Any, "chance that training drops the state", "N1.7 (2a7748b)"),
     kwargs("state_gaussian_noise_std", Harmless::Any, "noise on the state in training", REMOVED),
     kwargs("random_history_crop", Harmless::Any, "augmentation of training images", REMOVED),

@@ -51,7 +51,7 @@ pub(crate) struct MakeCheckpointArguments {
 enum Size {
     /// The demo's: a few MB.
     Demo,
-    /// The real widths with few blocks: 0.6 GB.
+    /// The real widths with few blocks: 0.8 GB (N1.6), 1.4 GB (N1.7).
     Mid,
     /// The real dimensions: 6.6 GB (N1.6), 6.9 GB (N1.7).
     Full,

@@ -49,7 +49,7 @@ fn bag() -> String {
 }
 
 /// The begin of the sample bag.
-fn first_moments(file: &Path, length: Span) {
+pub(crate) fn first_moments(file: &Path, length: Span) {
     let bag = BagReader::open(&demo::bag()).expect("the sample bag");
     let mut writer = BagWriter::create(file).expect("a bag");
     let topics: Vec<_> = bag

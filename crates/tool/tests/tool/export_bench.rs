@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vla_export::RopeFrequencies;
 use vla_export::bundle;
 use vla_export::bundle::{Camera, Request};
 use vla_export::demo;
 use vla_export::synthetic_checkpoint;
 use vla_export::synthetic_checkpoint::{Size, TOKENIZER};
+use vla_export::{Family, RopeFrequencies};
 
 /// The demo checkpoint, and the request that exports it.
 pub(crate) struct Bench {
@@ -18,13 +18,17 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Shards of at most `most` bytes.
+    /// N1.6's, in shards of at most `most` bytes.
     pub(crate) fn new(most: u64) -> Self {
+        Self::of(&vla_export::family::N1D6, most)
+    }
+
+    /// A family's, in shards of at most `most` bytes.
+    pub(crate) fn of(family: &'static Family, most: u64) -> Self {
         let scratch = tempfile::tempdir().expect("scratch");
         let dir = scratch.path().join("checkpoint");
         fs::create_dir(&dir).expect("folder");
-        synthetic_checkpoint::fill_folder(&vla_export::family::N1D6, Size::Demo, 7, &dir, most, &mut |_| {})
-            .expect("checkpoint");
+        synthetic_checkpoint::fill_folder(family, Size::Demo, 7, &dir, most, &mut |_| {}).expect("checkpoint");
         let request = request(&dir, &dir.join(TOKENIZER), demo::EMBODIMENT.0, &demo::CAMERAS);
         Self { scratch, request }
     }

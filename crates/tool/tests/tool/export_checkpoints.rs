@@ -11,10 +11,10 @@ use vla_runtime::parameters::PolicyShape;
 
 #[test]
 fn other_models_are_named() {
-    for (found, name) in [("gr00t_n1_5", "GR00T N1.5"), ("Gr00tN1d7", "GR00T N1.7"), ("llama", "another model")] {
+    for (found, name) in [("gr00t_n1_5", "GR00T N1.5"), ("Gr00tN2", "GR00T N2"), ("llama", "another model")] {
         let bench = Bench::new(u64::MAX);
         bench.edit("config.json", r#""model_type": "Gr00tN1d6""#, &format!(r#""model_type": "{found}""#));
-        says(&bench.refusal(), &["config.json", "model_type", "Gr00tN1d6", found, name]);
+        says(&bench.refusal(), &["config.json", "model_type", "Gr00tN1d6", "Gr00tN1d7", found, name]);
     }
 }
 
@@ -196,7 +196,7 @@ fn the_processors_files_are_found_in_their_folder_and_named_where_they_are_not()
     let steps = bench.checkpoint("checkpoint-2000/config.json");
     fs::rename(bench.checkpoint("config.json"), steps).expect("moved");
     let refusal = bench.refusal_beside(&["policy"]);
-    says(&refusal, &["config.json: ", "expected a file of a GR00T N1.6 checkpoint", "checkpoint-2000"]);
+    says(&refusal, &["config.json: ", "expected a file of a GR00T checkpoint", "checkpoint-2000"]);
 }
 
 /// What the tool prints for an export with these arguments.
@@ -266,8 +266,8 @@ fn a_checkpoint_of_lerobot_is_answered_with_its_network_and_the_way_to_another()
         bench.refusal()
     };
     let refusal = lerobot("groot", "nvidia/GR00T-N1.5-3B");
-    says(&refusal, &["type 'groot'", "GR00T N1.5", "launch_finetune.py", "GR00T-N1.6-3B", "convert_v3_to_v2.py"]);
+    says(&refusal, &["type 'groot'", "GR00T N1.5", "launch_finetune.py", "GR00T-N1.7-3B", "convert_v3_to_v2.py"]);
     fs::write(bench.checkpoint("train_config.json"), r#"{"dataset": {"repo_id": "me/cubes"}}"#).expect("write");
     says(&lerobot("groot", "nvidia/GR00T-N1.7-3B"), &["GR00T N1.7", "(me/cubes)"]);
-    says(&lerobot("act", ""), &["LeRobot's policy act", "only GR00T N1.6"]);
+    says(&lerobot("act", ""), &["LeRobot's policy act", "only GR00T N1.6 and N1.7"]);
 }

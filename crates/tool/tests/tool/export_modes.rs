@@ -215,8 +215,8 @@ fn said(change: impl FnOnce(&Bench)) -> String {
 fn files_that_are_missing_are_said_once_with_what_to_name_instead() {
     let remove = |file: &'static str| move |bench: &Bench| fs::remove_file(bench.file(file)).expect("removed");
     let cases: [(String, &[&str]); 4] = [
-        (said(remove("config.json")), &["config.json: expected a file of a GR00T N1.6 checkpoint"]),
-        (said(remove("model.safetensors")), &["missing", "model.safetensors", "GR00T N1.6 checkpoint"]),
+        (said(remove("config.json")), &["config.json: expected a file of a GR00T checkpoint"]),
+        (said(remove("model.safetensors")), &["missing", "model.safetensors", "GR00T checkpoint"]),
         (said(remove("statistics.json")), &["statistics.json", "No such file"]),
         (
             said(|bench| fs::remove_dir_all(bench.file(TOKENIZER)).expect("removed")),

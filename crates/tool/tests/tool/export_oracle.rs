@@ -11,6 +11,7 @@ use vla_export::RopeFrequencies;
 use vla_export::bundle;
 use vla_policy::PolicySpec;
 use vla_policy::encode::prompt::PromptEncoder;
+use vla_policy::family::N1D6;
 
 fn oracle() -> Option<PathBuf> {
     let shared = vla_trt_tests::shared();
@@ -83,7 +84,8 @@ fn stages_fit_together(spec: &PolicySpec) {
 /// The bundle's tokenizer and template give the ids that the vendor's processor gave.
 fn ids_are_the_vendors(oracle: &Path, bundle: &Path) {
     let mut encoder =
-        PromptEncoder::load(&bundle.join("tokenizer.json"), &bundle.join("prompt.json"), true).expect("encoder");
+        PromptEncoder::load(&bundle.join("tokenizer.json"), &bundle.join("prompt.json"), N1D6.text_rules(true))
+            .expect("encoder");
     let bytes = fs::read(oracle.join("tiny/obs0/tensors.safetensors")).expect("tensors");
     let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
     let meta: serde_json::Value =

@@ -8,9 +8,9 @@ use super::PoseConvention;
 use crate::observation::Pose;
 
 /// Names of the values of a pose, in their order in [`Values`]. ROS reads a bare `y` in YAML as true, so positions have a `p`.
-const NAMES: [&str; 23] = [
+const NAMES: [&str; 24] = [
     "px", "py", "pz", "roll", "pitch", "yaw", "qx", "qy", "qz", "qw", "rx", "ry", "rz", "r00", "r01", "r02", "r10",
-    "r11", "r12", "r20", "r21", "r22", "zero",
+    "r11", "r12", "r20", "r21", "r22", "zero", "one",
 ];
 
 const SHORT: [(&str, &str); 3] = [("x", "px"), ("y", "py"), ("z", "pz")];
@@ -41,7 +41,10 @@ impl PosePart {
     /// The first two columns of the rotation matrix, `r00 r10 r20 r01 r11 r21`.
     pub const ROT6D_COLUMNS: Self = Self::new("rot6d_columns", &[13, 16, 19, 14, 17, 20]);
 
-    const GROUPS: [Self; 7] = [
+    /// The homogeneous matrix, row by row: `r00 r01 r02 x`, ..., `0 0 0 1`.
+    pub const MATRIX: Self = Self::new("matrix", &[13, 14, 15, 0, 16, 17, 18, 1, 19, 20, 21, 2, 22, 22, 22, 23]);
+
+    const GROUPS: [Self; 8] = [
         Self::POSITION,
         Self::RPY,
         Self::QUATERNION_XYZW,
@@ -49,13 +52,14 @@ impl PosePart {
         Self::ROTVEC,
         Self::ROT6D,
         Self::ROT6D_COLUMNS,
+        Self::MATRIX,
     ];
 
     const fn new(name: &'static str, places: &'static [usize]) -> Self {
         Self { name, places }
     }
 
-    /// Every part: single values (`px`, `roll`, `qw`, `rx`, `r00`, `zero`, ...), then groups of them.
+    /// Every part: single values (`px`, `roll`, `qw`, `rx`, `r00`, `zero`, `one`, ...), then groups of them.
     pub fn all() -> impl Iterator<Item = Self> {
         const PLACES: [usize; NAMES.len()] = {
             let (mut places, mut at) = ([0; NAMES.len()], 0);
@@ -109,7 +113,7 @@ pub(super) fn values_of(pose: &Pose, convention: &PoseConvention) -> Values {
     let [rx, ry, rz] = rotation_vector([qx, qy, qz, qw]);
     [
         x, y, z, roll, pitch, yaw, qx, qy, qz, qw, rx, ry, rz, m.m11, m.m12, m.m13, m.m21, m.m22, m.m23, m.m31, m.m32,
-        m.m33, 0.0,
+        m.m33, 0.0, 1.0,
     ]
 }
 

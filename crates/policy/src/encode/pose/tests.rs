@@ -34,7 +34,7 @@ fn close(a: &[f64], b: &[f64]) -> bool {
 #[test]
 fn the_width_of_the_key_tells_the_layout_and_others_have_none() {
     let found: Vec<usize> = (0..40).filter(|width| PoseLayout::of_width(*width).is_some()).collect();
-    assert_eq!(found, [3, 6, 9]);
+    assert_eq!(found, [3, 6, 9, 16]);
     assert!(found.iter().all(|width| PoseLayout::of_width(*width).map(|layout| layout.width()) == Some(*width)));
     let x: Vec<PosePart> = vec!["x".parse().expect("a part")];
     assert_eq!(PoseLayout::of(&x, 1).map(|layout| layout.to_string()), Some("px".to_owned()));
@@ -48,6 +48,8 @@ fn a_quarter_turn_about_z_is_written_in_every_layout() {
     assert!(close(&of_width(6, quarter), &[1.0, 2.0, 3.0, 0.0, 0.0, FRAC_PI_2]));
     // x goes to y: the rows are (0, -1, 0) and (1, 0, 0), the columns are (0, 1, 0) and (-1, 0, 0).
     assert!(close(&of_width(9, quarter), &[1.0, 2.0, 3.0, 0.0, -1.0, 0.0, 1.0, 0.0, 0.0]));
+    let matrix = [0.0, -1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 2.0, 0.0, 0.0, 1.0, 3.0, 0.0, 0.0, 0.0, 1.0];
+    assert!(close(&of_width(16, quarter), &matrix));
     assert!(close(&of_parts(&["rot6d_columns"], quarter), &[0.0, 1.0, 0.0, -1.0, 0.0, 0.0]));
     let r = FRAC_1_SQRT_2;
     assert!(close(&of_parts(&["z", "quaternion_xyzw", "yaw"], quarter), &[3.0, 0.0, 0.0, r, r, FRAC_PI_2]));
@@ -68,12 +70,13 @@ fn a_group_is_its_single_values() {
         ("rotvec", "rx ry rz"),
         ("rot6d", "r00 r01 r02 r10 r11 r12"),
         ("rot6d_columns", "r00 r10 r20 r01 r11 r21"),
+        ("matrix", "r00 r01 r02 px r10 r11 r12 py r20 r21 r22 pz zero zero zero one"),
     ];
     for (group, values) in groups {
         let values: Vec<&str> = values.split(' ').collect();
         assert_eq!(parts(&[group]), parts(&values), "{group}");
     }
-    assert_eq!(PosePart::all().count(), 23 + 7);
+    assert_eq!(PosePart::all().count(), 24 + 8);
     assert!("r33".parse::<PosePart>().expect_err("no part").contains("rot6d"));
 }
 

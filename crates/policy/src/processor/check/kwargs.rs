@@ -7,10 +7,12 @@ use super::super::{Framing, ImageTransformSpec};
 use super::Checker;
 use super::object::Object;
 use crate::encode::resize::Size;
-use crate::family::Family;
+use crate::family::{Family, RelativePoses};
 
 /// Largest side that the shorter edge may be resized to; beyond it a number is a mistake, not a camera.
 const LARGEST_EDGE: usize = 4096;
+/// Largest ratio of an image's sides that the vendor's smart resize takes.
+const LARGEST_RATIO: usize = 200;
 /// Largest tensor dimension; the vendor's own is 128.
 const LARGEST_DIM: usize = 1 << 16;
 
@@ -25,6 +27,8 @@ pub(super) struct Kwargs {
     pub clip_outliers: bool,
     pub apply_sincos_state_encoding: bool,
     pub use_relative_action: bool,
+    pub exclude_state: bool,
+    pub relative_poses: RelativePoses,
 }
 
 /// `letter_box_transform`, in Python's reading: null is false. `None`: the file does not have it.
@@ -53,9 +57,21 @@ impl Checker {
             clip_outliers: self.flag(object, "clip_outliers", true),
             apply_sincos_state_encoding: self.flag(object, "apply_sincos_state_encoding", false),
             use_relative_action: self.flag(object, "use_relative_action", false),
+            exclude_state: self.off_unless(family.switches.exclude_state, object, "exclude_state"),
+            relative_poses: family.relative_poses,
         };
+        self.off_unless(family.switches.ignores_use_mean_std, object, "use_mean_std");
         self.rest(object);
         kwargs
+    }
+
+    /// A switch that is computed with, or makes no difference, where `known`; else it has to be off. `null` is off.
+    fn off_unless(&mut self, known: bool, object: &mut Object<'_>, key: &'static str) -> bool {
+        let on = self.take::<Option<bool>>(object, key).flatten().unwrap_or_default();
+        self.check(known || !on, || {
+            format!("{key}: expected off: false or null, found true; this is not computed here")
+        });
+        on
     }
 
     /// The backbone that the processor prepares for.
@@ -145,6 +161,9 @@ impl Checker {
         });
         self.check(crop.iter().zip(target).all(|(crop, target)| (1..=target).contains(crop)), || {
             format!("image_crop_size: expected sides of 1 to those of image_target_size {target:?}, found {crop:?}")
+        });
+        self.check(target[0].max(target[1]) <= LARGEST_RATIO * target[0].min(target[1]), || {
+            format!("image_target_size: expected sides of a ratio of at most {LARGEST_RATIO}, found {target:?}")
         });
         let size = |[height, width]: [usize; 2]| Size { width, height };
         Some(Framing::Stretched { target: size(target), crop: size(crop) })

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use half::f16;
 use vla_base::tensor::DType;
 use vla_export::demo::bundle::request;
+use vla_export::family::FAMILIES;
 use vla_export::synthetic_checkpoint::{Size, fill_folder};
-use vla_export::{Model, Options, RopeFrequencies, View, VisionAttention, backbone_dit, bundle, split};
+use vla_export::{Family, Model, Options, RopeFrequencies, View, VisionAttention, backbone_dit, bundle, split};
 use vla_tensorrt::Error;
 
 use super::*;
@@ -14,25 +15,31 @@ use super::*;
 /// Kernels and descriptions in a plan beside its weights, at most: a plan holds them once for each compute capability.
 pub(super) const KERNELS: u64 = 12 << 20;
 
-/// Exports the demo checkpoint.
-pub(super) fn demo(layout: vla_export::Layout, dtype: DType) -> tempfile::TempDir {
+/// Exports a release's demo checkpoint.
+pub(super) fn demo(family: &'static Family, layout: vla_export::Layout, dtype: DType) -> tempfile::TempDir {
     let scratch = tempfile::tempdir().expect("scratch");
     let checkpoint = scratch.path().join("checkpoint");
     std::fs::create_dir(&checkpoint).expect("a folder");
-    fill_folder(&vla_export::family::N1D6, Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {}).expect("a checkpoint");
-    let request = bundle::Request { layout, dtype, precision: None, ..request(&vla_export::family::N1D6, &checkpoint) };
+    fill_folder(family, Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {}).expect("a checkpoint");
+    let request = bundle::Request { layout, dtype, precision: None, ..request(family, &checkpoint) };
     bundle::write(&request, &scratch.path().join("policy"), &mut |_| {}).expect("exported");
     scratch
 }
 
-/// Builds the demo policy.
-fn build_demo(layout: vla_export::Layout, dtype: DType, stages: &[&str]) {
+/// Builds the demo policy of every release.
+fn build_demo(layout: vla_export::Layout, dtype: DType, fusion: usize, others: &[&str]) {
     let Some(rtx) = Rtx::open() else { return };
-    let policy = demo(layout, dtype);
-    let plans = rtx.policy(&policy.path().join("policy"));
-    assert_eq!(plans.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), stages);
-    for (name, plan) in &plans {
-        plan.assert_whole(name, KERNELS);
+    for family in FAMILIES {
+        let mut stages = others.to_vec();
+        if family.demo.fusion > 0 {
+            stages.insert(fusion, "fusion");
+        }
+        let policy = demo(family, layout, dtype);
+        let plans = rtx.policy(&policy.path().join("policy"));
+        assert_eq!(plans.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), stages);
+        for (name, plan) in &plans {
+            plan.assert_whole(name, KERNELS);
+        }
     }
 }
 
@@ -40,23 +47,23 @@ const SPLIT: &[&str] = &["vision", "language", "context", "step"];
 const BACKBONE_DIT: &[&str] = &["backbone", "state_encoder", "action_encoder", "dit", "action_decoder"];
 
 #[test]
-fn the_demo_policy_builds_in_the_split_layout_in_single_precision() {
-    build_demo(split::LAYOUT, DType::F32, SPLIT);
+fn the_demo_policies_build_in_the_split_layout_in_single_precision() {
+    build_demo(split::LAYOUT, DType::F32, 2, SPLIT);
 }
 
 #[test]
-fn the_demo_policy_builds_in_the_split_layout_in_half_precision() {
-    build_demo(split::LAYOUT, DType::F16, SPLIT);
+fn the_demo_policies_build_in_the_split_layout_in_half_precision() {
+    build_demo(split::LAYOUT, DType::F16, 2, SPLIT);
 }
 
 #[test]
-fn the_demo_policy_builds_in_the_backbone_dit_layout_in_single_precision() {
-    build_demo(backbone_dit::LAYOUT, DType::F32, BACKBONE_DIT);
+fn the_demo_policies_build_in_the_backbone_dit_layout_in_single_precision() {
+    build_demo(backbone_dit::LAYOUT, DType::F32, 1, BACKBONE_DIT);
 }
 
 #[test]
-fn the_demo_policy_builds_in_the_backbone_dit_layout_in_half_precision() {
-    build_demo(backbone_dit::LAYOUT, DType::F16, BACKBONE_DIT);
+fn the_demo_policies_build_in_the_backbone_dit_layout_in_half_precision() {
+    build_demo(backbone_dit::LAYOUT, DType::F16, 1, BACKBONE_DIT);
 }
 
 #[test]
@@ -112,17 +119,22 @@ impl vla_export::weights::Weights for Waves {
     }
 }
 
-/// One block of each network at the widths of GR00T N1.6.
-fn one_block() -> Model {
-    let mut model = Model::n1d6();
+/// One block of each network at a release's widths, with one tap of the vision tower where there are any.
+fn one_block(family: &'static Family) -> Model {
+    let mut model = (family.released)();
     (model.vision.layers, model.language.layers, model.head.blocks) = (1, 1, 1);
+    model.vision.deepstack.truncate(1);
+    model.vision.deepstack.fill(0);
+    if let Some(fusion) = &mut model.head.fusion {
+        fusion.layers = 1;
+    }
     (model.language.vocab, model.head.embodiments, model.head.timestep_buckets) = (64, 1, 16);
     model
 }
 
-/// Writes one block of each network at the real widths, in half precision.
-pub(super) fn real_widths(folder: &Path) -> Vec<split::ExportedStage> {
-    let model = one_block();
+/// Writes one block of each network at a release's widths, in half precision.
+pub(super) fn real_widths(family: &'static Family, folder: &Path) -> Vec<split::ExportedStage> {
+    let model = one_block(family);
     let options = Options {
         dtype: DType::F16,
         dtype_of: BTreeMap::new(),
@@ -135,7 +147,9 @@ pub(super) fn real_widths(folder: &Path) -> Vec<split::ExportedStage> {
         stacked_projections: false,
         debug_outputs: false,
     };
-    let views = [View { camera: "front".into(), width: 252, height: 252, images: 1 }];
+    let multiple = family.policy.smart_resize.multiple;
+    let side = 256 / multiple * multiple;
+    let views = [View { camera: "front".into(), width: side, height: side, images: 1 }];
     let weights = Waves(vla_export::inventory::inventory(&model).into_iter().collect());
     split::write(&weights, &model, &options, &views, folder).expect("exported")
 }

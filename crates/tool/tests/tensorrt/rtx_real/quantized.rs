@@ -8,6 +8,8 @@ use vla_engines::onnx::proto::{
 
 use vla_base::tensor::DType;
 use vla_engines::onnx::Network;
+use vla_export::Family;
+use vla_export::family::{FAMILIES, N1D6};
 use vla_policy::PolicySpec;
 use vla_quantize::recipe::{Recipe, Target, WeightType};
 use vla_quantize::{int4_problem, products as products_of, rewrite};
@@ -172,21 +174,21 @@ const BOTH: &[Target] = &[Target::Trt8, Target::Trt10];
 #[test]
 fn the_demo_policy_builds_in_8_bits_in_single_precision() {
     let Some(rtx) = Rtx::open() else { return };
-    let policy = demo(vla_export::split::LAYOUT, DType::F32);
+    let policy = demo(&N1D6, vla_export::split::LAYOUT, DType::F32);
     build_quantized(&rtx, &policy.path().join("policy"), WeightType::Int8, BOTH);
 }
 
 #[test]
 fn the_demo_policy_builds_in_8_bits_in_half_precision() {
     let Some(rtx) = Rtx::open() else { return };
-    let policy = demo(vla_export::split::LAYOUT, DType::F16);
+    let policy = demo(&N1D6, vla_export::split::LAYOUT, DType::F16);
     build_quantized(&rtx, &policy.path().join("policy"), WeightType::Int8, BOTH);
 }
 
 #[test]
 fn the_demo_policy_in_the_layout_backbone_dit_builds_in_8_bits() {
     let Some(rtx) = Rtx::open() else { return };
-    let policy = demo(vla_export::backbone_dit::LAYOUT, DType::F16);
+    let policy = demo(&N1D6, vla_export::backbone_dit::LAYOUT, DType::F16);
     build_quantized(&rtx, &policy.path().join("policy"), WeightType::Int8, BOTH);
 }
 
@@ -205,8 +207,14 @@ fn the_reach_policy_builds_in_8_bits() {
 #[test]
 fn one_block_of_the_real_widths_has_its_weights_in_the_plan_in_16_8_and_4_bits() {
     let Some(rtx) = Rtx::open() else { return };
+    for family in FAMILIES {
+        real_widths_of(&rtx, family);
+    }
+}
+
+fn real_widths_of(rtx: &Rtx, family: &'static Family) {
     let scratch = tempfile::tempdir().expect("scratch");
-    for stage in real_widths(scratch.path()) {
+    for stage in real_widths(family, scratch.path()) {
         let half = scratch.path().join(format!("{}.onnx", stage.name));
         let plan = rtx.plan(&half, &stage.profile).unwrap_or_else(|error| panic!("{}: {error}", stage.name));
         plan.assert_whole(&stage.name, KERNELS);

@@ -39,25 +39,32 @@ pub(super) struct Passes<W, S> {
 /// The column pass.
 #[derive(Clone, Debug)]
 struct Columns<W> {
-    order: Order,
     first: Vec<usize>,
     taps: usize,
     precision: u32,
-    /// [`Order::Runs`]: one table a tap, one weight a pixel. [`Order::Pixels`]: one table a pixel, [`GROUP`]s of taps.
-    weights: Vec<Vec<W>>,
+    weights: Weights<W>,
     /// An input row: red, green and blue, with room behind each for the padding's zero weights.
     input: [Vec<u8>; CHANNELS],
 }
 
-/// Which loop is the inner one.
+/// Weights in the order of the inner loop.
 #[derive(Clone, Debug)]
-enum Order {
+enum Weights<W> {
     /// The width stays.
     Copy,
-    /// Pixels: neighbours of the output are neighbours of the input mostly.
-    Runs(Vec<Run>),
-    /// Taps: the image shrinks by much.
-    Pixels,
+    /// Pixels are the inner loop, where neighbours of the output are neighbours of the input mostly. `taps` rows for each
+    /// strip, one weight a pixel.
+    Strips(Vec<Strip>, Vec<[W; LANES]>),
+    /// Taps are, where the image shrinks by much. As many rows for each pixel as its taps fill.
+    Pixels(Vec<[W; GROUP]>),
+}
+
+/// [`LANES`] output pixels whose source lies at the same distance, or fewer: what is written behind them is overwritten by
+/// the next strip.
+#[derive(Clone, Copy, Debug)]
+struct Strip {
+    from: usize,
+    source: usize,
 }
 
 /// Taps that are weighted at once.
@@ -175,26 +182,27 @@ impl<W: Weight> Columns<W> {
     fn plan(input: usize, output: usize, filter: Filter) -> Self {
         let axis = Taps::<W>::plan(input, output, filter);
         let runs = runs(&axis.first);
-        let order = match axis.unchanged {
-            true => Order::Copy,
-            false if runs.len() * LONG_RUN > output => Order::Pixels,
-            false => Order::Runs(runs),
-        };
-        let per_tap = |tap: usize| {
-            let weights = axis.weights.iter().skip(tap).step_by(axis.taps).copied();
-            weights.chain([W::default(); LANES]).collect()
-        };
-        let per_pixel = |weights: &[W]| {
-            let length = weights.len().next_multiple_of(GROUP);
-            weights.iter().copied().chain(std::iter::repeat(W::default())).take(length).collect()
-        };
-        let weights = match order {
-            Order::Copy => Vec::new(),
-            Order::Runs(_) => (0..axis.taps).map(per_tap).collect(),
-            Order::Pixels => axis.weights.chunks_exact(axis.taps).map(per_pixel).collect(),
+        let weights = if axis.unchanged {
+            Weights::Copy
+        } else if runs.len() * LONG_RUN > output {
+            let of_pixel = |weights: &[W]| -> Vec<[W; GROUP]> { weights.chunks(GROUP).map(padded).collect() };
+            Weights::Pixels(axis.weights.chunks_exact(axis.taps).flat_map(of_pixel).collect())
+        } else {
+            let strips = |run: &Run| {
+                let (from, source) = (run.from, run.source);
+                (0..run.groups(1))
+                    .map(move |group| Strip { from: from + group * LANES, source: source + group * LANES })
+            };
+            let strips: Vec<Strip> = runs.iter().flat_map(strips).collect();
+            let of_tap = |strip: &Strip, tap: usize| {
+                let pixels = strip.from..output.min(strip.from + LANES);
+                let weights: Vec<W> = pixels.map(|pixel| axis.weights[pixel * axis.taps + tap]).collect();
+                padded(&weights)
+            };
+            let rows = strips.iter().flat_map(|strip| (0..axis.taps).map(move |tap| of_tap(strip, tap))).collect();
+            Weights::Strips(strips, rows)
         };
         Self {
-            order,
             first: axis.first,
             taps: axis.taps,
             precision: axis.precision,
@@ -207,7 +215,7 @@ impl<W: Weight> Columns<W> {
     #[inline(always)]
     fn pass<S: Sample>(&mut self, row: &[u8], place: &mut [S]) {
         let pitch = place.len() / CHANNELS;
-        if let Order::Copy = self.order {
+        if let Weights::Copy = self.weights {
             let (red, rest) = place.split_at_mut(pitch);
             let (green, blue) = rest.split_at_mut(pitch);
             for (((pixel, red), green), blue) in row.as_chunks::<CHANNELS>().0.iter().zip(red).zip(green).zip(blue) {
@@ -219,63 +227,73 @@ impl<W: Weight> Columns<W> {
         for (((pixel, red), green), blue) in row.as_chunks::<CHANNELS>().0.iter().zip(red).zip(green).zip(blue) {
             [*red, *green, *blue] = *pixel;
         }
-        let Self { order, first, taps, precision, weights, input } = self;
+        let Self { first, taps, precision, weights, input } = self;
         for (input, out) in input.iter().zip(place.chunks_exact_mut(pitch)) {
-            match (&*order, *taps) {
-                (Order::Copy, _) => {}
-                (Order::Pixels, _) => weigh_pixels(first, input, weights, *precision, out),
-                (Order::Runs(runs), 4) => weigh_runs::<4, W, S>(runs, input, weights, *precision, out),
-                (Order::Runs(runs), 5) => weigh_runs::<5, W, S>(runs, input, weights, *precision, out),
-                (Order::Runs(runs), _) => weigh_long_runs(runs, input, weights, *precision, out),
+            match (&*weights, *taps) {
+                (Weights::Copy, _) => {}
+                (Weights::Pixels(rows), taps) => weigh_pixels(first, input, rows, taps, *precision, out),
+                (Weights::Strips(strips, rows), 4) => weigh_strips::<4, W, S>(strips, input, rows, *precision, out),
+                (Weights::Strips(strips, rows), 5) => weigh_strips::<5, W, S>(strips, input, rows, *precision, out),
+                (Weights::Strips(strips, rows), taps) => weigh_wide_strips(strips, input, rows, taps, *precision, out),
             }
         }
     }
 }
 
-/// Weighted sums of `N` neighbours for the pixels of each run.
+/// Weights, then zeros.
+fn padded<W: Weight, const N: usize>(weights: &[W]) -> [W; N] {
+    from_fn(|at| weights.get(at).copied().unwrap_or_default())
+}
+
+/// Weighted sums of `N` neighbours for the pixels of each strip.
 #[inline(always)]
-fn weigh_runs<const N: usize, W: Weight, S: Sample>(
-    runs: &[Run],
+fn weigh_strips<const N: usize, W: Weight, S: Sample>(
+    strips: &[Strip],
     input: &[u8],
-    weights: &[Vec<W>],
+    weights: &[[W; LANES]],
     precision: u32,
     out: &mut [S],
 ) {
-    for run in runs {
-        let length = run.groups(1) * LANES;
-        let (mut samples, mut by): ([&[u8]; N], [&[W]; N]) = ([&[]; N], [&[]; N]);
-        for tap in 0..N {
-            (samples[tap], by[tap]) = (&input[run.source + tap..][..length], &weights[tap][run.from..][..length]);
+    for (strip, weights) in strips.iter().zip(weights.as_chunks::<N>().0) {
+        let samples = &input[strip.source..][..LANES + N - 1];
+        let mut sums = [half(precision); LANES];
+        for (tap, by) in weights.iter().enumerate() {
+            add(&mut sums, by, &samples[tap..][..LANES]);
         }
-        let out = &mut out[run.from..][..length];
-        for i in 0..length {
-            let mut sum = half(precision);
-            for tap in 0..N {
-                sum += by[tap][i].into() * i32::from(samples[tap][i]);
-            }
-            out[i] = S::of(settle(sum, precision));
-        }
+        store(&sums, precision, &mut out[strip.from..][..LANES]);
     }
 }
 
 /// Weighted sums of any number of neighbours.
 #[inline(always)]
-fn weigh_long_runs<W: Weight, S: Sample>(
-    runs: &[Run],
+fn weigh_wide_strips<W: Weight, S: Sample>(
+    strips: &[Strip],
     input: &[u8],
-    weights: &[Vec<W>],
+    weights: &[[W; LANES]],
+    taps: usize,
     precision: u32,
     out: &mut [S],
 ) {
-    for (run, group) in runs.iter().flat_map(|run| (0..run.groups(1)).map(move |group| (run, group))) {
-        let (from, source) = (run.from + group * LANES, run.source + group * LANES);
+    for (strip, weights) in strips.iter().zip(weights.chunks_exact(taps)) {
         let mut sums = [half(precision); LANES];
         for (tap, by) in weights.iter().enumerate() {
-            let terms = by[from..][..LANES].iter().zip(&input[source + tap..][..LANES]);
-            sums.iter_mut().zip(terms).for_each(|(sum, (&by, &sample))| *sum += by.into() * i32::from(sample));
+            add(&mut sums, by, &input[strip.source + tap..][..LANES]);
         }
-        out[from..][..LANES].iter_mut().zip(sums).for_each(|(out, sum)| *out = S::of(settle(sum, precision)));
+        store(&sums, precision, &mut out[strip.from..][..LANES]);
     }
+}
+
+/// Adds one tap of a strip.
+#[inline(always)]
+fn add<W: Weight>(sums: &mut [i32; LANES], by: &[W; LANES], samples: &[u8]) {
+    for ((sum, &by), &sample) in sums.iter_mut().zip(by).zip(samples) {
+        *sum += by.into() * i32::from(sample);
+    }
+}
+
+#[inline(always)]
+fn store<S: Sample>(sums: &[i32; LANES], precision: u32, out: &mut [S]) {
+    out.iter_mut().zip(sums).for_each(|(out, &sum)| *out = S::of(settle(sum, precision)));
 }
 
 /// Weighted sums for one pixel after the other.
@@ -283,13 +301,15 @@ fn weigh_long_runs<W: Weight, S: Sample>(
 fn weigh_pixels<W: Weight, S: Sample>(
     first: &[usize],
     input: &[u8],
-    weights: &[Vec<W>],
+    weights: &[[W; GROUP]],
+    taps: usize,
     precision: u32,
     out: &mut [S],
 ) {
+    let weights = weights.chunks_exact(taps.div_ceil(GROUP).max(1));
     for ((out, &first), weights) in out.iter_mut().zip(first).zip(weights) {
         let mut sums = [0; GROUP];
-        for (by, samples) in weights.as_chunks::<GROUP>().0.iter().zip(input[first..].as_chunks::<GROUP>().0) {
+        for (by, samples) in weights.iter().zip(input[first..].as_chunks::<GROUP>().0) {
             for lane in 0..GROUP {
                 sums[lane] += by[lane].into() * i32::from(samples[lane]);
             }
