@@ -7,6 +7,7 @@ use std::path::Path;
 use vla_export::bundle::Request;
 use vla_export::demo;
 use vla_export::demo::{bundle, used_columns};
+use vla_export::family::{Family, N1D6, N1D7};
 use vla_export::synthetic_checkpoint;
 use vla_policy::PolicySpec;
 use vla_policy::encode::image::EvalTransform;
@@ -16,9 +17,12 @@ use vla_policy::processor::Processor;
 use support::{Demo, Inputs};
 use vla_trt_tests::demo_pipeline as support;
 
-/// Of the bundle with the default seed. Changes with every change of the exporter's output; then look at the demo
+/// Of each release's bundle with the default seed. Changes with every change of the exporter's output; then look at the demo
 /// again and write the new one here.
-const FINGERPRINT: &str = "sha256:28cdb62e128dfe03bd8dcc868cc3ef10d6ea5f0abdf959598c940b7546514f67";
+static FINGERPRINTS: [(&Family, &str); 2] = [
+    (&N1D6, "sha256:28cdb62e128dfe03bd8dcc868cc3ef10d6ea5f0abdf959598c940b7546514f67"),
+    (&N1D7, "sha256:c5a699431b54ae82e267c7ea1d7d89d320c5a4dd8873bef5ca844b966e4f7057"),
+];
 
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     fs::read_dir(dir)
@@ -30,22 +34,24 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn the_same_seed_gives_the_same_small_bundle_anywhere() {
-    let scratch = tempfile::tempdir().expect("scratch");
-    let (first, second, other) = (scratch.path().join("a"), scratch.path().join("b"), scratch.path().join("c"));
-    let hash = bundle::write(&vla_export::family::N1D6, &first, 7).expect("writes");
-    assert_eq!(bundle::write(&vla_export::family::N1D6, &second, 7).expect("writes"), hash);
-    assert_eq!(files(&first), files(&second));
-    assert_ne!(bundle::write(&vla_export::family::N1D6, &other, 8).expect("writes"), hash);
+    for (family, fingerprint_of_seed) in FINGERPRINTS {
+        let scratch = tempfile::tempdir().expect("scratch");
+        let (first, second, other) = (scratch.path().join("a"), scratch.path().join("b"), scratch.path().join("c"));
+        let hash = bundle::write(family, &first, 7).expect("writes");
+        assert_eq!(bundle::write(family, &second, 7).expect("writes"), hash);
+        assert_eq!(files(&first), files(&second));
+        assert_ne!(bundle::write(family, &other, 8).expect("writes"), hash);
 
-    let size: usize = files(&first).values().map(Vec::len).sum();
-    assert!(size < 10_000_000, "{size} bytes");
-    let all = files(&first);
-    let named: Vec<&str> =
-        all.keys().map(String::as_str).filter(|name| *name != "policy.yaml" && !name.ends_with(".data")).collect();
-    assert_eq!(fingerprint(&first, &named).expect("reads"), hash, "nothing in the folder is left out");
-    assert!(String::from_utf8_lossy(&all["policy.yaml"]).contains(&format!("fingerprint: {hash}\n")));
-    assert_eq!(fs::read_dir(scratch.path()).expect("scratch").count(), 3, "no scratch folder is left");
-    assert_eq!(hash, FINGERPRINT);
+        let size: usize = files(&first).values().map(Vec::len).sum();
+        assert!(size < 10_000_000, "{size} bytes");
+        let all = files(&first);
+        let named: Vec<&str> =
+            all.keys().map(String::as_str).filter(|name| *name != "policy.yaml" && !name.ends_with(".data")).collect();
+        assert_eq!(fingerprint(&first, &named).expect("reads"), hash, "nothing in the folder is left out");
+        assert!(String::from_utf8_lossy(&all["policy.yaml"]).contains(&format!("fingerprint: {hash}\n")));
+        assert_eq!(fs::read_dir(scratch.path()).expect("scratch").count(), 3, "no scratch folder is left");
+        assert_eq!(hash, fingerprint_of_seed, "{}", family.title());
+    }
 }
 
 #[test]
@@ -53,10 +59,10 @@ fn a_bundle_is_replaced_and_a_stranger_is_not() {
     let scratch = tempfile::tempdir().expect("scratch");
     let dir = scratch.path().join("policy");
     fs::create_dir_all(dir.join("engines")).expect("folder");
-    let error = bundle::write(&vla_export::family::N1D6, &dir, 7).expect_err("something else is there").to_string();
+    let error = bundle::write(&N1D6, &dir, 7).expect_err("something else is there").to_string();
     assert!(error.contains("policy.yaml") && error.contains(&*dir.to_string_lossy()), "{error}");
     fs::write(dir.join("policy.yaml"), "format: 1").expect("write");
-    let hash = bundle::write(&vla_export::family::N1D6, &dir, 7).expect("replaces");
+    let hash = bundle::write(&N1D6, &dir, 7).expect("replaces");
     assert!(fs::read_to_string(dir.join("policy.yaml")).expect("reads").contains(&hash));
     assert!(dir.join("engines").is_dir(), "engines built from the bundle stay");
 }
@@ -126,7 +132,7 @@ fn actions_are_finite_smooth_and_follow_every_input() {
     }
     let scratch = tempfile::tempdir().expect("scratch");
     let dir = scratch.path().join("policy");
-    bundle::write(&vla_export::family::N1D6, &dir, 7).expect("writes");
+    bundle::write(&N1D6, &dir, 7).expect("writes");
     let mut demo = Demo::load(&dir);
     let base = inputs();
     let all = demo.run(&base);
@@ -181,18 +187,11 @@ fn cut_into_more_stages_the_policy_does_the_same() {
     let scratch = tempfile::tempdir().expect("scratch");
     let checkpoint = scratch.path().join("checkpoint");
     fs::create_dir(&checkpoint).expect("folder");
-    synthetic_checkpoint::fill_folder(
-        &vla_export::family::N1D6,
-        synthetic_checkpoint::Size::Demo,
-        7,
-        &checkpoint,
-        u64::MAX,
-        &mut |_| {},
-    )
-    .expect("writes");
+    synthetic_checkpoint::fill_folder(&N1D6, synthetic_checkpoint::Size::Demo, 7, &checkpoint, u64::MAX, &mut |_| {})
+        .expect("writes");
     let run = |blocks: Option<usize>| {
         let dir = scratch.path().join(format!("{blocks:?}"));
-        let request = Request { blocks_per_engine: blocks, ..bundle::request(&vla_export::family::N1D6, &checkpoint) };
+        let request = Request { blocks_per_engine: blocks, ..bundle::request(&N1D6, &checkpoint) };
         vla_export::bundle::write(&request, &dir, &mut |_| {}).expect("exports");
         let names = PolicySpec::load(&dir).expect("a policy").stage_names();
         (names, Demo::load(&dir).run(&inputs()))
@@ -213,7 +212,7 @@ fn cut_into_more_stages_the_policy_does_the_same() {
 fn the_vendors_transform_makes_the_exported_views_of_usual_cameras() {
     let scratch = tempfile::tempdir().expect("scratch");
     let dir = scratch.path().join("policy");
-    bundle::write(&vla_export::family::N1D6, &dir, 7).expect("writes");
+    bundle::write(&N1D6, &dir, 7).expect("writes");
     let (config, statistics) = (dir.join("processor_config.json"), dir.join("statistics.json"));
     let processor = Processor::load(&config, &statistics, demo::EMBODIMENT.0).expect("the vendor's schema");
     assert_eq!(processor.cameras, demo::CAMERAS);
@@ -233,7 +232,7 @@ fn prompts_fit_the_profile() {
     }
     let scratch = tempfile::tempdir().expect("scratch");
     let dir = scratch.path().join("policy");
-    bundle::write(&vla_export::family::N1D6, &dir, 7).expect("writes");
+    bundle::write(&N1D6, &dir, 7).expect("writes");
     let demo = Demo::load(&dir);
     let images = 60;
     let texts = |instruction: &str| demo.prompt(instruction).len() - images;

@@ -203,6 +203,11 @@ fn backbone_dit_gives_the_actions_of_split_where_layers_lie_between_backbone_and
         assert_eq!(whole["vl_embs"].dims(), split["vl_embs"].dims(), "no batch axis in a dump");
         seen.push(whole);
     }
+    // The layers between are exported for a backbone and a DiT that come from elsewhere too.
+    let full = PolicySpec::load(&bench.scratch.path().join("policy-backbone-dit")).expect("a policy");
+    let head = bench.export(&Request { features: Features::AfterNorm, ..bench.request(backbone_dit::HEAD) });
+    let files = ["backbone", "dit"].map(|stage| (stage.to_owned(), full.dir.join(format!("{stage}.onnx"))));
+    assert_eq!(apart(&seen[1], &run(&head, files.into()).expect("runs")), 0.0);
     // The demo's norm has weights of one, whose effect the head's own norm takes back: it shows in the rows between.
     let [before, after] = [0, 1].map(|index: usize| f32s(&seen[index], "backbone_features"));
     assert!(before.iter().zip(after).any(|(before, after)| (before - after).abs() > 0.1), "the switch does something");

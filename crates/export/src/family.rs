@@ -7,7 +7,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::checkpoint::keys::Keys;
-use crate::inventory::List;
+use crate::inventory::{List, Outlines};
 use crate::layers::vision::Tower;
 use crate::model::{Language, Model, Vision};
 
@@ -96,7 +96,7 @@ pub struct WeightFamily {
     /// Adds the vision tower's.
     pub(crate) list: fn(&mut List, &Model),
     /// Weights of a checkpoint that inference never reads.
-    pub(crate) unread: fn(&Model) -> Vec<(String, Vec<usize>)>,
+    pub(crate) unread: fn(&Model) -> Outlines,
 }
 
 /// The prompt of a family.

@@ -2,8 +2,11 @@
 
 use super::model::Model;
 
+/// Names of weights with their shapes.
+pub type Outlines = Vec<(String, Vec<usize>)>;
+
 /// Names and shapes, in the order of the data flow.
-pub fn inventory(model: &Model) -> Vec<(String, Vec<usize>)> {
+pub fn inventory(model: &Model) -> Outlines {
     let mut list = List(Vec::new());
     (model.family.weights.list)(&mut list, model);
     list.language(model);
@@ -12,7 +15,7 @@ pub fn inventory(model: &Model) -> Vec<(String, Vec<usize>)> {
 }
 
 /// Weights under construction.
-pub(crate) struct List(Vec<(String, Vec<usize>)>);
+pub(crate) struct List(Outlines);
 
 impl List {
     /// A weight of these dimensions.

@@ -6,7 +6,7 @@ use super::{BackboneFamily, ConfigFamily, DemoFamily, Family, PromptFamily, Weig
 use crate::checkpoint::keys::Keys;
 use crate::checkpoint::sizes::qwen3;
 use crate::demo;
-use crate::inventory::List;
+use crate::inventory::{List, Outlines};
 use crate::layers::vision::siglip2;
 use crate::model::{Head, Language, Model, Vision};
 
@@ -179,7 +179,7 @@ fn list(list: &mut List, model: &Model) {
 }
 
 /// The vision tower's pooling head and the language model's output.
-fn unread(model: &Model) -> Vec<(String, Vec<usize>)> {
+fn unread(model: &Model) -> Outlines {
     let (width, mlp, language) = (model.vision.width, model.vision.mlp, &model.language);
     let head = |name: &str| format!("{TOWER}.head.{name}");
     vec![

@@ -6,7 +6,7 @@ use super::n1d6::shortest;
 use super::{BackboneFamily, ConfigFamily, DemoFamily, Family, ImagePlaces, PromptFamily, WeightFamily};
 use crate::checkpoint::keys::Keys;
 use crate::checkpoint::sizes::qwen3;
-use crate::inventory::List;
+use crate::inventory::{List, Outlines};
 use crate::layers::vision::qwen3_vl;
 use crate::model::{Fusion, Head, Language, Model, Vision};
 
@@ -203,7 +203,7 @@ fn list(list: &mut List, model: &Model) {
 }
 
 /// The language model's output, and its final norm where the head takes the rows before it.
-fn unread(model: &Model) -> Vec<(String, Vec<usize>)> {
+fn unread(model: &Model) -> Outlines {
     let language = &model.language;
     let mut unread = vec![("backbone.model.lm_head.weight".to_owned(), vec![language.vocab, language.width])];
     if !language.final_norm {

@@ -12,24 +12,31 @@ use crate::{Error, Model};
 pub(crate) mod qwen3_vl;
 pub(crate) mod siglip2;
 
+/// One layer, by its number, on patches; attention is within each of so many groups of them.
+type Layer = fn(&mut Net<'_>, &Vision, &Value, usize, usize, Option<&Rotation>) -> Result<Value, Error>;
+/// Patches to `[rows, language width]`.
+type Project = fn(&mut Net<'_>, &Model, &ViewGroup, &Value) -> Result<Value, Error>;
+/// Patches to patches in another order.
+type Order = fn(&mut Net<'_>, (&Vision, &ViewGroup), &Value) -> Result<Value, Error>;
+
 /// What a vision tower computes. Patches are rows, `[patches, width]`, those of an image row by row, one image after the other.
 pub struct Tower {
     /// `[images, 3, height, width]` in -1..1 to patches with their positions.
     pub(crate) embed: fn(&mut Net<'_>, &Vision, &ViewGroup, &Value) -> Result<Value, Error>,
     /// The rotation of the patches of an image, for a tower with rotary positions.
     pub(crate) rotation: fn(&mut Net<'_>, &Vision, &ViewGroup) -> Result<Option<Rotation>, Error>,
-    /// One layer, by its number; attention is within each of so many groups of patches.
-    pub(crate) layer: fn(&mut Net<'_>, &Vision, &Value, usize, usize, Option<&Rotation>) -> Result<Value, Error>,
+    /// Its layers.
+    pub(crate) layer: Layer,
     /// What follows the last layer.
     pub(crate) finish: fn(&mut Net<'_>, &Vision, &Value) -> Result<Value, Error>,
-    /// Patches to `[rows, language width]`, and the name of that part of the network.
-    pub(crate) project: (&'static str, fn(&mut Net<'_>, &Model, &ViewGroup, &Value) -> Result<Value, Error>),
+    /// What makes the rows of the language model, and the name of that part of the network.
+    pub(crate) project: (&'static str, Project),
     /// As `project`, for the output of the layer with this number in [`Vision::deepstack`].
     pub(crate) tap: fn(&mut Net<'_>, &Model, &ViewGroup, usize, &Value) -> Result<Value, Error>,
     /// Names for comparison.
     pub(crate) debug: DebugNames,
     /// Patches in the order that the vendor's code has them in.
-    pub(crate) vendor_order: fn(&mut Net<'_>, (&Vision, &ViewGroup), &Value) -> Result<Value, Error>,
+    pub(crate) vendor_order: Order,
 }
 
 /// Names of inner tensors for comparison.

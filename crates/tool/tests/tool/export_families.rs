@@ -175,6 +175,27 @@ fn more_rows_than_the_models_chunk_are_refused_by_key() {
 }
 
 #[test]
+fn frames_of_several_times_are_refused_where_cameras_meet_only_at_the_multiple_of_the_sides() {
+    let mut bench = Bench::of(&N1D7, u64::MAX);
+    let path = bench.checkpoint("processor_config.json");
+    let mut processor: serde_json::Value = serde_json::from_slice(&fs::read(&path).expect("processor")).expect("JSON");
+    let configs = &mut processor["processor_kwargs"]["modality_configs"]["new_embodiment"];
+    configs["video"]["delta_indices"] = vec![-15, 0].into();
+    fs::write(&path, processor.to_string()).expect("written");
+    bench.export().expect("cameras of one shape");
+    fs::remove_dir_all(bench.out()).expect("removed");
+    // 455x256 and 452x256, both of which become 448x256.
+    for (camera, (width, height)) in bench.request.cameras.iter_mut().zip([(1280, 720), (848, 480), (848, 480)]) {
+        (camera.width, camera.height) = (width, height);
+    }
+    let refused = bench.refusal();
+    assert!(
+        refused.contains("--camera: with frames of several times") && refused.contains("multiples of 32"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn what_no_code_of_n1d7_does_is_refused_by_option() {
     let mut bench = Bench::of(&N1D7, u64::MAX);
     bench.request.attention = VisionAttention::CrossView;

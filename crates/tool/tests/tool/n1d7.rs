@@ -76,8 +76,13 @@ impl Checkpoint {
     }
 }
 
-/// `infer` on one observation.
+/// `infer` on one observation with frames of 64x48.
 fn infer(policy: &Path) -> BTreeMap<String, HostTensor> {
+    infer_frames(policy, &[64; 3])
+}
+
+/// The same with frames of these widths.
+fn infer_frames(policy: &Path, widths: &[usize; 3]) -> BTreeMap<String, HostTensor> {
     let spec = PolicySpec::load(policy).expect("a policy");
     let scratch = tempfile::tempdir().expect("scratch");
     let [inputs, dump] = ["inputs.npz", "dump.npz"].map(|name| scratch.path().join(name));
@@ -87,9 +92,9 @@ fn infer(policy: &Path) -> BTreeMap<String, HostTensor> {
     };
     let mut writer = vla_npz::Writer::create(&inputs).expect("a file");
     let mut add = |name: &str, tensor: HostTensor| writer.add(name, &tensor).expect("written");
-    for (index, camera) in spec.cameras.iter().enumerate() {
-        let pixels = (0..48 * 64 * 3).map(|i| ((i * (5 + index)) % 249) as u8).collect();
-        add(&format!("image.{camera}"), HostTensor::from_u8(&[48, 64, 3], pixels).expect("whole"));
+    for (index, (camera, width)) in spec.cameras.iter().zip(widths).enumerate() {
+        let pixels = (0..48 * width * 3).map(|i| ((i * (5 + index)) % 249) as u8).collect();
+        add(&format!("image.{camera}"), HostTensor::from_u8(&[48, *width, 3], pixels).expect("whole"));
     }
     for (key, width) in &spec.state {
         add(&format!("state_raw.{key}"), wave(&[1, *width]));
@@ -275,6 +280,24 @@ fn stages_cut_into_blocks_compute_the_same_bits() {
             assert_eq!(cut[name], whole[name], "{name}, {blocks}");
         }
     }
+}
+
+#[test]
+fn a_camera_of_another_shape_has_an_input_of_its_own_and_leaves_the_others_as_they_are() {
+    let checkpoint = Checkpoint::new();
+    let alike = infer(&checkpoint.export("alike", |_| {}));
+    let policy = checkpoint.export("mixed", |request| request.cameras[1].width = 480);
+    let mixed = infer_frames(&policy, &[64, 48, 64]);
+    // Two cameras of 640x480 and one of 480x480.
+    for name in ["image_embeds", "deepstack_1"] {
+        let [alike, mixed] = [&alike, &mixed].map(|arrays| values(arrays, name));
+        let (image, square) = (ROWS * 96, 64 * 96);
+        assert_eq!((alike.len(), mixed.len()), (3 * image, 2 * image + square), "{name}");
+        let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart(&alike[..image], &mixed[..image]) < 1e-5, "{name} of the first");
+        assert!(apart(&alike[2 * image..], &mixed[image + square..]) < 1e-5, "{name} of the third");
+    }
+    assert!(values(&mixed, "action_pred").iter().all(|value| value.is_finite()));
 }
 
 #[test]

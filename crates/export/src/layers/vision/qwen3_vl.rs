@@ -202,7 +202,7 @@ fn vendor_order(net: &mut Net<'_>, (vision, group): (&Vision, &ViewGroup), x: &V
     let (high, wide) = group.grid(vision);
     let channels = x.dims().get(1).cloned().unwrap_or(Dim::Fixed(vision.width));
     let cells = [group.views, high / 2, 2, wide / 2, 2].map(Dim::Fixed);
-    let cells = net.graph.reshape(x, &[&cells[..], &[channels.clone()]].concat())?;
+    let cells = net.graph.reshape(x, &[&cells[..], std::slice::from_ref(&channels)].concat())?;
     let cells = net.graph.transpose(&cells, &[0, 1, 3, 2, 4, 5])?;
     net.graph.reshape(&cells, &[Dim::Fixed(group.patches(vision)), channels])
 }
