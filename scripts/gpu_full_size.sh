@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # gpu_full_size.sh OUT [PART...]: GR00T at full size with seeded random weights, on a GPU. Writes logs and the tables of
-# docs/gpu_results.md (I to L, Q to S) and docs/memory.md to OUT. FAMILY is n1d6 (default) or n1d7, VIEWS 3 (default: three cameras of
+# docs/gpu_results.md (I to O) and docs/memory.md to OUT. FAMILY is n1d6 (default) or n1d7, VIEWS 3 (default: three cameras of
 # 640x480) or 2 (two square pictures of 256x256, as LIBERO's).
 #   export    checkpoint and two bundles: FP32 and FP16 networks, in groups of eight blocks (2 minutes, 30 GB of disk)
 #   build     every engine in FP16, JOBS at a time (default 6); the provenance has the trial of the host copy
