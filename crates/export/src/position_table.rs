@@ -107,6 +107,6 @@ mod tests {
         assert_eq!(interpolate_corners(&table, 3, 1, (2, 2), plain), [0.0, 2.0, 20.0, 22.0]);
         assert_eq!(interpolate_corners(&table, 3, 1, (3, 3), plain), table);
         assert_eq!(interpolate_corners(&table, 3, 1, (1, 5), plain), [0.0, 0.5, 1.0, 1.5, 2.0]);
-        assert_eq!(interpolate_corners(&table, 3, 1, (1, 5), |weight| weight.round()), [0.0, 1.0, 1.0, 2.0, 2.0]);
+        assert_eq!(interpolate_corners(&table, 3, 1, (1, 5), |weight| weight.round()), [0.0, 1.0, 1.0, 3.0, 2.0]);
     }
 }

@@ -87,10 +87,12 @@ fn a_policy_with_stages_of_two_types_builds() {
 }
 
 #[test]
-fn the_reach_policy_builds() {
+fn the_reach_policies_build() {
     let Some(rtx) = Rtx::open() else { return };
-    for (name, plan) in rtx.policy(&vla_trt_tests::root().join("data/reach_policy")) {
-        plan.assert_whole(&name, KERNELS);
+    for policy in ["reach_policy", "reach_n1d7_policy"] {
+        for (name, plan) in rtx.policy(&vla_trt_tests::root().join("data").join(policy)) {
+            plan.assert_whole(&name, KERNELS);
+        }
     }
 }
 
