@@ -236,3 +236,28 @@ fn the_backbone_of_another_release_is_refused_by_name() {
         other => panic!("expected a refusal, found {other:?}"),
     }
 }
+
+#[test]
+fn rotations_of_another_kind_and_two_bases_are_refused() {
+    let refusals = |change: fn(&mut Value)| {
+        let mut file = cosmos();
+        change(&mut file["text_config"]);
+        problems(backbone(&file))
+    };
+    let yarn = refusals(|text| text["rope_scaling"]["type"] = json!("yarn"));
+    are(&yarn, &["text_config.rope_scaling.type: expected default, found yarn"]);
+    let twice = refusals(|text| {
+        let mut parameters = text["rope_scaling"].clone();
+        parameters["rope_theta"] = json!(10_000);
+        text["rope_parameters"] = parameters;
+    });
+    are(&twice, &["text_config.rope_theta: expected 10000 as in rope_parameters"]);
+}
+
+#[test]
+fn numbers_of_layers_and_inputs_of_tomorrow_are_refused_before_anything_is_listed() {
+    are(&problems(model(&with("use_tactile", json!(true)))), &["use_tactile: expected false"]);
+    let mut file = cosmos();
+    file["vision_config"]["depth"] = json!(1_048_576);
+    assert!(problems(backbone(&file))[0].starts_with("vision_config.depth: expected an integer from 1 to 1024"));
+}

@@ -1,5 +1,5 @@
 //! A GR00T N1.7 checkpoint through export and `infer`, from raw images to decoded actions, against what NVIDIA's own code computed
-//! (`oracle_n1d7/` of the shared folder). Prints the tables of docs/fidelity.md.
+//! (`oracle_n1d7/` of the shared folder). Prints the tables of docs/fidelity_n1d7.md.
 //!
 //! Skipped, aloud, where the reference tensors or ONNX Runtime is not there.
 

@@ -254,7 +254,7 @@ impl ExportPlan {
         let config = Config::load(&dir.join("config.json"))?;
         let family = config.family;
         let mut model = config.model(&backbone(request, family)?)?;
-        model.language.final_norm = request.features.behind_norm(&config)?;
+        model.language.final_norm = request.features.behind_norm(&config, request.layout.backbone)?;
         let processor_dir = request.processor_dir()?;
         let processor_config = ProcessorConfig::load(&processor_dir.join(PROCESSOR))?;
         let rows = model.head.embodiments;

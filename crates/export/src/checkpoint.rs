@@ -1,7 +1,7 @@
 //! A GR00T checkpoint as NVIDIA's trainer writes it: sizes from `config.json` and the backbone's configuration,
 //! weights from sharded safetensors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -152,9 +152,9 @@ impl Checkpoint {
             let (path, expected) = (self.dir.clone(), model.family.title());
             return Err(Error::Family { path, expected, found: found.title(), model_type: found.config.model_type });
         }
-        self.warn_of_layers_left_out(model);
-        let mut problems = Vec::new();
-        for (name, dims) in inventory(model) {
+        let read = inventory(model);
+        let mut problems = self.check_unread(model, &read);
+        for (name, dims) in read {
             if let Err(error) = self.get(&name).and_then(|weight| weight.shaped(&dims)) {
                 problems.push(error.to_string());
             }
@@ -172,30 +172,32 @@ impl Checkpoint {
 }
 
 impl Checkpoint {
-    /// Warns of layers that the checkpoint holds and `config.json` does not describe. The vendor's code leaves them out too, and its
-    /// trainer writes none that it does not run: the two files may not belong together.
-    fn warn_of_layers_left_out(&self, model: &Model) {
-        let fusion = model.head.fusion.as_ref().map_or(0, |fusion| fusion.layers);
-        let described = [
-            (
-                "action_head.vl_self_attention.transformer_blocks.".to_owned(),
-                fusion,
-                "vl_self_attention_cfg.num_layers",
-            ),
-            (format!("{}.layers.", model.family.weights.decoder), model.language.layers, "select_layer"),
-            ("action_head.model.transformer_blocks.".to_owned(), model.head.blocks, "diffusion_model_cfg.num_layers"),
-        ];
-        for (prefix, layers, key) in described {
-            let number = |name: &str| name.strip_prefix(&prefix)?.split('.').next()?.parse::<usize>().ok();
-            let held = self.names().filter_map(number).max().map_or(0, |last| last.saturating_add(1));
-            if held > layers {
-                tracing::warn!(
-                    "{}: holds {held} layers {prefix}*, and config.json describes {layers} ({key}, where it is absent the vendor's \
-                     default): the others are left out, as the vendor's code does. Check that this config.json was saved with these weights",
-                    self.dir.display()
-                );
-            }
+    /// What the checkpoint holds and no network reads. Of the vision tower that is a problem, which is returned: its sizes are in the
+    /// backbone's own file, so that file is another's. Of the rest it is warned about, because the vendor's code leaves it out too; but its
+    /// trainer writes nothing that it does not run, so `config.json` may be another's.
+    fn check_unread(&self, model: &Model, read: &[(String, Vec<usize>)]) -> Vec<String> {
+        let weights = &model.family.weights;
+        let unread = (weights.unread)(model);
+        let known: BTreeSet<&str> = read.iter().chain(&unread).map(|(name, _)| name.as_str()).collect();
+        let unknown = self.names().filter(|name| !known.contains(name));
+        let (tower, others): (Vec<&str>, Vec<&str>) = unknown.partition(|name| name.starts_with(weights.vision));
+        if let Some(first) = others.first() {
+            let count = others.len();
+            tracing::warn!(
+                "{}: holds {count} weights that config.json describes no layer for, such as {first}: they are left out, as the vendor's \
+                 code does. Check that this config.json was saved with these weights",
+                self.dir.display()
+            );
         }
+        let problem = |name: &&str| {
+            format!(
+                "weight `{name}`: expected the weights of {} vision layers and {} deepstack taps (the backbone's \
+             configuration), found one more; name the backbone's own config.json with --backbone-config",
+                model.vision.layers,
+                model.vision.deepstack.len()
+            )
+        };
+        tower.iter().map(problem).collect()
     }
 }
 

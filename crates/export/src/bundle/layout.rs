@@ -1,6 +1,7 @@
 //! What a layout can and cannot do, before anything is written.
 
 use super::Request;
+use crate::backbone_dit::HEAD;
 use crate::layout::sizes;
 use crate::{Model, RopeFrequencies, View, VisionAttention};
 
@@ -8,12 +9,10 @@ use crate::{Model, RopeFrequencies, View, VisionAttention};
 pub(super) fn check(request: &Request, model: &Model, views: &[View], problems: &mut Vec<String>) {
     let (layout, family) = (&request.layout, model.family);
     if !family.layouts.contains(&layout.name) {
-        problems.push(format!(
-            "--layout: expected one of {} for {}, found {}",
-            family.layouts.join(", "),
-            family.title(),
-            layout.name
-        ));
+        // `head` is a part of one of them.
+        let layouts: Vec<&str> = family.layouts.iter().copied().filter(|name| *name != HEAD.name).collect();
+        let (layouts, title) = (layouts.join(" or "), family.title());
+        problems.push(format!("--layout: expected {layouts} for {title}, found {}", layout.name));
     }
     let fused = model.head.fusion.is_some();
     let stages: Vec<&str> = layout.stages.iter().copied().filter(|stage| fused || *stage != "fusion").collect();

@@ -125,15 +125,14 @@ pub(super) fn views(request: &Request, processor: &Processor, problems: &mut Vec
             Err(error) => problems.push(format!("--camera {name}: {error}")),
         }
     }
-    if images > 1 {
-        problems.extend(order_problem(request, (&transform, processor.image.smart_resize.multiple), &views));
-    }
+    problems.extend(check_shapes(request, (&transform, processor.image.smart_resize.multiple), &views));
     views
 }
 
-/// The vendor's processor orders images by time, then view, where all have one size before the last step of the transform, else by
-/// view, then time. Here the final size decides, so the two must agree.
-fn order_problem(request: &Request, (transform, multiple): (&EvalTransform, usize), views: &[View]) -> Option<String> {
+/// The vendor's processor stacks the views of an observation before the last step of the transform and stops at views of different shape:
+/// no policy was trained with such, which is warned about. With frames of several times the order of the images is open then, which is a
+/// problem where the final size is one, because all go into one tensor by time, then view.
+fn check_shapes(request: &Request, (transform, multiple): (&EvalTransform, usize), views: &[View]) -> Option<String> {
     let before = request.cameras.iter().filter_map(|camera| {
         let size = transform.size_before_multiples(camera.width, camera.height).ok()?;
         Some((format!("{} {}x{}", camera.name, size.width, size.height), size))
@@ -142,14 +141,22 @@ fn order_problem(request: &Request, (transform, multiple): (&EvalTransform, usiz
     let equal = |sizes: &[(usize, usize)]| sizes.windows(2).all(|pair| matches!(pair, [a, b] if a == b));
     let last: Vec<_> = views.iter().map(|view| (view.width, view.height)).collect();
     let inner: Vec<_> = before.iter().map(|(_, size)| (size.width, size.height)).collect();
-    (equal(&last) && !equal(&inner)).then(|| {
-        let found: Vec<&str> = before.iter().map(|(text, _)| text.as_str()).collect();
-        format!(
-            "--camera: with frames of several times (video.delta_indices) expected cameras of one shape, found frames that become {} \
-             before the sides are made multiples of {multiple}; set the cameras to one size",
-            found.join(", ")
-        )
-    })
+    if equal(&inner) {
+        return None;
+    }
+    let found: Vec<&str> = before.iter().map(|(text, _)| text.as_str()).collect();
+    let found =
+        format!("found frames that become {} before the sides are made multiples of {multiple}", found.join(", "));
+    if views.iter().any(|view| view.images > 1) && equal(&last) {
+        return Some(format!(
+            "--camera: with frames of several times (video.delta_indices) expected cameras of one shape, {found}; set the cameras to one size"
+        ));
+    }
+    tracing::warn!(
+        "--camera: {found}. NVIDIA's code refuses views of different shape, so a policy that it trained has not seen them: set the cameras \
+         to one size, or export with --letterbox always if the policy was trained so"
+    );
+    None
 }
 
 /// Blank views are some of the policy's cameras, and not all of them.

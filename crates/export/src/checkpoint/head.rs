@@ -69,7 +69,7 @@ fn dit(keys: &mut Keys<'_>, blocks: usize) -> (usize, usize, usize, usize) {
     let default = |dataclass, network| Some(if given { network } else { dataclass });
     let heads = keys.size("num_attention_heads", default(32, 8));
     let head_dim = keys.size("attention_head_dim", default(48, 64));
-    (heads, head_dim, keys.size("num_layers", default(blocks, 12)), keys.size("output_dim", default(1024, 26)))
+    (heads, head_dim, keys.layers("num_layers", default(blocks, 12)), keys.size("output_dim", default(1024, 26)))
 }
 
 /// The self-attention layers between language model and head; `None` where the object is absent or names no layers. What else it leaves
@@ -100,7 +100,7 @@ fn fusion(keys: &mut Keys<'_>, tokens: usize) -> Option<Fusion> {
         keys.check(heads * head_dim == tokens, "num_attention_heads", || {
             format!("expected heads of {head_dim} channels (attention_head_dim) that make backbone_embedding_dim ({tokens}), found {heads}")
         });
-        let layers = keys.size("num_layers", None);
+        let layers = keys.layers("num_layers", None);
         Some(Fusion { layers, heads, head_dim, sinusoids: sinusoidal.then_some(rows) })
     })
 }

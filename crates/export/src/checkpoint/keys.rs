@@ -9,6 +9,8 @@ use vla_policy::processor::python_json;
 
 /// Largest size that a configuration may name: products of a few of them stay far from overflow.
 const LARGEST: usize = 1 << 20;
+/// Most layers that a configuration may name: each has weights of its own, which are listed before they are looked for.
+const MOST_LAYERS: usize = 1024;
 
 /// Runs `read` over the object in `json`, and fails with all problems that it noted.
 pub(crate) fn parsed<T>(path: &Path, json: &[u8], read: impl FnOnce(&mut Keys<'_>) -> T) -> Result<T, Error> {
@@ -67,15 +69,24 @@ impl Keys<'_> {
 
     /// A size of at least 1; 1 where it is missing or invalid, which is reported.
     pub(crate) fn size(&mut self, key: &str, default: Option<usize>) -> usize {
+        self.bounded(key, default, LARGEST)
+    }
+
+    /// A number of layers, as [`Self::size`].
+    pub(crate) fn layers(&mut self, key: &str, default: Option<usize>) -> usize {
+        self.bounded(key, default, MOST_LAYERS)
+    }
+
+    fn bounded(&mut self, key: &str, default: Option<usize>, most: usize) -> usize {
         let found = match (self.get(key), default) {
             (None, Some(default)) => return default,
             (None, None) => "nothing".to_owned(),
             (Some(value), _) => match value.as_u64().and_then(|size| usize::try_from(size).ok()) {
-                Some(size) if (1..=LARGEST).contains(&size) => return size,
+                Some(size) if (1..=most).contains(&size) => return size,
                 _ => value.to_string(),
             },
         };
-        self.problem(key, format!("expected an integer from 1 to {LARGEST}, found {found}"));
+        self.problem(key, format!("expected an integer from 1 to {most}, found {found}"));
         1
     }
 

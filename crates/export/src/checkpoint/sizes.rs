@@ -66,6 +66,7 @@ impl Config {
 
     fn read(family: &'static Family, keys: &mut Keys<'_>) -> Self {
         let steps = keys.size("num_inference_timesteps", Some(4));
+        keys.flag("use_tactile", false, &[false]);
         let select_layer = keys.size("select_layer", Some(family.config.select_layer));
         let backbone_width = keys.size("backbone_embedding_dim", Some(2048));
         keys.is("backbone_model_type", family.config.backbone_type);
@@ -201,11 +202,15 @@ pub(crate) fn qwen3(keys: &mut Keys<'_>) -> Language {
     let theta = keys.nested("rope_parameters", false, |keys| {
         keys.get("rope_theta").is_some().then(|| keys.number("rope_theta", None, &[]))
     });
+    let plain = keys.get("rope_theta").and_then(Value::as_f64);
+    keys.check(theta.is_none() || plain.is_none() || plain == theta, "rope_theta", || {
+        format!("expected {} as in rope_parameters, found {}", theta.unwrap_or_default(), plain.unwrap_or_default())
+    });
     keys.check(head_dim.is_multiple_of(2), "head_dim", || format!("expected an even number, found {head_dim}"));
     Language {
         width: keys.size("hidden_size", None),
         mlp: keys.size("intermediate_size", None),
-        layers: keys.size("num_hidden_layers", None),
+        layers: keys.layers("num_hidden_layers", None),
         heads,
         kv_heads,
         head_dim,

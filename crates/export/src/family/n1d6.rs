@@ -215,7 +215,7 @@ fn vision(keys: &mut Keys<'_>) -> Vision {
     Vision {
         width: keys.multiple("hidden_size", ("num_attention_heads", heads)),
         mlp: keys.size("intermediate_size", None),
-        layers: keys.size("num_hidden_layers", None),
+        layers: keys.layers("num_hidden_layers", None),
         heads,
         patch: keys.size("patch_size", None),
         table: keys.square("num_patches", 256),

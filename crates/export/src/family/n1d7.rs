@@ -234,7 +234,7 @@ fn vision(keys: &mut Keys<'_>) -> Vision {
     keys.check((width / heads.max(1)).is_multiple_of(4), "hidden_size", || {
         format!("expected heads of a multiple of 4 channels, found {width} over {heads}")
     });
-    let layers = keys.size("depth", None);
+    let layers = keys.layers("depth", None);
     Vision {
         width,
         mlp: keys.size("intermediate_size", None),
@@ -267,7 +267,13 @@ fn language(keys: &mut Keys<'_>) -> Language {
     // transformers 5 has another name for it.
     let key = if keys.get("rope_parameters").is_some() { "rope_parameters" } else { "rope_scaling" };
     let section = keys.nested(key, true, |keys| {
-        keys.is("rope_type", "default");
+        // `type` is the older name; no kind but these has plain frequencies.
+        for key in ["rope_type", "type"] {
+            let found = keys.text(key).unwrap_or_else(|| "default".to_owned());
+            keys.check(["default", "mrope"].contains(&found.as_str()), key, || {
+                format!("expected default, found {found}")
+            });
+        }
         keys.flag("mrope_interleaved", true, &[true]);
         section(keys, pairs)
     });

@@ -107,7 +107,7 @@ pub(crate) struct ExportArguments {
 enum Layout {
     /// vision, language, for N1.7 fusion, context, N times step. What does not change between denoising steps is computed once, in context.
     Split,
-    /// backbone, state_encoder, N times action_encoder, dit, action_decoder. Backbone and DiT can be networks that you supply.
+    /// backbone, for N1.7 fusion, state_encoder, N times action_encoder, dit, action_decoder. Backbone and DiT can be networks that you supply.
     BackboneDit,
     /// Only the stages between the six engines of the vendor's export of N1.6; you supply the engines.
     Vendor,

@@ -15,8 +15,8 @@ use vla_policy::PolicySpec;
 
 /// Run a policy once on arrays, or on a row of a LeRobot data set, and write every named tensor: for comparison with a reference.
 ///
-/// Arrays in: image.CAMERA u8 [H, W, 3] (RGB), state_raw.KEY f32 [1, width], noise f32 [horizon, dims],
-/// instruction u8 (UTF-8 bytes), steps i64 (optional). docs/fidelity.md lists the tensors out. With --dataset all of them come from
+/// Arrays in: image.CAMERA u8 [H, W, 3] (RGB), or [T, H, W, 3] with frames of T times, the oldest first; state_raw.KEY f32 [1, width],
+/// noise f32 [horizon, dims], instruction u8 (UTF-8 bytes), steps i64 (optional). docs/fidelity.md lists the tensors out. With --dataset all of them come from
 /// the data set (docs/datasets.md), and the noise from --seed.
 ///
 /// Exit codes: 0 done; 1 an error; 2 wrong arguments.

@@ -20,7 +20,7 @@ use vla_runtime::parameters::Settings;
 /// Compare a policy's engines with its networks on ONNX Runtime, with inputs recorded in a bag or a LeRobot data set.
 ///
 /// Compares every stage alone on the reference's inputs, then the whole chain down to decoded actions. Limits are those of
-/// policy.yaml (accuracy), or cosine 0.999 for vision, language and context, 0.99 for denoising stages and the chunk, and
+/// policy.yaml (accuracy), or cosine 0.999 for vision, language, fusion and context, 0.99 for denoising stages and the chunk, and
 /// 0.01 rad. The verdict is written into each engine's provenance file; an engine that failed is not loaded unless
 /// engines.STAGE.allow_inaccurate is true.
 ///

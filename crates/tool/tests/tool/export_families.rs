@@ -203,8 +203,47 @@ fn what_no_code_of_n1d7_does_is_refused_by_option() {
     let mut bench = Bench::of(&N1D7, u64::MAX);
     bench.request.layout = vendor::LAYOUT;
     bench.request.rope = vla_export::RopeFrequencies::default();
-    problems(&bench, &["--layout: expected one of split, backbone-dit, head for GR00T N1.7"]);
+    problems(&bench, &["--layout: expected split or backbone-dit for GR00T N1.7"]);
     let mut bench = Bench::of(&N1D6, u64::MAX);
     bench.request.dtype_of.insert("fusion".to_owned(), vla_base::tensor::DType::F32);
     problems(&bench, &["--dtype-of: "]);
+}
+
+#[test]
+fn a_backbones_file_that_describes_less_of_the_tower_than_the_checkpoint_holds_is_refused() {
+    for (family, key, fewer) in [
+        (&N1D7, "depth", serde_json::json!(3)),
+        (&N1D7, "deepstack_visual_indexes", serde_json::json!([0, 1])),
+        (&N1D6, "num_hidden_layers", serde_json::json!(1)),
+    ] {
+        let bench = Bench::of(family, u64::MAX);
+        let path = bench.checkpoint("tokenizer/config.json");
+        let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&path).expect("config")).expect("JSON");
+        config["vision_config"][key] = fewer;
+        fs::write(&path, config.to_string()).expect("written");
+        match refusal(&bench) {
+            Error::Weights { problems, .. } => {
+                assert!(problems[0].contains(family.weights.vision), "{problems:?}");
+                assert!(problems[0].contains("--backbone-config"), "{problems:?}");
+            }
+            other => panic!("{}: expected weights that are left over, found {other}", family.name),
+        }
+    }
+}
+
+#[test]
+fn features_are_chosen_where_the_release_and_the_layout_have_a_choice() {
+    let mut bench = Bench::of(&N1D6, u64::MAX);
+    bench.request.features = Features::BeforeNorm;
+    problems(&bench, &["--features: found before-norm with GR00T N1.6"]);
+    bench.request.features = Features::AfterNorm;
+    bench.export().expect("what N1.6 does");
+    // A language model from elsewhere decides it, whatever saved config.json.
+    let mut bench = Bench::of(&N1D7, u64::MAX);
+    bench.edit("config.json", r#""model_type""#, r#""transformers_version": "v5.1", "model_type""#);
+    problems(&bench, &["config.json: transformers_version is v5.1"]);
+    bench.request.layout = vla_export::backbone_dit::HEAD;
+    bench.export().expect("the head alone");
+    bench.request.features = Features::AfterNorm;
+    problems(&bench, &["--features: "]);
 }

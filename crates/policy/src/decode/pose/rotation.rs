@@ -7,8 +7,8 @@ const ORTHOGONAL: (f64, f64) = (1e-12, 1e-5);
 /// Newton's steps converge quadratically; the worst matrix of double precision needs about ten.
 const MOST_STEPS: usize = 40;
 
-/// The rotation nearest to `matrix`: U Vᵀ of its singular value decomposition. A matrix that is orthogonal already but for its
-/// scale is taken as it is, through the quaternion. `None` unless the determinant is positive.
+/// The rotation nearest to `matrix`: U Vᵀ of its singular value decomposition. A matrix that is orthogonal already
+/// is taken as it is, through the quaternion. `None` unless the determinant is positive.
 pub(super) fn nearest_rotation(matrix: &Matrix3<f64>) -> Option<Matrix3<f64>> {
     let largest = matrix.amax();
     if !largest.is_finite() || largest <= 0.0 {
