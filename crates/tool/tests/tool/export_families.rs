@@ -243,6 +243,7 @@ fn features_are_chosen_where_the_release_and_the_layout_have_a_choice() {
     bench.edit("config.json", r#""model_type""#, r#""transformers_version": "v5.1", "model_type""#);
     problems(&bench, &["config.json: transformers_version is v5.1"]);
     bench.request.layout = vla_export::backbone_dit::HEAD;
+    bench.request.rope = vla_export::RopeFrequencies::default();
     bench.export().expect("the head alone");
     bench.request.features = Features::AfterNorm;
     problems(&bench, &["--features: "]);
