@@ -41,12 +41,17 @@ class Trace:
         return float(np.sqrt((np.diff(samples, n=3, axis=0) ** 2).mean()) / JERK_S**3)
 
     def fastest(self):
-        """Largest speed (rad/s) and acceleration (rad/s^2) of the set points, over 10 ms."""
-        samples = self.set_points[::round(0.01 / STEP_S)]
+        """Largest speed (rad/s) and acceleration (rad/s^2) of the set points, over 10 ms.
+
+        By the times of the records: where the machine held the simulation up, two of them are further apart.
+        """
+        every = round(0.01 / STEP_S)
+        times, samples = self.times[::every], self.set_points[::every]
         if len(samples) < 3:
             return 0.0, 0.0
-        return float(np.abs(np.diff(samples, axis=0)).max() / 0.01), \
-            float(np.abs(np.diff(samples, n=2, axis=0)).max() / 0.01**2)
+        lasted = np.maximum(np.diff(times), 0.01)[:, None]
+        rates = np.diff(samples, axis=0) / lasted
+        return float(np.abs(rates).max()), float(np.abs(np.diff(rates, axis=0) / lasted[1:]).max())
 
     def outside(self, limits):
         """Set points beyond the position limits of the configuration: records times joints."""
