@@ -176,6 +176,13 @@ class Loop:
         chunks = [chunk for _, chunk in heard]
         done = np.flatnonzero(trace.reached)
         speed, acceleration = trace.fastest()
+        fastest_allowed = max((self.limits.get(name, {}).get("velocity", np.inf) for name in task.RIGHT_ARM), default=np.inf)
+        if speed > 1.1 * fastest_allowed:
+            at = trace.hastiest()
+            taken = [hand_over.at - begin for hand_over in hand_overs]
+            print(f"  note: seed {seed}: a set point of {speed:.2f} rad/s (limit {fastest_allowed}) {at - begin:.3f} s after the episode's "
+                  f"beginning; plans took over after {', '.join(f'{after:.3f}' for after in taken)} s; slips so far {self.robot.slips}",
+                  file=sys.stderr, flush=True)
         latency = lambda chunk: chunk.inference_latency.sec * 1e3 + chunk.inference_latency.nanosec * 1e-6
         return Episode(seed, float(trace.times[done[0]] - begin) if len(done) else None, float(trace.distances.min()),
                        jumps(hand_overs, [at for at, _ in heard]), trace.jerk(), speed, acceleration,

@@ -53,6 +53,15 @@ class Trace:
         rates = np.diff(samples, axis=0) / lasted
         return float(np.abs(rates).max()), float(np.abs(np.diff(rates, axis=0) / lasted[1:]).max())
 
+    def hastiest(self):
+        """Time of the set point that moved fastest, on the records' clock."""
+        every = round(0.01 / STEP_S)
+        times, samples = self.times[::every], self.set_points[::every]
+        if len(samples) < 2:
+            return float("nan")
+        rates = np.abs(np.diff(samples, axis=0)).max(axis=1) / np.maximum(np.diff(times), 0.01)
+        return float(times[1 + rates.argmax()])
+
     def outside(self, limits):
         """Set points beyond the position limits of the configuration: records times joints."""
         low = np.array([limits.get(name, {}).get("min", -np.inf) for name in RIGHT_ARM])

@@ -176,6 +176,21 @@ impl Net<'_> {
         self.place(&stacked)
     }
 
+    /// `x` with what two layers with a tanh-GELU between them make of `normed` added: `width` to `inner` channels and back. `names` are the
+    /// layers'.
+    pub(crate) fn feed_forward(
+        &mut self,
+        x: &Value,
+        normed: &Value,
+        names: [&str; 2],
+        (width, inner): (usize, usize),
+    ) -> Result<Value, Error> {
+        let wide = self.linear(normed, names[0], width, inner, true)?;
+        let wide = self.graph.gelu_tanh(&wide)?;
+        let out = self.linear(&wide, names[1], inner, width, true)?;
+        self.graph.add(x, &out)
+    }
+
     /// `CategorySpecificLinear` for the export's embodiment: `<name>.W` `[from, to]` and `<name>.b` `[to]`.
     pub(crate) fn embodiment_linear(&mut self, x: &Value, name: &str, from: usize, to: usize) -> Result<Value, Error> {
         let weight = self.embodiment_weight(&format!("{name}.W"), &[from, to])?;

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::head::head;
 use super::keys::{Keys, parsed};
@@ -220,4 +220,28 @@ pub(crate) fn qwen3(keys: &mut Keys<'_>) -> Language {
         vocab: keys.size("vocab_size", None),
         final_norm: true,
     }
+}
+
+/// What [`qwen3`] reads, with this `model_type`.
+pub(crate) fn qwen3_json(language: &Language, model_type: &str) -> Value {
+    json!({
+        "model_type": model_type,
+        "hidden_size": language.width,
+        "intermediate_size": language.mlp,
+        "num_hidden_layers": language.layers,
+        "num_attention_heads": language.heads,
+        "num_key_value_heads": language.kv_heads,
+        "head_dim": language.head_dim,
+        "hidden_act": "silu",
+        "attention_bias": false,
+        "rms_norm_eps": shortest(language.eps),
+        "rope_theta": language.rope_theta,
+        "vocab_size": language.vocab,
+    })
+}
+
+/// The double that has the shortest decimal digits of a single: in double precision, 1e-6 as single precision would read
+/// 9.999999974752427e-7.
+pub(crate) fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{BackboneFamily, ConfigFamily, DemoFamily, Family, PromptFamily, WeightFamily};
 use crate::checkpoint::keys::Keys;
-use crate::checkpoint::sizes::qwen3;
+use crate::checkpoint::sizes::{qwen3, qwen3_json, shortest};
 use crate::demo;
 use crate::inventory::{List, Outlines};
 use crate::layers::vision::siglip2;
@@ -231,7 +231,7 @@ fn language(keys: &mut Keys<'_>) -> Language {
 }
 
 fn backbone_json(model: &Model) -> Value {
-    let (vision, language) = (&model.vision, &model.language);
+    let vision = &model.vision;
     json!({
         "downsample_ratio": 0.5,
         "vision_config": {
@@ -243,29 +243,10 @@ fn backbone_json(model: &Model) -> Value {
             "num_patches": vision.table * vision.table,
             "patch_size": vision.patch,
             "hidden_act": "gelu_pytorch_tanh",
-            // In double precision, 1e-6 as single precision would read 9.999999974752427e-7.
             "layer_norm_eps": shortest(vision.eps),
             "use_rope": false,
             "use_windows_attn": false,
         },
-        "text_config": {
-            "model_type": "qwen3",
-            "hidden_size": language.width,
-            "intermediate_size": language.mlp,
-            "num_hidden_layers": language.layers,
-            "num_attention_heads": language.heads,
-            "num_key_value_heads": language.kv_heads,
-            "head_dim": language.head_dim,
-            "hidden_act": "silu",
-            "attention_bias": false,
-            "rms_norm_eps": shortest(language.eps),
-            "rope_theta": language.rope_theta,
-            "vocab_size": language.vocab,
-        },
+        "text_config": qwen3_json(&model.language, "qwen3"),
     })
-}
-
-/// The double that has the shortest decimal digits of a single.
-pub(super) fn shortest(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
 }

@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::n1d6::shortest;
 use super::{BackboneFamily, ConfigFamily, DemoFamily, Family, ImagePlaces, PromptFamily, WeightFamily};
 use crate::checkpoint::keys::Keys;
-use crate::checkpoint::sizes::qwen3;
+use crate::checkpoint::sizes::{qwen3, qwen3_json};
 use crate::inventory::{List, Outlines};
 use crate::layers::vision::qwen3_vl;
 use crate::model::{Fusion, Head, Language, Model, Vision};
@@ -295,6 +294,12 @@ fn section(keys: &mut Keys<'_>, pairs: usize) -> [usize; 3] {
 
 fn backbone_json(model: &Model) -> Value {
     let (vision, language) = (&model.vision, &model.language);
+    let mut text = qwen3_json(language, "qwen3_vl_text");
+    text["rope_scaling"] = json!({
+        "rope_type": "default",
+        "mrope_interleaved": true,
+        "mrope_section": language.rope_section.unwrap_or_default(),
+    });
     json!({
         "model_type": "qwen3_vl",
         "tie_word_embeddings": true,
@@ -313,24 +318,6 @@ fn backbone_json(model: &Model) -> Value {
             "deepstack_visual_indexes": vision.deepstack,
             "hidden_act": "gelu_pytorch_tanh",
         },
-        "text_config": {
-            "model_type": "qwen3_vl_text",
-            "hidden_size": language.width,
-            "intermediate_size": language.mlp,
-            "num_hidden_layers": language.layers,
-            "num_attention_heads": language.heads,
-            "num_key_value_heads": language.kv_heads,
-            "head_dim": language.head_dim,
-            "hidden_act": "silu",
-            "attention_bias": false,
-            "rms_norm_eps": shortest(language.eps),
-            "rope_theta": language.rope_theta,
-            "rope_scaling": {
-                "rope_type": "default",
-                "mrope_interleaved": true,
-                "mrope_section": language.rope_section.unwrap_or_default(),
-            },
-            "vocab_size": language.vocab,
-        },
+        "text_config": text,
     })
 }

@@ -87,10 +87,8 @@ pub fn block(
     let out = net.linear(&mixed, &format!("{name}.attn1.to_out.0"), width, width, true)?;
     let x = net.graph.add(x, &out)?;
     let normed = net.plain_norm(&x, width, BLOCK_EPS)?;
-    let inner = net.linear(&normed, &format!("{name}.ff.net.0.proj"), width, head.feed_forward(), true)?;
-    let inner = net.graph.gelu_tanh(&inner)?;
-    let out = net.linear(&inner, &format!("{name}.ff.net.2"), head.feed_forward(), width, true)?;
-    let x = net.graph.add(&x, &out)?;
+    let names = ["ff.net.0.proj", "ff.net.2"].map(|layer| format!("{name}.{layer}"));
+    let x = net.feed_forward(&x, &normed, [&names[0], &names[1]], (width, head.feed_forward()))?;
     net.tap(&format!("block{index}"), &x)?;
     Ok(x)
 }

@@ -90,10 +90,8 @@ fn layer(
     let out = net.linear(&mixed, &format!("{name}.attn1.to_out.0"), width, width, true)?;
     let x = net.graph.add(x, &out)?;
     let normed = net.layer_norm(&x, &format!("{name}.norm3"), width, EPS)?;
-    let inner = net.linear(&normed, &format!("{name}.ff.net.0.proj"), width, 4 * width, true)?;
-    let inner = net.graph.gelu_tanh(&inner)?;
-    let out = net.linear(&inner, &format!("{name}.ff.net.2"), 4 * width, width, true)?;
-    net.graph.add(&x, &out)
+    let names = ["ff.net.0.proj", "ff.net.2"].map(|layer| format!("{name}.{layer}"));
+    net.feed_forward(&x, &normed, [&names[0], &names[1]], (width, 4 * width))
 }
 
 /// `sin` and `cos` of `p * 10000^(-2i / width)` in channels `2i` and `2i + 1` of row `p`, for the rows of `x`, of which there are at

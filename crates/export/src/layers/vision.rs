@@ -179,7 +179,9 @@ fn encode_groups(
     for (at, layer) in layers.clone().enumerate() {
         let views: Vec<Value> = inner.iter().filter_map(|each| each.get(at).cloned()).collect();
         debug(net, vision, groups, tower, &format!("{}{layer}", tower.debug.layer), &views)?;
-        if let Some(tap) = vision.deepstack.iter().position(|tapped| *tapped == layer) {
+        // Of a language model with fewer layers than there are taps, the rest is read by none.
+        let tap = vision.deepstack.iter().position(|tapped| *tapped == layer);
+        if let Some(tap) = tap.filter(|tap| *tap < model.language.layers) {
             let name = deepstack(tap);
             let rows = groups.iter().zip(&views);
             let rows = rows.map(|(group, x)| {

@@ -164,10 +164,8 @@ fn layer(
     let out = net.linear(&mixed, &format!("{name}.attn.proj"), width, width, true)?;
     let x = net.graph.add(x, &out)?;
     let normed = net.layer_norm(&x, &format!("{name}.norm2"), width, eps)?;
-    let inner = net.linear(&normed, &format!("{name}.mlp.linear_fc1"), width, mlp, true)?;
-    let inner = net.graph.gelu_tanh(&inner)?;
-    let out = net.linear(&inner, &format!("{name}.mlp.linear_fc2"), mlp, width, true)?;
-    net.graph.add(&x, &out)
+    let names = ["mlp.linear_fc1", "mlp.linear_fc2"].map(|layer| format!("{name}.{layer}"));
+    net.feed_forward(&x, &normed, [&names[0], &names[1]], (width, mlp))
 }
 
 /// Groups of 2x2 patches to rows of the language model: `[patches, width]` to `[rows, language width]`. Channel

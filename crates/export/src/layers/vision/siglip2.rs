@@ -66,10 +66,8 @@ fn layer(
     let out = net.linear(&mixed, &format!("{name}.self_attn.out_proj"), width, width, true)?;
     let x = net.graph.add(x, &out)?;
     let normed = net.layer_norm(&x, &format!("{name}.layer_norm2"), width, eps)?;
-    let inner = net.linear(&normed, &format!("{name}.mlp.fc1"), width, mlp, true)?;
-    let inner = net.graph.gelu_tanh(&inner)?;
-    let out = net.linear(&inner, &format!("{name}.mlp.fc2"), mlp, width, true)?;
-    net.graph.add(&x, &out)
+    let names = ["mlp.fc1", "mlp.fc2"].map(|layer| format!("{name}.{layer}"));
+    net.feed_forward(&x, &normed, [&names[0], &names[1]], (width, mlp))
 }
 
 /// Pixel unshuffle by 2 (channel `c * 4 + row * 2 + column` of the cell) and `mlp1`: `[patches, width]` to
