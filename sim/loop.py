@@ -181,7 +181,7 @@ class Loop:
             at = trace.hastiest()
             taken = [hand_over.at - begin for hand_over in hand_overs]
             print(f"  note: seed {seed}: a set point of {speed:.2f} rad/s (limit {fastest_allowed}) {at - begin:.3f} s after the episode's "
-                  f"beginning; plans took over after {', '.join(f'{after:.3f}' for after in taken)} s; slips so far {self.robot.slips}",
+                  f"beginning; later plans took over from the first after {', '.join(f'{after:.3f}' for after in taken)} s; slips so far {self.robot.slips}",
                   file=sys.stderr, flush=True)
         latency = lambda chunk: chunk.inference_latency.sec * 1e3 + chunk.inference_latency.nanosec * 1e-6
         return Episode(seed, float(trace.times[done[0]] - begin) if len(done) else None, float(trace.distances.min()),
