@@ -203,9 +203,9 @@ fn backbone_dit_gives_the_actions_of_split_where_layers_lie_between_backbone_and
         assert_eq!(whole["vl_embs"].dims(), split["vl_embs"].dims(), "no batch axis in a dump");
         seen.push(whole);
     }
-    // The layers between are exported for a backbone and a DiT that come from elsewhere too.
+    // The layers between are exported for a backbone and a DiT that come from elsewhere too; that backbone decides what they read.
     let full = PolicySpec::load(&bench.scratch.path().join("policy-backbone-dit")).expect("a policy");
-    let head = bench.export(&Request { features: Features::AfterNorm, ..bench.request(backbone_dit::HEAD) });
+    let head = bench.export(&bench.request(backbone_dit::HEAD));
     let files = ["backbone", "dit"].map(|stage| (stage.to_owned(), full.dir.join(format!("{stage}.onnx"))));
     assert_eq!(apart(&seen[1], &run(&head, files.into()).expect("runs")), 0.0);
     // The demo's norm has weights of one, whose effect the head's own norm takes back: it shows in the rows between.
