@@ -92,15 +92,16 @@ class JointController:
     def _judge(self, now, columns, times, positions, velocities, late):
         """The largest step at the hand-over beyond what the velocity before it explains.
 
-        First the step from the old plan, followed until one sample before the new plan's first point, to that point. Then, since
+        First the step from the old plan, followed until one sample before the new plan's first point, to that point; of a first plan
+        the step from the set points at rest. Then, since
         a plan may begin as the old one goes on and depart from it a little later, the steps from point to point of its
         first `HAND_OVER_S`.
         """
         where = [index for index, column in enumerate(columns) if column in self.arm]
         plan = self.plans.get(tuple(columns))
-        if not where or plan is None:
+        if not where:
             return
-        before, rate = plan.at(times[0] - self.step)
+        before, rate = (self.set_points[columns], 0.0) if plan is None else plan.at(times[0] - self.step)
         steps = [positions[0] - (before + rate * self.step)]
         if velocities is not None:
             dts = np.diff(times)[:, None]

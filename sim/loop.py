@@ -145,11 +145,13 @@ class Loop:
         self.set("watchdog.stop_after_ms", STOP_AFTER_MS)
         self.chunks.clear()
         self.robot.instruct(instruction)
-        since = self.robot.scene.time  # a stopped node publishes nothing; what comes from now on is the new motion
+        # A stopped node publishes nothing; what is stamped from now on is the new motion. Its first plan may come before the answer
+        # of ~/resume: a controller that misses it goes to the second in one step, since that one begins where the first would be.
+        since = self.robot.scene.time
+        self.robot.obey_from(since)
         if not self.resume() and moved:
             # It began anew by itself, as after a clock that went back; else its plan would not start where the arm is.
             print(f"  note: the node was not stopped when seed {seed} began (phase {self.phase()})", file=sys.stderr, flush=True)
-        self.robot.obey_from(since)
         return since
 
     def wait(self, condition, seconds):

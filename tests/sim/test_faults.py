@@ -32,43 +32,43 @@ def within_limits(outcome):
 def test_a_stuck_camera_is_noticed_and_brings_the_arm_to_rest(outcomes):
     outcome = outcomes["camera stuck"]
     # Two seconds of repeats, one frame before the first of them, and what a busy machine adds; braking takes less than 0.5 s.
-    assert outcome.seen_s is not None and 1.5 < outcome.seen_s < 3.0, outcome
-    assert outcome.stopped_s is not None and outcome.stopped_s - outcome.seen_s < 1.0, outcome
-    assert within_limits(outcome), outcome
+    assert outcome.seen_s is not None and 1.5 < outcome.seen_s < 3.0, outcome.line()
+    assert outcome.stopped_s is not None and outcome.stopped_s - outcome.seen_s < 1.0, outcome.line()
+    assert within_limits(outcome), outcome.line()
 
 
 def test_an_arm_that_was_led_by_hand_while_held_goes_on_from_where_it_was_put(outcomes):
     outcome = outcomes["arm led by hand while held"]
-    assert "moves" in outcome.note and within_limits(outcome), outcome
+    assert "moves" in outcome.note and within_limits(outcome), outcome.line()
 
 
 def test_stop_brings_the_arm_to_rest_and_keeps_it_there_until_resume(outcomes):
     outcome = outcomes["~/stop"]
-    assert outcome.stopped_s is not None and outcome.stopped_s < 1.5, outcome
-    assert outcome.note == "mended, moves after ~/resume" and within_limits(outcome), outcome
+    assert outcome.stopped_s is not None and outcome.stopped_s < 1.5, outcome.line()
+    assert outcome.note == "mended, moves after ~/resume" and within_limits(outcome), outcome.line()
 
 
 def test_a_hang_up_ends_the_node_as_sigterm_does(outcomes):
     outcome = outcomes["SIGHUP"]
-    assert outcome.stopped_s is not None and outcome.stopped_s < 1.5, outcome
-    assert outcome.note == "stays at rest, exit code 0", outcome
+    assert outcome.stopped_s is not None and outcome.stopped_s < 1.5, outcome.line()
+    assert outcome.note == "stays at rest, exit code 0", outcome.line()
 
 
 def test_resume_with_a_bad_camera_is_refused_and_nothing_moves_by_itself_later(node, policy, tmp_path):
     outcome = alone("~/resume with a bad camera", node, policy, tmp_path)
-    assert outcome.note.startswith("~/resume refused, at rest; mended, waits; ~/resume, moves"), outcome
+    assert outcome.note.startswith("~/resume refused, at rest; mended, waits; ~/resume, moves"), outcome.line()
 
 
 def test_a_robot_description_of_zeros_moves_nothing(node, policy, tmp_path):
     outcome = alone("robot description of zeros", node, policy, tmp_path)
-    assert outcome.note == "never moved", outcome
+    assert outcome.note == "never moved", outcome.line()
 
 
 def test_weights_that_are_overwritten_on_disk_do_not_change_what_runs(node, policy, tmp_path):
     outcome = alone("weights overwritten", node, policy, tmp_path)
-    assert outcome.note.startswith("chunks bit-equal; cube reached"), outcome
+    assert outcome.note.startswith("chunks bit-equal; cube reached"), outcome.line()
 
 
 def test_a_log_that_nobody_reads_stops_nothing(node, policy, tmp_path):
     outcome = alone("stderr full", node, policy, tmp_path)
-    assert "SIGTERM: exit code 0; cube reached" in outcome.note, outcome
+    assert "SIGTERM: exit code 0; cube reached" in outcome.note, outcome.line()

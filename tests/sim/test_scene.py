@@ -86,7 +86,8 @@ def test_a_plan_that_goes_on_as_the_one_before_has_no_jump_and_one_that_steps_ba
     for now in np.arange(0.15, 0.2, 0.002):
         loop.sample(now)
     loop.take_trajectory(0.2, 0.2, ["a"], offsets, 0.2 + offsets[:, None] - 0.04, np.ones((3, 1)))
-    smooth, back = loop.hand_overs
+    first, smooth, back = loop.hand_overs
+    assert first.jump == pytest.approx(0.1)  # one point 100 mrad from where the joint rests
     assert smooth.jump < 1e-6
     assert back.jump == pytest.approx(0.04, abs=1e-6)
 
