@@ -41,6 +41,7 @@ pub mod memory;
 pub mod mix;
 pub mod onnx;
 pub mod onnx_runtime;
+pub mod operations;
 pub mod pipeline;
 pub mod precision;
 pub mod profile;
