@@ -1,0 +1,278 @@
+//! What a program is made into: launches of kernels and products, with addresses.
+//!
+//! The structures of arguments are those of `kernels/arguments.h`, field by field; a test compares sizes and offsets.
+
+/// Address on the device; 0: none.
+pub type Address = u64;
+
+/// One thing that is put on the stream.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Launch {
+    /// A kernel.
+    Kernel {
+        /// Which.
+        kernel: Kernel,
+        /// Its arguments.
+        arguments: Arguments,
+    },
+    /// A product.
+    Product(Product),
+}
+
+/// Element types that kernels are compiled for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[repr(u32)]
+pub enum Element {
+    /// Single precision.
+    F32 = 0,
+    /// Half precision.
+    F16 = 1,
+    /// bfloat16
+    BF16 = 2,
+}
+
+/// Kernels, by their element type where they have one: the function `norm` of half precision is `norm_f16`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Kernel {
+    /// [`NormArguments`]
+    Norm(Element),
+    /// [`AttentionArguments`]
+    Attention(Element),
+    /// [`RotaryArguments`]
+    Rotary(Element),
+    /// [`ElementwiseArguments`]
+    Elementwise(Element),
+    /// [`GatherArguments`]; of any element type
+    Gather,
+    /// [`PermuteArguments`]; of any element type
+    Permute,
+    /// [`CastArguments`]; from any floating-point type to any
+    Cast,
+    /// [`EulerArguments`]; the type of the velocity
+    Euler(Element),
+}
+
+/// Arguments of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Arguments {
+    Norm(NormArguments),
+    Attention(AttentionArguments),
+    Rotary(RotaryArguments),
+    Elementwise(ElementwiseArguments),
+    Gather(GatherArguments),
+    Permute(PermuteArguments),
+    Cast(CastArguments),
+    Euler(EulerArguments),
+}
+
+/// A matrix in memory: `[rows, columns]`, rows `stride` elements apart.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[repr(C)]
+pub struct Matrix {
+    /// First element.
+    pub address: Address,
+    /// Elements from row to row.
+    pub stride: i64,
+}
+
+/// Results of a product that was computed in parts along its channels: they are added up, and `bias` to the sum.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[repr(C)]
+pub struct Parts {
+    /// First part; of the kernel's element type or, with `single`, in single precision. 0: nothing is added.
+    pub first: Matrix,
+    /// Elements from part to part.
+    pub apart: i64,
+    /// `[columns]` of the kernel's element type; 0: none.
+    pub bias: Address,
+    /// Number.
+    pub count: i32,
+    /// 1: in single precision.
+    pub single: i32,
+}
+
+/// `y = norm(x + parts) * weight + bias`, `* gain + shift`; `sum = x + parts` where `sum` has an address. A row of x has `groups`
+/// pieces of `width` elements, each normed by itself, with the same weights.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[repr(C)]
+pub struct NormArguments {
+    /// `[rows, groups * width]`; address 0: zeros.
+    pub x: Matrix,
+    /// Added to x.
+    pub parts: Parts,
+    /// `[rows, groups * width]`; may be x.
+    pub sum: Matrix,
+    /// `[rows, groups * width]`
+    pub y: Matrix,
+    /// `[width]` each; 0: none.
+    pub weight: Address,
+    pub bias: Address,
+    pub gain: Address,
+    pub shift: Address,
+    pub rows: i32,
+    pub groups: i32,
+    pub width: i32,
+    /// 0: layer norm; 1: RMS.
+    pub kind: i32,
+    pub eps: f32,
+    pub _padding: i32,
+}
+
+/// Attention of `groups` groups of rows, each to itself. Row `r` of group `g` is row `g * rows + r`; element `c` of head `h` of it is
+/// `address + row * row_stride + h * head_stride + c`.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[repr(C)]
+pub struct AttentionArguments {
+    pub q: Address,
+    pub k: Address,
+    pub v: Address,
+    pub out: Address,
+    pub q_row: i64,
+    pub q_head: i64,
+    pub k_row: i64,
+    pub k_head: i64,
+    pub v_row: i64,
+    pub v_head: i64,
+    /// Head `h` of a row of the result begins at `h * dim`.
+    pub out_row: i64,
+    /// Added to the queries as parts of a product that follows nothing; `parts.first.address` 0: the queries are `q`.
+    pub parts: Parts,
+    /// Rows of a group: queries, keys.
+    pub rows: i32,
+    pub keys: i32,
+    pub groups: i32,
+    pub heads: i32,
+    pub kv_heads: i32,
+    pub dim: i32,
+    /// 1: a row looks at itself and those before it.
+    pub causal: i32,
+    pub scale: f32,
+    /// 1: keys and values are older than the launch before, so they may be read before it has ended.
+    pub early_keys: i32,
+    pub _padding: i32,
+}
+
+/// See `Operation::Rotary`. `y` may be `x`.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[repr(C)]
+pub struct RotaryArguments {
+    pub x: Matrix,
+    pub y: Matrix,
+    /// `[rows of a group, dim]`
+    pub cos: Matrix,
+    pub sin: Matrix,
+    /// `[dim]`; 0: no norm.
+    pub norm: Address,
+    pub eps: f32,
+    /// All rows, and those of a group.
+    pub rows: i32,
+    pub group: i32,
+    pub heads: i32,
+    pub dim: i32,
+    pub _padding: i32,
+}
+
+/// `y = activation(x + parts) * by + add`, where `add`'s rows repeat every `add_rows`. Addresses of 0: left out. `x` 0: zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[repr(C)]
+pub struct ElementwiseArguments {
+    pub x: Matrix,
+    pub parts: Parts,
+    pub by: Matrix,
+    pub add: Matrix,
+    pub y: Matrix,
+    pub rows: i32,
+    pub columns: i32,
+    pub add_rows: i32,
+    /// 0: none; 1: relu; 2: silu; 3: gelu by tanh; 4: exact gelu.
+    pub activation: i32,
+}
+
+/// Rows of `bytes` bytes; strides are in bytes here. An index outside of the table takes its first or last row.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[repr(C)]
+pub struct GatherArguments {
+    pub table: Matrix,
+    pub y: Matrix,
+    /// INT32 `[rows]`; 0: row i takes row i (a copy of a matrix).
+    pub index: Address,
+    pub bytes: i64,
+    pub rows: i32,
+    pub entries: i32,
+}
+
+/// Elements of `size` bytes (2 or 4) in another order: `y` `[dims]` takes its element at `i` from `x[sum(i * strides)]`, in elements.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[repr(C)]
+pub struct PermuteArguments {
+    pub x: Address,
+    pub y: Address,
+    pub strides: [i64; 6],
+    pub dims: [i32; 6],
+    pub size: i32,
+    pub _padding: i32,
+}
+
+/// `y = x` in another element type ([`Element`]).
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[repr(C)]
+pub struct CastArguments {
+    pub x: Matrix,
+    pub y: Matrix,
+    pub rows: i32,
+    pub columns: i32,
+    pub from: u32,
+    pub to: u32,
+}
+
+/// `out = actions + dt * strength[row] * velocity`; `actions` and `out` in single precision, dense.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[repr(C)]
+pub struct EulerArguments {
+    pub actions: Address,
+    pub velocity: Matrix,
+    pub dt: Address,
+    pub strength: Address,
+    pub out: Address,
+    pub rows: i32,
+    pub columns: i32,
+}
+
+/// What is applied to a product's result. Where a library cannot, the planner launches an elementwise kernel instead.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Epilogue {
+    /// Nothing.
+    None,
+    /// A bias.
+    Bias,
+    /// A bias, then `max(x, 0)`.
+    BiasRelu,
+    /// A bias, then GELU by tanh.
+    BiasGelu,
+}
+
+/// `y = epilogue(x W)`: `x` `[rows, from]`, `y` `[rows, to]`; sums in single precision. With `parts` above 1 part `p` is of channels
+/// `p * from / parts ..` and lies `apart` elements behind the part before; there is no epilogue then.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Product {
+    /// Element type of x and W, and of y unless `single`.
+    pub element: Element,
+    /// `[rows, from]`
+    pub x: Matrix,
+    /// `[to, from]` when `transposed`, else `[from, to]`; dense.
+    pub weight: Address,
+    /// `[to]`
+    pub bias: Address,
+    /// `[rows, to]`; its stride counts elements of its own type.
+    pub y: Matrix,
+    pub rows: i32,
+    pub from: i32,
+    pub to: i32,
+    pub transposed: bool,
+    pub epilogue: Epilogue,
+    pub parts: i32,
+    pub apart: i64,
+    /// y is in single precision.
+    pub single: bool,
+}

@@ -1,0 +1,3 @@
+//! CUDA: the engine kind that runs a network's list of operations.
+
+pub mod launch;
