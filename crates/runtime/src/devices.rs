@@ -43,7 +43,7 @@ pub fn load_policy(
 pub fn pool(kind: EngineKind) -> Pool {
     match kind {
         #[cfg(feature = "tensorrt")]
-        EngineKind::Tensorrt => vla_tensorrt::device::memory_here().unwrap_or_else(Pool::host),
+        EngineKind::Tensorrt => vla_tensorrt::cuda::memory_here().unwrap_or_else(Pool::host),
         _ => Pool::host(),
     }
 }

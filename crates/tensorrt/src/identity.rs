@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::Library;
-use super::cuda::Cuda;
+use vla_cuda::driver::Cuda;
 use vla_engines::Error;
 use vla_engines::provenance::{DeviceIdentity, board, l4t};
 
