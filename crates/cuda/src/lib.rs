@@ -1,7 +1,7 @@
 //! CUDA: device memory and streams, and the engine kind that runs a network's list of operations.
 //!
 //! [`launch`] is what a list of operations ([`vla_engines::operations::Program`]) becomes: kernels and products with addresses. With
-//! the feature `cuda` there is the device: [`driver`] (one context, one stream), blocks of memory, [`Workspace`] and [`Queue`],
+//! the feature `driver` there is the device: [`driver`] (one context, one stream), blocks of memory, [`Workspace`] and [`Queue`],
 //! which the TensorRT kind uses too.
 //!
 //! # Who owns which address, and until when
@@ -14,33 +14,42 @@
 //!   captured, calls with other workspaces are refused.
 //! - *Page-locked memory* is read and written by the GPU between upload and finish. A host call that touches it earlier waits first.
 
+pub mod kernels;
 #[expect(missing_docs, reason = "fields are those of kernels/arguments.h; the structures say what they mean")]
 pub mod launch;
+pub mod plan;
+pub mod tactics;
 
-#[cfg(feature = "cuda")]
+#[cfg(feature = "driver")]
 #[expect(unsafe_code, reason = "allocations; every block says why it is sound")]
 mod blocks;
 #[cfg(feature = "cuda")]
+#[expect(unsafe_code, reason = "calls of cuBLASLt; every block says why it is sound")]
+mod cublas;
+#[cfg(feature = "cuda")]
+#[expect(unsafe_code, reason = "launches and copies; every block says why it is sound")]
+pub mod device;
+#[cfg(feature = "driver")]
 #[expect(unsafe_code, reason = "calls of the driver; every block says why it is sound")]
 pub mod driver;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "driver")]
 mod id;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "driver")]
 #[expect(unsafe_code, reason = "a graph is used by one thread at a time")]
 mod queue;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "driver")]
 mod staging;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "driver")]
 #[expect(unsafe_code, reason = "copies; every block says why it is sound")]
 mod workspace;
 
-#[cfg(feature = "cuda")]
+#[cfg(feature = "driver")]
 pub use blocks::{ALIGNMENT, DeviceBlock, PinnedBlock};
-#[cfg(feature = "cuda")]
+#[cfg(feature = "driver")]
 pub use id::Id;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "driver")]
 pub use queue::{Queue, Recording};
-#[cfg(feature = "cuda")]
+#[cfg(feature = "driver")]
 pub use staging::Staging;
-#[cfg(feature = "cuda")]
+#[cfg(feature = "driver")]
 pub use workspace::Workspace;
