@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{Difference, FileMark, Provenance, Reason, Rejection, hash};
-use crate::Error;
 use crate::graph::Stage;
 use crate::onnx::{Network, Weight, proto};
 use crate::operations::{Operation, Program, ProgramError};
+use crate::{Error, Precision};
 use vla_base::tensor::{DType, display_dims};
 
 /// Why a list of operations cannot be run.
@@ -38,8 +38,8 @@ pub enum OperationsFault {
         /// As the network says.
         found: String,
     },
-    /// The policy wants a precision that the network does not have. A network is run in its own element types.
-    #[error("{} computes in {found}, expected {wanted} (policy)", onnx.display())]
+    /// The network computes in a type that the policy's precision does not allow. A network is run in its own element types.
+    #[error("{} computes in {found}, expected {wanted} or fp32 (the stage's precision in the policy)", onnx.display())]
     Precision {
         /// The network.
         onnx: PathBuf,
@@ -65,13 +65,21 @@ pub fn operations(stage: &Stage) -> Result<(Program, Network), Error> {
         file: stage.onnx.clone(),
         source: source.into(),
     })?;
-    if let Some(Difference { what, built, here }) = difference(&program, &network) {
+    let unreadable = |source: std::io::Error| Error::Load {
+        stage: stage.name.clone(),
+        file: stage.onnx.clone(),
+        source: source.into(),
+    };
+    let found = hash::file_sha256(&stage.onnx).map_err(unreadable)?;
+    let other = || (program.network != found).then(|| Difference::new("SHA-256", &program.network, &found));
+    if let Some(Difference { what, built, here }) = difference(&program, &network).or_else(other) {
         let (file, onnx) = (stage.file.clone(), stage.onnx.clone());
         return Err(reject(OperationsFault::OtherNetwork { file, onnx, what, expected: built, found: here }).into());
     }
     let found = precision(&program);
-    if found != stage.precision {
-        let (onnx, wanted) = (stage.onnx.clone(), stage.precision.clone());
+    let allowed: Precision = stage.precision.parse().unwrap_or_default();
+    if (found.fp16 && !allowed.fp16) || (found.bf16 && !allowed.bf16) {
+        let (onnx, wanted, found) = (stage.onnx.clone(), stage.precision.clone(), found.to_string());
         return Err(reject(OperationsFault::Precision { onnx, wanted, found }).into());
     }
     Ok((program, network))
@@ -124,20 +132,21 @@ fn first(role: &str, expected: &BTreeMap<&str, String>, found: &BTreeMap<&str, S
     Some(Difference::new(format!("{role} '{name}'"), of(expected), of(found)))
 }
 
-/// What a network's products compute in, in the notation of policy.yaml: the narrowest type of their weights.
-fn precision(program: &Program) -> String {
+/// What a network computes in: the narrowest type of the weights of its products.
+fn precision(program: &Program) -> Precision {
     let products = program.operations.iter().filter_map(|operation| match operation {
         Operation::Linear { parts, .. } => Some(parts),
         _ => None,
     });
     let types = products.flatten().filter_map(|part| program.weights.get(part.weight)).map(|weight| weight.dtype);
-    let narrowest = types.min_by_key(|dtype| dtype.size());
-    match narrowest {
-        Some(DType::F16) => "fp16",
-        Some(DType::BF16) => "bf16",
-        _ => "fp32",
+    // A network without a product computes in the type of its values.
+    let values = program.values.iter().map(|value| value.dtype);
+    let values = values.filter(|dtype| matches!(dtype, DType::F32 | DType::F16 | DType::BF16));
+    match types.min_by_key(|dtype| dtype.size()).or_else(|| values.min_by_key(|dtype| dtype.size())) {
+        Some(DType::F16) => Precision::FP16,
+        Some(DType::BF16) => Precision { bf16: true, ..Precision::FP32 },
+        _ => Precision::FP32,
     }
-    .to_owned()
 }
 
 /// The record of a list of operations that was verified on `device`: without a build, it holds the verdict of the accuracy gate and

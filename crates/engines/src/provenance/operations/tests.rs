@@ -3,7 +3,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::memory::Footprint;
-use crate::onnx::proto::{GraphProto, ModelProto, StringStringEntryProto, TensorProto};
+use crate::onnx::proto::{
+    DimensionProto, GraphProto, ModelProto, StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto,
+    TypeProto, ValueInfoProto,
+};
 use crate::operations::{FORMAT, LinearPart, Operand, Source, Value, path_beside};
 use crate::provenance::{DeviceIdentity, ProvenanceStatus, Verification};
 use vla_base::tensor::Dim;
@@ -28,7 +31,14 @@ fn tensor(name: &str, data_type: i32, dims: &[i64]) -> TensorProto {
 }
 
 fn write_network(dir: &TempDir, weight: TensorProto) {
-    let graph = GraphProto { initializer: vec![weight], ..GraphProto::default() };
+    let edge = |name: &str, width: i64| {
+        let dim = |n| DimensionProto { dim_value: Some(n), dim_param: None };
+        let shape = Some(TensorShapeProto { dim: vec![dim(1), dim(width)] });
+        let tensor_type = Some(TensorTypeProto { elem_type: Some(10), shape });
+        ValueInfoProto { name: Some(name.into()), r#type: Some(TypeProto { tensor_type }) }
+    };
+    let (input, output) = (vec![edge("x", 8)], vec![edge("y", 4)]);
+    let graph = GraphProto { initializer: vec![weight], input, output, ..GraphProto::default() };
     let model = ModelProto { graph: Some(graph), ..ModelProto::default() };
     std::fs::write(dir.path().join("step.onnx"), model.encode_to_vec()).expect("written");
 }
@@ -38,8 +48,11 @@ fn bundle() -> Bundle {
     let onnx = dir.path().join("step.onnx");
     std::fs::write(dir.path().join("step.onnx.data"), [0; 64]).expect("written");
     write_network(&dir, tensor("w", 10, &[4, 8]));
-    let value =
-        |dims: [usize; 2]| Value { name: String::new(), dtype: DType::F16, dims: dims.map(Dim::Fixed).to_vec() };
+    let value = |name: &str, dims: [usize; 2]| Value {
+        name: name.into(),
+        dtype: DType::F16,
+        dims: dims.map(Dim::Fixed).to_vec(),
+    };
     let x = Operand { source: Source::Value(0), rows: Dim::Fixed(1), row: 0, columns: 8, column: 0 };
     let product = Operation::Linear {
         x,
@@ -51,9 +64,10 @@ fn bundle() -> Bundle {
     };
     let program = Program {
         format: FORMAT,
-        values: vec![value([1, 8]), value([1, 4])],
-        inputs: Vec::new(),
-        outputs: Vec::new(),
+        network: hash::file_sha256(&onnx).expect("hashed"),
+        values: vec![value("x", [1, 8]), value("y", [1, 4])],
+        inputs: vec![0],
+        outputs: vec![1],
         weights: vec![crate::operations::Weight { name: "w".into(), dtype: DType::F16, dims: vec![4, 8] }],
         operations: vec![product],
     };
@@ -116,6 +130,11 @@ fn a_list_that_is_missing_damaged_or_of_another_network_is_refused_by_name() {
         let fault = bundle.fault();
         assert!(matches!(&fault, OperationsFault::OtherNetwork { found, .. } if found == what), "{fault}");
     }
+    let mut same = tensor("w", 10, &[4, 8]);
+    same.external_data.push(StringStringEntryProto { key: Some("offset".into()), value: Some("0".into()) });
+    write_network(&bundle.dir, same);
+    let fault = bundle.fault();
+    assert!(matches!(&fault, OperationsFault::OtherNetwork { what, .. } if what == "SHA-256"), "{fault}");
     write_network(&bundle.dir, tensor("w", 10, &[4, 8]));
     bundle.program.format += 1;
     bundle.write();
@@ -123,13 +142,17 @@ fn a_list_that_is_missing_damaged_or_of_another_network_is_refused_by_name() {
 }
 
 #[test]
-fn a_precision_that_the_network_does_not_have_is_refused_with_both() {
+fn a_network_in_a_type_that_the_policy_does_not_allow_is_refused_with_both() {
     let mut bundle = bundle();
-    for wanted in ["fp32", "int8+fp16", "bf16"] {
+    for wanted in ["fp32", "int8", "bf16"] {
         bundle.stage.precision = wanted.into();
         let fault = bundle.fault();
         let OperationsFault::Precision { wanted: named, found, .. } = &fault else { panic!("{fault}") };
         assert_eq!((named.as_str(), found.as_str()), (wanted, "fp16"));
+    }
+    for allowed in ["fp16", "int8+fp16", "bf16+fp16"] {
+        bundle.stage.precision = allowed.into();
+        assert!(operations(&bundle.stage).is_ok(), "{allowed}");
     }
 }
 
@@ -186,7 +209,7 @@ fn a_verdict_counts_on_its_device_with_its_files_and_nowhere_else() {
     bundle.stage.allow_inaccurate = true;
     assert_eq!(verdict(&bundle, 8).expect("allowed").inaccuracy(), Some("cosine 0.5"));
     bundle.stage.allow_inaccurate = false;
-    bundle.program.values[0].dims[0] = Dim::Fixed(2);
-    bundle.write();
+    let text = [serde_json::to_vec(&bundle.program).expect("JSON"), b"\n".to_vec()].concat();
+    std::fs::write(&bundle.stage.file, text).expect("written");
     assert_eq!(verdict(&bundle, 8).expect("another list"), ProvenanceStatus::NotApplicable);
 }
