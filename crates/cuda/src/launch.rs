@@ -116,7 +116,9 @@ pub struct NormArguments {
     /// 0: layer norm; 1: RMS.
     pub kind: i32,
     pub eps: f32,
-    pub _padding: i32,
+    /// 1: `parts.bias`, `weight`, `bias`, `gain` and `shift` are older than the launch before, so they may be read before it has
+    /// ended. (A kernel lets the next one start only after its own wait, so all launches before the one before have ended.)
+    pub early: i32,
 }
 
 /// Attention of `groups` groups of rows, each to itself. Row `r` of group `g` is row `g * rows + r`; element `c` of head `h` of it is
@@ -252,6 +254,19 @@ pub enum Epilogue {
     BiasGelu,
 }
 
+/// What reads a product's result. It is measured together with the product, because it adds the parts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Follows {
+    /// Any operation: the result is a value, in one part of the element type.
+    Value,
+    /// A norm that adds bias and residual.
+    Norm,
+    /// An attention whose queries it is.
+    Attention,
+    /// An elementwise kernel: an activation or residual that is no [`Epilogue`].
+    Elementwise,
+}
+
 /// `y = epilogue(x W)`: `x` `[rows, from]`, `y` `[rows, to]`; sums in single precision. With `parts` above 1 part `p` is of channels
 /// `p * from / parts ..` and lies `apart` elements behind the part before; there is no epilogue then.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -275,4 +290,5 @@ pub struct Product {
     pub apart: i64,
     /// y is in single precision.
     pub single: bool,
+    pub follows: Follows,
 }
