@@ -2,6 +2,8 @@
 //!
 //! The structures of arguments are those of `kernels/arguments.h`, field by field; a test compares sizes and offsets.
 
+use serde::{Deserialize, Serialize};
+
 /// Address on the device; 0: none.
 pub type Address = u64;
 
@@ -20,7 +22,8 @@ pub enum Launch {
 }
 
 /// Element types that kernels are compiled for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[repr(u32)]
 pub enum Element {
     /// Single precision.
@@ -242,7 +245,8 @@ pub struct EulerArguments {
 }
 
 /// What is applied to a product's result. Where a library cannot, the planner launches an elementwise kernel instead.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Epilogue {
     /// Nothing.
     None,
@@ -255,7 +259,8 @@ pub enum Epilogue {
 }
 
 /// What reads a product's result. It is measured together with the product, because it adds the parts.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Follows {
     /// Any operation: the result is a value, in one part of the element type.
     Value,

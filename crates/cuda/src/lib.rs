@@ -1,3 +1,5 @@
 //! CUDA: the engine kind that runs a network's list of operations.
 
 pub mod launch;
+pub mod plan;
+pub mod tactics;
